@@ -1,0 +1,49 @@
+"""Errors that carry their own diagnosis: what failed, how to fix it, and the exit status it leads to."""
+
+from __future__ import annotations
+
+USAGE_STATUS = 2
+CANNOT_TRACE_STATUS = 91
+NOT_EXECUTABLE_STATUS = 126
+NOT_FOUND_STATUS = 127
+
+
+class CiEgressError(Exception):
+    """An error meant for the user: one line of what went wrong, one of how to fix it."""
+
+    exit_status = CANNOT_TRACE_STATUS
+
+    def __init__(self, what: str, *, hint: str | None = None) -> None:
+        super().__init__(what)
+        self.what = what
+        self.hint = hint
+
+    def __str__(self) -> str:
+        """`what`, and behind a semicolon how to fix it."""
+        return f"{self.what}; {self.hint}" if self.hint else self.what
+
+
+class UsageError(CiEgressError):
+    """The command line or a file named on it is wrong."""
+
+    exit_status = USAGE_STATUS
+
+
+class KernelError(CiEgressError):
+    """The kernel, a mount or a permission doesn't allow tracing; COMMAND was not started."""
+
+
+class RecordError(CiEgressError):
+    """A record of the ring or of a recording can't be decoded."""
+
+
+class CommandNotFoundError(CiEgressError):
+    """COMMAND doesn't exist."""
+
+    exit_status = NOT_FOUND_STATUS
+
+
+class CommandNotExecutableError(CiEgressError):
+    """COMMAND exists but can't be executed."""
+
+    exit_status = NOT_EXECUTABLE_STATUS

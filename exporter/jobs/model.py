@@ -1,0 +1,53 @@
+"""What a CI job is to the rest of the program: its names, its repository, its place in a trace."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class TraceIds:
+    """Where a job's spans stand: 128-bit trace id, 64-bit span ids, all non-zero."""
+
+    trace_id: int
+    job_span_id: int
+    parent_span_id: int | None
+    """The span above the job span (TRACEPARENT's, or GitHub's by formula); None for a root."""
+    trace_state: str = ""
+    """W3C tracestate that came with TRACEPARENT, passed on unchanged; empty without one."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One CI job. Fields that the provider didn't tell are None, never empty strings."""
+
+    provider: str
+    """`github`, `gitlab`, … (the first column of the provider table); `run` where no provider was recognised."""
+    run_id: str
+    """`cicd.pipeline.run.id`: the run alone, without the attempt."""
+    ids: TraceIds
+    pipeline: str | None = None
+    """`cicd.pipeline.name`"""
+    task: str | None = None
+    """`cicd.pipeline.task.name`"""
+    task_run_id: str | None = None
+    """`cicd.pipeline.task.run.id`"""
+    attempt: str | None = None
+    """`egress.job.attempt`"""
+    run_url: str | None = None
+    """`cicd.pipeline.run.url.full`"""
+    worker: str | None = None
+    """`cicd.worker.name`"""
+    repository: str | None = None
+    """`vcs.repository.name`"""
+    repository_url: str | None = None
+    """`vcs.repository.url.full`, without credentials"""
+    revision: str | None = None
+    """`vcs.ref.head.revision`"""
+    ref: str | None = None
+    """`vcs.ref.head.name`"""
+
+    @property
+    def display_name(self) -> str:
+        """Name of the job span: the task's, else the pipeline's, else `run`."""
+        return self.task or self.pipeline or "run"
