@@ -1,0 +1,18 @@
+"""OTLP out: spans and metrics to a collector, to files, or to both, each attempt accounted for."""
+
+from exporter.otlp.environment import ignored_variables, resolve_destinations
+from exporter.otlp.ledger import Account
+from exporter.otlp.settings import Destinations, Endpoint, Protocol, Route, Signal
+from exporter.otlp.telemetry import Telemetry
+
+__all__ = [
+    "Account",
+    "Destinations",
+    "Endpoint",
+    "Protocol",
+    "Route",
+    "Signal",
+    "Telemetry",
+    "ignored_variables",
+    "resolve_destinations",
+]

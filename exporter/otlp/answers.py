@@ -1,0 +1,35 @@
+"""What a collector says about a request it took: OTLP's partial success."""
+
+from __future__ import annotations
+
+import json
+
+from google.protobuf.message import DecodeError
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceResponse
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
+
+from exporter.otlp.settings import Signal
+from exporter.otlp.sinks import Receipt
+
+_JSON_COUNT = {Signal.TRACES: "rejectedSpans", Signal.METRICS: "rejectedDataPoints"}
+
+
+def parse_answer(signal: Signal, answer: bytes) -> Receipt | None:
+    """From a serialized Export…ServiceResponse, empty when all is well; None for anything else."""
+    try:
+        if signal is Signal.TRACES:
+            traces = ExportTraceServiceResponse.FromString(answer).partial_success
+            return Receipt(max(traces.rejected_spans, 0), traces.error_message)
+        metrics = ExportMetricsServiceResponse.FromString(answer).partial_success
+        return Receipt(max(metrics.rejected_data_points, 0), metrics.error_message)
+    except DecodeError:
+        return None
+
+
+def parse_json_answer(signal: Signal, answer: bytes) -> Receipt | None:
+    """The same from JSON, which some receivers answer to protobuf as well."""
+    try:
+        partial = json.loads(answer or b"{}").get("partialSuccess") or {}
+        return Receipt(max(int(partial.get(_JSON_COUNT[signal], 0)), 0), str(partial.get("errorMessage", "")))
+    except (ValueError, TypeError, AttributeError):
+        return None

@@ -1,0 +1,107 @@
+"""OTLP JSON lines in a directory that the traced job, or anyone before it, may have prepared with malice."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from exporter.errors import CiEgressError
+from exporter.otlp.sinks import Receipt, SendError
+
+_FILE_MODE = 0o644
+_DIRECTORY_MODE = 0o755
+_APPEND = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+
+
+class JsonLines:
+    """A file that only grows, a line a payload.
+
+    It is opened without following a symlink in its last two components, and refused unless it is a regular
+    file with one name: a root process must not be made to append to somebody else's file, nor to wait for the
+    reader of a FIFO. When somebody deletes it meanwhile, it is made anew.
+    """
+
+    def __init__(self, path: Path, *, on_deleted: Callable[[], None]) -> None:
+        """Open `path`, making its directory; `on_deleted` hears of lost lines. Raises CiEgressError."""
+        self._path = path
+        self._lock = threading.Lock()
+        self._on_deleted = on_deleted
+        try:
+            self._descriptor = _open(path)
+        except OSError as error:
+            raise CiEgressError(
+                f"{path} can't be written: {_reason(error)}", hint="choose another directory with --otlp-dir"
+            ) from error
+
+    def send(self, payload: bytes, timeout_s: float) -> Receipt:
+        """Append `payload` whole or not at all; a disk takes the time it takes. Raises SendError."""
+        del timeout_s
+        try:
+            with self._lock:
+                self._reopen_if_deleted()
+                self._append(payload)
+        except OSError as error:
+            raise SendError(
+                errno.errorcode.get(error.errno or 0, "OSError"),
+                _reason(error),
+                fix="free space there or choose another directory with --otlp-dir",
+                retryable=False,
+            ) from error
+        return Receipt()
+
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self._descriptor)
+
+    def _reopen_if_deleted(self) -> None:
+        if os.fstat(self._descriptor).st_nlink == 0:
+            replacement = _open(self._path)
+            os.close(self._descriptor)
+            self._descriptor = replacement
+            self._on_deleted()
+
+    def _append(self, payload: bytes) -> None:
+        written = os.write(self._descriptor, payload)
+        if written == len(payload):
+            return
+        self._take_back(written)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def _take_back(self, written: int) -> None:
+        """Cut half a line off again, unless another instance has appended behind it."""
+        end = os.lseek(self._descriptor, 0, os.SEEK_CUR)
+        if os.fstat(self._descriptor).st_size == end:
+            os.ftruncate(self._descriptor, end - written)
+
+
+def _open(path: Path) -> int:
+    path.parent.mkdir(mode=_DIRECTORY_MODE, parents=True, exist_ok=True)
+    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        return _open_in(directory, path.name)
+    finally:
+        os.close(directory)
+
+
+def _open_in(directory: int, name: str) -> int:
+    try:
+        descriptor = os.open(name, _APPEND | os.O_CREAT | os.O_EXCL, _FILE_MODE, dir_fd=directory)
+    except FileExistsError:
+        descriptor = os.open(name, _APPEND, dir_fd=directory)
+    else:
+        os.fchmod(descriptor, _FILE_MODE)
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "not a regular file with a single name")
+    return descriptor
+
+
+def _reason(error: OSError) -> str:
+    if error.errno == errno.ELOOP:
+        return "a symbolic link stands there"
+    return error.strerror or str(error)

@@ -1,0 +1,158 @@
+"""A queue and a thread for each destination of spans: a slow one holds up neither the job nor another."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+
+from exporter.otlp.complaints import Complaints
+from exporter.otlp.ledger import Entry, Ledger
+from exporter.otlp.sinks import SendError, Sink
+
+CAPACITY = 8192
+BATCH = 512
+_GATHER_S = 1.0
+_FIRST_PAUSE_S = 0.5
+_LONGEST_PAUSE_S = 30.0
+_LAST_TRIES = 2
+_LAST_PAUSE_S = 1.0
+_SHORTEST_TIMEOUT_S = 0.05
+
+
+class Lane:
+    """Delivers spans to one sink in order, in batches, again and again while the sink may still take them.
+
+    What doesn't fit in the queue is dropped and counted (`queue_full`): the newest, so that the first sights
+    of a flood survive. Once closing, failures no longer lead to patience: the second one ends it.
+    """
+
+    def __init__(
+        self, sink: Sink, ledger: Ledger, complaints: Complaints, *, capacity: int = CAPACITY
+    ) -> None:
+        self._sink = sink
+        self._ledger = ledger
+        self._complaints = complaints
+        self._capacity = capacity
+        self._queue: deque[Entry] = deque()
+        self._under_way: list[Entry] = []
+        self._changed = threading.Condition()
+        self._closing = threading.Event()
+        self._deadline_s = float("inf")
+        self._abandoned = False
+        self._last_tries = _LAST_TRIES
+        self._thread = threading.Thread(target=self._run, name=f"otlp {sink.where}", daemon=True)
+        self._thread.start()
+
+    def put(self, entry: Entry) -> None:
+        """Queue a span, or count it as dropped when the queue is full. Never waits for the sink."""
+        with self._changed:
+            if len(self._queue) < self._capacity and not self._closing.is_set():
+                self._queue.append(entry)
+                if len(self._queue) in (1, BATCH):
+                    self._changed.notify()
+                return
+        self._ledger.failed(entry, "queue_full")
+
+    def finish(self, deadline_s: float) -> None:
+        """Ask for everything to be delivered by `deadline_s` (monotonic). Returns at once."""
+        self._deadline_s = deadline_s
+        with self._changed:
+            self._closing.set()
+            self._changed.notify()
+
+    def wait(self) -> None:
+        """Wait for what `finish` asked; what is left at the deadline is dropped as `timeout`."""
+        self._thread.join(max(self._deadline_s - time.monotonic(), 0))
+        with self._changed:
+            self._abandoned = True
+            left = [*self._under_way, *self._queue]
+            self._queue.clear()
+        for entry in left:
+            self._ledger.failed(entry, "timeout")
+
+    def _run(self) -> None:
+        while entries := self._next_batch():
+            for part, payload in self._payloads(entries):
+                self._deliver(part, payload)
+        self._sink.transport.close()
+
+    def _next_batch(self) -> Sequence[Entry]:
+        """Up to BATCH entries, gathered for a moment; empty when closing and nothing is left."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._queue or self._closing.is_set())
+            self._changed.wait_for(lambda: len(self._queue) >= BATCH or self._closing.is_set(), _GATHER_S)
+            self._under_way = [self._queue.popleft() for _ in range(min(BATCH, len(self._queue)))]
+            return tuple(self._under_way)
+
+    def _payloads(self, entries: Sequence[Entry]) -> Iterator[tuple[Sequence[Entry], bytes]]:
+        """Halve until the receiver's limit is kept, and until a span that can't be encoded stands alone."""
+        payload = self._encode(entries)
+        if payload is not None and (len(payload) <= self._sink.largest_payload or len(entries) == 1):
+            yield entries, payload
+        elif len(entries) == 1:
+            self._settle(entries, rejected=1, error_type="encoding")
+        else:
+            middle = len(entries) // 2
+            yield from self._payloads(entries[:middle])
+            yield from self._payloads(entries[middle:])
+
+    def _encode(self, entries: Sequence[Entry]) -> bytes | None:
+        try:
+            return self._sink.encode([entry.span for entry in entries])
+        except (TypeError, ValueError) as error:
+            self._complaints.add("encoding", f"a span can't be encoded and is dropped: {error}")
+            return None
+
+    def _deliver(self, entries: Sequence[Entry], payload: bytes) -> None:
+        for pause_s in _pauses_s():
+            try:
+                receipt = self._sink.transport.send(payload, self._timeout_s())
+            except SendError as error:
+                self._complaints.add_failure("spans", self._sink.where, error)
+                if self._abandoned or not error.retryable or self._gives_up():
+                    self._settle(entries, rejected=len(entries), error_type=error.error_type)
+                    return
+                self._pause(error.retry_after_s or pause_s)
+            else:
+                self._complaints.add_rejection("spans", self._sink.where, receipt)
+                self._settle(entries, rejected=receipt.rejected, error_type="rejected")
+                return
+
+    def _settle(self, entries: Sequence[Entry], *, rejected: int, error_type: str) -> None:
+        """Nobody says which spans were rejected: count those that stand for most attempts, to be safe."""
+        with self._changed:
+            if self._abandoned:
+                return
+            del self._under_way[: len(entries)]
+            by_weight = sorted(entries, key=lambda entry: entry.attempts, reverse=True)
+            for entry in by_weight[:rejected]:
+                self._ledger.failed(entry, error_type)
+            for entry in by_weight[rejected:]:
+                self._ledger.exported(entry)
+
+    def _timeout_s(self) -> float:
+        return max(min(self._sink.timeout_s, self._deadline_s - time.monotonic()), _SHORTEST_TIMEOUT_S)
+
+    def _gives_up(self) -> bool:
+        if not self._closing.is_set():
+            return False
+        self._last_tries -= 1
+        return self._last_tries <= 0
+
+    def _pause(self, pause_s: float) -> None:
+        """Until the next try: cut short when closing begins, a moment when it has begun."""
+        if self._closing.is_set():
+            time.sleep(_LAST_PAUSE_S)
+        else:
+            self._closing.wait(pause_s)
+
+
+def _pauses_s() -> Iterator[float]:
+    """Exponential backoff with jitter, without end."""
+    pause_s = _FIRST_PAUSE_S
+    while True:
+        yield pause_s * random.uniform(0.8, 1.2)  # noqa: S311 - spreads retries, keeps no secret
+        pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)

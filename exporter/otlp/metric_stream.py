@@ -1,0 +1,89 @@
+"""The meter, and the thread that sends what it measured at every interval and once more at the end."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+from itertools import count
+
+from opentelemetry.metrics import Meter
+from opentelemetry.sdk.metrics import MeterProvider, TraceBasedExemplarFilter
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.resources import Resource
+
+from exporter import __version__
+from exporter.otlp.complaints import Complaints
+from exporter.otlp.sinks import SendError, Sink
+
+SCOPE = "ci_egress"
+_LAST_TRIES = 2
+_LAST_PAUSE_S = 0.5
+_SHORTEST_TIMEOUT_S = 0.05
+
+
+class MetricStream:
+    """Cumulative metrics, with exemplars of sampled spans.
+
+    A failure is told but not tried again: the next interval brings the same sums. Only the last sending gets
+    a second try.
+    """
+
+    def __init__(
+        self, sinks: Sequence[Sink], resource: Resource, interval_s: float, complaints: Complaints
+    ) -> None:
+        self._sinks = sinks
+        self._interval_s = interval_s
+        self._complaints = complaints
+        self._closing = threading.Event()
+        self._reader = InMemoryMetricReader()
+        self._provider = MeterProvider(
+            [self._reader], resource, exemplar_filter=TraceBasedExemplarFilter(), shutdown_on_exit=False
+        )
+        self.meter: Meter = self._provider.get_meter(SCOPE, __version__)
+        """Its observable instruments are read on a thread of this stream."""
+        threading.Thread(target=self._tick, name="otlp metrics", daemon=True).start()
+
+    def finish(self, deadline_s: float) -> None:
+        """Send the metrics a last time by `deadline_s` (monotonic), whatever an earlier send waits for."""
+        self._closing.set()
+        last = threading.Thread(
+            target=self._finish, args=(deadline_s,), name="last otlp metrics", daemon=True
+        )
+        last.start()
+        last.join(max(deadline_s - time.monotonic(), 0))
+        if last.is_alive():
+            self._complaints.add(
+                "last metrics", "the last metrics were not sent in time; check the collector"
+            )
+
+    def _tick(self) -> None:
+        while not self._closing.wait(self._interval_s):
+            self._export(time.monotonic() + self._interval_s, tries=1)
+
+    def _finish(self, deadline_s: float) -> None:
+        self._export(deadline_s, tries=_LAST_TRIES)
+        self._provider.shutdown()
+        for sink in self._sinks:
+            sink.transport.close()
+
+    def _export(self, deadline_s: float, *, tries: int) -> None:
+        metrics = self._reader.get_metrics_data()
+        if metrics is None:
+            return
+        for sink in self._sinks:
+            self._send(sink, sink.encode(metrics), deadline_s, tries)
+
+    def _send(self, sink: Sink, payload: bytes, deadline_s: float, tries: int) -> None:
+        for attempt in count(1):
+            timeout_s = max(min(sink.timeout_s, deadline_s - time.monotonic()), _SHORTEST_TIMEOUT_S)
+            try:
+                receipt = sink.transport.send(payload, timeout_s)
+            except SendError as error:
+                self._complaints.add_failure("metrics", sink.where, error)
+                if attempt >= tries or not error.retryable:
+                    return
+                time.sleep(_LAST_PAUSE_S)
+            else:
+                self._complaints.add_rejection("metrics", sink.where, receipt)
+                return
