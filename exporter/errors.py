@@ -13,10 +13,12 @@ class CiEgressError(Exception):
 
     exit_status = CANNOT_TRACE_STATUS
 
-    def __init__(self, what: str, *, hint: str | None = None) -> None:
+    def __init__(self, what: str, *, hint: str | None = None, detail: str = "") -> None:
+        """`what` went wrong, how to mend it, and what a tool said about it (shown with -v)."""
         super().__init__(what)
         self.what = what
         self.hint = hint
+        self.detail = detail
 
     def __str__(self) -> str:
         """`what`, and behind a semicolon how to fix it."""

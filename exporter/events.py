@@ -43,23 +43,12 @@ class Execed(NamedTuple):
     exec_id: int
     parent_pid: int
     scope: int
-    path: bytes
-    """Path of the executable itself (of the interpreter, for a script), resolved by the kernel."""
-    path_cut: bool
-    arguments: bytes
-    """NUL-separated argv as executed, at most the first 4 KiB; more follows as `ArgumentsContinued`."""
-    arguments_size: int
-    """Bytes the whole argv has; more than is ever sent when it is over 32 KiB."""
-
-
-class ArgumentsContinued(NamedTuple):
-    """A further piece of a long argv."""
-
-    process: ProcessKey
-    exec_id: int
-    offset: int
-    """Bytes of the argv that stand before this piece."""
-    arguments: bytes
+    path: str
+    """Of the executable itself (of the interpreter, for a script), resolved by the kernel; `…/` where cut."""
+    arguments: tuple[str, ...]
+    """argv as executed, secrets redacted."""
+    arguments_cut: bool
+    """Whether argv was longer than what came: 32 KiB, or less when the ring was full."""
 
 
 class Exited(NamedTuple):
@@ -96,4 +85,4 @@ class Acted(NamedTuple):
     """0 when not bound yet."""
 
 
-Event = Forked | Execed | ArgumentsContinued | Exited | Acted
+Event = Forked | Execed | Exited | Acted

@@ -1,0 +1,208 @@
+// SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only
+/*
+ * Who is who: fork, exec and exit of every process of a job. Raw tracepoints, because a perf
+ * tracepoint is skipped, and its fork lost, while any task on that CPU is inside a map system call.
+ */
+#define CLONE_THREAD 0x10000
+#define SIGNAL_GROUP_EXIT 4
+#define PATH_DEPTH 40
+#define NAME_ROOM 256
+
+int on_newtask(struct bpf_raw_tracepoint_args *ctx)
+{
+	u64 task = ctx->args[0];
+
+	if (ctx->args[1] & CLONE_THREAD)
+		return 0;
+
+	u32 creator_pid = bpf_get_current_pid_tgid() >> 32;
+	struct proc_value *creator = procs.lookup(&creator_pid);
+
+	if (!creator)
+		return 0;
+
+	u32 pid = number_at(task, TASK_TGID);
+	struct proc_value proc = {
+		.started_ns = bpf_ktime_get_boot_ns(),
+		.scope = creator->scope,
+	};
+
+	count(KIND_FORK, COUNT_SEEN);
+	/* BPF_ANY: whatever stands under a pid that is being born is a leftover. */
+	if (procs.update(&pid, &proc))
+		count(KIND_FORK, COUNT_UNTRACKED);
+
+	struct fork_record *record = events.ringbuf_reserve(sizeof(*record));
+
+	if (!record) {
+		count(KIND_FORK, COUNT_LOST);
+		return 0;
+	}
+	fill_header(&record->header, KIND_FORK, pid, &proc);
+	record->creator_started_ns = creator->started_ns;
+	record->creator_pid = creator_pid;
+	record->creator_exec_id = creator->exec_id;
+	record->parent_pid = parent_of(task);
+	record->scope = proc.scope;
+	events.ringbuf_submit(record, BPF_RB_NO_WAKEUP);
+	return 0;
+}
+
+/* The barrier keeps LLVM from comparing another copy of n than the one the verifier then follows. */
+static inline u64 at_most(u64 n, u64 limit)
+{
+	asm volatile("" : "+r"(n));
+	return n > limit ? limit : n;
+}
+
+/*
+ * Walks from the file up to the root of its mount namespace. Not bprm->filename: that is what the
+ * caller typed, and for a script it isn't the program that runs.
+ */
+static inline void read_path(struct exec_record *record, u64 mm)
+{
+	u64 file = pointer_at(mm, MM_EXE_FILE);
+	u64 dentry = pointer_at(file, FILE_DENTRY);
+	u64 mount = pointer_at(file, FILE_MNT) - MOUNT_MNT;
+	u64 at = 0;
+	int step;
+
+	record->path_cut = 1;
+	for (step = 0; step < PATH_DEPTH; step++) {
+		u64 parent = pointer_at(dentry, DENTRY_PARENT);
+
+		if (dentry == pointer_at(mount + MOUNT_MNT, VFSMOUNT_ROOT) || dentry == parent) {
+			u64 above = pointer_at(mount, MOUNT_PARENT);
+
+			if (!above || above == mount) {
+				record->path_cut = 0;
+				break;
+			}
+			dentry = pointer_at(mount, MOUNT_MOUNTPOINT);
+			mount = above;
+			continue;
+		}
+		if (at > PATH_ROOM - NAME_ROOM)
+			break;
+		long n = bpf_probe_read_kernel_str(record->path + at, NAME_ROOM,
+						   (void *)pointer_at(dentry, DENTRY_NAME));
+
+		if (n <= 0 || n > NAME_ROOM)
+			break;
+		at += n;
+		dentry = parent;
+	}
+	record->path_here = at;
+}
+
+static inline void send_arguments(u64 from, u64 size, u32 pid, const struct proc_value *proc)
+{
+	u64 offset;
+
+	for (offset = ARGUMENTS_PIECE; offset < ARGUMENTS_MAX; offset += ARGUMENTS_PIECE) {
+		if (offset >= size)
+			return;
+
+		u64 here = at_most(size - offset, ARGUMENTS_PIECE);
+		struct arguments_record *record =
+			events.ringbuf_reserve(sizeof(*record) + ARGUMENTS_PIECE);
+
+		count(KIND_ARGUMENTS, COUNT_SEEN);
+		if (!record) {
+			count(KIND_ARGUMENTS, COUNT_LOST);
+			return;
+		}
+		fill_header(&record->header, KIND_ARGUMENTS, pid, proc);
+		record->offset = offset;
+		record->arguments_here = here;
+		if (bpf_probe_read_user(record + 1, here, (void *)(from + offset)))
+			record->arguments_here = 0;
+		events.ringbuf_submit(record, BPF_RB_NO_WAKEUP);
+	}
+}
+
+/* room is constant in each call: a ring reservation can't have a size that varies. */
+static inline __attribute__((always_inline)) void
+send_exec(u64 task, u64 mm, u64 from, u64 size, u32 pid, const struct proc_value *proc, u64 room)
+{
+	struct exec_record *record = events.ringbuf_reserve(sizeof(*record) + room);
+	u64 here = at_most(size, room);
+
+	if (!record) {
+		count(KIND_EXEC, COUNT_LOST);
+		return;
+	}
+	fill_header(&record->header, KIND_EXEC, pid, proc);
+	record->parent_pid = parent_of(task);
+	record->scope = proc->scope;
+	record->arguments_size = size;
+	record->arguments_here = here;
+	if (bpf_probe_read_user(record + 1, here, (void *)from))
+		record->arguments_here = 0;
+	read_path(record, mm);
+	events.ringbuf_submit(record, BPF_RB_NO_WAKEUP);
+}
+
+int on_exec(struct bpf_raw_tracepoint_args *ctx)
+{
+	u32 pid = bpf_get_current_pid_tgid() >> 32;
+	struct proc_value *proc = procs.lookup(&pid);
+
+	if (!proc)
+		return 0;
+
+	u64 task = ctx->args[0];
+	u64 mm = pointer_at(task, TASK_MM);
+	u64 from = pointer_at(mm, MM_ARG_START);
+	u64 size = pointer_at(mm, MM_ARG_END) - from;
+
+	/* The process has one thread now, so nobody else writes here. */
+	proc->exec_id++;
+	count(KIND_EXEC, COUNT_SEEN);
+	if (size <= 256)
+		send_exec(task, mm, from, size, pid, proc, 256);
+	else if (size <= 1024)
+		send_exec(task, mm, from, size, pid, proc, 1024);
+	else
+		send_exec(task, mm, from, size, pid, proc, ARGUMENTS_PIECE);
+	if (size > ARGUMENTS_PIECE)
+		send_arguments(from, size, pid, proc);
+	return 0;
+}
+
+int on_exit(struct bpf_raw_tracepoint_args *ctx)
+{
+	u32 pid = bpf_get_current_pid_tgid() >> 32;
+	struct proc_value *found = procs.lookup(&pid);
+
+	if (!found)
+		return 0;
+
+	u64 task = ctx->args[0];
+	u64 signal = pointer_at(task, TASK_SIGNAL);
+
+	if (number_at(signal, SIGNAL_LIVE))
+		return 0;
+
+	struct proc_value proc = *found;
+
+	/* Two threads that end at once both see nobody live: the one that deletes reports. */
+	if (procs.delete(&pid))
+		return 0;
+	count(KIND_EXIT, COUNT_SEEN);
+
+	struct exit_record *record = events.ringbuf_reserve(sizeof(*record));
+
+	if (!record) {
+		count(KIND_EXIT, COUNT_LOST);
+		return 0;
+	}
+	fill_header(&record->header, KIND_EXIT, pid, &proc);
+	if (number_at(signal, SIGNAL_FLAGS) & SIGNAL_GROUP_EXIT)
+		record->wait_status = number_at(signal, SIGNAL_GROUP_EXIT_CODE);
+	else
+		record->wait_status = number_at(pointer_at(task, TASK_GROUP_LEADER), TASK_EXIT_CODE);
+	record->pad = 0;
+	events.ringbuf_submit(record, BPF_RB_NO_WAKEUP);
+	return 0;
+}

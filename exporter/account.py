@@ -1,0 +1,83 @@
+"""The account: every attempt the kernel saw is exported, aggregated, dropped, or still on its way."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+
+
+class KernelCounts(NamedTuple):
+    """Attempts as the kernel counted them."""
+
+    attempts: int
+    lost: int
+    """Of those, the ones for whose record the ring had no room."""
+
+
+class Delivered(Protocol):
+    """What became of the attempts that were handed to OTLP."""
+
+    @property
+    def exported(self) -> int:
+        """Accepted by a collector or written to a file."""
+
+    @property
+    def dropped(self) -> Mapping[tuple[str, str], int]:
+        """By (`egress.stage`, `error.type`)."""
+
+    @property
+    def pending(self) -> int:
+        """In a queue, or under way."""
+
+
+@dataclass(frozen=True)
+class Account:
+    """attempts = exported + aggregated + sum(dropped) + sum(pending), at every moment."""
+
+    attempts: int
+    exported: int
+    aggregated: int
+    dropped: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    """By (`egress.stage`, `error.type`)."""
+    pending: Mapping[str, int] = field(default_factory=dict)
+    """By `egress.stage`: ring, queue."""
+
+    def __str__(self) -> str:
+        """The summary's last line."""
+        return (
+            f"attempts {self.attempts} = exported {self.exported} + aggregated {self.aggregated}"
+            f" + dropped {sum(self.dropped.values())} + pending {sum(self.pending.values())}"
+        )
+
+
+class Bookkeeping:
+    """Draws up the account from what each stage counted for itself."""
+
+    def __init__(self, kernel: Callable[[], KernelCounts], delivered: Callable[[], Delivered]) -> None:
+        """Both are asked anew for each account."""
+        self._kernel = kernel
+        self._delivered = delivered
+        self._dropped: Counter[tuple[str, str]] = Counter()
+
+    def drop(self, stage: str, error_type: str, attempts: int = 1) -> None:
+        """Count attempts that go no further."""
+        self._dropped[stage, error_type] += attempts
+
+    def account(self) -> Account:
+        """As of now.
+
+        What is in the ring is what the kernel counted and nobody has settled: an attempt that got lost without
+        being counted would stay pending for ever, and be seen there.
+        """
+        delivered, own = self._delivered(), dict(self._dropped)
+        kernel = self._kernel()
+        settled = delivered.exported + sum(delivered.dropped.values()) + sum(own.values())
+        in_ring = kernel.attempts - kernel.lost - settled - delivered.pending
+        dropped = {**own, **delivered.dropped}
+        if kernel.lost:
+            dropped["kernel", "ring_full"] = kernel.lost
+        return Account(
+            kernel.attempts, delivered.exported, 0, dropped, {"ring": in_ring, "queue": delivered.pending}
+        )

@@ -1,0 +1,47 @@
+"""Addresses and protocols as the field writes them."""
+
+from __future__ import annotations
+
+import ipaddress
+from functools import lru_cache
+from typing import NamedTuple
+
+_MAPPED = bytes(10) + b"\xff\xff"
+_UNSPECIFIED = bytes(16)
+
+# IANA keywords, in lower case, of the protocols that reach a socket address hook.
+_TRANSPORTS = {6: "tcp", 17: "udp", 132: "sctp", 136: "udplite", 262: "tcp"}
+
+
+class Address(NamedTuple):
+    """An address as text, with what it is."""
+
+    text: str
+    network_type: str
+    """`ipv4` or `ipv6`; an IPv4-mapped address is IPv4."""
+    is_loopback: bool
+
+
+@lru_cache(maxsize=4096)
+def address(packed: bytes) -> Address:
+    """Of 16 bytes in network order, IPv4 as ::ffff:a.b.c.d."""
+    if packed.startswith(_MAPPED):
+        ipv4 = ipaddress.IPv4Address(packed[12:])
+        return Address(str(ipv4), "ipv4", ipv4.is_loopback)
+    ipv6 = ipaddress.IPv6Address(packed)
+    return Address(str(ipv6), "ipv6", ipv6.is_loopback)
+
+
+def is_known(packed: bytes) -> bool:
+    """Whether a local address was there to be read."""
+    return packed != _UNSPECIFIED
+
+
+def transport(protocol: int) -> str | None:
+    """The IANA keyword of a protocol number (MPTCP is tcp to the peer); None for one without."""
+    return _TRANSPORTS.get(protocol)
+
+
+def endpoint(host: str, port: int) -> str:
+    """`host:port`, an IPv6 address in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

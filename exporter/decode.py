@@ -1,0 +1,177 @@
+"""From the ring's bytes to events. Everything downstream is free of secrets: argv is redacted here, once an exec."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from exporter import wire
+from exporter.errors import RecordError
+from exporter.events import Act, Acted, Event, Execed, Exited, Forked, ProcessKey
+from exporter.redact import redact_arguments
+
+Buffer = bytes | memoryview
+
+
+@dataclass
+class _LongExec:
+    """An exec whose argv comes in several records."""
+
+    record: wire.ExecRecord
+    path: bytes
+    arguments: bytearray
+
+    def is_complete(self) -> bool:
+        return len(self.arguments) >= min(self.record.arguments_size, wire.ARGUMENTS_MAX)
+
+
+class Decoder:
+    """Turns records into events, in their order; an exec with a long argv waits for its further pieces."""
+
+    def __init__(self) -> None:
+        """Nothing is waiting."""
+        self._waiting: dict[int, _LongExec] = {}
+
+    def decode(self, data: Buffer, at: int, length: int) -> Iterator[Event]:
+        """The events that the record of `length` bytes at `data[at:]` completes: none, one, or two.
+
+        Raises RecordError for a record of another layout, an unknown kind, or a length that doesn't fit.
+        """
+        if length < wire.RECORD_HEADER.size or at + length > len(data):
+            raise RecordError(f"a record of {length} bytes is truncated")
+        layout, kind, _, _, pid, _ = wire.RECORD_HEADER.unpack_from(data, at)
+        if layout != wire.LAYOUT:
+            raise RecordError(
+                f"a record has layout {layout:#010x}, this program reads {wire.LAYOUT:#010x}",
+                hint="use the version that wrote it",
+            )
+        if kind == wire.KIND_ARGUMENTS:
+            yield from self._continue(data, at, length)
+            return
+        if pid in self._waiting:
+            yield self._finish(pid)
+        if kind == wire.KIND_ACT:
+            yield _acted(data, at, length)
+        elif kind == wire.KIND_FORK:
+            yield _forked(data, at, length)
+        elif kind == wire.KIND_EXEC:
+            yield from self._begin(data, at, length)
+        elif kind == wire.KIND_EXIT:
+            yield _exited(data, at, length)
+        else:
+            raise RecordError(f"a record has the unknown kind {kind}")
+
+    def flush(self) -> Iterator[Event]:
+        """What still waits for pieces that never came."""
+        for pid in list(self._waiting):
+            yield self._finish(pid)
+
+    def _begin(self, data: Buffer, at: int, length: int) -> Iterator[Event]:
+        record = wire.ExecRecord._make(_unpack(wire.EXEC_RECORD, data, at, length))
+        arguments = _behind(data, at, length, wire.EXEC_RECORD.size, record.arguments_here)
+        if record.path_here > wire.PATH_ROOM:
+            raise RecordError(f"an exec record claims a path of {record.path_here} bytes")
+        waiting = _LongExec(record, record.path[: record.path_here], bytearray(arguments))
+        if waiting.is_complete() or record.arguments_here < wire.ARGUMENTS_PIECE:
+            yield _execed(waiting)
+        else:
+            self._waiting[record.pid] = waiting
+
+    def _continue(self, data: Buffer, at: int, length: int) -> Iterator[Event]:
+        record = wire.ArgumentsRecord._make(_unpack(wire.ARGUMENTS_RECORD, data, at, length))
+        waiting = self._waiting.get(record.pid)
+        if waiting is None or waiting.record.exec_id != record.exec_id:
+            return  # its exec was lost, and counted by the kernel
+        piece = _behind(data, at, length, wire.ARGUMENTS_RECORD.size, record.arguments_here)
+        is_next = record.offset == len(waiting.arguments)
+        if is_next:
+            waiting.arguments += piece
+        if not is_next or waiting.is_complete():
+            yield self._finish(record.pid)
+
+    def _finish(self, pid: int) -> Execed:
+        return _execed(self._waiting.pop(pid))
+
+
+def _unpack(layout: wire.struct.Struct, data: Buffer, at: int, length: int) -> tuple[int, ...]:
+    if length < layout.size:
+        raise RecordError(f"a record of {length} bytes is truncated: {layout.size} are needed")
+    return layout.unpack_from(data, at)
+
+
+def _behind(data: Buffer, at: int, length: int, start: int, size: int) -> Buffer:
+    """The `size` bytes that stand behind a record's fixed part of `start` bytes."""
+    if start + size > length:
+        raise RecordError(f"a record of {length} bytes claims {size} bytes of argv")
+    return data[at + start : at + start + size]
+
+
+def _key(record: wire.ExecRecord | wire.ForkRecord | wire.ExitRecord | wire.ActRecord) -> ProcessKey:
+    return ProcessKey(record.pid, record.started_ns)
+
+
+def _forked(data: Buffer, at: int, length: int) -> Forked:
+    record = wire.ForkRecord._make(_unpack(wire.FORK_RECORD, data, at, length))
+    return Forked(
+        record.at_ns,
+        _key(record),
+        ProcessKey(record.creator_pid, record.creator_started_ns),
+        record.creator_exec_id,
+        record.parent_pid,
+        record.scope,
+    )
+
+
+def _execed(whole: _LongExec) -> Execed:
+    record, arguments = whole.record, bytes(whole.arguments)
+    is_cut = record.arguments_size > len(arguments)
+    return Execed(
+        record.at_ns,
+        _key(record),
+        record.exec_id,
+        record.parent_pid,
+        record.scope,
+        _path(whole.path, is_cut=bool(record.path_cut)),
+        tuple(redact_arguments(split_arguments(arguments))),
+        is_cut,
+    )
+
+
+def split_arguments(block: bytes) -> list[str]:
+    """argv from its NUL-terminated block, as text with U+FFFD for what isn't UTF-8."""
+    if not block:
+        return []
+    return [part.decode(errors="replace") for part in block.removesuffix(b"\0").split(b"\0")]
+
+
+def _path(components: bytes, *, is_cut: bool) -> str:
+    """A path from its NUL-terminated components, the last one first."""
+    names = [name.decode(errors="replace") for name in components.split(b"\0")[:-1]]
+    return ("…/" if is_cut else "/") + "/".join(reversed(names))
+
+
+def _exited(data: Buffer, at: int, length: int) -> Exited:
+    record = wire.ExitRecord._make(_unpack(wire.EXIT_RECORD, data, at, length))
+    return Exited(record.at_ns, _key(record), record.wait_status)
+
+
+def _acted(data: Buffer, at: int, length: int) -> Acted:
+    record = wire.ActRecord._make(_unpack(wire.ACT_RECORD, data, at, length))
+    if record.act not in (wire.ACT_CONNECT, wire.ACT_SEND):
+        raise RecordError(f"a record has the unknown act {record.act}")
+    return Acted(
+        record.at_ns,
+        _key(record),
+        record.exec_id,
+        Act(record.act),
+        record.tid,
+        record.parent_pid,
+        record.uid,
+        record.scope,
+        record.cookie,
+        record.protocol,
+        record.peer,
+        record.peer_port,
+        record.local,
+        record.local_port,
+    )

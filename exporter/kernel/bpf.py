@@ -1,0 +1,117 @@
+"""The bpf(2) system call: the handful of its commands that reading pinned objects needs."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import platform
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+
+from exporter.errors import KernelError
+
+# enum bpf_cmd
+_MAP_LOOKUP_ELEM, _MAP_UPDATE_ELEM, _MAP_GET_NEXT_KEY = 1, 2, 4
+_OBJ_GET, _OBJ_GET_INFO_BY_FD, _LINK_DETACH = 7, 15, 34
+
+_PER_CPU_TYPES = {5, 6, 10}  # enum bpf_map_type: per-CPU hash, array, LRU hash
+_MAP_INFO = struct.Struct("=IIIII")  # how struct bpf_map_info begins: type, id, key, value, entries
+
+_NUMBERS = {"x86_64": 321, "aarch64": 280}
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def _bpf(command: int, attributes: bytes) -> int:
+    """Raises OSError with the kernel's errno."""
+    number = _NUMBERS.get(platform.machine())
+    if number is None:
+        raise KernelError(f"{platform.machine()} is not supported", hint="x86_64 and aarch64 are")
+    buffer = ctypes.create_string_buffer(attributes, len(attributes))
+    result: int = _libc.syscall(number, command, buffer, len(attributes))
+    if result < 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
+    return result
+
+
+def open_pinned(path: Path) -> int:
+    """Open a pinned map or link; returns its descriptor, close-on-exec. Raises OSError."""
+    name = ctypes.create_string_buffer(os.fsencode(path))
+    descriptor = _bpf(_OBJ_GET, struct.pack("=QII", ctypes.addressof(name), 0, 0))
+    os.set_inheritable(descriptor, False)
+    return descriptor
+
+
+def detach_link(descriptor: int) -> None:
+    """Detach a cgroup link at once, whoever else still holds it; other kinds of link don't know this."""
+    try:
+        _bpf(_LINK_DETACH, struct.pack("=I", descriptor))
+    except OSError as error:
+        if error.errno != errno.EOPNOTSUPP:
+            raise
+
+
+def possible_cpus() -> int:
+    """How many values an element of a per-CPU map has."""
+    text = Path("/sys/devices/system/cpu/possible").read_text()
+    return int(text.replace(",", "-").rsplit("-", 1)[-1]) + 1
+
+
+class Map:
+    """A pinned map; keys and values are bytes of the sizes that the kernel tells. Any thread may use it."""
+
+    def __init__(self, path: Path) -> None:
+        """Open the map pinned at `path`. Raises OSError."""
+        self._descriptor = open_pinned(path)
+        kind, _, self._key_size, value_size, self.max_entries = self._info()
+        is_per_cpu = kind in _PER_CPU_TYPES
+        self._value_size = (value_size + 7 & ~7) * possible_cpus() if is_per_cpu else value_size
+
+    def _info(self) -> tuple[int, ...]:
+        info = ctypes.create_string_buffer(_MAP_INFO.size)
+        _bpf(_OBJ_GET_INFO_BY_FD, struct.pack("=IIQ", self._descriptor, len(info), ctypes.addressof(info)))
+        return _MAP_INFO.unpack(info.raw)
+
+    def fileno(self) -> int:
+        """The descriptor, for mmap of a ring."""
+        return self._descriptor
+
+    def close(self) -> None:
+        """Let go of the map; pins keep it alive."""
+        os.close(self._descriptor)
+
+    def lookup(self, key: bytes) -> bytes | None:
+        """The value under `key` (of every CPU, one behind the other, in a per-CPU map), or None."""
+        value = ctypes.create_string_buffer(self._value_size)
+        try:
+            self._element(_MAP_LOOKUP_ELEM, key, value)
+        except OSError as error:
+            if error.errno == errno.ENOENT:
+                return None
+            raise
+        return value.raw
+
+    def update(self, key: bytes, value: bytes) -> None:
+        """Set the value under `key`. Raises OSError (E2BIG when the map is full)."""
+        self._element(_MAP_UPDATE_ELEM, key, ctypes.create_string_buffer(value, self._value_size))
+
+    def keys(self) -> Iterator[bytes]:
+        """Every key, in the kernel's order; one that goes away meanwhile may start the walk again."""
+        key: bytes | None = None
+        while True:
+            following = ctypes.create_string_buffer(self._key_size)
+            try:
+                self._element(_MAP_GET_NEXT_KEY, key, following)
+            except OSError as error:
+                if error.errno == errno.ENOENT:
+                    return
+                raise
+            key = following.raw
+            yield key
+
+    def _element(self, command: int, key: bytes | None, value: ctypes.Array[ctypes.c_char]) -> None:
+        held = ctypes.create_string_buffer(key, self._key_size) if key is not None else None
+        address = ctypes.addressof(held) if held is not None else 0
+        _bpf(command, struct.pack("=I4xQQQ", self._descriptor, address, ctypes.addressof(value), 0))

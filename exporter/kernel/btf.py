@@ -1,0 +1,143 @@
+"""Offsets of kernel struct members, from the running kernel's own BTF."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+from exporter.errors import KernelError
+
+VMLINUX = Path("/sys/kernel/btf/vmlinux")
+
+_HEADER = struct.Struct("<HBBIIIII")
+_TYPE = struct.Struct("<III")
+_MEMBER = struct.Struct("<III")
+_MAGIC = 0xEB9F
+_KIND_STRUCT, _KIND_UNION = 4, 5
+_TRANSPARENT_KINDS = {8, 9, 10, 11, 18}  # typedef, volatile, const, restrict, type tag
+
+# Bytes behind a type of each kind: fixed, and for each of its vlen entries (include/uapi/linux/btf.h).
+_FIXED_SIZE = {1: 4, 3: 12, 14: 4, 17: 4}
+_ENTRY_SIZE = {4: 12, 5: 12, 6: 8, 13: 8, 15: 12, 19: 12}
+
+# What bpf/ calls an offset, and the member it stands for. A union's or an anonymous struct's members count
+# as the struct's own, as in C.
+MEMBERS = {
+    "TASK_MM": ("task_struct", "mm"),
+    "TASK_TGID": ("task_struct", "tgid"),
+    "TASK_REAL_PARENT": ("task_struct", "real_parent"),
+    "TASK_GROUP_LEADER": ("task_struct", "group_leader"),
+    "TASK_SIGNAL": ("task_struct", "signal"),
+    "TASK_EXIT_CODE": ("task_struct", "exit_code"),
+    "SIGNAL_LIVE": ("signal_struct", "live"),
+    "SIGNAL_FLAGS": ("signal_struct", "flags"),
+    "SIGNAL_GROUP_EXIT_CODE": ("signal_struct", "group_exit_code"),
+    "MM_ARG_START": ("mm_struct", "arg_start"),
+    "MM_ARG_END": ("mm_struct", "arg_end"),
+    "MM_EXE_FILE": ("mm_struct", "exe_file"),
+    "FILE_MNT": ("file", "f_path", "mnt"),
+    "FILE_DENTRY": ("file", "f_path", "dentry"),
+    "DENTRY_PARENT": ("dentry", "d_parent"),
+    "DENTRY_NAME": ("dentry", "d_name", "name"),
+    "VFSMOUNT_ROOT": ("vfsmount", "mnt_root"),
+    "MOUNT_MNT": ("mount", "mnt"),
+    "MOUNT_PARENT": ("mount", "mnt_parent"),
+    "MOUNT_MOUNTPOINT": ("mount", "mnt_mountpoint"),
+}
+
+
+class Btf:
+    """The types of one BTF blob; names are looked up, nothing is copied until asked for."""
+
+    def __init__(self, blob: bytes) -> None:
+        """Index the structs and unions of `blob`, a whole BTF section; KernelError when it isn't one."""
+        if len(blob) < _HEADER.size:
+            raise KernelError("the kernel's BTF is empty", hint="boot a kernel with CONFIG_DEBUG_INFO_BTF=y")
+        magic, _, _, header_size, type_at, type_size, string_at, string_size = _HEADER.unpack_from(blob)
+        if magic != _MAGIC:
+            raise KernelError(
+                f"the kernel's BTF begins with {magic:#x}", hint="boot a kernel with CONFIG_DEBUG_INFO_BTF=y"
+            )
+        self._types = blob[header_size + type_at : header_size + type_at + type_size]
+        self._strings = blob[header_size + string_at : header_size + string_at + string_size]
+        self._at = self._walk()
+
+    def _walk(self) -> list[int]:
+        """Byte offset of each type; type ids begin at 1, and 0 is void."""
+        types, at, offsets = self._types, 0, [0]
+        unpack, fixed, entry = _TYPE.unpack_from, _FIXED_SIZE, _ENTRY_SIZE
+        while at < len(types):
+            offsets.append(at)
+            info = unpack(types, at)[1]
+            kind = info >> 24 & 0x1F
+            at += 12 + fixed.get(kind, 0) + entry.get(kind, 0) * (info & 0xFFFF)
+        return offsets
+
+    def _name(self, offset: int) -> bytes:
+        return self._strings[offset : self._strings.index(b"\0", offset)]
+
+    def _structs(self, names: set[str]) -> dict[str, int]:
+        wanted = {}
+        for name in names:
+            offset = self._strings.find(b"\0" + name.encode() + b"\0")
+            if offset >= 0:
+                wanted[offset + 1] = name
+        found = {}
+        for type_id, at in enumerate(self._at):
+            name_at, info, _ = _TYPE.unpack_from(self._types, at)
+            if name_at in wanted and info >> 24 & 0x1F == _KIND_STRUCT and info & 0xFFFF:
+                found[wanted[name_at]] = type_id
+        return found
+
+    def _member(self, type_id: int, name: bytes) -> tuple[int, int] | None:
+        """Offset in bytes and type of the member `name`, also of one in an anonymous struct or union."""
+        at = self._at[type_id]
+        _, info, referred = _TYPE.unpack_from(self._types, at)
+        kind = info >> 24 & 0x1F
+        if kind in _TRANSPARENT_KINDS:
+            return self._member(referred, name)
+        if kind not in (_KIND_STRUCT, _KIND_UNION):
+            return None
+        is_bitfield_form = info >> 31
+        for index in range(info & 0xFFFF):
+            name_at, member_type, offset = _MEMBER.unpack_from(self._types, at + 12 + 12 * index)
+            offset_bytes = (offset & 0xFFFFFF if is_bitfield_form else offset) // 8
+            if name_at and self._name(name_at) == name:
+                return offset_bytes, member_type
+            if not name_at:
+                inner = self._member(member_type, name)
+                if inner:
+                    return offset_bytes + inner[0], inner[1]
+        return None
+
+    def offsets(self, members: dict[str, tuple[str, ...]]) -> dict[str, int]:
+        """Offset in bytes of each member, given as (struct, member[, member of that member]).
+
+        Raises KernelError naming the first one that this kernel lacks.
+        """
+        structs = self._structs({path[0] for path in members.values()})
+        found = {}
+        for constant, (owner, *path) in members.items():
+            offset, type_id = 0, structs.get(owner)
+            for name in path:
+                step = None if type_id is None else self._member(type_id, name.encode())
+                if step is None:
+                    raise KernelError(
+                        f"this kernel's BTF has no {'.'.join((owner, *path))}",
+                        hint="ci-egress doesn't know this kernel's layout: report its version",
+                    )
+                offset, type_id = offset + step[0], step[1]
+            found[constant] = offset
+        return found
+
+
+def kernel_offsets(path: Path = VMLINUX) -> dict[str, int]:
+    """Offsets in bytes for every constant in MEMBERS, on the running kernel."""
+    try:
+        blob = path.read_bytes()
+    except OSError as error:
+        raise KernelError(
+            f"cannot read the kernel's BTF ({path}: {error.strerror})",
+            hint="boot a kernel with CONFIG_DEBUG_INFO_BTF=y (every distribution's since 2021 has it)",
+        ) from None
+    return Btf(blob).offsets(MEMBERS)

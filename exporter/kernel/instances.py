@@ -1,0 +1,126 @@
+"""Pin directories: one an instance, locked while it lives, swept when it died without tidying up."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from exporter import wire
+from exporter.errors import KernelError
+from exporter.kernel.bpf import Map, detach_link, open_pinned
+
+_KEY = struct.Struct("=I")
+
+
+@contextmanager
+def new_instance(bpffs: Path) -> Iterator[Path]:
+    """A pin directory of one's own under `bpffs`, removed with everything pinned in it at the end.
+
+    First sweeps what dead instances left. Raises KernelError when bpffs can't be written.
+    """
+    home = bpffs / "ci-egress"
+    try:
+        home.mkdir(mode=0o700, exist_ok=True)
+        with _locked(home):
+            sweep(home)
+            directory = home / secrets.token_hex(8)
+            directory.mkdir(mode=0o700)
+            lock = _lock(directory, blocking=False)
+    except OSError as error:
+        raise KernelError(
+            f"cannot use {home}: {error.strerror}", hint="run as root, and see that bpffs is mounted read-write"
+        ) from None
+    assert lock is not None  # noqa: S101 - nobody else knows the name yet
+    try:
+        yield directory
+    finally:
+        remove(directory)
+        os.close(lock)
+
+
+def sweep(home: Path) -> list[Path]:
+    """Remove the instances that nobody needs any more, and return them.
+
+    Those are the ones whose lock is free, that don't enforce, and whose jobs have no live process.
+    """
+    swept = []
+    for directory in sorted(path for path in home.iterdir() if path.is_dir()):
+        lock = _lock(directory, blocking=False)
+        if lock is None:
+            continue
+        try:
+            if not is_enforcing(directory) and not live_processes(directory):
+                remove(directory)
+                swept.append(directory)
+        finally:
+            os.close(lock)
+    return swept
+
+
+def is_enforcing(directory: Path) -> bool:
+    """Whether the instance's policy denies; what can't be read (an interrupted start) doesn't."""
+    with suppress(FileNotFoundError):
+        with _open(directory / "map_config") as config:
+            value = config.lookup(_KEY.pack(0))
+        return bool(value and wire.CONFIG_VALUE.unpack_from(value)[1])
+    return False
+
+
+def live_processes(directory: Path) -> list[int]:
+    """Pids of the instance's jobs that are still there; its programs keep this up to date while attached."""
+    with suppress(FileNotFoundError):
+        with _open(directory / "map_procs") as procs:
+            pids = [_KEY.unpack(key)[0] for key in procs.keys()]
+        return [pid for pid in pids if Path(f"/proc/{pid}").exists()]
+    return []
+
+
+def remove(directory: Path) -> None:
+    """Detach and unpin everything in `directory`, and the directory itself.
+
+    Cgroup links are detached one by one: merely unpinning lets the kernel do it at some later time.
+    """
+    for pin in sorted(directory.iterdir()):
+        if pin.name.startswith("link_"):
+            descriptor = open_pinned(pin)
+            try:
+                detach_link(descriptor)
+            finally:
+                os.close(descriptor)
+        pin.unlink()
+    directory.rmdir()
+
+
+@contextmanager
+def _open(path: Path) -> Iterator[Map]:
+    opened = Map(path)
+    try:
+        yield opened
+    finally:
+        opened.close()
+
+
+@contextmanager
+def _locked(directory: Path) -> Iterator[None]:
+    lock = _lock(directory, blocking=True)
+    try:
+        yield
+    finally:
+        if lock is not None:
+            os.close(lock)
+
+
+def _lock(directory: Path, *, blocking: bool) -> int | None:
+    """A descriptor that holds the lock until it is closed; None when somebody else holds it."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if blocking else fcntl.LOCK_NB))
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    return descriptor

@@ -1,0 +1,55 @@
+"""The text that is compiled: bpf/ as one file, with the layout that user space expects asserted in it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from exporter import wire
+from exporter.errors import KernelError
+
+# BCC rewrites map access only in its main text, so what uses maps is concatenated; egress.h is included.
+_FILES = ("maps.h", "process.bpf.c", "socket.bpf.c")
+
+
+def bpf_directory() -> Path:
+    """Where bpf/ is: inside the installed package, or beside it in a checkout."""
+    package = Path(__file__).resolve().parent.parent
+    for folder in (package / "_bpf", package.parent / "bpf"):
+        if (folder / "egress.h").is_file():
+            return folder
+    raise KernelError(f"bpf/ is missing beside {package}", hint="install ci-egress-exporter again")
+
+
+def source_text(folder: Path) -> str:
+    """One C text; compiler and verifier messages still name file and line of each part."""
+    parts = [f'#line 1 "{name}"\n{(folder / name).read_text()}' for name in _FILES]
+    return "\n".join([*parts, '#line 1 "exporter/wire.py"', *layout_assertions(), ""])
+
+
+def compiler_flags(folder: Path, offsets: dict[str, int]) -> list[str]:
+    """Flags with the kernel's offsets (bytes) and the layout's edition as constants."""
+    constants = [f"-D{name}={value}" for name, value in offsets.items()]
+    return [
+        f"-I{folder}",
+        f"-DLAYOUT={wire.LAYOUT:#x}",
+        *constants,
+        "-Werror=implicit-function-declaration",
+        "-Wno-unused-function",
+    ]
+
+
+def layout_assertions() -> list[str]:
+    """Every size and offset that exporter/wire.py was generated with, as static assertions."""
+    lines = []
+    for name, (size, offsets) in wire.OFFSETS.items():
+        lines.append(f'_Static_assert(sizeof(struct {name}) == {size}, "run `make wire`");')
+        for member, offset in offsets.items():
+            where = f"__builtin_offsetof(struct {name}, {_path(name, member)})"
+            lines.append(f'_Static_assert({where} == {offset}, "run `make wire`");')
+    return lines
+
+
+def _path(name: str, member: str) -> str:
+    """A record's header members stand in its inner struct."""
+    is_inner = name != "record_header" and name.endswith("_record") and member in wire.RecordHeader._fields
+    return f"header.{member}" if is_inner else member

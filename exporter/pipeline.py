@@ -1,0 +1,107 @@
+"""How an event becomes telemetry, from top to bottom.
+
+    decode → process table (psutil) → job → spans, metrics → OTLP
+
+The left end is the kernel's ring or a recording; nothing here knows which.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from typing import Protocol, assert_never
+
+from opentelemetry.sdk.trace import ReadableSpan
+
+from exporter.addresses import address, transport
+from exporter.events import Acted, Event, Execed, Exited, Forked, ProcessKey
+from exporter.metrics import Metrics
+from exporter.processes import Lookup, ProcessTable, Program, mark_egress
+from exporter.spans import Spans
+from exporter.summary import Summary
+
+
+class ProcessSpans(enum.Enum):
+    """Which programs get a span of their own."""
+
+    NETWORK = "network"
+    """Those that did something on a socket, and their ancestors."""
+    ALL = "all"
+    NONE = "none"
+
+
+class Destination(Protocol):
+    """Where finished spans go."""
+
+    def submit(self, span: ReadableSpan, attempts: int) -> None:
+        """Take a span that accounts for `attempts` of those the kernel counted; never waits."""
+
+
+@dataclass(frozen=True)
+class Stages:
+    """What the events of a job pass through."""
+
+    spans: Spans
+    metrics: Metrics
+    summary: Summary
+    destination: Destination
+    process_spans: ProcessSpans
+
+
+class Pipeline:
+    """The events of one job, one by one, in the order in which they happened."""
+
+    def __init__(self, stages: Stages, lookup: Lookup) -> None:
+        """`lookup` fills in what the kernel doesn't say."""
+        self._stages = stages
+        self._table = ProcessTable(lookup, on_end=self._ended)
+
+    def begin(self, root: ProcessKey, scope: int, at_ns: int) -> None:
+        """The job's root is there, about to become COMMAND."""
+        self._table.seed(root, scope, at_ns)
+        self._started_ns = at_ns
+        self._stages.metrics.job_began()
+
+    def handle(self, event: Event) -> None:
+        """Take in one event; whatever it completes is on its way when this returns."""
+        match event:
+            case Forked():
+                self._table.forked(event)
+            case Execed():
+                self._stages.summary.ran(self._table.execed(event))
+            case Exited():
+                self._table.exited(event)
+            case Acted():
+                self._egress(event)
+            case _:
+                assert_never(event)
+
+    def finish(self, at_ns: int) -> None:
+        """The job is over: close what is open, the job's span last."""
+        self._stages.summary.left_behind(self._table.live())
+        self._table.end_all(at_ns)
+        self._stages.metrics.job_ended()
+        self._stages.destination.submit(self._stages.spans.job(self._started_ns, at_ns), attempts=0)
+
+    def _egress(self, event: Acted) -> None:
+        stages = self._stages
+        program = self._table.acted(event)
+        span = stages.spans.egress(event, program)
+        peer = address(event.peer)
+        stages.destination.submit(span, attempts=1)
+        stages.metrics.connection(peer.text, event.peer_port, transport(event.protocol), span.context)
+        if program.is_recovered:
+            stages.metrics.unattributed("process_record_lost")
+        stages.summary.connected(event, peer, program)
+        for fresh in mark_egress(program):
+            if fresh.ended_ns is not None:  # it ended before anybody knew that it matters
+                self._submit_program(fresh)
+
+    def _ended(self, program: Program) -> None:
+        became_another = program.exec_id == 0 and program.wait_status is None
+        if program.has_egress or (self._stages.process_spans is ProcessSpans.ALL and not became_another):
+            self._submit_program(program)
+
+    def _submit_program(self, program: Program) -> None:
+        if self._stages.process_spans is not ProcessSpans.NONE:
+            self._stages.destination.submit(self._stages.spans.program(program), attempts=0)

@@ -1,0 +1,279 @@
+"""The process table: which program did it, made by whom. The kernel's records make it; psutil fills in the rest."""
+
+from __future__ import annotations
+
+import pwd
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import NamedTuple, Protocol, TypeVar
+
+import psutil
+
+from exporter.events import Acted, Execed, Exited, Forked, ProcessKey
+from exporter.redact import redact_arguments
+from exporter.text import clean
+
+_NS_PER_TICK = 10_000_000  # USER_HZ is 100 on every machine supported
+_START_TOLERANCE_TICKS = 2
+_T = TypeVar("_T")
+_CONTAINER_ID = re.compile(r"[0-9a-f]{64}")
+
+
+class Facts(NamedTuple):
+    """What /proc tells of a process while it is there; never needed to know who did something."""
+
+    working_directory: str | None = None
+    container_id: str | None = None
+
+
+class Image(NamedTuple):
+    """The program that a process runs, as /proc tells it: for the case that its exec record was lost."""
+
+    path: str | None = None
+    arguments: tuple[str, ...] = ()
+
+
+class Lookup(Protocol):
+    """Where facts come from: /proc, or a recording. What can't be known is None."""
+
+    def facts(self, process: ProcessKey) -> Facts:
+        """Those of `process`."""
+
+    def image(self, process: ProcessKey) -> Image:
+        """That of `process`."""
+
+
+@dataclass(eq=False)
+class Program:
+    """One executed program: a process from an exec (or its fork) to the next exec or its exit."""
+
+    process: ProcessKey
+    exec_id: int
+    """0 before the process's first exec in the job; with `process`, what tells programs apart."""
+    scope: int
+    parent: Program | None
+    """The program that created the process; None for the job's root, and where a record was lost."""
+    parent_pid: int
+    """The kernel's parent when the program began."""
+    started_ns: int
+    path: str | None
+    """Of the executable; None when unknown."""
+    arguments: tuple[str, ...]
+    """Without secrets."""
+    is_cut: bool = False
+    """Whether `arguments` are not all there."""
+    is_recovered: bool = False
+    """Whether its own record was lost, and this is what /proc still knew."""
+    ended_ns: int | None = None
+    wait_status: int | None = None
+    """As wait(2) gives it; None after an exec, and while it runs."""
+    has_egress: bool = False
+    """Whether it or a descendant did something on a socket."""
+    facts: Facts | None = field(default=None, repr=False)
+    """None until the first act asks for them."""
+
+    @cached_property
+    def name(self) -> str | None:
+        """Base name of the executable."""
+        return self.path.rsplit("/", 1)[-1] if self.path else None
+
+    @cached_property
+    def chain(self) -> tuple[Program, ...]:
+        """From the job's root to this program, itself included, by who created whom."""
+        programs = []
+        program: Program | None = self
+        while program is not None:
+            programs.append(program)
+            program = program.parent
+        return tuple(reversed(programs))
+
+
+class ProcessTable:
+    """Every live process of the jobs, and through `parent` whatever a live or reported one descends from."""
+
+    def __init__(self, lookup: Lookup, on_end: Callable[[Program], None]) -> None:
+        """`on_end` is called with each program that ends, `ended_ns` set."""
+        self._programs: dict[int, Program] = {}
+        self._lookup = lookup
+        self._on_end = on_end
+
+    def seed(self, process: ProcessKey, scope: int, at_ns: int) -> Program:
+        """Enter a job's root, which no record announces."""
+        image = self._lookup.image(process)
+        root = Program(process, 0, scope, None, 0, at_ns, image.path, image.arguments)
+        self._programs[process.pid] = root
+        return root
+
+    def forked(self, event: Forked) -> Program:
+        """Enter a new process: until it execs, it is another instance of its creator's program."""
+        creator = self._find(event.creator, event.creator_exec_id, event.scope, event.at_ns)
+        child = Program(
+            event.process,
+            0,
+            event.scope,
+            creator,
+            event.parent_pid,
+            event.at_ns,
+            creator.path,
+            creator.arguments,
+            creator.is_cut,
+        )
+        self._replace(child)
+        return child
+
+    def execed(self, event: Execed) -> Program:
+        """Let a process become another program; whoever created the process created that too."""
+        before = self._programs.get(event.process.pid)
+        parent = before.parent if before and before.process == event.process else None
+        program = Program(
+            event.process,
+            event.exec_id,
+            event.scope,
+            parent,
+            event.parent_pid,
+            event.at_ns,
+            event.path,
+            event.arguments,
+            event.arguments_cut,
+        )
+        self._replace(program)
+        return program
+
+    def exited(self, event: Exited) -> None:
+        """Let go of a process; its program lives on where something still refers to it."""
+        program = self._programs.get(event.process.pid)
+        if program is not None and program.process == event.process:
+            del self._programs[event.process.pid]
+            self._end(program, event.at_ns, event.wait_status)
+
+    def acted(self, event: Acted) -> Program:
+        """The program that did it, with its facts."""
+        program = self._find(event.process, event.exec_id, event.scope, event.at_ns)
+        if program.facts is None:
+            program.facts = self._lookup.facts(event.process)
+        return program
+
+    def end_all(self, at_ns: int) -> None:
+        """End what still runs, as when the job is over and leaves processes behind."""
+        for program in list(self._programs.values()):
+            self._end(program, at_ns, None)
+        self._programs.clear()
+
+    def live(self) -> list[Program]:
+        """The programs that run now."""
+        return list(self._programs.values())
+
+    def _find(self, process: ProcessKey, exec_id: int, scope: int, at_ns: int) -> Program:
+        known = self._programs.get(process.pid)
+        if known is not None and known.process == process and known.exec_id >= exec_id:
+            return known
+        return self._recover(process, exec_id, scope, at_ns)
+
+    def _recover(self, process: ProcessKey, exec_id: int, scope: int, at_ns: int) -> Program:
+        """Enter a program whose own record was lost (the kernel counted it), with what /proc still knows."""
+        before = self._programs.get(process.pid)
+        parent = before.parent if before and before.process == process else None
+        image = self._lookup.image(process)
+        program = Program(
+            process, exec_id, scope, parent, 0, at_ns, image.path, image.arguments, is_recovered=True
+        )
+        self._replace(program)
+        return program
+
+    def _replace(self, program: Program) -> None:
+        before = self._programs.get(program.process.pid)
+        self._programs[program.process.pid] = program
+        if before is not None:
+            self._end(before, program.started_ns, None)
+
+    def _end(self, program: Program, at_ns: int, wait_status: int | None) -> None:
+        program.ended_ns = at_ns
+        program.wait_status = wait_status
+        self._on_end(program)
+
+
+def started_ns(pid: int) -> int | None:
+    """When `pid` started, in nanoseconds since boot, to the clock tick (10 ms); None when it isn't there."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text(errors="replace")
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    return int(text.rsplit(")", 1)[-1].split()[19]) * _NS_PER_TICK
+
+
+class Proc:
+    """/proc, by way of psutil. A process that is gone, or whose pid is another's by now, has no facts."""
+
+    def facts(self, process: ProcessKey) -> Facts:
+        """Working directory and container."""
+        live = _live(process.pid)
+        if live is None:
+            return Facts()
+        facts = Facts(_clean(_readable(live.cwd)), container_id(process.pid))
+        return facts if _is_still(process) else Facts()
+
+    def image(self, process: ProcessKey) -> Image:
+        """Executable and argv, redacted."""
+        live = _live(process.pid)
+        if live is None:
+            return Image()
+        arguments = _readable(live.cmdline) or []
+        image = Image(_clean(_readable(live.exe)), tuple(redact_arguments([clean(part) for part in arguments])))
+        return image if _is_still(process) else Image()
+
+
+def _live(pid: int) -> psutil.Process | None:
+    try:
+        return psutil.Process(pid)
+    except psutil.NoSuchProcess:
+        return None
+
+
+def _readable(read: Callable[[], _T]) -> _T | None:
+    try:
+        return read() or None
+    except (psutil.NoSuchProcess, psutil.AccessDenied):
+        return None
+
+
+def _clean(text: str | None) -> str | None:
+    return None if text is None else clean(text)
+
+
+def _is_still(process: ProcessKey) -> bool:
+    started = started_ns(process.pid)
+    tolerance = _START_TOLERANCE_TICKS * _NS_PER_TICK
+    return started is not None and abs(started - process.started_ns) <= tolerance
+
+
+def container_id(pid: int) -> str | None:
+    """The container that `pid` runs in, from its cgroup; None outside of one."""
+    try:
+        text = Path(f"/proc/{pid}/cgroup").read_text(errors="replace")
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    found = _CONTAINER_ID.findall(text)
+    return found[-1] if found else None
+
+
+@lru_cache(maxsize=1024)
+def user_name(uid: int) -> str:
+    """The user's name on this host, or the number where it has none."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
+def mark_egress(program: Program) -> list[Program]:
+    """Mark `program` and its ancestors as having egress; returns those that weren't, root first."""
+    fresh = []
+    current: Program | None = program
+    while current is not None and not current.has_egress:
+        current.has_egress = True
+        fresh.append(current)
+        current = current.parent
+    return fresh[::-1]

@@ -1,0 +1,235 @@
+"""The trace model: a job, in it the programs that ran, and what they did on the network as leaves."""
+
+from __future__ import annotations
+
+import hashlib
+import shlex
+from collections.abc import Mapping
+from typing import NamedTuple
+from weakref import WeakKeyDictionary
+
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+from opentelemetry.trace import SpanContext, SpanKind, TraceFlags, TraceState
+
+from exporter import __version__
+from exporter.addresses import Address, address, endpoint, is_known, transport
+from exporter.clock import Clock
+from exporter.events import Act, Acted
+from exporter.jobs.attributes import span_attributes
+from exporter.jobs.model import Job
+from exporter.processes import Program, user_name
+from exporter.text import cut
+
+SCOPE_NAME = "ci_egress"
+
+_ARGUMENTS_LIMIT_BYTES = 32768
+_SCOPE = InstrumentationScope(SCOPE_NAME, __version__)
+_SAMPLED = TraceFlags(TraceFlags.SAMPLED)
+_VERBS = {Act.CONNECT: "connect", Act.SEND: "send"}
+
+Value = str | int | bool | list[str]
+
+
+class Attributes:
+    """Attributes under construction: unknown values are left out, long ones cut and listed."""
+
+    def __init__(self, values: Mapping[str, Value] | None = None, cut_names: tuple[str, ...] = ()) -> None:
+        """Start from `values`, of which `cut_names` are cut already."""
+        self._values: dict[str, Value] = dict(values or {})
+        self.cut_names = list(cut_names)
+
+    def add(self, name: str, value: str | int | None) -> None:
+        """Add a value if it is known."""
+        if isinstance(value, str):
+            value, was_cut = cut(value)
+            if was_cut:
+                self.cut_names.append(name)
+        if value is not None and value != "":
+            self._values[name] = value
+
+    def add_list(self, name: str, values: list[str], *, limit_bytes: int = _ARGUMENTS_LIMIT_BYTES) -> None:
+        """Add a list of at most `limit_bytes` in all; what doesn't fit is missing at its end."""
+        kept: list[str] = []
+        for value in values:
+            text, was_cut = cut(value, limit_bytes)
+            kept.append(text)
+            limit_bytes -= len(text.encode())
+            if was_cut or limit_bytes <= 0:
+                break
+        if kept != values:
+            self.cut_names.append(name)
+        self._values[name] = kept
+
+    def done(self) -> dict[str, Value]:
+        """All of them, with `egress.truncated` where something was cut."""
+        if self.cut_names:
+            self._values["egress.truncated"] = self.cut_names
+        return self._values
+
+
+class _Described(NamedTuple):
+    values: dict[str, Value]
+    cut_names: tuple[str, ...]
+
+
+class Spans:
+    """Makes the spans of one job. Ids are derived, not drawn: a recording replayed gives the same trace."""
+
+    def __init__(self, job: Job, resource: Resource, clock: Clock, *, has_programs: bool = True) -> None:
+        """For `job`; `resource` goes on every span. Without programs' spans, leaves hang on the job's."""
+        self._job = job
+        self._resource = resource
+        self._clock = clock
+        self._job_attributes = span_attributes(job)
+        self._trace_state = TraceState.from_header([job.ids.trace_state]) if job.ids.trace_state else TraceState()
+        self._has_programs = has_programs
+        self._sequence = 0
+        self._described: WeakKeyDictionary[Program, _Described] = WeakKeyDictionary()
+        self.job_context = self._context(job.ids.job_span_id)
+
+    def egress(self, event: Acted, program: Program) -> ReadableSpan:
+        """The span of one connect or send: CLIENT, a leaf under the program that did it."""
+        peer = address(event.peer)
+        described = self._describe(program)
+        attributes = Attributes(described.values, described.cut_names)
+        self._add_flow(attributes, event, peer)
+        attributes.add("process.parent_pid", event.parent_pid)
+        attributes.add("process.owner", user_name(event.uid))
+        attributes.add("egress.verdict", "allow")
+        attributes.add("egress.attempts", 1)
+        self._sequence += 1
+        at_ns = self._clock.wall_ns(event.at_ns)
+        return self._span(
+            f"{_VERBS[event.act]} {endpoint(peer.text, event.peer_port)}",
+            self._id("egress", self._sequence, event.at_ns),
+            self.program_context(program),
+            attributes.done(),
+            (at_ns, at_ns),
+            kind=SpanKind.CLIENT,
+        )
+
+    def program(self, program: Program) -> ReadableSpan:
+        """The span of one executed program, from its beginning to its end."""
+        described = self._describe(program)
+        attributes = Attributes(described.values, described.cut_names)
+        attributes.add("process.parent_pid", program.parent_pid or None)
+        if program.wait_status is not None:
+            attributes.add("process.exit.code", exit_code(program.wait_status))
+        return self._span(
+            program.name or "unknown",
+            self._program_id(program),
+            self.program_context(program.parent) if program.parent else self.job_context,
+            attributes.done(),
+            (self._clock.wall_ns(program.started_ns), self._clock.wall_ns(program.ended_ns or program.started_ns)),
+        )
+
+    def job(self, started_ns: int, ended_ns: int) -> ReadableSpan:
+        """The span of the whole job; times in nanoseconds since boot."""
+        parent_id = self._job.ids.parent_span_id
+        return self._span(
+            self._job.display_name,
+            self._job.ids.job_span_id,
+            self._context(parent_id, is_remote=True) if parent_id else None,
+            dict(self._job_attributes),
+            (self._clock.wall_ns(started_ns), self._clock.wall_ns(ended_ns)),
+        )
+
+    def program_context(self, program: Program) -> SpanContext:
+        """Where spans below `program` hang."""
+        if not self._has_programs:
+            return self.job_context
+        return self._context(self._program_id(program))
+
+    def _span(
+        self,
+        name: str,
+        span_id: int,
+        parent: SpanContext | None,
+        attributes: dict[str, Value],
+        times_ns: tuple[int, int],
+        *,
+        kind: SpanKind = SpanKind.INTERNAL,
+    ) -> ReadableSpan:
+        return ReadableSpan(
+            name,
+            self._context(span_id),
+            parent,
+            self._resource,
+            attributes,
+            kind=kind,
+            instrumentation_scope=_SCOPE,
+            start_time=times_ns[0],
+            end_time=times_ns[1],
+        )
+
+    def _describe(self, program: Program) -> _Described:
+        """The attributes that all spans of a program share, made once."""
+        known = self._described.get(program)
+        if known is None or (program.facts is not None and "process.working_directory" not in known.values):
+            known = self._described[program] = self._program_attributes(program)
+        return known
+
+    def _program_attributes(self, program: Program) -> _Described:
+        attributes = Attributes(self._job_attributes)
+        attributes.add("egress.attribution", "lineage")
+        attributes.add("process.pid", program.process.pid)
+        attributes.add("process.executable.name", program.name)
+        attributes.add("process.executable.path", program.path)
+        if program.arguments:
+            attributes.add("process.command_line", command_line(program))
+            attributes.add_list("process.command_args", list(program.arguments))
+            if program.is_cut:
+                attributes.cut_names += ["process.command_args", "process.command_line"]
+        if program.facts is not None:
+            attributes.add("process.working_directory", program.facts.working_directory)
+            attributes.add("container.id", program.facts.container_id)
+        attributes.add_list("egress.lineage", lineage(program))
+        attributes.add_list("egress.ancestors", [cut(command_line(above))[0] for above in program.chain[:-1]])
+        names = tuple(dict.fromkeys(attributes.cut_names))
+        attributes.cut_names = []
+        return _Described(attributes.done(), names)
+
+    def _add_flow(self, attributes: Attributes, event: Acted, peer: Address) -> None:
+        attributes.add("server.address", peer.text)
+        attributes.add("server.port", event.peer_port)
+        attributes.add("network.peer.address", peer.text)
+        attributes.add("network.peer.port", event.peer_port)
+        attributes.add("network.transport", transport(event.protocol))
+        attributes.add("network.type", peer.network_type)
+        if event.local_port:
+            attributes.add("network.local.port", event.local_port)
+        if is_known(event.local):
+            attributes.add("network.local.address", address(event.local).text)
+
+    def _program_id(self, program: Program) -> int:
+        return self._id("program", *program.process, program.exec_id)
+
+    def _id(self, *parts: str | int) -> int:
+        text = "\0".join(map(str, (self._job.ids.trace_id, self._job.ids.job_span_id, *parts)))
+        return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") or 1
+
+    def _context(self, span_id: int, *, is_remote: bool = False) -> SpanContext:
+        return SpanContext(self._job.ids.trace_id, span_id, is_remote, _SAMPLED, self._trace_state)
+
+
+def command_line(program: Program) -> str:
+    """The command as one could type it in a shell; the executable's name where argv is unknown."""
+    return shlex.join(program.arguments) if program.arguments else (program.name or "unknown")
+
+
+def lineage(program: Program) -> list[str]:
+    """Names of the executables from the job's root to `program`."""
+    return [above.name or "unknown" for above in program.chain]
+
+
+def exit_code(wait_status: int) -> int:
+    """As a shell counts it: the code, or 128 + the signal that ended it."""
+    signal = wait_status & 0x7F
+    return 128 + signal if signal else wait_status >> 8 & 0xFF
+
+
+def traceparent(context: SpanContext) -> str:
+    """The W3C header that puts another program's spans under `context`."""
+    return f"00-{context.trace_id:032x}-{context.span_id:016x}-01"

@@ -1,0 +1,169 @@
+"""What a job talked to, for a person: a table on stderr when it ends. Every text in it is the attacker's."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import IO, NamedTuple
+from urllib.parse import urlsplit
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from exporter.addresses import Address, endpoint, transport
+from exporter.events import Acted
+from exporter.processes import Program
+from exporter.spans import command_line, lineage
+
+ROWS_MAX = 50
+_COUNTED_MAX = 10_000
+_CELL_MAX = 160
+_PLAIN_WIDTH = 160
+
+# Controls (C0, C1, DEL), and the format characters that reorder or hide what follows.
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\U000e0000-\U000e007f]")
+
+_PROXY_VARIABLES = ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
+
+# Programs that have another process do the work, one that needn't descend from the job.
+_DAEMON_CLIENTS = {
+    "docker": "the Docker daemon",
+    "docker-compose": "the Docker daemon",
+    "docker-buildx": "the BuildKit daemon",
+    "buildctl": "the BuildKit daemon",
+    "nerdctl": "containerd",
+    "ctr": "containerd",
+    "crictl": "the container runtime",
+    "kubectl": "the cluster",
+    "bazel": "a Bazel server started earlier",
+    "bazelisk": "a Bazel server started earlier",
+    "gradle": "a Gradle daemon started earlier",
+    "snap": "snapd",
+    "systemd-run": "systemd",
+    "at": "atd",
+}
+
+
+class Row(NamedTuple):
+    """What is counted together."""
+
+    destination: str
+    transport: str
+    chain: tuple[str, ...]
+    is_loopback: bool
+
+
+class Summary:
+    """Counts destinations × process chains of one job."""
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        """`environment` is COMMAND's: it tells whether there is a proxy."""
+        self._rows: Counter[Row] = Counter()
+        self._uncounted = 0
+        self._daemons: dict[str, str] = {}
+        self._left_behind: list[Program] = []
+        self._proxies = _proxies(environment)
+        self._proxies_met: set[str] = set()
+
+    def ran(self, program: Program) -> None:
+        """A program was executed."""
+        name = program.name or ""
+        if name in _DAEMON_CLIENTS:
+            self._daemons[name] = _DAEMON_CLIENTS[name]
+
+    def connected(self, event: Acted, peer: Address, program: Program) -> None:
+        """A program connected or sent."""
+        destination = endpoint(peer.text, event.peer_port)
+        row = Row(destination, transport(event.protocol) or str(event.protocol), tuple(lineage(program)), peer.is_loopback)
+        if row in self._rows or len(self._rows) < _COUNTED_MAX:
+            self._rows[row] += 1
+        else:
+            self._uncounted += 1
+        if destination in self._proxies or f"*:{event.peer_port}" in self._proxies:
+            self._proxies_met.add(destination)
+
+    def left_behind(self, programs: list[Program]) -> None:
+        """What still ran when COMMAND ended."""
+        self._left_behind = programs
+
+    def print(self, stream: IO[str], *, account: str, title: str, notes: Iterable[str] = ()) -> None:
+        """Write it all: destinations, loopback apart, what can't be seen, `notes`, and the account as last line."""
+        console = _console(stream)
+        console.print()
+        self._print_table(console, title, is_loopback=False)
+        self._print_table(console, "on loopback", is_loopback=True)
+        for line in (*self._remarks(), *notes):
+            console.print(Text(printable(line, limit=500)), soft_wrap=True)
+        console.print(Text(account), soft_wrap=True)
+
+    def _print_table(self, console: Console, title: str, *, is_loopback: bool) -> None:
+        rows = sorted(
+            ((row, count) for row, count in self._rows.items() if row.is_loopback == is_loopback),
+            key=lambda item: (-item[1], item[0]),
+        )
+        if not rows:
+            if not is_loopback:
+                console.print(Text(f"{printable(title)}: no connection left this machine"), soft_wrap=True)
+            return
+        is_fancy = console.is_terminal
+        table = Table(title=Text(printable(title)), title_justify="left", box=None, pad_edge=False, expand=False)
+        table.add_column("destination", overflow="fold", no_wrap=not is_fancy)
+        table.add_column("transport", no_wrap=True)
+        table.add_column("count", justify="right", no_wrap=True)
+        table.add_column("process chain", overflow="fold", no_wrap=not is_fancy)
+        for row, count in rows[:ROWS_MAX]:
+            chain = " > ".join(printable(name, limit=40) for name in row.chain)
+            table.add_row(Text(row.destination), Text(row.transport), Text(str(count)), Text(printable(chain)))
+        console.print(table)
+        if len(rows) > ROWS_MAX:
+            hidden = sum(count for _, count in rows[ROWS_MAX:])
+            console.print(Text(f"… and {len(rows) - ROWS_MAX} more rows with {hidden} attempts: see the spans"))
+        console.print()
+
+    def _remarks(self) -> Iterable[str]:
+        if self._uncounted:
+            yield f"{self._uncounted} more attempts to further destinations: see the spans"
+        for proxy in sorted(self._proxies_met):
+            yield f"note: {proxy} is a proxy: what lies behind it isn't seen here"
+        for name, daemon in sorted(self._daemons.items()):
+            yield f"note: {name} ran: what {daemon} did on its behalf isn't seen here"
+        if self._left_behind:
+            yield f"{len(self._left_behind)} processes were left behind, no longer traced:"
+            for program in self._left_behind[:10]:
+                yield f"  {program.process.pid} {printable(command_line(program))}"
+
+
+def printable(text: str, *, limit: int = _CELL_MAX) -> str:
+    """`text` on one line, with escapes for what a terminal would act upon, of at most `limit` characters."""
+    safe = _UNPRINTABLE.sub(lambda match: _escape(match[0]), text[: limit + 1])
+    return safe if len(safe) <= limit else safe[: limit - 1] + "…"
+
+
+def _escape(character: str) -> str:
+    return character.encode("unicode_escape").decode("ascii")
+
+
+def _console(stream: IO[str]) -> Console:
+    """Plain and wide where nobody sits in front of it, so that logs keep whole lines."""
+    is_terminal = stream.isatty()
+    return Console(
+        file=stream, width=None if is_terminal else _PLAIN_WIDTH, highlight=False, markup=False, emoji=False
+    )
+
+
+def _proxies(environment: Mapping[str, str]) -> frozenset[str]:
+    """Proxies as `address:port`; one given by name as `*:port`, since only its port can be known here."""
+    found = set()
+    for variable in _PROXY_VARIABLES:
+        value = environment.get(variable, "")
+        try:
+            url = urlsplit(value if "://" in value else f"http://{value}")
+            host, port = url.hostname, url.port or 80
+        except ValueError:
+            continue
+        if host:
+            is_address = re.fullmatch(r"[0-9.]+|[0-9a-f:]+", host)
+            found.add(endpoint(host, port) if is_address else f"*:{port}")
+    return frozenset(found)
