@@ -1,0 +1,88 @@
+# The front door: `make` alone says what there is.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-builtin-rules
+
+# Nothing is written into the checkout but .venv; the caches may be deleted at any time.
+CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/ci-egress
+export MYPY_CACHE_DIR := $(CACHE)/mypy
+export RUFF_CACHE_DIR := $(CACHE)/ruff
+export PYTHONDONTWRITEBYTECODE := 1
+
+BIN := .venv/bin
+PYTEST := $(BIN)/python -m pytest -p no:cacheprovider
+C_SOURCES = $(shell find bpf tests -name '*.[ch]')
+SHELL_SCRIPTS = .ci/run $(shell find tools tests -name '*.sh')
+
+.PHONY: help
+help: ## Say what there is to make
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: setup
+setup: ## Install what ci-egress needs; the result is .venv/bin/ci-egress
+	@tools/setup.sh
+
+.PHONY: setup-dev
+setup-dev:
+	@tools/setup.sh --dev
+
+.PHONY: demo
+demo: setup ## Trace a sample pipeline and show what it connected to (root)
+	@tools/demo.sh
+
+.PHONY: test
+test: setup-dev ## Run all tests (root); PYTEST_ARGS adds arguments
+	$(PYTEST) $(PYTEST_ARGS)
+
+.PHONY: test-unit
+test-unit: ## Run the tests that need neither root nor a kernel, in half a minute
+	@tools/setup.sh --dev --no-system
+	$(PYTEST) tests/unit $(PYTEST_ARGS)
+
+.PHONY: lint
+lint: setup-dev lint-python lint-c lint-shell lint-text ## Check style, types, import directions and generated files
+
+.PHONY: lint-python
+lint-python:
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/python tools/wire.py --check
+
+.PHONY: lint-c
+lint-c:
+	$(BIN)/clang-format --dry-run --Werror $(C_SOURCES)
+
+.PHONY: lint-shell
+lint-shell:
+	shellcheck $(SHELL_SCRIPTS)
+
+.PHONY: lint-text
+lint-text:
+	$(BIN)/yamllint --strict .
+	$(BIN)/codespell
+
+.PHONY: format
+format: setup-dev ## Bring Python and C into the project's form
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+	$(BIN)/clang-format -i $(C_SOURCES)
+
+.PHONY: bench
+bench: setup-dev ## Measure what tracing costs (root)
+	$(BIN)/python -m benchmarks
+
+.PHONY: wire
+wire: setup-dev ## Generate exporter/wire.py from bpf/egress.h
+	$(BIN)/python tools/wire.py
+
+.PHONY: lock
+lock: ## Take the newest versions of all packages into constraints.txt
+	tools/lock.sh
+
+.PHONY: clean
+clean: ## Remove what was made here: .venv, build, output and caches
+	rm -rf .venv build dist ci-egress "$(CACHE)"
+	find . -name __pycache__ -prune -exec rm -rf {} +

@@ -1,0 +1,124 @@
+#!/usr/bin/env bash
+# Installs what ci-egress needs, and only what is missing: packages of the distribution, then .venv.
+#
+#   tools/setup.sh              to run it: .venv/bin/ci-egress
+#   tools/setup.sh --dev        also to test, lint and benchmark it
+#   tools/setup.sh --dev --no-system     .venv alone, for the tests that need nothing else
+#
+# Debian 12 and 13, Ubuntu 24.04. Elsewhere it names what to install by hand.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+# The distribution's own Python: bcc's module is built for it, and a virtual environment outlives pyenv's.
+readonly python=/usr/bin/python3
+readonly venv=.venv
+readonly stamp=$venv/ci-egress.stamp
+
+# bcc compiles; the rest is what the demonstration uses.
+packages=(python3 python3-venv python3-bpfcc ca-certificates curl iproute2)
+dev_packages=(
+    bpftool debootstrap gcc git iproute2 libc6-dev make procps shellcheck strace sudo util-linux
+)
+extras=
+
+say() { printf 'setup: %s\n' "$*"; }
+
+fail() {
+    printf 'setup: %s\n' "$@" >&2
+    exit 1
+}
+
+is_installed() {
+    [[ $(dpkg-query --show --showformat='${db:Status-Status}' "$1" 2>/dev/null) == installed* ]]
+}
+
+missing_packages() {
+    local package
+    for package in "${packages[@]}"; do
+        is_installed "$package" || printf '%s\n' "$package"
+    done
+}
+
+# Ubuntu has no package of that name before 25.04: there bpftool belongs to the kernel's tools.
+name_packages_for_ubuntu() {
+    # shellcheck source=/dev/null
+    if [[ $(. /etc/os-release && echo "$ID $VERSION_ID") == "ubuntu 24.04" ]]; then
+        packages=("${packages[@]/#bpftool/linux-tools-generic}")
+        [[ -z $extras ]] || packages+=(debian-archive-keyring) # debootstrap checks Debian's signature with it
+    fi
+}
+
+install_packages() {
+    local missing
+    mapfile -t missing < <(missing_packages)
+    if ((${#missing[@]} == 0)); then
+        say "system packages: all there"
+        return
+    fi
+    if ((EUID != 0)); then
+        fail "needs root to install system packages; as root run" "    apt-get install ${missing[*]}"
+    fi
+    say "system packages: installing ${missing[*]}"
+    export DEBIAN_FRONTEND=noninteractive
+    apt-get update -qq || say "some package lists could not be read; going on with the others"
+    apt-get install -qq --yes --no-install-recommends -o DPkg::Lock::Timeout=300 "${missing[@]}" >/dev/null
+}
+
+# Where Ubuntu keeps it, /usr/sbin/bpftool is a script that refuses any other kernel than its own.
+link_bpftool() {
+    local candidates=(/usr/lib/linux-tools/*/bpftool)
+    if [[ -x ${candidates[-1]} ]]; then
+        ln -sf "${candidates[-1]}" "$venv/bin/bpftool"
+    fi
+}
+
+check_python() {
+    [[ -x $python ]] || fail "$python is missing; install python3, python3-venv and python3-bpfcc"
+    "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
+        fail "$("$python" --version) is too old: Python 3.11 is needed (Debian 12, Ubuntu 24.04 or newer)"
+    "$python" -c 'import ensurepip' 2>/dev/null || fail "Python's venv is missing; install python3-venv"
+}
+
+# Changes with all that the environment is made from: place, Python, versions, extras.
+wanted_state() {
+    { pwd && "$python" --version && echo "$extras" && cat pyproject.toml constraints.txt tools/setup.sh; } | sha256sum
+}
+
+make_venv() {
+    local wanted
+    wanted=$(wanted_state)
+    if [[ -x $venv/bin/ci-egress ]] && grep -qsxF "$wanted" "$stamp"; then
+        say "$venv: up to date"
+        return
+    fi
+    say "$venv: installing the packages of constraints.txt${extras:+ with the extra $extras}"
+    "$python" -m venv --clear "$venv"
+    PIP_CONSTRAINT=$PWD/constraints.txt "$venv/bin/python" -m pip --disable-pip-version-check --quiet \
+        install --editable ".${extras:+[$extras]}"
+    # What is there for development is there for running, too.
+    echo "$wanted" >"$stamp"
+    [[ -z $extras ]] || extras='' wanted_state >>"$stamp"
+}
+
+main() {
+    local system=yes argument
+    for argument in "$@"; do
+        case $argument in
+        --dev) extras=dev packages+=("${dev_packages[@]}") ;;
+        --no-system) system=no ;;
+        *) fail "unknown argument $argument" ;;
+        esac
+    done
+    if [[ $system == yes ]]; then
+        command -v apt-get >/dev/null ||
+            fail "no apt-get here; install by hand: Python 3.11 with venv, BCC 0.25 or newer for $python"
+        name_packages_for_ubuntu
+        install_packages
+    fi
+    check_python
+    make_venv
+    link_bpftool
+}
+
+main "$@"
+say "ready: $venv/bin/ci-egress"
