@@ -1,0 +1,47 @@
+"""Fixtures of the kernel tests."""
+
+from __future__ import annotations
+
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from .lab import Lab
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SOURCES = Path(__file__).parent / "programs"
+
+
+@dataclass(frozen=True)
+class Programs:
+    """The compiled test programs, each method gives a command line to run."""
+
+    directory: Path
+
+    def act(self, verb: str, *arguments: object) -> list[str]:
+        """Run one network act: `act("connect", *endpoint)`."""
+        return [str(self.directory / "act"), verb, *map(str, arguments)]
+
+    def lineage(self, shape: str, *arguments: object) -> list[str]:
+        """Put a process shape around a command: `lineage("double-fork", *programs.act(...))`."""
+        return [str(self.directory / "lineage"), shape, *map(str, arguments)]
+
+
+@pytest.fixture(scope="session")
+def programs(tmp_path_factory: pytest.TempPathFactory) -> Programs:
+    """Compile `act` and `lineage`, once."""
+    directory = tmp_path_factory.mktemp("programs")
+    subprocess.run(["make", "--silent", "-C", SOURCES, f"OUT={directory}"], check=True, timeout=120)
+    return Programs(directory)
+
+
+@pytest.fixture(scope="module")
+def lab() -> Iterator[Lab]:
+    """Build a network of the module's own."""
+    with Lab() as lab:
+        yield lab

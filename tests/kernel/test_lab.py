@@ -1,0 +1,59 @@
+"""The lab counts right, hides nothing from its programs, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import subprocess
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from .arrivals import UDP, Endpoint, Packet
+from .lab import CLOSED_PORT, V4, Lab, Namespace
+from .observe import observe
+
+if TYPE_CHECKING:
+    from .conftest import Programs
+
+
+def test_the_packet_count_sees_what_no_server_takes(lab: Lab, programs: Programs) -> None:
+    closed = Endpoint(V4.evil, CLOSED_PORT)
+    assert observe(lab, programs.act("udp-sendto", *closed)).packets == {Packet(UDP, closed): 1}
+
+
+def test_commands_keep_the_mounts_of_the_host(lab: Lab) -> None:
+    inside = lab.run(["readlink", "/proc/self/ns/mnt", "/proc/self/ns/net"]).stdout.split()
+    assert inside[0] == str(Path("/proc/self/ns/mnt").readlink())
+    assert inside[1] != str(Path("/proc/self/ns/net").readlink())
+
+
+def namespaces() -> set[int]:
+    """Network namespaces in which a process is."""
+    listed = subprocess.run(
+        ["lsns", "--type=net", "--noheadings", "--output=NS"], capture_output=True, text=True, check=True
+    )
+    return set(map(int, listed.stdout.split()))
+
+
+def fail_inside_a_lab(made: list[int]) -> None:
+    """Note the namespaces, then raise ZeroDivisionError with everything running."""
+    with Lab() as lab:
+        made += [Path(side.path).stat().st_ino for side in (lab.build, lab.peer)]
+        raise ZeroDivisionError
+
+
+def test_a_failure_inside_leaves_no_namespace_and_no_thread() -> None:
+    threads = set(threading.enumerate())
+    made: list[int] = []
+    with pytest.raises(ZeroDivisionError):
+        fail_inside_a_lab(made)
+    assert len(set(made)) == 2
+    assert namespaces().isdisjoint(made)
+    assert set(threading.enumerate()) == threads
+
+
+def test_a_namespace_has_nothing_but_loopback() -> None:
+    with Namespace() as namespace:
+        names = namespace.call(Path("/proc/thread-self/net/dev").read_text).result().splitlines()[2:]
+    assert [line.split(":")[0].strip() for line in names] == ["lo"]
