@@ -52,6 +52,17 @@ class Account:
         )
 
 
+    def fields(self) -> dict[str, object]:
+        """For JSON."""
+        return {
+            "attempts": self.attempts,
+            "exported": self.exported,
+            "aggregated": self.aggregated,
+            "dropped": {f"{stage}/{error}": number for (stage, error), number in self.dropped.items()},
+            "pending": dict(self.pending),
+        }
+
+
 class Bookkeeping:
     """Draws up the account from what each stage counted for itself."""
 

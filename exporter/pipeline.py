@@ -8,14 +8,20 @@ The left end is the kernel's ring or a recording; nothing here knows which.
 from __future__ import annotations
 
 import enum
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol, assert_never
+from typing import assert_never
 
-from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.resources import Resource
 
+from exporter.account import Account
 from exporter.addresses import address, transport
+from exporter.clock import Clock
 from exporter.events import Acted, Event, Execed, Exited, Forked, ProcessKey
+from exporter.jobs.attributes import resource_attributes
+from exporter.jobs.model import Job
 from exporter.metrics import Metrics
+from exporter.otlp import Telemetry
 from exporter.processes import Lookup, ProcessTable, Program, mark_egress
 from exporter.spans import Spans
 from exporter.summary import Summary
@@ -30,13 +36,6 @@ class ProcessSpans(enum.Enum):
     NONE = "none"
 
 
-class Destination(Protocol):
-    """Where finished spans go."""
-
-    def submit(self, span: ReadableSpan, attempts: int) -> None:
-        """Take a span that accounts for `attempts` of those the kernel counted; never waits."""
-
-
 @dataclass(frozen=True)
 class Stages:
     """What the events of a job pass through."""
@@ -44,7 +43,7 @@ class Stages:
     spans: Spans
     metrics: Metrics
     summary: Summary
-    destination: Destination
+    telemetry: Telemetry
     process_spans: ProcessSpans
 
 
@@ -81,14 +80,14 @@ class Pipeline:
         self._stages.summary.left_behind(self._table.live())
         self._table.end_all(at_ns)
         self._stages.metrics.job_ended()
-        self._stages.destination.submit(self._stages.spans.job(self._started_ns, at_ns), attempts=0)
+        self._stages.telemetry.submit(self._stages.spans.job(self._started_ns, at_ns), attempts=0)
 
     def _egress(self, event: Acted) -> None:
         stages = self._stages
         program = self._table.acted(event)
         span = stages.spans.egress(event, program)
         peer = address(event.peer)
-        stages.destination.submit(span, attempts=1)
+        stages.telemetry.submit(span, attempts=1)
         stages.metrics.connection(peer.text, event.peer_port, transport(event.protocol), span.context)
         if program.is_recovered:
             stages.metrics.unattributed("process_record_lost")
@@ -104,4 +103,25 @@ class Pipeline:
 
     def _submit_program(self, program: Program) -> None:
         if self._stages.process_spans is not ProcessSpans.NONE:
-            self._stages.destination.submit(self._stages.spans.program(program), attempts=0)
+            self._stages.telemetry.submit(self._stages.spans.program(program), attempts=0)
+
+
+def stages(
+    job: Job,
+    clock: Clock,
+    telemetry: Telemetry,
+    summary: Summary,
+    account: Callable[[], Account],
+    *,
+    process_spans: ProcessSpans,
+) -> Stages:
+    """Everything that the events of `job` pass through on their way to `telemetry`."""
+    resource = telemetry.resource.merge(Resource(resource_attributes(job)))
+    has_programs = process_spans is not ProcessSpans.NONE
+    return Stages(
+        Spans(job, resource, clock, has_programs=has_programs),
+        Metrics(telemetry.meter, job, account),
+        summary,
+        telemetry,
+        process_spans,
+    )

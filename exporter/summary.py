@@ -98,6 +98,17 @@ class Summary:
             console.print(Text(printable(line, limit=500)), soft_wrap=True)
         console.print(Text(account), soft_wrap=True)
 
+    def fields(self) -> dict[str, object]:
+        """For JSON."""
+        return {
+            "destinations": [
+                {"destination": row.destination, "transport": row.transport, "chain": row.chain, "count": count}
+                for row, count in self._rows.most_common()
+            ],
+            "uncounted": self._uncounted,
+            "notes": list(self._remarks()),
+        }
+
     def _print_table(self, console: Console, title: str, *, is_loopback: bool) -> None:
         rows = sorted(
             ((row, count) for row, count in self._rows.items() if row.is_loopback == is_loopback),

@@ -1,0 +1,68 @@
+"""The command `ci-egress`: a module per subcommand, imported when it is called."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import Any
+
+import click
+
+from exporter import __version__
+from exporter.cli.messages import Messages
+from exporter.errors import CiEgressError
+
+_COMMANDS = {
+    "run": "Run COMMAND as one job and trace what it connects to.",
+    "replay": "Run a recording through the same pipeline, without root.",
+    "doctor": "Say what works on this machine, what doesn't, and how to mend it.",
+}
+
+
+class _Commands(click.Group):
+    """Knows its commands by name; importing one costs time that the others shouldn't spend."""
+
+    def list_commands(self, _: click.Context) -> list[str]:
+        """In the order in which one meets them."""
+        return list(_COMMANDS)
+
+    def get_command(self, _: click.Context, name: str) -> click.Command | None:
+        """Import it."""
+        if name not in _COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(f"exporter.cli.{name}").command
+        return command
+
+    def format_commands(self, _: click.Context, formatter: click.HelpFormatter) -> None:
+        """List them without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(_COMMANDS.items()))
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="ci-egress", message="%(prog)s %(version)s")
+def cli() -> None:
+    """Tell, with proof, what every CI/CD job talks to.
+
+    \b
+    ci-egress run -- make test                  trace a build; OTLP files go to ./ci-egress
+    OTEL_EXPORTER_OTLP_ENDPOINT=http://collector.example:4318 ci-egress run -- make test
+    ci-egress doctor                            does it work here?
+    """
+
+
+def main() -> None:
+    """Run the command line and exit with its status."""
+    try:
+        status: Any = cli(standalone_mode=False)
+    except click.exceptions.Exit as error:
+        status = error.exit_code
+    except click.Abort:
+        status = 130
+    except click.ClickException as error:
+        error.show()
+        status = error.exit_code
+    except CiEgressError as error:
+        Messages.current().fail(error)
+        status = error.exit_status
+    sys.exit(status)

@@ -81,10 +81,12 @@ def live_processes(directory: Path) -> list[int]:
 
 
 def remove(directory: Path) -> None:
-    """Detach and unpin everything in `directory`, and the directory itself.
+    """Detach and unpin everything in `directory`, and the directory itself; fine if that was done before.
 
     Cgroup links are detached one by one: merely unpinning lets the kernel do it at some later time.
     """
+    if not directory.exists():
+        return
     for pin in sorted(directory.iterdir()):
         if pin.name.startswith("link_"):
             descriptor = open_pinned(pin)

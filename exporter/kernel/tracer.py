@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
 import struct
 import subprocess
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from exporter import wire
-from exporter.clock import boot_ns
 from exporter.errors import KernelError
 from exporter.events import ProcessKey
 from exporter.kernel.bpf import Map, possible_cpus
 from exporter.kernel.btf import kernel_offsets
-from exporter.kernel.instances import new_instance
+from exporter.kernel.instances import new_instance, remove
 from exporter.kernel.mounts import cgroup2_root, ensure_bpffs
 from exporter.kernel.rings import Handler, Ring
 from exporter.kernel.sources import bpf_directory, compiler_flags, source_text
@@ -67,24 +65,21 @@ class Counts:
 
 
 class Tracer:
-    """One instance's maps and ring."""
+    """One instance's maps and ring; its programs run until `detach`."""
 
     def __init__(self, directory: Path, stack: ExitStack) -> None:
         """Open what is pinned in `directory`; `stack` closes it again."""
-        self.directory = directory
-        self.bcc_version = ""
+        self._directory = directory
         opened = {name: stack.enter_context(closing(Map(directory / f"map_{name}"))) for name in MAPS}
-        self._procs, self._counters, self._config = opened["procs"], opened["counters"], opened["config"]
-        self._config.update(_KEY.pack(0), wire.CONFIG_VALUE.pack(wire.LAYOUT, 0))
+        self._procs, self._counters, config = opened["procs"], opened["counters"], opened["config"]
+        config.update(_KEY.pack(0), wire.CONFIG_VALUE.pack(wire.LAYOUT, 0))
         self._ring = stack.enter_context(closing(Ring(opened["events"].fileno(), opened["events"].max_entries)))
 
-    def follow(self, pid: int, scope: int) -> ProcessKey:
-        """Make `pid` the root of the job `scope`: from now on it and its descendants are traced."""
-        key = ProcessKey(pid, boot_ns())
-        self._procs.update(_KEY.pack(pid), wire.PROC_VALUE.pack(key.started_ns, scope, 0))
-        return key
+    def follow(self, process: ProcessKey, scope: int) -> None:
+        """Make `process` the root of the job `scope`: from now on it and its descendants are traced."""
+        self._procs.update(_KEY.pack(process.pid), wire.PROC_VALUE.pack(process.started_ns, scope, 0))
 
-    def drain(self, handle: Handler, *, limit: int = 65536) -> int:
+    def drain(self, handle: Handler, *, limit: int) -> int:
         """Hand the finished records to `handle`, at most `limit`; returns how many there were."""
         return self._ring.drain(handle, limit=limit)
 
@@ -97,68 +92,70 @@ class Tracer:
             values.append(sum(struct.unpack_from(f"={cpus}Q", value)))
         return Counts(values)
 
-    def live_pids(self) -> list[int]:
-        """Processes of any job that are there now."""
-        return sorted(_KEY.unpack(key)[0] for key in self._procs.keys())
+    def detach(self) -> None:
+        """Stop tracing. The ring and the counts can still be read."""
+        remove(self._directory)
 
 
-class Loader:
-    """The child that compiles. Started first, since importing BCC takes it longer than we need to ask."""
+class Loading:
+    """The kernel side, being loaded by a child; whoever waits for it can do something else meanwhile."""
 
-    def __init__(self, python: str = SYSTEM_PYTHON) -> None:
-        """Start it. Raises KernelError when that Python isn't there."""
-        # The child is root's: nothing of the caller's environment reaches it but a place for temporary files.
-        environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}
-        pipe = subprocess.PIPE
-        try:
-            self._child = subprocess.Popen(  # noqa: S603
-                [python, "-I", str(LOADER)], stdin=pipe, stdout=pipe, stderr=pipe, env=environment, text=True
-            )
-        except OSError as error:
-            raise KernelError(f"cannot run {python}: {error.strerror}", hint="apt-get install python3") from None
+    def __init__(self, stack: ExitStack, python: str) -> None:
+        """Start the child; `stack` ends it. Raises KernelError."""
+        self._stack = stack
+        self._child = _start_loader(python)
+        stack.callback(self._end_child)
+        folder = bpf_directory()
+        self._directory = stack.enter_context(new_instance(ensure_bpffs()))
+        request = {
+            "source": source_text(folder),
+            "flags": compiler_flags(folder, kernel_offsets()),
+            "include": str(folder),
+            "pins": str(self._directory),
+            "cgroup": str(cgroup2_root()),
+            "maps": MAPS,
+            "programs": PROGRAMS,
+        }
+        assert self._child.stdin is not None  # noqa: S101 - it was made with a pipe
+        with suppress(BrokenPipeError):  # it couldn't import BCC, and says so
+            self._child.stdin.write(json.dumps(request))
+            self._child.stdin.close()
+        self._child.stdin = None
 
-    def __enter__(self) -> Loader:
-        """The child is running."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """It is gone, whatever it was doing."""
-        self._child.kill()
-        self._child.communicate()
-
-    def load(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Have `request` (see loader.py) done; returns the manifest. Raises KernelError."""
-        output, said = self._child.communicate(json.dumps(request))
+    def ready(self) -> Tracer:
+        """Wait until every program is attached. Raises KernelError with what is missing and how to get it."""
+        output, said = self._child.communicate()
         try:
             answer: dict[str, Any] = json.loads(output)
         except ValueError:
-            answer = {"error": f"exit status {self._child.returncode}", "stage": "compile"}
+            answer = {"error": f"the loader ended with status {self._child.returncode}", "stage": "load"}
         if "error" in answer:
             stage = answer["stage"]
             raise KernelError(f"cannot {stage} the programs: {answer['error']}", hint=_HINTS[stage], detail=said)
-        return answer
+        return Tracer(self._directory, self._stack)
+
+    def _end_child(self) -> None:
+        self._child.kill()
+        self._child.communicate()
+
+
+def _start_loader(python: str) -> subprocess.Popen[str]:
+    # It runs as root, so nothing of the caller's environment reaches it.
+    environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}
+    pipe = subprocess.PIPE
+    try:
+        return subprocess.Popen(  # noqa: S603 - a fixed program
+            [python, "-I", str(LOADER)], stdin=pipe, stdout=pipe, stderr=pipe, env=environment, text=True
+        )
+    except OSError as error:
+        raise KernelError(f"cannot run {python}: {error.strerror}", hint="apt-get install python3") from None
 
 
 @contextmanager
-def start_tracer(loader: Loader) -> Iterator[Tracer]:
-    """Load, attach, and open; at the end everything is detached and unpinned.
+def loading(*, python: str = SYSTEM_PYTHON) -> Iterator[Loading]:
+    """Begin to load the programs; at the end they are detached and unpinned, and nothing of them is left.
 
-    Raises KernelError with what is missing and how to get it; nothing stays attached then.
+    `python` is the one that has BCC. Raises KernelError.
     """
-    folder = bpf_directory()
     with ExitStack() as stack:
-        directory = stack.enter_context(new_instance(ensure_bpffs()))
-        manifest = loader.load(
-            {
-                "source": source_text(folder),
-                "flags": compiler_flags(folder, kernel_offsets()),
-                "include": str(folder),
-                "pins": str(directory),
-                "cgroup": os.fspath(cgroup2_root()),
-                "maps": MAPS,
-                "programs": PROGRAMS,
-            }
-        )
-        tracer = Tracer(directory, stack)
-        tracer.bcc_version = manifest["bcc"]
-        yield tracer
+        yield Loading(stack, python)

@@ -1,0 +1,1 @@
+"""`ci-egress doctor`: what works on this machine."""

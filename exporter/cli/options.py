@@ -1,0 +1,42 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import click
+
+_F = TypeVar("_F", bound=Callable[..., object])
+
+FILE = click.Path(dir_okay=False, path_type=Path)
+DIRECTORY = click.Path(file_okay=False, path_type=Path)
+
+PROCESS_SPANS = ("network", "all", "none")
+
+
+def output_options(function: _F) -> _F:
+    """Where telemetry goes, which spans there are, and how much is said."""
+    for option in reversed(
+        (
+            click.option(
+                "--otlp-dir",
+                type=DIRECTORY,
+                metavar="DIR",
+                help="Write OTLP JSON lines to DIR/traces.jsonl and DIR/metrics.jsonl. Without it and without "
+                "OTEL_EXPORTER_OTLP_ENDPOINT they go to ./ci-egress.",
+            ),
+            click.option(
+                "--process-spans",
+                type=click.Choice(PROCESS_SPANS),
+                default="network",
+                show_default=True,
+                help="Which programs get a span: those with egress and their ancestors, all, or none.",
+            ),
+            click.option("--json-log", is_flag=True, help="Messages and summary on stderr as JSON lines."),
+            click.option("-v", "--verbose", is_flag=True, help="Say more."),
+        )
+    ):
+        function = option(function)
+    return function

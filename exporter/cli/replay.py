@@ -1,0 +1,72 @@
+"""`ci-egress replay`: a recording through the same pipeline."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import ExitStack
+from pathlib import Path
+
+import click
+
+from exporter.cli.messages import Messages
+from exporter.cli.options import FILE, output_options
+
+
+@click.command("replay")
+@output_options
+@click.argument("file", type=FILE)
+def command(file: Path, *, otlp_dir: Path | None, process_spans: str, json_log: bool, verbose: bool) -> int:
+    """Run FILE, made by `ci-egress run --record`, through the same pipeline: the same trace, without root."""
+    Messages(as_json=json_log, is_verbose=verbose)
+    return replay(file, otlp_dir, process_spans)
+
+
+def replay(file: Path, otlp_dir: Path | None, process_spans: str) -> int:
+    """Replay; returns the exit status. Raises UsageError for a file that isn't a recording."""
+    from exporter.account import Bookkeeping, KernelCounts
+    from exporter.cli.outcome import tell
+    from exporter.command import inherited_environment
+    from exporter.errors import UsageError
+    from exporter.events import Acted
+    from exporter.otlp import Telemetry, resolve_destinations
+    from exporter.pipeline import Pipeline, ProcessSpans, stages
+    from exporter.recording import Replay
+    from exporter.summary import Summary
+
+    with ExitStack() as stack:
+        try:
+            stream = stack.enter_context(file.open(encoding="utf-8", errors="replace"))
+        except OSError as error:
+            raise UsageError(f"cannot read {file}: {error.strerror}") from None
+        recording = Replay(stream, str(file))
+        beginning = recording.beginning
+        destinations = resolve_destinations(inherited_environment(), otlp_dir=otlp_dir)
+        telemetry = stack.enter_context(Telemetry(destinations, {}))
+        seen = 0
+
+        def counts() -> KernelCounts:
+            return recording.ending.kernel if recording.ending else KernelCounts(seen, 0)
+
+        books = Bookkeeping(counts, lambda: telemetry.account)
+        summary = Summary({})
+        made = stages(
+            beginning.job,
+            beginning.clock,
+            telemetry,
+            summary,
+            books.account,
+            process_spans=ProcessSpans(process_spans),
+        )
+        pipeline = Pipeline(made, recording)
+        pipeline.begin(beginning.root, beginning.scope, beginning.at_ns)
+        at_ns = beginning.at_ns
+        for event in recording.events():
+            seen += isinstance(event, Acted)
+            at_ns = max(at_ns, event.at_ns)
+            pipeline.handle(event)
+        if recording.ending is None:
+            Messages.current().say(f"{file} was broken off: its end is missing", level=logging.WARNING)
+        pipeline.finish(recording.ending.at_ns if recording.ending else at_ns)
+        telemetry.close()
+        tell(summary, books.account(), telemetry, destinations, beginning.job)
+    return 0

@@ -1,0 +1,72 @@
+"""`ci-egress run`: COMMAND in front, the tracer behind it.
+
+What takes long happens side by side, which is why this module imports so little: COMMAND's own process is
+forked first, then a child compiles the programs while this process imports OpenTelemetry (cli/tracing.py).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+from exporter.cli.messages import Messages
+from exporter.cli.options import FILE, output_options
+from exporter.command import HeldCommand, inherited_environment
+from exporter.signals import SignalRelay
+from exporter.users import command_user
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What was asked for on the command line."""
+
+    command: tuple[str, ...]
+    otlp_dir: Path | None
+    process_spans: str
+    record: Path | None
+    user: str | None
+    job_env: str | None
+
+
+@click.command(
+    "run",
+    context_settings={"allow_interspersed_args": False},
+    epilog="Exit status: COMMAND's own (128+n when signal n ended it, 127 not found, 126 not executable); "
+    "2 usage; 91 could not trace, COMMAND was not started.",
+)
+@output_options
+@click.option("--record", type=FILE, metavar="FILE", help="Keep the events in FILE for `ci-egress replay`.")
+@click.option("--user", metavar="NAME", help="COMMAND's user. Under sudo the default is the invoking user.")
+@click.option("--job-env", metavar="NAME", help="The variable that holds the job's id, on other CI systems.")
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- COMMAND...")
+def command(
+    command: tuple[str, ...], *, json_log: bool, verbose: bool, **options: str | Path | None
+) -> int:
+    """Run COMMAND as one job, trace what it and its descendants connect to, and summarise it on stderr.
+
+    \b
+    ci-egress run -- make test
+    ci-egress run --otlp-dir out -- sh -c 'npm ci && npm test'
+    sudo -E ci-egress run -- ./build.sh         runs ./build.sh as you, traced by root
+    """
+    Messages(as_json=json_log, is_verbose=verbose)
+    return run(RunOptions(command, **options), inherited_environment())  # type: ignore[arg-type]
+
+
+def run(options: RunOptions, environment: Mapping[str, str]) -> int:
+    """Run and trace; returns the exit status. Raises CiEgressError when COMMAND wasn't started."""
+    user = command_user(options.user, environment, euid=os.geteuid())
+    with ExitStack() as stack:
+        relay = stack.enter_context(SignalRelay())
+        held = stack.enter_context(HeldCommand(options.command, user=user, signals=relay.inherited))
+        from exporter.kernel.tracer import loading
+
+        kernel = stack.enter_context(loading())
+        from exporter.cli.tracing import trace
+
+        return trace(options, environment, relay=relay, held=held, kernel=kernel)

@@ -1,0 +1,113 @@
+"""The second half of `ci-egress run`, imported while the kernel's programs are being compiled."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+from exporter.account import Bookkeeping
+from exporter.cli.messages import Messages
+from exporter.cli.outcome import tell
+from exporter.clock import boot_ns, system_clock
+from exporter.command import HeldCommand
+from exporter.errors import KernelError
+from exporter.events import Event, ProcessKey
+from exporter.jobs.attributes import resource_attributes
+from exporter.jobs.detect import detect
+from exporter.jobs.model import Job
+from exporter.kernel.tracer import Loading
+from exporter.live import LiveSource, kernel_counts, wait
+from exporter.otlp import Telemetry, ignored_variables, resolve_destinations
+from exporter.pipeline import Pipeline, ProcessSpans, stages
+from exporter.processes import Proc, started_ns
+from exporter.recording import Beginning, Ending, Recorder
+from exporter.signals import SignalRelay
+from exporter.spans import traceparent
+from exporter.summary import Summary
+
+if TYPE_CHECKING:
+    from exporter.cli.run import RunOptions
+
+SCOPE = 1
+"""The job's number in the kernel: `run` has one job."""
+
+_WORKER = "cicd.worker.name"
+
+
+def trace(
+    options: RunOptions, environment: Mapping[str, str], *, relay: SignalRelay, held: HeldCommand, kernel: Loading
+) -> int:
+    """Let COMMAND go once the hooks are live, trace it to its end, flush, and say what it talked to.
+
+    Returns COMMAND's exit status. Raises CiEgressError when COMMAND wasn't started.
+    """
+    _warn_of(ignored_variables(environment))
+    destinations = resolve_destinations(environment, otlp_dir=options.otlp_dir)
+    job = detect(environment, job_env=options.job_env)
+    summary = Summary(environment)
+    # What one series of metrics has in common mustn't change with every run, so of the job only the worker.
+    identity = {name: value for name, value in resource_attributes(job).items() if name == _WORKER}
+    with ExitStack() as stack:
+        telemetry = stack.enter_context(Telemetry(destinations, identity))
+        tracer = kernel.ready()
+        books = Bookkeeping(lambda: kernel_counts(tracer), lambda: telemetry.account)
+        beginning = Beginning(job, system_clock(), _root(held), SCOPE, boot_ns())
+        recorder = _recorder(options, beginning, stack)
+        mode = ProcessSpans(options.process_spans)
+        made = stages(job, beginning.clock, telemetry, summary, books.account, process_spans=mode)
+        pipeline = Pipeline(made, recorder or Proc())
+        source = LiveSource(tracer, _handler(pipeline, recorder), books)
+
+        pipeline.begin(beginning.root, SCOPE, beginning.at_ns)
+        tracer.follow(beginning.root, SCOPE)
+        held.release({**environment, **_handed_on(traceparent(made.spans.job_context), job)})
+        ended_ns = wait(source, held.pidfd, lambda: relay.pump(held))
+        source.finish()
+        pipeline.finish(ended_ns)
+        if recorder:
+            recorder.end(Ending(ended_ns, kernel_counts(tracer)))
+        telemetry.close()
+        tell(summary, books.account(), telemetry, destinations, job)
+    return held.poll() or 0
+
+
+def _warn_of(variables: list[str]) -> None:
+    if variables:
+        Messages.current().say(
+            f"ignored: {', '.join(variables)}: evidence is neither sampled nor limited", level=logging.WARNING
+        )
+
+
+def _root(held: HeldCommand) -> ProcessKey:
+    started = started_ns(held.pid)
+    if started is None:
+        raise KernelError(f"/proc doesn't show process {held.pid}", hint="mount -t proc proc /proc")
+    return ProcessKey(held.pid, started)
+
+
+def _recorder(options: RunOptions, beginning: Beginning, stack: ExitStack) -> Recorder | None:
+    if options.record is None:
+        return None
+    recorder = Recorder(options.record, Proc())
+    stack.callback(recorder.close)
+    recorder.begin(beginning)
+    return recorder
+
+
+def _handler(pipeline: Pipeline, recorder: Recorder | None) -> Callable[[Event], None]:
+    if recorder is None:
+        return pipeline.handle
+
+    def record_and_handle(event: Event) -> None:
+        recorder.event(event)
+        pipeline.handle(event)
+
+    return record_and_handle
+
+
+def _handed_on(parent: str, job: Job) -> dict[str, str]:
+    """What COMMAND's environment gains, so that an instrumented build nests under the job's span."""
+    state = {"TRACESTATE": job.ids.trace_state} if job.ids.trace_state else {}
+    return {"TRACEPARENT": parent, **state}

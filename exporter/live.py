@@ -1,0 +1,76 @@
+"""Tracing COMMAND while it runs: the kernel's ring on one side, the pipeline on the other."""
+
+from __future__ import annotations
+
+import select
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from exporter import wire
+from exporter.account import Bookkeeping, KernelCounts
+from exporter.clock import boot_ns
+from exporter.decode import Decoder
+from exporter.errors import RecordError
+from exporter.events import Event
+
+if TYPE_CHECKING:
+    from exporter.kernel.tracer import Tracer
+
+_BUSY_INTERVAL_S = 0.005
+_IDLE_INTERVAL_S = 0.02
+_BATCH = 8192
+_SETTLE_S = 0.5
+
+
+class LiveSource:
+    """The ring, drained on a timer: a wakeup for each record would cost the job more than its tracing does."""
+
+    def __init__(self, tracer: Tracer, handle: Callable[[Event], None], books: Bookkeeping) -> None:
+        """Each event goes to `handle`; a record that can't be decoded is entered in `books`."""
+        self._tracer = tracer
+        self._handle = handle
+        self._books = books
+        self._decoder = Decoder()
+
+    def pump(self) -> bool:
+        """Take in what is there, a batch at most, so that the caller can look around; whether there was any."""
+        return self._tracer.drain(self._take, limit=_BATCH) > 0
+
+    def finish(self) -> None:
+        """Stop tracing, then take in what the ring still holds."""
+        self._tracer.detach()
+        deadline_s = time.monotonic() + _SETTLE_S
+        # A program that was running while we detached may submit yet.
+        while self.pump() or (self._books.account().pending["ring"] > 0 and time.monotonic() < deadline_s):
+            pass
+        for event in self._decoder.flush():
+            self._handle(event)
+
+    def _take(self, data: memoryview, at: int, length: int) -> None:
+        try:
+            for event in self._decoder.decode(data, at, length):
+                self._handle(event)
+        except RecordError:
+            if length == wire.ACT_RECORD.size:
+                self._books.drop("ring", "malformed")
+
+
+def kernel_counts(tracer: Tracer) -> KernelCounts:
+    """Attempts by the kernel's count."""
+    counts = tracer.counts()
+    return KernelCounts(counts.seen(wire.KIND_ACT), counts.lost(wire.KIND_ACT))
+
+
+def wait(source: LiveSource, pidfd: int, between: Callable[[], None]) -> int:
+    """Pump until the process behind `pidfd` ends; `between` is called every 20 ms or sooner.
+
+    Returns when that was, in nanoseconds since boot.
+    """
+    ended = select.poll()
+    ended.register(pidfd, select.POLLIN)
+    interval_s = _IDLE_INTERVAL_S
+    while not ended.poll(interval_s * 1000):
+        interval_s = _BUSY_INTERVAL_S if source.pump() else _IDLE_INTERVAL_S
+        between()
+    return boot_ns()
