@@ -1,0 +1,1 @@
+"""Recognising CI jobs: which job, which run, where its spans stand."""

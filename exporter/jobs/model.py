@@ -22,7 +22,7 @@ class Job:
     """One CI job. Fields that the provider didn't tell are None, never empty strings."""
 
     provider: str
-    """`github`, `gitlab`, … (the first column of the provider table); `run` where no provider was recognised."""
+    """`github`, `gitlab`, … (a row of the provider table); `run` where no provider was recognised."""
     run_id: str
     """`cicd.pipeline.run.id`: the run alone, without the attempt."""
     ids: TraceIds
@@ -39,13 +39,15 @@ class Job:
     worker: str | None = None
     """`cicd.worker.name`"""
     repository: str | None = None
-    """`vcs.repository.name`"""
+    """The repository's path on its server (`group/app`): `vcs.owner.name` and `vcs.repository.name`"""
     repository_url: str | None = None
     """`vcs.repository.url.full`, without credentials"""
     revision: str | None = None
     """`vcs.ref.head.revision`"""
     ref: str | None = None
     """`vcs.ref.head.name`"""
+    ref_type: str | None = None
+    """`vcs.ref.head.type`: `branch` or `tag`"""
 
     @property
     def display_name(self) -> str:

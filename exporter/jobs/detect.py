@@ -1,0 +1,131 @@
+"""Which CI job is this? Decided by the environment of the job's root, and by nothing below it."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Mapping
+
+from exporter.errors import UsageError
+from exporter.jobs.ids import GithubRun, Identity, trace_ids
+from exporter.jobs.model import Job, TraceIds
+from exporter.jobs.providers import PROVIDERS, Provider
+from exporter.jobs.sources import Source, read, resolve
+from exporter.jobs.text import clean_repository_url, clean_url, path_of, server_of
+
+UNRECOGNISED = "run"
+"""Provider of a job that no CI system started."""
+NAMED_BY_USER = "other"
+"""Provider of a job whose id comes from `--job-env`."""
+
+_REF_PREFIXES = {"refs/heads/": "branch", "refs/tags/": "tag"}
+
+
+def detect(
+    environ: Mapping[str, str],
+    *,
+    job_env: str | None = None,
+    new_run_id: Callable[[], str] = lambda: uuid.uuid4().hex,
+) -> Job:
+    """The job whose root has the environment `environ`; any text in it is survived.
+
+    `job_env` names the variable that holds the job id, and wins over the provider table. Without it and
+    without a known provider the job is one of its own, under a fresh run id. Raises UsageError when the
+    variable that `job_env` names isn't set.
+    """
+    if job_env is not None:
+        return _named_by_user(environ, job_env)
+    provider = recognise(environ)
+    if provider is None:
+        run_id = new_run_id()
+        return Job(provider=UNRECOGNISED, run_id=run_id, ids=_own_ids(environ, UNRECOGNISED, run_id))
+    return _recognised(provider, environ, new_run_id)
+
+
+def recognise(environ: Mapping[str, str]) -> Provider | None:
+    """The first provider of the table that `environ` carries the marks of."""
+    return next((each for each in PROVIDERS if _is_present(each, environ)), None)
+
+
+def _is_present(provider: Provider, environ: Mapping[str, str]) -> bool:
+    marks = (mark.partition("=") for mark in provider.present)
+    return all(environ.get(name) == value if equals else environ.get(name) for name, equals, value in marks)
+
+
+def _named_by_user(environ: Mapping[str, str], job_env: str) -> Job:
+    job_id = read(job_env, environ)
+    if job_id is None:
+        raise UsageError(
+            f"--job-env {job_env}: this variable is not set, or empty",
+            hint="name the variable that holds the job's id, or leave the option out",
+        )
+    ids = _own_ids(environ, NAMED_BY_USER, job_id, job_id)
+    return Job(provider=NAMED_BY_USER, run_id=job_id, task_run_id=job_id, ids=ids)
+
+
+def _own_ids(environ: Mapping[str, str], provider: str, run_id: str, job_id: str = "") -> TraceIds:
+    identity = Identity(provider, server="", project="", run_id=run_id, attempt="", job_id=job_id)
+    return trace_ids(identity, environ, github=None, check_run_id=None)
+
+
+def _recognised(provider: Provider, environ: Mapping[str, str], new_run_id: Callable[[], str]) -> Job:
+    def get(source: Source) -> str | None:
+        return resolve(source, environ)
+
+    # Without a run id every run would share a trace: a fresh one keeps them apart.
+    run_id = get(provider.run_id) or new_run_id()
+    repository_url = clean_repository_url(get(provider.repository_url) or "")
+    ref, ref_type = _head(provider, environ)
+    return Job(
+        provider=provider.name,
+        run_id=run_id,
+        ids=_ids(provider, environ, run_id),
+        pipeline=get(provider.pipeline),
+        task=get(provider.task),
+        task_run_id=get(provider.task_run_id),
+        attempt=get(provider.attempt),
+        run_url=clean_url(get(provider.run_url) or ""),
+        worker=get(provider.worker),
+        repository=get(provider.repository) or path_of(repository_url or ""),
+        repository_url=repository_url,
+        revision=get(provider.revision),
+        ref=ref,
+        ref_type=ref_type,
+    )
+
+
+def _ids(provider: Provider, environ: Mapping[str, str], run_id: str) -> TraceIds:
+    attempt = resolve(provider.attempt, environ)
+    identity = Identity(
+        provider=provider.name,
+        server=_server(provider, environ) or "",
+        project=resolve(provider.project, environ) or "",
+        run_id=run_id,
+        attempt=attempt or "",
+        job_id=_job_id(provider, environ),
+    )
+    check_run_id = resolve(provider.check_run_id, environ)
+    github = GithubRun(run_id, attempt) if provider.check_run_id and attempt else None
+    return trace_ids(identity, environ, github=github, check_run_id=check_run_id)
+
+
+def _server(provider: Provider, environ: Mapping[str, str]) -> str | None:
+    server = clean_url(resolve(provider.server, environ) or "")
+    run_url = clean_url(resolve(provider.run_url, environ) or "")
+    return server.rstrip("/") if server else server_of(run_url or "")
+
+
+def _job_id(provider: Provider, environ: Mapping[str, str]) -> str:
+    own = resolve(provider.task_run_id, environ) or resolve(provider.task, environ)
+    siblings = [value for source in provider.siblings if (value := resolve(source, environ))]
+    return "/".join([own or "", *siblings])
+
+
+def _head(provider: Provider, environ: Mapping[str, str]) -> tuple[str | None, str | None]:
+    """Name and type of what is built; a name may come in full, as `refs/tags/v1`."""
+    told = ((provider.tag, "tag"), (provider.branch, "branch"), (provider.ref, None))
+    found = ((resolve(source, environ), kind) for source, kind in told)
+    name, ref_type = next((each for each in found if each[0]), (None, None))
+    for prefix, kind in _REF_PREFIXES.items():
+        if name and name.startswith(prefix):
+            return name.removeprefix(prefix) or None, kind
+    return name, ref_type

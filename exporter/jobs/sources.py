@@ -1,0 +1,58 @@
+"""Where a field of a job comes from: the small language in which the provider table is written."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from exporter.jobs.text import clean_text
+
+_VARIABLE = re.compile(r"\$([A-Z][A-Z0-9_]*)")
+
+
+class Part(NamedTuple):
+    """A piece of a variable's value."""
+
+    variable: str
+    pattern: str
+    """Regular expression with one group, matched at the start of the cleaned value."""
+
+
+Source = str | Part | tuple[str | Part, ...]
+"""A template with `$VARIABLES`, a `Part`, or several of them of which the first that is whole counts."""
+
+
+def resolve(source: Source, environ: Mapping[str, str]) -> str | None:
+    """The cleaned value that `source` has in `environ`; None when a variable it needs is unset or empty."""
+    if isinstance(source, Part):
+        return _part(source, environ)
+    if isinstance(source, str):
+        return _fill(source, environ)
+    return next((value for each in source if (value := resolve(each, environ))), None)
+
+
+def variables(source: Source) -> frozenset[str]:
+    """Names of the variables that `source` reads."""
+    if isinstance(source, Part):
+        return frozenset({source.variable})
+    if isinstance(source, str):
+        return frozenset(_VARIABLE.findall(source))
+    return frozenset[str]().union(*map(variables, source))
+
+
+def _part(part: Part, environ: Mapping[str, str]) -> str | None:
+    match = re.match(part.pattern, read(part.variable, environ) or "")
+    return match[1] if match else None
+
+
+def _fill(template: str, environ: Mapping[str, str]) -> str | None:
+    values = {name: read(name, environ) for name in _VARIABLE.findall(template)}
+    if not values or None in values.values():
+        return None
+    return clean_text(_VARIABLE.sub(lambda match: values[match[1]] or "", template))
+
+
+def read(name: str, environ: Mapping[str, str]) -> str | None:
+    """The cleaned value of one variable; None when it is unset or empty."""
+    return clean_text(environ.get(name, ""))

@@ -1,0 +1,65 @@
+"""Hostile text: what a job's environment says becomes short, printable, valid UTF-8, without credentials."""
+
+from __future__ import annotations
+
+import re
+
+MAX_CHARS = 1024
+"""Longest value kept. Providers stay far below (GitLab cuts job names and refs at 255, Jenkins nests folders
+of 255 a few deep); these values stand on every egress span, so what is longer is an attack or a mistake."""
+
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]+")
+_SURROGATES = re.compile(r"[\ud800-\udfff]")
+_USER_INFO = re.compile(r"(?<=://)[^\s/?#]*@")
+_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://([^/?#\\]*)([^\\]*)")
+_HOST = re.compile(r"(?:[\w.-]+|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?")
+_SCP = re.compile(r"(?:[\w.-]+@)?([\w.-]+\.[\w-]+):(?!/)(\S+)")
+
+
+def clean_text(raw: str) -> str | None:
+    """`raw` as short, valid UTF-8; None when nothing is left.
+
+    Control and direction characters and the user info of URLs go, and the rest is cut to `MAX_CHARS`.
+    """
+    # Cut first: the bound holds for the work too. Eight times as much leaves room for what is taken out.
+    printable = _CONTROLS.sub("", raw[: 8 * MAX_CHARS])
+    public = _USER_INFO.sub("", _SURROGATES.sub("\N{REPLACEMENT CHARACTER}", printable))
+    return public[:MAX_CHARS].strip() or None
+
+
+def clean_url(raw: str) -> str | None:
+    """An http(s) URL without user and password; None for anything else (`javascript:` would be clickable)."""
+    url = _without_credentials(raw)
+    return url if url and url.lower().startswith(("http://", "https://")) else None
+
+
+def clean_repository_url(raw: str) -> str | None:
+    """The URL of a repository without credentials, query, fragment and `.git`; None for a path or a helper.
+
+    The short form of ssh, `git@host:group/app.git`, comes out as `ssh://host/group/app`.
+    """
+    short = _SCP.fullmatch(raw) if "://" not in raw else None
+    url = _without_credentials(f"ssh://{short[1]}/{short[2]}" if short else raw)
+    return re.split(r"[?#]", url)[0].rstrip("/").removesuffix(".git") if url else None
+
+
+def server_of(url: str) -> str | None:
+    """`scheme://host:port` of a URL; None when it isn't one."""
+    match = _URL.fullmatch(url)
+    return f"{match[1]}://{match[2]}" if match else None
+
+
+def path_of(url: str) -> str | None:
+    """The path of a cleaned repository URL, without slashes around it; None when it has none."""
+    match = _URL.fullmatch(url)
+    return match[3].strip("/") or None if match else None
+
+
+def _without_credentials(raw: str) -> str | None:
+    """The URL without user info; None when what is left is no host: a password may hold a slash."""
+    match = _URL.fullmatch(raw)
+    if match is None:
+        return None
+    scheme, authority, rest = match.groups()
+    host = authority.rpartition("@")[2]
+    return f"{scheme}://{host}{rest}" if _HOST.fullmatch(host) else None

@@ -1,0 +1,147 @@
+"""Detection where no row of the table applies, and under hostile values."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exporter.errors import UsageError
+from exporter.jobs.detect import detect, recognise
+from exporter.jobs.model import Job
+from exporter.jobs.providers import PROVIDERS
+from exporter.jobs.sources import variables
+from exporter.jobs.text import MAX_CHARS
+from tests.unit.jobs.documented import documented_providers, environment
+
+_NAMES = sorted(
+    {name for provider in PROVIDERS for field in vars(provider).values() for name in variables(field)}
+    | {mark.partition("=")[0] for provider in PROVIDERS for mark in provider.present}
+    | {"TRACEPARENT", "TRACESTATE"}
+)
+_TEXT = st.text(alphabet=st.characters(codec=None), max_size=40)
+_TELLING = ["true", "woodpecker", "1", "https://u:p@h.example/x", "git@h.example:a/b", "refs/tags/"]
+_VALUES = st.one_of(_TEXT, st.sampled_from(_TELLING))
+
+
+def _job_fields(job: Job) -> list[str]:
+    return [value for value in vars(job).values() if isinstance(value, str)]
+
+
+def test_without_a_ci_system_a_job_has_a_fresh_run_id() -> None:
+    numbers = itertools.count(1)
+    first, second = (detect({"PATH": "/bin"}, new_run_id=lambda: f"run-{next(numbers)}") for _ in range(2))
+    assert (first.provider, first.run_id, second.run_id) == ("run", "run-1", "run-2")
+    assert first.ids.trace_id != second.ids.trace_id
+    assert first.display_name == "run"
+
+
+def test_fresh_run_ids_differ_by_themselves() -> None:
+    assert detect({}).run_id != detect({}).run_id
+
+
+def test_a_recognised_system_without_a_run_id_gets_a_fresh_one() -> None:
+    job = detect({"GITLAB_CI": "true"}, new_run_id=lambda: "fresh")
+    assert (job.provider, job.run_id) == ("gitlab", "fresh")
+
+
+def test_the_named_variable_is_the_job_id_on_any_other_system() -> None:
+    job = detect({"BUILD": "b-17", "GITLAB_CI": "true"}, job_env="BUILD")
+    assert (job.provider, job.run_id, job.task_run_id) == ("other", "b-17", "b-17")
+    assert job.ids == detect({"BUILD": "b-17"}, job_env="BUILD").ids
+    assert job.ids.trace_id != detect({"BUILD": "b-18"}, job_env="BUILD").ids.trace_id
+
+
+@pytest.mark.parametrize("environ", [{}, {"BUILD": ""}, {"BUILD": " \n"}, {"BUILD ": "1"}])
+def test_a_named_variable_that_says_nothing_is_an_error(environ: dict[str, str]) -> None:
+    with pytest.raises(UsageError, match=r"--job-env BUILD: .* not set, or empty; name the variable"):
+        detect(environ, job_env="BUILD")
+
+
+def test_a_tag_pipeline_says_so() -> None:
+    tag_pipeline = {"CI_COMMIT_TAG": "v1", "CI_COMMIT_REF_NAME": "v1", "CI_COMMIT_BRANCH": ""}
+    job = detect(environment("gitlab") | tag_pipeline)
+    assert (job.ref, job.ref_type) == ("v1", "tag")
+
+
+def test_a_tag_on_github_says_so() -> None:
+    job = detect(environment("github") | {"GITHUB_REF": "refs/tags/v1", "GITHUB_REF_NAME": "v1"})
+    assert (job.ref, job.ref_type) == ("v1", "tag")
+
+
+def test_a_pull_request_on_github_is_known_by_its_own_branch() -> None:
+    of_pull_request = {"GITHUB_HEAD_REF": "topic", "GITHUB_REF": "refs/pull/7/merge"}
+    job = detect(environment("github") | of_pull_request)
+    assert (job.ref, job.ref_type) == ("topic", "branch")
+
+
+def test_a_ref_of_unknown_kind_has_no_type() -> None:
+    job = detect(environment("gitlab") | {"CI_COMMIT_BRANCH": "", "CI_COMMIT_REF_NAME": "something"})
+    assert (job.ref, job.ref_type) == ("something", None)
+
+
+@pytest.mark.parametrize(
+    ("hostile", "expected"),
+    [
+        ("build\x1b[31m\nred\x00", "build[31mred"),
+        ("caf\udce9", "caf\N{REPLACEMENT CHARACTER}"),
+        ("ok \u202eevil\u2066", "ok evil"),
+        ("x" * 100_000, "x" * MAX_CHARS),
+        ("  spaced\t", "spaced"),
+        ("\x00\x1b", None),
+    ],
+)
+def test_a_hostile_value_is_made_harmless(hostile: str, expected: str | None) -> None:
+    assert detect(environment("gitlab") | {"CI_JOB_NAME": hostile}).task == expected
+
+
+def test_a_value_is_not_a_template() -> None:
+    job = detect(environment("codebuild") | {"CODEBUILD_BUILD_ID": "$HOME:1", "HOME": "/root"})
+    assert job.run_id == "$HOME:1"
+
+
+@pytest.mark.parametrize("provider", documented_providers())
+@given(data=st.data())
+def test_no_value_of_any_variable_makes_detection_raise(provider: str, data: st.DataObject) -> None:
+    environ = environment(provider)
+    environ |= data.draw(st.dictionaries(st.sampled_from(sorted(environ)), _VALUES, max_size=4))
+    _assert_sound(environ)
+
+
+@given(st.dictionaries(st.sampled_from(_NAMES), _VALUES))
+def test_no_environment_makes_detection_raise(environ: dict[str, str]) -> None:
+    _assert_sound(environ)
+
+
+def _assert_sound(environ: dict[str, str]) -> None:
+    job, again = (detect(environ, new_run_id=lambda: "fresh") for _ in range(2))
+    assert job == again
+    assert 0 < job.ids.trace_id < 1 << 128
+    assert 0 < job.ids.job_span_id < 1 << 64
+    assert job.ids.parent_span_id is None or 0 < job.ids.parent_span_id < 1 << 64
+    for value in _job_fields(job):
+        assert value
+        assert value.encode()
+        assert not any(character < " " or character == "\x7f" for character in value)
+        assert "://u:p@" not in value
+
+
+def test_only_variables_of_the_table_are_read() -> None:
+    class Recording(dict[str, str]):
+        def get(self, key: str, default: object = None) -> str:
+            asked.add(key)
+            return super().get(key, str(default or ""))
+
+    asked: set[str] = set()
+    for provider in documented_providers():
+        detect(Recording(environment(provider)))
+    assert asked <= set(_NAMES)
+    assert "CI_REPOSITORY_URL" not in asked
+
+
+def test_recognition_alone_tells_the_provider() -> None:
+    provider = recognise({"TRAVIS": "true"})
+    assert provider is not None
+    assert provider.name == "travis"
