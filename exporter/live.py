@@ -56,6 +56,18 @@ class LiveSource:
                 self._books.drop("ring", "malformed")
 
 
+def losses(tracer: Tracer) -> list[str]:
+    """What got lost of the processes, a line each; attempts that got lost are in the account."""
+    counts = tracer.counts()
+    lines = []
+    for kind, what in ((wire.KIND_FORK, "forks"), (wire.KIND_EXEC, "execs"), (wire.KIND_EXIT, "exits")):
+        if counts.lost(kind):
+            lines.append(f"{counts.lost(kind)} {what} of {counts.seen(kind)} were lost: the ring was full")
+    if counts.untracked():
+        lines.append(f"{counts.untracked()} processes were not traced: the table of processes was full")
+    return lines
+
+
 def kernel_counts(tracer: Tracer) -> KernelCounts:
     """Attempts by the kernel's count."""
     counts = tracer.counts()

@@ -16,6 +16,11 @@ from exporter.events import Acted, Execed, Exited, Forked, ProcessKey
 from exporter.redact import redact_arguments
 from exporter.text import clean
 
+CHAIN_MAX = 64
+"""Programs that a lineage names at most."""
+DEPTH_MAX = 1024
+"""Ancestors that are remembered at most: a program that forks and exits without end would fill the memory."""
+
 _NS_PER_TICK = 10_000_000  # USER_HZ is 100 on every machine supported
 _START_TOLERANCE_TICKS = 2
 _T = TypeVar("_T")
@@ -80,15 +85,41 @@ class Program:
         """Base name of the executable."""
         return self.path.rsplit("/", 1)[-1] if self.path else None
 
+    depth: int = field(init=False, repr=False)
+    """How many programs stand above it."""
+    root: Program = field(init=False, repr=False)
+    """The topmost of them; itself for a job's root."""
+    has_gap: bool = field(init=False, repr=False)
+    """Whether programs between the root and this one were forgotten."""
+
+    def __post_init__(self) -> None:
+        """Place it below its parent, or below the root where a job forks without end."""
+        parent = self.parent
+        if parent is not None and parent.depth >= DEPTH_MAX:
+            self.parent = parent = parent.root
+            self.has_gap = True
+        else:
+            self.has_gap = parent is not None and parent.has_gap
+        self.depth = parent.depth + 1 if parent else 0
+        self.root = parent.root if parent else self
+
     @cached_property
     def chain(self) -> tuple[Program, ...]:
-        """From the job's root to this program, itself included, by who created whom."""
-        programs = []
-        program: Program | None = self
-        while program is not None:
-            programs.append(program)
-            program = program.parent
+        """From the job's root to this program, itself included, by who created whom.
+
+        Of a long one the root and the last CHAIN_MAX - 1; `is_chain_whole` tells.
+        """
+        programs = [self]
+        while programs[-1].parent is not None and len(programs) < CHAIN_MAX - 1:
+            programs.append(programs[-1].parent)
+        if programs[-1] is not self.root:
+            programs.append(self.root)
         return tuple(reversed(programs))
+
+    @property
+    def is_chain_whole(self) -> bool:
+        """Whether `chain` holds every program from the root to this one."""
+        return len(self.chain) == self.depth + 1 and not self.has_gap
 
 
 class ProcessTable:

@@ -187,6 +187,8 @@ class Spans:
             attributes.add("container.id", program.facts.container_id)
         attributes.add_list("egress.lineage", lineage(program))
         attributes.add_list("egress.ancestors", [cut(command_line(above))[0] for above in program.chain[:-1]])
+        if not program.is_chain_whole:
+            attributes.cut_names += ["egress.lineage", "egress.ancestors"]
         names = tuple(dict.fromkeys(attributes.cut_names))
         attributes.cut_names = []
         return _Described(attributes.done(), names)

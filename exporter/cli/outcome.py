@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Sequence
 
 from exporter.account import Account
 from exporter.cli.messages import Messages
@@ -13,17 +14,23 @@ from exporter.summary import Summary
 
 
 def tell(
-    summary: Summary, account: Account, telemetry: Telemetry, destinations: Destinations, job: Job
+    summary: Summary,
+    account: Account,
+    telemetry: Telemetry,
+    destinations: Destinations,
+    job: Job,
+    *,
+    losses: Sequence[str] = (),
 ) -> None:
-    """Say it on stderr; the account is the last line."""
+    """Say it on stderr; the account is the last line. `losses` are what got lost of the processes."""
     messages = Messages.current()
-    for complaint in telemetry.complaints():
+    for complaint in (*losses, *telemetry.complaints()):
         messages.say(complaint, level=logging.WARNING)
     if destinations.disabled:
         messages.say("OTEL_SDK_DISABLED is set: nothing was exported", level=logging.WARNING)
-        where = []
+        where: list[str] = []
     else:
-        where = [f"trace {job.ids.trace_id:032x} in {', '.join(destinations.shown)}"]
+        where = [f"trace {job.ids.trace_id:032x} → {', '.join(dict.fromkeys(destinations.shown))}"]
     if messages.as_json:
         messages.say("summary", **summary.fields(), account=account.fields(), trace_id=f"{job.ids.trace_id:032x}")
     else:

@@ -18,7 +18,7 @@ from exporter.jobs.attributes import resource_attributes
 from exporter.jobs.detect import detect
 from exporter.jobs.model import Job
 from exporter.kernel.tracer import Loading
-from exporter.live import LiveSource, kernel_counts, wait
+from exporter.live import LiveSource, kernel_counts, losses, wait
 from exporter.otlp import Telemetry, ignored_variables, resolve_destinations
 from exporter.pipeline import Pipeline, ProcessSpans, stages
 from exporter.processes import Proc, started_ns
@@ -69,7 +69,7 @@ def trace(
         if recorder:
             recorder.end(Ending(ended_ns, kernel_counts(tracer)))
         telemetry.close()
-        tell(summary, books.account(), telemetry, destinations, job)
+        tell(summary, books.account(), telemetry, destinations, job, losses=losses(tracer))
     return held.poll() or 0
 
 
