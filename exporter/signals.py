@@ -1,0 +1,209 @@
+"""Signals sent to ci-egress reach COMMAND, each exactly once.
+
+COMMAND shares ci-egress's process group, so what is sent to the group (^C, `kill -- -PGID`) reaches it
+without help and what is sent to ci-egress alone doesn't; the two look alike to whoever receives them. A
+**canary** tells them apart: another member of the group that lets every signal pend, where /proc shows it.
+What pends there was sent to the group. /proc shows it at once, however busy the machine is; a report by the
+canary would come late.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple, NoReturn, Protocol, Self
+
+RELAYED = frozenset(
+    {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2}
+)
+
+_GRACE_S = 0.05
+"""How far apart a signal to ci-egress and one to its group may be and still be one: timeout(1) sends both."""
+
+_IGNORED_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
+
+
+class Receiver(Protocol):
+    """COMMAND, as far as signals are concerned."""
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+
+    @property
+    def pidfd(self) -> int:
+        """A descriptor of the process, immune to reuse of its pid."""
+
+
+@dataclass(frozen=True)
+class SignalState:
+    """How signals stood when ci-egress was started, so that COMMAND starts with the same."""
+
+    mask: frozenset[int]
+    """Blocked signals."""
+    children_ignored: bool
+    """Whether SIGCHLD was ignored; no exit status can be had while it is."""
+
+    def restore(self) -> None:
+        """Undo what Python and `SignalRelay` changed; a blocked signal that pends is delivered here.
+
+        What the caller ignored (nohup's SIGHUP) stays ignored. Whether SIGPIPE and SIGXFSZ were, Python
+        doesn't tell: they get their defaults.
+        """
+        for number in signal.valid_signals():
+            if callable(signal.getsignal(number)):
+                signal.signal(number, signal.SIG_DFL)
+        for number in _IGNORED_BY_PYTHON:
+            signal.signal(number, signal.SIG_DFL)
+        if self.children_ignored:
+            signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_SETMASK, self.mask)
+
+
+class _Arrival(NamedTuple):
+    number: int
+    at_s: float
+    sender_pid: int
+
+
+class SignalRelay:
+    """Holds back the signals of `RELAYED` from ci-egress and hands them on to COMMAND.
+
+    To be entered in the main thread before other threads start, since they inherit the mask, and to be left
+    last: until then ci-egress doesn't die of these signals. Those that came too late for COMMAND are
+    forgotten.
+    """
+
+    inherited: SignalState
+    """For `HeldCommand`."""
+
+    def __init__(self) -> None:
+        self._canary = _Canary()
+        self._undecided: list[_Arrival] = []
+        self._reached_s: dict[int, float] = {}
+        """When a signal last reached COMMAND as a member of the group (once it has left that, through us)."""
+
+    def __enter__(self) -> Self:
+        ignored = signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN
+        if ignored:
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, RELAYED)
+        self.inherited = SignalState(frozenset(mask), children_ignored=ignored)
+        self._canary.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._canary.stop()
+        while signal.sigtimedwait(RELAYED, 0):
+            pass
+        if self.inherited.children_ignored:
+            signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_SETMASK, self.inherited.mask)
+
+    def pump(self, command: Receiver) -> None:
+        """Hand on what has arrived; never waits. To be called every 10 ms or so.
+
+        A signal to ci-egress alone is handed on 50 ms after it came: its copy to the group may be on the way.
+        """
+        now_s = time.monotonic()
+        self._undecided += _received(now_s)
+        if not self._undecided:
+            return
+        beside_us = _in_our_group(command)
+        for number in self._canary.take():
+            if beside_us:
+                self._reached_s[number] = now_s
+        self._undecided = [
+            arrival for arrival in self._undecided if not self._settle(arrival, command, now_s, beside_us)
+        ]
+
+    def _settle(self, arrival: _Arrival, command: Receiver, now_s: float, beside_us: bool) -> bool:
+        """Whether the arrival is dealt with; if not, it is to be asked about again."""
+        # What COMMAND itself sends to its parent, or to everyone (reboot does), must not come back to it.
+        if arrival.sender_pid == command.pid or self._has_reached(arrival):
+            return True
+        if now_s - arrival.at_s < _GRACE_S:
+            return False
+        _send(command, arrival.number)
+        if not beside_us:
+            self._reached_s[arrival.number] = arrival.at_s
+        return True
+
+    def _has_reached(self, arrival: _Arrival) -> bool:
+        reached_s = self._reached_s.get(arrival.number)
+        return reached_s is not None and abs(arrival.at_s - reached_s) < _GRACE_S
+
+
+class _Canary:
+    """A child in our process group that keeps signals of `RELAYED` pending until they were looked at."""
+
+    def __init__(self) -> None:
+        self._pid = 0
+        self._requests = -1
+
+    def start(self) -> None:
+        """Fork it, with the signals already blocked."""
+        requests, self._requests = os.pipe()
+        self._pid = os.fork()
+        if self._pid == 0:
+            _live_as_canary(requests)
+        os.close(requests)
+
+    def stop(self) -> None:
+        """End it and leave nothing of it."""
+        os.close(self._requests)
+        os.kill(self._pid, signal.SIGKILL)
+        os.waitpid(self._pid, 0)
+
+    def take(self) -> frozenset[int]:
+        """Numbers of the signals sent to the group since the last time."""
+        pending = self._pending()
+        if pending:
+            with contextlib.suppress(BrokenPipeError):
+                os.write(self._requests, bytes(pending))
+            # Stopped with the group and not continued with it, it would keep them pending for ever.
+            os.kill(self._pid, signal.SIGCONT)
+        return pending
+
+    def _pending(self) -> frozenset[int]:
+        lines = Path(f"/proc/{self._pid}/status").read_text(encoding="ascii", errors="replace").splitlines()
+        bits = next(int(line.split()[1], 16) for line in lines if line.startswith("ShdPnd:"))
+        return frozenset(number for number in RELAYED if bits >> (number - 1) & 1)
+
+
+def _live_as_canary(requests: int) -> NoReturn:
+    """Drop the signals that are asked for, until ci-egress is gone."""
+    try:
+        # Who reads ci-egress's output to its end must not wait for this process too.
+        for descriptor in [int(entry.name) for entry in Path("/proc/self/fd").iterdir()]:
+            if descriptor != requests:
+                with contextlib.suppress(OSError):  # the listing's own is closed already
+                    os.close(descriptor)
+        while numbers := os.read(requests, len(RELAYED)):
+            while signal.sigtimedwait(frozenset(numbers), 0):
+                pass
+    finally:
+        os._exit(0)
+
+
+def _received(now_s: float) -> Iterator[_Arrival]:
+    while info := signal.sigtimedwait(RELAYED, 0):
+        yield _Arrival(info.si_signo, now_s, info.si_pid)
+
+
+def _in_our_group(command: Receiver) -> bool:
+    try:
+        return os.getpgid(command.pid) == os.getpgrp()
+    except ProcessLookupError:
+        return True
+
+
+def _send(command: Receiver, number: int) -> None:
+    # It may have ended; or be a setuid program, which a caller without rights couldn't signal either.
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        signal.pidfd_send_signal(command.pidfd, number)
