@@ -60,7 +60,12 @@ class HeldCommand:
     def __enter__(self) -> Self:
         gate, opener = os.pipe()
         report, reporter = os.pipe()
-        self.pid = os.fork()
+        try:
+            self.pid = os.fork()
+        except OSError as error:
+            raise KernelError(
+                f"cannot make a process: {error.strerror}", hint="raise the limit of processes (ulimit -u)"
+            ) from None
         if self.pid == 0:
             os.close(opener)
             _wait_and_become(self._argv, self._user, self._signals, gate=gate, report=reporter)
@@ -78,6 +83,11 @@ class HeldCommand:
         if not self._started and self._status is None:
             os.kill(self.pid, signal.SIGKILL)
             os.waitpid(self.pid, 0)
+
+    @property
+    def is_started(self) -> bool:
+        """Whether COMMAND runs, or ran."""
+        return self._started
 
     def release(self, environment: Mapping[str, str]) -> None:
         """Let the child become COMMAND, with this environment; returns when it has.

@@ -6,7 +6,10 @@ forked first, then a child compiles the programs while this process imports Open
 
 from __future__ import annotations
 
+import logging
 import os
+import time
+import traceback
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -69,4 +72,21 @@ def run(options: RunOptions, environment: Mapping[str, str]) -> int:
         kernel = stack.enter_context(loading())
         from exporter.cli.tracing import trace
 
-        return trace(options, environment, relay=relay, held=held, kernel=kernel)
+        try:
+            return trace(options, environment, relay=relay, held=held, kernel=kernel)
+        except Exception:
+            # Tracing is passive: a fault of ours must not end the build, nor change its status.
+            if not held.is_started:
+                raise
+            Messages.current().say(
+                f"tracing failed, COMMAND goes on untraced; please report this:\n{traceback.format_exc()}",
+                level=logging.ERROR,
+            )
+            return _wait_untraced(held, relay)
+
+
+def _wait_untraced(held: HeldCommand, relay: SignalRelay) -> int:
+    while (status := held.poll()) is None:
+        relay.pump(held)
+        time.sleep(0.01)
+    return status

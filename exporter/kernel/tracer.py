@@ -34,6 +34,7 @@ PROGRAMS: list[dict[str, Any]] = [
     {"name": "on_sendmsg6", "kind": "cgroup_sock_addr", "attach": 15},
 ]
 
+_TIMEOUT_S = 60.0
 _KEY = struct.Struct("=I")
 _HINTS = {
     "import": "apt-get install python3-bpfcc (0.25 or newer; PyPI's bcc is another thing)",
@@ -124,7 +125,12 @@ class Loading:
 
     def ready(self) -> Tracer:
         """Wait until every program is attached. Raises KernelError with what is missing and how to get it."""
-        output, said = self._child.communicate()
+        try:
+            output, said = self._child.communicate(timeout=_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            raise KernelError(
+                f"the programs were not loaded within {_TIMEOUT_S:.0f} s", hint="try again when the machine is less busy"
+            ) from None
         try:
             answer: dict[str, Any] = json.loads(output)
         except ValueError:
