@@ -41,14 +41,23 @@ test-unit: ## Run the tests that need neither root nor a kernel, in half a minut
 	$(PYTEST) tests/unit $(PYTEST_ARGS)
 
 .PHONY: lint
-lint: setup-dev lint-python lint-c lint-shell lint-text ## Check style, types, import directions and generated files
+lint: setup-dev lint-python lint-types lint-imports lint-wire lint-c lint-shell lint-text ## Check style, types, import directions and generated files
 
 .PHONY: lint-python
 lint-python:
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+
+.PHONY: lint-types
+lint-types:
 	$(BIN)/mypy
+
+.PHONY: lint-imports
+lint-imports:
 	$(BIN)/lint-imports --no-cache
+
+.PHONY: lint-wire
+lint-wire:
 	$(BIN)/python tools/wire.py --check
 
 .PHONY: lint-c

@@ -19,6 +19,7 @@ default_dir() {
 
 # The Debian mirror that this machine's apt uses; nothing on Ubuntu, where debootstrap's own default holds.
 debian_mirror() {
+    # shellcheck disable=SC2016  # apt fills them in
     apt-get indextargets --format '$(ORIGIN) $(REPO_URI)' 'Identifier: Packages' |
         awk '$1 == "Debian" && $2 ~ /^https?:/ && $2 !~ /security/ && !found { found = 1; print $2 }'
 }
