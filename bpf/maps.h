@@ -38,12 +38,20 @@ static inline void fill_header(struct record_header *header, u32 kind, u32 pid,
 	header->exec_id = proc->exec_id;
 }
 
+/*
+ * Under names of their own: where BCC can't read kallsyms (without CAP_SYSLOG) it turns the
+ * usual ones into bpf_probe_read, which cgroup hooks don't have.
+ */
+static long (*read_kernel)(void *, u32, const void *) = (void *)BPF_FUNC_probe_read_kernel;
+static long (*read_kernel_text)(void *, u32, const void *) = (void *)BPF_FUNC_probe_read_kernel_str;
+static long (*read_user)(void *, u32, const void *) = (void *)BPF_FUNC_probe_read_user;
+
 /* A kernel struct's member, by the offset the loader took from this kernel's BTF. */
 static inline u64 pointer_at(u64 base, u32 offset)
 {
 	u64 value = 0;
 
-	bpf_probe_read_kernel(&value, sizeof(value), (void *)(base + offset));
+	read_kernel(&value, sizeof(value), (void *)(base + offset));
 	return value;
 }
 
@@ -51,7 +59,7 @@ static inline u32 number_at(u64 base, u32 offset)
 {
 	u32 value = 0;
 
-	bpf_probe_read_kernel(&value, sizeof(value), (void *)(base + offset));
+	read_kernel(&value, sizeof(value), (void *)(base + offset));
 	return value;
 }
 

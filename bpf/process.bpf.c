@@ -84,8 +84,8 @@ static inline void read_path(struct exec_record *record, u64 mm)
 		}
 		if (at > PATH_ROOM - NAME_ROOM)
 			break;
-		long n = bpf_probe_read_kernel_str(record->path + at, NAME_ROOM,
-						   (void *)pointer_at(dentry, DENTRY_NAME));
+		long n = read_kernel_text(record->path + at, NAME_ROOM,
+					  (void *)pointer_at(dentry, DENTRY_NAME));
 
 		if (n <= 0 || n > NAME_ROOM)
 			break;
@@ -115,7 +115,7 @@ static inline void send_arguments(u64 from, u64 size, u32 pid, const struct proc
 		fill_header(&record->header, KIND_ARGUMENTS, pid, proc);
 		record->offset = offset;
 		record->arguments_here = here;
-		if (bpf_probe_read_user(record + 1, here, (void *)(from + offset)))
+		if (read_user(record + 1, here, (void *)(from + offset)))
 			record->arguments_here = 0;
 		events.ringbuf_submit(record, BPF_RB_NO_WAKEUP);
 	}
@@ -137,7 +137,7 @@ send_exec(u64 task, u64 mm, u64 from, u64 size, u32 pid, const struct proc_value
 	record->scope = proc->scope;
 	record->arguments_size = size;
 	record->arguments_here = here;
-	if (bpf_probe_read_user(record + 1, here, (void *)from))
+	if (read_user(record + 1, here, (void *)from))
 		record->arguments_here = 0;
 	read_path(record, mm);
 	events.ringbuf_submit(record, BPF_RB_NO_WAKEUP);
