@@ -47,14 +47,14 @@ class Lane:
         self._thread.start()
 
     def put(self, entry: Entry) -> None:
-        """Queue a span, or count it as dropped when the queue is full. Never waits for the sink."""
+        """Queue a span, or count it as dropped when there is no room. Never waits for the sink."""
         with self._changed:
             if len(self._queue) < self._capacity and not self._closing.is_set():
                 self._queue.append(entry)
                 if len(self._queue) in (1, BATCH):
                     self._changed.notify()
                 return
-        self._ledger.failed(entry, "queue_full")
+        self._ledger.failed(entry, "closed" if self._closing.is_set() else "queue_full")
 
     def finish(self, deadline_s: float) -> None:
         """Ask for everything to be delivered by `deadline_s` (monotonic). Returns at once."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import cast
 from urllib.parse import urlsplit
 
 import grpc
@@ -46,7 +47,8 @@ class GrpcTransport:
         try:
             answer = self._export(payload, timeout=timeout_s, metadata=tuple(self._endpoint.headers.items()))
         except grpc.RpcError as error:
-            raise self._unsent(error, timeout_s) from error
+            # What a blocking call raises is a Call as well: it carries code and details.
+            raise self._unsent(cast("grpc.Call", error), timeout_s) from error
         receipt = parse_answer(self._endpoint.signal, answer)
         if receipt is None:
             raise self._error("protocol", "it answered with something that isn't OTLP", retryable=False)
@@ -56,9 +58,7 @@ class GrpcTransport:
         """Close the channel; a call under way ends with CANCELLED."""
         self._channel.close()
 
-    def _unsent(self, error: grpc.RpcError, timeout_s: float) -> SendError:
-        if not isinstance(error, grpc.Call):
-            return self._error("protocol", str(error), retryable=True)
+    def _unsent(self, error: grpc.Call, timeout_s: float) -> SendError:
         code = error.code()
         if code is grpc.StatusCode.DEADLINE_EXCEEDED:
             return self._error("timeout", f"no answer within {timeout_s:.1f} s", retryable=True)

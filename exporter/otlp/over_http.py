@@ -33,6 +33,7 @@ _RETRYABLE = frozenset({429, 502, 503, 504})
 _LARGEST_ANSWER = 1 << 20
 _SUCCESS = 2
 _CHUNK = 1 << 16
+_LONGEST_WISH_S = 300.0
 _JSON = "application/json"
 
 
@@ -176,4 +177,4 @@ def _read(response: urllib3.BaseHTTPResponse, deadline_s: float) -> bytes:
 def _retry_after_s(headers: Mapping[str, str]) -> float | None:
     """Retry-After in seconds; its other form, a date, is not used by collectors."""
     value = headers.get("retry-after", "")
-    return float(value) if value.isascii() and value.isdigit() else None
+    return min(float(value), _LONGEST_WISH_S) if value.isascii() and value.isdigit() else None

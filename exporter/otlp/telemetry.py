@@ -6,7 +6,6 @@ import platform
 import time
 import uuid
 from collections.abc import Mapping
-from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -16,18 +15,14 @@ from opentelemetry.sdk.trace import ReadableSpan
 
 from exporter import __version__
 from exporter.otlp.complaints import ComplaintHandler, Complaints
-from exporter.otlp.encoders import json_line_encoder, protobuf_encoder
-from exporter.otlp.files import JsonLines
 from exporter.otlp.lane import CAPACITY, Lane
 from exporter.otlp.ledger import Account, Entry, Ledger
 from exporter.otlp.metric_stream import MetricStream
-from exporter.otlp.settings import Destinations, Endpoint, Protocol, Route, Signal
-from exporter.otlp.sinks import Sink, Transport
+from exporter.otlp.routes import open_sinks
+from exporter.otlp.settings import Destinations, Signal
 
 FLUSH_TIMEOUT_S = 10.0
 _SHARE_FOR_SPANS = 0.7
-_LARGEST_REQUEST = 3_500_000
-_LARGEST_LINE = 16_000_000
 _OVERRIDABLE = frozenset({"service.name", "host.name"})
 
 
@@ -47,18 +42,17 @@ class Telemetry:
     ) -> None:
         """Open files, start threads. Raises CiEgressError for a directory or certificate that can't be used.
 
-        `resource_attributes` are the identity known so far (`vcs.*`, `cicd.*`); the environment can't change
-        them.
-        `queue_capacity` counts spans, for each destination.
+        `resource_attributes` are the identity known so far (`vcs.*`, `cicd.*`), which the environment can't
+        change. `queue_capacity` counts spans, for each destination.
         """
         self.resource = _resource(destinations, resource_attributes, instance_id or str(uuid.uuid4()))
         """On metrics; spans of a job merge the job's attributes into it."""
         self._complaints = Complaints()
         self._ledger = Ledger()
-        trace_sinks = self._sinks(Signal.TRACES, destinations.traces)
-        metric_sinks = self._sinks(Signal.METRICS, destinations.metrics)
-        self._refusal = "disabled" if destinations.disabled else "closed"
-        self._closed = destinations.disabled
+        trace_sinks = open_sinks(Signal.TRACES, destinations.traces, self._complaints)
+        metric_sinks = open_sinks(Signal.METRICS, destinations.metrics, self._complaints)
+        self._refusal = "disabled" if destinations.disabled else None
+        self._closed = False
         self._log_handler = ComplaintHandler(self._complaints)
         self._log_handler.install()
         self._lanes = [
@@ -83,7 +77,7 @@ class Telemetry:
 
         Never waits: what finds its queue full is counted as dropped.
         """
-        if self._closed:
+        if self._refusal:
             self._ledger.refused(attempts, self._refusal)
             return
         entry = Entry(span, attempts, outstanding=len(self._lanes))
@@ -103,6 +97,7 @@ class Telemetry:
         if self._closed:
             return
         self._closed = True
+        self._refusal = self._refusal or "closed"
         start_s = time.monotonic()
         for lane in self._lanes:
             lane.finish(start_s + timeout_s * _SHARE_FOR_SPANS)
@@ -120,45 +115,6 @@ class Telemetry:
     ) -> None:
         """Close, with the time that a flush may take."""
         self.close()
-
-    def _sinks(self, signal: Signal, route: Route) -> list[Sink]:
-        """The file first: it answers at once."""
-        sinks: list[Sink] = []
-        if route.directory:
-            sinks.append(self._file_sink(signal, route.directory / f"{signal}.jsonl"))
-        if route.endpoint:
-            sinks.append(_collector_sink(route.endpoint))
-        return sinks
-
-    def _file_sink(self, signal: Signal, path: Path) -> Sink:
-        def complain() -> None:
-            self._complaints.add(
-                (path, "deleted"), f"{path} was deleted: what it held is lost; a new one is written"
-            )
-
-        file = JsonLines(path, on_deleted=complain)
-        return Sink(str(path), file, json_line_encoder(signal), FLUSH_TIMEOUT_S, _LARGEST_LINE)
-
-
-def _collector_sink(endpoint: Endpoint) -> Sink:
-    return Sink(
-        endpoint.shown,
-        _transport(endpoint),
-        protobuf_encoder(endpoint.signal),
-        endpoint.timeout_s,
-        _LARGEST_REQUEST,
-    )
-
-
-def _transport(endpoint: Endpoint) -> Transport:
-    """Imports only what the protocol needs: start-up time and memory."""
-    if endpoint.protocol is Protocol.GRPC:
-        from exporter.otlp.over_grpc import GrpcTransport
-
-        return GrpcTransport(endpoint)
-    from exporter.otlp.over_http import HttpTransport
-
-    return HttpTransport(endpoint)
 
 
 def _resource(destinations: Destinations, identity: Mapping[str, str], instance_id: str) -> Resource:

@@ -1,0 +1,68 @@
+"""From a route to the sinks it stands for: files opened, clients made, nothing imported that isn't needed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from exporter.otlp.complaints import Complaints
+from exporter.otlp.encoders import json_line_encoder, protobuf_encoder
+from exporter.otlp.files import JsonLines
+from exporter.otlp.settings import DEFAULT_TIMEOUT_S, Endpoint, Protocol, Route, Signal
+from exporter.otlp.sinks import Sink, Transport
+
+_LARGEST_REQUEST = 3_500_000
+"""gRPC servers take 4 MiB unless told otherwise."""
+_LARGEST_LINE = 16_000_000
+
+
+def open_sinks(signal: Signal, route: Route, complaints: Complaints) -> list[Sink]:
+    """The sinks of one signal, the file first: it answers at once.
+
+    Raises CiEgressError for a directory that can't be used, UsageError for such certificates.
+    """
+    sinks: list[Sink] = []
+    if route.directory:
+        sinks.append(_file_sink(signal, route.directory / f"{signal}.jsonl", complaints))
+    if route.endpoint:
+        sinks.append(_collector_sink(route.endpoint))
+    return sinks
+
+
+def _file_sink(signal: Signal, path: Path, complaints: Complaints) -> Sink:
+    def complain() -> None:
+        complaints.add((path, "deleted"), f"{path} was deleted: what it held is lost; a new one is written")
+
+    file = JsonLines(path, on_deleted=complain)
+    return Sink(str(path), file, json_line_encoder(signal), DEFAULT_TIMEOUT_S, _LARGEST_LINE)
+
+
+def _collector_sink(endpoint: Endpoint) -> Sink:
+    encode = protobuf_encoder(endpoint.signal)
+    return Sink(endpoint.shown, _transport(endpoint), encode, endpoint.timeout_s, _LARGEST_REQUEST)
+
+
+def _transport(endpoint: Endpoint) -> Transport:
+    if endpoint.protocol is Protocol.GRPC:
+        with _meanwhile("GRPC_VERBOSITY", "NONE"):  # read when grpc is imported: its C core writes to stderr
+            from exporter.otlp.over_grpc import GrpcTransport
+
+        return GrpcTransport(endpoint)
+    from exporter.otlp.over_http import HttpTransport
+
+    return HttpTransport(endpoint)
+
+
+@contextlib.contextmanager
+def _meanwhile(variable: str, value: str) -> Iterator[None]:
+    """Set an environment variable that the user hasn't; it doesn't stay, since COMMAND inherits them all."""
+    if variable in os.environ:
+        yield
+        return
+    os.environ[variable] = value
+    try:
+        yield
+    finally:
+        del os.environ[variable]

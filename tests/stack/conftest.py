@@ -1,0 +1,164 @@
+"""A real OpenTelemetry Collector, built from the Go module proxy and started on free loopback ports."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from string import Template
+from typing import Any
+
+import pytest
+
+RECIPE = Path(__file__).parent / "otelcol"
+READY_WITHIN_S = 15.0
+ARRIVAL_WITHIN_S = 10.0
+JsonObject = dict[str, Any]
+
+
+class Collector:
+    """Starts, stops and starts again on the same ports; what it received stands in files."""
+
+    def __init__(self, binary: Path, certificates: Path, directory: Path) -> None:
+        self._binary = binary
+        self._certificates = certificates
+        self._directory = directory
+        self._ports = free_ports("http", "grpc", "https", "grpcs")
+        self._process: subprocess.Popen[bytes] | None = None
+        self._config = directory / "collector.yaml"
+        template = Template((RECIPE / "collector.yaml").read_text())
+        self._config.write_text(
+            template.substitute(self._ports, certificates=certificates, directory=directory)
+        )
+
+    def environ(self, protocol: str) -> dict[str, str]:
+        """The variables that lead telemetry here."""
+        port = self._ports["grpc" if protocol == "grpc" else "http"]
+        return {
+            "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{port}",
+            "OTEL_EXPORTER_OTLP_PROTOCOL": protocol,
+        }
+
+    def tls_environ(self, protocol: str) -> dict[str, str]:
+        """The same for the ports where both sides show a certificate."""
+        port = self._ports["grpcs" if protocol == "grpc" else "https"]
+        return {
+            "OTEL_EXPORTER_OTLP_ENDPOINT": f"https://127.0.0.1:{port}",
+            "OTEL_EXPORTER_OTLP_PROTOCOL": protocol,
+            "OTEL_EXPORTER_OTLP_CERTIFICATE": str(self._certificates / "ca.pem"),
+            "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE": str(self._certificates / "client.pem"),
+            "OTEL_EXPORTER_OTLP_CLIENT_KEY": str(self._certificates / "client.key"),
+        }
+
+    def start(self) -> None:
+        """Start it and wait until it listens."""
+        with (self._directory / "log").open("ab") as log:
+            self._process = subprocess.Popen([self._binary, "--config", self._config], stdout=log, stderr=log)
+        wait_until(self._ready, within_s=READY_WITHIN_S)
+
+    def kill(self) -> None:
+        """End it at once, as a crash would."""
+        if self._process:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def spans(self) -> list[tuple[JsonObject, JsonObject, JsonObject]]:
+        """(resource, scope, span) of every span that arrived."""
+        return [
+            (by_resource["resource"], by_scope["scope"], span)
+            for by_resource in self._received("traces")
+            for by_scope in by_resource["scopeSpans"]
+            for span in by_scope["spans"]
+        ]
+
+    def metrics(self) -> list[tuple[JsonObject, JsonObject, JsonObject]]:
+        """(resource, scope, metric) of every metric that arrived."""
+        return [
+            (by_resource["resource"], by_scope["scope"], metric)
+            for by_resource in self._received("metrics")
+            for by_scope in by_resource["scopeMetrics"]
+            for metric in by_scope["metrics"]
+        ]
+
+    def _received(self, signal: str) -> list[JsonObject]:
+        path = self._directory / f"{signal}.jsonl"
+        lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
+        key = "resourceSpans" if signal == "traces" else "resourceMetrics"
+        return [entry for line in lines for entry in json.loads(line)[key]]
+
+    def _ready(self) -> bool:
+        assert self._process
+        assert self._process.poll() is None, (self._directory / "log").read_text()
+        return all(listens(port) for port in self._ports.values())
+
+
+def free_ports(*names: str) -> dict[str, int]:
+    with ExitStack() as stack:
+        servers = {name: stack.enter_context(socket.create_server(("127.0.0.1", 0))) for name in names}
+        return {name: server.getsockname()[1] for name, server in servers.items()}
+
+
+def listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def wait_until(condition: Callable[[], bool], *, within_s: float = ARRIVAL_WITHIN_S) -> None:
+    deadline_s = time.monotonic() + within_s
+    while not condition():
+        assert time.monotonic() < deadline_s, f"not within {within_s} s"
+        time.sleep(0.02)
+
+
+@pytest.fixture(scope="session")
+def otelcol() -> Path:
+    """The Collector's binary, built if need be: minutes, and the Go module proxy."""
+    built = subprocess.run([RECIPE / "build.sh"], capture_output=True, text=True, check=False)
+    if built.returncode:
+        pytest.fail(f"the Collector can't be built:\n{built.stderr}", pytrace=False)
+    return Path(built.stdout.strip())
+
+
+def openssl(*arguments: str | Path) -> None:
+    subprocess.run(["openssl", *arguments], check=True, capture_output=True)
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An authority, and a server (127.0.0.1) and a client that it vouches for."""
+    directory = tmp_path_factory.mktemp("certificates")
+    request = ("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2")
+    authority = directory / "ca"
+    openssl(*request, "-subj", "/CN=ca", "-keyout", f"{authority}.key", "-out", f"{authority}.pem")
+    for name in ("server", "client"):
+        own = directory / name
+        issuer = ("-CA", f"{authority}.pem", "-CAkey", f"{authority}.key")
+        extensions = ("-addext", "subjectAltName=IP:127.0.0.1", "-addext", "basicConstraints=CA:FALSE")
+        openssl(
+            *request,
+            *issuer,
+            *extensions,
+            "-subj",
+            f"/CN={name}",
+            "-keyout",
+            f"{own}.key",
+            "-out",
+            f"{own}.pem",
+        )
+    return directory
+
+
+@pytest.fixture
+def collector(otelcol: Path, certificates: Path, tmp_path: Path) -> Iterator[Collector]:
+    """A Collector that runs."""
+    running = Collector(otelcol, certificates, tmp_path)
+    running.start()
+    try:
+        yield running
+    finally:
+        running.kill()

@@ -1,0 +1,324 @@
+"""OTLP JSON lines: what stands in them, and what a hostile directory can't make of them."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from opentelemetry import trace
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import Event, ReadableSpan
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+from opentelemetry.trace import Link, NonRecordingSpan, SpanContext, SpanKind, Status, StatusCode, TraceFlags
+
+from exporter import __version__
+from exporter.errors import CANNOT_TRACE_STATUS, CiEgressError
+from exporter.otlp import Telemetry, resolve_destinations
+
+TRACE_ID = 0x7AF8CD1DE3FA344B938DED2AF6D4282F
+SPAN_ID = 0x00F067AA0BA902B7
+
+
+def open_telemetry(directory: Path, **environ: str) -> Telemetry:
+    return Telemetry(
+        resolve_destinations(environ, otlp_dir=directory), {"vcs.repository.name": "app"}, instance_id="i-1"
+    )
+
+
+def context(span_id: int, *, remote: bool = False) -> SpanContext:
+    return SpanContext(TRACE_ID, span_id, is_remote=remote, trace_flags=TraceFlags(TraceFlags.SAMPLED))
+
+
+def span(name: str = "connect 192.0.2.1:443", *, span_id: int = SPAN_ID) -> ReadableSpan:
+    return ReadableSpan(
+        name=name,
+        context=context(span_id),
+        parent=context(7, remote=True),
+        resource=Resource({"service.name": "ci-egress"}),
+        attributes={
+            "server.address": "192.0.2.1",
+            "server.port": 443,
+            "egress.novel": True,
+            "seconds": 0.5,
+            "egress.lineage": ("bash", "curl"),
+            "process.command_line": 'curl "ünïcode" \x1b[31m\u2028',
+        },
+        events=(Event("established", {"n": 1}, timestamp=1_764_000_000_000_000_005),),
+        links=(Link(context(9), {"why": "step"}),),
+        kind=SpanKind.CLIENT,
+        status=Status(StatusCode.ERROR, "denied"),
+        start_time=1_764_000_000_000_000_001,
+        end_time=1_764_000_000_000_000_002,
+        instrumentation_scope=InstrumentationScope("ci_egress", __version__),
+    )
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_bytes().split(b"\n")[:-1]]
+
+
+def spans_in(path: Path) -> list[dict[str, Any]]:
+    return [
+        one
+        for request in lines(path)
+        for by_resource in request["resourceSpans"]
+        for by_scope in by_resource["scopeSpans"]
+        for one in by_scope["spans"]
+    ]
+
+
+def test_a_span_is_written_as_otlp_json_field_by_field(tmp_path: Path) -> None:
+    with open_telemetry(tmp_path) as telemetry:
+        telemetry.submit(span(), 1)
+    (request,) = lines(tmp_path / "traces.jsonl")
+    assert request == {
+        "resourceSpans": [
+            {
+                "resource": {"attributes": [{"key": "service.name", "value": {"stringValue": "ci-egress"}}]},
+                "scopeSpans": [
+                    {
+                        "scope": {"name": "ci_egress", "version": __version__},
+                        "spans": [
+                            {
+                                "traceId": "7af8cd1de3fa344b938ded2af6d4282f",
+                                "spanId": "00f067aa0ba902b7",
+                                "parentSpanId": "0000000000000007",
+                                "flags": 0x300,
+                                "name": "connect 192.0.2.1:443",
+                                "kind": 3,
+                                "startTimeUnixNano": "1764000000000000001",
+                                "endTimeUnixNano": "1764000000000000002",
+                                "attributes": [
+                                    {"key": "server.address", "value": {"stringValue": "192.0.2.1"}},
+                                    {"key": "server.port", "value": {"intValue": "443"}},
+                                    {"key": "egress.novel", "value": {"boolValue": True}},
+                                    {"key": "seconds", "value": {"doubleValue": 0.5}},
+                                    {
+                                        "key": "egress.lineage",
+                                        "value": {
+                                            "arrayValue": {
+                                                "values": [{"stringValue": "bash"}, {"stringValue": "curl"}]
+                                            }
+                                        },
+                                    },
+                                    {
+                                        "key": "process.command_line",
+                                        "value": {"stringValue": 'curl "ünïcode" \x1b[31m\u2028'},
+                                    },
+                                ],
+                                "events": [
+                                    {
+                                        "timeUnixNano": "1764000000000000005",
+                                        "name": "established",
+                                        "attributes": [{"key": "n", "value": {"intValue": "1"}}],
+                                    }
+                                ],
+                                "links": [
+                                    {
+                                        "traceId": "7af8cd1de3fa344b938ded2af6d4282f",
+                                        "spanId": "0000000000000009",
+                                        "attributes": [{"key": "why", "value": {"stringValue": "step"}}],
+                                        "flags": 0x100,
+                                    }
+                                ],
+                                "status": {"message": "denied", "code": 2},
+                            }
+                        ],
+                    }
+                ],
+            }
+        ]
+    }
+
+
+def test_hostile_text_neither_breaks_a_line_nor_reaches_a_terminal(tmp_path: Path) -> None:
+    with open_telemetry(tmp_path) as telemetry:
+        telemetry.submit(span("two\nlines \x1b[2J \x9b31m \u2028"), 1)
+    content = (tmp_path / "traces.jsonl").read_bytes()
+    assert content.count(b"\n") == 1
+    assert all(byte == ord("\n") or 0x20 <= byte < 0x7F for byte in content)
+    assert spans_in(tmp_path / "traces.jsonl")[0]["name"] == "two\nlines \x1b[2J \x9b31m \u2028"
+
+
+def test_metrics_are_cumulative_and_carry_the_trace_of_a_sampled_span(tmp_path: Path) -> None:
+    with open_telemetry(tmp_path) as telemetry:
+        counter = telemetry.meter.create_counter("cicd.egress.connections", unit="{connection}")
+        counter.add(1, {"server.address": "a.example"})
+        counter.add(
+            2,
+            {"server.address": "a.example"},
+            context=trace.set_span_in_context(NonRecordingSpan(context(SPAN_ID))),
+        )
+    (request,) = lines(tmp_path / "metrics.jsonl")
+    (scope,) = request["resourceMetrics"][0]["scopeMetrics"]
+    assert scope["scope"] == {"name": "ci_egress", "version": __version__}
+    (metric,) = scope["metrics"]
+    assert (metric["name"], metric["unit"]) == ("cicd.egress.connections", "{connection}")
+    assert metric["sum"]["isMonotonic"] is True
+    assert metric["sum"]["aggregationTemporality"] == 2
+    (point,) = metric["sum"]["dataPoints"]
+    assert point["asInt"] == "3"
+    assert point["attributes"] == [{"key": "server.address", "value": {"stringValue": "a.example"}}]
+    assert [(exemplar["traceId"], exemplar["spanId"]) for exemplar in point["exemplars"]] == [
+        (f"{TRACE_ID:032x}", f"{SPAN_ID:016x}")
+    ]
+
+
+def test_metrics_are_written_at_every_interval(tmp_path: Path) -> None:
+    with open_telemetry(tmp_path, OTEL_METRIC_EXPORT_INTERVAL="50") as telemetry:
+        telemetry.meter.create_counter("a").add(1)
+        wait_until(lambda: (tmp_path / "metrics.jsonl").read_bytes().count(b"\n") >= 2)
+
+
+def test_the_resource_says_who_speaks_and_the_environment_cant_change_whose_job_it_is(tmp_path: Path) -> None:
+    theirs = "service.name=other,host.name=runner-7,vcs.repository.name=stolen,service.instance.id=x,team=a"
+    with open_telemetry(tmp_path, OTEL_RESOURCE_ATTRIBUTES=theirs, OTEL_SERVICE_NAME="egress") as telemetry:
+        assert telemetry.resource.attributes == {
+            "service.name": "egress",
+            "service.version": __version__,
+            "service.instance.id": "i-1",
+            "host.name": "runner-7",
+            "vcs.repository.name": "app",
+            "team": "a",
+        }
+
+
+def test_files_are_world_readable_whatever_the_umask_and_appended_to(tmp_path: Path) -> None:
+    directory = tmp_path / "deep" / "er"
+    umask = os.umask(0o077)
+    try:
+        for number in (1, 2):
+            with open_telemetry(directory) as telemetry:
+                telemetry.submit(span(span_id=number), 1)
+    finally:
+        os.umask(umask)
+    assert (directory / "traces.jsonl").stat().st_mode & 0o7777 == 0o644
+    assert [one["spanId"] for one in spans_in(directory / "traces.jsonl")] == [f"{1:016x}", f"{2:016x}"]
+
+
+@pytest.fixture
+def victim(tmp_path: Path) -> Path:
+    path = tmp_path / "victim"
+    path.write_text("precious")
+    return path
+
+
+def place_symlink(target: Path, victim: Path) -> None:
+    target.symlink_to(victim)
+
+
+def place_dangling_symlink(target: Path, victim: Path) -> None:
+    target.symlink_to(victim.with_name("would-be-created"))
+
+
+def place_hard_link(target: Path, victim: Path) -> None:
+    target.hardlink_to(victim)
+
+
+def place_fifo(target: Path, victim: Path) -> None:
+    del victim
+    os.mkfifo(target)
+
+
+def place_directory(target: Path, victim: Path) -> None:
+    del victim
+    target.mkdir()
+
+
+@pytest.mark.parametrize(
+    "place", [place_symlink, place_dangling_symlink, place_hard_link, place_fifo, place_directory]
+)
+def test_a_file_prepared_by_somebody_else_is_refused(
+    tmp_path: Path, victim: Path, place: Callable[[Path, Path], None]
+) -> None:
+    directory = tmp_path / "out"
+    directory.mkdir()
+    place(directory / "traces.jsonl", victim)
+    with pytest.raises(CiEgressError) as refused:
+        open_telemetry(directory)
+    assert refused.value.exit_status == CANNOT_TRACE_STATUS
+    assert str(directory / "traces.jsonl") in refused.value.what
+    assert victim.read_text() == "precious"
+    assert not (tmp_path / "would-be-created").exists()
+
+
+def test_a_directory_that_is_a_symlink_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "out").symlink_to("elsewhere")
+    with pytest.raises(CiEgressError):
+        open_telemetry(tmp_path / "out")
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+@pytest.fixture
+def full_at_4_kib() -> Iterator[None]:
+    """Let no file grow beyond 4 KiB, as a full disk would not."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    signal.signal(signal.SIGXFSZ, handler)
+
+
+@pytest.mark.usefixtures("full_at_4_kib")
+def test_a_full_disk_is_a_counted_drop_and_leaves_whole_lines(tmp_path: Path) -> None:
+    with open_telemetry(tmp_path) as telemetry:
+        telemetry.submit(span(), 1)
+        wait_until(lambda: telemetry.account.exported == 1)
+        for number in range(1, 101):
+            telemetry.submit(span(span_id=number), 2)
+    account = telemetry.account
+    assert (account.exported, account.pending) == (1, 0)
+    assert sum(account.dropped.values()) == 200
+    assert {stage for stage, _ in account.dropped} == {"export"}
+    assert len(spans_in(tmp_path / "traces.jsonl")) == 1
+    assert len([line for line in telemetry.complaints() if "traces.jsonl" in line]) == 1
+
+
+def test_a_file_deleted_by_the_job_is_made_anew_and_its_loss_is_said(tmp_path: Path) -> None:
+    directory = tmp_path / "out"
+    with open_telemetry(directory) as telemetry:
+        telemetry.submit(span(span_id=1), 1)
+        wait_until(lambda: telemetry.account.exported == 1)
+        (directory / "traces.jsonl").unlink()
+        (directory / "metrics.jsonl").unlink()
+        directory.rmdir()
+        telemetry.submit(span(span_id=2), 1)
+    assert [one["spanId"] for one in spans_in(directory / "traces.jsonl")] == [f"{2:016x}"]
+    assert any("was deleted" in line for line in telemetry.complaints())
+
+
+def test_files_alone_import_neither_protobuf_nor_an_http_or_grpc_client(tmp_path: Path) -> None:
+    program = f"""
+import sys, pathlib
+from exporter.otlp import Telemetry, resolve_destinations
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.trace import SpanContext
+with Telemetry(resolve_destinations({{}}, otlp_dir=pathlib.Path({str(tmp_path)!r})), {{}}) as telemetry:
+    span = ReadableSpan("x", SpanContext(1, 1, False), resource=telemetry.resource, start_time=1, end_time=2)
+    telemetry.submit(span, 1)
+assert telemetry.account.exported == 1
+print(sorted({{"google.protobuf", "urllib3", "requests", "grpc"}} & sys.modules.keys()))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout == "[]\n"
+    assert done.stderr == ""
+
+
+def wait_until(condition: Callable[[], bool], *, within_s: float = 5.0) -> None:
+    deadline_s = time.monotonic() + within_s
+    while not condition():
+        assert time.monotonic() < deadline_s, "it never came true"
+        time.sleep(0.01)
