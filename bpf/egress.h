@@ -28,7 +28,7 @@ enum record_kind {
 
 enum act_kind { ACT_CONNECT = 1, ACT_SEND = 2 };
 
-/* What counters[] counts, for each kind of record: an index is kind * COUNTS + one of these. */
+/* What is counted for each kind of record: the index is kind * COUNTS + one of these. */
 enum count_of { COUNT_SEEN = 0, COUNT_LOST = 1, COUNT_UNTRACKED = 2, COUNTS };
 
 struct record_header {
@@ -57,8 +57,8 @@ struct exec_record {
 	u32 scope;
 	u32 arguments_size; /* of the whole argv */
 	u32 arguments_here;
-	u32 path_here;	  /* bytes used of path */
-	u32 path_cut;	  /* 1: the components nearest to the root are missing */
+	u32 path_here;	      /* bytes used of path */
+	u32 path_cut;	      /* 1: the components nearest to the root are missing */
 	char path[PATH_ROOM]; /* NUL-terminated components, the file's own name first */
 };
 

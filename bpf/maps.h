@@ -7,13 +7,13 @@
 #define RING_PAGES 1024 /* 4 MiB: 20 ms of the fastest two cores measured */
 #define PROCS_MAX 32768
 
-/* Submitted without a wakeup, which would cost more than the rest of a hook: the exporter looks on a timer. */
+/* Submitted without a wakeup, which would cost more than the hook: the exporter has a timer. */
 BPF_RINGBUF_OUTPUT(events, RING_PAGES);
 
 /* The processes of every job, by tgid; whatever isn't here belongs to no job. */
 BPF_HASH(procs, u32, struct proc_value, PROCS_MAX);
 
-BPF_PERCPU_ARRAY(counters, u64, KINDS * COUNTS);
+BPF_PERCPU_ARRAY(counters, u64, (KINDS * COUNTS));
 BPF_ARRAY(config, struct config_value, 1);
 
 /* Atomic even per CPU: a cgroup hook can be preempted between its load and its store. */

@@ -48,7 +48,7 @@ int on_newtask(struct bpf_raw_tracepoint_args *ctx)
 	return 0;
 }
 
-/* The barrier keeps LLVM from comparing another copy of n than the one the verifier then follows. */
+/* The barrier keeps LLVM from comparing another copy of n than the verifier then follows. */
 static inline u64 at_most(u64 n, u64 limit)
 {
 	asm volatile("" : "+r"(n));
@@ -201,7 +201,8 @@ int on_exit(struct bpf_raw_tracepoint_args *ctx)
 	if (number_at(signal, SIGNAL_FLAGS) & SIGNAL_GROUP_EXIT)
 		record->wait_status = number_at(signal, SIGNAL_GROUP_EXIT_CODE);
 	else
-		record->wait_status = number_at(pointer_at(task, TASK_GROUP_LEADER), TASK_EXIT_CODE);
+		record->wait_status =
+			number_at(pointer_at(task, TASK_GROUP_LEADER), TASK_EXIT_CODE);
 	record->pad = 0;
 	events.ringbuf_submit(record, BPF_RB_NO_WAKEUP);
 	return 0;

@@ -51,7 +51,6 @@ class Account:
             f" + dropped {sum(self.dropped.values())} + pending {sum(self.pending.values())}"
         )
 
-
     def fields(self) -> dict[str, object]:
         """For JSON."""
         return {
@@ -79,8 +78,8 @@ class Bookkeeping:
     def account(self) -> Account:
         """As of now.
 
-        What is in the ring is what the kernel counted and nobody has settled: an attempt that got lost without
-        being counted would stay pending for ever, and be seen there.
+        What is in the ring is what the kernel counted and nobody has settled: an attempt that got lost
+        without being counted would stay pending for ever, and be seen there.
         """
         delivered, own = self._delivered(), dict(self._dropped)
         kernel = self._kernel()

@@ -1,9 +1,11 @@
-"""From the ring's bytes to events. Everything downstream is free of secrets: argv is redacted here, once an exec."""
+"""From the ring's bytes to events. Everything downstream is free of secrets: argv is redacted here."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from struct import Struct
+from typing import Any
 
 from exporter import wire
 from exporter.errors import RecordError
@@ -50,14 +52,10 @@ class Decoder:
             return
         if pid in self._waiting:
             yield self._finish(pid)
-        if kind == wire.KIND_ACT:
-            yield _acted(data, at, length)
-        elif kind == wire.KIND_FORK:
-            yield _forked(data, at, length)
-        elif kind == wire.KIND_EXEC:
+        if kind == wire.KIND_EXEC:
             yield from self._begin(data, at, length)
-        elif kind == wire.KIND_EXIT:
-            yield _exited(data, at, length)
+        elif kind in _WHOLE:
+            yield _WHOLE[kind](data, at, length)
         else:
             raise RecordError(f"a record has the unknown kind {kind}")
 
@@ -93,7 +91,7 @@ class Decoder:
         return _execed(self._waiting.pop(pid))
 
 
-def _unpack(layout: wire.struct.Struct, data: Buffer, at: int, length: int) -> tuple[int, ...]:
+def _unpack(layout: Struct, data: Buffer, at: int, length: int) -> tuple[Any, ...]:
     if length < layout.size:
         raise RecordError(f"a record of {length} bytes is truncated: {layout.size} are needed")
     return layout.unpack_from(data, at)
@@ -138,7 +136,7 @@ def _execed(whole: _LongExec) -> Execed:
 
 
 def split_arguments(block: bytes) -> list[str]:
-    """argv from its NUL-terminated block, as text with U+FFFD for what isn't UTF-8."""
+    """The argv in a NUL-terminated block, as text with U+FFFD for what isn't UTF-8."""
     if not block:
         return []
     return [part.decode(errors="replace") for part in block.removesuffix(b"\0").split(b"\0")]
@@ -175,3 +173,11 @@ def _acted(data: Buffer, at: int, length: int) -> Acted:
         record.local,
         record.local_port,
     )
+
+
+_WHOLE: dict[int, Callable[[Buffer, int, int], Event]] = {
+    wire.KIND_ACT: _acted,
+    wire.KIND_FORK: _forked,
+    wire.KIND_EXIT: _exited,
+}
+"""Kinds of which one record is one event."""

@@ -24,7 +24,7 @@ _SETTLE_S = 0.5
 
 
 class LiveSource:
-    """The ring, drained on a timer: a wakeup for each record would cost the job more than its tracing does."""
+    """The ring, drained on a timer: a wakeup for each record would cost the job more than its tracing."""
 
     def __init__(self, tracer: Tracer, handle: Callable[[Event], None], books: Bookkeeping) -> None:
         """Each event goes to `handle`; a record that can't be decoded is entered in `books`."""
@@ -34,7 +34,7 @@ class LiveSource:
         self._decoder = Decoder()
 
     def pump(self) -> bool:
-        """Take in what is there, a batch at most, so that the caller can look around; whether there was any."""
+        """Take in what is there, a batch at most, so that the caller can look around; whether any was."""
         return self._tracer.drain(self._take, limit=_BATCH) > 0
 
     def finish(self) -> None:
@@ -43,7 +43,7 @@ class LiveSource:
         deadline_s = time.monotonic() + _SETTLE_S
         # A program that was running while we detached may submit yet.
         while self.pump() or (self._books.account().pending["ring"] > 0 and time.monotonic() < deadline_s):
-            pass
+            time.sleep(_BUSY_INTERVAL_S)
         for event in self._decoder.flush():
             self._handle(event)
 

@@ -16,13 +16,12 @@ from opentelemetry.sdk.resources import Resource
 
 from exporter.account import Account
 from exporter.addresses import address, transport
-from exporter.clock import Clock
 from exporter.events import Acted, Event, Execed, Exited, Forked, ProcessKey
 from exporter.jobs.attributes import resource_attributes
-from exporter.jobs.model import Job
 from exporter.metrics import Metrics
 from exporter.otlp import Telemetry
 from exporter.processes import Lookup, ProcessTable, Program, mark_egress
+from exporter.recording import Beginning
 from exporter.spans import Spans
 from exporter.summary import Summary
 
@@ -107,19 +106,19 @@ class Pipeline:
 
 
 def stages(
-    job: Job,
-    clock: Clock,
+    beginning: Beginning,
     telemetry: Telemetry,
     summary: Summary,
     account: Callable[[], Account],
     *,
     process_spans: ProcessSpans,
 ) -> Stages:
-    """Everything that the events of `job` pass through on their way to `telemetry`."""
+    """Everything that the events of a job pass through on their way to `telemetry`."""
+    job = beginning.job
     resource = telemetry.resource.merge(Resource(resource_attributes(job)))
     has_programs = process_spans is not ProcessSpans.NONE
     return Stages(
-        Spans(job, resource, clock, has_programs=has_programs),
+        Spans(job, resource, beginning.clock, has_programs=has_programs),
         Metrics(telemetry.meter, job, account),
         summary,
         telemetry,

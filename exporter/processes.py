@@ -1,4 +1,4 @@
-"""The process table: which program did it, made by whom. The kernel's records make it; psutil fills in the rest."""
+"""The process table: which program did it, made by whom. Made of the kernel's records; psutil fills in."""
 
 from __future__ import annotations
 
@@ -252,7 +252,9 @@ class Proc:
         if live is None:
             return Image()
         arguments = _readable(live.cmdline) or []
-        image = Image(_clean(_readable(live.exe)), tuple(redact_arguments([clean(part) for part in arguments])))
+        image = Image(
+            _clean(_readable(live.exe)), tuple(redact_arguments([clean(part) for part in arguments]))
+        )
         return image if _is_still(process) else Image()
 
 

@@ -1,7 +1,7 @@
 """Recordings: a job's events as JSON lines, so that the pipeline can be run again, anywhere, without root.
 
 The first line tells the job and the clock, the last what the kernel counted; in between each line is
-`[type, field, …]` of an event, or of facts that were looked up. Nothing in it is secret that a span would redact.
+`[type, field, …]` of an event, or of facts that were looked up. What a span would redact is redacted here.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from exporter.text import clean
 
 VERSION = 1
 _LINE_MAX = 1 << 20
+_ADDRESS_BYTES = 16
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,9 @@ class Recorder:
         try:
             self._file = os.fdopen(os.open(path, flags, 0o600), "w", encoding="utf-8")
         except OSError as error:
-            raise UsageError(f"cannot write {path}: {error.strerror}", hint="give --record another path") from None
+            raise UsageError(
+                f"cannot write {path}: {error.strerror}", hint="give --record another path"
+            ) from None
         self._lookup = lookup
 
     def close(self) -> None:
@@ -109,7 +112,7 @@ class Replay:
         self.beginning = self._read_beginning()
 
     def events(self) -> Iterator[Event]:
-        """The events in their order, each after what was looked up for it. Raises UsageError at a bad line."""
+        """The events in their order, each after what was looked up for it. UsageError at a bad line."""
         held: Event | None = None
         for number, line in self._lines:
             with self._reading(number):
@@ -193,7 +196,7 @@ def _key(value: Any) -> ProcessKey:
 
 def _text(value: Any) -> str:
     if not isinstance(value, str):
-        raise ValueError(f"{value!r} is not text")
+        raise TypeError(f"{value!r} is not text")
     return clean(value)
 
 
@@ -203,14 +206,14 @@ def _optional_text(value: Any) -> str | None:
 
 def _texts(value: Any) -> tuple[str, ...]:
     if not isinstance(value, list):
-        raise ValueError(f"{value!r} is not a list")
+        raise TypeError(f"{value!r} is not a list")
     return tuple(_text(part) for part in value)
 
 
 def _address(value: Any) -> bytes:
     packed = bytes.fromhex(value)
-    if len(packed) != 16:
-        raise ValueError(f"{value!r} is not an address of 16 bytes")
+    if len(packed) != _ADDRESS_BYTES:
+        raise ValueError(f"{value!r} is not an address of {_ADDRESS_BYTES} bytes")
     return packed
 
 

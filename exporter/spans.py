@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import shlex
 from collections.abc import Mapping
+from functools import partial
 from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -80,10 +81,12 @@ class Spans:
     def __init__(self, job: Job, resource: Resource, clock: Clock, *, has_programs: bool = True) -> None:
         """For `job`; `resource` goes on every span. Without programs' spans, leaves hang on the job's."""
         self._job = job
-        self._resource = resource
+        self._span = partial(ReadableSpan, resource=resource, instrumentation_scope=_SCOPE)
         self._clock = clock
         self._job_attributes = span_attributes(job)
-        self._trace_state = TraceState.from_header([job.ids.trace_state]) if job.ids.trace_state else TraceState()
+        self._trace_state = (
+            TraceState.from_header([job.ids.trace_state]) if job.ids.trace_state else TraceState()
+        )
         self._has_programs = has_programs
         self._sequence = 0
         self._described: WeakKeyDictionary[Program, _Described] = WeakKeyDictionary()
@@ -103,11 +106,12 @@ class Spans:
         at_ns = self._clock.wall_ns(event.at_ns)
         return self._span(
             f"{_VERBS[event.act]} {endpoint(peer.text, event.peer_port)}",
-            self._id("egress", self._sequence, event.at_ns),
+            self._context(self._id("egress", self._sequence, event.at_ns)),
             self.program_context(program),
-            attributes.done(),
-            (at_ns, at_ns),
+            attributes=attributes.done(),
             kind=SpanKind.CLIENT,
+            start_time=at_ns,
+            end_time=at_ns,
         )
 
     def program(self, program: Program) -> ReadableSpan:
@@ -119,10 +123,11 @@ class Spans:
             attributes.add("process.exit.code", exit_code(program.wait_status))
         return self._span(
             program.name or "unknown",
-            self._program_id(program),
+            self._context(self._program_id(program)),
             self.program_context(program.parent) if program.parent else self.job_context,
-            attributes.done(),
-            (self._clock.wall_ns(program.started_ns), self._clock.wall_ns(program.ended_ns or program.started_ns)),
+            attributes=attributes.done(),
+            start_time=self._clock.wall_ns(program.started_ns),
+            end_time=self._clock.wall_ns(program.ended_ns or program.started_ns),
         )
 
     def job(self, started_ns: int, ended_ns: int) -> ReadableSpan:
@@ -130,10 +135,11 @@ class Spans:
         parent_id = self._job.ids.parent_span_id
         return self._span(
             self._job.display_name,
-            self._job.ids.job_span_id,
+            self.job_context,
             self._context(parent_id, is_remote=True) if parent_id else None,
-            dict(self._job_attributes),
-            (self._clock.wall_ns(started_ns), self._clock.wall_ns(ended_ns)),
+            attributes=dict(self._job_attributes),
+            start_time=self._clock.wall_ns(started_ns),
+            end_time=self._clock.wall_ns(ended_ns),
         )
 
     def program_context(self, program: Program) -> SpanContext:
@@ -141,28 +147,6 @@ class Spans:
         if not self._has_programs:
             return self.job_context
         return self._context(self._program_id(program))
-
-    def _span(
-        self,
-        name: str,
-        span_id: int,
-        parent: SpanContext | None,
-        attributes: dict[str, Value],
-        times_ns: tuple[int, int],
-        *,
-        kind: SpanKind = SpanKind.INTERNAL,
-    ) -> ReadableSpan:
-        return ReadableSpan(
-            name,
-            self._context(span_id),
-            parent,
-            self._resource,
-            attributes,
-            kind=kind,
-            instrumentation_scope=_SCOPE,
-            start_time=times_ns[0],
-            end_time=times_ns[1],
-        )
 
     def _describe(self, program: Program) -> _Described:
         """The attributes that all spans of a program share, made once."""

@@ -23,7 +23,10 @@ _CELL_MAX = 160
 _PLAIN_WIDTH = 160
 
 # Controls (C0, C1, DEL), and the format characters that reorder or hide what follows.
-_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\U000e0000-\U000e007f]")
+_UNPRINTABLE = re.compile(
+    r"[\x00-\x1f\x7f-\x9f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f"
+    r"\ufeff\ufff9-\ufffb\U000e0000-\U000e007f]"
+)
 
 _PROXY_VARIABLES = ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
 
@@ -76,7 +79,8 @@ class Summary:
     def connected(self, event: Acted, peer: Address, program: Program) -> None:
         """A program connected or sent."""
         destination = endpoint(peer.text, event.peer_port)
-        row = Row(destination, transport(event.protocol) or str(event.protocol), tuple(lineage(program)), peer.is_loopback)
+        protocol = transport(event.protocol) or str(event.protocol)
+        row = Row(destination, protocol, tuple(lineage(program)), peer.is_loopback)
         if row in self._rows or len(self._rows) < _COUNTED_MAX:
             self._rows[row] += 1
         else:
@@ -89,7 +93,7 @@ class Summary:
         self._left_behind = programs
 
     def print(self, stream: IO[str], *, account: str, title: str, notes: Iterable[str] = ()) -> None:
-        """Write it all: destinations, loopback apart, what can't be seen, `notes`, and the account as last line."""
+        """Write it all: destinations, loopback apart, what isn't seen, `notes`, the account as last line."""
         console = _console(stream)
         console.print()
         self._print_table(console, title, is_loopback=False)
@@ -101,10 +105,7 @@ class Summary:
     def fields(self) -> dict[str, object]:
         """For JSON."""
         return {
-            "destinations": [
-                {"destination": row.destination, "transport": row.transport, "chain": row.chain, "count": count}
-                for row, count in self._rows.most_common()
-            ],
+            "destinations": [{**row._asdict(), "count": count} for row, count in self._rows.most_common()],
             "uncounted": self._uncounted,
             "notes": list(self._remarks()),
         }
@@ -119,18 +120,20 @@ class Summary:
                 console.print(Text(f"{printable(title)}: no connection left this machine"), soft_wrap=True)
             return
         is_fancy = console.is_terminal
-        table = Table(title=Text(printable(title)), title_justify="left", box=None, pad_edge=False, expand=False)
+        table = Table(title=Text(printable(title)), title_justify="left", box=None, pad_edge=False)
         table.add_column("destination", overflow="fold", no_wrap=not is_fancy)
         table.add_column("transport", no_wrap=True)
         table.add_column("count", justify="right", no_wrap=True)
         table.add_column("process chain", overflow="fold", no_wrap=not is_fancy)
         for row, count in rows[:ROWS_MAX]:
             chain = " > ".join(printable(name, limit=40) for name in row.chain)
-            table.add_row(Text(row.destination), Text(row.transport), Text(str(count)), Text(printable(chain)))
+            cells = (row.destination, row.transport, str(count), printable(chain))
+            table.add_row(*map(Text, cells))
         console.print(table)
         if len(rows) > ROWS_MAX:
             hidden = sum(count for _, count in rows[ROWS_MAX:])
-            console.print(Text(f"… and {len(rows) - ROWS_MAX} more rows with {hidden} attempts: see the spans"))
+            more = f"… and {len(rows) - ROWS_MAX} more rows with {hidden} attempts: see the spans"
+            console.print(Text(more))
         console.print()
 
     def _remarks(self) -> Iterable[str]:

@@ -1,4 +1,4 @@
-"""Layout of the kernel's records. Generated from bpf/egress.h by `make wire`: change that file, not this."""
+"""Layout of the kernel's records: `make wire` generates this from bpf/egress.h."""
 
 from __future__ import annotations
 
@@ -160,17 +160,7 @@ CONFIG_VALUE = struct.Struct("<II")
 
 
 OFFSETS = {
-    "record_header": (
-        32,
-        {
-            "layout": 0,
-            "kind": 4,
-            "at_ns": 8,
-            "started_ns": 16,
-            "pid": 24,
-            "exec_id": 28,
-        },
-    ),
+    "record_header": (32, {"layout": 0, "kind": 4, "at_ns": 8, "started_ns": 16, "pid": 24, "exec_id": 28}),
     "fork_record": (
         56,
         {
@@ -220,15 +210,7 @@ OFFSETS = {
     ),
     "exit_record": (
         40,
-        {
-            "layout": 0,
-            "kind": 4,
-            "at_ns": 8,
-            "started_ns": 16,
-            "pid": 24,
-            "exec_id": 28,
-            "wait_status": 32,
-        },
+        {"layout": 0, "kind": 4, "at_ns": 8, "started_ns": 16, "pid": 24, "exec_id": 28, "wait_status": 32},
     ),
     "act_record": (
         96,

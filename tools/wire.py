@@ -1,6 +1,6 @@
 """Generate exporter/wire.py from bpf/egress.h, by way of the compiler's own debug information.
 
-`python tools/wire.py` writes the file; with `--check` it only says whether it is up to date (exit 1 when not).
+`python tools/wire.py` writes the file; with `--check` it only says whether it is up to date (exit 1 if not).
 Needs gcc and pyelftools.
 """
 
@@ -101,7 +101,7 @@ def _resolve(die: Any) -> Any:
 def render(layout: Layout) -> str:
     """The text of exporter/wire.py."""
     lines = [
-        '"""Layout of the kernel\'s records. Generated from bpf/egress.h by `make wire`: change that file, not this."""',
+        '"""Layout of the kernel\'s records: `make wire` generates this from bpf/egress.h."""',
         "",
         "from __future__ import annotations",
         "",
@@ -157,7 +157,10 @@ def main() -> int:
         return 0
     if TARGET.exists() and TARGET.read_text() == text:
         return 0
-    print(f"{TARGET.relative_to(ROOT)} doesn't match bpf/egress.h; run `make wire` and commit both", file=sys.stderr)
+    print(
+        f"{TARGET.relative_to(ROOT)} doesn't match bpf/egress.h: run `make wire`, commit both",
+        file=sys.stderr,
+    )
     return 1
 
 

@@ -39,10 +39,12 @@ class _Commands(click.Group):
             formatter.write_dl(list(_COMMANDS.items()))
 
 
-@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
 @click.version_option(__version__, prog_name="ci-egress", message="%(prog)s %(version)s")
 def cli() -> None:
-    """Tell, with proof, what every CI/CD job talks to.
+    r"""Tell, with proof, what every CI/CD job talks to.
 
     \b
     ci-egress run -- make test                  trace a build; OTLP files go to ./ci-egress

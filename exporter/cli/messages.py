@@ -38,7 +38,8 @@ class Messages:
         else:
             prefix = "" if level <= logging.INFO else f"{logging.getLevelName(level).lower()}: "
             line = clean(f"ci-egress: {prefix}{text}")
-        print(line, file=sys.stderr, flush=True)
+        sys.stderr.write(f"{line}\n")
+        sys.stderr.flush()
 
     def fail(self, error: CiEgressError) -> None:
         """Say why it ends: what, how to mend it, and with -v what a tool said about it."""

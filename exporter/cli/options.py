@@ -24,15 +24,15 @@ def output_options(function: _F) -> _F:
                 "--otlp-dir",
                 type=DIRECTORY,
                 metavar="DIR",
-                help="Write OTLP JSON lines to DIR/traces.jsonl and DIR/metrics.jsonl. Without it and without "
-                "OTEL_EXPORTER_OTLP_ENDPOINT they go to ./ci-egress.",
+                help="Write OTLP JSON lines to DIR/traces.jsonl and DIR/metrics.jsonl. Without it and "
+                "without OTEL_EXPORTER_OTLP_ENDPOINT they go to ./ci-egress.",
             ),
             click.option(
                 "--process-spans",
                 type=click.Choice(PROCESS_SPANS),
                 default="network",
                 show_default=True,
-                help="Which programs get a span: those with egress and their ancestors, all, or none.",
+                help="Programs with a span: those with egress and their ancestors, all, or none.",
             ),
             click.option("--json-log", is_flag=True, help="Messages and summary on stderr as JSON lines."),
             click.option("-v", "--verbose", is_flag=True, help="Say more."),

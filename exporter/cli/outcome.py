@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from exporter.account import Account
 from exporter.cli.messages import Messages
@@ -13,25 +14,34 @@ from exporter.otlp import Destinations, Telemetry
 from exporter.summary import Summary
 
 
-def tell(
-    summary: Summary,
-    account: Account,
-    telemetry: Telemetry,
-    destinations: Destinations,
-    job: Job,
-    *,
-    losses: Sequence[str] = (),
-) -> None:
-    """Say it on stderr; the account is the last line. `losses` are what got lost of the processes."""
-    messages = Messages.current()
-    for complaint in (*losses, *telemetry.complaints()):
-        messages.say(complaint, level=logging.WARNING)
-    if destinations.disabled:
-        messages.say("OTEL_SDK_DISABLED is set: nothing was exported", level=logging.WARNING)
-        where: list[str] = []
-    else:
-        where = [f"trace {job.ids.trace_id:032x} → {', '.join(dict.fromkeys(destinations.shown))}"]
-    if messages.as_json:
-        messages.say("summary", **summary.fields(), account=account.fields(), trace_id=f"{job.ids.trace_id:032x}")
-    else:
-        summary.print(sys.stderr, account=str(account), title=f"egress of {job.display_name}", notes=where)
+@dataclass(frozen=True)
+class Outcome:
+    """A job that is over."""
+
+    job: Job
+    summary: Summary
+    account: Account
+    telemetry: Telemetry
+    destinations: Destinations
+    losses: Sequence[str] = ()
+    """What got lost of its processes, a line each."""
+
+    def tell(self) -> None:
+        """Say it on stderr; the account is the last line."""
+        messages = Messages.current()
+        for problem in (*self.losses, *self.telemetry.complaints()):
+            messages.say(problem, level=logging.WARNING)
+        if self.destinations.disabled:
+            messages.say("OTEL_SDK_DISABLED is set: nothing was exported", level=logging.WARNING)
+        trace_id = f"{self.job.ids.trace_id:032x}"
+        if messages.as_json:
+            account = self.account.fields()
+            messages.say("summary", trace_id=trace_id, account=account, summary=self.summary.fields())
+            return
+        places = ", ".join(dict.fromkeys(self.destinations.shown)) or "nowhere"
+        self.summary.print(
+            sys.stderr,
+            account=str(self.account),
+            title=f"egress of {self.job.display_name}",
+            notes=[f"trace {trace_id} → {places}"],
+        )

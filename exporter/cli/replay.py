@@ -24,7 +24,7 @@ def command(file: Path, *, otlp_dir: Path | None, process_spans: str, json_log: 
 def replay(file: Path, otlp_dir: Path | None, process_spans: str) -> int:
     """Replay; returns the exit status. Raises UsageError for a file that isn't a recording."""
     from exporter.account import Bookkeeping, KernelCounts
-    from exporter.cli.outcome import tell
+    from exporter.cli.outcome import Outcome
     from exporter.command import inherited_environment
     from exporter.errors import UsageError
     from exporter.events import Acted
@@ -49,14 +49,8 @@ def replay(file: Path, otlp_dir: Path | None, process_spans: str) -> int:
 
         books = Bookkeeping(counts, lambda: telemetry.account)
         summary = Summary({})
-        made = stages(
-            beginning.job,
-            beginning.clock,
-            telemetry,
-            summary,
-            books.account,
-            process_spans=ProcessSpans(process_spans),
-        )
+        mode = ProcessSpans(process_spans)
+        made = stages(beginning, telemetry, summary, books.account, process_spans=mode)
         pipeline = Pipeline(made, recording)
         pipeline.begin(beginning.root, beginning.scope, beginning.at_ns)
         at_ns = beginning.at_ns
@@ -68,5 +62,5 @@ def replay(file: Path, otlp_dir: Path | None, process_spans: str) -> int:
             Messages.current().say(f"{file} was broken off: its end is missing", level=logging.WARNING)
         pipeline.finish(recording.ending.at_ns if recording.ending else at_ns)
         telemetry.close()
-        tell(summary, books.account(), telemetry, destinations, beginning.job)
+        Outcome(beginning.job, summary, books.account(), telemetry, destinations).tell()
     return 0

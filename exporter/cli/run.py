@@ -47,10 +47,8 @@ class RunOptions:
 @click.option("--user", metavar="NAME", help="COMMAND's user. Under sudo the default is the invoking user.")
 @click.option("--job-env", metavar="NAME", help="The variable that holds the job's id, on other CI systems.")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- COMMAND...")
-def command(
-    command: tuple[str, ...], *, json_log: bool, verbose: bool, **options: str | Path | None
-) -> int:
-    """Run COMMAND as one job, trace what it and its descendants connect to, and summarise it on stderr.
+def command(command: tuple[str, ...], *, json_log: bool, verbose: bool, **options: str | Path | None) -> int:
+    r"""Run COMMAND as one job, trace what it and its descendants connect to, and summarise it on stderr.
 
     \b
     ci-egress run -- make test

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from exporter.account import Bookkeeping
 from exporter.cli.messages import Messages
-from exporter.cli.outcome import tell
+from exporter.cli.outcome import Outcome
 from exporter.clock import boot_ns, system_clock
 from exporter.command import HeldCommand
 from exporter.errors import KernelError
@@ -37,7 +37,12 @@ _WORKER = "cicd.worker.name"
 
 
 def trace(
-    options: RunOptions, environment: Mapping[str, str], *, relay: SignalRelay, held: HeldCommand, kernel: Loading
+    options: RunOptions,
+    environment: Mapping[str, str],
+    *,
+    relay: SignalRelay,
+    held: HeldCommand,
+    kernel: Loading,
 ) -> int:
     """Let COMMAND go once the hooks are live, trace it to its end, flush, and say what it talked to.
 
@@ -56,7 +61,7 @@ def trace(
         beginning = Beginning(job, system_clock(), _root(held), SCOPE, boot_ns())
         recorder = _recorder(options, beginning, stack)
         mode = ProcessSpans(options.process_spans)
-        made = stages(job, beginning.clock, telemetry, summary, books.account, process_spans=mode)
+        made = stages(beginning, telemetry, summary, books.account, process_spans=mode)
         pipeline = Pipeline(made, recorder or Proc())
         source = LiveSource(tracer, _handler(pipeline, recorder), books)
 
@@ -69,7 +74,7 @@ def trace(
         if recorder:
             recorder.end(Ending(ended_ns, kernel_counts(tracer)))
         telemetry.close()
-        tell(summary, books.account(), telemetry, destinations, job, losses=losses(tracer))
+        Outcome(job, summary, books.account(), telemetry, destinations, losses(tracer)).tell()
     return held.poll() or 0
 
 

@@ -97,7 +97,7 @@ class Map:
         """Set the value under `key`. Raises OSError (E2BIG when the map is full)."""
         self._element(_MAP_UPDATE_ELEM, key, ctypes.create_string_buffer(value, self._value_size))
 
-    def keys(self) -> Iterator[bytes]:
+    def __iter__(self) -> Iterator[bytes]:
         """Every key, in the kernel's order; one that goes away meanwhile may start the walk again."""
         key: bytes | None = None
         while True:

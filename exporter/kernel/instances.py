@@ -33,7 +33,8 @@ def new_instance(bpffs: Path) -> Iterator[Path]:
             lock = _lock(directory, blocking=False)
     except OSError as error:
         raise KernelError(
-            f"cannot use {home}: {error.strerror}", hint="run as root, and see that bpffs is mounted read-write"
+            f"cannot use {home}: {error.strerror}",
+            hint="run as root, and see that bpffs is mounted read-write",
         ) from None
     assert lock is not None  # noqa: S101 - nobody else knows the name yet
     try:
@@ -75,7 +76,7 @@ def live_processes(directory: Path) -> list[int]:
     """Pids of the instance's jobs that are still there; its programs keep this up to date while attached."""
     with suppress(FileNotFoundError):
         with _open(directory / "map_procs") as procs:
-            pids = [_KEY.unpack(key)[0] for key in procs.keys()]
+            pids = [_KEY.unpack(key)[0] for key in procs]
         return [pid for pid in pids if Path(f"/proc/{pid}").exists()]
     return []
 

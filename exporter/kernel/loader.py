@@ -7,8 +7,8 @@ Reads one JSON request on stdin, prints one JSON manifest on stdout:
                                        | {"name", "kind": "raw_tracepoint", "attach": tracepoint}]}
     {"bcc": version, "programs": [name, ...], "maps": [name, ...]}
 
-On failure: exit status 1 and {"error": what, "stage": "import" | "compile" | "load" | "attach" | "pin"}; what the
-compiler or the verifier said is on stderr. What was pinned until then is the caller's to remove.
+On failure: exit status 1 and {"error": what, "stage": "import" | "compile" | "load" | "attach" | "pin"}; what
+the compiler or the verifier said is on stderr. What was pinned until then is the caller's to remove.
 """
 
 import ctypes
@@ -19,17 +19,20 @@ import os
 import platform
 import struct
 import sys
+from typing import Any
+
+_LINK_CREATE = 28  # enum bpf_cmd
 
 
 class LoadError(Exception):
     """Why loading ended, and where."""
 
-    def __init__(self, stage, what):
+    def __init__(self, stage: str, what: str) -> None:
         super().__init__(what)
         self.stage = stage
 
 
-def main():
+def main() -> int:
     """Serve one request."""
     try:
         bcc = import_bcc()
@@ -41,7 +44,7 @@ def main():
     return 0
 
 
-def import_bcc():
+def import_bcc() -> Any:
     """Import BCC before the request is read: it takes longer than the caller needs to write it."""
     try:
         import bcc
@@ -54,7 +57,7 @@ def import_bcc():
     return bcc
 
 
-def load(bcc, request):
+def load(bcc: Any, request: dict[str, Any]) -> dict[str, Any]:
     """Do what the request says."""
     module = compile_source(bcc, request)
     cgroup = os.open(request["cgroup"], os.O_RDONLY | os.O_DIRECTORY)
@@ -71,36 +74,34 @@ def load(bcc, request):
     }
 
 
-def compile_source(bcc, request):
+def compile_source(bcc: Any, request: dict[str, Any]) -> Any:
     """Compile with the shim in place of kernel headers."""
     os.environ["BCC_KERNEL_SOURCE"] = request["include"]
 
-    class Module(bcc.BPF):
-        def _trace_autoload(self):
+    class Module(bcc.BPF):  # type: ignore[misc]
+        def _trace_autoload(self) -> None:
             """Attach nothing by itself: what isn't a link can't be pinned."""
 
     try:
         return Module(text=request["source"], cflags=request["flags"])
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - BCC raises nothing more exact
         raise LoadError("compile", str(error)) from None
 
 
-def load_program(bcc, module, program):
+def load_program(bcc: Any, module: Any, program: dict[str, Any]) -> Any:
     """Have the verifier take one program."""
     try:
         if program["kind"] == "raw_tracepoint":
             return module.load_func(program["name"], bcc.BPF.RAW_TRACEPOINT)
-        return module.load_func(
-            program["name"], bcc.BPF.CGROUP_SOCK_ADDR, attach_type=program["attach"]
-        )
-    except Exception as error:
+        return module.load_func(program["name"], bcc.BPF.CGROUP_SOCK_ADDR, attach_type=program["attach"])
+    except Exception as error:  # noqa: BLE001 - BCC raises nothing more exact
         raise LoadError("load", f"{program['name']}: {error}") from None
 
 
-def attach(bcc, function, cgroup, program):
+def attach(bcc: Any, function: Any, cgroup: int, program: dict[str, Any]) -> int:
     """Attach by a link, which can be pinned; returns its descriptor."""
     if program["kind"] == "raw_tracepoint":
-        link = bcc.lib.bpf_attach_raw_tracepoint(function.fd, program["attach"].encode())
+        link: int = bcc.lib.bpf_attach_raw_tracepoint(function.fd, program["attach"].encode())
         error = -link
     else:
         link = create_link(function.fd, cgroup, program["attach"])
@@ -110,14 +111,15 @@ def attach(bcc, function, cgroup, program):
     return link
 
 
-def create_link(program, target, attach_type):
+def create_link(program: int, target: int, attach_type: int) -> int:
     """bpf(BPF_LINK_CREATE), which BCC doesn't offer for cgroups."""
     number = {"x86_64": 321, "aarch64": 280}[platform.machine()]
     attributes = ctypes.create_string_buffer(struct.pack("=IIII", program, target, attach_type, 0), 16)
-    return ctypes.CDLL(None, use_errno=True).syscall(number, 28, attributes, 16)
+    link: int = ctypes.CDLL(None, use_errno=True).syscall(number, _LINK_CREATE, attributes, 16)
+    return link
 
 
-def pin(bcc, descriptor, path):
+def pin(bcc: Any, descriptor: int, path: str) -> None:
     """Give an object a name under bpffs, so that it outlives this process."""
     result = bcc.lib.bpf_obj_pin(descriptor, path.encode())
     if result < 0:

@@ -12,6 +12,7 @@ from exporter.errors import KernelError
 MOUNTINFO = Path("/proc/self/mountinfo")
 BPFFS_HOME = Path("/sys/fs/bpf")
 
+_ROOT_AND_PATH = slice(3, 5)
 _ESCAPE = re.compile(r"\\([0-7]{3})")
 
 
@@ -28,10 +29,11 @@ def mounts(text: str) -> list[Mount]:
     """Every mount in `text`, a mountinfo file; a line that isn't one is passed over."""
     found = []
     for line in text.splitlines():
-        left, separator, right = line.partition(" - ")
+        left, _, right = line.partition(" - ")
         fields = left.split(" ")
-        if separator and len(fields) > 4 and right:
-            root, path = (_unescape(field) for field in fields[3:5])
+        where = [_unescape(field) for field in fields[_ROOT_AND_PATH]]
+        if len(where) == 2 and right:  # noqa: PLR2004 - root and path
+            root, path = where
             found.append(Mount(root, Path(path), right.split(" ")[0]))
     return found
 
@@ -72,7 +74,7 @@ def ensure_bpffs(mountinfo: Path = MOUNTINFO) -> Path:
     if found:
         return found
     command = ["mount", "-t", "bpf", "bpf", str(BPFFS_HOME)]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    result = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - fixed
     if result.returncode:
         raise KernelError(
             f"bpffs is not mounted, and mounting it failed: {result.stderr.strip()}",

@@ -13,7 +13,7 @@ _BUSY = 1 << 31
 _DISCARDED = 1 << 30
 
 Handler = Callable[[memoryview, int, int], None]
-"""Called with the ring's memory, and the offset and the length in bytes of one record; must not keep the memory."""
+"""Called with the ring's memory, the offset and the length in bytes of a record; must not keep the memory."""
 
 
 class Ring:

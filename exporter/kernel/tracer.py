@@ -39,7 +39,7 @@ _KEY = struct.Struct("=I")
 _HINTS = {
     "import": "apt-get install python3-bpfcc (0.25 or newer; PyPI's bcc is another thing)",
     "compile": "run with -v for the compiler's words, and report them",
-    "load": "Linux 5.15 or newer and root (or the capabilities that `ci-egress doctor` lists); -v for the verifier's words",
+    "load": "Linux 5.15 or newer, and root or the capabilities that `ci-egress doctor` lists",
     "attach": "run as root, or with the capabilities that `ci-egress doctor` lists",
     "pin": "see that bpffs is mounted read-write at /sys/fs/bpf",
 }
@@ -74,7 +74,9 @@ class Tracer:
         opened = {name: stack.enter_context(closing(Map(directory / f"map_{name}"))) for name in MAPS}
         self._procs, self._counters, config = opened["procs"], opened["counters"], opened["config"]
         config.update(_KEY.pack(0), wire.CONFIG_VALUE.pack(wire.LAYOUT, 0))
-        self._ring = stack.enter_context(closing(Ring(opened["events"].fileno(), opened["events"].max_entries)))
+        self._ring = stack.enter_context(
+            closing(Ring(opened["events"].fileno(), opened["events"].max_entries))
+        )
 
     def follow(self, process: ProcessKey, scope: int) -> None:
         """Make `process` the root of the job `scope`: from now on it and its descendants are traced."""
@@ -129,7 +131,8 @@ class Loading:
             output, said = self._child.communicate(timeout=_TIMEOUT_S)
         except subprocess.TimeoutExpired:
             raise KernelError(
-                f"the programs were not loaded within {_TIMEOUT_S:.0f} s", hint="try again when the machine is less busy"
+                f"the programs were not loaded within {_TIMEOUT_S:.0f} s",
+                hint="try again when the machine is less busy",
             ) from None
         try:
             answer: dict[str, Any] = json.loads(output)
@@ -137,7 +140,9 @@ class Loading:
             answer = {"error": f"the loader ended with status {self._child.returncode}", "stage": "load"}
         if "error" in answer:
             stage = answer["stage"]
-            raise KernelError(f"cannot {stage} the programs: {answer['error']}", hint=_HINTS[stage], detail=said)
+            raise KernelError(
+                f"cannot {stage} the programs: {answer['error']}", hint=_HINTS[stage], detail=said
+            )
         return Tracer(self._directory, self._stack)
 
     def _end_child(self) -> None:
