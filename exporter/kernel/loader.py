@@ -7,6 +7,8 @@ Reads one JSON request on stdin, prints one JSON manifest on stdout:
                                        | {"name", "kind": "raw_tracepoint", "attach": tracepoint}]}
     {"bcc": version, "programs": [name, ...], "maps": [name, ...]}
 
+With `--check` it reads nothing and only says whether BCC can be used: {"bcc": version}.
+
 On failure: exit status 1 and {"error": what, "stage": "import" | "compile" | "load" | "attach" | "pin"}; what
 the compiler or the verifier said is on stderr. What was pinned until then is the caller's to remove.
 """
@@ -33,10 +35,10 @@ class LoadError(Exception):
 
 
 def main() -> int:
-    """Serve one request."""
+    """Serve one request, or check."""
     try:
         bcc = import_bcc()
-        manifest = load(bcc, json.load(sys.stdin))
+        manifest = {"bcc": bcc.__version__} if sys.argv[1:] == ["--check"] else load(bcc, json.load(sys.stdin))
     except LoadError as error:
         json.dump({"error": str(error), "stage": error.stage}, sys.stdout)
         return 1

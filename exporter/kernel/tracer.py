@@ -17,6 +17,7 @@ from exporter.kernel.bpf import Map, possible_cpus
 from exporter.kernel.btf import kernel_offsets
 from exporter.kernel.instances import new_instance, remove
 from exporter.kernel.mounts import cgroup2_root, ensure_bpffs
+from exporter.kernel.requirements import require_host
 from exporter.kernel.rings import Handler, Ring
 from exporter.kernel.sources import bpf_directory, compiler_flags, source_text
 
@@ -36,6 +37,13 @@ PROGRAMS: list[dict[str, Any]] = [
 
 _TIMEOUT_S = 60.0
 _KEY = struct.Struct("=I")
+_FAILURES = {
+    "import": "cannot use BCC",
+    "compile": "cannot compile the programs",
+    "load": "cannot load the programs",
+    "attach": "cannot attach the programs",
+    "pin": "cannot pin the programs",
+}
 _HINTS = {
     "import": "apt-get install python3-bpfcc (0.25 or newer; PyPI's bcc is another thing)",
     "compile": "run with -v for the compiler's words, and report them",
@@ -107,9 +115,10 @@ class Loading:
         """Start the child; `stack` ends it. Raises KernelError."""
         self._stack = stack
         self._child = _start_loader(python)
-        stack.callback(self._end_child)
+        stack.callback(_end, self._child)
         folder = bpf_directory()
         self._directory = stack.enter_context(new_instance(ensure_bpffs()))
+        stack.callback(_end, self._child)  # before the directory goes: it may still be pinning there
         request = {
             "source": source_text(folder),
             "flags": compiler_flags(folder, kernel_offsets()),
@@ -127,36 +136,53 @@ class Loading:
 
     def ready(self) -> Tracer:
         """Wait until every program is attached. Raises KernelError with what is missing and how to get it."""
-        try:
-            output, said = self._child.communicate(timeout=_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            raise KernelError(
-                f"the programs were not loaded within {_TIMEOUT_S:.0f} s",
-                hint="try again when the machine is less busy",
-            ) from None
-        try:
-            answer: dict[str, Any] = json.loads(output)
-        except ValueError:
-            answer = {"error": f"the loader ended with status {self._child.returncode}", "stage": "load"}
-        if "error" in answer:
-            stage = answer["stage"]
-            raise KernelError(
-                f"cannot {stage} the programs: {answer['error']}", hint=_HINTS[stage], detail=said
-            )
+        _answer(self._child)
         return Tracer(self._directory, self._stack)
 
-    def _end_child(self) -> None:
-        self._child.kill()
-        self._child.communicate()
+
+def bcc_version(*, python: str = SYSTEM_PYTHON) -> str:
+    """The version of BCC under `python`. Raises KernelError when there is none that can be used."""
+    version: str = _answer(_start_loader(python, "--check"))["bcc"]
+    return version
 
 
-def _start_loader(python: str) -> subprocess.Popen[str]:
+def _answer(child: subprocess.Popen[str]) -> dict[str, Any]:
+    """What the loader says when it is done. Raises KernelError with what is missing and how to get it."""
+    try:
+        output, said = child.communicate(timeout=_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        _end(child)
+        raise KernelError(
+            f"the programs were not loaded within {_TIMEOUT_S:.0f} s",
+            hint="try again when the machine is less busy",
+        ) from None
+    try:
+        answer: dict[str, Any] = json.loads(output)
+    except ValueError:
+        answer = {"error": f"the loader ended with status {child.returncode}", "stage": "load"}
+    if "error" in answer:
+        stage = answer["stage"]
+        raise KernelError(f"{_FAILURES[stage]}: {answer['error']}", hint=_HINTS[stage], detail=said)
+    return answer
+
+
+def _end(child: subprocess.Popen[str]) -> None:
+    child.kill()
+    child.communicate()
+
+
+def _start_loader(python: str, *arguments: str) -> subprocess.Popen[str]:
     # It runs as root, so nothing of the caller's environment reaches it.
     environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}
     pipe = subprocess.PIPE
     try:
         return subprocess.Popen(  # noqa: S603 - a fixed program
-            [python, "-I", str(LOADER)], stdin=pipe, stdout=pipe, stderr=pipe, env=environment, text=True
+            [python, "-I", str(LOADER), *arguments],
+            stdin=pipe,
+            stdout=pipe,
+            stderr=pipe,
+            env=environment,
+            text=True,
         )
     except OSError as error:
         raise KernelError(f"cannot run {python}: {error.strerror}", hint="apt-get install python3") from None
@@ -168,5 +194,6 @@ def loading(*, python: str = SYSTEM_PYTHON) -> Iterator[Loading]:
 
     `python` is the one that has BCC. Raises KernelError.
     """
+    require_host()
     with ExitStack() as stack:
         yield Loading(stack, python)

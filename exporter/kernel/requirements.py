@@ -1,0 +1,81 @@
+"""What tracing needs of the host, checked before anything is started: `run` ends with these words, doctor shows them."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+from pathlib import Path
+
+from exporter.errors import KernelError
+from exporter.kernel import capabilities
+
+OLDEST_KERNEL = (5, 15)
+MACHINES = ("x86_64", "aarch64")
+PID_NAMESPACE = Path("/proc/self/ns/pid")
+
+# PROC_PID_INIT_INO, include/linux/proc_ns.h (include/uapi/linux/nsfs.h since 6.18)
+_HOST_PID_NAMESPACE = "pid:[4026531836]"
+
+# include/uapi/linux/capability.h. CAP_SYS_ADMIN (21) stands for each of the three: they were split off from it.
+_SYS_ADMIN = 21
+TRACING_CAPABILITIES = {"CAP_BPF": 39, "CAP_PERFMON": 38, "CAP_NET_ADMIN": 12}
+
+
+def require_host() -> None:
+    """Raise KernelError for the first thing that this host lacks."""
+    supported_kernel()
+    supported_machine()
+    host_pid_namespace()
+    tracing_capabilities()
+
+
+def supported_kernel(release: str | None = None) -> str:
+    """The kernel's release (`uname -r`). Raises KernelError for one that is too old."""
+    release = release or platform.release()
+    found = re.match(r"(\d+)\.(\d+)", release)
+    if found is None or (int(found[1]), int(found[2])) < OLDEST_KERNEL:
+        oldest = ".".join(map(str, OLDEST_KERNEL))
+        raise KernelError(f"Linux {release} is too old", hint=f"upgrade to Linux {oldest} or newer")
+    return release
+
+
+def supported_machine(machine: str | None = None) -> str:
+    """The machine (`uname -m`). Raises KernelError for one whose system call numbers aren't known here."""
+    machine = machine or platform.machine()
+    if machine not in MACHINES:
+        raise KernelError(f"{machine} is not supported", hint=f"use one of {', '.join(MACHINES)}")
+    return machine
+
+
+def host_pid_namespace(link: Path = PID_NAMESPACE) -> str:
+    """The pid namespace, which must be the host's: the kernel reports the host's pids, and /proc has to agree.
+
+    Raises KernelError in any other one.
+    """
+    try:
+        namespace = os.readlink(link)
+    except OSError as error:
+        raise KernelError(f"cannot read {link}: {error.strerror}", hint="mount -t proc proc /proc") from None
+    if namespace != _HOST_PID_NAMESPACE:
+        raise KernelError(
+            f"ci-egress sees other pids than the kernel: it is in the pid namespace {namespace}",
+            hint="run it on the host, or in a container with --pid=host",
+        )
+    return namespace
+
+
+def tracing_capabilities() -> str:
+    """The capabilities that tracing uses. Raises KernelError naming those that are missing."""
+    missing = [name for name, number in TRACING_CAPABILITIES.items() if not has(number)]
+    if missing:
+        are = "is" if len(missing) == 1 else "are"
+        raise KernelError(
+            f"{', '.join(missing)} {are} missing", hint="run it as root, or with these (or CAP_SYS_ADMIN)"
+        )
+    return ", ".join(TRACING_CAPABILITIES)
+
+
+def has(capability: int) -> bool:
+    """Whether this process has `capability`, or CAP_SYS_ADMIN in its place."""
+    return capabilities.has_effective(capability) or capabilities.has_effective(_SYS_ADMIN)
