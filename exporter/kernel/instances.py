@@ -119,8 +119,11 @@ def _locked(directory: Path) -> Iterator[None]:
 
 
 def _lock(directory: Path, *, blocking: bool) -> int | None:
-    """A descriptor that holds the lock until it is closed; None when somebody else holds it."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    """A descriptor that holds the lock until closed; None when somebody else holds it, or it is gone."""
+    try:
+        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    except FileNotFoundError:
+        return None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if blocking else fcntl.LOCK_NB))
     except BlockingIOError:

@@ -38,7 +38,8 @@ def main() -> int:
     """Serve one request, or check."""
     try:
         bcc = import_bcc()
-        manifest = {"bcc": bcc.__version__} if sys.argv[1:] == ["--check"] else load(bcc, json.load(sys.stdin))
+        is_check = sys.argv[1:] == ["--check"]
+        manifest = {"bcc": bcc.__version__} if is_check else load(bcc, json.load(sys.stdin))
     except LoadError as error:
         json.dump({"error": str(error), "stage": error.stage}, sys.stdout)
         return 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 from pathlib import Path
@@ -11,6 +12,7 @@ from exporter.errors import KernelError
 
 MOUNTINFO = Path("/proc/self/mountinfo")
 BPFFS_HOME = Path("/sys/fs/bpf")
+MOUNT_BPFFS = ["mount", "-t", "bpf", "bpf", str(BPFFS_HOME)]
 
 _ROOT_AND_PATH = slice(3, 5)
 _ESCAPE = re.compile(r"\\([0-7]{3})")
@@ -28,7 +30,7 @@ class Mount(NamedTuple):
 def mounts(text: str) -> list[Mount]:
     """Every mount in `text`, a mountinfo file; a line that isn't one is passed over."""
     found = []
-    for line in text.splitlines():
+    for line in text.split("\n"):  # other line breaks stand in paths as they are
         left, _, right = line.partition(" - ")
         fields = left.split(" ")
         where = [_unescape(field) for field in fields[_ROOT_AND_PATH]]
@@ -36,6 +38,16 @@ def mounts(text: str) -> list[Mount]:
             root, path = where
             found.append(Mount(root, Path(path), right.split(" ")[0]))
     return found
+
+
+def _read(mountinfo: Path) -> list[Mount]:
+    try:
+        text = mountinfo.read_bytes()
+    except OSError as error:
+        raise KernelError(
+            f"cannot read {mountinfo}: {error.strerror}", hint="mount -t proc proc /proc"
+        ) from None
+    return mounts(os.fsdecode(text))  # any user can mount at a path that isn't UTF-8, by FUSE
 
 
 def _unescape(field: str) -> str:
@@ -47,7 +59,7 @@ def cgroup2_root(mountinfo: Path = MOUNTINFO) -> Path:
 
     Raises KernelError when it isn't, or when only a part of the hierarchy is (as in a container).
     """
-    found = [mount for mount in mounts(mountinfo.read_text()) if mount.kind == "cgroup2"]
+    found = [mount for mount in _read(mountinfo) if mount.kind == "cgroup2"]
     if not found:
         raise KernelError(
             "cgroup v2 is not mounted",
@@ -64,7 +76,7 @@ def cgroup2_root(mountinfo: Path = MOUNTINFO) -> Path:
 
 def find_bpffs(mountinfo: Path = MOUNTINFO) -> Path | None:
     """Where bpffs is mounted, /sys/fs/bpf before any other place; None when it isn't."""
-    found = [mount.path for mount in mounts(mountinfo.read_text()) if mount.kind == "bpf"]
+    found = [mount.path for mount in _read(mountinfo) if mount.kind == "bpf"]
     return BPFFS_HOME if BPFFS_HOME in found else next(iter(found), None)
 
 
@@ -73,11 +85,10 @@ def ensure_bpffs(mountinfo: Path = MOUNTINFO) -> Path:
     found = find_bpffs(mountinfo)
     if found:
         return found
-    command = ["mount", "-t", "bpf", "bpf", str(BPFFS_HOME)]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - fixed
+    result = subprocess.run(MOUNT_BPFFS, capture_output=True, text=True, check=False)  # noqa: S603 - fixed
     if result.returncode:
         raise KernelError(
             f"bpffs is not mounted, and mounting it failed: {result.stderr.strip()}",
-            hint=f"as root: {' '.join(command)}",
+            hint=f"as root: {' '.join(MOUNT_BPFFS)}",
         )
     return BPFFS_HOME

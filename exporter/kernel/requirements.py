@@ -1,8 +1,7 @@
-"""What tracing needs of the host, checked before anything is started: `run` ends with these words, doctor shows them."""
+"""What tracing needs of the host, checked before anything starts; `run` and `doctor` share the words."""
 
 from __future__ import annotations
 
-import os
 import platform
 import re
 from pathlib import Path
@@ -17,7 +16,7 @@ PID_NAMESPACE = Path("/proc/self/ns/pid")
 # PROC_PID_INIT_INO, include/linux/proc_ns.h (include/uapi/linux/nsfs.h since 6.18)
 _HOST_PID_NAMESPACE = "pid:[4026531836]"
 
-# include/uapi/linux/capability.h. CAP_SYS_ADMIN (21) stands for each of the three: they were split off from it.
+# include/uapi/linux/capability.h. The kernel takes CAP_SYS_ADMIN in place of each of the three.
 _SYS_ADMIN = 21
 TRACING_CAPABILITIES = {"CAP_BPF": 39, "CAP_PERFMON": 38, "CAP_NET_ADMIN": 12}
 
@@ -49,12 +48,9 @@ def supported_machine(machine: str | None = None) -> str:
 
 
 def host_pid_namespace(link: Path = PID_NAMESPACE) -> str:
-    """The pid namespace, which must be the host's: the kernel reports the host's pids, and /proc has to agree.
-
-    Raises KernelError in any other one.
-    """
+    """The pid namespace. Raises KernelError unless it is the host's, whose pids the kernel reports."""
     try:
-        namespace = os.readlink(link)
+        namespace = str(link.readlink())
     except OSError as error:
         raise KernelError(f"cannot read {link}: {error.strerror}", hint="mount -t proc proc /proc") from None
     if namespace != _HOST_PID_NAMESPACE:
