@@ -14,7 +14,7 @@ from exporter.otlp.sinks import SendError, Sink
 
 CAPACITY = 8192
 BATCH = 512
-_GATHER_S = 1.0
+_GATHER_S = 0.5
 _FIRST_PAUSE_S = 0.5
 _LONGEST_PAUSE_S = 30.0
 _LAST_TRIES = 2
