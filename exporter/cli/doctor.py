@@ -1,1 +1,85 @@
 """`ci-egress doctor`: what works on this machine."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from exporter.errors import CANNOT_TRACE_STATUS
+
+if TYPE_CHECKING:
+    from exporter.kernel.doctor import Check
+
+
+@click.command(
+    "doctor", epilog="Exit status: 0 when `ci-egress run` would work, 91 when it would end with that status."
+)
+@click.option("--json", "as_json", is_flag=True, help='{"ok", "checks": [{"name", "ok", "lost", "fix"}]}.')
+@click.option("-v", "--verbose", is_flag=True, help="Show also what the compiler and the kernel said.")
+def command(*, as_json: bool, verbose: bool) -> int:
+    """Say what `ci-egress run` needs, whether it is here, what is lost without it, and how to get it.
+
+    Needs no root to say what is missing. As root it loads, attaches and detaches every program, and mounts
+    bpffs where it isn't mounted, all as `run` does.
+    """
+    from exporter.kernel.doctor import examine, would_work
+
+    checks = examine()
+    if as_json:
+        print(json.dumps(fields(checks)))  # noqa: T201 - it is what was asked for
+    else:
+        show(checks, verbose=verbose)
+    return 0 if would_work(checks) else CANNOT_TRACE_STATUS
+
+
+def fields(checks: list[Check]) -> dict[str, object]:
+    """For scripts. `ok` at the top is what the exit status says: `run` would work, if perhaps telling less.
+
+    So it can be true while a check isn't ok; `lost` and `fix` are null where a check is.
+    """
+    from exporter.kernel.doctor import would_work
+
+    return {
+        "ok": would_work(checks),
+        "checks": [
+            {"name": check.name, "ok": check.ok, "lost": check.lost or None, "fix": check.fix or None}
+            for check in checks
+        ],
+    }
+
+
+def show(checks: list[Check], *, verbose: bool) -> None:
+    """On stdout: a line a check, with what was found, or with what is lost and how to get it."""
+    from rich.table import Table
+    from rich.text import Text
+
+    from exporter.kernel.doctor import would_work
+    from exporter.summary import printable, printing
+
+    table = Table.grid(padding=(0, 2, 0, 0))
+    for check in checks:
+        told = check.found if check.ok else f"{check.lost}; {check.fix}"
+        table.add_row(check.name, Text(*_state(check)), Text(printable(told, limit=500)))
+    with printing(sys.stdout) as console:
+        console.print(table)
+        if verbose:
+            for check in checks:
+                console.print(Text(check.detail), end="", soft_wrap=True)
+        console.print(Text(_verdict(checks, works=would_work(checks))), soft_wrap=True)
+
+
+def _state(check: Check) -> tuple[str, str]:
+    """A word, and its colour on a terminal."""
+    if check.ok:
+        return "ok", "green"
+    return ("missing", "red") if check.is_required else ("less", "yellow")
+
+
+def _verdict(checks: list[Check], *, works: bool) -> str:
+    if not works:
+        return "`ci-egress run` can't trace here"
+    is_less = any(not check.ok for check in checks)
+    return f"`ci-egress run` works here{', and tells less than it could' if is_less else ''}"

@@ -17,7 +17,7 @@ PID_NAMESPACE = Path("/proc/self/ns/pid")
 _HOST_PID_NAMESPACE = "pid:[4026531836]"
 
 # include/uapi/linux/capability.h. The kernel takes CAP_SYS_ADMIN in place of each of the three.
-_SYS_ADMIN = 21
+CAP_SYS_ADMIN = 21
 TRACING_CAPABILITIES = {"CAP_BPF": 39, "CAP_PERFMON": 38, "CAP_NET_ADMIN": 12}
 
 
@@ -74,4 +74,4 @@ def tracing_capabilities() -> str:
 
 def has(capability: int) -> bool:
     """Whether this process has `capability`, or CAP_SYS_ADMIN in its place."""
-    return capabilities.has_effective(capability) or capabilities.has_effective(_SYS_ADMIN)
+    return capabilities.has_effective(capability) or capabilities.has_effective(CAP_SYS_ADMIN)

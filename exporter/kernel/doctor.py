@@ -1,0 +1,135 @@
+"""Whether `run` would work here: each thing it needs, asked by the very function that `run` calls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from exporter.errors import KernelError
+from exporter.kernel import capabilities, requirements
+from exporter.kernel.btf import VMLINUX, kernel_offsets
+from exporter.kernel.mounts import MOUNT_BPFFS, cgroup2_root, find_bpffs
+from exporter.kernel.tracer import PROGRAMS, bcc_version, loading
+
+Need = Callable[[], str]
+"""Returns what was found; raises KernelError when it isn't there."""
+
+CGROUP_NAMESPACE = Path("/proc/self/ns/cgroup")
+
+# PROC_CGROUP_INIT_INO, include/linux/proc_ns.h
+_HOST_CGROUP_NAMESPACE = "cgroup:[4026531835]"
+
+# include/uapi/linux/capability.h: number, and what is lost without it
+_HELPFUL = {
+    "CAP_SYS_PTRACE": (19, "no working directories of processes that this user may not trace"),
+    "CAP_DAC_READ_SEARCH": (2, "no working directories below directories closed to this user"),
+    "CAP_KILL": (5, "no signals passed on to a COMMAND that runs as another user"),
+    "CAP_SETUID": (7, "no COMMAND as another user (--user, sudo)"),
+    "CAP_SETGID": (6, "no COMMAND as another user (--user, sudo)"),
+}
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was looked at."""
+
+    name: str
+    ok: bool
+    found: str = ""
+    """What is there; empty when it isn't ok."""
+    lost: str = ""
+    """What doesn't work without it, and why; empty when it is ok."""
+    fix: str = ""
+    """How to get it; empty when it is ok."""
+    detail: str = ""
+    """What a tool said about it."""
+    is_required: bool = True
+    """Whether `run` can't work without it; else only something is missing from what it tells."""
+
+
+def examine() -> list[Check]:
+    """Every check, in the order in which one would mend things. Never raises for what is missing."""
+    checks = [*_required(), *helpful_capabilities(), host_cgroup_namespace()]
+    return [*checks, probe() if would_work(checks) else _not_tried()]
+
+
+def would_work(checks: list[Check]) -> bool:
+    """Whether `run` would trace: nothing required is missing."""
+    return all(check.ok for check in checks if check.is_required)
+
+
+def _required() -> Iterator[Check]:
+    yield require("kernel", requirements.supported_kernel)
+    yield require("machine", requirements.supported_machine)
+    yield require("pid namespace", requirements.host_pid_namespace)
+    yield require("BTF", _btf)
+    yield require("cgroup v2", lambda: str(cgroup2_root()))
+    yield require("bpffs", bpffs)
+    yield require("capabilities", requirements.tracing_capabilities)
+    yield require("bcc", bcc_version)
+
+
+def require(name: str, need: Need) -> Check:
+    """The check called `name`: ok when `need` returns."""
+    try:
+        return Check(name, ok=True, found=need())
+    except KernelError as error:
+        return Check(
+            name, ok=False, lost=f"no tracing: {error.what}", fix=error.hint or "", detail=error.detail
+        )
+
+
+def _btf() -> str:
+    return f"{VMLINUX}, {len(kernel_offsets())} offsets"
+
+
+def bpffs(found: Callable[[], Path | None] = find_bpffs) -> str:
+    """Where bpffs is, or that it can be mounted. Raises KernelError when neither."""
+    path = found()
+    if path is None and not requirements.has(requirements.CAP_SYS_ADMIN):
+        raise KernelError("bpffs is not mounted", hint=f"as root: {' '.join(MOUNT_BPFFS)}")
+    return str(path) if path else "not mounted, `run` mounts it"
+
+
+def helpful_capabilities() -> Iterator[Check]:
+    """Those without which `run` works, and tells less."""
+    for name, (number, lost) in _HELPFUL.items():
+        if capabilities.has_effective(number):
+            yield Check(name, ok=True, found="there", is_required=False)
+        else:
+            yield Check(name, ok=False, lost=lost, fix=f"run it as root, or with {name}", is_required=False)
+
+
+def host_cgroup_namespace(link: Path = CGROUP_NAMESPACE) -> Check:
+    """Whether cgroup v2 is seen from the host's root, or only from a container's part of it."""
+    name = "cgroup namespace"
+    try:
+        namespace = str(link.readlink())
+    except OSError as error:
+        namespace = f"{link}: {error.strerror}"
+    if namespace == _HOST_CGROUP_NAMESPACE:
+        return Check(name, ok=True, found=namespace, is_required=False)
+    return Check(
+        name,
+        ok=False,
+        lost=f"no trace of a process that leaves this container's cgroup ({namespace})",
+        fix="run it on the host, or in a container with --cgroupns=host",
+        is_required=False,
+    )
+
+
+def probe() -> Check:
+    """Load and attach every program, as `run` does, and detach them again."""
+    return require("tracing", _trace)
+
+
+def _trace() -> str:
+    with loading() as kernel:
+        kernel.ready()
+    return f"{len(PROGRAMS)} programs were attached, and detached again"
+
+
+def _not_tried() -> Check:
+    lost = "no tracing: the programs were not loaded, since what they need is missing"
+    return Check("tracing", ok=False, lost=lost, fix="mend what is missing above")

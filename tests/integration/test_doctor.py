@@ -1,0 +1,103 @@
+"""`ci-egress doctor` as a process: with all rights, with none, and among other pids than the kernel's."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCTOR = [sys.executable, "-m", "exporter", "doctor"]
+NOBODY = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all"]
+OTHER_PIDS = ["unshare", "--pid", "--fork", "--mount-proc"]
+WITHOUT_PTRACE = ["setpriv", "--bounding-set=-sys_ptrace", "--inh-caps=-all"]
+CONTRACT = "+bpf,+perfmon,+net_admin,+sys_admin,+sys_ptrace,+dac_read_search,+kill"
+ONLY_THE_CONTRACTS = ["setpriv", f"--bounding-set=-all,{CONTRACT}", "--inh-caps=-all"]
+
+pytestmark = pytest.mark.kernel
+
+
+def run(*arguments: str, under: list[str] | None = None) -> subprocess.CompletedProcess[str]:
+    """Doctor with `arguments`, started by `under`. FORCE_COLOR is what CI systems set."""
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "FORCE_COLOR": "1"}
+    command = [*(under or []), *DOCTOR, *arguments]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+
+def checks(done: subprocess.CompletedProcess[str]) -> dict[str, dict[str, Any]]:
+    assert done.stderr == ""
+    return {check["name"]: check for check in json.loads(done.stdout)["checks"]}
+
+
+def pinned() -> set[Path]:
+    return set(Path("/sys/fs/bpf").glob("ci-egress/*"))
+
+
+def test_as_root_everything_works_and_nothing_stays_attached() -> None:
+    before = pinned()
+    done = run("--json")
+    found = checks(done)
+    assert (done.returncode, json.loads(done.stdout)["ok"]) == (0, True)
+    assert [name for name, check in found.items() if not check["ok"]] == []
+    assert all(check["lost"] is None and check["fix"] is None for check in found.values())
+    assert pinned() <= before
+
+
+def test_without_rights_it_says_which_are_missing_and_what_each_costs() -> None:
+    done = run("--json", under=NOBODY)
+    found = checks(done)
+    assert (done.returncode, json.loads(done.stdout)["ok"]) == (91, False)
+    assert "CAP_BPF, CAP_PERFMON, CAP_NET_ADMIN are missing" in found["capabilities"]["lost"]
+    assert "working directories" in found["CAP_SYS_PTRACE"]["lost"]
+    assert found["BTF"]["ok"]
+    assert found["bcc"]["ok"]
+    assert not found["tracing"]["ok"]
+
+
+def test_a_missing_right_that_only_helps_is_told_and_run_works() -> None:
+    done = run("--json", under=WITHOUT_PTRACE)
+    found = checks(done)
+    assert (done.returncode, json.loads(done.stdout)["ok"]) == (0, True)
+    assert [name for name, check in found.items() if not check["ok"]] == ["CAP_SYS_PTRACE"]
+
+
+def test_the_contracts_capabilities_are_enough_to_trace() -> None:
+    done = run("--json", under=ONLY_THE_CONTRACTS)
+    assert (done.returncode, checks(done)["tracing"]["ok"]) == (0, True)
+
+
+def test_run_and_doctor_say_the_same_of_another_pid_namespace() -> None:
+    doctors = run("--json", under=OTHER_PIDS)
+    pid_namespace = checks(doctors)["pid namespace"]
+    assert doctors.returncode == 91
+    runs = subprocess.run(
+        [*OTHER_PIDS, *DOCTOR[:-1], "run", "--", "echo", "started"],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (runs.returncode, runs.stdout) == (91, "")
+    what = pid_namespace["lost"].removeprefix("no tracing: ").split("[")[0]
+    assert what in runs.stderr
+    assert pid_namespace["fix"] in runs.stderr
+
+
+def test_in_a_log_it_is_plain_lines_without_trailing_spaces() -> None:
+    done = run()
+    lines = done.stdout.splitlines()
+    assert lines == [line.rstrip() for line in lines]
+    assert done.stdout.isascii()
+    assert "\x1b" not in done.stdout
+    assert lines[-1] == "`ci-egress run` works here"
+
+
+def test_an_unknown_option_is_a_usage_error() -> None:
+    done = run("--yaml")
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr

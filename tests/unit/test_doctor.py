@@ -1,0 +1,101 @@
+"""What the checks of `ci-egress doctor` make of what they find; the whole runs in tests/integration."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from exporter.cli.doctor import fields
+from exporter.errors import KernelError
+from exporter.kernel import doctor, requirements
+from exporter.kernel.doctor import Check
+from exporter.kernel.tracer import bcc_version
+
+MISSING = Check("a", ok=False, lost="no tracing: a is missing", fix="install a")
+LESS = Check("b", ok=False, lost="no b", fix="install b", is_required=False)
+THERE = Check("c", ok=True, found="c 1.0")
+
+
+@pytest.mark.parametrize("release", ["5.15.0-91-generic", "5.15", "6.1.0", "6.18.5-fc", "10.0"])
+def test_kernels_from_5_15_on_are_supported(release: str) -> None:
+    assert requirements.supported_kernel(release) == release
+
+
+@pytest.mark.parametrize("release", ["5.14.21", "5.9.0", "4.19.0", "garbage"])
+def test_an_older_kernel_is_named_with_the_oldest_that_works(release: str) -> None:
+    with pytest.raises(KernelError, match=rf"Linux {release} is too old; upgrade to Linux 5\.15"):
+        requirements.supported_kernel(release)
+
+
+def test_an_unknown_machine_is_refused() -> None:
+    with pytest.raises(KernelError, match="riscv64 is not supported; use one of x86_64, aarch64"):
+        requirements.supported_machine("riscv64")
+
+
+def test_another_pid_namespace_than_the_hosts_is_refused(tmp_path: Path) -> None:
+    link = tmp_path / "pid"
+    link.symlink_to("pid:[4026532178]")
+    with pytest.raises(KernelError, match=r"namespace pid:\[4026532178\]; .*--pid=host"):
+        requirements.host_pid_namespace(link)
+
+
+def test_without_proc_the_pid_namespace_is_unknown_and_refused(tmp_path: Path) -> None:
+    with pytest.raises(KernelError, match="mount -t proc"):
+        requirements.host_pid_namespace(tmp_path / "pid")
+
+
+def test_the_hosts_pid_namespace_is_the_kernels_first(tmp_path: Path) -> None:
+    link = tmp_path / "pid"
+    link.symlink_to("pid:[4026531836]")
+    assert requirements.host_pid_namespace(link) == "pid:[4026531836]"
+
+
+def test_a_containers_cgroup_namespace_costs_something_but_not_tracing(tmp_path: Path) -> None:
+    link = tmp_path / "cgroup"
+    link.symlink_to("cgroup:[4026532300]")
+    check = doctor.host_cgroup_namespace(link)
+    assert (check.ok, check.is_required) == (False, False)
+    assert "4026532300" in check.lost
+    assert "--cgroupns=host" in check.fix
+
+
+def test_a_python_without_bcc_is_told_apart_by_the_loader() -> None:
+    with pytest.raises(KernelError, match=r"cannot use BCC: .*; apt-get install python3-bpfcc"):
+        bcc_version(python=sys.executable)
+
+
+def test_no_python_at_all_is_told() -> None:
+    with pytest.raises(KernelError, match="cannot run /nonexistent/python3"):
+        bcc_version(python="/nonexistent/python3")
+
+
+def test_what_run_would_say_becomes_the_check() -> None:
+    def need() -> str:
+        raise KernelError("it is missing", hint="install it", detail="said the tool")
+
+    check = doctor.require("it", need)
+    assert check == Check(
+        "it", ok=False, lost="no tracing: it is missing", fix="install it", detail="said the tool"
+    )
+
+
+def test_bpffs_that_is_mounted_is_shown_with_its_place() -> None:
+    assert doctor.bpffs(lambda: Path("/mnt/bpf")) == "/mnt/bpf"
+
+
+def test_run_works_when_only_something_helpful_is_missing() -> None:
+    assert doctor.would_work([THERE, LESS])
+    assert not doctor.would_work([THERE, LESS, MISSING])
+
+
+def test_the_json_has_four_fields_a_check_and_null_for_what_is_ok() -> None:
+    assert fields([THERE, LESS]) == {
+        "ok": True,
+        "checks": [
+            {"name": "c", "ok": True, "lost": None, "fix": None},
+            {"name": "b", "ok": False, "lost": "no b", "fix": "install b"},
+        ],
+    }
+    assert fields([MISSING])["ok"] is False
