@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import IO, NamedTuple
 from urllib.parse import urlsplit
 
@@ -20,7 +21,10 @@ from exporter.spans import command_line, lineage
 ROWS_MAX = 50
 _COUNTED_MAX = 10_000
 _CELL_MAX = 160
-_PLAIN_WIDTH = 160
+_PLAIN_WIDTH = 2000
+"""Columns; more than any row has, so that none is folded."""
+
+_TRAILING_SPACES = re.compile(r" +$", re.MULTILINE)
 
 # Controls (C0, C1, DEL), and the format characters that reorder or hide what follows.
 _UNPRINTABLE = re.compile(
@@ -94,13 +98,13 @@ class Summary:
 
     def print(self, stream: IO[str], *, account: str, title: str, notes: Iterable[str] = ()) -> None:
         """Write it all: destinations, loopback apart, what isn't seen, `notes`, the account as last line."""
-        console = _console(stream)
-        console.print()
-        self._print_table(console, title, is_loopback=False)
-        self._print_table(console, "on loopback", is_loopback=True)
-        for line in (*self._remarks(), *notes):
-            console.print(Text(printable(line, limit=500)), soft_wrap=True)
-        console.print(Text(account), soft_wrap=True)
+        with printing(stream) as console:
+            console.print()
+            self._print_table(console, title, is_loopback=False)
+            self._print_table(console, "on loopback", is_loopback=True)
+            for line in (*self._remarks(), *notes):
+                console.print(Text(printable(line, limit=500)), soft_wrap=True)
+            console.print(Text(account), soft_wrap=True)
 
     def fields(self) -> dict[str, object]:
         """For JSON."""
@@ -159,12 +163,25 @@ def _escape(character: str) -> str:
     return character.encode("unicode_escape").decode("ascii")
 
 
-def _console(stream: IO[str]) -> Console:
-    """Plain and wide where nobody sits in front of it, so that logs keep whole lines."""
+@contextmanager
+def printing(stream: IO[str]) -> Iterator[Console]:
+    """A console on `stream`, written at the end; where that is no terminal, plain and with whole lines.
+
+    What a terminal is doesn't depend on FORCE_COLOR and its like, which CI systems set for programs in a log.
+    """
     is_terminal = stream.isatty()
-    return Console(
-        file=stream, width=None if is_terminal else _PLAIN_WIDTH, highlight=False, markup=False, emoji=False
+    console = Console(
+        file=stream,
+        force_terminal=is_terminal,
+        width=None if is_terminal else _PLAIN_WIDTH,
+        highlight=False,
+        markup=False,
+        emoji=False,
     )
+    with console.capture() as captured:
+        yield console
+    stream.write(captured.get() if is_terminal else _TRAILING_SPACES.sub("", captured.get()))
+    stream.flush()
 
 
 def _proxies(environment: Mapping[str, str]) -> frozenset[str]:
