@@ -68,7 +68,7 @@ def _redact_text(text: str) -> str:
     if "PRIVATE KEY" in text:
         text = _PRIVATE_KEY.sub(REDACTED, text)
     if "://" in text and "@" in text:
-        text = _PASSWORD_WITH_SLASH.sub(f"{REDACTED}@", _USER_INFO.sub(_without_user_info, text))
+        text = _USER_INFO.sub(_without_user_info, _PASSWORD_WITH_SLASH.sub(f"{REDACTED}@", text))
     if '"' in text or "'" in text:
         for pattern in _QUOTED_PAIRS:
             text = pattern.sub(_without_value, text)
@@ -163,11 +163,15 @@ def _is_option(word: str, row: SecretOption) -> bool:
 
 
 def _attached_option(word: str, seen: set[str]) -> str | None:
-    """The option of `-psecret`; None when nothing secret is glued to one."""
-    if not word.startswith("-") or word.startswith("--") or len(word) == len("-p"):
+    """The option of `-psecret` or `--user=secret`; None when nothing secret is glued to one."""
+    if not word.startswith("-") or len(word) == len("-p"):
         return None
+    rows = _rows_for(seen)
+    if word.startswith("--"):
+        option, equals, _ = word.partition("=")
+        return next((option + equals for row in rows if equals and option in row.options), None)
     option = word[: len("-p")]
-    return next((option for row in _rows_for(seen) if row.attached and option in row.options), None)
+    return next((option for row in rows if row.attached and option in row.options), None)
 
 
 def _rows_for(seen: set[str]) -> list[SecretOption]:

@@ -12,14 +12,14 @@ REDACTED = "<redacted>"
 SECRET_NAMES = (
     r"passw(?:or)?d|passphrase|passcode|secret|credential",
     r"token(?!iz|s(?:_|$))",
-    r"(?:api|access|private|account|signing|encryption|master|auth|deploy|license|shared)_?keys?\d*(?:_|$)",
+    r"(?:api|access|private|account|storage|signing|encryption|master|auth|deploy|shared)_?keys?\d*(?:_|$)",
+    r"(?:^|_)(?:app|application|admin|subscription|service|license|write|hmac)_?keys?\d*(?:_|$)",
     r"(?:^|_)(?:pass|pw|pwd|pat|otp|auth|bearer|jwt|authorization)\d*$",
     r"^(?:(?:src|dest)?(?:store|key)pass|pass(?:in|out)|d?sonar_login|sig|x_(?:amz|goog)_signature)$",
 )
 """Names (of options, variables, keys) whose value is a secret; names come as `lower_snake_case`."""
 
 HARMLESS_NAMES = (
-    r"^(?:old)?pwd$",
     r"^(?:no|use|with|has|skip|show|print|list|create|generate|enable|disable|allow|require|verify)_",
     r"_(?:files?|path|dir|directory|folder|url|uri|endpoint|host|hostname|server|port|sock)$",
     r"_(?:names?|ids?|arn|type|kind|format|version|ref|field|header|label|user|username|email|hint)$",
@@ -32,7 +32,7 @@ HARMLESS_NAMES = (
 
 ALWAYS_SECRET_NAMES = frozenset({"vault_secret_id"})
 
-NAMES_OF_FILES = r"(?:private_?key|credentials?)$"
+NAMES_OF_FILES = r"(?:private_?key|service_?key|credentials?)$|^(?:old)?pwd$"
 """Names whose value is no secret where it is a path."""
 
 HARMLESS_VALUES = (
@@ -87,9 +87,12 @@ SECRET_OPTIONS = (
     ),
     SecretOption(_words("sshpass"), _words("-p"), attached=True),
     SecretOption(
-        _words("docker podman nerdctl buildah skopeo helm oras crane"), _words("-p"), subcommand="login"
+        _words("docker podman nerdctl buildah skopeo helm oras crane"),
+        _words("-p"),
+        subcommand="login",
+        attached=True,
     ),
-    SecretOption(_words("oc az cf"), _words("-p"), subcommand="login"),
+    SecretOption(_words("oc az cf"), _words("-p"), subcommand="login", attached=True),
     SecretOption(_words("twine mongo mongosh mongodump mongorestore"), _words("-p")),
     SecretOption(_words("redis-cli"), _words("-a")),
     SecretOption(_words("ldapsearch ldapadd ldapmodify ldapdelete ldapwhoami"), _words("-w"), attached=True),
