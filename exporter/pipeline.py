@@ -7,7 +7,6 @@ The left end is the kernel's ring or a recording; nothing here knows which.
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import assert_never
@@ -16,6 +15,7 @@ from opentelemetry.sdk.resources import Resource
 
 from exporter.account import Account
 from exporter.addresses import address, transport
+from exporter.config import ProcessSpans
 from exporter.events import Acted, Event, Execed, Exited, Forked, ProcessKey
 from exporter.jobs.attributes import resource_attributes
 from exporter.metrics import Metrics
@@ -24,15 +24,6 @@ from exporter.processes import Lookup, ProcessTable, Program, mark_egress
 from exporter.recording import Beginning
 from exporter.spans import Spans
 from exporter.summary import Summary
-
-
-class ProcessSpans(enum.Enum):
-    """Which programs get a span of their own."""
-
-    NETWORK = "network"
-    """Those that did something on a socket, and their ancestors."""
-    ALL = "all"
-    NONE = "none"
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,12 @@ from typing import TypeVar
 
 import click
 
+from exporter.config import OutputConfig, ProcessSpans
+
 _F = TypeVar("_F", bound=Callable[..., object])
 
 FILE = click.Path(dir_okay=False, path_type=Path)
 DIRECTORY = click.Path(file_okay=False, path_type=Path)
-
-PROCESS_SPANS = ("network", "all", "none")
 
 
 def output_options(function: _F) -> _F:
@@ -29,7 +29,7 @@ def output_options(function: _F) -> _F:
             ),
             click.option(
                 "--process-spans",
-                type=click.Choice(PROCESS_SPANS),
+                type=click.Choice([mode.value for mode in ProcessSpans]),
                 default="network",
                 show_default=True,
                 help="Programs with a span: those with egress and their ancestors, all, or none.",
@@ -40,3 +40,8 @@ def output_options(function: _F) -> _F:
     ):
         function = option(function)
     return function
+
+
+def output_config(otlp_dir: Path | None, process_spans: str) -> OutputConfig:
+    """What the options of `output_options` ask for."""
+    return OutputConfig(otlp_dir, ProcessSpans(process_spans))

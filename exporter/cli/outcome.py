@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from exporter.account import Account
@@ -29,7 +29,7 @@ class Outcome:
     def tell(self) -> None:
         """Say it on stderr; the account is the last line."""
         messages = Messages.current()
-        for problem in (*self.losses, *self.telemetry.complaints()):
+        for problem in (*self._drops(), *self.losses, *self.telemetry.complaints()):
             messages.say(problem, level=logging.WARNING)
         if self.destinations.disabled:
             messages.say("OTEL_SDK_DISABLED is set: nothing was exported", level=logging.WARNING)
@@ -45,3 +45,7 @@ class Outcome:
             title=f"egress of {self.job.display_name}",
             notes=[f"trace {trace_id} → {places}"],
         )
+
+    def _drops(self) -> Iterator[str]:
+        for (stage, error_type), attempts in sorted(self.account.dropped.items()):
+            yield f"{attempts} of {self.account.attempts} attempts were dropped ({stage}: {error_type})"

@@ -9,7 +9,8 @@ from pathlib import Path
 import click
 
 from exporter.cli.messages import Messages
-from exporter.cli.options import FILE, output_options
+from exporter.cli.options import FILE, output_config, output_options
+from exporter.config import OutputConfig
 
 
 @click.command("replay")
@@ -18,10 +19,10 @@ from exporter.cli.options import FILE, output_options
 def command(file: Path, *, otlp_dir: Path | None, process_spans: str, json_log: bool, verbose: bool) -> int:
     """Run FILE, made by `ci-egress run --record`, through the same pipeline: the same trace, without root."""
     Messages(as_json=json_log, is_verbose=verbose)
-    return replay(file, otlp_dir, process_spans)
+    return replay(file, output_config(otlp_dir, process_spans))
 
 
-def replay(file: Path, otlp_dir: Path | None, process_spans: str) -> int:
+def replay(file: Path, output: OutputConfig) -> int:
     """Replay; returns the exit status. Raises UsageError for a file that isn't a recording."""
     from exporter.account import Bookkeeping, KernelCounts
     from exporter.cli.outcome import Outcome
@@ -29,7 +30,7 @@ def replay(file: Path, otlp_dir: Path | None, process_spans: str) -> int:
     from exporter.errors import UsageError
     from exporter.events import Acted
     from exporter.otlp import Telemetry, resolve_destinations
-    from exporter.pipeline import Pipeline, ProcessSpans, stages
+    from exporter.pipeline import Pipeline, stages
     from exporter.recording import Replay
     from exporter.summary import Summary
 
@@ -40,7 +41,7 @@ def replay(file: Path, otlp_dir: Path | None, process_spans: str) -> int:
             raise UsageError(f"cannot read {file}: {error.strerror}") from None
         recording = Replay(stream, str(file))
         beginning = recording.beginning
-        destinations = resolve_destinations(inherited_environment(), otlp_dir=otlp_dir)
+        destinations = resolve_destinations(inherited_environment(), otlp_dir=output.otlp_dir)
         telemetry = stack.enter_context(Telemetry(destinations, {}))
         seen = 0
 
@@ -49,8 +50,7 @@ def replay(file: Path, otlp_dir: Path | None, process_spans: str) -> int:
 
         books = Bookkeeping(counts, lambda: telemetry.account)
         summary = Summary({})
-        mode = ProcessSpans(process_spans)
-        made = stages(beginning, telemetry, summary, books.account, process_spans=mode)
+        made = stages(beginning, telemetry, summary, books.account, process_spans=output.process_spans)
         pipeline = Pipeline(made, recording)
         pipeline.begin(beginning.root, beginning.scope, beginning.at_ns)
         at_ns = beginning.at_ns

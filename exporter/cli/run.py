@@ -12,28 +12,17 @@ import time
 import traceback
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import click
 
 from exporter.cli.messages import Messages
-from exporter.cli.options import FILE, output_options
+from exporter.cli.options import FILE, output_config, output_options
 from exporter.command import HeldCommand, inherited_environment
+from exporter.config import RunConfig
 from exporter.signals import SignalRelay
 from exporter.users import command_user
-
-
-@dataclass(frozen=True)
-class RunOptions:
-    """What was asked for on the command line."""
-
-    command: tuple[str, ...]
-    otlp_dir: Path | None
-    process_spans: str
-    record: Path | None
-    user: str | None
-    job_env: str | None
 
 
 @click.command(
@@ -47,7 +36,15 @@ class RunOptions:
 @click.option("--user", metavar="NAME", help="COMMAND's user. Under sudo the default is the invoking user.")
 @click.option("--job-env", metavar="NAME", help="The variable that holds the job's id, on other CI systems.")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- COMMAND...")
-def command(command: tuple[str, ...], *, json_log: bool, verbose: bool, **options: str | Path | None) -> int:
+def command(
+    command: tuple[str, ...],
+    *,
+    otlp_dir: Path | None,
+    process_spans: str,
+    json_log: bool,
+    verbose: bool,
+    **options: Any,
+) -> int:
     r"""Run COMMAND as one job, trace what it and its descendants connect to, and summarise it on stderr.
 
     \b
@@ -56,22 +53,23 @@ def command(command: tuple[str, ...], *, json_log: bool, verbose: bool, **option
     sudo -E ci-egress run -- ./build.sh         runs ./build.sh as you, traced by root
     """
     Messages(as_json=json_log, is_verbose=verbose)
-    return run(RunOptions(command, **options), inherited_environment())  # type: ignore[arg-type]
+    output = output_config(otlp_dir, process_spans)
+    return run(RunConfig(command, output, **options), inherited_environment())
 
 
-def run(options: RunOptions, environment: Mapping[str, str]) -> int:
+def run(config: RunConfig, environment: Mapping[str, str]) -> int:
     """Run and trace; returns the exit status. Raises CiEgressError when COMMAND wasn't started."""
-    user = command_user(options.user, environment, euid=os.geteuid())
+    user = command_user(config.user, environment, euid=os.geteuid())
     with ExitStack() as stack:
         relay = stack.enter_context(SignalRelay())
-        held = stack.enter_context(HeldCommand(options.command, user=user, signals=relay.inherited))
+        held = stack.enter_context(HeldCommand(config.command, user=user, signals=relay.inherited))
         from exporter.kernel.tracer import loading
 
         kernel = stack.enter_context(loading())
         from exporter.cli.tracing import trace
 
         try:
-            return trace(options, environment, relay=relay, held=held, kernel=kernel)
+            return trace(config, environment, relay=relay, held=held, kernel=kernel)
         except Exception:
             # Tracing is passive: a fault of ours must not end the build, nor change its status.
             if not held.is_started:

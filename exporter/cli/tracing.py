@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
 
 from exporter.account import Bookkeeping
 from exporter.cli.messages import Messages
 from exporter.cli.outcome import Outcome
 from exporter.clock import boot_ns, system_clock
 from exporter.command import HeldCommand
+from exporter.config import RunConfig
 from exporter.errors import KernelError
 from exporter.events import Event, ProcessKey
 from exporter.jobs.attributes import resource_attributes
@@ -20,15 +20,12 @@ from exporter.jobs.model import Job
 from exporter.kernel.tracer import Loading
 from exporter.live import LiveSource, kernel_counts, losses, wait
 from exporter.otlp import Telemetry, ignored_variables, resolve_destinations
-from exporter.pipeline import Pipeline, ProcessSpans, stages
+from exporter.pipeline import Pipeline, stages
 from exporter.processes import Proc, started_ns
 from exporter.recording import Beginning, Ending, Recorder
 from exporter.signals import SignalRelay
 from exporter.spans import traceparent
 from exporter.summary import Summary
-
-if TYPE_CHECKING:
-    from exporter.cli.run import RunOptions
 
 SCOPE = 1
 """The job's number in the kernel: `run` has one job."""
@@ -37,7 +34,7 @@ _WORKER = "cicd.worker.name"
 
 
 def trace(
-    options: RunOptions,
+    config: RunConfig,
     environment: Mapping[str, str],
     *,
     relay: SignalRelay,
@@ -49,8 +46,8 @@ def trace(
     Returns COMMAND's exit status. Raises CiEgressError when COMMAND wasn't started.
     """
     _warn_of(ignored_variables(environment))
-    destinations = resolve_destinations(environment, otlp_dir=options.otlp_dir)
-    job = detect(environment, job_env=options.job_env)
+    destinations = resolve_destinations(environment, otlp_dir=config.output.otlp_dir)
+    job = detect(environment, job_env=config.job_env)
     summary = Summary(environment)
     # What one series of metrics has in common mustn't change with every run, so of the job only the worker.
     identity = {name: value for name, value in resource_attributes(job).items() if name == _WORKER}
@@ -59,9 +56,8 @@ def trace(
         tracer = kernel.ready()
         books = Bookkeeping(lambda: kernel_counts(tracer), lambda: telemetry.account)
         beginning = Beginning(job, system_clock(), _root(held), SCOPE, boot_ns())
-        recorder = _recorder(options, beginning, stack)
-        mode = ProcessSpans(options.process_spans)
-        made = stages(beginning, telemetry, summary, books.account, process_spans=mode)
+        recorder = _recorder(config, beginning, stack)
+        made = stages(beginning, telemetry, summary, books.account, process_spans=config.output.process_spans)
         pipeline = Pipeline(made, recorder or Proc())
         source = LiveSource(tracer, _handler(pipeline, recorder), books)
 
@@ -92,10 +88,10 @@ def _root(held: HeldCommand) -> ProcessKey:
     return ProcessKey(held.pid, started)
 
 
-def _recorder(options: RunOptions, beginning: Beginning, stack: ExitStack) -> Recorder | None:
-    if options.record is None:
+def _recorder(config: RunConfig, beginning: Beginning, stack: ExitStack) -> Recorder | None:
+    if config.record is None:
         return None
-    recorder = Recorder(options.record, Proc())
+    recorder = Recorder(config.record, Proc())
     stack.callback(recorder.close)
     recorder.begin(beginning)
     return recorder

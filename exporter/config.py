@@ -1,0 +1,39 @@
+"""What was asked for, decided once at the start."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from pathlib import Path
+
+
+class ProcessSpans(enum.StrEnum):
+    """Which programs get a span of their own; the values are those of --process-spans."""
+
+    NETWORK = "network"
+    """Those that did something on a socket, and their ancestors."""
+    ALL = "all"
+    NONE = "none"
+
+
+@dataclass(frozen=True)
+class OutputConfig:
+    """Where telemetry goes, and how much of it there is."""
+
+    otlp_dir: Path | None
+    """None: where the environment says, else ./ci-egress."""
+    process_spans: ProcessSpans
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """How COMMAND is to be run and traced."""
+
+    command: tuple[str, ...]
+    output: OutputConfig
+    record: Path | None
+    """Where to keep the events for a replay."""
+    user: str | None
+    """COMMAND's user; None for the one that called, also through sudo."""
+    job_env: str | None
+    """Name of the variable that holds the job's id."""
