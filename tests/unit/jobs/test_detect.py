@@ -86,7 +86,7 @@ def test_a_ref_of_unknown_kind_has_no_type() -> None:
     ("hostile", "expected"),
     [
         ("build\x1b[31m\nred\x00", "build[31mred"),
-        ("caf\udce9", "caf\N{REPLACEMENT CHARACTER}"),
+        ("name\udce9", "name\N{REPLACEMENT CHARACTER}"),
         ("ok \u202eevil\u2066", "ok evil"),
         ("x" * 100_000, "x" * MAX_CHARS),
         ("  spaced\t", "spaced"),
