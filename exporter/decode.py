@@ -35,7 +35,7 @@ class Decoder:
         self._waiting: dict[int, _LongExec] = {}
 
     def decode(self, data: Buffer, at: int, length: int) -> Iterator[Event]:
-        """The events that the record of `length` bytes at `data[at:]` completes: none, one, or two.
+        """The events that the record of `length` bytes at `data[at:]` completes: none, or up to three.
 
         Raises RecordError for a record of another layout, an unknown kind, or a length that doesn't fit.
         """
@@ -54,6 +54,8 @@ class Decoder:
             yield self._finish(pid)
         if kind == wire.KIND_EXEC:
             yield from self._begin(data, at, length)
+        elif kind == wire.KIND_FORK:
+            yield from self._fork(data, at, length)
         elif kind in _WHOLE:
             yield _WHOLE[kind](data, at, length)
         else:
@@ -63,6 +65,12 @@ class Decoder:
         """What still waits for pieces that never came."""
         for pid in list(self._waiting):
             yield self._finish(pid)
+
+    def _fork(self, data: Buffer, at: int, length: int) -> Iterator[Event]:
+        event = _forked(data, at, length)
+        if event.creator.pid in self._waiting:  # pieces were lost: its program made this process
+            yield self._finish(event.creator.pid)
+        yield event
 
     def _begin(self, data: Buffer, at: int, length: int) -> Iterator[Event]:
         record = wire.ExecRecord._make(_unpack(wire.EXEC_RECORD, data, at, length))
@@ -177,7 +185,6 @@ def _acted(data: Buffer, at: int, length: int) -> Acted:
 
 _WHOLE: dict[int, Callable[[Buffer, int, int], Event]] = {
     wire.KIND_ACT: _acted,
-    wire.KIND_FORK: _forked,
     wire.KIND_EXIT: _exited,
 }
 """Kinds of which one record is one event."""

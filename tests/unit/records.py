@@ -1,0 +1,112 @@
+"""Records as the kernel writes them, for tests of whatever reads them."""
+
+from __future__ import annotations
+
+import struct
+from typing import Any
+
+from exporter import wire
+from exporter.events import Act, Acted, Execed, Exited, Forked, ProcessKey
+
+
+def header(
+    kind: int, process: ProcessKey, exec_id: int = 0, *, at_ns: int = 5, layout: int = wire.LAYOUT
+) -> bytes:
+    return wire.RECORD_HEADER.pack(layout, kind, at_ns, process.started_ns, process.pid, exec_id)
+
+
+def record(layout: struct.Struct, head: bytes, *values: Any) -> bytes:
+    """`head`, and behind it `values` as `layout` has them behind a header."""
+    return layout.pack(*wire.RECORD_HEADER.unpack(head), *values)
+
+
+def forked(event: Forked) -> bytes:
+    return record(
+        wire.FORK_RECORD,
+        header(wire.KIND_FORK, event.process, at_ns=event.at_ns),
+        event.creator.started_ns,
+        event.creator.pid,
+        event.creator_exec_id,
+        event.parent_pid,
+        event.scope,
+    )
+
+
+def exited(event: Exited) -> bytes:
+    return record(
+        wire.EXIT_RECORD, header(wire.KIND_EXIT, event.process, at_ns=event.at_ns), event.wait_status
+    )
+
+
+def acted(event: Acted) -> bytes:
+    return record(
+        wire.ACT_RECORD,
+        header(wire.KIND_ACT, event.process, event.exec_id, at_ns=event.at_ns),
+        event.cookie,
+        event.thread_id,
+        event.parent_pid,
+        event.uid,
+        event.scope,
+        event.peer,
+        event.local,
+        event.peer_port,
+        event.local_port,
+        event.protocol,
+        event.act,
+    )
+
+
+def execed(event: Execed, *, size: int | None = None) -> list[bytes]:
+    """The exec record and its further pieces; `size` is what the first one says of the whole argv."""
+    block = arguments_block(event.arguments)
+    first, *rest = pieces(block)
+    path = path_block(event.path)
+    head = header(wire.KIND_EXEC, event.process, event.exec_id, at_ns=event.at_ns)
+    sizes = (len(block) if size is None else size, len(first), len(path), 0)
+    begin = record(wire.EXEC_RECORD, head, event.parent_pid, event.scope, *sizes, path) + first
+    return [begin, *(piece(event, offset + 1, part) for offset, part in enumerate(rest))]
+
+
+def piece(event: Execed, number: int, part: bytes) -> bytes:
+    """The `number`th piece of an argv, counted from 0 (which the exec record itself brings)."""
+    head = header(wire.KIND_ARGUMENTS, event.process, event.exec_id, at_ns=event.at_ns)
+    return record(wire.ARGUMENTS_RECORD, head, number * wire.ARGUMENTS_PIECE, len(part)) + part
+
+
+def pieces(block: bytes) -> list[bytes]:
+    size = wire.ARGUMENTS_PIECE
+    whole = block[: wire.ARGUMENTS_MAX]
+    return [whole[at : at + size] for at in range(0, max(len(whole), 1), size)]
+
+
+def arguments_block(arguments: tuple[str, ...]) -> bytes:
+    return b"".join(argument.encode() + b"\0" for argument in arguments)
+
+
+def path_block(path: str) -> bytes:
+    """Components as the kernel walks them: the file's own name first."""
+    return b"".join(name.encode() + b"\0" for name in reversed(path.removeprefix("/").split("/")))
+
+
+BASH = ProcessKey(100, 1_000_000)
+CURL = ProcessKey(101, 2_000_000)
+
+FORK = Forked(2_000_000, CURL, BASH, 1, BASH.pid, 1)
+EXEC = Execed(3_000_000, CURL, 1, BASH.pid, 1, "/usr/bin/curl", ("curl", "-s", "registry.example"), False)
+EXIT = Exited(9_000_000, CURL, 7 << 8)
+ACT = Acted(
+    at_ns=4_000_000,
+    process=CURL,
+    exec_id=1,
+    act=Act.CONNECT,
+    thread_id=102,
+    parent_pid=BASH.pid,
+    uid=4_000_001,
+    scope=1,
+    cookie=77,
+    protocol=6,
+    peer=bytes(10) + b"\xff\xff" + bytes([192, 0, 2, 7]),
+    peer_port=443,
+    local=bytes(10) + b"\xff\xff" + bytes([198, 51, 100, 9]),
+    local_port=50_000,
+)
