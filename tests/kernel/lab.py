@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import ctypes
-import os
 import subprocess
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Self
 
+from demo.namespaces import Namespace
+
 from .arrivals import Arrivals, Endpoint
 from .servers import Servers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
     from types import TracebackType
 
 PORT = 7000
@@ -36,7 +35,6 @@ HOSTILE_ARGUMENTS = (
 )
 """What `lineage argv-bytes` appends."""
 
-_CLONE_NEWNET = 0x40000000
 _BUILD_INTERFACE, _PEER_INTERFACE = "build0", "peer0"
 _FAST_OPEN = 0x1 | 0x2 | 0x4 | 0x200
 """Client and server, both without a cookie: even the first SYN carries data."""
@@ -88,47 +86,6 @@ _PEER_SETTINGS = {
     "net/ipv4/icmp_ratelimit": 0,
     "net/ipv6/icmp/ratelimit": 0,
 }
-
-
-class Namespace:
-    """A network namespace without a name: descriptors, sockets and processes keep it, and nothing else."""
-
-    def __init__(self) -> None:
-        """Make it. Raises PermissionError without CAP_SYS_ADMIN."""
-        self._thread = ThreadPoolExecutor(1, "lab-namespace")
-        self.call = self._thread.submit
-        """Run a function in a thread that is inside; returns its future."""
-        self._thread.submit(_unshare_network).result()
-        self._descriptor = self._thread.submit(
-            os.open, "/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC
-        ).result()
-        self.path = f"/proc/{os.getpid()}/fd/{self._descriptor}"
-        """For other processes, as long as this one holds it."""
-
-    def __enter__(self) -> Self:
-        """Return it: it is there since it was made."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Let go of it: the kernel takes down what is in it when the last process has ended."""
-        self._thread.shutdown()
-        os.close(self._descriptor)
-
-    def command(self, command: Sequence[str | bytes]) -> list[str | bytes]:
-        """COMMAND run inside; unlike `ip netns exec`, this leaves cgroup and bpf mounts visible."""
-        return ["nsenter", f"--net={self.path}", "--", *command]
-
-    def configure(self, settings: Mapping[str, object]) -> None:
-        """Write sysctls, given by their path below /proc/sys."""
-        for name, value in settings.items():
-            self.call(Path("/proc/sys", name).write_text, str(value)).result()
-
-    def configure_links(self, *commands: str) -> None:
-        """Run ip(8) commands, in one process."""
-        text = "\n".join(commands).encode()
-        subprocess.run(self.command(["ip", "-batch", "-"]), input=text, check=True, timeout=RUN_LIMIT_S)
 
 
 @dataclass
@@ -185,12 +142,6 @@ class Lab:
     def _count(self) -> Arrivals:
         counts = self._servers.settled()
         return counts.with_kernel(self.peer.call(Path("/proc/thread-self/net/netstat").read_text).result())
-
-
-def _unshare_network() -> None:
-    if ctypes.CDLL(None, use_errno=True).unshare(_CLONE_NEWNET):
-        error = ctypes.get_errno()
-        raise OSError(error, f"can't make a network namespace: {os.strerror(error)}")
 
 
 def _join(build: Namespace, peer: Namespace) -> None:

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from demo.namespaces import Namespace
+
 from .arrivals import UDP, Endpoint, Packet
-from .lab import CLOSED_PORT, V4, Lab, Namespace
+from .lab import CLOSED_PORT, V4, Lab
 from .observe import observe
 
 if TYPE_CHECKING:

@@ -1,0 +1,128 @@
+"""`make demo`: a CI job of real programs, traced by the real `ci-egress run`, in a network of its own.
+
+network → traced job → what its trace tells
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+import tempfile
+import textwrap
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.text import Text
+
+from demo.job import CI_EGRESS, COMMAND, trace_job
+from demo.names import ADDRESSES, JOB_TOKEN
+from demo.network import network
+from demo.sites import Beacon
+from demo.trace import draw, read_trace
+from exporter.errors import CiEgressError, KernelError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+OTLP_DIR = Path(__file__).resolve().parents[1] / "build" / "demo"
+_OTLP_FILES = ("traces.jsonl", "metrics.jsonl")
+_WIDTH_MAX = 120
+_TEXT_WIDTH = 102
+_INTERRUPTED_STATUS = 130
+
+INTRODUCTION = "A CI job of real programs in a network of its own; nothing reaches the internet.\n"
+THEFT = "• While it was installed, pretty-prompt ran its setup.sh, which sent the job's token to a beacon."
+ARRIVED = "The beacon did get it: tracing blocks nothing. The trace says <redacted> in its place."
+DID_NOT_ARRIVE = "The beacon did not get it, which is odd: nothing here blocks it."
+BACKGROUND = (
+    "• The creator of its second beacon was gone at once; the trace has it below the script it comes from."
+)
+BRIEF = "• The test's metric came from a process gone before anyone could have looked it up."
+NEXT_STEPS = """
+Next, with a build of your own:
+  sudo {ci_egress} doctor             # does all of it work on this machine?
+  sudo {ci_egress} run -- make test   # the trace goes to ./ci-egress
+  sudo OTEL_EXPORTER_OTLP_ENDPOINT=http://collector.example:4318 {ci_egress} run -- make test"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the demo; returns the exit status of `ci-egress run`."""
+    parser = argparse.ArgumentParser(
+        prog="python -m demo", description="Trace a sample pipeline and show its trace."
+    )
+    parser.add_argument(
+        "--otlp-dir",
+        type=Path,
+        default=OTLP_DIR,
+        metavar="DIR",
+        help="where traces.jsonl and metrics.jsonl go, in place of older ones",
+    )
+    otlp_dir = parser.parse_args(arguments).otlp_dir.absolute()
+    try:
+        _check()
+        return _demonstrate(_console(), otlp_dir)
+    except CiEgressError as error:
+        print(f"demo: {error}", file=sys.stderr)
+        return error.exit_status
+    except KeyboardInterrupt:
+        return _INTERRUPTED_STATUS
+
+
+def _check() -> None:
+    if os.geteuid() != 0:
+        raise KernelError(
+            "the demo needs root, to load eBPF programs and make a network", hint="sudo make demo"
+        )
+    missing = [program for program in (CI_EGRESS, "curl", "ip") if shutil.which(program) is None]
+    if missing:
+        raise KernelError(f"not installed: {', '.join(map(str, missing))}", hint="make setup")
+
+
+def _console() -> Console:
+    console = Console(highlight=False, markup=False, emoji=False)
+    console.width = min(console.width, _WIDTH_MAX) if console.is_terminal else _WIDTH_MAX
+    return console
+
+
+def _demonstrate(console: Console, otlp_dir: Path) -> int:
+    for name in _OTLP_FILES:
+        (otlp_dir / name).unlink(missing_ok=True)
+    beacon = Beacon()
+    with (
+        tempfile.TemporaryDirectory(prefix="ci-egress-demo-") as scratch,
+        network(beacon, Path(scratch)) as build,
+    ):
+        console.print(INTRODUCTION)
+        console.print(f"$ ci-egress run --otlp-dir {_shown(otlp_dir)} -- {COMMAND}", style="bold")
+        sys.stdout.flush()
+        status = trace_job(build, Path(scratch), otlp_dir)
+    if status == 0:
+        _explain(console, otlp_dir / "traces.jsonl", beacon)
+    return status
+
+
+def _explain(console: Console, traces: Path, beacon: Beacon) -> None:
+    title = Text.assemble(
+        ("\nWho started whom, and what each connected to", "bold"),
+        f" ({_shown(traces)}; names are the demo's)",
+    )
+    console.print(title)
+    console.print(draw(read_trace(traces), {address: name for name, address in ADDRESSES.items()}))
+    did_arrive = any(JOB_TOKEN in request.authorization for request in beacon.requests)
+    theft = f"{THEFT} {ARRIVED if did_arrive else DID_NOT_ARRIVE}"
+    console.print()
+    for paragraph in (theft, BACKGROUND, BRIEF):
+        console.print(textwrap.fill(paragraph, min(console.width, _TEXT_WIDTH), subsequent_indent="  "))
+    console.print(NEXT_STEPS.format(ci_egress=_shown(CI_EGRESS)), soft_wrap=True)
+
+
+def _shown(path: Path) -> str:
+    """As one would type it here."""
+    return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,88 @@
+"""Networks without names: descriptors, sockets and processes keep them, and nothing else."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from types import TracebackType
+
+_CLONE_NEWNS = 0x00020000
+_CLONE_NEWNET = 0x40000000
+_MS_BIND, _MS_REC, _MS_PRIVATE = 0x1000, 0x4000, 0x40000
+_IP_TIMEOUT_S = 30.0
+
+
+class Namespace:
+    """A network namespace: gone with the object and the last process inside, whatever happens."""
+
+    def __init__(self) -> None:
+        """Make it. Raises OSError (EPERM without CAP_SYS_ADMIN)."""
+        self._thread = ThreadPoolExecutor(1, "namespace")
+        self.call = self._thread.submit
+        """Run a function in a thread that is inside, as what it starts will be; returns its future."""
+        self._thread.submit(_unshare, _CLONE_NEWNET).result()
+        self._descriptor = self._thread.submit(
+            os.open, "/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC
+        ).result()
+        self.path = f"/proc/{os.getpid()}/fd/{self._descriptor}"
+        """For other processes, as long as this one holds it."""
+
+    def __enter__(self) -> Self:
+        """Return it: it is there since it was made."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Let go of it: the kernel takes down what is in it when the last process has ended."""
+        self._thread.shutdown()
+        os.close(self._descriptor)
+
+    def command(self, command: Sequence[str | bytes]) -> list[str | bytes]:
+        """COMMAND run inside; unlike `ip netns exec`, this leaves cgroup and bpf mounts visible."""
+        return ["nsenter", f"--net={self.path}", "--", *command]
+
+    def configure(self, settings: Mapping[str, object]) -> None:
+        """Write sysctls, given by their path below /proc/sys."""
+        for name, value in settings.items():
+            self.call(Path("/proc/sys", name).write_text, str(value)).result()
+
+    def configure_links(self, *commands: str) -> None:
+        """Run ip(8) commands, in one process."""
+        text = "\n".join(commands).encode()
+        subprocess.run(self.command(["ip", "-batch", "-"]), input=text, check=True, timeout=_IP_TIMEOUT_S)
+
+    def replace_files(self, files: Mapping[Path, Path]) -> None:
+        """Show other files in place of these, only to what `call` starts. Raises OSError."""
+        self.call(_replace_files, files).result()
+
+
+def _replace_files(files: Mapping[Path, Path]) -> None:
+    _unshare(_CLONE_NEWNS)
+    _mount("none", "/", _MS_REC | _MS_PRIVATE)
+    for shown, source in files.items():
+        _mount(str(source), str(shown), _MS_BIND)
+
+
+def _unshare(flags: int) -> None:
+    _check(ctypes.CDLL(None, use_errno=True).unshare(flags), "can't make a namespace")
+
+
+def _mount(source: str, target: str, flags: int) -> None:
+    mount = ctypes.CDLL(None, use_errno=True).mount
+    _check(
+        mount(source.encode(), target.encode(), None, ctypes.c_ulong(flags), None), f"can't mount {target}"
+    )
+
+
+def _check(result: int, what: str) -> None:
+    if result:
+        code = ctypes.get_errno()
+        raise OSError(code, f"{what}: {os.strerror(code)}")

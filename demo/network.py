@@ -1,0 +1,126 @@
+"""A machine that builds and an internet for it: two network namespaces, joined by veth."""
+
+from __future__ import annotations
+
+import socketserver
+import subprocess
+import threading
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from demo import names, sites
+from demo.dns import name_server
+from demo.namespaces import Namespace
+from exporter.errors import KernelError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+_RESOLV_CONF = Path("/etc/resolv.conf")
+_NSSWITCH_CONF = Path("/etc/nsswitch.conf")
+
+
+class Build:
+    """The machine that the CI job runs on."""
+
+    def __init__(self, namespace: Namespace) -> None:
+        self._namespace = namespace
+
+    def run(self, command: Sequence[str], *, directory: Path, environment: Mapping[str, str]) -> int:
+        """Run COMMAND there, with this terminal; returns its exit status."""
+        done = self._namespace.call(
+            subprocess.run,
+            command,
+            cwd=directory,
+            env=dict(environment),
+            stdin=subprocess.DEVNULL,
+            check=False,
+        )
+        return done.result().returncode
+
+
+@contextmanager
+def network(beacon: sites.Beacon, scratch: Path) -> Iterator[Build]:
+    """Set it up, in about a tenth of a second, and leave nothing of it behind; `scratch` is for files.
+
+    Raises KernelError where the kernel or a container doesn't allow it.
+    """
+    with ExitStack() as stack:
+        try:
+            build = stack.enter_context(Namespace())
+            internet = stack.enter_context(Namespace())
+            _join(build, internet)
+            build.replace_files(_resolver_files(scratch))
+            for server in internet.call(_servers, beacon).result():
+                stack.enter_context(_serving(server))
+        except (OSError, subprocess.SubprocessError) as error:
+            raise KernelError(
+                f"the demo can't make its network: {error}",
+                hint="it needs veth, and in a container --privileged",
+            ) from error
+        yield Build(build)
+
+
+def _join(build: Namespace, internet: Namespace) -> None:
+    build.configure_links(
+        f"link add build0 type veth peer name internet0 netns {internet.path}",
+        "link set lo up",
+        f"addr add {names.BUILD}/24 dev build0",
+        f"addr add {names.BUILD_V6}/64 dev build0 nodad",
+        "link set build0 up",
+    )
+    internet.configure_links(
+        "link set lo up",
+        f"addr add {names.GATEWAY}/24 dev internet0",
+        f"addr add {names.GATEWAY_V6}/64 dev internet0 nodad",
+        *(
+            f"addr add {address} dev internet0{' nodad' if ':' in address else ''}"
+            for address in names.ADDRESSES.values()
+        ),
+        "link set internet0 up",
+    )
+    build.configure_links(
+        f"route add default via {names.GATEWAY}", f"route add default via {names.GATEWAY_V6}"
+    )
+
+
+def _resolver_files(scratch: Path) -> dict[Path, Path]:
+    """What makes names resolve there, whatever this machine uses; of a symlink, the target is replaced."""
+    contents = {_RESOLV_CONF: f"nameserver {names.RESOLVER}\n", _NSSWITCH_CONF: "hosts: files dns\n"}
+    files = {}
+    for shown, text in contents.items():
+        if not shown.exists():
+            raise KernelError(
+                f"{shown} is missing, or its target is", hint="create it; an empty file will do"
+            )
+        source = scratch / shown.name
+        source.write_text(text)
+        files[shown.resolve()] = source
+    return files
+
+
+def _servers(beacon: sites.Beacon) -> list[socketserver.BaseServer]:
+    responders = {
+        names.GIT: sites.git(),
+        names.REGISTRY: sites.registry(),
+        names.BEACON: beacon.respond,
+        names.MIRROR: sites.mirror(beacon),
+    }
+    return [
+        name_server(names.RESOLVER, names.DNS_PORT, names.ADDRESSES),
+        socketserver.UDPServer((names.METRICS, names.METRICS_PORT), socketserver.BaseRequestHandler),
+        *(sites.web_server(address, names.HTTP_PORT, respond) for address, respond in responders.items()),
+    ]
+
+
+@contextmanager
+def _serving(server: socketserver.BaseServer) -> Iterator[None]:
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+    thread.start()
+    try:
+        yield
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()

@@ -1,0 +1,139 @@
+"""What stands in the demo's internet: git, a package registry, a mirror, and the attacker's beacon."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import socket
+import tarfile
+import threading
+import time
+from collections.abc import Callable
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from socketserver import TCPServer
+from typing import TYPE_CHECKING, NamedTuple
+
+from demo.names import PACKAGES, PIPELINE
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+_BEACON_LIMIT_S = 20.0
+_AFTERWARDS_S = 0.3
+
+
+class Request(NamedTuple):
+    """What the sites look at."""
+
+    method: str
+    path: str
+    authorization: str
+    """Of the header; empty without."""
+
+
+class Response(NamedTuple):
+    """What they answer."""
+
+    status: HTTPStatus
+    body: bytes = b""
+
+
+Site = Callable[[Request], Response]
+
+
+def files(contents: Mapping[str, bytes]) -> Site:
+    """A site of files, by path."""
+
+    def respond(request: Request) -> Response:
+        body = contents.get(request.path)
+        return Response(HTTPStatus.NOT_FOUND) if body is None else Response(HTTPStatus.OK, body)
+
+    return respond
+
+
+def git() -> Site:
+    """The project that the job checks out."""
+    return files({"/shop/checkout.tar": _tar(PIPELINE / "checkout")})
+
+
+def registry() -> Site:
+    """An index and the packages in it, one of them poisoned."""
+    paths = {package: f"/{package.name}-{package.version}.tgz" for package in PACKAGES}
+    index = {package.name: {package.version: path} for package, path in paths.items()}
+    archives = {
+        path: gzip.compress(_tar(PIPELINE / "packages" / package.name)) for package, path in paths.items()
+    }
+    return files({"/index.json": json.dumps(index).encode(), **archives})
+
+
+class Beacon:
+    """Where the poisoned package calls home."""
+
+    def __init__(self) -> None:
+        """Nobody called yet."""
+        self.requests: list[Request] = []
+        self._seen_alive = threading.Event()
+
+    def respond(self, request: Request) -> Response:
+        """Take what is sent."""
+        self.requests.append(request)
+        if request.path == "/alive":
+            self._seen_alive.set()
+        return Response(HTTPStatus.NO_CONTENT)
+
+    def wait_for_the_background_one(self) -> None:
+        """Wait until it has called, and a moment more for its process to end."""
+        self._seen_alive.wait(_BEACON_LIMIT_S)
+        time.sleep(_AFTERWARDS_S)
+
+
+def mirror(beacon: Beacon) -> Site:
+    """Takes uploads, slowly: were the job over before its background beacon, each demo would differ."""
+
+    def respond(request: Request) -> Response:
+        if request.method != "PUT":
+            return Response(HTTPStatus.METHOD_NOT_ALLOWED)
+        beacon.wait_for_the_background_one()
+        return Response(HTTPStatus.CREATED)
+
+    return respond
+
+
+def web_server(address: str, port: int, respond: Site) -> ThreadingHTTPServer:
+    """Listen at once, in the network namespace of the calling thread; `serve_forever` answers."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def _answer(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            response = respond(Request(self.command, self.path, self.headers.get("Authorization", "")))
+            self.send_response(response.status)
+            if response.status != HTTPStatus.NO_CONTENT:
+                self.send_header("Content-Length", str(len(response.body)))
+            self.end_headers()
+            self.wfile.write(response.body)
+
+        do_GET = do_PUT = _answer  # noqa: N815 - http.server's names
+
+        def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002 - http.server's
+            """Keep the demo's output to itself."""
+
+    class Server(ThreadingHTTPServer):
+        address_family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        daemon_threads = True
+        server_bind = TCPServer.server_bind  # HTTPServer's asks this machine's resolver for a name
+
+    return Server((address, port), Handler)
+
+
+def _tar(directory: Path) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for path in sorted(directory.iterdir()):
+            if path.name != "__pycache__":
+                archive.add(path, path.name)
+    return buffer.getvalue()
