@@ -13,7 +13,7 @@ export PYTHONDONTWRITEBYTECODE := 1
 BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest -p no:cacheprovider
 C_SOURCES = $(shell find bpf tests -name '*.[ch]')
-SHELL_SCRIPTS = .ci/run $(shell find tools tests -name '*.sh')
+SHELL_SCRIPTS = .ci/run $(shell find demo tools tests -name '*.sh')
 
 .PHONY: help
 help: ## Say what there is to make
@@ -29,7 +29,7 @@ setup-dev:
 
 .PHONY: demo
 demo: setup ## Trace a sample pipeline and show what it connected to (root)
-	@tools/demo.sh
+	@$(BIN)/python -m demo
 
 .PHONY: test
 test: setup-dev ## Run all tests (root); PYTEST_ARGS adds arguments
