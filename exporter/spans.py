@@ -20,12 +20,13 @@ from exporter.clock import Clock
 from exporter.events import Act, Acted
 from exporter.jobs.attributes import span_attributes
 from exporter.jobs.model import Job
-from exporter.processes import Program, user_name
-from exporter.text import cut
+from exporter.processes import Facts, Program, user_name
+from exporter.text import LIMIT_BYTES, cut
 
 SCOPE_NAME = "ci_egress"
 
-_ARGUMENTS_LIMIT_BYTES = 32768
+_LIST_LIMIT_BYTES = 32768
+_CHARACTER_MAX_BYTES = 4
 _SCOPE = InstrumentationScope(SCOPE_NAME, __version__)
 _SAMPLED = TraceFlags(TraceFlags.SAMPLED)
 _VERBS = {Act.CONNECT: "connect", Act.SEND: "send"}
@@ -50,14 +51,15 @@ class Attributes:
         if value is not None and value != "":
             self._values[name] = value
 
-    def add_list(self, name: str, values: list[str], *, limit_bytes: int = _ARGUMENTS_LIMIT_BYTES) -> None:
-        """Add a list of at most `limit_bytes` in all; what doesn't fit is missing at its end."""
+    def add_list(self, name: str, values: list[str], *, each_bytes: int = _LIST_LIMIT_BYTES) -> None:
+        """Add a list of at most 32 KiB in all, each value at most `each_bytes`; the rest is missing."""
         kept: list[str] = []
+        room_bytes = _LIST_LIMIT_BYTES
         for value in values:
-            text, was_cut = cut(value, limit_bytes)
+            text, _ = cut(value, min(each_bytes, room_bytes))
             kept.append(text)
-            limit_bytes -= len(text.encode())
-            if was_cut or limit_bytes <= 0:
+            room_bytes -= len(text.encode())
+            if room_bytes < _CHARACTER_MAX_BYTES:
                 break
         if kept != values:
             self.cut_names.append(name)
@@ -73,6 +75,8 @@ class Attributes:
 class _Described(NamedTuple):
     values: dict[str, Value]
     cut_names: tuple[str, ...]
+    facts: Facts | None
+    """Those that went into `values`."""
 
 
 class Spans:
@@ -151,7 +155,7 @@ class Spans:
     def _describe(self, program: Program) -> _Described:
         """The attributes that all spans of a program share, made once."""
         known = self._described.get(program)
-        if known is None or (program.facts is not None and "process.working_directory" not in known.values):
+        if known is None or known.facts is not program.facts:
             known = self._described[program] = self._program_attributes(program)
         return known
 
@@ -170,12 +174,15 @@ class Spans:
             attributes.add("process.working_directory", program.facts.working_directory)
             attributes.add("container.id", program.facts.container_id)
         attributes.add_list("egress.lineage", lineage(program))
-        attributes.add_list("egress.ancestors", [cut(command_line(above))[0] for above in program.chain[:-1]])
+        ancestors = program.chain[:-1]
+        attributes.add_list("egress.ancestors", [*map(command_line, ancestors)], each_bytes=LIMIT_BYTES)
+        if any(above.is_cut for above in ancestors):
+            attributes.cut_names.append("egress.ancestors")
         if not program.is_chain_whole:
             attributes.cut_names += ["egress.lineage", "egress.ancestors"]
         names = tuple(dict.fromkeys(attributes.cut_names))
         attributes.cut_names = []
-        return _Described(attributes.done(), names)
+        return _Described(attributes.done(), names, program.facts)
 
     def _add_flow(self, attributes: Attributes, event: Acted, peer: Address) -> None:
         attributes.add("server.address", peer.text)
