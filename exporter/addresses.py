@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 _MAPPED = bytes(10) + b"\xff\xff"
-_UNSPECIFIED = bytes(16)
+_UNSPECIFIED = (bytes(16), _MAPPED + bytes(4))
 
 # IANA keywords, in lower case, of the protocols that reach a socket address hook.
 _TRANSPORTS = {6: "tcp", 17: "udp", 132: "sctp", 136: "udplite", 262: "tcp"}
@@ -33,8 +33,8 @@ def address(packed: bytes) -> Address:
 
 
 def is_known(packed: bytes) -> bool:
-    """Whether a local address was there to be read."""
-    return packed != _UNSPECIFIED
+    """Whether it is a local address: a socket that is bound to none in particular has 0.0.0.0 or ::."""
+    return packed not in _UNSPECIFIED
 
 
 def transport(protocol: int) -> str | None:
