@@ -1,0 +1,268 @@
+"""Each act on a socket is one span, told right, and the act itself is what it was without tracing."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+from typing import TYPE_CHECKING, NamedTuple
+
+import pytest
+
+from .arrivals import MPTCP, TCP, Arrivals, Endpoint
+from .lab import CLOSED_PORT, MPTCP_PORT, PORT, V4, V6, Lab, Network
+from .tracing import CLIENT, Point, Span, Trace, Value, announced, trace
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from .conftest import Programs
+
+NETWORKS = pytest.mark.parametrize("network", [V4, V6], ids=["ipv4", "ipv6"])
+
+VARYING = {"network.local.address", "network.local.port", "process.working_directory", "cicd.pipeline.run.id"}
+"""Attributes whose values a run chooses: what is bound when, and what /proc still shows."""
+
+
+class Act(NamedTuple):
+    """A verb of `act`, and the spans that it is."""
+
+    verb: str
+    name: str
+    """How the spans' names begin."""
+    transport: str
+    port: int = PORT
+    peers: tuple[str, ...] = ("peer",)
+    """Addresses of `Network` that the program is given."""
+    reported: tuple[str, ...] = ("peer",)
+    """Those of the spans, in order."""
+    times: int = 1
+    """The program's COUNT."""
+
+
+ACTS = [
+    Act("connect", "connect", "tcp"),
+    Act("connect", "connect", "tcp", times=3, reported=("peer",) * 3),
+    Act("connect", "connect", "tcp", port=CLOSED_PORT),
+    Act("connect", "connect", "tcp", peers=("blackhole",), reported=("blackhole",)),
+    Act("connect", "connect", "tcp", peers=("unreachable",), reported=("unreachable",)),
+    Act("connect", "connect", "tcp", peers=("no_route",), reported=("no_route",)),
+    Act("connect-nonblock", "connect", "tcp"),
+    Act("connect-nonblock", "connect", "tcp", port=CLOSED_PORT),
+    Act("thread-connect", "connect", "tcp"),
+    Act("mptcp-connect", "connect", "tcp", port=MPTCP_PORT),
+    Act("tfo-sendto", "connect", "tcp"),
+    Act("tfo-connect", "connect", "tcp"),
+    Act("tfo-connect", "connect", "tcp", port=CLOSED_PORT),
+    Act("mapped-tcp", "connect", "tcp"),
+    Act("udp-connect-send", "connect", "udp", times=4),
+    Act("connect-udp-twice", "connect", "udp", peers=("peer", "evil"), reported=("peer", "evil")),
+    Act("udp-sendto", "send", "udp", times=4, reported=("peer",) * 4),
+    Act("udp-sendmsg", "send", "udp"),
+    Act("udp-sendmmsg", "send", "udp", peers=("peer", "evil", "peer"), reported=("peer", "evil", "peer")),
+    Act("udplite-sendto", "send", "udplite"),
+    Act("mapped-udp-sendto", "send", "udp"),
+    Act("mapped-udp-connected", "connect", "udp", times=4),
+    Act("v6sock-v4addr", "send", "udp"),
+    Act("udp-corked", "send", "udp", peers=("peer", "evil")),
+    Act("uring-connect", "connect", "tcp"),
+    Act("uring-connect", "connect", "tcp", port=CLOSED_PORT),
+    Act("uring-connect-sqpoll", "connect", "tcp"),
+    Act("uring-sendmsg", "send", "udp"),
+]
+
+
+def label(act: Act) -> str:
+    """For the test's name."""
+    return "-".join([act.verb, *act.peers, *(["closed"] if act.port == CLOSED_PORT else []), str(act.times)])
+
+
+def argv(programs: Programs, act: Act, network: Network) -> list[str]:
+    """The act's command line."""
+    endpoints = [part for peer in act.peers for part in (getattr(network, peer), act.port)]
+    return programs.act(act.verb, *endpoints, *([act.times] if act.times > 1 else []))
+
+
+def own_line(output: str) -> tuple[int, int]:
+    """Pid and parent's pid, from what `announced` printed."""
+    pid, parent_pid = output.splitlines()[0].split()
+    return int(pid), int(parent_pid)
+
+
+def expected(seen: Trace, act: Act, network: Network, address: str, command: list[str]) -> dict[str, object]:
+    """Every attribute of the act's span to `address`, but the varying ones."""
+    pid, parent_pid = own_line(seen.stdout)
+    return {
+        "server.address": address,
+        "server.port": act.port,
+        "network.peer.address": address,
+        "network.peer.port": act.port,
+        "network.transport": act.transport,
+        "network.type": "ipv4" if network is V4 else "ipv6",
+        "process.pid": pid,
+        "process.parent_pid": parent_pid,
+        "process.executable.name": "act",
+        "process.executable.path": command[0],
+        "process.command_line": shlex.join(command),
+        "process.command_args": command,
+        "process.owner": "root",
+        "egress.attribution": "lineage",
+        "egress.lineage": ["act"],
+        "egress.ancestors": [],
+        "egress.verdict": "allow",
+        "egress.attempts": 1,
+    }
+
+
+def assert_exact(seen: Trace, act: Act, network: Network, command: list[str]) -> None:
+    """The spans are those of the act, in its order, and no others; each is told right."""
+    addresses = [getattr(network, peer) for peer in act.reported]
+    bracketed = [f"[{address}]" if ":" in address else address for address in addresses]
+    assert [(span.name, span.kind) for span in seen.egress] == [
+        (f"{act.name} {host}:{act.port}", CLIENT) for host in bracketed
+    ]
+    for span, address in zip(seen.egress, addresses, strict=True):
+        fixed = {name: value for name, value in span.attributes.items() if name not in VARYING}
+        assert fixed == expected(seen, act, network, address, command)
+        assert span.attributes.get("network.local.address", network.build) == network.build
+        assert span["cicd.pipeline.run.id"] == seen.job["cicd.pipeline.run.id"]
+
+
+def unchanging(arrivals: Arrivals) -> object:
+    """What of the arrivals doesn't depend on the moment: of TCP which packets, not how many."""
+    packets = {packet: n for packet, n in arrivals.packets.items() if packet.protocol not in {TCP, MPTCP}}
+    return (
+        arrivals.accepted,
+        arrivals.stream_bytes,
+        arrivals.datagrams,
+        arrivals.datagram_bytes,
+        packets,
+        set(arrivals.packets),
+        arrivals.kernel["TcpExtTCPFastOpenPassive"],
+        arrivals.kernel["MPTcpExtMPCapableACKRX"],
+    )
+
+
+def untraced(lab: Lab, command: list[str]) -> tuple[subprocess.CompletedProcess[str], object]:
+    """The result of a run without ci-egress, and what arrived."""
+    with lab.watch() as watch:
+        done = lab.run(announced(command))
+    return done, unchanging(watch.arrivals)
+
+
+@NETWORKS
+@pytest.mark.parametrize("act", ACTS, ids=label)
+def test_an_act_is_traced_exactly_and_not_changed(
+    lab: Lab, programs: Programs, tmp_path: Path, network: Network, act: Act
+) -> None:
+    command = argv(programs, act, network)
+    plain, arrived = untraced(lab, command)
+    with lab.watch() as watch:
+        seen = trace(lab, announced(command), tmp_path)
+    assert (seen.status, seen.stdout.splitlines()[1:]) == (plain.returncode, plain.stdout.splitlines()[1:])
+    assert unchanging(watch.arrivals) == arrived
+    assert_exact(seen, act, network, command)
+    n = len(act.reported)
+    assert seen.account == f"attempts {n} = exported {n} + aggregated 0 + dropped 0 + pending 0"
+
+
+def test_an_address_without_family_is_traced_as_the_ipv4_that_it_is(
+    lab: Lab, programs: Programs, tmp_path: Path
+) -> None:
+    act = Act("sendto-unspec", "send", "udp")
+    command = argv(programs, act, V4)
+    with lab.watch() as watch:
+        seen = trace(lab, announced(command), tmp_path)
+    assert watch.arrivals.datagrams == {Endpoint(V4.peer, PORT): 1}
+    assert_exact(seen, act, V4, command)
+
+
+def test_what_the_kernel_refuses_before_any_peer_is_known_is_no_act(
+    lab: Lab, programs: Programs, tmp_path: Path
+) -> None:
+    command = programs.act("sendto-unspec", V6.peer, PORT)
+    plain = lab.run(command)
+    seen = trace(lab, command, tmp_path)
+    assert (seen.status, seen.stdout) == (plain.returncode, plain.stdout) == (89, "EDESTADDRREQ\n")
+    assert seen.egress == []
+    assert seen.account.startswith("attempts 0 = exported 0 ")
+
+
+def test_a_program_that_stays_shows_its_working_directory(lab: Lab, tmp_path: Path) -> None:
+    script = f"echo payload >/dev/udp/{V4.peer}/{PORT}; sleep 0.3"
+    seen = trace(lab, ["bash", "-c", script], tmp_path / "otlp", cwd=tmp_path)
+    assert [span["process.working_directory"] for span in seen.egress] == [str(tmp_path)]
+
+
+@NETWORKS
+def test_a_bound_socket_shows_where_it_is_bound(lab: Lab, tmp_path: Path, network: Network) -> None:
+    script = (
+        "import socket, sys\n"
+        "host, port, own = sys.argv[1], int(sys.argv[2]), sys.argv[3]\n"
+        "s = socket.socket(socket.AF_INET6 if ':' in host else socket.AF_INET, socket.SOCK_STREAM)\n"
+        "s.bind((own, 0))\n"
+        "print(s.getsockname()[1], flush=True)\n"
+        "s.connect((host, port))\n"
+    )
+    seen = trace(lab, ["python3", "-c", script, network.peer, str(PORT), network.build], tmp_path)
+    (span,) = seen.egress
+    assert span["network.local.address"] == network.build
+    assert span["network.local.port"] == int(seen.stdout)
+
+
+def test_every_attempt_is_in_the_metrics_and_carries_the_trace(
+    lab: Lab, programs: Programs, tmp_path: Path
+) -> None:
+    n = 3000
+    seen = trace(lab, programs.act("udp-sendto", V4.peer, PORT, n), tmp_path)
+    assert len(seen.egress) == n
+    assert len({span.span_id for span in seen.spans}) == len(seen.spans)
+    series: dict[str, Value] = {
+        "server.address": V4.peer,
+        "server.port": PORT,
+        "network.transport": "udp",
+        "egress.verdict": "allow",
+    }
+    assert seen.metrics["cicd.egress.connections"] == [Point(series, n)]
+    assert seen.metrics["cicd.egress.exporter.attempts"] == [Point({}, n)]
+    assert settled(seen) == {("export", "exported"): n, ("kernel", "aggregated"): 0}
+
+
+def settled(seen: Trace) -> dict[tuple[object, object], int]:
+    """Attempts by stage and result."""
+    points = seen.metrics["cicd.egress.exporter.events"]
+    return {
+        (point.attributes["egress.stage"], point.attributes["egress.result"]): point.value for point in points
+    }
+
+
+def test_another_process_beside_the_job_is_not_traced(lab: Lab, programs: Programs, tmp_path: Path) -> None:
+    waiting = "for _ in $(seq 200); do [ -e done ] && exit 0; sleep 0.05; done; exit 1"
+    beside = subprocess.Popen(
+        lab.command(
+            ["sh", "-c", f"while [ ! -e started ]; do sleep 0.02; done; {connect(programs)}; touch done"]
+        ),
+        cwd=tmp_path,
+        stdout=subprocess.DEVNULL,
+    )
+    with beside, lab.watch() as watch:
+        seen = trace(lab, ["sh", "-c", f"touch started; {waiting}"], tmp_path / "otlp", cwd=tmp_path)
+    assert (beside.returncode, seen.status) == (0, 0)
+    assert watch.arrivals.accepted == {Endpoint(V4.evil, PORT): 1}
+    assert seen.egress == []
+    assert seen.account.startswith("attempts 0 ")
+
+
+def connect(programs: Programs) -> str:
+    """For a shell."""
+    return shlex.join(programs.act("connect", V4.evil, PORT))
+
+
+def test_the_resource_of_a_span_names_the_service_and_the_job(
+    lab: Lab, programs: Programs, tmp_path: Path
+) -> None:
+    seen = trace(lab, programs.act("connect", V4.peer, PORT), tmp_path)
+
+    def resource(span: Span) -> tuple[object, object]:
+        return span.resource["service.name"], span.resource["cicd.pipeline.run.id"]
+
+    assert {resource(span) for span in seen.spans} == {("ci-egress", seen.job["cicd.pipeline.run.id"])}
