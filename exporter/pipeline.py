@@ -87,12 +87,14 @@ class Pipeline:
                 self._submit_program(fresh)
 
     def _ended(self, program: Program) -> None:
-        became_another = program.exec_id == 0 and program.wait_status is None
-        if program.has_egress or (self._stages.process_spans is ProcessSpans.ALL and not became_another):
+        was_only_forked = program.exec_id == 0 and program.became_another
+        is_wanted = self._stages.process_spans is ProcessSpans.ALL and not was_only_forked
+        if program.has_egress or is_wanted:
             self._submit_program(program)
 
     def _submit_program(self, program: Program) -> None:
-        if self._stages.process_spans is not ProcessSpans.NONE:
+        if self._stages.process_spans is not ProcessSpans.NONE and not program.is_reported:
+            program.is_reported = True
             self._stages.telemetry.submit(self._stages.spans.program(program), attempts=0)
 
 

@@ -75,8 +75,12 @@ class Program:
     ended_ns: int | None = None
     wait_status: int | None = None
     """As wait(2) gives it; None after an exec, and while it runs."""
+    became_another: bool = False
+    """Whether it ended by an exec."""
     has_egress: bool = False
     """Whether it or a descendant did something on a socket."""
+    is_reported: bool = False
+    """Whether its span is on its way."""
     facts: Facts | None = field(default=None, repr=False)
     """None until the first act asks for them."""
 
@@ -218,6 +222,7 @@ class ProcessTable:
         before = self._programs.get(program.process.pid)
         self._programs[program.process.pid] = program
         if before is not None:
+            before.became_another = before.process == program.process
             self._end(before, program.started_ns, None)
 
     def _end(self, program: Program, at_ns: int, wait_status: int | None) -> None:
