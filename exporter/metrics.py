@@ -22,7 +22,7 @@ class Metrics:
         """`account` is asked from the metric reader's thread."""
         self._pipeline = {"cicd.pipeline.name": job.pipeline} if job.pipeline else {}
         self._task = {"cicd.pipeline.task.name": job.task} if job.task else {}
-        self._destinations: set[str] = set()
+        self._destinations: set[tuple[str, int, str | None]] = set()
         self._account = account
         self._connections = meter.create_counter(
             "cicd.egress.connections", "{connection}", "Connects and datagram sends that jobs attempted"
@@ -35,7 +35,10 @@ class Metrics:
             "cicd.egress.enforcing", [self._observe_enforcing], "1", "Whether the policy denies"
         )
         meter.create_observable_counter(
-            "cicd.egress.exporter.attempts", [self._observe_attempts], "{event}", "Attempts the kernel counted"
+            "cicd.egress.exporter.attempts",
+            [self._observe_attempts],
+            "{event}",
+            "Attempts the kernel counted",
         )
         meter.create_observable_counter(
             "cicd.egress.exporter.events", [self._observe_events], "{event}", "What became of the attempts"
@@ -57,25 +60,24 @@ class Metrics:
         attributes: dict[str, str | int] = {
             **self._pipeline,
             **self._task,
-            "server.address": self._bounded(host),
-            "server.port": port,
+            **self._bounded(host, port, transport),
             "egress.verdict": "allow",
         }
-        if transport:
-            attributes["network.transport"] = transport
         self._connections.add(1, attributes, trace.set_span_in_context(NonRecordingSpan(span)))
 
     def unattributed(self, why: str) -> None:
         """Count an attempt whose process is unknown."""
         self._unattributed.add(1, {"error.type": why})
 
-    def _bounded(self, host: str) -> str:
-        """A job can make up destinations without end; metrics must not grow with them."""
-        if host not in self._destinations:
-            if len(self._destinations) >= DESTINATIONS_MAX:
-                return OTHER
-            self._destinations.add(host)
-        return host
+    def _bounded(self, host: str, port: int, transport: str | None) -> dict[str, str | int]:
+        """A destination. A job can make them up without end, ports too; metrics must not grow with them."""
+        destination = (host, port, transport)
+        if len(self._destinations) < DESTINATIONS_MAX:
+            self._destinations.add(destination)
+        protocol = {"network.transport": transport} if transport else {}
+        if destination not in self._destinations:
+            return {"server.address": OTHER, **protocol}
+        return {"server.address": host, "server.port": port, **protocol}
 
     def _observe_enforcing(self, _: CallbackOptions) -> Iterable[Observation]:
         return [Observation(0, self._pipeline)]

@@ -1,0 +1,67 @@
+"""The pipeline, run over events into OTLP files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from exporter.account import Account, Bookkeeping, KernelCounts
+from exporter.config import ProcessSpans
+from exporter.events import Acted, Event, ProcessKey
+from exporter.otlp import Telemetry, resolve_destinations
+from exporter.pipeline import Pipeline, stages
+from exporter.processes import Facts, Image, Lookup
+from exporter.recording import Beginning
+from exporter.summary import Summary
+from tests.unit.samples import CLOCK, JOB
+
+ROOT = ProcessKey(50, 500)
+BEGINNING = Beginning(JOB, CLOCK, ROOT, scope=1, at_ns=600)
+END_NS = 99_000_000
+
+
+class NothingKnown:
+    """A host on which /proc tells nothing."""
+
+    def facts(self, _: ProcessKey) -> Facts:
+        return Facts()
+
+    def image(self, _: ProcessKey) -> Image:
+        return Image()
+
+
+def run(
+    events: Iterable[Event],
+    directory: Path,
+    *,
+    lookup: Lookup | None = None,
+    process_spans: ProcessSpans = ProcessSpans.NETWORK,
+    beginning: Beginning = BEGINNING,
+) -> Account:
+    """Run a whole job of `events`; its telemetry is in `directory` when this returns."""
+    attempts = 0
+    with Telemetry(resolve_destinations({}, otlp_dir=directory), {}, instance_id="test") as telemetry:
+        books = Bookkeeping(lambda: KernelCounts(attempts, 0), lambda: telemetry.account)
+        made = stages(beginning, telemetry, Summary({}), books.account, process_spans=process_spans)
+        pipeline = Pipeline(made, lookup or NothingKnown())
+        pipeline.begin(beginning.root, beginning.scope, beginning.at_ns)
+        for event in events:
+            attempts += isinstance(event, Acted)
+            pipeline.handle(event)
+        pipeline.finish(END_NS)
+        telemetry.close()
+        return books.account()
+
+
+def spans(directory: Path) -> list[dict[str, Any]]:
+    """Every span in `directory`, as OTLP/JSON has it."""
+    requests = [json.loads(line) for line in (directory / "traces.jsonl").read_text().splitlines()]
+    return [
+        span
+        for request in requests
+        for resource in request["resourceSpans"]
+        for scope in resource["scopeSpans"]
+        for span in scope["spans"]
+    ]

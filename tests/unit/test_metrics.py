@@ -1,0 +1,161 @@
+"""The metrics, as the SDK's own reader collects them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from opentelemetry.sdk.metrics import MeterProvider, TraceBasedExemplarFilter
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader, MetricsData
+from opentelemetry.trace import SpanContext, TraceFlags
+
+from exporter.account import Account
+from exporter.jobs.model import Job
+from exporter.metrics import DESTINATIONS_MAX, Metrics
+from tests.unit.samples import JOB, TRACE_ID
+
+SPAN = SpanContext(TRACE_ID, 0xABC, is_remote=False, trace_flags=TraceFlags(TraceFlags.SAMPLED))
+ACCOUNT = Account(
+    attempts=12,
+    exported=5,
+    aggregated=2,
+    dropped={("kernel", "ring_full"): 3, ("export", "timeout"): 1},
+    pending={"ring": 1, "queue": 0},
+)
+
+
+class Measured:
+    """The instruments of a job, and what a reader gets of them."""
+
+    def __init__(self, job: Job = JOB, account: Account = ACCOUNT) -> None:
+        self._reader = InMemoryMetricReader()
+        provider = MeterProvider(
+            [self._reader], exemplar_filter=TraceBasedExemplarFilter(), shutdown_on_exit=False
+        )
+        self.metrics = Metrics(provider.get_meter("test"), job, lambda: account)
+
+    def read(self) -> dict[str, Any]:
+        """Every metric by its name."""
+        data = self._reader.get_metrics_data()
+        assert isinstance(data, MetricsData)
+        return {metric.name: metric for metric in data.resource_metrics[0].scope_metrics[0].metrics}
+
+    def points(self, name: str) -> list[tuple[dict[str, Any], Any]]:
+        """Attributes and value of each series of `name`."""
+        return [(dict(point.attributes), point.value) for point in self.read()[name].data.data_points]
+
+
+def test_names_units_and_kinds_are_the_fixed_ones() -> None:
+    measured = Measured()
+    measured.metrics.job_began()
+    measured.metrics.connection("192.0.2.7", 443, "tcp", SPAN)
+    measured.metrics.unattributed("process_record_lost")
+    kinds = {
+        name: (metric.unit, type(metric.data).__name__, getattr(metric.data, "is_monotonic", None))
+        for name, metric in measured.read().items()
+    }
+    assert kinds == {
+        "cicd.egress.connections": ("{connection}", "Sum", True),
+        "cicd.egress.jobs": ("{job}", "Sum", False),
+        "cicd.egress.enforcing": ("1", "Gauge", None),
+        "cicd.egress.exporter.attempts": ("{event}", "Sum", True),
+        "cicd.egress.exporter.events": ("{event}", "Sum", True),
+        "cicd.egress.exporter.pending": ("{event}", "Gauge", None),
+        "cicd.egress.exporter.unattributed": ("{event}", "Sum", True),
+    }
+
+
+def test_sums_are_cumulative() -> None:
+    measured = Measured()
+    measured.metrics.connection("192.0.2.7", 443, "tcp", SPAN)
+    assert measured.read()["cicd.egress.connections"].data.aggregation_temporality.name == "CUMULATIVE"
+    measured.metrics.connection("192.0.2.7", 443, "tcp", SPAN)
+    assert [value for _, value in measured.points("cicd.egress.connections")] == [2]
+
+
+def test_a_connection_is_counted_by_destination_and_says_nothing_of_processes() -> None:
+    measured = Measured()
+    measured.metrics.connection("192.0.2.7", 443, "tcp", SPAN)
+    measured.metrics.connection("192.0.2.7", 443, "tcp", SPAN)
+    measured.metrics.connection("192.0.2.7", 53, "udp", SPAN)
+    job = {"cicd.pipeline.name": "release", "cicd.pipeline.task.name": "build", "egress.verdict": "allow"}
+    here = {**job, "server.address": "192.0.2.7"}
+    assert measured.points("cicd.egress.connections") == [
+        ({**here, "server.port": 443, "network.transport": "tcp"}, 2),
+        ({**here, "server.port": 53, "network.transport": "udp"}, 1),
+    ]
+
+
+def test_what_is_unknown_is_left_out() -> None:
+    measured = Measured(replace(JOB, pipeline=None, task=None))
+    measured.metrics.connection("192.0.2.7", 443, None, SPAN)
+    ((attributes, _),) = measured.points("cicd.egress.connections")
+    assert attributes == {"server.address": "192.0.2.7", "server.port": 443, "egress.verdict": "allow"}
+
+
+@pytest.mark.parametrize("made_up", ["hosts", "ports"])
+def test_a_job_can_make_up_no_more_than_200_destinations(made_up: str) -> None:
+    measured = Measured()
+    for number in range(1000):
+        host, port = (f"192.0.2.{number}", 443) if made_up == "hosts" else ("192.0.2.1", number)
+        measured.metrics.connection(host, port, "tcp", SPAN)
+    points = measured.points("cicd.egress.connections")
+    other = [(attributes, value) for attributes, value in points if attributes["server.address"] == "_other"]
+    assert len(points) == DESTINATIONS_MAX + 1 == 201
+    assert [value for _, value in other] == [800]
+    assert "server.port" not in other[0][0]
+    assert sum(value for _, value in points) == 1000
+
+
+def test_a_destination_known_before_the_cap_still_counts_as_itself() -> None:
+    measured = Measured()
+    for number in range(DESTINATIONS_MAX + 5):
+        measured.metrics.connection(f"host-{number}.example", 443, "tcp", SPAN)
+    measured.metrics.connection("host-0.example", 443, "tcp", SPAN)
+    values = {
+        attributes["server.address"]: value
+        for attributes, value in measured.points("cicd.egress.connections")
+    }
+    assert (values["host-0.example"], values["_other"]) == (2, 5)
+
+
+def test_the_exemplar_of_a_connection_is_its_span() -> None:
+    measured = Measured()
+    measured.metrics.connection("192.0.2.7", 443, "tcp", SPAN)
+    (point,) = measured.read()["cicd.egress.connections"].data.data_points
+    assert [(exemplar.trace_id, exemplar.span_id) for exemplar in point.exemplars] == [(TRACE_ID, 0xABC)]
+
+
+def test_a_job_counts_while_it_lasts() -> None:
+    measured = Measured()
+    measured.metrics.job_began()
+    assert measured.points("cicd.egress.jobs") == [({"cicd.pipeline.name": "release"}, 1)]
+    measured.metrics.job_ended()
+    assert measured.points("cicd.egress.jobs") == [({"cicd.pipeline.name": "release"}, 0)]
+
+
+def test_nothing_is_enforced_while_tracing() -> None:
+    assert Measured().points("cicd.egress.enforcing") == [({"cicd.pipeline.name": "release"}, 0)]
+
+
+def test_the_account_adds_up_in_the_metrics_too() -> None:
+    measured = Measured()
+    events = measured.points("cicd.egress.exporter.events")
+    assert events == [
+        ({"egress.stage": "export", "egress.result": "exported"}, 5),
+        ({"egress.stage": "kernel", "egress.result": "aggregated"}, 2),
+        ({"egress.stage": "kernel", "egress.result": "dropped", "error.type": "ring_full"}, 3),
+        ({"egress.stage": "export", "egress.result": "dropped", "error.type": "timeout"}, 1),
+    ]
+    pending = measured.points("cicd.egress.exporter.pending")
+    assert pending == [({"egress.stage": "ring"}, 1), ({"egress.stage": "queue"}, 0)]
+    (attempts,) = measured.points("cicd.egress.exporter.attempts")
+    assert attempts == ({}, sum(value for _, value in events) + sum(value for _, value in pending))
+
+
+def test_an_attempt_whose_process_is_unknown_is_counted_with_the_reason() -> None:
+    measured = Measured()
+    measured.metrics.unattributed("process_record_lost")
+    expected = [({"error.type": "process_record_lost"}, 1)]
+    assert measured.points("cicd.egress.exporter.unattributed") == expected

@@ -1,0 +1,125 @@
+"""From events to a trace: which spans there are, each once, and how they nest."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exporter.config import ProcessSpans
+from exporter.events import Acted, Event, Execed, Exited, Forked, ProcessKey
+from tests.unit.pipelines import END_NS, ROOT, run, spans
+from tests.unit.records import ACT, EXEC
+from tests.unit.samples import CLOCK
+
+CHILD, GRANDCHILD = ProcessKey(51, 700), ProcessKey(52, 800)
+ALL, NETWORK, NONE = ProcessSpans.ALL, ProcessSpans.NETWORK, ProcessSpans.NONE
+
+
+def execed(process: ProcessKey, name: str, exec_id: int = 1) -> Execed:
+    return EXEC._replace(
+        at_ns=process.started_ns + exec_id,
+        process=process,
+        exec_id=exec_id,
+        path=f"/bin/{name}",
+        arguments=(name,),
+    )
+
+
+def forked(child: ProcessKey, creator: ProcessKey, creator_exec_id: int = 1) -> Forked:
+    return Forked(child.started_ns, child, creator, creator_exec_id, creator.pid, 1)
+
+
+def acted(process: ProcessKey, exec_id: int = 1) -> Event:
+    return ACT._replace(process=process, exec_id=exec_id, at_ns=process.started_ns + 50)
+
+
+BUILD: list[Event] = [
+    execed(ROOT, "bash"),
+    forked(CHILD, ROOT),
+    execed(CHILD, "npm"),
+    forked(GRANDCHILD, CHILD),
+    execed(GRANDCHILD, "curl"),
+    acted(GRANDCHILD),
+    Exited(900, GRANDCHILD, 0),
+    Exited(901, CHILD, 0),
+]
+QUIET = ProcessKey(53, 850)
+
+
+def nesting(found: list[dict[str, Any]]) -> list[tuple[str, str | None]]:
+    """Each span's name and that of its parent."""
+    names = {span["spanId"]: span["name"] for span in found}
+    return sorted((span["name"], names.get(span.get("parentSpanId") or "")) for span in found)
+
+
+EGRESS = "connect 192.0.2.7:443"
+TREE = [("bash", "build"), ("build", None), (EGRESS, "curl"), ("curl", "npm"), ("npm", "bash")]
+
+
+def test_a_trace_nests_job_programs_and_egress(tmp_path: Path) -> None:
+    account = run(BUILD, tmp_path)
+    assert nesting(spans(tmp_path)) == TREE
+    assert str(account) == "attempts 1 = exported 1 + aggregated 0 + dropped 0 + pending 0"
+
+
+def test_a_program_without_egress_has_a_span_only_when_all_have(tmp_path: Path) -> None:
+    quiet: list[Event] = [forked(QUIET, ROOT), execed(QUIET, "true"), Exited(860, QUIET, 0)]
+    run([*BUILD, *quiet], tmp_path / "network", process_spans=NETWORK)
+    run([*BUILD, *quiet], tmp_path / "all", process_spans=ALL)
+    assert nesting(spans(tmp_path / "network")) == TREE
+    assert nesting(spans(tmp_path / "all")) == sorted([*TREE, ("true", "bash")])
+
+
+def test_without_program_spans_there_are_job_and_leaves_alone(tmp_path: Path) -> None:
+    run(BUILD, tmp_path, process_spans=NONE)
+    assert nesting(spans(tmp_path)) == [("build", None), (EGRESS, "build")]
+
+
+@pytest.mark.parametrize("mode", [NETWORK, ALL])
+def test_an_ancestor_that_ended_before_the_act_has_one_span(tmp_path: Path, mode: ProcessSpans) -> None:
+    daemon = [*BUILD[:5], Exited(820, CHILD, 0), acted(GRANDCHILD), acted(GRANDCHILD)]
+    run(daemon, tmp_path, process_spans=mode)
+    assert nesting(spans(tmp_path)) == sorted([*TREE, (EGRESS, "curl")])
+
+
+def test_a_child_that_never_execs_is_there_when_all_are_also_left_behind(tmp_path: Path) -> None:
+    ended, left = ProcessKey(60, 910), ProcessKey(61, 920)
+    events: list[Event] = [
+        execed(ROOT, "bash"),
+        forked(ended, ROOT),
+        Exited(915, ended, 0),
+        forked(left, ROOT),
+    ]
+    run(events, tmp_path, process_spans=ALL)
+    assert Counter(span["name"] for span in spans(tmp_path)) == {"bash": 3, "build": 1}
+
+
+def test_what_runs_when_the_job_ends_ends_with_it_and_the_jobs_span_comes_last(tmp_path: Path) -> None:
+    run([execed(ROOT, "bash"), acted(ROOT)], tmp_path)
+    *_, bash, job = spans(tmp_path)
+    assert (bash["name"], job["name"]) == ("bash", "build")
+    assert bash["endTimeUnixNano"] == job["endTimeUnixNano"] == str(CLOCK.wall_ns(END_NS))
+
+
+HISTORY = [*BUILD[:5], acted(CHILD), Exited(820, CHILD, 0), acted(GRANDCHILD), Exited(900, GRANDCHILD, 0)]
+
+
+@pytest.mark.parametrize("mode", [NETWORK, ALL])
+@given(lost=st.sets(st.integers(0, len(HISTORY) - 1)))
+def test_whatever_is_lost_every_attempt_has_one_leaf_and_every_parent_is_there(
+    tmp_path_factory: pytest.TempPathFactory, mode: ProcessSpans, lost: set[int]
+) -> None:
+    directory = tmp_path_factory.mktemp("otlp")
+    kept = [event for number, event in enumerate(HISTORY) if number not in lost]
+    account = run(kept, directory, process_spans=mode)
+    found = spans(directory)
+    ids = Counter(span["spanId"] for span in found)
+    assert set(ids.values()) == {1}
+    assert all(span["parentSpanId"] in ids for span in found if span.get("parentSpanId"))
+    leaves = sum(span["name"] == EGRESS for span in found)
+    assert leaves == account.exported == sum(isinstance(event, Acted) for event in kept)
