@@ -71,7 +71,8 @@ static inline void read_path(struct exec_record *record, u64 mm)
 	for (step = 0; step < PATH_DEPTH; step++) {
 		u64 parent = pointer_at(dentry, DENTRY_PARENT);
 
-		if (dentry == pointer_at(mount + MOUNT_MNT, VFSMOUNT_ROOT) || dentry == parent) {
+		/* A file that is its own parent has no directory: memfd_create makes such. */
+		if (dentry == pointer_at(mount + MOUNT_MNT, VFSMOUNT_ROOT) || (at && dentry == parent)) {
 			u64 above = pointer_at(mount, MOUNT_PARENT);
 
 			if (!above || above == mount) {
