@@ -36,6 +36,7 @@ HOSTILE_ARGUMENTS = (
 """What `lineage argv-bytes` appends."""
 
 _BUILD_INTERFACE, _PEER_INTERFACE = "build0", "peer0"
+_BUILD_MAC, _PEER_MAC = "02:00:00:00:00:01", "02:00:00:00:00:02"
 _FAST_OPEN = 0x1 | 0x2 | 0x4 | 0x200
 """Client and server, both without a cookie: even the first SYN carries data."""
 
@@ -148,7 +149,8 @@ def _join(build: Namespace, peer: Namespace) -> None:
     build.configure(_BUILD_SETTINGS)
     peer.configure(_PEER_SETTINGS)
     build.configure_links(
-        f"link add {_BUILD_INTERFACE} type veth peer name {_PEER_INTERFACE} netns {peer.path}",
+        f"link add {_BUILD_INTERFACE} address {_BUILD_MAC} type veth"
+        f" peer name {_PEER_INTERFACE} address {_PEER_MAC} netns {peer.path}",
         *_link_up(_BUILD_INTERFACE, V4.build, V6.build),
     )
     peer.configure_links(
@@ -161,8 +163,16 @@ def _join(build: Namespace, peer: Namespace) -> None:
             f"route add {address} via {network.peer}"
             for network in (V4, V6)
             for address in (network.blackhole, network.unreachable)
-        )
+        ),
+        *_neighbours(_BUILD_INTERFACE, _PEER_MAC, V4.peer, V4.evil, V6.peer, V6.evil),
     )
+    peer.configure_links(*_neighbours(_PEER_INTERFACE, _BUILD_MAC, V4.build, V6.build))
+
+
+def _neighbours(interface: str, mac: str, *addresses: str) -> Iterator[str]:
+    """Known beforehand: for a second after its making, an interface's questions for them get lost."""
+    for address in addresses:
+        yield f"neigh add {address} lladdr {mac} dev {interface} nud permanent"
 
 
 def _link_up(interface: str, *addresses: str) -> Iterator[str]:
