@@ -72,7 +72,8 @@ static inline void read_path(struct exec_record *record, u64 mm)
 		u64 parent = pointer_at(dentry, DENTRY_PARENT);
 
 		/* A file that is its own parent has no directory: memfd_create makes such. */
-		if (dentry == pointer_at(mount + MOUNT_MNT, VFSMOUNT_ROOT) || (at && dentry == parent)) {
+		if (dentry == pointer_at(mount + MOUNT_MNT, VFSMOUNT_ROOT) ||
+		    (at && dentry == parent)) {
 			u64 above = pointer_at(mount, MOUNT_PARENT);
 
 			if (!above || above == mount) {
