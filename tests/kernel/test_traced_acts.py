@@ -160,6 +160,7 @@ def test_an_act_is_traced_exactly_and_not_changed(
         seen = trace(lab, announced(command), tmp_path)
     assert (seen.status, seen.stdout.splitlines()[1:]) == (plain.returncode, plain.stdout.splitlines()[1:])
     assert unchanging(watch.arrivals) == arrived
+    assert bool(watch.arrivals.packets) == (act.peers != ("no_route",))
     assert_exact(seen, act, network, command)
     n = len(act.reported)
     assert seen.account == f"attempts {n} = exported {n} + aggregated 0 + dropped 0 + pending 0"
