@@ -17,20 +17,14 @@ from exporter.addresses import Address, endpoint, transport
 from exporter.events import Acted
 from exporter.processes import Program
 from exporter.spans import command_line, lineage
+from exporter.text import printable
 
 ROWS_MAX = 50
 _COUNTED_MAX = 10_000
-_CELL_MAX = 160
 _PLAIN_WIDTH = 2000
 """Columns; more than any row has, so that none is folded."""
 
 _TRAILING_SPACES = re.compile(r" +$", re.MULTILINE)
-
-# Controls (C0, C1, DEL), and the format characters that reorder or hide what follows.
-_UNPRINTABLE = re.compile(
-    r"[\x00-\x1f\x7f-\x9f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f"
-    r"\ufeff\ufff9-\ufffb\U000e0000-\U000e007f]"
-)
 
 _PROXY_VARIABLES = ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
 
@@ -151,16 +145,6 @@ class Summary:
             yield f"{len(self._left_behind)} processes were left behind, no longer traced:"
             for program in self._left_behind[:10]:
                 yield f"  {program.process.pid} {printable(command_line(program))}"
-
-
-def printable(text: str, *, limit: int = _CELL_MAX) -> str:
-    """`text` on one line, with escapes for what a terminal would act upon, of at most `limit` characters."""
-    safe = _UNPRINTABLE.sub(lambda match: _escape(match[0]), text[: limit + 1])
-    return safe if len(safe) <= limit else safe[: limit - 1] + "…"
-
-
-def _escape(character: str) -> str:
-    return character.encode("unicode_escape").decode("ascii")
 
 
 @contextmanager

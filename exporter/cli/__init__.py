@@ -10,7 +10,7 @@ import click
 
 from exporter import __version__
 from exporter.cli.messages import Messages
-from exporter.errors import CiEgressError
+from exporter.errors import CiEgressError, UsageError
 
 _COMMANDS = {
     "run": "Run COMMAND as one job and trace what it connects to.",
@@ -44,27 +44,39 @@ class _Commands(click.Group):
 )
 @click.version_option(__version__, prog_name="ci-egress", message="%(prog)s %(version)s")
 def cli() -> None:
-    r"""Tell, with proof, what every CI/CD job talks to.
+    """Tell, with proof, what every CI/CD job talks to.
 
     \b
     ci-egress run -- make test                  trace a build; OTLP files go to ./ci-egress
     OTEL_EXPORTER_OTLP_ENDPOINT=http://collector.example:4318 ci-egress run -- make test
     ci-egress doctor                            does it work here?
-    """
+    """  # noqa: D301 - click wants a real backspace
 
 
 def main() -> None:
     """Run the command line and exit with its status."""
     try:
-        status: Any = cli(standalone_mode=False)
+        status: Any = cli(prog_name="ci-egress", standalone_mode=False)
     except click.exceptions.Exit as error:
         status = error.exit_code
     except click.Abort:
         status = 130
-    except click.ClickException as error:
+    except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         status = error.exit_code
+    except click.ClickException as error:
+        status = _fail(_usage_error(error))
     except CiEgressError as error:
-        Messages.current().fail(error)
-        status = error.exit_status
+        status = _fail(error)
     sys.exit(status)
+
+
+def _fail(error: CiEgressError) -> int:
+    Messages.current().fail(error)
+    return error.exit_status
+
+
+def _usage_error(error: click.ClickException) -> UsageError:
+    context = getattr(error, "ctx", None)
+    path = context.command_path if context else "ci-egress"
+    return UsageError(error.format_message().rstrip("."), hint=f"`{path} --help` shows how to use it")

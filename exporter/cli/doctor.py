@@ -24,7 +24,11 @@ def command(*, as_json: bool, verbose: bool) -> int:
 
     Needs no root to say what is missing. As root it loads, attaches and detaches every program, and mounts
     bpffs where it isn't mounted, all as `run` does.
-    """
+
+    \b
+    ci-egress doctor
+    ci-egress doctor --json | jq -r '.checks[] | select(.ok | not).fix'
+    """  # noqa: D301 - click wants a real backspace
     from exporter.kernel.doctor import examine, would_work
 
     checks = examine()
@@ -57,7 +61,8 @@ def show(checks: list[Check], *, verbose: bool) -> None:
     from rich.text import Text
 
     from exporter.kernel.doctor import would_work
-    from exporter.summary import printable, printing
+    from exporter.summary import printing
+    from exporter.text import printable
 
     table = Table.grid(padding=(0, 2, 0, 0))
     for check in checks:

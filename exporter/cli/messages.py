@@ -9,7 +9,9 @@ import time
 from typing import Any, ClassVar
 
 from exporter.errors import CiEgressError
-from exporter.text import clean
+from exporter.text import clean, printable
+
+_LINE_MAX = 4000
 
 
 class Messages:
@@ -28,21 +30,30 @@ class Messages:
         """The one that the options asked for; a plain one until they were read."""
         return cls._current or cls(as_json=False, is_verbose=False)
 
-    def say(self, text: str, *, level: int = logging.INFO, **fields: Any) -> None:
-        """Say one thing; `fields` appear in JSON only."""
+    def say(self, text: str, *, level: int = logging.INFO, detail: str = "", **fields: Any) -> None:
+        """Say one thing on one line, then the lines of `detail`; `fields` appear in JSON only.
+
+        Any of it may be hostile: a terminal is left as it was.
+        """
         if level < logging.INFO and not self.is_verbose:
             return
+        name = logging.getLevelName(level).lower()
         if self.as_json:
-            name = logging.getLevelName(level).lower()
-            line = json.dumps({"time": time.time(), "level": name, "message": clean(text), **fields})
+            extra = {"detail": clean(detail)} if detail else {}
+            told = {"time": time.time(), "level": name, "message": clean(text), **extra, **fields}
+            lines = [json.dumps(told)]
         else:
-            prefix = "" if level <= logging.INFO else f"{logging.getLevelName(level).lower()}: "
-            line = clean(f"ci-egress: {prefix}{text}")
-        sys.stderr.write(f"{line}\n")
+            prefix = "" if level <= logging.INFO else f"{name}: "
+            raw = (f"ci-egress: {prefix}{text}", *detail.splitlines())
+            lines = [printable(line, limit=_LINE_MAX) for line in raw]
+        sys.stderr.write("".join(f"{line}\n" for line in lines))
         sys.stderr.flush()
 
     def fail(self, error: CiEgressError) -> None:
         """Say why it ends: what, how to mend it, and with -v what a tool said about it."""
-        self.say(str(error), level=logging.ERROR, hint=error.hint, exit_status=error.exit_status)
-        if error.detail:
-            self.say(error.detail if self.is_verbose else "run with -v for the details", level=logging.INFO)
+        detail = error.detail if self.is_verbose else ""
+        self.say(
+            str(error), level=logging.ERROR, detail=detail, hint=error.hint, exit_status=error.exit_status
+        )
+        if error.detail and not detail:
+            self.say("run with -v for the details")

@@ -17,7 +17,12 @@ from exporter.config import OutputConfig
 @output_options
 @click.argument("file", type=FILE)
 def command(file: Path, *, otlp_dir: Path | None, process_spans: str, json_log: bool, verbose: bool) -> int:
-    """Run FILE, made by `ci-egress run --record`, through the same pipeline: the same trace, without root."""
+    """Run FILE, made by `ci-egress run --record`, through the same pipeline: the same trace, without root.
+
+    \b
+    ci-egress replay build.rec
+    ci-egress replay --otlp-dir out --process-spans all build.rec
+    """  # noqa: D301 - click wants a real backspace
     Messages(as_json=json_log, is_verbose=verbose)
     return replay(file, output_config(otlp_dir, process_spans))
 
@@ -38,7 +43,10 @@ def replay(file: Path, output: OutputConfig) -> int:
         try:
             stream = stack.enter_context(file.open(encoding="utf-8", errors="replace"))
         except OSError as error:
-            raise UsageError(f"cannot read {file}: {error.strerror}") from None
+            raise UsageError(
+                f"cannot read {file}: {error.strerror}",
+                hint="name a file made by `ci-egress run --record FILE`",
+            ) from None
         recording = Replay(stream, str(file))
         beginning = recording.beginning
         destinations = resolve_destinations(inherited_environment(), otlp_dir=output.otlp_dir)

@@ -45,13 +45,13 @@ def command(
     verbose: bool,
     **options: Any,
 ) -> int:
-    r"""Run COMMAND as one job, trace what it and its descendants connect to, and summarise it on stderr.
+    """Run COMMAND as one job, trace what it and its descendants connect to, and summarise it on stderr.
 
     \b
     ci-egress run -- make test
     ci-egress run --otlp-dir out -- sh -c 'npm ci && npm test'
     sudo -E ci-egress run -- ./build.sh         runs ./build.sh as you, traced by root
-    """
+    """  # noqa: D301 - click wants a real backspace
     Messages(as_json=json_log, is_verbose=verbose)
     output = output_config(otlp_dir, process_spans)
     return run(RunConfig(command, output, **options), inherited_environment())
@@ -75,8 +75,9 @@ def run(config: RunConfig, environment: Mapping[str, str]) -> int:
             if not held.is_started:
                 raise
             Messages.current().say(
-                f"tracing failed, COMMAND goes on untraced; please report this:\n{traceback.format_exc()}",
+                "tracing failed, COMMAND goes on untraced; please report this",
                 level=logging.ERROR,
+                detail=traceback.format_exc(),
             )
             return _wait_untraced(held, relay)
 
