@@ -1,0 +1,67 @@
+"""The command: `python -m benchmarks`, as root, on a machine that has nothing else to do."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+
+import click
+
+from benchmarks import build, drain, kernel, loops, machine, memory, report, start
+from benchmarks.figures import Figure
+from benchmarks.workshop import BenchmarkError, Workshop, workshop
+from exporter.errors import CiEgressError
+
+_BENCHMARKS: dict[str, Callable[[Workshop], Iterator[Figure]]] = {
+    "kernel": kernel.measure,
+    "connect": loops.measure,
+    "start": start.measure,
+    "memory": memory.measure,
+    "build": build.measure,
+    "drain": drain.measure,
+}
+
+
+@click.command(epilog="Exit status: 1 when a limit isn't kept, 2 when there is no figure.")
+@click.option("--only", multiple=True, type=click.Choice(list(_BENCHMARKS)), help="Only this; repeatable.")
+@click.option("--quick", is_flag=True, help="Few rounds: to see that it works, not to know how fast it is.")
+@click.option("--limits/--no-limits", default=True, help="Whether the exit status tells of limits.")
+@click.option("--json", "form", flag_value="json", help="The figures as JSON.")
+@click.option("--markdown", "form", flag_value="markdown", help="The table of docs/benchmarks.md.")
+def main(only: tuple[str, ...], form: str | None, *, quick: bool, limits: bool) -> None:
+    """Measure what tracing costs. Each file of benchmarks/ says what it measures, and how."""
+    facts = machine.facts()
+    if not machine.is_quiet():
+        _say(f"this machine is busy (load {facts['load at the start']}): the figures will be worse for it")
+    figures: list[Figure] = []
+    try:
+        with workshop(is_quick=quick) as shop:
+            for name in only or _BENCHMARKS:
+                figures += _measure(name, shop)
+    except (BenchmarkError, CiEgressError) as error:
+        _say(str(error))
+        sys.exit(2)
+    match form:
+        case "json":
+            print(report.as_json(facts, figures))
+        case "markdown":
+            print(report.as_markdown(facts, figures))
+        case _:
+            report.as_table(facts, figures)
+    if limits and not all(figure.is_kept for figure in figures):
+        sys.exit(1)
+
+
+def _measure(name: str, shop: Workshop) -> Iterator[Figure]:
+    _say(f"{name} …")
+    for figure in _BENCHMARKS[name](shop):
+        _say(f"  {figure.name}: {report.shown(figure.value, figure.unit)}")
+        yield figure
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    main()

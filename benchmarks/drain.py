@@ -1,0 +1,163 @@
+"""How many events a second one core of the exporter takes in.
+
+What: CPU time of this process, of all its threads, for each event, stage after stage: the ring alone; with
+decoding; with the whole pipeline (process table, spans, metrics) into a file, and to a collector by HTTP.
+Once for a flood of connects, once for what a build does: a process is forked, executes a program, connects
+twice and exits.
+
+How: a ring in memory, laid out as the kernel's and full of records like those it writes, read by the
+exporter's own code. Needs no root. Nothing may get lost on the way: the account is checked.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from functools import partial
+from itertools import count
+from pathlib import Path
+from statistics import median
+from typing import NamedTuple
+
+from benchmarks.figures import Figure
+from benchmarks.records import build, flood, ring_of
+from benchmarks.sink import collector
+from benchmarks.workshop import BenchmarkError, Workshop
+from exporter import wire
+from exporter.account import Account
+from exporter.clock import boot_ns, system_clock
+from exporter.config import ProcessSpans
+from exporter.decode import Decoder
+from exporter.events import ProcessKey
+from exporter.jobs.detect import detect
+from exporter.kernel.rings import Handler, Ring
+from exporter.otlp import Telemetry, resolve_destinations
+from exporter.pipeline import Pipeline, stages
+from exporter.processes import Proc, started_ns
+from exporter.recording import Beginning
+from exporter.summary import Summary
+
+_TIMES = 5
+_EVENTS = 20_000
+_EVENTS_QUICKLY = 1_000
+_RECORDS_A_PROCESS = 5
+_QUEUE = 1 << 20
+_FLUSH_TIMEOUT_S = 120
+_SCOPE = 1
+_JOB = {
+    "GITLAB_CI": "true",
+    "CI_SERVER_URL": "https://gitlab.example",
+    "CI_PROJECT_PATH": "group/app",
+    "CI_PROJECT_URL": "https://gitlab.example/group/app",
+    "CI_PIPELINE_ID": "987",
+    "CI_JOB_ID": "4321",
+    "CI_JOB_NAME": "build",
+    "CI_COMMIT_SHA": "0123456789abcdef0123456789abcdef01234567",
+    "CI_COMMIT_REF_NAME": "main",
+}
+
+
+class _Input(NamedTuple):
+    name: str
+    root: ProcessKey
+    records: Sequence[bytes]
+
+
+Consume = Callable[[_Input, Ring], None]
+"""Takes in everything that the ring holds."""
+
+
+def measure(shop: Workshop) -> Iterator[Figure]:
+    """Every stage with both inputs."""
+    numbers = count()
+
+    def new_folder() -> Path:
+        return shop.folder / f"drained{next(numbers)}"
+
+    with collector("http/protobuf") as environment:
+        consumers: dict[str, Consume] = {
+            "ring alone": _drain,
+            "decoded": _decode,
+            "exported to a file": lambda given, ring: _export(given, ring, {}, new_folder()),
+            "exported by HTTP": lambda given, ring: _export(given, ring, environment, None),
+        }
+        for given in _inputs(_EVENTS_QUICKLY if shop.is_quick else _EVENTS):
+            for name, consume in consumers.items():
+                yield _figure(f"events/s a core, {given.name}, {name}", given, consume, shop.rounds(_TIMES))
+
+
+def _inputs(events: int) -> Iterator[_Input]:
+    started = started_ns(os.getpid())
+    assert started is not None
+    root = ProcessKey(os.getpid(), started)
+    yield _Input("flood", root, list(flood(root, events)))
+    yield _Input("build", root, list(build(root, events // _RECORDS_A_PROCESS)))
+
+
+def _figure(name: str, given: _Input, consume: Consume, times: int) -> Figure:
+    each_us = median(_cpu_us(given, consume) for _ in range(times)) / len(given.records)
+    return Figure(name, 1e6 / each_us, "1/s", f"{each_us:.2f} µs of CPU time each")
+
+
+def _cpu_us(given: _Input, consume: Consume) -> float:
+    with _ring(given.records) as ring:
+        before_ns = time.process_time_ns()
+        consume(given, ring)
+        return (time.process_time_ns() - before_ns) / 1000
+
+
+@contextmanager
+def _ring(records: Sequence[bytes]) -> Iterator[Ring]:
+    descriptor, size = ring_of(records)
+    try:
+        with closing(Ring(descriptor, size)) as ring:
+            yield ring
+    finally:
+        os.close(descriptor)
+
+
+def _drain(given: _Input, ring: Ring, handle: Handler = lambda *_: None) -> None:
+    if ring.drain(handle, limit=len(given.records) + 1) != len(given.records):
+        raise BenchmarkError("the ring didn't give out what is in it")
+
+
+def _decode(given: _Input, ring: Ring) -> None:
+    decoder = Decoder()
+
+    def take(data: memoryview, at: int, length: int) -> None:
+        for _ in decoder.decode(data, at, length):
+            pass
+
+    _drain(given, ring, take)
+
+
+def _export(given: _Input, ring: Ring, environment: Mapping[str, str], folder: Path | None) -> None:
+    decoder = Decoder()
+    destinations = resolve_destinations(environment, otlp_dir=folder)
+    with Telemetry(destinations, {}, queue_capacity=_QUEUE) as telemetry:
+        pipeline = _pipeline(given, telemetry)
+
+        def take(data: memoryview, at: int, length: int) -> None:
+            for event in decoder.decode(data, at, length):
+                pipeline.handle(event)
+
+        _drain(given, ring, take)
+        pipeline.finish(boot_ns())
+        telemetry.close(_FLUSH_TIMEOUT_S)
+        if telemetry.account.exported != _acts(given):
+            raise BenchmarkError(f"{telemetry.account} for {_acts(given)} attempts")
+
+
+def _pipeline(given: _Input, telemetry: Telemetry) -> Pipeline:
+    beginning = Beginning(detect(_JOB, job_env=None), system_clock(), given.root, _SCOPE, boot_ns())
+    account = partial(Account, _acts(given), 0, 0)
+    made = stages(beginning, telemetry, Summary({}), account, process_spans=ProcessSpans.NETWORK)
+    pipeline = Pipeline(made, Proc())
+    pipeline.begin(given.root, _SCOPE, beginning.at_ns)
+    return pipeline
+
+
+def _acts(given: _Input) -> int:
+    return sum(len(record) == wire.ACT_RECORD.size for record in given.records)

@@ -1,0 +1,129 @@
+"""What each program takes in the kernel, by the kernel's own count.
+
+What: nanoseconds of one run of each program, for a process of a job (with the record that it writes) and for
+a process of none (one lookup). The metering costs something itself: a program that does nothing, attached and
+metered in the same way, tells how much.
+
+How: time ÷ runs of this instance's programs over a batch of acts, the median of the batches. The programs run
+for every process of the machine, so where it isn't quiet the runs of strangers mix in: the note tells.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from benchmarks.compare import middle
+from benchmarks.figures import LIMITS, Figure
+from benchmarks.meter import Program, Runs, metering, program_that_does_nothing
+from benchmarks.workshop import Load, Workshop
+from exporter.events import ProcessKey
+from exporter.kernel.mounts import ensure_bpffs
+from exporter.kernel.tracer import Tracer, loading
+from exporter.processes import started_ns
+
+_BATCHES = 9
+_LIMITS_NS = {"connect": LIMITS.hook_ns, "send": LIMITS.hook_ns}
+_TOLERATED_STRANGERS = 0.02
+_DRAINED_AT_ONCE = 10_000
+_DRAIN_PAUSE_S = 0.005
+
+
+class _Kind(NamedTuple):
+    """A load, and the programs that one of its acts makes run once each."""
+
+    load: tuple[str, ...]
+    acts: int
+    """In a batch."""
+    programs: Mapping[str, str]
+    """What the act is called, and the program."""
+
+
+_KINDS = (
+    _Kind(("connect",), 4_000, {"connect": "on_connect4"}),
+    _Kind(("send",), 4_000, {"send": "on_sendmsg4"}),
+    _Kind(("spawn", "/bin/true"), 400, {"fork": "on_newtask", "exec": "on_exec", "exit": "on_exit"}),
+)
+
+
+def measure(shop: Workshop) -> Iterator[Figure]:
+    """One figure a program and case."""
+    with metering():
+        with program_that_does_nothing() as nothing:
+            kind = _KINDS[0]._replace(programs={"a program that does nothing": "on_nothing"})
+            yield from _figures(shop, kind, {"on_nothing": nothing}, None)
+        with _tracing() as (tracer, programs):
+            for kind in _KINDS:
+                yield from _figures(shop, kind, programs, tracer)
+                yield from _figures(shop, kind, programs, None)
+
+
+@contextmanager
+def _tracing() -> Iterator[tuple[Tracer, dict[str, Program]]]:
+    """All programs attached, and the ring emptied on a timer, as the exporter does it."""
+    home = ensure_bpffs() / "ci-egress"
+    before = _instances(home)
+    with loading() as kernel:
+        (pins,) = _instances(home) - before
+        tracer = kernel.ready()
+        names = [name for kind in _KINDS for name in kind.programs.values()]
+        with _draining(tracer):
+            yield tracer, {name: Program(pins / f"link_{name}") for name in names}
+
+
+def _instances(home: Path) -> set[Path]:
+    return set(home.iterdir()) if home.exists() else set()
+
+
+@contextmanager
+def _draining(tracer: Tracer) -> Iterator[None]:
+    is_over = threading.Event()
+
+    def drain() -> None:
+        while not is_over.wait(_DRAIN_PAUSE_S):
+            tracer.drain(lambda *_: None, limit=_DRAINED_AT_ONCE)
+
+    thread = threading.Thread(target=drain)
+    thread.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        thread.join()
+
+
+def _figures(
+    shop: Workshop, kind: _Kind, programs: Mapping[str, Program], tracer: Tracer | None
+) -> Iterator[Figure]:
+    """Of a job's process where there is a tracer to follow it."""
+    used = {act: programs[name] for act, name in kind.programs.items()}
+    batches: dict[str, list[Runs]] = {act: [] for act in used}
+    with shop.load(*kind.load) as load:
+        if tracer:
+            tracer.follow(_key(load), scope=1)
+        load.do(kind.acts)  # warms up
+        for _ in range(shop.rounds(_BATCHES)):
+            before = {act: program.runs() for act, program in used.items()}
+            load.do(kind.acts)
+            for act, program in used.items():
+                batches[act].append(program.runs().since(before[act]))
+    where = ", in a job" if tracer else "" if "on_nothing" in programs else ", outside"
+    for act, runs in batches.items():
+        yield _figure(f"kernel, {act}{where}", runs, kind.acts, _LIMITS_NS.get(act) if tracer else None)
+
+
+def _figure(name: str, batches: list[Runs], acts: int, limit_ns: float | None) -> Figure:
+    figure = middle(name, [runs.time_ns / runs.times for runs in batches], "ns", limit=limit_ns)
+    strangers = sum(runs.times for runs in batches) / (acts * len(batches)) - 1
+    if strangers > _TOLERATED_STRANGERS:
+        return figure.with_note(f"{strangers:.0%} more runs for other processes")
+    return figure
+
+
+def _key(load: Load) -> ProcessKey:
+    started = started_ns(load.process.pid)
+    assert started is not None
+    return ProcessKey(load.process.pid, started)

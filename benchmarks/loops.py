@@ -1,0 +1,53 @@
+"""How much longer connects and sends take for the program that does them.
+
+What: the time of 4,000 connects over loopback (socket, connect, accept, close: a few microseconds, as short
+as a connect can be; across a network it takes a hundred times that), and of 6,000 datagrams, each sent by an
+unconnected sendto and received again.
+
+How: load.c by itself, with nothing attached to the kernel, against load.c under `ci-egress run`, which
+exports to files at the same time. One after the other, again and again, the order changing; each process
+first does acts that don't count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from benchmarks.compare import alternate, ratio
+from benchmarks.figures import LIMITS, Figure
+from benchmarks.workshop import Load, Workshop
+
+_ROUNDS = 21
+_WARMING = 500
+
+
+def measure(shop: Workshop) -> Iterator[Figure]:
+    """The two ratios."""
+    yield _loop(shop, "connect", 4_000, limit=LIMITS.connect_loop_ratio)
+    yield _loop(shop, "send", 6_000, limit=None)
+
+
+def _loop(shop: Workshop, verb: str, acts: int, limit: float | None) -> Figure:
+    losses: list[int] = []
+
+    def traced() -> float:
+        load = shop.traced(verb)
+        took_ns = _time(load, acts)
+        losses.append(load.lost())
+        return took_ns
+
+    def plain() -> float:
+        return _time(shop.load(verb), acts)
+
+    rounds = alternate(shop.rounds(_ROUNDS), plain, traced)
+    each_us = sorted(one.without for one in rounds)[len(rounds) // 2] / acts / 1000
+    note = f"{each_us:.2f} µs each without"
+    if any(losses):
+        note += f"; {sum(losses)} attempts didn't fit into the queue"
+    return ratio(f"loop of {verb}s over loopback", rounds, limit=limit, note=note)
+
+
+def _time(load: Load, acts: int) -> float:
+    with load:
+        load.do(_WARMING)
+        return load.do(acts)

@@ -1,0 +1,73 @@
+"""How much memory the exporter takes.
+
+What: its resident set (all of it, the shared libraries and the ring, which counts twice because it is mapped
+twice) when COMMAND starts, and the most it ever had by the time 20,000 connects were exported.
+
+How: /proc/PID/status of `ci-egress run`, exporting to a collector in another process, by HTTP and by gRPC.
+The connects come in portions, each exported before the next, so that every one of them passes through.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from benchmarks.figures import LIMITS, Figure
+from benchmarks.sink import collector
+from benchmarks.workshop import BenchmarkError, Load, Workshop
+
+_PORTIONS = 10
+_PORTION = 2_000
+_SETTLED_S = 1.0
+_POLL_S = 0.2
+_LOOKS_MAX = 300
+
+
+def measure(shop: Workshop) -> Iterator[Figure]:
+    """Two figures a protocol."""
+    for protocol in ("http/protobuf", "grpc"):
+        with collector(protocol) as environment:
+            yield from _figures(shop, protocol, environment)
+
+
+def _figures(shop: Workshop, protocol: str, environment: dict[str, str]) -> Iterator[Figure]:
+    portions = shop.rounds(_PORTIONS)
+    with shop.traced("connect", environment=environment) as load:
+        _settle(load)
+        idle_mb = _resident_mb(load, "VmRSS")
+        for _ in range(portions):
+            load.do(_PORTION)
+            _settle(load)
+        peak_mb = _resident_mb(load, "VmHWM")
+    if load.lost():
+        raise BenchmarkError(f"{load.lost()} attempts were not exported: the machine is too busy")
+    yield Figure(f"memory, {protocol}, idle", idle_mb, "MB", limit=LIMITS.exporter_mb)
+    after = f"memory, {protocol}, {portions * _PORTION:,} events"
+    yield Figure(after, peak_mb, "MB", "the most at any moment", LIMITS.exporter_mb)
+
+
+def _resident_mb(load: Load, field: str) -> float:
+    status = Path(f"/proc/{load.process.pid}/status").read_text()
+    line = next(line for line in status.splitlines() if line.startswith(f"{field}:"))
+    return int(line.split()[1]) * 1024 / 1e6
+
+
+def _settle(load: Load) -> None:
+    """Wait until it has nothing to do: an exporter that looks at an empty ring takes some ticks a second."""
+    for _ in range(_LOOKS_MAX):
+        before = _ticks(load)
+        time.sleep(_SETTLED_S)
+        if _ticks(load) - before <= _IDLE_TICKS:
+            return
+    raise BenchmarkError("the exporter doesn't come to rest")
+
+
+_IDLE_TICKS = 5
+
+
+def _ticks(load: Load) -> int:
+    """CPU time so far, in hundredths of a second."""
+    text = Path(f"/proc/{load.process.pid}/stat").read_text()
+    user, system = text.rsplit(")", 1)[-1].split()[11:13]
+    return int(user) + int(system)

@@ -1,0 +1,83 @@
+"""The kernel's own count of what its programs take: kernel.bpf_stats_enabled, read with bpftool."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from exporter.kernel.instances import remove
+from exporter.kernel.mounts import cgroup2_root, ensure_bpffs
+from exporter.kernel.sources import bpf_directory
+from exporter.kernel.tracer import LOADER, SYSTEM_PYTHON
+
+_SWITCH = Path("/proc/sys/kernel/bpf_stats_enabled")
+_NOTHING = "int on_nothing(struct bpf_sock_addr *ctx)\n{\n\treturn 1;\n}\n"
+_CONNECT4 = 10  # enum bpf_attach_type
+
+
+class Runs(NamedTuple):
+    """What a program took so far, or between two readings."""
+
+    time_ns: int
+    times: int
+
+    def since(self, before: Runs) -> Runs:
+        """What was added."""
+        return Runs(self.time_ns - before.time_ns, self.times - before.times)
+
+
+@contextmanager
+def metering() -> Iterator[None]:
+    """Let the kernel meter its programs meanwhile."""
+    before = _SWITCH.read_text()
+    _SWITCH.write_text("1")
+    try:
+        yield
+    finally:
+        _SWITCH.write_text(before)
+
+
+class Program:
+    """A loaded program, found by the pin of its link."""
+
+    def __init__(self, link: Path) -> None:
+        """`link` is where it is pinned."""
+        self._id = str(_bpftool("link", "show", "pinned", str(link))["prog_id"])
+
+    def runs(self) -> Runs:
+        """Since it was loaded, as far as there was metering."""
+        shown = _bpftool("prog", "show", "id", self._id)
+        return Runs(shown.get("run_time_ns", 0), shown.get("run_cnt", 0))
+
+
+def _bpftool(*arguments: str) -> dict[str, Any]:
+    done = subprocess.run(["bpftool", "--json", *arguments], capture_output=True, text=True, check=True)
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+@contextmanager
+def program_that_does_nothing() -> Iterator[Program]:
+    """At the hook for IPv4 connects, loaded and attached as the real ones are."""
+    pins = ensure_bpffs() / "ci-egress-benchmark"
+    pins.mkdir(mode=0o700)
+    request = {
+        "source": _NOTHING,
+        "flags": [],
+        "include": str(bpf_directory()),
+        "pins": str(pins),
+        "cgroup": str(cgroup2_root()),
+        "maps": [],
+        "programs": [{"name": "on_nothing", "kind": "cgroup_sock_addr", "attach": _CONNECT4}],
+    }
+    try:
+        subprocess.run(
+            [SYSTEM_PYTHON, "-I", LOADER], input=json.dumps(request).encode(), capture_output=True, check=True
+        )
+        yield Program(pins / "link_on_nothing")
+    finally:
+        remove(pins)

@@ -1,0 +1,78 @@
+"""Records as the kernel writes them, and a ring of them in memory."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import struct
+from collections.abc import Iterator, Sequence
+
+from exporter import wire
+from exporter.events import ProcessKey
+
+_HEADER = struct.Struct("=II")
+_POSITION = struct.Struct("=Q")
+_PEER = bytes(10) + b"\xff\xff" + bytes([192, 0, 2, 7])
+_NOBODY = bytes(16)
+_TCP = 6
+_ARGUMENTS_ROOM = 256
+_COMMAND = b"/usr/bin/python3 -m pip install --no-deps --index-url https://registry.example/simple wheel"
+_ARGUMENTS = _COMMAND.replace(b" ", b"\0") + b"\0"
+_PATH = b"python3.11\0bin\0usr\0"
+_SCOPE = 1
+_PIDS = 5_000_000
+"""Numbers that no process has."""
+
+
+def flood(root: ProcessKey, acts: int) -> Iterator[bytes]:
+    """One process that connects again and again."""
+    for number in range(acts):
+        yield _act(root, 0, root.started_ns + number, number)
+
+
+def build(root: ProcessKey, processes: int) -> Iterator[bytes]:
+    """Five records a process: the fork, the exec, two connects, the exit."""
+    for number in range(processes):
+        at_ns = root.started_ns + number
+        process = ProcessKey(_PIDS + number, at_ns)
+        yield wire.FORK_RECORD.pack(
+            *_start(wire.KIND_FORK, process, 0, at_ns), root.started_ns, root.pid, 0, root.pid, _SCOPE
+        )
+        yield _exec(process, root.pid, at_ns)
+        yield _act(process, 1, at_ns, 2 * number)
+        yield _act(process, 1, at_ns, 2 * number + 1)
+        yield wire.EXIT_RECORD.pack(*_start(wire.KIND_EXIT, process, 1, at_ns), 0)
+
+
+def _start(kind: int, process: ProcessKey, exec_id: int, at_ns: int) -> tuple[int, ...]:
+    return wire.LAYOUT, kind, at_ns, process.started_ns, process.pid, exec_id
+
+
+def _exec(process: ProcessKey, parent_pid: int, at_ns: int) -> bytes:
+    start = _start(wire.KIND_EXEC, process, 1, at_ns)
+    size = len(_ARGUMENTS)
+    fixed = wire.EXEC_RECORD.pack(*start, parent_pid, _SCOPE, size, size, len(_PATH), 0, _PATH)
+    return fixed + _ARGUMENTS.ljust(_ARGUMENTS_ROOM, b"\0")
+
+
+def _act(process: ProcessKey, exec_id: int, at_ns: int, cookie: int) -> bytes:
+    start = _start(wire.KIND_ACT, process, exec_id, at_ns)
+    who = (cookie, process.pid, 1, 0, _SCOPE)
+    return wire.ACT_RECORD.pack(*start, *who, _PEER, _NOBODY, 443, 0, _TCP, wire.ACT_CONNECT)
+
+
+def ring_of(records: Sequence[bytes]) -> tuple[int, int]:
+    """A descriptor that can be mapped like a BPF ring full of `records`, and the ring's size in bytes."""
+    data = b"".join(_HEADER.pack(len(record), 0) + _padded(record) for record in records)
+    size = max(1 << (len(data) - 1).bit_length(), mmap.PAGESIZE)
+    descriptor = os.memfd_create("ring")
+    os.ftruncate(descriptor, 2 * mmap.PAGESIZE + 2 * size)
+    os.pwrite(descriptor, _POSITION.pack(len(data)), mmap.PAGESIZE)
+    with open(descriptor, "r+b", closefd=False) as file:
+        file.seek(2 * mmap.PAGESIZE)
+        file.write(data)
+    return descriptor, size
+
+
+def _padded(record: bytes) -> bytes:
+    return record + bytes(-len(record) % 8)

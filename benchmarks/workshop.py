@@ -1,0 +1,151 @@
+"""What every benchmark works with: a folder, the load, and that load run plainly or under `ci-egress run`."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+ROOT = Path(__file__).resolve().parent.parent
+_DEADLINE_S = 600
+_ACCOUNT = re.compile(r"^attempts (\d+) = exported (\d+) ", re.MULTILINE)
+
+
+class BenchmarkError(Exception):
+    """A benchmark couldn't be carried through, so there is no figure."""
+
+
+class Load:
+    """A load.c in a `with` block: does acts when told to, and says how long they took."""
+
+    process: subprocess.Popen[str]
+    asked_ns: int
+    """When it was asked for, by CLOCK_MONOTONIC."""
+    started_ns: int
+    """When its main function began."""
+
+    def __init__(self, command: Sequence[str], environment: Mapping[str, str] | None = None) -> None:
+        """`command` is load.c, perhaps with something in front."""
+        self._command = command
+        self._environment = environment
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        """Start it, and wait until it runs. Raises BenchmarkError with what it said instead."""
+        self._messages = self._stack.enter_context(tempfile.TemporaryFile("w+", errors="replace"))
+        pipe, environment = subprocess.PIPE, self._environment
+        self.asked_ns = time.monotonic_ns()
+        self.process = subprocess.Popen(
+            self._command,
+            stdin=pipe,
+            stdout=pipe,
+            stderr=self._messages,
+            text=True,
+            cwd=ROOT,
+            env=environment,
+        )
+        self.started_ns = self._answer()
+        return self
+
+    def do(self, acts: int) -> int:
+        """Have it do so many; returns the nanoseconds they took."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(f"{acts}\n")
+        self.process.stdin.flush()
+        return self._answer()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Let it end. Raises BenchmarkError when it failed."""
+        with self._stack:
+            self.process.communicate(timeout=_DEADLINE_S)
+            if kind is None and self.process.returncode:
+                raise self._failure()
+            self._account = _ACCOUNT.search(self._said())
+
+    def lost(self) -> int:
+        """After its end, under ci-egress: attempts that weren't exported, as where a queue is full."""
+        if self._account is None:
+            raise BenchmarkError("ci-egress ended without an account")
+        attempts, exported = map(int, self._account.groups())
+        return attempts - exported
+
+    def _answer(self) -> int:
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        if not line:
+            self.process.wait(_DEADLINE_S)
+            raise self._failure()
+        return int(line)
+
+    def _failure(self) -> BenchmarkError:
+        command = shlex.join(self._command)
+        return BenchmarkError(f"{command} ended with status {self.process.returncode}:\n{self._said()}")
+
+    def _said(self) -> str:
+        self._messages.seek(0)
+        return self._messages.read()
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """Where a run of benchmarks keeps its things."""
+
+    folder: Path
+    """Gone afterwards."""
+    is_quick: bool
+    """Few rounds: to see that it works, not to know how fast it is."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """Of ci-egress."""
+
+    def rounds(self, count: int) -> int:
+        """`count`, or 2 when it has to be quick."""
+        return 2 if self.is_quick else count
+
+    def load(self, *arguments: str) -> Load:
+        """load.c, plainly."""
+        return Load(self.plain(*arguments))
+
+    def traced(self, *arguments: str, environment: Mapping[str, str] | None = None) -> Load:
+        """load.c under `ci-egress run`, which writes to files, or where `environment` says."""
+        return Load(
+            [*self._run(is_to_files=environment is None), "--", *self.plain(*arguments)],
+            {**self.environment, **(environment or {})},
+        )
+
+    def plain(self, *arguments: str) -> list[str]:
+        """The command line of load.c."""
+        return [str(self.folder / "load"), *arguments]
+
+    def _run(self, *, is_to_files: bool) -> list[str]:
+        files = [f"--otlp-dir={self.folder / 'otlp'}"] if is_to_files else []
+        return [sys.executable, "-m", "exporter", "run", *files]
+
+
+@contextmanager
+def workshop(*, is_quick: bool) -> Iterator[Workshop]:
+    """Make a folder and compile the load into it."""
+    with tempfile.TemporaryDirectory(prefix="ci-egress-benchmarks-") as name:
+        folder = Path(name)
+        source = Path(__file__).with_name("load.c")
+        flags = ["-O2", "-Wall", "-Wextra", "-Werror"]
+        subprocess.run(["cc", *flags, "-o", folder / "load", source], check=True)
+        yield Workshop(folder, is_quick, _environment(folder))
+
+
+def _environment(folder: Path) -> dict[str, str]:
+    """This one, without what says where telemetry goes; compiled Python is kept, as where it is installed."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")}
+    kept.pop("PYTHONDONTWRITEBYTECODE", None)
+    return {**kept, "PYTHONPYCACHEPREFIX": str(folder / "compiled")}
