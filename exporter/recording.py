@@ -12,8 +12,9 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NoReturn
 
 from exporter.account import KernelCounts
 from exporter.clock import Clock
@@ -21,7 +22,7 @@ from exporter.errors import UsageError
 from exporter.events import Act, Acted, Event, Execed, Exited, Forked, ProcessKey
 from exporter.jobs.model import Job, TraceIds
 from exporter.processes import Facts, Image, Lookup
-from exporter.text import clean
+from exporter.text import clean, printable
 
 VERSION = 1
 _LINE_MAX = 1 << 20
@@ -50,8 +51,11 @@ class Ending:
 class Recorder:
     """Writes a recording, and stands between the pipeline and /proc to keep what was looked up."""
 
-    def __init__(self, path: Path, lookup: Lookup) -> None:
-        """Create `path`, readable by its owner alone. Raises UsageError when that can't be done."""
+    def __init__(self, path: Path, lookup: Lookup, *, on_failure: Callable[[str], None]) -> None:
+        """Create `path`, readable by its owner alone. Raises UsageError when that can't be done.
+
+        When it can't be written any more (a full disk), `on_failure` is told so once, and tracing goes on.
+        """
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
             self._file = os.fdopen(os.open(path, flags, 0o600), "w", encoding="utf-8")
@@ -59,11 +63,15 @@ class Recorder:
             raise UsageError(
                 f"cannot write {path}: {error.strerror}", hint="give --record another path"
             ) from None
+        self._path = path
         self._lookup = lookup
+        self._on_failure = on_failure
+        self._has_failed = False
 
     def close(self) -> None:
-        """Finish the file. Raises OSError when the disk is full."""
-        self._file.close()
+        """Finish the file."""
+        with self._writing():
+            self._file.close()
 
     def begin(self, beginning: Beginning) -> None:
         """Write the first line."""
@@ -90,8 +98,19 @@ class Recorder:
         return image
 
     def _write(self, line: list[Any]) -> None:
-        json.dump(line, self._file, ensure_ascii=True, separators=(",", ":"), default=bytes.hex)
-        self._file.write("\n")
+        if not self._has_failed:
+            text = json.dumps(line, ensure_ascii=True, separators=(",", ":"), default=bytes.hex)
+            with self._writing():
+                self._file.write(f"{text}\n")
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            if not self._has_failed:
+                self._on_failure(f"the recording ends early: cannot write {self._path}: {error.strerror}")
+            self._has_failed = True
 
 
 def _rest(beginning: Beginning) -> tuple[ProcessKey, int, int]:
@@ -102,7 +121,7 @@ class Replay:
     """A recording being read; also the `Lookup` of what it recorded."""
 
     def __init__(self, stream: IO[str], name: str) -> None:
-        """Read the first line of `stream`, a file called `name` in errors. Raises UsageError."""
+        """Read `stream`, a file called `name` in errors, up to the first event. Raises UsageError."""
         self._name = name
         self._lines = enumerate(iter(lambda: stream.readline(_LINE_MAX), ""), start=1)
         self._facts: dict[ProcessKey, deque[Facts]] = {}
@@ -110,25 +129,28 @@ class Replay:
         self.ending: Ending | None = None
         """None until the last event was read, and for a recording that was broken off."""
         self.beginning = self._read_beginning()
+        self._next = self._read_event()
 
     def events(self) -> Iterator[Event]:
         """The events in their order, each after what was looked up for it. UsageError at a bad line."""
-        held: Event | None = None
+        while (event := self._next) is not None:
+            self._next = self._read_event()
+            yield event
+
+    def _read_event(self) -> Event | None:
+        """The next event, with what was looked up until then kept; None at the end."""
         for number, line in self._lines:
+            if not line.endswith("\n") and len(line) < _LINE_MAX:
+                break  # it was being written when the recording was broken off
             with self._reading(number):
-                kind, *values = json.loads(line)
-                if kind in ("Facts", "Image"):
-                    self._keep(kind, values)
-                    continue
-                if held is not None:
-                    yield held
-                held = None
+                kind, *values = json.loads(line.rstrip())
+                if kind in _EVENTS:
+                    return _event(kind, values)
                 if kind == "end":
-                    self.ending = Ending(_number(values[0]), KernelCounts(*map(_number, values[1:])))
-                else:
-                    held = _event(kind, values)
-        if held is not None:
-            yield held
+                    self.ending = _ending(values)
+                    break
+                self._keep(kind, values)
+        return None
 
     def facts(self, process: ProcessKey) -> Facts:
         """What was looked up then; nothing when it wasn't."""
@@ -143,30 +165,55 @@ class Replay:
     def _read_beginning(self) -> Beginning:
         number, line = next(self._lines, (1, "[]"))
         with self._reading(number):
-            kind, version, job, offset_ns, root, scope, at_ns = json.loads(line)
+            kind, version, *values = json.loads(line)
             if (kind, version) != ("recording", VERSION):
                 raise ValueError(f"it is a {kind} of version {version}")
-            ids = TraceIds(**job.pop("ids"))
-            clock = Clock(_signed(offset_ns))
-            return Beginning(Job(ids=ids, **job), clock, _key(root), _number(scope), _number(at_ns))
+            job, offset_ns, root, scope, at_ns = values
+            return Beginning(_job(**job), Clock(_signed(offset_ns)), _key(root), _u32(scope), _u64(at_ns))
 
     def _keep(self, kind: str, values: list[Any]) -> None:
         process = _key(values[0])
         if kind == "Facts":
             self._facts.setdefault(process, deque()).append(Facts(*map(_optional_text, values[1:])))
-        else:
+        elif kind == "Image":
             image = Image(_optional_text(values[1]), _texts(values[2]))
             self._images.setdefault(process, deque()).append(image)
+        else:
+            raise ValueError(f"there is no {kind}")
 
     @contextmanager
     def _reading(self, number: int) -> Iterator[None]:
         try:
             yield
-        except (ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
-            raise UsageError(
-                f"{self._name}:{number}:1: not a line of a recording ({error})",
-                hint=f"use a file made by `ci-egress run --record FILE`, version {VERSION}",
-            ) from None
+        except json.JSONDecodeError as error:
+            raise self._refusal(number, error.pos + 1, error.msg) from None
+        except (ValueError, TypeError, KeyError, AttributeError, IndexError, RecursionError) as error:
+            raise self._refusal(number, 1, printable(str(error), limit=160)) from None
+
+    def _refusal(self, line: int, column: int, why: str) -> UsageError:
+        return UsageError(
+            f"{self._name}:{line}:{column}: not a line of a recording ({why})",
+            hint=f"use a file made by `ci-egress run --record FILE`, version {VERSION}",
+        )
+
+
+def _job(*, ids: dict[str, Any], provider: Any, run_id: Any, **names: Any) -> Job:
+    known = {name: _optional_text(value) for name, value in names.items()}
+    return Job(_text(provider), _text(run_id), _ids(**ids), **known)
+
+
+def _ids(*, trace_id: Any, job_span_id: Any, parent_span_id: Any, trace_state: Any) -> TraceIds:
+    parent = None if parent_span_id is None else _id(parent_span_id, bits=64)
+    return TraceIds(_id(trace_id, bits=128), _id(job_span_id, bits=64), parent, _text(trace_state))
+
+
+def _id(value: Any, *, bits: int) -> int:
+    return _unsigned(value, bits=bits) or _refuse(value, "an id")
+
+
+def _ending(values: list[Any]) -> Ending:
+    at_ns, attempts, lost = map(_u64, values)
+    return Ending(at_ns, KernelCounts(attempts, lost))
 
 
 def _event(kind: str, values: list[Any]) -> Event:
@@ -177,21 +224,28 @@ def _event(kind: str, values: list[Any]) -> Event:
     return event
 
 
+def _refuse(value: Any, what: str) -> NoReturn:
+    raise ValueError(f"{value!r} is not {what}")
+
+
 def _signed(value: Any) -> int:
-    if type(value) is not int or abs(value) >= 1 << 63:
-        raise ValueError(f"{value!r} is not a number of 64 bits")
+    return value if type(value) is int and abs(value) < 1 << 62 else _refuse(value, "a time in nanoseconds")
+
+
+def _unsigned(value: Any, *, bits: int) -> int:
+    if type(value) is not int or not 0 <= value < 1 << bits:
+        _refuse(value, f"a number of {bits} bits")
     return value
 
 
-def _number(value: Any) -> int:
-    if type(value) is not int or not 0 <= value < 1 << 64:
-        raise ValueError(f"{value!r} is not a number of 64 bits")
-    return value
+_u16 = partial(_unsigned, bits=16)
+_u32 = partial(_unsigned, bits=32)
+_u64 = partial(_unsigned, bits=64)
 
 
 def _key(value: Any) -> ProcessKey:
     pid, started_ns = value
-    return ProcessKey(_number(pid), _number(started_ns))
+    return ProcessKey(_u32(pid), _u64(started_ns))
 
 
 def _text(value: Any) -> str:
@@ -217,12 +271,16 @@ def _address(value: Any) -> bytes:
     return packed
 
 
+def _flag(value: Any) -> bool:
+    return value if isinstance(value, bool) else _refuse(value, "true or false")
+
+
 _EVENTS: dict[str, tuple[Callable[..., Any], tuple[Callable[[Any], Any], ...]]] = {
-    "Forked": (Forked, (_number, _key, _key, _number, _number, _number)),
-    "Execed": (Execed, (_number, _key, _number, _number, _number, _text, _texts, bool)),
-    "Exited": (Exited, (_number, _key, _number)),
+    "Forked": (Forked, (_u64, _key, _key, _u32, _u32, _u32)),
+    "Execed": (Execed, (_u64, _key, _u32, _u32, _u32, _text, _texts, _flag)),
+    "Exited": (Exited, (_u64, _key, _u32)),
     "Acted": (
         Acted,
-        (_number, _key, _number, Act, *[_number] * 6, _address, _number, _address, _number),
+        (_u64, _key, _u32, Act, *[_u32] * 4, _u64, _u16, _address, _u16, _address, _u16),
     ),
 }

@@ -81,6 +81,10 @@ def _warn_of(variables: list[str]) -> None:
         )
 
 
+def _warn(what: str) -> None:
+    Messages.current().say(what, level=logging.WARNING)
+
+
 def _root(held: HeldCommand) -> ProcessKey:
     started = started_ns(held.pid)
     if started is None:
@@ -91,7 +95,7 @@ def _root(held: HeldCommand) -> ProcessKey:
 def _recorder(config: RunConfig, beginning: Beginning, stack: ExitStack) -> Recorder | None:
     if config.record is None:
         return None
-    recorder = Recorder(config.record, Proc())
+    recorder = Recorder(config.record, Proc(), on_failure=_warn)
     stack.callback(recorder.close)
     recorder.begin(beginning)
     return recorder
