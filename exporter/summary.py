@@ -41,10 +41,18 @@ _DAEMON_CLIENTS = {
     "bazel": "a Bazel server started earlier",
     "bazelisk": "a Bazel server started earlier",
     "gradle": "a Gradle daemon started earlier",
+    "gradlew": "a Gradle daemon started earlier",
     "snap": "snapd",
     "systemd-run": "systemd",
     "at": "atd",
 }
+
+
+# Of what these run, the script says what it is.
+_INTERPRETER = re.compile(r"(?:ba|da|z|k)?sh|busybox|node|perl|ruby|python[0-9.]*")
+
+_CHAIN_HEAD, _CHAIN_TAIL = 2, 5
+"""Programs shown of a long chain: the first, and the last, of which one did it."""
 
 
 class Row(NamedTuple):
@@ -70,9 +78,9 @@ class Summary:
 
     def ran(self, program: Program) -> None:
         """A program was executed."""
-        name = program.name or ""
-        if name in _DAEMON_CLIENTS:
-            self._daemons[name] = _DAEMON_CLIENTS[name]
+        for name in _called(program):
+            if name in _DAEMON_CLIENTS:
+                self._daemons[name] = _DAEMON_CLIENTS[name]
 
     def connected(self, event: Acted, peer: Address, program: Program) -> None:
         """A program connected or sent."""
@@ -83,8 +91,9 @@ class Summary:
             self._rows[row] += 1
         else:
             self._uncounted += 1
-        if destination in self._proxies or f"*:{event.peer_port}" in self._proxies:
-            self._proxies_met.add(destination)
+        for met in (destination, f"*:{event.peer_port}"):
+            if met in self._proxies:
+                self._proxies_met.add(self._proxies[met])
 
     def left_behind(self, programs: list[Program]) -> None:
         """What still ran when COMMAND ended."""
@@ -124,9 +133,7 @@ class Summary:
         table.add_column("count", justify="right", no_wrap=True)
         table.add_column("process chain", overflow="fold", no_wrap=not is_fancy)
         for row, count in rows[:ROWS_MAX]:
-            chain = " > ".join(printable(name, limit=40) for name in row.chain)
-            cells = (row.destination, row.transport, str(count), printable(chain))
-            table.add_row(*map(Text, cells))
+            table.add_row(*map(Text, (row.destination, row.transport, str(count), _shown(row.chain))))
         console.print(table)
         if len(rows) > ROWS_MAX:
             hidden = sum(count for _, count in rows[ROWS_MAX:])
@@ -142,7 +149,9 @@ class Summary:
         for name, daemon in sorted(self._daemons.items()):
             yield f"note: {name} ran: what {daemon} did on its behalf isn't seen here"
         if self._left_behind:
-            yield f"{len(self._left_behind)} processes were left behind, no longer traced:"
+            number = len(self._left_behind)
+            were = "process was" if number == 1 else "processes were"
+            yield f"{number} {were} left behind, no longer traced:"
             for program in self._left_behind[:10]:
                 yield f"  {program.process.pid} {printable(command_line(program))}"
 
@@ -168,9 +177,24 @@ def printing(stream: IO[str]) -> Iterator[Console]:
     stream.flush()
 
 
-def _proxies(environment: Mapping[str, str]) -> frozenset[str]:
-    """Proxies as `address:port`; one given by name as `*:port`, since only its port can be known here."""
-    found = set()
+def _called(program: Program) -> Iterator[str]:
+    """The names a program goes by: the executable's, and the script's that it runs."""
+    if program.name:
+        yield program.name
+        if _INTERPRETER.fullmatch(program.name):
+            yield from (argument.rsplit("/", 1)[-1] for argument in program.arguments[1:2])
+
+
+def _shown(chain: tuple[str, ...]) -> str:
+    names = [printable(name, limit=40) for name in chain]
+    if len(names) > _CHAIN_HEAD + _CHAIN_TAIL:
+        names[_CHAIN_HEAD:-_CHAIN_TAIL] = ["…"]
+    return " > ".join(names)
+
+
+def _proxies(environment: Mapping[str, str]) -> dict[str, str]:
+    """Proxies by `address:port`; one given by name by `*:port`, since only its port can be known here."""
+    found = {}
     for variable in _PROXY_VARIABLES:
         value = environment.get(variable, "")
         try:
@@ -180,5 +204,5 @@ def _proxies(environment: Mapping[str, str]) -> frozenset[str]:
             continue
         if host:
             is_address = re.fullmatch(r"[0-9.]+|[0-9a-f:]+", host)
-            found.add(endpoint(host, port) if is_address else f"*:{port}")
-    return frozenset(found)
+            found[endpoint(host, port) if is_address else f"*:{port}"] = endpoint(host, port)
+    return found
