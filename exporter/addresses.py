@@ -20,6 +20,7 @@ class Address(NamedTuple):
     network_type: str
     """`ipv4` or `ipv6`; an IPv4-mapped address is IPv4."""
     is_loopback: bool
+    """Whether it stays on this machine: connecting to 0.0.0.0 or :: means the loopback, too."""
 
 
 @lru_cache(maxsize=4096)
@@ -27,9 +28,9 @@ def address(packed: bytes) -> Address:
     """Of 16 bytes in network order, IPv4 as ::ffff:a.b.c.d."""
     if packed.startswith(_MAPPED):
         ipv4 = ipaddress.IPv4Address(packed[12:])
-        return Address(str(ipv4), "ipv4", ipv4.is_loopback)
+        return Address(str(ipv4), "ipv4", ipv4.is_loopback or ipv4.is_unspecified)
     ipv6 = ipaddress.IPv6Address(packed)
-    return Address(str(ipv6), "ipv6", ipv6.is_loopback)
+    return Address(str(ipv6), "ipv6", ipv6.is_loopback or ipv6.is_unspecified)
 
 
 def is_known(packed: bytes) -> bool:

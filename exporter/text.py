@@ -6,6 +6,8 @@ import re
 
 LIMIT_BYTES = 8192
 
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
+
 # Controls (C0, C1, DEL), and the format characters that reorder or hide what follows.
 _UNPRINTABLE = re.compile(
     r"[\x00-\x1f\x7f-\x9f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f"
@@ -15,7 +17,7 @@ _UNPRINTABLE = re.compile(
 
 def clean(text: str) -> str:
     """`text` with U+FFFD for surrogates: Python's stand-in for bytes that aren't UTF-8."""
-    return text.encode(errors="surrogatepass").decode(errors="replace")
+    return _SURROGATE.sub("\ufffd", text)
 
 
 def cut(text: str, limit_bytes: int = LIMIT_BYTES) -> tuple[str, bool]:
