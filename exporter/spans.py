@@ -165,6 +165,8 @@ class Spans:
         attributes.add("process.pid", program.process.pid)
         attributes.add("process.executable.name", program.name)
         attributes.add("process.executable.path", program.path)
+        if program.path and program.path.startswith("…"):
+            attributes.cut_names.append("process.executable.path")
         if program.arguments:
             attributes.add("process.command_line", command_line(program))
             attributes.add_list("process.command_args", list(program.arguments))
