@@ -204,7 +204,7 @@ def test_a_bound_socket_shows_where_it_is_bound(lab: Lab, tmp_path: Path, networ
         "print(s.getsockname()[1], flush=True)\n"
         "s.connect((host, port))\n"
     )
-    seen = trace(lab, ["python3", "-c", script, network.peer, str(PORT), network.build], tmp_path)
+    seen = trace(lab, ["/usr/bin/python3", "-c", script, network.peer, str(PORT), network.build], tmp_path)
     (span,) = seen.egress
     assert span["network.local.address"] == network.build
     assert span["network.local.port"] == int(seen.stdout)
