@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import secrets
+import stat
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -26,6 +27,7 @@ def new_instance(bpffs: Path) -> Iterator[Path]:
     home = bpffs / "ci-egress"
     try:
         home.mkdir(mode=0o700, exist_ok=True)
+        _require_own(home)
         with _locked(home):
             sweep(home)
             directory = home / secrets.token_hex(8)
@@ -42,6 +44,16 @@ def new_instance(bpffs: Path) -> Iterator[Path]:
     finally:
         remove(directory)
         os.close(lock)
+
+
+def _require_own(home: Path) -> None:
+    """Where anyone may write to bpffs, somebody else could have made it, and move instances away."""
+    status = home.lstat()
+    is_own = stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid()
+    if not is_own or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise KernelError(
+            f"{home} is not ours alone: it belongs to user {status.st_uid}", hint=f"as root: rm -r {home}"
+        )
 
 
 def sweep(home: Path) -> list[Path]:

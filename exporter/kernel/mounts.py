@@ -12,7 +12,7 @@ from exporter.errors import KernelError
 
 MOUNTINFO = Path("/proc/self/mountinfo")
 BPFFS_HOME = Path("/sys/fs/bpf")
-MOUNT_BPFFS = ["mount", "-t", "bpf", "bpf", str(BPFFS_HOME)]
+MOUNT_BPFFS = ["mount", "-t", "bpf", "-o", "mode=0700", "bpf", str(BPFFS_HOME)]
 
 _ROOT_AND_PATH = slice(3, 5)
 _ESCAPE = re.compile(r"\\([0-7]{3})")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import subprocess
@@ -34,18 +35,32 @@ def checks(done: subprocess.CompletedProcess[str]) -> dict[str, dict[str, Any]]:
     return {check["name"]: check for check in json.loads(done.stdout)["checks"]}
 
 
-def pinned() -> set[Path]:
-    return set(Path("/sys/fs/bpf").glob("ci-egress/*"))
+def abandoned() -> list[Path]:
+    """Pin directories that no live instance holds."""
+    return [path for path in Path("/sys/fs/bpf/ci-egress").glob("*") if is_free(path)]
+
+
+def is_free(directory: Path) -> bool:
+    try:
+        descriptor = os.open(directory, os.O_RDONLY)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(descriptor)
+    return directory.exists()
 
 
 def test_as_root_everything_works_and_nothing_stays_attached() -> None:
-    before = pinned()
     done = run("--json")
     found = checks(done)
     assert (done.returncode, json.loads(done.stdout)["ok"]) == (0, True)
     assert [name for name, check in found.items() if not check["ok"]] == []
     assert all(check["lost"] is None and check["fix"] is None for check in found.values())
-    assert pinned() <= before
+    assert abandoned() == []
 
 
 def test_without_rights_it_says_which_are_missing_and_what_each_costs() -> None:

@@ -1,0 +1,126 @@
+"""What is taken from the ring while COMMAND runs, and what of it is counted when it can't be read."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from typing import TYPE_CHECKING, cast
+
+from exporter import wire
+from exporter.account import Bookkeeping, KernelCounts
+from exporter.clock import boot_ns
+from exporter.events import Event, Execed
+from exporter.kernel.tracer import Counts
+from exporter.live import LiveSource, kernel_counts, losses, wait
+from exporter.otlp import Account
+from tests.unit import records
+from tests.unit.records import ACT, EXEC, EXIT
+
+if TYPE_CHECKING:
+    from exporter.kernel.rings import Handler
+    from exporter.kernel.tracer import Tracer
+
+LONG = EXEC._replace(arguments=("sh", "-c", "x" * 9000))
+
+
+class FakeTracer:
+    """A kernel side that hands over batches, and counts as told."""
+
+    def __init__(self, *batches: list[bytes], counts: dict[tuple[int, int], int] | None = None) -> None:
+        self.batches = list(batches)
+        self.detached_before: int | None = None
+        self._counts = counts or {}
+
+    def drain(self, handle: Handler, *, limit: int) -> int:
+        batch = self.batches.pop(0) if self.batches else []
+        assert len(batch) <= limit
+        for one in batch:
+            handle(memoryview(one), 0, len(one))
+        return len(batch)
+
+    def detach(self) -> None:
+        self.detached_before = len(self.batches)
+
+    def counts(self) -> Counts:
+        indexes = [(kind, what) for kind in range(wire.KINDS) for what in range(wire.COUNTS)]
+        return Counts([self._counts.get(index, 0) for index in indexes])
+
+
+class Live:
+    """A source over a fake kernel side, with what came of it."""
+
+    def __init__(self, *batches: list[bytes], attempts: int = 0) -> None:
+        self.tracer = FakeTracer(*batches)
+        self.events: list[Event] = []
+        self.books = Bookkeeping(lambda: KernelCounts(attempts, 0), Account)
+        self.source = LiveSource(cast("Tracer", self.tracer), self.events.append, self.books)
+
+
+def test_a_pump_takes_a_batch_and_says_whether_there_was_one() -> None:
+    live = Live([records.acted(ACT), records.exited(EXIT)])
+    assert live.source.pump()
+    assert live.events == [ACT, EXIT]
+    assert not live.source.pump()
+
+
+def test_an_attempt_that_cannot_be_read_is_counted_as_dropped_and_the_next_is_read() -> None:
+    bad = bytearray(records.acted(ACT))
+    bad[0] ^= 1
+    live = Live([bytes(bad), records.exited(EXIT)[:20], records.acted(ACT)], attempts=2)
+    live.source.pump()
+    assert live.events == [ACT]
+    assert live.books.account().dropped == {("ring", "malformed"): 1}
+
+
+def test_at_the_end_it_detaches_first_and_then_takes_what_is_left() -> None:
+    live = Live([records.acted(ACT)], [records.exited(EXIT)])
+    live.source.finish()
+    assert live.tracer.detached_before == 2
+    assert live.events == [ACT, EXIT]
+
+
+def test_at_the_end_an_exec_without_its_last_pieces_comes_too() -> None:
+    live = Live([records.execed(LONG)[0]])
+    live.source.finish()
+    (event,) = live.events
+    assert isinstance(event, Execed)
+    assert event.arguments_cut
+
+
+def test_it_waits_a_moment_for_an_attempt_that_is_on_its_way() -> None:
+    live = Live([], [], [records.acted(ACT)], attempts=1)
+    live.source.finish()
+    assert live.events == [ACT]
+
+
+def test_a_loss_of_processes_is_said_in_numbers() -> None:
+    counts = {
+        (wire.KIND_FORK, wire.COUNT_SEEN): 10,
+        (wire.KIND_FORK, wire.COUNT_LOST): 3,
+        (wire.KIND_FORK, wire.COUNT_UNTRACKED): 2,
+        (wire.KIND_EXIT, wire.COUNT_SEEN): 9,
+        (wire.KIND_EXIT, wire.COUNT_LOST): 1,
+        (wire.KIND_ACT, wire.COUNT_SEEN): 7,
+        (wire.KIND_ACT, wire.COUNT_LOST): 4,
+    }
+    tracer = cast("Tracer", FakeTracer(counts=counts))
+    assert losses(tracer) == [
+        "3 forks of 10 were lost: the ring was full",
+        "1 exits of 9 were lost: the ring was full",
+        "2 processes were not traced: the table of processes was full",
+    ]
+    assert kernel_counts(tracer) == KernelCounts(attempts=7, lost=4)
+    assert losses(cast("Tracer", FakeTracer())) == []
+
+
+def test_it_pumps_until_the_process_ends_and_says_when_that_was() -> None:
+    live = Live(*[[records.acted(ACT)] for _ in range(3)])
+    looked_around = []
+    before = boot_ns()
+    with subprocess.Popen(["sleep", "0.15"]) as child:
+        pidfd = os.pidfd_open(child.pid)
+        ended = wait(live.source, pidfd, lambda: looked_around.append(boot_ns()))
+        os.close(pidfd)
+    assert live.events == [ACT] * 3
+    assert before < ended <= boot_ns()
+    assert len(looked_around) >= 4
