@@ -61,9 +61,9 @@ def trace(
         pipeline = Pipeline(made, recorder or Proc())
         source = LiveSource(tracer, _handler(pipeline, recorder), books)
 
-        pipeline.begin(beginning.root, SCOPE, beginning.at_ns)
         tracer.follow(beginning.root, SCOPE)
         held.release({**environment, **_handed_on(traceparent(made.spans.job_context), job)})
+        pipeline.begin(beginning.root, SCOPE, beginning.at_ns)  # not before: COMMAND may not exist
         ended_ns = wait(source, held.pidfd, lambda: relay.pump(held))
         source.finish()
         pipeline.finish(ended_ns)

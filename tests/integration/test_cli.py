@@ -1,0 +1,319 @@
+"""The command line as its users meet it: bad input, hostile text, COMMAND's streams, record and replay."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import subprocess
+import tempfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.launch import CI_EGRESS, PLAIN_ENVIRONMENT, Done, JsonObject, ci_egress, spans_in
+
+pytestmark = pytest.mark.kernel
+
+NOBODY = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all")
+CONNECT = ("bash", "-c", "exec 3<>/dev/tcp/127.0.0.1/1 || true")
+UNPRINTABLE = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e]")
+HOSTILE = "\x1b]0;owned\x07\x1b[31m[bold]x\n\rci-egress: all is well\x9b2J\u202e"
+"""Sets a terminal's title and colour, is markup to rich, fakes a message, and reverses what follows."""
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that everybody may use: those of pytest are its user's alone."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o777)
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A recording of a job with one connect; its spans stand beside it in `out`."""
+    folder = tmp_path_factory.mktemp("recording")
+    done = ci_egress("run", "--otlp-dir", "out", "--record", "job.rec", "--", *CONNECT, cwd=folder)
+    assert done.status == 0, done.stderr
+    return folder / "job.rec"
+
+
+def assert_is_one_line(done: Done, pattern: str) -> None:
+    """A clear line on stderr, and nothing else."""
+    assert re.fullmatch(f"ci-egress: error: .*{pattern}.*\n", done.stderr), done.stderr
+    assert done.stdout == b""
+
+
+REFUSED_COMMAND_LINES = [
+    pytest.param(["run", "--bogus", "touch", "started"], 2, "No such option '--bogus'", id="unknown-option"),
+    pytest.param(["run"], 2, "COMMAND", id="no-command"),
+    pytest.param(["run", "--"], 2, "COMMAND", id="no-command-after-dashes"),
+    pytest.param(["run", "--process-spans", "few", "touch", "started"], 2, "few", id="unknown-choice"),
+    pytest.param(["run", "--otlp-dir", "file", "touch", "started"], 2, "is a file", id="otlp-dir-is-a-file"),
+    pytest.param(
+        ["run", "--otlp-dir", "file/below", "touch", "started"], 91, "file/below", id="otlp-dir-below-a-file"
+    ),
+    pytest.param(
+        ["run", "--otlp-dir", "/proc/below", "touch", "started"], 91, "/proc/below", id="otlp-dir-in-proc"
+    ),
+    pytest.param(["run", "--record", "gone/rec", "touch", "started"], 2, "gone/rec", id="record-nowhere"),
+    pytest.param(["run", "--record", "link", "touch", "started"], 2, "link.*symbolic", id="record-to-link"),
+    pytest.param(["run", "--record", ".", "touch", "started"], 2, "is a directory", id="record-to-folder"),
+    pytest.param(
+        ["run", "--user", "nobody-at-all", "touch", "started"], 2, "nobody-at-all", id="no-such-user"
+    ),
+    pytest.param(["run", "--job-env", "NOT_SET", "touch", "started"], 2, "NOT_SET", id="job-env-unset"),
+    pytest.param(["run", "no-such-program"], 127, "'no-such-program'", id="not-found"),
+    pytest.param(["run", "./no-such-program"], 127, "'./no-such-program'", id="path-not-found"),
+    pytest.param(["run", "./file"], 126, r"chmod \+x", id="not-executable"),
+    pytest.param(["run", "./folder"], 126, "it is a directory", id="a-directory"),
+    pytest.param(["walk"], 2, "No such command 'walk'", id="unknown-command"),
+    pytest.param(["replay"], 2, "FILE", id="no-recording"),
+    pytest.param(["replay", "gone"], 2, "gone: No such file", id="recording-is-missing"),
+    pytest.param(["replay", "folder"], 2, "is a directory", id="recording-is-a-directory"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "status", "pattern"), REFUSED_COMMAND_LINES)
+def test_bad_input_is_one_clear_line_and_nothing_is_started(
+    arguments: list[str], status: int, pattern: str, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch(mode=0o644)
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link").symlink_to("target")
+    done = ci_egress(*arguments, cwd=tmp_path)
+    assert done.status == status
+    assert_is_one_line(done, pattern)
+    assert not (tmp_path / "started").exists()
+    assert not (tmp_path / "target").exists()
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json"),
+        ("OTEL_EXPORTER_OTLP_TIMEOUT", "10s"),
+        ("OTEL_EXPORTER_OTLP_TIMEOUT", "-1"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector.example"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector.example:99999"),
+        ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "ftp://collector.example"),
+        ("OTEL_EXPORTER_OTLP_CERTIFICATE", "gone.pem"),
+        ("OTEL_METRIC_EXPORT_INTERVAL", "0"),
+    ],
+)
+def test_a_variable_that_makes_no_sense_is_named_and_nothing_is_started(
+    variable: str, value: str, tmp_path: Path
+) -> None:
+    endpoint = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1"}
+    env = PLAIN_ENVIRONMENT | endpoint | {variable: value}
+    done = ci_egress("run", "touch", "started", cwd=tmp_path, env=env)
+    assert done.status == 2
+    assert_is_one_line(done, variable)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_rights_nothing_is_started(open_folder: Path) -> None:
+    done = ci_egress("run", "touch", "started", cwd=open_folder, under=NOBODY)
+    assert done.status == 91
+    assert_is_one_line(done, "CAP_BPF.*; run it as root")
+    assert list(open_folder.iterdir()) == []
+
+
+def test_a_command_that_cannot_start_leaves_no_job_in_the_metrics(tmp_path: Path) -> None:
+    assert ci_egress("run", "--otlp-dir", "out", "no-such-program", cwd=tmp_path).status == 127
+    assert "cicd.egress.jobs" not in (tmp_path / "out/metrics.jsonl").read_text()
+
+
+def test_without_arguments_it_shows_how_to_use_it(tmp_path: Path) -> None:
+    done = ci_egress(cwd=tmp_path)
+    assert (done.status, done.stdout) == (2, b"")
+    assert done.stderr.startswith("Usage: ci-egress ")
+    assert "\n  ci-egress run -- make test " in done.stderr
+
+
+@pytest.mark.parametrize("command", [[], ["run"], ["replay"], ["doctor"]], ids="-".join)
+@pytest.mark.parametrize("option", ["--help", "-h"])
+def test_help_shows_examples_as_one_types_them(command: list[str], option: str, tmp_path: Path) -> None:
+    done = ci_egress(*command, option, cwd=tmp_path)
+    assert (done.status, done.stderr) == (0, "")
+    lines = done.stdout.decode().splitlines()
+    assert lines[0].startswith(" ".join(["Usage: ci-egress", *command]))
+    assert any(line.startswith(" ".join(["  ci-egress", *command])) for line in lines[1:])
+    assert "\b" not in done.stdout.decode()
+    assert r"\b" not in done.stdout.decode()
+
+
+def test_it_says_its_version(tmp_path: Path) -> None:
+    done = ci_egress("--version", cwd=tmp_path)
+    assert (done.status, done.stderr) == (0, "")
+    assert re.fullmatch(rb"ci-egress \d+\.\d+\.\d+\S*\n", done.stdout)
+
+
+@pytest.mark.parametrize("dashes", [[], ["--"]], ids=["bare", "after-dashes"])
+def test_options_behind_command_are_its_own(dashes: list[str], tmp_path: Path) -> None:
+    done = ci_egress("run", *dashes, "printf", "%s,", "--help", "-v", "--", "--otlp-dir", cwd=tmp_path)
+    assert (done.status, done.stdout) == (0, b"--help,-v,--,--otlp-dir,")
+
+
+def test_the_output_of_command_passes_byte_by_byte_with_nothing_of_ours(tmp_path: Path) -> None:
+    (tmp_path / "bytes").write_bytes(bytes(range(256)) * 300)
+    done = ci_egress("run", "-v", "cat", "bytes", cwd=tmp_path)
+    assert (done.status, done.stdout) == (0, bytes(range(256)) * 300)
+
+
+def hostile_program(folder: Path) -> str:
+    """Path of a program with a hostile name that connects, and leaves a process behind."""
+    program = folder / HOSTILE
+    program.write_text("#!/bin/bash\nexec >/dev/null 2>&1\nsleep 3 &\nexec 3<>/dev/tcp/127.0.0.1/1 || true\n")
+    program.chmod(0o755)
+    return f"./{HOSTILE}"
+
+
+@pytest.mark.parametrize("options", [[], ["--json-log"]], ids=["plain", "json"])
+def test_a_hostile_command_is_shown_without_effect(options: list[str], tmp_path: Path) -> None:
+    env = PLAIN_ENVIRONMENT | {"GITLAB_CI": "true", "CI_PROJECT_PATH": f"g/{HOSTILE}", "FORCE_COLOR": "1"}
+    command = [hostile_program(tmp_path), HOSTILE]
+    done = ci_egress("run", "--otlp-dir", f"out{HOSTILE}", *options, "--", *command, cwd=tmp_path, env=env)
+    assert done.status == 0, done.stderr
+    assert "127.0.0.1:1" in done.stderr
+    assert "owned" in done.stderr
+    assert UNPRINTABLE.findall(done.stderr) == []
+    assert not re.search("^ci-egress: all is well", done.stderr, re.MULTILINE)
+
+
+def in_a_terminal(*arguments: str, cwd: Path) -> str:
+    """What a terminal gets to see of `ci-egress` with `arguments`."""
+    ours, theirs = pty.openpty()
+    shown = bytearray()
+    reader = threading.Thread(target=read_all, args=(ours, shown))
+    reader.start()
+    env = PLAIN_ENVIRONMENT | {"TERM": "xterm-256color"}
+    subprocess.run([*CI_EGRESS, *arguments], cwd=cwd, env=env, stderr=theirs, stdin=theirs, check=False)
+    os.close(theirs)
+    reader.join(timeout=10)
+    os.close(ours)
+    return shown.decode()
+
+
+def read_all(terminal: int, into: bytearray) -> None:
+    """Read until nobody holds the other side any more."""
+    try:
+        while chunk := os.read(terminal, 65536):
+            into += chunk
+    except OSError:  # EIO: that is how a terminal ends
+        return
+
+
+def test_a_hostile_command_does_nothing_to_a_terminal(tmp_path: Path) -> None:
+    shown = in_a_terminal("run", "--", hostile_program(tmp_path), HOSTILE, cwd=tmp_path)
+    styles_left_out = re.sub(r"\x1b\[[0-9;]*m", "", shown).replace("\r\n", "\n")
+    assert "127.0.0.1:1" in styles_left_out
+    assert "left behind" in styles_left_out
+    assert "owned" in styles_left_out
+    assert UNPRINTABLE.findall(styles_left_out) == []
+    assert "\x1b[31m" not in shown
+    assert not re.search("^ci-egress: all is well", styles_left_out, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["run", f"--{HOSTILE}", "true"],
+        ["run", HOSTILE],
+        ["run", f"./{HOSTILE}"],
+        ["run", "--user", HOSTILE, "true"],
+        ["run", "--job-env", HOSTILE, "true"],
+        ["run", "--record", f"gone/{HOSTILE}", "true"],
+        ["run", "--otlp-dir", f"/proc/{HOSTILE}", "true"],
+        ["run", "--process-spans", HOSTILE, "true"],
+        ["replay", HOSTILE],
+        [HOSTILE],
+    ],
+    ids=lambda arguments: "-".join(arguments[:-1]).split("\x1b")[0],
+)
+def test_messages_quote_hostile_input_without_effect(arguments: list[str], tmp_path: Path) -> None:
+    done = ci_egress(*arguments, cwd=tmp_path)
+    assert done.status in (2, 91, 127)
+    assert UNPRINTABLE.findall(done.stderr) == []
+    assert done.stderr.count("\n") == 1
+    assert "owned" in done.stderr
+
+
+def test_a_failure_is_told_in_json_where_that_was_asked_for(tmp_path: Path) -> None:
+    done = ci_egress("run", "--json-log", HOSTILE, cwd=tmp_path)
+    told = json.loads(done.stderr)
+    assert (done.status, told["level"], told["exit_status"]) == (127, "error", 127)
+
+
+BAD_LINES = [
+    pytest.param("", r"1:\d+: ", id="empty-line"),
+    pytest.param("\x00\x1b[31m garbage", r"1:\d+: ", id="garbage"),
+    pytest.param("[" * 100_000, r"1:\d+: ", id="nested-without-end"),
+    pytest.param('["recording", 99, {}, 0, [1, 1], 1, 1]', r"1:\d+: .*version", id="another-version"),
+    pytest.param('["recording", 1, {"ids": {}}, 0, [1, 1], 1, 1]', r"1:\d+: ", id="no-ids"),
+]
+BAD_EVENTS = [
+    pytest.param('["Rebooted", 1]', id="unknown-event"),
+    pytest.param('["Exited", 1, [2, 3]]', id="field-missing"),
+    pytest.param('["Exited", 1, [2, 3], "4"]', id="text-for-a-number"),
+    pytest.param('["Exited", -1, [2, 3], 4]', id="negative"),
+    pytest.param(f'["Exited", {"9" * 5000}, [2, 3], 4]', id="number-without-end"),
+    pytest.param('["Exited", 1, [2', id="truncated"),
+    pytest.param("[" * 100_000, id="nested-without-end"),
+    pytest.param(f'["{"x" * 10_000_000}"]', id="10-MB"),
+    pytest.param(f'["{"x" * 500_000}"]', id="half-a-MB"),
+    pytest.param(json.dumps([HOSTILE]), id="hostile"),
+]
+
+
+@pytest.mark.parametrize(("line", "where"), BAD_LINES)
+def test_a_file_that_is_no_recording_is_refused(line: str, where: str, tmp_path: Path) -> None:
+    (tmp_path / "bad.rec").write_text(f"{line}\n")
+    done = ci_egress("replay", "bad.rec", cwd=tmp_path)
+    assert done.status == 2
+    assert_is_one_line(done, f"bad.rec:{where}")
+    assert list(tmp_path.iterdir()) == [tmp_path / "bad.rec"]
+
+
+@pytest.mark.parametrize("line", BAD_EVENTS)
+def test_a_bad_line_of_a_recording_is_named(line: str, recording: Path, tmp_path: Path) -> None:
+    first_line = recording.read_text().partition("\n")[0]
+    (tmp_path / "bad.rec").write_text(f"{first_line}\n{line}\n")
+    done = ci_egress("replay", "--otlp-dir", "out", "bad.rec", cwd=tmp_path)
+    assert done.status == 2
+    assert_is_one_line(done, r"bad.rec:2:\d+: ")
+    assert UNPRINTABLE.findall(done.stderr) == []
+    assert len(done.stderr) < 2000
+
+
+def told(directory: Path) -> list[str]:
+    """The spans of a folder as sorted JSON."""
+    return sorted(json.dumps(span, sort_keys=True) for span in spans_in(directory))
+
+
+def test_a_replay_gives_the_same_spans_without_root(recording: Path, open_folder: Path) -> None:
+    (open_folder / "job.rec").write_text(recording.read_text())
+    done = ci_egress("replay", "--otlp-dir", "again", "job.rec", cwd=open_folder, under=NOBODY)
+    assert (done.status, done.stdout) == (0, b"")
+    assert done.stderr.endswith("attempts 1 = exported 1 + aggregated 0 + dropped 0 + pending 0\n")
+    again = told(open_folder / "again")
+    assert again == told(recording.parent / "out")
+    assert [name_of(span) for span in again].count("connect 127.0.0.1:1") == 1
+
+
+def name_of(span: str) -> str:
+    parsed: JsonObject = json.loads(span)
+    return str(parsed["name"])
+
+
+def test_a_recording_is_its_owners_alone(open_folder: Path) -> None:
+    assert ci_egress("run", "--record", "rec", "true", cwd=open_folder).status == 0
+    assert (open_folder / "rec").stat().st_mode & 0o777 == 0o600
+    done = ci_egress("replay", "rec", cwd=open_folder, under=NOBODY)
+    assert done.status == 2
+    assert_is_one_line(done, "'rec' is not readable")

@@ -1,0 +1,66 @@
+"""Start `ci-egress` as its users do, and read what it wrote."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+CI_EGRESS = (sys.executable, "-m", "exporter")
+PLAIN_ENVIRONMENT = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
+"""Nothing of the CI system that runs these tests."""
+DEADLINE_S = 60.0
+
+JsonObject = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Done:
+    """A `ci-egress` that has ended."""
+
+    status: int
+    stdout: bytes
+    stderr: str
+
+
+def ci_egress(
+    *arguments: str, cwd: Path, env: Mapping[str, str] = PLAIN_ENVIRONMENT, under: Sequence[str] = ()
+) -> Done:
+    """Run it with `arguments` in the folder `cwd`, started by the program `under`."""
+    done = subprocess.run(
+        [*under, *CI_EGRESS, *arguments],
+        cwd=cwd,
+        env=env,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=DEADLINE_S,
+        check=False,
+    )
+    return Done(done.returncode, done.stdout, done.stderr.decode())
+
+
+def spans_in(directory: Path) -> Iterator[JsonObject]:
+    """The spans of an --otlp-dir, attributes as Python values, in the order in which they were written."""
+    for line in (directory / "traces.jsonl").read_text().splitlines():
+        for by_resource in json.loads(line)["resourceSpans"]:
+            for by_scope in by_resource["scopeSpans"]:
+                for span in by_scope["spans"]:
+                    yield {**span, "attributes": plain(span.get("attributes", []))}
+
+
+def plain(attributes: list[JsonObject]) -> JsonObject:
+    """OTLP/JSON attributes as Python values."""
+    return {attribute["key"]: _plain_value(attribute["value"]) for attribute in attributes}
+
+
+def _plain_value(value: JsonObject) -> Any:
+    ((kind, content),) = value.items()
+    if kind == "arrayValue":
+        return [_plain_value(member) for member in content.get("values", [])]
+    return int(content) if kind == "intValue" else content
