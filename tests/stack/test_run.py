@@ -1,0 +1,444 @@
+"""`ci-egress run` in a CI job, from the connect of a child process to what a real Collector received."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import pwd
+import shlex
+import shutil
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from exporter import __version__
+from tests.launch import PLAIN_ENVIRONMENT, Done, JsonObject, ci_egress, plain, spans_in
+from tests.stack.conftest import Collector, free_ports, wait_until
+from tests.unit.jobs.documented import environment
+
+pytestmark = [
+    pytest.mark.kernel,
+    pytest.mark.timeout(900),
+]  # the first one may wait for the Collector's build
+both_protocols = pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
+
+TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+FLUSH_S = 10
+END_S = 2
+"""What the end of COMMAND and of tracing may take beside the flush, on a busy machine."""
+
+CLIENT = """
+import json, os, socket, sys, time
+with socket.socket() as client:
+    client.bind(("127.0.0.1", 0))
+    client.connect(("127.0.0.1", int(sys.argv[1])))
+    told = {name: os.environ.get(name) for name in ("TRACEPARENT", "TRACESTATE")}
+    print(json.dumps({"pid": os.getpid(), "shell": os.getppid(), "port": client.getsockname()[1], "at": time.time(), **told}))
+    time.sleep(0.3)  # /proc tells the working directory of live processes only
+"""
+JOB = {
+    "cicd.pipeline.name": "group/app",
+    "cicd.pipeline.run.id": "987",
+    "cicd.pipeline.task.name": "spec: [ruby, 3.3]",
+    "cicd.pipeline.task.run.id": "4321",
+}
+"""What the environment of tests/unit/jobs/environments/gitlab.env says."""
+
+
+@dataclass(frozen=True)
+class Server:
+    """Something on loopback to connect to, and a COMMAND whose child does it; its status is 3."""
+
+    port: int
+
+    @property
+    def client(self) -> list[str]:
+        return [sys.executable, "-S", "-c", CLIENT, str(self.port)]
+
+    @property
+    def command(self) -> list[str]:
+        return ["sh", "-c", f"{shlex.join(self.client)}; exit 3"]
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield Server(listener.getsockname()[1])
+
+
+def run(server: Server, cwd: Path, env: dict[str, str], *options: str) -> Done:
+    """Run COMMAND as a GitLab job, `env` added."""
+    everything = PLAIN_ENVIRONMENT | environment("gitlab") | env
+    return ci_egress("run", *options, "--", *server.command, cwd=cwd, env=everything)
+
+
+@dataclass(frozen=True)
+class Traced:
+    """The four spans of one run of COMMAND, attributes as Python values."""
+
+    job: JsonObject
+    shell: JsonObject
+    client: JsonObject
+    egress: JsonObject
+
+
+def traced(spans: list[JsonObject]) -> Traced:
+    """Sort the spans by what their place says; there must be four."""
+    (egress,) = (span for span in spans if span["kind"] == 3)
+    by_id = {span["spanId"]: span for span in spans}
+    client = by_id[egress["parentSpanId"]]
+    shell = by_id[client["parentSpanId"]]
+    job = by_id[shell["parentSpanId"]]
+    assert len(spans) == 4
+    assert {span["traceId"] for span in spans} == {job["traceId"]}
+    return Traced(job, shell, client, egress)
+
+
+def received(collector: Collector) -> list[JsonObject]:
+    """The spans of one run, as soon as the job's, which comes last, is there."""
+    wait_until(
+        lambda: any(span["name"] == JOB["cicd.pipeline.task.name"] for _, _, span in collector.spans())
+    )
+    return [{**span, "attributes": plain(span["attributes"])} for _, _, span in collector.spans()]
+
+
+def gitlab_ids() -> tuple[str, str]:
+    """Trace and job span of the documented job by the contract's formula; GitLab has no attempts."""
+    fields = ("gitlab", "https://gitlab.example", "group/app", "987", "")
+    trace = hashlib.sha256("\0".join(fields).encode()).hexdigest()[:32]
+    return trace, hashlib.sha256("\0".join((*fields, "4321")).encode()).hexdigest()[:16]
+
+
+def name_of(program: str) -> str:
+    return Path(os.path.realpath(shutil.which(program) or program)).name
+
+
+def about_program(program: str, arguments: list[str], pid: int) -> dict[str, Any]:
+    """What every span says of the program that it belongs to."""
+    return {
+        **JOB,
+        "egress.attribution": "lineage",
+        "process.pid": pid,
+        "process.executable.name": name_of(program),
+        "process.executable.path": os.path.realpath(shutil.which(program) or program),
+        "process.command_line": shlex.join(arguments),
+        "process.command_args": arguments,
+    }
+
+
+def about_client(server: Server, told: JsonObject) -> dict[str, Any]:
+    """What the spans of the connecting child have in common."""
+    return about_program(sys.executable, server.client, told["pid"]) | {
+        "process.parent_pid": told["shell"],
+        "egress.lineage": [name_of("sh"), name_of(sys.executable)],
+        "egress.ancestors": [shlex.join(server.command)],
+    }
+
+
+def about_egress(server: Server, told: JsonObject, cwd: Path) -> dict[str, Any]:
+    """Everything that the connect's span says."""
+    return about_client(server, told) | {
+        "process.working_directory": str(cwd),
+        "process.owner": pwd.getpwuid(os.geteuid()).pw_name,
+        "server.address": "127.0.0.1",
+        "server.port": server.port,
+        "network.peer.address": "127.0.0.1",
+        "network.peer.port": server.port,
+        "network.local.address": "127.0.0.1",
+        "network.local.port": told["port"],
+        "network.transport": "tcp",
+        "network.type": "ipv4",
+        "egress.verdict": "allow",
+        "egress.attempts": 1,
+    }
+
+
+def without_container(attributes: JsonObject) -> JsonObject:
+    """`container.id` is there where these tests run in a container, and only there."""
+    found = {name: value for name, value in attributes.items() if name != "container.id"}
+    in_container = attributes.get("container.id")
+    assert in_container is None or in_container in Path("/proc/self/cgroup").read_text()
+    return found
+
+
+@both_protocols
+def test_every_span_arrives_with_everything_it_has(
+    collector: Collector, server: Server, protocol: str, tmp_path: Path
+) -> None:
+    begin_ns = time.time_ns()
+    done = run(server, tmp_path, collector.environ(protocol))
+    end_ns = time.time_ns()
+    assert done.status == 3, done.stderr
+    assert done.stderr.endswith("attempts 1 = exported 1 + aggregated 0 + dropped 0 + pending 0\n")
+    assert not (tmp_path / "ci-egress").exists()
+    told = json.loads(done.stdout)
+    spans = traced(received(collector))
+
+    trace_id, job_span_id = gitlab_ids()
+    assert (spans.job["traceId"], spans.job["spanId"]) == (trace_id, job_span_id)
+    assert told["TRACEPARENT"] == f"00-{trace_id}-{job_span_id}-01"
+    assert told["TRACESTATE"] is None
+    assert not spans.job.get("parentSpanId")
+
+    assert spans.egress["name"] == f"connect 127.0.0.1:{server.port}"
+    assert without_container(spans.egress["attributes"]) == about_egress(server, told, tmp_path)
+    assert spans.client["name"] == name_of(sys.executable)
+    client = without_container(spans.client["attributes"])
+    client.pop("process.working_directory")
+    assert client == about_client(server, told) | {"process.exit.code": 0}
+    assert spans.shell["name"] == name_of("sh")
+    shell = spans.shell["attributes"]
+    assert shell.pop("process.parent_pid") > 1
+    assert shell == about_program("sh", server.command, told["shell"]) | {
+        "egress.lineage": [name_of("sh")],
+        "egress.ancestors": [],
+        "process.exit.code": 3,
+    }
+    assert spans.job["name"] == JOB["cicd.pipeline.task.name"]
+    assert spans.job["attributes"] == JOB
+
+    assert [span["kind"] for span in (spans.job, spans.shell, spans.client)] == [1, 1, 1]
+    moments = [span["startTimeUnixNano"] for span in (spans.job, spans.shell, spans.client, spans.egress)]
+    moments += [span["endTimeUnixNano"] for span in (spans.egress, spans.client, spans.shell, spans.job)]
+    assert moments == sorted(moments)
+    assert begin_ns < int(moments[0]) < int(moments[-1]) < end_ns
+
+
+@both_protocols
+def test_the_resource_tells_service_host_worker_and_repository(
+    collector: Collector, server: Server, protocol: str, tmp_path: Path
+) -> None:
+    env = collector.environ(protocol) | {"OTEL_RESOURCE_ATTRIBUTES": "deployment.environment.name=ci"}
+    run(server, tmp_path, env)
+    received(collector)
+    own = {
+        "deployment.environment.name": "ci",
+        "service.name": "ci-egress",
+        "service.version": __version__,
+        "host.name": platform.node(),
+        "cicd.worker.name": "my runner",
+    }
+    of_spans = own | {
+        **JOB,
+        "cicd.pipeline.run.url.full": "https://gitlab.example/group/app/-/pipelines/987",
+        "vcs.owner.name": "group",
+        "vcs.repository.name": "app",
+        "vcs.repository.url.full": "https://gitlab.example/group/app",
+        "vcs.ref.head.name": "main",
+        "vcs.ref.head.type": "branch",
+        "vcs.ref.head.revision": "9d59409acf479dfa0df1aa568182e43e43df8bbe",
+    }
+    wait_until(lambda: bool(collector.metrics()))
+    resources = [plain(resource["attributes"]) for resource, _, _ in collector.spans()]
+    metric_resources = [plain(resource["attributes"]) for resource, _, _ in collector.metrics()]
+    (instance_id,) = {each.pop("service.instance.id") for each in (*resources, *metric_resources)}
+    assert instance_id
+    assert all(each == of_spans for each in resources)
+    assert all(each == own for each in metric_resources)
+    scopes = [scope for _, scope, _ in (*collector.spans(), *collector.metrics())]
+    assert all(scope == {"name": "ci_egress", "version": __version__} for scope in scopes)
+
+
+def points(metric: JsonObject) -> list[tuple[JsonObject, int]]:
+    """Attributes and value of every point, in a stable order."""
+    (data,) = (metric[kind] for kind in ("sum", "gauge") if kind in metric)
+    found = [(plain(point.get("attributes", [])), int(point["asInt"])) for point in data["dataPoints"]]
+    return sorted(found, key=lambda point: sorted(point[0].items()))
+
+
+def kind_of(metric: JsonObject) -> str:
+    if "gauge" in metric:
+        return "gauge"
+    cumulative = metric["sum"]["aggregationTemporality"] == 2
+    kind = "counter" if metric["sum"].get("isMonotonic") else "updowncounter"
+    return kind if cumulative else f"delta {kind}"
+
+
+@both_protocols
+def test_the_metrics_arrive_as_the_contract_has_them(
+    collector: Collector, server: Server, protocol: str, tmp_path: Path
+) -> None:
+    run(server, tmp_path, collector.environ(protocol))
+    spans = traced(received(collector))
+    wait_until(lambda: bool(collector.metrics()))
+    metrics = {metric["name"]: metric for _, _, metric in collector.metrics()}
+    pipeline = {"cicd.pipeline.name": JOB["cicd.pipeline.name"]}
+    connection = pipeline | {
+        "cicd.pipeline.task.name": JOB["cicd.pipeline.task.name"],
+        "server.address": "127.0.0.1",
+        "server.port": server.port,
+        "network.transport": "tcp",
+        "egress.verdict": "allow",
+    }
+    exported = {"egress.stage": "export", "egress.result": "exported"}
+    aggregated = {"egress.stage": "kernel", "egress.result": "aggregated"}
+    pending = [({"egress.stage": "queue"}, 0), ({"egress.stage": "ring"}, 0)]
+    assert {name: (kind_of(metric), metric["unit"], points(metric)) for name, metric in metrics.items()} == {
+        "cicd.egress.connections": ("counter", "{connection}", [(connection, 1)]),
+        "cicd.egress.jobs": ("updowncounter", "{job}", [(pipeline, 0)]),
+        "cicd.egress.enforcing": ("gauge", "1", [(pipeline, 0)]),
+        "cicd.egress.exporter.attempts": ("counter", "{event}", [({}, 1)]),
+        "cicd.egress.exporter.events": ("counter", "{event}", [(aggregated, 0), (exported, 1)]),
+        "cicd.egress.exporter.pending": ("gauge", "{event}", pending),
+    }
+    (point,) = metrics["cicd.egress.connections"]["sum"]["dataPoints"]
+    (exemplar,) = point["exemplars"]
+    assert (exemplar["traceId"], exemplar["spanId"]) == (spans.egress["traceId"], spans.egress["spanId"])
+
+
+def test_a_collector_and_a_folder_both_get_everything(
+    collector: Collector, server: Server, tmp_path: Path
+) -> None:
+    done = run(server, tmp_path, collector.environ("http/protobuf"), "--otlp-dir", "out")
+    assert done.stderr.endswith("attempts 1 = exported 1 + aggregated 0 + dropped 0 + pending 0\n")
+    compared = ("traceId", "spanId", "parentSpanId", "name", "kind", "startTimeUnixNano", "attributes")
+
+    def essence(spans: list[JsonObject]) -> list[list[Any]]:
+        return sorted([span.get(name) or "" for name in compared] for span in spans)
+
+    in_files = list(spans_in(tmp_path / "out"))
+    assert len(in_files) == 4
+    assert essence(received(collector)) == essence(in_files)
+    assert "cicd.egress.connections" in (tmp_path / "out/metrics.jsonl").read_text()
+    wait_until(lambda: bool(collector.metrics()))
+
+
+@both_protocols
+def test_the_job_nests_under_traceparent_and_command_under_the_job(
+    collector: Collector, server: Server, protocol: str, tmp_path: Path
+) -> None:
+    handed_down = {"TRACEPARENT": TRACEPARENT, "TRACESTATE": "vendor=x"}
+    done = run(server, tmp_path, collector.environ(protocol) | handed_down)
+    job = traced(received(collector)).job
+    _, trace_id, parent_id, _ = TRACEPARENT.split("-")
+    assert (job["traceId"], job["parentSpanId"]) == (trace_id, parent_id)
+    assert (job["spanId"], job["traceState"]) == (gitlab_ids()[1], "vendor=x")
+    told = json.loads(done.stdout)
+    assert told["TRACEPARENT"] == f"00-{trace_id}-{job['spanId']}-01"
+    assert told["TRACESTATE"] == "vendor=x"
+
+
+def test_what_a_descendant_sets_in_its_environment_changes_nothing(server: Server, tmp_path: Path) -> None:
+    pretended = {
+        **environment("github"),
+        "CI_PROJECT_PATH": "someone/else",
+        "CI_PIPELINE_ID": "1",
+        "CI_JOB_ID": "2",
+        "TRACEPARENT": TRACEPARENT,
+        "OTEL_SDK_DISABLED": "true",
+    }
+    settings = [f"{name}={value}" for name, value in pretended.items()]
+    command = ["sh", "-c", '"$@"; true', "sh", "env", *settings, *server.client]
+    env = PLAIN_ENVIRONMENT | environment("gitlab")
+    done = ci_egress("run", "--otlp-dir", "out", "--", *command, cwd=tmp_path, env=env)
+    assert json.loads(done.stdout)["TRACEPARENT"] == TRACEPARENT
+    spans = list(spans_in(tmp_path / "out"))
+    (egress,) = (span for span in spans if span["kind"] == 3)
+    assert {name: egress["attributes"][name] for name in JOB} == JOB
+    assert {span["traceId"] for span in spans} == {gitlab_ids()[0]}
+    assert not any(span.get("links") for span in spans)
+
+
+def test_on_github_the_job_nests_under_the_workflow(server: Server, tmp_path: Path) -> None:
+    github = environment("github")
+    env = PLAIN_ENVIRONMENT | github
+    done = ci_egress("run", "--otlp-dir", "out", "--", *server.command, cwd=tmp_path, env=env)
+    spans = traced(list(spans_in(tmp_path / "out")))
+    run_and_attempt = github["GITHUB_RUN_ID"] + github["GITHUB_RUN_ATTEMPT"]
+    trace_id = hashlib.sha256(f"{run_and_attempt}t".encode()).hexdigest()[:32]
+    root_span_id = hashlib.sha256(f"{run_and_attempt}s".encode()).hexdigest()[16:32]
+    assert (spans.job["traceId"], spans.job["parentSpanId"]) == (trace_id, root_span_id)
+    assert json.loads(done.stdout)["TRACEPARENT"] == f"00-{trace_id}-{spans.job['spanId']}-01"
+    assert spans.egress["attributes"]["egress.job.attempt"] == github["GITHUB_RUN_ATTEMPT"]
+
+
+@pytest.fixture
+def black_hole() -> Iterator[int]:
+    """The port of something that accepts and never answers."""
+    with socket.create_server(("127.0.0.1", 0), backlog=64) as listener:
+        yield listener.getsockname()[1]
+
+
+def closed_port() -> int:
+    return free_ports("closed")["closed"]
+
+
+def test_a_collector_that_is_away_costs_the_job_nothing_but_its_evidence(
+    server: Server, black_hole: int, tmp_path: Path
+) -> None:
+    cases = [
+        (protocol, port) for protocol in ("http/protobuf", "grpc") for port in (closed_port(), black_hole)
+    ]
+
+    def run_without(case: tuple[str, int]) -> tuple[Done, float]:
+        protocol, port = case
+        env = {
+            "OTEL_EXPORTER_OTLP_PROTOCOL": protocol,
+            "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{port}",
+        }
+        return run(server, tmp_path, env), time.time()
+
+    with ThreadPoolExecutor(len(cases)) as pool:
+        for (_, port), (done, ended_at) in zip(cases, pool.map(run_without, cases), strict=True):
+            assert done.status == 3, done.stderr
+            assert ended_at - json.loads(done.stdout)["at"] < FLUSH_S + END_S
+            assert done.stderr.count(f"spans can't be sent to http://127.0.0.1:{port}") == 1, done.stderr
+            assert done.stderr.count("metrics can't be sent") <= 1, done.stderr
+            assert "1 of 1 attempts were dropped (export: " in done.stderr
+            assert done.stderr.endswith("attempts 1 = exported 0 + aggregated 0 + dropped 1 + pending 0\n")
+            assert "Traceback" not in done.stderr
+
+
+def test_a_disabled_sdk_exports_nothing_and_says_so(
+    collector: Collector, server: Server, tmp_path: Path
+) -> None:
+    disabled = {"OTEL_SDK_DISABLED": "true"}
+    done = run(server, tmp_path, collector.environ("http/protobuf") | disabled, "--otlp-dir", "out")
+    assert done.status == 3
+    assert done.stderr.count("OTEL_SDK_DISABLED is set: nothing was exported") == 1
+    assert done.stderr.endswith("attempts 1 = exported 0 + aggregated 0 + dropped 1 + pending 0\n")
+    assert list(tmp_path.glob("out/*")) == list(tmp_path.glob("ci-egress")) == []
+    assert collector.spans() == collector.metrics() == []
+
+
+def test_samplers_and_limits_have_no_effect_and_that_is_said_once(server: Server, tmp_path: Path) -> None:
+    env = {"OTEL_TRACES_SAMPLER": "always_off", "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT": "1"}
+    done = run(server, tmp_path, env, "--otlp-dir", "out")
+    (line,) = (line for line in done.stderr.splitlines() if "ignored" in line)
+    assert "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT, OTEL_TRACES_SAMPLER" in line
+    spans = traced(list(spans_in(tmp_path / "out")))
+    about = about_egress(server, json.loads(done.stdout), tmp_path)
+    assert without_container(spans.egress["attributes"]) == about
+
+
+def test_json_log_is_json_line_by_line(server: Server, tmp_path: Path) -> None:
+    env = {
+        "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{closed_port()}",
+        "OTEL_TRACES_SAMPLER": "always_off",
+    }
+    done = run(server, tmp_path, env, "--json-log", "--otlp-dir", "out")
+    lines = [json.loads(line) for line in done.stderr.splitlines()]
+    assert all(isinstance(line["time"], float) and line["level"] and line["message"] for line in lines)
+    assert [line["level"] for line in lines] == ["warning"] * (len(lines) - 1) + ["info"]
+    assert any("OTEL_TRACES_SAMPLER" in line["message"] for line in lines)
+    assert any("can't be sent" in line["message"] for line in lines)
+    summary = lines[-1]
+    assert (summary["message"], summary["trace_id"]) == ("summary", gitlab_ids()[0])
+    assert (summary["account"]["attempts"], summary["account"]["exported"]) == (1, 1)
+    (destination,) = summary["summary"]["destinations"]
+    assert destination == {
+        "destination": f"127.0.0.1:{server.port}",
+        "transport": "tcp",
+        "chain": [name_of("sh"), name_of(sys.executable)],
+        "is_loopback": True,
+        "count": 1,
+    }
