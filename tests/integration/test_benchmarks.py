@@ -1,0 +1,26 @@
+"""The benchmarks run; what they measure is not for a test to judge."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.mark.kernel
+def test_a_quick_benchmark_gives_its_figures() -> None:
+    command = [sys.executable, "-m", "benchmarks", "--quick", "--no-limits", "--only", "connect", "--json"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100, check=False)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert [figure["name"] for figure in told["figures"]] == [
+        "loop of connects over loopback",
+        "loop of sends over loopback",
+    ]
+    assert all(figure["value"] > 0 for figure in told["figures"])
+    assert told["machine"]["kernel"]
