@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import re
+import shutil
 import subprocess
 import tempfile
 import threading
@@ -166,22 +167,25 @@ def test_the_output_of_command_passes_byte_by_byte_with_nothing_of_ours(tmp_path
     assert (done.status, done.stdout) == (0, bytes(range(256)) * 300)
 
 
-def hostile_program(folder: Path) -> str:
-    """Path of a program with a hostile name that connects, and leaves a process behind."""
-    program = folder / HOSTILE
-    program.write_text("#!/bin/bash\nexec >/dev/null 2>&1\nsleep 3 &\nexec 3<>/dev/tcp/127.0.0.1/1 || true\n")
-    program.chmod(0o755)
-    return f"./{HOSTILE}"
+def hostile_command(folder: Path) -> list[str]:
+    """A program with a hostile name and hostile arguments that connects and leaves one like it behind."""
+    shutil.copy("/bin/bash", folder / HOSTILE)
+    script = """
+        exec >/dev/null 2>&1
+        (exec -a "$0" sleep 3) &
+        exec 3<>/dev/tcp/127.0.0.1/1 || true
+    """
+    return [f"./{HOSTILE}", "-c", script, HOSTILE]
 
 
 @pytest.mark.parametrize("options", [[], ["--json-log"]], ids=["plain", "json"])
 def test_a_hostile_command_is_shown_without_effect(options: list[str], tmp_path: Path) -> None:
     env = PLAIN_ENVIRONMENT | {"GITLAB_CI": "true", "CI_PROJECT_PATH": f"g/{HOSTILE}", "FORCE_COLOR": "1"}
-    command = [hostile_program(tmp_path), HOSTILE]
+    command = hostile_command(tmp_path)
     done = ci_egress("run", "--otlp-dir", f"out{HOSTILE}", *options, "--", *command, cwd=tmp_path, env=env)
     assert done.status == 0, done.stderr
     assert "127.0.0.1:1" in done.stderr
-    assert "owned" in done.stderr
+    assert done.stderr.count("owned") >= 2  # the chain, what was left behind
     assert UNPRINTABLE.findall(done.stderr) == []
     assert not re.search("^ci-egress: all is well", done.stderr, re.MULTILINE)
 
@@ -210,11 +214,11 @@ def read_all(terminal: int, into: bytearray) -> None:
 
 
 def test_a_hostile_command_does_nothing_to_a_terminal(tmp_path: Path) -> None:
-    shown = in_a_terminal("run", "--", hostile_program(tmp_path), HOSTILE, cwd=tmp_path)
+    shown = in_a_terminal("run", "--", *hostile_command(tmp_path), cwd=tmp_path)
     styles_left_out = re.sub(r"\x1b\[[0-9;]*m", "", shown).replace("\r\n", "\n")
     assert "127.0.0.1:1" in styles_left_out
     assert "left behind" in styles_left_out
-    assert "owned" in styles_left_out
+    assert styles_left_out.count("owned") >= 2  # the chain, what was left behind
     assert UNPRINTABLE.findall(styles_left_out) == []
     assert "\x1b[31m" not in shown
     assert not re.search("^ci-egress: all is well", styles_left_out, re.MULTILINE)

@@ -42,7 +42,8 @@ with socket.socket() as client:
     client.bind(("127.0.0.1", 0))
     client.connect(("127.0.0.1", int(sys.argv[1])))
     told = {name: os.environ.get(name) for name in ("TRACEPARENT", "TRACESTATE")}
-    print(json.dumps({"pid": os.getpid(), "shell": os.getppid(), "port": client.getsockname()[1], "at": time.time(), **told}))
+    told |= {"pid": os.getpid(), "shell": os.getppid(), "port": client.getsockname()[1], "at": time.time()}
+    print(json.dumps(told))
     time.sleep(0.3)  # /proc tells the working directory of live processes only
 """
 JOB = {
