@@ -129,9 +129,8 @@ class Loading:
             "programs": PROGRAMS,
         }
         assert self._child.stdin is not None  # noqa: S101 - it was made with a pipe
-        with suppress(BrokenPipeError):  # it couldn't import BCC, and says so
-            self._child.stdin.write(json.dumps(request))
-            self._child.stdin.close()
+        with suppress(BrokenPipeError), self._child.stdin as stream:  # it couldn't import BCC, and says so
+            stream.write(json.dumps(request))
         self._child.stdin = None
 
     def ready(self) -> Tracer:
