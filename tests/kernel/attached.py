@@ -1,0 +1,162 @@
+"""What of ci-egress is in the kernel, and processes that a test has to watch or to end."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import subprocess
+import time
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from exporter.kernel.mounts import BPFFS_HOME
+
+from .tracing import ROOT, RUN_LIMIT_S, Trace, environment, read, run_command
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+PINS = BPFFS_HOME / "ci-egress"
+PROGRAMS_IN_CGROUP = 4
+LINKS = 7
+
+_READY_LIMIT_S = 30.0
+_SETTLE_LIMIT_S = 20.0
+
+
+@dataclass(frozen=True)
+class Attached:
+    """Everything that bpftool and bpffs show."""
+
+    programs: frozenset[int]
+    """Ids of those attached to a cgroup."""
+    links: frozenset[int]
+    pins: frozenset[Path]
+
+    def beyond(self, before: Attached) -> Attached:
+        """What wasn't there before."""
+        return Attached(self.programs - before.programs, self.links - before.links, self.pins - before.pins)
+
+
+def attached() -> Attached:
+    """As of now."""
+    in_cgroups = _bpftool("cgroup", "tree")
+    return Attached(
+        frozenset(program["id"] for cgroup in in_cgroups for program in cgroup["programs"]),
+        frozenset(link["id"] for link in _bpftool("link")),
+        frozenset(PINS.glob("**/*")),
+    )
+
+
+def _bpftool(*arguments: str) -> list[dict[str, Any]]:
+    while True:
+        done = subprocess.run(["bpftool", "-j", *arguments], capture_output=True, text=True, check=False)
+        if done.returncode == 0:
+            found: list[dict[str, Any]] = json.loads(done.stdout or "[]")
+            return found
+        assert "can't get link by id" in done.stdout, done  # one that went away meanwhile
+
+
+@contextmanager
+def nothing_left() -> Iterator[None]:
+    """After the block, nothing is in the kernel that wasn't before."""
+    before = attached()
+    yield
+    # Others may trace on this machine meanwhile, and end too.
+    wait_for(lambda: attached().beyond(before) == Attached(frozenset(), frozenset(), frozenset()))
+
+
+def wait_for(is_so: Callable[[], bool], limit_s: float = _SETTLE_LIMIT_S) -> None:
+    """Wait until it is so."""
+    deadline_s = time.monotonic() + limit_s
+    while not is_so():
+        assert time.monotonic() < deadline_s, "it is still not so"
+        time.sleep(0.01)
+
+
+@dataclass(frozen=True)
+class Running:
+    """A `ci-egress run` that goes on, in a session of its own."""
+
+    process: subprocess.Popen[str]
+    otlp_dir: Path
+
+    @property
+    def pid(self) -> int:
+        """Of ci-egress, and of its session."""
+        return self.process.pid
+
+    def instance(self) -> Path:
+        """Its pin directory: the one that it has open, for the lock."""
+        links = map(_target, Path(f"/proc/{self.pid}/fd").iterdir())
+        (directory,) = {path for path in links if path.parent == PINS}
+        return directory
+
+    def tell(self, line: str) -> None:
+        """Write a line to COMMAND's stdin."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(f"{line}\n")
+        self.process.stdin.flush()
+
+    def next_line(self) -> str:
+        """COMMAND's next line of output."""
+        stdout = self.process.stdout
+        assert stdout is not None
+        line = b""
+        while not line.endswith(b"\n"):  # bytewise: what a buffer took, `communicate` would miss
+            assert select.select([stdout], [], [], _READY_LIMIT_S)[0], "nothing came"
+            line += os.read(stdout.fileno(), 1) or b"(ended)\n"
+        return line.decode().rstrip("\n")
+
+    def end(self) -> Trace:
+        """Wait for its end."""
+        stdout, stderr = self.process.communicate(timeout=RUN_LIMIT_S)
+        done = subprocess.CompletedProcess([], self.process.returncode, stdout, stderr)
+        return read(done, self.otlp_dir)
+
+
+def _target(link: Path) -> Path:
+    with suppress(FileNotFoundError):
+        return link.readlink()
+    return link
+
+
+@contextmanager
+def running(
+    command: Sequence[str | bytes], otlp_dir: Path, *options: str, env: Mapping[str, str] | None = None
+) -> Iterator[Running]:
+    """Start `ci-egress run`; whatever of its session is left at the end is killed."""
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        run_command(otlp_dir, command, *options),
+        stdin=pipe,
+        stdout=pipe,
+        stderr=pipe,
+        text=True,
+        env=environment(env),
+        cwd=ROOT,
+        start_new_session=True,
+    ) as process:
+        try:
+            yield Running(process, otlp_dir)
+        finally:
+            for pid in in_session(process.pid):
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+
+
+def in_session(session: int) -> list[int]:
+    """Pids of its live processes."""
+    pids = (int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit())
+    return [pid for pid in pids if _is_live(pid, session)]
+
+
+def _is_live(pid: int, session: int) -> bool:
+    with suppress(FileNotFoundError, ProcessLookupError):
+        state, _, _, its_session, *_ = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return int(its_session) == session and state not in "ZX"
+    return False
