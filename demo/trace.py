@@ -12,7 +12,7 @@ from rich.tree import Tree
 
 from exporter.addresses import endpoint
 from exporter.redact_rules import REDACTED
-from exporter.summary import printable
+from exporter.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
