@@ -90,8 +90,9 @@ def test_modifiers_on_the_way_to_an_inner_struct_are_looked_through() -> None:
 def test_a_struct_with_bitfields_keeps_their_sizes_apart_from_offsets() -> None:
     blob = Blob()
     number = blob.add(INT, "int", 4, struct.pack("=I", 32))
-    blob.record("signal_struct", [("flag", number, 1 << 24 | 3), ("live", number, 64)], bitfields=True)
-    assert Btf(blob.bytes()).offsets({"LIVE": ("signal_struct", "live")}) == {"LIVE": 8}
+    blob.record("signal_struct", [("flag", number, 1 << 24 | 19), ("live", number, 64)], bitfields=True)
+    members = {"FLAG": ("signal_struct", "flag"), "LIVE": ("signal_struct", "live")}
+    assert Btf(blob.bytes()).offsets(members) == {"FLAG": 2, "LIVE": 8}
 
 
 def test_types_of_every_kind_in_between_are_stepped_over() -> None:

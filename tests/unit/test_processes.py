@@ -172,6 +172,16 @@ def test_a_late_exit_of_the_old_process_does_not_end_the_new_one() -> None:
     assert new in life.table.live()
 
 
+@pytest.mark.parametrize("seen", ["exec", "act"])
+def test_a_reused_pid_whose_fork_was_lost_does_not_inherit_the_old_creator(seen: str) -> None:
+    life = Life()
+    life.exec(ROOT, 1, "/bin/bash")
+    life.fork(CHILD, ROOT, 1)
+    again = ProcessKey(CHILD.pid, 900)
+    program = life.exec(again, 1, "/usr/bin/curl") if seen == "exec" else life.act(again, 1)
+    assert program.parent is None
+
+
 def test_a_lost_exec_is_recovered_from_what_proc_still_knows() -> None:
     life = Life(Known({CHILD: Image("/usr/bin/wget", ("wget", "mirror.example"))}))
     life.exec(ROOT, 1, "/bin/bash")
