@@ -91,7 +91,10 @@ def test_a_struct_with_bitfields_keeps_their_sizes_apart_from_offsets() -> None:
     blob = Blob()
     number = blob.add(INT, "int", 4, struct.pack("=I", 32))
     blob.record("signal_struct", [("flag", number, 1 << 24 | 19), ("live", number, 64)], bitfields=True)
-    members = {"FLAG": ("signal_struct", "flag"), "LIVE": ("signal_struct", "live")}
+    members: dict[str, tuple[str, ...]] = {
+        "FLAG": ("signal_struct", "flag"),
+        "LIVE": ("signal_struct", "live"),
+    }
     assert Btf(blob.bytes()).offsets(members) == {"FLAG": 2, "LIVE": 8}
 
 
