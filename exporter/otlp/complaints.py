@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Hashable
+from urllib.parse import urlsplit
 
 from exporter.otlp.sinks import Receipt, SendError
 
 _LONGEST = 500
+_OF_THE_SERVER = frozenset({"unreachable", "timeout", "tls"})
 
 
 class Complaints:
@@ -27,8 +29,12 @@ class Complaints:
                 self._untold.append(_printable(line[:_LONGEST]))
 
     def add_failure(self, what: str, where: str, error: SendError) -> None:
-        """`what` (spans, metrics) can't be sent to `where`: one line for each kind of failure there."""
-        self.add((where, error.error_type), f"{what} can't be sent to {where}: {error.reason}; {error.fix}")
+        """`what` (spans, metrics) can't be sent to `where`: one line for each kind of failure there.
+
+        A server that is away is away for spans and metrics alike, whatever their paths.
+        """
+        place = urlsplit(where).netloc if error.error_type in _OF_THE_SERVER else where
+        self.add((place or where, error.error_type), f"{what} can't be sent to {where}: {error.reason}; {error.fix}")
 
     def add_rejection(self, what: str, where: str, receipt: Receipt) -> None:
         """`where` answered that it took only a part, if it did."""
