@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import os
 import shlex
-import shutil
 import signal
 import struct
 import subprocess
@@ -32,7 +31,7 @@ from .attached import (
     wait_for,
 )
 from .lab import PORT, V4, Lab
-from .tracing import ROOT, read, run_command, trace
+from .tracing import copy_of_the_program, read, run_command, trace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -113,13 +112,6 @@ def test_a_signal_while_the_programs_are_loaded_ends_command_too(tmp_path: Path)
 def test_nothing_is_left_of_a_loader_that_fails(python: str, what: str) -> None:
     with nothing_left(), pytest.raises(KernelError, match=what), loading(python=python) as kernel:
         kernel.ready()
-
-
-def copy_of_the_program(to: Path) -> dict[str, str]:
-    """Exporter and bpf/ in a folder of their own; what makes Python take them."""
-    for name in ("exporter", "bpf"):
-        shutil.copytree(ROOT / name, to / name)
-    return {"PYTHONPATH": str(to)}
 
 
 @pytest.mark.parametrize("broken", ["this is no C", "int on_exit(void *ctx) { return *(int *)0; }"])

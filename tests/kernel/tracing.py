@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -108,6 +109,13 @@ class Trace:
 def environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
     """Just enough to run from the checkout: a CI job's own variables would be taken for the job's."""
     return {"PATH": _PATH, "PYTHONPATH": str(ROOT), "LC_ALL": "C.UTF-8", **(more or {})}
+
+
+def copy_of_the_program(to: Path) -> dict[str, str]:
+    """Copy exporter and bpf/, to be changed; give what makes Python take the copy."""
+    for name in ("exporter", "bpf"):
+        shutil.copytree(ROOT / name, to / name)
+    return {"PYTHONPATH": str(to)}
 
 
 def run_command(otlp_dir: Path, command: Sequence[str | bytes], *options: str) -> list[str | bytes]:

@@ -1,0 +1,261 @@
+"""The programs load with either compiler, with just the rights they need, or it is said what is missing."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from exporter.decode import Decoder
+from exporter.events import Act, Acted, Event, Execed, Exited, ProcessKey
+from exporter.kernel.btf import MEMBERS, VMLINUX, kernel_offsets
+from exporter.kernel.instances import new_instance
+from exporter.kernel.mounts import cgroup2_root, ensure_bpffs
+from exporter.kernel.sources import compiler_flags, source_text
+from exporter.kernel.tracer import LOADER, MAPS, PROGRAMS, SYSTEM_PYTHON, Tracer
+from exporter.processes import started_ns
+
+from .attached import nothing_left
+from .lab import PORT, V4, V6, Lab
+from .tracing import ROOT, copy_of_the_program, trace
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .conftest import Programs
+
+DEBOOTSTRAP_LIMIT_S = 600
+BPF = ROOT / "bpf"
+
+
+@dataclass(frozen=True)
+class Compiler:
+    """A BCC, and how to run the loader with it."""
+
+    command: list[str]
+    include: str
+    """bpf/ as the command sees it."""
+    bcc: str
+    """How its version begins."""
+
+
+@pytest.fixture(scope="session")
+def trixie() -> Compiler:
+    """BCC 0.31 with LLVM 19, in a Debian 13 root on this kernel."""
+    done = subprocess.run([ROOT / "tools/trixie-root.sh"], stdout=subprocess.PIPE, text=True, check=True)
+    enter = [str(ROOT / "tools/in-root.sh"), done.stdout.strip()]
+    loader = f"/src/{LOADER.relative_to(ROOT)}"
+    return Compiler([*enter, SYSTEM_PYTHON, "-I", loader], "/src/bpf", "0.31.")
+
+
+@pytest.fixture(scope="session")
+def system() -> Compiler:
+    """This machine's own."""
+    return Compiler([SYSTEM_PYTHON, "-I", str(LOADER)], str(BPF), "0.")
+
+
+def load(compiler: Compiler, pins: Path) -> dict[str, Any]:
+    """Run the loader as the tracer does; its manifest."""
+    request = {
+        "source": source_text(BPF),
+        "flags": [flag.replace(str(BPF), compiler.include) for flag in compiler_flags(BPF, kernel_offsets())],
+        "include": compiler.include,
+        "pins": str(pins),
+        "cgroup": str(cgroup2_root()),
+        "maps": MAPS,
+        "programs": PROGRAMS,
+    }
+    done = subprocess.run(
+        compiler.command, input=json.dumps(request), capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
+    manifest: dict[str, Any] = json.loads(done.stdout)
+    return manifest
+
+
+def events_of(tracer: Tracer, command: Sequence[str | bytes]) -> list[Event]:
+    """Follow COMMAND from its first exec to its end; what the ring then holds."""
+    held = subprocess.Popen(
+        ["sh", "-c", 'echo ready; read line; exec "$@"', "sh", *command],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    assert held.stdout is not None
+    assert held.stdout.readline() == b"ready\n"
+    started = started_ns(held.pid)
+    assert started is not None
+    tracer.follow(ProcessKey(held.pid, started), 1)
+    held.communicate(b"go on\n", timeout=30)
+    decoder, events = Decoder(), list[Event]()
+    tracer.drain(lambda data, at, n: events.extend(decoder.decode(data, at, n)), limit=1000)
+    return [*events, *decoder.flush()]
+
+
+def told(event: Event) -> object:
+    """What of an event two runs have in common."""
+    match event:
+        case Execed():
+            return event.exec_id, event.path, event.arguments, event.arguments_cut, event.scope
+        case Acted():
+            return event.act, event.protocol, event.peer, event.peer_port, event.uid, event.exec_id
+        case Exited():
+            return event.wait_status
+        case _:
+            return event
+
+
+@pytest.mark.timeout(DEBOOTSTRAP_LIMIT_S)
+@pytest.mark.parametrize("name", ["system", "trixie"])
+def test_the_records_are_the_same_with_either_compiler(
+    lab: Lab, programs: Programs, request: pytest.FixtureRequest, name: str
+) -> None:
+    compiler: Compiler = request.getfixturevalue(name)
+    act = programs.act("udp-sendmmsg", V4.peer, PORT, V4.evil, PORT, "--", "a" * 6000)
+    with nothing_left(), new_instance(ensure_bpffs()) as pins, ExitStack() as stack:
+        manifest = load(compiler, pins)
+        events = events_of(Tracer(pins, stack), lab.command(act))
+    assert manifest["bcc"].startswith(compiler.bcc)
+    assert manifest["maps"] == MAPS
+    assert manifest["programs"] == [program["name"] for program in PROGRAMS]
+    sent = [(Act.SEND, 17, mapped(address), PORT, 0, 2) for address in (V4.peer, V4.evil)]
+    nsenter = tuple(str(part) for part in lab.command(act))
+    assert [told(event) for event in events] == [
+        (1, "/usr/bin/nsenter", nsenter, False, 1),
+        (2, act[0], tuple(act), False, 1),
+        *sent,
+        0,
+    ]
+
+
+def mapped(ipv4: str) -> bytes:
+    """As the kernel's records have it."""
+    return bytes(10) + b"\xff\xff" + bytes(map(int, ipv4.split(".")))
+
+
+def test_records_of_another_layout_than_the_programs_are_refused(tmp_path: Path) -> None:
+    env = copy_of_the_program(tmp_path / "copy")
+    header = tmp_path / "copy/bpf/egress.h"
+    header.write_text(header.read_text().replace("\tu64 cookie;\n", "\tu64 cookie;\n\tu64 more;\n"))
+    marker = tmp_path / "started"
+    with nothing_left():
+        seen = trace(None, ["touch", str(marker)], tmp_path / "otlp", "-v", env=env, cwd=tmp_path)
+    assert (seen.status, marker.exists()) == (91, False)
+    assert seen.stderr.startswith("ci-egress: error: cannot compile the programs: ")
+    assert "run `make wire`" in seen.stderr
+
+
+def test_the_offsets_are_those_that_a_compiler_finds(tmp_path: Path) -> None:
+    header = subprocess.run(
+        ["bpftool", "btf", "dump", "file", VMLINUX, "format", "c"], capture_output=True, check=True
+    ).stdout
+    (tmp_path / "vmlinux.h").write_bytes(header)
+    expressions = [
+        f"__builtin_offsetof(struct {owner}, {'.'.join(path)})" for owner, *path in MEMBERS.values()
+    ]
+    body = ",\n".join(expressions)
+    (tmp_path / "offsets.c").write_text(f'#include "vmlinux.h"\nlong offsets[] = {{ {body} }};\n')
+    # Compiled, not run: the kernel's types don't go together with the C library's.
+    subprocess.run(["gcc", "-w", "-S", "-o", "offsets.s", "offsets.c"], cwd=tmp_path, check=True)
+    lines = (tmp_path / "offsets.s").read_text().splitlines()
+    assert dict(zip(MEMBERS, quads(lines), strict=True)) == kernel_offsets()
+
+
+def quads(assembly: list[str]) -> list[int]:
+    """Values of an array of longs, runs of zeros included."""
+    values: list[int] = []
+    for directive, value in (
+        line.split()[:2] for line in assembly if line.startswith(("\t.quad", "\t.zero"))
+    ):
+        values += [int(value)] if directive == ".quad" else [0] * (int(value) // 8)
+    return values
+
+
+CONTRACT = ["bpf", "perfmon", "net_admin", "sys_admin", "sys_ptrace", "dac_read_search", "kill"]
+CONTRACT_BITS = {39, 38, 12, 21, 19, 2, 5}
+SHOW_RIGHTS = "grep -E '^Cap(Bnd|Eff)' /proc/self/status"
+
+
+def with_only(*capabilities: str) -> list[str]:
+    """Root with these capabilities and no others, nor a way to get them."""
+    kept = ",".join(["-all", *(f"+{name}" for name in capabilities)])
+    return ["setpriv", f"--bounding-set={kept}", "--inh-caps=-all"]
+
+
+def in_own_mounts(script: str) -> list[str]:
+    """A command's beginning: a mount namespace of its own, changed by `script` first."""
+    return ["unshare", "--mount", "--propagation", "private", "sh", "-ec", f'{script}\nexec "$@"', "sh"]
+
+
+def test_the_contracts_capabilities_are_enough(lab: Lab, programs: Programs, tmp_path: Path) -> None:
+    act = programs.act("connect", V6.peer, PORT)
+    command = ["sh", "-c", f'{SHOW_RIGHTS}; exec "$@"', "sh", *act]
+    seen = trace(lab, command, tmp_path, under=with_only(*CONTRACT))
+    *rights, result = seen.stdout.splitlines()
+    expected = sum(1 << bit for bit in CONTRACT_BITS)
+    assert {int(line.split()[1], 16) for line in rights} == {expected}
+    assert (seen.status, result) == (0, "ok")
+    assert [leaf.name for leaf in seen.egress] == [f"connect [{V6.peer}]:{PORT}"]
+    assert seen.account.startswith("attempts 1 = exported 1 ")
+
+
+def test_a_user_with_the_contracts_capabilities_can_trace_where_bpffs_is_his(tmp_path: Path) -> None:
+    tmp_path.chmod(0o777)
+    kept = ",".join(f"+{name}" for name in CONTRACT)
+    as_user = f"setpriv --reuid=65534 --regid=65534 --clear-groups --inh-caps={kept} --ambient-caps={kept}"
+    under = [*in_own_mounts("mount -t bpf bpf /sys/fs/bpf"), *as_user.split()]
+    command = ["bash", "-c", f"exec 3>/dev/udp/127.0.0.1/{PORT}; grep CapEff /proc/self/status"]
+    seen = trace(None, command, tmp_path / "otlp", under=under)
+    assert (seen.status, seen.stdout.split()[-1]) == (0, "0" * 16), seen.stderr
+    assert [(leaf.name, leaf["process.owner"]) for leaf in seen.egress] == [
+        (f"connect 127.0.0.1:{PORT}", "nobody")
+    ]
+
+
+DEBIANS = "/usr/lib/python3/dist-packages"
+EMPTY = f"mkdir -p {{tmp}}/own; mount --bind {{tmp}}/own {DEBIANS}"
+FAKE = f"{EMPTY}; echo '{{text}}' > {DEBIANS}/bcc.py"
+OLD = '__version__ = "0.18.0"\nclass BPF:\n def load_func(self, func_name, prog_type): pass'
+HINDRANCES = {
+    "CAP_BPF is missing; run it as root": with_only(*(set(CONTRACT) - {"bpf", "sys_admin"})),
+    "CAP_BPF, CAP_PERFMON, CAP_NET_ADMIN are missing; run it as root": with_only(),
+    "cannot use BCC: No module named 'bcc'; apt-get install python3-bpfcc": in_own_mounts(EMPTY),
+    "cannot use BCC: bcc 0.18.0 is too old: 0.25 is needed; apt-get": in_own_mounts(
+        FAKE.replace("{text}", OLD)
+    ),
+    "dist-packages/bcc.py is not the BPF Compiler Collection; apt-get": in_own_mounts(
+        FAKE.replace("{text}", "class Blockchain: pass")
+    ),
+    "cgroup v2 is not mounted; mkdir -p": in_own_mounts("umount -lR /sys/fs/cgroup"),
+}
+
+
+@pytest.mark.parametrize("said", HINDRANCES)
+def test_what_hinders_is_said_in_one_line_and_command_is_not_started(tmp_path: Path, said: str) -> None:
+    marker = tmp_path / "started"
+    under = [part.replace("{tmp}", str(tmp_path)) for part in HINDRANCES[said]]
+    with nothing_left():
+        seen = trace(None, ["touch", str(marker)], tmp_path / "otlp", under=under)
+    assert (seen.status, seen.stdout, marker.exists()) == (91, "", False)
+    (line,) = seen.stderr.splitlines()
+    assert line.startswith("ci-egress: error: ")
+    assert said in line
+
+
+def test_without_bpffs_it_is_mounted(programs: Programs, tmp_path: Path) -> None:
+    act = programs.act("connect", "127.0.0.1", PORT)
+    shown = ["sh", "-c", 'findmnt -no FSTYPE /sys/fs/bpf; exec "$@"', "sh", *act]
+    under = in_own_mounts("umount -l /sys/fs/bpf; ! findmnt /sys/fs/bpf")
+    seen = trace(None, shown, tmp_path, under=under)
+    assert seen.stdout == "bpf\nECONNREFUSED\n", seen.stderr
+    assert len(seen.egress) == 1
+
+
+def test_without_tracefs_nothing_is_missing(programs: Programs, tmp_path: Path) -> None:
+    unmount = "umount -lR /sys/kernel/debug /sys/kernel/tracing || :; ! findmnt -t tracefs"
+    seen = trace(None, programs.act("connect", "127.0.0.1", PORT), tmp_path, under=in_own_mounts(unmount))
+    assert [leaf.name for leaf in seen.egress] == [f"connect 127.0.0.1:{PORT}"]
