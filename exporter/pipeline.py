@@ -20,7 +20,8 @@ from exporter.events import Acted, Event, Execed, Exited, Forked, ProcessKey
 from exporter.jobs.attributes import resource_attributes
 from exporter.metrics import Metrics
 from exporter.otlp import Telemetry
-from exporter.processes import Lookup, ProcessTable, Program, mark_egress
+from exporter.processes import ProcessTable
+from exporter.programs import Lookup, Program, mark_egress
 from exporter.recording import Beginning
 from exporter.spans import Spans
 from exporter.summary import Summary
@@ -43,6 +44,7 @@ class Pipeline:
     def __init__(self, stages: Stages, lookup: Lookup) -> None:
         """`lookup` fills in what the kernel doesn't say."""
         self._stages = stages
+        self._lookup = lookup
         self._table = ProcessTable(lookup, on_end=self._ended)
 
     def begin(self, root: ProcessKey, scope: int, at_ns: int) -> None:
@@ -75,7 +77,7 @@ class Pipeline:
     def _egress(self, event: Acted) -> None:
         stages = self._stages
         program = self._table.acted(event)
-        span = stages.spans.egress(event, program)
+        span = stages.spans.egress(event, program, owner=self._lookup.owner(event.uid))
         peer = address(event.peer)
         stages.telemetry.submit(span, attempts=1)
         stages.metrics.connection(peer.text, event.peer_port, transport(event.protocol), span.context)

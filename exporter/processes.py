@@ -5,125 +5,21 @@ from __future__ import annotations
 import pwd
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple, Protocol, TypeVar
+from typing import TypeVar
 
 import psutil
 
 from exporter.events import Acted, Execed, Exited, Forked, ProcessKey
+from exporter.programs import Facts, Image, Lookup, Program
 from exporter.redact import redact_arguments
 from exporter.text import clean
-
-CHAIN_MAX = 64
-"""Programs that a lineage names at most."""
-DEPTH_MAX = 1024
-"""Ancestors that are remembered at most: a program that forks and exits without end would fill the memory."""
 
 _NS_PER_TICK = 10_000_000  # USER_HZ is 100 on every machine supported
 _START_TOLERANCE_TICKS = 2
 _T = TypeVar("_T")
 _CONTAINER_ID = re.compile(r"[0-9a-f]{64}")
-
-
-class Facts(NamedTuple):
-    """What /proc tells of a process while it is there; never needed to know who did something."""
-
-    working_directory: str | None = None
-    container_id: str | None = None
-
-
-class Image(NamedTuple):
-    """The program that a process runs, as /proc tells it: for the case that its exec record was lost."""
-
-    path: str | None = None
-    arguments: tuple[str, ...] = ()
-
-
-class Lookup(Protocol):
-    """Where facts come from: /proc, or a recording. What can't be known is None."""
-
-    def facts(self, process: ProcessKey) -> Facts:
-        """Those of `process`."""
-
-    def image(self, process: ProcessKey) -> Image:
-        """That of `process`."""
-
-
-@dataclass(eq=False)
-class Program:
-    """One executed program: a process from an exec (or its fork) to the next exec or its exit."""
-
-    process: ProcessKey
-    exec_id: int
-    """0 before the process's first exec in the job; with `process`, what tells programs apart."""
-    scope: int
-    parent: Program | None
-    """The program that created the process; None for the job's root, and where a record was lost."""
-    parent_pid: int
-    """The kernel's parent when the program began."""
-    started_ns: int
-    path: str | None
-    """Of the executable; None when unknown."""
-    arguments: tuple[str, ...]
-    """Without secrets."""
-    is_cut: bool = False
-    """Whether `arguments` are not all there."""
-    is_recovered: bool = False
-    """Whether its own record was lost, and this is what /proc still knew."""
-    ended_ns: int | None = None
-    wait_status: int | None = None
-    """As wait(2) gives it; None after an exec, and while it runs."""
-    became_another: bool = False
-    """Whether it ended by an exec."""
-    has_egress: bool = False
-    """Whether it or a descendant did something on a socket."""
-    is_reported: bool = False
-    """Whether its span is on its way."""
-    facts: Facts | None = field(default=None, repr=False)
-    """None until the first act asks for them."""
-
-    @cached_property
-    def name(self) -> str | None:
-        """Base name of the executable."""
-        return self.path.rsplit("/", 1)[-1] if self.path else None
-
-    depth: int = field(init=False, repr=False)
-    """How many programs stand above it."""
-    root: Program = field(init=False, repr=False)
-    """The topmost of them; itself for a job's root."""
-    has_gap: bool = field(init=False, repr=False)
-    """Whether programs between the root and this one were forgotten."""
-
-    def __post_init__(self) -> None:
-        """Place it below its parent, or below the root where a job forks without end."""
-        parent = self.parent
-        if parent is not None and parent.depth >= DEPTH_MAX:
-            self.parent = parent = parent.root
-            self.has_gap = True
-        else:
-            self.has_gap = parent is not None and parent.has_gap
-        self.depth = parent.depth + 1 if parent else 0
-        self.root = parent.root if parent else self
-
-    @cached_property
-    def chain(self) -> tuple[Program, ...]:
-        """From the job's root to this program, itself included, by who created whom.
-
-        Of a long one the root and the last CHAIN_MAX - 1; `is_chain_whole` tells.
-        """
-        programs = [self]
-        while programs[-1].parent is not None and len(programs) < CHAIN_MAX - 1:
-            programs.append(programs[-1].parent)
-        if programs[-1] is not self.root:
-            programs.append(self.root)
-        return tuple(reversed(programs))
-
-    @property
-    def is_chain_whole(self) -> bool:
-        """Whether `chain` holds every program from the root to this one."""
-        return len(self.chain) == self.depth + 1 and not self.has_gap
 
 
 class ProcessTable:
@@ -262,6 +158,10 @@ class Proc:
         )
         return image if _is_still(process) else Image()
 
+    def owner(self, uid: int) -> str:
+        """The user's name on this host."""
+        return user_name(uid)
+
 
 def _live(pid: int) -> psutil.Process | None:
     try:
@@ -304,14 +204,3 @@ def user_name(uid: int) -> str:
         return pwd.getpwuid(uid).pw_name
     except KeyError:
         return str(uid)
-
-
-def mark_egress(program: Program) -> list[Program]:
-    """Mark `program` and its ancestors as having egress; returns those that weren't, root first."""
-    fresh = []
-    current: Program | None = program
-    while current is not None and not current.has_egress:
-        current.has_egress = True
-        fresh.append(current)
-        current = current.parent
-    return fresh[::-1]

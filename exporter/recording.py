@@ -21,7 +21,7 @@ from exporter.clock import Clock
 from exporter.errors import UsageError
 from exporter.events import Act, Acted, Event, Execed, Exited, Forked, ProcessKey
 from exporter.jobs.model import Job, TraceIds
-from exporter.processes import Facts, Image, Lookup
+from exporter.programs import Facts, Image, Lookup
 from exporter.text import clean, printable
 
 VERSION = 1
@@ -67,6 +67,7 @@ class Recorder:
         self._lookup = lookup
         self._on_failure = on_failure
         self._has_failed = False
+        self._owners: dict[int, str] = {}
 
     def close(self) -> None:
         """Finish the file."""
@@ -97,6 +98,13 @@ class Recorder:
         self._write(["Image", process, *image])
         return image
 
+    def owner(self, uid: int) -> str:
+        """Look up, and write what wasn't written before."""
+        if uid not in self._owners:
+            self._owners[uid] = self._lookup.owner(uid)
+            self._write(["Owner", uid, self._owners[uid]])
+        return self._owners[uid]
+
     def _write(self, line: list[Any]) -> None:
         if not self._has_failed:
             text = json.dumps(line, ensure_ascii=True, separators=(",", ":"), default=bytes.hex)
@@ -126,6 +134,7 @@ class Replay:
         self._lines = enumerate(iter(lambda: stream.readline(_LINE_MAX), ""), start=1)
         self._facts: dict[ProcessKey, deque[Facts]] = {}
         self._images: dict[ProcessKey, deque[Image]] = {}
+        self._owners: dict[int, str] = {}
         self.ending: Ending | None = None
         """None until the last event was read, and for a recording that was broken off."""
         self.beginning = self._read_beginning()
@@ -162,6 +171,10 @@ class Replay:
         kept = self._images.get(process)
         return kept.popleft() if kept else Image()
 
+    def owner(self, uid: int) -> str:
+        """The name on the host of the recording."""
+        return self._owners.get(uid, str(uid))
+
     def _read_beginning(self) -> Beginning:
         number, line = next(self._lines, (1, "[]"))
         with self._reading(number):
@@ -172,12 +185,16 @@ class Replay:
             return Beginning(_job(**job), Clock(_signed(offset_ns)), _key(root), _u32(scope), _u64(at_ns))
 
     def _keep(self, kind: str, values: list[Any]) -> None:
-        process = _key(values[0])
+        subject, *told = values
         if kind == "Facts":
-            self._facts.setdefault(process, deque()).append(Facts(*map(_optional_text, values[1:])))
+            self._facts.setdefault(_key(subject), deque()).append(Facts(*map(_optional_text, told)))
         elif kind == "Image":
-            image = Image(_optional_text(values[1]), _texts(values[2]))
-            self._images.setdefault(process, deque()).append(image)
+            path, arguments = told
+            image = Image(_optional_text(path), _texts(arguments))
+            self._images.setdefault(_key(subject), deque()).append(image)
+        elif kind == "Owner":
+            (name,) = told
+            self._owners[_u32(subject)] = _text(name)
         else:
             raise ValueError(f"there is no {kind}")
 

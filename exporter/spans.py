@@ -20,7 +20,7 @@ from exporter.clock import Clock
 from exporter.events import Act, Acted
 from exporter.jobs.attributes import span_attributes
 from exporter.jobs.model import Job
-from exporter.processes import Facts, Program, user_name
+from exporter.programs import Facts, Program
 from exporter.text import LIMIT_BYTES, cut
 
 SCOPE_NAME = "ci_egress"
@@ -96,14 +96,14 @@ class Spans:
         self._described: WeakKeyDictionary[Program, _Described] = WeakKeyDictionary()
         self.job_context = self._context(job.ids.job_span_id)
 
-    def egress(self, event: Acted, program: Program) -> ReadableSpan:
+    def egress(self, event: Acted, program: Program, *, owner: str) -> ReadableSpan:
         """The span of one connect or send: CLIENT, a leaf under the program that did it."""
         peer = address(event.peer)
         described = self._describe(program)
         attributes = Attributes(described.values, described.cut_names)
         self._add_flow(attributes, event, peer)
         attributes.add("process.parent_pid", event.parent_pid)
-        attributes.add("process.owner", user_name(event.uid))
+        attributes.add("process.owner", owner)
         attributes.add("egress.verdict", "allow")
         attributes.add("egress.attempts", 1)
         self._sequence += 1

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from exporter.addresses import Address, endpoint, transport
 from exporter.events import Acted
-from exporter.processes import Program
+from exporter.programs import Program
 from exporter.spans import command_line, lineage
 from exporter.text import printable
 

@@ -34,7 +34,10 @@ class Complaints:
         A server that is away is away for spans and metrics alike, whatever their paths.
         """
         place = urlsplit(where).netloc if error.error_type in _OF_THE_SERVER else where
-        self.add((place or where, error.error_type), f"{what} can't be sent to {where}: {error.reason}; {error.fix}")
+        self.add(
+            (place or where, error.error_type),
+            f"{what} can't be sent to {where}: {error.reason}; {error.fix}",
+        )
 
     def add_rejection(self, what: str, where: str, receipt: Receipt) -> None:
         """`where` answered that it took only a part, if it did."""

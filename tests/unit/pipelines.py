@@ -12,7 +12,7 @@ from exporter.config import ProcessSpans
 from exporter.events import Acted, Event, ProcessKey
 from exporter.otlp import Telemetry, resolve_destinations
 from exporter.pipeline import Pipeline, stages
-from exporter.processes import Facts, Image, Lookup
+from exporter.programs import Facts, Image, Lookup
 from exporter.recording import Beginning
 from exporter.summary import Summary
 from tests.unit.samples import CLOCK, JOB
@@ -30,6 +30,9 @@ class NothingKnown:
 
     def image(self, _: ProcessKey) -> Image:
         return Image()
+
+    def owner(self, uid: int) -> str:
+        return str(uid)
 
 
 def run(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from exporter.clock import Clock
 from exporter.events import ProcessKey
 from exporter.jobs.model import Job, TraceIds
-from exporter.processes import Program
+from exporter.programs import Program
 from tests.unit.records import BASH, CURL
 
 TRACE_ID = 0x7AF8CD1DE3FA344B938DED2AF6D4282F

@@ -282,7 +282,7 @@ def test_each_distinct_problem_is_said_once() -> None:
         assert telemetry.complaints() == []
 
 
-def test_an_absent_collector_costs_the_end_a_moment_and_is_said_once_a_signal() -> None:
+def test_an_absent_collector_costs_the_end_a_moment_and_is_said_once() -> None:
     with telemetry_to(unused_url()) as telemetry:
         telemetry.meter.create_counter("a").add(1)
         for _ in range(3000):
@@ -290,9 +290,9 @@ def test_an_absent_collector_costs_the_end_a_moment_and_is_said_once_a_signal() 
         start_s = time.monotonic()
     assert time.monotonic() - start_s < 4
     assert telemetry.account == Account(dropped={("export", "unreachable"): 3000})
-    lines = telemetry.complaints()
-    assert len(lines) == 2
-    assert all("Connection refused" in line and "OTEL_EXPORTER_OTLP_ENDPOINT" in line for line in lines)
+    (line,) = telemetry.complaints()
+    assert "Connection refused" in line
+    assert "OTEL_EXPORTER_OTLP_ENDPOINT" in line
 
 
 def hang(connection: socket.socket) -> None:

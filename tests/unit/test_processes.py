@@ -13,19 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.events import Acted, Event, Execed, Exited, Forked, ProcessKey
-from exporter.processes import (
-    CHAIN_MAX,
-    DEPTH_MAX,
-    Facts,
-    Image,
-    Proc,
-    ProcessTable,
-    Program,
-    container_id,
-    mark_egress,
-    started_ns,
-    user_name,
-)
+from exporter.processes import Proc, ProcessTable, container_id, started_ns, user_name
+from exporter.programs import CHAIN_MAX, DEPTH_MAX, Facts, Image, Program, mark_egress
 from tests.unit.records import ACT, EXEC
 
 ROOT = ProcessKey(10, 100)
@@ -45,6 +34,9 @@ class Known:
 
     def image(self, process: ProcessKey) -> Image:
         return self.images.get(process, Image())
+
+    def owner(self, uid: int) -> str:
+        return str(uid)
 
 
 class Life:

@@ -17,7 +17,7 @@ from exporter.clock import Clock
 from exporter.config import ProcessSpans
 from exporter.errors import UsageError
 from exporter.events import Act, Acted, Event, Execed, Exited, Forked, ProcessKey
-from exporter.processes import Facts, Image
+from exporter.programs import Facts, Image
 from exporter.recording import Beginning, Ending, Recorder, Replay
 from tests.unit import pipelines
 from tests.unit.pipelines import BEGINNING, END_NS, ROOT, NothingKnown
@@ -139,6 +139,9 @@ class Host(NothingKnown):
 
     def image(self, process: ProcessKey) -> Image:
         return Image(f"/bin/p{process.pid}", (f"p{process.pid}", "--late"))
+
+    def owner(self, uid: int) -> str:
+        return f"user of another host {uid}"
 
 
 @pytest.mark.parametrize("mode", list(ProcessSpans))

@@ -13,12 +13,13 @@ from opentelemetry.trace import SpanKind
 
 from exporter import __version__
 from exporter.events import Act
-from exporter.processes import CHAIN_MAX, Facts, Program
+from exporter.programs import CHAIN_MAX, Facts, Program
 from exporter.spans import Attributes, Spans, exit_code, traceparent
 from tests.unit.records import ACT, BASH, CURL
 from tests.unit.samples import CLOCK, JOB, JOB_SPAN_ID, TRACE_ID, bash, program
 
 RESOURCE = Resource({"service.name": "ci-egress"})
+OWNER = "builder"
 KIB = 1024
 
 
@@ -44,7 +45,7 @@ def packed(address: str) -> bytes:
 def test_an_egress_span_says_exactly_this() -> None:
     acting = program(parent=bash())
     acting.facts = Facts("/builds/app", "c" * 64)
-    span = spans().egress(ACT, acting)
+    span = spans().egress(ACT, acting, owner=OWNER)
     assert attributes(span) == {
         "network.peer.address": "192.0.2.7",
         "network.peer.port": 443,
@@ -60,7 +61,7 @@ def test_an_egress_span_says_exactly_this() -> None:
         "process.executable.path": "/usr/bin/curl",
         "process.command_line": "curl -s registry.example",
         "process.command_args": ("curl", "-s", "registry.example"),
-        "process.owner": "4000001",
+        "process.owner": OWNER,
         "process.working_directory": "/builds/app",
         "container.id": "c" * 64,
         "cicd.pipeline.name": "release",
@@ -112,7 +113,7 @@ def test_job_programs_and_egress_nest() -> None:
         made.job(0, 1),
         made.program(above),
         made.program(acting),
-        made.egress(ACT, acting),
+        made.egress(ACT, acting, owner=OWNER),
     )
     nested = [(span.parent.span_id if span.parent else None) for span in (job, outer, inner, leaf)]
     assert nested == [None, *(span.context.span_id for span in (job, outer, inner))]
@@ -122,13 +123,13 @@ def test_job_programs_and_egress_nest() -> None:
 
 def test_without_program_spans_leaves_hang_on_the_jobs() -> None:
     made = Spans(JOB, RESOURCE, CLOCK, has_programs=False)
-    span = made.egress(ACT, program(parent=bash()))
+    span = made.egress(ACT, program(parent=bash()), owner=OWNER)
     assert span.parent == made.job(0, 1).context
 
 
 def test_every_span_is_sampled_and_carries_the_trace_state() -> None:
     made = spans(ids=replace(JOB.ids, trace_state="vendor=a:1,other=b"))
-    for span in (made.job(0, 1), made.program(program()), made.egress(ACT, program())):
+    for span in (made.job(0, 1), made.program(program()), made.egress(ACT, program(), owner=OWNER)):
         assert span.context.trace_flags.sampled
         assert span.context.trace_state.to_header() == "vendor=a:1,other=b"
 
@@ -138,8 +139,8 @@ def test_ids_are_derived_so_that_a_replay_gives_the_same_trace() -> None:
         made = spans()
         acting = program(parent=bash())
         again = [
-            made.egress(ACT, acting),
-            made.egress(ACT, acting),
+            made.egress(ACT, acting, owner=OWNER),
+            made.egress(ACT, acting, owner=OWNER),
             made.program(acting),
             made.program(bash()),
         ]
@@ -151,8 +152,8 @@ def test_ids_are_derived_so_that_a_replay_gives_the_same_trace() -> None:
 
 
 def test_another_job_of_the_same_trace_has_other_span_ids() -> None:
-    other = spans(ids=replace(JOB.ids, job_span_id=1)).egress(ACT, program())
-    assert other.context.span_id != spans().egress(ACT, program()).context.span_id
+    other = spans(ids=replace(JOB.ids, job_span_id=1)).egress(ACT, program(), owner=OWNER)
+    assert other.context.span_id != spans().egress(ACT, program(), owner=OWNER).context.span_id
 
 
 def test_two_programs_of_one_process_have_two_spans() -> None:
@@ -170,21 +171,23 @@ def test_two_programs_of_one_process_have_two_spans() -> None:
     ],
 )
 def test_ipv6_stands_in_brackets_in_names_alone(address: str, name: str, network_type: str) -> None:
-    span = spans().egress(ACT._replace(peer=packed(address)), program())
+    span = spans().egress(ACT._replace(peer=packed(address)), program(), owner=OWNER)
     assert span.name == name
     assert attributes(span)["network.peer.address"] == address
     assert attributes(span)["network.type"] == network_type
 
 
 def test_a_datagram_is_a_send() -> None:
-    span = spans().egress(ACT._replace(act=Act.SEND, protocol=17, peer_port=53), program())
+    span = spans().egress(ACT._replace(act=Act.SEND, protocol=17, peer_port=53), program(), owner=OWNER)
     assert span.name == "send 192.0.2.7:53"
     assert attributes(span)["network.transport"] == "udp"
 
 
 def test_what_is_unknown_is_left_out() -> None:
     unbound = ACT._replace(local=bytes(16), local_port=0, protocol=253)
-    span = spans(task=None, task_run_id=None, attempt=None, pipeline=None).egress(unbound, program(None, ()))
+    span = spans(task=None, task_run_id=None, attempt=None, pipeline=None).egress(
+        unbound, program(None, ()), owner=OWNER
+    )
     missing = {
         "network.local.address",
         "network.local.port",
@@ -207,14 +210,14 @@ def test_what_is_unknown_is_left_out() -> None:
 
 def test_facts_that_come_later_are_on_later_spans() -> None:
     made, acting = spans(), program()
-    assert "process.working_directory" not in attributes(made.egress(ACT, acting))
+    assert "process.working_directory" not in attributes(made.egress(ACT, acting, owner=OWNER))
     acting.facts = Facts("/builds", None)
-    assert attributes(made.egress(ACT, acting))["process.working_directory"] == "/builds"
+    assert attributes(made.egress(ACT, acting, owner=OWNER))["process.working_directory"] == "/builds"
 
 
 def test_text_of_8_kib_is_whole_and_longer_text_is_cut_and_listed() -> None:
     whole = program(arguments=("x" * (8 * KIB),))
-    assert truncated(spans().egress(ACT, whole)) == ()
+    assert truncated(spans().egress(ACT, whole, owner=OWNER)) == ()
     span = spans().egress(ACT, program(arguments=("x" * (8 * KIB + 1),)))
     assert attributes(span)["process.command_line"] == "x" * (8 * KIB)
     assert attributes(span)["process.command_args"] == ("x" * (8 * KIB + 1),)
@@ -222,27 +225,27 @@ def test_text_of_8_kib_is_whole_and_longer_text_is_cut_and_listed() -> None:
 
 
 def test_arguments_are_cut_at_32_kib_in_all() -> None:
-    span = spans().egress(ACT, program(arguments=("a" * 30 * KIB, "b" * 3 * KIB, "c")))
+    span = spans().egress(ACT, program(arguments=("a" * 30 * KIB, "b" * 3 * KIB, "c")), owner=OWNER)
     assert attributes(span)["process.command_args"] == ("a" * 30 * KIB, "b" * 2 * KIB)
     assert truncated(span) == ("process.command_line", "process.command_args")
 
 
 def test_a_cut_never_falls_within_a_character() -> None:
-    span = spans().egress(ACT, program(arguments=("é" * (4 * KIB) + "é", "x")))
+    span = spans().egress(ACT, program(arguments=("é" * (4 * KIB) + "é", "x")), owner=OWNER)
     assert attributes(span)["process.command_line"].endswith("é")
-    span = spans().egress(ACT, program(arguments=("x" + "é" * (16 * KIB),)))
+    span = spans().egress(ACT, program(arguments=("x" + "é" * (16 * KIB),)), owner=OWNER)
     (argument,) = attributes(span)["process.command_args"]
     assert argument == "x" + "é" * (16 * KIB - 1)
 
 
 def test_an_argv_that_the_kernel_cut_is_listed() -> None:
-    span = spans().egress(ACT, program(is_cut=True))
+    span = spans().egress(ACT, program(is_cut=True), owner=OWNER)
     assert set(truncated(span)) == {"process.command_args", "process.command_line"}
 
 
 def test_an_ancestors_long_command_line_is_cut_and_listed() -> None:
     above = program("/bin/sh", ("sh", "-c", "y" * 20 * KIB), process=BASH)
-    span = spans().egress(ACT, program(parent=above))
+    span = spans().egress(ACT, program(parent=above), owner=OWNER)
     (ancestor,) = attributes(span)["egress.ancestors"]
     assert len(ancestor) == 8 * KIB
     assert truncated(span) == ("egress.ancestors",)
@@ -250,7 +253,7 @@ def test_an_ancestors_long_command_line_is_cut_and_listed() -> None:
 
 def test_an_ancestor_whose_argv_the_kernel_cut_is_listed() -> None:
     above = program("/bin/sh", ("sh",), process=BASH, is_cut=True)
-    assert truncated(spans().egress(ACT, program(parent=above))) == ("egress.ancestors",)
+    assert truncated(spans().egress(ACT, program(parent=above), owner=OWNER)) == ("egress.ancestors",)
 
 
 def test_a_long_lineage_keeps_its_ends_and_is_listed() -> None:
@@ -258,14 +261,14 @@ def test_a_long_lineage_keeps_its_ends_and_is_listed() -> None:
     for number in range(CHAIN_MAX + 1):
         above = program(f"/bin/p{number}", (f"p{number}",), parent=above)
     assert above is not None
-    span = spans().egress(ACT, above)
+    span = spans().egress(ACT, above, owner=OWNER)
     names = attributes(span)["egress.lineage"]
     assert (names[0], names[-1], len(names)) == ("p0", f"p{CHAIN_MAX}", CHAIN_MAX)
     assert set(truncated(span)) == {"egress.lineage", "egress.ancestors"}
 
 
 def test_a_name_stands_once_in_the_list_of_what_was_cut() -> None:
-    span = spans().egress(ACT, program(arguments=("x" * 40 * KIB,), is_cut=True))
+    span = spans().egress(ACT, program(arguments=("x" * 40 * KIB,), is_cut=True), owner=OWNER)
     assert len(truncated(span)) == len(set(truncated(span))) == 2
 
 
@@ -291,6 +294,6 @@ def test_the_traceparent_puts_others_below_the_job() -> None:
 
 
 def test_a_command_line_can_be_typed_into_a_shell() -> None:
-    span = spans().egress(ACT, program(arguments=("sh", "-c", "echo 'a b' > $HOME", "")))
+    span = spans().egress(ACT, program(arguments=("sh", "-c", "echo 'a b' > $HOME", "")), owner=OWNER)
     assert attributes(span)["process.command_line"] == """sh -c 'echo '"'"'a b'"'"' > $HOME' ''"""
     assert attributes(span)["process.pid"] == CURL.pid

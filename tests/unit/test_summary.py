@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from exporter.addresses import address
 from exporter.events import ProcessKey
-from exporter.processes import Program
+from exporter.programs import Program
 from exporter.summary import ROWS_MAX, Summary
 from tests.unit.records import ACT, BASH
 from tests.unit.samples import bash, program
