@@ -218,7 +218,7 @@ def test_facts_that_come_later_are_on_later_spans() -> None:
 def test_text_of_8_kib_is_whole_and_longer_text_is_cut_and_listed() -> None:
     whole = program(arguments=("x" * (8 * KIB),))
     assert truncated(spans().egress(ACT, whole, owner=OWNER)) == ()
-    span = spans().egress(ACT, program(arguments=("x" * (8 * KIB + 1),)))
+    span = spans().egress(ACT, program(arguments=("x" * (8 * KIB + 1),)), owner=OWNER)
     assert attributes(span)["process.command_line"] == "x" * (8 * KIB)
     assert attributes(span)["process.command_args"] == ("x" * (8 * KIB + 1),)
     assert truncated(span) == ("process.command_line",)
