@@ -176,6 +176,11 @@ def quads(assembly: list[str]) -> list[int]:
 
 
 CONTRACT = ["bpf", "perfmon", "net_admin", "sys_admin", "sys_ptrace", "dac_read_search", "kill"]
+KEPT = ",".join(f"+{name}" for name in CONTRACT)
+AS_NOBODY = [
+    *("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"),
+    *(f"--inh-caps={KEPT}", f"--ambient-caps={KEPT}"),
+]
 CONTRACT_BITS = {39, 38, 12, 21, 19, 2, 5}
 SHOW_RIGHTS = "grep -E '^Cap(Bnd|Eff)' /proc/self/status"
 
@@ -203,11 +208,18 @@ def test_the_contracts_capabilities_are_enough(lab: Lab, programs: Programs, tmp
     assert seen.account.startswith("attempts 1 = exported 1 ")
 
 
+@pytest.mark.parametrize("capabilities", [["bpf", "perfmon", "net_admin"], ["sys_admin"]], ids="+".join)
+def test_fewer_capabilities_are_enough_for_what_matters(
+    programs: Programs, tmp_path: Path, capabilities: list[str]
+) -> None:
+    act = programs.act("connect", "127.0.0.1", PORT)
+    seen = trace(None, act, tmp_path, under=with_only(*capabilities))
+    assert [leaf["process.command_args"] for leaf in seen.egress] == [act]
+
+
 def test_a_user_with_the_contracts_capabilities_can_trace_where_bpffs_is_his(tmp_path: Path) -> None:
     tmp_path.chmod(0o777)
-    kept = ",".join(f"+{name}" for name in CONTRACT)
-    as_user = f"setpriv --reuid=65534 --regid=65534 --clear-groups --inh-caps={kept} --ambient-caps={kept}"
-    under = [*in_own_mounts("mount -t bpf bpf /sys/fs/bpf"), *as_user.split()]
+    under = [*in_own_mounts("mount -t bpf bpf /sys/fs/bpf"), *AS_NOBODY]
     command = ["bash", "-c", f"exec 3>/dev/udp/127.0.0.1/{PORT}; grep CapEff /proc/self/status"]
     seen = trace(None, command, tmp_path / "otlp", under=under)
     assert (seen.status, seen.stdout.split()[-1]) == (0, "0" * 16), seen.stderr
@@ -230,6 +242,10 @@ HINDRANCES = {
     "dist-packages/bcc.py is not the BPF Compiler Collection; apt-get": in_own_mounts(
         FAKE.replace("{text}", "class Blockchain: pass")
     ),
+    "cannot use /sys/fs/bpf/ci-egress: Permission denied; run as root": [
+        *in_own_mounts("mount -t bpf -o mode=0700 bpf /sys/fs/bpf"),
+        *AS_NOBODY,
+    ],
     "cgroup v2 is not mounted; mkdir -p": in_own_mounts("umount -lR /sys/fs/cgroup"),
 }
 
