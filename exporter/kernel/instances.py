@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import secrets
@@ -67,12 +68,23 @@ def sweep(home: Path) -> list[Path]:
         if lock is None:
             continue
         try:
-            if not is_enforcing(directory) and not live_processes(directory):
-                remove(directory)
+            is_needed = is_enforcing(directory) or live_processes(directory)
+            if not is_needed and _try_remove(directory):
                 swept.append(directory)
         finally:
             os.close(lock)
     return swept
+
+
+def _try_remove(directory: Path) -> bool:
+    """Whether it is gone: not while the loader of a killed instance goes on pinning there."""
+    try:
+        remove(directory)
+    except OSError as error:
+        if error.errno != errno.ENOTEMPTY:
+            raise
+        return False
+    return True
 
 
 def is_enforcing(directory: Path) -> bool:

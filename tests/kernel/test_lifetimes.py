@@ -250,6 +250,27 @@ def test_an_exporter_killed_while_loading_leaves_nothing_that_hinders(tmp_path: 
     assert not marker.exists()
 
 
+PIN_WITHOUT_END = """
+import os, sys, time
+for number in range(10**6):
+    os.symlink("anything", f"{sys.argv[1]}/{number}")
+    time.sleep(0.0002)
+"""
+
+
+def test_a_start_succeeds_while_something_is_still_pinned_in_a_dead_instance(tmp_path: Path) -> None:
+    with nothing_left():
+        PINS.mkdir(mode=0o700, exist_ok=True)
+        instance = PINS / f"test-{os.getpid()}"
+        instance.mkdir()
+        with subprocess.Popen([sys.executable, "-c", PIN_WITHOUT_END, instance]) as loader:
+            wait_for(lambda: any(instance.iterdir()))
+            start(tmp_path)
+            assert loader.poll() is None
+            loader.kill()
+        start(tmp_path)
+
+
 def test_two_runs_at_once_each_trace_their_own(lab: Lab, programs: Programs, tmp_path: Path) -> None:
     def waits(address: str) -> list[str | bytes]:
         act = shlex.join(programs.act("connect", address, PORT))
