@@ -228,9 +228,9 @@ def test_a_user_with_the_contracts_capabilities_can_trace_where_bpffs_is_his(tmp
     ]
 
 
-DEBIANS = "/usr/lib/python3/dist-packages"
-EMPTY = f"mkdir -p {{tmp}}/own; mount --bind {{tmp}}/own {DEBIANS}"
-FAKE = f"{EMPTY}; echo '{{text}}' > {DEBIANS}/bcc.py"
+MODULES = "/usr/lib/python3/dist-packages"
+EMPTY = f"mkdir -p {{tmp}}/own; mount --bind {{tmp}}/own {MODULES}"
+FAKE = f"{EMPTY}; echo '{{text}}' > {MODULES}/bcc.py"
 OLD = '__version__ = "0.18.0"\nclass BPF:\n def load_func(self, func_name, prog_type): pass'
 HINDRANCES = {
     "CAP_BPF is missing; run it as root": with_only(*(set(CONTRACT) - {"bpf", "sys_admin"})),
