@@ -67,9 +67,13 @@ class Pipeline:
             case _:
                 assert_never(event)
 
-    def finish(self, at_ns: int) -> None:
-        """The job is over: close what is open, the job's span last."""
-        self._stages.summary.left_behind(self._table.live())
+    def finish(self, at_ns: int, *, is_broken_off: bool = False) -> None:
+        """The job is over: close what is open, the job's span last.
+
+        `is_broken_off` says that nobody knows how it went on, nor what was left behind.
+        """
+        if not is_broken_off:
+            self._stages.summary.left_behind(self._table.live())
         self._table.end_all(at_ns)
         self._stages.metrics.job_ended()
         self._stages.telemetry.submit(self._stages.spans.job(self._started_ns, at_ns), attempts=0)

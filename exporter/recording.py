@@ -52,13 +52,13 @@ class Recorder:
     """Writes a recording, and stands between the pipeline and /proc to keep what was looked up."""
 
     def __init__(self, path: Path, lookup: Lookup, *, on_failure: Callable[[str], None]) -> None:
-        """Create `path`, readable by its owner alone. Raises UsageError when that can't be done.
+        """Create `path`, which its owner alone may write. Raises UsageError when that can't be done.
 
         When it can't be written any more (a full disk), `on_failure` is told so once, and tracing goes on.
         """
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
-            self._file = os.fdopen(os.open(path, flags, 0o600), "w", encoding="utf-8")
+            self._file = os.fdopen(os.open(path, flags, 0o644), "w", encoding="utf-8")
         except OSError as error:
             raise UsageError(
                 f"cannot write {path}: {error.strerror}", hint="give --record another path"

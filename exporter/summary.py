@@ -126,8 +126,9 @@ class Summary:
             if not is_loopback:
                 console.print(Text(f"{printable(title)}: no connection left this machine"), soft_wrap=True)
             return
+        console.print(Text(printable(title), style="italic"), soft_wrap=True)
         is_fancy = console.is_terminal
-        table = Table(title=Text(printable(title)), title_justify="left", box=None, pad_edge=False)
+        table = Table(box=None, pad_edge=False)
         table.add_column("destination", overflow="fold", no_wrap=not is_fancy)
         table.add_column("transport", no_wrap=True)
         table.add_column("count", justify="right", no_wrap=True)

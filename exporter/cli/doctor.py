@@ -80,7 +80,7 @@ def _state(check: Check) -> tuple[str, str]:
     """A word, and its colour on a terminal."""
     if check.ok:
         return "ok", "green"
-    return ("missing", "red") if check.is_required else ("less", "yellow")
+    return ("missing", "red") if check.is_required else ("limited", "yellow")
 
 
 def _verdict(checks: list[Check], *, works: bool) -> str:

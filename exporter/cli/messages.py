@@ -52,8 +52,7 @@ class Messages:
     def fail(self, error: CiEgressError) -> None:
         """Say why it ends: what, how to mend it, and with -v what a tool said about it."""
         detail = error.detail if self.is_verbose else ""
-        self.say(
-            str(error), level=logging.ERROR, detail=detail, hint=error.hint, exit_status=error.exit_status
-        )
+        told = error.what if self.as_json else str(error)
+        self.say(told, level=logging.ERROR, detail=detail, hint=error.hint, exit_status=error.exit_status)
         if error.detail and not detail:
             self.say("run with -v for the details")

@@ -18,6 +18,8 @@ from exporter.summary import Summary
 class Outcome:
     """A job that is over."""
 
+    title: str
+    """What the job is called."""
     job: Job
     summary: Summary
     account: Account
@@ -42,7 +44,7 @@ class Outcome:
         self.summary.print(
             sys.stderr,
             account=str(self.account),
-            title=f"egress of {self.job.display_name}",
+            title=f"egress of {self.title}",
             notes=[f"trace {trace_id} → {places}"],
         )
 

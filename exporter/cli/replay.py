@@ -68,7 +68,10 @@ def replay(file: Path, output: OutputConfig) -> int:
             pipeline.handle(event)
         if recording.ending is None:
             Messages.current().say(f"{file} was broken off: its end is missing", level=logging.WARNING)
-        pipeline.finish(recording.ending.at_ns if recording.ending else at_ns)
+            pipeline.finish(at_ns, is_broken_off=True)
+        else:
+            pipeline.finish(recording.ending.at_ns)
         telemetry.close()
-        Outcome(beginning.job, summary, books.account(), telemetry, destinations).tell()
+        title = beginning.job.display_name
+        Outcome(title, beginning.job, summary, books.account(), telemetry, destinations).tell()
     return 0

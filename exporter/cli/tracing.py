@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from pathlib import Path
 
 from exporter.account import Bookkeeping
 from exporter.cli.messages import Messages
@@ -70,7 +71,8 @@ def trace(
         if recorder:
             recorder.end(Ending(ended_ns, kernel_counts(tracer)))
         telemetry.close()
-        Outcome(job, summary, books.account(), telemetry, destinations, losses(tracer)).tell()
+        title = job.task or job.pipeline or Path(config.command[0]).name
+        Outcome(title, job, summary, books.account(), telemetry, destinations, losses(tracer)).tell()
     return held.poll() or 0
 
 

@@ -25,10 +25,9 @@ def new_instance(bpffs: Path) -> Iterator[Path]:
 
     First sweeps what dead instances left. Raises KernelError when bpffs can't be written.
     """
-    home = bpffs / "ci-egress"
+    home = home_of(os.geteuid(), bpffs)
     try:
-        home.mkdir(mode=0o700, exist_ok=True)
-        _require_own(home)
+        _claim(home)
         with _locked(home):
             sweep(home)
             directory = home / secrets.token_hex(8)
@@ -37,7 +36,7 @@ def new_instance(bpffs: Path) -> Iterator[Path]:
     except OSError as error:
         raise KernelError(
             f"cannot use {home}: {error.strerror}",
-            hint="run as root, and see that bpffs is mounted read-write",
+            hint="see that bpffs is mounted read-write, and that this user may write to it",
         ) from None
     assert lock is not None  # noqa: S101 - nobody else knows the name yet
     try:
@@ -47,14 +46,36 @@ def new_instance(bpffs: Path) -> Iterator[Path]:
         os.close(lock)
 
 
-def _require_own(home: Path) -> None:
-    """Where anyone may write to bpffs, somebody else could have made it, and move instances away."""
+def home_of(uid: int, bpffs: Path) -> Path:
+    """Where a user's instances are: each has a home of its own, since nobody may look into another's."""
+    return bpffs / ("ci-egress" if uid == 0 else f"ci-egress-{uid}")
+
+
+def _claim(home: Path) -> None:
+    """Make `home` unless it is there. Raises KernelError when it is somebody else's.
+
+    Where anyone may write to bpffs, somebody could have made it first, to hold its lock or to move instances
+    away. Root moves that aside; another user can't.
+    """
+    with suppress(FileExistsError):
+        home.mkdir(mode=0o700)
+    if _is_ours_alone(home):
+        return
+    owner = home.lstat().st_uid
+    try:
+        home.rename(home.with_name(f"{home.name}.not-ours.{secrets.token_hex(4)}"))
+    except PermissionError:
+        raise KernelError(
+            f"{home} is not ours alone: it belongs to user {owner}",
+            hint=f"as root: mv {home} {home}.not-ours",
+        ) from None
+    home.mkdir(mode=0o700)
+
+
+def _is_ours_alone(home: Path) -> bool:
     status = home.lstat()
     is_own = stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid()
-    if not is_own or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        raise KernelError(
-            f"{home} is not ours alone: it belongs to user {status.st_uid}", hint=f"as root: rm -r {home}"
-        )
+    return is_own and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
 
 
 def sweep(home: Path) -> list[Path]:

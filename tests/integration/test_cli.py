@@ -315,9 +315,12 @@ def name_of(span: str) -> str:
     return str(parsed["name"])
 
 
-def test_a_recording_is_its_owners_alone(open_folder: Path) -> None:
+def test_a_recording_is_its_owners_to_write_and_one_that_cannot_be_read_is_an_error(
+    open_folder: Path,
+) -> None:
     assert ci_egress("run", "--record", "rec", "true", cwd=open_folder).status == 0
-    assert (open_folder / "rec").stat().st_mode & 0o777 == 0o600
+    assert (open_folder / "rec").stat().st_mode & 0o777 == 0o644
+    (open_folder / "rec").chmod(0o600)
     done = ci_egress("replay", "rec", cwd=open_folder, under=NOBODY)
     assert done.status == 2
     assert_is_one_line(done, "'rec' is not readable")

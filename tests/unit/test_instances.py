@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from exporter.errors import KernelError
-from exporter.kernel.instances import new_instance, remove, sweep
+from exporter.kernel.instances import home_of, new_instance, remove, sweep
 
 
 @contextmanager
@@ -31,24 +31,24 @@ def test_an_instance_has_a_directory_of_its_own_and_takes_it_away(tmp_path: Path
         assert first.stat().st_mode & 0o777 == 0o700
         assert first.parent.stat().st_mode & 0o777 == 0o700
         (second / "map_left").touch()
-    assert list((tmp_path / "ci-egress").iterdir()) == []
+    assert list((home_of(os.geteuid(), tmp_path)).iterdir()) == []
 
 
 def test_it_goes_also_when_the_instance_fails(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError), new_instance(tmp_path):
         raise RuntimeError
-    assert list((tmp_path / "ci-egress").iterdir()) == []
+    assert list((home_of(os.geteuid(), tmp_path)).iterdir()) == []
 
 
 def test_a_start_sweeps_the_dead_and_spares_the_living(tmp_path: Path) -> None:
-    dead, alive = (tmp_path / "ci-egress" / name for name in ("dead", "alive"))
+    dead, alive = (home_of(os.geteuid(), tmp_path) / name for name in ("dead", "alive"))
     for directory in (dead, alive):
         directory.mkdir(parents=True)
     (dead / "map_left").touch()
-    (tmp_path / "ci-egress").chmod(0o700)
+    (home_of(os.geteuid(), tmp_path)).chmod(0o700)
     with held(alive), new_instance(tmp_path) as own:
-        assert set((tmp_path / "ci-egress").iterdir()) == {alive, own}
-    assert sweep(tmp_path / "ci-egress") == [alive], "its lock is free now"
+        assert set((home_of(os.geteuid(), tmp_path)).iterdir()) == {alive, own}
+    assert sweep(home_of(os.geteuid(), tmp_path)) == [alive], "its lock is free now"
 
 
 def test_an_instance_that_ends_meanwhile_is_no_error(tmp_path: Path) -> None:
@@ -59,21 +59,30 @@ def test_an_instance_that_ends_meanwhile_is_no_error(tmp_path: Path) -> None:
     assert sweep(tmp_path) == []
 
 
-def test_somebody_elses_directory_is_refused(tmp_path: Path) -> None:
-    home = tmp_path / "ci-egress"
-    home.mkdir()
-    home.chmod(0o777)
-    with pytest.raises(KernelError, match=r"not ours alone: .*; as root: rm -r "), new_instance(tmp_path):
-        pytest.fail("it was used")
+@pytest.mark.parametrize("squat", ["directory", "link"])
+def test_what_somebody_else_put_in_its_place_is_moved_aside_and_not_used(tmp_path: Path, squat: str) -> None:
+    home = home_of(os.geteuid(), tmp_path)
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    theirs.chmod(0o777)
+    if squat == "link":
+        home.symlink_to(theirs)
+    else:
+        theirs.rename(home)
+    with new_instance(tmp_path) as own:
+        assert home.lstat().st_mode & 0o777 == 0o700
+        assert own.parent == home
+    (aside,) = [path for path in tmp_path.iterdir() if ".not-ours." in path.name]
+    assert list(aside.iterdir()) == []
 
 
-def test_a_link_in_its_place_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "elsewhere").mkdir()
-    (tmp_path / "ci-egress").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(KernelError, match="not ours alone"), new_instance(tmp_path):
-        pytest.fail("it was used")
+def test_each_user_has_a_home_of_its_own(tmp_path: Path) -> None:
+    assert len({home_of(uid, tmp_path) for uid in (0, 1, 1000)}) == 3
 
 
 def test_where_nothing_can_be_made_it_says_what_to_look_at(tmp_path: Path) -> None:
-    with pytest.raises(KernelError, match=r"cannot use .*; run as root"), new_instance(tmp_path / "missing"):
+    with (
+        pytest.raises(KernelError, match=r"cannot use .*; see that bpffs"),
+        new_instance(tmp_path / "missing"),
+    ):
         pytest.fail("it was used")

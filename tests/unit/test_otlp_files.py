@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -259,20 +259,17 @@ def test_a_directory_that_is_a_symlink_is_refused(tmp_path: Path) -> None:
     assert list((tmp_path / "elsewhere").iterdir()) == []
 
 
-@pytest.fixture
-def full_at_4_kib() -> Iterator[None]:
-    """Let no file grow beyond 4 KiB, as a full disk would not."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    signal.signal(signal.SIGXFSZ, handler)
-
-
-@pytest.mark.usefixtures("full_at_4_kib")
 def test_a_full_disk_is_a_counted_drop_and_leaves_whole_lines(tmp_path: Path) -> None:
-    with open_telemetry(tmp_path) as telemetry:
+    # In a process of its own: the limit would hold for whatever pytest writes, too.
+    code = f"import sys; from pathlib import Path; import {__name__} as t; t.fill_a_disk(Path(sys.argv[1]))"
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], cwd=Path(__file__).parents[2], check=True)
+
+
+def fill_a_disk(directory: Path) -> None:
+    """Export with no file growing beyond 4 KiB, as on a full disk."""
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+    with open_telemetry(directory) as telemetry:
         telemetry.submit(span(), 1)
         wait_until(lambda: telemetry.account.exported == 1)
         for number in range(1, 101):
@@ -281,7 +278,7 @@ def test_a_full_disk_is_a_counted_drop_and_leaves_whole_lines(tmp_path: Path) ->
     assert (account.exported, account.pending) == (1, 0)
     assert sum(account.dropped.values()) == 200
     assert {stage for stage, _ in account.dropped} == {"export"}
-    assert len(spans_in(tmp_path / "traces.jsonl")) == 1
+    assert len(spans_in(directory / "traces.jsonl")) == 1
     assert len([line for line in telemetry.complaints() if "traces.jsonl" in line]) == 1
 
 

