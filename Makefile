@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-builtin-rules
 
-# Nothing is written into the checkout but .venv; the caches may be deleted at any time.
+# Into the checkout goes only what git ignores; the caches may be deleted at any time.
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/ci-egress
 export MYPY_CACHE_DIR := $(CACHE)/mypy
 export RUFF_CACHE_DIR := $(CACHE)/ruff

@@ -42,10 +42,10 @@ BACKGROUND = (
 )
 BRIEF = "• The test's metric came from a process gone before anyone could have looked it up."
 NEXT_STEPS = """
-Next, with a build of your own:
-  sudo {ci_egress} doctor             # does all of it work on this machine?
-  sudo {ci_egress} run -- make test   # the trace goes to ./ci-egress
-  sudo OTEL_EXPORTER_OTLP_ENDPOINT=http://collector.example:4318 {ci_egress} run -- make test"""
+Next, with a build of your own, as root:
+  {ci_egress} doctor             # does all of it work on this machine?
+  {ci_egress} run -- make test   # the trace goes to ./ci-egress
+With OTEL_EXPORTER_OTLP_ENDPOINT=http://collector.example:4318 it goes to a collector."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -76,7 +76,7 @@ def _words(text: str) -> frozenset[str]:
 
 SECRET_OPTIONS = (
     SecretOption(_words("curl"), _words("-u -U"), attached=True),
-    SecretOption(_words("curl"), _words("--user --proxy-user --oauth2-bearer")),
+    SecretOption(_words("curl"), _words("--user --proxy-user --oauth2-bearer -b --cookie")),
     SecretOption(
         _words(
             "mysql mysqldump mysqladmin mysqlimport mysqlcheck mysqlsh mariadb mariadb-dump mariadb-admin"

@@ -91,7 +91,7 @@ make_venv() {
         say "$venv: up to date"
         return
     fi
-    say "$venv: installing the packages of constraints.txt${extras:+ with the extra $extras}"
+    say "$venv: installing the packages of constraints.txt, a minute or two${extras:+ with the extra $extras}"
     "$python" -m venv --clear "$venv"
     PIP_CONSTRAINT=$PWD/constraints.txt "$venv/bin/python" -m pip --disable-pip-version-check --quiet \
         install --editable ".${extras:+[$extras]}"
