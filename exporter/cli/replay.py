@@ -36,7 +36,7 @@ def replay(file: Path, output: OutputConfig) -> int:
     from exporter.events import Acted
     from exporter.otlp import Telemetry, resolve_destinations
     from exporter.pipeline import Pipeline, stages
-    from exporter.recording import Replay
+    from exporter.replay import Replay
     from exporter.summary import Summary
 
     with ExitStack() as stack:

@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -313,6 +313,18 @@ def test_a_replay_gives_the_same_spans_without_root(recording: Path, open_folder
 def name_of(span: str) -> str:
     parsed: JsonObject = json.loads(span)
     return str(parsed["name"])
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: os.link(path.parent / "precious", path)])
+def test_a_recording_neither_waits_for_a_fifo_nor_empties_a_file_of_two_names(
+    open_folder: Path, make: Callable[[Path], None]
+) -> None:
+    (open_folder / "precious").write_text("precious")
+    make(open_folder / "rec")
+    done = ci_egress("run", "--record", "rec", "true", cwd=open_folder)
+    assert done.status == 2
+    assert_is_one_line(done, "cannot write rec")
+    assert (open_folder / "precious").read_text() == "precious"
 
 
 def test_a_recording_is_its_owners_to_write_and_one_that_cannot_be_read_is_an_error(

@@ -18,7 +18,8 @@ from exporter.config import ProcessSpans
 from exporter.errors import UsageError
 from exporter.events import Act, Acted, Event, Execed, Exited, Forked, ProcessKey
 from exporter.programs import Facts, Image
-from exporter.recording import Beginning, Ending, Recorder, Replay
+from exporter.recording import Beginning, Ending, Recorder
+from exporter.replay import Replay
 from tests.unit import pipelines
 from tests.unit.pipelines import BEGINNING, END_NS, ROOT, NothingKnown
 from tests.unit.records import ACT, EXEC, EXIT, FORK

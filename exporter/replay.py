@@ -1,0 +1,200 @@
+"""Reading recordings. Whoever made the file may be hostile: what doesn't fit is told by line and column."""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import IO, Any, NoReturn
+
+from exporter.account import KernelCounts
+from exporter.clock import Clock
+from exporter.errors import UsageError
+from exporter.events import Act, Acted, Event, Execed, Exited, Forked, ProcessKey
+from exporter.jobs.model import Job, TraceIds
+from exporter.programs import Facts, Image
+from exporter.recording import VERSION, Beginning, Ending
+from exporter.text import clean, printable
+
+_LINE_MAX = 1 << 20
+_ADDRESS_BYTES = 16
+
+
+class Replay:
+    """A recording being read; also the `Lookup` of what it recorded."""
+
+    def __init__(self, stream: IO[str], name: str) -> None:
+        """Read `stream`, a file called `name` in errors, up to the first event. Raises UsageError."""
+        self._name = name
+        self._lines = enumerate(iter(lambda: stream.readline(_LINE_MAX), ""), start=1)
+        self._facts: dict[ProcessKey, deque[Facts]] = {}
+        self._images: dict[ProcessKey, deque[Image]] = {}
+        self._owners: dict[int, str] = {}
+        self.ending: Ending | None = None
+        """None until the last event was read, and for a recording that was broken off."""
+        self.beginning = self._read_beginning()
+        self._next = self._read_event()
+
+    def events(self) -> Iterator[Event]:
+        """The events in their order, each after what was looked up for it. UsageError at a bad line."""
+        while (event := self._next) is not None:
+            self._next = self._read_event()
+            yield event
+
+    def _read_event(self) -> Event | None:
+        """The next event, with what was looked up until then kept; None at the end."""
+        for number, line in self._lines:
+            if not line.endswith("\n") and len(line) < _LINE_MAX:
+                break  # it was being written when the recording was broken off
+            with self._reading(number):
+                kind, *values = json.loads(line.rstrip())
+                if kind in _EVENTS:
+                    return _event(kind, values)
+                if kind == "end":
+                    self.ending = _ending(values)
+                    break
+                self._keep(kind, values)
+        return None
+
+    def facts(self, process: ProcessKey) -> Facts:
+        """What was looked up then; nothing when it wasn't."""
+        kept = self._facts.get(process)
+        return kept.popleft() if kept else Facts()
+
+    def image(self, process: ProcessKey) -> Image:
+        """What was looked up then; nothing when it wasn't."""
+        kept = self._images.get(process)
+        return kept.popleft() if kept else Image()
+
+    def owner(self, uid: int) -> str:
+        """The name on the host of the recording."""
+        return self._owners.get(uid, str(uid))
+
+    def _read_beginning(self) -> Beginning:
+        number, line = next(self._lines, (1, "[]"))
+        with self._reading(number):
+            kind, version, *values = json.loads(line)
+            if (kind, version) != ("recording", VERSION):
+                raise ValueError(f"it is a {kind} of version {version}")
+            job, offset_ns, root, scope, at_ns = values
+            return Beginning(_job(**job), Clock(_signed(offset_ns)), _key(root), _u32(scope), _u64(at_ns))
+
+    def _keep(self, kind: str, values: list[Any]) -> None:
+        subject, *told = values
+        if kind == "Facts":
+            self._facts.setdefault(_key(subject), deque()).append(Facts(*map(_optional_text, told)))
+        elif kind == "Image":
+            path, arguments = told
+            image = Image(_optional_text(path), _texts(arguments))
+            self._images.setdefault(_key(subject), deque()).append(image)
+        elif kind == "Owner":
+            (name,) = told
+            self._owners[_u32(subject)] = _text(name)
+        else:
+            raise ValueError(f"there is no {kind}")
+
+    @contextmanager
+    def _reading(self, number: int) -> Iterator[None]:
+        try:
+            yield
+        except json.JSONDecodeError as error:
+            raise self._refusal(number, error.pos + 1, error.msg) from None
+        except (ValueError, TypeError, KeyError, AttributeError, IndexError, RecursionError) as error:
+            raise self._refusal(number, 1, printable(str(error), limit=160)) from None
+
+    def _refusal(self, line: int, column: int, why: str) -> UsageError:
+        return UsageError(
+            f"{self._name}:{line}:{column}: not a line of a recording ({why})",
+            hint=f"use a file made by `ci-egress run --record FILE`, version {VERSION}",
+        )
+
+
+def _job(*, ids: dict[str, Any], provider: Any, run_id: Any, **names: Any) -> Job:
+    known = {name: _optional_text(value) for name, value in names.items()}
+    return Job(_text(provider), _text(run_id), _ids(**ids), **known)
+
+
+def _ids(*, trace_id: Any, job_span_id: Any, parent_span_id: Any, trace_state: Any) -> TraceIds:
+    parent = None if parent_span_id is None else _id(parent_span_id, bits=64)
+    return TraceIds(_id(trace_id, bits=128), _id(job_span_id, bits=64), parent, _text(trace_state))
+
+
+def _id(value: Any, *, bits: int) -> int:
+    return _unsigned(value, bits=bits) or _refuse(value, "an id")
+
+
+def _ending(values: list[Any]) -> Ending:
+    at_ns, attempts, lost = map(_u64, values)
+    return Ending(at_ns, KernelCounts(attempts, lost))
+
+
+def _event(kind: str, values: list[Any]) -> Event:
+    make, fields = _EVENTS[kind]
+    if len(values) != len(fields):
+        raise ValueError(f"{kind} has {len(values)} fields instead of {len(fields)}")
+    event: Event = make(*(convert(value) for convert, value in zip(fields, values, strict=True)))
+    return event
+
+
+def _refuse(value: Any, what: str) -> NoReturn:
+    raise ValueError(f"{value!r} is not {what}")
+
+
+def _signed(value: Any) -> int:
+    return value if type(value) is int and abs(value) < 1 << 62 else _refuse(value, "a time in nanoseconds")
+
+
+def _unsigned(value: Any, *, bits: int) -> int:
+    if type(value) is not int or not 0 <= value < 1 << bits:
+        _refuse(value, f"a number of {bits} bits")
+    return value
+
+
+_u16 = partial(_unsigned, bits=16)
+_u32 = partial(_unsigned, bits=32)
+_u64 = partial(_unsigned, bits=64)
+
+
+def _key(value: Any) -> ProcessKey:
+    pid, started_ns = value
+    return ProcessKey(_u32(pid), _u64(started_ns))
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is not text")
+    return clean(value)
+
+
+def _optional_text(value: Any) -> str | None:
+    return None if value is None else _text(value)
+
+
+def _texts(value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list):
+        raise TypeError(f"{value!r} is not a list")
+    return tuple(_text(part) for part in value)
+
+
+def _address(value: Any) -> bytes:
+    packed = bytes.fromhex(value)
+    if len(packed) != _ADDRESS_BYTES:
+        raise ValueError(f"{value!r} is not an address of {_ADDRESS_BYTES} bytes")
+    return packed
+
+
+def _flag(value: Any) -> bool:
+    return value if isinstance(value, bool) else _refuse(value, "true or false")
+
+
+_EVENTS: dict[str, tuple[Callable[..., Any], tuple[Callable[[Any], Any], ...]]] = {
+    "Forked": (Forked, (_u64, _key, _key, _u32, _u32, _u32)),
+    "Execed": (Execed, (_u64, _key, _u32, _u32, _u32, _text, _texts, _flag)),
+    "Exited": (Exited, (_u64, _key, _u32)),
+    "Acted": (
+        Acted,
+        (_u64, _key, _u32, Act, *[_u32] * 4, _u64, _u16, _address, _u16, _address, _u16),
+    ),
+}
