@@ -1,4 +1,4 @@
-"""From the ring's bytes to events. Everything downstream is free of secrets: argv is redacted here."""
+"""From the ring's bytes to events."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from struct import Struct
 from typing import Any
 
 from exporter import wire
+from exporter.arguments import Arguments
 from exporter.errors import RecordError
 from exporter.events import Act, Acted, Event, Execed, Exited, Forked, ProcessKey
-from exporter.redact import redact_arguments
 
 Buffer = bytes | memoryview
 
@@ -138,16 +138,9 @@ def _execed(whole: _LongExec) -> Execed:
         record.parent_pid,
         record.scope,
         _path(whole.path, is_cut=bool(record.path_cut)),
-        tuple(redact_arguments(split_arguments(arguments))),
+        Arguments(arguments),
         is_cut,
     )
-
-
-def split_arguments(block: bytes) -> list[str]:
-    """The argv in a NUL-terminated block, as text with U+FFFD for what isn't UTF-8."""
-    if not block:
-        return []
-    return [part.decode(errors="replace") for part in block.removesuffix(b"\0").split(b"\0")]
 
 
 def _path(components: bytes, *, is_cut: bool) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import enum
 from typing import NamedTuple
 
+from exporter.arguments import Arguments
+
 
 class ProcessKey(NamedTuple):
     """A process for good: pids are reused, a pid with its start time is not."""
@@ -45,8 +47,8 @@ class Execed(NamedTuple):
     scope: int
     path: str
     """Of the executable itself (of the interpreter, for a script), resolved by the kernel; `…/` where cut."""
-    arguments: tuple[str, ...]
-    """argv as executed, secrets redacted."""
+    arguments: Arguments
+    """argv as executed."""
     arguments_cut: bool
     """Whether argv was longer than what came: 32 KiB, or less when the ring was full."""
 

@@ -11,9 +11,9 @@ from typing import TypeVar
 
 import psutil
 
+from exporter.arguments import arguments_of
 from exporter.events import Acted, Execed, Exited, Forked, ProcessKey
 from exporter.programs import Facts, Image, Lookup, Program
-from exporter.redact import redact_arguments
 from exporter.text import clean
 
 _NS_PER_TICK = 10_000_000  # USER_HZ is 100 on every machine supported
@@ -131,7 +131,7 @@ def started_ns(pid: int) -> int | None:
     """When `pid` started, in nanoseconds since boot, to the clock tick (10 ms); None when it isn't there."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text(errors="replace")
-    except (FileNotFoundError, ProcessLookupError):
+    except OSError:
         return None
     return int(text.rsplit(")", 1)[-1].split()[19]) * _NS_PER_TICK
 
@@ -152,10 +152,8 @@ class Proc:
         live = _live(process.pid)
         if live is None:
             return Image()
-        arguments = _readable(live.cmdline) or []
-        image = Image(
-            _clean(_readable(live.exe)), tuple(redact_arguments([clean(part) for part in arguments]))
-        )
+        arguments = [clean(part) for part in _readable(live.cmdline) or []]
+        image = Image(_clean(_readable(live.exe)), arguments_of(arguments))
         return image if _is_still(process) else Image()
 
     def owner(self, uid: int) -> str:
@@ -166,14 +164,15 @@ class Proc:
 def _live(pid: int) -> psutil.Process | None:
     try:
         return psutil.Process(pid)
-    except psutil.NoSuchProcess:
+    except (psutil.Error, OSError):
         return None
 
 
 def _readable(read: Callable[[], _T]) -> _T | None:
+    """What `read` finds. What it raises is the job's to choose: a directory too deep, a pid used again."""
     try:
         return read() or None
-    except (psutil.NoSuchProcess, psutil.AccessDenied):
+    except (psutil.Error, OSError):
         return None
 
 
@@ -191,7 +190,7 @@ def container_id(pid: int) -> str | None:
     """The container that `pid` runs in, from its cgroup; None outside of one."""
     try:
         text = Path(f"/proc/{pid}/cgroup").read_text(errors="replace")
-    except (FileNotFoundError, ProcessLookupError):
+    except OSError:
         return None
     found = _CONTAINER_ID.findall(text)
     return found[-1] if found else None

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple, Protocol
 
+from exporter.arguments import Arguments
 from exporter.events import ProcessKey
 
 CHAIN_MAX = 64
@@ -25,7 +26,7 @@ class Image(NamedTuple):
     """The program that a process runs, as /proc tells it: for the case that its exec record was lost."""
 
     path: str | None = None
-    arguments: tuple[str, ...] = ()
+    arguments: Arguments = Arguments(b"")
 
 
 class Lookup(Protocol):
@@ -56,7 +57,7 @@ class Program:
     started_ns: int
     path: str | None
     """Of the executable; None when unknown."""
-    arguments: tuple[str, ...]
+    arguments: Arguments
     """Without secrets."""
     is_cut: bool = False
     """Whether `arguments` are not all there."""

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from exporter.account import KernelCounts
+from exporter.arguments import Arguments
 from exporter.clock import Clock
 from exporter.errors import UsageError
 from exporter.events import Event, ProcessKey
@@ -103,7 +104,7 @@ class Recorder:
 
     def _write(self, line: list[Any]) -> None:
         if not self._has_failed:
-            text = json.dumps(line, ensure_ascii=True, separators=(",", ":"), default=bytes.hex)
+            text = json.dumps(line, ensure_ascii=True, separators=(",", ":"), default=_plain)
             with self._writing():
                 self._file.write(f"{text}\n")
 
@@ -115,6 +116,11 @@ class Recorder:
             if not self._has_failed:
                 self._on_failure(f"the recording ends early: cannot write {self._path}: {error.strerror}")
             self._has_failed = True
+
+
+def _plain(value: object) -> object:
+    """What JSON doesn't know: addresses, and arguments, which are redacted by being looked at."""
+    return value.hex() if isinstance(value, bytes) else list(value) if isinstance(value, Arguments) else value
 
 
 def _create(path: Path) -> int:

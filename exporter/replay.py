@@ -10,6 +10,7 @@ from functools import partial
 from typing import IO, Any, NoReturn
 
 from exporter.account import KernelCounts
+from exporter.arguments import Arguments, arguments_of
 from exporter.clock import Clock
 from exporter.errors import UsageError
 from exporter.events import Act, Acted, Event, Execed, Exited, Forked, ProcessKey
@@ -87,7 +88,7 @@ class Replay:
             self._facts.setdefault(_key(subject), deque()).append(Facts(*map(_optional_text, told)))
         elif kind == "Image":
             path, arguments = told
-            image = Image(_optional_text(path), _texts(arguments))
+            image = Image(_optional_text(path), _arguments(arguments))
             self._images.setdefault(_key(subject), deque()).append(image)
         elif kind == "Owner":
             (name,) = told
@@ -172,10 +173,10 @@ def _optional_text(value: Any) -> str | None:
     return None if value is None else _text(value)
 
 
-def _texts(value: Any) -> tuple[str, ...]:
+def _arguments(value: Any) -> Arguments:
     if not isinstance(value, list):
         raise TypeError(f"{value!r} is not a list")
-    return tuple(_text(part) for part in value)
+    return arguments_of([_text(part) for part in value])
 
 
 def _address(value: Any) -> bytes:
@@ -191,7 +192,7 @@ def _flag(value: Any) -> bool:
 
 _EVENTS: dict[str, tuple[Callable[..., Any], tuple[Callable[[Any], Any], ...]]] = {
     "Forked": (Forked, (_u64, _key, _key, _u32, _u32, _u32)),
-    "Execed": (Execed, (_u64, _key, _u32, _u32, _u32, _text, _texts, _flag)),
+    "Execed": (Execed, (_u64, _key, _u32, _u32, _u32, _text, _arguments, _flag)),
     "Exited": (Exited, (_u64, _key, _u32)),
     "Acted": (
         Acted,

@@ -211,7 +211,7 @@ class Spans:
 
 def command_line(program: Program) -> str:
     """The command as one could type it in a shell; the executable's name where argv is unknown."""
-    return shlex.join(program.arguments) if program.arguments else (program.name or "unknown")
+    return shlex.join(program.arguments.shown) if program.arguments else (program.name or "unknown")
 
 
 def lineage(program: Program) -> list[str]:

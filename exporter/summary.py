@@ -183,7 +183,7 @@ def _called(program: Program) -> Iterator[str]:
     if program.name:
         yield program.name
         if _INTERPRETER.fullmatch(program.name):
-            yield from (argument.rsplit("/", 1)[-1] for argument in program.arguments[1:2])
+            yield (program.arguments.as_executed(1) or "").rsplit("/", 1)[-1]
 
 
 def _shown(chain: tuple[str, ...]) -> str:

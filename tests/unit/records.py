@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from typing import Any
 
 from exporter import wire
+from exporter.arguments import arguments_of
 from exporter.events import Act, Acted, Execed, Exited, Forked, ProcessKey
 
 
@@ -79,7 +81,7 @@ def pieces(block: bytes) -> list[bytes]:
     return [whole[at : at + size] for at in range(0, max(len(whole), 1), size)]
 
 
-def arguments_block(arguments: tuple[str, ...]) -> bytes:
+def arguments_block(arguments: Sequence[str]) -> bytes:
     return b"".join(argument.encode() + b"\0" for argument in arguments)
 
 
@@ -92,7 +94,9 @@ BASH = ProcessKey(100, 1_000_000)
 CURL = ProcessKey(101, 2_000_000)
 
 FORK = Forked(2_000_000, CURL, BASH, 1, BASH.pid, 1)
-EXEC = Execed(3_000_000, CURL, 1, BASH.pid, 1, "/usr/bin/curl", ("curl", "-s", "registry.example"), False)
+EXEC = Execed(
+    3_000_000, CURL, 1, BASH.pid, 1, "/usr/bin/curl", arguments_of(["curl", "-s", "registry.example"]), False
+)
 EXIT = Exited(9_000_000, CURL, 7 << 8)
 ACT = Acted(
     at_ns=4_000_000,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from exporter.arguments import arguments_of
 from exporter.clock import Clock
 from exporter.events import ProcessKey
 from exporter.jobs.model import Job, TraceIds
@@ -33,7 +34,7 @@ def program(
     exec_id: int = 1,
     is_cut: bool = False,
 ) -> Program:
-    return Program(process, exec_id, 1, parent, BASH.pid, 3_000_000, path, arguments, is_cut)
+    return Program(process, exec_id, 1, parent, BASH.pid, 3_000_000, path, arguments_of(arguments), is_cut)
 
 
 def bash() -> Program:

@@ -7,14 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter import wire
-from exporter.decode import Decoder, split_arguments
+from exporter.arguments import arguments_of, split
+from exporter.decode import Decoder
 from exporter.errors import RecordError
 from exporter.events import Event, Execed, ProcessKey
 from tests.unit import records
 from tests.unit.records import ACT, BASH, CURL, EXEC, EXIT, FORK
 
-LONG = EXEC._replace(arguments=("node", *(f"{number:03}" * 333 for number in range(12))))
-OVERLONG = EXEC._replace(arguments=("sh", "-c", "x" * 40_000))
+LONG = EXEC._replace(arguments=arguments_of(["node", *(f"{number:03}" * 333 for number in range(12))]))
+OVERLONG = EXEC._replace(arguments=arguments_of(["sh", "-c", "x" * 40_000]))
 KINDS = {
     "fork": records.forked(FORK),
     "exec": records.execed(EXEC)[0],
@@ -141,7 +142,7 @@ def test_an_exec_comes_before_the_fork_of_its_process_though_pieces_were_lost() 
 
 
 def test_the_pieces_of_two_processes_may_interleave() -> None:
-    other = LONG._replace(process=BASH, arguments=("make", "y" * 9000))
+    other = LONG._replace(process=BASH, arguments=arguments_of(["make", "y" * 9000]))
     mine, theirs = records.execed(LONG), records.execed(other)
     mixed = [record for pair in zip(mine, theirs, strict=True) for record in pair]
     assert decode(Decoder(), *mixed) == [LONG, other]
@@ -168,14 +169,14 @@ def test_what_still_waits_comes_with_the_flush_once() -> None:
 
 
 def test_secrets_in_argv_never_get_further_than_here() -> None:
-    secret = EXEC._replace(arguments=("curl", "--user", "me:hunter2", "registry.example"))
+    secret = EXEC._replace(arguments=arguments_of(["curl", "--user", "me:hunter2", "registry.example"]))
     (event,) = decode(Decoder(), *records.execed(secret))
     assert "hunter2" not in repr(event)
     assert "<redacted>" in repr(event)
 
 
 def test_bytes_that_are_not_utf_8_become_replacement_characters() -> None:
-    assert split_arguments(b"a\xff\xfeb\0\xc3\xa9\0") == ["a\ufffd\ufffdb", "é"]
+    assert split(b"a\xff\xfeb\0\xc3\xa9\0") == ["a\ufffd\ufffdb", "é"]
 
 
 @pytest.mark.parametrize(
@@ -183,7 +184,7 @@ def test_bytes_that_are_not_utf_8_become_replacement_characters() -> None:
     [(b"", []), (b"\0", [""]), (b"a\0\0", ["a", ""]), (b"a\0b", ["a", "b"]), (b"a\0b\0", ["a", "b"])],
 )
 def test_empty_arguments_stay_and_a_missing_last_nul_does_no_harm(block: bytes, arguments: list[str]) -> None:
-    assert split_arguments(block) == arguments
+    assert split(block) == arguments
 
 
 def test_a_path_cut_at_the_root_says_so() -> None:

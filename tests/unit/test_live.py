@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, cast
 
 from exporter import wire
 from exporter.account import Bookkeeping, KernelCounts
+from exporter.arguments import arguments_of
 from exporter.clock import boot_ns
 from exporter.events import Event, Execed
 from exporter.kernel.tracer import Counts
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from exporter.kernel.rings import Handler
     from exporter.kernel.tracer import Tracer
 
-LONG = EXEC._replace(arguments=("sh", "-c", "x" * 9000))
+LONG = EXEC._replace(arguments=arguments_of(["sh", "-c", "x" * 9000]))
 
 
 class FakeTracer:

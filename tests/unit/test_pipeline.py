@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from exporter.arguments import arguments_of
 from exporter.config import ProcessSpans
 from exporter.events import Acted, Event, Execed, Exited, Forked, ProcessKey
 from tests.unit.pipelines import END_NS, ROOT, run, spans
@@ -26,7 +27,7 @@ def execed(process: ProcessKey, name: str, exec_id: int = 1) -> Execed:
         process=process,
         exec_id=exec_id,
         path=f"/bin/{name}",
-        arguments=(name,),
+        arguments=arguments_of([name]),
     )
 
 

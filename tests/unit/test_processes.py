@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from exporter.arguments import arguments_of
 from exporter.events import Acted, Event, Execed, Exited, Forked, ProcessKey
 from exporter.processes import Proc, ProcessTable, container_id, started_ns, user_name
 from exporter.programs import CHAIN_MAX, DEPTH_MAX, Facts, Image, Program, mark_egress
@@ -175,11 +176,11 @@ def test_a_reused_pid_whose_fork_was_lost_does_not_inherit_the_old_creator(seen:
 
 
 def test_a_lost_exec_is_recovered_from_what_proc_still_knows() -> None:
-    life = Life(Known({CHILD: Image("/usr/bin/wget", ("wget", "mirror.example"))}))
+    life = Life(Known({CHILD: Image("/usr/bin/wget", arguments_of(["wget", "mirror.example"]))}))
     life.exec(ROOT, 1, "/bin/bash")
     life.fork(CHILD, ROOT, 1)
     program = life.act(CHILD, 1)
-    assert (program.exec_id, program.is_recovered, program.arguments) == (1, True, ("wget", "mirror.example"))
+    assert (program.exec_id, program.is_recovered, program.arguments) == (1, True, arguments_of(["wget", "mirror.example"]))
     assert names(program) == ["bash", "wget"]
     assert life.act(CHILD, 1) is program
 
@@ -202,7 +203,7 @@ def test_a_process_nothing_is_known_of_still_has_its_act() -> None:
 
 
 def test_a_creator_whose_exec_was_lost_is_recovered_for_its_child() -> None:
-    life = Life(Known({CHILD: Image("/usr/bin/make", ("make",))}))
+    life = Life(Known({CHILD: Image("/usr/bin/make", arguments_of(["make"]))}))
     life.exec(ROOT, 1, "/bin/bash")
     life.fork(CHILD, ROOT, 1)
     grandchild = life.fork(GRANDCHILD, CHILD, 1)
@@ -402,7 +403,7 @@ def test_with_records_lost_a_chain_may_end_early_but_holds_no_stranger(
 
 def named_root() -> Life:
     """Of /proc only the root's first program is known."""
-    life = Life(Known({ROOT: Image("/bin/root", ("root",))}))
+    life = Life(Known({ROOT: Image("/bin/root", arguments_of(["root"]))}))
     life.lookup.images.clear()
     return life
 

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.account import KernelCounts
+from exporter.arguments import arguments_of
 from exporter.clock import Clock
 from exporter.config import ProcessSpans
 from exporter.errors import UsageError
@@ -88,7 +89,9 @@ def test_every_event_comes_back_as_it_was(
 
 def test_what_was_looked_up_comes_back_for_the_event_that_asked(tmp_path: Path) -> None:
     answers = iter([Facts("/first"), Facts("/second", "c" * 64), Facts()])
-    images = iter([Image("/bin/root", ("root",)), Image("/bin/late", ("late", "-x"))])
+    images = iter(
+        [Image("/bin/root", arguments_of(["root"])), Image("/bin/late", arguments_of(["late", "-x"]))]
+    )
 
     class Changing(NothingKnown):
         def facts(self, _: ProcessKey) -> Facts:
@@ -109,11 +112,13 @@ def test_what_was_looked_up_comes_back_for_the_event_that_asked(tmp_path: Path) 
     recorder.close()
 
     recording = replay([(tmp_path / "a.rec").read_text()])
-    assert recording.image(ROOT) == Image("/bin/root", ("root",)), "the root's is asked for before any event"
+    assert recording.image(ROOT) == Image("/bin/root", arguments_of(["root"])), (
+        "the root's is asked for before any event"
+    )
     events = recording.events()
     assert (next(events), recording.facts(ACT.process)) == (ACT, Facts("/first"))
     assert (next(events), recording.facts(ACT.process)) == (ACT, Facts("/second", "c" * 64))
-    assert (next(events), recording.image(ROOT)) == (EXIT, Image("/bin/late", ("late", "-x")))
+    assert (next(events), recording.image(ROOT)) == (EXIT, Image("/bin/late", arguments_of(["late", "-x"])))
     assert (recording.facts(ROOT), recording.facts(ROOT), recording.image(ROOT)) == (
         Facts(),
         Facts(),
@@ -122,7 +127,9 @@ def test_what_was_looked_up_comes_back_for_the_event_that_asked(tmp_path: Path) 
 
 
 STORY: list[Event] = [
-    EXEC._replace(process=ROOT, at_ns=700, path="/bin/bash", arguments=("bash", "-c", "é\x1b[31m")),
+    EXEC._replace(
+        process=ROOT, at_ns=700, path="/bin/bash", arguments=arguments_of(["bash", "-c", "é\x1b[31m"])
+    ),
     FORK._replace(creator=ROOT),
     EXEC,
     ACT,
@@ -139,7 +146,7 @@ class Host(NothingKnown):
         return Facts(f"/builds/{process.pid}", None)
 
     def image(self, process: ProcessKey) -> Image:
-        return Image(f"/bin/p{process.pid}", (f"p{process.pid}", "--late"))
+        return Image(f"/bin/p{process.pid}", arguments_of([f"p{process.pid}", "--late"]))
 
     def owner(self, uid: int) -> str:
         return f"user of another host {uid}"
