@@ -32,11 +32,15 @@ _LOOK_FURTHER = _NOT_FOUND | {errno.EACCES, errno.ESTALE, errno.ENODEV, errno.ET
 def inherited_environment() -> dict[str, str]:
     """The environment that ci-egress was started with; undecodable bytes are surrogate-escaped.
 
-    Not `os.environ`: Python adds LC_CTYPE to it under the C locale (PEP 538).
+    Not `os.environ`: Python adds LC_CTYPE to it under the C locale (PEP 538). Of entries with one name the
+    first counts, as for getenv(3).
     """
-    entries = Path("/proc/self/environ").read_bytes().split(b"\0")
-    pairs = (os.fsdecode(entry).partition("=") for entry in entries)
-    return {name: value for name, separator, value in pairs if name and separator}
+    environment: dict[str, str] = {}
+    for entry in Path("/proc/self/environ").read_bytes().split(b"\0"):
+        name, separator, value = os.fsdecode(entry).partition("=")
+        if name and separator:
+            environment.setdefault(name, value)
+    return environment
 
 
 class HeldCommand:

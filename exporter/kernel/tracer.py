@@ -103,6 +103,10 @@ class Tracer:
             values.append(sum(struct.unpack_from(f"={cpus}Q", value)))
         return Counts(values)
 
+    def live_pids(self) -> list[int]:
+        """Processes of the jobs that run now, whatever records were lost."""
+        return sorted(_KEY.unpack(key)[0] for key in self._procs)
+
     def detach(self) -> None:
         """Stop tracing. The ring and the counts can still be read."""
         remove(self._directory)
@@ -171,7 +175,8 @@ def _end(child: subprocess.Popen[str]) -> None:
 
 
 def _start_loader(python: str, *arguments: str) -> subprocess.Popen[str]:
-    # It runs as root, so nothing of the caller's environment reaches it.
+    # It runs as root, so nothing of the caller's environment reaches it, nor the working directory: that may
+    # be deleted, or closed to this user.
     environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}
     pipe = subprocess.PIPE
     try:
@@ -181,6 +186,7 @@ def _start_loader(python: str, *arguments: str) -> subprocess.Popen[str]:
             stdout=pipe,
             stderr=pipe,
             env=environment,
+            cwd="/",
             text=True,
         )
     except OSError as error:

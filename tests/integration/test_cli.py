@@ -7,6 +7,7 @@ import os
 import pty
 import re
 import shutil
+import signal
 import subprocess
 import tempfile
 import threading
@@ -128,6 +129,21 @@ def test_without_rights_nothing_is_started(open_folder: Path) -> None:
 def test_a_command_that_cannot_start_leaves_no_job_in_the_metrics(tmp_path: Path) -> None:
     assert ci_egress("run", "--otlp-dir", "out", "no-such-program", cwd=tmp_path).status == 127
     assert "cicd.egress.jobs" not in (tmp_path / "out/metrics.jsonl").read_text()
+
+
+def test_an_interrupt_while_it_starts_shows_no_traceback(tmp_path: Path) -> None:
+    (tmp_path / "click.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")
+    env = PLAIN_ENVIRONMENT | {"PYTHONPATH": f"{tmp_path}:{PLAIN_ENVIRONMENT['PYTHONPATH']}"}
+    done = ci_egress("run", "true", cwd=tmp_path, env=env)
+    assert (done.status, done.stderr) == (-signal.SIGINT, "")
+
+
+def test_a_deleted_working_directory_is_no_obstacle(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    in_deleted = ("sh", "-c", f'rmdir {folder}; exec "$@"', "sh")
+    done = ci_egress("run", "--otlp-dir", str(tmp_path / "out"), "true", cwd=folder, under=in_deleted)
+    assert (done.status, folder.exists()) == (0, False), done.stderr
 
 
 def test_without_arguments_it_shows_how_to_use_it(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import pty
 import resource
 import shlex
 import signal
+import sys
 import time
 from pathlib import Path
 
@@ -29,6 +30,16 @@ from tests.integration.drive_command import (
 pytestmark = pytest.mark.integration
 
 MINIMAL_ENVIRONMENT = {"PATH": "/usr/bin:/bin"}
+
+EXEC_WITH_ENVIRONMENT = """
+import ctypes, os, sys
+def vector(texts):
+    return (ctypes.c_char_p * (len(texts) + 1))(*map(os.fsencode, texts))
+behind = sys.argv.index("--") + 1
+environment, argv = sys.argv[1 : behind - 1], sys.argv[behind:]
+ctypes.CDLL(None).execve(os.fsencode(argv[0]), vector(argv), vector(environment))
+"""
+"""Executes what stands behind `--` with the environment before it, which os.execve takes as a dict only."""
 
 
 @pytest.mark.parametrize("status", [0, 1, 2, 91, 126, 127, 255])
@@ -117,6 +128,12 @@ def test_the_environment_arrives_byte_for_byte_and_nothing_is_added() -> None:
     }
     given = run(driver("env", "-0"), env=environment).stdout
     assert dict(entry.split(b"=", 1) for entry in given.split(b"\0")[:-1]) == environment
+
+
+def test_of_entries_with_one_name_the_first_counts_as_for_getenv() -> None:
+    entries = ["PATH=/usr/bin:/bin", "NAME=first", "NAME=second"]
+    result = run([sys.executable, "-c", EXEC_WITH_ENVIRONMENT, *entries, "--", *driver("printenv", "NAME")])
+    assert result.stdout == b"first\n"
 
 
 def test_stdin_is_commands_alone_and_stdout_is_byte_exact() -> None:
