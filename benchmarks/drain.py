@@ -144,7 +144,7 @@ def _export(given: _Input, ring: Ring, environment: Mapping[str, str], folder: P
                 pipeline.handle(event)
 
         _drain(given, ring, take)
-        pipeline.finish(boot_ns())
+        pipeline.finish(boot_ns(), left_behind=())
         telemetry.close(_FLUSH_TIMEOUT_S)
         if telemetry.account.exported != _acts(given):
             raise BenchmarkError(f"{telemetry.account} for {_acts(given)} attempts")

@@ -77,7 +77,8 @@ static inline void read_path(struct exec_record *record, u64 mm)
 			u64 above = pointer_at(mount, MOUNT_PARENT);
 
 			if (!above || above == mount) {
-				record->path_cut = 0;
+				/* Detached from its namespace, a mount can be anything's root. */
+				record->path_cut = !pointer_at(mount, MOUNT_NS);
 				break;
 			}
 			dentry = pointer_at(mount, MOUNT_MOUNTPOINT);

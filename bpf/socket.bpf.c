@@ -4,6 +4,7 @@
  */
 #define AF_INET6 10
 #define TCP_ESTABLISHED 1 /* for a datagram socket: connected */
+#define IPPROTO_UDPLITE 136
 #define ALLOW 1
 
 /* BCC declares this helper u32, and cookies would collide. */
@@ -94,13 +95,14 @@ static inline int act6(struct bpf_sock_addr *ctx, struct bpf_sock *sk, u32 act)
 
 /*
  * An IPv6 socket connected to ::ffff:a.b.c.d comes here at every send, although its connect was
- * reported: one act, one record.
+ * reported: one act, one record. UDP-Lite's connects have no hook, so its sends are reported.
  */
 static inline int repeats_its_connect(struct bpf_sock_addr *ctx, struct bpf_sock *sk)
 {
-	return sk && sk->family == AF_INET6 && sk->state == TCP_ESTABLISHED &&
-	       sk->dst_ip6[3] == ctx->user_ip4 && sk->dst_ip6[2] == bpf_htonl(0xffff) &&
-	       !sk->dst_ip6[0] && !sk->dst_ip6[1] && sk->dst_port == ctx->user_port;
+	return sk && ctx->protocol != IPPROTO_UDPLITE && sk->family == AF_INET6 &&
+	       sk->state == TCP_ESTABLISHED && sk->dst_ip6[3] == ctx->user_ip4 &&
+	       sk->dst_ip6[2] == bpf_htonl(0xffff) && !sk->dst_ip6[0] && !sk->dst_ip6[1] &&
+	       sk->dst_port == ctx->user_port;
 }
 
 int on_connect4(struct bpf_sock_addr *ctx)

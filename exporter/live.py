@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import select
 import time
+import traceback
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -26,19 +27,32 @@ _SETTLE_S = 0.5
 class LiveSource:
     """The ring, drained on a timer: a wakeup for each record would cost the job more than its tracing."""
 
-    def __init__(self, tracer: Tracer, handle: Callable[[Event], None], books: Bookkeeping) -> None:
-        """Each event goes to `handle`; a record that can't be decoded is entered in `books`."""
+    def __init__(
+        self,
+        tracer: Tracer,
+        handle: Callable[[Event], None],
+        books: Bookkeeping,
+        *,
+        on_fault: Callable[[str], None],
+    ) -> None:
+        """Each event goes to `handle`; an attempt that comes to nothing on the way is entered in `books`.
+
+        `on_fault` gets the traceback of the first fault of ours, if there is one.
+        """
         self._tracer = tracer
         self._handle = handle
         self._books = books
+        self._on_fault = on_fault
+        self._has_faults = False
         self._decoder = Decoder()
 
     def pump(self) -> bool:
         """Take in what is there, a batch at most, so that the caller can look around; whether any was."""
         return self._tracer.drain(self._take, limit=_BATCH) > 0
 
-    def finish(self) -> None:
-        """Stop tracing, then take in what the ring still holds."""
+    def finish(self) -> list[int]:
+        """Stop tracing, then take in what the ring still holds; returns the pids that are left behind."""
+        left_behind = self._tracer.live_pids()
         self._tracer.detach()
         deadline_s = time.monotonic() + _SETTLE_S
         # A program that was running while we detached may submit yet.
@@ -46,14 +60,23 @@ class LiveSource:
             time.sleep(_BUSY_INTERVAL_S)
         for event in self._decoder.flush():
             self._handle(event)
+        return left_behind
 
     def _take(self, data: memoryview, at: int, length: int) -> None:
         try:
             for event in self._decoder.decode(data, at, length):
                 self._handle(event)
         except RecordError:
-            if length == wire.ACT_RECORD.size:
-                self._books.drop("ring", "malformed")
+            self._drop("ring", "malformed", length)
+        except Exception:  # noqa: BLE001 - nothing that one process does may end the tracing of the others
+            self._drop("process", "internal", length)
+            if not self._has_faults:
+                self._has_faults = True
+                self._on_fault(traceback.format_exc())
+
+    def _drop(self, stage: str, error_type: str, length: int) -> None:
+        if length == wire.ACT_RECORD.size:
+            self._books.drop(stage, error_type)
 
 
 def losses(tracer: Tracer) -> list[str]:

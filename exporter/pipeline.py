@@ -7,7 +7,7 @@ The left end is the kernel's ring or a recording; nothing here knows which.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import assert_never
 
@@ -67,13 +67,13 @@ class Pipeline:
             case _:
                 assert_never(event)
 
-    def finish(self, at_ns: int, *, is_broken_off: bool = False) -> None:
+    def finish(self, at_ns: int, *, left_behind: Collection[int]) -> None:
         """The job is over: close what is open, the job's span last.
 
-        `is_broken_off` says that nobody knows how it went on, nor what was left behind.
+        `left_behind` are the pids that still run. The table alone can't tell: an exit's record may be lost.
         """
-        if not is_broken_off:
-            self._stages.summary.left_behind(self._table.live())
+        live = self._table.live()
+        self._stages.summary.left_behind([program for program in live if program.process.pid in left_behind])
         self._table.end_all(at_ns)
         self._stages.metrics.job_ended()
         self._stages.telemetry.submit(self._stages.spans.job(self._started_ns, at_ns), attempts=0)
@@ -83,7 +83,6 @@ class Pipeline:
         program = self._table.acted(event)
         span = stages.spans.egress(event, program, owner=self._lookup.owner(event.uid))
         peer = address(event.peer)
-        stages.telemetry.submit(span, attempts=1)
         stages.metrics.connection(peer.text, event.peer_port, transport(event.protocol), span.context)
         if program.is_recovered:
             stages.metrics.unattributed("process_record_lost")
@@ -91,6 +90,7 @@ class Pipeline:
         for fresh in mark_egress(program):
             if fresh.ended_ns is not None:  # it ended before anybody knew that it matters
                 self._submit_program(fresh)
+        stages.telemetry.submit(span, attempts=1)  # last: whatever fails before is an attempt not handed over
 
     def _ended(self, program: Program) -> None:
         was_only_forked = program.exec_id == 0 and program.became_another

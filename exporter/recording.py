@@ -10,7 +10,7 @@ import errno
 import json
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -44,6 +44,8 @@ class Ending:
 
     at_ns: int
     kernel: KernelCounts
+    left_behind: Sequence[int]
+    """Pids that still ran."""
 
 
 class Recorder:
@@ -81,7 +83,7 @@ class Recorder:
 
     def end(self, ending: Ending) -> None:
         """Write the last line."""
-        self._write(["end", ending.at_ns, *ending.kernel])
+        self._write(["end", ending.at_ns, *ending.kernel, ending.left_behind])
 
     def facts(self, process: ProcessKey) -> Facts:
         """Look up and write."""

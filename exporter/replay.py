@@ -35,6 +35,8 @@ class Replay:
         self._owners: dict[int, str] = {}
         self.ending: Ending | None = None
         """None until the last event was read, and for a recording that was broken off."""
+        self.attempts = 0
+        """Acts read so far."""
         self.beginning = self._read_beginning()
         self._next = self._read_event()
 
@@ -52,12 +54,18 @@ class Replay:
             with self._reading(number):
                 kind, *values = json.loads(line.rstrip())
                 if kind in _EVENTS:
+                    self.attempts += kind == "Acted"
                     return _event(kind, values)
                 if kind == "end":
-                    self.ending = _ending(values)
+                    self.ending = self._checked(_ending(values))
                     break
                 self._keep(kind, values)
         return None
+
+    def _checked(self, ending: Ending) -> Ending:
+        if ending.kernel.attempts - ending.kernel.lost < self.attempts:
+            raise ValueError(f"it counts fewer attempts than the {self.attempts} above it")
+        return ending
 
     def facts(self, process: ProcessKey) -> Facts:
         """What was looked up then; nothing when it wasn't."""
@@ -127,8 +135,8 @@ def _id(value: Any, *, bits: int) -> int:
 
 
 def _ending(values: list[Any]) -> Ending:
-    at_ns, attempts, lost = map(_u64, values)
-    return Ending(at_ns, KernelCounts(attempts, lost))
+    at_ns, attempts, lost, left_behind = values
+    return Ending(_u64(at_ns), KernelCounts(_u64(attempts), _u64(lost)), [_u32(pid) for pid in left_behind])
 
 
 def _event(kind: str, values: list[Any]) -> Event:

@@ -33,7 +33,6 @@ def replay(file: Path, output: OutputConfig) -> int:
     from exporter.cli.outcome import Outcome
     from exporter.command import inherited_environment
     from exporter.errors import UsageError
-    from exporter.events import Acted
     from exporter.otlp import Telemetry, resolve_destinations
     from exporter.pipeline import Pipeline, stages
     from exporter.replay import Replay
@@ -51,10 +50,9 @@ def replay(file: Path, output: OutputConfig) -> int:
         beginning = recording.beginning
         destinations = resolve_destinations(inherited_environment(), otlp_dir=output.otlp_dir)
         telemetry = stack.enter_context(Telemetry(destinations, {}))
-        seen = 0
 
         def counts() -> KernelCounts:
-            return recording.ending.kernel if recording.ending else KernelCounts(seen, 0)
+            return recording.ending.kernel if recording.ending else KernelCounts(recording.attempts, 0)
 
         books = Bookkeeping(counts, lambda: telemetry.account)
         summary = Summary({})
@@ -63,14 +61,13 @@ def replay(file: Path, output: OutputConfig) -> int:
         pipeline.begin(beginning.root, beginning.scope, beginning.at_ns)
         at_ns = beginning.at_ns
         for event in recording.events():
-            seen += isinstance(event, Acted)
             at_ns = max(at_ns, event.at_ns)
             pipeline.handle(event)
         if recording.ending is None:
             Messages.current().say(f"{file} was broken off: its end is missing", level=logging.WARNING)
-            pipeline.finish(at_ns, is_broken_off=True)
+            pipeline.finish(at_ns, left_behind=())
         else:
-            pipeline.finish(recording.ending.at_ns)
+            pipeline.finish(recording.ending.at_ns, left_behind=recording.ending.left_behind)
         telemetry.close()
         title = beginning.job.display_name
         Outcome(title, beginning.job, summary, books.account(), telemetry, destinations).tell()

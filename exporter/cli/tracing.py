@@ -60,16 +60,16 @@ def trace(
         recorder = _recorder(config, beginning, stack)
         made = stages(beginning, telemetry, summary, books.account, process_spans=config.output.process_spans)
         pipeline = Pipeline(made, recorder or Proc())
-        source = LiveSource(tracer, _handler(pipeline, recorder), books)
+        source = LiveSource(tracer, _handler(pipeline, recorder), books, on_fault=_tell_fault)
 
         tracer.follow(beginning.root, SCOPE)
-        held.release({**environment, **_handed_on(traceparent(made.spans.job_context), job)})
+        held.release(_handed_on(environment, traceparent(made.spans.job_context), job))
         pipeline.begin(beginning.root, SCOPE, beginning.at_ns)  # not before: COMMAND may not exist
         ended_ns = wait(source, held.pidfd, lambda: relay.pump(held))
-        source.finish()
-        pipeline.finish(ended_ns)
+        left_behind = source.finish()
+        pipeline.finish(ended_ns, left_behind=left_behind)
         if recorder:
-            recorder.end(Ending(ended_ns, kernel_counts(tracer)))
+            recorder.end(Ending(ended_ns, kernel_counts(tracer), left_behind))
         telemetry.close()
         title = job.task or job.pipeline or Path(config.command[0]).name
         Outcome(title, job, summary, books.account(), telemetry, destinations, losses(tracer)).tell()
@@ -81,6 +81,14 @@ def _warn_of(variables: list[str]) -> None:
         Messages.current().say(
             f"ignored: {', '.join(variables)}: evidence is neither sampled nor limited", level=logging.WARNING
         )
+
+
+def _tell_fault(traceback: str) -> None:
+    Messages.current().say(
+        "a fault of ci-egress: it goes on without that event; please report this",
+        level=logging.ERROR,
+        detail=traceback,
+    )
 
 
 def _warn(what: str) -> None:
@@ -114,7 +122,11 @@ def _handler(pipeline: Pipeline, recorder: Recorder | None) -> Callable[[Event],
     return record_and_handle
 
 
-def _handed_on(parent: str, job: Job) -> dict[str, str]:
-    """What COMMAND's environment gains, so that an instrumented build nests under the job's span."""
+def _handed_on(environment: Mapping[str, str], parent: str, job: Job) -> dict[str, str]:
+    """COMMAND's environment: the caller's, with which an instrumented build nests under the job's span.
+
+    A tracestate goes with its traceparent: one that came with an invalid one is dropped (W3C Trace Context).
+    """
+    kept = {name: value for name, value in environment.items() if name != "TRACESTATE"}
     state = {"TRACESTATE": job.ids.trace_state} if job.ids.trace_state else {}
-    return {"TRACEPARENT": parent, **state}
+    return {**kept, "TRACEPARENT": parent, **state}

@@ -41,6 +41,7 @@ MEMBERS = {
     "DENTRY_NAME": ("dentry", "d_name", "name"),
     "VFSMOUNT_ROOT": ("vfsmount", "mnt_root"),
     "MOUNT_MNT": ("mount", "mnt"),
+    "MOUNT_NS": ("mount", "mnt_ns"),
     "MOUNT_PARENT": ("mount", "mnt_parent"),
     "MOUNT_MOUNTPOINT": ("mount", "mnt_mountpoint"),
 }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import os
 import secrets
@@ -89,8 +88,7 @@ def sweep(home: Path) -> list[Path]:
         if lock is None:
             continue
         try:
-            is_needed = is_enforcing(directory) or live_processes(directory)
-            if not is_needed and _try_remove(directory):
+            if _try_remove(directory):
                 swept.append(directory)
         finally:
             os.close(lock)
@@ -98,12 +96,16 @@ def sweep(home: Path) -> list[Path]:
 
 
 def _try_remove(directory: Path) -> bool:
-    """Whether it is gone: not while the loader of a killed instance goes on pinning there."""
+    """Remove an instance that nobody needs; whether it is gone.
+
+    What can't be read or removed stays, and hinders nobody: the loader of a killed instance may go on pinning
+    there, another version may have pinned other things, and anything may have been put there by hand.
+    """
     try:
+        if is_enforcing(directory) or live_processes(directory):
+            return False
         remove(directory)
-    except OSError as error:
-        if error.errno != errno.ENOTEMPTY:
-            raise
+    except (OSError, ValueError, struct.error):
         return False
     return True
 

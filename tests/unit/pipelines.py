@@ -53,7 +53,7 @@ def run(
         for event in events:
             attempts += isinstance(event, Acted)
             pipeline.handle(event)
-        pipeline.finish(END_NS)
+        pipeline.finish(END_NS, left_behind=())
         telemetry.close()
         return books.account()
 

@@ -42,6 +42,9 @@ class FakeTracer:
     def detach(self) -> None:
         self.detached_before = len(self.batches)
 
+    def live_pids(self) -> list[int]:
+        return [ACT.process.pid]
+
     def counts(self) -> Counts:
         indexes = [(kind, what) for kind in range(wire.KINDS) for what in range(wire.COUNTS)]
         return Counts([self._counts.get(index, 0) for index in indexes])
@@ -54,7 +57,17 @@ class Live:
         self.tracer = FakeTracer(*batches)
         self.events: list[Event] = []
         self.books = Bookkeeping(lambda: KernelCounts(attempts, 0), Account)
-        self.source = LiveSource(cast("Tracer", self.tracer), self.events.append, self.books)
+        self.faults: list[str] = []
+        self.handle = self.events.append
+        self.source = LiveSource(
+            cast("Tracer", self.tracer),
+            self._take,
+            self.books,
+            on_fault=self.faults.append,
+        )
+
+    def _take(self, event: Event) -> None:
+        self.handle(event)
 
 
 def test_a_pump_takes_a_batch_and_says_whether_there_was_one() -> None:
@@ -125,3 +138,26 @@ def test_it_pumps_until_the_process_ends_and_says_when_that_was() -> None:
     assert live.events == [ACT] * 3
     assert before < ended <= boot_ns()
     assert len(looked_around) >= 4
+
+
+def test_a_fault_costs_its_own_event_and_is_told_once() -> None:
+    live = Live(
+        [records.acted(ACT), records.exited(EXIT), records.acted(ACT), records.acted(ACT)], attempts=3
+    )
+    seen: list[Event] = []
+
+    def faulty(event: Event) -> None:
+        seen.append(event)
+        if len(seen) < 3:
+            raise LookupError("a fault")
+
+    live.handle = faulty
+    assert live.source.pump()
+    assert seen == [ACT, EXIT, ACT, ACT]
+    assert live.books.account().dropped == {("process", "internal"): 1}
+    (told,) = live.faults
+    assert "LookupError: a fault" in told
+
+
+def test_the_end_tells_who_is_left_behind() -> None:
+    assert Live().source.finish() == [ACT.process.pid]

@@ -180,7 +180,8 @@ def test_a_lost_exec_is_recovered_from_what_proc_still_knows() -> None:
     life.exec(ROOT, 1, "/bin/bash")
     life.fork(CHILD, ROOT, 1)
     program = life.act(CHILD, 1)
-    assert (program.exec_id, program.is_recovered, program.arguments) == (1, True, arguments_of(["wget", "mirror.example"]))
+    assert (program.exec_id, program.is_recovered) == (1, True)
+    assert program.arguments == ["wget", "mirror.example"]
     assert names(program) == ["bash", "wget"]
     assert life.act(CHILD, 1) is program
 

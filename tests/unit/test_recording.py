@@ -25,15 +25,16 @@ from tests.unit import pipelines
 from tests.unit.pipelines import BEGINNING, END_NS, ROOT, NothingKnown
 from tests.unit.records import ACT, EXEC, EXIT, FORK
 
-ENDING = Ending(END_NS, KernelCounts(attempts=7, lost=2))
+ENDING = Ending(END_NS, KernelCounts(attempts=70, lost=2), [30, 31])
 
 U16, U32, U64 = (st.integers(0, (1 << bits) - 1) for bits in (16, 32, 64))
 KEYS = st.builds(ProcessKey, U32, U64)
 ADDRESSES = st.binary(min_size=16, max_size=16)
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
+ARGUMENT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
 EVENTS = st.one_of(
     st.builds(Forked, U64, KEYS, KEYS, U32, U32, U32),
-    st.builds(Execed, U64, KEYS, U32, U32, U32, TEXT, st.lists(TEXT).map(tuple), st.booleans()),
+    st.builds(Execed, U64, KEYS, U32, U32, U32, TEXT, st.lists(ARGUMENT).map(arguments_of), st.booleans()),
     st.builds(Exited, U64, KEYS, U32),
     st.builds(
         Acted,
@@ -180,7 +181,7 @@ def test_a_replay_gives_the_same_bytes_of_trace(tmp_path: Path, mode: ProcessSpa
     assert direct.count(b'"connect 192.0.2.7:443"') == 2
 
 
-def test_a_recording_is_readable_by_its_owner_alone_and_follows_no_link(tmp_path: Path) -> None:
+def test_a_recording_is_its_owners_to_write_and_follows_no_link(tmp_path: Path) -> None:
     record(tmp_path / "a.rec", [])
     assert (tmp_path / "a.rec").stat().st_mode & 0o777 == 0o644
     (tmp_path / "link").symlink_to(tmp_path / "a.rec")
@@ -236,6 +237,7 @@ LATER = {
     "text for a flag": ('["Execed",1,[1,2],1,1,1,"/a",["a"],"no"]', 1),
     "half a key": ('["Exited",1,[1],3]', 1),
     "an end without counts": ('["end",1]', 1),
+    "an end with fewer attempts than there were": ('["end",1,0,0,[]]', 1),
     "facts of nobody": ('["Facts"]', 1),
     "facts with too much": ('["Facts",[1,2],"/",null,"more"]', 1),
     "an image without argv": ('["Image",[1,2],"/bin/a"]', 1),
