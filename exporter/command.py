@@ -10,8 +10,10 @@ import contextlib
 import errno
 import json
 import os
+import select
 import signal
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn, Self
 
@@ -23,6 +25,7 @@ from exporter.users import CommandUser
 _END_OF_ENVIRONMENT = b"\n"
 """Stands behind the JSON that goes through the gate; without it the parent died while writing."""
 
+_PAUSE_S = 0.01
 _SHELL = b"/bin/sh"
 _NOT_FOUND = frozenset({errno.ENOENT, errno.ENOTDIR})
 _LOOK_FURTHER = _NOT_FOUND | {errno.EACCES, errno.ESTALE, errno.ENODEV, errno.ETIMEDOUT}
@@ -113,11 +116,44 @@ class HeldCommand:
     def poll(self) -> int | None:
         """COMMAND's exit status as a shell counts it, 128 + n when signal n ended it; None while it lives."""
         if self._status is None:
-            pid, wait_status = os.waitpid(self.pid, os.WNOHANG)
-            if pid:
+            wait_status = self._wait_status()
+            if wait_status is not None:
                 code = os.waitstatus_to_exitcode(wait_status)
                 self._status = code if code >= 0 else 128 - code
         return self._status
+
+    def wait(self, meanwhile: Callable[[], object]) -> int:
+        """The exit status, once COMMAND has ended; until then `meanwhile` is called every 10 ms."""
+        while (status := self.poll()) is None:
+            meanwhile()
+            time.sleep(_PAUSE_S)
+        return status
+
+    def _wait_status(self) -> int | None:
+        # A debugger that holds COMMAND may wait for its end first, or never: /proc doesn't wait.
+        has_ended = _is_readable(self.pidfd)
+        pid, wait_status = os.waitpid(self.pid, os.WNOHANG)
+        if pid:
+            return wait_status
+        return _shown_wait_status(self.pid) if has_ended else None
+
+
+def _is_readable(descriptor: int) -> bool:
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(0))
+
+
+def _shown_wait_status(pid: int) -> int | None:
+    """What wait(2) will say of a process that has ended; None where this user may not know."""
+    try:
+        Path(f"/proc/{pid}/exe").readlink()
+    except PermissionError:  # /proc/PID/stat would show a 0, as if all had been well
+        return None
+    except FileNotFoundError:  # what has ended has no executable any more
+        pass
+    # Field 52 (exit_code) of proc_pid_stat(5), counted from the third, behind the name.
+    return int(Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[49])
 
 
 def _wait_and_become(

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import os
-import time
 import traceback
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -79,11 +78,4 @@ def run(config: RunConfig, environment: Mapping[str, str]) -> int:
                 level=logging.ERROR,
                 detail=traceback.format_exc(),
             )
-            return _wait_untraced(held, relay)
-
-
-def _wait_untraced(held: HeldCommand, relay: SignalRelay) -> int:
-    while (status := held.poll()) is None:
-        relay.pump(held)
-        time.sleep(0.01)
-    return status
+            return held.wait(lambda: relay.pump(held))

@@ -73,7 +73,7 @@ def trace(
         telemetry.close()
         title = job.task or job.pipeline or Path(config.command[0]).name
         Outcome(title, job, summary, books.account(), telemetry, destinations, losses(tracer)).tell()
-    return held.poll() or 0
+    return held.wait(lambda: relay.pump(held))
 
 
 def _warn_of(variables: list[str]) -> None:

@@ -30,6 +30,23 @@ while info := signal.sigtimedwait(signals, quiet_s):
 """
 """A COMMAND that prints each signal it gets until no more come, having sent one to what its arguments say."""
 
+SEIZE_PARENT = """
+import ctypes, os, time
+parent, (said, say) = os.getppid(), os.pipe()
+if os.fork() == 0:
+    if os.fork() == 0:
+        PTRACE_SEIZE = 0x4206
+        if ctypes.CDLL(None, use_errno=True).ptrace(PTRACE_SEIZE, parent, None, None) == 0:
+            os.write(say, b"seized")
+        os.closerange(0, 3)
+        os.close(say)
+        time.sleep(3)
+    os._exit(0)
+os.close(say)
+assert os.read(said, 6) == b"seized"
+"""
+"""A debugger of the shell that started it, one that never waits for its end and goes away after 3 s."""
+
 
 def recorder(*acts: str) -> list[str]:
     """Give the argv of the recorder."""

@@ -6,9 +6,11 @@ import json
 import os
 import pty
 import re
+import shlex
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
@@ -16,6 +18,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.integration.drive_command import SEIZE_PARENT
 from tests.launch import CI_EGRESS, PLAIN_ENVIRONMENT, Done, JsonObject, ci_egress, spans_in
 
 pytestmark = pytest.mark.kernel
@@ -129,6 +132,11 @@ def test_without_rights_nothing_is_started(open_folder: Path) -> None:
 def test_a_command_that_cannot_start_leaves_no_job_in_the_metrics(tmp_path: Path) -> None:
     assert ci_egress("run", "--otlp-dir", "out", "no-such-program", cwd=tmp_path).status == 127
     assert "cicd.egress.jobs" not in (tmp_path / "out/metrics.jsonl").read_text()
+
+
+def test_the_status_is_commands_own_also_when_a_debugger_holds_its_end(tmp_path: Path) -> None:
+    seized = f"{shlex.join([sys.executable, '-c', SEIZE_PARENT])}; exit 7"
+    assert ci_egress("run", "sh", "-c", seized, cwd=tmp_path).status == 7
 
 
 def test_an_interrupt_while_it_starts_shows_no_traceback(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from exporter.command import HeldCommand
 from exporter.errors import CommandNotExecutableError
 from exporter.signals import SignalRelay
 from tests.integration.drive_command import (
+    SEIZE_PARENT,
     bit,
     driver,
     is_gone,
@@ -50,6 +51,12 @@ def test_the_exit_status_is_commands_own(status: int) -> None:
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGSEGV, signal.SIGPIPE])
 def test_a_command_ended_by_a_signal_gives_128_and_its_number(number: signal.Signals) -> None:
     assert run(driver("sh", "-c", f"kill -{int(number)} $$")).returncode == 128 + number
+
+
+@pytest.mark.parametrize(("ending", "status"), [("exit 7", 7), ("kill -9 $$", 137)])
+def test_the_status_is_commands_own_also_when_a_debugger_holds_its_end(ending: str, status: int) -> None:
+    result = run(driver("sh", "-c", f"{shlex.join([sys.executable, '-c', SEIZE_PARENT])}; {ending}"))
+    assert result.returncode == status
 
 
 @pytest.mark.parametrize("name", ["no-such-command", "./no-such-file", "/etc/passwd/below", ""])
