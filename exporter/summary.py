@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from typing import IO, NamedTuple
+from typing import NamedTuple, TextIO
 from urllib.parse import urlsplit
 
 from rich.console import Console
@@ -14,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from exporter.addresses import Address, endpoint, transport
+from exporter.console import printing
 from exporter.events import Acted
 from exporter.programs import Program
 from exporter.spans import command_line, lineage
@@ -21,10 +21,6 @@ from exporter.text import printable
 
 ROWS_MAX = 50
 _COUNTED_MAX = 10_000
-_PLAIN_WIDTH = 2000
-"""Columns; more than any row has, so that none is folded."""
-
-_TRAILING_SPACES = re.compile(r" +$", re.MULTILINE)
 
 _PROXY_VARIABLES = ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
 
@@ -99,7 +95,7 @@ class Summary:
         """What still ran when COMMAND ended."""
         self._left_behind = programs
 
-    def print(self, stream: IO[str], *, account: str, title: str, notes: Iterable[str] = ()) -> None:
+    def print(self, stream: TextIO | None, *, account: str, title: str, notes: Iterable[str] = ()) -> None:
         """Write it all: destinations, loopback apart, what isn't seen, `notes`, the account as last line."""
         with printing(stream) as console:
             console.print()
@@ -155,27 +151,6 @@ class Summary:
             yield f"{number} {were} left behind, no longer traced:"
             for program in self._left_behind[:10]:
                 yield f"  {program.process.pid} {printable(command_line(program))}"
-
-
-@contextmanager
-def printing(stream: IO[str]) -> Iterator[Console]:
-    """A console on `stream`, written at the end; where that is no terminal, plain and with whole lines.
-
-    What a terminal is doesn't depend on FORCE_COLOR and its like, which CI systems set for programs in a log.
-    """
-    is_terminal = stream.isatty()
-    console = Console(
-        file=stream,
-        force_terminal=is_terminal,
-        width=None if is_terminal else _PLAIN_WIDTH,
-        highlight=False,
-        markup=False,
-        emoji=False,
-    )
-    with console.capture() as captured:
-        yield console
-    stream.write(captured.get() if is_terminal else _TRAILING_SPACES.sub("", captured.get()))
-    stream.flush()
 
 
 def _called(program: Program) -> Iterator[str]:

@@ -60,8 +60,8 @@ def show(checks: list[Check], *, verbose: bool) -> None:
     from rich.table import Table
     from rich.text import Text
 
+    from exporter.console import printing
     from exporter.kernel.doctor import would_work
-    from exporter.summary import printing
     from exporter.text import printable
 
     table = Table.grid(padding=(0, 2, 0, 0))

@@ -8,6 +8,7 @@ import sys
 import time
 from typing import Any, ClassVar
 
+from exporter.console import write
 from exporter.errors import CiEgressError
 from exporter.text import clean, printable
 
@@ -46,8 +47,7 @@ class Messages:
             prefix = "" if level <= logging.INFO else f"{name}: "
             raw = (f"ci-egress: {prefix}{text}", *detail.splitlines())
             lines = [printable(line, limit=_LINE_MAX) for line in raw]
-        sys.stderr.write("".join(f"{line}\n" for line in lines))
-        sys.stderr.flush()
+        write(sys.stderr, "".join(f"{line}\n" for line in lines))
 
     def fail(self, error: CiEgressError) -> None:
         """Say why it ends: what, how to mend it, and with -v what a tool said about it."""

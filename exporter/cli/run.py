@@ -10,7 +10,6 @@ import logging
 import os
 import traceback
 from collections.abc import Mapping
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -59,16 +58,9 @@ def command(
 def run(config: RunConfig, environment: Mapping[str, str]) -> int:
     """Run and trace; returns the exit status. Raises CiEgressError when COMMAND wasn't started."""
     user = command_user(config.user, environment, euid=os.geteuid())
-    with ExitStack() as stack:
-        relay = stack.enter_context(SignalRelay())
-        held = stack.enter_context(HeldCommand(config.command, user=user, signals=relay.inherited))
-        from exporter.kernel.tracer import loading
-
-        kernel = stack.enter_context(loading())
-        from exporter.cli.tracing import trace
-
+    with SignalRelay() as relay, HeldCommand(config.command, user=user, signals=relay.inherited) as held:
         try:
-            return trace(config, environment, relay=relay, held=held, kernel=kernel)
+            return _trace(config, environment, relay, held)
         except Exception:
             # Tracing is passive: a fault of ours must not end the build, nor change its status.
             if not held.is_started:
@@ -79,3 +71,12 @@ def run(config: RunConfig, environment: Mapping[str, str]) -> int:
                 detail=traceback.format_exc(),
             )
             return held.wait(lambda: relay.pump(held))
+
+
+def _trace(config: RunConfig, environment: Mapping[str, str], relay: SignalRelay, held: HeldCommand) -> int:
+    from exporter.kernel.tracer import loading
+
+    with loading() as kernel:
+        from exporter.cli.tracing import trace
+
+        return trace(config, environment, relay=relay, held=held, kernel=kernel)

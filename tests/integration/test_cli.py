@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pty
@@ -137,6 +138,34 @@ def test_a_command_that_cannot_start_leaves_no_job_in_the_metrics(tmp_path: Path
 def test_the_status_is_commands_own_also_when_a_debugger_holds_its_end(tmp_path: Path) -> None:
     seized = f"{shlex.join([sys.executable, '-c', SEIZE_PARENT])}; exit 7"
     assert ci_egress("run", "sh", "-c", seized, cwd=tmp_path).status == 7
+
+
+@pytest.mark.parametrize("options", [[], ["--json-log"]], ids=["plain", "json"])
+@pytest.mark.parametrize(
+    "redirection",
+    ["2>&-", ">&- 2>&-", "2>/dev/full", "2> >(exec true)", "2>stderr; ulimit -f 0"],
+    ids=["closed", "both-closed", "full", "pipe-without-reader", "no-file-may-grow"],
+)
+def test_a_stderr_in_trouble_leaves_the_status_commands_own(
+    redirection: str, options: list[str], tmp_path: Path
+) -> None:
+    under = ("bash", "-c", f'exec {redirection}; exec "$@"', "bash")
+    for command, status in (("exit 7", 7), ("kill -9 $$", 137)):
+        assert ci_egress("run", *options, "sh", "-c", command, cwd=tmp_path, under=under).status == status
+    assert ci_egress("run", *options, "no-such-program", cwd=tmp_path, under=under).status == 127
+
+
+def test_a_full_stderr_that_nobody_reads_and_that_does_not_block_is_given_up(tmp_path: Path) -> None:
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    with contextlib.suppress(BlockingIOError):
+        while os.write(writer, b"x" * 4096):
+            pass
+    argv = [*CI_EGRESS, "run", "sh", "-c", "exit 7"]
+    done = subprocess.run(argv, cwd=tmp_path, env=PLAIN_ENVIRONMENT, stderr=writer, timeout=20, check=False)
+    os.close(reader)
+    os.close(writer)
+    assert done.returncode == 7
 
 
 def test_an_interrupt_while_it_starts_shows_no_traceback(tmp_path: Path) -> None:

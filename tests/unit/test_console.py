@@ -1,0 +1,62 @@
+"""Words on a stream in trouble: as many as it takes, and no error."""
+
+from __future__ import annotations
+
+import io
+import os
+import threading
+import time
+from pathlib import Path
+from typing import TextIO
+
+import pytest
+
+from exporter.console import printing, write
+
+
+def pipe(*, blocking: bool) -> tuple[int, TextIO]:
+    reader, writer = os.pipe()
+    os.set_blocking(writer, blocking)
+    return reader, os.fdopen(writer, "w", encoding="ascii")
+
+
+def test_what_a_stream_cannot_encode_is_escaped() -> None:
+    reader, stream = pipe(blocking=True)
+    write(stream, "a → b\n")
+    assert os.read(reader, 100) == b"a \\u2192 b\n"
+    os.close(reader)
+    stream.close()
+
+
+def test_a_slow_reader_of_a_pipe_that_does_not_block_gets_everything() -> None:
+    reader, stream = pipe(blocking=False)
+    writing = threading.Thread(target=write, args=(stream, "x" * 200_000))
+    writing.start()
+    time.sleep(0.1)
+    got = 0
+    while got < 200_000:
+        got += len(os.read(reader, 4096))
+    writing.join()
+    os.close(reader)
+    stream.close()
+    assert got == 200_000
+
+
+@pytest.mark.parametrize("text", ["", "words\n"])
+def test_a_closed_stream_takes_nothing(text: str) -> None:
+    write(None, text)
+    with printing(None) as console:
+        console.print(text)
+
+
+def test_nothing_is_left_for_python_to_write_when_it_ends() -> None:
+    with Path("/dev/full").open("w", encoding="utf-8") as stream:
+        write(stream, "words\n")
+        stream.flush()
+
+
+def test_a_stream_in_memory_is_written_as_any() -> None:
+    stream = io.StringIO()
+    with printing(stream) as console:
+        console.print("words   ")
+    assert stream.getvalue() == "words\n"
