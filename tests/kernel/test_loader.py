@@ -242,7 +242,7 @@ HINDRANCES = {
     "dist-packages/bcc.py is not the BPF Compiler Collection; apt-get": in_own_mounts(
         FAKE.replace("{text}", "class Blockchain: pass")
     ),
-    "cannot use /sys/fs/bpf/ci-egress: Permission denied; run as root": [
+    "cannot use /sys/fs/bpf/ci-egress-65534: Permission denied; see that bpffs": [
         *in_own_mounts("mount -t bpf -o mode=0700 bpf /sys/fs/bpf"),
         *AS_NOBODY,
     ],
