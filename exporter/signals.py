@@ -18,9 +18,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, NoReturn, Protocol, Self
 
-RELAYED = frozenset(
-    {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2}
+_NOT_RELAYED = (
+    {signal.SIGKILL, signal.SIGSTOP}  # nobody can hold them back
+    | {signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU, signal.SIGCONT}  # they are for ci-egress as well
+    | {signal.SIGCHLD, signal.SIGPIPE, signal.SIGXFSZ, signal.SIGWINCH, signal.SIGURG}  # it survives them
+    | {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGTRAP, signal.SIGSYS}  # faults
 )
+RELAYED = frozenset(signal.valid_signals()) - _NOT_RELAYED
+"""Every other one would end ci-egress and leave COMMAND to itself."""
 
 _GRACE_S = 0.05
 """How far apart a signal to ci-egress and one to its group may be and still be one: timeout(1) sends both."""
@@ -125,7 +130,7 @@ class SignalRelay:
     def _settle(self, arrival: _Arrival, command: Receiver, now_s: float, beside_us: bool) -> bool:
         """Whether the arrival is dealt with; if not, it is to be asked about again."""
         # What COMMAND itself sends to its parent, or to everyone (reboot does), must not come back to it.
-        if arrival.sender_pid == command.pid or self._has_reached(arrival):
+        if arrival.sender_pid == command.pid or self._has_reached(arrival) or _is_about_us(arrival):
             return True
         if now_s - arrival.at_s < _GRACE_S:
             return False
@@ -194,6 +199,11 @@ def _live_as_canary(requests: int) -> NoReturn:
 def _received(now_s: float) -> Iterator[_Arrival]:
     while info := signal.sigtimedwait(RELAYED, 0):
         yield _Arrival(info.si_signo, now_s, info.si_pid)
+
+
+def _is_about_us(arrival: _Arrival) -> bool:
+    """Whether it is the kernel's word on the CPU time that ci-egress itself has used (RLIMIT_CPU)."""
+    return arrival.number == signal.SIGXCPU and arrival.sender_pid == 0
 
 
 def _in_our_group(command: Receiver) -> bool:

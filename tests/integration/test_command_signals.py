@@ -7,6 +7,7 @@ import pty
 import shlex
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,7 +28,7 @@ from tests.integration.drive_command import (
 
 pytestmark = pytest.mark.integration
 
-BY_NAME = sorted(RELAYED, key=lambda number: number.name)
+BY_NAME = sorted(RELAYED & set(signal.Signals))
 APART_S = 0.15
 """Further apart than what counts as one act."""
 
@@ -110,6 +111,20 @@ def test_a_signal_that_ends_command_is_its_status() -> None:
     process.send_signal(signal.SIGTERM)
     assert process.wait(timeout=10) == 128 + signal.SIGTERM
     process.communicate()
+
+
+@pytest.mark.parametrize("number", [signal.SIGRTMIN + 3, signal.SIGRTMAX])
+def test_a_real_time_signal_ends_command_not_ci_egress(number: int) -> None:
+    process = start(driver("sh", "-c", "echo ready $$; exec sleep 1000"))
+    wait_until_ready(process)
+    os.kill(process.pid, number)
+    assert _recorded(process, status=128 + number) == []
+
+
+def test_an_alarm_set_before_ci_egress_was_executed_ends_command() -> None:
+    alarm = "import os, signal, sys; signal.alarm(1); os.execv(sys.argv[1], sys.argv[1:])"
+    result = run([sys.executable, "-c", alarm, *driver("sleep", "1000")])
+    assert result.returncode == 128 + signal.SIGALRM
 
 
 def test_a_command_that_handles_a_signal_chooses_its_status() -> None:
