@@ -19,6 +19,7 @@ from typing import NoReturn, Self
 
 from exporter.errors import CiEgressError, CommandNotExecutableError, CommandNotFoundError, KernelError
 from exporter.kernel import capabilities
+from exporter.limits import limit_hint
 from exporter.signals import SignalState
 from exporter.users import CommandUser
 
@@ -71,7 +72,7 @@ class HeldCommand:
             self.pid = os.fork()
         except OSError as error:
             raise KernelError(
-                f"cannot make a process: {error.strerror}", hint="raise the limit of processes (ulimit -u)"
+                f"cannot make a process: {error.strerror}", hint=limit_hint(str(error))
             ) from None
         if self.pid == 0:
             os.close(opener)

@@ -11,6 +11,7 @@ import click
 from exporter import __version__
 from exporter.cli.messages import Messages
 from exporter.errors import CiEgressError, UsageError
+from exporter.limits import limits_told
 
 _COMMANDS = {
     "run": "Run COMMAND as one job and trace what it connects to.",
@@ -56,7 +57,8 @@ def cli() -> None:
 def main() -> None:
     """Run the command line and exit with its status."""
     try:
-        status: Any = cli(prog_name="ci-egress", standalone_mode=False)
+        with limits_told():
+            status: Any = cli(prog_name="ci-egress", standalone_mode=False)
     except click.exceptions.Exit as error:
         status = error.exit_code
     except click.Abort:

@@ -20,6 +20,7 @@ from exporter.kernel.mounts import cgroup2_root, ensure_bpffs
 from exporter.kernel.requirements import require_host
 from exporter.kernel.rings import Handler, Ring
 from exporter.kernel.sources import bpf_directory, compiler_flags, source_text
+from exporter.limits import limit_hint
 
 SYSTEM_PYTHON = "/usr/bin/python3"
 LOADER = Path(__file__).with_name("loader.py")
@@ -165,7 +166,8 @@ def _answer(child: subprocess.Popen[str]) -> dict[str, Any]:
         answer = {"error": f"the loader ended with status {child.returncode}", "stage": "load"}
     if "error" in answer:
         stage = answer["stage"]
-        raise KernelError(f"{_FAILURES[stage]}: {answer['error']}", hint=_HINTS[stage], detail=said)
+        hint = limit_hint(answer["error"]) or _HINTS[stage]
+        raise KernelError(f"{_FAILURES[stage]}: {answer['error']}", hint=hint, detail=said)
     return answer
 
 
@@ -190,7 +192,8 @@ def _start_loader(python: str, *arguments: str) -> subprocess.Popen[str]:
             text=True,
         )
     except OSError as error:
-        raise KernelError(f"cannot run {python}: {error.strerror}", hint="apt-get install python3") from None
+        hint = limit_hint(str(error)) or "apt-get install python3"
+        raise KernelError(f"cannot run {python}: {error.strerror}", hint=hint) from None
 
 
 @contextmanager

@@ -25,6 +25,13 @@ from tests.launch import CI_EGRESS, PLAIN_ENVIRONMENT, Done, JsonObject, ci_egre
 pytestmark = pytest.mark.kernel
 
 NOBODY = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all")
+TRACING = ",".join(f"+{name}" for name in ("bpf", "perfmon", "net_admin", "sys_ptrace", "dac_read_search"))
+LIMITED_USER = (
+    *("setpriv", "--reuid=61234", "--regid=61234", "--clear-groups"),
+    *(f"--inh-caps=-all,{TRACING}", f"--ambient-caps=-all,{TRACING}"),
+)
+"""May trace, and has no other processes; the limit of those isn't for root."""
+
 CONNECT = ("bash", "-c", "exec 3<>/dev/tcp/127.0.0.1/1 || true")
 UNPRINTABLE = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e]")
 HOSTILE = "\x1b]0;owned\x07\x1b[31m[bold]x\n\rci-egress: all is well\x9b2J\u202e"
@@ -128,6 +135,19 @@ def test_without_rights_nothing_is_started(open_folder: Path) -> None:
     assert done.status == 91
     assert_is_one_line(done, "CAP_BPF.*; run it as root")
     assert list(open_folder.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "limit", ["-n 6", "-n 12", "-n 18", "-n 19", "-u 1", "-u 2", "-u 3", "-u 4"], ids=lambda limit: limit[1:]
+)
+def test_a_limit_that_is_too_low_is_named_and_nothing_is_started(limit: str, open_folder: Path) -> None:
+    limited = (*LIMITED_USER, "bash", "-c", f'ulimit {limit}; exec "$@"', "bash")
+    done = ci_egress("run", "--otlp-dir", "out", "touch", "started", cwd=open_folder, under=limited)
+    first_line = done.stderr.partition("\n")[0]
+    assert done.status == 91
+    assert re.fullmatch(rf"ci-egress: error: .*; .*\(ulimit {limit[:2]}.*\)", first_line), done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (open_folder / "started").exists()
 
 
 def test_a_command_that_cannot_start_leaves_no_job_in_the_metrics(tmp_path: Path) -> None:

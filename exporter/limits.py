@@ -1,0 +1,38 @@
+"""Limits of the machine and of its user, when it is they that are in the way."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from exporter.errors import KernelError
+
+_MORE_PROCESSES = "raise the limit of processes and threads (ulimit -u, or the container's)"
+_HINTS = {
+    os.strerror(errno.EAGAIN): _MORE_PROCESSES,
+    "can't start new thread": _MORE_PROCESSES,  # all that Python says of EAGAIN then
+    os.strerror(errno.EMFILE): "raise the limit of open files (ulimit -n)",
+    os.strerror(errno.ENFILE): "raise the machine's limit of open files (sysctl fs.file-max)",
+    os.strerror(errno.ENOMEM): "free memory, or raise its limit (ulimit -v, or the container's)",
+}
+"""By words, not by errno: those are all that the dynamic linker and BCC give."""
+
+
+def limit_hint(said: str) -> str | None:
+    """Which limit to raise after an error that was told as `said`; None when it tells of no limit."""
+    return next((hint for words, hint in _HINTS.items() if words in said), None)
+
+
+@contextmanager
+def limits_told() -> Iterator[None]:
+    """Turn what Python raises when a limit is reached into a KernelError that names the limit."""
+    try:
+        yield
+    except (OSError, RuntimeError, ImportError) as error:
+        hint = limit_hint(str(error))
+        if hint is None:
+            raise
+        what = error.strerror if isinstance(error, OSError) else error
+        raise KernelError(f"cannot start: {what}", hint=hint) from None
