@@ -148,6 +148,8 @@ def test_a_limit_that_is_too_low_is_named_and_nothing_is_started(limit: str, ope
     assert re.fullmatch(rf"ci-egress: error: .*; .*\(ulimit {limit[:2]}.*\)", first_line), done.stderr
     assert "Traceback" not in done.stderr
     assert not (open_folder / "started").exists()
+    with contextlib.suppress(FileNotFoundError):
+        Path("/sys/fs/bpf/ci-egress-61234").rmdir()
 
 
 def test_a_command_that_cannot_start_leaves_no_job_in_the_metrics(tmp_path: Path) -> None:
