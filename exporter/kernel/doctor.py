@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,8 @@ from exporter.kernel import capabilities, requirements
 from exporter.kernel.btf import VMLINUX, kernel_offsets
 from exporter.kernel.mounts import MOUNT_BPFFS, cgroup2_root, find_bpffs
 from exporter.kernel.tracer import PROGRAMS, bcc_version, loading
+
+_ENDING = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT}
 
 Need = Callable[[], str]
 """Returns what was found; raises KernelError when it isn't there."""
@@ -125,8 +128,13 @@ def probe() -> Check:
 
 
 def _trace() -> str:
-    with loading() as kernel:
-        kernel.ready()
+    # An interrupt waits until everything is detached again.
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
+    try:
+        with loading() as kernel:
+            kernel.ready()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     return f"{len(PROGRAMS)} programs were attached, and detached again"
 
 
