@@ -3,16 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import NamedTuple
 
 from opentelemetry import trace
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
-from opentelemetry.trace import NonRecordingSpan, SpanContext
+from opentelemetry.trace import INVALID_SPAN_CONTEXT, NonRecordingSpan, SpanContext
 
 from exporter.account import Account
 from exporter.jobs.model import Job
 
 DESTINATIONS_MAX = 200
 OTHER = "_other"
+
+
+class _Destination(NamedTuple):
+    host: str
+    port: int | None
+    transport: str | None
+
+    def attributes(self) -> dict[str, str | int]:
+        port = {} if self.port is None else {"server.port": self.port}
+        protocol = {"network.transport": self.transport} if self.transport else {}
+        return {"server.address": self.host, **port, **protocol}
+
+
+@dataclass
+class _Count:
+    attempts: int = 0
+    last: SpanContext = INVALID_SPAN_CONTEXT
+    """The latest attempt's."""
 
 
 class Metrics:
@@ -22,10 +42,14 @@ class Metrics:
         """`account` is asked from the metric reader's thread."""
         self._pipeline = {"cicd.pipeline.name": job.pipeline} if job.pipeline else {}
         self._task = {"cicd.pipeline.task.name": job.task} if job.task else {}
-        self._destinations: set[tuple[str, int, str | None]] = set()
+        self._connections: dict[_Destination, _Count] = {}
         self._account = account
-        self._connections = meter.create_counter(
-            "cicd.egress.connections", "{connection}", "Connects and datagram sends that jobs attempted"
+        # Observed, since an add for every attempt would cost as much as everything else done for it.
+        meter.create_observable_counter(
+            "cicd.egress.connections",
+            [self._observe_connections],
+            "{connection}",
+            "Connects and datagram sends that jobs attempted",
         )
         self._jobs = meter.create_up_down_counter("cicd.egress.jobs", "{job}", "Jobs being traced")
         self._unattributed = meter.create_counter(
@@ -57,27 +81,33 @@ class Metrics:
 
     def connection(self, host: str, port: int, transport: str | None, span: SpanContext) -> None:
         """Count an attempt, with its span as exemplar."""
-        attributes: dict[str, str | int] = {
-            **self._pipeline,
-            **self._task,
-            **self._bounded(host, port, transport),
-            "egress.verdict": "allow",
-        }
-        self._connections.add(1, attributes, trace.set_span_in_context(NonRecordingSpan(span)))
+        destination = _Destination(host, port, transport)
+        count = self._connections.get(destination)
+        if count is None:
+            count = self._new_count(destination)
+        count.attempts += 1
+        count.last = span
 
     def unattributed(self, why: str) -> None:
         """Count an attempt whose process is unknown."""
         self._unattributed.add(1, {"error.type": why})
 
-    def _bounded(self, host: str, port: int, transport: str | None) -> dict[str, str | int]:
-        """A destination. A job can make them up without end, ports too; metrics must not grow with them."""
-        destination = (host, port, transport)
-        if len(self._destinations) < DESTINATIONS_MAX:
-            self._destinations.add(destination)
-        protocol = {"network.transport": transport} if transport else {}
-        if destination not in self._destinations:
-            return {"server.address": OTHER, **protocol}
-        return {"server.address": host, "server.port": port, **protocol}
+    def _new_count(self, destination: _Destination) -> _Count:
+        """A job can make up destinations without end, ports too; metrics must not grow with them."""
+        if len(self._connections) >= DESTINATIONS_MAX:
+            destination = _Destination(OTHER, None, destination.transport)
+        return self._connections.setdefault(destination, _Count())
+
+    def _observe_connections(self, _: CallbackOptions) -> Iterable[Observation]:
+        for destination, count in list(self._connections.items()):
+            attributes = {
+                **self._pipeline,
+                **self._task,
+                **destination.attributes(),
+                "egress.verdict": "allow",
+            }
+            exemplar = trace.set_span_in_context(NonRecordingSpan(count.last))
+            yield Observation(count.attempts, attributes, exemplar)
 
     def _observe_enforcing(self, _: CallbackOptions) -> Iterable[Observation]:
         return [Observation(0, self._pipeline)]
