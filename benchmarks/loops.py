@@ -17,7 +17,7 @@ from benchmarks.compare import alternate, ratio
 from benchmarks.figures import LIMITS, Figure
 from benchmarks.workshop import Load, Workshop
 
-_ROUNDS = 21
+_ROUNDS = 41
 _WARMING = 500
 
 
