@@ -14,7 +14,11 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCTOR = [sys.executable, "-m", "exporter", "doctor"]
-NOBODY = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all"]
+NOBODY = [
+    *("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"),
+    *("--inh-caps=-all,+dac_read_search", "--ambient-caps=-all,+dac_read_search"),
+]
+"""Without any right but to read the checkout, which may stand where only root gets to."""
 OTHER_PIDS = ["unshare", "--pid", "--fork", "--mount-proc"]
 WITHOUT_PTRACE = ["setpriv", "--bounding-set=-sys_ptrace", "--inh-caps=-all"]
 CONTRACT = "+bpf,+perfmon,+net_admin,+sys_admin,+sys_ptrace,+dac_read_search,+kill"
