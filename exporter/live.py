@@ -67,16 +67,17 @@ class LiveSource:
             for event in self._decoder.decode(data, at, length):
                 self._handle(event)
         except RecordError:
-            self._drop("ring", "malformed", length)
+            self._fail("ring", "malformed", length)
         except Exception:  # noqa: BLE001 - nothing that one process does may end the tracing of the others
-            self._drop("process", "internal", length)
-            if not self._has_faults:
-                self._has_faults = True
-                self._on_fault(traceback.format_exc())
+            self._fail("process", "internal", length)
 
-    def _drop(self, stage: str, error_type: str, length: int) -> None:
+    def _fail(self, stage: str, error_type: str, length: int) -> None:
+        """Count an attempt that comes to nothing, and tell the first fault, of whatever kind of record."""
         if length == wire.ACT_RECORD.size:
             self._books.drop(stage, error_type)
+        if not self._has_faults:
+            self._has_faults = True
+            self._on_fault(traceback.format_exc())
 
 
 def losses(tracer: Tracer) -> list[str]:

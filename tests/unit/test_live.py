@@ -161,3 +161,12 @@ def test_a_fault_costs_its_own_event_and_is_told_once() -> None:
 
 def test_the_end_tells_who_is_left_behind() -> None:
     assert Live().source.finish() == [ACT.process.pid]
+
+
+def test_a_record_that_is_none_is_told_also_when_no_attempt_is_lost_with_it() -> None:
+    live = Live([records.exited(EXIT)[:-8], records.acted(ACT)], attempts=1)
+    assert live.source.pump()
+    assert live.events == [ACT]
+    assert live.books.account().dropped == {}
+    (told,) = live.faults
+    assert "truncated" in told
