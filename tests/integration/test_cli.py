@@ -409,3 +409,13 @@ def test_a_recording_neither_waits_for_a_fifo_nor_empties_a_file_of_two_names(
 def test_a_recording_is_its_owners_to_write_and_everybodys_to_read(open_folder: Path) -> None:
     assert ci_egress("run", "--record", "rec", "true", cwd=open_folder).status == 0
     assert (open_folder / "rec").stat().st_mode & 0o777 == 0o644
+
+
+def test_a_recording_that_cannot_be_read_is_an_error(open_folder: Path) -> None:
+    (open_folder / "rec").write_text("theirs")
+    (open_folder / "rec").chmod(0o600)
+    os.chown(open_folder / "rec", 65534, 65534)
+    without = ("setpriv", "--bounding-set=-dac_override,-dac_read_search")
+    done = ci_egress("replay", "rec", cwd=open_folder, under=without)
+    assert done.status == 2
+    assert_is_one_line(done, "'rec' is not readable")
