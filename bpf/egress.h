@@ -23,10 +23,26 @@ enum record_kind {
 	KIND_ARGUMENTS = 3,
 	KIND_EXIT = 4,
 	KIND_ACT = 5,
+	KIND_FLOW = 6,
+	KIND_AGGREGATE = 7,
 	KINDS
 };
 
 enum act_kind { ACT_CONNECT = 1, ACT_SEND = 2 };
+
+/* What became of a connect. */
+enum outcome {
+	OUTCOME_NONE = 0, /* nothing is known, or there is nothing to know */
+	OUTCOME_ESTABLISHED = 1,
+	OUTCOME_REFUSED = 2,
+	OUTCOME_TIMEOUT = 3,
+	OUTCOME_RESET = 4,
+	OUTCOME_UNREACHABLE = 5,
+	OUTCOME_ABORTED = 6, /* given up by the process itself */
+	OUTCOME_OPEN = 7
+};
+
+enum flow_stage { FLOW_ESTABLISHED = 1, FLOW_ENDED = 2, FLOW_NEVER_SENT = 3 };
 
 /* What is counted for each kind of record: the index is kind * COUNTS + one of these. */
 enum count_of { COUNT_SEEN = 0, COUNT_LOST = 1, COUNT_UNTRACKED = 2, COUNTS };
@@ -90,16 +106,94 @@ struct act_record {
 	u16 act;
 };
 
+/* What the kernel saw of a connection whose connect had a record of its own: cookie ties them. */
+struct flow_record {
+	struct record_header header; /* of no process: the current one is a stranger here */
+	u64 cookie;
+	u64 bytes_sent;
+	u64 bytes_received;
+	u8 local[16];
+	u32 rtt_us; /* smoothed */
+	u16 local_port;
+	u16 error; /* errno, 0 when it ended as it should */
+	u16 stage;
+	u16 outcome;
+	u32 pad;
+};
+
+/*
+ * Acts that were only counted, and the value of the map that counts them: those of one program with
+ * one peer and one outcome inside a window. at_ns is the first one's.
+ */
+struct aggregate_record {
+	struct record_header header;
+	u64 last_ns;
+	u64 attempts;
+	u64 bytes_sent;
+	u64 bytes_received;
+	u32 parent_pid;
+	u32 uid;
+	u32 scope;
+	u16 peer_port;
+	u16 protocol;
+	u8 peer[16];
+	u8 act;
+	u8 outcome;
+	u8 other; /* 1: peers beyond those told apart, so peer and peer_port say nothing */
+	u8 pad;
+	u32 window;
+};
+
+/* Map keys and values. */
+struct flow_key {
+	u64 started_ns;
+	u32 pid;
+	u32 exec_id;
+	u8 peer[16];
+	u16 peer_port;
+	u16 protocol;
+	u8 act;
+	u8 outcome;
+	u8 other;
+	u8 pad;
+};
+
+struct flow_value {
+	u32 told; /* acts that got a record of their own */
+	u32 slot; /* where the others are counted; 0: nowhere yet */
+};
+
+struct last_peer {
+	struct flow_key key;
+	u32 window;
+	u32 slot;
+};
+
+/* An act while it is counted; of a connect that is only counted, until its outcome is known. */
+struct act_value {
+	struct flow_key key;
+	u64 at_ns;
+	u64 cookie;
+	u32 parent_pid;
+	u32 uid;
+	u32 scope;
+	u32 pad;
+};
+
 /* Map values that user space reads or writes. */
 struct proc_value {
 	u64 started_ns;
 	u32 scope;
 	u32 exec_id;
+	u32 window;
+	u32 firsts; /* peers told apart within that window */
 };
 
 struct config_value {
 	u32 layout;
 	u32 enforcing;
+	u32 window; /* user space counts it up */
+	u32 pad;
 };
 
 #endif

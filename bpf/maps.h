@@ -4,10 +4,21 @@
 
 #include "egress.h"
 
-#define RING_PAGES 1024 /* 4 MiB: 20 ms of the fastest two cores measured */
+#define LINEAGE_PAGES 1024 /* 4 MiB: 20 ms of the fastest two cores measured */
+#define RING_PAGES 256
 #define PROCS_MAX 32768
+#define FLOWS_MAX 16384
+#define SLOTS_MAX 4096
+#define OPEN_MAX 16384
+#define SCOPES_MAX 1024
 
-/* Submitted without a wakeup, which would cost more than the hook: the exporter has a timer. */
+/*
+ * A ring for each matter, so that none can fill another's: forks, execs and exits; the first act of
+ * a program with a peer; the rest. All are submitted without a wakeup, which would cost more than
+ * the hook: the exporter has a timer, and merges them by time.
+ */
+BPF_RINGBUF_OUTPUT(lineage, LINEAGE_PAGES);
+BPF_RINGBUF_OUTPUT(first, RING_PAGES);
 BPF_RINGBUF_OUTPUT(events, RING_PAGES);
 
 /* The processes of every job, by tgid; whatever isn't here belongs to no job. */
@@ -15,6 +26,27 @@ BPF_HASH(procs, u32, struct proc_value, PROCS_MAX);
 
 BPF_PERCPU_ARRAY(counters, u64, (KINDS * COUNTS));
 BPF_ARRAY(config, struct config_value, 1);
+
+/*
+ * What each program did with each peer within a window. There are two of each, for windows with
+ * even and with odd numbers: user space reads and clears one while the other is in use.
+ */
+BPF_HASH(flows_even, struct flow_key, struct flow_value, FLOWS_MAX);
+BPF_HASH(flows_odd, struct flow_key, struct flow_value, FLOWS_MAX);
+
+/* Where acts are counted that get no record; those that are free are on the stack. */
+BPF_F_TABLE("array", u32, struct aggregate_record, slots, SLOTS_MAX, BPF_F_MMAPABLE);
+BPF_STACK(free_slots, u32, SLOTS_MAX);
+
+/* By scope, acts for which there was no slot. */
+BPF_HASH(others, u32, u64, SCOPES_MAX);
+
+/* By socket cookie, connects that get no record and aren't counted before their outcome is known.
+ */
+BPF_HASH(open_connects, u64, struct act_value, OPEN_MAX);
+
+/* The peer a socket sent to last, and the slot where its next sends to that peer are counted. */
+BPF_SK_STORAGE(lasts, struct last_peer);
 
 /* Atomic even per CPU: a cgroup hook can be preempted between its load and its store. */
 static inline void count(u32 kind, u32 what)

@@ -32,7 +32,7 @@ int on_newtask(struct bpf_raw_tracepoint_args *ctx)
 	if (procs.update(&pid, &proc))
 		count(KIND_FORK, COUNT_UNTRACKED);
 
-	struct fork_record *record = events.ringbuf_reserve(sizeof(*record));
+	struct fork_record *record = lineage.ringbuf_reserve(sizeof(*record));
 
 	if (!record) {
 		count(KIND_FORK, COUNT_LOST);
@@ -44,7 +44,7 @@ int on_newtask(struct bpf_raw_tracepoint_args *ctx)
 	record->creator_exec_id = creator->exec_id;
 	record->parent_pid = parent_of(task);
 	record->scope = proc.scope;
-	events.ringbuf_submit(record, BPF_RB_NO_WAKEUP);
+	lineage.ringbuf_submit(record, BPF_RB_NO_WAKEUP);
 	return 0;
 }
 
@@ -98,6 +98,7 @@ static inline void read_path(struct exec_record *record, u64 mm)
 	record->path_here = at;
 }
 
+/* Not on the ring of execs: a storm of long argvs would fill it. */
 static inline void send_arguments(u64 from, u64 size, u32 pid, const struct proc_value *proc)
 {
 	u64 offset;
@@ -128,7 +129,7 @@ static inline void send_arguments(u64 from, u64 size, u32 pid, const struct proc
 static inline __attribute__((always_inline)) void
 send_exec(u64 task, u64 mm, u64 from, u64 size, u32 pid, const struct proc_value *proc, u64 room)
 {
-	struct exec_record *record = events.ringbuf_reserve(sizeof(*record) + room);
+	struct exec_record *record = lineage.ringbuf_reserve(sizeof(*record) + room);
 	u64 here = at_most(size, room);
 
 	if (!record) {
@@ -143,7 +144,7 @@ send_exec(u64 task, u64 mm, u64 from, u64 size, u32 pid, const struct proc_value
 	if (read_user(record + 1, here, (void *)from))
 		record->arguments_here = 0;
 	read_path(record, mm);
-	events.ringbuf_submit(record, BPF_RB_NO_WAKEUP);
+	lineage.ringbuf_submit(record, BPF_RB_NO_WAKEUP);
 }
 
 int on_exec(struct bpf_raw_tracepoint_args *ctx)
@@ -194,7 +195,7 @@ int on_exit(struct bpf_raw_tracepoint_args *ctx)
 		return 0;
 	count(KIND_EXIT, COUNT_SEEN);
 
-	struct exit_record *record = events.ringbuf_reserve(sizeof(*record));
+	struct exit_record *record = lineage.ringbuf_reserve(sizeof(*record));
 
 	if (!record) {
 		count(KIND_EXIT, COUNT_LOST);
@@ -207,6 +208,6 @@ int on_exit(struct bpf_raw_tracepoint_args *ctx)
 		record->wait_status =
 			number_at(pointer_at(task, TASK_GROUP_LEADER), TASK_EXIT_CODE);
 	record->pad = 0;
-	events.ringbuf_submit(record, BPF_RB_NO_WAKEUP);
+	lineage.ringbuf_submit(record, BPF_RB_NO_WAKEUP);
 	return 0;
 }

@@ -2,95 +2,47 @@
 /*
  * What a process does: connects, and datagrams sent without one. Always lets it through.
  */
-#define AF_INET6 10
 #define TCP_ESTABLISHED 1 /* for a datagram socket: connected */
 #define IPPROTO_UDPLITE 136
 #define ALLOW 1
 
-/* BCC declares this helper u32, and cookies would collide. */
-static u64 (*cookie_of)(void *) = (void *)BPF_FUNC_get_socket_cookie;
-
-union address {
-	u8 bytes[16];
-	u32 words[4];
-};
-
-static inline void fill_local(struct act_record *record, struct bpf_sock *sk)
+static inline int act_on(struct bpf_sock_addr *ctx, struct bpf_sock *sk, u32 kind,
+			 const union address *peer)
 {
-	union address local = {};
+	u32 pid = bpf_get_current_pid_tgid() >> 32;
+	struct proc_value *proc = procs.lookup(&pid);
 
-	if (sk && sk->src_port) {
-		record->local_port = sk->src_port;
-		if (sk->family == AF_INET6) {
-			local.words[0] = sk->src_ip6[0];
-			local.words[1] = sk->src_ip6[1];
-			local.words[2] = sk->src_ip6[2];
-			local.words[3] = sk->src_ip6[3];
-		} else {
-			local.words[2] = bpf_htonl(0xffff);
-			local.words[3] = sk->src_ip4;
-		}
-	} else {
-		record->local_port = 0;
-	}
-	__builtin_memcpy(record->local, local.bytes, sizeof(local));
-}
-
-static inline int report(struct bpf_sock_addr *ctx, struct bpf_sock *sk, u32 act,
-			 const union address *peer, u32 pid, const struct proc_value *proc)
-{
-	count(KIND_ACT, COUNT_SEEN);
-
-	struct act_record *record = events.ringbuf_reserve(sizeof(*record));
-
-	if (!record) {
-		count(KIND_ACT, COUNT_LOST);
+	if (!proc)
 		return ALLOW;
-	}
-	fill_header(&record->header, KIND_ACT, pid, proc);
-	record->cookie = cookie_of(ctx);
-	record->tid = bpf_get_current_pid_tgid();
-	record->parent_pid = parent_of(bpf_get_current_task());
-	record->uid = bpf_get_current_uid_gid();
-	record->scope = proc->scope;
-	__builtin_memcpy(record->peer, peer->bytes, sizeof(*peer));
-	record->peer_port = bpf_ntohs(ctx->user_port);
-	record->protocol = ctx->protocol;
-	record->act = act;
-	fill_local(record, sk);
-	events.ringbuf_submit(record, BPF_RB_NO_WAKEUP);
+
+	struct act_value act = {};
+
+	__builtin_memcpy(act.key.peer, peer->bytes, sizeof(act.key.peer));
+	act.key.peer_port = bpf_ntohs(ctx->user_port);
+	act.key.protocol = ctx->protocol;
+	act.key.act = kind;
+	act.cookie = cookie_of(ctx);
+	report(&act, pid, proc, sk);
 	return ALLOW;
 }
 
 /* The address by the hook, never by user_family: that is whatever the caller wrote there. */
-static inline int act4(struct bpf_sock_addr *ctx, struct bpf_sock *sk, u32 act)
+static inline int act4(struct bpf_sock_addr *ctx, struct bpf_sock *sk, u32 kind)
 {
-	u32 pid = bpf_get_current_pid_tgid() >> 32;
-	struct proc_value *proc = procs.lookup(&pid);
-
-	if (!proc)
-		return ALLOW;
-
 	union address peer = { .words = { 0, 0, bpf_htonl(0xffff), ctx->user_ip4 } };
 
-	return report(ctx, sk, act, &peer, pid, proc);
+	return act_on(ctx, sk, kind, &peer);
 }
 
-static inline int act6(struct bpf_sock_addr *ctx, struct bpf_sock *sk, u32 act)
+static inline int act6(struct bpf_sock_addr *ctx, struct bpf_sock *sk, u32 kind)
 {
-	u32 pid = bpf_get_current_pid_tgid() >> 32;
-	struct proc_value *proc = procs.lookup(&pid);
-
-	if (!proc)
-		return ALLOW;
-
 	union address peer;
 
 	peer.words[0] = ctx->user_ip6[0];
 	peer.words[1] = ctx->user_ip6[1];
 	peer.words[2] = ctx->user_ip6[2];
 	peer.words[3] = ctx->user_ip6[3];
-	return report(ctx, sk, act, &peer, pid, proc);
+	return act_on(ctx, sk, kind, &peer);
 }
 
 /*

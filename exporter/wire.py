@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from typing import NamedTuple
 
-LAYOUT = 0xFAE7F998
+LAYOUT = 0x7362FC93
 """Edition of the layout; every record and every pinned instance carries it."""
 
 ARGUMENTS_PIECE = 4096
@@ -17,10 +17,25 @@ KIND_EXEC = 2
 KIND_ARGUMENTS = 3
 KIND_EXIT = 4
 KIND_ACT = 5
-KINDS = 6
+KIND_FLOW = 6
+KIND_AGGREGATE = 7
+KINDS = 8
 
 ACT_CONNECT = 1
 ACT_SEND = 2
+
+OUTCOME_NONE = 0
+OUTCOME_ESTABLISHED = 1
+OUTCOME_REFUSED = 2
+OUTCOME_TIMEOUT = 3
+OUTCOME_RESET = 4
+OUTCOME_UNREACHABLE = 5
+OUTCOME_ABORTED = 6
+OUTCOME_OPEN = 7
+
+FLOW_ESTABLISHED = 1
+FLOW_ENDED = 2
+FLOW_NEVER_SENT = 3
 
 COUNT_SEEN = 0
 COUNT_LOST = 1
@@ -138,25 +153,147 @@ class ActRecord(NamedTuple):
 ACT_RECORD = struct.Struct("<IH2xQQIIQIIII16s16sHHHH")
 
 
+class FlowRecord(NamedTuple):
+    """`struct flow_record`, 88 bytes."""
+
+    layout: int
+    kind: int
+    at_ns: int
+    started_ns: int
+    pid: int
+    exec_id: int
+    cookie: int
+    bytes_sent: int
+    bytes_received: int
+    local: bytes
+    rtt_us: int
+    local_port: int
+    error: int
+    stage: int
+    outcome: int
+
+
+FLOW_RECORD = struct.Struct("<IH2xQQIIQQQ16sIHHHH4x")
+
+
+class AggregateRecord(NamedTuple):
+    """`struct aggregate_record`, 104 bytes."""
+
+    layout: int
+    kind: int
+    at_ns: int
+    started_ns: int
+    pid: int
+    exec_id: int
+    last_ns: int
+    attempts: int
+    bytes_sent: int
+    bytes_received: int
+    parent_pid: int
+    uid: int
+    scope: int
+    peer_port: int
+    protocol: int
+    peer: bytes
+    act: int
+    outcome: int
+    other: int
+    window: int
+
+
+AGGREGATE_RECORD = struct.Struct("<IH2xQQIIQQQQIIIHH16sBBB1xI")
+
+
+class FlowKey(NamedTuple):
+    """`struct flow_key`, 40 bytes."""
+
+    started_ns: int
+    pid: int
+    exec_id: int
+    peer: bytes
+    peer_port: int
+    protocol: int
+    act: int
+    outcome: int
+    other: int
+
+
+FLOW_KEY = struct.Struct("<QII16sHHBBB1x")
+
+
+class FlowValue(NamedTuple):
+    """`struct flow_value`, 8 bytes."""
+
+    told: int
+    slot: int
+
+
+FLOW_VALUE = struct.Struct("<II")
+
+
+class LastPeer(NamedTuple):
+    """`struct last_peer`, 48 bytes."""
+
+    started_ns: int
+    pid: int
+    exec_id: int
+    peer: bytes
+    peer_port: int
+    protocol: int
+    act: int
+    outcome: int
+    other: int
+    window: int
+    slot: int
+
+
+LAST_PEER = struct.Struct("<QII16sHHBBB1xII")
+
+
+class ActValue(NamedTuple):
+    """`struct act_value`, 72 bytes."""
+
+    started_ns: int
+    pid: int
+    exec_id: int
+    peer: bytes
+    peer_port: int
+    protocol: int
+    act: int
+    outcome: int
+    other: int
+    at_ns: int
+    cookie: int
+    parent_pid: int
+    uid: int
+    scope: int
+
+
+ACT_VALUE = struct.Struct("<QII16sHHBBB1xQQIII4x")
+
+
 class ProcValue(NamedTuple):
-    """`struct proc_value`, 16 bytes."""
+    """`struct proc_value`, 24 bytes."""
 
     started_ns: int
     scope: int
     exec_id: int
+    window: int
+    firsts: int
 
 
-PROC_VALUE = struct.Struct("<QII")
+PROC_VALUE = struct.Struct("<QIIII")
 
 
 class ConfigValue(NamedTuple):
-    """`struct config_value`, 8 bytes."""
+    """`struct config_value`, 16 bytes."""
 
     layout: int
     enforcing: int
+    window: int
 
 
-CONFIG_VALUE = struct.Struct("<II")
+CONFIG_VALUE = struct.Struct("<III4x")
 
 
 OFFSETS = {
@@ -164,12 +301,12 @@ OFFSETS = {
     "fork_record": (
         56,
         {
-            "layout": 0,
-            "kind": 4,
-            "at_ns": 8,
-            "started_ns": 16,
-            "pid": 24,
-            "exec_id": 28,
+            "header.layout": 0,
+            "header.kind": 4,
+            "header.at_ns": 8,
+            "header.started_ns": 16,
+            "header.pid": 24,
+            "header.exec_id": 28,
             "creator_started_ns": 32,
             "creator_pid": 40,
             "creator_exec_id": 44,
@@ -180,12 +317,12 @@ OFFSETS = {
     "exec_record": (
         1080,
         {
-            "layout": 0,
-            "kind": 4,
-            "at_ns": 8,
-            "started_ns": 16,
-            "pid": 24,
-            "exec_id": 28,
+            "header.layout": 0,
+            "header.kind": 4,
+            "header.at_ns": 8,
+            "header.started_ns": 16,
+            "header.pid": 24,
+            "header.exec_id": 28,
             "parent_pid": 32,
             "scope": 36,
             "arguments_size": 40,
@@ -198,29 +335,37 @@ OFFSETS = {
     "arguments_record": (
         40,
         {
-            "layout": 0,
-            "kind": 4,
-            "at_ns": 8,
-            "started_ns": 16,
-            "pid": 24,
-            "exec_id": 28,
+            "header.layout": 0,
+            "header.kind": 4,
+            "header.at_ns": 8,
+            "header.started_ns": 16,
+            "header.pid": 24,
+            "header.exec_id": 28,
             "offset": 32,
             "arguments_here": 36,
         },
     ),
     "exit_record": (
         40,
-        {"layout": 0, "kind": 4, "at_ns": 8, "started_ns": 16, "pid": 24, "exec_id": 28, "wait_status": 32},
+        {
+            "header.layout": 0,
+            "header.kind": 4,
+            "header.at_ns": 8,
+            "header.started_ns": 16,
+            "header.pid": 24,
+            "header.exec_id": 28,
+            "wait_status": 32,
+        },
     ),
     "act_record": (
         96,
         {
-            "layout": 0,
-            "kind": 4,
-            "at_ns": 8,
-            "started_ns": 16,
-            "pid": 24,
-            "exec_id": 28,
+            "header.layout": 0,
+            "header.kind": 4,
+            "header.at_ns": 8,
+            "header.started_ns": 16,
+            "header.pid": 24,
+            "header.exec_id": 28,
             "cookie": 32,
             "tid": 40,
             "parent_pid": 44,
@@ -234,7 +379,102 @@ OFFSETS = {
             "act": 94,
         },
     ),
-    "proc_value": (16, {"started_ns": 0, "scope": 8, "exec_id": 12}),
-    "config_value": (8, {"layout": 0, "enforcing": 4}),
+    "flow_record": (
+        88,
+        {
+            "header.layout": 0,
+            "header.kind": 4,
+            "header.at_ns": 8,
+            "header.started_ns": 16,
+            "header.pid": 24,
+            "header.exec_id": 28,
+            "cookie": 32,
+            "bytes_sent": 40,
+            "bytes_received": 48,
+            "local": 56,
+            "rtt_us": 72,
+            "local_port": 76,
+            "error": 78,
+            "stage": 80,
+            "outcome": 82,
+        },
+    ),
+    "aggregate_record": (
+        104,
+        {
+            "header.layout": 0,
+            "header.kind": 4,
+            "header.at_ns": 8,
+            "header.started_ns": 16,
+            "header.pid": 24,
+            "header.exec_id": 28,
+            "last_ns": 32,
+            "attempts": 40,
+            "bytes_sent": 48,
+            "bytes_received": 56,
+            "parent_pid": 64,
+            "uid": 68,
+            "scope": 72,
+            "peer_port": 76,
+            "protocol": 78,
+            "peer": 80,
+            "act": 96,
+            "outcome": 97,
+            "other": 98,
+            "window": 100,
+        },
+    ),
+    "flow_key": (
+        40,
+        {
+            "started_ns": 0,
+            "pid": 8,
+            "exec_id": 12,
+            "peer": 16,
+            "peer_port": 32,
+            "protocol": 34,
+            "act": 36,
+            "outcome": 37,
+            "other": 38,
+        },
+    ),
+    "flow_value": (8, {"told": 0, "slot": 4}),
+    "last_peer": (
+        48,
+        {
+            "key.started_ns": 0,
+            "key.pid": 8,
+            "key.exec_id": 12,
+            "key.peer": 16,
+            "key.peer_port": 32,
+            "key.protocol": 34,
+            "key.act": 36,
+            "key.outcome": 37,
+            "key.other": 38,
+            "window": 40,
+            "slot": 44,
+        },
+    ),
+    "act_value": (
+        72,
+        {
+            "key.started_ns": 0,
+            "key.pid": 8,
+            "key.exec_id": 12,
+            "key.peer": 16,
+            "key.peer_port": 32,
+            "key.protocol": 34,
+            "key.act": 36,
+            "key.outcome": 37,
+            "key.other": 38,
+            "at_ns": 40,
+            "cookie": 48,
+            "parent_pid": 56,
+            "uid": 60,
+            "scope": 64,
+        },
+    ),
+    "proc_value": (24, {"started_ns": 0, "scope": 8, "exec_id": 12, "window": 16, "firsts": 20}),
+    "config_value": (16, {"layout": 0, "enforcing": 4, "window": 8}),
 }
-"""Size in bytes of each struct, and the offset of each member."""
+"""Size in bytes of each struct, and the offset of each member, by its C path."""

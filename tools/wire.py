@@ -29,6 +29,8 @@ class Field(NamedTuple):
     """One member: where it stands, its size in bytes, and its `struct` format."""
 
     name: str
+    path: str
+    """As C spells it, with the inner struct that it stands in."""
     offset: int
     size: int
     format: str
@@ -65,7 +67,7 @@ def _read(dwarf: Any) -> Layout:
                 continue
             name = die.attributes["DW_AT_name"].value.decode()
             if die.tag == "DW_TAG_structure_type":
-                layout.structs[name] = (die.attributes["DW_AT_byte_size"].value, tuple(_fields(die, 0)))
+                layout.structs[name] = (die.attributes["DW_AT_byte_size"].value, tuple(_fields(die, 0, "")))
             elif die.tag == "DW_TAG_enumeration_type":
                 layout.enums[name] = {
                     child.attributes["DW_AT_name"].value.decode(): child.attributes["DW_AT_const_value"].value
@@ -74,7 +76,7 @@ def _read(dwarf: Any) -> Layout:
     return layout
 
 
-def _fields(owner: Any, base: int) -> list[Field]:
+def _fields(owner: Any, base: int, prefix: str) -> list[Field]:
     """Members in order; those of an inner struct stand as the outer one's own."""
     fields = []
     for member in owner.iter_children():
@@ -82,14 +84,14 @@ def _fields(owner: Any, base: int) -> list[Field]:
         offset = base + member.attributes["DW_AT_data_member_location"].value
         kind = _resolve(member)
         if kind.tag == "DW_TAG_structure_type":
-            fields.extend(_fields(kind, offset))
+            fields.extend(_fields(kind, offset, f"{prefix}{name}."))
         elif kind.tag == "DW_TAG_array_type":
             count = next(kind.iter_children()).attributes["DW_AT_upper_bound"].value + 1
             size = count * _resolve(kind).attributes["DW_AT_byte_size"].value
-            fields.append(Field(name, offset, size, f"{size}s"))
+            fields.append(Field(name, prefix + name, offset, size, f"{size}s"))
         else:
             size = kind.attributes["DW_AT_byte_size"].value
-            fields.append(Field(name, offset, size, f"{size}x" if name == "pad" else _CODES[size]))
+            fields.append(Field(name, prefix + name, offset, size, f"{size}x" if name == "pad" else _CODES[size]))
     return fields
 
 
@@ -118,9 +120,9 @@ def render(layout: Layout) -> str:
         lines += _render_struct(name, size, fields)
     lines += ["", "OFFSETS = {"]
     for name, (size, fields) in layout.structs.items():
-        offsets = ", ".join(f'"{field.name}": {field.offset}' for field in fields if field.name != "pad")
+        offsets = ", ".join(f'"{field.path}": {field.offset}' for field in fields if field.name != "pad")
         lines.append(f'    "{name}": ({size}, {{{offsets}}}),')
-    lines += ["}", '"""Size in bytes of each struct, and the offset of each member."""', ""]
+    lines += ["}", '"""Size in bytes of each struct, and the offset of each member, by its C path."""', ""]
     return "\n".join(lines)
 
 

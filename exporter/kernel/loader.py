@@ -3,8 +3,9 @@
 Reads one JSON request on stdin, prints one JSON manifest on stdout:
 
     {"source": C text, "flags": [...], "include": DIR, "pins": DIR, "cgroup": DIR,
-     "maps": [name, ...], "programs": [{"name", "kind": "cgroup_sock_addr", "attach": enum bpf_attach_type}
-                                       | {"name", "kind": "raw_tracepoint", "attach": tracepoint}]}
+     "maps": [name, ...], "programs": [{"name", "kind": "raw_tracepoint", "attach": tracepoint}
+                                       | {"name", "kind": "cgroup_sock" | "cgroup_sock_addr" | "sock_ops",
+                                          "attach": enum bpf_attach_type}]}
     {"bcc": version, "programs": [name, ...], "maps": [name, ...]}
 
 With `--check` it reads nothing and only says whether BCC can be used: {"bcc": version}.
@@ -96,7 +97,8 @@ def load_program(bcc: Any, module: Any, program: dict[str, Any]) -> Any:
     try:
         if program["kind"] == "raw_tracepoint":
             return module.load_func(program["name"], bcc.BPF.RAW_TRACEPOINT)
-        return module.load_func(program["name"], bcc.BPF.CGROUP_SOCK_ADDR, attach_type=program["attach"])
+        kind = getattr(bcc.BPF, program["kind"].upper())
+        return module.load_func(program["name"], kind, attach_type=program["attach"])
     except Exception as error:  # noqa: BLE001 - BCC raises nothing more exact
         raise LoadError("load", f"{program['name']}: {error}") from None
 

@@ -8,7 +8,7 @@ from exporter import wire
 from exporter.errors import KernelError
 
 # BCC rewrites map access only in its main text, so what uses maps is concatenated; egress.h is included.
-_FILES = ("maps.h", "process.bpf.c", "socket.bpf.c")
+_FILES = ("maps.h", "process.bpf.c", "acts.bpf.c", "socket.bpf.c", "flow.bpf.c")
 
 
 def bpf_directory() -> Path:
@@ -44,12 +44,7 @@ def layout_assertions() -> list[str]:
     for name, (size, offsets) in wire.OFFSETS.items():
         lines.append(f'_Static_assert(sizeof(struct {name}) == {size}, "run `make wire`");')
         for member, offset in offsets.items():
-            where = f"__builtin_offsetof(struct {name}, {_path(name, member)})"
+            where = f"__builtin_offsetof(struct {name}, {member})"
             lines.append(f'_Static_assert({where} == {offset}, "run `make wire`");')
     return lines
 
-
-def _path(name: str, member: str) -> str:
-    """A record's header members stand in its inner struct."""
-    is_inner = name != "record_header" and name.endswith("_record") and member in wire.RecordHeader._fields
-    return f"header.{member}" if is_inner else member

@@ -24,7 +24,11 @@ from exporter.limits import limit_hint
 
 SYSTEM_PYTHON = "/usr/bin/python3"
 LOADER = Path(__file__).with_name("loader.py")
-MAPS = ["events", "procs", "counters", "config"]
+MAPS = [
+    *("lineage", "first", "events"),
+    *("procs", "counters", "config"),
+    *("flows_even", "flows_odd", "slots", "free_slots", "others", "open_connects"),
+]
 PROGRAMS: list[dict[str, Any]] = [
     {"name": "on_newtask", "kind": "raw_tracepoint", "attach": "task_newtask"},
     {"name": "on_exec", "kind": "raw_tracepoint", "attach": "sched_process_exec"},
@@ -34,6 +38,8 @@ PROGRAMS: list[dict[str, Any]] = [
     {"name": "on_connect6", "kind": "cgroup_sock_addr", "attach": 11},
     {"name": "on_sendmsg4", "kind": "cgroup_sock_addr", "attach": 14},
     {"name": "on_sendmsg6", "kind": "cgroup_sock_addr", "attach": 15},
+    {"name": "on_sock_ops", "kind": "sock_ops", "attach": 3},
+    {"name": "on_sock_release", "kind": "cgroup_sock", "attach": 34},
 ]
 
 _TIMEOUT_S = 60.0

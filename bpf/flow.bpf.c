@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only
+/*
+ * What became of a TCP connect: established or not, how it ended, how many bytes went each way.
+ * Most of this runs in softirq, where the current task is a stranger: the socket's cookie tells
+ * whose connection it is.
+ */
+#define TCP_SYN_SENT 2
+#define TCP_FIN_WAIT2 5
+#define TCP_CLOSE 7
+#define TCP_LAST_ACK 9
+#define TCP_CLOSING 11
+#define SOCK_STREAM 1
+#define SOCK_DONE 2 /* bit 1 of sk_flags: the peer's FIN has come */
+#define EPIPE 32
+#define ECONNRESET 104
+#define ETIMEDOUT 110
+#define ECONNREFUSED 111
+
+struct ending {
+	u64 bytes_sent;
+	u64 bytes_received;
+	u32 error;
+	u32 outcome;
+};
+
+/* No program may calculate with a socket's pointer, but read it back from the stack. */
+static inline u64 address_of(void *socket)
+{
+	u64 address = 0;
+
+	read_kernel(&address, sizeof(address), &socket);
+	return address;
+}
+
+static inline u32 outcome_of(u32 old, u32 error)
+{
+	if (error == ETIMEDOUT)
+		return OUTCOME_TIMEOUT;
+	if (old != TCP_SYN_SENT)
+		return error == ECONNRESET || error == EPIPE ? OUTCOME_RESET : OUTCOME_ESTABLISHED;
+	if (error == ECONNREFUSED || error == ECONNRESET)
+		return OUTCOME_REFUSED;
+	return error ? OUTCOME_UNREACHABLE : OUTCOME_ABORTED;
+}
+
+/* The kernel counts SYN and FIN as a byte each. */
+static inline void read_ending(struct ending *ending, struct bpf_sock_ops *ctx, u32 old)
+{
+	u64 socket = address_of(ctx->sk);
+	u64 sent = ctx->bytes_acked, received = ctx->bytes_received;
+
+	if (sent)
+		sent--;
+	if (sent && ctx->snd_una == ctx->snd_nxt &&
+	    (old == TCP_FIN_WAIT2 || old == TCP_LAST_ACK || old == TCP_CLOSING))
+		sent--;
+	if (received && number_at(socket, SOCK_FLAGS) & SOCK_DONE)
+		received--;
+	ending->bytes_sent = sent;
+	ending->bytes_received = received;
+	ending->error = number_at(socket, SOCK_ERROR);
+	ending->outcome = outcome_of(old, ending->error);
+}
+
+static inline void fill_local_end(struct flow_record *record, struct bpf_sock_ops *ctx)
+{
+	union address local = {};
+
+	if (ctx->family == AF_INET6) {
+		local.words[0] = ctx->local_ip6[0];
+		local.words[1] = ctx->local_ip6[1];
+		local.words[2] = ctx->local_ip6[2];
+		local.words[3] = ctx->local_ip6[3];
+	} else {
+		local.words[3] = ctx->local_ip4;
+		LOAD_HERE(local.words[3]);
+		local.words[2] = bpf_htonl(0xffff);
+	}
+	__builtin_memcpy(record->local, local.bytes, sizeof(local));
+	record->local_port = ctx->local_port;
+}
+
+static inline struct flow_record *new_flow_record(u64 cookie, u32 stage)
+{
+	struct flow_record *record = events.ringbuf_reserve(sizeof(*record));
+
+	count(KIND_FLOW, COUNT_SEEN);
+	if (!record) {
+		count(KIND_FLOW, COUNT_LOST);
+		return 0;
+	}
+	__builtin_memset(record, 0, sizeof(*record));
+	record->header.layout = LAYOUT;
+	record->header.kind = KIND_FLOW;
+	record->header.at_ns = bpf_ktime_get_boot_ns();
+	record->cookie = cookie;
+	record->stage = stage;
+	return record;
+}
+
+static inline void on_established(struct bpf_sock_ops *ctx)
+{
+	u64 cookie = cookie_of(ctx);
+
+	if (open_connects.lookup(&cookie))
+		return;
+
+	struct flow_record *record = new_flow_record(cookie, FLOW_ESTABLISHED);
+
+	if (!record)
+		return;
+	record->outcome = OUTCOME_ESTABLISHED;
+	record->rtt_us = ctx->srtt_us >> 3;
+	fill_local_end(record, ctx);
+	events.ringbuf_submit(record, BPF_RB_NO_WAKEUP);
+}
+
+static inline void on_ended(struct bpf_sock_ops *ctx, u32 old)
+{
+	u64 cookie = cookie_of(ctx);
+	struct act_value *counted = open_connects.lookup(&cookie);
+	struct ending ending;
+
+	read_ending(&ending, ctx, old);
+	if (counted) {
+		struct act_value act = *counted;
+
+		open_connects.delete(&cookie);
+		act.key.outcome = ending.outcome;
+		count_act(&act, ending.bytes_sent, ending.bytes_received, current_window());
+		return;
+	}
+
+	struct flow_record *record = new_flow_record(cookie, FLOW_ENDED);
+
+	if (!record)
+		return;
+	record->outcome = ending.outcome;
+	record->error = ending.error;
+	record->bytes_sent = ending.bytes_sent;
+	record->bytes_received = ending.bytes_received;
+	record->rtt_us = ctx->srtt_us >> 3;
+	fill_local_end(record, ctx);
+	events.ringbuf_submit(record, BPF_RB_NO_WAKEUP);
+}
+
+int on_sock_ops(struct bpf_sock_ops *ctx)
+{
+	/* In the context of who connects, Fast Open included; a socket that isn't ours is let be.
+	 */
+	if (ctx->op == BPF_SOCK_OPS_TCP_CONNECT_CB) {
+		u32 pid = bpf_get_current_pid_tgid() >> 32;
+
+		if (procs.lookup(&pid))
+			bpf_sock_ops_cb_flags_set(ctx, BPF_SOCK_OPS_STATE_CB_FLAG);
+	} else if (ctx->op == BPF_SOCK_OPS_STATE_CB) {
+		u32 old = ctx->args[0], new = ctx->args[1];
+
+		if (new == TCP_ESTABLISHED && old == TCP_SYN_SENT)
+			on_established(ctx);
+		else if (new == TCP_CLOSE)
+			on_ended(ctx, old);
+	}
+	return 1;
+}
+
+/*
+ * A connect for which there is no route changes no state: it shows when the socket is closed
+ * without ever having been connecting. Only our hooks give sockets a cookie that soon.
+ */
+int on_sock_release(struct bpf_sock *sk)
+{
+	if (sk->protocol != IPPROTO_TCP || sk->state != TCP_CLOSE)
+		return 1;
+
+	u64 cookie = pointer_at(address_of(sk), SOCK_COOKIE);
+
+	if (!cookie)
+		return 1;
+
+	struct act_value *counted = open_connects.lookup(&cookie);
+
+	if (counted) {
+		struct act_value act = *counted;
+
+		open_connects.delete(&cookie);
+		act.key.outcome = OUTCOME_UNREACHABLE;
+		count_act(&act, 0, 0, current_window());
+		return 1;
+	}
+
+	struct flow_record *record = new_flow_record(cookie, FLOW_NEVER_SENT);
+
+	if (!record)
+		return 1;
+	record->outcome = OUTCOME_UNREACHABLE;
+	events.ringbuf_submit(record, BPF_RB_NO_WAKEUP);
+	return 1;
+}
