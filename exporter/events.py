@@ -158,3 +158,14 @@ class Aggregated(NamedTuple):
 
 
 Event = Forked | Execed | Exited | Acted | Flowed | Aggregated
+
+
+def attempts_of(event: Event) -> int:
+    """How many attempts `event` reports."""
+    match event:
+        case Acted():
+            return 1
+        case Aggregated():
+            return event.attempts
+        case _:
+            return 0

@@ -137,6 +137,7 @@ class Tracer:
         """Hand over the rest of what the kernel only counted. Call it once, detached and drained."""
         self._windows.finish(handle)
 
+
 class Loading:
     """The kernel side, being loaded by a child; whoever waits for it can do something else meanwhile."""
 
