@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
 PINS = BPFFS_HOME / "ci-egress"
-PROGRAMS_IN_CGROUP = 4
-LINKS = 7
+PROGRAMS_IN_CGROUP = 6
+LINKS = 9
 
 _READY_LIMIT_S = 30.0
 _SETTLE_LIMIT_S = 20.0
