@@ -1,7 +1,8 @@
-"""OTLP out: spans and metrics to a collector, to files, or to both, each attempt accounted for."""
+"""OTLP out: spans, metrics, log records to a collector, to files, or to both, each attempt accounted for."""
 
 from exporter.otlp.environment import ignored_variables, resolve_destinations
 from exporter.otlp.ledger import Account
+from exporter.otlp.records import LogRecord, Severity
 from exporter.otlp.settings import Destinations, Endpoint, Protocol, Route, Signal
 from exporter.otlp.telemetry import Telemetry
 
@@ -9,8 +10,10 @@ __all__ = [
     "Account",
     "Destinations",
     "Endpoint",
+    "LogRecord",
     "Protocol",
     "Route",
+    "Severity",
     "Signal",
     "Telemetry",
     "ignored_variables",

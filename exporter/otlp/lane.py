@@ -1,4 +1,4 @@
-"""A queue and a thread for each destination of spans: a slow one holds up neither the job nor another."""
+"""A queue and a thread for each destination: a slow one holds up neither the job nor another."""
 
 from __future__ import annotations
 
@@ -7,14 +7,13 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from exporter.otlp.complaints import Complaints
 from exporter.otlp.ledger import Entry, Ledger
 from exporter.otlp.sinks import SendError, Sink
 
-CAPACITY = 8192
 BATCH = 512
-_GATHER_S = 0.5
 _FIRST_PAUSE_S = 0.5
 _LONGEST_PAUSE_S = 30.0
 _LAST_TRIES = 2
@@ -22,20 +21,34 @@ _LAST_PAUSE_S = 1.0
 _SHORTEST_TIMEOUT_S = 0.05
 
 
+@dataclass(frozen=True)
+class Cargo:
+    """What a lane carries."""
+
+    what: str
+    """For messages."""
+    capacity: int
+    """Entries that may wait."""
+    gather_s: float
+    """How long one waits for others to travel with it."""
+
+
+SPANS = Cargo("spans", 8192, 0.5)
+LOG_RECORDS = Cargo("log records", 2048, 0.1)
+
+
 class Lane:
-    """Delivers spans to one sink in order, in batches, again and again while the sink may still take them.
+    """Delivers to one sink, in order and in batches, again and again while the sink may still take them.
 
     What doesn't fit in the queue is dropped and counted (`queue_full`): the newest, so that the first sights
     of a flood survive. Once closing, failures no longer lead to patience: the second one ends it.
     """
 
-    def __init__(
-        self, sink: Sink, ledger: Ledger, complaints: Complaints, *, capacity: int = CAPACITY
-    ) -> None:
+    def __init__(self, cargo: Cargo, sink: Sink, ledger: Ledger, complaints: Complaints) -> None:
+        self._cargo = cargo
         self._sink = sink
         self._ledger = ledger
         self._complaints = complaints
-        self._capacity = capacity
         self._queue: deque[Entry] = deque()
         self._under_way: list[Entry] = []
         self._changed = threading.Condition()
@@ -48,13 +61,13 @@ class Lane:
 
     @property
     def room(self) -> int:
-        """Spans that the queue has room for at this moment; never waits."""
-        return max(self._capacity - len(self._queue), 0)
+        """Entries that the queue has room for at this moment; never waits."""
+        return max(self._cargo.capacity - len(self._queue), 0)
 
     def put(self, entry: Entry) -> None:
-        """Queue a span, or count it as dropped when there is no room. Never waits for the sink."""
+        """Queue an entry, or count it as dropped when there is no room. Never waits for the sink."""
         with self._changed:
-            if len(self._queue) < self._capacity and not self._closing.is_set():
+            if len(self._queue) < self._cargo.capacity and not self._closing.is_set():
                 self._queue.append(entry)
                 if len(self._queue) in (1, BATCH):
                     self._changed.notify()
@@ -88,7 +101,9 @@ class Lane:
         """Up to BATCH entries, gathered for a moment; empty when closing and nothing is left."""
         with self._changed:
             self._changed.wait_for(lambda: self._queue or self._closing.is_set())
-            self._changed.wait_for(lambda: len(self._queue) >= BATCH or self._closing.is_set(), _GATHER_S)
+            self._changed.wait_for(
+                lambda: len(self._queue) >= BATCH or self._closing.is_set(), self._cargo.gather_s
+            )
             self._under_way = [self._queue.popleft() for _ in range(min(BATCH, len(self._queue)))]
             return tuple(self._under_way)
 
@@ -106,9 +121,11 @@ class Lane:
 
     def _encode(self, entries: Sequence[Entry]) -> bytes | None:
         try:
-            return self._sink.encode([entry.span for entry in entries])
+            return self._sink.encode([entry.item for entry in entries])
         except (TypeError, ValueError) as error:
-            self._complaints.add("encoding", f"a span can't be encoded and is dropped: {error}")
+            self._complaints.add(
+                (self._cargo.what, "encoding"), f"one of the {self._cargo.what} can't be encoded: {error}"
+            )
             return None
 
     def _deliver(self, entries: Sequence[Entry], payload: bytes) -> None:
@@ -116,13 +133,13 @@ class Lane:
             try:
                 receipt = self._sink.transport.send(payload, self._timeout_s())
             except SendError as error:
-                self._complaints.add_failure("spans", self._sink.where, error)
+                self._complaints.add_failure(self._cargo.what, self._sink.where, error)
                 if self._abandoned or not error.retryable or self._gives_up():
                     self._settle(entries, rejected=len(entries), error_type=error.error_type)
                     return
                 self._pause(error.retry_after_s or pause_s)
             else:
-                self._complaints.add_rejection("spans", self._sink.where, receipt)
+                self._complaints.add_rejection(self._cargo.what, self._sink.where, receipt)
                 self._settle(entries, rejected=receipt.rejected, error_type="rejected")
                 return
 

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 
 from opentelemetry.sdk.trace import ReadableSpan
 
+from exporter.otlp.records import LogRecord
+
 STAGE = "export"
 
 
@@ -32,14 +34,14 @@ class Account:
 
 
 class Entry:
-    """A span on its way, to one destination or to several at once."""
+    """A span or a log record on its way, to one destination or to several at once."""
 
-    __slots__ = ("attempts", "is_aggregated", "outstanding", "span")
+    __slots__ = ("attempts", "is_aggregated", "item", "outstanding")
 
     def __init__(
-        self, span: ReadableSpan, attempts: int, outstanding: int, *, is_aggregated: bool = False
+        self, item: ReadableSpan | LogRecord, attempts: int, outstanding: int, *, is_aggregated: bool = False
     ) -> None:
-        self.span = span
+        self.item = item
         self.attempts = attempts
         self.is_aggregated = is_aggregated
         self.outstanding = outstanding

@@ -12,11 +12,10 @@ from opentelemetry.sdk.metrics import MeterProvider, TraceBasedExemplarFilter
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.resources import Resource
 
-from exporter import __version__
 from exporter.otlp.complaints import Complaints
+from exporter.otlp.encoders import SCOPE
 from exporter.otlp.sinks import SendError, Sink
 
-SCOPE = "ci_egress"
 _LAST_TRIES = 2
 _LAST_PAUSE_S = 0.5
 _SHORTEST_TIMEOUT_S = 0.05
@@ -40,7 +39,7 @@ class MetricStream:
         self._provider = MeterProvider(
             [self._reader], resource, exemplar_filter=TraceBasedExemplarFilter(), shutdown_on_exit=False
         )
-        self.meter: Meter = self._provider.get_meter(SCOPE, __version__)
+        self.meter: Meter = self._provider.get_meter(SCOPE.name, SCOPE.version)
         """Its observable instruments are read on a thread of this stream."""
         threading.Thread(target=self._tick, name="otlp metrics", daemon=True).start()
 

@@ -28,7 +28,7 @@ class Receipt(NamedTuple):
     """What the receiver took."""
 
     rejected: int = 0
-    """Spans or data points of the payload that it refused for good."""
+    """Spans, data points or log records of the payload that it refused for good."""
     message: str = ""
     """Its own words about that."""
 
@@ -51,7 +51,7 @@ class Sink:
     """For messages: a URL or a path."""
     transport: Transport
     encode: Callable[[Any], bytes]
-    """From spans, or from metrics data, to the payload `transport` carries."""
+    """From spans, metrics data or log records to the payload `transport` carries."""
     timeout_s: float
     largest_payload: int
     """Bytes the receiver takes in one request."""

@@ -1,7 +1,8 @@
-"""The front door: spans and a meter in, OTLP out, an account and complaints on the side."""
+"""The front door: spans, log records and a meter in, OTLP out, an account and complaints on the side."""
 
 from __future__ import annotations
 
+import dataclasses
 import platform
 import time
 import uuid
@@ -15,9 +16,10 @@ from opentelemetry.sdk.trace import ReadableSpan
 
 from exporter import __version__
 from exporter.otlp.complaints import ComplaintHandler, Complaints
-from exporter.otlp.lane import CAPACITY, Lane
+from exporter.otlp.lane import LOG_RECORDS, SPANS, Lane
 from exporter.otlp.ledger import Account, Entry, Ledger
 from exporter.otlp.metric_stream import MetricStream
+from exporter.otlp.records import LogRecord
 from exporter.otlp.routes import open_sinks
 from exporter.otlp.settings import Destinations, Signal
 
@@ -38,7 +40,7 @@ class Telemetry:
         resource_attributes: Mapping[str, str],
         *,
         instance_id: str | None = None,
-        queue_capacity: int = CAPACITY,
+        queue_capacity: int = SPANS.capacity,
     ) -> None:
         """Open files, start threads. Raises CiEgressError for a directory or certificate that can't be used.
 
@@ -49,16 +51,18 @@ class Telemetry:
         """On metrics; spans of a job merge the job's attributes into it."""
         self._complaints = Complaints()
         self._ledger = Ledger()
+        self._log_ledger = Ledger()
         trace_sinks = open_sinks(Signal.TRACES, destinations.traces, self._complaints)
+        log_sinks = open_sinks(Signal.LOGS, destinations.logs, self._complaints)
         metric_sinks = open_sinks(Signal.METRICS, destinations.metrics, self._complaints)
         self._refusal = "disabled" if destinations.disabled else None
         self._closed = False
         self._capacity = queue_capacity
         self._log_handler = ComplaintHandler(self._complaints)
         self._log_handler.install()
-        self._lanes = [
-            Lane(sink, self._ledger, self._complaints, capacity=queue_capacity) for sink in trace_sinks
-        ]
+        spans = dataclasses.replace(SPANS, capacity=queue_capacity)
+        self._lanes = [Lane(spans, sink, self._ledger, self._complaints) for sink in trace_sinks]
+        self._log_lanes = [Lane(LOG_RECORDS, sink, self._log_ledger, self._complaints) for sink in log_sinks]
         self._metrics = MetricStream(
             metric_sinks, self.resource, destinations.metric_interval_s, self._complaints
         )
@@ -72,6 +76,11 @@ class Telemetry:
     def account(self) -> Account:
         """What became of the attempts submitted so far."""
         return self._ledger.account()
+
+    @property
+    def log_account(self) -> Account:
+        """What became of the log records so far, counted one by one."""
+        return self._log_ledger.account()
 
     @property
     def room(self) -> int:
@@ -92,25 +101,40 @@ class Telemetry:
         for lane in self._lanes:
             lane.put(entry)
 
+    def log(self, record: LogRecord) -> None:
+        """Hand over a log record, which leaves within a fifth of a second when the way is free.
+
+        Never waits: what finds its queue full is counted as lost, and told.
+        """
+        if self._refusal:
+            self._log_ledger.refused(1, self._refusal)
+            return
+        entry = Entry(record, 1, outstanding=len(self._log_lanes))
+        self._log_ledger.open(entry)
+        for lane in self._log_lanes:
+            lane.put(entry)
+
     def complaints(self) -> list[str]:
         """Problems met since the last call, a line each; every distinct problem comes once."""
         return self._complaints.take()
 
     def close(self, timeout_s: float = FLUSH_TIMEOUT_S) -> None:
-        """Flush spans, then metrics, which tell how the spans fared; `timeout_s` is for both together.
+        """Flush spans and log records, then metrics, which tell how the spans fared, in `timeout_s` in all.
 
-        Spans that aren't out by then are dropped as `timeout`. Closing again does nothing.
+        What isn't out by then is dropped as `timeout`. Closing again does nothing.
         """
         if self._closed:
             return
         self._closed = True
         self._refusal = self._refusal or "closed"
         start_s = time.monotonic()
-        for lane in self._lanes:
+        for lane in (*self._lanes, *self._log_lanes):
             lane.finish(start_s + timeout_s * _SHARE_FOR_SPANS)
-        for lane in self._lanes:
+        for lane in (*self._lanes, *self._log_lanes):
             lane.wait()
         self._metrics.finish(start_s + timeout_s)
+        for (_, error_type), number in self._log_ledger.account().dropped.items():
+            self._complaints.add(("lost", error_type), f"{number} log records got lost ({error_type})")
         self._log_handler.remove()
 
     def __enter__(self) -> Self:

@@ -18,18 +18,24 @@ from typing import NamedTuple
 
 import pytest
 from opentelemetry.metrics import Observation
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import (
+    ExportLogsPartialSuccess,
+    ExportLogsServiceRequest,
+    ExportLogsServiceResponse,
+)
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTracePartialSuccess,
     ExportTraceServiceRequest,
     ExportTraceServiceResponse,
 )
+from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord as PbRecord
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
-from opentelemetry.trace import SpanContext
+from opentelemetry.trace import SpanContext, TraceFlags
 
 from exporter.errors import UsageError
-from exporter.otlp import Account, Telemetry, resolve_destinations
+from exporter.otlp import Account, LogRecord, Severity, Telemetry, resolve_destinations
 
 RESOURCE = Resource({"service.name": "ci-egress"})
 PROTOBUF = {"content-type": "application/x-protobuf"}
@@ -78,6 +84,16 @@ class Collector:
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.server.server_port}"
+
+    def logs(self) -> list[PbRecord]:
+        return [
+            record
+            for request in self.requests
+            if request.path == "/v1/logs"
+            for by_resource in ExportLogsServiceRequest.FromString(request.body).resource_logs
+            for by_scope in by_resource.scope_logs
+            for record in by_scope.log_records
+        ]
 
     def spans(self) -> list[str]:
         return [
@@ -141,6 +157,11 @@ def span(name: str = "connect", **attributes: str) -> ReadableSpan:
         start_time=1,
         end_time=2,
     )
+
+
+def log_record(name: str = "cicd.egress.novel", **attributes: str) -> LogRecord:
+    context = SpanContext(0xABC, 0xDEF, is_remote=False, trace_flags=TraceFlags(TraceFlags.SAMPLED))
+    return LogRecord(name, Severity.WARN, 1_764_000_000_000_000_001, attributes, RESOURCE, context)
 
 
 def unused_url() -> str:
@@ -483,6 +504,60 @@ def test_what_the_sdk_logs_becomes_a_complaint_instead_of_noise(capfd: pytest.Ca
         assert telemetry.complaints() == ["opentelemetry.sdk.somewhere: odd thing"]
     assert logging.getLogger("opentelemetry").propagate == before
     assert "odd" not in capfd.readouterr().err
+
+
+def test_a_log_record_leaves_at_once_in_the_trace_of_its_job() -> None:
+    with collector() as receiver, telemetry_to(receiver.url) as telemetry:
+        telemetry.log(log_record(text="x"))  # the first one also loads its encoder
+        wait_until(lambda: len(receiver.logs()) == 1)
+        start_s = time.monotonic()
+        telemetry.log(log_record("cicd.egress.denied"))
+        wait_until(lambda: len(receiver.logs()) == 2)
+        assert time.monotonic() - start_s < 0.3
+        first, second = receiver.logs()
+        assert (first.event_name, second.event_name) == ("cicd.egress.novel", "cicd.egress.denied")
+        assert (first.trace_id.hex(), first.span_id.hex()) == (f"{0xABC:032x}", f"{0xDEF:016x}")
+        assert first.flags == TraceFlags.SAMPLED
+        assert (first.severity_number, first.severity_text) == (13, "WARN")
+        assert first.time_unix_nano == 1_764_000_000_000_000_001
+        assert [(one.key, one.value.string_value) for one in first.attributes] == [("text", "x")]
+        wait_until(lambda: telemetry.log_account == Account(exported=2))
+        assert telemetry.account == Account()
+
+
+def test_log_records_that_get_lost_are_counted_and_told() -> None:
+    partial = ExportLogsServiceResponse(partial_success=ExportLogsPartialSuccess(rejected_log_records=1))
+    with collector(lambda _: Answer(body=partial.SerializeToString())) as receiver:
+        with telemetry_to(receiver.url) as telemetry:
+            telemetry.log(log_record("\udcff"))
+            wait_until(lambda: telemetry.log_account.pending == 0)
+            telemetry.log(log_record())
+            telemetry.log(log_record())
+        dropped = {("export", "rejected"): 1, ("export", "encoding"): 1}
+        assert telemetry.log_account == Account(1, dropped)
+        lines = telemetry.complaints()
+    assert "1 log records got lost (rejected)" in lines
+    assert "1 log records got lost (encoding)" in lines
+    assert any(f"{receiver.url}/v1/logs rejected log records" in line for line in lines)
+
+
+def test_a_flood_of_log_records_never_waits_and_is_counted() -> None:
+    release = threading.Event()
+
+    def answer(_: Request) -> Answer:
+        release.wait(10)
+        return Answer()
+
+    with collector(answer) as receiver:
+        with telemetry_to(receiver.url) as telemetry:
+            start_s = time.monotonic()
+            for _ in range(10_000):
+                telemetry.log(log_record())
+            assert time.monotonic() - start_s < 1
+            release.set()
+        account = telemetry.log_account
+        assert account.exported + account.dropped["export", "queue_full"] == 10_000
+        assert len(receiver.logs()) == account.exported >= 2048
 
 
 def test_certificates_that_are_none_are_refused_at_the_start(tmp_path: Path) -> None:
