@@ -1,9 +1,11 @@
 """OTLP out: spans, metrics, log records to a collector, to files, or to both, each attempt accounted for."""
 
+from exporter.otlp.courier import Spooling, Timer
 from exporter.otlp.environment import ignored_variables, resolve_destinations
 from exporter.otlp.ledger import Account
 from exporter.otlp.records import LogRecord, Severity
 from exporter.otlp.settings import Destinations, Endpoint, Protocol, Route, Signal
+from exporter.otlp.spool_folder import SpoolFolder, default_folder
 from exporter.otlp.telemetry import Telemetry
 
 __all__ = [
@@ -15,7 +17,11 @@ __all__ = [
     "Route",
     "Severity",
     "Signal",
+    "SpoolFolder",
+    "Spooling",
     "Telemetry",
+    "Timer",
+    "default_folder",
     "ignored_variables",
     "resolve_destinations",
 ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import threading
 import time
 from collections import deque
@@ -10,12 +9,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from exporter.otlp.complaints import Complaints
+from exporter.otlp.courier import Courier
 from exporter.otlp.ledger import Entry, Ledger
+from exporter.otlp.pauses import pauses_s
 from exporter.otlp.sinks import SendError, Sink
 
 BATCH = 512
-_FIRST_PAUSE_S = 0.5
-_LONGEST_PAUSE_S = 30.0
 _LAST_TRIES = 2
 _LAST_PAUSE_S = 1.0
 _SHORTEST_TIMEOUT_S = 0.05
@@ -44,11 +43,20 @@ class Lane:
     of a flood survive. Once closing, failures no longer lead to patience: the second one ends it.
     """
 
-    def __init__(self, cargo: Cargo, sink: Sink, ledger: Ledger, complaints: Complaints) -> None:
+    def __init__(
+        self,
+        cargo: Cargo,
+        sink: Sink,
+        ledger: Ledger,
+        complaints: Complaints,
+        courier: Courier | None = None,
+    ) -> None:
+        """A `courier` takes over what is ready to be sent, so that an outage of the sink costs nothing."""
         self._cargo = cargo
         self._sink = sink
         self._ledger = ledger
         self._complaints = complaints
+        self._courier = courier
         self._queue: deque[Entry] = deque()
         self._under_way: list[Entry] = []
         self._changed = threading.Condition()
@@ -77,6 +85,8 @@ class Lane:
     def finish(self, deadline_s: float) -> None:
         """Ask for everything to be delivered by `deadline_s` (monotonic). Returns at once."""
         self._deadline_s = deadline_s
+        if self._courier:
+            self._courier.hurry(deadline_s)
         with self._changed:
             self._closing.set()
             self._changed.notify()
@@ -94,8 +104,14 @@ class Lane:
     def _run(self) -> None:
         while entries := self._next_batch():
             for part, payload in self._payloads(entries):
-                self._deliver(part, payload)
-        self._sink.transport.close()
+                if self._courier:
+                    self._hand_over(self._courier, part, payload)
+                else:
+                    self._deliver(part, payload)
+        if self._courier:
+            self._courier.finish(self._deadline_s)
+        else:
+            self._sink.transport.close()
 
     def _next_batch(self) -> Sequence[Entry]:
         """Up to BATCH entries, gathered for a moment; empty when closing and nothing is left."""
@@ -129,7 +145,7 @@ class Lane:
             return None
 
     def _deliver(self, entries: Sequence[Entry], payload: bytes) -> None:
-        for pause_s in _pauses_s():
+        for pause_s in pauses_s():
             try:
                 receipt = self._sink.transport.send(payload, self._timeout_s())
             except SendError as error:
@@ -144,16 +160,17 @@ class Lane:
                 return
 
     def _settle(self, entries: Sequence[Entry], *, rejected: int, error_type: str) -> None:
-        """Nobody says which spans were rejected: count those that stand for most attempts, to be safe."""
+        with self._changed:
+            if not self._abandoned:
+                del self._under_way[: len(entries)]
+                self._ledger.settle(entries, rejected=rejected, error_type=error_type)
+
+    def _hand_over(self, courier: Courier, entries: Sequence[Entry], payload: bytes) -> None:
         with self._changed:
             if self._abandoned:
                 return
             del self._under_way[: len(entries)]
-            by_weight = sorted(entries, key=lambda entry: entry.attempts, reverse=True)
-            for entry in by_weight[:rejected]:
-                self._ledger.failed(entry, error_type)
-            for entry in by_weight[rejected:]:
-                self._ledger.exported(entry)
+        courier.put(entries, payload)
 
     def _timeout_s(self) -> float:
         return max(min(self._sink.timeout_s, self._deadline_s - time.monotonic()), _SHORTEST_TIMEOUT_S)
@@ -170,11 +187,3 @@ class Lane:
             time.sleep(_LAST_PAUSE_S)
         else:
             self._closing.wait(pause_s)
-
-
-def _pauses_s() -> Iterator[float]:
-    """Exponential backoff with jitter, without end."""
-    pause_s = _FIRST_PAUSE_S
-    while True:
-        yield pause_s * random.uniform(0.8, 1.2)  # noqa: S311 - spreads retries, keeps no secret
-        pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)

@@ -13,6 +13,7 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.resources import Resource
 
 from exporter.otlp.complaints import Complaints
+from exporter.otlp.courier import Courier
 from exporter.otlp.encoders import SCOPE
 from exporter.otlp.sinks import SendError, Sink
 
@@ -25,11 +26,15 @@ class MetricStream:
     """Cumulative metrics, with exemplars of sampled spans.
 
     A failure is told but not tried again: the next interval brings the same sums. Only the last sending gets
-    a second try.
+    a second try, or waits on disk where the sink comes with a courier.
     """
 
     def __init__(
-        self, sinks: Sequence[Sink], resource: Resource, interval_s: float, complaints: Complaints
+        self,
+        sinks: Sequence[tuple[Sink, Courier | None]],
+        resource: Resource,
+        interval_s: float,
+        complaints: Complaints,
     ) -> None:
         self._sinks = sinks
         self._interval_s = interval_s
@@ -58,20 +63,23 @@ class MetricStream:
 
     def _tick(self) -> None:
         while not self._closing.wait(self._interval_s):
-            self._export(time.monotonic() + self._interval_s, tries=1)
+            if metrics := self._reader.get_metrics_data():
+                for sink, _ in self._sinks:
+                    self._send(sink, sink.encode(metrics), time.monotonic() + self._interval_s, tries=1)
 
     def _finish(self, deadline_s: float) -> None:
-        self._export(deadline_s, tries=_LAST_TRIES)
-        self._provider.shutdown()
-        for sink in self._sinks:
-            sink.transport.close()
-
-    def _export(self, deadline_s: float, *, tries: int) -> None:
         metrics = self._reader.get_metrics_data()
-        if metrics is None:
-            return
-        for sink in self._sinks:
-            self._send(sink, sink.encode(metrics), deadline_s, tries)
+        self._provider.shutdown()
+        for sink, courier in self._sinks:
+            if metrics and courier:
+                courier.put((), sink.encode(metrics))
+            elif metrics:
+                self._send(sink, sink.encode(metrics), deadline_s, _LAST_TRIES)
+        for sink, courier in self._sinks:
+            if courier:
+                courier.finish(deadline_s)
+            else:
+                sink.transport.close()
 
     def _send(self, sink: Sink, payload: bytes, deadline_s: float, tries: int) -> None:
         for attempt in count(1):

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
+from exporter.otlp.settings import Endpoint
+
 
 class SendError(Exception):
     """A payload was not taken."""
@@ -22,6 +24,16 @@ class SendError(Exception):
         """The same payload may be taken later."""
         self.retry_after_s = retry_after_s
         """How long the receiver asked to be left alone."""
+
+
+class SpoolError(Exception):
+    """Something can't be kept on disk, or not be read any more."""
+
+    def __init__(self, error_type: str, reason: str) -> None:
+        super().__init__(reason)
+        self.error_type = error_type
+        """`error.type`: few distinct values, such as `spool_full`, `ENOSPC` or `corrupt`."""
+        self.reason = reason
 
 
 class Receipt(NamedTuple):
@@ -55,3 +67,5 @@ class Sink:
     timeout_s: float
     largest_payload: int
     """Bytes the receiver takes in one request."""
+    endpoint: Endpoint | None = None
+    """Of a collector, which may be away for a while."""
