@@ -60,9 +60,11 @@ class SpoolFolder:
         """Make the folder. Raises SpoolError unless it is this user's alone: a job may have prepared it."""
         try:
             self.path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-            self.path.mkdir(mode=0o700, exist_ok=True)
-            for folder in (self.path.parent, self.path):
-                os.close(os.open(folder, _OPEN_DIRECTORY))
+            parent = os.open(self.path.parent, _OPEN_DIRECTORY)
+            try:
+                self._make_in(parent)
+            finally:
+                os.close(parent)
             self._check()
             self.path.chmod(0o700)
         except OSError as error:
@@ -107,6 +109,11 @@ class SpoolFolder:
                 with contextlib.suppress(FileNotFoundError):
                     used += entry.stat(follow_symlinks=False).st_size
         return used
+
+    def _make_in(self, parent: int) -> None:
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(self.path.name, 0o700, dir_fd=parent)
+        os.close(os.open(self.path.name, _OPEN_DIRECTORY, dir_fd=parent))
 
     def _check(self) -> None:
         if self.path.stat().st_uid != os.geteuid():
