@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
 from exporter import redact_rules as rules
-from exporter.redact_names import is_harmless, is_secret, is_secret_name, is_weak_secret
+from exporter.redact_names import is_harmless, is_secret, is_secret_name, is_weak_name, is_weak_secret
 from exporter.redact_programs import (
     SECRET_OPTIONS,
     SECRET_PLACES,
@@ -30,6 +30,7 @@ _MAX_SCRIPT_DEPTH = 4
 _WORD = re.compile(
     r"(?:<[\w-]{1,40}>|[^\s\"'`;&|<>()\\]++|\\.|\"(?:[^\"\\]|\\.)*+(?:\"|\Z)|'[^']*+(?:'|\Z))++", re.DOTALL
 )
+_NAME = re.compile(r"[\w.:/@-]+")
 _SPACE = re.compile(r"\s")
 _KEY = re.compile(r"(?<![\w.-])([\w.-]++)=(?!=)")
 _VALUE = re.compile(r"[^\s&;,\"']*+")
@@ -96,7 +97,7 @@ class _Before:
             name = previous.removesuffix("=")
             if "=" in name or (word.startswith("-") and (len(word) == 1 or _OPTION.fullmatch(word))):
                 return False
-            return is_secret_name(name) or is_weak_secret(name, word)
+            return _NAME.fullmatch(name) is not None and (is_secret_name(name) or is_weak_secret(name, word))
         return previous.endswith(":") and _BARE_HEADER.fullmatch(previous) is not None
 
     def _clustered(self, word: str) -> SecretOption | None:
@@ -138,15 +139,15 @@ class _Before:
     def _go(self, row: SecretPlace, at: int, word: str, *, is_option: bool) -> None:
         """One step on the way of `row`, or none, or the end of it."""
         wanted = row.words[at]
+        is_lost = is_option and row.words[at - 1] == "?"
         is_step = wanted == word or (wanted in ("_", "*") and not is_option)
         if wanted == "?" and not is_option:
-            is_step = is_secret_name(word)
-            if not is_step:
-                del self._ways[row]
-        if is_step:
+            is_step = _NAME.fullmatch(word) is not None and is_secret_name(word)
+            is_lost = not is_step
+        if is_lost or (is_step and at + 1 == len(row.words)):
+            del self._ways[row]
+        elif is_step:
             self._ways[row] = at + 1
-            if at + 1 == len(row.words):
-                del self._ways[row]
 
     def _note(self, word: str) -> None:
         name = word.rpartition("/")[2]
@@ -217,18 +218,20 @@ def _redact_assignments(word: str) -> str:
     pieces: list[str] = []
     done = 0
     for key in _KEY.finditer(word):
-        if key.start() < done:
+        # What a secret's name announces is taken as a whole, secret or not: no character is looked at twice.
+        if key.start() < done or not (is_secret_name(key[1]) or _may_be_weak(word, key)):
             continue
         value = word[key.end() :] if key.start() == 0 else _value_at(word, key.end())
-        if is_secret(key[1], value) or (_may_be_weak(word, key) and is_weak_secret(key[1], value)):
-            pieces += word[done : key.end()], REDACTED
-            done = key.end() + len(value)
+        is_found = is_secret(key[1], value) or is_weak_secret(key[1], value)
+        pieces += word[done : key.end()], REDACTED if is_found else value
+        done = key.end() + len(value)
     return "".join((*pieces, word[done:]))
 
 
 def _may_be_weak(word: str, key: re.Match[str]) -> bool:
-    """Whether it is an option's or a URL parameter's name."""
-    return key[1].startswith("-") or word[key.start() - 1 : key.start()] in ("?", "&")
+    """Whether it is such a name, and an option's or a URL parameter's."""
+    is_parameter = word[key.start() - 1 : key.start()] in ("?", "&")
+    return (is_parameter or key[1].startswith("-")) and is_weak_name(key[1])
 
 
 def _value_at(word: str, start: int) -> str:

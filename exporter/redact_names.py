@@ -30,9 +30,14 @@ def is_secret(name: str, value: str) -> bool:
     return is_secret_name(name) and not is_harmless(value, name)
 
 
+def is_weak_name(name: str) -> bool:
+    """Whether the name mostly means something else, and a secret where its value is an opaque one."""
+    return _WEAK.fullmatch(_snake_case(name)) is not None
+
+
 def is_weak_secret(name: str, value: str) -> bool:
-    """Whether `value` is a secret under a name that mostly means something else: `?key=`, `--key`."""
-    return _WEAK.fullmatch(_snake_case(name)) is not None and _OPAQUE_VALUE.fullmatch(value) is not None
+    """Whether `value` is a secret under such a name: `?key=`, `--key`."""
+    return is_weak_name(name) and _OPAQUE_VALUE.fullmatch(value) is not None
 
 
 def is_harmless(value: str, name: str = "") -> bool:

@@ -6,6 +6,8 @@ import re
 from typing import NamedTuple
 
 _ANYTHING = re.compile(r".+", re.DOTALL)
+_NOTHING = re.compile(r"(?!)")
+"""Of an option that sounds like a secret and holds the name of one."""
 _USER_AND_PASSWORD = re.compile(r"[^:]*:.*", re.DOTALL)
 _FILE_AND_PASSWORD = re.compile(r"(?P<kept>[^:]+:).+", re.DOTALL)
 _PAIR = re.compile(r"(?P<kept>[\w.-]+=).+", re.DOTALL)
@@ -90,7 +92,8 @@ SECRET_OPTIONS = (
         shape=_USER_AND_PASSWORD,
     ),
     SecretOption(_words("ctr"), _words("-u --user"), shape=_USER_AND_PASSWORD),
-    SecretOption(_words("twine poetry uv"), _words("-p")),
+    SecretOption(_words("twine"), _words("-p")),
+    SecretOption(_words("poetry uv"), _words("-p"), subcommand="publish"),
     SecretOption(_words("uv"), _words("-t"), subcommand="publish"),
     SecretOption(_words("pdm"), _words("-P"), subcommand="publish"),
     SecretOption(_words("hatch"), _words("-a"), subcommand="publish"),
@@ -109,11 +112,14 @@ SECRET_OPTIONS = (
     SecretOption(_words("act"), _words("-s --secret"), shape=_PAIR),
     SecretOption(_words("kaggle"), _words("-v"), subcommand="key"),
     SecretOption(_words("honeymarker sc"), _words("-k"), shape=_OPAQUE),
+    SecretOption(_words("gcloud berglas envconsul"), _words("--secret -secret"), shape=_NOTHING),
     # signing, packing, accounts
     SecretOption(_words("openssl"), _words("-k -K -pass -hmac")),
     SecretOption(_words("ssh-keygen"), _words("-N -P")),
     SecretOption(_words("signtool"), _words("/p")),
-    SecretOption(_words("security"), _words("-p -P")),
+    SecretOption(_words("security"), _words("-p"), subcommand="unlock-keychain"),
+    SecretOption(_words("security"), _words("-p"), subcommand="create-keychain"),
+    SecretOption(_words("security"), _words("-P"), subcommand="import"),
     SecretOption(_words("security"), _words("-k"), subcommand="set-key-partition-list"),
     SecretOption(_words("altool"), _words("-p")),
     SecretOption(_words("zip unzip"), _words("-P"), attached=True, flags="rqejloX0123456789"),
@@ -125,12 +131,16 @@ SECRET_OPTIONS = (
 
 SECRET_PLACES = (
     # name and value as two arguments
-    _place("set ? *"),
     _place("config ? *"),
+    _place("config set ? *"),
+    _place("configure set ? *"),
+    _place("npm set ? *"),
     _place("put ? *"),
     _place("write _ ? *"),
     _place("modify _ ? *"),
     _place("mysqladmin password *"),
+    _place("secret_access_key *"),
+    _place("wg private-key *"),
     _place("nmcli password *"),
     _place("machine login _ password *"),
     _place("pdftk owner_pw *"),
@@ -145,7 +155,7 @@ SECRET_PLACES = (
     _place("vault login **", _NO_PAIR),
     _place("vault unwrap *"),
     _place("vault unseal *"),
-    _place("cargo login **"),
+    _place("cargo login **", _OPAQUE),
     _place("snyk auth *", _OPAQUE),
     _place("wandb login *", _OPAQUE),
     _place("gh auth login *", _OPAQUE),
@@ -172,6 +182,7 @@ SECRET_PLACES = (
     _place("secrets set **", _PAIR),
     _place("snyk config set *", re.compile(r"(?P<kept>api=).+")),
     _place("glab variable set _ *"),
+    _place("user-secrets set _ *"),
     _place("rabbitmqctl add_user _ *"),
     _place("rabbitmqctl change_password _ *"),
     # hashing

@@ -44,7 +44,7 @@ NAMES_OF_FILES = r"(?:private_?key|service_?key|credentials?)$|^(?:old)?pwd$"
 HARMLESS_VALUES = (
     r"(?:true|false|yes|no|on|off|auto|enabled|disabled|none|null|undefined|[01yn])?",
     r"\*+",
-    r"(?:(?:bearer|basic|token)\s*)?(?:[:@,/%]?(?:\$[A-Z_][A-Z0-9_]*|\$[a-z_]+|\$\{[^{}]*\}|\$\([^()]*\)))*",
+    r"(?:(?:bearer|basic|token)\s*)?(?:[:@,/%]?\\?(?:\$[A-Z_][A-Z0-9_]*|\$[a-z_]+|\$\{[^{}]*\}|\$\([^()]*\)))*",
     r"%\w+%|\{\{[^{}]*\}\}|\{\w+\}|<[\w-]+>",
     r"(?:file|fileb|env|fd):.*|stdin|-",
     r"(?:id|type|src|source)=.*",

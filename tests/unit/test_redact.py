@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.redact import is_secret_name, redact_arguments
-from exporter.redact_rules import TOKEN_SHAPES
+from exporter.redact import redact_arguments
+from exporter.redact_names import is_secret_name
+from exporter.redact_tokens import TOKEN_SHAPES
 
 _LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFGHIJ"
 _HEX = "0123456789abcdef0123456789abcdef0123456789abcdef"
