@@ -1,9 +1,9 @@
 """Secrets in command lines become `<redacted>` before anything leaves the process.
 
 Two passes: first what a text gives away by itself (`redact_text.py`), then what an argument means by where it
-stands: `--password x`, `TOKEN=x`, `curl -u user:pw`, also among the words of a script as in `sh -c '…'`. Both take
-time linear in the length of the command line, whatever stands in it. The rules are data: `redact_rules.py`,
-`redact_programs.py`, `redact_tokens.py`. What they find and what they miss is measured in docs/redaction.md.
+stands: `--password x`, `TOKEN=x`, `curl -u user:pw`, also among the words of a script as in `sh -c '…'`. Both
+take time linear in the length of the command line, whatever stands in it. The rules are data:
+`redact_rules.py`, `redact_programs.py`, `redact_tokens.py`; docs/redaction.md has what they find and miss.
 """
 
 from __future__ import annotations
@@ -34,7 +34,9 @@ _NAME = re.compile(r"[\w.:/@-]+")
 _SPACE = re.compile(r"\s")
 _KEY = re.compile(r"(?<![\w.-])([\w.-]++)=(?!=)")
 _VALUE = re.compile(r"[^\s&;,\"']*+")
-_OPTION = re.compile(r"--?[A-Za-z][A-Za-z_-]*+(?:[=:].*)?|-[A-Za-z]\d{0,5}", re.DOTALL)
+_OPTION = re.compile(r"--?[A-Za-z][A-Za-z_.,-]*+(?:[=:].*)?|-[A-Za-z]\d{0,5}", re.DOTALL)
+# -DTOKEN is a macro and takes no value.
+_OPTION_NAME = re.compile(r"(--?(?!D)[\w.:-]++)=?")
 _NAMED = re.compile(r"(--?|/)?([\w.-]++)(:\s*+)(\S++)")
 _HEADER = re.compile(r"(-H=?|[\w.:/-]{0,256}?[hH]eader=)?([\"']?)([A-Za-z][\w-]*+)\s*+:\s*+(?=\S)")
 _BARE_HEADER = re.compile(r"(?i)(?:-H)?[\"']?(?:proxy-)?authorization:")
@@ -73,19 +75,21 @@ class _Before:
 
     def redacted(self, word: str) -> str:
         """The word without its secret; from now on it is one of those before."""
-        quote = word[:1] if len(word) > 1 and word[0] in "\"'" and word.find(word[0], 1) == len(word) - 1 else ""
+        quote = (
+            word[:1] if len(word) > 1 and word[0] in "\"'" and word.find(word[0], 1) == len(word) - 1 else ""
+        )
         bare = word[1:-1] if quote else word
         safe = self._redact(bare)
         self._note(bare)
         return f"{quote}{safe}{quote}" if quote else safe
 
     def _redact(self, word: str) -> str:
-        at_place = self._redact_place(word)
-        if at_place is not None:
-            return at_place
         option = self._options.get(self._previous) or self._clustered(self._previous)
         if option is not None and option.separate:
             return _without_secret(word, option.shape)
+        at_place = self._redact_place(word)
+        if at_place is not None:
+            return at_place
         if self._announces_secret(word):
             return word if is_harmless(word, self._previous) else REDACTED
         attached = self._redact_attached(word) if word[:1] in "-/" else None
@@ -94,10 +98,10 @@ class _Before:
     def _announces_secret(self, word: str) -> bool:
         previous = self._previous
         if previous.startswith("-"):
-            name = previous.removesuffix("=")
-            if "=" in name or (word.startswith("-") and (len(word) == 1 or _OPTION.fullmatch(word))):
+            name = _OPTION_NAME.fullmatch(previous)
+            if name is None or (word.startswith("-") and (len(word) == 1 or _OPTION.fullmatch(word))):
                 return False
-            return _NAME.fullmatch(name) is not None and (is_secret_name(name) or is_weak_secret(name, word))
+            return is_secret_name(name[1]) or is_weak_secret(name[1], word)
         return previous.endswith(":") and _BARE_HEADER.fullmatch(previous) is not None
 
     def _clustered(self, word: str) -> SecretOption | None:
@@ -150,7 +154,7 @@ class _Before:
             self._ways[row] = at + 1
 
     def _note(self, word: str) -> None:
-        name = word.rpartition("/")[2]
+        name = word.rpartition("/")[2].rpartition("=")[2]
         if name in WRAPPED_PROGRAMS:
             self._seen, self._options = frozenset(), {}
             self._ways.clear()

@@ -7,8 +7,9 @@ from typing import NamedTuple
 
 _ANYTHING = re.compile(r".+", re.DOTALL)
 _NOTHING = re.compile(r"(?!)")
-"""Of an option that sounds like a secret and holds the name of one."""
-_USER_AND_PASSWORD = re.compile(r"[^:]*:.*", re.DOTALL)
+"""Of an option that holds the name of a secret or of something else."""
+_USER_AND_PASSWORD = re.compile(r"[^:]+:.*|:.+", re.DOTALL)
+_USER_AND_PASSWORD_OR_TOKEN = re.compile(r"[^:]+:.*|:.+|[\w.~+/=-]{20,}", re.DOTALL)
 _FILE_AND_PASSWORD = re.compile(r"(?P<kept>[^:]+:).+", re.DOTALL)
 _PAIR = re.compile(r"(?P<kept>[\w.-]+=).+", re.DOTALL)
 _NO_PAIR = re.compile(r"[^=]+")
@@ -37,8 +38,8 @@ class SecretPlace(NamedTuple):
     """A secret that stands at a place among the arguments that are no options."""
 
     words: tuple[str, ...]
-    """The way there. A word is waited for. `_` is whatever comes next, `?` the name of a secret; `*` is the secret,
-    `**` are all from here on."""
+    """The way there. A word is waited for. `_` is whatever comes next, `?` a secret's name that must come next;
+    `*` is the secret, `**` are all from here on."""
     shape: re.Pattern[str] = _ANYTHING
     """As in SecretOption."""
 
@@ -60,16 +61,20 @@ WRAPPED_PROGRAMS = _words("ssh scp sftp rsync")
 SECRET_OPTIONS = (
     # transfer
     SecretOption(
-        _words("curl"), _words("-u -U"), shape=_USER_AND_PASSWORD, attached=True, flags="fsSLkvgiIGOJNnq#012346"
+        _words("curl"),
+        _words("-u -U"),
+        shape=_USER_AND_PASSWORD,
+        attached=True,
+        flags="fsSLkvgiIGOJNnq#012346",
     ),
     SecretOption(_words("curl"), _words("--user --proxy-user"), shape=_USER_AND_PASSWORD),
     SecretOption(_words("curl"), _words("--oauth2-bearer")),
     SecretOption(_words("curl"), _words("-b --cookie"), shape=_PAIR, flags="fsSLkv"),
     SecretOption(_words("curl"), _words("-E --cert --proxy-cert"), shape=_FILE_AND_PASSWORD, flags="fsSLkv"),
-    SecretOption(_words("http https xh"), _words("-a --auth"), shape=_USER_AND_PASSWORD),
+    SecretOption(_words("http https xh"), _words("-a --auth"), shape=_USER_AND_PASSWORD_OR_TOKEN),
     SecretOption(_words("ab"), _words("-A -P"), shape=_USER_AND_PASSWORD),
     SecretOption(_words("lftp open"), _words("-u"), shape=re.compile(r"(?P<kept>[^,]*,).+")),
-    SecretOption(_words("ncftpput ncftpget hydra ldapvi"), _words("-p")),
+    SecretOption(_words("ncftpput ncftpget hydra"), _words("-p"), attached=True),
     SecretOption(_words("sshpass"), _words("-p"), attached=True),
     SecretOption(_words("smbclient rpcclient"), _words("-U"), shape=re.compile(r"(?P<kept>[^%]*%).+")),
     SecretOption(_words("snmpwalk snmpget snmpset snmpbulkwalk"), _words("-A -X -c")),
@@ -77,7 +82,10 @@ SECRET_OPTIONS = (
     SecretOption(_words("swaks sendemail"), _words("-ap -xp")),
     # databases
     SecretOption(_words(_MYSQL), _words("-p"), separate=False, attached=True),
-    SecretOption(_words("mongo mongosh mongodump mongorestore cqlsh cypher-shell rabbitmqadmin"), _words("-p")),
+    SecretOption(
+        _words("mongo mongosh mongodump mongorestore cqlsh cypher-shell rabbitmqadmin"), _words("-p")
+    ),
+    SecretOption(_words("etcdctl"), _words("--user"), shape=_USER_AND_PASSWORD),
     SecretOption(_words("redis-cli"), _words("-a")),
     SecretOption(_words("sqlcmd bcp"), _words("-P"), attached=True),
     SecretOption(_words("ldapsearch ldapadd ldapmodify ldapdelete ldapwhoami"), _words("-w"), attached=True),
@@ -92,7 +100,7 @@ SECRET_OPTIONS = (
         shape=_USER_AND_PASSWORD,
     ),
     SecretOption(_words("ctr"), _words("-u --user"), shape=_USER_AND_PASSWORD),
-    SecretOption(_words("twine"), _words("-p")),
+    SecretOption(_words("twine"), _words("-p"), attached=True),
     SecretOption(_words("poetry uv"), _words("-p"), subcommand="publish"),
     SecretOption(_words("uv"), _words("-t"), subcommand="publish"),
     SecretOption(_words("pdm"), _words("-P"), subcommand="publish"),
@@ -100,6 +108,9 @@ SECRET_OPTIONS = (
     SecretOption(_words("gem nuget choco"), _words("-k"), shape=_OPAQUE),
     SecretOption(_words("nuget"), _words("-p"), subcommand="source"),
     SecretOption(_words("anaconda codecov doctl vercel"), _words("-t"), shape=_OPAQUE),
+    SecretOption(_words("chromatic"), _words("-t")),
+    SecretOption(_words("cypress"), _words("-k")),
+    SecretOption(_words("expo expo-cli"), _words("-p"), subcommand="login"),
     # clouds, clusters and CI
     SecretOption(_words("fly flyctl"), _words("-t"), subcommand="deploy", shape=_OPAQUE),
     SecretOption(_words("kubectl oc"), _words("--from-literal"), subcommand="secret", shape=_PAIR),
@@ -112,7 +123,10 @@ SECRET_OPTIONS = (
     SecretOption(_words("act"), _words("-s --secret"), shape=_PAIR),
     SecretOption(_words("kaggle"), _words("-v"), subcommand="key"),
     SecretOption(_words("honeymarker sc"), _words("-k"), shape=_OPAQUE),
+    # values that would be taken for secrets
     SecretOption(_words("gcloud berglas envconsul"), _words("--secret -secret"), shape=_NOTHING),
+    SecretOption(_words("ansible-vault"), _words("-n --name --stdin-name"), shape=_NOTHING),
+    SecretOption(_words("gh"), _words("-h --hostname"), shape=_NOTHING),
     # signing, packing, accounts
     SecretOption(_words("openssl"), _words("-k -K -pass -hmac")),
     SecretOption(_words("ssh-keygen"), _words("-N -P")),
@@ -124,7 +138,9 @@ SECRET_OPTIONS = (
     SecretOption(_words("altool"), _words("-p")),
     SecretOption(_words("zip unzip"), _words("-P"), attached=True, flags="rqejloX0123456789"),
     SecretOption(_words("7z 7za 7zr unrar rar"), _words("-p"), separate=False, attached=True),
-    SecretOption(_words("rar"), _words("-h"), shape=re.compile(r"(?P<kept>p).+"), separate=False, attached=True),
+    SecretOption(
+        _words("rar"), _words("-h"), shape=re.compile(r"(?P<kept>p).+"), separate=False, attached=True
+    ),
     SecretOption(_words("useradd usermod"), _words("-p")),
     SecretOption(_words("caddy"), _words("--plaintext")),
 )
@@ -149,7 +165,7 @@ SECRET_PLACES = (
     _place("poetry config _ _ *", re.compile(r"[^\s:/]{6,}")),
     _place("composer config _ _ *", re.compile(r"[^\s:/]{6,}")),
     _place("composer config _ *", re.compile(r"[\w-]{20,}")),
-    _place("bundle config _ *", re.compile(r"[\w-]{20,}")),
+    _place("bundle config _ *", re.compile(r"[\w-]{20,}|[^\s:/]+:[^\s/]+")),
     _place("bundle config set _ *", re.compile(r"[^\s:/]+:[^\s/]+")),
     # logging in
     _place("vault login **", _NO_PAIR),
@@ -183,6 +199,8 @@ SECRET_PLACES = (
     _place("snyk config set *", re.compile(r"(?P<kept>api=).+")),
     _place("glab variable set _ *"),
     _place("user-secrets set _ *"),
+    _place("ansible-vault encrypt_string **"),
+    _place("redis-cli AUTH *"),
     _place("rabbitmqctl add_user _ *"),
     _place("rabbitmqctl change_password _ *"),
     # hashing

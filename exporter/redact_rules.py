@@ -11,7 +11,7 @@ SECRET_NAMES = (
     r"passw(?:or)?d|passphrase|passcode|secret|credential",
     r"token(?!iz|s(?:_|$))",
     r"(?:api|access|private|account|storage|signing|encryption|master|auth|deploy|shared)_?keys?\d*(?:_|$)",
-    r"(?:^|_)(?:app|application|admin|subscription|service|license|write|hmac|functions)_?keys?\d*(?:_|$)",
+    r"(?:^|_)(?:app|application|admin|subscription|service|license|write|hmac|functions|sse_c)_?keys?\d*(?:_|$)",
     r"(?:^|_)(?:pass|pw|pwd|pat|otp|auth|bearer|jwt|authorization)\d*$",
     r"^(?:(?:src|dest)?(?:store|key)pass|pass(?:in|out)|d?sonar_login|sig|x_(?:amz|goog)_signature)$",
     r"_art_api$",
@@ -19,21 +19,21 @@ SECRET_NAMES = (
 """Names (of options, variables, keys) whose value is a secret; names come as `lower_snake_case`."""
 
 HARMLESS_NAMES = (
-    r"^(?:no|use|with|has|skip|show|print|list|create|generate|enable|disable|allow|require|verify)_",
+    r"^(?:no|use|with|has|skip|show|print|list|create|generate|enable|disable|allow|require|verify|export|d?default)_",
     r"^(?:set|get|delete|describe|existing|rotate|update)_|_existing_secret$",
     r"_(?:files?|path|dir|directory|folder|url|uri|endpoint|host|hostname|server|service|port|sock)$",
     r"_(?:names?|ids?|arn|type|kind|format|version|ref|field|header|label|user|username|email|hint)$",
-    r"_(?:length|len|size|limit|count|max|min|ttl|expiry|expiration|expires|timeout|lifetime|age|interval)$",
+    r"_(?:length|len|size|limit|count|max|min|ttl|expiry|expiration|expires(?:_in)?|timeout|lifetime|age|interval)$",
     r"_(?:policy|policies|provider|manager|helper|store|backend|engine|mode|scopes?|issuer|audience|region)$",
     r"_(?:stdin|prompts?|attempts|env|var|variable|cmd|command|enabled|disabled|required|optional|only)$",
-    r"_(?:authentication|algorithm|alg|method|index|location|rotation|check|hasher|encryption|prefix|suffix)$",
+    r"_(?:authentication|algorithm|alg|method|index|location|rotation|check|hasher|encoder|encryption|uses|prefix|suffix)$",
     r"_namespace$|^user_signingkey$|secret_keys_|_password_key$",
 )
 """Names that only speak of a secret: `--password-stdin`, `TOKEN_FILE`, `--no-password`."""
 
 ALWAYS_SECRET_NAMES = frozenset({"vault_secret_id"})
 
-WEAK_NAMES = r"(?:key|code|sig|signature|hmac|sid|session_?id|ticket)"
+WEAK_NAMES = r"(?:(?:\w*_publish_)?key|code|sig|signature|hmac|sid|session_?id|ticket)"
 """Names of options and URL parameters whose value is a secret where it is an opaque one."""
 OPAQUE_VALUE = r"(?=[^\d]*\d)[\w%+=~-]{16,}"
 """Letters, digits and no path: `--key 0a1b2c3d4e5f6a7b` but not `--key client.pem`."""
@@ -42,7 +42,7 @@ NAMES_OF_FILES = r"(?:private_?key|service_?key|credentials?)$|^(?:old)?pwd$"
 """Names whose value is no secret where it is a path."""
 
 HARMLESS_VALUES = (
-    r"(?:true|false|yes|no|on|off|auto|enabled|disabled|none|null|undefined|[01yn])?",
+    r"(?:true|false|yes|no|on|off|auto|enabled|disabled|none|null|undefined|[yn]|\d|\$)?",
     r"\*+",
     r"(?:(?:bearer|basic|token)\s*)?(?:[:@,/%]?\\?(?:\$[A-Z_][A-Z0-9_]*|\$[a-z_]+|\$\{[^{}]*\}|\$\([^()]*\)))*",
     r"%\w+%|\{\{[^{}]*\}\}|\{\w+\}|<[\w-]+>",
@@ -53,7 +53,9 @@ HARMLESS_VALUES = (
 """Values that hold no secret whatever the name says: switches, references, the mounts of `docker build`."""
 
 HEADER_OPTIONS = frozenset({"-H", "--header", "--proxy-header"})
-SECRET_HEADERS = frozenset({"authorization", "proxy-authorization", "cookie", "set-cookie"})
+SECRET_HEADERS = frozenset(
+    {"authorization", "proxy-authorization", "cookie", "set-cookie", "x-auth", "x-authentication"}
+)
 AUTHORIZATION_SCHEMES = frozenset({"basic", "bearer", "token", "apikey", "digest", "negotiate"})
 
 SCRIPT_OPTIONS = frozenset({"-c", "-ec", "-lc", "-xc", "-ce", "-exc", "-euc", "-euxc", "--command", "--eval"})

@@ -1,7 +1,8 @@
 """Shapes of tokens that give themselves away, as data. New ones are rows here.
 
 The forms are those that the vendors document or that scanners of secrets agree on; a test holds them against
-detect-secrets. There is no rule by randomness: a commit id, a digest and a cache key look as random as a password.
+detect-secrets. There is no rule by randomness: a commit id, a digest and a cache key look as random as a
+password.
 """
 
 from __future__ import annotations
