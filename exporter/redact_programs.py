@@ -38,8 +38,8 @@ class SecretPlace(NamedTuple):
     """A secret that stands at a place among the arguments that are no options."""
 
     words: tuple[str, ...]
-    """The way there. A word is waited for. `_` is whatever comes next, `?` a secret's name that must come next;
-    `*` is the secret, `**` are all from here on."""
+    """The way there: a word is waited for, `_` is whatever comes next, `?` a secret's name that has to come
+    next, `*` is the secret, `**` are all from here on."""
     shape: re.Pattern[str] = _ANYTHING
     """As in SecretOption."""
 
@@ -128,7 +128,7 @@ SECRET_OPTIONS = (
     SecretOption(_words("ansible-vault"), _words("-n --name --stdin-name"), shape=_NOTHING),
     SecretOption(_words("gh"), _words("-h --hostname"), shape=_NOTHING),
     # signing, packing, accounts
-    SecretOption(_words("openssl"), _words("-k -K -pass -hmac")),
+    SecretOption(_words("openssl"), _words("-k -K -pass -hmac -psk")),
     SecretOption(_words("ssh-keygen"), _words("-N -P")),
     SecretOption(_words("signtool"), _words("/p")),
     SecretOption(_words("security"), _words("-p"), subcommand="unlock-keychain"),

@@ -1,6 +1,6 @@
 """Secrets that give themselves away wherever they stand: keys, URLs, headers, JSON, code, tokens.
 
-All patterns take linear time: repetition is possessive, bounded, or starts only where the one before has ended.
+All patterns are linear: repetition is possessive, bounded, or starts only where the one before has ended.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ _RULES = (
         for quote in "\"'"
         for way in _QUOTED
     ),
-    _Rule('":', _NUMBER, _without_value),
+    _Rule('"', _NUMBER, _without_value),
     _Rule(":", _AUTHORIZATION, _without_value),
     _Rule(" ", _BEARER, _without_value),
 )

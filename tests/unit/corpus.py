@@ -18,7 +18,8 @@ _ALPHABETS = {
     "u": string.ascii_uppercase + string.digits,
     "d": string.digits,
 }
-_LEFT_OVER_CHARS = 4
+LEFT_OVER_CHARS = 4
+"""So long a piece of a secret must not be left."""
 
 
 class SecretLine(NamedTuple):
@@ -62,8 +63,8 @@ def _assembled(template: str, drawing: random.Random) -> str:
 
 
 def _pieces(secret: str) -> list[str]:
-    last = max(len(secret) - _LEFT_OVER_CHARS, 0)
-    return [secret[at : at + _LEFT_OVER_CHARS] for at in range(last + 1)]
+    last = max(len(secret) - LEFT_OVER_CHARS, 0)
+    return [secret[at : at + LEFT_OVER_CHARS] for at in range(last + 1)]
 
 
 def _lines(name: str) -> list[str]:
