@@ -25,6 +25,7 @@ from exporter.redact_rules import REDACTED
 from exporter.redact_text import redact_texts
 
 _MAX_SCRIPT_DEPTH = 4
+_MAX_ROUNDS = 6
 
 # A placeholder such as <redacted> or <token> is one word.
 _WORD = re.compile(
@@ -51,8 +52,18 @@ for _row in SECRET_PLACES:
 
 
 def redact_arguments(arguments: Sequence[str]) -> list[str]:
-    """The arguments (argv, the program first) with `<redacted>` for what is secret in them; idempotent."""
-    return _redact_words(redact_texts(list(arguments)), depth=0)
+    """The arguments (argv, the program first) with `<redacted>` for what is secret in them; idempotent.
+
+    A recording holds redacted arguments, and its replay, which redacts again, has to give the same spans.
+    """
+    given = list(arguments)
+    for _ in range(_MAX_ROUNDS):
+        redacted = _redact_words(redact_texts(given), depth=0)
+        if redacted == given:
+            break
+        # Without a secret, what stood around it may mean something else.
+        given = redacted
+    return redacted
 
 
 def _redact_words(words: Sequence[str], depth: int) -> list[str]:

@@ -53,10 +53,13 @@ _QUOTED = (
 )
 
 
+_TOKEN_HINTS = [(hint, shape.pattern) for shape in TOKEN_SHAPES for hint in shape.hints]
+
+
 def redact_texts(texts: list[str]) -> list[str]:
     """The texts with `<redacted>` for what gives itself away in them."""
     whole = "\0".join(texts)
-    tokens = [shape.pattern for shape in TOKEN_SHAPES if any(hint in whole for hint in shape.hints)]
+    tokens = list(dict.fromkeys(pattern for hint, pattern in _TOKEN_HINTS if hint in whole))
     return [_redact_text(text, tokens) for text in texts]
 
 
