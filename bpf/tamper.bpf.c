@@ -1,0 +1,238 @@
+// SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only
+/*
+ * What no honest build does: to send frames that no cgroup hook sees, to use bpf(2), to send a signal
+ * to the exporter or to get at its memory. It is told, and goes on.
+ */
+#define AF_PACKET 17
+#define TOLD_EACH 4 /* times that are told before only each doubling is */
+#define SIGNAL_KERNEL 1 /* in place of a siginfo: sent by the kernel itself */
+#define URING_SOCKET 45
+#define PTRACE_ATTACH 16
+#define SIGSTOP 19
+#define SOCKETCALL_SOCKET 1
+
+enum call { CALL_NONE, CALL_SOCKET, CALL_SOCKETCALL, CALL_BPF, CALL_PTRACE, CALL_WRITE_MEMORY };
+
+/* A process that forks gets entries of its own; one that is pushed out begins anew. */
+BPF_TABLE("lru_hash", struct tamper_key, struct tamper_value, tampers, 4096);
+
+/* How often this process did so within the window; 0: it isn't to be told. */
+static inline u32 times_to_tell(const struct proc_value *proc, u32 pid, u32 what)
+{
+	struct tamper_key key = { .started_ns = proc->started_ns, .pid = pid, .what = what };
+	struct tamper_value *value = tampers.lookup(&key);
+	u32 window = current_window();
+
+	if (!value || value->window != window) {
+		struct tamper_value begun = { .window = window, .times = 1 };
+
+		tampers.update(&key, &begun);
+		return 1;
+	}
+
+	u32 times = value->times + 1;
+
+	value->times = times;
+	return times <= TOLD_EACH || !(times & (times - 1)) ? times : 0;
+}
+
+static inline void tell_tampering(const struct proc_value *proc, u32 pid, u32 what, u32 detail)
+{
+	u32 times = times_to_tell(proc, pid, what);
+
+	count(KIND_TAMPER, COUNT_SEEN);
+	if (!times)
+		return;
+
+	struct tamper_record *record = first.ringbuf_reserve(sizeof(*record));
+
+	if (!record) {
+		count(KIND_TAMPER, COUNT_LOST);
+		return;
+	}
+	fill_header(&record->header, KIND_TAMPER, pid, proc);
+	record->scope = proc->scope;
+	record->uid = bpf_get_current_uid_gid();
+	record->parent_pid = parent_of(bpf_get_current_task());
+	record->times = times;
+	record->detail = detail;
+	record->what = what;
+	record->pad = 0;
+	first.ringbuf_submit(record, BPF_RB_NO_WAKEUP);
+}
+
+static inline u32 exporter_pid(void)
+{
+	u32 zero = 0;
+	struct config_value *value = config.lookup(&zero);
+
+	return value ? value->self_pid : 0;
+}
+
+/* By machine: the numbers of the calls, whether this one is of 32 bits, and its arguments. */
+#if defined(__x86_64__)
+#define COMPAT_CALL 2 /* TS_COMPAT, in thread_info.status */
+
+static inline enum call call_of(u64 number)
+{
+	number &= ~0x40000000ULL; /* x32 */
+	if (number == 41)
+		return CALL_SOCKET;
+	if (number == 321)
+		return CALL_BPF;
+	if (number == 101 || number == 521)
+		return CALL_PTRACE;
+	return number == 311 || number == 540 ? CALL_WRITE_MEMORY : CALL_NONE;
+}
+
+static inline enum call call_of_32_bits(u64 number)
+{
+	if (number == 359)
+		return CALL_SOCKET;
+	if (number == 102)
+		return CALL_SOCKETCALL;
+	if (number == 357)
+		return CALL_BPF;
+	if (number == 26)
+		return CALL_PTRACE;
+	return number == 348 ? CALL_WRITE_MEMORY : CALL_NONE;
+}
+
+static inline u32 argument(u64 registers, u32 index, int is_32_bits)
+{
+	const u32 at = is_32_bits ? (index == 0 ? 40 : index == 1 ? 88 : 96)
+				  : (index == 0 ? 112 : index == 1 ? 104 : 96);
+
+	return number_at(registers, at);
+}
+#else
+#define COMPAT_CALL (1 << 22) /* TIF_32BIT, in thread_info.flags */
+
+static inline enum call call_of(u64 number)
+{
+	if (number == 198)
+		return CALL_SOCKET;
+	if (number == 280)
+		return CALL_BPF;
+	if (number == 117)
+		return CALL_PTRACE;
+	return number == 271 ? CALL_WRITE_MEMORY : CALL_NONE;
+}
+
+static inline enum call call_of_32_bits(u64 number)
+{
+	if (number == 281)
+		return CALL_SOCKET;
+	if (number == 386)
+		return CALL_BPF;
+	if (number == 26)
+		return CALL_PTRACE;
+	return number == 377 ? CALL_WRITE_MEMORY : CALL_NONE;
+}
+
+static inline u32 argument(u64 registers, u32 index, int is_32_bits)
+{
+	return number_at(registers, 8 * index);
+}
+#endif
+
+static inline void on_socket_call(const struct proc_value *proc, u32 pid, u32 family, u32 protocol)
+{
+	if (family == AF_PACKET)
+		tell_tampering(proc, pid, TAMPER_PACKET_SOCKET, bpf_ntohs(protocol));
+}
+
+/* Arguments that can't be read here may still be there when the kernel reads them: told, too. */
+static inline void on_socketcall(const struct proc_value *proc, u32 pid, u32 which, u32 at)
+{
+	u32 arguments[3] = {};
+
+	if (which != SOCKETCALL_SOCKET)
+		return;
+	if (read_user(arguments, sizeof(arguments), (void *)(u64)at)) {
+		tell_tampering(proc, pid, TAMPER_PACKET_SOCKET, 0);
+		return;
+	}
+	on_socket_call(proc, pid, arguments[0], arguments[2]);
+}
+
+/*
+ * Every call of every process comes here, and nearly all leave by their number. There is no narrower
+ * hook: a tracepoint of one system call sends all of them the same way round.
+ */
+int on_sys_enter(struct bpf_raw_tracepoint_args *ctx)
+{
+	u64 number = ctx->args[1];
+	enum call native = call_of(number), other = call_of_32_bits(number);
+
+	if (native == CALL_NONE && other == CALL_NONE)
+		return 0;
+
+	u32 pid = bpf_get_current_pid_tgid() >> 32;
+	struct proc_value *proc = procs.lookup(&pid);
+
+	if (!proc)
+		return 0;
+
+	int is_32_bits = (number_at(bpf_get_current_task(), TASK_ABI) & COMPAT_CALL) != 0;
+	enum call call = is_32_bits ? other : native;
+	u64 registers = ctx->args[0];
+	u32 one = argument(registers, 0, is_32_bits), two = argument(registers, 1, is_32_bits);
+
+	if (call == CALL_SOCKET)
+		on_socket_call(proc, pid, one, argument(registers, 2, is_32_bits));
+	else if (call == CALL_SOCKETCALL)
+		on_socketcall(proc, pid, one, two);
+	else if (call == CALL_BPF)
+		tell_tampering(proc, pid, TAMPER_BPF, one);
+	else if (call == CALL_PTRACE && one != PTRACE_ATTACH && two == exporter_pid())
+		tell_tampering(proc, pid, TAMPER_PTRACE, one);
+	else if (call == CALL_WRITE_MEMORY && one == exporter_pid())
+		tell_tampering(proc, pid, TAMPER_MEMORY, 0);
+	return 0;
+}
+
+int on_uring_submit(struct bpf_raw_tracepoint_args *ctx)
+{
+	u64 request = ctx->args[0];
+
+	if ((number_at(request, URING_OPCODE) & 0xff) != URING_SOCKET)
+		return 0;
+
+	/* Of the job also in a thread of the kernel's that polls for it. */
+	u32 pid = bpf_get_current_pid_tgid() >> 32;
+	struct proc_value *proc = procs.lookup(&pid);
+
+	if (proc)
+		on_socket_call(proc, pid, number_at(request, URING_SOCKET_FAMILY),
+			       number_at(request, URING_SOCKET_PROTOCOL));
+	return 0;
+}
+
+/* What a process is told about its child, and what the terminal says, isn't aimed at it. */
+static inline int is_sent_by_call(u64 information)
+{
+	return !information || (s32)number_at(information, SIGINFO_CODE) <= 0;
+}
+
+int on_signal(struct bpf_raw_tracepoint_args *ctx)
+{
+	u32 target = number_at(ctx->args[2], TASK_TGID), self = exporter_pid();
+	u64 signal = ctx->args[0], information = ctx->args[1];
+	/* The only SIGSTOP that the kernel sends: to any thread of whom is attached to. */
+	int is_attached_to = information == SIGNAL_KERNEL && signal == SIGSTOP;
+
+	if (target != self || !self)
+		return 0;
+	if (!is_attached_to && (information == SIGNAL_KERNEL || !is_sent_by_call(information)))
+		return 0;
+
+	u32 pid = bpf_get_current_pid_tgid() >> 32;
+	struct proc_value *proc = procs.lookup(&pid);
+
+	if (proc && is_attached_to)
+		tell_tampering(proc, pid, TAMPER_PTRACE, PTRACE_ATTACH);
+	else if (proc)
+		tell_tampering(proc, pid, TAMPER_SIGNAL, signal);
+	return 0;
+}
