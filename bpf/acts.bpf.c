@@ -13,7 +13,8 @@
 #define FIRSTS_MAX 256 /* peers that a process is told apart with, in a window */
 #define KEY_WORDS (sizeof(struct flow_key) / sizeof(u64))
 
-/* Else LLVM may load through a pointer that it computes, which no socket's and no context's may be. */
+/* Else LLVM may load through a pointer that it computes, which no socket's and no context's may be.
+ */
 #define LOAD_HERE(value) asm volatile("" : "+r"(value))
 
 enum lane { LANE_NONE, LANE_FIRST, LANE_EVENTS };
@@ -84,9 +85,10 @@ static inline u32 new_slot(const struct act_value *act, u32 window)
 	return index;
 }
 
-static inline void count_other(u32 scope)
+static inline void count_other(const struct act_value *act)
 {
-	u64 *number = others.lookup(&scope);
+	u64 key = (u64)act->scope << 8 | act->key.act;
+	u64 *number = others.lookup(&key);
 
 	if (number)
 		__sync_fetch_and_add(number, 1);
@@ -104,16 +106,15 @@ static inline u32 count_act(struct act_value *act, u64 bytes_sent, u64 bytes_rec
 
 	u32 index = flow ? flow->slot : 0;
 
-	if (!index) {
+	if (flow && !index) {
 		index = new_slot(act, window);
-		if (flow)
-			flow->slot = index;
+		flow->slot = index;
 	}
 
 	struct aggregate_record *slot = slots.lookup(&index);
 
 	if (!index || !slot) {
-		count_other(act->scope);
+		count_other(act);
 		return 0;
 	}
 	__sync_fetch_and_add(&slot->attempts, 1);

@@ -24,6 +24,30 @@ class Act(enum.IntEnum):
     SEND = 2
 
 
+class Outcome(enum.StrEnum):
+    """What became of an act, as `egress.outcome` says it."""
+
+    ESTABLISHED = "established"
+    REFUSED = "refused"
+    TIMEOUT = "timeout"
+    RESET = "reset"
+    UNREACHABLE = "unreachable"
+    ABORTED = "aborted"
+    """The process gave up, or ended, before there was an answer."""
+    OPEN = "open"
+    SENT = "sent"
+    """A datagram: whether it arrived isn't known."""
+
+
+class Stage(enum.IntEnum):
+    """How far a connection has come."""
+
+    ESTABLISHED = 1
+    ENDED = 2
+    NEVER_SENT = 3
+    """Closed, and no packet had left: there was no route."""
+
+
 class Forked(NamedTuple):
     """A process of a job made another one."""
 
@@ -87,4 +111,61 @@ class Acted(NamedTuple):
     """0 when not bound yet."""
 
 
-Event = Forked | Execed | Exited | Acted
+class Flowed(NamedTuple):
+    """A connection whose connect was an `Acted` came to another stage."""
+
+    at_ns: int
+    cookie: int
+    """The connect's."""
+    stage: Stage
+    outcome: Outcome
+    error: int
+    """errno; 0 without one, and when it isn't known."""
+    bytes_sent: int
+    """Payload that the peer acknowledged; 0 before the end."""
+    bytes_received: int
+    rtt_us: int
+    """Smoothed round trip time, in microseconds; 0 when unknown."""
+    local: bytes
+    """16 bytes as `Acted.peer`."""
+    local_port: int
+
+
+class Aggregated(NamedTuple):
+    """Acts of one program with one peer that the kernel only counted, within about a second."""
+
+    at_ns: int
+    """The first one's."""
+    last_ns: int
+    process: ProcessKey
+    """(0, 0) where there were too many to count even by process."""
+    exec_id: int
+    act: Act
+    outcome: Outcome | None
+    """None when unknown."""
+    parent_pid: int
+    uid: int
+    scope: int
+    protocol: int
+    """0 where there were too many to count even by process."""
+    peer: bytes
+    peer_port: int
+    is_other: bool
+    """Whether the peers were too many to tell apart: then `peer` and `peer_port` say nothing."""
+    attempts: int
+    bytes_sent: int
+    bytes_received: int
+
+
+Event = Forked | Execed | Exited | Acted | Flowed | Aggregated
+
+
+def attempts_of(event: Event) -> int:
+    """How many attempts `event` reports."""
+    match event:
+        case Acted():
+            return 1
+        case Aggregated():
+            return event.attempts
+        case _:
+            return 0

@@ -4,28 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from opentelemetry import trace
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
 from opentelemetry.trace import INVALID_SPAN_CONTEXT, NonRecordingSpan, SpanContext
 
 from exporter.account import Account
+from exporter.destinations import OTHER, Destination
+from exporter.events import Outcome
 from exporter.jobs.model import Job
 
 DESTINATIONS_MAX = 200
-OTHER = "_other"
 
-
-class _Destination(NamedTuple):
-    host: str
-    port: int | None
-    transport: str | None
-
-    def attributes(self) -> dict[str, str | int]:
-        port = {} if self.port is None else {"server.port": self.port}
-        protocol = {"network.transport": self.transport} if self.transport else {}
-        return {"server.address": self.host, **port, **protocol}
+_DURATIONS_S = [
+    0.001,
+    0.0025,
+    0.005,
+    0.01,
+    0.025,
+    0.05,
+    0.1,
+    0.25,
+    0.5,
+    1.0,
+    2.5,
+    5.0,
+    10.0,
+    30.0,
+    60.0,
+    130.0,
+]
+"""Up to the two minutes after which Linux gives up."""
 
 
 @dataclass
@@ -35,6 +44,12 @@ class _Count:
     """The latest attempt's."""
 
 
+@dataclass
+class _Bytes:
+    sent: int = 0
+    received: int = 0
+
+
 class Metrics:
     """The instruments of one job; names and attributes are fixed, other tools query them."""
 
@@ -42,7 +57,9 @@ class Metrics:
         """`account` is asked from the metric reader's thread."""
         self._pipeline = {"cicd.pipeline.name": job.pipeline} if job.pipeline else {}
         self._task = {"cicd.pipeline.task.name": job.task} if job.task else {}
-        self._connections: dict[_Destination, _Count] = {}
+        self._connections: dict[tuple[str, int | None, str | None], _Count] = {}
+        self._io: dict[str, _Bytes] = {}
+        self._timed: set[str] = set()
         self._account = account
         # Observed, since an add for every attempt would cost as much as everything else done for it.
         meter.create_observable_counter(
@@ -50,6 +67,15 @@ class Metrics:
             [self._observe_connections],
             "{connection}",
             "Connects and datagram sends that jobs attempted",
+        )
+        meter.create_observable_counter(
+            "cicd.egress.io", [self._observe_io], "By", "Payload that connections carried"
+        )
+        self._durations = meter.create_histogram(
+            "cicd.egress.connect.duration",
+            "s",
+            "From a connect to its outcome",
+            explicit_bucket_boundaries_advisory=_DURATIONS_S,
         )
         self._jobs = meter.create_up_down_counter("cicd.egress.jobs", "{job}", "Jobs being traced")
         self._unattributed = meter.create_counter(
@@ -79,35 +105,58 @@ class Metrics:
         """It isn't any more."""
         self._jobs.add(-1, self._pipeline)
 
-    def connection(self, host: str, port: int, transport: str | None, span: SpanContext) -> None:
-        """Count an attempt, with its span as exemplar."""
-        destination = _Destination(host, port, transport)
-        count = self._connections.get(destination)
+    def connection(self, destination: Destination, span: SpanContext, attempts: int = 1) -> None:
+        """Count attempts, with their span as exemplar."""
+        key = (destination.host, destination.port, destination.transport)
+        count = self._connections.get(key)
         if count is None:
-            count = self._new_count(destination)
-        count.attempts += 1
+            # A job can make up destinations without end, ports too; metrics must not grow with them.
+            if len(self._connections) >= DESTINATIONS_MAX:
+                key = (OTHER, None, destination.transport)
+            count = self._connections.setdefault(key, _Count())
+        count.attempts += attempts
         count.last = span
 
-    def unattributed(self, why: str) -> None:
-        """Count an attempt whose process is unknown."""
-        self._unattributed.add(1, {"error.type": why})
+    def transferred(self, destination: Destination, bytes_sent: int, bytes_received: int) -> None:
+        """Count the payload of connections that ended."""
+        host = destination.host
+        if host not in self._io and len(self._io) >= DESTINATIONS_MAX:
+            host = OTHER
+        count = self._io.setdefault(host, _Bytes())
+        count.sent += bytes_sent
+        count.received += bytes_received
 
-    def _new_count(self, destination: _Destination) -> _Count:
-        """A job can make up destinations without end, ports too; metrics must not grow with them."""
-        if len(self._connections) >= DESTINATIONS_MAX:
-            destination = _Destination(OTHER, None, destination.transport)
-        return self._connections.setdefault(destination, _Count())
+    def connect_took(self, destination: Destination, outcome: Outcome, duration_s: float) -> None:
+        """Count a connect by how long its outcome took."""
+        host = destination.host
+        if host not in self._timed and len(self._timed) >= DESTINATIONS_MAX:
+            host = OTHER
+        self._timed.add(host)
+        attributes = {**self._pipeline, "server.address": host, "egress.outcome": outcome.value}
+        self._durations.record(duration_s, attributes)
+
+    def unattributed(self, why: str, attempts: int = 1) -> None:
+        """Count attempts whose process is unknown."""
+        self._unattributed.add(attempts, {"error.type": why})
 
     def _observe_connections(self, _: CallbackOptions) -> Iterable[Observation]:
-        for destination, count in list(self._connections.items()):
+        for (host, port, transport), count in list(self._connections.items()):
             attributes = {
                 **self._pipeline,
                 **self._task,
-                **destination.attributes(),
+                "server.address": host,
+                **({} if port is None else {"server.port": port}),
+                **({"network.transport": transport} if transport else {}),
                 "egress.verdict": "allow",
             }
             exemplar = trace.set_span_in_context(NonRecordingSpan(count.last))
             yield Observation(count.attempts, attributes, exemplar)
+
+    def _observe_io(self, _: CallbackOptions) -> Iterable[Observation]:
+        for host, count in list(self._io.items()):
+            attributes = {**self._pipeline, **self._task, "server.address": host}
+            yield Observation(count.sent, {**attributes, "network.io.direction": "transmit"})
+            yield Observation(count.received, {**attributes, "network.io.direction": "receive"})
 
     def _observe_enforcing(self, _: CallbackOptions) -> Iterable[Observation]:
         return [Observation(0, self._pipeline)]

@@ -1,6 +1,6 @@
 """How an event becomes telemetry, from top to bottom.
 
-    decode → process table (psutil) → job → spans, metrics → OTLP
+    decode → process table (psutil) → job → flows → spans, metrics → OTLP
 
 The left end is the kernel's ring or a recording; nothing here knows which.
 """
@@ -14,9 +14,20 @@ from typing import assert_never
 from opentelemetry.sdk.resources import Resource
 
 from exporter.account import Account
-from exporter.addresses import address, transport
 from exporter.config import ProcessSpans
-from exporter.events import Acted, Event, Execed, Exited, Forked, ProcessKey
+from exporter.destinations import Destination, destination
+from exporter.events import (
+    Acted,
+    Aggregated,
+    Event,
+    Execed,
+    Exited,
+    Flowed,
+    Forked,
+    ProcessKey,
+    Stage,
+)
+from exporter.flows import Flow, Flows
 from exporter.jobs.attributes import resource_attributes
 from exporter.metrics import Metrics
 from exporter.otlp import Telemetry
@@ -41,9 +52,10 @@ class Stages:
 class Pipeline:
     """The events of one job, one by one, in the order in which they happened."""
 
-    def __init__(self, stages: Stages, lookup: Lookup) -> None:
-        """`lookup` fills in what the kernel doesn't say."""
+    def __init__(self, stages: Stages, lookup: Lookup, flows: Flows) -> None:
+        """`lookup` fills in what the kernel doesn't say; `flows` holds what has begun and not ended."""
         self._stages = stages
+        self._flows = flows
         self._lookup = lookup
         self._table = ProcessTable(lookup, on_end=self._ended)
 
@@ -63,7 +75,11 @@ class Pipeline:
             case Exited():
                 self._table.exited(event)
             case Acted():
-                self._egress(event)
+                self._acted(event)
+            case Flowed():
+                self._flowed(event)
+            case Aggregated():
+                self._aggregated(event)
             case _:
                 assert_never(event)
 
@@ -72,25 +88,74 @@ class Pipeline:
 
         `left_behind` are the pids that still run. The table alone can't tell: an exit's record may be lost.
         """
+        for flow in self._flows.rest():
+            self._submit_flow(flow, at_ns)
         live = self._table.live()
         self._stages.summary.left_behind([program for program in live if program.process.pid in left_behind])
         self._table.end_all(at_ns)
         self._stages.metrics.job_ended()
         self._stages.telemetry.submit(self._stages.spans.job(self._started_ns, at_ns), attempts=0)
 
-    def _egress(self, event: Acted) -> None:
+    def _acted(self, event: Acted) -> None:
         stages = self._stages
+        program = self._program(event)
+        flow = Flow(
+            event,
+            destination(event),
+            program,
+            self._lookup.owner(event.uid),
+            stages.spans.next_context(event.at_ns),
+        )
+        stages.metrics.connection(flow.destination, flow.context)
+        stages.summary.connected(flow.destination, program)
+        if not self._flows.hold(flow):
+            self._submit_flow(flow, event.at_ns)  # last: whatever fails before is an attempt not handed over
+        for oldest in self._flows.surplus():
+            self._submit_flow(oldest, event.at_ns)
+
+    def _flowed(self, event: Flowed) -> None:
+        flow = self._flows.advance(event)
+        if flow is None:
+            return
+        metrics, where = self._stages.metrics, flow.destination
+        is_outcome = event.stage is not Stage.NEVER_SENT and flow.established in (None, event)
+        if is_outcome:
+            metrics.connect_took(where, event.outcome, (event.at_ns - flow.event.at_ns) / 1e9)
+        if flow.end is not None:
+            self._transferred(where, flow.program, event)
+            self._submit_flow(flow, event.at_ns)
+
+    def _aggregated(self, event: Aggregated) -> None:
+        stages, where = self._stages, destination(event)
+        is_known = event.process.pid != 0
+        program = self._program(event) if is_known else None
+        if not is_known:
+            stages.metrics.unattributed("table_full", event.attempts)
+        owner = self._lookup.owner(event.uid) if is_known else None
+        span = stages.spans.aggregate(event, where, program, owner)
+        stages.metrics.connection(where, span.context, event.attempts)
+        stages.summary.connected(where, program, event.attempts)
+        self._transferred(where, program, event)
+        stages.telemetry.submit(span, event.attempts, aggregated=True)
+
+    def _program(self, event: Acted | Aggregated) -> Program:
+        """Who did it; from now on it and what it descends from have spans."""
         program = self._table.acted(event)
-        span = stages.spans.egress(event, program, owner=self._lookup.owner(event.uid))
-        peer = address(event.peer)
-        stages.metrics.connection(peer.text, event.peer_port, transport(event.protocol), span.context)
         if program.is_recovered:
-            stages.metrics.unattributed("process_record_lost")
-        stages.summary.connected(event, peer, program)
+            attempts = event.attempts if isinstance(event, Aggregated) else 1
+            self._stages.metrics.unattributed("process_record_lost", attempts)
         for fresh in mark_egress(program):
             if fresh.ended_ns is not None:  # it ended before anybody knew that it matters
                 self._submit_program(fresh)
-        stages.telemetry.submit(span, attempts=1)  # last: whatever fails before is an attempt not handed over
+        return program
+
+    def _transferred(self, where: Destination, program: Program | None, event: Flowed | Aggregated) -> None:
+        if event.bytes_sent or event.bytes_received:
+            self._stages.metrics.transferred(where, event.bytes_sent, event.bytes_received)
+            self._stages.summary.transferred(where, program, event.bytes_sent, event.bytes_received)
+
+    def _submit_flow(self, flow: Flow, ended_ns: int) -> None:
+        self._stages.telemetry.submit(self._stages.spans.egress(flow, ended_ns), attempts=1)
 
     def _ended(self, program: Program) -> None:
         was_only_forked = program.exec_id == 0 and program.became_another

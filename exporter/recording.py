@@ -24,7 +24,7 @@ from exporter.events import Event, ProcessKey
 from exporter.jobs.model import Job
 from exporter.programs import Facts, Image, Lookup
 
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,20 @@ from exporter.account import KernelCounts
 from exporter.arguments import Arguments, arguments_of
 from exporter.clock import Clock
 from exporter.errors import UsageError
-from exporter.events import Act, Acted, Event, Execed, Exited, Forked, ProcessKey
+from exporter.events import (
+    Act,
+    Acted,
+    Aggregated,
+    Event,
+    Execed,
+    Exited,
+    Flowed,
+    Forked,
+    Outcome,
+    ProcessKey,
+    Stage,
+    attempts_of,
+)
 from exporter.jobs.model import Job, TraceIds
 from exporter.programs import Facts, Image
 from exporter.recording import VERSION, Beginning, Ending
@@ -54,8 +67,9 @@ class Replay:
             with self._reading(number):
                 kind, *values = json.loads(line.rstrip())
                 if kind in _EVENTS:
-                    self.attempts += kind == "Acted"
-                    return _event(kind, values)
+                    event = _event(kind, values)
+                    self.attempts += attempts_of(event)
+                    return event
                 if kind == "end":
                     self.ending = self._checked(_ending(values))
                     break
@@ -198,6 +212,10 @@ def _flag(value: Any) -> bool:
     return value if isinstance(value, bool) else _refuse(value, "true or false")
 
 
+def _optional(convert: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    return lambda value: None if value is None else convert(value)
+
+
 _EVENTS: dict[str, tuple[Callable[..., Any], tuple[Callable[[Any], Any], ...]]] = {
     "Forked": (Forked, (_u64, _key, _key, _u32, _u32, _u32)),
     "Execed": (Execed, (_u64, _key, _u32, _u32, _u32, _text, _arguments, _flag)),
@@ -205,5 +223,13 @@ _EVENTS: dict[str, tuple[Callable[..., Any], tuple[Callable[[Any], Any], ...]]] 
     "Acted": (
         Acted,
         (_u64, _key, _u32, Act, *[_u32] * 4, _u64, _u16, _address, _u16, _address, _u16),
+    ),
+    "Flowed": (Flowed, (_u64, _u64, Stage, Outcome, _u16, _u64, _u64, _u32, _address, _u16)),
+    "Aggregated": (
+        Aggregated,
+        (
+            *(_u64, _u64, _key, _u32, Act, _optional(Outcome), _u32, _u32, _u32, _u16),
+            *(_address, _u16, _flag, _u64, _u64, _u64),
+        ),
     ),
 }

@@ -33,6 +33,7 @@ def replay(file: Path, output: OutputConfig) -> int:
     from exporter.cli.outcome import Outcome
     from exporter.command import inherited_environment
     from exporter.errors import UsageError
+    from exporter.flows import Flows
     from exporter.otlp import Telemetry, resolve_destinations
     from exporter.pipeline import Pipeline, stages
     from exporter.replay import Replay
@@ -54,10 +55,11 @@ def replay(file: Path, output: OutputConfig) -> int:
         def counts() -> KernelCounts:
             return recording.ending.kernel if recording.ending else KernelCounts(recording.attempts, 0)
 
-        books = Bookkeeping(counts, lambda: telemetry.account)
+        flows = Flows()
+        books = Bookkeeping(counts, lambda: telemetry.account, lambda: len(flows))
         summary = Summary({})
         made = stages(beginning, telemetry, summary, books.account, process_spans=output.process_spans)
-        pipeline = Pipeline(made, recording)
+        pipeline = Pipeline(made, recording, flows)
         pipeline.begin(beginning.root, beginning.scope, beginning.at_ns)
         at_ns = beginning.at_ns
         for event in recording.events():

@@ -15,6 +15,7 @@ from exporter.command import HeldCommand
 from exporter.config import RunConfig
 from exporter.errors import KernelError
 from exporter.events import Event, ProcessKey
+from exporter.flows import Flows
 from exporter.jobs.attributes import resource_attributes
 from exporter.jobs.detect import detect
 from exporter.jobs.model import Job
@@ -55,12 +56,13 @@ def trace(
     with ExitStack() as stack:
         telemetry = stack.enter_context(Telemetry(destinations, identity))
         tracer = kernel.ready()
-        books = Bookkeeping(lambda: kernel_counts(tracer), lambda: telemetry.account)
+        flows = Flows()
+        books = Bookkeeping(lambda: kernel_counts(tracer), lambda: telemetry.account, lambda: len(flows))
         beginning = Beginning(job, system_clock(), _root(held), SCOPE, boot_ns())
         recorder = _recorder(config, beginning, stack)
         made = stages(beginning, telemetry, summary, books.account, process_spans=config.output.process_spans)
-        pipeline = Pipeline(made, recorder or Proc())
-        source = LiveSource(tracer, _handler(pipeline, recorder), books, on_fault=_tell_fault)
+        pipeline = Pipeline(made, recorder or Proc(), flows)
+        source = LiveSource(tracer, _handler(pipeline, recorder), books, flows, on_fault=_tell_fault)
 
         tracer.follow(beginning.root, SCOPE)
         held.release(_handed_on(environment, traceparent(made.spans.job_context), job))

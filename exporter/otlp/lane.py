@@ -46,6 +46,11 @@ class Lane:
         self._thread = threading.Thread(target=self._run, name=f"otlp {sink.where}", daemon=True)
         self._thread.start()
 
+    @property
+    def room(self) -> int:
+        """Spans that the queue has room for at this moment; never waits."""
+        return max(self._capacity - len(self._queue), 0)
+
     def put(self, entry: Entry) -> None:
         """Queue a span, or count it as dropped when there is no room. Never waits for the sink."""
         with self._changed:

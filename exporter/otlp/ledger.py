@@ -1,4 +1,4 @@
-"""The account of what was handed over: every attempt ends as exported or as dropped, exactly once."""
+"""The account of what was handed over: an attempt ends as exported, aggregated or dropped, exactly once."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ STAGE = "export"
 
 @dataclass(frozen=True)
 class Account:
-    """Attempts (kernel events) so far: submitted = exported + sum(dropped.values()) + pending."""
+    """Attempts (kernel events) so far.
+
+    submitted = exported + aggregated + sum(dropped.values()) + pending + spooled
+    """
 
     exported: int = 0
     """Accepted by a collector or written to a file."""
@@ -22,16 +25,23 @@ class Account:
     """By (`egress.stage`, `error.type`)."""
     pending: int = 0
     """Waiting in a queue or under way."""
+    aggregated: int = 0
+    """Accepted or written like the exported ones, but not one by one: an aggregate span stands for them."""
+    spooled: int = 0
+    """Waiting on disk for the collector."""
 
 
 class Entry:
     """A span on its way, to one destination or to several at once."""
 
-    __slots__ = ("attempts", "outstanding", "span")
+    __slots__ = ("attempts", "is_aggregated", "outstanding", "span")
 
-    def __init__(self, span: ReadableSpan, attempts: int, outstanding: int) -> None:
+    def __init__(
+        self, span: ReadableSpan, attempts: int, outstanding: int, *, is_aggregated: bool = False
+    ) -> None:
         self.span = span
         self.attempts = attempts
+        self.is_aggregated = is_aggregated
         self.outstanding = outstanding
         """Destinations that haven't refused it yet; 0 once the entry is settled."""
 
@@ -42,6 +52,7 @@ class Ledger:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._exported = 0
+        self._aggregated = 0
         self._pending = 0
         self._dropped: Counter[tuple[str, str]] = Counter()
 
@@ -56,7 +67,10 @@ class Ledger:
             if entry.outstanding:
                 entry.outstanding = 0
                 self._pending -= entry.attempts
-                self._exported += entry.attempts
+                if entry.is_aggregated:
+                    self._aggregated += entry.attempts
+                else:
+                    self._exported += entry.attempts
 
     def failed(self, entry: Entry, error_type: str) -> None:
         """A destination will never take the span; the last one to fail names the reason."""
@@ -76,4 +90,4 @@ class Ledger:
     def account(self) -> Account:
         """The account at this moment; reasons that cost no attempt are left out."""
         with self._lock:
-            return Account(self._exported, dict(+self._dropped), self._pending)
+            return Account(self._exported, dict(+self._dropped), self._pending, self._aggregated)

@@ -53,6 +53,7 @@ class Telemetry:
         metric_sinks = open_sinks(Signal.METRICS, destinations.metrics, self._complaints)
         self._refusal = "disabled" if destinations.disabled else None
         self._closed = False
+        self._capacity = queue_capacity
         self._log_handler = ComplaintHandler(self._complaints)
         self._log_handler.install()
         self._lanes = [
@@ -72,15 +73,21 @@ class Telemetry:
         """What became of the attempts submitted so far."""
         return self._ledger.account()
 
-    def submit(self, span: ReadableSpan, attempts: int) -> None:
+    @property
+    def room(self) -> int:
+        """Spans that every queue has room for at this moment: a source that heeds it loses none to them."""
+        return min((lane.room for lane in self._lanes), default=self._capacity)
+
+    def submit(self, span: ReadableSpan, attempts: int, *, aggregated: bool = False) -> None:
         """Hand over a finished span that stands for `attempts` kernel events: 0 for a job's or a process's.
 
+        Those of an `aggregated` span are accounted as such once it is delivered, not as exported one by one.
         Never waits: what finds its queue full is counted as dropped.
         """
         if self._refusal:
             self._ledger.refused(attempts, self._refusal)
             return
-        entry = Entry(span, attempts, outstanding=len(self._lanes))
+        entry = Entry(span, attempts, outstanding=len(self._lanes), is_aggregated=aggregated)
         self._ledger.open(entry)
         for lane in self._lanes:
             lane.put(entry)

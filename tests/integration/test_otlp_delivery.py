@@ -166,6 +166,37 @@ def test_what_the_collector_takes_is_exported() -> None:
         assert telemetry.complaints() == []
 
 
+def test_an_aggregate_span_stands_for_attempts_that_are_accounted_apart() -> None:
+    with collector() as receiver:
+        with telemetry_to(receiver.url) as telemetry:
+            telemetry.submit(span(), 1)
+            telemetry.submit(span(), 104, aggregated=True)
+            account = telemetry.account
+            assert account.pending + account.exported + account.aggregated == 105
+        assert telemetry.account == Account(exported=1, aggregated=104)
+        telemetry.submit(span(), 7, aggregated=True)
+        assert telemetry.account == Account(1, {("export", "closed"): 7}, aggregated=104)
+
+
+def test_the_room_of_the_fullest_queue_is_known() -> None:
+    release = threading.Event()
+
+    def answer(_: Request) -> Answer:
+        release.wait(10)
+        return Answer()
+
+    with collector(answer) as receiver:
+        with telemetry_to(receiver.url, capacity=10) as telemetry:
+            assert telemetry.room == 10
+            telemetry.submit(span(), 1)
+            wait_until(lambda: bool(receiver.requests))
+            for used in range(1, 14):
+                telemetry.submit(span(), 1)
+                assert telemetry.room == max(10 - used, 0)
+            release.set()
+        assert telemetry.room == 10
+
+
 def test_headers_and_compression_reach_the_collector() -> None:
     with collector() as receiver:
         with telemetry_to(

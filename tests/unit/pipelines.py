@@ -9,7 +9,8 @@ from typing import Any
 
 from exporter.account import Account, Bookkeeping, KernelCounts
 from exporter.config import ProcessSpans
-from exporter.events import Acted, Event, ProcessKey
+from exporter.events import Event, ProcessKey, attempts_of
+from exporter.flows import Flows
 from exporter.otlp import Telemetry, resolve_destinations
 from exporter.pipeline import Pipeline, stages
 from exporter.programs import Facts, Image, Lookup
@@ -46,12 +47,13 @@ def run(
     """Run a whole job of `events`; its telemetry is in `directory` when this returns."""
     attempts = 0
     with Telemetry(resolve_destinations({}, otlp_dir=directory), {}, instance_id="test") as telemetry:
-        books = Bookkeeping(lambda: KernelCounts(attempts, 0), lambda: telemetry.account)
+        flows = Flows()
+        books = Bookkeeping(lambda: KernelCounts(attempts, 0), lambda: telemetry.account, lambda: len(flows))
         made = stages(beginning, telemetry, Summary({}), books.account, process_spans=process_spans)
-        pipeline = Pipeline(made, lookup or NothingKnown())
+        pipeline = Pipeline(made, lookup or NothingKnown(), flows)
         pipeline.begin(beginning.root, beginning.scope, beginning.at_ns)
         for event in events:
-            attempts += isinstance(event, Acted)
+            attempts += attempts_of(event)
             pipeline.handle(event)
         pipeline.finish(END_NS, left_behind=())
         telemetry.close()
