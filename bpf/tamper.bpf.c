@@ -39,6 +39,7 @@ static inline u32 times_to_tell(const struct proc_value *proc, u32 pid, u32 what
 static inline void tell_tampering(const struct proc_value *proc, u32 pid, u32 what, u32 detail)
 {
 	u32 times = times_to_tell(proc, pid, what);
+	u64 at_ns = bpf_ktime_get_boot_ns();
 
 	count(KIND_TAMPER, COUNT_SEEN);
 	if (!times)
@@ -50,7 +51,7 @@ static inline void tell_tampering(const struct proc_value *proc, u32 pid, u32 wh
 		count(KIND_TAMPER, COUNT_LOST);
 		return;
 	}
-	fill_header(&record->header, KIND_TAMPER, pid, proc);
+	fill_header(&record->header, KIND_TAMPER, at_ns, pid, proc);
 	record->scope = proc->scope;
 	record->uid = bpf_get_current_uid_gid();
 	record->parent_pid = parent_of(bpf_get_current_task());
