@@ -181,31 +181,27 @@ def test_the_packets_of_ordinary_sockets_are_no_further_acts(
 
 
 @NETWORKS
-def test_a_busy_process_is_not_blamed_for_what_the_kernel_answers(
+@pytest.mark.parametrize("verb", ["udp-sendto", "connect", "raw-echo"])
+def test_a_process_is_not_blamed_for_what_the_kernel_answers_while_it_runs(
+    lab: Lab, programs: Programs, kernel: KernelSide, network: Network, verb: str
+) -> None:
+    """Over veth the peer's kernel answers in the sender's own context: ICMP errors, resets, echo replies."""
+    with kernel.beginning(lab, programs.act(verb, network.peer, CLOSED_PORT, 20)) as (child, process):
+        child.communicate("\n")
+    acts = [event for event in kernel.drain() if isinstance(event, Acted) and event.process == process]
+    assert {address(act.peer).text for act in acts} == {network.peer}
+    assert len(acts) == (1 if verb == "connect" else 20)
+
+
+@NETWORKS
+def test_a_busy_process_is_not_blamed_for_what_a_timer_sends(
     lab: Lab, programs: Programs, kernel: KernelSide, network: Network
 ) -> None:
-    busy = ["sh", "-c", "echo busy; while :; do :; done"]
-    with kernel.beginning(lab, busy) as (child, process):
-        try:
-            assert child.stdin is not None
-            assert child.stdout is not None
-            child.stdin.write("\n")
-            child.stdin.flush()
-            assert child.stdout.readline() == "busy\n"
-            lab.peer.call(_provoke, programs, network).result()
-        finally:
-            child.kill()
-    acts = [event for event in kernel.drain() if isinstance(event, Acted) and event.process == process]
-    assert acts == []
-
-
-def _provoke(programs: Programs, network: Network) -> None:
-    """From the peer: echo requests, datagrams to where nobody listens, and a refused connect."""
-    import subprocess  # noqa: PLC0415 - runs in the namespace's thread
-
-    for verb in ("raw-echo", "udp-sendto"):
-        subprocess.run(programs.act(verb, network.build, CLOSED_PORT, 2000), check=True, capture_output=True)
-    subprocess.run(programs.act("connect", network.build, CLOSED_PORT), check=False, capture_output=True)
+    endpoints = (network.peer, PORT, network.evil, PORT)
+    with lab.watch() as watch:
+        seen = kernel.run(lab, programs.act("routed-tcp-busy", *endpoints))
+    assert watch.arrivals.packets_to(network.evil) == 2, "the SYN was not sent again"
+    assert [address(act.peer).text for act in seen.acts] == [network.peer, network.evil]
 
 
 @NETWORKS

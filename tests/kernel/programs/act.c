@@ -97,6 +97,7 @@ static const struct verb {
 	{ "routed-udp", routed_udp },
 	{ "routed-udp-connected", routed_udp_connected },
 	{ "routed-tcp", routed_tcp },
+	{ "routed-tcp-busy", routed_tcp_busy },
 	{ "routed-raw", routed_raw },
 	{ "udplite-connected", udplite_connected },
 	{ "udplite-connected-sendto", udplite_connected_sendto },

@@ -59,6 +59,7 @@ void raw_header(const struct plan *plan);
 void routed_udp(const struct plan *plan);
 void routed_udp_connected(const struct plan *plan);
 void routed_tcp(const struct plan *plan);
+void routed_tcp_busy(const struct plan *plan);
 void routed_raw(const struct plan *plan);
 void udplite_connected(const struct plan *plan);
 void udplite_connected_sendto(const struct plan *plan);

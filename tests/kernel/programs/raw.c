@@ -10,6 +10,7 @@
 #include <netinet/ip_icmp.h>
 #include <netinet/udp.h>
 #include <string.h>
+#include <time.h>
 
 #define ECHO_BYTES 8
 #define SCTP_BYTES 16
@@ -217,6 +218,19 @@ void routed_tcp(const struct plan *plan)
 	set_route(fd, plan);
 	if (connect(fd, &plan->peers[0].any, plan->peers[0].size) && errno != EINPROGRESS)
 		finish(errno);
+}
+
+/* Running when the kernel's timer sends the SYN again. */
+void routed_tcp_busy(const struct plan *plan)
+{
+	struct timespec now;
+	time_t end;
+
+	routed_tcp(plan);
+	check(clock_gettime(CLOCK_MONOTONIC, &now));
+	end = now.tv_sec + 2;
+	while (now.tv_sec < end)
+		check(clock_gettime(CLOCK_MONOTONIC, &now));
 }
 
 void routed_raw(const struct plan *plan)
