@@ -160,7 +160,7 @@ struct tamper_record {
 	u32 scope;
 	u32 uid;
 	u32 parent_pid;
-	u32 times;  /* by this process within a window */
+	u32 times;  /* by this process within a second */
 	u32 detail; /* by what: protocol of the frames, bpf(2) command, signal, ptrace(2) request */
 	u16 what;
 	u16 pad;
@@ -174,8 +174,9 @@ struct tamper_key {
 };
 
 struct tamper_value {
-	u32 window;
+	u64 began_ns;
 	u32 times;
+	u32 pad;
 };
 
 struct flow_key {

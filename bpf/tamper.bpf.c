@@ -3,6 +3,7 @@
  * What no honest build does: to send frames that no cgroup hook sees, to use bpf(2), to send a signal
  * to the exporter or to get at its memory. It is told, and goes on.
  */
+#define NS_PER_S 1000000000ULL
 #define AF_PACKET 17
 #define TOLD_EACH 4 /* times that are told before only each doubling is */
 #define SIGNAL_KERNEL 1 /* in place of a siginfo: sent by the kernel itself */
@@ -16,15 +17,14 @@ enum call { CALL_NONE, CALL_SOCKET, CALL_SOCKETCALL, CALL_BPF, CALL_PTRACE, CALL
 /* A process that forks gets entries of its own; one that is pushed out begins anew. */
 BPF_TABLE("lru_hash", struct tamper_key, struct tamper_value, tampers, 4096);
 
-/* How often this process did so within the window; 0: it isn't to be told. */
-static inline u32 times_to_tell(const struct proc_value *proc, u32 pid, u32 what)
+/* How often this process did so within a second; 0: it isn't to be told. */
+static inline u32 times_to_tell(const struct proc_value *proc, u32 pid, u32 what, u64 at_ns)
 {
 	struct tamper_key key = { .started_ns = proc->started_ns, .pid = pid, .what = what };
 	struct tamper_value *value = tampers.lookup(&key);
-	u32 window = current_window();
 
-	if (!value || value->window != window) {
-		struct tamper_value begun = { .window = window, .times = 1 };
+	if (!value || at_ns - value->began_ns > NS_PER_S) {
+		struct tamper_value begun = { .began_ns = at_ns, .times = 1 };
 
 		tampers.update(&key, &begun);
 		return 1;
@@ -38,8 +38,8 @@ static inline u32 times_to_tell(const struct proc_value *proc, u32 pid, u32 what
 
 static inline void tell_tampering(const struct proc_value *proc, u32 pid, u32 what, u32 detail)
 {
-	u32 times = times_to_tell(proc, pid, what);
 	u64 at_ns = bpf_ktime_get_boot_ns();
+	u32 times = times_to_tell(proc, pid, what, at_ns);
 
 	count(KIND_TAMPER, COUNT_SEEN);
 	if (!times)

@@ -170,7 +170,7 @@ class Tampering(enum.IntEnum):
 
 
 class Tampered(NamedTuple):
-    """A process tampered: told for its first times within a second or so, then at each doubling."""
+    """A process tampered: told for its first times within a second, then at each doubling."""
 
     at_ns: int
     process: ProcessKey
@@ -182,7 +182,7 @@ class Tampered(NamedTuple):
     detail: int
     """By `what`: protocol of the frames, bpf(2) command, signal, ptrace(2) request, 0."""
     times: int
-    """How often this process did so, this time included."""
+    """How often this process did so within that second, this time included."""
 
 
 Event = Forked | Execed | Exited | Acted | Flowed | Aggregated | Tampered

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from typing import NamedTuple
 
-LAYOUT = 0x4F07A0C3
+LAYOUT = 0x6E11AA7F
 """Edition of the layout; every record and every pinned instance carries it."""
 
 ARGUMENTS_PIECE = 4096
@@ -243,13 +243,13 @@ TAMPER_KEY = struct.Struct("<QII")
 
 
 class TamperValue(NamedTuple):
-    """`struct tamper_value`, 8 bytes."""
+    """`struct tamper_value`, 16 bytes."""
 
-    window: int
+    began_ns: int
     times: int
 
 
-TAMPER_VALUE = struct.Struct("<II")
+TAMPER_VALUE = struct.Struct("<QI4x")
 
 
 class FlowKey(NamedTuple):
@@ -492,7 +492,7 @@ OFFSETS = {
         },
     ),
     "tamper_key": (16, {"started_ns": 0, "pid": 8, "what": 12}),
-    "tamper_value": (8, {"window": 0, "times": 4}),
+    "tamper_value": (16, {"began_ns": 0, "times": 8}),
     "flow_key": (
         40,
         {

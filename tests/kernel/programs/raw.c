@@ -228,7 +228,7 @@ void routed_tcp_busy(const struct plan *plan)
 
 	routed_tcp(plan);
 	check(clock_gettime(CLOCK_MONOTONIC, &now));
-	end = now.tv_sec + 2;
+	end = now.tv_sec + 3;
 	while (now.tv_sec < end)
 		check(clock_gettime(CLOCK_MONOTONIC, &now));
 }
