@@ -226,7 +226,7 @@ struct proc_value {
 struct config_value {
 	u32 layout;
 	u32 enforcing;
-	u32 window; /* user space counts it up */
+	u32 window;   /* user space counts it up */
 	u32 self_pid; /* the exporter's, whose tampering is told */
 };
 

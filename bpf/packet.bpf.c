@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only
 /*
- * What goes out through sockets that have no address hook: raw and ping sockets, UDP-Lite, SCTP; and
- * the first hop of a source route, which those hooks can't know. Here the packet is the act, and its
- * header tells where it goes: that of a raw socket may say something else than its owner's call.
- * Always lets it through.
+ * What goes out through sockets that have no address hook: raw and ping sockets, UDP-Lite, SCTP;
+ * and the first hop of a source route, which those hooks can't know. Here the packet is the act,
+ * and its header tells where it goes: that of a raw socket may say something else than its owner's
+ * call. Always lets it through.
  */
 #define SOCK_DGRAM 2
 #define IPPROTO_HOPOPTS 0
@@ -203,7 +203,8 @@ static inline int is_act(struct __sk_buff *skb, const struct packet *packet, str
 	return !has_hooks(type, protocol) || packet->is_routed;
 }
 
-/* Who sends is the current task, but older kernels don't tell its numbers to this kind of program. */
+/* Who sends is the current task, but older kernels don't tell its numbers to this kind of program.
+ */
 int on_egress(struct __sk_buff *skb)
 {
 	struct bpf_sock *sk = skb->sk;

@@ -6,8 +6,8 @@
 #define ALLOW 1
 
 /*
- * Raw and ping sockets and UDP-Lite, in packet.bpf.c: some of their connects and sends come here, by
- * version of the kernel, but none of them comes here always.
+ * Raw and ping sockets and UDP-Lite, in packet.bpf.c: some of their connects and sends come here,
+ * by version of the kernel, but none of them comes here always.
  */
 static inline int is_told_by_its_packets(struct bpf_sock_addr *ctx)
 {
@@ -65,10 +65,9 @@ static inline int act6(struct bpf_sock_addr *ctx, struct bpf_sock *sk, u32 kind)
  */
 static inline int repeats_its_connect(struct bpf_sock_addr *ctx, struct bpf_sock *sk)
 {
-	return sk && sk->family == AF_INET6 &&
-	       sk->state == TCP_ESTABLISHED && sk->dst_ip6[3] == ctx->user_ip4 &&
-	       sk->dst_ip6[2] == bpf_htonl(0xffff) && !sk->dst_ip6[0] && !sk->dst_ip6[1] &&
-	       sk->dst_port == ctx->user_port;
+	return sk && sk->family == AF_INET6 && sk->state == TCP_ESTABLISHED &&
+	       sk->dst_ip6[3] == ctx->user_ip4 && sk->dst_ip6[2] == bpf_htonl(0xffff) &&
+	       !sk->dst_ip6[0] && !sk->dst_ip6[1] && sk->dst_port == ctx->user_port;
 }
 
 int on_connect4(struct bpf_sock_addr *ctx)

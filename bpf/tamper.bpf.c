@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only
 /*
- * What no honest build does: to send frames that no cgroup hook sees, to use bpf(2), to send a signal
- * to the exporter or to get at its memory. It is told, and goes on.
+ * What no honest build does: to send frames that no cgroup hook sees, to use bpf(2), to send a
+ * signal to the exporter or to get at its memory. It is told, and goes on.
  */
 #define NS_PER_S 1000000000ULL
 #define AF_PACKET 17
-#define TOLD_EACH 4 /* times that are told before only each doubling is */
+#define TOLD_EACH 4	/* times that are told before only each doubling is */
 #define SIGNAL_KERNEL 1 /* in place of a siginfo: sent by the kernel itself */
 #define URING_SOCKET 45
 #define PTRACE_ATTACH 16
@@ -101,8 +101,12 @@ static inline enum call call_of_32_bits(u64 number)
 
 static inline u32 argument(u64 registers, u32 index, int is_32_bits)
 {
-	const u32 at = is_32_bits ? (index == 0 ? 40 : index == 1 ? 88 : 96)
-				  : (index == 0 ? 112 : index == 1 ? 104 : 96);
+	const u32 at = is_32_bits ? (index == 0	  ? 40
+				     : index == 1 ? 88
+						  : 96)
+				  : (index == 0	  ? 112
+				     : index == 1 ? 104
+						  : 96);
 
 	return number_at(registers, at);
 }
@@ -158,8 +162,8 @@ static inline void on_socketcall(const struct proc_value *proc, u32 pid, u32 whi
 }
 
 /*
- * Every call of every process comes here, and nearly all leave by their number. There is no narrower
- * hook: a tracepoint of one system call sends all of them the same way round.
+ * Every call of every process comes here, and nearly all leave by their number. There is no
+ * narrower hook: a tracepoint of one system call sends all of them the same way round.
  */
 int on_sys_enter(struct bpf_raw_tracepoint_args *ctx)
 {

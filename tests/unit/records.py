@@ -8,7 +8,7 @@ from typing import Any
 
 from exporter import wire
 from exporter.arguments import arguments_of
-from exporter.events import Act, Acted, Execed, Exited, Forked, ProcessKey
+from exporter.events import Act, Acted, Execed, Exited, Forked, ProcessKey, Tampered, Tampering
 
 
 def header(
@@ -37,6 +37,19 @@ def forked(event: Forked) -> bytes:
 def exited(event: Exited) -> bytes:
     return record(
         wire.EXIT_RECORD, header(wire.KIND_EXIT, event.process, at_ns=event.at_ns), event.wait_status
+    )
+
+
+def tampered(event: Tampered) -> bytes:
+    return record(
+        wire.TAMPER_RECORD,
+        header(wire.KIND_TAMPER, event.process, event.exec_id, at_ns=event.at_ns),
+        event.scope,
+        event.uid,
+        event.parent_pid,
+        event.times,
+        event.detail,
+        event.what,
     )
 
 
@@ -113,4 +126,15 @@ ACT = Acted(
     peer_port=443,
     local=bytes(10) + b"\xff\xff" + bytes([198, 51, 100, 9]),
     local_port=50_000,
+)
+TAMPER = Tampered(
+    at_ns=5_000_000,
+    process=CURL,
+    exec_id=1,
+    parent_pid=BASH.pid,
+    uid=0,
+    scope=1,
+    what=Tampering.SIGNAL,
+    detail=9,
+    times=2,
 )

@@ -184,7 +184,7 @@ def test_a_datagram_is_a_send() -> None:
 
 
 def test_what_is_unknown_is_left_out() -> None:
-    unbound = ACT._replace(local=bytes(16), local_port=0, protocol=253)
+    unbound = ACT._replace(local=bytes(16), local_port=0, protocol=0)
     span = spans(task=None, task_run_id=None, attempt=None, pipeline=None).egress(
         unbound, program(None, ()), owner=OWNER
     )

@@ -179,7 +179,10 @@ static void set_route(int fd, const struct plan *plan)
 			struct ipv6_sr_hdr header;
 			struct in6_addr segments[2];
 		} route = {
-			.header = { .hdrlen = 4, .type = 4, .segments_left = 1, .first_segment = 1 },
+			.header = { .hdrlen = 4,
+				    .type = 4,
+				    .segments_left = 1,
+				    .first_segment = 1 },
 			.segments = { plan->peers[0].v6.sin6_addr, hop->v6.sin6_addr },
 		};
 

@@ -1,8 +1,8 @@
 /*
  * tamper VERB [PID] [COUNT]
  *
- * What no build should do, COUNT times; PID is the process it is aimed at. Prints "ok" or the error of
- * the last call and exits with 0: whether it works is not the point.
+ * What no build should do, COUNT times; PID is the process it is aimed at. Prints "ok" or the error
+ * of the last call and exits with 0: whether it works is not the point.
  */
 #define _GNU_SOURCE
 #include "uring.h"
