@@ -31,8 +31,9 @@ from exporter.clock import boot_ns, system_clock
 from exporter.config import ProcessSpans
 from exporter.decode import Decoder
 from exporter.events import ProcessKey
+from exporter.flows import Flows
 from exporter.jobs.detect import detect
-from exporter.kernel.rings import Handler, Ring
+from exporter.kernel.rings import Handler, Ring, drain
 from exporter.otlp import Telemetry, resolve_destinations
 from exporter.pipeline import Pipeline, stages
 from exporter.processes import Proc, started_ns
@@ -119,7 +120,7 @@ def _ring(records: Sequence[bytes]) -> Iterator[Ring]:
 
 
 def _drain(given: _Input, ring: Ring, handle: Handler = lambda *_: None) -> None:
-    if ring.drain(handle, limit=len(given.records) + 1) != len(given.records):
+    if drain([ring], handle, limit=len(given.records) + 1) != len(given.records):
         raise BenchmarkError("the ring didn't give out what is in it")
 
 
@@ -154,7 +155,7 @@ def _pipeline(given: _Input, telemetry: Telemetry) -> Pipeline:
     beginning = Beginning(detect(_JOB, job_env=None), system_clock(), given.root, _SCOPE, boot_ns())
     account = partial(Account, _acts(given), 0, 0)
     made = stages(beginning, telemetry, Summary({}), account, process_spans=ProcessSpans.NETWORK)
-    pipeline = Pipeline(made, Proc())
+    pipeline = Pipeline(made, Proc(), Flows())
     pipeline.begin(given.root, _SCOPE, beginning.at_ns)
     return pipeline
 

@@ -49,7 +49,8 @@ enum tampering {
 	TAMPER_BPF = 2,
 	TAMPER_SIGNAL = 3, /* at the exporter, like the next two */
 	TAMPER_PTRACE = 4,
-	TAMPER_MEMORY = 5
+	TAMPER_MEMORY = 5,
+	TAMPER_XDP_SOCKET = 6 /* as 1, past the kernel's network stack */
 };
 
 enum flow_stage { FLOW_ESTABLISHED = 1, FLOW_ENDED = 2, FLOW_NEVER_SENT = 3 };

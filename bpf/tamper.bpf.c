@@ -5,10 +5,12 @@
  */
 #define NS_PER_S 1000000000ULL
 #define AF_PACKET 17
+#define AF_XDP 44
 #define TOLD_EACH 4	/* times that are told before only each doubling is */
 #define SIGNAL_KERNEL 1 /* in place of a siginfo: sent by the kernel itself */
 #define URING_SOCKET 45
 #define PTRACE_ATTACH 16
+#define SIGCHLD 17
 #define SIGSTOP 19
 #define SOCKETCALL_SOCKET 1
 
@@ -145,6 +147,8 @@ static inline void on_socket_call(const struct proc_value *proc, u32 pid, u32 fa
 {
 	if (family == AF_PACKET)
 		tell_tampering(proc, pid, TAMPER_PACKET_SOCKET, bpf_ntohs(protocol));
+	else if (family == AF_XDP)
+		tell_tampering(proc, pid, TAMPER_XDP_SOCKET, 0);
 }
 
 /* Arguments that can't be read here may still be there when the kernel reads them: told, too. */
@@ -214,10 +218,15 @@ int on_uring_submit(struct bpf_raw_tracepoint_args *ctx)
 	return 0;
 }
 
-/* What a process is told about its child, and what the terminal says, isn't aimed at it. */
-static inline int is_sent_by_call(u64 information)
+/*
+ * What the terminal says, and what becomes of a child, isn't aimed at whom it reaches. But any file
+ * can be made to send any signal, so that no other one of the kernel's is to be trusted.
+ */
+static inline int is_of_the_kernel(u64 signal, u64 information)
 {
-	return !information || (s32)number_at(information, SIGINFO_CODE) <= 0;
+	if (information == SIGNAL_KERNEL)
+		return 1;
+	return signal == SIGCHLD && information && (s32)number_at(information, SIGINFO_CODE) > 0;
 }
 
 int on_signal(struct bpf_raw_tracepoint_args *ctx)
@@ -229,7 +238,7 @@ int on_signal(struct bpf_raw_tracepoint_args *ctx)
 
 	if (target != self || !self)
 		return 0;
-	if (!is_attached_to && (information == SIGNAL_KERNEL || !is_sent_by_call(information)))
+	if (!is_attached_to && is_of_the_kernel(signal, information))
 		return 0;
 
 	u32 pid = bpf_get_current_pid_tgid() >> 32;

@@ -167,6 +167,8 @@ class Tampering(enum.IntEnum):
     """At the exporter, like the next two."""
     PTRACE = 4
     MEMORY = 5
+    XDP_SOCKET = 6
+    """AF_XDP: as a packet socket, past the kernel's network stack."""
 
 
 class Tampered(NamedTuple):

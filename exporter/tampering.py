@@ -14,6 +14,7 @@ _KINDS = {
     Tampering.SIGNAL: "signal",
     Tampering.PTRACE: "ptrace",
     Tampering.MEMORY: "memory",
+    Tampering.XDP_SOCKET: "xdp_socket",
 }
 # include/uapi/linux/if_ether.h
 _FRAMES = {
@@ -50,7 +51,7 @@ _REQUESTS = {
 
 def attributes(event: Tampered) -> dict[str, str | int]:
     """What its log record says beside the attributes of the process."""
-    named = {"egress.tamper.kind": _KINDS[event.what], "egress.tamper.attempts": event.times}
+    named: dict[str, str | int] = {"egress.tamper.kind": _KINDS[event.what], "egress.tamper.attempts": event.times}
     detail = detail_of(event)
     return named if detail is None else {**named, "egress.tamper.detail": detail}
 
@@ -67,7 +68,7 @@ def detail_of(event: Tampered) -> str | None:
             return _signal_name(event.detail)
         case Tampering.PTRACE:
             return _REQUESTS.get(event.detail, f"{event.detail:#x}")
-        case Tampering.MEMORY:
+        case Tampering.MEMORY | Tampering.XDP_SOCKET:
             return None
 
 
@@ -85,6 +86,8 @@ def sentence(event: Tampered) -> str:
             return f"called ptrace({detail}) on ci-egress"
         case Tampering.MEMORY:
             return "called process_vm_writev on ci-egress"
+        case Tampering.XDP_SOCKET:
+            return "made an XDP socket: what it sends isn't seen here"
 
 
 def _signal_name(number: int) -> str:

@@ -43,6 +43,8 @@ CASES = [
     Case("kill", Tampering.SIGNAL, signal.SIGURG),
     Case("tgkill", Tampering.SIGNAL, signal.SIGWINCH),
     Case("pidfd-signal", Tampering.SIGNAL, signal.SIGCONT),
+    Case("file-signal", Tampering.SIGNAL, signal.SIGURG),
+    Case("xdp-socket", Tampering.XDP_SOCKET, 0),
     Case("sigqueue", Tampering.SIGNAL, signal.SIGURG),
     Case("ptrace-seize", Tampering.PTRACE, PTRACE_SEIZE),
     Case("write-memory", Tampering.MEMORY, 0),

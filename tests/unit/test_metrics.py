@@ -11,6 +11,8 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader, MetricsData
 from opentelemetry.trace import SpanContext, TraceFlags
 
 from exporter.account import Account
+from exporter.destinations import Destination
+from exporter.events import Outcome
 from exporter.jobs.model import Job
 from exporter.metrics import DESTINATIONS_MAX, Metrics
 from tests.unit.samples import JOB, TRACE_ID
@@ -46,10 +48,16 @@ class Measured:
         return [(dict(point.attributes), point.value) for point in self.read()[name].data.data_points]
 
 
+def to(host: str, port: int = 443, transport: str | None = "tcp") -> Destination:
+    return Destination(host, port, transport, None)
+
+
 def test_names_units_and_kinds_are_the_fixed_ones() -> None:
     measured = Measured()
     measured.metrics.job_began()
-    measured.metrics.connection("192.0.2.7", 443, "tcp", SPAN)
+    measured.metrics.connection(to("192.0.2.7", 443, "tcp"), SPAN)
+    measured.metrics.transferred(to("192.0.2.7"), 5, 7)
+    measured.metrics.connect_took(to("192.0.2.7"), Outcome.ESTABLISHED, 0.03)
     measured.metrics.unattributed("process_record_lost")
     kinds = {
         name: (metric.unit, type(metric.data).__name__, getattr(metric.data, "is_monotonic", None))
@@ -57,6 +65,8 @@ def test_names_units_and_kinds_are_the_fixed_ones() -> None:
     }
     assert kinds == {
         "cicd.egress.connections": ("{connection}", "Sum", True),
+        "cicd.egress.io": ("By", "Sum", True),
+        "cicd.egress.connect.duration": ("s", "Histogram", None),
         "cicd.egress.jobs": ("{job}", "Sum", False),
         "cicd.egress.enforcing": ("1", "Gauge", None),
         "cicd.egress.exporter.attempts": ("{event}", "Sum", True),
@@ -68,17 +78,17 @@ def test_names_units_and_kinds_are_the_fixed_ones() -> None:
 
 def test_sums_are_cumulative() -> None:
     measured = Measured()
-    measured.metrics.connection("192.0.2.7", 443, "tcp", SPAN)
+    measured.metrics.connection(to("192.0.2.7", 443, "tcp"), SPAN)
     assert measured.read()["cicd.egress.connections"].data.aggregation_temporality.name == "CUMULATIVE"
-    measured.metrics.connection("192.0.2.7", 443, "tcp", SPAN)
+    measured.metrics.connection(to("192.0.2.7", 443, "tcp"), SPAN)
     assert [value for _, value in measured.points("cicd.egress.connections")] == [2]
 
 
 def test_a_connection_is_counted_by_destination_and_says_nothing_of_processes() -> None:
     measured = Measured()
-    measured.metrics.connection("192.0.2.7", 443, "tcp", SPAN)
-    measured.metrics.connection("192.0.2.7", 443, "tcp", SPAN)
-    measured.metrics.connection("192.0.2.7", 53, "udp", SPAN)
+    measured.metrics.connection(to("192.0.2.7", 443, "tcp"), SPAN)
+    measured.metrics.connection(to("192.0.2.7", 443, "tcp"), SPAN)
+    measured.metrics.connection(to("192.0.2.7", 53, "udp"), SPAN)
     job = {"cicd.pipeline.name": "release", "cicd.pipeline.task.name": "build", "egress.verdict": "allow"}
     here = {**job, "server.address": "192.0.2.7"}
     assert measured.points("cicd.egress.connections") == [
@@ -89,7 +99,7 @@ def test_a_connection_is_counted_by_destination_and_says_nothing_of_processes() 
 
 def test_what_is_unknown_is_left_out() -> None:
     measured = Measured(replace(JOB, pipeline=None, task=None))
-    measured.metrics.connection("192.0.2.7", 443, None, SPAN)
+    measured.metrics.connection(to("192.0.2.7", 443, None), SPAN)
     ((attributes, _),) = measured.points("cicd.egress.connections")
     assert attributes == {"server.address": "192.0.2.7", "server.port": 443, "egress.verdict": "allow"}
 
@@ -99,7 +109,7 @@ def test_a_job_can_make_up_no_more_than_200_destinations(made_up: str) -> None:
     measured = Measured()
     for number in range(1000):
         host, port = (f"192.0.2.{number}", 443) if made_up == "hosts" else ("192.0.2.1", number)
-        measured.metrics.connection(host, port, "tcp", SPAN)
+        measured.metrics.connection(to(host, port, "tcp"), SPAN)
     points = measured.points("cicd.egress.connections")
     other = [(attributes, value) for attributes, value in points if attributes["server.address"] == "_other"]
     assert len(points) == DESTINATIONS_MAX + 1 == 201
@@ -111,8 +121,8 @@ def test_a_job_can_make_up_no_more_than_200_destinations(made_up: str) -> None:
 def test_a_destination_known_before_the_cap_still_counts_as_itself() -> None:
     measured = Measured()
     for number in range(DESTINATIONS_MAX + 5):
-        measured.metrics.connection(f"host-{number}.example", 443, "tcp", SPAN)
-    measured.metrics.connection("host-0.example", 443, "tcp", SPAN)
+        measured.metrics.connection(to(f"host-{number}.example", 443, "tcp"), SPAN)
+    measured.metrics.connection(to("host-0.example", 443, "tcp"), SPAN)
     values = {
         attributes["server.address"]: value
         for attributes, value in measured.points("cicd.egress.connections")
@@ -120,9 +130,50 @@ def test_a_destination_known_before_the_cap_still_counts_as_itself() -> None:
     assert (values["host-0.example"], values["_other"]) == (2, 5)
 
 
+def test_aggregated_attempts_count_as_many() -> None:
+    measured = Measured()
+    measured.metrics.connection(to("192.0.2.7"), SPAN, 1000)
+    assert [value for _, value in measured.points("cicd.egress.connections")] == [1000]
+
+
+def test_bytes_are_counted_each_way_by_destination() -> None:
+    measured = Measured()
+    measured.metrics.transferred(to("registry.example"), 5, 700)
+    measured.metrics.transferred(to("registry.example", 80), 1, 2)
+    job = {"cicd.pipeline.name": "release", "cicd.pipeline.task.name": "build"}
+    here = {**job, "server.address": "registry.example"}
+    assert measured.points("cicd.egress.io") == [
+        ({**here, "network.io.direction": "transmit"}, 6),
+        ({**here, "network.io.direction": "receive"}, 702),
+    ]
+
+
+def test_durations_are_by_destination_and_outcome() -> None:
+    measured = Measured()
+    for outcome, took_s in ((Outcome.ESTABLISHED, 0.02), (Outcome.ESTABLISHED, 0.04), (Outcome.TIMEOUT, 129)):
+        measured.metrics.connect_took(to("registry.example"), outcome, took_s)
+    points = measured.read()["cicd.egress.connect.duration"].data.data_points
+    here = {"cicd.pipeline.name": "release", "server.address": "registry.example"}
+    assert [(dict(point.attributes), point.count, point.sum) for point in points] == [
+        ({**here, "egress.outcome": "established"}, 2, pytest.approx(0.06)),
+        ({**here, "egress.outcome": "timeout"}, 1, 129),
+    ]
+
+
+def test_bytes_and_durations_grow_with_no_more_than_200_hosts() -> None:
+    measured = Measured()
+    for number in range(1000):
+        measured.metrics.transferred(to(f"host-{number}.example"), 1, 1)
+        measured.metrics.connect_took(to(f"host-{number}.example"), Outcome.REFUSED, 0.1)
+    assert len(measured.points("cicd.egress.io")) == 2 * (DESTINATIONS_MAX + 1)
+    durations = measured.read()["cicd.egress.connect.duration"].data.data_points
+    assert len(durations) == DESTINATIONS_MAX + 1
+    assert sum(point.count for point in durations) == 1000
+
+
 def test_the_exemplar_of_a_connection_is_its_span() -> None:
     measured = Measured()
-    measured.metrics.connection("192.0.2.7", 443, "tcp", SPAN)
+    measured.metrics.connection(to("192.0.2.7", 443, "tcp"), SPAN)
     (point,) = measured.read()["cicd.egress.connections"].data.data_points
     assert [(exemplar.trace_id, exemplar.span_id) for exemplar in point.exemplars] == [(TRACE_ID, 0xABC)]
 

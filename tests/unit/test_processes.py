@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.arguments import arguments_of
-from exporter.events import Acted, Event, Execed, Exited, Forked, ProcessKey
+from exporter.events import Acted, Aggregated, Event, Execed, Exited, Flowed, Forked, ProcessKey
 from exporter.processes import Proc, ProcessTable, container_id, started_ns, user_name
 from exporter.programs import CHAIN_MAX, DEPTH_MAX, Facts, Image, Program, mark_egress
-from tests.unit.records import ACT, EXEC
+from tests.unit.records import ACT, AGGREGATE, EXEC
 
 ROOT = ProcessKey(10, 100)
 SCOPE = 1
@@ -283,6 +283,9 @@ EVENTS = st.one_of(
     st.builds(
         lambda process, exec_id: ACT._replace(process=process, exec_id=exec_id), KEYS, st.integers(0, 3)
     ),
+    st.builds(
+        lambda process, exec_id: AGGREGATE._replace(process=process, exec_id=exec_id), KEYS, st.integers(0, 3)
+    ),
 )
 
 
@@ -292,10 +295,12 @@ def feed(life: Life, event: Event) -> Program | None:
             return life.table.forked(event)
         case Execed():
             return life.table.execed(event)
-        case Acted():
+        case Acted() | Aggregated():
             return life.table.acted(event)
         case Exited():
             life.table.exited(event)
+            return None
+        case Flowed():
             return None
 
 
@@ -306,7 +311,7 @@ def test_under_any_order_an_event_finds_its_own_process_and_the_table_stays_smal
     life = Life()
     for event in events:
         program = feed(life, event)
-        assert program is None or program.process == event.process
+        assert program is None or program.process == getattr(event, "process", None)
         assert program is None or program.process in {above.process for above in program.chain}
         live = life.table.live()
         assert len({above.process.pid for above in live}) == len(live) <= 5

@@ -9,6 +9,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
 #include <signal.h>
@@ -37,6 +38,12 @@ static long packet_socket(pid_t pid)
 {
 	(void)pid;
 	return result_of(socket(AF_PACKET, SOCK_RAW, htons(ETH_P_ALL)));
+}
+
+static long xdp_socket(pid_t pid)
+{
+	(void)pid;
+	return result_of(socket(AF_XDP, SOCK_RAW, 0));
 }
 
 static long uring_socket(int family, int protocol)
@@ -130,6 +137,17 @@ static long send_queued_signal(pid_t pid)
 	return result_of(sigqueue(pid, SIGURG, (union sigval){ 0 }));
 }
 
+/* By a pipe that tells its owner of data, with a signal of our choice. */
+static long send_through_file(pid_t pid)
+{
+	int ends[2];
+
+	if (pipe(ends) || fcntl(ends[0], F_SETOWN, pid) || fcntl(ends[0], F_SETSIG, SIGURG) ||
+	    fcntl(ends[0], F_SETFL, O_ASYNC))
+		return errno;
+	return result_of(write(ends[1], "", 1));
+}
+
 static long attach(pid_t pid)
 {
 	if (ptrace(PTRACE_ATTACH, pid, NULL, NULL))
@@ -171,6 +189,7 @@ static const struct verb {
 	long (*perform)(pid_t pid);
 } verbs[] = {
 	{ "packet-socket", packet_socket },
+	{ "xdp-socket", xdp_socket },
 	{ "uring-packet-socket", uring_packet_socket },
 	{ "uring-inet-socket", uring_inet_socket },
 #if defined(__x86_64__)
@@ -182,6 +201,7 @@ static const struct verb {
 	{ "tgkill", send_thread_signal },
 	{ "pidfd-signal", send_pidfd_signal },
 	{ "sigqueue", send_queued_signal },
+	{ "file-signal", send_through_file },
 	{ "ptrace-attach", attach },
 	{ "ptrace-seize", seize },
 	{ "write-memory", write_memory },
