@@ -51,7 +51,10 @@ _REQUESTS = {
 
 def attributes(event: Tampered) -> dict[str, str | int]:
     """What its log record says beside the attributes of the process."""
-    named: dict[str, str | int] = {"egress.tamper.kind": _KINDS[event.what], "egress.tamper.attempts": event.times}
+    named: dict[str, str | int] = {
+        "egress.tamper.kind": _KINDS[event.what],
+        "egress.tamper.attempts": event.times,
+    }
     detail = detail_of(event)
     return named if detail is None else {**named, "egress.tamper.detail": detail}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from typing import NamedTuple
 
-LAYOUT = 0x6E11AA7F
+LAYOUT = 0x428B886C
 """Edition of the layout; every record and every pinned instance carries it."""
 
 ARGUMENTS_PIECE = 4096
@@ -39,6 +39,7 @@ TAMPER_BPF = 2
 TAMPER_SIGNAL = 3
 TAMPER_PTRACE = 4
 TAMPER_MEMORY = 5
+TAMPER_XDP_SOCKET = 6
 
 FLOW_ESTABLISHED = 1
 FLOW_ENDED = 2
