@@ -102,38 +102,45 @@ static inline void read_ipv4(struct __sk_buff *skb, struct packet *packet)
 	read_options(skb, packet);
 }
 
-static inline void read_route(struct __sk_buff *skb, u32 at, u32 size, struct packet *packet)
+/* start is how the routing header begins: next header, size, kind, hops left. */
+static inline void read_route(struct __sk_buff *skb, u32 at, const u8 *start, struct packet *packet)
 {
-	u32 kind = byte_at(skb, at + 2), last = at + 8;
+	u32 last = at + 8;
 
-	if (!byte_at(skb, at + 3))
+	if (!start[3])
 		return;
-	if (kind == ROUTE_OLD)
-		last = at + size - 16;
-	else if (kind != ROUTE_MOBILE && kind != ROUTE_SEGMENTS)
+	if (start[2] == ROUTE_OLD)
+		last = at + start[1] * 8 - 8;
+	else if (start[2] != ROUTE_MOBILE && start[2] != ROUTE_SEGMENTS)
 		return;
 	packet->is_routed = !bpf_skb_load_bytes(skb, last, packet->final.bytes, 16);
 }
 
+/* Where a header is cut off, the one before has named its protocol. */
 static inline void read_ipv6(struct __sk_buff *skb, struct packet *packet)
 {
 	u32 at = IPV6_BYTES, next = byte_at(skb, 6), step;
 
 	bpf_skb_load_bytes(skb, 24, packet->to.bytes, 16);
 	for (step = 0; step < HEADERS_MAX; step++) {
-		u32 size = (byte_at(skb, at + 1) + 1) * 8;
+		u8 start[4] = {};
+
+		if (bpf_skb_load_bytes(skb, at, start, sizeof(start)))
+			break;
+
+		u32 size = (start[1] + 1) * 8;
 
 		if (next == IPPROTO_ROUTING) {
-			read_route(skb, at, size, packet);
+			read_route(skb, at, start, packet);
 		} else if (next == IPPROTO_FRAGMENT) {
-			packet->is_fragment = half_at(skb, at + 2) >> 3 != 0;
+			packet->is_fragment = start[2] || start[3] >> 3;
 			size = 8;
 		} else if (next == IPPROTO_AH) {
-			size = (size / 8 + 1) * 4;
+			size = (start[1] + 2) * 4;
 		} else if (next != IPPROTO_HOPOPTS && next != IPPROTO_DSTOPTS) {
 			break;
 		}
-		next = byte_at(skb, at);
+		next = start[0];
 		at += size;
 	}
 	packet->protocol = next;
