@@ -14,8 +14,6 @@
 #define SIGSTOP 19
 #define SOCKETCALL_SOCKET 1
 
-enum call { CALL_NONE, CALL_SOCKET, CALL_SOCKETCALL, CALL_BPF, CALL_PTRACE, CALL_WRITE_MEMORY };
-
 /* A process that forks gets entries of its own; one that is pushed out begins anew. */
 BPF_TABLE("lru_hash", struct tamper_key, struct tamper_value, tampers, 4096);
 
@@ -71,77 +69,6 @@ static inline u32 exporter_pid(void)
 
 	return value ? value->self_pid : 0;
 }
-
-/* By machine: the numbers of the calls, whether this one is of 32 bits, and its arguments. */
-#if defined(__x86_64__)
-#define COMPAT_CALL 2 /* TS_COMPAT, in thread_info.status */
-
-static inline enum call call_of(u64 number)
-{
-	number &= ~0x40000000ULL; /* x32 */
-	if (number == 41)
-		return CALL_SOCKET;
-	if (number == 321)
-		return CALL_BPF;
-	if (number == 101 || number == 521)
-		return CALL_PTRACE;
-	return number == 311 || number == 540 ? CALL_WRITE_MEMORY : CALL_NONE;
-}
-
-static inline enum call call_of_32_bits(u64 number)
-{
-	if (number == 359)
-		return CALL_SOCKET;
-	if (number == 102)
-		return CALL_SOCKETCALL;
-	if (number == 357)
-		return CALL_BPF;
-	if (number == 26)
-		return CALL_PTRACE;
-	return number == 348 ? CALL_WRITE_MEMORY : CALL_NONE;
-}
-
-static inline u32 argument(u64 registers, u32 index, int is_32_bits)
-{
-	const u32 at = is_32_bits ? (index == 0	  ? 40
-				     : index == 1 ? 88
-						  : 96)
-				  : (index == 0	  ? 112
-				     : index == 1 ? 104
-						  : 96);
-
-	return number_at(registers, at);
-}
-#else
-#define COMPAT_CALL (1 << 22) /* TIF_32BIT, in thread_info.flags */
-
-static inline enum call call_of(u64 number)
-{
-	if (number == 198)
-		return CALL_SOCKET;
-	if (number == 280)
-		return CALL_BPF;
-	if (number == 117)
-		return CALL_PTRACE;
-	return number == 271 ? CALL_WRITE_MEMORY : CALL_NONE;
-}
-
-static inline enum call call_of_32_bits(u64 number)
-{
-	if (number == 281)
-		return CALL_SOCKET;
-	if (number == 386)
-		return CALL_BPF;
-	if (number == 26)
-		return CALL_PTRACE;
-	return number == 377 ? CALL_WRITE_MEMORY : CALL_NONE;
-}
-
-static inline u32 argument(u64 registers, u32 index, int is_32_bits)
-{
-	return number_at(registers, 8 * index);
-}
-#endif
 
 static inline void on_socket_call(const struct proc_value *proc, u32 pid, u32 family, u32 protocol)
 {

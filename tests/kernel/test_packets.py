@@ -49,6 +49,7 @@ class Case(NamedTuple):
 CASES = [
     Case("raw-echo", ECHO, ("peer",) * 3, times=3),
     Case("raw-echo-connected", ECHO, ("peer",) * 3, times=3),
+    Case("raw-echo-sqpoll", ECHO, ("peer",)),
     Case("ping", ECHO, ("peer",) * 3, times=3),
     Case("ping-connected", ECHO, ("peer",) * 3, times=3),
     Case("raw-sctp", SCTP, ("peer",), port=PORT),

@@ -89,6 +89,7 @@ static const struct verb {
 	{ "udp-corked", udp_corked },
 	{ "raw-echo", raw_echo },
 	{ "raw-echo-connected", raw_echo_connected },
+	{ "raw-echo-sqpoll", raw_echo_sqpoll },
 	{ "ping", ping },
 	{ "ping-connected", ping_connected },
 	{ "raw-sctp", raw_sctp },

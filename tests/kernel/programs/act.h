@@ -51,6 +51,7 @@ void udp_corked(const struct plan *plan);
 /* Raw and ping sockets, source routes, UDP-Lite. */
 void raw_echo(const struct plan *plan);
 void raw_echo_connected(const struct plan *plan);
+void raw_echo_sqpoll(const struct plan *plan);
 void ping(const struct plan *plan);
 void ping_connected(const struct plan *plan);
 void raw_sctp(const struct plan *plan);

@@ -1,5 +1,6 @@
 #define _GNU_SOURCE
 #include "act.h"
+#include "uring.h"
 
 #include <errno.h>
 #include <linux/ipv6.h>
@@ -9,6 +10,7 @@
 #include <netinet/ip6.h>
 #include <netinet/ip_icmp.h>
 #include <netinet/udp.h>
+#include <stdint.h>
 #include <string.h>
 #include <time.h>
 
@@ -83,6 +85,29 @@ void raw_echo(const struct plan *plan)
 void raw_echo_connected(const struct plan *plan)
 {
 	send_connected_echoes(echo_socket(&plan->peers[0], SOCK_RAW), &plan->peers[0], plan->count);
+}
+
+/* Sent by a kernel thread that polls for the process. */
+void raw_echo_sqpoll(const struct plan *plan)
+{
+	unsigned char echo[ECHO_BYTES];
+	struct peer to = without_port(&plan->peers[0]);
+	struct iovec vector = { .iov_base = echo, .iov_len = sizeof(echo) };
+	struct msghdr message = {
+		.msg_name = &to.any,
+		.msg_namelen = to.size,
+		.msg_iov = &vector,
+		.msg_iovlen = 1,
+	};
+	struct io_uring_sqe entry = {
+		.opcode = IORING_OP_SENDMSG,
+		.fd = echo_socket(&to, SOCK_RAW),
+		.addr = (uintptr_t)&message,
+		.len = 1,
+	};
+
+	fill_echo(&to, echo);
+	check_error(uring_perform(&entry, IORING_SETUP_SQPOLL));
 }
 
 void ping(const struct plan *plan)
