@@ -22,10 +22,19 @@ from exporter.events import (
     Outcome,
     ProcessKey,
     Stage,
+    Tampered,
+    Tampering,
 )
 
 Buffer = bytes | memoryview
-_OfProcess = wire.ExecRecord | wire.ForkRecord | wire.ExitRecord | wire.ActRecord | wire.AggregateRecord
+_OfProcess = (
+    wire.ExecRecord
+    | wire.ForkRecord
+    | wire.ExitRecord
+    | wire.ActRecord
+    | wire.AggregateRecord
+    | wire.TamperRecord
+)
 
 
 @dataclass
@@ -248,10 +257,30 @@ def _aggregated(data: Buffer, at: int, length: int) -> Aggregated:
     )
 
 
+def _tampered(data: Buffer, at: int, length: int) -> Tampered:
+    record = wire.TamperRecord._make(_unpack(wire.TAMPER_RECORD, data, at, length))
+    try:
+        what = Tampering(record.what)
+    except ValueError:
+        raise RecordError(f"a record has the unknown tampering {record.what}") from None
+    return Tampered(
+        record.at_ns,
+        _key(record),
+        record.exec_id,
+        record.parent_pid,
+        record.uid,
+        record.scope,
+        what,
+        record.detail,
+        record.times,
+    )
+
+
 _WHOLE: dict[int, Callable[[Buffer, int, int], Event]] = {
     wire.KIND_ACT: _acted,
     wire.KIND_AGGREGATE: _aggregated,
     wire.KIND_EXIT: _exited,
     wire.KIND_FLOW: _flowed,
+    wire.KIND_TAMPER: _tampered,
 }
 """Kinds of which one record is one event."""

@@ -157,7 +157,37 @@ class Aggregated(NamedTuple):
     bytes_received: int
 
 
-Event = Forked | Execed | Exited | Acted | Flowed | Aggregated
+class Tampering(enum.IntEnum):
+    """What a process tried that gets around the tracing, or at it."""
+
+    PACKET_SOCKET = 1
+    """AF_PACKET: what it sends, nothing else here sees."""
+    BPF = 2
+    SIGNAL = 3
+    """At the exporter, like the next two."""
+    PTRACE = 4
+    MEMORY = 5
+    XDP_SOCKET = 6
+    """AF_XDP: as a packet socket, past the kernel's network stack."""
+
+
+class Tampered(NamedTuple):
+    """A process tampered: told for its first times within a second, then at each doubling."""
+
+    at_ns: int
+    process: ProcessKey
+    exec_id: int
+    parent_pid: int
+    uid: int
+    scope: int
+    what: Tampering
+    detail: int
+    """By `what`: protocol of the frames, bpf(2) command, signal, ptrace(2) request, 0."""
+    times: int
+    """How often this process did so within that second, this time included."""
+
+
+Event = Forked | Execed | Exited | Acted | Flowed | Aggregated | Tampered
 
 
 def attempts_of(event: Event) -> int:

@@ -26,6 +26,7 @@ from exporter.events import (
     Forked,
     ProcessKey,
     Stage,
+    Tampered,
 )
 from exporter.flows import Flow, Flows
 from exporter.jobs.attributes import resource_attributes
@@ -80,6 +81,8 @@ class Pipeline:
                 self._flowed(event)
             case Aggregated():
                 self._aggregated(event)
+            case Tampered():
+                self._stages.summary.tampered(event, self._program(event))
             case _:
                 assert_never(event)
 
@@ -138,7 +141,7 @@ class Pipeline:
         self._transferred(where, program, event)
         stages.telemetry.submit(span, event.attempts, aggregated=True)
 
-    def _program(self, event: Acted | Aggregated) -> Program:
+    def _program(self, event: Acted | Aggregated | Tampered) -> Program:
         """Who did it; from now on it and what it descends from have spans."""
         program = self._table.acted(event)
         if program.is_recovered:

@@ -12,7 +12,7 @@ from typing import TypeVar
 import psutil
 
 from exporter.arguments import arguments_of
-from exporter.events import Acted, Aggregated, Execed, Exited, Forked, ProcessKey
+from exporter.events import Acted, Aggregated, Execed, Exited, Forked, ProcessKey, Tampered
 from exporter.programs import Facts, Image, Lookup, Program
 from exporter.text import clean
 
@@ -84,7 +84,7 @@ class ProcessTable:
             del self._programs[event.process.pid]
             self._end(program, event.at_ns, event.wait_status)
 
-    def acted(self, event: Acted | Aggregated) -> Program:
+    def acted(self, event: Acted | Aggregated | Tampered) -> Program:
         """The program that did it, with its facts; of what was counted, it may have ended meanwhile."""
         program = self._find(event.process, event.exec_id, event.scope, event.at_ns)
         if program.facts is None:

@@ -36,12 +36,21 @@ PROGRAMS: list[dict[str, Any]] = [
     {"name": "on_newtask", "kind": "raw_tracepoint", "attach": "task_newtask"},
     {"name": "on_exec", "kind": "raw_tracepoint", "attach": "sched_process_exec"},
     {"name": "on_exit", "kind": "raw_tracepoint", "attach": "sched_process_exit"},
+    {"name": "on_sys_enter", "kind": "raw_tracepoint", "attach": "sys_enter"},
+    {"name": "on_signal", "kind": "raw_tracepoint", "attach": "signal_generate"},
+    {
+        "name": "on_uring_submit",
+        "kind": "raw_tracepoint",
+        "attach": "io_uring_submit_req",
+        "optional": True,
+    },
     # enum bpf_attach_type
     {"name": "on_connect4", "kind": "cgroup_sock_addr", "attach": 10},
     {"name": "on_connect6", "kind": "cgroup_sock_addr", "attach": 11},
     {"name": "on_sendmsg4", "kind": "cgroup_sock_addr", "attach": 14},
     {"name": "on_sendmsg6", "kind": "cgroup_sock_addr", "attach": 15},
     {"name": "on_sock_ops", "kind": "sock_ops", "attach": 3},
+    {"name": "on_egress", "kind": "cgroup_skb", "attach": 1},
     {"name": "on_sock_release", "kind": "cgroup_sock", "attach": 34},
 ]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import mmap
+import os
 import platform
 import struct
 import threading
@@ -98,7 +99,7 @@ class Windows:
     def _begin_next(self) -> None:
         self._number += 1
         self._began_s = time.monotonic()
-        self._config.update(_KEY.pack(0), wire.CONFIG_VALUE.pack(wire.LAYOUT, 0, self._number))
+        self._config.update(_KEY.pack(0), wire.CONFIG_VALUE.pack(wire.LAYOUT, 0, self._number, os.getpid()))
 
     def _collect(self, handle: Handler) -> None:
         kinds = self._slots[_KIND_AT : self._end : _SLOT]

@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.arguments import arguments_of
-from exporter.events import Acted, Aggregated, Event, Execed, Exited, Flowed, Forked, ProcessKey
+from exporter.events import Acted, Aggregated, Event, Execed, Exited, Flowed, Forked, ProcessKey, Tampered
 from exporter.processes import Proc, ProcessTable, container_id, started_ns, user_name
 from exporter.programs import CHAIN_MAX, DEPTH_MAX, Facts, Image, Program, mark_egress
-from tests.unit.records import ACT, AGGREGATE, EXEC
+from tests.unit.records import ACT, AGGREGATE, EXEC, TAMPER
 
 ROOT = ProcessKey(10, 100)
 SCOPE = 1
@@ -286,6 +286,9 @@ EVENTS = st.one_of(
     st.builds(
         lambda process, exec_id: AGGREGATE._replace(process=process, exec_id=exec_id), KEYS, st.integers(0, 3)
     ),
+    st.builds(
+        lambda process, exec_id: TAMPER._replace(process=process, exec_id=exec_id), KEYS, st.integers(0, 3)
+    ),
 )
 
 
@@ -295,7 +298,7 @@ def feed(life: Life, event: Event) -> Program | None:
             return life.table.forked(event)
         case Execed():
             return life.table.execed(event)
-        case Acted() | Aggregated():
+        case Acted() | Aggregated() | Tampered():
             return life.table.acted(event)
         case Exited():
             life.table.exited(event)
