@@ -87,6 +87,8 @@ class Courier:
         self._last_failures = 0
         self._last_error_type = "timeout"
         self._deadline_s = float("inf")
+        self.left = ""
+        """What waits on disk in the end, for messages."""
         self._thread = threading.Thread(target=self._run, name=f"otlp courier {sink.where}", daemon=True)
         self._thread.start()
 
@@ -123,7 +125,7 @@ class Courier:
                     parcel.entries, rejected=len(parcel.entries), error_type=self._last_error_type
                 )
             self._window.clear()
-            self._tell_waiting()
+            self.left = self._left()
             self._depot.close()
         self._sink.transport.close()
 
@@ -237,14 +239,10 @@ class Courier:
             " what the collector doesn't take meanwhile is lost",
         )
 
-    def _tell_waiting(self) -> None:
-        if self._depot.has_own:
-            number = f" ({self._depot.own_attempts} {self._books.counted})" if self._books.counted else ""
-            self._complaints.add(
-                ("waiting", self._what),
-                f"{self._what}{number} wait in {self._folder.path}:"
-                f" the next start sends them to {self._sink.where}",
-            )
+    def _left(self) -> str:
+        if not self._depot.has_own:
+            return ""
+        return f"{self._what} ({self._depot.own_attempts} {self._books.counted})".removesuffix(" (0 )")
 
 
 def _enter(waiting: Waiting, outcome: Receipt | str) -> None:
