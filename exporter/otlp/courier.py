@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from exporter.otlp.complaints import Complaints
-from exporter.otlp.depot import Books, Depot, Waiting
+from exporter.otlp.depot import CORRUPT, Books, Depot, Waiting
 from exporter.otlp.ledger import EXPORT, SPOOL, Entry
 from exporter.otlp.pauses import pauses_s
 from exporter.otlp.sinks import Receipt, SendError, Sink, SpoolError
@@ -21,6 +21,8 @@ _LAST_TRIES = 2
 _LAST_PAUSE_S = 1.0
 _MARGIN_S = 0.25
 _SHORTEST_TIMEOUT_S = 0.05
+_MEANS = {CORRUPT: "what can't be read of it is lost", "edition": "it stays there for that version"}
+_OTHERWISE = "what the collector doesn't take meanwhile is lost"
 
 
 class Timer:
@@ -233,11 +235,11 @@ class Courier:
         return max(min(self._sink.timeout_s, self._deadline_s - time.monotonic()), _SHORTEST_TIMEOUT_S)
 
     def _complain(self, error: SpoolError) -> None:
-        self._complaints.add(
-            (SPOOL, error.error_type),
-            f"{self._what} for {self._sink.where} can't wait in {self._folder.path}: {error.reason};"
-            " what the collector doesn't take meanwhile is lost",
-        )
+        trouble = f"{self._what} for {self._sink.where} can't wait in {self._folder.path}: {error.reason}"
+        if error.error_type == CORRUPT:
+            trouble = f"a file in {self._folder.path} is damaged: {error.reason}"
+        means = _MEANS.get(error.error_type, _OTHERWISE)
+        self._complaints.add((SPOOL, error.error_type, self._sink.where), f"{trouble}; {means}")
 
     def _left(self) -> str:
         if not self._depot.has_own:
