@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import logging
-import signal
-import time
 from collections.abc import Mapping
-from contextlib import ExitStack
 from pathlib import Path
 
 import click
@@ -48,16 +44,3 @@ def command(
 
 def watch(config: WatchConfig, environment: Mapping[str, str]) -> int:
     """Watch until a signal comes; returns the exit status. Raises CiEgressError when it can't be traced."""
-    from exporter.account import Bookkeeping
-    from exporter.cli.outcome import Outcome, tell_fault
-    from exporter.clock import boot_ns, system_clock
-    from exporter.events import Environment, Found
-    from exporter.flows import Flows
-    from exporter.kernel.tracer import Coverage, loading
-    from exporter.live import LiveSource, kernel_counts
-    from exporter.metrics import Metrics
-    from exporter.otlp import Telemetry, resolve_destinations
-    from exporter.pipeline import Outlets, Pipeline
-    from exporter.processes import Proc, environment_of, everyone
-    from exporter.systemd import notify
-    from exporter.watching import JobWatch

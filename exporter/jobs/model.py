@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-
 HOST = "host"
 """Provider of what belongs to no job."""
 
