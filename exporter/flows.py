@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from opentelemetry.trace import SpanContext
@@ -84,7 +84,7 @@ class Flows:
         while len(self._held) > HELD_MAX:
             yield self._held.pop(next(iter(self._held)))
 
-    def rest(self, scope: int) -> Iterator[Flow]:
-        """Let go of all that are of programs of `scope`, the oldest first."""
-        for cookie in [cookie for cookie, flow in self._held.items() if flow.program.scope == scope]:
+    def rest(self, scopes: Collection[int]) -> Iterator[Flow]:
+        """Let go of all that are of programs of `scopes`, the oldest first."""
+        for cookie in [cookie for cookie, flow in self._held.items() if flow.program.scope in scopes]:
             yield self._held.pop(cookie)

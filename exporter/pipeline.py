@@ -84,10 +84,13 @@ class Pipeline:
         self._flows = flows
         self._table = ProcessTable(lookup, on_end=self._ended)
         self._jobs: dict[int, TracedJob] = {}
+        self._rest = HOST
 
-    def begin(self, scope: int, job: TracedJob) -> None:
-        """From now on the events of `scope` are this job's: of HOST, those of scopes without a job too."""
+    def begin(self, scope: int, job: TracedJob, *, takes_rest: bool = False) -> None:
+        """From now on the events of `scope` are this job's; with the rest, those of no other job too."""
         self._jobs[scope] = job
+        if takes_rest:
+            self._rest = scope
         self._outlets.metrics.began(job.metrics)
 
     def seed(self, root: ProcessKey, scope: int, at_ns: int) -> None:
@@ -116,11 +119,12 @@ class Pipeline:
         `left_behind` are the pids that still run. The table alone can't tell: an exit's record may be lost.
         """
         job = self._jobs[scope]
-        for flow in self._flows.rest(scope):
+        scopes = {scope, HOST} if scope == self._rest else {scope}
+        for flow in self._flows.rest(scopes):
             self._submit_flow(flow, at_ns)
-        live = self._table.live(scope)
+        live = self._table.live(scopes)
         job.summary.left_behind([program for program in live if program.process.pid in left_behind])
-        self._table.end_all(scope, at_ns)
+        self._table.end_all(scopes, at_ns)
         self._outlets.metrics.ended(job.metrics)
         self._outlets.telemetry.submit(job.spans.job(job.started_ns, at_ns), attempts=0)
         del self._jobs[scope]
@@ -133,7 +137,7 @@ class Pipeline:
 
     def live(self, scope: int) -> list[Program]:
         """The programs of `scope` that run now."""
-        return self._table.live(scope)
+        return self._table.live({scope})
 
     def _lived(self, event: Found | Environment | Forked | Execed | Exited) -> None:
         match event:
@@ -157,7 +161,7 @@ class Pipeline:
                 self._table.make_root(program, scope, "environment")
 
     def _job(self, scope: int) -> TracedJob:
-        return self._jobs.get(scope) or self._jobs[HOST]
+        return self._jobs.get(scope) or self._jobs[self._rest]
 
     def _acted(self, event: Acted) -> None:
         program = self._program(event)
@@ -201,7 +205,7 @@ class Pipeline:
     def _tampered(self, event: Tampered) -> None:
         program = self._program(event)
         job = self._job(program.scope)
-        if not job.is_a_job and event.what not in tampering.NEVER_HONEST:
+        if program.scope == HOST and event.what not in tampering.NEVER_HONEST:
             return  # a DHCP client has packet sockets, a service manager loads programs and sends signals
         job.summary.tampered(event, program)
         attributes = {

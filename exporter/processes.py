@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pwd
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from functools import lru_cache
@@ -113,15 +113,15 @@ class ProcessTable:
             program.facts = self._lookup.facts(event.process)
         return program
 
-    def end_all(self, scope: int, at_ns: int) -> None:
-        """End what still runs of `scope`, as when the job is over and leaves processes behind."""
-        for program in self.live(scope):
+    def end_all(self, scopes: Collection[int], at_ns: int) -> None:
+        """End what still runs of `scopes`, as when the job is over and leaves processes behind."""
+        for program in self.live(scopes):
             del self._programs[program.process.pid]
             self._end(program, at_ns, None)
 
-    def live(self, scope: int) -> list[Program]:
-        """The programs of `scope` that run now."""
-        return [program for program in self._programs.values() if program.scope == scope]
+    def live(self, scopes: Collection[int]) -> list[Program]:
+        """The programs of `scopes` that run now."""
+        return [program for program in self._programs.values() if program.scope in scopes]
 
     def _find(self, process: ProcessKey, exec_id: int, scope: int, at_ns: int) -> Program:
         known = self._programs.get(process.pid)

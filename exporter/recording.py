@@ -20,7 +20,7 @@ from exporter.account import KernelCounts
 from exporter.arguments import Arguments
 from exporter.clock import Clock
 from exporter.errors import UsageError
-from exporter.events import Event, ProcessKey
+from exporter.events import Environment, Event, ProcessKey
 from exporter.jobs.model import Job
 from exporter.programs import Facts, Image, Lookup
 
@@ -78,8 +78,9 @@ class Recorder:
         self._write(["recording", VERSION, asdict(beginning.job), *beginning.clock, *_rest(beginning)])
 
     def event(self, event: Event) -> None:
-        """Write an event."""
-        self._write([type(event).__name__, *event])
+        """Write an event, unless it is an environment: what is in those is nobody's to keep."""
+        if not isinstance(event, Environment):
+            self._write([type(event).__name__, *event])
 
     def end(self, ending: Ending) -> None:
         """Write the last line."""

@@ -22,6 +22,7 @@ from exporter.events import (
     Exited,
     Flowed,
     Forked,
+    Found,
     Outcome,
     ProcessKey,
     Stage,
@@ -219,6 +220,7 @@ def _optional(convert: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 
 _EVENTS: dict[str, tuple[Callable[..., Any], tuple[Callable[[Any], Any], ...]]] = {
+    "Found": (Found, (_u64, _key, _u32)),
     "Forked": (Forked, (_u64, _key, _key, _u32, _u32, _u32)),
     "Execed": (Execed, (_u64, _key, _u32, _u32, _u32, _text, _arguments, _flag)),
     "Exited": (Exited, (_u64, _key, _u32)),

@@ -126,7 +126,7 @@ class Spans:
             self.program_context(program.parent) if program.parent else self.job_context,
             attributes=attributes.done(),
             start_time=self._clock.wall_ns(program.started_ns),
-            end_time=self._clock.wall_ns(program.ended_ns or program.started_ns),
+            end_time=self._clock.wall_ns(max(program.started_ns, program.ended_ns or 0)),
         )
 
     def job(self, started_ns: int, ended_ns: int) -> ReadableSpan:

@@ -14,12 +14,12 @@ from exporter.cli.notices import drops, tell_fault, warn, warn_of_ignored
 from exporter.clock import boot_ns, system_clock
 from exporter.config import WatchConfig
 from exporter.errors import LOST_STATUS
-from exporter.events import Environment, Found
+from exporter.events import Environment
 from exporter.flows import Flows
 from exporter.jobs.model import Job
 from exporter.kernel.tracer import Loading, Tracer
 from exporter.kernel.windows import Coverage
-from exporter.live import LiveSource, kernel_counts, losses
+from exporter.live import LiveSource, find_everyone, kernel_counts, losses
 from exporter.losses import LossLog
 from exporter.metrics import Metrics
 from exporter.otlp import (
@@ -32,7 +32,7 @@ from exporter.otlp import (
     resolve_destinations,
 )
 from exporter.pipeline import Outlets, Pipeline
-from exporter.processes import Proc, environment_of, everyone
+from exporter.processes import Proc, environment_of
 from exporter.summary import Summary
 from exporter.systemd import notify
 from exporter.watching import JobWatch
@@ -71,7 +71,7 @@ def run(config: WatchConfig, environment: Mapping[str, str], kernel: Loading) ->
                 warn(problem)
 
         jobs.begin(pipeline, boot_ns())
-        _find_everyone(tracer, pipeline)
+        _take_in_what_runs(tracer, pipeline)
         notify("READY=1", environment)
         Messages.current().say(f"watching, telemetry goes to {', '.join(destinations.shown)}")
         _loop(source, asked, look_around)
@@ -125,16 +125,12 @@ def _loop(source: LiveSource, asked: _Asked, look_around: Callable[[], None]) ->
             look_around()
 
 
-def _find_everyone(tracer: Tracer, pipeline: Pipeline) -> None:
-    """Follow what runs already, jobs included. What is made meanwhile the programs in the kernel follow."""
-    for process, parent_pid in everyone():
-        if process.pid == os.getpid():
-            continue  # what it exports would be traced, and exported
-        tracer.find(process)
-        pipeline.handle(Found(boot_ns(), process, parent_pid))
-        block = environment_of(process)
+def _take_in_what_runs(tracer: Tracer, pipeline: Pipeline) -> None:
+    for found in find_everyone(tracer, besides={os.getpid()}):
+        pipeline.handle(found)
+        block = environment_of(found.process)
         if block:
-            pipeline.handle(Environment(boot_ns(), process, 0, block, is_cut=False))
+            pipeline.handle(Environment(found.at_ns, found.process, 0, block, is_cut=False))
 
 
 def _tell_begin(job: Job) -> None:

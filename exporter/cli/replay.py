@@ -63,7 +63,7 @@ def replay(file: Path, output: OutputConfig) -> int:
         outlets = Outlets(telemetry, metrics, beginning.clock, output.process_spans)
         pipeline = Pipeline(outlets, recording, flows)
         job = traced_job(beginning.job, outlets, summary, beginning.at_ns)
-        pipeline.begin(beginning.scope, job)
+        pipeline.begin(beginning.scope, job, takes_rest=True)
         pipeline.seed(beginning.root, beginning.scope, beginning.at_ns)
         at_ns = beginning.at_ns
         for event in recording.events():

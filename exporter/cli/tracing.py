@@ -20,7 +20,8 @@ from exporter.jobs.attributes import resource_attributes
 from exporter.jobs.detect import detect
 from exporter.jobs.model import Job
 from exporter.kernel.tracer import Loading
-from exporter.live import LiveSource, kernel_counts, losses, wait
+from exporter.kernel.windows import Coverage
+from exporter.live import LiveSource, find_everyone, kernel_counts, losses, wait
 from exporter.losses import LossLog
 from exporter.metrics import Metrics
 from exporter.otlp import (
@@ -65,7 +66,7 @@ def trace(
     with ExitStack() as stack:
         spooling = Spooling(SpoolFolder(default_folder(environment, os.geteuid())))
         telemetry = stack.enter_context(Telemetry(destinations, identity, spooling=spooling))
-        tracer = kernel.ready()
+        tracer = kernel.ready(Coverage(is_host=config.is_host))
         flows = Flows()
         books = Bookkeeping(
             lambda: kernel_counts(tracer),
@@ -79,12 +80,16 @@ def trace(
         outlets = Outlets(telemetry, metrics, beginning.clock, config.output.process_spans)
         traced = traced_job(job, outlets, summary, beginning.at_ns)
         pipeline = Pipeline(outlets, recorder or Proc(), flows)
-        source = LiveSource(tracer, _handler(pipeline, recorder), books, flows, on_fault=tell_fault)
+        handle = _handler(pipeline, recorder)
+        source = LiveSource(tracer, handle, books, flows, on_fault=tell_fault)
 
         tracer.follow(beginning.root, SCOPE)
         held.release(_handed_on(environment, traceparent(traced.spans.job_context), job))
-        pipeline.begin(SCOPE, traced)
+        pipeline.begin(SCOPE, traced, takes_rest=True)
         pipeline.seed(beginning.root, SCOPE, beginning.at_ns)  # not before: COMMAND may not exist
+        if config.is_host:
+            for found in find_everyone(tracer, besides={os.getpid(), held.pid}):
+                handle(found)
         loss_log = LossLog(telemetry, books.account)
 
         def between() -> None:
@@ -92,7 +97,8 @@ def trace(
             loss_log.look()
 
         ended_ns = wait(source, held.pidfd, between)
-        left_behind = source.finish()
+        left_behind = tracer.live_pids(SCOPE)
+        source.finish()
         pipeline.end(SCOPE, ended_ns, left_behind=left_behind)
         loss_log.tell()
         if recorder:

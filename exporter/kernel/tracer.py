@@ -140,9 +140,14 @@ class Tracer:
             values.append(sum(struct.unpack_from(f"={cpus}Q", value)))
         return Counts(values)
 
-    def live_pids(self) -> list[int]:
-        """Processes of the jobs that run now, whatever records were lost."""
-        return sorted(_KEY.unpack(key)[0] for key in self._procs)
+    def live_pids(self, scope: int) -> list[int]:
+        """Processes of the job `scope` that run now, whatever records were lost."""
+        pids = []
+        for key in self._procs:
+            value = self._procs.lookup(key)
+            if value is not None and wire.ProcValue._make(wire.PROC_VALUE.unpack(value)).scope == scope:
+                pids.append(_KEY.unpack(key)[0])
+        return sorted(pids)
 
     def detach(self) -> None:
         """Stop tracing. The rings and the counts can still be read."""

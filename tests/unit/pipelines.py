@@ -54,7 +54,7 @@ def run(
         outlets = Outlets(telemetry, metrics, beginning.clock, process_spans)
         pipeline = Pipeline(outlets, lookup or NothingKnown(), flows)
         job = traced_job(beginning.job, outlets, Summary({}), beginning.at_ns)
-        pipeline.begin(beginning.scope, job)
+        pipeline.begin(beginning.scope, job, takes_rest=True)
         pipeline.seed(beginning.root, beginning.scope, beginning.at_ns)
         for event in events:
             attempts += attempts_of(event)
