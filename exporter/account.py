@@ -6,6 +6,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
 
@@ -71,6 +72,16 @@ class Account:
         }
 
 
+class Nothing(NamedTuple):
+    """Nothing was handed over."""
+
+    exported: int = 0
+    aggregated: int = 0
+    dropped: Mapping[tuple[str, str], int] = MappingProxyType({})
+    pending: int = 0
+    spooled: int = 0
+
+
 class Bookkeeping:
     """Draws up the account from what each stage counted for itself."""
 
@@ -79,11 +90,17 @@ class Bookkeeping:
         kernel: Callable[[], KernelCounts],
         delivered: Callable[[], Delivered],
         waiting: Callable[[], int] = lambda: 0,
+        earlier: Callable[[], Delivered] = Nothing,
     ) -> None:
-        """All are asked anew for each account, from whatever thread; `waiting` attempts are in open flows."""
+        """All are asked anew for each account, from whatever thread.
+
+        `waiting` attempts are in open flows. `earlier` is what becomes of those that an earlier process left
+        on disk: they are among its attempts, not among ours.
+        """
         self._kernel = kernel
         self._delivered = delivered
         self._waiting = waiting
+        self._earlier = earlier
         self._lock = threading.Lock()
         self._dropped: Counter[tuple[str, str]] = Counter()
 
@@ -113,3 +130,16 @@ class Bookkeeping:
             dropped["kernel", "ring_full"] = kernel.lost
         pending = {"ring": in_ring, "queue": queued, "spool": delivered.spooled}
         return Account(kernel.attempts, delivered.exported, delivered.aggregated, dropped, pending)
+
+    def published(self) -> Account:
+        """For metrics: an attempt counts in the process that settles it, so those of `earlier` come in."""
+        own, earlier = self.account(), self._earlier()
+        dropped = Counter(own.dropped)
+        dropped.update(earlier.dropped)
+        return Account(
+            own.attempts,
+            own.exported + earlier.exported,
+            own.aggregated + earlier.aggregated,
+            dropped,
+            {**own.pending, "spool": own.pending["spool"] + earlier.spooled},
+        )
