@@ -91,15 +91,15 @@ class ProcessTable:
             program.facts = self._lookup.facts(event.process)
         return program
 
-    def end_all(self, at_ns: int) -> None:
-        """End what still runs, as when the job is over and leaves processes behind."""
-        for program in list(self._programs.values()):
+    def end_all(self, scope: int, at_ns: int) -> None:
+        """End what still runs of `scope`, as when the job is over and leaves processes behind."""
+        for program in self.live(scope):
+            del self._programs[program.process.pid]
             self._end(program, at_ns, None)
-        self._programs.clear()
 
-    def live(self) -> list[Program]:
-        """The programs that run now."""
-        return list(self._programs.values())
+    def live(self, scope: int) -> list[Program]:
+        """The programs of `scope` that run now."""
+        return [program for program in self._programs.values() if program.scope == scope]
 
     def _find(self, process: ProcessKey, exec_id: int, scope: int, at_ns: int) -> Program:
         known = self._programs.get(process.pid)

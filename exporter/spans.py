@@ -53,7 +53,7 @@ class Spans:
         self._trace_state = (
             TraceState.from_header([job.ids.trace_state]) if job.ids.trace_state else TraceState()
         )
-        self._has_programs = has_programs
+        self.has_programs = has_programs
         self._sequence = 0
         self._described: WeakKeyDictionary[Program, _Described] = WeakKeyDictionary()
         self.job_context = self._context(job.ids.job_span_id)
@@ -133,7 +133,7 @@ class Spans:
 
     def program_context(self, program: Program) -> SpanContext:
         """Where spans below `program` hang."""
-        if not self._has_programs:
+        if not self.has_programs:
             return self.job_context
         return self._context(self._program_id(program))
 
