@@ -13,6 +13,7 @@ from typing import assert_never
 
 from opentelemetry.sdk.resources import Resource
 
+from exporter import tampering
 from exporter.clock import Clock
 from exporter.config import ProcessSpans
 from exporter.destinations import Destination, destination
@@ -32,7 +33,7 @@ from exporter.flows import Flow, Flows
 from exporter.jobs.attributes import resource_attributes
 from exporter.jobs.model import Job
 from exporter.metrics import JobMetrics, Metrics
-from exporter.otlp import Telemetry
+from exporter.otlp import LogRecord, Severity, Telemetry
 from exporter.processes import ProcessTable
 from exporter.programs import Lookup, Program, mark_egress
 from exporter.spans import Spans
@@ -100,8 +101,7 @@ class Pipeline:
             case Aggregated():
                 self._aggregated(event)
             case Tampered():
-                program = self._program(event)
-                self._job(program.scope).summary.tampered(event, program)
+                self._tampered(event)
             case _:
                 assert_never(event)
 
@@ -161,6 +161,21 @@ class Pipeline:
         job.summary.connected(where, program, event.attempts)
         _transferred(job, where, program, event)
         self._outlets.telemetry.submit(span, event.attempts, aggregated=True)
+
+    def _tampered(self, event: Tampered) -> None:
+        program = self._program(event)
+        job = self._job(program.scope)
+        job.summary.tampered(event, program)
+        self._outlets.telemetry.log(
+            LogRecord(
+                tampering.EVENT_NAME,
+                Severity.ERROR,
+                self._outlets.clock.wall_ns(event.at_ns),
+                job.spans.tampering(event, program, self._lookup.owner(event.uid)),
+                job.spans.resource,
+                job.spans.program_context(program),
+            )
+        )
 
     def _program(self, event: Acted | Aggregated | Tampered) -> Program:
         """Who did it; from now on it and what it descends from have spans."""

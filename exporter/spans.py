@@ -15,12 +15,12 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import SpanContext, SpanKind, TraceFlags, TraceState
 
-from exporter import __version__
+from exporter import __version__, tampering
 from exporter.addresses import address, is_known
 from exporter.attributes import Attributes, Value
 from exporter.clock import Clock
 from exporter.destinations import Destination
-from exporter.events import Act, Acted, Aggregated, Flowed, Stage
+from exporter.events import Act, Acted, Aggregated, Flowed, Stage, Tampered
 from exporter.flows import Flow
 from exporter.jobs.attributes import span_attributes
 from exporter.jobs.model import Job
@@ -47,6 +47,8 @@ class Spans:
     def __init__(self, job: Job, resource: Resource, clock: Clock, *, has_programs: bool = True) -> None:
         """For `job`; `resource` goes on every span. Without programs' spans, leaves hang on the job's."""
         self._job = job
+        self.resource = resource
+        """Of everything that is told of the job."""
         self._span = partial(ReadableSpan, resource=resource, instrumentation_scope=_SCOPE)
         self._clock = clock
         self._job_attributes = span_attributes(job)
@@ -102,6 +104,14 @@ class Spans:
             attributes=attributes.done(),
             **self._leaf(event, event.last_ns),
         )
+
+    def tampering(self, event: Tampered, program: Program, owner: str) -> dict[str, Value]:
+        """Attributes of the log record that tells it: the process's as on a span, and what it did."""
+        described = self._describe(program)
+        attributes = Attributes(described.values, described.cut_names)
+        attributes.add("process.parent_pid", event.parent_pid or None)
+        attributes.add("process.owner", owner)
+        return {**attributes.done(), **tampering.attributes(event)}
 
     def program(self, program: Program) -> ReadableSpan:
         """The span of one executed program, from its beginning to its end."""

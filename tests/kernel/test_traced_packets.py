@@ -46,11 +46,16 @@ def test_sctp_has_its_port_and_a_protocol_of_nobodys_its_number(
     assert not PORTS & other.attributes.keys()
 
 
-def test_the_summary_warns_of_tampering(lab: Lab, programs: Programs, tmp_path: Path) -> None:
+def test_tampering_is_a_log_record_and_a_warning_in_the_summary(
+    lab: Lab, programs: Programs, tmp_path: Path
+) -> None:
     seen = trace(lab, programs.tamper("packet-socket", os.getpid()), tmp_path)
     warnings = [line for line in seen.stderr.splitlines() if line.startswith("warning: tampering")]
     assert len(warnings) == 1
     assert "made a packet socket (ETH_P_ALL)" in warnings[0]
+    logs = (tmp_path / "logs.jsonl").read_text()
+    assert logs.count('"cicd.egress.tamper"') == 1
+    assert '"packet_socket"' in logs
     assert seen.account == "attempts 0 = exported 0 + aggregated 0 + dropped 0 + pending 0"
 
 
