@@ -37,3 +37,5 @@ class RunConfig:
     """COMMAND's user; None for the one that called, also through sudo."""
     job_env: str | None
     """Name of the variable that holds the job's id."""
+    strict: bool = False
+    """Evidence that got lost makes the run fail, unless COMMAND failed."""

@@ -20,7 +20,7 @@ from exporter.addresses import address, is_known
 from exporter.attributes import Attributes, Value
 from exporter.clock import Clock
 from exporter.destinations import Destination
-from exporter.events import Act, Acted, Aggregated, Flowed, Stage, Tampered
+from exporter.events import HOST, Act, Acted, Aggregated, Flowed, Stage, Tampered
 from exporter.flows import Flow
 from exporter.jobs.attributes import span_attributes
 from exporter.jobs.model import Job
@@ -156,7 +156,7 @@ class Spans:
 
     def _program_attributes(self, program: Program) -> _Described:
         attributes = Attributes(self._job_attributes)
-        attributes.add("egress.attribution", "lineage")
+        attributes.add("egress.attribution", attribution(program))
         attributes.add("process.pid", program.process.pid)
         attributes.add("process.executable.name", program.name)
         attributes.add("process.executable.path", program.path)
@@ -225,6 +225,15 @@ class Spans:
 
     def _context(self, span_id: int, *, is_remote: bool = False) -> SpanContext:
         return SpanContext(self._job.ids.trace_id, span_id, is_remote, _SAMPLED, self._trace_state)
+
+
+def attribution(program: Program) -> str:
+    """How it is known which job `program` belongs to."""
+    if program.attribution is not None:
+        return program.attribution
+    if program.scope != HOST:
+        return "lineage"
+    return "container" if program.facts and program.facts.container_id else "host"
 
 
 def _add_end(attributes: Attributes, end: Flowed) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from typing import NamedTuple
 
-LAYOUT = 0x428B886C
+LAYOUT = 0x7CB2602F
 """Edition of the layout; every record and every pinned instance carries it."""
 
 ARGUMENTS_PIECE = 4096
@@ -20,7 +20,8 @@ KIND_ACT = 5
 KIND_FLOW = 6
 KIND_AGGREGATE = 7
 KIND_TAMPER = 9
-KINDS = 10
+KIND_ENVIRONMENT = 10
+KINDS = 11
 
 ACT_CONNECT = 1
 ACT_SEND = 2
@@ -119,6 +120,23 @@ class ArgumentsRecord(NamedTuple):
 
 
 ARGUMENTS_RECORD = struct.Struct("<IH2xQQIIII")
+
+
+class EnvironmentRecord(NamedTuple):
+    """`struct environment_record`, 48 bytes."""
+
+    layout: int
+    kind: int
+    at_ns: int
+    started_ns: int
+    pid: int
+    exec_id: int
+    size: int
+    offset: int
+    here: int
+
+
+ENVIRONMENT_RECORD = struct.Struct("<IH2xQQIIIII4x")
 
 
 class ExitRecord(NamedTuple):
@@ -336,15 +354,17 @@ PROC_VALUE = struct.Struct("<QIIII")
 
 
 class ConfigValue(NamedTuple):
-    """`struct config_value`, 16 bytes."""
+    """`struct config_value`, 24 bytes."""
 
     layout: int
     enforcing: int
     window: int
     self_pid: int
+    is_host: int
+    reads_environments: int
 
 
-CONFIG_VALUE = struct.Struct("<IIII")
+CONFIG_VALUE = struct.Struct("<IIIIII")
 
 
 OFFSETS = {
@@ -394,6 +414,20 @@ OFFSETS = {
             "header.exec_id": 28,
             "offset": 32,
             "arguments_here": 36,
+        },
+    ),
+    "environment_record": (
+        48,
+        {
+            "header.layout": 0,
+            "header.kind": 4,
+            "header.at_ns": 8,
+            "header.started_ns": 16,
+            "header.pid": 24,
+            "header.exec_id": 28,
+            "size": 32,
+            "offset": 36,
+            "here": 40,
         },
     ),
     "exit_record": (
@@ -546,6 +580,9 @@ OFFSETS = {
         },
     ),
     "proc_value": (24, {"started_ns": 0, "scope": 8, "exec_id": 12, "window": 16, "firsts": 20}),
-    "config_value": (16, {"layout": 0, "enforcing": 4, "window": 8, "self_pid": 12}),
+    "config_value": (
+        24,
+        {"layout": 0, "enforcing": 4, "window": 8, "self_pid": 12, "is_host": 16, "reads_environments": 20},
+    ),
 }
 """Size in bytes of each struct, and the offset of each member, by its C path."""

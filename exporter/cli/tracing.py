@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -22,7 +23,14 @@ from exporter.jobs.model import Job
 from exporter.kernel.tracer import Loading
 from exporter.live import LiveSource, kernel_counts, losses, wait
 from exporter.metrics import Metrics
-from exporter.otlp import Telemetry, ignored_variables, resolve_destinations
+from exporter.otlp import (
+    SpoolFolder,
+    Spooling,
+    Telemetry,
+    default_folder,
+    ignored_variables,
+    resolve_destinations,
+)
 from exporter.pipeline import Outlets, Pipeline, traced_job
 from exporter.processes import Proc, started_ns
 from exporter.recording import Beginning, Ending, Recorder
@@ -46,7 +54,7 @@ def trace(
 ) -> int:
     """Let COMMAND go once the hooks are live, trace it to its end, flush, and say what it talked to.
 
-    Returns COMMAND's exit status. Raises CiEgressError when COMMAND wasn't started.
+    Returns COMMAND's exit status, or that of lost evidence. Raises CiEgressError when COMMAND wasn't started.
     """
     _warn_of(ignored_variables(environment))
     destinations = resolve_destinations(environment, otlp_dir=config.output.otlp_dir)
@@ -55,13 +63,19 @@ def trace(
     # What one series of metrics has in common mustn't change with every run, so of the job only the worker.
     identity = {name: value for name, value in resource_attributes(job).items() if name == _WORKER}
     with ExitStack() as stack:
-        telemetry = stack.enter_context(Telemetry(destinations, identity))
+        spooling = Spooling(SpoolFolder(default_folder(environment, os.geteuid())))
+        telemetry = stack.enter_context(Telemetry(destinations, identity, spooling=spooling))
         tracer = kernel.ready()
         flows = Flows()
-        books = Bookkeeping(lambda: kernel_counts(tracer), lambda: telemetry.account, lambda: len(flows))
+        books = Bookkeeping(
+            lambda: kernel_counts(tracer),
+            lambda: telemetry.account,
+            lambda: len(flows),
+            lambda: telemetry.earlier,
+        )
         beginning = Beginning(job, system_clock(), _root(held), SCOPE, boot_ns())
         recorder = _recorder(config, beginning, stack)
-        metrics = Metrics(telemetry.meter, books.account)
+        metrics = Metrics(telemetry.meter, books.published)
         outlets = Outlets(telemetry, metrics, beginning.clock, config.output.process_spans)
         traced = traced_job(job, outlets, summary, beginning.at_ns)
         pipeline = Pipeline(outlets, recorder or Proc(), flows)
@@ -78,8 +92,9 @@ def trace(
             recorder.end(Ending(ended_ns, kernel_counts(tracer), left_behind))
         telemetry.close()
         title = job.task or job.pipeline or Path(config.command[0]).name
-        Outcome(title, job, summary, books.account(), telemetry, destinations, losses(tracer)).tell()
-    return held.wait(lambda: relay.pump(held))
+        outcome = Outcome(title, job, summary, books.account(), telemetry, destinations, losses(tracer))
+        outcome.tell()
+    return outcome.exit_status(held.wait(lambda: relay.pump(held)), is_strict=config.strict)
 
 
 def _warn_of(variables: list[str]) -> None:
