@@ -201,16 +201,17 @@ class Pipeline:
     def _tampered(self, event: Tampered) -> None:
         program = self._program(event)
         job = self._job(program.scope)
+        if not job.is_a_job and event.what not in tampering.NEVER_HONEST:
+            return  # a DHCP client has packet sockets, a service manager loads programs and sends signals
         job.summary.tampered(event, program)
+        attributes = {
+            **job.spans.process_attributes(program, event.parent_pid, self._lookup.owner(event.uid)),
+            **tampering.attributes(event),
+        }
+        at_ns = self._outlets.clock.wall_ns(event.at_ns)
+        context = job.spans.program_context(program)
         self._outlets.telemetry.log(
-            LogRecord(
-                tampering.EVENT_NAME,
-                Severity.ERROR,
-                self._outlets.clock.wall_ns(event.at_ns),
-                job.spans.tampering(event, program, self._lookup.owner(event.uid)),
-                job.spans.resource,
-                job.spans.program_context(program),
-            )
+            LogRecord(tampering.EVENT_NAME, Severity.ERROR, at_ns, attributes, job.spans.resource, context)
         )
 
     def _program(self, event: Acted | Aggregated | Tampered) -> Program:
@@ -254,7 +255,7 @@ def _transferred(
 def traced_job(
     job: Job, outlets: Outlets, summary: Summary, started_ns: int, *, is_a_job: bool = True
 ) -> TracedJob:
-    """What the events of `job` become. Of what is no job, acts hang on one span: its programs live too long."""
+    """What the events of `job` become; acts that are of no job hang on one span, not on their programs'."""
     resource = outlets.telemetry.resource.merge(Resource(resource_attributes(job)))
     has_programs = is_a_job and outlets.process_spans is not ProcessSpans.NONE
     spans = Spans(job, resource, outlets.clock, has_programs=has_programs)

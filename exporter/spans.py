@@ -15,12 +15,12 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import SpanContext, SpanKind, TraceFlags, TraceState
 
-from exporter import __version__, tampering
+from exporter import __version__
 from exporter.addresses import address, is_known
 from exporter.attributes import Attributes, Value
 from exporter.clock import Clock
 from exporter.destinations import Destination
-from exporter.events import HOST, Act, Acted, Aggregated, Flowed, Stage, Tampered
+from exporter.events import HOST, Act, Acted, Aggregated, Flowed, Stage
 from exporter.flows import Flow
 from exporter.jobs.attributes import span_attributes
 from exporter.jobs.model import Job
@@ -48,7 +48,7 @@ class Spans:
         """For `job`; `resource` goes on every span. Without programs' spans, leaves hang on the job's."""
         self._job = job
         self.resource = resource
-        """Of everything that is told of the job."""
+        """On every span."""
         self._span = partial(ReadableSpan, resource=resource, instrumentation_scope=_SCOPE)
         self._clock = clock
         self._job_attributes = span_attributes(job)
@@ -105,13 +105,13 @@ class Spans:
             **self._leaf(event, event.last_ns),
         )
 
-    def tampering(self, event: Tampered, program: Program, owner: str) -> dict[str, Value]:
-        """Attributes of the log record that tells it: the process's as on a span, and what it did."""
+    def process_attributes(self, program: Program, parent_pid: int, owner: str) -> dict[str, Value]:
+        """What a log record about a deed of `program` says of it."""
         described = self._describe(program)
         attributes = Attributes(described.values, described.cut_names)
-        attributes.add("process.parent_pid", event.parent_pid or None)
+        attributes.add("process.parent_pid", parent_pid or None)
         attributes.add("process.owner", owner)
-        return {**attributes.done(), **tampering.attributes(event)}
+        return attributes.done()
 
     def program(self, program: Program) -> ReadableSpan:
         """The span of one executed program, from its beginning to its end."""
