@@ -4,7 +4,11 @@
  * are told one by one; a flood of them costs user space nothing, and still adds up.
  */
 #define AF_INET6 10
+#define SOCK_RAW 3
+#define IPPROTO_ICMP 1
 #define IPPROTO_TCP 6
+#define IPPROTO_ICMPV6 58
+#define IPPROTO_UDPLITE 136
 #define EACH_MAX 32    /* records of a program with one peer, in a window */
 #define FIRSTS_MAX 256 /* peers that a process is told apart with, in a window */
 #define KEY_WORDS (sizeof(struct flow_key) / sizeof(u64))
@@ -120,12 +124,20 @@ static inline u32 count_act(struct act_value *act, u64 bytes_sent, u64 bytes_rec
 	return index;
 }
 
+/* A raw socket keeps its protocol where others have a port, a ping socket its identifier. */
+static inline int has_ports(struct bpf_sock *sk)
+{
+	u32 protocol = sk->protocol;
+
+	return sk->type != SOCK_RAW && protocol != IPPROTO_ICMP && protocol != IPPROTO_ICMPV6;
+}
+
 static inline void fill_local(struct act_record *record, struct bpf_sock *sk)
 {
 	union address local = {};
 
 	record->local_port = 0;
-	if (sk && sk->src_port) {
+	if (sk && sk->src_port && has_ports(sk)) {
 		record->local_port = sk->src_port;
 		if (sk->family == AF_INET6) {
 			local.words[0] = sk->src_ip6[0];
@@ -160,7 +172,7 @@ static inline int tell(const struct act_value *act, struct bpf_sock *sk, enum la
 	record->header.pid = act->key.pid;
 	record->header.exec_id = act->key.exec_id;
 	record->cookie = act->cookie;
-	record->tid = bpf_get_current_pid_tgid();
+	record->tid = act->tid;
 	record->parent_pid = act->parent_pid;
 	record->uid = act->uid;
 	record->scope = act->scope;
@@ -240,6 +252,7 @@ static inline enum lane lane_of(struct act_value *act, struct proc_value *proc, 
 	return LANE_NONE;
 }
 
+/* The caller fills in tid and uid: not every kind of program may ask for them in the same way. */
 static inline void report(struct act_value *act, u32 pid, struct proc_value *proc,
 			  struct bpf_sock *sk)
 {
@@ -253,7 +266,6 @@ static inline void report(struct act_value *act, u32 pid, struct proc_value *pro
 		return;
 	act->at_ns = bpf_ktime_get_boot_ns();
 	act->parent_pid = parent_of(bpf_get_current_task());
-	act->uid = bpf_get_current_uid_gid();
 	act->scope = proc->scope;
 
 	enum lane lane = lane_of(act, proc, window);

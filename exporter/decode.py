@@ -9,6 +9,7 @@ from typing import Any
 
 from exporter import wire
 from exporter.arguments import Arguments
+from exporter.environments import Environments
 from exporter.errors import RecordError
 from exporter.events import (
     Act,
@@ -22,10 +23,19 @@ from exporter.events import (
     Outcome,
     ProcessKey,
     Stage,
+    Tampered,
+    Tampering,
 )
 
 Buffer = bytes | memoryview
-_OfProcess = wire.ExecRecord | wire.ForkRecord | wire.ExitRecord | wire.ActRecord | wire.AggregateRecord
+_OfProcess = (
+    wire.ExecRecord
+    | wire.ForkRecord
+    | wire.ExitRecord
+    | wire.ActRecord
+    | wire.AggregateRecord
+    | wire.TamperRecord
+)
 
 
 @dataclass
@@ -46,6 +56,7 @@ class Decoder:
     def __init__(self) -> None:
         """Nothing is waiting."""
         self._waiting: dict[int, _LongExec] = {}
+        self._environments = Environments()
 
     def decode(self, data: Buffer, at: int, length: int) -> Iterator[Event]:
         """The events that the record of `length` bytes at `data[at:]` completes: none, or up to three.
@@ -60,15 +71,10 @@ class Decoder:
                 f"a record has layout {layout:#010x}, this program reads {wire.LAYOUT:#010x}",
                 hint="use the version that wrote it",
             )
-        if kind == wire.KIND_ARGUMENTS:
-            yield from self._continue(data, at, length)
-            return
-        if pid in self._waiting:
+        if pid in self._waiting and kind != wire.KIND_ARGUMENTS:
             yield self._finish(pid)
-        if kind == wire.KIND_EXEC:
-            yield from self._begin(data, at, length)
-        elif kind == wire.KIND_FORK:
-            yield from self._fork(data, at, length)
+        if kind in _PIECES:
+            yield from _PIECES[kind](self, data, at, length)
         elif kind in _WHOLE:
             yield _WHOLE[kind](data, at, length)
         else:
@@ -108,8 +114,24 @@ class Decoder:
         if not is_next or waiting.is_complete():
             yield self._finish(record.pid)
 
+    def _environment(self, data: Buffer, at: int, length: int) -> Iterator[Event]:
+        record = wire.EnvironmentRecord._make(_unpack(wire.ENVIRONMENT_RECORD, data, at, length))
+        piece = _behind(data, at, length, wire.ENVIRONMENT_RECORD.size, record.here)
+        whole = self._environments.add(record, piece)
+        if whole is not None:
+            yield whole
+
     def _finish(self, pid: int) -> Execed:
         return _execed(self._waiting.pop(pid))
+
+
+_PIECES: dict[int, Callable[[Decoder, Buffer, int, int], Iterator[Event]]] = {
+    wire.KIND_FORK: Decoder._fork,
+    wire.KIND_EXEC: Decoder._begin,
+    wire.KIND_ARGUMENTS: Decoder._continue,
+    wire.KIND_ENVIRONMENT: Decoder._environment,
+}
+"""Kinds of which a record may be a piece of an event, or complete another one."""
 
 
 def _unpack(layout: Struct, data: Buffer, at: int, length: int) -> tuple[Any, ...]:
@@ -121,7 +143,7 @@ def _unpack(layout: Struct, data: Buffer, at: int, length: int) -> tuple[Any, ..
 def _behind(data: Buffer, at: int, length: int, start: int, size: int) -> Buffer:
     """The `size` bytes that stand behind a record's fixed part of `start` bytes."""
     if start + size > length:
-        raise RecordError(f"a record of {length} bytes claims {size} bytes of argv")
+        raise RecordError(f"a record of {length} bytes claims {size} bytes behind it")
     return data[at + start : at + start + size]
 
 
@@ -248,10 +270,30 @@ def _aggregated(data: Buffer, at: int, length: int) -> Aggregated:
     )
 
 
+def _tampered(data: Buffer, at: int, length: int) -> Tampered:
+    record = wire.TamperRecord._make(_unpack(wire.TAMPER_RECORD, data, at, length))
+    try:
+        what = Tampering(record.what)
+    except ValueError:
+        raise RecordError(f"a record has the unknown tampering {record.what}") from None
+    return Tampered(
+        record.at_ns,
+        _key(record),
+        record.exec_id,
+        record.parent_pid,
+        record.uid,
+        record.scope,
+        what,
+        record.detail,
+        record.times,
+    )
+
+
 _WHOLE: dict[int, Callable[[Buffer, int, int], Event]] = {
     wire.KIND_ACT: _acted,
     wire.KIND_AGGREGATE: _aggregated,
     wire.KIND_EXIT: _exited,
     wire.KIND_FLOW: _flowed,
+    wire.KIND_TAMPER: _tampered,
 }
 """Kinds of which one record is one event."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from exporter.addresses import Address, address, endpoint, transport
+from exporter.addresses import Address, address, endpoint, has_ports, transport
 from exporter.events import Acted, Aggregated
 
 OTHER = "_other"
@@ -17,8 +17,9 @@ class Destination(NamedTuple):
     host: str
     """`server.address`: the name this job resolved to the address, else the address, else `_other`."""
     port: int | None
+    """None for a protocol without ports, and for `_other`."""
     transport: str | None
-    """The IANA keyword; None for a protocol without one."""
+    """The IANA keyword, else the protocol's number; None when unknown."""
     peer: Address | None
     """None for `_other`."""
 
@@ -39,4 +40,5 @@ def destination(event: Acted | Aggregated, name: str | None = None) -> Destinati
     if isinstance(event, Aggregated) and event.is_other:
         return Destination(OTHER, None, protocol, None)
     peer = address(event.peer)
-    return Destination(name or peer.text, event.peer_port, protocol, peer)
+    port = event.peer_port if has_ports(event.protocol) else None
+    return Destination(name or peer.text, port, protocol, peer)

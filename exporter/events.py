@@ -48,6 +48,30 @@ class Stage(enum.IntEnum):
     """Closed, and no packet had left: there was no route."""
 
 
+HOST = 0
+"""The scope of what belongs to no job."""
+
+
+class Found(NamedTuple):
+    """A process that was there before anything was traced."""
+
+    at_ns: int
+    process: ProcessKey
+    parent_pid: int
+
+
+class Environment(NamedTuple):
+    """What a process of no job executed with. Never leaves this program: it is full of secrets."""
+
+    at_ns: int
+    process: ProcessKey
+    exec_id: int
+    block: bytes
+    """`NAME=value`, each with its NUL."""
+    is_cut: bool
+    """Whether there was more."""
+
+
 class Forked(NamedTuple):
     """A process of a job made another one."""
 
@@ -157,7 +181,37 @@ class Aggregated(NamedTuple):
     bytes_received: int
 
 
-Event = Forked | Execed | Exited | Acted | Flowed | Aggregated
+class Tampering(enum.IntEnum):
+    """What a process tried that gets around the tracing, or at it."""
+
+    PACKET_SOCKET = 1
+    """AF_PACKET: what it sends, nothing else here sees."""
+    BPF = 2
+    SIGNAL = 3
+    """At the exporter, like the next two."""
+    PTRACE = 4
+    MEMORY = 5
+    XDP_SOCKET = 6
+    """AF_XDP: as a packet socket, past the kernel's network stack."""
+
+
+class Tampered(NamedTuple):
+    """A process tampered: told for its first times within a second, then at each doubling."""
+
+    at_ns: int
+    process: ProcessKey
+    exec_id: int
+    parent_pid: int
+    uid: int
+    scope: int
+    what: Tampering
+    detail: int
+    """By `what`: protocol of the frames, bpf(2) command, signal, ptrace(2) request, 0."""
+    times: int
+    """How often this process did so within that second, this time included."""
+
+
+Event = Found | Environment | Forked | Execed | Exited | Acted | Flowed | Aggregated | Tampered
 
 
 def attempts_of(event: Event) -> int:

@@ -84,7 +84,7 @@ class Flows:
         while len(self._held) > HELD_MAX:
             yield self._held.pop(next(iter(self._held)))
 
-    def rest(self) -> Iterator[Flow]:
-        """Let go of all, the oldest first."""
-        while self._held:
-            yield self._held.pop(next(iter(self._held)))
+    def rest(self, scope: int) -> Iterator[Flow]:
+        """Let go of all that are of programs of `scope`, the oldest first."""
+        for cookie in [cookie for cookie, flow in self._held.items() if flow.program.scope == scope]:
+            yield self._held.pop(cookie)

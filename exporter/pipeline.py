@@ -13,101 +13,159 @@ from typing import assert_never
 
 from opentelemetry.sdk.resources import Resource
 
-from exporter.account import Account
+from exporter.clock import Clock
 from exporter.config import ProcessSpans
 from exporter.destinations import Destination, destination
 from exporter.events import (
+    HOST,
     Acted,
     Aggregated,
+    Environment,
     Event,
     Execed,
     Exited,
     Flowed,
     Forked,
+    Found,
     ProcessKey,
     Stage,
+    Tampered,
+    attempts_of,
 )
 from exporter.flows import Flow, Flows
 from exporter.jobs.attributes import resource_attributes
-from exporter.metrics import Metrics
+from exporter.jobs.model import Job
+from exporter.metrics import JobMetrics, Metrics
 from exporter.otlp import Telemetry
 from exporter.processes import ProcessTable
 from exporter.programs import Lookup, Program, mark_egress
-from exporter.recording import Beginning
 from exporter.spans import Spans
 from exporter.summary import Summary
 
 
 @dataclass(frozen=True)
-class Stages:
-    """What the events of a job pass through."""
+class Outlets:
+    """Where the telemetry of all jobs goes."""
 
-    spans: Spans
-    metrics: Metrics
-    summary: Summary
     telemetry: Telemetry
+    metrics: Metrics
+    clock: Clock
     process_spans: ProcessSpans
 
 
+@dataclass(frozen=True)
+class TracedJob:
+    """What the events of one job become."""
+
+    spans: Spans
+    metrics: JobMetrics
+    summary: Summary
+    started_ns: int
+    """Since boot."""
+    is_a_job: bool = True
+    """False: what belongs to no job."""
+
+
+Discover = Callable[[Environment, Program], int | None]
+"""Says which job a program of none is the root of, by its environment; None: of none."""
+
+
 class Pipeline:
-    """The events of one job, one by one, in the order in which they happened."""
+    """The events of all jobs, one by one, in the order in which they happened."""
 
-    def __init__(self, stages: Stages, lookup: Lookup, flows: Flows) -> None:
+    def __init__(
+        self, outlets: Outlets, lookup: Lookup, flows: Flows, discover: Discover = lambda *_: None
+    ) -> None:
         """`lookup` fills in what the kernel doesn't say; `flows` holds what has begun and not ended."""
-        self._stages = stages
-        self._flows = flows
+        self._discover = discover
+        self._outlets = outlets
         self._lookup = lookup
+        self._flows = flows
         self._table = ProcessTable(lookup, on_end=self._ended)
+        self._jobs: dict[int, TracedJob] = {}
 
-    def begin(self, root: ProcessKey, scope: int, at_ns: int) -> None:
-        """The job's root is there, about to become COMMAND."""
+    def begin(self, scope: int, job: TracedJob) -> None:
+        """From now on the events of `scope` are this job's: of HOST, those of scopes without a job too."""
+        self._jobs[scope] = job
+        self._outlets.metrics.began(job.metrics)
+
+    def seed(self, root: ProcessKey, scope: int, at_ns: int) -> None:
+        """Enter a job's root, which is there before anything is traced."""
         self._table.seed(root, scope, at_ns)
-        self._started_ns = at_ns
-        self._stages.metrics.job_began()
 
     def handle(self, event: Event) -> None:
         """Take in one event; whatever it completes is on its way when this returns."""
         match event:
-            case Forked():
-                self._table.forked(event)
-            case Execed():
-                self._stages.summary.ran(self._table.execed(event))
-            case Exited():
-                self._table.exited(event)
             case Acted():
                 self._acted(event)
             case Flowed():
                 self._flowed(event)
             case Aggregated():
                 self._aggregated(event)
+            case Tampered():
+                program = self._program(event)
+                self._job(program.scope).summary.tampered(event, program)
+            case Found() | Environment() | Forked() | Execed() | Exited():
+                self._lived(event)
             case _:
                 assert_never(event)
 
-    def finish(self, at_ns: int, *, left_behind: Collection[int]) -> None:
-        """The job is over: close what is open, the job's span last.
+    def end(self, scope: int, at_ns: int, *, left_behind: Collection[int] = ()) -> None:
+        """The job of `scope` is over: close what is open, the job's span last.
 
         `left_behind` are the pids that still run. The table alone can't tell: an exit's record may be lost.
         """
-        for flow in self._flows.rest():
+        job = self._jobs[scope]
+        for flow in self._flows.rest(scope):
             self._submit_flow(flow, at_ns)
-        live = self._table.live()
-        self._stages.summary.left_behind([program for program in live if program.process.pid in left_behind])
-        self._table.end_all(at_ns)
-        self._stages.metrics.job_ended()
-        self._stages.telemetry.submit(self._stages.spans.job(self._started_ns, at_ns), attempts=0)
+        live = self._table.live(scope)
+        job.summary.left_behind([program for program in live if program.process.pid in left_behind])
+        self._table.end_all(scope, at_ns)
+        self._outlets.metrics.ended(job.metrics)
+        self._outlets.telemetry.submit(job.spans.job(job.started_ns, at_ns), attempts=0)
+        del self._jobs[scope]
+
+    def renew(self, scope: int, job: TracedJob) -> None:
+        """Let another trace begin for `scope`, whose processes and connections go on."""
+        before = self._jobs[scope]
+        self._outlets.telemetry.submit(before.spans.job(before.started_ns, job.started_ns), attempts=0)
+        self._jobs[scope] = job
+
+    def live(self, scope: int) -> list[Program]:
+        """The programs of `scope` that run now."""
+        return self._table.live(scope)
+
+    def _lived(self, event: Found | Environment | Forked | Execed | Exited) -> None:
+        match event:
+            case Found():
+                self._table.found(event)
+            case Environment():
+                self._environment(event)
+            case Forked():
+                self._table.forked(event)
+            case Execed():
+                program = self._table.execed(event)
+                self._job(program.scope).summary.ran(program)
+            case Exited():
+                self._table.exited(event)
+
+    def _environment(self, event: Environment) -> None:
+        program = self._table.of(event.process)
+        if program is not None and program.scope == HOST:
+            scope = self._discover(event, program)
+            if scope is not None:
+                self._table.make_root(program, scope, "environment")
+
+    def _job(self, scope: int) -> TracedJob:
+        return self._jobs.get(scope) or self._jobs[HOST]
 
     def _acted(self, event: Acted) -> None:
-        stages = self._stages
         program = self._program(event)
-        flow = Flow(
-            event,
-            destination(event),
-            program,
-            self._lookup.owner(event.uid),
-            stages.spans.next_context(event.at_ns),
-        )
-        stages.metrics.connection(flow.destination, flow.context)
-        stages.summary.connected(flow.destination, program)
+        job = self._job(program.scope)
+        context = job.spans.next_context(event.at_ns)
+        flow = Flow(event, destination(event), program, self._lookup.owner(event.uid), context)
+        job.metrics.connection(flow.destination, flow.context)
+        job.summary.connected(flow.destination, program)
         if not self._flows.hold(flow):
             self._submit_flow(flow, event.at_ns)  # last: whatever fails before is an attempt not handed over
         for oldest in self._flows.surplus():
@@ -117,74 +175,72 @@ class Pipeline:
         flow = self._flows.advance(event)
         if flow is None:
             return
-        metrics, where = self._stages.metrics, flow.destination
+        job = self._job(flow.program.scope)
         is_outcome = event.stage is not Stage.NEVER_SENT and flow.established in (None, event)
         if is_outcome:
-            metrics.connect_took(where, event.outcome, (event.at_ns - flow.event.at_ns) / 1e9)
+            took_s = (event.at_ns - flow.event.at_ns) / 1e9
+            job.metrics.connect_took(flow.destination, event.outcome, took_s)
         if flow.end is not None:
-            self._transferred(where, flow.program, event)
+            _transferred(job, flow.destination, flow.program, event)
             self._submit_flow(flow, event.at_ns)
 
     def _aggregated(self, event: Aggregated) -> None:
-        stages, where = self._stages, destination(event)
-        is_known = event.process.pid != 0
-        program = self._program(event) if is_known else None
-        if not is_known:
-            stages.metrics.unattributed("table_full", event.attempts)
-        owner = self._lookup.owner(event.uid) if is_known else None
-        span = stages.spans.aggregate(event, where, program, owner)
-        stages.metrics.connection(where, span.context, event.attempts)
-        stages.summary.connected(where, program, event.attempts)
-        self._transferred(where, program, event)
-        stages.telemetry.submit(span, event.attempts, aggregated=True)
+        where = destination(event)
+        program, owner = None, None
+        if event.process.pid != 0:
+            program, owner = self._program(event), self._lookup.owner(event.uid)
+        else:
+            self._outlets.metrics.unattributed("table_full", event.attempts)
+        job = self._job(program.scope if program else event.scope)
+        span = job.spans.aggregate(event, where, program, owner)
+        job.metrics.connection(where, span.context, event.attempts)
+        job.summary.connected(where, program, event.attempts)
+        _transferred(job, where, program, event)
+        self._outlets.telemetry.submit(span, event.attempts, aggregated=True)
 
-    def _program(self, event: Acted | Aggregated) -> Program:
+    def _program(self, event: Acted | Aggregated | Tampered) -> Program:
         """Who did it; from now on it and what it descends from have spans."""
         program = self._table.acted(event)
+        attempts = attempts_of(event)
         if program.is_recovered:
-            attempts = event.attempts if isinstance(event, Aggregated) else 1
-            self._stages.metrics.unattributed("process_record_lost", attempts)
+            self._outlets.metrics.unattributed("process_record_lost", attempts)
+        if not self._job(program.scope).is_a_job:
+            self._outlets.metrics.unattributed("no_job", attempts)
         for fresh in mark_egress(program):
             if fresh.ended_ns is not None:  # it ended before anybody knew that it matters
                 self._submit_program(fresh)
         return program
 
-    def _transferred(self, where: Destination, program: Program | None, event: Flowed | Aggregated) -> None:
-        if event.bytes_sent or event.bytes_received:
-            self._stages.metrics.transferred(where, event.bytes_sent, event.bytes_received)
-            self._stages.summary.transferred(where, program, event.bytes_sent, event.bytes_received)
-
     def _submit_flow(self, flow: Flow, ended_ns: int) -> None:
-        self._stages.telemetry.submit(self._stages.spans.egress(flow, ended_ns), attempts=1)
+        span = self._job(flow.program.scope).spans.egress(flow, ended_ns)
+        self._outlets.telemetry.submit(span, attempts=1)
 
     def _ended(self, program: Program) -> None:
         was_only_forked = program.exec_id == 0 and program.became_another
-        is_wanted = self._stages.process_spans is ProcessSpans.ALL and not was_only_forked
+        is_wanted = self._outlets.process_spans is ProcessSpans.ALL and not was_only_forked
         if program.has_egress or is_wanted:
             self._submit_program(program)
 
     def _submit_program(self, program: Program) -> None:
-        if self._stages.process_spans is not ProcessSpans.NONE and not program.is_reported:
+        spans = self._job(program.scope).spans
+        if spans.has_programs and not program.is_reported:
             program.is_reported = True
-            self._stages.telemetry.submit(self._stages.spans.program(program), attempts=0)
+            self._outlets.telemetry.submit(spans.program(program), attempts=0)
 
 
-def stages(
-    beginning: Beginning,
-    telemetry: Telemetry,
-    summary: Summary,
-    account: Callable[[], Account],
-    *,
-    process_spans: ProcessSpans,
-) -> Stages:
-    """Everything that the events of a job pass through on their way to `telemetry`."""
-    job = beginning.job
-    resource = telemetry.resource.merge(Resource(resource_attributes(job)))
-    has_programs = process_spans is not ProcessSpans.NONE
-    return Stages(
-        Spans(job, resource, beginning.clock, has_programs=has_programs),
-        Metrics(telemetry.meter, job, account),
-        summary,
-        telemetry,
-        process_spans,
-    )
+def _transferred(
+    job: TracedJob, where: Destination, program: Program | None, event: Flowed | Aggregated
+) -> None:
+    if event.bytes_sent or event.bytes_received:
+        job.metrics.transferred(where, event.bytes_sent, event.bytes_received)
+        job.summary.transferred(where, program, event.bytes_sent, event.bytes_received)
+
+
+def traced_job(
+    job: Job, outlets: Outlets, summary: Summary, started_ns: int, *, is_a_job: bool = True
+) -> TracedJob:
+    """What the events of `job` become. Of what is no job, acts hang on one span: its programs live too long."""
+    resource = outlets.telemetry.resource.merge(Resource(resource_attributes(job)))
+    has_programs = is_a_job and outlets.process_spans is not ProcessSpans.NONE
+    spans = Spans(job, resource, outlets.clock, has_programs=has_programs)
+    return TracedJob(spans, outlets.metrics.of(job), summary, started_ns, is_a_job)

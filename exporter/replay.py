@@ -25,6 +25,8 @@ from exporter.events import (
     Outcome,
     ProcessKey,
     Stage,
+    Tampered,
+    Tampering,
     attempts_of,
 )
 from exporter.jobs.model import Job, TraceIds
@@ -232,4 +234,5 @@ _EVENTS: dict[str, tuple[Callable[..., Any], tuple[Callable[[Any], Any], ...]]] 
             *(_address, _u16, _flag, _u64, _u64, _u64),
         ),
     ),
+    "Tampered": (Tampered, (_u64, _key, *[_u32] * 4, Tampering, _u32, _u32)),
 }

@@ -20,7 +20,7 @@ from exporter.addresses import address, is_known
 from exporter.attributes import Attributes, Value
 from exporter.clock import Clock
 from exporter.destinations import Destination
-from exporter.events import Act, Acted, Aggregated, Flowed, Stage
+from exporter.events import HOST, Act, Acted, Aggregated, Flowed, Stage
 from exporter.flows import Flow
 from exporter.jobs.attributes import span_attributes
 from exporter.jobs.model import Job
@@ -53,7 +53,7 @@ class Spans:
         self._trace_state = (
             TraceState.from_header([job.ids.trace_state]) if job.ids.trace_state else TraceState()
         )
-        self._has_programs = has_programs
+        self.has_programs = has_programs
         self._sequence = 0
         self._described: WeakKeyDictionary[Program, _Described] = WeakKeyDictionary()
         self.job_context = self._context(job.ids.job_span_id)
@@ -133,7 +133,7 @@ class Spans:
 
     def program_context(self, program: Program) -> SpanContext:
         """Where spans below `program` hang."""
-        if not self._has_programs:
+        if not self.has_programs:
             return self.job_context
         return self._context(self._program_id(program))
 
@@ -146,7 +146,7 @@ class Spans:
 
     def _program_attributes(self, program: Program) -> _Described:
         attributes = Attributes(self._job_attributes)
-        attributes.add("egress.attribution", "lineage")
+        attributes.add("egress.attribution", attribution(program))
         attributes.add("process.pid", program.process.pid)
         attributes.add("process.executable.name", program.name)
         attributes.add("process.executable.path", program.path)
@@ -215,6 +215,15 @@ class Spans:
 
     def _context(self, span_id: int, *, is_remote: bool = False) -> SpanContext:
         return SpanContext(self._job.ids.trace_id, span_id, is_remote, _SAMPLED, self._trace_state)
+
+
+def attribution(program: Program) -> str:
+    """How it is known which job `program` belongs to."""
+    if program.attribution is not None:
+        return program.attribution
+    if program.scope != HOST:
+        return "lineage"
+    return "container" if program.facts and program.facts.container_id else "host"
 
 
 def _add_end(attributes: Attributes, end: Flowed) -> None:

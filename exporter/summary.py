@@ -16,8 +16,10 @@ from rich.text import Text
 from exporter.addresses import endpoint
 from exporter.console import printing
 from exporter.destinations import Destination
+from exporter.events import Tampered
 from exporter.programs import Program
 from exporter.spans import command_line, lineage
+from exporter.tampering import sentence
 from exporter.text import printable
 
 ROWS_MAX = 50
@@ -79,6 +81,7 @@ class Summary:
         self._uncounted = 0
         self._daemons: dict[str, str] = {}
         self._left_behind: list[Program] = []
+        self._tampering: dict[str, None] = {}
         self._proxies = _proxies(environment)
         self._proxies_met: set[str] = set()
 
@@ -109,6 +112,12 @@ class Summary:
         if traffic is not None:
             traffic.bytes_sent += bytes_sent
             traffic.bytes_received += bytes_received
+
+    def tampered(self, event: Tampered, program: Program) -> None:
+        """A program tried to get around the tracing, or at it."""
+        told = f"{' > '.join(lineage(program))} ({program.process.pid}) {sentence(event)}"
+        if len(self._tampering) < _COUNTED_MAX:
+            self._tampering[told] = None
 
     def left_behind(self, programs: list[Program]) -> None:
         """What still ran when COMMAND ended."""
@@ -174,6 +183,10 @@ class Summary:
             yield f"note: {proxy} is a proxy: what lies behind it isn't seen here"
         for name, daemon in sorted(self._daemons.items()):
             yield f"note: {name} ran: what {daemon} did on its behalf isn't seen here"
+        for told in list(self._tampering)[:ROWS_MAX]:
+            yield f"warning: tampering: {told}"
+        if len(self._tampering) > ROWS_MAX:
+            yield f"warning: … and {len(self._tampering) - ROWS_MAX} more ways of tampering"
         if self._left_behind:
             number = len(self._left_behind)
             were = "process was" if number == 1 else "processes were"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from typing import NamedTuple
 
-LAYOUT = 0x7362FC93
+LAYOUT = 0x7CB2602F
 """Edition of the layout; every record and every pinned instance carries it."""
 
 ARGUMENTS_PIECE = 4096
@@ -19,7 +19,9 @@ KIND_EXIT = 4
 KIND_ACT = 5
 KIND_FLOW = 6
 KIND_AGGREGATE = 7
-KINDS = 8
+KIND_TAMPER = 9
+KIND_ENVIRONMENT = 10
+KINDS = 11
 
 ACT_CONNECT = 1
 ACT_SEND = 2
@@ -32,6 +34,13 @@ OUTCOME_RESET = 4
 OUTCOME_UNREACHABLE = 5
 OUTCOME_ABORTED = 6
 OUTCOME_OPEN = 7
+
+TAMPER_PACKET_SOCKET = 1
+TAMPER_BPF = 2
+TAMPER_SIGNAL = 3
+TAMPER_PTRACE = 4
+TAMPER_MEMORY = 5
+TAMPER_XDP_SOCKET = 6
 
 FLOW_ESTABLISHED = 1
 FLOW_ENDED = 2
@@ -111,6 +120,23 @@ class ArgumentsRecord(NamedTuple):
 
 
 ARGUMENTS_RECORD = struct.Struct("<IH2xQQIIII")
+
+
+class EnvironmentRecord(NamedTuple):
+    """`struct environment_record`, 48 bytes."""
+
+    layout: int
+    kind: int
+    at_ns: int
+    started_ns: int
+    pid: int
+    exec_id: int
+    size: int
+    offset: int
+    here: int
+
+
+ENVIRONMENT_RECORD = struct.Struct("<IH2xQQIIIII4x")
 
 
 class ExitRecord(NamedTuple):
@@ -204,6 +230,47 @@ class AggregateRecord(NamedTuple):
 AGGREGATE_RECORD = struct.Struct("<IH2xQQIIQQQQIIIHH16sBBB1xI")
 
 
+class TamperRecord(NamedTuple):
+    """`struct tamper_record`, 56 bytes."""
+
+    layout: int
+    kind: int
+    at_ns: int
+    started_ns: int
+    pid: int
+    exec_id: int
+    scope: int
+    uid: int
+    parent_pid: int
+    times: int
+    detail: int
+    what: int
+
+
+TAMPER_RECORD = struct.Struct("<IH2xQQIIIIIIIH2x")
+
+
+class TamperKey(NamedTuple):
+    """`struct tamper_key`, 16 bytes."""
+
+    started_ns: int
+    pid: int
+    what: int
+
+
+TAMPER_KEY = struct.Struct("<QII")
+
+
+class TamperValue(NamedTuple):
+    """`struct tamper_value`, 16 bytes."""
+
+    began_ns: int
+    times: int
+
+
+TAMPER_VALUE = struct.Struct("<QI4x")
+
+
 class FlowKey(NamedTuple):
     """`struct flow_key`, 40 bytes."""
 
@@ -267,9 +334,10 @@ class ActValue(NamedTuple):
     parent_pid: int
     uid: int
     scope: int
+    tid: int
 
 
-ACT_VALUE = struct.Struct("<QII16sHHBBB1xQQIII4x")
+ACT_VALUE = struct.Struct("<QII16sHHBBB1xQQIIII")
 
 
 class ProcValue(NamedTuple):
@@ -286,14 +354,17 @@ PROC_VALUE = struct.Struct("<QIIII")
 
 
 class ConfigValue(NamedTuple):
-    """`struct config_value`, 16 bytes."""
+    """`struct config_value`, 24 bytes."""
 
     layout: int
     enforcing: int
     window: int
+    self_pid: int
+    is_host: int
+    reads_environments: int
 
 
-CONFIG_VALUE = struct.Struct("<III4x")
+CONFIG_VALUE = struct.Struct("<IIIIII")
 
 
 OFFSETS = {
@@ -343,6 +414,20 @@ OFFSETS = {
             "header.exec_id": 28,
             "offset": 32,
             "arguments_here": 36,
+        },
+    ),
+    "environment_record": (
+        48,
+        {
+            "header.layout": 0,
+            "header.kind": 4,
+            "header.at_ns": 8,
+            "header.started_ns": 16,
+            "header.pid": 24,
+            "header.exec_id": 28,
+            "size": 32,
+            "offset": 36,
+            "here": 40,
         },
     ),
     "exit_record": (
@@ -424,6 +509,25 @@ OFFSETS = {
             "window": 100,
         },
     ),
+    "tamper_record": (
+        56,
+        {
+            "header.layout": 0,
+            "header.kind": 4,
+            "header.at_ns": 8,
+            "header.started_ns": 16,
+            "header.pid": 24,
+            "header.exec_id": 28,
+            "scope": 32,
+            "uid": 36,
+            "parent_pid": 40,
+            "times": 44,
+            "detail": 48,
+            "what": 52,
+        },
+    ),
+    "tamper_key": (16, {"started_ns": 0, "pid": 8, "what": 12}),
+    "tamper_value": (16, {"began_ns": 0, "times": 8}),
     "flow_key": (
         40,
         {
@@ -472,9 +576,13 @@ OFFSETS = {
             "parent_pid": 56,
             "uid": 60,
             "scope": 64,
+            "tid": 68,
         },
     ),
     "proc_value": (24, {"started_ns": 0, "scope": 8, "exec_id": 12, "window": 16, "firsts": 20}),
-    "config_value": (16, {"layout": 0, "enforcing": 4, "window": 8}),
+    "config_value": (
+        24,
+        {"layout": 0, "enforcing": 4, "window": 8, "self_pid": 12, "is_host": 16, "reads_environments": 20},
+    ),
 }
 """Size in bytes of each struct, and the offset of each member, by its C path."""

@@ -8,7 +8,10 @@ from exporter import wire
 from exporter.errors import KernelError
 
 # BCC rewrites map access only in its main text, so what uses maps is concatenated; egress.h is included.
-_FILES = ("maps.h", "process.bpf.c", "acts.bpf.c", "socket.bpf.c", "flow.bpf.c")
+_FILES = (
+    *("maps.h", "process.bpf.c", "acts.bpf.c", "socket.bpf.c", "flow.bpf.c"),
+    *("header.bpf.c", "packet.bpf.c", "calls.h", "tamper.bpf.c"),
+)
 
 
 def bpf_directory() -> Path:

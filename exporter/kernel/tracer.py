@@ -12,7 +12,7 @@ from typing import Any
 
 from exporter import wire
 from exporter.errors import KernelError
-from exporter.events import ProcessKey
+from exporter.events import HOST, ProcessKey
 from exporter.kernel.bpf import Map, possible_cpus
 from exporter.kernel.btf import kernel_offsets
 from exporter.kernel.instances import new_instance, remove
@@ -20,12 +20,12 @@ from exporter.kernel.mounts import cgroup2_root, ensure_bpffs
 from exporter.kernel.requirements import require_host
 from exporter.kernel.rings import Handler, Ring, drain
 from exporter.kernel.sources import bpf_directory, compiler_flags, source_text
-from exporter.kernel.windows import Windows
+from exporter.kernel.windows import Coverage, Windows
 from exporter.limits import limit_hint
 
 SYSTEM_PYTHON = "/usr/bin/python3"
 LOADER = Path(__file__).with_name("loader.py")
-RINGS = ("lineage", "first", "events")
+RINGS = ("lineage", "first", "events", "environments")
 """What is on a later one follows from what is on an earlier one."""
 MAPS = [
     *RINGS,
@@ -36,12 +36,21 @@ PROGRAMS: list[dict[str, Any]] = [
     {"name": "on_newtask", "kind": "raw_tracepoint", "attach": "task_newtask"},
     {"name": "on_exec", "kind": "raw_tracepoint", "attach": "sched_process_exec"},
     {"name": "on_exit", "kind": "raw_tracepoint", "attach": "sched_process_exit"},
+    {"name": "on_sys_enter", "kind": "raw_tracepoint", "attach": "sys_enter"},
+    {"name": "on_signal", "kind": "raw_tracepoint", "attach": "signal_generate"},
+    {
+        "name": "on_uring_submit",
+        "kind": "raw_tracepoint",
+        "attach": "io_uring_submit_req",
+        "optional": True,
+    },
     # enum bpf_attach_type
     {"name": "on_connect4", "kind": "cgroup_sock_addr", "attach": 10},
     {"name": "on_connect6", "kind": "cgroup_sock_addr", "attach": 11},
     {"name": "on_sendmsg4", "kind": "cgroup_sock_addr", "attach": 14},
     {"name": "on_sendmsg6", "kind": "cgroup_sock_addr", "attach": 15},
     {"name": "on_sock_ops", "kind": "sock_ops", "attach": 3},
+    {"name": "on_egress", "kind": "cgroup_skb", "attach": 1},
     {"name": "on_sock_release", "kind": "cgroup_sock", "attach": 34},
 ]
 
@@ -86,12 +95,12 @@ class Counts:
 class Tracer:
     """One instance's maps and rings; its programs run until `detach`."""
 
-    def __init__(self, directory: Path, stack: ExitStack) -> None:
+    def __init__(self, directory: Path, stack: ExitStack, coverage: Coverage) -> None:
         """Open what is pinned in `directory`; `stack` closes it again."""
         self._directory = directory
         opened = {name: stack.enter_context(closing(Map(directory / f"map_{name}"))) for name in MAPS}
         self._procs, self._counters = opened["procs"], opened["counters"]
-        self._windows = stack.enter_context(closing(Windows(opened)))
+        self._windows = stack.enter_context(closing(Windows(opened, coverage)))
         self._rings = [
             stack.enter_context(closing(Ring(opened[name].fileno(), opened[name].max_entries)))
             for name in RINGS
@@ -101,6 +110,12 @@ class Tracer:
         """Make `process` the root of the job `scope`: from now on it and its descendants are traced."""
         self._windows.follow(scope)
         self._procs.update(_KEY.pack(process.pid), wire.PROC_VALUE.pack(process.started_ns, scope, 0, 0, 0))
+
+    def find(self, process: ProcessKey) -> None:
+        """Follow `process`, which was there before the programs, as one of no job; unless it is followed."""
+        self._windows.follow(HOST)
+        value = wire.PROC_VALUE.pack(process.started_ns, HOST, 0, 0, 0)
+        self._procs.insert(_KEY.pack(process.pid), value)
 
     def drain(self, handle: Handler, *, limit: int) -> int:
         """Hand the finished records to `handle`, at most `limit`; returns how many there were.
@@ -163,10 +178,10 @@ class Loading:
             stream.write(json.dumps(request))
         self._child.stdin = None
 
-    def ready(self) -> Tracer:
+    def ready(self, coverage: Coverage = Coverage()) -> Tracer:  # noqa: B008 - immutable
         """Wait until every program is attached. Raises KernelError with what is missing and how to get it."""
         _answer(self._child)
-        return Tracer(self._directory, self._stack)
+        return Tracer(self._directory, self._stack, coverage)
 
 
 def bcc_version(*, python: str = SYSTEM_PYTHON) -> str:

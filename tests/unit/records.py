@@ -19,6 +19,8 @@ from exporter.events import (
     Outcome,
     ProcessKey,
     Stage,
+    Tampered,
+    Tampering,
 )
 
 
@@ -48,6 +50,19 @@ def forked(event: Forked) -> bytes:
 def exited(event: Exited) -> bytes:
     return record(
         wire.EXIT_RECORD, header(wire.KIND_EXIT, event.process, at_ns=event.at_ns), event.wait_status
+    )
+
+
+def tampered(event: Tampered) -> bytes:
+    return record(
+        wire.TAMPER_RECORD,
+        header(wire.KIND_TAMPER, event.process, event.exec_id, at_ns=event.at_ns),
+        event.scope,
+        event.uid,
+        event.parent_pid,
+        event.times,
+        event.detail,
+        event.what,
     )
 
 
@@ -174,6 +189,17 @@ ACT = Acted(
     peer_port=443,
     local=bytes(10) + b"\xff\xff" + bytes([198, 51, 100, 9]),
     local_port=50_000,
+)
+TAMPER = Tampered(
+    at_ns=5_000_000,
+    process=CURL,
+    exec_id=1,
+    parent_pid=BASH.pid,
+    uid=0,
+    scope=1,
+    what=Tampering.SIGNAL,
+    detail=9,
+    times=2,
 )
 ESTABLISHED = Flowed(
     at_ns=4_500_000,

@@ -12,7 +12,7 @@ from exporter.decode import Decoder
 from exporter.errors import RecordError
 from exporter.events import Act, Event, Execed, Outcome, ProcessKey
 from tests.unit import records
-from tests.unit.records import ACT, AGGREGATE, BASH, CURL, ENDED, ESTABLISHED, EXEC, EXIT, FORK
+from tests.unit.records import ACT, AGGREGATE, BASH, CURL, ENDED, ESTABLISHED, EXEC, EXIT, FORK, TAMPER
 
 LONG = EXEC._replace(arguments=arguments_of(["node", *(f"{number:03}" * 333 for number in range(12))]))
 OVERLONG = EXEC._replace(arguments=arguments_of(["sh", "-c", "x" * 40_000]))
@@ -23,6 +23,7 @@ KINDS = {
     "act": records.acted(ACT),
     "flow": records.flowed(ENDED),
     "aggregate": records.aggregated(AGGREGATE),
+    "tamper": records.tampered(TAMPER),
     "arguments": records.execed(LONG)[1],
 }
 
@@ -50,10 +51,18 @@ def decode(decoder: Decoder, *data: bytes) -> list[Event]:
         (records.flowed(ENDED), ENDED),
         (records.aggregated(AGGREGATE), AGGREGATE),
         (records.aggregated(REFUSED), REFUSED),
+        (records.tampered(TAMPER), TAMPER),
     ],
 )
 def test_a_record_becomes_its_event(data: bytes, event: Event) -> None:
     assert decode(Decoder(), data) == [event]
+
+
+@pytest.mark.parametrize("number", [0, 7, 65535])
+def test_an_unknown_tampering_is_refused(number: int) -> None:
+    *members, _ = wire.TAMPER_RECORD.unpack(records.tampered(TAMPER))
+    with pytest.raises(RecordError, match=f"unknown tampering {number}"):
+        decode(Decoder(), wire.TAMPER_RECORD.pack(*members, number))
 
 
 @pytest.mark.parametrize("data", KINDS.values(), ids=KINDS.keys())

@@ -14,7 +14,7 @@ from exporter.account import Account
 from exporter.destinations import Destination
 from exporter.events import Outcome
 from exporter.jobs.model import Job
-from exporter.metrics import DESTINATIONS_MAX, Metrics
+from exporter.metrics import DESTINATIONS_MAX, PIPELINES_MAX, Metrics
 from tests.unit.samples import JOB, TRACE_ID
 
 SPAN = SpanContext(TRACE_ID, 0xABC, is_remote=False, trace_flags=TraceFlags(TraceFlags.SAMPLED))
@@ -35,7 +35,8 @@ class Measured:
         provider = MeterProvider(
             [self._reader], exemplar_filter=TraceBasedExemplarFilter(), shutdown_on_exit=False
         )
-        self.metrics = Metrics(provider.get_meter("test"), job, lambda: account)
+        self.metrics = Metrics(provider.get_meter("test"), lambda: account)
+        self.job = self.metrics.of(job)
 
     def read(self) -> dict[str, Any]:
         """Every metric by its name."""
@@ -54,10 +55,10 @@ def to(host: str, port: int = 443, transport: str | None = "tcp") -> Destination
 
 def test_names_units_and_kinds_are_the_fixed_ones() -> None:
     measured = Measured()
-    measured.metrics.job_began()
-    measured.metrics.connection(to("192.0.2.7", 443, "tcp"), SPAN)
-    measured.metrics.transferred(to("192.0.2.7"), 5, 7)
-    measured.metrics.connect_took(to("192.0.2.7"), Outcome.ESTABLISHED, 0.03)
+    measured.metrics.began(measured.job)
+    measured.job.connection(to("192.0.2.7", 443, "tcp"), SPAN)
+    measured.job.transferred(to("192.0.2.7"), 5, 7)
+    measured.job.connect_took(to("192.0.2.7"), Outcome.ESTABLISHED, 0.03)
     measured.metrics.unattributed("process_record_lost")
     kinds = {
         name: (metric.unit, type(metric.data).__name__, getattr(metric.data, "is_monotonic", None))
@@ -78,17 +79,17 @@ def test_names_units_and_kinds_are_the_fixed_ones() -> None:
 
 def test_sums_are_cumulative() -> None:
     measured = Measured()
-    measured.metrics.connection(to("192.0.2.7", 443, "tcp"), SPAN)
+    measured.job.connection(to("192.0.2.7", 443, "tcp"), SPAN)
     assert measured.read()["cicd.egress.connections"].data.aggregation_temporality.name == "CUMULATIVE"
-    measured.metrics.connection(to("192.0.2.7", 443, "tcp"), SPAN)
+    measured.job.connection(to("192.0.2.7", 443, "tcp"), SPAN)
     assert [value for _, value in measured.points("cicd.egress.connections")] == [2]
 
 
 def test_a_connection_is_counted_by_destination_and_says_nothing_of_processes() -> None:
     measured = Measured()
-    measured.metrics.connection(to("192.0.2.7", 443, "tcp"), SPAN)
-    measured.metrics.connection(to("192.0.2.7", 443, "tcp"), SPAN)
-    measured.metrics.connection(to("192.0.2.7", 53, "udp"), SPAN)
+    measured.job.connection(to("192.0.2.7", 443, "tcp"), SPAN)
+    measured.job.connection(to("192.0.2.7", 443, "tcp"), SPAN)
+    measured.job.connection(to("192.0.2.7", 53, "udp"), SPAN)
     job = {"cicd.pipeline.name": "release", "cicd.pipeline.task.name": "build", "egress.verdict": "allow"}
     here = {**job, "server.address": "192.0.2.7"}
     assert measured.points("cicd.egress.connections") == [
@@ -99,7 +100,7 @@ def test_a_connection_is_counted_by_destination_and_says_nothing_of_processes() 
 
 def test_what_is_unknown_is_left_out() -> None:
     measured = Measured(replace(JOB, pipeline=None, task=None))
-    measured.metrics.connection(to("192.0.2.7", 443, None), SPAN)
+    measured.job.connection(to("192.0.2.7", 443, None), SPAN)
     ((attributes, _),) = measured.points("cicd.egress.connections")
     assert attributes == {"server.address": "192.0.2.7", "server.port": 443, "egress.verdict": "allow"}
 
@@ -109,7 +110,7 @@ def test_a_job_can_make_up_no_more_than_200_destinations(made_up: str) -> None:
     measured = Measured()
     for number in range(1000):
         host, port = (f"192.0.2.{number}", 443) if made_up == "hosts" else ("192.0.2.1", number)
-        measured.metrics.connection(to(host, port, "tcp"), SPAN)
+        measured.job.connection(to(host, port, "tcp"), SPAN)
     points = measured.points("cicd.egress.connections")
     other = [(attributes, value) for attributes, value in points if attributes["server.address"] == "_other"]
     assert len(points) == DESTINATIONS_MAX + 1 == 201
@@ -121,8 +122,8 @@ def test_a_job_can_make_up_no_more_than_200_destinations(made_up: str) -> None:
 def test_a_destination_known_before_the_cap_still_counts_as_itself() -> None:
     measured = Measured()
     for number in range(DESTINATIONS_MAX + 5):
-        measured.metrics.connection(to(f"host-{number}.example", 443, "tcp"), SPAN)
-    measured.metrics.connection(to("host-0.example", 443, "tcp"), SPAN)
+        measured.job.connection(to(f"host-{number}.example", 443, "tcp"), SPAN)
+    measured.job.connection(to("host-0.example", 443, "tcp"), SPAN)
     values = {
         attributes["server.address"]: value
         for attributes, value in measured.points("cicd.egress.connections")
@@ -132,14 +133,14 @@ def test_a_destination_known_before_the_cap_still_counts_as_itself() -> None:
 
 def test_aggregated_attempts_count_as_many() -> None:
     measured = Measured()
-    measured.metrics.connection(to("192.0.2.7"), SPAN, 1000)
+    measured.job.connection(to("192.0.2.7"), SPAN, 1000)
     assert [value for _, value in measured.points("cicd.egress.connections")] == [1000]
 
 
 def test_bytes_are_counted_each_way_by_destination() -> None:
     measured = Measured()
-    measured.metrics.transferred(to("registry.example"), 5, 700)
-    measured.metrics.transferred(to("registry.example", 80), 1, 2)
+    measured.job.transferred(to("registry.example"), 5, 700)
+    measured.job.transferred(to("registry.example", 80), 1, 2)
     job = {"cicd.pipeline.name": "release", "cicd.pipeline.task.name": "build"}
     here = {**job, "server.address": "registry.example"}
     assert measured.points("cicd.egress.io") == [
@@ -151,7 +152,7 @@ def test_bytes_are_counted_each_way_by_destination() -> None:
 def test_durations_are_by_destination_and_outcome() -> None:
     measured = Measured()
     for outcome, took_s in ((Outcome.ESTABLISHED, 0.02), (Outcome.ESTABLISHED, 0.04), (Outcome.TIMEOUT, 129)):
-        measured.metrics.connect_took(to("registry.example"), outcome, took_s)
+        measured.job.connect_took(to("registry.example"), outcome, took_s)
     points = measured.read()["cicd.egress.connect.duration"].data.data_points
     here = {"cicd.pipeline.name": "release", "server.address": "registry.example"}
     assert [(dict(point.attributes), point.count, point.sum) for point in points] == [
@@ -163,8 +164,8 @@ def test_durations_are_by_destination_and_outcome() -> None:
 def test_bytes_and_durations_grow_with_no_more_than_200_hosts() -> None:
     measured = Measured()
     for number in range(1000):
-        measured.metrics.transferred(to(f"host-{number}.example"), 1, 1)
-        measured.metrics.connect_took(to(f"host-{number}.example"), Outcome.REFUSED, 0.1)
+        measured.job.transferred(to(f"host-{number}.example"), 1, 1)
+        measured.job.connect_took(to(f"host-{number}.example"), Outcome.REFUSED, 0.1)
     assert len(measured.points("cicd.egress.io")) == 2 * (DESTINATIONS_MAX + 1)
     durations = measured.read()["cicd.egress.connect.duration"].data.data_points
     assert len(durations) == DESTINATIONS_MAX + 1
@@ -173,17 +174,50 @@ def test_bytes_and_durations_grow_with_no_more_than_200_hosts() -> None:
 
 def test_the_exemplar_of_a_connection_is_its_span() -> None:
     measured = Measured()
-    measured.metrics.connection(to("192.0.2.7", 443, "tcp"), SPAN)
+    measured.job.connection(to("192.0.2.7", 443, "tcp"), SPAN)
     (point,) = measured.read()["cicd.egress.connections"].data.data_points
     assert [(exemplar.trace_id, exemplar.span_id) for exemplar in point.exemplars] == [(TRACE_ID, 0xABC)]
 
 
 def test_a_job_counts_while_it_lasts() -> None:
     measured = Measured()
-    measured.metrics.job_began()
+    measured.metrics.began(measured.job)
     assert measured.points("cicd.egress.jobs") == [({"cicd.pipeline.name": "release"}, 1)]
-    measured.metrics.job_ended()
+    measured.metrics.ended(measured.job)
     assert measured.points("cicd.egress.jobs") == [({"cicd.pipeline.name": "release"}, 0)]
+
+
+def test_jobs_of_one_pipeline_and_task_count_together() -> None:
+    measured = Measured()
+    for run_id in ("1", "2"):
+        measured.metrics.of(replace(JOB, run_id=run_id)).connection(to("192.0.2.7"), SPAN)
+    measured.metrics.of(replace(JOB, task="deploy")).connection(to("192.0.2.7"), SPAN)
+    found = [
+        (attributes["cicd.pipeline.task.name"], value)
+        for attributes, value in measured.points("cicd.egress.connections")
+    ]
+    assert found == [("build", 2), ("deploy", 1)]
+
+
+def test_the_tasks_of_a_pipeline_share_its_200_destinations() -> None:
+    measured = Measured()
+    for task in ("build", "deploy"):
+        for number in range(150):
+            host = to(f"{task}-{number}.example")
+            measured.metrics.of(replace(JOB, task=task)).connection(host, SPAN)
+    points = measured.points("cicd.egress.connections")
+    other = [value for attributes, value in points if attributes["server.address"] == "_other"]
+    assert other == [100]
+
+
+def test_a_host_can_make_up_no_more_than_200_pipelines() -> None:
+    measured = Measured()
+    for number in range(300):
+        measured.metrics.of(replace(JOB, pipeline=f"p{number}")).connection(to("192.0.2.7"), SPAN)
+    points = measured.points("cicd.egress.connections")
+    assert len(points) == PIPELINES_MAX
+    assert sum(value for _, value in points) == 300
+    assert [value for attributes, value in points if attributes["cicd.pipeline.name"] == "_other"] == [101]
 
 
 def test_nothing_is_enforced_while_tracing() -> None:

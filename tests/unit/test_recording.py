@@ -35,7 +35,7 @@ from exporter.recording import Beginning, Ending, Recorder
 from exporter.replay import Replay
 from tests.unit import pipelines
 from tests.unit.pipelines import BEGINNING, END_NS, ROOT, NothingKnown
-from tests.unit.records import ACT, AGGREGATE, ENDED, ESTABLISHED, EXEC, EXIT, FORK
+from tests.unit.records import ACT, AGGREGATE, ENDED, ESTABLISHED, EXEC, EXIT, FORK, TAMPER
 
 ENDING = Ending(END_NS, KernelCounts(attempts=1 << 40, lost=2), [30, 31])
 
@@ -170,6 +170,7 @@ STORY: list[Event] = [
     ACT,
     ACT._replace(at_ns=4_000_001, act=Act.SEND, protocol=17, peer_port=53),
     ACT._replace(process=ProcessKey(400, 5), at_ns=4_000_002),
+    TAMPER,
     ESTABLISHED,
     ENDED,
     EXIT,

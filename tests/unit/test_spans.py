@@ -267,7 +267,7 @@ def test_attempts_of_no_known_program_hang_on_the_job() -> None:
 
 
 def test_what_is_unknown_is_left_out() -> None:
-    unbound = ACT._replace(local=bytes(16), local_port=0, protocol=253)
+    unbound = ACT._replace(local=bytes(16), local_port=0, protocol=0)
     span = egress(spans(task=None, task_run_id=None, attempt=None, pipeline=None), unbound, program(None, ()))
     missing = {
         "network.local.address",
