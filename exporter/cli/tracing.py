@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
+from opentelemetry.sdk.resources import Resource
+
 from exporter.account import Bookkeeping
 from exporter.cli.messages import Messages
 from exporter.cli.outcome import Outcome
@@ -22,6 +24,7 @@ from exporter.jobs.detect import detect
 from exporter.jobs.model import Job
 from exporter.kernel.tracer import Loading
 from exporter.live import LiveSource, kernel_counts, losses, wait
+from exporter.loss import LossReporter
 from exporter.metrics import Metrics
 from exporter.otlp import (
     SpoolFolder,
@@ -80,17 +83,19 @@ def trace(
         traced = traced_job(job, outlets, summary, beginning.at_ns)
         pipeline = Pipeline(outlets, recorder or Proc(), flows)
         source = LiveSource(tracer, _handler(pipeline, recorder), books, flows, on_fault=_tell_fault)
+        resource = telemetry.resource.merge(Resource(resource_attributes(job)))
+        losses_told = LossReporter(books.account, telemetry.log, resource, traced.spans.job_context)
 
         tracer.follow(beginning.root, SCOPE)
         held.release(_handed_on(environment, traceparent(traced.spans.job_context), job))
         pipeline.begin(SCOPE, traced)
         pipeline.seed(beginning.root, SCOPE, beginning.at_ns)  # not before: COMMAND may not exist
-        ended_ns = wait(source, held.pidfd, lambda: relay.pump(held))
+        ended_ns = wait(source, held.pidfd, lambda: (relay.pump(held), losses_told.tick()))
         left_behind = source.finish()
         pipeline.end(SCOPE, ended_ns, left_behind=left_behind)
         if recorder:
             recorder.end(Ending(ended_ns, kernel_counts(tracer), left_behind))
-        telemetry.close()
+        telemetry.close(before_logs=losses_told.tell)
         title = job.task or job.pipeline or Path(config.command[0]).name
         outcome = Outcome(title, job, summary, books.account(), telemetry, destinations, losses(tracer))
         outcome.tell()
