@@ -46,7 +46,8 @@ class LossReporter:
             fresh = total - self._told.get((stage, error_type), 0)
             if fresh > 0:
                 self._told[stage, error_type] = total
-                attributes = {"egress.stage": stage, "error.type": error_type, "egress.attempts": fresh}
-                self._log(
-                    LogRecord(EVENT, Severity.WARN, time.time_ns(), attributes, self._resource, self._context)
-                )
+                self._log(self._record({"egress.stage": stage, "error.type": error_type}, fresh))
+
+    def _record(self, attributes: dict[str, str | int], attempts: int) -> LogRecord:
+        attributes["egress.attempts"] = attempts
+        return LogRecord(EVENT, Severity.WARN, time.time_ns(), attributes, self._resource, self._context)

@@ -84,18 +84,22 @@ def trace(
         pipeline = Pipeline(outlets, recorder or Proc(), flows)
         source = LiveSource(tracer, _handler(pipeline, recorder), books, flows, on_fault=_tell_fault)
         resource = telemetry.resource.merge(Resource(resource_attributes(job)))
-        losses_told = LossReporter(books.account, telemetry.log, resource, traced.spans.job_context)
+        loss = LossReporter(books.account, telemetry.log, resource, traced.spans.job_context)
+
+        def between() -> None:
+            relay.pump(held)
+            loss.tick()
 
         tracer.follow(beginning.root, SCOPE)
         held.release(_handed_on(environment, traceparent(traced.spans.job_context), job))
         pipeline.begin(SCOPE, traced)
         pipeline.seed(beginning.root, SCOPE, beginning.at_ns)  # not before: COMMAND may not exist
-        ended_ns = wait(source, held.pidfd, lambda: (relay.pump(held), losses_told.tick()))
+        ended_ns = wait(source, held.pidfd, between)
         left_behind = source.finish()
         pipeline.end(SCOPE, ended_ns, left_behind=left_behind)
         if recorder:
             recorder.end(Ending(ended_ns, kernel_counts(tracer), left_behind))
-        telemetry.close(before_logs=losses_told.tell)
+        telemetry.close(before_logs=loss.tell)
         title = job.task or job.pipeline or Path(config.command[0]).name
         outcome = Outcome(title, job, summary, books.account(), telemetry, destinations, losses(tracer))
         outcome.tell()

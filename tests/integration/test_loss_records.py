@@ -24,15 +24,12 @@ def refuse_spans(request: Request) -> Answer:
 
 def losses(receiver: Collector) -> list[tuple[str, str, int]]:
     """(stage, error type, attempts) of every record that arrived."""
-    return [
-        (
-            found["egress.stage"].string_value,
-            found["error.type"].string_value,
-            found["egress.attempts"].int_value,
-        )
-        for record in receiver.logs()
-        for found in [{one.key: one.value for one in record.attributes}]
-    ]
+    told = []
+    for record in receiver.logs():
+        found = {one.key: one.value for one in record.attributes}
+        stage, error_type = (found[name].string_value for name in ("egress.stage", "error.type"))
+        told.append((stage, error_type, found["egress.attempts"].int_value))
+    return told
 
 
 def test_each_kind_of_loss_is_told_once_with_its_number() -> None:
