@@ -20,7 +20,7 @@ from exporter.jobs.model import Job
 from exporter.kernel.tracer import Loading, Tracer
 from exporter.kernel.windows import Coverage
 from exporter.live import LiveSource, find_everyone, kernel_counts, losses
-from exporter.losses import LossLog
+from exporter.loss import LossReporter
 from exporter.metrics import Metrics
 from exporter.otlp import (
     Rotation,
@@ -62,11 +62,11 @@ def run(config: WatchConfig, environment: Mapping[str, str], kernel: Loading) ->
         jobs = JobWatch(outlets, job_env=config.job_env, on_begin=_tell_begin, on_end=_tell_end)
         pipeline = Pipeline(outlets, Proc(), flows, jobs.discover)
         source = LiveSource(tracer, pipeline.handle, books, flows, on_fault=tell_fault)
-        loss_log = LossLog(telemetry, books.account)
+        loss = LossReporter(books.account, telemetry.log, telemetry.resource)
 
         def look_around() -> None:
             jobs.look_around(boot_ns())
-            loss_log.tell()
+            loss.tick()
             for problem in telemetry.complaints():
                 warn(problem)
 
@@ -78,8 +78,7 @@ def run(config: WatchConfig, environment: Mapping[str, str], kernel: Loading) ->
         notify("STOPPING=1", environment)
         source.finish()
         jobs.finish(boot_ns())
-        loss_log.tell()
-        telemetry.close()
+        telemetry.close(before_logs=loss.tell)
         account = books.account()
         for problem in (*drops(account), *losses(tracer), *telemetry.complaints(), *telemetry.notes()):
             warn(problem)

@@ -22,7 +22,7 @@ from exporter.jobs.model import Job
 from exporter.kernel.tracer import Loading
 from exporter.kernel.windows import Coverage
 from exporter.live import LiveSource, find_everyone, kernel_counts, losses, wait
-from exporter.losses import LossLog
+from exporter.loss import LossReporter
 from exporter.metrics import Metrics
 from exporter.otlp import (
     SpoolFolder,
@@ -82,6 +82,11 @@ def trace(
         pipeline = Pipeline(outlets, recorder or Proc(), flows)
         handle = _handler(pipeline, recorder)
         source = LiveSource(tracer, handle, books, flows, on_fault=tell_fault)
+        loss = LossReporter(books.account, telemetry.log, traced.spans.resource, traced.spans.job_context)
+
+        def between() -> None:
+            relay.pump(held)
+            loss.tick()
 
         tracer.follow(beginning.root, SCOPE)
         held.release(_handed_on(environment, traceparent(traced.spans.job_context), job))
@@ -90,20 +95,13 @@ def trace(
         if config.is_host:
             for found in find_everyone(tracer, besides={os.getpid(), held.pid}):
                 handle(found)
-        loss_log = LossLog(telemetry, books.account)
-
-        def between() -> None:
-            relay.pump(held)
-            loss_log.look()
-
         ended_ns = wait(source, held.pidfd, between)
         left_behind = tracer.live_pids(SCOPE)
         source.finish()
         pipeline.end(SCOPE, ended_ns, left_behind=left_behind)
-        loss_log.tell()
         if recorder:
             recorder.end(Ending(ended_ns, kernel_counts(tracer), left_behind))
-        telemetry.close()
+        telemetry.close(before_logs=loss.tell)
         title = job.task or job.pipeline or Path(config.command[0]).name
         outcome = Outcome(title, job, summary, books.account(), telemetry, destinations, losses(tracer))
         outcome.tell()

@@ -21,7 +21,7 @@ _LAST_TRIES = 2
 _LAST_PAUSE_S = 1.0
 _MARGIN_S = 0.25
 _SHORTEST_TIMEOUT_S = 0.05
-_MEANS = {CORRUPT: "what can't be read of it is lost", "edition": "it stays there for that version"}
+_MEANS = {CORRUPT: "what can't be read of it is lost", "edition": "it stays there", "expired": "given up"}
 _OTHERWISE = "what the collector doesn't take meanwhile is lost"
 
 
@@ -238,6 +238,8 @@ class Courier:
         trouble = f"{self._what} for {self._sink.where} can't wait in {self._folder.path}: {error.reason}"
         if error.error_type == CORRUPT:
             trouble = f"a file in {self._folder.path} is damaged: {error.reason}"
+        elif error.error_type == "expired":
+            trouble = f"{error.reason} in {self._folder.path}"
         means = _MEANS.get(error.error_type, _OTHERWISE)
         self._complaints.add((SPOOL, error.error_type, self._sink.where), f"{trouble}; {means}")
 

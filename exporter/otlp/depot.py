@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from exporter.otlp.ledger import Claim, Entry, Ledger
 from exporter.otlp.settings import Endpoint
 from exporter.otlp.sinks import SpoolError
-from exporter.otlp.spool_folder import SpoolFile, SpoolFolder
+from exporter.otlp.spool_folder import OUTDATED_DAYS, SpoolFile, SpoolFolder
 
 if TYPE_CHECKING:
     from exporter.otlp.spool import Spool, Stored
@@ -62,10 +62,12 @@ class Shelf:
         self.damage: SpoolError | None = None
         """Why it isn't known; then each parcel is counted when it comes to light."""
         self._last_seen = 0
+        self._is_closed = False
         self._count()
 
     def close(self) -> None:
         """Close the file; its lock stays."""
+        self._is_closed = True
         with contextlib.suppress(SpoolError):
             self.spool.close()
 
@@ -108,6 +110,8 @@ class Shelf:
 
     def forget(self, waiting: Waiting) -> None:
         """Its parcel is settled. Raises SpoolError when the disk goes on showing it."""
+        if self._is_closed:  # it was given up while the parcel was under way
+            return
         if self.claims.pop(waiting.number, None) is None:
             self.found.add(-waiting.claim.exported, is_aggregated=False)
             self.found.add(-waiting.claim.aggregated, is_aggregated=True)
@@ -160,6 +164,8 @@ class Depot:
                 if shelf.damage:
                     self._on_problem(shelf.damage)
                 self._left_over.append(shelf)
+        for file in self._folder.outdated(self._endpoint):
+            self._expire(file)
 
     def store(self, number: int, entries: Sequence[Entry], payload: bytes) -> Waiting:
         """Keep a parcel; its entries are settled by what becomes of it. Raises SpoolError."""
@@ -241,6 +247,17 @@ class Depot:
     def _let_go(self, shelf: Shelf) -> None:
         shelf.close()
         os.close(shelf.file.lock)
+
+    def _expire(self, file: SpoolFile) -> None:
+        try:
+            shelf = Shelf(file, self._books.earlier)
+        except SpoolError as error:
+            self._set_aside(file, error)
+        else:
+            number = f"{shelf.found.attempts} {self._books.counted}" if self._books.counted else "telemetry"
+            reason = f"{number} of an earlier run waited for another collector for {OUTDATED_DAYS} days"
+            self._give_up(shelf, SpoolError("expired", reason))
+            self._discard(shelf)
 
     def _set_aside(self, file: SpoolFile, error: SpoolError) -> None:
         """What is damaged goes; what another version wrote stays for that."""

@@ -14,7 +14,7 @@ import os
 import secrets
 import stat
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -23,6 +23,7 @@ from exporter.otlp.settings import Endpoint
 from exporter.otlp.sinks import SpoolError
 
 DEFAULT_LIMIT_BYTES = 256 << 20
+OUTDATED_DAYS = 7
 _ROOTS_FOLDER = Path("/var/lib/ci-egress/spool")
 _DATA, _LOCK = ".db", ".lock"
 _BELONGING = (_DATA, f"{_DATA}-wal", f"{_DATA}-shm", f"{_DATA}-journal", _LOCK)
@@ -76,7 +77,7 @@ class SpoolFolder:
         try:
             while True:
                 # By time, so that what waits longest is sent first.
-                stem = self.path / f"{_digest(endpoint)}-{time.time_ns():020d}-{secrets.token_hex(4)}"
+                stem = self.path / f"{_prefix(endpoint)}-{time.time_ns():020d}-{secrets.token_hex(4)}"
                 if lock := _locked(stem.with_suffix(_LOCK)):
                     data = stem.with_suffix(_DATA)
                     os.close(os.open(data, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
@@ -86,13 +87,13 @@ class SpoolFolder:
 
     def adopt(self, endpoint: Endpoint) -> Iterator[SpoolFile]:
         """Files that dead processes left for `endpoint`, the oldest first, each locked."""
-        for path in sorted(self.path.glob(f"{_digest(endpoint)}-*{_DATA}")):
-            with contextlib.suppress(OSError):
-                if lock := _locked(path.with_suffix(_LOCK)):
-                    if path.exists():
-                        yield SpoolFile(path, lock)
-                    else:  # its owner was quicker
-                        os.close(lock)
+        yield from _orphans(self.path.glob(f"{_prefix(endpoint)}-*{_DATA}"))
+
+    def outdated(self, endpoint: Endpoint) -> Iterator[SpoolFile]:
+        """Files of its signal that nobody wanted for OUTDATED_DAYS: they would hold their space for ever."""
+        oldest_ns = time.time_ns() - OUTDATED_DAYS * 86_400_000_000_000
+        paths = self.path.glob(f"{endpoint.signal}-*{_DATA}")
+        yield from _orphans(path for path in paths if _made_ns(path) < oldest_ns)
 
     def delete(self, file: SpoolFile) -> None:
         """Remove it, the lock last."""
@@ -136,10 +137,26 @@ def _is_open(status: os.stat_result) -> bool:
     return bool(status.st_mode & mask)
 
 
-def _digest(endpoint: Endpoint) -> str:
+def _prefix(endpoint: Endpoint) -> str:
     """Stands for the endpoint in names: its query may hold a token, which belongs on no disk."""
-    identity = f"{endpoint.signal} {endpoint.protocol} {endpoint.url}"
-    return hashlib.sha256(identity.encode()).hexdigest()[:32]
+    digest = hashlib.sha256(f"{endpoint.protocol} {endpoint.url}".encode()).hexdigest()[:32]
+    return f"{endpoint.signal}-{digest}"
+
+
+def _made_ns(path: Path) -> int:
+    number = path.stem.split("-")[-2]
+    return int(number) if number.isdigit() else 0
+
+
+def _orphans(paths: Iterable[Path]) -> Iterator[SpoolFile]:
+    """Those whose owner is gone, locked."""
+    for path in sorted(paths):
+        with contextlib.suppress(OSError):
+            if lock := _locked(path.with_suffix(_LOCK)):
+                if path.exists():
+                    yield SpoolFile(path, lock)
+                else:  # its owner was quicker
+                    os.close(lock)
 
 
 def _locked(path: Path) -> int | None:

@@ -6,7 +6,7 @@ import dataclasses
 import platform
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -28,6 +28,7 @@ from exporter.otlp.sinks import Sink, SpoolError
 
 FLUSH_TIMEOUT_S = 10.0
 _SHARE_FOR_SPANS = 0.7
+_SHARE_WITH_LOGS = 0.85
 _OVERRIDABLE = frozenset({"service.name", "host.name"})
 
 
@@ -60,7 +61,7 @@ class Telemetry:
         trace_sinks = open_sinks(Signal.TRACES, destinations.traces, self._complaints)
         log_sinks = open_sinks(Signal.LOGS, destinations.logs, self._complaints)
         metric_sinks = open_sinks(Signal.METRICS, destinations.metrics, self._complaints)
-        self._refusal = "disabled" if destinations.disabled else None
+        self._refusal = self._log_refusal = "disabled" if destinations.disabled else None
         self._closed = False
         self._capacity = queue_capacity
         self._log_handler = ComplaintHandler(self._complaints)
@@ -118,8 +119,8 @@ class Telemetry:
 
         Never waits: what finds its queue full is counted as lost, and told.
         """
-        if self._refusal:
-            self._log_ledger.refused(1, self._refusal)
+        if self._log_refusal:
+            self._log_ledger.refused(1, self._log_refusal)
             return
         entry = Entry(record, 1, outstanding=len(self._log_lanes))
         self._log_ledger.open(entry)
@@ -144,20 +145,23 @@ class Telemetry:
             lines.append(f"{earlier.spooled} attempts of earlier runs wait in {path}")
         return lines
 
-    def close(self, timeout_s: float = FLUSH_TIMEOUT_S) -> None:
+    def close(
+        self, timeout_s: float = FLUSH_TIMEOUT_S, *, before_logs: Callable[[], None] = lambda: None
+    ) -> None:
         """Flush spans and log records, then metrics, which tell how the spans fared, in `timeout_s` in all.
 
-        What isn't out by then is dropped as `timeout`. Closing again does nothing.
+        What isn't out by then is dropped as `timeout`, unless it waits on disk. `before_logs` is called when
+        all spans are settled, and may log what got lost of them. Closing again does nothing.
         """
         if self._closed:
             return
         self._closed = True
         self._refusal = self._refusal or "closed"
         start_s = time.monotonic()
-        for lane in (*self._lanes, *self._log_lanes):
-            lane.finish(start_s + timeout_s * _SHARE_FOR_SPANS)
-        for lane in (*self._lanes, *self._log_lanes):
-            lane.wait()
+        _finish(self._lanes, start_s + timeout_s * _SHARE_FOR_SPANS)
+        before_logs()
+        self._log_refusal = self._log_refusal or "closed"
+        _finish(self._log_lanes, start_s + timeout_s * _SHARE_WITH_LOGS)
         self._metrics.finish(start_s + timeout_s)
         for (_, error_type), number in self._log_ledger.account().dropped.items():
             self._complaints.add(("lost", error_type), f"{number} log records got lost ({error_type})")
@@ -200,6 +204,13 @@ class Telemetry:
     ) -> None:
         """Close, with the time that a flush may take."""
         self.close()
+
+
+def _finish(lanes: Sequence[Lane], deadline_s: float) -> None:
+    for lane in lanes:
+        lane.finish(deadline_s)
+    for lane in lanes:
+        lane.wait()
 
 
 def _resource(destinations: Destinations, identity: Mapping[str, str], instance_id: str) -> Resource:

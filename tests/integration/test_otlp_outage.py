@@ -226,6 +226,21 @@ def test_another_endpoint_gets_nothing_and_no_secret_is_on_disk(folder: Path, re
     assert ".db" in held(folder)
 
 
+def test_what_waits_for_a_collector_that_nobody_uses_any_more_is_given_up_and_counted(
+    folder: Path, receiver: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open_telemetry(receiver.url, folder) as telemetry:
+        telemetry.submit(span(), 5)
+    now_ns = time.time_ns()
+    monkeypatch.setattr(time, "time_ns", lambda: now_ns + 8 * 86_400 * 10**9)
+    with collector() as other, open_telemetry(other.url, folder) as telemetry:
+        wait_until(lambda: telemetry.earlier == Account(dropped={("spool", "expired"): 5}))
+        (line,) = telemetry.complaints()
+    assert line.startswith("5 attempts of an earlier run waited for another collector for 7 days in")
+    assert other.spans() == []
+    assert held(folder) == []
+
+
 def test_a_full_spool_keeps_the_oldest_and_counts_what_it_refuses(
     folder: Path, receiver: Collector, doorman: Doorman
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -96,6 +97,22 @@ def test_files_are_adopted_for_the_same_endpoint_alone_and_the_oldest_first(tmp_
     assert [file.path for file in adopted] == [file.path for file in files]
     for file in adopted:
         os.close(file.lock)
+
+
+def test_what_nobody_wanted_for_long_is_outdated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = SpoolFolder(tmp_path)
+    file = folder.create(OTHER)
+    other_signal = folder.create(LOGS)
+    os.close(other_signal.lock)
+    now_ns = time.time_ns()
+    monkeypatch.setattr(time, "time_ns", lambda: now_ns + 8 * 86_400 * 10**9)
+    assert list(folder.outdated(TRACES)) == []  # its owner lives
+    os.close(file.lock)
+    (outdated,) = folder.outdated(TRACES)
+    assert outdated.path == file.path
+    os.close(outdated.lock)
+    monkeypatch.setattr(time, "time_ns", lambda: now_ns + 6 * 86_400 * 10**9)
+    assert list(folder.outdated(TRACES)) == []
 
 
 def test_what_the_folder_holds_is_counted_whoevers_it_is(tmp_path: Path) -> None:
