@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 LIMIT_BYTES = 8192
@@ -34,6 +35,11 @@ def printable(text: str, *, limit: int = 160) -> str:
     """`text` on one line, with escapes for what a terminal would act upon, of at most `limit` characters."""
     safe = _UNPRINTABLE.sub(lambda match: _escape(match[0]), clean(text[: limit + 1]))
     return safe if len(safe) <= limit else safe[: limit - 1] + "…"
+
+
+def json_line(value: object) -> str:
+    """`value` as JSON on one line, in ASCII, with U+FFFD for lone surrogates, which strict parsers refuse."""
+    return json.dumps(json.loads(clean(json.dumps(value, ensure_ascii=False))))
 
 
 def _escape(character: str) -> str:

@@ -23,6 +23,7 @@ from exporter.otlp.settings import (
     Route,
     Signal,
 )
+from exporter.text import clean
 
 DEFAULT_DIRECTORY = Path("ci-egress")
 _SHORTEST_TIMEOUT_S = 1.0
@@ -42,7 +43,7 @@ def resolve_destinations(environ: Mapping[str, str], *, otlp_dir: Path | None) -
     A signal with an endpoint goes there, and with `otlp_dir` to its files as well; with neither it goes to
     `DEFAULT_DIRECTORY`. Raises UsageError, naming the variable, for a value that can't be used.
     """
-    service_name = _value(environ, "OTEL_SERVICE_NAME")
+    service_name = clean(_value(environ, "OTEL_SERVICE_NAME") or "") or None
     if (_value(environ, "OTEL_SDK_DISABLED") or "").lower() == "true":
         return Destinations(disabled=True, service_name=service_name)
     endpoints = {signal: _endpoint(environ, signal) for signal in Signal}
@@ -237,5 +238,5 @@ def _pairs(environ: Mapping[str, str], variable: str) -> Mapping[str, str]:
             raise UsageError(
                 f"{variable} is not a list", hint="write key=value,key=value with %XX for , and ="
             )
-        pairs[unquote(key.strip())] = unquote(value.strip())
+        pairs[clean(unquote(key.strip()))] = clean(unquote(value.strip()))
     return pairs

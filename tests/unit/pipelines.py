@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -42,10 +42,12 @@ def run(
     lookup: Lookup | None = None,
     process_spans: ProcessSpans = ProcessSpans.NETWORK,
     beginning: Beginning = BEGINNING,
+    environment: Mapping[str, str] | None = None,
 ) -> Account:
     """Run a whole job of `events`; its telemetry is in `directory` when this returns."""
     attempts = 0
-    with Telemetry(resolve_destinations({}, otlp_dir=directory), {}, instance_id="test") as telemetry:
+    destinations = resolve_destinations(environment or {}, otlp_dir=directory)
+    with Telemetry(destinations, {}, instance_id="test") as telemetry:
         books = Bookkeeping(lambda: KernelCounts(attempts, 0), lambda: telemetry.account)
         made = stages(beginning, telemetry, Summary({}), books.account, process_spans=process_spans)
         pipeline = Pipeline(made, lookup or NothingKnown())
