@@ -117,6 +117,6 @@ def _cpu_s(piece: str, size: int, *, is_spread: bool) -> float:
 @pytest.mark.parametrize("is_spread", [False, True], ids=["script", "arguments"])
 @pytest.mark.parametrize("piece", _REPEATED, ids=ascii)
 def test_the_work_grows_no_faster_than_the_text(piece: str, *, is_spread: bool) -> None:
-    few, many = (_cpu_s(piece, size, is_spread=is_spread) for size in (8 << 10, 64 << 10))
+    few, many = (_cpu_s(piece, size, is_spread=is_spread) for size in (4 << 10, 32 << 10))
     # Eight times the text takes eight times the time; quadratic would be sixty-four times.
     assert many < 24 * max(few, 0.001)
