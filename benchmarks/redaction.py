@@ -22,17 +22,8 @@ from tests.unit.corpus import ordinary_lines, secret_lines
 
 _ROUNDS = 9
 _HOSTILE = (
-    "a=",
-    " a",
-    " -",
-    ' "',
-    "x://a:@",
-    "a://a:b@c/",
-    "eyJ-",
-    " sh -c '",
-    "token='",
-    " curl -u",
-    "auth('a','",
+    *("a=", " a", " -", " N", ' "', "x://a:@", "a://a:b@c/", "eyJ-", " sh -c '", "token='", "auth('a','"),
+    *(" curl -u", " vault login", " --token=x"),
 )
 
 
