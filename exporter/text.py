@@ -9,12 +9,6 @@ LIMIT_BYTES = 8192
 
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 
-# Controls (C0, C1, DEL), and the format characters that reorder or hide what follows.
-_UNPRINTABLE = re.compile(
-    r"[\x00-\x1f\x7f-\x9f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f"
-    r"\ufeff\ufff9-\ufffb\U000e0000-\U000e007f]"
-)
-
 
 def clean(text: str) -> str:
     """`text` with U+FFFD for surrogates: Python's stand-in for bytes that aren't UTF-8."""
@@ -32,8 +26,12 @@ def cut(text: str, limit_bytes: int = LIMIT_BYTES) -> tuple[str, bool]:
 
 
 def printable(text: str, *, limit: int = 160) -> str:
-    """`text` on one line, with escapes for what a terminal would act upon, of at most `limit` characters."""
-    safe = _UNPRINTABLE.sub(lambda match: _escape(match[0]), clean(text[: limit + 1]))
+    """`text` on one line of at most `limit` characters, with escapes for what a terminal obeys or hides.
+
+    These are controls, format characters, unassigned ones, and blanks other than the space.
+    """
+    kept = clean(text[: limit + 1])
+    safe = "".join(character if character.isprintable() else _escape(character) for character in kept)
     return safe if len(safe) <= limit else safe[: limit - 1] + "…"
 
 

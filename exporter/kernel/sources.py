@@ -47,3 +47,4 @@ def layout_assertions() -> list[str]:
             where = f"__builtin_offsetof(struct {name}, {member})"
             lines.append(f'_Static_assert({where} == {offset}, "run `make wire`");')
     return lines
+
