@@ -50,3 +50,4 @@ def layout_assertions() -> list[str]:
             where = f"__builtin_offsetof(struct {name}, {member})"
             lines.append(f'_Static_assert({where} == {offset}, "run `make wire`");')
     return lines
+

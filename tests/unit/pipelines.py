@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -44,10 +44,12 @@ def run(
     lookup: Lookup | None = None,
     process_spans: ProcessSpans = ProcessSpans.NETWORK,
     beginning: Beginning = BEGINNING,
+    environment: Mapping[str, str] | None = None,
 ) -> Account:
     """Run a whole job of `events`; its telemetry is in `directory` when this returns."""
     attempts = 0
-    with Telemetry(resolve_destinations({}, otlp_dir=directory), {}, instance_id="test") as telemetry:
+    destinations = resolve_destinations(environment or {}, otlp_dir=directory)
+    with Telemetry(destinations, {}, instance_id="test") as telemetry:
         flows = Flows()
         books = Bookkeeping(lambda: KernelCounts(attempts, 0), lambda: telemetry.account, lambda: len(flows))
         metrics = Metrics(telemetry.meter, books.account)
