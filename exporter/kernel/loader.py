@@ -4,8 +4,8 @@ Reads one JSON request on stdin, prints one JSON manifest on stdout:
 
     {"source": C text, "flags": [...], "include": DIR, "pins": DIR, "cgroup": DIR,
      "maps": [name, ...], "programs": [{"name", "kind": "raw_tracepoint", "attach": tracepoint}
-                                       | {"name", "kind": "cgroup_sock" | "cgroup_sock_addr" | "sock_ops",
-                                          "attach": enum bpf_attach_type}]}
+                                       | {"name", "kind": "cgroup_skb" | "cgroup_sock" | "cgroup_sock_addr"
+                                                  | "sock_ops", "attach": enum bpf_attach_type}]}
     {"bcc": version, "programs": [name, ...], "maps": [name, ...]}
 
 With `--check` it reads nothing and only says whether BCC can be used: {"bcc": version}.

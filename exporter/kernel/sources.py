@@ -8,7 +8,7 @@ from exporter import wire
 from exporter.errors import KernelError
 
 # BCC rewrites map access only in its main text, so what uses maps is concatenated; egress.h is included.
-_FILES = ("maps.h", "process.bpf.c", "acts.bpf.c", "socket.bpf.c", "flow.bpf.c")
+_FILES = ("maps.h", "process.bpf.c", "acts.bpf.c", "message.bpf.c", "lookup.bpf.c", "dns.bpf.c", "socket.bpf.c", "flow.bpf.c")
 
 
 def bpf_directory() -> Path:

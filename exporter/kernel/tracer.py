@@ -25,9 +25,10 @@ from exporter.limits import limit_hint
 SYSTEM_PYTHON = "/usr/bin/python3"
 LOADER = Path(__file__).with_name("loader.py")
 MAPS = [
-    *("lineage", "first", "events"),
+    *("lineage", "first", "events", "lookups"),
     *("procs", "counters", "config"),
     *("flows_even", "flows_odd", "slots", "free_slots", "others", "open_connects"),
+    *("queries", "queries_noted", "queries_expired"),
 ]
 PROGRAMS: list[dict[str, Any]] = [
     {"name": "on_newtask", "kind": "raw_tracepoint", "attach": "task_newtask"},
@@ -40,6 +41,8 @@ PROGRAMS: list[dict[str, Any]] = [
     {"name": "on_sendmsg6", "kind": "cgroup_sock_addr", "attach": 15},
     {"name": "on_sock_ops", "kind": "sock_ops", "attach": 3},
     {"name": "on_sock_release", "kind": "cgroup_sock", "attach": 34},
+    {"name": "on_answer", "kind": "cgroup_skb", "attach": 0},
+    {"name": "on_query", "kind": "cgroup_skb", "attach": 1},
 ]
 
 _TIMEOUT_S = 60.0

@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only
+/*
+ * Who asks what, and which answer is whose. An answer counts once, and only for a question that
+ * waits on its socket, put to the resolver that it comes from.
+ */
+#define LOOPBACK 1	 /* lo's index, in every network namespace */
+#define LOOKUPS_MAX 256	 /* questions of a process that are told, in a second */
+#define WAITING_MAX 4096 /* questions of a scope */
+
+/* One direction of a TCP connection: where in it the next message begins. */
+struct stream {
+	u32 next;
+	u16 size; /* of that message, where its length came in a segment before */
+	u16 is_followed;
+};
+
+/*
+ * Stands with a socket that a process of a job connected or sent to port 53. Packets of no such
+ * socket are let be, and of a segment that leaves in softirq it is known whose it is.
+ */
+struct asker {
+	u64 started_ns;
+	u32 pid;
+	u32 sends; /* 1: the next datagram is for port 53, even where NAT gives it another one */
+	union address resolver;
+	struct stream out;
+	struct stream in;
+};
+BPF_SK_STORAGE(askers, struct asker);
+
+static inline void note_asker(struct bpf_sock *sk, u32 pid, const struct proc_value *proc,
+			      const union address *resolver)
+{
+	struct asker *asker;
+
+	if (!sk)
+		return;
+	asker = askers.sk_storage_get((void *)sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+	if (!asker) {
+		count(KIND_DNS, COUNT_UNTRACKED);
+		return;
+	}
+	asker->started_ns = proc->started_ns;
+	asker->pid = pid;
+	asker->resolver = *resolver;
+	asker->sends = 1;
+}
+
+/* Only a process's share of a second is told: its flood of lookups fills less than half the ring.
+ */
+static inline u32 has_share(struct proc_value *proc, u64 at_ns)
+{
+	u32 second = at_ns >> 30;
+
+	if (proc->lookups_second != second) {
+		proc->lookups_second = second;
+		proc->lookups = 0;
+	}
+	if (proc->lookups >= LOOKUPS_MAX)
+		return 0;
+	__sync_fetch_and_add(&proc->lookups, 1);
+	return 1;
+}
+
+static inline struct quota_value *quota_of(u32 scope)
+{
+	struct quota_value none = {}, *quota = queries_noted.lookup(&scope);
+
+	if (quota)
+		return quota;
+	queries_noted.insert(&scope, &none);
+	return queries_noted.lookup(&scope);
+}
+
+/* Returns whether it now waits for its answer. */
+static inline int note_query(struct query_key *key, struct query_value *query)
+{
+	u32 scope = query->scope;
+	struct quota_value *quota = quota_of(scope);
+	u64 *expired = queries_expired.lookup(&scope);
+
+	if (!quota)
+		return 0;
+	/* Signed, since the parts are read one by one while others count. */
+	if ((s64)(quota->noted - quota->answered - (expired ? *expired : 0)) >= WAITING_MAX)
+		return 0;
+	if (queries.insert(key, query))
+		return !queries.update(key, query); /* the same one again, or no room */
+	__sync_fetch_and_add(&quota->noted, 1);
+	return 1;
+}
+
+static inline void on_question(struct __sk_buff *skb, const struct packet *packet,
+			       const struct asker *asker)
+{
+	struct query_key key = {};
+	u32 flags = read_question(skb, packet, &key);
+	u32 is_stream = packet->protocol == IPPROTO_TCP;
+	u32 pid = is_stream ? asker->pid : bpf_get_current_pid_tgid() >> 32;
+	struct proc_value *proc = procs.lookup(&pid);
+
+	if (!proc || (is_stream && proc->started_ns != asker->started_ns))
+		return;
+	if (!flags)
+		count(KIND_DNS, COUNT_UNREAD);
+	if (!flags || flags & IS_ANSWER)
+		return;
+	count(KIND_DNS, COUNT_SEEN);
+
+	struct query_value query = {
+		.at_ns = bpf_ktime_get_boot_ns(),
+		.started_ns = proc->started_ns,
+		.pid = pid,
+		.exec_id = proc->exec_id,
+		.scope = proc->scope,
+		.on_loopback = skb->ifindex == LOOPBACK,
+	};
+
+	query.told = has_share(proc, query.at_ns);
+	if (note_query(&key, &query) && query.told)
+		tell_message(skb, packet, &key, &query, DNS_QUERY);
+	else
+		count(KIND_DNS, COUNT_UNTRACKED);
+}
+
+static inline void on_reply(struct __sk_buff *skb, const struct packet *packet)
+{
+	struct query_key key = {};
+	u32 flags = read_question(skb, packet, &key);
+
+	if (!flags)
+		count(KIND_DNS, COUNT_UNREAD);
+	if (!(flags & IS_ANSWER))
+		return;
+
+	struct query_value *waiting = queries.lookup(&key);
+	u32 on_loopback = skb->ifindex == LOOPBACK;
+
+	/* On lo any process can send under any address: only to what left by lo may it answer. */
+	if (!waiting || waiting->on_loopback != on_loopback) {
+		count(KIND_DNS, COUNT_UNASKED);
+		return;
+	}
+
+	struct query_value query = *waiting;
+	struct quota_value *quota = quota_of(query.scope);
+
+	if (queries.delete(&key)) { /* another CPU has the same answer */
+		count(KIND_DNS, COUNT_UNASKED);
+		return;
+	}
+	if (quota)
+		__sync_fetch_and_add(&quota->answered, 1);
+	count(KIND_DNS, COUNT_SEEN);
+	if (query.told)
+		tell_message(skb, packet, &key, &query, DNS_ANSWER);
+	else
+		count(KIND_DNS, COUNT_UNTRACKED);
+}
