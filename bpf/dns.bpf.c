@@ -4,16 +4,7 @@
  * test that ends them for nearly every packet: the port of the socket's peer.
  */
 #define PASS 1
-#define MESSAGES_MAX 8 /* in a segment */
-
-static inline void on_message(struct __sk_buff *skb, const struct packet *packet,
-			      const struct asker *asker, u32 is_query)
-{
-	if (is_query)
-		on_question(skb, packet, asker);
-	else
-		on_reply(skb, packet);
-}
+#define MESSAGES_MAX 4 /* in a segment */
 
 /* What can't be followed stays so: the text of a message could be taken for a message. */
 static inline void lose(struct stream *stream)
@@ -23,59 +14,70 @@ static inline void lose(struct stream *stream)
 }
 
 /*
- * Messages stand one behind the other, each behind its length, and segments end anywhere. What a
- * segment repeats was read before; what it has too early is never read.
+ * A segment's messages stand one behind the other, each behind its length, and it ends anywhere in
+ * them. What it repeats was read before; what it has too early is never read.
  */
-static inline void read_segment(struct __sk_buff *skb, struct packet *packet, struct asker *asker,
-				struct stream *stream, u32 is_query)
+static inline int follow_segment(struct __sk_buff *skb, struct packet *packet,
+				 struct stream *stream)
 {
-	u32 end = skb->len, from = packet->at, sequence = packet->sequence + packet->is_syn, step;
-	s32 known = stream->next - sequence;
-	u8 length[2];
-
+	packet->sequence += packet->is_syn;
 	if (packet->is_syn) {
-		stream->next = sequence;
+		stream->next = packet->sequence;
 		stream->size = 0;
 		stream->is_followed = 1;
-		known = 0;
 	}
-	if (!stream->is_followed || from >= end)
-		return;
-	if (known < 0) {
-		lose(stream);
-		return;
-	}
-	packet->at = from + known;
-	for (step = 0; step < MESSAGES_MAX; step++) {
-		if (packet->at >= end)
-			return;
-		packet->size = stream->size;
-		stream->size = 0;
-		if (!packet->size) {
-			if (bpf_skb_load_bytes(skb, packet->at, length, 2))
-				break;
-			packet->size = length[0] << 8 | length[1];
-			packet->at += 2;
-			if (packet->at >= end)
-				stream->size = packet->size;
+	if (!stream->is_followed || packet->payload >= skb->len)
+		return 0;
+	if ((s32)(stream->next - packet->sequence) >= 0)
+		return 1;
+	lose(stream);
+	return 0;
+}
+
+/* Finds the message that the stream goes on with, and moves it on; returns 0 where there is none.
+ */
+static inline int next_in_segment(struct __sk_buff *skb, struct packet *packet,
+				  struct stream *stream, u32 is_one_more)
+{
+	u32 end = skb->len, past = *(volatile u32 *)&stream->next - packet->sequence;
+	u8 length[2];
+
+	if (past >= end - packet->payload)
+		return 0;
+	packet->at = packet->payload + past;
+	packet->size = stream->size;
+	stream->size = 0;
+	if (!packet->size) {
+		if (is_one_more || bpf_skb_load_bytes(skb, packet->at, length, 2)) {
+			lose(stream);
+			return 0;
 		}
-		packet->here = packet->size;
-		if (packet->here > end - packet->at)
-			packet->here = end - packet->at;
-		if (packet->here)
-			on_message(skb, packet, asker, is_query);
-		if (!stream->size)
-			packet->at += packet->size;
-		stream->next = sequence + packet->at - from;
+		packet->size = length[0] << 8 | length[1];
+		packet->at += 2;
+		past += 2;
 	}
-	if (packet->at < end)
-		lose(stream);
+	if (packet->at >= end) {
+		stream->next = packet->sequence + past;
+		stream->size = packet->size;
+		return 0;
+	}
+	stream->next = packet->sequence + past + packet->size;
+	packet->here = packet->size;
+	if (packet->here > end - packet->at)
+		packet->here = end - packet->at;
+	return 1;
+}
+
+/* What the verifier knew of it: else each way to these numbers is one that it follows on its own. */
+static inline void forget(struct packet *packet)
+{
+	read_kernel(packet, sizeof(*packet), packet);
 }
 
 /* The first test is the one that bulk traffic meets; a socket without a peer has port 0. */
 static inline void read_messages(struct __sk_buff *skb, u32 is_query)
 {
-	u32 port = skb->remote_port;
+	u32 port = skb->remote_port, step;
 
 	if (port && port != bpf_htonl(DNS_PORT))
 		return;
@@ -97,12 +99,27 @@ static inline void read_messages(struct __sk_buff *skb, u32 is_query)
 	}
 	if (is_query)
 		asker->sends = 0;
-	if (packet.protocol == IPPROTO_TCP) {
-		read_segment(skb, &packet, asker, is_query ? &asker->out : &asker->in, is_query);
+
+	struct stream *stream = is_query ? &asker->out : &asker->in;
+
+	if (packet.protocol == IPPROTO_TCP && !follow_segment(skb, &packet, stream))
 		return;
-	}
+	packet.at = packet.payload;
 	packet.size = packet.here = skb->len - packet.at;
-	on_message(skb, &packet, asker, is_query);
+	for (step = 0; step <= MESSAGES_MAX; step++) {
+		forget(&packet);
+		if (packet.protocol == IPPROTO_TCP) {
+			if (!next_in_segment(skb, &packet, stream, step == MESSAGES_MAX))
+				return;
+		} else if (step) {
+			return;
+		}
+		forget(&packet);
+		if (is_query)
+			on_question(skb, &packet, asker);
+		else
+			on_reply(skb, &packet);
+	}
 }
 
 int on_query(struct __sk_buff *skb)

@@ -93,14 +93,16 @@ static inline int note_query(struct query_key *key, struct query_value *query)
 static inline void on_question(struct __sk_buff *skb, const struct packet *packet,
 			       const struct asker *asker)
 {
-	struct query_key key = {};
-	u32 flags = read_question(skb, packet, &key);
 	u32 is_stream = packet->protocol == IPPROTO_TCP;
 	u32 pid = is_stream ? asker->pid : bpf_get_current_pid_tgid() >> 32;
 	struct proc_value *proc = procs.lookup(&pid);
 
 	if (!proc || (is_stream && proc->started_ns != asker->started_ns))
 		return;
+
+	struct query_key key = {};
+	u32 flags = read_question(skb, packet, &key);
+
 	if (!flags)
 		count(KIND_DNS, COUNT_UNREAD);
 	if (!flags || flags & IS_ANSWER)

@@ -15,8 +15,9 @@
 struct packet {
 	union address peer;
 	u64 cookie;
-	u32 at; /* where its payload begins */
+	u32 payload; /* where it begins */
 	u32 sequence;
+	u32 at;	  /* where the message begins */
 	u32 size; /* of the message */
 	u32 here; /* bytes of it in this packet */
 	u16 peer_port;
@@ -57,13 +58,13 @@ static inline int read_packet(struct __sk_buff *skb, u32 is_query, struct packet
 		return 0;
 	packet->peer_port = port[0] << 8 | port[1];
 	packet->cookie = cookie_of(skb);
-	packet->at = at + 8;
+	packet->payload = at + 8;
 	packet->is_syn = 0;
 	if (packet->protocol == IPPROTO_UDP)
 		return 1;
 	if (packet->protocol != IPPROTO_TCP || bpf_skb_load_bytes(skb, at, header, 14))
 		return 0;
-	packet->at = at + (header[12] >> 4) * 4;
+	packet->payload = at + (header[12] >> 4) * 4;
 	packet->is_syn = header[13] >> 1 & 1;
 	packet->sequence = header[4] << 24 | header[5] << 16 | header[6] << 8 | header[7];
 	return 1;
@@ -87,7 +88,7 @@ static inline u32 read_question(struct __sk_buff *skb, const struct packet *pack
 				struct query_key *key)
 {
 	u8 header[HEADER_SIZE], type[2];
-	u32 at = packet->at, word, end, step;
+	u32 at = packet->at, word, end = 0, step;
 	u64 hash = 0xcbf29ce484222325ULL;
 
 	if (packet->here < HEADER_SIZE || bpf_skb_load_bytes(skb, at, header, HEADER_SIZE))
@@ -108,7 +109,10 @@ static inline u32 read_question(struct __sk_buff *skb, const struct packet *pack
 			break;
 		at += 4;
 	}
-	if (step == NAME_WORDS)
+	/* Not by step, nor by what LLVM knows of it: the verifier would follow each of its values.
+	 */
+	asm volatile("" : "+r"(end));
+	if (!end)
 		return 0;
 	end = ((end & -end) >> 7) - 1;
 	at += ((end & EACH_BYTE) * EACH_BYTE >> 24) + 1;
