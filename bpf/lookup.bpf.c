@@ -5,7 +5,8 @@
  */
 #define LOOPBACK 1	 /* lo's index, in every network namespace */
 #define LOOKUPS_MAX 256	 /* questions of a process that are told, in a second */
-#define WAITING_MAX 4096 /* questions of a scope */
+#define WAITING_MAX 8192 /* questions of a scope */
+#define UNTOLD_MAX 2048	 /* where one of those that are not told finds so many, it has no room */
 
 /* One direction of a TCP connection: where in it the next message begins. */
 struct stream {
@@ -81,8 +82,11 @@ static inline int note_query(struct query_key *key, struct query_value *query)
 
 	if (!quota)
 		return 0;
+
 	/* Signed, since the parts are read one by one while others count. */
-	if ((s64)(quota->noted - quota->answered - (expired ? *expired : 0)) >= WAITING_MAX)
+	s64 waiting = quota->noted - quota->answered - (expired ? *expired : 0);
+
+	if (waiting >= (query->told ? WAITING_MAX : UNTOLD_MAX))
 		return 0;
 	if (queries.insert(key, query))
 		return !queries.update(key, query); /* the same one again, or no room */

@@ -12,7 +12,7 @@
 #define SLOTS_MAX 4096
 #define OPEN_MAX 16384
 #define SCOPES_MAX 1024
-#define QUERIES_MAX 16384
+#define QUERIES_MAX 32768
 
 /*
  * A ring for each matter, so that none can fill another's: forks, execs and exits; the first act of

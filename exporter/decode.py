@@ -10,7 +10,7 @@ from typing import Any
 from exporter import wire
 from exporter.arguments import Arguments
 from exporter.errors import RecordError
-from exporter.events import Act, Acted, Event, Execed, Exited, Forked, ProcessKey
+from exporter.events import Act, Acted, Answered, Asked, Event, Execed, Exited, Forked, ProcessKey
 
 Buffer = bytes | memoryview
 
@@ -108,11 +108,13 @@ def _unpack(layout: Struct, data: Buffer, at: int, length: int) -> tuple[Any, ..
 def _behind(data: Buffer, at: int, length: int, start: int, size: int) -> Buffer:
     """The `size` bytes that stand behind a record's fixed part of `start` bytes."""
     if start + size > length:
-        raise RecordError(f"a record of {length} bytes claims {size} bytes of argv")
+        raise RecordError(f"a record of {length} bytes claims {size} bytes more")
     return data[at + start : at + start + size]
 
 
-def _key(record: wire.ExecRecord | wire.ForkRecord | wire.ExitRecord | wire.ActRecord) -> ProcessKey:
+def _key(
+    record: wire.ExecRecord | wire.ForkRecord | wire.ExitRecord | wire.ActRecord | wire.DnsRecord,
+) -> ProcessKey:
     return ProcessKey(record.pid, record.started_ns)
 
 
@@ -176,8 +178,30 @@ def _acted(data: Buffer, at: int, length: int) -> Acted:
     )
 
 
+def _looked_up(data: Buffer, at: int, length: int) -> Asked | Answered:
+    record = wire.DnsRecord._make(_unpack(wire.DNS_RECORD, data, at, length))
+    message = bytes(_behind(data, at, length, wire.DNS_RECORD.size, record.message_here))
+    if record.stage not in _STAGES:
+        raise RecordError(f"a record has the unknown stage {record.stage}")
+    return _STAGES[record.stage](
+        record.at_ns,
+        _key(record),
+        record.exec_id,
+        record.scope,
+        record.cookie,
+        record.protocol,
+        record.resolver,
+        record.resolver_port,
+        message,
+        record.message_size > len(message),
+    )
+
+
+_STAGES: dict[int, type[Asked | Answered]] = {wire.DNS_QUERY: Asked, wire.DNS_ANSWER: Answered}
+
 _WHOLE: dict[int, Callable[[Buffer, int, int], Event]] = {
     wire.KIND_ACT: _acted,
+    wire.KIND_DNS: _looked_up,
     wire.KIND_EXIT: _exited,
 }
 """Kinds of which one record is one event."""

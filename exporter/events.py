@@ -87,4 +87,40 @@ class Acted(NamedTuple):
     """0 when not bound yet."""
 
 
-Event = Forked | Execed | Exited | Acted
+class Asked(NamedTuple):
+    """A process put a DNS question to a resolver."""
+
+    at_ns: int
+    process: ProcessKey
+    exec_id: int
+    scope: int
+    cookie: int
+    """Of the socket, as in `Acted`."""
+    protocol: int
+    """IANA number: 6 tcp, 17 udp."""
+    resolver: bytes
+    """16 bytes, as a peer."""
+    resolver_port: int
+    message: bytes
+    """As on the wire, without TCP's length."""
+    is_cut: bool
+    """Whether the message was longer than that."""
+
+
+class Answered(NamedTuple):
+    """The answer to a question that was asked: on its socket, from its resolver. Fields as in `Asked`."""
+
+    at_ns: int
+    process: ProcessKey
+    """Who asked."""
+    exec_id: int
+    scope: int
+    cookie: int
+    protocol: int
+    resolver: bytes
+    resolver_port: int
+    message: bytes
+    is_cut: bool
+
+
+Event = Forked | Execed | Exited | Acted | Asked | Answered

@@ -16,7 +16,7 @@ from opentelemetry.sdk.resources import Resource
 from exporter.account import Account
 from exporter.addresses import address, transport
 from exporter.config import ProcessSpans
-from exporter.events import Acted, Event, Execed, Exited, Forked, ProcessKey
+from exporter.events import Acted, Answered, Asked, Event, Execed, Exited, Forked, ProcessKey
 from exporter.jobs.attributes import resource_attributes
 from exporter.metrics import Metrics
 from exporter.otlp import Telemetry
@@ -64,6 +64,8 @@ class Pipeline:
                 self._table.exited(event)
             case Acted():
                 self._egress(event)
+            case Asked() | Answered():
+                pass
             case _:
                 assert_never(event)
 

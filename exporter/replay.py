@@ -13,11 +13,12 @@ from exporter.account import KernelCounts
 from exporter.arguments import Arguments, arguments_of
 from exporter.clock import Clock
 from exporter.errors import UsageError
-from exporter.events import Act, Acted, Event, Execed, Exited, Forked, ProcessKey
+from exporter.events import Act, Acted, Answered, Asked, Event, Execed, Exited, Forked, ProcessKey
 from exporter.jobs.model import Job, TraceIds
 from exporter.programs import Facts, Image
 from exporter.recording import VERSION, Beginning, Ending
 from exporter.text import clean, printable
+from exporter.wire import MESSAGE_ROOM
 
 _LINE_MAX = 1 << 20
 _ADDRESS_BYTES = 16
@@ -194,9 +195,16 @@ def _address(value: Any) -> bytes:
     return packed
 
 
+def _message(value: Any) -> bytes:
+    message = bytes.fromhex(value)
+    return message if len(message) <= MESSAGE_ROOM else _refuse(value, "a message of that room")
+
+
 def _flag(value: Any) -> bool:
     return value if isinstance(value, bool) else _refuse(value, "true or false")
 
+
+_LOOKED_UP = (_u64, _key, _u32, _u32, _u64, _u16, _address, _u16, _message, _flag)
 
 _EVENTS: dict[str, tuple[Callable[..., Any], tuple[Callable[[Any], Any], ...]]] = {
     "Forked": (Forked, (_u64, _key, _key, _u32, _u32, _u32)),
@@ -206,4 +214,6 @@ _EVENTS: dict[str, tuple[Callable[..., Any], tuple[Callable[[Any], Any], ...]]] 
         Acted,
         (_u64, _key, _u32, Act, *[_u32] * 4, _u64, _u16, _address, _u16, _address, _u16),
     ),
+    "Asked": (Asked, _LOOKED_UP),
+    "Answered": (Answered, _LOOKED_UP),
 }

@@ -13,7 +13,7 @@ from pathlib import Path
 from exporter.errors import KernelError
 
 # enum bpf_cmd
-_MAP_LOOKUP_ELEM, _MAP_UPDATE_ELEM, _MAP_GET_NEXT_KEY = 1, 2, 4
+_MAP_LOOKUP_ELEM, _MAP_UPDATE_ELEM, _MAP_DELETE_ELEM, _MAP_GET_NEXT_KEY = 1, 2, 3, 4
 _OBJ_GET, _OBJ_GET_INFO_BY_FD, _LINK_DETACH = 7, 15, 34
 
 _PER_CPU_TYPES = {5, 6, 10}  # enum bpf_map_type: per-CPU hash, array, LRU hash
@@ -96,6 +96,16 @@ class Map:
     def update(self, key: bytes, value: bytes) -> None:
         """Set the value under `key`. Raises OSError (E2BIG when the map is full)."""
         self._element(_MAP_UPDATE_ELEM, key, ctypes.create_string_buffer(value, self._value_size))
+
+    def delete(self, key: bytes) -> bool:
+        """Remove what is under `key`; whether there was anything."""
+        try:
+            self._element(_MAP_DELETE_ELEM, key, ctypes.create_string_buffer(1))
+        except OSError as error:
+            if error.errno == errno.ENOENT:
+                return False
+            raise
+        return True
 
     def __iter__(self) -> Iterator[bytes]:
         """Every key, in the kernel's order; one that goes away meanwhile may start the walk again."""
