@@ -100,7 +100,7 @@ class Map:
     def delete(self, key: bytes) -> bool:
         """Remove what is under `key`; whether there was anything."""
         try:
-            self._element(_MAP_DELETE_ELEM, key, ctypes.create_string_buffer(1))
+            self._element(_MAP_DELETE_ELEM, key, None)
         except OSError as error:
             if error.errno == errno.ENOENT:
                 return False
@@ -121,7 +121,10 @@ class Map:
             key = following.raw
             yield key
 
-    def _element(self, command: int, key: bytes | None, value: ctypes.Array[ctypes.c_char]) -> None:
+    def _element(
+        self, command: int, key: bytes | None, value: ctypes.Array[ctypes.c_char] | None
+    ) -> None:
         held = ctypes.create_string_buffer(key, self._key_size) if key is not None else None
         address = ctypes.addressof(held) if held is not None else 0
-        _bpf(command, struct.pack("=I4xQQQ", self._descriptor, address, ctypes.addressof(value), 0))
+        room = ctypes.addressof(value) if value is not None else 0
+        _bpf(command, struct.pack("=I4xQQQ", self._descriptor, address, room, 0))

@@ -50,9 +50,16 @@ class Lookups:
         assert started is not None
         self.process = ProcessKey(os.getpid(), started)
         value = struct.pack("=QI", started, SCOPE)
-        self.maps["procs"].update(
-            struct.pack("=I", os.getpid()), value + bytes(wire.PROC_VALUE.size - len(value))
-        )
+        self._value = value + bytes(wire.PROC_VALUE.size - len(value))
+        self._pid = struct.pack("=I", os.getpid())
+        self.maps["procs"].update(self._pid, self._value)
+
+    @contextmanager
+    def away(self) -> Iterator[None]:
+        """During the block, this process belongs to no job."""
+        self.maps["procs"].delete(self._pid)
+        yield
+        self.maps["procs"].update(self._pid, self._value)
 
     def drain(self) -> list[Asked | Answered]:
         """The records since the last time."""

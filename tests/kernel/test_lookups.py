@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import struct
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -95,3 +96,241 @@ def test_a_question_and_its_answer_are_told(
         assert pair.client.recv(4096) == REPLY
     asked = expected(lookups, pair, network, QUESTION)
     assert timeless(lookups.drain()) == [asked, Answered(*asked._replace(message=REPLY))]
+
+
+def test_a_mapped_address_is_told_as_ipv4(lookups: Lookups, lab: Lab) -> None:
+    with udp(lab.build, "::", 0) as client, udp(lab.peer, V4.peer, 53) as server:
+        for connected in (False, True):
+            if connected:
+                client.connect((f"::ffff:{V4.peer}", 53))
+                client.send(QUESTION)
+            else:
+                client.sendto(QUESTION, (f"::ffff:{V4.peer}", 53))
+            _, peer = server.recvfrom(4096)
+            server.sendto(REPLY, peer)
+            assert client.recv(4096) == REPLY
+            told = lookups.drain()
+            assert [(type(event), event.resolver) for event in told] == [
+                (Asked, packed(V4.peer)),
+                (Answered, packed(V4.peer)),
+            ]
+
+
+@NETWORKS
+def test_what_a_process_outside_the_job_asks_is_its_own_affair(
+    lookups: Lookups, pair: Pair, network: Network
+) -> None:
+    with lookups.counting(), lookups.away():
+        _, peer = pair.ask(QUESTION)
+        pair.server.sendto(REPLY, peer)
+        assert pair.client.recv(4096) == REPLY
+    assert lookups.drain() == []
+
+
+@NETWORKS
+def test_other_ports_are_not_looked_at(lookups: Lookups, lab: Lab, network: Network) -> None:
+    with (
+        udp(lab.build, network.build, 0) as client,
+        udp(lab.peer, network.peer, 5353) as server,
+        lookups.counting(),
+    ):
+        client.sendto(QUESTION, server.getsockname())
+        _, peer = server.recvfrom(4096)
+        server.sendto(REPLY, peer)
+        assert client.recv(4096) == REPLY
+    assert lookups.drain() == []
+
+
+@NETWORKS
+def test_the_case_may_change_on_the_way(lookups: Lookups, pair: Pair, network: Network) -> None:
+    asked, replied = query("ReGiStRy.ExAmPlE[@`{"), answer(query("rEGISTRY.example[@`{"))
+    with lookups.counting(seen=2):
+        _, peer = pair.ask(asked)
+        pair.server.sendto(replied, peer)
+        pair.client.recv(4096)
+    assert [event.message for event in lookups.drain()] == [asked, replied]
+
+
+@NETWORKS
+@pytest.mark.parametrize(
+    "name",
+    [".", "a.", *("x" * length + ".example." for length in range(1, 9))]
+    + [".".join(["y" * 63] * 3 + ["z" * 61]) + "."],
+    ids=len,
+)
+def test_a_name_of_any_length_is_read(lookups: Lookups, pair: Pair, network: Network, name: str) -> None:
+    asked = query(name, edns=False)  # nothing stands behind the question
+    with lookups.counting(seen=2):
+        _, peer = pair.ask(asked)
+        pair.server.sendto(answer(asked), peer)
+        pair.client.recv(4096)
+    assert [event.message for event in lookups.drain()] == [asked, answer(asked)]
+
+
+@NETWORKS
+@pytest.mark.parametrize(
+    "reply",
+    [
+        answer(query("registry.example", txid=8), "registry.example A 192.0.2.66"),
+        answer(query("registry.example", "AAAA"), "registry.example AAAA 2001:db8::66"),
+        answer(query("evil.example"), "evil.example A 192.0.2.66"),
+        answer(query("registry.example.evil"), "registry.example.evil A 192.0.2.66"),
+        answer(query("registry.exampl"), "registry.exampl A 192.0.2.66"),
+    ],
+    ids=["id", "type", "name", "longer", "shorter"],
+)
+def test_an_answer_to_another_question_does_not_count(
+    lookups: Lookups, pair: Pair, network: Network, reply: bytes
+) -> None:
+    with lookups.counting(seen=2, unasked=1):
+        _, peer = pair.ask(QUESTION)
+        pair.server.sendto(reply, peer)
+        assert pair.client.recv(4096) == reply
+        pair.server.sendto(REPLY, peer)
+        assert pair.client.recv(4096) == REPLY
+    assert [event.message for event in lookups.drain()] == [QUESTION, REPLY]
+
+
+@NETWORKS
+def test_an_answer_from_somebody_else_does_not_count(
+    lookups: Lookups, lab: Lab, pair: Pair, network: Network
+) -> None:
+    with udp(lab.peer, network.evil, 53) as stranger, lookups.counting(seen=2, unasked=1):
+        _, peer = pair.ask(QUESTION)
+        stranger.sendto(REPLY, peer)
+        assert pair.client.recvfrom(4096)[1][0] == network.evil
+        pair.server.sendto(REPLY, peer)
+        assert pair.client.recvfrom(4096)[1][0] == network.peer
+    assert [event.message for event in lookups.drain()] == [QUESTION, REPLY]
+
+
+@NETWORKS
+def test_an_answer_from_another_port_does_not_count(
+    lookups: Lookups, lab: Lab, pair: Pair, network: Network
+) -> None:
+    with udp(lab.peer, network.peer, 5353) as stranger, lookups.counting(seen=1):
+        _, peer = pair.ask(QUESTION)
+        stranger.sendto(REPLY, peer)
+        assert pair.client.recv(4096) == REPLY
+    assert [event.message for event in lookups.drain()] == [QUESTION]
+
+
+@NETWORKS
+def test_an_answer_counts_once_and_one_without_a_question_never(
+    lookups: Lookups, pair: Pair, network: Network
+) -> None:
+    with lookups.counting(seen=2, unasked=2):
+        _, peer = pair.ask(QUESTION)
+        for _ in range(3):
+            pair.server.sendto(REPLY, peer)
+            assert pair.client.recv(4096) == REPLY
+    assert [event.message for event in lookups.drain()] == [QUESTION, REPLY]
+
+
+@NETWORKS
+def test_another_sockets_question_is_not_answered_here(
+    lookups: Lookups, lab: Lab, pair: Pair, network: Network
+) -> None:
+    with udp(lab.build, network.build, 0) as other, lookups.counting(seen=2, unasked=1):
+        _, peer = pair.ask(QUESTION)
+        other.sendto(query("other.example", txid=9), pair.server.getsockname())
+        _, others = pair.server.recvfrom(4096)
+        pair.server.sendto(REPLY, others)
+        assert other.recv(4096) == REPLY
+    assert len(lookups.drain()) == 2
+
+
+@pytest.mark.parametrize("network", [V4], ids=["v4"])
+def test_an_answer_forged_over_lo_does_not_count(
+    lookups: Lookups, lab: Lab, pair: Pair, network: Network
+) -> None:
+    """Any root process of the job can send under the resolver's address; over lo, nobody is in between."""
+    lab.build.configure({"net/ipv4/conf/all/rp_filter": 0, "net/ipv4/conf/lo/rp_filter": 0})
+    lab.build.configure({"net/ipv4/conf/all/accept_local": 1, "net/ipv4/conf/lo/accept_local": 1})
+    raw = lab.build.call(socket.socket, socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW).result()
+    with raw, lookups.counting(seen=2, unasked=1):
+        _, peer = pair.ask(QUESTION)
+        raw.sendto(forged(network.peer, peer, REPLY), (network.build, 0))
+        assert pair.client.recvfrom(4096) == (REPLY, (network.peer, 53))
+        pair.server.sendto(REPLY, peer)
+        assert pair.client.recvfrom(4096) == (REPLY, (network.peer, 53))
+    told = lookups.drain()
+    assert [event.message for event in told] == [QUESTION, REPLY]
+
+
+def forged(source: str, to: tuple[str, int], message: bytes) -> bytes:
+    """A whole IPv4 packet with a datagram from port 53; without a checksum, which UDP allows."""
+    datagram = struct.pack("!HHHH", 53, to[1], 8 + len(message), 0) + message
+    addresses = socket.inet_aton(source) + socket.inet_aton(to[0])
+    return struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(datagram), 1, 0, 64, 17, 0) + addresses + datagram
+
+
+@pytest.mark.parametrize("resolver", ["127.0.0.53", "::1", V4.build, V6.build])
+def test_a_resolver_on_the_same_host_counts(lookups: Lookups, lab: Lab, resolver: str) -> None:
+    with udp(lab.build, resolver, 53) as server, lookups.counting(seen=2):
+        client = lab.build.call(socket.socket, family(resolver), socket.SOCK_DGRAM).result()
+        with client:
+            client.settimeout(5)
+            client.sendto(QUESTION, server.getsockname())
+            _, peer = server.recvfrom(4096)
+            server.sendto(REPLY, peer)
+            assert client.recv(4096) == REPLY
+    assert [(event.message, event.resolver) for event in lookups.drain()] == [
+        (QUESTION, packed(resolver)),
+        (REPLY, packed(resolver)),
+    ]
+
+
+@NETWORKS
+def test_one_question_to_several_resolvers_has_an_answer_from_each(
+    lookups: Lookups, lab: Lab, pair: Pair, network: Network
+) -> None:
+    with udp(lab.peer, network.evil, 53) as second, lookups.counting(seen=4):
+        for server in (pair.server, second):
+            pair.client.sendto(QUESTION, server.getsockname())
+        for server in (pair.server, second):
+            _, peer = server.recvfrom(4096)
+            server.sendto(REPLY, peer)
+            assert pair.client.recv(4096) == REPLY
+    told = [(type(event), event.resolver) for event in lookups.drain()]
+    resolvers = [packed(network.peer), packed(network.evil)]
+    assert told == [(Asked, one) for one in resolvers] + [(Answered, one) for one in resolvers]
+
+
+@NETWORKS
+@pytest.mark.parametrize(
+    "size", [127, 128, 129, 511, 512, 513, 1500, 2047, 2048, 2049, 9000, 60000], ids=lambda size: f"{size}"
+)
+def test_an_answer_of_any_size_is_told_up_to_its_cut(
+    lookups: Lookups, pair: Pair, network: Network, size: int
+) -> None:
+    reply = REPLY + bytes(size - len(REPLY))
+    with lookups.counting(seen=2):
+        _, peer = pair.ask(QUESTION)
+        pair.server.sendto(reply, peer)
+        assert pair.client.recv(65535) == reply
+    _, told = lookups.drain()
+    assert isinstance(told, Answered)
+    assert (told.message, told.is_cut) == (reply[:2048], size > 2048)
+
+
+@NETWORKS
+@pytest.mark.parametrize(
+    "message",
+    [
+        b"",
+        QUESTION[:11],
+        QUESTION[:20],
+        QUESTION[:32],
+        QUESTION[:4] + b"\0\2" + QUESTION[6:],
+        QUESTION[:2] + b"\x29\0" + QUESTION[4:],
+        QUESTION[:12] + b"\1x" * 200,
+    ],
+    ids=["empty", "header", "name", "type", "two questions", "update", "endless name"],
+)
+def test_what_is_no_question_is_counted(
+    lookups: Lookups, pair: Pair, network: Network, message: bytes
+) -> None:
+    with lookups.counting(unread=1):
+        pair.ask(message)
+    assert lookups.drain() == []
