@@ -50,7 +50,7 @@ class Decoder:
         if kind == wire.KIND_ARGUMENTS:
             yield from self._continue(data, at, length)
             return
-        if pid in self._waiting:
+        if pid in self._waiting and kind != wire.KIND_DNS:  # an answer may come in the middle of an exec
             yield self._finish(pid)
         if kind == wire.KIND_EXEC:
             yield from self._begin(data, at, length)

@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 _HEADER = "!HHHHHH"
 _A, _CNAME, _AAAA, _SVCB, _HTTPS, _IN = 1, 5, 28, 64, 65, 1
-_SVCB_HINTS = {4: 4, 6: 16}
-"""Bytes of each address in the parameters ipv4hint and ipv6hint (RFC 9460)."""
 _IS_ANSWER, _OPERATION, _IS_TRUNCATED, _CODE = 0x8000, 0x7800, 0x0200, 0x000F
 _RECORDS_MAX = 128
 _MAPPED = bytes(10) + b"\xff\xff"
+_HINTS = {4: (_MAPPED, 4), 6: (b"", 16)}
+"""What makes 16 bytes of an address in the parameters ipv4hint and ipv6hint (RFC 9460), and its size."""
 _HOST_NAME = re.compile(r"[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*")
 _HOST_NAME_MAX = 253
 
@@ -170,11 +170,11 @@ def _hints(parser: Parser) -> Iterator[bytes]:
     while parser.remaining():
         key, size = parser.get_struct("!HH")
         with parser.restrict_to(size):
-            if key not in _SVCB_HINTS:
+            if key not in _HINTS:
                 parser.get_remaining()
             while parser.remaining():
-                hint = parser.get_bytes(_SVCB_HINTS[key])
-                yield hint if len(hint) > 4 else _MAPPED + hint
+                prefix, size = _HINTS[key]
+                yield prefix + parser.get_bytes(size)
 
 
 _READERS: dict[int, Callable[[Parser], Iterator[bytes]]] = {

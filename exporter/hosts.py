@@ -31,7 +31,7 @@ class HostsFile:
         self._names: dict[bytes, str] = {}
 
     def name_of(self, peer: bytes, at_ns: int) -> str | None:
-        """The first name on the first line of `peer` (16 bytes); None without one, and for a loopback address.
+        """The first name on the first line of `peer` (16 bytes); None without one and for the loopback.
 
         `at_ns`, in nanoseconds of any clock that goes on, is when: it tells how old the last look is.
         """
@@ -46,11 +46,13 @@ class HostsFile:
         except OSError:
             self._version, self._names = None, {}
             return
-        with os.fdopen(descriptor, "rb") as stream:
+        try:
             status = os.fstat(descriptor)
             version = (status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size)
             if version != self._version and stat.S_ISREG(status.st_mode):
-                self._version, self._names = version, parse_hosts(stream.read(_SIZE_MAX))
+                self._version, self._names = version, parse_hosts(os.read(descriptor, _SIZE_MAX))
+        finally:
+            os.close(descriptor)
 
 
 def parse_hosts(text: bytes) -> dict[bytes, str]:
@@ -75,4 +77,4 @@ def _packed(text: str) -> bytes | None:
         parsed = parsed.ipv4_mapped or parsed
     if parsed.is_loopback or parsed.is_unspecified:
         return None
-    return parsed.packed if parsed.version == 6 else _MAPPED + parsed.packed
+    return parsed.packed if isinstance(parsed, ipaddress.IPv6Address) else _MAPPED + parsed.packed

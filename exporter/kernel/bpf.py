@@ -121,9 +121,7 @@ class Map:
             key = following.raw
             yield key
 
-    def _element(
-        self, command: int, key: bytes | None, value: ctypes.Array[ctypes.c_char] | None
-    ) -> None:
+    def _element(self, command: int, key: bytes | None, value: ctypes.Array[ctypes.c_char] | None) -> None:
         held = ctypes.create_string_buffer(key, self._key_size) if key is not None else None
         address = ctypes.addressof(held) if held is not None else 0
         room = ctypes.addressof(value) if value is not None else 0

@@ -8,7 +8,16 @@ from exporter import wire
 from exporter.errors import KernelError
 
 # BCC rewrites map access only in its main text, so what uses maps is concatenated; egress.h is included.
-_FILES = ("maps.h", "process.bpf.c", "acts.bpf.c", "message.bpf.c", "lookup.bpf.c", "dns.bpf.c", "socket.bpf.c", "flow.bpf.c")
+_FILES = (
+    "maps.h",
+    "process.bpf.c",
+    "acts.bpf.c",
+    "message.bpf.c",
+    "lookup.bpf.c",
+    "dns.bpf.c",
+    "socket.bpf.c",
+    "flow.bpf.c",
+)
 
 
 def bpf_directory() -> Path:
@@ -47,4 +56,3 @@ def layout_assertions() -> list[str]:
             where = f"__builtin_offsetof(struct {name}, {member})"
             lines.append(f'_Static_assert({where} == {offset}, "run `make wire`");')
     return lines
-

@@ -1,4 +1,4 @@
-"""The programs that read DNS messages, attached; their records and counts, and who counts as a job's process."""
+"""The programs that read DNS messages, attached, with their records and counts."""
 
 from __future__ import annotations
 
@@ -90,7 +90,9 @@ class Lookups:
         yield
         after = self.counts()
         difference = {
-            name: now - then for name, now, then in zip(Counts._fields, after, before, strict=True) if now > then
+            name: now - then
+            for name, now, then in zip(Counts._fields, after, before, strict=True)
+            if now > then
         }
         assert difference == expected
 
@@ -109,9 +111,7 @@ def reading_lookups() -> Iterator[Lookups]:
             "programs": PROGRAMS,
         }
         command = [SYSTEM_PYTHON, "-I", str(LOADER)]
-        done = subprocess.run(
-            command, input=json.dumps(request), capture_output=True, text=True, check=False
-        )
+        done = subprocess.run(command, input=json.dumps(request), capture_output=True, text=True, check=False)
         assert (done.returncode, done.stderr) == (0, ""), done.stdout
         yield Lookups(pins, stack)
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import pytest
 
+from demo.namespaces import Namespace
 from exporter.events import Answered, Asked
 from tests.unit.dns_samples import answer, query
 
@@ -18,7 +19,6 @@ from .lookups import SCOPE, Lookups, cookie_of, packed, reading_lookups
 
 pytestmark = pytest.mark.kernel
 
-NETWORKS = pytest.mark.parametrize("network", [V4, V6], ids=["v4", "v6"])
 QUESTION = query("registry.example")
 REPLY = answer(QUESTION, "registry.example A 192.0.2.7")
 
@@ -33,23 +33,30 @@ def family(address: str) -> socket.AddressFamily:
     return socket.AF_INET6 if ":" in address else socket.AF_INET
 
 
+@pytest.fixture(params=[V4, V6], ids=["v4", "v6"])
+def network(request: pytest.FixtureRequest) -> Network:
+    chosen: Network = request.param
+    return chosen
+
+
 class Pair(NamedTuple):
     """A socket that asks, on the build side, and its resolver's, at the peer."""
 
     client: socket.socket
     server: socket.socket
 
-    def ask(self, message: bytes, *, connected: bool = False) -> tuple[bytes, object]:
+    def ask(self, message: bytes, *, connected: bool = False) -> tuple[bytes, tuple[str, int]]:
         """Send; what the resolver got, and from whom."""
         if connected:
             self.client.send(message)
         else:
             self.client.sendto(message, self.server.getsockname())
-        return self.server.recvfrom(65535)
+        message, peer = self.server.recvfrom(65535)
+        return message, peer
 
 
-def udp(lab_side: object, address: str, port: int) -> socket.socket:
-    made = lab_side.call(socket.socket, family(address), socket.SOCK_DGRAM).result()  # type: ignore[attr-defined]
+def udp(side: Namespace, address: str, port: int) -> socket.socket:
+    made = side.call(socket.socket, family(address), socket.SOCK_DGRAM).result()
     made.settimeout(5)
     made.bind((address, port))
     return made
@@ -83,7 +90,6 @@ def timeless(events: list[Asked | Answered]) -> list[Asked | Answered]:
     return [event._replace(at_ns=0) for event in events]
 
 
-@NETWORKS
 @pytest.mark.parametrize("connected", [False, True], ids=["sendto", "connected"])
 def test_a_question_and_its_answer_are_told(
     lookups: Lookups, pair: Pair, network: Network, connected: bool
@@ -116,10 +122,7 @@ def test_a_mapped_address_is_told_as_ipv4(lookups: Lookups, lab: Lab) -> None:
             ]
 
 
-@NETWORKS
-def test_what_a_process_outside_the_job_asks_is_its_own_affair(
-    lookups: Lookups, pair: Pair, network: Network
-) -> None:
+def test_what_a_process_outside_the_job_asks_is_its_own_affair(lookups: Lookups, pair: Pair) -> None:
     with lookups.counting(), lookups.away():
         _, peer = pair.ask(QUESTION)
         pair.server.sendto(REPLY, peer)
@@ -127,7 +130,6 @@ def test_what_a_process_outside_the_job_asks_is_its_own_affair(
     assert lookups.drain() == []
 
 
-@NETWORKS
 def test_other_ports_are_not_looked_at(lookups: Lookups, lab: Lab, network: Network) -> None:
     with (
         udp(lab.build, network.build, 0) as client,
@@ -141,8 +143,7 @@ def test_other_ports_are_not_looked_at(lookups: Lookups, lab: Lab, network: Netw
     assert lookups.drain() == []
 
 
-@NETWORKS
-def test_the_case_may_change_on_the_way(lookups: Lookups, pair: Pair, network: Network) -> None:
+def test_the_case_may_change_on_the_way(lookups: Lookups, pair: Pair) -> None:
     asked, replied = query("ReGiStRy.ExAmPlE[@`{"), answer(query("rEGISTRY.example[@`{"))
     with lookups.counting(seen=2):
         _, peer = pair.ask(asked)
@@ -151,14 +152,17 @@ def test_the_case_may_change_on_the_way(lookups: Lookups, pair: Pair, network: N
     assert [event.message for event in lookups.drain()] == [asked, replied]
 
 
-@NETWORKS
 @pytest.mark.parametrize(
     "name",
-    [".", "a.", *("x" * length + ".example." for length in range(1, 9))]
-    + [".".join(["y" * 63] * 3 + ["z" * 61]) + "."],
+    [
+        ".",
+        "a.",
+        *("x" * length + ".example." for length in range(1, 9)),
+        ".".join(["y" * 63] * 3 + ["z" * 61]) + ".",
+    ],
     ids=len,
 )
-def test_a_name_of_any_length_is_read(lookups: Lookups, pair: Pair, network: Network, name: str) -> None:
+def test_a_name_of_any_length_is_read(lookups: Lookups, pair: Pair, name: str) -> None:
     asked = query(name, edns=False)  # nothing stands behind the question
     with lookups.counting(seen=2):
         _, peer = pair.ask(asked)
@@ -167,7 +171,6 @@ def test_a_name_of_any_length_is_read(lookups: Lookups, pair: Pair, network: Net
     assert [event.message for event in lookups.drain()] == [asked, answer(asked)]
 
 
-@NETWORKS
 @pytest.mark.parametrize(
     "reply",
     [
@@ -179,9 +182,7 @@ def test_a_name_of_any_length_is_read(lookups: Lookups, pair: Pair, network: Net
     ],
     ids=["id", "type", "name", "longer", "shorter"],
 )
-def test_an_answer_to_another_question_does_not_count(
-    lookups: Lookups, pair: Pair, network: Network, reply: bytes
-) -> None:
+def test_an_answer_to_another_question_does_not_count(lookups: Lookups, pair: Pair, reply: bytes) -> None:
     with lookups.counting(seen=2, unasked=1):
         _, peer = pair.ask(QUESTION)
         pair.server.sendto(reply, peer)
@@ -191,7 +192,6 @@ def test_an_answer_to_another_question_does_not_count(
     assert [event.message for event in lookups.drain()] == [QUESTION, REPLY]
 
 
-@NETWORKS
 def test_an_answer_from_somebody_else_does_not_count(
     lookups: Lookups, lab: Lab, pair: Pair, network: Network
 ) -> None:
@@ -204,7 +204,6 @@ def test_an_answer_from_somebody_else_does_not_count(
     assert [event.message for event in lookups.drain()] == [QUESTION, REPLY]
 
 
-@NETWORKS
 def test_an_answer_from_another_port_does_not_count(
     lookups: Lookups, lab: Lab, pair: Pair, network: Network
 ) -> None:
@@ -215,10 +214,7 @@ def test_an_answer_from_another_port_does_not_count(
     assert [event.message for event in lookups.drain()] == [QUESTION]
 
 
-@NETWORKS
-def test_an_answer_counts_once_and_one_without_a_question_never(
-    lookups: Lookups, pair: Pair, network: Network
-) -> None:
+def test_an_answer_counts_once_and_one_without_a_question_never(lookups: Lookups, pair: Pair) -> None:
     with lookups.counting(seen=2, unasked=2):
         _, peer = pair.ask(QUESTION)
         for _ in range(3):
@@ -227,12 +223,11 @@ def test_an_answer_counts_once_and_one_without_a_question_never(
     assert [event.message for event in lookups.drain()] == [QUESTION, REPLY]
 
 
-@NETWORKS
 def test_another_sockets_question_is_not_answered_here(
     lookups: Lookups, lab: Lab, pair: Pair, network: Network
 ) -> None:
     with udp(lab.build, network.build, 0) as other, lookups.counting(seen=2, unasked=1):
-        _, peer = pair.ask(QUESTION)
+        pair.ask(QUESTION)
         other.sendto(query("other.example", txid=9), pair.server.getsockname())
         _, others = pair.server.recvfrom(4096)
         pair.server.sendto(REPLY, others)
@@ -281,7 +276,6 @@ def test_a_resolver_on_the_same_host_counts(lookups: Lookups, lab: Lab, resolver
     ]
 
 
-@NETWORKS
 def test_one_question_to_several_resolvers_has_an_answer_from_each(
     lookups: Lookups, lab: Lab, pair: Pair, network: Network
 ) -> None:
@@ -297,13 +291,10 @@ def test_one_question_to_several_resolvers_has_an_answer_from_each(
     assert told == [(Asked, one) for one in resolvers] + [(Answered, one) for one in resolvers]
 
 
-@NETWORKS
 @pytest.mark.parametrize(
     "size", [127, 128, 129, 511, 512, 513, 1500, 2047, 2048, 2049, 9000, 60000], ids=lambda size: f"{size}"
 )
-def test_an_answer_of_any_size_is_told_up_to_its_cut(
-    lookups: Lookups, pair: Pair, network: Network, size: int
-) -> None:
+def test_an_answer_of_any_size_is_told_up_to_its_cut(lookups: Lookups, pair: Pair, size: int) -> None:
     reply = REPLY + bytes(size - len(REPLY))
     with lookups.counting(seen=2):
         _, peer = pair.ask(QUESTION)
@@ -314,7 +305,6 @@ def test_an_answer_of_any_size_is_told_up_to_its_cut(
     assert (told.message, told.is_cut) == (reply[:2048], size > 2048)
 
 
-@NETWORKS
 @pytest.mark.parametrize(
     "message",
     [
@@ -328,9 +318,7 @@ def test_an_answer_of_any_size_is_told_up_to_its_cut(
     ],
     ids=["empty", "header", "name", "type", "two questions", "update", "endless name"],
 )
-def test_what_is_no_question_is_counted(
-    lookups: Lookups, pair: Pair, network: Network, message: bytes
-) -> None:
+def test_what_is_no_question_is_counted(lookups: Lookups, pair: Pair, message: bytes) -> None:
     with lookups.counting(unread=1):
         pair.ask(message)
     assert lookups.drain() == []

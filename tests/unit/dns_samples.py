@@ -2,29 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import dns.flags
 import dns.message
 import dns.name
 import dns.rrset
 
 from exporter.events import Answered, Asked
-from tests.unit.records import CURL
+from tests.unit.records import ASK
 
-RESOLVER = bytes(10) + b"\xff\xff" + bytes([192, 0, 2, 53])
-ASKED = Asked(
-    at_ns=3_500_000,
-    process=CURL,
-    exec_id=1,
-    scope=1,
-    cookie=78,
-    protocol=17,
-    resolver=RESOLVER,
-    resolver_port=53,
-    message=b"",
-    is_cut=False,
-)
+ASKED = ASK
+RESOLVER = ASKED.resolver
 
 
 def mapped(address: str) -> bytes:
@@ -57,6 +44,6 @@ def answered(message: bytes, **changes: object) -> Answered:
     return event._replace(**changes)  # type: ignore[arg-type]
 
 
-def lookup(name: str, *records: str, kind: str = "A", txid: int = 7) -> Sequence[bytes]:
+def lookup(name: str, *records: str, kind: str = "A", txid: int = 7) -> tuple[bytes, bytes]:
     question = query(name, kind, txid=txid)
     return question, answer(question, *records)

@@ -8,7 +8,7 @@ from typing import Any
 
 from exporter import wire
 from exporter.arguments import arguments_of
-from exporter.events import Act, Acted, Execed, Exited, Forked, ProcessKey
+from exporter.events import Act, Acted, Answered, Asked, Execed, Exited, Forked, ProcessKey
 
 
 def header(
@@ -55,6 +55,28 @@ def acted(event: Acted) -> bytes:
         event.local_port,
         event.protocol,
         event.act,
+    )
+
+
+def looked_up(event: Asked | Answered, *, stage: int | None = None) -> bytes:
+    """A message that is cut was one byte longer."""
+    told = wire.DNS_QUERY if isinstance(event, Asked) else wire.DNS_ANSWER
+    head = header(wire.KIND_DNS, event.process, event.exec_id, at_ns=event.at_ns)
+    size = len(event.message)
+    return (
+        record(
+            wire.DNS_RECORD,
+            head,
+            event.cookie,
+            event.resolver,
+            event.scope,
+            event.resolver_port,
+            size + event.is_cut,
+            size,
+            event.protocol,
+            told if stage is None else stage,
+        )
+        + event.message
     )
 
 
@@ -114,3 +136,16 @@ ACT = Acted(
     local=bytes(10) + b"\xff\xff" + bytes([198, 51, 100, 9]),
     local_port=50_000,
 )
+ASK = Asked(
+    at_ns=3_500_000,
+    process=CURL,
+    exec_id=1,
+    scope=1,
+    cookie=78,
+    protocol=17,
+    resolver=bytes(10) + b"\xff\xff" + bytes([192, 0, 2, 53]),
+    resolver_port=53,
+    message=b"\0\7\1\0\0\1\0\0\0\0\0\0\x08registry\x07example\0\0\1\0\1",
+    is_cut=False,
+)
+ANSWER = Answered(*ASK)._replace(at_ns=3_600_000, message=b"\0\7\x81\x80" + ASK.message[4:], is_cut=True)

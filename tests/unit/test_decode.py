@@ -12,7 +12,7 @@ from exporter.decode import Decoder
 from exporter.errors import RecordError
 from exporter.events import Event, Execed, ProcessKey
 from tests.unit import records
-from tests.unit.records import ACT, BASH, CURL, EXEC, EXIT, FORK
+from tests.unit.records import ACT, ANSWER, ASK, BASH, CURL, EXEC, EXIT, FORK
 
 LONG = EXEC._replace(arguments=arguments_of(["node", *(f"{number:03}" * 333 for number in range(12))]))
 OVERLONG = EXEC._replace(arguments=arguments_of(["sh", "-c", "x" * 40_000]))
@@ -21,6 +21,7 @@ KINDS = {
     "exec": records.execed(EXEC)[0],
     "exit": records.exited(EXIT),
     "act": records.acted(ACT),
+    "dns": records.looked_up(ANSWER),
     "arguments": records.execed(LONG)[1],
 }
 
@@ -41,6 +42,8 @@ def decode(decoder: Decoder, *data: bytes) -> list[Event]:
         (records.execed(EXEC)[0], EXEC),
         (records.exited(EXIT), EXIT),
         (records.acted(ACT), ACT),
+        (records.looked_up(ASK), ASK),
+        (records.looked_up(ANSWER), ANSWER),
     ],
 )
 def test_a_record_becomes_its_event(data: bytes, event: Event) -> None:
@@ -78,6 +81,17 @@ def test_an_unknown_act_is_refused(act: int) -> None:
     data[offset : offset + 2] = act.to_bytes(2, "little")
     with pytest.raises(RecordError, match=f"unknown act {act}"):
         decode(Decoder(), bytes(data))
+
+
+@pytest.mark.parametrize("stage", [0, 3, 0xFF])
+def test_an_unknown_stage_is_refused(stage: int) -> None:
+    with pytest.raises(RecordError, match=f"unknown stage {stage}"):
+        decode(Decoder(), records.looked_up(ASK, stage=stage))
+
+
+def test_an_answer_that_comes_during_an_exec_does_not_cut_its_argv() -> None:
+    begin, middle, last = records.execed(LONG)
+    assert decode(Decoder(), begin, middle, records.looked_up(ANSWER), last) == [ANSWER, LONG]
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,9 @@ def test_it_is_the_question_whatever_cnames_the_answer_goes_through() -> None:
 
 def test_an_address_beside_the_chain_has_no_name() -> None:
     names = names_after(
-        lookup("a.example", "a.example CNAME b.example.", "github.example A 192.0.2.7", "b.example A 192.0.2.8")
+        lookup(
+            "a.example", "a.example CNAME b.example.", "github.example A 192.0.2.7", "b.example A 192.0.2.8"
+        )
     )
     assert names.name_of(PEER, LATER) is None
     assert names.name_of(mapped("192.0.2.8"), LATER) == "a.example"
@@ -56,7 +58,9 @@ def test_an_address_beside_the_chain_has_no_name() -> None:
 
 def test_cnames_in_a_circle_lead_nowhere() -> None:
     names = names_after(
-        lookup("a.example", "a.example CNAME b.example.", "b.example CNAME a.example.", "c.example A 192.0.2.7")
+        lookup(
+            "a.example", "a.example CNAME b.example.", "b.example CNAME a.example.", "c.example A 192.0.2.7"
+        )
     )
     assert names.name_of(PEER, LATER) is None
 
@@ -148,8 +152,16 @@ def test_of_a_cut_answer_what_is_whole_counts_and_the_cut_is_counted() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    [r"evil\.registry.example", r"a\000.example", r"a\010b.example", r"a\032b.example", r"caf\195\169.example"]
-    + ["<script>.example", "*.example", "."],
+    [
+        r"evil\.registry.example",
+        r"a\000.example",
+        r"a\010b.example",
+        r"a\032b.example",
+        r"caf\195\169.example",
+        "<script>.example",
+        "*.example",
+        ".",
+    ],
 )
 def test_what_no_host_is_called_names_nothing(name: str) -> None:
     names = names_after(lookup(name, f"{name} A 192.0.2.7"))

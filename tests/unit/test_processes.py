@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.arguments import arguments_of
-from exporter.events import Acted, Event, Execed, Exited, Forked, ProcessKey
+from exporter.events import Acted, Execed, Exited, Forked, ProcessKey
 from exporter.processes import Proc, ProcessTable, container_id, started_ns, user_name
 from exporter.programs import CHAIN_MAX, DEPTH_MAX, Facts, Image, Program, mark_egress
 from tests.unit.records import ACT, EXEC
@@ -286,7 +286,11 @@ EVENTS = st.one_of(
 )
 
 
-def feed(life: Life, event: Event) -> Program | None:
+Fed = Forked | Execed | Acted | Exited
+"""What the table takes in."""
+
+
+def feed(life: Life, event: Fed) -> Program | None:
     match event:
         case Forked():
             return life.table.forked(event)
@@ -301,7 +305,7 @@ def feed(life: Life, event: Event) -> Program | None:
 
 @given(st.lists(EVENTS, max_size=60))
 def test_under_any_order_an_event_finds_its_own_process_and_the_table_stays_small(
-    events: list[Event],
+    events: list[Fed],
 ) -> None:
     life = Life()
     for event in events:
@@ -320,7 +324,7 @@ class World:
     """Makes a history as the kernel would, with the chain of each program kept aside as the truth."""
 
     def __init__(self) -> None:
-        self.events: list[Event] = []
+        self.events: list[Fed] = []
         self.truth: list[tuple[int, list[str]]] = []
         """For the act at that index of `events`: the names from the root to the program."""
         self._chains: dict[ProcessKey, list[str]] = {ROOT: ["root"]}

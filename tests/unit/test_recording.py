@@ -17,13 +17,14 @@ from exporter.arguments import arguments_of
 from exporter.clock import Clock
 from exporter.config import ProcessSpans
 from exporter.errors import UsageError
-from exporter.events import Act, Acted, Event, Execed, Exited, Forked, ProcessKey
+from exporter.events import Act, Acted, Answered, Asked, Event, Execed, Exited, Forked, ProcessKey
 from exporter.programs import Facts, Image
 from exporter.recording import Beginning, Ending, Recorder
 from exporter.replay import Replay
+from exporter.wire import MESSAGE_ROOM
 from tests.unit import pipelines
 from tests.unit.pipelines import BEGINNING, END_NS, ROOT, NothingKnown
-from tests.unit.records import ACT, EXEC, EXIT, FORK
+from tests.unit.records import ACT, ASK, EXEC, EXIT, FORK
 
 ENDING = Ending(END_NS, KernelCounts(attempts=70, lost=2), [30, 31])
 
@@ -32,7 +33,10 @@ KEYS = st.builds(ProcessKey, U32, U64)
 ADDRESSES = st.binary(min_size=16, max_size=16)
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 ARGUMENT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
+MESSAGES = st.binary(max_size=MESSAGE_ROOM)
 EVENTS = st.one_of(
+    st.builds(Asked, U64, KEYS, U32, U32, U64, U16, ADDRESSES, U16, MESSAGES, st.booleans()),
+    st.builds(Answered, U64, KEYS, U32, U32, U64, U16, ADDRESSES, U16, MESSAGES, st.booleans()),
     st.builds(Forked, U64, KEYS, KEYS, U32, U32, U32),
     st.builds(Execed, U64, KEYS, U32, U32, U32, TEXT, st.lists(ARGUMENT).map(arguments_of), st.booleans()),
     st.builds(Exited, U64, KEYS, U32),
@@ -347,3 +351,12 @@ def test_no_text_at_all_raises_anything_but_a_usage_error(text: str) -> None:
             list(replay(attempt).events())
         except UsageError:
             continue
+
+
+@pytest.mark.parametrize("message", ["x", "0", "00" * (MESSAGE_ROOM + 1), 7, None], ids=repr)
+def test_a_message_that_cannot_be_one_is_refused(tmp_path: Path, message: object) -> None:
+    lines = record(tmp_path / "a.rec", [ASK])
+    kind, *values = json.loads(lines[1])
+    lines[1] = json.dumps([kind, *values[:-2], message, False]) + "\n"
+    with pytest.raises(UsageError, match=r"a\.rec:2:1: not a line of a recording"):
+        replay(lines)
