@@ -6,36 +6,36 @@
 #define PASS 1
 #define MESSAGES_MAX 4 /* in a segment */
 
-/* What can't be followed stays so: the text of a message could be taken for a message. */
+/* For good, until it connects again: the text of a message could be taken for a message. */
 static inline void lose(struct stream *stream)
 {
-	stream->is_followed = 0;
+	stream->state = STREAM_LOST;
 	count(KIND_DNS, COUNT_UNREAD);
 }
 
 /*
  * A segment's messages stand one behind the other, each behind its length, and it ends anywhere in
- * them. What it repeats was read before; what it has too early is never read.
+ * them. What it repeats was read before; what it has too early is never read. TCP itself has not
+ * looked at it yet: it may be anybody's, but for the sequence number.
  */
 static inline int follow_segment(struct __sk_buff *skb, struct packet *packet,
 				 struct stream *stream)
 {
 	packet->sequence += packet->is_syn;
-	if (packet->is_syn) {
+	if (packet->is_syn && stream->state == STREAM_NEW) {
 		stream->next = packet->sequence;
 		stream->size = 0;
-		stream->is_followed = 1;
+		stream->state = STREAM_FOLLOWED;
 	}
-	if (!stream->is_followed || packet->payload >= skb->len)
+	if (stream->state != STREAM_FOLLOWED || packet->payload >= skb->len)
 		return 0;
 	if ((s32)(stream->next - packet->sequence) >= 0)
 		return 1;
-	lose(stream);
+	count(KIND_DNS, COUNT_UNREAD);
 	return 0;
 }
 
-/* Finds the message that the stream goes on with, and moves it on; returns 0 where there is none.
- */
+/* Finds the message that the stream goes on with, and moves it on; 0 where there is none. */
 static inline int next_in_segment(struct __sk_buff *skb, struct packet *packet,
 				  struct stream *stream, u32 is_one_more)
 {
@@ -68,7 +68,7 @@ static inline int next_in_segment(struct __sk_buff *skb, struct packet *packet,
 	return 1;
 }
 
-/* What the verifier knew of it: else each way to these numbers is one that it follows on its own. */
+/* Makes the verifier forget it: else it follows each way to these numbers on its own. */
 static inline void forget(struct packet *packet)
 {
 	read_kernel(packet, sizeof(*packet), packet);

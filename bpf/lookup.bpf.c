@@ -8,11 +8,13 @@
 #define WAITING_MAX 8192 /* questions of a scope */
 #define UNTOLD_MAX 2048	 /* where one of those that are not told finds so many, it has no room */
 
+enum stream_state { STREAM_NEW, STREAM_FOLLOWED, STREAM_LOST };
+
 /* One direction of a TCP connection: where in it the next message begins. */
 struct stream {
 	u32 next;
 	u16 size; /* of that message, where its length came in a segment before */
-	u16 is_followed;
+	u16 state;
 };
 
 /*
@@ -45,10 +47,11 @@ static inline void note_asker(struct bpf_sock *sk, u32 pid, const struct proc_va
 	asker->pid = pid;
 	asker->resolver = *resolver;
 	asker->sends = 1;
+	asker->out.state = STREAM_NEW;
+	asker->in.state = STREAM_NEW;
 }
 
-/* Only a process's share of a second is told: its flood of lookups fills less than half the ring.
- */
+/* Whether it is within the process's share of a second: a flood fills less than half the ring. */
 static inline u32 has_share(struct proc_value *proc, u64 at_ns)
 {
 	u32 second = at_ns >> 30;

@@ -94,7 +94,7 @@ class Lookups:
             for name, now, then in zip(Counts._fields, after, before, strict=True)
             if now > then
         }
-        assert difference == expected
+        assert difference == expected, difference
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import socket
 import struct
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
@@ -24,6 +25,10 @@ pytestmark = [
 
 SEGMENT = 1400
 """Bytes that surely fit into one."""
+FAR = 1 << 29
+SYN, PSH, ACK = 0x02, 0x08, 0x10
+TCP_REPAIR, TCP_REPAIR_QUEUE, TCP_QUEUE_SEQ = 19, 20, 21
+TCP_SEND_QUEUE, TCP_REPAIR_OFF_NO_PROBE = 2, -1
 
 
 @pytest.fixture(scope="module")
@@ -210,3 +215,55 @@ def test_a_segment_that_waits_for_an_ack_still_has_its_process(lookups: Lookups,
     events = lookups.drain()
     assert [event.message for event in events] == questions
     assert {event.process for event in events} == {lookups.process}
+
+
+@pytest.mark.parametrize("ahead", [False, True], ids=["behind", "ahead"])
+def test_a_segment_that_tcp_refuses_names_nothing(
+    lookups: Lookups, lab: Lab, stream: Stream, network: Network, ahead: bool
+) -> None:
+    """Whoever sees one packet of a connection can send under its addresses, even a SYN with data."""
+    question, reply = lookup(1)
+    evil = framed(answer(question, "n1.example A 192.0.2.66"))
+    version = socket.AF_INET6 if network is V6 else socket.AF_INET
+    raw = lab.peer.call(socket.socket, version, socket.SOCK_RAW, socket.IPPROTO_TCP).result()
+    with raw, lookups.counting(seen=2, **({"unread": 3} if ahead else {})):
+        raw.bind((network.peer, 0))
+        stream.ask(framed(question))
+        sequence = (next_sequence(stream.server) + (FAR if ahead else -FAR)) % (1 << 32)
+        before = packets_in(lab)
+        for flags in (SYN, SYN | ACK, PSH | ACK):
+            forged = segment(network, stream.client.getsockname()[1], sequence, flags, evil)
+            raw.sendto(forged, (network.build, 0))
+        while packets_in(lab) < before + 3:
+            time.sleep(0.01)
+        stream.reply(framed(reply))
+    assert told(lookups) == [question, reply]
+
+
+def next_sequence(sender: socket.socket) -> int:
+    """Of the next byte that it sends."""
+    sender.setsockopt(socket.IPPROTO_TCP, TCP_REPAIR, 1)
+    sender.setsockopt(socket.IPPROTO_TCP, TCP_REPAIR_QUEUE, TCP_SEND_QUEUE)
+    number = sender.getsockopt(socket.IPPROTO_TCP, TCP_QUEUE_SEQ)
+    sender.setsockopt(socket.IPPROTO_TCP, TCP_REPAIR, TCP_REPAIR_OFF_NO_PROBE)
+    sender.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # which that took away
+    return number % (1 << 32)
+
+
+def segment(network: Network, port: int, sequence: int, flags: int, data: bytes) -> bytes:
+    """From the resolver; with a checksum, which is looked at first."""
+    header = struct.pack("!HHIIBBHHH", 53, port, sequence, 1, 0x50, flags, 0xFFFF, 0, 0)
+    version = socket.AF_INET6 if network is V6 else socket.AF_INET
+    addresses = b"".join(socket.inet_pton(version, one) for one in (network.peer, network.build))
+    whole = addresses + struct.pack("!II", len(header + data), socket.IPPROTO_TCP) + header + data
+    total = sum(struct.unpack(f"!{len(whole) // 2 + len(whole) % 2}H", whole + bytes(len(whole) % 2)))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return header[:16] + struct.pack("!HH", total ^ 0xFFFF, 0) + data
+
+
+def packets_in(lab: Lab) -> int:
+    """How many segments the build side got."""
+    lines = lab.build.call(Path("/proc/thread-self/net/snmp").read_text).result().splitlines()
+    names, values = (line.split() for line in lines if line.startswith("Tcp:"))
+    return int(values[names.index("InSegs")])
