@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import socket
 import struct
 from collections.abc import Iterator
@@ -322,3 +323,44 @@ def test_what_is_no_question_is_counted(lookups: Lookups, pair: Pair, message: b
     with lookups.counting(unread=1):
         pair.ask(message)
     assert lookups.drain() == []
+
+
+def test_whatever_comes_from_a_resolver_only_the_answer_counts(lookups: Lookups, pair: Pair) -> None:
+    """Each truncation, and answers with bytes changed, taken away or put in."""
+    chance = random.Random(53)  # noqa: S311 - the same ones each time
+    question = bytearray(QUESTION)
+    answers = 0
+    before = lookups.counts()
+    tries = [REPLY[:size] for size in range(len(REPLY))] + [mutated(REPLY, chance) for _ in range(1500)]
+    for txid, message in enumerate(tries, start=1000):
+        question[:2] = txid.to_bytes(2, "big")
+        reply = question[:2] + message[2:] if chance.random() < 0.9 else message
+        _, peer = pair.ask(question)
+        pair.server.sendto(reply, peer)
+        pair.client.recv(65535)
+        answers += is_answer_to(bytes(question), bytes(reply))
+    after = lookups.counts()
+    assert after.seen - before.seen == len(tries) + answers
+    assert 300 < answers < len(tries) - 300  # so both happen
+    assert after.lost == before.lost
+
+
+def mutated(message: bytes, chance: random.Random) -> bytes:
+    changed = bytearray(message)
+    for _ in range(chance.randrange(3)):
+        at = chance.randrange(min(len(changed), 60))
+        changed[at : at + chance.randrange(3)] = chance.randbytes(chance.randrange(3))
+    return bytes(changed)
+
+
+def is_answer_to(question: bytes, reply: bytes) -> bool:
+    """Whether it has the same id, one question, and that is the same, but for upper and lower case."""
+    end = question.index(b"\0", 12) + 1
+    return (
+        len(reply) >= end + 4
+        and reply[:2] == question[:2]
+        and reply[2] & 0xF8 == 0x80
+        and reply[4:6] == b"\0\1"
+        and reply[12:end].lower() == question[12:end].lower()
+        and reply[end : end + 2] == question[end : end + 2]
+    )
