@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 from exporter.dns_messages import is_host_name
@@ -15,6 +16,9 @@ _MAPPED = bytes(10) + b"\xff\xff"
 _SIZE_MAX = 1 << 20
 _LINES_MAX = 20_000
 _INTERVAL_NS = 1_000_000_000
+
+HostName = Callable[[bytes, int], str | None]
+"""The name that the host itself knows a peer (16 bytes) by, at a time in nanoseconds since boot."""
 
 _Version = tuple[int, int, int, int]
 """Device, inode, mtime in nanoseconds, size."""

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from exporter.dns_messages import MessageError, Question, is_host_name, parse_question, parse_reply
 from exporter.events import Answered, Asked, ProcessKey
+from exporter.hosts import HostName
 
 _QUESTIONS_MAX = 4096
 _ADDRESSES_MAX = 8192
 _NAMES_MAX = 4
 """Of one address."""
-
-HostName = Callable[[bytes, int], str | None]
-"""The name that the host itself knows a peer (16 bytes) by, at a time in nanoseconds since boot."""
 
 
 class _Asking(NamedTuple):

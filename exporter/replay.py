@@ -12,6 +12,7 @@ from typing import IO, Any, NoReturn
 from exporter.account import KernelCounts
 from exporter.arguments import Arguments, arguments_of
 from exporter.clock import Clock
+from exporter.dns_messages import is_host_name
 from exporter.errors import UsageError
 from exporter.events import Act, Acted, Answered, Asked, Event, Execed, Exited, Forked, ProcessKey
 from exporter.jobs.model import Job, TraceIds
@@ -34,6 +35,7 @@ class Replay:
         self._facts: dict[ProcessKey, deque[Facts]] = {}
         self._images: dict[ProcessKey, deque[Image]] = {}
         self._owners: dict[int, str] = {}
+        self._host_names: dict[bytes, str | None] = {}
         self.ending: Ending | None = None
         """None until the last event was read, and for a recording that was broken off."""
         self.attempts = 0
@@ -82,6 +84,10 @@ class Replay:
         """The name on the host of the recording."""
         return self._owners.get(uid, str(uid))
 
+    def host_name(self, peer: bytes, _at_ns: int) -> str | None:
+        """What the host of the recording called it then."""
+        return self._host_names.get(peer)
+
     def _read_beginning(self) -> Beginning:
         number, line = next(self._lines, (1, "[]"))
         with self._reading(number):
@@ -102,6 +108,9 @@ class Replay:
         elif kind == "Owner":
             (name,) = told
             self._owners[_u32(subject)] = _text(name)
+        elif kind == "HostName":
+            (known,) = told
+            self._host_names[_address(subject)] = None if known is None else _host_name(known)
         else:
             raise ValueError(f"there is no {kind}")
 
@@ -198,6 +207,10 @@ def _address(value: Any) -> bytes:
 def _message(value: Any) -> bytes:
     message = bytes.fromhex(value)
     return message if len(message) <= MESSAGE_ROOM else _refuse(value, "a message of that room")
+
+
+def _host_name(value: Any) -> str:
+    return value if isinstance(value, str) and is_host_name(value) else _refuse(value, "a host's name")
 
 
 def _flag(value: Any) -> bool:

@@ -335,7 +335,7 @@ def test_whatever_comes_from_a_resolver_only_the_answer_counts(lookups: Lookups,
     for txid, message in enumerate(tries, start=1000):
         question[:2] = txid.to_bytes(2, "big")
         reply = question[:2] + message[2:] if chance.random() < 0.9 else message
-        _, peer = pair.ask(question)
+        _, peer = pair.ask(bytes(question))
         pair.server.sendto(reply, peer)
         pair.client.recv(65535)
         answers += is_answer_to(bytes(question), bytes(reply))

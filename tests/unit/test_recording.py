@@ -360,3 +360,30 @@ def test_a_message_that_cannot_be_one_is_refused(tmp_path: Path, message: object
     lines[1] = json.dumps([kind, *values[:-2], message, False]) + "\n"
     with pytest.raises(UsageError, match=r"a\.rec:2:1: not a line of a recording"):
         replay(lines)
+
+
+def test_what_the_host_calls_a_peer_comes_back_as_it_was_at_each_event(tmp_path: Path) -> None:
+    known: dict[bytes, str | None] = {}
+    path = tmp_path / "a.rec"
+    recorder = Recorder(path, NothingKnown(), on_failure=fail, host_name=lambda peer, _at_ns: known.get(peer))
+    recorder.begin(BEGINNING)
+    names = ["db.internal", "db.internal", None, "other.internal", None]
+    for name in names:
+        known[ACT.peer] = name
+        recorder.event(ACT)
+        assert recorder.host_name(ACT.peer, ACT.at_ns) == name
+        assert recorder.host_name(ACT.local, ACT.at_ns) is None
+    recorder.end(ENDING)
+    recorder.close()
+    lines = path.read_text().splitlines(keepends=True)
+    assert len([line for line in lines if "HostName" in line]) == 4
+    recording = replay(lines)
+    assert [recording.host_name(ACT.peer, event.at_ns) for event in recording.events()] == names
+
+
+@pytest.mark.parametrize("name", ["", "a b", "UPPER", "<script>", 7, []], ids=repr)
+def test_a_host_name_that_is_none_is_refused(tmp_path: Path, name: object) -> None:
+    lines = record(tmp_path / "a.rec", [ACT])
+    lines.insert(1, json.dumps(["HostName", ACT.peer.hex(), name]) + "\n")
+    with pytest.raises(UsageError, match=r"a\.rec:2:1: not a line of a recording"):
+        replay(lines)
