@@ -240,8 +240,8 @@ struct proc_value {
 	u32 exec_id;
 	u32 window;
 	u32 firsts; /* peers told apart within that window */
-	u32 lookups_second;
-	u32 lookups; /* questions told within that second */
+	u32 lookup_second;
+	u32 lookup_bytes; /* of records within that second */
 };
 
 struct config_value {

@@ -4,7 +4,7 @@
  * waits on its socket, put to the resolver that it comes from.
  */
 #define LOOPBACK 1	 /* lo's index, in every network namespace */
-#define LOOKUPS_MAX 256	 /* questions of a process that are told, in a second */
+#define SHARE_MAX 196608 /* bytes of a process's records, in a second */
 #define WAITING_MAX 8192 /* questions of a scope */
 #define UNTOLD_MAX 2048	 /* where one of those that are not told finds so many, it has no room */
 
@@ -51,18 +51,21 @@ static inline void note_asker(struct bpf_sock *sk, u32 pid, const struct proc_va
 	asker->in.state = STREAM_NEW;
 }
 
-/* Whether it is within the process's share of a second: a flood fills less than half the ring. */
-static inline u32 has_share(struct proc_value *proc, u64 at_ns)
+/*
+ * Whether another record is within the process's share of a second. Twice that, for a second's end
+ * and the next one's begin, fits into the ring: no process alone can fill it.
+ */
+static inline u32 has_share(struct proc_value *proc, u32 here)
 {
-	u32 second = at_ns >> 30;
+	u32 second = bpf_ktime_get_boot_ns() >> 30;
 
-	if (proc->lookups_second != second) {
-		proc->lookups_second = second;
-		proc->lookups = 0;
+	if (proc->lookup_second != second) {
+		proc->lookup_second = second;
+		proc->lookup_bytes = 0;
 	}
-	if (proc->lookups >= LOOKUPS_MAX)
+	if (proc->lookup_bytes >= SHARE_MAX)
 		return 0;
-	__sync_fetch_and_add(&proc->lookups, 1);
+	__sync_fetch_and_add(&proc->lookup_bytes, sizeof(struct dns_record) + room_for(here));
 	return 1;
 }
 
@@ -125,7 +128,7 @@ static inline void on_question(struct __sk_buff *skb, const struct packet *packe
 		.on_loopback = skb->ifindex == LOOPBACK,
 	};
 
-	query.told = has_share(proc, query.at_ns);
+	query.told = has_share(proc, packet->here);
 	if (note_query(&key, &query) && query.told)
 		tell_message(skb, packet, &key, &query, DNS_QUERY);
 	else
@@ -161,7 +164,11 @@ static inline void on_reply(struct __sk_buff *skb, const struct packet *packet)
 	if (quota)
 		__sync_fetch_and_add(&quota->answered, 1);
 	count(KIND_DNS, COUNT_SEEN);
-	if (query.told)
+
+	struct proc_value *proc = procs.lookup(&query.pid);
+
+	if (query.told && proc && proc->started_ns == query.started_ns &&
+	    has_share(proc, packet->here))
 		tell_message(skb, packet, &key, &query, DNS_ANSWER);
 	else
 		count(KIND_DNS, COUNT_UNTRACKED);

@@ -6,7 +6,7 @@
 
 #define LINEAGE_PAGES 1024 /* 4 MiB: 20 ms of the fastest two cores measured */
 #define RING_PAGES 256
-#define LOOKUPS_PAGES 128 /* one process can fill less than half of it between two drains */
+#define LOOKUPS_PAGES 128
 #define PROCS_MAX 32768
 #define FLOWS_MAX 16384
 #define SLOTS_MAX 4096

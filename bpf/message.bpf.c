@@ -8,6 +8,8 @@
 #define IPPROTO_UDP 17
 #define HEADER_SIZE 12
 #define NAME_WORDS 64
+#define SMALL_ROOM 128
+#define MIDDLE_ROOM 512
 #define EACH_BYTE 0x01010101u
 #define IS_ANSWER 0x80 /* of the header's flags */
 
@@ -163,14 +165,20 @@ send_message(struct __sk_buff *skb, const struct packet *packet, const struct qu
 	lookups.ringbuf_submit(record, BPF_RB_NO_WAKEUP);
 }
 
+/* For a message of that many bytes; ring memory comes in constant sizes. */
+static inline u32 room_for(u32 here)
+{
+	return here <= SMALL_ROOM ? SMALL_ROOM : here <= MIDDLE_ROOM ? MIDDLE_ROOM : MESSAGE_ROOM;
+}
+
 static inline void tell_message(struct __sk_buff *skb, const struct packet *packet,
 				const struct query_key *key, const struct query_value *query,
 				u32 stage)
 {
-	if (packet->here <= 128)
-		send_message(skb, packet, key, query, stage, 128);
-	else if (packet->here <= 512)
-		send_message(skb, packet, key, query, stage, 512);
+	if (packet->here <= SMALL_ROOM)
+		send_message(skb, packet, key, query, stage, SMALL_ROOM);
+	else if (packet->here <= MIDDLE_ROOM)
+		send_message(skb, packet, key, query, stage, MIDDLE_ROOM);
 	else
 		send_message(skb, packet, key, query, stage, MESSAGE_ROOM);
 }

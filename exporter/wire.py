@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from typing import NamedTuple
 
-LAYOUT = 0x10D86665
+LAYOUT = 0xA1F3188F
 """Edition of the layout; every record and every pinned instance carries it."""
 
 ARGUMENTS_PIECE = 4096
@@ -347,8 +347,8 @@ class ProcValue(NamedTuple):
     exec_id: int
     window: int
     firsts: int
-    lookups_second: int
-    lookups: int
+    lookup_second: int
+    lookup_bytes: int
 
 
 PROC_VALUE = struct.Struct("<QIIIIII")
@@ -576,8 +576,8 @@ OFFSETS = {
             "exec_id": 12,
             "window": 16,
             "firsts": 20,
-            "lookups_second": 24,
-            "lookups": 28,
+            "lookup_second": 24,
+            "lookup_bytes": 28,
         },
     ),
     "config_value": (16, {"layout": 0, "enforcing": 4, "window": 8}),
