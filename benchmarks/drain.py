@@ -31,12 +31,13 @@ from exporter.clock import boot_ns, system_clock
 from exporter.config import ProcessSpans
 from exporter.decode import Decoder
 from exporter.events import ProcessKey
+from exporter.flows import Flows
 from exporter.jobs.detect import detect
-from exporter.kernel.rings import Handler, Ring
+from exporter.kernel.rings import Handler, Ring, drain
+from exporter.metrics import Metrics
 from exporter.otlp import Telemetry, resolve_destinations
-from exporter.pipeline import Pipeline, stages
+from exporter.pipeline import Outlets, Pipeline, traced_job
 from exporter.processes import Proc, started_ns
-from exporter.recording import Beginning
 from exporter.summary import Summary
 
 _TIMES = 5
@@ -119,7 +120,7 @@ def _ring(records: Sequence[bytes]) -> Iterator[Ring]:
 
 
 def _drain(given: _Input, ring: Ring, handle: Handler = lambda *_: None) -> None:
-    if ring.drain(handle, limit=len(given.records) + 1) != len(given.records):
+    if drain([ring], handle, limit=len(given.records) + 1) != len(given.records):
         raise BenchmarkError("the ring didn't give out what is in it")
 
 
@@ -144,18 +145,19 @@ def _export(given: _Input, ring: Ring, environment: Mapping[str, str], folder: P
                 pipeline.handle(event)
 
         _drain(given, ring, take)
-        pipeline.finish(boot_ns(), left_behind=())
+        pipeline.end(_SCOPE, boot_ns())
         telemetry.close(_FLUSH_TIMEOUT_S)
         if telemetry.account.exported != _acts(given):
             raise BenchmarkError(f"{telemetry.account} for {_acts(given)} attempts")
 
 
 def _pipeline(given: _Input, telemetry: Telemetry) -> Pipeline:
-    beginning = Beginning(detect(_JOB, job_env=None), system_clock(), given.root, _SCOPE, boot_ns())
     account = partial(Account, _acts(given), 0, 0)
-    made = stages(beginning, telemetry, Summary({}), account, process_spans=ProcessSpans.NETWORK)
-    pipeline = Pipeline(made, Proc())
-    pipeline.begin(given.root, _SCOPE, beginning.at_ns)
+    outlets = Outlets(telemetry, Metrics(telemetry.meter, account), system_clock(), ProcessSpans.NETWORK)
+    pipeline = Pipeline(outlets, Proc(), Flows())
+    job = detect(_JOB, job_env=None)
+    pipeline.begin(_SCOPE, traced_job(job, outlets, Summary({}), boot_ns()))
+    pipeline.seed(given.root, _SCOPE, boot_ns())
     return pipeline
 
 

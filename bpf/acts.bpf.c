@@ -4,12 +4,17 @@
  * are told one by one; a flood of them costs user space nothing, and still adds up.
  */
 #define AF_INET6 10
+#define SOCK_RAW 3
+#define IPPROTO_ICMP 1
 #define IPPROTO_TCP 6
+#define IPPROTO_ICMPV6 58
+#define IPPROTO_UDPLITE 136
 #define EACH_MAX 32    /* records of a program with one peer, in a window */
 #define FIRSTS_MAX 256 /* peers that a process is told apart with, in a window */
 #define KEY_WORDS (sizeof(struct flow_key) / sizeof(u64))
 
-/* Else LLVM may load through a pointer that it computes, which no socket's and no context's may be. */
+/* Else LLVM may load through a pointer that it computes, which no socket's and no context's may be.
+ */
 #define LOAD_HERE(value) asm volatile("" : "+r"(value))
 
 enum lane { LANE_NONE, LANE_FIRST, LANE_EVENTS };
@@ -80,9 +85,10 @@ static inline u32 new_slot(const struct act_value *act, u32 window)
 	return index;
 }
 
-static inline void count_other(u32 scope)
+static inline void count_other(const struct act_value *act)
 {
-	u64 *number = others.lookup(&scope);
+	u64 key = (u64)act->scope << 8 | act->key.act;
+	u64 *number = others.lookup(&key);
 
 	if (number)
 		__sync_fetch_and_add(number, 1);
@@ -100,16 +106,15 @@ static inline u32 count_act(struct act_value *act, u64 bytes_sent, u64 bytes_rec
 
 	u32 index = flow ? flow->slot : 0;
 
-	if (!index) {
+	if (flow && !index) {
 		index = new_slot(act, window);
-		if (flow)
-			flow->slot = index;
+		flow->slot = index;
 	}
 
 	struct aggregate_record *slot = slots.lookup(&index);
 
 	if (!index || !slot) {
-		count_other(act->scope);
+		count_other(act);
 		return 0;
 	}
 	__sync_fetch_and_add(&slot->attempts, 1);
@@ -119,12 +124,20 @@ static inline u32 count_act(struct act_value *act, u64 bytes_sent, u64 bytes_rec
 	return index;
 }
 
+/* A raw socket keeps its protocol where others have a port, a ping socket its identifier. */
+static inline int has_ports(struct bpf_sock *sk)
+{
+	u32 protocol = sk->protocol;
+
+	return sk->type != SOCK_RAW && protocol != IPPROTO_ICMP && protocol != IPPROTO_ICMPV6;
+}
+
 static inline void fill_local(struct act_record *record, struct bpf_sock *sk)
 {
 	union address local = {};
 
 	record->local_port = 0;
-	if (sk && sk->src_port) {
+	if (sk && sk->src_port && has_ports(sk)) {
 		record->local_port = sk->src_port;
 		if (sk->family == AF_INET6) {
 			local.words[0] = sk->src_ip6[0];
@@ -159,7 +172,7 @@ static inline int tell(const struct act_value *act, struct bpf_sock *sk, enum la
 	record->header.pid = act->key.pid;
 	record->header.exec_id = act->key.exec_id;
 	record->cookie = act->cookie;
-	record->tid = bpf_get_current_pid_tgid();
+	record->tid = act->tid;
 	record->parent_pid = act->parent_pid;
 	record->uid = act->uid;
 	record->scope = act->scope;
@@ -239,6 +252,7 @@ static inline enum lane lane_of(struct act_value *act, struct proc_value *proc, 
 	return LANE_NONE;
 }
 
+/* The caller fills in tid and uid: not every kind of program may ask for them in the same way. */
 static inline void report(struct act_value *act, u32 pid, struct proc_value *proc,
 			  struct bpf_sock *sk)
 {
@@ -252,7 +266,6 @@ static inline void report(struct act_value *act, u32 pid, struct proc_value *pro
 		return;
 	act->at_ns = bpf_ktime_get_boot_ns();
 	act->parent_pid = parent_of(bpf_get_current_task());
-	act->uid = bpf_get_current_uid_gid();
 	act->scope = proc->scope;
 
 	enum lane lane = lane_of(act, proc, window);

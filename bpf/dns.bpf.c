@@ -18,7 +18,7 @@ static inline void lose(struct stream *stream)
  * them. What it repeats was read before; what it has too early is never read. TCP itself has not
  * looked at it yet: it may be anybody's, but for the sequence number.
  */
-static inline int follow_segment(struct __sk_buff *skb, struct packet *packet,
+static inline int follow_segment(struct __sk_buff *skb, struct dns_packet *packet,
 				 struct stream *stream)
 {
 	packet->sequence += packet->is_syn;
@@ -36,7 +36,7 @@ static inline int follow_segment(struct __sk_buff *skb, struct packet *packet,
 }
 
 /* Finds the message that the stream goes on with, and moves it on; 0 where there is none. */
-static inline int next_in_segment(struct __sk_buff *skb, struct packet *packet,
+static inline int next_in_segment(struct __sk_buff *skb, struct dns_packet *packet,
 				  struct stream *stream, u32 is_one_more)
 {
 	u32 end = skb->len, past = *(volatile u32 *)&stream->next - packet->sequence;
@@ -69,7 +69,7 @@ static inline int next_in_segment(struct __sk_buff *skb, struct packet *packet,
 }
 
 /* Makes the verifier forget it: else it follows each way to these numbers on its own. */
-static inline void forget(struct packet *packet)
+static inline void forget(struct dns_packet *packet)
 {
 	read_kernel(packet, sizeof(*packet), packet);
 }
@@ -83,14 +83,14 @@ static inline void read_messages(struct __sk_buff *skb, u32 is_query)
 		return;
 
 	struct bpf_sock *sk = skb->sk;
-	struct packet packet;
+	struct dns_packet packet;
 
 	if (!sk)
 		return;
 
 	struct asker *asker = askers.sk_storage_get((void *)sk, 0, 0);
 
-	if (!asker || !read_packet(skb, is_query, &packet))
+	if (!asker || !read_dns_packet(skb, is_query, &packet))
 		return;
 	if (packet.peer_port != DNS_PORT) {
 		if (!is_query || (!port && !asker->sends))

@@ -27,6 +27,7 @@ enum record_kind {
 	KIND_FLOW = 6,
 	KIND_AGGREGATE = 7,
 	KIND_DNS = 8,
+	KIND_TAMPER = 9,
 	KINDS
 };
 
@@ -42,6 +43,16 @@ enum outcome {
 	OUTCOME_UNREACHABLE = 5,
 	OUTCOME_ABORTED = 6, /* given up by the process itself */
 	OUTCOME_OPEN = 7
+};
+
+/* What a process did that no honest build needs: to get around the tracing, or at it. */
+enum tampering {
+	TAMPER_PACKET_SOCKET = 1, /* AF_PACKET: frames that no cgroup hook sees */
+	TAMPER_BPF = 2,
+	TAMPER_SIGNAL = 3, /* at the exporter, like the next two */
+	TAMPER_PTRACE = 4,
+	TAMPER_MEMORY = 5,
+	TAMPER_XDP_SOCKET = 6 /* as 1, past the kernel's network stack */
 };
 
 enum flow_stage { FLOW_ESTABLISHED = 1, FLOW_ENDED = 2, FLOW_NEVER_SENT = 3 };
@@ -169,7 +180,30 @@ struct dns_record {
 	u32 pad;
 };
 
+/* Told for the first times, then each time the number has doubled: times says how often it was. */
+struct tamper_record {
+	struct record_header header;
+	u32 scope;
+	u32 uid;
+	u32 parent_pid;
+	u32 times;  /* by this process within a second */
+	u32 detail; /* by what: protocol of the frames, bpf(2) command, signal, ptrace(2) request */
+	u16 what;
+	u16 pad;
+};
+
 /* Map keys and values. */
+struct tamper_key {
+	u64 started_ns;
+	u32 pid;
+	u32 what;
+};
+
+struct tamper_value {
+	u64 began_ns;
+	u32 times;
+	u32 pad;
+};
 
 /* A question that waits for its answer: on this socket, from this resolver. */
 struct query_key {
@@ -230,7 +264,7 @@ struct act_value {
 	u32 parent_pid;
 	u32 uid;
 	u32 scope;
-	u32 pad;
+	u32 tid;
 };
 
 /* Map values that user space reads or writes. */
@@ -247,8 +281,8 @@ struct proc_value {
 struct config_value {
 	u32 layout;
 	u32 enforcing;
-	u32 window; /* user space counts it up */
-	u32 pad;
+	u32 window;   /* user space counts it up */
+	u32 self_pid; /* the exporter's, whose tampering is told */
 };
 
 #endif

@@ -82,6 +82,7 @@ static inline void fill_local_end(struct flow_record *record, struct bpf_sock_op
 
 static inline struct flow_record *new_flow_record(u64 cookie, u32 stage)
 {
+	u64 at_ns = bpf_ktime_get_boot_ns();
 	struct flow_record *record = events.ringbuf_reserve(sizeof(*record));
 
 	count(KIND_FLOW, COUNT_SEEN);
@@ -92,7 +93,7 @@ static inline struct flow_record *new_flow_record(u64 cookie, u32 stage)
 	__builtin_memset(record, 0, sizeof(*record));
 	record->header.layout = LAYOUT;
 	record->header.kind = KIND_FLOW;
-	record->header.at_ns = bpf_ktime_get_boot_ns();
+	record->header.at_ns = at_ns;
 	record->cookie = cookie;
 	record->stage = stage;
 	return record;

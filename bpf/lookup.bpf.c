@@ -100,7 +100,7 @@ static inline int note_query(struct query_key *key, struct query_value *query)
 	return 1;
 }
 
-static inline void on_question(struct __sk_buff *skb, const struct packet *packet,
+static inline void on_question(struct __sk_buff *skb, const struct dns_packet *packet,
 			       const struct asker *asker)
 {
 	u32 is_stream = packet->protocol == IPPROTO_TCP;
@@ -135,7 +135,7 @@ static inline void on_question(struct __sk_buff *skb, const struct packet *packe
 		count(KIND_DNS, COUNT_UNTRACKED);
 }
 
-static inline void on_reply(struct __sk_buff *skb, const struct packet *packet)
+static inline void on_reply(struct __sk_buff *skb, const struct dns_packet *packet)
 {
 	struct query_key key = {};
 	u32 flags = read_question(skb, packet, &key);

@@ -41,10 +41,10 @@ BPF_HASH(flows_odd, struct flow_key, struct flow_value, FLOWS_MAX);
 BPF_F_TABLE("array", u32, struct aggregate_record, slots, SLOTS_MAX, BPF_F_MMAPABLE);
 BPF_STACK(free_slots, u32, SLOTS_MAX);
 
-/* By scope, acts for which there was no slot. */
-BPF_HASH(others, u32, u64, SCOPES_MAX);
+/* Acts of a scope for which there was no slot: the key is scope << 8 | act. */
+BPF_HASH(others, u64, u64, SCOPES_MAX);
 
-/* By socket cookie, connects that get no record and aren't counted before their outcome is known.
+/* Connects that get no record and aren't counted before their outcome is known, by socket cookie.
  */
 BPF_HASH(open_connects, u64, struct act_value, OPEN_MAX);
 
@@ -69,13 +69,17 @@ static inline void count(u32 kind, u32 what)
 		__sync_fetch_and_add(value, 1);
 }
 
-static inline void fill_header(struct record_header *header, u32 kind, u32 pid,
+/*
+ * at_ns is taken before the record is reserved: then no record is older than what it follows from,
+ * whichever rings the two are on, and merging by time keeps causes before their effects.
+ */
+static inline void fill_header(struct record_header *header, u32 kind, u64 at_ns, u32 pid,
 			       const struct proc_value *proc)
 {
 	header->layout = LAYOUT;
 	header->kind = kind;
 	header->pad = 0;
-	header->at_ns = bpf_ktime_get_boot_ns();
+	header->at_ns = at_ns;
 	header->started_ns = proc->started_ns;
 	header->pid = pid;
 	header->exec_id = proc->exec_id;

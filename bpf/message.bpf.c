@@ -14,7 +14,7 @@
 #define IS_ANSWER 0x80 /* of the header's flags */
 
 /* A packet, and the message in it that is looked at. */
-struct packet {
+struct dns_packet {
 	union address peer;
 	u64 cookie;
 	u32 payload; /* where it begins */
@@ -28,7 +28,7 @@ struct packet {
 };
 
 /* IPv6 extension headers are not followed: no resolver sends any. */
-static inline u32 read_addresses(struct __sk_buff *skb, u32 is_query, struct packet *packet)
+static inline u32 read_addresses(struct __sk_buff *skb, u32 is_query, struct dns_packet *packet)
 {
 	union address peer = { .words = { 0, 0, bpf_htonl(0xffff) } };
 	u8 header[8];
@@ -50,7 +50,7 @@ static inline u32 read_addresses(struct __sk_buff *skb, u32 is_query, struct pac
 	return size;
 }
 
-static inline int read_packet(struct __sk_buff *skb, u32 is_query, struct packet *packet)
+static inline int read_dns_packet(struct __sk_buff *skb, u32 is_query, struct dns_packet *packet)
 {
 	u32 at = read_addresses(skb, is_query, packet);
 	u8 header[14];
@@ -86,7 +86,7 @@ static inline u32 lower(u32 word)
  * Reads four bytes at once up to the name's end, which is the first 0: type and class are behind
  * it, so that no read goes beyond a message that is whole.
  */
-static inline u32 read_question(struct __sk_buff *skb, const struct packet *packet,
+static inline u32 read_question(struct __sk_buff *skb, const struct dns_packet *packet,
 				struct query_key *key)
 {
 	u8 header[HEADER_SIZE], type[2];
@@ -130,9 +130,10 @@ static inline u32 read_question(struct __sk_buff *skb, const struct packet *pack
 
 /* room is constant in each call: a ring reservation can't have a size that varies. */
 static inline __attribute__((always_inline)) void
-send_message(struct __sk_buff *skb, const struct packet *packet, const struct query_key *key,
+send_message(struct __sk_buff *skb, const struct dns_packet *packet, const struct query_key *key,
 	     const struct query_value *query, u32 stage, u64 room)
 {
+	u64 at_ns = bpf_ktime_get_boot_ns(); /* before there is room: readers rely on it */
 	struct dns_record *record = lookups.ringbuf_reserve(sizeof(*record) + room);
 	u64 here = at_most(packet->here, room);
 
@@ -143,7 +144,7 @@ send_message(struct __sk_buff *skb, const struct packet *packet, const struct qu
 	record->header.layout = LAYOUT;
 	record->header.kind = KIND_DNS;
 	record->header.pad = 0;
-	record->header.at_ns = bpf_ktime_get_boot_ns();
+	record->header.at_ns = at_ns;
 	record->header.started_ns = query->started_ns;
 	record->header.pid = query->pid;
 	record->header.exec_id = query->exec_id;
@@ -171,7 +172,7 @@ static inline u32 room_for(u32 here)
 	return here <= SMALL_ROOM ? SMALL_ROOM : here <= MIDDLE_ROOM ? MIDDLE_ROOM : MESSAGE_ROOM;
 }
 
-static inline void tell_message(struct __sk_buff *skb, const struct packet *packet,
+static inline void tell_message(struct __sk_buff *skb, const struct dns_packet *packet,
 				const struct query_key *key, const struct query_value *query,
 				u32 stage)
 {

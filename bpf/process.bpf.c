@@ -38,7 +38,7 @@ int on_newtask(struct bpf_raw_tracepoint_args *ctx)
 		count(KIND_FORK, COUNT_LOST);
 		return 0;
 	}
-	fill_header(&record->header, KIND_FORK, pid, &proc);
+	fill_header(&record->header, KIND_FORK, proc.started_ns, pid, &proc);
 	record->creator_started_ns = creator->started_ns;
 	record->creator_pid = creator_pid;
 	record->creator_exec_id = creator->exec_id;
@@ -108,6 +108,7 @@ static inline void send_arguments(u64 from, u64 size, u32 pid, const struct proc
 			return;
 
 		u64 here = at_most(size - offset, ARGUMENTS_PIECE);
+		u64 at_ns = bpf_ktime_get_boot_ns();
 		struct arguments_record *record =
 			events.ringbuf_reserve(sizeof(*record) + ARGUMENTS_PIECE);
 
@@ -116,7 +117,7 @@ static inline void send_arguments(u64 from, u64 size, u32 pid, const struct proc
 			count(KIND_ARGUMENTS, COUNT_LOST);
 			return;
 		}
-		fill_header(&record->header, KIND_ARGUMENTS, pid, proc);
+		fill_header(&record->header, KIND_ARGUMENTS, at_ns, pid, proc);
 		record->offset = offset;
 		record->arguments_here = here;
 		if (read_user(record + 1, here, (void *)(from + offset)))
@@ -129,6 +130,7 @@ static inline void send_arguments(u64 from, u64 size, u32 pid, const struct proc
 static inline __attribute__((always_inline)) void
 send_exec(u64 task, u64 mm, u64 from, u64 size, u32 pid, const struct proc_value *proc, u64 room)
 {
+	u64 at_ns = bpf_ktime_get_boot_ns();
 	struct exec_record *record = lineage.ringbuf_reserve(sizeof(*record) + room);
 	u64 here = at_most(size, room);
 
@@ -136,7 +138,7 @@ send_exec(u64 task, u64 mm, u64 from, u64 size, u32 pid, const struct proc_value
 		count(KIND_EXEC, COUNT_LOST);
 		return;
 	}
-	fill_header(&record->header, KIND_EXEC, pid, proc);
+	fill_header(&record->header, KIND_EXEC, at_ns, pid, proc);
 	record->parent_pid = parent_of(task);
 	record->scope = proc->scope;
 	record->arguments_size = size;
@@ -195,13 +197,14 @@ int on_exit(struct bpf_raw_tracepoint_args *ctx)
 		return 0;
 	count(KIND_EXIT, COUNT_SEEN);
 
+	u64 at_ns = bpf_ktime_get_boot_ns();
 	struct exit_record *record = lineage.ringbuf_reserve(sizeof(*record));
 
 	if (!record) {
 		count(KIND_EXIT, COUNT_LOST);
 		return 0;
 	}
-	fill_header(&record->header, KIND_EXIT, pid, &proc);
+	fill_header(&record->header, KIND_EXIT, at_ns, pid, &proc);
 	if (number_at(signal, SIGNAL_FLAGS) & SIGNAL_GROUP_EXIT)
 		record->wait_status = number_at(signal, SIGNAL_GROUP_EXIT_CODE);
 	else

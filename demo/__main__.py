@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 OTLP_DIR = Path(__file__).resolve().parents[1] / "build" / "demo"
-_OTLP_FILES = ("traces.jsonl", "metrics.jsonl")
+_OTLP_FILES = ("traces.jsonl", "metrics.jsonl", "logs.jsonl")
 _WIDTH_MAX = 120
 _TEXT_WIDTH = 102
 _INTERRUPTED_STATUS = 130
@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         type=Path,
         default=OTLP_DIR,
         metavar="DIR",
-        help="where traces.jsonl and metrics.jsonl go, in place of older ones",
+        help="where traces.jsonl, metrics.jsonl and logs.jsonl go, in place of older ones",
     )
     otlp_dir = parser.parse_args(arguments).otlp_dir.absolute()
     try:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
 
@@ -21,7 +23,11 @@ class Delivered(Protocol):
 
     @property
     def exported(self) -> int:
-        """Accepted by a collector or written to a file."""
+        """Accepted by a collector or written to a file, one by one."""
+
+    @property
+    def aggregated(self) -> int:
+        """The same for those that an aggregate span stands for."""
 
     @property
     def dropped(self) -> Mapping[tuple[str, str], int]:
@@ -30,6 +36,10 @@ class Delivered(Protocol):
     @property
     def pending(self) -> int:
         """In a queue, or under way."""
+
+    @property
+    def spooled(self) -> int:
+        """On disk, until the collector answers again."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +52,7 @@ class Account:
     dropped: Mapping[tuple[str, str], int] = field(default_factory=dict)
     """By (`egress.stage`, `error.type`)."""
     pending: Mapping[str, int] = field(default_factory=dict)
-    """By `egress.stage`: ring, queue."""
+    """By `egress.stage`: ring, queue, spool."""
 
     def __str__(self) -> str:
         """The summary's last line."""
@@ -62,32 +72,74 @@ class Account:
         }
 
 
+class Nothing(NamedTuple):
+    """Nothing was handed over."""
+
+    exported: int = 0
+    aggregated: int = 0
+    dropped: Mapping[tuple[str, str], int] = MappingProxyType({})
+    pending: int = 0
+    spooled: int = 0
+
+
 class Bookkeeping:
     """Draws up the account from what each stage counted for itself."""
 
-    def __init__(self, kernel: Callable[[], KernelCounts], delivered: Callable[[], Delivered]) -> None:
-        """Both are asked anew for each account."""
+    def __init__(
+        self,
+        kernel: Callable[[], KernelCounts],
+        delivered: Callable[[], Delivered],
+        waiting: Callable[[], int] = lambda: 0,
+        earlier: Callable[[], Delivered] = Nothing,
+    ) -> None:
+        """All are asked anew for each account, from whatever thread.
+
+        `waiting` attempts are in open flows. `earlier` is what becomes of those that an earlier process left
+        on disk: they are among its attempts, not among ours.
+        """
         self._kernel = kernel
         self._delivered = delivered
+        self._waiting = waiting
+        self._earlier = earlier
+        self._lock = threading.Lock()
         self._dropped: Counter[tuple[str, str]] = Counter()
 
     def drop(self, stage: str, error_type: str, attempts: int = 1) -> None:
         """Count attempts that go no further."""
-        self._dropped[stage, error_type] += attempts
+        with self._lock:
+            self._dropped[stage, error_type] += attempts
 
     def account(self) -> Account:
         """As of now.
 
         What is in the ring is what the kernel counted and nobody has settled: an attempt that got lost
-        without being counted would stay pending for ever, and be seen there.
+        without being counted would stay pending for ever, and be seen there. The stages are asked from the
+        last to the first: an attempt that moves on meanwhile is missed, and so found in the ring, but never
+        counted twice.
         """
-        delivered, own = self._delivered(), dict(self._dropped)
+        delivered = self._delivered()
+        with self._lock:
+            own = dict(self._dropped)
+        queued = delivered.pending + self._waiting()
         kernel = self._kernel()
-        settled = delivered.exported + sum(delivered.dropped.values()) + sum(own.values())
-        in_ring = kernel.attempts - kernel.lost - settled - delivered.pending
+        settled = delivered.exported + delivered.aggregated + sum(delivered.dropped.values())
+        settled += sum(own.values())
+        in_ring = kernel.attempts - kernel.lost - settled - queued - delivered.spooled
         dropped = {**own, **delivered.dropped}
         if kernel.lost:
             dropped["kernel", "ring_full"] = kernel.lost
+        pending = {"ring": in_ring, "queue": queued, "spool": delivered.spooled}
+        return Account(kernel.attempts, delivered.exported, delivered.aggregated, dropped, pending)
+
+    def published(self) -> Account:
+        """For metrics: an attempt counts in the process that settles it, so those of `earlier` come in."""
+        own, earlier = self.account(), self._earlier()
+        dropped = Counter(own.dropped)
+        dropped.update(earlier.dropped)
         return Account(
-            kernel.attempts, delivered.exported, 0, dropped, {"ring": in_ring, "queue": delivered.pending}
+            own.attempts,
+            own.exported + earlier.exported,
+            own.aggregated + earlier.aggregated,
+            dropped,
+            {**own.pending, "spool": own.pending["spool"] + earlier.spooled},
         )

@@ -9,8 +9,29 @@ from typing import NamedTuple
 _MAPPED = bytes(10) + b"\xff\xff"
 _UNSPECIFIED = (bytes(16), _MAPPED + bytes(4))
 
-# IANA keywords, in lower case, of the protocols that reach a socket address hook.
-_TRANSPORTS = {6: "tcp", 17: "udp", 132: "sctp", 136: "udplite", 262: "tcp"}
+# IANA keywords, in lower case; 262 is the kernel's own number for MPTCP, which is tcp to the peer.
+_TRANSPORTS = {
+    1: "icmp",
+    2: "igmp",
+    4: "ipv4",
+    6: "tcp",
+    17: "udp",
+    33: "dccp",
+    41: "ipv6",
+    46: "rsvp",
+    47: "gre",
+    50: "esp",
+    51: "ah",
+    58: "ipv6-icmp",
+    89: "ospfigp",
+    103: "pim",
+    112: "vrrp",
+    115: "l2tp",
+    132: "sctp",
+    136: "udplite",
+    262: "tcp",
+}
+_WITH_PORTS = frozenset({6, 17, 33, 132, 136, 262})
 
 
 class Address(NamedTuple):
@@ -39,8 +60,13 @@ def is_known(packed: bytes) -> bool:
 
 
 def transport(protocol: int) -> str | None:
-    """The IANA keyword of a protocol number (MPTCP is tcp to the peer); None for one without."""
-    return _TRANSPORTS.get(protocol)
+    """The IANA keyword of a protocol number; the number itself where it has none; None for 0, unknown."""
+    return _TRANSPORTS.get(protocol, str(protocol) if protocol else None)
+
+
+def has_ports(protocol: int) -> bool:
+    """Whether a peer of this protocol number has a port."""
+    return protocol in _WITH_PORTS
 
 
 def endpoint(host: str, port: int) -> str:

@@ -61,7 +61,12 @@ class Arguments(Sequence[str]):
 
 def arguments_of(arguments: Sequence[str]) -> Arguments:
     """Of a list, as /proc or a recording gives it."""
-    return Arguments("".join(f"{argument}\0" for argument in arguments).encode(errors="replace"))
+    return Arguments(arguments_block(arguments))
+
+
+def arguments_block(arguments: Sequence[str]) -> bytes:
+    """A list as the kernel has it: each argument with its NUL."""
+    return "".join(f"{argument}\0" for argument in arguments).encode(errors="replace")
 
 
 def split(block: bytes) -> list[str]:

@@ -24,6 +24,30 @@ class Act(enum.IntEnum):
     SEND = 2
 
 
+class Outcome(enum.StrEnum):
+    """What became of an act, as `egress.outcome` says it."""
+
+    ESTABLISHED = "established"
+    REFUSED = "refused"
+    TIMEOUT = "timeout"
+    RESET = "reset"
+    UNREACHABLE = "unreachable"
+    ABORTED = "aborted"
+    """The process gave up, or ended, before there was an answer."""
+    OPEN = "open"
+    SENT = "sent"
+    """A datagram: whether it arrived isn't known."""
+
+
+class Stage(enum.IntEnum):
+    """How far a connection has come."""
+
+    ESTABLISHED = 1
+    ENDED = 2
+    NEVER_SENT = 3
+    """Closed, and no packet had left: there was no route."""
+
+
 class Forked(NamedTuple):
     """A process of a job made another one."""
 
@@ -87,6 +111,82 @@ class Acted(NamedTuple):
     """0 when not bound yet."""
 
 
+class Flowed(NamedTuple):
+    """A connection whose connect was an `Acted` came to another stage."""
+
+    at_ns: int
+    cookie: int
+    """The connect's."""
+    stage: Stage
+    outcome: Outcome
+    error: int
+    """errno; 0 without one, and when it isn't known."""
+    bytes_sent: int
+    """Payload that the peer acknowledged; 0 before the end."""
+    bytes_received: int
+    rtt_us: int
+    """Smoothed round trip time, in microseconds; 0 when unknown."""
+    local: bytes
+    """16 bytes as `Acted.peer`."""
+    local_port: int
+
+
+class Aggregated(NamedTuple):
+    """Acts of one program with one peer that the kernel only counted, within about a second."""
+
+    at_ns: int
+    """The first one's."""
+    last_ns: int
+    process: ProcessKey
+    """(0, 0) where there were too many to count even by process."""
+    exec_id: int
+    act: Act
+    outcome: Outcome | None
+    """None when unknown."""
+    parent_pid: int
+    uid: int
+    scope: int
+    protocol: int
+    """0 where there were too many to count even by process."""
+    peer: bytes
+    peer_port: int
+    is_other: bool
+    """Whether the peers were too many to tell apart: then `peer` and `peer_port` say nothing."""
+    attempts: int
+    bytes_sent: int
+    bytes_received: int
+
+
+class Tampering(enum.IntEnum):
+    """What a process tried that gets around the tracing, or at it."""
+
+    PACKET_SOCKET = 1
+    """AF_PACKET: what it sends, nothing else here sees."""
+    BPF = 2
+    SIGNAL = 3
+    """At the exporter, like the next two."""
+    PTRACE = 4
+    MEMORY = 5
+    XDP_SOCKET = 6
+    """AF_XDP: as a packet socket, past the kernel's network stack."""
+
+
+class Tampered(NamedTuple):
+    """A process tampered: told for its first times within a second, then at each doubling."""
+
+    at_ns: int
+    process: ProcessKey
+    exec_id: int
+    parent_pid: int
+    uid: int
+    scope: int
+    what: Tampering
+    detail: int
+    """By `what`: protocol of the frames, bpf(2) command, signal, ptrace(2) request, 0."""
+    times: int
+    """How often this process did so within that second, this time included."""
+
+
 class Asked(NamedTuple):
     """A process put a DNS question to a resolver."""
 
@@ -123,4 +223,15 @@ class Answered(NamedTuple):
     is_cut: bool
 
 
-Event = Forked | Execed | Exited | Acted | Asked | Answered
+Event = Forked | Execed | Exited | Acted | Flowed | Aggregated | Tampered | Asked | Answered
+
+
+def attempts_of(event: Event) -> int:
+    """How many attempts `event` reports."""
+    match event:
+        case Acted():
+            return 1
+        case Aggregated():
+            return event.attempts
+        case _:
+            return 0

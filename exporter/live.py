@@ -5,7 +5,7 @@ from __future__ import annotations
 import select
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 from typing import TYPE_CHECKING
 
 from exporter import wire
@@ -22,6 +22,7 @@ _BUSY_INTERVAL_S = 0.005
 _IDLE_INTERVAL_S = 0.02
 _BATCH = 8192
 _SETTLE_S = 0.5
+_CLOSING_S = 0.2
 
 
 class LiveSource:
@@ -32,16 +33,19 @@ class LiveSource:
         tracer: Tracer,
         handle: Callable[[Event], None],
         books: Bookkeeping,
+        flows: Sized,
         *,
         on_fault: Callable[[str], None],
     ) -> None:
         """Each event goes to `handle`; an attempt that comes to nothing on the way is entered in `books`.
 
+        `flows` tells how many connections are open.
         `on_fault` gets the traceback of the first fault of ours, if there is one.
         """
         self._tracer = tracer
         self._handle = handle
         self._books = books
+        self._flows = flows
         self._on_fault = on_fault
         self._has_faults = False
         self._decoder = Decoder()
@@ -51,9 +55,13 @@ class LiveSource:
         return self._tracer.drain(self._take, limit=_BATCH) > 0
 
     def finish(self) -> list[int]:
-        """Stop tracing, then take in what the ring still holds; returns the pids that are left behind."""
+        """Stop tracing, then take in what the kernel still holds; returns the pids that are left behind."""
         left_behind = self._tracer.live_pids()
+        self._await_ends()
         self._tracer.detach()
+        while self.pump():
+            pass
+        self._tracer.finish(self._take)
         deadline_s = time.monotonic() + _SETTLE_S
         # A program that was running while we detached may submit yet.
         while self.pump() or (self._books.account().pending["ring"] > 0 and time.monotonic() < deadline_s):
@@ -62,29 +70,55 @@ class LiveSource:
             self._handle(event)
         return left_behind
 
+    def _await_ends(self) -> None:
+        """What COMMAND's last processes had open is closing: give it a moment, to learn how it ended."""
+        deadline_s = time.monotonic() + _CLOSING_S
+        while self.pump() or (self._has_open() and time.monotonic() < deadline_s):
+            time.sleep(_BUSY_INTERVAL_S)
+
+    def _has_open(self) -> bool:
+        return bool(self._flows) or self._tracer.has_counted_open()
+
     def _take(self, data: memoryview, at: int, length: int) -> None:
         try:
             for event in self._decoder.decode(data, at, length):
                 self._handle(event)
         except RecordError:
-            self._fail("ring", "malformed", length)
+            self._fail("ring", "malformed", _attempts(data, at, length))
         except Exception:  # noqa: BLE001 - nothing that one process does may end the tracing of the others
-            self._fail("process", "internal", length)
+            self._fail("process", "internal", _attempts(data, at, length))
 
-    def _fail(self, stage: str, error_type: str, length: int) -> None:
-        """Count an attempt that comes to nothing, and tell the first fault, of whatever kind of record."""
-        if length == wire.ACT_RECORD.size:
-            self._books.drop(stage, error_type)
+    def _fail(self, stage: str, error_type: str, attempts: int) -> None:
+        """Count attempts that come to nothing, and tell the first fault, of whatever kind of record."""
+        if attempts:
+            self._books.drop(stage, error_type, attempts)
         if not self._has_faults:
             self._has_faults = True
             self._on_fault(traceback.format_exc())
+
+
+_LOSABLE = {
+    wire.KIND_FORK: "forks",
+    wire.KIND_EXEC: "execs",
+    wire.KIND_EXIT: "exits",
+    wire.KIND_FLOW: "outcomes of connects",
+}
+
+
+def _attempts(data: memoryview, at: int, length: int) -> int:
+    """How many attempts a record stands for."""
+    if length == wire.ACT_RECORD.size:
+        return 1
+    if length == wire.AGGREGATE_RECORD.size:
+        return wire.AggregateRecord._make(wire.AGGREGATE_RECORD.unpack_from(data, at)).attempts
+    return 0
 
 
 def losses(tracer: Tracer) -> list[str]:
     """What got lost of the processes, a line each; attempts that got lost are in the account."""
     counts = tracer.counts()
     lines = []
-    for kind, what in ((wire.KIND_FORK, "forks"), (wire.KIND_EXEC, "execs"), (wire.KIND_EXIT, "exits")):
+    for kind, what in _LOSABLE.items():
         if counts.lost(kind):
             lines.append(f"{counts.lost(kind)} {what} of {counts.seen(kind)} were lost: the ring was full")
     if counts.untracked():

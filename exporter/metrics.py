@@ -2,30 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from itertools import chain
 
 from opentelemetry import trace
-from opentelemetry.metrics import CallbackOptions, Meter, Observation
+from opentelemetry.metrics import CallbackOptions, Histogram, Meter, Observation
 from opentelemetry.trace import INVALID_SPAN_CONTEXT, NonRecordingSpan, SpanContext
 
 from exporter.account import Account
+from exporter.destinations import OTHER, Destination
+from exporter.events import Outcome
 from exporter.jobs.model import Job
 
 DESTINATIONS_MAX = 200
-OTHER = "_other"
+
+PIPELINES_MAX = 200
+
+_DURATIONS_S = (
+    *(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5),
+    *(1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 130.0),
+)
+"""Up to the two minutes after which Linux gives up."""
 
 
-class _Destination(NamedTuple):
-    host: str
-    port: int | None
-    transport: str | None
-
-    def attributes(self) -> dict[str, str | int]:
-        port = {} if self.port is None else {"server.port": self.port}
-        protocol = {"network.transport": self.transport} if self.transport else {}
-        return {"server.address": self.host, **port, **protocol}
+Labels = tuple[dict[str, str], dict[str, str]]
 
 
 @dataclass
@@ -35,82 +36,173 @@ class _Count:
     """The latest attempt's."""
 
 
-class Metrics:
-    """The instruments of one job; names and attributes are fixed, other tools query them."""
+@dataclass
+class _Bytes:
+    sent: int = 0
+    received: int = 0
 
-    def __init__(self, meter: Meter, job: Job, account: Callable[[], Account]) -> None:
+
+class _Cap:
+    """Lets the first of whatever a job can make up without end stand for themselves."""
+
+    def __init__(self, largest: int) -> None:
+        self._largest = largest
+        self._known: set[Hashable] = set()
+
+    def admits(self, name: Hashable) -> bool:
+        if name not in self._known and len(self._known) < self._largest:
+            self._known.add(name)
+        return name in self._known
+
+
+class JobMetrics:
+    """What is counted for the jobs of one pipeline and task."""
+
+    def __init__(self, labels: Labels, caps: tuple[_Cap, _Cap], durations: Histogram) -> None:
+        """`labels` are the pipeline's attributes and the task's; the pipeline's jobs share `caps`."""
+        self.pipeline, self._task = labels
+        self.running = 0
+        """Jobs being traced."""
+        self._destinations, self._hosts = caps
+        self._durations = durations
+        self._connections: dict[tuple[str, int | None, str | None], _Count] = {}
+        self._io: dict[str, _Bytes] = {}
+
+    def connection(self, destination: Destination, span: SpanContext, attempts: int = 1) -> None:
+        """Count attempts, with their span as exemplar."""
+        key = (destination.host, destination.port, destination.transport)
+        count = self._connections.get(key)
+        if count is None:
+            if not self._destinations.admits(key):
+                key = (OTHER, None, destination.transport)
+            count = self._connections.setdefault(key, _Count())
+        count.attempts += attempts
+        count.last = span
+
+    def transferred(self, destination: Destination, bytes_sent: int, bytes_received: int) -> None:
+        """Count the payload of connections that ended."""
+        count = self._io.setdefault(self._host(destination), _Bytes())
+        count.sent += bytes_sent
+        count.received += bytes_received
+
+    def connect_took(self, destination: Destination, outcome: Outcome, duration_s: float) -> None:
+        """Count a connect by how long its outcome took."""
+        attributes = {
+            **self.pipeline,
+            "server.address": self._host(destination),
+            "egress.outcome": outcome.value,
+        }
+        self._durations.record(duration_s, attributes)
+
+    def observe_connections(self) -> Iterator[Observation]:
+        """Attempts so far, a series for each destination."""
+        for (host, port, transport), count in list(self._connections.items()):
+            attributes = {
+                **self.pipeline,
+                **self._task,
+                "server.address": host,
+                **({} if port is None else {"server.port": port}),
+                **({"network.transport": transport} if transport else {}),
+                "egress.verdict": "allow",
+            }
+            exemplar = trace.set_span_in_context(NonRecordingSpan(count.last))
+            yield Observation(count.attempts, attributes, exemplar)
+
+    def observe_io(self) -> Iterator[Observation]:
+        """Payload so far, two series for each destination."""
+        for host, count in list(self._io.items()):
+            attributes = {**self.pipeline, **self._task, "server.address": host}
+            yield Observation(count.sent, {**attributes, "network.io.direction": "transmit"})
+            yield Observation(count.received, {**attributes, "network.io.direction": "receive"})
+
+    def _host(self, destination: Destination) -> str:
+        return destination.host if self._hosts.admits(destination.host) else OTHER
+
+
+class Metrics:
+    """The instruments; names and attributes are fixed, other tools query them."""
+
+    def __init__(self, meter: Meter, account: Callable[[], Account]) -> None:
         """`account` is asked from the metric reader's thread."""
-        self._pipeline = {"cicd.pipeline.name": job.pipeline} if job.pipeline else {}
-        self._task = {"cicd.pipeline.task.name": job.task} if job.task else {}
-        self._connections: dict[_Destination, _Count] = {}
         self._account = account
+        self._jobs: dict[tuple[str | None, str | None], JobMetrics] = {}
+        self._caps: dict[str | None, tuple[_Cap, _Cap]] = {}
         # Observed, since an add for every attempt would cost as much as everything else done for it.
-        meter.create_observable_counter(
+        observed = meter.create_observable_counter
+        observed(
             "cicd.egress.connections",
-            [self._observe_connections],
+            [lambda _: self._of_all(JobMetrics.observe_connections)],
             "{connection}",
             "Connects and datagram sends that jobs attempted",
         )
-        self._jobs = meter.create_up_down_counter("cicd.egress.jobs", "{job}", "Jobs being traced")
+        observed(
+            "cicd.egress.io",
+            [lambda _: self._of_all(JobMetrics.observe_io)],
+            "By",
+            "Payload that connections carried",
+        )
+        self._durations = meter.create_histogram(
+            "cicd.egress.connect.duration",
+            "s",
+            "From a connect to its outcome",
+            explicit_bucket_boundaries_advisory=_DURATIONS_S,
+        )
+        self._running = meter.create_up_down_counter("cicd.egress.jobs", "{job}", "Jobs being traced")
         self._unattributed = meter.create_counter(
             "cicd.egress.exporter.unattributed", "{event}", "Attempts whose process or job is unknown"
         )
         meter.create_observable_gauge(
             "cicd.egress.enforcing", [self._observe_enforcing], "1", "Whether the policy denies"
         )
-        meter.create_observable_counter(
+        observed(
             "cicd.egress.exporter.attempts",
             [self._observe_attempts],
             "{event}",
             "Attempts the kernel counted",
         )
-        meter.create_observable_counter(
+        observed(
             "cicd.egress.exporter.events", [self._observe_events], "{event}", "What became of the attempts"
         )
         meter.create_observable_gauge(
             "cicd.egress.exporter.pending", [self._observe_pending], "{event}", "Attempts on their way"
         )
 
-    def job_began(self) -> None:
+    def of(self, job: Job) -> JobMetrics:
+        """Where to count for `job`: all jobs of one pipeline and task count together."""
+        key = (job.pipeline, job.task)
+        if key not in self._jobs and len(self._jobs) >= PIPELINES_MAX:
+            key = (OTHER, None)
+        found = self._jobs.get(key)
+        if found is None:
+            pipeline, task = key
+            labels = (
+                {"cicd.pipeline.name": pipeline} if pipeline else {},
+                {"cicd.pipeline.task.name": task} if task else {},
+            )
+            caps = self._caps.setdefault(pipeline, (_Cap(DESTINATIONS_MAX), _Cap(DESTINATIONS_MAX)))
+            found = self._jobs[key] = JobMetrics(labels, caps, self._durations)
+        return found
+
+    def began(self, job: JobMetrics) -> None:
         """A job is being traced."""
-        self._jobs.add(1, self._pipeline)
+        job.running += 1
+        self._running.add(1, job.pipeline)
 
-    def job_ended(self) -> None:
+    def ended(self, job: JobMetrics) -> None:
         """It isn't any more."""
-        self._jobs.add(-1, self._pipeline)
+        job.running -= 1
+        self._running.add(-1, job.pipeline)
 
-    def connection(self, host: str, port: int, transport: str | None, span: SpanContext) -> None:
-        """Count an attempt, with its span as exemplar."""
-        destination = _Destination(host, port, transport)
-        count = self._connections.get(destination)
-        if count is None:
-            count = self._new_count(destination)
-        count.attempts += 1
-        count.last = span
+    def unattributed(self, why: str, attempts: int = 1) -> None:
+        """Count attempts whose process or job is unknown."""
+        self._unattributed.add(attempts, {"error.type": why})
 
-    def unattributed(self, why: str) -> None:
-        """Count an attempt whose process is unknown."""
-        self._unattributed.add(1, {"error.type": why})
-
-    def _new_count(self, destination: _Destination) -> _Count:
-        """A job can make up destinations without end, ports too; metrics must not grow with them."""
-        if len(self._connections) >= DESTINATIONS_MAX:
-            destination = _Destination(OTHER, None, destination.transport)
-        return self._connections.setdefault(destination, _Count())
-
-    def _observe_connections(self, _: CallbackOptions) -> Iterable[Observation]:
-        for destination, count in list(self._connections.items()):
-            attributes = {
-                **self._pipeline,
-                **self._task,
-                **destination.attributes(),
-                "egress.verdict": "allow",
-            }
-            exemplar = trace.set_span_in_context(NonRecordingSpan(count.last))
-            yield Observation(count.attempts, attributes, exemplar)
+    def _of_all(self, observe: Callable[[JobMetrics], Iterator[Observation]]) -> Iterator[Observation]:
+        return chain.from_iterable(map(observe, list(self._jobs.values())))
 
     def _observe_enforcing(self, _: CallbackOptions) -> Iterable[Observation]:
-        return [Observation(0, self._pipeline)]
+        pipelines = {tuple(job.pipeline.items()): job.pipeline for job in list(self._jobs.values())}
+        return [Observation(0, pipeline) for pipeline in pipelines.values()]
 
     def _observe_attempts(self, _: CallbackOptions) -> Iterable[Observation]:
         return [Observation(self._account().attempts)]

@@ -1,127 +1,212 @@
 """How an event becomes telemetry, from top to bottom.
 
-    decode → process table (psutil) → job → spans, metrics → OTLP
+    decode → process table (psutil) → job → flows → spans, metrics → OTLP
 
 The left end is the kernel's ring or a recording; nothing here knows which.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import assert_never
 
 from opentelemetry.sdk.resources import Resource
 
-from exporter.account import Account
-from exporter.addresses import address, transport
+from exporter.clock import Clock
 from exporter.config import ProcessSpans
-from exporter.events import Acted, Answered, Asked, Event, Execed, Exited, Forked, ProcessKey
+from exporter.destinations import Destination, destination
+from exporter.events import (
+    Acted,
+    Aggregated,
+    Answered,
+    Asked,
+    Event,
+    Execed,
+    Exited,
+    Flowed,
+    Forked,
+    ProcessKey,
+    Stage,
+    Tampered,
+)
+from exporter.flows import Flow, Flows
 from exporter.jobs.attributes import resource_attributes
-from exporter.metrics import Metrics
+from exporter.jobs.model import Job
+from exporter.metrics import JobMetrics, Metrics
 from exporter.otlp import Telemetry
 from exporter.processes import ProcessTable
 from exporter.programs import Lookup, Program, mark_egress
-from exporter.recording import Beginning
 from exporter.spans import Spans
 from exporter.summary import Summary
 
+HOST = 0
+"""The scope of what belongs to no job."""
+
 
 @dataclass(frozen=True)
-class Stages:
-    """What the events of a job pass through."""
+class Outlets:
+    """Where the telemetry of all jobs goes."""
 
-    spans: Spans
-    metrics: Metrics
-    summary: Summary
     telemetry: Telemetry
+    metrics: Metrics
+    clock: Clock
     process_spans: ProcessSpans
 
 
+@dataclass(frozen=True)
+class TracedJob:
+    """What the events of one job become."""
+
+    spans: Spans
+    metrics: JobMetrics
+    summary: Summary
+    started_ns: int
+    """Since boot."""
+
+
 class Pipeline:
-    """The events of one job, one by one, in the order in which they happened."""
+    """The events of all jobs, one by one, in the order in which they happened."""
 
-    def __init__(self, stages: Stages, lookup: Lookup) -> None:
-        """`lookup` fills in what the kernel doesn't say."""
-        self._stages = stages
+    def __init__(self, outlets: Outlets, lookup: Lookup, flows: Flows) -> None:
+        """`lookup` fills in what the kernel doesn't say; `flows` holds what has begun and not ended."""
+        self._outlets = outlets
         self._lookup = lookup
+        self._flows = flows
         self._table = ProcessTable(lookup, on_end=self._ended)
+        self._jobs: dict[int, TracedJob] = {}
 
-    def begin(self, root: ProcessKey, scope: int, at_ns: int) -> None:
-        """The job's root is there, about to become COMMAND."""
+    def begin(self, scope: int, job: TracedJob) -> None:
+        """From now on the events of `scope` are this job's: of HOST, those of scopes without a job too."""
+        self._jobs[scope] = job
+        self._outlets.metrics.began(job.metrics)
+
+    def seed(self, root: ProcessKey, scope: int, at_ns: int) -> None:
+        """Enter a job's root, which is there before anything is traced."""
         self._table.seed(root, scope, at_ns)
-        self._started_ns = at_ns
-        self._stages.metrics.job_began()
 
-    def handle(self, event: Event) -> None:
+    def handle(self, event: Event) -> None:  # noqa: C901 - a case for each type
         """Take in one event; whatever it completes is on its way when this returns."""
         match event:
             case Forked():
                 self._table.forked(event)
             case Execed():
-                self._stages.summary.ran(self._table.execed(event))
+                program = self._table.execed(event)
+                self._job(program.scope).summary.ran(program)
             case Exited():
                 self._table.exited(event)
             case Acted():
-                self._egress(event)
+                self._acted(event)
+            case Flowed():
+                self._flowed(event)
+            case Aggregated():
+                self._aggregated(event)
+            case Tampered():
+                program = self._program(event)
+                self._job(program.scope).summary.tampered(event, program)
             case Asked() | Answered():
                 pass
             case _:
                 assert_never(event)
 
-    def finish(self, at_ns: int, *, left_behind: Collection[int]) -> None:
-        """The job is over: close what is open, the job's span last.
+    def end(self, scope: int, at_ns: int, *, left_behind: Collection[int] = ()) -> None:
+        """The job of `scope` is over: close what is open, the job's span last.
 
         `left_behind` are the pids that still run. The table alone can't tell: an exit's record may be lost.
         """
-        live = self._table.live()
-        self._stages.summary.left_behind([program for program in live if program.process.pid in left_behind])
-        self._table.end_all(at_ns)
-        self._stages.metrics.job_ended()
-        self._stages.telemetry.submit(self._stages.spans.job(self._started_ns, at_ns), attempts=0)
+        job = self._jobs[scope]
+        for flow in self._flows.rest(scope):
+            self._submit_flow(flow, at_ns)
+        live = self._table.live(scope)
+        job.summary.left_behind([program for program in live if program.process.pid in left_behind])
+        self._table.end_all(scope, at_ns)
+        self._outlets.metrics.ended(job.metrics)
+        self._outlets.telemetry.submit(job.spans.job(job.started_ns, at_ns), attempts=0)
+        del self._jobs[scope]
 
-    def _egress(self, event: Acted) -> None:
-        stages = self._stages
+    def _job(self, scope: int) -> TracedJob:
+        return self._jobs.get(scope) or self._jobs[HOST]
+
+    def _acted(self, event: Acted) -> None:
+        program = self._program(event)
+        job = self._job(program.scope)
+        context = job.spans.next_context(event.at_ns)
+        flow = Flow(event, destination(event), program, self._lookup.owner(event.uid), context)
+        job.metrics.connection(flow.destination, flow.context)
+        job.summary.connected(flow.destination, program)
+        if not self._flows.hold(flow):
+            self._submit_flow(flow, event.at_ns)  # last: whatever fails before is an attempt not handed over
+        for oldest in self._flows.surplus():
+            self._submit_flow(oldest, event.at_ns)
+
+    def _flowed(self, event: Flowed) -> None:
+        flow = self._flows.advance(event)
+        if flow is None:
+            return
+        job = self._job(flow.program.scope)
+        is_outcome = event.stage is not Stage.NEVER_SENT and flow.established in (None, event)
+        if is_outcome:
+            took_s = (event.at_ns - flow.event.at_ns) / 1e9
+            job.metrics.connect_took(flow.destination, event.outcome, took_s)
+        if flow.end is not None:
+            _transferred(job, flow.destination, flow.program, event)
+            self._submit_flow(flow, event.at_ns)
+
+    def _aggregated(self, event: Aggregated) -> None:
+        where = destination(event)
+        program, owner = None, None
+        if event.process.pid != 0:
+            program, owner = self._program(event), self._lookup.owner(event.uid)
+        else:
+            self._outlets.metrics.unattributed("table_full", event.attempts)
+        job = self._job(program.scope if program else event.scope)
+        span = job.spans.aggregate(event, where, program, owner)
+        job.metrics.connection(where, span.context, event.attempts)
+        job.summary.connected(where, program, event.attempts)
+        _transferred(job, where, program, event)
+        self._outlets.telemetry.submit(span, event.attempts, aggregated=True)
+
+    def _program(self, event: Acted | Aggregated | Tampered) -> Program:
+        """Who did it; from now on it and what it descends from have spans."""
         program = self._table.acted(event)
-        span = stages.spans.egress(event, program, owner=self._lookup.owner(event.uid))
-        peer = address(event.peer)
-        stages.metrics.connection(peer.text, event.peer_port, transport(event.protocol), span.context)
         if program.is_recovered:
-            stages.metrics.unattributed("process_record_lost")
-        stages.summary.connected(event, peer, program)
+            attempts = event.attempts if isinstance(event, Aggregated) else 1
+            self._outlets.metrics.unattributed("process_record_lost", attempts)
         for fresh in mark_egress(program):
             if fresh.ended_ns is not None:  # it ended before anybody knew that it matters
                 self._submit_program(fresh)
-        stages.telemetry.submit(span, attempts=1)  # last: whatever fails before is an attempt not handed over
+        return program
+
+    def _submit_flow(self, flow: Flow, ended_ns: int) -> None:
+        span = self._job(flow.program.scope).spans.egress(flow, ended_ns)
+        self._outlets.telemetry.submit(span, attempts=1)
 
     def _ended(self, program: Program) -> None:
         was_only_forked = program.exec_id == 0 and program.became_another
-        is_wanted = self._stages.process_spans is ProcessSpans.ALL and not was_only_forked
+        is_wanted = self._outlets.process_spans is ProcessSpans.ALL and not was_only_forked
         if program.has_egress or is_wanted:
             self._submit_program(program)
 
     def _submit_program(self, program: Program) -> None:
-        if self._stages.process_spans is not ProcessSpans.NONE and not program.is_reported:
+        spans = self._job(program.scope).spans
+        if spans.has_programs and not program.is_reported:
             program.is_reported = True
-            self._stages.telemetry.submit(self._stages.spans.program(program), attempts=0)
+            self._outlets.telemetry.submit(spans.program(program), attempts=0)
 
 
-def stages(
-    beginning: Beginning,
-    telemetry: Telemetry,
-    summary: Summary,
-    account: Callable[[], Account],
-    *,
-    process_spans: ProcessSpans,
-) -> Stages:
-    """Everything that the events of a job pass through on their way to `telemetry`."""
-    job = beginning.job
-    resource = telemetry.resource.merge(Resource(resource_attributes(job)))
-    has_programs = process_spans is not ProcessSpans.NONE
-    return Stages(
-        Spans(job, resource, beginning.clock, has_programs=has_programs),
-        Metrics(telemetry.meter, job, account),
-        summary,
-        telemetry,
-        process_spans,
-    )
+def _transferred(
+    job: TracedJob, where: Destination, program: Program | None, event: Flowed | Aggregated
+) -> None:
+    if event.bytes_sent or event.bytes_received:
+        job.metrics.transferred(where, event.bytes_sent, event.bytes_received)
+        job.summary.transferred(where, program, event.bytes_sent, event.bytes_received)
+
+
+def traced_job(
+    job: Job, outlets: Outlets, summary: Summary, started_ns: int, *, has_programs: bool = True
+) -> TracedJob:
+    """What the events of `job` become; without programs, its acts hang on its own span."""
+    resource = outlets.telemetry.resource.merge(Resource(resource_attributes(job)))
+    has_programs = has_programs and outlets.process_spans is not ProcessSpans.NONE
+    spans = Spans(job, resource, outlets.clock, has_programs=has_programs)
+    return TracedJob(spans, outlets.metrics.of(job), summary, started_ns)

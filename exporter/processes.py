@@ -12,9 +12,12 @@ from typing import TypeVar
 import psutil
 
 from exporter.arguments import arguments_of
-from exporter.events import Acted, Execed, Exited, Forked, ProcessKey
+from exporter.events import Acted, Aggregated, Execed, Exited, Forked, ProcessKey, Tampered
 from exporter.programs import Facts, Image, Lookup, Program
 from exporter.text import clean
+
+ENDED_MAX = 4096
+"""Programs remembered after their end: what the kernel counted of them comes a second or two later."""
 
 _NS_PER_TICK = 10_000_000  # USER_HZ is 100 on every machine supported
 _START_TOLERANCE_TICKS = 2
@@ -28,6 +31,7 @@ class ProcessTable:
     def __init__(self, lookup: Lookup, on_end: Callable[[Program], None]) -> None:
         """`on_end` is called with each program that ends, `ended_ns` set."""
         self._programs: dict[int, Program] = {}
+        self._ended: dict[tuple[ProcessKey, int], Program] = {}
         self._lookup = lookup
         self._on_end = on_end
 
@@ -80,26 +84,31 @@ class ProcessTable:
             del self._programs[event.process.pid]
             self._end(program, event.at_ns, event.wait_status)
 
-    def acted(self, event: Acted) -> Program:
-        """The program that did it, with its facts."""
+    def acted(self, event: Acted | Aggregated | Tampered) -> Program:
+        """The program that did it, with its facts; of what was counted, it may have ended meanwhile."""
         program = self._find(event.process, event.exec_id, event.scope, event.at_ns)
         if program.facts is None:
             program.facts = self._lookup.facts(event.process)
         return program
 
-    def end_all(self, at_ns: int) -> None:
-        """End what still runs, as when the job is over and leaves processes behind."""
-        for program in list(self._programs.values()):
+    def end_all(self, scope: int, at_ns: int) -> None:
+        """End what still runs of `scope`, as when the job is over and leaves processes behind."""
+        for program in self.live(scope):
+            del self._programs[program.process.pid]
             self._end(program, at_ns, None)
-        self._programs.clear()
 
-    def live(self) -> list[Program]:
-        """The programs that run now."""
-        return list(self._programs.values())
+    def live(self, scope: int) -> list[Program]:
+        """The programs of `scope` that run now."""
+        return [program for program in self._programs.values() if program.scope == scope]
 
     def _find(self, process: ProcessKey, exec_id: int, scope: int, at_ns: int) -> Program:
         known = self._programs.get(process.pid)
-        if known is not None and known.process == process and known.exec_id >= exec_id:
+        if known is not None and known.process == process and known.exec_id == exec_id:
+            return known
+        ended = self._ended.get((process, exec_id))
+        if ended is not None:
+            return ended
+        if known is not None and known.process == process and known.exec_id > exec_id:
             return known
         return self._recover(process, exec_id, scope, at_ns)
 
@@ -111,7 +120,10 @@ class ProcessTable:
         program = Program(
             process, exec_id, scope, parent, 0, at_ns, image.path, image.arguments, is_recovered=True
         )
-        self._replace(program)
+        if image.path is None:  # it is gone, so there may be another process under its pid
+            self._end(program, at_ns, None)
+        else:
+            self._replace(program)
         return program
 
     def _replace(self, program: Program) -> None:
@@ -124,6 +136,9 @@ class ProcessTable:
     def _end(self, program: Program, at_ns: int, wait_status: int | None) -> None:
         program.ended_ns = at_ns
         program.wait_status = wait_status
+        self._ended[program.process, program.exec_id] = program
+        if len(self._ended) > ENDED_MAX:
+            del self._ended[next(iter(self._ended))]
         self._on_end(program)
 
 

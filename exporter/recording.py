@@ -25,7 +25,7 @@ from exporter.hosts import HostName
 from exporter.jobs.model import Job
 from exporter.programs import Facts, Image, Lookup
 
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True)

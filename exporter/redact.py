@@ -1,133 +1,231 @@
 """Secrets in command lines become `<redacted>` before anything leaves the process.
 
-Two passes: first what a text gives away by itself (keys, headers, URLs, tokens), then what an argument means
-by where it stands: `--password x`, `TOKEN=x`, `curl -u user:pw`, also among the words of a script as in
-`sh -c '…'`. Each takes time linear in the length of the command line, whatever stands in it: repetition in
-the patterns is possessive, bounded, or starts only where the one before has ended.
+Two passes: first what a text gives away by itself (`redact_text.py`), then what an argument means by where it
+stands: `--password x`, `TOKEN=x`, `curl -u user:pw`, also among the words of a script as in `sh -c '…'`. Both
+take time linear in the length of the command line, whatever stands in it. The rules are data:
+`redact_rules.py`, `redact_programs.py`, `redact_tokens.py`; docs/redaction.md has what they find and miss.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
 from exporter import redact_rules as rules
-from exporter.redact_rules import REDACTED, SecretOption
+from exporter.redact_names import is_harmless, is_secret, is_secret_name, is_weak_name, is_weak_secret
+from exporter.redact_programs import (
+    SECRET_OPTIONS,
+    SECRET_PLACES,
+    WRAPPED_PROGRAMS,
+    SecretOption,
+    SecretPlace,
+)
+from exporter.redact_rules import REDACTED
+from exporter.redact_text import redact_texts
 
-_MAX_NAME_CHARS = 128
 _MAX_SCRIPT_DEPTH = 4
+_MAX_ROUNDS = 6
 
-_PRIVATE_KEY = re.compile(
-    r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY[A-Z ]{0,10}-----.*?(?:-----END [A-Z0-9 ]{0,50}-----|\Z)",
-    re.DOTALL,
-)
-_USER_INFO = re.compile(r"(?<![A-Za-z0-9+.-])([A-Za-z][A-Za-z0-9+.-]{0,31})://([^\s/?#\"']*)@")
-_PASSWORD_WITH_SLASH = re.compile(r"(?<=://)[^\s/?#@:\"']{0,256}:(?!\d{1,5}(?:[/?#\s]|\Z))[^\s@\"']{1,256}@")
-_AUTHORIZATION = re.compile(r"(?i)(authorization\s*+:\s*+)[^\"'\r\n]++")
-_BEARER = re.compile(r"(?i)\b(bearer\s++)[\w.~+/=-]{16,}")
-_QUOTED_PAIRS = tuple(
-    re.compile(pattern.replace("Q", quote))
-    for quote in "\"'"
-    for pattern in (
-        # "name": "value" and ["name"] = "value", then the same within a string, where quotes are escaped.
-        r"(?P<head>Q(?P<name>[\w.-]{1,128})Q\]?+\s*+[:=]\s*+Q)(?P<value>(?:[^Q\\]|\\.)*+)",
-        r"(?P<head>\\Q(?P<name>[\w.-]{1,128})\\Q\]?+\s*+[:=]\s*+\\Q)(?P<value>[^Q\\]*+)",
-    )
-)
-_TOKEN = re.compile(rf"(?<![A-Za-z0-9])(?:{'|'.join(shape.pattern for shape in rules.TOKEN_SHAPES)})")
-_TOKEN_HINTS = tuple(hint for shape in rules.TOKEN_SHAPES for hint in shape.hints)
-
+# A placeholder such as <redacted> or <token> is one word.
 _WORD = re.compile(
-    rf"(?:{REDACTED}|[^\s\"'`;&|<>()\\]++|\\.|\"(?:[^\"\\]|\\.)*+(?:\"|\Z)|'[^']*+(?:'|\Z))++", re.DOTALL
+    r"(?:<[\w-]{1,40}>|[^\s\"'`;&|<>()\\]++|\\.|\"(?:[^\"\\]|\\.)*+(?:\"|\Z)|'[^']*+(?:'|\Z))++", re.DOTALL
 )
+_NAME = re.compile(r"[\w.:/@-]+")
 _SPACE = re.compile(r"\s")
 _KEY = re.compile(r"(?<![\w.-])([\w.-]++)=(?!=)")
-_NAME = re.compile(r"[\w.:/@-]+")
 _VALUE = re.compile(r"[^\s&;,\"']*+")
-_HEADER = re.compile(r"(-H|--(?:proxy-)?header=)?([\"']?)([A-Za-z][\w-]*+)\s*+:\s*+(?=\S)")
-_CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
-_SECRET_NAME = re.compile("|".join(rules.SECRET_NAMES))
-_HARMLESS_NAME = re.compile("|".join(rules.HARMLESS_NAMES))
-_NAME_OF_FILE = re.compile(rules.NAMES_OF_FILES)
-_HARMLESS_VALUE = re.compile("|".join((REDACTED, *rules.HARMLESS_VALUES)), re.IGNORECASE | re.DOTALL)
-_PATH = re.compile(r"(?:~|\.{1,2})?/.*|.*\.(?:pem|key|json)", re.DOTALL)
-_KNOWN_WORDS = rules.NAME_VALUE_COMMANDS.union(
-    *(row.programs for row in rules.SECRET_OPTIONS),
-    {row.subcommand for row in rules.SECRET_OPTIONS if row.subcommand},
+_OPTION = re.compile(r"--?[A-Za-z][A-Za-z_.,-]*+(?:[=:].*)?|-[A-Za-z]\d{0,5}", re.DOTALL)
+# -DTOKEN is a macro and takes no value.
+_OPTION_NAME = re.compile(r"(--?(?!D)[\w.:-]++)=?")
+_NAMED = re.compile(r"(--?|/)?([\w.-]++)(:\s*+)(\S++)")
+_HEADER = re.compile(r"(-H=?|[\w.:/-]{0,256}?[hH]eader=)?([\"']?)([A-Za-z][\w-]*+)\s*+:\s*+(?=\S)")
+_BARE_HEADER = re.compile(r"(?i)(?:-H)?[\"']?(?:proxy-)?authorization:")
+
+_KNOWN_WORDS = frozenset[str]().union(
+    *(row.programs for row in SECRET_OPTIONS),
+    {row.subcommand for row in SECRET_OPTIONS if row.subcommand},
 )
+_PLACES: dict[str, list[SecretPlace]] = {}
+for _row in SECRET_PLACES:
+    _PLACES.setdefault(_row.words[0], []).append(_row)
 
 
 def redact_arguments(arguments: Sequence[str]) -> list[str]:
-    """The arguments (argv, the program first) with `<redacted>` for what is secret in them; idempotent."""
-    return _redact_words([_redact_text(argument) for argument in arguments], depth=0)
+    """The arguments (argv, the program first) with `<redacted>` for what is secret in them; idempotent.
 
-
-def _redact_text(text: str) -> str:
-    """What gives itself away, wherever it stands. A test for a fixed piece of text guards each pattern."""
-    if "PRIVATE KEY" in text:
-        text = _PRIVATE_KEY.sub(REDACTED, text)
-    if "://" in text and "@" in text:
-        text = _USER_INFO.sub(_without_user_info, _PASSWORD_WITH_SLASH.sub(f"{REDACTED}@", text))
-    if '"' in text or "'" in text:
-        for pattern in _QUOTED_PAIRS:
-            text = pattern.sub(_without_value, text)
-    if ":" in text or " " in text:
-        text = _BEARER.sub(rf"\1{REDACTED}", _AUTHORIZATION.sub(rf"\1{REDACTED}", text))
-    return _TOKEN.sub(REDACTED, text) if any(hint in text for hint in _TOKEN_HINTS) else text
-
-
-def _without_user_info(match: re.Match[str]) -> str:
-    scheme, user_info = match.groups()
-    # Over http a name alone may be a token; elsewhere (ssh://git@…) it is an account.
-    is_secret = ":" in user_info or (scheme.lower().endswith(("http", "https")) and user_info != "git")
-    return f"{scheme}://{REDACTED}@" if is_secret else match[0]
-
-
-def _without_value(match: re.Match[str]) -> str:
-    name, value = match["name"], match["value"]
-    return match["head"] + REDACTED if _is_secret(name, value) else match[0]
+    A recording holds redacted arguments, and its replay, which redacts again, has to give the same spans.
+    """
+    given = list(arguments)
+    for _ in range(_MAX_ROUNDS):
+        redacted = _redact_words(redact_texts(given), depth=0)
+        if redacted == given:
+            break
+        # Without a secret, what stood around it may mean something else.
+        given = redacted
+    return redacted
 
 
 def _redact_words(words: Sequence[str], depth: int) -> list[str]:
     """Redact `words` by their places; `depth` counts the scripts around them."""
-    seen: set[str] = set()
-    redacted: list[str] = []
-    previous = ""
-    for word in words:
-        redacted.append(_redact_word(word, previous, seen, depth))
-        _note(word.rpartition("/")[2], seen)
-        previous = word
-    return redacted
+    before = _Before(depth)
+    return [before.redacted(word) for word in words]
 
 
-def _note(name: str, seen: set[str]) -> None:
-    if name in rules.WRAPPED_PROGRAMS:
-        seen.clear()
-    elif name in _KNOWN_WORDS:
-        seen.add(name)
+class _Before:
+    """What the words so far say of the next one."""
+
+    def __init__(self, depth: int) -> None:
+        self._depth = depth
+        self._seen: frozenset[str] = frozenset()
+        """Of the words that rows of SECRET_OPTIONS are about."""
+        self._options: Mapping[str, SecretOption] = {}
+        self._ways: dict[SecretPlace, int] = {}
+        """How far the way to a place has been gone."""
+        self._previous = ""
+
+    def redacted(self, word: str) -> str:
+        """The word without its secret; from now on it is one of those before."""
+        quote = (
+            word[:1] if len(word) > 1 and word[0] in "\"'" and word.find(word[0], 1) == len(word) - 1 else ""
+        )
+        bare = word[1:-1] if quote else word
+        safe = self._redact(bare)
+        self._note(bare)
+        return f"{quote}{safe}{quote}" if quote else safe
+
+    def _redact(self, word: str) -> str:
+        option = self._options.get(self._previous) or self._clustered(self._previous)
+        if option is not None and option.separate:
+            return _without_secret(word, option.shape)
+        at_place = self._redact_place(word)
+        if at_place is not None:
+            return at_place
+        if self._announces_secret(word):
+            return word if is_harmless(word, self._previous) else REDACTED
+        attached = self._redact_attached(word) if word[:1] in "-/" else None
+        return attached or _redact_named(word, self._previous) or self._redact_inside(word)
+
+    def _announces_secret(self, word: str) -> bool:
+        previous = self._previous
+        if previous.startswith("-"):
+            name = _OPTION_NAME.fullmatch(previous)
+            if name is None or (word.startswith("-") and (len(word) == 1 or _OPTION.fullmatch(word))):
+                return False
+            return is_secret_name(name[1]) or is_weak_secret(name[1], word)
+        return previous.endswith(":") and _BARE_HEADER.fullmatch(previous) is not None
+
+    def _clustered(self, word: str) -> SecretOption | None:
+        """The option that ends a cluster of short ones: `curl -sSu`."""
+        option = self._options.get(f"-{word[-1:]}") if word.startswith("-") else None
+        return option if option and option.flags and not word[1:-1].strip(option.flags) else None
+
+    def _redact_attached(self, word: str) -> str | None:
+        """`-psecret`, `-sSupsecret` or `--user=secret`; None when nothing secret is glued to an option."""
+        name, equals, value = word.partition("=")
+        option = self._options.get(name)
+        if equals and option:
+            return f"{name}={_without_secret(value, option.shape)}"
+        if word.startswith("-") and not word.startswith("--"):
+            return self._redact_cluster(word)
+        return None
+
+    def _redact_cluster(self, word: str) -> str | None:
+        for at, letter in enumerate(word[1:-1], start=1):
+            option = self._options.get(f"-{letter}")
+            if option and option.attached and not word[1:at].strip(option.flags or "\0"):
+                return word[: at + 1] + _without_secret(word[at + 1 :], option.shape)
+            if at > len("-sSfL#"):
+                break
+        return None
+
+    def _redact_place(self, word: str) -> str | None:
+        """The word without its secret, if it stands where one does; None if it doesn't."""
+        found = None
+        for row, at in list(self._ways.items()):
+            wanted = row.words[at]
+            is_option = word.startswith("-") and len(word) > 1
+            if wanted in ("*", "**") and not is_option and found is None:
+                safe = _without_secret(word, row.shape)
+                found = safe if safe != word else None
+            self._go(row, at, word, is_option=is_option)
+        return found
+
+    def _go(self, row: SecretPlace, at: int, word: str, *, is_option: bool) -> None:
+        """One step on the way of `row`, or none, or the end of it."""
+        wanted = row.words[at]
+        is_lost = is_option and row.words[at - 1] == "?"
+        is_step = wanted == word or (wanted in ("_", "*") and not is_option)
+        if wanted == "?" and not is_option:
+            is_step = _NAME.fullmatch(word) is not None and is_secret_name(word)
+            is_lost = not is_step
+        if is_lost or (is_step and at + 1 == len(row.words)):
+            del self._ways[row]
+        elif is_step:
+            self._ways[row] = at + 1
+
+    def _note(self, word: str) -> None:
+        name = word.rpartition("/")[2].rpartition("=")[2]
+        if name in WRAPPED_PROGRAMS:
+            self._seen, self._options = frozenset(), {}
+            self._ways.clear()
+        elif name in _KNOWN_WORDS and name not in self._seen:
+            self._seen |= {name}
+            self._options = _options_after(self._seen)
+        for row in _PLACES.get(name, ()):
+            self._ways[row] = 1
+        is_scheme = word.lower() in rules.AUTHORIZATION_SCHEMES and _BARE_HEADER.fullmatch(self._previous)
+        self._previous = self._previous if is_scheme else word
+
+    def _redact_inside(self, word: str) -> str:
+        key = _KEY.match(word)
+        is_assignment = key and self._previous not in rules.SCRIPT_OPTIONS and is_secret_name(key[1])
+        is_script = _SPACE.search(word) is not None and self._previous not in rules.MESSAGE_OPTIONS
+        if is_assignment or not is_script or self._depth >= _MAX_SCRIPT_DEPTH:
+            return _redact_assignments(word) if "=" in word else word
+        words = iter(_redact_words(_WORD.findall(word), self._depth + 1))
+        return _WORD.sub(lambda _: next(words), word)
 
 
-def _redact_word(word: str, previous: str, seen: set[str], depth: int) -> str:
-    if len(word) > 1 and word[0] in "\"'" and word.find(word[0], 1) == len(word) - 1:
-        return word[0] + _redact_word(word[1:-1], previous, seen, depth) + word[-1]
-    if _announces_secret(previous, seen) and not word.startswith("-"):
-        return word if _is_harmless(word, previous) else REDACTED
-    if option := _attached_option(word, seen):
-        return option + REDACTED
-    if header := _secret_header(word, previous):
-        return header
-    return _redact_inside(word, previous, depth)
+@lru_cache(maxsize=256)
+def _options_after(seen: frozenset[str]) -> Mapping[str, SecretOption]:
+    """The options that hold a secret once these words were there; of two rows the first one counts."""
+    rows = [
+        row
+        for row in SECRET_OPTIONS
+        if not seen.isdisjoint(row.programs) and (row.subcommand is None or row.subcommand in seen)
+    ]
+    return {option: row for row in reversed(rows) for option in row.options}
 
 
-def _redact_inside(word: str, previous: str, depth: int) -> str:
-    key = _KEY.match(word)
-    is_assignment = key is not None and previous not in rules.SCRIPT_OPTIONS and is_secret_name(key[1])
-    is_script = _SPACE.search(word) is not None and previous not in rules.MESSAGE_OPTIONS
-    if is_assignment or not is_script or depth >= _MAX_SCRIPT_DEPTH:
-        return _redact_assignments(word) if "=" in word else word
-    words = iter(_redact_words(_WORD.findall(word), depth + 1))
-    return _WORD.sub(lambda _: next(words), word)
+def _without_secret(value: str, shape: re.Pattern[str]) -> str:
+    match = shape.fullmatch(value)
+    if match is None or is_harmless(value):
+        return value
+    return match.groupdict().get("kept", "") + REDACTED
+
+
+def _redact_named(word: str, previous: str) -> str | None:
+    """`Name: value`, `--name:value` or `NAME:value` without its value; None when it is no secret one."""
+    if ":" not in word:
+        return None
+    header = _HEADER.match(word)
+    if header is not None and _is_secret_header(header, word[header.end() :], previous):
+        return header[0] + REDACTED + header[2]
+    named = _NAMED.fullmatch(word)
+    if named is None:
+        return None
+    dash, name, colon, value = named.groups()
+    # Without a dash it is rather an image with its tag or a target, such as token:1.2, if it isn't shouted.
+    is_name = dash or name.isupper() or colon != ":"
+    return f"{dash or ''}{name}{colon}{REDACTED}" if is_name and is_secret(name, value) else None
+
+
+def _is_secret_header(header: re.Match[str], value: str, previous: str) -> bool:
+    option, _, name = header.groups()
+    is_header = option or previous in rules.HEADER_OPTIONS or name.lower().startswith("x-")
+    is_known = name.lower() in rules.SECRET_HEADERS or is_secret_name(name)
+    return bool(is_header and is_known and not is_harmless(value))
 
 
 def _redact_assignments(word: str) -> str:
@@ -135,91 +233,22 @@ def _redact_assignments(word: str) -> str:
     pieces: list[str] = []
     done = 0
     for key in _KEY.finditer(word):
-        if key.start() < done or not is_secret_name(key[1]):
+        # What a secret's name announces is taken as a whole, secret or not: no character is looked at twice.
+        if key.start() < done or not (is_secret_name(key[1]) or _may_be_weak(word, key)):
             continue
         value = word[key.end() :] if key.start() == 0 else _value_at(word, key.end())
-        pieces += word[done : key.end()], value if _is_harmless(value, key[1]) else REDACTED
+        is_found = is_secret(key[1], value) or is_weak_secret(key[1], value)
+        pieces += word[done : key.end()], REDACTED if is_found else value
         done = key.end() + len(value)
     return "".join((*pieces, word[done:]))
+
+
+def _may_be_weak(word: str, key: re.Match[str]) -> bool:
+    """Whether it is such a name, and an option's or a URL parameter's."""
+    is_parameter = word[key.start() - 1 : key.start()] in ("?", "&")
+    return (is_parameter or key[1].startswith("-")) and is_weak_name(key[1])
 
 
 def _value_at(word: str, start: int) -> str:
     value = _VALUE.match(word, start)
     return value[0] if value else ""
-
-
-def _announces_secret(previous: str, seen: set[str]) -> bool:
-    """Whether the argument after `previous` is a secret."""
-    if any(row.separate and _is_option(previous, row) for row in _rows_for(seen)):
-        return True
-    is_named = previous.startswith("-") or not seen.isdisjoint(rules.NAME_VALUE_COMMANDS)
-    return is_named and _NAME.fullmatch(previous) is not None and is_secret_name(previous)
-
-
-def _is_option(word: str, row: SecretOption) -> bool:
-    """Whether `word` is one of the row's options, or ends a cluster of short ones: `curl -sSu`."""
-    is_cluster = word[1:].isalpha() and f"-{word[-1]}" in row.options
-    return word in row.options or is_cluster
-
-
-def _attached_option(word: str, seen: set[str]) -> str | None:
-    """The option of `-psecret` or `--user=secret`; None when nothing secret is glued to one."""
-    if not word.startswith("-") or len(word) == len("-p"):
-        return None
-    rows = _rows_for(seen)
-    if word.startswith("--"):
-        option, equals, _ = word.partition("=")
-        return next((option + equals for row in rows if equals and option in row.options), None)
-    option = word[: len("-p")]
-    return next((option for row in rows if row.attached and option in row.options), None)
-
-
-def _rows_for(seen: set[str]) -> list[SecretOption]:
-    if not seen:
-        return []
-    return [
-        row
-        for row in rules.SECRET_OPTIONS
-        if not seen.isdisjoint(row.programs) and (row.subcommand is None or row.subcommand in seen)
-    ]
-
-
-def _secret_header(word: str, previous: str) -> str | None:
-    """The header with its value redacted; None when `word` is no secret header."""
-    header = _HEADER.match(word) if ":" in word else None
-    if header is None:
-        return None
-    option, quote, name = header.groups()
-    is_header = option or previous in rules.HEADER_OPTIONS or name.lower().startswith("x-")
-    if not is_header or not (name.lower() in rules.SECRET_HEADERS or is_secret_name(name)):
-        return None
-    return header[0] + REDACTED + quote
-
-
-def _is_secret(name: str, value: str) -> bool:
-    return is_secret_name(name) and not _is_harmless(value, name)
-
-
-def _is_harmless(value: str, name: str) -> bool:
-    if _HARMLESS_VALUE.fullmatch(value):
-        return True
-    return bool(_NAME_OF_FILE.search(_snake_case(name)) and _PATH.fullmatch(value))
-
-
-def is_secret_name(name: str) -> bool:
-    """Whether an option, a variable or a key of this name holds a secret."""
-    return _is_secret_name(name[-_MAX_NAME_CHARS:])
-
-
-@lru_cache(maxsize=1024)
-def _is_secret_name(name: str) -> bool:
-    words = _snake_case(name)
-    if words in rules.ALWAYS_SECRET_NAMES:
-        return True
-    return _SECRET_NAME.search(words) is not None and _HARMLESS_NAME.search(words) is None
-
-
-def _snake_case(name: str) -> str:
-    """`--apiKey`, `API-KEY` and `api.key` as `api_key`."""
-    spaced = _CAMEL.sub("_", name[-_MAX_NAME_CHARS:].lstrip("-"))
-    return spaced.lower().replace("-", "_").replace(".", "_")

@@ -14,7 +14,24 @@ from exporter.arguments import Arguments, arguments_of
 from exporter.clock import Clock
 from exporter.dns_messages import is_host_name
 from exporter.errors import UsageError
-from exporter.events import Act, Acted, Answered, Asked, Event, Execed, Exited, Forked, ProcessKey
+from exporter.events import (
+    Act,
+    Acted,
+    Aggregated,
+    Answered,
+    Asked,
+    Event,
+    Execed,
+    Exited,
+    Flowed,
+    Forked,
+    Outcome,
+    ProcessKey,
+    Stage,
+    Tampered,
+    Tampering,
+    attempts_of,
+)
 from exporter.jobs.model import Job, TraceIds
 from exporter.programs import Facts, Image
 from exporter.recording import VERSION, Beginning, Ending
@@ -57,8 +74,9 @@ class Replay:
             with self._reading(number):
                 kind, *values = json.loads(line.rstrip())
                 if kind in _EVENTS:
-                    self.attempts += kind == "Acted"
-                    return _event(kind, values)
+                    event = _event(kind, values)
+                    self.attempts += attempts_of(event)
+                    return event
                 if kind == "end":
                     self.ending = self._checked(_ending(values))
                     break
@@ -217,6 +235,10 @@ def _flag(value: Any) -> bool:
     return value if isinstance(value, bool) else _refuse(value, "true or false")
 
 
+def _optional(convert: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    return lambda value: None if value is None else convert(value)
+
+
 _LOOKED_UP = (_u64, _key, _u32, _u32, _u64, _u16, _address, _u16, _message, _flag)
 
 _EVENTS: dict[str, tuple[Callable[..., Any], tuple[Callable[[Any], Any], ...]]] = {
@@ -227,6 +249,15 @@ _EVENTS: dict[str, tuple[Callable[..., Any], tuple[Callable[[Any], Any], ...]]] 
         Acted,
         (_u64, _key, _u32, Act, *[_u32] * 4, _u64, _u16, _address, _u16, _address, _u16),
     ),
+    "Flowed": (Flowed, (_u64, _u64, Stage, Outcome, _u16, _u64, _u64, _u32, _address, _u16)),
+    "Aggregated": (
+        Aggregated,
+        (
+            *(_u64, _u64, _key, _u32, Act, _optional(Outcome), _u32, _u32, _u32, _u16),
+            *(_address, _u16, _flag, _u64, _u64, _u64),
+        ),
+    ),
+    "Tampered": (Tampered, (_u64, _key, *[_u32] * 4, Tampering, _u32, _u32)),
     "Asked": (Asked, _LOOKED_UP),
     "Answered": (Answered, _LOOKED_UP),
 }

@@ -2,74 +2,36 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import shlex
-from collections.abc import Mapping
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import Event as SpanEvent
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import SpanContext, SpanKind, TraceFlags, TraceState
 
 from exporter import __version__
-from exporter.addresses import Address, address, endpoint, is_known, transport
+from exporter.addresses import address, is_known
+from exporter.attributes import Attributes, Value
 from exporter.clock import Clock
-from exporter.events import Act, Acted
+from exporter.destinations import Destination
+from exporter.events import Act, Acted, Aggregated, Flowed, Stage
+from exporter.flows import Flow
 from exporter.jobs.attributes import span_attributes
 from exporter.jobs.model import Job
 from exporter.programs import Facts, Program
-from exporter.text import LIMIT_BYTES, cut
+from exporter.text import LIMIT_BYTES
 
 SCOPE_NAME = "ci_egress"
 
-_LIST_LIMIT_BYTES = 32768
-_CHARACTER_MAX_BYTES = 4
 _SCOPE = InstrumentationScope(SCOPE_NAME, __version__)
 _SAMPLED = TraceFlags(TraceFlags.SAMPLED)
 _VERBS = {Act.CONNECT: "connect", Act.SEND: "send"}
-
-Value = str | int | bool | list[str]
-
-
-class Attributes:
-    """Attributes under construction: unknown values are left out, long ones cut and listed."""
-
-    def __init__(self, values: Mapping[str, Value] | None = None, cut_names: tuple[str, ...] = ()) -> None:
-        """Start from `values`, of which `cut_names` are cut already."""
-        self._values: dict[str, Value] = dict(values or {})
-        self.cut_names = list(cut_names)
-
-    def add(self, name: str, value: str | int | None) -> None:
-        """Add a value if it is known."""
-        if isinstance(value, str):
-            value, was_cut = cut(value)
-            if was_cut:
-                self.cut_names.append(name)
-        if value is not None and value != "":
-            self._values[name] = value
-
-    def add_list(self, name: str, values: list[str], *, each_bytes: int = _LIST_LIMIT_BYTES) -> None:
-        """Add a list of at most 32 KiB in all, each value at most `each_bytes`; the rest is missing."""
-        kept: list[str] = []
-        room_bytes = _LIST_LIMIT_BYTES
-        for value in values:
-            text, _ = cut(value, min(each_bytes, room_bytes))
-            kept.append(text)
-            room_bytes -= len(text.encode())
-            if room_bytes < _CHARACTER_MAX_BYTES:
-                break
-        if kept != values:
-            self.cut_names.append(name)
-        self._values[name] = kept
-
-    def done(self) -> dict[str, Value]:
-        """All of them, with `egress.truncated` where something was cut."""
-        if self.cut_names:
-            self._values["egress.truncated"] = self.cut_names
-        return self._values
 
 
 class _Described(NamedTuple):
@@ -91,31 +53,54 @@ class Spans:
         self._trace_state = (
             TraceState.from_header([job.ids.trace_state]) if job.ids.trace_state else TraceState()
         )
-        self._has_programs = has_programs
+        self.has_programs = has_programs
         self._sequence = 0
         self._described: WeakKeyDictionary[Program, _Described] = WeakKeyDictionary()
         self.job_context = self._context(job.ids.job_span_id)
 
-    def egress(self, event: Acted, program: Program, *, owner: str) -> ReadableSpan:
-        """The span of one connect or send: CLIENT, a leaf under the program that did it."""
-        peer = address(event.peer)
-        described = self._describe(program)
-        attributes = Attributes(described.values, described.cut_names)
-        self._add_flow(attributes, event, peer)
-        attributes.add("process.parent_pid", event.parent_pid)
-        attributes.add("process.owner", owner)
-        attributes.add("egress.verdict", "allow")
-        attributes.add("egress.attempts", 1)
+    def next_context(self, at_ns: int) -> SpanContext:
+        """Of the span of an act at `at_ns`: known at the act, although the span is made at its end."""
         self._sequence += 1
-        at_ns = self._clock.wall_ns(event.at_ns)
+        return self._context(self._id("egress", self._sequence, at_ns))
+
+    def egress(self, flow: Flow, ended_ns: int) -> ReadableSpan:
+        """The span of one connect or send: CLIENT, a leaf under the program that did it."""
+        event = flow.event
+        attributes = self._egress_attributes(flow.program, flow.destination, event, flow.owner)
+        attributes.add("egress.attempts", 1)
+        known = flow.end if flow.end and flow.end.local_port else flow.established or event
+        if known.local_port:
+            attributes.add("network.local.port", known.local_port)
+        if is_known(known.local):
+            attributes.add("network.local.address", address(known.local).text)
+        attributes.add("egress.outcome", flow.outcome)
+        if flow.end is not None:
+            _add_end(attributes, flow.end)
         return self._span(
-            f"{_VERBS[event.act]} {endpoint(peer.text, event.peer_port)}",
-            self._context(self._id("egress", self._sequence, event.at_ns)),
-            self.program_context(program),
+            f"{_VERBS[event.act]} {flow.destination.shown}",
+            flow.context,
+            self.program_context(flow.program),
             attributes=attributes.done(),
-            kind=SpanKind.CLIENT,
-            start_time=at_ns,
-            end_time=at_ns,
+            events=[self._established(flow.established)] if flow.established else (),
+            **self._leaf(event, ended_ns),
+        )
+
+    def aggregate(
+        self, event: Aggregated, destination: Destination, program: Program | None, owner: str | None
+    ) -> ReadableSpan:
+        """The span of acts that were only counted; on the job where the program isn't known."""
+        attributes = self._egress_attributes(program, destination, event, owner)
+        attributes.add("egress.attempts", event.attempts)
+        attributes.add("egress.outcome", event.outcome)
+        if event.bytes_sent or event.bytes_received:
+            attributes.add("egress.bytes_sent", event.bytes_sent)
+            attributes.add("egress.bytes_received", event.bytes_received)
+        return self._span(
+            f"{_VERBS[event.act]} {destination.shown}",
+            self.next_context(event.at_ns),
+            self.program_context(program) if program else self.job_context,
+            attributes=attributes.done(),
+            **self._leaf(event, event.last_ns),
         )
 
     def program(self, program: Program) -> ReadableSpan:
@@ -148,7 +133,7 @@ class Spans:
 
     def program_context(self, program: Program) -> SpanContext:
         """Where spans below `program` hang."""
-        if not self._has_programs:
+        if not self.has_programs:
             return self.job_context
         return self._context(self._program_id(program))
 
@@ -186,17 +171,40 @@ class Spans:
         attributes.cut_names = []
         return _Described(attributes.done(), names, program.facts)
 
-    def _add_flow(self, attributes: Attributes, event: Acted, peer: Address) -> None:
-        attributes.add("server.address", peer.text)
-        attributes.add("server.port", event.peer_port)
-        attributes.add("network.peer.address", peer.text)
-        attributes.add("network.peer.port", event.peer_port)
-        attributes.add("network.transport", transport(event.protocol))
-        attributes.add("network.type", peer.network_type)
-        if event.local_port:
-            attributes.add("network.local.port", event.local_port)
-        if is_known(event.local):
-            attributes.add("network.local.address", address(event.local).text)
+    def _egress_attributes(
+        self,
+        program: Program | None,
+        destination: Destination,
+        event: Acted | Aggregated,
+        owner: str | None,
+    ) -> Attributes:
+        described = self._describe(program) if program else None
+        attributes = (
+            Attributes(described.values, described.cut_names)
+            if described
+            else Attributes(self._job_attributes)
+        )
+        attributes.add("server.address", destination.host)
+        attributes.add("server.port", destination.port)
+        attributes.add("network.transport", destination.transport)
+        if destination.peer is not None:
+            attributes.add("network.peer.address", destination.peer.text)
+            attributes.add("network.peer.port", destination.port)
+            attributes.add("network.type", destination.peer.network_type)
+        attributes.add("process.parent_pid", event.parent_pid or None)
+        attributes.add("process.owner", owner)
+        attributes.add("egress.verdict", "allow")
+        return attributes
+
+    def _leaf(self, event: Acted | Aggregated, ended_ns: int) -> dict[str, Any]:
+        return {
+            "kind": SpanKind.CLIENT,
+            "start_time": self._clock.wall_ns(event.at_ns),
+            "end_time": self._clock.wall_ns(max(event.at_ns, ended_ns)),
+        }
+
+    def _established(self, event: Flowed) -> SpanEvent:
+        return SpanEvent("established", timestamp=self._clock.wall_ns(event.at_ns))
 
     def _program_id(self, program: Program) -> int:
         return self._id("program", *program.process, program.exec_id)
@@ -207,6 +215,16 @@ class Spans:
 
     def _context(self, span_id: int, *, is_remote: bool = False) -> SpanContext:
         return SpanContext(self._job.ids.trace_id, span_id, is_remote, _SAMPLED, self._trace_state)
+
+
+def _add_end(attributes: Attributes, end: Flowed) -> None:
+    if end.stage is Stage.ENDED:
+        attributes.add("egress.bytes_sent", end.bytes_sent)
+        attributes.add("egress.bytes_received", end.bytes_received)
+    if end.rtt_us:
+        attributes.add("egress.rtt_us", end.rtt_us)
+    if end.error:
+        attributes.add("error.type", errno.errorcode.get(end.error, str(end.error)))
 
 
 def command_line(program: Program) -> str:

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import NamedTuple, TextIO
 from urllib.parse import urlsplit
 
 from rich.console import Console
+from rich.filesize import decimal
 from rich.table import Table
 from rich.text import Text
 
-from exporter.addresses import Address, endpoint, transport
+from exporter.addresses import endpoint
 from exporter.console import printing
-from exporter.events import Acted
+from exporter.destinations import Destination
+from exporter.events import Tampered
 from exporter.programs import Program
 from exporter.spans import command_line, lineage
+from exporter.tampering import sentence
 from exporter.text import printable
 
 ROWS_MAX = 50
@@ -60,15 +63,25 @@ class Row(NamedTuple):
     is_loopback: bool
 
 
+@dataclass(slots=True)
+class Traffic:
+    """What was counted."""
+
+    attempts: int = 0
+    bytes_sent: int = 0
+    bytes_received: int = 0
+
+
 class Summary:
     """Counts destinations × process chains of one job."""
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         """`environment` is COMMAND's: it tells whether there is a proxy."""
-        self._rows: Counter[Row] = Counter()
+        self._rows: dict[Row, Traffic] = {}
         self._uncounted = 0
         self._daemons: dict[str, str] = {}
         self._left_behind: list[Program] = []
+        self._tampering: dict[str, None] = {}
         self._proxies = _proxies(environment)
         self._proxies_met: set[str] = set()
 
@@ -78,18 +91,33 @@ class Summary:
             if name in _DAEMON_CLIENTS:
                 self._daemons[name] = _DAEMON_CLIENTS[name]
 
-    def connected(self, event: Acted, peer: Address, program: Program) -> None:
-        """A program connected or sent."""
-        destination = endpoint(peer.text, event.peer_port)
-        protocol = transport(event.protocol) or str(event.protocol)
-        row = Row(destination, protocol, tuple(lineage(program)), peer.is_loopback)
-        if row in self._rows or len(self._rows) < _COUNTED_MAX:
-            self._rows[row] += 1
+    def connected(self, destination: Destination, program: Program | None, attempts: int = 1) -> None:
+        """A program connected or sent; None: which one it was isn't known."""
+        row = _row(destination, program)
+        traffic = self._rows.get(row)
+        if traffic is not None or len(self._rows) < _COUNTED_MAX:
+            traffic = self._rows.setdefault(row, traffic or Traffic())
+            traffic.attempts += attempts
         else:
-            self._uncounted += 1
-        for met in (destination, f"*:{event.peer_port}"):
+            self._uncounted += attempts
+        for met in (row.destination, f"*:{destination.port}"):
             if met in self._proxies:
                 self._proxies_met.add(self._proxies[met])
+
+    def transferred(
+        self, destination: Destination, program: Program | None, bytes_sent: int, bytes_received: int
+    ) -> None:
+        """Bytes went to and from where a program had connected to."""
+        traffic = self._rows.get(_row(destination, program))
+        if traffic is not None:
+            traffic.bytes_sent += bytes_sent
+            traffic.bytes_received += bytes_received
+
+    def tampered(self, event: Tampered, program: Program) -> None:
+        """A program tried to get around the tracing, or at it."""
+        told = f"{' > '.join(lineage(program))} ({program.process.pid}) {sentence(event)}"
+        if len(self._tampering) < _COUNTED_MAX:
+            self._tampering[told] = None
 
     def left_behind(self, programs: list[Program]) -> None:
         """What still ran when COMMAND ended."""
@@ -108,15 +136,22 @@ class Summary:
     def fields(self) -> dict[str, object]:
         """For JSON."""
         return {
-            "destinations": [{**row._asdict(), "count": count} for row, count in self._rows.most_common()],
+            "destinations": [
+                {
+                    **row._asdict(),
+                    "count": traffic.attempts,
+                    "bytes_sent": traffic.bytes_sent,
+                    "bytes_received": traffic.bytes_received,
+                }
+                for row, traffic in sorted(self._rows.items(), key=_most_first)
+            ],
             "uncounted": self._uncounted,
             "notes": list(self._remarks()),
         }
 
     def _print_table(self, console: Console, title: str, *, is_loopback: bool) -> None:
         rows = sorted(
-            ((row, count) for row, count in self._rows.items() if row.is_loopback == is_loopback),
-            key=lambda item: (-item[1], item[0]),
+            (item for item in self._rows.items() if item[0].is_loopback == is_loopback), key=_most_first
         )
         if not rows:
             if not is_loopback:
@@ -127,13 +162,16 @@ class Summary:
         table = Table(box=None, pad_edge=False)
         table.add_column("destination", overflow="fold", no_wrap=not is_fancy)
         table.add_column("transport", no_wrap=True)
-        table.add_column("count", justify="right", no_wrap=True)
+        for name in ("count", "sent", "received"):
+            table.add_column(name, justify="right", no_wrap=True)
         table.add_column("process chain", overflow="fold", no_wrap=not is_fancy)
-        for row, count in rows[:ROWS_MAX]:
-            table.add_row(*map(Text, (row.destination, row.transport, str(count), _shown(row.chain))))
+        for row, traffic in rows[:ROWS_MAX]:
+            sizes = (_size(traffic.bytes_sent), _size(traffic.bytes_received))
+            cells = (row.destination, row.transport, str(traffic.attempts), *sizes, _shown(row.chain))
+            table.add_row(*map(Text, cells))
         console.print(table)
         if len(rows) > ROWS_MAX:
-            hidden = sum(count for _, count in rows[ROWS_MAX:])
+            hidden = sum(traffic.attempts for _, traffic in rows[ROWS_MAX:])
             more = f"… and {len(rows) - ROWS_MAX} more rows with {hidden} attempts: see the spans"
             console.print(Text(more))
         console.print()
@@ -145,12 +183,30 @@ class Summary:
             yield f"note: {proxy} is a proxy: what lies behind it isn't seen here"
         for name, daemon in sorted(self._daemons.items()):
             yield f"note: {name} ran: what {daemon} did on its behalf isn't seen here"
+        for told in list(self._tampering)[:ROWS_MAX]:
+            yield f"warning: tampering: {told}"
+        if len(self._tampering) > ROWS_MAX:
+            yield f"warning: … and {len(self._tampering) - ROWS_MAX} more ways of tampering"
         if self._left_behind:
             number = len(self._left_behind)
             were = "process was" if number == 1 else "processes were"
             yield f"{number} {were} left behind, no longer traced:"
             for program in self._left_behind[:10]:
                 yield f"  {program.process.pid} {printable(command_line(program))}"
+
+
+def _row(destination: Destination, program: Program | None) -> Row:
+    chain = tuple(lineage(program)) if program else ()
+    return Row(destination.shown, destination.transport or "?", chain, destination.is_loopback)
+
+
+def _most_first(item: tuple[Row, Traffic]) -> tuple[int, Row]:
+    return -item[1].attempts, item[0]
+
+
+def _size(number: int) -> str:
+    """For a table: nothing where nothing is known to have been transferred."""
+    return decimal(number) if number else ""
 
 
 def _called(program: Program) -> Iterator[str]:

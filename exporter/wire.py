@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from typing import NamedTuple
 
-LAYOUT = 0xA1F3188F
+LAYOUT = 0x3DD3ABA9
 """Edition of the layout; every record and every pinned instance carries it."""
 
 ARGUMENTS_PIECE = 4096
@@ -21,7 +21,8 @@ KIND_ACT = 5
 KIND_FLOW = 6
 KIND_AGGREGATE = 7
 KIND_DNS = 8
-KINDS = 9
+KIND_TAMPER = 9
+KINDS = 10
 
 ACT_CONNECT = 1
 ACT_SEND = 2
@@ -34,6 +35,13 @@ OUTCOME_RESET = 4
 OUTCOME_UNREACHABLE = 5
 OUTCOME_ABORTED = 6
 OUTCOME_OPEN = 7
+
+TAMPER_PACKET_SOCKET = 1
+TAMPER_BPF = 2
+TAMPER_SIGNAL = 3
+TAMPER_PTRACE = 4
+TAMPER_MEMORY = 5
+TAMPER_XDP_SOCKET = 6
 
 FLOW_ESTABLISHED = 1
 FLOW_ENDED = 2
@@ -233,6 +241,47 @@ class DnsRecord(NamedTuple):
 DNS_RECORD = struct.Struct("<IH2xQQIIQ16sIHHHBB4x")
 
 
+class TamperRecord(NamedTuple):
+    """`struct tamper_record`, 56 bytes."""
+
+    layout: int
+    kind: int
+    at_ns: int
+    started_ns: int
+    pid: int
+    exec_id: int
+    scope: int
+    uid: int
+    parent_pid: int
+    times: int
+    detail: int
+    what: int
+
+
+TAMPER_RECORD = struct.Struct("<IH2xQQIIIIIIIH2x")
+
+
+class TamperKey(NamedTuple):
+    """`struct tamper_key`, 16 bytes."""
+
+    started_ns: int
+    pid: int
+    what: int
+
+
+TAMPER_KEY = struct.Struct("<QII")
+
+
+class TamperValue(NamedTuple):
+    """`struct tamper_value`, 16 bytes."""
+
+    began_ns: int
+    times: int
+
+
+TAMPER_VALUE = struct.Struct("<QI4x")
+
+
 class QueryKey(NamedTuple):
     """`struct query_key`, 40 bytes."""
 
@@ -334,9 +383,10 @@ class ActValue(NamedTuple):
     parent_pid: int
     uid: int
     scope: int
+    tid: int
 
 
-ACT_VALUE = struct.Struct("<QII16sHHBBB1xQQIII4x")
+ACT_VALUE = struct.Struct("<QII16sHHBBB1xQQIIII")
 
 
 class ProcValue(NamedTuple):
@@ -360,9 +410,10 @@ class ConfigValue(NamedTuple):
     layout: int
     enforcing: int
     window: int
+    self_pid: int
 
 
-CONFIG_VALUE = struct.Struct("<III4x")
+CONFIG_VALUE = struct.Struct("<IIII")
 
 
 OFFSETS = {
@@ -512,6 +563,25 @@ OFFSETS = {
             "stage": 67,
         },
     ),
+    "tamper_record": (
+        56,
+        {
+            "header.layout": 0,
+            "header.kind": 4,
+            "header.at_ns": 8,
+            "header.started_ns": 16,
+            "header.pid": 24,
+            "header.exec_id": 28,
+            "scope": 32,
+            "uid": 36,
+            "parent_pid": 40,
+            "times": 44,
+            "detail": 48,
+            "what": 52,
+        },
+    ),
+    "tamper_key": (16, {"started_ns": 0, "pid": 8, "what": 12}),
+    "tamper_value": (16, {"began_ns": 0, "times": 8}),
     "query_key": (40, {"cookie": 0, "hash": 8, "resolver": 16, "id": 32, "type": 34}),
     "query_value": (
         32,
@@ -566,6 +636,7 @@ OFFSETS = {
             "parent_pid": 56,
             "uid": 60,
             "scope": 64,
+            "tid": 68,
         },
     ),
     "proc_value": (
@@ -580,6 +651,6 @@ OFFSETS = {
             "lookup_bytes": 28,
         },
     ),
-    "config_value": (16, {"layout": 0, "enforcing": 4, "window": 8}),
+    "config_value": (16, {"layout": 0, "enforcing": 4, "window": 8, "self_pid": 12}),
 }
 """Size in bytes of each struct, and the offset of each member, by its C path."""

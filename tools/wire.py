@@ -91,7 +91,9 @@ def _fields(owner: Any, base: int, prefix: str) -> list[Field]:
             fields.append(Field(name, prefix + name, offset, size, f"{size}s"))
         else:
             size = kind.attributes["DW_AT_byte_size"].value
-            fields.append(Field(name, prefix + name, offset, size, f"{size}x" if name == "pad" else _CODES[size]))
+            fields.append(
+                Field(name, prefix + name, offset, size, f"{size}x" if name == "pad" else _CODES[size])
+            )
     return fields
 
 

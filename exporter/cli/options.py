@@ -24,8 +24,8 @@ def output_options(function: _F) -> _F:
                 "--otlp-dir",
                 type=DIRECTORY,
                 metavar="DIR",
-                help="Write OTLP JSON lines to DIR/traces.jsonl and DIR/metrics.jsonl. Without it and "
-                "without OTEL_EXPORTER_OTLP_ENDPOINT they go to ./ci-egress.",
+                help="Write OTLP JSON lines to traces.jsonl, metrics.jsonl and logs.jsonl in DIR. Without it "
+                "and without OTEL_EXPORTER_OTLP_ENDPOINT they go to ./ci-egress.",
             ),
             click.option(
                 "--process-spans",

@@ -33,8 +33,10 @@ def replay(file: Path, output: OutputConfig) -> int:
     from exporter.cli.outcome import Outcome
     from exporter.command import inherited_environment
     from exporter.errors import UsageError
+    from exporter.flows import Flows
+    from exporter.metrics import Metrics
     from exporter.otlp import Telemetry, resolve_destinations
-    from exporter.pipeline import Pipeline, stages
+    from exporter.pipeline import Outlets, Pipeline, traced_job
     from exporter.replay import Replay
     from exporter.summary import Summary
 
@@ -54,20 +56,24 @@ def replay(file: Path, output: OutputConfig) -> int:
         def counts() -> KernelCounts:
             return recording.ending.kernel if recording.ending else KernelCounts(recording.attempts, 0)
 
-        books = Bookkeeping(counts, lambda: telemetry.account)
+        flows = Flows()
+        books = Bookkeeping(counts, lambda: telemetry.account, lambda: len(flows))
         summary = Summary({})
-        made = stages(beginning, telemetry, summary, books.account, process_spans=output.process_spans)
-        pipeline = Pipeline(made, recording)
-        pipeline.begin(beginning.root, beginning.scope, beginning.at_ns)
+        metrics = Metrics(telemetry.meter, books.account)
+        outlets = Outlets(telemetry, metrics, beginning.clock, output.process_spans)
+        pipeline = Pipeline(outlets, recording, flows)
+        job = traced_job(beginning.job, outlets, summary, beginning.at_ns)
+        pipeline.begin(beginning.scope, job)
+        pipeline.seed(beginning.root, beginning.scope, beginning.at_ns)
         at_ns = beginning.at_ns
         for event in recording.events():
             at_ns = max(at_ns, event.at_ns)
             pipeline.handle(event)
         if recording.ending is None:
             Messages.current().say(f"{file} was broken off: its end is missing", level=logging.WARNING)
-            pipeline.finish(at_ns, left_behind=())
+            pipeline.end(beginning.scope, at_ns)
         else:
-            pipeline.finish(recording.ending.at_ns, left_behind=recording.ending.left_behind)
+            pipeline.end(beginning.scope, recording.ending.at_ns, left_behind=recording.ending.left_behind)
         telemetry.close()
         title = beginning.job.display_name
         Outcome(title, beginning.job, summary, books.account(), telemetry, destinations).tell()

@@ -15,13 +15,15 @@ from exporter.command import HeldCommand
 from exporter.config import RunConfig
 from exporter.errors import KernelError
 from exporter.events import Event, ProcessKey
+from exporter.flows import Flows
 from exporter.jobs.attributes import resource_attributes
 from exporter.jobs.detect import detect
 from exporter.jobs.model import Job
 from exporter.kernel.tracer import Loading
 from exporter.live import LiveSource, kernel_counts, losses, wait
+from exporter.metrics import Metrics
 from exporter.otlp import Telemetry, ignored_variables, resolve_destinations
-from exporter.pipeline import Pipeline, stages
+from exporter.pipeline import Outlets, Pipeline, traced_job
 from exporter.processes import Proc, started_ns
 from exporter.recording import Beginning, Ending, Recorder
 from exporter.signals import SignalRelay
@@ -55,19 +57,23 @@ def trace(
     with ExitStack() as stack:
         telemetry = stack.enter_context(Telemetry(destinations, identity))
         tracer = kernel.ready()
-        books = Bookkeeping(lambda: kernel_counts(tracer), lambda: telemetry.account)
+        flows = Flows()
+        books = Bookkeeping(lambda: kernel_counts(tracer), lambda: telemetry.account, lambda: len(flows))
         beginning = Beginning(job, system_clock(), _root(held), SCOPE, boot_ns())
         recorder = _recorder(config, beginning, stack)
-        made = stages(beginning, telemetry, summary, books.account, process_spans=config.output.process_spans)
-        pipeline = Pipeline(made, recorder or Proc())
-        source = LiveSource(tracer, _handler(pipeline, recorder), books, on_fault=_tell_fault)
+        metrics = Metrics(telemetry.meter, books.account)
+        outlets = Outlets(telemetry, metrics, beginning.clock, config.output.process_spans)
+        traced = traced_job(job, outlets, summary, beginning.at_ns)
+        pipeline = Pipeline(outlets, recorder or Proc(), flows)
+        source = LiveSource(tracer, _handler(pipeline, recorder), books, flows, on_fault=_tell_fault)
 
         tracer.follow(beginning.root, SCOPE)
-        held.release(_handed_on(environment, traceparent(made.spans.job_context), job))
-        pipeline.begin(beginning.root, SCOPE, beginning.at_ns)  # not before: COMMAND may not exist
+        held.release(_handed_on(environment, traceparent(traced.spans.job_context), job))
+        pipeline.begin(SCOPE, traced)
+        pipeline.seed(beginning.root, SCOPE, beginning.at_ns)  # not before: COMMAND may not exist
         ended_ns = wait(source, held.pidfd, lambda: relay.pump(held))
         left_behind = source.finish()
-        pipeline.finish(ended_ns, left_behind=left_behind)
+        pipeline.end(SCOPE, ended_ns, left_behind=left_behind)
         if recorder:
             recorder.end(Ending(ended_ns, kernel_counts(tracer), left_behind))
         telemetry.close()

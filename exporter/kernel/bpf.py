@@ -7,17 +7,19 @@ import errno
 import os
 import platform
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from exporter.errors import KernelError
 
 # enum bpf_cmd
 _MAP_LOOKUP_ELEM, _MAP_UPDATE_ELEM, _MAP_DELETE_ELEM, _MAP_GET_NEXT_KEY = 1, 2, 3, 4
-_OBJ_GET, _OBJ_GET_INFO_BY_FD, _LINK_DETACH = 7, 15, 34
+_OBJ_GET, _OBJ_GET_INFO_BY_FD, _LOOKUP_AND_DELETE_BATCH, _LINK_DETACH = 7, 15, 25, 34
 
 _PER_CPU_TYPES = {5, 6, 10}  # enum bpf_map_type: per-CPU hash, array, LRU hash
 _MAP_INFO = struct.Struct("=IIIII")  # how struct bpf_map_info begins: type, id, key, value, entries
+_BATCH = struct.Struct("=QQQQIIQQ")
+_BATCH_MAX = 1024
 
 _NUMBERS = {"x86_64": 321, "aarch64": 280}
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -106,6 +108,29 @@ class Map:
                 return False
             raise
         return True
+
+    def push(self, values: Iterable[bytes]) -> None:
+        """Put `values` on a stack, one on the other. Raises OSError (E2BIG when it is full)."""
+        held = ctypes.create_string_buffer(self._value_size)
+        for held.raw in values:
+            self._element(_MAP_UPDATE_ELEM, None, held)
+
+    def clear(self) -> None:
+        """Delete everything in a hash."""
+        keys = ctypes.create_string_buffer(self._key_size * _BATCH_MAX)
+        values = ctypes.create_string_buffer(self._value_size * _BATCH_MAX)
+        token = ctypes.create_string_buffer(self._key_size)
+        addresses = [ctypes.addressof(part) for part in (token, keys, values)]
+        before = 0
+        while True:
+            request = _BATCH.pack(before, *addresses, _BATCH_MAX, self._descriptor, 0, 0)
+            try:
+                _bpf(_LOOKUP_AND_DELETE_BATCH, request)
+            except OSError as error:
+                if error.errno == errno.ENOENT:  # that was the last of it
+                    return
+                raise
+            before = addresses[0]
 
     def __iter__(self) -> Iterator[bytes]:
         """Every key, in the kernel's order; one that goes away meanwhile may start the walk again."""

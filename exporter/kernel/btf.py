@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import struct
 from pathlib import Path
 
@@ -24,7 +25,15 @@ _ENTRY_SIZE = {4: 12, 5: 12, 6: 8, 13: 8, 15: 12, 19: 12}
 # as the struct's own, as in C.
 MEMBERS = {
     "TASK_MM": ("task_struct", "mm"),
+    "TASK_PID": ("task_struct", "pid"),
     "TASK_TGID": ("task_struct", "tgid"),
+    "TASK_CRED": ("task_struct", "cred"),
+    "CRED_UID": ("cred", "uid"),
+    "TASK_ABI": ("task_struct", "thread_info", "status" if platform.machine() == "x86_64" else "flags"),
+    "SIGINFO_CODE": ("kernel_siginfo", "si_code"),
+    "URING_OPCODE": ("io_kiocb", "opcode"),
+    "URING_SOCKET_FAMILY": ("io_socket", "domain"),
+    "URING_SOCKET_PROTOCOL": ("io_socket", "protocol"),
     "TASK_REAL_PARENT": ("task_struct", "real_parent"),
     "TASK_GROUP_LEADER": ("task_struct", "group_leader"),
     "TASK_SIGNAL": ("task_struct", "signal"),
@@ -42,12 +51,17 @@ MEMBERS = {
     "VFSMOUNT_ROOT": ("vfsmount", "mnt_root"),
     "SOCK_COOKIE": ("sock", "__sk_common", "skc_cookie"),
     "SOCK_ERROR": ("sock", "sk_err"),
+    "SOCK_SOCKET": ("sock", "sk_socket"),
+    "SOCK_OWNED": ("sock", "sk_lock", "owned"),
+    "SOCKET_FILE": ("socket", "file"),
     "SOCK_FLAGS": ("sock", "__sk_common", "skc_flags"),
     "MOUNT_MNT": ("mount", "mnt"),
     "MOUNT_NS": ("mount", "mnt_ns"),
     "MOUNT_PARENT": ("mount", "mnt_parent"),
     "MOUNT_MOUNTPOINT": ("mount", "mnt_mountpoint"),
 }
+OPTIONAL = frozenset({"io_kiocb", "io_socket"})
+"""Structs that a kernel may lack, with what needs them: their members' offsets are 0 then."""
 
 
 class Btf:
@@ -117,7 +131,7 @@ class Btf:
     def offsets(self, members: dict[str, tuple[str, ...]]) -> dict[str, int]:
         """Offset in bytes of each member, given as (struct, member[, member of that member]).
 
-        Raises KernelError naming the first one that this kernel lacks.
+        Raises KernelError naming the first one that this kernel lacks, unless its struct is OPTIONAL.
         """
         structs = self._structs({path[0] for path in members.values()})
         found = {}
@@ -125,6 +139,8 @@ class Btf:
             offset, type_id = 0, structs.get(owner)
             for name in path:
                 step = None if type_id is None else self._member(type_id, name.encode())
+                if step is None and owner in OPTIONAL:
+                    break
                 if step is None:
                     raise KernelError(
                         f"this kernel's BTF has no {'.'.join((owner, *path))}",

@@ -3,10 +3,14 @@
 Reads one JSON request on stdin, prints one JSON manifest on stdout:
 
     {"source": C text, "flags": [...], "include": DIR, "pins": DIR, "cgroup": DIR,
-     "maps": [name, ...], "programs": [{"name", "kind": "raw_tracepoint", "attach": tracepoint}
+     "maps": [name, ...], "programs": [{"name", "kind": "raw_tracepoint", "attach": tracepoint
+                                          [, "optional": true]}
                                        | {"name", "kind": "cgroup_skb" | "cgroup_sock" | "cgroup_sock_addr"
-                                                  | "sock_ops", "attach": enum bpf_attach_type}]}
+                                                     | "sock_ops",
+                                          "attach": enum bpf_attach_type}]}
     {"bcc": version, "programs": [name, ...], "maps": [name, ...]}
+
+An optional program is left out, also of the manifest, where the kernel has no such tracepoint.
 
 With `--check` it reads nothing and only says whether BCC can be used: {"bcc": version}.
 
@@ -67,13 +71,16 @@ def load(bcc: Any, request: dict[str, Any]) -> dict[str, Any]:
     cgroup = os.open(request["cgroup"], os.O_RDONLY | os.O_DIRECTORY)
     for name in request["maps"]:
         pin(bcc, module[name].map_fd, f"{request['pins']}/map_{name}")
+    attached = []
     for program in request["programs"]:
         function = load_program(bcc, module, program)
         link = attach(bcc, function, cgroup, program)
-        pin(bcc, link, f"{request['pins']}/link_{program['name']}")
+        if link is not None:
+            pin(bcc, link, f"{request['pins']}/link_{program['name']}")
+            attached.append(program["name"])
     return {
         "bcc": bcc.__version__,
-        "programs": [program["name"] for program in request["programs"]],
+        "programs": attached,
         "maps": request["maps"],
     }
 
@@ -103,14 +110,16 @@ def load_program(bcc: Any, module: Any, program: dict[str, Any]) -> Any:
         raise LoadError("load", f"{program['name']}: {error}") from None
 
 
-def attach(bcc: Any, function: Any, cgroup: int, program: dict[str, Any]) -> int:
-    """Attach by a link, which can be pinned; returns its descriptor."""
+def attach(bcc: Any, function: Any, cgroup: int, program: dict[str, Any]) -> int | None:
+    """Attach by a link, which can be pinned; returns its descriptor, or None for what isn't there."""
     if program["kind"] == "raw_tracepoint":
         link: int = bcc.lib.bpf_attach_raw_tracepoint(function.fd, program["attach"].encode())
         error = -link
     else:
         link = create_link(function.fd, cgroup, program["attach"])
         error = ctypes.get_errno()
+    if link < 0 and error == errno.ENOENT and program.get("optional"):
+        return None
     if link < 0:
         raise LoadError("attach", f"{program['name']}: {os.strerror(error)}")
     return link

@@ -1,16 +1,23 @@
-"""A BPF ring buffer, read from its shared memory. Layout: kernel/bpf/ringbuf.c and its documentation."""
+"""BPF ring buffers, read from their shared memory. Layout: kernel/bpf/ringbuf.c and its documentation."""
 
 from __future__ import annotations
 
 import mmap
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+
+from exporter.clock import boot_ns
 
 _POSITION = struct.Struct("=Q")
 _HEADER = struct.Struct("=I")
 _HEADER_SIZE = 8
 _BUSY = 1 << 31
 _DISCARDED = 1 << 30
+_TIME = struct.Struct("=Q")
+_TIME_AT = _HEADER_SIZE + 8  # at_ns in struct record_header
+
+_UNFINISHED_NS, _NOTHING_NS = -1, 1 << 64
+"""Before all times, and after all of them."""
 
 Handler = Callable[[memoryview, int, int], None]
 """Called with the ring's memory, the offset and the length in bytes of a record; must not keep the memory."""
@@ -27,6 +34,8 @@ class Ring:
         # The data stand there twice, one behind the other, so that no record wraps.
         self._shared = mmap.mmap(descriptor, page + 2 * size_bytes, prot=mmap.PROT_READ, offset=page)
         self._data = memoryview(self._shared)[page:]
+        self._consumed = self._produced = self._freed = _POSITION.unpack_from(self._consumer)[0]
+        self._length = 0
 
     def close(self) -> None:
         """Unmap."""
@@ -34,21 +43,58 @@ class Ring:
         self._shared.close()
         self._consumer.close()
 
-    def drain(self, handle: Handler, *, limit: int) -> int:
-        """Hand over at most `limit` finished records and free their room at once; returns how many."""
-        consumed = _POSITION.unpack_from(self._consumer)[0]
-        produced = _POSITION.unpack_from(self._shared)[0]
-        data, mask, done = self._data, self._size - 1, 0
-        while consumed < produced and done < limit:
-            at = consumed & mask
-            header = _HEADER.unpack_from(data, at)[0]
+    def look(self) -> None:
+        """See how far the kernel got: what it reserves from now on isn't there until the next look."""
+        self._produced = _POSITION.unpack_from(self._shared)[0]
+
+    def next_ns(self) -> int:
+        """`at_ns` of the next record; -1 while the kernel is still writing it, 1 << 64 when there is none."""
+        while self._consumed < self._produced:
+            at = self._consumed & self._size - 1
+            header = _HEADER.unpack_from(self._data, at)[0]
             if header & _BUSY:
-                break
-            length = header & ~_DISCARDED  # not busy, so these are all its flags
+                return _UNFINISHED_NS
+            self._length = header & ~_DISCARDED  # not busy, so these are all its flags
             if not header & _DISCARDED:
-                handle(data, at + _HEADER_SIZE, length)
-            consumed += (_HEADER_SIZE + length + 7) & ~7
-            done += 1
-        if done:
-            _POSITION.pack_into(self._consumer, 0, consumed)
-        return done
+                at_ns: int = _TIME.unpack_from(self._data, at + _TIME_AT)[0]
+                return at_ns
+            self._advance()
+        return _NOTHING_NS
+
+    def take(self, handle: Handler) -> None:
+        """Hand over the record that `next_ns` told of."""
+        handle(self._data, (self._consumed & self._size - 1) + _HEADER_SIZE, self._length)
+        self._advance()
+
+    def free(self) -> None:
+        """Give the room of what was taken back to the kernel."""
+        if self._consumed != self._freed:
+            self._freed = self._consumed
+            _POSITION.pack_into(self._consumer, 0, self._consumed)
+
+    def _advance(self) -> None:
+        self._consumed += (_HEADER_SIZE + self._length + 7) & ~7
+
+
+def drain(rings: Sequence[Ring], handle: Handler, *, limit: int) -> int:
+    """Hand over at most `limit` finished records in the order of their times; returns how many.
+
+    Records on one ring may follow from records on another: those on a later one of `rings` from those on an
+    earlier one, so the earlier ones are looked at last; and the other way round, so what is younger than the
+    first look waits. Each record's time was taken before its room was reserved, which is why the order holds
+    although the times on one ring needn't rise. An unfinished record holds up all the rings, for as long as
+    a program in the kernel takes to write it.
+    """
+    until_ns = boot_ns()
+    for ring in reversed(rings):
+        ring.look()
+    times = [ring.next_ns() for ring in rings]
+    done = 0
+    while done < limit and _UNFINISHED_NS < (earliest := min(times)) <= until_ns:
+        index = times.index(earliest)
+        rings[index].take(handle)
+        times[index] = rings[index].next_ns()
+        done += 1
+    for ring in rings:
+        ring.free()
+    return done

@@ -18,14 +18,17 @@ from exporter.kernel.btf import kernel_offsets
 from exporter.kernel.instances import new_instance, remove
 from exporter.kernel.mounts import cgroup2_root, ensure_bpffs
 from exporter.kernel.requirements import require_host
-from exporter.kernel.rings import Handler, Ring
+from exporter.kernel.rings import Handler, Ring, drain
 from exporter.kernel.sources import bpf_directory, compiler_flags, source_text
+from exporter.kernel.windows import Windows
 from exporter.limits import limit_hint
 
 SYSTEM_PYTHON = "/usr/bin/python3"
 LOADER = Path(__file__).with_name("loader.py")
+RINGS = ("lineage", "first", "lookups", "events")
+"""What is on a later one follows from what is on an earlier one."""
 MAPS = [
-    *("lineage", "first", "events", "lookups"),
+    *RINGS,
     *("procs", "counters", "config"),
     *("flows_even", "flows_odd", "slots", "free_slots", "others", "open_connects"),
     *("queries", "queries_noted", "queries_expired"),
@@ -34,12 +37,21 @@ PROGRAMS: list[dict[str, Any]] = [
     {"name": "on_newtask", "kind": "raw_tracepoint", "attach": "task_newtask"},
     {"name": "on_exec", "kind": "raw_tracepoint", "attach": "sched_process_exec"},
     {"name": "on_exit", "kind": "raw_tracepoint", "attach": "sched_process_exit"},
+    {"name": "on_sys_enter", "kind": "raw_tracepoint", "attach": "sys_enter"},
+    {"name": "on_signal", "kind": "raw_tracepoint", "attach": "signal_generate"},
+    {
+        "name": "on_uring_submit",
+        "kind": "raw_tracepoint",
+        "attach": "io_uring_submit_req",
+        "optional": True,
+    },
     # enum bpf_attach_type
     {"name": "on_connect4", "kind": "cgroup_sock_addr", "attach": 10},
     {"name": "on_connect6", "kind": "cgroup_sock_addr", "attach": 11},
     {"name": "on_sendmsg4", "kind": "cgroup_sock_addr", "attach": 14},
     {"name": "on_sendmsg6", "kind": "cgroup_sock_addr", "attach": 15},
     {"name": "on_sock_ops", "kind": "sock_ops", "attach": 3},
+    {"name": "on_egress", "kind": "cgroup_skb", "attach": 1},
     {"name": "on_sock_release", "kind": "cgroup_sock", "attach": 34},
     {"name": "on_answer", "kind": "cgroup_skb", "attach": 0},
     {"name": "on_query", "kind": "cgroup_skb", "attach": 1},
@@ -84,25 +96,37 @@ class Counts:
 
 
 class Tracer:
-    """One instance's maps and ring; its programs run until `detach`."""
+    """One instance's maps and rings; its programs run until `detach`."""
 
     def __init__(self, directory: Path, stack: ExitStack) -> None:
         """Open what is pinned in `directory`; `stack` closes it again."""
         self._directory = directory
         opened = {name: stack.enter_context(closing(Map(directory / f"map_{name}"))) for name in MAPS}
-        self._procs, self._counters, config = opened["procs"], opened["counters"], opened["config"]
-        config.update(_KEY.pack(0), wire.CONFIG_VALUE.pack(wire.LAYOUT, 0))
-        self._ring = stack.enter_context(
-            closing(Ring(opened["events"].fileno(), opened["events"].max_entries))
-        )
+        self._procs, self._counters = opened["procs"], opened["counters"]
+        self._windows = stack.enter_context(closing(Windows(opened)))
+        self._rings = [
+            stack.enter_context(closing(Ring(opened[name].fileno(), opened[name].max_entries)))
+            for name in RINGS
+        ]
 
     def follow(self, process: ProcessKey, scope: int) -> None:
         """Make `process` the root of the job `scope`: from now on it and its descendants are traced."""
-        self._procs.update(_KEY.pack(process.pid), wire.PROC_VALUE.pack(process.started_ns, scope, 0))
+        self._windows.follow(scope)
+        self._procs.update(_KEY.pack(process.pid), wire.PROC_VALUE.pack(process.started_ns, scope, *[0] * 5))
 
     def drain(self, handle: Handler, *, limit: int) -> int:
-        """Hand the finished records to `handle`, at most `limit`; returns how many there were."""
-        return self._ring.drain(handle, limit=limit)
+        """Hand the finished records to `handle`, at most `limit`; returns how many there were.
+
+        Those of what the kernel only counted come along with the last of them.
+        """
+        number = drain(self._rings, handle, limit=limit)
+        if number < limit:
+            self._windows.turn(handle)
+        return number
+
+    def has_counted_open(self) -> bool:
+        """Whether there are connects that were only counted and whose outcome isn't known yet."""
+        return self._windows.has_open()
 
     def counts(self) -> Counts:
         """What the kernel counted, over all CPUs."""
@@ -118,8 +142,12 @@ class Tracer:
         return sorted(_KEY.unpack(key)[0] for key in self._procs)
 
     def detach(self) -> None:
-        """Stop tracing. The ring and the counts can still be read."""
+        """Stop tracing. The rings and the counts can still be read."""
         remove(self._directory)
+
+    def finish(self, handle: Handler) -> None:
+        """Hand over the rest of what the kernel only counted. Call it once, detached and drained."""
+        self._windows.finish(handle)
 
 
 class Loading:

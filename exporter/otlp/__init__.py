@@ -1,18 +1,27 @@
-"""OTLP out: spans and metrics to a collector, to files, or to both, each attempt accounted for."""
+"""OTLP out: spans, metrics, log records to a collector, to files, or to both, each attempt accounted for."""
 
+from exporter.otlp.courier import Spooling, Timer
 from exporter.otlp.environment import ignored_variables, resolve_destinations
 from exporter.otlp.ledger import Account
+from exporter.otlp.records import LogRecord, Severity
 from exporter.otlp.settings import Destinations, Endpoint, Protocol, Route, Signal
+from exporter.otlp.spool_folder import SpoolFolder, default_folder
 from exporter.otlp.telemetry import Telemetry
 
 __all__ = [
     "Account",
     "Destinations",
     "Endpoint",
+    "LogRecord",
     "Protocol",
     "Route",
+    "Severity",
     "Signal",
+    "SpoolFolder",
+    "Spooling",
     "Telemetry",
+    "Timer",
+    "default_folder",
     "ignored_variables",
     "resolve_destinations",
 ]

@@ -3,27 +3,51 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 
 from google.protobuf.message import DecodeError
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceResponse
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
 from exporter.otlp.settings import Signal
 from exporter.otlp.sinks import Receipt
 
-_JSON_COUNT = {Signal.TRACES: "rejectedSpans", Signal.METRICS: "rejectedDataPoints"}
+_JSON_COUNT = {
+    Signal.TRACES: "rejectedSpans",
+    Signal.METRICS: "rejectedDataPoints",
+    Signal.LOGS: "rejectedLogRecords",
+}
 
 
 def parse_answer(signal: Signal, answer: bytes) -> Receipt | None:
     """From a serialized Export…ServiceResponse, empty when all is well; None for anything else."""
     try:
-        if signal is Signal.TRACES:
-            traces = ExportTraceServiceResponse.FromString(answer).partial_success
-            return Receipt(max(traces.rejected_spans, 0), traces.error_message)
-        metrics = ExportMetricsServiceResponse.FromString(answer).partial_success
-        return Receipt(max(metrics.rejected_data_points, 0), metrics.error_message)
+        return _PARSERS[signal](answer)
     except DecodeError:
         return None
+
+
+def _traces(answer: bytes) -> Receipt:
+    partial = ExportTraceServiceResponse.FromString(answer).partial_success
+    return Receipt(max(partial.rejected_spans, 0), partial.error_message)
+
+
+def _metrics(answer: bytes) -> Receipt:
+    partial = ExportMetricsServiceResponse.FromString(answer).partial_success
+    return Receipt(max(partial.rejected_data_points, 0), partial.error_message)
+
+
+def _logs(answer: bytes) -> Receipt:
+    partial = ExportLogsServiceResponse.FromString(answer).partial_success
+    return Receipt(max(partial.rejected_log_records, 0), partial.error_message)
+
+
+_PARSERS: dict[Signal, Callable[[bytes], Receipt]] = {
+    Signal.TRACES: _traces,
+    Signal.METRICS: _metrics,
+    Signal.LOGS: _logs,
+}
 
 
 def parse_json_answer(signal: Signal, answer: bytes) -> Receipt | None:

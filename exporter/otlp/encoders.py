@@ -1,4 +1,4 @@
-"""From the SDK's spans and metrics to OTLP requests, as protobuf for the network and as JSON for files.
+"""From spans, metrics and log records to OTLP requests, as protobuf for the network and as JSON for files.
 
 Each encoder is imported when it is first asked for: files need no protobuf, a collector no JSON.
 """
@@ -7,27 +7,49 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from opentelemetry import trace
 from opentelemetry.sdk.metrics.export import MetricsData
 from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+from opentelemetry.trace import INVALID_SPAN_CONTEXT, NonRecordingSpan
 
+from exporter import __version__
+from exporter.otlp.records import LogRecord
 from exporter.otlp.settings import Signal
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk._logs import ReadableLogRecord
+
+SCOPE = InstrumentationScope("ci_egress", __version__)
 
 Encoder = Callable[[Any], bytes]
 
 
 def protobuf_encoder(signal: Signal) -> Encoder:
-    """A function from spans or metrics to a serialized Export…ServiceRequest."""
-    return _protobuf_spans if signal is Signal.TRACES else _protobuf_metrics
+    """A function from spans, metrics or log records to a serialized Export…ServiceRequest."""
+    match signal:
+        case Signal.TRACES:
+            return _protobuf_spans
+        case Signal.METRICS:
+            return _protobuf_metrics
+        case Signal.LOGS:
+            return _protobuf_logs
 
 
 def json_line_encoder(signal: Signal) -> Encoder:
-    """A function from spans or metrics to one line of OTLP/JSON, newline included.
+    """A function from spans, metrics or log records to one line of OTLP/JSON, newline included.
 
     Everything outside ASCII is escaped, so that no text can start a new line or steer a terminal.
     """
-    return _json_spans if signal is Signal.TRACES else _json_metrics
+    match signal:
+        case Signal.TRACES:
+            return _json_spans
+        case Signal.METRICS:
+            return _json_metrics
+        case Signal.LOGS:
+            return _json_logs
 
 
 def _protobuf_spans(spans: Sequence[ReadableSpan]) -> bytes:
@@ -42,6 +64,12 @@ def _protobuf_metrics(metrics: MetricsData) -> bytes:
     return encode_metrics(metrics).SerializeToString()
 
 
+def _protobuf_logs(records: Sequence[LogRecord]) -> bytes:
+    from opentelemetry.exporter.otlp.proto.common._log_encoder import encode_logs
+
+    return encode_logs([_sdk_record(record) for record in records]).SerializeToString()
+
+
 def _json_spans(spans: Sequence[ReadableSpan]) -> bytes:
     from opentelemetry.exporter.otlp.json.common.trace_encoder import encode_spans
 
@@ -52,6 +80,30 @@ def _json_metrics(metrics: MetricsData) -> bytes:
     from opentelemetry.exporter.otlp.json.common.metrics_encoder import encode_metrics
 
     return _line(encode_metrics(metrics).to_dict())
+
+
+def _json_logs(records: Sequence[LogRecord]) -> bytes:
+    from opentelemetry.exporter.otlp.json.common._log_encoder import encode_logs
+
+    return _line(encode_logs([_sdk_record(record) for record in records]).to_dict())
+
+
+def _sdk_record(record: LogRecord) -> ReadableLogRecord:
+    from opentelemetry._logs import LogRecord as ApiRecord
+    from opentelemetry._logs import SeverityNumber
+    from opentelemetry.sdk._logs import ReadableLogRecord
+
+    span = NonRecordingSpan(record.context or INVALID_SPAN_CONTEXT)
+    api_record = ApiRecord(
+        timestamp=record.at_ns,
+        observed_timestamp=record.at_ns,
+        context=trace.set_span_in_context(span),
+        severity_text=record.severity.name,
+        severity_number=SeverityNumber(record.severity),
+        attributes=record.attributes,
+        event_name=record.event_name,
+    )
+    return ReadableLogRecord(api_record, record.resource, SCOPE)
 
 
 def _line(request: dict[str, Any]) -> bytes:

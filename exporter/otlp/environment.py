@@ -37,7 +37,7 @@ _UNPRINTABLE = re.compile(r"[^\x21-\x7e]")
 
 
 def resolve_destinations(environ: Mapping[str, str], *, otlp_dir: Path | None) -> Destinations:
-    """Decide where traces and metrics go.
+    """Decide where traces, metrics and log records go.
 
     A signal with an endpoint goes there, and with `otlp_dir` to its files as well; with neither it goes to
     `DEFAULT_DIRECTORY`. Raises UsageError, naming the variable, for a value that can't be used.
@@ -53,6 +53,7 @@ def resolve_destinations(environ: Mapping[str, str], *, otlp_dir: Path | None) -
     return Destinations(
         traces=routes[Signal.TRACES],
         metrics=routes[Signal.METRICS],
+        logs=routes[Signal.LOGS],
         defaulted=otlp_dir is None and None in endpoints.values(),
         metric_interval_s=_metric_interval_s(environ),
         service_name=service_name,
@@ -116,7 +117,7 @@ def _protocol(setting: _Setting | None) -> Protocol:
 
 
 def _http_url(signal: Signal, setting: _Setting) -> str:
-    """The signal's own endpoint as it is; the general one with v1/traces or v1/metrics behind it."""
+    """The signal's own endpoint as it is; the general one with v1/traces and the like behind it."""
     _check_url(setting, setting.value)
     if signal.upper() in setting.variable:
         return setting.value

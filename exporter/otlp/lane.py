@@ -1,41 +1,62 @@
-"""A queue and a thread for each destination of spans: a slow one holds up neither the job nor another."""
+"""A queue and a thread for each destination: a slow one holds up neither the job nor another."""
 
 from __future__ import annotations
 
-import random
 import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from exporter.otlp.complaints import Complaints
+from exporter.otlp.courier import Courier
 from exporter.otlp.ledger import Entry, Ledger
+from exporter.otlp.pauses import pauses_s
 from exporter.otlp.sinks import SendError, Sink
 
-CAPACITY = 8192
 BATCH = 512
-_GATHER_S = 0.5
-_FIRST_PAUSE_S = 0.5
-_LONGEST_PAUSE_S = 30.0
 _LAST_TRIES = 2
 _LAST_PAUSE_S = 1.0
 _SHORTEST_TIMEOUT_S = 0.05
 
 
+@dataclass(frozen=True)
+class Cargo:
+    """What a lane carries."""
+
+    what: str
+    """For messages."""
+    capacity: int
+    """Entries that may wait."""
+    gather_s: float
+    """How long one waits for others to travel with it."""
+
+
+SPANS = Cargo("spans", 8192, 0.5)
+LOG_RECORDS = Cargo("log records", 2048, 0.1)
+
+
 class Lane:
-    """Delivers spans to one sink in order, in batches, again and again while the sink may still take them.
+    """Delivers to one sink, in order and in batches, again and again while the sink may still take them.
 
     What doesn't fit in the queue is dropped and counted (`queue_full`): the newest, so that the first sights
     of a flood survive. Once closing, failures no longer lead to patience: the second one ends it.
     """
 
     def __init__(
-        self, sink: Sink, ledger: Ledger, complaints: Complaints, *, capacity: int = CAPACITY
+        self,
+        cargo: Cargo,
+        sink: Sink,
+        ledger: Ledger,
+        complaints: Complaints,
+        courier: Courier | None = None,
     ) -> None:
+        """A `courier` takes over what is ready to be sent, so that an outage of the sink costs nothing."""
+        self._cargo = cargo
         self._sink = sink
         self._ledger = ledger
         self._complaints = complaints
-        self._capacity = capacity
+        self._courier = courier
         self._queue: deque[Entry] = deque()
         self._under_way: list[Entry] = []
         self._changed = threading.Condition()
@@ -46,10 +67,15 @@ class Lane:
         self._thread = threading.Thread(target=self._run, name=f"otlp {sink.where}", daemon=True)
         self._thread.start()
 
+    @property
+    def room(self) -> int:
+        """Entries that the queue has room for at this moment; never waits."""
+        return max(self._cargo.capacity - len(self._queue), 0)
+
     def put(self, entry: Entry) -> None:
-        """Queue a span, or count it as dropped when there is no room. Never waits for the sink."""
+        """Queue an entry, or count it as dropped when there is no room. Never waits for the sink."""
         with self._changed:
-            if len(self._queue) < self._capacity and not self._closing.is_set():
+            if len(self._queue) < self._cargo.capacity and not self._closing.is_set():
                 self._queue.append(entry)
                 if len(self._queue) in (1, BATCH):
                     self._changed.notify()
@@ -59,6 +85,8 @@ class Lane:
     def finish(self, deadline_s: float) -> None:
         """Ask for everything to be delivered by `deadline_s` (monotonic). Returns at once."""
         self._deadline_s = deadline_s
+        if self._courier:
+            self._courier.hurry(deadline_s)
         with self._changed:
             self._closing.set()
             self._changed.notify()
@@ -76,14 +104,22 @@ class Lane:
     def _run(self) -> None:
         while entries := self._next_batch():
             for part, payload in self._payloads(entries):
-                self._deliver(part, payload)
-        self._sink.transport.close()
+                if self._courier:
+                    self._hand_over(self._courier, part, payload)
+                else:
+                    self._deliver(part, payload)
+        if self._courier:
+            self._courier.finish(self._deadline_s)
+        else:
+            self._sink.transport.close()
 
     def _next_batch(self) -> Sequence[Entry]:
         """Up to BATCH entries, gathered for a moment; empty when closing and nothing is left."""
         with self._changed:
             self._changed.wait_for(lambda: self._queue or self._closing.is_set())
-            self._changed.wait_for(lambda: len(self._queue) >= BATCH or self._closing.is_set(), _GATHER_S)
+            self._changed.wait_for(
+                lambda: len(self._queue) >= BATCH or self._closing.is_set(), self._cargo.gather_s
+            )
             self._under_way = [self._queue.popleft() for _ in range(min(BATCH, len(self._queue)))]
             return tuple(self._under_way)
 
@@ -101,37 +137,40 @@ class Lane:
 
     def _encode(self, entries: Sequence[Entry]) -> bytes | None:
         try:
-            return self._sink.encode([entry.span for entry in entries])
+            return self._sink.encode([entry.item for entry in entries])
         except (TypeError, ValueError) as error:
-            self._complaints.add("encoding", f"a span can't be encoded and is dropped: {error}")
+            self._complaints.add(
+                (self._cargo.what, "encoding"), f"one of the {self._cargo.what} can't be encoded: {error}"
+            )
             return None
 
     def _deliver(self, entries: Sequence[Entry], payload: bytes) -> None:
-        for pause_s in _pauses_s():
+        for pause_s in pauses_s():
             try:
                 receipt = self._sink.transport.send(payload, self._timeout_s())
             except SendError as error:
-                self._complaints.add_failure("spans", self._sink.where, error)
+                self._complaints.add_failure(self._cargo.what, self._sink.where, error)
                 if self._abandoned or not error.retryable or self._gives_up():
                     self._settle(entries, rejected=len(entries), error_type=error.error_type)
                     return
                 self._pause(error.retry_after_s or pause_s)
             else:
-                self._complaints.add_rejection("spans", self._sink.where, receipt)
+                self._complaints.add_rejection(self._cargo.what, self._sink.where, receipt)
                 self._settle(entries, rejected=receipt.rejected, error_type="rejected")
                 return
 
     def _settle(self, entries: Sequence[Entry], *, rejected: int, error_type: str) -> None:
-        """Nobody says which spans were rejected: count those that stand for most attempts, to be safe."""
+        with self._changed:
+            if not self._abandoned:
+                del self._under_way[: len(entries)]
+                self._ledger.settle(entries, rejected=rejected, error_type=error_type)
+
+    def _hand_over(self, courier: Courier, entries: Sequence[Entry], payload: bytes) -> None:
         with self._changed:
             if self._abandoned:
                 return
             del self._under_way[: len(entries)]
-            by_weight = sorted(entries, key=lambda entry: entry.attempts, reverse=True)
-            for entry in by_weight[:rejected]:
-                self._ledger.failed(entry, error_type)
-            for entry in by_weight[rejected:]:
-                self._ledger.exported(entry)
+        courier.put(entries, payload)
 
     def _timeout_s(self) -> float:
         return max(min(self._sink.timeout_s, self._deadline_s - time.monotonic()), _SHORTEST_TIMEOUT_S)
@@ -148,11 +187,3 @@ class Lane:
             time.sleep(_LAST_PAUSE_S)
         else:
             self._closing.wait(pause_s)
-
-
-def _pauses_s() -> Iterator[float]:
-    """Exponential backoff with jitter, without end."""
-    pause_s = _FIRST_PAUSE_S
-    while True:
-        yield pause_s * random.uniform(0.8, 1.2)  # noqa: S311 - spreads retries, keeps no secret
-        pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)

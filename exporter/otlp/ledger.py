@@ -1,20 +1,26 @@
-"""The account of what was handed over: every attempt ends as exported or as dropped, exactly once."""
+"""The account of what was handed over: an attempt ends as exported, aggregated or dropped, exactly once."""
 
 from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from opentelemetry.sdk.trace import ReadableSpan
 
-STAGE = "export"
+from exporter.otlp.records import LogRecord
+
+EXPORT = "export"
+SPOOL = "spool"
 
 
 @dataclass(frozen=True)
 class Account:
-    """Attempts (kernel events) so far: submitted = exported + sum(dropped.values()) + pending."""
+    """Attempts (kernel events) so far.
+
+    submitted = exported + aggregated + sum(dropped.values()) + pending + spooled
+    """
 
     exported: int = 0
     """Accepted by a collector or written to a file."""
@@ -22,58 +28,153 @@ class Account:
     """By (`egress.stage`, `error.type`)."""
     pending: int = 0
     """Waiting in a queue or under way."""
+    aggregated: int = 0
+    """Accepted or written like the exported ones, but not one by one: an aggregate span stands for them."""
+    spooled: int = 0
+    """Waiting on disk for the collector."""
+
+
+class Claim:
+    """The attempts that one parcel on disk stands for."""
+
+    __slots__ = ("aggregated", "exported", "is_settled")
+
+    def __init__(self, exported: int = 0, aggregated: int = 0) -> None:
+        self.exported = exported
+        self.aggregated = aggregated
+        self.is_settled = False
+
+    @property
+    def attempts(self) -> int:
+        """Both together."""
+        return self.exported + self.aggregated
+
+    def add(self, attempts: int, *, is_aggregated: bool) -> None:
+        """Let it stand for more; for fewer, if `attempts` is negative."""
+        if is_aggregated:
+            self.aggregated += attempts
+        else:
+            self.exported += attempts
 
 
 class Entry:
-    """A span on its way, to one destination or to several at once."""
+    """A span or a log record on its way, to one destination or to several at once."""
 
-    __slots__ = ("attempts", "outstanding", "span")
+    __slots__ = ("attempts", "claim", "is_aggregated", "is_settled", "item", "outstanding")
 
-    def __init__(self, span: ReadableSpan, attempts: int, outstanding: int) -> None:
-        self.span = span
+    def __init__(
+        self, item: ReadableSpan | LogRecord, attempts: int, outstanding: int, *, is_aggregated: bool = False
+    ) -> None:
+        self.item = item
         self.attempts = attempts
+        self.is_aggregated = is_aggregated
         self.outstanding = outstanding
-        """Destinations that haven't refused it yet; 0 once the entry is settled."""
+        """Destinations that may take it yet."""
+        self.claim: Claim | None = None
+        """It stands on disk, too."""
+        self.is_settled = False
 
 
 class Ledger:
-    """Thread-safe. A span is exported when one destination takes it, dropped when all have failed."""
+    """Thread-safe. An entry is exported when one destination takes it, dropped when all have failed."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._exported = 0
+        self._aggregated = 0
         self._pending = 0
+        self._spooled = 0
         self._dropped: Counter[tuple[str, str]] = Counter()
 
     def open(self, entry: Entry) -> None:
-        """Count a span as pending."""
+        """Count an entry as pending."""
         with self._lock:
             self._pending += entry.attempts
 
-    def exported(self, entry: Entry) -> None:
-        """A destination took the span."""
-        with self._lock:
-            if entry.outstanding:
-                entry.outstanding = 0
-                self._pending -= entry.attempts
-                self._exported += entry.attempts
+    def settle(self, entries: Sequence[Entry], *, rejected: int, error_type: str) -> None:
+        """A destination took all but `rejected` of `entries`.
 
-    def failed(self, entry: Entry, error_type: str) -> None:
-        """A destination will never take the span; the last one to fail names the reason."""
+        Nobody says which ones were rejected: those that stand for most attempts are taken for it, to be safe.
+        """
+        by_weight = sorted(entries, key=lambda entry: entry.attempts, reverse=True)
+        for entry in by_weight[:rejected]:
+            self.failed(entry, error_type)
+        for entry in by_weight[rejected:]:
+            self._delivered(entry)
+
+    def failed(self, entry: Entry, error_type: str, *, stage: str = EXPORT) -> None:
+        """A destination will never take the entry; the last one to fail names the reason."""
         with self._lock:
-            if not entry.outstanding:
-                return
             entry.outstanding -= 1
-            if not entry.outstanding:
+            if entry.outstanding <= 0 and not entry.is_settled and entry.claim is None:
+                entry.is_settled = True
                 self._pending -= entry.attempts
-                self._dropped[STAGE, error_type] += entry.attempts
+                self._dropped[stage, error_type] += entry.attempts
 
     def refused(self, attempts: int, error_type: str) -> None:
-        """A span that no destination was ever asked to take."""
+        """An entry that no destination was ever asked to take."""
         with self._lock:
-            self._dropped[STAGE, error_type] += attempts
+            self._dropped[EXPORT, error_type] += attempts
+
+    def spooled(self, entries: Sequence[Entry]) -> Claim:
+        """They stand in a parcel on disk, and may be forgotten here: the claim is settled instead of them."""
+        claim = Claim()
+        with self._lock:
+            for entry in entries:
+                entry.outstanding -= 1
+                if not entry.is_settled:
+                    entry.claim = claim
+                    claim.add(entry.attempts, is_aggregated=entry.is_aggregated)
+            self._pending -= claim.attempts
+            self._spooled += claim.attempts
+        return claim
+
+    def adopt(self, claim: Claim) -> None:
+        """A parcel that another process left on disk."""
+        with self._lock:
+            self._spooled += claim.attempts
+
+    def replayed(self, claim: Claim, rejected: Claim) -> None:
+        """A destination took a parcel from disk, all but what `rejected` stands for."""
+        with self._lock:
+            if claim.is_settled:
+                return
+            exported = max(claim.exported - rejected.exported, 0)
+            aggregated = max(claim.aggregated - rejected.aggregated, 0)
+            self._close(claim)
+            self._exported += exported
+            self._aggregated += aggregated
+            self._dropped[EXPORT, "rejected"] += claim.attempts - exported - aggregated
+
+    def lost(self, claim: Claim, error_type: str, *, stage: str = SPOOL) -> None:
+        """A parcel from disk is lost: it can't be read any more, or was refused for good."""
+        with self._lock:
+            if claim.is_settled:
+                return
+            self._close(claim)
+            self._dropped[stage, error_type] += claim.attempts
 
     def account(self) -> Account:
         """The account at this moment; reasons that cost no attempt are left out."""
         with self._lock:
-            return Account(self._exported, dict(+self._dropped), self._pending)
+            dropped = dict(+self._dropped)
+            return Account(self._exported, dropped, self._pending, self._aggregated, self._spooled)
+
+    def _delivered(self, entry: Entry) -> None:
+        with self._lock:
+            if entry.is_settled or (entry.claim and entry.claim.is_settled):
+                return
+            entry.is_settled = True
+            if entry.claim:
+                entry.claim.add(-entry.attempts, is_aggregated=entry.is_aggregated)
+                self._spooled -= entry.attempts
+            else:
+                self._pending -= entry.attempts
+            if entry.is_aggregated:
+                self._aggregated += entry.attempts
+            else:
+                self._exported += entry.attempts
+
+    def _close(self, claim: Claim) -> None:
+        claim.is_settled = True
+        self._spooled -= claim.attempts

@@ -12,11 +12,11 @@ from opentelemetry.sdk.metrics import MeterProvider, TraceBasedExemplarFilter
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.resources import Resource
 
-from exporter import __version__
 from exporter.otlp.complaints import Complaints
+from exporter.otlp.courier import Courier
+from exporter.otlp.encoders import SCOPE
 from exporter.otlp.sinks import SendError, Sink
 
-SCOPE = "ci_egress"
 _LAST_TRIES = 2
 _LAST_PAUSE_S = 0.5
 _SHORTEST_TIMEOUT_S = 0.05
@@ -26,11 +26,15 @@ class MetricStream:
     """Cumulative metrics, with exemplars of sampled spans.
 
     A failure is told but not tried again: the next interval brings the same sums. Only the last sending gets
-    a second try.
+    a second try, or waits on disk where the sink comes with a courier.
     """
 
     def __init__(
-        self, sinks: Sequence[Sink], resource: Resource, interval_s: float, complaints: Complaints
+        self,
+        sinks: Sequence[tuple[Sink, Courier | None]],
+        resource: Resource,
+        interval_s: float,
+        complaints: Complaints,
     ) -> None:
         self._sinks = sinks
         self._interval_s = interval_s
@@ -40,7 +44,7 @@ class MetricStream:
         self._provider = MeterProvider(
             [self._reader], resource, exemplar_filter=TraceBasedExemplarFilter(), shutdown_on_exit=False
         )
-        self.meter: Meter = self._provider.get_meter(SCOPE, __version__)
+        self.meter: Meter = self._provider.get_meter(SCOPE.name, SCOPE.version)
         """Its observable instruments are read on a thread of this stream."""
         threading.Thread(target=self._tick, name="otlp metrics", daemon=True).start()
 
@@ -59,20 +63,23 @@ class MetricStream:
 
     def _tick(self) -> None:
         while not self._closing.wait(self._interval_s):
-            self._export(time.monotonic() + self._interval_s, tries=1)
+            if metrics := self._reader.get_metrics_data():
+                for sink, _ in self._sinks:
+                    self._send(sink, sink.encode(metrics), time.monotonic() + self._interval_s, tries=1)
 
     def _finish(self, deadline_s: float) -> None:
-        self._export(deadline_s, tries=_LAST_TRIES)
-        self._provider.shutdown()
-        for sink in self._sinks:
-            sink.transport.close()
-
-    def _export(self, deadline_s: float, *, tries: int) -> None:
         metrics = self._reader.get_metrics_data()
-        if metrics is None:
-            return
-        for sink in self._sinks:
-            self._send(sink, sink.encode(metrics), deadline_s, tries)
+        self._provider.shutdown()
+        for sink, courier in self._sinks:
+            if metrics and courier:
+                courier.put((), sink.encode(metrics))
+            elif metrics:
+                self._send(sink, sink.encode(metrics), deadline_s, _LAST_TRIES)
+        for sink, courier in self._sinks:
+            if courier:
+                courier.finish(deadline_s)
+            else:
+                sink.transport.close()
 
     def _send(self, sink: Sink, payload: bytes, deadline_s: float, tries: int) -> None:
         for attempt in count(1):

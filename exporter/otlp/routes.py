@@ -41,7 +41,7 @@ def _file_sink(signal: Signal, path: Path, complaints: Complaints) -> Sink:
 
 def _collector_sink(endpoint: Endpoint) -> Sink:
     encode = protobuf_encoder(endpoint.signal)
-    return Sink(endpoint.shown, _transport(endpoint), encode, endpoint.timeout_s, _LARGEST_REQUEST)
+    return Sink(endpoint.shown, _transport(endpoint), encode, endpoint.timeout_s, _LARGEST_REQUEST, endpoint)
 
 
 def _transport(endpoint: Endpoint) -> Transport:

@@ -16,6 +16,7 @@ class Signal(enum.StrEnum):
 
     TRACES = "traces"
     METRICS = "metrics"
+    LOGS = "logs"
 
 
 class Protocol(enum.StrEnum):
@@ -65,6 +66,7 @@ class Destinations:
 
     traces: Route = Route()
     metrics: Route = Route()
+    logs: Route = Route()
     defaulted: bool = False
     """A signal has neither an endpoint nor a directory, so it goes to ./ci-egress."""
     disabled: bool = False
@@ -79,7 +81,8 @@ class Destinations:
     def shown(self) -> tuple[str, ...]:
         """Every place telemetry goes to, for people."""
         places: list[str] = []
-        for signal, route in ((Signal.TRACES, self.traces), (Signal.METRICS, self.metrics)):
+        routes = ((Signal.TRACES, self.traces), (Signal.METRICS, self.metrics), (Signal.LOGS, self.logs))
+        for signal, route in routes:
             if route.directory:
                 places.append(str(route.directory / f"{signal}.jsonl"))
             if route.endpoint:

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
+from exporter.otlp.settings import Endpoint
+
 
 class SendError(Exception):
     """A payload was not taken."""
@@ -24,11 +26,21 @@ class SendError(Exception):
         """How long the receiver asked to be left alone."""
 
 
+class SpoolError(Exception):
+    """Something can't be kept on disk, or not be read any more."""
+
+    def __init__(self, error_type: str, reason: str) -> None:
+        super().__init__(reason)
+        self.error_type = error_type
+        """`error.type`: few distinct values, such as `spool_full`, `ENOSPC` or `corrupt`."""
+        self.reason = reason
+
+
 class Receipt(NamedTuple):
     """What the receiver took."""
 
     rejected: int = 0
-    """Spans or data points of the payload that it refused for good."""
+    """Spans, data points or log records of the payload that it refused for good."""
     message: str = ""
     """Its own words about that."""
 
@@ -51,7 +63,9 @@ class Sink:
     """For messages: a URL or a path."""
     transport: Transport
     encode: Callable[[Any], bytes]
-    """From spans, or from metrics data, to the payload `transport` carries."""
+    """From spans, metrics data or log records to the payload `transport` carries."""
     timeout_s: float
     largest_payload: int
     """Bytes the receiver takes in one request."""
+    endpoint: Endpoint | None = None
+    """Of a collector, which may be away for a while."""

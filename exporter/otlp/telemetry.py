@@ -1,7 +1,8 @@
-"""The front door: spans and a meter in, OTLP out, an account and complaints on the side."""
+"""The front door: spans, log records and a meter in, OTLP out, an account and complaints on the side."""
 
 from __future__ import annotations
 
+import dataclasses
 import platform
 import time
 import uuid
@@ -15,11 +16,15 @@ from opentelemetry.sdk.trace import ReadableSpan
 
 from exporter import __version__
 from exporter.otlp.complaints import ComplaintHandler, Complaints
-from exporter.otlp.lane import CAPACITY, Lane
+from exporter.otlp.courier import Courier, Spooling
+from exporter.otlp.depot import Books
+from exporter.otlp.lane import LOG_RECORDS, SPANS, Cargo, Lane
 from exporter.otlp.ledger import Account, Entry, Ledger
 from exporter.otlp.metric_stream import MetricStream
+from exporter.otlp.records import LogRecord
 from exporter.otlp.routes import open_sinks
 from exporter.otlp.settings import Destinations, Signal
+from exporter.otlp.sinks import Sink, SpoolError
 
 FLUSH_TIMEOUT_S = 10.0
 _SHARE_FOR_SPANS = 0.7
@@ -38,29 +43,35 @@ class Telemetry:
         resource_attributes: Mapping[str, str],
         *,
         instance_id: str | None = None,
-        queue_capacity: int = CAPACITY,
+        queue_capacity: int = SPANS.capacity,
+        spooling: Spooling | None = None,
     ) -> None:
         """Open files, start threads. Raises CiEgressError for a directory or certificate that can't be used.
 
         `resource_attributes` are the identity known so far (`vcs.*`, `cicd.*`), which the environment can't
         change. `queue_capacity` counts spans, for each destination.
+        With `spooling`, what a collector doesn't take waits on disk.
         """
         self.resource = _resource(destinations, resource_attributes, instance_id or str(uuid.uuid4()))
         """On metrics; spans of a job merge the job's attributes into it."""
         self._complaints = Complaints()
-        self._ledger = Ledger()
+        self._ledger, self._earlier, self._log_ledger = Ledger(), Ledger(), Ledger()
+        self._spooling = self._prepared(spooling, destinations)
         trace_sinks = open_sinks(Signal.TRACES, destinations.traces, self._complaints)
+        log_sinks = open_sinks(Signal.LOGS, destinations.logs, self._complaints)
         metric_sinks = open_sinks(Signal.METRICS, destinations.metrics, self._complaints)
         self._refusal = "disabled" if destinations.disabled else None
         self._closed = False
+        self._capacity = queue_capacity
         self._log_handler = ComplaintHandler(self._complaints)
         self._log_handler.install()
-        self._lanes = [
-            Lane(sink, self._ledger, self._complaints, capacity=queue_capacity) for sink in trace_sinks
-        ]
-        self._metrics = MetricStream(
-            metric_sinks, self.resource, destinations.metric_interval_s, self._complaints
-        )
+        books = Books(self._ledger, self._earlier, "attempts")
+        log_books = Books(self._log_ledger, Ledger(), "records")
+        spans = dataclasses.replace(SPANS, capacity=queue_capacity)
+        self._lanes = [self._lane(spans, sink, books) for sink in trace_sinks]
+        self._log_lanes = [self._lane(LOG_RECORDS, sink, log_books) for sink in log_sinks]
+        metrics = [(sink, self._courier("metrics", sink, Books(Ledger(), Ledger()))) for sink in metric_sinks]
+        self._metrics = MetricStream(metrics, self.resource, destinations.metric_interval_s, self._complaints)
 
     @property
     def meter(self) -> Meter:
@@ -72,17 +83,46 @@ class Telemetry:
         """What became of the attempts submitted so far."""
         return self._ledger.account()
 
-    def submit(self, span: ReadableSpan, attempts: int) -> None:
+    @property
+    def earlier(self) -> Account:
+        """What becomes of attempts that earlier processes left on disk; none of them is in `account`."""
+        return self._earlier.account()
+
+    @property
+    def log_account(self) -> Account:
+        """What became of the log records so far, counted one by one."""
+        return self._log_ledger.account()
+
+    @property
+    def room(self) -> int:
+        """Spans that every queue has room for at this moment: a source that heeds it loses none to them."""
+        return min((lane.room for lane in self._lanes), default=self._capacity)
+
+    def submit(self, span: ReadableSpan, attempts: int, *, aggregated: bool = False) -> None:
         """Hand over a finished span that stands for `attempts` kernel events: 0 for a job's or a process's.
 
+        Those of an `aggregated` span are accounted as such once it is delivered, not as exported one by one.
         Never waits: what finds its queue full is counted as dropped.
         """
         if self._refusal:
             self._ledger.refused(attempts, self._refusal)
             return
-        entry = Entry(span, attempts, outstanding=len(self._lanes))
+        entry = Entry(span, attempts, outstanding=len(self._lanes), is_aggregated=aggregated)
         self._ledger.open(entry)
         for lane in self._lanes:
+            lane.put(entry)
+
+    def log(self, record: LogRecord) -> None:
+        """Hand over a log record, which leaves within a fifth of a second when the way is free.
+
+        Never waits: what finds its queue full is counted as lost, and told.
+        """
+        if self._refusal:
+            self._log_ledger.refused(1, self._refusal)
+            return
+        entry = Entry(record, 1, outstanding=len(self._log_lanes))
+        self._log_ledger.open(entry)
+        for lane in self._log_lanes:
             lane.put(entry)
 
     def complaints(self) -> list[str]:
@@ -90,21 +130,49 @@ class Telemetry:
         return self._complaints.take()
 
     def close(self, timeout_s: float = FLUSH_TIMEOUT_S) -> None:
-        """Flush spans, then metrics, which tell how the spans fared; `timeout_s` is for both together.
+        """Flush spans and log records, then metrics, which tell how the spans fared, in `timeout_s` in all.
 
-        Spans that aren't out by then are dropped as `timeout`. Closing again does nothing.
+        What isn't out by then is dropped as `timeout`. Closing again does nothing.
         """
         if self._closed:
             return
         self._closed = True
         self._refusal = self._refusal or "closed"
         start_s = time.monotonic()
-        for lane in self._lanes:
+        for lane in (*self._lanes, *self._log_lanes):
             lane.finish(start_s + timeout_s * _SHARE_FOR_SPANS)
-        for lane in self._lanes:
+        for lane in (*self._lanes, *self._log_lanes):
             lane.wait()
         self._metrics.finish(start_s + timeout_s)
+        for (_, error_type), number in self._log_ledger.account().dropped.items():
+            self._complaints.add(("lost", error_type), f"{number} log records got lost ({error_type})")
         self._log_handler.remove()
+
+    def _prepared(self, spooling: Spooling | None, destinations: Destinations) -> Spooling | None:
+        """None when telemetry can't wait on disk, which isn't worth ending for."""
+        routes = (destinations.traces, destinations.metrics, destinations.logs)
+        if spooling is None or not any(route.endpoint for route in routes):
+            return None
+        try:
+            spooling.folder.prepare()
+        except SpoolError as error:
+            path = spooling.folder.path
+            self._complaints.add(
+                (path, error.error_type),
+                f"telemetry can't wait in {path} while the collector is away: {error}; make it a folder"
+                " of this user's alone, or name another in STATE_DIRECTORY",
+            )
+            return None
+        return spooling
+
+    def _lane(self, cargo: Cargo, sink: Sink, books: Books) -> Lane:
+        courier = self._courier(cargo.what, sink, books)
+        return Lane(cargo, sink, books.own, self._complaints, courier)
+
+    def _courier(self, what: str, sink: Sink, books: Books) -> Courier | None:
+        if self._spooling is None or sink.endpoint is None:
+            return None
+        return Courier(what, sink, self._spooling, books, self._complaints)
 
     def __enter__(self) -> Self:
         """Nothing more: exporting began when it was made."""

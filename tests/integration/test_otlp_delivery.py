@@ -11,148 +11,36 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 from opentelemetry.metrics import Observation
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import (
+    ExportLogsPartialSuccess,
+    ExportLogsServiceResponse,
+)
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTracePartialSuccess,
     ExportTraceServiceRequest,
     ExportTraceServiceResponse,
 )
-from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import ReadableSpan
-from opentelemetry.trace import SpanContext
+from opentelemetry.trace import TraceFlags
 
 from exporter.errors import UsageError
-from exporter.otlp import Account, Telemetry, resolve_destinations
-
-RESOURCE = Resource({"service.name": "ci-egress"})
-PROTOBUF = {"content-type": "application/x-protobuf"}
-
-
-class Answer(NamedTuple):
-    status: int = 200
-    body: bytes = b""
-    headers: dict[str, str] = PROTOBUF
-
-
-class Request(NamedTuple):
-    path: str
-    headers: dict[str, str]
-    body: bytes
-
-
-class Collector:
-    """Answers each request as `answer` says, and remembers it."""
-
-    def __init__(self, answer: Callable[[Request], Answer]) -> None:
-        self.requests: list[Request] = []
-        outer = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["content-length"]))
-                request = Request(self.path, {k.lower(): v for k, v in self.headers.items()}, body)
-                outer.requests.append(request)
-                status, content, headers = answer(request)
-                self.send_response(status)
-                for name, value in headers.items():
-                    self.send_header(name, value)
-                self.send_header("content-length", str(len(content)))
-                self.end_headers()
-                self.wfile.write(content)
-
-            def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = True
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server.server_port}"
-
-    def spans(self) -> list[str]:
-        return [
-            span.name
-            for request in self.requests
-            if request.path == "/v1/traces"
-            for by_resource in ExportTraceServiceRequest.FromString(request.body).resource_spans
-            for by_scope in by_resource.scope_spans
-            for span in by_scope.spans
-        ]
-
-
-@contextlib.contextmanager
-def collector(answer: Callable[[Request], Answer] = lambda _: Answer()) -> Iterator[Collector]:
-    running = Collector(answer)
-    thread = threading.Thread(target=running.server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
-        yield running
-    finally:
-        running.server.shutdown()
-        thread.join()
-        running.server.server_close()
-
-
-@contextlib.contextmanager
-def raw_server(talk: Callable[[socket.socket], None]) -> Iterator[str]:
-    """A TCP server that says what `talk` says to each connection, and keeps them open until the end."""
-    connections: list[socket.socket] = []
-    with socket.create_server(("127.0.0.1", 0)) as server:
-
-        def serve() -> None:
-            with contextlib.suppress(OSError):
-                while True:
-                    connection, _ = server.accept()
-                    connections.append(connection)
-                    threading.Thread(target=talk, args=(connection,), daemon=True).start()
-
-        thread = threading.Thread(target=serve)
-        thread.start()
-        yield f"http://127.0.0.1:{server.getsockname()[1]}"
-        server.shutdown(socket.SHUT_RDWR)
-        thread.join()
-    for connection in connections:
-        connection.close()
-
-
-def telemetry_to(
-    url: str, directory: Path | None = None, *, capacity: int = 8192, **environ: str
-) -> Telemetry:
-    environ = {"OTEL_EXPORTER_OTLP_ENDPOINT": url} | environ
-    return Telemetry(resolve_destinations(environ, otlp_dir=directory), {}, queue_capacity=capacity)
-
-
-def span(name: str = "connect", **attributes: str) -> ReadableSpan:
-    return ReadableSpan(
-        name,
-        SpanContext(1, 1, is_remote=False),
-        resource=RESOURCE,
-        attributes=attributes,
-        start_time=1,
-        end_time=2,
-    )
-
-
-def unused_url() -> str:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return f"http://127.0.0.1:{server.getsockname()[1]}"
-
-
-def wait_until(condition: Callable[[], bool], *, within_s: float = 8.0) -> None:
-    deadline_s = time.monotonic() + within_s
-    while not condition():
-        assert time.monotonic() < deadline_s, "it never came true"
-        time.sleep(0.01)
+from exporter.otlp import Account, Telemetry
+from tests.integration.receivers import (
+    Answer,
+    Request,
+    collector,
+    log_record,
+    raw_server,
+    span,
+    telemetry_to,
+    unused_url,
+    wait_until,
+)
 
 
 def test_what_the_collector_takes_is_exported() -> None:
@@ -164,6 +52,37 @@ def test_what_the_collector_takes_is_exported() -> None:
         assert telemetry.account == Account(exported=6)
         assert receiver.spans() == ["job", "connect", "send"]
         assert telemetry.complaints() == []
+
+
+def test_an_aggregate_span_stands_for_attempts_that_are_accounted_apart() -> None:
+    with collector() as receiver:
+        with telemetry_to(receiver.url) as telemetry:
+            telemetry.submit(span(), 1)
+            telemetry.submit(span(), 104, aggregated=True)
+            account = telemetry.account
+            assert account.pending + account.exported + account.aggregated == 105
+        assert telemetry.account == Account(exported=1, aggregated=104)
+        telemetry.submit(span(), 7, aggregated=True)
+        assert telemetry.account == Account(1, {("export", "closed"): 7}, aggregated=104)
+
+
+def test_the_room_of_the_fullest_queue_is_known() -> None:
+    release = threading.Event()
+
+    def answer(_: Request) -> Answer:
+        release.wait(10)
+        return Answer()
+
+    with collector(answer) as receiver:
+        with telemetry_to(receiver.url, capacity=10) as telemetry:
+            assert telemetry.room == 10
+            telemetry.submit(span(), 1)
+            wait_until(lambda: bool(receiver.requests))
+            for used in range(1, 14):
+                telemetry.submit(span(), 1)
+                assert telemetry.room == max(10 - used, 0)
+            release.set()
+        assert telemetry.room == 10
 
 
 def test_headers_and_compression_reach_the_collector() -> None:
@@ -452,6 +371,60 @@ def test_what_the_sdk_logs_becomes_a_complaint_instead_of_noise(capfd: pytest.Ca
         assert telemetry.complaints() == ["opentelemetry.sdk.somewhere: odd thing"]
     assert logging.getLogger("opentelemetry").propagate == before
     assert "odd" not in capfd.readouterr().err
+
+
+def test_a_log_record_leaves_at_once_in_the_trace_of_its_job() -> None:
+    with collector() as receiver, telemetry_to(receiver.url) as telemetry:
+        telemetry.log(log_record(text="x"))  # the first one also loads its encoder
+        wait_until(lambda: len(receiver.logs()) == 1)
+        start_s = time.monotonic()
+        telemetry.log(log_record("cicd.egress.denied"))
+        wait_until(lambda: len(receiver.logs()) == 2)
+        assert time.monotonic() - start_s < 0.3
+        first, second = receiver.logs()
+        assert (first.event_name, second.event_name) == ("cicd.egress.novel", "cicd.egress.denied")
+        assert (first.trace_id.hex(), first.span_id.hex()) == (f"{0xABC:032x}", f"{0xDEF:016x}")
+        assert first.flags == TraceFlags.SAMPLED
+        assert (first.severity_number, first.severity_text) == (13, "WARN")
+        assert first.time_unix_nano == 1_764_000_000_000_000_001
+        assert [(one.key, one.value.string_value) for one in first.attributes] == [("text", "x")]
+        wait_until(lambda: telemetry.log_account == Account(exported=2))
+        assert telemetry.account == Account()
+
+
+def test_log_records_that_get_lost_are_counted_and_told() -> None:
+    partial = ExportLogsServiceResponse(partial_success=ExportLogsPartialSuccess(rejected_log_records=1))
+    with collector(lambda _: Answer(body=partial.SerializeToString())) as receiver:
+        with telemetry_to(receiver.url) as telemetry:
+            telemetry.log(log_record("\udcff"))
+            wait_until(lambda: telemetry.log_account.pending == 0)
+            telemetry.log(log_record())
+            telemetry.log(log_record())
+        dropped = {("export", "rejected"): 1, ("export", "encoding"): 1}
+        assert telemetry.log_account == Account(1, dropped)
+        lines = telemetry.complaints()
+    assert "1 log records got lost (rejected)" in lines
+    assert "1 log records got lost (encoding)" in lines
+    assert any(f"{receiver.url}/v1/logs rejected log records" in line for line in lines)
+
+
+def test_a_flood_of_log_records_never_waits_and_is_counted() -> None:
+    release = threading.Event()
+
+    def answer(_: Request) -> Answer:
+        release.wait(10)
+        return Answer()
+
+    with collector(answer) as receiver:
+        with telemetry_to(receiver.url) as telemetry:
+            start_s = time.monotonic()
+            for _ in range(10_000):
+                telemetry.log(log_record())
+            assert time.monotonic() - start_s < 1
+            release.set()
+        account = telemetry.log_account
+        assert account.exported + account.dropped["export", "queue_full"] == 10_000
+        assert len(receiver.logs()) == account.exported >= 2048
 
 
 def test_certificates_that_are_none_are_refused_at_the_start(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from exporter.kernel.mounts import BPFFS_HOME
+from exporter.kernel.tracer import PROGRAMS
 
 from .tracing import ROOT, RUN_LIMIT_S, Trace, environment, read, run_command
 
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
 PINS = BPFFS_HOME / "ci-egress"
-PROGRAMS_IN_CGROUP = 4
-LINKS = 7
+LINKS = len(PROGRAMS)
+PROGRAMS_IN_CGROUP = sum(program["kind"] != "raw_tracepoint" for program in PROGRAMS)
 
 _READY_LIMIT_S = 30.0
 _SETTLE_LIMIT_S = 20.0

@@ -27,6 +27,10 @@ class Programs:
         """Run one network act: `act("connect", *endpoint)`."""
         return [str(self.directory / "act"), verb, *map(str, arguments)]
 
+    def tamper(self, verb: str, *arguments: object) -> list[str]:
+        """Do what no build should: `tamper("kill", pid)`."""
+        return [str(self.directory / "tamper"), verb, *map(str, arguments)]
+
     def lineage(self, shape: str, *arguments: object) -> list[str]:
         """Put a process shape around a command: `lineage("double-fork", *programs.act(...))`."""
         return [str(self.directory / "lineage"), shape, *map(str, arguments)]
@@ -34,7 +38,7 @@ class Programs:
 
 @pytest.fixture(scope="session")
 def programs(tmp_path_factory: pytest.TempPathFactory) -> Programs:
-    """Compile `act` and `lineage`, once."""
+    """Compile `act`, `lineage` and `tamper`, once."""
     directory = tmp_path_factory.mktemp("programs")
     subprocess.run(["make", "--silent", "-C", SOURCES, f"OUT={directory}"], check=True, timeout=120)
     return Programs(directory)

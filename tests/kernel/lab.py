@@ -78,6 +78,7 @@ _BUILD_SETTINGS = {
     "net/ipv4/tcp_syn_retries": 1,
     "net/ipv4/tcp_syn_linear_timeouts": 0,
     "net/ipv4/tcp_tw_reuse": 1,
+    "net/ipv4/ping_group_range": "0 2147483647",
     "net/ipv4/ip_local_port_range": "10000 65535",
 }
 _PEER_SETTINGS = {

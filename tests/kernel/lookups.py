@@ -19,7 +19,7 @@ from exporter.kernel.bpf import Map, possible_cpus
 from exporter.kernel.btf import kernel_offsets
 from exporter.kernel.instances import new_instance
 from exporter.kernel.mounts import cgroup2_root, ensure_bpffs
-from exporter.kernel.rings import Ring
+from exporter.kernel.rings import Ring, drain
 from exporter.kernel.sources import bpf_directory, compiler_flags, source_text
 from exporter.kernel.tracer import LOADER, MAPS, PROGRAMS, SYSTEM_PYTHON
 from exporter.processes import started_ns
@@ -70,7 +70,7 @@ class Lookups:
                 assert isinstance(event, Asked | Answered)
                 events.append(event)
 
-        while self._ring.drain(take, limit=1000):
+        while drain([self._ring], take, limit=1000):
             pass
         return events
 

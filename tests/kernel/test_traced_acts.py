@@ -19,8 +19,18 @@ if TYPE_CHECKING:
 
 NETWORKS = pytest.mark.parametrize("network", [V4, V6], ids=["ipv4", "ipv6"])
 
-VARYING = {"network.local.address", "network.local.port", "process.working_directory", "cicd.pipeline.run.id"}
+VARYING = {
+    "network.local.address",
+    "network.local.port",
+    "process.working_directory",
+    "cicd.pipeline.run.id",
+    "egress.rtt_us",
+}
 """Attributes whose values a run chooses: what is bound when, and what /proc still shows."""
+
+
+EACH_MAX = 32
+"""Acts of a program with one peer that are told one by one, in a window."""
 
 
 class Act(NamedTuple):
@@ -37,37 +47,66 @@ class Act(NamedTuple):
     """Those of the spans, in order."""
     times: int = 1
     """The program's COUNT."""
+    outcome: str | None = "established"
+    error: str = ""
+    payload: int = 0
+    """Bytes that went each way."""
 
 
 ACTS = [
     Act("connect", "connect", "tcp"),
     Act("connect", "connect", "tcp", times=3, reported=("peer",) * 3),
-    Act("connect", "connect", "tcp", port=CLOSED_PORT),
-    Act("connect", "connect", "tcp", peers=("blackhole",), reported=("blackhole",)),
-    Act("connect", "connect", "tcp", peers=("unreachable",), reported=("unreachable",)),
-    Act("connect", "connect", "tcp", peers=("no_route",), reported=("no_route",)),
+    Act("connect", "connect", "tcp", port=CLOSED_PORT, outcome="refused", error="ECONNREFUSED"),
+    Act(
+        "connect",
+        "connect",
+        "tcp",
+        peers=("blackhole",),
+        reported=("blackhole",),
+        outcome="timeout",
+        error="ETIMEDOUT",
+    ),
+    Act(
+        "connect",
+        "connect",
+        "tcp",
+        peers=("unreachable",),
+        reported=("unreachable",),
+        outcome="unreachable",
+        error="EHOSTUNREACH",
+    ),
+    Act("connect", "connect", "tcp", peers=("no_route",), reported=("no_route",), outcome="unreachable"),
     Act("connect-nonblock", "connect", "tcp"),
-    Act("connect-nonblock", "connect", "tcp", port=CLOSED_PORT),
+    Act("connect-nonblock", "connect", "tcp", port=CLOSED_PORT, outcome="refused", error="ECONNREFUSED"),
     Act("thread-connect", "connect", "tcp"),
     Act("mptcp-connect", "connect", "tcp", port=MPTCP_PORT),
-    Act("tfo-sendto", "connect", "tcp"),
-    Act("tfo-connect", "connect", "tcp"),
-    Act("tfo-connect", "connect", "tcp", port=CLOSED_PORT),
+    Act("tfo-sendto", "connect", "tcp", payload=7),
+    Act("tfo-connect", "connect", "tcp", payload=7),
+    Act("tfo-connect", "connect", "tcp", port=CLOSED_PORT, outcome="refused", error="ECONNREFUSED"),
     Act("mapped-tcp", "connect", "tcp"),
-    Act("udp-connect-send", "connect", "udp", times=4),
-    Act("connect-udp-twice", "connect", "udp", peers=("peer", "evil"), reported=("peer", "evil")),
-    Act("udp-sendto", "send", "udp", times=4, reported=("peer",) * 4),
-    Act("udp-sendmsg", "send", "udp"),
-    Act("udp-sendmmsg", "send", "udp", peers=("peer", "evil", "peer"), reported=("peer", "evil", "peer")),
-    Act("udplite-sendto", "send", "udplite"),
-    Act("mapped-udp-sendto", "send", "udp"),
-    Act("mapped-udp-connected", "connect", "udp", times=4),
-    Act("v6sock-v4addr", "send", "udp"),
-    Act("udp-corked", "send", "udp", peers=("peer", "evil")),
+    Act("udp-connect-send", "connect", "udp", times=4, outcome=None),
+    Act(
+        "connect-udp-twice", "connect", "udp", peers=("peer", "evil"), reported=("peer", "evil"), outcome=None
+    ),
+    Act("udp-sendto", "send", "udp", times=4, reported=("peer",) * 4, outcome="sent"),
+    Act("udp-sendmsg", "send", "udp", outcome="sent"),
+    Act(
+        "udp-sendmmsg",
+        "send",
+        "udp",
+        peers=("peer", "evil", "peer"),
+        reported=("peer", "evil", "peer"),
+        outcome="sent",
+    ),
+    Act("udplite-sendto", "send", "udplite", outcome="sent"),
+    Act("mapped-udp-sendto", "send", "udp", outcome="sent"),
+    Act("mapped-udp-connected", "connect", "udp", times=4, outcome=None),
+    Act("v6sock-v4addr", "send", "udp", outcome="sent"),
+    Act("udp-corked", "send", "udp", peers=("peer", "evil"), outcome="sent"),
     Act("uring-connect", "connect", "tcp"),
-    Act("uring-connect", "connect", "tcp", port=CLOSED_PORT),
+    Act("uring-connect", "connect", "tcp", port=CLOSED_PORT, outcome="refused", error="ECONNREFUSED"),
     Act("uring-connect-sqpoll", "connect", "tcp"),
-    Act("uring-sendmsg", "send", "udp"),
+    Act("uring-sendmsg", "send", "udp", outcome="sent"),
 ]
 
 
@@ -110,7 +149,18 @@ def expected(seen: Trace, act: Act, network: Network, address: str, command: lis
         "egress.ancestors": [],
         "egress.verdict": "allow",
         "egress.attempts": 1,
+        **outcome(act, network),
     }
+
+
+def outcome(act: Act, network: Network) -> dict[str, object]:
+    """What the span tells of what became of the act."""
+    told: dict[str, object] = {"egress.outcome": act.outcome} if act.outcome else {}
+    if act.name == "connect" and act.outcome and act.peers != ("no_route",):
+        told |= {"egress.bytes_sent": act.payload, "egress.bytes_received": act.payload}
+    if act.error:  # of a router, which says so with another ICMP message of IPv6
+        told["error.type"] = act.error if network is V4 else act.error.replace("EHOSTUN", "ENETUN")
+    return told
 
 
 def assert_exact(seen: Trace, act: Act, network: Network, command: list[str]) -> None:
@@ -123,6 +173,10 @@ def assert_exact(seen: Trace, act: Act, network: Network, command: list[str]) ->
     for span, address in zip(seen.egress, addresses, strict=True):
         fixed = {name: value for name, value in span.attributes.items() if name not in VARYING}
         assert fixed == expected(seen, act, network, address, command)
+        is_established = act.outcome == "established"
+        assert span.events == (["established"] if is_established else [])
+        assert ("egress.rtt_us" in span.attributes) == is_established
+        assert (span.ended_ns > span.started_ns) == ("egress.outcome" in fixed and act.name == "connect")
         assert span.attributes.get("network.local.address", network.build) == network.build
         assert span["cicd.pipeline.run.id"] == seen.job["cicd.pipeline.run.id"]
 
@@ -169,7 +223,7 @@ def test_an_act_is_traced_exactly_and_not_changed(
 def test_an_address_without_family_is_traced_as_the_ipv4_that_it_is(
     lab: Lab, programs: Programs, tmp_path: Path
 ) -> None:
-    act = Act("sendto-unspec", "send", "udp")
+    act = Act("sendto-unspec", "send", "udp", outcome="sent")
     command = argv(programs, act, V4)
     with lab.watch() as watch:
         seen = trace(lab, announced(command), tmp_path)
@@ -215,7 +269,7 @@ def test_every_attempt_is_in_the_metrics_and_carries_the_trace(
 ) -> None:
     n = 3000
     seen = trace(lab, programs.act("udp-sendto", V4.peer, PORT, n), tmp_path)
-    assert len(seen.egress) == n
+    assert sum(int(str(span["egress.attempts"])) for span in seen.egress) == n
     assert len({span.span_id for span in seen.spans}) == len(seen.spans)
     series: dict[str, Value] = {
         "server.address": V4.peer,
@@ -225,7 +279,9 @@ def test_every_attempt_is_in_the_metrics_and_carries_the_trace(
     }
     assert seen.metrics["cicd.egress.connections"] == [Point(series, n)]
     assert seen.metrics["cicd.egress.exporter.attempts"] == [Point({}, n)]
-    assert settled(seen) == {("export", "exported"): n, ("kernel", "aggregated"): 0}
+    alone = [span for span in seen.egress if span["egress.attempts"] == 1]
+    assert len(alone) >= EACH_MAX
+    assert settled(seen) == {("export", "exported"): len(alone), ("kernel", "aggregated"): n - len(alone)}
 
 
 def settled(seen: Trace) -> dict[tuple[object, object], int]:

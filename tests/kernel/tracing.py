@@ -42,6 +42,8 @@ class Span:
     ended_ns: int
     attributes: dict[str, Value] = field(repr=False)
     resource: dict[str, Value] = field(repr=False)
+    events: list[str] = field(repr=False)
+    """Their names, in order."""
 
     def __getitem__(self, attribute: str) -> Value:
         """Give the value of an attribute that must be there."""
@@ -176,12 +178,18 @@ def spans(path: Path) -> list[Span]:
 def metrics(path: Path) -> dict[str, list[Point]]:
     """The last points of each metric; they are cumulative."""
     return {
-        metric["name"]: [_point(point) for point in (metric.get("sum") or metric["gauge"])["dataPoints"]]
+        metric["name"]: [_point(point) for point in _data(metric)["dataPoints"]]
         for request in _requests(path)
         for per_resource in request["resourceMetrics"]
         for per_scope in per_resource["scopeMetrics"]
         for metric in per_scope["metrics"]
     }
+
+
+def _data(metric: dict[str, Any]) -> dict[str, Any]:
+    ((_, data),) = ((kind, value) for kind, value in metric.items() if kind in ("sum", "gauge", "histogram"))
+    found: dict[str, Any] = data
+    return found
 
 
 def _requests(path: Path) -> list[dict[str, Any]]:
@@ -199,11 +207,13 @@ def _span(raw: dict[str, Any], resource: dict[str, Value]) -> Span:
         int(raw["endTimeUnixNano"]),
         _attributes(raw),
         resource,
+        [event["name"] for event in raw.get("events", ())],
     )
 
 
 def _point(raw: dict[str, Any]) -> Point:
-    return Point(_attributes(raw), int(raw["asInt"]))
+    """Of a histogram, how many were measured."""
+    return Point(_attributes(raw), int(raw["asInt"] if "asInt" in raw else raw["count"]))
 
 
 def _attributes(raw: dict[str, Any]) -> dict[str, Value]:

@@ -85,10 +85,19 @@ class Collector:
             for metric in by_scope["metrics"]
         ]
 
+    def logs(self) -> list[tuple[JsonObject, JsonObject, JsonObject]]:
+        """(resource, scope, record) of every log record that arrived."""
+        return [
+            (by_resource["resource"], by_scope["scope"], record)
+            for by_resource in self._received("logs")
+            for by_scope in by_resource["scopeLogs"]
+            for record in by_scope["logRecords"]
+        ]
+
     def _received(self, signal: str) -> list[JsonObject]:
         path = self._directory / f"{signal}.jsonl"
         lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
-        key = "resourceSpans" if signal == "traces" else "resourceMetrics"
+        key = {"traces": "resourceSpans", "metrics": "resourceMetrics", "logs": "resourceLogs"}[signal]
         return [entry for line in lines for entry in json.loads(line)[key]]
 
     def _ready(self) -> bool:

@@ -15,7 +15,7 @@ from opentelemetry.trace.span import TraceState
 from opentelemetry.util.types import AttributeValue
 
 from exporter import __version__
-from exporter.otlp import Account, Telemetry, resolve_destinations
+from exporter.otlp import Account, LogRecord, Severity, Telemetry, resolve_destinations
 from tests.stack.conftest import Collector, wait_until
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(900)]  # the first one may wait for the build
@@ -153,6 +153,42 @@ def test_metrics_arrive_with_the_exemplar_of_the_span(collector: Collector, prot
     assert (exemplar["traceId"], exemplar["spanId"]) == (f"{TRACE_ID:032x}", f"{SPAN_ID:016x}")
     assert metrics["cicd.egress.jobs"]["sum"]["dataPoints"][0]["asInt"] == "-1"
     assert metrics["cicd.egress.connect.duration"]["histogram"]["dataPoints"][0]["count"] == "1"
+
+
+@both_protocols
+def test_a_log_record_arrives_at_once_in_the_trace_of_its_job(collector: Collector, protocol: str) -> None:
+    with open_telemetry(collector, protocol) as telemetry:
+        record = LogRecord(
+            "cicd.egress.denied",
+            Severity.ERROR,
+            START_NS,
+            {"server.address": "evil.example", "server.port": 443, "egress.lineage": ("bash", "curl")},
+            telemetry.resource,
+            context(SPAN_ID),
+        )
+        telemetry.log(record)
+        wait_until(lambda: bool(collector.logs()))
+        assert telemetry.complaints() == []
+    ((resource, scope, received),) = collector.logs()
+    assert plain(resource["attributes"]) == dict(telemetry.resource.attributes)
+    assert scope == {"name": "ci_egress", "version": __version__}
+    assert plain(received.pop("attributes")) == {
+        "server.address": "evil.example",
+        "server.port": 443,
+        "egress.lineage": ["bash", "curl"],
+    }
+    assert received == {
+        "timeUnixNano": str(START_NS),
+        "observedTimeUnixNano": str(START_NS),
+        "severityNumber": 17,
+        "severityText": "ERROR",
+        "body": {},
+        "flags": 1,
+        "traceId": f"{TRACE_ID:032x}",
+        "spanId": f"{SPAN_ID:016x}",
+        "eventName": "cicd.egress.denied",
+    }
+    assert telemetry.log_account == Account(exported=1)
 
 
 @both_protocols

@@ -9,9 +9,11 @@ from typing import Any
 
 from exporter.account import Account, Bookkeeping, KernelCounts
 from exporter.config import ProcessSpans
-from exporter.events import Acted, Event, ProcessKey
+from exporter.events import Event, ProcessKey, attempts_of
+from exporter.flows import Flows
+from exporter.metrics import Metrics
 from exporter.otlp import Telemetry, resolve_destinations
-from exporter.pipeline import Pipeline, stages
+from exporter.pipeline import Outlets, Pipeline, traced_job
 from exporter.programs import Facts, Image, Lookup
 from exporter.recording import Beginning
 from exporter.summary import Summary
@@ -46,14 +48,18 @@ def run(
     """Run a whole job of `events`; its telemetry is in `directory` when this returns."""
     attempts = 0
     with Telemetry(resolve_destinations({}, otlp_dir=directory), {}, instance_id="test") as telemetry:
-        books = Bookkeeping(lambda: KernelCounts(attempts, 0), lambda: telemetry.account)
-        made = stages(beginning, telemetry, Summary({}), books.account, process_spans=process_spans)
-        pipeline = Pipeline(made, lookup or NothingKnown())
-        pipeline.begin(beginning.root, beginning.scope, beginning.at_ns)
+        flows = Flows()
+        books = Bookkeeping(lambda: KernelCounts(attempts, 0), lambda: telemetry.account, lambda: len(flows))
+        metrics = Metrics(telemetry.meter, books.account)
+        outlets = Outlets(telemetry, metrics, beginning.clock, process_spans)
+        pipeline = Pipeline(outlets, lookup or NothingKnown(), flows)
+        job = traced_job(beginning.job, outlets, Summary({}), beginning.at_ns)
+        pipeline.begin(beginning.scope, job)
+        pipeline.seed(beginning.root, beginning.scope, beginning.at_ns)
         for event in events:
-            attempts += isinstance(event, Acted)
+            attempts += attempts_of(event)
             pipeline.handle(event)
-        pipeline.finish(END_NS, left_behind=())
+        pipeline.end(beginning.scope, END_NS)
         telemetry.close()
         return books.account()
 

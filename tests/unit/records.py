@@ -8,7 +8,22 @@ from typing import Any
 
 from exporter import wire
 from exporter.arguments import arguments_of
-from exporter.events import Act, Acted, Answered, Asked, Execed, Exited, Forked, ProcessKey
+from exporter.events import (
+    Act,
+    Acted,
+    Aggregated,
+    Answered,
+    Asked,
+    Execed,
+    Exited,
+    Flowed,
+    Forked,
+    Outcome,
+    ProcessKey,
+    Stage,
+    Tampered,
+    Tampering,
+)
 
 
 def header(
@@ -40,6 +55,19 @@ def exited(event: Exited) -> bytes:
     )
 
 
+def tampered(event: Tampered) -> bytes:
+    return record(
+        wire.TAMPER_RECORD,
+        header(wire.KIND_TAMPER, event.process, event.exec_id, at_ns=event.at_ns),
+        event.scope,
+        event.uid,
+        event.parent_pid,
+        event.times,
+        event.detail,
+        event.what,
+    )
+
+
 def acted(event: Acted) -> bytes:
     return record(
         wire.ACT_RECORD,
@@ -56,6 +84,56 @@ def acted(event: Acted) -> bytes:
         event.protocol,
         event.act,
     )
+
+
+def flowed(event: Flowed) -> bytes:
+    return record(
+        wire.FLOW_RECORD,
+        header(wire.KIND_FLOW, ProcessKey(0, 0), at_ns=event.at_ns),
+        event.cookie,
+        event.bytes_sent,
+        event.bytes_received,
+        event.local,
+        event.rtt_us,
+        event.local_port,
+        event.error,
+        event.stage,
+        OUTCOMES.index(event.outcome),
+    )
+
+
+def aggregated(event: Aggregated) -> bytes:
+    return record(
+        wire.AGGREGATE_RECORD,
+        header(wire.KIND_AGGREGATE, event.process, event.exec_id, at_ns=event.at_ns),
+        event.last_ns,
+        event.attempts,
+        event.bytes_sent,
+        event.bytes_received,
+        event.parent_pid,
+        event.uid,
+        event.scope,
+        event.peer_port,
+        event.protocol,
+        event.peer,
+        event.act,
+        0 if event.outcome is Outcome.SENT else OUTCOMES.index(event.outcome),
+        event.is_other,
+        1,
+    )
+
+
+OUTCOMES = (
+    None,
+    Outcome.ESTABLISHED,
+    Outcome.REFUSED,
+    Outcome.TIMEOUT,
+    Outcome.RESET,
+    Outcome.UNREACHABLE,
+    Outcome.ABORTED,
+    Outcome.OPEN,
+)
+"""By the kernel's numbers."""
 
 
 def looked_up(event: Asked | Answered, *, stage: int | None = None) -> bytes:
@@ -135,6 +213,50 @@ ACT = Acted(
     peer_port=443,
     local=bytes(10) + b"\xff\xff" + bytes([198, 51, 100, 9]),
     local_port=50_000,
+)
+TAMPER = Tampered(
+    at_ns=5_000_000,
+    process=CURL,
+    exec_id=1,
+    parent_pid=BASH.pid,
+    uid=0,
+    scope=1,
+    what=Tampering.SIGNAL,
+    detail=9,
+    times=2,
+)
+ESTABLISHED = Flowed(
+    at_ns=4_500_000,
+    cookie=ACT.cookie,
+    stage=Stage.ESTABLISHED,
+    outcome=Outcome.ESTABLISHED,
+    error=0,
+    bytes_sent=0,
+    bytes_received=0,
+    rtt_us=900,
+    local=ACT.local,
+    local_port=50_001,
+)
+ENDED = ESTABLISHED._replace(
+    at_ns=8_000_000, stage=Stage.ENDED, bytes_sent=517, bytes_received=70_000, rtt_us=1_200
+)
+AGGREGATE = Aggregated(
+    at_ns=4_000_000,
+    last_ns=5_000_000,
+    process=CURL,
+    exec_id=1,
+    act=Act.SEND,
+    outcome=Outcome.SENT,
+    parent_pid=BASH.pid,
+    uid=4_000_001,
+    scope=1,
+    protocol=17,
+    peer=ACT.peer,
+    peer_port=53,
+    is_other=False,
+    attempts=1_000,
+    bytes_sent=0,
+    bytes_received=0,
 )
 ASK = Asked(
     at_ns=3_500_000,

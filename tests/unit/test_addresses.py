@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.addresses import address, endpoint, is_known, transport
+from exporter.addresses import address, endpoint, has_ports, is_known, transport
 
 ANY_IPV4 = str(ipaddress.IPv4Address(0))
 
@@ -54,10 +54,32 @@ def test_an_unbound_socket_has_no_local_address() -> None:
 
 @pytest.mark.parametrize(
     ("protocol", "keyword"),
-    [(6, "tcp"), (17, "udp"), (132, "sctp"), (136, "udplite"), (262, "tcp"), (253, None), (0, None)],
+    [
+        (1, "icmp"),
+        (6, "tcp"),
+        (17, "udp"),
+        (58, "ipv6-icmp"),
+        (132, "sctp"),
+        (136, "udplite"),
+        (262, "tcp"),
+        (253, "253"),
+        (0, None),
+    ],
 )
-def test_protocols_have_their_iana_keyword_and_mptcp_is_tcp(protocol: int, keyword: str | None) -> None:
+def test_protocols_have_their_iana_keyword_or_number_and_mptcp_is_tcp(
+    protocol: int, keyword: str | None
+) -> None:
     assert transport(protocol) == keyword
+
+
+@pytest.mark.parametrize("protocol", [6, 17, 33, 132, 136, 262])
+def test_some_protocols_have_ports(protocol: int) -> None:
+    assert has_ports(protocol)
+
+
+@pytest.mark.parametrize("protocol", [0, 1, 47, 50, 58, 253, 255])
+def test_other_protocols_have_none(protocol: int) -> None:
+    assert not has_ports(protocol)
 
 
 @pytest.mark.parametrize(

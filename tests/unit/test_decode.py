@@ -10,9 +10,22 @@ from exporter import wire
 from exporter.arguments import arguments_of, split
 from exporter.decode import Decoder
 from exporter.errors import RecordError
-from exporter.events import Event, Execed, ProcessKey
+from exporter.events import Act, Event, Execed, Outcome, ProcessKey
 from tests.unit import records
-from tests.unit.records import ACT, ANSWER, ASK, BASH, CURL, EXEC, EXIT, FORK
+from tests.unit.records import (
+    ACT,
+    AGGREGATE,
+    ANSWER,
+    ASK,
+    BASH,
+    CURL,
+    ENDED,
+    ESTABLISHED,
+    EXEC,
+    EXIT,
+    FORK,
+    TAMPER,
+)
 
 LONG = EXEC._replace(arguments=arguments_of(["node", *(f"{number:03}" * 333 for number in range(12))]))
 OVERLONG = EXEC._replace(arguments=arguments_of(["sh", "-c", "x" * 40_000]))
@@ -22,8 +35,14 @@ KINDS = {
     "exit": records.exited(EXIT),
     "act": records.acted(ACT),
     "dns": records.looked_up(ANSWER),
+    "flow": records.flowed(ENDED),
+    "aggregate": records.aggregated(AGGREGATE),
+    "tamper": records.tampered(TAMPER),
     "arguments": records.execed(LONG)[1],
 }
+
+
+REFUSED = AGGREGATE._replace(act=Act.CONNECT, outcome=Outcome.REFUSED, protocol=6)
 
 
 def decode(decoder: Decoder, *data: bytes) -> list[Event]:
@@ -44,10 +63,22 @@ def decode(decoder: Decoder, *data: bytes) -> list[Event]:
         (records.acted(ACT), ACT),
         (records.looked_up(ASK), ASK),
         (records.looked_up(ANSWER), ANSWER),
+        (records.flowed(ESTABLISHED), ESTABLISHED),
+        (records.flowed(ENDED), ENDED),
+        (records.aggregated(AGGREGATE), AGGREGATE),
+        (records.aggregated(REFUSED), REFUSED),
+        (records.tampered(TAMPER), TAMPER),
     ],
 )
 def test_a_record_becomes_its_event(data: bytes, event: Event) -> None:
     assert decode(Decoder(), data) == [event]
+
+
+@pytest.mark.parametrize("number", [0, 7, 65535])
+def test_an_unknown_tampering_is_refused(number: int) -> None:
+    *members, _ = wire.TAMPER_RECORD.unpack(records.tampered(TAMPER))
+    with pytest.raises(RecordError, match=f"unknown tampering {number}"):
+        decode(Decoder(), wire.TAMPER_RECORD.pack(*members, number))
 
 
 @pytest.mark.parametrize("data", KINDS.values(), ids=KINDS.keys())
@@ -80,6 +111,14 @@ def test_an_unknown_act_is_refused(act: int) -> None:
     offset = wire.OFFSETS["act_record"][1]["act"]
     data[offset : offset + 2] = act.to_bytes(2, "little")
     with pytest.raises(RecordError, match=f"unknown act {act}"):
+        decode(Decoder(), bytes(data))
+
+
+@pytest.mark.parametrize(("member", "value"), [("outcome", 0), ("outcome", 8), ("stage", 0), ("stage", 4)])
+def test_a_flow_of_an_unknown_outcome_or_stage_is_refused(member: str, value: int) -> None:
+    data = bytearray(records.flowed(ENDED))
+    data[wire.OFFSETS["flow_record"][1][member]] = value
+    with pytest.raises(RecordError, match="unknown outcome"):
         decode(Decoder(), bytes(data))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Sized
 from typing import TYPE_CHECKING, cast
 
 from exporter import wire
@@ -15,7 +16,7 @@ from exporter.kernel.tracer import Counts
 from exporter.live import LiveSource, kernel_counts, losses, wait
 from exporter.otlp import Account
 from tests.unit import records
-from tests.unit.records import ACT, EXEC, EXIT
+from tests.unit.records import ACT, AGGREGATE, EXEC, EXIT
 
 if TYPE_CHECKING:
     from exporter.kernel.rings import Handler
@@ -29,7 +30,8 @@ class FakeTracer:
 
     def __init__(self, *batches: list[bytes], counts: dict[tuple[int, int], int] | None = None) -> None:
         self.batches = list(batches)
-        self.detached_before: int | None = None
+        self.counted: list[bytes] = []
+        self.is_detached = False
         self._counts = counts or {}
 
     def drain(self, handle: Handler, *, limit: int) -> int:
@@ -39,8 +41,16 @@ class FakeTracer:
             handle(memoryview(one), 0, len(one))
         return len(batch)
 
+    def finish(self, handle: Handler) -> None:
+        assert self.is_detached
+        for one in self.counted:
+            handle(memoryview(one), 0, len(one))
+
+    def has_counted_open(self) -> bool:
+        return False
+
     def detach(self) -> None:
-        self.detached_before = len(self.batches)
+        self.is_detached = True
 
     def live_pids(self) -> list[int]:
         return [ACT.process.pid]
@@ -53,7 +63,7 @@ class FakeTracer:
 class Live:
     """A source over a fake kernel side, with what came of it."""
 
-    def __init__(self, *batches: list[bytes], attempts: int = 0) -> None:
+    def __init__(self, *batches: list[bytes], attempts: int = 0, flows: Sized = ()) -> None:
         self.tracer = FakeTracer(*batches)
         self.events: list[Event] = []
         self.books = Bookkeeping(lambda: KernelCounts(attempts, 0), Account)
@@ -63,6 +73,7 @@ class Live:
             cast("Tracer", self.tracer),
             self._take,
             self.books,
+            flows,
             on_fault=self.faults.append,
         )
 
@@ -86,11 +97,30 @@ def test_an_attempt_that_cannot_be_read_is_counted_as_dropped_and_the_next_is_re
     assert live.books.account().dropped == {("ring", "malformed"): 1}
 
 
-def test_at_the_end_it_detaches_first_and_then_takes_what_is_left() -> None:
+def test_at_the_end_it_takes_what_is_left_and_what_was_only_counted_last() -> None:
     live = Live([records.acted(ACT)], [records.exited(EXIT)])
+    live.tracer.counted = [records.aggregated(AGGREGATE)]
     live.source.finish()
-    assert live.tracer.detached_before == 2
-    assert live.events == [ACT, EXIT]
+    assert live.events == [ACT, EXIT, AGGREGATE]
+
+
+def test_at_the_end_it_waits_for_open_connections_but_not_for_ever() -> None:
+    live = Live(flows=[ACT])
+    before = boot_ns()
+    live.source.finish()
+    assert live.tracer.is_detached
+    assert 0.1e9 < boot_ns() - before < 5e9
+
+
+def test_a_fault_costs_all_that_was_counted_together() -> None:
+    live = Live([records.aggregated(AGGREGATE)], attempts=AGGREGATE.attempts)
+
+    def faulty(_: Event) -> None:
+        raise LookupError("a fault")
+
+    live.handle = faulty
+    live.source.pump()
+    assert live.books.account().dropped == {("process", "internal"): AGGREGATE.attempts}
 
 
 def test_at_the_end_an_exec_without_its_last_pieces_comes_too() -> None:

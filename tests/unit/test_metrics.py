@@ -11,8 +11,10 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader, MetricsData
 from opentelemetry.trace import SpanContext, TraceFlags
 
 from exporter.account import Account
+from exporter.destinations import Destination
+from exporter.events import Outcome
 from exporter.jobs.model import Job
-from exporter.metrics import DESTINATIONS_MAX, Metrics
+from exporter.metrics import DESTINATIONS_MAX, PIPELINES_MAX, Metrics
 from tests.unit.samples import JOB, TRACE_ID
 
 SPAN = SpanContext(TRACE_ID, 0xABC, is_remote=False, trace_flags=TraceFlags(TraceFlags.SAMPLED))
@@ -33,7 +35,8 @@ class Measured:
         provider = MeterProvider(
             [self._reader], exemplar_filter=TraceBasedExemplarFilter(), shutdown_on_exit=False
         )
-        self.metrics = Metrics(provider.get_meter("test"), job, lambda: account)
+        self.metrics = Metrics(provider.get_meter("test"), lambda: account)
+        self.job = self.metrics.of(job)
 
     def read(self) -> dict[str, Any]:
         """Every metric by its name."""
@@ -46,10 +49,16 @@ class Measured:
         return [(dict(point.attributes), point.value) for point in self.read()[name].data.data_points]
 
 
+def to(host: str, port: int = 443, transport: str | None = "tcp") -> Destination:
+    return Destination(host, port, transport, None)
+
+
 def test_names_units_and_kinds_are_the_fixed_ones() -> None:
     measured = Measured()
-    measured.metrics.job_began()
-    measured.metrics.connection("192.0.2.7", 443, "tcp", SPAN)
+    measured.metrics.began(measured.job)
+    measured.job.connection(to("192.0.2.7", 443, "tcp"), SPAN)
+    measured.job.transferred(to("192.0.2.7"), 5, 7)
+    measured.job.connect_took(to("192.0.2.7"), Outcome.ESTABLISHED, 0.03)
     measured.metrics.unattributed("process_record_lost")
     kinds = {
         name: (metric.unit, type(metric.data).__name__, getattr(metric.data, "is_monotonic", None))
@@ -57,6 +66,8 @@ def test_names_units_and_kinds_are_the_fixed_ones() -> None:
     }
     assert kinds == {
         "cicd.egress.connections": ("{connection}", "Sum", True),
+        "cicd.egress.io": ("By", "Sum", True),
+        "cicd.egress.connect.duration": ("s", "Histogram", None),
         "cicd.egress.jobs": ("{job}", "Sum", False),
         "cicd.egress.enforcing": ("1", "Gauge", None),
         "cicd.egress.exporter.attempts": ("{event}", "Sum", True),
@@ -68,17 +79,17 @@ def test_names_units_and_kinds_are_the_fixed_ones() -> None:
 
 def test_sums_are_cumulative() -> None:
     measured = Measured()
-    measured.metrics.connection("192.0.2.7", 443, "tcp", SPAN)
+    measured.job.connection(to("192.0.2.7", 443, "tcp"), SPAN)
     assert measured.read()["cicd.egress.connections"].data.aggregation_temporality.name == "CUMULATIVE"
-    measured.metrics.connection("192.0.2.7", 443, "tcp", SPAN)
+    measured.job.connection(to("192.0.2.7", 443, "tcp"), SPAN)
     assert [value for _, value in measured.points("cicd.egress.connections")] == [2]
 
 
 def test_a_connection_is_counted_by_destination_and_says_nothing_of_processes() -> None:
     measured = Measured()
-    measured.metrics.connection("192.0.2.7", 443, "tcp", SPAN)
-    measured.metrics.connection("192.0.2.7", 443, "tcp", SPAN)
-    measured.metrics.connection("192.0.2.7", 53, "udp", SPAN)
+    measured.job.connection(to("192.0.2.7", 443, "tcp"), SPAN)
+    measured.job.connection(to("192.0.2.7", 443, "tcp"), SPAN)
+    measured.job.connection(to("192.0.2.7", 53, "udp"), SPAN)
     job = {"cicd.pipeline.name": "release", "cicd.pipeline.task.name": "build", "egress.verdict": "allow"}
     here = {**job, "server.address": "192.0.2.7"}
     assert measured.points("cicd.egress.connections") == [
@@ -89,7 +100,7 @@ def test_a_connection_is_counted_by_destination_and_says_nothing_of_processes() 
 
 def test_what_is_unknown_is_left_out() -> None:
     measured = Measured(replace(JOB, pipeline=None, task=None))
-    measured.metrics.connection("192.0.2.7", 443, None, SPAN)
+    measured.job.connection(to("192.0.2.7", 443, None), SPAN)
     ((attributes, _),) = measured.points("cicd.egress.connections")
     assert attributes == {"server.address": "192.0.2.7", "server.port": 443, "egress.verdict": "allow"}
 
@@ -99,7 +110,7 @@ def test_a_job_can_make_up_no_more_than_200_destinations(made_up: str) -> None:
     measured = Measured()
     for number in range(1000):
         host, port = (f"192.0.2.{number}", 443) if made_up == "hosts" else ("192.0.2.1", number)
-        measured.metrics.connection(host, port, "tcp", SPAN)
+        measured.job.connection(to(host, port, "tcp"), SPAN)
     points = measured.points("cicd.egress.connections")
     other = [(attributes, value) for attributes, value in points if attributes["server.address"] == "_other"]
     assert len(points) == DESTINATIONS_MAX + 1 == 201
@@ -111,8 +122,8 @@ def test_a_job_can_make_up_no_more_than_200_destinations(made_up: str) -> None:
 def test_a_destination_known_before_the_cap_still_counts_as_itself() -> None:
     measured = Measured()
     for number in range(DESTINATIONS_MAX + 5):
-        measured.metrics.connection(f"host-{number}.example", 443, "tcp", SPAN)
-    measured.metrics.connection("host-0.example", 443, "tcp", SPAN)
+        measured.job.connection(to(f"host-{number}.example", 443, "tcp"), SPAN)
+    measured.job.connection(to("host-0.example", 443, "tcp"), SPAN)
     values = {
         attributes["server.address"]: value
         for attributes, value in measured.points("cicd.egress.connections")
@@ -120,19 +131,93 @@ def test_a_destination_known_before_the_cap_still_counts_as_itself() -> None:
     assert (values["host-0.example"], values["_other"]) == (2, 5)
 
 
+def test_aggregated_attempts_count_as_many() -> None:
+    measured = Measured()
+    measured.job.connection(to("192.0.2.7"), SPAN, 1000)
+    assert [value for _, value in measured.points("cicd.egress.connections")] == [1000]
+
+
+def test_bytes_are_counted_each_way_by_destination() -> None:
+    measured = Measured()
+    measured.job.transferred(to("registry.example"), 5, 700)
+    measured.job.transferred(to("registry.example", 80), 1, 2)
+    job = {"cicd.pipeline.name": "release", "cicd.pipeline.task.name": "build"}
+    here = {**job, "server.address": "registry.example"}
+    assert measured.points("cicd.egress.io") == [
+        ({**here, "network.io.direction": "transmit"}, 6),
+        ({**here, "network.io.direction": "receive"}, 702),
+    ]
+
+
+def test_durations_are_by_destination_and_outcome() -> None:
+    measured = Measured()
+    for outcome, took_s in ((Outcome.ESTABLISHED, 0.02), (Outcome.ESTABLISHED, 0.04), (Outcome.TIMEOUT, 129)):
+        measured.job.connect_took(to("registry.example"), outcome, took_s)
+    points = measured.read()["cicd.egress.connect.duration"].data.data_points
+    here = {"cicd.pipeline.name": "release", "server.address": "registry.example"}
+    assert [(dict(point.attributes), point.count, point.sum) for point in points] == [
+        ({**here, "egress.outcome": "established"}, 2, pytest.approx(0.06)),
+        ({**here, "egress.outcome": "timeout"}, 1, 129),
+    ]
+
+
+def test_bytes_and_durations_grow_with_no_more_than_200_hosts() -> None:
+    measured = Measured()
+    for number in range(1000):
+        measured.job.transferred(to(f"host-{number}.example"), 1, 1)
+        measured.job.connect_took(to(f"host-{number}.example"), Outcome.REFUSED, 0.1)
+    assert len(measured.points("cicd.egress.io")) == 2 * (DESTINATIONS_MAX + 1)
+    durations = measured.read()["cicd.egress.connect.duration"].data.data_points
+    assert len(durations) == DESTINATIONS_MAX + 1
+    assert sum(point.count for point in durations) == 1000
+
+
 def test_the_exemplar_of_a_connection_is_its_span() -> None:
     measured = Measured()
-    measured.metrics.connection("192.0.2.7", 443, "tcp", SPAN)
+    measured.job.connection(to("192.0.2.7", 443, "tcp"), SPAN)
     (point,) = measured.read()["cicd.egress.connections"].data.data_points
     assert [(exemplar.trace_id, exemplar.span_id) for exemplar in point.exemplars] == [(TRACE_ID, 0xABC)]
 
 
 def test_a_job_counts_while_it_lasts() -> None:
     measured = Measured()
-    measured.metrics.job_began()
+    measured.metrics.began(measured.job)
     assert measured.points("cicd.egress.jobs") == [({"cicd.pipeline.name": "release"}, 1)]
-    measured.metrics.job_ended()
+    measured.metrics.ended(measured.job)
     assert measured.points("cicd.egress.jobs") == [({"cicd.pipeline.name": "release"}, 0)]
+
+
+def test_jobs_of_one_pipeline_and_task_count_together() -> None:
+    measured = Measured()
+    for run_id in ("1", "2"):
+        measured.metrics.of(replace(JOB, run_id=run_id)).connection(to("192.0.2.7"), SPAN)
+    measured.metrics.of(replace(JOB, task="deploy")).connection(to("192.0.2.7"), SPAN)
+    found = [
+        (attributes["cicd.pipeline.task.name"], value)
+        for attributes, value in measured.points("cicd.egress.connections")
+    ]
+    assert found == [("build", 2), ("deploy", 1)]
+
+
+def test_the_tasks_of_a_pipeline_share_its_200_destinations() -> None:
+    measured = Measured()
+    for task in ("build", "deploy"):
+        for number in range(150):
+            host = to(f"{task}-{number}.example")
+            measured.metrics.of(replace(JOB, task=task)).connection(host, SPAN)
+    points = measured.points("cicd.egress.connections")
+    other = [value for attributes, value in points if attributes["server.address"] == "_other"]
+    assert other == [100]
+
+
+def test_a_host_can_make_up_no_more_than_200_pipelines() -> None:
+    measured = Measured()
+    for number in range(300):
+        measured.metrics.of(replace(JOB, pipeline=f"p{number}")).connection(to("192.0.2.7"), SPAN)
+    points = measured.points("cicd.egress.connections")
+    assert len(points) == PIPELINES_MAX
+    assert sum(value for _, value in points) == 300
+    assert [value for attributes, value in points if attributes["cicd.pipeline.name"] == "_other"] == [101]
 
 
 def test_nothing_is_enforced_while_tracing() -> None:

@@ -19,7 +19,11 @@ def resolve(environ: dict[str, str], otlp_dir: Path | None = None) -> Destinatio
 def test_without_anything_files_go_to_the_default_directory_and_it_is_said() -> None:
     destinations = resolve({})
     assert destinations.defaulted
-    assert destinations.shown == ("ci-egress/traces.jsonl", "ci-egress/metrics.jsonl")
+    assert destinations.shown == (
+        "ci-egress/traces.jsonl",
+        "ci-egress/metrics.jsonl",
+        "ci-egress/logs.jsonl",
+    )
 
 
 def test_an_empty_variable_counts_as_unset() -> None:
@@ -30,15 +34,17 @@ def test_a_directory_alone_means_files_alone(tmp_path: Path) -> None:
     destinations = resolve({}, tmp_path)
     assert not destinations.defaulted
     assert destinations.traces.endpoint is None
-    assert destinations.traces.directory == destinations.metrics.directory == tmp_path
+    routes = (destinations.traces, destinations.metrics, destinations.logs)
+    assert [route.directory for route in routes] == [tmp_path] * 3
 
 
-def test_the_general_endpoint_serves_both_signals_under_its_own_path() -> None:
+def test_the_general_endpoint_serves_all_signals_under_its_own_path() -> None:
     destinations = resolve({"OTEL_EXPORTER_OTLP_ENDPOINT": "https://collector.example/otlp/"})
     assert not destinations.defaulted
     assert destinations.shown == (
         "https://collector.example/otlp/v1/traces",
         "https://collector.example/otlp/v1/metrics",
+        "https://collector.example/otlp/v1/logs",
     )
 
 
@@ -53,13 +59,18 @@ def test_a_signals_own_endpoint_is_taken_as_it_is() -> None:
     assert resolve(GENERAL | own).shown == (
         "http://traces.example/in",
         "http://collector.example:4318/v1/metrics",
+        "http://collector.example:4318/v1/logs",
     )
 
 
 def test_a_signal_left_without_an_endpoint_goes_to_the_default_directory() -> None:
     destinations = resolve({"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://traces.example/in"})
     assert destinations.defaulted
-    assert destinations.shown == ("http://traces.example/in", "ci-egress/metrics.jsonl")
+    assert destinations.shown == (
+        "http://traces.example/in",
+        "ci-egress/metrics.jsonl",
+        "ci-egress/logs.jsonl",
+    )
 
 
 def test_a_disabled_sdk_means_no_destination(tmp_path: Path) -> None:
@@ -85,6 +96,21 @@ def test_protocol_timeout_and_compression_are_general_or_the_signals_own() -> No
     assert (metrics.protocol, metrics.timeout_s, metrics.gzip) == (Protocol.HTTP, 2.5, True)
 
 
+def test_log_records_have_variables_of_their_own() -> None:
+    own = {
+        "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT": "http://logs.example/in",
+        "OTEL_EXPORTER_OTLP_LOGS_HEADERS": "x-key=a",
+        "OTEL_EXPORTER_OTLP_LOGS_TIMEOUT": "1500",
+    }
+    endpoint = resolve(GENERAL | own).logs.endpoint
+    assert endpoint is not None
+    assert (endpoint.url, endpoint.headers, endpoint.timeout_s) == (
+        "http://logs.example/in",
+        {"x-key": "a"},
+        1.5,
+    )
+
+
 def test_a_timeout_meant_as_seconds_still_leaves_a_second() -> None:
     endpoint = resolve(GENERAL | {"OTEL_EXPORTER_OTLP_TIMEOUT": "10"}).traces.endpoint
     assert endpoint is not None
@@ -102,7 +128,7 @@ def test_a_grpc_endpoint_without_scheme_is_tls_unless_said_to_be_insecure(
     environ: dict[str, str], url: str
 ) -> None:
     grpc = {"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc", "OTEL_EXPORTER_OTLP_ENDPOINT": "collector.example:4317"}
-    assert resolve(grpc | environ).shown == (url, url)
+    assert resolve(grpc | environ).shown == (url, url, url)
 
 
 def test_headers_are_decoded_and_never_shown() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import resource
@@ -19,10 +20,11 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import Event, ReadableSpan
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, NonRecordingSpan, SpanContext, SpanKind, Status, StatusCode, TraceFlags
+from opentelemetry.util.types import AttributeValue
 
 from exporter import __version__
 from exporter.errors import CANNOT_TRACE_STATUS, CiEgressError
-from exporter.otlp import Telemetry, resolve_destinations
+from exporter.otlp import LogRecord, Severity, Telemetry, resolve_destinations
 
 TRACE_ID = 0x7AF8CD1DE3FA344B938DED2AF6D4282F
 SPAN_ID = 0x00F067AA0BA902B7
@@ -138,6 +140,55 @@ def test_a_span_is_written_as_otlp_json_field_by_field(tmp_path: Path) -> None:
             }
         ]
     }
+
+
+def test_a_log_record_is_written_as_otlp_json_field_by_field(tmp_path: Path) -> None:
+    attributes: dict[str, AttributeValue] = {
+        "server.address": "evil.example",
+        "server.port": 443,
+        "egress.lineage": ("bash", "curl"),
+    }
+    record = LogRecord(
+        "cicd.egress.denied",
+        Severity.ERROR,
+        1_764_000_000_000_000_001,
+        attributes,
+        Resource({"service.name": "ci-egress"}),
+        context(SPAN_ID),
+    )
+    with open_telemetry(tmp_path) as telemetry:
+        telemetry.log(record)
+        telemetry.log(dataclasses.replace(record, context=None, attributes={"x": "\n\x1b"}))
+    (request,) = lines(tmp_path / "logs.jsonl")
+    (by_resource,) = request["resourceLogs"]
+    assert by_resource["resource"] == {
+        "attributes": [{"key": "service.name", "value": {"stringValue": "ci-egress"}}]
+    }
+    (by_scope,) = by_resource["scopeLogs"]
+    assert by_scope["scope"] == {"name": "ci_egress", "version": __version__}
+    denied, other = by_scope["logRecords"]
+    assert denied == {
+        "timeUnixNano": "1764000000000000001",
+        "observedTimeUnixNano": "1764000000000000001",
+        "severityNumber": 17,
+        "severityText": "ERROR",
+        "body": {},
+        "attributes": [
+            {"key": "server.address", "value": {"stringValue": "evil.example"}},
+            {"key": "server.port", "value": {"intValue": "443"}},
+            {
+                "key": "egress.lineage",
+                "value": {"arrayValue": {"values": [{"stringValue": "bash"}, {"stringValue": "curl"}]}},
+            },
+        ],
+        "flags": 1,
+        "traceId": "7af8cd1de3fa344b938ded2af6d4282f",
+        "spanId": "00f067aa0ba902b7",
+        "eventName": "cicd.egress.denied",
+    }
+    assert "traceId" not in other
+    assert b"\x1b" not in (tmp_path / "logs.jsonl").read_bytes()
+    assert telemetry.log_account.exported == 2
 
 
 def test_hostile_text_neither_breaks_a_line_nor_reaches_a_terminal(tmp_path: Path) -> None:
@@ -289,6 +340,7 @@ def test_a_file_deleted_by_the_job_is_made_anew_and_its_loss_is_said(tmp_path: P
         wait_until(lambda: telemetry.account.exported == 1)
         (directory / "traces.jsonl").unlink()
         (directory / "metrics.jsonl").unlink()
+        (directory / "logs.jsonl").unlink()
         directory.rmdir()
         telemetry.submit(span(span_id=2), 1)
     assert [one["spanId"] for one in spans_in(directory / "traces.jsonl")] == [f"{2:016x}"]

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from exporter.arguments import arguments_of
 from exporter.config import ProcessSpans
 from exporter.events import Acted, Event, Execed, Exited, Forked, ProcessKey
+from exporter.flows import HELD_MAX
 from tests.unit.pipelines import END_NS, ROOT, run, spans
-from tests.unit.records import ACT, EXEC
+from tests.unit.records import ACT, AGGREGATE, ENDED, ESTABLISHED, EXEC
 from tests.unit.samples import CLOCK
 
 CHILD, GRANDCHILD = ProcessKey(51, 700), ProcessKey(52, 800)
@@ -105,6 +106,71 @@ def test_what_runs_when_the_job_ends_ends_with_it_and_the_jobs_span_comes_last(t
     *_, bash, job = spans(tmp_path)
     assert (bash["name"], job["name"]) == ("bash", "build")
     assert bash["endTimeUnixNano"] == job["endTimeUnixNano"] == str(CLOCK.wall_ns(END_NS))
+
+
+def attributes(span: dict[str, Any]) -> dict[str, Any]:
+    return {one["key"]: next(iter(one["value"].values())) for one in span["attributes"]}
+
+
+def named(directory: Path, name: str) -> list[dict[str, Any]]:
+    return [span for span in spans(directory) if span["name"] == name]
+
+
+def test_a_connect_waits_for_its_end_and_one_that_never_comes_is_open(tmp_path: Path) -> None:
+    first, second = acted(ROOT), ACT._replace(process=ROOT, cookie=78, at_ns=751)
+    account = run([execed(ROOT, "bash"), first, second, ESTABLISHED, ENDED], tmp_path)
+    found = [
+        (attributes(span)["egress.outcome"], span["endTimeUnixNano"]) for span in named(tmp_path, EGRESS)
+    ]
+    assert found == [
+        ("established", str(CLOCK.wall_ns(ENDED.at_ns))),
+        ("open", str(CLOCK.wall_ns(END_NS))),
+    ]
+    assert str(account) == "attempts 2 = exported 2 + aggregated 0 + dropped 0 + pending 0"
+
+
+def test_connecting_a_socket_twice_is_two_attempts_and_the_first_has_the_outcome(tmp_path: Path) -> None:
+    again = ACT._replace(process=ROOT, exec_id=1, at_ns=800)
+    run([execed(ROOT, "bash"), acted(ROOT), again, ENDED], tmp_path)
+    found = [attributes(span).get("egress.outcome") for span in named(tmp_path, EGRESS)]
+    assert found == [None, "established"]
+
+
+def test_beyond_the_most_that_are_held_the_oldest_is_told_as_open(tmp_path: Path) -> None:
+    many = [
+        ACT._replace(process=ROOT, cookie=number, at_ns=700 + number) for number in range(1, HELD_MAX + 4)
+    ]
+    late = ENDED._replace(cookie=1)
+    account = run([execed(ROOT, "bash"), *many, late], tmp_path)
+    first, *_ = named(tmp_path, EGRESS)
+    assert attributes(first)["egress.outcome"] == "open"
+    assert account.attempts == HELD_MAX + 3
+    assert str(account).endswith("+ pending 0")
+
+
+def test_what_was_counted_of_a_program_that_ended_is_its_own(tmp_path: Path) -> None:
+    counted = AGGREGATE._replace(process=GRANDCHILD, exec_id=1, attempts=5_000)
+    account = run([*BUILD[:5], *BUILD[6:], counted], tmp_path)
+    (span,) = named(tmp_path, "send 192.0.2.7:53")
+    assert attributes(span)["process.executable.name"] == "curl"
+    assert attributes(span)["egress.attempts"] == "5000"
+    assert nesting(spans(tmp_path)) == sorted(
+        [*(pair for pair in TREE if pair[0] != EGRESS), ("send 192.0.2.7:53", "curl")]
+    )
+    assert str(account) == "attempts 5000 = exported 0 + aggregated 5000 + dropped 0 + pending 0"
+
+
+def test_what_was_counted_for_nobody_hangs_on_the_job(tmp_path: Path) -> None:
+    nobody = AGGREGATE._replace(process=ProcessKey(0, 0), exec_id=0, is_other=True, protocol=0)
+    run([execed(ROOT, "bash"), nobody], tmp_path)
+    assert nesting(spans(tmp_path)) == [("build", None), ("send _other", "build")]
+
+
+def test_a_reused_pid_does_not_inherit_what_was_counted_of_another(tmp_path: Path) -> None:
+    unknown = AGGREGATE._replace(process=ProcessKey(ROOT.pid, 1), exec_id=7)
+    run([execed(ROOT, "bash"), unknown, acted(ROOT)], tmp_path)
+    assert (EGRESS, "bash") in nesting(spans(tmp_path))
+    assert ("send 192.0.2.7:53", "unknown") in nesting(spans(tmp_path))
 
 
 HISTORY = [*BUILD[:5], acted(CHILD), Exited(820, CHILD, 0), acted(GRANDCHILD), Exited(900, GRANDCHILD, 0)]

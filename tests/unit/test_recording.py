@@ -17,16 +17,30 @@ from exporter.arguments import arguments_of
 from exporter.clock import Clock
 from exporter.config import ProcessSpans
 from exporter.errors import UsageError
-from exporter.events import Act, Acted, Answered, Asked, Event, Execed, Exited, Forked, ProcessKey
+from exporter.events import (
+    Act,
+    Acted,
+    Aggregated,
+    Answered,
+    Asked,
+    Event,
+    Execed,
+    Exited,
+    Flowed,
+    Forked,
+    Outcome,
+    ProcessKey,
+    Stage,
+)
 from exporter.programs import Facts, Image
 from exporter.recording import Beginning, Ending, Recorder
 from exporter.replay import Replay
 from exporter.wire import MESSAGE_ROOM
 from tests.unit import pipelines
 from tests.unit.pipelines import BEGINNING, END_NS, ROOT, NothingKnown
-from tests.unit.records import ACT, ASK, EXEC, EXIT, FORK
+from tests.unit.records import ACT, AGGREGATE, ASK, ENDED, ESTABLISHED, EXEC, EXIT, FORK, TAMPER
 
-ENDING = Ending(END_NS, KernelCounts(attempts=70, lost=2), [30, 31])
+ENDING = Ending(END_NS, KernelCounts(attempts=1 << 40, lost=2), [30, 31])
 
 U16, U32, U64 = (st.integers(0, (1 << bits) - 1) for bits in (16, 32, 64))
 KEYS = st.builds(ProcessKey, U32, U64)
@@ -56,6 +70,28 @@ EVENTS = st.one_of(
         U16,
         ADDRESSES,
         U16,
+    ),
+    st.builds(
+        Flowed, U64, U64, st.sampled_from(Stage), st.sampled_from(Outcome), U16, U64, U64, U32, ADDRESSES, U16
+    ),
+    st.builds(
+        Aggregated,
+        U64,
+        U64,
+        KEYS,
+        U32,
+        st.sampled_from(Act),
+        st.none() | st.sampled_from(Outcome),
+        U32,
+        U32,
+        U32,
+        U16,
+        ADDRESSES,
+        U16,
+        st.booleans(),
+        U32,
+        U64,
+        U64,
     ),
 )
 
@@ -140,7 +176,11 @@ STORY: list[Event] = [
     ACT,
     ACT._replace(at_ns=4_000_001, act=Act.SEND, protocol=17, peer_port=53),
     ACT._replace(process=ProcessKey(400, 5), at_ns=4_000_002),
+    TAMPER,
+    ESTABLISHED,
+    ENDED,
     EXIT,
+    AGGREGATE,
 ]
 
 
@@ -303,7 +343,7 @@ def test_a_file_that_is_no_recording_is_refused_at_its_first_line(text: str) -> 
 @pytest.mark.parametrize(
     ("where", "value"),
     [
-        ((1,), 2),
+        ((1,), 1),
         ((2,), None),
         ((2, "run_id"), None),
         ((2, "pipeline"), 7),

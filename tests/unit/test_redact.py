@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import shlex
-import time
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from exporter.redact import is_secret_name, redact_arguments
-from exporter.redact_rules import TOKEN_SHAPES
+from exporter.redact import redact_arguments
+from exporter.redact_names import is_secret_name
 
 _LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFGHIJ"
 _HEX = "0123456789abcdef0123456789abcdef0123456789abcdef"
@@ -136,7 +133,7 @@ _SECRET_COMMANDS = [
     ("az storage 'Server=x;AccountKey=hunter2-s3cr3t;Suffix=y'", None),
     ("sh -c 'TOKEN=hunter2-s3cr3t make build'", "sh -c 'TOKEN=<redacted> make build'"),
     ("sh -c 'deploy --password hunter2-s3cr3t && ls'", "sh -c 'deploy --password <redacted> && ls'"),
-    ("bash -ec 'export TOKEN=\"hunter2-s3cr3t x\"\nmake'", "bash -ec 'export TOKEN=<redacted>\nmake'"),
+    ("bash -ec 'export TOKEN=\"hunter2-s3cr3t x\"\nmake'", "bash -ec 'export TOKEN=\"<redacted>\"\nmake'"),
     ("sh -c 'mysql -phunter2-s3cr3t | grep x'", "sh -c 'mysql -p<redacted> | grep x'"),
     (
         "sh -c 'bash -c \"curl -u bob:hunter2-s3cr3t x\"; ls'",
@@ -167,12 +164,6 @@ def test_a_token_is_known_by_its_shape(token: str, around: str) -> None:
     assert "<redacted>" in redacted
 
 
-def test_every_token_shape_has_an_example() -> None:
-    for shape in TOKEN_SHAPES:
-        examples = [*_TOKENS, "hooks.slack.com/", "api/webhooks/"]
-        assert any(hint in example or example in hint for hint in shape.hints for example in examples), shape
-
-
 @pytest.mark.parametrize(
     "url",
     [
@@ -193,60 +184,6 @@ def test_a_private_key_that_was_cut_is_redacted_to_its_end() -> None:
     assert redact_arguments(["add", _PEM[:60]]) == ["add", "<redacted>"]
 
 
-@pytest.mark.parametrize(
-    "command",
-    [
-        "git clone --depth 1 https://git.example/group/app.git src",
-        "git clone ssh://git@git.example/group/app.git",
-        "git clone git@git.example:group/app.git",
-        "git -c credential.helper=store -c core.pager=cat log -p",
-        "git commit -m 'Add --token option, keep --password and its wording'",
-        "git checkout 9d59409acf479dfa0df1aa568182e43e43df8bbe",
-        "npm ci --ignore-scripts --no-audit",
-        "npm install @scope/pkg@1.2.3 --registry http://npm.example:4873/@scope/pkg",
-        "pip install git+https://git@git.example/app token==1.0 django-secretbox==2",
-        "gcc -O2 -Wall -DTOKEN_SIZE=32 -DUSE_TOKEN=1 -o app main.c",
-        "docker run --rm -p 80:80 -e PORT=80 --user 1000:1000 nginx:1.27",
-        "docker build --secret id=npmrc,src=.npmrc -t app .",
-        "docker login --username bob --password-stdin r.example",
-        "docker run -p 5432:5432 -e TOKEN postgres:17",
-        "python -c 'import sys; print(sys.version)'",
-        "python -m pytest -k 'test_token or password' -p no:cacheprovider",
-        "ssh -p 22 -o PasswordAuthentication=no -o NumberOfPasswordPrompts=0 h.example uptime",
-        "scp -P 22 a h.example:b",
-        "mysql -u root -p -P 3306 app",
-        "mkdir -p a/b/c",
-        "cp -pr a b",
-        "ps -p 1 -o comm=",
-        "tar -C /tmp -xpf a.tar",
-        "curl -fsSL -o a.tgz https://h.example/a.tgz?mirror=eu&arch=amd64",
-        "curl -H 'Accept: application/json' -H 'Content-Type: text/plain' https://h.example",
-        "wget -qO- https://h.example/key.gpg",
-        "grep -r password= src",
-        "sed -e s/a/b/ token.txt",
-        "sh -c 'deploy --password \"$PASSWORD\" --token=$TOKEN --key ${API_KEY}'",
-        "env PWD=/src OLDPWD=/ HOME=/root MAX_TOKENS=100 TOKENIZERS_PARALLELISM=false make",
-        "env TOKEN_FILE=/run/token PASSWORD_STORE_DIR=/p SSH_AUTH_SOCK=/tmp/s make",
-        "env GOOGLE_APPLICATION_CREDENTIALS=/etc/key.json terraform plan",
-        "ansible-playbook --private-key ~/.ssh/id_ed25519 site.yml",
-        "gh auth login --with-token",
-        "psql --no-password -h db.example -U app",
-        "aws secretsmanager get-secret-value --secret-id prod/db",
-        "llm --max-tokens 100 --tokenizer bert",
-        "openssl rsa -passin env:KEY_PASS -in k",
-        "node /app/node_modules/.bin/tsc -p tsconfig.json",
-        "/usr/lib/gcc/x86_64-linux-gnu/12/cc1 -quiet -imultiarch x86_64-linux-gnu main.c -dumpbase main.c",
-        "sha256sum e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
-        "kubectl get secret db -o jsonpath={.data.x}",
-        "make -j2 -C build all",
-        "",
-    ],
-)
-def test_an_ordinary_command_line_stays_as_it_is(command: str) -> None:
-    arguments = shlex.split(command)
-    assert redact_arguments(arguments) == arguments
-
-
 def test_no_arguments_are_no_arguments() -> None:
     assert redact_arguments([]) == []
 
@@ -256,150 +193,3 @@ def test_no_arguments_are_no_arguments() -> None:
 )
 def test_a_secret_name_is_known_in_any_spelling(name: str) -> None:
     assert is_secret_name(name)
-
-
-_PIECES = [
-    *[
-        "--token",
-        "--password=",
-        "TOKEN=",
-        "-p",
-        "-u",
-        "-H",
-        "-c",
-        "-m",
-        "sh",
-        "curl",
-        "mysql",
-        "docker",
-        "login",
-        "set",
-    ],
-    *[
-        "Authorization: ",
-        "X-Api-Key:",
-        "Bearer ",
-        "https://",
-        "://a:b@",
-        "@",
-        ":",
-        "/",
-        "<redacted>",
-        "<",
-        ">",
-        "\\",
-    ],
-    *[
-        '"',
-        "'",
-        " ",
-        "\n",
-        "=",
-        "&",
-        ";",
-        ",",
-        "-",
-        "_",
-        "$X",
-        "secret",
-        '"password": "',
-        '\\"token\\":\\"',
-        "]",
-        "[",
-    ],
-    *[
-        "-----BEGIN PRIVATE KEY-----",
-        "-----END PRIVATE KEY-----",
-        "abc",
-        "x" * 20,
-        _TOKENS[0],
-        _TOKENS[6],
-        _TOKENS[21],
-    ],
-]
-_ARGUMENT = st.one_of(
-    st.lists(st.sampled_from(_PIECES), max_size=8).map("".join),
-    st.text(alphabet=st.characters(codec=None), max_size=20),
-)
-
-
-@given(st.lists(_ARGUMENT, max_size=6))
-def test_redacting_twice_is_redacting_once(arguments: list[str]) -> None:
-    once = redact_arguments(arguments)
-    assert redact_arguments(once) == once
-    assert len(once) == len(arguments)
-
-
-@given(
-    st.sampled_from(["deploy --password={}", "deploy --token {}", "env API_KEY={} make", "curl -u bob:{} x"]),
-    st.text(st.characters(categories=["L", "N"]), min_size=12).map(lambda text: f"s3cr3t{text}"),
-)
-def test_whatever_the_secret_it_leaves(command: str, secret: str) -> None:
-    assert secret not in " ".join(redact_arguments([word.format(secret) for word in command.split()]))
-
-
-_HOSTILE = [
-    "a",
-    "-",
-    "=",
-    " ",
-    "'",
-    '"',
-    "\\",
-    ":",
-    "password",
-    "password=",
-    "token='",
-    'token="',
-    "a=",
-    "x,token=id=",
-    "--token ",
-    "--token=x ",
-    "://",
-    "://a:",
-    "://a:b@",
-    "x://a@",
-    "eyJ",
-    "eyJ-",
-    "eyJaaaaaaaa.eyJ",
-    "ghp_",
-    "sk-",
-    "xoxb-",
-    "AKIA",
-    "1:AA",
-    "bearer ",
-    "authorization:",
-    "authorization: ",
-    '"token":"',
-    '\\"token\\":\\"',
-    '"a"  ',
-    "['token'] = ",
-    "-----BEGIN PRIVATE KEY-----",
-    "-----BEGIN ",
-    "PRIVATE KEY",
-    "-H",
-    "X-Api-Key:",
-    "curl -u ",
-    "sh -c '",
-    'sh -c "',
-    "<redacted>",
-    "<",
-    "aA",
-    "_",
-]
-
-
-def _shortest_s(argument: str) -> float:
-    durations = []
-    for _ in range(3):
-        started = time.perf_counter()
-        redact_arguments(["curl", "-H", argument])
-        durations.append(time.perf_counter() - started)
-    return min(durations)
-
-
-@pytest.mark.parametrize("piece", _HOSTILE)
-def test_time_grows_no_faster_than_the_text(piece: str) -> None:
-    few, many = (_shortest_s((piece * size)[:size]) for size in (32 << 10, 128 << 10))
-    # Four times the text takes four times the time; quadratic would be sixteen times.
-    assert many < 9 * few

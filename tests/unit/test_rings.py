@@ -6,12 +6,15 @@ import mmap
 import os
 import struct
 from collections.abc import Iterator
+from contextlib import closing
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.kernel.rings import Ring
+from exporter.clock import boot_ns
+from exporter.kernel.rings import Handler, Ring
+from exporter.kernel.rings import drain as drain_rings
 
 PAGE = mmap.PAGESIZE
 SIZE = PAGE
@@ -26,16 +29,16 @@ class Producer:
         os.ftruncate(self.descriptor, 2 * PAGE + 2 * SIZE)
         self.produced = 0
 
-    def submit(self, payload: bytes, flags: int = 0) -> int:
+    def submit(self, payload: bytes, flags: int = 0, *, at_ns: int = 0) -> int:
         """One record; returns where its header stands. Busy or discarded by `flags`."""
-        at = self.produced
-        self.write(at, struct.pack("=II", len(payload) | flags, 0) + payload)
-        self.produced += (8 + len(payload) + 7) & ~7
+        at, whole = self.produced, record(payload, at_ns)
+        self.write(at, struct.pack("=II", len(whole) | flags, 0) + whole)
+        self.produced += (8 + len(whole) + 7) & ~7
         os.pwrite(self.descriptor, struct.pack("=Q", self.produced), PAGE)
         return at
 
-    def commit(self, at: int, length: int) -> None:
-        self.write(at, struct.pack("=I", length))
+    def commit(self, at: int, payload: bytes) -> None:
+        self.write(at, struct.pack("=I", len(record(payload))))
 
     def write(self, at: int, data: bytes) -> None:
         """As through the kernel's double mapping: what runs over the end stands at the beginning too."""
@@ -69,10 +72,20 @@ def ring(producer: Producer) -> Iterator[Ring]:
     made.close()
 
 
-def drain(ring: Ring, *, limit: int = 1000) -> list[bytes]:
+def record(payload: bytes, at_ns: int = 0) -> bytes:
+    """As all records begin: layout, kind, and the time."""
+    return struct.pack("=IHHQ", 0, 0, 0, at_ns) + payload
+
+
+def drain(*rings: Ring, limit: int = 1000) -> list[bytes]:
+    """The payloads."""
     seen: list[bytes] = []
-    ring.drain(lambda data, at, length: seen.append(bytes(data[at : at + length])), limit=limit)
+    drain_rings(rings, _kept_in(seen), limit=limit)
     return seen
+
+
+def _kept_in(seen: list[bytes]) -> Handler:
+    return lambda data, at, length: seen.append(bytes(data[at + len(record(b"")) : at + length]))
 
 
 def test_records_come_in_order_and_their_room_is_free_again(producer: Producer, ring: Ring) -> None:
@@ -84,9 +97,10 @@ def test_records_come_in_order_and_their_room_is_free_again(producer: Producer, 
     assert drain(ring) == []
 
 
-def test_an_empty_ring_has_nothing_and_is_not_written(producer: Producer, ring: Ring) -> None:
+def test_an_empty_ring_has_nothing_and_is_not_written(producer: Producer) -> None:
     producer.start_at(SIZE * 3 + 8)
-    assert ring.drain(lambda *_: pytest.fail("there is no record"), limit=10) == 0
+    with closing(Ring(producer.descriptor, SIZE)) as ring:
+        assert drain_rings([ring], lambda *_: pytest.fail("there is no record"), limit=10) == 0
     assert producer.consumed == SIZE * 3 + 8
 
 
@@ -97,7 +111,7 @@ def test_a_busy_record_holds_up_what_stands_behind_it(producer: Producer, ring: 
     assert drain(ring) == [b"first"]
     assert producer.consumed == at
     assert drain(ring) == []
-    producer.commit(at, len(b"second"))
+    producer.commit(at, b"second")
     assert drain(ring) == [b"second", b"third"]
 
 
@@ -109,12 +123,13 @@ def test_a_discarded_record_is_skipped_and_its_room_free_again(producer: Produce
     assert producer.consumed == producer.produced
 
 
-def test_a_record_across_the_end_comes_in_one_piece(producer: Producer, ring: Ring) -> None:
+def test_a_record_across_the_end_comes_in_one_piece(producer: Producer) -> None:
     producer.start_at(SIZE * 5 - 16)
     payload = bytes(range(200))
     producer.submit(payload)
     producer.submit(b"next")
-    assert drain(ring) == [payload, b"next"]
+    with closing(Ring(producer.descriptor, SIZE)) as ring:
+        assert drain(ring) == [payload, b"next"]
     assert producer.consumed == producer.produced
 
 
@@ -126,10 +141,62 @@ def test_a_limit_leaves_the_rest_for_the_next_time(producer: Producer, ring: Rin
     assert drain(ring, limit=3) == [b"\2", b"\3", b"\4"]
 
 
-def test_the_number_of_records_is_returned_discarded_ones_included(producer: Producer, ring: Ring) -> None:
+def test_the_number_of_records_is_returned_discarded_ones_left_out(producer: Producer, ring: Ring) -> None:
     producer.submit(b"a")
     producer.submit(b"b", flags=DISCARDED)
-    assert ring.drain(lambda *_: None, limit=10) == 2
+    assert drain_rings([ring], lambda *_: None, limit=10) == 1
+
+
+@pytest.fixture
+def second() -> Iterator[tuple[Producer, Ring]]:
+    producer = Producer()
+    ring = Ring(producer.descriptor, SIZE)
+    yield producer, ring
+    ring.close()
+    os.close(producer.descriptor)
+
+
+def test_rings_are_merged_by_time(producer: Producer, ring: Ring, second: tuple[Producer, Ring]) -> None:
+    other, other_ring = second
+    for at_ns in (1, 4, 5):
+        producer.submit(b"%d" % at_ns, at_ns=at_ns)
+    for at_ns in (2, 3, 6):
+        other.submit(b"%d" % at_ns, at_ns=at_ns)
+    assert drain(ring, other_ring, limit=4) == [b"1", b"2", b"3", b"4"]
+    assert drain(ring, other_ring) == [b"5", b"6"]
+
+
+def test_a_record_behind_an_older_one_goes_first_when_it_is_the_cause(
+    producer: Producer, ring: Ring, second: tuple[Producer, Ring]
+) -> None:
+    """A hook that was interrupted between its time and its reservation: times on a ring needn't rise."""
+    other, other_ring = second
+    producer.submit(b"fork", at_ns=20)
+    producer.submit(b"interrupted fork", at_ns=10)
+    other.submit(b"act of that process", at_ns=21)
+    assert drain(ring, other_ring) == [b"fork", b"interrupted fork", b"act of that process"]
+
+
+def test_what_is_younger_than_the_look_waits(
+    producer: Producer, ring: Ring, second: tuple[Producer, Ring]
+) -> None:
+    """Else the exit of a process would come before what it did while the rings were being looked at."""
+    other, other_ring = second
+    producer.submit(b"exit", at_ns=boot_ns() + 3_600_000_000_000)
+    other.submit(b"act", at_ns=1)
+    assert drain(ring, other_ring) == [b"act"]
+    assert drain(ring, other_ring) == []
+
+
+def test_a_busy_record_on_one_ring_holds_up_the_others(
+    producer: Producer, ring: Ring, second: tuple[Producer, Ring]
+) -> None:
+    other, other_ring = second
+    at = producer.submit(b"fork", flags=BUSY, at_ns=1)
+    other.submit(b"act", at_ns=2)
+    assert drain(ring, other_ring) == []
+    producer.commit(at, b"fork")
+    assert drain(ring, other_ring) == [b"fork", b"act"]
 
 
 @given(
@@ -146,9 +213,7 @@ def test_every_record_comes_once_wherever_the_ring_stands(
     for payload, is_discarded in records:
         producer.submit(payload, flags=DISCARDED if is_discarded else 0)
     seen: list[bytes] = []
-    while batch := ring.drain(
-        lambda data, at, length: seen.append(bytes(data[at : at + length])), limit=limit
-    ):
+    while batch := drain_rings([ring], _kept_in(seen), limit=limit):
         assert batch <= limit
     ring.close()
     os.close(producer.descriptor)

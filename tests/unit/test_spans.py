@@ -12,10 +12,13 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import SpanKind
 
 from exporter import __version__
-from exporter.events import Act
+from exporter.attributes import Attributes
+from exporter.destinations import destination
+from exporter.events import Act, Acted, Aggregated, Flowed, Outcome
+from exporter.flows import Flow, Flows
 from exporter.programs import CHAIN_MAX, Facts, Program
-from exporter.spans import Attributes, Spans, exit_code, traceparent
-from tests.unit.records import ACT, BASH, CURL
+from exporter.spans import Spans, exit_code, traceparent
+from tests.unit.records import ACT, AGGREGATE, BASH, CURL, ENDED, ESTABLISHED
 from tests.unit.samples import CLOCK, JOB, JOB_SPAN_ID, TRACE_ID, bash, program
 
 RESOURCE = Resource({"service.name": "ci-egress"})
@@ -37,6 +40,17 @@ def truncated(span: ReadableSpan) -> tuple[str, ...]:
     return found
 
 
+def egress(made: Spans, event: Acted, acting: Program, *flowed: Flowed) -> ReadableSpan:
+    """The span of `event` after the stages `flowed`."""
+    flows = Flows()
+    context = made.next_context(event.at_ns)
+    flow = Flow(event, destination(event), acting, OWNER, context)
+    flows.hold(flow)
+    for stage in flowed:
+        flows.advance(stage)
+    return made.egress(flow, flowed[-1].at_ns if flowed else event.at_ns)
+
+
 def packed(address: str) -> bytes:
     parsed = ipaddress.ip_address(address)
     return parsed.packed if parsed.version == 6 else bytes(10) + b"\xff\xff" + parsed.packed
@@ -45,7 +59,7 @@ def packed(address: str) -> bytes:
 def test_an_egress_span_says_exactly_this() -> None:
     acting = program(parent=bash())
     acting.facts = Facts("/builds/app", "c" * 64)
-    span = spans().egress(ACT, acting, owner=OWNER)
+    span = egress(spans(), ACT, acting)
     assert attributes(span) == {
         "network.peer.address": "192.0.2.7",
         "network.peer.port": 443,
@@ -74,6 +88,7 @@ def test_an_egress_span_says_exactly_this() -> None:
         "egress.ancestors": ("bash -c 'make all'",),
         "egress.verdict": "allow",
         "egress.attempts": 1,
+        "egress.outcome": "open",
     }
     assert span.name == "connect 192.0.2.7:443"
     assert span.kind is SpanKind.CLIENT
@@ -113,7 +128,7 @@ def test_job_programs_and_egress_nest() -> None:
         made.job(0, 1),
         made.program(above),
         made.program(acting),
-        made.egress(ACT, acting, owner=OWNER),
+        egress(made, ACT, acting),
     )
     nested = [(span.parent.span_id if span.parent else None) for span in (job, outer, inner, leaf)]
     assert nested == [None, *(span.context.span_id for span in (job, outer, inner))]
@@ -123,13 +138,13 @@ def test_job_programs_and_egress_nest() -> None:
 
 def test_without_program_spans_leaves_hang_on_the_jobs() -> None:
     made = Spans(JOB, RESOURCE, CLOCK, has_programs=False)
-    span = made.egress(ACT, program(parent=bash()), owner=OWNER)
+    span = egress(made, ACT, program(parent=bash()))
     assert span.parent == made.job(0, 1).context
 
 
 def test_every_span_is_sampled_and_carries_the_trace_state() -> None:
     made = spans(ids=replace(JOB.ids, trace_state="vendor=a:1,other=b"))
-    for span in (made.job(0, 1), made.program(program()), made.egress(ACT, program(), owner=OWNER)):
+    for span in (made.job(0, 1), made.program(program()), egress(made, ACT, program())):
         assert span.context.trace_flags.sampled
         assert span.context.trace_state.to_header() == "vendor=a:1,other=b"
 
@@ -139,8 +154,8 @@ def test_ids_are_derived_so_that_a_replay_gives_the_same_trace() -> None:
         made = spans()
         acting = program(parent=bash())
         again = [
-            made.egress(ACT, acting, owner=OWNER),
-            made.egress(ACT, acting, owner=OWNER),
+            egress(made, ACT, acting),
+            egress(made, ACT, acting),
             made.program(acting),
             made.program(bash()),
         ]
@@ -152,8 +167,8 @@ def test_ids_are_derived_so_that_a_replay_gives_the_same_trace() -> None:
 
 
 def test_another_job_of_the_same_trace_has_other_span_ids() -> None:
-    other = spans(ids=replace(JOB.ids, job_span_id=1)).egress(ACT, program(), owner=OWNER)
-    assert other.context.span_id != spans().egress(ACT, program(), owner=OWNER).context.span_id
+    other = egress(spans(ids=replace(JOB.ids, job_span_id=1)), ACT, program())
+    assert other.context.span_id != egress(spans(), ACT, program()).context.span_id
 
 
 def test_two_programs_of_one_process_have_two_spans() -> None:
@@ -171,23 +186,89 @@ def test_two_programs_of_one_process_have_two_spans() -> None:
     ],
 )
 def test_ipv6_stands_in_brackets_in_names_alone(address: str, name: str, network_type: str) -> None:
-    span = spans().egress(ACT._replace(peer=packed(address)), program(), owner=OWNER)
+    span = egress(spans(), ACT._replace(peer=packed(address)), program())
     assert span.name == name
     assert attributes(span)["network.peer.address"] == address
     assert attributes(span)["network.type"] == network_type
 
 
 def test_a_datagram_is_a_send() -> None:
-    span = spans().egress(ACT._replace(act=Act.SEND, protocol=17, peer_port=53), program(), owner=OWNER)
+    span = egress(spans(), ACT._replace(act=Act.SEND, protocol=17, peer_port=53), program())
     assert span.name == "send 192.0.2.7:53"
     assert attributes(span)["network.transport"] == "udp"
 
 
-def test_what_is_unknown_is_left_out() -> None:
-    unbound = ACT._replace(local=bytes(16), local_port=0, protocol=253)
-    span = spans(task=None, task_run_id=None, attempt=None, pipeline=None).egress(
-        unbound, program(None, ()), owner=OWNER
+def test_a_connection_lasts_from_the_connect_to_its_end_and_says_what_became_of_it() -> None:
+    span = egress(spans(), ACT, program(), ESTABLISHED, ENDED)
+    assert (span.start_time, span.end_time) == (CLOCK.offset_ns + ACT.at_ns, CLOCK.offset_ns + ENDED.at_ns)
+    assert [(event.name, event.timestamp) for event in span.events] == [
+        ("established", CLOCK.offset_ns + ESTABLISHED.at_ns)
+    ]
+    assert (
+        attributes(span).items()
+        >= {
+            "egress.outcome": "established",
+            "egress.bytes_sent": 517,
+            "egress.bytes_received": 70_000,
+            "egress.rtt_us": 1_200,
+            "network.local.port": ENDED.local_port,
+        }.items()
     )
+    assert "error.type" not in attributes(span)
+
+
+def test_a_refused_connect_carries_the_error() -> None:
+    refused = ENDED._replace(outcome=Outcome.REFUSED, error=111, bytes_sent=0, bytes_received=0, rtt_us=0)
+    span = egress(spans(), ACT, program(), refused)
+    assert attributes(span)["egress.outcome"] == "refused"
+    assert attributes(span)["error.type"] == "ECONNREFUSED"
+    assert "egress.rtt_us" not in attributes(span)
+    assert not span.events
+
+
+def test_of_a_datagram_only_the_sending_is_known() -> None:
+    sent = egress(spans(), ACT._replace(act=Act.SEND, protocol=17), program())
+    connected = egress(spans(), ACT._replace(protocol=17), program())
+    assert attributes(sent)["egress.outcome"] == "sent"
+    assert "egress.outcome" not in attributes(connected)
+
+
+def aggregate(event: Aggregated, acting: Program | None) -> ReadableSpan:
+    return spans().aggregate(event, destination(event), acting, OWNER if acting else None)
+
+
+def test_an_aggregate_span_stands_for_its_attempts_under_their_program() -> None:
+    acting = program(parent=bash())
+    span = aggregate(AGGREGATE, acting)
+    assert span.name == "send 192.0.2.7:53"
+    assert span.parent == spans().program(acting).context
+    assert (span.start_time, span.end_time) == (
+        CLOCK.offset_ns + AGGREGATE.at_ns,
+        CLOCK.offset_ns + AGGREGATE.last_ns,
+    )
+    told = attributes(span)
+    assert (told["egress.attempts"], told["egress.outcome"]) == (1_000, "sent")
+    assert (told["network.peer.address"], told["process.executable.name"]) == ("192.0.2.7", "curl")
+    assert "egress.bytes_sent" not in told
+
+
+def test_peers_beyond_those_told_apart_have_no_address() -> None:
+    told = attributes(aggregate(AGGREGATE._replace(is_other=True, peer=bytes(16), peer_port=0), program()))
+    assert (told["server.address"], told["network.transport"]) == ("_other", "udp")
+    assert not told.keys() & {"server.port", "network.peer.address", "network.peer.port", "network.type"}
+
+
+def test_attempts_of_no_known_program_hang_on_the_job() -> None:
+    nobody = AGGREGATE._replace(is_other=True, protocol=0, parent_pid=0)
+    span = aggregate(nobody, None)
+    assert span.name == "send _other"
+    assert span.parent == spans().job(0, 1).context
+    assert not [name for name in attributes(span) if name.startswith(("process.", "network."))]
+
+
+def test_what_is_unknown_is_left_out() -> None:
+    unbound = ACT._replace(local=bytes(16), local_port=0, protocol=0)
+    span = egress(spans(task=None, task_run_id=None, attempt=None, pipeline=None), unbound, program(None, ()))
     missing = {
         "network.local.address",
         "network.local.port",
@@ -210,42 +291,42 @@ def test_what_is_unknown_is_left_out() -> None:
 
 def test_facts_that_come_later_are_on_later_spans() -> None:
     made, acting = spans(), program()
-    assert "process.working_directory" not in attributes(made.egress(ACT, acting, owner=OWNER))
+    assert "process.working_directory" not in attributes(egress(made, ACT, acting))
     acting.facts = Facts("/builds", None)
-    assert attributes(made.egress(ACT, acting, owner=OWNER))["process.working_directory"] == "/builds"
+    assert attributes(egress(made, ACT, acting))["process.working_directory"] == "/builds"
 
 
 def test_text_of_8_kib_is_whole_and_longer_text_is_cut_and_listed() -> None:
     whole = program(arguments=("x" * (8 * KIB),))
-    assert truncated(spans().egress(ACT, whole, owner=OWNER)) == ()
-    span = spans().egress(ACT, program(arguments=("x" * (8 * KIB + 1),)), owner=OWNER)
+    assert truncated(egress(spans(), ACT, whole)) == ()
+    span = egress(spans(), ACT, program(arguments=("x" * (8 * KIB + 1),)))
     assert attributes(span)["process.command_line"] == "x" * (8 * KIB)
     assert attributes(span)["process.command_args"] == ("x" * (8 * KIB + 1),)
     assert truncated(span) == ("process.command_line",)
 
 
 def test_arguments_are_cut_at_32_kib_in_all() -> None:
-    span = spans().egress(ACT, program(arguments=("a" * 30 * KIB, "b" * 3 * KIB, "c")), owner=OWNER)
+    span = egress(spans(), ACT, program(arguments=("a" * 30 * KIB, "b" * 3 * KIB, "c")))
     assert attributes(span)["process.command_args"] == ("a" * 30 * KIB, "b" * 2 * KIB)
     assert truncated(span) == ("process.command_line", "process.command_args")
 
 
 def test_a_cut_never_falls_within_a_character() -> None:
-    span = spans().egress(ACT, program(arguments=("é" * (4 * KIB) + "é", "x")), owner=OWNER)
+    span = egress(spans(), ACT, program(arguments=("é" * (4 * KIB) + "é", "x")))
     assert attributes(span)["process.command_line"].endswith("é")
-    span = spans().egress(ACT, program(arguments=("x" + "é" * (16 * KIB),)), owner=OWNER)
+    span = egress(spans(), ACT, program(arguments=("x" + "é" * (16 * KIB),)))
     (argument,) = attributes(span)["process.command_args"]
     assert argument == "x" + "é" * (16 * KIB - 1)
 
 
 def test_an_argv_that_the_kernel_cut_is_listed() -> None:
-    span = spans().egress(ACT, program(is_cut=True), owner=OWNER)
+    span = egress(spans(), ACT, program(is_cut=True))
     assert set(truncated(span)) == {"process.command_args", "process.command_line"}
 
 
 def test_an_ancestors_long_command_line_is_cut_and_listed() -> None:
     above = program("/bin/sh", ("sh", "-c", "y" * 20 * KIB), process=BASH)
-    span = spans().egress(ACT, program(parent=above), owner=OWNER)
+    span = egress(spans(), ACT, program(parent=above))
     (ancestor,) = attributes(span)["egress.ancestors"]
     assert len(ancestor) == 8 * KIB
     assert truncated(span) == ("egress.ancestors",)
@@ -253,7 +334,7 @@ def test_an_ancestors_long_command_line_is_cut_and_listed() -> None:
 
 def test_an_ancestor_whose_argv_the_kernel_cut_is_listed() -> None:
     above = program("/bin/sh", ("sh",), process=BASH, is_cut=True)
-    assert truncated(spans().egress(ACT, program(parent=above), owner=OWNER)) == ("egress.ancestors",)
+    assert truncated(egress(spans(), ACT, program(parent=above))) == ("egress.ancestors",)
 
 
 def test_a_long_lineage_keeps_its_ends_and_is_listed() -> None:
@@ -261,14 +342,14 @@ def test_a_long_lineage_keeps_its_ends_and_is_listed() -> None:
     for number in range(CHAIN_MAX + 1):
         above = program(f"/bin/p{number}", (f"p{number}",), parent=above)
     assert above is not None
-    span = spans().egress(ACT, above, owner=OWNER)
+    span = egress(spans(), ACT, above)
     names = attributes(span)["egress.lineage"]
     assert (names[0], names[-1], len(names)) == ("p0", f"p{CHAIN_MAX}", CHAIN_MAX)
     assert set(truncated(span)) == {"egress.lineage", "egress.ancestors"}
 
 
 def test_a_name_stands_once_in_the_list_of_what_was_cut() -> None:
-    span = spans().egress(ACT, program(arguments=("x" * 40 * KIB,), is_cut=True), owner=OWNER)
+    span = egress(spans(), ACT, program(arguments=("x" * 40 * KIB,), is_cut=True))
     assert len(truncated(span)) == len(set(truncated(span))) == 2
 
 
@@ -294,6 +375,6 @@ def test_the_traceparent_puts_others_below_the_job() -> None:
 
 
 def test_a_command_line_can_be_typed_into_a_shell() -> None:
-    span = spans().egress(ACT, program(arguments=("sh", "-c", "echo 'a b' > $HOME", "")), owner=OWNER)
+    span = egress(spans(), ACT, program(arguments=("sh", "-c", "echo 'a b' > $HOME", "")))
     assert attributes(span)["process.command_line"] == """sh -c 'echo '"'"'a b'"'"' > $HOME' ''"""
     assert attributes(span)["process.pid"] == CURL.pid

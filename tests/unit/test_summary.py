@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.addresses import address
+from exporter.destinations import destination
 from exporter.events import ProcessKey
 from exporter.programs import Program
 from exporter.summary import ROWS_MAX, Summary
@@ -51,7 +51,7 @@ def met(
     summary: Summary, acting: Program, *, peer: bytes = ACT.peer, port: int = 443, times: int = 1
 ) -> None:
     for _ in range(times):
-        summary.connected(ACT._replace(peer=peer, peer_port=port), address(peer), acting)
+        summary.connected(destination(ACT._replace(peer=peer, peer_port=port)), acting)
 
 
 def shown(
@@ -71,16 +71,17 @@ def test_it_counts_destinations_by_process_chain_and_ends_with_the_account() -> 
     met(summary, curl(), times=3)
     met(summary, bash())
     met(summary, curl(), peer=LOOPBACK, port=80)
+    summary.transferred(destination(ACT), curl(), 12, 1_500_000)
     assert shown(summary, note="trace af → ./ci-egress").splitlines() == [
         "",
         "egress of build",
-        "destination    transport  count  process chain",
-        "192.0.2.7:443  tcp            3  bash > curl",
-        "192.0.2.7:443  tcp            1  bash",
+        "destination    transport  count      sent  received  process chain",
+        "192.0.2.7:443  tcp            3  12 bytes    1.5 MB  bash > curl",
+        "192.0.2.7:443  tcp            1                      bash",
         "",
         "on loopback",
-        "destination   transport  count  process chain",
-        "127.0.0.1:80  tcp            1  bash > curl",
+        "destination   transport  count  sent  received  process chain",
+        "127.0.0.1:80  tcp            1                  bash > curl",
         "",
         "trace af → ./ci-egress",
         ACCOUNT,
@@ -271,6 +272,7 @@ def test_what_was_left_behind_is_listed_up_to_ten() -> None:
 def test_json_has_the_same_facts() -> None:
     summary = Summary({"http_proxy": "http://192.0.2.7:443"})
     met(summary, curl(), times=2)
+    summary.transferred(destination(ACT), curl(), 5, 7)
     assert summary.fields() == {
         "destinations": [
             {
@@ -279,6 +281,8 @@ def test_json_has_the_same_facts() -> None:
                 "chain": ("bash", "curl"),
                 "is_loopback": False,
                 "count": 2,
+                "bytes_sent": 5,
+                "bytes_received": 7,
             }
         ],
         "uncounted": 0,

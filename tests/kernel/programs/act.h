@@ -48,6 +48,24 @@ void sendto_unspec(const struct plan *plan);
 void v6sock_v4addr(const struct plan *plan);
 void udp_corked(const struct plan *plan);
 
+/* Raw and ping sockets, source routes, UDP-Lite. */
+void raw_echo(const struct plan *plan);
+void raw_echo_connected(const struct plan *plan);
+void raw_echo_sqpoll(const struct plan *plan);
+void ping(const struct plan *plan);
+void ping_connected(const struct plan *plan);
+void raw_sctp(const struct plan *plan);
+void raw_253(const struct plan *plan);
+void raw_header(const struct plan *plan);
+void routed_udp(const struct plan *plan);
+void routed_udp_connected(const struct plan *plan);
+void routed_tcp(const struct plan *plan);
+void routed_tcp_busy(const struct plan *plan);
+void routed_raw(const struct plan *plan);
+void udplite_connected(const struct plan *plan);
+void udplite_connected_sendto(const struct plan *plan);
+void udplite_mapped_connected(const struct plan *plan);
+
 /* io_uring. */
 void uring_connect(const struct plan *plan);
 void uring_connect_sqpoll(const struct plan *plan);

@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
+/*
+ * System calls by machine: their numbers, where their arguments stand, and how to know those of 32
+ * bits, which have numbers and registers of their own. Needs number_at.
+ */
+#ifndef CALLS_H
+#define CALLS_H
+
+enum call { CALL_NONE, CALL_SOCKET, CALL_SOCKETCALL, CALL_BPF, CALL_PTRACE, CALL_WRITE_MEMORY };
+
+#if defined(__x86_64__)
+#define COMPAT_CALL 2 /* TS_COMPAT, in thread_info.status */
+
+static inline enum call call_of(u64 number)
+{
+	number &= ~0x40000000ULL; /* x32 */
+	if (number == 41)
+		return CALL_SOCKET;
+	if (number == 321)
+		return CALL_BPF;
+	if (number == 101 || number == 521)
+		return CALL_PTRACE;
+	return number == 311 || number == 540 ? CALL_WRITE_MEMORY : CALL_NONE;
+}
+
+static inline enum call call_of_32_bits(u64 number)
+{
+	if (number == 359)
+		return CALL_SOCKET;
+	if (number == 102)
+		return CALL_SOCKETCALL;
+	if (number == 357)
+		return CALL_BPF;
+	if (number == 26)
+		return CALL_PTRACE;
+	return number == 348 ? CALL_WRITE_MEMORY : CALL_NONE;
+}
+
+static inline u32 argument(u64 registers, u32 index, int is_32_bits)
+{
+	const u32 at = is_32_bits ? (index == 0	  ? 40
+				     : index == 1 ? 88
+						  : 96)
+				  : (index == 0	  ? 112
+				     : index == 1 ? 104
+						  : 96);
+
+	return number_at(registers, at);
+}
+#else
+#define COMPAT_CALL (1 << 22) /* TIF_32BIT, in thread_info.flags */
+
+static inline enum call call_of(u64 number)
+{
+	if (number == 198)
+		return CALL_SOCKET;
+	if (number == 280)
+		return CALL_BPF;
+	if (number == 117)
+		return CALL_PTRACE;
+	return number == 271 ? CALL_WRITE_MEMORY : CALL_NONE;
+}
+
+static inline enum call call_of_32_bits(u64 number)
+{
+	if (number == 281)
+		return CALL_SOCKET;
+	if (number == 386)
+		return CALL_BPF;
+	if (number == 26)
+		return CALL_PTRACE;
+	return number == 377 ? CALL_WRITE_MEMORY : CALL_NONE;
+}
+
+static inline u32 argument(u64 registers, u32 index, int is_32_bits)
+{
+	return number_at(registers, 8 * index);
+}
+#endif
+
+#endif

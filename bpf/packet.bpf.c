@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only
+/*
+ * What goes out through sockets that have no address hook: raw and ping sockets, UDP-Lite, SCTP;
+ * and the first hop of a source route, which those hooks can't know. Here the packet is the act,
+ * and its header tells where it goes: that of a raw socket may say something else than its owner's
+ * call. Always lets it through.
+ */
+#define SOCK_DGRAM 2
+#define NO_OPTIONS 0x45 /* how such an IPv4 header begins */
+#define SCTP_CHUNK_AT 12
+#define SCTP_INIT 1
+#define TCP_FLAGS_AT 13
+#define TCP_SYN 2
+
+static inline int has_hooks(u32 type, u32 protocol)
+{
+	return type != SOCK_RAW && (protocol == IPPROTO_TCP || protocol == IPPROTO_UDP);
+}
+
+/* TCP or UDP without any extra in its header: what nearly every packet is. */
+static inline int is_ordinary(struct __sk_buff *skb, u32 type, u32 protocol)
+{
+	const u8 *header = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
+
+	if (!has_hooks(type, protocol) || header + IPV4_BYTES > end)
+		return 0;
+	return header[0] == NO_OPTIONS || (header[0] >> 4 == 6 && header[6] == protocol);
+}
+
+/* The kernel's own sockets, which answer for it while any task runs, have no file. */
+static inline int is_of_a_process(u64 socket)
+{
+	return pointer_at(pointer_at(socket, SOCK_SOCKET), SOCKET_FILE) != 0;
+}
+
+/*
+ * Protocols with connections send by timer and in answer to packets, too, when the current task is
+ * a stranger: then nobody owns the socket's lock. Of these the packet that opens one is told.
+ */
+static inline int opens(struct __sk_buff *skb, const struct packet *packet, u64 socket)
+{
+	if (!number_at(socket, SOCK_OWNED))
+		return 0;
+	if (packet->protocol == IPPROTO_TCP)
+		return packet->is_routed &&
+		       (byte_at(skb, packet->payload_at + TCP_FLAGS_AT) & TCP_SYN);
+	return packet->protocol == IPPROTO_SCTP &&
+	       byte_at(skb, packet->payload_at + SCTP_CHUNK_AT) == SCTP_INIT;
+}
+
+static inline int is_act(struct __sk_buff *skb, const struct packet *packet, struct bpf_sock *sk)
+{
+	u32 type = sk->type, protocol = sk->protocol;
+	u64 socket = address_of(sk);
+
+	if (!is_of_a_process(socket))
+		return 0;
+	if (type != SOCK_RAW && type != SOCK_DGRAM)
+		return opens(skb, packet, socket);
+	return !has_hooks(type, protocol) || packet->is_routed;
+}
+
+/* Who sends is the current task, but older kernels don't tell its numbers to this kind of program.
+ */
+int on_egress(struct __sk_buff *skb)
+{
+	struct bpf_sock *sk = skb->sk;
+
+	if (!sk)
+		return ALLOW;
+	sk = bpf_sk_fullsock(sk);
+	if (!sk || is_ordinary(skb, sk->type, sk->protocol))
+		return ALLOW;
+
+	u64 task = bpf_get_current_task();
+	u32 pid = number_at(task, TASK_TGID);
+	struct proc_value *proc = procs.lookup(&pid);
+	struct packet packet = {};
+
+	if (!proc)
+		return ALLOW;
+	read_packet(skb, &packet);
+	if (!is_act(skb, &packet, sk))
+		return ALLOW;
+
+	struct act_value act = {};
+
+	__builtin_memcpy(act.key.peer, packet.to.bytes, sizeof(act.key.peer));
+	act.key.peer_port = packet.port;
+	act.key.protocol = packet.protocol;
+	act.key.act = ACT_SEND;
+	act.cookie = cookie_of(skb);
+	act.tid = number_at(task, TASK_PID);
+	act.uid = number_at(pointer_at(task, TASK_CRED), CRED_UID);
+	report(&act, pid, proc, sk);
+	/* A source route is two acts; for sockets with address hooks, these told the final one. */
+	if (!packet.is_routed || has_hooks(sk->type, sk->protocol))
+		return ALLOW;
+	__builtin_memcpy(act.key.peer, packet.final.bytes, sizeof(act.key.peer));
+	act.key.other = 0;
+	act.key.peer_port = packet.port;
+	report(&act, pid, proc, sk);
+	return ALLOW;
+}

@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only
+/*
+ * What no honest build does: to send frames that no cgroup hook sees, to use bpf(2), to send a
+ * signal to the exporter or to get at its memory. It is told, and goes on.
+ */
+#define NS_PER_S 1000000000ULL
+#define AF_PACKET 17
+#define AF_XDP 44
+#define TOLD_EACH 4	/* times that are told before only each doubling is */
+#define SIGNAL_KERNEL 1 /* in place of a siginfo: sent by the kernel itself */
+#define URING_SOCKET 45
+#define PTRACE_ATTACH 16
+#define SIGCHLD 17
+#define SIGSTOP 19
+#define SOCKETCALL_SOCKET 1
+
+/* A process that forks gets entries of its own; one that is pushed out begins anew. */
+BPF_TABLE("lru_hash", struct tamper_key, struct tamper_value, tampers, 4096);
+
+/* How often this process did so within a second; 0: it isn't to be told. */
+static inline u32 times_to_tell(const struct proc_value *proc, u32 pid, u32 what, u64 at_ns)
+{
+	struct tamper_key key = { .started_ns = proc->started_ns, .pid = pid, .what = what };
+	struct tamper_value *value = tampers.lookup(&key);
+
+	if (!value || at_ns - value->began_ns > NS_PER_S) {
+		struct tamper_value begun = { .began_ns = at_ns, .times = 1 };
+
+		tampers.update(&key, &begun);
+		return 1;
+	}
+
+	u32 times = value->times + 1;
+
+	value->times = times;
+	return times <= TOLD_EACH || !(times & (times - 1)) ? times : 0;
+}
+
+static inline void tell_tampering(const struct proc_value *proc, u32 pid, u32 what, u32 detail)
+{
+	u64 at_ns = bpf_ktime_get_boot_ns();
+	u32 times = times_to_tell(proc, pid, what, at_ns);
+
+	count(KIND_TAMPER, COUNT_SEEN);
+	if (!times)
+		return;
+
+	struct tamper_record *record = first.ringbuf_reserve(sizeof(*record));
+
+	if (!record) {
+		count(KIND_TAMPER, COUNT_LOST);
+		return;
+	}
+	fill_header(&record->header, KIND_TAMPER, at_ns, pid, proc);
+	record->scope = proc->scope;
+	record->uid = bpf_get_current_uid_gid();
+	record->parent_pid = parent_of(bpf_get_current_task());
+	record->times = times;
+	record->detail = detail;
+	record->what = what;
+	record->pad = 0;
+	first.ringbuf_submit(record, BPF_RB_NO_WAKEUP);
+}
+
+static inline u32 exporter_pid(void)
+{
+	u32 zero = 0;
+	struct config_value *value = config.lookup(&zero);
+
+	return value ? value->self_pid : 0;
+}
+
+static inline void on_socket_call(const struct proc_value *proc, u32 pid, u32 family, u32 protocol)
+{
+	if (family == AF_PACKET)
+		tell_tampering(proc, pid, TAMPER_PACKET_SOCKET, bpf_ntohs(protocol));
+	else if (family == AF_XDP)
+		tell_tampering(proc, pid, TAMPER_XDP_SOCKET, 0);
+}
+
+/* Arguments that can't be read here may still be there when the kernel reads them: told, too. */
+static inline void on_socketcall(const struct proc_value *proc, u32 pid, u32 which, u32 at)
+{
+	u32 arguments[3] = {};
+
+	if (which != SOCKETCALL_SOCKET)
+		return;
+	if (read_user(arguments, sizeof(arguments), (void *)(u64)at)) {
+		tell_tampering(proc, pid, TAMPER_PACKET_SOCKET, 0);
+		return;
+	}
+	on_socket_call(proc, pid, arguments[0], arguments[2]);
+}
+
+/*
+ * Every call of every process comes here, and nearly all leave by their number. There is no
+ * narrower hook: a tracepoint of one system call sends all of them the same way round.
+ */
+int on_sys_enter(struct bpf_raw_tracepoint_args *ctx)
+{
+	u64 number = ctx->args[1];
+	enum call native = call_of(number), other = call_of_32_bits(number);
+
+	if (native == CALL_NONE && other == CALL_NONE)
+		return 0;
+
+	u32 pid = bpf_get_current_pid_tgid() >> 32;
+	struct proc_value *proc = procs.lookup(&pid);
+
+	if (!proc)
+		return 0;
+
+	int is_32_bits = (number_at(bpf_get_current_task(), TASK_ABI) & COMPAT_CALL) != 0;
+	enum call call = is_32_bits ? other : native;
+	u64 registers = ctx->args[0];
+	u32 one = argument(registers, 0, is_32_bits), two = argument(registers, 1, is_32_bits);
+
+	if (call == CALL_SOCKET)
+		on_socket_call(proc, pid, one, argument(registers, 2, is_32_bits));
+	else if (call == CALL_SOCKETCALL)
+		on_socketcall(proc, pid, one, two);
+	else if (call == CALL_BPF)
+		tell_tampering(proc, pid, TAMPER_BPF, one);
+	else if (call == CALL_PTRACE && one != PTRACE_ATTACH && two == exporter_pid())
+		tell_tampering(proc, pid, TAMPER_PTRACE, one);
+	else if (call == CALL_WRITE_MEMORY && one == exporter_pid())
+		tell_tampering(proc, pid, TAMPER_MEMORY, 0);
+	return 0;
+}
+
+int on_uring_submit(struct bpf_raw_tracepoint_args *ctx)
+{
+	u64 request = ctx->args[0];
+
+	if ((number_at(request, URING_OPCODE) & 0xff) != URING_SOCKET)
+		return 0;
+
+	/* Of the job also in a thread of the kernel's that polls for it. */
+	u32 pid = bpf_get_current_pid_tgid() >> 32;
+	struct proc_value *proc = procs.lookup(&pid);
+
+	if (proc)
+		on_socket_call(proc, pid, number_at(request, URING_SOCKET_FAMILY),
+			       number_at(request, URING_SOCKET_PROTOCOL));
+	return 0;
+}
+
+/*
+ * What the terminal says, and what becomes of a child, isn't aimed at whom it reaches. But any file
+ * can be made to send any signal, so that no other one of the kernel's is to be trusted.
+ */
+static inline int is_of_the_kernel(u64 signal, u64 information)
+{
+	if (information == SIGNAL_KERNEL)
+		return 1;
+	return signal == SIGCHLD && information && (s32)number_at(information, SIGINFO_CODE) > 0;
+}
+
+int on_signal(struct bpf_raw_tracepoint_args *ctx)
+{
+	u32 target = number_at(ctx->args[2], TASK_TGID), self = exporter_pid();
+	u64 signal = ctx->args[0], information = ctx->args[1];
+	/* The only SIGSTOP that the kernel sends: to any thread of whom is attached to. */
+	int is_attached_to = information == SIGNAL_KERNEL && signal == SIGSTOP;
+
+	if (target != self || !self)
+		return 0;
+	if (!is_attached_to && is_of_the_kernel(signal, information))
+		return 0;
+
+	u32 pid = bpf_get_current_pid_tgid() >> 32;
+	struct proc_value *proc = procs.lookup(&pid);
+
+	if (proc && is_attached_to)
+		tell_tampering(proc, pid, TAMPER_PTRACE, PTRACE_ATTACH);
+	else if (proc)
+		tell_tampering(proc, pid, TAMPER_SIGNAL, signal);
+	return 0;
+}

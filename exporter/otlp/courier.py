@@ -1,0 +1,255 @@
+"""Brings parcels to a collector that may be away: then they wait on disk, and go out in order afterwards."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from exporter.otlp.complaints import Complaints
+from exporter.otlp.depot import Books, Depot, Waiting
+from exporter.otlp.ledger import EXPORT, SPOOL, Entry
+from exporter.otlp.pauses import pauses_s
+from exporter.otlp.sinks import Receipt, SendError, Sink, SpoolError
+from exporter.otlp.spool_folder import SpoolFolder
+
+WINDOW = 2
+PATIENCE_S = 1.0
+_LAST_TRIES = 2
+_LAST_PAUSE_S = 1.0
+_MARGIN_S = 0.25
+_SHORTEST_TIMEOUT_S = 0.05
+
+
+class Timer:
+    """How the pauses between tries pass; a test has them pass faster."""
+
+    def now_s(self) -> float:
+        """Seconds, monotonic."""
+        return time.monotonic()
+
+    def wait(self, changed: threading.Condition, timeout_s: float) -> None:
+        """Wait for a change, `timeout_s` at most."""
+        changed.wait(timeout_s)
+
+
+@dataclass(frozen=True)
+class Spooling:
+    """Where and how telemetry waits for a collector that is away."""
+
+    folder: SpoolFolder
+    timer: Timer = field(default_factory=Timer)
+
+
+class Parcel:
+    """A request to send. It is in the window of what is in memory alone, or waits on disk as well."""
+
+    __slots__ = ("entries", "number", "payload", "waiting")
+
+    def __init__(
+        self, number: int, payload: bytes, entries: Sequence[Entry] = (), waiting: Waiting | None = None
+    ) -> None:
+        self.number = number
+        self.payload = payload
+        self.entries = entries
+        self.waiting = waiting
+
+
+class Courier:
+    """Sends one parcel at a time, in order; two are in memory at most.
+
+    As soon as the collector is away, or keeps the next parcel waiting for longer than PATIENCE_S, everything
+    goes to disk, the parcel under way included, so that the queue before it never fills. It stays like that
+    until nothing is left on disk. What the disk doesn't take is dropped and counted (`spool`).
+    """
+
+    def __init__(
+        self, what: str, sink: Sink, spooling: Spooling, books: Books, complaints: Complaints
+    ) -> None:
+        """`what` it delivers, for messages; `sink` has an endpoint."""
+        assert sink.endpoint  # noqa: S101 - for mypy: files have no courier
+        self._what = what
+        self._sink = sink
+        self._folder = spooling.folder
+        self._timer = spooling.timer
+        self._books = books
+        self._complaints = complaints
+        self._depot = Depot(spooling.folder, sink.endpoint, books, self._complain)
+        self._changed = threading.Condition()
+        self._number = 0
+        self._window: deque[Parcel] = deque()
+        self._is_away = False
+        self._pauses_s = pauses_s()
+        self._closing = False
+        self._abandoned = False
+        self._last_failures = 0
+        self._last_error_type = "timeout"
+        self._deadline_s = float("inf")
+        self._thread = threading.Thread(target=self._run, name=f"otlp courier {sink.where}", daemon=True)
+        self._thread.start()
+
+    def put(self, entries: Sequence[Entry], payload: bytes) -> None:
+        """Take over a request and the account of its entries; waits for PATIENCE_S at most, and the disk."""
+        with self._changed:
+            self._number += 1
+            parcel = Parcel(self._number, payload, entries)
+            if not self._is_away and not self._changed.wait_for(self._has_room, self._patience_s()):
+                self._is_away = True
+                self._spill()
+            if self._is_away or self._abandoned:
+                self._store_or_drop(parcel)
+            else:
+                self._window.append(parcel)
+            self._changed.notify_all()
+
+    def hurry(self, deadline_s: float) -> None:
+        """All must be settled by `deadline_s` (monotonic). Returns at once."""
+        self._deadline_s = deadline_s
+
+    def finish(self, deadline_s: float) -> None:
+        """Send what there is by `deadline_s` (monotonic); what is left waits on disk for the next start."""
+        with self._changed:
+            self._deadline_s = deadline_s
+            self._closing = True
+            self._changed.notify_all()
+        self._thread.join(max(deadline_s - _MARGIN_S - time.monotonic(), 0))
+        with self._changed:
+            self._abandoned = True
+            self._spill()
+            for parcel in self._window:
+                self._books.own.settle(
+                    parcel.entries, rejected=len(parcel.entries), error_type=self._last_error_type
+                )
+            self._window.clear()
+            self._tell_waiting()
+            self._depot.close()
+        self._sink.transport.close()
+
+    def _run(self) -> None:
+        with self._changed:
+            self._depot.adopt()
+        while parcel := self._next():
+            self._bring(parcel)
+
+    def _next(self) -> Parcel | None:
+        """The parcel that is due; None when all is over."""
+        with self._changed:
+            while not self._is_over():
+                if parcel := self._first():
+                    return parcel
+                if self._closing:
+                    return None
+                self._changed.wait()
+            return None
+
+    def _first(self) -> Parcel | None:
+        if self._window:
+            return self._window[0]
+        waiting = self._depot.oldest(own_only=self._closing)
+        return Parcel(waiting.number, waiting.payload, waiting=waiting) if waiting else None
+
+    def _bring(self, parcel: Parcel) -> None:
+        try:
+            receipt = self._sink.transport.send(parcel.payload, self._timeout_s())
+        except SendError as error:
+            self._complaints.add_failure(self._what, self._sink.where, error)
+            if error.retryable:
+                self._went_away(error)
+            else:
+                self._settle(parcel, error.error_type)
+        else:
+            self._complaints.add_rejection(self._what, self._sink.where, receipt)
+            self._settle(parcel, receipt)
+
+    def _settle(self, parcel: Parcel, outcome: Receipt | str) -> None:
+        """The collector took it, or refused it for good with this `error.type`; the next one's turn."""
+        with self._changed:
+            if self._abandoned:
+                return
+            if parcel.waiting:
+                _enter(parcel.waiting, outcome)
+                self._depot.forget(parcel.waiting)
+            else:
+                rejected = len(parcel.entries) if isinstance(outcome, str) else outcome.rejected
+                error_type = outcome if isinstance(outcome, str) else "rejected"
+                self._books.own.settle(parcel.entries, rejected=rejected, error_type=error_type)
+                self._window.popleft()
+            if not self._depot.has_own:
+                self._is_away = False
+            self._pauses_s = pauses_s()
+            self._changed.notify_all()
+
+    def _went_away(self, error: SendError) -> None:
+        with self._changed:
+            self._is_away = True
+            self._last_error_type = error.error_type
+            self._last_failures += self._closing
+            self._spill()
+            self._changed.notify_all()
+            self._pause(error.retry_after_s or next(self._pauses_s))
+
+    def _pause(self, pause_s: float) -> None:
+        """Until the next try: cut short when closing begins, a moment when it has begun."""
+        was_closing = self._closing
+        end_s = self._timer.now_s() + (_LAST_PAUSE_S if was_closing else pause_s)
+        while self._closing == was_closing and not self._is_over() and self._timer.now_s() < end_s:
+            self._timer.wait(self._changed, end_s - self._timer.now_s())
+
+    def _is_over(self) -> bool:
+        """At the end, the second failure is one too many."""
+        return self._abandoned or self._last_failures >= _LAST_TRIES
+
+    def _spill(self) -> None:
+        """Bring to disk what is in memory, as far as the disk takes it."""
+        while self._window:
+            parcel = self._window[0]
+            try:
+                parcel.waiting = self._depot.store(parcel.number, parcel.entries, parcel.payload)
+            except SpoolError as error:
+                self._complain(error)
+                return
+            parcel.entries = ()
+            self._window.popleft()
+
+    def _store_or_drop(self, parcel: Parcel) -> None:
+        try:
+            self._depot.store(parcel.number, parcel.entries, parcel.payload)
+        except SpoolError as error:
+            self._complain(error)
+            for entry in parcel.entries:
+                self._books.own.failed(entry, error.error_type, stage=SPOOL)
+
+    def _has_room(self) -> bool:
+        return len(self._window) < WINDOW or self._is_away
+
+    def _patience_s(self) -> float:
+        return min(PATIENCE_S, max(self._deadline_s - _MARGIN_S - time.monotonic(), 0))
+
+    def _timeout_s(self) -> float:
+        return max(min(self._sink.timeout_s, self._deadline_s - time.monotonic()), _SHORTEST_TIMEOUT_S)
+
+    def _complain(self, error: SpoolError) -> None:
+        self._complaints.add(
+            (SPOOL, error.error_type),
+            f"{self._what} for {self._sink.where} can't wait in {self._folder.path}: {error.reason};"
+            " what the collector doesn't take meanwhile is lost",
+        )
+
+    def _tell_waiting(self) -> None:
+        if self._depot.has_own:
+            number = f" ({self._depot.own_attempts} {self._books.counted})" if self._books.counted else ""
+            self._complaints.add(
+                ("waiting", self._what),
+                f"{self._what}{number} wait in {self._folder.path}:"
+                f" the next start sends them to {self._sink.where}",
+            )
+
+
+def _enter(waiting: Waiting, outcome: Receipt | str) -> None:
+    """Account for a parcel from disk."""
+    if isinstance(outcome, str):
+        waiting.shelf.ledger.lost(waiting.claim, outcome, stage=EXPORT)
+    else:
+        waiting.shelf.ledger.replayed(waiting.claim, waiting.heaviest(outcome.rejected))

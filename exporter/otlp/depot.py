@@ -1,0 +1,217 @@
+"""What waits on disk for one collector: the parcels of this process, and those that dead ones left."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from exporter.otlp.ledger import Claim, Entry, Ledger
+from exporter.otlp.settings import Endpoint
+from exporter.otlp.sinks import SpoolError
+from exporter.otlp.spool_folder import SpoolFile, SpoolFolder
+
+if TYPE_CHECKING:
+    from exporter.otlp.spool import Spool
+
+CORRUPT = "corrupt"
+
+
+class Books(NamedTuple):
+    """Where attempts are accounted for."""
+
+    own: Ledger
+    earlier: Ledger
+    """Those that earlier processes left on disk."""
+    counted: str = ""
+    """What is counted, for messages."""
+
+
+class Waiting(NamedTuple):
+    """A parcel on disk."""
+
+    number: int
+    payload: bytes
+    weights: bytes
+    claim: Claim
+    shelf: Shelf
+
+    def heaviest(self, number: int) -> Claim:
+        """What its `number` heaviest entries stand for."""
+        from exporter.otlp.spool import heaviest
+
+        return heaviest(self.weights, number)
+
+
+class Shelf:
+    """One file of parcels, and the claims to them."""
+
+    def __init__(self, file: SpoolFile, ledger: Ledger) -> None:
+        """Open it. Raises SpoolError."""
+        from exporter.otlp.spool import Spool  # not before it is needed: SQLite takes 10 ms to import
+
+        self.file = file
+        self.ledger = ledger
+        self.spool: Spool = Spool(file.path)
+        self.claims: dict[int, Claim] = {}
+        """By number: of the parcels that this process put there."""
+        self.found = self.spool.total()
+        """What the parcels stand for that another process put there, as far as they are left."""
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is left in it, as far as can be seen."""
+        try:
+            return not self.claims and self.spool.is_empty
+        except SpoolError:
+            return False
+
+    def oldest(self) -> Waiting | None:
+        """The next one to send. Raises SpoolError."""
+        stored = self.spool.oldest()
+        if stored is None and self.claims:
+            raise SpoolError(CORRUPT, "parcels are missing")
+        if stored is None:
+            return None
+        claim = self.claims.get(stored.number) or stored.claim
+        return Waiting(stored.number, stored.payload, stored.weights, claim, self)
+
+    def forget(self, waiting: Waiting) -> None:
+        """Its parcel is settled. Raises SpoolError when the disk goes on showing it."""
+        if self.claims.pop(waiting.number, None) is None:
+            self.found.add(-waiting.claim.exported, is_aggregated=False)
+            self.found.add(-waiting.claim.aggregated, is_aggregated=True)
+        self.spool.remove(waiting.number)
+
+    def give_up(self, error_type: str) -> None:
+        """What is left in it can't be read any more."""
+        for claim in (*self.claims.values(), self.found):
+            self.ledger.lost(claim, error_type)
+        self.claims.clear()
+
+
+class Depot:
+    """Not thread-safe: the courier's lock guards it."""
+
+    def __init__(
+        self,
+        folder: SpoolFolder,
+        endpoint: Endpoint,
+        books: Books,
+        on_problem: Callable[[SpoolError], None],
+    ) -> None:
+        """Touches no disk yet. `on_problem` hears of what the disk didn't do and nobody else is told."""
+        self._folder = folder
+        self._endpoint = endpoint
+        self._books = books
+        self._on_problem = on_problem
+        self._own: Shelf | None = None
+        self._left_over: list[Shelf] = []
+
+    @property
+    def has_own(self) -> bool:
+        """Whether parcels of this process wait."""
+        return self._own is not None and bool(self._own.claims)
+
+    @property
+    def own_attempts(self) -> int:
+        """What those stand for."""
+        return sum(claim.attempts for claim in self._own.claims.values()) if self._own else 0
+
+    def adopt(self) -> None:
+        """Take over what dead processes left."""
+        for file in self._folder.adopt(self._endpoint):
+            try:
+                shelf = Shelf(file, self._books.earlier)
+            except SpoolError as error:
+                self._on_problem(error)
+                self._set_aside(file, error)
+            else:
+                self._books.earlier.adopt(shelf.found)
+                self._left_over.append(shelf)
+
+    def store(self, number: int, entries: Sequence[Entry], payload: bytes) -> Waiting:
+        """Keep a parcel; its entries are settled by what becomes of it. Raises SpoolError."""
+        try:
+            return self._append(number, entries, payload)
+        except SpoolError as error:
+            if error.error_type != CORRUPT or self._own is None:
+                raise
+            self._give_up(self._own, error)
+            return self._append(number, entries, payload)
+
+    def oldest(self, *, own_only: bool) -> Waiting | None:
+        """The next one to send: what dead processes left comes first, unless `own_only`."""
+        while self._left_over and not own_only:
+            if waiting := self._look(self._left_over[0]):
+                return waiting
+            shelf = self._left_over.pop(0)
+            self._discard(shelf)
+        return self._look(self._own) if self._own and self._own.claims else None
+
+    def forget(self, waiting: Waiting) -> None:
+        """It is settled."""
+        try:
+            waiting.shelf.forget(waiting)
+            if waiting.shelf is self._own and not self._own.claims:
+                self._own.spool.give_back()
+        except SpoolError as error:
+            self._on_problem(error)
+
+    def close(self) -> None:
+        """Let go of all files; those that hold something stay for a later process."""
+        for shelf in (*self._left_over, *([self._own] if self._own else [])):
+            if shelf.is_empty:
+                self._discard(shelf)
+            else:
+                self._let_go(shelf)
+        self._left_over.clear()
+        self._own = None
+
+    def _append(self, number: int, entries: Sequence[Entry], payload: bytes) -> Waiting:
+        if self._own is None:
+            file = self._folder.create(self._endpoint)
+            try:
+                self._own = Shelf(file, self._books.own)
+            except SpoolError:
+                self._folder.delete(file)
+                raise
+        spool = self._own.spool
+        if self._folder.used_bytes() - spool.free_bytes + len(payload) > self._folder.limit_bytes:
+            raise SpoolError("spool_full", f"it may hold {self._folder.limit_bytes >> 20} MiB")
+        weights = spool.append(number, entries, payload)
+        claim = self._own.claims[number] = self._books.own.spooled(entries)
+        return Waiting(number, payload, weights, claim, self._own)
+
+    def _look(self, shelf: Shelf) -> Waiting | None:
+        """Its oldest parcel; None when there is none, or when none can be read any more."""
+        try:
+            return shelf.oldest()
+        except SpoolError as error:
+            self._give_up(shelf, error)
+            return None
+
+    def _give_up(self, shelf: Shelf, error: SpoolError) -> None:
+        self._on_problem(error)
+        shelf.give_up(error.error_type)
+        self._discard(shelf)
+        if shelf is self._own:
+            self._own = None
+
+    def _discard(self, shelf: Shelf) -> None:
+        with contextlib.suppress(SpoolError):
+            shelf.spool.close()
+        self._folder.delete(shelf.file)
+
+    def _let_go(self, shelf: Shelf) -> None:
+        with contextlib.suppress(SpoolError):
+            shelf.spool.close()
+        os.close(shelf.file.lock)
+
+    def _set_aside(self, file: SpoolFile, error: SpoolError) -> None:
+        """What is damaged goes; what another version wrote stays for that."""
+        if error.error_type == CORRUPT:
+            self._folder.delete(file)
+        else:
+            os.close(file.lock)

@@ -1,0 +1,17 @@
+"""How long to leave a collector alone that didn't take something."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+
+_FIRST_S = 0.5
+_LONGEST_S = 30.0
+
+
+def pauses_s() -> Iterator[float]:
+    """Exponential backoff with jitter, without end."""
+    pause_s = _FIRST_S
+    while True:
+        yield pause_s * random.uniform(0.8, 1.2)  # noqa: S311 - spreads retries, keeps no secret
+        pause_s = min(pause_s * 2, _LONGEST_S)

@@ -1,0 +1,154 @@
+"""A file of parcels that a collector didn't take yet: SQLite, which survives whatever ends the process."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from array import array
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from exporter.otlp.ledger import Claim, Entry
+from exporter.otlp.sinks import SpoolError
+
+EDITION = 1
+_SCHEMA = """
+CREATE TABLE parcels (
+    number INTEGER PRIMARY KEY, exported INTEGER, aggregated INTEGER, weights BLOB, payload BLOB
+)
+"""
+_ERROR_TYPES = {
+    "SQLITE_FULL": "ENOSPC",
+    "SQLITE_CORRUPT": "corrupt",
+    "SQLITE_NOTADB": "corrupt",
+    "SQLITE_READONLY": "EROFS",
+    "SQLITE_IOERR": "EIO",
+    "SQLITE_CANTOPEN": "unusable",
+}
+_LONGEST_WAL = 4 << 20
+_CACHE_KIB = 256
+
+
+class Stored(NamedTuple):
+    """A parcel as it stands on disk."""
+
+    number: int
+    claim: Claim
+    weights: bytes
+    """The attempts of each entry as a 64-bit integer: times two, plus one for an aggregate span."""
+    payload: bytes
+
+
+def heaviest(weights: bytes, number: int) -> Claim:
+    """What the `number` heaviest entries of a parcel stand for: nobody says which ones were rejected."""
+    claim = Claim()
+    for weight in sorted(array("q", weights), reverse=True)[:number]:
+        claim.add(weight >> 1, is_aggregated=bool(weight & 1))
+    return claim
+
+
+def _weights(entries: Sequence[Entry]) -> bytes:
+    return array("q", [entry.attempts << 1 | entry.is_aggregated for entry in entries]).tobytes()
+
+
+class Spool:
+    """Parcels by number, the oldest first. All methods raise SpoolError; not thread-safe."""
+
+    def __init__(self, path: Path) -> None:
+        """Open the file at `path`, which may be empty."""
+        self.path = path
+        self._done_up_to = -1
+        with _errors():
+            # One owner: no shared memory file, whose pages a full disk couldn't back.
+            self._db = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
+            try:
+                self._set_up()
+            except BaseException:
+                self._db.close()
+                raise
+
+    def append(self, number: int, entries: Sequence[Entry], payload: bytes) -> bytes:
+        """Keep a parcel, whole or not at all; returns its weights."""
+        unsettled = [entry for entry in entries if not entry.is_settled]
+        claim = Claim()
+        for entry in unsettled:
+            claim.add(entry.attempts, is_aggregated=entry.is_aggregated)
+        weights = _weights(unsettled)
+        row = (number, claim.exported, claim.aggregated, weights, payload)
+        with _errors():
+            self._db.execute("INSERT INTO parcels VALUES (?, ?, ?, ?, ?)", row)
+        return weights
+
+    def oldest(self) -> Stored | None:
+        """The parcel with the lowest number that isn't removed."""
+        with _errors():
+            row = self._db.execute(
+                "SELECT * FROM parcels WHERE number > ? ORDER BY number LIMIT 1", (self._done_up_to,)
+            ).fetchone()
+        if row is None:
+            return None
+        number, exported, aggregated, weights, payload = row
+        return Stored(number, Claim(exported, aggregated), weights, payload)
+
+    def remove(self, number: int) -> None:
+        """Drop the parcels up to `number`. When the disk refuses, this process forgets them all the same."""
+        self._done_up_to = number
+        with _errors():
+            self._db.execute("DELETE FROM parcels WHERE number <= ?", (number,))
+
+    def give_back(self) -> None:
+        """Return free space to the disk."""
+        with _errors():
+            self._db.execute("PRAGMA incremental_vacuum").fetchall()
+            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+    @property
+    def free_bytes(self) -> int:
+        """What the file holds for parcels to come."""
+        with _errors():
+            (pages,) = self._db.execute("PRAGMA freelist_count").fetchone()
+            (size,) = self._db.execute("PRAGMA page_size").fetchone()
+            return int(pages) * int(size)
+
+    def total(self) -> Claim:
+        """What all parcels stand for."""
+        with _errors():
+            row = self._db.execute("SELECT total(exported), total(aggregated) FROM parcels").fetchone()
+        return Claim(int(row[0]), int(row[1]))
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether every parcel is removed."""
+        with _errors():
+            query = "SELECT 1 FROM parcels WHERE number > ? LIMIT 1"
+            return self._db.execute(query, (self._done_up_to,)).fetchone() is None
+
+    def close(self) -> None:
+        """Let go of the file."""
+        with _errors():
+            self._db.close()
+
+    def _set_up(self) -> None:
+        self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
+        self._db.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        self._db.execute("PRAGMA journal_mode = WAL").fetchone()
+        self._db.execute("PRAGMA synchronous = NORMAL")
+        self._db.execute(f"PRAGMA journal_size_limit = {_LONGEST_WAL}").fetchone()
+        self._db.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+        (edition,) = self._db.execute("PRAGMA user_version").fetchone()
+        if edition == 0:
+            self._db.execute(_SCHEMA)
+            self._db.execute(f"PRAGMA user_version = {EDITION}")
+        elif edition != EDITION:
+            raise SpoolError("edition", f"it was written by another version (edition {edition})")
+
+
+@contextlib.contextmanager
+def _errors() -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as error:
+        name = getattr(error, "sqlite_errorname", type(error).__name__)
+        known = next((kind for prefix, kind in _ERROR_TYPES.items() if name.startswith(prefix)), name)
+        raise SpoolError(known, str(error)) from error

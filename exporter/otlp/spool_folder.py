@@ -1,0 +1,160 @@
+"""The folder where telemetry waits on disk: whose it may be, which files are whose, and how much they hold.
+
+Each process writes files of its own and keeps a lock (flock) beside each. A file whose lock is free belongs
+to a process that is gone; the next one that sends to the same endpoint adopts it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import os
+import secrets
+import stat
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from exporter.otlp.settings import Endpoint
+from exporter.otlp.sinks import SpoolError
+
+DEFAULT_LIMIT_BYTES = 256 << 20
+_ROOTS_FOLDER = Path("/var/lib/ci-egress/spool")
+_DATA, _LOCK = ".db", ".lock"
+_BELONGING = (_DATA, f"{_DATA}-wal", f"{_DATA}-shm", f"{_DATA}-journal", _LOCK)
+_OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def default_folder(environment: Mapping[str, str], euid: int) -> Path:
+    """$STATE_DIRECTORY of systemd, else root's /var/lib/ci-egress/spool, else the user's own state folder."""
+    if given := environment.get("STATE_DIRECTORY", "").partition(":")[0]:
+        return Path(given) / "spool"
+    if euid == 0:
+        return _ROOTS_FOLDER
+    state = environment.get("XDG_STATE_HOME") or Path(
+        environment.get("HOME") or "/nonexistent", ".local/state"
+    )
+    return Path(state) / "ci-egress" / "spool"
+
+
+class SpoolFile(NamedTuple):
+    """A file in the folder, locked by this process."""
+
+    path: Path
+    lock: int
+    """Descriptor; closing it frees the lock."""
+
+
+@dataclass(frozen=True)
+class SpoolFolder:
+    """A folder that nobody else can write to."""
+
+    path: Path
+    limit_bytes: int = DEFAULT_LIMIT_BYTES
+
+    def prepare(self) -> None:
+        """Make the folder. Raises SpoolError unless it is this user's alone: a job may have prepared it."""
+        try:
+            self.path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+            parent = os.open(self.path.parent, _OPEN_DIRECTORY)
+            try:
+                self._make_in(parent)
+            finally:
+                os.close(parent)
+            self._check()
+            self.path.chmod(0o700)
+        except OSError as error:
+            reason = "a symbolic link stands there" if self._has_link() else error.strerror or str(error)
+            raise SpoolError("unusable", reason) from error
+
+    def create(self, endpoint: Endpoint) -> SpoolFile:
+        """A new file for what goes to `endpoint`. Raises SpoolError."""
+        try:
+            while True:
+                # By time, so that what waits longest is sent first.
+                stem = self.path / f"{_digest(endpoint)}-{time.time_ns():020d}-{secrets.token_hex(4)}"
+                if lock := _locked(stem.with_suffix(_LOCK)):
+                    data = stem.with_suffix(_DATA)
+                    os.close(os.open(data, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+                    return SpoolFile(data, lock)
+        except OSError as error:
+            raise SpoolError(_name(error), error.strerror or str(error)) from error
+
+    def adopt(self, endpoint: Endpoint) -> Iterator[SpoolFile]:
+        """Files that dead processes left for `endpoint`, the oldest first, each locked."""
+        for path in sorted(self.path.glob(f"{_digest(endpoint)}-*{_DATA}")):
+            with contextlib.suppress(OSError):
+                if lock := _locked(path.with_suffix(_LOCK)):
+                    if path.exists():
+                        yield SpoolFile(path, lock)
+                    else:  # its owner was quicker
+                        os.close(lock)
+
+    def delete(self, file: SpoolFile) -> None:
+        """Remove it, the lock last."""
+        for suffix in _BELONGING:
+            with contextlib.suppress(OSError):
+                file.path.with_suffix(suffix).unlink(missing_ok=True)
+        os.close(file.lock)
+
+    def used_bytes(self) -> int:
+        """What all files hold, whoever's they are."""
+        used = 0
+        with contextlib.suppress(OSError), os.scandir(self.path) as entries:
+            for entry in entries:
+                with contextlib.suppress(FileNotFoundError):
+                    used += entry.stat(follow_symlinks=False).st_size
+        return used
+
+    def _make_in(self, parent: int) -> None:
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(self.path.name, 0o700, dir_fd=parent)
+        os.close(os.open(self.path.name, _OPEN_DIRECTORY, dir_fd=parent))
+
+    def _check(self) -> None:
+        if self.path.stat().st_uid != os.geteuid():
+            raise SpoolError("unusable", "it belongs to another user")
+        for folder in (self.path, *self.path.resolve().parents):
+            status = folder.stat()
+            if status.st_uid not in (0, os.geteuid()):
+                raise SpoolError("unusable", f"{folder} belongs to another user")
+            if _is_open(status) and not status.st_mode & stat.S_ISVTX:
+                raise SpoolError("unusable", f"others may write to {folder}")
+
+    def _has_link(self) -> bool:
+        return self.path.is_symlink() or self.path.parent.is_symlink()
+
+
+def _is_open(status: os.stat_result) -> bool:
+    """Others can change names in the folder; the user's own group and root's are no others."""
+    is_foreign_group = status.st_gid not in (0, os.getegid())
+    mask = stat.S_IWOTH | (stat.S_IWGRP if is_foreign_group else 0)
+    return bool(status.st_mode & mask)
+
+
+def _digest(endpoint: Endpoint) -> str:
+    """Stands for the endpoint in names: its query may hold a token, which belongs on no disk."""
+    identity = f"{endpoint.signal} {endpoint.protocol} {endpoint.url}"
+    return hashlib.sha256(identity.encode()).hexdigest()[:32]
+
+
+def _locked(path: Path) -> int | None:
+    """A descriptor that holds the lock, unless another process has it or just removed it."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    if os.fstat(descriptor).st_nlink == 0:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+def _name(error: OSError) -> str:
+    return errno.errorcode.get(error.errno or 0, "OSError")

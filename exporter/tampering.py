@@ -1,0 +1,100 @@
+"""Tampering in words, and as attributes of its log record."""
+
+from __future__ import annotations
+
+import signal
+
+from exporter.events import Tampered, Tampering
+
+EVENT_NAME = "cicd.egress.tamper"
+
+_KINDS = {
+    Tampering.PACKET_SOCKET: "packet_socket",
+    Tampering.BPF: "bpf",
+    Tampering.SIGNAL: "signal",
+    Tampering.PTRACE: "ptrace",
+    Tampering.MEMORY: "memory",
+    Tampering.XDP_SOCKET: "xdp_socket",
+}
+# include/uapi/linux/if_ether.h
+_FRAMES = {
+    0x0003: "ETH_P_ALL",
+    0x0800: "ETH_P_IP",
+    0x0806: "ETH_P_ARP",
+    0x86DD: "ETH_P_IPV6",
+}
+# enum bpf_cmd, include/uapi/linux/bpf.h, in its order
+_COMMANDS = (
+    *("MAP_CREATE", "MAP_LOOKUP_ELEM", "MAP_UPDATE_ELEM", "MAP_DELETE_ELEM", "MAP_GET_NEXT_KEY"),
+    *("PROG_LOAD", "OBJ_PIN", "OBJ_GET", "PROG_ATTACH", "PROG_DETACH", "PROG_TEST_RUN"),
+    *("PROG_GET_NEXT_ID", "MAP_GET_NEXT_ID", "PROG_GET_FD_BY_ID", "MAP_GET_FD_BY_ID"),
+    *("OBJ_GET_INFO_BY_FD", "PROG_QUERY", "RAW_TRACEPOINT_OPEN", "BTF_LOAD", "BTF_GET_FD_BY_ID"),
+    *("TASK_FD_QUERY", "MAP_LOOKUP_AND_DELETE_ELEM", "MAP_FREEZE", "BTF_GET_NEXT_ID"),
+    *("MAP_LOOKUP_BATCH", "MAP_LOOKUP_AND_DELETE_BATCH", "MAP_UPDATE_BATCH", "MAP_DELETE_BATCH"),
+    *("LINK_CREATE", "LINK_UPDATE", "LINK_GET_FD_BY_ID", "LINK_GET_NEXT_ID", "ENABLE_STATS"),
+    *("ITER_CREATE", "LINK_DETACH", "PROG_BIND_MAP", "TOKEN_CREATE"),
+)
+# include/uapi/linux/ptrace.h
+_REQUESTS = {
+    4: "PTRACE_POKETEXT",
+    5: "PTRACE_POKEDATA",
+    7: "PTRACE_CONT",
+    8: "PTRACE_KILL",
+    13: "PTRACE_SETREGS",
+    16: "PTRACE_ATTACH",
+    17: "PTRACE_DETACH",
+    0x4205: "PTRACE_SETREGSET",
+    0x4206: "PTRACE_SEIZE",
+    0x4207: "PTRACE_INTERRUPT",
+}
+
+
+def attributes(event: Tampered) -> dict[str, str | int]:
+    """What its log record says beside the attributes of the process."""
+    named: dict[str, str | int] = {
+        "egress.tamper.kind": _KINDS[event.what],
+        "egress.tamper.attempts": event.times,
+    }
+    detail = detail_of(event)
+    return named if detail is None else {**named, "egress.tamper.detail": detail}
+
+
+def detail_of(event: Tampered) -> str | None:
+    """By what it was done, as C spells it, the number in hexadecimal where it has no name here."""
+    match event.what:
+        case Tampering.PACKET_SOCKET:
+            return _FRAMES.get(event.detail, f"{event.detail:#06x}")
+        case Tampering.BPF:
+            is_known = event.detail < len(_COMMANDS)
+            return f"BPF_{_COMMANDS[event.detail]}" if is_known else f"{event.detail:#x}"
+        case Tampering.SIGNAL:
+            return _signal_name(event.detail)
+        case Tampering.PTRACE:
+            return _REQUESTS.get(event.detail, f"{event.detail:#x}")
+        case Tampering.MEMORY | Tampering.XDP_SOCKET:
+            return None
+
+
+def sentence(event: Tampered) -> str:
+    """For a person: what the process did, without its name."""
+    detail = detail_of(event)
+    match event.what:
+        case Tampering.PACKET_SOCKET:
+            return f"made a packet socket ({detail}): what it sends isn't seen here"
+        case Tampering.BPF:
+            return f"called bpf({detail})"
+        case Tampering.SIGNAL:
+            return f"sent {detail} to ci-egress"
+        case Tampering.PTRACE:
+            return f"called ptrace({detail}) on ci-egress"
+        case Tampering.MEMORY:
+            return "called process_vm_writev on ci-egress"
+        case Tampering.XDP_SOCKET:
+            return "made an XDP socket: what it sends isn't seen here"
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

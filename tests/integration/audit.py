@@ -1,0 +1,74 @@
+"""The account, looked at all the time while something goes wrong."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator
+
+from exporter.account import Account, Bookkeeping, KernelCounts
+from exporter.otlp import Telemetry
+from tests.integration.receivers import span
+
+_EVERY_S = 0.001
+
+
+class Job:
+    """Submits spans, and counts like the kernel what they stand for before it hands them over."""
+
+    def __init__(self, telemetry: Telemetry) -> None:
+        self.attempts = 0
+        self.heaviest = 0
+        self._telemetry = telemetry
+        self._books = Bookkeeping(lambda: KernelCounts(self.attempts, 0), lambda: telemetry.account)
+
+    def submit(self, attempts: int = 1, *, aggregated: bool = False, name: str = "", text: str = "") -> None:
+        """One span, named after the attempts so far unless it has a name."""
+        self.heaviest = max(self.heaviest, attempts)
+        one = span(name or str(self.attempts), text=text)
+        self.attempts += attempts
+        self._telemetry.submit(one, attempts, aggregated=aggregated)
+
+    def account(self) -> Account:
+        return self._books.account()
+
+    def check(self) -> Account:
+        """The equation holds, and nothing but the span in hand is in nobody's hands."""
+        account = self.account()
+        settled = account.exported + account.aggregated + sum(account.dropped.values())
+        assert account.attempts == settled + sum(account.pending.values())
+        assert 0 <= account.pending["ring"] <= self.heaviest, account
+        assert account.pending["queue"] >= 0
+        assert account.pending["spool"] >= 0
+        return account
+
+
+@contextlib.contextmanager
+def audited(telemetry: Telemetry) -> Iterator[Job]:
+    """A job whose account another thread checks every millisecond, and that adds up at the end."""
+    job = Job(telemetry)
+    over = threading.Event()
+    wrong: list[BaseException] = []
+    checks = 0
+
+    def audit() -> None:
+        nonlocal checks
+        while not over.wait(_EVERY_S):
+            try:
+                job.check()
+            except AssertionError as error:
+                wrong.append(error)
+                return
+            checks += 1
+
+    auditor = threading.Thread(target=audit)
+    auditor.start()
+    try:
+        yield job
+    finally:
+        over.set()
+        auditor.join()
+    if wrong:
+        raise wrong[0]
+    assert checks > 10
+    assert job.check().pending["ring"] == 0

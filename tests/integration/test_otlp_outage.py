@@ -1,0 +1,389 @@
+"""A collector that is away: telemetry waits on disk, in bounds, and arrives once, in its order."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
+    ExportTracePartialSuccess,
+    ExportTraceServiceResponse,
+)
+
+from exporter.otlp import Account, SpoolFolder, Spooling, Telemetry, Timer, resolve_destinations
+from tests.integration.audit import audited
+from tests.integration.receivers import (
+    Answer,
+    Collector,
+    Request,
+    collector,
+    log_record,
+    raw_server,
+    span,
+    unused_url,
+    wait_until,
+)
+
+AWAY = Answer(503)
+
+
+class FastTimer(Timer):
+    """Pauses pass at once; what they would have taken adds up."""
+
+    def __init__(self) -> None:
+        self.passed_s = 0.0
+
+    def now_s(self) -> float:
+        return self.passed_s
+
+    def wait(self, changed: threading.Condition, timeout_s: float) -> None:
+        changed.wait(0.01)
+        self.passed_s += timeout_s
+
+
+class Doorman:
+    """Answers 503 for a collector until it is back."""
+
+    def __init__(self) -> None:
+        self.is_away = True
+        self.answer = Answer()
+        """When it is back."""
+
+    def __call__(self, _: Request) -> Answer:
+        return AWAY if self.is_away else self.answer
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Where telemetry waits."""
+    return tmp_path / "state" / "spool"
+
+
+@pytest.fixture
+def doorman() -> Doorman:
+    return Doorman()
+
+
+@pytest.fixture
+def receiver(doorman: Doorman) -> Iterator[Collector]:
+    """A collector that is away until `doorman.is_away` is False."""
+    with collector(doorman) as running:
+        yield running
+
+
+def open_telemetry(
+    url: str,
+    folder: Path,
+    *,
+    otlp_dir: Path | None = None,
+    timer: Timer | None = None,
+    limit_bytes: int = 256 << 20,
+    capacity: int = 8192,
+    **environ: str,
+) -> Telemetry:
+    spooling = Spooling(SpoolFolder(folder, limit_bytes), timer or FastTimer())
+    destinations = resolve_destinations({"OTEL_EXPORTER_OTLP_ENDPOINT": url} | environ, otlp_dir=otlp_dir)
+    return Telemetry(destinations, {}, spooling=spooling, queue_capacity=capacity)
+
+
+def held(folder: Path) -> list[str]:
+    return sorted(path.suffix for path in folder.iterdir())
+
+
+def test_ten_minutes_of_outage_lose_nothing_and_the_order_stays(folder: Path) -> None:
+    timer = FastTimer()
+    with collector(lambda _: AWAY if timer.passed_s < 600 else Answer()) as receiver:
+        with open_telemetry(receiver.url, folder, timer=timer) as telemetry, audited(telemetry) as job:
+            while timer.passed_s < 600:
+                job.submit(attempts=1)
+                job.submit(attempts=3, aggregated=True)
+                time.sleep(0.0005)
+            assert telemetry.room > 4096
+            assert receiver.taken == []
+            assert len(receiver.requests) >= 15
+            wait_until(lambda: telemetry.account.spooled == telemetry.account.pending == 0)
+        spans = job.attempts // 4
+        assert telemetry.account == Account(exported=spans, aggregated=3 * spans)
+        assert receiver.spans() == [str(4 * number + part) for number in range(spans) for part in (0, 1)]
+        assert held(folder) == []
+
+
+@pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
+def test_a_collector_that_hangs_never_fills_the_queue(folder: Path, protocol: str) -> None:
+    with raw_server(lambda _: None) as url:
+        telemetry = open_telemetry(url, folder, capacity=2000, OTEL_EXPORTER_OTLP_PROTOCOL=protocol)
+        with audited(telemetry) as job:
+            for _ in range(4):
+                for _ in range(1500):
+                    job.submit()
+                wait_until(lambda: telemetry.room == 2000)
+            start_s = time.monotonic()
+            telemetry.close(timeout_s=1.5)
+            assert time.monotonic() - start_s < 2
+        assert telemetry.account == Account(spooled=6000)
+        assert any(f"6000 attempts) wait in {folder}" in line for line in telemetry.complaints())
+
+
+def test_what_waits_at_the_end_is_pending_and_the_next_start_delivers_it(
+    folder: Path, receiver: Collector, doorman: Doorman
+) -> None:
+    with open_telemetry(receiver.url, folder) as telemetry, audited(telemetry) as job:
+        for number in range(1200):
+            job.submit(attempts=number % 3 + 1, aggregated=number % 3 > 0, name=str(number))
+        telemetry.close()
+        assert job.account().pending == {"ring": 0, "queue": 0, "spool": 2400}
+    (line,) = [line for line in telemetry.complaints() if "wait in" in line]
+    assert (
+        line
+        == f"spans (2400 attempts) wait in {folder}: the next start sends them to {receiver.url}/v1/traces"
+    )
+
+    doorman.is_away = False
+    with open_telemetry(receiver.url, folder) as telemetry:
+        wait_until(lambda: telemetry.earlier == Account(exported=400, aggregated=2000))
+        assert telemetry.account == Account()
+    assert receiver.spans() == [str(number) for number in range(1200)]
+    assert telemetry.complaints() == []
+    assert held(folder) == []
+
+
+KILLED = """
+import os, sys, time
+from pathlib import Path
+from tests.integration.test_otlp_outage import open_telemetry
+from tests.integration.receivers import span
+telemetry = open_telemetry(sys.argv[1], Path(sys.argv[2]))
+for number in range(700):
+    telemetry.submit(span(str(number)), 2, aggregated=True)
+while telemetry.account.spooled != 1400:
+    time.sleep(0.01)
+print("ready", flush=True)
+time.sleep(60)
+"""
+
+
+def test_what_waits_survives_a_kill(folder: Path, receiver: Collector, doorman: Doorman) -> None:
+    command = [sys.executable, "-c", KILLED, receiver.url, str(folder)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        assert process.stdout.readline() == "ready\n"
+        with open_telemetry(receiver.url, folder) as other:
+            assert other.earlier == Account()  # its owner lives
+        process.send_signal(signal.SIGKILL)
+    doorman.is_away = False
+    with open_telemetry(receiver.url, folder) as telemetry:
+        wait_until(lambda: telemetry.earlier == Account(aggregated=1400))
+    assert receiver.spans() == [str(number) for number in range(700)]
+    assert held(folder) == []
+
+
+def test_what_earlier_processes_left_goes_out_first(
+    folder: Path, receiver: Collector, doorman: Doorman
+) -> None:
+    for number in (1, 2):
+        with open_telemetry(receiver.url, folder) as telemetry:
+            telemetry.submit(span(f"left {number}"), 1)
+    with open_telemetry(receiver.url, folder) as telemetry:
+        wait_until(lambda: telemetry.earlier.spooled == 2)
+        telemetry.submit(span("new"), 1)
+        wait_until(lambda: telemetry.account.spooled == 1)
+        doorman.is_away = False
+        wait_until(lambda: telemetry.account.exported == 1)
+    assert receiver.spans() == ["left 1", "left 2", "new"]
+
+
+def test_another_endpoint_gets_nothing_and_no_secret_is_on_disk(folder: Path, receiver: Collector) -> None:
+    with open_telemetry(
+        receiver.url,
+        folder,
+        OTEL_EXPORTER_OTLP_HEADERS="authorization=s3cret-header",
+        OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=f"{receiver.url}/v1/traces?token=s3cret-query",
+    ) as telemetry:
+        telemetry.submit(span("private"), 1)
+        wait_until(lambda: telemetry.account.spooled == 1)
+        content = b"".join(path.read_bytes() + path.name.encode() for path in folder.iterdir())
+    assert b"private" in content
+    assert b"s3cret" not in content
+    with collector() as other, open_telemetry(other.url, folder) as telemetry:
+        telemetry.submit(span("other"), 1)
+        telemetry.close()
+        assert other.spans() == ["other"]
+        assert telemetry.earlier == Account()
+    assert ".db" in held(folder)
+
+
+def test_a_full_spool_keeps_the_oldest_and_counts_what_it_refuses(
+    folder: Path, receiver: Collector, doorman: Doorman
+) -> None:
+    limit = 400_000
+    with open_telemetry(receiver.url, folder, limit_bytes=limit) as telemetry, audited(telemetry) as job:
+        while not telemetry.account.dropped:
+            for _ in range(512):
+                job.submit(text="x" * 100)
+            wait_until(lambda: telemetry.account.pending == 0)
+            assert sum(path.stat().st_size for path in folder.iterdir()) < 2 * limit
+        (where,) = telemetry.account.dropped
+        assert where == ("spool", "spool_full")
+        kept = telemetry.account.spooled
+        doorman.is_away = False
+        wait_until(lambda: telemetry.account.exported == kept)
+        job.submit(name="after")
+    assert job.attempts == kept + telemetry.account.dropped[where] + 1
+    assert receiver.spans() == [*map(str, range(kept)), "after"]
+    assert any(f"can't wait in {folder}" in line for line in telemetry.complaints())
+    assert held(folder) == []
+
+
+@pytest.mark.kernel  # root: mounts
+def test_a_full_disk_is_counted_told_and_survived(
+    tmp_path: Path, receiver: Collector, doorman: Doorman
+) -> None:
+    small = tmp_path / "small"
+    small.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=600k,mode=755", "small", small], check=True)
+    try:
+        folder = small / "spool"
+        with open_telemetry(receiver.url, folder) as telemetry, audited(telemetry) as job:
+            while not telemetry.account.dropped:
+                for _ in range(512):
+                    job.submit(text="x" * 100)
+                wait_until(lambda: telemetry.account.pending == 0)
+            assert set(telemetry.account.dropped) == {("spool", "ENOSPC")}
+            lost = telemetry.account.dropped["spool", "ENOSPC"]
+            doorman.is_away = False
+            wait_until(lambda: telemetry.account.exported == job.attempts - lost)
+            job.submit(name="after")
+        assert telemetry.account.exported == job.attempts - lost
+        assert len(receiver.spans()) == len(set(receiver.spans())) == job.attempts - lost
+        assert any("can't wait in" in line and "full" in line for line in telemetry.complaints())
+    finally:
+        subprocess.run(["umount", small], check=True)
+
+
+def damage(path: Path) -> None:
+    """Overwrite it in place; it may go meanwhile, since it is in use."""
+    with contextlib.suppress(FileNotFoundError), path.open("r+b") as file:
+        file.write(b"\xa5" * path.stat().st_size)
+
+
+def test_a_spool_that_is_damaged_while_in_use_is_counted_told_and_replaced(
+    folder: Path, receiver: Collector, doorman: Doorman
+) -> None:
+    with open_telemetry(receiver.url, folder) as telemetry, audited(telemetry) as job:
+        for _ in range(2000):
+            job.submit(text="x" * 300)
+        wait_until(lambda: telemetry.account.spooled == 2000)
+        for path in folder.glob("*.db*"):
+            damage(path)
+        doorman.is_away = False
+        wait_until(lambda: telemetry.account.spooled == 0)
+        job.submit(name="after")
+        telemetry.close()
+        account = telemetry.account
+        assert account.dropped == {("spool", "corrupt"): 2001 - account.exported}
+        assert account.exported >= 1
+    assert receiver.spans()[-1] == "after"
+    assert any("can't wait in" in line for line in telemetry.complaints())
+    assert held(folder) == []
+
+
+def test_a_damaged_spool_of_an_earlier_process_is_told_and_goes(
+    folder: Path, receiver: Collector, doorman: Doorman
+) -> None:
+    with open_telemetry(receiver.url, folder) as telemetry:
+        telemetry.submit(span(), 1)
+    (path,) = folder.glob("*.db")
+    path.write_bytes(b"not a database" * 1000)
+    doorman.is_away = False
+    with open_telemetry(receiver.url, folder) as telemetry:
+        telemetry.submit(span(), 1)
+        telemetry.close()
+        assert telemetry.account == Account(exported=1)
+        assert telemetry.earlier == Account()
+    assert any("not a database" in line for line in telemetry.complaints())
+    assert held(folder) == []
+
+
+def test_a_rejected_part_of_what_waited_is_not_exported(
+    folder: Path, receiver: Collector, doorman: Doorman
+) -> None:
+    partial = ExportTraceServiceResponse(partial_success=ExportTracePartialSuccess(rejected_spans=1))
+    doorman.answer = Answer(body=partial.SerializeToString())
+    with open_telemetry(receiver.url, folder) as telemetry, audited(telemetry) as job:
+        job.submit(attempts=2)
+        job.submit(attempts=9, aggregated=True)
+        wait_until(lambda: telemetry.account.spooled == 11)
+        doorman.is_away = False
+        wait_until(lambda: telemetry.account.spooled == 0)
+    assert telemetry.account == Account(exported=2, dropped={("export", "rejected"): 9})
+
+
+def test_what_is_refused_for_good_after_an_outage_is_dropped(
+    folder: Path, receiver: Collector, doorman: Doorman
+) -> None:
+    doorman.answer = Answer(400)
+    with open_telemetry(receiver.url, folder) as telemetry, audited(telemetry) as job:
+        job.submit(attempts=5)
+        wait_until(lambda: telemetry.account.spooled == 5)
+        doorman.is_away = False
+        wait_until(lambda: telemetry.account.spooled == 0)
+    assert telemetry.account == Account(dropped={("export", "400"): 5})
+    assert held(folder) == []
+
+
+def test_what_stands_in_a_file_is_exported_though_the_collector_is_away(
+    folder: Path, tmp_path: Path, receiver: Collector, doorman: Doorman
+) -> None:
+    out = tmp_path / "out"
+    with open_telemetry(receiver.url, folder, otlp_dir=out) as telemetry, audited(telemetry) as job:
+        for _ in range(600):
+            job.submit()
+        wait_until(lambda: telemetry.account == Account(exported=600))
+        wait_until(lambda: ".db" in held(folder))
+        doorman.is_away = False
+    assert telemetry.account == Account(exported=600)
+    assert receiver.spans() == [str(number) for number in range(600)]
+
+
+def test_log_records_and_the_last_metrics_wait_too(
+    folder: Path, receiver: Collector, doorman: Doorman
+) -> None:
+    with open_telemetry(receiver.url, folder) as telemetry:
+        telemetry.meter.create_counter("a").add(7)
+        telemetry.log(log_record("cicd.egress.denied"))
+        telemetry.close()
+        assert telemetry.log_account == Account(spooled=1)
+    lines = telemetry.complaints()
+    assert any(line.startswith("log records (1 records) wait in") for line in lines)
+    assert any(line.startswith("metrics wait in") for line in lines)
+    doorman.is_away = False
+    with open_telemetry(receiver.url, folder):
+        wait_until(lambda: held(folder) == [])
+    assert [record.event_name for record in receiver.logs()] == ["cicd.egress.denied"]
+    assert "/v1/metrics" in [request.path for request in receiver.requests]
+
+
+def test_without_a_folder_of_its_own_it_goes_on_and_says_so(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    folder = tmp_path / "spool"
+    folder.symlink_to("elsewhere")
+    with open_telemetry(unused_url(), folder) as telemetry:
+        telemetry.submit(span(), 1)
+    assert telemetry.account == Account(dropped={("export", "unreachable"): 1})
+    assert any("a symbolic link stands there" in line for line in telemetry.complaints())
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+def test_files_alone_need_no_spool(folder: Path, tmp_path: Path) -> None:
+    spooling = Spooling(SpoolFolder(folder))
+    with Telemetry(resolve_destinations({}, otlp_dir=tmp_path / "out"), {}, spooling=spooling) as telemetry:
+        telemetry.submit(span(), 1)
+    assert telemetry.account == Account(exported=1)
+    assert not folder.exists()

@@ -1,0 +1,123 @@
+"""The kernel side alone: what its records say of one command, without the rest of the exporter."""
+
+from __future__ import annotations
+
+import itertools
+import subprocess
+import time
+from collections import Counter
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from exporter.decode import Decoder
+from exporter.events import Acted, Aggregated, Event, ProcessKey, Tampered, attempts_of
+from exporter.kernel.tracer import Tracer, loading
+
+from .lab import RUN_LIMIT_S
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from .lab import Lab
+
+_BATCH = 4096
+_AT_ITS_START = 'read -r _ && exec "$@"'
+
+
+@dataclass(frozen=True)
+class Told:
+    """One command, over: what it printed, and the events of its own process."""
+
+    process: ProcessKey
+    stdout: str
+    events: list[Event] = field(repr=False)
+
+    @property
+    def acts(self) -> list[Acted]:
+        """Told one by one, in order."""
+        return [event for event in self.events if isinstance(event, Acted)]
+
+    @property
+    def tampering(self) -> list[Tampered]:
+        """In order."""
+        return [event for event in self.events if isinstance(event, Tampered)]
+
+
+class KernelSide:
+    """The programs, attached; each command is a job of its own."""
+
+    def __init__(self, tracer: Tracer) -> None:
+        """Nothing is followed yet."""
+        self.tracer = tracer
+        self._decoder = Decoder()
+        self._events: list[Event] = []
+        self._scopes = itertools.count(1)
+
+    def run(self, lab: Lab, command: Sequence[str]) -> Told:
+        """Run COMMAND on the build side to its end, as a job."""
+        with self.beginning(lab, command) as (child, process):
+            stdout, stderr = child.communicate("\n", timeout=RUN_LIMIT_S)
+        assert (stderr, child.returncode) == ("", 0)
+        return Told(process, stdout, [event for event in self.drain() if _is_of(event, process)])
+
+    @contextmanager
+    def beginning(
+        self, lab: Lab, command: Sequence[str]
+    ) -> Iterator[tuple[subprocess.Popen[str], ProcessKey]]:
+        """COMMAND as a job, waiting for a line on its stdin to begin."""
+        pipe = subprocess.PIPE
+        with subprocess.Popen(
+            lab.command(["sh", "-c", _AT_ITS_START, "sh", *command]),
+            stdin=pipe,
+            stdout=pipe,
+            stderr=pipe,
+            text=True,
+        ) as child:
+            process = ProcessKey(child.pid, time.clock_gettime_ns(time.CLOCK_BOOTTIME))
+            self.tracer.follow(process, next(self._scopes))
+            yield child, process
+
+    def drain(self) -> list[Event]:
+        """What has been told since the last time."""
+        while self.tracer.drain(self._handle, limit=_BATCH):
+            pass
+        events, self._events = self._events, []
+        return events
+
+    def finish(self) -> list[Event]:
+        """Detach; the rest, with everything that was only counted."""
+        self.tracer.detach()
+        events = self.drain()
+        self.tracer.finish(self._handle)
+        return events + self._events
+
+    def seen(self, kind: int) -> int:
+        """How many of `kind` (wire.KIND_*) the kernel counted in all."""
+        return self.tracer.counts().seen(kind)
+
+    def lost(self, kind: int) -> int:
+        """How many of them found no room."""
+        return self.tracer.counts().lost(kind)
+
+    def _handle(self, data: memoryview, at: int, length: int) -> None:
+        self._events.extend(self._decoder.decode(bytes(data[at : at + length]), 0, length))
+
+
+def _is_of(event: Event, process: ProcessKey) -> bool:
+    return getattr(event, "process", None) == process
+
+
+def attempts(events: Sequence[Event]) -> Counter[str]:
+    """How many attempts were told one by one, and how many only counted."""
+    found: Counter[str] = Counter()
+    for event in events:
+        found["aggregated" if isinstance(event, Aggregated) else "told"] += attempts_of(event)
+    return found
+
+
+@contextmanager
+def kernel_side() -> Iterator[KernelSide]:
+    """Attach the programs for the block."""
+    with ExitStack() as stack:
+        yield KernelSide(stack.enter_context(loading()).ready())

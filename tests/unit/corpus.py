@@ -1,0 +1,72 @@
+"""The command lines in tests/data: such with secrets, and ordinary ones."""
+
+from __future__ import annotations
+
+import random
+import re
+import shlex
+import string
+from pathlib import Path
+from typing import NamedTuple
+
+_DATA = Path(__file__).parents[1] / "data"
+_MARKED = re.compile("«(.*?)»", re.DOTALL)
+_DRAWN = re.compile(r"\{([ahud])(\d+)\}")
+_ALPHABETS = {
+    "a": string.ascii_letters + string.digits,
+    "h": "0123456789abcdef",
+    "u": string.ascii_uppercase + string.digits,
+    "d": string.digits,
+}
+LEFT_OVER_CHARS = 4
+"""So long a piece of a secret must not be left."""
+
+
+class SecretLine(NamedTuple):
+    """A command line and what must not be left of it."""
+
+    text: str
+    """As the file has it."""
+    arguments: list[str]
+    secrets: tuple[str, ...]
+
+    def left_in(self, redacted: list[str]) -> list[str]:
+        """Pieces of the secrets, of 4 characters or more, that `redacted` still shows."""
+        shown = "\n".join(redacted)
+        return [piece for secret in self.secrets for piece in _pieces(secret) if piece in shown]
+
+
+def secret_lines() -> list[SecretLine]:
+    """Of tests/data/secrets.txt, where its form is told."""
+    return [_secret_line(line) for line in _lines("secrets.txt")]
+
+
+def ordinary_lines() -> list[list[str]]:
+    """The argv of each line of tests/data/ordinary.txt."""
+    return [shlex.split(line) for line in _lines("ordinary.txt")]
+
+
+def _secret_line(text: str) -> SecretLine:
+    # Drawn by the line's own text, so that a failure is the same one the next time.
+    drawing = random.Random(text)  # noqa: S311 - it only has to look like a secret
+    marked = _MARKED.sub(lambda match: f"«{_assembled(match[1], drawing)}»", text)
+    arguments = shlex.split(marked)
+    secrets = tuple(secret for argument in arguments for secret in _MARKED.findall(argument))
+    return SecretLine(text, [re.sub("[«»]", "", argument) for argument in arguments], secrets)
+
+
+def _assembled(template: str, drawing: random.Random) -> str:
+    def drawn(match: re.Match[str]) -> str:
+        return "".join(drawing.choices(_ALPHABETS[match[1]], k=int(match[2])))
+
+    return _DRAWN.sub(drawn, template).replace("·", "").replace("␤", "\n")
+
+
+def _pieces(secret: str) -> list[str]:
+    last = max(len(secret) - LEFT_OVER_CHARS, 0)
+    return [secret[at : at + LEFT_OVER_CHARS] for at in range(last + 1)]
+
+
+def _lines(name: str) -> list[str]:
+    text = (_DATA / name).read_text(encoding="utf-8")
+    return [line for line in text.splitlines() if line and not line.startswith("#")]

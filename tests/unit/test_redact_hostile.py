@@ -1,0 +1,122 @@
+"""Whatever stands in a command line, redacting it ends, soon, and leaves a command line of the same form."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exporter.arguments import Arguments
+from exporter.redact import redact_arguments
+from exporter.redact_programs import SECRET_OPTIONS, SECRET_PLACES
+from exporter.redact_rules import REDACTED
+from exporter.redact_tokens import TOKEN_SHAPES
+
+_WORDS = sorted(
+    {word for row in SECRET_OPTIONS for word in (*row.programs, *row.options, row.subcommand or "")}
+    | {word for place in SECRET_PLACES for word in place.words}
+)
+_HINTS = [hint for shape in TOKEN_SHAPES for hint in shape.hints]
+_NAMES = [
+    "--token",
+    "--password=",
+    "--key",
+    "-p",
+    "-u",
+    "-H",
+    "-c",
+    "-m",
+    "TOKEN=",
+    "token",
+    "key=",
+    "?code=",
+]
+_MARKS = [*"\"'\\ \n\0=&;,:-_@/<>[](){}$|#.", "://", "=>", '\\"', "$X", "${X}", "$(x)", REDACTED]
+_TEXTS = [
+    *["Authorization: ", "authorization:", "Bearer ", "X-Api-Key:", "extraheader=", "auth=('u','"],
+    *["https://", "x://a:b@", "http://u:p@h.example/", "user:x@tcp(", "PASSWORD '", "identified by '"],
+    *['"password": "', '"password": 12345', '\\"token\\":\\"', "['token'] = '", "password: '", "sh -c '"],
+    *["-----BEGIN PRIVATE KEY-----", "-----END PRIVATE KEY-----", "abc", "s3cr3t", "x" * 20, "0a" * 20],
+    *["\x1b[2J", "\u202e", "\u200b", "\ud800", "é", "日本", "%41", "\u2028"],
+]
+_PIECE = st.sampled_from([*_WORDS, *_HINTS, *_NAMES, *_MARKS, *_TEXTS])
+_ARGUMENT = st.one_of(
+    _PIECE,
+    st.lists(_PIECE, max_size=10).map("".join),
+    st.lists(_PIECE, max_size=10).map(" ".join),
+    st.text(alphabet=st.characters(codec=None), max_size=20),
+)
+
+
+@given(st.lists(_ARGUMENT, max_size=8))
+def test_a_command_line_keeps_its_form_and_redacting_twice_is_redacting_once(arguments: list[str]) -> None:
+    once = redact_arguments(arguments)
+    assert len(once) == len(arguments)
+    assert redact_arguments(once) == once
+    growth = sum(map(len, once)) - sum(map(len, arguments))
+    assert growth < len(REDACTED) * "".join(once).count(REDACTED) or growth == 0
+
+
+@given(st.binary(max_size=200))
+def test_a_block_of_any_bytes_is_arguments_of_valid_utf_8(block: bytes) -> None:
+    shown = Arguments(block).shown
+    assert len(shown) == block.removesuffix(b"\0").count(b"\0") + bool(block)
+    assert all(argument.encode().decode() == argument for argument in shown)
+
+
+@given(
+    st.sampled_from(
+        [
+            "deploy --password={}",
+            "deploy --token {}",
+            "env API_KEY={} make",
+            "curl -u bob:{} x",
+            "mysql -p{} app",
+            "vault login {}",
+            "docker login -u bob -p {} r.example",
+        ]
+    ),
+    st.text(st.characters(categories=["L", "N"]), min_size=12).map(lambda text: f"s3cr3t{text}"),
+)
+def test_whatever_the_secret_it_leaves(command: str, secret: str) -> None:
+    assert secret not in " ".join(redact_arguments([word.format(secret) for word in command.split()]))
+
+
+_REPEATED = sorted(
+    {*_HINTS, *_NAMES, *_MARKS, *_TEXTS}
+    | {"a", "a=", "a:", "a.", "a-", "a]", "aA", "a = ", '"a"  ', "1:AA", "x,token=id=", "token='", 'token="'}
+    | {
+        "://",
+        "://a:",
+        "x://a@",
+        "x://a:@",
+        "a://a:b/",
+        "a://a:b@c/",
+        "eyJ-",
+        "eyJaaaaaaaa.eyJ",
+        "-ffffffffu ",
+    }
+    | {"--token ", "--token=x ", "curl -u ", 'sh -c "', "auth(", "auth('a','", "-----BEGIN ", "PRIVATE KEY"}
+    | {" ".join(_WORDS), "vault login ", "config token ", "ssh curl ", "ssh mysql zip "}
+)
+
+
+def _cpu_s(piece: str, size: int, *, is_spread: bool) -> float:
+    text = (piece * size)[:size]
+    arguments = text.split(" ") if is_spread else ["sh", "-c", text]
+    durations = []
+    for _ in range(3):
+        began_s = time.process_time()
+        redact_arguments(arguments)
+        durations.append(time.process_time() - began_s)
+    return min(durations)
+
+
+@pytest.mark.parametrize("is_spread", [False, True], ids=["script", "arguments"])
+@pytest.mark.parametrize("piece", _REPEATED, ids=ascii)
+def test_the_work_grows_no_faster_than_the_text(piece: str, *, is_spread: bool) -> None:
+    few, many = (_cpu_s(piece, size, is_spread=is_spread) for size in (8 << 10, 64 << 10))
+    # Eight times the text takes eight times the time; quadratic would be sixty-four times.
+    assert many < 24 * max(few, 0.001)

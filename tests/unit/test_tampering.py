@@ -1,0 +1,89 @@
+"""Tampering is told in the words of whoever reads C, and without guessing."""
+
+from __future__ import annotations
+
+import io
+import signal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exporter.events import Tampered, Tampering
+from exporter.summary import ROWS_MAX, Summary
+from exporter.tampering import attributes, detail_of, sentence
+
+from .records import TAMPER
+from .samples import bash, program
+
+
+def tampered(what: Tampering, detail: int) -> Tampered:
+    """Of this kind."""
+    return TAMPER._replace(what=what, detail=detail)
+
+
+@pytest.mark.parametrize(
+    ("what", "detail", "name"),
+    [
+        (Tampering.PACKET_SOCKET, 0x0003, "ETH_P_ALL"),
+        (Tampering.PACKET_SOCKET, 0x88CC, "0x88cc"),
+        (Tampering.PACKET_SOCKET, 0, "0x0000"),
+        (Tampering.BPF, 0, "BPF_MAP_CREATE"),
+        (Tampering.BPF, 5, "BPF_PROG_LOAD"),
+        (Tampering.BPF, 7, "BPF_OBJ_GET"),
+        (Tampering.BPF, 28, "BPF_LINK_CREATE"),
+        (Tampering.BPF, 34, "BPF_LINK_DETACH"),
+        (Tampering.BPF, 36, "BPF_TOKEN_CREATE"),
+        (Tampering.BPF, 4000, "0xfa0"),
+        (Tampering.SIGNAL, signal.SIGKILL, "SIGKILL"),
+        (Tampering.SIGNAL, 40, "signal 40"),
+        (Tampering.PTRACE, 0x4206, "PTRACE_SEIZE"),
+        (Tampering.PTRACE, 0x4299, "0x4299"),
+        (Tampering.MEMORY, 0, None),
+    ],
+)
+def test_a_detail_has_the_name_that_c_gives_it(what: Tampering, detail: int, name: str | None) -> None:
+    assert detail_of(tampered(what, detail)) == name
+
+
+def test_attributes_say_what_was_done_and_how_often() -> None:
+    assert attributes(TAMPER) == {
+        "egress.tamper.kind": "signal",
+        "egress.tamper.detail": "SIGKILL",
+        "egress.tamper.attempts": 2,
+    }
+    assert attributes(tampered(Tampering.MEMORY, 0)) == {
+        "egress.tamper.kind": "memory",
+        "egress.tamper.attempts": 2,
+    }
+
+
+@given(st.sampled_from(Tampering), st.integers(0, 2**32 - 1))
+def test_whatever_the_detail_there_is_a_sentence(what: Tampering, detail: int) -> None:
+    told = sentence(tampered(what, detail))
+    assert (detail_of(tampered(what, detail)) or "") in told
+    assert told.isprintable()
+
+
+def summary_of(*events: Tampered) -> str:
+    """What a person reads about them."""
+    summary, stream = Summary({}), io.StringIO()
+    for event in events:
+        summary.tampered(event, program(parent=bash()))
+    summary.print(stream, account="attempts 0", title="egress")
+    return stream.getvalue()
+
+
+def test_the_summary_warns_once_of_each_way_of_tampering() -> None:
+    text = summary_of(TAMPER, TAMPER._replace(times=3), tampered(Tampering.BPF, 0))
+    assert [line for line in text.splitlines() if line.startswith("warning")] == [
+        f"warning: tampering: bash > curl ({TAMPER.process.pid}) sent SIGKILL to ci-egress",
+        f"warning: tampering: bash > curl ({TAMPER.process.pid}) called bpf(BPF_MAP_CREATE)",
+    ]
+
+
+def test_many_ways_of_tampering_are_counted() -> None:
+    events = [tampered(Tampering.PACKET_SOCKET, number) for number in range(1000, 1000 + ROWS_MAX + 7)]
+    text = summary_of(*events)
+    assert text.count("warning: tampering: ") == ROWS_MAX
+    assert "warning: … and 7 more ways of tampering\n" in text
