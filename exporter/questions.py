@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from itertools import count
+from typing import Generic, NamedTuple, TypeVar
 
 from exporter.events import Acted, Asked
 
@@ -12,62 +14,69 @@ _WAIT_NS = 50_000_000
 _WAITING_MAX = 1024
 _SOCKETS_MAX = 4096
 
-Settled = tuple[Acted, str | None]
-"""An act, and the name that was asked for with it; None when no question came."""
+T = TypeVar("T")
 
 
-class Questions:
-    """Acts that wait for their question. Each comes back exactly once, at the latest when it is flushed."""
+class _Waiting(NamedTuple, Generic[T]):
+    event: Acted
+    what: T
+
+
+class Questions(Generic[T]):
+    """What waits for the question of its act. It comes back exactly once, at the latest when it is flushed.
+
+    It comes with the name that was asked for; None when no question came that can be read.
+    """
 
     def __init__(self) -> None:
         """Nothing waits."""
-        self._waiting: dict[int, list[Acted]] = {}
-        self._number = 0
+        self._numbers = count()
+        self._waiting: dict[int, _Waiting[T]] = {}  # by number, the oldest first
+        self._of_socket: dict[int, list[int]] = {}
         self._first_asked: dict[int, str] = {}
 
-    def wait(self, event: Acted) -> Iterable[Settled]:
-        """Keep an act on port 53 until its question comes; returns those that have to make room."""
-        self._waiting.setdefault(event.cookie, []).append(event)
-        self._number += 1
-        return self.flush() if self._number > _WAITING_MAX else ()
+    def wait(self, event: Acted, what: T) -> list[tuple[T, str | None]]:
+        """Keep `what` until the question of `event` comes, an act on port 53; returns what makes room."""
+        number = next(self._numbers)
+        self._waiting[number] = _Waiting(event, what)
+        self._of_socket.setdefault(event.cookie, []).append(number)
+        if len(self._waiting) <= _WAITING_MAX:
+            return []
+        return [(self._take(next(iter(self._waiting))), None)]
 
-    def asked(self, event: Asked, name: str | None) -> Iterable[Settled]:
-        """`name` was asked for: returns the act that did it, if one waits."""
+    def asked(self, event: Asked, name: str | None) -> list[tuple[T, str | None]]:
+        """`name` was asked for: returns what waits for that, if anything does."""
         if name is not None and event.cookie not in self._first_asked:
             self._first_asked[event.cookie] = name
             if len(self._first_asked) > _SOCKETS_MAX:
                 del self._first_asked[next(iter(self._first_asked))]
-        waiting = self._waiting.get(event.cookie, [])
-        for index, act in enumerate(waiting):
+        for number in self._of_socket.get(event.cookie, ()):
+            act = self._waiting[number].event
             if act.peer == event.resolver and act.at_ns <= event.at_ns:
-                self._remove(event.cookie, index)
-                return [(act, name)]
-        return ()
+                return [(self._take(number), name)]
+        return []
 
-    def due(self, at_ns: int) -> Iterable[Settled]:
-        """Those that have waited longer than 50 ms at `at_ns`: their question was lost, or there is none."""
-        return list(self._take(at_ns - _WAIT_NS)) if self._waiting else ()
+    def due(self, at_ns: int) -> Iterator[tuple[T, None]]:
+        """What has waited for 50 ms at `at_ns`: its question was lost, or there is none."""
+        while self._waiting:
+            number, oldest = next(iter(self._waiting.items()))
+            if oldest.event.at_ns > at_ns - _WAIT_NS:
+                return
+            yield self._take(number), None
 
-    def flush(self) -> Iterable[Settled]:
-        """All that wait."""
-        return list(self._take(None))
+    def flush(self) -> Iterator[tuple[T, None]]:
+        """All that waits."""
+        while self._waiting:
+            yield self._take(next(iter(self._waiting))), None
 
     def first_on(self, cookie: int) -> str | None:
-        """The first name asked for on a socket: a connection's, whose act is over when it asks."""
+        """The first name asked for on a socket: a connection's, which asks after its act."""
         return self._first_asked.get(cookie)
 
-    def _take(self, until_ns: int | None) -> Iterator[Settled]:
-        for cookie in list(self._waiting):
-            while cookie in self._waiting:
-                act = self._waiting[cookie][0]
-                if until_ns is not None and act.at_ns > until_ns:
-                    break
-                self._remove(cookie, 0)
-                yield act, None
-
-    def _remove(self, cookie: int, index: int) -> None:
-        waiting = self._waiting[cookie]
-        del waiting[index]
-        self._number -= 1
-        if not waiting:
-            del self._waiting[cookie]
+    def _take(self, number: int) -> T:
+        event, what = self._waiting.pop(number)
+        others = self._of_socket[event.cookie]
+        others.remove(number)
+        if not others:
+            del self._of_socket[event.cookie]
+        return what

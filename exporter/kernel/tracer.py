@@ -17,6 +17,7 @@ from exporter.kernel.bpf import Map, possible_cpus
 from exporter.kernel.btf import kernel_offsets
 from exporter.kernel.instances import new_instance, remove
 from exporter.kernel.mounts import cgroup2_root, ensure_bpffs
+from exporter.kernel.queries import Queries
 from exporter.kernel.requirements import require_host
 from exporter.kernel.rings import Handler, Ring, drain
 from exporter.kernel.sources import bpf_directory, compiler_flags, source_text
@@ -103,6 +104,7 @@ class Tracer:
         self._directory = directory
         opened = {name: stack.enter_context(closing(Map(directory / f"map_{name}"))) for name in MAPS}
         self._procs, self._counters = opened["procs"], opened["counters"]
+        self._queries = Queries(opened)
         self._windows = stack.enter_context(closing(Windows(opened)))
         self._rings = [
             stack.enter_context(closing(Ring(opened[name].fileno(), opened[name].max_entries)))
@@ -122,6 +124,7 @@ class Tracer:
         number = drain(self._rings, handle, limit=limit)
         if number < limit:
             self._windows.turn(handle)
+            self._queries.turn()
         return number
 
     def has_counted_open(self) -> bool:

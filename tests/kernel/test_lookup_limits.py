@@ -12,12 +12,12 @@ import pytest
 
 from exporter.clock import boot_ns
 from exporter.events import Answered
-from exporter.kernel.queries import PATIENCE_NS, expire
+from exporter.kernel.queries import PATIENCE_NS, Queries
 from tests.unit.dns_samples import answer, query
 
 from .attached import nothing_left
 from .lab import V4, Lab
-from .lookups import Lookups, reading_lookups
+from .lookups import SCOPE, Lookups, reading_lookups
 
 pytestmark = pytest.mark.kernel
 
@@ -106,15 +106,27 @@ def test_a_flood_of_one_process_hides_no_lookup_of_another(
 
 def test_questions_beyond_a_scopes_room_are_counted_and_expire(lookups: Lookups, lab: Lab) -> None:
     flood(lab)
-    queries, expired = lookups.maps["queries"], lookups.maps["queries_expired"]
-    waiting = len(list(queries))
+    queries = Queries(lookups.maps)
+    waiting = len(list(lookups.maps["queries"]))
     told = len(lookups.drain())
     assert UNTOLD_WAITING <= waiting <= UNTOLD_WAITING + told
-    assert expire(queries, expired, boot_ns()) == 0
-    assert expire(queries, expired, boot_ns() + PATIENCE_NS) == waiting
-    assert list(queries) == []
+    assert queries.expire(boot_ns()) == 0
+    assert queries.expire(boot_ns() + PATIENCE_NS) == waiting
+    assert list(lookups.maps["queries"]) == []
     flood(lab)
-    assert len(list(queries)) >= UNTOLD_WAITING
+    assert len(list(lookups.maps["queries"])) >= UNTOLD_WAITING
+
+
+def test_of_a_scope_that_is_over_nothing_is_kept(lookups: Lookups, lab: Lab) -> None:
+    flood(lab)
+    kept = [lookups.maps[name] for name in ("queries", "queries_noted", "queries_expired")]
+    queries = Queries(lookups.maps)
+    queries.forget(SCOPE + 1)
+    queries.expire(boot_ns() + PATIENCE_NS)
+    flood(lab)
+    assert all(list(one) for one in kept)
+    queries.forget(SCOPE)
+    assert not any(list(one) for one in kept)
 
 
 def test_what_is_answered_makes_room_at_once(
