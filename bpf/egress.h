@@ -28,6 +28,7 @@ enum record_kind {
 	KIND_AGGREGATE = 7,
 	KIND_DNS = 8,
 	KIND_TAMPER = 9,
+	KIND_ENVIRONMENT = 10,
 	KINDS
 };
 
@@ -105,6 +106,15 @@ struct arguments_record {
 	struct record_header header;
 	u32 offset;
 	u32 arguments_here;
+};
+
+/* A piece of the environment that a process of no job executed with; it stands behind. */
+struct environment_record {
+	struct record_header header;
+	u32 size; /* of the whole block, all of its bytes */
+	u32 offset;
+	u32 here;
+	u32 pad;
 };
 
 struct exit_record {
@@ -281,8 +291,10 @@ struct proc_value {
 struct config_value {
 	u32 layout;
 	u32 enforcing;
-	u32 window;   /* user space counts it up */
-	u32 self_pid; /* the exporter's, whose tampering is told */
+	u32 window;		/* user space counts it up */
+	u32 self_pid;		/* the exporter's, whose tampering is told */
+	u32 is_host;		/* 1: processes of no job are followed too, as scope 0 */
+	u32 reads_environments; /* 1: what these executed with is told, to find jobs by */
 };
 
 #endif

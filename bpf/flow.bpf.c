@@ -152,7 +152,7 @@ int on_sock_ops(struct bpf_sock_ops *ctx)
 	if (ctx->op == BPF_SOCK_OPS_TCP_CONNECT_CB) {
 		u32 pid = bpf_get_current_pid_tgid() >> 32;
 
-		if (procs.lookup(&pid))
+		if (procs.lookup(&pid) || strays.lookup(&pid))
 			bpf_sock_ops_cb_flags_set(ctx, BPF_SOCK_OPS_STATE_CB_FLAG);
 	} else if (ctx->op == BPF_SOCK_OPS_STATE_CB) {
 		u32 old = ctx->args[0], new = ctx->args[1];

@@ -51,6 +51,16 @@ static inline void note_asker(struct bpf_sock *sk, u32 pid, const struct proc_va
 	asker->in.state = STREAM_NEW;
 }
 
+/* Unless it is gone, and its pid another one's. */
+static inline struct proc_value *asker_of(u32 pid, u64 started_ns)
+{
+	struct proc_value *proc = procs.lookup(&pid);
+
+	if (!proc)
+		proc = strays.lookup(&pid);
+	return proc && proc->started_ns == started_ns ? proc : 0;
+}
+
 /*
  * Whether another record is within the process's share of a second. Twice that, for a second's end
  * and the next one's begin, fits into the ring: no process alone can fill it.
@@ -103,19 +113,24 @@ static inline int note_query(struct query_key *key, struct query_value *query)
 static inline void on_question(struct __sk_buff *skb, const struct dns_packet *packet,
 			       const struct asker *asker)
 {
-	u32 is_stream = packet->protocol == IPPROTO_TCP;
-	u32 pid = is_stream ? asker->pid : bpf_get_current_pid_tgid() >> 32;
-	struct proc_value *proc = procs.lookup(&pid);
-
-	if (!proc || (is_stream && proc->started_ns != asker->started_ns))
-		return;
-
 	struct query_key key = {};
 	u32 flags = read_question(skb, packet, &key);
 
 	if (!flags)
 		count(KIND_DNS, COUNT_UNREAD);
 	if (!flags || flags & IS_ANSWER)
+		return;
+
+	u32 pid = bpf_get_current_pid_tgid() >> 32;
+	struct proc_value *proc;
+
+	if (packet->protocol == IPPROTO_TCP) {
+		pid = asker->pid;
+		proc = asker_of(pid, asker->started_ns);
+	} else {
+		proc = process_of(pid);
+	}
+	if (!proc)
 		return;
 	count(KIND_DNS, COUNT_SEEN);
 
@@ -165,10 +180,9 @@ static inline void on_reply(struct __sk_buff *skb, const struct dns_packet *pack
 		__sync_fetch_and_add(&quota->answered, 1);
 	count(KIND_DNS, COUNT_SEEN);
 
-	struct proc_value *proc = procs.lookup(&query.pid);
+	struct proc_value *proc = asker_of(query.pid, query.started_ns);
 
-	if (query.told && proc && proc->started_ns == query.started_ns &&
-	    has_share(proc, packet->here))
+	if (query.told && proc && has_share(proc, packet->here))
 		tell_message(skb, packet, &key, &query, DNS_ANSWER);
 	else
 		count(KIND_DNS, COUNT_UNTRACKED);

@@ -8,6 +8,7 @@
 #define RING_PAGES 256
 #define LOOKUPS_PAGES 128
 #define PROCS_MAX 32768
+#define STRAYS_MAX 1024
 #define FLOWS_MAX 16384
 #define SLOTS_MAX 4096
 #define OPEN_MAX 16384
@@ -16,16 +17,27 @@
 
 /*
  * A ring for each matter, so that none can fill another's: forks, execs and exits; the first act of
- * a program with a peer; DNS messages; the rest. All are submitted without a wakeup, which would
- * cost more than the hook: the exporter has a timer, and merges them by time.
+ * a program with a peer; DNS messages; the rest; and what processes of no job executed with. All
+ * are submitted without a wakeup, which would cost more than the hook: the exporter has a timer,
+ * and merges them by time.
  */
 BPF_RINGBUF_OUTPUT(lineage, LINEAGE_PAGES);
 BPF_RINGBUF_OUTPUT(first, RING_PAGES);
 BPF_RINGBUF_OUTPUT(events, RING_PAGES);
 BPF_RINGBUF_OUTPUT(lookups, LOOKUPS_PAGES);
+BPF_RINGBUF_OUTPUT(environments, RING_PAGES);
 
 /* The processes of every job, by tgid; whatever isn't here belongs to no job. */
 BPF_HASH(procs, u32, struct proc_value, PROCS_MAX);
+
+/*
+ * Of processes that aren't there although they should be, what could be found out when they acted:
+ * some were running before anything was traced, others found the map above full.
+ */
+BPF_TABLE("lru_hash", u32, struct proc_value, strays, STRAYS_MAX);
+
+/* Whether `procs` was ever full: then a process that isn't there may still be of a job. */
+BPF_ARRAY(overflow, u32, 1);
 
 BPF_PERCPU_ARRAY(counters, u64, (KINDS * COUNTS));
 BPF_ARRAY(config, struct config_value, 1);

@@ -74,7 +74,7 @@ int on_egress(struct __sk_buff *skb)
 
 	u64 task = bpf_get_current_task();
 	u32 pid = number_at(task, TASK_TGID);
-	struct proc_value *proc = procs.lookup(&pid);
+	struct proc_value *proc = process_of(pid);
 	struct packet packet = {};
 
 	if (!proc)

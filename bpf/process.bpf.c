@@ -8,6 +8,69 @@
 #define PATH_DEPTH 40
 #define NAME_ROOM 256
 
+#define ANCESTORS_MAX 8
+
+static inline struct config_value *settings(void)
+{
+	u32 zero = 0;
+
+	return config.lookup(&zero);
+}
+
+static inline int is_overflown(void)
+{
+	u32 zero = 0;
+	u32 *is = overflow.lookup(&zero);
+
+	return is && *is;
+}
+
+/* What there is to say of a process without an entry, by its nearest ancestor that has one. */
+static inline int find_stray(u64 task, u32 is_host, struct proc_value *proc)
+{
+	u64 above = pointer_at(task, TASK_GROUP_LEADER);
+	u32 step;
+
+	proc->started_ns = pointer_at(above, TASK_START);
+#pragma unroll
+	for (step = 0; step < ANCESTORS_MAX; step++) {
+		above = pointer_at(above, TASK_REAL_PARENT);
+
+		u32 pid = number_at(above, TASK_TGID);
+		struct proc_value *ancestor = procs.lookup(&pid);
+
+		if (ancestor) {
+			proc->scope = ancestor->scope;
+			return 1;
+		}
+	}
+	return is_host;
+}
+
+static inline struct proc_value *stray(u64 task, u32 pid)
+{
+	struct config_value *config = settings();
+	struct proc_value proc = {};
+
+	/* Never the exporter itself: what it exports would be traced, and exported. */
+	if (!config || config->self_pid == pid || (!config->is_host && !is_overflown()))
+		return 0;
+	if (!strays.lookup(&pid)) {
+		if (!find_stray(task, config->is_host, &proc))
+			return 0;
+		strays.update(&pid, &proc);
+	}
+	return strays.lookup(&pid);
+}
+
+/* The current process, if it is followed. */
+static inline struct proc_value *process_of(u32 pid)
+{
+	struct proc_value *proc = procs.lookup(&pid);
+
+	return proc ? proc : stray(bpf_get_current_task(), pid);
+}
+
 int on_newtask(struct bpf_raw_tracepoint_args *ctx)
 {
 	u64 task = ctx->args[0];
@@ -16,7 +79,7 @@ int on_newtask(struct bpf_raw_tracepoint_args *ctx)
 		return 0;
 
 	u32 creator_pid = bpf_get_current_pid_tgid() >> 32;
-	struct proc_value *creator = procs.lookup(&creator_pid);
+	struct proc_value *creator = process_of(creator_pid);
 
 	if (!creator)
 		return 0;
@@ -29,8 +92,13 @@ int on_newtask(struct bpf_raw_tracepoint_args *ctx)
 
 	count(KIND_FORK, COUNT_SEEN);
 	/* BPF_ANY: whatever stands under a pid that is being born is a leftover. */
-	if (procs.update(&pid, &proc))
+	if (procs.update(&pid, &proc)) {
+		u32 zero = 0, is = 1;
+
 		count(KIND_FORK, COUNT_UNTRACKED);
+		overflow.update(&zero, &is);
+	}
+	strays.delete(&pid);
 
 	struct fork_record *record = lineage.ringbuf_reserve(sizeof(*record));
 
@@ -149,10 +217,54 @@ send_exec(u64 task, u64 mm, u64 from, u64 size, u32 pid, const struct proc_value
 	lineage.ringbuf_submit(record, BPF_RB_NO_WAKEUP);
 }
 
+static inline void send_environment(u64 mm, u32 pid, const struct proc_value *proc)
+{
+	u64 from = pointer_at(mm, MM_ENV_START);
+	u64 size = pointer_at(mm, MM_ENV_END) - from;
+	u64 offset;
+
+	for (offset = 0; offset < ARGUMENTS_MAX; offset += ARGUMENTS_PIECE) {
+		if (offset >= size)
+			return;
+
+		u64 here = at_most(size - offset, ARGUMENTS_PIECE);
+		u64 at_ns = bpf_ktime_get_boot_ns();
+		struct environment_record *record =
+			environments.ringbuf_reserve(sizeof(*record) + ARGUMENTS_PIECE);
+
+		count(KIND_ENVIRONMENT, COUNT_SEEN);
+		if (!record) {
+			count(KIND_ENVIRONMENT, COUNT_LOST);
+			return;
+		}
+		fill_header(&record->header, KIND_ENVIRONMENT, at_ns, pid, proc);
+		record->size = size;
+		record->offset = offset;
+		record->here = here;
+		record->pad = 0;
+		if (read_user(record + 1, here, (void *)(from + offset)))
+			record->here = 0;
+		environments.ringbuf_submit(record, BPF_RB_NO_WAKEUP);
+	}
+}
+
+/* As process_of, but with an entry among the others: the verifier follows one kind of pointer. */
+static inline struct proc_value *settled_process_of(u32 pid)
+{
+	struct proc_value *proc = procs.lookup(&pid);
+
+	if (proc)
+		return proc;
+	proc = stray(bpf_get_current_task(), pid);
+	if (proc)
+		procs.update(&pid, proc);
+	return procs.lookup(&pid);
+}
+
 int on_exec(struct bpf_raw_tracepoint_args *ctx)
 {
 	u32 pid = bpf_get_current_pid_tgid() >> 32;
-	struct proc_value *proc = procs.lookup(&pid);
+	struct proc_value *proc = settled_process_of(pid);
 
 	if (!proc)
 		return 0;
@@ -173,6 +285,11 @@ int on_exec(struct bpf_raw_tracepoint_args *ctx)
 		send_exec(task, mm, from, size, pid, proc, ARGUMENTS_PIECE);
 	if (size > ARGUMENTS_PIECE)
 		send_arguments(from, size, pid, proc);
+
+	struct config_value *config = settings();
+
+	if (!proc->scope && config && config->reads_environments)
+		send_environment(mm, pid, proc);
 	return 0;
 }
 

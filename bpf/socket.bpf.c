@@ -22,7 +22,7 @@ static inline int act_on(struct bpf_sock_addr *ctx, struct bpf_sock *sk, u32 kin
 {
 	u64 pid_tgid = bpf_get_current_pid_tgid();
 	u32 pid = pid_tgid >> 32;
-	struct proc_value *proc = procs.lookup(&pid);
+	struct proc_value *proc = process_of(pid);
 
 	if (!proc || is_told_by_its_packets(ctx))
 		return ALLOW;

@@ -105,7 +105,7 @@ int on_sys_enter(struct bpf_raw_tracepoint_args *ctx)
 		return 0;
 
 	u32 pid = bpf_get_current_pid_tgid() >> 32;
-	struct proc_value *proc = procs.lookup(&pid);
+	struct proc_value *proc = process_of(pid);
 
 	if (!proc)
 		return 0;
@@ -137,7 +137,7 @@ int on_uring_submit(struct bpf_raw_tracepoint_args *ctx)
 
 	/* Of the job also in a thread of the kernel's that polls for it. */
 	u32 pid = bpf_get_current_pid_tgid() >> 32;
-	struct proc_value *proc = procs.lookup(&pid);
+	struct proc_value *proc = process_of(pid);
 
 	if (proc)
 		on_socket_call(proc, pid, number_at(request, URING_SOCKET_FAMILY),
@@ -169,7 +169,7 @@ int on_signal(struct bpf_raw_tracepoint_args *ctx)
 		return 0;
 
 	u32 pid = bpf_get_current_pid_tgid() >> 32;
-	struct proc_value *proc = procs.lookup(&pid);
+	struct proc_value *proc = process_of(pid);
 
 	if (proc && is_attached_to)
 		tell_tampering(proc, pid, TAMPER_PTRACE, PTRACE_ATTACH);

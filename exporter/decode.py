@@ -9,6 +9,7 @@ from typing import Any
 
 from exporter import wire
 from exporter.arguments import Arguments
+from exporter.environments import Environments
 from exporter.errors import RecordError
 from exporter.events import (
     Act,
@@ -29,6 +30,8 @@ from exporter.events import (
 )
 
 Buffer = bytes | memoryview
+_DURING_EXEC = (wire.KIND_ARGUMENTS, wire.KIND_DNS)
+"""What may come before an exec is complete: its pieces, and answers to what the program before it asked."""
 _OfProcess = (
     wire.ExecRecord
     | wire.ForkRecord
@@ -58,6 +61,7 @@ class Decoder:
     def __init__(self) -> None:
         """Nothing is waiting."""
         self._waiting: dict[int, _LongExec] = {}
+        self._environments = Environments()
 
     def decode(self, data: Buffer, at: int, length: int) -> Iterator[Event]:
         """The events that the record of `length` bytes at `data[at:]` completes: none, or up to three.
@@ -72,15 +76,10 @@ class Decoder:
                 f"a record has layout {layout:#010x}, this program reads {wire.LAYOUT:#010x}",
                 hint="use the version that wrote it",
             )
-        if kind == wire.KIND_ARGUMENTS:
-            yield from self._continue(data, at, length)
-            return
-        if pid in self._waiting and kind != wire.KIND_DNS:  # an answer may come in the middle of an exec
+        if pid in self._waiting and kind not in _DURING_EXEC:
             yield self._finish(pid)
-        if kind == wire.KIND_EXEC:
-            yield from self._begin(data, at, length)
-        elif kind == wire.KIND_FORK:
-            yield from self._fork(data, at, length)
+        if kind in _PIECES:
+            yield from _PIECES[kind](self, data, at, length)
         elif kind in _WHOLE:
             yield _WHOLE[kind](data, at, length)
         else:
@@ -120,8 +119,24 @@ class Decoder:
         if not is_next or waiting.is_complete():
             yield self._finish(record.pid)
 
+    def _environment(self, data: Buffer, at: int, length: int) -> Iterator[Event]:
+        record = wire.EnvironmentRecord._make(_unpack(wire.ENVIRONMENT_RECORD, data, at, length))
+        piece = _behind(data, at, length, wire.ENVIRONMENT_RECORD.size, record.here)
+        whole = self._environments.add(record, piece)
+        if whole is not None:
+            yield whole
+
     def _finish(self, pid: int) -> Execed:
         return _execed(self._waiting.pop(pid))
+
+
+_PIECES: dict[int, Callable[[Decoder, Buffer, int, int], Iterator[Event]]] = {
+    wire.KIND_FORK: Decoder._fork,
+    wire.KIND_EXEC: Decoder._begin,
+    wire.KIND_ARGUMENTS: Decoder._continue,
+    wire.KIND_ENVIRONMENT: Decoder._environment,
+}
+"""Kinds of which a record may be a piece of an event, or complete another one."""
 
 
 def _unpack(layout: Struct, data: Buffer, at: int, length: int) -> tuple[Any, ...]:
@@ -133,7 +148,7 @@ def _unpack(layout: Struct, data: Buffer, at: int, length: int) -> tuple[Any, ..
 def _behind(data: Buffer, at: int, length: int, start: int, size: int) -> Buffer:
     """The `size` bytes that stand behind a record's fixed part of `start` bytes."""
     if start + size > length:
-        raise RecordError(f"a record of {length} bytes claims {size} bytes more")
+        raise RecordError(f"a record of {length} bytes claims {size} bytes behind it")
     return data[at + start : at + start + size]
 
 

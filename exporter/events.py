@@ -48,6 +48,30 @@ class Stage(enum.IntEnum):
     """Closed, and no packet had left: there was no route."""
 
 
+HOST = 0
+"""The scope of what belongs to no job."""
+
+
+class Found(NamedTuple):
+    """A process that was there before anything was traced."""
+
+    at_ns: int
+    process: ProcessKey
+    parent_pid: int
+
+
+class Environment(NamedTuple):
+    """What a process of no job executed with. Never leaves this program: it is full of secrets."""
+
+    at_ns: int
+    process: ProcessKey
+    exec_id: int
+    block: bytes
+    """`NAME=value`, each with its NUL."""
+    is_cut: bool
+    """Whether there was more."""
+
+
 class Forked(NamedTuple):
     """A process of a job made another one."""
 
@@ -223,7 +247,9 @@ class Answered(NamedTuple):
     is_cut: bool
 
 
-Event = Forked | Execed | Exited | Acted | Flowed | Aggregated | Tampered | Asked | Answered
+Event = (
+    Found | Environment | Forked | Execed | Exited | Acted | Flowed | Aggregated | Tampered | Asked | Answered
+)
 
 
 def attempts_of(event: Event) -> int:

@@ -7,41 +7,43 @@ The left end is the kernel's ring or a recording; nothing here knows which.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import assert_never
 
 from opentelemetry.sdk.resources import Resource
 
+from exporter import tampering
 from exporter.clock import Clock
 from exporter.config import ProcessSpans
 from exporter.destinations import Destination, destination
 from exporter.events import (
+    HOST,
     Acted,
     Aggregated,
     Answered,
     Asked,
+    Environment,
     Event,
     Execed,
     Exited,
     Flowed,
     Forked,
+    Found,
     ProcessKey,
     Stage,
     Tampered,
+    attempts_of,
 )
 from exporter.flows import Flow, Flows
 from exporter.jobs.attributes import resource_attributes
 from exporter.jobs.model import Job
 from exporter.metrics import JobMetrics, Metrics
-from exporter.otlp import Telemetry
+from exporter.otlp import LogRecord, Severity, Telemetry
 from exporter.processes import ProcessTable
 from exporter.programs import Lookup, Program, mark_egress
 from exporter.spans import Spans
 from exporter.summary import Summary
-
-HOST = 0
-"""The scope of what belongs to no job."""
 
 
 @dataclass(frozen=True)
@@ -63,13 +65,22 @@ class TracedJob:
     summary: Summary
     started_ns: int
     """Since boot."""
+    is_a_job: bool = True
+    """False: what belongs to no job."""
+
+
+Discover = Callable[[Environment, Program], int | None]
+"""Says which job a program of none is the root of, by its environment; None: of none."""
 
 
 class Pipeline:
     """The events of all jobs, one by one, in the order in which they happened."""
 
-    def __init__(self, outlets: Outlets, lookup: Lookup, flows: Flows) -> None:
+    def __init__(
+        self, outlets: Outlets, lookup: Lookup, flows: Flows, discover: Discover = lambda *_: None
+    ) -> None:
         """`lookup` fills in what the kernel doesn't say; `flows` holds what has begun and not ended."""
+        self._discover = discover
         self._outlets = outlets
         self._lookup = lookup
         self._flows = flows
@@ -85,16 +96,9 @@ class Pipeline:
         """Enter a job's root, which is there before anything is traced."""
         self._table.seed(root, scope, at_ns)
 
-    def handle(self, event: Event) -> None:  # noqa: C901 - a case for each type
+    def handle(self, event: Event) -> None:
         """Take in one event; whatever it completes is on its way when this returns."""
         match event:
-            case Forked():
-                self._table.forked(event)
-            case Execed():
-                program = self._table.execed(event)
-                self._job(program.scope).summary.ran(program)
-            case Exited():
-                self._table.exited(event)
             case Acted():
                 self._acted(event)
             case Flowed():
@@ -102,8 +106,9 @@ class Pipeline:
             case Aggregated():
                 self._aggregated(event)
             case Tampered():
-                program = self._program(event)
-                self._job(program.scope).summary.tampered(event, program)
+                self._tampered(event)
+            case Found() | Environment() | Forked() | Execed() | Exited():
+                self._lived(event)
             case Asked() | Answered():
                 pass
             case _:
@@ -123,6 +128,37 @@ class Pipeline:
         self._outlets.metrics.ended(job.metrics)
         self._outlets.telemetry.submit(job.spans.job(job.started_ns, at_ns), attempts=0)
         del self._jobs[scope]
+
+    def renew(self, scope: int, job: TracedJob) -> None:
+        """Let another trace begin for `scope`, whose processes and connections go on."""
+        before = self._jobs[scope]
+        self._outlets.telemetry.submit(before.spans.job(before.started_ns, job.started_ns), attempts=0)
+        self._jobs[scope] = job
+
+    def live(self, scope: int) -> list[Program]:
+        """The programs of `scope` that run now."""
+        return self._table.live(scope)
+
+    def _lived(self, event: Found | Environment | Forked | Execed | Exited) -> None:
+        match event:
+            case Found():
+                self._table.found(event)
+            case Environment():
+                self._environment(event)
+            case Forked():
+                self._table.forked(event)
+            case Execed():
+                program = self._table.execed(event)
+                self._job(program.scope).summary.ran(program)
+            case Exited():
+                self._table.exited(event)
+
+    def _environment(self, event: Environment) -> None:
+        program = self._table.of(event.process)
+        if program is not None and program.scope == HOST:
+            scope = self._discover(event, program)
+            if scope is not None:
+                self._table.make_root(program, scope, "environment")
 
     def _job(self, scope: int) -> TracedJob:
         return self._jobs.get(scope) or self._jobs[HOST]
@@ -166,12 +202,30 @@ class Pipeline:
         _transferred(job, where, program, event)
         self._outlets.telemetry.submit(span, event.attempts, aggregated=True)
 
+    def _tampered(self, event: Tampered) -> None:
+        program = self._program(event)
+        job = self._job(program.scope)
+        if not job.is_a_job and event.what not in tampering.NEVER_HONEST:
+            return  # a DHCP client has packet sockets, a service manager loads programs and sends signals
+        job.summary.tampered(event, program)
+        attributes = {
+            **job.spans.process_attributes(program, event.parent_pid, self._lookup.owner(event.uid)),
+            **tampering.attributes(event),
+        }
+        at_ns = self._outlets.clock.wall_ns(event.at_ns)
+        context = job.spans.program_context(program)
+        self._outlets.telemetry.log(
+            LogRecord(tampering.EVENT_NAME, Severity.ERROR, at_ns, attributes, job.spans.resource, context)
+        )
+
     def _program(self, event: Acted | Aggregated | Tampered) -> Program:
         """Who did it; from now on it and what it descends from have spans."""
         program = self._table.acted(event)
+        attempts = attempts_of(event)
         if program.is_recovered:
-            attempts = event.attempts if isinstance(event, Aggregated) else 1
             self._outlets.metrics.unattributed("process_record_lost", attempts)
+        if not self._job(program.scope).is_a_job:
+            self._outlets.metrics.unattributed("no_job", attempts)
         for fresh in mark_egress(program):
             if fresh.ended_ns is not None:  # it ended before anybody knew that it matters
                 self._submit_program(fresh)
@@ -203,10 +257,10 @@ def _transferred(
 
 
 def traced_job(
-    job: Job, outlets: Outlets, summary: Summary, started_ns: int, *, has_programs: bool = True
+    job: Job, outlets: Outlets, summary: Summary, started_ns: int, *, is_a_job: bool = True
 ) -> TracedJob:
-    """What the events of `job` become; without programs, its acts hang on its own span."""
+    """What the events of `job` become; acts that are of no job hang on one span, not on their programs'."""
     resource = outlets.telemetry.resource.merge(Resource(resource_attributes(job)))
-    has_programs = has_programs and outlets.process_spans is not ProcessSpans.NONE
+    has_programs = is_a_job and outlets.process_spans is not ProcessSpans.NONE
     spans = Spans(job, resource, outlets.clock, has_programs=has_programs)
-    return TracedJob(spans, outlets.metrics.of(job), summary, started_ns)
+    return TracedJob(spans, outlets.metrics.of(job), summary, started_ns, is_a_job)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pwd
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TypeVar
@@ -12,7 +14,7 @@ from typing import TypeVar
 import psutil
 
 from exporter.arguments import arguments_of
-from exporter.events import Acted, Aggregated, Execed, Exited, Forked, ProcessKey, Tampered
+from exporter.events import HOST, Acted, Aggregated, Execed, Exited, Forked, Found, ProcessKey, Tampered
 from exporter.programs import Facts, Image, Lookup, Program
 from exporter.text import clean
 
@@ -42,13 +44,34 @@ class ProcessTable:
         self._programs[process.pid] = root
         return root
 
+    def found(self, event: Found) -> Program:
+        """Enter a process of no job that was there already."""
+        image = self._lookup.image(event.process)
+        parent = self._programs.get(event.parent_pid)
+        program = Program(
+            event.process, 0, HOST, parent, event.parent_pid, event.at_ns, image.path, image.arguments
+        )
+        self._programs[event.process.pid] = program
+        return program
+
+    def of(self, process: ProcessKey) -> Program | None:
+        """The program that `process` runs now."""
+        program = self._programs.get(process.pid)
+        return program if program is not None and program.process == process else None
+
+    def make_root(self, program: Program, scope: int, attribution: str) -> Program:
+        """Let a program be the root of the job `scope`, whoever created it; what it creates is the job's."""
+        root = replace(program, parent=None, scope=scope, attribution=attribution)
+        self._programs[program.process.pid] = root
+        return root
+
     def forked(self, event: Forked) -> Program:
         """Enter a new process: until it execs, it is another instance of its creator's program."""
         creator = self._find(event.creator, event.creator_exec_id, event.scope, event.at_ns)
         child = Program(
             event.process,
             0,
-            event.scope,
+            event.scope or creator.scope,
             creator,
             event.parent_pid,
             event.at_ns,
@@ -61,13 +84,12 @@ class ProcessTable:
 
     def execed(self, event: Execed) -> Program:
         """Let a process become another program; whoever created the process created that too."""
-        before = self._programs.get(event.process.pid)
-        parent = before.parent if before and before.process == event.process else None
+        before = self.of(event.process)
         program = Program(
             event.process,
             event.exec_id,
-            event.scope,
-            parent,
+            event.scope or (before.scope if before else HOST),
+            before.parent if before else None,
             event.parent_pid,
             event.at_ns,
             event.path,
@@ -114,11 +136,18 @@ class ProcessTable:
 
     def _recover(self, process: ProcessKey, exec_id: int, scope: int, at_ns: int) -> Program:
         """Enter a program whose own record was lost (the kernel counted it), with what /proc still knows."""
-        before = self._programs.get(process.pid)
-        parent = before.parent if before and before.process == process else None
+        before = self.of(process)
         image = self._lookup.image(process)
         program = Program(
-            process, exec_id, scope, parent, 0, at_ns, image.path, image.arguments, is_recovered=True
+            process,
+            exec_id,
+            scope or (before.scope if before else HOST),
+            before.parent if before else None,
+            0,
+            at_ns,
+            image.path,
+            image.arguments,
+            is_recovered=True,
         )
         if image.path is None:  # it is gone, so there may be another process under its pid
             self._end(program, at_ns, None)
@@ -149,6 +178,27 @@ def started_ns(pid: int) -> int | None:
     except OSError:
         return None
     return int(text.rsplit(")", 1)[-1].split()[19]) * _NS_PER_TICK
+
+
+def everyone() -> Iterator[tuple[ProcessKey, int]]:
+    """Every process of this host with its parent's pid, parents first."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error, OSError):
+            started = started_ns(process.pid)
+            if started is not None:
+                found.append((started, process.pid, process.ppid()))
+    for started, pid, parent_pid in sorted(found):
+        yield ProcessKey(pid, started), parent_pid
+
+
+def environment_of(process: ProcessKey) -> bytes:
+    """The block that `process` was executed with, as /proc still shows it; empty when it doesn't."""
+    try:
+        block = Path(f"/proc/{process.pid}/environ").read_bytes()
+    except OSError:
+        return b""
+    return block if _is_still(process) else b""
 
 
 class Proc:

@@ -70,6 +70,8 @@ class Program:
     """Whether it ended by an exec."""
     has_egress: bool = False
     """Whether it or a descendant did something on a socket."""
+    attribution: str | None = None
+    """`egress.attribution` where that isn't told by the scope."""
     is_reported: bool = False
     """Whether its span is on its way."""
     facts: Facts | None = field(default=None, repr=False)

@@ -20,7 +20,7 @@ from exporter.addresses import address, is_known
 from exporter.attributes import Attributes, Value
 from exporter.clock import Clock
 from exporter.destinations import Destination
-from exporter.events import Act, Acted, Aggregated, Flowed, Stage
+from exporter.events import HOST, Act, Acted, Aggregated, Flowed, Stage
 from exporter.flows import Flow
 from exporter.jobs.attributes import span_attributes
 from exporter.jobs.model import Job
@@ -47,6 +47,8 @@ class Spans:
     def __init__(self, job: Job, resource: Resource, clock: Clock, *, has_programs: bool = True) -> None:
         """For `job`; `resource` goes on every span. Without programs' spans, leaves hang on the job's."""
         self._job = job
+        self.resource = resource
+        """On every span."""
         self._span = partial(ReadableSpan, resource=resource, instrumentation_scope=_SCOPE)
         self._clock = clock
         self._job_attributes = span_attributes(job)
@@ -103,6 +105,14 @@ class Spans:
             **self._leaf(event, event.last_ns),
         )
 
+    def process_attributes(self, program: Program, parent_pid: int, owner: str) -> dict[str, Value]:
+        """What a log record about a deed of `program` says of it."""
+        described = self._describe(program)
+        attributes = Attributes(described.values, described.cut_names)
+        attributes.add("process.parent_pid", parent_pid or None)
+        attributes.add("process.owner", owner)
+        return attributes.done()
+
     def program(self, program: Program) -> ReadableSpan:
         """The span of one executed program, from its beginning to its end."""
         described = self._describe(program)
@@ -146,7 +156,7 @@ class Spans:
 
     def _program_attributes(self, program: Program) -> _Described:
         attributes = Attributes(self._job_attributes)
-        attributes.add("egress.attribution", "lineage")
+        attributes.add("egress.attribution", attribution(program))
         attributes.add("process.pid", program.process.pid)
         attributes.add("process.executable.name", program.name)
         attributes.add("process.executable.path", program.path)
@@ -215,6 +225,15 @@ class Spans:
 
     def _context(self, span_id: int, *, is_remote: bool = False) -> SpanContext:
         return SpanContext(self._job.ids.trace_id, span_id, is_remote, _SAMPLED, self._trace_state)
+
+
+def attribution(program: Program) -> str:
+    """How it is known which job `program` belongs to."""
+    if program.attribution is not None:
+        return program.attribution
+    if program.scope != HOST:
+        return "lineage"
+    return "container" if program.facts and program.facts.container_id else "host"
 
 
 def _add_end(attributes: Attributes, end: Flowed) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from typing import NamedTuple
 
-LAYOUT = 0x3DD3ABA9
+LAYOUT = 0xAFC32637
 """Edition of the layout; every record and every pinned instance carries it."""
 
 ARGUMENTS_PIECE = 4096
@@ -22,7 +22,8 @@ KIND_FLOW = 6
 KIND_AGGREGATE = 7
 KIND_DNS = 8
 KIND_TAMPER = 9
-KINDS = 10
+KIND_ENVIRONMENT = 10
+KINDS = 11
 
 ACT_CONNECT = 1
 ACT_SEND = 2
@@ -126,6 +127,23 @@ class ArgumentsRecord(NamedTuple):
 
 
 ARGUMENTS_RECORD = struct.Struct("<IH2xQQIIII")
+
+
+class EnvironmentRecord(NamedTuple):
+    """`struct environment_record`, 48 bytes."""
+
+    layout: int
+    kind: int
+    at_ns: int
+    started_ns: int
+    pid: int
+    exec_id: int
+    size: int
+    offset: int
+    here: int
+
+
+ENVIRONMENT_RECORD = struct.Struct("<IH2xQQIIIII4x")
 
 
 class ExitRecord(NamedTuple):
@@ -405,15 +423,17 @@ PROC_VALUE = struct.Struct("<QIIIIII")
 
 
 class ConfigValue(NamedTuple):
-    """`struct config_value`, 16 bytes."""
+    """`struct config_value`, 24 bytes."""
 
     layout: int
     enforcing: int
     window: int
     self_pid: int
+    is_host: int
+    reads_environments: int
 
 
-CONFIG_VALUE = struct.Struct("<IIII")
+CONFIG_VALUE = struct.Struct("<IIIIII")
 
 
 OFFSETS = {
@@ -463,6 +483,20 @@ OFFSETS = {
             "header.exec_id": 28,
             "offset": 32,
             "arguments_here": 36,
+        },
+    ),
+    "environment_record": (
+        48,
+        {
+            "header.layout": 0,
+            "header.kind": 4,
+            "header.at_ns": 8,
+            "header.started_ns": 16,
+            "header.pid": 24,
+            "header.exec_id": 28,
+            "size": 32,
+            "offset": 36,
+            "here": 40,
         },
     ),
     "exit_record": (
@@ -651,6 +685,9 @@ OFFSETS = {
             "lookup_bytes": 28,
         },
     ),
-    "config_value": (16, {"layout": 0, "enforcing": 4, "window": 8, "self_pid": 12}),
+    "config_value": (
+        24,
+        {"layout": 0, "enforcing": 4, "window": 8, "self_pid": 12, "is_host": 16, "reads_environments": 20},
+    ),
 }
 """Size in bytes of each struct, and the offset of each member, by its C path."""

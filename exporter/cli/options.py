@@ -42,6 +42,13 @@ def output_options(function: _F) -> _F:
     return function
 
 
+def strict_option(function: _F) -> _F:
+    """Whether lost evidence is a failure."""
+    return click.option(
+        "--strict", is_flag=True, help="End with status 92 when telemetry was lost and COMMAND succeeded."
+    )(function)
+
+
 def output_config(otlp_dir: Path | None, process_spans: str) -> OutputConfig:
     """What the options of `output_options` ask for."""
     return OutputConfig(otlp_dir, ProcessSpans(process_spans))

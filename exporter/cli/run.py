@@ -16,7 +16,7 @@ from typing import Any
 import click
 
 from exporter.cli.messages import Messages
-from exporter.cli.options import FILE, output_config, output_options
+from exporter.cli.options import FILE, output_config, output_options, strict_option
 from exporter.command import HeldCommand, inherited_environment
 from exporter.config import RunConfig
 from exporter.signals import SignalRelay
@@ -27,9 +27,10 @@ from exporter.users import command_user
     "run",
     context_settings={"allow_interspersed_args": False},
     epilog="Exit status: COMMAND's own (128+n when signal n ended it, 127 not found, 126 not executable); "
-    "2 usage; 91 could not trace, COMMAND was not started.",
+    "2 usage; 91 could not trace, COMMAND was not started; 92 telemetry was lost and --strict was given.",
 )
 @output_options
+@strict_option
 @click.option("--record", type=FILE, metavar="FILE", help="Keep the events in FILE for `ci-egress replay`.")
 @click.option("--user", metavar="NAME", help="COMMAND's user. Under sudo the default is the invoking user.")
 @click.option("--job-env", metavar="NAME", help="The variable that holds the job's id, on other CI systems.")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import logging
+import os
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
 from exporter.account import Bookkeeping
-from exporter.cli.messages import Messages
+from exporter.cli.notices import tell_fault, warn, warn_of_ignored
 from exporter.cli.outcome import Outcome
 from exporter.clock import boot_ns, system_clock
 from exporter.command import HeldCommand
@@ -21,8 +21,16 @@ from exporter.jobs.detect import detect
 from exporter.jobs.model import Job
 from exporter.kernel.tracer import Loading
 from exporter.live import LiveSource, kernel_counts, losses, wait
+from exporter.losses import LossLog
 from exporter.metrics import Metrics
-from exporter.otlp import Telemetry, ignored_variables, resolve_destinations
+from exporter.otlp import (
+    SpoolFolder,
+    Spooling,
+    Telemetry,
+    default_folder,
+    ignored_variables,
+    resolve_destinations,
+)
 from exporter.pipeline import Outlets, Pipeline, traced_job
 from exporter.processes import Proc, started_ns
 from exporter.recording import Beginning, Ending, Recorder
@@ -46,59 +54,54 @@ def trace(
 ) -> int:
     """Let COMMAND go once the hooks are live, trace it to its end, flush, and say what it talked to.
 
-    Returns COMMAND's exit status. Raises CiEgressError when COMMAND wasn't started.
+    Returns COMMAND's exit status, or that of lost evidence. Raises CiEgressError when COMMAND wasn't started.
     """
-    _warn_of(ignored_variables(environment))
+    warn_of_ignored(ignored_variables(environment))
     destinations = resolve_destinations(environment, otlp_dir=config.output.otlp_dir)
     job = detect(environment, job_env=config.job_env)
     summary = Summary(environment)
     # What one series of metrics has in common mustn't change with every run, so of the job only the worker.
     identity = {name: value for name, value in resource_attributes(job).items() if name == _WORKER}
     with ExitStack() as stack:
-        telemetry = stack.enter_context(Telemetry(destinations, identity))
+        spooling = Spooling(SpoolFolder(default_folder(environment, os.geteuid())))
+        telemetry = stack.enter_context(Telemetry(destinations, identity, spooling=spooling))
         tracer = kernel.ready()
         flows = Flows()
-        books = Bookkeeping(lambda: kernel_counts(tracer), lambda: telemetry.account, lambda: len(flows))
+        books = Bookkeeping(
+            lambda: kernel_counts(tracer),
+            lambda: telemetry.account,
+            lambda: len(flows),
+            lambda: telemetry.earlier,
+        )
         beginning = Beginning(job, system_clock(), _root(held), SCOPE, boot_ns())
         recorder = _recorder(config, beginning, stack)
-        metrics = Metrics(telemetry.meter, books.account)
+        metrics = Metrics(telemetry.meter, books.published)
         outlets = Outlets(telemetry, metrics, beginning.clock, config.output.process_spans)
         traced = traced_job(job, outlets, summary, beginning.at_ns)
         pipeline = Pipeline(outlets, recorder or Proc(), flows)
-        source = LiveSource(tracer, _handler(pipeline, recorder), books, flows, on_fault=_tell_fault)
+        source = LiveSource(tracer, _handler(pipeline, recorder), books, flows, on_fault=tell_fault)
 
         tracer.follow(beginning.root, SCOPE)
         held.release(_handed_on(environment, traceparent(traced.spans.job_context), job))
         pipeline.begin(SCOPE, traced)
         pipeline.seed(beginning.root, SCOPE, beginning.at_ns)  # not before: COMMAND may not exist
-        ended_ns = wait(source, held.pidfd, lambda: relay.pump(held))
+        loss_log = LossLog(telemetry, books.account)
+
+        def between() -> None:
+            relay.pump(held)
+            loss_log.look()
+
+        ended_ns = wait(source, held.pidfd, between)
         left_behind = source.finish()
         pipeline.end(SCOPE, ended_ns, left_behind=left_behind)
+        loss_log.tell()
         if recorder:
             recorder.end(Ending(ended_ns, kernel_counts(tracer), left_behind))
         telemetry.close()
         title = job.task or job.pipeline or Path(config.command[0]).name
-        Outcome(title, job, summary, books.account(), telemetry, destinations, losses(tracer)).tell()
-    return held.wait(lambda: relay.pump(held))
-
-
-def _warn_of(variables: list[str]) -> None:
-    if variables:
-        Messages.current().say(
-            f"ignored: {', '.join(variables)}: evidence is neither sampled nor limited", level=logging.WARNING
-        )
-
-
-def _tell_fault(traceback: str) -> None:
-    Messages.current().say(
-        "a fault of ci-egress: it goes on without that event; please report this",
-        level=logging.ERROR,
-        detail=traceback,
-    )
-
-
-def _warn(what: str) -> None:
-    Messages.current().say(what, level=logging.WARNING)
+        outcome = Outcome(title, job, summary, books.account(), telemetry, destinations, losses(tracer))
+        outcome.tell()
+    return outcome.exit_status(held.wait(lambda: relay.pump(held)), is_strict=config.strict)
 
 
 def _root(held: HeldCommand) -> ProcessKey:
@@ -111,7 +114,7 @@ def _root(held: HeldCommand) -> ProcessKey:
 def _recorder(config: RunConfig, beginning: Beginning, stack: ExitStack) -> Recorder | None:
     if config.record is None:
         return None
-    recorder = Recorder(config.record, Proc(), on_failure=_warn)
+    recorder = Recorder(config.record, Proc(), on_failure=warn)
     stack.callback(recorder.close)
     recorder.begin(beginning)
     return recorder

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 
 from exporter.errors import UsageError
 from exporter.jobs.ids import GithubRun, Identity, trace_ids
-from exporter.jobs.model import Job, TraceIds
+from exporter.jobs.model import HOST, Job, TraceIds
 from exporter.jobs.providers import PROVIDERS, Provider
 from exporter.jobs.sources import Source, read, resolve
 from exporter.jobs.text import clean_repository_url, clean_url, path_of, server_of
@@ -39,6 +39,11 @@ def detect(
         run_id = new_run_id()
         return Job(provider=UNRECOGNISED, run_id=run_id, ids=_own_ids(environ, UNRECOGNISED, run_id))
     return _recognised(provider, environ, new_run_id)
+
+
+def host(trace_name: str) -> Job:
+    """What stands for all that belongs to no job, in a trace of its own for each `trace_name`."""
+    return Job(provider=HOST, run_id="", ids=_own_ids({}, HOST, trace_name))
 
 
 def recognise(environ: Mapping[str, str]) -> Provider | None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+HOST = "host"
+"""Provider of what belongs to no job."""
+
 
 @dataclass(frozen=True)
 class TraceIds:
@@ -51,5 +54,5 @@ class Job:
 
     @property
     def display_name(self) -> str:
-        """Name of the job span: the task's, else the pipeline's, else `run`."""
-        return self.task or self.pipeline or "run"
+        """Name of the job span: the task's, else the pipeline's, else `run` (`host` for what is no job)."""
+        return self.task or self.pipeline or (HOST if self.provider == HOST else "run")

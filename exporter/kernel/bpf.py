@@ -18,6 +18,7 @@ _OBJ_GET, _OBJ_GET_INFO_BY_FD, _LOOKUP_AND_DELETE_BATCH, _LINK_DETACH = 7, 15, 2
 
 _PER_CPU_TYPES = {5, 6, 10}  # enum bpf_map_type: per-CPU hash, array, LRU hash
 _MAP_INFO = struct.Struct("=IIIII")  # how struct bpf_map_info begins: type, id, key, value, entries
+_NOEXIST = 1
 _BATCH = struct.Struct("=QQQQIIQQ")
 _BATCH_MAX = 1024
 
@@ -109,6 +110,18 @@ class Map:
             raise
         return True
 
+    def insert(self, key: bytes, value: bytes) -> bool:
+        """Set the value under `key` unless there is one; returns whether there was none. Raises OSError."""
+        try:
+            self._element(
+                _MAP_UPDATE_ELEM, key, ctypes.create_string_buffer(value, self._value_size), _NOEXIST
+            )
+        except OSError as error:
+            if error.errno == errno.EEXIST:
+                return False
+            raise
+        return True
+
     def push(self, values: Iterable[bytes]) -> None:
         """Put `values` on a stack, one on the other. Raises OSError (E2BIG when it is full)."""
         held = ctypes.create_string_buffer(self._value_size)
@@ -146,8 +159,10 @@ class Map:
             key = following.raw
             yield key
 
-    def _element(self, command: int, key: bytes | None, value: ctypes.Array[ctypes.c_char] | None) -> None:
+    def _element(
+        self, command: int, key: bytes | None, value: ctypes.Array[ctypes.c_char] | None, flags: int = 0
+    ) -> None:
         held = ctypes.create_string_buffer(key, self._key_size) if key is not None else None
         address = ctypes.addressof(held) if held is not None else 0
         room = ctypes.addressof(value) if value is not None else 0
-        _bpf(command, struct.pack("=I4xQQQ", self._descriptor, address, room, 0))
+        _bpf(command, struct.pack("=I4xQQQ", self._descriptor, address, room, flags))

@@ -37,7 +37,7 @@ class Queries:
     def expire(self, now_ns: int) -> int:
         """Remove what was asked longer than PATIENCE_NS before `now_ns` (since boot); returns how many.
 
-        The kernel counts what it notes and what is answered; with the number of these, it knows a scope's room.
+        The kernel counts what it notes and what is answered; with these it knows how much room is left.
         """
         removed = Counter[int]()
         for key in list(self._waiting):

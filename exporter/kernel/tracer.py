@@ -12,7 +12,7 @@ from typing import Any
 
 from exporter import wire
 from exporter.errors import KernelError
-from exporter.events import ProcessKey
+from exporter.events import HOST, ProcessKey
 from exporter.kernel.bpf import Map, possible_cpus
 from exporter.kernel.btf import kernel_offsets
 from exporter.kernel.instances import new_instance, remove
@@ -21,12 +21,12 @@ from exporter.kernel.queries import Queries
 from exporter.kernel.requirements import require_host
 from exporter.kernel.rings import Handler, Ring, drain
 from exporter.kernel.sources import bpf_directory, compiler_flags, source_text
-from exporter.kernel.windows import Windows
+from exporter.kernel.windows import Coverage, Windows
 from exporter.limits import limit_hint
 
 SYSTEM_PYTHON = "/usr/bin/python3"
 LOADER = Path(__file__).with_name("loader.py")
-RINGS = ("lineage", "first", "lookups", "events")
+RINGS = ("lineage", "first", "lookups", "events", "environments")
 """What is on a later one follows from what is on an earlier one."""
 MAPS = [
     *RINGS,
@@ -99,13 +99,13 @@ class Counts:
 class Tracer:
     """One instance's maps and rings; its programs run until `detach`."""
 
-    def __init__(self, directory: Path, stack: ExitStack) -> None:
+    def __init__(self, directory: Path, stack: ExitStack, coverage: Coverage) -> None:
         """Open what is pinned in `directory`; `stack` closes it again."""
         self._directory = directory
         opened = {name: stack.enter_context(closing(Map(directory / f"map_{name}"))) for name in MAPS}
         self._procs, self._counters = opened["procs"], opened["counters"]
         self._queries = Queries(opened)
-        self._windows = stack.enter_context(closing(Windows(opened)))
+        self._windows = stack.enter_context(closing(Windows(opened, coverage)))
         self._rings = [
             stack.enter_context(closing(Ring(opened[name].fileno(), opened[name].max_entries)))
             for name in RINGS
@@ -115,6 +115,12 @@ class Tracer:
         """Make `process` the root of the job `scope`: from now on it and its descendants are traced."""
         self._windows.follow(scope)
         self._procs.update(_KEY.pack(process.pid), wire.PROC_VALUE.pack(process.started_ns, scope, *[0] * 5))
+
+    def find(self, process: ProcessKey) -> None:
+        """Follow `process`, which was there before the programs, as one of no job; unless it is followed."""
+        self._windows.follow(HOST)
+        value = wire.PROC_VALUE.pack(process.started_ns, HOST, *[0] * 5)
+        self._procs.insert(_KEY.pack(process.pid), value)
 
     def drain(self, handle: Handler, *, limit: int) -> int:
         """Hand the finished records to `handle`, at most `limit`; returns how many there were.
@@ -178,10 +184,10 @@ class Loading:
             stream.write(json.dumps(request))
         self._child.stdin = None
 
-    def ready(self) -> Tracer:
+    def ready(self, coverage: Coverage = Coverage()) -> Tracer:  # noqa: B008 - immutable
         """Wait until every program is attached. Raises KernelError with what is missing and how to get it."""
         _answer(self._child)
-        return Tracer(self._directory, self._stack)
+        return Tracer(self._directory, self._stack, coverage)
 
 
 def bcc_version(*, python: str = SYSTEM_PYTHON) -> str:

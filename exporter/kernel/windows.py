@@ -11,6 +11,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from typing import NamedTuple
 
 from exporter import wire
 from exporter.kernel.bpf import Map
@@ -32,6 +33,15 @@ _MEMBARRIER_CMD_GLOBAL = 1
 _PATIENCE_S = 1.0
 
 
+class Coverage(NamedTuple):
+    """Which processes are followed."""
+
+    is_host: bool = False
+    """Those of no job, too."""
+    reads_environments: bool = False
+    """What those execute with comes as events, to find jobs by."""
+
+
 class Windows:
     """Acts that got no record of their own, handed over as aggregate records.
 
@@ -39,8 +49,9 @@ class Windows:
     every program that may still be in the old one has ended, that one's numbers are final.
     """
 
-    def __init__(self, maps: Mapping[str, Map]) -> None:
+    def __init__(self, maps: Mapping[str, Map], coverage: Coverage) -> None:
         """Begin the first window."""
+        self._coverage = coverage
         self._config, self._others = maps["config"], maps["others"]
         self._flows = (maps["flows_even"], maps["flows_odd"])
         self._open_connects = maps["open_connects"]
@@ -99,7 +110,8 @@ class Windows:
     def _begin_next(self) -> None:
         self._number += 1
         self._began_s = time.monotonic()
-        self._config.update(_KEY.pack(0), wire.CONFIG_VALUE.pack(wire.LAYOUT, 0, self._number, os.getpid()))
+        values = (wire.LAYOUT, 0, self._number, os.getpid(), *self._coverage)
+        self._config.update(_KEY.pack(0), wire.CONFIG_VALUE.pack(*values))
 
     def _collect(self, handle: Handler) -> None:
         kinds = self._slots[_KIND_AT : self._end : _SLOT]

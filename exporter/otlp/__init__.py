@@ -4,7 +4,7 @@ from exporter.otlp.courier import Spooling, Timer
 from exporter.otlp.environment import ignored_variables, resolve_destinations
 from exporter.otlp.ledger import Account
 from exporter.otlp.records import LogRecord, Severity
-from exporter.otlp.settings import Destinations, Endpoint, Protocol, Route, Signal
+from exporter.otlp.settings import Destinations, Endpoint, Protocol, Rotation, Route, Signal
 from exporter.otlp.spool_folder import SpoolFolder, default_folder
 from exporter.otlp.telemetry import Telemetry
 
@@ -14,6 +14,7 @@ __all__ = [
     "Endpoint",
     "LogRecord",
     "Protocol",
+    "Rotation",
     "Route",
     "Severity",
     "Signal",

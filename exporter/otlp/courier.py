@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from exporter.otlp.complaints import Complaints
-from exporter.otlp.depot import Books, Depot, Waiting
+from exporter.otlp.depot import CORRUPT, Books, Depot, Waiting
 from exporter.otlp.ledger import EXPORT, SPOOL, Entry
 from exporter.otlp.pauses import pauses_s
 from exporter.otlp.sinks import Receipt, SendError, Sink, SpoolError
@@ -21,6 +21,8 @@ _LAST_TRIES = 2
 _LAST_PAUSE_S = 1.0
 _MARGIN_S = 0.25
 _SHORTEST_TIMEOUT_S = 0.05
+_MEANS = {CORRUPT: "what can't be read of it is lost", "edition": "it stays there for that version"}
+_OTHERWISE = "what the collector doesn't take meanwhile is lost"
 
 
 class Timer:
@@ -87,6 +89,8 @@ class Courier:
         self._last_failures = 0
         self._last_error_type = "timeout"
         self._deadline_s = float("inf")
+        self.left = ""
+        """What waits on disk in the end, for messages."""
         self._thread = threading.Thread(target=self._run, name=f"otlp courier {sink.where}", daemon=True)
         self._thread.start()
 
@@ -123,7 +127,7 @@ class Courier:
                     parcel.entries, rejected=len(parcel.entries), error_type=self._last_error_type
                 )
             self._window.clear()
-            self._tell_waiting()
+            self.left = self._left()
             self._depot.close()
         self._sink.transport.close()
 
@@ -231,20 +235,16 @@ class Courier:
         return max(min(self._sink.timeout_s, self._deadline_s - time.monotonic()), _SHORTEST_TIMEOUT_S)
 
     def _complain(self, error: SpoolError) -> None:
-        self._complaints.add(
-            (SPOOL, error.error_type),
-            f"{self._what} for {self._sink.where} can't wait in {self._folder.path}: {error.reason};"
-            " what the collector doesn't take meanwhile is lost",
-        )
+        trouble = f"{self._what} for {self._sink.where} can't wait in {self._folder.path}: {error.reason}"
+        if error.error_type == CORRUPT:
+            trouble = f"a file in {self._folder.path} is damaged: {error.reason}"
+        means = _MEANS.get(error.error_type, _OTHERWISE)
+        self._complaints.add((SPOOL, error.error_type, self._sink.where), f"{trouble}; {means}")
 
-    def _tell_waiting(self) -> None:
-        if self._depot.has_own:
-            number = f" ({self._depot.own_attempts} {self._books.counted})" if self._books.counted else ""
-            self._complaints.add(
-                ("waiting", self._what),
-                f"{self._what}{number} wait in {self._folder.path}:"
-                f" the next start sends them to {self._sink.where}",
-            )
+    def _left(self) -> str:
+        if not self._depot.has_own:
+            return ""
+        return f"{self._what} ({self._depot.own_attempts} {self._books.counted})".removesuffix(" (0 )")
 
 
 def _enter(waiting: Waiting, outcome: Receipt | str) -> None:

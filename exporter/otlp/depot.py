@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import zlib
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -13,7 +14,7 @@ from exporter.otlp.sinks import SpoolError
 from exporter.otlp.spool_folder import SpoolFile, SpoolFolder
 
 if TYPE_CHECKING:
-    from exporter.otlp.spool import Spool
+    from exporter.otlp.spool import Spool, Stored
 
 CORRUPT = "corrupt"
 
@@ -56,8 +57,32 @@ class Shelf:
         self.spool: Spool = Spool(file.path)
         self.claims: dict[int, Claim] = {}
         """By number: of the parcels that this process put there."""
-        self.found = self.spool.total()
-        """What the parcels stand for that another process put there, as far as they are left."""
+        self.found = Claim()
+        """What the parcels stand for that another process put there, as far as it is known and left."""
+        self.damage: SpoolError | None = None
+        """Why it isn't known; then each parcel is counted when it comes to light."""
+        self._last_seen = 0
+        self._count()
+
+    def close(self) -> None:
+        """Close the file; its lock stays."""
+        with contextlib.suppress(SpoolError):
+            self.spool.close()
+
+    def _count(self) -> None:
+        try:
+            self.found = self.spool.total()
+        except SpoolError as error:
+            self.damage = error
+        self.ledger.adopt(self.found)
+
+    def _see(self, stored: Stored) -> Claim:
+        if self.damage and stored.number > self._last_seen:
+            self._last_seen = stored.number
+            self.ledger.adopt(stored.claim)
+            self.found.add(stored.claim.exported, is_aggregated=False)
+            self.found.add(stored.claim.aggregated, is_aggregated=True)
+        return self.claims.get(stored.number) or stored.claim
 
     @property
     def is_empty(self) -> bool:
@@ -74,8 +99,12 @@ class Shelf:
             raise SpoolError(CORRUPT, "parcels are missing")
         if stored is None:
             return None
-        claim = self.claims.get(stored.number) or stored.claim
-        return Waiting(stored.number, stored.payload, stored.weights, claim, self)
+        claim = self._see(stored)
+        try:
+            payload = zlib.decompress(stored.packed)
+        except zlib.error as error:
+            raise SpoolError(CORRUPT, str(error)) from error
+        return Waiting(stored.number, payload, stored.weights, claim, self)
 
     def forget(self, waiting: Waiting) -> None:
         """Its parcel is settled. Raises SpoolError when the disk goes on showing it."""
@@ -128,7 +157,8 @@ class Depot:
                 self._on_problem(error)
                 self._set_aside(file, error)
             else:
-                self._books.earlier.adopt(shelf.found)
+                if shelf.damage:
+                    self._on_problem(shelf.damage)
                 self._left_over.append(shelf)
 
     def store(self, number: int, entries: Sequence[Entry], payload: bytes) -> Waiting:
@@ -139,6 +169,8 @@ class Depot:
             if error.error_type != CORRUPT or self._own is None:
                 raise
             self._give_up(self._own, error)
+            self._discard(self._own)
+            self._own = None
             return self._append(number, entries, payload)
 
     def oldest(self, *, own_only: bool) -> Waiting | None:
@@ -146,9 +178,14 @@ class Depot:
         while self._left_over and not own_only:
             if waiting := self._look(self._left_over[0]):
                 return waiting
-            shelf = self._left_over.pop(0)
-            self._discard(shelf)
-        return self._look(self._own) if self._own and self._own.claims else None
+            self._discard(self._left_over.pop(0))
+        if self._own is None or not self._own.claims:
+            return None
+        waiting = self._look(self._own)
+        if waiting is None:
+            self._discard(self._own)
+            self._own = None
+        return waiting
 
     def forget(self, waiting: Waiting) -> None:
         """It is settled."""
@@ -178,9 +215,10 @@ class Depot:
                 self._folder.delete(file)
                 raise
         spool = self._own.spool
-        if self._folder.used_bytes() - spool.free_bytes + len(payload) > self._folder.limit_bytes:
+        packed = zlib.compress(payload, level=1)
+        if self._folder.used_bytes() - spool.free_bytes + len(packed) > self._folder.limit_bytes:
             raise SpoolError("spool_full", f"it may hold {self._folder.limit_bytes >> 20} MiB")
-        weights = spool.append(number, entries, payload)
+        weights = spool.append(number, entries, packed)
         claim = self._own.claims[number] = self._books.own.spooled(entries)
         return Waiting(number, payload, weights, claim, self._own)
 
@@ -195,18 +233,13 @@ class Depot:
     def _give_up(self, shelf: Shelf, error: SpoolError) -> None:
         self._on_problem(error)
         shelf.give_up(error.error_type)
-        self._discard(shelf)
-        if shelf is self._own:
-            self._own = None
 
     def _discard(self, shelf: Shelf) -> None:
-        with contextlib.suppress(SpoolError):
-            shelf.spool.close()
+        shelf.close()
         self._folder.delete(shelf.file)
 
     def _let_go(self, shelf: Shelf) -> None:
-        with contextlib.suppress(SpoolError):
-            shelf.spool.close()
+        shelf.close()
         os.close(shelf.file.lock)
 
     def _set_aside(self, file: SpoolFile, error: SpoolError) -> None:

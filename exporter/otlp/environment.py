@@ -20,6 +20,7 @@ from exporter.otlp.settings import (
     Destinations,
     Endpoint,
     Protocol,
+    Rotation,
     Route,
     Signal,
 )
@@ -36,8 +37,10 @@ _HEADER_VALUE = re.compile(r"[\x20-\x7e]*")
 _UNPRINTABLE = re.compile(r"[^\x21-\x7e]")
 
 
-def resolve_destinations(environ: Mapping[str, str], *, otlp_dir: Path | None) -> Destinations:
-    """Decide where traces, metrics and log records go.
+def resolve_destinations(
+    environ: Mapping[str, str], *, otlp_dir: Path | None, rotation: Rotation | None = None
+) -> Destinations:
+    """Decide where traces, metrics and log records go, and how much files may hold.
 
     A signal with an endpoint goes there, and with `otlp_dir` to its files as well; with neither it goes to
     `DEFAULT_DIRECTORY`. Raises UsageError, naming the variable, for a value that can't be used.
@@ -47,7 +50,7 @@ def resolve_destinations(environ: Mapping[str, str], *, otlp_dir: Path | None) -
         return Destinations(disabled=True, service_name=service_name)
     endpoints = {signal: _endpoint(environ, signal) for signal in Signal}
     routes = {
-        signal: Route(endpoint, otlp_dir or (None if endpoint else DEFAULT_DIRECTORY))
+        signal: Route(endpoint, otlp_dir or (None if endpoint else DEFAULT_DIRECTORY), rotation)
         for signal, endpoint in endpoints.items()
     }
     return Destinations(

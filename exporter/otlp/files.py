@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import itertools
 import os
 import stat
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from exporter.errors import CiEgressError
+from exporter.otlp.settings import Rotation
 from exporter.otlp.sinks import Receipt, SendError
 
 _FILE_MODE = 0o644
@@ -23,11 +26,16 @@ class JsonLines:
     It is opened without following a symlink in its last two components, and refused unless it is a regular
     file with one name: a root process must not be made to append to somebody else's file, nor to wait for the
     reader of a FIFO. When somebody deletes it meanwhile, it is made anew.
+
+    With `rotation`, a full NAME.jsonl becomes NAME.1.jsonl, that one NAME.2.jsonl, and so on.
     """
 
-    def __init__(self, path: Path, *, on_deleted: Callable[[], None]) -> None:
+    def __init__(
+        self, path: Path, *, on_deleted: Callable[[], None], rotation: Rotation | None = None
+    ) -> None:
         """Open `path`, making its directory; `on_deleted` hears of lost lines. Raises CiEgressError."""
         self._path = path
+        self._rotation = rotation
         self._lock = threading.Lock()
         self._on_deleted = on_deleted
         try:
@@ -43,6 +51,7 @@ class JsonLines:
         try:
             with self._lock:
                 self._reopen_if_deleted()
+                self._rotate_if_full(len(payload))
                 self._append(payload)
         except OSError as error:
             raise SendError(
@@ -59,10 +68,19 @@ class JsonLines:
 
     def _reopen_if_deleted(self) -> None:
         if os.fstat(self._descriptor).st_nlink == 0:
-            replacement = _open(self._path)
-            os.close(self._descriptor)
-            self._descriptor = replacement
+            self._reopen()
             self._on_deleted()
+
+    def _reopen(self) -> None:
+        replacement = _open(self._path)
+        os.close(self._descriptor)
+        self._descriptor = replacement
+
+    def _rotate_if_full(self, more: int) -> None:
+        size = os.fstat(self._descriptor).st_size
+        if self._rotation and size and size + more > self._rotation.max_bytes:
+            _shift(self._path, self._rotation.keep)
+            self._reopen()
 
     def _append(self, payload: bytes) -> None:
         written = os.write(self._descriptor, payload)
@@ -80,11 +98,28 @@ class JsonLines:
 
 def _open(path: Path) -> int:
     path.parent.mkdir(mode=_DIRECTORY_MODE, parents=True, exist_ok=True)
+    with _directory_of(path) as directory:
+        return _open_in(directory, path.name)
+
+
+@contextlib.contextmanager
+def _directory_of(path: Path) -> Iterator[int]:
     directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
-        return _open_in(directory, path.name)
+        yield directory
     finally:
         os.close(directory)
+
+
+def _shift(path: Path, keep: int) -> None:
+    """Give each file the name of the next older one; the last of `keep` loses its name to the one before."""
+    names = [path.name, *(f"{path.stem}.{age}{path.suffix}" for age in range(1, keep + 1))]
+    with _directory_of(path) as directory:
+        if keep == 0:
+            os.unlink(path.name, dir_fd=directory)
+        for newer, older in reversed(list(itertools.pairwise(names))):
+            with contextlib.suppress(FileNotFoundError):
+                os.rename(newer, older, src_dir_fd=directory, dst_dir_fd=directory)
 
 
 def _open_in(directory: int, name: str) -> int:

@@ -10,7 +10,7 @@ from pathlib import Path
 from exporter.otlp.complaints import Complaints
 from exporter.otlp.encoders import json_line_encoder, protobuf_encoder
 from exporter.otlp.files import JsonLines
-from exporter.otlp.settings import DEFAULT_TIMEOUT_S, Endpoint, Protocol, Route, Signal
+from exporter.otlp.settings import DEFAULT_TIMEOUT_S, Endpoint, Protocol, Rotation, Route, Signal
 from exporter.otlp.sinks import Sink, Transport
 
 _LARGEST_REQUEST = 3_500_000
@@ -25,18 +25,19 @@ def open_sinks(signal: Signal, route: Route, complaints: Complaints) -> list[Sin
     """
     sinks: list[Sink] = []
     if route.directory:
-        sinks.append(_file_sink(signal, route.directory / f"{signal}.jsonl", complaints))
+        sinks.append(_file_sink(signal, route.directory / f"{signal}.jsonl", route.rotation, complaints))
     if route.endpoint:
         sinks.append(_collector_sink(route.endpoint))
     return sinks
 
 
-def _file_sink(signal: Signal, path: Path, complaints: Complaints) -> Sink:
+def _file_sink(signal: Signal, path: Path, rotation: Rotation | None, complaints: Complaints) -> Sink:
     def complain() -> None:
         complaints.add((path, "deleted"), f"{path} was deleted: what it held is lost; a new one is written")
 
-    file = JsonLines(path, on_deleted=complain)
-    return Sink(str(path), file, json_line_encoder(signal), DEFAULT_TIMEOUT_S, _LARGEST_LINE)
+    file = JsonLines(path, on_deleted=complain, rotation=rotation)
+    largest = min(_LARGEST_LINE, rotation.max_bytes) if rotation else _LARGEST_LINE
+    return Sink(str(path), file, json_line_encoder(signal), DEFAULT_TIMEOUT_S, largest)
 
 
 def _collector_sink(endpoint: Endpoint) -> Sink:

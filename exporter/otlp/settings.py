@@ -53,11 +53,23 @@ class Endpoint:
 
 
 @dataclass(frozen=True)
+class Rotation:
+    """How much the files of a directory may hold, for each signal."""
+
+    max_bytes: int = 64 << 20
+    """Of one file."""
+    keep: int = 7
+    """Full files beside the one that is written; the oldest goes."""
+
+
+@dataclass(frozen=True)
 class Route:
     """Where one signal goes: to a collector, to a file in a directory, to both."""
 
     endpoint: Endpoint | None = None
     directory: Path | None = None
+    rotation: Rotation | None = None
+    """Of the file; None when it may grow without end."""
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from exporter.otlp.sinks import SpoolError
 EDITION = 1
 _SCHEMA = """
 CREATE TABLE parcels (
-    number INTEGER PRIMARY KEY, exported INTEGER, aggregated INTEGER, weights BLOB, payload BLOB
+    number INTEGER PRIMARY KEY, exported INTEGER, aggregated INTEGER, weights BLOB, packed BLOB
 )
 """
 _ERROR_TYPES = {
@@ -37,7 +37,8 @@ class Stored(NamedTuple):
     claim: Claim
     weights: bytes
     """The attempts of each entry as a 64-bit integer: times two, plus one for an aggregate span."""
-    payload: bytes
+    packed: bytes
+    """The payload, compressed by zlib: outages are long, disks are small."""
 
 
 def heaviest(weights: bytes, number: int) -> Claim:
@@ -68,14 +69,14 @@ class Spool:
                 self._db.close()
                 raise
 
-    def append(self, number: int, entries: Sequence[Entry], payload: bytes) -> bytes:
+    def append(self, number: int, entries: Sequence[Entry], packed: bytes) -> bytes:
         """Keep a parcel, whole or not at all; returns its weights."""
         unsettled = [entry for entry in entries if not entry.is_settled]
         claim = Claim()
         for entry in unsettled:
             claim.add(entry.attempts, is_aggregated=entry.is_aggregated)
         weights = _weights(unsettled)
-        row = (number, claim.exported, claim.aggregated, weights, payload)
+        row = (number, claim.exported, claim.aggregated, weights, packed)
         with _errors():
             self._db.execute("INSERT INTO parcels VALUES (?, ?, ?, ?, ?)", row)
         return weights
@@ -88,8 +89,8 @@ class Spool:
             ).fetchone()
         if row is None:
             return None
-        number, exported, aggregated, weights, payload = row
-        return Stored(number, Claim(exported, aggregated), weights, payload)
+        number, exported, aggregated, weights, packed = row
+        return Stored(number, Claim(exported, aggregated), weights, packed)
 
     def remove(self, number: int) -> None:
         """Drop the parcels up to `number`. When the disk refuses, this process forgets them all the same."""

@@ -65,6 +65,7 @@ class Telemetry:
         self._capacity = queue_capacity
         self._log_handler = ComplaintHandler(self._complaints)
         self._log_handler.install()
+        self._couriers: list[Courier] = []
         books = Books(self._ledger, self._earlier, "attempts")
         log_books = Books(self._log_ledger, Ledger(), "records")
         spans = dataclasses.replace(SPANS, capacity=queue_capacity)
@@ -129,6 +130,20 @@ class Telemetry:
         """Problems met since the last call, a line each; every distinct problem comes once."""
         return self._complaints.take()
 
+    def notes(self) -> list[str]:
+        """What is worth knowing at the end, a line each: what waits on disk, and what no longer does."""
+        if self._spooling is None:
+            return []
+        path, earlier = self._spooling.folder.path, self.earlier
+        lines = []
+        if left := ", ".join(courier.left for courier in self._couriers if courier.left):
+            lines.append(f"{left} wait in {path} for the next start that exports to the same collector")
+        if delivered := earlier.exported + earlier.aggregated:
+            lines.append(f"{delivered} attempts of earlier runs were delivered from {path}")
+        if earlier.spooled:
+            lines.append(f"{earlier.spooled} attempts of earlier runs wait in {path}")
+        return lines
+
     def close(self, timeout_s: float = FLUSH_TIMEOUT_S) -> None:
         """Flush spans and log records, then metrics, which tell how the spans fared, in `timeout_s` in all.
 
@@ -172,7 +187,9 @@ class Telemetry:
     def _courier(self, what: str, sink: Sink, books: Books) -> Courier | None:
         if self._spooling is None or sink.endpoint is None:
             return None
-        return Courier(what, sink, self._spooling, books, self._complaints)
+        courier = Courier(what, sink, self._spooling, books, self._complaints)
+        self._couriers.append(courier)
+        return courier
 
     def __enter__(self) -> Self:
         """Nothing more: exporting began when it was made."""

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import secrets
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -128,7 +131,7 @@ def test_a_collector_that_hangs_never_fills_the_queue(folder: Path, protocol: st
             telemetry.close(timeout_s=1.5)
             assert time.monotonic() - start_s < 2
         assert telemetry.account == Account(spooled=6000)
-        assert any(f"6000 attempts) wait in {folder}" in line for line in telemetry.complaints())
+        assert any(line.startswith("spans (6000 attempts)") for line in telemetry.notes())
 
 
 def test_what_waits_at_the_end_is_pending_and_the_next_start_delivers_it(
@@ -139,16 +142,14 @@ def test_what_waits_at_the_end_is_pending_and_the_next_start_delivers_it(
             job.submit(attempts=number % 3 + 1, aggregated=number % 3 > 0, name=str(number))
         telemetry.close()
         assert job.account().pending == {"ring": 0, "queue": 0, "spool": 2400}
-    (line,) = [line for line in telemetry.complaints() if "wait in" in line]
-    assert (
-        line
-        == f"spans (2400 attempts) wait in {folder}: the next start sends them to {receiver.url}/v1/traces"
-    )
+    (line,) = telemetry.notes()
+    assert line.startswith(f"spans (2400 attempts) wait in {folder} for the next start")
 
     doorman.is_away = False
     with open_telemetry(receiver.url, folder) as telemetry:
         wait_until(lambda: telemetry.earlier == Account(exported=400, aggregated=2000))
         assert telemetry.account == Account()
+    assert telemetry.notes() == [f"2400 attempts of earlier runs were delivered from {folder}"]
     assert receiver.spans() == [str(number) for number in range(1200)]
     assert telemetry.complaints() == []
     assert held(folder) == []
@@ -208,9 +209,15 @@ def test_another_endpoint_gets_nothing_and_no_secret_is_on_disk(folder: Path, re
     ) as telemetry:
         telemetry.submit(span("private"), 1)
         wait_until(lambda: telemetry.account.spooled == 1)
-        content = b"".join(path.read_bytes() + path.name.encode() for path in folder.iterdir())
-    assert b"private" in content
-    assert b"s3cret" not in content
+        names = "".join(path.name for path in folder.iterdir())
+        content = b"".join(path.read_bytes() for path in folder.iterdir())
+    (path,) = folder.glob("*.db")
+    with contextlib.closing(sqlite3.connect(path)) as database:
+        ((packed, *others),) = database.execute("SELECT packed, number, exported, aggregated FROM parcels")
+    assert b"private" in (payload := zlib.decompress(packed))
+    assert others == [1, 1, 0]
+    assert "s3cret" not in names
+    assert b"s3cret" not in content + payload
     with collector() as other, open_telemetry(other.url, folder) as telemetry:
         telemetry.submit(span("other"), 1)
         telemetry.close()
@@ -226,7 +233,7 @@ def test_a_full_spool_keeps_the_oldest_and_counts_what_it_refuses(
     with open_telemetry(receiver.url, folder, limit_bytes=limit) as telemetry, audited(telemetry) as job:
         while not telemetry.account.dropped:
             for _ in range(512):
-                job.submit(text="x" * 100)
+                job.submit(text=secrets.token_hex(60))
             wait_until(lambda: telemetry.account.pending == 0)
             assert sum(path.stat().st_size for path in folder.iterdir()) < 2 * limit
         (where,) = telemetry.account.dropped
@@ -253,7 +260,7 @@ def test_a_full_disk_is_counted_told_and_survived(
         with open_telemetry(receiver.url, folder) as telemetry, audited(telemetry) as job:
             while not telemetry.account.dropped:
                 for _ in range(512):
-                    job.submit(text="x" * 100)
+                    job.submit(text=secrets.token_hex(60))
                 wait_until(lambda: telemetry.account.pending == 0)
             assert set(telemetry.account.dropped) == {("spool", "ENOSPC")}
             lost = telemetry.account.dropped["spool", "ENOSPC"]
@@ -278,7 +285,7 @@ def test_a_spool_that_is_damaged_while_in_use_is_counted_told_and_replaced(
 ) -> None:
     with open_telemetry(receiver.url, folder) as telemetry, audited(telemetry) as job:
         for _ in range(2000):
-            job.submit(text="x" * 300)
+            job.submit(text=secrets.token_hex(150))
         wait_until(lambda: telemetry.account.spooled == 2000)
         for path in folder.glob("*.db*"):
             damage(path)
@@ -290,7 +297,7 @@ def test_a_spool_that_is_damaged_while_in_use_is_counted_told_and_replaced(
         assert account.dropped == {("spool", "corrupt"): 2001 - account.exported}
         assert account.exported >= 1
     assert receiver.spans()[-1] == "after"
-    assert any("can't wait in" in line for line in telemetry.complaints())
+    assert any(f"a file in {folder} is damaged" in line for line in telemetry.complaints())
     assert held(folder) == []
 
 
@@ -309,6 +316,31 @@ def test_a_damaged_spool_of_an_earlier_process_is_told_and_goes(
         assert telemetry.earlier == Account()
     assert any("not a database" in line for line in telemetry.complaints())
     assert held(folder) == []
+
+
+@pytest.mark.parametrize("undamaged", [0.3, 0.6, 0.9])
+def test_an_earlier_spool_that_is_damaged_further_on_gives_what_it_can(
+    folder: Path, receiver: Collector, doorman: Doorman, undamaged: float
+) -> None:
+    with open_telemetry(receiver.url, folder) as telemetry:
+        for number in range(5120):
+            telemetry.submit(span(str(number), text=secrets.token_hex(200)), 1)
+        wait_until(lambda: telemetry.account.spooled == 5120)
+    (path,) = folder.glob("*.db")
+    size = path.stat().st_size
+    with path.open("r+b") as file:
+        file.seek(int(size * undamaged))
+        file.write(bytes(size - file.tell()))
+    doorman.is_away = False
+    with open_telemetry(receiver.url, folder) as telemetry:
+        wait_until(lambda: held(folder) == [])
+        telemetry.submit(span("own"), 1)
+        telemetry.close()
+        earlier = telemetry.earlier
+    assert 0 < earlier.exported < 5120
+    assert earlier.exported + earlier.dropped.get(("spool", "corrupt"), 0) <= 5120
+    assert receiver.spans() == [*map(str, range(earlier.exported)), "own"]
+    assert any("is damaged" in line for line in telemetry.complaints())
 
 
 def test_a_rejected_part_of_what_waited_is_not_exported(
@@ -360,9 +392,8 @@ def test_log_records_and_the_last_metrics_wait_too(
         telemetry.log(log_record("cicd.egress.denied"))
         telemetry.close()
         assert telemetry.log_account == Account(spooled=1)
-    lines = telemetry.complaints()
-    assert any(line.startswith("log records (1 records) wait in") for line in lines)
-    assert any(line.startswith("metrics wait in") for line in lines)
+    (line,) = telemetry.notes()
+    assert line.startswith(f"log records (1 records), metrics wait in {folder}")
     doorman.is_away = False
     with open_telemetry(receiver.url, folder):
         wait_until(lambda: held(folder) == [])

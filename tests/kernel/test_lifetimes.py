@@ -114,7 +114,7 @@ def test_nothing_is_left_of_programs_that_cannot_be_loaded(tmp_path: Path, broke
 
 
 def test_an_unreachable_collector_changes_nothing_for_command(tmp_path: Path) -> None:
-    env = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"}
+    env = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9", "STATE_DIRECTORY": str(tmp_path / "state")}
     with nothing_left():
         seen = trace(None, ["sh", "-c", "echo out; exit 5"], tmp_path, env=env)
     assert (seen.status, seen.stdout) == (5, "out\n")

@@ -78,7 +78,7 @@ def server() -> Iterator[Server]:
 
 def run(server: Server, cwd: Path, env: dict[str, str], *options: str) -> Done:
     """Run COMMAND as a GitLab job, `env` added."""
-    everything = PLAIN_ENVIRONMENT | environment("gitlab") | env
+    everything = PLAIN_ENVIRONMENT | environment("gitlab") | {"STATE_DIRECTORY": f"{cwd}/state"} | env
     return ci_egress("run", *options, "--", *server.command, cwd=cwd, env=everything)
 
 
@@ -282,7 +282,7 @@ def test_the_metrics_arrive_as_the_contract_has_them(
     }
     exported = {"egress.stage": "export", "egress.result": "exported"}
     aggregated = {"egress.stage": "kernel", "egress.result": "aggregated"}
-    pending = [({"egress.stage": "queue"}, 0), ({"egress.stage": "ring"}, 0)]
+    pending = [({"egress.stage": stage}, 0) for stage in ("queue", "ring", "spool")]
     assert {name: (kind_of(metric), metric["unit"], points(metric)) for name, metric in metrics.items()} == {
         "cicd.egress.connections": ("counter", "{connection}", [(connection, 1)]),
         "cicd.egress.jobs": ("updowncounter", "{job}", [(pipeline, 0)]),
@@ -373,7 +373,7 @@ def closed_port() -> int:
     return free_ports("closed")["closed"]
 
 
-def test_a_collector_that_is_away_costs_the_job_nothing_but_its_evidence(
+def test_a_collector_that_is_away_costs_the_job_nothing_and_evidence_waits_on_disk(
     server: Server, black_hole: int, tmp_path: Path
 ) -> None:
     cases = [
@@ -394,8 +394,8 @@ def test_a_collector_that_is_away_costs_the_job_nothing_but_its_evidence(
             assert ended_at - json.loads(done.stdout)["at"] < FLUSH_S + END_S
             assert done.stderr.count(f"spans can't be sent to http://127.0.0.1:{port}") == 1, done.stderr
             assert done.stderr.count("can't be sent") == 1, done.stderr
-            assert "1 of 1 attempts were dropped (export: " in done.stderr
-            assert done.stderr.endswith("attempts 1 = exported 0 + aggregated 0 + dropped 1 + pending 0\n")
+            assert f"spans (1 attempts), metrics wait in {tmp_path}/state/spool" in done.stderr
+            assert done.stderr.endswith("attempts 1 = exported 0 + aggregated 0 + dropped 0 + pending 1\n")
             assert "Traceback" not in done.stderr
 
 

@@ -24,7 +24,7 @@ from opentelemetry.util.types import AttributeValue
 
 from exporter import __version__
 from exporter.errors import CANNOT_TRACE_STATUS, CiEgressError
-from exporter.otlp import LogRecord, Severity, Telemetry, resolve_destinations
+from exporter.otlp import LogRecord, Rotation, Severity, Telemetry, resolve_destinations
 
 TRACE_ID = 0x7AF8CD1DE3FA344B938DED2AF6D4282F
 SPAN_ID = 0x00F067AA0BA902B7
@@ -331,6 +331,59 @@ def fill_a_disk(directory: Path) -> None:
     assert {stage for stage, _ in account.dropped} == {"export"}
     assert len(spans_in(directory / "traces.jsonl")) == 1
     assert len([line for line in telemetry.complaints() if "traces.jsonl" in line]) == 1
+
+
+def rotated(directory: Path) -> list[str]:
+    return sorted(path.name for path in directory.glob("traces*"))
+
+
+def test_files_stay_within_their_bounds_and_the_oldest_goes(tmp_path: Path) -> None:
+    rotation = Rotation(max_bytes=20_000, keep=2)
+    destinations = resolve_destinations({}, otlp_dir=tmp_path, rotation=rotation)
+    with Telemetry(destinations, {}) as telemetry:
+        for span_id in range(1, 1001):
+            telemetry.submit(span(span_id=span_id), 1)
+    assert telemetry.account.exported == 1000
+    assert telemetry.complaints() == []
+    names = ["traces.2.jsonl", "traces.1.jsonl", "traces.jsonl"]
+    assert rotated(tmp_path) == sorted(names)
+    assert all((tmp_path / name).stat().st_size <= 20_000 for name in names)
+    ids = [int(one["spanId"], 16) for name in names for one in spans_in(tmp_path / name)]
+    assert ids == list(range(1001 - len(ids), 1001))
+    assert len(ids) > 40
+
+
+def test_a_file_may_be_full_when_it_is_opened_and_alone(tmp_path: Path) -> None:
+    (tmp_path / "traces.jsonl").write_text("{}\n" * 10_000)
+    destinations = resolve_destinations({}, otlp_dir=tmp_path, rotation=Rotation(max_bytes=5000, keep=0))
+    with Telemetry(destinations, {}) as telemetry:
+        telemetry.submit(span(), 1)
+    assert rotated(tmp_path) == ["traces.jsonl"]
+    assert len(spans_in(tmp_path / "traces.jsonl")) == 1
+
+
+def test_rotation_follows_no_link(tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "traces.1.jsonl").symlink_to(victim)
+    (out / "traces.2.jsonl").symlink_to(victim)
+    destinations = resolve_destinations({}, otlp_dir=out, rotation=Rotation(max_bytes=2000, keep=2))
+    with Telemetry(destinations, {}) as telemetry:
+        for _ in range(20):
+            telemetry.submit(span(), 1)
+    assert telemetry.account.exported == 20
+    assert victim.read_text() == "precious"
+    assert not any(path.is_symlink() for path in out.iterdir())
+
+
+def test_without_rotation_files_grow(tmp_path: Path) -> None:
+    with open_telemetry(tmp_path) as telemetry:
+        for _ in range(2000):
+            telemetry.submit(span(), 1)
+    assert rotated(tmp_path) == ["traces.jsonl"]
+    assert len(spans_in(tmp_path / "traces.jsonl")) == 2000
 
 
 def test_a_file_deleted_by_the_job_is_made_anew_and_its_loss_is_said(tmp_path: Path) -> None:

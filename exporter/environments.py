@@ -1,0 +1,49 @@
+"""Environments, put together from the pieces in which the kernel sends them."""
+
+from __future__ import annotations
+
+from exporter import wire
+from exporter.events import Environment, ProcessKey
+
+_WAITING_MAX = 256
+
+
+class Environments:
+    """Those of which not all pieces are here; of the ones that never will be, the oldest make room."""
+
+    def __init__(self) -> None:
+        """None is."""
+        self._waiting: dict[ProcessKey, bytearray] = {}
+
+    def add(self, record: wire.EnvironmentRecord, piece: bytes | memoryview) -> Environment | None:
+        """The environment, if this piece is its last one, or shows that one was lost."""
+        process = ProcessKey(record.pid, record.started_ns)
+        if record.offset == 0:
+            self._waiting.pop(process, None)
+            if len(self._waiting) >= _WAITING_MAX:
+                del self._waiting[next(iter(self._waiting))]
+            self._waiting[process] = bytearray()
+        block = self._waiting.get(process)
+        if block is None:
+            return None
+        is_next = record.offset == len(block)
+        if is_next:
+            block += piece
+        whole = min(record.size, wire.ARGUMENTS_MAX)
+        if is_next and len(block) < whole and len(piece) == wire.ARGUMENTS_PIECE:
+            return None
+        del self._waiting[process]
+        return Environment(record.at_ns, process, record.exec_id, bytes(block), len(block) < record.size)
+
+
+def variables(block: bytes) -> dict[str, str]:
+    """The variables in a block, as text with U+FFFD for what isn't UTF-8; of a repeated name the first.
+
+    The C library gives a program the first one, too.
+    """
+    found: dict[str, str] = {}
+    for entry in block.split(b"\0"):
+        name, equals, value = entry.partition(b"=")
+        if equals and name:
+            found.setdefault(name.decode(errors="replace"), value.decode(errors="replace"))
+    return found
