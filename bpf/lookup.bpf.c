@@ -51,14 +51,12 @@ static inline void note_asker(struct bpf_sock *sk, u32 pid, const struct proc_va
 	asker->in.state = STREAM_NEW;
 }
 
-/* Unless it is gone, and its pid another one's. */
-static inline struct proc_value *asker_of(u32 pid, u64 started_ns)
+/* Not the current process, but one that asked before. */
+static inline struct proc_value *earlier_process(u32 pid)
 {
 	struct proc_value *proc = procs.lookup(&pid);
 
-	if (!proc)
-		proc = strays.lookup(&pid);
-	return proc && proc->started_ns == started_ns ? proc : 0;
+	return proc ? proc : strays.lookup(&pid);
 }
 
 /*
@@ -77,6 +75,16 @@ static inline u32 has_share(struct proc_value *proc, u32 here)
 		return 0;
 	__sync_fetch_and_add(&proc->lookup_bytes, sizeof(struct dns_record) + room_for(here));
 	return 1;
+}
+
+/* Of who asked; if that is gone, nobody needs the answer. */
+static inline u32 has_share_left(const struct query_value *query, u32 here)
+{
+	struct proc_value *proc = earlier_process(query->pid);
+
+	if (!proc || proc->started_ns != query->started_ns)
+		return 0;
+	return has_share(proc, here);
 }
 
 static inline struct quota_value *quota_of(u32 scope)
@@ -126,12 +134,14 @@ static inline void on_question(struct __sk_buff *skb, const struct dns_packet *p
 
 	if (packet->protocol == IPPROTO_TCP) {
 		pid = asker->pid;
-		proc = asker_of(pid, asker->started_ns);
+		proc = earlier_process(pid);
+		if (!proc || proc->started_ns != asker->started_ns)
+			return;
 	} else {
 		proc = process_of(pid);
+		if (!proc)
+			return;
 	}
-	if (!proc)
-		return;
 	count(KIND_DNS, COUNT_SEEN);
 
 	struct query_value query = {
@@ -180,9 +190,7 @@ static inline void on_reply(struct __sk_buff *skb, const struct dns_packet *pack
 		__sync_fetch_and_add(&quota->answered, 1);
 	count(KIND_DNS, COUNT_SEEN);
 
-	struct proc_value *proc = asker_of(query.pid, query.started_ns);
-
-	if (query.told && proc && has_share(proc, packet->here))
+	if (query.told && has_share_left(&query, packet->here))
 		tell_message(skb, packet, &key, &query, DNS_ANSWER);
 	else
 		count(KIND_DNS, COUNT_UNTRACKED);

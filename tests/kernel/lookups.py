@@ -61,6 +61,15 @@ class Lookups:
         yield
         self.maps["procs"].update(self._pid, self._value)
 
+    @contextmanager
+    def following_the_host(self) -> Iterator[None]:
+        """During the block, processes of no job are followed too: whatever runs on this machine."""
+        for is_host in (1, 0):
+            value = wire.CONFIG_VALUE.pack(wire.LAYOUT, 0, 0, 0, is_host, 0)
+            self.maps["config"].update(struct.pack("=I", 0), value)
+            if is_host:
+                yield
+
     def drain(self) -> list[Asked | Answered]:
         """The records since the last time."""
         decoder, events = Decoder(), list[Asked | Answered]()

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import pytest
 
 from demo.namespaces import Namespace
-from exporter.events import Answered, Asked
+from exporter.events import HOST, Answered, Asked
 from tests.unit.dns_samples import answer, query
 
 from .attached import nothing_left
@@ -129,6 +129,18 @@ def test_what_a_process_outside_the_job_asks_is_its_own_affair(lookups: Lookups,
         pair.server.sendto(REPLY, peer)
         assert pair.client.recv(4096) == REPLY
     assert lookups.drain() == []
+
+
+def test_of_a_host_that_is_followed_the_lookups_of_no_job_are_told(lookups: Lookups, pair: Pair) -> None:
+    with lookups.away(), lookups.following_the_host():
+        _, peer = pair.ask(QUESTION)
+        pair.server.sendto(REPLY, peer)
+        assert pair.client.recv(4096) == REPLY
+    told = [event for event in lookups.drain() if event.cookie == cookie_of(pair.client)]
+    assert [(event.message, event.scope, event.process.pid) for event in told] == [
+        (QUESTION, HOST, lookups.process.pid),
+        (REPLY, HOST, lookups.process.pid),
+    ]
 
 
 def test_other_ports_are_not_looked_at(lookups: Lookups, lab: Lab, network: Network) -> None:
