@@ -21,6 +21,8 @@ from exporter.events import (
     HOST,
     Acted,
     Aggregated,
+    Answered,
+    Asked,
     Environment,
     Event,
     Execed,
@@ -110,6 +112,8 @@ class Pipeline:
                 self._tampered(event)
             case Found() | Environment() | Forked() | Execed() | Exited():
                 self._lived(event)
+            case Asked() | Answered():
+                pass
             case _:
                 assert_never(event)
 

@@ -9,8 +9,8 @@ from exporter.errors import KernelError
 
 # BCC rewrites map access only in its main text, so what uses maps is concatenated; egress.h is included.
 _FILES = (
-    *("maps.h", "process.bpf.c", "acts.bpf.c", "socket.bpf.c", "flow.bpf.c"),
-    *("header.bpf.c", "packet.bpf.c", "calls.h", "tamper.bpf.c"),
+    *("maps.h", "process.bpf.c", "acts.bpf.c", "message.bpf.c", "lookup.bpf.c", "dns.bpf.c"),
+    *("socket.bpf.c", "flow.bpf.c", "header.bpf.c", "packet.bpf.c", "calls.h", "tamper.bpf.c"),
 )
 
 
@@ -50,4 +50,3 @@ def layout_assertions() -> list[str]:
             where = f"__builtin_offsetof(struct {name}, {member})"
             lines.append(f'_Static_assert({where} == {offset}, "run `make wire`");')
     return lines
-

@@ -16,6 +16,8 @@ from exporter.arguments import arguments_of
 from exporter.events import (
     Acted,
     Aggregated,
+    Answered,
+    Asked,
     Environment,
     Event,
     Execed,
@@ -317,7 +319,7 @@ def feed(life: Life, event: Event) -> Program | None:
             return None
         case Found():
             return life.table.found(event)
-        case Flowed() | Environment():
+        case Flowed() | Environment() | Asked() | Answered():
             return None
 
 
