@@ -15,6 +15,7 @@ import psutil
 
 from exporter.arguments import arguments_of
 from exporter.events import HOST, Acted, Aggregated, Execed, Exited, Forked, Found, ProcessKey, Tampered
+from exporter.hosts import HostsFile
 from exporter.programs import Facts, Image, Lookup, Program
 from exporter.text import clean
 
@@ -203,6 +204,14 @@ def environment_of(process: ProcessKey) -> bytes:
 
 class Proc:
     """/proc, by way of psutil. A process that is gone, or whose pid is another's by now, has no facts."""
+
+    def __init__(self) -> None:
+        """Nothing is read yet."""
+        self._hosts = HostsFile()
+
+    def host_name(self, peer: bytes, at_ns: int) -> str | None:
+        """What /etc/hosts says."""
+        return self._hosts.name_of(peer, at_ns)
 
     def facts(self, process: ProcessKey) -> Facts:
         """Working directory and container."""

@@ -35,6 +35,9 @@ class Questions(Generic[T]):
         self._of_socket: dict[int, list[int]] = {}
         self._first_asked: dict[int, str] = {}
 
+    def __len__(self) -> int:
+        return len(self._waiting)
+
     def wait(self, event: Acted, what: T) -> list[tuple[T, str | None]]:
         """Keep `what` until the question of `event` comes, an act on port 53; returns what makes room."""
         number = next(self._numbers)

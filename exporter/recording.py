@@ -21,7 +21,6 @@ from exporter.arguments import Arguments
 from exporter.clock import Clock
 from exporter.errors import UsageError
 from exporter.events import Environment, Event, ProcessKey
-from exporter.hosts import HostName
 from exporter.jobs.model import Job
 from exporter.programs import Facts, Image, Lookup
 
@@ -52,14 +51,7 @@ class Ending:
 class Recorder:
     """Writes a recording, and stands between the pipeline and /proc to keep what was looked up."""
 
-    def __init__(
-        self,
-        path: Path,
-        lookup: Lookup,
-        *,
-        on_failure: Callable[[str], None],
-        host_name: HostName = lambda _peer, _at_ns: None,
-    ) -> None:
+    def __init__(self, path: Path, lookup: Lookup, *, on_failure: Callable[[str], None]) -> None:
         """Create `path`, which its owner alone may write. Raises UsageError when that can't be done.
 
         When it can't be written any more (a full disk), `on_failure` is told so once, and tracing goes on.
@@ -75,7 +67,6 @@ class Recorder:
         self._on_failure = on_failure
         self._has_failed = False
         self._owners: dict[int, str] = {}
-        self._look_up_host_name = host_name
         self._host_names: dict[bytes, str | None] = {}
 
     def close(self) -> None:
@@ -117,7 +108,7 @@ class Recorder:
 
     def host_name(self, peer: bytes, at_ns: int) -> str | None:
         """Look up, and write what is another one than before."""
-        name = self._look_up_host_name(peer, at_ns)
+        name = self._lookup.host_name(peer, at_ns)
         if self._host_names.get(peer) != name:
             self._host_names[peer] = name
             self._write(["HostName", peer, name])

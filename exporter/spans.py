@@ -75,6 +75,7 @@ class Spans:
             attributes.add("network.local.port", known.local_port)
         if is_known(known.local):
             attributes.add("network.local.address", address(known.local).text)
+        attributes.add("dns.question.name", flow.question)
         attributes.add("egress.outcome", flow.outcome)
         if flow.end is not None:
             _add_end(attributes, flow.end)

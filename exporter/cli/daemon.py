@@ -74,7 +74,7 @@ def run(config: WatchConfig, environment: Mapping[str, str], kernel: Loading) ->
         _take_in_what_runs(tracer, pipeline)
         notify("READY=1", environment)
         Messages.current().say(f"watching, telemetry goes to {', '.join(destinations.shown)}")
-        _loop(source, asked, look_around)
+        _loop(source, pipeline, asked, look_around)
         notify("STOPPING=1", environment)
         source.finish()
         jobs.finish(boot_ns())
@@ -112,10 +112,11 @@ def _signals() -> Iterator[_Asked]:
             signal.signal(number, handler)
 
 
-def _loop(source: LiveSource, asked: _Asked, look_around: Callable[[], None]) -> None:
+def _loop(source: LiveSource, pipeline: Pipeline, asked: _Asked, look_around: Callable[[], None]) -> None:
     looked_s = time.monotonic()
     while not asked.end:
         time.sleep(_BUSY_INTERVAL_S if source.pump() else _IDLE_INTERVAL_S)
+        pipeline.tick(boot_ns())
         if asked.reread:
             asked.reread = False
             Messages.current().say("SIGHUP: there is no policy to read again")

@@ -68,6 +68,7 @@ def replay(file: Path, output: OutputConfig) -> int:
         at_ns = beginning.at_ns
         for event in recording.events():
             at_ns = max(at_ns, event.at_ns)
+            pipeline.tick(at_ns)
             pipeline.handle(event)
         if recording.ending is None:
             Messages.current().say(f"{file} was broken off: its end is missing", level=logging.WARNING)

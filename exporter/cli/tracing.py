@@ -86,6 +86,7 @@ def trace(
 
         def between() -> None:
             relay.pump(held)
+            pipeline.tick(boot_ns())
             loss.tick()
 
         tracer.follow(beginning.root, SCOPE)

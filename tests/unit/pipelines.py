@@ -36,6 +36,9 @@ class NothingKnown:
     def owner(self, uid: int) -> str:
         return str(uid)
 
+    def host_name(self, _peer: bytes, _at_ns: int) -> str | None:
+        return None
+
 
 def run(
     events: Iterable[Event],

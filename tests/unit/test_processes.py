@@ -30,13 +30,14 @@ from exporter.events import (
 )
 from exporter.processes import Proc, ProcessTable, container_id, started_ns, user_name
 from exporter.programs import CHAIN_MAX, DEPTH_MAX, Facts, Image, Program, mark_egress
+from tests.unit.pipelines import NothingKnown
 from tests.unit.records import ACT, AGGREGATE, EXEC, TAMPER
 
 ROOT = ProcessKey(10, 100)
 SCOPE = 1
 
 
-class Known:
+class Known(NothingKnown):
     """What /proc would still know, as a table; counts how often it is asked."""
 
     def __init__(self, images: dict[ProcessKey, Image] | None = None) -> None:
@@ -49,9 +50,6 @@ class Known:
 
     def image(self, process: ProcessKey) -> Image:
         return self.images.get(process, Image())
-
-    def owner(self, uid: int) -> str:
-        return str(uid)
 
 
 class Life:

@@ -404,8 +404,13 @@ def test_a_message_that_cannot_be_one_is_refused(tmp_path: Path, message: object
 
 def test_what_the_host_calls_a_peer_comes_back_as_it_was_at_each_event(tmp_path: Path) -> None:
     known: dict[bytes, str | None] = {}
+
+    class Named(NothingKnown):
+        def host_name(self, peer: bytes, _at_ns: int) -> str | None:
+            return known.get(peer)
+
     path = tmp_path / "a.rec"
-    recorder = Recorder(path, NothingKnown(), on_failure=fail, host_name=lambda peer, _at_ns: known.get(peer))
+    recorder = Recorder(path, Named(), on_failure=fail)
     recorder.begin(BEGINNING)
     names = ["db.internal", "db.internal", None, "other.internal", None]
     for name in names:
