@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.text import Text
 
 from demo.job import CI_EGRESS, COMMAND, trace_job
-from demo.names import ADDRESSES, JOB_TOKEN
+from demo.names import JOB_TOKEN
 from demo.network import network
 from demo.sites import Beacon
 from demo.trace import draw, read_trace
@@ -107,10 +107,10 @@ def _demonstrate(console: Console, otlp_dir: Path) -> int:
 def _explain(console: Console, traces: Path, beacon: Beacon) -> None:
     title = Text.assemble(
         ("\nWho started whom, and what each connected to", "bold"),
-        f" ({_shown(traces)}; names are the demo's)",
+        f" ({_shown(traces)}; names are those that the job looked up)",
     )
     console.print(title)
-    console.print(draw(read_trace(traces), {address: name for name, address in ADDRESSES.items()}))
+    console.print(draw(read_trace(traces)))
     did_arrive = any(JOB_TOKEN in request.authorization for request in beacon.requests)
     theft = f"{THEFT} {ARRIVED if did_arrive else DID_NOT_ARRIVE}"
     console.print()

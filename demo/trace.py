@@ -7,6 +7,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from rich.filesize import decimal
 from rich.text import Text
 from rich.tree import Tree
 
@@ -78,11 +79,11 @@ def _value(encoded: Mapping[str, Any]) -> Any:
     return int(value) if kind == "intValue" else value
 
 
-def draw(job: Span, known: Mapping[str, str]) -> Tree:
-    """The tree of a trace; `known` names addresses, for readers."""
+def draw(job: Span) -> Tree:
+    """The tree of a trace."""
     label = Text.assemble((printable(job.name), "bold"), f"  {_describe_job(job)}")
     tree = Tree(label, guide_style="dim")
-    _grow(tree, job, known)
+    _grow(tree, job)
     return tree
 
 
@@ -94,20 +95,33 @@ def _describe_job(job: Span) -> str:
     )
 
 
-def _grow(branch: Tree, span: Span, known: Mapping[str, str]) -> None:
+def _grow(branch: Tree, span: Span) -> None:
     for child in span.children:
         if child.is_egress:
-            branch.add(_destination(child, known))
+            branch.add(_destination(child))
         else:
-            _grow(branch.add(_program(child, span)), child, known)
+            _grow(branch.add(_program(child, span)), child)
 
 
-def _destination(egress: Span, known: Mapping[str, str]) -> Text:
+def _destination(egress: Span) -> Text:
     told = egress.attributes
     where = endpoint(told["network.peer.address"], told["network.peer.port"])
-    name = known.get(told["network.peer.address"], "")
-    style = "bold red" if name.startswith("beacon") else "green"
-    return Text.assemble("→ ", (f"{told['network.transport']} {where}", style), ("  " + name, style))
+    has_name = told["server.address"] != told["network.peer.address"]
+    parts = [
+        f"{told['network.transport']} {where}",
+        *([printable(told["server.address"])] if has_name else []),
+    ]
+    style = "bold red" if parts[-1].startswith("beacon") else "green"
+    label = Text.assemble("→ ", ("  ".join(parts), style))
+    return label.append(f"  {', '.join(_deeds(told))}".rstrip(), "dim")
+
+
+def _deeds(told: Mapping[str, Any]) -> Iterator[str]:
+    if "dns.question.name" in told:
+        yield f"asks for {printable(told['dns.question.name'])}"
+    for way in ("sent", "received"):
+        if told.get(f"egress.bytes_{way}"):
+            yield f"{way} {decimal(told[f'egress.bytes_{way}'])}"
 
 
 def _program(program: Span, creator: Span) -> Text:

@@ -100,7 +100,7 @@ class Summary:
             traffic.attempts += attempts
         else:
             self._uncounted += attempts
-        for met in (row.destination, f"*:{destination.port}"):
+        for met in _known_as(destination):
             if met in self._proxies:
                 self._proxies_met.add(self._proxies[met])
 
@@ -203,6 +203,14 @@ class Summary:
 def _row(destination: Destination, program: Program | None) -> Row:
     chain = tuple(lineage(program)) if program else ()
     return Row(destination.shown, destination.transport or "?", chain, destination.is_loopback)
+
+
+def _known_as(destination: Destination) -> Iterator[str]:
+    """How a proxy's variable may have named it."""
+    if destination.peer is not None and destination.port is not None:
+        yield destination.shown
+        yield endpoint(destination.peer.text, destination.port)
+        yield f"*:{destination.port}"
 
 
 def _most_first(item: tuple[Row, Traffic]) -> tuple[int, Row]:

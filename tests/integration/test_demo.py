@@ -124,6 +124,24 @@ def test_each_act_hangs_on_the_spans_of_its_lineage(demo: Demo) -> None:
     assert chains == {(("build", *expected.lineage), expected.lineage) for expected in EXPECTED}
 
 
+def test_each_act_has_the_name_that_the_job_looked_up_or_asks_for(demo: Demo) -> None:
+    known = {address: name for name, address in names.ADDRESSES.items()}
+    asked = set()
+    for egress, _ in leaves(demo.job):
+        told = egress.attributes
+        if told["network.peer.address"] == names.RESOLVER:
+            asked.add(told["dns.question.name"])
+        else:
+            assert told["server.address"] == known[told["network.peer.address"]]
+    assert asked == set(known.values()) - {"resolver.example"}
+
+
+def test_each_connection_tells_what_became_of_it(demo: Demo) -> None:
+    told = [e.attributes for e, _ in leaves(demo.job) if e.attributes["network.transport"] == "tcp"]
+    assert {each["egress.outcome"] for each in told} == {"established"}
+    assert all(each["egress.bytes_sent"] and each["egress.bytes_received"] for each in told)
+
+
 def test_pipeline_and_task_are_the_ci_systems(demo: Demo) -> None:
     told = [egress.attributes for egress, _ in leaves(demo.job)]
     assert {(each["cicd.pipeline.name"], each["cicd.pipeline.task.name"]) for each in told} == {
@@ -138,7 +156,7 @@ def test_the_token_reaches_the_beacon_and_no_output(demo: Demo) -> None:
         demo.result.stderr,
         *(file.read_text() for file in demo.otlp_dir.iterdir()),
     ]
-    assert len(outputs) == 4
+    assert len(outputs) == 5
     assert [output for output in outputs if names.JOB_TOKEN in output] == []
 
 
@@ -176,7 +194,7 @@ def test_the_output_fits_a_screen_in_lines_of_a_terminal(demo: Demo) -> None:
 
 def test_the_tree_has_a_line_for_each_act(demo: Demo) -> None:
     assert demo.result.stdout.count("→ ") == EXPECTED.total()
-    assert demo.result.stdout.count("beacon.example\n") == 2
+    assert demo.result.stdout.count("203.0.113.66:80  beacon.example") == 2
 
 
 def test_a_second_demo_replaces_the_files_of_the_first(demo: Demo) -> None:
