@@ -75,8 +75,12 @@ class Traffic:
 class Summary:
     """Counts destinations × process chains of one job."""
 
-    def __init__(self, environment: Mapping[str, str]) -> None:
-        """`environment` is COMMAND's: it tells whether there is a proxy."""
+    def __init__(self, environment: Mapping[str, str], *, sees_daemons: bool = False) -> None:
+        """`environment` is COMMAND's: it tells whether there is a proxy.
+
+        `sees_daemons`: what other processes of the host do on the job's behalf is traced, too.
+        """
+        self._sees_daemons = sees_daemons
         self._rows: dict[Row, Traffic] = {}
         self._uncounted = 0
         self._daemons: dict[str, str] = {}
@@ -88,7 +92,7 @@ class Summary:
     def ran(self, program: Program) -> None:
         """A program was executed."""
         for name in _called(program):
-            if name in _DAEMON_CLIENTS:
+            if name in _DAEMON_CLIENTS and not self._sees_daemons:
                 self._daemons[name] = _DAEMON_CLIENTS[name]
 
     def connected(self, destination: Destination, program: Program | None, attempts: int = 1) -> None:

@@ -60,7 +60,7 @@ def trace(
     warn_of_ignored(ignored_variables(environment))
     destinations = resolve_destinations(environment, otlp_dir=config.output.otlp_dir)
     job = detect(environment, job_env=config.job_env)
-    summary = Summary(environment)
+    summary = Summary(environment, sees_daemons=config.is_host)
     # What one series of metrics has in common mustn't change with every run, so of the job only the worker.
     identity = {name: value for name, value in resource_attributes(job).items() if name == _WORKER}
     with ExitStack() as stack:

@@ -251,6 +251,24 @@ def test_a_client_of_a_daemon_brings_a_note(acting: Program, note: str) -> None:
     assert shown(summary).count(f"note: {note}") == 1
 
 
+def test_what_is_seen_is_not_said_to_be_unseen() -> None:
+    summary = Summary({}, sees_daemons=True)
+    summary.ran(program("/usr/bin/docker", ("docker", "build", ".")))
+    assert "note:" not in shown(summary)
+
+
+def test_a_proxy_given_by_name_is_met_under_that_name_and_by_its_port() -> None:
+    summary = Summary({"https_proxy": "http://proxy.example:3128"})
+    summary.connected(destination(ACT._replace(peer_port=3128), "proxy.example"), curl())
+    assert "proxy.example:3128 is a proxy" in shown(summary)
+
+
+def test_a_proxy_given_by_address_is_met_under_its_name_too() -> None:
+    summary = Summary({"https_proxy": "http://192.0.2.7:443"})
+    summary.connected(destination(ACT, "proxy.example"), curl())
+    assert "192.0.2.7:443 is a proxy" in shown(summary)
+
+
 def test_naming_docker_is_not_running_it() -> None:
     summary = Summary({})
     summary.ran(program("/usr/bin/cat", ("cat", "docker")))
