@@ -52,7 +52,8 @@ static inline struct proc_value *stray(u64 task, u32 pid)
 	struct config_value *config = settings();
 	struct proc_value proc = {};
 
-	if (!config || (!config->is_host && !is_overflown()))
+	/* Never the exporter itself: what it exports would be traced, and exported. */
+	if (!config || config->self_pid == pid || (!config->is_host && !is_overflown()))
 		return 0;
 	if (!strays.lookup(&pid)) {
 		if (!find_stray(task, config->is_host, &proc))

@@ -39,3 +39,14 @@ class RunConfig:
     """Name of the variable that holds the job's id."""
     strict: bool = False
     """Evidence that got lost makes the run fail, unless COMMAND failed."""
+
+
+@dataclass(frozen=True)
+class WatchConfig:
+    """How a host is to be watched."""
+
+    output: OutputConfig
+    job_env: str | None
+    """Name of a variable that holds a job's id, on CI systems that aren't known."""
+    strict: bool
+    """Evidence that got lost makes the exit status another one."""

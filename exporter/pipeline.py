@@ -13,6 +13,7 @@ from typing import assert_never
 
 from opentelemetry.sdk.resources import Resource
 
+from exporter import tampering
 from exporter.clock import Clock
 from exporter.config import ProcessSpans
 from exporter.destinations import Destination, destination
@@ -36,7 +37,7 @@ from exporter.flows import Flow, Flows
 from exporter.jobs.attributes import resource_attributes
 from exporter.jobs.model import Job
 from exporter.metrics import JobMetrics, Metrics
-from exporter.otlp import Telemetry
+from exporter.otlp import LogRecord, Severity, Telemetry
 from exporter.processes import ProcessTable
 from exporter.programs import Lookup, Program, mark_egress
 from exporter.spans import Spans
@@ -103,8 +104,7 @@ class Pipeline:
             case Aggregated():
                 self._aggregated(event)
             case Tampered():
-                program = self._program(event)
-                self._job(program.scope).summary.tampered(event, program)
+                self._tampered(event)
             case Found() | Environment() | Forked() | Execed() | Exited():
                 self._lived(event)
             case _:
@@ -198,6 +198,22 @@ class Pipeline:
         _transferred(job, where, program, event)
         self._outlets.telemetry.submit(span, event.attempts, aggregated=True)
 
+    def _tampered(self, event: Tampered) -> None:
+        program = self._program(event)
+        job = self._job(program.scope)
+        if not job.is_a_job and event.what not in tampering.NEVER_HONEST:
+            return  # a DHCP client has packet sockets, a service manager loads programs and sends signals
+        job.summary.tampered(event, program)
+        attributes = {
+            **job.spans.process_attributes(program, event.parent_pid, self._lookup.owner(event.uid)),
+            **tampering.attributes(event),
+        }
+        at_ns = self._outlets.clock.wall_ns(event.at_ns)
+        context = job.spans.program_context(program)
+        self._outlets.telemetry.log(
+            LogRecord(tampering.EVENT_NAME, Severity.ERROR, at_ns, attributes, job.spans.resource, context)
+        )
+
     def _program(self, event: Acted | Aggregated | Tampered) -> Program:
         """Who did it; from now on it and what it descends from have spans."""
         program = self._table.acted(event)
@@ -239,7 +255,7 @@ def _transferred(
 def traced_job(
     job: Job, outlets: Outlets, summary: Summary, started_ns: int, *, is_a_job: bool = True
 ) -> TracedJob:
-    """What the events of `job` become. Of what is no job, acts hang on one span: its programs live too long."""
+    """What the events of `job` become; acts that are of no job hang on one span, not on their programs'."""
     resource = outlets.telemetry.resource.merge(Resource(resource_attributes(job)))
     has_programs = is_a_job and outlets.process_spans is not ProcessSpans.NONE
     spans = Spans(job, resource, outlets.clock, has_programs=has_programs)

@@ -47,6 +47,8 @@ class Spans:
     def __init__(self, job: Job, resource: Resource, clock: Clock, *, has_programs: bool = True) -> None:
         """For `job`; `resource` goes on every span. Without programs' spans, leaves hang on the job's."""
         self._job = job
+        self.resource = resource
+        """On every span."""
         self._span = partial(ReadableSpan, resource=resource, instrumentation_scope=_SCOPE)
         self._clock = clock
         self._job_attributes = span_attributes(job)
@@ -102,6 +104,14 @@ class Spans:
             attributes=attributes.done(),
             **self._leaf(event, event.last_ns),
         )
+
+    def process_attributes(self, program: Program, parent_pid: int, owner: str) -> dict[str, Value]:
+        """What a log record about a deed of `program` says of it."""
+        described = self._describe(program)
+        attributes = Attributes(described.values, described.cut_names)
+        attributes.add("process.parent_pid", parent_pid or None)
+        attributes.add("process.owner", owner)
+        return attributes.done()
 
     def program(self, program: Program) -> ReadableSpan:
         """The span of one executed program, from its beginning to its end."""

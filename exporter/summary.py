@@ -149,6 +149,11 @@ class Summary:
             "notes": list(self._remarks()),
         }
 
+    def totals(self) -> tuple[int, int]:
+        """How many destinations there were, and how many attempts."""
+        attempts = sum(traffic.attempts for traffic in self._rows.values()) + self._uncounted
+        return len({row.destination for row in self._rows}), attempts
+
     def _print_table(self, console: Console, title: str, *, is_loopback: bool) -> None:
         rows = sorted(
             (item for item in self._rows.items() if item[0].is_loopback == is_loopback), key=_most_first

@@ -8,6 +8,9 @@ from exporter.events import Tampered, Tampering
 
 EVENT_NAME = "cicd.egress.tamper"
 
+NEVER_HONEST = frozenset({Tampering.PTRACE, Tampering.MEMORY})
+"""What not even the host's own services do."""
+
 _KINDS = {
     Tampering.PACKET_SOCKET: "packet_socket",
     Tampering.BPF: "bpf",

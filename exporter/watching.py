@@ -109,5 +109,5 @@ class JobWatch:
         return detect(environ, job_env=job_env, **new_run_id)
 
     def _host(self, now_ns: int) -> TracedJob:
-        name = f"{self._outlets.telemetry.resource.attributes['service.instance.id']}.{now_ns}"
-        return traced_job(host(name), self._outlets, Summary({}), now_ns, is_a_job=False)
+        instance = self._outlets.telemetry.resource.attributes["service.instance.id"]
+        return traced_job(host(f"{instance!s}.{now_ns}"), self._outlets, Summary({}), now_ns, is_a_job=False)

@@ -15,6 +15,7 @@ from exporter.limits import limits_told
 
 _COMMANDS = {
     "run": "Run COMMAND as one job and trace what it connects to.",
+    "watch": "Trace every CI job of this host, as a daemon.",
     "replay": "Run a recording through the same pipeline, without root.",
     "doctor": "Say what works on this machine, what doesn't, and how to mend it.",
 }
@@ -50,6 +51,7 @@ def cli() -> None:
     \b
     ci-egress run -- make test                  trace a build; OTLP files go to ./ci-egress
     OTEL_EXPORTER_OTLP_ENDPOINT=http://collector.example:4318 ci-egress run -- make test
+    ci-egress watch                             trace every job of a runner
     ci-egress doctor                            does it work here?
     """  # noqa: D301 - click wants a real backspace
 

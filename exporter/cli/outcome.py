@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from exporter.account import Account
 from exporter.cli.messages import Messages
+from exporter.cli.notices import drops
 from exporter.errors import LOST_STATUS
 from exporter.jobs.model import Job
 from exporter.otlp import Destinations, Telemetry
@@ -32,7 +33,7 @@ class Outcome:
     def tell(self) -> None:
         """Say it on stderr; the account is the last line."""
         messages = Messages.current()
-        for problem in (*self._drops(), *self.losses, *self.telemetry.complaints()):
+        for problem in (*drops(self.account), *self.losses, *self.telemetry.complaints()):
             messages.say(problem, level=logging.WARNING)
         if self.destinations.disabled:
             messages.say("OTEL_SDK_DISABLED is set: nothing was exported", level=logging.WARNING)
@@ -56,7 +57,3 @@ class Outcome:
         """COMMAND's own failure comes first; then, when asked for, that evidence got lost."""
         lost = (*self.account.dropped.values(), *self.telemetry.log_account.dropped.values())
         return LOST_STATUS if command_status == 0 and is_strict and any(lost) else command_status
-
-    def _drops(self) -> Iterator[str]:
-        for (stage, error_type), attempts in sorted(self.account.dropped.items()):
-            yield f"{attempts} of {self.account.attempts} attempts were dropped ({stage}: {error_type})"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -11,7 +10,7 @@ from pathlib import Path
 from opentelemetry.sdk.resources import Resource
 
 from exporter.account import Bookkeeping
-from exporter.cli.messages import Messages
+from exporter.cli.notices import tell_fault, warn, warn_of_ignored
 from exporter.cli.outcome import Outcome
 from exporter.clock import boot_ns, system_clock
 from exporter.command import HeldCommand
@@ -24,7 +23,7 @@ from exporter.jobs.detect import detect
 from exporter.jobs.model import Job
 from exporter.kernel.tracer import Loading
 from exporter.live import LiveSource, kernel_counts, losses, wait
-from exporter.loss import LossReporter
+from exporter.losses import LossLog
 from exporter.metrics import Metrics
 from exporter.otlp import (
     SpoolFolder,
@@ -59,7 +58,7 @@ def trace(
 
     Returns COMMAND's exit status, or that of lost evidence. Raises CiEgressError when COMMAND wasn't started.
     """
-    _warn_of(ignored_variables(environment))
+    warn_of_ignored(ignored_variables(environment))
     destinations = resolve_destinations(environment, otlp_dir=config.output.otlp_dir)
     job = detect(environment, job_env=config.job_env)
     summary = Summary(environment)
@@ -82,47 +81,33 @@ def trace(
         outlets = Outlets(telemetry, metrics, beginning.clock, config.output.process_spans)
         traced = traced_job(job, outlets, summary, beginning.at_ns)
         pipeline = Pipeline(outlets, recorder or Proc(), flows)
-        source = LiveSource(tracer, _handler(pipeline, recorder), books, flows, on_fault=_tell_fault)
-        resource = telemetry.resource.merge(Resource(resource_attributes(job)))
-        loss = LossReporter(books.account, telemetry.log, resource, traced.spans.job_context)
-
-        def between() -> None:
-            relay.pump(held)
-            loss.tick()
+        source = LiveSource(tracer, _handler(pipeline, recorder), books, flows, on_fault=tell_fault)
 
         tracer.follow(beginning.root, SCOPE)
         held.release(_handed_on(environment, traceparent(traced.spans.job_context), job))
         pipeline.begin(SCOPE, traced)
         pipeline.seed(beginning.root, SCOPE, beginning.at_ns)  # not before: COMMAND may not exist
+        loss_log = LossLog(
+            telemetry,
+            books.account,
+            resource=telemetry.resource.merge(Resource(resource_attributes(job))),
+            context=traced.spans.job_context,
+        )
+
+        def between() -> None:
+            relay.pump(held)
+            loss_log.look()
+
         ended_ns = wait(source, held.pidfd, between)
         left_behind = source.finish()
         pipeline.end(SCOPE, ended_ns, left_behind=left_behind)
         if recorder:
             recorder.end(Ending(ended_ns, kernel_counts(tracer), left_behind))
-        telemetry.close(before_logs=loss.tell)
+        telemetry.close(before_logs=loss_log.tell)
         title = job.task or job.pipeline or Path(config.command[0]).name
         outcome = Outcome(title, job, summary, books.account(), telemetry, destinations, losses(tracer))
         outcome.tell()
     return outcome.exit_status(held.wait(lambda: relay.pump(held)), is_strict=config.strict)
-
-
-def _warn_of(variables: list[str]) -> None:
-    if variables:
-        Messages.current().say(
-            f"ignored: {', '.join(variables)}: evidence is neither sampled nor limited", level=logging.WARNING
-        )
-
-
-def _tell_fault(traceback: str) -> None:
-    Messages.current().say(
-        "a fault of ci-egress: it goes on without that event; please report this",
-        level=logging.ERROR,
-        detail=traceback,
-    )
-
-
-def _warn(what: str) -> None:
-    Messages.current().say(what, level=logging.WARNING)
 
 
 def _root(held: HeldCommand) -> ProcessKey:
@@ -135,7 +120,7 @@ def _root(held: HeldCommand) -> ProcessKey:
 def _recorder(config: RunConfig, beginning: Beginning, stack: ExitStack) -> Recorder | None:
     if config.record is None:
         return None
-    recorder = Recorder(config.record, Proc(), on_failure=_warn)
+    recorder = Recorder(config.record, Proc(), on_failure=warn)
     stack.callback(recorder.close)
     recorder.begin(beginning)
     return recorder

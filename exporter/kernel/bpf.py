@@ -101,7 +101,7 @@ class Map:
         self._element(_MAP_UPDATE_ELEM, key, ctypes.create_string_buffer(value, self._value_size))
 
     def insert(self, key: bytes, value: bytes) -> bool:
-        """Set the value under `key` unless there is one; whether there was none. Raises OSError as `update`."""
+        """Set the value under `key` unless there is one; returns whether there was none. Raises OSError."""
         try:
             self._element(
                 _MAP_UPDATE_ELEM, key, ctypes.create_string_buffer(value, self._value_size), _NOEXIST
