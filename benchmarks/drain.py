@@ -156,7 +156,7 @@ def _pipeline(given: _Input, telemetry: Telemetry) -> Pipeline:
     outlets = Outlets(telemetry, Metrics(telemetry.meter, account), system_clock(), ProcessSpans.NETWORK)
     pipeline = Pipeline(outlets, Proc(), Flows())
     job = detect(_JOB, job_env=None)
-    pipeline.begin(_SCOPE, traced_job(job, outlets, Summary({}), boot_ns()))
+    pipeline.begin(_SCOPE, traced_job(job, outlets, Summary({}), boot_ns()), takes_rest=True)
     pipeline.seed(given.root, _SCOPE, boot_ns())
     return pipeline
 

@@ -14,7 +14,8 @@
 enum limits {
 	ARGUMENTS_PIECE = 4096, /* bytes of argv in one record */
 	ARGUMENTS_MAX = 8 * ARGUMENTS_PIECE,
-	PATH_ROOM = 1024 /* bytes for the components of an executable's path */
+	PATH_ROOM = 1024,   /* bytes for the components of an executable's path */
+	MESSAGE_ROOM = 2048 /* bytes of a DNS message in one record */
 };
 
 enum record_kind {
@@ -25,6 +26,7 @@ enum record_kind {
 	KIND_ACT = 5,
 	KIND_FLOW = 6,
 	KIND_AGGREGATE = 7,
+	KIND_DNS = 8,
 	KIND_TAMPER = 9,
 	KIND_ENVIRONMENT = 10,
 	KINDS
@@ -56,8 +58,17 @@ enum tampering {
 
 enum flow_stage { FLOW_ESTABLISHED = 1, FLOW_ENDED = 2, FLOW_NEVER_SENT = 3 };
 
+enum dns_stage { DNS_QUERY = 1, DNS_ANSWER = 2 };
+
 /* What is counted for each kind of record: the index is kind * COUNTS + one of these. */
-enum count_of { COUNT_SEEN = 0, COUNT_LOST = 1, COUNT_UNTRACKED = 2, COUNTS };
+enum count_of {
+	COUNT_SEEN = 0,
+	COUNT_LOST = 1,
+	COUNT_UNTRACKED = 2, /* too many of them: not noted, or not told */
+	COUNT_UNREAD = 3,    /* not whole, or not what it should be */
+	COUNT_UNASKED = 4,   /* answers to nothing that was asked */
+	COUNTS
+};
 
 struct record_header {
 	u32 layout; /* which edition of this file wrote it */
@@ -165,6 +176,20 @@ struct aggregate_record {
 	u32 window;
 };
 
+/* Behind it stand the message's first message_here bytes. */
+struct dns_record {
+	struct record_header header; /* of the process that asked, also on an answer */
+	u64 cookie;
+	u8 resolver[16];
+	u32 scope;
+	u16 resolver_port;
+	u16 message_size; /* of the whole */
+	u16 message_here;
+	u8 protocol;
+	u8 stage;
+	u32 pad;
+};
+
 /* Told for the first times, then each time the number has doubled: times says how often it was. */
 struct tamper_record {
 	struct record_header header;
@@ -188,6 +213,33 @@ struct tamper_value {
 	u64 began_ns;
 	u32 times;
 	u32 pad;
+};
+
+/* A question that waits for its answer: on this socket, from this resolver. */
+struct query_key {
+	u64 cookie;
+	u64 hash; /* of the name, in lower case */
+	u8 resolver[16];
+	u16 id;
+	u16 type;
+	u32 pad;
+};
+
+struct query_value {
+	u64 at_ns;
+	u64 started_ns;
+	u32 pid;
+	u32 exec_id;
+	u32 scope;
+	u8 told;	/* whether it got a record, as its answer then does */
+	u8 on_loopback; /* whether it left by lo, as its answer must come */
+	u16 pad;
+};
+
+/* By scope; those that wait are what was noted, less what was answered, less what expired. */
+struct quota_value {
+	u64 noted;
+	u64 answered;
 };
 
 struct flow_key {
@@ -232,6 +284,8 @@ struct proc_value {
 	u32 exec_id;
 	u32 window;
 	u32 firsts; /* peers told apart within that window */
+	u32 lookup_second;
+	u32 lookup_bytes; /* of records within that second */
 };
 
 struct config_value {

@@ -6,22 +6,25 @@
 
 #define LINEAGE_PAGES 1024 /* 4 MiB: 20 ms of the fastest two cores measured */
 #define RING_PAGES 256
+#define LOOKUPS_PAGES 128
 #define PROCS_MAX 32768
 #define STRAYS_MAX 1024
 #define FLOWS_MAX 16384
 #define SLOTS_MAX 4096
 #define OPEN_MAX 16384
 #define SCOPES_MAX 1024
+#define QUERIES_MAX 32768
 
 /*
  * A ring for each matter, so that none can fill another's: forks, execs and exits; the first act of
- * a program with a peer; the rest; and what processes of no job executed with. All are submitted
- * without a wakeup, which would cost more than the hook: the exporter has a timer, and merges them
- * by time.
+ * a program with a peer; DNS messages; the rest; and what processes of no job executed with. All
+ * are submitted without a wakeup, which would cost more than the hook: the exporter has a timer,
+ * and merges them by time.
  */
 BPF_RINGBUF_OUTPUT(lineage, LINEAGE_PAGES);
 BPF_RINGBUF_OUTPUT(first, RING_PAGES);
 BPF_RINGBUF_OUTPUT(events, RING_PAGES);
+BPF_RINGBUF_OUTPUT(lookups, LOOKUPS_PAGES);
 BPF_RINGBUF_OUTPUT(environments, RING_PAGES);
 
 /* The processes of every job, by tgid; whatever isn't here belongs to no job. */
@@ -56,6 +59,14 @@ BPF_HASH(others, u64, u64, SCOPES_MAX);
 /* Connects that get no record and aren't counted before their outcome is known, by socket cookie.
  */
 BPF_HASH(open_connects, u64, struct act_value, OPEN_MAX);
+
+/*
+ * Questions that wait for their answers, and by scope how many there are, so that no job takes
+ * another's room. User space removes what was never answered, and counts it in queries_expired.
+ */
+BPF_HASH(queries, struct query_key, struct query_value, QUERIES_MAX);
+BPF_HASH(queries_noted, u32, struct quota_value, SCOPES_MAX);
+BPF_HASH(queries_expired, u32, u64, SCOPES_MAX);
 
 /* The peer a socket sent to last, and the slot where its next sends to that peer are counted. */
 BPF_SK_STORAGE(lasts, struct last_peer);

@@ -26,6 +26,8 @@ static inline int act_on(struct bpf_sock_addr *ctx, struct bpf_sock *sk, u32 kin
 
 	if (!proc || is_told_by_its_packets(ctx))
 		return ALLOW;
+	if (ctx->user_port == bpf_htons(DNS_PORT))
+		note_asker(sk, pid, proc, peer);
 
 	struct act_value act = {};
 

@@ -39,6 +39,8 @@ class RunConfig:
     """Name of the variable that holds the job's id."""
     strict: bool = False
     """Evidence that got lost makes the run fail, unless COMMAND failed."""
+    is_host: bool = False
+    """The whole machine belongs to this job, what doesn't descend from COMMAND too."""
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,8 @@ from exporter.events import (
     Act,
     Acted,
     Aggregated,
+    Answered,
+    Asked,
     Event,
     Execed,
     Exited,
@@ -28,6 +30,8 @@ from exporter.events import (
 )
 
 Buffer = bytes | memoryview
+_DURING_EXEC = (wire.KIND_ARGUMENTS, wire.KIND_DNS)
+"""What may come before an exec is complete: its pieces, and answers to what the program before it asked."""
 _OfProcess = (
     wire.ExecRecord
     | wire.ForkRecord
@@ -35,6 +39,7 @@ _OfProcess = (
     | wire.ActRecord
     | wire.AggregateRecord
     | wire.TamperRecord
+    | wire.DnsRecord
 )
 
 
@@ -71,7 +76,7 @@ class Decoder:
                 f"a record has layout {layout:#010x}, this program reads {wire.LAYOUT:#010x}",
                 hint="use the version that wrote it",
             )
-        if pid in self._waiting and kind != wire.KIND_ARGUMENTS:
+        if pid in self._waiting and kind not in _DURING_EXEC:
             yield self._finish(pid)
         if kind in _PIECES:
             yield from _PIECES[kind](self, data, at, length)
@@ -215,6 +220,28 @@ def _acted(data: Buffer, at: int, length: int) -> Acted:
     )
 
 
+def _looked_up(data: Buffer, at: int, length: int) -> Asked | Answered:
+    record = wire.DnsRecord._make(_unpack(wire.DNS_RECORD, data, at, length))
+    message = bytes(_behind(data, at, length, wire.DNS_RECORD.size, record.message_here))
+    if record.stage not in _LOOKUPS:
+        raise RecordError(f"a record has the unknown stage {record.stage}")
+    return _LOOKUPS[record.stage](
+        record.at_ns,
+        _key(record),
+        record.exec_id,
+        record.scope,
+        record.cookie,
+        record.protocol,
+        record.resolver,
+        record.resolver_port,
+        message,
+        record.message_size > len(message),
+    )
+
+
+_LOOKUPS: dict[int, type[Asked | Answered]] = {wire.DNS_QUERY: Asked, wire.DNS_ANSWER: Answered}
+
+
 _OUTCOMES = {
     wire.OUTCOME_ESTABLISHED: Outcome.ESTABLISHED,
     wire.OUTCOME_REFUSED: Outcome.REFUSED,
@@ -292,6 +319,7 @@ def _tampered(data: Buffer, at: int, length: int) -> Tampered:
 _WHOLE: dict[int, Callable[[Buffer, int, int], Event]] = {
     wire.KIND_ACT: _acted,
     wire.KIND_AGGREGATE: _aggregated,
+    wire.KIND_DNS: _looked_up,
     wire.KIND_EXIT: _exited,
     wire.KIND_FLOW: _flowed,
     wire.KIND_TAMPER: _tampered,

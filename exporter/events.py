@@ -211,7 +211,45 @@ class Tampered(NamedTuple):
     """How often this process did so within that second, this time included."""
 
 
-Event = Found | Environment | Forked | Execed | Exited | Acted | Flowed | Aggregated | Tampered
+class Asked(NamedTuple):
+    """A process put a DNS question to a resolver."""
+
+    at_ns: int
+    process: ProcessKey
+    exec_id: int
+    scope: int
+    cookie: int
+    """Of the socket, as in `Acted`."""
+    protocol: int
+    """IANA number: 6 tcp, 17 udp."""
+    resolver: bytes
+    """16 bytes, as a peer."""
+    resolver_port: int
+    message: bytes
+    """As on the wire, without TCP's length."""
+    is_cut: bool
+    """Whether the message was longer than that."""
+
+
+class Answered(NamedTuple):
+    """The answer to a question that was asked: on its socket, from its resolver. Fields as in `Asked`."""
+
+    at_ns: int
+    process: ProcessKey
+    """Who asked."""
+    exec_id: int
+    scope: int
+    cookie: int
+    protocol: int
+    resolver: bytes
+    resolver_port: int
+    message: bytes
+    is_cut: bool
+
+
+Event = (
+    Found | Environment | Forked | Execed | Exited | Acted | Flowed | Aggregated | Tampered | Asked | Answered
+)
 
 
 def attempts_of(event: Event) -> int:

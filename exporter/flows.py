@@ -1,20 +1,21 @@
-"""Acts under way: a connect is held until its connection has ended, so that one span tells all of it."""
+"""Acts under way: held until their end is known, so that one span tells all of them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 from opentelemetry.trace import SpanContext
 
 from exporter.destinations import Destination
-from exporter.events import Act, Acted, Flowed, Outcome, Stage
+from exporter.events import Act, Acted, Asked, Flowed, Outcome, Stage
 from exporter.programs import Program
+from exporter.questions import PORT, Questions
 
 HELD_MAX = 8192
 """Connections held at once; beyond that the oldest is told as still open."""
 
-_TCP = (6, 262)
+_TCP, _UDP = (6, 262), 17
 
 
 @dataclass(slots=True)
@@ -28,6 +29,8 @@ class Flow:
     """Name of the user who did it."""
     context: SpanContext
     """Of its span to be."""
+    question: str | None = None
+    """The name that a DNS lookup asks for; None for other acts, and when it isn't known."""
     is_watched: bool = False
     """Whether the kernel tells what becomes of it."""
     established: Flowed | None = None
@@ -44,28 +47,36 @@ class Flow:
 
 
 class Flows:
-    """The connections that are held, by their sockets' cookies. `len` may be asked from any thread."""
+    """The acts that are held: connections until they end, lookups until they show what they ask for.
+
+    `len` may be asked from any thread.
+    """
 
     def __init__(self) -> None:
         """None is."""
         self._held: dict[int, Flow] = {}
+        self._lookups = Questions[Flow]()
 
     def __len__(self) -> int:
-        return len(self._held)
+        return len(self._held) + len(self._lookups)
 
-    def hold(self, flow: Flow) -> bool:
-        """Hold `flow`; False when there is nothing to wait for.
+    def hold(self, flow: Flow) -> Iterator[Flow]:
+        """Hold `flow` while there is something to wait for; gives what is held no longer, in the end itself.
 
         A socket that is connecting may be connected again, just to see how it is doing: that is an attempt
         of its own, and the outcome is the first one's.
         """
         event = flow.event
         is_connecting = event.act is Act.CONNECT and event.protocol in _TCP and event.cookie != 0
-        if not is_connecting or event.cookie in self._held:
-            return False
-        flow.is_watched = True
-        self._held[event.cookie] = flow
-        return True
+        if is_connecting and event.cookie not in self._held:
+            flow.is_watched = True
+            self._held[event.cookie] = flow
+            if len(self._held) > HELD_MAX:
+                yield self._held.pop(next(iter(self._held)))
+        elif event.protocol == _UDP and event.peer_port == PORT:
+            yield from _answered(self._lookups.wait(event, flow))
+        else:
+            yield flow
 
     def advance(self, event: Flowed) -> Flow | None:
         """The flow that came further by `event`, no longer held when that is its end; None when unknown."""
@@ -77,14 +88,26 @@ class Flows:
         else:
             flow.end = event
             del self._held[event.cookie]
+            if flow.event.peer_port == PORT:
+                flow.question = self._lookups.first_on(event.cookie)
         return flow
 
-    def surplus(self) -> Iterator[Flow]:
-        """Let go of the oldest ones while there are too many."""
-        while len(self._held) > HELD_MAX:
-            yield self._held.pop(next(iter(self._held)))
+    def asked(self, event: Asked, name: str | None) -> Iterator[Flow]:
+        """The lookup that asks for `name`, if it is held; it isn't any more."""
+        return _answered(self._lookups.asked(event, name))
 
-    def rest(self, scope: int) -> Iterator[Flow]:
-        """Let go of all that are of programs of `scope`, the oldest first."""
-        for cookie in [cookie for cookie, flow in self._held.items() if flow.program.scope == scope]:
+    def overdue(self, at_ns: int) -> Iterator[Flow]:
+        """The lookups whose question should have come long before `at_ns`; they are held no longer."""
+        return _answered(self._lookups.due(at_ns))
+
+    def rest(self, scopes: Collection[int]) -> Iterator[Flow]:
+        """Let go of all that are of programs of `scopes`, the oldest first, and of all lookups."""
+        yield from _answered(self._lookups.flush())
+        for cookie in [cookie for cookie, flow in self._held.items() if flow.program.scope in scopes]:
             yield self._held.pop(cookie)
+
+
+def _answered(found: Iterable[tuple[Flow, str | None]]) -> Iterator[Flow]:
+    for flow, question in found:
+        flow.question = question
+        yield flow

@@ -5,7 +5,7 @@ from __future__ import annotations
 import select
 import time
 import traceback
-from collections.abc import Callable, Sized
+from collections.abc import Callable, Container, Iterator, Sized
 from typing import TYPE_CHECKING
 
 from exporter import wire
@@ -13,7 +13,8 @@ from exporter.account import Bookkeeping, KernelCounts
 from exporter.clock import boot_ns
 from exporter.decode import Decoder
 from exporter.errors import RecordError
-from exporter.events import Event
+from exporter.events import Event, Found
+from exporter.processes import everyone
 
 if TYPE_CHECKING:
     from exporter.kernel.tracer import Tracer
@@ -54,9 +55,8 @@ class LiveSource:
         """Take in what is there, a batch at most, so that the caller can look around; whether any was."""
         return self._tracer.drain(self._take, limit=_BATCH) > 0
 
-    def finish(self) -> list[int]:
-        """Stop tracing, then take in what the kernel still holds; returns the pids that are left behind."""
-        left_behind = self._tracer.live_pids()
+    def finish(self) -> None:
+        """Stop tracing, then take in what the kernel still holds."""
         self._await_ends()
         self._tracer.detach()
         while self.pump():
@@ -68,7 +68,6 @@ class LiveSource:
             time.sleep(_BUSY_INTERVAL_S)
         for event in self._decoder.flush():
             self._handle(event)
-        return left_behind
 
     def _await_ends(self) -> None:
         """What COMMAND's last processes had open is closing: give it a moment, to learn how it ended."""
@@ -130,6 +129,17 @@ def kernel_counts(tracer: Tracer) -> KernelCounts:
     """Attempts by the kernel's count."""
     counts = tracer.counts()
     return KernelCounts(counts.seen(wire.KIND_ACT), counts.lost(wire.KIND_ACT))
+
+
+def find_everyone(tracer: Tracer, *, besides: Container[int]) -> Iterator[Found]:
+    """Follow what runs already, but the pids `besides`. What is made meanwhile the kernel's side follows.
+
+    Never ci-egress itself: what it exports would be traced, and exported.
+    """
+    for process, parent_pid in everyone():
+        if process.pid not in besides:
+            tracer.find(process)
+            yield Found(boot_ns(), process, parent_pid)
 
 
 def wait(source: LiveSource, pidfd: int, between: Callable[[], None]) -> int:

@@ -1,6 +1,6 @@
 """How an event becomes telemetry, from top to bottom.
 
-    decode → process table (psutil) → job → flows → spans, metrics → OTLP
+    decode → process table (psutil) → job → names → flows → spans, metrics → OTLP
 
 The left end is the kernel's ring or a recording; nothing here knows which.
 """
@@ -21,6 +21,8 @@ from exporter.events import (
     HOST,
     Acted,
     Aggregated,
+    Answered,
+    Asked,
     Environment,
     Event,
     Execed,
@@ -37,6 +39,7 @@ from exporter.flows import Flow, Flows
 from exporter.jobs.attributes import resource_attributes
 from exporter.jobs.model import Job
 from exporter.metrics import JobMetrics, Metrics
+from exporter.names import Names
 from exporter.otlp import LogRecord, Severity, Telemetry
 from exporter.processes import ProcessTable
 from exporter.programs import Lookup, Program, mark_egress
@@ -84,10 +87,15 @@ class Pipeline:
         self._flows = flows
         self._table = ProcessTable(lookup, on_end=self._ended)
         self._jobs: dict[int, TracedJob] = {}
+        self._names: dict[int, Names] = {}
+        self._rest = HOST
 
-    def begin(self, scope: int, job: TracedJob) -> None:
-        """From now on the events of `scope` are this job's: of HOST, those of scopes without a job too."""
+    def begin(self, scope: int, job: TracedJob, *, takes_rest: bool = False) -> None:
+        """From now on the events of `scope` are this job's; with the rest, those of no other job too."""
         self._jobs[scope] = job
+        self._names[scope] = Names(self._lookup.host_name)
+        if takes_rest:
+            self._rest = scope
         self._outlets.metrics.began(job.metrics)
 
     def seed(self, root: ProcessKey, scope: int, at_ns: int) -> None:
@@ -107,8 +115,17 @@ class Pipeline:
                 self._tampered(event)
             case Found() | Environment() | Forked() | Execed() | Exited():
                 self._lived(event)
+            case Asked():
+                self._asked(event)
+            case Answered():
+                self._names_of(event.process, event.scope).answered(event)
             case _:
                 assert_never(event)
+
+    def tick(self, at_ns: int) -> None:
+        """Give up waiting for what should have come before `at_ns`. Call it now and then."""
+        for flow in self._flows.overdue(at_ns):
+            self._submit_flow(flow, flow.event.at_ns)
 
     def end(self, scope: int, at_ns: int, *, left_behind: Collection[int] = ()) -> None:
         """The job of `scope` is over: close what is open, the job's span last.
@@ -116,14 +133,15 @@ class Pipeline:
         `left_behind` are the pids that still run. The table alone can't tell: an exit's record may be lost.
         """
         job = self._jobs[scope]
-        for flow in self._flows.rest(scope):
+        scopes = {scope, HOST} if scope == self._rest else {scope}
+        for flow in self._flows.rest(scopes):
             self._submit_flow(flow, at_ns)
-        live = self._table.live(scope)
+        live = self._table.live(scopes)
         job.summary.left_behind([program for program in live if program.process.pid in left_behind])
-        self._table.end_all(scope, at_ns)
+        self._table.end_all(scopes, at_ns)
         self._outlets.metrics.ended(job.metrics)
         self._outlets.telemetry.submit(job.spans.job(job.started_ns, at_ns), attempts=0)
-        del self._jobs[scope]
+        del self._jobs[scope], self._names[scope]
 
     def renew(self, scope: int, job: TracedJob) -> None:
         """Let another trace begin for `scope`, whose processes and connections go on."""
@@ -133,7 +151,7 @@ class Pipeline:
 
     def live(self, scope: int) -> list[Program]:
         """The programs of `scope` that run now."""
-        return self._table.live(scope)
+        return self._table.live({scope})
 
     def _lived(self, event: Found | Environment | Forked | Execed | Exited) -> None:
         match event:
@@ -157,19 +175,17 @@ class Pipeline:
                 self._table.make_root(program, scope, "environment")
 
     def _job(self, scope: int) -> TracedJob:
-        return self._jobs.get(scope) or self._jobs[HOST]
+        return self._jobs.get(scope) or self._jobs[self._rest]
 
     def _acted(self, event: Acted) -> None:
         program = self._program(event)
         job = self._job(program.scope)
         context = job.spans.next_context(event.at_ns)
-        flow = Flow(event, destination(event), program, self._lookup.owner(event.uid), context)
+        flow = Flow(event, self._destination(event), program, self._lookup.owner(event.uid), context)
         job.metrics.connection(flow.destination, flow.context)
         job.summary.connected(flow.destination, program)
-        if not self._flows.hold(flow):
-            self._submit_flow(flow, event.at_ns)  # last: whatever fails before is an attempt not handed over
-        for oldest in self._flows.surplus():
-            self._submit_flow(oldest, event.at_ns)
+        for known in self._flows.hold(flow):  # last: whatever fails before is an attempt not handed over
+            self._submit_flow(known, event.at_ns)
 
     def _flowed(self, event: Flowed) -> None:
         flow = self._flows.advance(event)
@@ -185,7 +201,7 @@ class Pipeline:
             self._submit_flow(flow, event.at_ns)
 
     def _aggregated(self, event: Aggregated) -> None:
-        where = destination(event)
+        where = self._destination(event)
         program, owner = None, None
         if event.process.pid != 0:
             program, owner = self._program(event), self._lookup.owner(event.uid)
@@ -198,10 +214,24 @@ class Pipeline:
         _transferred(job, where, program, event)
         self._outlets.telemetry.submit(span, event.attempts, aggregated=True)
 
+    def _asked(self, event: Asked) -> None:
+        name = self._names_of(event.process, event.scope).asked(event)
+        for flow in self._flows.asked(event, name):
+            self._submit_flow(flow, flow.event.at_ns)
+
+    def _destination(self, event: Acted | Aggregated) -> Destination:
+        names = self._names_of(event.process, event.scope)
+        return destination(event, names.name_of(event.peer, event.at_ns, event.process))
+
+    def _names_of(self, process: ProcessKey, scope: int) -> Names:
+        """What the job of `process` has looked up; of `scope` where the process isn't known."""
+        program = self._table.of(process)
+        return self._names.get(program.scope if program else scope) or self._names[self._rest]
+
     def _tampered(self, event: Tampered) -> None:
         program = self._program(event)
         job = self._job(program.scope)
-        if not job.is_a_job and event.what not in tampering.NEVER_HONEST:
+        if program.scope == HOST and event.what not in tampering.NEVER_HONEST:
             return  # a DHCP client has packet sockets, a service manager loads programs and sends signals
         job.summary.tampered(event, program)
         attributes = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pwd
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from functools import lru_cache
@@ -15,6 +15,7 @@ import psutil
 
 from exporter.arguments import arguments_of
 from exporter.events import HOST, Acted, Aggregated, Execed, Exited, Forked, Found, ProcessKey, Tampered
+from exporter.hosts import HostsFile
 from exporter.programs import Facts, Image, Lookup, Program
 from exporter.text import clean
 
@@ -113,15 +114,15 @@ class ProcessTable:
             program.facts = self._lookup.facts(event.process)
         return program
 
-    def end_all(self, scope: int, at_ns: int) -> None:
-        """End what still runs of `scope`, as when the job is over and leaves processes behind."""
-        for program in self.live(scope):
+    def end_all(self, scopes: Collection[int], at_ns: int) -> None:
+        """End what still runs of `scopes`, as when the job is over and leaves processes behind."""
+        for program in self.live(scopes):
             del self._programs[program.process.pid]
             self._end(program, at_ns, None)
 
-    def live(self, scope: int) -> list[Program]:
-        """The programs of `scope` that run now."""
-        return [program for program in self._programs.values() if program.scope == scope]
+    def live(self, scopes: Collection[int]) -> list[Program]:
+        """The programs of `scopes` that run now."""
+        return [program for program in self._programs.values() if program.scope in scopes]
 
     def _find(self, process: ProcessKey, exec_id: int, scope: int, at_ns: int) -> Program:
         known = self._programs.get(process.pid)
@@ -203,6 +204,14 @@ def environment_of(process: ProcessKey) -> bytes:
 
 class Proc:
     """/proc, by way of psutil. A process that is gone, or whose pid is another's by now, has no facts."""
+
+    def __init__(self) -> None:
+        """Nothing is read yet."""
+        self._hosts = HostsFile()
+
+    def host_name(self, peer: bytes, at_ns: int) -> str | None:
+        """What /etc/hosts says."""
+        return self._hosts.name_of(peer, at_ns)
 
     def facts(self, process: ProcessKey) -> Facts:
         """Working directory and container."""

@@ -41,6 +41,9 @@ class Lookup(Protocol):
     def owner(self, uid: int) -> str:
         """Name of the user `uid`, or the number where it has none."""
 
+    def host_name(self, peer: bytes, at_ns: int) -> str | None:
+        """What the host's own file of names calls `peer` (16 bytes), at a time since boot."""
+
 
 @dataclass(eq=False)
 class Program:

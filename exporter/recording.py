@@ -20,7 +20,7 @@ from exporter.account import KernelCounts
 from exporter.arguments import Arguments
 from exporter.clock import Clock
 from exporter.errors import UsageError
-from exporter.events import Event, ProcessKey
+from exporter.events import Environment, Event, ProcessKey
 from exporter.jobs.model import Job
 from exporter.programs import Facts, Image, Lookup
 
@@ -67,6 +67,7 @@ class Recorder:
         self._on_failure = on_failure
         self._has_failed = False
         self._owners: dict[int, str] = {}
+        self._host_names: dict[bytes, str | None] = {}
 
     def close(self) -> None:
         """Finish the file."""
@@ -78,8 +79,9 @@ class Recorder:
         self._write(["recording", VERSION, asdict(beginning.job), *beginning.clock, *_rest(beginning)])
 
     def event(self, event: Event) -> None:
-        """Write an event."""
-        self._write([type(event).__name__, *event])
+        """Write an event, unless it is an environment: what is in those is nobody's to keep."""
+        if not isinstance(event, Environment):
+            self._write([type(event).__name__, *event])
 
     def end(self, ending: Ending) -> None:
         """Write the last line."""
@@ -103,6 +105,14 @@ class Recorder:
             self._owners[uid] = self._lookup.owner(uid)
             self._write(["Owner", uid, self._owners[uid]])
         return self._owners[uid]
+
+    def host_name(self, peer: bytes, at_ns: int) -> str | None:
+        """Look up, and write what is another one than before."""
+        name = self._lookup.host_name(peer, at_ns)
+        if self._host_names.get(peer) != name:
+            self._host_names[peer] = name
+            self._write(["HostName", peer, name])
+        return name
 
     def _write(self, line: list[Any]) -> None:
         if not self._has_failed:

@@ -26,6 +26,7 @@ from exporter.redact_text import redact_texts
 
 _MAX_SCRIPT_DEPTH = 4
 _MAX_ROUNDS = 6
+_MAX_CLUSTER_CHARS = 8
 
 # A placeholder such as <redacted> or <token> is one word.
 _WORD = re.compile(
@@ -86,13 +87,11 @@ class _Before:
 
     def redacted(self, word: str) -> str:
         """The word without its secret; from now on it is one of those before."""
-        quote = (
-            word[:1] if len(word) > 1 and word[0] in "\"'" and word.find(word[0], 1) == len(word) - 1 else ""
-        )
+        quote = _quote_around(word)
         bare = word[1:-1] if quote else word
         safe = self._redact(bare)
         self._note(bare)
-        return f"{quote}{safe}{quote}" if quote else safe
+        return f"{quote}{safe}{quote}"
 
     def _redact(self, word: str) -> str:
         option = self._options.get(self._previous) or self._clustered(self._previous)
@@ -131,25 +130,21 @@ class _Before:
         return None
 
     def _redact_cluster(self, word: str) -> str | None:
-        for at, letter in enumerate(word[1:-1], start=1):
-            option = self._options.get(f"-{letter}")
-            if option and option.attached and not word[1:at].strip(option.flags or "\0"):
+        for at in range(1, min(len(word) - 1, _MAX_CLUSTER_CHARS)):
+            option = self._options.get(f"-{word[at]}")
+            if option and option.attached and all(flag in option.flags for flag in word[1:at]):
                 return word[: at + 1] + _without_secret(word[at + 1 :], option.shape)
-            if at > len("-sSfL#"):
-                break
         return None
 
     def _redact_place(self, word: str) -> str | None:
         """The word without its secret, if it stands where one does; None if it doesn't."""
-        found = None
+        is_option = word.startswith("-") and len(word) > 1
+        safe = word
         for row, at in list(self._ways.items()):
-            wanted = row.words[at]
-            is_option = word.startswith("-") and len(word) > 1
-            if wanted in ("*", "**") and not is_option and found is None:
+            if row.words[at] in ("*", "**") and not is_option and safe == word:
                 safe = _without_secret(word, row.shape)
-                found = safe if safe != word else None
             self._go(row, at, word, is_option=is_option)
-        return found
+        return safe if safe != word else None
 
     def _go(self, row: SecretPlace, at: int, word: str, *, is_option: bool) -> None:
         """One step on the way of `row`, or none, or the end of it."""
@@ -185,6 +180,12 @@ class _Before:
             return _redact_assignments(word) if "=" in word else word
         words = iter(_redact_words(_WORD.findall(word), self._depth + 1))
         return _WORD.sub(lambda _: next(words), word)
+
+
+def _quote_around(word: str) -> str:
+    """The quote in which the whole word stands, as words of a script do; else nothing."""
+    is_quoted = len(word) > 1 and word[0] in "\"'" and word.find(word[0], 1) == len(word) - 1
+    return word[0] if is_quoted else ""
 
 
 @lru_cache(maxsize=256)
@@ -244,7 +245,7 @@ def _redact_assignments(word: str) -> str:
 
 
 def _may_be_weak(word: str, key: re.Match[str]) -> bool:
-    """Whether it is such a name, and an option's or a URL parameter's."""
+    """Whether the name is a weak one, of an option or of a URL's parameter."""
     is_parameter = word[key.start() - 1 : key.start()] in ("?", "&")
     return (is_parameter or key[1].startswith("-")) and is_weak_name(key[1])
 

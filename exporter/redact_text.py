@@ -52,7 +52,6 @@ _QUOTED = (
     r"(?P<value>[^Q]++)",
 )
 
-
 _TOKEN_HINTS = [(hint, shape.pattern) for shape in TOKEN_SHAPES for hint in shape.hints]
 
 

@@ -12,16 +12,20 @@ from typing import IO, Any, NoReturn
 from exporter.account import KernelCounts
 from exporter.arguments import Arguments, arguments_of
 from exporter.clock import Clock
+from exporter.dns_messages import is_host_name
 from exporter.errors import UsageError
 from exporter.events import (
     Act,
     Acted,
     Aggregated,
+    Answered,
+    Asked,
     Event,
     Execed,
     Exited,
     Flowed,
     Forked,
+    Found,
     Outcome,
     ProcessKey,
     Stage,
@@ -33,6 +37,7 @@ from exporter.jobs.model import Job, TraceIds
 from exporter.programs import Facts, Image
 from exporter.recording import VERSION, Beginning, Ending
 from exporter.text import clean, printable
+from exporter.wire import MESSAGE_ROOM
 
 _LINE_MAX = 1 << 20
 _ADDRESS_BYTES = 16
@@ -48,6 +53,7 @@ class Replay:
         self._facts: dict[ProcessKey, deque[Facts]] = {}
         self._images: dict[ProcessKey, deque[Image]] = {}
         self._owners: dict[int, str] = {}
+        self._host_names: dict[bytes, str | None] = {}
         self.ending: Ending | None = None
         """None until the last event was read, and for a recording that was broken off."""
         self.attempts = 0
@@ -97,6 +103,10 @@ class Replay:
         """The name on the host of the recording."""
         return self._owners.get(uid, str(uid))
 
+    def host_name(self, peer: bytes, _at_ns: int) -> str | None:
+        """What the host of the recording called it then."""
+        return self._host_names.get(peer)
+
     def _read_beginning(self) -> Beginning:
         number, line = next(self._lines, (1, "[]"))
         with self._reading(number):
@@ -117,6 +127,9 @@ class Replay:
         elif kind == "Owner":
             (name,) = told
             self._owners[_u32(subject)] = _text(name)
+        elif kind == "HostName":
+            (known,) = told
+            self._host_names[_address(subject)] = None if known is None else _host_name(known)
         else:
             raise ValueError(f"there is no {kind}")
 
@@ -210,6 +223,15 @@ def _address(value: Any) -> bytes:
     return packed
 
 
+def _message(value: Any) -> bytes:
+    message = bytes.fromhex(value)
+    return message if len(message) <= MESSAGE_ROOM else _refuse(value, "a message of that room")
+
+
+def _host_name(value: Any) -> str:
+    return value if isinstance(value, str) and is_host_name(value) else _refuse(value, "a host's name")
+
+
 def _flag(value: Any) -> bool:
     return value if isinstance(value, bool) else _refuse(value, "true or false")
 
@@ -218,7 +240,10 @@ def _optional(convert: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return lambda value: None if value is None else convert(value)
 
 
+_LOOKED_UP = (_u64, _key, _u32, _u32, _u64, _u16, _address, _u16, _message, _flag)
+
 _EVENTS: dict[str, tuple[Callable[..., Any], tuple[Callable[[Any], Any], ...]]] = {
+    "Found": (Found, (_u64, _key, _u32)),
     "Forked": (Forked, (_u64, _key, _key, _u32, _u32, _u32)),
     "Execed": (Execed, (_u64, _key, _u32, _u32, _u32, _text, _arguments, _flag)),
     "Exited": (Exited, (_u64, _key, _u32)),
@@ -235,4 +260,6 @@ _EVENTS: dict[str, tuple[Callable[..., Any], tuple[Callable[[Any], Any], ...]]] 
         ),
     ),
     "Tampered": (Tampered, (_u64, _key, *[_u32] * 4, Tampering, _u32, _u32)),
+    "Asked": (Asked, _LOOKED_UP),
+    "Answered": (Answered, _LOOKED_UP),
 }

@@ -75,6 +75,7 @@ class Spans:
             attributes.add("network.local.port", known.local_port)
         if is_known(known.local):
             attributes.add("network.local.address", address(known.local).text)
+        attributes.add("dns.question.name", flow.question)
         attributes.add("egress.outcome", flow.outcome)
         if flow.end is not None:
             _add_end(attributes, flow.end)
@@ -126,7 +127,7 @@ class Spans:
             self.program_context(program.parent) if program.parent else self.job_context,
             attributes=attributes.done(),
             start_time=self._clock.wall_ns(program.started_ns),
-            end_time=self._clock.wall_ns(program.ended_ns or program.started_ns),
+            end_time=self._clock.wall_ns(max(program.started_ns, program.ended_ns or 0)),
         )
 
     def job(self, started_ns: int, ended_ns: int) -> ReadableSpan:

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 LIMIT_BYTES = 8192
 
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
-
-# Controls (C0, C1, DEL), and the format characters that reorder or hide what follows.
-_UNPRINTABLE = re.compile(
-    r"[\x00-\x1f\x7f-\x9f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f"
-    r"\ufeff\ufff9-\ufffb\U000e0000-\U000e007f]"
-)
 
 
 def clean(text: str) -> str:
@@ -31,9 +26,18 @@ def cut(text: str, limit_bytes: int = LIMIT_BYTES) -> tuple[str, bool]:
 
 
 def printable(text: str, *, limit: int = 160) -> str:
-    """`text` on one line, with escapes for what a terminal would act upon, of at most `limit` characters."""
-    safe = _UNPRINTABLE.sub(lambda match: _escape(match[0]), clean(text[: limit + 1]))
+    """`text` on one line of at most `limit` characters, with escapes for what a terminal obeys or hides.
+
+    These are controls, format characters, unassigned ones, and blanks other than the space.
+    """
+    kept = clean(text[: limit + 1])
+    safe = "".join(character if character.isprintable() else _escape(character) for character in kept)
     return safe if len(safe) <= limit else safe[: limit - 1] + "…"
+
+
+def json_line(value: object) -> str:
+    """`value` as JSON on one line, in ASCII, with U+FFFD for lone surrogates, which strict parsers refuse."""
+    return json.dumps(json.loads(clean(json.dumps(value, ensure_ascii=False))))
 
 
 def _escape(character: str) -> str:

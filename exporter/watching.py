@@ -60,7 +60,7 @@ class JobWatch:
         """Watch for jobs, to be told to `pipeline`."""
         self._pipeline = pipeline
         self._host_since_ns = now_ns
-        self._pipeline.begin(HOST, self._host(now_ns))
+        self._pipeline.begin(HOST, self._host(now_ns), takes_rest=True)
 
     def discover(self, event: Environment, program: Program) -> int | None:
         """The scope of the job that `program` is a root of; None when it is of none."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 import struct
 from typing import NamedTuple
 
-LAYOUT = 0x7CB2602F
+LAYOUT = 0xAFC32637
 """Edition of the layout; every record and every pinned instance carries it."""
 
 ARGUMENTS_PIECE = 4096
 ARGUMENTS_MAX = 32768
 PATH_ROOM = 1024
+MESSAGE_ROOM = 2048
 
 KIND_FORK = 1
 KIND_EXEC = 2
@@ -19,6 +20,7 @@ KIND_EXIT = 4
 KIND_ACT = 5
 KIND_FLOW = 6
 KIND_AGGREGATE = 7
+KIND_DNS = 8
 KIND_TAMPER = 9
 KIND_ENVIRONMENT = 10
 KINDS = 11
@@ -46,10 +48,15 @@ FLOW_ESTABLISHED = 1
 FLOW_ENDED = 2
 FLOW_NEVER_SENT = 3
 
+DNS_QUERY = 1
+DNS_ANSWER = 2
+
 COUNT_SEEN = 0
 COUNT_LOST = 1
 COUNT_UNTRACKED = 2
-COUNTS = 3
+COUNT_UNREAD = 3
+COUNT_UNASKED = 4
+COUNTS = 5
 
 
 class RecordHeader(NamedTuple):
@@ -230,6 +237,28 @@ class AggregateRecord(NamedTuple):
 AGGREGATE_RECORD = struct.Struct("<IH2xQQIIQQQQIIIHH16sBBB1xI")
 
 
+class DnsRecord(NamedTuple):
+    """`struct dns_record`, 72 bytes."""
+
+    layout: int
+    kind: int
+    at_ns: int
+    started_ns: int
+    pid: int
+    exec_id: int
+    cookie: int
+    resolver: bytes
+    scope: int
+    resolver_port: int
+    message_size: int
+    message_here: int
+    protocol: int
+    stage: int
+
+
+DNS_RECORD = struct.Struct("<IH2xQQIIQ16sIHHHBB4x")
+
+
 class TamperRecord(NamedTuple):
     """`struct tamper_record`, 56 bytes."""
 
@@ -269,6 +298,44 @@ class TamperValue(NamedTuple):
 
 
 TAMPER_VALUE = struct.Struct("<QI4x")
+
+
+class QueryKey(NamedTuple):
+    """`struct query_key`, 40 bytes."""
+
+    cookie: int
+    hash: int
+    resolver: bytes
+    id: int
+    type: int
+
+
+QUERY_KEY = struct.Struct("<QQ16sHH4x")
+
+
+class QueryValue(NamedTuple):
+    """`struct query_value`, 32 bytes."""
+
+    at_ns: int
+    started_ns: int
+    pid: int
+    exec_id: int
+    scope: int
+    told: int
+    on_loopback: int
+
+
+QUERY_VALUE = struct.Struct("<QQIIIBB2x")
+
+
+class QuotaValue(NamedTuple):
+    """`struct quota_value`, 16 bytes."""
+
+    noted: int
+    answered: int
+
+
+QUOTA_VALUE = struct.Struct("<QQ")
 
 
 class FlowKey(NamedTuple):
@@ -341,16 +408,18 @@ ACT_VALUE = struct.Struct("<QII16sHHBBB1xQQIIII")
 
 
 class ProcValue(NamedTuple):
-    """`struct proc_value`, 24 bytes."""
+    """`struct proc_value`, 32 bytes."""
 
     started_ns: int
     scope: int
     exec_id: int
     window: int
     firsts: int
+    lookup_second: int
+    lookup_bytes: int
 
 
-PROC_VALUE = struct.Struct("<QIIII")
+PROC_VALUE = struct.Struct("<QIIIIII")
 
 
 class ConfigValue(NamedTuple):
@@ -509,6 +578,25 @@ OFFSETS = {
             "window": 100,
         },
     ),
+    "dns_record": (
+        72,
+        {
+            "header.layout": 0,
+            "header.kind": 4,
+            "header.at_ns": 8,
+            "header.started_ns": 16,
+            "header.pid": 24,
+            "header.exec_id": 28,
+            "cookie": 32,
+            "resolver": 40,
+            "scope": 56,
+            "resolver_port": 60,
+            "message_size": 62,
+            "message_here": 64,
+            "protocol": 66,
+            "stage": 67,
+        },
+    ),
     "tamper_record": (
         56,
         {
@@ -528,6 +616,12 @@ OFFSETS = {
     ),
     "tamper_key": (16, {"started_ns": 0, "pid": 8, "what": 12}),
     "tamper_value": (16, {"began_ns": 0, "times": 8}),
+    "query_key": (40, {"cookie": 0, "hash": 8, "resolver": 16, "id": 32, "type": 34}),
+    "query_value": (
+        32,
+        {"at_ns": 0, "started_ns": 8, "pid": 16, "exec_id": 20, "scope": 24, "told": 28, "on_loopback": 29},
+    ),
+    "quota_value": (16, {"noted": 0, "answered": 8}),
     "flow_key": (
         40,
         {
@@ -579,7 +673,18 @@ OFFSETS = {
             "tid": 68,
         },
     ),
-    "proc_value": (24, {"started_ns": 0, "scope": 8, "exec_id": 12, "window": 16, "firsts": 20}),
+    "proc_value": (
+        32,
+        {
+            "started_ns": 0,
+            "scope": 8,
+            "exec_id": 12,
+            "window": 16,
+            "firsts": 20,
+            "lookup_second": 24,
+            "lookup_bytes": 28,
+        },
+    ),
     "config_value": (
         24,
         {"layout": 0, "enforcing": 4, "window": 8, "self_pid": 12, "is_host": 16, "reads_environments": 20},

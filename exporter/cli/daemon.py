@@ -14,13 +14,13 @@ from exporter.cli.notices import drops, tell_fault, warn, warn_of_ignored
 from exporter.clock import boot_ns, system_clock
 from exporter.config import WatchConfig
 from exporter.errors import LOST_STATUS
-from exporter.events import Environment, Found
+from exporter.events import Environment
 from exporter.flows import Flows
 from exporter.jobs.model import Job
 from exporter.kernel.tracer import Loading, Tracer
 from exporter.kernel.windows import Coverage
-from exporter.live import LiveSource, kernel_counts, losses
-from exporter.losses import LossLog
+from exporter.live import LiveSource, find_everyone, kernel_counts, losses
+from exporter.loss import LossReporter
 from exporter.metrics import Metrics
 from exporter.otlp import (
     Rotation,
@@ -32,7 +32,7 @@ from exporter.otlp import (
     resolve_destinations,
 )
 from exporter.pipeline import Outlets, Pipeline
-from exporter.processes import Proc, environment_of, everyone
+from exporter.processes import Proc, environment_of
 from exporter.summary import Summary
 from exporter.systemd import notify
 from exporter.watching import JobWatch
@@ -62,23 +62,23 @@ def run(config: WatchConfig, environment: Mapping[str, str], kernel: Loading) ->
         jobs = JobWatch(outlets, job_env=config.job_env, on_begin=_tell_begin, on_end=_tell_end)
         pipeline = Pipeline(outlets, Proc(), flows, jobs.discover)
         source = LiveSource(tracer, pipeline.handle, books, flows, on_fault=tell_fault)
-        loss_log = LossLog(telemetry, books.account)
+        loss = LossReporter(books.account, telemetry.log, telemetry.resource)
 
         def look_around() -> None:
             jobs.look_around(boot_ns())
-            loss_log.tell()
+            loss.tick()
             for problem in telemetry.complaints():
                 warn(problem)
 
         jobs.begin(pipeline, boot_ns())
-        _find_everyone(tracer, pipeline)
+        _take_in_what_runs(tracer, pipeline)
         notify("READY=1", environment)
         Messages.current().say(f"watching, telemetry goes to {', '.join(destinations.shown)}")
-        _loop(source, asked, look_around)
+        _loop(source, pipeline, asked, look_around)
         notify("STOPPING=1", environment)
         source.finish()
         jobs.finish(boot_ns())
-        telemetry.close(before_logs=loss_log.tell)
+        telemetry.close(before_logs=loss.tell)
         account = books.account()
         for problem in (*drops(account), *losses(tracer), *telemetry.complaints(), *telemetry.notes()):
             warn(problem)
@@ -112,10 +112,11 @@ def _signals() -> Iterator[_Asked]:
             signal.signal(number, handler)
 
 
-def _loop(source: LiveSource, asked: _Asked, look_around: Callable[[], None]) -> None:
+def _loop(source: LiveSource, pipeline: Pipeline, asked: _Asked, look_around: Callable[[], None]) -> None:
     looked_s = time.monotonic()
     while not asked.end:
         time.sleep(_BUSY_INTERVAL_S if source.pump() else _IDLE_INTERVAL_S)
+        pipeline.tick(boot_ns())
         if asked.reread:
             asked.reread = False
             Messages.current().say("SIGHUP: there is no policy to read again")
@@ -124,16 +125,12 @@ def _loop(source: LiveSource, asked: _Asked, look_around: Callable[[], None]) ->
             look_around()
 
 
-def _find_everyone(tracer: Tracer, pipeline: Pipeline) -> None:
-    """Follow what runs already, jobs included. What is made meanwhile the programs in the kernel follow."""
-    for process, parent_pid in everyone():
-        if process.pid == os.getpid():
-            continue  # what it exports would be traced, and exported
-        tracer.find(process)
-        pipeline.handle(Found(boot_ns(), process, parent_pid))
-        block = environment_of(process)
+def _take_in_what_runs(tracer: Tracer, pipeline: Pipeline) -> None:
+    for found in find_everyone(tracer, besides={os.getpid()}):
+        pipeline.handle(found)
+        block = environment_of(found.process)
         if block:
-            pipeline.handle(Environment(boot_ns(), process, 0, block, is_cut=False))
+            pipeline.handle(Environment(found.at_ns, found.process, 0, block, is_cut=False))
 
 
 def _tell_begin(job: Job) -> None:

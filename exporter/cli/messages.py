@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import sys
 import time
@@ -10,7 +9,7 @@ from typing import Any, ClassVar
 
 from exporter.console import write
 from exporter.errors import CiEgressError
-from exporter.text import clean, printable
+from exporter.text import json_line, printable
 
 _LINE_MAX = 4000
 
@@ -40,9 +39,8 @@ class Messages:
             return
         name = logging.getLevelName(level).lower()
         if self.as_json:
-            extra = {"detail": clean(detail)} if detail else {}
-            told = {"time": time.time(), "level": name, "message": clean(text), **extra, **fields}
-            lines = [json.dumps(told)]
+            extra = {"detail": detail} if detail else {}
+            lines = [json_line({"time": time.time(), "level": name, "message": text, **extra, **fields})]
         else:
             prefix = "" if level <= logging.INFO else f"{name}: "
             raw = (f"ci-egress: {prefix}{text}", *detail.splitlines())

@@ -63,11 +63,12 @@ def replay(file: Path, output: OutputConfig) -> int:
         outlets = Outlets(telemetry, metrics, beginning.clock, output.process_spans)
         pipeline = Pipeline(outlets, recording, flows)
         job = traced_job(beginning.job, outlets, summary, beginning.at_ns)
-        pipeline.begin(beginning.scope, job)
+        pipeline.begin(beginning.scope, job, takes_rest=True)
         pipeline.seed(beginning.root, beginning.scope, beginning.at_ns)
         at_ns = beginning.at_ns
         for event in recording.events():
             at_ns = max(at_ns, event.at_ns)
+            pipeline.tick(at_ns)
             pipeline.handle(event)
         if recording.ending is None:
             Messages.current().say(f"{file} was broken off: its end is missing", level=logging.WARNING)

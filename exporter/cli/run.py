@@ -33,6 +33,12 @@ from exporter.users import command_user
 @strict_option
 @click.option("--record", type=FILE, metavar="FILE", help="Keep the events in FILE for `ci-egress replay`.")
 @click.option("--user", metavar="NAME", help="COMMAND's user. Under sudo the default is the invoking user.")
+@click.option(
+    "--host",
+    "is_host",
+    is_flag=True,
+    help="The whole machine is this job's (an ephemeral runner): trace containers and services, too.",
+)
 @click.option("--job-env", metavar="NAME", help="The variable that holds the job's id, on other CI systems.")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- COMMAND...")
 def command(

@@ -7,8 +7,6 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
-from opentelemetry.sdk.resources import Resource
-
 from exporter.account import Bookkeeping
 from exporter.cli.notices import tell_fault, warn, warn_of_ignored
 from exporter.cli.outcome import Outcome
@@ -22,8 +20,9 @@ from exporter.jobs.attributes import resource_attributes
 from exporter.jobs.detect import detect
 from exporter.jobs.model import Job
 from exporter.kernel.tracer import Loading
-from exporter.live import LiveSource, kernel_counts, losses, wait
-from exporter.losses import LossLog
+from exporter.kernel.windows import Coverage
+from exporter.live import LiveSource, find_everyone, kernel_counts, losses, wait
+from exporter.loss import LossReporter
 from exporter.metrics import Metrics
 from exporter.otlp import (
     SpoolFolder,
@@ -67,7 +66,7 @@ def trace(
     with ExitStack() as stack:
         spooling = Spooling(SpoolFolder(default_folder(environment, os.geteuid())))
         telemetry = stack.enter_context(Telemetry(destinations, identity, spooling=spooling))
-        tracer = kernel.ready()
+        tracer = kernel.ready(Coverage(is_host=config.is_host))
         flows = Flows()
         books = Bookkeeping(
             lambda: kernel_counts(tracer),
@@ -81,29 +80,29 @@ def trace(
         outlets = Outlets(telemetry, metrics, beginning.clock, config.output.process_spans)
         traced = traced_job(job, outlets, summary, beginning.at_ns)
         pipeline = Pipeline(outlets, recorder or Proc(), flows)
-        source = LiveSource(tracer, _handler(pipeline, recorder), books, flows, on_fault=tell_fault)
-
-        tracer.follow(beginning.root, SCOPE)
-        held.release(_handed_on(environment, traceparent(traced.spans.job_context), job))
-        pipeline.begin(SCOPE, traced)
-        pipeline.seed(beginning.root, SCOPE, beginning.at_ns)  # not before: COMMAND may not exist
-        loss_log = LossLog(
-            telemetry,
-            books.account,
-            resource=telemetry.resource.merge(Resource(resource_attributes(job))),
-            context=traced.spans.job_context,
-        )
+        handle = _handler(pipeline, recorder)
+        source = LiveSource(tracer, handle, books, flows, on_fault=tell_fault)
+        loss = LossReporter(books.account, telemetry.log, traced.spans.resource, traced.spans.job_context)
 
         def between() -> None:
             relay.pump(held)
-            loss_log.look()
+            pipeline.tick(boot_ns())
+            loss.tick()
 
+        tracer.follow(beginning.root, SCOPE)
+        held.release(_handed_on(environment, traceparent(traced.spans.job_context), job))
+        pipeline.begin(SCOPE, traced, takes_rest=True)
+        pipeline.seed(beginning.root, SCOPE, beginning.at_ns)  # not before: COMMAND may not exist
+        if config.is_host:
+            for found in find_everyone(tracer, besides={os.getpid(), held.pid}):
+                handle(found)
         ended_ns = wait(source, held.pidfd, between)
-        left_behind = source.finish()
+        left_behind = tracer.live_pids(SCOPE)
+        source.finish()
         pipeline.end(SCOPE, ended_ns, left_behind=left_behind)
         if recorder:
             recorder.end(Ending(ended_ns, kernel_counts(tracer), left_behind))
-        telemetry.close(before_logs=loss_log.tell)
+        telemetry.close(before_logs=loss.tell)
         title = job.task or job.pipeline or Path(config.command[0]).name
         outcome = Outcome(title, job, summary, books.account(), telemetry, destinations, losses(tracer))
         outcome.tell()

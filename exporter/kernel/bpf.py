@@ -13,7 +13,7 @@ from pathlib import Path
 from exporter.errors import KernelError
 
 # enum bpf_cmd
-_MAP_LOOKUP_ELEM, _MAP_UPDATE_ELEM, _MAP_GET_NEXT_KEY = 1, 2, 4
+_MAP_LOOKUP_ELEM, _MAP_UPDATE_ELEM, _MAP_DELETE_ELEM, _MAP_GET_NEXT_KEY = 1, 2, 3, 4
 _OBJ_GET, _OBJ_GET_INFO_BY_FD, _LOOKUP_AND_DELETE_BATCH, _LINK_DETACH = 7, 15, 25, 34
 
 _PER_CPU_TYPES = {5, 6, 10}  # enum bpf_map_type: per-CPU hash, array, LRU hash
@@ -100,6 +100,16 @@ class Map:
         """Set the value under `key`. Raises OSError (E2BIG when the map is full)."""
         self._element(_MAP_UPDATE_ELEM, key, ctypes.create_string_buffer(value, self._value_size))
 
+    def delete(self, key: bytes) -> bool:
+        """Remove what is under `key`; whether there was anything."""
+        try:
+            self._element(_MAP_DELETE_ELEM, key, None)
+        except OSError as error:
+            if error.errno == errno.ENOENT:
+                return False
+            raise
+        return True
+
     def insert(self, key: bytes, value: bytes) -> bool:
         """Set the value under `key` unless there is one; returns whether there was none. Raises OSError."""
         try:
@@ -150,8 +160,9 @@ class Map:
             yield key
 
     def _element(
-        self, command: int, key: bytes | None, value: ctypes.Array[ctypes.c_char], flags: int = 0
+        self, command: int, key: bytes | None, value: ctypes.Array[ctypes.c_char] | None, flags: int = 0
     ) -> None:
         held = ctypes.create_string_buffer(key, self._key_size) if key is not None else None
         address = ctypes.addressof(held) if held is not None else 0
-        _bpf(command, struct.pack("=I4xQQQ", self._descriptor, address, ctypes.addressof(value), flags))
+        room = ctypes.addressof(value) if value is not None else 0
+        _bpf(command, struct.pack("=I4xQQQ", self._descriptor, address, room, flags))

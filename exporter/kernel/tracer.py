@@ -17,6 +17,7 @@ from exporter.kernel.bpf import Map, possible_cpus
 from exporter.kernel.btf import kernel_offsets
 from exporter.kernel.instances import new_instance, remove
 from exporter.kernel.mounts import cgroup2_root, ensure_bpffs
+from exporter.kernel.queries import Queries
 from exporter.kernel.requirements import require_host
 from exporter.kernel.rings import Handler, Ring, drain
 from exporter.kernel.sources import bpf_directory, compiler_flags, source_text
@@ -25,12 +26,13 @@ from exporter.limits import limit_hint
 
 SYSTEM_PYTHON = "/usr/bin/python3"
 LOADER = Path(__file__).with_name("loader.py")
-RINGS = ("lineage", "first", "events", "environments")
+RINGS = ("lineage", "first", "lookups", "events", "environments")
 """What is on a later one follows from what is on an earlier one."""
 MAPS = [
     *RINGS,
     *("procs", "counters", "config"),
     *("flows_even", "flows_odd", "slots", "free_slots", "others", "open_connects"),
+    *("queries", "queries_noted", "queries_expired"),
 ]
 PROGRAMS: list[dict[str, Any]] = [
     {"name": "on_newtask", "kind": "raw_tracepoint", "attach": "task_newtask"},
@@ -52,6 +54,8 @@ PROGRAMS: list[dict[str, Any]] = [
     {"name": "on_sock_ops", "kind": "sock_ops", "attach": 3},
     {"name": "on_egress", "kind": "cgroup_skb", "attach": 1},
     {"name": "on_sock_release", "kind": "cgroup_sock", "attach": 34},
+    {"name": "on_answer", "kind": "cgroup_skb", "attach": 0},
+    {"name": "on_query", "kind": "cgroup_skb", "attach": 1},
 ]
 
 _TIMEOUT_S = 60.0
@@ -100,6 +104,7 @@ class Tracer:
         self._directory = directory
         opened = {name: stack.enter_context(closing(Map(directory / f"map_{name}"))) for name in MAPS}
         self._procs, self._counters = opened["procs"], opened["counters"]
+        self._queries = Queries(opened)
         self._windows = stack.enter_context(closing(Windows(opened, coverage)))
         self._rings = [
             stack.enter_context(closing(Ring(opened[name].fileno(), opened[name].max_entries)))
@@ -109,12 +114,12 @@ class Tracer:
     def follow(self, process: ProcessKey, scope: int) -> None:
         """Make `process` the root of the job `scope`: from now on it and its descendants are traced."""
         self._windows.follow(scope)
-        self._procs.update(_KEY.pack(process.pid), wire.PROC_VALUE.pack(process.started_ns, scope, 0, 0, 0))
+        self._procs.update(_KEY.pack(process.pid), wire.PROC_VALUE.pack(process.started_ns, scope, *[0] * 5))
 
     def find(self, process: ProcessKey) -> None:
         """Follow `process`, which was there before the programs, as one of no job; unless it is followed."""
         self._windows.follow(HOST)
-        value = wire.PROC_VALUE.pack(process.started_ns, HOST, 0, 0, 0)
+        value = wire.PROC_VALUE.pack(process.started_ns, HOST, *[0] * 5)
         self._procs.insert(_KEY.pack(process.pid), value)
 
     def drain(self, handle: Handler, *, limit: int) -> int:
@@ -125,6 +130,7 @@ class Tracer:
         number = drain(self._rings, handle, limit=limit)
         if number < limit:
             self._windows.turn(handle)
+            self._queries.turn()
         return number
 
     def has_counted_open(self) -> bool:
@@ -140,9 +146,14 @@ class Tracer:
             values.append(sum(struct.unpack_from(f"={cpus}Q", value)))
         return Counts(values)
 
-    def live_pids(self) -> list[int]:
-        """Processes of the jobs that run now, whatever records were lost."""
-        return sorted(_KEY.unpack(key)[0] for key in self._procs)
+    def live_pids(self, scope: int) -> list[int]:
+        """Processes of the job `scope` that run now, whatever records were lost."""
+        pids = []
+        for key in self._procs:
+            value = self._procs.lookup(key)
+            if value is not None and wire.ProcValue._make(wire.PROC_VALUE.unpack(value)).scope == scope:
+                pids.append(_KEY.unpack(key)[0])
+        return sorted(pids)
 
     def detach(self) -> None:
         """Stop tracing. The rings and the counts can still be read."""

@@ -24,6 +24,7 @@ from exporter.otlp.settings import (
     Route,
     Signal,
 )
+from exporter.text import clean
 
 DEFAULT_DIRECTORY = Path("ci-egress")
 _SHORTEST_TIMEOUT_S = 1.0
@@ -45,7 +46,7 @@ def resolve_destinations(
     A signal with an endpoint goes there, and with `otlp_dir` to its files as well; with neither it goes to
     `DEFAULT_DIRECTORY`. Raises UsageError, naming the variable, for a value that can't be used.
     """
-    service_name = _value(environ, "OTEL_SERVICE_NAME")
+    service_name = clean(_value(environ, "OTEL_SERVICE_NAME") or "") or None
     if (_value(environ, "OTEL_SDK_DISABLED") or "").lower() == "true":
         return Destinations(disabled=True, service_name=service_name)
     endpoints = {signal: _endpoint(environ, signal) for signal in Signal}
@@ -241,5 +242,5 @@ def _pairs(environ: Mapping[str, str], variable: str) -> Mapping[str, str]:
             raise UsageError(
                 f"{variable} is not a list", hint="write key=value,key=value with %XX for , and ="
             )
-        pairs[unquote(key.strip())] = unquote(value.strip())
+        pairs[clean(unquote(key.strip()))] = clean(unquote(value.strip()))
     return pairs

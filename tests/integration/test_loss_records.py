@@ -6,21 +6,13 @@ import json
 from pathlib import Path
 
 import pytest
+from opentelemetry.sdk.resources import Resource
 from opentelemetry.trace import SpanContext
 
 from exporter.account import Bookkeeping, KernelCounts
-from exporter.losses import LossLog
+from exporter.loss import LossReporter
 from exporter.otlp import Account
-from tests.integration.receivers import (
-    RESOURCE,
-    Answer,
-    Collector,
-    Request,
-    collector,
-    span,
-    telemetry_to,
-    wait_until,
-)
+from tests.integration.receivers import Answer, Collector, Request, collector, span, telemetry_to, wait_until
 from tests.launch import PLAIN_ENVIRONMENT, ci_egress, plain
 
 CONTEXT = SpanContext(0xABC, 0xDEF, is_remote=False)
@@ -44,11 +36,11 @@ def test_each_kind_of_loss_is_told_once_with_its_number() -> None:
     with collector(refuse_spans) as receiver:
         with telemetry_to(receiver.url) as telemetry:
             books = Bookkeeping(lambda: KernelCounts(9, 2), lambda: telemetry.account)
-            reporter = LossLog(telemetry, books.account, resource=RESOURCE, context=CONTEXT)
-            reporter.tell()
+            reporter = LossReporter(books.account, telemetry.log, Resource({"a": "b"}), CONTEXT)
+            reporter.tick()
             telemetry.submit(span(), 5)
             wait_until(lambda: telemetry.account == Account(dropped={("export", "400"): 5}))
-            reporter.look()  # too soon
+            reporter.tick()  # too soon
             reporter.tell()
             reporter.tell()
             telemetry.submit(span(), 1)

@@ -18,6 +18,7 @@ from exporter.kernel.instances import new_instance
 from exporter.kernel.mounts import cgroup2_root, ensure_bpffs
 from exporter.kernel.sources import compiler_flags, source_text
 from exporter.kernel.tracer import LOADER, MAPS, PROGRAMS, SYSTEM_PYTHON, Tracer
+from exporter.kernel.windows import Coverage
 from exporter.processes import started_ns
 
 from .attached import nothing_left
@@ -118,7 +119,7 @@ def test_the_records_are_the_same_with_either_compiler(
     act = programs.act("udp-sendmmsg", V4.peer, PORT, V4.evil, PORT, "--", "a" * 6000)
     with nothing_left(), new_instance(ensure_bpffs()) as pins, ExitStack() as stack:
         manifest = load(compiler, pins)
-        events = events_of(Tracer(pins, stack), lab.command(act))
+        events = events_of(Tracer(pins, stack, Coverage()), lab.command(act))
     assert manifest["bcc"].startswith(compiler.bcc)
     assert manifest["maps"] == MAPS
     assert manifest["programs"] == [program["name"] for program in PROGRAMS]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,9 @@ class NothingKnown:
     def owner(self, uid: int) -> str:
         return str(uid)
 
+    def host_name(self, _peer: bytes, _at_ns: int) -> str | None:
+        return None
+
 
 def run(
     events: Iterable[Event],
@@ -44,17 +47,19 @@ def run(
     lookup: Lookup | None = None,
     process_spans: ProcessSpans = ProcessSpans.NETWORK,
     beginning: Beginning = BEGINNING,
+    environment: Mapping[str, str] | None = None,
 ) -> Account:
     """Run a whole job of `events`; its telemetry is in `directory` when this returns."""
     attempts = 0
-    with Telemetry(resolve_destinations({}, otlp_dir=directory), {}, instance_id="test") as telemetry:
+    destinations = resolve_destinations(environment or {}, otlp_dir=directory)
+    with Telemetry(destinations, {}, instance_id="test") as telemetry:
         flows = Flows()
         books = Bookkeeping(lambda: KernelCounts(attempts, 0), lambda: telemetry.account, lambda: len(flows))
         metrics = Metrics(telemetry.meter, books.account)
         outlets = Outlets(telemetry, metrics, beginning.clock, process_spans)
         pipeline = Pipeline(outlets, lookup or NothingKnown(), flows)
         job = traced_job(beginning.job, outlets, Summary({}), beginning.at_ns)
-        pipeline.begin(beginning.scope, job)
+        pipeline.begin(beginning.scope, job, takes_rest=True)
         pipeline.seed(beginning.root, beginning.scope, beginning.at_ns)
         for event in events:
             attempts += attempts_of(event)

@@ -12,6 +12,8 @@ from exporter.events import (
     Act,
     Acted,
     Aggregated,
+    Answered,
+    Asked,
     Execed,
     Exited,
     Flowed,
@@ -134,6 +136,28 @@ OUTCOMES = (
 """By the kernel's numbers."""
 
 
+def looked_up(event: Asked | Answered, *, stage: int | None = None) -> bytes:
+    """A message that is cut was one byte longer."""
+    told = wire.DNS_QUERY if isinstance(event, Asked) else wire.DNS_ANSWER
+    head = header(wire.KIND_DNS, event.process, event.exec_id, at_ns=event.at_ns)
+    size = len(event.message)
+    return (
+        record(
+            wire.DNS_RECORD,
+            head,
+            event.cookie,
+            event.resolver,
+            event.scope,
+            event.resolver_port,
+            size + event.is_cut,
+            size,
+            event.protocol,
+            told if stage is None else stage,
+        )
+        + event.message
+    )
+
+
 def execed(event: Execed, *, size: int | None = None) -> list[bytes]:
     """The exec record and its further pieces; `size` is what the first one says of the whole argv."""
     block = arguments_block(event.arguments)
@@ -234,3 +258,16 @@ AGGREGATE = Aggregated(
     bytes_sent=0,
     bytes_received=0,
 )
+ASK = Asked(
+    at_ns=3_500_000,
+    process=CURL,
+    exec_id=1,
+    scope=1,
+    cookie=78,
+    protocol=17,
+    resolver=bytes(10) + b"\xff\xff" + bytes([192, 0, 2, 53]),
+    resolver_port=53,
+    message=b"\0\7\1\0\0\1\0\0\0\0\0\0\x08registry\x07example\0\0\1\0\1",
+    is_cut=False,
+)
+ANSWER = Answered(*ASK)._replace(at_ns=3_600_000, message=b"\0\7\x81\x80" + ASK.message[4:], is_cut=True)

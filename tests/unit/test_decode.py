@@ -12,7 +12,20 @@ from exporter.decode import Decoder
 from exporter.errors import RecordError
 from exporter.events import Act, Event, Execed, Outcome, ProcessKey
 from tests.unit import records
-from tests.unit.records import ACT, AGGREGATE, BASH, CURL, ENDED, ESTABLISHED, EXEC, EXIT, FORK, TAMPER
+from tests.unit.records import (
+    ACT,
+    AGGREGATE,
+    ANSWER,
+    ASK,
+    BASH,
+    CURL,
+    ENDED,
+    ESTABLISHED,
+    EXEC,
+    EXIT,
+    FORK,
+    TAMPER,
+)
 
 LONG = EXEC._replace(arguments=arguments_of(["node", *(f"{number:03}" * 333 for number in range(12))]))
 OVERLONG = EXEC._replace(arguments=arguments_of(["sh", "-c", "x" * 40_000]))
@@ -21,6 +34,7 @@ KINDS = {
     "exec": records.execed(EXEC)[0],
     "exit": records.exited(EXIT),
     "act": records.acted(ACT),
+    "dns": records.looked_up(ANSWER),
     "flow": records.flowed(ENDED),
     "aggregate": records.aggregated(AGGREGATE),
     "tamper": records.tampered(TAMPER),
@@ -47,6 +61,8 @@ def decode(decoder: Decoder, *data: bytes) -> list[Event]:
         (records.execed(EXEC)[0], EXEC),
         (records.exited(EXIT), EXIT),
         (records.acted(ACT), ACT),
+        (records.looked_up(ASK), ASK),
+        (records.looked_up(ANSWER), ANSWER),
         (records.flowed(ESTABLISHED), ESTABLISHED),
         (records.flowed(ENDED), ENDED),
         (records.aggregated(AGGREGATE), AGGREGATE),
@@ -104,6 +120,17 @@ def test_a_flow_of_an_unknown_outcome_or_stage_is_refused(member: str, value: in
     data[wire.OFFSETS["flow_record"][1][member]] = value
     with pytest.raises(RecordError, match="unknown outcome"):
         decode(Decoder(), bytes(data))
+
+
+@pytest.mark.parametrize("stage", [0, 3, 0xFF])
+def test_an_unknown_stage_is_refused(stage: int) -> None:
+    with pytest.raises(RecordError, match=f"unknown stage {stage}"):
+        decode(Decoder(), records.looked_up(ASK, stage=stage))
+
+
+def test_an_answer_that_comes_during_an_exec_does_not_cut_its_argv() -> None:
+    begin, middle, last = records.execed(LONG)
+    assert decode(Decoder(), begin, middle, records.looked_up(ANSWER), last) == [ANSWER, LONG]
 
 
 @pytest.mark.parametrize(

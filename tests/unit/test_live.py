@@ -52,9 +52,6 @@ class FakeTracer:
     def detach(self) -> None:
         self.is_detached = True
 
-    def live_pids(self) -> list[int]:
-        return [ACT.process.pid]
-
     def counts(self) -> Counts:
         indexes = [(kind, what) for kind in range(wire.KINDS) for what in range(wire.COUNTS)]
         return Counts([self._counts.get(index, 0) for index in indexes])
@@ -187,10 +184,6 @@ def test_a_fault_costs_its_own_event_and_is_told_once() -> None:
     assert live.books.account().dropped == {("process", "internal"): 1}
     (told,) = live.faults
     assert "LookupError: a fault" in told
-
-
-def test_the_end_tells_who_is_left_behind() -> None:
-    assert Live().source.finish() == [ACT.process.pid]
 
 
 def test_a_record_that_is_none_is_told_also_when_no_attempt_is_lost_with_it() -> None:

@@ -13,16 +13,31 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.arguments import arguments_of
-from exporter.events import Acted, Aggregated, Event, Execed, Exited, Flowed, Forked, ProcessKey, Tampered
+from exporter.events import (
+    Acted,
+    Aggregated,
+    Answered,
+    Asked,
+    Environment,
+    Event,
+    Execed,
+    Exited,
+    Flowed,
+    Forked,
+    Found,
+    ProcessKey,
+    Tampered,
+)
 from exporter.processes import Proc, ProcessTable, container_id, started_ns, user_name
 from exporter.programs import CHAIN_MAX, DEPTH_MAX, Facts, Image, Program, mark_egress
+from tests.unit.pipelines import NothingKnown
 from tests.unit.records import ACT, AGGREGATE, EXEC, TAMPER
 
 ROOT = ProcessKey(10, 100)
 SCOPE = 1
 
 
-class Known:
+class Known(NothingKnown):
     """What /proc would still know, as a table; counts how often it is asked."""
 
     def __init__(self, images: dict[ProcessKey, Image] | None = None) -> None:
@@ -35,9 +50,6 @@ class Known:
 
     def image(self, process: ProcessKey) -> Image:
         return self.images.get(process, Image())
-
-    def owner(self, uid: int) -> str:
-        return str(uid)
 
 
 class Life:
@@ -106,7 +118,7 @@ def test_an_exec_ends_the_program_before_it_and_keeps_its_creator() -> None:
     assert first.ended_ns == second.started_ns
     assert first.wait_status is None
     assert names(second) == ["bash", "curl"]
-    assert life.table.live(SCOPE)[-1] is second
+    assert life.table.live({SCOPE})[-1] is second
 
 
 def test_an_ancestor_may_exit_and_another_program_take_its_process() -> None:
@@ -152,7 +164,7 @@ def test_a_reused_pid_whose_old_exit_was_lost_ends_the_old_process() -> None:
     old = life.exec(CHILD, 1, "/usr/bin/npm")
     new = life.fork(ProcessKey(CHILD.pid, 900), ROOT)
     assert (old.ended_ns, old.wait_status) == (900, None)
-    assert len(life.table.live(SCOPE)) == 2
+    assert len(life.table.live({SCOPE})) == 2
     assert new.parent is not old
 
 
@@ -162,7 +174,7 @@ def test_a_late_exit_of_the_old_process_does_not_end_the_new_one() -> None:
     new = life.fork(ProcessKey(CHILD.pid, 900), ROOT)
     life.exit(CHILD)
     assert new.ended_ns is None
-    assert new in life.table.live(SCOPE)
+    assert new in life.table.live({SCOPE})
 
 
 @pytest.mark.parametrize("seen", ["exec", "act"])
@@ -222,8 +234,8 @@ def test_facts_are_asked_for_at_the_first_act_of_a_program_alone() -> None:
 def test_what_still_runs_at_the_end_ends_then() -> None:
     life = Life()
     life.fork(CHILD, ROOT)
-    life.table.end_all(SCOPE, 777)
-    assert life.table.live(SCOPE) == []
+    life.table.end_all({SCOPE}, 777)
+    assert life.table.live({SCOPE}) == []
     assert [(program.process, program.ended_ns) for program in life.ended] == [(ROOT, 777), (CHILD, 777)]
 
 
@@ -261,7 +273,7 @@ def test_a_job_that_forks_without_end_has_a_bounded_chain_from_its_root(generati
     assert len(program.chain) <= CHAIN_MAX
     assert (program.chain[0].process, program.chain[-1]) == (ROOT, program)
     assert program.is_chain_whole == (generations < CHAIN_MAX)
-    assert len(life.table.live(SCOPE)) == 2
+    assert len(life.table.live({SCOPE})) == 2
 
 
 PIDS = st.integers(10, 14)
@@ -303,7 +315,9 @@ def feed(life: Life, event: Event) -> Program | None:
         case Exited():
             life.table.exited(event)
             return None
-        case Flowed():
+        case Found():
+            return life.table.found(event)
+        case Flowed() | Environment() | Asked() | Answered():
             return None
 
 
@@ -316,10 +330,10 @@ def test_under_any_order_an_event_finds_its_own_process_and_the_table_stays_smal
         program = feed(life, event)
         assert program is None or program.process == getattr(event, "process", None)
         assert program is None or program.process in {above.process for above in program.chain}
-        live = life.table.live(SCOPE)
+        live = life.table.live({SCOPE})
         assert len({above.process.pid for above in live}) == len(live) <= 5
         assert all(above.ended_ns is None for above in live)
-    life.table.end_all(SCOPE, 1000)
+    life.table.end_all({SCOPE}, 1000)
     assert len(life.ended) == len({id(program) for program in life.ended}), "a program ended twice"
     assert all(program.ended_ns is not None for program in life.ended)
 

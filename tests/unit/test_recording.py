@@ -21,6 +21,8 @@ from exporter.events import (
     Act,
     Acted,
     Aggregated,
+    Answered,
+    Asked,
     Event,
     Execed,
     Exited,
@@ -33,9 +35,10 @@ from exporter.events import (
 from exporter.programs import Facts, Image
 from exporter.recording import Beginning, Ending, Recorder
 from exporter.replay import Replay
+from exporter.wire import MESSAGE_ROOM
 from tests.unit import pipelines
 from tests.unit.pipelines import BEGINNING, END_NS, ROOT, NothingKnown
-from tests.unit.records import ACT, AGGREGATE, ENDED, ESTABLISHED, EXEC, EXIT, FORK, TAMPER
+from tests.unit.records import ACT, AGGREGATE, ASK, ENDED, ESTABLISHED, EXEC, EXIT, FORK, TAMPER
 
 ENDING = Ending(END_NS, KernelCounts(attempts=1 << 40, lost=2), [30, 31])
 
@@ -44,7 +47,10 @@ KEYS = st.builds(ProcessKey, U32, U64)
 ADDRESSES = st.binary(min_size=16, max_size=16)
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 ARGUMENT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
+MESSAGES = st.binary(max_size=MESSAGE_ROOM)
 EVENTS = st.one_of(
+    st.builds(Asked, U64, KEYS, U32, U32, U64, U16, ADDRESSES, U16, MESSAGES, st.booleans()),
+    st.builds(Answered, U64, KEYS, U32, U32, U64, U16, ADDRESSES, U16, MESSAGES, st.booleans()),
     st.builds(Forked, U64, KEYS, KEYS, U32, U32, U32),
     st.builds(Execed, U64, KEYS, U32, U32, U32, TEXT, st.lists(ARGUMENT).map(arguments_of), st.booleans()),
     st.builds(Exited, U64, KEYS, U32),
@@ -385,3 +391,44 @@ def test_no_text_at_all_raises_anything_but_a_usage_error(text: str) -> None:
             list(replay(attempt).events())
         except UsageError:
             continue
+
+
+@pytest.mark.parametrize("message", ["x", "0", "00" * (MESSAGE_ROOM + 1), 7, None], ids=repr)
+def test_a_message_that_cannot_be_one_is_refused(tmp_path: Path, message: object) -> None:
+    lines = record(tmp_path / "a.rec", [ASK])
+    kind, *values = json.loads(lines[1])
+    lines[1] = json.dumps([kind, *values[:-2], message, False]) + "\n"
+    with pytest.raises(UsageError, match=r"a\.rec:2:1: not a line of a recording"):
+        replay(lines)
+
+
+def test_what_the_host_calls_a_peer_comes_back_as_it_was_at_each_event(tmp_path: Path) -> None:
+    known: dict[bytes, str | None] = {}
+
+    class Named(NothingKnown):
+        def host_name(self, peer: bytes, _at_ns: int) -> str | None:
+            return known.get(peer)
+
+    path = tmp_path / "a.rec"
+    recorder = Recorder(path, Named(), on_failure=fail)
+    recorder.begin(BEGINNING)
+    names = ["db.internal", "db.internal", None, "other.internal", None]
+    for name in names:
+        known[ACT.peer] = name
+        recorder.event(ACT)
+        assert recorder.host_name(ACT.peer, ACT.at_ns) == name
+        assert recorder.host_name(ACT.local, ACT.at_ns) is None
+    recorder.end(ENDING)
+    recorder.close()
+    lines = path.read_text().splitlines(keepends=True)
+    assert len([line for line in lines if "HostName" in line]) == 4
+    recording = replay(lines)
+    assert [recording.host_name(ACT.peer, event.at_ns) for event in recording.events()] == names
+
+
+@pytest.mark.parametrize("name", ["", "a b", "UPPER", "<script>", 7, []], ids=repr)
+def test_a_host_name_that_is_none_is_refused(tmp_path: Path, name: object) -> None:
+    lines = record(tmp_path / "a.rec", [ACT])
+    lines.insert(1, json.dumps(["HostName", ACT.peer.hex(), name]) + "\n")
+    with pytest.raises(UsageError, match=r"a\.rec:2:1: not a line of a recording"):
+        replay(lines)

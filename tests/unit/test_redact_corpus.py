@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
 from detect_secrets.core.plugins.util import get_mapping_from_secret_type_to_class
-from detect_secrets.plugins.base import BasePlugin
 from detect_secrets.plugins.high_entropy_strings import HighEntropyStringsPlugin
 from detect_secrets.plugins.ip_public import IPPublicDetector
 from detect_secrets.plugins.keyword import KeywordDetector
@@ -85,7 +85,7 @@ def test_no_ordinary_argument_has_the_shape_of_a_token() -> None:
     assert [one for one in arguments for shape in TOKEN_SHAPES if shape.pattern.search(one)] == []
 
 
-def vendors() -> list[BasePlugin]:
+def vendors() -> list[Any]:
     """The plugins of detect-secrets that know what a vendor's secret looks like: none goes by randomness."""
     kinds = get_mapping_from_secret_type_to_class().values()
     others = (HighEntropyStringsPlugin, IPPublicDetector, KeywordDetector)

@@ -45,7 +45,7 @@ def egress(made: Spans, event: Acted, acting: Program, *flowed: Flowed) -> Reada
     flows = Flows()
     context = made.next_context(event.at_ns)
     flow = Flow(event, destination(event), acting, OWNER, context)
-    flows.hold(flow)
+    list(flows.hold(flow))
     for stage in flowed:
         flows.advance(stage)
     return made.egress(flow, flowed[-1].at_ns if flowed else event.at_ns)

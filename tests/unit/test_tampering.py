@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import json
 import signal
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
@@ -13,8 +15,12 @@ from exporter.events import Tampered, Tampering
 from exporter.summary import ROWS_MAX, Summary
 from exporter.tampering import attributes, detail_of, sentence
 
-from .records import TAMPER
-from .samples import bash, program
+from .pipelines import ROOT, run, spans
+from .records import EXEC, TAMPER
+from .samples import CLOCK, bash, program
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def tampered(what: Tampering, detail: int) -> Tampered:
@@ -87,3 +93,32 @@ def test_many_ways_of_tampering_are_counted() -> None:
     text = summary_of(*events)
     assert text.count("warning: tampering: ") == ROWS_MAX
     assert "warning: … and 7 more ways of tampering\n" in text
+
+
+def log_records(directory: Path) -> list[dict[str, Any]]:
+    """Every log record in `directory`, as OTLP/JSON has it."""
+    requests = [json.loads(line) for line in (directory / "logs.jsonl").read_text().splitlines()]
+    return [
+        record
+        for request in requests
+        for resource in request["resourceLogs"]
+        for scope in resource["scopeLogs"]
+        for record in scope["logRecords"]
+    ]
+
+
+def test_tampering_is_a_log_record_in_the_trace_at_its_program(tmp_path: Path) -> None:
+    exec_ = EXEC._replace(process=ROOT, at_ns=700)
+    event = TAMPER._replace(process=ROOT, uid=4_000_001)
+    account = run([exec_, event], tmp_path)
+    (record,) = log_records(tmp_path)
+    (of_program,) = (span for span in spans(tmp_path) if span["name"] == "curl")
+    told = {one["key"]: next(iter(one["value"].values())) for one in record["attributes"]}
+    assert (record["eventName"], record["severityNumber"]) == ("cicd.egress.tamper", 17)
+    assert int(record["timeUnixNano"]) == CLOCK.wall_ns(event.at_ns)
+    assert (record["traceId"], record["spanId"]) == (of_program["traceId"], of_program["spanId"])
+    assert told["process.executable.path"] == EXEC.path
+    assert (told["process.pid"], told["process.owner"]) == (str(ROOT.pid), "4000001")
+    assert (told["egress.tamper.kind"], told["egress.tamper.detail"]) == ("signal", "SIGKILL")
+    assert told["cicd.pipeline.name"] == "release"
+    assert account.attempts == 0

@@ -48,11 +48,12 @@ def test_a_cut_falls_between_characters(character: str) -> None:
 def test_printable_text_is_one_bounded_line_of_what_a_terminal_shows(text: str, limit: int) -> None:
     safe = printable(text, limit=limit)
     assert len(safe) <= limit
-    assert not [character for character in safe if ord(character) < 0x20 or 0x7F <= ord(character) <= 0x9F]
+    assert safe.isprintable()
     assert safe.encode().decode() == safe
 
 
 def test_what_is_harmless_is_shown_as_it_is_and_the_rest_as_escapes() -> None:
     assert printable("naïve [red]x[/red] 日本") == "naïve [red]x[/red] 日本"
     assert printable("a\x1b[2J\u202eb") == r"a\x1b[2J\u202eb"
+    assert printable("a\u180e\u3000\ue000\U000e0100b") == "a\\u180e\\u3000\\ue000\U000e0100b"
     assert printable("x" * 161) == "x" * 159 + "…"

@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only
+/*
+ * DNS messages that leave and arrive, in datagrams and in TCP segments. Both programs begin with a
+ * test that ends them for nearly every packet: the port of the socket's peer.
+ */
+#define PASS 1
+#define MESSAGES_MAX 4 /* in a segment */
+
+/* For good, until it connects again: the text of a message could be taken for a message. */
+static inline void lose(struct stream *stream)
+{
+	stream->state = STREAM_LOST;
+	count(KIND_DNS, COUNT_UNREAD);
+}
+
+/*
+ * A segment's messages stand one behind the other, each behind its length, and it ends anywhere in
+ * them. What it repeats was read before; what it has too early is never read. TCP itself has not
+ * looked at it yet: it may be anybody's, but for the sequence number.
+ */
+static inline int follow_segment(struct __sk_buff *skb, struct dns_packet *packet,
+				 struct stream *stream)
+{
+	packet->sequence += packet->is_syn;
+	if (packet->is_syn && stream->state == STREAM_NEW) {
+		stream->next = packet->sequence;
+		stream->size = 0;
+		stream->state = STREAM_FOLLOWED;
+	}
+	if (stream->state != STREAM_FOLLOWED || packet->payload >= skb->len)
+		return 0;
+	if ((s32)(stream->next - packet->sequence) >= 0)
+		return 1;
+	count(KIND_DNS, COUNT_UNREAD);
+	return 0;
+}
+
+/* Finds the message that the stream goes on with, and moves it on; 0 where there is none. */
+static inline int next_in_segment(struct __sk_buff *skb, struct dns_packet *packet,
+				  struct stream *stream, u32 is_one_more)
+{
+	u32 end = skb->len, past = *(volatile u32 *)&stream->next - packet->sequence;
+	u8 length[2];
+
+	if (past >= end - packet->payload)
+		return 0;
+	packet->at = packet->payload + past;
+	packet->size = stream->size;
+	stream->size = 0;
+	if (!packet->size) {
+		if (is_one_more || bpf_skb_load_bytes(skb, packet->at, length, 2)) {
+			lose(stream);
+			return 0;
+		}
+		packet->size = length[0] << 8 | length[1];
+		packet->at += 2;
+		past += 2;
+	}
+	if (packet->at >= end) {
+		stream->next = packet->sequence + past;
+		stream->size = packet->size;
+		return 0;
+	}
+	stream->next = packet->sequence + past + packet->size;
+	packet->here = packet->size;
+	if (packet->here > end - packet->at)
+		packet->here = end - packet->at;
+	return 1;
+}
+
+/* Makes the verifier forget it: else it follows each way to these numbers on its own. */
+static inline void forget(struct dns_packet *packet)
+{
+	read_kernel(packet, sizeof(*packet), packet);
+}
+
+/* The first test is the one that bulk traffic meets; a socket without a peer has port 0. */
+static inline void read_messages(struct __sk_buff *skb, u32 is_query)
+{
+	u32 port = skb->remote_port, step;
+
+	if (port && port != bpf_htonl(DNS_PORT))
+		return;
+
+	struct bpf_sock *sk = skb->sk;
+	struct dns_packet packet;
+
+	if (!sk)
+		return;
+
+	struct asker *asker = askers.sk_storage_get((void *)sk, 0, 0);
+
+	if (!asker || !read_dns_packet(skb, is_query, &packet))
+		return;
+	if (packet.peer_port != DNS_PORT) {
+		if (!is_query || (!port && !asker->sends))
+			return;
+		packet.peer = asker->resolver;
+	}
+	if (is_query)
+		asker->sends = 0;
+
+	struct stream *stream = is_query ? &asker->out : &asker->in;
+
+	if (packet.protocol == IPPROTO_TCP && !follow_segment(skb, &packet, stream))
+		return;
+	packet.at = packet.payload;
+	packet.size = packet.here = skb->len - packet.at;
+	for (step = 0; step <= MESSAGES_MAX; step++) {
+		forget(&packet);
+		if (packet.protocol == IPPROTO_TCP) {
+			if (!next_in_segment(skb, &packet, stream, step == MESSAGES_MAX))
+				return;
+		} else if (step) {
+			return;
+		}
+		forget(&packet);
+		if (is_query)
+			on_question(skb, &packet, asker);
+		else
+			on_reply(skb, &packet);
+	}
+}
+
+int on_query(struct __sk_buff *skb)
+{
+	read_messages(skb, 1);
+	return PASS;
+}
+
+int on_answer(struct __sk_buff *skb)
+{
+	read_messages(skb, 0);
+	return PASS;
+}

@@ -1,0 +1,197 @@
+// SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only
+/*
+ * Who asks what, and which answer is whose. An answer counts once, and only for a question that
+ * waits on its socket, put to the resolver that it comes from.
+ */
+#define LOOPBACK 1	 /* lo's index, in every network namespace */
+#define SHARE_MAX 196608 /* bytes of a process's records, in a second */
+#define WAITING_MAX 8192 /* questions of a scope */
+#define UNTOLD_MAX 2048	 /* where one of those that are not told finds so many, it has no room */
+
+enum stream_state { STREAM_NEW, STREAM_FOLLOWED, STREAM_LOST };
+
+/* One direction of a TCP connection: where in it the next message begins. */
+struct stream {
+	u32 next;
+	u16 size; /* of that message, where its length came in a segment before */
+	u16 state;
+};
+
+/*
+ * Stands with a socket that a process of a job connected or sent to port 53. Packets of no such
+ * socket are let be, and of a segment that leaves in softirq it is known whose it is.
+ */
+struct asker {
+	u64 started_ns;
+	u32 pid;
+	u32 sends; /* 1: the next datagram is for port 53, even where NAT gives it another one */
+	union address resolver;
+	struct stream out;
+	struct stream in;
+};
+BPF_SK_STORAGE(askers, struct asker);
+
+static inline void note_asker(struct bpf_sock *sk, u32 pid, const struct proc_value *proc,
+			      const union address *resolver)
+{
+	struct asker *asker;
+
+	if (!sk)
+		return;
+	asker = askers.sk_storage_get((void *)sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+	if (!asker) {
+		count(KIND_DNS, COUNT_UNTRACKED);
+		return;
+	}
+	asker->started_ns = proc->started_ns;
+	asker->pid = pid;
+	asker->resolver = *resolver;
+	asker->sends = 1;
+	asker->out.state = STREAM_NEW;
+	asker->in.state = STREAM_NEW;
+}
+
+/* Not the current process, but one that asked before. */
+static inline struct proc_value *earlier_process(u32 pid)
+{
+	struct proc_value *proc = procs.lookup(&pid);
+
+	return proc ? proc : strays.lookup(&pid);
+}
+
+/*
+ * Whether another record is within the process's share of a second. Twice that, for a second's end
+ * and the next one's begin, fits into the ring: no process alone can fill it.
+ */
+static inline u32 has_share(struct proc_value *proc, u32 here)
+{
+	u32 second = bpf_ktime_get_boot_ns() >> 30;
+
+	if (proc->lookup_second != second) {
+		proc->lookup_second = second;
+		proc->lookup_bytes = 0;
+	}
+	if (proc->lookup_bytes >= SHARE_MAX)
+		return 0;
+	__sync_fetch_and_add(&proc->lookup_bytes, sizeof(struct dns_record) + room_for(here));
+	return 1;
+}
+
+/* Of who asked; if that is gone, nobody needs the answer. */
+static inline u32 has_share_left(const struct query_value *query, u32 here)
+{
+	struct proc_value *proc = earlier_process(query->pid);
+
+	if (!proc || proc->started_ns != query->started_ns)
+		return 0;
+	return has_share(proc, here);
+}
+
+static inline struct quota_value *quota_of(u32 scope)
+{
+	struct quota_value none = {}, *quota = queries_noted.lookup(&scope);
+
+	if (quota)
+		return quota;
+	queries_noted.insert(&scope, &none);
+	return queries_noted.lookup(&scope);
+}
+
+/* Returns whether it now waits for its answer. */
+static inline int note_query(struct query_key *key, struct query_value *query)
+{
+	u32 scope = query->scope;
+	struct quota_value *quota = quota_of(scope);
+	u64 *expired = queries_expired.lookup(&scope);
+
+	if (!quota)
+		return 0;
+
+	/* Signed, since the parts are read one by one while others count. */
+	s64 waiting = quota->noted - quota->answered - (expired ? *expired : 0);
+
+	if (waiting >= (query->told ? WAITING_MAX : UNTOLD_MAX))
+		return 0;
+	if (queries.insert(key, query))
+		return !queries.update(key, query); /* the same one again, or no room */
+	__sync_fetch_and_add(&quota->noted, 1);
+	return 1;
+}
+
+static inline void on_question(struct __sk_buff *skb, const struct dns_packet *packet,
+			       const struct asker *asker)
+{
+	struct query_key key = {};
+	u32 flags = read_question(skb, packet, &key);
+
+	if (!flags)
+		count(KIND_DNS, COUNT_UNREAD);
+	if (!flags || flags & IS_ANSWER)
+		return;
+
+	u32 pid = bpf_get_current_pid_tgid() >> 32;
+	struct proc_value *proc;
+
+	if (packet->protocol == IPPROTO_TCP) {
+		pid = asker->pid;
+		proc = earlier_process(pid);
+		if (!proc || proc->started_ns != asker->started_ns)
+			return;
+	} else {
+		proc = process_of(pid);
+		if (!proc)
+			return;
+	}
+	count(KIND_DNS, COUNT_SEEN);
+
+	struct query_value query = {
+		.at_ns = bpf_ktime_get_boot_ns(),
+		.started_ns = proc->started_ns,
+		.pid = pid,
+		.exec_id = proc->exec_id,
+		.scope = proc->scope,
+		.on_loopback = skb->ifindex == LOOPBACK,
+	};
+
+	query.told = has_share(proc, packet->here);
+	if (note_query(&key, &query) && query.told)
+		tell_message(skb, packet, &key, &query, DNS_QUERY);
+	else
+		count(KIND_DNS, COUNT_UNTRACKED);
+}
+
+static inline void on_reply(struct __sk_buff *skb, const struct dns_packet *packet)
+{
+	struct query_key key = {};
+	u32 flags = read_question(skb, packet, &key);
+
+	if (!flags)
+		count(KIND_DNS, COUNT_UNREAD);
+	if (!(flags & IS_ANSWER))
+		return;
+
+	struct query_value *waiting = queries.lookup(&key);
+	u32 on_loopback = skb->ifindex == LOOPBACK;
+
+	/* On lo any process can send under any address: only to what left by lo may it answer. */
+	if (!waiting || waiting->on_loopback != on_loopback) {
+		count(KIND_DNS, COUNT_UNASKED);
+		return;
+	}
+
+	struct query_value query = *waiting;
+	struct quota_value *quota = quota_of(query.scope);
+
+	if (queries.delete(&key)) { /* another CPU has the same answer */
+		count(KIND_DNS, COUNT_UNASKED);
+		return;
+	}
+	if (quota)
+		__sync_fetch_and_add(&quota->answered, 1);
+	count(KIND_DNS, COUNT_SEEN);
+
+	if (query.told && has_share_left(&query, packet->here))
+		tell_message(skb, packet, &key, &query, DNS_ANSWER);
+	else
+		count(KIND_DNS, COUNT_UNTRACKED);
+}

@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only
+/*
+ * DNS messages in packets: where they are, what they ask, and their records.
+ *
+ * A question is known by a hash of its name: nothing more of a message is read here.
+ */
+#define DNS_PORT 53
+#define IPPROTO_UDP 17
+#define HEADER_SIZE 12
+#define NAME_WORDS 64
+#define SMALL_ROOM 128
+#define MIDDLE_ROOM 512
+#define EACH_BYTE 0x01010101u
+#define IS_ANSWER 0x80 /* of the header's flags */
+
+/* A packet, and the message in it that is looked at. */
+struct dns_packet {
+	union address peer;
+	u64 cookie;
+	u32 payload; /* where it begins */
+	u32 sequence;
+	u32 at;	  /* where the message begins */
+	u32 size; /* of the message */
+	u32 here; /* bytes of it in this packet */
+	u16 peer_port;
+	u8 protocol;
+	u8 is_syn;
+};
+
+/* IPv6 extension headers are not followed: no resolver sends any. */
+static inline u32 read_addresses(struct __sk_buff *skb, u32 is_query, struct dns_packet *packet)
+{
+	union address peer = { .words = { 0, 0, bpf_htonl(0xffff) } };
+	u8 header[8];
+	u32 size = 40;
+
+	if (skb->protocol == bpf_htons(0x86dd)) {
+		if (bpf_skb_load_bytes(skb, 0, header, 8) ||
+		    bpf_skb_load_bytes(skb, is_query ? 24 : 8, &peer, 16))
+			return 0;
+		packet->protocol = header[6];
+	} else {
+		if (bpf_skb_load_bytes(skb, 0, header, 1) ||
+		    bpf_skb_load_bytes(skb, 9, &packet->protocol, 1) ||
+		    bpf_skb_load_bytes(skb, is_query ? 16 : 12, &peer.words[3], 4))
+			return 0;
+		size = (header[0] & 15) * 4;
+	}
+	packet->peer = peer;
+	return size;
+}
+
+static inline int read_dns_packet(struct __sk_buff *skb, u32 is_query, struct dns_packet *packet)
+{
+	u32 at = read_addresses(skb, is_query, packet);
+	u8 header[14];
+	u8 *port = header + (is_query ? 2 : 0);
+
+	if (!at || bpf_skb_load_bytes(skb, at, header, 8))
+		return 0;
+	packet->peer_port = port[0] << 8 | port[1];
+	packet->cookie = cookie_of(skb);
+	packet->payload = at + 8;
+	packet->is_syn = 0;
+	if (packet->protocol == IPPROTO_UDP)
+		return 1;
+	if (packet->protocol != IPPROTO_TCP || bpf_skb_load_bytes(skb, at, header, 14))
+		return 0;
+	packet->payload = at + (header[12] >> 4) * 4;
+	packet->is_syn = header[13] >> 1 & 1;
+	packet->sequence = header[4] << 24 | header[5] << 16 | header[6] << 8 | header[7];
+	return 1;
+}
+
+/* A to Z in lower case, four at once; the lengths of labels are below them. */
+static inline u32 lower(u32 word)
+{
+	u32 low = word & 0x7f * EACH_BYTE;
+	u32 upper = (low + 0x3f * EACH_BYTE) ^ (low + 0x25 * EACH_BYTE);
+
+	return word | (upper & ~word & 0x80 * EACH_BYTE) >> 2;
+}
+
+/*
+ * Fills in the key, and returns the header's flags, or 0 for what is no message with one question.
+ * Reads four bytes at once up to the name's end, which is the first 0: type and class are behind
+ * it, so that no read goes beyond a message that is whole.
+ */
+static inline u32 read_question(struct __sk_buff *skb, const struct dns_packet *packet,
+				struct query_key *key)
+{
+	u8 header[HEADER_SIZE], type[2];
+	u32 at = packet->at, word, end = 0, step;
+	u64 hash = 0xcbf29ce484222325ULL;
+
+	if (packet->here < HEADER_SIZE || bpf_skb_load_bytes(skb, at, header, HEADER_SIZE))
+		return 0;
+	/* One question, and the operation 0: a query. */
+	if (header[2] & 0x78 || header[4] || header[5] != 1)
+		return 0;
+	at += HEADER_SIZE;
+	for (step = 0; step < NAME_WORDS; step++) {
+		if (bpf_skb_load_bytes(skb, at, &word, 4))
+			return 0;
+		end = (word - EACH_BYTE) & ~word & 0x80 * EACH_BYTE;
+		if (end) /* what is below the lowest 0 */
+			word &= ((end & -end) >> 7) - 1;
+		hash = (hash ^ lower(word)) * 0x100000001b3ULL;
+		hash ^= hash >> 29;
+		if (end)
+			break;
+		at += 4;
+	}
+	/* Not by step, nor by what LLVM knows of it: the verifier would follow each of its values.
+	 */
+	asm volatile("" : "+r"(end));
+	if (!end)
+		return 0;
+	end = ((end & -end) >> 7) - 1;
+	at += ((end & EACH_BYTE) * EACH_BYTE >> 24) + 1;
+	if (at + 4 > packet->at + packet->here || bpf_skb_load_bytes(skb, at, type, 2))
+		return 0;
+	key->cookie = packet->cookie;
+	key->hash = hash;
+	__builtin_memcpy(key->resolver, &packet->peer, sizeof(key->resolver));
+	key->id = header[0] << 8 | header[1];
+	key->type = type[0] << 8 | type[1];
+	return 1 << 8 | header[2];
+}
+
+/* room is constant in each call: a ring reservation can't have a size that varies. */
+static inline __attribute__((always_inline)) void
+send_message(struct __sk_buff *skb, const struct dns_packet *packet, const struct query_key *key,
+	     const struct query_value *query, u32 stage, u64 room)
+{
+	u64 at_ns = bpf_ktime_get_boot_ns(); /* before there is room: readers rely on it */
+	struct dns_record *record = lookups.ringbuf_reserve(sizeof(*record) + room);
+	u64 here = at_most(packet->here, room);
+
+	if (!record) {
+		count(KIND_DNS, COUNT_LOST);
+		return;
+	}
+	record->header.layout = LAYOUT;
+	record->header.kind = KIND_DNS;
+	record->header.pad = 0;
+	record->header.at_ns = at_ns;
+	record->header.started_ns = query->started_ns;
+	record->header.pid = query->pid;
+	record->header.exec_id = query->exec_id;
+	record->cookie = key->cookie;
+	__builtin_memcpy(record->resolver, key->resolver, sizeof(record->resolver));
+	record->scope = query->scope;
+	record->resolver_port = DNS_PORT;
+	record->message_size = packet->size;
+	record->message_here = here;
+	record->protocol = packet->protocol;
+	record->stage = stage;
+	record->pad = 0;
+	asm volatile("" : "+r"(here));
+	if (here < 1 || bpf_skb_load_bytes(skb, packet->at, record + 1, here)) {
+		lookups.ringbuf_discard(record, BPF_RB_NO_WAKEUP);
+		count(KIND_DNS, COUNT_UNREAD);
+		return;
+	}
+	lookups.ringbuf_submit(record, BPF_RB_NO_WAKEUP);
+}
+
+/* For a message of that many bytes; ring memory comes in constant sizes. */
+static inline u32 room_for(u32 here)
+{
+	return here <= SMALL_ROOM ? SMALL_ROOM : here <= MIDDLE_ROOM ? MIDDLE_ROOM : MESSAGE_ROOM;
+}
+
+static inline void tell_message(struct __sk_buff *skb, const struct dns_packet *packet,
+				const struct query_key *key, const struct query_value *query,
+				u32 stage)
+{
+	if (packet->here <= SMALL_ROOM)
+		send_message(skb, packet, key, query, stage, SMALL_ROOM);
+	else if (packet->here <= MIDDLE_ROOM)
+		send_message(skb, packet, key, query, stage, MIDDLE_ROOM);
+	else
+		send_message(skb, packet, key, query, stage, MESSAGE_ROOM);
+}

@@ -1,0 +1,84 @@
+"""The names that /etc/hosts gives to addresses. Its text is untrusted: what is no name there is none here."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+from exporter.dns_messages import is_host_name
+
+PATH = Path("/etc/hosts")
+
+_MAPPED = bytes(10) + b"\xff\xff"
+_SIZE_MAX = 1 << 20
+_LINES_MAX = 20_000
+_INTERVAL_NS = 1_000_000_000
+
+HostName = Callable[[bytes, int], str | None]
+"""The name that the host itself knows a peer (16 bytes) by, at a time in nanoseconds since boot."""
+
+_Version = tuple[int, int, int, int]
+"""Device, inode, mtime in nanoseconds, size."""
+
+
+class HostsFile:
+    """The file as it is now: it is looked at again when a second has gone by, and read when it changed."""
+
+    def __init__(self, path: Path = PATH) -> None:
+        """Nothing is read before the first name is asked for."""
+        self._path = path
+        self._version: _Version | None = None
+        self._looked_ns: int | None = None
+        self._names: dict[bytes, str] = {}
+
+    def name_of(self, peer: bytes, at_ns: int) -> str | None:
+        """The first name on the first line of `peer` (16 bytes); None without one and for the loopback.
+
+        `at_ns`, in nanoseconds of any clock that goes on, is when: it tells how old the last look is.
+        """
+        if self._looked_ns is None or abs(at_ns - self._looked_ns) >= _INTERVAL_NS:
+            self._looked_ns = at_ns
+            self._look()
+        return self._names.get(peer)
+
+    def _look(self) -> None:
+        try:
+            descriptor = os.open(self._path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError:
+            self._version, self._names = None, {}
+            return
+        try:
+            status = os.fstat(descriptor)
+            version = (status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size)
+            if version != self._version and stat.S_ISREG(status.st_mode):
+                self._version, self._names = version, parse_hosts(os.read(descriptor, _SIZE_MAX))
+        finally:
+            os.close(descriptor)
+
+
+def parse_hosts(text: bytes) -> dict[bytes, str]:
+    """The first name of each address; of an address on several lines, the first line's."""
+    names: dict[bytes, str] = {}
+    for line in text.split(b"\n", _LINES_MAX)[:_LINES_MAX]:
+        fields = line.partition(b"#")[0].decode("ascii", errors="replace").split(maxsplit=2)
+        if len(fields) > 1 and (peer := _packed(fields[0])) and is_host_name(name := fields[1].lower()):
+            names.setdefault(peer, name)
+    return names
+
+
+def _packed(text: str) -> bytes | None:
+    """16 bytes; None for what is no address, or one of this host's loopback."""
+    try:
+        parsed = ipaddress.ip_address(text)
+    except ValueError:
+        return None
+    if isinstance(parsed, ipaddress.IPv6Address):
+        if parsed.scope_id or parsed.is_loopback or parsed.is_unspecified:
+            return None
+        parsed = parsed.ipv4_mapped or parsed
+    if parsed.is_loopback or parsed.is_unspecified:
+        return None
+    return parsed.packed if isinstance(parsed, ipaddress.IPv6Address) else _MAPPED + parsed.packed

@@ -1,0 +1,65 @@
+"""DNS questions that the kernel keeps until they are answered: those that never are, are removed here."""
+
+from __future__ import annotations
+
+import struct
+from collections import Counter
+from collections.abc import Mapping
+
+from exporter import wire
+from exporter.clock import boot_ns
+from exporter.kernel.bpf import Map
+
+PATIENCE_NS = 15_000_000_000
+"""How long an answer may take: resolvers' clients wait 5 s, and ask again with the same id."""
+
+_INTERVAL_NS = 5_000_000_000
+_SCOPE = struct.Struct("=I")
+_NUMBER = struct.Struct("=Q")
+
+
+class Queries:
+    """The questions that wait in the kernel, and each scope's room for them."""
+
+    def __init__(self, maps: Mapping[str, Map]) -> None:
+        """Of `maps`, by their names in bpf/."""
+        self._waiting, self._noted = maps["queries"], maps["queries_noted"]
+        self._expired = maps["queries_expired"]
+        self._next_ns = 0
+
+    def turn(self) -> None:
+        """Remove what is too old, every few seconds. Cheap to call at any time in between."""
+        now_ns = boot_ns()
+        if now_ns >= self._next_ns:
+            self._next_ns = now_ns + _INTERVAL_NS
+            self.expire(now_ns)
+
+    def expire(self, now_ns: int) -> int:
+        """Remove what was asked longer than PATIENCE_NS before `now_ns` (since boot); returns how many.
+
+        The kernel counts what it notes and what is answered; with these it knows how much room is left.
+        """
+        removed = Counter[int]()
+        for key in list(self._waiting):
+            query = self._query(key)
+            if query and query.at_ns < now_ns - PATIENCE_NS and self._waiting.delete(key):
+                removed[query.scope] += 1
+        for scope, number in removed.items():
+            before = self._expired.lookup(_SCOPE.pack(scope))
+            total = number + (_NUMBER.unpack(before)[0] if before else 0)
+            self._expired.update(_SCOPE.pack(scope), _NUMBER.pack(total))
+        return removed.total()
+
+    def forget(self, scope: int) -> None:
+        """Keep nothing of a scope whose job is over."""
+        for key in list(self._waiting):
+            query = self._query(key)
+            if query and query.scope == scope:
+                self._waiting.delete(key)
+        self._noted.delete(_SCOPE.pack(scope))
+        self._expired.delete(_SCOPE.pack(scope))
+
+    def _query(self, key: bytes) -> wire.QueryValue | None:
+        """None for one that was answered meanwhile."""
+        value = self._waiting.lookup(key)
+        return None if value is None else wire.QueryValue._make(wire.QUERY_VALUE.unpack(value))

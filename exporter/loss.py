@@ -1,0 +1,53 @@
+"""Losses as log records, so that an alert needs no arithmetic over counters."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.trace import SpanContext
+
+from exporter.account import Account
+from exporter.otlp import LogRecord, Severity
+
+EVENT = "cicd.egress.exporter.loss"
+_EVERY_S = 1.0
+
+
+class LossReporter:
+    """One record for each kind of loss and second at most, however many attempts are lost."""
+
+    def __init__(
+        self,
+        account: Callable[[], Account],
+        log: Callable[[LogRecord], None],
+        resource: Resource,
+        context: SpanContext | None = None,
+    ) -> None:
+        """`context` is that of the job's span, None where there are several jobs."""
+        self._account = account
+        self._log = log
+        self._resource = resource
+        self._context = context
+        self._told: dict[tuple[str, str], int] = {}
+        self._next_s = 0.0
+
+    def tick(self) -> None:
+        """Tell what got lost since the last time, unless that was just now; cheap, for a loop."""
+        now_s = time.monotonic()
+        if now_s >= self._next_s:
+            self._next_s = now_s + _EVERY_S
+            self.tell()
+
+    def tell(self) -> None:
+        """Tell what got lost since the last time."""
+        for (stage, error_type), total in self._account().dropped.items():
+            fresh = total - self._told.get((stage, error_type), 0)
+            if fresh > 0:
+                self._told[stage, error_type] = total
+                self._log(self._record({"egress.stage": stage, "error.type": error_type}, fresh))
+
+    def _record(self, attributes: dict[str, str | int], attempts: int) -> LogRecord:
+        attributes["egress.attempts"] = attempts
+        return LogRecord(EVENT, Severity.WARN, time.time_ns(), attributes, self._resource, self._context)

@@ -1,0 +1,106 @@
+"""Which name a job resolved to an address: by what it asked, and what it was answered."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from exporter.dns_messages import MessageError, Question, is_host_name, parse_question, parse_reply
+from exporter.events import Answered, Asked, ProcessKey
+from exporter.hosts import HostName
+
+_QUESTIONS_MAX = 4096
+_ADDRESSES_MAX = 8192
+_NAMES_MAX = 4
+"""Of one address."""
+
+
+class _Asking(NamedTuple):
+    cookie: int
+    resolver: bytes
+    question: Question
+
+
+class _Named(NamedTuple):
+    at_ns: int
+    name: str
+    process: ProcessKey
+
+
+@dataclass
+class NameCounts:
+    """What came to nothing."""
+
+    unparsed: int = 0
+    """Messages that can't be read, whole or in part."""
+    unasked: int = 0
+    """Answers to what wasn't asked, or whose question is forgotten."""
+    forgotten: int = 0
+    """Addresses that had to make room, and questions."""
+
+
+class Names:
+    """The names of one job. What is remembered is bounded; the oldest goes.
+
+    A name is kept beyond its time to live, since clients go on using the addresses that they have; until it
+    makes room for another one, the job did resolve it to that address.
+    """
+
+    def __init__(self, host_name: HostName = lambda _peer, _at_ns: None) -> None:
+        """`host_name` is asked for addresses of which no answer told."""
+        self.counts = NameCounts()
+        self._host_name = host_name
+        self._questions: dict[_Asking, None] = {}
+        self._named: dict[bytes, tuple[_Named, ...]] = {}
+
+    def asked(self, event: Asked) -> str | None:
+        """Take in a question; returns the name that is asked for, None when it can't be read."""
+        try:
+            question = parse_question(event.message)
+        except MessageError:
+            self.counts.unparsed += 1
+            return None
+        asking = _Asking(event.cookie, event.resolver, question)
+        self._questions.pop(asking, None)
+        self._questions[asking] = None
+        self._bound(self._questions, _QUESTIONS_MAX)
+        return question.name
+
+    def answered(self, event: Answered) -> None:
+        """Take in an answer: it counts once, and only for a question that was put to its sender."""
+        try:
+            reply = parse_reply(event.message, is_cut=event.is_cut)
+        except MessageError:
+            self.counts.unparsed += 1
+            return
+        asking = _Asking(event.cookie, event.resolver, reply.question)
+        if asking not in self._questions:
+            self.counts.unasked += 1
+            return
+        del self._questions[asking]
+        self.counts.unparsed += event.is_cut
+        if is_host_name(reply.question.name):
+            for peer in reply.addresses:
+                self._name(peer, _Named(event.at_ns, reply.question.name, event.process))
+
+    def name_of(self, peer: bytes, at_ns: int, process: ProcessKey | None = None) -> str | None:
+        """The name that this job resolved to `peer` (16 bytes) before `at_ns`, else what the host calls it.
+
+        Of several the latest that `process` itself asked for, else the latest: hosts share addresses.
+        """
+        known = [named for named in self._named.get(peer, ()) if named.at_ns <= at_ns]
+        own = [named for named in known if named.process == process]
+        if known:
+            return (own or known)[-1].name
+        return self._host_name(peer, at_ns)
+
+    def _name(self, peer: bytes, named: _Named) -> None:
+        before = self._named.pop(peer, ())
+        is_same = bool(before) and before[-1][1:] == named[1:]
+        self._named[peer] = before if is_same else (*before, named)[-_NAMES_MAX:]
+        self._bound(self._named, _ADDRESSES_MAX)
+
+    def _bound(self, table: dict[_Asking, None] | dict[bytes, tuple[_Named, ...]], limit: int) -> None:
+        if len(table) > limit:
+            del table[next(iter(table))]  # type: ignore[arg-type]
+            self.counts.forgotten += 1

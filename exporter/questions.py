@@ -1,0 +1,85 @@
+"""Which question an act on port 53 carried: it shows a moment after the act, on the same socket."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import count
+from typing import Generic, NamedTuple, TypeVar
+
+from exporter.events import Acted, Asked
+
+PORT = 53
+
+_WAIT_NS = 50_000_000
+_WAITING_MAX = 1024
+_SOCKETS_MAX = 4096
+
+T = TypeVar("T")
+
+
+class _Waiting(NamedTuple, Generic[T]):
+    event: Acted
+    what: T
+
+
+class Questions(Generic[T]):
+    """What waits for the question of its act. It comes back exactly once, at the latest when it is flushed.
+
+    It comes with the name that was asked for; None when no question came that can be read.
+    """
+
+    def __init__(self) -> None:
+        """Nothing waits."""
+        self._numbers = count()
+        self._waiting: dict[int, _Waiting[T]] = {}  # by number, the oldest first
+        self._of_socket: dict[int, list[int]] = {}
+        self._first_asked: dict[int, str] = {}
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def wait(self, event: Acted, what: T) -> list[tuple[T, str | None]]:
+        """Keep `what` until the question of `event` comes, an act on port 53; returns what makes room."""
+        number = next(self._numbers)
+        self._waiting[number] = _Waiting(event, what)
+        self._of_socket.setdefault(event.cookie, []).append(number)
+        if len(self._waiting) <= _WAITING_MAX:
+            return []
+        return [(self._take(next(iter(self._waiting))), None)]
+
+    def asked(self, event: Asked, name: str | None) -> list[tuple[T, str | None]]:
+        """`name` was asked for: returns what waits for that, if anything does."""
+        if name is not None and event.cookie not in self._first_asked:
+            self._first_asked[event.cookie] = name
+            if len(self._first_asked) > _SOCKETS_MAX:
+                del self._first_asked[next(iter(self._first_asked))]
+        for number in self._of_socket.get(event.cookie, ()):
+            act = self._waiting[number].event
+            if act.peer == event.resolver and act.at_ns <= event.at_ns:
+                return [(self._take(number), name)]
+        return []
+
+    def due(self, at_ns: int) -> Iterator[tuple[T, None]]:
+        """What has waited for 50 ms at `at_ns`: its question was lost, or there is none."""
+        while self._waiting:
+            number, oldest = next(iter(self._waiting.items()))
+            if oldest.event.at_ns > at_ns - _WAIT_NS:
+                return
+            yield self._take(number), None
+
+    def flush(self) -> Iterator[tuple[T, None]]:
+        """All that waits."""
+        while self._waiting:
+            yield self._take(next(iter(self._waiting))), None
+
+    def first_on(self, cookie: int) -> str | None:
+        """The first name asked for on a socket: a connection's, which asks after its act."""
+        return self._first_asked.get(cookie)
+
+    def _take(self, number: int) -> T:
+        event, what = self._waiting.pop(number)
+        others = self._of_socket[event.cookie]
+        others.remove(number)
+        if not others:
+            del self._of_socket[event.cookie]
+        return what

@@ -1,0 +1,138 @@
+"""The programs that read DNS messages, attached, with their records and counts."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import struct
+import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from exporter import wire
+from exporter.decode import Decoder
+from exporter.events import Answered, Asked, ProcessKey
+from exporter.kernel.bpf import Map, possible_cpus
+from exporter.kernel.btf import kernel_offsets
+from exporter.kernel.instances import new_instance
+from exporter.kernel.mounts import cgroup2_root, ensure_bpffs
+from exporter.kernel.rings import Ring, drain
+from exporter.kernel.sources import bpf_directory, compiler_flags, source_text
+from exporter.kernel.tracer import LOADER, MAPS, PROGRAMS, SYSTEM_PYTHON
+from exporter.processes import started_ns
+
+SO_COOKIE = 57
+SCOPE = 7
+
+
+class Counts(NamedTuple):
+    """What the kernel counted of DNS messages."""
+
+    seen: int
+    lost: int
+    untracked: int
+    unread: int
+    unasked: int
+
+
+class Lookups:
+    """Everything attached; this very process is the job's root, and its threads ask."""
+
+    def __init__(self, pins: Path, stack: ExitStack) -> None:
+        """Open what is pinned there."""
+        self.maps = {name: stack.enter_context(closing(Map(pins / f"map_{name}"))) for name in MAPS}
+        ring = self.maps["lookups"]
+        self._ring = stack.enter_context(closing(Ring(ring.fileno(), ring.max_entries)))
+        started = started_ns(os.getpid())
+        assert started is not None
+        self.process = ProcessKey(os.getpid(), started)
+        value = struct.pack("=QI", started, SCOPE)
+        self._value = value + bytes(wire.PROC_VALUE.size - len(value))
+        self._pid = struct.pack("=I", os.getpid())
+        self.maps["procs"].update(self._pid, self._value)
+
+    @contextmanager
+    def away(self) -> Iterator[None]:
+        """During the block, this process belongs to no job."""
+        self.maps["procs"].delete(self._pid)
+        yield
+        self.maps["procs"].update(self._pid, self._value)
+
+    @contextmanager
+    def following_the_host(self) -> Iterator[None]:
+        """During the block, processes of no job are followed too: whatever runs on this machine."""
+        for is_host in (1, 0):
+            value = wire.CONFIG_VALUE.pack(wire.LAYOUT, 0, 0, 0, is_host, 0)
+            self.maps["config"].update(struct.pack("=I", 0), value)
+            if is_host:
+                yield
+
+    def drain(self) -> list[Asked | Answered]:
+        """The records since the last time."""
+        decoder, events = Decoder(), list[Asked | Answered]()
+
+        def take(data: memoryview, at: int, length: int) -> None:
+            for event in decoder.decode(data, at, length):
+                assert isinstance(event, Asked | Answered)
+                events.append(event)
+
+        while drain([self._ring], take, limit=1000):
+            pass
+        return events
+
+    def counts(self) -> Counts:
+        """Since the programs were loaded."""
+        numbers = []
+        for what in range(wire.COUNTS):
+            value = self.maps["counters"].lookup(struct.pack("=I", wire.KIND_DNS * wire.COUNTS + what))
+            assert value is not None
+            numbers.append(sum(struct.unpack(f"={possible_cpus()}Q", value)))
+        return Counts(*numbers)
+
+    @contextmanager
+    def counting(self, **expected: int) -> Iterator[None]:
+        """During the block, the kernel counts just what is expected."""
+        before = self.counts()
+        yield
+        after = self.counts()
+        difference = {
+            name: now - then
+            for name, now, then in zip(Counts._fields, after, before, strict=True)
+            if now > then
+        }
+        assert difference == expected, difference
+
+
+@contextmanager
+def reading_lookups() -> Iterator[Lookups]:
+    """Load and attach the programs for the block."""
+    with new_instance(ensure_bpffs()) as pins, ExitStack() as stack:
+        request = {
+            "source": source_text(bpf_directory()),
+            "flags": compiler_flags(bpf_directory(), kernel_offsets()),
+            "include": str(bpf_directory()),
+            "pins": str(pins),
+            "cgroup": str(cgroup2_root()),
+            "maps": MAPS,
+            "programs": PROGRAMS,
+        }
+        command = [SYSTEM_PYTHON, "-I", str(LOADER)]
+        done = subprocess.run(command, input=json.dumps(request), capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (0, ""), done.stdout
+        yield Lookups(pins, stack)
+
+
+def cookie_of(asking: socket.socket) -> int:
+    """The kernel's id of a socket."""
+    number: int = struct.unpack("=Q", asking.getsockopt(socket.SOL_SOCKET, SO_COOKIE, 8))[0]
+    return number
+
+
+def packed(address: str) -> bytes:
+    """16 bytes, IPv4 as ::ffff:a.b.c.d."""
+    if ":" in address:
+        return socket.inet_pton(socket.AF_INET6, address)
+    return bytes(10) + b"\xff\xff" + socket.inet_aton(address)
