@@ -222,8 +222,8 @@ def test_every_span_arrives_with_everything_it_has(
     moments += [span["endTimeUnixNano"] for span in (spans.client, spans.shell, spans.job)]
     assert moments == sorted(moments)
     assert begin_ns < int(moments[0]) < int(moments[-1]) < end_ns
-    # The kernel closes the sockets of a process when that has ended already.
-    assert moments[3] < spans.egress["endTimeUnixNano"] < moments[-1]
+    # The kernel closes the sockets of a process when that has ended already, and TCP takes its time.
+    assert int(moments[3]) < int(spans.egress["endTimeUnixNano"]) < end_ns
 
 
 @both_protocols
