@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from opentelemetry.trace.span import TraceState
 from opentelemetry.util.types import AttributeValue
 
 from exporter import __version__
-from exporter.otlp import Account, LogRecord, Severity, Telemetry, resolve_destinations
+from exporter.otlp import Account, LogRecord, Severity, SpoolFolder, Spooling, Telemetry, resolve_destinations
 from tests.stack.conftest import Collector, wait_until
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(900)]  # the first one may wait for the build
@@ -261,6 +262,28 @@ def test_an_outage_is_said_once_and_telemetry_resumes_without_loss(
     assert len(complaints) == 1
     wait_until(lambda: len(collector.spans()) == 3)
     assert [received["spanId"] for _, _, received in collector.spans()] == [f"{n:016x}" for n in (1, 2, 3)]
+
+
+@both_protocols
+def test_what_waits_on_disk_reaches_the_collector_with_the_next_start(
+    collector: Collector, protocol: str, tmp_path: Path
+) -> None:
+    spooling = Spooling(SpoolFolder(tmp_path / "state" / "spool"))
+    destinations = resolve_destinations(collector.environ(protocol), otlp_dir=None)
+    collector.kill()
+    with Telemetry(destinations, {}, spooling=spooling) as telemetry:
+        telemetry.meter.create_counter("a").add(1)
+        for span_id in range(1, 1201):
+            telemetry.submit(span(telemetry.resource, span_id=span_id), 2, aggregated=span_id % 2 == 0)
+        telemetry.close()
+    assert telemetry.account == Account(spooled=2400)
+
+    collector.start()
+    with Telemetry(destinations, {}, spooling=spooling) as telemetry:
+        wait_until(lambda: telemetry.earlier == Account(exported=1200, aggregated=1200))
+        wait_until(lambda: len(collector.spans()) == 1200 and bool(collector.metrics()))
+    assert [int(received["spanId"], 16) for _, _, received in collector.spans()] == list(range(1, 1201))
+    assert list((tmp_path / "state" / "spool").iterdir()) == []
 
 
 @both_protocols
