@@ -217,7 +217,8 @@ def _answer(child: subprocess.Popen[str]) -> dict[str, Any]:
         answer = {"error": f"the loader ended with status {child.returncode}", "stage": "load"}
     if "error" in answer:
         stage = answer["stage"]
-        hint = limit_hint(answer["error"]) or _HINTS[stage]
+        # What BCC raises needn't say why; what it printed does.
+        hint = limit_hint(answer["error"]) or limit_hint(said) or _HINTS[stage]
         raise KernelError(f"{_FAILURES[stage]}: {answer['error']}", hint=hint, detail=said)
     return answer
 
