@@ -27,6 +27,10 @@ class Programs:
         """Run one network act: `act("connect", *endpoint)`."""
         return [str(self.directory / "act"), verb, *map(str, arguments)]
 
+    def flood(self, verb: str, *arguments: object) -> list[str]:
+        """Do one thing very often: `flood("sends", 1_000_000, *endpoint)`."""
+        return [str(self.directory / "flood"), verb, *map(str, arguments)]
+
     def tamper(self, verb: str, *arguments: object) -> list[str]:
         """Do what no build should: `tamper("kill", pid)`."""
         return [str(self.directory / "tamper"), verb, *map(str, arguments)]
@@ -38,7 +42,7 @@ class Programs:
 
 @pytest.fixture(scope="session")
 def programs(tmp_path_factory: pytest.TempPathFactory) -> Programs:
-    """Compile `act`, `lineage` and `tamper`, once."""
+    """Compile them, once."""
     directory = tmp_path_factory.mktemp("programs")
     subprocess.run(["make", "--silent", "-C", SOURCES, f"OUT={directory}"], check=True, timeout=120)
     return Programs(directory)

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Self
 
+import pytest
+
 from demo.namespaces import Namespace
 
 from .arrivals import Arrivals, Endpoint
@@ -72,6 +74,9 @@ V6 = Network(
     unreachable="2001:db8:b::2",
     no_route="2001:db8:f::1",
 )
+
+NETWORKS = pytest.mark.parametrize("network", [V4, V6], ids=["ipv4", "ipv6"])
+"""A test for each IP version."""
 
 _BUILD_SETTINGS = {
     "net/ipv4/tcp_fastopen": _FAST_OPEN,

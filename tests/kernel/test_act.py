@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 
 from .arrivals import TCP, UDP, UDPLITE, Endpoint, Packet
-from .lab import CLOSED_PORT, MPTCP_PORT, PORT, V4, V6, Lab, Network
+from .lab import CLOSED_PORT, MPTCP_PORT, NETWORKS, PORT, V4, V6, Lab, Network
 from .observe import observe, strace
 
 if TYPE_CHECKING:
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
     from .conftest import Programs
 
-NETWORKS = pytest.mark.parametrize("network", [V4, V6], ids=["ipv4", "ipv6"])
 PAYLOAD_BYTES = len("payload")
 
 

@@ -12,7 +12,7 @@ from exporter.events import Act, Acted
 
 from .arrivals import ICMP, ICMPV6, TCP, UDP, UDPLITE, Endpoint, Packet
 from .direct import KernelSide, attempts, kernel_side
-from .lab import CLOSED_PORT, PORT, V4, V6, Lab, Network
+from .lab import CLOSED_PORT, NETWORKS, PORT, V4, Lab, Network
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from .conftest import Programs
 
 pytestmark = pytest.mark.kernel
-NETWORKS = pytest.mark.parametrize("network", [V4, V6], ids=["ipv4", "ipv6"])
 SCTP, NOBODYS, ROUTING_HEADER = 132, 253, 43
 ECHO = -1
 """ICMP's number, which differs by IP version."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 
 from .arrivals import MPTCP, TCP, Arrivals, Endpoint
-from .lab import CLOSED_PORT, MPTCP_PORT, PORT, V4, V6, Lab, Network
+from .lab import CLOSED_PORT, MPTCP_PORT, NETWORKS, PORT, V4, V6, Lab, Network
 from .tracing import CLIENT, Point, Span, Trace, Value, announced, trace
 
 if TYPE_CHECKING:
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
     from .conftest import Programs
 
-NETWORKS = pytest.mark.parametrize("network", [V4, V6], ids=["ipv4", "ipv6"])
 
 VARYING = {
     "network.local.address",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from .lab import PORT, V4, V6, Lab, Network
+from .lab import NETWORKS, PORT, V4, Lab, Network
 from .tracing import trace
 
 if TYPE_CHECKING:
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from .conftest import Programs
 
 pytestmark = pytest.mark.kernel
-NETWORKS = pytest.mark.parametrize("network", [V4, V6], ids=["ipv4", "ipv6"])
 PORTS = {"server.port", "network.peer.port", "network.local.port"}
 
 
