@@ -121,7 +121,10 @@ def losses(tracer: Tracer) -> list[str]:
         if counts.lost(kind):
             lines.append(f"{counts.lost(kind)} {what} of {counts.seen(kind)} were lost: the ring was full")
     if counts.untracked():
-        lines.append(f"{counts.untracked()} processes were not traced: the table of processes was full")
+        lines.append(
+            f"{counts.untracked()} processes found the table of processes full: "
+            "of what they did, little more than the job is known"
+        )
     return lines
 
 

@@ -125,6 +125,7 @@ class Metrics:
     def __init__(self, meter: Meter, account: Callable[[], Account]) -> None:
         """`account` is asked from the metric reader's thread."""
         self._account = account
+        self._moment = Account(0, 0, 0)
         self._jobs: dict[tuple[str | None, str | None], JobMetrics] = {}
         self._caps: dict[str | None, tuple[_Cap, _Cap]] = {}
         # Observed, since an add for every attempt would cost as much as everything else done for it.
@@ -205,10 +206,12 @@ class Metrics:
         return [Observation(0, pipeline) for pipeline in pipelines.values()]
 
     def _observe_attempts(self, _: CallbackOptions) -> Iterable[Observation]:
-        return [Observation(self._account().attempts)]
+        # The first of the three to be asked in a collection: the others tell of the same moment.
+        self._moment = self._account()
+        return [Observation(self._moment.attempts)]
 
     def _observe_events(self, _: CallbackOptions) -> Iterable[Observation]:
-        account = self._account()
+        account = self._moment
         yield Observation(account.exported, {"egress.stage": "export", "egress.result": "exported"})
         yield Observation(account.aggregated, {"egress.stage": "kernel", "egress.result": "aggregated"})
         for (stage, error_type), number in account.dropped.items():
@@ -216,5 +219,5 @@ class Metrics:
             yield Observation(number, attributes)
 
     def _observe_pending(self, _: CallbackOptions) -> Iterable[Observation]:
-        for stage, number in self._account().pending.items():
+        for stage, number in self._moment.pending.items():
             yield Observation(number, {"egress.stage": stage})

@@ -92,7 +92,7 @@ class Counts:
         return self._values[kind * wire.COUNTS + wire.COUNT_LOST]
 
     def untracked(self) -> int:
-        """Processes that didn't fit into the table of processes: neither they nor theirs are traced."""
+        """Processes that didn't fit into the table of processes: what they do is told by their ancestors."""
         return self._values[wire.KIND_FORK * wire.COUNTS + wire.COUNT_UNTRACKED]
 
 

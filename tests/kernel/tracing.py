@@ -177,13 +177,20 @@ def spans(path: Path) -> list[Span]:
 
 def metrics(path: Path) -> dict[str, list[Point]]:
     """The last points of each metric; they are cumulative."""
-    return {
-        metric["name"]: [_point(point) for point in _data(metric)["dataPoints"]]
+    return {name: points for export in exports(path) for name, points in export.items()}
+
+
+def exports(path: Path) -> list[dict[str, list[Point]]]:
+    """The points of each metric, export by export."""
+    return [
+        {
+            metric["name"]: [_point(point) for point in _data(metric)["dataPoints"]]
+            for per_resource in request["resourceMetrics"]
+            for per_scope in per_resource["scopeMetrics"]
+            for metric in per_scope["metrics"]
+        }
         for request in _requests(path)
-        for per_resource in request["resourceMetrics"]
-        for per_scope in per_resource["scopeMetrics"]
-        for metric in per_scope["metrics"]
-    }
+    ]
 
 
 def _data(metric: dict[str, Any]) -> dict[str, Any]:

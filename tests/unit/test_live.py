@@ -148,7 +148,7 @@ def test_a_loss_of_processes_is_said_in_numbers() -> None:
     assert losses(tracer) == [
         "3 forks of 10 were lost: the ring was full",
         "1 exits of 9 were lost: the ring was full",
-        "2 processes were not traced: the table of processes was full",
+        "2 processes found the table of processes full: of what they did, little more than the job is known",
     ]
     assert kernel_counts(tracer) == KernelCounts(attempts=7, lost=4)
     assert losses(cast("Tracer", FakeTracer())) == []
