@@ -83,22 +83,24 @@ int on_egress(struct __sk_buff *skb)
 	if (!is_act(skb, &packet, sk))
 		return ALLOW;
 
-	struct act_value act = {};
-
-	__builtin_memcpy(act.key.peer, packet.to.bytes, sizeof(act.key.peer));
-	act.key.peer_port = packet.port;
-	act.key.protocol = packet.protocol;
-	act.key.act = ACT_SEND;
-	act.cookie = cookie_of(skb);
-	act.tid = number_at(task, TASK_PID);
-	act.uid = number_at(pointer_at(task, TASK_CRED), CRED_UID);
-	report(&act, pid, proc, sk);
 	/* A source route is two acts; for sockets with address hooks, these told the final one. */
-	if (!packet.is_routed || has_hooks(sk->type, sk->protocol))
-		return ALLOW;
-	__builtin_memcpy(act.key.peer, packet.final.bytes, sizeof(act.key.peer));
-	act.key.other = 0;
-	act.key.peer_port = packet.port;
-	report(&act, pid, proc, sk);
+	u32 acts = packet.is_routed && !has_hooks(sk->type, sk->protocol) ? 2 : 1, step;
+
+#pragma clang loop unroll(disable) /* report is long */
+	for (step = 0; step < 2; step++) {
+		const union address *peer = step ? &packet.final : &packet.to;
+		struct act_value act = {};
+
+		if (step == acts)
+			break;
+		__builtin_memcpy(act.key.peer, peer->bytes, sizeof(act.key.peer));
+		act.key.peer_port = packet.port;
+		act.key.protocol = packet.protocol;
+		act.key.act = ACT_SEND;
+		act.cookie = cookie_of(skb);
+		act.tid = number_at(task, TASK_PID);
+		act.uid = number_at(pointer_at(task, TASK_CRED), CRED_UID);
+		report(&act, pid, proc, sk);
+	}
 	return ALLOW;
 }

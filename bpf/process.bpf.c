@@ -32,7 +32,7 @@ static inline int find_stray(u64 task, u32 is_host, struct proc_value *proc)
 	u32 step;
 
 	proc->started_ns = pointer_at(above, TASK_START);
-#pragma unroll
+#pragma clang loop unroll(disable) /* it stands in nearly every program */
 	for (step = 0; step < ANCESTORS_MAX; step++) {
 		above = pointer_at(above, TASK_REAL_PARENT);
 
@@ -132,12 +132,15 @@ static inline void read_path(struct exec_record *record, u64 mm)
 	u64 file = pointer_at(mm, MM_EXE_FILE);
 	u64 dentry = pointer_at(file, FILE_DENTRY);
 	u64 mount = pointer_at(file, FILE_MNT) - MOUNT_MNT;
-	u64 at = 0;
+	/* In the record's memory the verifier doesn't follow it: else it would each way to each
+	 * sum. */
+	volatile u32 *length = &record->path_here;
 	int step;
 
+	*length = 0;
 	record->path_cut = 1;
 	for (step = 0; step < PATH_DEPTH; step++) {
-		u64 parent = pointer_at(dentry, DENTRY_PARENT);
+		u64 parent = pointer_at(dentry, DENTRY_PARENT), at = *length;
 
 		/* A file that is its own parent has no directory: memfd_create makes such. */
 		if (dentry == pointer_at(mount + MOUNT_MNT, VFSMOUNT_ROOT) ||
@@ -160,10 +163,9 @@ static inline void read_path(struct exec_record *record, u64 mm)
 
 		if (n <= 0 || n > NAME_ROOM)
 			break;
-		at += n;
+		*length = at + n;
 		dentry = parent;
 	}
-	record->path_here = at;
 }
 
 /* Not on the ring of execs: a storm of long argvs would fill it. */
@@ -248,23 +250,10 @@ static inline void send_environment(u64 mm, u32 pid, const struct proc_value *pr
 	}
 }
 
-/* As process_of, but with an entry among the others: the verifier follows one kind of pointer. */
-static inline struct proc_value *settled_process_of(u32 pid)
-{
-	struct proc_value *proc = procs.lookup(&pid);
-
-	if (proc)
-		return proc;
-	proc = stray(bpf_get_current_task(), pid);
-	if (proc)
-		procs.update(&pid, proc);
-	return procs.lookup(&pid);
-}
-
 int on_exec(struct bpf_raw_tracepoint_args *ctx)
 {
 	u32 pid = bpf_get_current_pid_tgid() >> 32;
-	struct proc_value *proc = settled_process_of(pid);
+	struct proc_value *proc = procs.lookup(&pid);
 
 	if (!proc)
 		return 0;
@@ -285,11 +274,34 @@ int on_exec(struct bpf_raw_tracepoint_args *ctx)
 		send_exec(task, mm, from, size, pid, proc, ARGUMENTS_PIECE);
 	if (size > ARGUMENTS_PIECE)
 		send_arguments(from, size, pid, proc);
+	return 0;
+}
 
+/*
+ * Around on_exec, which is as much as the verifier can follow. Before: who has no entry among the
+ * others gets one, if there is room now. After: what was executed with.
+ */
+int before_exec(struct bpf_raw_tracepoint_args *ctx)
+{
+	u32 pid = bpf_get_current_pid_tgid() >> 32;
+	struct proc_value *proc = procs.lookup(&pid);
+
+	if (proc)
+		return 0;
+	proc = stray(ctx->args[0], pid);
+	if (proc)
+		procs.update(&pid, proc);
+	return 0;
+}
+
+int after_exec(struct bpf_raw_tracepoint_args *ctx)
+{
+	u32 pid = bpf_get_current_pid_tgid() >> 32;
+	struct proc_value *proc = procs.lookup(&pid);
 	struct config_value *config = settings();
 
-	if (!proc->scope && config && config->reads_environments)
-		send_environment(mm, pid, proc);
+	if (proc && !proc->scope && config && config->reads_environments)
+		send_environment(pointer_at(ctx->args[0], TASK_MM), pid, proc);
 	return 0;
 }
 

@@ -70,26 +70,25 @@ static inline u32 exporter_pid(void)
 	return value ? value->self_pid : 0;
 }
 
-static inline void on_socket_call(const struct proc_value *proc, u32 pid, u32 family, u32 protocol)
+/* What it is to make a socket of a family; 0 for nothing. */
+static inline u32 tampering_of(u32 family)
 {
-	if (family == AF_PACKET)
-		tell_tampering(proc, pid, TAMPER_PACKET_SOCKET, bpf_ntohs(protocol));
-	else if (family == AF_XDP)
-		tell_tampering(proc, pid, TAMPER_XDP_SOCKET, 0);
+	return family == AF_PACKET ? TAMPER_PACKET_SOCKET
+	       : family == AF_XDP  ? TAMPER_XDP_SOCKET
+				   : 0;
 }
 
 /* Arguments that can't be read here may still be there when the kernel reads them: told, too. */
-static inline void on_socketcall(const struct proc_value *proc, u32 pid, u32 which, u32 at)
+static inline u32 tampering_of_socketcall(u32 which, u32 at, u32 *detail)
 {
 	u32 arguments[3] = {};
 
 	if (which != SOCKETCALL_SOCKET)
-		return;
-	if (read_user(arguments, sizeof(arguments), (void *)(u64)at)) {
-		tell_tampering(proc, pid, TAMPER_PACKET_SOCKET, 0);
-		return;
-	}
-	on_socket_call(proc, pid, arguments[0], arguments[2]);
+		return 0;
+	if (read_user(arguments, sizeof(arguments), (void *)(u64)at))
+		return TAMPER_PACKET_SOCKET;
+	*detail = bpf_ntohs(arguments[2]);
+	return tampering_of(arguments[0]);
 }
 
 /*
@@ -114,17 +113,24 @@ int on_sys_enter(struct bpf_raw_tracepoint_args *ctx)
 	enum call call = is_32_bits ? other : native;
 	u64 registers = ctx->args[0];
 	u32 one = argument(registers, 0, is_32_bits), two = argument(registers, 1, is_32_bits);
+	u32 what = 0, detail = one;
 
-	if (call == CALL_SOCKET)
-		on_socket_call(proc, pid, one, argument(registers, 2, is_32_bits));
-	else if (call == CALL_SOCKETCALL)
-		on_socketcall(proc, pid, one, two);
-	else if (call == CALL_BPF)
-		tell_tampering(proc, pid, TAMPER_BPF, one);
-	else if (call == CALL_PTRACE && one != PTRACE_ATTACH && two == exporter_pid())
-		tell_tampering(proc, pid, TAMPER_PTRACE, one);
-	else if (call == CALL_WRITE_MEMORY && one == exporter_pid())
-		tell_tampering(proc, pid, TAMPER_MEMORY, 0);
+	if (call == CALL_SOCKET) {
+		what = tampering_of(one);
+		detail = bpf_ntohs(argument(registers, 2, is_32_bits));
+	} else if (call == CALL_SOCKETCALL) {
+		detail = 0;
+		what = tampering_of_socketcall(one, two, &detail);
+	} else if (call == CALL_BPF) {
+		what = TAMPER_BPF;
+	} else if (call == CALL_PTRACE && one != PTRACE_ATTACH && two == exporter_pid()) {
+		what = TAMPER_PTRACE;
+	} else if (call == CALL_WRITE_MEMORY && one == exporter_pid()) {
+		what = TAMPER_MEMORY;
+		detail = 0;
+	}
+	if (what)
+		tell_tampering(proc, pid, what, detail);
 	return 0;
 }
 
@@ -139,9 +145,11 @@ int on_uring_submit(struct bpf_raw_tracepoint_args *ctx)
 	u32 pid = bpf_get_current_pid_tgid() >> 32;
 	struct proc_value *proc = process_of(pid);
 
-	if (proc)
-		on_socket_call(proc, pid, number_at(request, URING_SOCKET_FAMILY),
-			       number_at(request, URING_SOCKET_PROTOCOL));
+	u32 what = tampering_of(number_at(request, URING_SOCKET_FAMILY));
+
+	if (proc && what)
+		tell_tampering(proc, pid, what,
+			       bpf_ntohs(number_at(request, URING_SOCKET_PROTOCOL)));
 	return 0;
 }
 
@@ -171,9 +179,8 @@ int on_signal(struct bpf_raw_tracepoint_args *ctx)
 	u32 pid = bpf_get_current_pid_tgid() >> 32;
 	struct proc_value *proc = process_of(pid);
 
-	if (proc && is_attached_to)
-		tell_tampering(proc, pid, TAMPER_PTRACE, PTRACE_ATTACH);
-	else if (proc)
-		tell_tampering(proc, pid, TAMPER_SIGNAL, signal);
+	if (proc)
+		tell_tampering(proc, pid, is_attached_to ? TAMPER_PTRACE : TAMPER_SIGNAL,
+			       is_attached_to ? PTRACE_ATTACH : signal);
 	return 0;
 }

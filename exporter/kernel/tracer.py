@@ -36,7 +36,10 @@ MAPS = [
 ]
 PROGRAMS: list[dict[str, Any]] = [
     {"name": "on_newtask", "kind": "raw_tracepoint", "attach": "task_newtask"},
+    # Those of one tracepoint are called in the order in which they are attached.
+    {"name": "before_exec", "kind": "raw_tracepoint", "attach": "sched_process_exec"},
     {"name": "on_exec", "kind": "raw_tracepoint", "attach": "sched_process_exec"},
+    {"name": "after_exec", "kind": "raw_tracepoint", "attach": "sched_process_exec"},
     {"name": "on_exit", "kind": "raw_tracepoint", "attach": "sched_process_exit"},
     {"name": "on_sys_enter", "kind": "raw_tracepoint", "attach": "sys_enter"},
     {"name": "on_signal", "kind": "raw_tracepoint", "attach": "signal_generate"},
