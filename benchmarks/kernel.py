@@ -21,8 +21,9 @@ from benchmarks.figures import LIMITS, Figure
 from benchmarks.meter import Program, Runs, metering, program_that_does_nothing
 from benchmarks.workshop import Load, Workshop
 from exporter.events import ProcessKey
+from exporter.kernel.loading import loading
 from exporter.kernel.mounts import ensure_bpffs
-from exporter.kernel.tracer import Tracer, loading
+from exporter.kernel.tracer import Tracer
 from exporter.processes import started_ns
 
 _BATCHES = 9

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from exporter import __version__
 from exporter.errors import KernelError
-from exporter.kernel.tracer import bcc_version
+from exporter.kernel.compiling import system_compiler
 
 QUIET_LOAD = 0.5
 
@@ -43,6 +43,6 @@ def _memory_gb() -> float:
 
 def _bcc() -> str:
     try:
-        return bcc_version()
+        return system_compiler().version()
     except KernelError as error:
         return f"none: {error.what}"

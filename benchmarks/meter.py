@@ -9,14 +9,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from exporter.kernel.bytecode import Request
+from exporter.kernel.compiling import compiled, system_compiler
 from exporter.kernel.instances import remove
-from exporter.kernel.mounts import cgroup2_root, ensure_bpffs
+from exporter.kernel.loading import Hook, load
+from exporter.kernel.mounts import ensure_bpffs
+from exporter.kernel.objects import AttachType, ProgramType
 from exporter.kernel.sources import bpf_directory
-from exporter.kernel.tracer import LOADER, SYSTEM_PYTHON
 
 _SWITCH = Path("/proc/sys/kernel/bpf_stats_enabled")
 _NOTHING = "int on_nothing(struct bpf_sock_addr *ctx)\n{\n\treturn 1;\n}\n"
-_CONNECT4 = 10  # enum bpf_attach_type
+_HOOK = Hook("on_nothing", ProgramType.CGROUP_SOCK_ADDR, AttachType.INET4_CONNECT)
 
 
 class Runs(NamedTuple):
@@ -65,19 +68,9 @@ def program_that_does_nothing() -> Iterator[Program]:
     """At the hook for IPv4 connects, loaded and attached as the real ones are."""
     pins = ensure_bpffs() / "ci-egress-benchmark"
     pins.mkdir(mode=0o700)
-    request = {
-        "source": _NOTHING,
-        "flags": [],
-        "include": str(bpf_directory()),
-        "pins": str(pins),
-        "cgroup": str(cgroup2_root()),
-        "maps": [],
-        "programs": [{"name": "on_nothing", "kind": "cgroup_sock_addr", "attach": _CONNECT4}],
-    }
+    request = Request(_NOTHING, [], bpf_directory())
     try:
-        subprocess.run(
-            [SYSTEM_PYTHON, "-I", LOADER], input=json.dumps(request).encode(), capture_output=True, check=True
-        )
+        load(compiled(request, system_compiler(), None), pins, [_HOOK], [])
         yield Program(pins / "link_on_nothing")
     finally:
         remove(pins)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
 /*
  * The records that travel to user space: the single source of truth for their layout.
- * `make wire` generates exporter/wire.py from this file; the loader appends that layout to the
+ * `make wire` generates exporter/wire.py from this file; the exporter appends that layout to the
  * programs as static assertions, so a difference can't be compiled.
  *
  * Only fixed-width types, every gap spelled out as `pad`, no record larger than it needs to be.

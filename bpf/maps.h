@@ -105,7 +105,7 @@ static long (*read_kernel)(void *, u32, const void *) = (void *)BPF_FUNC_probe_r
 static long (*read_kernel_text)(void *, u32, const void *) = (void *)BPF_FUNC_probe_read_kernel_str;
 static long (*read_user)(void *, u32, const void *) = (void *)BPF_FUNC_probe_read_user;
 
-/* A kernel struct's member, by the offset the loader took from this kernel's BTF. */
+/* A kernel struct's member, by the offset the exporter took from this kernel's BTF. */
 static inline u64 pointer_at(u64 base, u32 offset)
 {
 	u64 value = 0;

@@ -17,7 +17,8 @@ from exporter.errors import LOST_STATUS
 from exporter.events import Environment
 from exporter.flows import Flows
 from exporter.jobs.model import Job
-from exporter.kernel.tracer import Loading, Tracer
+from exporter.kernel.loading import Loading
+from exporter.kernel.tracer import Tracer
 from exporter.kernel.windows import Coverage
 from exporter.live import LiveSource, find_everyone, kernel_counts, losses
 from exporter.loss import LossReporter

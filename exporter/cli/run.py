@@ -81,7 +81,7 @@ def run(config: RunConfig, environment: Mapping[str, str]) -> int:
 
 
 def _trace(config: RunConfig, environment: Mapping[str, str], relay: SignalRelay, held: HeldCommand) -> int:
-    from exporter.kernel.tracer import loading
+    from exporter.kernel.loading import loading
 
     with loading() as kernel:
         from exporter.cli.tracing import trace

@@ -19,7 +19,7 @@ from exporter.flows import Flows
 from exporter.jobs.attributes import resource_attributes
 from exporter.jobs.detect import detect
 from exporter.jobs.model import Job
-from exporter.kernel.tracer import Loading
+from exporter.kernel.loading import Loading
 from exporter.kernel.windows import Coverage
 from exporter.live import LiveSource, find_everyone, kernel_counts, losses, wait
 from exporter.loss import LossReporter

@@ -41,7 +41,7 @@ def command(
 
 def watch(config: WatchConfig, environment: Mapping[str, str]) -> int:
     """Watch; returns the exit status. Raises CiEgressError when it can't be traced."""
-    from exporter.kernel.tracer import loading
+    from exporter.kernel.loading import loading
 
     with loading() as kernel:
         from exporter.cli.daemon import run

@@ -1,4 +1,4 @@
-"""The bpf(2) system call: the handful of its commands that reading pinned objects needs."""
+"""The bpf(2) system call, and the handful of its commands that reading pinned objects needs."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ _NUMBERS = {"x86_64": 321, "aarch64": 280}
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def _bpf(command: int, attributes: bytes) -> int:
-    """Raises OSError with the kernel's errno."""
+def bpf(command: int, attributes: bytes) -> int:
+    """Raises OSError with the kernel's errno. A descriptor that it returns is close-on-exec."""
     number = _NUMBERS.get(platform.machine())
     if number is None:
         raise KernelError(f"{platform.machine()} is not supported", hint="x86_64 and aarch64 are")
@@ -42,15 +42,13 @@ def _bpf(command: int, attributes: bytes) -> int:
 def open_pinned(path: Path) -> int:
     """Open a pinned map or link; returns its descriptor, close-on-exec. Raises OSError."""
     name = ctypes.create_string_buffer(os.fsencode(path))
-    descriptor = _bpf(_OBJ_GET, struct.pack("=QII", ctypes.addressof(name), 0, 0))
-    os.set_inheritable(descriptor, False)
-    return descriptor
+    return bpf(_OBJ_GET, struct.pack("=QII", ctypes.addressof(name), 0, 0))
 
 
 def detach_link(descriptor: int) -> None:
     """Detach a cgroup link at once, whoever else still holds it; other kinds of link don't know this."""
     try:
-        _bpf(_LINK_DETACH, struct.pack("=I", descriptor))
+        bpf(_LINK_DETACH, struct.pack("=I", descriptor))
     except OSError as error:
         if error.errno != errno.EOPNOTSUPP:
             raise
@@ -74,7 +72,7 @@ class Map:
 
     def _info(self) -> tuple[int, ...]:
         info = ctypes.create_string_buffer(_MAP_INFO.size)
-        _bpf(_OBJ_GET_INFO_BY_FD, struct.pack("=IIQ", self._descriptor, len(info), ctypes.addressof(info)))
+        bpf(_OBJ_GET_INFO_BY_FD, struct.pack("=IIQ", self._descriptor, len(info), ctypes.addressof(info)))
         return _MAP_INFO.unpack(info.raw)
 
     def fileno(self) -> int:
@@ -138,7 +136,7 @@ class Map:
         while True:
             request = _BATCH.pack(before, *addresses, _BATCH_MAX, self._descriptor, 0, 0)
             try:
-                _bpf(_LOOKUP_AND_DELETE_BATCH, request)
+                bpf(_LOOKUP_AND_DELETE_BATCH, request)
             except OSError as error:
                 if error.errno == errno.ENOENT:  # that was the last of it
                     return
@@ -165,4 +163,4 @@ class Map:
         held = ctypes.create_string_buffer(key, self._key_size) if key is not None else None
         address = ctypes.addressof(held) if held is not None else 0
         room = ctypes.addressof(value) if value is not None else 0
-        _bpf(command, struct.pack("=I4xQQQ", self._descriptor, address, room, flags))
+        bpf(command, struct.pack("=I4xQQQ", self._descriptor, address, room, flags))

@@ -10,8 +10,9 @@ from pathlib import Path
 from exporter.errors import KernelError
 from exporter.kernel import capabilities, requirements
 from exporter.kernel.btf import VMLINUX, kernel_offsets
+from exporter.kernel.compiling import system_compiler
+from exporter.kernel.loading import PROGRAMS, loading
 from exporter.kernel.mounts import MOUNT_BPFFS, cgroup2_root, find_bpffs
-from exporter.kernel.tracer import PROGRAMS, bcc_version, loading
 
 _ENDING = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT}
 
@@ -70,7 +71,7 @@ def _required() -> Iterator[Check]:
     yield require("cgroup v2", lambda: str(cgroup2_root()))
     yield require("bpffs", bpffs)
     yield require("capabilities", requirements.tracing_capabilities)
-    yield require("bcc", bcc_version)
+    yield require("bcc", system_compiler().version)
 
 
 def require(name: str, need: Need) -> Check:
@@ -131,7 +132,7 @@ def _trace() -> str:
     # An interrupt waits until everything is detached again.
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
     try:
-        with loading() as kernel:
+        with loading(uses_cache=False) as kernel:
             kernel.ready()
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)

@@ -98,8 +98,8 @@ def sweep(home: Path) -> list[Path]:
 def _try_remove(directory: Path) -> bool:
     """Remove an instance that nobody needs; whether it is gone.
 
-    What can't be read or removed stays, and hinders nobody: the loader of a killed instance may go on pinning
-    there, another version may have pinned other things, and anything may have been put there by hand.
+    What can't be read or removed stays, and hinders nobody: a killed exporter may be at its last call,
+    another version may have pinned other things, and anything may have been put there by hand.
     """
     try:
         if is_enforcing(directory) or live_processes(directory):

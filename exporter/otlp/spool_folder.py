@@ -12,13 +12,13 @@ import fcntl
 import hashlib
 import os
 import secrets
-import stat
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from exporter.folders import UnsafeFolderError, require_ours_alone
 from exporter.otlp.settings import Endpoint
 from exporter.otlp.sinks import SpoolError
 
@@ -66,11 +66,13 @@ class SpoolFolder:
                 self._make_in(parent)
             finally:
                 os.close(parent)
-            self._check()
+            require_ours_alone(self.path)
             self.path.chmod(0o700)
         except OSError as error:
             reason = "a symbolic link stands there" if self._has_link() else error.strerror or str(error)
             raise SpoolError("unusable", reason) from error
+        except UnsafeFolderError as error:
+            raise SpoolError("unusable", str(error)) from error
 
     def create(self, endpoint: Endpoint) -> SpoolFile:
         """A new file for what goes to `endpoint`. Raises SpoolError."""
@@ -116,25 +118,8 @@ class SpoolFolder:
             os.mkdir(self.path.name, 0o700, dir_fd=parent)
         os.close(os.open(self.path.name, _OPEN_DIRECTORY, dir_fd=parent))
 
-    def _check(self) -> None:
-        if self.path.stat().st_uid != os.geteuid():
-            raise SpoolError("unusable", "it belongs to another user")
-        for folder in (self.path, *self.path.resolve().parents):
-            status = folder.stat()
-            if status.st_uid not in (0, os.geteuid()):
-                raise SpoolError("unusable", f"{folder} belongs to another user")
-            if _is_open(status) and not status.st_mode & stat.S_ISVTX:
-                raise SpoolError("unusable", f"others may write to {folder}")
-
     def _has_link(self) -> bool:
         return self.path.is_symlink() or self.path.parent.is_symlink()
-
-
-def _is_open(status: os.stat_result) -> bool:
-    """Others can change names in the folder; the user's own group and root's are no others."""
-    is_foreign_group = status.st_gid not in (0, os.getegid())
-    mask = stat.S_IWOTH | (stat.S_IWGRP if is_foreign_group else 0)
-    return bool(status.st_mode & mask)
 
 
 def _prefix(endpoint: Endpoint) -> str:

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from exporter.kernel.loading import PROGRAMS, Hook
 from exporter.kernel.mounts import BPFFS_HOME
-from exporter.kernel.tracer import PROGRAMS
 
 from .tracing import ROOT, RUN_LIMIT_S, Trace, environment, read, run_command
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 PINS = BPFFS_HOME / "ci-egress"
 LINKS = len(PROGRAMS)
-PROGRAMS_IN_CGROUP = sum(program["kind"] != "raw_tracepoint" for program in PROGRAMS)
+PROGRAMS_IN_CGROUP = sum(isinstance(program, Hook) for program in PROGRAMS)
 
 _READY_LIMIT_S = 30.0
 _SETTLE_LIMIT_S = 20.0

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 from exporter.decode import Decoder
 from exporter.events import Acted, Aggregated, Event, ProcessKey, Tampered, attempts_of
-from exporter.kernel.tracer import Tracer, loading
+from exporter.kernel.loading import loading
+from exporter.kernel.tracer import Tracer
 
 from .lab import RUN_LIMIT_S
 

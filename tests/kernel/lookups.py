@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 import struct
-import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
@@ -16,12 +14,12 @@ from exporter import wire
 from exporter.decode import Decoder
 from exporter.events import Answered, Asked, ProcessKey
 from exporter.kernel.bpf import Map, possible_cpus
-from exporter.kernel.btf import kernel_offsets
+from exporter.kernel.compiling import compiled, our_request, system_compiler
 from exporter.kernel.instances import new_instance
-from exporter.kernel.mounts import cgroup2_root, ensure_bpffs
+from exporter.kernel.loading import PROGRAMS, load
+from exporter.kernel.mounts import ensure_bpffs
 from exporter.kernel.rings import Ring, drain
-from exporter.kernel.sources import bpf_directory, compiler_flags, source_text
-from exporter.kernel.tracer import LOADER, MAPS, PROGRAMS, SYSTEM_PYTHON
+from exporter.kernel.tracer import PINNED_MAPS
 from exporter.processes import started_ns
 
 SO_COOKIE = 57
@@ -43,7 +41,7 @@ class Lookups:
 
     def __init__(self, pins: Path, stack: ExitStack) -> None:
         """Open what is pinned there."""
-        self.maps = {name: stack.enter_context(closing(Map(pins / f"map_{name}"))) for name in MAPS}
+        self.maps = {name: stack.enter_context(closing(Map(pins / f"map_{name}"))) for name in PINNED_MAPS}
         ring = self.maps["lookups"]
         self._ring = stack.enter_context(closing(Ring(ring.fileno(), ring.max_entries)))
         started = started_ns(os.getpid())
@@ -110,18 +108,7 @@ class Lookups:
 def reading_lookups() -> Iterator[Lookups]:
     """Load and attach the programs for the block."""
     with new_instance(ensure_bpffs()) as pins, ExitStack() as stack:
-        request = {
-            "source": source_text(bpf_directory()),
-            "flags": compiler_flags(bpf_directory(), kernel_offsets()),
-            "include": str(bpf_directory()),
-            "pins": str(pins),
-            "cgroup": str(cgroup2_root()),
-            "maps": MAPS,
-            "programs": PROGRAMS,
-        }
-        command = [SYSTEM_PYTHON, "-I", str(LOADER)]
-        done = subprocess.run(command, input=json.dumps(request), capture_output=True, text=True, check=False)
-        assert (done.returncode, done.stderr) == (0, ""), done.stdout
+        load(compiled(our_request(), system_compiler(), None), pins, PROGRAMS, PINNED_MAPS)
         yield Lookups(pins, stack)
 
 

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from exporter.errors import KernelError
-from exporter.kernel.tracer import loading
+from exporter.kernel.compiling import system_compiler
+from exporter.kernel.loading import loading
 
 from .attached import (
     LINKS,
@@ -79,7 +80,7 @@ def test_a_signal_ends_command_and_the_trace_is_written(tmp_path: Path, number: 
 
 def test_a_signal_while_the_programs_are_loaded_ends_command_too(tmp_path: Path) -> None:
     with nothing_left(), running(["sh", "-c", "echo started; exec sleep 60"], tmp_path) as run:
-        wait_for(lambda: len(in_session(run.pid)) > 1)  # COMMAND's process is held, the loader is at work
+        wait_for(lambda: len(in_session(run.pid)) > 1)  # COMMAND is held, programs are being loaded
         os.kill(run.pid, signal.SIGTERM)
         assert run.end().status == 128 + signal.SIGTERM
         assert in_session(run.pid) == []
@@ -89,12 +90,14 @@ def test_a_signal_while_the_programs_are_loaded_ends_command_too(tmp_path: Path)
     ("python", "what"),
     [
         ("/no/such/python", "cannot run /no/such/python: No such file or directory"),
-        ("/bin/false", "the loader ended with status 1"),
+        ("/bin/false", "the compiler ended with status 1"),
     ],
 )
-def test_nothing_is_left_of_a_loader_that_fails(python: str, what: str) -> None:
-    with nothing_left(), pytest.raises(KernelError, match=what), loading(python=python) as kernel:
-        kernel.ready()
+def test_nothing_is_left_of_a_compiler_that_fails(python: str, what: str) -> None:
+    compiler = system_compiler(python)
+    with nothing_left(), pytest.raises(KernelError, match=what):  # noqa: SIM117 - the one encloses the other
+        with loading(compiler, uses_cache=False) as kernel:
+            kernel.ready()
 
 
 @pytest.mark.parametrize("broken", ["this is no C", "int on_exit(void *ctx) { return *(int *)0; }"])

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 from exporter.decode import Decoder
+from exporter.errors import KernelError
 from exporter.events import Act, Acted, Event, Execed, Exited, Flowed, ProcessKey
 from exporter.kernel.btf import MEMBERS, VMLINUX, kernel_offsets
+from exporter.kernel.bytecode import ROOTS_FOLDER, Bytecode, Cache, Request
+from exporter.kernel.compiling import SYSTEM_PYTHON, Compiler, compiled, our_request, system_compiler
 from exporter.kernel.instances import new_instance
-from exporter.kernel.mounts import cgroup2_root, ensure_bpffs
+from exporter.kernel.loading import PROGRAMS, load
+from exporter.kernel.mounts import ensure_bpffs
 from exporter.kernel.sources import compiler_flags, source_text
-from exporter.kernel.tracer import LOADER, MAPS, PROGRAMS, SYSTEM_PYTHON, Tracer
+from exporter.kernel.tracer import PINNED_MAPS, Tracer
 from exporter.kernel.windows import Coverage
 from exporter.processes import started_ns
 
@@ -35,48 +38,28 @@ BPF = ROOT / "bpf"
 
 
 @dataclass(frozen=True)
-class Compiler:
-    """A BCC, and how to run the loader with it."""
+class Installed:
+    """A BCC, and where it finds bpf/."""
 
-    command: list[str]
-    include: str
-    """bpf/ as the command sees it."""
-    bcc: str
-    """How its version begins."""
+    compiler: Compiler
+    bpf: Path
+    version: str
+    """How BCC's version begins."""
 
 
 @pytest.fixture(scope="session")
-def trixie() -> Compiler:
+def trixie() -> Installed:
     """BCC 0.31 with LLVM 19, in a Debian 13 root on this kernel."""
     done = subprocess.run([ROOT / "tools/trixie-root.sh"], stdout=subprocess.PIPE, text=True, check=True)
     enter = [str(ROOT / "tools/in-root.sh"), done.stdout.strip()]
-    loader = f"/src/{LOADER.relative_to(ROOT)}"
-    return Compiler([*enter, SYSTEM_PYTHON, "-I", loader], "/src/bpf", "0.31.")
+    command = [*enter, SYSTEM_PYTHON, "-I", "/src/exporter/kernel/compiler.py"]
+    return Installed(Compiler(command), Path("/src/bpf"), "0.31.")
 
 
 @pytest.fixture(scope="session")
-def system() -> Compiler:
+def system() -> Installed:
     """This machine's own."""
-    return Compiler([SYSTEM_PYTHON, "-I", str(LOADER)], str(BPF), "0.")
-
-
-def load(compiler: Compiler, pins: Path) -> dict[str, Any]:
-    """Run the loader as the tracer does; its manifest."""
-    request = {
-        "source": source_text(BPF),
-        "flags": [flag.replace(str(BPF), compiler.include) for flag in compiler_flags(BPF, kernel_offsets())],
-        "include": compiler.include,
-        "pins": str(pins),
-        "cgroup": str(cgroup2_root()),
-        "maps": MAPS,
-        "programs": PROGRAMS,
-    }
-    done = subprocess.run(
-        compiler.command, input=json.dumps(request), capture_output=True, text=True, check=False
-    )
-    assert (done.returncode, done.stderr) == (0, ""), done.stdout
-    manifest: dict[str, Any] = json.loads(done.stdout)
-    return manifest
+    return Installed(system_compiler(), BPF, "0.")
 
 
 def events_of(tracer: Tracer, command: Sequence[str | bytes]) -> list[Event]:
@@ -118,14 +101,15 @@ def told(event: Event) -> object:
 def test_the_records_are_the_same_with_either_compiler(
     lab: Lab, programs: Programs, request: pytest.FixtureRequest, name: str
 ) -> None:
-    compiler: Compiler = request.getfixturevalue(name)
+    installed: Installed = request.getfixturevalue(name)
+    flags = compiler_flags(installed.bpf, kernel_offsets())
+    answer = installed.compiler.compile(Request(source_text(BPF), flags, installed.bpf))
+    assert answer["bcc"].startswith(installed.version)
+    assert set(answer["programs"]) == {program.name for program in PROGRAMS}
     act = programs.act("udp-sendmmsg", V4.peer, PORT, V4.evil, PORT, "--", "a" * 6000)
     with nothing_left(), new_instance(ensure_bpffs()) as pins, ExitStack() as stack:
-        manifest = load(compiler, pins)
+        load(Bytecode.of(answer), pins, PROGRAMS, PINNED_MAPS)
         events = events_of(Tracer(pins, stack, Coverage()), lab.command(act))
-    assert manifest["bcc"].startswith(compiler.bcc)
-    assert manifest["maps"] == MAPS
-    assert manifest["programs"] == [program["name"] for program in PROGRAMS]
     sent = [(Act.SEND, 17, mapped(address), PORT, 0, 2) for address in (V4.peer, V4.evil)]
     nsenter = tuple(str(part) for part in lab.command(act))
     assert [told(event) for event in events] == [
@@ -233,7 +217,8 @@ def test_a_user_with_the_contracts_capabilities_can_trace_where_bpffs_is_his(tmp
 
 
 MODULES = "/usr/lib/python3/dist-packages"
-EMPTY = f"mkdir -p {{tmp}}/own; mount --bind {{tmp}}/own {MODULES}"
+NOTHING_COMPILED = f"mkdir -p {ROOTS_FOLDER}; mount -t tmpfs none {ROOTS_FOLDER}"
+EMPTY = f"{NOTHING_COMPILED}; mkdir -p {{tmp}}/own; mount --bind {{tmp}}/own {MODULES}"
 FAKE = f"{EMPTY}; echo '{{text}}' > {MODULES}/bcc.py"
 OLD = '__version__ = "0.18.0"\nclass BPF:\n def load_func(self, func_name, prog_type): pass'
 HINDRANCES = {
@@ -279,3 +264,33 @@ def test_without_tracefs_nothing_is_missing(programs: Programs, tmp_path: Path) 
     unmount = "umount -lR /sys/kernel/debug /sys/kernel/tracing || :; ! findmnt -t tracefs"
     seen = trace(None, programs.act("connect", "127.0.0.1", PORT), tmp_path, under=in_own_mounts(unmount))
     assert [leaf.name for leaf in seen.egress] == [f"connect 127.0.0.1:{PORT}"]
+
+
+def test_what_was_compiled_before_needs_no_compiler_now(tmp_path: Path) -> None:
+    request, cache = our_request(), Cache(tmp_path / "cache")
+    fresh = compiled(request, system_compiler(), cache)
+    assert compiled(request, system_compiler("/no/such/python"), cache) == fresh
+    (kept,) = (tmp_path / "cache").iterdir()
+    kept.write_bytes(kept.read_bytes()[:-1])
+    with pytest.raises(KernelError, match="cannot run /no/such/python"):
+        compiled(request, system_compiler("/no/such/python"), cache)
+
+
+@pytest.mark.parametrize("started", ["first", "again"])
+def test_the_first_start_and_a_later_one_trace_alike(
+    lab: Lab, programs: Programs, tmp_path: Path, started: str
+) -> None:
+    under = in_own_mounts(NOTHING_COMPILED if started == "first" else ":")
+    seen = trace(lab, programs.act("connect", V4.peer, PORT), tmp_path, under=under)
+    assert [leaf.name for leaf in seen.egress] == [f"connect {V4.peer}:{PORT}"]
+
+
+def test_a_program_that_the_verifier_refuses_is_told_with_its_reasons(tmp_path: Path) -> None:
+    env = copy_of_the_program(tmp_path / "copy")
+    source = tmp_path / "copy/bpf/process.bpf.c"
+    broken = "int on_exit(void *ctx) { return *(int *)0; }"
+    source.write_text(source.read_text().replace("int on_exit(", f"{broken}\nint replaced("))
+    seen = trace(None, ["true"], tmp_path / "otlp", "-v", env=env, cwd=tmp_path)
+    assert seen.status == 91
+    assert "cannot load the programs: on_exit: Permission denied; " in seen.stderr
+    assert "R0 !read_ok" in seen.stderr

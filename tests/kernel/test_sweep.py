@@ -134,7 +134,7 @@ def kill_while_loading(command: list[str], tmp_path: Path) -> None:
     with running(command, tmp_path / "otlp") as run:
         wait_for(lambda: bool(set(PINS.glob("*")) - before))
         os.kill(run.pid, signal.SIGKILL)
-        start(tmp_path)  # the loader may still be at work
+        start(tmp_path)  # what was killed may still be at work
         wait_for(lambda: in_session(run.pid) == [])
 
 
@@ -155,8 +155,8 @@ def test_a_start_succeeds_while_something_is_still_pinned_in_a_dead_instance(tmp
         PINS.mkdir(mode=0o700, exist_ok=True)
         instance = PINS / f"test-{os.getpid()}"
         instance.mkdir()
-        with subprocess.Popen([sys.executable, "-c", PIN_WITHOUT_END, instance]) as loader:
+        with subprocess.Popen([sys.executable, "-c", PIN_WITHOUT_END, instance]) as pinning:
             wait_for(lambda: any(instance.iterdir()))
             start(tmp_path)
-            loader.kill()
+            pinning.kill()
         start(tmp_path)

@@ -10,8 +10,8 @@ import pytest
 from exporter.cli.doctor import fields
 from exporter.errors import KernelError
 from exporter.kernel import doctor, requirements
+from exporter.kernel.compiling import system_compiler
 from exporter.kernel.doctor import Check
-from exporter.kernel.tracer import bcc_version
 
 MISSING = Check("a", ok=False, lost="no tracing: a is missing", fix="install a")
 LESS = Check("b", ok=False, lost="no b", fix="install b", is_required=False)
@@ -61,14 +61,14 @@ def test_a_containers_cgroup_namespace_costs_something_but_not_tracing(tmp_path:
     assert "--cgroupns=host" in check.fix
 
 
-def test_a_python_without_bcc_is_told_apart_by_the_loader() -> None:
+def test_a_python_without_bcc_is_told_apart_by_the_compiler() -> None:
     with pytest.raises(KernelError, match=r"cannot use BCC: .*; apt-get install python3-bpfcc"):
-        bcc_version(python=sys.executable)
+        system_compiler(sys.executable).version()
 
 
 def test_no_python_at_all_is_told() -> None:
     with pytest.raises(KernelError, match="cannot run /nonexistent/python3"):
-        bcc_version(python="/nonexistent/python3")
+        system_compiler("/nonexistent/python3").version()
 
 
 def test_what_run_would_say_becomes_the_check() -> None:

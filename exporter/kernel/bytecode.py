@@ -1,0 +1,126 @@
+"""What the compiler makes of bpf/, and the folder in which that is kept from one start to the next.
+
+Nine tenths of a start are the compiler's, and what it makes depends on nothing but its input: the source, the
+flags (with the kernel's offsets) and the headers. So it is kept under the digest of all of that.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+import secrets
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from exporter.folders import UnsafeFolderError, require_ours_alone
+
+ROOTS_FOLDER = Path("/var/cache/ci-egress")
+_KEPT = 8
+"""Files: one for each kernel and version that are used in turn."""
+_EDITION = b"ci-egress bytecode 1\n"
+
+
+class MapSpec(NamedTuple):
+    """A map to be made; sizes in bytes."""
+
+    name: str
+    type: int
+    """enum bpf_map_type."""
+    key_size: int
+    value_size: int
+    max_entries: int
+    flags: int
+    """BPF_F_*."""
+
+
+class Bytecode(NamedTuple):
+    """Everything that the kernel needs to be given."""
+
+    maps: list[MapSpec]
+    programs: dict[str, bytes]
+    """Instructions by name; they name maps by their index in `maps`."""
+
+    @classmethod
+    def of(cls, answer: Mapping[str, Any]) -> Bytecode:
+        """From what the compiler printed (see compiler.py)."""
+        maps = [MapSpec(**spec) for spec in answer["maps"]]
+        return cls(maps, {name: base64.b64decode(code) for name, code in answer["programs"].items()})
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is to be compiled."""
+
+    source: str
+    flags: list[str]
+    include: Path
+    """Folder of the headers."""
+
+    def fields(self) -> dict[str, Any]:
+        """As the compiler reads it."""
+        return {"source": self.source, "flags": self.flags, "include": str(self.include)}
+
+    def digest(self) -> str:
+        """The same for what compiles to the same, wherever the folder is."""
+        flags = [flag.replace(str(self.include), "") for flag in self.flags]
+        digest = hashlib.sha256(json.dumps([self.source, flags, os.uname().machine]).encode())
+        for header in sorted(self.include.rglob("*.h")):
+            digest.update(f"\0{header.relative_to(self.include)}\0".encode())
+            digest.update(header.read_bytes())
+        return digest.hexdigest()
+
+
+class Cache:
+    """Compiled bytecode on disk. Nothing that goes wrong with it is an error: it is compiled again.
+
+    The kernel runs what is in there, so it counts only while nobody but this user can write to the folder or
+    to one above it.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """`folder` need not exist."""
+        self._folder = folder
+
+    def get(self, digest: str) -> Bytecode | None:
+        """What was kept under `digest`; None when there is nothing, or it isn't whole."""
+        with suppress(OSError, UnsafeFolderError):
+            require_ours_alone(self._folder)
+            path = self._path(digest)
+            head, _, text = path.read_bytes().removeprefix(_EDITION).partition(b"\n")
+            if head == hashlib.sha256(text).hexdigest().encode():
+                os.utime(path)
+                return Bytecode.of(json.loads(text))
+        return None
+
+    def put(self, digest: str, answer: Mapping[str, Any]) -> None:
+        """Keep what the compiler printed, and no more than _KEPT such files."""
+        text = json.dumps(answer).encode()
+        with suppress(OSError, UnsafeFolderError):
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            require_ours_alone(self._folder)
+            temporary = self._folder / f"{digest}.{secrets.token_hex(4)}"
+            try:
+                head = hashlib.sha256(text).hexdigest().encode()
+                temporary.write_bytes(_EDITION + head + b"\n" + text)
+                temporary.rename(self._path(digest))
+            finally:
+                temporary.unlink(missing_ok=True)
+            self._forget_oldest()
+
+    def _path(self, digest: str) -> Path:
+        return self._folder / f"{digest}.bytecode"
+
+    def _forget_oldest(self) -> None:
+        files = sorted(self._folder.glob("*.bytecode"), key=lambda path: path.stat().st_mtime_ns)
+        for path in files[:-_KEPT]:
+            path.unlink(missing_ok=True)
+
+
+def default_cache(euid: int) -> Cache | None:
+    """Root's; for another user None, whose jobs could write what the kernel is to run."""
+    return Cache(ROOTS_FOLDER) if euid == 0 else None

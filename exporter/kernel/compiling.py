@@ -1,0 +1,114 @@
+"""From the sources to bytecode: by a child, or by one of an earlier start.
+
+The compiler (BCC and LLVM) never enters this process; what it prints is all that is taken from it.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from exporter.errors import KernelError
+from exporter.kernel.btf import kernel_offsets
+from exporter.kernel.bytecode import Bytecode, Cache, Request
+from exporter.kernel.sources import bpf_directory, compiler_flags, source_text
+from exporter.limits import limit_hint
+
+SYSTEM_PYTHON = "/usr/bin/python3"
+_SCRIPT = Path(__file__).with_name("compiler.py")
+_TIMEOUT_S = 60.0
+_HINTS = {
+    "import": "apt-get install python3-bpfcc (0.25 or newer; PyPI's bcc is another thing)",
+    "compile": "run with -v for the compiler's words, and report them",
+}
+
+
+class Compiler:
+    """BCC, in a child of its own."""
+
+    def __init__(self, command: list[str]) -> None:
+        """`command` runs compiler.py under a Python that has BCC."""
+        self._command = command
+        self._child: subprocess.Popen[str] | None = None
+
+    def version(self) -> str:
+        """BCC's. Raises KernelError when there is none that can be used."""
+        version: str = self._run("", "--check")["bcc"]
+        return version
+
+    def compile(self, request: Request) -> dict[str, Any]:
+        """What it prints (see compiler.py). Raises KernelError with what is missing and how to get it."""
+        return self._run(json.dumps(request.fields()))
+
+    def end(self) -> None:
+        """End it, whatever it is at; from any thread."""
+        if self._child:
+            self._child.kill()
+
+    def _run(self, text: str, *arguments: str) -> dict[str, Any]:
+        self._child = child = self._start(*arguments)
+        try:
+            output, said = child.communicate(text, timeout=_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.communicate()
+            raise KernelError(
+                f"the programs were not compiled within {_TIMEOUT_S:.0f} s",
+                hint="try again when the machine is less busy",
+            ) from None
+        try:
+            answer: dict[str, Any] = json.loads(output)
+        except ValueError:
+            answer = {"error": f"the compiler ended with status {child.returncode}", "stage": "compile"}
+        if "error" in answer:
+            stage = answer["stage"]
+            what = "cannot use BCC" if stage == "import" else "cannot compile the programs"
+            # What BCC raises needn't say why; what it printed does.
+            hint = limit_hint(answer["error"]) or limit_hint(said) or _HINTS[stage]
+            raise KernelError(f"{what}: {answer['error']}", hint=hint, detail=said)
+        return answer
+
+    def _start(self, *arguments: str) -> subprocess.Popen[str]:
+        # It runs as root, so nothing of the caller's environment reaches it, nor the working directory: that
+        # may be deleted, or closed to this user.
+        environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}
+        pipe = subprocess.PIPE
+        try:
+            return subprocess.Popen(  # noqa: S603 - a fixed program
+                [*self._command, *arguments],
+                stdin=pipe,
+                stdout=pipe,
+                stderr=pipe,
+                env=environment,
+                cwd="/",
+                text=True,
+            )
+        except OSError as error:
+            hint = limit_hint(str(error)) or "apt-get install python3"
+            raise KernelError(f"cannot run {self._command[0]}: {error.strerror}", hint=hint) from None
+
+
+def system_compiler(python: str = SYSTEM_PYTHON) -> Compiler:
+    """The one of this machine; `python` has BCC."""
+    return Compiler([python, "-I", str(_SCRIPT)])
+
+
+def our_request() -> Request:
+    """Our programs, for this kernel."""
+    folder = bpf_directory()
+    return Request(source_text(folder), compiler_flags(folder, kernel_offsets()), folder)
+
+
+def compiled(request: Request, compiler: Compiler, cache: Cache | None) -> Bytecode:
+    """From the cache, or from the compiler and then into the cache. Raises KernelError."""
+    if cache is None:
+        return Bytecode.of(compiler.compile(request))
+    digest = request.digest()
+    bytecode = cache.get(digest)
+    if bytecode is None:
+        answer = compiler.compile(request)
+        cache.put(digest, answer)
+        bytecode = Bytecode.of(answer)
+    return bytecode

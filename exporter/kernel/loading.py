@@ -1,0 +1,200 @@
+"""From bytecode to programs that run: maps made, programs taken by the verifier, attached, and pinned."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from threading import Event, Thread
+from typing import NamedTuple
+
+from exporter.errors import KernelError
+from exporter.kernel.bytecode import Bytecode, default_cache
+from exporter.kernel.compiling import Compiler, compiled, our_request, system_compiler
+from exporter.kernel.instances import new_instance
+from exporter.kernel.mounts import cgroup2_root, ensure_bpffs
+from exporter.kernel.objects import (
+    AttachType,
+    ProgramType,
+    VerifierError,
+    attach_raw_tracepoint,
+    attach_to_cgroup,
+    create_map,
+    load_program,
+    pin,
+)
+from exporter.kernel.requirements import require_host
+from exporter.kernel.tracer import PINNED_MAPS, Tracer
+from exporter.kernel.windows import Coverage
+from exporter.limits import limit_hint
+
+
+class Tracepoint(NamedTuple):
+    """A program at a raw tracepoint."""
+
+    name: str
+    tracepoint: str
+    is_optional: bool = False
+    """Left out where the kernel has no such tracepoint."""
+
+    def load(self, code: bytes, maps: Sequence[int]) -> int:
+        """Returns the program's descriptor. Raises VerifierError."""
+        return load_program(self.name, ProgramType.RAW_TRACEPOINT, None, code, maps)
+
+    def attach(self, program: int, cgroup: int) -> int | None:  # noqa: ARG002 - the hook's needs it
+        """Returns the link's descriptor, or None where it is left out. Raises OSError."""
+        try:
+            return attach_raw_tracepoint(program, self.tracepoint)
+        except FileNotFoundError:
+            if self.is_optional:
+                return None
+            raise
+
+
+class Hook(NamedTuple):
+    """A program at a hook of the cgroup hierarchy."""
+
+    name: str
+    type: ProgramType
+    attach_type: AttachType
+
+    def load(self, code: bytes, maps: Sequence[int]) -> int:
+        """Returns the program's descriptor. Raises VerifierError."""
+        return load_program(self.name, self.type, self.attach_type, code, maps)
+
+    def attach(self, program: int, cgroup: int) -> int | None:
+        """Returns the link's descriptor. Raises OSError."""
+        return attach_to_cgroup(program, cgroup, self.attach_type)
+
+
+_ADDRESS = ProgramType.CGROUP_SOCK_ADDR
+PROGRAMS: list[Tracepoint | Hook] = [
+    Tracepoint("on_newtask", "task_newtask"),
+    # Those of one tracepoint are called in the order in which they are attached.
+    Tracepoint("before_exec", "sched_process_exec"),
+    Tracepoint("on_exec", "sched_process_exec"),
+    Tracepoint("after_exec", "sched_process_exec"),
+    Tracepoint("on_exit", "sched_process_exit"),
+    Tracepoint("on_sys_enter", "sys_enter"),
+    Tracepoint("on_signal", "signal_generate"),
+    Tracepoint("on_uring_submit", "io_uring_submit_req", is_optional=True),
+    Hook("on_connect4", _ADDRESS, AttachType.INET4_CONNECT),
+    Hook("on_connect6", _ADDRESS, AttachType.INET6_CONNECT),
+    Hook("on_sendmsg4", _ADDRESS, AttachType.UDP4_SENDMSG),
+    Hook("on_sendmsg6", _ADDRESS, AttachType.UDP6_SENDMSG),
+    Hook("on_sock_ops", ProgramType.SOCK_OPS, AttachType.SOCK_OPS),
+    Hook("on_egress", ProgramType.CGROUP_SKB, AttachType.INET_EGRESS),
+    Hook("on_sock_release", ProgramType.CGROUP_SOCK, AttachType.SOCK_RELEASE),
+    Hook("on_answer", ProgramType.CGROUP_SKB, AttachType.INET_INGRESS),
+    Hook("on_query", ProgramType.CGROUP_SKB, AttachType.INET_EGRESS),
+]
+
+_HINTS = {
+    "load": "Linux 5.15 or newer, and root or the capabilities that `ci-egress doctor` lists",
+    "attach": "run as root, or with the capabilities that `ci-egress doctor` lists",
+    "pin": "see that bpffs is mounted read-write at /sys/fs/bpf",
+}
+
+
+def load(
+    bytecode: Bytecode,
+    pins: Path,
+    programs: Sequence[Tracepoint | Hook],
+    pinned_maps: Sequence[str],
+    goes_on: Callable[[], bool] = lambda: True,
+) -> None:
+    """Make the maps, load and attach `programs`, and pin both in `pins`, as long as `goes_on()`.
+
+    Raises KernelError; what was pinned until then is the caller's to remove.
+    """
+    with ExitStack() as stack:
+        cgroup = os.open(cgroup2_root(), os.O_RDONLY | os.O_DIRECTORY)
+        stack.callback(os.close, cgroup)
+        maps: dict[str, int] = {}
+        for spec in bytecode.maps:
+            with _failures_told("load", spec.name):
+                maps[spec.name] = create_map(spec)
+            stack.callback(os.close, maps[spec.name])
+        for name in pinned_maps:
+            with _failures_told("pin", name):
+                pin(maps[name], pins / f"map_{name}")
+        for program in programs:
+            if not goes_on():
+                return
+            _run(program, bytecode.programs[program.name], list(maps.values()), cgroup, pins)
+
+
+def _run(program: Tracepoint | Hook, code: bytes, maps: Sequence[int], cgroup: int, pins: Path) -> None:
+    with ExitStack() as stack:
+        with _failures_told("load", program.name):
+            loaded = program.load(code, maps)
+        stack.callback(os.close, loaded)
+        with _failures_told("attach", program.name):
+            link = program.attach(loaded, cgroup)
+        if link is not None:
+            stack.callback(os.close, link)
+            with _failures_told("pin", program.name):
+                pin(link, pins / f"link_{program.name}")
+
+
+@contextmanager
+def _failures_told(stage: str, name: str) -> Iterator[None]:
+    try:
+        yield
+    except VerifierError as error:
+        what, log = str(error), error.log
+    except OSError as error:
+        what, log = os.strerror(error.errno or 0), ""
+    else:
+        return
+    raise KernelError(
+        f"cannot {stage} the programs: {name}: {what}", hint=limit_hint(what) or _HINTS[stage], detail=log
+    )
+
+
+class Loading:
+    """The kernel side, being loaded by a thread; whoever waits for it can do something else meanwhile."""
+
+    def __init__(self, stack: ExitStack, compiler: Compiler, *, uses_cache: bool) -> None:
+        """Begin; `stack` ends it. Raises KernelError."""
+        self._stack = stack
+        self._compiler = compiler
+        self._cache = default_cache(os.geteuid()) if uses_cache else None
+        self._directory = stack.enter_context(new_instance(ensure_bpffs()))
+        self._is_over = Event()
+        self._error: BaseException | None = None
+        self._thread = Thread(target=self._work, name="loading")
+        stack.callback(self._end)  # before the directory goes: it may still be pinning there
+        self._thread.start()
+
+    def ready(self, coverage: Coverage = Coverage()) -> Tracer:  # noqa: B008 - immutable
+        """Wait until every program is attached. Raises KernelError with what is missing and how to get it."""
+        self._thread.join()
+        if self._error:
+            raise self._error
+        return Tracer(self._directory, self._stack, coverage)
+
+    def _work(self) -> None:
+        try:
+            bytecode = compiled(our_request(), self._compiler, self._cache)
+            load(bytecode, self._directory, PROGRAMS, PINNED_MAPS, lambda: not self._is_over.is_set())
+        except BaseException as error:  # noqa: BLE001 - raised where it is waited for
+            self._error = error
+
+    def _end(self) -> None:
+        self._is_over.set()
+        self._compiler.end()
+        if self._thread.ident is not None:
+            self._thread.join()
+
+
+@contextmanager
+def loading(compiler: Compiler | None = None, *, uses_cache: bool = True) -> Iterator[Loading]:
+    """Begin to load the programs; at the end they are detached and unpinned, and nothing of them is left.
+
+    What is compiled is kept for the next start, and taken from there, with `uses_cache`. Raises KernelError.
+    """
+    require_host()
+    with ExitStack() as stack:
+        yield Loading(stack, compiler or system_compiler(), uses_cache=uses_cache)

@@ -1,0 +1,136 @@
+"""What is made in the kernel by bpf(2): maps, programs, links, and pins under bpffs."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import struct
+from collections.abc import Sequence
+from contextlib import suppress
+from enum import IntEnum
+from pathlib import Path
+
+from exporter.kernel.bpf import bpf
+from exporter.kernel.bytecode import MapSpec
+
+# enum bpf_cmd
+_MAP_CREATE, _PROG_LOAD, _OBJ_PIN, _RAW_TRACEPOINT_OPEN, _BTF_LOAD, _LINK_CREATE = 0, 5, 6, 17, 18, 28
+
+_MAP = struct.Struct("=IIIII8x16s4xIII")
+_PROGRAM = struct.Struct("=IIQQIIQ8x16s4xI48xQ")
+_BTF = struct.Struct("=QQIII4x")
+
+_SK_STORAGE = 24  # enum bpf_map_type
+_NAME_MAX = 15
+_INSTRUCTION_BYTES = 8
+_LOG_BYTES = 1 << 20
+
+
+class ProgramType(IntEnum):
+    """enum bpf_prog_type."""
+
+    CGROUP_SKB = 8
+    CGROUP_SOCK = 9
+    SOCK_OPS = 13
+    RAW_TRACEPOINT = 17
+    CGROUP_SOCK_ADDR = 18
+
+
+class AttachType(IntEnum):
+    """enum bpf_attach_type: where in a cgroup."""
+
+    INET_INGRESS = 0
+    INET_EGRESS = 1
+    SOCK_OPS = 3
+    INET4_CONNECT = 10
+    INET6_CONNECT = 11
+    UDP4_SENDMSG = 14
+    UDP6_SENDMSG = 15
+    SOCK_RELEASE = 34
+
+
+class VerifierError(Exception):
+    """A program that the kernel doesn't take: its errno's words, and `log`, what the verifier says."""
+
+    def __init__(self, what: str, log: str) -> None:
+        """`log` is empty where the verifier had no part in it."""
+        super().__init__(what)
+        self.log = log
+
+
+def create_map(spec: MapSpec) -> int:
+    """Make a map; returns its descriptor. Raises OSError."""
+    name = spec.name.encode()[:_NAME_MAX]
+    sizes = (spec.type, spec.key_size, spec.value_size, spec.max_entries, spec.flags)
+    if spec.type != _SK_STORAGE:
+        return bpf(_MAP_CREATE, _MAP.pack(*sizes, name, 0, 0, 0))
+    # The only type that the kernel doesn't make without being told the types of key and value.
+    types = _load_btf(_btf_of(spec.value_size))
+    try:
+        return bpf(_MAP_CREATE, _MAP.pack(*sizes, name, types, 1, 3))
+    finally:
+        os.close(types)
+
+
+def load_program(
+    name: str, kind: ProgramType, attach_type: AttachType | None, instructions: bytes, maps: Sequence[int]
+) -> int:
+    """Have the verifier take a program, whose instructions name `maps` (descriptors) by their index.
+
+    Returns its descriptor. Raises VerifierError.
+    """
+    descriptors = (ctypes.c_int * len(maps))(*maps)
+    code = ctypes.create_string_buffer(instructions, len(instructions))
+    license_ = ctypes.create_string_buffer(b"GPL")
+
+    def load(log_level: int, log_size: int, log: int) -> int:
+        return bpf(
+            _PROG_LOAD,
+            _PROGRAM.pack(
+                *(kind, len(instructions) // _INSTRUCTION_BYTES),
+                *(ctypes.addressof(code), ctypes.addressof(license_)),
+                *(log_level, log_size, log),
+                *(name.encode()[:_NAME_MAX], attach_type or 0, ctypes.addressof(descriptors)),
+            ),
+        )
+
+    try:
+        return load(0, 0, 0)
+    except OSError as error:
+        what = os.strerror(error.errno or 0)
+    log = ctypes.create_string_buffer(_LOG_BYTES)
+    with suppress(OSError):  # the same again, with its reasons
+        os.close(load(1, len(log), ctypes.addressof(log)))
+    raise VerifierError(what, log.value.decode(errors="replace"))
+
+
+def attach_raw_tracepoint(program: int, tracepoint: str) -> int:
+    """Returns the link's descriptor. Raises OSError: FileNotFoundError where there is no such tracepoint."""
+    name = ctypes.create_string_buffer(tracepoint.encode())
+    return bpf(_RAW_TRACEPOINT_OPEN, struct.pack("=QI4x", ctypes.addressof(name), program))
+
+
+def attach_to_cgroup(program: int, cgroup: int, attach_type: AttachType) -> int:
+    """Returns the link's descriptor. Raises OSError."""
+    return bpf(_LINK_CREATE, struct.pack("=IIII", program, cgroup, attach_type, 0))
+
+
+def pin(descriptor: int, path: Path) -> None:
+    """Give an object a name under bpffs, under which it outlives this process. Raises OSError."""
+    name = ctypes.create_string_buffer(os.fsencode(path))
+    bpf(_OBJ_PIN, struct.pack("=QII", ctypes.addressof(name), descriptor, 0))
+
+
+def _load_btf(types: bytes) -> int:
+    data = ctypes.create_string_buffer(types, len(types))
+    return bpf(_BTF_LOAD, _BTF.pack(ctypes.addressof(data), 0, len(types), 0, 0))
+
+
+def _btf_of(value_size: int) -> bytes:
+    """Three types: 1 a key, 4 bytes; 2 a byte; 3 a value, `value_size` bytes (Documentation/bpf/btf.rst)."""
+    integer, array = 1 << 24, 3 << 24
+    types = struct.pack("=IIII", 1, integer, 4, 32) + struct.pack("=IIII", 5, integer, 1, 8)
+    types += struct.pack("=IIIIII", 0, array, 0, 2, 1, value_size)
+    strings = b"\0key\0byte\0"
+    header = struct.pack("=HBBIIIII", 0xEB9F, 1, 0, 24, 0, len(types), len(types), len(strings))
+    return header + types + strings
