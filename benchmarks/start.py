@@ -1,8 +1,8 @@
 """How long a job waits for its first command.
 
 What: the time from the exec of `ci-egress` to the main function of COMMAND. In it lie Python's start, the
-kernel's verifier, attaching, and the import of OpenTelemetry; in a first one the compiler's run, too (Clang, in
-a child), whose bytecode is kept for the later ones.
+kernel's verifier, attaching, and the import of OpenTelemetry; in a first one the compiler's run (Clang, in a
+child) too, whose bytecode is kept for the later ones.
 
 How: COMMAND prints the monotonic clock; the median of the runs. Before the first of all, the page cache was
 dropped, as on a machine that just booted.
