@@ -1,9 +1,9 @@
-"""How many events a second one core of the exporter takes in.
+"""What an attempt that gets a span of its own costs the exporter.
 
-What: CPU time of this process, of all its threads, for each event, stage after stage: the ring alone; with
+What: CPU time of this process, of all its threads, for each attempt, stage after stage: the ring alone; with
 decoding; with the whole pipeline (process table, spans, metrics) into a file, and to a collector by HTTP.
-Once for a flood of connects, once for what a build does: a process is forked, executes a program, connects
-twice and exits.
+Once for connects alone, each of which comes as three records (the connect, its success, its end); once for
+what a build does: a process is forked, executes a program, connects twice and exits.
 
 How: a ring in memory, laid out as the kernel's and full of records like those it writes, read by the
 exporter's own code. Needs no root. Nothing may get lost on the way: the account is checked.
@@ -18,11 +18,11 @@ from contextlib import closing, contextmanager
 from functools import partial
 from itertools import count
 from pathlib import Path
-from statistics import median
 from typing import NamedTuple
 
-from benchmarks.figures import Figure
-from benchmarks.records import build, flood, ring_of
+from benchmarks.compare import middle
+from benchmarks.figures import LIMITS, Figure
+from benchmarks.records import build, connects, ring_of
 from benchmarks.sink import collector
 from benchmarks.workshop import BenchmarkError, Workshop
 from exporter import wire
@@ -41,9 +41,9 @@ from exporter.processes import Proc, started_ns
 from exporter.summary import Summary
 
 _TIMES = 5
-_EVENTS = 20_000
-_EVENTS_QUICKLY = 1_000
-_RECORDS_A_PROCESS = 5
+_ATTEMPTS = 10_000
+_ATTEMPTS_QUICKLY = 500
+_LIMITS_US = {("own span", "exported by HTTP"): LIMITS.own_span_us}
 _QUEUE = 1 << 20
 _FLUSH_TIMEOUT_S = 120
 _SCOPE = 1
@@ -84,22 +84,23 @@ def measure(shop: Workshop) -> Iterator[Figure]:
             "exported to a file": lambda given, ring: _export(given, ring, {}, new_folder()),
             "exported by HTTP": lambda given, ring: _export(given, ring, environment, None),
         }
-        for given in _inputs(_EVENTS_QUICKLY if shop.is_quick else _EVENTS):
+        for given in _inputs(_ATTEMPTS_QUICKLY if shop.is_quick else _ATTEMPTS):
             for name, consume in consumers.items():
-                yield _figure(f"events/s a core, {given.name}, {name}", given, consume, shop.rounds(_TIMES))
+                limit_us = _LIMITS_US.get((given.name, name))
+                yield _figure(f"{given.name}, {name}", given, consume, shop.rounds(_TIMES), limit_us)
 
 
-def _inputs(events: int) -> Iterator[_Input]:
+def _inputs(attempts: int) -> Iterator[_Input]:
     started = started_ns(os.getpid())
     assert started is not None
     root = ProcessKey(os.getpid(), started)
-    yield _Input("flood", root, list(flood(root, events)))
-    yield _Input("build", root, list(build(root, events // _RECORDS_A_PROCESS)))
+    yield _Input("own span", root, list(connects(root, attempts)))
+    yield _Input("own span in a build", root, list(build(root, attempts // 2)))
 
 
-def _figure(name: str, given: _Input, consume: Consume, times: int) -> Figure:
-    each_us = median(_cpu_us(given, consume) for _ in range(times)) / len(given.records)
-    return Figure(name, 1e6 / each_us, "1/s", f"{each_us:.2f} µs of CPU time each")
+def _figure(name: str, given: _Input, consume: Consume, times: int, limit_us: float | None) -> Figure:
+    runs = [_cpu_us(given, consume) / _acts(given) for _ in range(times)]
+    return middle(name, runs, "µs", limit=limit_us)
 
 
 def _cpu_us(given: _Input, consume: Consume) -> float:

@@ -14,7 +14,10 @@ _HEADER = struct.Struct("=II")
 _POSITION = struct.Struct("=Q")
 _PEER = bytes(10) + b"\xff\xff" + bytes([192, 0, 2, 7])
 _NOBODY = bytes(16)
+_LOCAL = bytes(10) + b"\xff\xff" + bytes([192, 0, 2, 1])
 _TCP = 6
+_STAGE_NS = 1_000_000
+_RTT_US = 950
 _ARGUMENTS_ROOM = 256
 _COMMAND = b"/usr/bin/python3 -m pip install --no-deps --index-url https://registry.example/simple wheel"
 _ARGUMENTS = _COMMAND.replace(b" ", b"\0") + b"\0"
@@ -24,14 +27,14 @@ _PIDS = 5_000_000
 """Numbers that no process has."""
 
 
-def flood(root: ProcessKey, acts: int) -> Iterator[bytes]:
-    """One process that connects again and again."""
+def connects(root: ProcessKey, acts: int) -> Iterator[bytes]:
+    """One process that connects again and again; three records each: the connect, its success, its end."""
     for number in range(acts):
-        yield _act(root, 0, root.started_ns + number, number)
+        yield from _connection(root, 0, root.started_ns + number, number + 1)
 
 
 def build(root: ProcessKey, processes: int) -> Iterator[bytes]:
-    """Five records a process: the fork, the exec, two connects, the exit."""
+    """Nine records a process: the fork, the exec, two connects of three each, the exit."""
     for number in range(processes):
         at_ns = root.started_ns + number
         process = ProcessKey(_PIDS + number, at_ns)
@@ -39,8 +42,8 @@ def build(root: ProcessKey, processes: int) -> Iterator[bytes]:
             *_start(wire.KIND_FORK, process, 0, at_ns), root.started_ns, root.pid, 0, root.pid, _SCOPE
         )
         yield _exec(process, root.pid, at_ns)
-        yield _act(process, 1, at_ns, 2 * number)
-        yield _act(process, 1, at_ns, 2 * number + 1)
+        yield from _connection(process, 1, at_ns, 2 * number + 1)
+        yield from _connection(process, 1, at_ns, 2 * number + 2)
         yield wire.EXIT_RECORD.pack(*_start(wire.KIND_EXIT, process, 1, at_ns), 0)
 
 
@@ -59,6 +62,14 @@ def _act(process: ProcessKey, exec_id: int, at_ns: int, cookie: int) -> bytes:
     start = _start(wire.KIND_ACT, process, exec_id, at_ns)
     who = (cookie, process.pid, 1, 0, _SCOPE)
     return wire.ACT_RECORD.pack(*start, *who, _PEER, _NOBODY, 443, 0, _TCP, wire.ACT_CONNECT)
+
+
+def _connection(process: ProcessKey, exec_id: int, at_ns: int, cookie: int) -> Iterator[bytes]:
+    yield _act(process, exec_id, at_ns, cookie)
+    for stage, payload in ((wire.FLOW_ESTABLISHED, 0), (wire.FLOW_ENDED, 1234)):
+        start = _start(wire.KIND_FLOW, process, exec_id, at_ns + stage * _STAGE_NS)
+        flow = (cookie, payload, payload, _LOCAL, _RTT_US, 40_000 + cookie % 20_000, 0, stage)
+        yield wire.FLOW_RECORD.pack(*start, *flow, wire.OUTCOME_ESTABLISHED)
 
 
 def ring_of(records: Sequence[bytes]) -> tuple[int, int]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeVar
 
 from exporter.text import cut
 
@@ -11,14 +12,63 @@ _CHARACTER_MAX_BYTES = 4
 
 Value = str | int | bool | list[str]
 
+T = TypeVar("T")
+
+
+class Layer:
+    """Attributes that many spans share, encoded once."""
+
+    __slots__ = ("_encoded", "cut_names", "values")
+
+    def __init__(self, values: Mapping[str, Value], cut_names: tuple[str, ...] = ()) -> None:
+        """`cut_names` are those of `values` that aren't whole."""
+        self.values = values
+        self.cut_names = cut_names
+        self._encoded: dict[Callable[..., Any], Any] = {}
+
+    def encoded(self, encode: Callable[[Mapping[str, Value]], T]) -> T:
+        """What `encode` makes of the values; it is asked once."""
+        if encode not in self._encoded:
+            self._encoded[encode] = encode(self.values)
+        found: T = self._encoded[encode]
+        return found
+
+
+class Layered(Mapping[str, Value]):
+    """The attributes of one span: those that it shares, and its own. No name is in two of them."""
+
+    __slots__ = ("layers", "own")
+
+    def __init__(self, layers: tuple[Layer, ...], own: Mapping[str, Value]) -> None:
+        """Of these two."""
+        self.layers = layers
+        self.own = own
+
+    def __getitem__(self, name: str) -> Value:
+        """The value of `name`. Raises KeyError."""
+        for layer in self.layers:
+            if name in layer.values:
+                return layer.values[name]
+        return self.own[name]
+
+    def __iter__(self) -> Iterator[str]:
+        """All names."""
+        for layer in self.layers:
+            yield from layer.values
+        yield from self.own
+
+    def __len__(self) -> int:
+        """How many names there are."""
+        return len(self.own) + sum(len(layer.values) for layer in self.layers)
+
 
 class Attributes:
     """Attributes under construction: unknown values are left out, long ones cut and listed."""
 
-    def __init__(self, values: Mapping[str, Value] | None = None, cut_names: tuple[str, ...] = ()) -> None:
-        """Start from `values`, of which `cut_names` are cut already."""
+    def __init__(self, values: Mapping[str, Value] | None = None) -> None:
+        """Start from `values`."""
         self._values: dict[str, Value] = dict(values or {})
-        self.cut_names = list(cut_names)
+        self.cut_names: list[str] = []
 
     def add(self, name: str, value: str | int | None) -> None:
         """Add a value if it is known."""
@@ -43,8 +93,13 @@ class Attributes:
             self.cut_names.append(name)
         self._values[name] = kept
 
-    def done(self) -> dict[str, Value]:
-        """All of them, with `egress.truncated` where something was cut."""
-        if self.cut_names:
-            self._values["egress.truncated"] = self.cut_names
-        return self._values
+    def layer(self) -> Layer:
+        """All of them, for many spans."""
+        return Layer(self._values, tuple(dict.fromkeys(self.cut_names)))
+
+    def upon(self, *layers: Layer) -> Layered:
+        """All of them upon `layers`, with `egress.truncated` where something was cut."""
+        cut_names = [name for layer in layers for name in layer.cut_names] + self.cut_names
+        if cut_names:
+            self._values["egress.truncated"] = cut_names
+        return Layered(layers, self._values)

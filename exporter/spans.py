@@ -5,8 +5,8 @@ from __future__ import annotations
 import errno
 import hashlib
 import shlex
-from functools import partial
-from typing import Any, NamedTuple
+from functools import lru_cache, partial
+from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
 from opentelemetry.sdk.resources import Resource
@@ -17,7 +17,7 @@ from opentelemetry.trace import SpanContext, SpanKind, TraceFlags, TraceState
 
 from exporter import __version__
 from exporter.addresses import address, is_known
-from exporter.attributes import Attributes, Value
+from exporter.attributes import Attributes, Layer, Layered, Value
 from exporter.clock import Clock
 from exporter.destinations import Destination
 from exporter.events import HOST, Act, Acted, Aggregated, Flowed, Stage
@@ -35,10 +35,21 @@ _VERBS = {Act.CONNECT: "connect", Act.SEND: "send"}
 
 
 class _Described(NamedTuple):
-    values: dict[str, Value]
-    cut_names: tuple[str, ...]
+    layer: Layer
     facts: Facts | None
-    """Those that went into `values`."""
+    """Those that went into it."""
+    context: SpanContext
+    """Of the program's span."""
+
+
+class _Deed(NamedTuple):
+    """One act, or several that were only counted: what, where, whose, and the context of its span."""
+
+    event: Acted | Aggregated
+    destination: Destination
+    program: Program | None
+    owner: str | None
+    context: SpanContext
 
 
 class Spans:
@@ -52,6 +63,7 @@ class Spans:
         self._span = partial(ReadableSpan, resource=resource, instrumentation_scope=_SCOPE)
         self._clock = clock
         self._job_attributes = span_attributes(job)
+        self._job_layer = Layer(self._job_attributes)
         self._trace_state = (
             TraceState.from_header([job.ids.trace_state]) if job.ids.trace_state else TraceState()
         )
@@ -68,64 +80,50 @@ class Spans:
     def egress(self, flow: Flow, ended_ns: int) -> ReadableSpan:
         """The span of one connect or send: CLIENT, a leaf under the program that did it."""
         event = flow.event
-        attributes = self._egress_attributes(flow.program, flow.destination, event, flow.owner)
-        attributes.add("egress.attempts", 1)
+        own = Attributes({"egress.attempts": 1})
         known = flow.end if flow.end and flow.end.local_port else flow.established or event
         if known.local_port:
-            attributes.add("network.local.port", known.local_port)
+            own.add("network.local.port", known.local_port)
         if is_known(known.local):
-            attributes.add("network.local.address", address(known.local).text)
-        attributes.add("dns.question.name", flow.question)
-        attributes.add("egress.outcome", flow.outcome)
+            own.add("network.local.address", address(known.local).text)
+        own.add("dns.question.name", flow.question)
+        own.add("egress.outcome", flow.outcome)
         if flow.end is not None:
-            _add_end(attributes, flow.end)
-        return self._span(
-            f"{_VERBS[event.act]} {flow.destination.shown}",
-            flow.context,
-            self.program_context(flow.program),
-            attributes=attributes.done(),
-            events=[self._established(flow.established)] if flow.established else (),
-            **self._leaf(event, ended_ns),
-        )
+            _add_end(own, flow.end)
+        deed = _Deed(event, flow.destination, flow.program, flow.owner, flow.context)
+        return self._leaf(deed, own, ended_ns, flow.established)
 
     def aggregate(
         self, event: Aggregated, destination: Destination, program: Program | None, owner: str | None
     ) -> ReadableSpan:
         """The span of acts that were only counted; on the job where the program isn't known."""
-        attributes = self._egress_attributes(program, destination, event, owner)
-        attributes.add("egress.attempts", event.attempts)
-        attributes.add("egress.outcome", event.outcome)
+        own = Attributes({"egress.attempts": event.attempts})
+        own.add("egress.outcome", event.outcome)
         if event.bytes_sent or event.bytes_received:
-            attributes.add("egress.bytes_sent", event.bytes_sent)
-            attributes.add("egress.bytes_received", event.bytes_received)
-        return self._span(
-            f"{_VERBS[event.act]} {destination.shown}",
-            self.next_context(event.at_ns),
-            self.program_context(program) if program else self.job_context,
-            attributes=attributes.done(),
-            **self._leaf(event, event.last_ns),
-        )
+            own.add("egress.bytes_sent", event.bytes_sent)
+            own.add("egress.bytes_received", event.bytes_received)
+        deed = _Deed(event, destination, program, owner, self.next_context(event.at_ns))
+        return self._leaf(deed, own, event.last_ns)
 
     def process_attributes(self, program: Program, parent_pid: int, owner: str) -> dict[str, Value]:
         """What a log record about a deed of `program` says of it."""
-        described = self._describe(program)
-        attributes = Attributes(described.values, described.cut_names)
-        attributes.add("process.parent_pid", parent_pid or None)
-        attributes.add("process.owner", owner)
-        return attributes.done()
+        own = Attributes()
+        own.add("process.parent_pid", parent_pid or None)
+        own.add("process.owner", owner)
+        return dict(own.upon(self._describe(program).layer))
 
     def program(self, program: Program) -> ReadableSpan:
         """The span of one executed program, from its beginning to its end."""
         described = self._describe(program)
-        attributes = Attributes(described.values, described.cut_names)
-        attributes.add("process.parent_pid", program.parent_pid or None)
+        own = Attributes()
+        own.add("process.parent_pid", program.parent_pid or None)
         if program.wait_status is not None:
-            attributes.add("process.exit.code", exit_code(program.wait_status))
+            own.add("process.exit.code", exit_code(program.wait_status))
         return self._span(
             program.name or "unknown",
-            self._context(self._program_id(program)),
+            described.context,
             self.program_context(program.parent) if program.parent else self.job_context,
-            attributes=attributes.done(),
+            attributes=own.upon(described.layer),
             start_time=self._clock.wall_ns(program.started_ns),
             end_time=self._clock.wall_ns(max(program.started_ns, program.ended_ns or 0)),
         )
@@ -137,25 +135,25 @@ class Spans:
             self._job.display_name,
             self.job_context,
             self._context(parent_id, is_remote=True) if parent_id else None,
-            attributes=dict(self._job_attributes),
+            attributes=Layered((self._job_layer,), {}),
             start_time=self._clock.wall_ns(started_ns),
             end_time=self._clock.wall_ns(ended_ns),
         )
 
     def program_context(self, program: Program) -> SpanContext:
         """Where spans below `program` hang."""
-        if not self.has_programs:
-            return self.job_context
-        return self._context(self._program_id(program))
+        return self._describe(program).context if self.has_programs else self.job_context
 
     def _describe(self, program: Program) -> _Described:
-        """The attributes that all spans of a program share, made once."""
+        """What all spans of a program share, made once."""
         known = self._described.get(program)
         if known is None or known.facts is not program.facts:
-            known = self._described[program] = self._program_attributes(program)
+            context = self._context(self._id("program", *program.process, program.exec_id))
+            layer = self._program_attributes(program).layer()
+            known = self._described[program] = _Described(layer, program.facts, context)
         return known
 
-    def _program_attributes(self, program: Program) -> _Described:
+    def _program_attributes(self, program: Program) -> Attributes:
         attributes = Attributes(self._job_attributes)
         attributes.add("egress.attribution", attribution(program))
         attributes.add("process.pid", program.process.pid)
@@ -178,47 +176,28 @@ class Spans:
             attributes.cut_names.append("egress.ancestors")
         if not program.is_chain_whole:
             attributes.cut_names += ["egress.lineage", "egress.ancestors"]
-        names = tuple(dict.fromkeys(attributes.cut_names))
-        attributes.cut_names = []
-        return _Described(attributes.done(), names, program.facts)
-
-    def _egress_attributes(
-        self,
-        program: Program | None,
-        destination: Destination,
-        event: Acted | Aggregated,
-        owner: str | None,
-    ) -> Attributes:
-        described = self._describe(program) if program else None
-        attributes = (
-            Attributes(described.values, described.cut_names)
-            if described
-            else Attributes(self._job_attributes)
-        )
-        attributes.add("server.address", destination.host)
-        attributes.add("server.port", destination.port)
-        attributes.add("network.transport", destination.transport)
-        if destination.peer is not None:
-            attributes.add("network.peer.address", destination.peer.text)
-            attributes.add("network.peer.port", destination.port)
-            attributes.add("network.type", destination.peer.network_type)
-        attributes.add("process.parent_pid", event.parent_pid or None)
-        attributes.add("process.owner", owner)
-        attributes.add("egress.verdict", "allow")
         return attributes
 
-    def _leaf(self, event: Acted | Aggregated, ended_ns: int) -> dict[str, Any]:
-        return {
-            "kind": SpanKind.CLIENT,
-            "start_time": self._clock.wall_ns(event.at_ns),
-            "end_time": self._clock.wall_ns(max(event.at_ns, ended_ns)),
-        }
+    def _leaf(
+        self, deed: _Deed, own: Attributes, ended_ns: int, established: Flowed | None = None
+    ) -> ReadableSpan:
+        event, destination, program, owner, context = deed
+        own.add("process.parent_pid", event.parent_pid or None)
+        own.add("process.owner", owner)
+        who = self._describe(program).layer if program else self._job_layer
+        return self._span(
+            f"{_VERBS[event.act]} {destination.shown}",
+            context,
+            self.program_context(program) if program else self.job_context,
+            attributes=own.upon(who, _where(destination)),
+            events=[self._established(established)] if established else (),
+            kind=SpanKind.CLIENT,
+            start_time=self._clock.wall_ns(event.at_ns),
+            end_time=self._clock.wall_ns(max(event.at_ns, ended_ns)),
+        )
 
     def _established(self, event: Flowed) -> SpanEvent:
         return SpanEvent("established", timestamp=self._clock.wall_ns(event.at_ns))
-
-    def _program_id(self, program: Program) -> int:
-        return self._id("program", *program.process, program.exec_id)
 
     def _id(self, *parts: str | int) -> int:
         text = "\0".join(map(str, (self._job.ids.trace_id, self._job.ids.job_span_id, *parts)))
@@ -226,6 +205,20 @@ class Spans:
 
     def _context(self, span_id: int, *, is_remote: bool = False) -> SpanContext:
         return SpanContext(self._job.ids.trace_id, span_id, is_remote, _SAMPLED, self._trace_state)
+
+
+@lru_cache(maxsize=4096)
+def _where(destination: Destination) -> Layer:
+    """What all spans to a destination share."""
+    attributes = Attributes({"egress.verdict": "allow"})
+    attributes.add("server.address", destination.host)
+    attributes.add("server.port", destination.port)
+    attributes.add("network.transport", destination.transport)
+    if destination.peer is not None:
+        attributes.add("network.peer.address", destination.peer.text)
+        attributes.add("network.peer.port", destination.port)
+        attributes.add("network.type", destination.peer.network_type)
+    return attributes.layer()
 
 
 def attribution(program: Program) -> str:

@@ -53,9 +53,9 @@ def json_line_encoder(signal: Signal) -> Encoder:
 
 
 def _protobuf_spans(spans: Sequence[ReadableSpan]) -> bytes:
-    from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
+    from exporter.otlp.protobuf_spans import encode_spans
 
-    return encode_spans(spans).SerializeToString()
+    return encode_spans(spans)
 
 
 def _protobuf_metrics(metrics: MetricsData) -> bytes:
@@ -71,9 +71,9 @@ def _protobuf_logs(records: Sequence[LogRecord]) -> bytes:
 
 
 def _json_spans(spans: Sequence[ReadableSpan]) -> bytes:
-    from opentelemetry.exporter.otlp.json.common.trace_encoder import encode_spans
+    from exporter.otlp.json_spans import encode_spans
 
-    return _line(encode_spans(spans).to_dict())
+    return encode_spans(spans)
 
 
 def _json_metrics(metrics: MetricsData) -> bytes:

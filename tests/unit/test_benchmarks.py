@@ -11,10 +11,10 @@ import pytest
 
 from benchmarks.compare import Round, alternate, middle, ratio
 from benchmarks.figures import Figure
-from benchmarks.records import build, flood, ring_of
+from benchmarks.records import build, connects, ring_of
 from benchmarks.report import as_json, as_markdown, shown
 from exporter.decode import Decoder
-from exporter.events import Acted, Event, ProcessKey
+from exporter.events import Acted, Event, Flowed, Outcome, ProcessKey
 from exporter.kernel.rings import Ring, drain
 
 if TYPE_CHECKING:
@@ -94,13 +94,16 @@ def drained(records: Iterable[bytes]) -> list[Event]:
     return events
 
 
-def test_a_flood_is_connects_of_the_root_alone() -> None:
-    events = drained(flood(ROOT, 100))
-    assert [isinstance(event, Acted) and event.process == ROOT for event in events] == [True] * 100
+def test_connects_are_the_roots_and_each_succeeds_and_ends() -> None:
+    events = drained(connects(ROOT, 100))
+    assert [type(event).__name__ for event in events] == ["Acted", "Flowed", "Flowed"] * 100
+    assert {event.process for event in events if isinstance(event, Acted)} == {ROOT}
+    assert {event.outcome for event in events if isinstance(event, Flowed)} == {Outcome.ESTABLISHED}
 
 
 def test_a_build_is_processes_that_live_connect_and_end() -> None:
     events = drained(build(ROOT, 40))
-    life = ["Forked", "Execed", "Acted", "Acted", "Exited"]
+    connection = ["Acted", "Flowed", "Flowed"]
+    life = ["Forked", "Execed", *connection, *connection, "Exited"]
     assert [type(event).__name__ for event in events] == life * 40
     assert len({event.process for event in events if isinstance(event, Acted)}) == 40

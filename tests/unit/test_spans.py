@@ -358,7 +358,7 @@ def test_zero_is_a_value_and_the_empty_text_is_not() -> None:
     made.add("a", 0)
     made.add("b", "")
     made.add("c", None)
-    assert made.done() == {"a": 0}
+    assert made.upon() == {"a": 0}
 
 
 @pytest.mark.parametrize(

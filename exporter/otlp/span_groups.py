@@ -1,0 +1,43 @@
+"""What the two encodings of spans have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+from opentelemetry.trace import SpanContext
+
+_HAS_IS_REMOTE, _IS_REMOTE = 0x100, 0x200
+
+
+class Group(NamedTuple):
+    """Spans of one resource and one scope."""
+
+    resource: Resource
+    scope: InstrumentationScope | None
+    spans: list[ReadableSpan]
+
+
+def grouped(spans: Sequence[ReadableSpan]) -> Iterator[Group]:
+    """`spans` by their resource and scope, in their order.
+
+    By identity: the hash of a resource is that of a JSON text made for it, and a job has one resource.
+    Raises ValueError for a span without a context.
+    """
+    groups: dict[tuple[int, int], Group] = {}
+    for span in spans:
+        if span.context is None:
+            raise ValueError("a span without a context")
+        key = id(span.resource), id(span.instrumentation_scope)
+        if key not in groups:
+            groups[key] = Group(span.resource, span.instrumentation_scope, [])
+        groups[key].spans.append(span)
+    yield from groups.values()
+
+
+def flags(other: SpanContext | None) -> int:
+    """OTLP's flags of a parent or a link: whether it is known if that is another process's, and if it is."""
+    return _HAS_IS_REMOTE | (_IS_REMOTE if other is not None and other.is_remote else 0)
