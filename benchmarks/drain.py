@@ -154,7 +154,8 @@ def _export(given: _Input, ring: Ring, environment: Mapping[str, str], folder: P
 
 def _pipeline(given: _Input, telemetry: Telemetry) -> Pipeline:
     account = partial(Account, _acts(given), 0, 0)
-    outlets = Outlets(telemetry, Metrics(telemetry.meter, account), system_clock(), ProcessSpans.NETWORK)
+    metrics = Metrics(telemetry.meter, telemetry.add_producer, account)
+    outlets = Outlets(telemetry, metrics, system_clock(), ProcessSpans.NETWORK)
     pipeline = Pipeline(outlets, Proc(), Flows())
     job = detect(_JOB, job_env=None)
     pipeline.begin(_SCOPE, traced_job(job, outlets, Summary({}), boot_ns()), takes_rest=True)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
+from opentelemetry.sdk.trace import ReadableSpan
+
 from exporter.text import cut
 
 _LIST_LIMIT_BYTES = 32768
@@ -60,6 +62,20 @@ class Layered(Mapping[str, Value]):
     def __len__(self) -> int:
         """How many names there are."""
         return len(self.own) + sum(len(layer.values) for layer in self.layers)
+
+
+class LayeredSpan(ReadableSpan):
+    """A span that tells its encoder what it shares with others."""
+
+    def __init__(self, *identity: Any, attributes: Layered, **fields: Any) -> None:
+        """`identity` (name, context, parent) and `fields` are those of a ReadableSpan."""
+        super().__init__(*identity, **fields)
+        self._layered = attributes
+
+    @property
+    def attributes(self) -> Layered:
+        """All of them."""
+        return self._layered
 
 
 class Attributes:

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
+from typing import TypeVar
 
 from opentelemetry import trace
-from opentelemetry.metrics import CallbackOptions, Histogram, Meter, Observation
+from opentelemetry.metrics import CallbackOptions, Meter, Observation
+from opentelemetry.sdk.metrics.export import HistogramDataPoint, Metric
 from opentelemetry.trace import INVALID_SPAN_CONTEXT, NonRecordingSpan, SpanContext
 
 from exporter.account import Account
 from exporter.destinations import OTHER, Destination
+from exporter.durations import Durations, Producer, durations_metric
 from exporter.events import Outcome
 from exporter.jobs.model import Job
 
@@ -19,14 +22,8 @@ DESTINATIONS_MAX = 200
 
 PIPELINES_MAX = 200
 
-_DURATIONS_S = (
-    *(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5),
-    *(1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 130.0),
-)
-"""Up to the two minutes after which Linux gives up."""
-
-
 Labels = tuple[dict[str, str], dict[str, str]]
+T = TypeVar("T")
 
 
 @dataclass
@@ -58,13 +55,13 @@ class _Cap:
 class JobMetrics:
     """What is counted for the jobs of one pipeline and task."""
 
-    def __init__(self, labels: Labels, caps: tuple[_Cap, _Cap], durations: Histogram) -> None:
+    def __init__(self, labels: Labels, caps: tuple[_Cap, _Cap]) -> None:
         """`labels` are the pipeline's attributes and the task's; the pipeline's jobs share `caps`."""
         self.pipeline, self._task = labels
         self.running = 0
         """Jobs being traced."""
         self._destinations, self._hosts = caps
-        self._durations = durations
+        self._durations: dict[tuple[str, Outcome], Durations] = {}
         self._connections: dict[tuple[str, int | None, str | None], _Count] = {}
         self._io: dict[str, _Bytes] = {}
 
@@ -87,12 +84,17 @@ class JobMetrics:
 
     def connect_took(self, destination: Destination, outcome: Outcome, duration_s: float) -> None:
         """Count a connect by how long its outcome took."""
-        attributes = {
-            **self.pipeline,
-            "server.address": self._host(destination),
-            "egress.outcome": outcome.value,
-        }
-        self._durations.record(duration_s, attributes)
+        key = (self._host(destination), outcome)
+        durations = self._durations.get(key)
+        if durations is None:
+            told = {"server.address": key[0], "egress.outcome": outcome.value}
+            durations = self._durations[key] = Durations({**self.pipeline, **told})
+        durations.add(duration_s)
+
+    def observe_durations(self, start_ns: int, now_ns: int) -> Iterator[HistogramDataPoint]:
+        """How long connects took, a series for each destination and outcome."""
+        for durations in list(self._durations.values()):
+            yield durations.point(start_ns, now_ns)
 
     def observe_connections(self) -> Iterator[Observation]:
         """Attempts so far, a series for each destination."""
@@ -122,8 +124,11 @@ class JobMetrics:
 class Metrics:
     """The instruments; names and attributes are fixed, other tools query them."""
 
-    def __init__(self, meter: Meter, account: Callable[[], Account]) -> None:
-        """`account` is asked from the metric reader's thread."""
+    def __init__(
+        self, meter: Meter, add_producer: Callable[[Producer], object], account: Callable[[], Account]
+    ) -> None:
+        """What no instrument of `meter` holds comes by a producer. All are asked from the reader's thread."""
+        add_producer(self._produce)
         self._account = account
         self._moment = Account(0, 0, 0)
         self._jobs: dict[tuple[str | None, str | None], JobMetrics] = {}
@@ -141,12 +146,6 @@ class Metrics:
             [lambda _: self._of_all(JobMetrics.observe_io)],
             "By",
             "Payload that connections carried",
-        )
-        self._durations = meter.create_histogram(
-            "cicd.egress.connect.duration",
-            "s",
-            "From a connect to its outcome",
-            explicit_bucket_boundaries_advisory=_DURATIONS_S,
         )
         self._running = meter.create_up_down_counter("cicd.egress.jobs", "{job}", "Jobs being traced")
         self._unattributed = meter.create_counter(
@@ -181,7 +180,7 @@ class Metrics:
                 {"cicd.pipeline.task.name": task} if task else {},
             )
             caps = self._caps.setdefault(pipeline, (_Cap(DESTINATIONS_MAX), _Cap(DESTINATIONS_MAX)))
-            found = self._jobs[key] = JobMetrics(labels, caps, self._durations)
+            found = self._jobs[key] = JobMetrics(labels, caps)
         return found
 
     def began(self, job: JobMetrics) -> None:
@@ -198,7 +197,10 @@ class Metrics:
         """Count attempts whose process or job is unknown."""
         self._unattributed.add(attempts, {"error.type": why})
 
-    def _of_all(self, observe: Callable[[JobMetrics], Iterator[Observation]]) -> Iterator[Observation]:
+    def _produce(self, start_ns: int, now_ns: int) -> Iterator[Metric]:
+        return durations_metric(self._of_all(lambda job: job.observe_durations(start_ns, now_ns)))
+
+    def _of_all(self, observe: Callable[[JobMetrics], Iterator[T]]) -> Iterator[T]:
         return chain.from_iterable(map(observe, list(self._jobs.values())))
 
     def _observe_enforcing(self, _: CallbackOptions) -> Iterable[Observation]:

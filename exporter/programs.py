@@ -116,6 +116,11 @@ class Program:
             programs.append(self.root)
         return tuple(reversed(programs))
 
+    @cached_property
+    def lineage(self) -> tuple[str, ...]:
+        """Names of the executables of `chain`."""
+        return tuple(program.name or "unknown" for program in self.chain)
+
     @property
     def is_chain_whole(self) -> bool:
         """Whether `chain` holds every program from the root to this one."""

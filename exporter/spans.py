@@ -11,13 +11,12 @@ from weakref import WeakKeyDictionary
 
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import Event as SpanEvent
-from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import SpanContext, SpanKind, TraceFlags, TraceState
 
 from exporter import __version__
 from exporter.addresses import address, is_known
-from exporter.attributes import Attributes, Layer, Layered, Value
+from exporter.attributes import Attributes, Layer, Layered, LayeredSpan, Value
 from exporter.clock import Clock
 from exporter.destinations import Destination
 from exporter.events import HOST, Act, Acted, Aggregated, Flowed, Stage
@@ -60,7 +59,7 @@ class Spans:
         self._job = job
         self.resource = resource
         """On every span."""
-        self._span = partial(ReadableSpan, resource=resource, instrumentation_scope=_SCOPE)
+        self._span = partial(LayeredSpan, resource=resource, instrumentation_scope=_SCOPE)
         self._clock = clock
         self._job_attributes = span_attributes(job)
         self._job_layer = Layer(self._job_attributes)
@@ -77,7 +76,7 @@ class Spans:
         self._sequence += 1
         return self._context(self._id("egress", self._sequence, at_ns))
 
-    def egress(self, flow: Flow, ended_ns: int) -> ReadableSpan:
+    def egress(self, flow: Flow, ended_ns: int) -> LayeredSpan:
         """The span of one connect or send: CLIENT, a leaf under the program that did it."""
         event = flow.event
         own = Attributes({"egress.attempts": 1})
@@ -95,7 +94,7 @@ class Spans:
 
     def aggregate(
         self, event: Aggregated, destination: Destination, program: Program | None, owner: str | None
-    ) -> ReadableSpan:
+    ) -> LayeredSpan:
         """The span of acts that were only counted; on the job where the program isn't known."""
         own = Attributes({"egress.attempts": event.attempts})
         own.add("egress.outcome", event.outcome)
@@ -112,7 +111,7 @@ class Spans:
         own.add("process.owner", owner)
         return dict(own.upon(self._describe(program).layer))
 
-    def program(self, program: Program) -> ReadableSpan:
+    def program(self, program: Program) -> LayeredSpan:
         """The span of one executed program, from its beginning to its end."""
         described = self._describe(program)
         own = Attributes()
@@ -128,7 +127,7 @@ class Spans:
             end_time=self._clock.wall_ns(max(program.started_ns, program.ended_ns or 0)),
         )
 
-    def job(self, started_ns: int, ended_ns: int) -> ReadableSpan:
+    def job(self, started_ns: int, ended_ns: int) -> LayeredSpan:
         """The span of the whole job; times in nanoseconds since boot."""
         parent_id = self._job.ids.parent_span_id
         return self._span(
@@ -169,7 +168,7 @@ class Spans:
         if program.facts is not None:
             attributes.add("process.working_directory", program.facts.working_directory)
             attributes.add("container.id", program.facts.container_id)
-        attributes.add_list("egress.lineage", lineage(program))
+        attributes.add_list("egress.lineage", list(program.lineage))
         ancestors = program.chain[:-1]
         attributes.add_list("egress.ancestors", [*map(command_line, ancestors)], each_bytes=LIMIT_BYTES)
         if any(above.is_cut for above in ancestors):
@@ -180,7 +179,7 @@ class Spans:
 
     def _leaf(
         self, deed: _Deed, own: Attributes, ended_ns: int, established: Flowed | None = None
-    ) -> ReadableSpan:
+    ) -> LayeredSpan:
         event, destination, program, owner, context = deed
         own.add("process.parent_pid", event.parent_pid or None)
         own.add("process.owner", owner)
@@ -243,11 +242,6 @@ def _add_end(attributes: Attributes, end: Flowed) -> None:
 def command_line(program: Program) -> str:
     """The command as one could type it in a shell; the executable's name where argv is unknown."""
     return shlex.join(program.arguments.shown) if program.arguments else (program.name or "unknown")
-
-
-def lineage(program: Program) -> list[str]:
-    """Names of the executables from the job's root to `program`."""
-    return [above.name or "unknown" for above in program.chain]
 
 
 def exit_code(wait_status: int) -> int:

@@ -18,7 +18,7 @@ from exporter.console import printing
 from exporter.destinations import Destination
 from exporter.events import Tampered
 from exporter.programs import Program
-from exporter.spans import command_line, lineage
+from exporter.spans import command_line
 from exporter.tampering import sentence
 from exporter.text import printable
 
@@ -104,9 +104,9 @@ class Summary:
             traffic.attempts += attempts
         else:
             self._uncounted += attempts
-        for met in _known_as(destination):
-            if met in self._proxies:
-                self._proxies_met.add(self._proxies[met])
+        if self._proxies:
+            known = [self._proxies[name] for name in _known_as(destination) if name in self._proxies]
+            self._proxies_met.update(known)
 
     def transferred(
         self, destination: Destination, program: Program | None, bytes_sent: int, bytes_received: int
@@ -119,7 +119,7 @@ class Summary:
 
     def tampered(self, event: Tampered, program: Program) -> None:
         """A program tried to get around the tracing, or at it."""
-        told = f"{' > '.join(lineage(program))} ({program.process.pid}) {sentence(event)}"
+        told = f"{' > '.join(program.lineage)} ({program.process.pid}) {sentence(event)}"
         if len(self._tampering) < _COUNTED_MAX:
             self._tampering[told] = None
 
@@ -205,7 +205,7 @@ class Summary:
 
 
 def _row(destination: Destination, program: Program | None) -> Row:
-    chain = tuple(lineage(program)) if program else ()
+    chain = program.lineage if program else ()
     return Row(destination.shown, destination.transport or "?", chain, destination.is_loopback)
 
 

@@ -58,7 +58,7 @@ def run(config: WatchConfig, environment: Mapping[str, str], kernel: Loading) ->
             lambda: len(flows),
             lambda: telemetry.earlier,
         )
-        metrics = Metrics(telemetry.meter, books.published)
+        metrics = Metrics(telemetry.meter, telemetry.add_producer, books.published)
         outlets = Outlets(telemetry, metrics, system_clock(), config.output.process_spans)
         jobs = JobWatch(outlets, job_env=config.job_env, on_begin=_tell_begin, on_end=_tell_end)
         pipeline = Pipeline(outlets, Proc(), flows, jobs.discover)

@@ -59,7 +59,7 @@ def replay(file: Path, output: OutputConfig) -> int:
         flows = Flows()
         books = Bookkeeping(counts, lambda: telemetry.account, lambda: len(flows))
         summary = Summary({})
-        metrics = Metrics(telemetry.meter, books.account)
+        metrics = Metrics(telemetry.meter, telemetry.add_producer, books.account)
         outlets = Outlets(telemetry, metrics, beginning.clock, output.process_spans)
         pipeline = Pipeline(outlets, recording, flows)
         job = traced_job(beginning.job, outlets, summary, beginning.at_ns)

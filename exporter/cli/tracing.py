@@ -76,7 +76,7 @@ def trace(
         )
         beginning = Beginning(job, system_clock(), _root(held), SCOPE, boot_ns())
         recorder = _recorder(config, beginning, stack)
-        metrics = Metrics(telemetry.meter, books.published)
+        metrics = Metrics(telemetry.meter, telemetry.add_producer, books.published)
         outlets = Outlets(telemetry, metrics, beginning.clock, config.output.process_spans)
         traced = traced_job(job, outlets, summary, beginning.at_ns)
         pipeline = Pipeline(outlets, recorder or Proc(), flows)

@@ -5,13 +5,15 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import count
 
 from opentelemetry.metrics import Meter
 from opentelemetry.sdk.metrics import MeterProvider, TraceBasedExemplarFilter
-from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader, MetricsData
 from opentelemetry.sdk.resources import Resource
 
+from exporter.durations import Producer
 from exporter.otlp.complaints import Complaints
 from exporter.otlp.courier import Courier
 from exporter.otlp.encoders import SCOPE
@@ -46,6 +48,8 @@ class MetricStream:
         )
         self.meter: Meter = self._provider.get_meter(SCOPE.name, SCOPE.version)
         """Its observable instruments are read on a thread of this stream."""
+        self.producers: list[Producer] = []
+        self._start_ns = time.time_ns()
         threading.Thread(target=self._tick, name="otlp metrics", daemon=True).start()
 
     def finish(self, deadline_s: float) -> None:
@@ -61,14 +65,26 @@ class MetricStream:
                 "last metrics", "the last metrics were not sent in time; check the collector"
             )
 
+    def _collect(self) -> MetricsData | None:
+        """What the meter has, and in the same scope what the producers have."""
+        data = self._reader.get_metrics_data()
+        if data is None:
+            return None
+        now_ns = time.time_ns()
+        produced = [metric for produce in self.producers for metric in produce(self._start_ns, now_ns)]
+        (of_resource,) = data.resource_metrics
+        (of_scope,) = of_resource.scope_metrics
+        of_scope = replace(of_scope, metrics=[*of_scope.metrics, *produced])
+        return MetricsData([replace(of_resource, scope_metrics=[of_scope])])
+
     def _tick(self) -> None:
         while not self._closing.wait(self._interval_s):
-            if metrics := self._reader.get_metrics_data():
+            if metrics := self._collect():
                 for sink, _ in self._sinks:
                     self._send(sink, sink.encode(metrics), time.monotonic() + self._interval_s, tries=1)
 
     def _finish(self, deadline_s: float) -> None:
-        metrics = self._reader.get_metrics_data()
+        metrics = self._collect()
         self._provider.shutdown()
         for sink, courier in self._sinks:
             if metrics and courier:

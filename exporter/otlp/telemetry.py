@@ -15,6 +15,7 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
 
 from exporter import __version__
+from exporter.durations import Producer
 from exporter.otlp.complaints import ComplaintHandler, Complaints
 from exporter.otlp.courier import Courier, Spooling
 from exporter.otlp.depot import Books
@@ -79,6 +80,10 @@ class Telemetry:
     def meter(self) -> Meter:
         """Scope `ci_egress`, cumulative. Measurements in the context of a sampled span become exemplars."""
         return self._metrics.meter
+
+    def add_producer(self, producer: Producer) -> None:
+        """Have `producer` asked for metrics, too, at each collection: for what the meter can't hold."""
+        self._metrics.producers.append(producer)
 
     @property
     def account(self) -> Account:

@@ -55,7 +55,7 @@ def run(
     with Telemetry(destinations, {}, instance_id="test") as telemetry:
         flows = Flows()
         books = Bookkeeping(lambda: KernelCounts(attempts, 0), lambda: telemetry.account, lambda: len(flows))
-        metrics = Metrics(telemetry.meter, books.account)
+        metrics = Metrics(telemetry.meter, telemetry.add_producer, books.account)
         outlets = Outlets(telemetry, metrics, beginning.clock, process_spans)
         pipeline = Pipeline(outlets, lookup or NothingKnown(), flows)
         job = traced_job(beginning.job, outlets, Summary({}), beginning.at_ns)

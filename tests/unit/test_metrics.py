@@ -12,6 +12,7 @@ from opentelemetry.trace import SpanContext, TraceFlags
 
 from exporter.account import Account
 from exporter.destinations import Destination
+from exporter.durations import Producer
 from exporter.events import Outcome
 from exporter.jobs.model import Job
 from exporter.metrics import DESTINATIONS_MAX, PIPELINES_MAX, Metrics
@@ -32,17 +33,20 @@ class Measured:
 
     def __init__(self, job: Job = JOB, account: Account = ACCOUNT) -> None:
         self._reader = InMemoryMetricReader()
+        self._producers: list[Producer] = []
         provider = MeterProvider(
             [self._reader], exemplar_filter=TraceBasedExemplarFilter(), shutdown_on_exit=False
         )
-        self.metrics = Metrics(provider.get_meter("test"), lambda: account)
+        self.metrics = Metrics(provider.get_meter("test"), self._producers.append, lambda: account)
         self.job = self.metrics.of(job)
 
     def read(self) -> dict[str, Any]:
         """Every metric by its name."""
         data = self._reader.get_metrics_data()
         assert isinstance(data, MetricsData)
-        return {metric.name: metric for metric in data.resource_metrics[0].scope_metrics[0].metrics}
+        produced = [metric for produce in self._producers for metric in produce(1, 2)]
+        metrics = [*data.resource_metrics[0].scope_metrics[0].metrics, *produced]
+        return {metric.name: metric for metric in metrics}
 
     def points(self, name: str) -> list[tuple[dict[str, Any], Any]]:
         """Attributes and value of each series of `name`."""

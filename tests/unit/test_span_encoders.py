@@ -15,7 +15,7 @@ from opentelemetry.sdk.trace import Event, ReadableSpan
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode, TraceFlags, TraceState
 
-from exporter.attributes import Layer, Layered
+from exporter.attributes import Layer, Layered, LayeredSpan
 from exporter.otlp import json_spans, protobuf_spans
 
 SCOPE = InstrumentationScope("ci_egress", "1.2.3")
@@ -40,7 +40,9 @@ def span(name: str = "connect registry.example:443", **changes: Any) -> Readable
         "end_time": 1_700_000_000_000_000_002,
         "instrumentation_scope": SCOPE,
     }
-    return ReadableSpan(name, **{**fields, **changes})
+    fields |= changes
+    kind = LayeredSpan if isinstance(fields["attributes"], Layered) else ReadableSpan
+    return kind(name, **fields)
 
 
 CASES = {

@@ -1,0 +1,63 @@
+"""How long connects took, as histograms of their own: the SDK's instrument takes more than a span does."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Mapping
+
+from opentelemetry.sdk.metrics.export import (
+    AggregationTemporality,
+    Histogram,
+    HistogramDataPoint,
+    Metric,
+)
+
+Producer = Callable[[int, int], Iterator[Metric]]
+"""Gives metrics as they are: from when on they count, and now, Unix time in nanoseconds."""
+
+_BOUNDS_S = (
+    *(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5),
+    *(1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 130.0),
+)
+"""Up to the two minutes after which Linux gives up."""
+
+
+class Durations:
+    """One series: counted by one thread, read by another."""
+
+    __slots__ = ("_attributes", "_counts", "_max_s", "_min_s", "_sum_s")
+
+    def __init__(self, attributes: Mapping[str, str]) -> None:
+        """Nothing was counted."""
+        self._attributes = dict(attributes)
+        self._counts = [0] * (len(_BOUNDS_S) + 1)
+        self._sum_s, self._min_s, self._max_s = 0.0, float("inf"), 0.0
+
+    def add(self, duration_s: float) -> None:
+        """Count one."""
+        self._sum_s += duration_s
+        self._min_s = min(self._min_s, duration_s)
+        self._max_s = max(self._max_s, duration_s)
+        self._counts[bisect_left(_BOUNDS_S, duration_s)] += 1
+
+    def point(self, start_ns: int, now_ns: int) -> HistogramDataPoint:
+        """What was counted from `start_ns` until `now_ns`, both Unix time."""
+        counts = list(self._counts)
+        return HistogramDataPoint(
+            attributes=self._attributes,
+            start_time_unix_nano=start_ns,
+            time_unix_nano=now_ns,
+            count=sum(counts),
+            sum=self._sum_s,
+            bucket_counts=counts,
+            explicit_bounds=_BOUNDS_S,
+            min=self._min_s,
+            max=self._max_s,
+        )
+
+
+def durations_metric(points: Iterator[HistogramDataPoint]) -> Iterator[Metric]:
+    """`cicd.egress.connect.duration`; nothing as long as there is no point."""
+    if listed := list(points):
+        data = Histogram(data_points=listed, aggregation_temporality=AggregationTemporality.CUMULATIVE)
+        yield Metric("cicd.egress.connect.duration", "From a connect to its outcome", "s", data)
