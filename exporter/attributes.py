@@ -7,10 +7,11 @@ from typing import Any, TypeVar
 
 from opentelemetry.sdk.trace import ReadableSpan
 
-from exporter.text import cut
+from exporter.text import LIMIT_BYTES, cut
 
 _LIST_LIMIT_BYTES = 32768
 _CHARACTER_MAX_BYTES = 4
+_SURELY_SHORT = LIMIT_BYTES // _CHARACTER_MAX_BYTES
 
 Value = str | int | bool | list[str]
 
@@ -88,12 +89,13 @@ class Attributes:
 
     def add(self, name: str, value: str | int | None) -> None:
         """Add a value if it is known."""
-        if isinstance(value, str):
+        if value is None or value == "":
+            return
+        if isinstance(value, str) and len(value) > _SURELY_SHORT:
             value, was_cut = cut(value)
             if was_cut:
                 self.cut_names.append(name)
-        if value is not None and value != "":
-            self._values[name] = value
+        self._values[name] = value
 
     def add_list(self, name: str, values: list[str], *, each_bytes: int = _LIST_LIMIT_BYTES) -> None:
         """Add a list of at most 32 KiB in all, each value at most `each_bytes`; the rest is missing."""

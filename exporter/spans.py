@@ -69,6 +69,8 @@ class Spans:
         self.has_programs = has_programs
         self._sequence = 0
         self._described: WeakKeyDictionary[Program, _Described] = WeakKeyDictionary()
+        self._ids = hashlib.blake2b(f"{job.ids.trace_id}\0{job.ids.job_span_id}".encode(), digest_size=8)
+        """What all ids of this job's spans are derived from."""
         self.job_context = self._context(job.ids.job_span_id)
 
     def next_context(self, at_ns: int) -> SpanContext:
@@ -199,8 +201,9 @@ class Spans:
         return SpanEvent("established", timestamp=self._clock.wall_ns(event.at_ns))
 
     def _id(self, *parts: str | int) -> int:
-        text = "\0".join(map(str, (self._job.ids.trace_id, self._job.ids.job_span_id, *parts)))
-        return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") or 1
+        derived = self._ids.copy()
+        derived.update("".join(f"\0{part}" for part in parts).encode())
+        return int.from_bytes(derived.digest(), "big") or 1
 
     def _context(self, span_id: int, *, is_remote: bool = False) -> SpanContext:
         return SpanContext(self._job.ids.trace_id, span_id, is_remote, _SAMPLED, self._trace_state)
