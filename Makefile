@@ -12,7 +12,7 @@ export PYTHONDONTWRITEBYTECODE := 1
 
 BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest -p no:cacheprovider
-C_SOURCES = $(shell find bpf tests -name '*.[ch]')
+C_SOURCES = $(shell find benchmarks bpf tests -name '*.[ch]')
 SHELL_SCRIPTS = .ci/run $(shell find demo tools tests -name '*.sh')
 
 .PHONY: help

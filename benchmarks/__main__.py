@@ -7,7 +7,19 @@ from collections.abc import Callable, Iterator
 
 import click
 
-from benchmarks import build, drain, kernel, loops, machine, memory, redaction, report, start
+from benchmarks import (
+    build,
+    drain,
+    flood,
+    kernel,
+    loops,
+    machine,
+    memory,
+    redaction,
+    report,
+    short,
+    start,
+)
 from benchmarks.figures import Figure
 from benchmarks.workshop import BenchmarkError, Workshop, workshop
 from exporter.errors import CiEgressError
@@ -19,6 +31,8 @@ _BENCHMARKS: dict[str, Callable[[Workshop], Iterator[Figure]]] = {
     "memory": memory.measure,
     "build": build.measure,
     "drain": drain.measure,
+    "flood": flood.measure,
+    "short": short.measure,
     "redaction": redaction.measure,
 }
 

@@ -1,10 +1,11 @@
-"""How much longer a build takes that starts many processes.
+"""How much longer a build takes that starts many processes, and how much more CPU time.
 
 What: `make -j2` of 300 C files with the real compiler: about 900 forks and as many execs, each with a long
 command line; nothing of it connects anywhere. The two cores are busy, so the exporter's own work counts too.
 
-How: the same build in the same folder, everything made anew each time, with and without, alternating. The
-time is the build's alone, without the start of ci-egress.
+How: the same build in the same folder, everything made anew each time, with and without, alternating. Time
+and CPU time are the build's alone, without the start of ci-egress; once more beside a process that sends
+without end, which is there with and without.
 """
 
 from __future__ import annotations
@@ -47,23 +48,28 @@ all: $(OBJECTS)
 
 
 def measure(shop: Workshop) -> Iterator[Figure]:
-    """The ratio."""
+    """The ratios."""
     files = _FILES_QUICKLY if shop.is_quick else _FILES
     folder = shop.folder / "build"
     write_sources(folder, files)
-    make = ("spawn", "make", "--silent", "--always-make", "-j2", f"--directory={folder}")
+    make = ("make", "--silent", "--always-make", "-j2", f"--directory={folder}")
+    _time(shop.load("spawn", *make))  # brings the compiler into the page cache
+    what = f"build of {files} C files"
+    yield _compared(shop, what, ("spawn", *make), LIMITS.build_ratio)
+    yield _compared(shop, f"{what}, CPU time", ("cpu", *make), LIMITS.build_ratio)
+    yield _compared(shop, f"{what}, beside a flood", ("spawn", *make), LIMITS.beside_ratio, beside_flood=True)
 
-    def plain() -> float:
-        return _time(shop.load(*make))
 
-    def traced() -> float:
-        return _time(shop.traced(*make))
-
-    plain()  # brings the compiler into the page cache
-    rounds = alternate(shop.rounds(_ROUNDS), plain, traced)
+def _compared(
+    shop: Workshop, name: str, load: tuple[str, ...], limit: float, *, beside_flood: bool = False
+) -> Figure:
+    rounds = alternate(
+        shop.rounds(_ROUNDS),
+        lambda: _time(shop.load(*load, beside_flood=beside_flood)),
+        lambda: _time(shop.traced(*load, beside_flood=beside_flood)),
+    )
     took_s = min(one.without for one in rounds) / 1e9
-    note = f"{took_s:.1f} s without, at best"
-    yield ratio(f"build of {files} C files", rounds, limit=LIMITS.build_ratio, note=note)
+    return ratio(name, rounds, limit=limit, note=f"{took_s:.1f} s without, at best")
 
 
 def write_sources(folder: Path, count: int) -> None:

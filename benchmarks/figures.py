@@ -28,7 +28,13 @@ class Limits:
     redaction_us: float = 100
     """CPU time for the arguments of one exec."""
     build_ratio: float = 1.02
-    """Time of a build, with tracing ÷ without."""
+    """Time of a build and its CPU time, with tracing ÷ without."""
+    beside_ratio: float = 1.05
+    """Time of a build beside a flood of the same job, with tracing ÷ without."""
+    bulk_ratio: float = 1.02
+    """Time of a download, with tracing ÷ without."""
+    untold: float = 1
+    """Of 10,000 processes that live for less than a millisecond: those not told, or not told exactly."""
 
 
 LIMITS = Limits()

@@ -1,8 +1,8 @@
 """What each program takes in the kernel, by the kernel's own count.
 
-What: nanoseconds of one run of each program, for a process of a job (with the record that it writes) and for
-a process of none (one lookup). The metering costs something itself: a program that does nothing, attached and
-metered in the same way, tells how much.
+What: nanoseconds of one run of each program, for a process of a job (with the record that it writes, and for
+repeats that are only counted) and for a process of none (one lookup). The metering costs something itself: a
+program that does nothing, attached and metered in the same way, tells how much.
 
 How: time ÷ runs of this instance's programs over a batch of acts, the median of the batches. The programs run
 for every process of the machine, so where it isn't quiet the runs of strangers mix in: the note tells.
@@ -11,6 +11,7 @@ for every process of the machine, so where it isn't quiet the runs of strangers 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,10 +25,17 @@ from exporter.events import ProcessKey
 from exporter.kernel.loading import loading
 from exporter.kernel.mounts import ensure_bpffs
 from exporter.kernel.tracer import Tracer
+from exporter.kernel.windows import WINDOW_S
 from exporter.processes import started_ns
 
 _BATCHES = 9
-_LIMITS_NS = {"connect": LIMITS.hook_ns, "send": LIMITS.hook_ns}
+_LIMITS_NS = {
+    "connect, with a record": LIMITS.hook_ns,
+    "connect, counted": LIMITS.counted_hook_ns,
+    "send, with a record": LIMITS.hook_ns,
+    "send, counted": LIMITS.counted_hook_ns,
+}
+_TOLD, _NEXT_WINDOW_S = 30, 2 * WINDOW_S + 0.1
 _TOLERATED_STRANGERS = 0.02
 _DRAINED_AT_ONCE = 10_000
 _DRAIN_PAUSE_S = 0.005
@@ -41,12 +49,23 @@ class _Kind(NamedTuple):
     """In a batch."""
     programs: Mapping[str, str]
     """What the act is called, and the program."""
+    pause_s: float = 0
+    """Before each batch."""
 
 
 _KINDS = (
+    # The first of a window are told one by one, the others counted.
+    _Kind(("connect",), _TOLD, {"connect, with a record": "on_connect4"}, _NEXT_WINDOW_S),
+    _Kind(("connect",), 4_000, {"connect, counted": "on_connect4"}),
+    _Kind(("send",), _TOLD, {"send, with a record": "on_sendmsg4"}, _NEXT_WINDOW_S),
+    _Kind(("send",), 4_000, {"send, counted": "on_sendmsg4"}),
+    _Kind(("spawn", "/bin/true"), 400, {"fork": "on_newtask", "exec": "on_exec", "exit": "on_exit"}),
+)
+
+_OUTSIDE = (
     _Kind(("connect",), 4_000, {"connect": "on_connect4"}),
     _Kind(("send",), 4_000, {"send": "on_sendmsg4"}),
-    _Kind(("spawn", "/bin/true"), 400, {"fork": "on_newtask", "exec": "on_exec", "exit": "on_exit"}),
+    _KINDS[-1],
 )
 
 
@@ -59,6 +78,7 @@ def measure(shop: Workshop) -> Iterator[Figure]:
         with _tracing() as (tracer, programs):
             for kind in _KINDS:
                 yield from _figures(shop, kind, programs, tracer)
+            for kind in _OUTSIDE:
                 yield from _figures(shop, kind, programs, None)
 
 
@@ -70,7 +90,7 @@ def _tracing() -> Iterator[tuple[Tracer, dict[str, Program]]]:
     with loading() as kernel:
         (pins,) = _instances(home) - before
         tracer = kernel.ready()
-        names = [name for kind in _KINDS for name in kind.programs.values()]
+        names = {name for kind in _KINDS for name in kind.programs.values()}
         with _draining(tracer):
             yield tracer, {name: Program(pins / f"link_{name}") for name in names}
 
@@ -107,6 +127,7 @@ def _figures(
             tracer.follow(_key(load), scope=1)
         load.do(kind.acts)  # warms up
         for _ in range(shop.rounds(_BATCHES)):
+            time.sleep(kind.pause_s)
             before = {act: program.runs() for act, program in used.items()}
             load.do(kind.acts)
             for act, program in used.items():

@@ -5,17 +5,27 @@
  *
  *   load connect            TCP over loopback: socket, connect, accept, close
  *   load send               UDP over loopback: an unconnected sendto, and its receipt
+ *   load bulk               16 MiB, received over loopback by TCP
  *   load spawn COMMAND...   COMMAND from fork to exit, its output thrown away
+ *   load cpu COMMAND...     the same, but how much CPU time it took, not how long
+ *   load hits               itself with a number of its own as argument, which connects and ends
+ *
+ * Without a meter, until it is killed:
+ *
+ *   load flood              sends as fast as it can
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <err.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <signal.h>
 #include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -94,6 +104,35 @@ static void do_send(struct load *load)
 	check(recv(load->peer, &byte, 1, 0), "recv");
 }
 
+/* An endless download, of which each act takes a part. */
+static void prepare_bulk(struct load *load)
+{
+	static char data[1 << 20];
+	int server;
+
+	open_peer(load, SOCK_STREAM);
+	check(listen(load->peer, 1), "listen");
+	if (!check(fork(), "fork")) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		server = check(accept(load->peer, NULL, NULL), "accept");
+		for (;;)
+			check(write(server, data, sizeof(data)), "write");
+	}
+	load->sender = check(socket(AF_INET, SOCK_STREAM, 0), "socket");
+	check(connect(load->sender, (struct sockaddr *)&load->address, sizeof(load->address)),
+	      "connect");
+}
+
+static void do_bulk(struct load *load)
+{
+	static char data[1 << 18];
+	size_t left = 16 << 20;
+
+	while (left)
+		left -= check(read(load->sender, data, left < sizeof(data) ? left : sizeof(data)),
+			      "read");
+}
+
 static void prepare_spawn(struct load *load)
 {
 	/* stdin is the meter's */
@@ -114,14 +153,75 @@ static void do_spawn(struct load *load)
 		errx(1, "%s failed", load->command[0]);
 }
 
+static void prepare_hits(struct load *load)
+{
+	static char *command[] = { "/proc/self/exe", "hit", NULL, NULL };
+	static char port[8];
+
+	prepare_spawn(load);
+	prepare_connect(load);
+	snprintf(port, sizeof(port), "%d", ntohs(load->address.sin_port));
+	setenv("LOAD_PORT", port, 1);
+	load->command = command;
+}
+
+static void do_hits(struct load *load)
+{
+	static char number[16];
+	static int hits;
+
+	snprintf(number, sizeof(number), "%d", hits++);
+	load->command[2] = number;
+	do_spawn(load);
+	close(check(accept(load->peer, NULL, NULL), "accept"));
+}
+
+/* What a process does that "hits" starts. */
+static int hit(void)
+{
+	struct sockaddr_in address = { .sin_family = AF_INET };
+	int client = check(socket(AF_INET, SOCK_STREAM, 0), "socket");
+
+	address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	address.sin_port = htons(atoi(getenv("LOAD_PORT")));
+	check(connect(client, (struct sockaddr *)&address, sizeof(address)), "connect");
+	return 0;
+}
+
+static _Noreturn void flood(void)
+{
+	struct load load;
+	char byte = 0;
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	prepare_send(&load);
+	for (;;) /* what doesn't fit is lost: nobody reads it */
+		check(sendto(load.sender, &byte, 1, 0, (struct sockaddr *)&load.address,
+			     sizeof(load.address)),
+		      "sendto");
+}
+
+static long long cpu_of_children_ns(void)
+{
+	struct rusage usage;
+
+	getrusage(RUSAGE_CHILDREN, &usage);
+	return (usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * 1000000000LL +
+	       (usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) * 1000LL;
+}
+
 static const struct kind {
 	const char *name;
 	void (*prepare)(struct load *load);
 	void (*act)(struct load *load);
+	long long (*meter_ns)(void);
 } kinds[] = {
-	{ "connect", prepare_connect, do_connect },
-	{ "send", prepare_send, do_send },
-	{ "spawn", prepare_spawn, do_spawn },
+	{ "connect", prepare_connect, do_connect, now_ns },
+	{ "send", prepare_send, do_send, now_ns },
+	{ "bulk", prepare_bulk, do_bulk, now_ns },
+	{ "spawn", prepare_spawn, do_spawn, now_ns },
+	{ "cpu", prepare_spawn, do_spawn, cpu_of_children_ns },
+	{ "hits", prepare_hits, do_hits, now_ns },
 };
 
 static const struct kind *find_kind(const char *name)
@@ -140,18 +240,23 @@ int main(int argc, char **argv)
 	const struct kind *kind;
 	int acts, i;
 
-	printf("%lld\n", now_ns());
 	if (argc < 2)
-		errx(2, "usage: load connect | send | spawn COMMAND...");
+		errx(2,
+		     "usage: load connect | send | bulk | spawn | cpu | hits | flood [COMMAND...]");
+	if (!strcmp(argv[1], "hit"))
+		return hit();
+	if (!strcmp(argv[1], "flood"))
+		flood();
+	printf("%lld\n", now_ns());
 	kind = find_kind(argv[1]);
 	kind->prepare(&load);
 	fflush(stdout);
 	while (scanf("%d", &acts) == 1) {
-		long long began_ns = now_ns();
+		long long began_ns = kind->meter_ns();
 
 		for (i = 0; i < acts; i++)
 			kind->act(&load);
-		printf("%lld\n", now_ns() - began_ns);
+		printf("%lld\n", kind->meter_ns() - began_ns);
 		fflush(stdout);
 	}
 	return 0;

@@ -1,8 +1,8 @@
-"""How much longer connects and sends take for the program that does them.
+"""How much longer connects, sends and a download take for the program that does them.
 
 What: the time of 4,000 connects over loopback (socket, connect, accept, close: a few microseconds, as short
 as a connect can be; across a network it takes a hundred times that), and of 6,000 datagrams, each sent by an
-unconnected sendto and received again.
+unconnected sendto and received again, and of a download of 1 GiB over one connection.
 
 How: load.c by itself, with nothing attached to the kernel, against load.c under `ci-egress run`, which
 exports to files at the same time. One after the other, again and again, the order changing; each process
@@ -18,13 +18,18 @@ from benchmarks.figures import LIMITS, Figure
 from benchmarks.workshop import Load, Workshop
 
 _ROUNDS = 41
-_WARMING = 500
+_NAMES = {
+    "connect": "loop of connects over loopback",
+    "send": "loop of sends over loopback",
+    "bulk": "download over loopback",
+}
 
 
 def measure(shop: Workshop) -> Iterator[Figure]:
-    """The two ratios."""
+    """The ratios."""
     yield _loop(shop, "connect", 4_000, limit=LIMITS.connect_loop_ratio)
-    yield _loop(shop, "send", 6_000, limit=None)
+    yield _loop(shop, "send", 6_000, limit=LIMITS.send_loop_ratio)
+    yield _loop(shop, "bulk", 64, limit=LIMITS.bulk_ratio)
 
 
 def _loop(shop: Workshop, verb: str, acts: int, limit: float | None) -> Figure:
@@ -44,10 +49,10 @@ def _loop(shop: Workshop, verb: str, acts: int, limit: float | None) -> Figure:
     note = f"{each_us:.2f} µs each without"
     if any(losses):
         note += f"; {sum(losses)} attempts didn't fit into the queue"
-    return ratio(f"loop of {verb}s over loopback", rounds, limit=limit, note=note)
+    return ratio(_NAMES[verb], rounds, limit=limit, note=note)
 
 
 def _time(load: Load, acts: int) -> float:
     with load:
-        load.do(_WARMING)
+        load.do(acts // 8)  # warms up
         return load.do(acts)

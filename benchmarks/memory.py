@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 from benchmarks.figures import LIMITS, Figure
 from benchmarks.sink import collector
@@ -22,6 +21,7 @@ _PORTION = 2_000
 _SETTLED_S = 1.0
 _POLL_S = 0.2
 _LOOKS_MAX = 300
+_IDLE_S = 0.05
 
 
 def measure(shop: Workshop) -> Iterator[Figure]:
@@ -35,11 +35,11 @@ def _figures(shop: Workshop, protocol: str, environment: dict[str, str]) -> Iter
     portions = shop.rounds(_PORTIONS)
     with shop.traced("connect", environment=environment) as load:
         _settle(load)
-        idle_mb = _resident_mb(load, "VmRSS")
+        idle_mb = load.memory_mb("VmRSS")
         for _ in range(portions):
             load.do(_PORTION)
             _settle(load)
-        peak_mb = _resident_mb(load, "VmHWM")
+        peak_mb = load.memory_mb("VmHWM")
     if load.lost():
         raise BenchmarkError(f"{load.lost()} attempts were not exported: the machine is too busy")
     yield Figure(f"memory, {protocol}, idle", idle_mb, "MB", limit=LIMITS.exporter_mb)
@@ -47,27 +47,11 @@ def _figures(shop: Workshop, protocol: str, environment: dict[str, str]) -> Iter
     yield Figure(after, peak_mb, "MB", "the most at any moment", LIMITS.exporter_mb)
 
 
-def _resident_mb(load: Load, field: str) -> float:
-    status = Path(f"/proc/{load.process.pid}/status").read_text()
-    line = next(line for line in status.splitlines() if line.startswith(f"{field}:"))
-    return int(line.split()[1]) * 1024 / 1e6
-
-
 def _settle(load: Load) -> None:
     """Wait until it has nothing to do: an exporter that looks at an empty ring takes some ticks a second."""
     for _ in range(_LOOKS_MAX):
-        before = _ticks(load)
+        before_s = load.cpu_s()
         time.sleep(_SETTLED_S)
-        if _ticks(load) - before <= _IDLE_TICKS:
+        if load.cpu_s() - before_s <= _IDLE_S:
             return
     raise BenchmarkError("the exporter doesn't come to rest")
-
-
-_IDLE_TICKS = 5
-
-
-def _ticks(load: Load) -> int:
-    """CPU time so far, in hundredths of a second."""
-    text = Path(f"/proc/{load.process.pid}/stat").read_text()
-    user, system = text.rsplit(")", 1)[-1].split()[11:13]
-    return int(user) + int(system)

@@ -58,4 +58,4 @@ def shown(value: float, unit: str) -> str:
     if unit == "×":
         return f"×{value:.3f}"
     digits = 0 if value >= 100 else 1 if value >= 10 else 2
-    return f"{value:,.{digits}f} {unit}"
+    return f"{value:,.{digits}f} {unit}" if unit else f"{value:,.0f}"

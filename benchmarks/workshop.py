@@ -18,7 +18,7 @@ from typing import Self
 
 ROOT = Path(__file__).resolve().parent.parent
 _DEADLINE_S = 600
-_ACCOUNT = re.compile(r"^attempts (\d+) = exported (\d+) ", re.MULTILINE)
+_ACCOUNT = re.compile(r"^attempts (\d+) = exported (\d+) \+ aggregated (\d+) ", re.MULTILINE)
 
 
 class BenchmarkError(Exception):
@@ -75,11 +75,23 @@ class Load:
             self._account = _ACCOUNT.search(self._said())
 
     def lost(self) -> int:
-        """After its end, under ci-egress: attempts that weren't exported, as where a queue is full."""
+        """After its end, under ci-egress: attempts that aren't in what was exported."""
         if self._account is None:
             raise BenchmarkError("ci-egress ended without an account")
-        attempts, exported = map(int, self._account.groups())
-        return attempts - exported
+        attempts, exported, aggregated = map(int, self._account.groups())
+        return attempts - exported - aggregated
+
+    def cpu_s(self) -> float:
+        """CPU time so far of what was started: under ci-egress the exporter's, without COMMAND's."""
+        text = Path(f"/proc/{self.process.pid}/stat").read_text()
+        user, system = text.rsplit(")", 1)[-1].split()[11:13]
+        return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
+    def memory_mb(self, field: str) -> float:
+        """A size of what was started, in 10⁶ bytes: `VmRSS` now, `VmHWM` at most."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        line = next(line for line in status.splitlines() if line.startswith(f"{field}:"))
+        return int(line.split()[1]) * 1024 / 1e6
 
     def _answer(self) -> int:
         assert self.process.stdout is not None
@@ -113,23 +125,32 @@ class Workshop:
         """`count`, or 2 when it has to be quick."""
         return 2 if self.is_quick else count
 
-    def load(self, *arguments: str) -> Load:
-        """load.c, plainly."""
-        return Load(self.plain(*arguments))
+    def load(self, *arguments: str, beside_flood: bool = False) -> Load:
+        """load.c, plainly; beside one that sends without end, if asked."""
+        return Load(self.plain(*arguments, beside_flood=beside_flood))
 
-    def traced(self, *arguments: str, environment: Mapping[str, str] | None = None) -> Load:
+    def traced(
+        self, *arguments: str, environment: Mapping[str, str] | None = None, beside_flood: bool = False
+    ) -> Load:
         """load.c under `ci-egress run`, which writes to files, or where `environment` says."""
+        command = self.plain(*arguments, beside_flood=beside_flood)
         return Load(
-            [*self._run(is_to_files=environment is None), "--", *self.plain(*arguments)],
+            [*self._run(is_to_files=environment is None), "--", *command],
             {**self.environment, **(environment or {})},
         )
 
-    def plain(self, *arguments: str) -> list[str]:
+    def plain(self, *arguments: str, beside_flood: bool = False) -> list[str]:
         """The command line of load.c."""
-        return [str(self.folder / "load"), *arguments]
+        beside = ["sh", "-c", '"$0" flood & "$0" "$@"; status=$?; kill $!; exit $status']
+        return [*(beside if beside_flood else []), str(self.folder / "load"), *arguments]
+
+    @property
+    def otlp(self) -> Path:
+        """Where the files are written."""
+        return self.folder / "otlp"
 
     def _run(self, *, is_to_files: bool) -> list[str]:
-        files = [f"--otlp-dir={self.folder / 'otlp'}"] if is_to_files else []
+        files = [f"--otlp-dir={self.otlp}"] if is_to_files else []
         return [sys.executable, "-m", "exporter", "run", *files]
 
 
