@@ -131,14 +131,13 @@ class ProcessTable:
         ended = self._ended.get((process, exec_id))
         if ended is not None:
             return ended
-        if known is not None and known.process == process and known.exec_id > exec_id:
-            return known
         return self._recover(process, exec_id, scope, at_ns)
 
     def _recover(self, process: ProcessKey, exec_id: int, scope: int, at_ns: int) -> Program:
         """Enter a program whose own record was lost (the kernel counted it), with what /proc still knows."""
         before = self.of(process)
-        image = self._lookup.image(process)
+        is_over = before is not None and before.exec_id > exec_id  # /proc shows the program after it
+        image = Image() if is_over else self._lookup.image(process)
         program = Program(
             process,
             exec_id,
@@ -150,7 +149,7 @@ class ProcessTable:
             image.arguments,
             is_recovered=True,
         )
-        if image.path is None:  # it is gone, so there may be another process under its pid
+        if image.path is None:  # the process is gone, so there may be another process under its pid
             self._end(program, at_ns, None)
         else:
             self._replace(program)

@@ -198,6 +198,18 @@ def test_a_lost_exec_is_recovered_from_what_proc_still_knows() -> None:
     assert life.act(CHILD, 1) is program
 
 
+def test_an_act_of_a_program_whose_exec_was_lost_is_not_the_next_programs() -> None:
+    life = Life(Known({CHILD: Image("/usr/bin/true", arguments_of(["true"]))}))
+    life.exec(ROOT, 1, "/bin/bash")
+    life.fork(CHILD, ROOT, 1)
+    after = life.exec(CHILD, 2, "/usr/bin/true")
+    program = life.act(CHILD, 1)
+    assert (program.exec_id, program.name, program.is_recovered) == (1, None, True)
+    assert [above.process for above in program.chain] == [ROOT, CHILD]
+    assert life.act(CHILD, 1) is program
+    assert life.act(CHILD, 2) is after
+
+
 def test_a_lost_fork_leaves_the_creator_unknown_never_guessed() -> None:
     life = Life()
     program = life.exec(GRANDCHILD, 1, "/usr/bin/curl")

@@ -1,0 +1,20 @@
+"""All targets, and how the inputs are shared out among them: more for what is fast and first in line."""
+
+from __future__ import annotations
+
+from tests.fuzz import decoder, dns_messages, environments, hosts, names, process_table, redaction, rings
+from tests.fuzz.engine import Target
+
+TARGETS = {
+    target.name: target
+    for target in (
+        Target("decoder", decoder.check, 30),
+        Target("dns", dns_messages.check, 20),
+        Target("environments", environments.check, 15),
+        Target("hosts", hosts.check, 10),
+        Target("names", names.check, 5),
+        Target("processes", process_table.check, 10),
+        Target("redaction", redaction.check, 5),
+        Target("rings", rings.check, 5),
+    )
+}
