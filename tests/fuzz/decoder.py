@@ -54,9 +54,15 @@ def _valid_records_become_their_events(draw: Draw) -> None:
     assert not list(decoder.flush()), "a complete argv waits"
     for pid, events in expected.items():
         if pid:
-            assert got[pid] == events, (got[pid], events)
+            assert [*map(_plain, got[pid])] == [*map(_plain, events)], (got[pid], events)
         else:
             assert sorted(map(repr, got[0])) == sorted(map(repr, events))
+
+
+def _plain(event: Event) -> tuple[object, ...]:
+    """Arguments as they came: comparing them would redact them first."""
+    block = event.arguments._block if isinstance(event, Execed) else None
+    return (type(event), block, *(field for field in event if not isinstance(field, Arguments)))
 
 
 def _records(event: Event) -> list[bytes]:

@@ -69,7 +69,7 @@ def check(draw: Draw) -> None:
     if way == 0:
         _a_planted_secret_is_gone(draw)
     elif way == 1:
-        _keeps_the_form(draw.some(lambda: _argument(draw), 8))
+        _keeps_the_form(draw.some(lambda: _argument(draw), 12))
     else:
         _keeps_the_form(_changed_line(draw))
 
@@ -101,7 +101,7 @@ def _keeps_the_form(arguments: list[str]) -> None:
 
 def _argument(draw: Draw) -> str:
     glue = draw.choice(("", "", " ", "=", ":"))
-    return glue.join(draw.some(lambda: _piece(draw), 8))
+    return glue.join(draw.some(lambda: _piece(draw), 12))
 
 
 def _piece(draw: Draw) -> str:

@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from tests.fuzz import decoder, dns_messages, environments, hosts, names, process_table, redaction, rings
+from tests.fuzz import (
+    decoder,
+    dns_messages,
+    environments,
+    hosts,
+    names,
+    otlp,
+    process_table,
+    recordings,
+    redaction,
+    rings,
+)
 from tests.fuzz.engine import Target
 
 TARGETS = {
@@ -11,10 +22,12 @@ TARGETS = {
         Target("decoder", decoder.check, 30),
         Target("dns", dns_messages.check, 20),
         Target("environments", environments.check, 15),
-        Target("hosts", hosts.check, 10),
-        Target("names", names.check, 5),
+        Target("hosts", hosts.check, 9),
         Target("processes", process_table.check, 10),
-        Target("redaction", redaction.check, 5),
-        Target("rings", rings.check, 5),
+        Target("redaction", redaction.check, 6),
+        Target("names", names.check, 3),
+        Target("rings", rings.check, 3),
+        Target("recordings", recordings.check, 2),
+        Target("otlp", otlp.check, 2),
     )
 }
