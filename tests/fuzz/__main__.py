@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 import secrets
 import sys
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
 import click
 
-from tests.fuzz.engine import Crash, Report, run, shares
+from tests.fuzz.engine import Crash, Report, processes, run, shares, silence
 from tests.fuzz.targets import TARGETS
 
 
@@ -26,14 +24,14 @@ def main(
     names: tuple[str, ...], inputs: int, seed: int | None, first: int, jobs: int, save: Path | None
 ) -> None:
     """Feed TARGETs, or all of them, with hostile input; says which input broke what, and how to repeat it."""
-    _silence()
+    silence()
     seed = secrets.randbelow(1 << 32) if seed is None else seed
     targets = [TARGETS[name] for name in names or TARGETS]
     click.echo(f"seed {seed}")
     crashes: list[Crash] = []
     total = 0
     with ExitStack() as stack:
-        pool = stack.enter_context(ProcessPoolExecutor(jobs, initializer=_silence)) if jobs > 1 else None
+        pool = stack.enter_context(processes(jobs)) if jobs > 1 else None
         for target, share in shares(targets, inputs):
             report = run(target, seed=seed, first=first, inputs=share, pool=pool)
             click.echo(_line(report))
@@ -45,11 +43,6 @@ def main(
     if save is not None:
         save.write_text(told, encoding="utf-8", errors="backslashreplace")
     sys.exit(1 if crashes else 0)
-
-
-def _silence() -> None:
-    """The SDK logs what it thinks of a TRACESTATE."""
-    logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
 
 
 def _line(report: Report) -> str:

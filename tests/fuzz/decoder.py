@@ -8,7 +8,7 @@ from exporter import wire
 from exporter.arguments import Arguments
 from exporter.decode import WAITING_MAX, Decoder
 from exporter.errors import RecordError
-from exporter.events import Event, Execed, Flowed, ProcessKey
+from exporter.events import Event, Execed, Flowed, Forked, ProcessKey
 from tests.fuzz.draw import Draw
 from tests.fuzz.drawn_events import EVENTS, drawn_event, process
 from tests.unit import records
@@ -91,11 +91,10 @@ def _decoded(draw: Draw, decoder: Decoder, data: bytes) -> list[Event]:
 
 def _others_are_refused(draw: Draw) -> None:
     decoder = Decoder()
-    made = 0
-    for _ in range(1 + draw.length(9)):
-        whole = draw.choice(_records(drawn_event(draw, process(draw))))
+    number = 1 + draw.length(9)
+    for _ in range(number):
+        whole = _one_of_few_processes(draw)
         data, is_refused = _spoiled(draw, whole)
-        made += 1
         try:
             events = _decoded(draw, decoder, data)
         except RecordError:
@@ -105,9 +104,23 @@ def _others_are_refused(draw: Draw) -> None:
         for event in events:
             _is_sound(event)
     rest = list(decoder.flush())
-    assert len(rest) <= min(made, WAITING_MAX)
+    assert len(rest) <= min(number, WAITING_MAX)
     for event in rest:
         _is_sound(event)
+
+
+def _one_of_few_processes(draw: Draw) -> bytes:
+    """A record whose process others are about, too: what waits for it may meet it."""
+    key = process(draw)
+    if draw.chance(0.1):
+        piece = draw.blob(40) if draw.chance(0.5) else bytes(wire.ARGUMENTS_PIECE)
+        head = records.header(wire.KIND_ENVIRONMENT, key, draw.getrandbits(1))
+        offset = draw.choice((0, 0, wire.ARGUMENTS_PIECE, draw.unsigned(32)))
+        return records.record(wire.ENVIRONMENT_RECORD, head, draw.unsigned(32), offset, len(piece)) + piece
+    event = drawn_event(draw, key)
+    if isinstance(event, Forked):
+        event = event._replace(creator=process(draw))
+    return draw.choice(_records(event))
 
 
 def _spoiled(draw: Draw, whole: bytes) -> tuple[bytes, bool]:

@@ -58,6 +58,8 @@ def drawn_event(draw: Draw, key: ProcessKey) -> Event:
 
 
 def _execed(draw: Draw, key: ProcessKey) -> Execed:
+    if draw.chance(0.1):
+        return _waiting(draw, key)
     names = draw.some(lambda: draw.blob(12).replace(b"\0", b"").decode(errors="ignore"), 5)
     path = "/" + "/".join(name.replace("/", "_") for name in names)
     block = draw.blob(60) if draw.chance(0.8) else draw.blob(8) * draw.length(6000)
@@ -65,6 +67,12 @@ def _execed(draw: Draw, key: ProcessKey) -> Execed:
     is_cut = len(block) == wire.ARGUMENTS_MAX
     numbers = (_number(draw, _U32), _number(draw, _U32), _number(draw, _U32))
     return Execed(_number(draw, _U64), key, *numbers, path, Arguments(block), is_cut)
+
+
+def _waiting(draw: Draw, key: ProcessKey) -> Execed:
+    """Of an argv in two pieces."""
+    block = Arguments(b"make\0" + b"x" * wire.ARGUMENTS_PIECE)
+    return Execed(_number(draw, _U64), key, draw.getrandbits(1), 1, 1, "/bin/make", block, False)
 
 
 def _forked(draw: Draw, key: ProcessKey) -> Forked:

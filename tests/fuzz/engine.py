@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import multiprocessing
 import signal
 import time
 import traceback
@@ -80,6 +82,16 @@ class _Part(NamedTuple):
     target: Target
     seed: int
     numbers: range
+
+
+def processes(number: int) -> ProcessPoolExecutor:
+    """So many to run on: fresh ones, that share nothing with this one."""
+    return ProcessPoolExecutor(number, multiprocessing.get_context("spawn"), initializer=silence)
+
+
+def silence() -> None:
+    """Don't let the SDK log what it thinks of each TRACESTATE."""
+    logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
 
 
 def run(target: Target, *, seed: int, first: int, inputs: int, pool: ProcessPoolExecutor | None) -> Report:

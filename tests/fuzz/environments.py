@@ -1,22 +1,21 @@
-"""Environments: put together from pieces, read, and made into a job, whatever they hold."""
+"""Environments: read and made into a job, whatever they hold."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
 
-from exporter import wire
-from exporter.environments import WAITING_MAX, Environments, variables
-from exporter.events import Environment, ProcessKey
+from exporter.environments import variables
+from exporter.errors import UsageError
 from exporter.jobs.attributes import resource_attributes, span_attributes
 from exporter.jobs.detect import detect, recognise
 from exporter.jobs.model import Job
 from exporter.jobs.providers import PROVIDERS
+from exporter.jobs.sources import read
 from exporter.jobs.sources import variables as variables_of
 from exporter.jobs.text import MAX_CHARS
 from tests.fuzz.draw import Draw
 
-_PIECE = wire.ARGUMENTS_PIECE
 _STEERING = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\ud800-\udfff]")
 _SECRET = "s3cr3tPassw0rd"  # noqa: S105 - it is planted
 _URLS = (
@@ -67,14 +66,7 @@ _NAMES = sorted(
 
 
 def check(draw: Draw) -> None:
-    """Two in three say which job it is, the others are pieces of a block."""
-    if draw.chance(0.66):
-        _a_job_has_clean_names(draw)
-    else:
-        _pieces_make_a_block_or_a_part_of_it(draw)
-
-
-def _a_job_has_clean_names(draw: Draw) -> None:
+    """Mostly of a known system, with some of the variables that any of them has."""
     environ: dict[str, str] = {}
     if draw.chance(0.9):
         for mark in draw.choice(PROVIDERS).present:
@@ -89,6 +81,11 @@ def _a_job_has_clean_names(draw: Draw) -> None:
     recognised = recognise(environ)
     assert job.provider == (recognised.name if recognised else "run")
     _is_clean(job)
+    job_env = draw.choice(_NAMES)
+    try:
+        _is_clean(detect(environ, job_env=job_env))
+    except UsageError:
+        assert read(job_env, environ) is None
 
 
 def _value(draw: Draw) -> str:
@@ -120,43 +117,3 @@ def _texts(job: Job) -> Iterator[str]:
     for name, value in vars(job).items():
         if name != "ids" and value is not None:
             yield value
-
-
-def _pieces_make_a_block_or_a_part_of_it(draw: Draw) -> None:
-    environments = Environments()
-    size = draw.choice((0, 1, _PIECE - 1, _PIECE, _PIECE + 1, 3 * _PIECE, wire.ARGUMENTS_MAX, 50_000))
-    block = (draw.randbytes(16) * (size // 16 + 1))[:size]
-    key = ProcessKey(1, 1)
-    loses = draw.chance(0.5)
-    got = []
-    for offset in range(0, min(size, wire.ARGUMENTS_MAX), _PIECE):
-        if loses and draw.chance(0.3):
-            continue
-        piece = (
-            b"" if loses and draw.chance(0.1) else block[offset : min(offset + _PIECE, wire.ARGUMENTS_MAX)]
-        )
-        got += _added(environments, key, size, offset, piece)
-        for _ in range(draw.choice((0, 0, 1, 40))):  # others, of which no more comes
-            stranger = ProcessKey(2 + draw.getrandbits(10), 1)
-            _added(
-                environments,
-                stranger,
-                draw.unsigned(32),
-                draw.choice((0, _PIECE, draw.unsigned(32))),
-                b"x" * _PIECE,
-            )
-    assert len(environments._waiting) <= WAITING_MAX
-    for each in got:
-        assert block.startswith(each.block)
-        assert each.is_cut == (len(each.block) < size)
-        assert variables(each.block).keys() <= {name for name in variables(each.block) if name}
-    if not loses and size and len(environments._waiting) < WAITING_MAX:
-        assert [each.block for each in got] == [block[: wire.ARGUMENTS_MAX]]
-
-
-def _added(
-    environments: Environments, key: ProcessKey, size: int, offset: int, piece: bytes
-) -> list[Environment]:
-    head = (wire.LAYOUT, wire.KIND_ENVIRONMENT, 5, key.started_ns, key.pid, 1)
-    whole = environments.add(wire.EnvironmentRecord(*head, size, offset, len(piece)), piece)
-    return [] if whole is None else [whole]

@@ -9,6 +9,7 @@ from tests.fuzz import (
     hosts,
     names,
     otlp,
+    pieces,
     process_table,
     recordings,
     redaction,
@@ -21,7 +22,8 @@ TARGETS = {
     for target in (
         Target("decoder", decoder.check, 30),
         Target("dns", dns_messages.check, 20),
-        Target("environments", environments.check, 15),
+        Target("environments", environments.check, 12),
+        Target("pieces", pieces.check, 3),
         Target("hosts", hosts.check, 9),
         Target("processes", process_table.check, 10),
         Target("redaction", redaction.check, 6),
