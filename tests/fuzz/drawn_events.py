@@ -125,7 +125,8 @@ def _asked(draw: Draw, key: ProcessKey) -> Asked:
     )
 
 
-def _answered(draw: Draw, key: ProcessKey) -> Answered:
+def drawn_answer(draw: Draw, key: ProcessKey) -> Answered:
+    """What a resolver told the process."""
     return Answered(*_asked(draw, key))
 
 
@@ -141,7 +142,7 @@ EVENTS: dict[type[Event], Kind] = {
     Aggregated: Kind(_aggregated, records.aggregated),
     Tampered: Kind(_tampered, records.tampered),
     Asked: Kind(_asked, records.looked_up),
-    Answered: Kind(_answered, records.looked_up),
+    Answered: Kind(drawn_answer, records.looked_up),
 }
 """Those of one record each."""
 _KINDS = list(EVENTS.values())

@@ -65,6 +65,8 @@ class Report:
     slowest: int = -1
     """Its number."""
     crashes: int = 0
+    has_hung: bool = False
+    """Whether it ended early, by an input that took too long: what hangs once does so often."""
     found: dict[str, Crash] = field(default_factory=dict)
     """The first crash at each place."""
 
@@ -72,6 +74,7 @@ class Report:
         """Count what another part of the inputs gave."""
         self.inputs += other.inputs
         self.crashes += other.crashes
+        self.has_hung |= other.has_hung
         if other.slowest_s > self.slowest_s:
             self.slowest_s, self.slowest = other.slowest_s, other.slowest
         for place, crash in other.found.items():
@@ -100,8 +103,11 @@ def run(target: Target, *, seed: int, first: int, inputs: int, pool: ProcessPool
     parts = [_Part(target, seed, range(at, min(at + _CHUNK, end))) for at in range(first, end, _CHUNK)]
     whole = Report(target.name)
     began_s = time.monotonic()
-    for report in pool.map(_run_part, parts) if pool else map(_run_part, parts):
+    reports = pool.map(_run_part, parts) if pool else map(_run_part, parts)
+    for report in reports:
         whole.add(report)
+        if whole.has_hung:
+            break
     whole.took_s = time.monotonic() - began_s
     return whole
 
@@ -119,6 +125,8 @@ def _run_part(part: _Part) -> Report:
     try:
         for number in part.numbers:
             _run_one(part, number, report)
+            if report.has_hung:
+                break
     finally:
         signal.setitimer(signal.ITIMER_VIRTUAL, 0)
         signal.signal(signal.SIGVTALRM, before)
@@ -133,6 +141,7 @@ def _run_one(part: _Part, number: int, report: Report) -> None:
         part.target.check(draw)
     except (Exception, TooSlowError) as error:  # noqa: BLE001 - whatever it is, it is what we look for
         report.crashes += 1
+        report.has_hung = isinstance(error, TooSlowError)
         crash = Crash(part.target.name, part.seed, number, _place(error), _told(error))
         report.found.setdefault(crash.place, crash)
     took_s = time.process_time() - began_s

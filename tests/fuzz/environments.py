@@ -104,6 +104,7 @@ def _is_clean(job: Job) -> None:
     for text in (*_texts(job), job.display_name):
         assert 0 < len(text) <= MAX_CHARS + len("ssh://"), text
         assert not _STEERING.search(text), ascii(text)
+        assert text == text.strip()
         assert text.encode().decode() == text
         assert f":{_SECRET}@" not in text
     for url in (job.run_url, job.repository_url):

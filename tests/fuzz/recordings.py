@@ -42,7 +42,7 @@ _PLAYED = 0.05
 _REFUSAL = re.compile(rf"{re.escape(_NAME)}:\d+:\d+: not a line of a recording \(.*\)")
 _DICTIONARY = [
     *(b"\n", b"\r", b"\0", b"[", b"]", b"{", b'"', b",", b"null", b"true", b"NaN", b"-1", b"1e999", b'"end"'),
-    *(b"\\ud800", b"\xff", b"\xed\xa0\x80", b"9" * 40, b"[" * 40, b'"Facts"', b'"Image"', b'"Owner"', b"1.0"),
+    *(b"\\ud800", b"\xff", b"\xed\xa0\x80", b"9" * 40, b"[" * 5000, b'"Facts"', b'"Image"', b'"Owner"'),
 ]
 _VALUES: tuple[Any, ...] = (
     *(None, True, False, 0, -1, 1.5, 1 << 16, 1 << 32, 1 << 62, 1 << 63, 1 << 64, 1 << 4000, float("nan")),

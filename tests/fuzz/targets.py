@@ -7,6 +7,7 @@ from tests.fuzz import (
     dns_messages,
     environments,
     hosts,
+    malformed,
     names,
     otlp,
     pieces,
@@ -20,7 +21,8 @@ from tests.fuzz.engine import Target
 TARGETS = {
     target.name: target
     for target in (
-        Target("decoder", decoder.check, 30),
+        Target("decoder", decoder.check, 15),
+        Target("malformed", malformed.check, 15),
         Target("dns", dns_messages.check, 20),
         Target("environments", environments.check, 12),
         Target("pieces", pieces.check, 3),
