@@ -284,6 +284,6 @@ def container_id(pid: int) -> str | None:
 def user_name(uid: int) -> str:
     """The user's name on this host, or the number where it has none."""
     try:
-        return pwd.getpwuid(uid).pw_name
+        return clean(pwd.getpwuid(uid).pw_name)
     except KeyError:
         return str(uid)
