@@ -32,6 +32,8 @@ from exporter.events import (
 Buffer = bytes | memoryview
 _DURING_EXEC = (wire.KIND_ARGUMENTS, wire.KIND_DNS)
 """What may come before an exec is complete: its pieces, and answers to what the program before it asked."""
+WAITING_MAX = 256
+"""Execs that wait for pieces. Where the ring was full, these may be lost, and the exits behind them too."""
 _OfProcess = (
     wire.ExecRecord
     | wire.ForkRecord
@@ -104,13 +106,15 @@ class Decoder:
         waiting = _LongExec(record, record.path[: record.path_here], bytearray(arguments))
         if waiting.is_complete() or record.arguments_here < wire.ARGUMENTS_PIECE:
             yield _execed(waiting)
-        else:
-            self._waiting[record.pid] = waiting
+            return
+        self._waiting[record.pid] = waiting
+        if len(self._waiting) > WAITING_MAX:
+            yield self._finish(next(iter(self._waiting)))
 
     def _continue(self, data: Buffer, at: int, length: int) -> Iterator[Event]:
         record = wire.ArgumentsRecord._make(_unpack(wire.ARGUMENTS_RECORD, data, at, length))
         waiting = self._waiting.get(record.pid)
-        if waiting is None or waiting.record.exec_id != record.exec_id:
+        if waiting is None or _program(waiting.record) != _program(record):
             return  # its exec was lost, and counted by the kernel
         piece = _behind(data, at, length, wire.ARGUMENTS_RECORD.size, record.arguments_here)
         is_next = record.offset == len(waiting.arguments)
@@ -145,6 +149,13 @@ def _unpack(layout: Struct, data: Buffer, at: int, length: int) -> tuple[Any, ..
     return layout.unpack_from(data, at)
 
 
+def _whole(layout: Struct, data: Buffer, at: int, length: int) -> tuple[Any, ...]:
+    """The members of a record behind which nothing stands."""
+    if length > layout.size:
+        raise RecordError(f"a record of {length} bytes is longer than its {layout.size}")
+    return _unpack(layout, data, at, length)
+
+
 def _behind(data: Buffer, at: int, length: int, start: int, size: int) -> Buffer:
     """The `size` bytes that stand behind a record's fixed part of `start` bytes."""
     if start + size > length:
@@ -152,12 +163,17 @@ def _behind(data: Buffer, at: int, length: int, start: int, size: int) -> Buffer
     return data[at + start : at + start + size]
 
 
+def _program(record: wire.ExecRecord | wire.ArgumentsRecord) -> tuple[int, int]:
+    """What tells the programs that a pid has been apart."""
+    return record.started_ns, record.exec_id
+
+
 def _key(record: _OfProcess) -> ProcessKey:
     return ProcessKey(record.pid, record.started_ns)
 
 
 def _forked(data: Buffer, at: int, length: int) -> Forked:
-    record = wire.ForkRecord._make(_unpack(wire.FORK_RECORD, data, at, length))
+    record = wire.ForkRecord._make(_whole(wire.FORK_RECORD, data, at, length))
     return Forked(
         record.at_ns,
         _key(record),
@@ -190,7 +206,7 @@ def _path(components: bytes, *, is_cut: bool) -> str:
 
 
 def _exited(data: Buffer, at: int, length: int) -> Exited:
-    record = wire.ExitRecord._make(_unpack(wire.EXIT_RECORD, data, at, length))
+    record = wire.ExitRecord._make(_whole(wire.EXIT_RECORD, data, at, length))
     return Exited(record.at_ns, _key(record), record.wait_status)
 
 
@@ -201,7 +217,7 @@ def _act(number: int) -> Act:
 
 
 def _acted(data: Buffer, at: int, length: int) -> Acted:
-    record = wire.ActRecord._make(_unpack(wire.ACT_RECORD, data, at, length))
+    record = wire.ActRecord._make(_whole(wire.ACT_RECORD, data, at, length))
     return Acted(
         record.at_ns,
         _key(record),
@@ -255,7 +271,7 @@ _STAGES = (wire.FLOW_ESTABLISHED, wire.FLOW_ENDED, wire.FLOW_NEVER_SENT)
 
 
 def _flowed(data: Buffer, at: int, length: int) -> Flowed:
-    record = wire.FlowRecord._make(_unpack(wire.FLOW_RECORD, data, at, length))
+    record = wire.FlowRecord._make(_whole(wire.FLOW_RECORD, data, at, length))
     outcome = _OUTCOMES.get(record.outcome)
     if outcome is None or record.stage not in _STAGES:
         raise RecordError(f"a record has the unknown outcome {record.outcome} or stage {record.stage}")
@@ -274,7 +290,7 @@ def _flowed(data: Buffer, at: int, length: int) -> Flowed:
 
 
 def _aggregated(data: Buffer, at: int, length: int) -> Aggregated:
-    record = wire.AggregateRecord._make(_unpack(wire.AGGREGATE_RECORD, data, at, length))
+    record = wire.AggregateRecord._make(_whole(wire.AGGREGATE_RECORD, data, at, length))
     outcome = _OUTCOMES.get(record.outcome)
     act = _act(record.act)
     return Aggregated(
@@ -298,7 +314,7 @@ def _aggregated(data: Buffer, at: int, length: int) -> Aggregated:
 
 
 def _tampered(data: Buffer, at: int, length: int) -> Tampered:
-    record = wire.TamperRecord._make(_unpack(wire.TAMPER_RECORD, data, at, length))
+    record = wire.TamperRecord._make(_whole(wire.TAMPER_RECORD, data, at, length))
     try:
         what = Tampering(record.what)
     except ValueError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from exporter import wire
 from exporter.events import Environment, ProcessKey
 
-_WAITING_MAX = 256
+WAITING_MAX = 256
 
 
 class Environments:
@@ -20,7 +20,7 @@ class Environments:
         process = ProcessKey(record.pid, record.started_ns)
         if record.offset == 0:
             self._waiting.pop(process, None)
-            if len(self._waiting) >= _WAITING_MAX:
+            if len(self._waiting) >= WAITING_MAX:
                 del self._waiting[next(iter(self._waiting))]
             self._waiting[process] = bytearray()
         block = self._waiting.get(process)

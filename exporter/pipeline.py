@@ -7,7 +7,7 @@ The left end is the kernel's ring or a recording; nothing here knows which.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Container
 from dataclasses import dataclass
 from typing import assert_never
 
@@ -41,7 +41,7 @@ from exporter.jobs.model import Job
 from exporter.metrics import JobMetrics, Metrics
 from exporter.names import Names
 from exporter.otlp import LogRecord, Severity, Telemetry
-from exporter.processes import ProcessTable
+from exporter.processes import AllBut, ProcessTable
 from exporter.programs import Lookup, Program, mark_egress
 from exporter.spans import Spans
 from exporter.summary import Summary
@@ -133,7 +133,9 @@ class Pipeline:
         `left_behind` are the pids that still run. The table alone can't tell: an exit's record may be lost.
         """
         job = self._jobs[scope]
-        scopes = {scope, HOST} if scope == self._rest else {scope}
+        scopes: Container[int] = {scope}
+        if scope == self._rest:
+            scopes = AllBut(self._jobs.keys() - {scope})
         for flow in self._flows.rest(scopes):
             self._submit_flow(flow, at_ns)
         live = self._table.live(scopes)

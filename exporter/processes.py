@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pwd
 import re
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Container, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from functools import lru_cache
@@ -26,6 +26,17 @@ _NS_PER_TICK = 10_000_000  # USER_HZ is 100 on every machine supported
 _START_TOLERANCE_TICKS = 2
 _T = TypeVar("_T")
 _CONTAINER_ID = re.compile(r"[0-9a-f]{64}")
+
+
+class AllBut(Container[int]):
+    """All scopes but those of other jobs."""
+
+    def __init__(self, others: Collection[int]) -> None:
+        """`others` are theirs."""
+        self._others = others
+
+    def __contains__(self, scope: object) -> bool:
+        return scope not in self._others
 
 
 class ProcessTable:
@@ -114,13 +125,13 @@ class ProcessTable:
             program.facts = self._lookup.facts(event.process)
         return program
 
-    def end_all(self, scopes: Collection[int], at_ns: int) -> None:
+    def end_all(self, scopes: Container[int], at_ns: int) -> None:
         """End what still runs of `scopes`, as when the job is over and leaves processes behind."""
         for program in self.live(scopes):
             del self._programs[program.process.pid]
             self._end(program, at_ns, None)
 
-    def live(self, scopes: Collection[int]) -> list[Program]:
+    def live(self, scopes: Container[int]) -> list[Program]:
         """The programs of `scopes` that run now."""
         return [program for program in self._programs.values() if program.scope in scopes]
 
@@ -131,14 +142,13 @@ class ProcessTable:
         ended = self._ended.get((process, exec_id))
         if ended is not None:
             return ended
-        if known is not None and known.process == process and known.exec_id > exec_id:
-            return known
         return self._recover(process, exec_id, scope, at_ns)
 
     def _recover(self, process: ProcessKey, exec_id: int, scope: int, at_ns: int) -> Program:
         """Enter a program whose own record was lost (the kernel counted it), with what /proc still knows."""
         before = self.of(process)
-        image = self._lookup.image(process)
+        is_over = before is not None and before.exec_id > exec_id  # /proc shows the program after it
+        image = Image() if is_over else self._lookup.image(process)
         program = Program(
             process,
             exec_id,
@@ -150,7 +160,7 @@ class ProcessTable:
             image.arguments,
             is_recovered=True,
         )
-        if image.path is None:  # it is gone, so there may be another process under its pid
+        if image.path is None:  # the process is gone, so there may be another process under its pid
             self._end(program, at_ns, None)
         else:
             self._replace(program)
@@ -274,6 +284,6 @@ def container_id(pid: int) -> str | None:
 def user_name(uid: int) -> str:
     """The user's name on this host, or the number where it has none."""
     try:
-        return pwd.getpwuid(uid).pw_name
+        return clean(pwd.getpwuid(uid).pw_name)
     except KeyError:
         return str(uid)

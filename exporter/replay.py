@@ -41,6 +41,7 @@ from exporter.wire import MESSAGE_ROOM
 
 _LINE_MAX = 1 << 20
 _ADDRESS_BYTES = 16
+_SUM_MAX = (1 << 63) - 1
 
 
 class Replay:
@@ -58,6 +59,7 @@ class Replay:
         """None until the last event was read, and for a recording that was broken off."""
         self.attempts = 0
         """Acts read so far."""
+        self._bytes = 0
         self.beginning = self._read_beginning()
         self._next = self._read_event()
 
@@ -76,7 +78,7 @@ class Replay:
                 kind, *values = json.loads(line.rstrip())
                 if kind in _EVENTS:
                     event = _event(kind, values)
-                    self.attempts += attempts_of(event)
+                    self._count(event)
                     return event
                 if kind == "end":
                     self.ending = self._checked(_ending(values))
@@ -84,7 +86,17 @@ class Replay:
                 self._keep(kind, values)
         return None
 
+    def _count(self, event: Event) -> None:
+        """Add it up. Raises ValueError for what OTLP has no number for: sums above 63 bits, times below 0."""
+        self.attempts += attempts_of(event)
+        if isinstance(event, Flowed | Aggregated):
+            self._bytes += event.bytes_sent + event.bytes_received
+        if max(self.attempts, self._bytes) > _SUM_MAX:
+            raise ValueError(f"with those above it, it counts beyond {_SUM_MAX}")
+        _not_before_1970(self.beginning.clock, event.at_ns)
+
     def _checked(self, ending: Ending) -> Ending:
+        _not_before_1970(self.beginning.clock, ending.at_ns)
         if ending.kernel.attempts - ending.kernel.lost < self.attempts:
             raise ValueError(f"it counts fewer attempts than the {self.attempts} above it")
         return ending
@@ -114,7 +126,9 @@ class Replay:
             if (kind, version) != ("recording", VERSION):
                 raise ValueError(f"it is a {kind} of version {version}")
             job, offset_ns, root, scope, at_ns = values
-            return Beginning(_job(**job), Clock(_signed(offset_ns)), _key(root), _u32(scope), _u64(at_ns))
+            clock = Clock(_signed(offset_ns))
+            _not_before_1970(clock, _time(at_ns))
+            return Beginning(_job(**job), clock, _key(root), _u32(scope), at_ns)
 
     def _keep(self, kind: str, values: list[Any]) -> None:
         subject, *told = values
@@ -165,7 +179,7 @@ def _id(value: Any, *, bits: int) -> int:
 
 def _ending(values: list[Any]) -> Ending:
     at_ns, attempts, lost, left_behind = values
-    return Ending(_u64(at_ns), KernelCounts(_u64(attempts), _u64(lost)), [_u32(pid) for pid in left_behind])
+    return Ending(_time(at_ns), KernelCounts(_u63(attempts), _u63(lost)), [_u32(pid) for pid in left_behind])
 
 
 def _event(kind: str, values: list[Any]) -> Event:
@@ -192,7 +206,14 @@ def _unsigned(value: Any, *, bits: int) -> int:
 
 _u16 = partial(_unsigned, bits=16)
 _u32 = partial(_unsigned, bits=32)
+_time = partial(_unsigned, bits=62)
+_u63 = partial(_unsigned, bits=63)
 _u64 = partial(_unsigned, bits=64)
+
+
+def _not_before_1970(clock: Clock, at_ns: int) -> None:
+    if clock.wall_ns(at_ns) < 0:
+        _refuse(at_ns, "a time since 1970")
 
 
 def _key(value: Any) -> ProcessKey:
@@ -240,26 +261,26 @@ def _optional(convert: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return lambda value: None if value is None else convert(value)
 
 
-_LOOKED_UP = (_u64, _key, _u32, _u32, _u64, _u16, _address, _u16, _message, _flag)
+_LOOKED_UP = (_time, _key, _u32, _u32, _u64, _u16, _address, _u16, _message, _flag)
 
 _EVENTS: dict[str, tuple[Callable[..., Any], tuple[Callable[[Any], Any], ...]]] = {
-    "Found": (Found, (_u64, _key, _u32)),
-    "Forked": (Forked, (_u64, _key, _key, _u32, _u32, _u32)),
-    "Execed": (Execed, (_u64, _key, _u32, _u32, _u32, _text, _arguments, _flag)),
-    "Exited": (Exited, (_u64, _key, _u32)),
+    "Found": (Found, (_time, _key, _u32)),
+    "Forked": (Forked, (_time, _key, _key, _u32, _u32, _u32)),
+    "Execed": (Execed, (_time, _key, _u32, _u32, _u32, _text, _arguments, _flag)),
+    "Exited": (Exited, (_time, _key, _u32)),
     "Acted": (
         Acted,
-        (_u64, _key, _u32, Act, *[_u32] * 4, _u64, _u16, _address, _u16, _address, _u16),
+        (_time, _key, _u32, Act, *[_u32] * 4, _u64, _u16, _address, _u16, _address, _u16),
     ),
-    "Flowed": (Flowed, (_u64, _u64, Stage, Outcome, _u16, _u64, _u64, _u32, _address, _u16)),
+    "Flowed": (Flowed, (_time, _u64, Stage, Outcome, _u16, _u64, _u64, _u32, _address, _u16)),
     "Aggregated": (
         Aggregated,
         (
-            *(_u64, _u64, _key, _u32, Act, _optional(Outcome), _u32, _u32, _u32, _u16),
+            *(_time, _time, _key, _u32, Act, _optional(Outcome), _u32, _u32, _u32, _u16),
             *(_address, _u16, _flag, _u64, _u64, _u64),
         ),
     ),
-    "Tampered": (Tampered, (_u64, _key, *[_u32] * 4, Tampering, _u32, _u32)),
+    "Tampered": (Tampered, (_time, _key, *[_u32] * 4, Tampering, _u32, _u32)),
     "Asked": (Asked, _LOOKED_UP),
     "Answered": (Answered, _LOOKED_UP),
 }

@@ -26,6 +26,7 @@ from exporter.otlp.records import LogRecord
 from exporter.otlp.routes import open_sinks
 from exporter.otlp.settings import Destinations, Signal
 from exporter.otlp.sinks import Sink, SpoolError
+from exporter.text import clean
 
 FLUSH_TIMEOUT_S = 10.0
 _SHARE_FOR_SPANS = 0.7
@@ -224,7 +225,7 @@ def _resource(destinations: Destinations, identity: Mapping[str, str], instance_
         "service.name": "ci-egress",
         "service.version": __version__,
         "service.instance.id": instance_id,
-        "host.name": platform.node(),
+        "host.name": clean(platform.node()),
         **identity,
     }
     theirs = destinations.resource_attributes

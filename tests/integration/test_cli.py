@@ -394,6 +394,29 @@ def name_of(span: str) -> str:
     return str(parsed["name"])
 
 
+RENAMED = (
+    *("unshare", "--uts", "--mount", sys.executable, "-c"),
+    """
+import os, pathlib, socket, subprocess, sys
+socket.sethostname(b"ci\\xff")
+pathlib.Path("passwd").write_bytes(b"build\\xff:x:4000001:0::/:/bin/sh\\n")
+subprocess.run(["mount", "--bind", "passwd", "/etc/passwd"], check=True)
+os.execvp(sys.argv[1], sys.argv[1:])
+""",
+)
+"""A host and a user whose names aren't UTF-8."""
+
+
+def test_names_of_host_and_user_that_are_not_utf_8_are_valid_text(recording: Path, tmp_path: Path) -> None:
+    done = ci_egress("replay", "--otlp-dir", "out", str(recording), cwd=tmp_path, under=RENAMED)
+    assert done.status == 0
+    host = '{"key":"host.name","value":{"stringValue":"ci\\ufffd"}}'
+    assert all(host in (tmp_path / "out" / name).read_text() for name in ("traces.jsonl", "metrics.jsonl"))
+    look = "from exporter.processes import user_name; print(ascii(user_name(4000001)))"
+    said = subprocess.check_output([*RENAMED, sys.executable, "-c", look], cwd=tmp_path)
+    assert said == b"'build\\ufffd'\n"
+
+
 @pytest.mark.parametrize("make", [os.mkfifo, lambda path: os.link(path.parent / "precious", path)])
 def test_a_recording_neither_waits_for_a_fifo_nor_empties_a_file_of_two_names(
     open_folder: Path, make: Callable[[Path], None]

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from exporter import wire
 from exporter.arguments import arguments_of, split
-from exporter.decode import Decoder
+from exporter.decode import WAITING_MAX, Decoder
 from exporter.errors import RecordError
 from exporter.events import Act, Event, Execed, Outcome, ProcessKey
 from tests.unit import records
@@ -91,6 +91,13 @@ def test_a_record_truncated_at_any_length_is_refused(data: bytes) -> None:
             list(decoder.decode(data[:length], 0, length))
         with pytest.raises(RecordError, match="truncated"):
             list(Decoder().decode(data[:length], 0, whole))  # a length beyond the memory
+
+
+@pytest.mark.parametrize("name", ["fork", "exit", "act", "flow", "aggregate", "tamper"])
+def test_a_record_longer_than_its_kind_is_refused(name: str) -> None:
+    data = KINDS[name]
+    with pytest.raises(RecordError, match=f"of {len(data) + 8} bytes is longer than its {len(data)}"):
+        decode(Decoder(), data + bytes(8))
 
 
 def test_a_record_of_another_layout_is_refused_and_says_which() -> None:
@@ -210,6 +217,27 @@ def test_pieces_of_another_program_of_the_process_are_passed_over() -> None:
     stale = records.execed(LONG._replace(exec_id=9))[1]
     assert decode(decoder, records.execed(LONG)[0], stale) == []
     assert len(list(decoder.flush())) == 1
+
+
+def test_a_piece_of_another_process_under_the_same_pid_is_passed_over() -> None:
+    """Its own exec was lost, and what told of the end of the process before it, too."""
+    decoder = Decoder()
+    again = LONG._replace(process=ProcessKey(CURL.pid, 9_000_000))
+    assert decode(decoder, records.execed(LONG)[0], records.execed(again)[1]) == []
+    (event,) = decoder.flush()
+    assert isinstance(event, Execed)
+    assert event.process == CURL
+    assert len(records.arguments_block(event.arguments)) == wire.ARGUMENTS_PIECE + 1
+
+
+def test_of_execs_whose_pieces_never_come_the_oldest_makes_room() -> None:
+    decoder = Decoder()
+    begun = [LONG._replace(process=ProcessKey(pid, 5)) for pid in range(1, WAITING_MAX + 11)]
+    told = decode(decoder, *(records.execed(event)[0] for event in begun))
+    assert [event.process for event in told if isinstance(event, Execed)] == [
+        event.process for event in begun[:10]
+    ]
+    assert len(list(decoder.flush())) == WAITING_MAX
 
 
 def test_what_still_waits_comes_with_the_flush_once() -> None:

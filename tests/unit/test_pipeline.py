@@ -129,6 +129,18 @@ def test_a_connect_waits_for_its_end_and_one_that_never_comes_is_open(tmp_path: 
     assert str(account) == "attempts 2 = exported 2 + aggregated 0 + dropped 0 + pending 0"
 
 
+def test_what_is_of_a_job_that_is_over_ends_with_what_is_of_none(tmp_path: Path) -> None:
+    stray = execed(CHILD, "curl")._replace(scope=7)
+    account = run([stray, acted(CHILD)], tmp_path, process_spans=ALL)
+    assert (account.attempts, account.exported, sum(account.pending.values())) == (1, 1, 0)
+    assert nesting(spans(tmp_path)) == [
+        ("build", None),
+        ("connect 192.0.2.7:443", "curl"),
+        ("curl", "build"),
+        ("unknown", "build"),
+    ]
+
+
 def test_connecting_a_socket_twice_is_two_attempts_and_the_first_has_the_outcome(tmp_path: Path) -> None:
     again = ACT._replace(process=ROOT, exec_id=1, at_ns=800)
     run([execed(ROOT, "bash"), acted(ROOT), again, ENDED], tmp_path)

@@ -198,6 +198,18 @@ def test_a_lost_exec_is_recovered_from_what_proc_still_knows() -> None:
     assert life.act(CHILD, 1) is program
 
 
+def test_an_act_of_a_program_whose_exec_was_lost_is_not_the_next_programs() -> None:
+    life = Life(Known({CHILD: Image("/usr/bin/true", arguments_of(["true"]))}))
+    life.exec(ROOT, 1, "/bin/bash")
+    life.fork(CHILD, ROOT, 1)
+    after = life.exec(CHILD, 2, "/usr/bin/true")
+    program = life.act(CHILD, 1)
+    assert (program.exec_id, program.name, program.is_recovered) == (1, None, True)
+    assert [above.process for above in program.chain] == [ROOT, CHILD]
+    assert life.act(CHILD, 1) is program
+    assert life.act(CHILD, 2) is after
+
+
 def test_a_lost_fork_leaves_the_creator_unknown_never_guessed() -> None:
     life = Life()
     program = life.exec(GRANDCHILD, 1, "/usr/bin/curl")
@@ -437,7 +449,12 @@ def is_subsequence(part: list[str], whole: list[str]) -> bool:
 
 
 def test_proc_tells_facts_and_image_of_a_live_process(tmp_path: Path) -> None:
-    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, cwd=tmp_path) as child:
+    program = "print(flush=True); input()"  # argv is there a moment after the exec
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=tmp_path
+    ) as child:
+        assert child.stdout is not None
+        child.stdout.readline()
         started = started_ns(child.pid)
         assert started is not None
         process = ProcessKey(child.pid, started)
@@ -448,7 +465,7 @@ def test_proc_tells_facts_and_image_of_a_live_process(tmp_path: Path) -> None:
     assert facts.working_directory == str(tmp_path)
     assert image.path is not None
     assert Path(image.path).samefile(sys.executable)
-    assert image.arguments == (sys.executable, "-c", "input()")
+    assert image.arguments == (sys.executable, "-c", program)
     assert strangers == (Facts(), Image()), "the pid was another process's by then"
     assert (Proc().facts(process), Proc().image(process)) == (Facts(), Image()), "it is gone"
 

@@ -43,20 +43,21 @@ from tests.unit.records import ACT, AGGREGATE, ASK, ENDED, ESTABLISHED, EXEC, EX
 ENDING = Ending(END_NS, KernelCounts(attempts=1 << 40, lost=2), [30, 31])
 
 U16, U32, U64 = (st.integers(0, (1 << bits) - 1) for bits in (16, 32, 64))
+TIMES, SUMS = st.integers(0, 1 << 61), st.integers(0, 1 << 58)
 KEYS = st.builds(ProcessKey, U32, U64)
 ADDRESSES = st.binary(min_size=16, max_size=16)
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 ARGUMENT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
 MESSAGES = st.binary(max_size=MESSAGE_ROOM)
 EVENTS = st.one_of(
-    st.builds(Asked, U64, KEYS, U32, U32, U64, U16, ADDRESSES, U16, MESSAGES, st.booleans()),
-    st.builds(Answered, U64, KEYS, U32, U32, U64, U16, ADDRESSES, U16, MESSAGES, st.booleans()),
-    st.builds(Forked, U64, KEYS, KEYS, U32, U32, U32),
-    st.builds(Execed, U64, KEYS, U32, U32, U32, TEXT, st.lists(ARGUMENT).map(arguments_of), st.booleans()),
-    st.builds(Exited, U64, KEYS, U32),
+    st.builds(Asked, TIMES, KEYS, U32, U32, U64, U16, ADDRESSES, U16, MESSAGES, st.booleans()),
+    st.builds(Answered, TIMES, KEYS, U32, U32, U64, U16, ADDRESSES, U16, MESSAGES, st.booleans()),
+    st.builds(Forked, TIMES, KEYS, KEYS, U32, U32, U32),
+    st.builds(Execed, TIMES, KEYS, U32, U32, U32, TEXT, st.lists(ARGUMENT).map(arguments_of), st.booleans()),
+    st.builds(Exited, TIMES, KEYS, U32),
     st.builds(
         Acted,
-        U64,
+        TIMES,
         KEYS,
         U32,
         st.sampled_from(Act),
@@ -72,12 +73,22 @@ EVENTS = st.one_of(
         U16,
     ),
     st.builds(
-        Flowed, U64, U64, st.sampled_from(Stage), st.sampled_from(Outcome), U16, U64, U64, U32, ADDRESSES, U16
+        Flowed,
+        TIMES,
+        U64,
+        st.sampled_from(Stage),
+        st.sampled_from(Outcome),
+        U16,
+        SUMS,
+        SUMS,
+        U32,
+        ADDRESSES,
+        U16,
     ),
     st.builds(
         Aggregated,
-        U64,
-        U64,
+        TIMES,
+        TIMES,
         KEYS,
         U32,
         st.sampled_from(Act),
@@ -90,8 +101,8 @@ EVENTS = st.one_of(
         U16,
         st.booleans(),
         U32,
-        U64,
-        U64,
+        SUMS,
+        SUMS,
     ),
 )
 
@@ -368,6 +379,36 @@ def test_a_job_that_cannot_be_is_refused(tmp_path: Path, where: tuple[Any, ...],
     with pytest.raises(UsageError, match=r"^a\.rec:1:1: ") as caught:
         replay([json.dumps(changed) + "\n"])
     assert caught.value.what.isprintable()
+
+
+HUGE = (1 << 62) - 1
+BEYOND_OTLP: dict[str, list[Event]] = {
+    "a time": [ACT._replace(at_ns=HUGE + 1)],
+    "attempts": [AGGREGATE._replace(attempts=1 << 63)],
+    "attempts in all": [AGGREGATE._replace(attempts=HUGE)] * 3,
+    "bytes": [ENDED._replace(bytes_sent=1 << 63)],
+    "bytes in all": [AGGREGATE._replace(bytes_sent=HUGE, bytes_received=HUGE), ENDED],
+}
+
+
+@pytest.mark.parametrize("events", BEYOND_OTLP.values(), ids=BEYOND_OTLP.keys())
+def test_numbers_that_telemetry_has_no_room_for_are_refused(tmp_path: Path, events: list[Event]) -> None:
+    lines = record(tmp_path / "a.rec", events)
+    with pytest.raises(UsageError, match=rf"^a\.rec:{1 + len(events)}:1: "):
+        list(replay(lines).events())
+
+
+def test_a_time_before_1970_is_refused_wherever_it_stands(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path / "a.rec", NothingKnown(), on_failure=fail)
+    recorder.begin(Beginning(BEGINNING.job, Clock(-600), ROOT, 1, 600))
+    recorder.event(EXIT._replace(at_ns=599))
+    recorder.end(Ending(599, KernelCounts(0, 0), []))
+    recorder.close()
+    first, event, end = (tmp_path / "a.rec").read_text().splitlines(keepends=True)
+    assert replay([first]).beginning.clock.wall_ns(600) == 0
+    for lines, number in (([first, event], 2), ([first, end], 2), ([first.replace(",600]", ",599]")], 1)):
+        with pytest.raises(UsageError, match=rf"^a\.rec:{number}:1: .*599 is not a time since 1970"):
+            list(replay(lines).events())
 
 
 def test_another_version_is_named() -> None:

@@ -1,0 +1,138 @@
+"""Redaction: whatever the command line, it ends soon, loses no argument, keeps no secret that it knows."""
+
+from __future__ import annotations
+
+import string
+from functools import cache
+
+from exporter.arguments import Arguments, arguments_block
+from exporter.redact import redact_arguments
+from exporter.redact_programs import SECRET_OPTIONS, SECRET_PLACES
+from exporter.redact_rules import REDACTED
+from exporter.redact_tokens import TOKEN_SHAPES
+from tests.fuzz.draw import Draw
+from tests.unit.corpus import SecretLine, ordinary_lines, secret_lines
+
+_WORDS = sorted(
+    {word for row in SECRET_OPTIONS for word in (*row.programs, *row.options, row.subcommand or "")}
+    | {word for place in SECRET_PLACES for word in place.words}
+)
+_HINTS = [hint for shape in TOKEN_SHAPES for hint in shape.hints]
+_MARKS = (*"\"'\\ \n\0=&;,:-_@/<>[](){}$|#.", "://", "=>", '\\"', "$X", "${X}", "$(x)", REDACTED, "«", "%41")
+_NAMES = (
+    "--token",
+    "--password=",
+    "--key",
+    "-p",
+    "-u",
+    "-H",
+    "-c",
+    "-m",
+    "TOKEN=",
+    "token",
+    "key=",
+    "?code=",
+)
+_TEXTS = (
+    *("Authorization: ", "Bearer ", "X-Api-Key:", "extraheader=", "auth=('u','", "x://a:b@", "user:x@tcp("),
+    *(
+        "http://u:p@h.example/",
+        "PASSWORD '",
+        '"password": "',
+        '"password": 12345',
+        "['token'] = '",
+        "sh -c '",
+    ),
+    *("-----BEGIN RSA PRIVATE KEY-----", "-----END RSA PRIVATE KEY-----", "s3cr3t", "x" * 20, "0a" * 20),
+)
+_COMMANDS = (
+    *(
+        "deploy --password={}",
+        "deploy --token {}",
+        "env API_KEY={} make",
+        "curl -u bob:{} x",
+        "mysql -p{} app",
+    ),
+    *(
+        "vault login {}",
+        "docker login -u bob -p {} r.example",
+        "curl -H Authorization:{} x",
+        "git clone https://u:{}@h.example/a",
+    ),
+)
+_ALPHABET = string.ascii_letters + string.digits
+
+
+def check(draw: Draw) -> None:
+    """A planted secret in each third; the others are made of what the rules look for, or of changed lines."""
+    way = draw.randrange(3)
+    if way == 0:
+        _a_planted_secret_is_gone(draw)
+    elif way == 1:
+        _keeps_the_form(draw.some(lambda: _argument(draw), 12))
+    else:
+        _keeps_the_form(_changed_line(draw))
+
+
+def _a_planted_secret_is_gone(draw: Draw) -> None:
+    if draw.chance(0.5):
+        secret = "s3cr3t" + "".join(draw.choices(_ALPHABET, k=draw.randint(6, 40)))
+        arguments = [word.format(secret) for word in draw.choice(_COMMANDS).split()]
+        secrets: tuple[str, ...] = (secret,)
+    else:
+        line = draw.choice(_found_lines())
+        arguments, secrets = list(line.arguments), line.secrets
+    arguments += draw.some(lambda: draw.choice(("x", "--verbose", "a=b", "-v", draw.text(6))), 4)
+    redacted = redact_arguments(arguments)
+    shown = "\0".join(redacted)
+    assert not any(secret in shown for secret in secrets), (arguments, redacted)
+    _keeps_the_form(arguments)
+
+
+def _keeps_the_form(arguments: list[str]) -> None:
+    once = redact_arguments(arguments)
+    assert len(once) == len(arguments)
+    assert redact_arguments(once) == once, (arguments, once)
+    growth = sum(map(len, once)) - sum(map(len, arguments))
+    assert growth <= len(REDACTED) * "".join(once).count(REDACTED)
+    shown = Arguments(arguments_block(arguments)).shown
+    assert all(argument.encode().decode() == argument for argument in shown)
+
+
+def _argument(draw: Draw) -> str:
+    glue = draw.choice(("", "", " ", "=", ":"))
+    return glue.join(draw.some(lambda: _piece(draw), 12))
+
+
+def _piece(draw: Draw) -> str:
+    pieces = draw.choice((_WORDS, _HINTS, _MARKS, _MARKS, _NAMES, _TEXTS))
+    return draw.choice(pieces) if draw.chance(0.95) else draw.text(12)
+
+
+def _changed_line(draw: Draw) -> list[str]:
+    arguments = list(draw.choice(_all_lines()))
+    for _ in range(draw.randint(1, 4)):
+        at = draw.randrange(len(arguments))
+        where = draw.randrange(len(arguments[at]) + 1)
+        piece = _piece(draw)
+        match draw.randrange(4):
+            case 0:
+                arguments[at] = arguments[at][:where] + piece + arguments[at][where:]
+            case 1:
+                arguments.insert(at, piece)
+            case 2:
+                arguments[at] = arguments[at][:where]
+            case _:
+                arguments[at:] = [" ".join(arguments[at:])]
+    return arguments
+
+
+@cache
+def _found_lines() -> list[SecretLine]:
+    """Those of the corpus whose secrets are found when nothing else stands there."""
+    return [line for line in secret_lines() if not line.left_in(redact_arguments(line.arguments))]
+
+
+@cache
+def _all_lines() -> list[list[str]]:
+    return [*(line.arguments for line in secret_lines()), *ordinary_lines()]
