@@ -245,7 +245,7 @@ _LOOKED_UP = (_u64, _key, _u32, _u32, _u64, _u16, _address, _u16, _message, _fla
 _EVENTS: dict[str, tuple[Callable[..., Any], tuple[Callable[[Any], Any], ...]]] = {
     "Found": (Found, (_u64, _key, _u32)),
     "Forked": (Forked, (_u64, _key, _key, _u32, _u32, _u32)),
-    "Execed": (Execed, (_u64, _key, _u32, _u32, _u32, _text, _arguments, _flag)),
+    "Execed": (Execed, (_u64, _key, _u32, _u32, _u32, _text, _arguments, _flag, _text)),
     "Exited": (Exited, (_u64, _key, _u32)),
     "Acted": (
         Acted,
