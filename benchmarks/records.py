@@ -54,7 +54,8 @@ def _start(kind: int, process: ProcessKey, exec_id: int, at_ns: int) -> tuple[in
 def _exec(process: ProcessKey, parent_pid: int, at_ns: int) -> bytes:
     start = _start(wire.KIND_EXEC, process, 1, at_ns)
     size = len(_ARGUMENTS)
-    fixed = wire.EXEC_RECORD.pack(*start, parent_pid, _SCOPE, size, size, len(_PATH), 0, _PATH)
+    sizes = (size, size, len(_PATH), 0)
+    fixed = wire.EXEC_RECORD.pack(*start, parent_pid, _SCOPE, *sizes, _PATH, b"")
     return fixed + _ARGUMENTS.ljust(_ARGUMENTS_ROOM, b"\0")
 
 

@@ -15,6 +15,7 @@ enum limits {
 	ARGUMENTS_PIECE = 4096, /* bytes of argv in one record */
 	ARGUMENTS_MAX = 8 * ARGUMENTS_PIECE,
 	PATH_ROOM = 1024,   /* bytes for the components of an executable's path */
+	CGROUP_ROOM = 96,   /* bytes of a cgroup's own name: enough for a container's */
 	MESSAGE_ROOM = 2048 /* bytes of a DNS message in one record */
 };
 
@@ -96,9 +97,10 @@ struct exec_record {
 	u32 scope;
 	u32 arguments_size; /* of the whole argv */
 	u32 arguments_here;
-	u32 path_here;	      /* bytes used of path */
-	u32 path_cut;	      /* 1: the components nearest to the root are missing */
-	char path[PATH_ROOM]; /* NUL-terminated components, the file's own name first */
+	u32 path_here;		  /* bytes used of path */
+	u32 path_cut;		  /* 1: the components nearest to the root are missing */
+	char path[PATH_ROOM];	  /* NUL-terminated components, the file's own name first */
+	char cgroup[CGROUP_ROOM]; /* the name of its cgroup (v2), NUL-terminated */
 };
 
 /* Behind it stand arguments_here bytes, at most ARGUMENTS_PIECE. */

@@ -166,6 +166,25 @@ static inline void read_path(struct exec_record *record, u64 mm)
 		*length = at + n;
 		dentry = parent;
 	}
+	if (*length)
+		return;
+
+	/* A file that is a detached mount by itself, as container runtimes execute their own. */
+	long n = read_kernel_text(record->path, NAME_ROOM,
+				  (void *)pointer_at(pointer_at(file, FILE_DENTRY), DENTRY_NAME));
+
+	if (n > 0 && n <= NAME_ROOM)
+		*length = n;
+}
+
+/* A container's id: who asks /proc comes too late for a short process. */
+static inline void read_cgroup(struct exec_record *record, u64 task)
+{
+	u64 cgroup = pointer_at(pointer_at(task, TASK_CGROUPS), CSS_SET_CGROUP);
+	u64 name = pointer_at(pointer_at(cgroup, CGROUP_NODE), NODE_NAME);
+
+	if (read_kernel_text(record->cgroup, CGROUP_ROOM, (void *)name) < 0)
+		record->cgroup[0] = 0;
 }
 
 /* Not on the ring of execs: a storm of long argvs would fill it. */
@@ -216,6 +235,7 @@ send_exec(u64 task, u64 mm, u64 from, u64 size, u32 pid, const struct proc_value
 	if (read_user(record + 1, here, (void *)from))
 		record->arguments_here = 0;
 	read_path(record, mm);
+	read_cgroup(record, task);
 	lineage.ringbuf_submit(record, BPF_RB_NO_WAKEUP);
 }
 

@@ -196,6 +196,7 @@ def _execed(whole: _LongExec) -> Execed:
         _path(whole.path, is_cut=bool(record.path_cut)),
         Arguments(arguments),
         is_cut,
+        record.cgroup.partition(b"\0")[0].decode(errors="replace"),
     )
 
 

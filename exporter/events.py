@@ -99,6 +99,8 @@ class Execed(NamedTuple):
     """argv as executed."""
     arguments_cut: bool
     """Whether argv was longer than what came: 32 KiB, or less when the ring was full."""
+    cgroup: str
+    """The last part of its cgroup's path (v2); empty in the root's, and where it couldn't be read."""
 
 
 class Exited(NamedTuple):

@@ -25,7 +25,7 @@ ENDED_MAX = 4096
 _NS_PER_TICK = 10_000_000  # USER_HZ is 100 on every machine supported
 _START_TOLERANCE_TICKS = 2
 _T = TypeVar("_T")
-_CONTAINER_ID = re.compile(r"[0-9a-f]{64}")
+_CONTAINER_ID = re.compile(r"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
 
 
 class AllBut(Container[int]):
@@ -90,6 +90,7 @@ class ProcessTable:
             creator.path,
             creator.arguments,
             creator.is_cut,
+            creator.container,
         )
         self._replace(child)
         return child
@@ -107,6 +108,7 @@ class ProcessTable:
             event.path,
             event.arguments,
             event.arguments_cut,
+            container_in(event.cgroup),
         )
         self._replace(program)
         return program
@@ -271,12 +273,20 @@ def _is_still(process: ProcessKey) -> bool:
 
 
 def container_id(pid: int) -> str | None:
-    """The container that `pid` runs in, from its cgroup; None outside of one."""
+    """The container that `pid` runs in, from its cgroups; None outside of one."""
     try:
-        text = Path(f"/proc/{pid}/cgroup").read_text(errors="replace")
+        return container_in(Path(f"/proc/{pid}/cgroup").read_text(errors="replace"))
     except OSError:
         return None
-    found = _CONTAINER_ID.findall(text)
+
+
+def container_in(cgroup: str) -> str | None:
+    """The id of the container that the path of a cgroup, or several, or a part of one, names; None without.
+
+    Runtimes differ in what stands around it (`docker-ID.scope`, `docker/ID`, `cri-containerd-ID.scope`). Of
+    one container inside another it is the inner one's.
+    """
+    found = _CONTAINER_ID.findall(cgroup)
     return found[-1] if found else None
 
 

@@ -64,6 +64,8 @@ class Program:
     """Without secrets."""
     is_cut: bool = False
     """Whether `arguments` are not all there."""
+    container_id: str | None = None
+    """Of the container in which it was executed, as the kernel said then."""
     is_recovered: bool = False
     """Whether its own record was lost, and this is what /proc still knew."""
     ended_ns: int | None = None
@@ -84,6 +86,14 @@ class Program:
     def name(self) -> str | None:
         """Base name of the executable."""
         return self.path.rsplit("/", 1)[-1] if self.path else None
+
+    @property
+    def container(self) -> str | None:
+        """The container that it runs in; known by the kernel also of a program that is gone at once.
+
+        /proc comes first: it knows the whole path, and hierarchies that the kernel's record doesn't.
+        """
+        return (self.facts.container_id if self.facts else None) or self.container_id
 
     depth: int = field(init=False, repr=False)
     """How many programs stand above it."""

@@ -24,7 +24,7 @@ from exporter.events import Environment, Event, ProcessKey
 from exporter.jobs.model import Job
 from exporter.programs import Facts, Image, Lookup
 
-VERSION = 2
+VERSION = 3
 
 
 @dataclass(frozen=True)

@@ -266,7 +266,7 @@ _LOOKED_UP = (_time, _key, _u32, _u32, _u64, _u16, _address, _u16, _message, _fl
 _EVENTS: dict[str, tuple[Callable[..., Any], tuple[Callable[[Any], Any], ...]]] = {
     "Found": (Found, (_time, _key, _u32)),
     "Forked": (Forked, (_time, _key, _key, _u32, _u32, _u32)),
-    "Execed": (Execed, (_time, _key, _u32, _u32, _u32, _text, _arguments, _flag)),
+    "Execed": (Execed, (_time, _key, _u32, _u32, _u32, _text, _arguments, _flag, _text)),
     "Exited": (Exited, (_time, _key, _u32)),
     "Acted": (
         Acted,

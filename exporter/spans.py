@@ -169,7 +169,7 @@ class Spans:
                 attributes.cut_names += ["process.command_args", "process.command_line"]
         if program.facts is not None:
             attributes.add("process.working_directory", program.facts.working_directory)
-            attributes.add("container.id", program.facts.container_id)
+        attributes.add("container.id", program.container)
         attributes.add_list("egress.lineage", list(program.lineage))
         ancestors = program.chain[:-1]
         attributes.add_list("egress.ancestors", [*map(command_line, ancestors)], each_bytes=LIMIT_BYTES)
@@ -229,7 +229,7 @@ def attribution(program: Program) -> str:
         return program.attribution
     if program.scope != HOST:
         return "lineage"
-    return "container" if program.facts and program.facts.container_id else "host"
+    return "container" if program.container else "host"
 
 
 def _add_end(attributes: Attributes, end: Flowed) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import struct
 from typing import NamedTuple
 
-LAYOUT = 0xAFC32637
+LAYOUT = 0x01A640D5
 """Edition of the layout; every record and every pinned instance carries it."""
 
 ARGUMENTS_PIECE = 4096
 ARGUMENTS_MAX = 32768
 PATH_ROOM = 1024
+CGROUP_ROOM = 96
 MESSAGE_ROOM = 2048
 
 KIND_FORK = 1
@@ -93,7 +94,7 @@ FORK_RECORD = struct.Struct("<IH2xQQIIQIIII")
 
 
 class ExecRecord(NamedTuple):
-    """`struct exec_record`, 1080 bytes."""
+    """`struct exec_record`, 1176 bytes."""
 
     layout: int
     kind: int
@@ -108,9 +109,10 @@ class ExecRecord(NamedTuple):
     path_here: int
     path_cut: int
     path: bytes
+    cgroup: bytes
 
 
-EXEC_RECORD = struct.Struct("<IH2xQQIIIIIIII1024s")
+EXEC_RECORD = struct.Struct("<IH2xQQIIIIIIII1024s96s")
 
 
 class ArgumentsRecord(NamedTuple):
@@ -455,7 +457,7 @@ OFFSETS = {
         },
     ),
     "exec_record": (
-        1080,
+        1176,
         {
             "header.layout": 0,
             "header.kind": 4,
@@ -470,6 +472,7 @@ OFFSETS = {
             "path_here": 48,
             "path_cut": 52,
             "path": 56,
+            "cgroup": 1080,
         },
     ),
     "arguments_record": (

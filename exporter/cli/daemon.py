@@ -20,7 +20,7 @@ from exporter.jobs.model import Job
 from exporter.kernel.loading import Loading
 from exporter.kernel.tracer import Tracer
 from exporter.kernel.windows import Coverage
-from exporter.live import LiveSource, find_everyone, kernel_counts, losses
+from exporter.live import LiveSource, find_everyone, go_first, kernel_counts, losses
 from exporter.loss import LossReporter
 from exporter.metrics import Metrics
 from exporter.otlp import (
@@ -46,6 +46,7 @@ def run(config: WatchConfig, environment: Mapping[str, str], kernel: Loading) ->
     """Watch until a signal says to end it, flush, and say what came of it all; returns the exit status."""
     warn_of_ignored(ignored_variables(environment))
     destinations = resolve_destinations(environment, otlp_dir=config.output.otlp_dir, rotation=Rotation())
+    go_first()
     with ExitStack() as stack:
         asked = stack.enter_context(_signals())
         spooling = Spooling(SpoolFolder(default_folder(environment, os.geteuid())))

@@ -21,7 +21,7 @@ from exporter.jobs.detect import detect
 from exporter.jobs.model import Job
 from exporter.kernel.loading import Loading
 from exporter.kernel.windows import Coverage
-from exporter.live import LiveSource, find_everyone, kernel_counts, losses, wait
+from exporter.live import LiveSource, find_everyone, go_first, kernel_counts, losses, wait
 from exporter.loss import LossReporter
 from exporter.metrics import Metrics
 from exporter.otlp import (
@@ -57,6 +57,7 @@ def trace(
 
     Returns COMMAND's exit status, or that of lost evidence. Raises CiEgressError when COMMAND wasn't started.
     """
+    go_first()
     warn_of_ignored(ignored_variables(environment))
     destinations = resolve_destinations(environment, otlp_dir=config.output.otlp_dir)
     job = detect(environment, job_env=config.job_env)

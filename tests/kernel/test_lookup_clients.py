@@ -2,21 +2,11 @@
 
 from __future__ import annotations
 
-import socket
-import struct
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
-from typing import Self
 
-import dns.flags
-import dns.message
-import dns.name
-import dns.rdatatype
-import dns.rrset
 import pytest
 
 from exporter.clock import boot_ns
@@ -27,87 +17,18 @@ from exporter.names import Names
 from .attached import nothing_left
 from .lab import V4, V6, Lab, Network
 from .lookups import Lookups, packed, reading_lookups
+from .resolver import lab_with_resolver
 
 pytestmark = pytest.mark.kernel
 
-CHAIN = ["www.registry.example. CNAME edge.cdn.example.", "edge.cdn.example. CNAME e7.cdn.example."]
 ADDRESSES = ["192.0.2.70", "192.0.2.71", "2001:db8::70"]
 MANY = [f"192.0.2.{number}" for number in range(1, 121)]
-
-
-class Resolver(threading.Thread):
-    """Answers like a real one: with a chain of CNAMEs, over UDP only as much as the asker takes."""
-
-    def __init__(self, lab: Lab, address: str) -> None:
-        super().__init__(daemon=True)
-        family = socket.AF_INET6 if ":" in address else socket.AF_INET
-        self.datagrams = lab.peer.call(socket.socket, family, socket.SOCK_DGRAM).result()
-        self._listener = lab.peer.call(socket.socket, family, socket.SOCK_STREAM).result()
-        self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        for one in (self.datagrams, self._listener):
-            one.bind((address, 53))
-            one.settimeout(0.05)
-        self._listener.listen()
-        self._has_ended = threading.Event()
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._has_ended.set()
-        self.join()
-        self.datagrams.close()
-        self._listener.close()
-
-    def run(self) -> None:
-        while not self._has_ended.is_set():
-            with suppress(TimeoutError):
-                question, peer = self.datagrams.recvfrom(4096)
-                self.datagrams.sendto(reply_to(question, over_tcp=False), peer)
-            with suppress(TimeoutError):
-                connection, _ = self._listener.accept()
-                with connection:
-                    self._serve(connection)
-
-    def _serve(self, connection: socket.socket) -> None:
-        """What came at once is answered at once."""
-        connection.settimeout(0.3)
-        with suppress(TimeoutError):
-            while taken := connection.recv(65536):
-                replies = [reply_to(question, over_tcp=True) for question in unframed(taken)]
-                connection.sendall(b"".join(struct.pack("!H", len(reply)) + reply for reply in replies))
-
-
-def unframed(taken: bytes) -> Iterator[bytes]:
-    while taken:
-        (size,) = struct.unpack("!H", taken[:2])
-        yield taken[2 : 2 + size]
-        taken = taken[2 + size :]
-
-
-def reply_to(wire: bytes, *, over_tcp: bool) -> bytes:
-    question = dns.message.from_wire(wire)
-    reply = dns.message.make_response(question, recursion_available=True)
-    asked = question.question[0]
-    records = list(CHAIN) if asked.name == dns.name.from_text("www.registry.example") else []
-    owner = "e7.cdn.example." if records else asked.name.to_text()
-    addresses = MANY if asked.name == dns.name.from_text("many.example") else ADDRESSES
-    for address in addresses:
-        kind = "AAAA" if ":" in address else "A"
-        if dns.rdatatype.to_text(asked.rdtype) == kind:
-            records.append(f"{owner} {kind} {address}")
-    for record in records:
-        name, kind, data = record.split()
-        reply.answer.append(dns.rrset.from_text(name, 60, "IN", kind, data))
-    if over_tcp:
-        return reply.to_wire(max_size=65535)
-    try:
-        return reply.to_wire(max_size=max(512, question.payload))
-    except dns.exception.TooBig:
-        reply.answer.clear()
-        reply.flags |= dns.flags.TC
-        return reply.to_wire()
+RECORDS = [
+    "www.registry.example CNAME edge.cdn.example",
+    "edge.cdn.example CNAME e7.cdn.example",
+    *(f"e7.cdn.example {'AAAA' if ':' in address else 'A'} {address}" for address in ADDRESSES),
+    *(f"many.example A {address}" for address in MANY),
+]
 
 
 @pytest.fixture(scope="module")
@@ -125,14 +46,7 @@ def network(request: pytest.FixtureRequest) -> Network:
 @pytest.fixture
 def configured(network: Network, tmp_path: Path) -> Iterator[Lab]:
     """A lab whose build side has the peer for its resolver."""
-    resolv, nsswitch = tmp_path / "resolv.conf", tmp_path / "nsswitch.conf"
-    resolv.write_text(f"nameserver {network.peer}\n")
-    nsswitch.write_text("hosts: dns\n")
-    shown = {Path("/etc/resolv.conf"): resolv}
-    if Path("/etc/nsswitch.conf").exists():
-        shown[Path("/etc/nsswitch.conf")] = nsswitch
-    with Lab() as lab, Resolver(lab, network.peer):
-        lab.build.replace_files(shown)
+    with lab_with_resolver(network.peer, RECORDS, tmp_path) as lab:
         yield lab
 
 

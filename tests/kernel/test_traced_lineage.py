@@ -15,7 +15,7 @@ import pytest
 from exporter.kernel.mounts import cgroup2_root
 
 from .arrivals import Endpoint
-from .lab import PORT, V4, Lab
+from .lab import NETWORKS, PORT, V4, Lab, Network
 from .tracing import INTERNAL, Span, Trace, announced, names, trace
 
 if TYPE_CHECKING:
@@ -35,9 +35,9 @@ LINEAGES = {
 }
 
 
-def connect(programs: Programs) -> list[str]:
+def connect(programs: Programs, network: Network = V4) -> list[str]:
     """The act that shows where it hangs."""
-    return programs.act("connect", V4.peer, PORT)
+    return programs.act("connect", network.peer, PORT)
 
 
 def announcements(seen: Trace) -> list[tuple[int, int]]:
@@ -75,17 +75,18 @@ def assert_leaf(seen: Trace, leaf: Span) -> None:
     assert leaf["egress.ancestors"] == [span["process.command_line"] for span in above[:-1]]
 
 
-def shape(lab: Lab, programs: Programs, to: Path, *arguments: object) -> Trace:
+def shape(lab: Lab, programs: Programs, to: Path, *arguments: object, network: Network = V4) -> Trace:
     """A connect in a shape of `lineage`; both its outer and its inner process tell their pids."""
-    inner = announced(connect(programs))
+    inner = announced(connect(programs, network))
     return trace(lab, announced(programs.lineage(*map(str, arguments), *inner)), to)
 
 
+@NETWORKS
 @pytest.mark.parametrize("name", LINEAGES)
 def test_the_span_hangs_below_whoever_created_the_process(
-    lab: Lab, programs: Programs, tmp_path: Path, name: str
+    lab: Lab, programs: Programs, tmp_path: Path, network: Network, name: str
 ) -> None:
-    seen = shape(lab, programs, tmp_path, name)
+    seen = shape(lab, programs, tmp_path, name, network=network)
     (leaf,) = seen.egress
     assert (seen.status, seen.stdout.splitlines()[-1]) == (0, "ok")
     assert_whole(seen)
@@ -145,8 +146,11 @@ def test_a_program_without_a_file_shows_what_it_was_called(
     assert leaf["process.command_args"] == connect(programs)
 
 
-def test_one_pid_four_times_is_four_programs(lab: Lab, programs: Programs, tmp_path: Path) -> None:
-    seen = shape(lab, programs, tmp_path, "pid-reuse", 4)
+@NETWORKS
+def test_one_pid_four_times_is_four_programs(
+    lab: Lab, programs: Programs, tmp_path: Path, network: Network
+) -> None:
+    seen = shape(lab, programs, tmp_path, "pid-reuse", 4, network=network)
     assert_whole(seen)
     acts = seen.called("act")
     assert len({span["process.pid"] for span in acts}) == 1

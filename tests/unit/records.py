@@ -165,7 +165,8 @@ def execed(event: Execed, *, size: int | None = None) -> list[bytes]:
     path = path_block(event.path)
     head = header(wire.KIND_EXEC, event.process, event.exec_id, at_ns=event.at_ns)
     sizes = (len(block) if size is None else size, len(first), len(path), 0)
-    begin = record(wire.EXEC_RECORD, head, event.parent_pid, event.scope, *sizes, path) + first
+    fixed = (event.parent_pid, event.scope, *sizes, path, event.cgroup.encode())
+    begin = record(wire.EXEC_RECORD, head, *fixed) + first
     return [begin, *(piece(event, offset + 1, part) for offset, part in enumerate(rest))]
 
 
@@ -195,7 +196,15 @@ CURL = ProcessKey(101, 2_000_000)
 
 FORK = Forked(2_000_000, CURL, BASH, 1, BASH.pid, 1)
 EXEC = Execed(
-    3_000_000, CURL, 1, BASH.pid, 1, "/usr/bin/curl", arguments_of(["curl", "-s", "registry.example"]), False
+    at_ns=3_000_000,
+    process=CURL,
+    exec_id=1,
+    parent_pid=BASH.pid,
+    scope=1,
+    path="/usr/bin/curl",
+    arguments=arguments_of(["curl", "-s", "registry.example"]),
+    arguments_cut=False,
+    cgroup="runner.slice",
 )
 EXIT = Exited(9_000_000, CURL, 7 << 8)
 ACT = Acted(

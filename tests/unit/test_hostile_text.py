@@ -67,7 +67,16 @@ def events(raw: bytes) -> list[Event]:
     path = records.path_block("/bin/HOSTILE").replace(_HERE, raw.replace(b"/", b"_"))
     arguments = records.arguments_block(["HOSTILE", "-x"]).replace(_HERE, raw)
     head = records.header(wire.KIND_EXEC, EXEC.process, EXEC.exec_id, at_ns=EXEC.at_ns)
-    fixed = (EXEC.parent_pid, EXEC.scope, len(arguments), len(arguments), len(path), 0, path)
+    fixed = (
+        EXEC.parent_pid,
+        EXEC.scope,
+        len(arguments),
+        len(arguments),
+        len(path),
+        0,
+        path,
+        raw[: wire.CGROUP_ROOM],
+    )
     executed = records.record(wire.EXEC_RECORD, head, *fixed)
     decoder = Decoder()
     given_records = [records.forked(FORK), executed + arguments, records.acted(ACT)]

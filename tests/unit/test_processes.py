@@ -449,12 +449,11 @@ def is_subsequence(part: list[str], whole: list[str]) -> bool:
 
 
 def test_proc_tells_facts_and_image_of_a_live_process(tmp_path: Path) -> None:
-    program = "print(flush=True); input()"  # argv is there a moment after the exec
-    with subprocess.Popen(
-        [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=tmp_path
-    ) as child:
+    script = "print('ready', flush=True); input()"
+    pipe = subprocess.PIPE
+    with subprocess.Popen([sys.executable, "-c", script], stdin=pipe, stdout=pipe, cwd=tmp_path) as child:
         assert child.stdout is not None
-        child.stdout.readline()
+        child.stdout.readline()  # an exec under way has no argv yet
         started = started_ns(child.pid)
         assert started is not None
         process = ProcessKey(child.pid, started)
@@ -465,7 +464,7 @@ def test_proc_tells_facts_and_image_of_a_live_process(tmp_path: Path) -> None:
     assert facts.working_directory == str(tmp_path)
     assert image.path is not None
     assert Path(image.path).samefile(sys.executable)
-    assert image.arguments == (sys.executable, "-c", program)
+    assert image.arguments == (sys.executable, "-c", script)
     assert strangers == (Facts(), Image()), "the pid was another process's by then"
     assert (Proc().facts(process), Proc().image(process)) == (Facts(), Image()), "it is gone"
 

@@ -1,0 +1,142 @@
+"""A lab whose build side resolves names: a resolver on the far side, and the files that point to it."""
+
+from __future__ import annotations
+
+import socket
+import struct
+import threading
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+import dns.flags
+import dns.message
+import dns.name
+import dns.rdatatype
+import dns.rrset
+
+from .lab import Lab
+from .servers import family_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+_TTL_S = 60
+_RESOLV_CONF, _NSSWITCH_CONF, _HOSTS = map(Path, ("/etc/resolv.conf", "/etc/nsswitch.conf", "/etc/hosts"))
+
+
+class Resolver(threading.Thread):
+    """Answers like a real one: through CNAMEs, over UDP only as much as the asker takes, else over TCP."""
+
+    def __init__(self, lab: Lab, address: str, records: Sequence[str]) -> None:
+        """Listen at port 53 of an address of the peer; `records` are lines of `owner type data`."""
+        super().__init__(daemon=True)
+        self._records = [_parsed(record) for record in records]
+        family = family_of(address)
+        self.datagrams = lab.peer.call(socket.socket, family, socket.SOCK_DGRAM).result()
+        self._listener = lab.peer.call(socket.socket, family, socket.SOCK_STREAM).result()
+        self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        for one in (self.datagrams, self._listener):
+            one.bind((address, 53))
+            one.settimeout(0.05)
+        self._listener.listen()
+        self._has_ended = threading.Event()
+
+    def __enter__(self) -> Self:
+        """Start to serve."""
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop serving."""
+        self._has_ended.set()
+        self.join()
+        self.datagrams.close()
+        self._listener.close()
+
+    def run(self) -> None:
+        """Serve, one asker at a time."""
+        while not self._has_ended.is_set():
+            with suppress(TimeoutError):
+                question, asker = self.datagrams.recvfrom(4096)
+                self.answer(question, asker)
+            with suppress(TimeoutError):
+                connection, _ = self._listener.accept()
+                with connection:
+                    self._serve(connection)
+
+    def answer(self, question: bytes, asker: tuple[str, int]) -> None:
+        """Answer a datagram."""
+        self.datagrams.sendto(self.reply_to(question, over_tcp=False), asker)
+
+    def _serve(self, connection: socket.socket) -> None:
+        """What came at once is answered at once."""
+        connection.settimeout(0.3)
+        with suppress(TimeoutError):
+            while taken := connection.recv(65536):
+                replies = [self.reply_to(question, over_tcp=True) for question in _unframed(taken)]
+                connection.sendall(b"".join(struct.pack("!H", len(reply)) + reply for reply in replies))
+
+    def reply_to(self, wire: bytes, *, over_tcp: bool) -> bytes:
+        """The answer to a question; over UDP, one that is too long says so and nothing more."""
+        question = dns.message.from_wire(wire)
+        reply = dns.message.make_response(question, recursion_available=True)
+        asked = question.question[0]
+        reply.answer = self._found(asked.name, dns.rdatatype.to_text(asked.rdtype))
+        try:
+            return reply.to_wire(max_size=65535 if over_tcp else max(512, question.payload))
+        except dns.exception.TooBig:
+            reply.answer.clear()
+            reply.flags |= dns.flags.TC
+            return reply.to_wire()
+
+    def _found(self, name: dns.name.Name, kind: str) -> list[dns.rrset.RRset]:
+        found = []
+        for owner, its_kind, data in self._records:
+            if owner != name or its_kind not in (kind, "CNAME"):
+                continue
+            found.append(dns.rrset.from_text(owner, _TTL_S, "IN", its_kind, data))
+            if its_kind == "CNAME":
+                found += self._found(dns.name.from_text(data), kind)
+        return found
+
+
+def _parsed(record: str) -> tuple[dns.name.Name, str, str]:
+    owner, kind, data = record.split()
+    absolute = dns.name.from_text(data).to_text() if kind == "CNAME" else data
+    return dns.name.from_text(owner), kind, absolute
+
+
+def _unframed(taken: bytes) -> Iterator[bytes]:
+    while taken:
+        (size,) = struct.unpack("!H", taken[:2])
+        yield taken[2 : 2 + size]
+        taken = taken[2 + size :]
+
+
+def resolving_with(lab: Lab, address: str, directory: Path, *, hosts: str = "") -> None:
+    """Let programs that `lab.build.call` starts ask the resolver at `address`, after a hosts file.
+
+    `directory` is for the files.
+    """
+    contents = {
+        _RESOLV_CONF: f"nameserver {address}\n",
+        _NSSWITCH_CONF: "hosts: files dns\n",
+        _HOSTS: hosts,
+    }
+    shown = {}
+    for path, text in contents.items():
+        (directory / path.name).write_text(text)
+        if path.exists():
+            shown[path.resolve()] = directory / path.name
+    lab.build.replace_files(shown)
+
+
+@contextmanager
+def lab_with_resolver(
+    address: str, records: Sequence[str], directory: Path, *, hosts: str = ""
+) -> Iterator[Lab]:
+    """Build a lab whose build side has a resolver with `records` at `address` of the peer."""
+    with Lab() as lab, Resolver(lab, address, records):
+        resolving_with(lab, address, directory, hosts=hosts)
+        yield lab
