@@ -9,6 +9,7 @@
 #define NAME_ROOM 256
 
 #define ANCESTORS_MAX 8
+#define NS_PER_TICK 10000000
 
 static inline struct config_value *settings(void)
 {
@@ -32,6 +33,7 @@ static inline int find_stray(u64 task, u32 is_host, struct proc_value *proc)
 	u32 step;
 
 	proc->started_ns = pointer_at(above, TASK_START);
+	proc->started_ns -= proc->started_ns % NS_PER_TICK; /* as /proc tells it */
 #pragma clang loop unroll(disable) /* it stands in nearly every program */
 	for (step = 0; step < ANCESTORS_MAX; step++) {
 		above = pointer_at(above, TASK_REAL_PARENT);

@@ -50,7 +50,7 @@ class Spans:
         self.resource = resource
         """On every span."""
         self._span = partial(ReadableSpan, resource=resource, instrumentation_scope=_SCOPE)
-        self._clock = clock
+        self.clock = clock
         self._job_attributes = span_attributes(job)
         self._trace_state = (
             TraceState.from_header([job.ids.trace_state]) if job.ids.trace_state else TraceState()
@@ -82,7 +82,7 @@ class Spans:
         return self._span(
             f"{_VERBS[event.act]} {flow.destination.shown}",
             flow.context,
-            self.program_context(flow.program),
+            flow.parent,
             attributes=attributes.done(),
             events=[self._established(flow.established)] if flow.established else (),
             **self._leaf(event, ended_ns),
@@ -126,8 +126,8 @@ class Spans:
             self._context(self._program_id(program)),
             self.program_context(program.parent) if program.parent else self.job_context,
             attributes=attributes.done(),
-            start_time=self._clock.wall_ns(program.started_ns),
-            end_time=self._clock.wall_ns(max(program.started_ns, program.ended_ns or 0)),
+            start_time=self.clock.wall_ns(program.started_ns),
+            end_time=self.clock.wall_ns(max(program.started_ns, program.ended_ns or 0)),
         )
 
     def job(self, started_ns: int, ended_ns: int) -> ReadableSpan:
@@ -138,8 +138,8 @@ class Spans:
             self.job_context,
             self._context(parent_id, is_remote=True) if parent_id else None,
             attributes=dict(self._job_attributes),
-            start_time=self._clock.wall_ns(started_ns),
-            end_time=self._clock.wall_ns(ended_ns),
+            start_time=self.clock.wall_ns(started_ns),
+            end_time=self.clock.wall_ns(ended_ns),
         )
 
     def program_context(self, program: Program) -> SpanContext:
@@ -210,18 +210,19 @@ class Spans:
     def _leaf(self, event: Acted | Aggregated, ended_ns: int) -> dict[str, Any]:
         return {
             "kind": SpanKind.CLIENT,
-            "start_time": self._clock.wall_ns(event.at_ns),
-            "end_time": self._clock.wall_ns(max(event.at_ns, ended_ns)),
+            "start_time": self.clock.wall_ns(event.at_ns),
+            "end_time": self.clock.wall_ns(max(event.at_ns, ended_ns)),
         }
 
     def _established(self, event: Flowed) -> SpanEvent:
-        return SpanEvent("established", timestamp=self._clock.wall_ns(event.at_ns))
+        return SpanEvent("established", timestamp=self.clock.wall_ns(event.at_ns))
 
     def _program_id(self, program: Program) -> int:
         return self._id("program", *program.process, program.exec_id)
 
     def _id(self, *parts: str | int) -> int:
-        text = "\0".join(map(str, (self._job.ids.trace_id, self._job.ids.job_span_id, *parts)))
+        ids = self._job.ids
+        text = "\0".join(map(str, (ids.trace_id, ids.derive_from or ids.job_span_id, *parts)))
         return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") or 1
 
     def _context(self, span_id: int, *, is_remote: bool = False) -> SpanContext:
