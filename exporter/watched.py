@@ -46,8 +46,9 @@ class Watched:
     attempts: int = 0
     """Up to the last look."""
 
-    def join(self, worker: ProcessKey | None) -> None:
-        """Another of its first processes is there, started by `worker`: a step."""
+    def join(self, worker: ProcessKey | None, at_ns: int) -> None:
+        """Another of its first processes is there, started by `worker`: a step, however short."""
+        self.seen_ns = self.stirred_ns = at_ns
         if self.workers is not None and worker is not None:
             self.workers.add(worker)
 
@@ -56,7 +57,7 @@ class Watched:
         if self.workers is not None:
             self.workers = {*filter(is_running, self.workers)}
         attempts = self.summary.totals()[1]
-        if census.running:
+        if census.running or attempts != self.attempts:
             self.seen_ns = now_ns
         if (census, attempts) != (self.census, self.attempts):
             self.census, self.attempts, self.stirred_ns = census, attempts, now_ns

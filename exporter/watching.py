@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from itertools import count
 
@@ -39,19 +39,21 @@ class JobWatch:
         outlets: Outlets,
         *,
         job_env: str | None,
-        on_begin: Callable[[Job], None],
-        on_end: Callable[[Job, Summary], None],
+        on_change: Callable[[Job, Summary | None], None],
         clock: Callable[[], Clock] = system_clock,
+        pids: Callable[[], Collection[int]] = all_pids,
     ) -> None:
         """`job_env` names a variable that makes a job of whatever has it, besides the known CI systems.
 
-        `clock` is read for each job: the host's time may be set while it is watched.
+        `on_change` hears of each job when it begins, and with its summary when it is over.
+        `clock` is read for each job: the host's time may be set while it is watched. `pids` are those of
+        this host's processes, at any moment.
         """
         self._outlets = outlets
         self._job_env = job_env
-        self._on_begin = on_begin
-        self._on_end = on_end
+        self._on_change = on_change
         self._clock = clock
+        self._pids = pids
         self._scopes = count(HOST + 1)
         self._open: dict[int, Watched] = {}
         self._left: dict[int, Watched] = {}
@@ -82,7 +84,7 @@ class JobWatch:
         key = JobKey(job.ids.job_span_id, job.run_id)
         scope = self._scope_of.get(key)
         if scope in self._open:
-            self._open[scope].join(worker)
+            self._open[scope].join(worker, event.at_ns)
             return scope
         if len(self._open) >= JOBS_MAX:
             self.turned_away += 1
@@ -112,7 +114,7 @@ class JobWatch:
             del self._scope_of[self._left.pop(scope).key]
         if now_ns - self._reaped_ns >= _REAP_S * _NS:
             self._reaped_ns = now_ns
-            self._pipeline.table.reap(all_pids(), now_ns)
+            self._pipeline.table.reap(self._pids(), now_ns)
         if now_ns - self._host_since_ns >= HOST_TRACE_S * _NS:
             self._host_since_ns = now_ns
             self._pipeline.renew(HOST, self._host(now_ns))
@@ -129,7 +131,7 @@ class JobWatch:
         self._open[scope] = watched
         outlets = replace(self._outlets, clock=self._clock())
         self._pipeline.begin(scope, traced_job(watched.job, outlets, watched.summary, watched.seen_ns))
-        self._on_begin(watched.job)
+        self._on_change(watched.job, None)
 
     def _end(self, scope: int, now_ns: int, *, still_traced: bool) -> None:
         watched = self._open.pop(scope)
@@ -143,7 +145,7 @@ class JobWatch:
             self._left[scope] = watched
         else:
             del self._scope_of[watched.key]
-        self._on_end(watched.job, watched.summary)
+        self._on_change(watched.job, watched.summary)
 
     def _placed(self, ids: TraceIds, key: JobKey, event: Environment) -> TraceIds:
         """Where a job's span stands: by what it is, unless that span was told, or may have been."""

@@ -61,7 +61,7 @@ def run(config: WatchConfig, environment: Mapping[str, str], kernel: Loading, as
         )
         metrics = Metrics(telemetry.meter, books.published)
         outlets = Outlets(telemetry, metrics, system_clock(), config.output.process_spans)
-        jobs = JobWatch(outlets, job_env=config.job_env, on_begin=_tell_begin, on_end=_tell_end)
+        jobs = JobWatch(outlets, job_env=config.job_env, on_change=_tell)
         pipeline = Pipeline(outlets, Proc(), flows, jobs)
         source = LiveSource(tracer, pipeline.handle, books, flows, on_fault=tell_fault)
         loss = LossReporter(books.account, telemetry.log, telemetry.resource)
@@ -149,23 +149,13 @@ class _Missed:
         return [*losses(self._tracer), *([turned_away] if self._jobs.turned_away else [])]
 
 
-def _tell_begin(job: Job) -> None:
-    Messages.current().say(
-        f"job {job.display_name} of {job.pipeline or job.provider} began",
-        job=job.display_name,
-        run_id=job.run_id,
-        trace_id=f"{job.ids.trace_id:032x}",
-    )
-
-
-def _tell_end(job: Job, summary: Summary) -> None:
-    fields = summary.fields()
+def _tell(job: Job, summary: Summary | None) -> None:
+    trace_id = f"{job.ids.trace_id:032x}"
+    known = {"job": job.display_name, "run_id": job.run_id, "trace_id": trace_id}
+    name = f"job {job.display_name} of {job.pipeline or job.provider}"
+    if summary is None:
+        Messages.current().say(f"{name} began", **known)
+        return
     number, attempts = summary.totals()
-    Messages.current().say(
-        f"job {job.display_name} of {job.pipeline or job.provider} ended: {attempts} attempts, "
-        f"{number} destinations, trace {job.ids.trace_id:032x}",
-        job=job.display_name,
-        run_id=job.run_id,
-        trace_id=f"{job.ids.trace_id:032x}",
-        summary=fields,
-    )
+    told = f"{name} ended: {attempts} attempts, {number} destinations, trace {trace_id}"
+    Messages.current().say(told, **known, summary=summary.fields())
