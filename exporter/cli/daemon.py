@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from typing import Any
 
 from exporter import wire
 from exporter.account import Bookkeeping
@@ -151,7 +152,7 @@ class _Missed:
 
 def _tell(job: Job, summary: Summary | None) -> None:
     trace_id = f"{job.ids.trace_id:032x}"
-    known = {"job": job.display_name, "run_id": job.run_id, "trace_id": trace_id}
+    known: dict[str, Any] = {"job": job.display_name, "run_id": job.run_id, "trace_id": trace_id}
     name = f"job {job.display_name} of {job.pipeline or job.provider}"
     if summary is None:
         Messages.current().say(f"{name} began", **known)
