@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 import click
 
-from benchmarks import build, drain, kernel, loops, machine, memory, redaction, report, start
+from benchmarks import build, drain, kernel, loops, machine, memory, redaction, report, soak, start
 from benchmarks.figures import Figure
 from benchmarks.workshop import BenchmarkError, Workshop, workshop
 from exporter.errors import CiEgressError
@@ -20,6 +20,7 @@ _BENCHMARKS: dict[str, Callable[[Workshop], Iterator[Figure]]] = {
     "build": build.measure,
     "drain": drain.measure,
     "redaction": redaction.measure,
+    "soak": soak.measure,
 }
 
 

@@ -9,6 +9,7 @@
 #define LOOKUPS_PAGES 128
 #define PROCS_MAX 32768
 #define STRAYS_MAX 1024
+#define IN_JOBS_MAX 8192
 #define FLOWS_MAX 16384
 #define SLOTS_MAX 4096
 #define OPEN_MAX 16384
@@ -35,6 +36,12 @@ BPF_HASH(procs, u32, struct proc_value, PROCS_MAX);
  * some were running before anything was traced, others found the map above full.
  */
 BPF_TABLE("lru_hash", u32, struct proc_value, strays, STRAYS_MAX);
+
+/*
+ * Processes of jobs that user space found, with their start, and what descends from them: what they
+ * execute with needn't be told. One that has to make room is told once more.
+ */
+BPF_TABLE("lru_hash", u32, u64, in_jobs, IN_JOBS_MAX);
 
 /* Whether `procs` was ever full: then a process that isn't there may still be of a job. */
 BPF_ARRAY(overflow, u32, 1);

@@ -34,7 +34,7 @@ static inline int find_stray(u64 task, u32 is_host, struct proc_value *proc)
 
 	proc->started_ns = pointer_at(above, TASK_START);
 	proc->started_ns -= proc->started_ns % NS_PER_TICK; /* as /proc tells it */
-#pragma clang loop unroll(disable) /* it stands in nearly every program */
+#pragma clang loop unroll(disable)			    /* it stands in nearly every program */
 	for (step = 0; step < ANCESTORS_MAX; step++) {
 		above = pointer_at(above, TASK_REAL_PARENT);
 
@@ -73,6 +73,13 @@ static inline struct proc_value *process_of(u32 pid)
 	return proc ? proc : stray(bpf_get_current_task(), pid);
 }
 
+static inline int is_in_job(u32 pid, const struct proc_value *proc)
+{
+	u64 *started_ns = in_jobs.lookup(&pid);
+
+	return started_ns && *started_ns == proc->started_ns;
+}
+
 int on_newtask(struct bpf_raw_tracepoint_args *ctx)
 {
 	u64 task = ctx->args[0];
@@ -101,6 +108,8 @@ int on_newtask(struct bpf_raw_tracepoint_args *ctx)
 		overflow.update(&zero, &is);
 	}
 	strays.delete(&pid);
+	if (is_in_job(creator_pid, creator))
+		in_jobs.update(&pid, &proc.started_ns);
 
 	struct fork_record *record = lineage.ringbuf_reserve(sizeof(*record));
 
@@ -302,7 +311,7 @@ int after_exec(struct bpf_raw_tracepoint_args *ctx)
 	struct proc_value *proc = procs.lookup(&pid);
 	struct config_value *config = settings();
 
-	if (proc && !proc->scope && config && config->reads_environments)
+	if (proc && !proc->scope && config && config->reads_environments && !is_in_job(pid, proc))
 		send_environment(pointer_at(ctx->args[0], TASK_MM), pid, proc);
 	return 0;
 }

@@ -71,6 +71,11 @@ class ProcessTable:
         program = self._programs.get(process.pid)
         return program if program is not None and program.process == process else None
 
+    def is_in_job(self, process: ProcessKey) -> bool:
+        """Whether `process` runs now, and is of a job."""
+        program = self.of(process)
+        return program is not None and program.scope != HOST
+
     def make_root(self, program: Program, scope: int, attribution: str) -> Program:
         """Let a program be the root of the job `scope`, whoever created it; what it creates is the job's."""
         root = replace(program, parent=None, scope=scope, attribution=attribution)

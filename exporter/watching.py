@@ -7,9 +7,9 @@ from dataclasses import replace
 from itertools import count
 
 from exporter.clock import Clock, system_clock
-from exporter.environments import variables
+from exporter.environments import names_one_of, variables
 from exporter.events import HOST, Environment, ProcessKey
-from exporter.jobs.detect import detect, host, recognise
+from exporter.jobs.detect import MARKS, detect, host, recognise
 from exporter.jobs.ids import further_part, joined_late
 from exporter.jobs.model import Job, TraceIds
 from exporter.jobs.sources import read
@@ -51,6 +51,7 @@ class JobWatch:
         """
         self._outlets = outlets
         self._job_env = job_env
+        self._telling = names_one_of([*MARKS, *([job_env] if job_env else [])])
         self._on_change = on_change
         self._clock = clock
         self._pids = pids
@@ -75,6 +76,8 @@ class JobWatch:
 
     def discover(self, event: Environment, program: Program) -> int | None:
         """The scope of the job that `program` is a root of; None when it is of none."""
+        if not self._telling.search(event.block):
+            return None
         environ = variables(event.block)
         job_env = self._job_env if self._job_env and read(self._job_env, environ) else None
         if job_env is None and not recognise(environ):

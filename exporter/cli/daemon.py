@@ -16,7 +16,7 @@ from exporter.cli.requests import Requests
 from exporter.clock import boot_ns, system_clock
 from exporter.config import WatchConfig
 from exporter.errors import LOST_STATUS
-from exporter.events import HOST, Environment, ProcessKey
+from exporter.events import HOST, Environment, Event, ProcessKey
 from exporter.flows import Flows
 from exporter.jobs.model import Job
 from exporter.kernel.tracer import Loading, Tracer
@@ -64,10 +64,16 @@ def run(config: WatchConfig, environment: Mapping[str, str], kernel: Loading, as
         outlets = Outlets(telemetry, metrics, system_clock(), config.output.process_spans)
         jobs = JobWatch(outlets, job_env=config.job_env, on_change=_tell)
         pipeline = Pipeline(outlets, Proc(), flows, jobs)
-        source = LiveSource(tracer, pipeline.handle, books, flows, on_fault=tell_fault)
+
+        def handle(event: Event) -> None:
+            pipeline.handle(event)
+            if isinstance(event, Environment) and pipeline.table.is_in_job(event.process):
+                tracer.spare(event.process)
+
+        source = LiveSource(tracer, handle, books, flows, on_fault=tell_fault)
         loss = LossReporter(books.account, telemetry.log, telemetry.resource)
 
-        missed = _Missed(tracer, pipeline, jobs)
+        missed = _Missed(tracer, handle, pipeline, jobs)
 
         def look_around() -> None:
             missed.make_up()
@@ -77,7 +83,7 @@ def run(config: WatchConfig, environment: Mapping[str, str], kernel: Loading, as
                 warn(problem)
 
         jobs.begin(pipeline, boot_ns())
-        _take_in_what_runs(tracer, pipeline)
+        _take_in_what_runs(tracer, handle)
         notify("READY=1", environment)
         Messages.current().say(f"watching, telemetry goes to {', '.join(destinations.shown)}")
         _loop(source, pipeline, asked, look_around)
@@ -106,22 +112,25 @@ def _loop(source: LiveSource, pipeline: Pipeline, asked: Requests, look_around: 
             look_around()
 
 
-def _take_in_what_runs(tracer: Tracer, pipeline: Pipeline) -> None:
+def _take_in_what_runs(tracer: Tracer, handle: Callable[[Event], None]) -> None:
     for found in find_everyone(tracer, besides={os.getpid()}):
-        pipeline.handle(found)
-        _read_environment(pipeline, found.process, exec_id=0)
+        handle(found)
+        _read_environment(handle, found.process, exec_id=0)
 
 
-def _read_environment(pipeline: Pipeline, process: ProcessKey, exec_id: int) -> None:
+def _read_environment(handle: Callable[[Event], None], process: ProcessKey, exec_id: int) -> None:
     if block := environment_of(process):
-        pipeline.handle(Environment(boot_ns(), process, exec_id, block, is_cut=False))
+        handle(Environment(boot_ns(), process, exec_id, block, is_cut=False))
 
 
 class _Missed:
     """What the kernel had no room to tell."""
 
-    def __init__(self, tracer: Tracer, pipeline: Pipeline, jobs: JobWatch) -> None:
+    def __init__(
+        self, tracer: Tracer, handle: Callable[[Event], None], pipeline: Pipeline, jobs: JobWatch
+    ) -> None:
         self._tracer = tracer
+        self._handle = handle
         self._pipeline = pipeline
         self._jobs = jobs
         self._environments = 0
@@ -134,7 +143,7 @@ class _Missed:
         if lost > self._environments:
             self._environments = lost
             for program in self._pipeline.table.live({HOST}):
-                _read_environment(self._pipeline, program.process, max(program.exec_id, 1))
+                _read_environment(self._handle, program.process, max(program.exec_id, 1))
 
     def news(self) -> list[str]:
         """What there is to say of it now, a line each; nothing when it was said, or another one just was."""

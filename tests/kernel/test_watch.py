@@ -218,7 +218,7 @@ def test_sigterm_tells_all_there_is_and_leaves_nothing(
 ) -> None:
     run = run_id("term")
     with nothing_left(), watching(tmp_path) as watch:
-        runner.start((job(run), script(act, then="sleep 1000")))
+        runner.start((job(run), script(act, then="exec sleep 1000")))
         watch.wait_until_said(" began", run_id=run)
         wait_for(lambda: PEER in traces(watch))
         seen = watch.stop()
