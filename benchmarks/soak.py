@@ -1,12 +1,12 @@
 """Whether `ci-egress watch` stays as it is, however long it runs.
 
-What: two hours' worth of a busy runner, ten jobs a minute, in a few minutes: 1,200 jobs, four at a time, each
-of four steps and 45 processes that connect twenty times, to another port each time. Its resident set meanwhile,
-and what its files hold.
+What: two hours' worth of a busy runner, ten jobs a minute, in a few minutes: 1,200 jobs, four at a time,
+each of four steps and 45 processes that connect twenty times, to another port each time. Its resident set
+meanwhile, and what its files hold.
 
-How: /proc/PID/status twice a second. The growth is the median of the last quarter of the time minus that of the
-second quarter: in the first, caches fill up to their bounds. The files may hold 24 MiB, a fraction of what is
-written. Every attempt must be exported, and every job over in the end.
+How: /proc/PID/status twice a second. The growth is the median of the last quarter of the time minus that of
+the second quarter: in the first, caches fill up to their bounds. The files may hold 24 MiB, a fraction of
+what is written. Every attempt must be exported, and every job over in the end.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@
 
 #define LINEAGE_PAGES 1024 /* 4 MiB: 20 ms of the fastest two cores measured */
 #define RING_PAGES 256
+#define ENVIRONMENTS_PAGES 1024 /* 3,000 usual ones: one that is lost may be a job's */
 #define LOOKUPS_PAGES 128
 #define PROCS_MAX 32768
 #define STRAYS_MAX 1024
@@ -26,7 +27,7 @@ BPF_RINGBUF_OUTPUT(lineage, LINEAGE_PAGES);
 BPF_RINGBUF_OUTPUT(first, RING_PAGES);
 BPF_RINGBUF_OUTPUT(events, RING_PAGES);
 BPF_RINGBUF_OUTPUT(lookups, LOOKUPS_PAGES);
-BPF_RINGBUF_OUTPUT(environments, RING_PAGES);
+BPF_RINGBUF_OUTPUT(environments, ENVIRONMENTS_PAGES);
 
 /* The processes of every job, by tgid; whatever isn't here belongs to no job. */
 BPF_HASH(procs, u32, struct proc_value, PROCS_MAX);

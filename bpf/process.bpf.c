@@ -230,35 +230,44 @@ send_exec(u64 task, u64 mm, u64 from, u64 size, u32 pid, const struct proc_value
 	lineage.ringbuf_submit(record, BPF_RB_NO_WAKEUP);
 }
 
+/* room is constant in each call, as in send_exec. Whether there is more to send. */
+static inline __attribute__((always_inline)) int
+send_environment_piece(u64 from, u64 size, u64 offset, u32 pid, const struct proc_value *proc,
+		       u64 room)
+{
+	u64 here = at_most(size - offset, room);
+	u64 at_ns = bpf_ktime_get_boot_ns();
+	struct environment_record *record = environments.ringbuf_reserve(sizeof(*record) + room);
+
+	count(KIND_ENVIRONMENT, COUNT_SEEN);
+	if (!record) {
+		count(KIND_ENVIRONMENT, COUNT_LOST);
+		return 0;
+	}
+	fill_header(&record->header, KIND_ENVIRONMENT, at_ns, pid, proc);
+	record->size = size;
+	record->offset = offset;
+	record->here = here;
+	record->pad = 0;
+	if (read_user(record + 1, here, (void *)(from + offset)))
+		record->here = 0;
+	environments.ringbuf_submit(record, BPF_RB_NO_WAKEUP);
+	return 1;
+}
+
 static inline void send_environment(u64 mm, u32 pid, const struct proc_value *proc)
 {
 	u64 from = pointer_at(mm, MM_ENV_START);
 	u64 size = pointer_at(mm, MM_ENV_END) - from;
 	u64 offset;
 
-	for (offset = 0; offset < ARGUMENTS_MAX; offset += ARGUMENTS_PIECE) {
-		if (offset >= size)
-			return;
-
-		u64 here = at_most(size - offset, ARGUMENTS_PIECE);
-		u64 at_ns = bpf_ktime_get_boot_ns();
-		struct environment_record *record =
-			environments.ringbuf_reserve(sizeof(*record) + ARGUMENTS_PIECE);
-
-		count(KIND_ENVIRONMENT, COUNT_SEEN);
-		if (!record) {
-			count(KIND_ENVIRONMENT, COUNT_LOST);
-			return;
-		}
-		fill_header(&record->header, KIND_ENVIRONMENT, at_ns, pid, proc);
-		record->size = size;
-		record->offset = offset;
-		record->here = here;
-		record->pad = 0;
-		if (read_user(record + 1, here, (void *)(from + offset)))
-			record->here = 0;
-		environments.ringbuf_submit(record, BPF_RB_NO_WAKEUP);
+	if (size <= 1024) {
+		send_environment_piece(from, size, 0, pid, proc, 1024);
+		return;
 	}
+	for (offset = 0; offset < ARGUMENTS_MAX && offset < size; offset += ARGUMENTS_PIECE)
+		if (!send_environment_piece(from, size, offset, pid, proc, ARGUMENTS_PIECE))
+			return;
 }
 
 int on_exec(struct bpf_raw_tracepoint_args *ctx)
