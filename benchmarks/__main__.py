@@ -18,6 +18,7 @@ from benchmarks import (
     redaction,
     report,
     short,
+    soak,
     start,
 )
 from benchmarks.figures import Figure
@@ -34,6 +35,7 @@ _BENCHMARKS: dict[str, Callable[[Workshop], Iterator[Figure]]] = {
     "flood": flood.measure,
     "short": short.measure,
     "redaction": redaction.measure,
+    "soak": soak.measure,
 }
 
 

@@ -6,9 +6,11 @@
 
 #define LINEAGE_PAGES 1024 /* 4 MiB: 20 ms of the fastest two cores measured */
 #define RING_PAGES 256
+#define ENVIRONMENTS_PAGES 1024 /* 3,000 usual ones: one that is lost may be a job's */
 #define LOOKUPS_PAGES 128
 #define PROCS_MAX 32768
 #define STRAYS_MAX 1024
+#define IN_JOBS_MAX 8192
 #define FLOWS_MAX 16384
 #define SLOTS_MAX 4096
 #define OPEN_MAX 16384
@@ -25,7 +27,7 @@ BPF_RINGBUF_OUTPUT(lineage, LINEAGE_PAGES);
 BPF_RINGBUF_OUTPUT(first, RING_PAGES);
 BPF_RINGBUF_OUTPUT(events, RING_PAGES);
 BPF_RINGBUF_OUTPUT(lookups, LOOKUPS_PAGES);
-BPF_RINGBUF_OUTPUT(environments, RING_PAGES);
+BPF_RINGBUF_OUTPUT(environments, ENVIRONMENTS_PAGES);
 
 /* The processes of every job, by tgid; whatever isn't here belongs to no job. */
 BPF_HASH(procs, u32, struct proc_value, PROCS_MAX);
@@ -35,6 +37,12 @@ BPF_HASH(procs, u32, struct proc_value, PROCS_MAX);
  * some were running before anything was traced, others found the map above full.
  */
 BPF_TABLE("lru_hash", u32, struct proc_value, strays, STRAYS_MAX);
+
+/*
+ * Processes of jobs that user space found, with their start, and what descends from them: what they
+ * execute with needn't be told. One that has to make room is told once more.
+ */
+BPF_TABLE("lru_hash", u32, u64, in_jobs, IN_JOBS_MAX);
 
 /* Whether `procs` was ever full: then a process that isn't there may still be of a job. */
 BPF_ARRAY(overflow, u32, 1);

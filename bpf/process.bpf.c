@@ -9,6 +9,7 @@
 #define NAME_ROOM 256
 
 #define ANCESTORS_MAX 8
+#define NS_PER_TICK 10000000
 
 static inline struct config_value *settings(void)
 {
@@ -32,7 +33,8 @@ static inline int find_stray(u64 task, u32 is_host, struct proc_value *proc)
 	u32 step;
 
 	proc->started_ns = pointer_at(above, TASK_START);
-#pragma clang loop unroll(disable) /* it stands in nearly every program */
+	proc->started_ns -= proc->started_ns % NS_PER_TICK; /* as /proc tells it */
+#pragma clang loop unroll(disable)			    /* it stands in nearly every program */
 	for (step = 0; step < ANCESTORS_MAX; step++) {
 		above = pointer_at(above, TASK_REAL_PARENT);
 
@@ -71,6 +73,13 @@ static inline struct proc_value *process_of(u32 pid)
 	return proc ? proc : stray(bpf_get_current_task(), pid);
 }
 
+static inline int is_in_job(u32 pid, const struct proc_value *proc)
+{
+	u64 *started_ns = in_jobs.lookup(&pid);
+
+	return started_ns && *started_ns == proc->started_ns;
+}
+
 int on_newtask(struct bpf_raw_tracepoint_args *ctx)
 {
 	u64 task = ctx->args[0];
@@ -99,6 +108,8 @@ int on_newtask(struct bpf_raw_tracepoint_args *ctx)
 		overflow.update(&zero, &is);
 	}
 	strays.delete(&pid);
+	if (is_in_job(creator_pid, creator))
+		in_jobs.update(&pid, &proc.started_ns);
 
 	struct fork_record *record = lineage.ringbuf_reserve(sizeof(*record));
 
@@ -239,35 +250,44 @@ send_exec(u64 task, u64 mm, u64 from, u64 size, u32 pid, const struct proc_value
 	lineage.ringbuf_submit(record, BPF_RB_NO_WAKEUP);
 }
 
+/* room is constant in each call, as in send_exec. Whether there is more to send. */
+static inline __attribute__((always_inline)) int
+send_environment_piece(u64 from, u64 size, u64 offset, u32 pid, const struct proc_value *proc,
+		       u64 room)
+{
+	u64 here = at_most(size - offset, room);
+	u64 at_ns = bpf_ktime_get_boot_ns();
+	struct environment_record *record = environments.ringbuf_reserve(sizeof(*record) + room);
+
+	count(KIND_ENVIRONMENT, COUNT_SEEN);
+	if (!record) {
+		count(KIND_ENVIRONMENT, COUNT_LOST);
+		return 0;
+	}
+	fill_header(&record->header, KIND_ENVIRONMENT, at_ns, pid, proc);
+	record->size = size;
+	record->offset = offset;
+	record->here = here;
+	record->pad = 0;
+	if (read_user(record + 1, here, (void *)(from + offset)))
+		record->here = 0;
+	environments.ringbuf_submit(record, BPF_RB_NO_WAKEUP);
+	return 1;
+}
+
 static inline void send_environment(u64 mm, u32 pid, const struct proc_value *proc)
 {
 	u64 from = pointer_at(mm, MM_ENV_START);
 	u64 size = pointer_at(mm, MM_ENV_END) - from;
 	u64 offset;
 
-	for (offset = 0; offset < ARGUMENTS_MAX; offset += ARGUMENTS_PIECE) {
-		if (offset >= size)
-			return;
-
-		u64 here = at_most(size - offset, ARGUMENTS_PIECE);
-		u64 at_ns = bpf_ktime_get_boot_ns();
-		struct environment_record *record =
-			environments.ringbuf_reserve(sizeof(*record) + ARGUMENTS_PIECE);
-
-		count(KIND_ENVIRONMENT, COUNT_SEEN);
-		if (!record) {
-			count(KIND_ENVIRONMENT, COUNT_LOST);
-			return;
-		}
-		fill_header(&record->header, KIND_ENVIRONMENT, at_ns, pid, proc);
-		record->size = size;
-		record->offset = offset;
-		record->here = here;
-		record->pad = 0;
-		if (read_user(record + 1, here, (void *)(from + offset)))
-			record->here = 0;
-		environments.ringbuf_submit(record, BPF_RB_NO_WAKEUP);
+	if (size <= 1024) {
+		send_environment_piece(from, size, 0, pid, proc, 1024);
+		return;
 	}
+	for (offset = 0; offset < ARGUMENTS_MAX && offset < size; offset += ARGUMENTS_PIECE)
+		if (!send_environment_piece(from, size, offset, pid, proc, ARGUMENTS_PIECE))
+			return;
 }
 
 int on_exec(struct bpf_raw_tracepoint_args *ctx)
@@ -320,7 +340,7 @@ int after_exec(struct bpf_raw_tracepoint_args *ctx)
 	struct proc_value *proc = procs.lookup(&pid);
 	struct config_value *config = settings();
 
-	if (proc && !proc->scope && config && config->reads_environments)
+	if (proc && !proc->scope && config && config->reads_environments && !is_in_job(pid, proc))
 		send_environment(pointer_at(ctx->args[0], TASK_MM), pid, proc);
 	return 0;
 }

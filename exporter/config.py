@@ -52,3 +52,5 @@ class WatchConfig:
     """Name of a variable that holds a job's id, on CI systems that aren't known."""
     strict: bool
     """Evidence that got lost makes the exit status another one."""
+    otlp_dir_limit_mib: int
+    """Most that the files of the telemetry's folder hold together."""

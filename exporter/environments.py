@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
+
 from exporter import wire
 from exporter.events import Environment, ProcessKey
 
@@ -34,6 +37,11 @@ class Environments:
             return None
         del self._waiting[process]
         return Environment(record.at_ns, process, record.exec_id, bytes(block), len(block) < record.size)
+
+
+def names_one_of(names: Iterable[str]) -> re.Pattern[bytes]:
+    """Matches in a block that has one of these variables, much faster than it can be read."""
+    return re.compile(rb"(?:^|\0)(?:" + b"|".join(re.escape(name.encode()) for name in names) + rb")=")
 
 
 def variables(block: bytes) -> dict[str, str]:

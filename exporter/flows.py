@@ -29,6 +29,8 @@ class Flow:
     """Name of the user who did it."""
     context: SpanContext
     """Of its span to be."""
+    parent: SpanContext
+    """Of the span above it, when it began."""
     question: str | None = None
     """The name that a DNS lookup asks for; None for other acts, and when it isn't known."""
     is_watched: bool = False
@@ -101,8 +103,8 @@ class Flows:
         return _answered(self._lookups.due(at_ns))
 
     def rest(self, scopes: Container[int]) -> Iterator[Flow]:
-        """Let go of all that are of programs of `scopes`, the oldest first, and of all lookups."""
-        yield from _answered(self._lookups.flush())
+        """Let go of all that are of programs of `scopes`: lookups, then connections, the oldest first."""
+        yield from _answered(self._lookups.flush(lambda flow: flow.program.scope in scopes))
         for cookie in [cookie for cookie, flow in self._held.items() if flow.program.scope in scopes]:
             yield self._held.pop(cookie)
 

@@ -115,6 +115,7 @@ _LOSABLE = {
     wire.KIND_EXEC: "execs",
     wire.KIND_EXIT: "exits",
     wire.KIND_FLOW: "outcomes of connects",
+    wire.KIND_ENVIRONMENT: "environments",
 }
 
 

@@ -7,7 +7,7 @@ The left end is the kernel's ring or a recording; nothing here knows which.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Container
+from collections.abc import Collection, Container
 from dataclasses import dataclass
 from typing import assert_never
 
@@ -35,6 +35,7 @@ from exporter.events import (
     Tampered,
     attempts_of,
 )
+from exporter.finder import Finder, NoFinder
 from exporter.flows import Flow, Flows
 from exporter.jobs.attributes import resource_attributes
 from exporter.jobs.model import Job
@@ -70,22 +71,23 @@ class TracedJob:
     """False: what belongs to no job."""
 
 
-Discover = Callable[[Environment, Program], int | None]
-"""Says which job a program of none is the root of, by its environment; None: of none."""
-
-
 class Pipeline:
     """The events of all jobs, one by one, in the order in which they happened."""
 
     def __init__(
-        self, outlets: Outlets, lookup: Lookup, flows: Flows, discover: Discover = lambda *_: None
+        self,
+        outlets: Outlets,
+        lookup: Lookup,
+        flows: Flows,
+        finder: Finder = NoFinder(),  # noqa: B008
     ) -> None:
         """`lookup` fills in what the kernel doesn't say; `flows` holds what has begun and not ended."""
-        self._discover = discover
+        self._finder = finder
         self._outlets = outlets
         self._lookup = lookup
         self._flows = flows
-        self._table = ProcessTable(lookup, on_end=self._ended)
+        self.table = ProcessTable(lookup, on_end=self._ended)
+        """What runs, and whatever it descends from."""
         self._jobs: dict[int, TracedJob] = {}
         self._names: dict[int, Names] = {}
         self._rest = HOST
@@ -96,11 +98,12 @@ class Pipeline:
         self._names[scope] = Names(self._lookup.host_name)
         if takes_rest:
             self._rest = scope
-        self._outlets.metrics.began(job.metrics)
+        if job.is_a_job:
+            self._outlets.metrics.began(job.metrics)
 
     def seed(self, root: ProcessKey, scope: int, at_ns: int) -> None:
         """Enter a job's root, which is there before anything is traced."""
-        self._table.seed(root, scope, at_ns)
+        self.table.seed(root, scope, at_ns)
 
     def handle(self, event: Event) -> None:
         """Take in one event; whatever it completes is on its way when this returns."""
@@ -127,10 +130,13 @@ class Pipeline:
         for flow in self._flows.overdue(at_ns):
             self._submit_flow(flow, flow.event.at_ns)
 
-    def end(self, scope: int, at_ns: int, *, left_behind: Collection[int] = ()) -> None:
+    def end(
+        self, scope: int, at_ns: int, *, left_behind: Collection[int] = (), still_traced: bool = False
+    ) -> None:
         """The job of `scope` is over: close what is open, the job's span last.
 
         `left_behind` are the pids that still run. The table alone can't tell: an exit's record may be lost.
+        With `still_traced`, what they do from now on is told, too.
         """
         job = self._jobs[scope]
         scopes: Container[int] = {scope}
@@ -138,10 +144,15 @@ class Pipeline:
             scopes = AllBut(self._jobs.keys() - {scope})
         for flow in self._flows.rest(scopes):
             self._submit_flow(flow, at_ns)
-        live = self._table.live(scopes)
-        job.summary.left_behind([program for program in live if program.process.pid in left_behind])
-        self._table.end_all(scopes, at_ns)
-        self._outlets.metrics.ended(job.metrics)
+        live = self.table.live(scopes)
+        left = [program for program in live if program.process.pid in left_behind]
+        job.summary.left_behind(left, still_traced=still_traced)
+        if still_traced:
+            self.table.report_all(scopes, at_ns)
+        else:
+            self.table.end_all(scopes, at_ns)
+        if job.is_a_job:
+            self._outlets.metrics.ended(job.metrics)
         self._outlets.telemetry.submit(job.spans.job(job.started_ns, at_ns), attempts=0)
         del self._jobs[scope], self._names[scope]
 
@@ -151,30 +162,26 @@ class Pipeline:
         self._outlets.telemetry.submit(before.spans.job(before.started_ns, job.started_ns), attempts=0)
         self._jobs[scope] = job
 
-    def live(self, scope: int) -> list[Program]:
-        """The programs of `scope` that run now."""
-        return self._table.live({scope})
-
     def _lived(self, event: Found | Environment | Forked | Execed | Exited) -> None:
         match event:
             case Found():
-                self._table.found(event)
+                self.table.found(event)
             case Environment():
                 self._environment(event)
             case Forked():
-                self._table.forked(event)
+                self.table.forked(event)
             case Execed():
-                program = self._table.execed(event)
+                program = self.table.execed(event)
                 self._job(program.scope).summary.ran(program)
             case Exited():
-                self._table.exited(event)
+                self.table.exited(event)
 
     def _environment(self, event: Environment) -> None:
-        program = self._table.of(event.process)
+        program = self.table.of(event.process)
         if program is not None and program.scope == HOST:
-            scope = self._discover(event, program)
+            scope = self._finder.discover(event, program)
             if scope is not None:
-                self._table.make_root(program, scope, "environment")
+                self.table.make_root(program, scope, "environment")
 
     def _job(self, scope: int) -> TracedJob:
         return self._jobs.get(scope) or self._jobs[self._rest]
@@ -183,7 +190,8 @@ class Pipeline:
         program = self._program(event)
         job = self._job(program.scope)
         context = job.spans.next_context(event.at_ns)
-        flow = Flow(event, self._destination(event), program, self._lookup.owner(event.uid), context)
+        owner, parent = self._lookup.owner(event.uid), job.spans.program_context(program)
+        flow = Flow(event, self._destination(event), program, owner, context, parent)
         job.metrics.connection(flow.destination, flow.context)
         job.summary.connected(flow.destination, program)
         for known in self._flows.hold(flow):  # last: whatever fails before is an attempt not handed over
@@ -227,7 +235,7 @@ class Pipeline:
 
     def _names_of(self, process: ProcessKey, scope: int) -> Names:
         """What the job of `process` has looked up; of `scope` where the process isn't known."""
-        program = self._table.of(process)
+        program = self.table.of(process)
         return self._names.get(program.scope if program else scope) or self._names[self._rest]
 
     def _tampered(self, event: Tampered) -> None:
@@ -240,7 +248,7 @@ class Pipeline:
             **job.spans.process_attributes(program, event.parent_pid, self._lookup.owner(event.uid)),
             **tampering.attributes(event),
         }
-        at_ns = self._outlets.clock.wall_ns(event.at_ns)
+        at_ns = job.spans.clock.wall_ns(event.at_ns)
         context = job.spans.program_context(program)
         self._outlets.telemetry.log(
             LogRecord(tampering.EVENT_NAME, Severity.ERROR, at_ns, attributes, job.spans.resource, context)
@@ -248,8 +256,10 @@ class Pipeline:
 
     def _program(self, event: Acted | Aggregated | Tampered) -> Program:
         """Who did it; from now on it and what it descends from have spans."""
-        program = self._table.acted(event)
+        program = self.table.acted(event)
         attempts = attempts_of(event)
+        if program.scope not in self._jobs:
+            self._finder.stirs(program.scope, event.at_ns)
         if program.is_recovered:
             self._outlets.metrics.unattributed("process_record_lost", attempts)
         if not self._job(program.scope).is_a_job:

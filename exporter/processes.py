@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import psutil
 
@@ -39,6 +39,15 @@ class AllBut(Container[int]):
         return scope not in self._others
 
 
+class Census(NamedTuple):
+    """What runs of a scope."""
+
+    running: int
+    """Programs."""
+    youngest_ns: int
+    """When the last of them began, since boot."""
+
+
 class ProcessTable:
     """Every live process of the jobs, and through `parent` whatever a live or reported one descends from."""
 
@@ -46,6 +55,7 @@ class ProcessTable:
         """`on_end` is called with each program that ends, `ended_ns` set."""
         self._programs: dict[int, Program] = {}
         self._ended: dict[tuple[ProcessKey, int], Program] = {}
+        self._missing: dict[int, Program] = {}
         self._lookup = lookup
         self._on_end = on_end
 
@@ -57,11 +67,12 @@ class ProcessTable:
         return root
 
     def found(self, event: Found) -> Program:
-        """Enter a process of no job that was there already."""
+        """Enter a process that was there already: of its parent's job, else of none."""
         image = self._lookup.image(event.process)
         parent = self._programs.get(event.parent_pid)
+        scope = parent.scope if parent else HOST
         program = Program(
-            event.process, 0, HOST, parent, event.parent_pid, event.at_ns, image.path, image.arguments
+            event.process, 0, scope, parent, event.parent_pid, event.at_ns, image.path, image.arguments
         )
         self._programs[event.process.pid] = program
         return program
@@ -70,6 +81,11 @@ class ProcessTable:
         """The program that `process` runs now."""
         program = self._programs.get(process.pid)
         return program if program is not None and program.process == process else None
+
+    def is_in_job(self, process: ProcessKey) -> bool:
+        """Whether `process` runs now, and is of a job."""
+        program = self.of(process)
+        return program is not None and program.scope != HOST
 
     def make_root(self, program: Program, scope: int, attribution: str) -> Program:
         """Let a program be the root of the job `scope`, whoever created it; what it creates is the job's."""
@@ -132,6 +148,34 @@ class ProcessTable:
         for program in self.live(scopes):
             del self._programs[program.process.pid]
             self._end(program, at_ns, None)
+
+    def report_all(self, scopes: Container[int], at_ns: int) -> None:
+        """Tell of what runs of `scopes` as it is now: the job is over, and they go on."""
+        for program in self.live(scopes):
+            program.ended_ns = at_ns
+            self._on_end(program)
+            if not program.is_reported:
+                program.ended_ns = None
+
+    def census(self) -> dict[int, Census]:
+        """How many programs run now, and when the youngest began, by scope."""
+        found: dict[int, Census] = {}
+        for program in self._programs.values():
+            running, youngest_ns = found.get(program.scope, (0, 0))
+            found[program.scope] = Census(running + 1, max(youngest_ns, program.started_ns))
+        return found
+
+    def reap(self, pids: Collection[int], at_ns: int) -> None:
+        """End programs whose pid has twice not been among `pids`, those of this host: their exit was lost.
+
+        Not at once: the record of an exit may still be on its way.
+        """
+        missing = {pid: program for pid, program in self._programs.items() if pid not in pids}
+        for pid, program in missing.items():
+            if self._missing.get(pid) is program:
+                del self._programs[pid]
+                self._end(program, at_ns, None)
+        self._missing = missing
 
     def live(self, scopes: Container[int]) -> list[Program]:
         """The programs of `scopes` that run now."""
@@ -203,6 +247,11 @@ def everyone() -> Iterator[tuple[ProcessKey, int]]:
                 found.append((started, process.pid, process.ppid()))
     for started, pid, parent_pid in sorted(found):
         yield ProcessKey(pid, started), parent_pid
+
+
+def all_pids() -> frozenset[int]:
+    """Of every process of this host, also of those that ended and weren't waited for."""
+    return frozenset(psutil.pids())
 
 
 def environment_of(process: ProcessKey) -> bytes:

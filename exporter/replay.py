@@ -168,9 +168,16 @@ def _job(*, ids: dict[str, Any], provider: Any, run_id: Any, **names: Any) -> Jo
     return Job(_text(provider), _text(run_id), _ids(**ids), **known)
 
 
-def _ids(*, trace_id: Any, job_span_id: Any, parent_span_id: Any, trace_state: Any) -> TraceIds:
-    parent = None if parent_span_id is None else _id(parent_span_id, bits=64)
-    return TraceIds(_id(trace_id, bits=128), _id(job_span_id, bits=64), parent, _text(trace_state))
+def _ids(
+    *, trace_id: Any, job_span_id: Any, parent_span_id: Any, trace_state: Any, derive_from: Any = None
+) -> TraceIds:
+    job_span = _id(job_span_id, bits=64)
+    parent, below = _optional_span_id(parent_span_id), _optional_span_id(derive_from)
+    return TraceIds(_id(trace_id, bits=128), job_span, parent, _text(trace_state), below)
+
+
+def _optional_span_id(value: Any) -> int | None:
+    return None if value is None else _id(value, bits=64)
 
 
 def _id(value: Any, *, bits: int) -> int:

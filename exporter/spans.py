@@ -42,13 +42,14 @@ class _Described(NamedTuple):
 
 
 class _Deed(NamedTuple):
-    """One act, or several that were only counted: what, where, whose, and the context of its span."""
+    """One act, or several that were only counted: what, where, whose, its span's context and its parent's."""
 
     event: Acted | Aggregated
     destination: Destination
     program: Program | None
     owner: str | None
     context: SpanContext
+    parent: SpanContext
 
 
 class Spans:
@@ -60,7 +61,7 @@ class Spans:
         self.resource = resource
         """On every span."""
         self._span = partial(LayeredSpan, resource=resource, instrumentation_scope=_SCOPE)
-        self._clock = clock
+        self.clock = clock
         self._job_attributes = span_attributes(job)
         self._job_layer = Layer(self._job_attributes)
         self._trace_state = (
@@ -69,7 +70,8 @@ class Spans:
         self.has_programs = has_programs
         self._sequence = 0
         self._described: WeakKeyDictionary[Program, _Described] = WeakKeyDictionary()
-        self._ids = hashlib.blake2b(f"{job.ids.trace_id}\0{job.ids.job_span_id}".encode(), digest_size=8)
+        derive_from = job.ids.derive_from or job.ids.job_span_id
+        self._ids = hashlib.blake2b(f"{job.ids.trace_id}\0{derive_from}".encode(), digest_size=8)
         """What all ids of this job's spans are derived from."""
         self.job_context = self._context(job.ids.job_span_id)
 
@@ -91,7 +93,7 @@ class Spans:
         own.add("egress.outcome", flow.outcome)
         if flow.end is not None:
             _add_end(own, flow.end)
-        deed = _Deed(event, flow.destination, flow.program, flow.owner, flow.context)
+        deed = _Deed(event, flow.destination, flow.program, flow.owner, flow.context, flow.parent)
         return self._leaf(deed, own, ended_ns, flow.established)
 
     def aggregate(
@@ -103,7 +105,8 @@ class Spans:
         if event.bytes_sent or event.bytes_received:
             own.add("egress.bytes_sent", event.bytes_sent)
             own.add("egress.bytes_received", event.bytes_received)
-        deed = _Deed(event, destination, program, owner, self.next_context(event.at_ns))
+        parent = self.program_context(program) if program else self.job_context
+        deed = _Deed(event, destination, program, owner, self.next_context(event.at_ns), parent)
         return self._leaf(deed, own, event.last_ns)
 
     def process_attributes(self, program: Program, parent_pid: int, owner: str) -> dict[str, Value]:
@@ -125,8 +128,8 @@ class Spans:
             described.context,
             self.program_context(program.parent) if program.parent else self.job_context,
             attributes=own.upon(described.layer),
-            start_time=self._clock.wall_ns(program.started_ns),
-            end_time=self._clock.wall_ns(max(program.started_ns, program.ended_ns or 0)),
+            start_time=self.clock.wall_ns(program.started_ns),
+            end_time=self.clock.wall_ns(max(program.started_ns, program.ended_ns or 0)),
         )
 
     def job(self, started_ns: int, ended_ns: int) -> LayeredSpan:
@@ -137,8 +140,8 @@ class Spans:
             self.job_context,
             self._context(parent_id, is_remote=True) if parent_id else None,
             attributes=Layered((self._job_layer,), {}),
-            start_time=self._clock.wall_ns(started_ns),
-            end_time=self._clock.wall_ns(ended_ns),
+            start_time=self.clock.wall_ns(started_ns),
+            end_time=self.clock.wall_ns(ended_ns),
         )
 
     def program_context(self, program: Program) -> SpanContext:
@@ -182,23 +185,23 @@ class Spans:
     def _leaf(
         self, deed: _Deed, own: Attributes, ended_ns: int, established: Flowed | None = None
     ) -> LayeredSpan:
-        event, destination, program, owner, context = deed
+        event, destination, program, owner, context, parent = deed
         own.add("process.parent_pid", event.parent_pid or None)
         own.add("process.owner", owner)
         who = self._describe(program).layer if program else self._job_layer
         return self._span(
             f"{_VERBS[event.act]} {destination.shown}",
             context,
-            self.program_context(program) if program else self.job_context,
+            parent,
             attributes=own.upon(who, _where(destination)),
             events=[self._established(established)] if established else (),
             kind=SpanKind.CLIENT,
-            start_time=self._clock.wall_ns(event.at_ns),
-            end_time=self._clock.wall_ns(max(event.at_ns, ended_ns)),
+            start_time=self.clock.wall_ns(event.at_ns),
+            end_time=self.clock.wall_ns(max(event.at_ns, ended_ns)),
         )
 
     def _established(self, event: Flowed) -> SpanEvent:
-        return SpanEvent("established", timestamp=self._clock.wall_ns(event.at_ns))
+        return SpanEvent("established", timestamp=self.clock.wall_ns(event.at_ns))
 
     def _id(self, *parts: str | int) -> int:
         derived = self._ids.copy()

@@ -85,6 +85,7 @@ class Summary:
         self._uncounted = 0
         self._daemons: dict[str, str] = {}
         self._left_behind: list[Program] = []
+        self._is_left_traced = False
         self._tampering: dict[str, None] = {}
         self._proxies = _proxies(environment)
         self._proxies_met: set[str] = set()
@@ -123,9 +124,10 @@ class Summary:
         if len(self._tampering) < _COUNTED_MAX:
             self._tampering[told] = None
 
-    def left_behind(self, programs: list[Program]) -> None:
-        """What still ran when COMMAND ended."""
+    def left_behind(self, programs: list[Program], *, still_traced: bool = False) -> None:
+        """What still ran when the job ended."""
         self._left_behind = programs
+        self._is_left_traced = still_traced
 
     def print(self, stream: TextIO | None, *, account: str, title: str, notes: Iterable[str] = ()) -> None:
         """Write it all: destinations, loopback apart, what isn't seen, `notes`, the account as last line."""
@@ -199,7 +201,8 @@ class Summary:
         if self._left_behind:
             number = len(self._left_behind)
             were = "process was" if number == 1 else "processes were"
-            yield f"{number} {were} left behind, no longer traced:"
+            traced = "still" if self._is_left_traced else "no longer"
+            yield f"{number} {were} left behind, {traced} traced:"
             for program in self._left_behind[:10]:
                 yield f"  {program.process.pid} {printable(command_line(program))}"
 

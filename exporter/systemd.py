@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Mapping
 
+_PATIENCE_S = 1.0
+
 
 def notify(state: str, environment: Mapping[str, str]) -> None:
-    """Tell systemd `state` (`READY=1`); nothing happens where it wasn't systemd that started this."""
-    address = environment.get("NOTIFY_SOCKET", "")
-    if not address.startswith(("/", "@")):
+    """Tell systemd `state` (`READY=1`); nothing happens where it wasn't systemd that started this.
+
+    Never raises, and waits for a second at most: whatever stands in NOTIFY_SOCKET isn't worth ending for.
+    """
+    address = os.fsencode(environment.get("NOTIFY_SOCKET", ""))
+    if not address.startswith((b"/", b"@")):
         return
+    if address.startswith(b"@"):  # an abstract one, which begins with a NUL
+        address = b"\0" + address[1:]
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
+        sock.settimeout(_PATIENCE_S)
         try:
-            sock.connect(address.replace("@", "\0", 1) if address.startswith("@") else address)
+            sock.connect(address)
             sock.sendall(state.encode())
         except OSError:
-            return  # it isn't listening any more: nobody to be told
+            return  # it isn't listening any more, or never was: nobody to be told

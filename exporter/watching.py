@@ -2,38 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from itertools import count
 
-from exporter.environments import variables
-from exporter.events import HOST, Environment
-from exporter.jobs.detect import detect, host, recognise
-from exporter.jobs.model import Job
+from exporter.clock import Clock, system_clock
+from exporter.environments import names_one_of, variables
+from exporter.events import HOST, Environment, ProcessKey
+from exporter.jobs.detect import MARKS, detect, host, recognise
+from exporter.jobs.ids import further_part, joined_late
+from exporter.jobs.model import Job, TraceIds
+from exporter.jobs.sources import read
 from exporter.pipeline import Outlets, Pipeline, TracedJob, traced_job
+from exporter.processes import Census, all_pids
 from exporter.programs import Program
 from exporter.summary import Summary
+from exporter.watched import JobKey, Watched
 
-IDLE_S = 30.0
-"""How long a job lasts after its last process, unless its worker is gone: then it ends at once."""
 HOST_TRACE_S = 3600.0
 """How long one trace takes in what belongs to no job."""
+JOBS_MAX = 1024
+"""Jobs at once: what belongs to none can execute with any variables, again and again."""
+TOLD_MAX = 4096
+"""Jobs that are over and remembered, should they go on."""
 
+_REAP_S = 10.0
 _NS = 1_000_000_000
-
-
-@dataclass
-class _Watched:
-    job: Job
-    summary: Summary
-    worker: Program | None
-    """What started the job's first process."""
-    seen_ns: int
-    """When a process of it was last there."""
-
-    def is_over(self, now_ns: int) -> bool:
-        worker_is_gone = self.worker is not None and self.worker.ended_ns is not None
-        return worker_is_gone or now_ns - self.seen_ns >= IDLE_S * _NS
+_NOTHING = Census(0, 0)
 
 
 class JobWatch:
@@ -44,70 +39,139 @@ class JobWatch:
         outlets: Outlets,
         *,
         job_env: str | None,
-        on_begin: Callable[[Job], None],
-        on_end: Callable[[Job, Summary], None],
+        on_change: Callable[[Job, Summary | None], None],
+        clock: Callable[[], Clock] = system_clock,
+        pids: Callable[[], Collection[int]] = all_pids,
     ) -> None:
-        """`job_env` names a variable that makes a job of whatever has it, besides the known CI systems."""
+        """`job_env` names a variable that makes a job of whatever has it, besides the known CI systems.
+
+        `on_change` hears of each job when it begins, and with its summary when it is over.
+        `clock` is read for each job: the host's time may be set while it is watched. `pids` are those of
+        this host's processes, at any moment.
+        """
         self._outlets = outlets
         self._job_env = job_env
-        self._on_begin = on_begin
-        self._on_end = on_end
+        self._telling = names_one_of([*MARKS, *([job_env] if job_env else [])])
+        self._on_change = on_change
+        self._clock = clock
+        self._pids = pids
         self._scopes = count(HOST + 1)
-        self._watched: dict[int, _Watched] = {}
+        self._open: dict[int, Watched] = {}
+        self._left: dict[int, Watched] = {}
+        """Over, with processes that still run."""
+        self._scope_of: dict[JobKey, int] = {}
+        """Of both."""
+        self._told: dict[JobKey, TraceIds] = {}
+        """Where the spans of jobs that are over stand."""
         self._host_since_ns = 0
+        self._reaped_ns = 0
+        self.turned_away = 0
+        """Processes whose job was one too many, and so no job."""
 
     def begin(self, pipeline: Pipeline, now_ns: int) -> None:
         """Watch for jobs, to be told to `pipeline`."""
         self._pipeline = pipeline
-        self._host_since_ns = now_ns
+        self._host_since_ns = self._reaped_ns = now_ns
         self._pipeline.begin(HOST, self._host(now_ns), takes_rest=True)
 
     def discover(self, event: Environment, program: Program) -> int | None:
         """The scope of the job that `program` is a root of; None when it is of none."""
-        environ = variables(event.block)
-        if not recognise(environ) and not (self._job_env and environ.get(self._job_env)):
+        if not self._telling.search(event.block):
             return None
-        worker = program.parent
-        job = self._detect(environ, worker)
-        for scope, watched in self._watched.items():
-            if watched.job.ids.job_span_id == job.ids.job_span_id and watched.job.run_id == job.run_id:
-                return scope
-        scope = next(self._scopes)
-        summary = Summary(environ)
-        self._watched[scope] = _Watched(job, summary, worker, event.at_ns)
-        self._pipeline.begin(scope, traced_job(job, self._outlets, summary, event.at_ns))
-        self._on_begin(job)
+        environ = variables(event.block)
+        job_env = self._job_env if self._job_env and read(self._job_env, environ) else None
+        if job_env is None and not recognise(environ):
+            return None
+        worker = program.parent.process if program.parent else None
+        job = _detect(environ, job_env, worker)
+        key = JobKey(job.ids.job_span_id, job.run_id)
+        scope = self._scope_of.get(key)
+        if scope in self._open:
+            self._open[scope].join(worker, event.at_ns)
+            return scope
+        if len(self._open) >= JOBS_MAX:
+            self.turned_away += 1
+            return None
+        scope = next(self._scopes) if scope is None else scope
+        placed = replace(job, ids=self._placed(job.ids, key, event))
+        workers = None if worker is None else {worker}
+        began_ns = program.started_ns
+        self._start(scope, Watched(key, placed, Summary(environ), workers, began_ns, began_ns))
         return scope
+
+    def stirs(self, scope: int, at_ns: int) -> None:
+        """What a job left behind acts: that is told in another part of it."""
+        left = self._left.get(scope)
+        if left is not None and len(self._open) < JOBS_MAX:
+            job = replace(left.job, ids=further_part(left.job.ids, str(at_ns)))
+            self._start(scope, Watched(left.key, job, Summary({}), set(), at_ns, at_ns))
 
     def look_around(self, now_ns: int) -> None:
         """End the jobs that are over. Costs as much as there are processes: call it once a second or so."""
-        for scope, watched in list(self._watched.items()):
-            if self._pipeline.live(scope):
-                watched.seen_ns = now_ns
-            elif watched.is_over(now_ns):
-                self._end(scope, now_ns)
+        census = self._pipeline.table.census()
+        for scope, watched in list(self._open.items()):
+            watched.look(census.get(scope, _NOTHING), self._is_running, now_ns)
+            if watched.is_over(now_ns):
+                self._end(scope, now_ns, still_traced=True)
+        for scope in [scope for scope in self._left if scope not in census]:
+            del self._scope_of[self._left.pop(scope).key]
+        if now_ns - self._reaped_ns >= _REAP_S * _NS:
+            self._reaped_ns = now_ns
+            self._pipeline.table.reap(self._pids(), now_ns)
         if now_ns - self._host_since_ns >= HOST_TRACE_S * _NS:
             self._host_since_ns = now_ns
             self._pipeline.renew(HOST, self._host(now_ns))
 
     def finish(self, now_ns: int) -> None:
         """End all of them: nothing is watched any more."""
-        for scope in list(self._watched):
-            self._end(scope, now_ns)
+        for scope in list(self._open):
+            self._end(scope, now_ns, still_traced=False)
         self._pipeline.end(HOST, now_ns)
 
-    def _end(self, scope: int, now_ns: int) -> None:
-        watched = self._watched.pop(scope)
-        self._pipeline.end(scope, now_ns)
-        self._on_end(watched.job, watched.summary)
+    def _start(self, scope: int, watched: Watched) -> None:
+        self._left.pop(scope, None)
+        self._scope_of[watched.key] = scope
+        self._open[scope] = watched
+        outlets = replace(self._outlets, clock=self._clock())
+        self._pipeline.begin(scope, traced_job(watched.job, outlets, watched.summary, watched.seen_ns))
+        self._on_change(watched.job, None)
 
-    def _detect(self, environ: dict[str, str], worker: Program | None) -> Job:
-        """A system that gives its runs no id gives them a worker: the steps below it are one run."""
-        by_worker = f"{worker.process.pid}.{worker.process.started_ns}" if worker else None
-        job_env = self._job_env if self._job_env and environ.get(self._job_env) else None
-        new_run_id = {"new_run_id": lambda: by_worker} if by_worker else {}
-        return detect(environ, job_env=job_env, **new_run_id)
+    def _end(self, scope: int, now_ns: int, *, still_traced: bool) -> None:
+        watched = self._open.pop(scope)
+        left = [program.process.pid for program in self._pipeline.table.live({scope})]
+        self._pipeline.end(scope, now_ns, left_behind=left, still_traced=still_traced)
+        self._told.pop(watched.key, None)
+        self._told[watched.key] = watched.job.ids
+        if len(self._told) > TOLD_MAX:
+            del self._told[next(iter(self._told))]
+        if left:
+            self._left[scope] = watched
+        else:
+            del self._scope_of[watched.key]
+        self._on_change(watched.job, watched.summary)
+
+    def _placed(self, ids: TraceIds, key: JobKey, event: Environment) -> TraceIds:
+        """Where a job's span stands: by what it is, unless that span was told, or may have been."""
+        if key in self._told:
+            return further_part(self._told[key], str(event.at_ns))
+        if event.exec_id == 0:  # it ran before this did, perhaps under another ci-egress
+            return joined_late(ids, f"{self._instance()}.{event.at_ns}")
+        return ids
+
+    def _is_running(self, process: ProcessKey) -> bool:
+        return self._pipeline.table.of(process) is not None
+
+    def _instance(self) -> str:
+        return str(self._outlets.telemetry.resource.attributes["service.instance.id"])
 
     def _host(self, now_ns: int) -> TracedJob:
-        instance = self._outlets.telemetry.resource.attributes["service.instance.id"]
-        return traced_job(host(f"{instance!s}.{now_ns}"), self._outlets, Summary({}), now_ns, is_a_job=False)
+        outlets = replace(self._outlets, clock=self._clock())
+        name = f"{self._instance()}.{now_ns}"
+        return traced_job(host(name), outlets, Summary({}), now_ns, is_a_job=False)
+
+
+def _detect(environ: Mapping[str, str], job_env: str | None, worker: ProcessKey | None) -> Job:
+    """A system that gives its runs no id gives them a worker: the steps below it are one run."""
+    if worker is None:
+        return detect(environ, job_env=job_env)
+    return detect(environ, job_env=job_env, new_run_id=lambda: f"{worker.pid}.{worker.started_ns}")

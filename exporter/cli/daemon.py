@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import os
-import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from typing import Any
 
+from exporter import wire
 from exporter.account import Bookkeeping
 from exporter.cli.messages import Messages
 from exporter.cli.notices import drops, tell_fault, warn, warn_of_ignored
+from exporter.cli.requests import Requests
 from exporter.clock import boot_ns, system_clock
 from exporter.config import WatchConfig
 from exporter.errors import LOST_STATUS
-from exporter.events import Environment
+from exporter.events import HOST, Environment, Event, ProcessKey
 from exporter.flows import Flows
 from exporter.jobs.model import Job
 from exporter.kernel.loading import Loading
@@ -36,19 +38,20 @@ from exporter.pipeline import Outlets, Pipeline
 from exporter.processes import Proc, environment_of
 from exporter.summary import Summary
 from exporter.systemd import notify
-from exporter.watching import JobWatch
+from exporter.watching import JOBS_MAX, JobWatch
 
 _LOOK_AROUND_S = 1.0
+_NEWS_S = 60.0
 _BUSY_INTERVAL_S, _IDLE_INTERVAL_S = 0.005, 0.02
 
 
-def run(config: WatchConfig, environment: Mapping[str, str], kernel: Loading) -> int:
-    """Watch until a signal says to end it, flush, and say what came of it all; returns the exit status."""
+def run(config: WatchConfig, environment: Mapping[str, str], kernel: Loading, asked: Requests) -> int:
+    """Watch until `asked` says to end it, flush, and say what came of it all; returns the exit status."""
     warn_of_ignored(ignored_variables(environment))
-    destinations = resolve_destinations(environment, otlp_dir=config.output.otlp_dir, rotation=Rotation())
+    rotation = Rotation.within(config.otlp_dir_limit_mib << 20)
+    destinations = resolve_destinations(environment, otlp_dir=config.output.otlp_dir, rotation=rotation)
     go_first()
     with ExitStack() as stack:
-        asked = stack.enter_context(_signals())
         spooling = Spooling(SpoolFolder(default_folder(environment, os.geteuid())))
         telemetry = stack.enter_context(Telemetry(destinations, {}, spooling=spooling))
         tracer = kernel.ready(Coverage(is_host=True, reads_environments=True))
@@ -61,19 +64,28 @@ def run(config: WatchConfig, environment: Mapping[str, str], kernel: Loading) ->
         )
         metrics = Metrics(telemetry.meter, telemetry.add_producer, books.published)
         outlets = Outlets(telemetry, metrics, system_clock(), config.output.process_spans)
-        jobs = JobWatch(outlets, job_env=config.job_env, on_begin=_tell_begin, on_end=_tell_end)
-        pipeline = Pipeline(outlets, Proc(), flows, jobs.discover)
-        source = LiveSource(tracer, pipeline.handle, books, flows, on_fault=tell_fault)
+        jobs = JobWatch(outlets, job_env=config.job_env, on_change=_tell)
+        pipeline = Pipeline(outlets, Proc(), flows, jobs)
+
+        def handle(event: Event) -> None:
+            pipeline.handle(event)
+            if isinstance(event, Environment) and pipeline.table.is_in_job(event.process):
+                tracer.spare(event.process)
+
+        source = LiveSource(tracer, handle, books, flows, on_fault=tell_fault)
         loss = LossReporter(books.account, telemetry.log, telemetry.resource)
 
+        missed = _Missed(tracer, handle, pipeline, jobs)
+
         def look_around() -> None:
+            missed.make_up()
             jobs.look_around(boot_ns())
             loss.tick()
-            for problem in telemetry.complaints():
+            for problem in (*missed.news(), *telemetry.complaints()):
                 warn(problem)
 
         jobs.begin(pipeline, boot_ns())
-        _take_in_what_runs(tracer, pipeline)
+        _take_in_what_runs(tracer, handle)
         notify("READY=1", environment)
         Messages.current().say(f"watching, telemetry goes to {', '.join(destinations.shown)}")
         _loop(source, pipeline, asked, look_around)
@@ -82,39 +94,14 @@ def run(config: WatchConfig, environment: Mapping[str, str], kernel: Loading) ->
         jobs.finish(boot_ns())
         telemetry.close(before_logs=loss.tell)
         account = books.account()
-        for problem in (*drops(account), *losses(tracer), *telemetry.complaints(), *telemetry.notes()):
+        for problem in (*drops(account), *missed.all(), *telemetry.complaints(), *telemetry.notes()):
             warn(problem)
         Messages.current().say(str(account), account=account.fields())
-    return LOST_STATUS if config.strict and account.dropped else 0
+        lost = {**account.dropped, **telemetry.log_account.dropped}
+    return LOST_STATUS if config.strict and lost else 0
 
 
-class _Asked:
-    """What signals asked for."""
-
-    end = False
-    reread = False
-
-
-@contextmanager
-def _signals() -> Iterator[_Asked]:
-    asked = _Asked()
-
-    def end(*_: object) -> None:
-        asked.end = True
-
-    def reread(*_: object) -> None:
-        asked.reread = True
-
-    handlers = {signal.SIGTERM: end, signal.SIGINT: end, signal.SIGHUP: reread}
-    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
-    try:
-        yield asked
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _loop(source: LiveSource, pipeline: Pipeline, asked: _Asked, look_around: Callable[[], None]) -> None:
+def _loop(source: LiveSource, pipeline: Pipeline, asked: Requests, look_around: Callable[[], None]) -> None:
     looked_s = time.monotonic()
     while not asked.end:
         time.sleep(_BUSY_INTERVAL_S if source.pump() else _IDLE_INTERVAL_S)
@@ -127,31 +114,60 @@ def _loop(source: LiveSource, pipeline: Pipeline, asked: _Asked, look_around: Ca
             look_around()
 
 
-def _take_in_what_runs(tracer: Tracer, pipeline: Pipeline) -> None:
+def _take_in_what_runs(tracer: Tracer, handle: Callable[[Event], None]) -> None:
     for found in find_everyone(tracer, besides={os.getpid()}):
-        pipeline.handle(found)
-        block = environment_of(found.process)
-        if block:
-            pipeline.handle(Environment(found.at_ns, found.process, 0, block, is_cut=False))
+        handle(found)
+        _read_environment(handle, found.process, exec_id=0)
 
 
-def _tell_begin(job: Job) -> None:
-    Messages.current().say(
-        f"job {job.display_name} of {job.pipeline or job.provider} began",
-        job=job.display_name,
-        run_id=job.run_id,
-        trace_id=f"{job.ids.trace_id:032x}",
-    )
+def _read_environment(handle: Callable[[Event], None], process: ProcessKey, exec_id: int) -> None:
+    if block := environment_of(process):
+        handle(Environment(boot_ns(), process, exec_id, block, is_cut=False))
 
 
-def _tell_end(job: Job, summary: Summary) -> None:
-    fields = summary.fields()
+class _Missed:
+    """What the kernel had no room to tell."""
+
+    def __init__(
+        self, tracer: Tracer, handle: Callable[[Event], None], pipeline: Pipeline, jobs: JobWatch
+    ) -> None:
+        self._tracer = tracer
+        self._handle = handle
+        self._pipeline = pipeline
+        self._jobs = jobs
+        self._environments = 0
+        self._told: list[str] = []
+        self._next_s = 0.0
+
+    def make_up(self) -> None:
+        """Read the environments that got lost from /proc, of what is still there: a job may be among them."""
+        lost = self._tracer.counts().lost(wire.KIND_ENVIRONMENT)
+        if lost > self._environments:
+            self._environments = lost
+            for program in self._pipeline.table.live({HOST}):
+                _read_environment(self._handle, program.process, max(program.exec_id, 1))
+
+    def news(self) -> list[str]:
+        """What there is to say of it now, a line each; nothing when it was said, or another one just was."""
+        lines = self.all()
+        if lines == self._told or time.monotonic() < self._next_s:
+            return []
+        self._told, self._next_s = lines, time.monotonic() + _NEWS_S
+        return lines
+
+    def all(self) -> list[str]:
+        """All there is to say of it."""
+        turned_away = f"{self._jobs.turned_away} processes are of no job: {JOBS_MAX} jobs ran already"
+        return [*losses(self._tracer), *([turned_away] if self._jobs.turned_away else [])]
+
+
+def _tell(job: Job, summary: Summary | None) -> None:
+    trace_id = f"{job.ids.trace_id:032x}"
+    known: dict[str, Any] = {"job": job.display_name, "run_id": job.run_id, "trace_id": trace_id}
+    name = f"job {job.display_name} of {job.pipeline or job.provider}"
+    if summary is None:
+        Messages.current().say(f"{name} began", **known)
+        return
     number, attempts = summary.totals()
-    Messages.current().say(
-        f"job {job.display_name} of {job.pipeline or job.provider} ended: {attempts} attempts, "
-        f"{number} destinations, trace {job.ids.trace_id:032x}",
-        job=job.display_name,
-        run_id=job.run_id,
-        trace_id=f"{job.ids.trace_id:032x}",
-        summary=fields,
-    )
+    told = f"{name} ended: {attempts} attempts, {number} destinations, trace {trace_id}"
+    Messages.current().say(told, **known, summary=summary.fields())

@@ -45,7 +45,7 @@ def output_options(function: _F) -> _F:
 def strict_option(function: _F) -> _F:
     """Whether lost evidence is a failure."""
     return click.option(
-        "--strict", is_flag=True, help="End with status 92 when telemetry was lost and COMMAND succeeded."
+        "--strict", is_flag=True, help="End with status 92 when telemetry was lost, if all else went well."
     )(function)
 
 

@@ -10,6 +10,7 @@ import click
 
 from exporter.cli.messages import Messages
 from exporter.cli.options import output_config, output_options, strict_option
+from exporter.cli.requests import requests
 from exporter.command import inherited_environment
 from exporter.config import WatchConfig
 
@@ -20,6 +21,15 @@ from exporter.config import WatchConfig
     "92 telemetry was lost and --strict was given.",
 )
 @output_options
+@click.option(
+    "--otlp-dir-limit",
+    "otlp_dir_limit_mib",
+    metavar="MIB",
+    type=click.IntRange(min=24),
+    default=1536,
+    show_default=True,
+    help="Most that all files in DIR hold together; the oldest make room.",
+)
 @strict_option
 @click.option("--job-env", metavar="NAME", help="A variable that holds a job's id, on other CI systems.")
 def command(
@@ -43,7 +53,7 @@ def watch(config: WatchConfig, environment: Mapping[str, str]) -> int:
     """Watch; returns the exit status. Raises CiEgressError when it can't be traced."""
     from exporter.kernel.loading import loading
 
-    with loading() as kernel:
+    with requests() as asked, loading() as kernel:
         from exporter.cli.daemon import run
 
-        return run(config, environment, kernel)
+        return run(config, environment, kernel, asked)

@@ -17,6 +17,9 @@ UNRECOGNISED = "run"
 NAMED_BY_USER = "other"
 """Provider of a job whose id comes from `--job-env`."""
 
+MARKS = frozenset(mark.partition("=")[0] for provider in PROVIDERS for mark in provider.present)
+"""Variables of which each CI system sets one at least."""
+
 _REF_PREFIXES = {"refs/heads/": "branch", "refs/tags/": "tag"}
 
 

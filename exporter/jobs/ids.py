@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import NamedTuple
 
 from exporter.jobs.model import TraceIds
@@ -90,6 +91,21 @@ def trace_ids(
     return TraceIds(identity.trace_id, identity.job_span_id, None)
 
 
+def further_part(first: TraceIds, began: str) -> TraceIds:
+    """Where a job goes on that was told already: beside its first span, under an id of its own.
+
+    A span id stands for one content, so it can't be told again. `began` tells parts of a job apart. What is
+    below has ids that all parts derive in the same way: a program that outlives a part keeps its span.
+    """
+    below = first.derive_from or first.job_span_id
+    return replace(first, job_span_id=_part_span_id(below, began), derive_from=below)
+
+
+def joined_late(job: TraceIds, began: str) -> TraceIds:
+    """Where a job stands whose beginning somebody else may have told: under ids that are all its own."""
+    return replace(job, job_span_id=_part_span_id(job.job_span_id, began))
+
+
 def parse_traceparent(text: str) -> SpanContext | None:
     """The span that a W3C `traceparent` names, flags ignored; None when it is invalid.
 
@@ -105,6 +121,10 @@ def parse_traceparent(text: str) -> SpanContext | None:
 def parse_tracestate(text: str) -> str:
     """`tracestate` as it came when it is printable ASCII of at most 512 characters, else empty."""
     return text if len(text) <= _MAX_TRACESTATE_CHARS and text.isascii() and text.isprintable() else ""
+
+
+def _part_span_id(job_span_id: int, began: str) -> int:
+    return _sliced_digest(f"{job_span_id:016x}\0{began}", _SPAN_HEX)
 
 
 def _is_number(text: str | None) -> bool:

@@ -18,6 +18,8 @@ class TraceIds:
     """The span above the job span (TRACEPARENT's, or GitHub's by formula); None for a root."""
     trace_state: str = ""
     """W3C tracestate that came with TRACEPARENT, passed on unchanged; empty without one."""
+    derive_from: int | None = None
+    """The 64 bits that the ids below the job span are derived from; None for those of the job span."""
 
 
 @dataclass(frozen=True)

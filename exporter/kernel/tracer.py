@@ -18,11 +18,12 @@ RINGS = ("lineage", "first", "lookups", "events", "environments")
 """What is on a later one follows from what is on an earlier one."""
 PINNED_MAPS = [
     *RINGS,
-    *("procs", "counters", "config"),
+    *("procs", "in_jobs", "counters", "config"),
     *("flows_even", "flows_odd", "slots", "free_slots", "others", "open_connects"),
     *("queries", "queries_noted", "queries_expired"),
 ]
 _KEY = struct.Struct("=I")
+_START = struct.Struct("=Q")
 
 
 class Counts:
@@ -53,6 +54,7 @@ class Tracer:
         self._directory = directory
         opened = {name: stack.enter_context(closing(Map(directory / f"map_{name}"))) for name in PINNED_MAPS}
         self._procs, self._counters = opened["procs"], opened["counters"]
+        self._in_jobs = opened["in_jobs"]
         self._queries = Queries(opened)
         self._windows = stack.enter_context(closing(Windows(opened, coverage)))
         self._rings = [
@@ -70,6 +72,10 @@ class Tracer:
         self._windows.follow(HOST)
         value = wire.PROC_VALUE.pack(process.started_ns, HOST, *[0] * 5)
         self._procs.insert(_KEY.pack(process.pid), value)
+
+    def spare(self, process: ProcessKey) -> None:
+        """Don't tell any more what `process` and its descendants execute with: their job is known."""
+        self._in_jobs.update(_KEY.pack(process.pid), _START.pack(process.started_ns))
 
     def drain(self, handle: Handler, *, limit: int) -> int:
         """Hand the finished records to `handle`, at most `limit`; returns how many there were.

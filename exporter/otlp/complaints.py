@@ -1,31 +1,36 @@
-"""Problems worth a line to the user, each said once."""
+"""Problems worth a line to the user, each said once while it lasts."""
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Hashable
+import time
+from collections.abc import Callable, Hashable
 from urllib.parse import urlsplit
 
 from exporter.otlp.sinks import Receipt, SendError
+
+AGAIN_S = 60.0
+"""What comes back sooner than that after it was said isn't said again: a collector may come and go."""
 
 _LONGEST = 500
 _OF_THE_SERVER = frozenset({"unreachable", "timeout", "tls"})
 
 
 class Complaints:
-    """Thread-safe; what was said once isn't said again, even after it went away and came back."""
+    """Thread-safe; what was said isn't said again until it has gone away and come back."""
 
-    def __init__(self) -> None:
+    def __init__(self, now_s: Callable[[], float] = time.monotonic) -> None:
+        self._now_s = now_s
         self._lock = threading.Lock()
-        self._known: set[Hashable] = set()
+        self._known: dict[Hashable, float] = {}
         self._untold: list[str] = []
 
     def add(self, key: Hashable, line: str) -> None:
         """Keep `line` unless something was said under `key` before. Text from outside may be hostile."""
         with self._lock:
             if key not in self._known:
-                self._known.add(key)
+                self._known[key] = self._now_s()
                 self._untold.append(_printable(line[:_LONGEST]))
 
     def add_failure(self, what: str, where: str, error: SendError) -> None:
@@ -39,13 +44,24 @@ class Complaints:
             f"{what} can't be sent to {where}: {error.reason}; {error.fix}",
         )
 
-    def add_rejection(self, what: str, where: str, receipt: Receipt) -> None:
-        """`where` answered that it took only a part, if it did."""
-        if receipt.rejected:
+    def add_receipt(self, what: str, where: str, receipt: Receipt) -> None:
+        """`where` took something: what was wrong there is over, unless it took only a part."""
+        if not receipt.rejected:
+            self._forget({where, urlsplit(where).netloc or where})
+        else:
             reason = receipt.message or "it gave no reason"
             self.add(
                 (where, "rejected"), f"{where} rejected {what}: {reason}; check the collector's configuration"
             )
+
+    def _forget(self, places: set[str]) -> None:
+        with self._lock:
+            before_s = self._now_s() - AGAIN_S
+            self._known = {
+                key: said_s
+                for key, said_s in self._known.items()
+                if said_s > before_s or not (isinstance(key, tuple) and places.intersection(key))
+            }
 
     def take(self) -> list[str]:
         """The lines nobody has taken yet."""

@@ -164,7 +164,7 @@ class Courier:
             else:
                 self._settle(parcel, error.error_type)
         else:
-            self._complaints.add_rejection(self._what, self._sink.where, receipt)
+            self._complaints.add_receipt(self._what, self._sink.where, receipt)
             self._settle(parcel, receipt)
 
     def _settle(self, parcel: Parcel, outcome: Receipt | str) -> None:

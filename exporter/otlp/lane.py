@@ -155,7 +155,7 @@ class Lane:
                     return
                 self._pause(error.retry_after_s or pause_s)
             else:
-                self._complaints.add_rejection(self._cargo.what, self._sink.where, receipt)
+                self._complaints.add_receipt(self._cargo.what, self._sink.where, receipt)
                 self._settle(entries, rejected=receipt.rejected, error_type="rejected")
                 return
 

@@ -108,5 +108,5 @@ class MetricStream:
                     return
                 time.sleep(_LAST_PAUSE_S)
             else:
-                self._complaints.add_rejection("metrics", sink.where, receipt)
+                self._complaints.add_receipt("metrics", sink.where, receipt)
                 return

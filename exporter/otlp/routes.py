@@ -33,7 +33,9 @@ def open_sinks(signal: Signal, route: Route, complaints: Complaints) -> list[Sin
 
 def _file_sink(signal: Signal, path: Path, rotation: Rotation | None, complaints: Complaints) -> Sink:
     def complain() -> None:
-        complaints.add((path, "deleted"), f"{path} was deleted: what it held is lost; a new one is written")
+        complaints.add(
+            (str(path), "deleted"), f"{path} was deleted: what it held is lost; a new one is written"
+        )
 
     file = JsonLines(path, on_deleted=complain, rotation=rotation)
     largest = min(_LARGEST_LINE, rotation.max_bytes) if rotation else _LARGEST_LINE

@@ -61,6 +61,11 @@ class Rotation:
     keep: int = 7
     """Full files beside the one that is written; the oldest goes."""
 
+    @classmethod
+    def within(cls, total_bytes: int) -> Rotation:
+        """That with which the files of all signals together hold `total_bytes` at most."""
+        return cls(max_bytes=total_bytes // (len(Signal) * (cls.keep + 1)))
+
 
 @dataclass(frozen=True)
 class Route:

@@ -57,6 +57,9 @@ def drawn_event(draw: Draw, key: ProcessKey) -> Event:
     return draw.choice(_KINDS).draw(draw, key)
 
 
+_CGROUPS = ("", "runner.slice", f"docker-{'0a' * 32}.scope", "é" * 40)
+
+
 def _execed(draw: Draw, key: ProcessKey) -> Execed:
     if draw.chance(0.1):
         return _waiting(draw, key)
@@ -66,13 +69,13 @@ def _execed(draw: Draw, key: ProcessKey) -> Execed:
     block = block[: wire.ARGUMENTS_MAX]
     is_cut = len(block) == wire.ARGUMENTS_MAX
     numbers = (_number(draw, _U32), _number(draw, _U32), _number(draw, _U32))
-    return Execed(_number(draw, _U64), key, *numbers, path, Arguments(block), is_cut)
+    return Execed(_number(draw, _U64), key, *numbers, path, Arguments(block), is_cut, draw.choice(_CGROUPS))
 
 
 def _waiting(draw: Draw, key: ProcessKey) -> Execed:
     """Of an argv in two pieces."""
     block = Arguments(b"make\0" + b"x" * wire.ARGUMENTS_PIECE)
-    return Execed(_number(draw, _U64), key, draw.getrandbits(1), 1, 1, "/bin/make", block, False)
+    return Execed(_number(draw, _U64), key, draw.getrandbits(1), 1, 1, "/bin/make", block, False, "")
 
 
 def _forked(draw: Draw, key: ProcessKey) -> Forked:

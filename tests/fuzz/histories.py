@@ -68,7 +68,7 @@ class Kernel:
         self._gone.append(_Process(process.key, process.exec_id - 1, process.chain))
         process.chain = (*process.chain[:-1], name)
         numbers = (process.exec_id, 1, SCOPE)
-        self._tell(Execed(self._at_ns, process.key, *numbers, f"/bin/{name}", _NO_ARGUMENTS, False))
+        self._tell(Execed(self._at_ns, process.key, *numbers, f"/bin/{name}", _NO_ARGUMENTS, False, ""))
 
     def _act(self, process: _Process) -> None:
         event = self._draw.choice((ACT, AGGREGATE))

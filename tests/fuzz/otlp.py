@@ -13,7 +13,7 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import Event, ReadableSpan
 from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode, TraceFlags, TraceState
 
-from exporter.attributes import Attributes, Value
+from exporter.attributes import Attributes, Layer, Layered, LayeredSpan
 from exporter.otlp import LogRecord, Severity
 from exporter.otlp.encoders import SCOPE, json_line_encoder, protobuf_encoder
 from exporter.otlp.settings import Signal
@@ -57,7 +57,7 @@ def _with_base64_ids(value: Any) -> Any:
 
 def _span(draw: Draw) -> ReadableSpan:
     start_ns = draw.unsigned(63)
-    return ReadableSpan(
+    return LayeredSpan(
         name=_text(draw),
         context=_context(draw),
         parent=draw.choice((None, _context(draw))),
@@ -94,7 +94,7 @@ def _resource(draw: Draw) -> Resource:
     return Resource({"service.name": _text(draw) or "ci-egress", "host.name": _text(draw)})
 
 
-def _attributes(draw: Draw) -> dict[str, Value]:
+def _attributes(draw: Draw) -> Layered:
     attributes = Attributes()
     for _ in range(draw.length(8)):
         name = draw.choice(_NAMES) or f"a{clean(draw.text(5))}"
@@ -104,7 +104,7 @@ def _attributes(draw: Draw) -> dict[str, Value]:
             attributes.add(name, draw.choice((draw.unsigned(63), -draw.unsigned(63), draw.chance(0.5))))
         else:
             attributes.add_list(name, draw.some(lambda: _text(draw), 5), each_bytes=draw.choice((100, 32768)))
-    done = attributes.done()
+    done = attributes.upon(Layer({"egress.verdict": "allow"}))
     for value in done.values():
         assert not isinstance(value, str) or len(value.encode()) <= LIMIT_BYTES
     return done

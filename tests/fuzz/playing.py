@@ -46,7 +46,7 @@ def play(recording: Replay) -> None:
     kept = _Kept()
     reader = InMemoryMetricReader()
     provider = MeterProvider([reader], resource=kept.resource, shutdown_on_exit=False)
-    metrics = Metrics(provider.get_meter("ci_egress"), lambda: Account(0, 0, 0))
+    metrics = Metrics(provider.get_meter("ci_egress"), lambda _: None, lambda: Account(0, 0, 0))
     outlets = Outlets(cast(Telemetry, kept), metrics, recording.beginning.clock, ProcessSpans.ALL)
     pipeline = Pipeline(outlets, recording, Flows())
     beginning, summary = recording.beginning, Summary({})

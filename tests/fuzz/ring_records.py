@@ -24,7 +24,8 @@ def _exec_records(event: Execed) -> list[bytes]:
     path = records.path_block(event.path)
     head = records.header(wire.KIND_EXEC, event.process, event.exec_id, at_ns=event.at_ns)
     sizes = (len(block) + event.arguments_cut, len(first), len(path), 0)
-    begin = records.record(wire.EXEC_RECORD, head, event.parent_pid, event.scope, *sizes, path) + first
+    fixed = (event.parent_pid, event.scope, *sizes, path, event.cgroup.encode())
+    begin = records.record(wire.EXEC_RECORD, head, *fixed) + first
     return [begin, *(records.piece(event, at + 1, part) for at, part in enumerate(rest))]
 
 

@@ -77,3 +77,12 @@ def test_a_connections_first_question_is_remembered() -> None:
         questions.asked(ASKED._replace(cookie=100_000 + number), "n.example")
     assert questions.first_on(ASKED.cookie) is None
     assert questions.first_on(104_999) == "n.example"
+
+
+def test_only_what_is_asked_for_is_let_go() -> None:
+    questions = Questions[Acted]()
+    acts = [SENT._replace(cookie=number) for number in range(4)]
+    for act in acts:
+        questions.wait(act, act)
+    assert list(questions.flush(lambda act: act.cookie % 2 == 0)) == [(acts[0], None), (acts[2], None)]
+    assert list(questions.flush()) == [(acts[1], None), (acts[3], None)]

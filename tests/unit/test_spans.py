@@ -44,7 +44,7 @@ def egress(made: Spans, event: Acted, acting: Program, *flowed: Flowed) -> Reada
     """The span of `event` after the stages `flowed`."""
     flows = Flows()
     context = made.next_context(event.at_ns)
-    flow = Flow(event, destination(event), acting, OWNER, context)
+    flow = Flow(event, destination(event), acting, OWNER, context, made.program_context(acting))
     list(flows.hold(flow))
     for stage in flowed:
         flows.advance(stage)

@@ -8,7 +8,16 @@ from hypothesis import strategies as st
 
 from exporter.jobs import ids
 from exporter.jobs.detect import detect
-from exporter.jobs.ids import GithubRun, Identity, SpanContext, parse_traceparent, parse_tracestate
+from exporter.jobs.ids import (
+    GithubRun,
+    Identity,
+    SpanContext,
+    further_part,
+    joined_late,
+    parse_traceparent,
+    parse_tracestate,
+)
+from exporter.jobs.model import TraceIds
 from tests.unit.jobs.documented import environment
 
 _TRACE = "0af7651916cd43dd8448eb211c80319c"
@@ -152,3 +161,21 @@ def test_an_id_is_never_all_zero(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("exporter.jobs.ids.hashlib.sha256", lambda _: Zeros())
     assert Identity("", "", "", "", "", "").trace_id == 1
     assert GithubRun("", "").root_span_id == 1
+
+
+def test_a_further_part_of_a_job_stands_beside_the_first_under_an_id_of_its_own() -> None:
+    first = TraceIds(1, 2, 3, "vendor=x")
+    second = further_part(first, "now")
+    assert second == TraceIds(1, second.job_span_id, 3, "vendor=x", derive_from=2)
+    third = further_part(second, "later")
+    assert third.derive_from == 2
+    assert len({2, second.job_span_id, third.job_span_id}) == 3
+    assert further_part(first, "now") == second
+
+
+def test_a_job_that_was_joined_late_shares_no_id_with_another_tellers() -> None:
+    job = TraceIds(1, 2, 3)
+    joined = joined_late(job, "instance.now")
+    assert (joined.trace_id, joined.parent_span_id, joined.derive_from) == (1, 3, None)
+    assert len({2, joined.job_span_id, joined_late(job, "other.now").job_span_id}) == 3
+    assert further_part(joined, "later").derive_from == joined.job_span_id

@@ -1,0 +1,127 @@
+"""Whether `ci-egress watch` stays as it is, however long it runs.
+
+What: two hours' worth of a busy runner, ten jobs a minute, in a few minutes: 1,200 jobs, four at a time,
+each of four steps and 45 processes that connect twenty times, to another port each time. Its resident set
+meanwhile, and what its files hold.
+
+How: /proc/PID/status twice a second. The growth is the median of the last quarter of the time minus that of
+the second quarter: in the first, caches fill up to their bounds. The files may hold 24 MiB, a fraction of
+what is written. Every attempt must be exported, and every job over in the end.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from benchmarks.figures import LIMITS, Figure
+from benchmarks.workshop import ROOT, BenchmarkError, Workshop
+
+_JOBS, _JOBS_QUICKLY = 1200, 40
+_AT_ONCE = 4
+_STEPS = 4
+_CONNECTS = 5
+"""Of a step."""
+_LOOK_S = 0.5
+_DEADLINE_S = 120
+_LIMIT_MIB = 24
+_SHOWN = 10
+
+_STEP = f'for n in $(seq {_CONNECTS}); do echo 1 | "$0" connect >/dev/null; done'
+_WORKER = f'for n in $(seq {_STEPS}); do env "$@"; done'
+
+
+def measure(shop: Workshop) -> Iterator[Figure]:
+    """Memory, its growth, and the files."""
+    jobs = _JOBS_QUICKLY if shop.is_quick else _JOBS
+    folder = shop.folder / "soak"
+    with _watch(shop, folder) as (process, log):
+        began_s = time.monotonic()
+        resident_mb = _run_jobs(shop, jobs, process)
+        took_s = time.monotonic() - began_s
+        _wait_for_ends(log, jobs)
+    account = _said(log)[-1]["account"]
+    lost = account["attempts"] - account["exported"] - account["aggregated"]
+    if lost:
+        raise BenchmarkError(f"{lost} attempts were not exported: the machine is too busy")
+    quarter = max(len(resident_mb) // 4, 1)
+    growth_mb = median(resident_mb[-quarter:]) - median(resident_mb[quarter : 2 * quarter] or resident_mb)
+    note = f"{account['attempts']:,} attempts in {took_s:.0f} s"
+    yield Figure(f"watch, {jobs:,} jobs, memory", max(resident_mb), "MB", note, LIMITS.exporter_mb)
+    over_time = ", ".join(f"{mb:.1f}" for mb in resident_mb[:: max(len(resident_mb) // _SHOWN, 1)])
+    name = f"watch, {jobs:,} jobs, growth of memory"
+    yield Figure(name, growth_mb, "MB", f"over time: {over_time}", LIMITS.soak_growth_mb)
+    held_mb = sum(path.stat().st_size for path in folder.glob("*.jsonl")) / 1e6
+    yield Figure(f"watch, {jobs:,} jobs, files", held_mb, "MB", limit=_LIMIT_MIB * (1 << 20) / 1e6)
+
+
+@contextmanager
+def _watch(shop: Workshop, folder: Path) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
+    options = ["--json-log", f"--otlp-dir={folder}", f"--otlp-dir-limit={_LIMIT_MIB}"]
+    log = shop.folder / "soak.log"
+    command = [sys.executable, "-m", "exporter", "watch", *options]
+    with (
+        log.open("wb") as stream,
+        subprocess.Popen(command, stderr=stream, cwd=ROOT, env=shop.environment) as process,
+    ):
+        try:
+            _wait(lambda: any("watching" in line["message"] for line in _said(log)), "it doesn't start")
+            yield process, log
+        finally:
+            process.send_signal(signal.SIGTERM)
+
+
+def _run_jobs(shop: Workshop, jobs: int, process: subprocess.Popen[bytes]) -> list[float]:
+    """Run them all; gives the resident set over time, in 10⁶ bytes."""
+    resident_mb = []
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        running = [pool.submit(_run_job, shop.plain()[0], number) for number in range(jobs)]
+        while not all(job.done() for job in running):
+            resident_mb.append(_resident_mb(process.pid))
+            time.sleep(_LOOK_S)
+    for job in running:
+        job.result()
+    return resident_mb
+
+
+def _run_job(load: str, number: int) -> None:
+    variables = {"GITLAB_CI": "true", "CI_PIPELINE_ID": number, "CI_JOB_ID": number, "CI_JOB_NAME": "build"}
+    step = [*(f"{name}={value}" for name, value in variables.items()), "sh", "-c", _STEP, load]
+    path = {"PATH": os.environ.get("PATH", os.defpath)}
+    subprocess.run(["sh", "-c", _WORKER, "sh", *step], env=path, stdin=subprocess.DEVNULL, check=True)
+
+
+def _resident_mb(pid: int) -> float:
+    status = Path(f"/proc/{pid}/status").read_text()
+    line = next(line for line in status.splitlines() if line.startswith("VmRSS:"))
+    return int(line.split()[1]) * 1024 / 1e6
+
+
+def _wait_for_ends(log: Path, jobs: int) -> None:
+    def all_ended() -> bool:
+        return sum(" ended: " in line["message"] for line in _said(log)) >= jobs
+
+    _wait(all_ended, "not every job ended")
+
+
+def _wait(is_so: Callable[[], bool], otherwise: str) -> None:
+    deadline_s = time.monotonic() + _DEADLINE_S
+    while not is_so():
+        if time.monotonic() > deadline_s:
+            raise BenchmarkError(f"ci-egress watch: {otherwise}")
+        time.sleep(_LOOK_S)
+
+
+def _said(log: Path) -> Sequence[dict[str, Any]]:
+    lines = log.read_text().splitlines(keepends=True)
+    return [json.loads(line) for line in lines if line.endswith("\n")]

@@ -1,0 +1,29 @@
+"""Who finds the jobs that nobody announces."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from exporter.events import Environment
+from exporter.programs import Program
+
+
+class Finder(Protocol):
+    """Asked by the pipeline about what happens outside of the jobs that it was told of."""
+
+    def discover(self, event: Environment, program: Program) -> int | None:
+        """The scope of the job that `program`, one of none, is a root of; None: of none."""
+
+    def stirs(self, scope: int, at_ns: int) -> None:
+        """Something of `scope` acts, whose job is over: let it begin again, or leave that to the rest."""
+
+
+class NoFinder:
+    """All jobs are announced."""
+
+    def discover(self, _: Environment, _program: Program) -> int | None:
+        """None is."""
+        return None
+
+    def stirs(self, scope: int, at_ns: int) -> None:
+        """It stays over."""

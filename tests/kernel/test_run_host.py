@@ -1,0 +1,89 @@
+"""`run --host`: the whole machine belongs to the job, also what doesn't descend from COMMAND."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from typing import TYPE_CHECKING
+
+import pytest
+
+from exporter.kernel.mounts import cgroup2_root
+
+from .attached import running, wait_for
+from .lab import PORT, V4
+from .watching import Runner
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from .conftest import Programs
+    from .lab import Lab
+    from .tracing import Span, Trace
+
+PATH = {"PATH": os.environ.get("PATH", os.defpath)}
+WAIT = ["sh", "-c", "echo ready; read go"]
+
+
+@pytest.fixture
+def container() -> Iterator[Path]:
+    """A cgroup like those that container engines make."""
+    path = cgroup2_root() / secrets.token_hex(32)
+    path.mkdir()
+    yield path
+    wait_for(lambda: "populated 0" in (path / "cgroup.events").read_text())
+    path.rmdir()
+
+
+@pytest.fixture
+def service() -> Iterator[Runner]:
+    """What was there before the job, and doesn't descend from it."""
+    with Runner() as service:
+        yield service
+
+
+def by_the_peer(seen: Trace) -> list[Span]:
+    """What was connected to the lab's peer, in order."""
+    return [span for span in seen.egress if span.name == f"connect {V4.peer}:{PORT}"]
+
+
+def test_what_does_not_descend_from_the_command_is_the_jobs_too(
+    service: Runner, container: Path, lab: Lab, programs: Programs, tmp_path: Path
+) -> None:
+    # The contained one stays, so that its cgroup can be read.
+    connect = f"exec 3<>/dev/tcp/{V4.peer}/{PORT}; touch {tmp_path}/connected"
+    stay = f"until test -e {tmp_path}/over; do sleep 0.01; done"
+    inside = ["bash", "-c", f"echo 0 > {container}/cgroup.procs; {connect}; {stay}"]
+    plain, contained = (
+        (PATH, [str(part) for part in lab.command(command)])
+        for command in (programs.act("connect", V4.peer, PORT), inside)
+    )
+    with running(WAIT, tmp_path / "otlp", "--host") as run:
+        assert run.next_line() == "ready"
+        service.run(plain)
+        service.start(contained)
+        wait_for((tmp_path / "connected").exists)
+        run.tell("go")
+        seen = run.end()
+        (tmp_path / "over").touch()
+    assert seen.status == 0
+    first, second = by_the_peer(seen)
+    assert {first.trace_id, second.trace_id} == {seen.job.trace_id}
+    assert first["egress.attribution"] == "host"
+    assert second["egress.attribution"] == "container"
+    assert second["container.id"] == container.name
+
+
+def test_without_it_only_what_descends_from_the_command_is(
+    service: Runner, lab: Lab, programs: Programs, tmp_path: Path
+) -> None:
+    act = [str(part) for part in lab.command(programs.act("connect", V4.peer, PORT))]
+    command = ["sh", "-c", 'echo ready; read go; "$@"', "sh", *act]
+    with running(command, tmp_path / "otlp") as run:
+        assert run.next_line() == "ready"
+        service.run((PATH, act))
+        run.tell("go")
+        seen = run.end()
+    (egress,) = by_the_peer(seen)
+    assert egress["egress.attribution"] == "lineage"

@@ -1,0 +1,204 @@
+"""`ci-egress watch` as a process, and a runner of the test's own whose jobs it is to find."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from .attached import wait_for
+from .tracing import CLIENT, ROOT, RUN_LIMIT_S, Point, Span, environment, metrics, spans
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from types import TracebackType
+
+START_LIMIT_S = 60.0
+
+Environ = dict[str, str]
+Step = tuple[Environ, list[str]]
+
+_RUNNER = """
+import json, os, subprocess, sys
+
+if os.fork():
+    os._exit(0)
+os.setsid()
+print(os.getpid(), flush=True)
+started = []
+for line in sys.stdin:
+    asked = json.loads(line)
+    quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL}
+    steps = [subprocess.Popen(argv, env=env, **quiet) for env, argv in asked["steps"]]
+    if asked["waits"]:
+        print(json.dumps([step.wait() for step in steps]), flush=True)
+    else:
+        started += steps
+        print(json.dumps([step.pid for step in steps]), flush=True)
+for step in started:
+    step.kill()
+"""
+
+
+class Runner:
+    """What starts the steps of jobs: no descendant of the test, which may be a step of some job itself."""
+
+    def __enter__(self) -> Self:
+        """Start it; init adopts it."""
+        pipe = subprocess.PIPE
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", _RUNNER], stdin=pipe, stdout=pipe, text=True, env=environment(), cwd="/"
+        )
+        self.pid = int(self._answer())
+        self._process.wait()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End it, and what of its steps still runs."""
+        self.end()
+
+    def end(self) -> None:
+        """Let it end by itself."""
+        assert self._process.stdin
+        assert self._process.stdout
+        with suppress(BrokenPipeError):
+            self._process.stdin.close()
+        self._process.stdout.close()
+        wait_for(lambda: not Path(f"/proc/{self.pid}").exists())
+
+    def run(self, *steps: Step) -> None:
+        """Run them side by side, to their ends, which must be good ones."""
+        assert self._ask(steps, waits=True) == [0] * len(steps)
+
+    def start(self, *steps: Step) -> list[int]:
+        """Start them; returns their pids."""
+        return self._ask(steps, waits=False)
+
+    def _ask(self, steps: Sequence[Step], *, waits: bool) -> list[int]:
+        assert self._process.stdin
+        self._process.stdin.write(json.dumps({"steps": steps, "waits": waits}) + "\n")
+        self._process.stdin.flush()
+        answer: list[int] = json.loads(self._answer())
+        return answer
+
+    def _answer(self) -> str:
+        assert self._process.stdout
+        return self._process.stdout.readline()
+
+
+@dataclass(frozen=True)
+class Watched:
+    """A watch that is over: what it said, and what it told."""
+
+    status: int
+    said: list[dict[str, Any]] = field(repr=False)
+    spans: list[Span] = field(repr=False)
+    metrics: dict[str, list[Point]] = field(repr=False)
+
+    @property
+    def account(self) -> str:
+        """The last line."""
+        text: str = self.said[-1]["message"]
+        return text
+
+    def of_run(self, run_id: str) -> list[Span]:
+        """The spans of one run."""
+        return [span for span in self.spans if span.resource.get("cicd.pipeline.run.id") == run_id]
+
+    def jobs(self, run_id: str) -> list[Span]:
+        """The spans of its jobs."""
+        return [span for span in self.of_run(run_id) if "process.pid" not in span.attributes]
+
+    def egress(self, run_id: str) -> list[Span]:
+        """What was done in it, in order."""
+        found = (span for span in self.of_run(run_id) if span.kind == CLIENT)
+        return sorted(found, key=lambda span: span.started_ns)
+
+    def of_program(self, path: str) -> list[Span]:
+        """What any program of this path did."""
+        return [
+            span
+            for span in self.spans
+            if span.kind == CLIENT and span.attributes.get("process.executable.path") == path
+        ]
+
+
+@dataclass(frozen=True)
+class Watch:
+    """A `ci-egress watch` that goes on."""
+
+    process: subprocess.Popen[bytes]
+    otlp_dir: Path
+    log: Path
+    systemd: socket.socket
+    """What it takes for systemd's."""
+
+    def said(self) -> list[dict[str, Any]]:
+        """What it said so far."""
+        return [json.loads(line) for line in self.log.read_text().splitlines()]
+
+    def wait_for(self, is_so: Callable[[], bool], limit_s: float = 20.0) -> None:
+        """Wait until it is so, while it runs."""
+
+        def is_so_or_over() -> bool:
+            assert self.process.poll() is None, self.log.read_text()
+            return is_so()
+
+        wait_for(is_so_or_over, limit_s)
+
+    def wait_until_said(self, words: str, *, times: int = 1, run_id: str = "", limit_s: float = 20.0) -> None:
+        """Wait until it said `words` so often, of `run_id` if one is given."""
+
+        def is_said() -> bool:
+            lines = [line for line in self.said() if not run_id or line.get("run_id") == run_id]
+            return sum(words in line["message"] for line in lines) >= times
+
+        self.wait_for(is_said, limit_s)
+
+    def wait_for_end(self, run_id: str, limit_s: float = 20.0) -> None:
+        """Wait until the job of `run_id` is over."""
+        self.wait_until_said(" ended: ", run_id=run_id, limit_s=limit_s)
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> Watched:
+        """End it with a signal."""
+        self.process.send_signal(number)
+        status = self.process.wait(RUN_LIMIT_S)
+        return Watched(status, self.said(), self._spans(), metrics(self.otlp_dir / "metrics.jsonl"))
+
+    def _spans(self) -> list[Span]:
+        return [span for path in self.otlp_dir.glob("traces*.jsonl") for span in spans(path)]
+
+
+@contextmanager
+def watching(
+    folder: Path,
+    *options: str,
+    env: Mapping[str, str] | None = None,
+    to_files: bool = True,
+    until_ready: bool = True,
+) -> Iterator[Watch]:
+    """Watch from where it says that it is ready; files go to `folder`/otlp."""
+    otlp_dir, log, address = folder / "otlp", folder / "log", f"ci-egress-test-{os.getpid()}-{folder.name}"
+    files = ["--otlp-dir", str(otlp_dir)] if to_files else []
+    command = [sys.executable, "-m", "exporter", "watch", "--json-log", *files, *options]
+    mine = {"NOTIFY_SOCKET": f"@{address}", "STATE_DIRECTORY": str(folder / "state"), **(env or {})}
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd, log.open("wb") as stream:
+        systemd.bind(f"\0{address}")
+        systemd.settimeout(START_LIMIT_S)
+        with subprocess.Popen(command, stderr=stream, env=environment(mine), cwd=ROOT) as process:
+            try:
+                if until_ready:
+                    assert systemd.recv(100) == b"READY=1"
+                yield Watch(process, otlp_dir, log, systemd)
+            finally:
+                if process.poll() is None:
+                    process.kill()

@@ -1,0 +1,345 @@
+"""Which jobs there are on a host, what belongs to them, and how long they last."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exporter.events import Environment
+from exporter.jobs.detect import detect
+from exporter.watched import IDLE_S, QUIET_S, SETTLE_S
+from exporter.watching import HOST_TRACE_S, JOBS_MAX
+from tests.unit.jobs.documented import documented_providers, environment
+from tests.unit.watches import AGENT, SECOND, block, gitlab, job_spans, leaves, watched
+
+IDS = detect(gitlab()).ids
+TRACE, SPAN = f"{IDS.trace_id:032x}", f"{IDS.job_span_id:016x}"
+"""By the formula that everybody computes."""
+BARE = {"PATH": "/bin"}
+
+
+@pytest.mark.parametrize("provider", documented_providers())
+def test_a_process_with_a_jobs_variables_is_its_root(provider: str, tmp_path: Path) -> None:
+    with watched(tmp_path) as host:
+        host.connects(host.starts(environment(provider)))
+        account = host.stops()
+    (job,), (leaf,) = job_spans(host.spans()), leaves(host.spans())
+    assert leaf["traceId"] == job["traceId"]
+    assert leaf["attributes"]["egress.attribution"] == "environment"
+    assert [one.provider for one in host.began] == [provider]
+    assert str(account) == "attempts 1 = exported 1 + aggregated 0 + dropped 0 + pending 0"
+
+
+def test_the_ids_are_those_that_everybody_computes(tmp_path: Path) -> None:
+    with watched(tmp_path) as host:
+        host.starts(gitlab())
+        host.stops()
+    (job,) = job_spans(host.spans())
+    assert (job["traceId"], job["spanId"]) == (TRACE, SPAN)
+
+
+def test_steps_of_a_job_are_one_trace_under_one_span(tmp_path: Path) -> None:
+    with watched(tmp_path) as host:
+        for name in ("checkout", "test", "upload"):
+            step = host.starts(gitlab(), name=name)
+            host.connects(host.starts(gitlab(), step, "curl", exec_id=1))
+            host.ends(step)
+            host.waits(5)
+        host.stops()
+    (job,) = job_spans(host.spans())
+    assert {leaf["traceId"] for leaf in leaves(host.spans())} == {job["traceId"]}
+    lineages = [leaf["attributes"]["egress.lineage"] for leaf in leaves(host.spans())]
+    assert lineages == [["checkout", "curl"], ["test", "curl"], ["upload", "curl"]]
+    tops = [span["name"] for span in host.spans() if span.get("parentSpanId") == job["spanId"]]
+    assert sorted(tops) == ["checkout", "test", "upload"]
+
+
+def test_jobs_at_the_same_time_are_kept_apart(tmp_path: Path) -> None:
+    with watched(tmp_path) as host:
+        roots = [host.starts(gitlab(job=str(number), run=str(number // 4))) for number in range(20)]
+        for root in roots * 2:
+            host.connects(host.starts(BARE, root, "curl", exec_id=1))
+        host.stops()
+    per_job: dict[str, int] = {}
+    for leaf in leaves(host.spans()):
+        job_id = leaf["attributes"]["cicd.pipeline.task.run.id"]
+        per_job[job_id] = per_job.get(job_id, 0) + 1
+    assert per_job == {str(number): 2 for number in range(20)}
+    assert len({leaf["traceId"] for leaf in leaves(host.spans())}) == 5
+
+
+def test_what_a_build_sets_does_not_move_it_to_another_job(tmp_path: Path) -> None:
+    lies = gitlab(job="666", TRACEPARENT=f"00-{'b' * 32}-{'c' * 16}-01")
+    with watched(tmp_path) as host:
+        victim, build = host.starts(gitlab(job="666")), host.starts(gitlab(job="1"))
+        thief = host.starts(lies, build, "thief", exec_id=1)
+        host.executes(thief, lies, build, "thief")
+        host.connects(thief)
+        host.connects(host.starts(lies, thief, "curl", exec_id=1))
+        host.ends(victim)
+        host.stops()
+    assert len(job_spans(host.spans())) == 2
+    assert {leaf["attributes"]["cicd.pipeline.task.run.id"] for leaf in leaves(host.spans())} == {"1"}
+    assert {leaf["traceId"] for leaf in leaves(host.spans())} == {TRACE}
+
+
+def test_a_step_with_another_traceparent_is_still_the_same_job(tmp_path: Path) -> None:
+    with watched(tmp_path) as host:
+        host.connects(host.starts(gitlab(TRACEPARENT=f"00-{'a' * 32}-{'1' * 16}-01")))
+        host.connects(host.starts(gitlab(TRACEPARENT=f"00-{'b' * 32}-{'2' * 16}-01")))
+        host.stops()
+    (job,) = job_spans(host.spans())
+    assert (job["traceId"], job["parentSpanId"]) == ("a" * 32, "1" * 16)
+    assert {leaf["traceId"] for leaf in leaves(host.spans())} == {"a" * 32}
+
+
+def test_what_is_of_no_job_is_told_in_the_hosts_trace_and_counted(tmp_path: Path) -> None:
+    with watched(tmp_path) as host:
+        host.connects(host.starts(BARE, name="chronyd"))
+        host.stops()
+    (leaf,) = leaves(host.spans())
+    (root,) = (span for span in host.spans() if span["name"] == "host")
+    assert (leaf["traceId"], leaf["parentSpanId"]) == (root["traceId"], root["spanId"])
+    assert leaf["attributes"]["egress.attribution"] == "host"
+    assert '"cicd.egress.exporter.unattributed"' in (tmp_path / "metrics.jsonl").read_text()
+    assert '"no_job"' in (tmp_path / "metrics.jsonl").read_text()
+
+
+def test_the_host_is_no_job_in_the_number_of_jobs(tmp_path: Path) -> None:
+    with watched(tmp_path) as host:
+        host.connects(host.starts(BARE))
+        host.stops()
+    assert '"cicd.egress.jobs"' not in (tmp_path / "metrics.jsonl").read_text()
+
+
+def test_a_job_ends_some_seconds_after_its_worker(tmp_path: Path) -> None:
+    with watched(tmp_path) as host:
+        worker = host.starts(BARE, name="worker")
+        host.ends(host.starts(gitlab(), worker, exec_id=1), worker)
+        host.waits(SETTLE_S - 0.5)
+        assert host.ended == []
+        host.waits(1)
+        assert len(host.ended) == 1
+
+
+def test_a_job_whose_worker_lives_ends_when_it_has_been_idle(tmp_path: Path) -> None:
+    with watched(tmp_path) as host:
+        host.ends(host.starts(gitlab()))
+        host.waits(IDLE_S - 1)
+        host.ends(host.starts(gitlab()))
+        host.waits(IDLE_S - 1)
+        assert host.ended == []
+        host.waits(2)
+        assert len(host.ended) == 1
+
+
+def test_a_job_goes_on_with_its_next_worker(tmp_path: Path) -> None:
+    """As where each stage of a job has a shell of its own."""
+    with watched(tmp_path) as host:
+        for _ in range(3):
+            stage = host.starts(BARE, name="stage")
+            for _ in range(2):
+                host.ends(host.starts(gitlab(), stage, exec_id=1))
+                host.waits(10)
+            host.ends(stage)
+        host.waits(SETTLE_S)
+        host.stops()
+    assert len(job_spans(host.spans())) == 1
+
+
+def test_a_worker_that_executes_another_program_is_not_gone(tmp_path: Path) -> None:
+    with watched(tmp_path) as host:
+        worker = host.starts(BARE, name="launcher")
+        host.ends(host.starts(gitlab(), worker, exec_id=1))
+        host.executes(worker, BARE, name="runner")
+        host.waits(IDLE_S - 2)
+        assert host.ended == []
+        host.ends(worker)
+        host.waits(1)
+        assert len(host.ended) == 1
+
+
+def test_what_creates_a_container_and_ends_does_not_end_its_job(tmp_path: Path) -> None:
+    with watched(tmp_path) as host:
+        creator = host.starts(BARE, name="runc")
+        step = host.starts(gitlab(), creator, exec_id=1)
+        host.ends(creator)
+        host.waits(QUIET_S - 5)
+        host.connects(step)
+        host.waits(QUIET_S - 5)
+        host.ends(step)
+        host.stops()
+    assert len(job_spans(host.spans())) == 1
+
+
+def test_what_a_job_leaves_behind_keeps_its_job_but_not_its_span_open(tmp_path: Path) -> None:
+    with watched(tmp_path) as host:
+        worker = host.starts(BARE, name="worker")
+        step = host.starts(gitlab(), worker, exec_id=1)
+        daemon = host.starts(BARE, step, "daemon", exec_id=1)
+        host.connects(daemon)
+        host.ends(step, worker)
+        host.waits(QUIET_S + 2)
+        assert len(host.ended) == 1
+        notes = host.ended[0][1].fields()["notes"]
+        assert notes == ["1 process was left behind, still traced:", f"  {daemon.pid} daemon"]
+        host.waits(3600)
+        host.connects(daemon)
+        host.connects(host.starts(BARE, daemon, "curl", exec_id=1))
+        host.ends(daemon)
+        host.stops()
+    first, second = job_spans(host.spans())
+    assert (first["traceId"], first["spanId"]) == (TRACE, SPAN)
+    assert second["traceId"] == TRACE
+    assert second["spanId"] != SPAN
+    before, late, later = sorted(leaves(host.spans()), key=lambda leaf: int(leaf["startTimeUnixNano"]))
+    assert late["attributes"]["egress.lineage"] == ["sh", "daemon"]
+    assert later["attributes"]["egress.lineage"] == ["sh", "daemon", "curl"]
+    ids = {span["spanId"]: span["name"] for span in host.spans()}
+    assert len(ids) == len(host.spans())
+    assert [ids[leaf["parentSpanId"]] for leaf in (before, late, later)] == ["daemon", "daemon", "curl"]
+    assert all(span["parentSpanId"] in ids for span in host.spans() if span.get("parentSpanId"))
+
+
+def test_a_step_after_the_end_is_another_part_of_the_job_beside_the_first(tmp_path: Path) -> None:
+    parent = f"00-{'a' * 32}-{'1' * 16}-01"
+    with watched(tmp_path) as host:
+        for _ in range(3):
+            step = host.starts(gitlab(TRACEPARENT=parent))
+            host.connects(step)
+            host.ends(step)
+            host.waits(IDLE_S + 1)
+        host.stops()
+    parts = job_spans(host.spans())
+    assert len({part["spanId"] for part in parts}) == 3
+    assert {(part["traceId"], part["parentSpanId"]) for part in parts} == {("a" * 32, "1" * 16)}
+    assert parts[0]["spanId"] == SPAN
+    ends = [(part["startTimeUnixNano"], part["endTimeUnixNano"]) for part in parts]
+    assert [end for pair in ends for end in pair] == sorted(end for pair in ends for end in pair)
+    assert len({span["spanId"] for span in host.spans()}) == len(host.spans())
+
+
+def test_a_job_that_runs_already_is_taken_in_whole_under_a_span_of_its_own(tmp_path: Path) -> None:
+    with watched(tmp_path) as host:
+        step = host.finds(gitlab())
+        bare = host.finds(BARE, step)
+        liar = host.finds(gitlab(job="666"), bare)
+        for process in (step, bare, liar):
+            host.connects(process, exec_id=0)
+        host.starts(gitlab())
+        host.stops()
+    (job,) = job_spans(host.spans())
+    assert job["traceId"] == TRACE
+    assert job["spanId"] != SPAN  # whoever watched before may have told that one
+    assert {leaf["attributes"]["cicd.pipeline.task.run.id"] for leaf in leaves(host.spans())} == {"4321"}
+
+
+def test_the_hosts_trace_is_renewed_and_what_goes_on_stays_where_it_began(tmp_path: Path) -> None:
+    with watched(tmp_path) as host:
+        service = host.starts(BARE, name="chronyd")
+        first = host.connects(service)
+        host.waits(HOST_TRACE_S + 1)
+        host.connects(service)
+        host.stops()
+    before, after = (span for span in host.spans() if span["name"] == "host")
+    assert before["traceId"] != after["traceId"]
+    assert before["endTimeUnixNano"] == after["startTimeUnixNano"]
+    by_start = sorted(leaves(host.spans()), key=lambda leaf: int(leaf["startTimeUnixNano"]))
+    assert [(leaf["traceId"], leaf["parentSpanId"]) for leaf in by_start] == [
+        (before["traceId"], before["spanId"]),
+        (after["traceId"], after["spanId"]),
+    ]
+    assert first.at_ns < host.now_ns - HOST_TRACE_S * SECOND
+
+
+def test_a_variable_of_ones_own_makes_a_job(tmp_path: Path) -> None:
+    with watched(tmp_path, job_env="BUILD") as host:
+        host.connects(host.starts({"BUILD": "b-17"}))
+        host.connects(host.starts({"BUILD": "b-17"}))
+        for empty in ("", " \n", "\x01"):
+            host.connects(host.starts({"BUILD": empty}))
+        host.connects(host.starts(gitlab(job="7")))
+        host.stops()
+    assert sorted(job.run_id for job in host.began) == ["987", "b-17"]
+
+
+def test_runs_without_an_id_are_told_apart_by_their_workers(tmp_path: Path) -> None:
+    with watched(tmp_path) as host:
+        first, second = host.starts(BARE, name="worker"), host.starts(BARE, name="worker")
+        for worker in (first, first, second):
+            host.starts({"GITLAB_CI": "true"}, worker, exec_id=1)
+        host.stops()
+    assert len(job_spans(host.spans())) == 2
+
+
+def test_a_lost_exit_does_not_keep_a_job_open(tmp_path: Path) -> None:
+    with watched(tmp_path) as host:
+        step = host.starts(gitlab())
+        host.connects(step)
+        host.vanishes(step)
+        host.waits(25 + IDLE_S)
+        assert len(host.ended) == 1
+
+
+def test_more_jobs_than_there_is_room_for_are_told_with_the_host(tmp_path: Path) -> None:
+    with watched(tmp_path) as host:
+        for number in range(JOBS_MAX + 5):
+            host.connects(host.starts(gitlab(job=str(number))))
+        assert len(host.began) == JOBS_MAX
+        assert host.jobs.turned_away == 5
+        account = host.stops()
+    assert sum(leaf["attributes"]["egress.attribution"] == "host" for leaf in leaves(host.spans())) == 5
+    assert account.exported == JOBS_MAX + 5
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(
+            ["GITLAB_CI", "CI_JOB_ID", "CI_PIPELINE_ID", "GITHUB_ACTIONS", "TRACEPARENT", "BUILD"]
+        ),
+        st.binary(max_size=40),
+    ),
+    st.binary(max_size=200),
+)
+def test_no_environment_is_an_error(
+    tmp_path_factory: pytest.TempPathFactory, values: dict[str, bytes], tail: bytes
+) -> None:
+    text = b"".join(name.encode() + b"=" + value + b"\0" for name, value in values.items()) + tail
+    with watched(tmp_path_factory.mktemp("otlp"), job_env="BUILD") as host:
+        process = host.starts(BARE)
+        host.happens(Environment(host.now_ns, process, 1, text, is_cut=True))
+        host.connects(process)
+        account = host.stops()
+    assert account.exported == 1
+
+
+def test_nothing_is_kept_of_jobs_that_are_over(tmp_path: Path) -> None:
+    with watched(tmp_path) as host:
+        for number in range(2000):
+            root = host.starts(gitlab(job=str(number), run=str(number)))
+            host.connects(root)
+            host.ends(root)
+            if number % 100 == 99:
+                host.waits(IDLE_S + 1)
+        kept = vars(host.jobs)
+        assert len(host.ended) == 2000
+        assert [kept[name] for name in ("_open", "_left", "_scope_of")] == [{}, {}, {}]
+        assert list(vars(host.pipeline)["_jobs"]) == list(vars(host.pipeline)["_names"]) == [0]
+        assert len(host.flows) == 0
+        assert list(vars(host.pipeline.table)["_programs"]) == [AGENT.pid]
+        assert len(vars(host.metrics)["_jobs"]) == 2  # the host's, and that of all jobs of this name
+        account = host.stops()
+    assert str(account) == "attempts 2000 = exported 2000 + aggregated 0 + dropped 0 + pending 0"
+
+
+def test_the_block_of_an_environment_is_read_as_c_does(tmp_path: Path) -> None:
+    """Of a name that is there twice, the first counts."""
+    with watched(tmp_path) as host:
+        process = host.starts(BARE)
+        twice = block(gitlab(job="1")) + b"CI_JOB_ID=2\0"
+        host.happens(Environment(host.now_ns, process, 1, twice, is_cut=False))
+        host.stops()
+    assert [job.task_run_id for job in host.began] == ["1"]
