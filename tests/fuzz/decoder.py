@@ -67,5 +67,5 @@ def _is_what_was_sent(event: Event, sent: _Sent) -> None:
     here, whole = event.arguments._block, sent.event.arguments._block
     assert here == whole if sent.is_whole else whole.startswith(here)
     assert event.arguments_cut == (sent.event.arguments_cut or here != whole)
-    unlike = {"arguments": event.arguments, "arguments_cut": event.arguments_cut}
-    assert event == sent.event._replace(**unlike)
+    is_cut = event.arguments_cut
+    assert event == sent.event._replace(arguments=event.arguments, arguments_cut=is_cut)
