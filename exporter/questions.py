@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import count
 from typing import Generic, NamedTuple, TypeVar
 
@@ -67,10 +67,10 @@ class Questions(Generic[T]):
                 return
             yield self._take(number), None
 
-    def flush(self) -> Iterator[tuple[T, None]]:
-        """All that waits."""
-        while self._waiting:
-            yield self._take(next(iter(self._waiting))), None
+    def flush(self, is_meant: Callable[[T], bool] = lambda _: True) -> Iterator[tuple[T, None]]:
+        """All that waits and is meant."""
+        for number in [number for number, waiting in self._waiting.items() if is_meant(waiting.what)]:
+            yield self._take(number), None
 
     def first_on(self, cookie: int) -> str | None:
         """The first name asked for on a socket: a connection's, which asks after its act."""

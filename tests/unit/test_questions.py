@@ -77,3 +77,12 @@ def test_a_connections_first_question_is_remembered() -> None:
         questions.asked(ASKED._replace(cookie=100_000 + number), "n.example")
     assert questions.first_on(ASKED.cookie) is None
     assert questions.first_on(104_999) == "n.example"
+
+
+def test_what_is_not_meant_goes_on_waiting() -> None:
+    questions = Questions[Acted]()
+    other = SENT._replace(scope=2, cookie=5)
+    for act in (SENT, other):
+        questions.wait(act, act)
+    assert list(questions.flush(lambda act: act.scope == 2)) == [(other, None)]
+    assert list(questions.asked(ASKED, "registry.example")) == [(SENT, "registry.example")]
