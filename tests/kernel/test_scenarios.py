@@ -181,10 +181,11 @@ def connect_once(run: Running, lab: Lab, network: Network) -> None:
 
 
 @NETWORKS
+@pytest.mark.parametrize("options", [[], ["--host"]], ids=["job", "host"])
 def test_a_killed_exporter_hinders_no_job_and_the_next_start_leaves_nothing_of_it(
-    lab: Lab, programs: Programs, tmp_path: Path, network: Network
+    lab: Lab, programs: Programs, tmp_path: Path, network: Network, options: list[str]
 ) -> None:
-    with running(lab.command(listening(programs, network)), tmp_path / "killed") as run:
+    with running(lab.command(listening(programs, network)), tmp_path / "killed", *options) as run:
         assert run.next_line() == "ready"
         connect_once(run, lab, network)
         instance = run.instance()
