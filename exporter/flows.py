@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass
 
 from opentelemetry.trace import SpanContext
@@ -98,8 +98,8 @@ class Flows:
         """The lookups whose question should have come long before `at_ns`; they are held no longer."""
         return _answered(self._lookups.due(at_ns))
 
-    def rest(self, scopes: Collection[int]) -> Iterator[Flow]:
-        """Let go of all that are of programs of `scopes`, the oldest first."""
+    def rest(self, scopes: Container[int]) -> Iterator[Flow]:
+        """Let go of all that are of programs of `scopes`: lookups, then connections, the oldest first."""
         yield from _answered(self._lookups.flush(lambda flow: flow.program.scope in scopes))
         for cookie in [cookie for cookie, flow in self._held.items() if flow.program.scope in scopes]:
             yield self._let_go(cookie)

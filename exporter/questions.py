@@ -67,9 +67,9 @@ class Questions(Generic[T]):
                 return
             yield self._take(number), None
 
-    def flush(self, is_meant: Callable[[T], bool] = lambda _: True) -> Iterator[tuple[T, None]]:
-        """All that waits and is meant."""
-        for number in [number for number, waiting in self._waiting.items() if is_meant(waiting.what)]:
+    def flush(self, is_due: Callable[[T], bool] = lambda _: True) -> Iterator[tuple[T, None]]:
+        """All that waits, as far as `is_due` says so."""
+        for number in [number for number, waiting in self._waiting.items() if is_due(waiting.what)]:
             yield self._take(number), None
 
     def first_on(self, cookie: int) -> str | None:

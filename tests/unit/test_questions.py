@@ -79,10 +79,10 @@ def test_a_connections_first_question_is_remembered() -> None:
     assert questions.first_on(104_999) == "n.example"
 
 
-def test_what_is_not_meant_goes_on_waiting() -> None:
+def test_only_what_is_asked_for_is_let_go() -> None:
     questions = Questions[Acted]()
-    other = SENT._replace(scope=2, cookie=5)
-    for act in (SENT, other):
+    acts = [SENT._replace(cookie=number) for number in range(4)]
+    for act in acts:
         questions.wait(act, act)
-    assert list(questions.flush(lambda act: act.scope == 2)) == [(other, None)]
-    assert list(questions.asked(ASKED, "registry.example")) == [(SENT, "registry.example")]
+    assert list(questions.flush(lambda act: act.cookie % 2 == 0)) == [(acts[0], None), (acts[2], None)]
+    assert list(questions.flush()) == [(acts[1], None), (acts[3], None)]
