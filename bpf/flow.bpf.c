@@ -11,6 +11,8 @@
 #define TCP_CLOSING 11
 #define SOCK_STREAM 1
 #define SOCK_DONE 2 /* bit 1 of sk_flags: the peer's FIN has come */
+#define SO_EE_ORIGIN_ICMP 2
+#define SO_EE_ORIGIN_ICMP6 3
 #define EPIPE 32
 #define ECONNRESET 104
 #define ETIMEDOUT 110
@@ -43,6 +45,24 @@ static inline u32 outcome_of(u32 old, u32 error)
 	return error ? OUTCOME_UNREACHABLE : OUTCOME_ABORTED;
 }
 
+/*
+ * What a router said while connect() was still running is no error of the socket's, and the SYN
+ * goes out again; but who polls sees it in the queue, and gives up for it.
+ */
+static inline u32 queued_error(u64 socket)
+{
+	u64 queue = socket + SOCK_ERROR_QUEUE;
+	u64 first = pointer_at(queue, 0);
+	u32 origin;
+
+	if (!first || first == queue)
+		return 0;
+	origin = number_at(first, SKB_CONTROL + QUEUED_ORIGIN) & 0xff;
+	if (origin != SO_EE_ORIGIN_ICMP && origin != SO_EE_ORIGIN_ICMP6)
+		return 0;
+	return number_at(first, SKB_CONTROL + QUEUED_ERROR);
+}
+
 /* The kernel counts SYN and FIN as a byte each. */
 static inline void read_ending(struct ending *ending, struct bpf_sock_ops *ctx, u32 old)
 {
@@ -59,6 +79,8 @@ static inline void read_ending(struct ending *ending, struct bpf_sock_ops *ctx, 
 	ending->bytes_sent = sent;
 	ending->bytes_received = received;
 	ending->error = number_at(socket, SOCK_ERROR);
+	if (!ending->error && old == TCP_SYN_SENT)
+		ending->error = queued_error(socket);
 	ending->outcome = outcome_of(old, ending->error);
 }
 

@@ -74,7 +74,7 @@ class Flows:
             flow.is_watched = True
             self._held[event.cookie] = flow
             if len(self._held) > HELD_MAX:
-                yield self._held.pop(next(iter(self._held)))
+                yield self._let_go(next(iter(self._held)))
         elif event.protocol == _UDP and event.peer_port == PORT:
             yield from _answered(self._lookups.wait(event, flow))
         else:
@@ -89,9 +89,7 @@ class Flows:
             flow.established = event
         else:
             flow.end = event
-            del self._held[event.cookie]
-            if flow.event.peer_port == PORT:
-                flow.question = self._lookups.first_on(event.cookie)
+            self._let_go(event.cookie)
         return flow
 
     def asked(self, event: Asked, name: str | None) -> Iterator[Flow]:
@@ -106,7 +104,13 @@ class Flows:
         """Let go of all that are of programs of `scopes`: lookups, then connections, the oldest first."""
         yield from _answered(self._lookups.flush(lambda flow: flow.program.scope in scopes))
         for cookie in [cookie for cookie, flow in self._held.items() if flow.program.scope in scopes]:
-            yield self._held.pop(cookie)
+            yield self._let_go(cookie)
+
+    def _let_go(self, cookie: int) -> Flow:
+        flow = self._held.pop(cookie)
+        if flow.event.peer_port == PORT:
+            flow.question = self._lookups.first_on(cookie)
+        return flow
 
 
 def _answered(found: Iterable[tuple[Flow, str | None]]) -> Iterator[Flow]:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from exporter import wire
 from exporter.errors import KernelError
+from exporter.events import HOST
 from exporter.kernel.bpf import Map, detach_link, open_pinned
 
 _KEY = struct.Struct("=I")
@@ -120,12 +121,20 @@ def is_enforcing(directory: Path) -> bool:
 
 
 def live_processes(directory: Path) -> list[int]:
-    """Pids of the instance's jobs that are still there; its programs keep this up to date while attached."""
+    """Pids of the instance's jobs that are still there; its programs keep this up to date while attached.
+
+    Processes that belong to no job don't count: of a whole host that was followed there always are some.
+    """
     with suppress(FileNotFoundError):
         with _open(directory / "map_procs") as procs:
-            pids = [_KEY.unpack(key)[0] for key in procs]
+            pids = [_KEY.unpack(key)[0] for key in procs if _scope_of(procs.lookup(key)) != HOST]
         return [pid for pid in pids if Path(f"/proc/{pid}").exists()]
     return []
+
+
+def _scope_of(value: bytes | None) -> int:
+    """Of a process; None is one that ended meanwhile."""
+    return HOST if value is None else wire.ProcValue._make(wire.PROC_VALUE.unpack_from(value)).scope
 
 
 def remove(directory: Path) -> None:

@@ -6,9 +6,13 @@ import os
 import shlex
 import signal
 import subprocess
+import threading
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import pytest
+
+from tests.integration.receivers import Answer, collector
 
 from .arrivals import Endpoint
 from .attached import Running, attached, in_session, running, wait_for
@@ -133,6 +137,28 @@ def listening(programs: Programs, network: Network) -> list[str]:
     return ["sh", "-c", f"echo ready; while read line; do {act}; done"]
 
 
+@NETWORKS
+def test_a_collector_that_comes_back_while_the_job_runs_gets_everything(
+    lab: Lab, programs: Programs, tmp_path: Path, network: Network
+) -> None:
+    is_back = threading.Event()
+    spool = tmp_path / "state" / "spool"
+    with collector(lambda _: Answer(200 if is_back.is_set() else 503)) as receiver:
+        env = {"OTEL_EXPORTER_OTLP_ENDPOINT": receiver.url, "STATE_DIRECTORY": str(spool.parent)}
+        with running(lab.command(listening(programs, network)), tmp_path / "otlp", env=env) as run:
+            assert run.next_line() == "ready"
+            connect_once(run, lab, network)
+            wait_for(lambda: any(request.path == "/v1/traces" for request in receiver.requests))
+            assert receiver.taken == []
+            is_back.set()
+            connect_once(run, lab, network)
+            seen = run.end()
+    assert len(seen.egress) == 2
+    assert Counter(receiver.spans()) == Counter(span.name for span in seen.spans)
+    assert seen.account == whole_account(2)
+    assert list(spool.iterdir()) == []
+
+
 def links_of(instance: Path) -> frozenset[int]:
     """Ids of what is pinned there and attached."""
     return frozenset(
@@ -155,10 +181,11 @@ def connect_once(run: Running, lab: Lab, network: Network) -> None:
 
 
 @NETWORKS
+@pytest.mark.parametrize("options", [[], ["--host"]], ids=["job", "host"])
 def test_a_killed_exporter_hinders_no_job_and_the_next_start_leaves_nothing_of_it(
-    lab: Lab, programs: Programs, tmp_path: Path, network: Network
+    lab: Lab, programs: Programs, tmp_path: Path, network: Network, options: list[str]
 ) -> None:
-    with running(lab.command(listening(programs, network)), tmp_path / "killed") as run:
+    with running(lab.command(listening(programs, network)), tmp_path / "killed", *options) as run:
         assert run.next_line() == "ready"
         connect_once(run, lab, network)
         instance = run.instance()

@@ -67,6 +67,22 @@ def test_a_detached_mount_is_no_root_for_a_path(programs: Programs, tmp_path: Pa
     assert "process.executable.path" in span["egress.truncated"]  # type: ignore[operator]
 
 
+DETACHED_ITSELF = """
+mount -t tmpfs none /mnt && cp "$1" /mnt/runtime && touch /mnt/place && mount --bind /mnt/runtime /mnt/place
+exec 3</mnt/place && umount --lazy /mnt/place && shift && /proc/self/fd/3 "$@"
+"""
+"""As container runtimes execute their own file, so that a container can't write to it."""
+
+
+def test_a_file_that_is_a_detached_mount_has_its_own_name(programs: Programs, tmp_path: Path) -> None:
+    binary, *act = programs.act("connect", "127.0.0.1", PORT)
+    seen = trace(None, ["unshare", "-m", "sh", "-c", DETACHED_ITSELF, "sh", binary, *act], tmp_path)
+    (span,) = seen.egress
+    assert span["process.executable.path"] == "…/runtime"
+    assert span["egress.lineage"] == ["dash", "runtime"]
+    assert "process.executable.path" in span["egress.truncated"]  # type: ignore[operator]
+
+
 @pytest.mark.parametrize("junk", ["a folder of folders", "a file system's own"])
 def test_junk_among_the_pins_hinders_no_start(tmp_path: Path, junk: str) -> None:
     folder = PINS / f"test-{tmp_path.name}"

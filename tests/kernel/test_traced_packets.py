@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from .arrivals import ICMP, ICMPV6, Endpoint, Packet
 from .lab import NETWORKS, PORT, V4, Lab, Network
 from .tracing import trace
 
@@ -24,8 +25,13 @@ PORTS = {"server.port", "network.peer.port", "network.local.port"}
 def test_an_echo_is_a_span_without_ports(
     lab: Lab, programs: Programs, tmp_path: Path, network: Network, verb: str
 ) -> None:
-    seen = trace(lab, programs.act(verb, network.peer, PORT), tmp_path)
+    echo = programs.act(verb, network.peer, PORT)
+    with lab.watch() as watch:
+        seen = trace(lab, ["sh", "-c", '"$@"; true', "sh", *echo], tmp_path)
+    assert seen.stdout == "ok\n"
+    assert watch.arrivals.packets == {Packet(ICMP if network is V4 else ICMPV6, Endpoint(network.peer, 0)): 1}
     (span,) = seen.egress
+    assert (span["process.command_args"], span["egress.lineage"]) == (echo, ["dash", "act"])
     assert span.name == f"send {network.peer}"
     assert span["network.transport"] == ("icmp" if network is V4 else "ipv6-icmp")
     assert span["server.address"] == span["network.peer.address"] == network.peer

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,8 +48,12 @@ def run(
     process_spans: ProcessSpans = ProcessSpans.NETWORK,
     beginning: Beginning = BEGINNING,
     environment: Mapping[str, str] | None = None,
+    others: Sequence[Beginning] = (),
 ) -> Account:
-    """Run a whole job of `events`; its telemetry is in `directory` when this returns."""
+    """Run a whole job of `events`; its telemetry is in `directory` when this returns.
+
+    `others` are jobs that run at the same time; the events of theirs are among `events`.
+    """
     attempts = 0
     destinations = resolve_destinations(environment or {}, otlp_dir=directory)
     with Telemetry(destinations, {}, instance_id="test") as telemetry:
@@ -58,13 +62,15 @@ def run(
         metrics = Metrics(telemetry.meter, telemetry.add_producer, books.account)
         outlets = Outlets(telemetry, metrics, beginning.clock, process_spans)
         pipeline = Pipeline(outlets, lookup or NothingKnown(), flows)
-        job = traced_job(beginning.job, outlets, Summary({}), beginning.at_ns)
-        pipeline.begin(beginning.scope, job, takes_rest=True)
-        pipeline.seed(beginning.root, beginning.scope, beginning.at_ns)
+        for one in (beginning, *others):
+            job = traced_job(one.job, outlets, Summary({}), one.at_ns)
+            pipeline.begin(one.scope, job, takes_rest=one is beginning)
+            pipeline.seed(one.root, one.scope, one.at_ns)
         for event in events:
             attempts += attempts_of(event)
             pipeline.handle(event)
-        pipeline.end(beginning.scope, END_NS)
+        for one in (*others, beginning):
+            pipeline.end(one.scope, END_NS)
         telemetry.close()
         return books.account()
 
