@@ -25,6 +25,8 @@ class Limits:
     """From the exec of ci-egress to that of COMMAND, everything in the page cache."""
     exporter_mb: float = 64
     """Resident set, in 10⁶ bytes."""
+    watch_mb: float = 90
+    """The same of `watch`, which knows every process of the host, in 10⁶ bytes."""
     soak_growth_mb: float = 3
     """What the resident set grows by while hundreds of jobs come and go, in 10⁶ bytes."""
     redaction_us: float = 100

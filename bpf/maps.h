@@ -6,7 +6,7 @@
 
 #define LINEAGE_PAGES 1024 /* 4 MiB: 20 ms of the fastest two cores measured */
 #define RING_PAGES 256
-#define ENVIRONMENTS_PAGES 1024 /* 3,000 usual ones: one that is lost may be a job's */
+#define ENVIRONMENTS_PAGES 512 /* 1,500 usual ones: one that is lost may be a job's */
 #define LOOKUPS_PAGES 128
 #define PROCS_MAX 32768
 #define STRAYS_MAX 1024

@@ -75,11 +75,19 @@ class Traffic:
 class Summary:
     """Counts destinations × process chains of one job."""
 
-    def __init__(self, environment: Mapping[str, str], *, sees_daemons: bool = False) -> None:
+    def __init__(
+        self,
+        environment: Mapping[str, str],
+        *,
+        sees_daemons: bool = False,
+        rows_max: int = _COUNTED_MAX,
+    ) -> None:
         """`environment` is COMMAND's: it tells whether there is a proxy.
 
         `sees_daemons`: what other processes of the host do on the job's behalf is traced, too.
+        `rows_max` destinations and process chains are told apart, further attempts only counted.
         """
+        self._rows_max = rows_max
         self._sees_daemons = sees_daemons
         self._rows: dict[Row, Traffic] = {}
         self._uncounted = 0
@@ -100,7 +108,7 @@ class Summary:
         """A program connected or sent; None: which one it was isn't known."""
         row = _row(destination, program)
         traffic = self._rows.get(row)
-        if traffic is not None or len(self._rows) < _COUNTED_MAX:
+        if traffic is not None or len(self._rows) < self._rows_max:
             traffic = self._rows.setdefault(row, traffic or Traffic())
             traffic.attempts += attempts
         else:
@@ -121,7 +129,7 @@ class Summary:
     def tampered(self, event: Tampered, program: Program) -> None:
         """A program tried to get around the tracing, or at it."""
         told = f"{' > '.join(program.lineage)} ({program.process.pid}) {sentence(event)}"
-        if len(self._tampering) < _COUNTED_MAX:
+        if len(self._tampering) < self._rows_max:
             self._tampering[told] = None
 
     def left_behind(self, programs: list[Program], *, still_traced: bool = False) -> None:

@@ -23,6 +23,8 @@ HOST_TRACE_S = 3600.0
 """How long one trace takes in what belongs to no job."""
 JOBS_MAX = 1024
 """Jobs at once: what belongs to none can execute with any variables, again and again."""
+ROWS_MAX = 200
+"""Rows in the summary of each; that of the host, which nobody reads, has none."""
 TOLD_MAX = 4096
 """Jobs that are over and remembered, should they go on."""
 
@@ -96,7 +98,8 @@ class JobWatch:
         placed = replace(job, ids=self._placed(job.ids, key, event))
         workers = None if worker is None else {worker}
         began_ns = program.started_ns
-        self._start(scope, Watched(key, placed, Summary(environ), workers, began_ns, began_ns))
+        summary = Summary(environ, rows_max=ROWS_MAX)
+        self._start(scope, Watched(key, placed, summary, workers, began_ns, began_ns))
         return scope
 
     def stirs(self, scope: int, at_ns: int) -> None:
@@ -104,7 +107,7 @@ class JobWatch:
         left = self._left.get(scope)
         if left is not None and len(self._open) < JOBS_MAX:
             job = replace(left.job, ids=further_part(left.job.ids, str(at_ns)))
-            self._start(scope, Watched(left.key, job, Summary({}), set(), at_ns, at_ns))
+            self._start(scope, Watched(left.key, job, Summary({}, rows_max=ROWS_MAX), set(), at_ns, at_ns))
 
     def look_around(self, now_ns: int) -> None:
         """End the jobs that are over. Costs as much as there are processes: call it once a second or so."""
@@ -167,7 +170,7 @@ class JobWatch:
     def _host(self, now_ns: int) -> TracedJob:
         outlets = replace(self._outlets, clock=self._clock())
         name = f"{self._instance()}.{now_ns}"
-        return traced_job(host(name), outlets, Summary({}), now_ns, is_a_job=False)
+        return traced_job(host(name), outlets, Summary({}, rows_max=0), now_ns, is_a_job=False)
 
 
 def _detect(environ: Mapping[str, str], job_env: str | None, worker: ProcessKey | None) -> Job:

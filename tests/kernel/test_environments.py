@@ -10,6 +10,7 @@ from exporter.environments import variables
 from exporter.events import Environment, Event, Forked, ProcessKey
 from exporter.kernel.loading import loading
 from exporter.kernel.windows import Coverage
+from exporter.processes import started_ns
 
 from .attached import wait_for
 from .direct import KernelSide
@@ -80,3 +81,12 @@ def test_a_long_environment_is_put_together() -> None:
     with of_the_host() as kernel, shell(kernel, {"PATH": "/bin", **long, "LAST": "1"}) as (child, process):
         child.communicate(b"go\n")
         assert told_below(kernel.drain(), process) == ["1", "2", "3"]
+
+
+def test_what_ran_before_has_one_key_whether_it_acts_first_or_is_found_first() -> None:
+    with subprocess.Popen(["/bin/sh", "-c", "read go; /bin/true; true"], stdin=subprocess.PIPE) as child:
+        found = ProcessKey(child.pid, started_ns(child.pid) or 0)
+        with of_the_host() as kernel:
+            child.communicate(b"go\n")
+            creators = {event.creator for event in kernel.drain() if isinstance(event, Forked)}
+    assert [creator for creator in creators if creator.pid == child.pid] == [found]

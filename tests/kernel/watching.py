@@ -144,7 +144,8 @@ class Watch:
 
     def said(self) -> list[dict[str, Any]]:
         """What it said so far."""
-        return [json.loads(line) for line in self.log.read_text().splitlines()]
+        lines = self.log.read_text().splitlines(keepends=True)
+        return [json.loads(line) for line in lines if line.endswith("\n")]
 
     def wait_for(self, is_so: Callable[[], bool], limit_s: float = 20.0) -> None:
         """Wait until it is so, while it runs."""

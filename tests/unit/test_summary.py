@@ -307,3 +307,11 @@ def test_json_has_the_same_facts() -> None:
         "notes": ["note: 192.0.2.7:443 is a proxy: what lies behind it isn't seen here"],
     }
     assert bash().process == BASH
+
+
+def test_rows_beyond_its_bound_are_only_counted() -> None:
+    summary = Summary({}, rows_max=2)
+    for port in range(1, 6):
+        met(summary, curl(), port=port, times=2)
+    assert summary.totals() == (2, 10)
+    assert summary.fields()["uncounted"] == 6
