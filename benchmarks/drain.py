@@ -37,7 +37,7 @@ from exporter.kernel.rings import Handler, Ring, drain
 from exporter.metrics import Metrics
 from exporter.otlp import Telemetry, resolve_destinations
 from exporter.pipeline import Outlets, Pipeline, traced_job
-from exporter.processes import Proc, started_ns
+from exporter.procfs import Proc, started_ns
 from exporter.summary import Summary
 
 _TIMES = 5

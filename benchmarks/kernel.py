@@ -26,7 +26,7 @@ from exporter.kernel.loading import loading
 from exporter.kernel.mounts import ensure_bpffs
 from exporter.kernel.tracer import Tracer
 from exporter.kernel.windows import WINDOW_S
-from exporter.processes import started_ns
+from exporter.procfs import started_ns
 
 _BATCHES = 9
 _LIMITS_NS = {

@@ -16,7 +16,7 @@ from exporter.clock import boot_ns
 from exporter.decode import Decoder
 from exporter.errors import RecordError
 from exporter.events import Event, Found
-from exporter.processes import everyone
+from exporter.procfs import everyone
 
 if TYPE_CHECKING:
     from exporter.kernel.tracer import Tracer

@@ -14,7 +14,8 @@ from exporter.jobs.ids import further_part, joined_late
 from exporter.jobs.model import Job, TraceIds
 from exporter.jobs.sources import read
 from exporter.pipeline import Outlets, Pipeline, TracedJob, traced_job
-from exporter.processes import Census, all_pids
+from exporter.processes import Census
+from exporter.procfs import all_pids
 from exporter.programs import Program
 from exporter.summary import Summary
 from exporter.watched import JobKey, Watched

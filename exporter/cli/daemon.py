@@ -35,7 +35,7 @@ from exporter.otlp import (
     resolve_destinations,
 )
 from exporter.pipeline import Outlets, Pipeline
-from exporter.processes import Proc, environment_of
+from exporter.procfs import Proc, environment_of
 from exporter.summary import Summary
 from exporter.systemd import notify
 from exporter.watching import JOBS_MAX, JobWatch

@@ -33,7 +33,7 @@ from exporter.otlp import (
     resolve_destinations,
 )
 from exporter.pipeline import Outlets, Pipeline, traced_job
-from exporter.processes import Proc, started_ns
+from exporter.procfs import Proc, started_ns
 from exporter.recording import Beginning, Ending, Recorder
 from exporter.signals import SignalRelay
 from exporter.spans import traceparent

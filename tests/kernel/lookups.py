@@ -20,7 +20,7 @@ from exporter.kernel.loading import PROGRAMS, load
 from exporter.kernel.mounts import ensure_bpffs
 from exporter.kernel.rings import Ring, drain
 from exporter.kernel.tracer import PINNED_MAPS
-from exporter.processes import started_ns
+from exporter.procfs import started_ns
 
 SO_COOKIE = 57
 SCOPE = 7

@@ -10,7 +10,7 @@ from exporter.environments import variables
 from exporter.events import Environment, Event, Forked, ProcessKey
 from exporter.kernel.loading import loading
 from exporter.kernel.windows import Coverage
-from exporter.processes import started_ns
+from exporter.procfs import started_ns
 
 from .attached import wait_for
 from .direct import KernelSide

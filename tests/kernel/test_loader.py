@@ -22,7 +22,7 @@ from exporter.kernel.mounts import ensure_bpffs
 from exporter.kernel.sources import compiler_flags, source_text
 from exporter.kernel.tracer import PINNED_MAPS, Tracer
 from exporter.kernel.windows import Coverage
-from exporter.processes import started_ns
+from exporter.procfs import started_ns
 
 from .attached import nothing_left
 from .lab import PORT, V4, V6, Lab

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from exporter.events import Execed, Forked, ProcessKey
-from exporter.processes import ProcessTable, container_in
+from exporter.processes import ProcessTable
+from exporter.procfs import container_in
 from exporter.programs import Facts
 from tests.unit.pipelines import NothingKnown
 from tests.unit.records import ACT, EXEC

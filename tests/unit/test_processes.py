@@ -28,7 +28,8 @@ from exporter.events import (
     ProcessKey,
     Tampered,
 )
-from exporter.processes import Proc, ProcessTable, container_id, started_ns, user_name
+from exporter.processes import ProcessTable
+from exporter.procfs import Proc, container_id, started_ns, user_name
 from exporter.programs import CHAIN_MAX, DEPTH_MAX, Facts, Image, Program, mark_egress
 from tests.unit.pipelines import NothingKnown
 from tests.unit.records import ACT, AGGREGATE, EXEC, TAMPER

@@ -1,0 +1,225 @@
+// SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only
+/*
+ * What a process executes: path, argv, container and environment, from the new program's own
+ * memory, before it has had a chance to change any of it.
+ */
+#define PATH_DEPTH 40
+#define NAME_ROOM 256
+
+/* The barrier keeps LLVM from comparing another copy of n than the verifier then follows. */
+static inline u64 at_most(u64 n, u64 limit)
+{
+	asm volatile("" : "+r"(n));
+	return n > limit ? limit : n;
+}
+
+/*
+ * Walks from the file up to the root of its mount namespace. Not bprm->filename: that is what the
+ * caller typed, and for a script it isn't the program that runs.
+ */
+static inline void read_path(struct exec_record *record, u64 mm)
+{
+	u64 file = pointer_at(mm, MM_EXE_FILE);
+	u64 dentry = pointer_at(file, FILE_DENTRY);
+	u64 mount = pointer_at(file, FILE_MNT) - MOUNT_MNT;
+	/* In the record's memory the verifier doesn't follow it: else it would each way to each
+	 * sum. */
+	volatile u32 *length = &record->path_here;
+	int step;
+
+	*length = 0;
+	record->path_cut = 1;
+	for (step = 0; step < PATH_DEPTH; step++) {
+		u64 parent = pointer_at(dentry, DENTRY_PARENT), at = *length;
+
+		/* A file that is its own parent has no directory: memfd_create makes such. */
+		if (dentry == pointer_at(mount + MOUNT_MNT, VFSMOUNT_ROOT) ||
+		    (at && dentry == parent)) {
+			u64 above = pointer_at(mount, MOUNT_PARENT);
+
+			if (!above || above == mount) {
+				/* Detached from its namespace, a mount can be anything's root. */
+				record->path_cut = !pointer_at(mount, MOUNT_NS);
+				break;
+			}
+			dentry = pointer_at(mount, MOUNT_MOUNTPOINT);
+			mount = above;
+			continue;
+		}
+		if (at > PATH_ROOM - NAME_ROOM)
+			break;
+		long n = read_kernel_text(record->path + at, NAME_ROOM,
+					  (void *)pointer_at(dentry, DENTRY_NAME));
+
+		if (n <= 0 || n > NAME_ROOM)
+			break;
+		*length = at + n;
+		dentry = parent;
+	}
+	if (*length)
+		return;
+
+	/* A file that is a detached mount by itself, as container runtimes execute their own. */
+	long n = read_kernel_text(record->path, NAME_ROOM,
+				  (void *)pointer_at(pointer_at(file, FILE_DENTRY), DENTRY_NAME));
+
+	if (n > 0 && n <= NAME_ROOM)
+		*length = n;
+}
+
+/* A container's id: who asks /proc comes too late for a short process. */
+static inline void read_cgroup(struct exec_record *record, u64 task)
+{
+	u64 cgroup = pointer_at(pointer_at(task, TASK_CGROUPS), CSS_SET_CGROUP);
+	u64 name = pointer_at(pointer_at(cgroup, CGROUP_NODE), NODE_NAME);
+
+	if (read_kernel_text(record->cgroup, CGROUP_ROOM, (void *)name) < 0)
+		record->cgroup[0] = 0;
+}
+
+/* Not on the ring of execs: a storm of long argvs would fill it. */
+static inline void send_arguments(u64 from, u64 size, u32 pid, const struct proc_value *proc)
+{
+	u64 offset;
+
+	for (offset = ARGUMENTS_PIECE; offset < ARGUMENTS_MAX; offset += ARGUMENTS_PIECE) {
+		if (offset >= size)
+			return;
+
+		u64 here = at_most(size - offset, ARGUMENTS_PIECE);
+		u64 at_ns = bpf_ktime_get_boot_ns();
+		struct arguments_record *record =
+			events.ringbuf_reserve(sizeof(*record) + ARGUMENTS_PIECE);
+
+		count(KIND_ARGUMENTS, COUNT_SEEN);
+		if (!record) {
+			count(KIND_ARGUMENTS, COUNT_LOST);
+			return;
+		}
+		fill_header(&record->header, KIND_ARGUMENTS, at_ns, pid, proc);
+		record->offset = offset;
+		record->arguments_here = here;
+		if (read_user(record + 1, here, (void *)(from + offset)))
+			record->arguments_here = 0;
+		events.ringbuf_submit(record, BPF_RB_NO_WAKEUP);
+	}
+}
+
+/* room is constant in each call: a ring reservation can't have a size that varies. */
+static inline __attribute__((always_inline)) void
+send_exec(u64 task, u64 mm, u64 from, u64 size, u32 pid, const struct proc_value *proc, u64 room)
+{
+	u64 at_ns = bpf_ktime_get_boot_ns();
+	struct exec_record *record = lineage.ringbuf_reserve(sizeof(*record) + room);
+	u64 here = at_most(size, room);
+
+	if (!record) {
+		count(KIND_EXEC, COUNT_LOST);
+		return;
+	}
+	fill_header(&record->header, KIND_EXEC, at_ns, pid, proc);
+	record->parent_pid = parent_of(task);
+	record->scope = proc->scope;
+	record->arguments_size = size;
+	record->arguments_here = here;
+	if (read_user(record + 1, here, (void *)from))
+		record->arguments_here = 0;
+	read_path(record, mm);
+	read_cgroup(record, task);
+	lineage.ringbuf_submit(record, BPF_RB_NO_WAKEUP);
+}
+
+/* room is constant in each call, as in send_exec. Whether there is more to send. */
+static inline __attribute__((always_inline)) int
+send_environment_piece(u64 from, u64 size, u64 offset, u32 pid, const struct proc_value *proc,
+		       u64 room)
+{
+	u64 here = at_most(size - offset, room);
+	u64 at_ns = bpf_ktime_get_boot_ns();
+	struct environment_record *record = environments.ringbuf_reserve(sizeof(*record) + room);
+
+	count(KIND_ENVIRONMENT, COUNT_SEEN);
+	if (!record) {
+		count(KIND_ENVIRONMENT, COUNT_LOST);
+		return 0;
+	}
+	fill_header(&record->header, KIND_ENVIRONMENT, at_ns, pid, proc);
+	record->size = size;
+	record->offset = offset;
+	record->here = here;
+	record->pad = 0;
+	if (read_user(record + 1, here, (void *)(from + offset)))
+		record->here = 0;
+	environments.ringbuf_submit(record, BPF_RB_NO_WAKEUP);
+	return 1;
+}
+
+static inline void send_environment(u64 mm, u32 pid, const struct proc_value *proc)
+{
+	u64 from = pointer_at(mm, MM_ENV_START);
+	u64 size = pointer_at(mm, MM_ENV_END) - from;
+	u64 offset;
+
+	if (size <= 1024) {
+		send_environment_piece(from, size, 0, pid, proc, 1024);
+		return;
+	}
+	for (offset = 0; offset < ARGUMENTS_MAX && offset < size; offset += ARGUMENTS_PIECE)
+		if (!send_environment_piece(from, size, offset, pid, proc, ARGUMENTS_PIECE))
+			return;
+}
+
+int on_exec(struct bpf_raw_tracepoint_args *ctx)
+{
+	u32 pid = bpf_get_current_pid_tgid() >> 32;
+	struct proc_value *proc = procs.lookup(&pid);
+
+	if (!proc)
+		return 0;
+
+	u64 task = ctx->args[0];
+	u64 mm = pointer_at(task, TASK_MM);
+	u64 from = pointer_at(mm, MM_ARG_START);
+	u64 size = pointer_at(mm, MM_ARG_END) - from;
+
+	/* The process has one thread now, so nobody else writes here. */
+	proc->exec_id++;
+	count(KIND_EXEC, COUNT_SEEN);
+	if (size <= 256)
+		send_exec(task, mm, from, size, pid, proc, 256);
+	else if (size <= 1024)
+		send_exec(task, mm, from, size, pid, proc, 1024);
+	else
+		send_exec(task, mm, from, size, pid, proc, ARGUMENTS_PIECE);
+	if (size > ARGUMENTS_PIECE)
+		send_arguments(from, size, pid, proc);
+	return 0;
+}
+
+/*
+ * Around on_exec, which is as much as the verifier can follow. Before: who has no entry among the
+ * others gets one, if there is room now. After: what was executed with.
+ */
+int before_exec(struct bpf_raw_tracepoint_args *ctx)
+{
+	u32 pid = bpf_get_current_pid_tgid() >> 32;
+	struct proc_value *proc = procs.lookup(&pid);
+
+	if (proc)
+		return 0;
+	proc = stray(ctx->args[0], pid);
+	if (proc)
+		procs.update(&pid, proc);
+	return 0;
+}
+
+int after_exec(struct bpf_raw_tracepoint_args *ctx)
+{
+	u32 pid = bpf_get_current_pid_tgid() >> 32;
+	struct proc_value *proc = procs.lookup(&pid);
+	struct config_value *config = settings();
+
+	if (proc && !proc->scope && config && config->reads_environments && !is_in_job(pid, proc))
+		send_environment(pointer_at(ctx->args[0], TASK_MM), pid, proc);
+	return 0;
+}

@@ -1,0 +1,200 @@
+"""Records of the ring that are an event each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from struct import Struct
+from typing import Any
+
+from exporter import wire
+from exporter.errors import RecordError
+from exporter.events import (
+    Act,
+    Acted,
+    Aggregated,
+    Answered,
+    Asked,
+    Event,
+    Exited,
+    Flowed,
+    Outcome,
+    ProcessKey,
+    Stage,
+    Tampered,
+    Tampering,
+)
+
+Buffer = bytes | memoryview
+_OfProcess = (
+    wire.ExecRecord
+    | wire.ForkRecord
+    | wire.ExitRecord
+    | wire.ActRecord
+    | wire.AggregateRecord
+    | wire.TamperRecord
+    | wire.DnsRecord
+)
+
+
+def unpack(layout: Struct, data: Buffer, at: int, length: int) -> tuple[Any, ...]:
+    """The fixed part of a record that may be longer. Raises RecordError when it is shorter."""
+    if length < layout.size:
+        raise RecordError(f"a record of {length} bytes is truncated: {layout.size} are needed")
+    return layout.unpack_from(data, at)
+
+
+def whole(layout: Struct, data: Buffer, at: int, length: int) -> tuple[Any, ...]:
+    """The members of a record behind which nothing stands."""
+    if length > layout.size:
+        raise RecordError(f"a record of {length} bytes is longer than its {layout.size}")
+    return unpack(layout, data, at, length)
+
+
+def behind(data: Buffer, at: int, length: int, start: int, size: int) -> Buffer:
+    """The `size` bytes that stand behind a record's fixed part of `start` bytes."""
+    if start + size > length:
+        raise RecordError(f"a record of {length} bytes claims {size} bytes behind it")
+    return data[at + start : at + start + size]
+
+
+def key(record: _OfProcess) -> ProcessKey:
+    """Whose record it is."""
+    return ProcessKey(record.pid, record.started_ns)
+
+
+def _exited(data: Buffer, at: int, length: int) -> Exited:
+    record = wire.ExitRecord._make(whole(wire.EXIT_RECORD, data, at, length))
+    return Exited(record.at_ns, key(record), record.wait_status)
+
+
+def _act(number: int) -> Act:
+    if number not in (wire.ACT_CONNECT, wire.ACT_SEND):
+        raise RecordError(f"a record has the unknown act {number}")
+    return Act(number)
+
+
+def _acted(data: Buffer, at: int, length: int) -> Acted:
+    record = wire.ActRecord._make(whole(wire.ACT_RECORD, data, at, length))
+    return Acted(
+        record.at_ns,
+        key(record),
+        record.exec_id,
+        _act(record.act),
+        record.tid,
+        record.parent_pid,
+        record.uid,
+        record.scope,
+        record.cookie,
+        record.protocol,
+        record.peer,
+        record.peer_port,
+        record.local,
+        record.local_port,
+    )
+
+
+def _looked_up(data: Buffer, at: int, length: int) -> Asked | Answered:
+    record = wire.DnsRecord._make(unpack(wire.DNS_RECORD, data, at, length))
+    message = bytes(behind(data, at, length, wire.DNS_RECORD.size, record.message_here))
+    if record.stage not in _LOOKUPS:
+        raise RecordError(f"a record has the unknown stage {record.stage}")
+    return _LOOKUPS[record.stage](
+        record.at_ns,
+        key(record),
+        record.exec_id,
+        record.scope,
+        record.cookie,
+        record.protocol,
+        record.resolver,
+        record.resolver_port,
+        message,
+        record.message_size > len(message),
+    )
+
+
+_LOOKUPS: dict[int, type[Asked | Answered]] = {wire.DNS_QUERY: Asked, wire.DNS_ANSWER: Answered}
+
+
+_OUTCOMES = {
+    wire.OUTCOME_ESTABLISHED: Outcome.ESTABLISHED,
+    wire.OUTCOME_REFUSED: Outcome.REFUSED,
+    wire.OUTCOME_TIMEOUT: Outcome.TIMEOUT,
+    wire.OUTCOME_RESET: Outcome.RESET,
+    wire.OUTCOME_UNREACHABLE: Outcome.UNREACHABLE,
+    wire.OUTCOME_ABORTED: Outcome.ABORTED,
+    wire.OUTCOME_OPEN: Outcome.OPEN,
+}
+_STAGES = (wire.FLOW_ESTABLISHED, wire.FLOW_ENDED, wire.FLOW_NEVER_SENT)
+
+
+def _flowed(data: Buffer, at: int, length: int) -> Flowed:
+    record = wire.FlowRecord._make(whole(wire.FLOW_RECORD, data, at, length))
+    outcome = _OUTCOMES.get(record.outcome)
+    if outcome is None or record.stage not in _STAGES:
+        raise RecordError(f"a record has the unknown outcome {record.outcome} or stage {record.stage}")
+    return Flowed(
+        record.at_ns,
+        record.cookie,
+        Stage(record.stage),
+        outcome,
+        record.error,
+        record.bytes_sent,
+        record.bytes_received,
+        record.rtt_us,
+        record.local,
+        record.local_port,
+    )
+
+
+def _aggregated(data: Buffer, at: int, length: int) -> Aggregated:
+    record = wire.AggregateRecord._make(whole(wire.AGGREGATE_RECORD, data, at, length))
+    outcome = _OUTCOMES.get(record.outcome)
+    act = _act(record.act)
+    return Aggregated(
+        record.at_ns,
+        record.last_ns or record.at_ns,
+        key(record),
+        record.exec_id,
+        act,
+        Outcome.SENT if act is Act.SEND else outcome,
+        record.parent_pid,
+        record.uid,
+        record.scope,
+        record.protocol,
+        record.peer,
+        record.peer_port,
+        bool(record.other),
+        record.attempts,
+        record.bytes_sent,
+        record.bytes_received,
+    )
+
+
+def _tampered(data: Buffer, at: int, length: int) -> Tampered:
+    record = wire.TamperRecord._make(whole(wire.TAMPER_RECORD, data, at, length))
+    try:
+        what = Tampering(record.what)
+    except ValueError:
+        raise RecordError(f"a record has the unknown tampering {record.what}") from None
+    return Tampered(
+        record.at_ns,
+        key(record),
+        record.exec_id,
+        record.parent_pid,
+        record.uid,
+        record.scope,
+        what,
+        record.detail,
+        record.times,
+    )
+
+
+WHOLE: dict[int, Callable[[Buffer, int, int], Event]] = {
+    wire.KIND_ACT: _acted,
+    wire.KIND_AGGREGATE: _aggregated,
+    wire.KIND_DNS: _looked_up,
+    wire.KIND_EXIT: _exited,
+    wire.KIND_FLOW: _flowed,
+    wire.KIND_TAMPER: _tampered,
+}
+"""Kinds of which one record is one event."""
