@@ -158,6 +158,24 @@ def test_a_job_that_runs_already_is_taken_in(runner: Runner, act: list[str], tmp
     assert egress[0]["egress.lineage"][1:] == [egress[0]["egress.lineage"][0], "act"]  # type: ignore[index]
 
 
+def test_a_step_whose_environment_got_lost_is_found_as_long_as_it_lives(
+    runner: Runner, programs: Programs, act: list[str], tmp_path: Path
+) -> None:
+    run, go = run_id("lost"), tmp_path / "go"
+    wait = f"until test -e {go}; do sleep 0.1; done"
+    with watching(tmp_path) as watch:
+        watch.process.send_signal(signal.SIGSTOP)  # the ring fills up
+        runner.run((PATH, programs.lineage("burst", 3000, "/bin/true")))
+        runner.start((job(run), ["sh", "-c", f"{wait}; {' '.join(act)}; true"]))
+        watch.process.send_signal(signal.SIGCONT)
+        watch.wait_until_said(" began", run_id=run)
+        go.touch()
+        wait_for(lambda: PEER in traces(watch))
+        seen = watch.stop()
+    assert len(seen.egress(run)) == 1
+    assert any("environments of" in line["message"] for line in seen.said)
+
+
 def test_traffic_of_no_job_is_told_in_the_hosts_trace_and_counted(
     runner: Runner, act: list[str], tmp_path: Path
 ) -> None:
