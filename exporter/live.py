@@ -25,7 +25,7 @@ _BUSY_INTERVAL_S = 0.005
 _IDLE_INTERVAL_S = 0.02
 _BATCH = 8192
 _SETTLE_S = 0.5
-_CLOSING_S = 0.2
+_CLOSING_S = 0.5
 _NICE = -10
 """Ten times the share of a usual process."""
 

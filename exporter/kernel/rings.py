@@ -16,6 +16,9 @@ _DISCARDED = 1 << 30
 _TIME = struct.Struct("=Q")
 _TIME_AT = _HEADER_SIZE + 8  # at_ns in struct record_header
 
+_LONGEST = 1 << 16
+"""Bytes of a record, its header included, at most."""
+
 _UNFINISHED_NS, _NOTHING_NS = -1, 1 << 64
 """Before all times, and after all of them."""
 
@@ -31,8 +34,10 @@ class Ring:
         page = mmap.PAGESIZE
         self._size = size_bytes
         self._consumer = mmap.mmap(descriptor, page)
-        # The data stand there twice, one behind the other, so that no record wraps.
-        self._shared = mmap.mmap(descriptor, page + 2 * size_bytes, prot=mmap.PROT_READ, offset=page)
+        # Behind the data they stand once more, so that no record wraps. A beginning of that is enough, and all
+        # that is mapped counts as this process's memory.
+        length = page + size_bytes + min(size_bytes, _LONGEST)
+        self._shared = mmap.mmap(descriptor, length, prot=mmap.PROT_READ, offset=page)
         self._data = memoryview(self._shared)[page:]
         self._consumed = self._produced = self._freed = _POSITION.unpack_from(self._consumer)[0]
         self._length = 0
