@@ -1,7 +1,7 @@
 """How much memory the exporter takes.
 
-What: its resident set (all of it, shared libraries and the kernel's rings included) when COMMAND starts, and when
-20,000 connects were exported; beside it the most it had at any moment.
+What: its resident set (all of it, shared libraries and the kernel's rings included) when COMMAND starts, and
+when 20,000 connects were exported; beside it the most it had at any moment.
 
 How: /proc/PID/status of `ci-egress run`, exporting to a collector in another process, by HTTP and by gRPC.
 The connects come in portions, each exported before the next, so that every one of them passes through.

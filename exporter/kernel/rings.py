@@ -34,8 +34,8 @@ class Ring:
         page = mmap.PAGESIZE
         self._size = size_bytes
         self._consumer = mmap.mmap(descriptor, page)
-        # Behind the data they stand once more, so that no record wraps. A beginning of that is enough, and all
-        # that is mapped counts as this process's memory.
+        # Behind the data they stand once more, so that no record wraps. A beginning of that is enough, and
+        # all that is mapped counts as this process's memory.
         length = page + size_bytes + min(size_bytes, _LONGEST)
         self._shared = mmap.mmap(descriptor, length, prot=mmap.PROT_READ, offset=page)
         self._data = memoryview(self._shared)[page:]
