@@ -60,6 +60,7 @@ class Tracer:
         self._rings = [
             stack.enter_context(closing(Ring(opened[name].fileno(), opened[name].max_entries)))
             for name in RINGS
+            if name != "environments" or coverage.reads_environments
         ]
 
     def follow(self, process: ProcessKey, scope: int) -> None:
