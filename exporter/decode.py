@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from exporter import wire
@@ -43,7 +43,7 @@ class Decoder:
         self._waiting: dict[int, _LongExec] = {}
         self._environments = Environments()
 
-    def decode(self, data: Buffer, at: int, length: int) -> Iterator[Event]:
+    def decode(self, data: Buffer, at: int, length: int) -> Iterable[Event]:
         """The events that the record of `length` bytes at `data[at:]` completes: none, or up to three.
 
         Raises RecordError for a record of another layout, an unknown kind, or a length that doesn't fit.
@@ -56,6 +56,11 @@ class Decoder:
                 f"a record has layout {layout:#010x}, this program reads {wire.LAYOUT:#010x}",
                 hint="use the version that wrote it",
             )
+        if kind in WHOLE and pid not in self._waiting:
+            return (WHOLE[kind](data, at, length),)
+        return self._decode(kind, pid, data, at, length)
+
+    def _decode(self, kind: int, pid: int, data: Buffer, at: int, length: int) -> Iterator[Event]:
         if pid in self._waiting and kind not in _DURING_EXEC:
             yield self._finish(pid)
         if kind in _PIECES:

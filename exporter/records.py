@@ -67,10 +67,14 @@ def _exited(data: Buffer, at: int, length: int) -> Exited:
     return Exited(record.at_ns, key(record), record.wait_status)
 
 
+_ACTS = {act.value: act for act in Act}
+
+
 def _act(number: int) -> Act:
-    if number not in (wire.ACT_CONNECT, wire.ACT_SEND):
+    act = _ACTS.get(number)
+    if act is None:
         raise RecordError(f"a record has the unknown act {number}")
-    return Act(number)
+    return act
 
 
 def _acted(data: Buffer, at: int, length: int) -> Acted:
@@ -124,18 +128,19 @@ _OUTCOMES = {
     wire.OUTCOME_ABORTED: Outcome.ABORTED,
     wire.OUTCOME_OPEN: Outcome.OPEN,
 }
-_STAGES = (wire.FLOW_ESTABLISHED, wire.FLOW_ENDED, wire.FLOW_NEVER_SENT)
+_STAGES = {stage.value: stage for stage in Stage}
 
 
 def _flowed(data: Buffer, at: int, length: int) -> Flowed:
     record = wire.FlowRecord._make(whole(wire.FLOW_RECORD, data, at, length))
     outcome = _OUTCOMES.get(record.outcome)
-    if outcome is None or record.stage not in _STAGES:
+    stage = _STAGES.get(record.stage)
+    if outcome is None or stage is None:
         raise RecordError(f"a record has the unknown outcome {record.outcome} or stage {record.stage}")
     return Flowed(
         record.at_ns,
         record.cookie,
-        Stage(record.stage),
+        stage,
         outcome,
         record.error,
         record.bytes_sent,

@@ -10,7 +10,7 @@ from opentelemetry.sdk.trace import Event, ReadableSpan
 from opentelemetry.trace import Link, SpanKind
 
 from exporter.attributes import Layered
-from exporter.otlp.span_groups import Group, flags, grouped
+from exporter.otlp.span_groups import Group, flags, grouped, state
 
 # OTLP's numbers are another enumeration than the API's.
 _KINDS = {
@@ -34,8 +34,9 @@ def _resource_spans(group: Group) -> str:
     if group.scope is not None:
         scope = _without_defaults({"name": group.scope.name, "version": group.scope.version})
     spans = f"[{','.join(map(_span, group.spans))}]"
+    attributes = _attributes(group.resource.attributes)
     members = {
-        "resource": _object(_array("attributes", [_attributes(group.resource.attributes)])),
+        "resource": f'{{"attributes":[{attributes}]}}' if attributes else "{}",
         "scopeSpans": f"[{_object({'scope': _dumps(scope), 'spans': spans})}]",
     }
     if group.resource.schema_url:
@@ -48,7 +49,7 @@ def _span(span: ReadableSpan) -> str:
     fields = {
         "traceId": f"{context.trace_id:032x}",
         "spanId": f"{context.span_id:016x}",
-        "traceState": ",".join(f"{key}={value}" for key, value in context.trace_state.items()),
+        "traceState": state(context),
         "parentSpanId": f"{parent.span_id:016x}" if parent is not None else "",
         "flags": flags(parent),
         "name": span.name,
@@ -59,23 +60,14 @@ def _span(span: ReadableSpan) -> str:
         "links": [_link(link) for link in span.links],
     }
     told = _without_defaults({"code": status.status_code.value, "message": status.description})
-    members = {
-        **{name: _dumps(value) for name, value in _without_defaults(fields).items()},
-        **_array("attributes", _pieces(span.attributes)),
-        "status": _dumps(told),
-    }
-    return _object(members)
+    members = _dumps({**_without_defaults(fields), "status": told})
+    attributes = ",".join(filter(None, _pieces(span.attributes)))
+    return f'{members[:-1]},"attributes":[{attributes}]}}' if attributes else members
 
 
 def _object(members: Mapping[str, str]) -> str:
     """Of members that are encoded already."""
     return "{" + ",".join(f'"{name}":{text}' for name, text in members.items()) + "}"
-
-
-def _array(name: str, insides: Sequence[str]) -> dict[str, str]:
-    """A member of that name, from the insides of arrays; none when they are empty."""
-    inside = ",".join(filter(None, insides))
-    return {name: f"[{inside}]"} if inside else {}
 
 
 def _event(event: Event) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from opentelemetry.sdk.trace import Event, ReadableSpan
 from opentelemetry.trace import Link, SpanKind, StatusCode
 
 from exporter.attributes import Layered
-from exporter.otlp.span_groups import flags, grouped
+from exporter.otlp.span_groups import flags, grouped, state
 
 _KINDS = {kind: Span.SpanKind.Value(f"SPAN_KIND_{kind.name}") for kind in SpanKind}
 _CODES = {code: Status.StatusCode.Value(f"STATUS_CODE_{code.name}") for code in StatusCode}
@@ -45,7 +45,7 @@ def _fields(span: ReadableSpan) -> bytes:
     return Span(
         trace_id=context.trace_id.to_bytes(16, "big"),
         span_id=context.span_id.to_bytes(8, "big"),
-        trace_state=",".join(f"{key}={value}" for key, value in context.trace_state.items()),
+        trace_state=state(context),
         parent_span_id=parent.span_id.to_bytes(8, "big") if parent is not None else b"",
         name=span.name,
         kind=_KINDS[span.kind],
@@ -53,9 +53,14 @@ def _fields(span: ReadableSpan) -> bytes:
         end_time_unix_nano=span.end_time or 0,
         events=[_event(event) for event in span.events],
         links=[_link(link) for link in span.links],
-        status=Status(code=_CODES[span.status.status_code], message=span.status.description or ""),
+        status=_status(span.status.status_code, span.status.description or ""),
         flags=flags(parent),
     ).SerializeToString()
+
+
+@lru_cache(maxsize=64)
+def _status(code: StatusCode, message: str) -> Status:
+    return Status(code=_CODES[code], message=message)
 
 
 def _event(event: Event) -> Span.Event:

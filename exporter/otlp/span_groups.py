@@ -38,6 +38,15 @@ def grouped(spans: Sequence[ReadableSpan]) -> Iterator[Group]:
     yield from groups.values()
 
 
+def state(context: SpanContext) -> str:
+    """W3C tracestate; empty without one."""
+    return (
+        ",".join(f"{key}={value}" for key, value in context.trace_state.items())
+        if context.trace_state
+        else ""
+    )
+
+
 def flags(other: SpanContext | None) -> int:
     """OTLP's flags of a parent or a link: whether it is known if that is another process's, and if it is."""
     return _HAS_IS_REMOTE | (_IS_REMOTE if other is not None and other.is_remote else 0)
