@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from opentelemetry.sdk.metrics.export import (
     AggregationTemporality,
@@ -11,6 +11,8 @@ from opentelemetry.sdk.metrics.export import (
     HistogramDataPoint,
     Metric,
 )
+
+from exporter.events import Outcome
 
 Producer = Callable[[int, int], Iterator[Metric]]
 """Gives metrics as they are: from when on they count, and now, Unix time in nanoseconds."""
@@ -23,25 +25,42 @@ _BOUNDS_S = (
 
 
 class Durations:
-    """One series: counted by one thread, read by another."""
+    """Those of one pipeline, whose tasks have them in common; counted by one thread, read by another."""
 
+    def __init__(self, pipeline: Mapping[str, str]) -> None:
+        """`pipeline` are the attributes of all series."""
+        self._pipeline = pipeline
+        self._series: dict[tuple[str, Outcome], _Series] = {}
+
+    def add(self, host: str, outcome: Outcome, duration_s: float) -> None:
+        """Count one connect."""
+        series = self._series.get((host, outcome))
+        if series is None:
+            told = {"server.address": host, "egress.outcome": outcome.value}
+            series = self._series[host, outcome] = _Series({**self._pipeline, **told})
+        series.add(duration_s)
+
+    def points(self, start_ns: int, now_ns: int) -> Iterator[HistogramDataPoint]:
+        """A series for each destination and outcome: what was counted between the two (Unix time)."""
+        for series in list(self._series.values()):
+            yield series.point(start_ns, now_ns)
+
+
+class _Series:
     __slots__ = ("_attributes", "_counts", "_max_s", "_min_s", "_sum_s")
 
-    def __init__(self, attributes: Mapping[str, str]) -> None:
-        """Nothing was counted."""
-        self._attributes = dict(attributes)
+    def __init__(self, attributes: dict[str, str]) -> None:
+        self._attributes = attributes
         self._counts = [0] * (len(_BOUNDS_S) + 1)
         self._sum_s, self._min_s, self._max_s = 0.0, float("inf"), 0.0
 
     def add(self, duration_s: float) -> None:
-        """Count one."""
         self._sum_s += duration_s
         self._min_s = min(self._min_s, duration_s)
         self._max_s = max(self._max_s, duration_s)
         self._counts[bisect_left(_BOUNDS_S, duration_s)] += 1
 
     def point(self, start_ns: int, now_ns: int) -> HistogramDataPoint:
-        """What was counted from `start_ns` until `now_ns`, both Unix time."""
         counts = list(self._counts)
         return HistogramDataPoint(
             attributes=self._attributes,
@@ -56,7 +75,7 @@ class Durations:
         )
 
 
-def durations_metric(points: Iterator[HistogramDataPoint]) -> Iterator[Metric]:
+def durations_metric(points: Iterable[HistogramDataPoint]) -> Iterator[Metric]:
     """`cicd.egress.connect.duration`; nothing as long as there is no point."""
     if listed := list(points):
         data = Histogram(data_points=listed, aggregation_temporality=AggregationTemporality.CUMULATIVE)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
-from typing import TypeVar
 
 from opentelemetry import trace
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
-from opentelemetry.sdk.metrics.export import HistogramDataPoint, Metric
+from opentelemetry.sdk.metrics.export import Metric
 from opentelemetry.trace import INVALID_SPAN_CONTEXT, NonRecordingSpan, SpanContext
 
 from exporter.account import Account
@@ -23,7 +22,6 @@ DESTINATIONS_MAX = 200
 PIPELINES_MAX = 200
 
 Labels = tuple[dict[str, str], dict[str, str]]
-T = TypeVar("T")
 
 
 @dataclass
@@ -52,16 +50,23 @@ class _Cap:
         return name in self._known
 
 
+class _OfPipeline:
+    """What the jobs of a pipeline share."""
+
+    def __init__(self, pipeline: Mapping[str, str]) -> None:
+        self.destinations, self.hosts = _Cap(DESTINATIONS_MAX), _Cap(DESTINATIONS_MAX)
+        self.durations = Durations(pipeline)
+
+
 class JobMetrics:
     """What is counted for the jobs of one pipeline and task."""
 
-    def __init__(self, labels: Labels, caps: tuple[_Cap, _Cap]) -> None:
-        """`labels` are the pipeline's attributes and the task's; the pipeline's jobs share `caps`."""
+    def __init__(self, labels: Labels, shared: _OfPipeline) -> None:
+        """`labels` are the pipeline's attributes and the task's; its jobs have `shared` in common."""
         self.pipeline, self._task = labels
         self.running = 0
         """Jobs being traced."""
-        self._destinations, self._hosts = caps
-        self._durations: dict[tuple[str, Outcome], Durations] = {}
+        self._shared = shared
         self._connections: dict[tuple[str, int | None, str | None], _Count] = {}
         self._io: dict[str, _Bytes] = {}
 
@@ -70,7 +75,7 @@ class JobMetrics:
         key = (destination.host, destination.port, destination.transport)
         count = self._connections.get(key)
         if count is None:
-            if not self._destinations.admits(key):
+            if not self._shared.destinations.admits(key):
                 key = (OTHER, None, destination.transport)
             count = self._connections.setdefault(key, _Count())
         count.attempts += attempts
@@ -84,17 +89,7 @@ class JobMetrics:
 
     def connect_took(self, destination: Destination, outcome: Outcome, duration_s: float) -> None:
         """Count a connect by how long its outcome took."""
-        key = (self._host(destination), outcome)
-        durations = self._durations.get(key)
-        if durations is None:
-            told = {"server.address": key[0], "egress.outcome": outcome.value}
-            durations = self._durations[key] = Durations({**self.pipeline, **told})
-        durations.add(duration_s)
-
-    def observe_durations(self, start_ns: int, now_ns: int) -> Iterator[HistogramDataPoint]:
-        """How long connects took, a series for each destination and outcome."""
-        for durations in list(self._durations.values()):
-            yield durations.point(start_ns, now_ns)
+        self._shared.durations.add(self._host(destination), outcome, duration_s)
 
     def observe_connections(self) -> Iterator[Observation]:
         """Attempts so far, a series for each destination."""
@@ -118,7 +113,7 @@ class JobMetrics:
             yield Observation(count.received, {**attributes, "network.io.direction": "receive"})
 
     def _host(self, destination: Destination) -> str:
-        return destination.host if self._hosts.admits(destination.host) else OTHER
+        return destination.host if self._shared.hosts.admits(destination.host) else OTHER
 
 
 class Metrics:
@@ -132,7 +127,7 @@ class Metrics:
         self._account = account
         self._moment = Account(0, 0, 0)
         self._jobs: dict[tuple[str | None, str | None], JobMetrics] = {}
-        self._caps: dict[str | None, tuple[_Cap, _Cap]] = {}
+        self._pipelines: dict[str | None, _OfPipeline] = {}
         # Observed, since an add for every attempt would cost as much as everything else done for it.
         observed = meter.create_observable_counter
         observed(
@@ -179,8 +174,9 @@ class Metrics:
                 {"cicd.pipeline.name": pipeline} if pipeline else {},
                 {"cicd.pipeline.task.name": task} if task else {},
             )
-            caps = self._caps.setdefault(pipeline, (_Cap(DESTINATIONS_MAX), _Cap(DESTINATIONS_MAX)))
-            found = self._jobs[key] = JobMetrics(labels, caps)
+            if pipeline not in self._pipelines:
+                self._pipelines[pipeline] = _OfPipeline(labels[0])
+            found = self._jobs[key] = JobMetrics(labels, self._pipelines[pipeline])
         return found
 
     def began(self, job: JobMetrics) -> None:
@@ -198,9 +194,11 @@ class Metrics:
         self._unattributed.add(attempts, {"error.type": why})
 
     def _produce(self, start_ns: int, now_ns: int) -> Iterator[Metric]:
-        return durations_metric(self._of_all(lambda job: job.observe_durations(start_ns, now_ns)))
+        pipelines = list(self._pipelines.values())
+        points = (shared.durations.points(start_ns, now_ns) for shared in pipelines)
+        return durations_metric(chain.from_iterable(points))
 
-    def _of_all(self, observe: Callable[[JobMetrics], Iterator[T]]) -> Iterator[T]:
+    def _of_all(self, observe: Callable[[JobMetrics], Iterator[Observation]]) -> Iterator[Observation]:
         return chain.from_iterable(map(observe, list(self._jobs.values())))
 
     def _observe_enforcing(self, _: CallbackOptions) -> Iterable[Observation]:

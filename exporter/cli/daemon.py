@@ -97,8 +97,8 @@ def run(config: WatchConfig, environment: Mapping[str, str], kernel: Loading, as
         for problem in (*drops(account), *missed.all(), *telemetry.complaints(), *telemetry.notes()):
             warn(problem)
         Messages.current().say(str(account), account=account.fields())
-        lost = {**account.dropped, **telemetry.log_account.dropped}
-    return LOST_STATUS if config.strict and lost else 0
+        has_losses = telemetry.has_losses or any(account.dropped.values())
+    return LOST_STATUS if config.strict and has_losses else 0
 
 
 def _loop(source: LiveSource, pipeline: Pipeline, asked: Requests, look_around: Callable[[], None]) -> None:

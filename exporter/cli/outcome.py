@@ -55,5 +55,5 @@ class Outcome:
 
     def exit_status(self, command_status: int, *, is_strict: bool) -> int:
         """COMMAND's own failure comes first; then, when asked for, that evidence got lost."""
-        lost = (*self.account.dropped.values(), *self.telemetry.log_account.dropped.values())
-        return LOST_STATUS if command_status == 0 and is_strict and any(lost) else command_status
+        has_losses = self.telemetry.has_losses or any(self.account.dropped.values())
+        return LOST_STATUS if command_status == 0 and is_strict and has_losses else command_status

@@ -1,4 +1,8 @@
-"""Brings parcels to a collector that may be away: then they wait on disk, and go out in order afterwards."""
+"""Brings parcels to a collector that may be away: then they wait on disk, and go out in order afterwards.
+
+A collector that refuses whatever comes (a wrong header, path or certificate) is away, too: one typo must not
+cost what waits for it. Only what it refuses of a parcel for what the parcel is, is lost.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +16,7 @@ from exporter.otlp.complaints import Complaints
 from exporter.otlp.depot import CORRUPT, Books, Depot, Waiting
 from exporter.otlp.ledger import EXPORT, SPOOL, Entry
 from exporter.otlp.pauses import pauses_s
-from exporter.otlp.sinks import Receipt, SendError, Sink, SpoolError
+from exporter.otlp.sinks import MisdirectedError, Receipt, SendError, Sink, SpoolError
 from exporter.otlp.spool_folder import SpoolFolder
 
 WINDOW = 2
@@ -159,7 +163,7 @@ class Courier:
             receipt = self._sink.transport.send(parcel.payload, self._timeout_s())
         except SendError as error:
             self._complaints.add_failure(self._what, self._sink.where, error)
-            if error.retryable:
+            if error.retryable or isinstance(error, MisdirectedError):
                 self._went_away(error)
             else:
                 self._settle(parcel, error.error_type)
@@ -176,7 +180,7 @@ class Courier:
                 _enter(parcel.waiting, outcome)
                 self._depot.forget(parcel.waiting)
             else:
-                rejected = len(parcel.entries) if isinstance(outcome, str) else outcome.rejected
+                rejected = max(len(parcel.entries), 1) if isinstance(outcome, str) else outcome.rejected
                 error_type = outcome if isinstance(outcome, str) else "rejected"
                 self._books.own.settle(parcel.entries, rejected=rejected, error_type=error_type)
                 self._window.popleft()

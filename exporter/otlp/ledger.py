@@ -85,6 +85,8 @@ class Ledger:
         self._pending = 0
         self._spooled = 0
         self._dropped: Counter[tuple[str, str]] = Counter()
+        self.has_losses = False
+        """Whether anything got lost, also what stands for no attempt, such as a job's span."""
 
     def open(self, entry: Entry) -> None:
         """Count an entry as pending."""
@@ -96,6 +98,8 @@ class Ledger:
 
         Nobody says which ones were rejected: those that stand for most attempts are taken for it, to be safe.
         """
+        if rejected:
+            self.note_loss()
         by_weight = sorted(entries, key=lambda entry: entry.attempts, reverse=True)
         for entry in by_weight[:rejected]:
             self.failed(entry, error_type)
@@ -109,12 +113,12 @@ class Ledger:
             if entry.outstanding <= 0 and not entry.is_settled and entry.claim is None:
                 entry.is_settled = True
                 self._pending -= entry.attempts
-                self._dropped[stage, error_type] += entry.attempts
+                self._drop(stage, error_type, entry.attempts)
 
     def refused(self, attempts: int, error_type: str) -> None:
         """An entry that no destination was ever asked to take."""
         with self._lock:
-            self._dropped[EXPORT, error_type] += attempts
+            self._drop(EXPORT, error_type, attempts)
 
     def spooled(self, entries: Sequence[Entry]) -> Claim:
         """They stand in a parcel on disk, and may be forgotten here: the claim is settled instead of them."""
@@ -144,7 +148,8 @@ class Ledger:
             self._close(claim)
             self._exported += exported
             self._aggregated += aggregated
-            self._dropped[EXPORT, "rejected"] += claim.attempts - exported - aggregated
+            if rejected.attempts:
+                self._drop(EXPORT, "rejected", claim.attempts - exported - aggregated)
 
     def lost(self, claim: Claim, error_type: str, *, stage: str = SPOOL) -> None:
         """A parcel from disk is lost: it can't be read any more, or was refused for good."""
@@ -152,7 +157,11 @@ class Ledger:
             if claim.is_settled:
                 return
             self._close(claim)
-            self._dropped[stage, error_type] += claim.attempts
+            self._drop(stage, error_type, claim.attempts)
+
+    def note_loss(self) -> None:
+        """Something got lost that stands for no attempt, or nobody knows for how many."""
+        self.has_losses = True
 
     def account(self) -> Account:
         """The account at this moment; reasons that cost no attempt are left out."""
@@ -174,6 +183,10 @@ class Ledger:
                 self._aggregated += entry.attempts
             else:
                 self._exported += entry.attempts
+
+    def _drop(self, stage: str, error_type: str, attempts: int) -> None:
+        self._dropped[stage, error_type] += attempts
+        self.has_losses = True
 
     def _close(self, claim: Claim) -> None:
         claim.is_settled = True

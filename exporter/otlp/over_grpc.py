@@ -11,7 +11,7 @@ from exporter import __version__
 from exporter.errors import UsageError
 from exporter.otlp.answers import parse_answer
 from exporter.otlp.settings import Endpoint, Signal
-from exporter.otlp.sinks import Receipt, SendError
+from exporter.otlp.sinks import MisdirectedError, Receipt, SendError
 
 _METHODS = {
     Signal.TRACES: "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
@@ -26,6 +26,13 @@ _RETRYABLE = frozenset(
         grpc.StatusCode.OUT_OF_RANGE,
         grpc.StatusCode.UNAVAILABLE,
         grpc.StatusCode.DATA_LOSS,
+    }
+)
+_MISDIRECTED = frozenset(
+    {
+        grpc.StatusCode.UNAUTHENTICATED,
+        grpc.StatusCode.PERMISSION_DENIED,
+        grpc.StatusCode.UNIMPLEMENTED,
     }
 )
 _RECONNECT_WITHIN_MS = 2000
@@ -52,7 +59,8 @@ class GrpcTransport:
             raise self._unsent(cast("grpc.Call", error), timeout_s) from error
         receipt = parse_answer(self._endpoint.signal, answer)
         if receipt is None:
-            raise self._error("protocol", "it answered with something that isn't OTLP", retryable=False)
+            what = "it answered with something that isn't OTLP"
+            raise self._error(MisdirectedError, "protocol", what, retryable=False)
         return receipt
 
     def close(self) -> None:
@@ -62,16 +70,14 @@ class GrpcTransport:
     def _unsent(self, error: grpc.Call, timeout_s: float) -> SendError:
         code = error.code()
         if code is grpc.StatusCode.DEADLINE_EXCEEDED:
-            return self._error("timeout", f"no answer within {timeout_s:.1f} s", retryable=True)
-        return self._error(
-            code.name,
-            f"{code.name}: {error.details()}",
-            retryable=code in _RETRYABLE or _asks_to_retry(error),
-        )
+            return self._error(SendError, "timeout", f"no answer within {timeout_s:.1f} s", retryable=True)
+        kind = MisdirectedError if code in _MISDIRECTED else SendError
+        may_be_retried = code in _RETRYABLE or _asks_to_retry(error)
+        return self._error(kind, code.name, f"{code.name}: {error.details()}", retryable=may_be_retried)
 
-    def _error(self, error_type: str, reason: str, *, retryable: bool) -> SendError:
+    def _error(self, kind: type[SendError], error_type: str, reason: str, *, retryable: bool) -> SendError:
         fix = f"check the collector and that {self._endpoint.variable} is OTLP over gRPC"
-        return SendError(error_type, reason, fix=fix, retryable=retryable)
+        return kind(error_type, reason, fix=fix, retryable=retryable)
 
 
 def _channel(endpoint: Endpoint) -> grpc.Channel:

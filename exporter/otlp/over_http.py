@@ -27,9 +27,14 @@ from exporter import __version__
 from exporter.errors import UsageError
 from exporter.otlp.answers import parse_answer, parse_json_answer
 from exporter.otlp.settings import Endpoint
-from exporter.otlp.sinks import Receipt, SendError
+from exporter.otlp.sinks import MisdirectedError, Receipt, SendError
 
 _RETRYABLE = frozenset({429, 502, 503, 504})
+_MISDIRECTED = frozenset({301, 302, 303, 307, 308, 401, 403, 404, 405, 407})
+_TRUST = "OTEL_EXPORTER_OTLP_CERTIFICATE names the authority to trust"
+_TLS_FIX = {
+    "WRONG_VERSION_NUMBER": "that port speaks no TLS: if it is the right one, begin the URL with http://"
+}
 _LARGEST_ANSWER = 1 << 20
 _SUCCESS = 2
 _CHUNK = 1 << 16
@@ -98,10 +103,10 @@ class HttpTransport:
                 retryable=True,
             )
         if isinstance(error, SSLError):
-            return SendError(
+            return MisdirectedError(
                 "tls",
                 str(error),
-                fix="OTEL_EXPORTER_OTLP_CERTIFICATE names the authority to trust",
+                fix=_TLS_FIX.get(getattr(error.__cause__, "reason", ""), _TRUST),
                 retryable=False,
             )
         return SendError(
@@ -114,7 +119,8 @@ class HttpTransport:
             403: "check OTEL_EXPORTER_OTLP_HEADERS",
             413: "raise the collector's request size limit",
         }.get(response.status, f"check {self._endpoint.variable} and the collector's log")
-        return SendError(
+        kind = MisdirectedError if response.status in _MISDIRECTED else SendError
+        return kind(
             str(response.status),
             f"it answered {response.status} {response.reason or ''}".rstrip(),
             fix=fix,
@@ -126,7 +132,7 @@ class HttpTransport:
         parse = parse_json_answer if content_type.startswith(_JSON) else parse_answer
         receipt = parse(self._endpoint.signal, answer)
         if receipt is None:
-            raise SendError(
+            raise MisdirectedError(
                 "protocol",
                 "it answered with something that isn't OTLP",
                 fix=f"check that {self._endpoint.variable} is a collector, not another web server",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from exporter.otlp.complaints import Complaints
@@ -18,21 +18,31 @@ _LARGEST_REQUEST = 3_500_000
 _LARGEST_LINE = 16_000_000
 
 
-def open_sinks(signal: Signal, route: Route, complaints: Complaints) -> list[Sink]:
-    """The sinks of one signal, the file first: it answers at once.
+def open_sinks(
+    signal: Signal, route: Route, complaints: Complaints, on_loss: Callable[[], None]
+) -> list[Sink]:
+    """The sinks of one signal, the file first: it answers at once. `on_loss` hears when a file is deleted.
 
     Raises CiEgressError for a directory that can't be used, UsageError for such certificates.
     """
     sinks: list[Sink] = []
     if route.directory:
-        sinks.append(_file_sink(signal, route.directory / f"{signal}.jsonl", route.rotation, complaints))
+        path = route.directory / f"{signal}.jsonl"
+        sinks.append(_file_sink(signal, path, route.rotation, complaints, on_loss))
     if route.endpoint:
         sinks.append(_collector_sink(route.endpoint))
     return sinks
 
 
-def _file_sink(signal: Signal, path: Path, rotation: Rotation | None, complaints: Complaints) -> Sink:
+def _file_sink(
+    signal: Signal,
+    path: Path,
+    rotation: Rotation | None,
+    complaints: Complaints,
+    on_loss: Callable[[], None],
+) -> Sink:
     def complain() -> None:
+        on_loss()
         complaints.add(
             (str(path), "deleted"), f"{path} was deleted: what it held is lost; a new one is written"
         )

@@ -26,6 +26,10 @@ class SendError(Exception):
         """How long the receiver asked to be left alone."""
 
 
+class MisdirectedError(SendError):
+    """No payload would be taken: who answers isn't the receiver that is meant, or doesn't know us."""
+
+
 class SpoolError(Exception):
     """Something can't be kept on disk, or not be read any more."""
 

@@ -60,9 +60,14 @@ class Telemetry:
         self._complaints = Complaints()
         self._ledger, self._earlier, self._log_ledger = Ledger(), Ledger(), Ledger()
         self._spooling = self._prepared(spooling, destinations)
-        trace_sinks = open_sinks(Signal.TRACES, destinations.traces, self._complaints)
-        log_sinks = open_sinks(Signal.LOGS, destinations.logs, self._complaints)
-        metric_sinks = open_sinks(Signal.METRICS, destinations.metrics, self._complaints)
+        trace_sinks, log_sinks, metric_sinks = (
+            open_sinks(signal, route, self._complaints, self._ledger.note_loss)
+            for signal, route in (
+                (Signal.TRACES, destinations.traces),
+                (Signal.LOGS, destinations.logs),
+                (Signal.METRICS, destinations.metrics),
+            )
+        )
         self._refusal = self._log_refusal = "disabled" if destinations.disabled else None
         self._closed = False
         self._capacity = queue_capacity
@@ -71,10 +76,12 @@ class Telemetry:
         self._couriers: list[Courier] = []
         books = Books(self._ledger, self._earlier, "attempts")
         log_books = Books(self._log_ledger, Ledger(), "records")
+        metric_books = Books(Ledger(), Ledger())
+        self._all_books = (books, log_books, metric_books)
         spans = dataclasses.replace(SPANS, capacity=queue_capacity)
         self._lanes = [self._lane(spans, sink, books) for sink in trace_sinks]
         self._log_lanes = [self._lane(LOG_RECORDS, sink, log_books) for sink in log_sinks]
-        metrics = [(sink, self._courier("metrics", sink, Books(Ledger(), Ledger()))) for sink in metric_sinks]
+        metrics = [(sink, self._courier("metrics", sink, metric_books)) for sink in metric_sinks]
         self._metrics = MetricStream(metrics, self.resource, destinations.metric_interval_s, self._complaints)
 
     @property
@@ -100,6 +107,11 @@ class Telemetry:
     def log_account(self) -> Account:
         """What became of the log records so far, counted one by one."""
         return self._log_ledger.account()
+
+    @property
+    def has_losses(self) -> bool:
+        """Whether telemetry got lost: of any signal, of this process or of an earlier one's on disk."""
+        return any(ledger.has_losses for books in self._all_books for ledger in (books.own, books.earlier))
 
     @property
     def room(self) -> int:
@@ -147,6 +159,8 @@ class Telemetry:
             lines.append(f"{left} wait in {path} for the next start that exports to the same collector")
         if delivered := earlier.exported + earlier.aggregated:
             lines.append(f"{delivered} attempts of earlier runs were delivered from {path}")
+        for (_, error_type), number in earlier.dropped.items():
+            lines.append(f"{number} attempts of earlier runs that waited in {path} got lost ({error_type})")
         if earlier.spooled:
             lines.append(f"{earlier.spooled} attempts of earlier runs wait in {path}")
         return lines

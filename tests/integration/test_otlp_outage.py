@@ -433,3 +433,47 @@ def test_files_alone_need_no_spool(folder: Path, tmp_path: Path) -> None:
         telemetry.submit(span(), 1)
     assert telemetry.account == Account(exported=1)
     assert not folder.exists()
+
+
+@pytest.mark.parametrize("status", [302, 401, 403, 404])
+def test_what_a_wrong_header_or_path_keeps_from_the_collector_waits_until_it_is_mended(
+    doorman: Doorman, receiver: Collector, folder: Path, status: int
+) -> None:
+    doorman.is_away = False
+    doorman.answer = Answer(status)
+    with open_telemetry(receiver.url, folder) as telemetry:
+        telemetry.submit(span("first"), 1)
+        telemetry.close()
+        assert telemetry.account == Account(spooled=1)
+        assert not telemetry.has_losses
+    doorman.answer = Answer()
+    with open_telemetry(receiver.url, folder) as telemetry:
+        wait_until(lambda: telemetry.earlier.exported == 1)
+    assert receiver.spans() == ["first"]
+
+
+def test_what_the_collector_refuses_of_earlier_runs_is_told(
+    doorman: Doorman, receiver: Collector, folder: Path
+) -> None:
+    with open_telemetry(receiver.url, folder) as telemetry:
+        telemetry.submit(span(), 3)
+        telemetry.close()
+    doorman.is_away = False
+    doorman.answer = Answer(400)
+    with open_telemetry(receiver.url, folder) as telemetry:
+        wait_until(lambda: bool(telemetry.earlier.dropped))
+        telemetry.close()
+        assert telemetry.has_losses
+        assert f"3 attempts of earlier runs that waited in {folder} got lost (400)" in telemetry.notes()
+
+
+def test_a_span_that_stands_for_no_attempt_is_a_loss_as_well(
+    doorman: Doorman, receiver: Collector, folder: Path
+) -> None:
+    doorman.is_away = False
+    doorman.answer = Answer(400)
+    with open_telemetry(receiver.url, folder) as telemetry:
+        telemetry.submit(span("job"), 0)
+        telemetry.close()
+        assert telemetry.account == Account()
+        assert telemetry.has_losses

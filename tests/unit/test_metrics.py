@@ -165,6 +165,15 @@ def test_durations_are_by_destination_and_outcome() -> None:
     ]
 
 
+def test_tasks_of_one_pipeline_have_their_durations_in_common() -> None:
+    measured = Measured()
+    other = measured.metrics.of(replace(JOB, task="another"))
+    for job in (measured.job, other):
+        job.connect_took(to("registry.example"), Outcome.ESTABLISHED, 0.02)
+    (point,) = measured.read()["cicd.egress.connect.duration"].data.data_points
+    assert point.count == 2
+
+
 def test_bytes_and_durations_grow_with_no_more_than_200_hosts() -> None:
     measured = Measured()
     for number in range(1000):
