@@ -42,6 +42,7 @@ class ProcessTable:
         self._programs: dict[int, Program] = {}
         self._ended: dict[tuple[ProcessKey, int], Program] = {}
         self._missing: dict[int, Program] = {}
+        self._last_end_ns: dict[int, int] = {}
         self._lookup = lookup
         self._on_end = on_end
 
@@ -167,6 +168,10 @@ class ProcessTable:
         """The programs of `scopes` that run now."""
         return [program for program in self._programs.values() if program.scope in scopes]
 
+    def take_last_end_ns(self, scope: int) -> int | None:
+        """When the last program of `scope` that is over ended, and forget it; None when none is."""
+        return self._last_end_ns.pop(scope, None)
+
     def _find(self, process: ProcessKey, exec_id: int, scope: int, at_ns: int) -> Program:
         known = self._programs.get(process.pid)
         if known is not None and known.process == process and known.exec_id == exec_id:
@@ -208,6 +213,7 @@ class ProcessTable:
     def _end(self, program: Program, at_ns: int, wait_status: int | None) -> None:
         program.ended_ns = at_ns
         program.wait_status = wait_status
+        self._last_end_ns[program.scope] = at_ns
         self._ended[program.process, program.exec_id] = program
         if len(self._ended) > ENDED_MAX:
             del self._ended[next(iter(self._ended))]

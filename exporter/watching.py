@@ -119,6 +119,7 @@ class JobWatch:
                 self._end(scope, now_ns, still_traced=True)
         for scope in [scope for scope in self._left if scope not in census]:
             del self._scope_of[self._left.pop(scope).key]
+            self._pipeline.table.take_last_end_ns(scope)
         if now_ns - self._reaped_ns >= _REAP_S * _NS:
             self._reaped_ns = now_ns
             self._pipeline.table.reap(self._pids(), now_ns)
@@ -143,7 +144,10 @@ class JobWatch:
     def _end(self, scope: int, now_ns: int, *, still_traced: bool) -> None:
         watched = self._open.pop(scope)
         left = [program.process.pid for program in self._pipeline.table.live({scope})]
-        self._pipeline.end(scope, now_ns, left_behind=left, still_traced=still_traced)
+        last_end_ns = self._pipeline.table.take_last_end_ns(scope)
+        # Nobody said that it was over: that shows later.
+        ended_ns = now_ns if left or last_end_ns is None else last_end_ns
+        self._pipeline.end(scope, ended_ns, left_behind=left, still_traced=still_traced)
         self._told.pop(watched.key, None)
         self._told[watched.key] = watched.job.ids
         if len(self._told) > TOLD_MAX:

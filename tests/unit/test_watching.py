@@ -13,6 +13,7 @@ from exporter.jobs.detect import detect
 from exporter.watched import IDLE_S, QUIET_S, SETTLE_S
 from exporter.watching import HOST_TRACE_S, JOBS_MAX
 from tests.unit.jobs.documented import documented_providers, environment
+from tests.unit.samples import CLOCK
 from tests.unit.watches import AGENT, SECOND, block, gitlab, job_spans, leaves, watched
 
 IDS = detect(gitlab()).ids
@@ -134,6 +135,19 @@ def test_a_job_whose_worker_lives_ends_when_it_has_been_idle(tmp_path: Path) -> 
         assert host.ended == []
         host.waits(2)
         assert len(host.ended) == 1
+
+
+def test_a_jobs_span_ends_with_its_last_process_whenever_that_shows(tmp_path: Path) -> None:
+    with watched(tmp_path) as host:
+        first, second = host.starts(gitlab()), host.starts(gitlab())
+        host.ends(first)
+        host.waits(5)
+        host.ends(second)
+        ended_ns = CLOCK.wall_ns(host.now_ns)
+        host.waits(IDLE_S + 2)
+        host.stops()
+    (job,) = job_spans(host.spans())
+    assert int(job["endTimeUnixNano"]) == ended_ns
 
 
 def test_a_job_goes_on_with_its_next_worker(tmp_path: Path) -> None:
