@@ -252,6 +252,37 @@ static inline enum lane lane_of(struct act_value *act, struct proc_value *proc, 
 	return LANE_NONE;
 }
 
+static inline int is_same_peer(const struct flow_key *key, const struct flow_key *other)
+{
+	const u64 *peer = (const void *)key->peer, *other_peer = (const void *)other->peer;
+
+	return peer[0] == other_peer[0] && peer[1] == other_peer[1] &&
+	       key->peer_port == other->peer_port;
+}
+
+/*
+ * A TCP connect that isn't told is counted with its outcome, in flow.bpf.c. What waits for one on a
+ * socket that now connects to another peer never left: then that one is in *act, to be counted.
+ * Returns whether anything is to be counted now.
+ */
+static inline int wait_for_outcome(struct act_value *act, int is_told)
+{
+	struct act_value *waiting = open_connects.lookup(&act->cookie);
+
+	if (!waiting || is_same_peer(&waiting->key, &act->key))
+		return !is_told && open_connects.insert(&act->cookie, act);
+
+	struct act_value before = *waiting;
+
+	if (is_told)
+		open_connects.delete(&act->cookie);
+	else
+		open_connects.update(&act->cookie, act);
+	*act = before;
+	act->key.outcome = OUTCOME_UNREACHABLE;
+	return 1;
+}
+
 /* The caller fills in tid and uid: not every kind of program may ask for them in the same way. */
 static inline void report(struct act_value *act, u32 pid, struct proc_value *proc,
 			  struct bpf_sock *sk)
@@ -270,12 +301,14 @@ static inline void report(struct act_value *act, u32 pid, struct proc_value *pro
 
 	enum lane lane = lane_of(act, proc, window);
 
-	if (lane != LANE_NONE && tell(act, sk, lane))
+	int is_told = lane != LANE_NONE && tell(act, sk, lane);
+
+	if (act->key.act == ACT_CONNECT && act->key.protocol == IPPROTO_TCP) {
+		if (!wait_for_outcome(act, is_told))
+			return;
+	} else if (is_told) {
 		return;
-	/* A TCP connect is counted with its outcome, in flow.bpf.c. */
-	if (act->key.act == ACT_CONNECT && act->key.protocol == IPPROTO_TCP &&
-	    !open_connects.insert(&act->cookie, act))
-		return;
+	}
 
 	u32 slot = count_act(act, 0, 0, window);
 

@@ -35,14 +35,23 @@ class Flow:
     """The name that a DNS lookup asks for; None for other acts, and when it isn't known."""
     is_watched: bool = False
     """Whether the kernel tells what becomes of it."""
+    has_no_route: bool = False
+    """Whether it never left, by what its socket did next."""
     established: Flowed | None = None
     end: Flowed | None = None
+
+    @property
+    def peer(self) -> tuple[bytes, int]:
+        """Address and port."""
+        return self.event.peer, self.event.peer_port
 
     @property
     def outcome(self) -> Outcome | None:
         """None when nothing can be known of it."""
         if self.event.act is Act.SEND:
             return Outcome.SENT
+        if self.has_no_route:
+            return Outcome.UNREACHABLE
         if self.end is not None:
             return self.end.outcome
         return Outcome.OPEN if self.is_watched else None
@@ -66,9 +75,14 @@ class Flows:
         """Hold `flow` while there is something to wait for; gives what is held no longer, in the end itself.
 
         A socket that is connecting may be connected again, just to see how it is doing: that is an attempt
-        of its own, and the outcome is the first one's.
+        of its own, and the outcome is the first one's. When it connects to another peer, the kernel had
+        no way to the first one.
         """
         event = flow.event
+        before = self._held.get(event.cookie)
+        if before is not None and before.peer != flow.peer and event.act is Act.CONNECT:
+            before.has_no_route = True
+            yield self._held.pop(event.cookie)
         is_connecting = event.act is Act.CONNECT and event.protocol in _TCP and event.cookie != 0
         if is_connecting and event.cookie not in self._held:
             flow.is_watched = True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import select
 import time
 import traceback
@@ -33,11 +34,14 @@ _NICE = -10
 def go_first() -> None:
     """Let this thread, and those that it makes from now on, have the processor before the job's processes.
 
-    A job that starts more of them than there are processors would starve whoever tells what they do. Without
-    the right to it (CAP_SYS_NICE) all stays as it is.
+    A job that starts more of them than there are processors would starve whoever tells what they do. And it
+    may have as much CPU time as it takes: a limit is meant for the job, whose end it would be, too. Without
+    the right to it (CAP_SYS_NICE, CAP_SYS_RESOURCE) all stays as it is.
     """
     with suppress(PermissionError):
         os.setpriority(os.PRIO_PROCESS, 0, _NICE)
+    with suppress(ValueError):
+        resource.setrlimit(resource.RLIMIT_CPU, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 
 
 class LiveSource:

@@ -19,6 +19,7 @@ from exporter.cli.messages import Messages
 from exporter.cli.options import FILE, output_config, output_options, strict_option
 from exporter.command import HeldCommand, inherited_environment
 from exporter.config import RunConfig
+from exporter.errors import LOST_STATUS
 from exporter.signals import SignalRelay
 from exporter.users import command_user
 
@@ -77,7 +78,8 @@ def run(config: RunConfig, environment: Mapping[str, str]) -> int:
                 level=logging.ERROR,
                 detail=traceback.format_exc(),
             )
-            return held.wait(lambda: relay.pump(held))
+            status = held.wait(lambda: relay.pump(held))
+            return LOST_STATUS if config.strict and status == 0 else status
 
 
 def _trace(config: RunConfig, environment: Mapping[str, str], relay: SignalRelay, held: HeldCommand) -> int:

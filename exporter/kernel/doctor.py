@@ -67,6 +67,7 @@ def _required() -> Iterator[Check]:
     yield require("kernel", requirements.supported_kernel)
     yield require("machine", requirements.supported_machine)
     yield require("pid namespace", requirements.host_pid_namespace)
+    yield require("time namespace", requirements.host_time_namespace)
     yield require("BTF", _btf)
     yield require("cgroup v2", lambda: str(cgroup2_root()))
     yield require("bpffs", bpffs)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import secrets
+import shutil
 import stat
 import struct
 from collections.abc import Iterator
@@ -103,12 +104,9 @@ def _try_remove(directory: Path) -> bool:
     another version may have pinned other things, and anything may have been put there by hand.
     """
     try:
-        if is_enforcing(directory) or live_processes(directory):
-            return False
-        remove(directory)
+        return not is_enforcing(directory) and not live_processes(directory) and remove(directory)
     except (OSError, ValueError, struct.error):
         return False
-    return True
 
 
 def is_enforcing(directory: Path) -> bool:
@@ -137,22 +135,26 @@ def _scope_of(value: bytes | None) -> int:
     return HOST if value is None else wire.ProcValue._make(wire.PROC_VALUE.unpack_from(value)).scope
 
 
-def remove(directory: Path) -> None:
-    """Detach and unpin everything in `directory`, and the directory itself; fine if that was done before.
+def remove(directory: Path) -> bool:
+    """Detach and unpin everything in `directory`, and the directory itself; whether it is gone.
 
-    Cgroup links are detached one by one: merely unpinning lets the kernel do it at some later time.
+    Cgroup links are detached one by one: merely unpinning lets the kernel do it at some later time. What
+    somebody else put there goes too; where he goes on doing so, it stays for the next start to sweep.
     """
-    if not directory.exists():
-        return
-    for pin in sorted(directory.iterdir()):
-        if pin.name.startswith("link_"):
-            descriptor = open_pinned(pin)
-            try:
-                detach_link(descriptor)
-            finally:
-                os.close(descriptor)
-        pin.unlink()
-    directory.rmdir()
+    for pin in sorted(directory.glob("link_*")):
+        with suppress(OSError):
+            _detach(pin)
+    with suppress(OSError):
+        shutil.rmtree(directory)
+    return not directory.exists()
+
+
+def _detach(pin: Path) -> None:
+    descriptor = open_pinned(pin)
+    try:
+        detach_link(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager

@@ -12,9 +12,13 @@ from exporter.kernel import capabilities
 OLDEST_KERNEL = (5, 15)
 MACHINES = ("x86_64", "aarch64")
 PID_NAMESPACE = Path("/proc/self/ns/pid")
+TIME_NAMESPACE = Path("/proc/self/ns/time")
 
 # PROC_PID_INIT_INO, include/linux/proc_ns.h (include/uapi/linux/nsfs.h since 6.18)
 _HOST_PID_NAMESPACE = "pid:[4026531836]"
+
+# PROC_TIME_INIT_INO, from the same files
+_HOST_TIME_NAMESPACE = "time:[4026531834]"
 
 # include/uapi/linux/capability.h. The kernel takes CAP_SYS_ADMIN in place of each of the three.
 CAP_SYS_ADMIN = 21
@@ -26,6 +30,7 @@ def require_host() -> None:
     supported_kernel()
     supported_machine()
     host_pid_namespace()
+    host_time_namespace()
     tracing_capabilities()
 
 
@@ -57,6 +62,20 @@ def host_pid_namespace(link: Path = PID_NAMESPACE) -> str:
         raise KernelError(
             f"ci-egress sees other pids than the kernel: it is in the pid namespace {namespace}",
             hint="run it on the host, or in a container with --pid=host",
+        )
+    return namespace
+
+
+def host_time_namespace(link: Path = TIME_NAMESPACE) -> str:
+    """The time namespace. Raises KernelError unless it is the host's, by whose clock the kernel reports."""
+    try:
+        namespace = str(link.readlink())
+    except OSError:
+        return "there are none"
+    if namespace != _HOST_TIME_NAMESPACE:
+        raise KernelError(
+            f"ci-egress has another clock than the kernel: it is in the time namespace {namespace}",
+            hint="run it outside of `unshare --time`",
         )
     return namespace
 

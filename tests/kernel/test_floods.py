@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -135,3 +136,36 @@ def test_of_20000_connects_each_has_its_outcome_and_each_byte_is_counted(
     assert len(alone) >= 2 * EACH_MAX
     for span in with_outcome(seen, "refused"):
         assert span["server.port"] == CLOSED_PORT
+
+
+RECONNECTS = """
+import socket, sys
+count, peer, port = int(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+for _ in range(count):
+    with socket.socket(socket.AF_INET6 if ":" in peer else socket.AF_INET) as client:
+        try:
+            client.connect(("2001:db8:ffff::1" if ":" in peer else "255.255.255.255", 443))
+        except OSError:
+            pass
+        client.connect((peer, port))
+        client.sendall(b"x" * 1000)
+        client.shutdown(socket.SHUT_WR)
+        while client.recv(4096):
+            pass
+"""
+
+
+@NETWORKS
+@pytest.mark.parametrize("count", [1, 100], ids=["told", "counted"])
+def test_a_connect_that_never_left_takes_nothing_of_the_next_one_on_its_socket(
+    lab: Lab, tmp_path: Path, network: Network, count: int
+) -> None:
+    command = [sys.executable, "-c", RECONNECTS, str(count), network.peer, str(PORT)]
+    seen = trace(lab, lab.command(command), tmp_path)
+    assert_adds_up(seen, 2 * count)
+    for span in seen.egress:
+        is_peer = span["server.address"] == network.peer
+        assert span["egress.outcome"] == ("established" if is_peer else "unreachable"), span.attributes
+    sent = [span.attributes.get("egress.bytes_sent", 0) for span in with_outcome(seen, "established")]
+    assert sum(int(str(number)) for number in sent) == 1000 * count
+    assert attempts(with_outcome(seen, "unreachable")) == count

@@ -41,6 +41,17 @@ def test_another_pid_namespace_than_the_hosts_is_refused(tmp_path: Path) -> None
         requirements.host_pid_namespace(link)
 
 
+def test_another_time_namespace_than_the_hosts_is_refused(tmp_path: Path) -> None:
+    link = tmp_path / "time"
+    link.symlink_to("time:[4026532177]")
+    with pytest.raises(KernelError, match=r"namespace time:\[4026532177\]; .*unshare --time"):
+        requirements.host_time_namespace(link)
+
+
+def test_a_kernel_without_time_namespaces_is_no_obstacle(tmp_path: Path) -> None:
+    assert requirements.host_time_namespace(tmp_path / "time") == "there are none"
+
+
 def test_without_proc_the_pid_namespace_is_unknown_and_refused(tmp_path: Path) -> None:
     with pytest.raises(KernelError, match="mount -t proc"):
         requirements.host_pid_namespace(tmp_path / "pid")

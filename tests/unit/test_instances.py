@@ -86,3 +86,12 @@ def test_where_nothing_can_be_made_it_says_what_to_look_at(tmp_path: Path) -> No
         new_instance(tmp_path / "missing"),
     ):
         pytest.fail("it was used")
+
+
+def test_what_somebody_else_put_there_goes_too(tmp_path: Path) -> None:
+    with new_instance(tmp_path) as own:
+        (own / "aaa" / "deeper").mkdir(parents=True)
+        (own / "link_nowhere").symlink_to("/nonexistent")
+        (own / "link_folder").mkdir()
+        (own / "map_left").touch()
+    assert not own.exists()
