@@ -89,6 +89,8 @@ def trace(
             relay.pump(held)
             pipeline.tick(boot_ns())
             loss.tick()
+            if recorder:
+                recorder.tick()
 
         tracer.follow(beginning.root, SCOPE)
         held.release(_handed_on(environment, traceparent(traced.spans.job_context), job))
@@ -103,6 +105,7 @@ def trace(
         pipeline.end(SCOPE, ended_ns, left_behind=left_behind)
         if recorder:
             recorder.end(Ending(ended_ns, kernel_counts(tracer), left_behind))
+            recorder.close()  # what it has to say stands above the summary
         telemetry.close(before_logs=loss.tell)
         title = job.task or job.pipeline or Path(config.command[0]).name
         outcome = Outcome(title, job, summary, books.account(), telemetry, destinations, losses(tracer))
