@@ -13,7 +13,11 @@ from exporter.cli.options import FILE, output_config, output_options
 from exporter.config import OutputConfig
 
 
-@click.command("replay")
+@click.command(
+    "replay",
+    epilog="Exit status: 0, also for a recording that was broken off; 2 usage, or FILE is not a recording; "
+    "91 the telemetry can't be written.",
+)
 @output_options
 @click.argument("file", type=FILE)
 def command(file: Path, *, otlp_dir: Path | None, process_spans: str, json_log: bool, verbose: bool) -> int:

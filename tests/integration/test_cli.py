@@ -91,6 +91,20 @@ REFUSED_COMMAND_LINES = [
     pytest.param(["run", "./no-such-program"], 127, "'./no-such-program'", id="path-not-found"),
     pytest.param(["run", "./file"], 126, r"chmod \+x", id="not-executable"),
     pytest.param(["run", "./folder"], 126, "it is a directory", id="a-directory"),
+    *[
+        pytest.param([*command, option, value], 2, f"'{option}': {what} is missing: ", id=f"{option}-{why}")
+        for option, what in (("--otlp-dir", "DIR"), ("--record", "FILE"), ("--job-env", "NAME"))
+        for value, why in (("", "empty"), ("--", "forgotten"))
+        for command in (["run"],)
+    ],
+    pytest.param(["watch", "--job-env", ""], 2, "'--job-env': NAME is missing", id="watch-for-no-name"),
+    pytest.param(["watch", "--otlp-dir-limit", "abc"], 2, "not a valid number of MiB", id="limit-no-number"),
+    pytest.param(
+        ["watch", "--otlp-dir-limit", "24"],
+        2,
+        "without --otlp-dir; add --otlp-dir DIR",
+        id="limit-of-nothing",
+    ),
     pytest.param(["walk"], 2, "No such command 'walk'", id="unknown-command"),
     pytest.param(["replay"], 2, "FILE", id="no-recording"),
     pytest.param(["replay", "gone"], 2, "gone: No such file", id="recording-is-missing"),
@@ -228,6 +242,33 @@ def test_help_shows_examples_as_one_types_them(command: list[str], option: str, 
     assert r"\b" not in done.stdout.decode()
 
 
+@pytest.mark.parametrize("redirection", [">/dev/full", "> >(exec true)", ">&-", "2>/dev/full"])
+@pytest.mark.parametrize(
+    ("arguments", "status"),
+    [(["--help"], 0), (["run", "--help"], 0), (["--version"], 0), (["doctor", "--json"], 0), ([], 2)],
+    ids=["help", "help-of-run", "version", "doctor", "nothing"],
+)
+def test_an_output_in_trouble_is_no_traceback(
+    arguments: list[str], status: int, redirection: str, tmp_path: Path
+) -> None:
+    under = ("bash", "-c", f'exec {redirection}; exec "$@"', "bash")
+    done = ci_egress(*arguments, cwd=tmp_path, under=under)
+    assert done.status == status
+    assert "Traceback" not in done.stderr
+    assert "Exception ignored" not in done.stderr
+
+
+def test_a_cgroup_v2_that_another_mount_covers_is_told_and_nothing_is_started(tmp_path: Path) -> None:
+    covered = ("unshare", "--mount", "sh", "-c", 'mount -t tmpfs none /sys/fs/cgroup && exec "$@"', "sh")
+    done = ci_egress("run", "touch", "started", cwd=tmp_path, under=covered)
+    assert done.status == 91
+    assert_is_one_line(done, "cgroup v2 is mounted at .*, but another mount covers it; .*mount -t cgroup2")
+    assert not (tmp_path / "started").exists()
+    doctors = ci_egress("doctor", cwd=tmp_path, under=covered)
+    assert (doctors.status, doctors.stderr) == (91, "")
+    assert b"another mount covers it" in doctors.stdout
+
+
 def test_it_says_its_version(tmp_path: Path) -> None:
     done = ci_egress("--version", cwd=tmp_path)
     assert (done.status, done.stderr) == (0, "")
@@ -331,6 +372,14 @@ def test_a_failure_is_told_in_json_where_that_was_asked_for(tmp_path: Path) -> N
     done = ci_egress("run", "--json-log", HOSTILE, cwd=tmp_path)
     told = json.loads(done.stderr)
     assert (done.status, told["level"], told["exit_status"]) == (127, "error", 127)
+
+
+def test_a_usage_error_too_is_told_in_json_where_that_was_asked_for(tmp_path: Path) -> None:
+    for arguments in (["--json-log", "--foo"], ["--foo", "--json-log"]):
+        done = ci_egress("run", *arguments, "true", cwd=tmp_path)
+        told = json.loads(done.stderr)
+        assert (done.status, told["message"]) == (2, "No such option '--foo'")
+    assert_is_one_line(ci_egress("run", "--foo", "--", "--json-log", cwd=tmp_path), "--foo")
 
 
 BAD_LINES = [
