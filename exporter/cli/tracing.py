@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from exporter.account import Bookkeeping
-from exporter.cli.notices import tell_fault, warn, warn_of_ignored
+from exporter.cli.notices import long_flush_told, tell_fault, warn, warn_of_ignored
 from exporter.cli.outcome import Outcome
 from exporter.clock import boot_ns, system_clock
 from exporter.command import HeldCommand
@@ -106,7 +106,8 @@ def trace(
         if recorder:
             recorder.end(Ending(ended_ns, kernel_counts(tracer), left_behind))
             recorder.close()  # what it has to say stands above the summary
-        telemetry.close(before_logs=loss.tell)
+        with long_flush_told():
+            telemetry.close(before_logs=loss.tell)
         title = job.task or job.pipeline or Path(config.command[0]).name
         outcome = Outcome(title, job, summary, books.account(), telemetry, destinations, losses(tracer))
         outcome.tell()

@@ -89,6 +89,9 @@ REFUSED_COMMAND_LINES = [
     pytest.param(["run", "--job-env", "NOT_SET", "touch", "started"], 2, "NOT_SET", id="job-env-unset"),
     pytest.param(["run", "no-such-program"], 127, "'no-such-program'", id="not-found"),
     pytest.param(["run", "./no-such-program"], 127, "'./no-such-program'", id="path-not-found"),
+    pytest.param(
+        ["run", "echo a && false"], 127, "for a shell to read: `ci-egress run -- sh -c", id="script"
+    ),
     pytest.param(["run", "./file"], 126, r"chmod \+x", id="not-executable"),
     pytest.param(["run", "./folder"], 126, "it is a directory", id="a-directory"),
     *[
