@@ -10,10 +10,12 @@ import re
 import shlex
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -494,3 +496,55 @@ def test_a_recording_that_cannot_be_read_is_an_error(open_folder: Path) -> None:
     done = ci_egress("replay", "rec", cwd=open_folder, under=without)
     assert done.status == 2
     assert_is_one_line(done, "'rec' is not readable")
+
+
+def test_a_run_that_is_killed_leaves_a_recording_of_what_was_until_then(open_folder: Path) -> None:
+    script = "exec 3<>/dev/tcp/127.0.0.1/1 || true; exec sleep 60"
+    argv = [*CI_EGRESS, "run", "--record", "job.rec", "--", "bash", "-c", script]
+    with subprocess.Popen(argv, cwd=open_folder, env=PLAIN_ENVIRONMENT, stderr=subprocess.PIPE) as running:
+        try:
+            wait_until(lambda: '"Acted"' in text_of(open_folder / "job.rec"))
+        finally:
+            group = children_of(running.pid)
+            running.kill()
+    for pid in group:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    done = ci_egress("replay", "--otlp-dir", "again", "job.rec", cwd=open_folder)
+    assert done.status == 0
+    assert "job.rec was broken off: its end is missing" in done.stderr
+    assert "connect 127.0.0.1:1" in [span["name"] for span in spans_in(open_folder / "again")]
+
+
+def test_the_account_is_the_last_line_also_after_trouble_with_the_recording(tmp_path: Path) -> None:
+    done = ci_egress("run", "--record", "/dev/full", "true", cwd=tmp_path)
+    assert done.status == 0
+    assert "warning: the recording ends early: cannot write /dev/full: No space left" in done.stderr
+    assert done.stderr.endswith("attempts 0 = exported 0 + aggregated 0 + dropped 0 + pending 0\n")
+
+
+def test_a_flush_that_takes_long_is_told_once_and_for_how_long(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as never_answers:
+        url = f"http://127.0.0.1:{never_answers.getsockname()[1]}"
+        state = {"STATE_DIRECTORY": str(tmp_path / "state")}
+        env = PLAIN_ENVIRONMENT | state | {"OTEL_EXPORTER_OTLP_ENDPOINT": url}
+        done = ci_egress("run", "true", cwd=tmp_path, env=env)
+    assert done.status == 0
+    assert done.stderr.count("ci-egress: sending the rest of the telemetry, for 10 s at most\n") == 1
+    assert done.stderr.endswith("attempts 0 = exported 0 + aggregated 0 + dropped 0 + pending 0\n")
+
+
+def text_of(path: Path) -> str:
+    return path.read_text() if path.exists() else ""
+
+
+def children_of(pid: int) -> list[int]:
+    text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+    return [int(child) for child in text.split()]
+
+
+def wait_until(condition: Callable[[], bool], *, within_s: float = 20.0) -> None:
+    deadline_s = time.monotonic() + within_s
+    while not condition():
+        assert time.monotonic() < deadline_s, "it never came true"
+        time.sleep(0.05)
