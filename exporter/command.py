@@ -10,6 +10,7 @@ import contextlib
 import errno
 import json
 import os
+import re
 import select
 import signal
 import time
@@ -29,6 +30,7 @@ _END_OF_ENVIRONMENT = b"\n"
 _PAUSE_S = 0.01
 _SHELL = b"/bin/sh"
 _NOT_FOUND = frozenset({errno.ENOENT, errno.ENOTDIR})
+_OF_A_SHELL = re.compile(r"[\s;&|<>$`]")
 _LOOK_FURTHER = _NOT_FOUND | {errno.EACCES, errno.ESTALE, errno.ENODEV, errno.ETIMEDOUT}
 """Errors after which execvp(3) tries the next directory of PATH."""
 
@@ -239,6 +241,8 @@ def _error(name: str, user: CommandUser | None, step: str, code: int, path: str)
 def _not_found_hint(name: str, path: str) -> str:
     if os.path.lexists(path):
         return f"{path!r} exists, but the interpreter or link target that it names doesn't"
+    if _OF_A_SHELL.search(name):
+        return "a command line is for a shell to read: `ci-egress run -- sh -c '…'`"
     return "check the path" if "/" in name else "no directory of PATH has it"
 
 

@@ -10,7 +10,7 @@ import select
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -54,6 +54,24 @@ def _has_room(descriptor: int, timeout_s: float) -> bool:
     poll = select.poll()
     poll.register(descriptor, select.POLLOUT)
     return bool(poll.poll(max(timeout_s, 0) * 1000))
+
+
+class _Forgiving(io.FileIO):
+    def write(self, data: Any, /) -> int:
+        with contextlib.suppress(OSError):
+            return super().write(data) or len(data)
+        return len(data)
+
+
+def forgiving(stream: TextIO | None) -> TextIO | None:
+    """`stream` for others to write to (click's help): what it doesn't take is lost, and nothing is raised."""
+    if stream is None:
+        return None
+    try:
+        file = _Forgiving(stream.fileno(), "wb", closefd=False)
+    except io.UnsupportedOperation:  # it is in memory
+        return stream
+    return io.TextIOWrapper(io.BufferedWriter(file), stream.encoding, "backslashreplace", line_buffering=True)
 
 
 @contextmanager

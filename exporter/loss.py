@@ -10,6 +10,7 @@ from opentelemetry.trace import SpanContext
 
 from exporter.account import Account
 from exporter.otlp import LogRecord, Severity
+from exporter.text import counted
 
 EVENT = "cicd.egress.exporter.loss"
 _EVERY_S = 1.0
@@ -46,8 +47,12 @@ class LossReporter:
             fresh = total - self._told.get((stage, error_type), 0)
             if fresh > 0:
                 self._told[stage, error_type] = total
-                self._log(self._record({"egress.stage": stage, "error.type": error_type}, fresh))
+                self._log(self._record(stage, error_type, fresh))
 
-    def _record(self, attributes: dict[str, str | int], attempts: int) -> LogRecord:
+    def _record(self, stage: str, error_type: str, attempts: int) -> LogRecord:
+        told = f"{counted(attempts, 'attempt')} dropped ({stage}: {error_type})"
+        attributes: dict[str, str | int] = {"egress.stage": stage, "error.type": error_type}
         attributes["egress.attempts"] = attempts
-        return LogRecord(EVENT, Severity.WARN, time.time_ns(), attributes, self._resource, self._context)
+        return LogRecord(
+            EVENT, Severity.WARN, time.time_ns(), attributes, self._resource, self._context, told
+        )

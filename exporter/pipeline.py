@@ -250,8 +250,9 @@ class Pipeline:
         }
         at_ns = job.spans.clock.wall_ns(event.at_ns)
         context = job.spans.program_context(program)
+        told, resource = tampering.told(event, program.name), job.spans.resource
         self._outlets.telemetry.log(
-            LogRecord(tampering.EVENT_NAME, Severity.ERROR, at_ns, attributes, job.spans.resource, context)
+            LogRecord(tampering.EVENT_NAME, Severity.ERROR, at_ns, attributes, resource, context, told)
         )
 
     def _program(self, event: Acted | Aggregated | Tampered) -> Program:

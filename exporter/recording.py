@@ -10,6 +10,7 @@ import errno
 import json
 import os
 import stat
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -25,6 +26,7 @@ from exporter.jobs.model import Job
 from exporter.programs import Facts, Image, Lookup
 
 VERSION = 3
+_FLUSH_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -60,14 +62,20 @@ class Recorder:
             self._file = os.fdopen(_create(path), "w", encoding="utf-8")
         except OSError as error:
             raise UsageError(
-                f"cannot write {path}: {error.strerror}", hint="give --record another path"
+                f"cannot write {path}: {_reason(error)}", hint="give --record another path"
             ) from None
         self._path = path
         self._lookup = lookup
         self._on_failure = on_failure
         self._has_failed = False
+        self._flushed_s = 0.0
         self._owners: dict[int, str] = {}
         self._host_names: dict[bytes, str | None] = {}
+
+    def tick(self) -> None:
+        """Once a second, hand over what was written: a run that is killed leaves that much. For a loop."""
+        if time.monotonic() - self._flushed_s >= _FLUSH_S:
+            self._flush()
 
     def close(self) -> None:
         """Finish the file."""
@@ -77,6 +85,7 @@ class Recorder:
     def begin(self, beginning: Beginning) -> None:
         """Write the first line."""
         self._write(["recording", VERSION, asdict(beginning.job), *beginning.clock, *_rest(beginning)])
+        self._flush()
 
     def event(self, event: Event) -> None:
         """Write an event, unless it is an environment: what is in those is nobody's to keep."""
@@ -120,6 +129,12 @@ class Recorder:
             with self._writing():
                 self._file.write(f"{text}\n")
 
+    def _flush(self) -> None:
+        self._flushed_s = time.monotonic()
+        if not self._has_failed:
+            with self._writing():
+                self._file.flush()
+
     @contextmanager
     def _writing(self) -> Iterator[None]:
         try:
@@ -151,6 +166,10 @@ def _create(path: Path) -> int:
         os.close(descriptor)
         raise OSError(errno.EINVAL, "it is not a plain file of one name")
     return descriptor
+
+
+def _reason(error: OSError) -> str:
+    return "a symbolic link stands there" if error.errno == errno.ELOOP else error.strerror or str(error)
 
 
 def _rest(beginning: Beginning) -> tuple[ProcessKey, int, int]:

@@ -44,6 +44,10 @@ _ADDRESS_BYTES = 16
 _SUM_MAX = (1 << 63) - 1
 
 
+class _UnfitError(Exception):
+    """What is wrong with a line, in words."""
+
+
 class Replay:
     """A recording being read; also the `Lookup` of what it recorded."""
 
@@ -87,18 +91,18 @@ class Replay:
         return None
 
     def _count(self, event: Event) -> None:
-        """Add it up. Raises ValueError for what OTLP has no number for: sums above 63 bits, times below 0."""
+        """Add it up. Raises _UnfitError for what OTLP has no number for: sums over 63 bits, times below 0."""
         self.attempts += attempts_of(event)
         if isinstance(event, Flowed | Aggregated):
             self._bytes += event.bytes_sent + event.bytes_received
         if max(self.attempts, self._bytes) > _SUM_MAX:
-            raise ValueError(f"with those above it, it counts beyond {_SUM_MAX}")
+            raise _UnfitError(f"with those above it, it counts beyond {_SUM_MAX}")
         _not_before_1970(self.beginning.clock, event.at_ns)
 
     def _checked(self, ending: Ending) -> Ending:
         _not_before_1970(self.beginning.clock, ending.at_ns)
         if ending.kernel.attempts - ending.kernel.lost < self.attempts:
-            raise ValueError(f"it counts fewer attempts than the {self.attempts} above it")
+            raise _UnfitError(f"it counts fewer attempts than the {self.attempts} above it")
         return ending
 
     def facts(self, process: ProcessKey) -> Facts:
@@ -120,11 +124,13 @@ class Replay:
         return self._host_names.get(peer)
 
     def _read_beginning(self) -> Beginning:
-        number, line = next(self._lines, (1, "[]"))
+        number, line = next(self._lines, (1, ""))
+        if not line:
+            raise self._refusal(number, 1, "the file is empty: the run ended before its first line")
         with self._reading(number):
             kind, version, *values = json.loads(line)
             if (kind, version) != ("recording", VERSION):
-                raise ValueError(f"it is a {kind} of version {version}")
+                raise _UnfitError(f"it is a {kind} of version {version}")
             job, offset_ns, root, scope, at_ns = values
             clock = Clock(_signed(offset_ns))
             _not_before_1970(clock, _time(at_ns))
@@ -145,16 +151,18 @@ class Replay:
             (known,) = told
             self._host_names[_address(subject)] = None if known is None else _host_name(known)
         else:
-            raise ValueError(f"there is no {kind}")
+            raise _UnfitError(f"there is no {kind}")
 
     @contextmanager
     def _reading(self, number: int) -> Iterator[None]:
         try:
             yield
-        except json.JSONDecodeError as error:
-            raise self._refusal(number, error.pos + 1, error.msg) from None
-        except (ValueError, TypeError, KeyError, AttributeError, IndexError, RecursionError) as error:
+        except _UnfitError as error:
             raise self._refusal(number, 1, printable(str(error), limit=160)) from None
+        except json.JSONDecodeError as error:
+            raise self._refusal(number, error.pos + 1, "from there on it is no JSON") from None
+        except (ValueError, TypeError, KeyError, AttributeError, IndexError, RecursionError):
+            raise self._refusal(number, 1, "it isn't a known type with its values") from None
 
     def _refusal(self, line: int, column: int, why: str) -> UsageError:
         return UsageError(
@@ -192,13 +200,13 @@ def _ending(values: list[Any]) -> Ending:
 def _event(kind: str, values: list[Any]) -> Event:
     make, fields = _EVENTS[kind]
     if len(values) != len(fields):
-        raise ValueError(f"{kind} has {len(values)} fields instead of {len(fields)}")
+        raise _UnfitError(f"{kind} has {len(values)} fields instead of {len(fields)}")
     event: Event = make(*(convert(value) for convert, value in zip(fields, values, strict=True)))
     return event
 
 
 def _refuse(value: Any, what: str) -> NoReturn:
-    raise ValueError(f"{value!r} is not {what}")
+    raise _UnfitError(f"{json.dumps(value)} is not {what}")
 
 
 def _signed(value: Any) -> int:
@@ -229,9 +237,7 @@ def _key(value: Any) -> ProcessKey:
 
 
 def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"{value!r} is not text")
-    return clean(value)
+    return clean(value) if isinstance(value, str) else _refuse(value, "text")
 
 
 def _optional_text(value: Any) -> str | None:
@@ -240,15 +246,13 @@ def _optional_text(value: Any) -> str | None:
 
 def _arguments(value: Any) -> Arguments:
     if not isinstance(value, list):
-        raise TypeError(f"{value!r} is not a list")
+        _refuse(value, "a list")
     return arguments_of([_text(part) for part in value])
 
 
 def _address(value: Any) -> bytes:
     packed = bytes.fromhex(value)
-    if len(packed) != _ADDRESS_BYTES:
-        raise ValueError(f"{value!r} is not an address of {_ADDRESS_BYTES} bytes")
-    return packed
+    return packed if len(packed) == _ADDRESS_BYTES else _refuse(value, f"{_ADDRESS_BYTES} bytes")
 
 
 def _message(value: Any) -> bytes:

@@ -20,7 +20,7 @@ from exporter.events import Tampered
 from exporter.programs import Program
 from exporter.spans import command_line
 from exporter.tampering import sentence
-from exporter.text import printable
+from exporter.text import counted, printable
 
 ROWS_MAX = 50
 _COUNTED_MAX = 10_000
@@ -167,6 +167,12 @@ class Summary:
         """How many destinations there were, and how many attempts."""
         attempts = sum(traffic.attempts for traffic in self._rows.values()) + self._uncounted
         return len({row.destination for row in self._rows}), attempts
+
+    def told(self) -> str:
+        """Both in words; of destinations there may be more than are told apart."""
+        number, attempts = self.totals()
+        destinations = f"{'at least ' if self._uncounted else ''}{counted(number, 'destination')}"
+        return f"{counted(attempts, 'attempt')}, {destinations}"
 
     def _print_table(self, console: Console, title: str, *, is_loopback: bool) -> None:
         rows = sorted(

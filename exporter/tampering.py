@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 
 from exporter.events import Tampered, Tampering
+from exporter.text import printable
 
 EVENT_NAME = "cicd.egress.tamper"
 
@@ -94,6 +95,11 @@ def sentence(event: Tampered) -> str:
             return "called process_vm_writev on ci-egress"
         case Tampering.XDP_SOCKET:
             return "made an XDP socket: what it sends isn't seen here"
+
+
+def told(event: Tampered, name: str | None) -> str:
+    """The same with the process, `name` being its program's."""
+    return printable(f"{name or 'a program'} ({event.process.pid}) {sentence(event)}", limit=500)
 
 
 def _signal_name(number: int) -> str:

@@ -35,6 +35,11 @@ def printable(text: str, *, limit: int = 160) -> str:
     return safe if len(safe) <= limit else safe[: limit - 1] + "…"
 
 
+def counted(number: int, what: str) -> str:
+    """`1 attempt`, `2 attempts`: `what` is the singular of a word whose plural ends in s."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
 def json_line(value: object) -> str:
     """`value` as JSON on one line, in ASCII, with U+FFFD for lone surrogates, which strict parsers refuse."""
     return json.dumps(json.loads(clean(json.dumps(value, ensure_ascii=False))))

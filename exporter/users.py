@@ -50,9 +50,12 @@ def command_user(option: str | None, environ: Mapping[str, str], *, euid: int) -
     user = _named(option) if option is not None else _sudo_caller(environ, euid=euid)
     if user is None or (user.uid == euid != _ROOT):
         return None
-    if not capabilities.has_effective(capabilities.CAP_SETUID, capabilities.CAP_SETGID):
+    needed = {"CAP_SETUID": capabilities.CAP_SETUID, "CAP_SETGID": capabilities.CAP_SETGID}
+    missing = [name for name, number in needed.items() if not capabilities.has_effective(number)]
+    if missing:
+        are = "is" if len(missing) == 1 else "are"
         raise KernelError(
-            f"COMMAND can't run as {user.name!r}: CAP_SETUID and CAP_SETGID are missing",
+            f"COMMAND can't run as {user.name!r}: {' and '.join(missing)} {are} missing",
             hint="run ci-egress as root, or as that user and without --user",
         )
     return user

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import importlib
 import sys
+from itertools import takewhile
 from typing import Any
 
 import click
 
 from exporter import __version__
 from exporter.cli.messages import Messages
+from exporter.console import forgiving
 from exporter.errors import CiEgressError, UsageError
 from exporter.limits import limits_told
 
@@ -58,6 +60,7 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command line and exit with its status."""
+    sys.stdout, sys.stderr = forgiving(sys.stdout), forgiving(sys.stderr)
     try:
         with limits_told():
             status: Any = cli(prog_name="ci-egress", standalone_mode=False)
@@ -69,6 +72,8 @@ def main() -> None:
         error.show()
         status = error.exit_code
     except click.ClickException as error:
+        if "--json-log" in takewhile(lambda argument: argument != "--", sys.argv):
+            Messages(as_json=True, is_verbose=False)  # it ended before the options were read
         status = _fail(_usage_error(error))
     except CiEgressError as error:
         status = _fail(error)

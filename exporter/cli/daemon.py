@@ -11,7 +11,7 @@ from typing import Any
 from exporter import wire
 from exporter.account import Bookkeeping
 from exporter.cli.messages import Messages
-from exporter.cli.notices import drops, tell_fault, warn, warn_of_ignored
+from exporter.cli.notices import drops, long_flush_told, tell_fault, warn, warn_of_ignored
 from exporter.cli.requests import Requests
 from exporter.clock import boot_ns, system_clock
 from exporter.config import WatchConfig
@@ -87,12 +87,15 @@ def run(config: WatchConfig, environment: Mapping[str, str], kernel: Loading, as
         jobs.begin(pipeline, boot_ns())
         _take_in_what_runs(tracer, handle)
         notify("READY=1", environment)
-        Messages.current().say(f"watching, telemetry goes to {', '.join(destinations.shown)}")
+        Messages.current().say(f"watching, telemetry goes to {', '.join(destinations.shown) or 'nowhere'}")
+        if destinations.disabled:
+            warn("OTEL_SDK_DISABLED is set: nothing is exported")
         _loop(source, pipeline, asked, look_around)
         notify("STOPPING=1", environment)
         source.finish()
         jobs.finish(boot_ns())
-        telemetry.close(before_logs=loss.tell)
+        with long_flush_told():
+            telemetry.close(before_logs=loss.tell)
         account = books.account()
         for problem in (*drops(account), *missed.all(), *telemetry.complaints(), *telemetry.notes()):
             warn(problem)
@@ -168,6 +171,5 @@ def _tell(job: Job, summary: Summary | None) -> None:
     if summary is None:
         Messages.current().say(f"{name} began", **known)
         return
-    number, attempts = summary.totals()
-    told = f"{name} ended: {attempts} attempts, {number} destinations, trace {trace_id}"
+    told = f"{name} ended: {summary.told()}, trace {trace_id}"
     Messages.current().say(told, **known, summary=summary.fields())

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from threading import Timer
 
 from exporter.account import Account
 from exporter.cli.messages import Messages
+from exporter.otlp import FLUSH_TIMEOUT_S
+
+_PATIENCE_S = 1.0
 
 
 def warn(what: str) -> None:
@@ -18,6 +23,21 @@ def warn_of_ignored(variables: list[str]) -> None:
     """Say which of OpenTelemetry's variables have no effect, if any."""
     if variables:
         warn(f"ignored: {', '.join(variables)}: evidence is neither sampled nor limited")
+
+
+@contextmanager
+def long_flush_told() -> Iterator[None]:
+    """Say what it waits for when a flush takes more than a second: no signal cuts it short."""
+    told = f"sending the rest of the telemetry, for {FLUSH_TIMEOUT_S:.0f} s at most"
+    timer = Timer(_PATIENCE_S, Messages.current().say, (told,))
+    with suppress(RuntimeError):  # no thread to be had: it isn't said then
+        timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        if timer.ident is not None:
+            timer.join()  # nothing comes behind the account
 
 
 def tell_fault(traceback: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import click
 
@@ -12,8 +12,43 @@ from exporter.config import OutputConfig, ProcessSpans
 
 _F = TypeVar("_F", bound=Callable[..., object])
 
-FILE = click.Path(dir_okay=False, path_type=Path)
-DIRECTORY = click.Path(file_okay=False, path_type=Path)
+
+class _PathType(click.Path):
+    """A path that was really given: not `--`, which comes next, nor "", as from an empty variable."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """A Path. Raises BadParameter."""
+        _require_given(self, value, param, ctx)
+        return super().convert(value, param, ctx)
+
+
+class _NameType(click.types.StringParamType):
+    """A name that was really given."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """A text. Raises BadParameter."""
+        _require_given(self, value, param, ctx)
+        return super().convert(value, param, ctx)
+
+
+def _require_given(
+    kind: click.ParamType[Any], value: Any, param: click.Parameter | None, ctx: click.Context | None
+) -> None:
+    if value in ("", "--"):
+        what = (param.make_metavar(ctx) if param and ctx else None) or kind.name.upper()
+        found = "it is empty" if value == "" else "`--` stands in its place"
+        kind.fail(f"{what} is missing: {found}", param, ctx)
+
+
+FILE = _PathType(dir_okay=False, path_type=Path)
+DIRECTORY = _PathType(file_okay=False, path_type=Path)
+NAME = _NameType()
+
+
+class Mebibytes(click.IntRange):
+    """A size in MiB."""
+
+    name = "number of MiB"
 
 
 def output_options(function: _F) -> _F:
@@ -34,8 +69,13 @@ def output_options(function: _F) -> _F:
                 show_default=True,
                 help="Programs with a span: those with egress and their ancestors, all, or none.",
             ),
-            click.option("--json-log", is_flag=True, help="Messages and summary on stderr as JSON lines."),
-            click.option("-v", "--verbose", is_flag=True, help="Say more."),
+            click.option("--json-log", is_flag=True, help="What ci-egress says on stderr, as JSON lines."),
+            click.option(
+                "-v",
+                "--verbose",
+                is_flag=True,
+                help="With an error, show what a tool said about it, such as the kernel's verifier.",
+            ),
         )
     ):
         function = option(function)

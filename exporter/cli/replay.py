@@ -13,7 +13,11 @@ from exporter.cli.options import FILE, output_config, output_options
 from exporter.config import OutputConfig
 
 
-@click.command("replay")
+@click.command(
+    "replay",
+    epilog="Exit status: 0, also for a recording that was broken off; 2 usage, or FILE is not a recording; "
+    "91 the telemetry can't be written.",
+)
 @output_options
 @click.argument("file", type=FILE)
 def command(file: Path, *, otlp_dir: Path | None, process_spans: str, json_log: bool, verbose: bool) -> int:
@@ -30,6 +34,7 @@ def command(file: Path, *, otlp_dir: Path | None, process_spans: str, json_log: 
 def replay(file: Path, output: OutputConfig) -> int:
     """Replay; returns the exit status. Raises UsageError for a file that isn't a recording."""
     from exporter.account import Bookkeeping, KernelCounts
+    from exporter.cli.notices import long_flush_told
     from exporter.cli.outcome import Outcome
     from exporter.command import inherited_environment
     from exporter.errors import UsageError
@@ -75,7 +80,8 @@ def replay(file: Path, output: OutputConfig) -> int:
             pipeline.end(beginning.scope, at_ns)
         else:
             pipeline.end(beginning.scope, recording.ending.at_ns, left_behind=recording.ending.left_behind)
-        telemetry.close()
+        with long_flush_told():
+            telemetry.close()
         title = beginning.job.display_name
         Outcome(title, beginning.job, summary, books.account(), telemetry, destinations).tell()
     return 0

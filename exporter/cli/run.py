@@ -16,7 +16,7 @@ from typing import Any
 import click
 
 from exporter.cli.messages import Messages
-from exporter.cli.options import FILE, output_config, output_options, strict_option
+from exporter.cli.options import FILE, NAME, output_config, output_options, strict_option
 from exporter.command import HeldCommand, inherited_environment
 from exporter.config import RunConfig
 from exporter.errors import LOST_STATUS
@@ -33,14 +33,18 @@ from exporter.users import command_user
 @output_options
 @strict_option
 @click.option("--record", type=FILE, metavar="FILE", help="Keep the events in FILE for `ci-egress replay`.")
-@click.option("--user", metavar="NAME", help="COMMAND's user. Under sudo the default is the invoking user.")
+@click.option(
+    "--user", type=NAME, metavar="NAME", help="COMMAND's user. Under sudo the default is the invoking user."
+)
 @click.option(
     "--host",
     "is_host",
     is_flag=True,
     help="The whole machine is this job's (an ephemeral runner): trace containers and services, too.",
 )
-@click.option("--job-env", metavar="NAME", help="The variable that holds the job's id, on other CI systems.")
+@click.option(
+    "--job-env", type=NAME, metavar="NAME", help="The variable that holds the job's id, on other CI systems."
+)
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- COMMAND...")
 def command(
     command: tuple[str, ...],

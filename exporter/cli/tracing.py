@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from exporter.account import Bookkeeping
-from exporter.cli.notices import tell_fault, warn, warn_of_ignored
+from exporter.cli.notices import long_flush_told, tell_fault, warn, warn_of_ignored
 from exporter.cli.outcome import Outcome
 from exporter.clock import boot_ns, system_clock
 from exporter.command import HeldCommand
@@ -89,6 +89,8 @@ def trace(
             relay.pump(held)
             pipeline.tick(boot_ns())
             loss.tick()
+            if recorder:
+                recorder.tick()
 
         tracer.follow(beginning.root, SCOPE)
         held.release(_handed_on(environment, traceparent(traced.spans.job_context), job))
@@ -103,7 +105,9 @@ def trace(
         pipeline.end(SCOPE, ended_ns, left_behind=left_behind)
         if recorder:
             recorder.end(Ending(ended_ns, kernel_counts(tracer), left_behind))
-        telemetry.close(before_logs=loss.tell)
+            recorder.close()  # what it has to say stands above the summary
+        with long_flush_told():
+            telemetry.close(before_logs=loss.tell)
         title = job.task or job.pipeline or Path(config.command[0]).name
         outcome = Outcome(title, job, summary, books.account(), telemetry, destinations, losses(tracer))
         outcome.tell()

@@ -9,10 +9,13 @@ from typing import Any
 import click
 
 from exporter.cli.messages import Messages
-from exporter.cli.options import output_config, output_options, strict_option
+from exporter.cli.options import NAME, Mebibytes, output_config, output_options, strict_option
 from exporter.cli.requests import requests
 from exporter.command import inherited_environment
 from exporter.config import WatchConfig
+from exporter.errors import UsageError
+
+_LIMIT_MIB = 1536
 
 
 @click.command(
@@ -25,15 +28,21 @@ from exporter.config import WatchConfig
     "--otlp-dir-limit",
     "otlp_dir_limit_mib",
     metavar="MIB",
-    type=click.IntRange(min=24),
-    default=1536,
-    show_default=True,
-    help="Most that all files in DIR hold together; the oldest make room.",
+    type=Mebibytes(min=24),
+    help=f"Most that all files in DIR hold together ({_LIMIT_MIB} by default); the oldest make room.",
 )
 @strict_option
-@click.option("--job-env", metavar="NAME", help="A variable that holds a job's id, on other CI systems.")
+@click.option(
+    "--job-env", type=NAME, metavar="NAME", help="A variable that holds a job's id, on other CI systems."
+)
 def command(
-    *, otlp_dir: Path | None, process_spans: str, json_log: bool, verbose: bool, **options: Any
+    *,
+    otlp_dir: Path | None,
+    otlp_dir_limit_mib: int | None,
+    process_spans: str,
+    json_log: bool,
+    verbose: bool,
+    **options: Any,
 ) -> int:
     """Trace every CI job of this host, many at once, until a signal ends it.
 
@@ -45,7 +54,10 @@ def command(
     OTEL_EXPORTER_OTLP_ENDPOINT=http://collector.example:4318 ci-egress watch
     """  # noqa: D301 - click wants a real backspace
     Messages(as_json=json_log, is_verbose=verbose)
-    config = WatchConfig(output_config(otlp_dir, process_spans), **options)
+    if otlp_dir is None and otlp_dir_limit_mib is not None:
+        raise UsageError("--otlp-dir-limit is given without --otlp-dir", hint="add --otlp-dir DIR")
+    limit_mib = otlp_dir_limit_mib or _LIMIT_MIB
+    config = WatchConfig(output_config(otlp_dir, process_spans), otlp_dir_limit_mib=limit_mib, **options)
     return watch(config, inherited_environment())
 
 

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from exporter.errors import KernelError
 from exporter.kernel import capabilities, requirements
 from exporter.kernel.btf import VMLINUX, kernel_offsets
-from exporter.kernel.compiling import system_compiler
+from exporter.kernel.bytecode import Cache, default_cache
+from exporter.kernel.compiling import Compiler, our_request, system_compiler
 from exporter.kernel.loading import PROGRAMS, loading
 from exporter.kernel.mounts import MOUNT_BPFFS, cgroup2_root, find_bpffs
 
 _ENDING = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT}
+
+_NO_TRACING = "no tracing: "
 
 Need = Callable[[], str]
 """Returns what was found; raises KernelError when it isn't there."""
@@ -29,6 +34,7 @@ _HELPFUL = {
     "CAP_SYS_PTRACE": (19, "no working directories of processes that this user may not trace"),
     "CAP_DAC_READ_SEARCH": (2, "no working directories below directories closed to this user"),
     "CAP_KILL": (5, "no signals passed on to a COMMAND that runs as another user"),
+    "CAP_SYS_NICE": (23, "records may get lost of a job that starts thousands of processes"),
     "CAP_SETUID": (7, "no COMMAND as another user (--user, sudo)"),
     "CAP_SETGID": (6, "no COMMAND as another user (--user, sudo)"),
 }
@@ -54,8 +60,9 @@ class Check:
 
 def examine() -> list[Check]:
     """Every check, in the order in which one would mend things. Never raises for what is missing."""
-    checks = [*_required(), *helpful_capabilities(), host_cgroup_namespace()]
-    return [*checks, probe() if would_work(checks) else _not_tried()]
+    compiler = bcc()
+    checks = [*_required(), compiler, *helpful_capabilities(), host_cgroup_namespace()]
+    return [*checks, probe(uses_cache=not compiler.ok) if would_work(checks) else _not_tried()]
 
 
 def would_work(checks: list[Check]) -> bool:
@@ -72,7 +79,6 @@ def _required() -> Iterator[Check]:
     yield require("cgroup v2", lambda: str(cgroup2_root()))
     yield require("bpffs", bpffs)
     yield require("capabilities", requirements.tracing_capabilities)
-    yield require("bcc", system_compiler().version)
 
 
 def require(name: str, need: Need) -> Check:
@@ -81,8 +87,29 @@ def require(name: str, need: Need) -> Check:
         return Check(name, ok=True, found=need())
     except KernelError as error:
         return Check(
-            name, ok=False, lost=f"no tracing: {error.what}", fix=error.hint or "", detail=error.detail
+            name, ok=False, lost=f"{_NO_TRACING}{error.what}", fix=error.hint or "", detail=error.detail
         )
+
+
+def bcc(compiler: Compiler | None = None, cache: Cache | None = None) -> Check:
+    """Whether the programs can be compiled. If not, what an earlier start compiled is enough to trace.
+
+    By default with the compiler and the cache of `run`.
+    """
+    check = require("bcc", (compiler or system_compiler()).version)
+    cache = cache or default_cache(os.geteuid())
+    if check.ok or cache is None or not _is_compiled(cache):
+        return check
+    lost = "no tracing once the kernel or ci-egress is updated: only what was compiled before is there"
+    why = check.lost.removeprefix(_NO_TRACING)
+    return replace(check, lost=f"{lost} ({why})", is_required=False)
+
+
+def _is_compiled(cache: Cache) -> bool:
+    try:
+        return cache.get(our_request().digest()) is not None
+    except KernelError:
+        return False
 
 
 def _btf() -> str:
@@ -103,7 +130,13 @@ def helpful_capabilities() -> Iterator[Check]:
         if capabilities.has_effective(number):
             yield Check(name, ok=True, found="there", is_required=False)
         else:
-            yield Check(name, ok=False, lost=lost, fix=f"run it as root, or with {name}", is_required=False)
+            yield Check(
+                name,
+                ok=False,
+                lost=lost,
+                fix=f"run it as root with all capabilities, or with {name}",
+                is_required=False,
+            )
 
 
 def host_cgroup_namespace(link: Path = CGROUP_NAMESPACE) -> Check:
@@ -124,16 +157,16 @@ def host_cgroup_namespace(link: Path = CGROUP_NAMESPACE) -> Check:
     )
 
 
-def probe() -> Check:
+def probe(*, uses_cache: bool = False) -> Check:
     """Load and attach every program, as `run` does, and detach them again."""
-    return require("tracing", _trace)
+    return require("tracing", partial(_trace, uses_cache=uses_cache))
 
 
-def _trace() -> str:
+def _trace(*, uses_cache: bool) -> str:
     # An interrupt waits until everything is detached again.
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
     try:
-        with loading(uses_cache=False) as kernel:
+        with loading(uses_cache=uses_cache) as kernel:
             kernel.ready()
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)

@@ -91,6 +91,7 @@ PROGRAMS: list[Tracepoint | Hook] = [
 ]
 
 _HINTS = {
+    "compile": "see that /sys is mounted, and that the checkout is whole and can be read",
     "load": "Linux 5.15 or newer, and root or the capabilities that `ci-egress doctor` lists",
     "attach": "run as root, or with the capabilities that `ci-egress doctor` lists",
     "pin": "see that bpffs is mounted read-write at /sys/fs/bpf",
@@ -109,7 +110,8 @@ def load(
     Raises KernelError; what was pinned until then is the caller's to remove.
     """
     with ExitStack() as stack:
-        cgroup = os.open(cgroup2_root(), os.O_RDONLY | os.O_DIRECTORY)
+        with _failures_told("attach", "cgroup v2"):
+            cgroup = os.open(cgroup2_root(), os.O_RDONLY | os.O_DIRECTORY)
         stack.callback(os.close, cgroup)
         maps: dict[str, int] = {}
         for spec in bytecode.maps:
@@ -145,7 +147,7 @@ def _failures_told(stage: str, name: str) -> Iterator[None]:
     except VerifierError as error:
         what, log = str(error), error.log
     except OSError as error:
-        what, log = os.strerror(error.errno or 0), ""
+        what, log = error.strerror or str(error), ""
     else:
         return
     raise KernelError(
@@ -173,11 +175,13 @@ class Loading:
         self._thread.join()
         if self._error:
             raise self._error
-        return Tracer(self._directory, self._stack, coverage)
+        with _failures_told("load", "what is pinned"):
+            return Tracer(self._directory, self._stack, coverage)
 
     def _work(self) -> None:
         try:
-            bytecode = compiled(our_request(), self._compiler, self._cache)
+            with _failures_told("compile", "bpf/"):
+                bytecode = compiled(our_request(), self._compiler, self._cache)
             load(bytecode, self._directory, PROGRAMS, PINNED_MAPS, lambda: not self._is_over.is_set())
         except BaseException as error:  # noqa: BLE001 - raised where it is waited for
             self._error = error

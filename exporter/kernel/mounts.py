@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,7 +15,8 @@ MOUNTINFO = Path("/proc/self/mountinfo")
 BPFFS_HOME = Path("/sys/fs/bpf")
 MOUNT_BPFFS = ["mount", "-t", "bpf", "-o", "mode=0700", "bpf", str(BPFFS_HOME)]
 
-_ROOT_AND_PATH = slice(3, 5)
+_DEVICE, _ROOT_AND_PATH = slice(2, 3), slice(3, 5)
+_NUMBERS = re.compile(r"(\d+):(\d+)")
 _ESCAPE = re.compile(r"\\([0-7]{3})")
 
 
@@ -25,6 +27,8 @@ class Mount(NamedTuple):
     """Which directory of the file system is mounted: `/` for the whole."""
     path: Path
     kind: str
+    device: int = 0
+    """The file system's, as in `st_dev`."""
 
 
 def mounts(text: str) -> list[Mount]:
@@ -36,8 +40,26 @@ def mounts(text: str) -> list[Mount]:
         where = [_unescape(field) for field in fields[_ROOT_AND_PATH]]
         if len(where) == 2 and right:  # noqa: PLR2004 - root and path
             root, path = where
-            found.append(Mount(root, Path(path), right.split(" ")[0]))
+            found.append(Mount(root, Path(path), right.split(" ")[0], _device(*fields[_DEVICE])))
     return found
+
+
+def _device(text: str) -> int:
+    numbers = _NUMBERS.fullmatch(text)
+    return os.makedev(int(numbers[1]), int(numbers[2])) if numbers else 0
+
+
+def is_visible(mount: Mount) -> bool:
+    """Whether one gets to it by its path: another mount may cover it."""
+    try:
+        return mount.path.stat().st_dev == mount.device
+    except OSError:
+        return False
+
+
+def _on_top(found: Iterable[Mount]) -> list[Mount]:
+    """Of those at one path only the last, which covers the others."""
+    return list({mount.path: mount for mount in found}.values())
 
 
 def _read(mountinfo: Path) -> list[Mount]:
@@ -54,12 +76,20 @@ def _unescape(field: str) -> str:
     return _ESCAPE.sub(lambda match: chr(int(match[1], 8)), field)
 
 
-def cgroup2_root(mountinfo: Path = MOUNTINFO) -> Path:
+def cgroup2_root(mountinfo: Path = MOUNTINFO, is_visible: Callable[[Mount], bool] = is_visible) -> Path:
     """Where the root of the cgroup v2 hierarchy is mounted, on hybrid hosts too.
 
-    Raises KernelError when it isn't, or when only a part of the hierarchy is (as in a container).
+    Raises KernelError when it isn't, when only a part of the hierarchy is (as in a container), and when
+    another mount covers it.
     """
-    found = [mount for mount in _read(mountinfo) if mount.kind == "cgroup2"]
+    mounted = [mount for mount in _read(mountinfo) if mount.kind == "cgroup2"]
+    found = [mount for mount in _on_top(mounted) if is_visible(mount)]
+    if mounted and not found:
+        path = mounted[0].path
+        raise KernelError(
+            f"cgroup v2 is mounted at {path}, but another mount covers it",
+            hint="mkdir -p /run/cgroup2 && mount -t cgroup2 none /run/cgroup2",
+        )
     if not found:
         raise KernelError(
             "cgroup v2 is not mounted",
@@ -74,9 +104,9 @@ def cgroup2_root(mountinfo: Path = MOUNTINFO) -> Path:
     return whole[0].path
 
 
-def find_bpffs(mountinfo: Path = MOUNTINFO) -> Path | None:
-    """Where bpffs is mounted, /sys/fs/bpf before any other place; None when it isn't."""
-    found = [mount.path for mount in _read(mountinfo) if mount.kind == "bpf"]
+def find_bpffs(mountinfo: Path = MOUNTINFO, is_visible: Callable[[Mount], bool] = is_visible) -> Path | None:
+    """Where bpffs is mounted, /sys/fs/bpf before any other place; None when it isn't, or is covered."""
+    found = [mount.path for mount in _read(mountinfo) if mount.kind == "bpf" and is_visible(mount)]
     return BPFFS_HOME if BPFFS_HOME in found else next(iter(found), None)
 
 
@@ -85,10 +115,11 @@ def ensure_bpffs(mountinfo: Path = MOUNTINFO) -> Path:
     found = find_bpffs(mountinfo)
     if found:
         return found
-    result = subprocess.run(MOUNT_BPFFS, capture_output=True, text=True, check=False)  # noqa: S603 - fixed
-    if result.returncode:
+    try:
+        subprocess.run(MOUNT_BPFFS, capture_output=True, text=True, check=True)  # noqa: S603 - fixed
+    except (OSError, subprocess.CalledProcessError) as error:
+        said = error.strerror if isinstance(error, OSError) else error.stderr.strip()
         raise KernelError(
-            f"bpffs is not mounted, and mounting it failed: {result.stderr.strip()}",
-            hint=f"as root: {' '.join(MOUNT_BPFFS)}",
-        )
+            f"bpffs is not mounted, and mounting it failed: {said}", hint=f"as root: {' '.join(MOUNT_BPFFS)}"
+        ) from None
     return BPFFS_HOME

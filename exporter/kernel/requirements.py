@@ -84,9 +84,10 @@ def tracing_capabilities() -> str:
     """The capabilities that tracing uses. Raises KernelError naming those that are missing."""
     missing = [name for name, number in TRACING_CAPABILITIES.items() if not has(number)]
     if missing:
-        are = "is" if len(missing) == 1 else "are"
+        these, are = ", ".join(missing), "is" if len(missing) == 1 else "are"
         raise KernelError(
-            f"{', '.join(missing)} {are} missing", hint="run it as root, or with these (or CAP_SYS_ADMIN)"
+            f"{these} {are} missing",
+            hint=f"run it as root with all capabilities, or with {these} (or CAP_SYS_ADMIN)",
         )
     return ", ".join(TRACING_CAPABILITIES)
 

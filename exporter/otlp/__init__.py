@@ -6,9 +6,10 @@ from exporter.otlp.ledger import Account
 from exporter.otlp.records import LogRecord, Severity
 from exporter.otlp.settings import Destinations, Endpoint, Protocol, Rotation, Route, Signal
 from exporter.otlp.spool_folder import SpoolFolder, default_folder
-from exporter.otlp.telemetry import Telemetry
+from exporter.otlp.telemetry import FLUSH_TIMEOUT_S, Telemetry
 
 __all__ = [
+    "FLUSH_TIMEOUT_S",
     "Account",
     "Destinations",
     "Endpoint",

@@ -100,6 +100,7 @@ def _sdk_record(record: LogRecord) -> ReadableLogRecord:
         context=trace.set_span_in_context(span),
         severity_text=record.severity.name,
         severity_number=SeverityNumber(record.severity),
+        body=record.body,
         attributes=record.attributes,
         event_name=record.event_name,
     )

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from exporter.errors import CiEgressError
+from exporter.limits import limit_hint
 from exporter.otlp.settings import Rotation
 from exporter.otlp.sinks import Receipt, SendError
 
@@ -25,7 +26,7 @@ class JsonLines:
 
     It is opened without following a symlink in its last two components, and refused unless it is a regular
     file with one name: a root process must not be made to append to somebody else's file, nor to wait for the
-    reader of a FIFO. When somebody deletes it meanwhile, it is made anew.
+    reader of a FIFO. When somebody deletes or moves it meanwhile, it is made anew.
 
     With `rotation`, a full NAME.jsonl becomes NAME.1.jsonl, that one NAME.2.jsonl, and so on.
     """
@@ -41,8 +42,10 @@ class JsonLines:
         try:
             self._descriptor = _open(path)
         except OSError as error:
+            reason = _reason(error)
             raise CiEgressError(
-                f"{path} can't be written: {_reason(error)}", hint="choose another directory with --otlp-dir"
+                f"{path} can't be written: {reason}",
+                hint=limit_hint(reason) or "choose another directory with --otlp-dir",
             ) from error
 
     def send(self, payload: bytes, timeout_s: float) -> Receipt:
@@ -50,14 +53,15 @@ class JsonLines:
         del timeout_s
         try:
             with self._lock:
-                self._reopen_if_deleted()
+                self._reopen_if_gone()
                 self._rotate_if_full(len(payload))
                 self._append(payload)
         except OSError as error:
+            reason = _reason(error)
             raise SendError(
                 errno.errorcode.get(error.errno or 0, "OSError"),
-                _reason(error),
-                fix="free space there or choose another directory with --otlp-dir",
+                reason,
+                fix=limit_hint(reason) or "free space there or choose another directory with --otlp-dir",
                 retryable=False,
             ) from error
         return Receipt()
@@ -66,9 +70,12 @@ class JsonLines:
         """Close the file."""
         os.close(self._descriptor)
 
-    def _reopen_if_deleted(self) -> None:
-        if os.fstat(self._descriptor).st_nlink == 0:
-            self._reopen()
+    def _reopen_if_gone(self) -> None:
+        ours = os.fstat(self._descriptor)
+        if _is_at(self._path, ours):
+            return
+        self._reopen()
+        if ours.st_nlink == 0:  # else it was moved, and whoever did that has what it holds
             self._on_deleted()
 
     def _reopen(self) -> None:
@@ -96,8 +103,18 @@ class JsonLines:
             os.ftruncate(self._descriptor, end - written)
 
 
+def _is_at(path: Path, status: os.stat_result) -> bool:
+    try:
+        return os.path.samestat(path.lstat(), status)
+    except OSError:  # opening it tells what is wrong there
+        return False
+
+
 def _open(path: Path) -> int:
-    path.parent.mkdir(mode=_DIRECTORY_MODE, parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(mode=_DIRECTORY_MODE, parents=True, exist_ok=True)
+    except FileExistsError:
+        raise NotADirectoryError(errno.ENOTDIR, f"{path.parent} is a file") from None
     with _directory_of(path) as directory:
         return _open_in(directory, path.name)
 

@@ -32,3 +32,5 @@ class LogRecord:
     """The job's, as on its spans."""
     context: SpanContext | None = None
     """The span it belongs to; None when it is about no job."""
+    body: str | None = None
+    """What happened, in one line for people."""

@@ -26,7 +26,7 @@ from exporter.otlp.records import LogRecord
 from exporter.otlp.routes import open_sinks
 from exporter.otlp.settings import Destinations, Signal
 from exporter.otlp.sinks import Sink, SpoolError
-from exporter.text import clean
+from exporter.text import clean, counted
 
 FLUSH_TIMEOUT_S = 10.0
 _SHARE_FOR_SPANS = 0.7
@@ -184,7 +184,9 @@ class Telemetry:
         _finish(self._log_lanes, start_s + timeout_s * _SHARE_WITH_LOGS)
         self._metrics.finish(start_s + timeout_s)
         for (_, error_type), number in self._log_ledger.account().dropped.items():
-            self._complaints.add(("lost", error_type), f"{number} log records got lost ({error_type})")
+            self._complaints.add(
+                ("lost", error_type), f"{counted(number, 'log record')} got lost ({error_type})"
+            )
         self._log_handler.remove()
 
     def _prepared(self, spooling: Spooling | None, destinations: Destinations) -> Spooling | None:

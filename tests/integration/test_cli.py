@@ -10,10 +10,12 @@ import re
 import shlex
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -89,8 +91,25 @@ REFUSED_COMMAND_LINES = [
     pytest.param(["run", "--job-env", "NOT_SET", "touch", "started"], 2, "NOT_SET", id="job-env-unset"),
     pytest.param(["run", "no-such-program"], 127, "'no-such-program'", id="not-found"),
     pytest.param(["run", "./no-such-program"], 127, "'./no-such-program'", id="path-not-found"),
+    pytest.param(
+        ["run", "echo a && false"], 127, "for a shell to read: `ci-egress run -- sh -c", id="script"
+    ),
     pytest.param(["run", "./file"], 126, r"chmod \+x", id="not-executable"),
     pytest.param(["run", "./folder"], 126, "it is a directory", id="a-directory"),
+    *[
+        pytest.param([*command, option, value], 2, f"'{option}': {what} is missing: ", id=f"{option}-{why}")
+        for option, what in (("--otlp-dir", "DIR"), ("--record", "FILE"), ("--job-env", "NAME"))
+        for value, why in (("", "empty"), ("--", "forgotten"))
+        for command in (["run"],)
+    ],
+    pytest.param(["watch", "--job-env", ""], 2, "'--job-env': NAME is missing", id="watch-for-no-name"),
+    pytest.param(["watch", "--otlp-dir-limit", "abc"], 2, "not a valid number of MiB", id="limit-no-number"),
+    pytest.param(
+        ["watch", "--otlp-dir-limit", "24"],
+        2,
+        "without --otlp-dir; add --otlp-dir DIR",
+        id="limit-of-nothing",
+    ),
     pytest.param(["walk"], 2, "No such command 'walk'", id="unknown-command"),
     pytest.param(["replay"], 2, "FILE", id="no-recording"),
     pytest.param(["replay", "gone"], 2, "gone: No such file", id="recording-is-missing"),
@@ -228,6 +247,33 @@ def test_help_shows_examples_as_one_types_them(command: list[str], option: str, 
     assert r"\b" not in done.stdout.decode()
 
 
+@pytest.mark.parametrize("redirection", [">/dev/full", "> >(exec true)", ">&-", "2>/dev/full"])
+@pytest.mark.parametrize(
+    ("arguments", "status"),
+    [(["--help"], 0), (["run", "--help"], 0), (["--version"], 0), (["doctor", "--json"], 0), ([], 2)],
+    ids=["help", "help-of-run", "version", "doctor", "nothing"],
+)
+def test_an_output_in_trouble_is_no_traceback(
+    arguments: list[str], status: int, redirection: str, tmp_path: Path
+) -> None:
+    under = ("bash", "-c", f'exec {redirection}; exec "$@"', "bash")
+    done = ci_egress(*arguments, cwd=tmp_path, under=under)
+    assert done.status == status
+    assert "Traceback" not in done.stderr
+    assert "Exception ignored" not in done.stderr
+
+
+def test_a_cgroup_v2_that_another_mount_covers_is_told_and_nothing_is_started(tmp_path: Path) -> None:
+    covered = ("unshare", "--mount", "sh", "-c", 'mount -t tmpfs none /sys/fs/cgroup && exec "$@"', "sh")
+    done = ci_egress("run", "touch", "started", cwd=tmp_path, under=covered)
+    assert done.status == 91
+    assert_is_one_line(done, "cgroup v2 is mounted at .*, but another mount covers it; .*mount -t cgroup2")
+    assert not (tmp_path / "started").exists()
+    doctors = ci_egress("doctor", cwd=tmp_path, under=covered)
+    assert (doctors.status, doctors.stderr) == (91, "")
+    assert b"another mount covers it" in doctors.stdout
+
+
 def test_it_says_its_version(tmp_path: Path) -> None:
     done = ci_egress("--version", cwd=tmp_path)
     assert (done.status, done.stderr) == (0, "")
@@ -331,6 +377,14 @@ def test_a_failure_is_told_in_json_where_that_was_asked_for(tmp_path: Path) -> N
     done = ci_egress("run", "--json-log", HOSTILE, cwd=tmp_path)
     told = json.loads(done.stderr)
     assert (done.status, told["level"], told["exit_status"]) == (127, "error", 127)
+
+
+def test_a_usage_error_too_is_told_in_json_where_that_was_asked_for(tmp_path: Path) -> None:
+    for arguments in (["--json-log", "--foo"], ["--foo", "--json-log"]):
+        done = ci_egress("run", *arguments, "true", cwd=tmp_path)
+        told = json.loads(done.stderr)
+        assert (done.status, told["message"]) == (2, "No such option '--foo'")
+    assert_is_one_line(ci_egress("run", "--foo", "--", "--json-log", cwd=tmp_path), "--foo")
 
 
 BAD_LINES = [
@@ -442,3 +496,55 @@ def test_a_recording_that_cannot_be_read_is_an_error(open_folder: Path) -> None:
     done = ci_egress("replay", "rec", cwd=open_folder, under=without)
     assert done.status == 2
     assert_is_one_line(done, "'rec' is not readable")
+
+
+def test_a_run_that_is_killed_leaves_a_recording_of_what_was_until_then(open_folder: Path) -> None:
+    script = "exec 3<>/dev/tcp/127.0.0.1/1 || true; exec sleep 60"
+    argv = [*CI_EGRESS, "run", "--record", "job.rec", "--", "bash", "-c", script]
+    with subprocess.Popen(argv, cwd=open_folder, env=PLAIN_ENVIRONMENT, stderr=subprocess.PIPE) as running:
+        try:
+            wait_until(lambda: '"Acted"' in text_of(open_folder / "job.rec"))
+        finally:
+            group = children_of(running.pid)
+            running.kill()
+    for pid in group:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    done = ci_egress("replay", "--otlp-dir", "again", "job.rec", cwd=open_folder)
+    assert done.status == 0
+    assert "job.rec was broken off: its end is missing" in done.stderr
+    assert "connect 127.0.0.1:1" in [span["name"] for span in spans_in(open_folder / "again")]
+
+
+def test_the_account_is_the_last_line_also_after_trouble_with_the_recording(tmp_path: Path) -> None:
+    done = ci_egress("run", "--record", "/dev/full", "true", cwd=tmp_path)
+    assert done.status == 0
+    assert "warning: the recording ends early: cannot write /dev/full: No space left" in done.stderr
+    assert done.stderr.endswith("attempts 0 = exported 0 + aggregated 0 + dropped 0 + pending 0\n")
+
+
+def test_a_flush_that_takes_long_is_told_once_and_for_how_long(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as never_answers:
+        url = f"http://127.0.0.1:{never_answers.getsockname()[1]}"
+        state = {"STATE_DIRECTORY": str(tmp_path / "state")}
+        env = PLAIN_ENVIRONMENT | state | {"OTEL_EXPORTER_OTLP_ENDPOINT": url}
+        done = ci_egress("run", "true", cwd=tmp_path, env=env)
+    assert done.status == 0
+    assert done.stderr.count("ci-egress: sending the rest of the telemetry, for 10 s at most\n") == 1
+    assert done.stderr.endswith("attempts 0 = exported 0 + aggregated 0 + dropped 0 + pending 0\n")
+
+
+def text_of(path: Path) -> str:
+    return path.read_text() if path.exists() else ""
+
+
+def children_of(pid: int) -> list[int]:
+    text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+    return [int(child) for child in text.split()]
+
+
+def wait_until(condition: Callable[[], bool], *, within_s: float = 20.0) -> None:
+    deadline_s = time.monotonic() + within_s
+    while not condition():
+        assert time.monotonic() < deadline_s, "it never came true"
+        time.sleep(0.05)

@@ -83,6 +83,7 @@ def test_a_missing_right_that_only_helps_is_told_and_run_works() -> None:
     found = checks(done)
     assert (done.returncode, json.loads(done.stdout)["ok"]) == (0, True)
     assert [name for name, check in found.items() if not check["ok"]] == ["CAP_SYS_PTRACE"]
+    assert "CAP_SYS_NICE" in found
 
 
 def test_the_contracts_capabilities_are_enough_to_trace() -> None:

@@ -47,6 +47,11 @@ def test_each_kind_of_loss_is_told_once_with_its_number() -> None:
             telemetry.submit(span(), 1)
             telemetry.close(before_logs=reporter.tell)
         assert losses(receiver) == [("kernel", "ring_full", 2), ("export", "400", 5), ("export", "400", 2)]
+        assert [record.body.string_value for record in receiver.logs()] == [
+            "2 attempts dropped (kernel: ring_full)",
+            "5 attempts dropped (export: 400)",
+            "2 attempts dropped (export: 400)",
+        ]
         record = receiver.logs()[0]
         assert record.event_name == "cicd.egress.exporter.loss"
         assert record.severity_text == "WARN"
@@ -72,5 +77,6 @@ def test_a_run_tells_what_got_lost_in_the_trace_of_its_job(tmp_path: Path) -> No
         "error.type": "400",
         "egress.attempts": 1,
     }
+    assert record["body"] == {"stringValue": "1 attempt dropped (export: 400)"}
     summary = json.loads(done.stderr.splitlines()[-1])
     assert (record["eventName"], record["traceId"]) == ("cicd.egress.exporter.loss", summary["trace_id"])

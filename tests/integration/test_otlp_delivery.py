@@ -403,8 +403,8 @@ def test_log_records_that_get_lost_are_counted_and_told() -> None:
         dropped = {("export", "rejected"): 1, ("export", "encoding"): 1}
         assert telemetry.log_account == Account(1, dropped)
         lines = telemetry.complaints()
-    assert "1 log records got lost (rejected)" in lines
-    assert "1 log records got lost (encoding)" in lines
+    assert "1 log record got lost (rejected)" in lines
+    assert "1 log record got lost (encoding)" in lines
     assert any(f"{receiver.url}/v1/logs rejected log records" in line for line in lines)
 
 

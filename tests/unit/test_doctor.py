@@ -10,7 +10,8 @@ import pytest
 from exporter.cli.doctor import fields
 from exporter.errors import KernelError
 from exporter.kernel import doctor, requirements
-from exporter.kernel.compiling import system_compiler
+from exporter.kernel.bytecode import Cache
+from exporter.kernel.compiling import our_request, system_compiler
 from exporter.kernel.doctor import Check
 
 MISSING = Check("a", ok=False, lost="no tracing: a is missing", fix="install a")
@@ -80,6 +81,17 @@ def test_a_python_without_bcc_is_told_apart_by_the_compiler() -> None:
 def test_no_python_at_all_is_told() -> None:
     with pytest.raises(KernelError, match="cannot run /nonexistent/python3"):
         system_compiler("/nonexistent/python3").version()
+
+
+def test_without_bcc_what_was_compiled_before_is_enough(tmp_path: Path) -> None:
+    without, cache = system_compiler(sys.executable), Cache(tmp_path / "cache")
+    nothing_compiled = doctor.bcc(without, cache)
+    assert (nothing_compiled.ok, nothing_compiled.is_required) == (False, True)
+    cache.put(our_request().digest(), {"maps": [], "programs": {}})
+    compiled = doctor.bcc(without, cache)
+    assert (compiled.ok, compiled.is_required, compiled.fix) == (False, False, nothing_compiled.fix)
+    assert compiled.lost.startswith("no tracing once the kernel or ci-egress is updated: ")
+    assert "cannot use BCC" in compiled.lost
 
 
 def test_what_run_would_say_becomes_the_check() -> None:

@@ -400,6 +400,51 @@ def test_a_file_deleted_by_the_job_is_made_anew_and_its_loss_is_said(tmp_path: P
     assert any("was deleted" in line for line in telemetry.complaints())
 
 
+@pytest.mark.parametrize("moved", ["traces.jsonl", "."], ids=["file", "folder"])
+def test_what_was_moved_away_stays_whole_and_a_new_file_takes_over(tmp_path: Path, moved: str) -> None:
+    directory = tmp_path / "out"
+    with open_telemetry(directory) as telemetry:
+        telemetry.submit(span(span_id=1), 1)
+        wait_until(lambda: telemetry.account.exported == 1)
+        (directory / moved).rename(tmp_path / "old")
+        telemetry.submit(span(span_id=2), 1)
+    old = tmp_path / "old" / "traces.jsonl" if moved == "." else tmp_path / "old"
+    assert [one["spanId"] for one in spans_in(old)] == [f"{1:016x}"]
+    assert [one["spanId"] for one in spans_in(directory / "traces.jsonl")] == [f"{2:016x}"]
+    assert telemetry.complaints() == []
+
+
+def test_a_link_in_place_of_a_file_that_was_moved_away_is_not_followed(tmp_path: Path, victim: Path) -> None:
+    directory = tmp_path / "out"
+    with open_telemetry(directory) as telemetry:
+        (directory / "traces.jsonl").rename(tmp_path / "old")
+        (directory / "traces.jsonl").symlink_to(victim)
+        telemetry.submit(span(), 1)
+    assert victim.read_text() == "precious"
+    assert sum(telemetry.account.dropped.values()) == 1
+    assert any("a symbolic link stands there" in line for line in telemetry.complaints())
+
+
+def test_a_file_in_place_of_the_folder_is_told(tmp_path: Path) -> None:
+    (tmp_path / "out").touch()
+    with pytest.raises(
+        CiEgressError, match=r"traces\.jsonl can't be written: .*out is a file; choose another"
+    ):
+        open_telemetry(tmp_path / "out")
+
+
+def test_too_few_open_files_are_told_as_such(tmp_path: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lowest = os.open("/dev/null", os.O_RDONLY)
+    os.close(lowest)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, hard))
+    try:
+        with pytest.raises(CiEgressError, match=r"Too many open files; raise the limit .*ulimit -n"):
+            open_telemetry(tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
 def test_files_alone_import_neither_protobuf_nor_an_http_or_grpc_client(tmp_path: Path) -> None:
     program = f"""
 import sys, pathlib

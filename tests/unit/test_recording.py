@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -309,6 +310,46 @@ def test_a_line_that_is_none_is_refused_with_file_line_and_column(
         list(replay([*lines[:2], f"{line}\n", lines[-1]]).events())
     assert caught.value.what.isprintable()
     assert len(caught.value.what) < 300
+
+
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        ("", "from there on it is no JSON"),
+        ('["Exited', "from there on it is no JSON"),
+        ('["Exited"]', "Exited has 0 fields instead of 3"),
+        ("[]", "it isn't a known type with its values"),
+        ('["Owner"]', "it isn't a known type with its values"),
+        ('["Teleported",1]', "there is no Teleported"),
+        ('["Exited",1,[1,2],"3"]', '"3" is not a number of 32 bits'),
+        ('["Owner",1,null]', "null is not text"),
+    ],
+)
+def test_what_is_wrong_with_a_line_is_told_in_words_of_the_recording(
+    tmp_path: Path, line: str, why: str
+) -> None:
+    (first, _) = record(tmp_path / "a.rec", [])
+    with pytest.raises(UsageError) as caught:
+        replay([first, f"{line}\n"])
+    assert caught.value.what.endswith(f"not a line of a recording ({why})")
+
+
+def test_an_empty_file_is_called_empty() -> None:
+    with pytest.raises(UsageError, match=r"^a\.rec:1:1: .*\(the file is empty: the run ended before"):
+        replay([])
+
+
+def test_what_was_written_a_second_ago_is_in_the_file_already(tmp_path: Path) -> None:
+    path = tmp_path / "a.rec"
+    recorder = Recorder(path, NothingKnown(), on_failure=fail)
+    recorder.begin(BEGINNING)
+    assert replay(path.read_text()).beginning == BEGINNING
+    recorder.event(ACT)
+    deadline_s = time.monotonic() + 10
+    while not list(replay(path.read_text()).events()):
+        assert time.monotonic() < deadline_s, "it was never flushed"
+        recorder.tick()
+    recorder.close()
 
 
 def acted(**changes: Any) -> str:

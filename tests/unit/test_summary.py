@@ -314,4 +314,11 @@ def test_rows_beyond_its_bound_are_only_counted() -> None:
     for port in range(1, 6):
         met(summary, curl(), port=port, times=2)
     assert summary.totals() == (2, 10)
+    assert summary.told() == "10 attempts, at least 2 destinations"
     assert summary.fields()["uncounted"] == 6
+
+
+def test_one_of_a_kind_is_told_in_the_singular() -> None:
+    summary = Summary({})
+    met(summary, curl(), port=1)
+    assert summary.told() == "1 attempt, 1 destination"

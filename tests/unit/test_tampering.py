@@ -121,4 +121,5 @@ def test_tampering_is_a_log_record_in_the_trace_at_its_program(tmp_path: Path) -
     assert (told["process.pid"], told["process.owner"]) == (str(ROOT.pid), "4000001")
     assert (told["egress.tamper.kind"], told["egress.tamper.detail"]) == ("signal", "SIGKILL")
     assert told["cicd.pipeline.name"] == "release"
+    assert record["body"] == {"stringValue": f"curl ({ROOT.pid}) sent SIGKILL to ci-egress"}
     assert account.attempts == 0
