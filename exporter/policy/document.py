@@ -1,0 +1,181 @@
+"""A YAML file as a small tree in which every node knows its place. The file may be hostile.
+
+It is read as a stream of events, so that nothing is built from what a policy has no use for: anchors and
+aliases (a few of them can stand for a billion nodes), tags, further documents, deep nesting. Values stay
+text; what a place of the policy expects there is for the reader of the tree to say, so `no` and `1_0` are
+no riddles.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import yaml
+
+from exporter.policy.problems import Problem, Problems, shown
+
+SIZE_MAX = 4 << 20
+"""Bytes."""
+DEPTH_MAX = 12
+NODES_MAX = 250_000
+
+_PARSER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_QUOTE = 'write it in double quotes, as in "*.registry.example:443"'
+_UNQUOTED = "text that begins with one of * & [ { @ ` ! | > % needs double quotes; indent with spaces"
+
+
+@dataclass(frozen=True)
+class Scalar:
+    """A single value, as text."""
+
+    line: int
+    column: int
+    text: str
+    is_plain: bool
+    """Whether it stands there without quotes."""
+
+
+@dataclass(frozen=True)
+class Listing:
+    """A sequence."""
+
+    line: int
+    column: int
+    items: list[Node] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Mapping:
+    """Keys and values, in the order of the file; a key may be there twice."""
+
+    line: int
+    column: int
+    pairs: list[tuple[Node, Node]] = field(default_factory=list)
+
+
+Node = Scalar | Listing | Mapping
+
+
+class _Place(Exception):  # noqa: N818 - it isn't told, what was found is
+    """Nothing can be read from here on."""
+
+
+class _Builder:
+    def __init__(self, problems: Problems) -> None:
+        self._problems = problems
+        self._open: list[Listing | Mapping] = []
+        self._keys: list[Node | None] = []
+        """For each of `_open`, the key that waits for its value."""
+        self._nodes = 0
+        self.roots: list[Node] = []
+
+    def take(self, event: Any) -> None:
+        """The next event. Raises _Place."""
+        line, column = event.start_mark.line + 1, event.start_mark.column + 1
+        match event:
+            case yaml.AliasEvent():
+                self._add(Scalar(line, column, "", is_plain=True))
+                self._refuse(
+                    line, column, "an alias", f"write out what it stands for; for a wildcard, {_QUOTE}"
+                )
+            case yaml.ScalarEvent():
+                self._add(Scalar(line, column, event.value, is_plain=not event.style))
+                self._refuse_extras(event, line, column)
+            case yaml.SequenceStartEvent() | yaml.MappingStartEvent():
+                kind = Listing if isinstance(event, yaml.SequenceStartEvent) else Mapping
+                self._begin(kind(line, column))
+                self._refuse_extras(event, line, column)
+            case yaml.SequenceEndEvent() | yaml.MappingEndEvent():
+                self._open.pop()
+                self._keys.pop()
+            case yaml.DocumentStartEvent() if self.roots:
+                self._refuse(line, column, "a second document", "a policy is one document: remove `---`")
+                raise _Place
+
+    def _begin(self, node: Listing | Mapping) -> None:
+        self._add(node)
+        self._open.append(node)
+        self._keys.append(None)
+        if len(self._open) > DEPTH_MAX:
+            self._refuse(node.line, node.column, "nested too deep", "a policy has no more than six levels")
+            raise _Place
+
+    def _add(self, node: Node) -> None:
+        self._nodes += 1
+        if self._nodes > NODES_MAX:
+            self._refuse(
+                node.line, node.column, f"more than {NODES_MAX:,} values", "split the policy by jobs"
+            )
+            raise _Place
+        if not self._open:
+            self.roots.append(node)
+            return
+        match self._open[-1]:
+            case Listing(items=items):
+                items.append(node)
+            case Mapping(pairs=pairs):
+                key, self._keys[-1] = self._keys[-1], node
+                if key is not None:
+                    pairs.append((key, node))
+                    self._keys[-1] = None
+
+    def _refuse_extras(self, event: Any, line: int, column: int) -> None:
+        if event.anchor is not None:
+            self._refuse(line, column, f"an anchor, {shown('&' + event.anchor)}", "remove it")
+        if event.tag is not None:
+            self._refuse(line, column, f"a tag, {shown(event.tag)}", "remove it, or quote the text")
+
+    def _refuse(self, line: int, column: int, what: str, fix: str) -> None:
+        self._problems.add(Problem(line, column, what, fix), what, fix)
+
+
+def read(data: bytes, problems: Problems) -> Node | None:
+    """The tree in `data`; None for an empty file, and where it can't be read, which `problems` then tell."""
+    text = _text(data, problems)
+    if text is None:
+        return None
+    builder = _Builder(problems)
+    try:
+        for event in yaml.parse(text, Loader=_PARSER):
+            builder.take(event)
+    except _Place:
+        return None
+    except yaml.YAMLError as error:
+        problem = _syntax_problem(error, text)
+        problems.add(problem, problem.what, problem.fix)
+        return None
+    return builder.roots[0] if builder.roots else None
+
+
+def _text(data: bytes, problems: Problems) -> str | None:
+    if len(data) > SIZE_MAX:
+        problem = Problem(1, 1, f"larger than {SIZE_MAX >> 20} MiB", "split the policy by jobs")
+    else:
+        try:
+            return data.decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            line, column = _place(data[: error.start].decode("utf-8-sig"))
+            problem = Problem(line, column, f"not UTF-8 (byte {data[error.start]:#04x})", "save it as UTF-8")
+    problems.add(problem, problem.what, problem.fix)
+    return None
+
+
+def _syntax_problem(error: yaml.YAMLError, text: str) -> Problem:
+    """What the parser said, at the place where it begins to be wrong."""
+    if isinstance(error, yaml.reader.ReaderError):
+        line, column = _place(text[: error.position])
+        return Problem(line, column, "a control character", "remove it, or write it as an escape in quotes")
+    problem, context = getattr(error, "problem", None), getattr(error, "context", None)
+    mark = getattr(error, "problem_mark", None)
+    if context == "while scanning an alias":
+        mark = error.context_mark  # type: ignore[attr-defined]
+        return Problem(mark.line + 1, mark.column + 1, "`*` without quotes is an alias in YAML", _QUOTE)
+    told = ", ".join(part for part in (context, problem) if part) or "it can't be parsed"
+    line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
+    return Problem(line, column, f"not YAML: {told}", _UNQUOTED)
+
+
+def _place(before: str) -> tuple[int, int]:
+    """Line and column, from 1, of what follows `before`."""
+    return before.count("\n") + 1, len(before) - before.rfind("\n")
