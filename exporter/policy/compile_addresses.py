@@ -72,7 +72,7 @@ def _choice(rule: Rule, number: int, needed: int, prefix: _Prefix) -> Choice:
 
 def _rank(rule: Rule, number: int, prefix: _Prefix) -> int:
     """So that the larger one wins, as decide.py's precedence has it; never 0, which is for nothing."""
-    parts = prefix.bits << 3 | (rule.ports is not None) << 2 | rule.is_final << 1 | bool(rule.protocol)
+    parts = prefix.bits << 2 | (rule.ports is not None) << 1 | bool(rule.protocol)
     return (FINAL if rule.is_final else 0) | parts << 20 | (RULES_MAX - number)
 
 

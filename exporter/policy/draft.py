@@ -1,0 +1,164 @@
+"""A first policy from what jobs did: every destination once, with how often and by whom, to be reviewed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+from typing import Any, NamedTuple
+
+from exporter.addresses import endpoint
+from exporter.destinations import OTHER
+from exporter.policy.endpoints import EndpointError, parse_endpoint
+from exporter.policy.model import Name
+from exporter.text import printable
+
+LINEAGES_SHOWN = 3
+_LINEAGES_MAX = 1000
+_DESTINATIONS_MAX = 20_000
+_TEXT_MAX = 120
+_ICMP = ("icmp", "ipv6-icmp")
+_SCHEMES = {"tcp": "", "udp": "udp://"}
+_DNS_PORT = 53
+_HEAD = """\
+# A draft: what {jobs} did on the network, {attempts:,} attempts in all. Read each line, remove what
+# shouldn't be, then try it with `mode: audit`, which denies nothing and tells what it would deny.
+version: 1
+mode: audit
+"""
+
+
+class _Place(NamedTuple):
+    """Where to; sorted by host, then port."""
+
+    host: str
+    port: int
+    transport: str
+
+
+@dataclass
+class _Seen:
+    attempts: int = 0
+    lineages: Counter[str] = field(default_factory=Counter)
+
+
+class Draft:
+    """Counts destinations; then it is a policy."""
+
+    def __init__(self) -> None:
+        """Nothing seen yet."""
+        self._seen: dict[_Place, _Seen] = {}
+        self._jobs: set[str] = set()
+        self._attempts = 0
+        self.left_out: Counter[str] = Counter()
+        """Attempts that are in no rule, by the reason."""
+
+    def add(self, span: Mapping[str, Any]) -> None:
+        """Take in the attributes of an egress span."""
+        attempts = _number(span, "egress.attempts", 1)
+        self._attempts += attempts
+        self._jobs.add(_text(span, "cicd.pipeline.name") or "a job")
+        place = _place(span)
+        if isinstance(place, str):
+            self.left_out[place] += attempts
+            return
+        if place not in self._seen and len(self._seen) >= _DESTINATIONS_MAX:
+            self.left_out[f"beyond {_DESTINATIONS_MAX:,} destinations"] += attempts
+            return
+        seen = self._seen.setdefault(place, _Seen())
+        seen.attempts += attempts
+        chain = " > ".join(str(name) for name in _listed(span, "egress.lineage"))
+        if chain in seen.lineages or len(seen.lineages) < _LINEAGES_MAX:
+            seen.lineages[chain] += attempts
+
+    def lines(self) -> Iterator[str]:
+        """The policy file."""
+        yield from _HEAD.format(jobs=self._whose(), attempts=self._attempts).splitlines()
+        for reason, attempts in sorted(self.left_out.items()):
+            yield f"# In no rule: {attempts:,} × {reason}"
+        yield "allow:" if self._seen else "allow: []"
+        for place, seen in sorted(self._seen.items()):
+            yield f"  # {_described(place, seen)}"
+            yield f'  - "{_rule(place)}"'
+
+    def _whose(self) -> str:
+        names = sorted(self._jobs)
+        return printable(names[0], limit=_TEXT_MAX) if len(names) == 1 else f"{len(names)} pipelines"
+
+
+def draft(spans: Iterable[Mapping[str, Any]]) -> Draft:
+    """Of the attributes of egress spans."""
+    made = Draft()
+    for span in spans:
+        made.add(span)
+    return made
+
+
+def _place(span: Mapping[str, Any]) -> _Place | str:
+    """Where a span went; or why no rule is made of it."""
+    host, peer = _text(span, "server.address").lower(), _text(span, "network.peer.address")
+    if host == OTHER:
+        return "destinations that were counted together (_other)"
+    if _is_own(peer or host):
+        return "loopback, which is always allowed"
+    transport = _text(span, "network.transport")
+    port = _number(span, "server.port", 0) if transport in _SCHEMES else 0
+    for written in (host, peer):
+        place = _Place(written, port, "icmp" if transport in _ICMP else transport)
+        if _is_rule(place):
+            return place
+    return "destinations that no rule can name"
+
+
+def _is_rule(place: _Place) -> bool:
+    """Whether the rule for it means what it should: one name, or one address."""
+    if place.transport in _SCHEMES and not place.port:
+        return False
+    try:
+        host = parse_endpoint(_rule(place)).host
+    except EndpointError:
+        return False
+    if isinstance(host, Name):
+        return host == Name(place.host)
+    return host.num_addresses == 1 and "/" not in place.host
+
+
+def _rule(place: _Place) -> str:
+    host = f"[{place.host}]" if ":" in place.host else place.host
+    if place.transport in _SCHEMES:
+        return _SCHEMES[place.transport] + endpoint(place.host, place.port)
+    return f"icmp://{host}" if place.transport == "icmp" else f"any://{host}"
+
+
+def _described(place: _Place, seen: _Seen) -> str:
+    """Counts and lineages, the most frequent first."""
+    kind = "" if place.transport in (*_SCHEMES, "icmp") else f" ({printable(place.transport, limit=20)})"
+    hint = "; DNS: `resolvers: system` allows the machine's own" if place.port == _DNS_PORT else ""
+    ordered = sorted(seen.lineages.items(), key=lambda item: (-item[1], item[0]))
+    shown = [printable(chain, limit=_TEXT_MAX) or "unknown" for chain, _ in ordered[:LINEAGES_SHOWN]]
+    more = f" and {len(ordered) - LINEAGES_SHOWN} more" if len(ordered) > LINEAGES_SHOWN else ""
+    return f"{seen.attempts:,} ×{kind}: {'; '.join(shown)}{more}{hint}"
+
+
+def _is_own(text: str) -> bool:
+    try:
+        parsed = ip_address(text)
+    except ValueError:
+        return False
+    return parsed.is_loopback or parsed.is_unspecified
+
+
+def _text(span: Mapping[str, Any], name: str) -> str:
+    value = span.get(name)
+    return value if isinstance(value, str) else ""
+
+
+def _number(span: Mapping[str, Any], name: str, default: int) -> int:
+    value = span.get(name)
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else default
+
+
+def _listed(span: Mapping[str, Any], name: str) -> list[Any]:
+    value = span.get(name)
+    return value if isinstance(value, list) else []
