@@ -9,11 +9,11 @@ no riddles.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NoReturn
 
 import yaml
 
-from exporter.policy.problems import Problem, Problems, shown
+from exporter.policy.problems import Place, Placed, Problems, shown
 
 SIZE_MAX = 4 << 20
 """Bytes."""
@@ -22,6 +22,7 @@ NODES_MAX = 250_000
 
 _PARSER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _QUOTE = 'write it in double quotes, as in "*.registry.example:443"'
+_WRITE_OUT = f"write out what it stands for; for a wildcard, {_QUOTE}"
 _UNQUOTED = "text that begins with one of * & [ { @ ` ! | > % needs double quotes; indent with spaces"
 
 
@@ -57,8 +58,8 @@ class Mapping:
 Node = Scalar | Listing | Mapping
 
 
-class _Place(Exception):  # noqa: N818 - it isn't told, what was found is
-    """Nothing can be read from here on."""
+class _UnreadableError(Exception):
+    """Nothing can be read from here on; what and where is told to the problems."""
 
 
 class _Builder:
@@ -71,43 +72,36 @@ class _Builder:
         self.roots: list[Node] = []
 
     def take(self, event: Any) -> None:
-        """The next event. Raises _Place."""
-        line, column = event.start_mark.line + 1, event.start_mark.column + 1
+        """The next event. Raises _UnreadableError."""
+        place = Place(event.start_mark.line + 1, event.start_mark.column + 1)
         match event:
             case yaml.AliasEvent():
-                self._add(Scalar(line, column, "", is_plain=True))
-                self._refuse(
-                    line, column, "an alias", f"write out what it stands for; for a wildcard, {_QUOTE}"
-                )
+                self._add(Scalar(*place, "", is_plain=True))
+                self._problems.add(place, f"an alias, {shown('*' + event.anchor)}", _WRITE_OUT)
             case yaml.ScalarEvent():
-                self._add(Scalar(line, column, event.value, is_plain=not event.style))
-                self._refuse_extras(event, line, column)
+                self._add(Scalar(*place, event.value, is_plain=not event.style))
+                self._refuse_extras(event, place)
             case yaml.SequenceStartEvent() | yaml.MappingStartEvent():
                 kind = Listing if isinstance(event, yaml.SequenceStartEvent) else Mapping
-                self._begin(kind(line, column))
-                self._refuse_extras(event, line, column)
+                self._begin(kind(*place))
+                self._refuse_extras(event, place)
             case yaml.SequenceEndEvent() | yaml.MappingEndEvent():
                 self._open.pop()
                 self._keys.pop()
             case yaml.DocumentStartEvent() if self.roots:
-                self._refuse(line, column, "a second document", "a policy is one document: remove `---`")
-                raise _Place
+                self._give_up(place, "a second document", "a policy is one document: remove `---`")
 
     def _begin(self, node: Listing | Mapping) -> None:
         self._add(node)
         self._open.append(node)
         self._keys.append(None)
         if len(self._open) > DEPTH_MAX:
-            self._refuse(node.line, node.column, "nested too deep", "a policy has no more than six levels")
-            raise _Place
+            self._give_up(node, "nested too deep", "a policy has no more than six levels")
 
     def _add(self, node: Node) -> None:
         self._nodes += 1
         if self._nodes > NODES_MAX:
-            self._refuse(
-                node.line, node.column, f"more than {NODES_MAX:,} values", "split the policy by jobs"
-            )
-            raise _Place
+            self._give_up(node, f"more than {NODES_MAX:,} values", "split the policy by jobs")
         if not self._open:
             self.roots.append(node)
             return
@@ -120,14 +114,15 @@ class _Builder:
                     pairs.append((key, node))
                     self._keys[-1] = None
 
-    def _refuse_extras(self, event: Any, line: int, column: int) -> None:
+    def _refuse_extras(self, event: Any, place: Place) -> None:
         if event.anchor is not None:
-            self._refuse(line, column, f"an anchor, {shown('&' + event.anchor)}", "remove it")
+            self._problems.add(place, f"an anchor, {shown('&' + event.anchor)}", "remove it")
         if event.tag is not None:
-            self._refuse(line, column, f"a tag, {shown(event.tag)}", "remove it, or quote the text")
+            self._problems.add(place, f"a tag, {shown(event.tag)}", "remove it, or quote the text")
 
-    def _refuse(self, line: int, column: int, what: str, fix: str) -> None:
-        self._problems.add(Problem(line, column, what, fix), what, fix)
+    def _give_up(self, place: Placed, what: str, fix: str) -> NoReturn:
+        self._problems.add(place, what, fix)
+        raise _UnreadableError
 
 
 def read(data: bytes, problems: Problems) -> Node | None:
@@ -139,43 +134,43 @@ def read(data: bytes, problems: Problems) -> Node | None:
     try:
         for event in yaml.parse(text, Loader=_PARSER):
             builder.take(event)
-    except _Place:
+    except _UnreadableError:
         return None
     except yaml.YAMLError as error:
-        problem = _syntax_problem(error, text)
-        problems.add(problem, problem.what, problem.fix)
+        problems.add(*_syntax_problem(error, text))
         return None
     return builder.roots[0] if builder.roots else None
 
 
 def _text(data: bytes, problems: Problems) -> str | None:
     if len(data) > SIZE_MAX:
-        problem = Problem(1, 1, f"larger than {SIZE_MAX >> 20} MiB", "split the policy by jobs")
-    else:
-        try:
-            return data.decode("utf-8-sig")
-        except UnicodeDecodeError as error:
-            line, column = _place(data[: error.start].decode("utf-8-sig"))
-            problem = Problem(line, column, f"not UTF-8 (byte {data[error.start]:#04x})", "save it as UTF-8")
-    problems.add(problem, problem.what, problem.fix)
-    return None
+        problems.add(Place(1, 1), f"larger than {SIZE_MAX >> 20} MiB", "split the policy by jobs")
+        return None
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        place = _behind(data[: error.start].decode("utf-8-sig"))
+        problems.add(place, f"not UTF-8 (byte {data[error.start]:#04x})", "save it as UTF-8")
+        return None
 
 
-def _syntax_problem(error: yaml.YAMLError, text: str) -> Problem:
+def _syntax_problem(error: yaml.YAMLError, text: str) -> tuple[Place, str, str]:
     """What the parser said, at the place where it begins to be wrong."""
     if isinstance(error, yaml.reader.ReaderError):
-        line, column = _place(text[: error.position])
-        return Problem(line, column, "a control character", "remove it, or write it as an escape in quotes")
-    problem, context = getattr(error, "problem", None), getattr(error, "context", None)
-    mark = getattr(error, "problem_mark", None)
+        fix = "remove it, or write it as an escape in quotes"
+        return _behind(text[: error.position]), "a control character", fix
+    context, problem = getattr(error, "context", None), getattr(error, "problem", None)
     if context == "while scanning an alias":
-        mark = error.context_mark  # type: ignore[attr-defined]
-        return Problem(mark.line + 1, mark.column + 1, "`*` without quotes is an alias in YAML", _QUOTE)
+        return _marked(error, "context_mark"), "`*` without quotes is an alias in YAML", _QUOTE
     told = ", ".join(part for part in (context, problem) if part) or "it can't be parsed"
-    line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
-    return Problem(line, column, f"not YAML: {told}", _UNQUOTED)
+    return _marked(error, "problem_mark"), f"not YAML: {told}", _UNQUOTED
 
 
-def _place(before: str) -> tuple[int, int]:
-    """Line and column, from 1, of what follows `before`."""
-    return before.count("\n") + 1, len(before) - before.rfind("\n")
+def _marked(error: yaml.YAMLError, name: str) -> Place:
+    mark = getattr(error, name, None)
+    return Place(mark.line + 1, mark.column + 1) if mark else Place(1, 1)
+
+
+def _behind(text: str) -> Place:
+    """The place of what follows `text`."""
+    return Place(text.count("\n") + 1, len(text) - text.rfind("\n"))

@@ -83,8 +83,9 @@ class Draft:
             yield f'  - "{_rule(place)}"'
 
     def _whose(self) -> str:
-        names = sorted(self._jobs)
-        return printable(names[0], limit=_TEXT_MAX) if len(names) == 1 else f"{len(names)} pipelines"
+        if len(self._jobs) == 1:
+            return printable(*self._jobs, limit=_TEXT_MAX)
+        return f"{len(self._jobs):,} pipelines" if self._jobs else "no job"
 
 
 def draft(spans: Iterable[Mapping[str, Any]]) -> Draft:

@@ -13,6 +13,8 @@ from ipaddress import IPv4Network, ip_network
 from exporter.policy.model import ANY_PORT, Effect, Host, Name, Network, Policy, PortClass, Protocol, Rule
 from exporter.policy.problems import Problems, shown
 
+_COMPARED_MAX = 64
+"""Rules for the same, told apart by lineage: more don't compile."""
 _EVERYWHERE = (ip_network("0.0.0.0/0"), ip_network("::/0"))
 
 
@@ -31,23 +33,30 @@ class _Rules:
     """Some rules, to be found by what they are about."""
 
     def __init__(self, rules: Iterable[Rule]) -> None:
-        self._same: defaultdict[Host, list[Rule]] = defaultdict(list)
-        self._denied: defaultdict[Network, list[Rule]] = defaultdict(list)
+        self._about: defaultdict[tuple[Host, PortClass], list[Rule]] = defaultdict(list)
+        lengths = set()
         for rule in rules:
-            self._same[rule.host].append(rule)
+            for port_class in rule.classes:
+                known = self._about[rule.host, port_class]
+                if len(known) < _COMPARED_MAX:
+                    known.append(rule)
             if rule.is_final and not isinstance(rule.host, Name):
-                self._denied[rule.host].append(rule)
-        self._lengths = sorted({(network.version, network.prefixlen) for network in self._denied})
+                lengths.add((rule.host.version, rule.host.prefixlen))
+        self._denied_lengths = sorted(lengths)
 
-    def about(self, host: Host) -> list[Rule]:
-        """Those for exactly `host`."""
-        return self._same.get(host, [])
+    def about(self, host: Host, wanted: PortClass) -> Iterator[Rule]:
+        """Those for exactly `host` that are about all of `wanted`."""
+        at: PortClass | None = wanted
+        while at is not None:
+            yield from self._about.get((host, at), ())
+            at = at.wider
 
-    def denying(self, network: Network) -> Iterator[Rule]:
-        """Those that deny all of `network`, itself or one around it."""
-        for version, length in self._lengths:
+    def denying(self, network: Network, wanted: PortClass) -> Iterator[Rule]:
+        """Those that deny `wanted` of all of `network`, by itself or one around it."""
+        for version, length in self._denied_lengths:
             if version == network.version and length <= network.prefixlen:
-                yield from self._denied.get(network.supernet(new_prefix=length), ())
+                around = network.supernet(new_prefix=length)
+                yield from (rule for rule in self.about(around, wanted) if rule.is_final)
 
 
 def _check_rule(rule: Rule, groups: tuple[_Rules, ...], problems: Problems) -> None:
@@ -62,8 +71,8 @@ def _check_rule(rule: Rule, groups: tuple[_Rules, ...], problems: Problems) -> N
 
 def _in_the_way(rule: Rule, wanted: PortClass, group: _Rules) -> tuple[str, str] | None:
     """What is wrong with `rule` and how to mend it; None when `wanted` of it can be reached."""
-    for other in group.about(rule.host):
-        if other is not rule and (told := _same_host(rule, other, wanted)):
+    for other in group.about(rule.host, wanted):
+        if other is not rule and _is_looser(other, rule) and (told := _same_host(rule, other, wanted)):
             return told
     if rule.effect is Effect.ALLOW:
         denying = _denying(rule, wanted, group)
@@ -74,20 +83,16 @@ def _in_the_way(rule: Rule, wanted: PortClass, group: _Rules) -> tuple[str, str]
 
 
 def _same_host(rule: Rule, other: Rule, wanted: PortClass) -> tuple[str, str] | None:
+    """The same for another rule that is about all of `wanted`, and holds wherever `rule` does."""
     if rule.effect is other.effect:
-        return _repeated(rule, other, wanted)
-    is_for_name = rule.effect is Effect.ALLOW and isinstance(rule.host, Name)
-    if not (is_for_name and _is_wide_enough(other, wanted) and _is_tie(other, wanted)):
-        return None
-    if not _is_looser(other, rule):
+        return _repeated(rule, other, wanted) if wanted in other.classes else None
+    if rule.effect is Effect.DENY or not isinstance(rule.host, Name) or not _is_tie(other, wanted):
         return None
     what = f"unreachable: {_about(rule, wanted)} is denied in line {other.line}"
     return what, "remove one of them; of two that name the same, deny wins"
 
 
 def _repeated(rule: Rule, other: Rule, wanted: PortClass) -> tuple[str, str] | None:
-    if wanted not in other.classes or not _is_looser(other, rule):
-        return None
     if set(other.lineage) == set(rule.lineage):
         if (rule.line or 0, rule.column or 0) < (other.line or 0, other.column or 0):
             return None
@@ -98,29 +103,13 @@ def _repeated(rule: Rule, other: Rule, wanted: PortClass) -> tuple[str, str] | N
 
 def _denying(rule: Rule, wanted: PortClass, group: _Rules) -> Rule | None:
     """A deny of addresses that covers all that `rule` allows; for a name, these are all addresses."""
-    networks = _EVERYWHERE if isinstance(rule.host, Name) else (rule.host,)
     found = None
-    for network in networks:
-        covering = (
-            other
-            for other in group.denying(network)
-            if _is_wide_enough(other, wanted) and _is_looser(other, rule)
-        )
+    for network in _EVERYWHERE if isinstance(rule.host, Name) else (rule.host,):
+        covering = (other for other in group.denying(network, wanted) if _is_looser(other, rule))
         found = next(covering, None)
         if found is None:
             return None
     return found
-
-
-def _is_wide_enough(other: Rule, wanted: PortClass) -> bool:
-    """Whether `other` is about all of `wanted`."""
-    classes = other.classes
-    at: PortClass | None = wanted
-    while at is not None:
-        if at in classes:
-            return True
-        at = at.wider
-    return False
 
 
 def _is_tie(other: Rule, wanted: PortClass) -> bool:

@@ -10,7 +10,7 @@ from exporter.errors import UsageError
 from exporter.policy import document, overlaps, rules
 from exporter.policy.document import Listing, Mapping, Node, Scalar
 from exporter.policy.model import Effect, Mode, Policy, Rule, Section, resolvers_rule
-from exporter.policy.problems import PolicyError, Problem, Problems, shown
+from exporter.policy.problems import Place, PolicyError, Problems, shown
 from exporter.policy.rules import read_mapping_rule, read_scalar_rule
 
 VERSION = "1"
@@ -40,7 +40,7 @@ def parse_policy(data: bytes, source: str) -> Policy:
     problems = Problems()
     root = document.read(data, problems)
     if root is None and not problems:
-        problems.add(Problem(1, 1, "", ""), "the file is empty", "a policy begins with `version: 1`")
+        problems.add(Place(1, 1), "the file is empty", "a policy begins with `version: 1`")
     policy = _Reader(source, problems).policy(root) if root is not None else Policy()
     overlaps.check(policy, problems)
     if problems:

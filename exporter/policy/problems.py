@@ -24,6 +24,13 @@ class Placed(Protocol):
         """From 1, in characters."""
 
 
+class Place(NamedTuple):
+    """Where in a file; both from 1."""
+
+    line: int
+    column: int
+
+
 class Problem(NamedTuple):
     """One thing that is wrong."""
 
