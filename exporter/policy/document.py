@@ -77,7 +77,7 @@ class _Builder:
         match event:
             case yaml.AliasEvent():
                 self._add(Scalar(*place, "", is_plain=True))
-                self._problems.add(place, f"an alias, {shown('*' + event.anchor)}", _WRITE_OUT)
+                self._problems.add(place, f"an alias, {shown(f'*{event.anchor}')}", _WRITE_OUT)
             case yaml.ScalarEvent():
                 self._add(Scalar(*place, event.value, is_plain=not event.style))
                 self._refuse_extras(event, place)
@@ -116,7 +116,7 @@ class _Builder:
 
     def _refuse_extras(self, event: Any, place: Place) -> None:
         if event.anchor is not None:
-            self._problems.add(place, f"an anchor, {shown('&' + event.anchor)}", "remove it")
+            self._problems.add(place, f"an anchor, {shown(f'&{event.anchor}')}", "remove it")
         if event.tag is not None:
             self._problems.add(place, f"a tag, {shown(event.tag)}", "remove it, or quote the text")
 
@@ -156,9 +156,10 @@ def _text(data: bytes, problems: Problems) -> str | None:
 
 def _syntax_problem(error: yaml.YAMLError, text: str) -> tuple[Place, str, str]:
     """What the parser said, at the place where it begins to be wrong."""
-    if isinstance(error, yaml.reader.ReaderError):
+    if isinstance(error, yaml.reader.ReaderError):  # its position is in bytes, or in characters
+        found = yaml.reader.Reader.NON_PRINTABLE.search(text)
         fix = "remove it, or write it as an escape in quotes"
-        return _behind(text[: error.position]), "a control character", fix
+        return _behind(text[: found.start() if found else 0]), "a control character", fix
     context, problem = getattr(error, "context", None), getattr(error, "problem", None)
     if context == "while scanning an alias":
         return _marked(error, "context_mark"), "`*` without quotes is an alias in YAML", _QUOTE
