@@ -45,10 +45,12 @@ def errors(text: str | bytes) -> list[str]:
     try:
         parse_policy(data, NAME)
     except PolicyError as error:
-        assert all(line.startswith(f"{NAME}:") for line in error.lines)
-        assert all(line.isprintable() for line in error.lines)
-        return [line.removeprefix(f"{NAME}:") for line in error.lines]
-    return []
+        lines = error.lines
+    else:
+        lines = ()
+    assert all(line.startswith(f"{NAME}:") for line in lines)
+    assert all(line.isprintable() for line in lines)
+    return [line.removeprefix(f"{NAME}:") for line in lines]
 
 
 def _items(listed: str) -> str:

@@ -1,4 +1,5 @@
 """Rules that say nothing are errors."""
+# ruff: noqa: E501 - a case a line
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
 """The policy file: what it means, and all that is wrong with it, each with its place."""
+# ruff: noqa: E501 - a case a line
 
 from __future__ import annotations
 
