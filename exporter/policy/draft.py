@@ -8,9 +8,8 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address
 from typing import Any, NamedTuple
 
-from exporter.addresses import endpoint
 from exporter.destinations import OTHER
-from exporter.policy.endpoints import EndpointError, parse_endpoint
+from exporter.policy.endpoints import EndpointError, parse_host
 from exporter.policy.model import Name
 from exporter.text import printable
 
@@ -18,8 +17,9 @@ LINEAGES_SHOWN = 3
 _LINEAGES_MAX = 1000
 _DESTINATIONS_MAX = 20_000
 _TEXT_MAX = 120
-_ICMP = ("icmp", "ipv6-icmp")
-_SCHEMES = {"tcp": "", "udp": "udp://"}
+_SCHEMES = {"tcp": "tcp", "udp": "udp", "icmp": "icmp", "ipv6-icmp": "icmp"}
+_WITH_PORTS = ("tcp", "udp")
+_TRANSPORTS_MAX = 8
 _DNS_PORT = 53
 _HEAD = """\
 # A draft: what {jobs} did on the network, {attempts:,} attempts in all. Read each line, remove what
@@ -34,13 +34,16 @@ class _Place(NamedTuple):
 
     host: str
     port: int
-    transport: str
+    """0 for none."""
+    scheme: str
+    """`tcp`, `udp`, `icmp`, or `any` for what a rule has no name for."""
 
 
 @dataclass
 class _Seen:
     attempts: int = 0
     lineages: Counter[str] = field(default_factory=Counter)
+    transports: set[str] = field(default_factory=set)
 
 
 class Draft:
@@ -68,6 +71,8 @@ class Draft:
             return
         seen = self._seen.setdefault(place, _Seen())
         seen.attempts += attempts
+        if len(seen.transports) < _TRANSPORTS_MAX:
+            seen.transports.add(printable(_text(span, "network.transport") or "unknown", limit=20))
         chain = " > ".join(str(name) for name in _listed(span, "egress.lineage"))
         if chain in seen.lineages or len(seen.lineages) < _LINEAGES_MAX:
             seen.lineages[chain] += attempts
@@ -98,48 +103,45 @@ def draft(spans: Iterable[Mapping[str, Any]]) -> Draft:
 
 def _place(span: Mapping[str, Any]) -> _Place | str:
     """Where a span went; or why no rule is made of it."""
-    host, peer = _text(span, "server.address").lower(), _text(span, "network.peer.address")
+    host, peer = _text(span, "server.address"), _text(span, "network.peer.address")
     if host == OTHER:
         return "destinations that were counted together (_other)"
     if _is_own(peer or host):
         return "loopback, which is always allowed"
-    transport = _text(span, "network.transport")
-    port = _number(span, "server.port", 0) if transport in _SCHEMES else 0
-    for written in (host, peer):
-        place = _Place(written, port, "icmp" if transport in _ICMP else transport)
-        if _is_rule(place):
-            return place
+    scheme = _SCHEMES.get(_text(span, "network.transport"), "any")
+    port = _number(span, "server.port", 0) if scheme in _WITH_PORTS else 0
+    if port or scheme not in _WITH_PORTS:
+        for written in (host, peer):
+            if named := _named(written):
+                return _Place(named, port, scheme)
     return "destinations that no rule can name"
 
 
-def _is_rule(place: _Place) -> bool:
-    """Whether the rule for it means what it should: one name, or one address."""
-    if place.transport in _SCHEMES and not place.port:
-        return False
+def _named(written: str) -> str | None:
+    """The name or address in `written`, in one form; None where a rule would mean something else."""
     try:
-        host = parse_endpoint(_rule(place)).host
+        host = parse_host(written)
     except EndpointError:
-        return False
+        return None
     if isinstance(host, Name):
-        return host == Name(place.host)
-    return host.num_addresses == 1 and "/" not in place.host
+        return None if host.is_wildcard else host.text
+    return None if "/" in written else str(host.network_address)
 
 
 def _rule(place: _Place) -> str:
     host = f"[{place.host}]" if ":" in place.host else place.host
-    if place.transport in _SCHEMES:
-        return _SCHEMES[place.transport] + endpoint(place.host, place.port)
-    return f"icmp://{host}" if place.transport == "icmp" else f"any://{host}"
+    scheme = "" if place.scheme == "tcp" else f"{place.scheme}://"
+    return f"{scheme}{host}:{place.port}" if place.port else f"{scheme}{host}"
 
 
 def _described(place: _Place, seen: _Seen) -> str:
     """Counts and lineages, the most frequent first."""
-    kind = "" if place.transport in (*_SCHEMES, "icmp") else f" ({printable(place.transport, limit=20)})"
+    kinds = f" ({', '.join(sorted(seen.transports))})" if place.scheme == "any" else ""
     hint = "; DNS: `resolvers: system` allows the machine's own" if place.port == _DNS_PORT else ""
     ordered = sorted(seen.lineages.items(), key=lambda item: (-item[1], item[0]))
     shown = [printable(chain, limit=_TEXT_MAX) or "unknown" for chain, _ in ordered[:LINEAGES_SHOWN]]
     more = f" and {len(ordered) - LINEAGES_SHOWN} more" if len(ordered) > LINEAGES_SHOWN else ""
-    return f"{seen.attempts:,} ×{kind}: {'; '.join(shown)}{more}{hint}"
+    return f"{seen.attempts:,} ×{kinds}: {'; '.join(shown)}{more}{hint}"
 
 
 def _is_own(text: str) -> bool:
