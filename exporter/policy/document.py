@@ -8,6 +8,7 @@ no riddles.
 
 from __future__ import annotations
 
+from codecs import BOM_UTF8
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
@@ -146,10 +147,11 @@ def _text(data: bytes, problems: Problems) -> str | None:
     if len(data) > SIZE_MAX:
         problems.add(Place(1, 1), f"larger than {SIZE_MAX >> 20} MiB", "split the policy by jobs")
         return None
+    data = data.removeprefix(BOM_UTF8)
     try:
-        return data.decode("utf-8-sig")
+        return data.decode()
     except UnicodeDecodeError as error:
-        place = _behind(data[: error.start].decode("utf-8-sig"))
+        place = _behind(data[: error.start].decode())
         problems.add(place, f"not UTF-8 (byte {data[error.start]:#04x})", "save it as UTF-8")
         return None
 

@@ -20,6 +20,7 @@ ENDPOINTS_SOURCE = "--allowed-endpoints"
 _TOP_KEYS = ("version", "mode", "resolvers", "allow", "deny", "jobs")
 _SECTION_KEYS = ("mode", "allow", "deny")
 _KINDS = {Scalar: "a text", Listing: "a list", Mapping: "a mapping"}
+_EMPTY = ("", "~", "null")
 _WORD = re.compile(r"\S+")
 
 
@@ -197,4 +198,6 @@ class _Reader:
         return node.text
 
     def _wrong_kind(self, node: Node, what: str, expected: str) -> None:
-        self._problems.add(node, f"{what} can't be {_KINDS[type(node)]}", f"it is {expected}")
+        is_empty = isinstance(node, Scalar) and node.is_plain and node.text in _EMPTY
+        told = "is empty" if is_empty else f"can't be {_KINDS[type(node)]}"
+        self._problems.add(node, f"{what} {told}", f"it is {expected}")

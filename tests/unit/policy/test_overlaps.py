@@ -16,71 +16,69 @@ def file(*, allow: tuple[str, ...] = (), deny: tuple[str, ...] = (), jobs: str =
     return f"version: 1\n{lists}{jobs}"
 
 
-@pytest.mark.parametrize(
-    ("text", "told"),
-    [
-        (
-            file(allow=("a.example", "A.example.:443")),
-            "4:3: duplicate: `A.example.:443` stands in line 3; remove one of them",
-        ),
-        (
-            file(allow=("{host: a.example, ports: [80, 443]}", "tcp://a.example:443")),
-            "4:3: duplicate: `tcp://a.example:443` stands in line 3; remove one of them",
-        ),
-        (
-            file(allow=("udp://[2001:db8::1]:53", '{host: "2001:db8::1", ports: [54, 53], protocol: udp}')),
-            "4:3: duplicate: `udp://[2001:db8::1/128]:53` stands in line 3; remove one of them",
-        ),
-        (
-            file(allow=("{host: a.example, lineage: [git]}", "a.example")),
-            "3:3: unreachable: `{host: a.example, lineage: [git]}` stands in line 4 with a wider lineage; "
-            "remove this one, or narrow line 4",
-        ),
-        (
-            file(allow=("{host: a.example, lineage: [git, npm]}", "{host: a.example, lineage: [npm]}")),
-            "3:3: unreachable: `{host: a.example, lineage: [git, npm]}` stands in line 4 with a wider "
-            "lineage; remove this one, or narrow line 4",
-        ),
-        (
-            file(allow=("{host: a.example, lineage: [a, b]}", "{host: a.example, lineage: [b, a]}")),
-            "4:3: duplicate: `{host: a.example, lineage: [b, a]}` stands in line 3; remove one of them",
-        ),
-        (
-            file(allow=("10.20.0.0/16:5432",), deny=("10.0.0.0/8",)),
-            "3:3: unreachable: `10.20.0.0/16:5432` is denied in line 5; "
-            "remove one of them; a deny of addresses is final",
-        ),
-        (
-            file(allow=("10.0.0.1:443",), deny=("10.0.0.1",)),
-            "3:3: unreachable: `10.0.0.1:443` is denied in line 5; "
-            "remove one of them; a deny of addresses is final",
-        ),
-        (
-            file(allow=("a.example",), deny=("0.0.0.0/0", '"[::/0]"')),
-            "3:3: unreachable: `a.example` is denied in line 6; "
-            "remove one of them; a deny of addresses is final",
-        ),
-        (
-            file(allow=("a.example:443",), deny=("a.example:443",)),
-            "3:3: unreachable: `a.example:443` is denied in line 5; "
-            "remove one of them; of two that name the same, deny wins",
-        ),
-        (
-            file(allow=("a.example:*",), deny=("a.example",)),
-            "3:3: unreachable: `a.example:*` is denied in line 5; "
-            "remove one of them; of two that name the same, deny wins",
-        ),
-        (
-            file(allow=("a.example",), jobs='jobs: {"b": {allow: [a.example]}}\n'),
-            "4:22: duplicate: `a.example` stands in line 3; remove one of them",
-        ),
-        (
-            file(deny=("10.0.0.0/8",), jobs='jobs: {"b": {allow: [10.0.0.1]}}\n'),
-            "4:22: unreachable: `10.0.0.1` is denied in line 3; "
-            "remove one of them; a deny of addresses is final",
-        ),
-    ],
-)
+SAYS_NOTHING = [
+    (
+        file(allow=("a.example", "A.example.:443")),
+        "4:3: duplicate: `A.example.:443` stands in line 3; remove one of them",
+    ),
+    (
+        file(allow=("{host: a.example, ports: [80, 443]}", "tcp://a.example:443")),
+        "4:3: duplicate: `tcp://a.example:443` stands in line 3; remove one of them",
+    ),
+    (
+        file(allow=("udp://[2001:db8::1]:53", '{host: "2001:db8::1", ports: [54, 53], protocol: udp}')),
+        "4:3: duplicate: `udp://[2001:db8::1/128]:53` stands in line 3; remove one of them",
+    ),
+    (
+        file(allow=("{host: a.example, lineage: [git]}", "a.example")),
+        "3:3: unreachable: `{host: a.example, lineage: [git]}` stands in line 4 with a wider lineage; "
+        "remove this one, or narrow line 4",
+    ),
+    (
+        file(allow=("{host: a.example, lineage: [git, npm]}", "{host: a.example, lineage: [npm]}")),
+        "3:3: unreachable: `{host: a.example, lineage: [git, npm]}` stands in line 4 with a wider "
+        "lineage; remove this one, or narrow line 4",
+    ),
+    (
+        file(allow=("{host: a.example, lineage: [a, b]}", "{host: a.example, lineage: [b, a]}")),
+        "4:3: duplicate: `{host: a.example, lineage: [b, a]}` stands in line 3; remove one of them",
+    ),
+    (
+        file(allow=("10.20.0.0/16:5432",), deny=("10.0.0.0/8",)),
+        "3:3: unreachable: `10.20.0.0/16:5432` is denied in line 5; "
+        "remove one of them; a deny of addresses is final",
+    ),
+    (
+        file(allow=("10.0.0.1:443",), deny=("10.0.0.1",)),
+        "3:3: unreachable: `10.0.0.1:443` is denied in line 5; "
+        "remove one of them; a deny of addresses is final",
+    ),
+    (
+        file(allow=("a.example",), deny=("0.0.0.0/0", '"[::/0]"')),
+        "3:3: unreachable: `a.example` is denied in line 6; remove one of them; a deny of addresses is final",
+    ),
+    (
+        file(allow=("a.example:443",), deny=("a.example:443",)),
+        "3:3: unreachable: `a.example:443` is denied in line 5; "
+        "remove one of them; of two that name the same, deny wins",
+    ),
+    (
+        file(allow=("a.example:*",), deny=("a.example",)),
+        "3:3: unreachable: `a.example:*` is denied in line 5; "
+        "remove one of them; of two that name the same, deny wins",
+    ),
+    (
+        file(allow=("a.example",), jobs='jobs: {"b": {allow: [a.example]}}\n'),
+        "4:22: duplicate: `a.example` stands in line 3; remove one of them",
+    ),
+    (
+        file(deny=("10.0.0.0/8",), jobs='jobs: {"b": {allow: [10.0.0.1]}}\n'),
+        "4:22: unreachable: `10.0.0.1` is denied in line 3; remove one of them; a deny of addresses is final",
+    ),
+]
+
+
+@pytest.mark.parametrize(("text", "told"), SAYS_NOTHING)
 def test_a_rule_that_says_nothing_is_told(text: str, told: str) -> None:
     assert errors(text) == [told]
 

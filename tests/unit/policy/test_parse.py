@@ -125,11 +125,11 @@ ONE_ERROR = [
     ("version: 1\nmode:", "2:6: `mode` can't be ``; write audit or enforce"),
     ("version: 1\nresolvers: 8.8.8.8", "2:12: `resolvers` can't be `8.8.8.8`; write system"),
     ("version: 1\nallow: a.example", "2:8: `allow` can't be a text; it is a list, with `- registry.example:443` on each line"),
-    ("version: 1\nallow:", "2:7: `allow` can't be a text; it is a list, with `- registry.example:443` on each line"),
+    ("version: 1\nallow:", "2:7: `allow` is empty; it is a list, with `- registry.example:443` on each line"),
     ("version: 1\nallow: [[2001:db8::/32]]", '2:9: a rule can\'t be a list; it is a text such as "[2001:db8::/32]:443" (in quotes), or a mapping'),
     ("version: 1\njobs: []", '2:7: `jobs` can\'t be a list; it is a mapping, as in `"release/*": {allow: [registry.example:443]}`'),
     ('version: 1\njobs: {"": {}}', '2:8: an empty pattern; name jobs, as in "release/*", or "*" for all'),
-    ("version: 1\njobs: {a: }", "2:11: a section of `jobs` can't be a text; it is a mapping with mode, allow, deny"),
+    ("version: 1\njobs: {a: }", "2:11: a section of `jobs` is empty; it is a mapping with mode, allow, deny"),
     ("version: 1\njobs: {a: {jobs: {}}}", "2:12: unknown key `jobs`; known here are mode, allow, deny"),
     ("version: 1\njobs:\n  a: {}\n  a: {}", "4:3: `a` is there twice; merge it with line 3"),
     ("version: 1\nallow: [{port: 443}]", "2:9: a rule without `host`; add one, as in {host: github.com, lineage: [git]}"),
@@ -172,6 +172,7 @@ def test_all_errors_are_told_in_the_order_of_the_file() -> None:
 
 HOSTILE = [
     (b"version: 1\nallow: [\xff]", "2:9: not UTF-8 (byte 0xff); save it as UTF-8"),
+    (b"\xef\xbb\xbf\xff", "1:1: not UTF-8 (byte 0xff); save it as UTF-8"),
     ("version: 1\n".encode("utf-16"), "1:1: not UTF-8 (byte 0xff); save it as UTF-8"),
     ("version: 1\n# é\x07".encode(), "2:4: a control character; remove it, or write it as an escape in quotes"),
     (b"version: &a 1\nmode: *a", "1:10: an anchor, `&a`; remove it"),
