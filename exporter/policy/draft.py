@@ -9,7 +9,7 @@ from ipaddress import ip_address
 from typing import Any, NamedTuple
 
 from exporter.destinations import OTHER
-from exporter.policy.endpoints import EndpointError, parse_host
+from exporter.policy.endpoints import PORT_MAX, EndpointError, parse_host
 from exporter.policy.model import Name
 from exporter.text import printable
 
@@ -109,8 +109,9 @@ def _place(span: Mapping[str, Any]) -> _Place | str:
     if _is_own(peer or host):
         return "loopback, which is always allowed"
     scheme = _SCHEMES.get(_text(span, "network.transport"), "any")
-    port = _number(span, "server.port", 0) if scheme in _WITH_PORTS else 0
-    if port or scheme not in _WITH_PORTS:
+    has_port = scheme in _WITH_PORTS
+    port = _number(span, "server.port", 0) if has_port else 0
+    if 0 < port <= PORT_MAX or not has_port:
         for written in (host, peer):
             if named := _named(written):
                 return _Place(named, port, scheme)

@@ -26,7 +26,7 @@ _SOUND = (*_HOSTS[:4], "192.0.2.1", "192.0.2.0/24", "0.0.0.0/0", "[::/0]", "[200
 _SCHEMES = ("", "", "", "tcp://", "udp://", "icmp://", "any://", "TCP://", "https://", "://")
 _PORTS = ("", "", ":443", ":80", ":*", ":0", ":65536", ":x", ":", ":443:443")
 _LINEAGES = ("[git]", "[git, npm]", "[/usr/bin/git]", "[]", "git", "[a b]", "[[git]]", '["\\0"]')
-_KEYS = ("allow", "deny", "allow", "mode", "resolvers", "jobs", "version", "alow", '""', "? a")
+_KEYS = ("allow", "deny", "allow", "mode", "resolvers", "jobs", "version", "allows", '""', "? a")
 _DICTIONARY = [
     *(b"&a ", b"*a", b"!!str ", b"? ", b"<<: ", b"---\n", b"...\n", b"%YAML 1.1\n", b"\xff"),
     *(b"{", b"}", b"[", b"]", b"'", b'"', b"|\n", b">\n", b"#", b": ", b"- ", b"\r", b"\t", b"\0"),

@@ -34,12 +34,12 @@ def test_a_valid_policy_is_told_to_be_one(policy: Path) -> None:
 
 
 def test_all_errors_are_told_with_places_for_editors(policy: Path) -> None:
-    policy.write_text('version: 1\nalow: []\nallow: ["*.com", "\\e[2J"]\n')
+    policy.write_text('version: 1\nallows: []\nallow: ["*.com", "\\e[2J"]\n')
     done = ci_egress("policy", "check", "policy.yaml", cwd=policy.parent)
     assert (done.status, done.stdout) == (2, b"")
     *errors, last = done.stderr.splitlines()
     assert [line.partition("; ")[0] for line in errors] == [
-        "policy.yaml:2:1: unknown key `alow`",
+        "policy.yaml:2:1: unknown key `allows`",
         "policy.yaml:3:9: `*.com`: com is a public suffix",
         r"policy.yaml:3:18: `\x1b[2J` is not a host's name",
     ]

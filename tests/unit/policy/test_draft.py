@@ -92,6 +92,7 @@ def test_of_many_lineages_the_most_frequent_are_told() -> None:
         (span("_other", None, network_peer_address=None), "destinations that were counted together (_other)"),
         (span("a..b", network_peer_address=None), "destinations that no rule can name"),
         (span("192.0.2.1", None), "destinations that no rule can name"),
+        (span("192.0.2.1", 65_536), "destinations that no rule can name"),
         ({}, "destinations that no rule can name"),
     ],
 )

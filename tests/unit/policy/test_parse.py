@@ -116,7 +116,7 @@ ONE_ERROR = [
     ('version: "1"', "1:10: not a version that this program knows; write `version: 1`"),
     ("version: [1]", "1:10: not a version that this program knows; write `version: 1`"),
     ("- version: 1", "1:1: a policy can't be a list; it is a mapping with version, mode, resolvers, allow, deny, jobs"),
-    ("version: 1\nalow: []", "2:1: unknown key `alow`; did you mean `allow`?"),
+    ("version: 1\nallows: []", "2:1: unknown key `allows`; did you mean `allow`?"),
     ("version: 1\nzzz: 1", "2:1: unknown key `zzz`; known here are version, mode, resolvers, allow, deny, jobs"),
     ("version: 1\nversion: 1", "2:1: `version` is there twice; merge it with line 1"),
     ("version: 1\n? [a]\n: b", "2:3: a key can't be a list; it is a text"),
