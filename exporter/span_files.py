@@ -14,6 +14,7 @@ PATTERN = "traces*.jsonl"
 """Files of a folder, rotated ones included."""
 LINE_MAX = 64 << 20
 """Characters; a request has at most some megabytes."""
+SCOPE = "ci_egress"
 _CLIENT = 3
 _INTEGER = re.compile(r"-?[0-9]{1,19}")
 _HINT = "name files or folders that `ci-egress run --otlp-dir` wrote"
@@ -54,10 +55,16 @@ def _spans_of(line: str, place: str) -> Iterator[Attributes]:
     if not isinstance(request, dict) or not isinstance(request.get("resourceSpans"), list):
         raise UsageError(f"{place}: not a line of OTLP spans", hint=_HINT)
     for group in request["resourceSpans"]:
-        for scoped in _members(group, "scopeSpans"):
+        for scoped in filter(_is_ours, _members(group, "scopeSpans")):
             for span in _members(scoped, "spans"):
                 if isinstance(span, dict) and span.get("kind") == _CLIENT:
                     yield _attributes(span)
+
+
+def _is_ours(scoped: object) -> bool:
+    """Whether spans come from this program: a collector's file holds other producers' too."""
+    scope = scoped.get("scope") if isinstance(scoped, dict) else None
+    return isinstance(scope, dict) and scope.get("name") == SCOPE
 
 
 def _members(value: object, name: str) -> list[Any]:

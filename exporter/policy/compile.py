@@ -16,10 +16,10 @@ The lookup that the kernel has to follow; decide.py says what must come out, and
      allow, sets &= ~(deny | allow). Then if denied: DENY. Else if allowed: ALLOW. Else:
 10. The best choice's verdict; without one, DENY, by `default`.
 
-Granting is the other half: a question's name, if it is a host's name, is looked up in `names` (in lower
-case, reversed, with a NUL behind it: longest match), and the bit of its rule set is added to the mask of
-each address in the answer. So one hash lookup tells all that names say of an address, however many names
-share it.
+Granting is the other half: a question's name, if it is a host's name of at most 251 bytes, is looked up in
+`names` (in lower case, reversed, with a NUL behind it: longest match), and the bit of its rule set is added
+to the mask of each address in the answer. So one hash lookup tells all that names say of an address,
+however many names share it. Rule sets that deny are granted like the others.
 
 Why the three lookups suffice. A trie finds only the longest prefix of its class, so what is shorter, in the
 same class, comes along as alternatives where it can matter: a deny that is final, or a rule for all chains

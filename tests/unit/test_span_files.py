@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import SpanContext, SpanKind
 
 from exporter.errors import UsageError
 from exporter.otlp.json_spans import encode_spans
 from exporter.span_files import egress_spans, span_files
+from exporter.spans import SCOPE_NAME
 
 ATTRIBUTES: dict[str, Any] = {
     "server.address": "registry.example",
@@ -24,16 +26,29 @@ ATTRIBUTES: dict[str, Any] = {
 }
 
 
-def line(kind: SpanKind = SpanKind.CLIENT, attributes: dict[str, Any] = ATTRIBUTES) -> bytes:
-    context = SpanContext(1, 2, is_remote=False)
-    return encode_spans(
-        [ReadableSpan("name", context, resource=Resource({}), attributes=attributes, kind=kind)]
+def line(
+    kind: SpanKind = SpanKind.CLIENT, attributes: dict[str, Any] = ATTRIBUTES, scope: str = SCOPE_NAME
+) -> bytes:
+    span = ReadableSpan(
+        "name",
+        SpanContext(1, 2, is_remote=False),
+        resource=Resource({}),
+        attributes=attributes,
+        kind=kind,
+        instrumentation_scope=InstrumentationScope(scope, "1"),
     )
+    return encode_spans([span])
 
 
 def test_egress_spans_come_back_as_they_were_written(tmp_path: Path) -> None:
     path = tmp_path / "traces.jsonl"
-    path.write_bytes(line() + line(SpanKind.INTERNAL) + b"\n" + line(attributes={"server.port": -1}))
+    path.write_bytes(
+        line()
+        + line(SpanKind.INTERNAL)
+        + b"\n"
+        + line(scope="urllib3")
+        + line(attributes={"server.port": -1})
+    )
     assert list(egress_spans(path)) == [ATTRIBUTES, {"server.port": -1}]
 
 
@@ -79,5 +94,9 @@ def test_a_value_of_another_kind_is_left_out(tmp_path: Path, value: object) -> N
     attributes = [{"key": "a", "value": value}, {"key": 7, "value": {"stringValue": "x"}}, 7]
     spans = [{"kind": 3, "attributes": attributes}, {"kind": 3, "attributes": 7}, 7]
     path = tmp_path / "traces.jsonl"
-    path.write_text(json.dumps({"resourceSpans": [{"scopeSpans": [{"spans": spans}, 7]}, 7]}))
+    path.write_text(
+        json.dumps(
+            {"resourceSpans": [{"scopeSpans": [{"scope": {"name": SCOPE_NAME}, "spans": spans}, 7]}, 7]}
+        )
+    )
     assert list(egress_spans(path)) == [{}, {}]
