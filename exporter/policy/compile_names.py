@@ -8,7 +8,7 @@ behaviour share a rule set, of which a policy of a thousand names has a handful.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -54,6 +54,14 @@ class NamedRules:
         """What a question for `name` grants; None for nothing."""
         pattern = self.pattern(name)
         return None if pattern is None else self.sets[pattern]
+
+    def granted(self, names: Iterable[str]) -> int:
+        """The mask of an address that questions for `names` led to.
+
+        Rule sets of another policy have other numbers: when a job's policy changes, all masks are made anew.
+        """
+        numbers = {self.rule_set(name) for name in names}
+        return sum(1 << number for number in numbers if number is not None)
 
     def decided(self, effect: Effect, wanted: PortClass, names: Collection[str], held: int) -> Rule | None:
         """The rule behind the kernel's word that `names` allow or deny `wanted`, with the mask `held`."""

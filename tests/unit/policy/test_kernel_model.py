@@ -12,7 +12,7 @@ from exporter.policy.decide import Act, decide
 from exporter.policy.entries import Verdict
 from exporter.policy.model import Address, Effect, JobPolicy, plain_address
 from tests.unit.policy.drawn import acts, answers, chains, policies
-from tests.unit.policy.kernel_model import Kernel, Lookups, held_mask
+from tests.unit.policy.kernel_model import Kernel, Lookups, held_mask, packed
 
 RESOLVERS = [ip_address("192.0.2.2"), ip_address("::ffff:192.0.2.1"), ip_address("2001:db8::1")]
 VERDICTS = {Effect.ALLOW: Verdict.ALLOW, Effect.DENY: Verdict.DENY}
@@ -32,6 +32,7 @@ def test_the_kernel_says_what_the_policy_says(
         names = _names_of(act, answered)
         expected = decide(policy, act, names=names, chain=chain, resolvers=RESOLVERS)
         kernel.asked.clear()
+        assert compiled.named.granted(names) == kernel.granted.get(_packed(act), 0)
         found = kernel.decide(act, held)
         assert found.verdict is VERDICTS[expected.effect]
         assert kernel.rule(found, act, names, held) == expected.rule
@@ -39,6 +40,11 @@ def test_the_kernel_says_what_the_policy_says(
         assert asked.addresses == 3
         assert asked.granted <= 1
         assert asked.ports <= 3
+
+
+def _packed(act: Act) -> bytes:
+    assert act.address is not None
+    return packed(act.address)
 
 
 def _names_of(act: Act, answered: list[tuple[str, Address]]) -> list[str]:
