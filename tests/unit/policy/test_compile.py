@@ -79,6 +79,27 @@ def test_lineages_are_bits_and_wider_rules_come_behind() -> None:
     assert [(choice.needed, choice.rule) for choice in chain] == [(0b11, 1), (0b01, 2), (0, 3)]
 
 
+def test_ranks_put_a_deny_first_then_the_prefix_then_the_port_then_the_protocol_then_the_file() -> None:
+    compiled = compile_policy(
+        rules(
+            deny="16.0.0.0/5:80",
+            allow="""
+                any://10.0.0.0/8
+                any://11.0.0.0/8
+                10.0.0.0/8:*
+                10.0.0.0/8:80
+                any://12.0.0.0/7
+            """,
+        )
+    )
+    by_rank = sorted(compiled.addresses.values(), key=lambda choice: -choice.rank)
+    named = [compiled.rules[choice.rule - 1].text for choice in by_rank]
+    assert [text for text in named if text != "loopback"] == [
+        *("16.0.0.0/5:80", "10.0.0.0/8:80", "10.0.0.0/8:*"),
+        *("any://10.0.0.0/8", "any://11.0.0.0/8", "any://12.0.0.0/7"),
+    ]
+
+
 def test_all_ipv6_is_not_all_ipv4() -> None:
     compiled = compile_policy(rules(allow='"[::/0]"'))
     assert compiled.addresses[key("0.0.0.0", 96, 6, 443)].verdict is Verdict.NONE  # noqa: S104

@@ -18,7 +18,7 @@ RESOLVERS = [ip_address("192.0.2.2"), ip_address("::ffff:192.0.2.1"), ip_address
 VERDICTS = {Effect.ALLOW: Verdict.ALLOW, Effect.DENY: Verdict.DENY}
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=1000, deadline=None)
 @given(policies(), st.lists(acts(), min_size=1, max_size=8), answers, chains)
 def test_the_kernel_says_what_the_policy_says(
     policy: JobPolicy, told: list[Act], answered: list[tuple[str, Address]], chain: list[str]
