@@ -16,6 +16,7 @@ from benchmarks import (
     machine,
     memory,
     pip,
+    policy,
     redaction,
     report,
     short,
@@ -37,6 +38,7 @@ _BENCHMARKS: dict[str, Callable[[Workshop], Iterator[Figure]]] = {
     "flood": flood.measure,
     "short": short.measure,
     "redaction": redaction.measure,
+    "policy": policy.measure,
     "soak": soak.measure,
 }
 

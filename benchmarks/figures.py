@@ -31,6 +31,8 @@ class Limits:
     """What the resident set grows by while hundreds of jobs come and go, in 10⁶ bytes."""
     redaction_us: float = 100
     """CPU time for the arguments of one exec."""
+    policy_s: float = 1
+    """Of reading 10,000 rules, and of compiling them."""
     build_ratio: float = 1.02
     """Time of a build and its CPU time, with tracing ÷ without."""
     beside_ratio: float = 1.05

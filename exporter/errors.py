@@ -32,6 +32,15 @@ class UsageError(CiEgressError):
     exit_status = USAGE_STATUS
 
 
+class FileError(UsageError):
+    """A file is wrong in places that can be named."""
+
+    def __init__(self, what: str, *, lines: tuple[str, ...], hint: str | None = None) -> None:
+        """`lines` are `file:line:column: what; how to fix`, one for each thing that is wrong."""
+        super().__init__(what, hint=hint)
+        self.lines = lines
+
+
 class KernelError(CiEgressError):
     """The kernel, a mount or a permission doesn't allow tracing; COMMAND was not started."""
 

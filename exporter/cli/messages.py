@@ -8,7 +8,7 @@ import time
 from typing import Any, ClassVar
 
 from exporter.console import write
-from exporter.errors import CiEgressError
+from exporter.errors import CiEgressError, FileError
 from exporter.text import json_line, printable
 
 _LINE_MAX = 4000
@@ -49,8 +49,18 @@ class Messages:
 
     def fail(self, error: CiEgressError) -> None:
         """Say why it ends: what, how to mend it, and with -v what a tool said about it."""
+        if isinstance(error, FileError):
+            self._list(error)
         detail = error.detail if self.is_verbose else ""
         told = error.what if self.as_json else str(error)
         self.say(told, level=logging.ERROR, detail=detail, hint=error.hint, exit_status=error.exit_status)
         if error.detail and not detail:
             self.say("run with -v for the details")
+
+    def _list(self, error: FileError) -> None:
+        """Its lines as they are, without a prefix: editors and CI systems read `file:line:column: …`."""
+        for line in error.lines:
+            if self.as_json:
+                self.say(line, level=logging.ERROR)
+            else:
+                write(sys.stderr, printable(line, limit=_LINE_MAX) + "\n")

@@ -1,0 +1,209 @@
+"""`ci-egress policy`: is a policy valid, what does it say, and a first one from recorded traffic."""
+
+from __future__ import annotations
+
+import json
+import sys
+from ipaddress import IPv4Network, IPv6Network
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import click
+
+from exporter.cli.messages import Messages
+from exporter.cli.options import FILE
+
+if TYPE_CHECKING:
+    from exporter.policy.decide import Act, Decision
+    from exporter.policy.model import JobPolicy, Mode
+
+_DENIED_STATUS = 1
+
+
+@click.group("policy")
+def command() -> None:
+    """Check a policy, ask it, or draft one.
+
+    \b
+    ci-egress policy init ci-egress > policy.yaml         a draft from what was traced into ./ci-egress
+    ci-egress policy check policy.yaml
+    ci-egress policy explain policy.yaml github.com:443 --process "bash > git"
+    """  # noqa: D301 - click wants a real backspace
+
+
+@command.command("check", epilog="Exit status: 0 when it is valid, 2 when it isn't.")
+@click.argument("file", type=FILE)
+def check(file: Path) -> int:
+    """Say what is wrong with FILE: every error, as `file:line:column: what; how to fix`."""
+    from exporter.policy.check import check_for_kernel
+    from exporter.policy.parse import load_policy
+
+    policy = load_policy(file)
+    check_for_kernel(policy)
+    rules = len(policy.rules) + sum(len(section.rules) for section in policy.sections)
+    Messages.current().say(
+        f"{file} is valid: {_number(rules, 'rule')}, {_number(len(policy.sections), 'section')} for jobs, "
+        f"mode {policy.mode.value}"
+    )
+    return 0
+
+
+@command.command("explain", epilog="Exit status: 0 when it is allowed, 1 when it is denied.")
+@click.argument("file", type=FILE)
+@click.argument("destination", metavar="DEST")
+@click.option(
+    "--process", "chain", metavar="CHAIN", help='Executables from the job\'s root on: "bash > npm > git".'
+)
+@click.option("--job", metavar="PIPELINE[/TASK]", help="Whose sections of `jobs` count, too.")
+@click.option("--json", "as_json", is_flag=True, help='{"verdict", "rule", "line", "others"}.')
+def explain(file: Path, destination: str, chain: str | None, job: str | None, *, as_json: bool) -> int:
+    """Say what FILE does with a connect to DEST, which rule decides, and why others don't.
+
+    DEST is `name`, `name:port`, `address:port`, `[v6]:port`, or one of these behind `udp://`, `tcp://` or
+    `icmp://`. Without a port it is 443, without a protocol tcp.
+
+    A name is asked about as such: an address that it leads to may be denied by itself. Addresses are asked
+    about as if no name had led there.
+    """
+    from exporter.policy.decide import decide
+    from exporter.policy.model import Effect, effective
+    from exporter.policy.parse import load_policy
+    from exporter.policy.resolvers import system_resolvers
+
+    policy = effective(load_policy(file), *_job(job))
+    question = _question(destination)
+    decision = decide(
+        policy, question.act, names=question.names, chain=_chain(chain), resolvers=system_resolvers()
+    )
+    if as_json:
+        print(json.dumps(fields(decision)))  # noqa: T201 - it is what was asked for
+    else:
+        show(question, policy, decision)
+    return 0 if decision.effect is Effect.ALLOW else _DENIED_STATUS
+
+
+@command.command("init")
+@click.argument("paths", metavar="PATH…", nargs=-1, required=True, type=click.Path(path_type=Path))
+def init(paths: tuple[Path, ...]) -> int:
+    """Draft a policy from OTLP files or folders, as `run --otlp-dir` writes them; it goes to stdout.
+
+    It allows each destination that was met, with how often and by which chains of processes beside it.
+    """
+    from exporter.console import write
+    from exporter.policy.draft import draft
+    from exporter.span_files import egress_spans, span_files
+
+    files = span_files(paths)
+    made = draft(span for file in files for span in egress_spans(file))
+    write(sys.stdout, "".join(f"{line}\n" for line in made.lines()))
+    return 0
+
+
+class Question(NamedTuple):
+    """What `explain` asks."""
+
+    shown: str
+    act: Act
+    names: tuple[str, ...]
+
+
+def fields(decision: Decision) -> dict[str, object]:
+    """For scripts. `rule` is `default` and `line` null when none matched."""
+    from exporter.policy.model import DEFAULT
+
+    return {
+        "verdict": decision.effect.value,
+        "rule": decision.rule.text if decision.rule else DEFAULT,
+        "line": decision.rule.line if decision.rule else None,
+        "others": [
+            {"rule": other.rule.text, "line": other.rule.line, "why_not": other.why_not}
+            for other in decision.others
+        ],
+    }
+
+
+def show(question: Question, policy: JobPolicy, decision: Decision) -> None:
+    """On stdout: the verdict and its rule, then the other rules for the destination."""
+    from rich.table import Table
+    from rich.text import Text
+
+    from exporter.console import printing
+    from exporter.policy.model import Effect
+    from exporter.text import printable
+
+    table = Table.grid(padding=(0, 2, 0, 0))
+    for other in decision.others:
+        place = f"line {other.rule.line}" if other.rule.line else ""
+        table.add_row("not", Text(printable(other.rule.text)), place, Text(printable(other.why_not)))
+    with printing(sys.stdout) as console:
+        console.print(Text(_verdict(question, policy.mode, decision)), soft_wrap=True)
+        if decision.others:
+            console.print(table)
+        is_open = decision.effect is Effect.ALLOW and bool(question.names)
+        if is_open and any(rule.is_final for rule in policy.rules):
+            console.print("An address that it leads to may be denied by itself: ask about that, too.")
+
+
+def _verdict(question: Question, mode: Mode, decision: Decision) -> str:
+    from exporter.policy.model import DEFAULT, Effect
+    from exporter.text import printable
+
+    word = "allowed" if decision.effect is Effect.ALLOW else "denied"
+    rule = decision.rule
+    by = f"by {printable(rule.text)}" if rule else f"by {DEFAULT}: no rule allows it"
+    line = f", line {rule.line}" if rule and rule.line else ""
+    told = "; mode audit: told, not denied" if decision.verdict(mode) == "audit" else ""
+    return f"{word}: {question.shown} {by}{line}{told}"
+
+
+def _question(destination: str) -> Question:
+    """Raises UsageError for what is no single destination."""
+    from exporter.errors import UsageError
+    from exporter.policy.decide import Act
+    from exporter.policy.endpoints import EndpointError, parse_endpoint, reach
+    from exporter.policy.model import Effect, Name, Protocol
+    from exporter.text import printable
+
+    try:
+        endpoint = parse_endpoint(destination)
+        protocol, ports = reach(Effect.ALLOW, endpoint.protocol, endpoint.ports)
+    except EndpointError as error:
+        raise UsageError(error.what, hint=error.fix) from None
+    host = endpoint.host
+    is_one = not host.is_wildcard if isinstance(host, Name) else host.num_addresses == 1
+    has_port = ports is not None or protocol is Protocol.ICMP
+    if not is_one or not has_port:
+        what = f"{printable(destination)} is more than one destination"
+        raise UsageError(what, hint="ask about one, as in registry.example:443")
+    port = ports[0] if ports else 0
+    shown = f"{protocol.name.lower()}://{_in_brackets(host)}" + (f":{port}" if port else "")
+    if isinstance(host, Name):
+        return Question(shown, Act(None, protocol, port), (host.text,))
+    return Question(shown, Act(host.network_address, protocol, port), ())
+
+
+def _in_brackets(host: object) -> str:
+    match host:
+        case IPv6Network():
+            return f"[{host.network_address}]"
+        case IPv4Network():
+            return str(host.network_address)
+        case _:
+            return str(host)
+
+
+def _job(text: str | None) -> tuple[str | None, str | None]:
+    """Pipeline and task: the task is what follows the last slash, since a pipeline may be `group/app`."""
+    if text is None:
+        return None, None
+    pipeline, slash, task = text.rpartition("/")
+    return (pipeline, task) if slash else (text, None)
+
+
+def _chain(text: str | None) -> list[str]:
+    """Executables, with `>` or commas between."""
+    return [part.strip() for part in (text or "").replace(",", ">").split(">") if part.strip()]
+
+
+def _number(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"

@@ -1,0 +1,16 @@
+"""Whether the kernel can hold a policy, before a job needs it."""
+
+from __future__ import annotations
+
+from exporter.policy.compile import compile_policy
+from exporter.policy.model import JobPolicy, Policy
+
+
+def check_for_kernel(policy: Policy) -> None:
+    """Compile `policy` for a job of no section, and for one of each. Raises PolicyError for what doesn't fit.
+
+    A job that several sections match may still be too much together: it is told when that job begins.
+    """
+    for section in (None, *policy.sections):
+        rules = policy.rules + (section.rules if section else ())
+        compile_policy(JobPolicy(policy.mode, rules, policy.resolvers))

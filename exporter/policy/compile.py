@@ -1,0 +1,94 @@
+"""From the policy of one job to entries of the kernel's maps, as plain data: the loader adds the job's scope.
+
+The lookup that the kernel has to follow; decide.py says what must come out, and the tests hold it to that:
+
+1. Take IPv4 as ::ffff:a.b.c.d, icmp (1) for ipv6-icmp (58), tcp (6) for MPTCP (262), port 0 where there is
+   none.
+2. `held` is the process's mask of `executables` in its chain. An entry holds if `held & needed == needed`.
+3. best = nothing, of rank 0. For each class in (protocol, port), (protocol, 0), (0, 0):
+4.   choice = the longest match of (class, address) in `addresses`, if there is one;
+5.   while it doesn't hold: choice = alternatives[choice.following], until `following` is 0: nothing;
+6.   if it holds and its rank is larger than the best one's, it is the best.
+7. If best.rank >= FINAL, or nothing is in `granted` for the address: decided (step 10).
+8. sets = the mask of rule sets in `granted`. For the same classes: take the first that has an entry in
+   `ports`.
+9.   Go through its steps, as long as `more`: of each that holds, denied |= sets & deny, allowed |= sets &
+     allow, sets &= ~(deny | allow). Then if denied: DENY. Else if allowed: ALLOW. Else:
+10. The best choice's verdict; without one, DENY, by `default`.
+
+Granting is the other half: a question's name, if it is a host's name of at most 251 bytes, is looked up in
+`names` (in lower case, reversed, with a NUL behind it: longest match), and the bit of its rule set is added
+to the mask of each address in the answer. So one hash lookup tells all that names say of an address,
+however many names share it. Rule sets that deny are granted like the others.
+
+Why the three lookups suffice. A trie finds only the longest prefix of its class, so what is shorter, in the
+same class, comes along as alternatives where it can matter: a deny that is final, or a rule for all chains
+behind one with a lineage. Across the classes nothing has to be added, since ranks compare: a deny is above
+all, then the longer prefix, then the stated port. Names need no ranks: an entry of `ports` says all for its
+class, wider ones included, which is why the first one is enough.
+
+DENY is what the policy says; whether it is told or done is the job's mode, and no entry's. Limits that a
+policy can meet (of executables, alternatives, rule sets, steps) are errors with a place, like those of the
+file.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from exporter.policy.compile_addresses import compile_addresses
+from exporter.policy.compile_names import NamedRules, compile_names
+from exporter.policy.entries import EXECUTABLES_MAX, AddressKey, Choice, NameKey, PortKey, Step
+from exporter.policy.model import Address, JobPolicy, Mode, Rule
+from exporter.policy.problems import PolicyError, Problems
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """One job's policy for the kernel, and what it takes to tell which rule decided there."""
+
+    mode: Mode
+    rules: tuple[Rule, ...]
+    """Those of the file and the implied ones. A choice's `rule` is the place in here, from 1; 0 is none."""
+    executables: dict[str, int]
+    """Names and paths in `lineage`, each with its bit's number, from 0. One file may have several."""
+    addresses: dict[AddressKey, Choice]
+    alternatives: tuple[Choice, ...]
+    """From 1: `alternatives[0]` is never used."""
+    names: dict[NameKey, int]
+    """To the number of a rule set, from 0."""
+    ports: dict[PortKey, Step]
+    named: NamedRules
+    """Which rules names have."""
+
+    def rule(self, number: int) -> Rule | None:
+        """The rule of a choice; None for `default`."""
+        return self.rules[number - 1] if number else None
+
+
+def compile_policy(policy: JobPolicy, resolvers: Iterable[Address] = ()) -> Compiled:
+    """Entries for `policy`; `resolvers` are the system's. Raises PolicyError for what doesn't fit."""
+    rules = policy.all_rules(resolvers)
+    problems = Problems()
+    bits = _bits(rules, problems)
+    needed = [sum(1 << bits[executable] for executable in set(rule.lineage)) for rule in rules]
+    addresses, alternatives = compile_addresses(rules, needed, problems)
+    named = compile_names(rules, needed, problems)
+    if problems:
+        first = next(rule for rule in rules if rule.line is not None)
+        raise PolicyError(first.source, problems)
+    return Compiled(policy.mode, rules, bits, addresses, alternatives, named.names, named.ports, named.rules)
+
+
+def _bits(rules: Iterable[Rule], problems: Problems) -> dict[str, int]:
+    bits: dict[str, int] = {}
+    for rule in rules:
+        for executable in rule.lineage:
+            if executable not in bits and len(bits) == EXECUTABLES_MAX:
+                what = f"more than {EXECUTABLES_MAX} executables in `lineage`, over all rules of a job"
+                problems.add(rule, what, "name fewer, or split the policy by jobs")
+                return defaultdict(int, bits)
+            bits.setdefault(executable, len(bits))
+    return bits

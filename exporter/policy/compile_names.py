@@ -1,0 +1,233 @@
+"""Rules for names as entries of a trie and a hash: see compile.py.
+
+A pattern (a name or wildcard that rules name) takes in the rules of the wildcards around it, since a trie
+finds the longest match only. What those rules then say, port by port, is its behaviour; patterns of one
+behaviour share a rule set, of which a policy of a thousand names has a handful.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from exporter.policy.decide import precedence
+from exporter.policy.entries import RULE_SETS_MAX, STEPS_MAX, NameKey, PortKey, Step
+from exporter.policy.model import Effect, Name, PortClass, Protocol, Rule
+from exporter.policy.problems import Problems
+
+_EVERYTHING = PortClass(Protocol.ANY, 0)
+
+
+class _Say(NamedTuple):
+    """What a rule says, if it holds."""
+
+    needed: int
+    effect: Effect
+
+
+_Chain = tuple[_Say, ...]
+"""By precedence: the first that holds counts."""
+_Behaviour = Mapping[PortClass, _Chain]
+"""A class that isn't there is as its wider one is."""
+_Masks = dict[tuple[int, int], tuple[int, int]]
+"""By place in the chain and executables needed: which sets allow, and which deny."""
+
+
+@dataclass(frozen=True)
+class NamedRules:
+    """Which rules each pattern has: what the kernel's answer doesn't say."""
+
+    rules: tuple[Rule, ...]
+    needed: tuple[int, ...]
+    patterns: dict[Name, tuple[int, ...]]
+    """To places in `rules`, by precedence: those of the pattern itself and of the wildcards around it."""
+    sets: dict[Name, int]
+
+    def pattern(self, name: str) -> Name | None:
+        """The most specific one that covers `name` (in lower case)."""
+        exact = Name(name)
+        return next((each for each in (exact, *_around(exact)) if each in self.patterns), None)
+
+    def rule_set(self, name: str) -> int | None:
+        """What a question for `name` grants; None for nothing."""
+        pattern = self.pattern(name)
+        return None if pattern is None else self.sets[pattern]
+
+    def granted(self, names: Iterable[str]) -> int:
+        """The mask of an address that questions for `names` led to.
+
+        Rule sets of another policy have other numbers: when a job's policy changes, all masks are made anew.
+        """
+        numbers = {self.rule_set(name) for name in names}
+        return sum(1 << number for number in numbers if number is not None)
+
+    def decided(self, effect: Effect, wanted: PortClass, names: Collection[str], held: int) -> Rule | None:
+        """The rule behind the kernel's word that `names` allow or deny `wanted`, with the mask `held`."""
+        best = [self._best(name, wanted, held) for name in names]
+        places = sorted(place for place in best if place is not None and self.rules[place].effect is effect)
+        return max((self.rules[place] for place in places), key=precedence, default=None)
+
+    def _best(self, name: str, wanted: PortClass, held: int) -> int | None:
+        pattern = self.pattern(name)
+        places = self.patterns[pattern] if pattern else ()
+        return next(
+            (
+                place
+                for place in places
+                if _covers(self.rules[place], wanted) and held & self.needed[place] == self.needed[place]
+            ),
+            None,
+        )
+
+
+@dataclass(frozen=True)
+class CompiledNames:
+    """Entries of both maps, and which rules they stand for."""
+
+    names: dict[NameKey, int]
+    ports: dict[PortKey, Step]
+    rules: NamedRules
+
+
+def compile_names(rules: Sequence[Rule], needed: Sequence[int], problems: Problems) -> CompiledNames:
+    """The entries; more rule sets or steps than the kernel has room for are a problem."""
+    patterns = _patterns(rules)
+    behaviours: dict[tuple[tuple[object, ...], ...], int] = {}
+    distinct: dict[frozenset[tuple[PortClass, _Chain]], int] = {}
+    sets = {}
+    for pattern, places in patterns.items():
+        said = tuple((rules[place].classes, needed[place], rules[place].effect) for place in places)
+        number = behaviours.get(said)
+        if number is None:
+            behaviour = _behaviour([rules[place] for place in places], [needed[place] for place in places])
+            number = behaviours[said] = distinct.setdefault(frozenset(behaviour.items()), len(distinct))
+            if number == RULE_SETS_MAX:
+                fix = "give names the same ports and lineages, or deny and allow networks instead"
+                what = f"names with more than {RULE_SETS_MAX} different sets of ports and lineages"
+                problems.add(rules[places[0]], what, fix)
+        sets[pattern] = number
+    ports = _ports([dict(behaviour) for behaviour in distinct])
+    _check_steps(ports, rules, problems)
+    named = NamedRules(tuple(rules), tuple(needed), patterns, sets)
+    return CompiledNames({_key(pattern): number for pattern, number in sets.items()}, ports, named)
+
+
+def _patterns(rules: Sequence[Rule]) -> dict[Name, tuple[int, ...]]:
+    own: defaultdict[Name, list[int]] = defaultdict(list)
+    for place, rule in enumerate(rules):
+        if isinstance(rule.host, Name):
+            own[rule.host].append(place)
+    patterns = {}
+    for pattern, places in own.items():
+        inherited = [place for wider in _around(pattern) if wider in own for place in own[wider]]
+        found = sorted(places + inherited)
+        found.sort(key=lambda place: precedence(rules[place]), reverse=True)
+        patterns[pattern] = tuple(found)
+    return patterns
+
+
+def _around(pattern: Name) -> Iterator[Name]:
+    """The wildcards that cover it, nearest first."""
+    zone = pattern.text
+    while "." in zone:
+        zone = zone.partition(".")[2]
+        yield Name(zone, is_wildcard=True)
+
+
+def _key(pattern: Name) -> NameKey:
+    text = pattern.text.encode("ascii")[::-1] + (b"." if pattern.is_wildcard else b"\0")
+    return NameKey(8 * len(text), text)
+
+
+def _behaviour(rules: Sequence[Rule], needed: Sequence[int]) -> _Behaviour:
+    """What `rules`, by precedence, say of each class that they name."""
+    behaviour: dict[PortClass, _Chain] = {}
+    classes = {each for rule in rules for each in rule.classes}
+    for wanted in sorted(classes, key=lambda each: (each.protocol != 0, each.port != 0)):
+        chain = _chain(wanted, rules, needed)
+        if chain != _inherited(behaviour, wanted):
+            behaviour[wanted] = chain
+    return behaviour
+
+
+def _chain(wanted: PortClass, rules: Sequence[Rule], needed: Sequence[int]) -> _Chain:
+    """What counts there, without what never does: behind something that holds whenever it does."""
+    kept: list[_Say] = []
+    for rule, mask in zip(rules, needed, strict=True):
+        if _covers(rule, wanted) and not any(mask & earlier.needed == earlier.needed for earlier in kept):
+            kept.append(_Say(mask, rule.effect))
+    return tuple(kept)
+
+
+def _covers(rule: Rule, wanted: PortClass) -> bool:
+    is_its_protocol = rule.protocol in (Protocol.ANY, wanted.protocol)
+    return is_its_protocol and (rule.ports is None or wanted.port in rule.ports)
+
+
+def _inherited(behaviour: _Behaviour, wanted: PortClass) -> _Chain:
+    wider = wanted.wider
+    while wider is not None:
+        if wider in behaviour:
+            return behaviour[wider]
+        wider = wider.wider
+    return ()
+
+
+def _ports(behaviours: Sequence[_Behaviour]) -> dict[PortKey, Step]:
+    """An entry for each class in which a set differs from the wider class; it has the words of all sets."""
+    own: defaultdict[PortClass, dict[int, _Chain]] = defaultdict(dict)
+    for number, behaviour in enumerate(behaviours):
+        for wanted, chain in behaviour.items():
+            own[wanted][number] = chain
+    masks: dict[PortClass, _Masks] = {}
+    ports = {}
+    for wanted in sorted(own, key=lambda each: (each.protocol != 0, each.port != 0)):
+        masks[wanted] = _merged(_wider_masks(masks, wanted), own[wanted])
+        for number, step in enumerate(_steps(masks[wanted])):
+            ports[PortKey(*wanted, number)] = step
+    return ports
+
+
+def _wider_masks(masks: Mapping[PortClass, _Masks], wanted: PortClass) -> _Masks:
+    wider = wanted.wider
+    while wider is not None:
+        if wider in masks:
+            return masks[wider]
+        wider = wider.wider
+    return {}
+
+
+def _merged(wider: _Masks, own: Mapping[int, _Chain]) -> _Masks:
+    """Words of the wider class, but for the sets that have their own."""
+    others = ~sum(1 << number for number in own)
+    merged = {at: (allow & others, deny & others) for at, (allow, deny) in wider.items()}
+    for number, chain in own.items():
+        for place, say in enumerate(chain):
+            allow, deny = merged.get((place, say.needed), (0, 0))
+            if say.effect is Effect.ALLOW:
+                allow |= 1 << number
+            else:
+                deny |= 1 << number
+            merged[place, say.needed] = allow, deny
+    return merged
+
+
+def _steps(masks: _Masks) -> Iterator[Step]:
+    """In the order of the places in the chains; within a place it doesn't matter: each has other sets."""
+    said = [(needed, *masks[place, needed]) for place, needed in sorted(masks) if any(masks[place, needed])]
+    for number, (needed, allow, deny) in enumerate(said, 1):
+        yield Step(needed, allow, deny, more=number < len(said))
+
+
+def _check_steps(ports: Mapping[PortKey, Step], rules: Sequence[Rule], problems: Problems) -> None:
+    long = next((key for key in ports if key.step >= STEPS_MAX), None)
+    if long is None:
+        return
+    wanted = PortClass(long.protocol, long.port)
+    rule = next(
+        rule for rule in rules if isinstance(rule.host, Name) and rule.lineage and _covers(rule, wanted)
+    )
+    what = f"more than {STEPS_MAX} different lineages of names for one port"
+    problems.add(rule, what, "use the same lineages for several names")

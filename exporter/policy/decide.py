@@ -1,0 +1,159 @@
+"""What a policy says to one act: slow, and meant to be obviously right.
+
+The kernel decides by maps (compile.py), which the tests hold against this. `ci-egress policy explain` shows
+what this says.
+
+1. A deny of addresses that matches is final, whatever name led there.
+2. Otherwise, for each name granted to the address, the best of the rules that match by that name counts:
+   exact name over wildcard, more labels over fewer; then a stated port over any port; then deny over allow.
+   Where several names have one, deny wins.
+3. Otherwise the best of the rules that match by address: longest prefix, then a stated port.
+4. Otherwise the act is denied: the rule is `default`.
+
+Rules alike in all of that differ only in which is told: a stated protocol before `any`, then file order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from exporter.policy.model import Address, Effect, JobPolicy, Mode, Name, Protocol, Rule, plain_address
+
+_ICMPV6, _MPTCP = 58, 262
+
+
+class Act(NamedTuple):
+    """A connect or a send."""
+
+    address: Address | None
+    """None while it isn't known: then no rule for addresses matches."""
+    protocol: int
+    """The kernel's number."""
+    port: int = 0
+    """0 for protocols without ports."""
+
+    @property
+    def plain(self) -> Act:
+        """The same with IPv4 for IPv4-mapped addresses, icmp for ipv6-icmp, tcp for MPTCP."""
+        address = None if self.address is None else plain_address(self.address)
+        protocol = {_ICMPV6: int(Protocol.ICMP), _MPTCP: int(Protocol.TCP)}.get(self.protocol, self.protocol)
+        return Act(address, protocol, self.port)
+
+
+class Loser(NamedTuple):
+    """A rule for the destination that didn't decide."""
+
+    rule: Rule
+    why_not: str
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What was decided, and by which rule."""
+
+    effect: Effect
+    rule: Rule | None
+    """None where no rule matched."""
+    others: tuple[Loser, ...] = ()
+    """The other rules that name the destination, in the order of the file."""
+
+    def verdict(self, mode: Mode) -> str:
+        """`egress.verdict`: allow, audit (would deny) or deny."""
+        if self.effect is Effect.DENY and mode is Mode.AUDIT:
+            return "audit"
+        return self.effect.value
+
+
+def decide(
+    policy: JobPolicy,
+    act: Act,
+    *,
+    names: Collection[str] = (),
+    chain: Sequence[str] = (),
+    resolvers: Iterable[Address] = (),
+) -> Decision:
+    """What `policy` says to `act`.
+
+    `names` were asked for and led to the address (lower case, no final dot). `chain` holds the executables
+    from the job's root to the process, names or paths. `resolvers` are the system's.
+    """
+    act = act.plain
+    near = [rule for rule in policy.all_rules(resolvers) if _is_for(rule, act, names)]
+    unmet = [_unmet(rule, act, chain) for rule in near]
+    winner = _winner([rule for rule, reason in zip(near, unmet, strict=True) if reason is None], names)
+    others = tuple(
+        Loser(rule, reason or _why_lost(rule, winner, names))
+        for rule, reason in zip(near, unmet, strict=True)
+        if rule is not winner
+    )
+    return Decision(winner.effect if winner else Effect.DENY, winner, others)
+
+
+def missing_executables(rule: Rule, chain: Collection[str]) -> list[str]:
+    """Those that `rule` asks for and `chain` lacks; a name is also that of a path there."""
+    present = {*chain, *(path.rpartition("/")[2] for path in chain)}
+    return [executable for executable in rule.lineage if executable not in present]
+
+
+def _winner(matched: list[Rule], names: Collection[str]) -> Rule | None:
+    """Of rules that match in all respects. Of equal ones, `max` takes the first."""
+    final = [rule for rule in matched if rule.is_final]
+    if final:
+        return max(final, key=precedence)
+    best = [
+        max(by_name, key=precedence) for name in names if (by_name := [r for r in matched if _names(r, name)])
+    ]
+    if best:
+        denying = [rule for rule in best if rule.effect is Effect.DENY]
+        first_in_file = [rule for rule in matched if rule in (denying or best)]
+        return max(first_in_file, key=precedence)
+    return max(matched, key=precedence, default=None)
+
+
+def precedence(rule: Rule) -> tuple[tuple[int, ...], bool, bool, bool]:
+    """The largest wins, among rules for names, and among rules for addresses."""
+    host = rule.host
+    specificity = host.specificity if isinstance(host, Name) else (host.prefixlen,)
+    return specificity, rule.ports is not None, rule.effect is Effect.DENY, rule.protocol is not Protocol.ANY
+
+
+def _is_for(rule: Rule, act: Act, names: Collection[str]) -> bool:
+    if isinstance(rule.host, Name):
+        return any(_names(rule, name) for name in names)
+    return act.address is not None and act.address in rule.host
+
+
+def _names(rule: Rule, name: str) -> bool:
+    return isinstance(rule.host, Name) and rule.host.covers(name)
+
+
+def _unmet(rule: Rule, act: Act, chain: Collection[str]) -> str | None:
+    """Why a rule for the destination doesn't match; None when it does."""
+    if rule.protocol not in (Protocol.ANY, act.protocol):
+        return f"it is for {rule.protocol.name.lower()}"
+    if rule.ports is not None and act.port not in rule.ports:
+        return f"it is for port {', '.join(map(str, rule.ports))}"
+    if missing := missing_executables(rule, chain):
+        return f"the chain of processes lacks {' and '.join(missing)}"
+    return None
+
+
+def _why_lost(rule: Rule, winner: Rule | None, names: Collection[str]) -> str:
+    """Why one that matches isn't the one that decides."""
+    if winner is None:
+        raise AssertionError("of rules that match, one decides")
+    if winner.is_final and not rule.is_final:
+        return "a deny of addresses is final"
+    if isinstance(winner.host, Name) and not isinstance(rule.host, Name):
+        return "a name is more specific than an address"
+    specific, stated, denies, _ = precedence(rule)
+    by_specific, by_stated, by_denies, _ = precedence(winner)
+    if by_denies and not denies and not any(_names(rule, name) and _names(winner, name) for name in names):
+        return "another name of this address is denied"
+    if by_specific != specific:
+        return "a more specific destination wins"
+    if by_stated != stated:
+        return "a stated port wins over any port"
+    return "deny wins over allow" if by_denies != denies else "it says the same"

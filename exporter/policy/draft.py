@@ -1,0 +1,168 @@
+"""A first policy from what jobs did: every destination once, with how often and by whom, to be reviewed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+from typing import Any, NamedTuple
+
+from exporter.destinations import OTHER
+from exporter.policy.endpoints import PORT_MAX, EndpointError, parse_host
+from exporter.policy.model import Name
+from exporter.text import printable
+
+LINEAGES_SHOWN = 3
+_LINEAGES_MAX = 1000
+_DESTINATIONS_MAX = 20_000
+_TEXT_MAX = 120
+_SCHEMES = {"tcp": "tcp", "udp": "udp", "icmp": "icmp", "ipv6-icmp": "icmp"}
+_WITH_PORTS = ("tcp", "udp")
+_TRANSPORTS_MAX = 8
+_DNS_PORT = 53
+_HEAD = """\
+# A draft: what {jobs} did on the network, {attempts:,} attempts in all. Read each line, remove what
+# shouldn't be, then try it with `mode: audit`, which denies nothing and tells what it would deny.
+version: 1
+mode: audit
+"""
+
+
+class _Place(NamedTuple):
+    """Where to; sorted by host, then port."""
+
+    host: str
+    port: int
+    """0 for none."""
+    scheme: str
+    """`tcp`, `udp`, `icmp`, or `any` for what a rule has no name for."""
+
+
+@dataclass
+class _Seen:
+    attempts: int = 0
+    lineages: Counter[str] = field(default_factory=Counter)
+    transports: set[str] = field(default_factory=set)
+
+
+class Draft:
+    """Counts destinations; then it is a policy."""
+
+    def __init__(self) -> None:
+        """Nothing seen yet."""
+        self._seen: dict[_Place, _Seen] = {}
+        self._jobs: set[str] = set()
+        self._attempts = 0
+        self.left_out: Counter[str] = Counter()
+        """Attempts that are in no rule, by the reason."""
+
+    def add(self, span: Mapping[str, Any]) -> None:
+        """Take in the attributes of an egress span."""
+        attempts = _number(span, "egress.attempts", 1)
+        self._attempts += attempts
+        self._jobs.add(_text(span, "cicd.pipeline.name") or "a job")
+        place = _place(span)
+        if isinstance(place, str):
+            self.left_out[place] += attempts
+            return
+        if place not in self._seen and len(self._seen) >= _DESTINATIONS_MAX:
+            self.left_out[f"beyond {_DESTINATIONS_MAX:,} destinations"] += attempts
+            return
+        seen = self._seen.setdefault(place, _Seen())
+        seen.attempts += attempts
+        if len(seen.transports) < _TRANSPORTS_MAX:
+            seen.transports.add(printable(_text(span, "network.transport") or "unknown", limit=20))
+        chain = " > ".join(str(name) for name in _listed(span, "egress.lineage"))
+        if chain in seen.lineages or len(seen.lineages) < _LINEAGES_MAX:
+            seen.lineages[chain] += attempts
+
+    def lines(self) -> Iterator[str]:
+        """The policy file."""
+        yield from _HEAD.format(jobs=self._whose(), attempts=self._attempts).splitlines()
+        for reason, attempts in sorted(self.left_out.items()):
+            yield f"# In no rule: {attempts:,} × {reason}"
+        yield "allow:" if self._seen else "allow: []"
+        for place, seen in sorted(self._seen.items()):
+            yield f"  # {_described(place, seen)}"
+            yield f'  - "{_rule(place)}"'
+
+    def _whose(self) -> str:
+        if len(self._jobs) == 1:
+            return printable(*self._jobs, limit=_TEXT_MAX)
+        return f"{len(self._jobs):,} pipelines" if self._jobs else "no job"
+
+
+def draft(spans: Iterable[Mapping[str, Any]]) -> Draft:
+    """Of the attributes of egress spans."""
+    made = Draft()
+    for span in spans:
+        made.add(span)
+    return made
+
+
+def _place(span: Mapping[str, Any]) -> _Place | str:
+    """Where a span went; or why no rule is made of it."""
+    host, peer = _text(span, "server.address"), _text(span, "network.peer.address")
+    if host == OTHER:
+        return "destinations that were counted together (_other)"
+    if _is_own(peer or host):
+        return "loopback, which is always allowed"
+    scheme = _SCHEMES.get(_text(span, "network.transport"), "any")
+    has_port = scheme in _WITH_PORTS
+    port = _number(span, "server.port", 0) if has_port else 0
+    if 0 < port <= PORT_MAX or not has_port:
+        for written in (host, peer):
+            if named := _named(written):
+                return _Place(named, port, scheme)
+    return "destinations that no rule can name"
+
+
+def _named(written: str) -> str | None:
+    """The name or address in `written`, in one form; None where a rule would mean something else."""
+    try:
+        host = parse_host(written)
+    except EndpointError:
+        return None
+    if isinstance(host, Name):
+        return None if host.is_wildcard else host.text
+    return None if "/" in written else str(host.network_address)
+
+
+def _rule(place: _Place) -> str:
+    host = f"[{place.host}]" if ":" in place.host else place.host
+    scheme = "" if place.scheme == "tcp" else f"{place.scheme}://"
+    return f"{scheme}{host}:{place.port}" if place.port else f"{scheme}{host}"
+
+
+def _described(place: _Place, seen: _Seen) -> str:
+    """Counts and lineages, the most frequent first."""
+    kinds = f" ({', '.join(sorted(seen.transports))})" if place.scheme == "any" else ""
+    hint = "; DNS: `resolvers: system` allows the machine's own" if place.port == _DNS_PORT else ""
+    ordered = sorted(seen.lineages.items(), key=lambda item: (-item[1], item[0]))
+    shown = [printable(chain, limit=_TEXT_MAX) or "unknown" for chain, _ in ordered[:LINEAGES_SHOWN]]
+    more = f" and {len(ordered) - LINEAGES_SHOWN} more" if len(ordered) > LINEAGES_SHOWN else ""
+    return f"{seen.attempts:,} ×{kinds}: {'; '.join(shown)}{more}{hint}"
+
+
+def _is_own(text: str) -> bool:
+    try:
+        parsed = ip_address(text)
+    except ValueError:
+        return False
+    return parsed.is_loopback or parsed.is_unspecified
+
+
+def _text(span: Mapping[str, Any], name: str) -> str:
+    value = span.get(name)
+    return value if isinstance(value, str) else ""
+
+
+def _number(span: Mapping[str, Any], name: str, default: int) -> int:
+    value = span.get(name)
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else default
+
+
+def _listed(span: Mapping[str, Any], name: str) -> list[Any]:
+    value = span.get(name)
+    return value if isinstance(value, list) else []

@@ -1,0 +1,212 @@
+"""Destinations as people write them: `a.example:443`, `*.x.example`, `udp://192.0.2.53:53`, `[::1]:80`."""
+
+from __future__ import annotations
+
+import re
+from difflib import get_close_matches
+from functools import lru_cache
+from ipaddress import IPv6Network, ip_address, ip_network
+from typing import TYPE_CHECKING, NamedTuple
+
+from exporter.dns_messages import is_host_name
+from exporter.policy.model import Effect, Host, Name, Network, Protocol
+from exporter.policy.problems import shown
+
+if TYPE_CHECKING:
+    from publicsuffixlist import PublicSuffixList
+
+DEFAULT_PORT = 443
+PORT_MAX = 65535
+NAME_MAX = 251
+"""Characters: a key of the kernel's tries has 256 bytes, of which 4 are the job's and one ends the name."""
+
+_PROTOCOLS = {protocol.name.lower(): protocol for protocol in Protocol}
+_PORTLESS = {
+    Protocol.ICMP: "icmp has no ports: leave the port out",
+    Protocol.ANY: "`any` is every protocol and port: leave the port out, or write `tcp://` or `udp://`",
+}
+_PORT = re.compile(r"[0-9]{1,5}")
+_MAPPED = IPv6Network("::ffff:0:0/96")
+_NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
+_PRIVATE_ZONES = frozenset({"example", "internal", "invalid", "local", "localhost", "test"})
+"""Top-level names that are never delegated (RFC 6761, RFC 6762, ICANN's reservation of `internal`)."""
+
+
+class EndpointError(ValueError):
+    """What is wrong with a destination, and how to mend it."""
+
+    def __init__(self, what: str, fix: str) -> None:
+        """Both on one line."""
+        super().__init__(what)
+        self.what = what
+        self.fix = fix
+
+
+class Endpoint(NamedTuple):
+    """A destination as it was written; `None` is what wasn't."""
+
+    host: Host
+    protocol: Protocol | None
+    ports: tuple[int, ...] | None
+    """Empty for `*`."""
+
+
+class Reach(NamedTuple):
+    """Which protocol and ports a rule is about; ports None for all of them."""
+
+    protocol: Protocol
+    ports: tuple[int, ...] | None
+
+
+def parse_endpoint(text: str) -> Endpoint:
+    """What `text` names. Raises EndpointError."""
+    scheme, separator, rest = text.partition("://")
+    protocol = parse_protocol(scheme, text) if separator else None
+    host, port = _split(rest if separator else text)
+    ports = None if port is None else parse_port(port)
+    if ports and protocol in _PORTLESS:
+        raise EndpointError(f"a port for {protocol.name.lower()}", _PORTLESS[protocol])
+    return Endpoint(parse_host(host), protocol, ports)
+
+
+def reach(effect: Effect, protocol: Protocol | None, ports: tuple[int, ...] | None) -> Reach:
+    """With what is meant where nothing was written. Raises EndpointError for ports of a portless protocol.
+
+    An allow without a port means 443, and tcp without a protocol; a deny without a port means every port, and
+    without a protocol, too, everything.
+    """
+    if protocol is None:
+        protocol = Protocol.ANY if effect is Effect.DENY and ports is None else Protocol.TCP
+    if protocol in _PORTLESS:
+        if ports:
+            raise EndpointError(f"ports for {protocol.name.lower()}", _PORTLESS[protocol])
+        return Reach(protocol, None)
+    if ports is None:
+        return Reach(protocol, None if effect is Effect.DENY else (DEFAULT_PORT,))
+    return Reach(protocol, ports or None)
+
+
+def parse_protocol(scheme: str, text: str) -> Protocol:
+    """The protocol called `scheme`. Raises EndpointError, which shows `text`."""
+    found = _PROTOCOLS.get(scheme.lower())
+    if found is not None:
+        return found
+    if scheme.lower() in ("http", "https", "ssh", "git", "ftp"):
+        raise EndpointError(f"{shown(text)} is a URL", "name host and port alone, as in registry.example:443")
+    near = get_close_matches(scheme.lower(), _PROTOCOLS, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(_PROTOCOLS)}"
+    raise EndpointError(f"unknown protocol {shown(scheme)}", hint)
+
+
+def parse_port(text: str) -> tuple[int, ...]:
+    """One port; none at all for `*`, every port. Raises EndpointError."""
+    if text == "*":
+        return ()
+    if _PORT.fullmatch(text) and 1 <= int(text) <= PORT_MAX:
+        return (int(text),)
+    what = "out of range" if text.lstrip("-").isdecimal() else "not a port"
+    raise EndpointError(f"port {shown(text)} is {what}", f"ports are 1 to {PORT_MAX}, or `*` for all")
+
+
+def parse_host(text: str) -> Host:
+    """A name, `*.name`, an address, or a network. Raises EndpointError."""
+    if not text:
+        raise EndpointError("no host", "name one, as in registry.example:443")
+    last = text.rpartition(".")[2].lower()
+    if ":" in text or "/" in text or _NUMBER.fullmatch(last):
+        return _network(text)
+    return _name(text)
+
+
+def _split(text: str) -> tuple[str, str | None]:
+    """Host and port; None without one."""
+    if text.startswith("["):
+        host, bracket, tail = text[1:].partition("]")
+        if not bracket or not (tail == "" or tail.startswith(":")):
+            raise EndpointError(f"{shown(text)} has brackets in disorder", "write [2001:db8::1]:443")
+        return host, tail[1:] if tail else None
+    if text.count(":") > 1:
+        raise EndpointError(
+            f"{shown(text)} is ambiguous", "write an IPv6 address in brackets: [2001:db8::1]:443"
+        )
+    host, colon, port = text.partition(":")
+    return host, port if colon else None
+
+
+def _network(text: str) -> Network:
+    address, slash, length = text.partition("/")
+    if not _is_address(address):
+        if slash and not _NUMBER.fullmatch(address.rpartition(".")[2]):
+            raise EndpointError(
+                f"{shown(text)} has a path", "name host and port alone; paths can't be told apart"
+            )
+        raise EndpointError(f"{shown(text)} is no address", "write 192.0.2.1, 10.0.0.0/8 or [2001:db8::/32]")
+    if slash and not (length.isdecimal() and length.isascii()):
+        raise EndpointError(f"{shown(text)} is a bad CIDR", "write the prefix as a number: 10.0.0.0/8")
+    try:
+        network = ip_network(text, strict=False)
+    except ValueError:
+        raise EndpointError(
+            f"{shown(text)} is a bad CIDR", "a prefix has at most 32 bits, of IPv6 128"
+        ) from None
+    if isinstance(network, IPv6Network) and network.subnet_of(_MAPPED):
+        inside = f"{network.network_address.ipv4_mapped}/{network.prefixlen - 96}"
+        raise EndpointError(f"{shown(text)} is IPv4 in IPv6", f"write {inside}: it means both forms")
+    if ip_address(address) != network.network_address:
+        alone = f"{address}/{network.max_prefixlen}"
+        raise EndpointError(
+            f"{shown(text)} has host bits set", f"write {network}, or {alone} for the one address"
+        )
+    return network
+
+
+def _is_address(text: str) -> bool:
+    if "%" in text:
+        return False
+    try:
+        ip_network(text)
+    except ValueError:
+        return False
+    return "/" not in text
+
+
+def _name(text: str) -> Name:
+    is_wildcard = text.startswith("*.")
+    bare = text[2:] if is_wildcard else text
+    if "*" in bare:
+        fix = "a wildcard stands in front, for whole labels: *.x.example; any address is 0.0.0.0/0 or [::/0]"
+        raise EndpointError(f"{shown(text)} is no name", fix)
+    if not bare.isascii():
+        raise EndpointError(f"{shown(text)} is not ASCII", f"write it as DNS has it{_as_dns_has_it(bare)}")
+    bare = bare.lower().removesuffix(".")
+    if not is_host_name(bare) or len(bare) > NAME_MAX:
+        fix = f"labels of letters, digits, - and _ with dots between, {NAME_MAX} characters in all"
+        raise EndpointError(f"{shown(text)} is not a host's name", fix)
+    if is_wildcard and _is_public_suffix(bare):
+        fix = "anybody can have a name there: name the hosts, or a zone of one owner, as in *.x." + bare
+        raise EndpointError(f"{shown(text)}: {bare} is a public suffix", fix)
+    return Name(bare, is_wildcard)
+
+
+def _as_dns_has_it(text: str) -> str:
+    try:
+        encoded = text.encode("idna").decode("ascii").lower()
+    except UnicodeError:
+        return ", in letters, digits, - and _"
+    return f": {encoded}" if is_host_name(encoded) else ", in letters, digits, - and _"
+
+
+def _is_public_suffix(zone: str) -> bool:
+    """Whether names below `zone` belong to different owners, by the registries' part of the public list."""
+    if zone in _PRIVATE_ZONES:
+        return False
+    suffixes = _suffixes()
+    return suffixes.is_public(zone) or suffixes.publicsuffix(f"-.{zone}", accept_unknown=False) == f"-.{zone}"
+
+
+@lru_cache(maxsize=1)
+def _suffixes() -> PublicSuffixList:
+    """The list that comes with the package, 70 ms: read only when a wildcard asks for it."""
+    from publicsuffixlist import PublicSuffixList
+
+    return PublicSuffixList(only_icann=True)

@@ -1,0 +1,218 @@
+"""A policy as data: rules, sections for jobs, and what of both holds for one job."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from enum import Enum, IntEnum
+from fnmatch import fnmatchcase
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
+from typing import NamedTuple
+
+ANY_PORT = 0
+"""Stands for every port: a rule can't name port 0."""
+DEFAULT = "default"
+"""Told as the rule where none matched."""
+
+Address = IPv4Address | IPv6Address
+Network = IPv4Network | IPv6Network
+
+
+class Effect(Enum):
+    """What a rule, or the policy as a whole, says to an act."""
+
+    ALLOW = "allow"
+    DENY = "deny"
+
+
+class Mode(Enum):
+    """Whether what isn't allowed is only told, or denied."""
+
+    AUDIT = "audit"
+    ENFORCE = "enforce"
+
+
+class Protocol(IntEnum):
+    """What a rule can name; each with its number in IP headers."""
+
+    ANY = 0
+    ICMP = 1
+    """Also ICMP over IPv6."""
+    TCP = 6
+    UDP = 17
+
+
+class Name(NamedTuple):
+    """A host's name, or all names below one."""
+
+    text: str
+    """In lower case, without `*.` and the final dot."""
+    is_wildcard: bool = False
+
+    def covers(self, name: str) -> bool:
+        """Whether `name` (in lower case) is meant; a wildcard doesn't mean its own apex."""
+        return name.endswith(f".{self.text}") if self.is_wildcard else name == self.text
+
+    @property
+    def specificity(self) -> tuple[bool, int]:
+        """The larger, the more specific, among names that cover the same one."""
+        return not self.is_wildcard, self.text.count(".")
+
+    def __str__(self) -> str:
+        """As a file has it."""
+        return f"*.{self.text}" if self.is_wildcard else self.text
+
+
+Host = Name | IPv4Network | IPv6Network
+
+
+class PortClass(NamedTuple):
+    """What one entry of a map is about: a port of a protocol, all of a protocol, or everything."""
+
+    protocol: int
+    """Number of the protocol; 0 for every protocol."""
+    port: int
+    """ANY_PORT for every port."""
+
+    @property
+    def wider(self) -> PortClass | None:
+        """The next one that includes it: (p, port) → (p, any) → (any, any)."""
+        if self.port != ANY_PORT:
+            return PortClass(self.protocol, ANY_PORT)
+        return PortClass(Protocol.ANY, ANY_PORT) if self.protocol else None
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One rule, and where it stands."""
+
+    text: str
+    """As the file has it, on one line."""
+    effect: Effect
+    host: Host
+    protocol: Protocol
+    ports: tuple[int, ...] | None
+    """Without repetitions; None for every port, and for protocols without ports."""
+    lineage: tuple[str, ...] = ()
+    """Executables, by name or absolute path, that must all be in the chain of processes."""
+    source: str = ""
+    """The file, or the option."""
+    line: int | None = None
+    column: int | None = None
+
+    @property
+    def is_final(self) -> bool:
+        """Whether nothing overrides it: a deny that names addresses."""
+        return self.effect is Effect.DENY and not isinstance(self.host, Name)
+
+    @property
+    def classes(self) -> tuple[PortClass, ...]:
+        """The map entries that it takes: one for each port, or one for all of them."""
+        return tuple(PortClass(self.protocol, port) for port in self.ports or (ANY_PORT,))
+
+    @property
+    def meaning(self) -> tuple[object, ...]:
+        """What it says, wherever it stands."""
+        return self.effect, self.host, self.protocol, self.ports, self.lineage
+
+    @property
+    def place(self) -> str:
+        """`file:line`; empty for what no file has."""
+        return f"{self.source}:{self.line}" if self.line is not None else ""
+
+
+@dataclass(frozen=True)
+class Section:
+    """Rules, and perhaps a mode, for the jobs whose name matches."""
+
+    pattern: str
+    """As fnmatch has it, for `pipeline` and for `pipeline/task`."""
+    mode: Mode | None = None
+    rules: tuple[Rule, ...] = ()
+
+
+@dataclass(frozen=True)
+class Policy:
+    """A valid policy file, or the rules of `--allowed-endpoints`, or both."""
+
+    mode: Mode = Mode.AUDIT
+    rules: tuple[Rule, ...] = ()
+    sections: tuple[Section, ...] = ()
+    resolvers: Rule | None = None
+    """Where `resolvers: system` stands: a rule without addresses of its own; None where it doesn't."""
+
+
+@dataclass(frozen=True)
+class JobPolicy:
+    """What holds for one job."""
+
+    mode: Mode = Mode.AUDIT
+    rules: tuple[Rule, ...] = ()
+    """In the order of the file, sections last."""
+    resolvers: Rule | None = None
+
+    def all_rules(self, resolvers: Iterable[Address] = ()) -> tuple[Rule, ...]:
+        """Its rules and those implied: loopback, and port 53 of `resolvers` where they are allowed."""
+        return (*self.rules, *self._resolver_rules(resolvers), *LOOPBACK)
+
+    def _resolver_rules(self, resolvers: Iterable[Address]) -> Iterator[Rule]:
+        if self.resolvers is None:
+            return
+        for address in dict.fromkeys(map(plain_address, resolvers)):
+            for protocol in (Protocol.UDP, Protocol.TCP):
+                yield replace(self.resolvers, host=ip_network(address), protocol=protocol)
+
+
+def plain_address(address: Address) -> Address:
+    """IPv4 for an IPv4-mapped IPv6 address: to the policy they are one."""
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return mapped or address
+
+
+def resolvers_rule(source: str, line: int | None, column: int | None) -> Rule:
+    """What `resolvers: system` stands for; the addresses are the machine's, and come later."""
+    nowhere = IPv4Network((0, 32))
+    return Rule(
+        "resolvers: system",
+        Effect.ALLOW,
+        nowhere,
+        Protocol.UDP,
+        (53,),
+        source=source,
+        line=line,
+        column=column,
+    )
+
+
+def effective(policy: Policy, pipeline: str | None, task: str | None) -> JobPolicy:
+    """What `policy` says for the job `task` of `pipeline`; None where a job has no such name.
+
+    All matching sections add up, and the strictest mode wins. What several of them say alike counts once.
+    """
+    names = [pipeline or "", *([f"{pipeline or ''}/{task}"] if task is not None else [])]
+    sections = [
+        section for section in policy.sections if any(fnmatchcase(name, section.pattern) for name in names)
+    ]
+    modes = {policy.mode, *(section.mode for section in sections)}
+    rules: dict[tuple[object, ...], Rule] = {}
+    for rule in (*policy.rules, *(rule for section in sections for rule in section.rules)):
+        rules.setdefault(rule.meaning, rule)
+    mode = Mode.ENFORCE if Mode.ENFORCE in modes else Mode.AUDIT
+    return JobPolicy(mode, tuple(rules.values()), policy.resolvers)
+
+
+def with_endpoints(policy: Policy | None, endpoints: Policy) -> Policy:
+    """`policy`, with what `--allowed-endpoints` adds to it."""
+    if policy is None:
+        return endpoints
+    known = {rule.meaning for rule in policy.rules}
+    added = tuple(rule for rule in endpoints.rules if rule.meaning not in known)
+    return replace(policy, rules=policy.rules + added, resolvers=policy.resolvers or endpoints.resolvers)
+
+
+def _loopback(network: str) -> Rule:
+    return Rule("loopback", Effect.ALLOW, ip_network(network), Protocol.ANY, None)
+
+
+LOOPBACK = tuple(map(_loopback, ("127.0.0.0/8", "0.0.0.0/32", "::1/128", "::/128")))
+"""Allowed without being named: the machine itself, which connecting to 0.0.0.0 or :: means, too."""

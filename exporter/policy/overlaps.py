@@ -1,0 +1,131 @@
+"""Rules that say nothing: said before, or never reached because another always wins over them.
+
+Rules of the file as a whole are held against each other, those of a section also against them; what two
+sections say is theirs, since it takes a job that both match to see it.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from ipaddress import IPv4Network, ip_network
+
+from exporter.policy.model import ANY_PORT, Effect, Host, Name, Network, Policy, PortClass, Protocol, Rule
+from exporter.policy.problems import Problems, shown
+
+_COMPARED_MAX = 64
+"""Rules for the same, told apart by lineage: more don't compile."""
+_EVERYWHERE = (ip_network("0.0.0.0/0"), ip_network("::/0"))
+
+
+def check(policy: Policy, problems: Problems) -> None:
+    """Tell the rules of `policy` that say nothing."""
+    general = _Rules(policy.rules)
+    for rule in policy.rules:
+        _check_rule(rule, (general,), problems)
+    for section in policy.sections:
+        own = _Rules(section.rules)
+        for rule in section.rules:
+            _check_rule(rule, (general, own), problems)
+
+
+class _Rules:
+    """Some rules, to be found by what they are about."""
+
+    def __init__(self, rules: Iterable[Rule]) -> None:
+        self._about: defaultdict[tuple[Host, PortClass], list[Rule]] = defaultdict(list)
+        lengths = set()
+        for rule in rules:
+            for port_class in rule.classes:
+                known = self._about[rule.host, port_class]
+                if len(known) < _COMPARED_MAX:
+                    known.append(rule)
+            if rule.is_final and not isinstance(rule.host, Name):
+                lengths.add((rule.host.version, rule.host.prefixlen))
+        self._denied_lengths = sorted(lengths)
+
+    def about(self, host: Host, wanted: PortClass) -> Iterator[Rule]:
+        """Those for exactly `host` that are about all of `wanted`."""
+        at: PortClass | None = wanted
+        while at is not None:
+            yield from self._about.get((host, at), ())
+            at = at.wider
+
+    def denying(self, network: Network, wanted: PortClass) -> Iterator[Rule]:
+        """Those that deny `wanted` of all of `network`, by itself or one around it."""
+        for version, length in self._denied_lengths:
+            if version == network.version and length <= network.prefixlen:
+                around = network.supernet(new_prefix=length)
+                yield from (rule for rule in self.about(around, wanted) if rule.is_final)
+
+
+def _check_rule(rule: Rule, groups: tuple[_Rules, ...], problems: Problems) -> None:
+    """One problem at most, for the first of its ports that another rule takes away."""
+    for wanted in rule.classes:
+        for group in groups:
+            found = _in_the_way(rule, wanted, group)
+            if found is not None:
+                problems.add(rule, *found)
+                return
+
+
+def _in_the_way(rule: Rule, wanted: PortClass, group: _Rules) -> tuple[str, str] | None:
+    """What is wrong with `rule` and how to mend it; None when `wanted` of it can be reached."""
+    for other in group.about(rule.host, wanted):
+        if other is not rule and _is_looser(other, rule) and (told := _same_host(rule, other, wanted)):
+            return told
+    if rule.effect is Effect.ALLOW:
+        denying = _denying(rule, wanted, group)
+        if denying is not None:
+            what = f"unreachable: {_about(rule, wanted)} is denied in line {denying.line}"
+            return what, "remove one of them; a deny of addresses is final"
+    return None
+
+
+def _same_host(rule: Rule, other: Rule, wanted: PortClass) -> tuple[str, str] | None:
+    """The same for another rule that is about all of `wanted`, and holds wherever `rule` does."""
+    if rule.effect is other.effect:
+        return _repeated(rule, other, wanted) if wanted in other.classes else None
+    if rule.effect is Effect.DENY or not isinstance(rule.host, Name) or not _is_tie(other, wanted):
+        return None
+    what = f"unreachable: {_about(rule, wanted)} is denied in line {other.line}"
+    return what, "remove one of them; of two that name the same, deny wins"
+
+
+def _repeated(rule: Rule, other: Rule, wanted: PortClass) -> tuple[str, str] | None:
+    if set(other.lineage) == set(rule.lineage):
+        if (rule.line or 0, rule.column or 0) < (other.line or 0, other.column or 0):
+            return None
+        return f"duplicate: {_about(rule, wanted)} stands in line {other.line}", "remove one of them"
+    what = f"unreachable: {_about(rule, wanted)} stands in line {other.line} with a wider lineage"
+    return what, f"remove this one, or narrow line {other.line}"
+
+
+def _denying(rule: Rule, wanted: PortClass, group: _Rules) -> Rule | None:
+    """A deny of addresses that covers all that `rule` allows; for a name, these are all addresses."""
+    found = None
+    for network in _EVERYWHERE if isinstance(rule.host, Name) else (rule.host,):
+        covering = (other for other in group.denying(network, wanted) if _is_looser(other, rule))
+        found = next(covering, None)
+        if found is None:
+            return None
+    return found
+
+
+def _is_tie(other: Rule, wanted: PortClass) -> bool:
+    """Whether both state a port, or neither does: a stated one wins over any."""
+    return (other.ports is None) == (wanted.port == ANY_PORT)
+
+
+def _is_looser(other: Rule, rule: Rule) -> bool:
+    """Whether `other` holds wherever `rule` does, by their lineages."""
+    return set(other.lineage) <= set(rule.lineage)
+
+
+def _about(rule: Rule, wanted: PortClass) -> str:
+    """`github.com:443`, or the whole rule where it has no more than that."""
+    if rule.ports is None or len(rule.ports) == 1:
+        return shown(rule.text)
+    host = f"[{rule.host}]" if not isinstance(rule.host, (Name, IPv4Network)) else str(rule.host)
+    scheme = "" if wanted.protocol == Protocol.TCP else f"{Protocol(wanted.protocol).name.lower()}://"
+    return shown(f"{scheme}{host}:{wanted.port}")

@@ -1,0 +1,143 @@
+"""One rule, in both forms: `registry.example:443`, and `{host: github.com, ports: [443], lineage: [git]}`."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from typing import TypeVar
+
+from exporter.policy.document import Listing, Mapping, Node, Scalar
+from exporter.policy.endpoints import (
+    EndpointError,
+    parse_endpoint,
+    parse_host,
+    parse_port,
+    parse_protocol,
+    reach,
+)
+from exporter.policy.model import Effect, Host, Rule
+from exporter.policy.problems import Problems, shown
+
+KEYS = ("host", "ports", "protocol", "lineage")
+"""Of the long form."""
+
+_NAME = re.compile(r"[^\s/\x00-\x1f\x7f]{1,255}")
+_PATH = re.compile(r"(?:/[^/\x00-\x1f\x7f]{1,255})+")
+_PATH_MAX = 4095
+_LINEAGE_FIX = "name executables as git, or by absolute path as /usr/bin/git"
+_PORTS_FIX = 'write [443], [80, 443], or "*" for all'
+
+_T = TypeVar("_T")
+Fields = dict[str, Node]
+
+
+def read_scalar_rule(node: Scalar, effect: Effect, source: str, problems: Problems) -> Rule | None:
+    """The short form; None where something is wrong with it, which `problems` then tell."""
+    try:
+        endpoint = parse_endpoint(node.text)
+        protocol, ports = reach(effect, endpoint.protocol, endpoint.ports)
+    except EndpointError as error:
+        problems.add(node, error.what, error.fix)
+        return None
+    return Rule(
+        node.text, effect, endpoint.host, protocol, ports, source=source, line=node.line, column=node.column
+    )
+
+
+def read_mapping_rule(
+    node: Mapping, fields: Fields, effect: Effect, source: str, problems: Problems
+) -> Rule | None:
+    """The long form, whose values are `fields`; None where something is wrong with it."""
+    before = len(problems)
+    host = protocol = ports = None
+    lineage: tuple[str, ...] = ()
+    if "host" not in fields:
+        problems.add(node, "a rule without `host`", "add one, as in {host: github.com, lineage: [git]}")
+    else:
+        host = _value(fields["host"], "host", _host_alone, problems)
+    if "protocol" in fields:
+        protocol = _value(fields["protocol"], "protocol", lambda text: parse_protocol(text, text), problems)
+    if "ports" in fields:
+        ports = _ports(fields["ports"], problems)
+    if "lineage" in fields:
+        lineage = tuple(dict.fromkeys(_list(fields["lineage"], "lineage", _executable, problems)))
+    try:
+        protocol, ports = reach(effect, protocol, ports)
+    except EndpointError as error:
+        problems.add(fields["ports"], error.what, error.fix)
+    if len(problems) > before or host is None or protocol is None:
+        return None
+    text = _on_one_line(node)
+    return Rule(text, effect, host, protocol, ports, lineage, source, node.line, node.column)
+
+
+def _value(node: Node, key: str, parse: Callable[[str], _T], problems: Problems) -> _T | None:
+    if not isinstance(node, Scalar):
+        problems.add(node, f"`{key}` can't be a list or a mapping", "it is a single text")
+        return None
+    try:
+        return parse(node.text)
+    except EndpointError as error:
+        problems.add(node, error.what, error.fix)
+        return None
+
+
+def _host_alone(text: str) -> Host:
+    if "://" in text:
+        raise EndpointError(
+            f"{shown(text)} is more than a host", "the protocol has a key of its own: protocol"
+        )
+    host, colon, port = text.rpartition(":")
+    if colon and (":" not in host or host.endswith("]")) and (port.isdecimal() or port == "*"):
+        raise EndpointError(f"{shown(text)} is more than a host", "ports have a key of their own: ports")
+    return parse_host(text[1:-1] if text.startswith("[") and text.endswith("]") else text)
+
+
+def _ports(node: Node, problems: Problems) -> tuple[int, ...] | None:
+    """Empty for all of them; None where they are wrong."""
+    if isinstance(node, Scalar):
+        if node.text == "*":
+            return ()
+        problems.add(node, f"`ports` can't be {shown(node.text)}", _PORTS_FIX)
+        return None
+    found = _list(node, "ports", _one_port, problems)
+    return tuple(dict.fromkeys(found)) or None
+
+
+def _one_port(text: str) -> int:
+    ports = parse_port(text)
+    if not ports:
+        raise EndpointError("`*` within a list", 'every port is `ports: "*"`')
+    return ports[0]
+
+
+def _list(node: Node, key: str, parse: Callable[[str], _T], problems: Problems) -> list[_T]:
+    """Its values, which are at least one."""
+    if not isinstance(node, Listing) or not node.items:
+        fix = _PORTS_FIX if key == "ports" else "write a list, as in [git]"
+        problems.add(node, f"`{key}` is no list with something in it", fix)
+        return []
+    read = (_value(item, key, parse, problems) for item in node.items)
+    return [value for value in read if value is not None]
+
+
+def _executable(text: str) -> str:
+    is_path = text.startswith("/")
+    parts = text.split("/")
+    fits = _PATH.fullmatch(text) if is_path else _NAME.fullmatch(text)
+    if not fits or len(text.encode()) > _PATH_MAX or "." in parts or ".." in parts:
+        raise EndpointError(f"{shown(text)} is no executable", _LINEAGE_FIX)
+    return text
+
+
+def _on_one_line(node: Node) -> str:
+    """As the file has it, but for blanks and line breaks."""
+    match node:
+        case Scalar(text=text, is_plain=is_plain):
+            return text if is_plain else json.dumps(text, ensure_ascii=False)
+        case Listing(items=items):
+            return f"[{', '.join(map(_on_one_line, items))}]"
+        case Mapping(pairs=pairs):
+            inside = (f"{_on_one_line(key)}: {_on_one_line(value)}" for key, value in pairs)
+            return f"{{{', '.join(inside)}}}"

@@ -1,0 +1,1 @@
+"""The policy: parsing, deciding, compiling."""

@@ -1,0 +1,53 @@
+"""The kernel's lookup over compiled maps says what the reference model says, and which rule it was."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from exporter.policy.compile import compile_policy
+from exporter.policy.decide import Act, decide
+from exporter.policy.entries import Verdict
+from exporter.policy.model import Address, Effect, JobPolicy, plain_address
+from tests.unit.policy.drawn import acts, answers, chains, policies
+from tests.unit.policy.kernel_model import Kernel, Lookups, held_mask, packed
+
+RESOLVERS = [ip_address("192.0.2.2"), ip_address("::ffff:192.0.2.1"), ip_address("2001:db8::1")]
+VERDICTS = {Effect.ALLOW: Verdict.ALLOW, Effect.DENY: Verdict.DENY}
+
+
+@settings(max_examples=1000, deadline=None)
+@given(policies(), st.lists(acts(), min_size=1, max_size=8), answers, chains)
+def test_the_kernel_says_what_the_policy_says(
+    policy: JobPolicy, told: list[Act], answered: list[tuple[str, Address]], chain: list[str]
+) -> None:
+    compiled = compile_policy(policy, RESOLVERS)
+    kernel = Kernel(compiled)
+    for name, address in answered:
+        kernel.answer(name, address)
+    held = held_mask(compiled, chain)
+    for act in told:
+        names = _names_of(act, answered)
+        expected = decide(policy, act, names=names, chain=chain, resolvers=RESOLVERS)
+        kernel.asked.clear()
+        assert compiled.named.granted(names) == kernel.granted.get(_packed(act), 0)
+        found = kernel.decide(act, held)
+        assert found.verdict is VERDICTS[expected.effect]
+        assert kernel.rule(found, act, names, held) == expected.rule
+        asked = Lookups(*map(kernel.asked.count, Lookups._fields))
+        assert asked.addresses == 3
+        assert asked.granted <= 1
+        assert asked.ports <= 3
+
+
+def _packed(act: Act) -> bytes:
+    assert act.address is not None
+    return packed(act.address)
+
+
+def _names_of(act: Act, answered: list[tuple[str, Address]]) -> list[str]:
+    assert act.address is not None
+    at = plain_address(act.address)
+    return [name for name, address in answered if plain_address(address) == at]

@@ -1,0 +1,102 @@
+"""OTLP/JSON files of spans, as this program writes them and as anybody may have changed them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+from opentelemetry.trace import SpanContext, SpanKind
+
+from exporter.errors import UsageError
+from exporter.otlp.json_spans import encode_spans
+from exporter.span_files import egress_spans, span_files
+from exporter.spans import SCOPE_NAME
+
+ATTRIBUTES: dict[str, Any] = {
+    "server.address": "registry.example",
+    "server.port": 443,
+    "egress.novel": True,
+    "egress.lineage": ["bash", "npm"],
+    "ratio": 0.5,
+}
+
+
+def line(
+    kind: SpanKind = SpanKind.CLIENT, attributes: dict[str, Any] = ATTRIBUTES, scope: str = SCOPE_NAME
+) -> bytes:
+    span = ReadableSpan(
+        "name",
+        SpanContext(1, 2, is_remote=False),
+        resource=Resource({}),
+        attributes=attributes,
+        kind=kind,
+        instrumentation_scope=InstrumentationScope(scope, "1"),
+    )
+    return encode_spans([span])
+
+
+def test_egress_spans_come_back_as_they_were_written(tmp_path: Path) -> None:
+    path = tmp_path / "traces.jsonl"
+    path.write_bytes(
+        line()
+        + line(SpanKind.INTERNAL)
+        + b"\n"
+        + line(scope="urllib3")
+        + line(attributes={"server.port": -1})
+    )
+    assert list(egress_spans(path)) == [ATTRIBUTES, {"server.port": -1}]
+
+
+def test_a_folder_has_the_rotated_files_too(tmp_path: Path) -> None:
+    for name in ("traces.jsonl", "traces.1.jsonl", "metrics.jsonl"):
+        (tmp_path / name).touch()
+    single = tmp_path / "other.jsonl"
+    assert span_files([tmp_path, single]) == [
+        tmp_path / "traces.1.jsonl",
+        tmp_path / "traces.jsonl",
+        single,
+    ]
+
+
+def test_a_folder_without_spans_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"has no traces\*\.jsonl"):
+        span_files([tmp_path])
+
+
+def test_a_file_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"cannot read .*/none: No such file or directory"):
+        list(egress_spans(tmp_path / "none"))
+
+
+@pytest.mark.parametrize("broken", [b"x", b"[]", b"{}", b'{"resourceSpans": 1}', b"[" * 100_000, b"\xff"])
+def test_a_line_of_something_else_is_told_with_its_place(tmp_path: Path, broken: bytes) -> None:
+    path = tmp_path / "traces.jsonl"
+    path.write_bytes(line() + broken)
+    spans = egress_spans(path)
+    assert next(spans) == ATTRIBUTES
+    with pytest.raises(UsageError, match=r"traces\.jsonl:2:1: not a line of OTLP spans"):
+        next(spans)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *(None, 1, "x", {}, {"stringValue": 1}, {"intValue": "1e3"}, {"intValue": "9" * 5000}),
+        *({"boolValue": "true"}, {"arrayValue": {}}, {"arrayValue": {"values": {}}}, {"kvlistValue": {}}),
+    ],
+)  # fmt: skip
+def test_a_value_of_another_kind_is_left_out(tmp_path: Path, value: object) -> None:
+    attributes = [{"key": "a", "value": value}, {"key": 7, "value": {"stringValue": "x"}}, 7]
+    spans = [{"kind": 3, "attributes": attributes}, {"kind": 3, "attributes": 7}, 7]
+    path = tmp_path / "traces.jsonl"
+    path.write_text(
+        json.dumps(
+            {"resourceSpans": [{"scopeSpans": [{"scope": {"name": SCOPE_NAME}, "spans": spans}, 7]}, 7]}
+        )
+    )
+    assert list(egress_spans(path)) == [{}, {}]
