@@ -80,6 +80,8 @@ static inline u32 new_slot(const struct act_value *act, u32 window)
 	slot->act = act->key.act;
 	slot->outcome = act->key.outcome;
 	slot->other = act->key.other;
+	slot->verdict = act->key.verdict;
+	slot->rule = act->rule;
 	slot->window = window;
 	slot->header.kind = KIND_AGGREGATE; /* last: a slot without a kind is a free one */
 	return index;
@@ -87,7 +89,7 @@ static inline u32 new_slot(const struct act_value *act, u32 window)
 
 static inline void count_other(const struct act_value *act)
 {
-	u64 key = (u64)act->scope << 8 | act->key.act;
+	u64 key = (u64)act->scope << 16 | act->key.verdict << 8 | act->key.act;
 	u64 *number = others.lookup(&key);
 
 	if (number)
@@ -125,11 +127,9 @@ static inline u32 count_act(struct act_value *act, u64 bytes_sent, u64 bytes_rec
 }
 
 /* A raw socket keeps its protocol where others have a port, a ping socket its identifier. */
-static inline int has_ports(struct bpf_sock *sk)
+static inline int has_ports(u32 type, u32 protocol)
 {
-	u32 protocol = sk->protocol;
-
-	return sk->type != SOCK_RAW && protocol != IPPROTO_ICMP && protocol != IPPROTO_ICMPV6;
+	return type != SOCK_RAW && protocol != IPPROTO_ICMP && protocol != IPPROTO_ICMPV6;
 }
 
 static inline void fill_local(struct act_record *record, struct bpf_sock *sk)
@@ -137,7 +137,7 @@ static inline void fill_local(struct act_record *record, struct bpf_sock *sk)
 	union address local = {};
 
 	record->local_port = 0;
-	if (sk && sk->src_port && has_ports(sk)) {
+	if (sk && sk->src_port && has_ports(sk->type, sk->protocol)) {
 		record->local_port = sk->src_port;
 		if (sk->family == AF_INET6) {
 			local.words[0] = sk->src_ip6[0];
@@ -180,6 +180,8 @@ static inline int tell(const struct act_value *act, struct bpf_sock *sk, enum la
 	record->peer_port = act->key.peer_port;
 	record->protocol = act->key.protocol;
 	record->act = act->key.act;
+	record->rule = act->rule;
+	record->verdict = act->key.verdict;
 	fill_local(record, sk);
 	first.ringbuf_submit(record, BPF_RB_NO_WAKEUP);
 	return 1;
@@ -303,7 +305,8 @@ static inline void report(struct act_value *act, u32 pid, struct proc_value *pro
 
 	int is_told = lane != LANE_NONE && tell(act, sk, lane);
 
-	if (act->key.act == ACT_CONNECT && act->key.protocol == IPPROTO_TCP) {
+	if (act->key.act == ACT_CONNECT && act->key.protocol == IPPROTO_TCP &&
+	    act->key.verdict != VERDICT_DENY) {
 		if (!wait_for_outcome(act, is_told))
 			return;
 	} else if (is_told) {

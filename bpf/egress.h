@@ -47,6 +47,20 @@ enum outcome {
 	OUTCOME_OPEN = 7
 };
 
+/* What the policy says to an act; an entry of it says one of the first three. */
+enum verdict {
+	VERDICT_NONE = 0, /* of an act: its scope has no policy */
+	VERDICT_ALLOW = 1,
+	VERDICT_DENY = 2,
+	VERDICT_AUDIT = 3, /* it would be denied, were the policy enforced */
+	VERDICTS
+};
+
+enum policy_limits {
+	ALTERNATIVES_MAX = 16, /* choices of one entry of `policy`, its own included */
+	CLASSES = 3	       /* (protocol, port), (protocol, any), (any, any) */
+};
+
 /* What a process did that no honest build needs: to get around the tracing, or at it. */
 enum tampering {
 	TAMPER_PACKET_SOCKET = 1, /* AF_PACKET: frames that no cgroup hook sees */
@@ -138,6 +152,8 @@ struct act_record {
 	u16 local_port; /* 0: not bound yet */
 	u16 protocol;
 	u16 act;
+	u32 rule; /* the policy's that decided: 0 is none of them */
+	u32 verdict;
 };
 
 /* What the kernel saw of a connection whose connect had a record of its own: cookie ties them. */
@@ -173,9 +189,11 @@ struct aggregate_record {
 	u8 peer[16];
 	u8 act;
 	u8 outcome;
-	u8 other; /* 1: peers beyond those told apart, so peer and peer_port say nothing */
-	u8 pad;
+	u8 other; /* 1: peers beyond those told apart: peer, peer_port and rule say nothing */
+	u8 verdict;
 	u32 window;
+	u32 rule; /* the first one's */
+	u32 pad;
 };
 
 /* Behind it stand the message's first message_here bytes. */
@@ -254,7 +272,7 @@ struct flow_key {
 	u8 act;
 	u8 outcome;
 	u8 other;
-	u8 pad;
+	u8 verdict;
 };
 
 struct flow_value {
@@ -277,6 +295,32 @@ struct act_value {
 	u32 uid;
 	u32 scope;
 	u32 tid;
+	u32 rule;
+	u32 pad;
+};
+
+/* The policies: docs/policy.md says what they mean, exporter/policy/compile.py how they are asked.
+ */
+struct policy_key {
+	u32 prefix_bits; /* of all that follows: 64 before the address */
+	u32 scope;
+	u16 port; /* host order; 0: every one */
+	u8 protocol;
+	u8 pad;
+	u8 address[16];
+};
+
+struct choice_value {
+	u64 needed; /* executables that must be in the chain of processes */
+	u32 rule;
+	u32 rank;      /* the larger one decides */
+	u32 following; /* the alternative for when this one doesn't hold; 0: there is none */
+	u32 verdict;
+};
+
+/* Of a scope that has a policy. */
+struct mode_value {
+	u32 is_enforcing;
 };
 
 /* Map values that user space reads or writes. */
@@ -288,6 +332,7 @@ struct proc_value {
 	u32 firsts; /* peers told apart within that window */
 	u32 lookup_second;
 	u32 lookup_bytes; /* of records within that second */
+	u64 held;	  /* of the executables that policies name, those in its chain */
 };
 
 struct config_value {
@@ -297,6 +342,7 @@ struct config_value {
 	u32 self_pid;		/* the exporter's, whose tampering is told */
 	u32 is_host;		/* 1: processes of no job are followed too, as scope 0 */
 	u32 reads_environments; /* 1: what these executed with is told, to find jobs by */
+	u32 has_policies;	/* 1: some scope has one */
 };
 
 #endif

@@ -16,6 +16,8 @@
 #define OPEN_MAX 16384
 #define SCOPES_MAX 1024
 #define QUERIES_MAX 32768
+#define POLICY_MAX 262144
+#define ALTERNATIVES_ROOM 16384
 
 /*
  * A ring for each matter, so that none can fill another's: forks, execs and exits; the first act of
@@ -61,8 +63,8 @@ BPF_HASH(flows_odd, struct flow_key, struct flow_value, FLOWS_MAX);
 BPF_F_TABLE("array", u32, struct aggregate_record, slots, SLOTS_MAX, BPF_F_MMAPABLE);
 BPF_STACK(free_slots, u32, SLOTS_MAX);
 
-/* Acts of a scope for which there was no slot: the key is scope << 8 | act. */
-BPF_HASH(others, u64, u64, SCOPES_MAX);
+/* Acts of a scope for which there was no slot: the key is scope << 16 | verdict << 8 | act. */
+BPF_HASH(others, u64, u64, SCOPES_MAX *VERDICTS);
 
 /* Connects that get no record and aren't counted before their outcome is known, by socket cookie.
  */
@@ -75,6 +77,15 @@ BPF_HASH(open_connects, u64, struct act_value, OPEN_MAX);
 BPF_HASH(queries, struct query_key, struct query_value, QUERIES_MAX);
 BPF_HASH(queries_noted, u32, struct quota_value, SCOPES_MAX);
 BPF_HASH(queries_expired, u32, u64, SCOPES_MAX);
+
+/*
+ * The rules for addresses of every scope, what stands behind them, and which scopes have a policy,
+ * written last: then its entries are there.
+ */
+BPF_F_TABLE("lpm_trie", struct policy_key, struct choice_value, policy, POLICY_MAX,
+	    BPF_F_NO_PREALLOC);
+BPF_ARRAY(alternatives, struct choice_value, ALTERNATIVES_ROOM);
+BPF_HASH(modes, u32, struct mode_value, SCOPES_MAX);
 
 /* The peer a socket sent to last, and the slot where its next sends to that peer are counted. */
 BPF_SK_STORAGE(lasts, struct last_peer);

@@ -3,7 +3,7 @@
  * What goes out through sockets that have no address hook: raw and ping sockets, UDP-Lite, SCTP;
  * and the first hop of a source route, which those hooks can't know. Here the packet is the act,
  * and its header tells where it goes: that of a raw socket may say something else than its owner's
- * call. Always lets it through.
+ * call. What the policy denies is dropped, with EPERM for the caller.
  */
 #define SOCK_DGRAM 2
 #define NO_OPTIONS 0x45 /* how such an IPv4 header begins */
@@ -85,6 +85,7 @@ int on_egress(struct __sk_buff *skb)
 
 	/* A source route is two acts; for sockets with address hooks, these told the final one. */
 	u32 acts = packet.is_routed && !has_hooks(sk->type, sk->protocol) ? 2 : 1, step;
+	u32 is_denied = 0;
 
 #pragma clang loop unroll(disable) /* report is long */
 	for (step = 0; step < 2; step++) {
@@ -97,10 +98,12 @@ int on_egress(struct __sk_buff *skb)
 		act.key.peer_port = packet.port;
 		act.key.protocol = packet.protocol;
 		act.key.act = ACT_SEND;
+		judge(&act, proc);
+		is_denied |= act.key.verdict == VERDICT_DENY;
 		act.cookie = cookie_of(skb);
 		act.tid = number_at(task, TASK_PID);
 		act.uid = number_at(pointer_at(task, TASK_CRED), CRED_UID);
 		report(&act, pid, proc, sk);
 	}
-	return ALLOW;
+	return is_denied ? DENY : ALLOW;
 }

@@ -40,6 +40,7 @@ static inline int find_stray(u64 task, u32 is_host, struct proc_value *proc)
 
 		if (ancestor) {
 			proc->scope = ancestor->scope;
+			proc->held = ancestor->held;
 			return 1;
 		}
 	}
@@ -94,6 +95,7 @@ int on_newtask(struct bpf_raw_tracepoint_args *ctx)
 	struct proc_value proc = {
 		.started_ns = bpf_ktime_get_boot_ns(),
 		.scope = creator->scope,
+		.held = creator->held,
 	};
 
 	count(KIND_FORK, COUNT_SEEN);

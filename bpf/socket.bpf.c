@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only
 /*
- * What a process does: connects, and datagrams sent without one. Always lets it through.
+ * What a process does: connects, and datagrams sent without one. It gets EPERM for what the policy
+ * of its job denies: the verdict comes before anything else, so no full ring or table changes it.
  */
 #define TCP_ESTABLISHED 1 /* for a datagram socket: connected */
 #define ALLOW 1
+#define DENY 0 /* EPERM for the caller */
 
 /*
  * Raw and ping sockets and UDP-Lite, in packet.bpf.c: some of their connects and sends come here,
@@ -11,10 +13,7 @@
  */
 static inline int is_told_by_its_packets(struct bpf_sock_addr *ctx)
 {
-	u32 protocol = ctx->protocol;
-
-	return ctx->type == SOCK_RAW || protocol == IPPROTO_ICMP || protocol == IPPROTO_ICMPV6 ||
-	       protocol == IPPROTO_UDPLITE;
+	return !has_ports(ctx->type, ctx->protocol) || ctx->protocol == IPPROTO_UDPLITE;
 }
 
 static inline int act_on(struct bpf_sock_addr *ctx, struct bpf_sock *sk, u32 kind,
@@ -24,22 +23,29 @@ static inline int act_on(struct bpf_sock_addr *ctx, struct bpf_sock *sk, u32 kin
 	u32 pid = pid_tgid >> 32;
 	struct proc_value *proc = process_of(pid);
 
-	if (!proc || is_told_by_its_packets(ctx))
+	if (!proc)
 		return ALLOW;
-	if (ctx->user_port == bpf_htons(DNS_PORT))
-		note_asker(sk, pid, proc, peer);
 
 	struct act_value act = {};
 
 	__builtin_memcpy(act.key.peer, peer->bytes, sizeof(act.key.peer));
-	act.key.peer_port = bpf_ntohs(ctx->user_port);
+	if (has_ports(ctx->type, ctx->protocol))
+		act.key.peer_port = bpf_ntohs(ctx->user_port);
 	act.key.protocol = ctx->protocol;
 	act.key.act = kind;
+	judge(&act, proc);
+
+	u32 is_denied = act.key.verdict == VERDICT_DENY;
+
+	if (!is_denied && is_told_by_its_packets(ctx))
+		return ALLOW;
+	if (!is_denied && ctx->user_port == bpf_htons(DNS_PORT))
+		note_asker(sk, pid, proc, peer);
 	act.cookie = cookie_of(ctx);
 	act.tid = pid_tgid;
 	act.uid = bpf_get_current_uid_gid();
 	report(&act, pid, proc, sk);
-	return ALLOW;
+	return is_denied ? DENY : ALLOW;
 }
 
 /* The address by the hook, never by user_family: that is whatever the caller wrote there. */

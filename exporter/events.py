@@ -37,6 +37,20 @@ class Outcome(enum.StrEnum):
     OPEN = "open"
     SENT = "sent"
     """A datagram: whether it arrived isn't known."""
+    DENIED = "denied"
+    """By the policy: nothing was sent."""
+
+
+class Verdict(enum.IntEnum):
+    """What the policy says to an act."""
+
+    NONE = 0
+    """There is no policy."""
+    ALLOW = 1
+    DENY = 2
+    """It was denied: the process got EPERM."""
+    AUDIT = 3
+    """It would have been denied, were the policy enforced."""
 
 
 class Stage(enum.IntEnum):
@@ -135,6 +149,9 @@ class Acted(NamedTuple):
     """16 bytes as `peer`; all zero when the socket isn't bound yet."""
     local_port: int
     """0 when not bound yet."""
+    verdict: Verdict = Verdict.NONE
+    rule: int = 0
+    """Number of the policy's rule that decided, from 1; 0 for none."""
 
 
 class Flowed(NamedTuple):
@@ -181,6 +198,9 @@ class Aggregated(NamedTuple):
     attempts: int
     bytes_sent: int
     bytes_received: int
+    verdict: Verdict = Verdict.NONE
+    rule: int = 0
+    """As in `Acted`, of the first one; says nothing for others."""
 
 
 class Tampering(enum.IntEnum):

@@ -25,7 +25,7 @@ from exporter.events import Environment, Event, ProcessKey
 from exporter.jobs.model import Job
 from exporter.programs import Facts, Image, Lookup
 
-VERSION = 3
+VERSION = 4
 _FLUSH_S = 1.0
 
 

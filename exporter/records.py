@@ -22,6 +22,7 @@ from exporter.events import (
     Stage,
     Tampered,
     Tampering,
+    Verdict,
 )
 
 Buffer = bytes | memoryview
@@ -77,6 +78,16 @@ def _act(number: int) -> Act:
     return act
 
 
+_VERDICTS = {verdict.value: verdict for verdict in Verdict}
+
+
+def _verdict(number: int) -> Verdict:
+    verdict = _VERDICTS.get(number)
+    if verdict is None:
+        raise RecordError(f"a record has the unknown verdict {number}")
+    return verdict
+
+
 def _acted(data: Buffer, at: int, length: int) -> Acted:
     record = wire.ActRecord._make(whole(wire.ACT_RECORD, data, at, length))
     return Acted(
@@ -94,6 +105,8 @@ def _acted(data: Buffer, at: int, length: int) -> Acted:
         record.peer_port,
         record.local,
         record.local_port,
+        _verdict(record.verdict),
+        record.rule,
     )
 
 
@@ -154,14 +167,18 @@ def _flowed(data: Buffer, at: int, length: int) -> Flowed:
 def _aggregated(data: Buffer, at: int, length: int) -> Aggregated:
     record = wire.AggregateRecord._make(whole(wire.AGGREGATE_RECORD, data, at, length))
     outcome = _OUTCOMES.get(record.outcome)
-    act = _act(record.act)
+    act, verdict = _act(record.act), _verdict(record.verdict)
+    if verdict is Verdict.DENY:
+        outcome = Outcome.DENIED
+    elif act is Act.SEND:
+        outcome = Outcome.SENT
     return Aggregated(
         record.at_ns,
         record.last_ns or record.at_ns,
         key(record),
         record.exec_id,
         act,
-        Outcome.SENT if act is Act.SEND else outcome,
+        outcome,
         record.parent_pid,
         record.uid,
         record.scope,
@@ -172,6 +189,8 @@ def _aggregated(data: Buffer, at: int, length: int) -> Aggregated:
         record.attempts,
         record.bytes_sent,
         record.bytes_received,
+        verdict,
+        record.rule,
     )
 
 

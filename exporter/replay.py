@@ -31,6 +31,7 @@ from exporter.events import (
     Stage,
     Tampered,
     Tampering,
+    Verdict,
     attempts_of,
 )
 from exporter.jobs.model import Job, TraceIds
@@ -281,14 +282,14 @@ _EVENTS: dict[str, tuple[Callable[..., Any], tuple[Callable[[Any], Any], ...]]] 
     "Exited": (Exited, (_time, _key, _u32)),
     "Acted": (
         Acted,
-        (_time, _key, _u32, Act, *[_u32] * 4, _u64, _u16, _address, _u16, _address, _u16),
+        (_time, _key, _u32, Act, *[_u32] * 4, _u64, _u16, _address, _u16, _address, _u16, Verdict, _u32),
     ),
     "Flowed": (Flowed, (_time, _u64, Stage, Outcome, _u16, _u64, _u64, _u32, _address, _u16)),
     "Aggregated": (
         Aggregated,
         (
             *(_time, _time, _key, _u32, Act, _optional(Outcome), _u32, _u32, _u32, _u16),
-            *(_address, _u16, _flag, _u64, _u64, _u64),
+            *(_address, _u16, _flag, _u64, _u64, _u64, Verdict, _u32),
         ),
     ),
     "Tampered": (Tampered, (_time, _key, *[_u32] * 4, Tampering, _u32, _u32)),

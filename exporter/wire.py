@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from typing import NamedTuple
 
-LAYOUT = 0x01A640D5
+LAYOUT = 0xD37F7467
 """Edition of the layout; every record and every pinned instance carries it."""
 
 ARGUMENTS_PIECE = 4096
@@ -37,6 +37,15 @@ OUTCOME_RESET = 4
 OUTCOME_UNREACHABLE = 5
 OUTCOME_ABORTED = 6
 OUTCOME_OPEN = 7
+
+VERDICT_NONE = 0
+VERDICT_ALLOW = 1
+VERDICT_DENY = 2
+VERDICT_AUDIT = 3
+VERDICTS = 4
+
+ALTERNATIVES_MAX = 16
+CLASSES = 3
 
 TAMPER_PACKET_SOCKET = 1
 TAMPER_BPF = 2
@@ -164,7 +173,7 @@ EXIT_RECORD = struct.Struct("<IH2xQQIII4x")
 
 
 class ActRecord(NamedTuple):
-    """`struct act_record`, 96 bytes."""
+    """`struct act_record`, 104 bytes."""
 
     layout: int
     kind: int
@@ -183,9 +192,11 @@ class ActRecord(NamedTuple):
     local_port: int
     protocol: int
     act: int
+    rule: int
+    verdict: int
 
 
-ACT_RECORD = struct.Struct("<IH2xQQIIQIIII16s16sHHHH")
+ACT_RECORD = struct.Struct("<IH2xQQIIQIIII16s16sHHHHII")
 
 
 class FlowRecord(NamedTuple):
@@ -212,7 +223,7 @@ FLOW_RECORD = struct.Struct("<IH2xQQIIQQQ16sIHHHH4x")
 
 
 class AggregateRecord(NamedTuple):
-    """`struct aggregate_record`, 104 bytes."""
+    """`struct aggregate_record`, 112 bytes."""
 
     layout: int
     kind: int
@@ -233,10 +244,12 @@ class AggregateRecord(NamedTuple):
     act: int
     outcome: int
     other: int
+    verdict: int
     window: int
+    rule: int
 
 
-AGGREGATE_RECORD = struct.Struct("<IH2xQQIIQQQQIIIHH16sBBB1xI")
+AGGREGATE_RECORD = struct.Struct("<IH2xQQIIQQQQIIIHH16sBBBBII4x")
 
 
 class DnsRecord(NamedTuple):
@@ -352,9 +365,10 @@ class FlowKey(NamedTuple):
     act: int
     outcome: int
     other: int
+    verdict: int
 
 
-FLOW_KEY = struct.Struct("<QII16sHHBBB1x")
+FLOW_KEY = struct.Struct("<QII16sHHBBBB")
 
 
 class FlowValue(NamedTuple):
@@ -379,15 +393,16 @@ class LastPeer(NamedTuple):
     act: int
     outcome: int
     other: int
+    verdict: int
     window: int
     slot: int
 
 
-LAST_PEER = struct.Struct("<QII16sHHBBB1xII")
+LAST_PEER = struct.Struct("<QII16sHHBBBBII")
 
 
 class ActValue(NamedTuple):
-    """`struct act_value`, 72 bytes."""
+    """`struct act_value`, 80 bytes."""
 
     started_ns: int
     pid: int
@@ -398,19 +413,56 @@ class ActValue(NamedTuple):
     act: int
     outcome: int
     other: int
+    verdict: int
     at_ns: int
     cookie: int
     parent_pid: int
     uid: int
     scope: int
     tid: int
+    rule: int
 
 
-ACT_VALUE = struct.Struct("<QII16sHHBBB1xQQIIII")
+ACT_VALUE = struct.Struct("<QII16sHHBBBBQQIIIII4x")
+
+
+class PolicyKey(NamedTuple):
+    """`struct policy_key`, 28 bytes."""
+
+    prefix_bits: int
+    scope: int
+    port: int
+    protocol: int
+    address: bytes
+
+
+POLICY_KEY = struct.Struct("<IIHB1x16s")
+
+
+class ChoiceValue(NamedTuple):
+    """`struct choice_value`, 24 bytes."""
+
+    needed: int
+    rule: int
+    rank: int
+    following: int
+    verdict: int
+
+
+CHOICE_VALUE = struct.Struct("<QIIII")
+
+
+class ModeValue(NamedTuple):
+    """`struct mode_value`, 4 bytes."""
+
+    is_enforcing: int
+
+
+MODE_VALUE = struct.Struct("<I")
 
 
 class ProcValue(NamedTuple):
-    """`struct proc_value`, 32 bytes."""
+    """`struct proc_value`, 40 bytes."""
 
     started_ns: int
     scope: int
@@ -419,13 +471,14 @@ class ProcValue(NamedTuple):
     firsts: int
     lookup_second: int
     lookup_bytes: int
+    held: int
 
 
-PROC_VALUE = struct.Struct("<QIIIIII")
+PROC_VALUE = struct.Struct("<QIIIIIIQ")
 
 
 class ConfigValue(NamedTuple):
-    """`struct config_value`, 24 bytes."""
+    """`struct config_value`, 28 bytes."""
 
     layout: int
     enforcing: int
@@ -433,9 +486,10 @@ class ConfigValue(NamedTuple):
     self_pid: int
     is_host: int
     reads_environments: int
+    has_policies: int
 
 
-CONFIG_VALUE = struct.Struct("<IIIIII")
+CONFIG_VALUE = struct.Struct("<IIIIIII")
 
 
 OFFSETS = {
@@ -515,7 +569,7 @@ OFFSETS = {
         },
     ),
     "act_record": (
-        96,
+        104,
         {
             "header.layout": 0,
             "header.kind": 4,
@@ -534,6 +588,8 @@ OFFSETS = {
             "local_port": 90,
             "protocol": 92,
             "act": 94,
+            "rule": 96,
+            "verdict": 100,
         },
     ),
     "flow_record": (
@@ -557,7 +613,7 @@ OFFSETS = {
         },
     ),
     "aggregate_record": (
-        104,
+        112,
         {
             "header.layout": 0,
             "header.kind": 4,
@@ -578,7 +634,9 @@ OFFSETS = {
             "act": 96,
             "outcome": 97,
             "other": 98,
+            "verdict": 99,
             "window": 100,
+            "rule": 104,
         },
     ),
     "dns_record": (
@@ -637,6 +695,7 @@ OFFSETS = {
             "act": 36,
             "outcome": 37,
             "other": 38,
+            "verdict": 39,
         },
     ),
     "flow_value": (8, {"told": 0, "slot": 4}),
@@ -652,12 +711,13 @@ OFFSETS = {
             "key.act": 36,
             "key.outcome": 37,
             "key.other": 38,
+            "key.verdict": 39,
             "window": 40,
             "slot": 44,
         },
     ),
     "act_value": (
-        72,
+        80,
         {
             "key.started_ns": 0,
             "key.pid": 8,
@@ -668,16 +728,21 @@ OFFSETS = {
             "key.act": 36,
             "key.outcome": 37,
             "key.other": 38,
+            "key.verdict": 39,
             "at_ns": 40,
             "cookie": 48,
             "parent_pid": 56,
             "uid": 60,
             "scope": 64,
             "tid": 68,
+            "rule": 72,
         },
     ),
+    "policy_key": (28, {"prefix_bits": 0, "scope": 4, "port": 8, "protocol": 10, "address": 12}),
+    "choice_value": (24, {"needed": 0, "rule": 8, "rank": 12, "following": 16, "verdict": 20}),
+    "mode_value": (4, {"is_enforcing": 0}),
     "proc_value": (
-        32,
+        40,
         {
             "started_ns": 0,
             "scope": 8,
@@ -686,11 +751,20 @@ OFFSETS = {
             "firsts": 20,
             "lookup_second": 24,
             "lookup_bytes": 28,
+            "held": 32,
         },
     ),
     "config_value": (
-        24,
-        {"layout": 0, "enforcing": 4, "window": 8, "self_pid": 12, "is_host": 16, "reads_environments": 20},
+        28,
+        {
+            "layout": 0,
+            "enforcing": 4,
+            "window": 8,
+            "self_pid": 12,
+            "is_host": 16,
+            "reads_environments": 20,
+            "has_policies": 24,
+        },
     ),
 }
 """Size in bytes of each struct, and the offset of each member, by its C path."""

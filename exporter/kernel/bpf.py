@@ -8,13 +8,14 @@ import os
 import platform
 import struct
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 
 from exporter.errors import KernelError
 
 # enum bpf_cmd
 _MAP_LOOKUP_ELEM, _MAP_UPDATE_ELEM, _MAP_DELETE_ELEM, _MAP_GET_NEXT_KEY = 1, 2, 3, 4
-_OBJ_GET, _OBJ_GET_INFO_BY_FD, _LOOKUP_AND_DELETE_BATCH, _LINK_DETACH = 7, 15, 25, 34
+_OBJ_GET, _OBJ_GET_INFO_BY_FD, _LOOKUP_AND_DELETE_BATCH, _UPDATE_BATCH, _LINK_DETACH = 7, 15, 25, 26, 34
 
 _PER_CPU_TYPES = {5, 6, 10}  # enum bpf_map_type: per-CPU hash, array, LRU hash
 _MAP_INFO = struct.Struct("=IIIII")  # how struct bpf_map_info begins: type, id, key, value, entries
@@ -97,6 +98,15 @@ class Map:
     def update(self, key: bytes, value: bytes) -> None:
         """Set the value under `key`. Raises OSError (E2BIG when the map is full)."""
         self._element(_MAP_UPDATE_ELEM, key, ctypes.create_string_buffer(value, self._value_size))
+
+    def update_all(self, items: Iterable[tuple[bytes, bytes]]) -> None:
+        """Set many values, a call for a thousand of them. Raises OSError (E2BIG, ENOSPC when it is full)."""
+        remaining = iter(items)
+        while batch := list(islice(remaining, _BATCH_MAX)):
+            keys, values = (b"".join(parts) for parts in zip(*batch, strict=True))
+            held = [ctypes.create_string_buffer(part, len(part)) for part in (keys, values)]
+            addresses = map(ctypes.addressof, held)
+            bpf(_UPDATE_BATCH, _BATCH.pack(0, 0, *addresses, len(batch), self._descriptor, 0, 0))
 
     def delete(self, key: bytes) -> bool:
         """Remove what is under `key`; whether there was anything."""

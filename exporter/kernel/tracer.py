@@ -10,9 +10,11 @@ from exporter import wire
 from exporter.events import HOST, ProcessKey
 from exporter.kernel.bpf import Map, possible_cpus
 from exporter.kernel.instances import remove
+from exporter.kernel.policies import Policies
 from exporter.kernel.queries import Queries
 from exporter.kernel.rings import Handler, Ring, drain
 from exporter.kernel.windows import Coverage, Windows
+from exporter.policy.compile import Compiled
 
 RINGS = ("lineage", "first", "lookups", "events", "environments")
 """What is on a later one follows from what is on an earlier one."""
@@ -21,6 +23,7 @@ PINNED_MAPS = [
     *("procs", "in_jobs", "counters", "config"),
     *("flows_even", "flows_odd", "slots", "free_slots", "others", "open_connects"),
     *("queries", "queries_noted", "queries_expired"),
+    *("policy", "alternatives", "modes"),
 ]
 _KEY = struct.Struct("=I")
 _START = struct.Struct("=Q")
@@ -56,6 +59,7 @@ class Tracer:
         self._procs, self._counters = opened["procs"], opened["counters"]
         self._in_jobs = opened["in_jobs"]
         self._queries = Queries(opened)
+        self._policies = Policies(opened)
         self._windows = stack.enter_context(closing(Windows(opened, coverage)))
         self._rings = [
             stack.enter_context(closing(Ring(opened[name].fileno(), opened[name].max_entries)))
@@ -66,13 +70,18 @@ class Tracer:
     def follow(self, process: ProcessKey, scope: int) -> None:
         """Make `process` the root of the job `scope`: from now on it and its descendants are traced."""
         self._windows.follow(scope)
-        self._procs.update(_KEY.pack(process.pid), wire.PROC_VALUE.pack(process.started_ns, scope, *[0] * 5))
+        self._procs.update(_KEY.pack(process.pid), wire.PROC_VALUE.pack(process.started_ns, scope, *[0] * 6))
 
     def find(self, process: ProcessKey) -> None:
         """Follow `process`, which was there before the programs, as one of no job; unless it is followed."""
         self._windows.follow(HOST)
-        value = wire.PROC_VALUE.pack(process.started_ns, HOST, *[0] * 5)
+        value = wire.PROC_VALUE.pack(process.started_ns, HOST, *[0] * 6)
         self._procs.insert(_KEY.pack(process.pid), value)
+
+    def govern(self, scope: int, policy: Compiled) -> None:
+        """Hold what `scope` does against `policy` from now on. Raises KernelError when it has no room."""
+        self._policies.write(scope, policy)
+        self._windows.judge()
 
     def spare(self, process: ProcessKey) -> None:
         """Don't tell any more what `process` and its descendants execute with: their job is known."""

@@ -63,6 +63,7 @@ class Windows:
         self._told_others: Counter[bytes] = Counter()
         self._grace: threading.Thread | None = None
         self._number = 0
+        self._has_policies = False
         self._begin_next()
 
     def close(self) -> None:
@@ -72,7 +73,13 @@ class Windows:
     def follow(self, scope: int) -> None:
         """Have a count for those acts of `scope` for which there is nothing else."""
         for act in (wire.ACT_CONNECT, wire.ACT_SEND):
-            self._others.update(_SCOPE_KEY.pack(scope << 8 | act), _COUNT.pack(0))
+            for verdict in range(wire.VERDICTS):
+                self._others.update(_others_key(scope, verdict, act), _COUNT.pack(0))
+
+    def judge(self) -> None:
+        """Have acts held against the policies from now on: some scope has one."""
+        self._has_policies = True
+        self._configure()
 
     def turn(self, handle: Handler) -> None:
         """Hand over what was counted in a window that is over; begin another when this one was long enough.
@@ -110,7 +117,10 @@ class Windows:
     def _begin_next(self) -> None:
         self._number += 1
         self._began_s = time.monotonic()
-        values = (wire.LAYOUT, 0, self._number, os.getpid(), *self._coverage)
+        self._configure()
+
+    def _configure(self) -> None:
+        values = (wire.LAYOUT, 0, self._number, os.getpid(), *self._coverage, self._has_policies)
         self._config.update(_KEY.pack(0), wire.CONFIG_VALUE.pack(*values))
 
     def _collect(self, handle: Handler) -> None:
@@ -129,11 +139,9 @@ class Windows:
         for key in self._others:
             (number,) = _COUNT.unpack(self._others.lookup(key) or bytes(8))
             if number > self._told_others[key]:
-                scope_and_act = _SCOPE_KEY.unpack(key)[0]
                 yield _aggregate(
                     attempts=number - self._told_others[key],
-                    scope=scope_and_act >> 8,
-                    act=scope_and_act & 0xFF,
+                    **_of_others(key),
                     other=1,
                 )
                 self._told_others[key] = number
@@ -143,6 +151,15 @@ class Windows:
             value = self._open_connects.lookup(key)
             if value is not None:
                 yield _still_open(wire.ActValue._make(wire.ACT_VALUE.unpack(value)))
+
+
+def _others_key(scope: int, verdict: int, act: int) -> bytes:
+    return _SCOPE_KEY.pack(scope << 16 | verdict << 8 | act)
+
+
+def _of_others(key: bytes) -> dict[str, int]:
+    (packed,) = _SCOPE_KEY.unpack(key)
+    return {"scope": packed >> 16, "verdict": packed >> 8 & 0xFF, "act": packed & 0xFF}
 
 
 def _still_open(act: wire.ActValue) -> bytes:

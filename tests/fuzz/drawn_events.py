@@ -23,6 +23,7 @@ from exporter.events import (
     Stage,
     Tampered,
     Tampering,
+    Verdict,
 )
 from tests.fuzz.draw import Draw
 from tests.unit import records
@@ -93,7 +94,8 @@ def _acted(draw: Draw, key: ProcessKey) -> Acted:
     who = (key, draw.getrandbits(2), act, thread_id, parent_pid, uid, scope)
     cookie, protocol = _number(draw, _U64), draw.choice((6, 17, 1, _number(draw, _U16)))
     ends = (address(draw), _number(draw, _U16), address(draw), _number(draw, _U16))
-    return Acted(_number(draw, _U64), *who, cookie, protocol, *ends)
+    ruling = (draw.choice(list(Verdict)), _number(draw, _U32))
+    return Acted(_number(draw, _U64), *who, cookie, protocol, *ends, *ruling)
 
 
 def _flowed(draw: Draw, _: ProcessKey) -> Flowed:
@@ -106,12 +108,15 @@ def _flowed(draw: Draw, _: ProcessKey) -> Flowed:
 def _aggregated(draw: Draw, key: ProcessKey) -> Aggregated:
     act = draw.choice((Act.CONNECT, Act.SEND))
     outcome = Outcome.SENT if act is Act.SEND else draw.choice(_OUTCOMES)
+    verdict, rule = draw.choice(list(Verdict)), _number(draw, _U32)
+    if verdict is Verdict.DENY:
+        outcome = Outcome.DENIED
     parent_pid, uid, scope = (_number(draw, _U32) for _ in range(3))
     peer = (address(draw), _number(draw, _U16), draw.chance(0.2))
     attempts, sent, received = (_number(draw, _U64) for _ in range(3))
     at_ns, last_ns, protocol = _number(draw, _U64), 1 + draw.getrandbits(_U64 - 1), _number(draw, _U16)
     who = (key, draw.getrandbits(2), act, outcome, parent_pid, uid, scope)
-    return Aggregated(at_ns, last_ns, *who, protocol, *peer, attempts, sent, received)
+    return Aggregated(at_ns, last_ns, *who, protocol, *peer, attempts, sent, received, verdict, rule)
 
 
 def _tampered(draw: Draw, key: ProcessKey) -> Tampered:

@@ -83,6 +83,8 @@ def acted(event: Acted) -> bytes:
         event.local_port,
         event.protocol,
         event.act,
+        event.rule,
+        event.verdict,
     )
 
 
@@ -117,9 +119,11 @@ def aggregated(event: Aggregated) -> bytes:
         event.protocol,
         event.peer,
         event.act,
-        0 if event.outcome is Outcome.SENT else OUTCOMES.index(event.outcome),
+        0 if event.outcome in (Outcome.SENT, Outcome.DENIED) else OUTCOMES.index(event.outcome),
         event.is_other,
+        event.verdict,
         1,
+        event.rule,
     )
 
 

@@ -32,6 +32,7 @@ from exporter.events import (
     Outcome,
     ProcessKey,
     Stage,
+    Verdict,
 )
 from exporter.programs import Facts, Image
 from exporter.recording import Beginning, Ending, Recorder
@@ -72,6 +73,8 @@ EVENTS = st.one_of(
         U16,
         ADDRESSES,
         U16,
+        st.sampled_from(Verdict),
+        U32,
     ),
     st.builds(
         Flowed,
@@ -104,6 +107,8 @@ EVENTS = st.one_of(
         U32,
         SUMS,
         SUMS,
+        st.sampled_from(Verdict),
+        U32,
     ),
 )
 

@@ -1,0 +1,116 @@
+"""The kernel's lookup decides as its model does, for any policy: the verdict and the rule."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import count
+
+import pytest
+from hypothesis import given, settings
+
+from exporter import wire
+from exporter.events import Acted, ProcessKey, Verdict
+from exporter.kernel.bpf import Map
+from exporter.policy.compile import compile_policy
+from exporter.policy.decide import Act
+from exporter.policy.entries import Verdict as Said
+from exporter.policy.model import JobPolicy
+from exporter.procfs import started_ns
+from tests.unit.policy.drawn import ADDRESSES, chains, policies
+from tests.unit.policy.kernel_model import Kernel, Told, held_mask, packed
+
+from .direct import KernelSide, kernel_side
+from .lab import Lab
+
+pytestmark = pytest.mark.kernel
+
+ACTOR = """
+import os, socket, sys
+for line in sys.stdin:
+    if os.fork() == 0:
+        for protocol, address, port in (act.split() for act in line.split(",")):
+            family = socket.AF_INET6 if ":" in address else socket.AF_INET
+            kind = socket.SOCK_DGRAM if protocol == "17" else socket.SOCK_STREAM
+            with socket.socket(family, kind | socket.SOCK_NONBLOCK, int(protocol)) as acting:
+                try:
+                    if kind == socket.SOCK_DGRAM:
+                        acting.sendto(b"x", (address, int(port)))
+                    else:
+                        acting.connect((address, int(port)))
+                except OSError:
+                    pass
+        os._exit(0)
+    os.wait()
+    print("done", flush=True)
+"""
+"""A process for each line: told apart with everything it connects to, whatever was before."""
+ACTS = [
+    Act(address, protocol, port)
+    for address in ADDRESSES
+    for protocol in (6, 17, 262)
+    for port in (443, 53, 8080)
+]
+
+
+class Actor:
+    """A process of a job that acts when it is told to."""
+
+    def __init__(self, child: subprocess.Popen[str], kernel: KernelSide) -> None:
+        self._child = child
+        started = started_ns(child.pid)
+        assert started is not None
+        self._process = ProcessKey(child.pid, started)
+        self._kernel = kernel
+        self._scopes = count(1)
+
+    def act(self, policy: JobPolicy, chain: list[str]) -> None:
+        """Do all of ACTS under `policy`, with `chain` above it; hold it against the model."""
+        compiled, scope = compile_policy(policy), next(self._scopes)
+        held = held_mask(compiled, chain)
+        self._kernel.tracer.govern(scope, compiled)
+        self._kernel.tracer.follow(self._process, scope)
+        value = wire.PROC_VALUE.pack(self._process.started_ns, scope, *[0] * 5, held)
+        procs: Map = self._kernel.tracer._procs  # nothing in user space sets what is held yet
+        procs.update(self._process.pid.to_bytes(4, sys.byteorder), value)
+        assert self._child.stdin is not None
+        assert self._child.stdout is not None
+        acts = ",".join(f"{act.protocol} {act.address} {act.port}" for act in ACTS)
+        self._child.stdin.write(f"{acts}\n")
+        self._child.stdin.flush()
+        assert self._child.stdout.readline() == "done\n"
+        events = [e for e in self._kernel.drain() if isinstance(e, Acted) and e.scope == scope]
+        told = [(event.peer, event.peer_port, event.verdict, event.rule) for event in events]
+        model = Kernel(compiled)
+        assert told == [expected(act, model.decide(act, held)) for act in ACTS]
+
+
+def expected(act: Act, decided: Told) -> tuple[bytes, int, Verdict, int]:
+    """In audit mode, which all drawn policies have."""
+    assert act.address is not None
+    verdict = Verdict.ALLOW if decided.verdict is Said.ALLOW else Verdict.AUDIT
+    return packed(act.address), act.port, verdict, decided.rule
+
+
+@contextmanager
+def acting(lab: Lab, kernel: KernelSide) -> Iterator[Actor]:
+    pipe = subprocess.PIPE
+    command = lab.command([sys.executable, "-c", ACTOR])
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as child:
+        yield Actor(child, kernel)
+
+
+@pytest.fixture(scope="module")
+def actor(lab: Lab) -> Iterator[Actor]:
+    with kernel_side() as kernel, acting(lab, kernel) as made:
+        yield made
+
+
+@settings(max_examples=100, deadline=None)
+@given(policies(), chains)
+def test_an_address_gets_the_verdict_and_the_rule_of_the_model(
+    actor: Actor, policy: JobPolicy, chain: list[str]
+) -> None:
+    actor.act(policy, chain)

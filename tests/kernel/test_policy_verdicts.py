@@ -1,0 +1,190 @@
+"""What a policy says to addresses, done by the kernel: EPERM at once, or told and let through."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from exporter.events import Act, Acted, Aggregated, Event, Outcome, ProcessKey, Verdict
+from exporter.policy.compile import Compiled, compile_policy
+from exporter.policy.model import Mode
+from tests.unit.policy.files import rules
+
+from .direct import KernelSide, attempts, kernel_side
+from .lab import MPTCP_PORT, NETWORKS, PORT, RUN_LIMIT_S, V4, V6, Lab, Network
+from .test_floods import EACH_MAX
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from .conftest import Programs
+
+pytestmark = pytest.mark.kernel
+
+ENFORCED = "mode: enforce\n"
+DEFAULT = 0
+"""Number of no rule."""
+ALL = f"any://{V4.peer}\nany://[{V6.peer}]"
+"""Allowed; `evil` isn't."""
+ACTS = {
+    "connect": PORT,
+    "connect-nonblock": PORT,
+    "thread-connect": PORT,
+    "mptcp-connect": MPTCP_PORT,
+    "mapped-tcp": PORT,
+    "tfo-sendto": PORT,
+    "tfo-connect": PORT,
+    "udp-connect-send": PORT,
+    "udp-sendto": PORT,
+    "udp-sendmsg": PORT,
+    "udp-sendmmsg": PORT,
+    "mapped-udp-sendto": PORT,
+    "mapped-udp-connected": PORT,
+    "v6sock-v4addr": PORT,
+    "udplite-sendto": PORT,
+    "udplite-connected": PORT,
+    "uring-connect": PORT,
+    "uring-connect-sqpoll": PORT,
+    "uring-sendmsg": PORT,
+    "raw-echo": PORT,
+    "raw-echo-connected": PORT,
+    "raw-header": PORT,
+    "raw-sctp": PORT,
+    "ping": PORT,
+}
+ACT = pytest.mark.parametrize("verb", ACTS)
+
+
+@pytest.fixture(scope="module")
+def kernel() -> Iterator[KernelSide]:
+    with kernel_side() as side:
+        yield side
+
+
+def allowing(text: str, *, more: str = ENFORCED, deny: str = "") -> Compiled:
+    return compile_policy(rules(allow=text, deny=deny, more=more))
+
+
+def rulings(events: Sequence[Event]) -> set[tuple[Verdict, int]]:
+    return {(event.verdict, event.rule) for event in events if isinstance(event, Acted | Aggregated)}
+
+
+@NETWORKS
+@ACT
+def test_what_is_denied_fails_at_once_and_sends_nothing(
+    lab: Lab, programs: Programs, kernel: KernelSide, network: Network, verb: str
+) -> None:
+    with lab.watch() as watch:
+        told = kernel.run(lab, programs.act(verb, network.evil, ACTS[verb]), allowing(ALL))
+    assert watch.arrivals.packets_to(network.evil) == 0
+    assert watch.arrivals.packets_to(network.peer) == 0
+    assert rulings(told.events) == {(Verdict.DENY, DEFAULT)}
+    is_told_wrong = (verb, network) == ("ping", V6)  # by the kernel: the packet is dropped all the same
+    assert told.stdout == ("ok\n" if is_told_wrong else "EPERM\n")
+
+
+@NETWORKS
+@ACT
+def test_what_is_allowed_works(
+    lab: Lab, programs: Programs, kernel: KernelSide, network: Network, verb: str
+) -> None:
+    with lab.watch() as watch:
+        told = kernel.run(lab, programs.act(verb, network.peer, ACTS[verb]), allowing(ALL))
+    assert told.stdout == "ok\n"
+    assert watch.arrivals.packets_to(network.peer) > 0
+    assert rulings(told.events) == {(Verdict.ALLOW, 1 if network is V4 else 2)}
+
+
+@NETWORKS
+@ACT
+def test_audit_lets_through_and_tells_what_would_be_denied(
+    lab: Lab, programs: Programs, kernel: KernelSide, network: Network, verb: str
+) -> None:
+    with lab.watch() as watch:
+        told = kernel.run(lab, programs.act(verb, network.evil, ACTS[verb]), allowing(ALL, more=""))
+    assert told.stdout == "ok\n"
+    assert watch.arrivals.packets_to(network.evil) > 0
+    assert rulings(told.events) == {(Verdict.AUDIT, DEFAULT)}
+
+
+def test_a_job_without_a_policy_is_untouched_by_anothers(
+    lab: Lab, programs: Programs, kernel: KernelSide
+) -> None:
+    act = programs.act("connect", V4.evil, PORT)
+    assert kernel.run(lab, act, allowing(ALL)).stdout == "EPERM\n"
+    told = kernel.run(lab, act)
+    assert told.stdout == "ok\n"
+    assert rulings(told.events) == {(Verdict.NONE, 0)}
+
+
+def test_a_deny_is_told_with_its_rule(lab: Lab, programs: Programs, kernel: KernelSide) -> None:
+    policy = allowing("0.0.0.0/0:*", deny=V4.evil)
+    told = kernel.run(lab, programs.act("connect", V4.evil, PORT), policy)
+    assert rulings(told.events) == {(Verdict.DENY, 2)}
+    assert policy.rules[1].text == V4.evil
+
+
+@pytest.mark.parametrize(("port", "expected"), [(PORT, "ok\n"), (PORT + 1, "EPERM\n")])
+def test_a_port_is_allowed_alone(
+    lab: Lab, programs: Programs, kernel: KernelSide, port: int, expected: str
+) -> None:
+    told = kernel.run(lab, programs.act("udp-sendto", V6.peer, port), allowing(f"'udp://[{V6.peer}]:{PORT}'"))
+    assert told.stdout == expected
+
+
+def test_the_mode_of_a_job_can_change_while_it_runs(lab: Lab, programs: Programs, kernel: KernelSide) -> None:
+    policy = allowing(ALL, more="")
+    twice = ["sh", "-c", '"$@"; read -r _; "$@"', "sh", *programs.act("udp-sendto", V4.evil, PORT)]
+    with kernel.beginning(lab, twice, policy) as (child, _):
+        assert child.stdin is not None
+        assert child.stdout is not None
+        child.stdin.write("\n")
+        child.stdin.flush()
+        assert child.stdout.readline() == "ok\n"
+        kernel.tracer.govern(kernel.scope, replace(policy, mode=Mode.ENFORCE))
+        assert child.communicate("\n", timeout=RUN_LIMIT_S)[0] == "EPERM\n"
+
+
+CONNECTS = """
+import socket, sys
+for _ in range(int(sys.argv[1])):
+    with socket.socket() as connecting:
+        assert connecting.connect_ex((sys.argv[2], int(sys.argv[3]))) == 1
+"""
+
+
+@pytest.mark.parametrize("act", [Act.SEND, Act.CONNECT])
+def test_denied_acts_are_counted_to_the_last_one(lab: Lab, programs: Programs, act: Act) -> None:
+    number = 20_000
+    connects = [sys.executable, "-c", CONNECTS, str(number), V4.evil, str(PORT)]
+    flood = connects if act is Act.CONNECT else programs.flood("sends", number, V4.evil, PORT)
+    with kernel_side() as kernel:
+        with lab.watch() as watch:
+            told = kernel.run(lab, flood, allowing(ALL))
+        events = [*told.events, *(event for event in kernel.finish() if of(event, told.process))]
+    counted = attempts([event for event in events if isinstance(event, Acted | Aggregated)])
+    assert watch.arrivals.packets_to(V4.evil) == 0
+    assert counted.total() == number
+    assert EACH_MAX <= counted["told"] < number / 10
+    assert rulings(events) == {(Verdict.DENY, DEFAULT)}
+    assert {event.outcome for event in events if isinstance(event, Aggregated)} == {Outcome.DENIED}
+
+
+def of(event: Event, process: ProcessKey) -> bool:
+    return isinstance(event, Acted | Aggregated) and event.process == process
+
+
+def test_a_policy_of_ten_thousand_rules_decides_by_the_right_one(
+    lab: Lab, programs: Programs, kernel: KernelSide
+) -> None:
+    networks = [f"10.{a}.{b}.0/24" for a in range(40) for b in range(250)]
+    policy = allowing("\n".join(f"any://{network}" for network in (*networks, f"{V4.peer}/32")))
+    assert rulings(kernel.run(lab, programs.act("udp-sendto", V4.peer, PORT), policy).events) == {
+        (Verdict.ALLOW, len(networks) + 1)
+    }
+    assert rulings(kernel.run(lab, programs.act("udp-sendto", V4.evil, PORT), policy).events) == {
+        (Verdict.DENY, DEFAULT)
+    }
