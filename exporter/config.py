@@ -41,6 +41,12 @@ class RunConfig:
     """Evidence that got lost makes the run fail, unless COMMAND failed."""
     is_host: bool = False
     """The whole machine belongs to this job, what doesn't descend from COMMAND too."""
+    policy: Path | None = None
+    """The file that says what COMMAND may connect to; None: there is none."""
+    enforce: bool = False
+    """Deny what the policy doesn't allow, whatever mode it has."""
+    allowed_endpoints: str | None = None
+    """More that is allowed, destinations with blanks between."""
 
 
 @dataclass(frozen=True)

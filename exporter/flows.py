@@ -11,6 +11,7 @@ from exporter.destinations import Destination
 from exporter.events import Act, Acted, Asked, Flowed, Outcome, Stage
 from exporter.programs import Program
 from exporter.questions import PORT, Questions
+from exporter.terms import Ruling
 
 HELD_MAX = 8192
 """Connections held at once; beyond that the oldest is told as still open."""
@@ -33,6 +34,7 @@ class Flow:
     """Of the span above it, when it began."""
     question: str | None = None
     """The name that a DNS lookup asks for; None for other acts, and when it isn't known."""
+    ruling: Ruling = Ruling()  # noqa: RUF009 - immutable
     is_watched: bool = False
     """Whether the kernel tells what becomes of it."""
     has_no_route: bool = False
@@ -48,6 +50,8 @@ class Flow:
     @property
     def outcome(self) -> Outcome | None:
         """None when nothing can be known of it."""
+        if self.ruling.is_denied:
+            return Outcome.DENIED
         if self.event.act is Act.SEND:
             return Outcome.SENT
         if self.has_no_route:
@@ -79,6 +83,9 @@ class Flows:
         no way to the first one.
         """
         event = flow.event
+        if flow.ruling.is_denied:  # of its socket nothing more comes, but for what it did before
+            yield flow
+            return
         before = self._held.get(event.cookie)
         if before is not None and before.peer != flow.peer and event.act is Act.CONNECT:
             before.has_no_route = True

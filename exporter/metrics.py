@@ -16,6 +16,7 @@ from exporter.destinations import OTHER, Destination
 from exporter.durations import Durations, Producer, durations_metric
 from exporter.events import Outcome
 from exporter.jobs.model import Job
+from exporter.terms import ALLOWED
 
 DESTINATIONS_MAX = 200
 
@@ -66,18 +67,22 @@ class JobMetrics:
         self.pipeline, self._task = labels
         self.running = 0
         """Jobs being traced."""
+        self.is_enforcing = False
+        """Whether the policy of the latest one denies."""
         self._shared = shared
-        self._connections: dict[tuple[str, int | None, str | None], _Count] = {}
+        self._connections: dict[tuple[str, int | None, str | None, str], _Count] = {}
         self._io: dict[str, _Bytes] = {}
 
-    def connection(self, destination: Destination, span: SpanContext, attempts: int = 1) -> None:
+    def connection(
+        self, destination: Destination, span: SpanContext, attempts: int = 1, *, verdict: str = ALLOWED
+    ) -> None:
         """Count attempts, with their span as exemplar."""
-        key = (destination.host, destination.port, destination.transport)
-        count = self._connections.get(key)
+        where = (destination.host, destination.port, destination.transport)
+        count = self._connections.get((*where, verdict))
         if count is None:
-            if not self._shared.destinations.admits(key):
-                key = (OTHER, None, destination.transport)
-            count = self._connections.setdefault(key, _Count())
+            if not self._shared.destinations.admits(where):
+                where = (OTHER, None, destination.transport)
+            count = self._connections.setdefault((*where, verdict), _Count())
         count.attempts += attempts
         count.last = span
 
@@ -93,14 +98,14 @@ class JobMetrics:
 
     def observe_connections(self) -> Iterator[Observation]:
         """Attempts so far, a series for each destination."""
-        for (host, port, transport), count in list(self._connections.items()):
+        for (host, port, transport, verdict), count in list(self._connections.items()):
             attributes = {
                 **self.pipeline,
                 **self._task,
                 "server.address": host,
                 **({} if port is None else {"server.port": port}),
                 **({"network.transport": transport} if transport else {}),
-                "egress.verdict": "allow",
+                "egress.verdict": verdict,
             }
             exemplar = trace.set_span_in_context(NonRecordingSpan(count.last))
             yield Observation(count.attempts, attributes, exemplar)
@@ -179,9 +184,10 @@ class Metrics:
             found = self._jobs[key] = JobMetrics(labels, self._pipelines[pipeline])
         return found
 
-    def began(self, job: JobMetrics) -> None:
+    def began(self, job: JobMetrics, *, is_enforcing: bool = False) -> None:
         """A job is being traced."""
         job.running += 1
+        job.is_enforcing = is_enforcing
         self._running.add(1, job.pipeline)
 
     def ended(self, job: JobMetrics) -> None:
@@ -202,8 +208,10 @@ class Metrics:
         return chain.from_iterable(map(observe, list(self._jobs.values())))
 
     def _observe_enforcing(self, _: CallbackOptions) -> Iterable[Observation]:
-        pipelines = {tuple(job.pipeline.items()): job.pipeline for job in list(self._jobs.values())}
-        return [Observation(0, pipeline) for pipeline in pipelines.values()]
+        jobs = list(self._jobs.values())
+        enforcing = {tuple(job.pipeline.items()) for job in jobs if job.is_enforcing}
+        pipelines = {tuple(job.pipeline.items()): job.pipeline for job in jobs}
+        return [Observation(int(key in enforcing), pipeline) for key, pipeline in pipelines.items()]
 
     def _observe_attempts(self, _: CallbackOptions) -> Iterable[Observation]:
         # The first of the three to be asked in a collection: the others tell of the same moment.

@@ -7,7 +7,7 @@ The left end is the kernel's ring or a recording; nothing here knows which.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Container
+from collections.abc import Callable, Collection, Container
 from dataclasses import dataclass
 from typing import assert_never
 
@@ -16,6 +16,7 @@ from opentelemetry.sdk.resources import Resource
 from exporter import tampering
 from exporter.clock import Clock
 from exporter.config import ProcessSpans
+from exporter.denials import Denials
 from exporter.destinations import Destination, destination
 from exporter.events import (
     HOST,
@@ -46,6 +47,7 @@ from exporter.processes import AllBut, ProcessTable
 from exporter.programs import Lookup, Program, mark_egress
 from exporter.spans import Spans
 from exporter.summary import Summary
+from exporter.terms import Terms, ruling
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,8 @@ class Outlets:
     metrics: Metrics
     clock: Clock
     process_spans: ProcessSpans
+    say: Callable[[str], object] = lambda _: None
+    """Shows a line about what is denied, at once."""
 
 
 @dataclass(frozen=True)
@@ -67,8 +71,11 @@ class TracedJob:
     summary: Summary
     started_ns: int
     """Since boot."""
+    denials: Denials
     is_a_job: bool = True
     """False: what belongs to no job."""
+    terms: Terms | None = None
+    """None: it has no policy."""
 
 
 class Pipeline:
@@ -99,7 +106,8 @@ class Pipeline:
         if takes_rest:
             self._rest = scope
         if job.is_a_job:
-            self._outlets.metrics.began(job.metrics)
+            is_enforcing = job.terms is not None and job.terms.is_enforced
+            self._outlets.metrics.began(job.metrics, is_enforcing=is_enforcing)
 
     def seed(self, root: ProcessKey, scope: int, at_ns: int) -> None:
         """Enter a job's root, which is there before anything is traced."""
@@ -191,9 +199,11 @@ class Pipeline:
         job = self._job(program.scope)
         context = job.spans.next_context(event.at_ns)
         owner, parent = self._lookup.owner(event.uid), job.spans.program_context(program)
-        flow = Flow(event, self._destination(event), program, owner, context, parent)
-        job.metrics.connection(flow.destination, flow.context)
-        job.summary.connected(flow.destination, program)
+        said = ruling(job.terms, event)
+        flow = Flow(event, self._destination(event), program, owner, context, parent, ruling=said)
+        job.metrics.connection(flow.destination, flow.context, verdict=said.verdict)
+        job.summary.connected(flow.destination, program, verdict=said.verdict)
+        job.denials.meet(program, flow.destination, said, lambda: job.spans.egress(flow, event.at_ns))
         for known in self._flows.hold(flow):  # last: whatever fails before is an attempt not handed over
             self._submit_flow(known, event.at_ns)
 
@@ -207,7 +217,7 @@ class Pipeline:
             took_s = (event.at_ns - flow.event.at_ns) / 1e9
             job.metrics.connect_took(flow.destination, event.outcome, took_s)
         if flow.end is not None:
-            _transferred(job, flow.destination, flow.program, event)
+            _transferred(job, flow.destination, flow.program, event, flow.ruling.verdict)
             self._submit_flow(flow, event.at_ns)
 
     def _aggregated(self, event: Aggregated) -> None:
@@ -218,10 +228,13 @@ class Pipeline:
         else:
             self._outlets.metrics.unattributed("table_full", event.attempts)
         job = self._job(program.scope if program else event.scope)
-        span = job.spans.aggregate(event, where, program, owner)
-        job.metrics.connection(where, span.context, event.attempts)
-        job.summary.connected(where, program, event.attempts)
-        _transferred(job, where, program, event)
+        said = ruling(job.terms, event)
+        span = job.spans.aggregate(event, where, program, owner, said)
+        job.metrics.connection(where, span.context, event.attempts, verdict=said.verdict)
+        job.summary.connected(where, program, event.attempts, verdict=said.verdict)
+        if program is not None:
+            job.denials.meet(program, where, said, lambda: span)
+        _transferred(job, where, program, event, said.verdict)
         self._outlets.telemetry.submit(span, event.attempts, aggregated=True)
 
     def _asked(self, event: Asked) -> None:
@@ -288,11 +301,11 @@ class Pipeline:
 
 
 def _transferred(
-    job: TracedJob, where: Destination, program: Program | None, event: Flowed | Aggregated
+    job: TracedJob, where: Destination, program: Program | None, event: Flowed | Aggregated, verdict: str
 ) -> None:
     if event.bytes_sent or event.bytes_received:
         job.metrics.transferred(where, event.bytes_sent, event.bytes_received)
-        job.summary.transferred(where, program, event.bytes_sent, event.bytes_received)
+        job.summary.transferred(where, program, event.bytes_sent, event.bytes_received, verdict=verdict)
 
 
 def traced_job(
@@ -302,4 +315,5 @@ def traced_job(
     resource = outlets.telemetry.resource.merge(Resource(resource_attributes(job)))
     has_programs = is_a_job and outlets.process_spans is not ProcessSpans.NONE
     spans = Spans(job, resource, outlets.clock, has_programs=has_programs)
-    return TracedJob(spans, outlets.metrics.of(job), summary, started_ns, is_a_job)
+    denials = Denials(outlets.telemetry.log, outlets.say)
+    return TracedJob(spans, outlets.metrics.of(job), summary, started_ns, denials, is_a_job)

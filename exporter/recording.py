@@ -21,9 +21,10 @@ from exporter.account import KernelCounts
 from exporter.arguments import Arguments
 from exporter.clock import Clock
 from exporter.errors import UsageError
-from exporter.events import Environment, Event, ProcessKey
+from exporter.events import Acted, Aggregated, Environment, Event, ProcessKey
 from exporter.jobs.model import Job
 from exporter.programs import Facts, Image, Lookup
+from exporter.terms import Terms
 
 VERSION = 4
 _FLUSH_S = 1.0
@@ -38,6 +39,8 @@ class Beginning:
     root: ProcessKey
     scope: int
     at_ns: int
+    terms: Terms | None = None
+    """None: the job has no policy."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,8 @@ class Recorder:
         self._flushed_s = 0.0
         self._owners: dict[int, str] = {}
         self._host_names: dict[bytes, str | None] = {}
+        self._terms: Terms | None = None
+        self._rules_written: set[int] = set()
 
     def tick(self) -> None:
         """Once a second, hand over what was written: a run that is killed leaves that much. For a loop."""
@@ -84,17 +89,26 @@ class Recorder:
 
     def begin(self, beginning: Beginning) -> None:
         """Write the first line."""
+        self._terms = beginning.terms
         self._write(["recording", VERSION, asdict(beginning.job), *beginning.clock, *_rest(beginning)])
         self._flush()
 
     def event(self, event: Event) -> None:
         """Write an event, unless it is an environment: what is in those is nobody's to keep."""
+        if isinstance(event, Acted | Aggregated):
+            self._rule(event.rule)
         if not isinstance(event, Environment):
             self._write([type(event).__name__, *event])
 
     def end(self, ending: Ending) -> None:
         """Write the last line."""
         self._write(["end", ending.at_ns, *ending.kernel, ending.left_behind])
+
+    def _rule(self, number: int) -> None:
+        """Write what the policy's rule says, when it decides for the first time."""
+        if self._terms and number not in self._rules_written and number in self._terms.rules:
+            self._rules_written.add(number)
+            self._write(["Rule", number, self._terms.rules[number]])
 
     def facts(self, process: ProcessKey) -> Facts:
         """Look up and write."""
@@ -172,5 +186,7 @@ def _reason(error: OSError) -> str:
     return "a symbolic link stands there" if error.errno == errno.ELOOP else error.strerror or str(error)
 
 
-def _rest(beginning: Beginning) -> tuple[ProcessKey, int, int]:
-    return beginning.root, beginning.scope, beginning.at_ns
+def _rest(beginning: Beginning) -> tuple[ProcessKey, int, int, tuple[str, str] | None]:
+    terms = beginning.terms
+    told = (terms.mode, terms.ruleset) if terms else None
+    return beginning.root, beginning.scope, beginning.at_ns, told

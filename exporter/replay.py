@@ -35,8 +35,10 @@ from exporter.events import (
     attempts_of,
 )
 from exporter.jobs.model import Job, TraceIds
+from exporter.policy.model import Mode
 from exporter.programs import Facts, Image
 from exporter.recording import VERSION, Beginning, Ending
+from exporter.terms import Terms
 from exporter.text import clean, printable
 from exporter.wire import MESSAGE_ROOM
 
@@ -60,6 +62,7 @@ class Replay:
         self._images: dict[ProcessKey, deque[Image]] = {}
         self._owners: dict[int, str] = {}
         self._host_names: dict[bytes, str | None] = {}
+        self._rules: dict[int, str] = {}
         self.ending: Ending | None = None
         """None until the last event was read, and for a recording that was broken off."""
         self.attempts = 0
@@ -132,10 +135,17 @@ class Replay:
             kind, version, *values = json.loads(line)
             if (kind, version) != ("recording", VERSION):
                 raise _UnfitError(f"it is a {kind} of version {version}")
-            job, offset_ns, root, scope, at_ns = values
+            job, offset_ns, root, scope, at_ns, terms = values
             clock = Clock(_signed(offset_ns))
             _not_before_1970(clock, _time(at_ns))
-            return Beginning(_job(**job), clock, _key(root), _u32(scope), at_ns)
+            return Beginning(_job(**job), clock, _key(root), _u32(scope), at_ns, self._terms(terms))
+
+    def _terms(self, value: Any) -> Terms | None:
+        """Its rules are told where they decide."""
+        if value is None:
+            return None
+        mode, ruleset = value
+        return Terms(Mode(mode).value, _text(ruleset), self._rules)
 
     def _keep(self, kind: str, values: list[Any]) -> None:
         subject, *told = values
@@ -148,6 +158,9 @@ class Replay:
         elif kind == "Owner":
             (name,) = told
             self._owners[_u32(subject)] = _text(name)
+        elif kind == "Rule":
+            (text,) = told
+            self._rules[_u32(subject)] = _text(text)
         elif kind == "HostName":
             (known,) = told
             self._host_names[_address(subject)] = None if known is None else _host_name(known)

@@ -12,7 +12,7 @@ from weakref import WeakKeyDictionary
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import Event as SpanEvent
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
-from opentelemetry.trace import SpanContext, SpanKind, TraceFlags, TraceState
+from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, TraceFlags, TraceState
 
 from exporter import __version__
 from exporter.addresses import address, is_known
@@ -24,12 +24,14 @@ from exporter.flows import Flow
 from exporter.jobs.attributes import span_attributes
 from exporter.jobs.model import Job
 from exporter.programs import Facts, Program
+from exporter.terms import Ruling
 from exporter.text import LIMIT_BYTES
 
 SCOPE_NAME = "ci_egress"
 
 _SCOPE = InstrumentationScope(SCOPE_NAME, __version__)
 _SAMPLED = TraceFlags(TraceFlags.SAMPLED)
+_UNSET, _ERROR = Status(), Status(StatusCode.ERROR)
 _VERBS = {Act.CONNECT: "connect", Act.SEND: "send"}
 
 
@@ -50,6 +52,7 @@ class _Deed(NamedTuple):
     owner: str | None
     context: SpanContext
     parent: SpanContext
+    ruling: Ruling
 
 
 class Spans:
@@ -93,11 +96,18 @@ class Spans:
         own.add("egress.outcome", flow.outcome)
         if flow.end is not None:
             _add_end(own, flow.end)
-        deed = _Deed(event, flow.destination, flow.program, flow.owner, flow.context, flow.parent)
+        deed = _Deed(
+            event, flow.destination, flow.program, flow.owner, flow.context, flow.parent, flow.ruling
+        )
         return self._leaf(deed, own, ended_ns, flow.established)
 
     def aggregate(
-        self, event: Aggregated, destination: Destination, program: Program | None, owner: str | None
+        self,
+        event: Aggregated,
+        destination: Destination,
+        program: Program | None,
+        owner: str | None,
+        ruling: Ruling = Ruling(),  # noqa: B008 - immutable
     ) -> LayeredSpan:
         """The span of acts that were only counted; on the job where the program isn't known."""
         own = Attributes({"egress.attempts": event.attempts})
@@ -106,7 +116,7 @@ class Spans:
             own.add("egress.bytes_sent", event.bytes_sent)
             own.add("egress.bytes_received", event.bytes_received)
         parent = self.program_context(program) if program else self.job_context
-        deed = _Deed(event, destination, program, owner, self.next_context(event.at_ns), parent)
+        deed = _Deed(event, destination, program, owner, self.next_context(event.at_ns), parent, ruling)
         return self._leaf(deed, own, event.last_ns)
 
     def process_attributes(self, program: Program, parent_pid: int, owner: str) -> dict[str, Value]:
@@ -185,7 +195,9 @@ class Spans:
     def _leaf(
         self, deed: _Deed, own: Attributes, ended_ns: int, established: Flowed | None = None
     ) -> LayeredSpan:
-        event, destination, program, owner, context, parent = deed
+        event, destination, program, owner, context, parent, ruling = deed
+        if ruling.is_denied:
+            own.add("error.type", errno.errorcode[errno.EPERM])
         own.add("process.parent_pid", event.parent_pid or None)
         own.add("process.owner", owner)
         who = self._describe(program).layer if program else self._job_layer
@@ -193,9 +205,10 @@ class Spans:
             f"{_VERBS[event.act]} {destination.shown}",
             context,
             parent,
-            attributes=own.upon(who, _where(destination)),
+            attributes=own.upon(who, _where(destination, ruling)),
             events=[self._established(established)] if established else (),
             kind=SpanKind.CLIENT,
+            status=_ERROR if ruling.is_denied else _UNSET,
             start_time=self.clock.wall_ns(event.at_ns),
             end_time=self.clock.wall_ns(max(event.at_ns, ended_ns)),
         )
@@ -213,9 +226,13 @@ class Spans:
 
 
 @lru_cache(maxsize=4096)
-def _where(destination: Destination) -> Layer:
-    """What all spans to a destination share."""
-    attributes = Attributes({"egress.verdict": "allow"})
+def _where(destination: Destination, ruling: Ruling) -> Layer:
+    """What all spans to a destination share, on which the same was ruled."""
+    attributes = Attributes({"egress.verdict": ruling.verdict})
+    attributes.add("egress.mode", ruling.mode)
+    attributes.add("egress.rule", ruling.rule)
+    attributes.add("security_rule.name", ruling.rule)
+    attributes.add("security_rule.ruleset.name", ruling.ruleset)
     attributes.add("server.address", destination.host)
     attributes.add("server.port", destination.port)
     attributes.add("network.transport", destination.transport)

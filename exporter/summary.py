@@ -20,6 +20,7 @@ from exporter.events import Tampered
 from exporter.programs import Program
 from exporter.spans import command_line
 from exporter.tampering import sentence
+from exporter.terms import ALLOWED, DENIED, WOULD_DENY
 from exporter.text import counted, printable
 
 ROWS_MAX = 50
@@ -50,6 +51,8 @@ _DAEMON_CLIENTS = {
 # Of what these run, the script says what it is.
 _INTERPRETER = re.compile(r"(?:ba|da|z|k)?sh|busybox|node|perl|ruby|python[0-9.]*")
 
+_VERDICTS = {ALLOWED: "allowed", DENIED: "denied", WOULD_DENY: "would deny"}
+
 _CHAIN_HEAD, _CHAIN_TAIL = 2, 5
 """Programs shown of a long chain: the first, and the last, of which one did it."""
 
@@ -61,6 +64,8 @@ class Row(NamedTuple):
     transport: str
     chain: tuple[str, ...]
     is_loopback: bool
+    verdict: str = ALLOWED
+    """`egress.verdict`."""
 
 
 @dataclass(slots=True)
@@ -104,9 +109,11 @@ class Summary:
             if name in _DAEMON_CLIENTS and not self._sees_daemons:
                 self._daemons[name] = _DAEMON_CLIENTS[name]
 
-    def connected(self, destination: Destination, program: Program | None, attempts: int = 1) -> None:
-        """A program connected or sent; None: which one it was isn't known."""
-        row = _row(destination, program)
+    def connected(
+        self, destination: Destination, program: Program | None, attempts: int = 1, *, verdict: str = ALLOWED
+    ) -> None:
+        """A program connected or sent, or tried to; None: which one it was isn't known."""
+        row = _row(destination, program, verdict)
         traffic = self._rows.get(row)
         if traffic is not None or len(self._rows) < self._rows_max:
             traffic = self._rows.setdefault(row, traffic or Traffic())
@@ -118,10 +125,16 @@ class Summary:
             self._proxies_met.update(known)
 
     def transferred(
-        self, destination: Destination, program: Program | None, bytes_sent: int, bytes_received: int
+        self,
+        destination: Destination,
+        program: Program | None,
+        bytes_sent: int,
+        bytes_received: int,
+        *,
+        verdict: str = ALLOWED,
     ) -> None:
         """Bytes went to and from where a program had connected to."""
-        traffic = self._rows.get(_row(destination, program))
+        traffic = self._rows.get(_row(destination, program, verdict))
         if traffic is not None:
             traffic.bytes_sent += bytes_sent
             traffic.bytes_received += bytes_received
@@ -187,12 +200,17 @@ class Summary:
         table = Table(box=None, pad_edge=False)
         table.add_column("destination", overflow="fold", no_wrap=not is_fancy)
         table.add_column("transport", no_wrap=True)
+        has_verdicts = any(row.verdict != ALLOWED for row, _ in rows)
+        if has_verdicts:
+            table.add_column("verdict", no_wrap=True)
         for name in ("count", "sent", "received"):
             table.add_column(name, justify="right", no_wrap=True)
         table.add_column("process chain", overflow="fold", no_wrap=not is_fancy)
         for row, traffic in rows[:ROWS_MAX]:
             sizes = (_size(traffic.bytes_sent), _size(traffic.bytes_received))
-            cells = (row.destination, row.transport, str(traffic.attempts), *sizes, _shown(row.chain))
+            verdict = (_VERDICTS[row.verdict],) if has_verdicts else ()
+            counts = (str(traffic.attempts), *sizes)
+            cells = (row.destination, row.transport, *verdict, *counts, shown_chain(row.chain))
             table.add_row(*map(Text, cells))
         console.print(table)
         if len(rows) > ROWS_MAX:
@@ -204,6 +222,7 @@ class Summary:
     def _remarks(self) -> Iterable[str]:
         if self._uncounted:
             yield f"{self._uncounted} more attempts to further destinations: see the spans"
+        yield from self._policy_remarks()
         for proxy in sorted(self._proxies_met):
             yield f"note: {proxy} is a proxy: what lies behind it isn't seen here"
         for name, daemon in sorted(self._daemons.items()):
@@ -220,10 +239,18 @@ class Summary:
             for program in self._left_behind[:10]:
                 yield f"  {program.process.pid} {printable(command_line(program))}"
 
+    def _policy_remarks(self) -> Iterable[str]:
+        for verdict, what in ((DENIED, "denied by the policy"), (WOULD_DENY, "that the policy would deny")):
+            against = [(row, traffic) for row, traffic in self._rows.items() if row.verdict == verdict]
+            if against:
+                attempts = counted(sum(traffic.attempts for _, traffic in against), "attempt")
+                destinations = counted(len({row.destination for row, _ in against}), "destination")
+                yield f"{attempts} to {destinations} {what}"
 
-def _row(destination: Destination, program: Program | None) -> Row:
+
+def _row(destination: Destination, program: Program | None, verdict: str) -> Row:
     chain = program.lineage if program else ()
-    return Row(destination.shown, destination.transport or "?", chain, destination.is_loopback)
+    return Row(destination.shown, destination.transport or "?", chain, destination.is_loopback, verdict)
 
 
 def _known_as(destination: Destination) -> Iterator[str]:
@@ -251,11 +278,12 @@ def _called(program: Program) -> Iterator[str]:
             yield (program.arguments.as_executed(1) or "").rsplit("/", 1)[-1]
 
 
-def _shown(chain: tuple[str, ...]) -> str:
+def shown_chain(chain: tuple[str, ...], arrow: str = " > ") -> str:
+    """For a person: bounded, and harmless for a terminal."""
     names = [printable(name, limit=40) for name in chain]
     if len(names) > _CHAIN_HEAD + _CHAIN_TAIL:
         names[_CHAIN_HEAD:-_CHAIN_TAIL] = ["…"]
-    return " > ".join(names)
+    return arrow.join(names)
 
 
 def _proxies(environment: Mapping[str, str]) -> dict[str, str]:

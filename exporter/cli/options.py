@@ -89,6 +89,29 @@ def strict_option(function: _F) -> _F:
     )(function)
 
 
+def policy_options(function: _F) -> _F:
+    """What a job may connect to."""
+    for option in reversed(
+        (
+            click.option(
+                "--policy",
+                type=FILE,
+                metavar="FILE",
+                help="What COMMAND may connect to. In mode audit, what FILE would deny is told and goes on.",
+            ),
+            click.option("--enforce", is_flag=True, help="Deny it: the connect or send fails with EPERM."),
+            click.option(
+                "--allowed-endpoints",
+                type=NAME,
+                metavar="TEXT",
+                help="Destinations that are allowed (with those of FILE), with blanks between.",
+            ),
+        )
+    ):
+        function = option(function)
+    return function
+
+
 def output_config(otlp_dir: Path | None, process_spans: str) -> OutputConfig:
     """What the options of `output_options` ask for."""
     return OutputConfig(otlp_dir, ProcessSpans(process_spans))

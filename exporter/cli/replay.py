@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -67,7 +68,7 @@ def replay(file: Path, output: OutputConfig) -> int:
         metrics = Metrics(telemetry.meter, telemetry.add_producer, books.account)
         outlets = Outlets(telemetry, metrics, beginning.clock, output.process_spans)
         pipeline = Pipeline(outlets, recording, flows)
-        job = traced_job(beginning.job, outlets, summary, beginning.at_ns)
+        job = replace(traced_job(beginning.job, outlets, summary, beginning.at_ns), terms=beginning.terms)
         pipeline.begin(beginning.scope, job, takes_rest=True)
         pipeline.seed(beginning.root, beginning.scope, beginning.at_ns)
         at_ns = beginning.at_ns

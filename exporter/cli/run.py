@@ -11,17 +11,20 @@ import os
 import traceback
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from exporter.cli.messages import Messages
-from exporter.cli.options import FILE, NAME, output_config, output_options, strict_option
+from exporter.cli.options import FILE, NAME, output_config, output_options, policy_options, strict_option
 from exporter.command import HeldCommand, inherited_environment
 from exporter.config import RunConfig
 from exporter.errors import LOST_STATUS
 from exporter.signals import SignalRelay
 from exporter.users import command_user
+
+if TYPE_CHECKING:
+    from exporter.policy.model import Policy
 
 
 @click.command(
@@ -45,6 +48,7 @@ from exporter.users import command_user
 @click.option(
     "--job-env", type=NAME, metavar="NAME", help="The variable that holds the job's id, on other CI systems."
 )
+@policy_options
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- COMMAND...")
 def command(
     command: tuple[str, ...],
@@ -69,27 +73,52 @@ def command(
 
 def run(config: RunConfig, environment: Mapping[str, str]) -> int:
     """Run and trace; returns the exit status. Raises CiEgressError when COMMAND wasn't started."""
+    policy = _requested(config)
     user = command_user(config.user, environment, euid=os.geteuid())
     with SignalRelay() as relay, HeldCommand(config.command, user=user, signals=relay.inherited) as held:
         try:
-            return _trace(config, environment, relay, held)
+            return _trace(config, policy, environment, relay, held)
         except Exception:
             # Tracing is passive: a fault of ours must not end the build, nor change its status.
             if not held.is_started:
                 raise
-            Messages.current().say(
-                "tracing failed, COMMAND goes on untraced; please report this",
-                level=logging.ERROR,
-                detail=traceback.format_exc(),
-            )
-            status = held.wait(lambda: relay.pump(held))
-            return LOST_STATUS if config.strict and status == 0 else status
+            return _go_on_untraced(config, relay, held)
 
 
-def _trace(config: RunConfig, environment: Mapping[str, str], relay: SignalRelay, held: HeldCommand) -> int:
+def _requested(config: RunConfig) -> Policy | None:
+    if config.policy is None and config.allowed_endpoints is None and not config.enforce:
+        return None  # and nothing of what reads one is imported
+    from exporter.cli.governing import requested
+
+    return requested(config)
+
+
+def _trace(
+    config: RunConfig,
+    policy: Policy | None,
+    environment: Mapping[str, str],
+    relay: SignalRelay,
+    held: HeldCommand,
+) -> int:
     from exporter.kernel.loading import loading
 
     with loading() as kernel:
+        from exporter.cli.governing import Asked
         from exporter.cli.tracing import trace
 
-        return trace(config, environment, relay=relay, held=held, kernel=kernel)
+        try:
+            return trace(Asked(config, policy), environment, relay=relay, held=held, kernel=kernel)
+        except Exception:
+            if policy is None or not held.is_started:
+                raise
+            return _go_on_untraced(config, relay, held)  # in here the programs go on denying
+
+
+def _go_on_untraced(config: RunConfig, relay: SignalRelay, held: HeldCommand) -> int:
+    Messages.current().say(
+        "tracing failed, COMMAND goes on untraced; please report this",
+        level=logging.ERROR,
+        detail=traceback.format_exc(),
+    )
+    status = held.wait(lambda: relay.pump(held))
+    return LOST_STATUS if config.strict and status == 0 else status

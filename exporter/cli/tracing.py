@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 from exporter.account import Bookkeeping
+from exporter.cli.governing import Asked, Governance, governance
+from exporter.cli.messages import Messages
 from exporter.cli.notices import long_flush_told, tell_fault, warn, warn_of_ignored
 from exporter.cli.outcome import Outcome
 from exporter.clock import boot_ns, system_clock
@@ -20,6 +23,7 @@ from exporter.jobs.attributes import resource_attributes
 from exporter.jobs.detect import detect
 from exporter.jobs.model import Job
 from exporter.kernel.loading import Loading
+from exporter.kernel.tracer import Tracer
 from exporter.kernel.windows import Coverage
 from exporter.live import LiveSource, find_everyone, go_first, kernel_counts, losses, wait
 from exporter.loss import LossReporter
@@ -46,7 +50,7 @@ _WORKER = "cicd.worker.name"
 
 
 def trace(
-    config: RunConfig,
+    asked: Asked,
     environment: Mapping[str, str],
     *,
     relay: SignalRelay,
@@ -57,10 +61,13 @@ def trace(
 
     Returns COMMAND's exit status, or that of lost evidence. Raises CiEgressError when COMMAND wasn't started.
     """
+    config = asked.config
     go_first()
     warn_of_ignored(ignored_variables(environment))
     destinations = resolve_destinations(environment, otlp_dir=config.output.otlp_dir)
     job = detect(environment, job_env=config.job_env)
+    governed = governance(asked, job)
+    terms = governed.terms if governed else None
     summary = Summary(environment, sees_daemons=config.is_host)
     # What one series of metrics has in common mustn't change with every run, so of the job only the worker.
     identity = {name: value for name, value in resource_attributes(job).items() if name == _WORKER}
@@ -75,11 +82,13 @@ def trace(
             lambda: len(flows),
             lambda: telemetry.earlier,
         )
-        beginning = Beginning(job, system_clock(), _root(held), SCOPE, boot_ns())
+        beginning = Beginning(job, system_clock(), _root(held), SCOPE, boot_ns(), terms)
         recorder = _recorder(config, beginning, stack)
         metrics = Metrics(telemetry.meter, telemetry.add_producer, books.published)
-        outlets = Outlets(telemetry, metrics, beginning.clock, config.output.process_spans)
-        traced = traced_job(job, outlets, summary, beginning.at_ns)
+        outlets = Outlets(
+            telemetry, metrics, beginning.clock, config.output.process_spans, Messages.current().say
+        )
+        traced = replace(traced_job(job, outlets, summary, beginning.at_ns), terms=terms)
         pipeline = Pipeline(outlets, recorder or Proc(), flows)
         handle = _handler(pipeline, recorder)
         source = LiveSource(tracer, handle, books, flows, on_fault=tell_fault)
@@ -92,7 +101,7 @@ def trace(
             if recorder:
                 recorder.tick()
 
-        tracer.follow(beginning.root, SCOPE)
+        _follow(tracer, beginning.root, governed)
         held.release(_handed_on(environment, traceparent(traced.spans.job_context), job))
         pipeline.begin(SCOPE, traced, takes_rest=True)
         pipeline.seed(beginning.root, SCOPE, beginning.at_ns)  # not before: COMMAND may not exist
@@ -112,6 +121,12 @@ def trace(
         outcome = Outcome(title, job, summary, books.account(), telemetry, destinations, losses(tracer))
         outcome.tell()
     return outcome.exit_status(held.wait(lambda: relay.pump(held)), is_strict=config.strict)
+
+
+def _follow(tracer: Tracer, root: ProcessKey, governed: Governance | None) -> None:
+    if governed:  # first: nothing that COMMAND does is older than its policy
+        tracer.govern(SCOPE, governed.compiled)
+    tracer.follow(root, SCOPE)
 
 
 def _root(held: HeldCommand) -> ProcessKey:

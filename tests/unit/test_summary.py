@@ -298,6 +298,7 @@ def test_json_has_the_same_facts() -> None:
                 "transport": "tcp",
                 "chain": ("bash", "curl"),
                 "is_loopback": False,
+                "verdict": "allow",
                 "count": 2,
                 "bytes_sent": 5,
                 "bytes_received": 7,

@@ -1,0 +1,90 @@
+"""The policy of a job that is about to start: read, made to fit the job, and made ready for the kernel."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import NamedTuple
+
+from exporter.config import RunConfig
+from exporter.errors import FileError, UsageError
+from exporter.jobs.model import Job
+from exporter.policy.compile import Compiled, compile_policy
+from exporter.policy.model import Mode, Name, Policy, Rule, effective, with_endpoints
+from exporter.policy.resolvers import system_resolvers
+from exporter.terms import Terms, terms_of
+
+_TOLD_MAX = 20
+_ENDPOINTS = "--allowed-endpoints"
+
+
+class Asked(NamedTuple):
+    """What `run` was asked for."""
+
+    config: RunConfig
+    policy: Policy | None
+    """For any job."""
+
+
+class Governance(NamedTuple):
+    """A job's policy."""
+
+    compiled: Compiled
+    """For the kernel."""
+    terms: Terms
+    """For telemetry."""
+
+
+def requested(config: RunConfig) -> Policy | None:
+    """What the options ask for; None: no policy. Raises UsageError, also for a policy that isn't valid."""
+    if config.policy is None and config.allowed_endpoints is None:
+        if config.enforce:
+            hint = "name one with --policy FILE or --allowed-endpoints TEXT"
+            raise UsageError("--enforce needs a policy", hint=hint)
+        return None
+    from exporter.policy.parse import load_policy, parse_allowed_endpoints
+
+    policy = load_policy(config.policy) if config.policy is not None else None
+    if config.allowed_endpoints is not None:
+        policy = with_endpoints(policy, parse_allowed_endpoints(config.allowed_endpoints))
+    return policy
+
+
+def governance(asked: Asked, job: Job) -> Governance | None:
+    """What the policy says for `job`, in the strictest mode; None without a policy.
+
+    Raises UsageError for rules that can't be held to yet.
+    """
+    config, policy = asked
+    if policy is None:
+        return None
+    of_job = effective(policy, job.pipeline, job.task)
+    if config.enforce:
+        of_job = replace(of_job, mode=Mode.ENFORCE)
+    _require_addresses(of_job.rules)
+    ruleset = _ENDPOINTS if config.policy is None else str(config.policy)
+    compiled = compile_policy(of_job, system_resolvers())
+    return Governance(compiled, terms_of(compiled, ruleset))
+
+
+def _require_addresses(rules: tuple[Rule, ...]) -> None:
+    """Neither mode could tell right what a name or a lineage says: nothing is started with such a rule."""
+    problems = [(rule, what) for rule in rules for what in _unheld(rule)]
+    if not problems:
+        return
+    lines = [
+        f"{rule.source}:{rule.line}:{rule.column}: `run` can't go by {what} yet; name addresses instead"
+        for rule, what in problems[:_TOLD_MAX]
+    ]
+    if len(problems) > len(lines):
+        lines.append(f"… and {len(problems) - len(lines)} more")
+    what = "the policy has rules that `run` can't go by yet"
+    hint = "`ci-egress policy explain` tells what they will mean"
+    raise FileError(what, lines=tuple(lines), hint=hint)
+
+
+def _unheld(rule: Rule) -> Iterator[str]:
+    if isinstance(rule.host, Name):
+        yield f"the name {rule.host}"
+    if rule.lineage:
+        yield "`lineage`"

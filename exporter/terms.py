@@ -1,0 +1,73 @@
+"""A job's policy, and what it said to an act, as telemetry tells it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from exporter.events import Acted, Aggregated, Verdict
+from exporter.policy.compile import Compiled
+from exporter.policy.model import DEFAULT, Mode
+
+ALLOWED, DENIED, WOULD_DENY = "allow", "deny", "audit"
+"""`egress.verdict`; what there is no policy for is allowed."""
+_WORDS = {
+    Verdict.NONE: ALLOWED,
+    Verdict.ALLOW: ALLOWED,
+    Verdict.DENY: DENIED,
+    Verdict.AUDIT: WOULD_DENY,
+}
+
+
+class Ruling(NamedTuple):
+    """What was said to an act; None for what isn't known, and where there is no policy."""
+
+    verdict: str = ALLOWED
+    mode: str | None = None
+    """`egress.mode` at that moment."""
+    rule: str | None = None
+    """As the file has it."""
+    ruleset: str | None = None
+    """Where it stands."""
+
+    @property
+    def is_denied(self) -> bool:
+        """Whether nothing was sent."""
+        return self.verdict == DENIED
+
+    @property
+    def is_against(self) -> bool:
+        """Whether it is denied, or would be."""
+        return self.verdict != ALLOWED
+
+
+@dataclass(frozen=True)
+class Terms:
+    """A policy, as far as telemetry tells of it."""
+
+    mode: str
+    ruleset: str
+    """The file's name, or the option's."""
+    rules: Mapping[int, str]
+    """By number, as files have them."""
+
+    @property
+    def is_enforced(self) -> bool:
+        """Whether what it denies fails."""
+        return self.mode == Mode.ENFORCE.value
+
+
+def terms_of(policy: Compiled, ruleset: str) -> Terms:
+    """Those of `policy`, which is called `ruleset`."""
+    return Terms(policy.mode.value, ruleset, {n: rule.text for n, rule in enumerate(policy.rules, 1)})
+
+
+def ruling(terms: Terms | None, event: Acted | Aggregated) -> Ruling:
+    """What the kernel decided under `terms`; None: the job has no policy."""
+    if terms is None or event.verdict is Verdict.NONE:
+        return Ruling(_WORDS[event.verdict])
+    mode = {Verdict.DENY: Mode.ENFORCE.value, Verdict.AUDIT: Mode.AUDIT.value}.get(event.verdict, terms.mode)
+    is_other = isinstance(event, Aggregated) and event.is_other
+    rule = DEFAULT if event.rule == 0 else terms.rules.get(event.rule)
+    return Ruling(_WORDS[event.verdict], mode, None if is_other else rule, terms.ruleset)

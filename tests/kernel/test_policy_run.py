@@ -1,0 +1,210 @@
+"""`ci-egress run` under a policy: what fails, what is told of it, and what doesn't start."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from .lab import NETWORKS, PORT, RUN_LIMIT_S, V4, Lab, Network
+from .tracing import ROOT, Trace, environment, read, trace
+
+if TYPE_CHECKING:
+    from .conftest import Programs
+
+pytestmark = pytest.mark.kernel
+
+BOTH = '"$@"; shift 5; "$@"; true'
+GITLAB = {
+    "GITLAB_CI": "true",
+    "CI_SERVER_URL": "https://gitlab.example",
+    "CI_PROJECT_PATH": "group/release",
+    "CI_PIPELINE_ID": "987",
+    "CI_JOB_ID": "4321",
+    "CI_JOB_NAME": "publish",
+}
+
+
+def policy(tmp_path: Path, text: str) -> str:
+    """A file of that policy; its name."""
+    path = tmp_path / "policy.yaml"
+    path.write_text(f"version: 1\n{text}")
+    return str(path)
+
+
+def logs(otlp_dir: Path) -> list[dict[str, Any]]:
+    lines = (otlp_dir / "logs.jsonl").read_text().splitlines()
+    return [
+        record
+        for line in lines
+        for per_resource in json.loads(line)["resourceLogs"]
+        for per_scope in per_resource["scopeLogs"]
+        for record in per_scope["logRecords"]
+    ]
+
+
+def statuses(otlp_dir: Path) -> dict[str, int]:
+    """By the name of the span."""
+    return {
+        span["name"]: span.get("status", {}).get("code", 0)
+        for line in (otlp_dir / "traces.jsonl").read_text().splitlines()
+        for per_resource in json.loads(line)["resourceSpans"]
+        for per_scope in per_resource["scopeSpans"]
+        for span in per_scope["spans"]
+    }
+
+
+def peer_then_evil(lab: Lab, programs: Programs, network: Network, otlp_dir: Path, *options: str) -> Trace:
+    """Connect to both, one after the other, whatever comes of it."""
+    acts = [*programs.act("connect", network.peer, PORT), "--"]
+    return trace(
+        lab, ["sh", "-c", BOTH, "sh", *acts, *programs.act("connect", network.evil, PORT)], otlp_dir, *options
+    )
+
+
+@NETWORKS
+def test_what_no_rule_allows_is_denied_and_told(
+    lab: Lab, programs: Programs, tmp_path: Path, network: Network
+) -> None:
+    rule = f"[{network.peer}]:{PORT}" if ":" in network.peer else f"{network.peer}:{PORT}"
+    evil = rule.replace(network.peer, network.evil)
+    file = policy(tmp_path, f'mode: enforce\nallow: ["{rule}"]\n')
+    with lab.watch() as watch:
+        seen = peer_then_evil(lab, programs, network, tmp_path, "--policy", file)
+    assert seen.stdout == "ok\nEPERM\n"
+    assert watch.arrivals.packets_to(network.evil) == 0
+    allowed, denied = seen.egress
+    common = {"egress.mode": "enforce", "security_rule.ruleset.name": file}
+    assert common.items() <= allowed.attributes.items()
+    assert {"egress.verdict": "allow", "egress.rule": rule, "security_rule.name": rule}.items() <= (
+        allowed.attributes.items()
+    )
+    assert {
+        **common,
+        "egress.verdict": "deny",
+        "egress.rule": "default",
+        "egress.outcome": "denied",
+        "error.type": "EPERM",
+    }.items() <= denied.attributes.items()
+    assert statuses(tmp_path)[denied.name] == 2
+    assert statuses(tmp_path)[allowed.name] == 0
+    blocked = f"blocked: act (dash → act) → {evil}, rule default"
+    assert f"ci-egress: {blocked}" in seen.stderr.splitlines()
+    assert "1 attempt to 1 destination denied by the policy" in seen.stderr.splitlines()
+    (record,) = logs(tmp_path)
+    assert (record["eventName"], record["severityText"]) == ("cicd.egress.denied", "ERROR")
+    assert record["body"] == {"stringValue": blocked}
+    assert (record["traceId"], record["spanId"]) == (denied.trace_id, denied.span_id)
+    verdicts = {
+        point.attributes["server.address"]: point.attributes["egress.verdict"]
+        for point in seen.metrics["cicd.egress.connections"]
+    }
+    assert verdicts == {network.peer: "allow", network.evil: "deny"}
+    assert [point.value for point in seen.metrics["cicd.egress.enforcing"]] == [1]
+    assert seen.account == "attempts 2 = exported 2 + aggregated 0 + dropped 0 + pending 0"
+
+
+def test_audit_denies_nothing_and_tells_what_it_would(lab: Lab, programs: Programs, tmp_path: Path) -> None:
+    file = policy(tmp_path, f'allow: ["{V4.peer}:{PORT}"]\n')
+    seen = peer_then_evil(lab, programs, V4, tmp_path, "--policy", file)
+    assert seen.stdout == "ok\nok\n"
+    told = [(span["egress.verdict"], span["egress.mode"], span["egress.outcome"]) for span in seen.egress]
+    assert told == [("allow", "audit", "established"), ("audit", "audit", "established")]
+    assert set(statuses(tmp_path).values()) == {0}
+    (record,) = logs(tmp_path)
+    assert (record["eventName"], record["severityText"]) == ("cicd.egress.would_deny", "WARN")
+    assert "blocked" not in seen.stderr
+    assert "1 attempt to 1 destination that the policy would deny" in seen.stderr.splitlines()
+    assert [point.value for point in seen.metrics["cicd.egress.enforcing"]] == [0]
+
+
+@pytest.mark.parametrize(
+    ("text", "options"),
+    [
+        ("mode: audit\n", ["--enforce"]),
+        ('mode: audit\njobs: {"*/publish": {mode: enforce}}\n', []),
+        ('mode: enforce\njobs: {"*/publish": {mode: audit}}\n', []),
+    ],
+    ids=["option", "section", "file"],
+)
+def test_the_strictest_mode_wins(
+    lab: Lab, programs: Programs, tmp_path: Path, text: str, options: list[str]
+) -> None:
+    act = ["sh", "-c", '"$@"; true', "sh", *programs.act("udp-sendto", V4.evil, PORT)]
+    seen = trace(lab, act, tmp_path, "--policy", policy(tmp_path, text), *options, env=GITLAB)
+    assert seen.stdout == "EPERM\n"
+    assert [span["egress.mode"] for span in seen.egress] == ["enforce"]
+
+
+def test_a_section_for_another_job_does_not_count(lab: Lab, programs: Programs, tmp_path: Path) -> None:
+    text = f'mode: enforce\njobs: {{"*/build": {{allow: ["{V4.peer}:{PORT}"]}}}}\n'
+    act = ["sh", "-c", '"$@"; true', "sh", *programs.act("connect", V4.peer, PORT)]
+    assert trace(lab, act, tmp_path, "--policy", policy(tmp_path, text), env=GITLAB).stdout == "EPERM\n"
+
+
+def test_endpoints_alone_are_a_policy(lab: Lab, programs: Programs, tmp_path: Path) -> None:
+    allowed = f"{V4.peer}:{PORT} 198.51.100.1:443"
+    seen = peer_then_evil(lab, programs, V4, tmp_path, "--enforce", "--allowed-endpoints", allowed)
+    assert seen.stdout == "ok\nEPERM\n"
+    assert {span["security_rule.ruleset.name"] for span in seen.egress} == {"--allowed-endpoints"}
+
+
+def test_descendants_are_denied_too(lab: Lab, programs: Programs, tmp_path: Path) -> None:
+    command = programs.lineage("double-fork", *programs.act("connect", V4.evil, PORT))
+    with lab.watch() as watch:
+        seen = trace(
+            lab,
+            ["sh", "-c", '"$@"; true', "sh", *command],
+            tmp_path,
+            "--enforce",
+            "--allowed-endpoints",
+            "192.0.2.77",
+        )
+    assert watch.arrivals.packets_to(V4.evil) == 0
+    assert [span["egress.verdict"] for span in seen.egress] == ["deny"]
+
+
+def test_a_recording_tells_the_same_of_the_policy(lab: Lab, programs: Programs, tmp_path: Path) -> None:
+    file = policy(tmp_path, f'mode: enforce\nallow: ["{V4.peer}:{PORT}"]\n')
+    recording = tmp_path / "a.rec"
+    seen = peer_then_evil(lab, programs, V4, tmp_path / "run", "--policy", file, "--record", str(recording))
+    replayed = replay(recording, tmp_path / "replay")
+    assert [span.attributes for span in seen.egress] == [span.attributes for span in replayed.egress]
+    assert len(seen.egress) == 2
+
+
+def replay(recording: Path, otlp_dir: Path) -> Trace:
+    command = [sys.executable, "-m", "exporter", "replay", "--otlp-dir", str(otlp_dir), str(recording)]
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=RUN_LIMIT_S, env=environment(), cwd=ROOT, check=False
+    )
+    return read(done, otlp_dir)
+
+
+REFUSED = {
+    "version: 1\nmode: enforced\n": ":2:7: `mode` can't be `enforced`; did you mean `enforce`?",
+    "version: 1\nallow: [registry.example]\n": ":2:9: `run` can't go by the name registry.example yet; "
+    "name addresses instead",
+    'version: 1\ndeny: ["192.0.2.1", {host: 192.0.2.2, lineage: [git]}]\n': ":2:21: `run` can't go by "
+    "`lineage` yet; name addresses instead",
+}
+
+
+@pytest.mark.parametrize("text", REFUSED)
+def test_with_a_policy_that_cannot_be_held_to_nothing_starts(tmp_path: Path, text: str) -> None:
+    file, marker = tmp_path / "policy.yaml", tmp_path / "started"
+    file.write_text(text)
+    seen = trace(None, ["touch", str(marker)], tmp_path / "otlp", "--policy", str(file))
+    assert (seen.status, marker.exists()) == (2, False)
+    assert seen.stderr.splitlines()[0] == f"{file}{REFUSED[text]}"
+
+
+def test_enforcing_nothing_is_refused(tmp_path: Path) -> None:
+    marker = tmp_path / "started"
+    seen = trace(None, ["touch", str(marker)], tmp_path / "otlp", "--enforce")
+    assert (seen.status, marker.exists()) == (2, False)
+    assert seen.stderr.startswith("ci-egress: error: --enforce needs a policy; name one with --policy FILE")
