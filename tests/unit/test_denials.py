@@ -1,0 +1,112 @@
+"""What a policy denies is told at once, the first time, and a flood of it stays bounded."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from opentelemetry.sdk.resources import Resource
+
+from exporter.denials import SAID_MAX, TOLD_MAX, Denials
+from exporter.destinations import destination
+from exporter.events import Acted, Outcome, Verdict
+from exporter.flows import Flow
+from exporter.otlp import LogRecord, Severity
+from exporter.spans import Spans
+from exporter.terms import Ruling, Terms, ruling
+from tests.unit.records import ACT, AGGREGATE
+from tests.unit.samples import CLOCK, JOB, bash, program
+
+TERMS = Terms("enforce", "policy.yaml", {1: "192.0.2.0/24"})
+DENIED = ACT._replace(verdict=Verdict.DENY, rule=1)
+
+
+class Told:
+    """A job's denials, and all that was told of them."""
+
+    def __init__(self) -> None:
+        self.records: list[LogRecord] = []
+        self.lines: list[str] = []
+        self._denials = Denials(self.records.append, self.lines.append)
+        self._spans = Spans(JOB, Resource({}), CLOCK)
+
+    def meet(self, event: Acted, **who: Any) -> Flow:
+        said, actor = ruling(TERMS, event), program(parent=bash(), **who)
+        context = self._spans.next_context(event.at_ns)
+        flow = Flow(event, destination(event), actor, "root", context, self._spans.job_context, ruling=said)
+        self._denials.meet(actor, flow.destination, said, lambda: self._spans.egress(flow, event.at_ns))
+        return flow
+
+
+def test_a_denied_act_is_a_record_with_the_attributes_of_its_span_and_a_line() -> None:
+    told = Told()
+    flow = told.meet(DENIED)
+    line = "blocked: curl (bash → curl) → 192.0.2.7:443, rule 192.0.2.0/24"
+    assert told.lines == [line]
+    (record,) = told.records
+    assert (record.event_name, record.severity, record.body) == ("cicd.egress.denied", Severity.ERROR, line)
+    assert (record.context, record.at_ns) == (flow.context, CLOCK.wall_ns(DENIED.at_ns))
+    assert {
+        "egress.verdict": "deny",
+        "egress.outcome": "denied",
+        "error.type": "EPERM",
+        "security_rule.name": "192.0.2.0/24",
+        "process.pid": DENIED.process.pid,
+    }.items() <= record.attributes.items()
+
+
+def test_what_would_be_denied_is_a_record_and_no_line() -> None:
+    told = Told()
+    told.meet(ACT._replace(verdict=Verdict.AUDIT))
+    assert [(record.event_name, record.severity) for record in told.records] == [
+        ("cicd.egress.would_deny", Severity.WARN)
+    ]
+    assert told.lines == []
+
+
+@pytest.mark.parametrize("verdict", [Verdict.NONE, Verdict.ALLOW])
+def test_what_is_allowed_is_not_told(verdict: Verdict) -> None:
+    told = Told()
+    told.meet(ACT._replace(verdict=verdict))
+    assert told.records == []
+
+
+def test_a_program_and_a_destination_are_told_once() -> None:
+    told = Told()
+    told.meet(DENIED)
+    told.meet(DENIED._replace(at_ns=DENIED.at_ns + 1))
+    assert len(told.records) == len(told.lines) == 1
+    told.meet(DENIED._replace(peer_port=80))
+    told.meet(DENIED, exec_id=2)
+    assert len(told.records) == len(told.lines) == 3
+
+
+def test_a_flood_of_destinations_is_bounded() -> None:
+    told = Told()
+    for port in range(1, TOLD_MAX + 100):
+        told.meet(DENIED._replace(peer_port=port))
+    assert len(told.records) == TOLD_MAX
+    assert len(told.lines) == SAID_MAX + 1
+    assert told.lines[-1] == "blocked: further ones are told in the summary and the spans"
+
+
+def test_a_denied_act_has_no_other_outcome() -> None:
+    assert Told().meet(DENIED).outcome is Outcome.DENIED
+
+
+def test_the_mode_is_that_of_the_moment() -> None:
+    audit = ACT._replace(verdict=Verdict.AUDIT)
+    assert ruling(TERMS, audit) == Ruling("audit", "audit", "default", "policy.yaml")
+    assert ruling(TERMS, DENIED) == Ruling("deny", "enforce", "192.0.2.0/24", "policy.yaml")
+    assert ruling(TERMS, ACT._replace(verdict=Verdict.ALLOW, rule=1)).mode == "enforce"
+
+
+def test_without_a_policy_there_is_a_verdict_alone() -> None:
+    assert ruling(None, ACT) == ruling(TERMS, ACT) == Ruling("allow")
+    assert ruling(None, DENIED) == Ruling("deny")
+
+
+def test_of_acts_with_others_and_of_a_rule_that_is_not_known_none_is_named() -> None:
+    others = AGGREGATE._replace(verdict=Verdict.DENY, rule=1, is_other=True)
+    assert ruling(TERMS, others) == Ruling("deny", "enforce", None, "policy.yaml")
+    assert ruling(TERMS, DENIED._replace(rule=2)).rule is None
