@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -10,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from .attached import nothing_left, running
 from .lab import NETWORKS, PORT, RUN_LIMIT_S, V4, Lab, Network
-from .tracing import ROOT, Trace, environment, read, trace
+from .tracing import ROOT, Trace, copy_of_the_program, environment, read, run_command, trace
 
 if TYPE_CHECKING:
     from .conftest import Programs
@@ -208,3 +212,39 @@ def test_enforcing_nothing_is_refused(tmp_path: Path) -> None:
     seen = trace(None, ["touch", str(marker)], tmp_path / "otlp", "--enforce")
     assert (seen.status, marker.exists()) == (2, False)
     assert seen.stderr.startswith("ci-egress: error: --enforce needs a policy; name one with --policy FILE")
+
+
+def test_a_job_stays_denied_when_its_exporter_is_killed(lab: Lab, programs: Programs, tmp_path: Path) -> None:
+    script = 'echo ready; read -r _; "$@"; read -r _'
+    command = lab.command(["sh", "-c", script, "sh", *programs.act("connect", V4.evil, PORT)])
+    with nothing_left():
+        options = ("--enforce", "--allowed-endpoints", f"{V4.peer}:{PORT}")
+        with lab.watch() as watch, running(command, tmp_path / "killed", *options) as run:
+            assert run.next_line() == "ready"
+            os.kill(run.pid, signal.SIGKILL)
+            run.process.wait()
+            assert trace(None, ["true"], tmp_path / "other").status == 0  # its start sweeps what it may
+            run.tell("go on")
+            assert run.next_line() == "EPERM"
+        assert trace(None, ["true"], tmp_path / "last").status == 0
+    assert watch.arrivals.packets_to(V4.evil) == 0
+
+
+def test_a_job_stays_denied_when_tracing_fails(lab: Lab, programs: Programs, tmp_path: Path) -> None:
+    env = environment(copy_of_the_program(tmp_path / "copy"))
+    tracing = tmp_path / "copy/exporter/cli/tracing.py"
+    broken = tracing.read_text().replace("ended_ns = wait(", "raise RuntimeError; ended_ns = wait(")
+    tracing.write_text(broken)
+    command = lab.command(["sh", "-c", 'read -r _; exec "$@"', "sh", *programs.act("connect", V4.evil, PORT)])
+    run = run_command(tmp_path / "otlp", command, "--enforce", "--allowed-endpoints", f"{V4.peer}:{PORT}")
+    pipe = subprocess.PIPE
+    with (
+        nothing_left(),
+        subprocess.Popen(
+            run, stdin=pipe, stdout=pipe, stderr=pipe, text=True, env=env, cwd=tmp_path
+        ) as process,
+    ):
+        assert process.stderr is not None
+        assert "tracing failed, COMMAND goes on untraced" in process.stderr.readline()
+        stdout, _ = process.communicate("go on\n", timeout=RUN_LIMIT_S)
+    assert (stdout, process.returncode) == ("EPERM\n", errno.EPERM)
