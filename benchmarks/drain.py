@@ -36,9 +36,10 @@ from exporter.jobs.detect import detect
 from exporter.kernel.rings import Handler, Ring, drain
 from exporter.metrics import Metrics
 from exporter.otlp import Telemetry, resolve_destinations
-from exporter.pipeline import Outlets, Pipeline, traced_job
+from exporter.pipeline import Pipeline
 from exporter.procfs import Proc, started_ns
 from exporter.summary import Summary
+from exporter.traced import Outlets, traced_job
 
 _TIMES = 5
 _ATTEMPTS = 10_000

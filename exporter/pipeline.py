@@ -7,16 +7,11 @@ The left end is the kernel's ring or a recording; nothing here knows which.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Container
-from dataclasses import dataclass
+from collections.abc import Collection, Container
 from typing import assert_never
 
-from opentelemetry.sdk.resources import Resource
-
 from exporter import tampering
-from exporter.clock import Clock
 from exporter.config import ProcessSpans
-from exporter.denials import Denials
 from exporter.destinations import Destination, destination
 from exporter.events import (
     HOST,
@@ -38,44 +33,12 @@ from exporter.events import (
 )
 from exporter.finder import Finder, NoFinder
 from exporter.flows import Flow, Flows
-from exporter.jobs.attributes import resource_attributes
-from exporter.jobs.model import Job
-from exporter.metrics import JobMetrics, Metrics
 from exporter.names import Names
-from exporter.otlp import LogRecord, Severity, Telemetry
+from exporter.otlp import LogRecord, Severity
 from exporter.processes import AllBut, ProcessTable
 from exporter.programs import Lookup, Program, mark_egress
-from exporter.spans import Spans
-from exporter.summary import Summary
-from exporter.terms import Terms, ruling
-
-
-@dataclass(frozen=True)
-class Outlets:
-    """Where the telemetry of all jobs goes."""
-
-    telemetry: Telemetry
-    metrics: Metrics
-    clock: Clock
-    process_spans: ProcessSpans
-    say: Callable[[str], object] = lambda _: None
-    """Shows a line about what is denied, at once."""
-
-
-@dataclass(frozen=True)
-class TracedJob:
-    """What the events of one job become."""
-
-    spans: Spans
-    metrics: JobMetrics
-    summary: Summary
-    started_ns: int
-    """Since boot."""
-    denials: Denials
-    is_a_job: bool = True
-    """False: what belongs to no job."""
-    terms: Terms | None = None
-    """None: it has no policy."""
+from exporter.terms import ruling
+from exporter.traced import Outlets, TracedJob
 
 
 class Pipeline:
@@ -306,14 +269,3 @@ def _transferred(
     if event.bytes_sent or event.bytes_received:
         job.metrics.transferred(where, event.bytes_sent, event.bytes_received)
         job.summary.transferred(where, program, event.bytes_sent, event.bytes_received, verdict=verdict)
-
-
-def traced_job(
-    job: Job, outlets: Outlets, summary: Summary, started_ns: int, *, is_a_job: bool = True
-) -> TracedJob:
-    """What the events of `job` become; acts that are of no job hang on one span, not on their programs'."""
-    resource = outlets.telemetry.resource.merge(Resource(resource_attributes(job)))
-    has_programs = is_a_job and outlets.process_spans is not ProcessSpans.NONE
-    spans = Spans(job, resource, outlets.clock, has_programs=has_programs)
-    denials = Denials(outlets.telemetry.log, outlets.say)
-    return TracedJob(spans, outlets.metrics.of(job), summary, started_ns, denials, is_a_job)

@@ -13,11 +13,12 @@ from exporter.jobs.detect import MARKS, detect, host, recognise
 from exporter.jobs.ids import further_part, joined_late
 from exporter.jobs.model import Job, TraceIds
 from exporter.jobs.sources import read
-from exporter.pipeline import Outlets, Pipeline, TracedJob, traced_job
+from exporter.pipeline import Pipeline
 from exporter.processes import Census
 from exporter.procfs import all_pids
 from exporter.programs import Program
 from exporter.summary import Summary
+from exporter.traced import Outlets, TracedJob, traced_job
 from exporter.watched import JobKey, Watched
 
 HOST_TRACE_S = 3600.0

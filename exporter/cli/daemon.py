@@ -34,10 +34,11 @@ from exporter.otlp import (
     ignored_variables,
     resolve_destinations,
 )
-from exporter.pipeline import Outlets, Pipeline
+from exporter.pipeline import Pipeline
 from exporter.procfs import Proc, environment_of
 from exporter.summary import Summary
 from exporter.systemd import notify
+from exporter.traced import Outlets
 from exporter.watching import JOBS_MAX, JobWatch
 
 _LOOK_AROUND_S = 1.0

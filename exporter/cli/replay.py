@@ -42,9 +42,10 @@ def replay(file: Path, output: OutputConfig) -> int:
     from exporter.flows import Flows
     from exporter.metrics import Metrics
     from exporter.otlp import Telemetry, resolve_destinations
-    from exporter.pipeline import Outlets, Pipeline, traced_job
+    from exporter.pipeline import Pipeline
     from exporter.replay import Replay
     from exporter.summary import Summary
+    from exporter.traced import Outlets, traced_job
 
     with ExitStack() as stack:
         try:

@@ -36,12 +36,13 @@ from exporter.otlp import (
     ignored_variables,
     resolve_destinations,
 )
-from exporter.pipeline import Outlets, Pipeline, traced_job
+from exporter.pipeline import Pipeline
 from exporter.procfs import Proc, started_ns
 from exporter.recording import Beginning, Ending, Recorder
 from exporter.signals import SignalRelay
 from exporter.spans import traceparent
 from exporter.summary import Summary
+from exporter.traced import Outlets, traced_job
 
 SCOPE = 1
 """The job's number in the kernel: `run` has one job."""

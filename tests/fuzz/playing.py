@@ -17,9 +17,10 @@ from exporter.metrics import Metrics
 from exporter.otlp import LogRecord, Telemetry
 from exporter.otlp.encoders import json_line_encoder, protobuf_encoder
 from exporter.otlp.settings import Signal
-from exporter.pipeline import Outlets, Pipeline, traced_job
+from exporter.pipeline import Pipeline
 from exporter.replay import Replay
 from exporter.summary import Summary
+from exporter.traced import Outlets, traced_job
 
 
 class _Kept:

@@ -13,10 +13,11 @@ from exporter.events import Event, ProcessKey, attempts_of
 from exporter.flows import Flows
 from exporter.metrics import Metrics
 from exporter.otlp import Telemetry, resolve_destinations
-from exporter.pipeline import Outlets, Pipeline, traced_job
+from exporter.pipeline import Pipeline
 from exporter.programs import Facts, Image, Lookup
 from exporter.recording import Beginning
 from exporter.summary import Summary
+from exporter.traced import Outlets, traced_job
 from tests.unit.samples import CLOCK, JOB
 
 ROOT = ProcessKey(50, 500)

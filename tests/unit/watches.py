@@ -26,8 +26,9 @@ from exporter.flows import Flows
 from exporter.jobs.model import Job
 from exporter.metrics import Metrics
 from exporter.otlp import Telemetry, resolve_destinations
-from exporter.pipeline import Outlets, Pipeline
+from exporter.pipeline import Pipeline
 from exporter.summary import Summary
+from exporter.traced import Outlets
 from exporter.watching import JobWatch
 from tests.launch import JsonObject, spans_in
 from tests.unit.pipelines import NothingKnown
