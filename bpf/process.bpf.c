@@ -105,8 +105,11 @@ int on_newtask(struct bpf_raw_tracepoint_args *ctx)
 
 		count(KIND_FORK, COUNT_UNTRACKED);
 		overflow.update(&zero, &is);
+		/* Now, while it is known: as an orphan it would be nobody's. */
+		strays.update(&pid, &proc);
+	} else {
+		strays.delete(&pid);
 	}
-	strays.delete(&pid);
 	if (is_in_job(creator_pid, creator))
 		in_jobs.update(&pid, &proc.started_ns);
 

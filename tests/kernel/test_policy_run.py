@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import pytest
 
 from .attached import nothing_left, running
 from .lab import NETWORKS, PORT, RUN_LIMIT_S, V4, Lab, Network
+from .test_accounting import copy_with
 from .tracing import ROOT, Trace, copy_of_the_program, environment, read, run_command, trace
 
 if TYPE_CHECKING:
@@ -248,3 +250,23 @@ def test_a_job_stays_denied_when_tracing_fails(lab: Lab, programs: Programs, tmp
         assert "tracing failed, COMMAND goes on untraced" in process.stderr.readline()
         stdout, _ = process.communicate("go on\n", timeout=RUN_LIMIT_S)
     assert (stdout, process.returncode) == ("EPERM\n", errno.EPERM)
+
+
+def test_an_orphan_that_found_no_room_in_the_table_is_denied(
+    lab: Lab, programs: Programs, tmp_path: Path
+) -> None:
+    env = copy_with(tmp_path / "copy", PROCS_MAX=2)
+    orphan = programs.lineage("double-fork", *programs.act("connect", V4.evil, PORT))
+    options = ("--enforce", "--allowed-endpoints", f"{V4.peer}:{PORT}")
+    with lab.watch() as watch:
+        seen = trace(
+            lab,
+            ["sh", "-c", 'sh -c "$1 & wait"; true', "sh", shlex.join(orphan)],
+            tmp_path / "otlp",
+            *options,
+            env=env,
+            cwd=tmp_path,
+        )
+    assert "processes found the table of processes full" in seen.stderr
+    assert seen.stdout == "EPERM\n"
+    assert watch.arrivals.packets_to(V4.evil) == 0
