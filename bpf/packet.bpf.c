@@ -17,6 +17,11 @@ static inline int has_hooks(u32 type, u32 protocol)
 	return type != SOCK_RAW && (protocol == IPPROTO_TCP || protocol == IPPROTO_UDP);
 }
 
+static inline int has_connections(u32 type)
+{
+	return type != SOCK_RAW && type != SOCK_DGRAM;
+}
+
 /* TCP or UDP without any extra in its header: what nearly every packet is. */
 static inline int is_ordinary(struct __sk_buff *skb, u32 type, u32 protocol)
 {
@@ -55,9 +60,28 @@ static inline int is_act(struct __sk_buff *skb, const struct packet *packet, str
 
 	if (!is_of_a_process(socket))
 		return 0;
-	if (type != SOCK_RAW && type != SOCK_DGRAM)
+	if (has_connections(type))
 		return opens(skb, packet, socket);
 	return !has_hooks(type, protocol) || packet->is_routed;
+}
+
+/* What a timer sends again was denied when the socket's owner sent it. */
+static inline int is_denied_connection(struct bpf_sock *sk)
+{
+	struct last_peer *last;
+
+	if (!has_connections(sk->type))
+		return 0;
+	last = lasts.sk_storage_get((void *)sk, 0, 0);
+	return last && last->key.verdict == VERDICT_DENY;
+}
+
+static inline void deny_connection(struct bpf_sock *sk)
+{
+	struct last_peer *last = lasts.sk_storage_get((void *)sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+
+	if (last)
+		last->key.verdict = VERDICT_DENY;
 }
 
 /* Who sends is the current task, but older kernels don't tell its numbers to this kind of program.
@@ -71,6 +95,8 @@ int on_egress(struct __sk_buff *skb)
 	sk = bpf_sk_fullsock(sk);
 	if (!sk || is_ordinary(skb, sk->type, sk->protocol))
 		return ALLOW;
+	if (is_denied_connection(sk))
+		return DENY;
 
 	u64 task = bpf_get_current_task();
 	u32 pid = number_at(task, TASK_TGID);
@@ -105,5 +131,7 @@ int on_egress(struct __sk_buff *skb)
 		act.uid = number_at(pointer_at(task, TASK_CRED), CRED_UID);
 		report(&act, pid, proc, sk);
 	}
+	if (is_denied && has_connections(sk->type))
+		deny_connection(sk);
 	return is_denied ? DENY : ALLOW;
 }

@@ -188,3 +188,36 @@ def test_a_policy_of_ten_thousand_rules_decides_by_the_right_one(
     assert rulings(kernel.run(lab, programs.act("udp-sendto", V4.evil, PORT), policy).events) == {
         (Verdict.DENY, DEFAULT)
     }
+
+
+@NETWORKS
+@pytest.mark.parametrize("verb", ["routed-udp", "routed-udp-connected", "routed-tcp-busy", "routed-raw"])
+def test_a_source_route_through_a_denied_peer_is_denied(
+    lab: Lab, programs: Programs, kernel: KernelSide, network: Network, verb: str
+) -> None:
+    hops = (network.peer, PORT, network.evil, PORT)
+    with lab.watch() as watch:
+        told = kernel.run(lab, programs.act(verb, *hops), allowing(ALL))
+    assert watch.arrivals.packets_to(network.evil) == 0
+    assert (Verdict.DENY, DEFAULT) in rulings(told.events)
+    # The first packet of a connection is dropped behind its connect, and all that its timer sends again.
+    assert told.stdout == ("ok\n" if verb == "routed-tcp-busy" else "EPERM\n")
+
+
+@NETWORKS
+def test_the_denied_half_of_several_messages_is_not_sent(
+    lab: Lab, programs: Programs, kernel: KernelSide, network: Network
+) -> None:
+    to = (network.peer, PORT, network.evil, PORT)
+    with lab.watch() as watch:
+        told = kernel.run(lab, programs.act("udp-sendmmsg", *to), allowing(ALL))
+    assert watch.arrivals.packets_to(network.peer) == 1
+    assert watch.arrivals.packets_to(network.evil) == 0
+    assert told.stdout == "ECANCELED\n", "the second wasn't sent"
+
+
+def test_an_address_without_family_does_not_help(lab: Lab, programs: Programs, kernel: KernelSide) -> None:
+    with lab.watch() as watch:
+        told = kernel.run(lab, programs.act("sendto-unspec", V4.evil, PORT), allowing(ALL))
+    assert watch.arrivals.packets_to(V4.evil) == 0
+    assert told.stdout == "EPERM\n"
