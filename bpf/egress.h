@@ -58,6 +58,7 @@ enum verdict {
 
 enum policy_limits {
 	ALTERNATIVES_MAX = 16, /* choices of one entry of `policy`, its own included */
+	STEPS_MAX = 64,	       /* of one entry of `rule_ports` */
 	CLASSES = 3	       /* (protocol, port), (protocol, any), (any, any) */
 };
 
@@ -318,9 +319,40 @@ struct choice_value {
 	u32 verdict;
 };
 
+/* The sets of rules that names granted to an address, a bit each. */
+struct granted_key {
+	u32 scope;
+	u32 pad;
+	u8 address[16];
+};
+
+struct granted_value {
+	u64 sets_low;
+	u64 sets_high;
+};
+
+/* What is said to such sets: the steps of a class are gone through in order. */
+struct port_key {
+	u32 scope;
+	u16 port;
+	u8 protocol;
+	u8 step;
+};
+
+struct step_value {
+	u64 needed;
+	u64 allow_low;
+	u64 allow_high;
+	u64 deny_low;
+	u64 deny_high;
+	u32 more; /* 1: there is a next one */
+	u32 pad;
+};
+
 /* Of a scope that has a policy. */
 struct mode_value {
 	u32 is_enforcing;
+	u32 has_names; /* 1: it has rules for names */
 };
 
 /* Map values that user space reads or writes. */

@@ -18,6 +18,8 @@
 #define QUERIES_MAX 32768
 #define POLICY_MAX 262144
 #define ALTERNATIVES_ROOM 16384
+#define GRANTED_MAX 65536
+#define RULE_PORTS_MAX 65536
 
 /*
  * A ring for each matter, so that none can fill another's: forks, execs and exits; the first act of
@@ -79,12 +81,16 @@ BPF_HASH(queries_noted, u32, struct quota_value, SCOPES_MAX);
 BPF_HASH(queries_expired, u32, u64, SCOPES_MAX);
 
 /*
- * The rules for addresses of every scope, what stands behind them, and which scopes have a policy,
- * written last: then its entries are there.
+ * The rules for addresses of every scope, what stands behind them, what names granted, what is said
+ * to that, and which scopes have a policy, written last: then its entries are there.
  */
 BPF_F_TABLE("lpm_trie", struct policy_key, struct choice_value, policy, POLICY_MAX,
 	    BPF_F_NO_PREALLOC);
 BPF_ARRAY(alternatives, struct choice_value, ALTERNATIVES_ROOM);
+BPF_F_TABLE("hash", struct granted_key, struct granted_value, granted, GRANTED_MAX,
+	    BPF_F_NO_PREALLOC);
+BPF_F_TABLE("hash", struct port_key, struct step_value, rule_ports, RULE_PORTS_MAX,
+	    BPF_F_NO_PREALLOC);
 BPF_HASH(modes, u32, struct mode_value, SCOPES_MAX);
 
 /* The peer a socket sent to last, and the slot where its next sends to that peer are counted. */

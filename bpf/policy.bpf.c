@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only
 /*
- * What the policy of a scope says to an act, by its address; the lookup is the one that
- * exporter/policy/compile.py describes.
+ * What the policy of a scope says to an act, by its address and by the names that led there; the
+ * lookup is the one that exporter/policy/compile.py describes.
  */
 #define IPPROTO_MPTCP 262
+#define FINAL 0x80000000U /* ranks from here on are of denies that no name overrides */
+#define RULE_OF_NAMES 0xffffffffU
 #define POLICY_KEY_BITS (8 * sizeof(struct policy_key) - 32)
 
 /* As policies have it: they don't tell the versions of IP apart. */
@@ -34,10 +36,10 @@ static inline struct choice_value *choice_of(struct policy_key *key, u64 held)
 	return choice && (held & choice->needed) == choice->needed ? choice : 0;
 }
 
-/* The best of what holds decides; *rule is left alone where nothing does. */
-static inline u32 look_up(struct policy_key *key, u64 held, u32 *rule)
+/* The best of what holds decides; returns its rank, 0 where nothing does. */
+static inline u32 look_up(struct policy_key *key, u64 held, u32 *verdict, u32 *rule)
 {
-	u32 verdict = VERDICT_DENY, best = 0, class;
+	u32 best = 0, class;
 
 #pragma clang loop unroll(disable)
 	for (class = 0; class < CLASSES; class++) {
@@ -45,14 +47,78 @@ static inline u32 look_up(struct policy_key *key, u64 held, u32 *rule)
 
 		if (choice && choice->rank > best) {
 			best = choice->rank;
-			verdict = choice->verdict;
+			*verdict = choice->verdict;
 			*rule = choice->rule;
 		}
 		if (class)
 			key->protocol = 0;
 		key->port = 0;
 	}
-	return verdict;
+	return best;
+}
+
+/* The first step of the narrowest class that has any; null: there is none. */
+static inline struct step_value *first_step(struct port_key *key)
+{
+	struct step_value *step = 0;
+	u32 class;
+
+#pragma clang loop unroll(disable)
+	for (class = 0; class < CLASSES; class++) {
+		step = rule_ports.lookup(key);
+		if (step)
+			break;
+		if (class)
+			key->protocol = 0;
+		key->port = 0;
+	}
+	return step;
+}
+
+/* What the names that led to an address say; VERDICT_NONE: nothing. */
+static inline u32 by_names(struct port_key *key, u64 low, u64 high, u64 held)
+{
+	struct step_value *step = first_step(key);
+	u64 denied = 0, allowed = 0;
+	u32 number;
+
+#pragma clang loop unroll(disable)
+	for (number = 1; number <= STEPS_MAX; number++) {
+		if (!step)
+			break;
+		if ((held & step->needed) == step->needed) {
+			denied |= (low & step->deny_low) | (high & step->deny_high);
+			allowed |= (low & step->allow_low) | (high & step->allow_high);
+			low &= ~(step->deny_low | step->allow_low);
+			high &= ~(step->deny_high | step->allow_high);
+		}
+		if (!step->more)
+			break;
+		key->step = number;
+		step = rule_ports.lookup(key);
+	}
+	if (denied)
+		return VERDICT_DENY;
+	return allowed ? VERDICT_ALLOW : VERDICT_NONE;
+}
+
+static inline u32 look_up_names(const struct act_value *act, u32 scope, u64 held)
+{
+	struct granted_key key = { .scope = scope };
+	struct granted_value *granted_sets;
+
+	__builtin_memcpy(key.address, act->key.peer, sizeof(key.address));
+	granted_sets = granted.lookup(&key);
+	if (!granted_sets)
+		return VERDICT_NONE;
+
+	struct port_key port = {
+		.scope = scope,
+		.port = act->key.peer_port,
+		.protocol = policy_protocol(act->key.protocol),
+	};
+
+	return by_names(&port, granted_sets->sets_low, granted_sets->sets_high, held);
 }
 
 /* Fills in verdict and rule; an act of a scope without a policy gets none. */
@@ -69,7 +135,7 @@ static inline void judge(struct act_value *act, const struct proc_value *proc)
 	if (!mode)
 		return;
 
-	u32 is_enforcing = mode->is_enforcing;
+	u32 is_enforcing = mode->is_enforcing, has_names = mode->has_names;
 	struct policy_key key = {
 		.prefix_bits = POLICY_KEY_BITS,
 		.scope = scope,
@@ -79,7 +145,17 @@ static inline void judge(struct act_value *act, const struct proc_value *proc)
 
 	__builtin_memcpy(key.address, act->key.peer, sizeof(key.address));
 
-	u32 verdict = look_up(&key, proc->held, &act->rule);
+	u32 verdict = VERDICT_DENY;
+	u32 rank = look_up(&key, proc->held, &verdict, &act->rule);
+
+	if (has_names && rank < FINAL) {
+		u32 named = look_up_names(act, scope, proc->held);
+
+		if (named != VERDICT_NONE) {
+			verdict = named;
+			act->rule = RULE_OF_NAMES;
+		}
+	}
 
 	if (verdict == VERDICT_ALLOW)
 		act->key.verdict = VERDICT_ALLOW;

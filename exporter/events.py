@@ -151,7 +151,7 @@ class Acted(NamedTuple):
     """0 when not bound yet."""
     verdict: Verdict = Verdict.NONE
     rule: int = 0
-    """Number of the policy's rule that decided, from 1; 0 for none."""
+    """Number of the policy's rule that decided, from 1; 0 for none, 2**32 - 1 where names decided."""
 
 
 class Flowed(NamedTuple):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from typing import NamedTuple
 
-LAYOUT = 0xD37F7467
+LAYOUT = 0x6240EB80
 """Edition of the layout; every record and every pinned instance carries it."""
 
 ARGUMENTS_PIECE = 4096
@@ -45,6 +45,7 @@ VERDICT_AUDIT = 3
 VERDICTS = 4
 
 ALTERNATIVES_MAX = 16
+STEPS_MAX = 64
 CLASSES = 3
 
 TAMPER_PACKET_SOCKET = 1
@@ -452,13 +453,60 @@ class ChoiceValue(NamedTuple):
 CHOICE_VALUE = struct.Struct("<QIIII")
 
 
+class GrantedKey(NamedTuple):
+    """`struct granted_key`, 24 bytes."""
+
+    scope: int
+    address: bytes
+
+
+GRANTED_KEY = struct.Struct("<I4x16s")
+
+
+class GrantedValue(NamedTuple):
+    """`struct granted_value`, 16 bytes."""
+
+    sets_low: int
+    sets_high: int
+
+
+GRANTED_VALUE = struct.Struct("<QQ")
+
+
+class PortKey(NamedTuple):
+    """`struct port_key`, 8 bytes."""
+
+    scope: int
+    port: int
+    protocol: int
+    step: int
+
+
+PORT_KEY = struct.Struct("<IHBB")
+
+
+class StepValue(NamedTuple):
+    """`struct step_value`, 48 bytes."""
+
+    needed: int
+    allow_low: int
+    allow_high: int
+    deny_low: int
+    deny_high: int
+    more: int
+
+
+STEP_VALUE = struct.Struct("<QQQQQI4x")
+
+
 class ModeValue(NamedTuple):
-    """`struct mode_value`, 4 bytes."""
+    """`struct mode_value`, 8 bytes."""
 
     is_enforcing: int
+    has_names: int
 
 
-MODE_VALUE = struct.Struct("<I")
+MODE_VALUE = struct.Struct("<II")
 
 
 class ProcValue(NamedTuple):
@@ -740,7 +788,14 @@ OFFSETS = {
     ),
     "policy_key": (28, {"prefix_bits": 0, "scope": 4, "port": 8, "protocol": 10, "address": 12}),
     "choice_value": (24, {"needed": 0, "rule": 8, "rank": 12, "following": 16, "verdict": 20}),
-    "mode_value": (4, {"is_enforcing": 0}),
+    "granted_key": (24, {"scope": 0, "address": 8}),
+    "granted_value": (16, {"sets_low": 0, "sets_high": 8}),
+    "port_key": (8, {"scope": 0, "port": 4, "protocol": 6, "step": 7}),
+    "step_value": (
+        48,
+        {"needed": 0, "allow_low": 8, "allow_high": 16, "deny_low": 24, "deny_high": 32, "more": 40},
+    ),
+    "mode_value": (8, {"is_enforcing": 0, "has_names": 4}),
     "proc_value": (
         40,
         {

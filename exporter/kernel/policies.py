@@ -17,20 +17,22 @@ from exporter.policy.model import Mode
 _NUMBER = struct.Struct("=I")
 _HEAD_BITS = 64
 """Of a key, before the address."""
+_LOW = (1 << 64) - 1
 _FULL = (errno.E2BIG, errno.ENOSPC)
 
 
 class Policies:
-    """The rules for addresses of every scope."""
+    """The rules of every scope."""
 
     def __init__(self, maps: Mapping[str, Map]) -> None:
         """None is written yet."""
         self._entries, self._alternatives, self._modes = maps["policy"], maps["alternatives"], maps["modes"]
+        self._ports = maps["rule_ports"]
         self._next = 1
         """The first alternative that no policy has taken; 0 stands for none."""
 
     def write(self, scope: int, policy: Compiled) -> None:
-        """Give `scope` a policy; it counts once all of it is there. Raises KernelError without room."""
+        """Give `scope` a policy; it counts once all of it is there. Raises KernelError when it can't be."""
         base = self._next - 1
         behind = policy.alternatives[1:]
         if base + len(behind) >= self._alternatives.max_entries:
@@ -41,17 +43,26 @@ class Policies:
         try:
             self._alternatives.update_all(zip(numbers, choices, strict=False))
             self._entries.update_all(_entries(scope, policy, base))
+            self._ports.update_all(_steps(scope, policy))
         except OSError as error:
             if error.errno in _FULL:
                 raise _no_room(len(policy.rules)) from None
-            raise
+            what = f"cannot write the policy into the kernel: {error.strerror}"
+            raise KernelError(what, hint="please report this, with the kernel's version") from None
         is_enforcing = policy.mode is Mode.ENFORCE
-        self._modes.update(_NUMBER.pack(scope), wire.MODE_VALUE.pack(is_enforcing))
+        self._modes.update(_NUMBER.pack(scope), wire.MODE_VALUE.pack(is_enforcing, bool(policy.names)))
 
 
 def _entries(scope: int, policy: Compiled, base: int) -> Iterator[tuple[bytes, bytes]]:
     for key, choice in policy.addresses.items():
         yield policy_key(key, scope), _choice(choice, base)
+
+
+def _steps(scope: int, policy: Compiled) -> Iterator[tuple[bytes, bytes]]:
+    for key, (needed, allow, deny, more) in policy.ports.items():
+        masks = (allow & _LOW, allow >> 64, deny & _LOW, deny >> 64)
+        step = wire.STEP_VALUE.pack(needed, *masks, more)
+        yield wire.PORT_KEY.pack(scope, key.port, key.protocol, key.step), step
 
 
 def policy_key(key: AddressKey, scope: int) -> bytes:

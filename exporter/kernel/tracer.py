@@ -23,7 +23,7 @@ PINNED_MAPS = [
     *("procs", "in_jobs", "counters", "config"),
     *("flows_even", "flows_odd", "slots", "free_slots", "others", "open_connects"),
     *("queries", "queries_noted", "queries_expired"),
-    *("policy", "alternatives", "modes"),
+    *("policy", "alternatives", "granted", "rule_ports", "modes"),
 ]
 _KEY = struct.Struct("=I")
 _START = struct.Struct("=Q")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from itertools import count
 
 import pytest
@@ -17,9 +17,9 @@ from exporter.kernel.bpf import Map
 from exporter.policy.compile import compile_policy
 from exporter.policy.decide import Act
 from exporter.policy.entries import Verdict as Said
-from exporter.policy.model import JobPolicy
+from exporter.policy.model import Address, JobPolicy
 from exporter.procfs import started_ns
-from tests.unit.policy.drawn import ADDRESSES, chains, policies
+from tests.unit.policy.drawn import ADDRESSES, answers, chains, policies
 from tests.unit.policy.kernel_model import Kernel, Told, held_mask, packed
 
 from .direct import KernelSide, kernel_side
@@ -54,6 +54,8 @@ ACTS = [
     for port in (443, 53, 8080)
 ]
 
+LOW, RULE_OF_NAMES = (1 << 64) - 1, (1 << 32) - 1
+
 
 class Actor:
     """A process of a job that acts when it is told to."""
@@ -66,15 +68,23 @@ class Actor:
         self._kernel = kernel
         self._scopes = count(1)
 
-    def act(self, policy: JobPolicy, chain: list[str]) -> None:
-        """Do all of ACTS under `policy`, with `chain` above it; hold it against the model."""
+    def act(self, policy: JobPolicy, chain: list[str], answered: list[tuple[str, Address]]) -> None:
+        """Do all of ACTS under `policy`, with `chain` above it, after `answered`; as the model does?"""
         compiled, scope = compile_policy(policy), next(self._scopes)
+        model = Kernel(compiled)
+        for name, address in answered:
+            model.answer(name, address)
         held = held_mask(compiled, chain)
         self._kernel.tracer.govern(scope, compiled)
         self._kernel.tracer.follow(self._process, scope)
         value = wire.PROC_VALUE.pack(self._process.started_ns, scope, *[0] * 5, held)
-        procs: Map = self._kernel.tracer._procs  # nothing in user space sets what is held yet
+        # Nothing else sets what is held and what is granted yet.
+        procs: Map = self._kernel.tracer._procs
         procs.update(self._process.pid.to_bytes(4, sys.byteorder), value)
+        with closing(Map(self._kernel.tracer._directory / "map_granted")) as granted:
+            for at, sets in model.granted.items():
+                masks = wire.GRANTED_VALUE.pack(sets & LOW, sets >> 64)
+                granted.update(wire.GRANTED_KEY.pack(scope, at), masks)
         assert self._child.stdin is not None
         assert self._child.stdout is not None
         acts = ",".join(f"{act.protocol} {act.address} {act.port}" for act in ACTS)
@@ -83,7 +93,6 @@ class Actor:
         assert self._child.stdout.readline() == "done\n"
         events = [e for e in self._kernel.drain() if isinstance(e, Acted) and e.scope == scope]
         told = [(event.peer, event.peer_port, event.verdict, event.rule) for event in events]
-        model = Kernel(compiled)
         assert told == [expected(act, model.decide(act, held)) for act in ACTS]
 
 
@@ -91,7 +100,8 @@ def expected(act: Act, decided: Told) -> tuple[bytes, int, Verdict, int]:
     """In audit mode, which all drawn policies have."""
     assert act.address is not None
     verdict = Verdict.ALLOW if decided.verdict is Said.ALLOW else Verdict.AUDIT
-    return packed(act.address), act.port, verdict, decided.rule
+    rule = RULE_OF_NAMES if decided.is_by_name else decided.rule
+    return packed(act.address), act.port, verdict, rule
 
 
 @contextmanager
@@ -109,8 +119,8 @@ def actor(lab: Lab) -> Iterator[Actor]:
 
 
 @settings(max_examples=100, deadline=None)
-@given(policies(), chains)
+@given(policies(), chains, answers)
 def test_an_address_gets_the_verdict_and_the_rule_of_the_model(
-    actor: Actor, policy: JobPolicy, chain: list[str]
+    actor: Actor, policy: JobPolicy, chain: list[str], answered: list[tuple[str, Address]]
 ) -> None:
-    actor.act(policy, chain)
+    actor.act(policy, chain, answered)

@@ -270,3 +270,19 @@ def test_an_orphan_that_found_no_room_in_the_table_is_denied(
     assert "processes found the table of processes full" in seen.stderr
     assert seen.stdout == "EPERM\n"
     assert watch.arrivals.packets_to(V4.evil) == 0
+
+
+def test_with_a_policy_that_has_no_room_in_the_kernel_nothing_starts(tmp_path: Path) -> None:
+    env = copy_with(tmp_path / "copy", POLICY_MAX=4)
+    marker = tmp_path / "started"
+    with nothing_left():
+        seen = trace(
+            None,
+            ["touch", str(marker)],
+            tmp_path / "otlp",
+            *("--enforce", "--allowed-endpoints", "192.0.2.10 192.0.2.11 192.0.2.12"),
+            env=env,
+            cwd=tmp_path,
+        )
+    assert (seen.status, marker.exists()) == (91, False)
+    assert "rules is more than the kernel's tables hold; " in seen.stderr
