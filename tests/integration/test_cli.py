@@ -548,3 +548,10 @@ def wait_until(condition: Callable[[], bool], *, within_s: float = 20.0) -> None
     while not condition():
         assert time.monotonic() < deadline_s, "it never came true"
         time.sleep(0.05)
+
+
+def test_the_summary_tells_what_failed(tmp_path: Path) -> None:
+    done = ci_egress("run", "--", *CONNECT, cwd=tmp_path)
+    lines = [" ".join(line.split()) for line in done.stderr.splitlines()]
+    assert "destination transport count failed sent received process chain" in lines
+    assert "127.0.0.1:1 tcp 1 1 bash" in lines
