@@ -221,6 +221,7 @@ class Pipeline:
         span = job.spans.aggregate(event, where, program, owner)
         job.metrics.connection(where, span.context, event.attempts)
         job.summary.connected(where, program, event.attempts)
+        job.summary.ended(where, program, event.outcome, event.attempts)
         _transferred(job, where, program, event)
         self._outlets.telemetry.submit(span, event.attempts, aggregated=True)
 
@@ -271,8 +272,9 @@ class Pipeline:
         return program
 
     def _submit_flow(self, flow: Flow, ended_ns: int) -> None:
-        span = self._job(flow.program.scope).spans.egress(flow, ended_ns)
-        self._outlets.telemetry.submit(span, attempts=1)
+        job = self._job(flow.program.scope)
+        job.summary.ended(flow.destination, flow.program, flow.outcome)
+        self._outlets.telemetry.submit(job.spans.egress(flow, ended_ns), attempts=1)
 
     def _ended(self, program: Program) -> None:
         was_only_forked = program.exec_id == 0 and program.became_another
