@@ -287,6 +287,7 @@ class Pipeline:
         if spans.has_programs and not program.is_reported:
             program.is_reported = True
             self._outlets.telemetry.submit(spans.program(program), attempts=0)
+        spans.ended(program)
 
 
 def _transferred(

@@ -188,7 +188,7 @@ def watching(
     until_ready: bool = True,
     stderr: int | None = None,
 ) -> Iterator[Watch]:
-    """Watch from where it says that it is ready; files go to `folder`/otlp, words to its log or `stderr`."""
+    """Watch from where it says that it is ready; `folder` gets the files, and its words but for `stderr`."""
     otlp_dir, log, address = folder / "otlp", folder / "log", f"ci-egress-test-{os.getpid()}-{folder.name}"
     files = ["--otlp-dir", str(otlp_dir)] if to_files else []
     command = [sys.executable, "-m", "exporter", "watch", "--json-log", *files, *options]
