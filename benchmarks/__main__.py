@@ -11,6 +11,7 @@ from benchmarks import (
     build,
     drain,
     flood,
+    helpers,
     kernel,
     loops,
     machine,
@@ -28,6 +29,7 @@ from benchmarks.workshop import BenchmarkError, Workshop, workshop
 from exporter.errors import CiEgressError
 
 _BENCHMARKS: dict[str, Callable[[Workshop], Iterator[Figure]]] = {
+    "helpers": helpers.measure,
     "kernel": kernel.measure,
     "connect": loops.measure,
     "start": start.measure,

@@ -22,6 +22,11 @@ class Arguments(Sequence[str]):
         self._block = block
         self._shown: tuple[str, ...] | None = None
 
+    @property
+    def size_bytes(self) -> int:
+        """Of the block."""
+        return len(self._block)
+
     def as_executed(self, index: int) -> str | None:
         """One argument with whatever secret is in it, to be compared, not shown; None past the end."""
         parts = self._block.split(b"\0", index + 1)

@@ -21,7 +21,7 @@ T = TypeVar("T")
 class Layer:
     """Attributes that many spans share, encoded once."""
 
-    __slots__ = ("_encoded", "cut_names", "values")
+    __slots__ = ("__weakref__", "_encoded", "cut_names", "values")
 
     def __init__(self, values: Mapping[str, Value], cut_names: tuple[str, ...] = ()) -> None:
         """`cut_names` are those of `values` that aren't whole."""

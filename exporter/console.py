@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 _PATIENCE_S = 2.0
+_LITTLE_PATIENCE_S = 0.01
+"""With a stream that was given up, until it takes something again."""
 _PLAIN_WIDTH = 2000
 """Columns; more than any row has, so that none is folded."""
 
@@ -25,7 +27,8 @@ _TRAILING_SPACES = re.compile(r" +$", re.MULTILINE)
 def write(stream: TextIO | None, text: str) -> None:
     """Write `text`, or what of it the stream takes: it may be closed (None), full, limited, or unread.
 
-    A pipe in non-blocking mode that stays full is given up after 2 s.
+    A pipe that stays full is given up after 2 s, whatever its mode, and what didn't fit is lost. From then on
+    it gets 10 ms, until somebody reads it: nobody who traces may wait for that.
     """
     if stream is None:
         return
@@ -40,14 +43,21 @@ def write(stream: TextIO | None, text: str) -> None:
         _write_all(descriptor, text.encode(stream.encoding, errors="backslashreplace"))
 
 
+_given_up: set[int] = set()
+"""Descriptors that were full for too long."""
+
+
 def _write_all(descriptor: int, data: bytes) -> None:
-    deadline_s = time.monotonic() + _PATIENCE_S
+    patience_s = _LITTLE_PATIENCE_S if descriptor in _given_up else _PATIENCE_S
+    deadline_s = time.monotonic() + patience_s
     while data:
-        try:
-            data = data[os.write(descriptor, data) :]
-        except BlockingIOError:
-            if not _has_room(descriptor, deadline_s - time.monotonic()):
-                return
+        if not _has_room(descriptor, deadline_s - time.monotonic()):
+            _given_up.add(descriptor)
+            return
+        # No more than surely fits now: the mode is shared with COMMAND, so it stays as it is.
+        with contextlib.suppress(BlockingIOError):
+            data = data[os.write(descriptor, data[: select.PIPE_BUF]) :]
+            _given_up.discard(descriptor)
 
 
 def _has_room(descriptor: int, timeout_s: float) -> bool:

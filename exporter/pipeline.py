@@ -195,6 +195,7 @@ class Pipeline:
         span = job.spans.aggregate(event, where, program, owner, said)
         job.metrics.connection(where, span.context, event.attempts, verdict=said.verdict)
         job.summary.connected(where, program, event.attempts, verdict=said.verdict)
+        job.summary.ended(where, program, event.outcome, event.attempts, verdict=said.verdict)
         if program is not None:
             job.denials.meet(program, where, said, lambda: span)
         _transferred(job, where, program, event, said.verdict)
@@ -247,8 +248,9 @@ class Pipeline:
         return program
 
     def _submit_flow(self, flow: Flow, ended_ns: int) -> None:
-        span = self._job(flow.program.scope).spans.egress(flow, ended_ns)
-        self._outlets.telemetry.submit(span, attempts=1)
+        job = self._job(flow.program.scope)
+        job.summary.ended(flow.destination, flow.program, flow.outcome, verdict=flow.ruling.verdict)
+        self._outlets.telemetry.submit(job.spans.egress(flow, ended_ns), attempts=1)
 
     def _ended(self, program: Program) -> None:
         was_only_forked = program.exec_id == 0 and program.became_another
@@ -261,6 +263,7 @@ class Pipeline:
         if spans.has_programs and not program.is_reported:
             program.is_reported = True
             self._outlets.telemetry.submit(spans.program(program), attempts=0)
+        spans.ended(program)
 
 
 def _transferred(

@@ -12,6 +12,8 @@ from exporter.programs import Image, Lookup, Program
 
 ENDED_MAX = 4096
 """Programs remembered after their end: what the kernel counted of them comes a second or two later."""
+ENDED_MAX_BYTES = 16 << 20
+"""Of their arguments: one may have 32 KiB."""
 
 
 class AllBut(Container[int]):
@@ -34,13 +36,48 @@ class Census(NamedTuple):
     """When the last of them began, since boot."""
 
 
+class Ended:
+    """The programs that ended last, ENDED_MAX of them and ENDED_MAX_BYTES of arguments at most."""
+
+    def __init__(self) -> None:
+        self._programs: dict[tuple[ProcessKey, int], Program] = {}
+        self._size_bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._programs)
+
+    def add(self, program: Program) -> None:
+        """Remember it; the oldest make room."""
+        self._forget((program.process, program.exec_id))
+        self._programs[program.process, program.exec_id] = program
+        self._size_bytes += _own_bytes(program)
+        while len(self._programs) > ENDED_MAX or self._size_bytes > ENDED_MAX_BYTES:
+            self._forget(next(iter(self._programs)))
+
+    def get(self, process: ProcessKey, exec_id: int) -> Program | None:
+        """The program that the process ran, if it is remembered."""
+        return self._programs.get((process, exec_id))
+
+    def _forget(self, key: tuple[ProcessKey, int]) -> None:
+        program = self._programs.pop(key, None)
+        if program is not None:
+            self._size_bytes -= _own_bytes(program)
+
+
+def _own_bytes(program: Program) -> int:
+    """Of arguments that aren't its creator's: those are there as long as it is."""
+    creator = program.parent
+    is_shared = creator is not None and creator.arguments is program.arguments
+    return 0 if is_shared else program.arguments.size_bytes
+
+
 class ProcessTable:
     """Every live process of the jobs, and through `parent` whatever a live or reported one descends from."""
 
     def __init__(self, lookup: Lookup, on_end: Callable[[Program], None]) -> None:
         """`on_end` is called with each program that ends, `ended_ns` set."""
         self._programs: dict[int, Program] = {}
-        self._ended: dict[tuple[ProcessKey, int], Program] = {}
+        self._ended = Ended()
         self._missing: dict[int, Program] = {}
         self._last_end_ns: dict[int, int] = {}
         self._lookup = lookup
@@ -176,7 +213,7 @@ class ProcessTable:
         known = self._programs.get(process.pid)
         if known is not None and known.process == process and known.exec_id == exec_id:
             return known
-        ended = self._ended.get((process, exec_id))
+        ended = self._ended.get(process, exec_id)
         if ended is not None:
             return ended
         return self._recover(process, exec_id, scope, at_ns)
@@ -214,7 +251,5 @@ class ProcessTable:
         program.ended_ns = at_ns
         program.wait_status = wait_status
         self._last_end_ns[program.scope] = at_ns
-        self._ended[program.process, program.exec_id] = program
-        if len(self._ended) > ENDED_MAX:
-            del self._ended[next(iter(self._ended))]
+        self._ended.add(program)
         self._on_end(program)

@@ -97,8 +97,8 @@ class Program:
 
     depth: int = field(init=False, repr=False)
     """How many programs stand above it."""
-    root: Program = field(init=False, repr=False)
-    """The topmost of them; itself for a job's root."""
+    topmost: Program | None = field(init=False, repr=False)
+    """The last of them; None for a job's root."""
     has_gap: bool = field(init=False, repr=False)
     """Whether programs between the root and this one were forgotten."""
 
@@ -111,13 +111,19 @@ class Program:
         else:
             self.has_gap = parent is not None and parent.has_gap
         self.depth = parent.depth + 1 if parent else 0
-        self.root = parent.root if parent else self
+        self.topmost = parent.root if parent else None
 
-    @cached_property
+    @property
+    def root(self) -> Program:
+        """The topmost of those above it; itself for a job's root."""
+        return self.topmost or self
+
+    @property
     def chain(self) -> tuple[Program, ...]:
         """From the job's root to this program, itself included, by who created whom.
 
-        Of a long one the root and the last CHAIN_MAX - 1; `is_chain_whole` tells.
+        Of a long one the root and the last CHAIN_MAX - 1; `is_chain_whole` tells. It isn't kept: a program
+        that refers to itself would stay, with its arguments, until the collector of cycles comes by.
         """
         programs = [self]
         while programs[-1].parent is not None and len(programs) < CHAIN_MAX - 1:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import shlex
+from collections import deque
 from functools import lru_cache, partial
 from typing import NamedTuple
 from weakref import WeakKeyDictionary
@@ -32,6 +33,8 @@ SCOPE_NAME = "ci_egress"
 _SCOPE = InstrumentationScope(SCOPE_NAME, __version__)
 _SAMPLED = TraceFlags(TraceFlags.SAMPLED)
 _UNSET, _ERROR = Status(), Status(StatusCode.ERROR)
+_ENDED_MAX = 32
+"""Programs that are over and whose attributes are kept: their connections end right after them."""
 _VERBS = {Act.CONNECT: "connect", Act.SEND: "send"}
 
 
@@ -73,6 +76,7 @@ class Spans:
         self.has_programs = has_programs
         self._sequence = 0
         self._described: WeakKeyDictionary[Program, _Described] = WeakKeyDictionary()
+        self._ended: deque[Program] = deque()
         derive_from = job.ids.derive_from or job.ids.job_span_id
         self._ids = hashlib.blake2b(f"{job.ids.trace_id}\0{derive_from}".encode(), digest_size=8)
         """What all ids of this job's spans are derived from."""
@@ -158,6 +162,12 @@ class Spans:
         """Where spans below `program` hang."""
         return self._describe(program).context if self.has_programs else self.job_context
 
+    def ended(self, program: Program) -> None:
+        """It did all it will, so what its spans share isn't kept for long: a program is remembered longer."""
+        self._ended.append(program)
+        if len(self._ended) > _ENDED_MAX:
+            self._described.pop(self._ended.popleft(), None)
+
     def _describe(self, program: Program) -> _Described:
         """What all spans of a program share, made once."""
         known = self._described.get(program)
@@ -165,6 +175,8 @@ class Spans:
             context = self._context(self._id("program", *program.process, program.exec_id))
             layer = self._program_attributes(program).layer()
             known = self._described[program] = _Described(layer, program.facts, context)
+            if program.ended_ns is not None:
+                self.ended(program)
         return known
 
     def _program_attributes(self, program: Program) -> Attributes:

@@ -16,7 +16,7 @@ from rich.text import Text
 from exporter.addresses import endpoint
 from exporter.console import printing
 from exporter.destinations import Destination
-from exporter.events import Tampered
+from exporter.events import Outcome, Tampered
 from exporter.programs import Program
 from exporter.spans import command_line
 from exporter.tampering import sentence
@@ -52,6 +52,7 @@ _DAEMON_CLIENTS = {
 _INTERPRETER = re.compile(r"(?:ba|da|z|k)?sh|busybox|node|perl|ruby|python[0-9.]*")
 
 _VERDICTS = {ALLOWED: "allowed", DENIED: "denied", WOULD_DENY: "would deny"}
+_FAILED = frozenset({Outcome.REFUSED, Outcome.TIMEOUT, Outcome.RESET, Outcome.UNREACHABLE, Outcome.ABORTED})
 
 _CHAIN_HEAD, _CHAIN_TAIL = 2, 5
 """Programs shown of a long chain: the first, and the last, of which one did it."""
@@ -73,6 +74,8 @@ class Traffic:
     """What was counted."""
 
     attempts: int = 0
+    failed: int = 0
+    """Of those, the ones that were refused, timed out, were reset or aborted, or found no way."""
     bytes_sent: int = 0
     bytes_received: int = 0
 
@@ -124,6 +127,20 @@ class Summary:
             known = [self._proxies[name] for name in _known_as(destination) if name in self._proxies]
             self._proxies_met.update(known)
 
+    def ended(
+        self,
+        destination: Destination,
+        program: Program | None,
+        outcome: Outcome | None,
+        attempts: int = 1,
+        *,
+        verdict: str = ALLOWED,
+    ) -> None:
+        """It is known what became of attempts; None: it isn't."""
+        traffic = self._rows.get(_row(destination, program, verdict)) if outcome in _FAILED else None
+        if traffic is not None:
+            traffic.failed += attempts
+
     def transferred(
         self,
         destination: Destination,
@@ -167,6 +184,7 @@ class Summary:
                 {
                     **row._asdict(),
                     "count": traffic.attempts,
+                    "failed": traffic.failed,
                     "bytes_sent": traffic.bytes_sent,
                     "bytes_received": traffic.bytes_received,
                 }
@@ -203,14 +221,14 @@ class Summary:
         has_verdicts = any(row.verdict != ALLOWED for row, _ in rows)
         if has_verdicts:
             table.add_column("verdict", no_wrap=True)
-        for name in ("count", "sent", "received"):
+        for name in ("count", "failed", "sent", "received"):
             table.add_column(name, justify="right", no_wrap=True)
         table.add_column("process chain", overflow="fold", no_wrap=not is_fancy)
         for row, traffic in rows[:ROWS_MAX]:
             sizes = (_size(traffic.bytes_sent), _size(traffic.bytes_received))
             verdict = (_VERDICTS[row.verdict],) if has_verdicts else ()
-            counts = (str(traffic.attempts), *sizes)
-            cells = (row.destination, row.transport, *verdict, *counts, shown_chain(row.chain))
+            numbers = (str(traffic.attempts), str(traffic.failed or ""))
+            cells = (row.destination, row.transport, *verdict, *numbers, *sizes, shown_chain(row.chain))
             table.add_row(*map(Text, cells))
         console.print(table)
         if len(rows) > ROWS_MAX:

@@ -10,7 +10,7 @@ from exporter.jobs.ids import GithubRun, Identity, trace_ids
 from exporter.jobs.model import HOST, Job, TraceIds
 from exporter.jobs.providers import PROVIDERS, Provider
 from exporter.jobs.sources import Source, read, resolve
-from exporter.jobs.text import clean_repository_url, clean_url, path_of, server_of
+from exporter.jobs.text import clean_repository_url, clean_url, path_of, public_text, server_of
 
 UNRECOGNISED = "run"
 """Provider of a job that no CI system started."""
@@ -67,7 +67,8 @@ def _named_by_user(environ: Mapping[str, str], job_env: str) -> Job:
             hint="name the variable that holds the job's id, or leave the option out",
         )
     ids = _own_ids(environ, NAMED_BY_USER, job_id, job_id)
-    return Job(provider=NAMED_BY_USER, run_id=job_id, task_run_id=job_id, ids=ids)
+    told = public_text(job_id) or job_id
+    return Job(provider=NAMED_BY_USER, run_id=told, task_run_id=told, ids=ids)
 
 
 def _own_ids(environ: Mapping[str, str], provider: str, run_id: str, job_id: str = "") -> TraceIds:
@@ -77,15 +78,16 @@ def _own_ids(environ: Mapping[str, str], provider: str, run_id: str, job_id: str
 
 def _recognised(provider: Provider, environ: Mapping[str, str], new_run_id: Callable[[], str]) -> Job:
     def get(source: Source) -> str | None:
-        return resolve(source, environ)
+        return resolve(source, environ, public_text)
 
-    # Without a run id every run would share a trace: a fresh one keeps them apart.
-    run_id = get(provider.run_id) or new_run_id()
+    # Without a run id every run would share a trace: a fresh one keeps them apart. The trace's ids are made
+    # of what stands there, secret or not: others compute them, who redact nothing.
+    run_id = resolve(provider.run_id, environ) or new_run_id()
     repository_url = clean_repository_url(get(provider.repository_url) or "")
     ref, ref_type = _head(provider, environ)
     return Job(
         provider=provider.name,
-        run_id=run_id,
+        run_id=get(provider.run_id) or run_id,
         ids=_ids(provider, environ, run_id),
         pipeline=get(provider.pipeline),
         task=get(provider.task),
@@ -131,7 +133,7 @@ def _job_id(provider: Provider, environ: Mapping[str, str]) -> str:
 def _head(provider: Provider, environ: Mapping[str, str]) -> tuple[str | None, str | None]:
     """Name and type of what is built; a name may come in full, as `refs/tags/v1`."""
     told = ((provider.tag, "tag"), (provider.branch, "branch"), (provider.ref, None))
-    found = ((resolve(source, environ), kind) for source, kind in told)
+    found = ((resolve(source, environ, public_text), kind) for source, kind in told)
     name, ref_type = next((each for each in found if each[0]), (None, None))
     for prefix, kind in _REF_PREFIXES.items():
         if name and name.startswith(prefix):

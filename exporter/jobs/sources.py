@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from exporter.jobs.text import clean_text
@@ -23,13 +23,17 @@ Source = str | Part | tuple[str | Part, ...]
 """A template with `$VARIABLES`, a `Part`, or several of them of which the first that is whole counts."""
 
 
-def resolve(source: Source, environ: Mapping[str, str]) -> str | None:
+Clean = Callable[[str], str | None]
+"""What makes a variable's value one that can be used; None when nothing is left."""
+
+
+def resolve(source: Source, environ: Mapping[str, str], clean: Clean = clean_text) -> str | None:
     """The cleaned value that `source` has in `environ`; None when a variable it needs is unset or empty."""
     if isinstance(source, Part):
-        return _part(source, environ)
+        return _part(source, environ, clean)
     if isinstance(source, str):
-        return _fill(source, environ)
-    return next((value for each in source if (value := resolve(each, environ))), None)
+        return _fill(source, environ, clean)
+    return next((value for each in source if (value := resolve(each, environ, clean))), None)
 
 
 def variables(source: Source) -> frozenset[str]:
@@ -41,18 +45,18 @@ def variables(source: Source) -> frozenset[str]:
     return frozenset[str]().union(*map(variables, source))
 
 
-def _part(part: Part, environ: Mapping[str, str]) -> str | None:
-    match = re.match(part.pattern, read(part.variable, environ) or "")
+def _part(part: Part, environ: Mapping[str, str], clean: Clean) -> str | None:
+    match = re.match(part.pattern, read(part.variable, environ, clean) or "")
     return match[1] if match else None
 
 
-def _fill(template: str, environ: Mapping[str, str]) -> str | None:
-    values = {name: read(name, environ) for name in _VARIABLE.findall(template)}
+def _fill(template: str, environ: Mapping[str, str], clean: Clean) -> str | None:
+    values = {name: read(name, environ, clean) for name in _VARIABLE.findall(template)}
     if not values or None in values.values():
         return None
-    return clean_text(_VARIABLE.sub(lambda match: values[match[1]] or "", template))
+    return clean(_VARIABLE.sub(lambda match: values[match[1]] or "", template))
 
 
-def read(name: str, environ: Mapping[str, str]) -> str | None:
+def read(name: str, environ: Mapping[str, str], clean: Clean = clean_text) -> str | None:
     """The cleaned value of one variable; None when it is unset or empty."""
-    return clean_text(environ.get(name, ""))
+    return clean(environ.get(name, ""))

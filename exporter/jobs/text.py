@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 
+from exporter.redact import redact_arguments
+
 MAX_CHARS = 1024
 """Longest value kept. Providers stay far below (GitLab cuts job names and refs at 255, Jenkins nests folders
 of 255 a few deep); these values stand on every egress span, so what is longer is an attack or a mistake."""
 
-_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]+")
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]+")
+_SPACES = re.compile(r"(\s+)")
 _SURROGATES = re.compile(r"[\ud800-\udfff]")
 _USER_INFO = re.compile(r"(?<=://)[^\s/?#]*@")
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://([^/?#\\]*)([^\\]*)")
@@ -21,10 +24,31 @@ def clean_text(raw: str) -> str | None:
 
     Control and direction characters and the user info of URLs go, and the rest is cut to `MAX_CHARS`.
     """
+    return _shortened(_legible(raw))
+
+
+def public_text(raw: str) -> str | None:
+    """`raw` as `clean_text` has it, with `<redacted>` for what would be a secret in a command line."""
+    return _shortened(_without_secrets(_legible(raw)))
+
+
+def _legible(raw: str) -> str:
     # Cut first: the bound holds for the work too. Eight times as much leaves room for what is taken out.
     printable = _CONTROLS.sub("", raw[: 8 * MAX_CHARS])
-    public = _USER_INFO.sub("", _SURROGATES.sub("\N{REPLACEMENT CHARACTER}", printable))
-    return public[:MAX_CHARS].strip() or None
+    return _USER_INFO.sub("", _SURROGATES.sub("\N{REPLACEMENT CHARACTER}", printable))
+
+
+def _without_secrets(text: str) -> str:
+    # As a script, then word by word: in prose a lone apostrophe would be a quote up to the end.
+    (redacted,) = redact_arguments([text])
+    words = _SPACES.split(redacted)
+    words[::2] = redact_arguments(words[::2])
+    return "".join(words)
+
+
+def _shortened(text: str) -> str | None:
+    """Last: a secret that was cut is harder to know."""
+    return text[:MAX_CHARS].strip() or None
 
 
 def clean_url(raw: str) -> str | None:

@@ -11,18 +11,25 @@ import hashlib
 import json
 import os
 import secrets
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
-from exporter.folders import UnsafeFolderError, require_ours_alone
+from exporter.folders import UnsafeFolderError, open_ours_alone, require_ours_alone
 
 ROOTS_FOLDER = Path("/var/cache/ci-egress")
 _KEPT = 8
 """Files: one for each kernel and version that are used in turn."""
 _EDITION = b"ci-egress bytecode 1\n"
+_LIMIT_BYTES = 4 << 20
+"""Of a file; ours have 100 KB."""
+_STALE_S = 3600
+"""Age of an unfinished file that nobody writes to any more: its writer was killed."""
+_INSTRUCTION_BYTES = 8
+_U32_MAX = (1 << 32) - 1
 
 
 class MapSpec(NamedTuple):
@@ -50,6 +57,30 @@ class Bytecode(NamedTuple):
         """From what the compiler printed (see compiler.py)."""
         maps = [MapSpec(**spec) for spec in answer["maps"]]
         return cls(maps, {name: base64.b64decode(code) for name, code in answer["programs"].items()})
+
+    @classmethod
+    def parse(cls, text: bytes) -> Bytecode | None:
+        """From what somebody wrote; None when that isn't what the compiler prints."""
+        try:
+            bytecode = cls.of(json.loads(text))
+        # AttributeError, KeyError and TypeError are JSON of another shape; ValueError is base64's, too.
+        except (AttributeError, KeyError, RecursionError, TypeError, ValueError):
+            return None
+        is_sound = all(map(_is_map, bytecode.maps)) and all(map(_is_code, bytecode.programs.values()))
+        return bytecode if is_sound else None
+
+
+def _is_map(spec: tuple[Any, ...]) -> bool:
+    name, *numbers = spec
+    return (
+        isinstance(name, str)
+        and name.isascii()
+        and all(type(number) is int and 0 <= number <= _U32_MAX for number in numbers)
+    )
+
+
+def _is_code(code: bytes) -> bool:
+    return len(code) > 0 and len(code) % _INSTRUCTION_BYTES == 0
 
 
 @dataclass(frozen=True)
@@ -87,14 +118,12 @@ class Cache:
         self._folder = folder
 
     def get(self, digest: str) -> Bytecode | None:
-        """What was kept under `digest`; None when there is nothing, or it isn't whole."""
+        """What was kept under `digest`; None when there is nothing, or it isn't whole, or not ours alone."""
         with suppress(OSError, UnsafeFolderError):
             require_ours_alone(self._folder)
-            path = self._path(digest)
-            head, _, text = path.read_bytes().removeprefix(_EDITION).partition(b"\n")
-            if head == hashlib.sha256(text).hexdigest().encode():
-                os.utime(path)
-                return Bytecode.of(json.loads(text))
+            if file := open_ours_alone(self._path(digest), _LIMIT_BYTES):
+                with file:
+                    return _kept(file)
         return None
 
     def put(self, digest: str, answer: Mapping[str, Any]) -> None:
@@ -103,10 +132,11 @@ class Cache:
         with suppress(OSError, UnsafeFolderError):
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             require_ours_alone(self._folder)
-            temporary = self._folder / f"{digest}.{secrets.token_hex(4)}"
+            self._forget_unfinished()
+            temporary = self._folder / f"{digest}.{secrets.token_hex(4)}.part"
             try:
                 head = hashlib.sha256(text).hexdigest().encode()
-                temporary.write_bytes(_EDITION + head + b"\n" + text)
+                _write_new(temporary, _EDITION + head + b"\n" + text)
                 temporary.rename(self._path(digest))
             finally:
                 temporary.unlink(missing_ok=True)
@@ -119,6 +149,31 @@ class Cache:
         files = sorted(self._folder.glob("*.bytecode"), key=lambda path: path.stat().st_mtime_ns)
         for path in files[:-_KEPT]:
             path.unlink(missing_ok=True)
+
+    def _forget_unfinished(self) -> None:
+        newest_s = time.time() - _STALE_S
+        for path in self._folder.glob("*.part"):
+            with suppress(OSError):
+                if path.lstat().st_mtime < newest_s:
+                    path.unlink()
+
+
+def _kept(file: BinaryIO) -> Bytecode | None:
+    """What `put` wrote; None when it isn't whole. Notes that it was used, where the file system lets it."""
+    # To the limit only: nothing says that it doesn't grow meanwhile.
+    head, _, text = file.read(_LIMIT_BYTES).removeprefix(_EDITION).partition(b"\n")
+    if head != hashlib.sha256(text).hexdigest().encode():
+        return None
+    with suppress(OSError):
+        os.utime(file.fileno())
+    return Bytecode.parse(text)
+
+
+def _write_new(path: Path, data: bytes) -> None:
+    """Write a file that isn't there yet and that nobody else can change, whatever the umask."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
 
 
 def default_cache(euid: int) -> Cache | None:

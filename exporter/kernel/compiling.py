@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -101,13 +102,21 @@ def our_request() -> Request:
     return Request(source_text(folder), compiler_flags(folder, kernel_offsets()), folder)
 
 
-def compiled(request: Request, compiler: Compiler, cache: Cache | None) -> Bytecode:
-    """From the cache, or from the compiler and then into the cache. Raises KernelError."""
+def compiled(
+    request: Request,
+    compiler: Compiler,
+    cache: Cache | None,
+    is_complete: Callable[[Bytecode], bool] = lambda _: True,
+) -> Bytecode:
+    """From the cache, where it `is_complete`, or from the compiler and then into the cache.
+
+    Raises KernelError.
+    """
     if cache is None:
         return Bytecode.of(compiler.compile(request))
     digest = request.digest()
     bytecode = cache.get(digest)
-    if bytecode is None:
+    if bytecode is None or not is_complete(bytecode):
         answer = compiler.compile(request)
         cache.put(digest, answer)
         bytecode = Bytecode.of(answer)

@@ -98,6 +98,12 @@ _HINTS = {
 }
 
 
+def is_complete(bytecode: Bytecode) -> bool:
+    """Whether it has every program that is attached and every map that is pinned."""
+    names = {spec.name for spec in bytecode.maps}
+    return names.issuperset(PINNED_MAPS) and all(each.name in bytecode.programs for each in PROGRAMS)
+
+
 def load(
     bytecode: Bytecode,
     pins: Path,
@@ -181,7 +187,7 @@ class Loading:
     def _work(self) -> None:
         try:
             with _failures_told("compile", "bpf/"):
-                bytecode = compiled(our_request(), self._compiler, self._cache)
+                bytecode = compiled(our_request(), self._compiler, self._cache, is_complete)
             load(bytecode, self._directory, PROGRAMS, PINNED_MAPS, lambda: not self._is_over.is_set())
         except BaseException as error:  # noqa: BLE001 - raised where it is waited for
             self._error = error

@@ -26,7 +26,8 @@ class JsonLines:
 
     It is opened without following a symlink in its last two components, and refused unless it is a regular
     file with one name: a root process must not be made to append to somebody else's file, nor to wait for the
-    reader of a FIFO. When somebody deletes or moves it meanwhile, it is made anew.
+    reader of a FIFO. When somebody deletes or moves it meanwhile, it is made anew; but where its folder was
+    moved away and another user's stands there now, the file is followed: that user could take it away again.
 
     With `rotation`, a full NAME.jsonl becomes NAME.1.jsonl, that one NAME.2.jsonl, and so on.
     """
@@ -41,6 +42,7 @@ class JsonLines:
         self._on_deleted = on_deleted
         try:
             self._descriptor = _open(path)
+            self._owner = path.parent.stat().st_uid
         except OSError as error:
             reason = _reason(error)
             raise CiEgressError(
@@ -72,11 +74,17 @@ class JsonLines:
 
     def _reopen_if_gone(self) -> None:
         ours = os.fstat(self._descriptor)
-        if _is_at(self._path, ours):
+        if _is_at(self._path, ours) or (ours.st_nlink and self._is_in_anothers_folder()):
             return
         self._reopen()
         if ours.st_nlink == 0:  # else it was moved, and whoever did that has what it holds
             self._on_deleted()
+
+    def _is_in_anothers_folder(self) -> bool:
+        try:
+            return self._path.parent.stat().st_uid != self._owner
+        except OSError:  # there is none, so it will be made
+            return False
 
     def _reopen(self) -> None:
         replacement = _open(self._path)

@@ -21,6 +21,7 @@ def test_a_quick_benchmark_gives_its_figures() -> None:
     assert [figure["name"] for figure in told["figures"]] == [
         "loop of connects over loopback",
         "loop of sends over loopback",
+        "download over loopback",
     ]
     assert all(figure["value"] > 0 for figure in told["figures"])
     assert told["machine"]["kernel"]

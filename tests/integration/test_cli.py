@@ -22,6 +22,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.drive_command import SEIZE_PARENT
+from tests.kernel.watching import watching
 from tests.launch import CI_EGRESS, PLAIN_ENVIRONMENT, Done, JsonObject, ci_egress, spans_in
 
 pytestmark = pytest.mark.kernel
@@ -514,6 +515,7 @@ def test_a_run_that_is_killed_leaves_a_recording_of_what_was_until_then(open_fol
     assert done.status == 0
     assert "job.rec was broken off: its end is missing" in done.stderr
     assert "connect 127.0.0.1:1" in [span["name"] for span in spans_in(open_folder / "again")]
+    assert ci_egress("run", "true", cwd=open_folder).status == 0  # sweeps what the killed one left attached
 
 
 def test_the_account_is_the_last_line_also_after_trouble_with_the_recording(tmp_path: Path) -> None:
@@ -548,3 +550,18 @@ def wait_until(condition: Callable[[], bool], *, within_s: float = 20.0) -> None
     while not condition():
         assert time.monotonic() < deadline_s, "it never came true"
         time.sleep(0.05)
+
+
+def test_the_summary_tells_what_failed(tmp_path: Path) -> None:
+    done = ci_egress("run", "--", *CONNECT, cwd=tmp_path)
+    lines = [" ".join(line.split()) for line in done.stderr.splitlines()]
+    assert "destination transport count failed sent received process chain" in lines
+    assert "127.0.0.1:1 tcp 1 1 bash" in lines
+
+
+def test_a_watch_that_may_not_export_says_so(tmp_path: Path) -> None:
+    with watching(tmp_path, env={"OTEL_SDK_DISABLED": "true"}, to_files=False) as watch:
+        watch.wait_until_said("OTEL_SDK_DISABLED is set: nothing is exported")
+        watch.wait_until_said("watching, telemetry goes to nowhere")
+        watch.process.terminate()
+        assert watch.process.wait(timeout=20) == 0

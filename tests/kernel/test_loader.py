@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from exporter.kernel.btf import MEMBERS, VMLINUX, kernel_offsets
 from exporter.kernel.bytecode import ROOTS_FOLDER, Bytecode, Cache, Request
 from exporter.kernel.compiling import SYSTEM_PYTHON, Compiler, compiled, our_request, system_compiler
 from exporter.kernel.instances import new_instance
-from exporter.kernel.loading import PROGRAMS, load
+from exporter.kernel.loading import PROGRAMS, is_complete, load
 from exporter.kernel.mounts import ensure_bpffs
 from exporter.kernel.sources import compiler_flags, source_text
 from exporter.kernel.tracer import PINNED_MAPS, Tracer
@@ -274,6 +275,32 @@ def test_what_was_compiled_before_needs_no_compiler_now(tmp_path: Path) -> None:
     kept.write_bytes(kept.read_bytes()[:-1])
     with pytest.raises(KernelError, match="cannot run /no/such/python"):
         compiled(request, system_compiler("/no/such/python"), cache)
+
+
+@pytest.mark.parametrize("missing", ["on_exit", "procs"])
+def test_bytecode_that_lacks_a_program_or_a_map_is_compiled_again(tmp_path: Path, missing: str) -> None:
+    request, cache = our_request(), Cache(tmp_path / "cache")
+    answer = system_compiler().compile(request)
+    assert is_complete(Bytecode.of(answer))
+    answer["programs"].pop(missing, None)
+    answer["maps"] = [spec for spec in answer["maps"] if spec["name"] != missing]
+    cache.put(request.digest(), answer)
+    with pytest.raises(KernelError, match="cannot run /no/such/python"):
+        compiled(request, system_compiler("/no/such/python"), cache, is_complete)
+
+
+def test_what_was_compiled_is_found_on_a_file_system_that_is_read_only(tmp_path: Path) -> None:
+    Cache(tmp_path).put("digest", {"maps": [], "programs": {}})
+    read_only = f"mount --bind {tmp_path} {tmp_path} && mount -o remount,bind,ro {tmp_path}"
+    get = "import sys; from exporter.kernel.bytecode import *; print(Cache(Path(sys.argv[1])).get('digest'))"
+    seen = subprocess.run(
+        [*in_own_mounts(f"{read_only} && ! touch {tmp_path}/new"), sys.executable, "-c", get, tmp_path],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert seen.stdout == "Bytecode(maps=[], programs={})\n", seen.stderr
 
 
 @pytest.mark.parametrize("started", ["first", "again"])

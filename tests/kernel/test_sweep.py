@@ -6,7 +6,6 @@ import fcntl
 import os
 import shlex
 import signal
-import struct
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -91,7 +90,7 @@ def test_a_process_that_was_forked_after_the_kill_counts_too(tmp_path: Path) -> 
 
 def set_enforcing(instance: Path, enforcing: int) -> None:
     """Write the instance's configuration as the exporter would."""
-    value = struct.pack("=II", wire.LAYOUT, enforcing)
+    value = wire.CONFIG_VALUE.pack(*wire.ConfigValue(wire.LAYOUT, enforcing, *[0] * 4))
     key = ["key", "0", "0", "0", "0", "value", *map(str, value)]
     subprocess.run(["bpftool", "map", "update", "pinned", instance / "map_config", *key], check=True)
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from exporter.kernel.instances import remove
+
 from .attached import PINS
 from .lab import PORT, V4, Lab
 from .tracing import names, trace
@@ -92,6 +94,5 @@ def test_junk_among_the_pins_hinders_no_start(tmp_path: Path, junk: str) -> None
     try:
         seen = trace(None, ["sh", "-c", f"echo {shlex.quote(junk)}"], tmp_path / "otlp")
     finally:
-        inner.rmdir()
-        folder.rmdir()
+        remove(folder)
     assert (seen.status, seen.stdout) == (0, f"{junk}\n")

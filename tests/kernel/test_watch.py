@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 from collections import Counter
@@ -288,6 +289,24 @@ def test_files_are_bounded_and_the_oldest_go(
     assert sorted(files) == sorted(["traces.jsonl", *(f"traces.{age}.jsonl" for age in range(1, 8))])
     assert max(files.values()) <= 1 << 20
     assert_all_is_exported(seen)
+
+
+def test_a_stderr_that_nobody_reads_holds_nothing_up(runner: Runner, act: list[str], tmp_path: Path) -> None:
+    runs = [run_id(f"unread-{number}") for number in range(5)]
+    reader, writer = os.pipe()
+    room = fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
+    assert os.write(writer, b"x" * room) == room
+    try:
+        with watching(tmp_path, stderr=writer) as watch:
+            for run in runs:
+                runner.run((job(run), act))
+            watch.wait_for(lambda: all(run in traces(watch) for run in runs))
+            seen = watch.stop()
+    finally:
+        os.close(reader)
+        os.close(writer)
+    assert seen.status == 0
+    assert [len(seen.egress(run)) for run in runs] == [1] * len(runs)
 
 
 @pytest.mark.parametrize(("refused", "status"), [("/v1/traces", 92), ("/v1/logs", 92), ("/v1/nothing", 0)])

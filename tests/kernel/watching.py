@@ -186,8 +186,9 @@ def watching(
     env: Mapping[str, str] | None = None,
     to_files: bool = True,
     until_ready: bool = True,
+    stderr: int | None = None,
 ) -> Iterator[Watch]:
-    """Watch from where it says that it is ready; files go to `folder`/otlp."""
+    """Watch from where it says that it is ready; `folder` gets the files, and its words but for `stderr`."""
     otlp_dir, log, address = folder / "otlp", folder / "log", f"ci-egress-test-{os.getpid()}-{folder.name}"
     files = ["--otlp-dir", str(otlp_dir)] if to_files else []
     command = [sys.executable, "-m", "exporter", "watch", "--json-log", *files, *options]
@@ -195,7 +196,8 @@ def watching(
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd, log.open("wb") as stream:
         systemd.bind(f"\0{address}")
         systemd.settimeout(START_LIMIT_S)
-        with subprocess.Popen(command, stderr=stream, env=environment(mine), cwd=ROOT) as process:
+        words = stream if stderr is None else stderr
+        with subprocess.Popen(command, stderr=words, env=environment(mine), cwd=ROOT) as process:
             try:
                 if until_ready:
                     assert systemd.recv(100) == b"READY=1"

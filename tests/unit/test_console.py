@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
 import os
 import threading
@@ -18,6 +19,11 @@ def pipe(*, blocking: bool) -> tuple[int, TextIO]:
     reader, writer = os.pipe()
     os.set_blocking(writer, blocking)
     return reader, os.fdopen(writer, "w", encoding="ascii")
+
+
+def write_all(stream: TextIO, texts: list[str]) -> None:
+    for text in texts:
+        write(stream, text)
 
 
 def test_what_a_stream_cannot_encode_is_escaped() -> None:
@@ -40,6 +46,42 @@ def test_a_slow_reader_of_a_pipe_that_does_not_block_gets_everything() -> None:
     os.close(reader)
     stream.close()
     assert got == 200_000
+
+
+@pytest.mark.parametrize("blocking", [True, False])
+def test_a_pipe_that_nobody_reads_takes_what_fits_and_holds_nobody_up(*, blocking: bool) -> None:
+    reader, stream = pipe(blocking=blocking)
+    room = fcntl.fcntl(stream, fcntl.F_SETPIPE_SZ, 4096)
+    write(stream, "x" * (room + 1))
+    writing = threading.Thread(target=write_all, args=(stream, ["lost"] * 20))
+    writing.start()
+    writing.join(20)  # with all of the patience each time it takes 40 s
+    assert not writing.is_alive()
+    assert os.read(reader, 2 * room) == b"x" * room
+    write(stream, "words")
+    assert os.read(reader, 2 * room) == b"words"
+    assert os.get_blocking(stream.fileno()) is blocking
+    os.close(reader)
+    stream.close()
+
+
+def test_a_pipe_that_is_read_again_gets_everything_again() -> None:
+    reader, stream = pipe(blocking=True)
+    room = fcntl.fcntl(stream, fcntl.F_SETPIPE_SZ, 4096)
+    write(stream, "x" * (room + 1))
+    os.read(reader, room)
+    write(stream, "words")
+    os.read(reader, room)
+    writing = threading.Thread(target=write, args=(stream, "x" * 3 * room))
+    writing.start()
+    got = 0
+    while got < 3 * room:
+        got += len(os.read(reader, 2 * room))
+        time.sleep(0.05)  # longer than the little patience
+    writing.join()
+    os.close(reader)
+    stream.close()
+    assert got == 3 * room
 
 
 @pytest.mark.parametrize("text", ["", "words\n"])

@@ -469,3 +469,18 @@ def wait_until(condition: Callable[[], bool], *, within_s: float = 5.0) -> None:
     while not condition():
         assert time.monotonic() < deadline_s, "it never came true"
         time.sleep(0.01)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="gives a folder to another user")
+def test_where_another_users_folder_takes_the_place_the_file_is_followed(tmp_path: Path) -> None:
+    directory = tmp_path / "out"
+    with open_telemetry(directory) as telemetry:
+        telemetry.submit(span(span_id=1), 1)
+        wait_until(lambda: telemetry.account.exported == 1)
+        directory.rename(tmp_path / "old")
+        directory.mkdir()
+        os.chown(directory, 65534, 65534)
+        telemetry.submit(span(span_id=2), 1)
+        wait_until(lambda: telemetry.account.exported == 2)
+    assert list(directory.iterdir()) == []
+    assert len(spans_in(tmp_path / "old" / "traces.jsonl")) == 2

@@ -301,7 +301,7 @@ EVENTS = st.one_of(
         PIDS,
         st.just(SCOPE),
         st.sampled_from(["/bin/a", "/bin/b", "/"]),
-        st.just(("a",)),
+        st.just(arguments_of(["a"])),
         st.booleans(),
     ),
     st.builds(Exited, st.integers(0, 500), KEYS, st.integers(0, 0xFFFF)),

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.destinations import destination
-from exporter.events import ProcessKey
+from exporter.events import Outcome, ProcessKey
 from exporter.programs import Program
 from exporter.summary import ROWS_MAX, Summary
 from tests.unit.records import ACT, BASH
@@ -72,16 +72,18 @@ def test_it_counts_destinations_by_process_chain_and_ends_with_the_account() -> 
     met(summary, bash())
     met(summary, curl(), peer=LOOPBACK, port=80)
     summary.transferred(destination(ACT), curl(), 12, 1_500_000)
+    for outcome in (Outcome.REFUSED, Outcome.TIMEOUT, Outcome.ESTABLISHED, Outcome.OPEN, None):
+        summary.ended(destination(ACT), curl(), outcome)
     assert shown(summary, note="trace af → ./ci-egress").splitlines() == [
         "",
         "egress of build",
-        "destination    transport  count      sent  received  process chain",
-        "192.0.2.7:443  tcp            3  12 bytes    1.5 MB  bash > curl",
-        "192.0.2.7:443  tcp            1                      bash",
+        "destination    transport  count  failed      sent  received  process chain",
+        "192.0.2.7:443  tcp            3       2  12 bytes    1.5 MB  bash > curl",
+        "192.0.2.7:443  tcp            1                              bash",
         "",
         "on loopback",
-        "destination   transport  count  sent  received  process chain",
-        "127.0.0.1:80  tcp            1                  bash > curl",
+        "destination   transport  count  failed  sent  received  process chain",
+        "127.0.0.1:80  tcp            1                          bash > curl",
         "",
         "trace af → ./ci-egress",
         ACCOUNT,
@@ -291,6 +293,7 @@ def test_json_has_the_same_facts() -> None:
     summary = Summary({"http_proxy": "http://192.0.2.7:443"})
     met(summary, curl(), times=2)
     summary.transferred(destination(ACT), curl(), 5, 7)
+    summary.ended(destination(ACT), curl(), Outcome.UNREACHABLE, attempts=2)
     assert summary.fields() == {
         "destinations": [
             {
@@ -300,6 +303,7 @@ def test_json_has_the_same_facts() -> None:
                 "is_loopback": False,
                 "verdict": "allow",
                 "count": 2,
+                "failed": 2,
                 "bytes_sent": 5,
                 "bytes_received": 7,
             }

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from exporter.errors import UsageError
 from exporter.jobs.detect import detect, recognise
+from exporter.jobs.ids import Identity
 from exporter.jobs.model import Job
 from exporter.jobs.providers import PROVIDERS
 from exporter.jobs.sources import variables
@@ -126,6 +127,32 @@ def _assert_sound(environ: dict[str, str]) -> None:
         assert value.encode()
         assert not any(character < " " or character == "\x7f" for character in value)
         assert "://u:p@" not in value
+
+
+_SECRET = "https://u:s3c/retD@h.example --password s3cretE ghp_" + "a1B2" * 9
+
+
+@pytest.mark.parametrize("provider", documented_providers())
+def test_no_field_of_a_job_has_a_secret_of_its_environment(provider: str) -> None:
+    marks = {mark.partition("=")[0] for each in PROVIDERS for mark in each.present}
+    environ = {
+        name: value
+        if name in marks
+        else f"{value}?access_token=s3cretF"
+        if value.startswith("http")
+        else f"{value} {_SECRET}"
+        for name, value in environment(provider).items()
+    }
+    told = "\n".join(_job_fields(detect(environ)))
+    assert "<redacted>" in told
+    assert not [secret for secret in ("s3c", "retD", "cretE", "cretF", "a1B2") if secret in told]
+
+
+def test_redaction_changes_no_id() -> None:
+    job = detect({"BUILD": f"b-17 {_SECRET}"}, job_env="BUILD")
+    assert job.run_id == "b-17 https://<redacted>@h.example --password <redacted> <redacted>"
+    raw = f"b-17 {_SECRET}"
+    assert job.ids.job_span_id == Identity("other", "", "", raw, "", raw).job_span_id
 
 
 def test_only_variables_of_the_table_are_read() -> None:

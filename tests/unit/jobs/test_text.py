@@ -1,10 +1,18 @@
-"""URLs of a job carry no credentials and can't be anything but URLs."""
+"""What a job says of itself carries no credentials and no controls, and its URLs can't be anything else."""
 
 from __future__ import annotations
 
 import pytest
 
-from exporter.jobs.text import clean_repository_url, clean_url, path_of, server_of
+from exporter.jobs.text import (
+    MAX_CHARS,
+    clean_repository_url,
+    clean_text,
+    clean_url,
+    path_of,
+    public_text,
+    server_of,
+)
 
 
 @pytest.mark.parametrize(
@@ -50,3 +58,45 @@ def test_a_url_has_a_server_and_a_path() -> None:
     assert path_of("https://ci.example/a/b/") == "a/b"
     assert path_of("https://ci.example/") is None
     assert server_of("nothing") is None
+
+
+def test_no_character_turns_the_direction_of_text() -> None:
+    turning = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+    assert clean_text(f"a{turning}b") == public_text(f"a{turning}b") == "ab"
+
+
+@pytest.mark.parametrize(
+    ("raw", "public"),
+    [
+        ("deploy https://u:s3c/retD@h.example/x", "deploy https://<redacted>@h.example/x"),
+        ("deploy --password s3cretE  now", "deploy --password <redacted>  now"),
+        ("Don't deploy --password s3cretE", "Don't deploy --password <redacted>"),
+        ("make TOKEN='s3 cret' all", "make TOKEN='<redacted>' all"),
+        ("release ghp_" + "a1B2" * 9, "release <redacted>"),
+        ("https://ci.example/1?access_token=s3cretE&n=1", "https://ci.example/1?access_token=<redacted>&n=1"),
+    ],
+)
+def test_a_secret_in_a_text_is_redacted_as_in_a_command_line(raw: str, public: str) -> None:
+    assert public_text(raw) == public
+
+
+@pytest.mark.parametrize(
+    "ordinary",
+    [
+        "test (3.12, ubuntu-24.04)",
+        ":docker: Build & push",
+        "Don't panic: it's the deploy of 'main'",
+        "feature/token-refresh",
+        "https://ci.example/group/app/-/jobs/4321?tab=log#L1",
+        "9d59409acf479dfa0df1aa568182e43e43df8bbe",
+        "4735ba57-80d0-46e2-8fa0-b28223a86586",
+        "jenkins-folder » app #17",
+    ],
+)
+def test_an_ordinary_text_stays_as_it_is(ordinary: str) -> None:
+    assert public_text(ordinary) == clean_text(ordinary) == ordinary
+
+
+def test_a_secret_at_the_end_of_what_is_kept_is_redacted_before_the_cut() -> None:
+    text = public_text("x" * (MAX_CHARS - 10) + " ghp_" + "a1B2" * 9)
+    assert text == "x" * (MAX_CHARS - 10) + " <redacted>"[:10]
