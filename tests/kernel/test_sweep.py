@@ -90,7 +90,8 @@ def test_a_process_that_was_forked_after_the_kill_counts_too(tmp_path: Path) -> 
 
 def set_enforcing(instance: Path, enforcing: int) -> None:
     """Write the instance's configuration as the exporter would."""
-    value = wire.CONFIG_VALUE.pack(*wire.ConfigValue(wire.LAYOUT, enforcing, *[0] * 4))
+    nothing = wire.ConfigValue._make(wire.CONFIG_VALUE.unpack(bytes(wire.CONFIG_VALUE.size)))
+    value = wire.CONFIG_VALUE.pack(*nothing._replace(layout=wire.LAYOUT, enforcing=enforcing))
     key = ["key", "0", "0", "0", "0", "value", *map(str, value)]
     subprocess.run(["bpftool", "map", "update", "pinned", instance / "map_config", *key], check=True)
 
