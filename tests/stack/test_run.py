@@ -461,6 +461,7 @@ def test_json_log_is_json_line_by_line(server: Server, tmp_path: Path) -> None:
         "transport": "tcp",
         "chain": [name_of("sh"), name_of(sys.executable)],
         "is_loopback": True,
+        "verdict": "allow",
         "count": 1,
         "failed": 0,
         "bytes_sent": 0,
