@@ -43,7 +43,7 @@ def variables(source: Source) -> frozenset[str]:
 
 def _part(part: Part, environ: Mapping[str, str]) -> str | None:
     match = re.match(part.pattern, read(part.variable, environ) or "")
-    return match[1] if match else None
+    return clean_text(match[1]) if match else None
 
 
 def _fill(template: str, environ: Mapping[str, str]) -> str | None:
