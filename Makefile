@@ -83,6 +83,10 @@ format: setup-dev ## Bring Python and C into the project's form
 bench: setup-dev ## Measure what tracing costs (root)
 	$(BIN)/python -m benchmarks
 
+.PHONY: fuzz
+fuzz: setup-dev ## Feed a million hostile inputs to all that reads them; FUZZ_ARGS adds arguments
+	$(BIN)/python -m tests.fuzz --inputs 1000000 --jobs $$(nproc) $(FUZZ_ARGS)
+
 .PHONY: wire
 wire: setup-dev ## Generate exporter/wire.py from bpf/egress.h
 	$(BIN)/python tools/wire.py

@@ -47,7 +47,7 @@ def variables(source: Source) -> frozenset[str]:
 
 def _part(part: Part, environ: Mapping[str, str], clean: Clean) -> str | None:
     match = re.match(part.pattern, read(part.variable, environ, clean) or "")
-    return match[1] if match else None
+    return clean(match[1]) if match else None
 
 
 def _fill(template: str, environ: Mapping[str, str], clean: Clean) -> str | None:

@@ -98,6 +98,12 @@ def test_a_hostile_value_is_made_harmless(hostile: str, expected: str | None) ->
     assert detect(environment("gitlab") | {"CI_JOB_NAME": hostile}).task == expected
 
 
+@pytest.mark.parametrize(("told", "task"), [(" build ", "build"), ("  ", None)])
+def test_a_part_of_a_value_has_no_blanks_around_it_and_is_never_empty(told: str, task: str | None) -> None:
+    environ = {"ARGO_NODE_ID": "ci-1", "ARGO_TEMPLATE": f'{{"name":"{told}","inputs":{{}}}}'}
+    assert detect(environ).task == task
+
+
 def test_a_value_is_not_a_template() -> None:
     job = detect(environment("codebuild") | {"CODEBUILD_BUILD_ID": "$HOME:1", "HOME": "/root"})
     assert job.run_id == "$HOME:1"
