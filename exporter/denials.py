@@ -37,6 +37,7 @@ class Denials:
         self._say = say
         self._met: set[_First] = set()
         self._said = 0
+        self._is_full = False
 
     def meet(
         self,
@@ -47,7 +48,11 @@ class Denials:
     ) -> None:
         """Tell of an act, whose span `span` makes, unless its like was told before."""
         first = _First(program.process, program.exec_id, destination, ruling.verdict)
-        if not ruling.is_against or first in self._met or len(self._met) >= TOLD_MAX:
+        if not ruling.is_against or first in self._met or self._is_full:
+            return
+        if len(self._met) >= TOLD_MAX:
+            self._is_full = True
+            self._say(f"{TOLD_MAX} denials have a log record each; further ones have none, but spans as ever")
             return
         self._met.add(first)
         told = _sentence(program, destination, ruling)

@@ -52,49 +52,24 @@ class Act(NamedTuple):
     """Bytes that went each way."""
 
 
+def no_answer(verb: str) -> list[Act]:
+    """Connects that come to nothing: one to silence, one that a router refuses."""
+    ends = {"blackhole": ("timeout", "ETIMEDOUT"), "unreachable": ("unreachable", "EHOSTUNREACH")}
+    return [
+        Act(verb, "connect", "tcp", peers=(peer,), reported=(peer,), outcome=outcome, error=error)
+        for peer, (outcome, error) in ends.items()
+    ]
+
+
 ACTS = [
     Act("connect", "connect", "tcp"),
     Act("connect", "connect", "tcp", times=3, reported=("peer",) * 3),
     Act("connect", "connect", "tcp", port=CLOSED_PORT, outcome="refused", error="ECONNREFUSED"),
-    Act(
-        "connect",
-        "connect",
-        "tcp",
-        peers=("blackhole",),
-        reported=("blackhole",),
-        outcome="timeout",
-        error="ETIMEDOUT",
-    ),
-    Act(
-        "connect",
-        "connect",
-        "tcp",
-        peers=("unreachable",),
-        reported=("unreachable",),
-        outcome="unreachable",
-        error="EHOSTUNREACH",
-    ),
+    *no_answer("connect"),
     Act("connect", "connect", "tcp", peers=("no_route",), reported=("no_route",), outcome="unreachable"),
     Act("connect-nonblock", "connect", "tcp"),
     Act("connect-nonblock", "connect", "tcp", port=CLOSED_PORT, outcome="refused", error="ECONNREFUSED"),
-    Act(
-        "connect-nonblock",
-        "connect",
-        "tcp",
-        peers=("blackhole",),
-        reported=("blackhole",),
-        outcome="timeout",
-        error="ETIMEDOUT",
-    ),
-    Act(
-        "connect-nonblock",
-        "connect",
-        "tcp",
-        peers=("unreachable",),
-        reported=("unreachable",),
-        outcome="unreachable",
-        error="EHOSTUNREACH",
-    ),
+    *no_answer("connect-nonblock"),
     Act("thread-connect", "connect", "tcp"),
     Act("mptcp-connect", "connect", "tcp", port=MPTCP_PORT),
     Act("tfo-sendto", "connect", "tcp", payload=7),
