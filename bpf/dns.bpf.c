@@ -130,6 +130,10 @@ int on_query(struct __sk_buff *skb)
 
 int on_answer(struct __sk_buff *skb)
 {
+	struct bpf_sock *sk = skb->sk;
+
+	if (sk && !skb->remote_port)
+		hear(skb, sk);
 	read_messages(skb, 0);
 	return PASS;
 }

@@ -33,7 +33,12 @@ enum record_kind {
 	KINDS
 };
 
-enum act_kind { ACT_CONNECT = 1, ACT_SEND = 2 };
+enum act_kind {
+	ACT_CONNECT = 1,
+	ACT_SEND = 2,
+	ACT_CREATE = 3, /* of a raw or ping socket, which was denied: there is no peer */
+	ACTS
+};
 
 /* What became of a connect. */
 enum outcome {
@@ -61,6 +66,9 @@ enum policy_limits {
 	STEPS_MAX = 64,	       /* of one entry of `rule_ports` */
 	CLASSES = 3	       /* (protocol, port), (protocol, any), (any, any) */
 };
+
+/* A rule allows a protocol that has sockets without ports, to some address or name. */
+enum portless { PORTLESS_ICMP = 1, PORTLESS_TCP = 2, PORTLESS_UDP = 4, PORTLESS_OTHER = 8 };
 
 /* What a process did that no honest build needs: to get around the tracing, or at it. */
 enum tampering {
@@ -353,6 +361,7 @@ struct step_value {
 struct mode_value {
 	u32 is_enforcing;
 	u32 has_names; /* 1: it has rules for names */
+	u32 portless;  /* what raw and ping sockets of an enforced job may be made for */
 };
 
 /* Map values that user space reads or writes. */

@@ -4,8 +4,6 @@
  * of its job denies: the verdict comes before anything else, so no full ring or table changes it.
  */
 #define TCP_ESTABLISHED 1 /* for a datagram socket: connected */
-#define ALLOW 1
-#define DENY 0 /* EPERM for the caller */
 
 /*
  * Raw and ping sockets and UDP-Lite, in packet.bpf.c: some of their connects and sends come here,
@@ -33,7 +31,7 @@ static inline int act_on(struct bpf_sock_addr *ctx, struct bpf_sock *sk, u32 kin
 		act.key.peer_port = bpf_ntohs(ctx->user_port);
 	act.key.protocol = ctx->protocol;
 	act.key.act = kind;
-	judge(&act, proc);
+	judge(&act, proc, sk);
 
 	u32 is_denied = act.key.verdict == VERDICT_DENY;
 
@@ -100,4 +98,35 @@ int on_sendmsg4(struct bpf_sock_addr *ctx)
 int on_sendmsg6(struct bpf_sock_addr *ctx)
 {
 	return act6(ctx, ctx->sk, ACT_SEND);
+}
+
+/*
+ * A raw or ping socket that no rule has a use for fails here: where its packets leave, some callers
+ * are told that they were sent. There is no peer yet.
+ */
+int on_sock_create(struct bpf_sock *sk)
+{
+	if (has_ports(sk->type, sk->protocol))
+		return ALLOW;
+
+	u64 task = bpf_get_current_task();
+	u32 pid = number_at(task, TASK_TGID);
+	struct proc_value *proc = process_of(pid);
+
+	if (!proc || may_create(proc, sk->protocol))
+		return ALLOW;
+
+	union address nobody = {};
+	struct act_value act = {};
+
+	if (sk->family != AF_INET6)
+		nobody.words[2] = bpf_htonl(0xffff);
+	__builtin_memcpy(act.key.peer, nobody.bytes, sizeof(act.key.peer));
+	act.key.protocol = sk->protocol;
+	act.key.act = ACT_CREATE;
+	act.key.verdict = VERDICT_DENY;
+	act.tid = number_at(task, TASK_PID);
+	act.uid = number_at(pointer_at(task, TASK_CRED), CRED_UID);
+	report(&act, pid, proc, 0);
+	return DENY;
 }

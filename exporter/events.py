@@ -22,6 +22,8 @@ class Act(enum.IntEnum):
 
     CONNECT = 1
     SEND = 2
+    CREATE = 3
+    """Of a raw or ping socket: only told when it was denied, and there is no peer."""
 
 
 class Outcome(enum.StrEnum):
@@ -127,7 +129,7 @@ class Exited(NamedTuple):
 
 
 class Acted(NamedTuple):
-    """A connect, or a datagram sent without one."""
+    """A connect, a datagram sent without one, or a socket that was denied."""
 
     at_ns: int
     process: ProcessKey
@@ -151,7 +153,8 @@ class Acted(NamedTuple):
     """0 when not bound yet."""
     verdict: Verdict = Verdict.NONE
     rule: int = 0
-    """Number of the policy's rule that decided, from 1; 0 for none, 2**32 - 1 where names decided."""
+    """Number of the policy's rule that decided, from 1; 0 for none, 2**32 - 1 where names decided,
+    2**32 - 2 where a listener answered who asked it."""
 
 
 class Flowed(NamedTuple):

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from exporter.events import Acted, Aggregated, Verdict
 from exporter.policy.compile import Compiled
-from exporter.policy.model import DEFAULT, Mode
+from exporter.policy.model import ANSWER, DEFAULT, Mode
 
 ALLOWED, DENIED, WOULD_DENY = "allow", "deny", "audit"
 """`egress.verdict`; what there is no policy for is allowed."""
@@ -18,6 +18,10 @@ _WORDS = {
     Verdict.DENY: DENIED,
     Verdict.AUDIT: WOULD_DENY,
 }
+
+
+_IMPLIED = {0: DEFAULT, (1 << 32) - 2: ANSWER}
+"""Rules that no file has, by number."""
 
 
 class Ruling(NamedTuple):
@@ -69,5 +73,5 @@ def ruling(terms: Terms | None, event: Acted | Aggregated) -> Ruling:
         return Ruling(_WORDS[event.verdict])
     mode = {Verdict.DENY: Mode.ENFORCE.value, Verdict.AUDIT: Mode.AUDIT.value}.get(event.verdict, terms.mode)
     is_other = isinstance(event, Aggregated) and event.is_other
-    rule = DEFAULT if event.rule == 0 else terms.rules.get(event.rule)
+    rule = _IMPLIED.get(event.rule) or terms.rules.get(event.rule)
     return Ruling(_WORDS[event.verdict], mode, None if is_other else rule, terms.ruleset)

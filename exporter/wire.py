@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from typing import NamedTuple
 
-LAYOUT = 0x6240EB80
+LAYOUT = 0x80DCDB0E
 """Edition of the layout; every record and every pinned instance carries it."""
 
 ARGUMENTS_PIECE = 4096
@@ -28,6 +28,8 @@ KINDS = 11
 
 ACT_CONNECT = 1
 ACT_SEND = 2
+ACT_CREATE = 3
+ACTS = 4
 
 OUTCOME_NONE = 0
 OUTCOME_ESTABLISHED = 1
@@ -47,6 +49,11 @@ VERDICTS = 4
 ALTERNATIVES_MAX = 16
 STEPS_MAX = 64
 CLASSES = 3
+
+PORTLESS_ICMP = 1
+PORTLESS_TCP = 2
+PORTLESS_UDP = 4
+PORTLESS_OTHER = 8
 
 TAMPER_PACKET_SOCKET = 1
 TAMPER_BPF = 2
@@ -500,13 +507,14 @@ STEP_VALUE = struct.Struct("<QQQQQI4x")
 
 
 class ModeValue(NamedTuple):
-    """`struct mode_value`, 8 bytes."""
+    """`struct mode_value`, 12 bytes."""
 
     is_enforcing: int
     has_names: int
+    portless: int
 
 
-MODE_VALUE = struct.Struct("<II")
+MODE_VALUE = struct.Struct("<III")
 
 
 class ProcValue(NamedTuple):
@@ -795,7 +803,7 @@ OFFSETS = {
         48,
         {"needed": 0, "allow_low": 8, "allow_high": 16, "deny_low": 24, "deny_high": 32, "more": 40},
     ),
-    "mode_value": (8, {"is_enforcing": 0, "has_names": 4}),
+    "mode_value": (12, {"is_enforcing": 0, "has_names": 4, "portless": 8}),
     "proc_value": (
         40,
         {

@@ -50,7 +50,9 @@ class Policies:
             what = f"cannot write the policy into the kernel: {error.strerror}"
             raise KernelError(what, hint="please report this, with the kernel's version") from None
         is_enforcing = policy.mode is Mode.ENFORCE
-        self._modes.update(_NUMBER.pack(scope), wire.MODE_VALUE.pack(is_enforcing, bool(policy.names)))
+        self._modes.update(
+            _NUMBER.pack(scope), wire.MODE_VALUE.pack(is_enforcing, bool(policy.names), policy.portless)
+        )
 
 
 def _entries(scope: int, policy: Compiled, base: int) -> Iterator[tuple[bytes, bytes]]:
