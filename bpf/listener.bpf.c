@@ -59,34 +59,17 @@ static inline struct heard_key heard_of(struct bpf_sock *sk, const struct listen
 }
 
 /* Called where it is bound by its owner, not where the kernel finds a port for who sends first. */
-static inline int on_bound(struct bpf_sock *sk)
+static inline void note_listener(struct bpf_sock *sk, const struct proc_value *proc)
 {
+	struct listener *listener;
+
 	if (!can_listen(sk->protocol))
-		return ALLOW;
-
-	struct proc_value *proc = process_of(number_at(bpf_get_current_task(), TASK_TGID));
-
-	if (!proc)
-		return ALLOW;
-
-	struct listener *listener =
-		listeners.sk_storage_get((void *)sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
-
-	if (listener) {
-		listener->namespace = namespace_of(sk);
-		listener->scope = proc->scope;
-	}
-	return ALLOW;
-}
-
-int on_bind4(struct bpf_sock *sk)
-{
-	return on_bound(sk);
-}
-
-int on_bind6(struct bpf_sock *sk)
-{
-	return on_bound(sk);
+		return;
+	listener = listeners.sk_storage_get((void *)sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+	if (!listener)
+		return;
+	listener->namespace = namespace_of(sk);
+	listener->scope = proc->scope;
 }
 
 /*

@@ -103,23 +103,25 @@ static inline u32 by_names(struct port_key *key, u64 low, u64 high, u64 held)
 	return allowed ? VERDICT_ALLOW : VERDICT_NONE;
 }
 
-static inline u32 look_up_names(const struct act_value *act, u32 scope, u64 held)
+static inline u32 look_up_names(const struct act_value *act, u32 scope, u32 window)
 {
-	struct granted_key key = { .scope = scope };
+	struct granted_key key = { .scope = scope, .policy = act->policy };
 	struct granted_value *granted_sets;
 
 	__builtin_memcpy(key.address, act->key.peer, sizeof(key.address));
 	granted_sets = granted.lookup(&key);
 	if (!granted_sets)
 		return VERDICT_NONE;
+	if (granted_sets->used != window)
+		granted_sets->used = window;
 
 	struct port_key port = {
-		.scope = scope,
+		.policy = act->policy,
 		.port = act->key.peer_port,
 		.protocol = policy_protocol(act->key.protocol),
 	};
 
-	return by_names(&port, granted_sets->sets_low, granted_sets->sets_high, held);
+	return by_names(&port, granted_sets->sets_low, granted_sets->sets_high, act->held);
 }
 
 /* Fills in verdict and rule; an act of a scope without a policy gets none. */
@@ -137,9 +139,13 @@ static inline void judge(struct act_value *act, const struct proc_value *proc, s
 		return;
 
 	u32 is_enforcing = mode->is_enforcing, has_names = mode->has_names;
+
+	act->policy = mode->policy;
+	act->held = proc->held;
+
 	struct policy_key key = {
 		.prefix_bits = POLICY_KEY_BITS,
-		.scope = scope,
+		.policy = act->policy,
 		.port = act->key.peer_port,
 		.protocol = policy_protocol(act->key.protocol),
 	};
@@ -147,10 +153,10 @@ static inline void judge(struct act_value *act, const struct proc_value *proc, s
 	__builtin_memcpy(key.address, act->key.peer, sizeof(key.address));
 
 	u32 verdict = VERDICT_DENY;
-	u32 rank = look_up(&key, proc->held, &verdict, &act->rule);
+	u32 rank = look_up(&key, act->held, &verdict, &act->rule);
 
 	if (has_names && rank < FINAL) {
-		u32 named = look_up_names(act, scope, proc->held);
+		u32 named = look_up_names(act, scope, config->window);
 
 		if (named != VERDICT_NONE) {
 			verdict = named;
@@ -168,11 +174,11 @@ static inline void judge(struct act_value *act, const struct proc_value *proc, s
 		act->key.verdict = is_enforcing ? VERDICT_DENY : VERDICT_AUDIT;
 }
 
-/* Whether some rule has a use for a socket of this protocol that has no ports. */
-static inline int may_create(const struct proc_value *proc, u32 protocol)
+/* Whether some rule has a use for a socket without ports; else fills in what is said to that. */
+static inline int may_create(struct act_value *act, const struct proc_value *proc)
 {
 	struct config_value *config = settings();
-	u32 scope = proc->scope;
+	u32 scope = proc->scope, protocol = policy_protocol(act->key.protocol);
 
 	if (!config || !config->has_policies)
 		return 1;
@@ -181,7 +187,9 @@ static inline int may_create(const struct proc_value *proc, u32 protocol)
 
 	if (!mode || !mode->is_enforcing)
 		return 1;
-	protocol = policy_protocol(protocol);
+	act->policy = mode->policy;
+	act->held = proc->held;
+	act->key.verdict = VERDICT_DENY;
 	return (mode->portless & (protocol == IPPROTO_ICMP  ? PORTLESS_ICMP
 				  : protocol == IPPROTO_TCP ? PORTLESS_TCP
 				  : protocol == IPPROTO_UDP ? PORTLESS_UDP

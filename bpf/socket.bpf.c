@@ -100,6 +100,27 @@ int on_sendmsg6(struct bpf_sock_addr *ctx)
 	return act6(ctx, ctx->sk, ACT_SEND);
 }
 
+static inline int on_bound(struct bpf_sock *sk)
+{
+	struct proc_value *proc = process_of(number_at(bpf_get_current_task(), TASK_TGID));
+
+	if (proc) {
+		note_own_resolver(sk, proc);
+		note_listener(sk, proc);
+	}
+	return ALLOW;
+}
+
+int on_bind4(struct bpf_sock *sk)
+{
+	return on_bound(sk);
+}
+
+int on_bind6(struct bpf_sock *sk)
+{
+	return on_bound(sk);
+}
+
 /*
  * A raw or ping socket that no rule has a use for fails here: where its packets leave, some callers
  * are told that they were sent. There is no peer yet.
@@ -113,18 +134,10 @@ int on_sock_create(struct bpf_sock *sk)
 	u32 pid = number_at(task, TASK_TGID);
 	struct proc_value *proc = process_of(pid);
 
-	if (!proc || may_create(proc, sk->protocol))
+	struct act_value act = { .key.protocol = sk->protocol, .key.act = ACT_CREATE };
+
+	if (!proc || may_create(&act, proc))
 		return ALLOW;
-
-	union address nobody = {};
-	struct act_value act = {};
-
-	if (sk->family != AF_INET6)
-		nobody.words[2] = bpf_htonl(0xffff);
-	__builtin_memcpy(act.key.peer, nobody.bytes, sizeof(act.key.peer));
-	act.key.protocol = sk->protocol;
-	act.key.act = ACT_CREATE;
-	act.key.verdict = VERDICT_DENY;
 	act.tid = number_at(task, TASK_PID);
 	act.uid = number_at(pointer_at(task, TASK_CRED), CRED_UID);
 	report(&act, pid, proc, 0);

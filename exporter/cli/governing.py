@@ -10,7 +10,7 @@ from exporter.config import RunConfig
 from exporter.errors import FileError, UsageError
 from exporter.jobs.model import Job
 from exporter.policy.compile import Compiled, compile_policy
-from exporter.policy.model import Mode, Name, Policy, Rule, effective, with_endpoints
+from exporter.policy.model import Mode, Policy, Rule, effective, with_endpoints
 from exporter.policy.resolvers import system_resolvers
 from exporter.terms import Terms, terms_of
 
@@ -84,7 +84,5 @@ def _require_addresses(rules: tuple[Rule, ...]) -> None:
 
 
 def _unheld(rule: Rule) -> Iterator[str]:
-    if isinstance(rule.host, Name):
-        yield f"the name {rule.host}"
     if rule.lineage:
         yield "`lineage`"

@@ -12,6 +12,7 @@ _FILES = (
     *("maps.h", "process.bpf.c", "exec.bpf.c", "acts.bpf.c", "message.bpf.c", "listener.bpf.c"),
     *(
         "policy.bpf.c",
+        "grant.bpf.c",
         "lookup.bpf.c",
         "dns.bpf.c",
         "socket.bpf.c",
