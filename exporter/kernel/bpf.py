@@ -20,6 +20,7 @@ _LOOKUP_BATCH, _LOOKUP_AND_DELETE_BATCH, _UPDATE_BATCH = 24, 25, 26
 
 _PER_CPU_TYPES = {5, 6, 10}  # enum bpf_map_type: per-CPU hash, array, LRU hash
 _MAP_INFO = struct.Struct("=IIIII")  # how struct bpf_map_info begins: type, id, key, value, entries
+_TCX_INFO = struct.Struct("=16xI4x")  # struct bpf_link_info of a tcx link: ifindex
 _NOEXIST = 1
 _BATCH = struct.Struct("=QQQQIIQQ")
 _BATCH_MAX = 1024
@@ -46,18 +47,29 @@ def bpf_in(command: int, attributes: ctypes.Array[ctypes.c_char]) -> int:
 
 
 def open_pinned(path: Path) -> int:
-    """Open a pinned map or link; returns its descriptor, close-on-exec. Raises OSError."""
+    """Open a pinned map, program or link; returns its descriptor, close-on-exec. Raises OSError."""
     name = ctypes.create_string_buffer(os.fsencode(path))
     return bpf(_OBJ_GET, struct.pack("=QII", ctypes.addressof(name), 0, 0))
 
 
 def detach_link(descriptor: int) -> None:
-    """Detach a cgroup link at once, whoever else still holds it; other kinds of link don't know this."""
+    """Detach a link of a cgroup or an interface at once, whoever else still holds it.
+
+    Other kinds of link don't know this.
+    """
     try:
         bpf(_LINK_DETACH, struct.pack("=I", descriptor))
     except OSError as error:
         if error.errno != errno.EOPNOTSUPP:
             raise
+
+
+def interface_of(descriptor: int) -> int:
+    """The index of the interface that a tcx link is attached to; 0: it is gone. Raises OSError."""
+    info = ctypes.create_string_buffer(_TCX_INFO.size)
+    bpf(_OBJ_GET_INFO_BY_FD, struct.pack("=IIQ", descriptor, len(info), ctypes.addressof(info)))
+    index: int = _TCX_INFO.unpack(info.raw)[0]
+    return index
 
 
 def possible_cpus() -> int:

@@ -35,6 +35,8 @@ MEMBERS = {
     "URING_OPCODE": ("io_kiocb", "opcode"),
     "URING_SOCKET_FAMILY": ("io_socket", "domain"),
     "URING_SOCKET_PROTOCOL": ("io_socket", "protocol"),
+    "TASK_NAMESPACES": ("task_struct", "nsproxy"),
+    "NAMESPACES_NETWORK": ("nsproxy", "net_ns"),
     "TASK_REAL_PARENT": ("task_struct", "real_parent"),
     "TASK_GROUP_LEADER": ("task_struct", "group_leader"),
     "TASK_SIGNAL": ("task_struct", "signal"),

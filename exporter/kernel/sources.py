@@ -20,7 +20,7 @@ _FILES = (
         "header.bpf.c",
         "packet.bpf.c",
     ),
-    *("calls.h", "tamper.bpf.c"),
+    *("calls.h", "tamper.bpf.c", "frame.bpf.c"),
 )
 
 

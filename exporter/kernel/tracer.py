@@ -10,6 +10,7 @@ from pathlib import Path
 from exporter import wire
 from exporter.events import HOST, ProcessKey
 from exporter.kernel.bpf import Map, possible_cpus
+from exporter.kernel.frames import Frames
 from exporter.kernel.grants import Grants
 from exporter.kernel.instances import remove
 from exporter.kernel.policies import Policies
@@ -63,10 +64,12 @@ class Tracer:
 
     def __init__(self, directory: Path, stack: ExitStack, coverage: Coverage) -> None:
         """Open what is pinned in `directory`; `stack` closes it again."""
-        self._directory = directory
+        self.directory = directory
+        """Where its pins are."""
         opened = {name: stack.enter_context(closing(Map(directory / f"map_{name}"))) for name in PINNED_MAPS}
         self._procs, self._counters = opened["procs"], opened["counters"]
         self._in_jobs = opened["in_jobs"]
+        self.frames = stack.enter_context(closing(Frames(directory, opened)))
         self._queries = Queries(opened)
         self._policies, self._grants = Policies(opened), Grants(opened)
         self._windows = stack.enter_context(closing(Windows(opened, coverage)))
@@ -140,7 +143,8 @@ class Tracer:
 
     def detach(self) -> None:
         """Stop tracing. The rings and the counts can still be read."""
-        remove(self._directory)
+        self.frames.close()
+        remove(self.directory)
 
     def finish(self, handle: Handler) -> None:
         """Hand over the rest of what the kernel only counted. Call it once, detached and drained."""
