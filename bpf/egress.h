@@ -260,7 +260,8 @@ struct query_value {
 	u32 scope;
 	u8 told;	/* whether it got a record, as its answer then does */
 	u8 on_loopback; /* whether it left by lo, as its answer must come */
-	u16 pad;
+	u8 grants;	/* whether the policy allows its resolver: then the answer counts for it */
+	u8 pad;
 };
 
 /* By scope; those that wait are what was noted, less what was answered, less what expired. */

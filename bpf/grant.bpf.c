@@ -71,19 +71,18 @@ static inline int is_of_the_host(u64 network)
  */
 static inline int is_trusted(u64 socket, u32 on_loopback)
 {
-	u64 network = network_of(socket);
-	u32 number = number_at(network, NETWORK_NUMBER);
+	u64 network = network_of(socket), cookie = pointer_at(network, NETWORK_COOKIE);
 
 	if (!is_of_the_host(network))
 		return 0;
-	return !on_loopback || !own_resolvers.lookup(&number);
+	return !on_loopback || !own_resolvers.lookup(&cookie);
 }
 
 static inline int note_bind(struct bpf_sock *sk)
 {
-	u32 pid = bpf_get_current_pid_tgid() >> 32, number, is = 1;
+	u32 pid = bpf_get_current_pid_tgid() >> 32, is = 1;
 	struct proc_value *proc;
-	u64 network;
+	u64 network, cookie;
 
 	if (sk->src_port != DNS_PORT)
 		return ALLOW;
@@ -91,8 +90,8 @@ static inline int note_bind(struct bpf_sock *sk)
 	network = network_of(address_of(sk));
 	if (!proc || !proc->scope || !is_of_the_host(network))
 		return ALLOW;
-	number = number_at(network, NETWORK_NUMBER);
-	own_resolvers.update(&number, &is);
+	cookie = pointer_at(network, NETWORK_COOKIE);
+	own_resolvers.update(&cookie, &is);
 	return ALLOW;
 }
 

@@ -104,9 +104,11 @@ BPF_HASH(modes, u32, struct mode_value, SCOPES_MAX);
 BPF_HASH(grants_made, u32, u64, SCOPES_MAX);
 BPF_HASH(grants_ended, u32, u64, SCOPES_MAX);
 
-/* Network namespaces in which a process of a job took port 53: what answers there may be the job's.
+/*
+ * Network namespaces, by their cookies, in which a process of a job took port 53: what answers over
+ * loopback there may be the job's.
  */
-BPF_TABLE("lru_hash", u32, u32, own_resolvers, OWN_RESOLVERS_MAX);
+BPF_TABLE("lru_hash", u64, u32, own_resolvers, OWN_RESOLVERS_MAX);
 
 /* The peer a socket sent to last, and the slot where its next sends to that peer are counted. */
 BPF_SK_STORAGE(lasts, struct last_peer);

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from typing import NamedTuple
 
-LAYOUT = 0xC0B353A7
+LAYOUT = 0x3CFE6D9D
 """Edition of the layout; every record and every pinned instance carries it."""
 
 ARGUMENTS_PIECE = 4096
@@ -345,9 +345,10 @@ class QueryValue(NamedTuple):
     scope: int
     told: int
     on_loopback: int
+    grants: int
 
 
-QUERY_VALUE = struct.Struct("<QQIIIBB2x")
+QUERY_VALUE = struct.Struct("<QQIIIBBB1x")
 
 
 class QuotaValue(NamedTuple):
@@ -756,7 +757,16 @@ OFFSETS = {
     "query_key": (40, {"cookie": 0, "hash": 8, "resolver": 16, "id": 32, "type": 34}),
     "query_value": (
         32,
-        {"at_ns": 0, "started_ns": 8, "pid": 16, "exec_id": 20, "scope": 24, "told": 28, "on_loopback": 29},
+        {
+            "at_ns": 0,
+            "started_ns": 8,
+            "pid": 16,
+            "exec_id": 20,
+            "scope": 24,
+            "told": 28,
+            "on_loopback": 29,
+            "grants": 30,
+        },
     ),
     "quota_value": (16, {"noted": 0, "answered": 8}),
     "flow_key": (

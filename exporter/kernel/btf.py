@@ -67,7 +67,7 @@ MEMBERS = {
     "SOCKET_FILE": ("socket", "file"),
     "SOCK_NETWORK": ("sock", "__sk_common", "skc_net", "net"),
     "NETWORK_USERS": ("net", "user_ns"),
-    "NETWORK_NUMBER": ("net", "ns", "inum"),
+    "NETWORK_COOKIE": ("net", "net_cookie"),
     "USERS_LEVEL": ("user_namespace", "level"),
     "SOCK_FLAGS": ("sock", "__sk_common", "skc_flags"),
     "MOUNT_MNT": ("mount", "mnt"),

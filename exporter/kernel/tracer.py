@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import ExitStack, closing
 from pathlib import Path
 
@@ -65,6 +65,7 @@ class Tracer:
         """Open what is pinned in `directory`; `stack` closes it again."""
         self._directory = directory
         opened = {name: stack.enter_context(closing(Map(directory / f"map_{name}"))) for name in PINNED_MAPS}
+        self.maps: Mapping[str, Map] = opened
         self._procs, self._counters = opened["procs"], opened["counters"]
         self._in_jobs = opened["in_jobs"]
         self._queries = Queries(opened)
@@ -75,6 +76,11 @@ class Tracer:
             for name in RINGS
             if name != "environments" or coverage.reads_environments
         ]
+
+    @property
+    def window(self) -> int:
+        """The number of the current window of what is only counted."""
+        return self._windows.number
 
     def follow(self, process: ProcessKey, scope: int) -> None:
         """Make `process` the root of the job `scope`: from now on it and its descendants are traced."""

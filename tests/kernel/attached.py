@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from exporter.kernel.loading import PROGRAMS, Hook
+from exporter.kernel.loading import PROGRAMS, Continuation, Hook
 from exporter.kernel.mounts import BPFFS_HOME
 
 from .tracing import ROOT, RUN_LIMIT_S, Trace, environment, read, run_command
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
 PINS = BPFFS_HOME / "ci-egress"
-LINKS = len(PROGRAMS)
+LINKS = sum(not isinstance(program, Continuation) for program in PROGRAMS)
 PROGRAMS_IN_CGROUP = sum(isinstance(program, Hook) for program in PROGRAMS)
 
 _READY_LIMIT_S = 30.0
