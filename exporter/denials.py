@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -22,7 +23,7 @@ SAID_MAX = 50
 
 
 class _First(NamedTuple):
-    process: ProcessKey
+    process: ProcessKey | None
     exec_id: int
     destination: Destination
     verdict: str
@@ -35,27 +36,42 @@ class Denials:
         """`say` shows a line to whoever watches the job."""
         self._log = log
         self._say = say
+        self.attempts = Counter[str]()
+        """All that were denied or would be, by `egress.verdict`."""
+        self.first: dict[str, str] = {}
+        """Of each verdict the first one, in words."""
         self._met: set[_First] = set()
         self._said = 0
         self._is_full = False
 
     def meet(
         self,
-        program: Program,
+        program: Program | None,
         destination: Destination,
         ruling: Ruling,
         span: Callable[[], LayeredSpan],
+        attempts: int = 1,
     ) -> None:
-        """Tell of an act, whose span `span` makes, unless its like was told before."""
-        first = _First(program.process, program.exec_id, destination, ruling.verdict)
-        if not ruling.is_against or first in self._met or self._is_full:
+        """Count attempts, and tell of them by a span that `span` makes, unless their like was told before.
+
+        `program` is None where it isn't known who they are of.
+        """
+        if not ruling.is_against:
+            return
+        self.attempts[ruling.verdict] += attempts
+        if ruling.verdict not in self.first:
+            self.first[ruling.verdict] = _told(program, destination, ruling)
+        process, exec_id = (program.process, program.exec_id) if program else (None, 0)
+        first = _First(process, exec_id, destination, ruling.verdict)
+        if first in self._met or self._is_full:
             return
         if len(self._met) >= TOLD_MAX:
             self._is_full = True
             self._say(f"{TOLD_MAX} denials have a log record each; further ones have none, but spans as ever")
             return
         self._met.add(first)
-        told = _sentence(program, destination, ruling)
+        did = "blocked" if ruling.is_denied else "would block"
+        told = f"{did}: {_told(program, destination, ruling)}"
         self._record(span(), ruling, told)
         if ruling.is_denied:
             self._show(told)
@@ -75,8 +91,9 @@ class Denials:
             self._say("blocked: further ones are told in the summary and the spans")
 
 
-def _sentence(program: Program, destination: Destination, ruling: Ruling) -> str:
-    did = "blocked" if ruling.is_denied else "would block"
-    who = f"{program.name or 'a program'} ({shown_chain(program.lineage, ' → ')})"
+def _told(program: Program | None, destination: Destination, ruling: Ruling) -> str:
+    who = "a program that isn't known"
+    if program is not None:
+        who = f"{program.name or 'a program'} ({shown_chain(program.lineage, ' → ')})"
     rule = f", rule {ruling.rule}" if ruling.rule else ""
-    return printable(f"{did}: {who} → {destination.shown}{rule}", limit=500)
+    return printable(f"{who} → {destination.shown}{rule}", limit=500)

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from exporter.account import Bookkeeping
+from exporter.cli.failing import failings
 from exporter.cli.governing import Asked, Governance, governance
 from exporter.cli.messages import Messages
 from exporter.cli.notices import long_flush_told, tell_fault, warn, warn_of_ignored
@@ -60,7 +61,8 @@ def trace(
 ) -> int:
     """Let COMMAND go once the hooks are live, trace it to its end, flush, and say what it talked to.
 
-    Returns COMMAND's exit status, or that of lost evidence. Raises CiEgressError when COMMAND wasn't started.
+    Returns COMMAND's exit status, or that of lost evidence or of --fail-on. Raises CiEgressError when
+    COMMAND wasn't started.
     """
     config = asked.config
     go_first()
@@ -119,7 +121,10 @@ def trace(
         with long_flush_told():
             telemetry.close(before_logs=loss.tell)
         title = job.task or job.pipeline or Path(config.command[0]).name
-        outcome = Outcome(title, job, summary, books.account(), telemetry, destinations, losses(tracer))
+        failing = failings(config.fail_on, traced.denials, books.account())
+        outcome = Outcome(
+            title, job, summary, books.account(), telemetry, destinations, losses(tracer), failing
+        )
         outcome.tell()
     return outcome.exit_status(held.wait(lambda: relay.pump(held)), is_strict=config.strict)
 

@@ -7,9 +7,12 @@ from typing import Any
 import pytest
 from opentelemetry.sdk.resources import Resource
 
+from exporter.account import Account
+from exporter.cli.failing import failings
+from exporter.config import FailOn
 from exporter.denials import SAID_MAX, TOLD_MAX, Denials
 from exporter.destinations import destination
-from exporter.events import Acted, Outcome, Verdict
+from exporter.events import Acted, Aggregated, Outcome, Verdict
 from exporter.flows import Flow
 from exporter.otlp import LogRecord, Severity
 from exporter.spans import Spans
@@ -19,6 +22,8 @@ from tests.unit.samples import CLOCK, JOB, bash, program
 
 TERMS = Terms("enforce", "policy.yaml", {1: "192.0.2.0/24"})
 DENIED = ACT._replace(verdict=Verdict.DENY, rule=1)
+LOSSY = Account(3, 1, 0, {("process", "internal"): 1, ("export", "400"): 1})
+"""Of the two that got lost, one was known."""
 
 
 class Told:
@@ -29,6 +34,16 @@ class Told:
         self.lines: list[str] = []
         self._denials = Denials(self.records.append, self.lines.append)
         self._spans = Spans(JOB, Resource({}), CLOCK)
+
+    @property
+    def denials(self) -> Denials:
+        return self._denials
+
+    def meet_many(self, event: Aggregated) -> None:
+        """Of whoever it was."""
+        said, where = ruling(TERMS, event), destination(event)
+        span = self._spans.aggregate(event, where, None, None, said)
+        self._denials.meet(None, where, said, lambda: span, event.attempts)
 
     def meet(self, event: Acted, **who: Any) -> Flow:
         said, actor = ruling(TERMS, event), program(parent=bash(), **who)
@@ -79,6 +94,43 @@ def test_a_program_and_a_destination_are_told_once() -> None:
     told.meet(DENIED._replace(peer_port=80))
     told.meet(DENIED, exec_id=2)
     assert len(told.records) == len(told.lines) == 3
+
+
+def test_every_attempt_is_counted_whatever_is_told_of_it() -> None:
+    told = Told()
+    for event in (DENIED, DENIED, ACT._replace(verdict=Verdict.AUDIT), ACT._replace(verdict=Verdict.ALLOW)):
+        told.meet(event)
+    told.meet_many(AGGREGATE._replace(verdict=Verdict.DENY, attempts=1_000))
+    assert told.denials.attempts == {"deny": 1_002, "audit": 1}
+    assert told.denials.first == {
+        "deny": "curl (bash → curl) → 192.0.2.7:443, rule 192.0.2.0/24",
+        "audit": "curl (bash → curl) → 192.0.2.7:443, rule default",
+    }
+
+
+def test_attempts_of_whom_it_is_not_known_are_told_too() -> None:
+    told = Told()
+    others = AGGREGATE._replace(verdict=Verdict.DENY, is_other=True)
+    told.meet_many(others)
+    told.meet_many(others)
+    assert told.lines == ["blocked: a program that isn't known → _other"]
+    (record,) = told.records
+    assert (record.event_name, record.body) == ("cicd.egress.denied", told.lines[0])
+    assert record.attributes["security_rule.ruleset.name"] == "policy.yaml"
+
+
+def test_without_being_asked_nothing_fails_a_run() -> None:
+    told = Told()
+    told.meet(DENIED)
+    assert failings([], told.denials, LOSSY) == []
+
+
+def test_an_attempt_that_got_lost_before_it_was_judged_fails_a_run_that_must_not_be_denied() -> None:
+    told = Told()
+    assert failings([FailOn.DENY], told.denials, Account(3, 3, 0)) == []
+    assert failings([FailOn.DENY], told.denials, LOSSY) == [
+        "--fail-on: of 1 attempt it isn't known what the policy said"
+    ]
 
 
 def test_a_flood_of_destinations_is_bounded() -> None:
