@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
+
+from opentelemetry.trace import SpanContext
 
 from exporter.attributes import LayeredSpan
 from exporter.destinations import Destination
@@ -32,8 +34,8 @@ class _First(NamedTuple):
 class Denials:
     """Those of one job."""
 
-    def __init__(self, log: Callable[[LogRecord], object], say: Callable[[str], object]) -> None:
-        """`say` shows a line to whoever watches the job."""
+    def __init__(self, log: Callable[[LogRecord], object], say: Callable[..., object]) -> None:
+        """`say` shows a line to whoever watches the job; for programs, what it says comes as keywords."""
         self._log = log
         self._say = say
         self.attempts = Counter[str]()
@@ -72,9 +74,10 @@ class Denials:
         self._met.add(first)
         did = "blocked" if ruling.is_denied else "would block"
         told = f"{did}: {_told(program, destination, ruling)}"
-        self._record(span(), ruling, told)
+        made = span()
+        self._record(made, ruling, told)
         if ruling.is_denied:
-            self._show(told)
+            self._show(told, _fields(program, destination, ruling, made.context))
 
     def _record(self, span: LayeredSpan, ruling: Ruling, told: str) -> None:
         name = DENIED_EVENT if ruling.is_denied else WOULD_DENY_EVENT
@@ -83,12 +86,22 @@ class Denials:
         at_ns = span.start_time or 0
         self._log(LogRecord(name, severity, at_ns, attributes, span.resource, span.context, told))
 
-    def _show(self, told: str) -> None:
+    def _show(self, told: str, fields: Mapping[str, object]) -> None:
         self._said += 1
         if self._said <= SAID_MAX:
-            self._say(told)
+            self._say(told, **fields)
         elif self._said == SAID_MAX + 1:
             self._say("blocked: further ones are told in the summary and the spans")
+
+
+def _fields(
+    program: Program | None, destination: Destination, ruling: Ruling, context: SpanContext
+) -> dict[str, object]:
+    """What the line says, for programs."""
+    who = {"pid": program.process.pid, "chain": program.lineage} if program else {}
+    where = {"destination": destination.shown, "transport": destination.transport}
+    ids = {"trace_id": f"{context.trace_id:032x}", "span_id": f"{context.span_id:016x}"}
+    return {"event": DENIED_EVENT, **who, **where, "rule": ruling.rule, "ruleset": ruling.ruleset, **ids}
 
 
 def _told(program: Program | None, destination: Destination, ruling: Ruling) -> str:

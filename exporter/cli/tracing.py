@@ -11,8 +11,7 @@ from pathlib import Path
 from exporter.account import Bookkeeping
 from exporter.cli.failing import failings
 from exporter.cli.governing import Asked, Governance, governance
-from exporter.cli.messages import Messages
-from exporter.cli.notices import long_flush_told, tell_fault, warn, warn_of_ignored
+from exporter.cli.notices import long_flush_told, tell_denial, tell_fault, warn, warn_of_ignored
 from exporter.cli.outcome import Outcome
 from exporter.clock import boot_ns, system_clock
 from exporter.command import HeldCommand
@@ -88,9 +87,7 @@ def trace(
         beginning = Beginning(job, system_clock(), _root(held), SCOPE, boot_ns(), terms)
         recorder = _recorder(config, beginning, stack)
         metrics = Metrics(telemetry.meter, telemetry.add_producer, books.published)
-        outlets = Outlets(
-            telemetry, metrics, beginning.clock, config.output.process_spans, Messages.current().say
-        )
+        outlets = Outlets(telemetry, metrics, beginning.clock, config.output.process_spans, tell_denial)
         traced = replace(traced_job(job, outlets, summary, beginning.at_ns), terms=terms)
         pipeline = Pipeline(outlets, recorder or Proc(), flows)
         handle = _handler(pipeline, recorder)

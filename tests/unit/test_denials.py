@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from opentelemetry.sdk.resources import Resource
+from opentelemetry.trace import StatusCode
 
 from exporter.account import Account
 from exporter.cli.failing import failings
@@ -17,7 +18,7 @@ from exporter.flows import Flow
 from exporter.otlp import LogRecord, Severity
 from exporter.spans import Spans
 from exporter.terms import Ruling, Terms, ruling
-from tests.unit.records import ACT, AGGREGATE
+from tests.unit.records import ACT, AGGREGATE, BASH
 from tests.unit.samples import CLOCK, JOB, bash, program
 
 TERMS = Terms("enforce", "policy.yaml", {1: "192.0.2.0/24"})
@@ -32,8 +33,13 @@ class Told:
     def __init__(self) -> None:
         self.records: list[LogRecord] = []
         self.lines: list[str] = []
-        self._denials = Denials(self.records.append, self.lines.append)
+        self.fields: list[dict[str, Any]] = []
+        self._denials = Denials(self.records.append, self._say)
         self._spans = Spans(JOB, Resource({}), CLOCK)
+
+    def _say(self, line: str, **fields: Any) -> None:
+        self.lines.append(line)
+        self.fields.append(fields)
 
     @property
     def denials(self) -> Denials:
@@ -45,10 +51,12 @@ class Told:
         span = self._spans.aggregate(event, where, None, None, said)
         self._denials.meet(None, where, said, lambda: span, event.attempts)
 
-    def meet(self, event: Acted, **who: Any) -> Flow:
-        said, actor = ruling(TERMS, event), program(parent=bash(), **who)
+    def meet(self, event: Acted, looked_up: str | None = None, **who: Any) -> Flow:
+        said, actor = ruling(TERMS, event), program(**{"parent": bash(), **who})
         context = self._spans.next_context(event.at_ns)
-        flow = Flow(event, destination(event), actor, "root", context, self._spans.job_context, ruling=said)
+        flow = Flow(
+            event, destination(event, looked_up), actor, "root", context, self._spans.job_context, ruling=said
+        )
         self._denials.meet(actor, flow.destination, said, lambda: self._spans.egress(flow, event.at_ns))
         return flow
 
@@ -58,6 +66,19 @@ def test_a_denied_act_is_a_record_with_the_attributes_of_its_span_and_a_line() -
     flow = told.meet(DENIED)
     line = "blocked: curl (bash → curl) → 192.0.2.7:443, rule 192.0.2.0/24"
     assert told.lines == [line]
+    assert told.fields == [
+        {
+            "event": "cicd.egress.denied",
+            "pid": DENIED.process.pid,
+            "chain": ("bash", "curl"),
+            "destination": "192.0.2.7:443",
+            "transport": "tcp",
+            "rule": "192.0.2.0/24",
+            "ruleset": "policy.yaml",
+            "trace_id": f"{flow.context.trace_id:032x}",
+            "span_id": f"{flow.context.span_id:016x}",
+        }
+    ]
     (record,) = told.records
     assert (record.event_name, record.severity, record.body) == ("cicd.egress.denied", Severity.ERROR, line)
     assert (record.context, record.at_ns) == (flow.context, CLOCK.wall_ns(DENIED.at_ns))
@@ -84,6 +105,32 @@ def test_what_is_allowed_is_not_told(verdict: Verdict) -> None:
     told = Told()
     told.meet(ACT._replace(verdict=verdict))
     assert told.records == []
+
+
+def test_the_line_has_the_whole_chain_and_the_name() -> None:
+    told = Told()
+    npm = program("/usr/bin/npm", process=BASH)
+    told.meet(
+        DENIED._replace(rule=0),
+        looked_up="evil.example",
+        path="/usr/bin/node",
+        parent=program("/bin/sh", parent=npm),
+    )
+    assert told.lines == ["blocked: node (npm → sh → node) → evil.example:443, rule default"]
+
+
+def test_of_denied_acts_that_were_only_counted_the_span_is_an_error_too() -> None:
+    event = AGGREGATE._replace(verdict=Verdict.DENY, outcome=Outcome.DENIED)
+    said = ruling(TERMS, event)
+    span = Spans(JOB, Resource({}), CLOCK).aggregate(event, destination(event), program(), "root", said)
+    assert span.status.status_code is StatusCode.ERROR
+    assert {
+        "egress.outcome": "denied",
+        "egress.attempts": AGGREGATE.attempts,
+        "error.type": "EPERM",
+        "security_rule.name": "default",
+        "security_rule.ruleset.name": "policy.yaml",
+    }.items() <= span.attributes.items()
 
 
 def test_a_program_and_a_destination_are_told_once() -> None:
