@@ -19,6 +19,7 @@ from exporter.config import RunConfig
 from exporter.errors import KernelError
 from exporter.events import Event, ProcessKey
 from exporter.flows import Flows
+from exporter.integrity import Integrity
 from exporter.jobs.attributes import resource_attributes
 from exporter.jobs.detect import detect
 from exporter.jobs.model import Job
@@ -94,12 +95,14 @@ def trace(
         source = LiveSource(tracer, handle, books, flows, on_fault=tell_fault)
         loss = LossReporter(books.account, telemetry.log, traced.spans.resource, traced.spans.job_context)
 
+        integrity = Integrity(tracer, outlets, warn, traced.spans.resource, traced.spans.job_context)
+        ticks = [loss.tick, integrity.tick, *([recorder.tick] if recorder else [])]
+
         def between() -> None:
             relay.pump(held)
             pipeline.tick(boot_ns())
-            loss.tick()
-            if recorder:
-                recorder.tick()
+            for tick in ticks:
+                tick()
 
         _follow(tracer, beginning.root, governed)
         held.release(_handed_on(environment, traceparent(traced.spans.job_context), job))
@@ -109,12 +112,11 @@ def trace(
             for found in find_everyone(tracer, besides={os.getpid(), held.pid}):
                 handle(found)
         ended_ns = wait(source, held.pidfd, between)
+        integrity.look()
         left_behind = tracer.live_pids(SCOPE)
         source.finish()
         pipeline.end(SCOPE, ended_ns, left_behind=left_behind)
-        if recorder:
-            recorder.end(Ending(ended_ns, kernel_counts(tracer), left_behind))
-            recorder.close()  # what it has to say stands above the summary
+        _end_recording(recorder, Ending(ended_ns, kernel_counts(tracer), left_behind))
         with long_flush_told():
             telemetry.close(before_logs=loss.tell)
         title = job.task or job.pipeline or Path(config.command[0]).name
@@ -146,6 +148,12 @@ def _recorder(config: RunConfig, beginning: Beginning, stack: ExitStack) -> Reco
     stack.callback(recorder.close)
     recorder.begin(beginning)
     return recorder
+
+
+def _end_recording(recorder: Recorder | None, ending: Ending) -> None:
+    if recorder is not None:
+        recorder.end(ending)
+        recorder.close()  # what it has to say stands above the summary
 
 
 def _handler(pipeline: Pipeline, recorder: Recorder | None) -> Callable[[Event], None]:

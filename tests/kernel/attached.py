@@ -92,10 +92,8 @@ class Running:
         return self.process.pid
 
     def instance(self) -> Path:
-        """Its pin directory: the one that it has open, for the lock."""
-        links = map(_target, Path(f"/proc/{self.pid}/fd").iterdir())
-        (directory,) = {path for path in links if path.parent == PINS}
-        return directory
+        """Its pin directory."""
+        return instance_of(self.pid)
 
     def tell(self, line: str) -> None:
         """Write a line to COMMAND's stdin."""
@@ -116,6 +114,13 @@ class Running:
         stdout, stderr = self.process.communicate(timeout=RUN_LIMIT_S)
         done = subprocess.CompletedProcess([], self.process.returncode, stdout, stderr)
         return read(done, self.otlp_dir)
+
+
+def instance_of(pid: int) -> Path:
+    """The pin directory of the ci-egress with that pid: the one that it has open, for the lock."""
+    links = map(_target, Path(f"/proc/{pid}/fd").iterdir())
+    (directory,) = {path for path in links if path.parent == PINS}
+    return directory
 
 
 def _next_line(stream: IO[str] | None) -> str:

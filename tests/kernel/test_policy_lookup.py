@@ -81,7 +81,7 @@ class Actor:
         # Nothing else sets what is held and what is granted yet.
         procs: Map = self._kernel.tracer._procs
         procs.update(self._process.pid.to_bytes(4, sys.byteorder), value)
-        with closing(Map(self._kernel.tracer._directory / "map_granted")) as granted:
+        with closing(Map(self._kernel.tracer.directory / "map_granted")) as granted:
             for at, sets in model.granted.items():
                 masks = wire.GRANTED_VALUE.pack(sets & LOW, sets >> 64)
                 granted.update(wire.GRANTED_KEY.pack(scope, at), masks)
