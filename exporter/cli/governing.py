@@ -38,9 +38,10 @@ class Governance(NamedTuple):
 def requested(config: RunConfig) -> Policy | None:
     """What the options ask for; None: no policy. Raises UsageError, also for a policy that isn't valid."""
     if config.policy is None and config.allowed_endpoints is None:
-        if config.enforce:
+        if config.enforce or config.fail_on:
+            option = "--enforce" if config.enforce else "--fail-on"
             hint = "name one with --policy FILE or --allowed-endpoints TEXT"
-            raise UsageError("--enforce needs a policy", hint=hint)
+            raise UsageError(f"{option} needs a policy", hint=hint)
         return None
     from exporter.policy.parse import load_policy, parse_allowed_endpoints
 

@@ -12,6 +12,7 @@ from exporter.events import HOST, ProcessKey
 from exporter.kernel.bpf import Map, possible_cpus
 from exporter.kernel.grants import Grants
 from exporter.kernel.instances import remove
+from exporter.kernel.links import Links
 from exporter.kernel.policies import Policies
 from exporter.kernel.queries import Queries
 from exporter.kernel.rings import Handler, Ring, drain
@@ -63,13 +64,16 @@ class Tracer:
 
     def __init__(self, directory: Path, stack: ExitStack, coverage: Coverage) -> None:
         """Open what is pinned in `directory`; `stack` closes it again."""
-        self._directory = directory
+        self.directory = directory
+        """Where the pins are."""
         opened = {name: stack.enter_context(closing(Map(directory / f"map_{name}"))) for name in PINNED_MAPS}
         self.maps: Mapping[str, Map] = opened
         self._procs, self._counters = opened["procs"], opened["counters"]
         self._in_jobs = opened["in_jobs"]
         self._queries = Queries(opened)
         self._policies, self._grants = Policies(opened), Grants(opened)
+        self._policies = Policies(opened)
+        self._links = stack.enter_context(closing(Links(directory)))
         self._windows = stack.enter_context(closing(Windows(opened, coverage)))
         self._rings = [
             stack.enter_context(closing(Ring(opened[name].fileno(), opened[name].max_entries)))
@@ -135,6 +139,10 @@ class Tracer:
             values.append(sum(struct.unpack_from(f"={cpus}Q", value)))
         return Counts(values)
 
+    def lost(self) -> Mapping[str, frozenset[str]]:
+        """What isn't attached or pinned any more, by what became of it (exporter/kernel/links.py)."""
+        return self._links.lost()
+
     def live_pids(self, scope: int) -> list[int]:
         """Processes of the job `scope` that run now, whatever records were lost."""
         pids = []
@@ -146,7 +154,8 @@ class Tracer:
 
     def detach(self) -> None:
         """Stop tracing. The rings and the counts can still be read."""
-        remove(self._directory)
+        self._links.detach()
+        remove(self.directory)
 
     def finish(self, handle: Handler) -> None:
         """Hand over the rest of what the kernel only counted. Call it once, detached and drained."""
