@@ -20,6 +20,7 @@
 #define ALTERNATIVES_ROOM 16384
 #define GRANTED_MAX 65536
 #define RULE_PORTS_MAX 65536
+#define EXECUTABLES_ROOM 1024
 
 /*
  * A ring for each matter, so that none can fill another's: forks, execs and exits; the first act of
@@ -92,6 +93,9 @@ BPF_F_TABLE("hash", struct granted_key, struct granted_value, granted, GRANTED_M
 BPF_F_TABLE("hash", struct port_key, struct step_value, rule_ports, RULE_PORTS_MAX,
 	    BPF_F_NO_PREALLOC);
 BPF_HASH(modes, u32, struct mode_value, SCOPES_MAX);
+
+/* The files that are executables which policies name, in whatever scope. */
+BPF_HASH(exe_bits, struct exe_key, struct exe_value, EXECUTABLES_ROOM);
 
 /* The peer a socket sent to last, and the slot where its next sends to that peer are counted. */
 BPF_SK_STORAGE(lasts, struct last_peer);

@@ -10,6 +10,7 @@ from itertools import count
 from exporter import wire
 from exporter.errors import KernelError
 from exporter.kernel.bpf import Map
+from exporter.kernel.executables import Executables
 from exporter.policy.compile import Compiled
 from exporter.policy.entries import AddressKey, Choice
 from exporter.policy.model import Mode
@@ -28,11 +29,13 @@ class Policies:
         """None is written yet."""
         self._entries, self._alternatives, self._modes = maps["policy"], maps["alternatives"], maps["modes"]
         self._ports = maps["rule_ports"]
+        self.executables = Executables(maps["exe_bits"])
         self._next = 1
         """The first alternative that no policy has taken; 0 stands for none."""
 
     def write(self, scope: int, policy: Compiled) -> None:
         """Give `scope` a policy; it counts once all of it is there. Raises KernelError when it can't be."""
+        policy = self._with_executables(policy)
         base = self._next - 1
         behind = policy.alternatives[1:]
         if base + len(behind) >= self._alternatives.max_entries:
@@ -51,6 +54,13 @@ class Policies:
             raise KernelError(what, hint="please report this, with the kernel's version") from None
         is_enforcing = policy.mode is Mode.ENFORCE
         self._modes.update(_NUMBER.pack(scope), wire.MODE_VALUE.pack(is_enforcing, bool(policy.names)))
+
+    def _with_executables(self, policy: Compiled) -> Compiled:
+        try:
+            return self.executables.renumbered(policy)
+        except OSError as error:
+            what = f"cannot write the executables of `lineage` into the kernel: {error.strerror}"
+            raise KernelError(what, hint="name fewer executables") from None
 
 
 def _entries(scope: int, policy: Compiled, base: int) -> Iterator[tuple[bytes, bytes]]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from exporter import wire
 from exporter.events import HOST, ProcessKey
 from exporter.kernel.bpf import Map, possible_cpus
+from exporter.kernel.executables import Executables
 from exporter.kernel.instances import remove
 from exporter.kernel.policies import Policies
 from exporter.kernel.queries import Queries
@@ -23,7 +24,7 @@ PINNED_MAPS = [
     *("procs", "in_jobs", "counters", "config"),
     *("flows_even", "flows_odd", "slots", "free_slots", "others", "open_connects"),
     *("queries", "queries_noted", "queries_expired"),
-    *("policy", "alternatives", "granted", "rule_ports", "modes"),
+    *("policy", "alternatives", "granted", "rule_ports", "modes", "exe_bits"),
 ]
 _KEY = struct.Struct("=I")
 _START = struct.Struct("=Q")
@@ -67,10 +68,14 @@ class Tracer:
             if name != "environments" or coverage.reads_environments
         ]
 
-    def follow(self, process: ProcessKey, scope: int) -> None:
-        """Make `process` the root of the job `scope`: from now on it and its descendants are traced."""
+    def follow(self, process: ProcessKey, scope: int, held: int = 0) -> None:
+        """Make `process` the root of the job `scope`: from now on it and its descendants are traced.
+
+        `held` is what `executables.held_by` says, of one whose execs weren't seen.
+        """
         self._windows.follow(scope)
-        self._procs.update(_KEY.pack(process.pid), wire.PROC_VALUE.pack(process.started_ns, scope, *[0] * 6))
+        value = wire.PROC_VALUE.pack(process.started_ns, scope, *[0] * 5, held)
+        self._procs.update(_KEY.pack(process.pid), value)
 
     def find(self, process: ProcessKey) -> None:
         """Follow `process`, which was there before the programs, as one of no job; unless it is followed."""
@@ -81,7 +86,12 @@ class Tracer:
     def govern(self, scope: int, policy: Compiled) -> None:
         """Hold what `scope` does against `policy` from now on. Raises KernelError when it has no room."""
         self._policies.write(scope, policy)
-        self._windows.judge()
+        self._windows.judge(has_executables=bool(self._policies.executables))
+
+    @property
+    def executables(self) -> Executables:
+        """Those that the policies name."""
+        return self._policies.executables
 
     def spare(self, process: ProcessKey) -> None:
         """Don't tell any more what `process` and its descendants execute with: their job is known."""

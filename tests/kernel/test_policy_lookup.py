@@ -76,11 +76,9 @@ class Actor:
             model.answer(name, address)
         held = held_mask(compiled, chain)
         self._kernel.tracer.govern(scope, compiled)
-        self._kernel.tracer.follow(self._process, scope)
-        value = wire.PROC_VALUE.pack(self._process.started_ns, scope, *[0] * 5, held)
-        # Nothing else sets what is held and what is granted yet.
-        procs: Map = self._kernel.tracer._procs
-        procs.update(self._process.pid.to_bytes(4, sys.byteorder), value)
+        in_chain = [name for name, bit in compiled.executables.items() if held >> bit & 1]
+        self._kernel.tracer.follow(self._process, scope, self._kernel.tracer.executables.mask(in_chain))
+        # No exec of it was seen, and nothing sets what is granted yet.
         with closing(Map(self._kernel.tracer._directory / "map_granted")) as granted:
             for at, sets in model.granted.items():
                 masks = wire.GRANTED_VALUE.pack(sets & LOW, sets >> 64)

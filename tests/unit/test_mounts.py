@@ -30,7 +30,7 @@ def mountinfo(tmp_path: Path) -> Path:
 
 def test_a_line_has_root_path_and_type() -> None:
     (mount,) = mounts(CONTAINER)
-    assert mount == Mount("/docker/af01", Path("/sys/fs/cgroup"), "cgroup2", os.makedev(0, 26))
+    assert mount == Mount("/docker/af01", Path("/sys/fs/cgroup"), "cgroup2", os.makedev(0, 26), 500)
 
 
 @pytest.mark.parametrize("fields", ["", "shared:1", "shared:1 master:2 propagate_from:3 unbindable"])
