@@ -24,6 +24,7 @@ DIRECTORIES = tuple(
 _LINKS_MAX = 40
 """As many as the kernel follows."""
 _ELF = b"\x7fELF"
+_PATH_SHOWN_MAX = 1024
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 _HINT = "executables are looked for on the machine that the job runs on"
 
@@ -89,7 +90,7 @@ def require_executables(rules: Iterable[Rule], directories: Sequence[Path] = DIR
 
 
 def _line(rule: Rule, unfit: Unfit) -> str:
-    what = f"{shown(str(unfit.path))} in `lineage` {unfit.why}; {unfit.fix}"
+    what = f"{_shown(unfit.path)} in `lineage` {unfit.why}; {unfit.fix}"
     return f"{rule.source}:{rule.line}:{rule.column}: {what}"
 
 
@@ -145,8 +146,12 @@ def _require_roots(step: Path, status: os.stat_result) -> None:
     is_writable = not stat.S_ISLNK(mode) and not is_sticky and mode & _OTHERS_WRITE
     if status.st_uid != 0 or is_writable:
         who = f"it belongs to user {status.st_uid}" if status.st_uid else f"its mode is {mode & 0o7777:04o}"
-        where = shown(str(step))
+        where = _shown(step)
         raise _UnfitError(
             f"isn't root's alone to change: {where}, {who}",
             f"`chown root` and `chmod go-w` {where}, or name another executable",
         )
+
+
+def _shown(path: Path) -> str:
+    return shown(str(path), _PATH_SHOWN_MAX)
