@@ -47,7 +47,10 @@ class Executables:
             self._bits[executable] = len(self._bits)
 
     def renumbered(self, policy: Compiled) -> Compiled:
-        """`policy` with the bits that its executables have here; they count from now on. Raises as `name`."""
+        """`policy` with the bits that its executables have here, as `held` of events has them.
+
+        They count from now on. Raises as `name`.
+        """
         self.name(policy.executables)
         bits = {executable: self._bits[executable] for executable in policy.executables}
         if bits == policy.executables:
@@ -59,6 +62,7 @@ class Executables:
             addresses={key: c._replace(needed=needed(c.needed)) for key, c in policy.addresses.items()},
             alternatives=tuple(c._replace(needed=needed(c.needed)) for c in policy.alternatives),
             ports={key: step._replace(needed=needed(step.needed)) for key, step in policy.ports.items()},
+            named=replace(policy.named, needed=tuple(map(needed, policy.named.needed))),
         )
 
     def look_again(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Collection, Iterable
 from contextlib import ExitStack, closing
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from exporter import wire
 from exporter.events import HOST, ProcessKey
 from exporter.kernel.bpf import Map, possible_cpus
 from exporter.kernel.executables import Executables
+from exporter.kernel.grants import Grants
 from exporter.kernel.instances import remove
 from exporter.kernel.policies import Policies
 from exporter.kernel.queries import Queries
@@ -24,10 +26,13 @@ PINNED_MAPS = [
     *("procs", "in_jobs", "counters", "config"),
     *("flows_even", "flows_odd", "slots", "free_slots", "others", "open_connects"),
     *("queries", "queries_noted", "queries_expired"),
-    *("policy", "alternatives", "granted", "rule_ports", "modes", "exe_bits"),
+    *("policy", "alternatives", "names", "rule_ports", "modes", "exe_bits"),
+    *("granted", "grants_made", "grants_ended", "later"),
 ]
 _KEY = struct.Struct("=I")
 _START = struct.Struct("=Q")
+
+Seeds = Iterable[tuple[bytes, Collection[str]]]
 
 
 class Counts:
@@ -49,6 +54,10 @@ class Counts:
         """Processes that didn't fit into the table of processes: what they do is told by their ancestors."""
         return self._values[wire.KIND_FORK * wire.COUNTS + wire.COUNT_UNTRACKED]
 
+    def ungranted(self) -> int:
+        """Addresses that rules for names would have granted, for which there was no room."""
+        return self._values[wire.KIND_DNS * wire.COUNTS + wire.COUNT_UNGRANTED]
+
 
 class Tracer:
     """One instance's maps and rings; its programs run until `detach`."""
@@ -60,7 +69,7 @@ class Tracer:
         self._procs, self._counters = opened["procs"], opened["counters"]
         self._in_jobs = opened["in_jobs"]
         self._queries = Queries(opened)
-        self._policies = Policies(opened)
+        self._policies, self._grants = Policies(opened), Grants(opened)
         self._windows = stack.enter_context(closing(Windows(opened, coverage)))
         self._rings = [
             stack.enter_context(closing(Ring(opened[name].fileno(), opened[name].max_entries)))
@@ -83,10 +92,18 @@ class Tracer:
         value = wire.PROC_VALUE.pack(process.started_ns, HOST, *[0] * 6)
         self._procs.insert(_KEY.pack(process.pid), value)
 
-    def govern(self, scope: int, policy: Compiled) -> None:
-        """Hold what `scope` does against `policy` from now on. Raises KernelError when it has no room."""
-        self._policies.write(scope, policy)
+    def govern(self, scope: int, policy: Compiled, seeds: Seeds = ()) -> int:
+        """Hold what `scope` does against `policy` from now on; returns the policy's number here.
+
+        `seeds` are the names that addresses (16 bytes) have without being looked up. Raises KernelError when
+        it has no room.
+        """
+        number = self._policies.write(policy)
+        masks = ((peer, policy.named.granted(names)) for peer, names in seeds)
+        self._grants.seed(scope, number, ((peer, mask) for peer, mask in masks if mask))
+        self._policies.hold(scope, number, policy)
         self._windows.judge(has_executables=bool(self._policies.executables))
+        return number
 
     @property
     def executables(self) -> Executables:
@@ -106,6 +123,7 @@ class Tracer:
         if number < limit:
             self._windows.turn(handle)
             self._queries.turn()
+            self._grants.turn(self._windows.number)
         return number
 
     def has_counted_open(self) -> bool:

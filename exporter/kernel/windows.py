@@ -66,6 +66,11 @@ class Windows:
         self._has_policies = self._has_executables = False
         self._begin_next()
 
+    @property
+    def number(self) -> int:
+        """Of the current window."""
+        return self._number
+
     def close(self) -> None:
         """Unmap."""
         self._slots.close()

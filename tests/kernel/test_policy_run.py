@@ -193,8 +193,6 @@ def replay(recording: Path, otlp_dir: Path) -> Trace:
 
 REFUSED = {
     "version: 1\nmode: enforced\n": ":2:7: `mode` can't be `enforced`; did you mean `enforce`?",
-    "version: 1\nallow: [registry.example]\n": ":2:9: `run` can't go by the name registry.example yet; "
-    "name addresses instead",
 }
 
 
