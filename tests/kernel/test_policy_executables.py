@@ -50,7 +50,7 @@ exec /usr/bin/timeout "$@"
 """
 
 
-@pytest.mark.parametrize("imitation", ["copy", "memory", "bind", "overlay", "name", "script"])
+@pytest.mark.parametrize("imitation", ["copy", "memory", "bind", "overlay", "name", "script", "loader"])
 def test_what_only_looks_like_it_is_not_it(
     lab: Lab, programs: Programs, kernel: KernelSide, tmp_path: Path, imitation: str
 ) -> None:
@@ -67,6 +67,7 @@ def test_what_only_looks_like_it_is_not_it(
         "overlay": ["env", "-C", str(tmp_path), *in_namespaces, OVERLAID, "sh", str(copy), "60"],
         "name": ["bash", "-c", 'exec -a /usr/bin/timeout "$@"', "bash", "env"],
         "script": [str(script), "60"],
+        "loader": [str(next(Path("/").glob("lib*/ld-linux*.so.*"))), "/usr/bin/timeout", "60"],
     }
     command = [*commands[imitation], *programs.act("connect", V4.evil, PORT)]
     with lab.watch() as watch:

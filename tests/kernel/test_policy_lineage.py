@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import subprocess
+from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 import pytest
 
 from exporter.errors import KernelError
-from exporter.events import ProcessKey, Verdict
+from exporter.events import RULE_OF_NAMES, Acted, ProcessKey, Verdict
 from exporter.policy.compile import compile_policy
 from exporter.policy.entries import EXECUTABLES_MAX
 from exporter.procfs import started_ns
+from exporter.terms import terms_of
 from tests.unit.policy.files import rules
+from tests.unit.policy.kernel_model import packed
 
 from .direct import KernelSide, kernel_side
 from .lab import NETWORKS, PORT, RUN_LIMIT_S, V4, Lab, Network
@@ -111,6 +114,29 @@ def test_a_deny_for_a_lineage_hits_that_alone(lab: Lab, programs: Programs, kern
     act = programs.act("connect", V4.evil, PORT)
     assert outcome(kernel, lab, act, compiled) == ("ok\n", {ALLOWED})
     assert outcome(kernel, lab, [*TIMEOUT, *act], compiled) == ("EPERM\n", {(Verdict.DENY, 2)})
+
+
+def test_a_name_is_allowed_to_a_lineage(lab: Lab, programs: Programs, kernel: KernelSide) -> None:
+    """Which rule that was is known from the mask that comes with the act."""
+    allow = f"""
+        {{host: registry.example, ports: [{PORT}], lineage: [no-such-program]}}
+        {{host: "*.example", ports: [{PORT}], lineage: [timeout]}}
+    """
+    compiled = kernel.tracer.executables.renumbered(
+        compile_policy(rules(allow=allow, more="mode: enforce\n"))
+    )
+    act, peer, told = programs.act("connect", V4.evil, PORT), packed(ip_address(V4.evil)), []
+    for command in (act, [*TIMEOUT, *act]):
+        with kernel.beginning(lab, command) as (child, _):
+            kernel.tracer.govern(kernel.scope, compiled, [(peer, ["registry.example"])])
+            stdout = child.communicate("\n", timeout=RUN_LIMIT_S)[0]
+        acts = [e for e in kernel.drain() if isinstance(e, Acted) and e.scope == kernel.scope]
+        rule = terms_of(compiled, "policy.yaml").rule_for(acts[0], ["registry.example"])
+        told.append((stdout, acts[0].verdict, acts[0].rule, rule))
+    assert told == [
+        ("EPERM\n", Verdict.DENY, 0, RULE_OF_NAMES),
+        ("ok\n", Verdict.ALLOW, RULE_OF_NAMES, 2),
+    ]
 
 
 def test_another_policy_takes_nothing_from_what_a_process_has_in_its_chain(
