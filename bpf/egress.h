@@ -375,6 +375,20 @@ struct mode_value {
 	u32 has_names; /* 1: one of the two has rules for names */
 };
 
+/* A file that policies name as an executable: what is executed, whatever its path. */
+struct exe_key {
+	u64 inode;
+	u32 device; /* as the kernel has it: major << 20 | minor */
+	u32 pad;
+};
+
+struct exe_value {
+	u64 bits;      /* of the executables that it is */
+	u64 ctime_sec; /* of the inode, when the policy was loaded: it is what it was then */
+	u32 ctime_nsec;
+	u32 pad;
+};
+
 /* Map values that user space reads or writes. */
 struct proc_value {
 	u64 started_ns;
@@ -395,6 +409,7 @@ struct config_value {
 	u32 is_host;		/* 1: processes of no job are followed too, as scope 0 */
 	u32 reads_environments; /* 1: what these executed with is told, to find jobs by */
 	u32 has_policies;	/* 1: some scope has one */
+	u32 has_executables;	/* 1: and it names some */
 };
 
 #endif

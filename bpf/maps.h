@@ -21,6 +21,7 @@
 #define NAMES_MAX 262144
 #define GRANTED_MAX 262144
 #define RULE_PORTS_MAX 65536
+#define EXECUTABLES_ROOM 1024
 #define OWN_RESOLVERS_MAX 4096
 
 /*
@@ -96,6 +97,9 @@ BPF_F_TABLE("hash", struct granted_key, struct granted_value, granted, GRANTED_M
 BPF_F_TABLE("hash", struct port_key, struct step_value, rule_ports, RULE_PORTS_MAX,
 	    BPF_F_NO_PREALLOC);
 BPF_HASH(modes, u32, struct mode_value, SCOPES_MAX);
+
+/* The files that are executables which policies name, in whatever scope. */
+BPF_HASH(exe_bits, struct exe_key, struct exe_value, EXECUTABLES_ROOM);
 
 /*
  * By scope, and under ALL_SCOPES of all together: how many grants were made, and how many of them

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from typing import NamedTuple
 
-LAYOUT = 0x3CFE6D9D
+LAYOUT = 0x146B44DE
 """Edition of the layout; every record and every pinned instance carries it."""
 
 ARGUMENTS_PIECE = 4096
@@ -534,6 +534,27 @@ class ModeValue(NamedTuple):
 MODE_VALUE = struct.Struct("<IIII")
 
 
+class ExeKey(NamedTuple):
+    """`struct exe_key`, 16 bytes."""
+
+    inode: int
+    device: int
+
+
+EXE_KEY = struct.Struct("<QI4x")
+
+
+class ExeValue(NamedTuple):
+    """`struct exe_value`, 24 bytes."""
+
+    bits: int
+    ctime_sec: int
+    ctime_nsec: int
+
+
+EXE_VALUE = struct.Struct("<QQI4x")
+
+
 class ProcValue(NamedTuple):
     """`struct proc_value`, 40 bytes."""
 
@@ -551,7 +572,7 @@ PROC_VALUE = struct.Struct("<QIIIIIIQ")
 
 
 class ConfigValue(NamedTuple):
-    """`struct config_value`, 28 bytes."""
+    """`struct config_value`, 32 bytes."""
 
     layout: int
     enforcing: int
@@ -560,9 +581,10 @@ class ConfigValue(NamedTuple):
     is_host: int
     reads_environments: int
     has_policies: int
+    has_executables: int
 
 
-CONFIG_VALUE = struct.Struct("<IIIIIII")
+CONFIG_VALUE = struct.Struct("<IIIIIIII")
 
 
 OFFSETS = {
@@ -837,6 +859,8 @@ OFFSETS = {
         {"needed": 0, "allow_low": 8, "allow_high": 16, "deny_low": 24, "deny_high": 32, "more": 40},
     ),
     "mode_value": (16, {"policy": 0, "next_policy": 4, "is_enforcing": 8, "has_names": 12}),
+    "exe_key": (16, {"inode": 0, "device": 8}),
+    "exe_value": (24, {"bits": 0, "ctime_sec": 8, "ctime_nsec": 16}),
     "proc_value": (
         40,
         {
@@ -851,7 +875,7 @@ OFFSETS = {
         },
     ),
     "config_value": (
-        28,
+        32,
         {
             "layout": 0,
             "enforcing": 4,
@@ -860,6 +884,7 @@ OFFSETS = {
             "is_host": 16,
             "reads_environments": 20,
             "has_policies": 24,
+            "has_executables": 28,
         },
     ),
 }

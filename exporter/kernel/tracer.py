@@ -10,6 +10,7 @@ from pathlib import Path
 from exporter import wire
 from exporter.events import HOST, ProcessKey
 from exporter.kernel.bpf import Map, possible_cpus
+from exporter.kernel.executables import Executables
 from exporter.kernel.grants import Grants
 from exporter.kernel.instances import remove
 from exporter.kernel.links import Links
@@ -26,7 +27,7 @@ PINNED_MAPS = [
     *("procs", "in_jobs", "counters", "config"),
     *("flows_even", "flows_odd", "slots", "free_slots", "others", "open_connects"),
     *("queries", "queries_noted", "queries_expired"),
-    *("policy", "alternatives", "names", "rule_ports", "modes"),
+    *("policy", "alternatives", "names", "rule_ports", "modes", "exe_bits"),
     *("granted", "grants_made", "grants_ended", "later"),
 ]
 _KEY = struct.Struct("=I")
@@ -86,10 +87,14 @@ class Tracer:
         """The number of the current window of what is only counted."""
         return self._windows.number
 
-    def follow(self, process: ProcessKey, scope: int) -> None:
-        """Make `process` the root of the job `scope`: from now on it and its descendants are traced."""
+    def follow(self, process: ProcessKey, scope: int, held: int = 0) -> None:
+        """Make `process` the root of the job `scope`: from now on it and its descendants are traced.
+
+        `held` is what `executables.held_by` says, of one whose execs weren't seen.
+        """
         self._windows.follow(scope)
-        self._procs.update(_KEY.pack(process.pid), wire.PROC_VALUE.pack(process.started_ns, scope, *[0] * 6))
+        value = wire.PROC_VALUE.pack(process.started_ns, scope, *[0] * 5, held)
+        self._procs.update(_KEY.pack(process.pid), value)
 
     def find(self, process: ProcessKey) -> None:
         """Follow `process`, which was there before the programs, as one of no job; unless it is followed."""
@@ -107,8 +112,13 @@ class Tracer:
         masks = ((peer, policy.named.granted(names)) for peer, names in seeds)
         self._grants.seed(scope, number, ((peer, mask) for peer, mask in masks if mask))
         self._policies.hold(scope, number, policy)
-        self._windows.judge()
+        self._windows.judge(has_executables=bool(self._policies.executables))
         return number
+
+    @property
+    def executables(self) -> Executables:
+        """Those that the policies name."""
+        return self._policies.executables
 
     def spare(self, process: ProcessKey) -> None:
         """Don't tell any more what `process` and its descendants execute with: their job is known."""
