@@ -33,7 +33,12 @@ enum record_kind {
 	KINDS
 };
 
-enum act_kind { ACT_CONNECT = 1, ACT_SEND = 2 };
+enum act_kind {
+	ACT_CONNECT = 1,
+	ACT_SEND = 2,
+	ACT_CREATE = 3, /* of a raw or ping socket, which was denied: there is no peer */
+	ACTS
+};
 
 /* What became of a connect. */
 enum outcome {
@@ -62,6 +67,9 @@ enum policy_limits {
 	CLASSES = 3,	       /* (protocol, port), (protocol, any), (any, any) */
 	HOST_NAME_ROOM = 252   /* of a name that rules name, and its NUL */
 };
+
+/* A rule allows a protocol that has sockets without ports, to some address or name. */
+enum portless { PORTLESS_ICMP = 1, PORTLESS_TCP = 2, PORTLESS_UDP = 4, PORTLESS_OTHER = 8 };
 
 /* What a process did that no honest build needs: to get around the tracing, or at it. */
 enum tampering {
@@ -373,6 +381,7 @@ struct mode_value {
 	u32 next_policy; /* what names grant is kept for this one, too: it is about to take over */
 	u32 is_enforcing;
 	u32 has_names; /* 1: one of the two has rules for names */
+	u32 portless;  /* what raw and ping sockets of an enforced job may be made for */
 };
 
 /* A file that policies name as an executable: what is executed, whatever its path. */

@@ -3,7 +3,6 @@
  * Who asks what, and which answer is whose. An answer counts once, and only for a question that
  * waits on its socket, put to the resolver that it comes from.
  */
-#define LOOPBACK 1	 /* lo's index, in every network namespace */
 #define SHARE_MAX 196608 /* bytes of a process's records, in a second */
 #define WAITING_MAX 8192 /* questions of a scope */
 #define UNTOLD_MAX 2048	 /* where one of those that are not told finds so many, it has no room */

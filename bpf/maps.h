@@ -15,6 +15,7 @@
 #define SLOTS_MAX 4096
 #define OPEN_MAX 16384
 #define SCOPES_MAX 1024
+#define OTHERS_MAX (SCOPES_MAX * VERDICTS * ACTS)
 #define QUERIES_MAX 32768
 #define POLICY_MAX 262144
 #define ALTERNATIVES_ROOM 16384
@@ -69,7 +70,7 @@ BPF_F_TABLE("array", u32, struct aggregate_record, slots, SLOTS_MAX, BPF_F_MMAPA
 BPF_STACK(free_slots, u32, SLOTS_MAX);
 
 /* Acts of a scope for which there was no slot: the key is scope << 16 | verdict << 8 | act. */
-BPF_HASH(others, u64, u64, SCOPES_MAX *VERDICTS);
+BPF_HASH(others, u64, u64, OTHERS_MAX);
 
 /* Connects that get no record and aren't counted before their outcome is known, by socket cookie.
  */

@@ -6,6 +6,7 @@
 #define IPPROTO_MPTCP 262
 #define FINAL 0x80000000U /* ranks from here on are of denies that no name overrides */
 #define RULE_OF_NAMES 0xffffffffU
+#define RULE_OF_ANSWERS 0xfffffffeU
 #define POLICY_KEY_BITS (8 * sizeof(struct policy_key) - 32)
 
 /* As policies have it: they don't tell the versions of IP apart. */
@@ -124,7 +125,7 @@ static inline u32 look_up_names(const struct act_value *act, u32 scope, u32 wind
 }
 
 /* Fills in verdict and rule; an act of a scope without a policy gets none. */
-static inline void judge(struct act_value *act, const struct proc_value *proc)
+static inline void judge(struct act_value *act, const struct proc_value *proc, struct bpf_sock *sk)
 {
 	struct config_value *config = settings();
 	u32 scope = proc->scope;
@@ -163,8 +164,34 @@ static inline void judge(struct act_value *act, const struct proc_value *proc)
 		}
 	}
 
+	if (verdict != VERDICT_ALLOW && rank < FINAL && is_answer(act, sk)) {
+		verdict = VERDICT_ALLOW;
+		act->rule = RULE_OF_ANSWERS;
+	}
 	if (verdict == VERDICT_ALLOW)
 		act->key.verdict = VERDICT_ALLOW;
 	else
 		act->key.verdict = is_enforcing ? VERDICT_DENY : VERDICT_AUDIT;
+}
+
+/* Whether some rule has a use for a socket without ports; else fills in what is said to that. */
+static inline int may_create(struct act_value *act, const struct proc_value *proc)
+{
+	struct config_value *config = settings();
+	u32 scope = proc->scope, protocol = policy_protocol(act->key.protocol);
+
+	if (!config || !config->has_policies)
+		return 1;
+
+	struct mode_value *mode = modes.lookup(&scope);
+
+	if (!mode || !mode->is_enforcing)
+		return 1;
+	act->policy = mode->policy;
+	act->held = proc->held;
+	act->key.verdict = VERDICT_DENY;
+	return (mode->portless & (protocol == IPPROTO_ICMP  ? PORTLESS_ICMP
+				  : protocol == IPPROTO_TCP ? PORTLESS_TCP
+				  : protocol == IPPROTO_UDP ? PORTLESS_UDP
+							    : PORTLESS_OTHER)) != 0;
 }

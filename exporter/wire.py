@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from typing import NamedTuple
 
-LAYOUT = 0x146B44DE
+LAYOUT = 0x45863A2E
 """Edition of the layout; every record and every pinned instance carries it."""
 
 ARGUMENTS_PIECE = 4096
@@ -28,6 +28,8 @@ KINDS = 11
 
 ACT_CONNECT = 1
 ACT_SEND = 2
+ACT_CREATE = 3
+ACTS = 4
 
 OUTCOME_NONE = 0
 OUTCOME_ESTABLISHED = 1
@@ -48,6 +50,11 @@ ALTERNATIVES_MAX = 16
 STEPS_MAX = 64
 CLASSES = 3
 HOST_NAME_ROOM = 252
+
+PORTLESS_ICMP = 1
+PORTLESS_TCP = 2
+PORTLESS_UDP = 4
+PORTLESS_OTHER = 8
 
 TAMPER_PACKET_SOCKET = 1
 TAMPER_BPF = 2
@@ -523,15 +530,16 @@ STEP_VALUE = struct.Struct("<QQQQQI4x")
 
 
 class ModeValue(NamedTuple):
-    """`struct mode_value`, 16 bytes."""
+    """`struct mode_value`, 20 bytes."""
 
     policy: int
     next_policy: int
     is_enforcing: int
     has_names: int
+    portless: int
 
 
-MODE_VALUE = struct.Struct("<IIII")
+MODE_VALUE = struct.Struct("<IIIII")
 
 
 class ExeKey(NamedTuple):
@@ -858,7 +866,7 @@ OFFSETS = {
         48,
         {"needed": 0, "allow_low": 8, "allow_high": 16, "deny_low": 24, "deny_high": 32, "more": 40},
     ),
-    "mode_value": (16, {"policy": 0, "next_policy": 4, "is_enforcing": 8, "has_names": 12}),
+    "mode_value": (20, {"policy": 0, "next_policy": 4, "is_enforcing": 8, "has_names": 12, "portless": 16}),
     "exe_key": (16, {"inode": 0, "device": 8}),
     "exe_value": (24, {"bits": 0, "ctime_sec": 8, "ctime_nsec": 16}),
     "proc_value": (

@@ -59,7 +59,7 @@ class Policies:
     def hold(self, scope: int, number: int, policy: Compiled) -> None:
         """Hold what `scope` does against `policy`, written as `number`, in its mode, from now on."""
         is_enforcing = policy.mode is Mode.ENFORCE
-        value = wire.MODE_VALUE.pack(number, 0, is_enforcing, bool(policy.names))
+        value = wire.MODE_VALUE.pack(number, 0, is_enforcing, bool(policy.names), policy.portless)
         self._modes.update(_NUMBER.pack(scope), value)
 
     def _with_executables(self, policy: Compiled) -> Compiled:

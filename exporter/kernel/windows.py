@@ -77,7 +77,7 @@ class Windows:
 
     def follow(self, scope: int) -> None:
         """Have a count for those acts of `scope` for which there is nothing else."""
-        for act in (wire.ACT_CONNECT, wire.ACT_SEND):
+        for act in range(wire.ACT_CONNECT, wire.ACTS):
             for verdict in range(wire.VERDICTS):
                 self._others.update(_others_key(scope, verdict, act), _COUNT.pack(0))
 

@@ -140,7 +140,11 @@ def _target(link: Path) -> Path:
 
 @contextmanager
 def running(
-    command: Sequence[str | bytes], otlp_dir: Path, *options: str, env: Mapping[str, str] | None = None
+    command: Sequence[str | bytes],
+    otlp_dir: Path,
+    *options: str,
+    env: Mapping[str, str] | None = None,
+    cwd: Path = ROOT,
 ) -> Iterator[Running]:
     """Start `ci-egress run`; whatever of its session is left at the end is killed."""
     pipe = subprocess.PIPE
@@ -151,7 +155,7 @@ def running(
         stderr=pipe,
         text=True,
         env=environment(env),
-        cwd=ROOT,
+        cwd=cwd,
         start_new_session=True,
     ) as process:
         try:

@@ -13,7 +13,7 @@ from exporter.cli.failing import failings
 from exporter.config import FailOn
 from exporter.denials import SAID_MAX, TOLD_MAX, Denials
 from exporter.destinations import destination
-from exporter.events import Acted, Aggregated, Outcome, Verdict
+from exporter.events import Act, Acted, Aggregated, Outcome, Verdict
 from exporter.flows import Flow
 from exporter.otlp import LogRecord, Severity
 from exporter.spans import Spans
@@ -193,6 +193,20 @@ def test_a_flood_of_destinations_is_bounded() -> None:
 
 def test_a_denied_act_has_no_other_outcome() -> None:
     assert Told().meet(DENIED).outcome is Outcome.DENIED
+
+
+@pytest.mark.parametrize(
+    ("protocol", "socket"), [(1, "icmp socket"), (58, "ipv6-icmp socket"), (17, "raw udp socket")]
+)
+def test_a_denied_socket_is_told_as_one(protocol: int, socket: str) -> None:
+    told = Told()
+    told.meet(ACT._replace(act=Act.CREATE, verdict=Verdict.DENY, protocol=protocol))
+    assert told.lines == [f"blocked: curl (bash → curl) → {socket}, rule default"]
+
+
+def test_an_answer_is_told_by_a_rule_that_no_file_has() -> None:
+    answer = ACT._replace(verdict=Verdict.ALLOW, rule=(1 << 32) - 2)
+    assert ruling(TERMS, answer) == Ruling("allow", "enforce", "answer", "policy.yaml")
 
 
 def test_the_mode_is_that_of_the_moment() -> None:
