@@ -270,7 +270,8 @@ struct query_value {
 	u32 scope;
 	u8 told;	/* whether it got a record, as its answer then does */
 	u8 on_loopback; /* whether it left by lo, as its answer must come */
-	u16 pad;
+	u8 grants;	/* whether the policy allows its resolver: then the answer counts for it */
+	u8 pad;
 };
 
 /* By scope; those that wait are what was noted, less what was answered, less what expired. */
@@ -385,6 +386,20 @@ struct mode_value {
 	u32 portless;  /* what raw and ping sockets of an enforced job may be made for */
 };
 
+/* A file that policies name as an executable: what is executed, whatever its path. */
+struct exe_key {
+	u64 inode;
+	u32 device; /* as the kernel has it: major << 20 | minor */
+	u32 pad;
+};
+
+struct exe_value {
+	u64 bits;      /* of the executables that it is */
+	u64 ctime_sec; /* of the inode, when the policy was loaded: it is what it was then */
+	u32 ctime_nsec;
+	u32 pad;
+};
+
 /* Map values that user space reads or writes. */
 struct proc_value {
 	u64 started_ns;
@@ -405,6 +420,7 @@ struct config_value {
 	u32 is_host;		/* 1: processes of no job are followed too, as scope 0 */
 	u32 reads_environments; /* 1: what these executed with is told, to find jobs by */
 	u32 has_policies;	/* 1: some scope has one */
+	u32 has_executables;	/* 1: and it names some */
 };
 
 #endif

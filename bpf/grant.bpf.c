@@ -71,26 +71,25 @@ static inline int is_of_the_host(u64 network)
  */
 static inline int is_trusted(u64 socket, u32 on_loopback)
 {
-	u64 network = network_of(socket);
-	u32 number = number_at(network, NETWORK_NUMBER);
+	u64 network = network_of(socket), cookie = pointer_at(network, NETWORK_COOKIE);
 
 	if (!is_of_the_host(network))
 		return 0;
-	return !on_loopback || !own_resolvers.lookup(&number);
+	return !on_loopback || !own_resolvers.lookup(&cookie);
 }
 
 static inline void note_own_resolver(struct bpf_sock *sk, const struct proc_value *proc)
 {
-	u32 number, is = 1;
-	u64 network;
+	u64 network, cookie;
+	u32 is = 1;
 
 	if (sk->src_port != DNS_PORT || !proc->scope)
 		return;
 	network = network_of(address_of(sk));
 	if (!is_of_the_host(network))
 		return;
-	number = number_at(network, NETWORK_NUMBER);
-	own_resolvers.update(&number, &is);
+	cookie = pointer_at(network, NETWORK_COOKIE);
+	own_resolvers.update(&cookie, &is);
 }
 
 static inline int is_of_host_names(u32 byte)

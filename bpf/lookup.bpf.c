@@ -25,13 +25,15 @@ struct asker {
 	u32 pid;
 	u32 sends; /* 1: the next datagram is for port 53, even where NAT gives it another one */
 	union address resolver;
+	union address
+		allowed; /* the latest that the policy allows: written by several at once, too */
 	struct stream out;
 	struct stream in;
 };
 BPF_SK_STORAGE(askers, struct asker);
 
 static inline void note_asker(struct bpf_sock *sk, u32 pid, const struct proc_value *proc,
-			      const union address *resolver)
+			      const union address *resolver, u32 verdict)
 {
 	struct asker *asker;
 
@@ -45,9 +47,17 @@ static inline void note_asker(struct bpf_sock *sk, u32 pid, const struct proc_va
 	asker->started_ns = proc->started_ns;
 	asker->pid = pid;
 	asker->resolver = *resolver;
+	if (verdict == VERDICT_ALLOW)
+		asker->allowed = *resolver;
 	asker->sends = 1;
 	asker->out.state = STREAM_NEW;
 	asker->in.state = STREAM_NEW;
+}
+
+static inline int is_same_address(const union address *one, const union address *other)
+{
+	return one->words[0] == other->words[0] && one->words[1] == other->words[1] &&
+	       one->words[2] == other->words[2] && one->words[3] == other->words[3];
 }
 
 /* Not the current process, but one that asked before. */
@@ -150,6 +160,7 @@ static inline void on_question(struct __sk_buff *skb, struct dns_packet *packet,
 		.exec_id = proc->exec_id,
 		.scope = proc->scope,
 		.on_loopback = skb->ifindex == LOOPBACK,
+		.grants = is_same_address(&packet->peer, &asker->allowed),
 	};
 
 	query.told = has_share(proc, packet->here);
@@ -188,7 +199,8 @@ static inline void on_reply(struct __sk_buff *skb, struct dns_packet *packet, u6
 	if (quota)
 		__sync_fetch_and_add(&quota->answered, 1);
 	count(KIND_DNS, COUNT_SEEN);
-	note_answer(packet, query.scope, on_loopback, socket);
+	if (query.grants)
+		note_answer(packet, query.scope, on_loopback, socket);
 
 	if (query.told && has_share_left(&query, packet->here))
 		tell_message(skb, packet, &key, &query, DNS_ANSWER);

@@ -22,6 +22,7 @@
 #define NAMES_MAX 262144
 #define GRANTED_MAX 262144
 #define RULE_PORTS_MAX 65536
+#define EXECUTABLES_ROOM 1024
 #define OWN_RESOLVERS_MAX 4096
 
 /*
@@ -98,6 +99,9 @@ BPF_F_TABLE("hash", struct port_key, struct step_value, rule_ports, RULE_PORTS_M
 	    BPF_F_NO_PREALLOC);
 BPF_HASH(modes, u32, struct mode_value, SCOPES_MAX);
 
+/* The files that are executables which policies name, in whatever scope. */
+BPF_HASH(exe_bits, struct exe_key, struct exe_value, EXECUTABLES_ROOM);
+
 /*
  * By scope, and under ALL_SCOPES of all together: how many grants were made, and how many of them
  * user space removed again.
@@ -105,9 +109,11 @@ BPF_HASH(modes, u32, struct mode_value, SCOPES_MAX);
 BPF_HASH(grants_made, u32, u64, SCOPES_MAX);
 BPF_HASH(grants_ended, u32, u64, SCOPES_MAX);
 
-/* Network namespaces in which a process of a job took port 53: what answers there may be the job's.
+/*
+ * Network namespaces, by their cookies, in which a process of a job took port 53: what answers over
+ * loopback there may be the job's.
  */
-BPF_TABLE("lru_hash", u32, u32, own_resolvers, OWN_RESOLVERS_MAX);
+BPF_TABLE("lru_hash", u64, u32, own_resolvers, OWN_RESOLVERS_MAX);
 
 /* The peer a socket sent to last, and the slot where its next sends to that peer are counted. */
 BPF_SK_STORAGE(lasts, struct last_peer);

@@ -38,7 +38,7 @@ static inline int act_on(struct bpf_sock_addr *ctx, struct bpf_sock *sk, u32 kin
 	if (!is_denied && is_told_by_its_packets(ctx))
 		return ALLOW;
 	if (!is_denied && ctx->user_port == bpf_htons(DNS_PORT))
-		note_asker(sk, pid, proc, peer);
+		note_asker(sk, pid, proc, peer, act.key.verdict);
 	act.cookie = cookie_of(ctx);
 	act.tid = pid_tgid;
 	act.uid = bpf_get_current_uid_gid();

@@ -161,7 +161,7 @@ class Acted(NamedTuple):
     """Number of the policy's rule that decided, from 1; 0 for none, RULE_OF_NAMES where names did,
     RULE_OF_ANSWERS where a listener answered who asked it."""
     held: int = 0
-    """Mask of the executables in the chain of processes, as the policy numbers them."""
+    """Mask of the executables in the chain of processes, as the kernel numbers them."""
     policy: int = 0
     """The kernel's number of the policy; 0 for none."""
 

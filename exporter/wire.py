@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from typing import NamedTuple
 
-LAYOUT = 0xA85FFF5F
+LAYOUT = 0x93476F92
 """Edition of the layout; every record and every pinned instance carries it."""
 
 ARGUMENTS_PIECE = 4096
@@ -354,9 +354,10 @@ class QueryValue(NamedTuple):
     scope: int
     told: int
     on_loopback: int
+    grants: int
 
 
-QUERY_VALUE = struct.Struct("<QQIIIBB2x")
+QUERY_VALUE = struct.Struct("<QQIIIBBB1x")
 
 
 class QuotaValue(NamedTuple):
@@ -543,6 +544,27 @@ class ModeValue(NamedTuple):
 MODE_VALUE = struct.Struct("<IIIII")
 
 
+class ExeKey(NamedTuple):
+    """`struct exe_key`, 16 bytes."""
+
+    inode: int
+    device: int
+
+
+EXE_KEY = struct.Struct("<QI4x")
+
+
+class ExeValue(NamedTuple):
+    """`struct exe_value`, 24 bytes."""
+
+    bits: int
+    ctime_sec: int
+    ctime_nsec: int
+
+
+EXE_VALUE = struct.Struct("<QQI4x")
+
+
 class ProcValue(NamedTuple):
     """`struct proc_value`, 40 bytes."""
 
@@ -560,7 +582,7 @@ PROC_VALUE = struct.Struct("<QIIIIIIQ")
 
 
 class ConfigValue(NamedTuple):
-    """`struct config_value`, 28 bytes."""
+    """`struct config_value`, 32 bytes."""
 
     layout: int
     enforcing: int
@@ -569,9 +591,10 @@ class ConfigValue(NamedTuple):
     is_host: int
     reads_environments: int
     has_policies: int
+    has_executables: int
 
 
-CONFIG_VALUE = struct.Struct("<IIIIIII")
+CONFIG_VALUE = struct.Struct("<IIIIIIII")
 
 
 OFFSETS = {
@@ -767,7 +790,16 @@ OFFSETS = {
     "query_key": (40, {"cookie": 0, "hash": 8, "resolver": 16, "id": 32, "type": 34}),
     "query_value": (
         32,
-        {"at_ns": 0, "started_ns": 8, "pid": 16, "exec_id": 20, "scope": 24, "told": 28, "on_loopback": 29},
+        {
+            "at_ns": 0,
+            "started_ns": 8,
+            "pid": 16,
+            "exec_id": 20,
+            "scope": 24,
+            "told": 28,
+            "on_loopback": 29,
+            "grants": 30,
+        },
     ),
     "quota_value": (16, {"noted": 0, "answered": 8}),
     "flow_key": (
@@ -838,6 +870,8 @@ OFFSETS = {
         {"needed": 0, "allow_low": 8, "allow_high": 16, "deny_low": 24, "deny_high": 32, "more": 40},
     ),
     "mode_value": (20, {"policy": 0, "next_policy": 4, "is_enforcing": 8, "has_names": 12, "portless": 16}),
+    "exe_key": (16, {"inode": 0, "device": 8}),
+    "exe_value": (24, {"bits": 0, "ctime_sec": 8, "ctime_nsec": 16}),
     "proc_value": (
         40,
         {
@@ -852,7 +886,7 @@ OFFSETS = {
         },
     ),
     "config_value": (
-        28,
+        32,
         {
             "layout": 0,
             "enforcing": 4,
@@ -861,6 +895,7 @@ OFFSETS = {
             "is_host": 16,
             "reads_environments": 20,
             "has_policies": 24,
+            "has_executables": 28,
         },
     ),
 }

@@ -23,8 +23,8 @@ from typing import NamedTuple
 from exporter import wire
 from exporter.clock import boot_ns
 from exporter.events import ProcessKey, Tampered, Tampering
-from exporter.kernel.bpf import Map, interface_of, open_pinned
-from exporter.kernel.instances import detach
+from exporter.kernel.bpf import Map, detach_link, link_info, open_pinned
+from exporter.kernel.links import LATER
 from exporter.kernel.mounts import cgroup2_root
 from exporter.kernel.networks import LinkNews, inside
 from exporter.kernel.objects import AttachType, attach_to_cgroup, attach_to_interface, pin
@@ -32,8 +32,9 @@ from exporter.kernel.objects import AttachType, attach_to_cgroup, attach_to_inte
 LOOK_S = 1.0
 
 _NUMBER = struct.Struct("=I")
-_LINK = "link_on_frame_"
-_OPTIONS_LINK = "link_on_setsockopt"
+_LINK = f"{LATER}on_frame_"
+_OPTIONS_LINK = f"{LATER}on_setsockopt"
+_INDEX = 0xFFFFFFFF
 _EVERYWHERE = 0
 """No namespace's number."""
 _IS_THERE_OR_GONE = (errno.EEXIST, errno.ENODEV)
@@ -67,14 +68,26 @@ class Frames:
         self._failed: set[int] = set()
         """Namespaces where they can't be stopped; it was told."""
         self._told: list[Tampered] = []
-        self._is_attached = any(self._pins.glob(f"{_LINK}*"))
+        self._links = {path.name: open_pinned(path) for path in pins.glob(f"{LATER}*")}
+        """Held open: none goes because its pin is removed."""
         self._next_s = 0.0
         self._is_over = False
 
     def close(self) -> None:
-        """Attach nothing any more; what is attached stays."""
+        """Attach nothing any more; pins keep what is attached."""
         self._is_over = True
         self._watch_only(())
+        while self._links:
+            os.close(self._links.popitem()[1])
+
+    def detach(self) -> None:
+        """Attach nothing any more, and detach what is."""
+        self._is_over = True
+        self._withdraw()
+
+    def unpinned(self) -> frozenset[str]:
+        """Pins that somebody else removed."""
+        return frozenset(name for name in self._links if not (self._pins / name).exists())
 
     def turn(self) -> list[Tampered]:
         """Have the programs wherever they have to be; gives where they can't be, or came late."""
@@ -106,7 +119,9 @@ class Frames:
         if not scopes:
             self._withdraw()
             return
-        for number in changed:
+        if self._forget_gone():
+            changed = self._networks.keys()
+        for number in list(changed):
             try:
                 self._cover(self._networks[number].descriptor)
             except OSError:
@@ -114,8 +129,7 @@ class Frames:
         found = self._take_in_all(scopes)
         found |= {number for number, network in self._networks.items() if network.is_in_use(number)}
         self._failed &= found | {_EVERYWHERE}
-        if self._watch_only(found) or changed:
-            self._forget_gone_interfaces()
+        self._watch_only(found)
 
     def _take_in_all(self, scopes: Collection[int]) -> set[int]:
         """The numbers of the namespaces in which processes of these scopes are."""
@@ -173,7 +187,6 @@ class Frames:
 
     def _cover(self, namespace: int) -> None:
         """Put the program on every interface without it. Raises OSError where the kernel can't do that."""
-        self._is_attached = True
         with _opened(self._pins / "prog_on_frame") as program:
             inside(namespace, lambda: self._attach_everywhere(program))
 
@@ -189,9 +202,8 @@ class Frames:
 
     def _hold_options(self, who: Tampered) -> None:
         """Keep sockets from sending past the program."""
-        if (self._pins / _OPTIONS_LINK).exists() or _EVERYWHERE in self._failed:
+        if _OPTIONS_LINK in self._links or _EVERYWHERE in self._failed:
             return
-        self._is_attached = True
         try:
             cgroup = os.open(cgroup2_root(), os.O_RDONLY | os.O_DIRECTORY)
             with _closed(cgroup), _opened(self._pins / "prog_on_setsockopt") as program:
@@ -200,35 +212,36 @@ class Frames:
             self._fail(_EVERYWHERE, who, error)
 
     def _pin(self, link: int, name: str) -> None:
-        with _closed(link):
-            pin(link, self._pins / name)
+        self._links[name] = link
+        pin(link, self._pins / name)
 
     def _withdraw(self) -> None:
         """No job's policy is enforced any more."""
-        if not self._is_attached:
-            return
-        for link in (*self._pins.glob(f"{_LINK}*"), *self._pins.glob(_OPTIONS_LINK)):
+        for name in list(self._links):
             with suppress(OSError):
-                detach(link)
-            link.unlink(missing_ok=True)
+                detach_link(self._links[name])
+            self._forget(name)
         self._watch_only(())
         self._failed.clear()
-        self._is_attached = False
 
-    def _watch_only(self, numbers: Collection[int]) -> bool:
-        """Let go of the other namespaces; whether there were any."""
-        gone = self._networks.keys() - set(numbers)
-        for number in gone:
+    def _forget(self, name: str) -> None:
+        os.close(self._links.pop(name))
+        (self._pins / name).unlink(missing_ok=True)
+
+    def _watch_only(self, numbers: Collection[int]) -> None:
+        """Let go of the other namespaces."""
+        for number in self._networks.keys() - set(numbers):
             self._networks.pop(number).close()
-        return bool(gone)
 
-    def _forget_gone_interfaces(self) -> None:
-        """One that moved to another namespace took its program along, and isn't gone."""
-        for link in self._pins.glob(f"{_LINK}*"):
-            with _opened(link) as descriptor:
-                is_gone = interface_of(descriptor) == 0
-            if is_gone:
-                link.unlink(missing_ok=True)
+    def _forget_gone(self) -> bool:
+        """Interfaces that are gone, or had the program detached; whether there are any.
+
+        One that moved to another namespace took its program along.
+        """
+        gone = [name for name, link in self._links.items() if link_info(link).anchor & _INDEX == 0]
+        for name in gone:
+            self._forget(name)
+        return bool(gone)
 
     def _fail(self, number: int, who: Tampered, error: OSError) -> None:
         self._failed.add(number)

@@ -144,14 +144,13 @@ def remove(directory: Path) -> bool:
     """
     for pin in sorted(directory.glob("link_*")):
         with suppress(OSError):
-            detach(pin)
+            _detach(pin)
     with suppress(OSError):
         shutil.rmtree(directory)
     return not directory.exists()
 
 
-def detach(pin: Path) -> None:
-    """Detach a pinned link at once. Raises OSError."""
+def _detach(pin: Path) -> None:
     descriptor = open_pinned(pin)
     try:
         detach_link(descriptor)

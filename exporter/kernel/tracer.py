@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import ExitStack, closing
 from pathlib import Path
 
 from exporter import wire
 from exporter.events import HOST, ProcessKey
 from exporter.kernel.bpf import Map, possible_cpus
+from exporter.kernel.executables import Executables
 from exporter.kernel.frames import Frames
 from exporter.kernel.grants import Grants
 from exporter.kernel.instances import remove
+from exporter.kernel.links import UNPINNED, Links
 from exporter.kernel.policies import Policies
 from exporter.kernel.queries import Queries
 from exporter.kernel.rings import Handler, Ring, drain
@@ -26,7 +28,7 @@ PINNED_MAPS = [
     *("procs", "in_jobs", "counters", "config"),
     *("flows_even", "flows_odd", "slots", "free_slots", "others", "open_connects"),
     *("queries", "queries_noted", "queries_expired"),
-    *("policy", "alternatives", "names", "rule_ports", "modes"),
+    *("policy", "alternatives", "names", "rule_ports", "modes", "exe_bits"),
     *("granted", "grants_made", "grants_ended", "later"),
 ]
 _KEY = struct.Struct("=I")
@@ -65,13 +67,15 @@ class Tracer:
     def __init__(self, directory: Path, stack: ExitStack, coverage: Coverage) -> None:
         """Open what is pinned in `directory`; `stack` closes it again."""
         self.directory = directory
-        """Where its pins are."""
+        """Where the pins are."""
         opened = {name: stack.enter_context(closing(Map(directory / f"map_{name}"))) for name in PINNED_MAPS}
+        self.maps: Mapping[str, Map] = opened
         self._procs, self._counters = opened["procs"], opened["counters"]
         self._in_jobs = opened["in_jobs"]
         self.frames = stack.enter_context(closing(Frames(directory, opened)))
         self._queries = Queries(opened)
         self._policies, self._grants = Policies(opened), Grants(opened)
+        self._links = stack.enter_context(closing(Links(directory)))
         self._windows = stack.enter_context(closing(Windows(opened, coverage)))
         self._rings = [
             stack.enter_context(closing(Ring(opened[name].fileno(), opened[name].max_entries)))
@@ -79,10 +83,19 @@ class Tracer:
             if name != "environments" or coverage.reads_environments
         ]
 
-    def follow(self, process: ProcessKey, scope: int) -> None:
-        """Make `process` the root of the job `scope`: from now on it and its descendants are traced."""
+    @property
+    def window(self) -> int:
+        """The number of the current window of what is only counted."""
+        return self._windows.number
+
+    def follow(self, process: ProcessKey, scope: int, held: int = 0) -> None:
+        """Make `process` the root of the job `scope`: from now on it and its descendants are traced.
+
+        `held` is what `executables.held_by` says, of one whose execs weren't seen.
+        """
         self._windows.follow(scope)
-        self._procs.update(_KEY.pack(process.pid), wire.PROC_VALUE.pack(process.started_ns, scope, *[0] * 6))
+        value = wire.PROC_VALUE.pack(process.started_ns, scope, *[0] * 5, held)
+        self._procs.update(_KEY.pack(process.pid), value)
 
     def find(self, process: ProcessKey) -> None:
         """Follow `process`, which was there before the programs, as one of no job; unless it is followed."""
@@ -100,8 +113,13 @@ class Tracer:
         masks = ((peer, policy.named.granted(names)) for peer, names in seeds)
         self._grants.seed(scope, number, ((peer, mask) for peer, mask in masks if mask))
         self._policies.hold(scope, number, policy)
-        self._windows.judge()
+        self._windows.judge(has_executables=bool(self._policies.executables))
         return number
+
+    @property
+    def executables(self) -> Executables:
+        """Those that the policies name."""
+        return self._policies.executables
 
     def spare(self, process: ProcessKey) -> None:
         """Don't tell any more what `process` and its descendants execute with: their job is known."""
@@ -132,6 +150,12 @@ class Tracer:
             values.append(sum(struct.unpack_from(f"={cpus}Q", value)))
         return Counts(values)
 
+    def lost(self) -> Mapping[str, frozenset[str]]:
+        """What isn't attached or pinned any more, by what became of it (exporter/kernel/links.py)."""
+        found = dict(self._links.lost())
+        found[UNPINNED] |= self.frames.unpinned()
+        return found
+
     def live_pids(self, scope: int) -> list[int]:
         """Processes of the job `scope` that run now, whatever records were lost."""
         pids = []
@@ -143,7 +167,8 @@ class Tracer:
 
     def detach(self) -> None:
         """Stop tracing. The rings and the counts can still be read."""
-        self.frames.close()
+        self.frames.detach()
+        self._links.detach()
         remove(self.directory)
 
     def finish(self, handle: Handler) -> None:

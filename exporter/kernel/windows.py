@@ -63,7 +63,7 @@ class Windows:
         self._told_others: Counter[bytes] = Counter()
         self._grace: threading.Thread | None = None
         self._number = 0
-        self._has_policies = False
+        self._has_policies = self._has_executables = False
         self._begin_next()
 
     @property
@@ -81,9 +81,9 @@ class Windows:
             for verdict in range(wire.VERDICTS):
                 self._others.update(_others_key(scope, verdict, act), _COUNT.pack(0))
 
-    def judge(self) -> None:
-        """Have acts held against the policies from now on: some scope has one."""
-        self._has_policies = True
+    def judge(self, *, has_executables: bool) -> None:
+        """Have acts held against the policies from now on: some scope has one, which may name executables."""
+        self._has_policies, self._has_executables = True, has_executables
         self._configure()
 
     def turn(self, handle: Handler) -> None:
@@ -125,7 +125,8 @@ class Windows:
         self._configure()
 
     def _configure(self) -> None:
-        values = (wire.LAYOUT, 0, self._number, os.getpid(), *self._coverage, self._has_policies)
+        policies = (self._has_policies, self._has_executables)
+        values = (wire.LAYOUT, 0, self._number, os.getpid(), *self._coverage, *policies)
         self._config.update(_KEY.pack(0), wire.CONFIG_VALUE.pack(*values))
 
     def _collect(self, handle: Handler) -> None:

@@ -11,7 +11,7 @@ import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from exporter.kernel.loading import PROGRAMS, Hook, Tracepoint
 from exporter.kernel.mounts import BPFFS_HOME
@@ -92,10 +92,8 @@ class Running:
         return self.process.pid
 
     def instance(self) -> Path:
-        """Its pin directory: the one that it has open, for the lock."""
-        links = map(_target, Path(f"/proc/{self.pid}/fd").iterdir())
-        (directory,) = {path for path in links if path.parent == PINS}
-        return directory
+        """Its pin directory."""
+        return instance_of(self.pid)
 
     def tell(self, line: str) -> None:
         """Write a line to COMMAND's stdin."""
@@ -105,19 +103,33 @@ class Running:
 
     def next_line(self) -> str:
         """COMMAND's next line of output."""
-        stdout = self.process.stdout
-        assert stdout is not None
-        line = b""
-        while not line.endswith(b"\n"):  # bytewise: what a buffer took, `communicate` would miss
-            assert select.select([stdout], [], [], _READY_LIMIT_S)[0], "nothing came"
-            line += os.read(stdout.fileno(), 1) or b"(ended)\n"
-        return line.decode().rstrip("\n")
+        return _next_line(self.process.stdout)
+
+    def next_message(self) -> str:
+        """The next line of ci-egress (or of COMMAND) on stderr."""
+        return _next_line(self.process.stderr)
 
     def end(self) -> Trace:
         """Wait for its end."""
         stdout, stderr = self.process.communicate(timeout=RUN_LIMIT_S)
         done = subprocess.CompletedProcess([], self.process.returncode, stdout, stderr)
         return read(done, self.otlp_dir)
+
+
+def instance_of(pid: int) -> Path:
+    """The pin directory of the ci-egress with that pid: the one that it has open, for the lock."""
+    links = map(_target, Path(f"/proc/{pid}/fd").iterdir())
+    (directory,) = {path for path in links if path.parent == PINS}
+    return directory
+
+
+def _next_line(stream: IO[str] | None) -> str:
+    assert stream is not None
+    line = b""
+    while not line.endswith(b"\n"):  # bytewise: what a buffer took, `communicate` would miss
+        assert select.select([stream], [], [], _READY_LIMIT_S)[0], "nothing came"
+        line += os.read(stream.fileno(), 1) or b"(ended)\n"
+    return line.decode().rstrip("\n")
 
 
 def _target(link: Path) -> Path:

@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,8 @@ import pytest
 from demo.namespaces import Namespace
 from exporter.events import Tampered, Tampering
 from exporter.kernel import frames
+from exporter.kernel.bpf import detach_link, open_pinned
+from exporter.kernel.links import UNPINNED
 from exporter.policy.compile import Compiled, compile_policy
 from tests.unit.policy.files import rules
 
@@ -25,6 +28,7 @@ from .arrivals import UDP, Endpoint, Packet
 from .attached import attached, running, wait_for
 from .direct import KernelSide, kernel_side
 from .lab import NETWORKS, PORT, V4, V6, Lab, Network
+from .test_policy_run import logs
 from .tracing import trace
 
 if TYPE_CHECKING:
@@ -37,6 +41,13 @@ ALLOWED = f"udp://{V4.peer}:{PORT}"
 PACKET_SOCKET = ("p = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)", "p.bind(('build0', 0))")
 BYPASS = "p.setsockopt(263, 20, 1)"
 """PACKET_QDISC_BYPASS."""
+OWN_NAMESPACE = (
+    "from concurrent.futures import ThreadPoolExecutor",
+    "t = ThreadPoolExecutor(1)",
+    "t.submit(ctypes.CDLL(None).unshare, 0x40000000).result()",
+    "p = t.submit(socket.socket, socket.AF_PACKET, socket.SOCK_RAW).result()",
+)
+"""A thread in a network namespace that its process isn't in, and its packet socket."""
 MARK = b"\x02\0\0\0\0\2\x02\0\0\0\0\1\x88\xb5" + b"marked" * 8
 """A frame of a kind for experiments (IEEE 802), to be found again."""
 
@@ -111,8 +122,7 @@ def test_in_audit_mode_frames_go_out_and_nothing_is_attached(
 
 def pinned(kernel: KernelSide) -> list[str]:
     """Links that are only there while something is enforced."""
-    pins = kernel.tracer.directory
-    return [path.name for path in (*pins.glob("link_on_frame_*"), *pins.glob("link_on_setsockopt"))]
+    return [path.name for path in kernel.tracer.directory.glob("link_later_*")]
 
 
 def test_a_process_of_no_job_goes_on_sending_them(lab: Lab, kernel: KernelSide) -> None:
@@ -228,16 +238,9 @@ def test_an_interface_that_moves_takes_its_program_along(lab: Lab, kernel: Kerne
 
 
 def test_a_namespace_of_a_thread_is_found_when_it_makes_a_packet_socket(lab: Lab, kernel: KernelSide) -> None:
-    thread = (
-        "import threading",
-        "from concurrent.futures import ThreadPoolExecutor",
-        "t = ThreadPoolExecutor(1)",
-        "t.submit(ctypes.CDLL(None).unshare, 0x40000000).result()",
-        "p = t.submit(socket.socket, socket.AF_PACKET, socket.SOCK_RAW).result()",
-    )
     with agent(kernel, lab, policy()) as job:
         assert look(kernel) == []
-        assert job.do(*thread) == "ok"
+        assert job.do(*OWN_NAMESPACE) == "ok"
         assert look(kernel) == [], "its process is elsewhere"
         (made,) = [event for event in kernel.drain() if isinstance(event, Tampered)]
         kernel.tracer.frames.alarm(made)
@@ -305,6 +308,38 @@ def shown(kind: str, pin: Path) -> dict[str, Any]:
     command = ["bpftool", "-j", kind, "show", "pinned", str(pin)]
     found: dict[str, Any] = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
     return found
+
+
+def test_a_gap_is_told_like_any_tampering(lab: Lab, tmp_path: Path) -> None:
+    code = "\n".join(("import ctypes, socket", *OWN_NAMESPACE))
+    seen = trace(
+        lab, [sys.executable, "-c", code], tmp_path, "--enforce", "--allowed-endpoints", "198.51.100.77"
+    )
+    assert seen.status == 0
+    kinds = [
+        attribute["value"]["stringValue"]
+        for record in logs(tmp_path)
+        for attribute in record["attributes"]
+        if attribute["key"] == "egress.tamper.kind"
+    ]
+    assert kinds == ["packet_socket", "frames"]
+    assert "made a packet socket before what it sends was stopped in its network" in seen.stderr
+
+
+def test_a_detached_program_is_put_back(lab: Lab, kernel: KernelSide) -> None:
+    with agent(kernel, lab, policy()) as job:
+        assert look(kernel) == []
+        assert kernel.tracer.lost()[UNPINNED] == frozenset()
+        for name in pinned(kernel):
+            link = open_pinned(kernel.tracer.directory / name)
+            detach_link(link)
+            os.close(link)
+        assert look(kernel) == []
+        assert job.do(*PACKET_SOCKET, send(frame(V4, V4.evil))) == "ENOBUFS"
+        for name in pinned(kernel):
+            (kernel.tracer.directory / name).unlink()
+        assert job.do(send(frame(V4, V4.evil))) == "ENOBUFS", "as long as the exporter lives"
+        assert {name for name in kernel.tracer.lost()[UNPINNED] if "on_frame" in name}
 
 
 def test_no_frame_leaves_when_the_exporter_is_killed(lab: Lab, tmp_path: Path) -> None:
