@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from exporter.kernel.bpf import bpf, detach_link, open_pinned
-from exporter.kernel.links import DETACHED, REPLACED, UNPINNED
+from exporter.kernel.held import DETACHED, REPLACED, UNPINNED
 from exporter.kernel.objects import AttachType, ProgramType, load_program, pin
 
 from .attached import instance_of, nothing_left, running
