@@ -12,8 +12,8 @@ from exporter.events import HOST, ProcessKey
 from exporter.kernel.bpf import Map, possible_cpus
 from exporter.kernel.executables import Executables
 from exporter.kernel.grants import Grants
+from exporter.kernel.held import Held
 from exporter.kernel.instances import remove
-from exporter.kernel.links import Links
 from exporter.kernel.policies import Policies
 from exporter.kernel.queries import Queries
 from exporter.kernel.rings import Handler, Ring, drain
@@ -73,8 +73,7 @@ class Tracer:
         self._in_jobs = opened["in_jobs"]
         self._queries = Queries(opened)
         self._policies, self._grants = Policies(opened), Grants(opened)
-        self._policies = Policies(opened)
-        self._links = stack.enter_context(closing(Links(directory)))
+        self._held = stack.enter_context(closing(Held(directory)))
         self._windows = stack.enter_context(closing(Windows(opened, coverage)))
         self._rings = [
             stack.enter_context(closing(Ring(opened[name].fileno(), opened[name].max_entries)))
@@ -150,8 +149,8 @@ class Tracer:
         return Counts(values)
 
     def lost(self) -> Mapping[str, frozenset[str]]:
-        """What isn't attached or pinned any more, by what became of it (exporter/kernel/links.py)."""
-        return self._links.lost()
+        """What isn't attached or pinned any more, by what became of it (exporter/kernel/held.py)."""
+        return self._held.lost()
 
     def live_pids(self, scope: int) -> list[int]:
         """Processes of the job `scope` that run now, whatever records were lost."""
@@ -164,7 +163,7 @@ class Tracer:
 
     def detach(self) -> None:
         """Stop tracing. The rings and the counts can still be read."""
-        self._links.detach()
+        self._held.detach()
         remove(self.directory)
 
     def finish(self, handle: Handler) -> None:
