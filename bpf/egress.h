@@ -374,6 +374,21 @@ struct mode_value {
 	u32 has_names; /* 1: one of the two has rules for names */
 };
 
+/*
+ * What a process of no job executed with is told under this: by it, what was made of the process
+ * since then is known, too, should user space find that it is a job's.
+ */
+struct candidate_key {
+	u64 born_ns;
+	u32 tgid;
+	u32 program; /* its exec_id then */
+};
+
+struct candidate_value {
+	u32 scope;
+	u32 is_settled; /* 0: what its policy denies is only told as yet */
+};
+
 /* Map values that user space reads or writes. */
 struct proc_value {
 	u64 started_ns;
@@ -384,6 +399,7 @@ struct proc_value {
 	u32 lookup_second;
 	u32 lookup_bytes; /* of records within that second */
 	u64 held;	  /* of the executables that policies name, those in its chain */
+	struct candidate_key candidate; /* while scope is 0: what its job may be known by */
 };
 
 struct config_value {

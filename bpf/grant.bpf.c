@@ -89,7 +89,7 @@ static inline int note_bind(struct bpf_sock *sk)
 		return ALLOW;
 	proc = process_of(pid);
 	network = network_of(address_of(sk));
-	if (!proc || !proc->scope || !is_of_the_host(network))
+	if (!proc || !scope_of(proc) || !is_of_the_host(network))
 		return ALLOW;
 	number = number_at(network, NETWORK_NUMBER);
 	own_resolvers.update(&number, &is);

@@ -123,12 +123,16 @@ static inline u32 look_up_names(const struct act_value *act, u32 scope, u32 wind
 	return by_names(&port, granted_sets->sets_low, granted_sets->sets_high, act->held);
 }
 
-/* Fills in verdict and rule; an act of a scope without a policy gets none. */
-static inline void judge(struct act_value *act, const struct proc_value *proc)
+/*
+ * Fills in scope, verdict and rule; an act of a scope without a policy gets no verdict, and one of
+ * a process whose job was only just found none that denies.
+ */
+static inline void judge(struct act_value *act, struct proc_value *proc)
 {
 	struct config_value *config = settings();
-	u32 scope = proc->scope;
+	u32 scope = scope_of(proc);
 
+	act->scope = scope;
 	if (!config || !config->has_policies)
 		return;
 
@@ -137,7 +141,8 @@ static inline void judge(struct act_value *act, const struct proc_value *proc)
 	if (!mode)
 		return;
 
-	u32 is_enforcing = mode->is_enforcing, has_names = mode->has_names;
+	u32 is_enforcing = mode->is_enforcing && scope == proc->scope;
+	u32 has_names = mode->has_names;
 
 	act->policy = mode->policy;
 	act->held = proc->held;

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from typing import NamedTuple
 
-LAYOUT = 0xC0B353A7
+LAYOUT = 0x1EAAE999
 """Edition of the layout; every record and every pinned instance carries it."""
 
 ARGUMENTS_PIECE = 4096
@@ -533,8 +533,29 @@ class ModeValue(NamedTuple):
 MODE_VALUE = struct.Struct("<IIII")
 
 
+class CandidateKey(NamedTuple):
+    """`struct candidate_key`, 16 bytes."""
+
+    born_ns: int
+    tgid: int
+    program: int
+
+
+CANDIDATE_KEY = struct.Struct("<QII")
+
+
+class CandidateValue(NamedTuple):
+    """`struct candidate_value`, 8 bytes."""
+
+    scope: int
+    is_settled: int
+
+
+CANDIDATE_VALUE = struct.Struct("<II")
+
+
 class ProcValue(NamedTuple):
-    """`struct proc_value`, 40 bytes."""
+    """`struct proc_value`, 56 bytes."""
 
     started_ns: int
     scope: int
@@ -544,9 +565,12 @@ class ProcValue(NamedTuple):
     lookup_second: int
     lookup_bytes: int
     held: int
+    born_ns: int
+    tgid: int
+    program: int
 
 
-PROC_VALUE = struct.Struct("<QIIIIIIQ")
+PROC_VALUE = struct.Struct("<QIIIIIIQQII")
 
 
 class ConfigValue(NamedTuple):
@@ -827,8 +851,10 @@ OFFSETS = {
         {"needed": 0, "allow_low": 8, "allow_high": 16, "deny_low": 24, "deny_high": 32, "more": 40},
     ),
     "mode_value": (16, {"policy": 0, "next_policy": 4, "is_enforcing": 8, "has_names": 12}),
+    "candidate_key": (16, {"born_ns": 0, "tgid": 8, "program": 12}),
+    "candidate_value": (8, {"scope": 0, "is_settled": 4}),
     "proc_value": (
-        40,
+        56,
         {
             "started_ns": 0,
             "scope": 8,
@@ -838,6 +864,9 @@ OFFSETS = {
             "lookup_second": 24,
             "lookup_bytes": 28,
             "held": 32,
+            "candidate.born_ns": 40,
+            "candidate.tgid": 48,
+            "candidate.program": 52,
         },
     ),
     "config_value": (

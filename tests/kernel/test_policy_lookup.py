@@ -76,7 +76,7 @@ class Actor:
         held = held_mask(compiled, chain)
         self._kernel.tracer.govern(scope, compiled, seeds(answered))
         self._kernel.tracer.follow(self._process, scope)
-        value = wire.PROC_VALUE.pack(self._process.started_ns, scope, *[0] * 5, held)
+        value = wire.PROC_VALUE.pack(self._process.started_ns, scope, *[0] * 5, held, 0, 0, 0)
         # Nothing else sets what is held yet.
         procs: Map = self._kernel.tracer._procs
         procs.update(self._process.pid.to_bytes(4, sys.byteorder), value)
