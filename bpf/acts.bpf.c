@@ -3,6 +3,9 @@
  * What becomes of an act: a record of its own, or a count. The first acts of a program with a peer
  * are told one by one; a flood of them costs user space nothing, and still adds up.
  */
+#define ALLOW 1
+#define DENY 0	   /* EPERM for the caller */
+#define LOOPBACK 1 /* lo's index, in every network namespace */
 #define AF_INET6 10
 #define SOCK_RAW 3
 #define IPPROTO_ICMP 1

@@ -200,19 +200,21 @@ int on_exec(struct bpf_raw_tracepoint_args *ctx)
 }
 
 /*
- * Around on_exec, which is as much as the verifier can follow. Before: who has no entry among the
- * others gets one, if there is room now. After: what was executed with.
+ * Around on_exec, which is as much as the verifier can follow. Before: what is executed counts for
+ * the process from here on, and who has no entry among the others gets one, if there is room now.
+ * After: what was executed with.
  */
 int before_exec(struct bpf_raw_tracepoint_args *ctx)
 {
 	u32 pid = bpf_get_current_pid_tgid() >> 32;
 	struct proc_value *proc = procs.lookup(&pid);
+	struct proc_value *followed = proc ? proc : stray(ctx->args[0], pid);
 
-	if (proc)
+	if (!followed)
 		return 0;
-	proc = stray(ctx->args[0], pid);
-	if (proc)
-		procs.update(&pid, proc);
+	followed->held |= executables_in(pointer_at(ctx->args[0], TASK_MM));
+	if (!proc)
+		procs.update(&pid, followed);
 	return 0;
 }
 

@@ -3,7 +3,6 @@
  * Who asks what, and which answer is whose. An answer counts once, and only for a question that
  * waits on its socket, put to the resolver that it comes from.
  */
-#define LOOPBACK 1	 /* lo's index, in every network namespace */
 #define SHARE_MAX 196608 /* bytes of a process's records, in a second */
 #define WAITING_KEPT                                                                               \
 	64		 /* questions of a scope, for 256 of them; as with grants, half is for all \
@@ -29,13 +28,15 @@ struct asker {
 	u32 pid;
 	u32 sends; /* 1: the next datagram is for port 53, even where NAT gives it another one */
 	union address resolver;
+	union address
+		allowed; /* the latest that the policy allows: written by several at once, too */
 	struct stream out;
 	struct stream in;
 };
 BPF_SK_STORAGE(askers, struct asker);
 
 static inline void note_asker(struct bpf_sock *sk, u32 pid, const struct proc_value *proc,
-			      const union address *resolver)
+			      const union address *resolver, u32 verdict)
 {
 	struct asker *asker;
 
@@ -49,9 +50,17 @@ static inline void note_asker(struct bpf_sock *sk, u32 pid, const struct proc_va
 	asker->started_ns = proc->started_ns;
 	asker->pid = pid;
 	asker->resolver = *resolver;
+	if (verdict == VERDICT_ALLOW)
+		asker->allowed = *resolver;
 	asker->sends = 1;
 	asker->out.state = STREAM_NEW;
 	asker->in.state = STREAM_NEW;
+}
+
+static inline int is_same_address(const union address *one, const union address *other)
+{
+	return one->words[0] == other->words[0] && one->words[1] == other->words[1] &&
+	       one->words[2] == other->words[2] && one->words[3] == other->words[3];
 }
 
 /* Not the current process, but one that asked before. */
@@ -169,6 +178,7 @@ static inline void on_question(struct __sk_buff *skb, struct dns_packet *packet,
 		.exec_id = proc->exec_id,
 		.scope = scope_of(proc),
 		.on_loopback = skb->ifindex == LOOPBACK,
+		.grants = is_same_address(&packet->peer, &asker->allowed),
 	};
 
 	query.told = has_share(proc, packet->here);
@@ -210,7 +220,8 @@ static inline void on_reply(struct __sk_buff *skb, struct dns_packet *packet, u6
 		__sync_fetch_and_add(&all->answered, 1);
 	count(KIND_DNS, COUNT_SEEN);
 	look_again(&query);
-	note_answer(packet, query.scope, on_loopback, socket);
+	if (query.grants)
+		note_answer(packet, query.scope, on_loopback, socket);
 
 	if (query.told && has_share_left(&query, packet->here))
 		tell_message(skb, packet, &key, &query, DNS_ANSWER);

@@ -32,23 +32,19 @@ static inline void become_candidate(struct proc_value *proc, u32 pid)
 }
 
 /*
- * The process's job, 0 for none. What user space found is written down where it is settled, and
- * inherited from then on: nothing has to look for who was forked meanwhile.
+ * The process's job, 0 for none. What user space found is written down, and inherited from then on:
+ * nothing has to look for who was forked meanwhile.
  */
 static inline u32 scope_of(struct proc_value *proc)
 {
-	u32 scope = proc->scope;
-	struct candidate_value *found;
+	u32 *found;
 
-	if (scope || !proc->candidate.tgid)
-		return scope;
-	found = candidates.lookup(&proc->candidate);
-	if (!found)
-		return 0;
-	scope = found->scope;
-	if (found->is_settled)
-		proc->scope = scope;
-	return scope;
+	if (!proc->scope && proc->candidate.tgid) {
+		found = candidates.lookup(&proc->candidate);
+		if (found)
+			proc->scope = *found;
+	}
+	return proc->scope;
 }
 
 /* What there is to say of a process without an entry, by its nearest ancestor that has one. */
@@ -115,10 +111,10 @@ int on_newtask(struct bpf_raw_tracepoint_args *ctx)
 	if (!creator)
 		return 0;
 
-	u32 pid = number_at(task, TASK_TGID), scope = scope_of(creator);
+	u32 pid = number_at(task, TASK_TGID);
 	struct proc_value proc = {
 		.started_ns = bpf_ktime_get_boot_ns(),
-		.scope = creator->scope,
+		.scope = scope_of(creator),
 		.held = creator->held,
 		.candidate = creator->candidate,
 	};
@@ -147,7 +143,7 @@ int on_newtask(struct bpf_raw_tracepoint_args *ctx)
 	record->creator_pid = creator_pid;
 	record->creator_exec_id = creator->exec_id;
 	record->parent_pid = parent_of(task);
-	record->scope = scope;
+	record->scope = proc.scope;
 	lineage.ringbuf_submit(record, BPF_RB_NO_WAKEUP);
 	return 0;
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Sequence
 
 from exporter.events import Tampered, Tampering
 from exporter.text import printable
@@ -52,6 +53,14 @@ _REQUESTS = {
     0x4207: "PTRACE_INTERRUPT",
 }
 
+_LOST = {
+    "unpinned": "pins of ci-egress were removed from {home}, as by `ci-egress stop`; "
+    "were it killed now, what they hold would go",
+    "detached": "programs of ci-egress were detached; what they saw is neither told nor denied any more",
+    "replaced": "programs of ci-egress were replaced; what they saw is neither told nor denied any more",
+}
+_LISTED_MAX = 8
+
 
 def attributes(event: Tampered) -> dict[str, str | int]:
     """What its log record says beside the attributes of the process."""
@@ -100,6 +109,21 @@ def sentence(event: Tampered) -> str:
 def told(event: Tampered, name: str | None) -> str:
     """The same with the process, `name` being its program's."""
     return printable(f"{name or 'a program'} ({event.process.pid}) {sentence(event)}", limit=500)
+
+
+def lost_attributes(what: str, names: Sequence[str]) -> dict[str, str | int]:
+    """What a log record says of programs and pins to which `what` happened, whoever it was."""
+    return {"egress.tamper.kind": what, "egress.tamper.detail": _listed(names)}
+
+
+def lost_sentence(what: str, names: Sequence[str], home: str) -> str:
+    """For a person: what happened to programs of ci-egress, or to their pins in the folder `home`."""
+    return f"{_LOST[what].format(home=home)}: {_listed(names)}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = len(names) - _LISTED_MAX
+    return ", ".join([*names[:_LISTED_MAX], *([f"and {more} more"] if more > 0 else [])])
 
 
 def _signal_name(number: int) -> str:

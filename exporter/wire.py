@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from typing import NamedTuple
 
-LAYOUT = 0x1EAAE999
+LAYOUT = 0x63E32F3A
 """Edition of the layout; every record and every pinned instance carries it."""
 
 ARGUMENTS_PIECE = 4096
@@ -28,6 +28,8 @@ KINDS = 11
 
 ACT_CONNECT = 1
 ACT_SEND = 2
+ACT_CREATE = 3
+ACTS = 4
 
 OUTCOME_NONE = 0
 OUTCOME_ESTABLISHED = 1
@@ -48,6 +50,11 @@ ALTERNATIVES_MAX = 16
 STEPS_MAX = 64
 CLASSES = 3
 HOST_NAME_ROOM = 252
+
+PORTLESS_ICMP = 1
+PORTLESS_TCP = 2
+PORTLESS_UDP = 4
+PORTLESS_OTHER = 8
 
 TAMPER_PACKET_SOCKET = 1
 TAMPER_BPF = 2
@@ -345,9 +352,10 @@ class QueryValue(NamedTuple):
     scope: int
     told: int
     on_loopback: int
+    grants: int
 
 
-QUERY_VALUE = struct.Struct("<QQIIIBB2x")
+QUERY_VALUE = struct.Struct("<QQIIIBBB1x")
 
 
 class QuotaValue(NamedTuple):
@@ -522,15 +530,37 @@ STEP_VALUE = struct.Struct("<QQQQQI4x")
 
 
 class ModeValue(NamedTuple):
-    """`struct mode_value`, 16 bytes."""
+    """`struct mode_value`, 20 bytes."""
 
     policy: int
     next_policy: int
     is_enforcing: int
     has_names: int
+    portless: int
 
 
-MODE_VALUE = struct.Struct("<IIII")
+MODE_VALUE = struct.Struct("<IIIII")
+
+
+class ExeKey(NamedTuple):
+    """`struct exe_key`, 16 bytes."""
+
+    inode: int
+    device: int
+
+
+EXE_KEY = struct.Struct("<QI4x")
+
+
+class ExeValue(NamedTuple):
+    """`struct exe_value`, 24 bytes."""
+
+    bits: int
+    ctime_sec: int
+    ctime_nsec: int
+
+
+EXE_VALUE = struct.Struct("<QQI4x")
 
 
 class CandidateKey(NamedTuple):
@@ -542,16 +572,6 @@ class CandidateKey(NamedTuple):
 
 
 CANDIDATE_KEY = struct.Struct("<QII")
-
-
-class CandidateValue(NamedTuple):
-    """`struct candidate_value`, 8 bytes."""
-
-    scope: int
-    is_settled: int
-
-
-CANDIDATE_VALUE = struct.Struct("<II")
 
 
 class ProcValue(NamedTuple):
@@ -574,7 +594,7 @@ PROC_VALUE = struct.Struct("<QIIIIIIQQII")
 
 
 class ConfigValue(NamedTuple):
-    """`struct config_value`, 28 bytes."""
+    """`struct config_value`, 32 bytes."""
 
     layout: int
     enforcing: int
@@ -583,9 +603,10 @@ class ConfigValue(NamedTuple):
     is_host: int
     reads_environments: int
     has_policies: int
+    has_executables: int
 
 
-CONFIG_VALUE = struct.Struct("<IIIIIII")
+CONFIG_VALUE = struct.Struct("<IIIIIIII")
 
 
 OFFSETS = {
@@ -780,7 +801,16 @@ OFFSETS = {
     "query_key": (40, {"cookie": 0, "hash": 8, "resolver": 16, "id": 32, "type": 34}),
     "query_value": (
         32,
-        {"at_ns": 0, "started_ns": 8, "pid": 16, "exec_id": 20, "scope": 24, "told": 28, "on_loopback": 29},
+        {
+            "at_ns": 0,
+            "started_ns": 8,
+            "pid": 16,
+            "exec_id": 20,
+            "scope": 24,
+            "told": 28,
+            "on_loopback": 29,
+            "grants": 30,
+        },
     ),
     "quota_value": (16, {"noted": 0, "answered": 8}),
     "flow_key": (
@@ -850,9 +880,10 @@ OFFSETS = {
         48,
         {"needed": 0, "allow_low": 8, "allow_high": 16, "deny_low": 24, "deny_high": 32, "more": 40},
     ),
-    "mode_value": (16, {"policy": 0, "next_policy": 4, "is_enforcing": 8, "has_names": 12}),
+    "mode_value": (20, {"policy": 0, "next_policy": 4, "is_enforcing": 8, "has_names": 12, "portless": 16}),
+    "exe_key": (16, {"inode": 0, "device": 8}),
+    "exe_value": (24, {"bits": 0, "ctime_sec": 8, "ctime_nsec": 16}),
     "candidate_key": (16, {"born_ns": 0, "tgid": 8, "program": 12}),
-    "candidate_value": (8, {"scope": 0, "is_settled": 4}),
     "proc_value": (
         56,
         {
@@ -870,7 +901,7 @@ OFFSETS = {
         },
     ),
     "config_value": (
-        28,
+        32,
         {
             "layout": 0,
             "enforcing": 4,
@@ -879,6 +910,7 @@ OFFSETS = {
             "is_host": 16,
             "reads_environments": 20,
             "has_policies": 24,
+            "has_executables": 28,
         },
     ),
 }

@@ -18,6 +18,7 @@ from exporter.config import WatchConfig
 from exporter.errors import LOST_STATUS
 from exporter.events import HOST, Environment, Event, ProcessKey
 from exporter.flows import Flows
+from exporter.integrity import Integrity
 from exporter.jobs.model import Job
 from exporter.kernel.loading import Loading
 from exporter.kernel.tracer import Tracer
@@ -70,11 +71,14 @@ def run(config: WatchConfig, environment: Mapping[str, str], kernel: Loading, as
 
         def handle(event: Event) -> None:
             pipeline.handle(event)
-            if isinstance(event, Environment) and pipeline.table.is_in_job(event.process):
-                tracer.adopt(event.process, event.exec_id, pipeline.table.of(event.process).scope)
+            if isinstance(event, Environment):
+                program = pipeline.table.of(event.process)
+                if program is not None and program.scope != HOST:
+                    tracer.adopt(event.process, event.exec_id, program.scope)
 
         source = LiveSource(tracer, handle, books, flows, on_fault=tell_fault)
         loss = LossReporter(books.account, telemetry.log, telemetry.resource)
+        integrity = Integrity(tracer, outlets, warn, telemetry.resource)
 
         missed = _Missed(tracer, handle, pipeline, jobs)
 
@@ -82,6 +86,7 @@ def run(config: WatchConfig, environment: Mapping[str, str], kernel: Loading, as
             missed.make_up()
             jobs.look_around(boot_ns())
             loss.tick()
+            integrity.look()
             for problem in (*missed.news(), *telemetry.complaints()):
                 warn(problem)
 
@@ -93,6 +98,7 @@ def run(config: WatchConfig, environment: Mapping[str, str], kernel: Loading, as
             warn("OTEL_SDK_DISABLED is set: nothing is exported")
         _loop(source, pipeline, asked, look_around)
         notify("STOPPING=1", environment)
+        integrity.look()
         source.finish()
         jobs.finish(boot_ns())
         with long_flush_told():

@@ -9,9 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from exporter.account import Bookkeeping
+from exporter.cli.failing import failings
 from exporter.cli.governing import Asked, Governance, governance
-from exporter.cli.messages import Messages
-from exporter.cli.notices import long_flush_told, tell_fault, warn, warn_of_ignored
+from exporter.cli.notices import long_flush_told, tell_denial, tell_fault, warn, warn_of_ignored
 from exporter.cli.outcome import Outcome
 from exporter.clock import boot_ns, system_clock
 from exporter.command import HeldCommand
@@ -20,6 +20,7 @@ from exporter.errors import KernelError
 from exporter.events import Event, ProcessKey
 from exporter.flows import Flows
 from exporter.hosts import all_names
+from exporter.integrity import Integrity
 from exporter.jobs.attributes import resource_attributes
 from exporter.jobs.detect import detect
 from exporter.jobs.model import Job
@@ -61,7 +62,8 @@ def trace(
 ) -> int:
     """Let COMMAND go once the hooks are live, trace it to its end, flush, and say what it talked to.
 
-    Returns COMMAND's exit status, or that of lost evidence. Raises CiEgressError when COMMAND wasn't started.
+    Returns COMMAND's exit status, or that of lost evidence or of --fail-on. Raises CiEgressError when
+    COMMAND wasn't started.
     """
     config = asked.config
     go_first()
@@ -87,21 +89,21 @@ def trace(
         beginning = Beginning(job, system_clock(), _root(held), SCOPE, boot_ns(), terms)
         recorder = _recorder(config, beginning, stack)
         metrics = Metrics(telemetry.meter, telemetry.add_producer, books.published)
-        outlets = Outlets(
-            telemetry, metrics, beginning.clock, config.output.process_spans, Messages.current().say
-        )
+        outlets = Outlets(telemetry, metrics, beginning.clock, config.output.process_spans, tell_denial)
         traced = replace(traced_job(job, outlets, summary, beginning.at_ns), terms=terms)
         pipeline = Pipeline(outlets, recorder or Proc(), flows)
         handle = _handler(pipeline, recorder)
         source = LiveSource(tracer, handle, books, flows, on_fault=tell_fault)
         loss = LossReporter(books.account, telemetry.log, traced.spans.resource, traced.spans.job_context)
 
+        integrity = Integrity(tracer, outlets, warn, traced.spans.resource, traced.spans.job_context)
+        ticks = [loss.tick, integrity.tick, *([recorder.tick] if recorder else [])]
+
         def between() -> None:
             relay.pump(held)
             pipeline.tick(boot_ns())
-            loss.tick()
-            if recorder:
-                recorder.tick()
+            for tick in ticks:
+                tick()
 
         _follow(tracer, beginning.root, governed)
         held.release(_handed_on(environment, traceparent(traced.spans.job_context), job))
@@ -111,16 +113,18 @@ def trace(
             for found in find_everyone(tracer, besides={os.getpid(), held.pid}):
                 handle(found)
         ended_ns = wait(source, held.pidfd, between)
+        integrity.look()
         left_behind = tracer.live_pids(SCOPE)
         source.finish()
         pipeline.end(SCOPE, ended_ns, left_behind=left_behind)
-        if recorder:
-            recorder.end(Ending(ended_ns, kernel_counts(tracer), left_behind))
-            recorder.close()  # what it has to say stands above the summary
+        _end_recording(recorder, Ending(ended_ns, kernel_counts(tracer), left_behind))
         with long_flush_told():
             telemetry.close(before_logs=loss.tell)
         title = job.task or job.pipeline or Path(config.command[0]).name
-        outcome = Outcome(title, job, summary, books.account(), telemetry, destinations, losses(tracer))
+        failing = failings(config.fail_on, traced.denials, books.account())
+        outcome = Outcome(
+            title, job, summary, books.account(), telemetry, destinations, losses(tracer), failing
+        )
         outcome.tell()
     return outcome.exit_status(held.wait(lambda: relay.pump(held)), is_strict=config.strict)
 
@@ -145,6 +149,12 @@ def _recorder(config: RunConfig, beginning: Beginning, stack: ExitStack) -> Reco
     stack.callback(recorder.close)
     recorder.begin(beginning)
     return recorder
+
+
+def _end_recording(recorder: Recorder | None, ending: Ending) -> None:
+    if recorder is not None:
+        recorder.end(ending)
+        recorder.close()  # what it has to say stands above the summary
 
 
 def _handler(pipeline: Pipeline, recorder: Recorder | None) -> Callable[[Event], None]:

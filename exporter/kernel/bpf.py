@@ -10,6 +10,7 @@ import struct
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
 from exporter.errors import KernelError
 
@@ -20,6 +21,7 @@ _LOOKUP_BATCH, _LOOKUP_AND_DELETE_BATCH, _UPDATE_BATCH = 24, 25, 26
 
 _PER_CPU_TYPES = {5, 6, 10}  # enum bpf_map_type: per-CPU hash, array, LRU hash
 _MAP_INFO = struct.Struct("=IIIII")  # how struct bpf_map_info begins: type, id, key, value, entries
+_LINK_INFO = struct.Struct("=III4xQ")
 _NOEXIST = 1
 _BATCH = struct.Struct("=QQQQIIQQ")
 _BATCH_MAX = 1024
@@ -60,6 +62,27 @@ def detach_link(descriptor: int) -> None:
             raise
 
 
+class LinkInfo(NamedTuple):
+    """How struct bpf_link_info begins."""
+
+    type: int
+    id: int
+    program_id: int
+    anchor: int
+    """Of a cgroup link the cgroup's id, 0 once it is detached."""
+
+
+def link_info(descriptor: int) -> LinkInfo:
+    """What the kernel says of a link. Raises OSError."""
+    return LinkInfo._make(_info(descriptor, _LINK_INFO))
+
+
+def _info(descriptor: int, layout: struct.Struct) -> tuple[int, ...]:
+    info = ctypes.create_string_buffer(layout.size)
+    bpf(_OBJ_GET_INFO_BY_FD, struct.pack("=IIQ", descriptor, len(info), ctypes.addressof(info)))
+    return layout.unpack(info.raw)
+
+
 def possible_cpus() -> int:
     """How many values an element of a per-CPU map has."""
     text = Path("/sys/devices/system/cpu/possible").read_text()
@@ -72,14 +95,9 @@ class Map:
     def __init__(self, path: Path) -> None:
         """Open the map pinned at `path`. Raises OSError."""
         self._descriptor = open_pinned(path)
-        kind, _, self._key_size, value_size, self.max_entries = self._info()
+        kind, _, self._key_size, value_size, self.max_entries = _info(self._descriptor, _MAP_INFO)
         is_per_cpu = kind in _PER_CPU_TYPES
         self._value_size = (value_size + 7 & ~7) * possible_cpus() if is_per_cpu else value_size
-
-    def _info(self) -> tuple[int, ...]:
-        info = ctypes.create_string_buffer(_MAP_INFO.size)
-        bpf(_OBJ_GET_INFO_BY_FD, struct.pack("=IIQ", self._descriptor, len(info), ctypes.addressof(info)))
-        return _MAP_INFO.unpack(info.raw)
 
     def fileno(self) -> int:
         """The descriptor, for mmap of a ring."""

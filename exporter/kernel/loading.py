@@ -102,6 +102,7 @@ PROGRAMS: list[Program] = [
     Tracepoint("on_sys_enter", "sys_enter"),
     Tracepoint("on_signal", "signal_generate"),
     Tracepoint("on_uring_submit", "io_uring_submit_req", is_optional=True),
+    Hook("on_sock_create", ProgramType.CGROUP_SOCK, AttachType.INET_SOCK_CREATE),
     Hook("on_connect4", _ADDRESS, AttachType.INET4_CONNECT),
     Hook("on_connect6", _ADDRESS, AttachType.INET6_CONNECT),
     Hook("on_sendmsg4", _ADDRESS, AttachType.UDP4_SENDMSG),

@@ -42,6 +42,7 @@ class AttachType(IntEnum):
 
     INET_INGRESS = 0
     INET_EGRESS = 1
+    INET_SOCK_CREATE = 2
     SOCK_OPS = 3
     INET4_CONNECT = 10
     INET6_CONNECT = 11

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import ExitStack, closing
 from pathlib import Path
 
@@ -11,8 +11,10 @@ from exporter import wire
 from exporter.events import HOST, ProcessKey
 from exporter.kernel.bpf import Map, possible_cpus
 from exporter.kernel.candidates import Candidates, found_value
+from exporter.kernel.executables import Executables
 from exporter.kernel.grants import Grants
 from exporter.kernel.instances import remove
+from exporter.kernel.links import Links
 from exporter.kernel.policies import Policies
 from exporter.kernel.queries import Queries
 from exporter.kernel.rings import Handler, Ring, drain
@@ -26,7 +28,7 @@ PINNED_MAPS = [
     *("procs", "candidates", "counters", "config"),
     *("flows_even", "flows_odd", "slots", "free_slots", "others", "open_connects"),
     *("queries", "queries_noted", "queries_expired"),
-    *("policy", "alternatives", "names", "rule_ports", "modes"),
+    *("policy", "alternatives", "names", "rule_ports", "modes", "exe_bits"),
     *("granted", "grants_made", "grants_ended", "later"),
 ]
 _KEY = struct.Struct("=I")
@@ -63,12 +65,15 @@ class Tracer:
 
     def __init__(self, directory: Path, stack: ExitStack, coverage: Coverage) -> None:
         """Open what is pinned in `directory`; `stack` closes it again."""
-        self._directory = directory
+        self.directory = directory
+        """Where the pins are."""
         opened = {name: stack.enter_context(closing(Map(directory / f"map_{name}"))) for name in PINNED_MAPS}
+        self.maps: Mapping[str, Map] = opened
         self._procs, self._counters = opened["procs"], opened["counters"]
         self._candidates = Candidates(opened["candidates"])
         self._queries = Queries(opened)
         self._policies, self._grants = Policies(opened), Grants(opened)
+        self._links = stack.enter_context(closing(Links(directory)))
         self._windows = stack.enter_context(closing(Windows(opened, coverage)))
         self._rings = [
             stack.enter_context(closing(Ring(opened[name].fileno(), opened[name].max_entries)))
@@ -76,10 +81,19 @@ class Tracer:
             if name != "environments" or coverage.reads_environments
         ]
 
-    def follow(self, process: ProcessKey, scope: int) -> None:
-        """Make `process` the root of the job `scope`: from now on it and its descendants are traced."""
+    @property
+    def window(self) -> int:
+        """The number of the current window of what is only counted."""
+        return self._windows.number
+
+    def follow(self, process: ProcessKey, scope: int, held: int = 0) -> None:
+        """Make `process` the root of the job `scope`: from now on it and its descendants are traced.
+
+        `held` is what `executables.held_by` says, of one whose execs weren't seen.
+        """
         self._windows.follow(scope)
-        self._procs.update(_KEY.pack(process.pid), wire.PROC_VALUE.pack(process.started_ns, scope, *[0] * 9))
+        value = wire.PROC_VALUE.pack(process.started_ns, scope, *[0] * 5, held, 0, 0, 0)
+        self._procs.update(_KEY.pack(process.pid), value)
 
     def find(self, process: ProcessKey) -> None:
         """Follow `process`, which was there before the programs, as one of no job; unless it is followed."""
@@ -96,12 +110,17 @@ class Tracer:
         masks = ((peer, policy.named.granted(names)) for peer, names in seeds)
         self._grants.seed(scope, number, ((peer, mask) for peer, mask in masks if mask))
         self._policies.hold(scope, number, policy)
-        self._windows.judge()
+        self._windows.judge(has_executables=bool(self._policies.executables))
         return number
 
-    def adopt(self, process: ProcessKey, exec_id: int, scope: int, *, at_once: bool = True) -> None:
+    @property
+    def executables(self) -> Executables:
+        """Those that the policies name."""
+        return self._policies.executables
+
+    def adopt(self, process: ProcessKey, exec_id: int, scope: int) -> None:
         """Let what was followed as of no job be of `scope`: see Candidates. Raises OSError (E2BIG)."""
-        self._candidates.adopt(process, exec_id, scope, at_once=at_once)
+        self._candidates.adopt(process, exec_id, scope)
 
     def drain(self, handle: Handler, *, limit: int) -> int:
         """Hand the finished records to `handle`, at most `limit`; returns how many there were.
@@ -113,7 +132,6 @@ class Tracer:
             self._windows.turn(handle)
             self._queries.turn()
             self._grants.turn(self._windows.number)
-            self._candidates.turn()
         return number
 
     def has_counted_open(self) -> bool:
@@ -129,6 +147,10 @@ class Tracer:
             values.append(sum(struct.unpack_from(f"={cpus}Q", value)))
         return Counts(values)
 
+    def lost(self) -> Mapping[str, frozenset[str]]:
+        """What isn't attached or pinned any more, by what became of it (exporter/kernel/links.py)."""
+        return self._links.lost()
+
     def live_pids(self, scope: int) -> list[int]:
         """Processes of the job `scope` that run now, whatever records were lost."""
         pids = []
@@ -140,7 +162,8 @@ class Tracer:
 
     def detach(self) -> None:
         """Stop tracing. The rings and the counts can still be read."""
-        remove(self._directory)
+        self._links.detach()
+        remove(self.directory)
 
     def finish(self, handle: Handler) -> None:
         """Hand over the rest of what the kernel only counted. Call it once, detached and drained."""

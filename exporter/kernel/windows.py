@@ -57,7 +57,7 @@ class Windows:
         self._told_others: Counter[bytes] = Counter()
         self._grace: Grace | None = None
         self._number = 0
-        self._has_policies = False
+        self._has_policies = self._has_executables = False
         self._begin_next()
 
     @property
@@ -82,9 +82,9 @@ class Windows:
             self._others.delete(key)
             del self._told_others[key]
 
-    def judge(self) -> None:
-        """Have acts held against the policies from now on: some scope has one."""
-        self._has_policies = True
+    def judge(self, *, has_executables: bool) -> None:
+        """Have acts held against the policies from now on: some scope has one, which may name executables."""
+        self._has_policies, self._has_executables = True, has_executables
         self._configure()
 
     def turn(self, handle: Handler) -> None:
@@ -125,7 +125,8 @@ class Windows:
         self._configure()
 
     def _configure(self) -> None:
-        values = (wire.LAYOUT, 0, self._number, os.getpid(), *self._coverage, self._has_policies)
+        policies = (self._has_policies, self._has_executables)
+        values = (wire.LAYOUT, 0, self._number, os.getpid(), *self._coverage, *policies)
         self._config.update(_KEY.pack(0), wire.CONFIG_VALUE.pack(*values))
 
     def _collect(self, handle: Handler) -> None:
@@ -159,7 +160,7 @@ class Windows:
 
 
 def _others_keys(scope: int) -> list[bytes]:
-    acts = (wire.ACT_CONNECT, wire.ACT_SEND)
+    acts = range(wire.ACT_CONNECT, wire.ACTS)
     return [
         _SCOPE_KEY.pack(scope << 16 | verdict << 8 | act) for verdict in range(wire.VERDICTS) for act in acts
     ]

@@ -12,9 +12,7 @@ from itertools import count
 import pytest
 from hypothesis import given, settings
 
-from exporter import wire
 from exporter.events import RULE_OF_NAMES, Acted, ProcessKey, Verdict
-from exporter.kernel.bpf import Map
 from exporter.policy.compile import compile_policy
 from exporter.policy.decide import Act
 from exporter.policy.entries import Verdict as Said
@@ -75,11 +73,9 @@ class Actor:
             model.answer(name, address)
         held = held_mask(compiled, chain)
         self._kernel.tracer.govern(scope, compiled, seeds(answered))
-        self._kernel.tracer.follow(self._process, scope)
-        value = wire.PROC_VALUE.pack(self._process.started_ns, scope, *[0] * 5, held, 0, 0, 0)
-        # Nothing else sets what is held yet.
-        procs: Map = self._kernel.tracer._procs
-        procs.update(self._process.pid.to_bytes(4, sys.byteorder), value)
+        in_chain = [name for name, bit in compiled.executables.items() if held >> bit & 1]
+        # As after the execs of its chain.
+        self._kernel.tracer.follow(self._process, scope, self._kernel.tracer.executables.mask(in_chain))
         assert self._child.stdin is not None
         assert self._child.stdout is not None
         acts = ",".join(f"{act.protocol} {act.address} {act.port}" for act in ACTS)
