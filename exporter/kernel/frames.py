@@ -27,7 +27,7 @@ from exporter import wire
 from exporter.clock import boot_ns
 from exporter.events import ProcessKey, Tampered, Tampering
 from exporter.kernel.bpf import Map, detach_link, link_info, open_pinned
-from exporter.kernel.links import LATER
+from exporter.kernel.held import LATER
 from exporter.kernel.mounts import cgroup2_root
 from exporter.kernel.networks import LinkNews, inside
 from exporter.kernel.objects import AttachType, attach_to_cgroup, attach_to_interface, pin

@@ -10,11 +10,12 @@ from pathlib import Path
 from exporter import wire
 from exporter.events import HOST, ProcessKey
 from exporter.kernel.bpf import Map, possible_cpus
+from exporter.kernel.candidates import Candidates, found_value
 from exporter.kernel.executables import Executables
 from exporter.kernel.frames import Frames
 from exporter.kernel.grants import Grants
+from exporter.kernel.held import UNPINNED, Held
 from exporter.kernel.instances import remove
-from exporter.kernel.links import UNPINNED, Links
 from exporter.kernel.policies import Policies
 from exporter.kernel.queries import Queries
 from exporter.kernel.rings import Handler, Ring, drain
@@ -25,14 +26,13 @@ RINGS = ("lineage", "first", "lookups", "events", "environments")
 """What is on a later one follows from what is on an earlier one."""
 PINNED_MAPS = [
     *RINGS,
-    *("procs", "in_jobs", "counters", "config"),
+    *("procs", "candidates", "counters", "config"),
     *("flows_even", "flows_odd", "slots", "free_slots", "others", "open_connects"),
     *("queries", "queries_noted", "queries_expired"),
     *("policy", "alternatives", "names", "rule_ports", "modes", "exe_bits"),
     *("granted", "grants_made", "grants_ended", "later"),
 ]
 _KEY = struct.Struct("=I")
-_START = struct.Struct("=Q")
 
 Seeds = Iterable[tuple[bytes, Collection[str]]]
 
@@ -71,11 +71,11 @@ class Tracer:
         opened = {name: stack.enter_context(closing(Map(directory / f"map_{name}"))) for name in PINNED_MAPS}
         self.maps: Mapping[str, Map] = opened
         self._procs, self._counters = opened["procs"], opened["counters"]
-        self._in_jobs = opened["in_jobs"]
+        self._candidates = Candidates(opened["candidates"])
         self.frames = stack.enter_context(closing(Frames(directory, opened)))
         self._queries = Queries(opened)
         self._policies, self._grants = Policies(opened), Grants(opened)
-        self._links = stack.enter_context(closing(Links(directory)))
+        self._held = stack.enter_context(closing(Held(directory)))
         self._windows = stack.enter_context(closing(Windows(opened, coverage)))
         self._rings = [
             stack.enter_context(closing(Ring(opened[name].fileno(), opened[name].max_entries)))
@@ -94,14 +94,13 @@ class Tracer:
         `held` is what `executables.held_by` says, of one whose execs weren't seen.
         """
         self._windows.follow(scope)
-        value = wire.PROC_VALUE.pack(process.started_ns, scope, *[0] * 5, held)
+        value = wire.PROC_VALUE.pack(process.started_ns, scope, *[0] * 5, held, 0, 0, 0)
         self._procs.update(_KEY.pack(process.pid), value)
 
     def find(self, process: ProcessKey) -> None:
         """Follow `process`, which was there before the programs, as one of no job; unless it is followed."""
         self._windows.follow(HOST)
-        value = wire.PROC_VALUE.pack(process.started_ns, HOST, *[0] * 6)
-        self._procs.insert(_KEY.pack(process.pid), value)
+        self._procs.insert(_KEY.pack(process.pid), found_value(process))
 
     def govern(self, scope: int, policy: Compiled, seeds: Seeds = ()) -> int:
         """Hold what `scope` does against `policy` from now on; returns the policy's number here.
@@ -121,9 +120,9 @@ class Tracer:
         """Those that the policies name."""
         return self._policies.executables
 
-    def spare(self, process: ProcessKey) -> None:
-        """Don't tell any more what `process` and its descendants execute with: their job is known."""
-        self._in_jobs.update(_KEY.pack(process.pid), _START.pack(process.started_ns))
+    def adopt(self, process: ProcessKey, exec_id: int, scope: int) -> None:
+        """Let what was followed as of no job be of `scope`: see Candidates. Raises OSError (E2BIG)."""
+        self._candidates.adopt(process, exec_id, scope)
 
     def drain(self, handle: Handler, *, limit: int) -> int:
         """Hand the finished records to `handle`, at most `limit`; returns how many there were.
@@ -151,8 +150,8 @@ class Tracer:
         return Counts(values)
 
     def lost(self) -> Mapping[str, frozenset[str]]:
-        """What isn't attached or pinned any more, by what became of it (exporter/kernel/links.py)."""
-        found = dict(self._links.lost())
+        """What isn't attached or pinned any more, by what became of it (exporter/kernel/held.py)."""
+        found = dict(self._held.lost())
         found[UNPINNED] |= self.frames.unpinned()
         return found
 
@@ -168,7 +167,7 @@ class Tracer:
     def detach(self) -> None:
         """Stop tracing. The rings and the counts can still be read."""
         self.frames.detach()
-        self._links.detach()
+        self._held.detach()
         remove(self.directory)
 
     def finish(self, handle: Handler) -> None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from exporter.kernel.bpf import link_info, open_pinned
 from exporter.kernel.loading import PROGRAMS, Hook, Tracepoint
 from exporter.kernel.mounts import BPFFS_HOME
 
@@ -51,6 +52,16 @@ def attached() -> Attached:
         frozenset(link["id"] for link in _bpftool("link")),
         frozenset(PINS.glob("**/*")),
     )
+
+
+def links_in(directory: Path) -> frozenset[int]:
+    """Ids of the links that are pinned there."""
+    found = set()
+    for pin in directory.glob("link_*"):
+        descriptor = open_pinned(pin)
+        found.add(link_info(descriptor).id)
+        os.close(descriptor)
+    return frozenset(found)
 
 
 def _bpftool(*arguments: str) -> list[dict[str, Any]]:

@@ -19,7 +19,7 @@ from demo.namespaces import Namespace
 from exporter.events import Tampered, Tampering
 from exporter.kernel import frames
 from exporter.kernel.bpf import detach_link, open_pinned
-from exporter.kernel.links import UNPINNED
+from exporter.kernel.held import UNPINNED
 from exporter.policy.compile import Compiled, compile_policy
 from tests.unit.policy.files import rules
 

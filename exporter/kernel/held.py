@@ -17,7 +17,7 @@ LATER = "link_later_"
 _CGROUP_LINK = 3  # enum bpf_link_type
 
 
-class Links:
+class Held:
     """The links of an instance, held open: while this lives, no program goes because its pin is removed."""
 
     def __init__(self, directory: Path) -> None:
