@@ -93,6 +93,9 @@ BPF_F_TABLE("hash", struct port_key, struct step_value, rule_ports, RULE_PORTS_M
 	    BPF_F_NO_PREALLOC);
 BPF_HASH(modes, u32, struct mode_value, SCOPES_MAX);
 
+/* The jobs, by scope, for `ci-egress enforce` and whoever adopts the instance; no program asks. */
+BPF_F_TABLE("hash", u32, struct job_value, jobs, SCOPES_MAX, BPF_F_NO_PREALLOC);
+
 /* The peer a socket sent to last, and the slot where its next sends to that peer are counted. */
 BPF_SK_STORAGE(lasts, struct last_peer);
 

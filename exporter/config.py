@@ -25,6 +25,15 @@ class OutputConfig:
     process_spans: ProcessSpans
 
 
+class OnDeath(enum.StrEnum):
+    """What becomes of the programs when the exporter is killed, as --on-exporter-death has it."""
+
+    CLOSED = "closed"
+    """They go on: what was denied stays denied, until somebody stops them."""
+    OPEN = "open"
+    """They are detached with it."""
+
+
 @dataclass(frozen=True)
 class RunConfig:
     """How COMMAND is to be run and traced."""
@@ -47,6 +56,7 @@ class RunConfig:
     """Deny what the policy doesn't allow, whatever mode it has."""
     allowed_endpoints: str | None = None
     """More that is allowed, destinations with blanks between."""
+    on_exporter_death: OnDeath = OnDeath.CLOSED
 
 
 @dataclass(frozen=True)
@@ -60,3 +70,4 @@ class WatchConfig:
     """Evidence that got lost makes the exit status another one."""
     otlp_dir_limit_mib: int
     """Most that the files of the telemetry's folder hold together."""
+    on_exporter_death: OnDeath = OnDeath.CLOSED

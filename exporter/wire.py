@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from typing import NamedTuple
 
-LAYOUT = 0x6240EB80
+LAYOUT = 0xF1F7050E
 """Edition of the layout; every record and every pinned instance carries it."""
 
 ARGUMENTS_PIECE = 4096
@@ -54,6 +54,13 @@ TAMPER_SIGNAL = 3
 TAMPER_PTRACE = 4
 TAMPER_MEMORY = 5
 TAMPER_XDP_SOCKET = 6
+
+JOB_NAME_ROOM = 256
+
+JOB_MODE_NONE = 0
+JOB_MODE_AUDIT = 1
+JOB_MODE_ENFORCE = 2
+JOB_MODE_STOPPED = 3
 
 FLOW_ESTABLISHED = 1
 FLOW_ENDED = 2
@@ -509,6 +516,24 @@ class ModeValue(NamedTuple):
 MODE_VALUE = struct.Struct("<II")
 
 
+class JobValue(NamedTuple):
+    """`struct job_value`, 560 bytes."""
+
+    trace_high: int
+    trace_low: int
+    span: int
+    run_hash: int
+    rules: int
+    requested: int
+    switched: int
+    switched_by: int
+    pipeline: bytes
+    task: bytes
+
+
+JOB_VALUE = struct.Struct("<QQQQIIII256s256s")
+
+
 class ProcValue(NamedTuple):
     """`struct proc_value`, 40 bytes."""
 
@@ -526,10 +551,9 @@ PROC_VALUE = struct.Struct("<QIIIIIIQ")
 
 
 class ConfigValue(NamedTuple):
-    """`struct config_value`, 28 bytes."""
+    """`struct config_value`, 24 bytes."""
 
     layout: int
-    enforcing: int
     window: int
     self_pid: int
     is_host: int
@@ -537,7 +561,7 @@ class ConfigValue(NamedTuple):
     has_policies: int
 
 
-CONFIG_VALUE = struct.Struct("<IIIIIII")
+CONFIG_VALUE = struct.Struct("<IIIIII")
 
 
 OFFSETS = {
@@ -796,6 +820,21 @@ OFFSETS = {
         {"needed": 0, "allow_low": 8, "allow_high": 16, "deny_low": 24, "deny_high": 32, "more": 40},
     ),
     "mode_value": (8, {"is_enforcing": 0, "has_names": 4}),
+    "job_value": (
+        560,
+        {
+            "trace_high": 0,
+            "trace_low": 8,
+            "span": 16,
+            "run_hash": 24,
+            "rules": 32,
+            "requested": 36,
+            "switched": 40,
+            "switched_by": 44,
+            "pipeline": 48,
+            "task": 304,
+        },
+    ),
     "proc_value": (
         40,
         {
@@ -810,15 +849,14 @@ OFFSETS = {
         },
     ),
     "config_value": (
-        28,
+        24,
         {
             "layout": 0,
-            "enforcing": 4,
-            "window": 8,
-            "self_pid": 12,
-            "is_host": 16,
-            "reads_environments": 20,
-            "has_policies": 24,
+            "window": 4,
+            "self_pid": 8,
+            "is_host": 12,
+            "reads_environments": 16,
+            "has_policies": 20,
         },
     ),
 }

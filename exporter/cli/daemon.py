@@ -10,9 +10,11 @@ from typing import Any
 
 from exporter import wire
 from exporter.account import Bookkeeping
+from exporter.cli.leftovers import tell_leftovers
 from exporter.cli.messages import Messages
 from exporter.cli.notices import drops, long_flush_told, tell_fault, warn, warn_of_ignored
 from exporter.cli.requests import Requests
+from exporter.cli.steered import steering
 from exporter.clock import boot_ns, system_clock
 from exporter.config import WatchConfig
 from exporter.errors import LOST_STATUS
@@ -76,15 +78,18 @@ def run(config: WatchConfig, environment: Mapping[str, str], kernel: Loading, as
         source = LiveSource(tracer, handle, books, flows, on_fault=tell_fault)
         loss = LossReporter(books.account, telemetry.log, telemetry.resource)
 
+        steered = steering(tracer, handle, telemetry, outlets.clock)
         missed = _Missed(tracer, handle, pipeline, jobs)
 
         def look_around() -> None:
+            steered.look()
             missed.make_up()
             jobs.look_around(boot_ns())
             loss.tick()
             for problem in (*missed.news(), *telemetry.complaints()):
                 warn(problem)
 
+        tell_leftovers()
         jobs.begin(pipeline, boot_ns())
         _take_in_what_runs(tracer, handle)
         notify("READY=1", environment)

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
-from exporter.config import OutputConfig, ProcessSpans
+from exporter.config import OnDeath, OutputConfig, ProcessSpans
 
 _F = TypeVar("_F", bound=Callable[..., object])
 
@@ -86,6 +86,17 @@ def strict_option(function: _F) -> _F:
     """Whether lost evidence is a failure."""
     return click.option(
         "--strict", is_flag=True, help="End with status 92 when telemetry was lost, if all else went well."
+    )(function)
+
+
+def death_option(function: _F) -> _F:
+    """What becomes of the programs when ci-egress is killed."""
+    return click.option(
+        "--on-exporter-death",
+        type=click.Choice(list(OnDeath)),
+        default=OnDeath.CLOSED,
+        show_default=True,
+        help="When ci-egress is killed: what it denies stays denied, or its programs are detached with it.",
     )(function)
 
 

@@ -9,10 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from exporter.account import Bookkeeping
-from exporter.cli.governing import Asked, Governance, governance
+from exporter.cli.governing import Asked, Governance, governance, registered
+from exporter.cli.leaving import end_what_is_left
+from exporter.cli.leftovers import tell_leftovers
 from exporter.cli.messages import Messages
 from exporter.cli.notices import long_flush_told, tell_fault, warn, warn_of_ignored
 from exporter.cli.outcome import Outcome
+from exporter.cli.steered import steering
 from exporter.clock import boot_ns, system_clock
 from exporter.command import HeldCommand
 from exporter.config import RunConfig
@@ -75,7 +78,7 @@ def trace(
     with ExitStack() as stack:
         spooling = Spooling(SpoolFolder(default_folder(environment, os.geteuid())))
         telemetry = stack.enter_context(Telemetry(destinations, identity, spooling=spooling))
-        tracer = kernel.ready(Coverage(is_host=config.is_host))
+        tracer = _ready(kernel, config)
         flows = Flows()
         books = Bookkeeping(
             lambda: kernel_counts(tracer),
@@ -95,21 +98,23 @@ def trace(
         source = LiveSource(tracer, handle, books, flows, on_fault=tell_fault)
         loss = LossReporter(books.account, telemetry.log, traced.spans.resource, traced.spans.job_context)
 
-        def between() -> None:
-            relay.pump(held)
-            pipeline.tick(boot_ns())
-            loss.tick()
-            if recorder:
-                recorder.tick()
-
+        steered = steering(
+            tracer, handle, telemetry, beginning.clock, (traced.spans.resource, traced.spans.job_context)
+        )
+        turns = (lambda: relay.pump(held), steered.look, lambda: pipeline.tick(boot_ns()), loss.tick)
+        tracer.register(SCOPE, registered(job, governed))
         _follow(tracer, beginning.root, governed)
+        steered.begin(SCOPE)
         held.release(_handed_on(environment, traceparent(traced.spans.job_context), job))
         pipeline.begin(SCOPE, traced, takes_rest=True)
         pipeline.seed(beginning.root, SCOPE, beginning.at_ns)  # not before: COMMAND may not exist
         if config.is_host:
             for found in find_everyone(tracer, besides={os.getpid(), held.pid}):
                 handle(found)
-        ended_ns = wait(source, held.pidfd, between)
+        ended_ns = wait(
+            source, held.pidfd, _one_after_the_other(*turns, *([recorder.tick] if recorder else []))
+        )
+        end_what_is_left(tracer, SCOPE, source.pump)
         left_behind = tracer.live_pids(SCOPE)
         source.finish()
         pipeline.end(SCOPE, ended_ns, left_behind=left_behind)
@@ -122,6 +127,20 @@ def trace(
         outcome = Outcome(title, job, summary, books.account(), telemetry, destinations, losses(tracer))
         outcome.tell()
     return outcome.exit_status(held.wait(lambda: relay.pump(held)), is_strict=config.strict)
+
+
+def _ready(kernel: Loading, config: RunConfig) -> Tracer:
+    tracer = kernel.ready(Coverage(is_host=config.is_host))
+    tell_leftovers()
+    return tracer
+
+
+def _one_after_the_other(*turns: Callable[[], object]) -> Callable[[], None]:
+    def turn() -> None:
+        for each in turns:
+            each()
+
+    return turn
 
 
 def _follow(tracer: Tracer, root: ProcessKey, governed: Governance | None) -> None:

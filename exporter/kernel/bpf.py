@@ -29,11 +29,15 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 def bpf(command: int, attributes: bytes) -> int:
     """Raises OSError with the kernel's errno. A descriptor that it returns is close-on-exec."""
+    return bpf_in(command, ctypes.create_string_buffer(attributes, len(attributes)))
+
+
+def bpf_in(command: int, attributes: ctypes.Array[ctypes.c_char]) -> int:
+    """The same, for commands that write into their attributes."""
     number = _NUMBERS.get(platform.machine())
     if number is None:
         raise KernelError(f"{platform.machine()} is not supported", hint="x86_64 and aarch64 are")
-    buffer = ctypes.create_string_buffer(attributes, len(attributes))
-    result: int = _libc.syscall(number, command, buffer, len(attributes))
+    result: int = _libc.syscall(number, command, attributes, len(attributes))
     if result < 0:
         code = ctypes.get_errno()
         raise OSError(code, os.strerror(code))
@@ -75,6 +79,11 @@ class Map:
         info = ctypes.create_string_buffer(_MAP_INFO.size)
         bpf(_OBJ_GET_INFO_BY_FD, struct.pack("=IIQ", self._descriptor, len(info), ctypes.addressof(info)))
         return _MAP_INFO.unpack(info.raw)
+
+    @property
+    def number(self) -> int:
+        """The kernel's id of the map."""
+        return self._info()[1]
 
     def fileno(self) -> int:
         """The descriptor, for mmap of a ring."""

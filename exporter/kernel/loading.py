@@ -13,6 +13,7 @@ from exporter.errors import KernelError
 from exporter.kernel.bytecode import Bytecode, default_cache
 from exporter.kernel.compiling import Compiler, compiled, our_request, system_compiler
 from exporter.kernel.instances import new_instance
+from exporter.kernel.links import Links
 from exporter.kernel.mounts import cgroup2_root, ensure_bpffs
 from exporter.kernel.objects import (
     AttachType,
@@ -90,6 +91,9 @@ PROGRAMS: list[Tracepoint | Hook] = [
     Hook("on_query", ProgramType.CGROUP_SKB, AttachType.INET_EGRESS),
 ]
 
+HOOKS = frozenset(program.name for program in PROGRAMS if isinstance(program, Hook))
+"""Without one of these something isn't seen, and so not denied."""
+
 _HINTS = {
     "compile": "see that /sys is mounted, and that the checkout is whole and can be read",
     "load": "Linux 5.15 or newer, and root or the capabilities that `ci-egress doctor` lists",
@@ -104,16 +108,18 @@ def is_complete(bytecode: Bytecode) -> bool:
     return names.issuperset(PINNED_MAPS) and all(each.name in bytecode.programs for each in PROGRAMS)
 
 
-def load(
+def load(  # noqa: PLR0913, PLR0917 - the last two are of who can be interrupted
     bytecode: Bytecode,
     pins: Path,
     programs: Sequence[Tracepoint | Hook],
     pinned_maps: Sequence[str],
     goes_on: Callable[[], bool] = lambda: True,
+    links: Links | None = None,
 ) -> None:
     """Make the maps, load and attach `programs`, and pin both in `pins`, as long as `goes_on()`.
 
-    Raises KernelError; what was pinned until then is the caller's to remove.
+    With `links`, these have the programs' links, and only maps are pinned. Raises KernelError; what was
+    pinned until then is the caller's to remove.
     """
     with ExitStack() as stack:
         with _failures_told("attach", "cgroup v2"):
@@ -130,20 +136,23 @@ def load(
         for program in programs:
             if not goes_on():
                 return
-            _run(program, bytecode.programs[program.name], list(maps.values()), cgroup, pins)
+            link = _run(program, bytecode.programs[program.name], list(maps.values()), cgroup)
+            if link is not None and links is not None:
+                links.add(link)
+            elif link is not None:
+                stack.callback(os.close, link)
+                with _failures_told("pin", program.name):
+                    pin(link, pins / f"link_{program.name}")
 
 
-def _run(program: Tracepoint | Hook, code: bytes, maps: Sequence[int], cgroup: int, pins: Path) -> None:
+def _run(program: Tracepoint | Hook, code: bytes, maps: Sequence[int], cgroup: int) -> int | None:
+    """Returns the link's descriptor."""
     with ExitStack() as stack:
         with _failures_told("load", program.name):
             loaded = program.load(code, maps)
         stack.callback(os.close, loaded)
         with _failures_told("attach", program.name):
-            link = program.attach(loaded, cgroup)
-        if link is not None:
-            stack.callback(os.close, link)
-            with _failures_told("pin", program.name):
-                pin(link, pins / f"link_{program.name}")
+            return program.attach(loaded, cgroup)
 
 
 @contextmanager
@@ -164,12 +173,18 @@ def _failures_told(stage: str, name: str) -> Iterator[None]:
 class Loading:
     """The kernel side, being loaded by a thread; whoever waits for it can do something else meanwhile."""
 
-    def __init__(self, stack: ExitStack, compiler: Compiler, *, uses_cache: bool) -> None:
-        """Begin; `stack` ends it. Raises KernelError."""
+    def __init__(self, stack: ExitStack, compiler: Compiler, *, uses_cache: bool, outlives: bool) -> None:
+        """Begin; `stack` ends it. With `outlives`, what is attached outlives a killed exporter.
+
+        Raises KernelError.
+        """
         self._stack = stack
+        self._links = None if outlives else Links()
         self._compiler = compiler
         self._cache = default_cache(os.geteuid()) if uses_cache else None
         self._directory = stack.enter_context(new_instance(ensure_bpffs()))
+        self.tracer: Tracer | None = None
+        """What `ready` returned."""
         self._is_over = Event()
         self._error: BaseException | None = None
         self._thread = Thread(target=self._work, name="loading")
@@ -182,29 +197,38 @@ class Loading:
         if self._error:
             raise self._error
         with _failures_told("load", "what is pinned"):
-            return Tracer(self._directory, self._stack, coverage)
+            self.tracer = Tracer(self._directory, self._stack, coverage, self._links)
+        return self.tracer
 
     def _work(self) -> None:
         try:
             with _failures_told("compile", "bpf/"):
                 bytecode = compiled(our_request(), self._compiler, self._cache, is_complete)
-            load(bytecode, self._directory, PROGRAMS, PINNED_MAPS, lambda: not self._is_over.is_set())
+            load(bytecode, self._directory, PROGRAMS, PINNED_MAPS, self._goes_on, self._links)
         except BaseException as error:  # noqa: BLE001 - raised where it is waited for
             self._error = error
+
+    def _goes_on(self) -> bool:
+        return not self._is_over.is_set()
 
     def _end(self) -> None:
         self._is_over.set()
         self._compiler.end()
         if self._thread.ident is not None:
             self._thread.join()
+        if self._links is not None:
+            self._links.close()
 
 
 @contextmanager
-def loading(compiler: Compiler | None = None, *, uses_cache: bool = True) -> Iterator[Loading]:
+def loading(
+    compiler: Compiler | None = None, *, uses_cache: bool = True, outlives: bool = True
+) -> Iterator[Loading]:
     """Begin to load the programs; at the end they are detached and unpinned, and nothing of them is left.
 
-    What is compiled is kept for the next start, and taken from there, with `uses_cache`. Raises KernelError.
+    What is compiled is kept for the next start, and taken from there, with `uses_cache`. Where this process
+    is killed before, the programs go on with `outlives`, and else are gone with it. Raises KernelError.
     """
     require_host()
     with ExitStack() as stack:
-        yield Loading(stack, compiler or system_compiler(), uses_cache=uses_cache)
+        yield Loading(stack, compiler or system_compiler(), uses_cache=uses_cache, outlives=outlives)

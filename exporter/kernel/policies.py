@@ -10,9 +10,9 @@ from itertools import count
 from exporter import wire
 from exporter.errors import KernelError
 from exporter.kernel.bpf import Map
+from exporter.kernel.registry import Registry
 from exporter.policy.compile import Compiled
 from exporter.policy.entries import AddressKey, Choice
-from exporter.policy.model import Mode
 
 _NUMBER = struct.Struct("=I")
 _HEAD_BITS = 64
@@ -24,8 +24,9 @@ _FULL = (errno.E2BIG, errno.ENOSPC)
 class Policies:
     """The rules of every scope."""
 
-    def __init__(self, maps: Mapping[str, Map]) -> None:
-        """None is written yet."""
+    def __init__(self, maps: Mapping[str, Map], registry: Registry) -> None:
+        """None is written yet; `registry` knows what somebody chose for a scope."""
+        self._registry = registry
         self._entries, self._alternatives, self._modes = maps["policy"], maps["alternatives"], maps["modes"]
         self._ports = maps["rule_ports"]
         self._next = 1
@@ -49,8 +50,9 @@ class Policies:
                 raise _no_room(len(policy.rules)) from None
             what = f"cannot write the policy into the kernel: {error.strerror}"
             raise KernelError(what, hint="please report this, with the kernel's version") from None
-        is_enforcing = policy.mode is Mode.ENFORCE
-        self._modes.update(_NUMBER.pack(scope), wire.MODE_VALUE.pack(is_enforcing, bool(policy.names)))
+        with self._registry.changing():
+            is_enforcing = self._registry.wants_enforcing(scope, policy.mode)
+            self._modes.update(_NUMBER.pack(scope), wire.MODE_VALUE.pack(is_enforcing, bool(policy.names)))
 
 
 def _entries(scope: int, policy: Compiled, base: int) -> Iterator[tuple[bytes, bytes]]:

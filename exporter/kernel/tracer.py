@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import struct
 from contextlib import ExitStack, closing
+from functools import partial
 from pathlib import Path
 
 from exporter import wire
 from exporter.events import HOST, ProcessKey
 from exporter.kernel.bpf import Map, possible_cpus
-from exporter.kernel.instances import remove
+from exporter.kernel.instances import leave, remove
+from exporter.kernel.links import Links, attached_pins
+from exporter.kernel.locks import changing_modes
 from exporter.kernel.policies import Policies
 from exporter.kernel.queries import Queries
+from exporter.kernel.registry import JobMode, Registered, Registry
 from exporter.kernel.rings import Handler, Ring, drain
 from exporter.kernel.windows import Coverage, Windows
 from exporter.policy.compile import Compiled
@@ -23,7 +27,7 @@ PINNED_MAPS = [
     *("procs", "in_jobs", "counters", "config"),
     *("flows_even", "flows_odd", "slots", "free_slots", "others", "open_connects"),
     *("queries", "queries_noted", "queries_expired"),
-    *("policy", "alternatives", "granted", "rule_ports", "modes"),
+    *("policy", "alternatives", "granted", "rule_ports", "modes", "jobs"),
 ]
 _KEY = struct.Struct("=I")
 _START = struct.Struct("=Q")
@@ -52,14 +56,21 @@ class Counts:
 class Tracer:
     """One instance's maps and rings; its programs run until `detach`."""
 
-    def __init__(self, directory: Path, stack: ExitStack, coverage: Coverage) -> None:
-        """Open what is pinned in `directory`; `stack` closes it again."""
+    def __init__(
+        self, directory: Path, stack: ExitStack, coverage: Coverage, links: Links | None = None
+    ) -> None:
+        """Open what is pinned in `directory`; `stack` closes it again. `links` aren't pinned."""
         self._directory = directory
+        self._links = links
+        self._goes_on = False
+        self._attached = attached_pins(directory)
         opened = {name: stack.enter_context(closing(Map(directory / f"map_{name}"))) for name in PINNED_MAPS}
         self._procs, self._counters = opened["procs"], opened["counters"]
         self._in_jobs = opened["in_jobs"]
         self._queries = Queries(opened)
-        self._policies = Policies(opened)
+        self._modes = opened["modes"]
+        self._registry = Registry(opened["jobs"], partial(changing_modes, directory))
+        self._policies = Policies(opened, self._registry)
         self._windows = stack.enter_context(closing(Windows(opened, coverage)))
         self._rings = [
             stack.enter_context(closing(Ring(opened[name].fileno(), opened[name].max_entries)))
@@ -82,6 +93,28 @@ class Tracer:
         """Hold what `scope` does against `policy` from now on. Raises KernelError when it has no room."""
         self._policies.write(scope, policy)
         self._windows.judge()
+
+    def register(self, scope: int, job: Registered) -> None:
+        """Tell other processes of the job that `scope` is: before it is governed, and before a change."""
+        self._registry.enter(scope, job)
+
+    def unregister(self, scope: int) -> None:
+        """The job of `scope` is over."""
+        self._registry.leave(scope)
+
+    def registered(self, scope: int) -> Registered | None:
+        """What other processes are told, and what they chose for it."""
+        return self._registry.of(scope)
+
+    def mode(self, scope: int) -> JobMode:
+        """What is done, as of now, with what the policy of `scope` denies."""
+        return mode_of(self._modes.lookup(_KEY.pack(scope)))
+
+    def is_attached(self) -> bool:
+        """Whether all programs are where they were attached, as of now."""
+        if self._links is not None:
+            return self._links.are_attached()
+        return self._attached <= attached_pins(self._directory)
 
     def spare(self, process: ProcessKey) -> None:
         """Don't tell any more what `process` and its descendants execute with: their job is known."""
@@ -111,19 +144,51 @@ class Tracer:
             values.append(sum(struct.unpack_from(f"={cpus}Q", value)))
         return Counts(values)
 
+    @property
+    def name(self) -> str:
+        """The instance's id."""
+        return self._directory.name
+
     def live_pids(self, scope: int) -> list[int]:
         """Processes of the job `scope` that run now, whatever records were lost."""
-        pids = []
-        for key in self._procs:
+        return sorted(process.pid for process in self.live(scope))
+
+    def live(self, scope: int) -> list[ProcessKey]:
+        """The same, in no order, told from others that had or will have their pids."""
+        found = []
+        for key in list(self._procs):
             value = self._procs.lookup(key)
-            if value is not None and wire.ProcValue._make(wire.PROC_VALUE.unpack(value)).scope == scope:
-                pids.append(_KEY.unpack(key)[0])
-        return sorted(pids)
+            proc = value and wire.ProcValue._make(wire.PROC_VALUE.unpack(value))
+            if proc and proc.scope == scope:
+                found.append(ProcessKey(_KEY.unpack(key)[0], proc.started_ns))
+        return found
+
+    def is_live(self, process: ProcessKey) -> bool:
+        """Whether it is one of a job, and has not ended."""
+        value = self._procs.lookup(_KEY.pack(process.pid))
+        return value is not None and _START.unpack_from(value)[0] == process.started_ns
 
     def detach(self) -> None:
         """Stop tracing. The rings and the counts can still be read."""
-        remove(self._directory)
+        if self._links is not None:
+            self._links.close()
+        if self._goes_on:
+            leave(self._directory)
+        else:
+            remove(self._directory)
+
+    def let_it_go_on(self) -> None:
+        """Detach nothing at the end: what is denied stays denied until somebody stops this instance."""
+        self._goes_on = self._links is None
 
     def finish(self, handle: Handler) -> None:
         """Hand over the rest of what the kernel only counted. Call it once, detached and drained."""
         self._windows.finish(handle)
+
+
+def mode_of(value: bytes | None) -> JobMode:
+    """What an entry of the map `modes` says; None is none."""
+    if value is None:
+        return JobMode.NONE
+    mode = wire.ModeValue._make(wire.MODE_VALUE.unpack(value))
+    return JobMode.ENFORCE if mode.is_enforcing else JobMode.AUDIT

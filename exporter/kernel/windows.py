@@ -120,7 +120,7 @@ class Windows:
         self._configure()
 
     def _configure(self) -> None:
-        values = (wire.LAYOUT, 0, self._number, os.getpid(), *self._coverage, self._has_policies)
+        values = (wire.LAYOUT, self._number, os.getpid(), *self._coverage, self._has_policies)
         self._config.update(_KEY.pack(0), wire.CONFIG_VALUE.pack(*values))
 
     def _collect(self, handle: Handler) -> None:
