@@ -13,6 +13,9 @@
 #define FIRSTS_MAX 256 /* peers that a process is told apart with, in a window */
 #define KEY_WORDS (sizeof(struct flow_key) / sizeof(u64))
 
+#define ALLOW 1
+#define DENY 0 /* EPERM for the caller */
+
 /* Else LLVM may load through a pointer that it computes, which no socket's and no context's may be.
  */
 #define LOAD_HERE(value) asm volatile("" : "+r"(value))
@@ -82,6 +85,8 @@ static inline u32 new_slot(const struct act_value *act, u32 window)
 	slot->other = act->key.other;
 	slot->verdict = act->key.verdict;
 	slot->rule = act->rule;
+	slot->policy = act->policy;
+	slot->held = act->held;
 	slot->window = window;
 	slot->header.kind = KIND_AGGREGATE; /* last: a slot without a kind is a free one */
 	return index;
@@ -182,6 +187,9 @@ static inline int tell(const struct act_value *act, struct bpf_sock *sk, enum la
 	record->act = act->key.act;
 	record->rule = act->rule;
 	record->verdict = act->key.verdict;
+	record->held = act->held;
+	record->policy = act->policy;
+	record->pad = 0;
 	fill_local(record, sk);
 	first.ringbuf_submit(record, BPF_RB_NO_WAKEUP);
 	return 1;

@@ -4,7 +4,6 @@
  * test that ends them for nearly every packet: the port of the socket's peer.
  */
 #define PASS 1
-#define MESSAGES_MAX 4 /* in a segment */
 
 /* For good, until it connects again: the text of a message could be taken for a message. */
 static inline void lose(struct stream *stream)
@@ -74,52 +73,60 @@ static inline void forget(struct dns_packet *packet)
 	read_kernel(packet, sizeof(*packet), packet);
 }
 
-/* The first test is the one that bulk traffic meets; a socket without a peer has port 0. */
-static inline void read_messages(struct __sk_buff *skb, u32 is_query)
+/*
+ * The first test is the one that bulk traffic meets; a socket without a peer has port 0. Returns
+ * whether there may be messages.
+ */
+static inline int read_messages(struct __sk_buff *skb, u32 is_query)
 {
 	u32 port = skb->remote_port, step;
 
 	if (port && port != bpf_htonl(DNS_PORT))
-		return;
+		return 0;
 
 	struct bpf_sock *sk = skb->sk;
+	struct granting *granting = current_granting();
 	struct dns_packet packet;
 
-	if (!sk)
-		return;
+	if (!sk || !granting)
+		return 0;
 
 	struct asker *asker = askers.sk_storage_get((void *)sk, 0, 0);
 
 	if (!asker || !read_dns_packet(skb, is_query, &packet))
-		return;
+		return 0;
 	if (packet.peer_port != DNS_PORT) {
 		if (!is_query || (!port && !asker->sends))
-			return;
+			return 0;
 		packet.peer = asker->resolver;
 	}
 	if (is_query)
 		asker->sends = 0;
 
 	struct stream *stream = is_query ? &asker->out : &asker->in;
+	u64 socket = address_of(sk);
 
 	if (packet.protocol == IPPROTO_TCP && !follow_segment(skb, &packet, stream))
-		return;
+		return 0;
 	packet.at = packet.payload;
 	packet.size = packet.here = skb->len - packet.at;
+	granting->number = 0;
+	granting->next = 0;
 	for (step = 0; step <= MESSAGES_MAX; step++) {
 		forget(&packet);
 		if (packet.protocol == IPPROTO_TCP) {
 			if (!next_in_segment(skb, &packet, stream, step == MESSAGES_MAX))
-				return;
+				break;
 		} else if (step) {
-			return;
+			break;
 		}
 		forget(&packet);
 		if (is_query)
 			on_question(skb, &packet, asker);
 		else
-			on_reply(skb, &packet);
+			on_reply(skb, &packet, socket);
 	}
+	return 1;
 }
 
 int on_query(struct __sk_buff *skb)
@@ -130,6 +137,12 @@ int on_query(struct __sk_buff *skb)
 
 int on_answer(struct __sk_buff *skb)
 {
-	read_messages(skb, 0);
+	struct granting *granting;
+
+	if (!read_messages(skb, 0))
+		return PASS;
+	granting = current_granting();
+	if (granting && granting->number)
+		later.call(skb, 0);
 	return PASS;
 }

@@ -59,7 +59,8 @@ enum verdict {
 enum policy_limits {
 	ALTERNATIVES_MAX = 16, /* choices of one entry of `policy`, its own included */
 	STEPS_MAX = 64,	       /* of one entry of `rule_ports` */
-	CLASSES = 3	       /* (protocol, port), (protocol, any), (any, any) */
+	CLASSES = 3,	       /* (protocol, port), (protocol, any), (any, any) */
+	HOST_NAME_ROOM = 252   /* of a name that rules name, and its NUL */
 };
 
 /* What a process did that no honest build needs: to get around the tracing, or at it. */
@@ -92,6 +93,7 @@ enum count_of {
 	COUNT_UNTRACKED = 2, /* too many of them: not noted, or not told */
 	COUNT_UNREAD = 3,    /* not whole, or not what it should be */
 	COUNT_UNASKED = 4,   /* answers to nothing that was asked */
+	COUNT_UNGRANTED = 5, /* addresses of names that rules name, for which there was no room */
 	COUNTS
 };
 
@@ -164,6 +166,9 @@ struct act_record {
 	u16 act;
 	u32 rule; /* the policy's that decided: 0 is none of them */
 	u32 verdict;
+	u64 held; /* executables in the chain of processes, as the policy numbers them */
+	u32 policy;
+	u32 pad;
 };
 
 /* What the kernel saw of a connection whose connect had a record of its own: cookie ties them. */
@@ -202,8 +207,9 @@ struct aggregate_record {
 	u8 other; /* 1: peers beyond those told apart: peer, peer_port and rule say nothing */
 	u8 verdict;
 	u32 window;
-	u32 rule; /* the first one's */
-	u32 pad;
+	u32 rule; /* the first one's, like the next two */
+	u32 policy;
+	u64 held;
 };
 
 /* Behind it stand the message's first message_here bytes. */
@@ -306,14 +312,15 @@ struct act_value {
 	u32 scope;
 	u32 tid;
 	u32 rule;
-	u32 pad;
+	u32 policy;
+	u64 held;
 };
 
 /* The policies: docs/policy.md says what they mean, exporter/policy/compile.py how they are asked.
  */
 struct policy_key {
 	u32 prefix_bits; /* of all that follows: 64 before the address */
-	u32 scope;
+	u32 policy;
 	u16 port; /* host order; 0: every one */
 	u8 protocol;
 	u8 pad;
@@ -328,21 +335,31 @@ struct choice_value {
 	u32 verdict;
 };
 
-/* The sets of rules that names granted to an address, a bit each. */
+/* As long as LPM tries take them. The name is reversed, with a NUL behind it. */
+struct name_key {
+	u32 prefix_bits; /* of all that follows: 32 before the name */
+	u32 policy;
+	u8 name[HOST_NAME_ROOM];
+};
+
+/* The sets of rules that names granted to an address, a bit each: they are one policy's. */
 struct granted_key {
 	u32 scope;
-	u32 pad;
+	u32 policy;
 	u8 address[16];
 };
 
 struct granted_value {
 	u64 sets_low;
 	u64 sets_high;
+	u64 until_ns; /* CLOCK_BOOTTIME; all bits set: for good */
+	u32 used;     /* the window when it was last asked for */
+	u32 pad;
 };
 
 /* What is said to such sets: the steps of a class are gone through in order. */
 struct port_key {
-	u32 scope;
+	u32 policy;
 	u16 port;
 	u8 protocol;
 	u8 step;
@@ -358,10 +375,12 @@ struct step_value {
 	u32 pad;
 };
 
-/* Of a scope that has a policy. */
+/* Of a scope that has a policy; several scopes may have the same one. */
 struct mode_value {
+	u32 policy;
+	u32 next_policy; /* what names grant is kept for this one, too: it is about to take over */
 	u32 is_enforcing;
-	u32 has_names; /* 1: it has rules for names */
+	u32 has_names; /* 1: one of the two has rules for names */
 };
 
 /* What an instance tells other processes of a scope: of a job, with or without a policy. */

@@ -25,15 +25,6 @@ struct ending {
 	u32 outcome;
 };
 
-/* No program may calculate with a socket's pointer, but read it back from the stack. */
-static inline u64 address_of(void *socket)
-{
-	u64 address = 0;
-
-	read_kernel(&address, sizeof(address), &socket);
-	return address;
-}
-
 static inline u32 outcome_of(u32 old, u32 error)
 {
 	if (error == ETIMEDOUT)

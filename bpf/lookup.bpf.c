@@ -118,7 +118,7 @@ static inline int note_query(struct query_key *key, struct query_value *query)
 	return 1;
 }
 
-static inline void on_question(struct __sk_buff *skb, const struct dns_packet *packet,
+static inline void on_question(struct __sk_buff *skb, struct dns_packet *packet,
 			       const struct asker *asker)
 {
 	struct query_key key = {};
@@ -160,7 +160,7 @@ static inline void on_question(struct __sk_buff *skb, const struct dns_packet *p
 		count(KIND_DNS, COUNT_UNTRACKED);
 }
 
-static inline void on_reply(struct __sk_buff *skb, const struct dns_packet *packet)
+static inline void on_reply(struct __sk_buff *skb, struct dns_packet *packet, u64 socket)
 {
 	struct query_key key = {};
 	u32 flags = read_question(skb, packet, &key);
@@ -189,6 +189,7 @@ static inline void on_reply(struct __sk_buff *skb, const struct dns_packet *pack
 	if (quota)
 		__sync_fetch_and_add(&quota->answered, 1);
 	count(KIND_DNS, COUNT_SEEN);
+	note_answer(packet, query.scope, on_loopback, socket);
 
 	if (query.told && has_share_left(&query, packet->here))
 		tell_message(skb, packet, &key, &query, DNS_ANSWER);

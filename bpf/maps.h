@@ -18,8 +18,10 @@
 #define QUERIES_MAX 32768
 #define POLICY_MAX 262144
 #define ALTERNATIVES_ROOM 16384
-#define GRANTED_MAX 65536
+#define NAMES_MAX 262144
+#define GRANTED_MAX 262144
 #define RULE_PORTS_MAX 65536
+#define OWN_RESOLVERS_MAX 4096
 
 /*
  * A ring for each matter, so that none can fill another's: forks, execs and exits; the first act of
@@ -81,12 +83,14 @@ BPF_HASH(queries_noted, u32, struct quota_value, SCOPES_MAX);
 BPF_HASH(queries_expired, u32, u64, SCOPES_MAX);
 
 /*
- * The rules for addresses of every scope, what stands behind them, what names granted, what is said
- * to that, and which scopes have a policy, written last: then its entries are there.
+ * The rules for addresses of every policy, and what stands behind them; those for names; what these
+ * granted to scopes, what is said to that; and which scopes have a policy, written last: then its
+ * entries are there.
  */
 BPF_F_TABLE("lpm_trie", struct policy_key, struct choice_value, policy, POLICY_MAX,
 	    BPF_F_NO_PREALLOC);
 BPF_ARRAY(alternatives, struct choice_value, ALTERNATIVES_ROOM);
+BPF_F_TABLE("lpm_trie", struct name_key, u32, names, NAMES_MAX, BPF_F_NO_PREALLOC);
 BPF_F_TABLE("hash", struct granted_key, struct granted_value, granted, GRANTED_MAX,
 	    BPF_F_NO_PREALLOC);
 BPF_F_TABLE("hash", struct port_key, struct step_value, rule_ports, RULE_PORTS_MAX,
@@ -95,6 +99,17 @@ BPF_HASH(modes, u32, struct mode_value, SCOPES_MAX);
 
 /* The jobs, by scope, for `ci-egress enforce` and whoever adopts the instance; no program asks. */
 BPF_F_TABLE("hash", u32, struct job_value, jobs, SCOPES_MAX, BPF_F_NO_PREALLOC);
+
+/*
+ * By scope, and under ALL_SCOPES of all together: how many grants were made, and how many of them
+ * user space removed again.
+ */
+BPF_HASH(grants_made, u32, u64, SCOPES_MAX);
+BPF_HASH(grants_ended, u32, u64, SCOPES_MAX);
+
+/* Network namespaces in which a process of a job took port 53: what answers there may be the job's.
+ */
+BPF_TABLE("lru_hash", u32, u32, own_resolvers, OWN_RESOLVERS_MAX);
 
 /* The peer a socket sent to last, and the slot where its next sends to that peer are counted. */
 BPF_SK_STORAGE(lasts, struct last_peer);
@@ -148,6 +163,15 @@ static inline u32 number_at(u64 base, u32 offset)
 
 	read_kernel(&value, sizeof(value), (void *)(base + offset));
 	return value;
+}
+
+/* No program may calculate with a socket's pointer, but read it back from the stack. */
+static inline u64 address_of(void *socket)
+{
+	u64 address = 0;
+
+	read_kernel(&address, sizeof(address), &socket);
+	return address;
 }
 
 static inline u32 parent_of(u64 task)

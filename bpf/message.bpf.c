@@ -19,9 +19,10 @@ struct dns_packet {
 	u64 cookie;
 	u32 payload; /* where it begins */
 	u32 sequence;
-	u32 at;	  /* where the message begins */
-	u32 size; /* of the message */
-	u32 here; /* bytes of it in this packet */
+	u32 at;	      /* where the message begins */
+	u32 size;     /* of the message */
+	u32 here;     /* bytes of it in this packet */
+	u32 asked_at; /* where the type stands that it asks for, behind the name */
 	u16 peer_port;
 	u8 protocol;
 	u8 is_syn;
@@ -86,7 +87,7 @@ static inline u32 lower(u32 word)
  * Reads four bytes at once up to the name's end, which is the first 0: type and class are behind
  * it, so that no read goes beyond a message that is whole.
  */
-static inline u32 read_question(struct __sk_buff *skb, const struct dns_packet *packet,
+static inline u32 read_question(struct __sk_buff *skb, struct dns_packet *packet,
 				struct query_key *key)
 {
 	u8 header[HEADER_SIZE], type[2];
@@ -120,6 +121,7 @@ static inline u32 read_question(struct __sk_buff *skb, const struct dns_packet *
 	at += ((end & EACH_BYTE) * EACH_BYTE >> 24) + 1;
 	if (at + 4 > packet->at + packet->here || bpf_skb_load_bytes(skb, at, type, 2))
 		return 0;
+	packet->asked_at = at;
 	key->cookie = packet->cookie;
 	key->hash = hash;
 	__builtin_memcpy(key->resolver, &packet->peer, sizeof(key->resolver));

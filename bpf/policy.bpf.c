@@ -102,23 +102,25 @@ static inline u32 by_names(struct port_key *key, u64 low, u64 high, u64 held)
 	return allowed ? VERDICT_ALLOW : VERDICT_NONE;
 }
 
-static inline u32 look_up_names(const struct act_value *act, u32 scope, u64 held)
+static inline u32 look_up_names(const struct act_value *act, u32 scope, u32 window)
 {
-	struct granted_key key = { .scope = scope };
+	struct granted_key key = { .scope = scope, .policy = act->policy };
 	struct granted_value *granted_sets;
 
 	__builtin_memcpy(key.address, act->key.peer, sizeof(key.address));
 	granted_sets = granted.lookup(&key);
 	if (!granted_sets)
 		return VERDICT_NONE;
+	if (granted_sets->used != window)
+		granted_sets->used = window;
 
 	struct port_key port = {
-		.scope = scope,
+		.policy = act->policy,
 		.port = act->key.peer_port,
 		.protocol = policy_protocol(act->key.protocol),
 	};
 
-	return by_names(&port, granted_sets->sets_low, granted_sets->sets_high, held);
+	return by_names(&port, granted_sets->sets_low, granted_sets->sets_high, act->held);
 }
 
 /* Fills in verdict and rule; an act of a scope without a policy gets none. */
@@ -136,9 +138,13 @@ static inline void judge(struct act_value *act, const struct proc_value *proc)
 		return;
 
 	u32 is_enforcing = mode->is_enforcing, has_names = mode->has_names;
+
+	act->policy = mode->policy;
+	act->held = proc->held;
+
 	struct policy_key key = {
 		.prefix_bits = POLICY_KEY_BITS,
-		.scope = scope,
+		.policy = act->policy,
 		.port = act->key.peer_port,
 		.protocol = policy_protocol(act->key.protocol),
 	};
@@ -146,10 +152,10 @@ static inline void judge(struct act_value *act, const struct proc_value *proc)
 	__builtin_memcpy(key.address, act->key.peer, sizeof(key.address));
 
 	u32 verdict = VERDICT_DENY;
-	u32 rank = look_up(&key, proc->held, &verdict, &act->rule);
+	u32 rank = look_up(&key, act->held, &verdict, &act->rule);
 
 	if (has_names && rank < FINAL) {
-		u32 named = look_up_names(act, scope, proc->held);
+		u32 named = look_up_names(act, scope, config->window);
 
 		if (named != VERDICT_NONE) {
 			verdict = named;

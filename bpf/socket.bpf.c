@@ -4,8 +4,6 @@
  * of its job denies: the verdict comes before anything else, so no full ring or table changes it.
  */
 #define TCP_ESTABLISHED 1 /* for a datagram socket: connected */
-#define ALLOW 1
-#define DENY 0 /* EPERM for the caller */
 
 /*
  * Raw and ping sockets and UDP-Lite, in packet.bpf.c: some of their connects and sends come here,

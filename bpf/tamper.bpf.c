@@ -3,7 +3,6 @@
  * What no honest build does: to send frames that no cgroup hook sees, to use bpf(2), to send a
  * signal to the exporter or to get at its memory. It is told, and goes on.
  */
-#define NS_PER_S 1000000000ULL
 #define AF_PACKET 17
 #define AF_XDP 44
 #define TOLD_EACH 4	/* times that are told before only each doubling is */

@@ -62,6 +62,9 @@ class Stage(enum.IntEnum):
     """Closed, and no packet had left: there was no route."""
 
 
+RULE_OF_NAMES = (1 << 32) - 1
+"""In place of a rule's number: the kernel knows that names decided, and not which."""
+
 HOST = 0
 """The scope of what belongs to no job."""
 
@@ -151,7 +154,11 @@ class Acted(NamedTuple):
     """0 when not bound yet."""
     verdict: Verdict = Verdict.NONE
     rule: int = 0
-    """Number of the policy's rule that decided, from 1; 0 for none, 2**32 - 1 where names decided."""
+    """Number of the policy's rule that decided, from 1; 0 for none, RULE_OF_NAMES where names did."""
+    held: int = 0
+    """Mask of the executables in the chain of processes, as the policy numbers them."""
+    policy: int = 0
+    """The kernel's number of the policy; 0 for none."""
 
 
 class Flowed(NamedTuple):
@@ -200,7 +207,9 @@ class Aggregated(NamedTuple):
     bytes_received: int
     verdict: Verdict = Verdict.NONE
     rule: int = 0
-    """As in `Acted`, of the first one; says nothing for others."""
+    """As in `Acted`, of the first one, like the next two; says nothing for others."""
+    held: int = 0
+    policy: int = 0
 
 
 class Tampering(enum.IntEnum):

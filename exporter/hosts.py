@@ -5,7 +5,8 @@ from __future__ import annotations
 import ipaddress
 import os
 import stat
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from exporter.dns_messages import is_host_name
@@ -62,11 +63,31 @@ class HostsFile:
 def parse_hosts(text: bytes) -> dict[bytes, str]:
     """The first name of each address; of an address on several lines, the first line's."""
     names: dict[bytes, str] = {}
-    for line in text.split(b"\n", _LINES_MAX)[:_LINES_MAX]:
-        fields = line.partition(b"#")[0].decode("ascii", errors="replace").split(maxsplit=2)
-        if len(fields) > 1 and (peer := _packed(fields[0])) and is_host_name(name := fields[1].lower()):
-            names.setdefault(peer, name)
+    for peer, (first, *_) in _lines(text):
+        if is_host_name(first):
+            names.setdefault(peer, first)
     return names
+
+
+def all_names(path: Path = PATH) -> dict[bytes, set[str]]:
+    """Every name of each address (16 bytes), but for the loopback's; none where `path` can't be read."""
+    try:
+        with path.open("rb") as file:
+            text = file.read(_SIZE_MAX)
+    except OSError:
+        return {}
+    names: defaultdict[bytes, set[str]] = defaultdict(set)
+    for peer, told in _lines(text):
+        names[peer].update(filter(is_host_name, told))
+    return names
+
+
+def _lines(text: bytes) -> Iterator[tuple[bytes, list[str]]]:
+    """Addresses, with what stands behind them, in lower case: at least one word."""
+    for line in text.split(b"\n", _LINES_MAX)[:_LINES_MAX]:
+        fields = line.partition(b"#")[0].decode("ascii", errors="replace").lower().split()
+        if len(fields) > 1 and (peer := _packed(fields[0])):
+            yield peer, fields[1:]
 
 
 def _packed(text: str) -> bytes | None:

@@ -114,6 +114,7 @@ class LiveSource:
             self._on_fault(traceback.format_exc())
 
 
+_KIND_AT = wire.OFFSETS["aggregate_record"][1]["header.kind"]
 _LOSABLE = {
     wire.KIND_FORK: "forks",
     wire.KIND_EXEC: "execs",
@@ -125,9 +126,10 @@ _LOSABLE = {
 
 def _attempts(data: memoryview, at: int, length: int) -> int:
     """How many attempts a record stands for."""
-    if length == wire.ACT_RECORD.size:
+    kind = data[at + _KIND_AT] if length > _KIND_AT else 0
+    if kind == wire.KIND_ACT:
         return 1
-    if length == wire.AGGREGATE_RECORD.size:
+    if kind == wire.KIND_AGGREGATE and length == wire.AGGREGATE_RECORD.size:
         return wire.AggregateRecord._make(wire.AGGREGATE_RECORD.unpack_from(data, at)).attempts
     return 0
 
@@ -139,6 +141,10 @@ def losses(tracer: Tracer) -> list[str]:
     for kind, what in _LOSABLE.items():
         if counts.lost(kind):
             lines.append(f"{counts.lost(kind)} {what} of {counts.seen(kind)} were lost: the ring was full")
+    if counts.ungranted():
+        lines.append(
+            f"{counts.ungranted()} addresses of names that the policy has found no room: they may be denied"
+        )
     if counts.untracked():
         lines.append(
             f"{counts.untracked()} processes found the table of processes full: "

@@ -11,7 +11,7 @@ from exporter.hosts import HostName
 
 _QUESTIONS_MAX = 4096
 _ADDRESSES_MAX = 8192
-_NAMES_MAX = 4
+_NAMES_MAX = 16
 """Of one address."""
 
 
@@ -93,6 +93,12 @@ class Names:
         if known:
             return (own or known)[-1].name
         return self._host_name(peer, at_ns)
+
+    def names_of(self, peer: bytes, at_ns: int) -> set[str]:
+        """All names that this job resolved to `peer` before `at_ns`, with what the host calls it."""
+        names = {named.name for named in self._named.get(peer, ()) if named.at_ns <= at_ns}
+        host_name = self._host_name(peer, at_ns)
+        return names | ({host_name} if host_name else set())
 
     def _name(self, peer: bytes, named: _Named) -> None:
         before = self._named.pop(peer, ())

@@ -16,6 +16,7 @@ from exporter.config import ProcessSpans
 from exporter.destinations import Destination, destination
 from exporter.events import (
     HOST,
+    RULE_OF_NAMES,
     Acted,
     Aggregated,
     Answered,
@@ -81,6 +82,7 @@ class Pipeline:
 
     def handle(self, event: Event) -> None:
         """Take in one event; whatever it completes is on its way when this returns."""
+        event = self.settled(event)
         match event:
             case Acted():
                 self._acted(event)
@@ -98,6 +100,17 @@ class Pipeline:
                 self._switched(event)
             case _:
                 assert_never(event)
+
+    def settled(self, event: Event) -> Event:
+        """`event` with the number of the rule that decided, where the kernel says only that names did."""
+        if not isinstance(event, Acted | Aggregated) or event.rule != RULE_OF_NAMES:
+            return event
+        program = self.table.of(event.process)
+        terms = self._job(program.scope if program else event.scope).terms
+        if terms is None:
+            return event
+        names = self._names_of(event.process, event.scope).names_of(event.peer, event.at_ns)
+        return event._replace(rule=terms.rule_for(event, names))
 
     def tick(self, at_ns: int) -> None:
         """Give up waiting for what should have come before `at_ns`. Call it now and then."""

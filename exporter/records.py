@@ -107,6 +107,8 @@ def _acted(data: Buffer, at: int, length: int) -> Acted:
         record.local_port,
         _verdict(record.verdict),
         record.rule,
+        record.held,
+        record.policy,
     )
 
 
@@ -191,6 +193,8 @@ def _aggregated(data: Buffer, at: int, length: int) -> Aggregated:
         record.bytes_received,
         verdict,
         record.rule,
+        record.held,
+        record.policy,
     )
 
 

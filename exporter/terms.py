@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from exporter.events import Acted, Aggregated, Verdict
+from exporter.events import RULE_OF_NAMES, Acted, Aggregated, Verdict
 from exporter.policy.compile import Compiled
-from exporter.policy.model import DEFAULT, Mode
+from exporter.policy.compile_names import NamedRules
+from exporter.policy.decide import Act
+from exporter.policy.model import DEFAULT, Effect, Mode, PortClass
 
 ALLOWED, DENIED, WOULD_DENY = "allow", "deny", "audit"
 """`egress.verdict`; what there is no policy for is allowed."""
@@ -51,16 +53,28 @@ class Terms:
     """The file's name, or the option's."""
     rules: Mapping[int, str]
     """By number, as files have them."""
+    named: NamedRules | None = None
+    """What tells which rule for a name decided; None in a replay, where that was told before."""
 
     @property
     def is_enforced(self) -> bool:
         """Whether what it denies fails."""
         return self.mode == Mode.ENFORCE.value
 
+    def rule_for(self, event: Acted | Aggregated, names: Iterable[str]) -> int:
+        """Which rule decided, where `names` led to the peer; RULE_OF_NAMES where that isn't known."""
+        if self.named is None:
+            return RULE_OF_NAMES
+        act = Act(None, event.protocol, event.peer_port).plain
+        effect = Effect.ALLOW if event.verdict is Verdict.ALLOW else Effect.DENY
+        wanted = PortClass(act.protocol, act.port)
+        return self.named.decided(effect, wanted, names, event.held) or RULE_OF_NAMES
+
 
 def terms_of(policy: Compiled, ruleset: str) -> Terms:
     """Those of `policy`, which is called `ruleset`."""
-    return Terms(policy.mode.value, ruleset, {n: rule.text for n, rule in enumerate(policy.rules, 1)})
+    rules = {number: rule.text for number, rule in enumerate(policy.rules, 1)}
+    return Terms(policy.mode.value, ruleset, rules, policy.named)
 
 
 def ruling(terms: Terms | None, event: Acted | Aggregated) -> Ruling:

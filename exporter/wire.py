@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from typing import NamedTuple
 
-LAYOUT = 0xF1F7050E
+LAYOUT = 0x762A90E7
 """Edition of the layout; every record and every pinned instance carries it."""
 
 ARGUMENTS_PIECE = 4096
@@ -47,6 +47,7 @@ VERDICTS = 4
 ALTERNATIVES_MAX = 16
 STEPS_MAX = 64
 CLASSES = 3
+HOST_NAME_ROOM = 252
 
 TAMPER_PACKET_SOCKET = 1
 TAMPER_BPF = 2
@@ -74,7 +75,8 @@ COUNT_LOST = 1
 COUNT_UNTRACKED = 2
 COUNT_UNREAD = 3
 COUNT_UNASKED = 4
-COUNTS = 5
+COUNT_UNGRANTED = 5
+COUNTS = 6
 
 
 class RecordHeader(NamedTuple):
@@ -181,7 +183,7 @@ EXIT_RECORD = struct.Struct("<IH2xQQIII4x")
 
 
 class ActRecord(NamedTuple):
-    """`struct act_record`, 104 bytes."""
+    """`struct act_record`, 120 bytes."""
 
     layout: int
     kind: int
@@ -202,9 +204,11 @@ class ActRecord(NamedTuple):
     act: int
     rule: int
     verdict: int
+    held: int
+    policy: int
 
 
-ACT_RECORD = struct.Struct("<IH2xQQIIQIIII16s16sHHHHII")
+ACT_RECORD = struct.Struct("<IH2xQQIIQIIII16s16sHHHHIIQI4x")
 
 
 class FlowRecord(NamedTuple):
@@ -231,7 +235,7 @@ FLOW_RECORD = struct.Struct("<IH2xQQIIQQQ16sIHHHH4x")
 
 
 class AggregateRecord(NamedTuple):
-    """`struct aggregate_record`, 112 bytes."""
+    """`struct aggregate_record`, 120 bytes."""
 
     layout: int
     kind: int
@@ -255,9 +259,11 @@ class AggregateRecord(NamedTuple):
     verdict: int
     window: int
     rule: int
+    policy: int
+    held: int
 
 
-AGGREGATE_RECORD = struct.Struct("<IH2xQQIIQQQQIIIHH16sBBBBII4x")
+AGGREGATE_RECORD = struct.Struct("<IH2xQQIIQQQQIIIHH16sBBBBIIIQ")
 
 
 class DnsRecord(NamedTuple):
@@ -410,7 +416,7 @@ LAST_PEER = struct.Struct("<QII16sHHBBBBII")
 
 
 class ActValue(NamedTuple):
-    """`struct act_value`, 80 bytes."""
+    """`struct act_value`, 88 bytes."""
 
     started_ns: int
     pid: int
@@ -429,16 +435,18 @@ class ActValue(NamedTuple):
     scope: int
     tid: int
     rule: int
+    policy: int
+    held: int
 
 
-ACT_VALUE = struct.Struct("<QII16sHHBBBBQQIIIII4x")
+ACT_VALUE = struct.Struct("<QII16sHHBBBBQQIIIIIIQ")
 
 
 class PolicyKey(NamedTuple):
     """`struct policy_key`, 28 bytes."""
 
     prefix_bits: int
-    scope: int
+    policy: int
     port: int
     protocol: int
     address: bytes
@@ -460,30 +468,44 @@ class ChoiceValue(NamedTuple):
 CHOICE_VALUE = struct.Struct("<QIIII")
 
 
+class NameKey(NamedTuple):
+    """`struct name_key`, 260 bytes."""
+
+    prefix_bits: int
+    policy: int
+    name: bytes
+
+
+NAME_KEY = struct.Struct("<II252s")
+
+
 class GrantedKey(NamedTuple):
     """`struct granted_key`, 24 bytes."""
 
     scope: int
+    policy: int
     address: bytes
 
 
-GRANTED_KEY = struct.Struct("<I4x16s")
+GRANTED_KEY = struct.Struct("<II16s")
 
 
 class GrantedValue(NamedTuple):
-    """`struct granted_value`, 16 bytes."""
+    """`struct granted_value`, 32 bytes."""
 
     sets_low: int
     sets_high: int
+    until_ns: int
+    used: int
 
 
-GRANTED_VALUE = struct.Struct("<QQ")
+GRANTED_VALUE = struct.Struct("<QQQI4x")
 
 
 class PortKey(NamedTuple):
     """`struct port_key`, 8 bytes."""
 
-    scope: int
+    policy: int
     port: int
     protocol: int
     step: int
@@ -507,13 +529,15 @@ STEP_VALUE = struct.Struct("<QQQQQI4x")
 
 
 class ModeValue(NamedTuple):
-    """`struct mode_value`, 8 bytes."""
+    """`struct mode_value`, 16 bytes."""
 
+    policy: int
+    next_policy: int
     is_enforcing: int
     has_names: int
 
 
-MODE_VALUE = struct.Struct("<II")
+MODE_VALUE = struct.Struct("<IIII")
 
 
 class JobValue(NamedTuple):
@@ -641,7 +665,7 @@ OFFSETS = {
         },
     ),
     "act_record": (
-        104,
+        120,
         {
             "header.layout": 0,
             "header.kind": 4,
@@ -662,6 +686,8 @@ OFFSETS = {
             "act": 94,
             "rule": 96,
             "verdict": 100,
+            "held": 104,
+            "policy": 112,
         },
     ),
     "flow_record": (
@@ -685,7 +711,7 @@ OFFSETS = {
         },
     ),
     "aggregate_record": (
-        112,
+        120,
         {
             "header.layout": 0,
             "header.kind": 4,
@@ -709,6 +735,8 @@ OFFSETS = {
             "verdict": 99,
             "window": 100,
             "rule": 104,
+            "policy": 108,
+            "held": 112,
         },
     ),
     "dns_record": (
@@ -789,7 +817,7 @@ OFFSETS = {
         },
     ),
     "act_value": (
-        80,
+        88,
         {
             "key.started_ns": 0,
             "key.pid": 8,
@@ -808,18 +836,21 @@ OFFSETS = {
             "scope": 64,
             "tid": 68,
             "rule": 72,
+            "policy": 76,
+            "held": 80,
         },
     ),
-    "policy_key": (28, {"prefix_bits": 0, "scope": 4, "port": 8, "protocol": 10, "address": 12}),
+    "policy_key": (28, {"prefix_bits": 0, "policy": 4, "port": 8, "protocol": 10, "address": 12}),
     "choice_value": (24, {"needed": 0, "rule": 8, "rank": 12, "following": 16, "verdict": 20}),
-    "granted_key": (24, {"scope": 0, "address": 8}),
-    "granted_value": (16, {"sets_low": 0, "sets_high": 8}),
-    "port_key": (8, {"scope": 0, "port": 4, "protocol": 6, "step": 7}),
+    "name_key": (260, {"prefix_bits": 0, "policy": 4, "name": 8}),
+    "granted_key": (24, {"scope": 0, "policy": 4, "address": 8}),
+    "granted_value": (32, {"sets_low": 0, "sets_high": 8, "until_ns": 16, "used": 24}),
+    "port_key": (8, {"policy": 0, "port": 4, "protocol": 6, "step": 7}),
     "step_value": (
         48,
         {"needed": 0, "allow_low": 8, "allow_high": 16, "deny_low": 24, "deny_high": 32, "more": 40},
     ),
-    "mode_value": (8, {"is_enforcing": 0, "has_names": 4}),
+    "mode_value": (16, {"policy": 0, "next_policy": 4, "is_enforcing": 8, "has_names": 12}),
     "job_value": (
         560,
         {

@@ -11,7 +11,7 @@ from exporter.errors import FileError, UsageError
 from exporter.jobs.model import Job
 from exporter.kernel.registry import JobMode, Registered, run_hash
 from exporter.policy.compile import Compiled, compile_policy
-from exporter.policy.model import Mode, Name, Policy, Rule, effective, with_endpoints
+from exporter.policy.model import Mode, Policy, Rule, effective, with_endpoints
 from exporter.policy.resolvers import system_resolvers
 from exporter.terms import Terms, terms_of
 
@@ -97,7 +97,5 @@ def _require_addresses(rules: tuple[Rule, ...]) -> None:
 
 
 def _unheld(rule: Rule) -> Iterator[str]:
-    if isinstance(rule.host, Name):
-        yield f"the name {rule.host}"
     if rule.lineage:
         yield "`lineage`"

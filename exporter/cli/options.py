@@ -93,8 +93,9 @@ def death_option(function: _F) -> _F:
     """What becomes of the programs when ci-egress is killed."""
     return click.option(
         "--on-exporter-death",
-        type=click.Choice(list(OnDeath)),
-        default=OnDeath.CLOSED,
+        type=click.Choice([choice.value for choice in OnDeath]),
+        callback=lambda _, __, value: OnDeath(value),
+        default="closed",
         show_default=True,
         help="When ci-egress is killed: what it denies stays denied, or its programs are detached with it.",
     )(function)

@@ -22,6 +22,7 @@ from exporter.config import RunConfig
 from exporter.errors import KernelError
 from exporter.events import Event, ProcessKey
 from exporter.flows import Flows
+from exporter.hosts import all_names
 from exporter.jobs.attributes import resource_attributes
 from exporter.jobs.detect import detect
 from exporter.jobs.model import Job
@@ -145,7 +146,7 @@ def _one_after_the_other(*turns: Callable[[], object]) -> Callable[[], None]:
 
 def _follow(tracer: Tracer, root: ProcessKey, governed: Governance | None) -> None:
     if governed:  # first: nothing that COMMAND does is older than its policy
-        tracer.govern(SCOPE, governed.compiled)
+        tracer.govern(SCOPE, governed.compiled, all_names().items())
     tracer.follow(root, SCOPE)
 
 
@@ -170,6 +171,7 @@ def _handler(pipeline: Pipeline, recorder: Recorder | None) -> Callable[[Event],
         return pipeline.handle
 
     def record_and_handle(event: Event) -> None:
+        event = pipeline.settled(event)
         recorder.event(event)
         pipeline.handle(event)
 

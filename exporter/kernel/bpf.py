@@ -15,7 +15,8 @@ from exporter.errors import KernelError
 
 # enum bpf_cmd
 _MAP_LOOKUP_ELEM, _MAP_UPDATE_ELEM, _MAP_DELETE_ELEM, _MAP_GET_NEXT_KEY = 1, 2, 3, 4
-_OBJ_GET, _OBJ_GET_INFO_BY_FD, _LOOKUP_AND_DELETE_BATCH, _UPDATE_BATCH, _LINK_DETACH = 7, 15, 25, 26, 34
+_OBJ_GET, _OBJ_GET_INFO_BY_FD, _MAP_LOOKUP_AND_DELETE_ELEM, _LINK_DETACH = 7, 15, 21, 34
+_LOOKUP_BATCH, _LOOKUP_AND_DELETE_BATCH, _UPDATE_BATCH = 24, 25, 26
 
 _PER_CPU_TYPES = {5, 6, 10}  # enum bpf_map_type: per-CPU hash, array, LRU hash
 _MAP_INFO = struct.Struct("=IIIII")  # how struct bpf_map_info begins: type, id, key, value, entries
@@ -127,6 +128,17 @@ class Map:
             raise
         return True
 
+    def take(self, key: bytes) -> bytes | None:
+        """Remove what is under `key` of a hash, in one step; the value that was there, or None."""
+        value = ctypes.create_string_buffer(self._value_size)
+        try:
+            self._element(_MAP_LOOKUP_AND_DELETE_ELEM, key, value)
+        except OSError as error:
+            if error.errno == errno.ENOENT:
+                return None
+            raise
+        return value.raw
+
     def insert(self, key: bytes, value: bytes) -> bool:
         """Set the value under `key` unless there is one; returns whether there was none. Raises OSError."""
         try:
@@ -147,19 +159,31 @@ class Map:
 
     def clear(self) -> None:
         """Delete everything in a hash."""
+        for _ in self._batches(_LOOKUP_AND_DELETE_BATCH):
+            pass
+
+    def items(self) -> Iterator[tuple[bytes, bytes]]:
+        """Every key of a hash with its value, a call for a thousand of them.
+
+        What is added or removed meanwhile may be missing; nothing comes twice.
+        """
+        for keys, values in self._batches(_LOOKUP_BATCH):
+            yield from zip(_split(keys, self._key_size), _split(values, self._value_size), strict=True)
+
+    def _batches(self, command: int) -> Iterator[tuple[bytes, bytes]]:
         keys = ctypes.create_string_buffer(self._key_size * _BATCH_MAX)
         values = ctypes.create_string_buffer(self._value_size * _BATCH_MAX)
         token = ctypes.create_string_buffer(self._key_size)
         addresses = [ctypes.addressof(part) for part in (token, keys, values)]
         before = 0
         while True:
-            request = _BATCH.pack(before, *addresses, _BATCH_MAX, self._descriptor, 0, 0)
-            try:
-                bpf(_LOOKUP_AND_DELETE_BATCH, request)
-            except OSError as error:
-                if error.errno == errno.ENOENT:  # that was the last of it
-                    return
-                raise
+            packed = _BATCH.pack(before, *addresses, _BATCH_MAX, self._descriptor, 0, 0)
+            request = ctypes.create_string_buffer(packed, len(packed))
+            is_last = not _goes_on(command, request)
+            number = _BATCH.unpack(request.raw)[4]
+            yield keys.raw[: number * self._key_size], values.raw[: number * self._value_size]
+            if is_last:
+                return
             before = addresses[0]
 
     def __iter__(self) -> Iterator[bytes]:
@@ -183,3 +207,18 @@ class Map:
         address = ctypes.addressof(held) if held is not None else 0
         room = ctypes.addressof(value) if value is not None else 0
         bpf(command, struct.pack("=I4xQQQ", self._descriptor, address, room, flags))
+
+
+def _goes_on(command: int, request: ctypes.Array[ctypes.c_char]) -> bool:
+    """Whether there is more behind this batch."""
+    try:
+        bpf_in(command, request)
+    except OSError as error:
+        if error.errno == errno.ENOENT:
+            return False
+        raise
+    return True
+
+
+def _split(data: bytes, size: int) -> Iterator[bytes]:
+    return (data[at : at + size] for at in range(0, len(data), size))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from threading import Event, Thread
@@ -24,6 +24,7 @@ from exporter.kernel.objects import (
     create_map,
     load_program,
     pin,
+    place_program,
 )
 from exporter.kernel.requirements import require_host
 from exporter.kernel.tracer import PINNED_MAPS, Tracer
@@ -43,7 +44,7 @@ class Tracepoint(NamedTuple):
         """Returns the program's descriptor. Raises VerifierError."""
         return load_program(self.name, ProgramType.RAW_TRACEPOINT, None, code, maps)
 
-    def attach(self, program: int, cgroup: int) -> int | None:  # noqa: ARG002 - the hook's needs it
+    def attach(self, program: int, _maps: Mapping[str, int], _cgroup: int) -> int | None:
         """Returns the link's descriptor, or None where it is left out. Raises OSError."""
         try:
             return attach_raw_tracepoint(program, self.tracepoint)
@@ -64,13 +65,35 @@ class Hook(NamedTuple):
         """Returns the program's descriptor. Raises VerifierError."""
         return load_program(self.name, self.type, self.attach_type, code, maps)
 
-    def attach(self, program: int, cgroup: int) -> int | None:
+    def attach(self, program: int, _maps: Mapping[str, int], cgroup: int) -> int | None:
         """Returns the link's descriptor. Raises OSError."""
         return attach_to_cgroup(program, cgroup, self.attach_type)
 
 
+class Continuation(NamedTuple):
+    """A program that another one goes on with, by a place in a map: while that is pinned, it lasts."""
+
+    name: str
+    type: ProgramType
+    attach_type: AttachType
+    """The other one's."""
+    place: str
+
+    def load(self, code: bytes, maps: Sequence[int]) -> int:
+        """Returns the program's descriptor. Raises VerifierError."""
+        return load_program(self.name, self.type, self.attach_type, code, maps)
+
+    def attach(self, program: int, maps: Mapping[str, int], _cgroup: int) -> int | None:
+        """There is no link. Raises OSError."""
+        place_program(maps[self.place], program)
+        return None
+
+
+Program = Tracepoint | Hook | Continuation
+
+
 _ADDRESS = ProgramType.CGROUP_SOCK_ADDR
-PROGRAMS: list[Tracepoint | Hook] = [
+PROGRAMS: list[Program] = [
     Tracepoint("on_newtask", "task_newtask"),
     # Those of one tracepoint are called in the order in which they are attached.
     Tracepoint("before_exec", "sched_process_exec"),
@@ -87,6 +110,9 @@ PROGRAMS: list[Tracepoint | Hook] = [
     Hook("on_sock_ops", ProgramType.SOCK_OPS, AttachType.SOCK_OPS),
     Hook("on_egress", ProgramType.CGROUP_SKB, AttachType.INET_EGRESS),
     Hook("on_sock_release", ProgramType.CGROUP_SOCK, AttachType.SOCK_RELEASE),
+    Hook("on_bind4", ProgramType.CGROUP_SOCK, AttachType.INET4_POST_BIND),
+    Hook("on_bind6", ProgramType.CGROUP_SOCK, AttachType.INET6_POST_BIND),
+    Continuation("on_grant", ProgramType.CGROUP_SKB, AttachType.INET_INGRESS, "later"),
     Hook("on_answer", ProgramType.CGROUP_SKB, AttachType.INET_INGRESS),
     Hook("on_query", ProgramType.CGROUP_SKB, AttachType.INET_EGRESS),
 ]
@@ -111,7 +137,7 @@ def is_complete(bytecode: Bytecode) -> bool:
 def load(  # noqa: PLR0913, PLR0917 - the last two are of who can be interrupted
     bytecode: Bytecode,
     pins: Path,
-    programs: Sequence[Tracepoint | Hook],
+    programs: Sequence[Program],
     pinned_maps: Sequence[str],
     goes_on: Callable[[], bool] = lambda: True,
     links: Links | None = None,
@@ -136,7 +162,7 @@ def load(  # noqa: PLR0913, PLR0917 - the last two are of who can be interrupted
         for program in programs:
             if not goes_on():
                 return
-            link = _run(program, bytecode.programs[program.name], list(maps.values()), cgroup)
+            link = _run(program, bytecode.programs[program.name], maps, cgroup)
             if link is not None and links is not None:
                 links.add(link)
             elif link is not None:
@@ -145,14 +171,14 @@ def load(  # noqa: PLR0913, PLR0917 - the last two are of who can be interrupted
                     pin(link, pins / f"link_{program.name}")
 
 
-def _run(program: Tracepoint | Hook, code: bytes, maps: Sequence[int], cgroup: int) -> int | None:
-    """Returns the link's descriptor."""
+def _run(program: Program, code: bytes, maps: Mapping[str, int], cgroup: int) -> int | None:
+    """Returns the link's descriptor; None where there is none."""
     with ExitStack() as stack:
         with _failures_told("load", program.name):
-            loaded = program.load(code, maps)
+            loaded = program.load(code, list(maps.values()))
         stack.callback(os.close, loaded)
         with _failures_told("attach", program.name):
-            return program.attach(loaded, cgroup)
+            return program.attach(loaded, maps, cgroup)
 
 
 @contextmanager

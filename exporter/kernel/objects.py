@@ -14,7 +14,8 @@ from exporter.kernel.bpf import bpf
 from exporter.kernel.bytecode import MapSpec
 
 # enum bpf_cmd
-_MAP_CREATE, _PROG_LOAD, _OBJ_PIN, _RAW_TRACEPOINT_OPEN, _BTF_LOAD, _LINK_CREATE = 0, 5, 6, 17, 18, 28
+_MAP_CREATE, _MAP_UPDATE_ELEM, _PROG_LOAD, _OBJ_PIN = 0, 2, 5, 6
+_RAW_TRACEPOINT_OPEN, _BTF_LOAD, _LINK_CREATE = 17, 18, 28
 
 _MAP = struct.Struct("=IIIII8x16s4xIII")
 _PROGRAM = struct.Struct("=IIQQIIQ8x16s4xI48xQ")
@@ -44,6 +45,8 @@ class AttachType(IntEnum):
     SOCK_OPS = 3
     INET4_CONNECT = 10
     INET6_CONNECT = 11
+    INET4_POST_BIND = 12
+    INET6_POST_BIND = 13
     UDP4_SENDMSG = 14
     UDP6_SENDMSG = 15
     SOCK_RELEASE = 34
@@ -113,6 +116,12 @@ def attach_raw_tracepoint(program: int, tracepoint: str) -> int:
 def attach_to_cgroup(program: int, cgroup: int, attach_type: AttachType) -> int:
     """Returns the link's descriptor. Raises OSError."""
     return bpf(_LINK_CREATE, struct.pack("=IIII", program, cgroup, attach_type, 0))
+
+
+def place_program(place: int, program: int) -> None:
+    """Let the programs that go on at `place`, a map of one program, go on with this one. Raises OSError."""
+    held = [ctypes.create_string_buffer(struct.pack("=I", number), 4) for number in (0, program)]
+    bpf(_MAP_UPDATE_ELEM, struct.pack("=I4xQQQ", place, *map(ctypes.addressof, held), 0))
 
 
 def pin(descriptor: int, path: Path) -> None:

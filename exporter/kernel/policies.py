@@ -12,65 +12,91 @@ from exporter.errors import KernelError
 from exporter.kernel.bpf import Map
 from exporter.kernel.registry import Registry
 from exporter.policy.compile import Compiled
-from exporter.policy.entries import AddressKey, Choice
+from exporter.policy.entries import AddressKey, Choice, NameKey
 
 _NUMBER = struct.Struct("=I")
-_HEAD_BITS = 64
-"""Of a key, before the address."""
+_HEAD_BITS, _NAME_HEAD_BITS = 64, 32
+"""Of a key, before the address, and before the name."""
 _LOW = (1 << 64) - 1
 _FULL = (errno.E2BIG, errno.ENOSPC)
 
 
 class Policies:
-    """The rules of every scope."""
+    """The rules of every policy, and which scopes are held to which."""
 
     def __init__(self, maps: Mapping[str, Map], registry: Registry) -> None:
         """None is written yet; `registry` knows what somebody chose for a scope."""
         self._registry = registry
         self._entries, self._alternatives, self._modes = maps["policy"], maps["alternatives"], maps["modes"]
-        self._ports = maps["rule_ports"]
-        self._next = 1
-        """The first alternative that no policy has taken; 0 stands for none."""
+        self._names, self._ports = maps["names"], maps["rule_ports"]
+        self._numbers = count(1)
+        self._next_alternative = 1
+        """The first that no policy has taken; 0 stands for none."""
 
-    def write(self, scope: int, policy: Compiled) -> None:
-        """Give `scope` a policy; it counts once all of it is there. Raises KernelError when it can't be."""
-        base = self._next - 1
+    def write(self, policy: Compiled) -> int:
+        """Write the entries of `policy`; returns its number. Raises KernelError when they have no room."""
+        number, base = next(self._numbers), self._next_alternative - 1
         behind = policy.alternatives[1:]
         if base + len(behind) >= self._alternatives.max_entries:
             raise _no_room(len(policy.rules))
-        self._next += len(behind)
-        numbers = (_NUMBER.pack(number) for number in count(base + 1))
+        self._next_alternative += len(behind)
+        places = (_NUMBER.pack(place) for place in count(base + 1))
         choices = (_choice(choice, base) for choice in behind)
         try:
-            self._alternatives.update_all(zip(numbers, choices, strict=False))
-            self._entries.update_all(_entries(scope, policy, base))
-            self._ports.update_all(_steps(scope, policy))
+            self._alternatives.update_all(zip(places, choices, strict=False))
+            self._entries.update_all(_entries(number, policy, base))
+            self._names.update_all(_names(number, policy))
+            self._ports.update_all(_steps(number, policy))
         except OSError as error:
             if error.errno in _FULL:
                 raise _no_room(len(policy.rules)) from None
             what = f"cannot write the policy into the kernel: {error.strerror}"
             raise KernelError(what, hint="please report this, with the kernel's version") from None
+        return number
+
+    def hold(self, scope: int, number: int, policy: Compiled) -> None:
+        """Hold what `scope` does against `policy`, written as `number`, from now on.
+
+        In its mode, or in the one that somebody chose for the scope: who turned enforcement on or off
+        meanwhile is heeded, whatever the file says.
+        """
         with self._registry.changing():
             is_enforcing = self._registry.wants_enforcing(scope, policy.mode)
-            self._modes.update(_NUMBER.pack(scope), wire.MODE_VALUE.pack(is_enforcing, bool(policy.names)))
+            value = wire.MODE_VALUE.pack(number, 0, is_enforcing, bool(policy.names))
+            self._modes.update(_NUMBER.pack(scope), value)
 
 
-def _entries(scope: int, policy: Compiled, base: int) -> Iterator[tuple[bytes, bytes]]:
+def _entries(number: int, policy: Compiled, base: int) -> Iterator[tuple[bytes, bytes]]:
     for key, choice in policy.addresses.items():
-        yield policy_key(key, scope), _choice(choice, base)
+        yield policy_key(key, number), _choice(choice, base)
 
 
-def _steps(scope: int, policy: Compiled) -> Iterator[tuple[bytes, bytes]]:
+def _names(number: int, policy: Compiled) -> Iterator[tuple[bytes, bytes]]:
+    for key, rule_set in policy.names.items():
+        yield name_key(key, number), _NUMBER.pack(rule_set)
+
+
+def _steps(number: int, policy: Compiled) -> Iterator[tuple[bytes, bytes]]:
     for key, (needed, allow, deny, more) in policy.ports.items():
-        masks = (allow & _LOW, allow >> 64, deny & _LOW, deny >> 64)
+        masks = (*halves(allow), *halves(deny))
         step = wire.STEP_VALUE.pack(needed, *masks, more)
-        yield wire.PORT_KEY.pack(scope, key.port, key.protocol, key.step), step
+        yield wire.PORT_KEY.pack(number, key.port, key.protocol, key.step), step
 
 
-def policy_key(key: AddressKey, scope: int) -> bytes:
-    """As the map `policy` has it."""
+def halves(mask: int) -> tuple[int, int]:
+    """The low and the high 64 bits of a mask of rule sets."""
+    return mask & _LOW, mask >> 64
+
+
+def policy_key(key: AddressKey, number: int) -> bytes:
+    """As the map `policy` has it, of the policy written as `number`."""
     bits = _HEAD_BITS + key.prefix_bits
-    return wire.POLICY_KEY.pack(bits, scope, key.port, key.protocol, key.address)
+    return wire.POLICY_KEY.pack(bits, number, key.port, key.protocol, key.address)
+
+
+def name_key(key: NameKey, number: int) -> bytes:
+    """As the map `names` has it, of the policy written as `number`."""
+    return wire.NAME_KEY.pack(_NAME_HEAD_BITS + key.prefix_bits, number, key.reversed_name)
 
 
 def _choice(choice: Choice, base: int) -> bytes:

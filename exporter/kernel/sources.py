@@ -10,7 +10,15 @@ from exporter.errors import KernelError
 # BCC rewrites map access only in its main text, so what uses maps is concatenated; egress.h is included.
 _FILES = (
     *("maps.h", "process.bpf.c", "exec.bpf.c", "acts.bpf.c", "policy.bpf.c", "message.bpf.c"),
-    *("lookup.bpf.c", "dns.bpf.c", "socket.bpf.c", "flow.bpf.c", "header.bpf.c", "packet.bpf.c"),
+    *(
+        "grant.bpf.c",
+        "lookup.bpf.c",
+        "dns.bpf.c",
+        "socket.bpf.c",
+        "flow.bpf.c",
+        "header.bpf.c",
+        "packet.bpf.c",
+    ),
     *("calls.h", "tamper.bpf.c"),
 )
 

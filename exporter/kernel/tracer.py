@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Collection, Iterable
 from contextlib import ExitStack, closing
 from functools import partial
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 from exporter import wire
 from exporter.events import HOST, ProcessKey
 from exporter.kernel.bpf import Map, possible_cpus
+from exporter.kernel.grants import Grants
 from exporter.kernel.instances import leave, remove
 from exporter.kernel.links import Links, attached_pins
 from exporter.kernel.locks import changing_modes
@@ -27,10 +29,13 @@ PINNED_MAPS = [
     *("procs", "in_jobs", "counters", "config"),
     *("flows_even", "flows_odd", "slots", "free_slots", "others", "open_connects"),
     *("queries", "queries_noted", "queries_expired"),
-    *("policy", "alternatives", "granted", "rule_ports", "modes", "jobs"),
+    *("policy", "alternatives", "names", "rule_ports", "modes", "jobs"),
+    *("granted", "grants_made", "grants_ended", "later"),
 ]
 _KEY = struct.Struct("=I")
 _START = struct.Struct("=Q")
+
+Seeds = Iterable[tuple[bytes, Collection[str]]]
 
 
 class Counts:
@@ -52,6 +57,10 @@ class Counts:
         """Processes that didn't fit into the table of processes: what they do is told by their ancestors."""
         return self._values[wire.KIND_FORK * wire.COUNTS + wire.COUNT_UNTRACKED]
 
+    def ungranted(self) -> int:
+        """Addresses that rules for names would have granted, for which there was no room."""
+        return self._values[wire.KIND_DNS * wire.COUNTS + wire.COUNT_UNGRANTED]
+
 
 class Tracer:
     """One instance's maps and rings; its programs run until `detach`."""
@@ -70,7 +79,7 @@ class Tracer:
         self._queries = Queries(opened)
         self._modes = opened["modes"]
         self._registry = Registry(opened["jobs"], partial(changing_modes, directory))
-        self._policies = Policies(opened, self._registry)
+        self._policies, self._grants = Policies(opened, self._registry), Grants(opened)
         self._windows = stack.enter_context(closing(Windows(opened, coverage)))
         self._rings = [
             stack.enter_context(closing(Ring(opened[name].fileno(), opened[name].max_entries)))
@@ -89,10 +98,18 @@ class Tracer:
         value = wire.PROC_VALUE.pack(process.started_ns, HOST, *[0] * 6)
         self._procs.insert(_KEY.pack(process.pid), value)
 
-    def govern(self, scope: int, policy: Compiled) -> None:
-        """Hold what `scope` does against `policy` from now on. Raises KernelError when it has no room."""
-        self._policies.write(scope, policy)
+    def govern(self, scope: int, policy: Compiled, seeds: Seeds = ()) -> int:
+        """Hold what `scope` does against `policy` from now on; returns the policy's number here.
+
+        `seeds` are the names that addresses (16 bytes) have without being looked up. Raises KernelError when
+        it has no room.
+        """
+        number = self._policies.write(policy)
+        masks = ((peer, policy.named.granted(names)) for peer, names in seeds)
+        self._grants.seed(scope, number, ((peer, mask) for peer, mask in masks if mask))
+        self._policies.hold(scope, number, policy)
         self._windows.judge()
+        return number
 
     def register(self, scope: int, job: Registered) -> None:
         """Tell other processes of the job that `scope` is: before it is governed, and before a change."""
@@ -129,6 +146,7 @@ class Tracer:
         if number < limit:
             self._windows.turn(handle)
             self._queries.turn()
+            self._grants.turn(self._windows.number)
         return number
 
     def has_counted_open(self) -> bool:

@@ -66,6 +66,11 @@ class Windows:
         self._has_policies = False
         self._begin_next()
 
+    @property
+    def number(self) -> int:
+        """Of the current window."""
+        return self._number
+
     def close(self) -> None:
         """Unmap."""
         self._slots.close()

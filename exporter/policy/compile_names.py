@@ -8,7 +8,7 @@ behaviour share a rule set, of which a policy of a thousand names has a handful.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -63,11 +63,15 @@ class NamedRules:
         numbers = {self.rule_set(name) for name in names}
         return sum(1 << number for number in numbers if number is not None)
 
-    def decided(self, effect: Effect, wanted: PortClass, names: Collection[str], held: int) -> Rule | None:
-        """The rule behind the kernel's word that `names` allow or deny `wanted`, with the mask `held`."""
+    def decided(self, effect: Effect, wanted: PortClass, names: Iterable[str], held: int) -> int | None:
+        """The number, from 1, of the rule behind the kernel's word that `names` allow or deny `wanted`.
+
+        `held` is the mask of executables in the chain. None where these names can't have said so.
+        """
         best = [self._best(name, wanted, held) for name in names]
         places = sorted(place for place in best if place is not None and self.rules[place].effect is effect)
-        return max((self.rules[place] for place in places), key=precedence, default=None)
+        place = max(places, key=lambda place: precedence(self.rules[place]), default=None)
+        return None if place is None else place + 1
 
     def _best(self, name: str, wanted: PortClass, held: int) -> int | None:
         pattern = self.pattern(name)

@@ -94,7 +94,7 @@ def _acted(draw: Draw, key: ProcessKey) -> Acted:
     who = (key, draw.getrandbits(2), act, thread_id, parent_pid, uid, scope)
     cookie, protocol = _number(draw, _U64), draw.choice((6, 17, 1, _number(draw, _U16)))
     ends = (address(draw), _number(draw, _U16), address(draw), _number(draw, _U16))
-    ruling = (draw.choice(list(Verdict)), _number(draw, _U32))
+    ruling = (draw.choice(list(Verdict)), _number(draw, _U32), _number(draw, _U64), _number(draw, _U32))
     return Acted(_number(draw, _U64), *who, cookie, protocol, *ends, *ruling)
 
 
@@ -108,7 +108,8 @@ def _flowed(draw: Draw, _: ProcessKey) -> Flowed:
 def _aggregated(draw: Draw, key: ProcessKey) -> Aggregated:
     act = draw.choice((Act.CONNECT, Act.SEND))
     outcome = Outcome.SENT if act is Act.SEND else draw.choice(_OUTCOMES)
-    verdict, rule = draw.choice(list(Verdict)), _number(draw, _U32)
+    verdict = draw.choice(list(Verdict))
+    rule, held, policy = _number(draw, _U32), _number(draw, _U64), _number(draw, _U32)
     if verdict is Verdict.DENY:
         outcome = Outcome.DENIED
     parent_pid, uid, scope = (_number(draw, _U32) for _ in range(3))
@@ -116,7 +117,8 @@ def _aggregated(draw: Draw, key: ProcessKey) -> Aggregated:
     attempts, sent, received = (_number(draw, _U64) for _ in range(3))
     at_ns, last_ns, protocol = _number(draw, _U64), 1 + draw.getrandbits(_U64 - 1), _number(draw, _U16)
     who = (key, draw.getrandbits(2), act, outcome, parent_pid, uid, scope)
-    return Aggregated(at_ns, last_ns, *who, protocol, *peer, attempts, sent, received, verdict, rule)
+    drawn = Aggregated(at_ns, last_ns, *who, protocol, *peer, attempts, sent, received, verdict, rule)
+    return drawn._replace(held=held, policy=policy)
 
 
 def _tampered(draw: Draw, key: ProcessKey) -> Tampered:

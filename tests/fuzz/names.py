@@ -20,7 +20,7 @@ _WIRE = {
     "a_b.example": b"\x03a_b\x07example\0",
     r"a\.b.example": b"\x03a.b\x07example\0",
 }
-_NAMES_OF_ONE = 4
+_NAMES_OF_ONE = 16
 
 
 class _Question(NamedTuple):

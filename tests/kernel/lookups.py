@@ -34,6 +34,7 @@ class Counts(NamedTuple):
     untracked: int
     unread: int
     unasked: int
+    ungranted: int
 
 
 class Lookups:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from itertools import count
 
 import pytest
 from hypothesis import given, settings
 
 from exporter import wire
-from exporter.events import Acted, ProcessKey, Verdict
+from exporter.events import RULE_OF_NAMES, Acted, ProcessKey, Verdict
 from exporter.kernel.bpf import Map
 from exporter.policy.compile import compile_policy
 from exporter.policy.decide import Act
@@ -54,8 +55,6 @@ ACTS = [
     for port in (443, 53, 8080)
 ]
 
-LOW, RULE_OF_NAMES = (1 << 64) - 1, (1 << 32) - 1
-
 
 class Actor:
     """A process of a job that acts when it is told to."""
@@ -75,16 +74,12 @@ class Actor:
         for name, address in answered:
             model.answer(name, address)
         held = held_mask(compiled, chain)
-        self._kernel.tracer.govern(scope, compiled)
+        self._kernel.tracer.govern(scope, compiled, seeds(answered))
         self._kernel.tracer.follow(self._process, scope)
         value = wire.PROC_VALUE.pack(self._process.started_ns, scope, *[0] * 5, held)
-        # Nothing else sets what is held and what is granted yet.
+        # Nothing else sets what is held yet.
         procs: Map = self._kernel.tracer._procs
         procs.update(self._process.pid.to_bytes(4, sys.byteorder), value)
-        with closing(Map(self._kernel.tracer._directory / "map_granted")) as granted:
-            for at, sets in model.granted.items():
-                masks = wire.GRANTED_VALUE.pack(sets & LOW, sets >> 64)
-                granted.update(wire.GRANTED_KEY.pack(scope, at), masks)
         assert self._child.stdin is not None
         assert self._child.stdout is not None
         acts = ",".join(f"{act.protocol} {act.address} {act.port}" for act in ACTS)
@@ -94,6 +89,14 @@ class Actor:
         events = [e for e in self._kernel.drain() if isinstance(e, Acted) and e.scope == scope]
         told = [(event.peer, event.peer_port, event.verdict, event.rule) for event in events]
         assert told == [expected(act, model.decide(act, held)) for act in ACTS]
+
+
+def seeds(answered: list[tuple[str, Address]]) -> list[tuple[bytes, list[str]]]:
+    """The names of each address."""
+    names: defaultdict[bytes, list[str]] = defaultdict(list)
+    for name, address in answered:
+        names[packed(address)].append(name)
+    return list(names.items())
 
 
 def expected(act: Act, decided: Told) -> tuple[bytes, int, Verdict, int]:

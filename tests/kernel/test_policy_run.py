@@ -191,8 +191,6 @@ def replay(recording: Path, otlp_dir: Path) -> Trace:
 
 REFUSED = {
     "version: 1\nmode: enforced\n": ":2:7: `mode` can't be `enforced`; did you mean `enforce`?",
-    "version: 1\nallow: [registry.example]\n": ":2:9: `run` can't go by the name registry.example yet; "
-    "name addresses instead",
     'version: 1\ndeny: ["192.0.2.1", {host: 192.0.2.2, lineage: [git]}]\n': ":2:21: `run` can't go by "
     "`lineage` yet; name addresses instead",
 }

@@ -85,6 +85,8 @@ def acted(event: Acted) -> bytes:
         event.act,
         event.rule,
         event.verdict,
+        event.held,
+        event.policy,
     )
 
 
@@ -124,6 +126,8 @@ def aggregated(event: Aggregated) -> bytes:
         event.verdict,
         1,
         event.rule,
+        event.policy,
+        event.held,
     )
 
 

@@ -75,6 +75,8 @@ EVENTS = st.one_of(
         U16,
         st.sampled_from(Verdict),
         U32,
+        U64,
+        U32,
     ),
     st.builds(
         Flowed,
@@ -108,6 +110,8 @@ EVENTS = st.one_of(
         SUMS,
         SUMS,
         st.sampled_from(Verdict),
+        U32,
+        U64,
         U32,
     ),
 )

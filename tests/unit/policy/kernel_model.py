@@ -102,7 +102,8 @@ class Kernel:
             return self.compiled.rule(told.rule)
         effect = Effect.ALLOW if told.verdict is Verdict.ALLOW else Effect.DENY
         plain = act.plain
-        return self.compiled.named.decided(effect, PortClass(plain.protocol, plain.port), names, held)
+        wanted = PortClass(plain.protocol, plain.port)
+        return self.compiled.rule(self.compiled.named.decided(effect, wanted, names, held) or 0)
 
 
 def packed(address: Address) -> bytes:

@@ -1,0 +1,104 @@
+"""What names granted to a job's scope: the kernel grants as answers come; here grants are seeded and end."""
+
+from __future__ import annotations
+
+import struct
+from collections import Counter, deque
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+from exporter import wire
+from exporter.clock import boot_ns
+from exporter.kernel.bpf import Map
+from exporter.kernel.policies import halves
+
+FOR_GOOD = (1 << 64) - 1
+IN_USE_NS = 600_000_000_000
+"""How long after its last use a grant is kept, whatever its time to live."""
+
+_INTERVAL_NS = 10_000_000_000
+_SCOPE = struct.Struct("=I")
+_NUMBER = struct.Struct("=Q")
+_ALL_SCOPES = (1 << 32) - 1
+
+
+class _Turn(NamedTuple):
+    at_ns: int
+    window: int
+
+
+class Grants:
+    """The addresses that names led the scopes to."""
+
+    def __init__(self, maps: Mapping[str, Map]) -> None:
+        """Of `maps`, by their names in bpf/."""
+        self._granted, self._ended = maps["granted"], maps["grants_ended"]
+        self._made = maps["grants_made"]
+        self._turns = deque[_Turn]()
+        self._next_ns = 0
+
+    def seed(self, scope: int, number: int, masks: Iterable[tuple[bytes, int]]) -> None:
+        """Grant for good, under the policy `number`: to each address (16 bytes) a mask of rule sets."""
+        self._granted.update_all(
+            (wire.GRANTED_KEY.pack(scope, number, peer), wire.GRANTED_VALUE.pack(*halves(mask), FOR_GOOD, 0))
+            for peer, mask in masks
+        )
+
+    def turn(self, window: int) -> None:
+        """End what is over, every few seconds; `window` is the current one. Cheap at any time in between."""
+        now_ns = boot_ns()
+        if now_ns >= self._next_ns:
+            self._next_ns = now_ns + _INTERVAL_NS
+            self.expire(now_ns, window)
+
+    def expire(self, now_ns: int, window: int) -> int:
+        """End what may be at `now_ns` (since boot) and hasn't been used for IN_USE_NS; returns how many."""
+        self._turns.append(_Turn(now_ns, window))
+        while len(self._turns) > 1 and self._turns[1].at_ns <= now_ns - IN_USE_NS:
+            self._turns.popleft()
+        is_long_enough = self._turns[0].at_ns <= now_ns - IN_USE_NS
+        unused_before = self._turns[0].window if is_long_enough else 0
+        ended = Counter[int]()
+        for key, value in list(self._granted.items()):
+            if _is_over(value, now_ns, unused_before) and self._end(key, now_ns):
+                scope = wire.GrantedKey._make(wire.GRANTED_KEY.unpack(key)).scope
+                ended.update((scope, _ALL_SCOPES))
+        self._count(ended)
+        return ended[_ALL_SCOPES]
+
+    def forget(self, scope: int, number: int | None = None) -> None:
+        """Keep nothing of a scope whose job is over; with `number`, nothing of that policy in it."""
+        ended = Counter[int]()
+        for key, _ in list(self._granted.items()):
+            found = wire.GrantedKey._make(wire.GRANTED_KEY.unpack(key))
+            if found.scope == scope and number in (None, found.policy):
+                value = self._granted.take(key)
+                if value is not None and not _is_for_good(value):
+                    ended.update((scope, _ALL_SCOPES))
+        self._count(ended)
+        if number is None:
+            self._made.delete(_SCOPE.pack(scope))
+            self._ended.delete(_SCOPE.pack(scope))
+
+    def _end(self, key: bytes, now_ns: int) -> bool:
+        """Remove a grant, unless an answer that came meanwhile has renewed it."""
+        value = self._granted.take(key)
+        if value is None or _is_over(value, now_ns, unused_before=FOR_GOOD):
+            return value is not None
+        self._granted.insert(key, value)
+        return False
+
+    def _count(self, ended: Counter[int]) -> None:
+        for scope, number in ended.items():
+            before = self._ended.lookup(_SCOPE.pack(scope))
+            total = number + (_NUMBER.unpack(before)[0] if before else 0)
+            self._ended.update(_SCOPE.pack(scope), _NUMBER.pack(total))
+
+
+def _is_over(value: bytes, now_ns: int, unused_before: int) -> bool:
+    grant = wire.GrantedValue._make(wire.GRANTED_VALUE.unpack(value))
+    return grant.until_ns < now_ns and grant.used < unused_before
+
+
+def _is_for_good(value: bytes) -> bool:
+    return wire.GrantedValue._make(wire.GRANTED_VALUE.unpack(value)).until_ns == FOR_GOOD
