@@ -72,7 +72,7 @@ class Steering:
             JobMode.ENFORCE: f"enforcement turned on for {name}",
             JobMode.AUDIT: f"enforcement turned off for {name}",
         }.get(mode, f"{name} is held to no policy any more")
-        if job is not None and job.switched is mode:
+        if job is not None and mode is not JobMode.NONE and job.switched is mode:
             self._say(f"{told} by {user_name(job.switched_by)}")
         else:
             self._tampered(POLICY, f"{told}, and not by `ci-egress enforce`")
