@@ -9,6 +9,7 @@ from exporter.cli.notices import warn
 from exporter.config import RunConfig
 from exporter.errors import UsageError
 from exporter.jobs.model import Job
+from exporter.name_service import dns_obstacles
 from exporter.policy.compile import Compiled, compile_policy
 from exporter.policy.executables import require_executables
 from exporter.policy.model import Mode, Policy, effective, with_endpoints
@@ -54,7 +55,8 @@ def requested(config: RunConfig) -> Policy | None:
 def governance(asked: Asked, job: Job) -> Governance | None:
     """What the policy says for `job`, in the strictest mode; None without a policy.
 
-    Tells which executables of `lineage` aren't here. Raises UsageError for those that can't count.
+    Tells which executables of `lineage` aren't here, and what keeps names from being seen. Raises UsageError
+    for executables that can't count.
     """
     config, policy = asked
     if policy is None:
@@ -66,4 +68,6 @@ def governance(asked: Asked, job: Job) -> Governance | None:
         warn(what)
     ruleset = _ENDPOINTS if config.policy is None else str(config.policy)
     compiled = compile_policy(of_job, system_resolvers())
+    for obstacle in dns_obstacles() if compiled.names else ():
+        warn(str(obstacle))
     return Governance(compiled, terms_of(compiled, ruleset))
