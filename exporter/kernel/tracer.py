@@ -11,8 +11,9 @@ from exporter import wire
 from exporter.events import HOST, ProcessKey
 from exporter.kernel.bpf import Map, possible_cpus
 from exporter.kernel.executables import Executables
+from exporter.kernel.frames import Frames
 from exporter.kernel.grants import Grants
-from exporter.kernel.held import Held
+from exporter.kernel.held import UNPINNED, Held
 from exporter.kernel.instances import remove
 from exporter.kernel.policies import Policies
 from exporter.kernel.queries import Queries
@@ -71,6 +72,7 @@ class Tracer:
         self.maps: Mapping[str, Map] = opened
         self._procs, self._counters = opened["procs"], opened["counters"]
         self._in_jobs = opened["in_jobs"]
+        self.frames = stack.enter_context(closing(Frames(directory, opened)))
         self._queries = Queries(opened)
         self._policies, self._grants = Policies(opened), Grants(opened)
         self._held = stack.enter_context(closing(Held(directory)))
@@ -150,7 +152,9 @@ class Tracer:
 
     def lost(self) -> Mapping[str, frozenset[str]]:
         """What isn't attached or pinned any more, by what became of it (exporter/kernel/held.py)."""
-        return self._held.lost()
+        found = dict(self._held.lost())
+        found[UNPINNED] |= self.frames.unpinned()
+        return found
 
     def live_pids(self, scope: int) -> list[int]:
         """Processes of the job `scope` that run now, whatever records were lost."""
@@ -163,6 +167,7 @@ class Tracer:
 
     def detach(self) -> None:
         """Stop tracing. The rings and the counts can still be read."""
+        self.frames.detach()
         self._held.detach()
         remove(self.directory)
 
