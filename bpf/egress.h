@@ -400,6 +400,16 @@ struct exe_value {
 	u32 pad;
 };
 
+/*
+ * What a process of no job executed with is told under this: by it, what was made of the process
+ * since then is known, too, should user space find that it is a job's.
+ */
+struct candidate_key {
+	u64 born_ns;
+	u32 tgid;
+	u32 program; /* its exec_id then */
+};
+
 /* Map values that user space reads or writes. */
 struct proc_value {
 	u64 started_ns;
@@ -410,6 +420,7 @@ struct proc_value {
 	u32 lookup_second;
 	u32 lookup_bytes; /* of records within that second */
 	u64 held;	  /* of the executables that policies name, those in its chain */
+	struct candidate_key candidate; /* while scope is 0: what its job may be known by */
 };
 
 struct config_value {

@@ -4,7 +4,10 @@
  * waits on its socket, put to the resolver that it comes from.
  */
 #define SHARE_MAX 196608 /* bytes of a process's records, in a second */
-#define WAITING_MAX 8192 /* questions of a scope */
+#define WAITING_KEPT                                                                               \
+	64		 /* questions of a scope, for 256 of them; as with grants, half is for all \
+			  */
+#define WAITING_MAX 8192 /* of a scope */
 #define UNTOLD_MAX 2048	 /* where one of those that are not told finds so many, it has no room */
 
 enum stream_state { STREAM_NEW, STREAM_FOLLOWED, STREAM_LOST };
@@ -106,25 +109,40 @@ static inline struct quota_value *quota_of(u32 scope)
 	return queries_noted.lookup(&scope);
 }
 
+/* Signed, since the parts are read one by one while others count. */
+static inline s64 waiting_of(const struct quota_value *quota, u32 scope)
+{
+	return quota->noted - quota->answered - number_of(queries_expired.lookup(&scope));
+}
+
 /* Returns whether it now waits for its answer. */
 static inline int note_query(struct query_key *key, struct query_value *query)
 {
-	u32 scope = query->scope;
-	struct quota_value *quota = quota_of(scope);
-	u64 *expired = queries_expired.lookup(&scope);
+	struct quota_value *own = quota_of(query->scope), *all = quota_of(ALL_SCOPES);
 
-	if (!quota)
+	if (!own || !all)
 		return 0;
 
-	/* Signed, since the parts are read one by one while others count. */
-	s64 waiting = quota->noted - quota->answered - (expired ? *expired : 0);
+	s64 waiting = waiting_of(own, query->scope);
 
 	if (waiting >= (query->told ? WAITING_MAX : UNTOLD_MAX))
 		return 0;
+	if (waiting >= WAITING_KEPT && waiting_of(all, ALL_SCOPES) >= QUERIES_MAX / 2)
+		return 0;
 	if (queries.insert(key, query))
 		return !queries.update(key, query); /* the same one again, or no room */
-	__sync_fetch_and_add(&quota->noted, 1);
+	__sync_fetch_and_add(&own->noted, 1);
+	__sync_fetch_and_add(&all->noted, 1);
 	return 1;
+}
+
+/* An answer is for the job that is known by now: the question may have come before its policy. */
+static inline void look_again(struct query_value *query)
+{
+	struct proc_value *proc = query->scope ? 0 : earlier_process(query->pid);
+
+	if (proc && proc->started_ns == query->started_ns)
+		query->scope = scope_of(proc);
 }
 
 static inline void on_question(struct __sk_buff *skb, struct dns_packet *packet,
@@ -158,7 +176,7 @@ static inline void on_question(struct __sk_buff *skb, struct dns_packet *packet,
 		.started_ns = proc->started_ns,
 		.pid = pid,
 		.exec_id = proc->exec_id,
-		.scope = proc->scope,
+		.scope = scope_of(proc),
 		.on_loopback = skb->ifindex == LOOPBACK,
 		.grants = is_same_address(&packet->peer, &asker->allowed),
 	};
@@ -190,15 +208,18 @@ static inline void on_reply(struct __sk_buff *skb, struct dns_packet *packet, u6
 	}
 
 	struct query_value query = *waiting;
-	struct quota_value *quota = quota_of(query.scope);
+	struct quota_value *own = quota_of(query.scope), *all = quota_of(ALL_SCOPES);
 
 	if (queries.delete(&key)) { /* another CPU has the same answer */
 		count(KIND_DNS, COUNT_UNASKED);
 		return;
 	}
-	if (quota)
-		__sync_fetch_and_add(&quota->answered, 1);
+	if (own)
+		__sync_fetch_and_add(&own->answered, 1);
+	if (all)
+		__sync_fetch_and_add(&all->answered, 1);
 	count(KIND_DNS, COUNT_SEEN);
+	look_again(&query);
 	if (query.grants)
 		note_answer(packet, query.scope, on_loopback, socket);
 

@@ -10,11 +10,11 @@
 #define LOOKUPS_PAGES 128
 #define PROCS_MAX 32768
 #define STRAYS_MAX 1024
-#define IN_JOBS_MAX 8192
+#define CANDIDATES_MAX 32768
 #define FLOWS_MAX 16384
 #define SLOTS_MAX 4096
 #define OPEN_MAX 16384
-#define SCOPES_MAX 1024
+#define SCOPES_MAX 2048
 #define OTHERS_MAX (SCOPES_MAX * VERDICTS * ACTS)
 #define QUERIES_MAX 32768
 #define POLICY_MAX 262144
@@ -46,11 +46,8 @@ BPF_HASH(procs, u32, struct proc_value, PROCS_MAX);
  */
 BPF_TABLE("lru_hash", u32, struct proc_value, strays, STRAYS_MAX);
 
-/*
- * Processes of jobs that user space found, with their start, and what descends from them: what they
- * execute with needn't be told. One that has to make room is told once more.
- */
-BPF_TABLE("lru_hash", u32, u64, in_jobs, IN_JOBS_MAX);
+/* The processes of which user space found the job; entries go with the job. */
+BPF_F_TABLE("hash", struct candidate_key, u32, candidates, CANDIDATES_MAX, BPF_F_NO_PREALLOC);
 
 /* Whether `procs` was ever full: then a process that isn't there may still be of a job. */
 BPF_ARRAY(overflow, u32, 1);
@@ -77,8 +74,9 @@ BPF_HASH(others, u64, u64, OTHERS_MAX);
 BPF_HASH(open_connects, u64, struct act_value, OPEN_MAX);
 
 /*
- * Questions that wait for their answers, and by scope how many there are, so that no job takes
- * another's room. User space removes what was never answered, and counts it in queries_expired.
+ * Questions that wait for their answers, and by scope, and under ALL_SCOPES of all together, how
+ * many there are, so that no job takes another's room. User space removes what was never answered,
+ * and counts it in queries_expired.
  */
 BPF_HASH(queries, struct query_key, struct query_value, QUERIES_MAX);
 BPF_HASH(queries_noted, u32, struct quota_value, SCOPES_MAX);

@@ -124,12 +124,13 @@ static inline u32 look_up_names(const struct act_value *act, u32 scope, u32 wind
 	return by_names(&port, granted_sets->sets_low, granted_sets->sets_high, act->held);
 }
 
-/* Fills in verdict and rule; an act of a scope without a policy gets none. */
-static inline void judge(struct act_value *act, const struct proc_value *proc, struct bpf_sock *sk)
+/* Fills in scope, verdict and rule; an act of a scope without a policy gets no verdict. */
+static inline void judge(struct act_value *act, struct proc_value *proc, struct bpf_sock *sk)
 {
 	struct config_value *config = settings();
-	u32 scope = proc->scope;
+	u32 scope = scope_of(proc);
 
+	act->scope = scope;
 	if (!config || !config->has_policies)
 		return;
 
@@ -138,7 +139,8 @@ static inline void judge(struct act_value *act, const struct proc_value *proc, s
 	if (!mode)
 		return;
 
-	u32 is_enforcing = mode->is_enforcing, has_names = mode->has_names;
+	u32 is_enforcing = mode->is_enforcing;
+	u32 has_names = mode->has_names;
 
 	act->policy = mode->policy;
 	act->held = proc->held;
@@ -175,10 +177,12 @@ static inline void judge(struct act_value *act, const struct proc_value *proc, s
 }
 
 /* Whether some rule has a use for a socket without ports; else fills in what is said to that. */
-static inline int may_create(struct act_value *act, const struct proc_value *proc)
+static inline int may_create(struct act_value *act, struct proc_value *proc)
 {
 	struct config_value *config = settings();
-	u32 scope = proc->scope, protocol = policy_protocol(act->key.protocol);
+	u32 scope = scope_of(proc), protocol = policy_protocol(act->key.protocol);
+
+	act->scope = scope;
 
 	if (!config || !config->has_policies)
 		return 1;

@@ -44,7 +44,7 @@ static inline u32 times_to_tell(const struct proc_value *proc, u32 pid, u32 what
 	return times <= TOLD_EACH || !(times & (times - 1)) ? times : 0;
 }
 
-static inline void tell_tampering(const struct proc_value *proc, u32 pid, u32 what, u32 detail)
+static inline void tell_tampering(struct proc_value *proc, u32 pid, u32 what, u32 detail)
 {
 	u64 at_ns = bpf_ktime_get_boot_ns(), task = bpf_get_current_task();
 	u32 times = times_to_tell(proc, pid, kind_of(what, detail), at_ns);
@@ -60,7 +60,7 @@ static inline void tell_tampering(const struct proc_value *proc, u32 pid, u32 wh
 		return;
 	}
 	fill_header(&record->header, KIND_TAMPER, at_ns, pid, proc);
-	record->scope = proc->scope;
+	record->scope = scope_of(proc);
 	record->uid = bpf_get_current_uid_gid();
 	record->parent_pid = parent_of(task);
 	record->times = times;

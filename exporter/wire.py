@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from typing import NamedTuple
 
-LAYOUT = 0x93476F92
+LAYOUT = 0xB69ADBD8
 """Edition of the layout; every record and every pinned instance carries it."""
 
 ARGUMENTS_PIECE = 4096
@@ -565,8 +565,19 @@ class ExeValue(NamedTuple):
 EXE_VALUE = struct.Struct("<QQI4x")
 
 
+class CandidateKey(NamedTuple):
+    """`struct candidate_key`, 16 bytes."""
+
+    born_ns: int
+    tgid: int
+    program: int
+
+
+CANDIDATE_KEY = struct.Struct("<QII")
+
+
 class ProcValue(NamedTuple):
-    """`struct proc_value`, 40 bytes."""
+    """`struct proc_value`, 56 bytes."""
 
     started_ns: int
     scope: int
@@ -576,9 +587,12 @@ class ProcValue(NamedTuple):
     lookup_second: int
     lookup_bytes: int
     held: int
+    born_ns: int
+    tgid: int
+    program: int
 
 
-PROC_VALUE = struct.Struct("<QIIIIIIQ")
+PROC_VALUE = struct.Struct("<QIIIIIIQQII")
 
 
 class ConfigValue(NamedTuple):
@@ -872,8 +886,9 @@ OFFSETS = {
     "mode_value": (20, {"policy": 0, "next_policy": 4, "is_enforcing": 8, "has_names": 12, "portless": 16}),
     "exe_key": (16, {"inode": 0, "device": 8}),
     "exe_value": (24, {"bits": 0, "ctime_sec": 8, "ctime_nsec": 16}),
+    "candidate_key": (16, {"born_ns": 0, "tgid": 8, "program": 12}),
     "proc_value": (
-        40,
+        56,
         {
             "started_ns": 0,
             "scope": 8,
@@ -883,6 +898,9 @@ OFFSETS = {
             "lookup_second": 24,
             "lookup_bytes": 28,
             "held": 32,
+            "candidate.born_ns": 40,
+            "candidate.tgid": 48,
+            "candidate.program": 52,
         },
     ),
     "config_value": (

@@ -71,8 +71,10 @@ def run(config: WatchConfig, environment: Mapping[str, str], kernel: Loading, as
 
         def handle(event: Event) -> None:
             pipeline.handle(event)
-            if isinstance(event, Environment) and pipeline.table.is_in_job(event.process):
-                tracer.spare(event.process)
+            if isinstance(event, Environment):
+                program = pipeline.table.of(event.process)
+                if program is not None and program.scope != HOST:
+                    tracer.adopt(event.process, event.exec_id, program.scope)
 
         source = LiveSource(tracer, handle, books, flows, on_fault=tell_fault)
         loss = LossReporter(books.account, telemetry.log, telemetry.resource)

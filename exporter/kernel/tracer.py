@@ -10,6 +10,7 @@ from pathlib import Path
 from exporter import wire
 from exporter.events import HOST, ProcessKey
 from exporter.kernel.bpf import Map, possible_cpus
+from exporter.kernel.candidates import Candidates, found_value
 from exporter.kernel.executables import Executables
 from exporter.kernel.frames import Frames
 from exporter.kernel.grants import Grants
@@ -25,14 +26,13 @@ RINGS = ("lineage", "first", "lookups", "events", "environments")
 """What is on a later one follows from what is on an earlier one."""
 PINNED_MAPS = [
     *RINGS,
-    *("procs", "in_jobs", "counters", "config"),
+    *("procs", "candidates", "counters", "config"),
     *("flows_even", "flows_odd", "slots", "free_slots", "others", "open_connects"),
     *("queries", "queries_noted", "queries_expired"),
     *("policy", "alternatives", "names", "rule_ports", "modes", "exe_bits"),
     *("granted", "grants_made", "grants_ended", "later"),
 ]
 _KEY = struct.Struct("=I")
-_START = struct.Struct("=Q")
 
 Seeds = Iterable[tuple[bytes, Collection[str]]]
 
@@ -71,7 +71,7 @@ class Tracer:
         opened = {name: stack.enter_context(closing(Map(directory / f"map_{name}"))) for name in PINNED_MAPS}
         self.maps: Mapping[str, Map] = opened
         self._procs, self._counters = opened["procs"], opened["counters"]
-        self._in_jobs = opened["in_jobs"]
+        self._candidates = Candidates(opened["candidates"])
         self.frames = stack.enter_context(closing(Frames(directory, opened)))
         self._queries = Queries(opened)
         self._policies, self._grants = Policies(opened), Grants(opened)
@@ -94,14 +94,13 @@ class Tracer:
         `held` is what `executables.held_by` says, of one whose execs weren't seen.
         """
         self._windows.follow(scope)
-        value = wire.PROC_VALUE.pack(process.started_ns, scope, *[0] * 5, held)
+        value = wire.PROC_VALUE.pack(process.started_ns, scope, *[0] * 5, held, 0, 0, 0)
         self._procs.update(_KEY.pack(process.pid), value)
 
     def find(self, process: ProcessKey) -> None:
         """Follow `process`, which was there before the programs, as one of no job; unless it is followed."""
         self._windows.follow(HOST)
-        value = wire.PROC_VALUE.pack(process.started_ns, HOST, *[0] * 6)
-        self._procs.insert(_KEY.pack(process.pid), value)
+        self._procs.insert(_KEY.pack(process.pid), found_value(process))
 
     def govern(self, scope: int, policy: Compiled, seeds: Seeds = ()) -> int:
         """Hold what `scope` does against `policy` from now on; returns the policy's number here.
@@ -121,9 +120,9 @@ class Tracer:
         """Those that the policies name."""
         return self._policies.executables
 
-    def spare(self, process: ProcessKey) -> None:
-        """Don't tell any more what `process` and its descendants execute with: their job is known."""
-        self._in_jobs.update(_KEY.pack(process.pid), _START.pack(process.started_ns))
+    def adopt(self, process: ProcessKey, exec_id: int, scope: int) -> None:
+        """Let what was followed as of no job be of `scope`: see Candidates. Raises OSError (E2BIG)."""
+        self._candidates.adopt(process, exec_id, scope)
 
     def drain(self, handle: Handler, *, limit: int) -> int:
         """Hand the finished records to `handle`, at most `limit`; returns how many there were.
