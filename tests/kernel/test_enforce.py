@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from .attached import nothing_left
 from .lab import NETWORKS, PORT, V4, Lab, Network
 from .steered import Host, agent, asked, end_agent, kill, own_host
 from .test_policy_run import GITLAB, logs, policy
@@ -24,7 +23,7 @@ AUDITED = ("--allowed-endpoints", PEER)
 
 @pytest.fixture(scope="module")
 def host() -> Iterator[Host]:
-    with nothing_left(), own_host() as made:
+    with own_host() as made:
         yield made
 
 
