@@ -105,6 +105,11 @@ class Host:
         )
         return rows
 
+    def doctor(self) -> list[dict[str, Any]]:
+        """The checks of `doctor --json`."""
+        checks: list[dict[str, Any]] = json.loads(self.ci_egress("doctor", "--json").stdout)["checks"]
+        return checks
+
     def modes(self) -> list[tuple[str | None, str | None]]:
         """Of each job, what was asked for and what is done."""
         return [(row["requested"], row["effective"]) for row in self.status()]

@@ -6,7 +6,8 @@ import os
 import signal
 import subprocess
 import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -68,8 +69,12 @@ def test_denial_outlives_the_exporter_and_stop_gets_the_host_back(
             assert asked(run, "open", "b", "tcp", V4.peer, PORT) == "ok"
             end_agent(run)
             assert f"{said}none of its processes runs; " in start(host, tmp_path)
+            checks = {check["name"]: check for check in host.doctor()}
+            assert not checks[f"instance {name}"]["ok"]
+            assert checks[f"instance {name}"]["fix"] == f"ci-egress stop {name}"
             assert host.instances() == [name]
             assert host.ci_egress("stop").stdout == f"instance {name}: detached and removed\n"
+        assert "leftovers" in {check["name"] for check in host.doctor()}
         assert host.instances() == []
     assert watch.arrivals.packets_to(V4.evil) == 0
 
@@ -245,6 +250,16 @@ def test_what_cannot_be_ended_stays_denied(host: Host, frozen: Path, tmp_path: P
         host.ci_egress("stop", name)
 
 
+def is_ended(session: int) -> bool:
+    """Whether nothing of it runs; what does is killed."""
+    pids = in_session(session)
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    return not pids
+
+
+@pytest.mark.timeout(60 * ROUNDS)
 def test_no_denied_connect_gets_through_while_exporters_are_killed(
     host: Host, lab: Lab, programs: Programs, tmp_path: Path
 ) -> None:
@@ -259,8 +274,6 @@ def test_no_denied_connect_gets_through_while_exporters_are_killed(
                 kill(run)
                 assert "still denies" in start(host, tmp_path)  # others come and go meanwhile
                 assert {run.next_line() for _ in range(20)} == {"EPERM"}
-                for pid in in_session(run.pid):
-                    os.kill(pid, signal.SIGKILL)
-                wait_for(lambda: in_session(run.pid) == [])
+                wait_for(partial(is_ended, run.pid))
     assert watch.arrivals.packets_to(V4.evil) == 0
     assert host.instances() == []
