@@ -10,6 +10,7 @@ import click
 from benchmarks import (
     build,
     drain,
+    flip,
     flood,
     helpers,
     kernel,
@@ -41,6 +42,7 @@ _BENCHMARKS: dict[str, Callable[[Workshop], Iterator[Figure]]] = {
     "short": short.measure,
     "redaction": redaction.measure,
     "policy": policy.measure,
+    "flip": flip.measure,
     "soak": soak.measure,
 }
 

@@ -33,6 +33,8 @@ class Limits:
     """CPU time for the arguments of one exec."""
     policy_s: float = 1
     """Of reading 10,000 rules, and of compiling them."""
+    flip_ms: float = 1
+    """From `enforce on` to the next connect that is denied."""
     build_ratio: float = 1.02
     """Time of a build and its CPU time, with tracing ÷ without."""
     beside_ratio: float = 1.05
