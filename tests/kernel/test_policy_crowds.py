@@ -1,4 +1,4 @@
-"""Crowds and floods of denied acts: each process is told, each attempt is in the account, no packet leaves."""
+"""Crowds and floods of denied acts: each process is told, every attempt is accounted for, none leaves."""
 
 from __future__ import annotations
 

@@ -95,7 +95,7 @@ class Actor:
 
     def _found_out(self, scope: int, held: int) -> list[Found | None]:
         """What user space makes of the same maps."""
-        instance = self._kernel.tracer._directory
+        instance = self._kernel.tracer.directory
         with ExitStack() as stack:
             verdicts = Verdicts({name: stack.enter_context(open_map(instance, name)) for name in MAPS})
             peers = [Peer(packed(act.address), act.port, act.protocol) for act in ACTS if act.address]
