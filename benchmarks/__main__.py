@@ -24,6 +24,7 @@ from benchmarks import (
     short,
     soak,
     start,
+    verdicts,
 )
 from benchmarks.figures import Figure
 from benchmarks.workshop import BenchmarkError, Workshop, workshop
@@ -43,6 +44,7 @@ _BENCHMARKS: dict[str, Callable[[Workshop], Iterator[Figure]]] = {
     "redaction": redaction.measure,
     "policy": policy.measure,
     "flip": flip.measure,
+    "verdicts": verdicts.measure,
     "soak": soak.measure,
 }
 

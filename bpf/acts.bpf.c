@@ -3,6 +3,9 @@
  * What becomes of an act: a record of its own, or a count. The first acts of a program with a peer
  * are told one by one; a flood of them costs user space nothing, and still adds up.
  */
+#define ALLOW 1
+#define DENY 0	   /* EPERM for the caller */
+#define LOOPBACK 1 /* lo's index, in every network namespace */
 #define AF_INET6 10
 #define SOCK_RAW 3
 #define IPPROTO_ICMP 1
@@ -293,7 +296,10 @@ static inline int wait_for_outcome(struct act_value *act, int is_told)
 	return 1;
 }
 
-/* The caller fills in tid and uid: not every kind of program may ask for them in the same way. */
+/*
+ * The caller has it judged, and fills in tid and uid: not every kind of program may ask for them in
+ * the same way.
+ */
 static inline void report(struct act_value *act, u32 pid, struct proc_value *proc,
 			  struct bpf_sock *sk)
 {
@@ -307,7 +313,6 @@ static inline void report(struct act_value *act, u32 pid, struct proc_value *pro
 		return;
 	act->at_ns = bpf_ktime_get_boot_ns();
 	act->parent_pid = parent_of(bpf_get_current_task());
-	act->scope = proc->scope;
 
 	enum lane lane = lane_of(act, proc, window);
 

@@ -137,8 +137,11 @@ int on_query(struct __sk_buff *skb)
 
 int on_answer(struct __sk_buff *skb)
 {
+	struct bpf_sock *sk = skb->sk;
 	struct granting *granting;
 
+	if (sk && !skb->remote_port)
+		hear(skb, sk);
 	if (!read_messages(skb, 0))
 		return PASS;
 	granting = current_granting();

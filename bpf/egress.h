@@ -33,7 +33,12 @@ enum record_kind {
 	KINDS
 };
 
-enum act_kind { ACT_CONNECT = 1, ACT_SEND = 2 };
+enum act_kind {
+	ACT_CONNECT = 1,
+	ACT_SEND = 2,
+	ACT_CREATE = 3, /* of a raw or ping socket, which was denied: there is no peer */
+	ACTS
+};
 
 /* What became of a connect. */
 enum outcome {
@@ -63,6 +68,9 @@ enum policy_limits {
 	HOST_NAME_ROOM = 252   /* of a name that rules name, and its NUL */
 };
 
+/* A rule allows a protocol that has sockets without ports, to some address or name. */
+enum portless { PORTLESS_ICMP = 1, PORTLESS_TCP = 2, PORTLESS_UDP = 4, PORTLESS_OTHER = 8 };
+
 /* What a process did that no honest build needs: to get around the tracing, or at it. */
 enum tampering {
 	TAMPER_PACKET_SOCKET = 1, /* AF_PACKET: frames that no cgroup hook sees */
@@ -70,7 +78,8 @@ enum tampering {
 	TAMPER_SIGNAL = 3, /* at the exporter, like the next two */
 	TAMPER_PTRACE = 4,
 	TAMPER_MEMORY = 5,
-	TAMPER_XDP_SOCKET = 6 /* as 1, past the kernel's network stack */
+	TAMPER_XDP_SOCKET = 6, /* as 1, past the kernel's network stack */
+	TAMPER_FRAMES = 7      /* told by user space: what 1 sends isn't stopped */
 };
 
 enum job_limits { JOB_NAME_ROOM = 256 };
@@ -234,8 +243,9 @@ struct tamper_record {
 	u32 parent_pid;
 	u32 times;  /* by this process within a second */
 	u32 detail; /* by what: protocol of the frames, bpf(2) command, signal, ptrace(2) request */
-	u16 what;
-	u16 pad;
+	u32 network; /* number of its network namespace */
+	u32 what;
+	u32 pad;
 };
 
 /* Map keys and values. */
@@ -269,7 +279,8 @@ struct query_value {
 	u32 scope;
 	u8 told;	/* whether it got a record, as its answer then does */
 	u8 on_loopback; /* whether it left by lo, as its answer must come */
-	u16 pad;
+	u8 grants;	/* whether the policy allows its resolver: then the answer counts for it */
+	u8 pad;
 };
 
 /* By scope; those that wait are what was noted, less what was answered, less what expired. */
@@ -381,6 +392,31 @@ struct mode_value {
 	u32 next_policy; /* what names grant is kept for this one, too: it is about to take over */
 	u32 is_enforcing;
 	u32 has_names; /* 1: one of the two has rules for names */
+	u32 portless;  /* what raw and ping sockets of an enforced job may be made for */
+};
+
+/* A file that policies name as an executable: what is executed, whatever its path. */
+struct exe_key {
+	u64 inode;
+	u32 device; /* as the kernel has it: major << 20 | minor */
+	u32 pad;
+};
+
+struct exe_value {
+	u64 bits;      /* of the executables that it is */
+	u64 ctime_sec; /* of the inode, when the policy was loaded: it is what it was then */
+	u32 ctime_nsec;
+	u32 pad;
+};
+
+/*
+ * What a process of no job executed with is told under this: by it, what was made of the process
+ * since then is known, too, should user space find that it is a job's.
+ */
+struct candidate_key {
+	u64 born_ns;
+	u32 tgid;
+	u32 program; /* its exec_id then */
 };
 
 /* What an instance tells other processes of a scope: of a job, with or without a policy. */
@@ -407,6 +443,7 @@ struct proc_value {
 	u32 lookup_second;
 	u32 lookup_bytes; /* of records within that second */
 	u64 held;	  /* of the executables that policies name, those in its chain */
+	struct candidate_key candidate; /* while scope is 0: what its job may be known by */
 };
 
 struct config_value {
@@ -416,6 +453,7 @@ struct config_value {
 	u32 is_host;		/* 1: processes of no job are followed too, as scope 0 */
 	u32 reads_environments; /* 1: what these executed with is told, to find jobs by */
 	u32 has_policies;	/* 1: some scope has one */
+	u32 has_executables;	/* 1: and it names some */
 };
 
 #endif

@@ -107,7 +107,7 @@ static inline void send_arguments(u64 from, u64 size, u32 pid, const struct proc
 
 /* room is constant in each call: a ring reservation can't have a size that varies. */
 static inline __attribute__((always_inline)) void
-send_exec(u64 task, u64 mm, u64 from, u64 size, u32 pid, const struct proc_value *proc, u64 room)
+send_exec(u64 task, u64 mm, u64 from, u64 size, u32 pid, struct proc_value *proc, u64 room)
 {
 	u64 at_ns = bpf_ktime_get_boot_ns();
 	struct exec_record *record = lineage.ringbuf_reserve(sizeof(*record) + room);
@@ -119,7 +119,7 @@ send_exec(u64 task, u64 mm, u64 from, u64 size, u32 pid, const struct proc_value
 	}
 	fill_header(&record->header, KIND_EXEC, at_ns, pid, proc);
 	record->parent_pid = parent_of(task);
-	record->scope = proc->scope;
+	record->scope = scope_of(proc);
 	record->arguments_size = size;
 	record->arguments_here = here;
 	if (read_user(record + 1, here, (void *)from))
@@ -129,10 +129,13 @@ send_exec(u64 task, u64 mm, u64 from, u64 size, u32 pid, const struct proc_value
 	lineage.ringbuf_submit(record, BPF_RB_NO_WAKEUP);
 }
 
-/* room is constant in each call, as in send_exec. Whether there is more to send. */
+/*
+ * room is constant in each call, as in send_exec. Whether there is more to send. Where the process
+ * may have a policy waiting for it, user space is woken.
+ */
 static inline __attribute__((always_inline)) int
 send_environment_piece(u64 from, u64 size, u64 offset, u32 pid, const struct proc_value *proc,
-		       u64 room)
+		       u64 room, u64 flags)
 {
 	u64 here = at_most(size - offset, room);
 	u64 at_ns = bpf_ktime_get_boot_ns();
@@ -150,22 +153,22 @@ send_environment_piece(u64 from, u64 size, u64 offset, u32 pid, const struct pro
 	record->pad = 0;
 	if (read_user(record + 1, here, (void *)(from + offset)))
 		record->here = 0;
-	environments.ringbuf_submit(record, BPF_RB_NO_WAKEUP);
+	environments.ringbuf_submit(record, flags);
 	return 1;
 }
 
-static inline void send_environment(u64 mm, u32 pid, const struct proc_value *proc)
+static inline void send_environment(u64 mm, u32 pid, const struct proc_value *proc, u64 flags)
 {
 	u64 from = pointer_at(mm, MM_ENV_START);
 	u64 size = pointer_at(mm, MM_ENV_END) - from;
 	u64 offset;
 
 	if (size <= 1024) {
-		send_environment_piece(from, size, 0, pid, proc, 1024);
+		send_environment_piece(from, size, 0, pid, proc, 1024, flags);
 		return;
 	}
 	for (offset = 0; offset < ARGUMENTS_MAX && offset < size; offset += ARGUMENTS_PIECE)
-		if (!send_environment_piece(from, size, offset, pid, proc, ARGUMENTS_PIECE))
+		if (!send_environment_piece(from, size, offset, pid, proc, ARGUMENTS_PIECE, flags))
 			return;
 }
 
@@ -197,19 +200,21 @@ int on_exec(struct bpf_raw_tracepoint_args *ctx)
 }
 
 /*
- * Around on_exec, which is as much as the verifier can follow. Before: who has no entry among the
- * others gets one, if there is room now. After: what was executed with.
+ * Around on_exec, which is as much as the verifier can follow. Before: what is executed counts for
+ * the process from here on, and who has no entry among the others gets one, if there is room now.
+ * After: what was executed with.
  */
 int before_exec(struct bpf_raw_tracepoint_args *ctx)
 {
 	u32 pid = bpf_get_current_pid_tgid() >> 32;
 	struct proc_value *proc = procs.lookup(&pid);
+	struct proc_value *followed = proc ? proc : stray(ctx->args[0], pid);
 
-	if (proc)
+	if (!followed)
 		return 0;
-	proc = stray(ctx->args[0], pid);
-	if (proc)
-		procs.update(&pid, proc);
+	followed->held |= executables_in(pointer_at(ctx->args[0], TASK_MM));
+	if (!proc)
+		procs.update(&pid, followed);
 	return 0;
 }
 
@@ -219,7 +224,10 @@ int after_exec(struct bpf_raw_tracepoint_args *ctx)
 	struct proc_value *proc = procs.lookup(&pid);
 	struct config_value *config = settings();
 
-	if (proc && !proc->scope && config && config->reads_environments && !is_in_job(pid, proc))
-		send_environment(pointer_at(ctx->args[0], TASK_MM), pid, proc);
+	if (!proc || !config || !config->reads_environments || scope_of(proc))
+		return 0;
+	become_candidate(proc, pid);
+	send_environment(pointer_at(ctx->args[0], TASK_MM), pid, proc,
+			 config->has_policies ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP);
 	return 0;
 }

@@ -71,39 +71,25 @@ static inline int is_of_the_host(u64 network)
  */
 static inline int is_trusted(u64 socket, u32 on_loopback)
 {
-	u64 network = network_of(socket);
-	u32 number = number_at(network, NETWORK_NUMBER);
+	u64 network = network_of(socket), cookie = pointer_at(network, NETWORK_COOKIE);
 
 	if (!is_of_the_host(network))
 		return 0;
-	return !on_loopback || !own_resolvers.lookup(&number);
+	return !on_loopback || !own_resolvers.lookup(&cookie);
 }
 
-static inline int note_bind(struct bpf_sock *sk)
+static inline void note_own_resolver(struct bpf_sock *sk, struct proc_value *proc)
 {
-	u32 pid = bpf_get_current_pid_tgid() >> 32, number, is = 1;
-	struct proc_value *proc;
-	u64 network;
+	u64 network, cookie;
+	u32 is = 1;
 
-	if (sk->src_port != DNS_PORT)
-		return ALLOW;
-	proc = process_of(pid);
+	if (sk->src_port != DNS_PORT || !scope_of(proc))
+		return;
 	network = network_of(address_of(sk));
-	if (!proc || !proc->scope || !is_of_the_host(network))
-		return ALLOW;
-	number = number_at(network, NETWORK_NUMBER);
-	own_resolvers.update(&number, &is);
-	return ALLOW;
-}
-
-int on_bind4(struct bpf_sock *sk)
-{
-	return note_bind(sk);
-}
-
-int on_bind6(struct bpf_sock *sk)
-{
-	return note_bind(sk);
+	if (!is_of_the_host(network))
+		return;
+	cookie = pointer_at(network, NETWORK_COOKIE);
+	own_resolvers.update(&cookie, &is);
 }
 
 static inline int is_of_host_names(u32 byte)

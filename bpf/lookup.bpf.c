@@ -3,9 +3,11 @@
  * Who asks what, and which answer is whose. An answer counts once, and only for a question that
  * waits on its socket, put to the resolver that it comes from.
  */
-#define LOOPBACK 1	 /* lo's index, in every network namespace */
 #define SHARE_MAX 196608 /* bytes of a process's records, in a second */
-#define WAITING_MAX 8192 /* questions of a scope */
+#define WAITING_KEPT                                                                               \
+	64		 /* questions of a scope, for 256 of them; as with grants, half is for all \
+			  */
+#define WAITING_MAX 8192 /* of a scope */
 #define UNTOLD_MAX 2048	 /* where one of those that are not told finds so many, it has no room */
 
 enum stream_state { STREAM_NEW, STREAM_FOLLOWED, STREAM_LOST };
@@ -26,13 +28,15 @@ struct asker {
 	u32 pid;
 	u32 sends; /* 1: the next datagram is for port 53, even where NAT gives it another one */
 	union address resolver;
+	union address
+		allowed; /* the latest that the policy allows: written by several at once, too */
 	struct stream out;
 	struct stream in;
 };
 BPF_SK_STORAGE(askers, struct asker);
 
 static inline void note_asker(struct bpf_sock *sk, u32 pid, const struct proc_value *proc,
-			      const union address *resolver)
+			      const union address *resolver, u32 verdict)
 {
 	struct asker *asker;
 
@@ -46,9 +50,17 @@ static inline void note_asker(struct bpf_sock *sk, u32 pid, const struct proc_va
 	asker->started_ns = proc->started_ns;
 	asker->pid = pid;
 	asker->resolver = *resolver;
+	if (verdict == VERDICT_ALLOW)
+		asker->allowed = *resolver;
 	asker->sends = 1;
 	asker->out.state = STREAM_NEW;
 	asker->in.state = STREAM_NEW;
+}
+
+static inline int is_same_address(const union address *one, const union address *other)
+{
+	return one->words[0] == other->words[0] && one->words[1] == other->words[1] &&
+	       one->words[2] == other->words[2] && one->words[3] == other->words[3];
 }
 
 /* Not the current process, but one that asked before. */
@@ -97,25 +109,40 @@ static inline struct quota_value *quota_of(u32 scope)
 	return queries_noted.lookup(&scope);
 }
 
+/* Signed, since the parts are read one by one while others count. */
+static inline s64 waiting_of(const struct quota_value *quota, u32 scope)
+{
+	return quota->noted - quota->answered - number_of(queries_expired.lookup(&scope));
+}
+
 /* Returns whether it now waits for its answer. */
 static inline int note_query(struct query_key *key, struct query_value *query)
 {
-	u32 scope = query->scope;
-	struct quota_value *quota = quota_of(scope);
-	u64 *expired = queries_expired.lookup(&scope);
+	struct quota_value *own = quota_of(query->scope), *all = quota_of(ALL_SCOPES);
 
-	if (!quota)
+	if (!own || !all)
 		return 0;
 
-	/* Signed, since the parts are read one by one while others count. */
-	s64 waiting = quota->noted - quota->answered - (expired ? *expired : 0);
+	s64 waiting = waiting_of(own, query->scope);
 
 	if (waiting >= (query->told ? WAITING_MAX : UNTOLD_MAX))
 		return 0;
+	if (waiting >= WAITING_KEPT && waiting_of(all, ALL_SCOPES) >= QUERIES_MAX / 2)
+		return 0;
 	if (queries.insert(key, query))
 		return !queries.update(key, query); /* the same one again, or no room */
-	__sync_fetch_and_add(&quota->noted, 1);
+	__sync_fetch_and_add(&own->noted, 1);
+	__sync_fetch_and_add(&all->noted, 1);
 	return 1;
+}
+
+/* An answer is for the job that is known by now: the question may have come before its policy. */
+static inline void look_again(struct query_value *query)
+{
+	struct proc_value *proc = query->scope ? 0 : earlier_process(query->pid);
+
+	if (proc && proc->started_ns == query->started_ns)
+		query->scope = scope_of(proc);
 }
 
 static inline void on_question(struct __sk_buff *skb, struct dns_packet *packet,
@@ -149,8 +176,9 @@ static inline void on_question(struct __sk_buff *skb, struct dns_packet *packet,
 		.started_ns = proc->started_ns,
 		.pid = pid,
 		.exec_id = proc->exec_id,
-		.scope = proc->scope,
+		.scope = scope_of(proc),
 		.on_loopback = skb->ifindex == LOOPBACK,
+		.grants = is_same_address(&packet->peer, &asker->allowed),
 	};
 
 	query.told = has_share(proc, packet->here);
@@ -180,16 +208,20 @@ static inline void on_reply(struct __sk_buff *skb, struct dns_packet *packet, u6
 	}
 
 	struct query_value query = *waiting;
-	struct quota_value *quota = quota_of(query.scope);
+	struct quota_value *own = quota_of(query.scope), *all = quota_of(ALL_SCOPES);
 
 	if (queries.delete(&key)) { /* another CPU has the same answer */
 		count(KIND_DNS, COUNT_UNASKED);
 		return;
 	}
-	if (quota)
-		__sync_fetch_and_add(&quota->answered, 1);
+	if (own)
+		__sync_fetch_and_add(&own->answered, 1);
+	if (all)
+		__sync_fetch_and_add(&all->answered, 1);
 	count(KIND_DNS, COUNT_SEEN);
-	note_answer(packet, query.scope, on_loopback, socket);
+	look_again(&query);
+	if (query.grants)
+		note_answer(packet, query.scope, on_loopback, socket);
 
 	if (query.told && has_share_left(&query, packet->here))
 		tell_message(skb, packet, &key, &query, DNS_ANSWER);

@@ -10,17 +10,19 @@
 #define LOOKUPS_PAGES 128
 #define PROCS_MAX 32768
 #define STRAYS_MAX 1024
-#define IN_JOBS_MAX 8192
+#define CANDIDATES_MAX 32768
 #define FLOWS_MAX 16384
 #define SLOTS_MAX 4096
 #define OPEN_MAX 16384
-#define SCOPES_MAX 1024
+#define SCOPES_MAX 2048
+#define OTHERS_MAX (SCOPES_MAX * VERDICTS * ACTS)
 #define QUERIES_MAX 32768
 #define POLICY_MAX 262144
 #define ALTERNATIVES_ROOM 16384
 #define NAMES_MAX 262144
 #define GRANTED_MAX 262144
 #define RULE_PORTS_MAX 65536
+#define EXECUTABLES_ROOM 1024
 #define OWN_RESOLVERS_MAX 4096
 
 /*
@@ -44,11 +46,8 @@ BPF_HASH(procs, u32, struct proc_value, PROCS_MAX);
  */
 BPF_TABLE("lru_hash", u32, struct proc_value, strays, STRAYS_MAX);
 
-/*
- * Processes of jobs that user space found, with their start, and what descends from them: what they
- * execute with needn't be told. One that has to make room is told once more.
- */
-BPF_TABLE("lru_hash", u32, u64, in_jobs, IN_JOBS_MAX);
+/* The processes of which user space found the job; entries go with the job. */
+BPF_F_TABLE("hash", struct candidate_key, u32, candidates, CANDIDATES_MAX, BPF_F_NO_PREALLOC);
 
 /* Whether `procs` was ever full: then a process that isn't there may still be of a job. */
 BPF_ARRAY(overflow, u32, 1);
@@ -68,15 +67,16 @@ BPF_F_TABLE("array", u32, struct aggregate_record, slots, SLOTS_MAX, BPF_F_MMAPA
 BPF_STACK(free_slots, u32, SLOTS_MAX);
 
 /* Acts of a scope for which there was no slot: the key is scope << 16 | verdict << 8 | act. */
-BPF_HASH(others, u64, u64, SCOPES_MAX *VERDICTS);
+BPF_HASH(others, u64, u64, OTHERS_MAX);
 
 /* Connects that get no record and aren't counted before their outcome is known, by socket cookie.
  */
 BPF_HASH(open_connects, u64, struct act_value, OPEN_MAX);
 
 /*
- * Questions that wait for their answers, and by scope how many there are, so that no job takes
- * another's room. User space removes what was never answered, and counts it in queries_expired.
+ * Questions that wait for their answers, and by scope, and under ALL_SCOPES of all together, how
+ * many there are, so that no job takes another's room. User space removes what was never answered,
+ * and counts it in queries_expired.
  */
 BPF_HASH(queries, struct query_key, struct query_value, QUERIES_MAX);
 BPF_HASH(queries_noted, u32, struct quota_value, SCOPES_MAX);
@@ -97,6 +97,8 @@ BPF_F_TABLE("hash", struct port_key, struct step_value, rule_ports, RULE_PORTS_M
 	    BPF_F_NO_PREALLOC);
 BPF_HASH(modes, u32, struct mode_value, SCOPES_MAX);
 
+/* The files that are executables which policies name, in whatever scope. */
+BPF_HASH(exe_bits, struct exe_key, struct exe_value, EXECUTABLES_ROOM);
 /* The jobs, by scope, for `ci-egress enforce` and whoever adopts the instance; no program asks. */
 BPF_F_TABLE("hash", u32, struct job_value, jobs, SCOPES_MAX, BPF_F_NO_PREALLOC);
 
@@ -107,9 +109,11 @@ BPF_F_TABLE("hash", u32, struct job_value, jobs, SCOPES_MAX, BPF_F_NO_PREALLOC);
 BPF_HASH(grants_made, u32, u64, SCOPES_MAX);
 BPF_HASH(grants_ended, u32, u64, SCOPES_MAX);
 
-/* Network namespaces in which a process of a job took port 53: what answers there may be the job's.
+/*
+ * Network namespaces, by their cookies, in which a process of a job took port 53: what answers over
+ * loopback there may be the job's.
  */
-BPF_TABLE("lru_hash", u32, u32, own_resolvers, OWN_RESOLVERS_MAX);
+BPF_TABLE("lru_hash", u64, u32, own_resolvers, OWN_RESOLVERS_MAX);
 
 /* The peer a socket sent to last, and the slot where its next sends to that peer are counted. */
 BPF_SK_STORAGE(lasts, struct last_peer);

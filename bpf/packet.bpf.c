@@ -124,7 +124,9 @@ int on_egress(struct __sk_buff *skb)
 		act.key.peer_port = packet.port;
 		act.key.protocol = packet.protocol;
 		act.key.act = ACT_SEND;
-		judge(&act, proc);
+		judge(&act, proc, sk);
+		read_kernel(&act, sizeof(act),
+			    &act); /* and the verifier forgets how it came about */
 		is_denied |= act.key.verdict == VERDICT_DENY;
 		act.cookie = cookie_of(skb);
 		act.tid = number_at(task, TASK_PID);

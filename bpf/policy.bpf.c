@@ -6,6 +6,7 @@
 #define IPPROTO_MPTCP 262
 #define FINAL 0x80000000U /* ranks from here on are of denies that no name overrides */
 #define RULE_OF_NAMES 0xffffffffU
+#define RULE_OF_ANSWERS 0xfffffffeU
 #define POLICY_KEY_BITS (8 * sizeof(struct policy_key) - 32)
 
 /* As policies have it: they don't tell the versions of IP apart. */
@@ -123,12 +124,13 @@ static inline u32 look_up_names(const struct act_value *act, u32 scope, u32 wind
 	return by_names(&port, granted_sets->sets_low, granted_sets->sets_high, act->held);
 }
 
-/* Fills in verdict and rule; an act of a scope without a policy gets none. */
-static inline void judge(struct act_value *act, const struct proc_value *proc)
+/* Fills in scope, verdict and rule; an act of a scope without a policy gets no verdict. */
+static inline void judge(struct act_value *act, struct proc_value *proc, struct bpf_sock *sk)
 {
 	struct config_value *config = settings();
-	u32 scope = proc->scope;
+	u32 scope = scope_of(proc);
 
+	act->scope = scope;
 	if (!config || !config->has_policies)
 		return;
 
@@ -137,7 +139,8 @@ static inline void judge(struct act_value *act, const struct proc_value *proc)
 	if (!mode)
 		return;
 
-	u32 is_enforcing = mode->is_enforcing, has_names = mode->has_names;
+	u32 is_enforcing = mode->is_enforcing;
+	u32 has_names = mode->has_names;
 
 	act->policy = mode->policy;
 	act->held = proc->held;
@@ -163,8 +166,36 @@ static inline void judge(struct act_value *act, const struct proc_value *proc)
 		}
 	}
 
+	if (verdict != VERDICT_ALLOW && rank < FINAL && is_answer(act, sk)) {
+		verdict = VERDICT_ALLOW;
+		act->rule = RULE_OF_ANSWERS;
+	}
 	if (verdict == VERDICT_ALLOW)
 		act->key.verdict = VERDICT_ALLOW;
 	else
 		act->key.verdict = is_enforcing ? VERDICT_DENY : VERDICT_AUDIT;
+}
+
+/* Whether some rule has a use for a socket without ports; else fills in what is said to that. */
+static inline int may_create(struct act_value *act, struct proc_value *proc)
+{
+	struct config_value *config = settings();
+	u32 scope = scope_of(proc), protocol = policy_protocol(act->key.protocol);
+
+	act->scope = scope;
+
+	if (!config || !config->has_policies)
+		return 1;
+
+	struct mode_value *mode = modes.lookup(&scope);
+
+	if (!mode || !mode->is_enforcing)
+		return 1;
+	act->policy = mode->policy;
+	act->held = proc->held;
+	act->key.verdict = VERDICT_DENY;
+	return (mode->portless & (protocol == IPPROTO_ICMP  ? PORTLESS_ICMP
+				  : protocol == IPPROTO_TCP ? PORTLESS_TCP
+				  : protocol == IPPROTO_UDP ? PORTLESS_UDP
+							    : PORTLESS_OTHER)) != 0;
 }

@@ -23,6 +23,30 @@ static inline int is_overflown(void)
 	return is && *is;
 }
 
+/* From now on what the process's job is shows by what it executes with. */
+static inline void become_candidate(struct proc_value *proc, u32 pid)
+{
+	proc->candidate.born_ns = proc->started_ns;
+	proc->candidate.tgid = pid;
+	proc->candidate.program = proc->exec_id;
+}
+
+/*
+ * The process's job, 0 for none. What user space found is written down, and inherited from then on:
+ * nothing has to look for who was forked meanwhile.
+ */
+static inline u32 scope_of(struct proc_value *proc)
+{
+	u32 *found;
+
+	if (!proc->scope && proc->candidate.tgid) {
+		found = candidates.lookup(&proc->candidate);
+		if (found)
+			proc->scope = *found;
+	}
+	return proc->scope;
+}
+
 /* What there is to say of a process without an entry, by its nearest ancestor that has one. */
 static inline int find_stray(u64 task, u32 is_host, struct proc_value *proc)
 {
@@ -41,6 +65,7 @@ static inline int find_stray(u64 task, u32 is_host, struct proc_value *proc)
 		if (ancestor) {
 			proc->scope = ancestor->scope;
 			proc->held = ancestor->held;
+			proc->candidate = ancestor->candidate;
 			return 1;
 		}
 	}
@@ -58,6 +83,8 @@ static inline struct proc_value *stray(u64 task, u32 pid)
 	if (!strays.lookup(&pid)) {
 		if (!find_stray(task, config->is_host, &proc))
 			return 0;
+		if (!proc.scope && !proc.candidate.tgid)
+			become_candidate(&proc, pid);
 		strays.update(&pid, &proc);
 	}
 	return strays.lookup(&pid);
@@ -69,13 +96,6 @@ static inline struct proc_value *process_of(u32 pid)
 	struct proc_value *proc = procs.lookup(&pid);
 
 	return proc ? proc : stray(bpf_get_current_task(), pid);
-}
-
-static inline int is_in_job(u32 pid, const struct proc_value *proc)
-{
-	u64 *started_ns = in_jobs.lookup(&pid);
-
-	return started_ns && *started_ns == proc->started_ns;
 }
 
 int on_newtask(struct bpf_raw_tracepoint_args *ctx)
@@ -94,8 +114,9 @@ int on_newtask(struct bpf_raw_tracepoint_args *ctx)
 	u32 pid = number_at(task, TASK_TGID);
 	struct proc_value proc = {
 		.started_ns = bpf_ktime_get_boot_ns(),
-		.scope = creator->scope,
+		.scope = scope_of(creator),
 		.held = creator->held,
+		.candidate = creator->candidate,
 	};
 
 	count(KIND_FORK, COUNT_SEEN);
@@ -110,8 +131,6 @@ int on_newtask(struct bpf_raw_tracepoint_args *ctx)
 	} else {
 		strays.delete(&pid);
 	}
-	if (is_in_job(creator_pid, creator))
-		in_jobs.update(&pid, &proc.started_ns);
 
 	struct fork_record *record = lineage.ringbuf_reserve(sizeof(*record));
 

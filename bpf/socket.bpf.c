@@ -31,14 +31,14 @@ static inline int act_on(struct bpf_sock_addr *ctx, struct bpf_sock *sk, u32 kin
 		act.key.peer_port = bpf_ntohs(ctx->user_port);
 	act.key.protocol = ctx->protocol;
 	act.key.act = kind;
-	judge(&act, proc);
+	judge(&act, proc, sk);
 
 	u32 is_denied = act.key.verdict == VERDICT_DENY;
 
 	if (!is_denied && is_told_by_its_packets(ctx))
 		return ALLOW;
 	if (!is_denied && ctx->user_port == bpf_htons(DNS_PORT))
-		note_asker(sk, pid, proc, peer);
+		note_asker(sk, pid, proc, peer, act.key.verdict);
 	act.cookie = cookie_of(ctx);
 	act.tid = pid_tgid;
 	act.uid = bpf_get_current_uid_gid();
@@ -98,4 +98,48 @@ int on_sendmsg4(struct bpf_sock_addr *ctx)
 int on_sendmsg6(struct bpf_sock_addr *ctx)
 {
 	return act6(ctx, ctx->sk, ACT_SEND);
+}
+
+static inline int on_bound(struct bpf_sock *sk)
+{
+	struct proc_value *proc = process_of(number_at(bpf_get_current_task(), TASK_TGID));
+
+	if (proc) {
+		note_own_resolver(sk, proc);
+		note_listener(sk, proc);
+	}
+	return ALLOW;
+}
+
+int on_bind4(struct bpf_sock *sk)
+{
+	return on_bound(sk);
+}
+
+int on_bind6(struct bpf_sock *sk)
+{
+	return on_bound(sk);
+}
+
+/*
+ * A raw or ping socket that no rule has a use for fails here: where its packets leave, some callers
+ * are told that they were sent. There is no peer yet.
+ */
+int on_sock_create(struct bpf_sock *sk)
+{
+	if (has_ports(sk->type, sk->protocol))
+		return ALLOW;
+
+	u64 task = bpf_get_current_task();
+	u32 pid = number_at(task, TASK_TGID);
+	struct proc_value *proc = process_of(pid);
+
+	struct act_value act = { .key.protocol = sk->protocol, .key.act = ACT_CREATE };
+
+	if (!proc || may_create(&act, proc))
+		return ALLOW;
+	act.tid = number_at(task, TASK_PID);
+	act.uid = number_at(pointer_at(task, TASK_CRED), CRED_UID);
+	report(&act, pid, proc, 0);
+	return DENY;
 }

@@ -6,6 +6,7 @@
 #define AF_PACKET 17
 #define AF_XDP 44
 #define TOLD_EACH 4	/* times that are told before only each doubling is */
+#define COMMANDS_MAX 64 /* of bpf(2) that are told apart */
 #define SIGNAL_KERNEL 1 /* in place of a siginfo: sent by the kernel itself */
 #define URING_SOCKET 45
 #define PTRACE_ATTACH 16
@@ -15,6 +16,14 @@
 
 /* A process that forks gets entries of its own; one that is pushed out begins anew. */
 BPF_TABLE("lru_hash", struct tamper_key, struct tamper_value, tampers, 4096);
+
+/* Each command of bpf(2) counts by itself: harmless ones would hide what comes behind them. */
+static inline u32 kind_of(u32 what, u32 detail)
+{
+	if (what != TAMPER_BPF)
+		return what;
+	return what | (detail < COMMANDS_MAX ? detail : COMMANDS_MAX) << 8;
+}
 
 /* How often this process did so within a second; 0: it isn't to be told. */
 static inline u32 times_to_tell(const struct proc_value *proc, u32 pid, u32 what, u64 at_ns)
@@ -35,10 +44,10 @@ static inline u32 times_to_tell(const struct proc_value *proc, u32 pid, u32 what
 	return times <= TOLD_EACH || !(times & (times - 1)) ? times : 0;
 }
 
-static inline void tell_tampering(const struct proc_value *proc, u32 pid, u32 what, u32 detail)
+static inline void tell_tampering(struct proc_value *proc, u32 pid, u32 what, u32 detail)
 {
-	u64 at_ns = bpf_ktime_get_boot_ns();
-	u32 times = times_to_tell(proc, pid, what, at_ns);
+	u64 at_ns = bpf_ktime_get_boot_ns(), task = bpf_get_current_task();
+	u32 times = times_to_tell(proc, pid, kind_of(what, detail), at_ns);
 
 	count(KIND_TAMPER, COUNT_SEEN);
 	if (!times)
@@ -51,11 +60,13 @@ static inline void tell_tampering(const struct proc_value *proc, u32 pid, u32 wh
 		return;
 	}
 	fill_header(&record->header, KIND_TAMPER, at_ns, pid, proc);
-	record->scope = proc->scope;
+	record->scope = scope_of(proc);
 	record->uid = bpf_get_current_uid_gid();
-	record->parent_pid = parent_of(bpf_get_current_task());
+	record->parent_pid = parent_of(task);
 	record->times = times;
 	record->detail = detail;
+	record->network = number_at(
+		pointer_at(pointer_at(task, TASK_NAMESPACES), NAMESPACES_NETWORK), NETWORK_NUMBER);
 	record->what = what;
 	record->pad = 0;
 	first.ringbuf_submit(record, BPF_RB_NO_WAKEUP);

@@ -16,6 +16,15 @@ class ProcessSpans(enum.StrEnum):
     NONE = "none"
 
 
+class FailOn(enum.StrEnum):
+    """What makes a run fail; the values are those of --fail-on, and verdicts (`egress.verdict`)."""
+
+    AUDIT = "audit"
+    """Something would have been denied."""
+    DENY = "deny"
+    """Something was denied."""
+
+
 @dataclass(frozen=True)
 class OutputConfig:
     """Where telemetry goes, and how much of it there is."""
@@ -56,6 +65,8 @@ class RunConfig:
     """Deny what the policy doesn't allow, whatever mode it has."""
     allowed_endpoints: str | None = None
     """More that is allowed, destinations with blanks between."""
+    fail_on: frozenset[FailOn] = frozenset()
+    """What makes the run fail, unless COMMAND failed."""
     on_exporter_death: OnDeath = OnDeath.CLOSED
 
 

@@ -5,27 +5,38 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from exporter.addresses import Address, address, endpoint, has_ports, transport
-from exporter.events import Acted, Aggregated
+from exporter.events import Act, Acted, Aggregated
 
 OTHER = "_other"
 """Stands for all destinations beyond those that are told apart."""
+SOCKET = "_socket"
+"""Stands for none: the socket was denied before it had a peer."""
+_ICMP = frozenset({"icmp", "ipv6-icmp"})
 
 
 class Destination(NamedTuple):
     """One destination; hashable, and small enough to be counted by."""
 
     host: str
-    """`server.address`: the name this job resolved to the address, else the address, else `_other`."""
+    """`server.address`: the name this job resolved to the address, else the address, else `_other`;
+    for a socket that was denied `_socket`, in metrics only."""
     port: int | None
     """None for a protocol without ports, and for `_other`."""
     transport: str | None
     """The IANA keyword, else the protocol's number; None when unknown."""
     peer: Address | None
-    """None for `_other`."""
+    """None for `_other` and `_socket`."""
+
+    @property
+    def is_address(self) -> bool:
+        """Whether there is one: a socket that was denied has none yet."""
+        return self.peer is not None or self.host != SOCKET
 
     @property
     def shown(self) -> str:
         """`host:port`, an IPv6 address in brackets; the host alone where there is no port."""
+        if not self.is_address:
+            return f"{'' if self.transport in _ICMP else 'raw '}{self.transport} socket"
         return self.host if self.port is None else endpoint(self.host, self.port)
 
     @property
@@ -39,6 +50,8 @@ def destination(event: Acted | Aggregated, name: str | None = None) -> Destinati
     protocol = transport(event.protocol)
     if isinstance(event, Aggregated) and event.is_other:
         return Destination(OTHER, None, protocol, None)
+    if event.act is Act.CREATE:
+        return Destination(SOCKET, None, protocol, None)
     peer = address(event.peer)
     port = event.peer_port if has_ports(event.protocol) else None
     return Destination(name or peer.text, port, protocol, peer)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 USAGE_STATUS = 2
+FAIL_ON_STATUS = 90
 CANNOT_TRACE_STATUS = 91
 LOST_STATUS = 92
 NOT_EXECUTABLE_STATUS = 126

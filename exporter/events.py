@@ -22,6 +22,8 @@ class Act(enum.IntEnum):
 
     CONNECT = 1
     SEND = 2
+    CREATE = 3
+    """Of a raw or ping socket: only told when it was denied, and there is no peer."""
 
 
 class Outcome(enum.StrEnum):
@@ -64,6 +66,8 @@ class Stage(enum.IntEnum):
 
 RULE_OF_NAMES = (1 << 32) - 1
 """In place of a rule's number: the kernel knows that names decided, and not which."""
+RULE_OF_ANSWERS = (1 << 32) - 2
+"""In place of a rule's number: a listener of the job's own answered who asked it."""
 
 HOST = 0
 """The scope of what belongs to no job."""
@@ -130,7 +134,7 @@ class Exited(NamedTuple):
 
 
 class Acted(NamedTuple):
-    """A connect, or a datagram sent without one."""
+    """A connect, a datagram sent without one, or a socket that was denied."""
 
     at_ns: int
     process: ProcessKey
@@ -154,9 +158,10 @@ class Acted(NamedTuple):
     """0 when not bound yet."""
     verdict: Verdict = Verdict.NONE
     rule: int = 0
-    """Number of the policy's rule that decided, from 1; 0 for none, RULE_OF_NAMES where names did."""
+    """Number of the policy's rule that decided, from 1; 0 for none, RULE_OF_NAMES where names did,
+    RULE_OF_ANSWERS where a listener answered who asked it."""
     held: int = 0
-    """Mask of the executables in the chain of processes, as the policy numbers them."""
+    """Mask of the executables in the chain of processes, as the kernel numbers them."""
     policy: int = 0
     """The kernel's number of the policy; 0 for none."""
 
@@ -224,6 +229,8 @@ class Tampering(enum.IntEnum):
     MEMORY = 5
     XDP_SOCKET = 6
     """AF_XDP: as a packet socket, past the kernel's network stack."""
+    FRAMES = 7
+    """Nothing that a process did: what packet sockets send where it is can't be stopped, or couldn't yet."""
 
 
 class Tampered(NamedTuple):
@@ -237,9 +244,11 @@ class Tampered(NamedTuple):
     scope: int
     what: Tampering
     detail: int
-    """By `what`: protocol of the frames, bpf(2) command, signal, ptrace(2) request, 0."""
+    """By `what`: protocol of the frames, bpf(2) command, signal, ptrace(2) request, errno, 0."""
     times: int
     """How often this process did so within that second, this time included."""
+    network: int = 0
+    """Number of the network namespace that it was in; 0 when unknown."""
 
 
 class Asked(NamedTuple):

@@ -147,6 +147,7 @@ class Metrics:
             "By",
             "Payload that connections carried",
         )
+        self._is_detached = False
         self._running = meter.create_up_down_counter("cicd.egress.jobs", "{job}", "Jobs being traced")
         self._unattributed = meter.create_counter(
             "cicd.egress.exporter.unattributed", "{event}", "Attempts whose process or job is unknown"
@@ -195,6 +196,10 @@ class Metrics:
         job.running -= 1
         self._running.add(-1, job.pipeline)
 
+    def detached(self) -> None:
+        """Programs that enforce aren't attached any more: whatever is asked for, nothing enforces."""
+        self._is_detached = True
+
     def unattributed(self, why: str, attempts: int = 1) -> None:
         """Count attempts whose process or job is unknown."""
         self._unattributed.add(attempts, {"error.type": why})
@@ -209,7 +214,9 @@ class Metrics:
 
     def _observe_enforcing(self, _: CallbackOptions) -> Iterable[Observation]:
         jobs = list(self._jobs.values())
-        enforcing = {tuple(job.pipeline.items()) for job in jobs if job.is_enforcing}
+        enforcing = {
+            tuple(job.pipeline.items()) for job in jobs if job.is_enforcing and not self._is_detached
+        }
         pipelines = {tuple(job.pipeline.items()): job.pipeline for job in jobs}
         return [Observation(int(key in enforcing), pipeline) for key, pipeline in pipelines.items()]
 

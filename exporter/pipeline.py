@@ -212,8 +212,7 @@ class Pipeline:
         job.metrics.connection(where, span.context, event.attempts, verdict=said.verdict)
         job.summary.connected(where, program, event.attempts, verdict=said.verdict)
         job.summary.ended(where, program, event.outcome, event.attempts, verdict=said.verdict)
-        if program is not None:
-            job.denials.meet(program, where, said, lambda: span)
+        job.denials.meet(program, where, said, lambda: span, event.attempts)
         _transferred(job, where, program, event, said.verdict)
         self._outlets.telemetry.submit(span, event.attempts, aggregated=True)
 

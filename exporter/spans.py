@@ -35,7 +35,7 @@ _SAMPLED = TraceFlags(TraceFlags.SAMPLED)
 _UNSET, _ERROR = Status(), Status(StatusCode.ERROR)
 _ENDED_MAX = 32
 """Programs that are over and whose attributes are kept: their connections end right after them."""
-_VERBS = {Act.CONNECT: "connect", Act.SEND: "send"}
+_VERBS = {Act.CONNECT: "connect", Act.SEND: "send", Act.CREATE: "create"}
 
 
 class _Described(NamedTuple):
@@ -245,7 +245,8 @@ def _where(destination: Destination, ruling: Ruling) -> Layer:
     attributes.add("egress.rule", ruling.rule)
     attributes.add("security_rule.name", ruling.rule)
     attributes.add("security_rule.ruleset.name", ruling.ruleset)
-    attributes.add("server.address", destination.host)
+    if destination.is_address:
+        attributes.add("server.address", destination.host)
     attributes.add("server.port", destination.port)
     attributes.add("network.transport", destination.transport)
     if destination.peer is not None:

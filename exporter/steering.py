@@ -1,4 +1,4 @@
-"""What others do to an instance while its exporter runs: turn enforcement on or off, or detach it."""
+"""What others do to an instance while its exporter runs: turn enforcement on or off, or stop it."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING
 
 from exporter.clock import boot_ns
 from exporter.events import Switched
-from exporter.kernel.registry import JobMode, Registered
+from exporter.kernel.registry import JobMode
 from exporter.procfs import user_name
 
 if TYPE_CHECKING:
     from exporter.kernel.tracer import Tracer
 
-DETACHED, POLICY = "detached", "policy"
-"""`egress.tamper.kind` of what wasn't done by `ci-egress enforce` or `stop`."""
+POLICY = "policy"
+"""`egress.tamper.kind` of what wasn't done by `ci-egress enforce`."""
 _LOOK_S = 1.0
 
 
 class Steering:
-    """Looks what mode each job is in, by the kernel's maps, and whether the programs are attached."""
+    """Looks what mode each job is in, by the kernel's maps, and whether somebody called `ci-egress stop`."""
 
     def __init__(
         self,
@@ -38,7 +38,7 @@ class Steering:
         self._say = say
         self._tampered = tampered
         self._modes: dict[int, JobMode] = {}
-        self._is_attached = True
+        self._is_stopped = False
         self._looked_s = time.monotonic()
 
     def begin(self, scope: int) -> None:
@@ -50,8 +50,8 @@ class Steering:
         self._modes.pop(scope, None)
 
     def look(self) -> None:
-        """See what changed. Cheap: a lookup for each job, and once a second a look at the programs."""
-        if not self._is_attached:
+        """See what changed. Cheap: a lookup for each job, and once a second one more."""
+        if self._is_stopped:
             return
         for scope, before in list(self._modes.items()):
             mode = self._tracer.mode(scope)
@@ -60,9 +60,10 @@ class Steering:
                 self._turned(scope, mode)
         if time.monotonic() - self._looked_s >= _LOOK_S:
             self._looked_s = time.monotonic()
-            self._is_attached = self._tracer.is_attached()
-            if not self._is_attached:
-                self._detached()
+            by = self._tracer.stopped_by()
+            if by is not None:
+                self._is_stopped = True
+                self._stopped(by)
 
     def _turned(self, scope: int, mode: JobMode) -> None:
         job = self._tracer.registered(scope)
@@ -77,17 +78,9 @@ class Steering:
         else:
             self._tampered(POLICY, f"{told}, and not by `ci-egress enforce`")
 
-    def _detached(self) -> None:
+    def _stopped(self, by: int) -> None:
         for scope, mode in self._modes.items():
             if mode is JobMode.ENFORCE:
                 self._handle(Switched(boot_ns(), scope, is_enforcing=False))
         told = "the programs were detached: from now on nothing is traced, nor denied"
-        who = self._who_stopped()
-        if who is not None:
-            self._say(f"{told}; {user_name(who.switched_by)} called `ci-egress stop`")
-        else:
-            self._tampered(DETACHED, f"{told}; it was not `ci-egress stop`")
-
-    def _who_stopped(self) -> Registered | None:
-        jobs = (self._tracer.registered(scope) for scope in self._modes)
-        return next((job for job in jobs if job is not None and job.switched is JobMode.STOPPED), None)
+        self._say(f"{told}; {user_name(by)} called `ci-egress stop`")

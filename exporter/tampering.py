@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import signal
+from collections.abc import Sequence
 
 from exporter.events import Tampered, Tampering
 from exporter.text import printable
@@ -19,6 +21,16 @@ _KINDS = {
     Tampering.PTRACE: "ptrace",
     Tampering.MEMORY: "memory",
     Tampering.XDP_SOCKET: "xdp_socket",
+    Tampering.FRAMES: "frames",
+}
+_SENTENCES = {
+    Tampering.PACKET_SOCKET: "made a packet socket ({}): what it sends isn't seen here",
+    Tampering.BPF: "called bpf({})",
+    Tampering.SIGNAL: "sent {} to ci-egress",
+    Tampering.PTRACE: "called ptrace({}) on ci-egress",
+    Tampering.MEMORY: "called process_vm_writev on ci-egress",
+    Tampering.XDP_SOCKET: "made an XDP socket: what it sends isn't seen here",
+    Tampering.FRAMES: "is in a network where what packet sockets send can't be stopped ({})",
 }
 # include/uapi/linux/if_ether.h
 _FRAMES = {
@@ -52,6 +64,14 @@ _REQUESTS = {
     0x4207: "PTRACE_INTERRUPT",
 }
 
+_LOST = {
+    "unpinned": "pins of ci-egress were removed from {home}, as by `ci-egress stop`; "
+    "were it killed now, what they hold would go",
+    "detached": "programs of ci-egress were detached; what they saw is neither told nor denied any more",
+    "replaced": "programs of ci-egress were replaced; what they saw is neither told nor denied any more",
+}
+_LISTED_MAX = 8
+
 
 def attributes(event: Tampered) -> dict[str, str | int]:
     """What its log record says beside the attributes of the process."""
@@ -75,31 +95,37 @@ def detail_of(event: Tampered) -> str | None:
             return _signal_name(event.detail)
         case Tampering.PTRACE:
             return _REQUESTS.get(event.detail, f"{event.detail:#x}")
+        case Tampering.FRAMES:
+            return errno.errorcode.get(event.detail, str(event.detail)) if event.detail else None
         case Tampering.MEMORY | Tampering.XDP_SOCKET:
             return None
 
 
 def sentence(event: Tampered) -> str:
     """For a person: what the process did, without its name."""
-    detail = detail_of(event)
-    match event.what:
-        case Tampering.PACKET_SOCKET:
-            return f"made a packet socket ({detail}): what it sends isn't seen here"
-        case Tampering.BPF:
-            return f"called bpf({detail})"
-        case Tampering.SIGNAL:
-            return f"sent {detail} to ci-egress"
-        case Tampering.PTRACE:
-            return f"called ptrace({detail}) on ci-egress"
-        case Tampering.MEMORY:
-            return "called process_vm_writev on ci-egress"
-        case Tampering.XDP_SOCKET:
-            return "made an XDP socket: what it sends isn't seen here"
+    if event.what is Tampering.FRAMES and event.detail == 0:
+        return "made a packet socket before what it sends was stopped in its network"
+    return _SENTENCES[event.what].format(detail_of(event))
 
 
 def told(event: Tampered, name: str | None) -> str:
     """The same with the process, `name` being its program's."""
     return printable(f"{name or 'a program'} ({event.process.pid}) {sentence(event)}", limit=500)
+
+
+def lost_attributes(what: str, names: Sequence[str]) -> dict[str, str | int]:
+    """What a log record says of programs and pins to which `what` happened, whoever it was."""
+    return {"egress.tamper.kind": what, "egress.tamper.detail": _listed(names)}
+
+
+def lost_sentence(what: str, names: Sequence[str], home: str) -> str:
+    """For a person: what happened to programs of ci-egress, or to their pins in the folder `home`."""
+    return f"{_LOST[what].format(home=home)}: {_listed(names)}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = len(names) - _LISTED_MAX
+    return ", ".join([*names[:_LISTED_MAX], *([f"and {more} more"] if more > 0 else [])])
 
 
 def _signal_name(number: int) -> str:

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from exporter.events import RULE_OF_NAMES, Acted, Aggregated, Verdict
+from exporter.events import RULE_OF_ANSWERS, RULE_OF_NAMES, Acted, Aggregated, Verdict
 from exporter.policy.compile import Compiled
 from exporter.policy.compile_names import NamedRules
 from exporter.policy.decide import Act
-from exporter.policy.model import DEFAULT, Effect, Mode, PortClass
+from exporter.policy.model import ANSWER, DEFAULT, Effect, Mode, PortClass
 
 ALLOWED, DENIED, WOULD_DENY = "allow", "deny", "audit"
 """`egress.verdict`; what there is no policy for is allowed."""
@@ -20,6 +20,8 @@ _WORDS = {
     Verdict.DENY: DENIED,
     Verdict.AUDIT: WOULD_DENY,
 }
+_IMPLIED = {0: DEFAULT, RULE_OF_ANSWERS: ANSWER}
+"""Rules that no file has, by number."""
 
 
 class Ruling(NamedTuple):
@@ -83,5 +85,5 @@ def ruling(terms: Terms | None, event: Acted | Aggregated) -> Ruling:
         return Ruling(_WORDS[event.verdict])
     mode = {Verdict.DENY: Mode.ENFORCE.value, Verdict.AUDIT: Mode.AUDIT.value}.get(event.verdict, terms.mode)
     is_other = isinstance(event, Aggregated) and event.is_other
-    rule = DEFAULT if event.rule == 0 else terms.rules.get(event.rule)
+    rule = _IMPLIED.get(event.rule) or terms.rules.get(event.rule)
     return Ruling(_WORDS[event.verdict], mode, None if is_other else rule, terms.ruleset)

@@ -27,8 +27,8 @@ class Outlets:
     metrics: Metrics
     clock: Clock
     process_spans: ProcessSpans
-    say: Callable[[str], object] = lambda _: None
-    """Shows a line about what is denied, at once."""
+    say: Callable[..., object] = lambda *_, **__: None
+    """Shows a line about what is denied, at once, with what programs read of it as keywords."""
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from typing import NamedTuple
 
-LAYOUT = 0x762A90E7
+LAYOUT = 0x48CF051E
 """Edition of the layout; every record and every pinned instance carries it."""
 
 ARGUMENTS_PIECE = 4096
@@ -28,6 +28,8 @@ KINDS = 11
 
 ACT_CONNECT = 1
 ACT_SEND = 2
+ACT_CREATE = 3
+ACTS = 4
 
 OUTCOME_NONE = 0
 OUTCOME_ESTABLISHED = 1
@@ -49,12 +51,18 @@ STEPS_MAX = 64
 CLASSES = 3
 HOST_NAME_ROOM = 252
 
+PORTLESS_ICMP = 1
+PORTLESS_TCP = 2
+PORTLESS_UDP = 4
+PORTLESS_OTHER = 8
+
 TAMPER_PACKET_SOCKET = 1
 TAMPER_BPF = 2
 TAMPER_SIGNAL = 3
 TAMPER_PTRACE = 4
 TAMPER_MEMORY = 5
 TAMPER_XDP_SOCKET = 6
+TAMPER_FRAMES = 7
 
 JOB_NAME_ROOM = 256
 
@@ -289,7 +297,7 @@ DNS_RECORD = struct.Struct("<IH2xQQIIQ16sIHHHBB4x")
 
 
 class TamperRecord(NamedTuple):
-    """`struct tamper_record`, 56 bytes."""
+    """`struct tamper_record`, 64 bytes."""
 
     layout: int
     kind: int
@@ -302,10 +310,11 @@ class TamperRecord(NamedTuple):
     parent_pid: int
     times: int
     detail: int
+    network: int
     what: int
 
 
-TAMPER_RECORD = struct.Struct("<IH2xQQIIIIIIIH2x")
+TAMPER_RECORD = struct.Struct("<IH2xQQIIIIIIIII4x")
 
 
 class TamperKey(NamedTuple):
@@ -352,9 +361,10 @@ class QueryValue(NamedTuple):
     scope: int
     told: int
     on_loopback: int
+    grants: int
 
 
-QUERY_VALUE = struct.Struct("<QQIIIBB2x")
+QUERY_VALUE = struct.Struct("<QQIIIBBB1x")
 
 
 class QuotaValue(NamedTuple):
@@ -529,15 +539,48 @@ STEP_VALUE = struct.Struct("<QQQQQI4x")
 
 
 class ModeValue(NamedTuple):
-    """`struct mode_value`, 16 bytes."""
+    """`struct mode_value`, 20 bytes."""
 
     policy: int
     next_policy: int
     is_enforcing: int
     has_names: int
+    portless: int
 
 
-MODE_VALUE = struct.Struct("<IIII")
+MODE_VALUE = struct.Struct("<IIIII")
+
+
+class ExeKey(NamedTuple):
+    """`struct exe_key`, 16 bytes."""
+
+    inode: int
+    device: int
+
+
+EXE_KEY = struct.Struct("<QI4x")
+
+
+class ExeValue(NamedTuple):
+    """`struct exe_value`, 24 bytes."""
+
+    bits: int
+    ctime_sec: int
+    ctime_nsec: int
+
+
+EXE_VALUE = struct.Struct("<QQI4x")
+
+
+class CandidateKey(NamedTuple):
+    """`struct candidate_key`, 16 bytes."""
+
+    born_ns: int
+    tgid: int
+    program: int
+
+
+CANDIDATE_KEY = struct.Struct("<QII")
 
 
 class JobValue(NamedTuple):
@@ -559,7 +602,7 @@ JOB_VALUE = struct.Struct("<QQQQIIII256s256s")
 
 
 class ProcValue(NamedTuple):
-    """`struct proc_value`, 40 bytes."""
+    """`struct proc_value`, 56 bytes."""
 
     started_ns: int
     scope: int
@@ -569,13 +612,16 @@ class ProcValue(NamedTuple):
     lookup_second: int
     lookup_bytes: int
     held: int
+    born_ns: int
+    tgid: int
+    program: int
 
 
-PROC_VALUE = struct.Struct("<QIIIIIIQ")
+PROC_VALUE = struct.Struct("<QIIIIIIQQII")
 
 
 class ConfigValue(NamedTuple):
-    """`struct config_value`, 24 bytes."""
+    """`struct config_value`, 28 bytes."""
 
     layout: int
     window: int
@@ -583,9 +629,10 @@ class ConfigValue(NamedTuple):
     is_host: int
     reads_environments: int
     has_policies: int
+    has_executables: int
 
 
-CONFIG_VALUE = struct.Struct("<IIIIII")
+CONFIG_VALUE = struct.Struct("<IIIIIII")
 
 
 OFFSETS = {
@@ -759,7 +806,7 @@ OFFSETS = {
         },
     ),
     "tamper_record": (
-        56,
+        64,
         {
             "header.layout": 0,
             "header.kind": 4,
@@ -772,7 +819,8 @@ OFFSETS = {
             "parent_pid": 40,
             "times": 44,
             "detail": 48,
-            "what": 52,
+            "network": 52,
+            "what": 56,
         },
     ),
     "tamper_key": (16, {"started_ns": 0, "pid": 8, "what": 12}),
@@ -780,7 +828,16 @@ OFFSETS = {
     "query_key": (40, {"cookie": 0, "hash": 8, "resolver": 16, "id": 32, "type": 34}),
     "query_value": (
         32,
-        {"at_ns": 0, "started_ns": 8, "pid": 16, "exec_id": 20, "scope": 24, "told": 28, "on_loopback": 29},
+        {
+            "at_ns": 0,
+            "started_ns": 8,
+            "pid": 16,
+            "exec_id": 20,
+            "scope": 24,
+            "told": 28,
+            "on_loopback": 29,
+            "grants": 30,
+        },
     ),
     "quota_value": (16, {"noted": 0, "answered": 8}),
     "flow_key": (
@@ -850,7 +907,10 @@ OFFSETS = {
         48,
         {"needed": 0, "allow_low": 8, "allow_high": 16, "deny_low": 24, "deny_high": 32, "more": 40},
     ),
-    "mode_value": (16, {"policy": 0, "next_policy": 4, "is_enforcing": 8, "has_names": 12}),
+    "mode_value": (20, {"policy": 0, "next_policy": 4, "is_enforcing": 8, "has_names": 12, "portless": 16}),
+    "exe_key": (16, {"inode": 0, "device": 8}),
+    "exe_value": (24, {"bits": 0, "ctime_sec": 8, "ctime_nsec": 16}),
+    "candidate_key": (16, {"born_ns": 0, "tgid": 8, "program": 12}),
     "job_value": (
         560,
         {
@@ -867,7 +927,7 @@ OFFSETS = {
         },
     ),
     "proc_value": (
-        40,
+        56,
         {
             "started_ns": 0,
             "scope": 8,
@@ -877,10 +937,13 @@ OFFSETS = {
             "lookup_second": 24,
             "lookup_bytes": 28,
             "held": 32,
+            "candidate.born_ns": 40,
+            "candidate.tgid": 48,
+            "candidate.program": 52,
         },
     ),
     "config_value": (
-        24,
+        28,
         {
             "layout": 0,
             "window": 4,
@@ -888,6 +951,7 @@ OFFSETS = {
             "is_host": 12,
             "reads_environments": 16,
             "has_policies": 20,
+            "has_executables": 24,
         },
     ),
 }

@@ -10,11 +10,11 @@ from typing import Any
 
 from exporter import wire
 from exporter.account import Bookkeeping
+from exporter.cli.guards import Guards
 from exporter.cli.leftovers import tell_leftovers
 from exporter.cli.messages import Messages
 from exporter.cli.notices import drops, long_flush_told, tell_fault, warn, warn_of_ignored
 from exporter.cli.requests import Requests
-from exporter.cli.steered import steering
 from exporter.clock import boot_ns, system_clock
 from exporter.config import WatchConfig
 from exporter.errors import LOST_STATUS
@@ -25,7 +25,6 @@ from exporter.kernel.loading import Loading
 from exporter.kernel.tracer import Tracer
 from exporter.kernel.windows import Coverage
 from exporter.live import LiveSource, find_everyone, go_first, kernel_counts, losses
-from exporter.loss import LossReporter
 from exporter.metrics import Metrics
 from exporter.otlp import (
     Rotation,
@@ -72,20 +71,19 @@ def run(config: WatchConfig, environment: Mapping[str, str], kernel: Loading, as
 
         def handle(event: Event) -> None:
             pipeline.handle(event)
-            if isinstance(event, Environment) and pipeline.table.is_in_job(event.process):
-                tracer.spare(event.process)
+            if isinstance(event, Environment):
+                program = pipeline.table.of(event.process)
+                if program is not None and program.scope != HOST:
+                    tracer.adopt(event.process, event.exec_id, program.scope)
 
         source = LiveSource(tracer, handle, books, flows, on_fault=tell_fault)
-        loss = LossReporter(books.account, telemetry.log, telemetry.resource)
-
-        steered = steering(tracer, handle, telemetry, outlets.clock)
+        guards = Guards(tracer, outlets, books, handle)
         missed = _Missed(tracer, handle, pipeline, jobs)
 
         def look_around() -> None:
-            steered.look()
             missed.make_up()
             jobs.look_around(boot_ns())
-            loss.tick()
+            guards.tick()
             for problem in (*missed.news(), *telemetry.complaints()):
                 warn(problem)
 
@@ -98,10 +96,11 @@ def run(config: WatchConfig, environment: Mapping[str, str], kernel: Loading, as
             warn("OTEL_SDK_DISABLED is set: nothing is exported")
         _loop(source, pipeline, asked, look_around)
         notify("STOPPING=1", environment)
+        guards.look()
         source.finish()
         jobs.finish(boot_ns())
         with long_flush_told():
-            telemetry.close(before_logs=loss.tell)
+            telemetry.close(before_logs=guards.tell_losses)
         account = books.account()
         for problem in (*drops(account), *missed.all(), *telemetry.complaints(), *telemetry.notes()):
             warn(problem)

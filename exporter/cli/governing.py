@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import NamedTuple
 
+from exporter.cli.notices import warn
 from exporter.config import RunConfig
-from exporter.errors import FileError, UsageError
+from exporter.errors import UsageError
 from exporter.jobs.model import Job
 from exporter.kernel.registry import JobMode, Registered, run_hash
 from exporter.policy.compile import Compiled, compile_policy
-from exporter.policy.model import Mode, Policy, Rule, effective, with_endpoints
+from exporter.policy.executables import require_executables
+from exporter.policy.model import Mode, Policy, effective, with_endpoints
 from exporter.policy.resolvers import system_resolvers
 from exporter.terms import Terms, terms_of
 
-_TOLD_MAX = 20
 _ENDPOINTS = "--allowed-endpoints"
 
 
@@ -41,9 +41,10 @@ class Governance(NamedTuple):
 def requested(config: RunConfig) -> Policy | None:
     """What the options ask for; None: no policy. Raises UsageError, also for a policy that isn't valid."""
     if config.policy is None and config.allowed_endpoints is None:
-        if config.enforce:
+        if config.enforce or config.fail_on:
+            option = "--enforce" if config.enforce else "--fail-on"
             hint = "name one with --policy FILE or --allowed-endpoints TEXT"
-            raise UsageError("--enforce needs a policy", hint=hint)
+            raise UsageError(f"{option} needs a policy", hint=hint)
         return None
     from exporter.policy.parse import load_policy, parse_allowed_endpoints
 
@@ -56,7 +57,7 @@ def requested(config: RunConfig) -> Policy | None:
 def governance(asked: Asked, job: Job) -> Governance | None:
     """What the policy says for `job`, in the strictest mode; None without a policy.
 
-    Raises UsageError for rules that can't be held to yet.
+    Tells which executables of `lineage` aren't here. Raises UsageError for those that can't count.
     """
     config, policy = asked
     if policy is None:
@@ -64,7 +65,8 @@ def governance(asked: Asked, job: Job) -> Governance | None:
     of_job = effective(policy, job.pipeline, job.task)
     if config.enforce:
         of_job = replace(of_job, mode=Mode.ENFORCE)
-    _require_addresses(of_job.rules)
+    for what in require_executables(of_job.rules):
+        warn(what)
     ruleset = _ENDPOINTS if config.policy is None else str(config.policy)
     compiled = compile_policy(of_job, system_resolvers())
     return Governance(compiled, terms_of(compiled, ruleset), len(of_job.rules))
@@ -78,24 +80,3 @@ def registered(job: Job, governed: Governance | None) -> Registered:
         return known
     requested = JobMode.ENFORCE if governed.compiled.mode is Mode.ENFORCE else JobMode.AUDIT
     return replace(known, requested=requested, rules=governed.rules)
-
-
-def _require_addresses(rules: tuple[Rule, ...]) -> None:
-    """Neither mode could tell right what a name or a lineage says: nothing is started with such a rule."""
-    problems = [(rule, what) for rule in rules for what in _unheld(rule)]
-    if not problems:
-        return
-    lines = [
-        f"{rule.source}:{rule.line}:{rule.column}: `run` can't go by {what} yet; name addresses instead"
-        for rule, what in problems[:_TOLD_MAX]
-    ]
-    if len(problems) > len(lines):
-        lines.append(f"… and {len(problems) - len(lines)} more")
-    what = "the policy has rules that `run` can't go by yet"
-    hint = "`ci-egress policy explain` tells what they will mean"
-    raise FileError(what, lines=tuple(lines), hint=hint)
-
-
-def _unheld(rule: Rule) -> Iterator[str]:
-    if rule.lineage:
-        yield "`lineage`"

@@ -30,10 +30,18 @@ class Messages:
         """The one that the options asked for; a plain one until they were read."""
         return cls._current or cls(as_json=False, is_verbose=False)
 
-    def say(self, text: str, *, level: int = logging.INFO, detail: str = "", **fields: Any) -> None:
+    def say(
+        self,
+        text: str,
+        *,
+        level: int = logging.INFO,
+        detail: str = "",
+        has_label: bool = True,
+        **fields: Any,
+    ) -> None:
         """Say one thing on one line, then the lines of `detail`; `fields` appear in JSON only.
 
-        Any of it may be hostile: a terminal is left as it was.
+        Without a label the level, too. Any of it may be hostile: a terminal is left as it was.
         """
         if level < logging.INFO and not self.is_verbose:
             return
@@ -42,7 +50,7 @@ class Messages:
             extra = {"detail": detail} if detail else {}
             lines = [json_line({"time": time.time(), "level": name, "message": text, **extra, **fields})]
         else:
-            prefix = "" if level <= logging.INFO else f"{name}: "
+            prefix = f"{name}: " if level > logging.INFO and has_label else ""
             raw = (f"ci-egress: {prefix}{text}", *detail.splitlines())
             lines = [printable(line, limit=_LINE_MAX) for line in raw]
         write(sys.stderr, "".join(f"{line}\n" for line in lines))

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from threading import Timer
+from typing import Any
 
 from exporter.account import Account
 from exporter.cli.messages import Messages
@@ -23,6 +24,11 @@ def warn_of_ignored(variables: list[str]) -> None:
     """Say which of OpenTelemetry's variables have no effect, if any."""
     if variables:
         warn(f"ignored: {', '.join(variables)}: evidence is neither sampled nor limited")
+
+
+def tell_denial(told: str, **fields: Any) -> None:
+    """Say what is denied; `fields` are for programs."""
+    Messages.current().say(told, level=logging.ERROR, has_label=False, **fields)
 
 
 @contextmanager

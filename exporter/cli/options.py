@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
-from exporter.config import OnDeath, OutputConfig, ProcessSpans
+from exporter.config import FailOn, OnDeath, OutputConfig, ProcessSpans
 
 _F = TypeVar("_F", bound=Callable[..., object])
 
@@ -43,6 +43,28 @@ def _require_given(
 FILE = _PathType(dir_okay=False, path_type=Path)
 DIRECTORY = _PathType(file_okay=False, path_type=Path)
 NAME = _NameType()
+
+
+class _FailOnType(click.ParamType[frozenset[FailOn]]):
+    """What makes a run fail, with commas between."""
+
+    name = "LIST"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> frozenset[FailOn]:
+        """A set. Raises BadParameter."""
+        if isinstance(value, frozenset):  # the default
+            return value
+        _require_given(self, value, param, ctx)
+        return frozenset(self._one(name.strip(), param, ctx) for name in value.split(","))
+
+    def _one(self, name: str, param: click.Parameter | None, ctx: click.Context | None) -> FailOn:
+        if name == "novel":
+            self.fail("`novel` needs --baseline, which this version doesn't have", param, ctx)
+        if name not in [*FailOn]:
+            self.fail(f"`{name}` is neither `audit` nor `deny`, with a comma between for both", param, ctx)
+        return FailOn(name)
 
 
 class Mebibytes(click.IntRange):
@@ -117,6 +139,14 @@ def policy_options(function: _F) -> _F:
                 type=NAME,
                 metavar="TEXT",
                 help="Destinations that are allowed (with those of FILE), with blanks between.",
+            ),
+            click.option(
+                "--fail-on",
+                type=_FailOnType(),
+                default=frozenset(),
+                metavar="audit,deny",
+                help="End with status 90 when something would have been denied (audit), or was (deny), "
+                "if all else went well.",
             ),
         )
     ):

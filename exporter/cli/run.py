@@ -27,7 +27,7 @@ from exporter.cli.options import (
 )
 from exporter.command import HeldCommand, inherited_environment
 from exporter.config import OnDeath, RunConfig
-from exporter.errors import LOST_STATUS
+from exporter.errors import FAIL_ON_STATUS, LOST_STATUS
 from exporter.signals import SignalRelay
 from exporter.users import command_user
 
@@ -40,7 +40,8 @@ if TYPE_CHECKING:
     "run",
     context_settings={"allow_interspersed_args": False},
     epilog="Exit status: COMMAND's own (128+n when signal n ended it, 127 not found, 126 not executable); "
-    "2 usage; 91 could not trace, COMMAND was not started; 92 telemetry was lost and --strict was given.",
+    "2 usage; 90 what --fail-on names happened; 91 could not trace, COMMAND was not started; "
+    "92 telemetry was lost and --strict was given.",
 )
 @output_options
 @strict_option
@@ -96,7 +97,7 @@ def run(config: RunConfig, environment: Mapping[str, str]) -> int:
 
 
 def _requested(config: RunConfig) -> Policy | None:
-    if config.policy is None and config.allowed_endpoints is None and not config.enforce:
+    if not (config.policy or config.allowed_endpoints is not None or config.enforce or config.fail_on):
         return None  # and nothing of what reads one is imported
     from exporter.cli.governing import requested
 
@@ -135,10 +136,13 @@ def _end_what_is_left(kernel: Loading) -> None:
 
 
 def _go_on_untraced(config: RunConfig, relay: SignalRelay, held: HeldCommand) -> int:
+    unknown = ", and --fail-on takes what isn't known for a failure" if config.fail_on else ""
     Messages.current().say(
-        "tracing failed, COMMAND goes on untraced; please report this",
+        f"tracing failed, COMMAND goes on untraced{unknown}; please report this",
         level=logging.ERROR,
         detail=traceback.format_exc(),
     )
     status = held.wait(lambda: relay.pump(held))
-    return LOST_STATUS if config.strict and status == 0 else status
+    if status == 0 and config.strict:
+        return LOST_STATUS
+    return FAIL_ON_STATUS if status == 0 and config.fail_on else status

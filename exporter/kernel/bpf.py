@@ -10,6 +10,7 @@ import struct
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
 from exporter.errors import KernelError
 
@@ -20,6 +21,7 @@ _LOOKUP_BATCH, _LOOKUP_AND_DELETE_BATCH, _UPDATE_BATCH = 24, 25, 26
 
 _PER_CPU_TYPES = {5, 6, 10}  # enum bpf_map_type: per-CPU hash, array, LRU hash
 _MAP_INFO = struct.Struct("=IIIII")  # how struct bpf_map_info begins: type, id, key, value, entries
+_LINK_INFO = struct.Struct("=III4xQ")
 _NOEXIST = 1
 _BATCH = struct.Struct("=QQQQIIQQ")
 _BATCH_MAX = 1024
@@ -46,18 +48,42 @@ def bpf_in(command: int, attributes: ctypes.Array[ctypes.c_char]) -> int:
 
 
 def open_pinned(path: Path) -> int:
-    """Open a pinned map or link; returns its descriptor, close-on-exec. Raises OSError."""
+    """Open a pinned map, program or link; returns its descriptor, close-on-exec. Raises OSError."""
     name = ctypes.create_string_buffer(os.fsencode(path))
     return bpf(_OBJ_GET, struct.pack("=QII", ctypes.addressof(name), 0, 0))
 
 
 def detach_link(descriptor: int) -> None:
-    """Detach a cgroup link at once, whoever else still holds it; other kinds of link don't know this."""
+    """Detach a link of a cgroup or an interface at once, whoever else still holds it.
+
+    Other kinds of link don't know this.
+    """
     try:
         bpf(_LINK_DETACH, struct.pack("=I", descriptor))
     except OSError as error:
         if error.errno != errno.EOPNOTSUPP:
             raise
+
+
+class LinkInfo(NamedTuple):
+    """How struct bpf_link_info begins."""
+
+    type: int
+    id: int
+    program_id: int
+    anchor: int
+    """Of a cgroup link the cgroup's id, of one at an interface its index in the low half; 0 once detached."""
+
+
+def link_info(descriptor: int) -> LinkInfo:
+    """What the kernel says of a link. Raises OSError."""
+    return LinkInfo._make(_info(descriptor, _LINK_INFO))
+
+
+def _info(descriptor: int, layout: struct.Struct) -> tuple[int, ...]:
+    info = ctypes.create_string_buffer(layout.size)
+    bpf(_OBJ_GET_INFO_BY_FD, struct.pack("=IIQ", descriptor, len(info), ctypes.addressof(info)))
+    return layout.unpack(info.raw)
 
 
 def possible_cpus() -> int:
@@ -72,19 +98,14 @@ class Map:
     def __init__(self, path: Path) -> None:
         """Open the map pinned at `path`. Raises OSError."""
         self._descriptor = open_pinned(path)
-        kind, _, self._key_size, value_size, self.max_entries = self._info()
+        kind, _, self._key_size, value_size, self.max_entries = _info(self._descriptor, _MAP_INFO)
         is_per_cpu = kind in _PER_CPU_TYPES
         self._value_size = (value_size + 7 & ~7) * possible_cpus() if is_per_cpu else value_size
-
-    def _info(self) -> tuple[int, ...]:
-        info = ctypes.create_string_buffer(_MAP_INFO.size)
-        bpf(_OBJ_GET_INFO_BY_FD, struct.pack("=IIQ", self._descriptor, len(info), ctypes.addressof(info)))
-        return _MAP_INFO.unpack(info.raw)
 
     @property
     def number(self) -> int:
         """The kernel's id of the map."""
-        return self._info()[1]
+        return _info(self._descriptor, _MAP_INFO)[1]
 
     def fileno(self) -> int:
         """The descriptor, for mmap of a ring."""

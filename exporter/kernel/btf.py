@@ -35,6 +35,9 @@ MEMBERS = {
     "URING_OPCODE": ("io_kiocb", "opcode"),
     "URING_SOCKET_FAMILY": ("io_socket", "domain"),
     "URING_SOCKET_PROTOCOL": ("io_socket", "protocol"),
+    "TASK_NAMESPACES": ("task_struct", "nsproxy"),
+    "NAMESPACES_NETWORK": ("nsproxy", "net_ns"),
+    "NETWORK_NUMBER": ("net", "ns", "inum"),
     "TASK_REAL_PARENT": ("task_struct", "real_parent"),
     "TASK_GROUP_LEADER": ("task_struct", "group_leader"),
     "TASK_SIGNAL": ("task_struct", "signal"),
@@ -67,14 +70,25 @@ MEMBERS = {
     "SOCKET_FILE": ("socket", "file"),
     "SOCK_NETWORK": ("sock", "__sk_common", "skc_net", "net"),
     "NETWORK_USERS": ("net", "user_ns"),
-    "NETWORK_NUMBER": ("net", "ns", "inum"),
+    "NETWORK_COOKIE": ("net", "net_cookie"),
     "USERS_LEVEL": ("user_namespace", "level"),
     "SOCK_FLAGS": ("sock", "__sk_common", "skc_flags"),
     "MOUNT_MNT": ("mount", "mnt"),
     "MOUNT_NS": ("mount", "mnt_ns"),
     "MOUNT_PARENT": ("mount", "mnt_parent"),
     "MOUNT_MOUNTPOINT": ("mount", "mnt_mountpoint"),
+    "FILE_INODE": ("file", "f_inode"),
+    "INODE_NUMBER": ("inode", "i_ino"),
+    "INODE_SUPER": ("inode", "i_sb"),
+    "INODE_CTIME_SEC": ("inode", "i_ctime_sec"),
+    "INODE_CTIME_NSEC": ("inode", "i_ctime_nsec"),
+    "SUPER_DEVICE": ("super_block", "s_dev"),
 }
+EARLIER: dict[str, list[tuple[str, ...]]] = {
+    "INODE_CTIME_SEC": [("inode", "__i_ctime", "tv_sec"), ("inode", "i_ctime", "tv_sec")],
+    "INODE_CTIME_NSEC": [("inode", "__i_ctime", "tv_nsec"), ("inode", "i_ctime", "tv_nsec")],
+}
+"""What some of them were before: in Linux 6.6 to 6.10, and before that."""
 OPTIONAL = frozenset({"io_kiocb", "io_socket"})
 """Structs that a kernel may lack, with what needs them: their members' offsets are 0 then."""
 
@@ -150,20 +164,25 @@ class Btf:
         """
         structs = self._structs({path[0] for path in members.values()})
         found = {}
-        for constant, (owner, *path) in members.items():
-            offset, type_id = 0, structs.get(owner)
-            for name in path:
-                step = None if type_id is None else self._member(type_id, name.encode())
-                if step is None and owner in OPTIONAL:
-                    break
-                if step is None:
-                    raise KernelError(
-                        f"this kernel's BTF has no {'.'.join((owner, *path))}",
-                        hint="ci-egress doesn't know this kernel's layout: report its version",
-                    )
-                offset, type_id = offset + step[0], step[1]
-            found[constant] = offset
+        for constant, path in members.items():
+            ways = [path, *EARLIER.get(constant, ())]
+            offset = next((at for way in ways if (at := self._offset(structs, way)) is not None), None)
+            if offset is None and path[0] not in OPTIONAL:
+                raise KernelError(
+                    f"this kernel's BTF has no {'.'.join(path)}",
+                    hint="ci-egress doesn't know this kernel's layout: report its version",
+                )
+            found[constant] = offset or 0
         return found
+
+    def _offset(self, structs: dict[str, int], path: tuple[str, ...]) -> int | None:
+        offset, type_id = 0, structs.get(path[0])
+        for name in path[1:]:
+            step = None if type_id is None else self._member(type_id, name.encode())
+            if step is None:
+                return None
+            offset, type_id = offset + step[0], step[1]
+        return offset
 
 
 def kernel_offsets(path: Path = VMLINUX) -> dict[str, int]:

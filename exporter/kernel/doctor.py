@@ -17,6 +17,7 @@ from exporter.kernel.compiling import Compiler, our_request, system_compiler
 from exporter.kernel.control import described, instances, leftovers
 from exporter.kernel.loading import PROGRAMS, loading
 from exporter.kernel.mounts import MOUNT_BPFFS, cgroup2_root, find_bpffs
+from exporter.name_service import NameService, dns_obstacles
 
 _ENDING = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT}
 
@@ -64,7 +65,8 @@ class Check:
 def examine() -> list[Check]:
     """Every check, in the order in which one would mend things. Never raises for what is missing."""
     compiler = bcc()
-    checks = [*_required(), compiler, *helpful_capabilities(), host_cgroup_namespace(), *left_over()]
+    found = [*helpful_capabilities(), host_cgroup_namespace(), name_resolution(), *left_over()]
+    checks = [*_required(), compiler, *found]
     return [*checks, probe(uses_cache=not compiler.ok) if would_work(checks) else _not_tried()]
 
 
@@ -177,6 +179,15 @@ def left_over() -> Iterator[Check]:
             is_required=False,
             is_loss=False,
         )
+
+
+def name_resolution(of: NameService = NameService()) -> Check:  # noqa: B008 - immutable
+    """Whether names are resolved by DNS packets of the process that asks."""
+    obstacles = dns_obstacles(of)
+    if not obstacles:
+        return Check("name resolution", ok=True, found="by DNS packets", is_required=False)
+    lost, fix = ("; ".join(part) for part in zip(*obstacles, strict=True))
+    return Check("name resolution", ok=False, lost=lost, fix=fix, is_required=False)
 
 
 def probe(*, uses_cache: bool = False) -> Check:

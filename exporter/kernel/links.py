@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from exporter.kernel.bpf import bpf, bpf_in, detach_link, open_pinned
+from exporter.kernel.bpf import bpf, bpf_in, open_pinned
 
 # enum bpf_cmd
 _GET_INFO, _PROG_BY_ID, _LINK_BY_ID, _LINK_NEXT_ID = 15, 13, 30, 31
@@ -35,30 +35,6 @@ class Link(NamedTuple):
     """Its name, cut to what the kernel keeps: 15 bytes."""
     maps: frozenset[int]
     """Ids of the maps that it uses."""
-
-
-class Links:
-    """Links that nobody else has: what is attached by them ends with this process, however that ends."""
-
-    def __init__(self) -> None:
-        """None yet."""
-        self._descriptors: list[int] = []
-
-    def add(self, descriptor: int) -> None:
-        """Take it over."""
-        self._descriptors.append(descriptor)
-
-    def are_attached(self) -> bool:
-        """Whether all are."""
-        return all(map(is_attached, self._descriptors))
-
-    def close(self) -> None:
-        """Detach them, those of cgroups at once."""
-        while self._descriptors:
-            descriptor = self._descriptors.pop()
-            with suppress(OSError):
-                detach_link(descriptor)
-            os.close(descriptor)
 
 
 def attached_pins(directory: Path) -> frozenset[str]:

@@ -13,7 +13,6 @@ from exporter.errors import KernelError
 from exporter.kernel.bytecode import Bytecode, default_cache
 from exporter.kernel.compiling import Compiler, compiled, our_request, system_compiler
 from exporter.kernel.instances import new_instance
-from exporter.kernel.links import Links
 from exporter.kernel.mounts import cgroup2_root, ensure_bpffs
 from exporter.kernel.objects import (
     AttachType,
@@ -89,7 +88,19 @@ class Continuation(NamedTuple):
         return None
 
 
-Program = Tracepoint | Hook | Continuation
+class Reserve(NamedTuple):
+    """A program that is attached later, where it is needed: until then its pin keeps it."""
+
+    name: str
+    type: ProgramType
+    attach_type: AttachType | None = None
+
+    def load(self, code: bytes, maps: Sequence[int]) -> int:
+        """Returns the program's descriptor. Raises VerifierError."""
+        return load_program(self.name, self.type, self.attach_type, code, maps)
+
+
+Program = Tracepoint | Hook | Continuation | Reserve
 
 
 _ADDRESS = ProgramType.CGROUP_SOCK_ADDR
@@ -103,6 +114,7 @@ PROGRAMS: list[Program] = [
     Tracepoint("on_sys_enter", "sys_enter"),
     Tracepoint("on_signal", "signal_generate"),
     Tracepoint("on_uring_submit", "io_uring_submit_req", is_optional=True),
+    Hook("on_sock_create", ProgramType.CGROUP_SOCK, AttachType.INET_SOCK_CREATE),
     Hook("on_connect4", _ADDRESS, AttachType.INET4_CONNECT),
     Hook("on_connect6", _ADDRESS, AttachType.INET6_CONNECT),
     Hook("on_sendmsg4", _ADDRESS, AttachType.UDP4_SENDMSG),
@@ -115,6 +127,8 @@ PROGRAMS: list[Program] = [
     Continuation("on_grant", ProgramType.CGROUP_SKB, AttachType.INET_INGRESS, "later"),
     Hook("on_answer", ProgramType.CGROUP_SKB, AttachType.INET_INGRESS),
     Hook("on_query", ProgramType.CGROUP_SKB, AttachType.INET_EGRESS),
+    Reserve("on_frame", ProgramType.SCHED_CLS),
+    Reserve("on_setsockopt", ProgramType.CGROUP_SOCKOPT, AttachType.SETSOCKOPT),
 ]
 
 HOOKS = frozenset(program.name for program in PROGRAMS if isinstance(program, Hook))
@@ -140,12 +154,12 @@ def load(  # noqa: PLR0913, PLR0917 - the last two are of who can be interrupted
     programs: Sequence[Program],
     pinned_maps: Sequence[str],
     goes_on: Callable[[], bool] = lambda: True,
-    links: Links | None = None,
+    unpinned: dict[str, int] | None = None,
 ) -> None:
     """Make the maps, load and attach `programs`, and pin both in `pins`, as long as `goes_on()`.
 
-    With `links`, these have the programs' links, and only maps are pinned. Raises KernelError; what was
-    pinned until then is the caller's to remove.
+    With `unpinned`, the programs' links go there, by name, and only maps are pinned. Raises KernelError; what
+    was pinned until then is the caller's to remove, and so is what is in `unpinned`.
     """
     with ExitStack() as stack:
         with _failures_told("attach", "cgroup v2"):
@@ -162,21 +176,25 @@ def load(  # noqa: PLR0913, PLR0917 - the last two are of who can be interrupted
         for program in programs:
             if not goes_on():
                 return
-            link = _run(program, bytecode.programs[program.name], maps, cgroup)
-            if link is not None and links is not None:
-                links.add(link)
+            link = _run(program, bytecode.programs[program.name], maps, cgroup, pins)
+            if link is not None and unpinned is not None:
+                unpinned[program.name] = link
             elif link is not None:
                 stack.callback(os.close, link)
                 with _failures_told("pin", program.name):
                     pin(link, pins / f"link_{program.name}")
 
 
-def _run(program: Program, code: bytes, maps: Mapping[str, int], cgroup: int) -> int | None:
+def _run(program: Program, code: bytes, maps: Mapping[str, int], cgroup: int, pins: Path) -> int | None:
     """Returns the link's descriptor; None where there is none."""
     with ExitStack() as stack:
         with _failures_told("load", program.name):
             loaded = program.load(code, list(maps.values()))
         stack.callback(os.close, loaded)
+        if isinstance(program, Reserve):
+            with _failures_told("pin", program.name):
+                pin(loaded, pins / f"prog_{program.name}")
+            return None
         with _failures_told("attach", program.name):
             return program.attach(loaded, maps, cgroup)
 
@@ -205,7 +223,7 @@ class Loading:
         Raises KernelError.
         """
         self._stack = stack
-        self._links = None if outlives else Links()
+        self._unpinned: dict[str, int] | None = None if outlives else {}
         self._compiler = compiler
         self._cache = default_cache(os.geteuid()) if uses_cache else None
         self._directory = stack.enter_context(new_instance(ensure_bpffs()))
@@ -223,14 +241,15 @@ class Loading:
         if self._error:
             raise self._error
         with _failures_told("load", "what is pinned"):
-            self.tracer = Tracer(self._directory, self._stack, coverage, self._links)
+            self.tracer = Tracer(self._directory, self._stack, coverage, self._unpinned)
+            self._unpinned = None  # they are the tracer's now
         return self.tracer
 
     def _work(self) -> None:
         try:
             with _failures_told("compile", "bpf/"):
                 bytecode = compiled(our_request(), self._compiler, self._cache, is_complete)
-            load(bytecode, self._directory, PROGRAMS, PINNED_MAPS, self._goes_on, self._links)
+            load(bytecode, self._directory, PROGRAMS, PINNED_MAPS, self._goes_on, self._unpinned)
         except BaseException as error:  # noqa: BLE001 - raised where it is waited for
             self._error = error
 
@@ -242,8 +261,8 @@ class Loading:
         self._compiler.end()
         if self._thread.ident is not None:
             self._thread.join()
-        if self._links is not None:
-            self._links.close()
+        while self._unpinned:
+            os.close(self._unpinned.popitem()[1])
 
 
 @contextmanager

@@ -28,7 +28,9 @@ class Mount(NamedTuple):
     path: Path
     kind: str
     device: int = 0
-    """The file system's, as in `st_dev`."""
+    """The file system's, as `os.makedev` has it; `st_dev` may be another one (Btrfs, overlayfs)."""
+    number: int = 0
+    """The mount's id."""
 
 
 def mounts(text: str) -> list[Mount]:
@@ -40,7 +42,8 @@ def mounts(text: str) -> list[Mount]:
         where = [_unescape(field) for field in fields[_ROOT_AND_PATH]]
         if len(where) == 2 and right:  # noqa: PLR2004 - root and path
             root, path = where
-            found.append(Mount(root, Path(path), right.split(" ")[0], _device(*fields[_DEVICE])))
+            kind, number = right.split(" ")[0], int(fields[0]) if fields[0].isdecimal() else 0
+            found.append(Mount(root, Path(path), kind, _device(*fields[_DEVICE]), number))
     return found
 
 
@@ -70,6 +73,11 @@ def _read(mountinfo: Path) -> list[Mount]:
             f"cannot read {mountinfo}: {error.strerror}", hint="mount -t proc proc /proc"
         ) from None
     return mounts(os.fsdecode(text))  # any user can mount at a path that isn't UTF-8, by FUSE
+
+
+def devices(mountinfo: Path = MOUNTINFO) -> dict[int, int]:
+    """Each mount's file system, as `Mount.device`, by the mount's id. Raises KernelError."""
+    return {mount.number: mount.device for mount in _read(mountinfo)}
 
 
 def _unescape(field: str) -> str:

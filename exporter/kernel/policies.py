@@ -10,6 +10,7 @@ from itertools import count
 from exporter import wire
 from exporter.errors import KernelError
 from exporter.kernel.bpf import Map
+from exporter.kernel.executables import Executables
 from exporter.kernel.registry import Registry
 from exporter.policy.compile import Compiled
 from exporter.policy.entries import AddressKey, Choice, NameKey
@@ -29,12 +30,14 @@ class Policies:
         self._registry = registry
         self._entries, self._alternatives, self._modes = maps["policy"], maps["alternatives"], maps["modes"]
         self._names, self._ports = maps["names"], maps["rule_ports"]
+        self.executables = Executables(maps["exe_bits"])
         self._numbers = count(1)
         self._next_alternative = 1
         """The first that no policy has taken; 0 stands for none."""
 
     def write(self, policy: Compiled) -> int:
         """Write the entries of `policy`; returns its number. Raises KernelError when they have no room."""
+        policy = self._with_executables(policy)
         number, base = next(self._numbers), self._next_alternative - 1
         behind = policy.alternatives[1:]
         if base + len(behind) >= self._alternatives.max_entries:
@@ -62,8 +65,15 @@ class Policies:
         """
         with self._registry.changing():
             is_enforcing = self._registry.wants_enforcing(scope, policy.mode)
-            value = wire.MODE_VALUE.pack(number, 0, is_enforcing, bool(policy.names))
+            value = wire.MODE_VALUE.pack(number, 0, is_enforcing, bool(policy.names), policy.portless)
             self._modes.update(_NUMBER.pack(scope), value)
+
+    def _with_executables(self, policy: Compiled) -> Compiled:
+        try:
+            return self.executables.renumbered(policy)
+        except OSError as error:
+            what = f"cannot write the executables of `lineage` into the kernel: {error.strerror}"
+            raise KernelError(what, hint="name fewer executables") from None
 
 
 def _entries(number: int, policy: Compiled, base: int) -> Iterator[tuple[bytes, bytes]]:

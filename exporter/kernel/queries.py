@@ -16,6 +16,7 @@ PATIENCE_NS = 15_000_000_000
 _INTERVAL_NS = 5_000_000_000
 _SCOPE = struct.Struct("=I")
 _NUMBER = struct.Struct("=Q")
+_ALL_SCOPES = (1 << 32) - 1
 
 
 class Queries:
@@ -43,21 +44,26 @@ class Queries:
         for key in list(self._waiting):
             query = self._query(key)
             if query and query.at_ns < now_ns - PATIENCE_NS and self._waiting.delete(key):
-                removed[query.scope] += 1
+                removed.update((query.scope, _ALL_SCOPES))
+        self._count(removed)
+        return removed[_ALL_SCOPES]
+
+    def forget(self, scope: int) -> None:
+        """Keep nothing of a scope whose job is over."""
+        removed = Counter[int]()
+        for key in list(self._waiting):
+            query = self._query(key)
+            if query and query.scope == scope and self._waiting.delete(key):
+                removed[_ALL_SCOPES] += 1
+        self._count(removed)
+        self._noted.delete(_SCOPE.pack(scope))
+        self._expired.delete(_SCOPE.pack(scope))
+
+    def _count(self, removed: Counter[int]) -> None:
         for scope, number in removed.items():
             before = self._expired.lookup(_SCOPE.pack(scope))
             total = number + (_NUMBER.unpack(before)[0] if before else 0)
             self._expired.update(_SCOPE.pack(scope), _NUMBER.pack(total))
-        return removed.total()
-
-    def forget(self, scope: int) -> None:
-        """Keep nothing of a scope whose job is over."""
-        for key in list(self._waiting):
-            query = self._query(key)
-            if query and query.scope == scope:
-                self._waiting.delete(key)
-        self._noted.delete(_SCOPE.pack(scope))
-        self._expired.delete(_SCOPE.pack(scope))
 
     def _query(self, key: bytes) -> wire.QueryValue | None:
         """None for one that was answered meanwhile."""

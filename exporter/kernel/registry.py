@@ -105,6 +105,10 @@ class Registry:
             return requested is Mode.ENFORCE
         return job.switched is JobMode.ENFORCE
 
+    def stopped_by(self) -> int | None:
+        """The user who had the instance stopped; None: nobody had."""
+        return next((job.switched_by for _, job in self if job.switched is JobMode.STOPPED), None)
+
     def leave(self, scope: int) -> None:
         """Its job is over."""
         self._jobs.delete(_KEY.pack(scope))

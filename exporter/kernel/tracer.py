@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import ExitStack, closing
 from functools import partial
 from pathlib import Path
@@ -11,9 +11,12 @@ from pathlib import Path
 from exporter import wire
 from exporter.events import HOST, ProcessKey
 from exporter.kernel.bpf import Map, possible_cpus
+from exporter.kernel.candidates import Candidates, found_value
+from exporter.kernel.executables import Executables
+from exporter.kernel.frames import Frames
 from exporter.kernel.grants import Grants
+from exporter.kernel.held import DETACHED, REPLACED, UNPINNED, Held
 from exporter.kernel.instances import leave, remove
-from exporter.kernel.links import Links, attached_pins
 from exporter.kernel.locks import changing_modes
 from exporter.kernel.policies import Policies
 from exporter.kernel.queries import Queries
@@ -26,10 +29,10 @@ RINGS = ("lineage", "first", "lookups", "events", "environments")
 """What is on a later one follows from what is on an earlier one."""
 PINNED_MAPS = [
     *RINGS,
-    *("procs", "in_jobs", "counters", "config"),
+    *("procs", "candidates", "counters", "config"),
     *("flows_even", "flows_odd", "slots", "free_slots", "others", "open_connects"),
     *("queries", "queries_noted", "queries_expired"),
-    *("policy", "alternatives", "names", "rule_ports", "modes", "jobs"),
+    *("policy", "alternatives", "names", "rule_ports", "modes", "exe_bits", "jobs"),
     *("granted", "grants_made", "grants_ended", "later"),
 ]
 _KEY = struct.Struct("=I")
@@ -66,20 +69,31 @@ class Tracer:
     """One instance's maps and rings; its programs run until `detach`."""
 
     def __init__(
-        self, directory: Path, stack: ExitStack, coverage: Coverage, links: Links | None = None
+        self,
+        directory: Path,
+        stack: ExitStack,
+        coverage: Coverage,
+        unpinned: Mapping[str, int] | None = None,
     ) -> None:
-        """Open what is pinned in `directory`; `stack` closes it again. `links` aren't pinned."""
-        self._directory = directory
-        self._links = links
+        """Open what is pinned in `directory`; `stack` closes it again.
+
+        `unpinned` are links by their programs' names, where these are to end with this process: then none
+        is pinned.
+        """
+        self.directory = directory
+        """Where the pins are."""
+        self._outlives = unpinned is None
         self._goes_on = False
-        self._attached = attached_pins(directory)
         opened = {name: stack.enter_context(closing(Map(directory / f"map_{name}"))) for name in PINNED_MAPS}
+        self.maps: Mapping[str, Map] = opened
         self._procs, self._counters = opened["procs"], opened["counters"]
-        self._in_jobs = opened["in_jobs"]
+        self._candidates = Candidates(opened["candidates"])
+        self.frames = stack.enter_context(closing(Frames(directory, opened, outlives=unpinned is None)))
         self._queries = Queries(opened)
         self._modes = opened["modes"]
         self._registry = Registry(opened["jobs"], partial(changing_modes, directory))
         self._policies, self._grants = Policies(opened, self._registry), Grants(opened)
+        self._held = stack.enter_context(closing(Held(directory, unpinned or {})))
         self._windows = stack.enter_context(closing(Windows(opened, coverage)))
         self._rings = [
             stack.enter_context(closing(Ring(opened[name].fileno(), opened[name].max_entries)))
@@ -87,16 +101,24 @@ class Tracer:
             if name != "environments" or coverage.reads_environments
         ]
 
-    def follow(self, process: ProcessKey, scope: int) -> None:
-        """Make `process` the root of the job `scope`: from now on it and its descendants are traced."""
+    @property
+    def window(self) -> int:
+        """The number of the current window of what is only counted."""
+        return self._windows.number
+
+    def follow(self, process: ProcessKey, scope: int, held: int = 0) -> None:
+        """Make `process` the root of the job `scope`: from now on it and its descendants are traced.
+
+        `held` is what `executables.held_by` says, of one whose execs weren't seen.
+        """
         self._windows.follow(scope)
-        self._procs.update(_KEY.pack(process.pid), wire.PROC_VALUE.pack(process.started_ns, scope, *[0] * 6))
+        value = wire.PROC_VALUE.pack(process.started_ns, scope, *[0] * 5, held, 0, 0, 0)
+        self._procs.update(_KEY.pack(process.pid), value)
 
     def find(self, process: ProcessKey) -> None:
         """Follow `process`, which was there before the programs, as one of no job; unless it is followed."""
         self._windows.follow(HOST)
-        value = wire.PROC_VALUE.pack(process.started_ns, HOST, *[0] * 6)
-        self._procs.insert(_KEY.pack(process.pid), value)
+        self._procs.insert(_KEY.pack(process.pid), found_value(process))
 
     def govern(self, scope: int, policy: Compiled, seeds: Seeds = ()) -> int:
         """Hold what `scope` does against `policy` from now on; returns the policy's number here.
@@ -108,8 +130,17 @@ class Tracer:
         masks = ((peer, policy.named.granted(names)) for peer, names in seeds)
         self._grants.seed(scope, number, ((peer, mask) for peer, mask in masks if mask))
         self._policies.hold(scope, number, policy)
-        self._windows.judge()
+        self._windows.judge(has_executables=bool(self._policies.executables))
         return number
+
+    @property
+    def executables(self) -> Executables:
+        """Those that the policies name."""
+        return self._policies.executables
+
+    def adopt(self, process: ProcessKey, exec_id: int, scope: int) -> None:
+        """Let what was followed as of no job be of `scope`: see Candidates. Raises OSError (E2BIG)."""
+        self._candidates.adopt(process, exec_id, scope)
 
     def register(self, scope: int, job: Registered) -> None:
         """Tell other processes of the job that `scope` is: before it is governed, and before a change."""
@@ -123,19 +154,18 @@ class Tracer:
         """What other processes are told, and what they chose for it."""
         return self._registry.of(scope)
 
+    def stopped_by(self) -> int | None:
+        """The user who had this instance stopped; None: nobody had."""
+        return self._registry.stopped_by()
+
     def mode(self, scope: int) -> JobMode:
         """What is done, as of now, with what the policy of `scope` denies."""
         return mode_of(self._modes.lookup(_KEY.pack(scope)))
 
     def is_attached(self) -> bool:
         """Whether all programs are where they were attached, as of now."""
-        if self._links is not None:
-            return self._links.are_attached()
-        return self._attached <= attached_pins(self._directory)
-
-    def spare(self, process: ProcessKey) -> None:
-        """Don't tell any more what `process` and its descendants execute with: their job is known."""
-        self._in_jobs.update(_KEY.pack(process.pid), _START.pack(process.started_ns))
+        lost = self._held.lost()
+        return not lost[DETACHED] and not lost[REPLACED]
 
     def drain(self, handle: Handler, *, limit: int) -> int:
         """Hand the finished records to `handle`, at most `limit`; returns how many there were.
@@ -162,10 +192,16 @@ class Tracer:
             values.append(sum(struct.unpack_from(f"={cpus}Q", value)))
         return Counts(values)
 
+    def lost(self) -> Mapping[str, frozenset[str]]:
+        """What isn't attached or pinned any more, by what became of it (exporter/kernel/held.py)."""
+        found = dict(self._held.lost())
+        found[UNPINNED] |= self.frames.unpinned()
+        return found
+
     @property
     def name(self) -> str:
         """The instance's id."""
-        return self._directory.name
+        return self.directory.name
 
     def live_pids(self, scope: int) -> list[int]:
         """Processes of the job `scope` that run now, whatever records were lost."""
@@ -188,16 +224,18 @@ class Tracer:
 
     def detach(self) -> None:
         """Stop tracing. The rings and the counts can still be read."""
-        if self._links is not None:
-            self._links.close()
         if self._goes_on:
-            leave(self._directory)
-        else:
-            remove(self._directory)
+            self.frames.close()
+            self._held.close()
+            leave(self.directory)
+            return
+        self.frames.detach()
+        self._held.detach()
+        remove(self.directory)
 
     def let_it_go_on(self) -> None:
         """Detach nothing at the end: what is denied stays denied until somebody stops this instance."""
-        self._goes_on = self._links is None
+        self._goes_on = self._outlives
 
     def finish(self, handle: Handler) -> None:
         """Hand over the rest of what the kernel only counted. Call it once, detached and drained."""

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import ctypes
 import mmap
 import os
-import platform
 import struct
-import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from exporter import wire
 from exporter.kernel.bpf import Map
+from exporter.kernel.grace import Grace, wait_for_programs
 from exporter.kernel.rings import Handler
 
 WINDOW_S = 1.0
@@ -27,10 +25,6 @@ _WINDOW = struct.Struct("=I")
 _KIND_AT = wire.OFFSETS["aggregate_record"][1]["header.kind"]
 _EMPTY = wire.AggregateRecord._make(wire.AGGREGATE_RECORD.unpack(bytes(_SLOT)))
 _WINDOW_AT = wire.OFFSETS["aggregate_record"][1]["window"]
-
-_MEMBARRIER = {"x86_64": 324, "aarch64": 283}
-_MEMBARRIER_CMD_GLOBAL = 1
-_PATIENCE_S = 1.0
 
 
 class Coverage(NamedTuple):
@@ -61,9 +55,9 @@ class Windows:
         self._end = number * _SLOT
         self._free_slots.push(_KEY.pack(index) for index in range(number - 1, 0, -1))
         self._told_others: Counter[bytes] = Counter()
-        self._grace: threading.Thread | None = None
+        self._grace: Grace | None = None
         self._number = 0
-        self._has_policies = False
+        self._has_policies = self._has_executables = False
         self._begin_next()
 
     @property
@@ -77,13 +71,20 @@ class Windows:
 
     def follow(self, scope: int) -> None:
         """Have a count for those acts of `scope` for which there is nothing else."""
-        for act in (wire.ACT_CONNECT, wire.ACT_SEND):
-            for verdict in range(wire.VERDICTS):
-                self._others.update(_others_key(scope, verdict, act), _COUNT.pack(0))
+        for key in _others_keys(scope):
+            self._others.insert(key, _COUNT.pack(0))
 
-    def judge(self) -> None:
-        """Have acts held against the policies from now on: some scope has one."""
-        self._has_policies = True
+    def forget(self, scope: int, handle: Handler) -> None:
+        """Hand over what is left of that count: no process of `scope` is there any more."""
+        for record in self._further_others(_others_keys(scope)):
+            handle(memoryview(record), 0, _SLOT)
+        for key in _others_keys(scope):
+            self._others.delete(key)
+            del self._told_others[key]
+
+    def judge(self, *, has_executables: bool) -> None:
+        """Have acts held against the policies from now on: some scope has one, which may name executables."""
+        self._has_policies, self._has_executables = True, has_executables
         self._configure()
 
     def turn(self, handle: Handler) -> None:
@@ -92,22 +93,21 @@ class Windows:
         Never waits. Call it when the rings are drained, so that whoever is counted is known.
         """
         if self._grace is not None:
-            if not self._grace.is_alive():
+            if self._grace.is_over():
                 self._grace = None
                 self._collect(handle)
         elif time.monotonic() - self._began_s >= WINDOW_S and self._is_used():
             self._begin_next()
-            self._grace = threading.Thread(target=_wait_for_programs, name="windows", daemon=True)
-            self._grace.start()
+            self._grace = Grace()
 
     def finish(self, handle: Handler) -> None:
         """Hand over all that was counted. Call it when the programs are detached; waits for them to end."""
         if self._grace is not None:
-            self._grace.join()
+            self._grace.wait()
             self._grace = None
             self._collect(handle)
         self._begin_next()
-        _wait_for_programs()
+        wait_for_programs()
         self._collect(handle)
         for record in self._still_open():
             handle(memoryview(record), 0, _SLOT)
@@ -125,7 +125,8 @@ class Windows:
         self._configure()
 
     def _configure(self) -> None:
-        values = (wire.LAYOUT, self._number, os.getpid(), *self._coverage, self._has_policies)
+        policies = (self._has_policies, self._has_executables)
+        values = (wire.LAYOUT, self._number, os.getpid(), *self._coverage, *policies)
         self._config.update(_KEY.pack(0), wire.CONFIG_VALUE.pack(*values))
 
     def _collect(self, handle: Handler) -> None:
@@ -137,11 +138,11 @@ class Windows:
                 self._free_slots.push([_KEY.pack(at // _SLOT)])
                 handle(memoryview(record), 0, _SLOT)
         self._flows[self._number + 1 & 1].clear()
-        for record in self._further_others():
+        for record in self._further_others(self._others):
             handle(memoryview(record), 0, _SLOT)
 
-    def _further_others(self) -> Iterator[bytes]:
-        for key in self._others:
+    def _further_others(self, keys: Iterable[bytes]) -> Iterator[bytes]:
+        for key in keys:
             (number,) = _COUNT.unpack(self._others.lookup(key) or bytes(8))
             if number > self._told_others[key]:
                 yield _aggregate(
@@ -158,8 +159,11 @@ class Windows:
                 yield _still_open(wire.ActValue._make(wire.ACT_VALUE.unpack(value)))
 
 
-def _others_key(scope: int, verdict: int, act: int) -> bytes:
-    return _SCOPE_KEY.pack(scope << 16 | verdict << 8 | act)
+def _others_keys(scope: int) -> list[bytes]:
+    acts = range(wire.ACT_CONNECT, wire.ACTS)
+    return [
+        _SCOPE_KEY.pack(scope << 16 | verdict << 8 | act) for verdict in range(wire.VERDICTS) for act in acts
+    ]
 
 
 def _of_others(key: bytes) -> dict[str, int]:
@@ -175,10 +179,3 @@ def _still_open(act: wire.ActValue) -> bytes:
 def _aggregate(**members: int | bytes) -> bytes:
     record = _EMPTY._replace(layout=wire.LAYOUT, kind=wire.KIND_AGGREGATE, **members)  # type: ignore[arg-type]
     return wire.AGGREGATE_RECORD.pack(*record)
-
-
-def _wait_for_programs() -> None:
-    """Return once every program that runs now has ended: they run as RCU readers do."""
-    call = ctypes.CDLL(None, use_errno=True).syscall
-    if call(_MEMBARRIER[platform.machine()], _MEMBARRIER_CMD_GLOBAL, 0, 0) != 0:
-        time.sleep(_PATIENCE_S)  # a sandbox may forbid the call; a program runs for microseconds

@@ -37,12 +37,21 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import reduce
+from operator import or_
 
 from exporter.policy.compile_addresses import compile_addresses
 from exporter.policy.compile_names import NamedRules, compile_names
-from exporter.policy.entries import EXECUTABLES_MAX, AddressKey, Choice, NameKey, PortKey, Step
-from exporter.policy.model import Address, JobPolicy, Mode, Rule
+from exporter.policy.entries import EXECUTABLES_MAX, AddressKey, Choice, NameKey, PortKey, Portless, Step
+from exporter.policy.model import LOOPBACK, Address, Effect, JobPolicy, Mode, Protocol, Rule
 from exporter.policy.problems import PolicyError, Problems
+
+_PORTLESS = {
+    Protocol.ANY: Portless.ALL,
+    Protocol.ICMP: Portless.ICMP,
+    Protocol.TCP: Portless.TCP,
+    Protocol.UDP: Portless.UDP,
+}
 
 
 @dataclass(frozen=True)
@@ -62,6 +71,8 @@ class Compiled:
     ports: dict[PortKey, Step]
     named: NamedRules
     """Which rules names have."""
+    portless: Portless
+    """What raw and ping sockets may be made for."""
 
     def rule(self, number: int) -> Rule | None:
         """The rule of a choice; None for `default`."""
@@ -79,7 +90,14 @@ def compile_policy(policy: JobPolicy, resolvers: Iterable[Address] = ()) -> Comp
     if problems:
         first = next(rule for rule in rules if rule.line is not None)
         raise PolicyError(first.source, problems)
-    return Compiled(policy.mode, rules, bits, addresses, alternatives, named.names, named.ports, named.rules)
+    names, ports, portless = named.names, named.ports, portless_sockets(rules)
+    return Compiled(policy.mode, rules, bits, addresses, alternatives, names, ports, named.rules, portless)
+
+
+def portless_sockets(rules: Iterable[Rule]) -> Portless:
+    """What some rule allows beyond the machine itself: for a socket of anything else nothing is allowed."""
+    allowing = (rule for rule in rules if rule.effect is Effect.ALLOW and rule not in LOOPBACK)
+    return reduce(or_, (_PORTLESS[rule.protocol] for rule in allowing), Portless.NOTHING)
 
 
 def _bits(rules: Iterable[Rule], problems: Problems) -> dict[str, int]:

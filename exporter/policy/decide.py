@@ -19,7 +19,17 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from exporter.policy.model import Address, Effect, JobPolicy, Mode, Name, Protocol, Rule, plain_address
+from exporter.policy.model import (
+    LOOPBACK,
+    Address,
+    Effect,
+    JobPolicy,
+    Mode,
+    Name,
+    Protocol,
+    Rule,
+    plain_address,
+)
 
 _ICMPV6, _MPTCP = 58, 262
 
@@ -89,6 +99,19 @@ def decide(
         if rule is not winner
     )
     return Decision(winner.effect if winner else Effect.DENY, winner, others)
+
+
+def may_create(policy: JobPolicy, protocol: int, *, resolvers: Iterable[Address] = ()) -> bool:
+    """Whether a raw or ping socket of `protocol` can be of use: some rule allows it to something else.
+
+    Loopback alone is no such thing, unless the policy names it.
+    """
+    plain = Act(None, protocol).plain.protocol
+    return any(
+        rule.effect is Effect.ALLOW and rule.protocol in (Protocol.ANY, plain)
+        for rule in policy.all_rules(resolvers)
+        if rule not in LOOPBACK
+    )
 
 
 def missing_executables(rule: Rule, chain: Collection[str]) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from enum import IntEnum
+from enum import IntEnum, IntFlag
 from typing import NamedTuple
 
 EXECUTABLES_MAX = 64
@@ -23,6 +23,17 @@ class Verdict(IntEnum):
     """Nothing, as if it weren't there: it keeps a wider one from being found."""
     ALLOW = 1
     DENY = 2
+
+
+class Portless(IntFlag):
+    """What sockets without ports (raw, ping) may be made for where the policy is enforced."""
+
+    NOTHING = 0
+    ICMP = 1
+    TCP = 2
+    UDP = 4
+    OTHER = 8
+    ALL = 15
 
 
 class AddressKey(NamedTuple):

@@ -13,6 +13,8 @@ ANY_PORT = 0
 """Stands for every port: a rule can't name port 0."""
 DEFAULT = "default"
 """Told as the rule where none matched."""
+ANSWER = "answer"
+"""Told as the rule where a listener of the job's own answers who asked it."""
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network

@@ -72,6 +72,6 @@ class PolicyError(FileError):
         super().__init__(what, lines=tuple(told), hint=_HINT)
 
 
-def shown(text: str) -> str:
-    """`text` of a file in backquotes, on one line, bounded and harmless."""
-    return f"`{printable(text, limit=_SHOWN_MAX)}`"
+def shown(text: str, limit: int = _SHOWN_MAX) -> str:
+    """`text` of a file in backquotes, on one line, bounded to `limit` characters and harmless."""
+    return f"`{printable(text, limit=limit)}`"

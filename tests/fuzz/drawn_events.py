@@ -89,7 +89,7 @@ def _exited(draw: Draw, key: ProcessKey) -> Exited:
 
 
 def _acted(draw: Draw, key: ProcessKey) -> Acted:
-    act = draw.choice((Act.CONNECT, Act.SEND))
+    act = draw.choice(list(Act))
     thread_id, parent_pid, uid, scope = (_number(draw, _U32) for _ in range(4))
     who = (key, draw.getrandbits(2), act, thread_id, parent_pid, uid, scope)
     cookie, protocol = _number(draw, _U64), draw.choice((6, 17, 1, _number(draw, _U16)))
@@ -106,7 +106,7 @@ def _flowed(draw: Draw, _: ProcessKey) -> Flowed:
 
 
 def _aggregated(draw: Draw, key: ProcessKey) -> Aggregated:
-    act = draw.choice((Act.CONNECT, Act.SEND))
+    act = draw.choice(list(Act))
     outcome = Outcome.SENT if act is Act.SEND else draw.choice(_OUTCOMES)
     verdict = draw.choice(list(Verdict))
     rule, held, policy = _number(draw, _U32), _number(draw, _U64), _number(draw, _U32)

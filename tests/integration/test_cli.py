@@ -90,6 +90,30 @@ REFUSED_COMMAND_LINES = [
         ["run", "--user", "nobody-at-all", "touch", "started"], 2, "nobody-at-all", id="no-such-user"
     ),
     pytest.param(["run", "--job-env", "NOT_SET", "touch", "started"], 2, "NOT_SET", id="job-env-unset"),
+    pytest.param(
+        ["run", "--fail-on", "deny,novel", "touch", "started"],
+        2,
+        "'--fail-on': `novel` needs --baseline, which this version doesn't have",
+        id="fail-on-novel",
+    ),
+    pytest.param(
+        ["run", "--fail-on", "deny,", "touch", "started"],
+        2,
+        "'--fail-on': `` is neither `audit` nor `deny`",
+        id="fail-on-nothing",
+    ),
+    pytest.param(
+        ["run", "--fail-on", "denied", "touch", "started"],
+        2,
+        "'--fail-on': `denied` is neither `audit` nor `deny`",
+        id="fail-on-unknown",
+    ),
+    pytest.param(
+        ["run", "--fail-on", "deny", "touch", "started"],
+        2,
+        "--fail-on needs a policy; name one with --policy FILE or --allowed-endpoints TEXT",
+        id="fail-on-without-a-policy",
+    ),
     pytest.param(["run", "no-such-program"], 127, "'no-such-program'", id="not-found"),
     pytest.param(["run", "./no-such-program"], 127, "'./no-such-program'", id="path-not-found"),
     pytest.param(
@@ -99,7 +123,12 @@ REFUSED_COMMAND_LINES = [
     pytest.param(["run", "./folder"], 126, "it is a directory", id="a-directory"),
     *[
         pytest.param([*command, option, value], 2, f"'{option}': {what} is missing: ", id=f"{option}-{why}")
-        for option, what in (("--otlp-dir", "DIR"), ("--record", "FILE"), ("--job-env", "NAME"))
+        for option, what in (
+            ("--otlp-dir", "DIR"),
+            ("--record", "FILE"),
+            ("--job-env", "NAME"),
+            ("--fail-on", "audit,deny"),
+        )
         for value, why in (("", "empty"), ("--", "forgotten"))
         for command in (["run"],)
     ],

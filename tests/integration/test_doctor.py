@@ -36,7 +36,9 @@ def run(*arguments: str, under: list[str] | None = None) -> subprocess.Completed
 
 def checks(done: subprocess.CompletedProcess[str]) -> dict[str, dict[str, Any]]:
     assert done.stderr == ""
-    return {check["name"]: check for check in json.loads(done.stdout)["checks"]}
+    found = {check["name"]: check for check in json.loads(done.stdout)["checks"]}
+    # What other tests beside this one left is theirs.
+    return {name: check for name, check in found.items() if not name.startswith("instance ")}
 
 
 def abandoned() -> list[Path]:

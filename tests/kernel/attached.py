@@ -11,9 +11,10 @@ import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
-from exporter.kernel.loading import PROGRAMS, Hook
+from exporter.kernel.bpf import link_info, open_pinned
+from exporter.kernel.loading import PROGRAMS, Hook, Tracepoint
 from exporter.kernel.mounts import BPFFS_HOME
 
 from .tracing import ROOT, RUN_LIMIT_S, Trace, environment, read, run_command
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
 PINS = BPFFS_HOME / "ci-egress"
-LINKS = len(PROGRAMS)
+LINKS = sum(isinstance(program, Hook | Tracepoint) for program in PROGRAMS)
 PROGRAMS_IN_CGROUP = sum(isinstance(program, Hook) for program in PROGRAMS)
 
 _READY_LIMIT_S = 30.0
@@ -51,6 +52,16 @@ def attached() -> Attached:
         frozenset(link["id"] for link in _bpftool("link")),
         frozenset(PINS.glob("**/*")),
     )
+
+
+def links_in(directory: Path) -> frozenset[int]:
+    """Ids of the links that are pinned there."""
+    found = set()
+    for pin in directory.glob("link_*"):
+        descriptor = open_pinned(pin)
+        found.add(link_info(descriptor).id)
+        os.close(descriptor)
+    return frozenset(found)
 
 
 def _bpftool(*arguments: str) -> list[dict[str, Any]]:
@@ -92,10 +103,8 @@ class Running:
         return self.process.pid
 
     def instance(self) -> Path:
-        """Its pin directory: the one that it has open, for the lock."""
-        links = map(_target, Path(f"/proc/{self.pid}/fd").iterdir())
-        (directory,) = {path for path in links if path.parent == PINS}
-        return directory
+        """Its pin directory."""
+        return instance_of(self.pid)
 
     def tell(self, line: str) -> None:
         """Write a line to COMMAND's stdin."""
@@ -105,19 +114,33 @@ class Running:
 
     def next_line(self) -> str:
         """COMMAND's next line of output."""
-        stdout = self.process.stdout
-        assert stdout is not None
-        line = b""
-        while not line.endswith(b"\n"):  # bytewise: what a buffer took, `communicate` would miss
-            assert select.select([stdout], [], [], _READY_LIMIT_S)[0], "nothing came"
-            line += os.read(stdout.fileno(), 1) or b"(ended)\n"
-        return line.decode().rstrip("\n")
+        return _next_line(self.process.stdout)
+
+    def next_message(self) -> str:
+        """The next line of ci-egress (or of COMMAND) on stderr."""
+        return _next_line(self.process.stderr)
 
     def end(self) -> Trace:
         """Wait for its end."""
         stdout, stderr = self.process.communicate(timeout=RUN_LIMIT_S)
         done = subprocess.CompletedProcess([], self.process.returncode, stdout, stderr)
         return read(done, self.otlp_dir)
+
+
+def instance_of(pid: int) -> Path:
+    """The pin directory of the ci-egress with that pid: the one that it has open, for the lock."""
+    links = map(_target, Path(f"/proc/{pid}/fd").iterdir())
+    (directory,) = {path for path in links if path.parent == PINS}
+    return directory
+
+
+def _next_line(stream: IO[str] | None) -> str:
+    assert stream is not None
+    line = b""
+    while not line.endswith(b"\n"):  # bytewise: what a buffer took, `communicate` would miss
+        assert select.select([stream], [], [], _READY_LIMIT_S)[0], "nothing came"
+        line += os.read(stream.fileno(), 1) or b"(ended)\n"
+    return line.decode().rstrip("\n")
 
 
 def _target(link: Path) -> Path:
@@ -128,18 +151,26 @@ def _target(link: Path) -> Path:
 
 @contextmanager
 def running(
-    command: Sequence[str | bytes], otlp_dir: Path, *options: str, env: Mapping[str, str] | None = None
+    command: Sequence[str | bytes],
+    otlp_dir: Path,
+    *options: str,
+    env: Mapping[str, str] | None = None,
+    cwd: Path = ROOT,
+    under: Sequence[str | bytes] = (),
 ) -> Iterator[Running]:
-    """Start `ci-egress run`; whatever of its session is left at the end is killed."""
+    """Start `ci-egress run`; whatever of its session is left at the end is killed.
+
+    `under` is a command that becomes it.
+    """
     pipe = subprocess.PIPE
     with subprocess.Popen(
-        run_command(otlp_dir, command, *options),
+        [*under, *run_command(otlp_dir, command, *options)],
         stdin=pipe,
         stdout=pipe,
         stderr=pipe,
         text=True,
         env=environment(env),
-        cwd=ROOT,
+        cwd=cwd,
         start_new_session=True,
     ) as process:
         try:

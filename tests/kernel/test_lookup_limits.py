@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import struct
 import subprocess
 import sys
 from collections import Counter
@@ -28,6 +29,7 @@ LARGE_TOLD_IN_A_SECOND = 93
 UNTOLD_WAITING = 2048
 FLOOD = 20_000
 SECOND_NS = 1 << 30
+ALL_SCOPES = (1 << 32) - 1
 
 _FLOODER = """
 import socket, sys, time
@@ -101,7 +103,7 @@ def test_a_flood_of_one_process_hides_no_lookup_of_another(
     ((_, told),) = by_process.items()
     assert share <= told <= share * (ended - began + 1)
     counts = [now - then for now, then in zip(lookups.counts(), before, strict=True)]
-    assert counts == [FLOOD + 200, 0, FLOOD - told, 0, 0]
+    assert counts == [FLOOD + 200, 0, FLOOD - told, 0, 0, 0]
 
 
 def test_questions_beyond_a_scopes_room_are_counted_and_expire(lookups: Lookups, lab: Lab) -> None:
@@ -119,14 +121,18 @@ def test_questions_beyond_a_scopes_room_are_counted_and_expire(lookups: Lookups,
 
 def test_of_a_scope_that_is_over_nothing_is_kept(lookups: Lookups, lab: Lab) -> None:
     flood(lab)
-    kept = [lookups.maps[name] for name in ("queries", "queries_noted", "queries_expired")]
+    counts = [lookups.maps[name] for name in ("queries_noted", "queries_expired")]
+    own, all_scopes = (struct.pack("=I", scope) for scope in (SCOPE, ALL_SCOPES))
     queries = Queries(lookups.maps)
     queries.forget(SCOPE + 1)
     queries.expire(boot_ns() + PATIENCE_NS)
     flood(lab)
-    assert all(list(one) for one in kept)
+    assert all(count.lookup(own) for count in counts)
     queries.forget(SCOPE)
-    assert not any(list(one) for one in kept)
+    assert not any(count.lookup(own) for count in counts)
+    assert list(lookups.maps["queries"]) == []
+    noted, expired = (count.lookup(all_scopes) or b"" for count in counts)
+    assert struct.unpack("=QQ", noted) == (*struct.unpack("=Q", expired), 0)
 
 
 def test_what_is_answered_makes_room_at_once(

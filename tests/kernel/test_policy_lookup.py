@@ -12,9 +12,7 @@ from itertools import count
 import pytest
 from hypothesis import given, settings
 
-from exporter import wire
 from exporter.events import RULE_OF_NAMES, Acted, ProcessKey, Verdict
-from exporter.kernel.bpf import Map
 from exporter.kernel.instances import open_map
 from exporter.kernel.verdicts import MAPS, Peer, Verdicts
 from exporter.kernel.verdicts import Said as Found
@@ -78,11 +76,10 @@ class Actor:
             model.answer(name, address)
         held = held_mask(compiled, chain)
         self._kernel.tracer.govern(scope, compiled, seeds(answered))
-        self._kernel.tracer.follow(self._process, scope)
-        value = wire.PROC_VALUE.pack(self._process.started_ns, scope, *[0] * 5, held)
-        # Nothing else sets what is held yet.
-        procs: Map = self._kernel.tracer._procs
-        procs.update(self._process.pid.to_bytes(4, sys.byteorder), value)
+        in_chain = [name for name, bit in compiled.executables.items() if held >> bit & 1]
+        # As after the execs of its chain.
+        mask = self._kernel.tracer.executables.mask(in_chain)
+        self._kernel.tracer.follow(self._process, scope, mask)
         assert self._child.stdin is not None
         assert self._child.stdout is not None
         acts = ",".join(f"{act.protocol} {act.address} {act.port}" for act in ACTS)
@@ -93,17 +90,17 @@ class Actor:
         told = [(event.peer, event.peer_port, event.verdict, event.rule) for event in events]
         decided = [model.decide(act, held) for act in ACTS]
         assert told == [expected(act, each) for act, each in zip(ACTS, decided, strict=True)]
-        assert self._found_out(scope, held) == [
+        assert self._found_out(scope, mask) == [
             Found(each.verdict, RULE_OF_NAMES if each.is_by_name else each.rule) for each in decided
         ]
 
-    def _found_out(self, scope: int, held: int) -> list[Found | None]:
+    def _found_out(self, scope: int, mask: int) -> list[Found | None]:
         """What user space makes of the same maps."""
-        instance = self._kernel.tracer._directory
+        instance = self._kernel.tracer.directory
         with ExitStack() as stack:
             verdicts = Verdicts({name: stack.enter_context(open_map(instance, name)) for name in MAPS})
             peers = [Peer(packed(act.address), act.port, act.protocol) for act in ACTS if act.address]
-            return [verdicts.decide(scope, peer, held) for peer in peers]
+            return [verdicts.decide(scope, peer, mask) for peer in peers]
 
 
 def seeds(answered: list[tuple[str, Address]]) -> list[tuple[bytes, list[str]]]:

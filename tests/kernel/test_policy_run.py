@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from .attached import nothing_left
+from .attached import nothing_left, running, wait_for
 from .lab import NETWORKS, PORT, RUN_LIMIT_S, V4, Lab, Network
 from .test_accounting import copy_with
 from .tracing import ROOT, Trace, copy_of_the_program, environment, read, run_command, trace
@@ -112,6 +112,45 @@ def test_what_no_rule_allows_is_denied_and_told(
     assert seen.account == "attempts 2 = exported 2 + aggregated 0 + dropped 0 + pending 0"
 
 
+@pytest.mark.parametrize("options", [[], ["--json-log"]], ids=["plain", "json"])
+def test_what_is_denied_is_told_while_the_job_goes_on(
+    lab: Lab, programs: Programs, tmp_path: Path, options: list[str]
+) -> None:
+    act = programs.act("connect", V4.evil, PORT)
+    command = lab.command(["sh", "-c", '"$@"; read -r _', "sh", *act])
+    allowed = ("--enforce", "--allowed-endpoints", f"{V4.peer}:{PORT}")
+    with running(command, tmp_path, *allowed, *options) as run:
+        assert run.next_line() == "EPERM"
+        line = run.next_message()
+        file = tmp_path / "logs.jsonl"
+        wait_for(lambda: file.exists() and "cicd.egress.denied" in file.read_text())
+        (record,) = logs(tmp_path)
+        run.tell("go on")
+        seen = run.end()
+    (denied,) = seen.egress
+    assert (record["traceId"], record["spanId"]) == (denied.trace_id, denied.span_id)
+    blocked = f"blocked: act (dash → act) → {V4.evil}:{PORT}, rule default"
+    assert record["body"] == {"stringValue": blocked}
+    if not options:
+        assert line == f"ci-egress: {blocked}"
+        return
+    told = json.loads(line)
+    assert told.pop("time") > 0
+    assert told == {
+        "level": "error",
+        "message": blocked,
+        "event": "cicd.egress.denied",
+        "pid": denied["process.pid"],
+        "chain": ["dash", "act"],
+        "destination": f"{V4.evil}:{PORT}",
+        "transport": "tcp",
+        "rule": "default",
+        "ruleset": "--allowed-endpoints",
+        "trace_id": denied.trace_id,
+        "span_id": denied.span_id,
+    }
+
+
 def test_audit_denies_nothing_and_tells_what_it_would(lab: Lab, programs: Programs, tmp_path: Path) -> None:
     file = policy(tmp_path, f'allow: ["{V4.peer}:{PORT}"]\n')
     seen = peer_then_evil(lab, programs, V4, tmp_path, "--policy", file)
@@ -191,8 +230,6 @@ def replay(recording: Path, otlp_dir: Path) -> Trace:
 
 REFUSED = {
     "version: 1\nmode: enforced\n": ":2:7: `mode` can't be `enforced`; did you mean `enforce`?",
-    'version: 1\ndeny: ["192.0.2.1", {host: 192.0.2.2, lineage: [git]}]\n': ":2:21: `run` can't go by "
-    "`lineage` yet; name addresses instead",
 }
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from exporter.errors import KernelError
-from exporter.kernel.btf import Btf, kernel_offsets
+from exporter.kernel.btf import MEMBERS, Btf, kernel_offsets
 
 INT, POINTER, ARRAY, STRUCT, UNION, ENUM, FORWARD, TYPEDEF, VOLATILE, CONST = range(1, 11)
 FUNCTION_PROTOTYPE, VARIABLE, SECTION, TYPE_TAG, ENUM64 = 13, 14, 15, 18, 19
@@ -96,6 +96,17 @@ def test_a_struct_with_bitfields_keeps_their_sizes_apart_from_offsets() -> None:
         "LIVE": ("signal_struct", "live"),
     }
     assert Btf(blob.bytes()).offsets(members) == {"FLAG": 2, "LIVE": 8}
+
+
+@pytest.mark.parametrize("name", ["i_ctime", "__i_ctime"])
+def test_a_member_is_found_under_what_earlier_kernels_called_it(name: str) -> None:
+    blob = Blob()
+    number = blob.add(INT, "long", 8, struct.pack("=I", 64))
+    time = blob.record("timespec64", [("tv_sec", number, 0), ("tv_nsec", number, 64)])
+    blob.record("inode", [("i_ino", number, 0), (name, time, 8 * 88)])
+    members = {key: MEMBERS[key] for key in ("INODE_CTIME_SEC", "INODE_CTIME_NSEC", "INODE_NUMBER")}
+    found = {"INODE_CTIME_SEC": 88, "INODE_CTIME_NSEC": 96, "INODE_NUMBER": 0}
+    assert Btf(blob.bytes()).offsets(members) == found
 
 
 def test_types_of_every_kind_in_between_are_stepped_over() -> None:

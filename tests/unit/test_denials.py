@@ -6,19 +6,25 @@ from typing import Any
 
 import pytest
 from opentelemetry.sdk.resources import Resource
+from opentelemetry.trace import StatusCode
 
+from exporter.account import Account
+from exporter.cli.failing import failings
+from exporter.config import FailOn
 from exporter.denials import SAID_MAX, TOLD_MAX, Denials
 from exporter.destinations import destination
-from exporter.events import Acted, Outcome, Verdict
+from exporter.events import Act, Acted, Aggregated, Outcome, Verdict
 from exporter.flows import Flow
 from exporter.otlp import LogRecord, Severity
 from exporter.spans import Spans
 from exporter.terms import Ruling, Terms, ruling
-from tests.unit.records import ACT, AGGREGATE
+from tests.unit.records import ACT, AGGREGATE, BASH
 from tests.unit.samples import CLOCK, JOB, bash, program
 
 TERMS = Terms("enforce", "policy.yaml", {1: "192.0.2.0/24"})
 DENIED = ACT._replace(verdict=Verdict.DENY, rule=1)
+LOSSY = Account(3, 1, 0, {("process", "internal"): 1, ("export", "400"): 1})
+"""Of the two that got lost, one was known."""
 
 
 class Told:
@@ -27,13 +33,30 @@ class Told:
     def __init__(self) -> None:
         self.records: list[LogRecord] = []
         self.lines: list[str] = []
-        self._denials = Denials(self.records.append, self.lines.append)
+        self.fields: list[dict[str, Any]] = []
+        self._denials = Denials(self.records.append, self._say)
         self._spans = Spans(JOB, Resource({}), CLOCK)
 
-    def meet(self, event: Acted, **who: Any) -> Flow:
-        said, actor = ruling(TERMS, event), program(parent=bash(), **who)
+    def _say(self, line: str, **fields: Any) -> None:
+        self.lines.append(line)
+        self.fields.append(fields)
+
+    @property
+    def denials(self) -> Denials:
+        return self._denials
+
+    def meet_many(self, event: Aggregated) -> None:
+        """Of whoever it was."""
+        said, where = ruling(TERMS, event), destination(event)
+        span = self._spans.aggregate(event, where, None, None, said)
+        self._denials.meet(None, where, said, lambda: span, event.attempts)
+
+    def meet(self, event: Acted, looked_up: str | None = None, **who: Any) -> Flow:
+        said, actor = ruling(TERMS, event), program(**{"parent": bash(), **who})
         context = self._spans.next_context(event.at_ns)
-        flow = Flow(event, destination(event), actor, "root", context, self._spans.job_context, ruling=said)
+        flow = Flow(
+            event, destination(event, looked_up), actor, "root", context, self._spans.job_context, ruling=said
+        )
         self._denials.meet(actor, flow.destination, said, lambda: self._spans.egress(flow, event.at_ns))
         return flow
 
@@ -43,6 +66,19 @@ def test_a_denied_act_is_a_record_with_the_attributes_of_its_span_and_a_line() -
     flow = told.meet(DENIED)
     line = "blocked: curl (bash → curl) → 192.0.2.7:443, rule 192.0.2.0/24"
     assert told.lines == [line]
+    assert told.fields == [
+        {
+            "event": "cicd.egress.denied",
+            "pid": DENIED.process.pid,
+            "chain": ("bash", "curl"),
+            "destination": "192.0.2.7:443",
+            "transport": "tcp",
+            "rule": "192.0.2.0/24",
+            "ruleset": "policy.yaml",
+            "trace_id": f"{flow.context.trace_id:032x}",
+            "span_id": f"{flow.context.span_id:016x}",
+        }
+    ]
     (record,) = told.records
     assert (record.event_name, record.severity, record.body) == ("cicd.egress.denied", Severity.ERROR, line)
     assert (record.context, record.at_ns) == (flow.context, CLOCK.wall_ns(DENIED.at_ns))
@@ -71,6 +107,32 @@ def test_what_is_allowed_is_not_told(verdict: Verdict) -> None:
     assert told.records == []
 
 
+def test_the_line_has_the_whole_chain_and_the_name() -> None:
+    told = Told()
+    npm = program("/usr/bin/npm", process=BASH)
+    told.meet(
+        DENIED._replace(rule=0),
+        looked_up="evil.example",
+        path="/usr/bin/node",
+        parent=program("/bin/sh", parent=npm),
+    )
+    assert told.lines == ["blocked: node (npm → sh → node) → evil.example:443, rule default"]
+
+
+def test_of_denied_acts_that_were_only_counted_the_span_is_an_error_too() -> None:
+    event = AGGREGATE._replace(verdict=Verdict.DENY, outcome=Outcome.DENIED)
+    said = ruling(TERMS, event)
+    span = Spans(JOB, Resource({}), CLOCK).aggregate(event, destination(event), program(), "root", said)
+    assert span.status.status_code is StatusCode.ERROR
+    assert {
+        "egress.outcome": "denied",
+        "egress.attempts": AGGREGATE.attempts,
+        "error.type": "EPERM",
+        "security_rule.name": "default",
+        "security_rule.ruleset.name": "policy.yaml",
+    }.items() <= span.attributes.items()
+
+
 def test_a_program_and_a_destination_are_told_once() -> None:
     told = Told()
     told.meet(DENIED)
@@ -79,6 +141,43 @@ def test_a_program_and_a_destination_are_told_once() -> None:
     told.meet(DENIED._replace(peer_port=80))
     told.meet(DENIED, exec_id=2)
     assert len(told.records) == len(told.lines) == 3
+
+
+def test_every_attempt_is_counted_whatever_is_told_of_it() -> None:
+    told = Told()
+    for event in (DENIED, DENIED, ACT._replace(verdict=Verdict.AUDIT), ACT._replace(verdict=Verdict.ALLOW)):
+        told.meet(event)
+    told.meet_many(AGGREGATE._replace(verdict=Verdict.DENY, attempts=1_000))
+    assert told.denials.attempts == {"deny": 1_002, "audit": 1}
+    assert told.denials.first == {
+        "deny": "curl (bash → curl) → 192.0.2.7:443, rule 192.0.2.0/24",
+        "audit": "curl (bash → curl) → 192.0.2.7:443, rule default",
+    }
+
+
+def test_attempts_of_whom_it_is_not_known_are_told_too() -> None:
+    told = Told()
+    others = AGGREGATE._replace(verdict=Verdict.DENY, is_other=True)
+    told.meet_many(others)
+    told.meet_many(others)
+    assert told.lines == ["blocked: a program that isn't known → _other"]
+    (record,) = told.records
+    assert (record.event_name, record.body) == ("cicd.egress.denied", told.lines[0])
+    assert record.attributes["security_rule.ruleset.name"] == "policy.yaml"
+
+
+def test_without_being_asked_nothing_fails_a_run() -> None:
+    told = Told()
+    told.meet(DENIED)
+    assert failings([], told.denials, LOSSY) == []
+
+
+def test_an_attempt_that_got_lost_before_it_was_judged_fails_a_run_that_must_not_be_denied() -> None:
+    told = Told()
+    assert failings([FailOn.DENY], told.denials, Account(3, 3, 0)) == []
+    assert failings([FailOn.DENY], told.denials, LOSSY) == [
+        "--fail-on: of 1 attempt it isn't known what the policy said"
+    ]
 
 
 def test_a_flood_of_destinations_is_bounded() -> None:
@@ -94,6 +193,20 @@ def test_a_flood_of_destinations_is_bounded() -> None:
 
 def test_a_denied_act_has_no_other_outcome() -> None:
     assert Told().meet(DENIED).outcome is Outcome.DENIED
+
+
+@pytest.mark.parametrize(
+    ("protocol", "socket"), [(1, "icmp socket"), (58, "ipv6-icmp socket"), (17, "raw udp socket")]
+)
+def test_a_denied_socket_is_told_as_one(protocol: int, socket: str) -> None:
+    told = Told()
+    told.meet(ACT._replace(act=Act.CREATE, verdict=Verdict.DENY, protocol=protocol))
+    assert told.lines == [f"blocked: curl (bash → curl) → {socket}, rule default"]
+
+
+def test_an_answer_is_told_by_a_rule_that_no_file_has() -> None:
+    answer = ACT._replace(verdict=Verdict.ALLOW, rule=(1 << 32) - 2)
+    assert ruling(TERMS, answer) == Ruling("allow", "enforce", "answer", "policy.yaml")
 
 
 def test_the_mode_is_that_of_the_moment() -> None:

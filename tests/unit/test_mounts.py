@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from exporter.errors import KernelError
-from exporter.kernel.mounts import Mount, cgroup2_root, find_bpffs, mounts
+from exporter.kernel.mounts import Mount, cgroup2_root, devices, find_bpffs, mounts
 
 UNIFIED = "30 24 0:26 / /sys/fs/cgroup rw,nosuid shared:9 - cgroup2 cgroup2 rw,nsdelegate"
 HYBRID = """\
@@ -30,7 +30,7 @@ def mountinfo(tmp_path: Path) -> Path:
 
 def test_a_line_has_root_path_and_type() -> None:
     (mount,) = mounts(CONTAINER)
-    assert mount == Mount("/docker/af01", Path("/sys/fs/cgroup"), "cgroup2", os.makedev(0, 26))
+    assert mount == Mount("/docker/af01", Path("/sys/fs/cgroup"), "cgroup2", os.makedev(0, 26), 500)
 
 
 @pytest.mark.parametrize("fields", ["", "shared:1", "shared:1 master:2 propagate_from:3 unbindable"])
@@ -123,3 +123,8 @@ def test_what_is_mounted_somewhere_else_than_its_line_says_does_not_count(
         cgroup2_root(mountinfo)
     mountinfo.write_text(f"30 24 {device} / {there}/gone rw - bpf none rw")
     assert find_bpffs(mountinfo) is None
+
+
+def test_the_device_of_a_mount_is_found_by_its_id(mountinfo: Path) -> None:
+    mountinfo.write_text(f"{CONTAINER}\n{BPFFS}\nx 24 0:31 / /a rw - a a rw\n")
+    assert devices(mountinfo) == {500: os.makedev(0, 26), 35: os.makedev(0, 31), 0: os.makedev(0, 31)}

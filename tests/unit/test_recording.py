@@ -376,7 +376,7 @@ def acted(**changes: Any) -> str:
         {"peer": None},
         {"peer_port": 1 << 16},
         {"uid": 1 << 32},
-        {"act": 3},
+        {"act": 4},
     ],
 )
 def test_an_act_that_cannot_be_is_refused(tmp_path: Path, changes: dict[str, Any]) -> None:

@@ -198,6 +198,15 @@ def test_a_datagram_is_a_send() -> None:
     assert attributes(span)["network.transport"] == "udp"
 
 
+def test_a_socket_that_was_denied_has_no_peer() -> None:
+    span = egress(spans(), ACT._replace(act=Act.CREATE, protocol=58, peer=bytes(16)), program())
+    assert span.name == "create ipv6-icmp socket"
+    told = attributes(span)
+    assert told["network.transport"] == "ipv6-icmp"
+    unknown = {"server.address", "server.port", "network.peer.address", "network.peer.port", "network.type"}
+    assert not unknown & told.keys()
+
+
 def test_a_connection_lasts_from_the_connect_to_its_end_and_says_what_became_of_it() -> None:
     span = egress(spans(), ACT, program(), ESTABLISHED, ENDED)
     assert (span.start_time, span.end_time) == (CLOCK.offset_ns + ACT.at_ns, CLOCK.offset_ns + ENDED.at_ns)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from exporter.events import Tampered, Tampering
 from exporter.summary import ROWS_MAX, Summary
-from exporter.tampering import attributes, detail_of, sentence
+from exporter.tampering import attributes, detail_of, lost_sentence, sentence
 
 from .pipelines import ROOT, run, spans
 from .records import EXEC, TAMPER
@@ -93,6 +93,16 @@ def test_many_ways_of_tampering_are_counted() -> None:
     text = summary_of(*events)
     assert text.count("warning: tampering: ") == ROWS_MAX
     assert "warning: … and 7 more ways of tampering\n" in text
+
+
+def test_what_is_gone_of_ci_egress_is_listed_up_to_a_bound() -> None:
+    home = "/sys/fs/bpf/ci-egress/1"
+    assert lost_sentence("detached", ["on_connect4"], home) == (
+        "programs of ci-egress were detached; what they saw is neither told nor denied any more: on_connect4"
+    )
+    told = lost_sentence("unpinned", [f"map_{number}" for number in range(30)], home)
+    assert told.startswith(f"pins of ci-egress were removed from {home}, as by `ci-egress stop`; ")
+    assert told.endswith(": map_0, map_1, map_2, map_3, map_4, map_5, map_6, map_7, and 22 more")
 
 
 def log_records(directory: Path) -> list[dict[str, Any]]:

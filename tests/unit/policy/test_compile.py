@@ -6,6 +6,7 @@ from ipaddress import ip_address
 
 import pytest
 
+from exporter import wire
 from exporter.policy.compile import Compiled, compile_policy
 from exporter.policy.entries import (
     ALTERNATIVES_MAX,
@@ -16,6 +17,7 @@ from exporter.policy.entries import (
     AddressKey,
     NameKey,
     PortKey,
+    Portless,
     Step,
     Verdict,
 )
@@ -120,6 +122,30 @@ def test_a_name_finds_its_rule_set_without_the_kernel() -> None:
     assert named.rule_set("b.a.example") == named.rule_set("c.example")
     assert named.rule_set("a.example") != named.rule_set("c.example")
     assert named.rule_set("example") is None
+
+
+@pytest.mark.parametrize(
+    ("allow", "portless"),
+    [
+        ("192.0.2.1", Portless.TCP),
+        ("icmp://192.0.2.1\nudp://a.example:53", Portless.ICMP | Portless.UDP),
+        ("{host: 192.0.2.1, protocol: icmp, lineage: [ping]}", Portless.ICMP),
+        ("any://192.0.2.1", Portless.ALL),
+        ("any://127.0.0.1", Portless.ALL),
+    ],
+)
+def test_raw_sockets_are_for_what_some_rule_allows(allow: str, portless: Portless) -> None:
+    assert compile_policy(rules(allow=allow, deny="icmp://192.0.2.9")).portless == portless
+
+
+def test_loopback_alone_is_no_use_of_a_raw_socket() -> None:
+    assert compile_policy(rules(deny="192.0.2.1")).portless == Portless.NOTHING
+
+
+def test_the_kernel_numbers_them_alike() -> None:
+    kinds = {kind.name: kind.value for kind in Portless if kind.bit_count() == 1}
+    assert kinds == {name: getattr(wire, f"PORTLESS_{name}") for name in kinds}
+    assert len(kinds) == 4
 
 
 def lineage_rules(number: int, host: str) -> str:

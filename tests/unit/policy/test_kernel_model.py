@@ -8,13 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exporter.policy.compile import compile_policy
-from exporter.policy.decide import Act, decide
-from exporter.policy.entries import Verdict
-from exporter.policy.model import Address, Effect, JobPolicy, plain_address
+from exporter.policy.decide import Act, decide, may_create
+from exporter.policy.entries import Portless, Verdict
+from exporter.policy.model import LOOPBACK, Address, Effect, JobPolicy, plain_address
 from tests.unit.policy.drawn import acts, answers, chains, policies
 from tests.unit.policy.kernel_model import Kernel, Lookups, held_mask, packed
 
 RESOLVERS = [ip_address("192.0.2.2"), ip_address("::ffff:192.0.2.1"), ip_address("2001:db8::1")]
+PORTLESS = {1: Portless.ICMP, 6: Portless.TCP, 17: Portless.UDP}
 VERDICTS = {Effect.ALLOW: Verdict.ALLOW, Effect.DENY: Verdict.DENY}
 
 
@@ -40,6 +41,21 @@ def test_the_kernel_says_what_the_policy_says(
         assert asked.addresses == 3
         assert asked.granted <= 1
         assert asked.ports <= 3
+
+
+@settings(max_examples=300, deadline=None)
+@given(policies(), st.lists(acts(), min_size=1, max_size=8), answers, chains)
+def test_a_socket_that_may_not_be_made_is_of_no_use(
+    policy: JobPolicy, told: list[Act], answered: list[tuple[str, Address]], chain: list[str]
+) -> None:
+    portless = compile_policy(policy, RESOLVERS).portless
+    for act in told:
+        may_be_made = may_create(policy, act.protocol, resolvers=RESOLVERS)
+        assert bool(portless & PORTLESS.get(act.plain.protocol, Portless.OTHER)) == may_be_made
+        names = _names_of(act, answered)
+        decided = decide(policy, act, names=names, chain=chain, resolvers=RESOLVERS)
+        is_loopback = decided.rule in LOOPBACK
+        assert may_be_made or is_loopback or decided.effect is Effect.DENY
 
 
 def _packed(act: Act) -> bytes:

@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only
+/*
+ * Which of the executables that policies name a program is: a bit for each. An exec adds them to
+ * the process's, a fork hands them down, and so they tell which are in its chain.
+ */
+#define CTIME_QUERIED 0x80000000U /* a flag of the kernel's own, among the nanoseconds */
+
+/* By the inode: a path is what a mount namespace makes of it, and anybody can have one. */
+static inline u64 executables_in(u64 mm)
+{
+	struct config_value *config = settings();
+
+	if (!config || !config->has_executables)
+		return 0;
+
+	u64 inode = pointer_at(pointer_at(mm, MM_EXE_FILE), FILE_INODE);
+	struct exe_key key = {
+		.inode = pointer_at(inode, INODE_NUMBER),
+		.device = number_at(pointer_at(inode, INODE_SUPER), SUPER_DEVICE),
+	};
+	struct exe_value *found = exe_bits.lookup(&key);
+
+	/* Root can change the file, but not without a trace: its ctime is another one then. */
+	if (!found || found->ctime_sec != pointer_at(inode, INODE_CTIME_SEC) ||
+	    found->ctime_nsec != (number_at(inode, INODE_CTIME_NSEC) & ~CTIME_QUERIED))
+		return 0;
+	return found->bits;
+}

@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only
+/*
+ * A job's own UDP servers answer who asked them. A socket that its owner bound is a listener; who
+ * sends to it is noted when that arrives, before the owner can see it, and may be answered for a
+ * while: exactly that address and port, from that port, in that network namespace.
+ */
+#define ANSWERED_NS 30000000000ULL
+#define HEARD_MAX 32768
+#define HEARD_SHARE 2048 /* peers of a scope, in so long as they may be answered */
+#define LOOPED_BACK 5	 /* PACKET_LOOPBACK: this machine's own, to a group it is in itself */
+#define ETHERTYPE_IPV6 0x86dd
+
+/* Stands with the socket. A namespace of a job's own is no way into another one. */
+struct listener {
+	u64 namespace;
+	u32 scope;
+	u32 pad;
+};
+BPF_SK_STORAGE(listeners, struct listener);
+
+struct heard_key {
+	u64 namespace;
+	u32 scope;
+	u16 local_port;
+	u16 peer_port;
+	u8 peer[16];
+	u8 protocol;
+	u8 pad[7];
+};
+
+/* When it sent last. */
+BPF_TABLE("lru_hash", struct heard_key, u64, heard, HEARD_MAX);
+
+struct heard_share {
+	u64 began_ns;
+	u64 noted;
+};
+
+/* How much of the above each scope filled lately: so no scope pushes out what another one noted. */
+BPF_TABLE("lru_hash", u32, struct heard_share, heard_shares, SCOPES_MAX);
+
+static u64 (*namespace_of)(void *) = (void *)BPF_FUNC_get_netns_cookie;
+
+static inline int can_listen(u32 protocol)
+{
+	return protocol == IPPROTO_UDP || protocol == IPPROTO_UDPLITE;
+}
+
+static inline struct heard_key heard_of(struct bpf_sock *sk, const struct listener *listener)
+{
+	struct heard_key key = {
+		.namespace = listener->namespace,
+		.scope = listener->scope,
+		.local_port = sk->src_port,
+		.protocol = sk->protocol,
+	};
+
+	return key;
+}
+
+/* Called where it is bound by its owner, not where the kernel finds a port for who sends first. */
+static inline void note_listener(struct bpf_sock *sk, struct proc_value *proc)
+{
+	struct listener *listener;
+
+	if (!can_listen(sk->protocol))
+		return;
+	listener = listeners.sk_storage_get((void *)sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+	if (!listener)
+		return;
+	listener->namespace = namespace_of(sk);
+	listener->scope = scope_of(proc);
+}
+
+/*
+ * By what a process may send without any privilege nobody else can be made to have asked: whoever
+ * binds an IPv6 socket to an address that isn't the machine's (IPV6_FREEBIND) sends under it, to
+ * the machine itself (by lo) or to a group that it is in.
+ */
+static inline int is_made_here(struct __sk_buff *skb, const union address *from,
+			       const union address *to)
+{
+	if (skb->pkt_type == LOOPED_BACK)
+		return 1;
+	return skb->ifindex == LOOPBACK &&
+	       (from->words[0] != to->words[0] || from->words[1] != to->words[1] ||
+		from->words[2] != to->words[2] || from->words[3] != to->words[3]);
+}
+
+/* Returns where the ports are; 0 for what isn't understood, which nobody asked then. */
+static inline u32 read_ends(struct __sk_buff *skb, u32 protocol, union address *from,
+			    union address *to)
+{
+	u8 next = 0, start = 0;
+
+	if (skb->protocol == bpf_htons(ETHERTYPE_IPV6)) {
+		if (bpf_skb_load_bytes(skb, 6, &next, 1) || next != protocol ||
+		    bpf_skb_load_bytes(skb, 8, from, 16) || bpf_skb_load_bytes(skb, 24, to, 16))
+			return 0;
+		return 40;
+	}
+	from->words[2] = to->words[2] = bpf_htonl(0xffff);
+	if (bpf_skb_load_bytes(skb, 0, &start, 1) || bpf_skb_load_bytes(skb, 9, &next, 1) ||
+	    next != protocol || bpf_skb_load_bytes(skb, 12, &from->words[3], 4) ||
+	    bpf_skb_load_bytes(skb, 16, &to->words[3], 4))
+		return 0;
+	return (start & 15) * 4;
+}
+
+static inline int has_heard_share(u32 scope, u64 now_ns)
+{
+	struct heard_share *share = heard_shares.lookup(&scope);
+
+	if (!share || now_ns - share->began_ns > ANSWERED_NS) {
+		struct heard_share begun = { .began_ns = now_ns, .noted = 1 };
+
+		heard_shares.update(&scope, &begun);
+		return 1;
+	}
+	if (share->noted >= HEARD_SHARE)
+		return 0;
+	__sync_fetch_and_add(&share->noted, 1);
+	return 1;
+}
+
+/* For each datagram that arrives at a socket that isn't connected. */
+static inline void hear(struct __sk_buff *skb, struct bpf_sock *sk)
+{
+	struct listener *listener = listeners.sk_storage_get((void *)sk, 0, 0);
+
+	if (!listener)
+		return;
+
+	struct config_value *config = settings();
+	union address from = {}, to = {};
+	u16 port = 0;
+
+	sk = bpf_sk_fullsock(sk);
+	if (!sk || !config || !config->has_policies)
+		return;
+
+	u32 at = read_ends(skb, sk->protocol, &from, &to);
+
+	if (!at || is_made_here(skb, &from, &to) || bpf_skb_load_bytes(skb, at, &port, 2))
+		return;
+
+	struct heard_key key = heard_of(sk, listener);
+	u64 now_ns = bpf_ktime_get_boot_ns();
+
+	key.peer_port = bpf_ntohs(port);
+	__builtin_memcpy(key.peer, from.bytes, sizeof(key.peer));
+
+	u64 *at_ns = heard.lookup(&key);
+
+	if (at_ns)
+		*at_ns = now_ns;
+	else if (has_heard_share(listener->scope, now_ns))
+		heard.update(&key, &now_ns);
+}
+
+/* Whether the peer of an act on this socket asked it, not long ago. */
+static inline int is_answer(const struct act_value *act, struct bpf_sock *sk)
+{
+	if (!sk || !can_listen(act->key.protocol))
+		return 0;
+
+	struct listener *listener = listeners.sk_storage_get((void *)sk, 0, 0);
+
+	if (!listener)
+		return 0;
+
+	struct heard_key key = heard_of(sk, listener);
+
+	key.peer_port = act->key.peer_port;
+	__builtin_memcpy(key.peer, act->key.peer, sizeof(key.peer));
+
+	u64 *at_ns = heard.lookup(&key);
+
+	return at_ns && bpf_ktime_get_boot_ns() - *at_ns < ANSWERED_NS;
+}

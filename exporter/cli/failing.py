@@ -1,0 +1,29 @@
+"""`--fail-on`: whether what the policy said makes a run fail whose COMMAND succeeded."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from exporter.account import Account
+from exporter.config import FailOn
+from exporter.denials import Denials
+from exporter.text import counted
+
+_HAPPENED = {FailOn.AUDIT: "would be denied", FailOn.DENY: "denied"}
+_UNJUDGED_STAGES = ("kernel", "ring", "process")
+"""Where attempts get lost before it is known here what the policy said."""
+
+
+def failings(fail_on: Collection[FailOn], denials: Denials, account: Account) -> list[str]:
+    """What of `fail_on` happened, a line each; an attempt of which it isn't known counts, too."""
+    if not fail_on:
+        return []
+    lines = [
+        f"--fail-on {what}: {counted(denials.attempts[what], 'attempt')} {told}, first: {denials.first[what]}"
+        for what, told in _HAPPENED.items()
+        if what in fail_on and denials.attempts[what]
+    ]
+    unjudged = sum(number for (stage, _), number in account.dropped.items() if stage in _UNJUDGED_STAGES)
+    if unjudged:
+        lines.append(f"--fail-on: of {counted(unjudged, 'attempt')} it isn't known what the policy said")
+    return lines

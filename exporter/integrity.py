@@ -1,0 +1,72 @@
+"""What is lost of the kernel's side while it runs, told as tampering: programs detached, pins removed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.trace import SpanContext
+
+from exporter import tampering
+from exporter.kernel.held import UNPINNED
+from exporter.otlp import LogRecord, Severity
+from exporter.traced import Outlets
+
+if TYPE_CHECKING:
+    from exporter.kernel.tracer import Tracer
+
+_EVERY_S = 1.0
+
+
+class Integrity:
+    """Looks once a second, and tells each loss once."""
+
+    def __init__(
+        self,
+        tracer: Tracer,
+        outlets: Outlets,
+        say: Callable[[str], object],
+        resource: Resource,
+        context: SpanContext | None = None,
+    ) -> None:
+        """Of `tracer`; `say` shows a line.
+
+        `context` is that of the job's span, None where there are several jobs.
+        """
+        self._tracer = tracer
+        self._outlets = outlets
+        self._say = say
+        self._resource = resource
+        self._context = context
+        self._told: dict[str, frozenset[str]] = {}
+        self._next_s = 0.0
+
+    def tick(self) -> None:
+        """Look, unless that was just now; cheap, for a loop."""
+        now_s = time.monotonic()
+        if now_s >= self._next_s:
+            self._next_s = now_s + _EVERY_S
+            self.look()
+
+    def look(self) -> None:
+        """Tell what got lost since the last time, unless it was `ci-egress stop` that took it."""
+        if self._tracer.stopped_by() is not None:
+            return
+        for what, names in self._tracer.lost().items():
+            fresh = sorted(names - self._told.get(what, frozenset()))
+            self._told[what] = names
+            if fresh:
+                self._tell(what, fresh)
+
+    def _tell(self, what: str, names: list[str]) -> None:
+        if what != UNPINNED:
+            self._outlets.metrics.detached()
+        told = tampering.lost_sentence(what, names, str(self._tracer.directory))
+        attributes = tampering.lost_attributes(what, names)
+        event, at_ns = tampering.EVENT_NAME, time.time_ns()
+        self._outlets.telemetry.log(
+            LogRecord(event, Severity.ERROR, at_ns, attributes, self._resource, self._context, told)
+        )
+        self._say(f"tampering: {told}")

@@ -1,0 +1,51 @@
+"""Processes of no job that turn out to be a job's: told to the kernel, without a gap for what they forked.
+
+Each process of no job has the key of the program by which its job would show: its own last exec that was
+told, or its creator's. So one entry moves a root and all that was forked from it: whoever acts, forks or
+executes next is of that scope, and what it makes from then on is so from its beginning.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections import defaultdict
+
+from exporter import wire
+from exporter.events import HOST, ProcessKey
+from exporter.kernel.bpf import Map
+
+_SCOPE = struct.Struct("=I")
+
+
+class Candidates:
+    """Which of them are of which scope."""
+
+    def __init__(self, candidates: Map) -> None:
+        """None is of any."""
+        self._map = candidates
+        self._known: defaultdict[int, set[bytes]] = defaultdict(set)
+
+    def adopt(self, process: ProcessKey, exec_id: int, scope: int) -> None:
+        """Let the `exec_id`th program of `process`, and what was made by it, be of `scope` from now on.
+
+        Raises OSError (E2BIG) when there are too many.
+        """
+        key = candidate_key(process, exec_id)
+        self._map.update(key, _SCOPE.pack(scope))
+        self._known[scope].add(key)
+
+    def forget(self, scope: int) -> None:
+        """No process of `scope` is left."""
+        for key in self._known.pop(scope, ()):
+            self._map.delete(key)
+
+
+def candidate_key(process: ProcessKey, exec_id: int) -> bytes:
+    """As the map has it."""
+    return wire.CANDIDATE_KEY.pack(process.started_ns, process.pid, exec_id)
+
+
+def found_value(process: ProcessKey) -> bytes:
+    """The entry of `process`, which was there before the programs, as one of no job."""
+    none = [0] * 6
+    return wire.PROC_VALUE.pack(process.started_ns, HOST, *none, process.started_ns, process.pid, 0)

@@ -1,0 +1,36 @@
+"""Waiting for the kernel's programs: whoever saw the maps as they were before is done then."""
+
+from __future__ import annotations
+
+import ctypes
+import platform
+import threading
+import time
+
+_MEMBARRIER = {"x86_64": 324, "aarch64": 283}
+_MEMBARRIER_CMD_GLOBAL = 1
+_PATIENCE_S = 1.0
+
+
+class Grace:
+    """A thread that waits, so that nobody else has to."""
+
+    def __init__(self) -> None:
+        """It begins now."""
+        self._thread = threading.Thread(target=wait_for_programs, name="grace", daemon=True)
+        self._thread.start()
+
+    def is_over(self) -> bool:
+        """Whether every program that ran at the beginning has ended."""
+        return not self._thread.is_alive()
+
+    def wait(self) -> None:
+        """Return when it is over."""
+        self._thread.join()
+
+
+def wait_for_programs() -> None:
+    """Return once every program that runs now has ended: they run as RCU readers do."""
+    call = ctypes.CDLL(None, use_errno=True).syscall
+    if call(_MEMBARRIER[platform.machine()], _MEMBARRIER_CMD_GLOBAL, 0, 0) != 0:
+        time.sleep(_PATIENCE_S)  # a sandbox may forbid the call; a program runs for microseconds

@@ -1,0 +1,157 @@
+"""Which files on this machine are the executables that `lineage` names: those that only root can change.
+
+A name means the executables of that name in DIRECTORIES, links followed; a path means the file there. One
+that somebody else could write or replace counts for nothing: a job could make it anything. What the kernel
+runs is what counts, so a script isn't an executable: its interpreter is.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from exporter.errors import FileError
+from exporter.policy.model import Rule
+from exporter.policy.problems import shown
+
+DIRECTORIES = tuple(
+    map(Path, ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"))
+)
+_LINKS_MAX = 40
+"""As many as the kernel follows."""
+_ELF = b"\x7fELF"
+_PATH_SHOWN_MAX = 1024
+_OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
+_HINT = "executables are looked for on the machine that the job runs on"
+
+
+class Unfit(NamedTuple):
+    """A file that is there and doesn't count."""
+
+    path: Path
+    why: str
+    fix: str
+
+
+@dataclass(frozen=True)
+class Found:
+    """What an executable's name or path stands for."""
+
+    files: tuple[Path, ...] = ()
+    """Without links in their paths."""
+    unfit: tuple[Unfit, ...] = ()
+
+
+class _UnfitError(Exception):
+    """Carries why, and how to mend it."""
+
+
+def find(executable: str, directories: Sequence[Path] = DIRECTORIES) -> Found:
+    """The files that `executable`, as a rule has it, is; neither files nor unfit ones: it isn't there."""
+    is_path = executable.startswith("/")
+    places = [Path(executable)] if is_path else [directory / executable for directory in directories]
+    files: dict[Path, None] = {}
+    unfit = []
+    for place in places:
+        try:
+            files[_fit(place)] = None
+        except _UnfitError as error:
+            unfit.append(Unfit(place, *error.args))
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as error:
+            why = f"can't be looked at: {error.strerror}"
+            unfit.append(Unfit(place, why, "see that it and its directories can be read"))
+    return Found(tuple(files), tuple(unfit))
+
+
+def require_executables(rules: Iterable[Rule], directories: Sequence[Path] = DIRECTORIES) -> list[str]:
+    """What is to be said of executables that aren't there, or of which some don't count.
+
+    Raises FileError for those that are there, but none of which counts.
+    """
+    seen: dict[str, Found] = {}
+    warnings: list[str] = []
+    lines: list[str] = []
+    for rule in rules:
+        for executable in rule.lineage:
+            if executable not in seen:
+                seen[executable] = find(executable, directories)
+                warnings += _warnings(rule, executable, seen[executable])
+            if not seen[executable].files and seen[executable].unfit:
+                lines.append(_line(rule, seen[executable].unfit[0]))
+    if lines:
+        raise FileError("the policy names executables that can't count", lines=tuple(lines), hint=_HINT)
+    return warnings
+
+
+def _line(rule: Rule, unfit: Unfit) -> str:
+    what = f"{_shown(unfit.path)} in `lineage` {unfit.why}; {unfit.fix}"
+    return f"{rule.source}:{rule.line}:{rule.column}: {what}"
+
+
+def _warnings(rule: Rule, executable: str, found: Found) -> Iterator[str]:
+    if found.files:
+        yield from (f"{_line(rule, unfit)}; it doesn't count as {shown(executable)}" for unfit in found.unfit)
+    elif not found.unfit:
+        where = "" if executable.startswith("/") else ", in none of the system's directories"
+        yield f"{rule.place}: there is no {shown(executable)} on this machine{where}: no chain has it"
+
+
+def _fit(path: Path) -> Path:
+    """The file itself. Raises _UnfitError, and OSError for what isn't there."""
+    real = _walk(path)
+    status = real.stat()
+    if not stat.S_ISREG(status.st_mode) or not status.st_mode & 0o111:
+        raise _UnfitError("is no file that can be executed", "name an executable")
+    with real.open("rb") as file:
+        if file.read(len(_ELF)) != _ELF:
+            raise _UnfitError("is a script: what runs is its interpreter", "name that, as in node for npm")
+    return real
+
+
+def _walk(path: Path) -> Path:
+    """Follows `path` link by link, to see that each step of it is only root's to change."""
+    at, pending = Path("/"), list(reversed(path.parts[1:]))
+    links = 0
+    _require_roots(at, at.lstat())
+    while pending:
+        name = pending.pop()
+        if name == os.pardir:
+            at = at.parent
+            continue
+        step = at / name
+        status = step.lstat()
+        _require_roots(step, status)
+        if not stat.S_ISLNK(status.st_mode):
+            at = step
+            continue
+        links += 1
+        if links > _LINKS_MAX:
+            raise _UnfitError("is a link that leads nowhere", "name the file itself")
+        target = step.readlink()
+        at = Path("/") if target.is_absolute() else at
+        pending += reversed(target.parts[1:] if target.is_absolute() else target.parts)
+    return at
+
+
+def _require_roots(step: Path, status: os.stat_result) -> None:
+    mode = status.st_mode
+    # In a sticky directory, such as /tmp, nobody can replace what is root's.
+    is_sticky = stat.S_ISDIR(mode) and mode & stat.S_ISVTX
+    is_writable = not stat.S_ISLNK(mode) and not is_sticky and mode & _OTHERS_WRITE
+    if status.st_uid != 0 or is_writable:
+        who = f"it belongs to user {status.st_uid}" if status.st_uid else f"its mode is {mode & 0o7777:04o}"
+        where = _shown(step)
+        raise _UnfitError(
+            f"isn't root's alone to change: {where}, {who}",
+            f"`chown root` and `chmod go-w` {where}, or name another executable",
+        )
+
+
+def _shown(path: Path) -> str:
+    return shown(str(path), _PATH_SHOWN_MAX)

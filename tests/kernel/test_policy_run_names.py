@@ -1,0 +1,125 @@
+"""`ci-egress run` under a policy of names: what a real resolver's answers open, and how it is told."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from .lab import PORT, V4, V6, Lab, Network
+from .resolver import lab_with_resolver
+from .test_policy_run import policy, replay
+from .test_traced_forgeries import FORGE_AND_CONNECT, SYSTEM_PYTHON, leading_to, query, silent
+from .test_traced_names import client, connections, trace_inside
+from .tracing import trace
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+NAME, WILDCARD = "www.registry.example", "*.registry.example"
+RECORDS = [
+    f"{NAME} CNAME edge.cdn.example",
+    *(f"edge.cdn.example {'AAAA' if ':' in peer else 'A'} {peer}" for peer in (V4.peer, V6.peer)),
+    *(f"evil.example {'AAAA' if ':' in evil else 'A'} {evil}" for evil in (V4.evil, V6.evil)),
+]
+TRANSPORTS = pytest.mark.parametrize("options", ["", "use-vc"], ids=["udp", "tcp"])
+
+
+@pytest.fixture(params=[V4, V6], ids=["ipv4", "ipv6"])
+def network(request: pytest.FixtureRequest) -> Network:
+    """That of the resolver."""
+    chosen: Network = request.param
+    return chosen
+
+
+@pytest.fixture
+def resolving(network: Network, tmp_path: Path) -> Iterator[Lab]:
+    with lab_with_resolver(network.evil, RECORDS, tmp_path, hosts=f"{V4.peer} mirror.example db\n") as lab:
+        yield lab
+
+
+def looked_up_and_connected(*names: str) -> list[str]:
+    """A shell that runs the client for each name, whatever comes of it."""
+    each = " ".join(names)
+    script = f'for name in {each}; do "$1" -c "$2" "$name" {PORT} 9; done; true'
+    program, _, code, *_ = client(names[0])
+    return ["sh", "-c", script, "sh", program, code]
+
+
+@TRANSPORTS
+def test_a_name_that_a_rule_names_is_reached_and_another_is_denied(
+    resolving: Lab, tmp_path: Path, options: str
+) -> None:
+    file = policy(tmp_path, f'mode: enforce\nresolvers: system\nallow: ["{WILDCARD}:{PORT}"]\n')
+    with resolving.watch() as watch:
+        seen = trace_inside(
+            resolving,
+            looked_up_and_connected(NAME, "evil.example"),
+            tmp_path / "otlp",
+            *("--policy", file, "--record", str(tmp_path / "recording")),
+            env={"RES_OPTIONS": options},
+        )
+    assert seen.stdout.splitlines() == [
+        f"{V4.peer} {V6.peer}",
+        f"{V4.evil} {V6.evil}",
+        *["Operation not permitted"] * 2,
+    ]
+    accepted = {(endpoint.address, number) for endpoint, number in watch.arrivals.accepted.items()}
+    assert accepted == {(V4.peer, 1), (V6.peer, 1)}
+    told = {
+        (span["server.address"], span["egress.verdict"], span["egress.rule"]) for span in connections(seen)
+    }
+    assert told == {(NAME, "allow", f"{WILDCARD}:{PORT}"), ("evil.example", "deny", "default")}
+    assert f"ci-egress: blocked: python3.11 (dash → python3.11) → evil.example:{PORT}, rule default" in (
+        seen.stderr.splitlines()
+    )
+    replayed = replay(tmp_path / "recording", tmp_path / "replay")
+    assert [span.attributes for span in replayed.egress] == [span.attributes for span in seen.egress]
+
+
+def test_what_etc_hosts_names_needs_no_lookup(resolving: Lab, tmp_path: Path) -> None:
+    file = policy(
+        tmp_path, f'mode: enforce\nresolvers: system\nallow: ["db.example:1", "mirror.example:{PORT}"]\n'
+    )
+    seen = trace_inside(resolving, client("mirror.example"), tmp_path / "otlp", "--policy", file)
+    assert (seen.status, seen.stdout) == (0, f"{V4.peer}\n")
+    (span,) = connections(seen)
+    assert (span["egress.verdict"], span["egress.rule"]) == ("allow", f"mirror.example:{PORT}")
+
+
+def test_audit_tells_of_names_what_enforcing_would_do(resolving: Lab, tmp_path: Path) -> None:
+    file = policy(tmp_path, f'resolvers: system\nallow: ["{NAME}:{PORT}"]\n')
+    seen = trace_inside(
+        resolving, looked_up_and_connected(NAME, "evil.example"), tmp_path / "otlp", "--policy", file
+    )
+    told = {(span["server.address"], span["egress.verdict"]) for span in connections(seen)}
+    assert told == {(NAME, "allow"), ("evil.example", "audit")}
+
+
+def test_a_lookup_elsewhere_than_at_the_allowed_resolvers_is_denied(
+    resolving: Lab, tmp_path: Path, network: Network
+) -> None:
+    file = policy(tmp_path, f'mode: enforce\nallow: ["{NAME}:{PORT}"]\n')
+    with resolving.watch() as watch:
+        seen = trace_inside(resolving, client(NAME), tmp_path / "otlp", "--policy", file)
+    assert seen.status != 0
+    assert watch.arrivals.packets_to(network.evil) == 0
+    assert {(span["server.port"], span["egress.verdict"]) for span in seen.egress} == {(53, "deny")}
+
+
+def test_an_answer_that_a_root_job_forges_grants_nothing(lab: Lab, tmp_path: Path) -> None:
+    for interface in ("all", "lo"):
+        lab.build.configure(
+            {f"net/ipv4/conf/{interface}/rp_filter": 0, f"net/ipv4/conf/{interface}/accept_local": 1}
+        )
+    question = query("trusted.example", V4)
+    command = [SYSTEM_PYTHON, "-c", FORGE_AND_CONNECT, V4.peer, V4.build, V4.peer, str(PORT)]
+    allowed = json.dumps([f"udp://{V4.peer}:53", f"trusted.example:{PORT}", f"any://{V4.build}"])
+    file = policy(tmp_path, f"allow: {allowed}\n")
+    with silent(lab, V4):
+        forged = [question.hex(), leading_to(V4.peer, question).hex()]
+        seen = trace(lab, [*command, *forged], tmp_path / "otlp", "--policy", file)
+    assert (seen.status, seen.stdout) == (0, "True\n")
+    assert [span["egress.verdict"] for span in connections(seen)] == ["audit"]
