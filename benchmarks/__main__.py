@@ -43,8 +43,8 @@ _BENCHMARKS: dict[str, Callable[[Workshop], Iterator[Figure]]] = {
     "short": short.measure,
     "redaction": redaction.measure,
     "policy": policy.measure,
-    "flip": flip.measure,
     "verdicts": verdicts.measure,
+    "flip": flip.measure,
     "soak": soak.measure,
 }
 

@@ -66,6 +66,7 @@ class Steering:
                 self._stopped(by)
 
     def _turned(self, scope: int, mode: JobMode) -> None:
+        self._tracer.frames.look()
         job = self._tracer.registered(scope)
         name = job.label if job else "a job"
         self._handle(Switched(boot_ns(), scope, mode is JobMode.ENFORCE))
@@ -79,6 +80,7 @@ class Steering:
             self._tampered(POLICY, f"{told}, and not by `ci-egress enforce`")
 
     def _stopped(self, by: int) -> None:
+        self._tracer.frames.detach()
         for scope, mode in self._modes.items():
             if mode is JobMode.ENFORCE:
                 self._handle(Switched(boot_ns(), scope, is_enforcing=False))

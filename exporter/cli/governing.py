@@ -10,6 +10,7 @@ from exporter.config import RunConfig
 from exporter.errors import UsageError
 from exporter.jobs.model import Job
 from exporter.kernel.registry import JobMode, Registered, run_hash
+from exporter.name_service import dns_obstacles
 from exporter.policy.compile import Compiled, compile_policy
 from exporter.policy.executables import require_executables
 from exporter.policy.model import Mode, Policy, effective, with_endpoints
@@ -57,7 +58,8 @@ def requested(config: RunConfig) -> Policy | None:
 def governance(asked: Asked, job: Job) -> Governance | None:
     """What the policy says for `job`, in the strictest mode; None without a policy.
 
-    Tells which executables of `lineage` aren't here. Raises UsageError for those that can't count.
+    Tells which executables of `lineage` aren't here, and what keeps names from being seen. Raises UsageError
+    for executables that can't count.
     """
     config, policy = asked
     if policy is None:
@@ -69,6 +71,8 @@ def governance(asked: Asked, job: Job) -> Governance | None:
         warn(what)
     ruleset = _ENDPOINTS if config.policy is None else str(config.policy)
     compiled = compile_policy(of_job, system_resolvers())
+    for obstacle in dns_obstacles() if compiled.names else ():
+        warn(str(obstacle))
     return Governance(compiled, terms_of(compiled, ruleset), len(of_job.rules))
 
 

@@ -65,8 +65,8 @@ class Check:
 def examine() -> list[Check]:
     """Every check, in the order in which one would mend things. Never raises for what is missing."""
     compiler = bcc()
-    found = [*helpful_capabilities(), host_cgroup_namespace(), name_resolution(), *left_over()]
-    checks = [*_required(), compiler, *found]
+    checks = [*_required(), compiler, *helpful_capabilities(), host_cgroup_namespace(), name_resolution()]
+    checks += left_over()
     return [*checks, probe(uses_cache=not compiler.ok) if would_work(checks) else _not_tried()]
 
 
@@ -162,6 +162,15 @@ def host_cgroup_namespace(link: Path = CGROUP_NAMESPACE) -> Check:
     )
 
 
+def name_resolution(of: NameService = NameService()) -> Check:  # noqa: B008 - immutable
+    """Whether names are resolved by DNS packets of the process that asks."""
+    obstacles = dns_obstacles(of)
+    if not obstacles:
+        return Check("name resolution", ok=True, found="by DNS packets", is_required=False)
+    lost, fix = ("; ".join(part) for part in zip(*obstacles, strict=True))
+    return Check("name resolution", ok=False, lost=lost, fix=fix, is_required=False)
+
+
 def left_over() -> Iterator[Check]:
     """What exporters that were killed left attached, if one may look."""
     try:
@@ -179,15 +188,6 @@ def left_over() -> Iterator[Check]:
             is_required=False,
             is_loss=False,
         )
-
-
-def name_resolution(of: NameService = NameService()) -> Check:  # noqa: B008 - immutable
-    """Whether names are resolved by DNS packets of the process that asks."""
-    obstacles = dns_obstacles(of)
-    if not obstacles:
-        return Check("name resolution", ok=True, found="by DNS packets", is_required=False)
-    lost, fix = ("; ".join(part) for part in zip(*obstacles, strict=True))
-    return Check("name resolution", ok=False, lost=lost, fix=fix, is_required=False)
 
 
 def probe(*, uses_cache: bool = False) -> Check:

@@ -61,12 +61,13 @@ def is_free(directory: Path) -> bool:
 
 
 def test_as_root_everything_works_and_nothing_stays_attached() -> None:
+    before = abandoned()
     done = run("--json")
     found = checks(done)
     assert (done.returncode, json.loads(done.stdout)["ok"]) == (0, True)
     assert [name for name, check in found.items() if not check["ok"]] == []
     assert all(check["lost"] is None and check["fix"] is None for check in found.values())
-    assert abandoned() == []
+    assert set(abandoned()) <= set(before)
 
 
 def test_without_rights_it_says_which_are_missing_and_what_each_costs() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import shlex
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -303,3 +304,27 @@ def test_with_a_policy_that_has_no_room_in_the_kernel_nothing_starts(tmp_path: P
         )
     assert (seen.status, marker.exists()) == (91, False)
     assert "rules is more than the kernel's tables hold; " in seen.stderr
+
+
+NAMES_ELSEWHERE = (
+    'mount --bind "$1/nsswitch.conf" /etc/nsswitch.conf; mount -t tmpfs none /run; '
+    'mkdir -p /run/systemd/resolve; mount --bind "$1/resolve" /run/systemd/resolve; shift; exec "$@"'
+)
+
+
+@pytest.mark.parametrize(("endpoint", "is_warned"), [("registry.example", True), ("192.0.2.10:443", False)])
+def test_where_names_come_by_no_packet_a_policy_of_names_is_warned_of(
+    tmp_path: Path, endpoint: str, *, is_warned: bool
+) -> None:
+    (tmp_path / "nsswitch.conf").write_text("hosts: files resolve [!UNAVAIL=return] dns\n")
+    (tmp_path / "resolve").mkdir()
+    under = ["unshare", "-m", "sh", "-c", NAMES_ELSEWHERE, "sh", str(tmp_path)]
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as resolved:
+        resolved.bind(str(tmp_path / "resolve/io.systemd.Resolve"))
+        resolved.listen()
+        seen = trace(None, ["true"], tmp_path / "otlp", "--allowed-endpoints", endpoint, under=under)
+    assert seen.status == 0, seen.stderr
+    warned = (
+        "warning: no rules for names in policies, and no names in traces: `resolve` in /etc/nsswitch.conf"
+    )
+    assert (warned in seen.stderr) == is_warned
