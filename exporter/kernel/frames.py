@@ -61,8 +61,12 @@ class _Network(NamedTuple):
 class Frames:
     """The programs at interfaces; a turn is cheap while nothing changes."""
 
-    def __init__(self, pins: Path, maps: Mapping[str, Map]) -> None:
-        """`pins` is the instance's directory; an earlier exporter may have left programs attached."""
+    def __init__(self, pins: Path, maps: Mapping[str, Map], *, outlives: bool = True) -> None:
+        """`pins` is the instance's directory; an earlier exporter may have left programs attached.
+
+        What is attached outlives this process with `outlives`.
+        """
+        self._outlives = outlives
         self._pins, self._procs, self._modes = pins, maps["procs"], maps["modes"]
         self._networks: dict[int, _Network] = {}
         self._failed: set[int] = set()
@@ -87,6 +91,8 @@ class Frames:
 
     def unpinned(self) -> frozenset[str]:
         """Pins that somebody else removed."""
+        if not self._outlives:
+            return frozenset()
         return frozenset(name for name in self._links if not (self._pins / name).exists())
 
     def turn(self) -> list[Tampered]:
@@ -213,7 +219,8 @@ class Frames:
 
     def _pin(self, link: int, name: str) -> None:
         self._links[name] = link
-        pin(link, self._pins / name)
+        if self._outlives:
+            pin(link, self._pins / name)
 
     def _withdraw(self) -> None:
         """No job's policy is enforced any more."""

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
-import os
 import shlex
-import signal
 import socket
 import subprocess
 import sys
@@ -124,7 +122,7 @@ def test_what_is_denied_is_told_while_the_job_goes_on(
     allowed = ("--enforce", "--allowed-endpoints", f"{V4.peer}:{PORT}")
     with running(command, tmp_path, *allowed, *options) as run:
         assert run.next_line() == "EPERM"
-        line = run.next_message()
+        line = run.message("blocked: ")
         file = tmp_path / "logs.jsonl"
         wait_for(lambda: file.exists() and "cicd.egress.denied" in file.read_text())
         (record,) = logs(tmp_path)
@@ -252,22 +250,6 @@ def test_enforcing_nothing_is_refused(tmp_path: Path) -> None:
     assert seen.stderr.startswith("ci-egress: error: --enforce needs a policy; name one with --policy FILE")
 
 
-def test_a_job_stays_denied_when_its_exporter_is_killed(lab: Lab, programs: Programs, tmp_path: Path) -> None:
-    script = 'echo ready; read -r _; "$@"; read -r _'
-    command = lab.command(["sh", "-c", script, "sh", *programs.act("connect", V4.evil, PORT)])
-    with nothing_left():
-        options = ("--enforce", "--allowed-endpoints", f"{V4.peer}:{PORT}")
-        with lab.watch() as watch, running(command, tmp_path / "killed", *options) as run:
-            assert run.next_line() == "ready"
-            os.kill(run.pid, signal.SIGKILL)
-            run.process.wait()
-            assert trace(None, ["true"], tmp_path / "other").status == 0  # its start sweeps what it may
-            run.tell("go on")
-            assert run.next_line() == "EPERM"
-        assert trace(None, ["true"], tmp_path / "last").status == 0
-    assert watch.arrivals.packets_to(V4.evil) == 0
-
-
 def test_a_job_stays_denied_when_tracing_fails(lab: Lab, programs: Programs, tmp_path: Path) -> None:
     env = environment(copy_of_the_program(tmp_path / "copy"))
     tracing = tmp_path / "copy/exporter/cli/tracing.py"
@@ -283,7 +265,8 @@ def test_a_job_stays_denied_when_tracing_fails(lab: Lab, programs: Programs, tmp
         ) as process,
     ):
         assert process.stderr is not None
-        assert "tracing failed, COMMAND goes on untraced" in process.stderr.readline()
+        while "tracing failed, COMMAND goes on untraced" not in (line := process.stderr.readline()):
+            assert line, "it was not said"
         stdout, _ = process.communicate("go on\n", timeout=RUN_LIMIT_S)
     assert (stdout, process.returncode) == ("EPERM\n", errno.EPERM)
 
