@@ -66,6 +66,7 @@ class Steering:
                 self._stopped(by)
 
     def _turned(self, scope: int, mode: JobMode) -> None:
+        self._tracer.frames.look()
         job = self._tracer.registered(scope)
         name = job.label if job else "a job"
         self._handle(Switched(boot_ns(), scope, mode is JobMode.ENFORCE))

@@ -57,13 +57,17 @@ def command() -> None:
     \b
     ci-egress enforce status
     ci-egress enforce on --job 'release/*'
+    ci-egress enforce on --cut          and end what is open against the policy
     ci-egress enforce off
     """  # noqa: D301 - click wants a real backspace
 
 
 @command.command("on", epilog=_STATUSES)
+@click.option(
+    "--cut", is_flag=True, help="Also end the connections that are open and that the policy denies."
+)
 @_selectors
-def on(*, job: str | None, instance_id: str | None) -> int:
+def on(*, cut: bool, job: str | None, instance_id: str | None) -> int:
     """Deny: from the next connect or send on, what the policy doesn't allow fails with EPERM.
 
     Each job is turned in one step, however many rules its policy has. It stays so when the policy is read
@@ -71,7 +75,7 @@ def on(*, job: str | None, instance_id: str | None) -> int:
     """
     from exporter.kernel.registry import JobMode
 
-    return _switch(JobMode.ENFORCE, job, instance_id)
+    return _switch(JobMode.ENFORCE, job, instance_id, and_then=_cut if cut else _nothing)
 
 
 @command.command("off", epilog=_STATUSES)
@@ -125,7 +129,16 @@ def _rows(pattern: str | None, instance_id: str | None) -> list[_Row]:
     return rows
 
 
-def _switch(mode: JobMode, pattern: str | None, instance_id: str | None) -> int:
+def _nothing(_: Governed) -> bool:
+    return True
+
+
+def _switch(
+    mode: JobMode,
+    pattern: str | None,
+    instance_id: str | None,
+    and_then: Callable[[Governed], bool] = _nothing,
+) -> int:
     from exporter.kernel.control import NoMatchError
 
     rows = _rows(pattern, instance_id)
@@ -133,7 +146,7 @@ def _switch(mode: JobMode, pattern: str | None, instance_id: str | None) -> int:
         which = "job" if instance_id is None else f"job of instance {instance_id}"
         what = f"there is no {which}" + (f" that matches {pattern!r}" if pattern is not None else "")
         raise NoMatchError(what, hint="`ci-egress enforce status` lists what there is")
-    switched = [_is_switched(row, mode) for row in rows]
+    switched = [_is_switched(row, mode) and (row.job is None or and_then(row.job)) for row in rows]
     return 0 if all(switched) else 1
 
 
@@ -150,6 +163,20 @@ def _is_switched(row: _Row, mode: JobMode) -> bool:
     done = "enforcing" if mode.name == "ENFORCE" else "auditing"
     _say(f"{row.job.job.label} (instance {row.instance.name}): {done}")
     return True
+
+
+def _cut(job: Governed) -> bool:
+    from exporter.kernel.cutting import cut
+    from exporter.text import counted
+
+    try:
+        came = cut(job.instance.directory, job.scope)
+    except OSError as error:
+        return _failed(f"{job.job.label}: what is open can't be ended: {error.strerror}")
+    _say(f"{job.job.label} (instance {job.instance.name}): {counted(came.ended, 'open connection')} ended")
+    for each in came.failed:
+        _failed(f"what is open can't be ended of process {each}")
+    return not came.failed
 
 
 def _failed(why: str) -> bool:

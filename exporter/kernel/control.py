@@ -7,7 +7,7 @@ import re
 import shutil
 import struct
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import partial
@@ -25,7 +25,7 @@ from exporter.kernel.instances import (
     open_map,
     remove,
 )
-from exporter.kernel.links import attached_links, attached_pins
+from exporter.kernel.links import Link, attached_links, attached_pins
 from exporter.kernel.loading import HOOKS
 from exporter.kernel.locks import changing_modes, is_locked
 from exporter.kernel.mounts import find_bpffs
@@ -128,7 +128,7 @@ def governed(instance: Instance) -> list[Governed]:
     directory = instance.directory
     try:
         with open_map(directory, "jobs") as jobs, open_map(directory, "modes") as modes:
-            is_attached = _attached(directory, modes) >= HOOKS
+            is_attached = _attached(directory) >= HOOKS
             return [
                 Governed(instance, scope, job, mode_of(modes.lookup(_KEY.pack(scope))), is_attached)
                 for scope, job in Registry(jobs, partial(changing_modes, directory))
@@ -139,11 +139,22 @@ def governed(instance: Instance) -> list[Governed]:
         raise KernelError(f"instance {instance.name} can't be read: {error}", hint=_hint(instance)) from None
 
 
-def _attached(directory: Path, modes: Map) -> frozenset[str]:
+def _attached(directory: Path) -> frozenset[str]:
     """Names of the programs that are: those of pinned links, else of those that the exporter keeps."""
     if has_links(directory):
         return attached_pins(directory)
-    return frozenset(link.program for link in attached_links() if modes.number in link.maps)
+    return frozenset(link.program for link in _unpinned(directory))
+
+
+def _unpinned(directory: Path) -> Iterator[Link]:
+    """Links of programs that use maps of this instance."""
+    numbers = {_number(pin) for pin in directory.glob("map_*")}
+    return (link for link in attached_links() if link.maps & numbers)
+
+
+def _number(pin: Path) -> int:
+    with closing(Map(pin)) as opened:
+        return opened.number
 
 
 def _hint(instance: Instance) -> str:
@@ -214,10 +225,8 @@ def _tell_of_the_end(directory: Path, by: int) -> None:
 
 
 def _detach_unpinned(directory: Path) -> None:
-    with open_map(directory, "modes") as modes:
-        for link in attached_links():
-            if modes.number in link.maps:
-                detach_link(link.descriptor)
+    for link in _unpinned(directory):
+        detach_link(link.descriptor)
 
 
 def leftovers(found: list[Instance]) -> list[Instance]:

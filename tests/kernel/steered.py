@@ -11,6 +11,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from exporter.kernel.links import attached_links
+
 from .attached import Running, in_session, wait_for
 from .tracing import ROOT, RUN_LIMIT_S, environment, run_command
 
@@ -103,14 +105,38 @@ class Host:
         )
         return rows
 
+    def doctor(self) -> list[dict[str, Any]]:
+        """The checks of `doctor --json`."""
+        checks: list[dict[str, Any]] = json.loads(self.ci_egress("doctor", "--json").stdout)["checks"]
+        return checks
+
     def modes(self) -> list[tuple[str | None, str | None]]:
         """Of each job, what was asked for and what is done."""
         return [(row["requested"], row["effective"]) for row in self.status()]
 
-    def python(self, code: str, *arguments: str) -> None:
-        """Run a piece of Python there, with exporter at hand."""
+    def instances(self) -> list[str]:
+        """Ids of all that are pinned, whether or not they have jobs."""
+        done = subprocess.run(
+            [*self.under, "ls", "/sys/fs/bpf/ci-egress"], capture_output=True, text=True, check=False
+        )
+        return done.stdout.split()
+
+    def python(self, code: str, *arguments: str) -> str:
+        """Run a piece of Python there, with exporter at hand; what it prints."""
         command = [*self.under, sys.executable, "-c", code, *arguments]
-        subprocess.run(command, env=environment(), cwd=ROOT, timeout=RUN_LIMIT_S, check=True)
+        done = subprocess.run(
+            command, env=environment(), cwd=ROOT, timeout=RUN_LIMIT_S, check=True, stdout=subprocess.PIPE
+        )
+        return done.stdout.decode()
+
+    @contextmanager
+    def nothing_left(self) -> Iterator[None]:
+        """At the end of the block, no program of the one instance there is at its beginning is attached."""
+        (name,) = self.instances()
+        number = int(self.python(_MODES_NUMBER, name))
+        assert is_used(number)
+        yield
+        wait_for(lambda: not is_used(number))
 
     @contextmanager
     def running(
@@ -142,6 +168,19 @@ class Host:
                 self.ci_egress("stop")
 
 
+_MODES_NUMBER = """
+import sys
+from pathlib import Path
+from exporter.kernel.bpf import Map
+print(Map(Path("/sys/fs/bpf/ci-egress", sys.argv[1], "map_modes")).number)
+"""
+
+
+def is_used(number: int) -> bool:
+    """Whether a program that is attached to a cgroup uses the map of that number."""
+    return any(number in link.maps for link in attached_links())
+
+
 @contextmanager
 def own_host() -> Iterator[Host]:
     """Make one; at the end all of its instances are stopped."""
@@ -158,6 +197,7 @@ def own_host() -> Iterator[Host]:
             yield host
         finally:
             host.ci_egress("stop", "--all")
+            assert host.instances() == []
             holder.communicate("\n")
 
 

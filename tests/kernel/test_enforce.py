@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from .attached import nothing_left
+from exporter.kernel.control import governed, instances, matching, switch
+from exporter.kernel.registry import JobMode, Registered
+from exporter.policy.compile import compile_policy
+from exporter.policy.model import effective
+from exporter.policy.parse import parse_policy
+
+from .attached import wait_for
+from .direct import kernel_side
 from .lab import NETWORKS, PORT, V4, Lab, Network
 from .steered import Host, agent, asked, end_agent, kill, own_host
-from .test_policy_run import GITLAB, logs, policy
+from .test_policy_run import GITLAB, logs, policy, replay
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,7 +33,7 @@ AUDITED = ("--allowed-endpoints", PEER)
 
 @pytest.fixture(scope="module")
 def host() -> Iterator[Host]:
-    with nothing_left(), own_host() as made:
+    with own_host() as made:
         yield made
 
 
@@ -181,6 +190,56 @@ def test_a_job_without_a_policy_is_refused_by_name(host: Host, tmp_path: Path) -
         assert rows["run"]["effective"] == "enforce"
         plain_row = rows["group/plain/build"]
         assert (plain_row["requested"], plain_row["effective"], plain_row["rules"]) == (None, None, 0)
+
+
+def test_a_long_name_is_cut_in_whole_characters(host: Host, tmp_path: Path) -> None:
+    with host.running(agent(), tmp_path, *AUDITED, env=job("g/" + "ü" * 200, "t")) as run:
+        assert run.next_line() == "ready"
+        assert [row["job"] for row in host.status("--job", "g/*")] == ["g/" + "ü" * 127 + "/t"]
+
+
+def test_a_recording_tells_the_same_of_a_flip(host: Host, lab: Lab, tmp_path: Path) -> None:
+    recording = tmp_path / "a.rec"
+    options = (*AUDITED, "--record", str(recording))
+    with host.running(lab.command(agent()), tmp_path / "run", *options) as run:
+        assert run.next_line() == "ready"
+        assert asked(run, "open", "a", "tcp", V4.peer, PORT) == "ok"
+        host.ci_egress("enforce", "on")
+        assert asked(run, "open", "b", "tcp", V4.evil, PORT) == "EPERM"
+        wait_for(lambda: "Switched" in recording.read_text())
+        assert asked(run, "open", "c", "tcp", V4.peer, PORT) == "ok"
+        seen = run.end()
+    replayed = replay(recording, tmp_path / "replay")
+    assert [span["egress.mode"] for span in seen.egress] == ["audit", "enforce", "enforce"]
+    assert [span.attributes for span in replayed.egress] == [span.attributes for span in seen.egress]
+
+
+def test_what_was_chosen_survives_another_policy() -> None:
+    """However the two writers meet: the exporter that puts policies in force, and the command."""
+    audited = compile_policy(effective(parse_policy(b"version: 1\nallow: [192.0.2.1]", "a"), "a", "b"))
+    with kernel_side() as kernel:
+        tracer = kernel.tracer
+        tracer.register(1, Registered("group/race", "b", 1, 1, 1, 1, JobMode.AUDIT))
+        tracer.govern(1, audited)
+        (governed_job,) = governed(matching(instances(), tracer.name))
+        is_over = threading.Event()
+
+        def put_in_force() -> None:
+            while not is_over.is_set():
+                tracer.register(1, Registered("group/race", "b", 1, 1, 1, 1, JobMode.AUDIT))
+                tracer.govern(1, audited)
+
+        with ThreadPoolExecutor(1) as writer:
+            writing = writer.submit(put_in_force)
+            for mode in [JobMode.ENFORCE, JobMode.AUDIT] * 50:
+                switch(governed_job, mode, by=0)
+                assert tracer.mode(1) is mode
+            is_over.set()
+            writing.result()
+        assert tracer.mode(1) is JobMode.AUDIT
+        assert tracer.registered(1) == Registered(
+            "group/race", "b", 1, 1, 1, 1, JobMode.AUDIT, JobMode.AUDIT, switched_by=0
+        )
 
 
 def test_without_rights_it_says_which(host: Host) -> None:
