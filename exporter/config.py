@@ -34,6 +34,15 @@ class OutputConfig:
     process_spans: ProcessSpans
 
 
+class OnDeath(enum.StrEnum):
+    """What becomes of the programs when the exporter is killed, as --on-exporter-death has it."""
+
+    CLOSED = "closed"
+    """They go on: what was denied stays denied, until somebody stops them."""
+    OPEN = "open"
+    """They are detached with it."""
+
+
 @dataclass(frozen=True)
 class RunConfig:
     """How COMMAND is to be run and traced."""
@@ -58,6 +67,7 @@ class RunConfig:
     """More that is allowed, destinations with blanks between."""
     fail_on: frozenset[FailOn] = frozenset()
     """What makes the run fail, unless COMMAND failed."""
+    on_exporter_death: OnDeath = OnDeath.CLOSED
 
 
 @dataclass(frozen=True)
@@ -71,3 +81,4 @@ class WatchConfig:
     """Evidence that got lost makes the exit status another one."""
     otlp_dir_limit_mib: int
     """Most that the files of the telemetry's folder hold together."""
+    on_exporter_death: OnDeath = OnDeath.CLOSED

@@ -10,6 +10,8 @@ from typing import Any
 
 from exporter import wire
 from exporter.account import Bookkeeping
+from exporter.cli.guards import Guards
+from exporter.cli.leftovers import tell_leftovers
 from exporter.cli.messages import Messages
 from exporter.cli.notices import drops, long_flush_told, tell_fault, warn, warn_of_ignored
 from exporter.cli.requests import Requests
@@ -18,13 +20,11 @@ from exporter.config import WatchConfig
 from exporter.errors import LOST_STATUS
 from exporter.events import HOST, Environment, Event, ProcessKey
 from exporter.flows import Flows
-from exporter.integrity import Integrity
 from exporter.jobs.model import Job
 from exporter.kernel.loading import Loading
 from exporter.kernel.tracer import Tracer
 from exporter.kernel.windows import Coverage
 from exporter.live import LiveSource, find_everyone, go_first, kernel_counts, losses
-from exporter.loss import LossReporter
 from exporter.metrics import Metrics
 from exporter.otlp import (
     Rotation,
@@ -77,19 +77,17 @@ def run(config: WatchConfig, environment: Mapping[str, str], kernel: Loading, as
                     tracer.adopt(event.process, event.exec_id, program.scope)
 
         source = LiveSource(tracer, handle, books, flows, on_fault=tell_fault)
-        loss = LossReporter(books.account, telemetry.log, telemetry.resource)
-        integrity = Integrity(tracer, outlets, warn, telemetry.resource)
-
+        guards = Guards(tracer, outlets, books, handle)
         missed = _Missed(tracer, handle, pipeline, jobs)
 
         def look_around() -> None:
             missed.make_up()
             jobs.look_around(boot_ns())
-            loss.tick()
-            integrity.look()
+            guards.tick()
             for problem in (*missed.news(), *telemetry.complaints()):
                 warn(problem)
 
+        tell_leftovers()
         jobs.begin(pipeline, boot_ns())
         _take_in_what_runs(tracer, handle)
         notify("READY=1", environment)
@@ -98,11 +96,11 @@ def run(config: WatchConfig, environment: Mapping[str, str], kernel: Loading, as
             warn("OTEL_SDK_DISABLED is set: nothing is exported")
         _loop(source, pipeline, asked, look_around)
         notify("STOPPING=1", environment)
-        integrity.look()
+        guards.look()
         source.finish()
         jobs.finish(boot_ns())
         with long_flush_told():
-            telemetry.close(before_logs=loss.tell)
+            telemetry.close(before_logs=guards.tell_losses)
         account = books.account()
         for problem in (*drops(account), *missed.all(), *telemetry.complaints(), *telemetry.notes()):
             warn(problem)

@@ -9,6 +9,8 @@ from exporter.cli.notices import warn
 from exporter.config import RunConfig
 from exporter.errors import UsageError
 from exporter.jobs.model import Job
+from exporter.kernel.registry import JobMode, Registered, run_hash
+from exporter.name_service import dns_obstacles
 from exporter.policy.compile import Compiled, compile_policy
 from exporter.policy.executables import require_executables
 from exporter.policy.model import Mode, Policy, effective, with_endpoints
@@ -33,6 +35,8 @@ class Governance(NamedTuple):
     """For the kernel."""
     terms: Terms
     """For telemetry."""
+    rules: int
+    """How many the file has for the job, and the options."""
 
 
 def requested(config: RunConfig) -> Policy | None:
@@ -54,7 +58,8 @@ def requested(config: RunConfig) -> Policy | None:
 def governance(asked: Asked, job: Job) -> Governance | None:
     """What the policy says for `job`, in the strictest mode; None without a policy.
 
-    Tells which executables of `lineage` aren't here. Raises UsageError for those that can't count.
+    Tells which executables of `lineage` aren't here, and what keeps names from being seen. Raises UsageError
+    for executables that can't count.
     """
     config, policy = asked
     if policy is None:
@@ -66,4 +71,16 @@ def governance(asked: Asked, job: Job) -> Governance | None:
         warn(what)
     ruleset = _ENDPOINTS if config.policy is None else str(config.policy)
     compiled = compile_policy(of_job, system_resolvers())
-    return Governance(compiled, terms_of(compiled, ruleset))
+    for obstacle in dns_obstacles() if compiled.names else ():
+        warn(str(obstacle))
+    return Governance(compiled, terms_of(compiled, ruleset), len(of_job.rules))
+
+
+def registered(job: Job, governed: Governance | None) -> Registered:
+    """What other processes are told of `job`."""
+    names = (job.pipeline or "", job.task or "")
+    known = Registered(*names, job.ids.trace_id, job.ids.job_span_id, run_hash(job.run_id))
+    if governed is None:
+        return known
+    requested = JobMode.ENFORCE if governed.compiled.mode is Mode.ENFORCE else JobMode.AUDIT
+    return replace(known, requested=requested, rules=governed.rules)

@@ -16,14 +16,23 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from exporter.cli.messages import Messages
-from exporter.cli.options import FILE, NAME, output_config, output_options, policy_options, strict_option
+from exporter.cli.options import (
+    FILE,
+    NAME,
+    death_option,
+    output_config,
+    output_options,
+    policy_options,
+    strict_option,
+)
 from exporter.command import HeldCommand, inherited_environment
-from exporter.config import RunConfig
+from exporter.config import OnDeath, RunConfig
 from exporter.errors import FAIL_ON_STATUS, LOST_STATUS
 from exporter.signals import SignalRelay
 from exporter.users import command_user
 
 if TYPE_CHECKING:
+    from exporter.kernel.loading import Loading
     from exporter.policy.model import Policy
 
 
@@ -50,6 +59,7 @@ if TYPE_CHECKING:
     "--job-env", type=NAME, metavar="NAME", help="The variable that holds the job's id, on other CI systems."
 )
 @policy_options
+@death_option
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- COMMAND...")
 def command(
     command: tuple[str, ...],
@@ -103,7 +113,7 @@ def _trace(
 ) -> int:
     from exporter.kernel.loading import loading
 
-    with loading() as kernel:
+    with loading(outlives=config.on_exporter_death is OnDeath.CLOSED) as kernel:
         from exporter.cli.governing import Asked
         from exporter.cli.tracing import trace
 
@@ -112,7 +122,17 @@ def _trace(
         except Exception:
             if policy is None or not held.is_started:
                 raise
-            return _go_on_untraced(config, relay, held)  # in here the programs go on denying
+            status = _go_on_untraced(config, relay, held)  # in here the programs go on denying
+            _end_what_is_left(kernel)
+            return status
+
+
+def _end_what_is_left(kernel: Loading) -> None:
+    from exporter.cli.leaving import end_what_is_left
+    from exporter.cli.tracing import SCOPE
+
+    if kernel.tracer is not None:
+        end_what_is_left(kernel.tracer, SCOPE)
 
 
 def _go_on_untraced(config: RunConfig, relay: SignalRelay, held: HeldCommand) -> int:

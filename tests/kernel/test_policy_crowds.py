@@ -47,7 +47,7 @@ def test_of_short_processes_and_of_those_that_act_at_once_each_is_told(
     ruled.assert_against(spans)
     assert all(span["egress.lineage"] == ["dash", "lineage", "act"] for span in spans)
     assert len({span.parent_id for span in spans}) == short + crowd
-    assert Counter(shlex.join(span["process.command_args"]) for span in spans) == {
+    assert Counter(span["process.command_line"] for span in spans) == {
         shlex.join(acts["connect"]): short,
         shlex.join(acts["udp-sendto"]): crowd,
     }
