@@ -73,6 +73,10 @@ class LiveSource:
         """Take in what is there, a batch at most, so that the caller can look around; whether any was."""
         return self._tracer.drain(self._take, limit=_BATCH) > 0
 
+    def take(self, data: memoryview, at: int, length: int) -> None:
+        """Take in a record that comes some other way."""
+        self._take(data, at, length)
+
     def finish(self) -> None:
         """Stop tracing, then take in what the kernel still holds."""
         self._await_ends()
@@ -144,6 +148,11 @@ def losses(tracer: Tracer) -> list[str]:
     if counts.ungranted():
         lines.append(
             f"{counts.ungranted()} addresses of names that the policy has found no room: they may be denied"
+        )
+    if tracer.scopes.refused:
+        lines.append(
+            f"{tracer.scopes.refused} programs of jobs found the kernel's table of them full: "
+            "no policy holds for what they do"
         )
     if counts.untracked():
         lines.append(

@@ -100,6 +100,10 @@ class Names:
         host_name = self._host_name(peer, at_ns)
         return names | ({host_name} if host_name else set())
 
+    def all_names_of(self, peer: bytes) -> set[str]:
+        """All names that this job ever resolved to `peer`, as far as they are remembered."""
+        return {named.name for named in self._named.get(peer, ())}
+
     def _name(self, peer: bytes, named: _Named) -> None:
         before = self._named.pop(peer, ())
         is_same = bool(before) and before[-1][1:] == named[1:]

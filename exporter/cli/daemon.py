@@ -10,14 +10,17 @@ from typing import Any
 
 from exporter import wire
 from exporter.account import Bookkeeping
+from exporter.cli.governor import Governor, Source
 from exporter.cli.messages import Messages
 from exporter.cli.notices import drops, long_flush_told, tell_fault, warn, warn_of_ignored
 from exporter.cli.requests import Requests
+from exporter.cli.rereading import reread
 from exporter.clock import boot_ns, system_clock
 from exporter.config import WatchConfig
 from exporter.errors import LOST_STATUS
-from exporter.events import HOST, Environment, Event, ProcessKey
+from exporter.events import HOST, Environment, Event, Found, ProcessKey
 from exporter.flows import Flows
+from exporter.hosts import all_names
 from exporter.integrity import Integrity
 from exporter.jobs.model import Job
 from exporter.kernel.loading import Loading
@@ -47,8 +50,17 @@ _NEWS_S = 60.0
 _BUSY_INTERVAL_S, _IDLE_INTERVAL_S = 0.005, 0.02
 
 
-def run(config: WatchConfig, environment: Mapping[str, str], kernel: Loading, asked: Requests) -> int:
-    """Watch until `asked` says to end it, flush, and say what came of it all; returns the exit status."""
+def run(
+    config: WatchConfig,
+    environment: Mapping[str, str],
+    kernel: Loading,
+    asked: Requests,
+    policy: Source | None,
+) -> int:
+    """Watch until `asked` says to end it, flush, and say what came of it all; returns the exit status.
+
+    Jobs are held to `policy`.
+    """
     warn_of_ignored(ignored_variables(environment))
     rotation = Rotation.within(config.otlp_dir_limit_mib << 20)
     destinations = resolve_destinations(environment, otlp_dir=config.output.otlp_dir, rotation=rotation)
@@ -65,16 +77,19 @@ def run(config: WatchConfig, environment: Mapping[str, str], kernel: Loading, as
             lambda: telemetry.earlier,
         )
         metrics = Metrics(telemetry.meter, telemetry.add_producer, books.published)
-        outlets = Outlets(telemetry, metrics, system_clock(), config.output.process_spans)
-        jobs = JobWatch(outlets, job_env=config.job_env, on_change=_tell)
+        say = Messages.current().say
+        outlets = Outlets(telemetry, metrics, system_clock(), config.output.process_spans, say)
+        governor = Governor(tracer.scopes, policy, all_names, warn)
+        jobs = JobWatch(outlets, job_env=config.job_env, on_change=_tell, governor=governor)
         pipeline = Pipeline(outlets, Proc(), flows, jobs)
 
         def handle(event: Event) -> None:
             pipeline.handle(event)
-            if isinstance(event, Environment):
+            if isinstance(event, Found | Environment):
                 program = pipeline.table.of(event.process)
                 if program is not None and program.scope != HOST:
-                    tracer.adopt(event.process, event.exec_id, program.scope)
+                    exec_id = event.exec_id if isinstance(event, Environment) else 0
+                    tracer.scopes.adopt(event.process, exec_id, program.scope)
 
         source = LiveSource(tracer, handle, books, flows, on_fault=tell_fault)
         loss = LossReporter(books.account, telemetry.log, telemetry.resource)
@@ -85,6 +100,7 @@ def run(config: WatchConfig, environment: Mapping[str, str], kernel: Loading, as
         def look_around() -> None:
             missed.make_up()
             jobs.look_around(boot_ns())
+            governor.look(lambda scope: tracer.scopes.close(scope, source.take))
             loss.tick()
             integrity.look()
             for problem in (*missed.news(), *telemetry.complaints()):
@@ -96,7 +112,18 @@ def run(config: WatchConfig, environment: Mapping[str, str], kernel: Loading, as
         Messages.current().say(f"watching, telemetry goes to {', '.join(destinations.shown) or 'nowhere'}")
         if destinations.disabled:
             warn("OTEL_SDK_DISABLED is set: nothing is exported")
-        _loop(source, pipeline, asked, look_around)
+
+        def catch_up() -> None:
+            while source.pump():
+                pass
+
+        def turn() -> None:
+            pipeline.tick(boot_ns())
+            if asked.reread:
+                asked.reread = False
+                reread(config, governor, pipeline, catch_up)
+
+        _loop(source, tracer.sleep if policy else time.sleep, asked, turn, look_around)
         notify("STOPPING=1", environment)
         integrity.look()
         source.finish()
@@ -111,14 +138,17 @@ def run(config: WatchConfig, environment: Mapping[str, str], kernel: Loading, as
     return LOST_STATUS if config.strict and has_losses else 0
 
 
-def _loop(source: LiveSource, pipeline: Pipeline, asked: Requests, look_around: Callable[[], None]) -> None:
+def _loop(
+    source: LiveSource,
+    sleep: Callable[[float], None],
+    asked: Requests,
+    turn: Callable[[], None],
+    look_around: Callable[[], None],
+) -> None:
     looked_s = time.monotonic()
     while not asked.end:
-        time.sleep(_BUSY_INTERVAL_S if source.pump() else _IDLE_INTERVAL_S)
-        pipeline.tick(boot_ns())
-        if asked.reread:
-            asked.reread = False
-            Messages.current().say("SIGHUP: there is no policy to read again")
+        sleep(_BUSY_INTERVAL_S if source.pump() else _IDLE_INTERVAL_S)
+        turn()
         if time.monotonic() - looked_s >= _LOOK_AROUND_S:
             looked_s = time.monotonic()
             look_around()
@@ -155,7 +185,8 @@ class _Missed:
         if lost > self._environments:
             self._environments = lost
             for program in self._pipeline.table.live({HOST}):
-                _read_environment(self._handle, program.process, max(program.exec_id, 1))
+                exec_id = self._tracer.scopes.exec_id(program.process) or max(program.exec_id, 1)
+                _read_environment(self._handle, program.process, exec_id)
 
     def news(self) -> list[str]:
         """What there is to say of it now, a line each; nothing when it was said, or another one just was."""

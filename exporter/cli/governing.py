@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import NamedTuple
 
+from exporter.cli.governor import Source
 from exporter.cli.notices import warn
-from exporter.config import RunConfig
+from exporter.config import RunConfig, WatchConfig
 from exporter.errors import UsageError
 from exporter.jobs.model import Job
+from exporter.policy.check import check_for_kernel
 from exporter.policy.compile import Compiled, compile_policy
 from exporter.policy.executables import require_executables
 from exporter.policy.model import Mode, Policy, effective, with_endpoints
@@ -35,10 +37,10 @@ class Governance(NamedTuple):
     """For telemetry."""
 
 
-def requested(config: RunConfig) -> Policy | None:
+def requested(config: RunConfig | WatchConfig) -> Policy | None:
     """What the options ask for; None: no policy. Raises UsageError, also for a policy that isn't valid."""
     if config.policy is None and config.allowed_endpoints is None:
-        if config.enforce or config.fail_on:
+        if config.enforce or (isinstance(config, RunConfig) and config.fail_on):
             option = "--enforce" if config.enforce else "--fail-on"
             hint = "name one with --policy FILE or --allowed-endpoints TEXT"
             raise UsageError(f"{option} needs a policy", hint=hint)
@@ -64,6 +66,19 @@ def governance(asked: Asked, job: Job) -> Governance | None:
         of_job = replace(of_job, mode=Mode.ENFORCE)
     for what in require_executables(of_job.rules):
         warn(what)
-    ruleset = _ENDPOINTS if config.policy is None else str(config.policy)
     compiled = compile_policy(of_job, system_resolvers())
-    return Governance(compiled, terms_of(compiled, ruleset))
+    return Governance(compiled, terms_of(compiled, ruleset_of(config)))
+
+
+def ruleset_of(config: RunConfig | WatchConfig) -> str:
+    """What the policy is called."""
+    return _ENDPOINTS if config.policy is None else str(config.policy)
+
+
+def source_of(config: WatchConfig) -> Source | None:
+    """The policy of a watch as it is now; None: there is none. Raises UsageError."""
+    policy = requested(config)
+    if policy is None:
+        return None
+    check_for_kernel(policy)
+    return Source(policy, config.enforce, ruleset_of(config), system_resolvers())

@@ -16,7 +16,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from exporter.cli.messages import Messages
-from exporter.cli.options import FILE, NAME, output_config, output_options, policy_options, strict_option
+from exporter.cli.options import (
+    FILE,
+    NAME,
+    fail_on_option,
+    output_config,
+    output_options,
+    policy_options,
+    strict_option,
+)
 from exporter.command import HeldCommand, inherited_environment
 from exporter.config import RunConfig
 from exporter.errors import FAIL_ON_STATUS, LOST_STATUS
@@ -50,6 +58,7 @@ if TYPE_CHECKING:
     "--job-env", type=NAME, metavar="NAME", help="The variable that holds the job's id, on other CI systems."
 )
 @policy_options
+@fail_on_option
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- COMMAND...")
 def command(
     command: tuple[str, ...],
