@@ -23,6 +23,7 @@ from benchmarks import (
     short,
     soak,
     start,
+    verdicts,
 )
 from benchmarks.figures import Figure
 from benchmarks.workshop import BenchmarkError, Workshop, workshop
@@ -41,6 +42,7 @@ _BENCHMARKS: dict[str, Callable[[Workshop], Iterator[Figure]]] = {
     "short": short.measure,
     "redaction": redaction.measure,
     "policy": policy.measure,
+    "verdicts": verdicts.measure,
     "soak": soak.measure,
 }
 

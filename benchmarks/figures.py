@@ -33,6 +33,12 @@ class Limits:
     """CPU time for the arguments of one exec."""
     policy_s: float = 1
     """Of reading 10,000 rules, and of compiling them."""
+    enforcing_ns: float = 50
+    """What a connect takes more where a policy is enforced than where it is only told."""
+    more_rules_ns: float = 100
+    """What it takes more under 10,000 rules than under 1,000."""
+    answer_us: float = 5
+    """What a DNS answer is delayed by that grants addresses."""
     build_ratio: float = 1.02
     """Time of a build and its CPU time, with tracing ÷ without."""
     beside_ratio: float = 1.05

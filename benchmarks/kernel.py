@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -20,7 +20,7 @@ from typing import NamedTuple
 from benchmarks.compare import middle
 from benchmarks.figures import LIMITS, Figure
 from benchmarks.meter import Program, Runs, metering, program_that_does_nothing
-from benchmarks.workshop import Load, Workshop
+from benchmarks.workshop import BenchmarkError, Workshop
 from exporter.events import ProcessKey
 from exporter.kernel.loading import loading
 from exporter.kernel.mounts import ensure_bpffs
@@ -75,7 +75,7 @@ def measure(shop: Workshop) -> Iterator[Figure]:
         with program_that_does_nothing() as nothing:
             kind = _KINDS[0]._replace(programs={"a program that does nothing": "on_nothing"})
             yield from _figures(shop, kind, {"on_nothing": nothing}, None)
-        with _tracing() as (tracer, programs):
+        with tracing({name for kind in _KINDS for name in kind.programs.values()}) as (tracer, programs):
             for kind in _KINDS:
                 yield from _figures(shop, kind, programs, tracer)
             for kind in _OUTSIDE:
@@ -83,14 +83,13 @@ def measure(shop: Workshop) -> Iterator[Figure]:
 
 
 @contextmanager
-def _tracing() -> Iterator[tuple[Tracer, dict[str, Program]]]:
-    """All programs attached, and the ring emptied on a timer, as the exporter does it."""
+def tracing(names: Collection[str]) -> Iterator[tuple[Tracer, dict[str, Program]]]:
+    """All programs attached, those of `names` to be metered; rings emptied on a timer, as by the exporter."""
     home = ensure_bpffs() / "ci-egress"
     before = _instances(home)
     with loading() as kernel:
         (pins,) = _instances(home) - before
         tracer = kernel.ready()
-        names = {name for kind in _KINDS for name in kind.programs.values()}
         with _draining(tracer):
             yield tracer, {name: Program(pins / f"link_{name}") for name in names}
 
@@ -124,7 +123,7 @@ def _figures(
     batches: dict[str, list[Runs]] = {act: [] for act in used}
     with shop.load(*kind.load) as load:
         if tracer:
-            tracer.follow(_key(load), scope=1)
+            tracer.follow(key_of(load.process.pid), scope=1)
         load.do(kind.acts)  # warms up
         for _ in range(shop.rounds(_BATCHES)):
             time.sleep(kind.pause_s)
@@ -145,7 +144,9 @@ def _figure(name: str, batches: list[Runs], acts: int, limit_ns: float | None) -
     return figure
 
 
-def _key(load: Load) -> ProcessKey:
-    started = started_ns(load.process.pid)
-    assert started is not None
-    return ProcessKey(load.process.pid, started)
+def key_of(pid: int) -> ProcessKey:
+    """A process that runs, for good. Raises BenchmarkError when it doesn't."""
+    started = started_ns(pid)
+    if started is None:
+        raise BenchmarkError(f"/proc doesn't show process {pid}")
+    return ProcessKey(pid, started)

@@ -78,7 +78,8 @@ enum tampering {
 	TAMPER_SIGNAL = 3, /* at the exporter, like the next two */
 	TAMPER_PTRACE = 4,
 	TAMPER_MEMORY = 5,
-	TAMPER_XDP_SOCKET = 6 /* as 1, past the kernel's network stack */
+	TAMPER_XDP_SOCKET = 6, /* as 1, past the kernel's network stack */
+	TAMPER_FRAMES = 7      /* told by user space: what 1 sends isn't stopped */
 };
 
 enum flow_stage { FLOW_ESTABLISHED = 1, FLOW_ENDED = 2, FLOW_NEVER_SENT = 3 };
@@ -233,8 +234,9 @@ struct tamper_record {
 	u32 parent_pid;
 	u32 times;  /* by this process within a second */
 	u32 detail; /* by what: protocol of the frames, bpf(2) command, signal, ptrace(2) request */
-	u16 what;
-	u16 pad;
+	u32 network; /* number of its network namespace */
+	u32 what;
+	u32 pad;
 };
 
 /* Map keys and values. */

@@ -46,7 +46,7 @@ static inline u32 times_to_tell(const struct proc_value *proc, u32 pid, u32 what
 
 static inline void tell_tampering(struct proc_value *proc, u32 pid, u32 what, u32 detail)
 {
-	u64 at_ns = bpf_ktime_get_boot_ns();
+	u64 at_ns = bpf_ktime_get_boot_ns(), task = bpf_get_current_task();
 	u32 times = times_to_tell(proc, pid, kind_of(what, detail), at_ns);
 
 	count(KIND_TAMPER, COUNT_SEEN);
@@ -62,9 +62,11 @@ static inline void tell_tampering(struct proc_value *proc, u32 pid, u32 what, u3
 	fill_header(&record->header, KIND_TAMPER, at_ns, pid, proc);
 	record->scope = scope_of(proc);
 	record->uid = bpf_get_current_uid_gid();
-	record->parent_pid = parent_of(bpf_get_current_task());
+	record->parent_pid = parent_of(task);
 	record->times = times;
 	record->detail = detail;
+	record->network = number_at(
+		pointer_at(pointer_at(task, TASK_NAMESPACES), NAMESPACES_NETWORK), NETWORK_NUMBER);
 	record->what = what;
 	record->pad = 0;
 	first.ringbuf_submit(record, BPF_RB_NO_WAKEUP);

@@ -229,6 +229,8 @@ class Tampering(enum.IntEnum):
     MEMORY = 5
     XDP_SOCKET = 6
     """AF_XDP: as a packet socket, past the kernel's network stack."""
+    FRAMES = 7
+    """Nothing that a process did: what packet sockets send where it is can't be stopped, or couldn't yet."""
 
 
 class Tampered(NamedTuple):
@@ -242,9 +244,11 @@ class Tampered(NamedTuple):
     scope: int
     what: Tampering
     detail: int
-    """By `what`: protocol of the frames, bpf(2) command, signal, ptrace(2) request, 0."""
+    """By `what`: protocol of the frames, bpf(2) command, signal, ptrace(2) request, errno, 0."""
     times: int
     """How often this process did so within that second, this time included."""
+    network: int = 0
+    """Number of the network namespace that it was in; 0 when unknown."""
 
 
 class Asked(NamedTuple):

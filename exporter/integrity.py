@@ -10,7 +10,7 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.trace import SpanContext
 
 from exporter import tampering
-from exporter.kernel.links import UNPINNED
+from exporter.kernel.held import UNPINNED
 from exporter.otlp import LogRecord, Severity
 from exporter.traced import Outlets
 

@@ -16,7 +16,7 @@ from exporter.account import Bookkeeping, KernelCounts
 from exporter.clock import boot_ns
 from exporter.decode import Decoder
 from exporter.errors import RecordError
-from exporter.events import Event, Found
+from exporter.events import Event, Found, Tampered, Tampering
 from exporter.procfs import everyone
 
 if TYPE_CHECKING:
@@ -71,7 +71,10 @@ class LiveSource:
 
     def pump(self) -> bool:
         """Take in what is there, a batch at most, so that the caller can look around; whether any was."""
-        return self._tracer.drain(self._take, limit=_BATCH) > 0
+        number = self._tracer.drain(self._take, limit=_BATCH)
+        for event in self._tracer.frames.turn():
+            self._handle(event)
+        return number > 0
 
     def take(self, data: memoryview, at: int, length: int) -> None:
         """Take in a record that comes some other way."""
@@ -104,6 +107,8 @@ class LiveSource:
         try:
             for event in self._decoder.decode(data, at, length):
                 self._handle(event)
+                if isinstance(event, Tampered) and event.what is Tampering.PACKET_SOCKET:
+                    self._tracer.frames.alarm(event)
         except RecordError:
             self._fail("ring", "malformed", _attempts(data, at, length))
         except Exception:  # noqa: BLE001 - nothing that one process does may end the tracing of the others

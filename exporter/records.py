@@ -214,6 +214,7 @@ def _tampered(data: Buffer, at: int, length: int) -> Tampered:
         what,
         record.detail,
         record.times,
+        record.network,
     )
 
 

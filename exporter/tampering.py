@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import signal
 from collections.abc import Sequence
 
@@ -20,6 +21,16 @@ _KINDS = {
     Tampering.PTRACE: "ptrace",
     Tampering.MEMORY: "memory",
     Tampering.XDP_SOCKET: "xdp_socket",
+    Tampering.FRAMES: "frames",
+}
+_SENTENCES = {
+    Tampering.PACKET_SOCKET: "made a packet socket ({}): what it sends isn't seen here",
+    Tampering.BPF: "called bpf({})",
+    Tampering.SIGNAL: "sent {} to ci-egress",
+    Tampering.PTRACE: "called ptrace({}) on ci-egress",
+    Tampering.MEMORY: "called process_vm_writev on ci-egress",
+    Tampering.XDP_SOCKET: "made an XDP socket: what it sends isn't seen here",
+    Tampering.FRAMES: "is in a network where what packet sockets send can't be stopped ({})",
 }
 # include/uapi/linux/if_ether.h
 _FRAMES = {
@@ -84,26 +95,17 @@ def detail_of(event: Tampered) -> str | None:
             return _signal_name(event.detail)
         case Tampering.PTRACE:
             return _REQUESTS.get(event.detail, f"{event.detail:#x}")
+        case Tampering.FRAMES:
+            return errno.errorcode.get(event.detail, str(event.detail)) if event.detail else None
         case Tampering.MEMORY | Tampering.XDP_SOCKET:
             return None
 
 
 def sentence(event: Tampered) -> str:
     """For a person: what the process did, without its name."""
-    detail = detail_of(event)
-    match event.what:
-        case Tampering.PACKET_SOCKET:
-            return f"made a packet socket ({detail}): what it sends isn't seen here"
-        case Tampering.BPF:
-            return f"called bpf({detail})"
-        case Tampering.SIGNAL:
-            return f"sent {detail} to ci-egress"
-        case Tampering.PTRACE:
-            return f"called ptrace({detail}) on ci-egress"
-        case Tampering.MEMORY:
-            return "called process_vm_writev on ci-egress"
-        case Tampering.XDP_SOCKET:
-            return "made an XDP socket: what it sends isn't seen here"
+    if event.what is Tampering.FRAMES and event.detail == 0:
+        return "made a packet socket before what it sends was stopped in its network"
+    return _SENTENCES[event.what].format(detail_of(event))
 
 
 def told(event: Tampered, name: str | None) -> str:

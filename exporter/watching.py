@@ -76,7 +76,7 @@ class NoGovernor:
 class JobWatch:
     """Every job that runs on this host, each in its own trace, and one more for what belongs to none."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the last two are the system's
         self,
         outlets: Outlets,
         *,

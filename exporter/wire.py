@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from typing import NamedTuple
 
-LAYOUT = 0x63E32F3A
+LAYOUT = 0xB69ADBD8
 """Edition of the layout; every record and every pinned instance carries it."""
 
 ARGUMENTS_PIECE = 4096
@@ -62,6 +62,7 @@ TAMPER_SIGNAL = 3
 TAMPER_PTRACE = 4
 TAMPER_MEMORY = 5
 TAMPER_XDP_SOCKET = 6
+TAMPER_FRAMES = 7
 
 FLOW_ESTABLISHED = 1
 FLOW_ENDED = 2
@@ -289,7 +290,7 @@ DNS_RECORD = struct.Struct("<IH2xQQIIQ16sIHHHBB4x")
 
 
 class TamperRecord(NamedTuple):
-    """`struct tamper_record`, 56 bytes."""
+    """`struct tamper_record`, 64 bytes."""
 
     layout: int
     kind: int
@@ -302,10 +303,11 @@ class TamperRecord(NamedTuple):
     parent_pid: int
     times: int
     detail: int
+    network: int
     what: int
 
 
-TAMPER_RECORD = struct.Struct("<IH2xQQIIIIIIIH2x")
+TAMPER_RECORD = struct.Struct("<IH2xQQIIIIIIIII4x")
 
 
 class TamperKey(NamedTuple):
@@ -780,7 +782,7 @@ OFFSETS = {
         },
     ),
     "tamper_record": (
-        56,
+        64,
         {
             "header.layout": 0,
             "header.kind": 4,
@@ -793,7 +795,8 @@ OFFSETS = {
             "parent_pid": 40,
             "times": 44,
             "detail": 48,
-            "what": 52,
+            "network": 52,
+            "what": 56,
         },
     ),
     "tamper_key": (16, {"started_ns": 0, "pid": 8, "what": 12}),

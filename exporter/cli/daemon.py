@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import Any
 
-from exporter import wire
-from exporter.account import Bookkeeping
+from exporter.account import Account, Bookkeeping
 from exporter.cli.governor import Governor, Source
 from exporter.cli.messages import Messages
+from exporter.cli.missed import Missed, read_environment
 from exporter.cli.notices import drops, long_flush_told, tell_fault, warn, warn_of_ignored
 from exporter.cli.requests import Requests
 from exporter.cli.rereading import reread
 from exporter.clock import boot_ns, system_clock
 from exporter.config import WatchConfig
 from exporter.errors import LOST_STATUS
-from exporter.events import HOST, Environment, Event, Found, ProcessKey
+from exporter.events import HOST, Environment, Event, Found
 from exporter.flows import Flows
 from exporter.hosts import all_names
 from exporter.integrity import Integrity
@@ -26,7 +26,7 @@ from exporter.jobs.model import Job
 from exporter.kernel.loading import Loading
 from exporter.kernel.tracer import Tracer
 from exporter.kernel.windows import Coverage
-from exporter.live import LiveSource, find_everyone, go_first, kernel_counts, losses
+from exporter.live import LiveSource, find_everyone, go_first, kernel_counts
 from exporter.loss import LossReporter
 from exporter.metrics import Metrics
 from exporter.otlp import (
@@ -39,14 +39,13 @@ from exporter.otlp import (
     resolve_destinations,
 )
 from exporter.pipeline import Pipeline
-from exporter.procfs import Proc, environment_of
+from exporter.procfs import Proc
 from exporter.summary import Summary
 from exporter.systemd import notify
 from exporter.traced import Outlets
-from exporter.watching import JOBS_MAX, JobWatch
+from exporter.watching import JobWatch
 
 _LOOK_AROUND_S = 1.0
-_NEWS_S = 60.0
 _BUSY_INTERVAL_S, _IDLE_INTERVAL_S = 0.005, 0.02
 
 
@@ -69,137 +68,97 @@ def run(
         spooling = Spooling(SpoolFolder(default_folder(environment, os.geteuid())))
         telemetry = stack.enter_context(Telemetry(destinations, {}, spooling=spooling))
         tracer = kernel.ready(Coverage(is_host=True, reads_environments=True))
-        flows = Flows()
-        books = Bookkeeping(
-            lambda: kernel_counts(tracer),
-            lambda: telemetry.account,
-            lambda: len(flows),
-            lambda: telemetry.earlier,
-        )
-        metrics = Metrics(telemetry.meter, telemetry.add_producer, books.published)
-        say = Messages.current().say
-        outlets = Outlets(telemetry, metrics, system_clock(), config.output.process_spans, say)
-        governor = Governor(tracer.scopes, policy, all_names, warn)
-        jobs = JobWatch(outlets, job_env=config.job_env, on_change=_tell, governor=governor)
-        pipeline = Pipeline(outlets, Proc(), flows, jobs)
-
-        def handle(event: Event) -> None:
-            pipeline.handle(event)
-            if isinstance(event, Found | Environment):
-                program = pipeline.table.of(event.process)
-                if program is not None and program.scope != HOST:
-                    exec_id = event.exec_id if isinstance(event, Environment) else 0
-                    tracer.scopes.adopt(event.process, exec_id, program.scope)
-
-        source = LiveSource(tracer, handle, books, flows, on_fault=tell_fault)
-        loss = LossReporter(books.account, telemetry.log, telemetry.resource)
-        integrity = Integrity(tracer, outlets, warn, telemetry.resource)
-
-        missed = _Missed(tracer, handle, pipeline, jobs)
-
-        def look_around() -> None:
-            missed.make_up()
-            jobs.look_around(boot_ns())
-            governor.look(lambda scope: tracer.scopes.close(scope, source.take))
-            loss.tick()
-            integrity.look()
-            for problem in (*missed.news(), *telemetry.complaints()):
-                warn(problem)
-
-        jobs.begin(pipeline, boot_ns())
-        _take_in_what_runs(tracer, handle)
+        daemon = _Daemon(config, tracer, telemetry, policy)
+        daemon.begin()
         notify("READY=1", environment)
         Messages.current().say(f"watching, telemetry goes to {', '.join(destinations.shown) or 'nowhere'}")
         if destinations.disabled:
             warn("OTEL_SDK_DISABLED is set: nothing is exported")
-
-        def catch_up() -> None:
-            while source.pump():
-                pass
-
-        def turn() -> None:
-            pipeline.tick(boot_ns())
-            if asked.reread:
-                asked.reread = False
-                reread(config, governor, pipeline, catch_up)
-
-        _loop(source, tracer.sleep if policy else time.sleep, asked, turn, look_around)
+        daemon.loop(asked)
         notify("STOPPING=1", environment)
-        integrity.look()
-        source.finish()
-        jobs.finish(boot_ns())
-        with long_flush_told():
-            telemetry.close(before_logs=loss.tell)
-        account = books.account()
-        for problem in (*drops(account), *missed.all(), *telemetry.complaints(), *telemetry.notes()):
+        account = daemon.finish()
+        for problem in (*drops(account), *daemon.missed.all(), *telemetry.complaints(), *telemetry.notes()):
             warn(problem)
         Messages.current().say(str(account), account=account.fields())
         has_losses = telemetry.has_losses or any(account.dropped.values())
     return LOST_STATUS if config.strict and has_losses else 0
 
 
-def _loop(
-    source: LiveSource,
-    sleep: Callable[[float], None],
-    asked: Requests,
-    turn: Callable[[], None],
-    look_around: Callable[[], None],
-) -> None:
-    looked_s = time.monotonic()
-    while not asked.end:
-        sleep(_BUSY_INTERVAL_S if source.pump() else _IDLE_INTERVAL_S)
-        turn()
-        if time.monotonic() - looked_s >= _LOOK_AROUND_S:
-            looked_s = time.monotonic()
-            look_around()
-
-
-def _take_in_what_runs(tracer: Tracer, handle: Callable[[Event], None]) -> None:
-    for found in find_everyone(tracer, besides={os.getpid()}):
-        handle(found)
-        _read_environment(handle, found.process, exec_id=0)
-
-
-def _read_environment(handle: Callable[[Event], None], process: ProcessKey, exec_id: int) -> None:
-    if block := environment_of(process):
-        handle(Environment(boot_ns(), process, exec_id, block, is_cut=False))
-
-
-class _Missed:
-    """What the kernel had no room to tell."""
+class _Daemon:
+    """A watch, from its beginning to its end."""
 
     def __init__(
-        self, tracer: Tracer, handle: Callable[[Event], None], pipeline: Pipeline, jobs: JobWatch
+        self, config: WatchConfig, tracer: Tracer, telemetry: Telemetry, policy: Source | None
     ) -> None:
-        self._tracer = tracer
-        self._handle = handle
-        self._pipeline = pipeline
-        self._jobs = jobs
-        self._environments = 0
-        self._told: list[str] = []
-        self._next_s = 0.0
+        self._config, self._tracer, self._telemetry = config, tracer, telemetry
+        flows = Flows()
+        self._books = Bookkeeping(
+            lambda: kernel_counts(tracer),
+            lambda: telemetry.account,
+            lambda: len(flows),
+            lambda: telemetry.earlier,
+        )
+        metrics = Metrics(telemetry.meter, telemetry.add_producer, self._books.published)
+        spans, say = config.output.process_spans, Messages.current().say
+        outlets = Outlets(telemetry, metrics, system_clock(), spans, say)
+        self._governor = Governor(tracer.scopes, policy, all_names, warn)
+        self._jobs = JobWatch(outlets, job_env=config.job_env, on_change=_tell, governor=self._governor)
+        self._pipeline = Pipeline(outlets, Proc(), flows, self._jobs)
+        self._source = LiveSource(tracer, self._handle, self._books, flows, on_fault=tell_fault)
+        self._loss = LossReporter(self._books.account, telemetry.log, telemetry.resource)
+        self._integrity = Integrity(tracer, outlets, warn, telemetry.resource)
+        self.missed = Missed(tracer, self._handle, self._pipeline, self._jobs)
+        self._sleep = tracer.sleep if policy else time.sleep
 
-    def make_up(self) -> None:
-        """Read the environments that got lost from /proc, of what is still there: a job may be among them."""
-        lost = self._tracer.counts().lost(wire.KIND_ENVIRONMENT)
-        if lost > self._environments:
-            self._environments = lost
-            for program in self._pipeline.table.live({HOST}):
-                exec_id = self._tracer.scopes.exec_id(program.process) or max(program.exec_id, 1)
-                _read_environment(self._handle, program.process, exec_id)
+    def begin(self) -> None:
+        """Take in what runs already."""
+        self._jobs.begin(self._pipeline, boot_ns())
+        for found in find_everyone(self._tracer, besides={os.getpid()}):
+            self._handle(found)
+            read_environment(self._handle, found.process, exec_id=0)
 
-    def news(self) -> list[str]:
-        """What there is to say of it now, a line each; nothing when it was said, or another one just was."""
-        lines = self.all()
-        if lines == self._told or time.monotonic() < self._next_s:
-            return []
-        self._told, self._next_s = lines, time.monotonic() + _NEWS_S
-        return lines
+    def loop(self, asked: Requests) -> None:
+        """Until `asked` says to end it."""
+        looked_s = time.monotonic()
+        while not asked.end:
+            self._sleep(_BUSY_INTERVAL_S if self._source.pump() else _IDLE_INTERVAL_S)
+            self._pipeline.tick(boot_ns())
+            if asked.reread:
+                asked.reread = False
+                reread(self._config, self._governor, self._pipeline, self._catch_up)
+            if time.monotonic() - looked_s >= _LOOK_AROUND_S:
+                looked_s = time.monotonic()
+                self._look_around()
 
-    def all(self) -> list[str]:
-        """All there is to say of it."""
-        turned_away = f"{self._jobs.turned_away} processes are of no job: {JOBS_MAX} jobs ran already"
-        return [*losses(self._tracer), *([turned_away] if self._jobs.turned_away else [])]
+    def finish(self) -> Account:
+        """Detach, tell the rest, and flush."""
+        self._integrity.look()
+        self._source.finish()
+        self._jobs.finish(boot_ns())
+        with long_flush_told():
+            self._telemetry.close(before_logs=self._loss.tell)
+        return self._books.account()
+
+    def _handle(self, event: Event) -> None:
+        self._pipeline.handle(event)
+        if isinstance(event, Found | Environment):
+            program = self._pipeline.table.of(event.process)
+            if program is not None and program.scope != HOST:
+                exec_id = event.exec_id if isinstance(event, Environment) else 0
+                self._tracer.scopes.adopt(event.process, exec_id, program.scope)
+
+    def _catch_up(self) -> None:
+        while self._source.pump():
+            pass
+
+    def _look_around(self) -> None:
+        self.missed.make_up()
+        self._jobs.look_around(boot_ns())
+        self._governor.look(lambda scope: self._tracer.scopes.close(scope, self._source.take))
+        self._loss.tick()
+        self._integrity.look()
+        for problem in (*self.missed.news(), *self._telemetry.complaints()):
+            warn(problem)
 
 
 def _tell(job: Job, summary: Summary | None) -> None:

@@ -40,7 +40,7 @@ class Source(NamedTuple):
 
     @property
     def of_others(self) -> JobPolicy:
-        """Its rules without those of sections, in its strictest mode: for jobs that it can't be made to fit."""
+        """Its rules without those of sections, in its strictest mode: for what it can't be made to fit."""
         modes = {self.policy.mode, *(section.mode for section in self.policy.sections)}
         mode = Mode.ENFORCE if Mode.ENFORCE in modes else Mode.AUDIT
         return self._strict(JobPolicy(mode, self.policy.rules, self.policy.resolvers))

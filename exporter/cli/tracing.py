@@ -133,6 +133,8 @@ def _follow(tracer: Tracer, root: ProcessKey, governed: Governance | None) -> No
     if governed:  # first: nothing that COMMAND does is older than its policy
         tracer.govern(SCOPE, governed.compiled, all_names().items())
     tracer.follow(root, SCOPE)
+    if governed:
+        tracer.frames.look()
 
 
 def _root(held: HeldCommand) -> ProcessKey:

@@ -23,8 +23,8 @@ _LIMIT_MIB = 1536
 
 @click.command(
     "watch",
-    epilog="SIGTERM or SIGINT ends it, with everything flushed. SIGHUP reads the policy again. Exit status: 0; "
-    "2 usage; 91 could not trace; 92 telemetry was lost and --strict was given.",
+    epilog="SIGTERM or SIGINT ends it, with everything flushed; SIGHUP reads the policy again. Exit status: "
+    "0; 2 usage; 91 could not trace; 92 telemetry was lost and --strict was given.",
 )
 @output_options
 @click.option(

@@ -48,13 +48,16 @@ def bpf_in(command: int, attributes: ctypes.Array[ctypes.c_char]) -> int:
 
 
 def open_pinned(path: Path) -> int:
-    """Open a pinned map or link; returns its descriptor, close-on-exec. Raises OSError."""
+    """Open a pinned map, program or link; returns its descriptor, close-on-exec. Raises OSError."""
     name = ctypes.create_string_buffer(os.fsencode(path))
     return bpf(_OBJ_GET, struct.pack("=QII", ctypes.addressof(name), 0, 0))
 
 
 def detach_link(descriptor: int) -> None:
-    """Detach a cgroup link at once, whoever else still holds it; other kinds of link don't know this."""
+    """Detach a link of a cgroup or an interface at once, whoever else still holds it.
+
+    Other kinds of link don't know this.
+    """
     try:
         bpf(_LINK_DETACH, struct.pack("=I", descriptor))
     except OSError as error:
@@ -69,7 +72,7 @@ class LinkInfo(NamedTuple):
     id: int
     program_id: int
     anchor: int
-    """Of a cgroup link the cgroup's id, 0 once it is detached."""
+    """Of a cgroup link the cgroup's id, of one at an interface its index in the low half; 0 once detached."""
 
 
 def link_info(descriptor: int) -> LinkInfo:

@@ -1,8 +1,8 @@
 """Processes of no job that turn out to be a job's: told to the kernel without a gap for what they forked.
 
 Each process of no job has the key of the program by which its job would show: its own last exec that was
-told, or its creator's. So one entry moves a root and all that was forked from it: whoever acts, forks or executes
-next is of that scope, and what it makes from then on is so from its beginning.
+told, or its creator's. So one entry moves a root and all that was forked from it: whoever acts, forks or
+executes next is of that scope, and what it makes from then on is so from its beginning.
 """
 
 from __future__ import annotations

@@ -138,8 +138,9 @@ def _scope_of(value: bytes | None) -> int:
 def remove(directory: Path) -> bool:
     """Detach and unpin everything in `directory`, and the directory itself; whether it is gone.
 
-    Cgroup links are detached one by one: merely unpinning lets the kernel do it at some later time. What
-    somebody else put there goes too; where he goes on doing so, it stays for the next start to sweep.
+    Links of cgroups and interfaces are detached one by one: merely unpinning lets the kernel do it at some
+    later time. What somebody else put there goes too; where he goes on doing so, it stays for the next
+    start to sweep.
     """
     for pin in sorted(directory.glob("link_*")):
         with suppress(OSError):

@@ -88,7 +88,19 @@ class Continuation(NamedTuple):
         return None
 
 
-Program = Tracepoint | Hook | Continuation
+class Reserve(NamedTuple):
+    """A program that is attached later, where it is needed: until then its pin keeps it."""
+
+    name: str
+    type: ProgramType
+    attach_type: AttachType | None = None
+
+    def load(self, code: bytes, maps: Sequence[int]) -> int:
+        """Returns the program's descriptor. Raises VerifierError."""
+        return load_program(self.name, self.type, self.attach_type, code, maps)
+
+
+Program = Tracepoint | Hook | Continuation | Reserve
 
 
 _ADDRESS = ProgramType.CGROUP_SOCK_ADDR
@@ -115,6 +127,8 @@ PROGRAMS: list[Program] = [
     Continuation("on_grant", ProgramType.CGROUP_SKB, AttachType.INET_INGRESS, "later"),
     Hook("on_answer", ProgramType.CGROUP_SKB, AttachType.INET_INGRESS),
     Hook("on_query", ProgramType.CGROUP_SKB, AttachType.INET_EGRESS),
+    Reserve("on_frame", ProgramType.SCHED_CLS),
+    Reserve("on_setsockopt", ProgramType.CGROUP_SOCKOPT, AttachType.SETSOCKOPT),
 ]
 
 _HINTS = {
@@ -165,6 +179,10 @@ def _run(program: Program, code: bytes, maps: Mapping[str, int], cgroup: int, pi
         with _failures_told("load", program.name):
             loaded = program.load(code, list(maps.values()))
         stack.callback(os.close, loaded)
+        if isinstance(program, Reserve):
+            with _failures_told("pin", program.name):
+                pin(loaded, pins / f"prog_{program.name}")
+            return
         with _failures_told("attach", program.name):
             link = program.attach(loaded, maps, cgroup)
         if link is not None:

@@ -21,6 +21,9 @@ _MAP = struct.Struct("=IIIII8x16s4xIII")
 _PROGRAM = struct.Struct("=IIQQIIQ8x16s4xI48xQ")
 _BTF = struct.Struct("=QQIII4x")
 
+_TCX_LINK = struct.Struct("=IIII16x")
+_BEFORE = 1 << 3  # BPF_F_BEFORE, of no other one: of all
+
 _SK_STORAGE = 24  # enum bpf_map_type
 _NAME_MAX = 15
 _INSTRUCTION_BYTES = 8
@@ -30,15 +33,17 @@ _LOG_BYTES = 1 << 20
 class ProgramType(IntEnum):
     """enum bpf_prog_type."""
 
+    SCHED_CLS = 3
     CGROUP_SKB = 8
     CGROUP_SOCK = 9
     SOCK_OPS = 13
     RAW_TRACEPOINT = 17
     CGROUP_SOCK_ADDR = 18
+    CGROUP_SOCKOPT = 25
 
 
 class AttachType(IntEnum):
-    """enum bpf_attach_type: where in a cgroup."""
+    """enum bpf_attach_type: where in a cgroup, or at an interface."""
 
     INET_INGRESS = 0
     INET_EGRESS = 1
@@ -50,7 +55,9 @@ class AttachType(IntEnum):
     INET6_POST_BIND = 13
     UDP4_SENDMSG = 14
     UDP6_SENDMSG = 15
+    SETSOCKOPT = 22
     SOCK_RELEASE = 34
+    TCX_EGRESS = 47
 
 
 class VerifierError(Exception):
@@ -117,6 +124,15 @@ def attach_raw_tracepoint(program: int, tracepoint: str) -> int:
 def attach_to_cgroup(program: int, cgroup: int, attach_type: AttachType) -> int:
     """Returns the link's descriptor. Raises OSError."""
     return bpf(_LINK_CREATE, struct.pack("=IIII", program, cgroup, attach_type, 0))
+
+
+def attach_to_interface(program: int, index: int) -> int:
+    """Before all that are at its way out; the interface is one of this thread's network namespace.
+
+    Returns the link's descriptor. Raises OSError: EEXIST where the program is there already, EINVAL before
+    Linux 6.6.
+    """
+    return bpf(_LINK_CREATE, _TCX_LINK.pack(program, index, AttachType.TCX_EGRESS, _BEFORE))
 
 
 def place_program(place: int, program: int) -> None:

@@ -1,4 +1,4 @@
-"""The jobs' scopes in the kernel: what is counted, granted and noted for each, and by which policy it goes."""
+"""The jobs' scopes in the kernel: what is counted, granted and noted for each, and its policy."""
 
 from __future__ import annotations
 

@@ -13,9 +13,10 @@ from exporter.events import HOST, ProcessKey
 from exporter.kernel.bpf import Map, possible_cpus
 from exporter.kernel.candidates import found_value
 from exporter.kernel.executables import Executables
+from exporter.kernel.frames import Frames
 from exporter.kernel.grants import Grants
+from exporter.kernel.held import UNPINNED, Held
 from exporter.kernel.instances import remove
-from exporter.kernel.links import Links
 from exporter.kernel.policies import Policies
 from exporter.kernel.queries import Queries
 from exporter.kernel.rings import Handler, Ring, drain
@@ -70,9 +71,10 @@ class Tracer:
         opened = {name: stack.enter_context(closing(Map(directory / f"map_{name}"))) for name in PINNED_MAPS}
         self.maps: Mapping[str, Map] = opened
         self._procs, self._counters = opened["procs"], opened["counters"]
+        self.frames = stack.enter_context(closing(Frames(directory, opened)))
         self._queries = Queries(opened)
         self._policies, self._grants = Policies(opened), Grants(opened)
-        self._links = stack.enter_context(closing(Links(directory)))
+        self._held = stack.enter_context(closing(Held(directory)))
         self._windows = stack.enter_context(closing(Windows(opened, coverage)))
         self.scopes = Scopes(opened, self._policies, self._grants, self._queries, self._windows)
         self._urgent = select.poll()
@@ -148,8 +150,10 @@ class Tracer:
         return Counts(values)
 
     def lost(self) -> Mapping[str, frozenset[str]]:
-        """What isn't attached or pinned any more, by what became of it (exporter/kernel/links.py)."""
-        return self._links.lost()
+        """What isn't attached or pinned any more, by what became of it (exporter/kernel/held.py)."""
+        found = dict(self._held.lost())
+        found[UNPINNED] |= self.frames.unpinned()
+        return found
 
     def live_pids(self, scope: int) -> list[int]:
         """Processes of the job `scope` that run now, whatever records were lost."""
@@ -162,7 +166,8 @@ class Tracer:
 
     def detach(self) -> None:
         """Stop tracing. The rings and the counts can still be read."""
-        self._links.detach()
+        self.frames.detach()
+        self._held.detach()
         remove(self.directory)
 
     def finish(self, handle: Handler) -> None:

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from exporter.kernel.loading import PROGRAMS, Continuation, Hook
+from exporter.kernel.bpf import link_info, open_pinned
+from exporter.kernel.loading import PROGRAMS, Hook, Tracepoint
 from exporter.kernel.mounts import BPFFS_HOME
 
 from .tracing import ROOT, RUN_LIMIT_S, Trace, environment, read, run_command
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
 PINS = BPFFS_HOME / "ci-egress"
-LINKS = sum(not isinstance(program, Continuation) for program in PROGRAMS)
+LINKS = sum(isinstance(program, Hook | Tracepoint) for program in PROGRAMS)
 PROGRAMS_IN_CGROUP = sum(isinstance(program, Hook) for program in PROGRAMS)
 
 _READY_LIMIT_S = 30.0
@@ -51,6 +52,16 @@ def attached() -> Attached:
         frozenset(link["id"] for link in _bpftool("link")),
         frozenset(PINS.glob("**/*")),
     )
+
+
+def links_in(directory: Path) -> frozenset[int]:
+    """Ids of the links that are pinned there."""
+    found = set()
+    for pin in directory.glob("link_*"):
+        descriptor = open_pinned(pin)
+        found.add(link_info(descriptor).id)
+        os.close(descriptor)
+    return frozenset(found)
 
 
 def _bpftool(*arguments: str) -> list[dict[str, Any]]:
@@ -145,11 +156,15 @@ def running(
     *options: str,
     env: Mapping[str, str] | None = None,
     cwd: Path = ROOT,
+    under: Sequence[str | bytes] = (),
 ) -> Iterator[Running]:
-    """Start `ci-egress run`; whatever of its session is left at the end is killed."""
+    """Start `ci-egress run`; whatever of its session is left at the end is killed.
+
+    `under` is a command that becomes it.
+    """
     pipe = subprocess.PIPE
     with subprocess.Popen(
-        run_command(otlp_dir, command, *options),
+        [*under, *run_command(otlp_dir, command, *options)],
         stdin=pipe,
         stdout=pipe,
         stderr=pipe,

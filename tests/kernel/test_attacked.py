@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from exporter import wire
 from exporter.kernel.bpf import bpf, detach_link, open_pinned
-from exporter.kernel.links import DETACHED, REPLACED, UNPINNED
+from exporter.kernel.held import DETACHED, REPLACED, UNPINNED
 from exporter.kernel.objects import AttachType, ProgramType, load_program, pin
 
-from .attached import instance_of, nothing_left, running
+from .attached import attached, instance_of, links_in, running, wait_for
 from .direct import KernelSide, kernel_side
 from .lab import PORT, V4, Lab
 from .test_policy_run import logs
@@ -86,9 +87,12 @@ def test_a_program_in_anothers_place_is_not_taken_for_it(kernel: KernelSide) -> 
 
 
 def test_what_was_detached_by_others_and_unpinned_leaves_nothing_behind() -> None:
-    with nothing_left(), kernel_side() as side:
+    with kernel_side() as side:
+        links = links_in(pinned(side))
         shutil.rmtree(pinned(side))
+        assert links <= attached().links
         side.finish()
+    wait_for(lambda: not links & attached().links)
 
 
 def tampering(otlp_dir: Path) -> list[tuple[str, str]]:
@@ -112,18 +116,20 @@ def attacked(lab: Lab, programs: Programs, otlp_dir: Path, attack: str) -> tuple
     options = ("--enforce", "--allowed-endpoints", f"{V4.peer}:{PORT}")
     with running(command, otlp_dir, *options) as run:
         assert run.next_line() == "ready"
+        links = links_in(run.instance())
         run.tell(str(run.instance()))
         assert run.next_line() == "done"
         is_told = run.next_message()
         run.tell("go on")
         seen = run.end()
+    wait_for(lambda: not links & attached().links)
     return is_told, seen
 
 
 def test_a_job_that_removes_the_pins_is_told_and_stays_denied(
     lab: Lab, programs: Programs, tmp_path: Path
 ) -> None:
-    with nothing_left(), lab.watch() as watch:
+    with lab.watch() as watch:
         is_told, seen = attacked(lab, programs, tmp_path, 'rm "$PINS"/link_on_connect4 "$PINS"/map_modes')
     assert "tampering: pins of ci-egress were removed from /sys/fs/bpf/ci-egress/" in is_told
     assert is_told.endswith(": link_on_connect4, map_modes")
@@ -160,7 +166,7 @@ def test_a_job_that_detaches_a_program_and_ends_at_once_is_told_too(tmp_path: Pa
 
 
 def test_a_job_that_writes_maps_is_told(lab: Lab, programs: Programs, tmp_path: Path) -> None:
-    zeros = "0 0 0 0 0 0 0 0"
+    zeros = " ".join("0" * wire.MODE_VALUE.size)
     attack = f'bpftool map update pinned "$PINS"/map_modes key 1 0 0 0 value {zeros}'
     is_told, _ = attacked(lab, programs, tmp_path, f'{attack}; rm "$PINS"/map_modes')
     assert "tampering: pins" in is_told

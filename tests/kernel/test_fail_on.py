@@ -8,7 +8,6 @@ import pytest
 
 from tests.integration.receivers import Answer, collector
 
-from .attached import nothing_left
 from .lab import PORT, V4, Lab
 from .test_accounting import copy_with
 from .tracing import copy_of_the_program, trace
@@ -111,15 +110,7 @@ def test_what_is_not_known_is_taken_for_a_failure(lab: Lab, programs: Programs, 
         tracing.read_text().replace("ended_ns = wait(", "raise RuntimeError; ended_ns = wait(")
     )
     options = ("--enforce", "--fail-on", "deny")
-    with nothing_left():
-        seen = trace(
-            lab,
-            programs.act("connect", V4.peer, PORT),
-            tmp_path / "otlp",
-            *PEER_ALONE,
-            *options,
-            env=env,
-            cwd=tmp_path,
-        )
+    command = programs.act("connect", V4.peer, PORT)
+    seen = trace(lab, command, tmp_path / "otlp", *PEER_ALONE, *options, env=env, cwd=tmp_path)
     assert (seen.status, seen.stdout) == (90, "ok\n")
     assert "untraced, and --fail-on takes what isn't known for a failure" in seen.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -59,6 +60,12 @@ def test_without_a_rule_for_it_no_socket_is_made(
     assert (act.peer_port, act.local_port) == (0, 0)
     expected = {"raw-echo": ICMP[network], "ping": ICMP[network], "raw-sctp": 132, "raw-253": 253}
     assert act.protocol == expected.get(verb, 255)
+
+
+def test_a_socket_that_io_uring_makes_is_no_other(lab: Lab, programs: Programs, kernel: KernelSide) -> None:
+    told = kernel.run(lab, programs.tamper("uring-raw-socket", os.getpid()), allowing("192.0.2.2"))
+    assert told.stdout == "EPERM\n"
+    assert [(act.act, act.protocol, act.verdict) for act in told.acts] == [(Act.CREATE, 1, Verdict.DENY)]
 
 
 @NETWORKS

@@ -64,6 +64,7 @@ def tampered(event: Tampered) -> bytes:
         event.parent_pid,
         event.times,
         event.detail,
+        event.network,
         event.what,
     )
 
@@ -241,6 +242,7 @@ TAMPER = Tampered(
     what=Tampering.SIGNAL,
     detail=9,
     times=2,
+    network=4_026_531_840,
 )
 ESTABLISHED = Flowed(
     at_ns=4_500_000,

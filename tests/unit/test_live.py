@@ -11,18 +11,31 @@ from exporter import wire
 from exporter.account import Bookkeeping, KernelCounts
 from exporter.arguments import arguments_of
 from exporter.clock import boot_ns
-from exporter.events import Event, Execed
+from exporter.events import Event, Execed, Tampered, Tampering
 from exporter.kernel.tracer import Counts
 from exporter.live import LiveSource, kernel_counts, losses, wait
 from exporter.otlp import Account
 from tests.unit import records
-from tests.unit.records import ACT, AGGREGATE, EXEC, EXIT
+from tests.unit.records import ACT, AGGREGATE, EXEC, EXIT, TAMPER
 
 if TYPE_CHECKING:
     from exporter.kernel.rings import Handler
     from exporter.kernel.tracer import Tracer
 
 LONG = EXEC._replace(arguments=arguments_of(["sh", "-c", "x" * 9000]))
+
+
+class NoFrames:
+    """Nothing is enforced."""
+
+    def __init__(self) -> None:
+        self.alarms: list[Tampered] = []
+
+    def turn(self) -> list[Tampered]:
+        return []
+
+    def alarm(self, event: Tampered) -> None:
+        self.alarms.append(event)
 
 
 class FakeTracer:
@@ -32,6 +45,7 @@ class FakeTracer:
         self.batches = list(batches)
         self.counted: list[bytes] = []
         self.is_detached = False
+        self.frames = NoFrames()
         self._counts = counts or {}
 
     def drain(self, handle: Handler, *, limit: int) -> int:
@@ -83,6 +97,14 @@ def test_a_pump_takes_a_batch_and_says_whether_there_was_one() -> None:
     assert live.source.pump()
     assert live.events == [ACT, EXIT]
     assert not live.source.pump()
+
+
+def test_a_packet_socket_is_an_alarm_and_other_tampering_is_none() -> None:
+    made = TAMPER._replace(what=Tampering.PACKET_SOCKET)
+    live = Live([records.tampered(TAMPER), records.tampered(made)])
+    live.source.pump()
+    assert live.events == [TAMPER, made]
+    assert live.tracer.frames.alarms == [made]
 
 
 def test_an_attempt_that_cannot_be_read_is_counted_as_dropped_and_the_next_is_read() -> None:

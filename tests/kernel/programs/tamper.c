@@ -46,12 +46,12 @@ static long xdp_socket(pid_t pid)
 	return result_of(socket(AF_XDP, SOCK_RAW, 0));
 }
 
-static long uring_socket(int family, int protocol)
+static long uring_socket(int family, int type, int protocol)
 {
 	struct io_uring_sqe entry = {
 		.opcode = IORING_OP_SOCKET,
 		.fd = family,
-		.off = SOCK_DGRAM,
+		.off = type,
 		.len = protocol,
 	};
 	int result = uring_perform(&entry, 0);
@@ -62,13 +62,19 @@ static long uring_socket(int family, int protocol)
 static long uring_packet_socket(pid_t pid)
 {
 	(void)pid;
-	return uring_socket(AF_PACKET, htons(ETH_P_IP));
+	return uring_socket(AF_PACKET, SOCK_DGRAM, htons(ETH_P_IP));
 }
 
 static long uring_inet_socket(pid_t pid)
 {
 	(void)pid;
-	return uring_socket(AF_INET, 0);
+	return uring_socket(AF_INET, SOCK_DGRAM, 0);
+}
+
+static long uring_raw_socket(pid_t pid)
+{
+	(void)pid;
+	return uring_socket(AF_INET, SOCK_RAW, IPPROTO_ICMP);
 }
 
 #if defined(__x86_64__)
@@ -192,6 +198,7 @@ static const struct verb {
 	{ "xdp-socket", xdp_socket },
 	{ "uring-packet-socket", uring_packet_socket },
 	{ "uring-inet-socket", uring_inet_socket },
+	{ "uring-raw-socket", uring_raw_socket },
 #if defined(__x86_64__)
 	{ "compat-packet-socket", compat_packet_socket },
 	{ "compat-socketcall", compat_socketcall },

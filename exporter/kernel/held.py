@@ -12,10 +12,12 @@ from exporter.kernel.bpf import LinkInfo, detach_link, link_info, open_pinned
 UNPINNED, DETACHED, REPLACED = "unpinned", "detached", "replaced"
 """What can become of pins, and of programs."""
 
+LATER = "link_later_"
+"""How the pins begin of links that come and go (exporter/kernel/frames.py); these aren't meant here."""
 _CGROUP_LINK = 3  # enum bpf_link_type
 
 
-class Links:
+class Held:
     """The links of an instance, held open: while this lives, no program goes because its pin is removed."""
 
     def __init__(self, directory: Path) -> None:
@@ -59,6 +61,6 @@ def _inodes(directory: Path) -> dict[str, int]:
     """Of all that is pinned there, by name: what was put in another's place has another one."""
     try:
         with os.scandir(directory) as entries:
-            return {entry.name: entry.inode() for entry in entries}
+            return {entry.name: entry.inode() for entry in entries if not entry.name.startswith(LATER)}
     except OSError:
         return {}

@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only
+/*
+ * Frames of packet sockets, which no hook of a cgroup sees: those of a job whose policy is enforced
+ * are dropped where they leave. Nobody can tell where they go, and no rule can allow them. These
+ * programs are attached while there is such a job (exporter/kernel/frames.py).
+ */
+#define TCX_NEXT (-1)
+#define TCX_DROP 2 /* ENOBUFS for the caller */
+#define SOL_PACKET 263
+#define PACKET_QDISC_BYPASS 20
+
+static inline int is_enforced(void)
+{
+	struct proc_value *proc = process_of(number_at(bpf_get_current_task(), TASK_TGID));
+
+	if (!proc)
+		return 0;
+
+	u32 scope = scope_of(proc);
+	struct mode_value *mode = modes.lookup(&scope);
+
+	return mode && mode->is_enforcing;
+}
+
+/*
+ * A frame leaves in the context of who sends it. One that came in by an interface before may still
+ * have its socket, as from the far end of a veth, but the current task is a stranger.
+ */
+int on_frame(struct __sk_buff *skb)
+{
+	struct bpf_sock *sk = skb->sk;
+
+	if (!sk || skb->ingress_ifindex)
+		return TCX_NEXT;
+	sk = bpf_sk_fullsock(sk);
+	if (!sk || sk->family != AF_PACKET)
+		return TCX_NEXT;
+	return is_enforced() ? TCX_DROP : TCX_NEXT;
+}
+
+/* With this option frames go to the driver directly, past the hook above. */
+int on_setsockopt(struct bpf_sockopt *ctx)
+{
+	int is_bypass = ctx->level == SOL_PACKET && ctx->optname == PACKET_QDISC_BYPASS;
+
+	ctx->optlen = 0; /* the value stays the caller's, of whatever size: it was not looked at */
+	return is_bypass && is_enforced() ? DENY : ALLOW;
+}

@@ -1,0 +1,55 @@
+"""Network namespaces of other processes: what is done inside of one, and news of its interfaces."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import socket
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+_CLONE_NEWNET = 0x40000000
+_RTMGRP_LINK = 1  # include/uapi/linux/rtnetlink.h
+_NEWS_BYTES = 65536
+_T = TypeVar("_T")
+
+
+def inside(namespace: int, function: Callable[[], _T]) -> _T:
+    """Call `function` in a thread that is in `namespace` (a descriptor), and nowhere else. Raises OSError."""
+
+    def enter_and_call() -> _T:
+        if ctypes.CDLL(None, use_errno=True).setns(namespace, _CLONE_NEWNET):
+            code = ctypes.get_errno()
+            raise OSError(code, os.strerror(code))
+        return function()
+
+    with ThreadPoolExecutor(1, "network") as thread:
+        return thread.submit(enter_and_call).result()
+
+
+class LinkNews:
+    """Tells whether interfaces were added, removed or changed, of the namespace that it is made in."""
+
+    def __init__(self) -> None:
+        """From now on. Raises OSError."""
+        self._socket = socket.socket(
+            socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE
+        )
+        self._socket.bind((0, _RTMGRP_LINK))
+
+    def close(self) -> None:
+        """Tell no more; a namespace doesn't go away before."""
+        self._socket.close()
+
+    def came(self) -> bool:
+        """Whether there was any since the last time. What they say isn't looked at."""
+        has_come = False
+        while True:
+            try:
+                self._socket.recv(_NEWS_BYTES)
+            except BlockingIOError:
+                return has_come
+            except OSError:  # ENOBUFS: there was more than it could keep
+                pass
+            has_come = True

@@ -1,0 +1,364 @@
+"""Frames of packet sockets, which no hook of a cgroup sees: a job whose policy is enforced sends none."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from demo.namespaces import Namespace
+from exporter.events import Tampered, Tampering
+from exporter.kernel import frames
+from exporter.kernel.bpf import detach_link, open_pinned
+from exporter.kernel.held import UNPINNED
+from exporter.policy.compile import Compiled, compile_policy
+from tests.unit.policy.files import rules
+
+from .agents import COMMAND, agent
+from .arrivals import UDP, Endpoint, Packet
+from .attached import attached, running, wait_for
+from .direct import KernelSide, kernel_side
+from .lab import NETWORKS, PORT, V4, V6, Lab, Network
+from .test_policy_run import logs
+from .tracing import trace
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+pytestmark = pytest.mark.kernel
+
+ENFORCED = "mode: enforce\n"
+ALLOWED = f"udp://{V4.peer}:{PORT}"
+PACKET_SOCKET = ("p = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)", "p.bind(('build0', 0))")
+BYPASS = "p.setsockopt(263, 20, 1)"
+"""PACKET_QDISC_BYPASS."""
+OWN_NAMESPACE = (
+    "from concurrent.futures import ThreadPoolExecutor",
+    "t = ThreadPoolExecutor(1)",
+    "t.submit(ctypes.CDLL(None).unshare, 0x40000000).result()",
+    "p = t.submit(socket.socket, socket.AF_PACKET, socket.SOCK_RAW).result()",
+)
+"""A thread in a network namespace that its process isn't in, and its packet socket."""
+MARK = b"\x02\0\0\0\0\2\x02\0\0\0\0\1\x88\xb5" + b"marked" * 8
+"""A frame of a kind for experiments (IEEE 802), to be found again."""
+
+
+@pytest.fixture
+def kernel() -> Iterator[KernelSide]:
+    with kernel_side() as side:
+        yield side
+
+
+def policy(more: str = ENFORCED) -> Compiled:
+    return compile_policy(rules(allow=ALLOWED, more=more))
+
+
+def frame(network: Network, to: str) -> bytes:
+    """UDP in an Ethernet frame."""
+    ends = [
+        socket.inet_pton(socket.AF_INET6 if network is V6 else socket.AF_INET, a) for a in (network.build, to)
+    ]
+    udp = (7).to_bytes(2, "big") + PORT.to_bytes(2, "big") + (8).to_bytes(2, "big") + bytes(2)
+    if network is V6:
+        packet = b"\x60\0\0\0\0\x08\x11\x40" + b"".join(ends) + udp
+        return MARK[:12] + b"\x86\xdd" + packet
+    return MARK[:12] + b"\x08\0" + b"\x45\0\0\x1c\0\0\0\0\x40\x11\0\0" + b"".join(ends) + udp
+
+
+def send(data: bytes, name: str = "p") -> str:
+    """A line that sends a frame."""
+    return f"{name}.send({data!r})"
+
+
+def gaps(told: Sequence[Tampered]) -> list[tuple[Tampering, int]]:
+    return [(event.what, event.detail) for event in told]
+
+
+def look(kernel: KernelSide) -> list[tuple[Tampering, int]]:
+    """A look, as is due each second; what it tells."""
+    kernel.tracer.frames.look()
+    return gaps(kernel.tracer.frames.turn())
+
+
+@NETWORKS
+@pytest.mark.parametrize("kind", ["SOCK_RAW", "SOCK_DGRAM"])
+def test_a_frame_is_dropped_where_it_leaves(
+    lab: Lab, kernel: KernelSide, network: Network, kind: str
+) -> None:
+    with lab.watch() as watch, agent(kernel, lab, policy()) as job:
+        assert look(kernel) == []
+        data, to = frame(network, network.evil), "('build0', 0x0800, 0, 1, b'\\x02\\0\\0\\0\\0\\2')"
+        lines = PACKET_SOCKET[0].replace("SOCK_RAW", kind), PACKET_SOCKET[1]
+        assert job.do(*lines) == "ok"
+        line = send(data) if kind == "SOCK_RAW" else f"p.sendto({data[14:]!r}, {to})"
+        assert job.do(line) == "ENOBUFS"
+        assert (
+            job.do("u = socket.socket(type=socket.SOCK_DGRAM)", f"u.sendto(b'x', ('{V4.peer}', {PORT}))")
+            == "ok"
+        )
+    assert watch.arrivals.packets_to(network.evil) == 0
+    assert watch.arrivals.packets[Packet(UDP, Endpoint(V4.peer, PORT))] == 1
+
+
+@NETWORKS
+def test_in_audit_mode_frames_go_out_and_nothing_is_attached(
+    lab: Lab, kernel: KernelSide, network: Network
+) -> None:
+    with lab.watch() as watch, agent(kernel, lab, policy(more="")) as job:
+        assert look(kernel) == []
+        assert pinned(kernel) == []
+        assert job.do(*PACKET_SOCKET, BYPASS, send(frame(network, network.evil))) == "ok"
+    assert watch.arrivals.packets_to(network.evil) == 1
+
+
+def pinned(kernel: KernelSide) -> list[str]:
+    """Links that are only there while something is enforced."""
+    return [path.name for path in kernel.tracer.directory.glob("link_later_*")]
+
+
+def test_a_process_of_no_job_goes_on_sending_them(lab: Lab, kernel: KernelSide) -> None:
+    with lab.watch() as watch, agent(kernel, lab, policy()) as job:
+        assert look(kernel) == []
+        assert job.do(*PACKET_SOCKET, send(frame(V4, V4.evil))) == "ENOBUFS"
+        lab.build.call(send_as_the_host, frame(V4, V4.evil)).result()
+    assert watch.arrivals.packets_to(V4.evil) == 1
+
+
+def send_as_the_host(data: bytes) -> None:
+    with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as sending:
+        sending.bind(("build0", 0))
+        sending.setsockopt(263, 20, 1)
+        sending.send(data)
+
+
+def test_a_way_past_the_hook_is_closed(lab: Lab, kernel: KernelSide) -> None:
+    with agent(kernel, lab, policy()) as job:
+        assert look(kernel) == []
+        assert job.do(*PACKET_SOCKET, BYPASS) == "EPERM"
+        assert (
+            job.do("p.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, b'\\1\\0\\0\\0' + bytes(8192))")
+            == "ok"
+        )
+        assert job.do(send(frame(V4, V4.evil))) == "ENOBUFS"
+
+
+def test_what_is_enforced_can_change_while_it_runs(lab: Lab, kernel: KernelSide) -> None:
+    line = send(frame(V4, V4.evil))
+    with agent(kernel, lab, policy(more="")) as job:
+        assert job.do(*PACKET_SOCKET, line) == "ok"
+        kernel.tracer.govern(kernel.scope, policy())
+        assert look(kernel) == []
+        assert job.do(line) == "ENOBUFS"
+        assert pinned(kernel) != []
+        kernel.tracer.govern(kernel.scope, policy(more=""))
+        assert job.do(line) == "ok", "at once"
+        assert look(kernel) == []
+        assert pinned(kernel) == []
+        assert job.do(line, BYPASS) == "ok"
+
+
+@contextmanager
+def cable(lab: Lab) -> Iterator[socket.socket]:
+    """A veth within the build side, `near` to `far`; a socket that gets what arrives at its far end."""
+    lab.build.configure_links("link add near type veth peer name far", "link set near up", "link set far up")
+    try:
+        with lab.build.call(_receiver, "far").result() as receiving:
+            yield receiving
+    finally:
+        with suppress(subprocess.CalledProcessError):
+            lab.build.configure_links("link del far")
+
+
+def _receiver(interface: str) -> socket.socket:
+    receiving = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.htons(0x88B5))
+    receiving.bind((interface, 0x88B5))
+    return receiving
+
+
+def arrived(receiving: socket.socket) -> int:
+    """How many marked frames have; over veth they are there when the sender's call returns."""
+    number = 0
+    with suppress(BlockingIOError):
+        while True:
+            number += receiving.recv(2048).startswith(MARK)
+    return number
+
+
+def through(name: str) -> str:
+    return PACKET_SOCKET[1].replace("build0", name)
+
+
+def test_an_interface_that_appears_later_is_no_way_out(lab: Lab, kernel: KernelSide) -> None:
+    with agent(kernel, lab, policy()) as job:
+        assert look(kernel) == []
+        with cable(lab) as receiving:
+            assert gaps(kernel.tracer.frames.turn()) == [], "it heard of it"
+            assert job.do(PACKET_SOCKET[0], through("near"), send(MARK)) == "ENOBUFS"
+            lab.build.configure_links("link set near down", "link set near name nearer", "link set nearer up")
+            assert job.do(PACKET_SOCKET[0], through("nearer"), send(MARK)) == "ENOBUFS"
+            assert arrived(receiving) == 0
+        before = len(pinned(kernel))
+        assert gaps(kernel.tracer.frames.turn()) == []
+        assert len(pinned(kernel)) == before - 2, "what is gone is forgotten"
+
+
+@pytest.mark.parametrize("mode", [ENFORCED, ""], ids=["enforced", "audited"])
+def test_a_namespace_of_a_jobs_own_is_no_way_out(lab: Lab, kernel: KernelSide, mode: str) -> None:
+    with cable(lab) as receiving, agent(kernel, lab, policy(more=mode), under=("unshare", "-Urn")) as job:
+        assert look(kernel) == []
+        lab.build.configure_links(f"link set near netns {job.process.pid}")
+        inside = Path(f"/proc/{job.process.pid}/ns/net")
+        up = ["nsenter", f"--net={inside}", "--", "ip", "link", "set", "near", "up"]
+        subprocess.run(up, check=True)
+        assert gaps(kernel.tracer.frames.turn()) == []
+        done = job.do(PACKET_SOCKET[0], through("near"), send(MARK))
+        assert (done, arrived(receiving)) == (("ENOBUFS", 0) if mode else ("ok", 1))
+
+
+def test_an_interface_that_moves_takes_its_program_along(lab: Lab, kernel: KernelSide) -> None:
+    with cable(lab) as receiving, Namespace() as elsewhere, agent(kernel, lab, policy()) as job:
+        assert look(kernel) == []
+        lab.build.configure_links(f"link set near netns {elsewhere.path}")
+        elsewhere.configure_links("link set near up")
+        assert gaps(kernel.tracer.frames.turn()) == []
+        entered = (
+            f"import ctypes; n = os.open('{elsewhere.path}', os.O_RDONLY); ctypes.CDLL(None).setns(n, 0)"
+        )
+        assert job.do(entered, PACKET_SOCKET[0], through("near"), send(MARK)) == "ENOBUFS"
+        assert arrived(receiving) == 0
+
+
+def test_a_namespace_of_a_thread_is_found_when_it_makes_a_packet_socket(lab: Lab, kernel: KernelSide) -> None:
+    with agent(kernel, lab, policy()) as job:
+        assert look(kernel) == []
+        assert job.do(*OWN_NAMESPACE) == "ok"
+        assert look(kernel) == [], "its process is elsewhere"
+        (made,) = [event for event in kernel.drain() if isinstance(event, Tampered)]
+        kernel.tracer.frames.alarm(made)
+        assert gaps(kernel.tracer.frames.turn()) == [(Tampering.FRAMES, 0)]
+        assert look(kernel) == []
+        kernel.tracer.frames.alarm(made)
+        assert gaps(kernel.tracer.frames.turn()) == [], "it is watched now"
+        assert job.do("p.bind(('lo', 0))") == "ok"
+        assert job.do(send(MARK)) in {"ENETDOWN", "ENOBUFS"}
+
+
+def test_a_packet_socket_where_they_are_stopped_is_no_gap(lab: Lab, kernel: KernelSide) -> None:
+    with agent(kernel, lab, policy()) as job:
+        assert look(kernel) == []
+        assert job.do(PACKET_SOCKET[0]) == "ok"
+    (made,) = [event for event in kernel.drain() if isinstance(event, Tampered)]
+    kernel.tracer.frames.alarm(made)
+    assert gaps(kernel.tracer.frames.turn()) == [], "although the process is gone"
+
+
+def test_a_namespace_is_let_go_of_with_its_processes(lab: Lab, kernel: KernelSide) -> None:
+    def held() -> set[Path]:
+        return {link.readlink() for link in Path("/proc/self/fd").iterdir() if link.is_symlink()}
+
+    with agent(kernel, lab, policy(), under=("unshare", "-n")) as job:
+        assert look(kernel) == []
+        network = Path(f"/proc/{job.process.pid}/ns/net").readlink()
+        assert network in held()
+    assert look(kernel) == []
+    assert network not in held()
+
+
+def test_where_frames_cannot_be_stopped_it_is_told_once(
+    lab: Lab, kernel: KernelSide, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: int) -> int:
+        raise OSError(errno.EINVAL, "as before Linux 6.6")
+
+    monkeypatch.setattr(frames, "attach_to_interface", refuse)
+    with agent(kernel, lab, policy()) as job:
+        assert look(kernel) == [(Tampering.FRAMES, errno.EINVAL)]
+        assert look(kernel) == []
+        assert job.do(*PACKET_SOCKET) == "ok"
+
+
+def test_nothing_of_it_stays_in_the_kernel(lab: Lab) -> None:
+    with kernel_side() as kernel:
+        with agent(kernel, lab, policy()) as job:
+            assert look(kernel) == []
+            links = {shown("link", kernel.tracer.directory / name)["id"] for name in pinned(kernel)}
+            program = shown("prog", kernel.tracer.directory / "prog_on_frame")["id"]
+            assert job.do(*PACKET_SOCKET, send(frame(V4, V4.evil))) == "ENOBUFS"
+        assert links <= attached().links
+    assert not links & attached().links
+    wait_for(
+        lambda: subprocess.run(["bpftool", "prog", "show", "id", str(program)], check=False).returncode != 0
+    )
+    with lab.watch() as watch:
+        lab.build.call(send_as_the_host, frame(V4, V4.evil)).result()
+    assert watch.arrivals.packets_to(V4.evil) == 1
+
+
+def shown(kind: str, pin: Path) -> dict[str, Any]:
+    """What bpftool says of it."""
+    command = ["bpftool", "-j", kind, "show", "pinned", str(pin)]
+    found: dict[str, Any] = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
+    return found
+
+
+def test_a_gap_is_told_like_any_tampering(lab: Lab, tmp_path: Path) -> None:
+    code = "\n".join(("import ctypes, socket", *OWN_NAMESPACE))
+    seen = trace(
+        lab, [sys.executable, "-c", code], tmp_path, "--enforce", "--allowed-endpoints", "198.51.100.77"
+    )
+    assert seen.status == 0
+    kinds = [
+        attribute["value"]["stringValue"]
+        for record in logs(tmp_path)
+        for attribute in record["attributes"]
+        if attribute["key"] == "egress.tamper.kind"
+    ]
+    assert kinds == ["packet_socket", "frames"]
+    assert "made a packet socket before what it sends was stopped in its network" in seen.stderr
+
+
+def test_a_detached_program_is_put_back(lab: Lab, kernel: KernelSide) -> None:
+    with agent(kernel, lab, policy()) as job:
+        assert look(kernel) == []
+        assert kernel.tracer.lost()[UNPINNED] == frozenset()
+        for name in pinned(kernel):
+            link = open_pinned(kernel.tracer.directory / name)
+            detach_link(link)
+            os.close(link)
+        assert look(kernel) == []
+        assert job.do(*PACKET_SOCKET, send(frame(V4, V4.evil))) == "ENOBUFS"
+        for name in pinned(kernel):
+            (kernel.tracer.directory / name).unlink()
+        assert job.do(send(frame(V4, V4.evil))) == "ENOBUFS", "as long as the exporter lives"
+        assert {name for name in kernel.tracer.lost()[UNPINNED] if "on_frame" in name}
+
+
+def test_no_frame_leaves_when_the_exporter_is_killed(lab: Lab, tmp_path: Path) -> None:
+    options = ("--enforce", "--allowed-endpoints", "198.51.100.77")
+    under = lab.command(())
+    with lab.watch() as watch, running(COMMAND, tmp_path / "killed", *options, under=under) as run:
+
+        def do(line: str) -> str:
+            run.tell(line)
+            return run.next_line()
+
+        line = send(frame(V4, V4.evil))
+        assert [do(each) for each in (*PACKET_SOCKET, line)] == ["ok", "ok", "ENOBUFS"], "from the start"
+        instance = run.instance()
+        os.kill(run.pid, signal.SIGKILL)
+        run.process.wait()
+        assert trace(None, ["true"], tmp_path / "other").status == 0  # its start sweeps what it may
+        assert do(line) == "ENOBUFS"
+        assert do(BYPASS) == "EPERM"
+    assert trace(None, ["true"], tmp_path / "last").status == 0
+    assert not instance.exists(), "its start swept it"
+    assert watch.arrivals.packets_to(V4.evil) == 0
