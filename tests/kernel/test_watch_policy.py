@@ -6,15 +6,19 @@ import os
 import shlex
 import signal
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from exporter.kernel.mounts import cgroup2_root
 from tests.unit.watches import gitlab
 
 from .attached import wait_for
+from .containers import container
 from .lab import PORT, V4
+from .test_policy_run import logs
 from .watching import Runner, Watch, watching
 
 if TYPE_CHECKING:
@@ -46,20 +50,19 @@ def run_id(name: str) -> str:
 
 
 class Steps:
-    """Steps of jobs that act once their job is known, and again whenever they are told to."""
+    """Steps of jobs that act whenever they are told to."""
 
     def __init__(self, folder: Path, lab: Lab, programs: Programs, runner: Runner) -> None:
-        self.folder, self._lab, self._programs, self._runner = folder, lab, programs, runner
+        self._folder, self._lab, self._programs, self._runner = folder, lab, programs, runner
 
-    def act(self, address: str) -> str:
-        """The words of a connect to `address`, on the build side."""
-        command = self._lab.command(self._programs.act("connect", address, PORT))
-        return shlex.join([os.fsdecode(part) for part in command])
+    def act(self, address: str, *around: str) -> str:
+        """The words of a connect to `address` on the build side, by the way of `around`."""
+        command = [*around, *self._programs.act("connect", address, PORT)]
+        return shlex.join([os.fsdecode(part) for part in self._lab.command(command)])
 
-    def start(self, environ: dict[str, str], *rounds: str) -> Path:
-        """A step that does the next of `rounds` each time that `go` is called with what this returns."""
-        name = f"{environ['CI_JOB_ID']}-{len(list(self.folder.iterdir()))}"
-        place = self.folder / name
+    def script(self, name: str, *rounds: str) -> str:
+        """What does the next of `rounds` each time that `go` is called with `name`."""
+        place = self._folder / name
         place.mkdir()
         lines = []
         for number, words in enumerate(rounds):
@@ -67,14 +70,20 @@ class Steps:
             lines.append(
                 f"{{ {words}; }} > {place}/out{number} 2>&1; mv {place}/out{number} {place}/done{number}"
             )
-        self._runner.start((environ, ["sh", "-c", "; ".join([*lines, "true"])]))
-        return place
+        return "; ".join([*lines, "true"])
 
-    def go(self, place: Path, number: int = 0) -> str:
-        """Let the step do its round `number`; what that printed."""
-        (place / f"go{number}").touch()
-        done = place / f"done{number}"
-        wait_for(done.exists)
+    def start(self, environ: dict[str, str], *rounds: str, around: str = "{}") -> str:
+        """Start a step of `rounds`; `around` are words with a place for it. Returns its name."""
+        name = f"{environ['CI_JOB_ID']}-{len(list(self._folder.iterdir()))}"
+        words = around.format(f"sh -c {shlex.quote(self.script(name, *rounds))}")
+        self._runner.start((environ, ["sh", "-c", f"{words}; true"]))
+        return name
+
+    def go(self, name: str, number: int = 0) -> str:
+        """Let a step do its round `number`; what that printed."""
+        (self._folder / name / f"go{number}").touch()
+        done = self._folder / name / f"done{number}"
+        wait_for(lambda: done.exists() and bool(done.read_text()))
         return done.read_text()
 
 
@@ -138,3 +147,150 @@ def test_jobs_at_once_are_each_held_to_their_own_part_and_mode(
         ("other", V4.peer, "audit", "audit", "default"): 1,
         ("other", V4.evil, "audit", "audit", "default"): 1,
     }
+
+
+def test_what_a_job_leaves_behind_keeps_its_verdicts(steps: Steps, tmp_path: Path) -> None:
+    file, run = policy(tmp_path, SECTIONS), run_id("left")
+    left = steps.script("left", steps.act(V4.evil), steps.act(V4.evil))
+    with watching(tmp_path, "--policy", str(file)) as watch:
+        with Runner() as worker:
+            worker.run((job(run, "strict"), ["sh", "-c", f"setsid sh -c {shlex.quote(left)} & true"]))
+            known(watch, run)
+            assert steps.go("left") == "EPERM\n"
+        assert steps.go("left", 1) == "EPERM\n"
+        seen = watch.stop()
+    assert [span["egress.verdict"] for span in seen.egress(run)] == ["deny", "deny"]
+
+
+@pytest.fixture
+def cgroup() -> Iterator[Path]:
+    """One beside the job's."""
+    made = cgroup2_root() / f"ci-egress-test-{os.getpid()}"
+    made.mkdir()
+    yield made
+    wait_for(lambda: is_removed(made))
+
+
+def is_removed(cgroup: Path) -> bool:
+    """Whether it could be; not while a process is in it."""
+    with suppress(OSError):
+        cgroup.rmdir()
+    return not cgroup.exists()
+
+
+def test_no_way_out_of_a_job_is_one_out_of_its_policy(
+    steps: Steps, programs: Programs, cgroup: Path, tmp_path: Path
+) -> None:
+    file, run = policy(tmp_path, SECTIONS), run_id("escape")
+    ways = [
+        ["unshare", "--user", "--map-root-user", "--net"],
+        ["setsid", "--wait"],
+        programs.lineage("double-fork"),
+        ["sh", "-c", f'echo $$ > {cgroup}/cgroup.procs; exec "$@"', "sh"],
+        ["env", "-i", "GITLAB_CI=true", f"CI_PIPELINE_ID={run}-other", "CI_JOB_ID=1", "CI_JOB_NAME=lax"],
+    ]
+    with watching(tmp_path, "--policy", str(file)) as watch:
+        name = steps.start(job(run, "strict"), *(steps.act(V4.evil, *way) for way in ways))
+        known(watch, run)
+        assert [steps.go(name, number) for number in range(len(ways))] == ["EPERM\n"] * len(ways)
+        seen = watch.stop()
+    assert [span["egress.verdict"] for span in seen.egress(run)] == ["deny"] * len(ways)
+
+
+def test_a_job_in_a_container_is_held_to_its_part(
+    lab: Lab, programs: Programs, runner: Runner, tmp_path: Path
+) -> None:
+    file, run = policy(tmp_path, SECTIONS), run_id("container")
+    act = shlex.join(programs.act("connect", V4.evil, PORT))
+    variables = {**gitlab(run=run, job="1", CI_JOB_NAME="strict"), "PATH": "/usr/bin:/bin"}
+    command = ["env", *map("=".join, variables.items()), "sh", "-c", f"sleep 1; {act}; {act}; true"]
+    with (
+        container(command, tmp_path / "bundle", network=lab.build.path, shown=[programs.directory]) as made,
+        watching(tmp_path, "--policy", str(file)) as watch,
+        lab.watch() as arrivals,
+    ):
+        runner.run((PATH, made.command))
+        known(watch, run)
+        seen = watch.stop()
+    assert arrivals.arrivals.packets_to(V4.evil) == 0
+    told = [(span["egress.verdict"], span["container.id"]) for span in seen.egress(run)]
+    assert told == [("deny", made.id)] * 2
+
+
+def test_a_job_that_runs_already_is_held_to_its_part(steps: Steps, tmp_path: Path) -> None:
+    file, run = policy(tmp_path, SECTIONS), run_id("early")
+    inner = steps.script("inner", steps.act(V4.evil))
+    steps.start(job(run, "strict"), f"env -i PATH={PATH['PATH']} sh -c {shlex.quote(inner)}")
+    (tmp_path / "steps" / f"strict-of-{run}-1" / "go0").touch()
+    with watching(tmp_path, "--policy", str(file)) as watch:
+        known(watch, run)
+        assert steps.go("inner") == "EPERM\n"
+        watch.stop()
+
+
+def test_every_act_of_a_job_before_its_policy_holds_is_told_against_it(
+    runner: Runner, steps: Steps, tmp_path: Path
+) -> None:
+    """Whatever comes first, the job's act or its policy."""
+    file, run = policy(tmp_path, SECTIONS), run_id("first")
+    with watching(tmp_path, "--policy", str(file)) as watch:
+        watch.process.send_signal(signal.SIGSTOP)
+        runner.run((job(run, "strict"), ["sh", "-c", f"{steps.act(V4.evil)}; {steps.act(V4.peer)}; true"]))
+        watch.process.send_signal(signal.SIGCONT)
+        known(watch, run)
+        seen = watch.stop()
+    told = [(span["egress.verdict"], span["egress.mode"], span["egress.rule"]) for span in seen.egress(run)]
+    assert told == [("audit", "audit", "default"), ("allow", "audit", PEER)]
+    (record,) = (log for log in logs(watch.otlp_dir) if log["eventName"] == "cicd.egress.would_deny")
+    assert "would block: act" in record["body"]["stringValue"]
+
+
+def test_a_changed_policy_holds_for_jobs_that_run(steps: Steps, tmp_path: Path) -> None:
+    file, runs = policy(tmp_path, SECTIONS), [run_id("changed-1"), run_id("changed-2")]
+    evil = steps.act(V4.evil)
+    with watching(tmp_path, "--policy", str(file)) as watch:
+        strict, lax = (
+            steps.start(job(run, task), evil, evil) for run, task in zip(runs, ("strict", "lax"), strict=True)
+        )
+        known(watch, *runs)
+        assert (steps.go(strict), steps.go(lax)) == ("EPERM\n", "ok\n")
+        policy(tmp_path, SECTIONS.replace("strict", "x").replace("lax", "strict") + "mode: enforce\n")
+        watch.process.send_signal(signal.SIGHUP)
+        watch.wait_until_said("read the policy again")
+        assert (steps.go(strict, 1), steps.go(lax, 1)) == ("ok\n", "EPERM\n")
+        seen = watch.stop()
+    told = [[(span["egress.verdict"], span["egress.rule"]) for span in seen.egress(run)] for run in runs]
+    assert told == [[("deny", "default"), ("allow", EVIL)], [("allow", EVIL), ("deny", "default")]]
+
+
+@pytest.mark.parametrize("broken", ["version: 1\nmode: enforced\n", None], ids=["invalid", "removed"])
+def test_a_policy_that_cannot_be_read_again_changes_nothing(
+    steps: Steps, tmp_path: Path, broken: str | None
+) -> None:
+    file, run = policy(tmp_path, SECTIONS), run_id("kept")
+    evil = steps.act(V4.evil)
+    with watching(tmp_path, "--policy", str(file)) as watch:
+        name = steps.start(job(run, "strict"), evil, evil)
+        known(watch, run)
+        assert steps.go(name) == "EPERM\n"
+        if broken is None:
+            file.unlink()
+        else:
+            file.write_text(broken)
+        watch.process.send_signal(signal.SIGHUP)
+        watch.wait_until_said("the policy stays as it was")
+        assert steps.go(name, 1) == "EPERM\n"
+        said = [line["message"] for line in watch.said()]
+        assert watch.stop().status == 0
+    place = f"{file}:2:7: `mode` can't be `enforced`" if broken else f"cannot read the policy {file}"
+    assert any(place in line for line in said)
+
+
+@pytest.mark.parametrize("text", ["version: 1\nmode: enforced\n", None], ids=["invalid", "missing"])
+def test_with_a_policy_that_is_not_valid_nothing_starts(tmp_path: Path, text: str | None) -> None:
+    file = tmp_path / "policy.yaml"
+    if text is not None:
+        file.write_text(text)
+    with watching(tmp_path, "--policy", str(file), until_ready=False) as watch:
+        assert watch.process.wait(30) == 2
+        assert str(file) in watch.said()[0]["message"]
