@@ -154,11 +154,6 @@ def losses(tracer: Tracer) -> list[str]:
         lines.append(
             f"{counts.ungranted()} addresses of names that the policy has found no room: they may be denied"
         )
-    if tracer.scopes.refused:
-        lines.append(
-            f"{tracer.scopes.refused} programs of jobs found the kernel's table of them full: "
-            "no policy holds for what they do"
-        )
     if counts.untracked():
         lines.append(
             f"{counts.untracked()} processes found the table of processes full: "

@@ -323,5 +323,5 @@ _EVENTS: dict[str, tuple[Callable[..., Any], tuple[Callable[[Any], Any], ...]]] 
     ),
     "Tampered": (Tampered, (_time, _key, *[_u32] * 4, Tampering, *[_u32] * 3)),
     "Asked": (Asked, _LOOKED_UP),
-    "Answered": (Answered, _LOOKED_UP),
+    "Answered": (Answered, (*_LOOKED_UP, _flag)),
 }

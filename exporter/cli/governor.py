@@ -192,7 +192,7 @@ class Governor:
         if before is None:
             return 0
         named = after.compiled.named
-        return self._scopes.carry_over(scope, before.number, after.number, named, names.all_names_of)
+        return self._scopes.carry_over(scope, before.number, after.number, named, names.granting())
 
     def _fitting(self, job: Job, source: Source) -> _Written:
         """What `source` says for `job`; where sections are too much together, what it says for all."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from exporter import wire
@@ -49,21 +49,24 @@ class Grants:
         scope: int,
         before: int,
         after: int,
-        mask_of: Callable[[bytes], int],
-        names: Callable[[bytes], Iterable[str]],
+        masks: Mapping[bytes, tuple[int, int]],
     ) -> int:
-        """Grant under the policy `after`, too, what was granted to `scope` under `before`.
+        """Grant under the policy `after`, too, what was granted under `before`, or would have been.
 
-        As long as it was; to each address (16 bytes) the mask that `mask_of` gives. Returns how many of them
-        have no `names` any more, and so no grant.
+        `masks` are by address (16 bytes), with when the last answer gave it (since boot). What was granted
+        stays so as long as it was. Returns how many addresses were and have no mask.
         """
         added = lost = 0
+        for peer, (mask, at_ns) in masks.items():
+            if mask and at_ns + IN_USE_NS > boot_ns():
+                value = wire.GRANTED_VALUE.pack(0, 0, at_ns + IN_USE_NS, 0)
+                added += self._add(wire.GRANTED_KEY.pack(scope, after, peer), mask, value)
         for packed, value in list(self._granted.items()):
             key = wire.GrantedKey._make(wire.GRANTED_KEY.unpack(packed))
             if (key.scope, key.policy) != (scope, before) or _is_for_good(value):
                 continue
-            lost += not any(True for _ in names(key.address))
-            mask = mask_of(key.address)
+            lost += key.address not in masks
+            mask, _ = masks.get(key.address, (0, 0))
             if mask:
                 added += self._add(wire.GRANTED_KEY.pack(scope, after, key.address), mask, value)
         # What the kernel didn't count as made ends all the same: it is taken off here, where only one writes.

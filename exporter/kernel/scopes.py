@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from exporter import wire
 from exporter.events import HOST, ProcessKey
@@ -19,6 +19,8 @@ from exporter.policy.compile_names import NamedRules
 
 _KEY = struct.Struct("=I")
 
+Answers = Mapping[bytes, tuple[set[str], int]]
+"""By address (16 bytes): the names that led there, and when the last answer said so, since boot."""
 Seeds = Iterable[tuple[bytes, Collection[str]]]
 
 
@@ -79,15 +81,14 @@ class Scopes:
         """Have what names grant to `scope` kept for `policy`, too, written as `number`: it will take over."""
         self._policies.prepare(scope, number, policy)
 
-    def carry_over(
-        self, scope: int, before: int, after: int, named: NamedRules, names: Callable[[bytes], Iterable[str]]
-    ) -> int:
-        """Grant under the policy `after` what was granted under `before`; returns how many addresses aren't.
+    def carry_over(self, scope: int, before: int, after: int, named: NamedRules, answers: Answers) -> int:
+        """Grant under the policy `after`, of rules `named`, as if it had been there when `answers` came.
 
-        `names` tells what led to an address, and `named` is the new policy's. Those of which it tells nothing
-        are not granted: which rules they would have isn't known.
+        Returns how many addresses were granted under `before` and aren't now because what led to them isn't
+        remembered: which rules they would have isn't known.
         """
-        return self._grants.carry_over(scope, before, after, lambda peer: named.granted(names(peer)), names)
+        masks = {peer: (named.granted(names), at_ns) for peer, (names, at_ns) in answers.items()}
+        return self._grants.carry_over(scope, before, after, masks)
 
     def drop_grants(self, scope: int, number: int) -> None:
         """Keep nothing that was granted to `scope` under the policy `number`."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import signal
+import sys
 from collections import Counter
 from contextlib import suppress
 from pathlib import Path
@@ -13,11 +14,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from exporter.kernel.mounts import cgroup2_root
+from tests.unit.dns_samples import query
 from tests.unit.watches import gitlab
 
 from .attached import wait_for
 from .containers import container
 from .lab import PORT, V4
+from .resolver import Resolver
 from .test_policy_run import logs
 from .watching import Runner, Watch, watching
 
@@ -294,3 +297,53 @@ def test_with_a_policy_that_is_not_valid_nothing_starts(tmp_path: Path, text: st
     with watching(tmp_path, "--policy", str(file), until_ready=False) as watch:
         assert watch.process.wait(30) == 2
         assert str(file) in watch.said()[0]["message"]
+
+
+RESOLVE_AND_CONNECT = """
+import errno, socket, sys
+question, resolver, address, port = sys.argv[1:]
+asking = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+asking.settimeout(10)
+asking.sendto(bytes.fromhex(question), (resolver, 53))
+asking.recv(4096)
+code = socket.socket().connect_ex((address, int(port)))
+print(errno.errorcode.get(code, "ok"))
+"""
+NAMES = f"""
+mode: enforce
+allow: ["udp://{V4.evil}:53", "NAME:{PORT}"]
+"""
+
+
+def test_what_names_granted_lasts_through_a_change_of_the_policy(
+    steps: Steps, lab: Lab, tmp_path: Path
+) -> None:
+    file, run = policy(tmp_path, NAMES.replace("NAME", "www.registry.example")), run_id("names")
+    question = query("www.registry.example").hex()
+    code = [sys.executable, "-c", RESOLVE_AND_CONNECT, question, V4.evil, V4.peer, str(PORT)]
+    looked_up = shlex.join([os.fsdecode(part) for part in lab.command(code)])
+    peer = steps.act(V4.peer)
+    with (
+        Resolver(lab, V4.evil, [f"www.registry.example A {V4.peer}"]),
+        watching(tmp_path, "--policy", str(file)) as watch,
+    ):
+        name = steps.start(job(run, "build"), looked_up, peer, peer, peer)
+        known(watch, run)
+        assert steps.go(name) == "ok\n"
+        changes = ["a.example:80, *.registry.example", "mirror.example", "www.registry.example"]
+        results = []
+        for number, names in enumerate(changes, 1):
+            quoted = '", "'.join(names.split(", "))
+            policy(tmp_path, NAMES.replace("NAME", quoted))
+            watch.process.send_signal(signal.SIGHUP)
+            watch.wait_until_said("read the policy again", times=number)
+            results.append(steps.go(name, number))
+        seen = watch.stop()
+    assert results == ["ok\n", "EPERM\n", "ok\n"]
+    told = [span["egress.rule"] for span in seen.egress(run) if span["network.peer.port"] == PORT]
+    assert told == [
+        f"www.registry.example:{PORT}",
+        f"*.registry.example:{PORT}",
+        "default",
+        f"www.registry.example:{PORT}",
+    ]
