@@ -10,6 +10,7 @@ import click
 from benchmarks import (
     build,
     drain,
+    flip,
     flood,
     helpers,
     kernel,
@@ -43,6 +44,7 @@ _BENCHMARKS: dict[str, Callable[[Workshop], Iterator[Figure]]] = {
     "redaction": redaction.measure,
     "policy": policy.measure,
     "verdicts": verdicts.measure,
+    "flip": flip.measure,
     "soak": soak.measure,
 }
 

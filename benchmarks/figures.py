@@ -39,6 +39,8 @@ class Limits:
     """What it takes more under 10,000 rules than under 1,000."""
     answer_us: float = 5
     """What a DNS answer is delayed by that grants addresses."""
+    flip_ms: float = 1
+    """From `enforce on` to the next connect that is denied."""
     build_ratio: float = 1.02
     """Time of a build and its CPU time, with tracing ÷ without."""
     beside_ratio: float = 1.05

@@ -82,6 +82,15 @@ enum tampering {
 	TAMPER_FRAMES = 7      /* told by user space: what 1 sends isn't stopped */
 };
 
+enum job_limits { JOB_NAME_ROOM = 256 };
+
+enum job_mode {
+	JOB_MODE_NONE = 0, /* there is no policy, or nobody chose */
+	JOB_MODE_AUDIT = 1,
+	JOB_MODE_ENFORCE = 2,
+	JOB_MODE_STOPPED = 3 /* only chosen: `ci-egress stop` detached the programs */
+};
+
 enum flow_stage { FLOW_ESTABLISHED = 1, FLOW_ENDED = 2, FLOW_NEVER_SENT = 3 };
 
 enum dns_stage { DNS_QUERY = 1, DNS_ANSWER = 2 };
@@ -410,6 +419,20 @@ struct candidate_key {
 	u32 program; /* its exec_id then */
 };
 
+/* What an instance tells other processes of a scope: of a job, with or without a policy. */
+struct job_value {
+	u64 trace_high;
+	u64 trace_low;
+	u64 span;		    /* the job's */
+	u64 run_hash;		    /* the first 8 bytes of its run id's SHA-256 */
+	u32 rules;		    /* of the policy, as its file has them */
+	u32 requested;		    /* the mode that was asked for: enum job_mode */
+	u32 switched;		    /* that which somebody chose since; it goes before */
+	u32 switched_by;	    /* the user who did */
+	u8 pipeline[JOB_NAME_ROOM]; /* UTF-8, cut where it is longer, NUL behind it where shorter */
+	u8 task[JOB_NAME_ROOM];
+};
+
 /* Map values that user space reads or writes. */
 struct proc_value {
 	u64 started_ns;
@@ -425,7 +448,6 @@ struct proc_value {
 
 struct config_value {
 	u32 layout;
-	u32 enforcing;
 	u32 window;		/* user space counts it up */
 	u32 self_pid;		/* the exporter's, whose tampering is told */
 	u32 is_host;		/* 1: processes of no job are followed too, as scope 0 */

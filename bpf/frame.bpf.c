@@ -8,6 +8,8 @@
 #define TCX_DROP 2 /* ENOBUFS for the caller */
 #define SOL_PACKET 263
 #define PACKET_QDISC_BYPASS 20
+#define SOL_XDP 283
+#define XDP_TX_RING 3
 
 static inline int is_enforced(void)
 {
@@ -38,11 +40,16 @@ int on_frame(struct __sk_buff *skb)
 	return is_enforced() ? TCX_DROP : TCX_NEXT;
 }
 
-/* With this option frames go to the driver directly, past the hook above. */
+/*
+ * With the first option a packet socket's frames go to the driver directly, past the hook above;
+ * those of an XDP socket always do, and without a ring to put them in it has none.
+ */
 int on_setsockopt(struct bpf_sockopt *ctx)
 {
-	int is_bypass = ctx->level == SOL_PACKET && ctx->optname == PACKET_QDISC_BYPASS;
+	s32 level = ctx->level, option = ctx->optname;
+	int is_way_past = (level == SOL_PACKET && option == PACKET_QDISC_BYPASS) ||
+			  (level == SOL_XDP && option == XDP_TX_RING);
 
 	ctx->optlen = 0; /* the value stays the caller's, of whatever size: it was not looked at */
-	return is_bypass && is_enforced() ? DENY : ALLOW;
+	return is_way_past && is_enforced() ? DENY : ALLOW;
 }

@@ -99,6 +99,8 @@ BPF_HASH(modes, u32, struct mode_value, SCOPES_MAX);
 
 /* The files that are executables which policies name, in whatever scope. */
 BPF_HASH(exe_bits, struct exe_key, struct exe_value, EXECUTABLES_ROOM);
+/* The jobs, by scope, for `ci-egress enforce` and whoever adopts the instance; no program asks. */
+BPF_F_TABLE("hash", u32, struct job_value, jobs, SCOPES_MAX, BPF_F_NO_PREALLOC);
 
 /*
  * By scope, and under ALL_SCOPES of all together: how many grants were made, and how many of them

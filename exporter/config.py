@@ -34,6 +34,15 @@ class OutputConfig:
     process_spans: ProcessSpans
 
 
+class OnDeath(enum.StrEnum):
+    """What becomes of the programs when the exporter is killed, as --on-exporter-death has it."""
+
+    CLOSED = "closed"
+    """They go on: what was denied stays denied, until somebody stops them."""
+    OPEN = "open"
+    """They are detached with it."""
+
+
 @dataclass(frozen=True)
 class RunConfig:
     """How COMMAND is to be run and traced."""
@@ -58,6 +67,7 @@ class RunConfig:
     """More that is allowed, destinations with blanks between."""
     fail_on: frozenset[FailOn] = frozenset()
     """What makes the run fail, unless COMMAND failed."""
+    on_exporter_death: OnDeath = OnDeath.CLOSED
 
 
 @dataclass(frozen=True)
@@ -77,3 +87,4 @@ class WatchConfig:
     """Deny what the policy doesn't allow, whatever mode it has."""
     allowed_endpoints: str | None = None
     """More that is allowed, destinations with blanks between."""
+    on_exporter_death: OnDeath = OnDeath.CLOSED

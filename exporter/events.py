@@ -289,8 +289,29 @@ class Answered(NamedTuple):
     """Whether it may grant: the policy allowed its resolver, which nobody of the job can stand in for."""
 
 
+class Switched(NamedTuple):
+    """Somebody turned enforcement on or off for a job while it runs."""
+
+    at_ns: int
+    """When it was noticed."""
+    scope: int
+    is_enforcing: bool
+    """Whether what its policy denies fails from now on."""
+
+
 Event = (
-    Found | Environment | Forked | Execed | Exited | Acted | Flowed | Aggregated | Tampered | Asked | Answered
+    Found
+    | Environment
+    | Forked
+    | Execed
+    | Exited
+    | Acted
+    | Flowed
+    | Aggregated
+    | Tampered
+    | Asked
+    | Answered
+    | Switched
 )
 
 

@@ -51,7 +51,9 @@ class Integrity:
             self.look()
 
     def look(self) -> None:
-        """Tell what got lost since the last time."""
+        """Tell what got lost since the last time, unless it was `ci-egress stop` that took it."""
+        if self._tracer.stopped_by() is not None:
+            return
         for what, names in self._tracer.lost().items():
             fresh = sorted(names - self._told.get(what, frozenset()))
             self._told[what] = names

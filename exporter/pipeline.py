@@ -30,6 +30,7 @@ from exporter.events import (
     Found,
     ProcessKey,
     Stage,
+    Switched,
     Tampered,
     Verdict,
     attempts_of,
@@ -38,6 +39,7 @@ from exporter.finder import Finder, NoFinder
 from exporter.flows import Flow, Flows
 from exporter.names import Names
 from exporter.otlp import LogRecord, Severity
+from exporter.policy.model import Mode
 from exporter.processes import AllBut, ProcessTable
 from exporter.programs import Lookup, Program, mark_egress
 from exporter.terms import Ruling, Terms, early_ruling, ruling
@@ -93,10 +95,10 @@ class Pipeline:
                 self._tampered(event)
             case Found() | Environment() | Forked() | Execed() | Exited():
                 self._lived(event)
-            case Asked():
-                self._asked(event)
-            case Answered():
-                self._names_of(event.process, event.scope).answered(event)
+            case Asked() | Answered():
+                self._looked_up(event)
+            case Switched():
+                self._switched(event)
             case _:
                 assert_never(event)
 
@@ -237,9 +239,19 @@ class Pipeline:
         _transferred(job, where, program, event, said.verdict)
         self._outlets.telemetry.submit(span, event.attempts, aggregated=True)
 
-    def _asked(self, event: Asked) -> None:
-        name = self._names_of(event.process, event.scope).asked(event)
-        for flow in self._flows.asked(event, name):
+    def _switched(self, event: Switched) -> None:
+        job = self._jobs.get(event.scope)
+        if job is not None and job.terms is not None:
+            mode = Mode.ENFORCE if event.is_enforcing else Mode.AUDIT
+            self._jobs[event.scope] = replace(job, terms=replace(job.terms, mode=mode.value))
+            job.metrics.is_enforcing = event.is_enforcing
+
+    def _looked_up(self, event: Asked | Answered) -> None:
+        names = self._names_of(event.process, event.scope)
+        if isinstance(event, Answered):
+            names.answered(event)
+            return
+        for flow in self._flows.asked(event, names.asked(event)):
             self._submit_flow(flow, flow.event.at_ns)
 
     def _destination(self, event: Acted | Aggregated) -> Destination:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from typing import NamedTuple
 
-LAYOUT = 0x6994AABA
+LAYOUT = 0x155637F1
 """Edition of the layout; every record and every pinned instance carries it."""
 
 ARGUMENTS_PIECE = 4096
@@ -63,6 +63,13 @@ TAMPER_PTRACE = 4
 TAMPER_MEMORY = 5
 TAMPER_XDP_SOCKET = 6
 TAMPER_FRAMES = 7
+
+JOB_NAME_ROOM = 256
+
+JOB_MODE_NONE = 0
+JOB_MODE_AUDIT = 1
+JOB_MODE_ENFORCE = 2
+JOB_MODE_STOPPED = 3
 
 FLOW_ESTABLISHED = 1
 FLOW_ENDED = 2
@@ -577,6 +584,24 @@ class CandidateKey(NamedTuple):
 CANDIDATE_KEY = struct.Struct("<QII")
 
 
+class JobValue(NamedTuple):
+    """`struct job_value`, 560 bytes."""
+
+    trace_high: int
+    trace_low: int
+    span: int
+    run_hash: int
+    rules: int
+    requested: int
+    switched: int
+    switched_by: int
+    pipeline: bytes
+    task: bytes
+
+
+JOB_VALUE = struct.Struct("<QQQQIIII256s256s")
+
+
 class ProcValue(NamedTuple):
     """`struct proc_value`, 56 bytes."""
 
@@ -597,10 +622,9 @@ PROC_VALUE = struct.Struct("<QIIIIIIQQII")
 
 
 class ConfigValue(NamedTuple):
-    """`struct config_value`, 32 bytes."""
+    """`struct config_value`, 28 bytes."""
 
     layout: int
-    enforcing: int
     window: int
     self_pid: int
     is_host: int
@@ -609,7 +633,7 @@ class ConfigValue(NamedTuple):
     has_executables: int
 
 
-CONFIG_VALUE = struct.Struct("<IIIIIIII")
+CONFIG_VALUE = struct.Struct("<IIIIIII")
 
 
 OFFSETS = {
@@ -889,6 +913,21 @@ OFFSETS = {
     "exe_key": (16, {"inode": 0, "device": 8}),
     "exe_value": (24, {"bits": 0, "ctime_sec": 8, "ctime_nsec": 16}),
     "candidate_key": (16, {"born_ns": 0, "tgid": 8, "program": 12}),
+    "job_value": (
+        560,
+        {
+            "trace_high": 0,
+            "trace_low": 8,
+            "span": 16,
+            "run_hash": 24,
+            "rules": 32,
+            "requested": 36,
+            "switched": 40,
+            "switched_by": 44,
+            "pipeline": 48,
+            "task": 304,
+        },
+    ),
     "proc_value": (
         56,
         {
@@ -906,16 +945,15 @@ OFFSETS = {
         },
     ),
     "config_value": (
-        32,
+        28,
         {
             "layout": 0,
-            "enforcing": 4,
-            "window": 8,
-            "self_pid": 12,
-            "is_host": 16,
-            "reads_environments": 20,
-            "has_policies": 24,
-            "has_executables": 28,
+            "window": 4,
+            "self_pid": 8,
+            "is_host": 12,
+            "reads_environments": 16,
+            "has_policies": 20,
+            "has_executables": 24,
         },
     ),
 }

@@ -18,6 +18,8 @@ from exporter.limits import limits_told
 _COMMANDS = {
     "run": "Run COMMAND as one job and trace what it connects to.",
     "watch": "Trace every CI job of this host, as a daemon.",
+    "enforce": "Turn enforcement on and off for jobs that run, and say what is in force.",
+    "stop": "Detach what a killed exporter left attached, or an instance that runs.",
     "policy": "Check a policy, ask it what it allows, or draft one from recorded traffic.",
     "replay": "Run a recording through the same pipeline, without root.",
     "doctor": "Say what works on this machine, what doesn't, and how to mend it.",

@@ -9,7 +9,10 @@ from contextlib import ExitStack
 from typing import Any
 
 from exporter.account import Account, Bookkeeping
-from exporter.cli.governor import Governor, Source
+from exporter.cli.governing import Source
+from exporter.cli.governor import Governor
+from exporter.cli.guards import Guards
+from exporter.cli.leftovers import tell_leftovers
 from exporter.cli.messages import Messages
 from exporter.cli.missed import Missed, read_environment
 from exporter.cli.notices import drops, long_flush_told, tell_fault, warn, warn_of_ignored
@@ -21,13 +24,11 @@ from exporter.errors import LOST_STATUS
 from exporter.events import HOST, Environment, Event, Found
 from exporter.flows import Flows
 from exporter.hosts import all_names
-from exporter.integrity import Integrity
 from exporter.jobs.model import Job
 from exporter.kernel.loading import Loading
 from exporter.kernel.tracer import Tracer
 from exporter.kernel.windows import Coverage
 from exporter.live import LiveSource, find_everyone, go_first, kernel_counts
-from exporter.loss import LossReporter
 from exporter.metrics import Metrics
 from exporter.otlp import (
     Rotation,
@@ -69,6 +70,7 @@ def run(
         telemetry = stack.enter_context(Telemetry(destinations, {}, spooling=spooling))
         tracer = kernel.ready(Coverage(is_host=True, reads_environments=True))
         daemon = _Daemon(config, tracer, telemetry, policy)
+        tell_leftovers()
         daemon.begin()
         notify("READY=1", environment)
         Messages.current().say(f"watching, telemetry goes to {', '.join(destinations.shown) or 'nowhere'}")
@@ -101,17 +103,17 @@ class _Daemon:
         metrics = Metrics(telemetry.meter, telemetry.add_producer, self._books.published)
         spans, say = config.output.process_spans, Messages.current().say
         outlets = Outlets(telemetry, metrics, system_clock(), spans, say)
-        self._governor = Governor(tracer.scopes, policy, all_names, warn)
+        self._governor = Governor(tracer, policy, all_names, warn)
         self._jobs = JobWatch(outlets, job_env=config.job_env, on_change=_tell, governor=self._governor)
         self._pipeline = Pipeline(outlets, Proc(), flows, self._jobs)
         self._source = LiveSource(tracer, self._handle, self._books, flows, on_fault=tell_fault)
-        self._loss = LossReporter(self._books.account, telemetry.log, telemetry.resource)
-        self._integrity = Integrity(tracer, outlets, warn, telemetry.resource)
+        self._guards = Guards(tracer, outlets, self._books, self._handle)
         self.missed = Missed(tracer, self._handle, self._pipeline, self._jobs)
         self._sleep = tracer.sleep if policy else time.sleep
 
     def begin(self) -> None:
         """Take in what runs already."""
+        self._governor.start(self._guards.steering)
         self._jobs.begin(self._pipeline, boot_ns())
         for found in find_everyone(self._tracer, besides={os.getpid()}):
             self._handle(found)
@@ -132,11 +134,11 @@ class _Daemon:
 
     def finish(self) -> Account:
         """Detach, tell the rest, and flush."""
-        self._integrity.look()
+        self._guards.look()
         self._source.finish()
         self._jobs.finish(boot_ns())
         with long_flush_told():
-            self._telemetry.close(before_logs=self._loss.tell)
+            self._telemetry.close(before_logs=self._guards.tell_losses)
         return self._books.account()
 
     def _handle(self, event: Event) -> None:
@@ -155,8 +157,7 @@ class _Daemon:
         self.missed.make_up()
         self._jobs.look_around(boot_ns())
         self._governor.look(lambda scope: self._tracer.scopes.close(scope, self._source.take))
-        self._loss.tick()
-        self._integrity.look()
+        self._guards.tick()
         for problem in (*self.missed.news(), *self._telemetry.complaints()):
             warn(problem)
 

@@ -80,11 +80,13 @@ def _state(check: Check) -> tuple[str, str]:
     """A word, and its colour on a terminal."""
     if check.ok:
         return "ok", "green"
+    if not check.is_loss:
+        return "left", "yellow"
     return ("missing", "red") if check.is_required else ("limited", "yellow")
 
 
 def _verdict(checks: list[Check], *, works: bool) -> str:
     if not works:
         return "`ci-egress run` can't trace here"
-    is_less = any(not check.ok for check in checks)
+    is_less = any(not check.ok and check.is_loss for check in checks)
     return f"`ci-egress run` works here{', and tells less than it could' if is_less else ''}"

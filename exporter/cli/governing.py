@@ -5,15 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import NamedTuple
 
-from exporter.cli.governor import Source
 from exporter.cli.notices import warn
 from exporter.config import RunConfig, WatchConfig
 from exporter.errors import UsageError
 from exporter.jobs.model import Job
+from exporter.kernel.registry import JobMode, Registered, run_hash
+from exporter.name_service import dns_obstacles
 from exporter.policy.check import check_for_kernel
 from exporter.policy.compile import Compiled, compile_policy
 from exporter.policy.executables import require_executables
-from exporter.policy.model import Mode, Policy, effective, with_endpoints
+from exporter.policy.model import Address, JobPolicy, Mode, Policy, effective, with_endpoints
 from exporter.policy.resolvers import system_resolvers
 from exporter.terms import Terms, terms_of
 
@@ -35,6 +36,34 @@ class Governance(NamedTuple):
     """For the kernel."""
     terms: Terms
     """For telemetry."""
+    rules: int
+    """How many the file has for the job, and the options."""
+
+
+class Source(NamedTuple):
+    """A policy, as it was read."""
+
+    policy: Policy
+    is_enforced: bool
+    """By an option."""
+    ruleset: str
+    """What it is called."""
+    resolvers: tuple[Address, ...]
+    """The system's."""
+
+    def of(self, job: Job) -> JobPolicy:
+        """What it says for `job`."""
+        return self._strict(effective(self.policy, job.pipeline, job.task))
+
+    @property
+    def of_others(self) -> JobPolicy:
+        """Its rules without those of sections, in its strictest mode: for what it can't be made to fit."""
+        modes = {self.policy.mode, *(section.mode for section in self.policy.sections)}
+        mode = Mode.ENFORCE if Mode.ENFORCE in modes else Mode.AUDIT
+        return self._strict(JobPolicy(mode, self.policy.rules, self.policy.resolvers))
+
+    def _strict(self, policy: JobPolicy) -> JobPolicy:
+        return replace(policy, mode=Mode.ENFORCE) if self.is_enforced else policy
 
 
 def requested(config: RunConfig | WatchConfig) -> Policy | None:
@@ -56,7 +85,8 @@ def requested(config: RunConfig | WatchConfig) -> Policy | None:
 def governance(asked: Asked, job: Job) -> Governance | None:
     """What the policy says for `job`, in the strictest mode; None without a policy.
 
-    Tells which executables of `lineage` aren't here. Raises UsageError for those that can't count.
+    Tells which executables of `lineage` aren't here, and what keeps names from being seen. Raises UsageError
+    for executables that can't count.
     """
     config, policy = asked
     if policy is None:
@@ -67,12 +97,24 @@ def governance(asked: Asked, job: Job) -> Governance | None:
     for what in require_executables(of_job.rules):
         warn(what)
     compiled = compile_policy(of_job, system_resolvers())
-    return Governance(compiled, terms_of(compiled, ruleset_of(config)))
+    for obstacle in dns_obstacles() if compiled.names else ():
+        warn(str(obstacle))
+    return Governance(compiled, terms_of(compiled, ruleset_of(config)), len(of_job.rules))
 
 
 def ruleset_of(config: RunConfig | WatchConfig) -> str:
     """What the policy is called."""
     return _ENDPOINTS if config.policy is None else str(config.policy)
+
+
+def registered(job: Job, governed: Governance | None) -> Registered:
+    """What other processes are told of `job`."""
+    names = (job.pipeline or "", job.task or "")
+    known = Registered(*names, job.ids.trace_id, job.ids.job_span_id, run_hash(job.run_id))
+    if governed is None:
+        return known
+    requested = JobMode.ENFORCE if governed.compiled.mode is Mode.ENFORCE else JobMode.AUDIT
+    return replace(known, requested=requested, rules=governed.rules)
 
 
 def source_of(config: WatchConfig) -> Source | None:

@@ -7,47 +7,27 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
+from exporter.cli.governing import Governance, Source, registered
 from exporter.errors import CiEgressError
+from exporter.jobs.model import Job, TraceIds
 from exporter.kernel.grace import wait_for_programs
+from exporter.kernel.registry import JobMode
 from exporter.policy.compile import Compiled, compile_policy
 from exporter.policy.executables import require_executables
-from exporter.policy.model import Address, JobPolicy, Mode, Policy, effective
+from exporter.policy.model import Address, JobPolicy, Mode, Policy
 from exporter.terms import Terms, terms_of
 
 if TYPE_CHECKING:
-    from exporter.jobs.model import Job
-    from exporter.kernel.scopes import Scopes
+    from exporter.kernel.tracer import Tracer
     from exporter.names import Names
+    from exporter.steering import Steering
 
 OVERFLOW = 1
 """The scope of jobs for which there was no room: held to the file as a whole, in its strictest mode."""
 
 
-class Source(NamedTuple):
-    """A policy, as it was read."""
-
-    policy: Policy
-    is_enforced: bool
-    """By an option."""
-    ruleset: str
-    """What it is called."""
-    resolvers: tuple[Address, ...]
-    """The system's."""
-
-    def of(self, job: Job) -> JobPolicy:
-        """What it says for `job`."""
-        return self._strict(effective(self.policy, job.pipeline, job.task))
-
-    @property
-    def of_others(self) -> JobPolicy:
-        """Its rules without those of sections, in its strictest mode: for what it can't be made to fit."""
-        modes = {self.policy.mode, *(section.mode for section in self.policy.sections)}
-        mode = Mode.ENFORCE if Mode.ENFORCE in modes else Mode.AUDIT
-        return self._strict(JobPolicy(mode, self.policy.rules, self.policy.resolvers))
-
-    def _strict(self, policy: JobPolicy) -> JobPolicy:
-        return replace(policy, mode=Mode.ENFORCE) if self.is_enforced else policy
-
+_OTHERS = Job(provider="", run_id="", ids=TraceIds(0, 0, None), task="jobs without room")
+"""What stands for those in `ci-egress enforce status`."""
 
 _Key = tuple[JobPolicy, tuple[Address, ...]]
 
@@ -59,6 +39,8 @@ class _Written:
     number: int
     compiled: Compiled
     terms: Terms
+    rules: int
+    """How many there are in the file for it."""
 
 
 class _Held(NamedTuple):
@@ -73,35 +55,44 @@ class Governor:
 
     def __init__(
         self,
-        scopes: Scopes,
+        tracer: Tracer,
         source: Source | None,
         seeds: Callable[[], Mapping[bytes, Collection[str]]],
         warn: Callable[[str], object],
     ) -> None:
-        """Write what holds for every job, if there is a policy. Raises CiEgressError where that has no room.
+        """Hold nobody to anything yet; `source` None: there is no policy.
 
         `seeds` are the names that addresses (16 bytes) have without being looked up; `warn` says a line.
         """
-        self._scopes = scopes
+        self._tracer, self._scopes = tracer, tracer.scopes
         self._source = source
         self._seeds = seeds
         self._warn = warn
         self._written: dict[_Key, _Written] = {}
         self._held: dict[int, _Held] = {}
         self._closing: set[int] = set()
-        if source is not None:
-            for line in _missing(source.policy):
-                warn(line)
-            scopes.open(OVERFLOW)
-            self._hold(OVERFLOW, None, self._write(source.of_others, source))
+
+    def start(self, steering: Steering) -> None:
+        """Write what holds for every job. Raises CiEgressError where that has no room.
+
+        `steering` looks after what others do to the modes.
+        """
+        self._steering = steering
+        if self._source is not None:
+            for line in _missing(self._source.policy):
+                self._warn(line)
+            self._scopes.open(OVERFLOW)
+            self._hold(OVERFLOW, None, self._write(self._source.of_others, self._source))
 
     def begin(self, scope: int, job: Job) -> Terms | None:
         """Hold `scope` to what the policy says for `job`, unless it is already; returns its terms."""
         self._closing.discard(scope)
         if scope not in self._held:
             self._scopes.open(scope)
-            self._held[scope] = _Held(job, None)
-            if self._source is not None:
+            if self._source is None:
+                self._tracer.register(scope, registered(job, None))
+                self._held[scope] = _Held(job, None)
+            else:
                 self._hold(scope, job, self._fitting(job, self._source))
         written = self._held[scope].written
         return None if written is None else written.terms
@@ -128,6 +119,8 @@ class Governor:
     def look(self, close: Callable[[int], object]) -> None:
         """`close` scopes that are over, once the kernel has no process of theirs either."""
         for scope in [scope for scope in self._closing if self._scopes.is_empty(scope)]:
+            self._steering.end(scope)
+            self._tracer.unregister(scope)
             close(scope)
             self._closing.remove(scope)
             del self._held[scope]
@@ -167,7 +160,9 @@ class Governor:
         before = dict(self._held)
         for scope, written in after.items():
             self._hold(scope, before[scope].job, written)
-            changed(scope, written.terms)
+            is_enforcing = self._tracer.mode(scope) is JobMode.ENFORCE  # whatever the file says, if so chosen
+            mode = Mode.ENFORCE if is_enforcing else Mode.AUDIT
+            changed(scope, replace(written.terms, mode=mode.value))
         wait_for_programs()
         for scope in after:
             if old := before[scope].written:
@@ -215,12 +210,15 @@ class Governor:
         compiled = compile_policy(policy, source.resolvers)
         number = self._scopes.write(compiled)
         terms = terms_of(compiled, source.ruleset, policy, source.resolvers)
-        written = _Written(number, compiled, replace(terms, number=number))
+        written = _Written(number, compiled, replace(terms, number=number), len(policy.rules))
         self._written[key] = written
         return written
 
     def _hold(self, scope: int, job: Job | None, written: _Written) -> None:
+        governed = Governance(written.compiled, written.terms, written.rules)
+        self._tracer.register(scope, registered(job or _OTHERS, governed))
         self._scopes.hold(scope, written.number, written.compiled, self._seeds().items())
+        self._steering.begin(scope)
         self._held[scope] = _Held(job, written)
 
     def _remove_unused(self) -> None:

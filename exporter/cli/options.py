@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
-from exporter.config import FailOn, OutputConfig, ProcessSpans
+from exporter.config import FailOn, OnDeath, OutputConfig, ProcessSpans
 
 _F = TypeVar("_F", bound=Callable[..., object])
 
@@ -108,6 +108,18 @@ def strict_option(function: _F) -> _F:
     """Whether lost evidence is a failure."""
     return click.option(
         "--strict", is_flag=True, help="End with status 92 when telemetry was lost, if all else went well."
+    )(function)
+
+
+def death_option(function: _F) -> _F:
+    """What becomes of the programs when ci-egress is killed."""
+    return click.option(
+        "--on-exporter-death",
+        type=click.Choice([choice.value for choice in OnDeath]),
+        callback=lambda _, __, value: OnDeath(value),
+        default="closed",
+        show_default=True,
+        help="When ci-egress is killed: what it denies stays denied, or its programs are detached with it.",
     )(function)
 
 

@@ -19,6 +19,7 @@ from exporter.cli.messages import Messages
 from exporter.cli.options import (
     FILE,
     NAME,
+    death_option,
     fail_on_option,
     output_config,
     output_options,
@@ -26,12 +27,13 @@ from exporter.cli.options import (
     strict_option,
 )
 from exporter.command import HeldCommand, inherited_environment
-from exporter.config import RunConfig
+from exporter.config import OnDeath, RunConfig
 from exporter.errors import FAIL_ON_STATUS, LOST_STATUS
 from exporter.signals import SignalRelay
 from exporter.users import command_user
 
 if TYPE_CHECKING:
+    from exporter.kernel.loading import Loading
     from exporter.policy.model import Policy
 
 
@@ -59,6 +61,7 @@ if TYPE_CHECKING:
 )
 @policy_options
 @fail_on_option
+@death_option
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- COMMAND...")
 def command(
     command: tuple[str, ...],
@@ -112,7 +115,7 @@ def _trace(
 ) -> int:
     from exporter.kernel.loading import loading
 
-    with loading() as kernel:
+    with loading(outlives=config.on_exporter_death is OnDeath.CLOSED) as kernel:
         from exporter.cli.governing import Asked
         from exporter.cli.tracing import trace
 
@@ -121,7 +124,17 @@ def _trace(
         except Exception:
             if policy is None or not held.is_started:
                 raise
-            return _go_on_untraced(config, relay, held)  # in here the programs go on denying
+            status = _go_on_untraced(config, relay, held)  # in here the programs go on denying
+            _end_what_is_left(kernel)
+            return status
+
+
+def _end_what_is_left(kernel: Loading) -> None:
+    from exporter.cli.leaving import end_what_is_left
+    from exporter.cli.tracing import SCOPE
+
+    if kernel.tracer is not None:
+        end_what_is_left(kernel.tracer, SCOPE)
 
 
 def _go_on_untraced(config: RunConfig, relay: SignalRelay, held: HeldCommand) -> int:

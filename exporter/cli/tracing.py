@@ -7,10 +7,14 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 from exporter.account import Bookkeeping
 from exporter.cli.failing import failings
-from exporter.cli.governing import Asked, Governance, governance
+from exporter.cli.governing import Asked, Governance, governance, registered
+from exporter.cli.guards import Guards
+from exporter.cli.leaving import end_what_is_left
+from exporter.cli.leftovers import tell_leftovers
 from exporter.cli.notices import long_flush_told, tell_denial, tell_fault, warn, warn_of_ignored
 from exporter.cli.outcome import Outcome
 from exporter.clock import boot_ns, system_clock
@@ -20,7 +24,6 @@ from exporter.errors import KernelError
 from exporter.events import Event, ProcessKey
 from exporter.flows import Flows
 from exporter.hosts import all_names
-from exporter.integrity import Integrity
 from exporter.jobs.attributes import resource_attributes
 from exporter.jobs.detect import detect
 from exporter.jobs.model import Job
@@ -28,7 +31,6 @@ from exporter.kernel.loading import Loading
 from exporter.kernel.tracer import Tracer
 from exporter.kernel.windows import Coverage
 from exporter.live import LiveSource, find_everyone, go_first, kernel_counts, losses, wait
-from exporter.loss import LossReporter
 from exporter.metrics import Metrics
 from exporter.otlp import (
     SpoolFolder,
@@ -44,7 +46,7 @@ from exporter.recording import Beginning, Ending, Recorder
 from exporter.signals import SignalRelay
 from exporter.spans import traceparent
 from exporter.summary import Summary
-from exporter.traced import Outlets, traced_job
+from exporter.traced import Outlets, TracedJob, traced_job
 
 SCOPE = 1
 """The job's number in the kernel: `run` has one job."""
@@ -71,70 +73,113 @@ def trace(
     destinations = resolve_destinations(environment, otlp_dir=config.output.otlp_dir)
     job = detect(environment, job_env=config.job_env)
     governed = governance(asked, job)
-    terms = governed.terms if governed else None
-    summary = Summary(environment, sees_daemons=config.is_host)
     # What one series of metrics has in common mustn't change with every run, so of the job only the worker.
     identity = {name: value for name, value in resource_attributes(job).items() if name == _WORKER}
     with ExitStack() as stack:
         spooling = Spooling(SpoolFolder(default_folder(environment, os.geteuid())))
         telemetry = stack.enter_context(Telemetry(destinations, identity, spooling=spooling))
-        tracer = kernel.ready(Coverage(is_host=config.is_host))
-        flows = Flows()
-        books = Bookkeeping(
-            lambda: kernel_counts(tracer),
-            lambda: telemetry.account,
-            lambda: len(flows),
-            lambda: telemetry.earlier,
-        )
+        tracer = _ready(kernel, config)
+        terms = governed.terms if governed else None
         beginning = Beginning(job, system_clock(), _root(held), SCOPE, boot_ns(), terms)
-        recorder = _recorder(config, beginning, stack)
-        metrics = Metrics(telemetry.meter, telemetry.add_producer, books.published)
-        outlets = Outlets(telemetry, metrics, beginning.clock, config.output.process_spans, tell_denial)
-        traced = replace(traced_job(job, outlets, summary, beginning.at_ns), terms=terms)
-        pipeline = Pipeline(outlets, recorder or Proc(), flows)
-        handle = _handler(pipeline, recorder)
-        source = LiveSource(tracer, handle, books, flows, on_fault=tell_fault)
-        loss = LossReporter(books.account, telemetry.log, traced.spans.resource, traced.spans.job_context)
-
-        integrity = Integrity(tracer, outlets, warn, traced.spans.resource, traced.spans.job_context)
-        ticks = [loss.tick, integrity.tick, *([recorder.tick] if recorder else [])]
-
-        def between() -> None:
-            relay.pump(held)
-            pipeline.tick(boot_ns())
-            for tick in ticks:
-                tick()
-
-        _follow(tracer, beginning.root, governed)
-        held.release(_handed_on(environment, traceparent(traced.spans.job_context), job))
-        pipeline.begin(SCOPE, traced, takes_rest=True)
-        pipeline.seed(beginning.root, SCOPE, beginning.at_ns)  # not before: COMMAND may not exist
-        if config.is_host:
-            for found in find_everyone(tracer, besides={os.getpid(), held.pid}):
-                handle(found)
-        ended_ns = wait(source, held.pidfd, between)
-        integrity.look()
-        left_behind = tracer.live_pids(SCOPE)
-        source.finish()
-        pipeline.end(SCOPE, ended_ns, left_behind=left_behind)
-        _end_recording(recorder, Ending(ended_ns, kernel_counts(tracer), left_behind))
+        run = _assembled(config, environment, beginning, telemetry, tracer, stack)
+        _follow(run, governed)
+        held.release(_handed_on(environment, traceparent(run.traced.spans.job_context), job))
+        _begin(run, config, held)
+        ended_ns = wait(run.source, held.pidfd, lambda: _turn(run, relay, held))
+        _end(run, ended_ns)
         with long_flush_told():
-            telemetry.close(before_logs=loss.tell)
+            telemetry.close(before_logs=run.guards.tell_losses)
+        account, lost = run.books.account(), losses(tracer)
         title = job.task or job.pipeline or Path(config.command[0]).name
-        failing = failings(config.fail_on, traced.denials, books.account())
-        outcome = Outcome(
-            title, job, summary, books.account(), telemetry, destinations, losses(tracer), failing
-        )
+        failing = failings(config.fail_on, run.traced.denials, account)
+        outcome = Outcome(title, job, run.traced.summary, account, telemetry, destinations, lost, failing)
         outcome.tell()
     return outcome.exit_status(held.wait(lambda: relay.pump(held)), is_strict=config.strict)
 
 
-def _follow(tracer: Tracer, root: ProcessKey, governed: Governance | None) -> None:
+class _Run(NamedTuple):
+    """What is at work while COMMAND runs."""
+
+    tracer: Tracer
+    beginning: Beginning
+    books: Bookkeeping
+    traced: TracedJob
+    pipeline: Pipeline
+    recorder: Recorder | None
+    handle: Callable[[Event], None]
+    source: LiveSource
+    guards: Guards
+
+
+def _assembled(  # noqa: PLR0913, PLR0917 - it puts just these together
+    config: RunConfig,
+    environment: Mapping[str, str],
+    beginning: Beginning,
+    telemetry: Telemetry,
+    tracer: Tracer,
+    stack: ExitStack,
+) -> _Run:
+    flows = Flows()
+    books = Bookkeeping(
+        lambda: kernel_counts(tracer),
+        lambda: telemetry.account,
+        lambda: len(flows),
+        lambda: telemetry.earlier,
+    )
+    recorder = _recorder(config, beginning, stack)
+    metrics = Metrics(telemetry.meter, telemetry.add_producer, books.published)
+    outlets = Outlets(telemetry, metrics, beginning.clock, config.output.process_spans, tell_denial)
+    summary = Summary(environment, sees_daemons=config.is_host)
+    traced = traced_job(beginning.job, outlets, summary, beginning.at_ns)
+    traced = replace(traced, terms=beginning.terms)
+    pipeline = Pipeline(outlets, recorder or Proc(), flows)
+    handle = _handler(pipeline, recorder)
+    source = LiveSource(tracer, handle, books, flows, on_fault=tell_fault)
+    guards = Guards(tracer, outlets, books, handle, (traced.spans.resource, traced.spans.job_context))
+    return _Run(tracer, beginning, books, traced, pipeline, recorder, handle, source, guards)
+
+
+def _follow(run: _Run, governed: Governance | None) -> None:
+    run.tracer.register(SCOPE, registered(run.beginning.job, governed))
     if governed:  # first: nothing that COMMAND does is older than its policy
-        tracer.govern(SCOPE, governed.compiled, all_names().items())
-    tracer.follow(root, SCOPE)
+        run.tracer.govern(SCOPE, governed.compiled, all_names().items())
+    run.tracer.follow(run.beginning.root, SCOPE)
     if governed:
-        tracer.frames.look()
+        run.tracer.frames.look()
+    run.guards.steering.begin(SCOPE)
+
+
+def _begin(run: _Run, config: RunConfig, held: HeldCommand) -> None:
+    run.pipeline.begin(SCOPE, run.traced, takes_rest=True)
+    run.pipeline.seed(run.beginning.root, SCOPE, run.beginning.at_ns)  # not before: COMMAND may not exist
+    if config.is_host:
+        for found in find_everyone(run.tracer, besides={os.getpid(), held.pid}):
+            run.handle(found)
+
+
+def _turn(run: _Run, relay: SignalRelay, held: HeldCommand) -> None:
+    relay.pump(held)
+    run.pipeline.tick(boot_ns())
+    run.guards.tick()
+    if run.recorder:
+        run.recorder.tick()
+
+
+def _end(run: _Run, ended_ns: int) -> None:
+    run.guards.look()
+    end_what_is_left(run.tracer, SCOPE, run.source.pump)
+    left_behind = run.tracer.live_pids(SCOPE)
+    run.source.finish()
+    run.pipeline.end(SCOPE, ended_ns, left_behind=left_behind)
+    if run.recorder is not None:
+        run.recorder.end(Ending(ended_ns, kernel_counts(run.tracer), left_behind))
+        run.recorder.close()  # what it has to say stands above the summary
+
+
+def _ready(kernel: Loading, config: RunConfig) -> Tracer:
+    tracer = kernel.ready(Coverage(is_host=config.is_host))
+    tell_leftovers()
+    return tracer
 
 
 def _root(held: HeldCommand) -> ProcessKey:
@@ -151,12 +196,6 @@ def _recorder(config: RunConfig, beginning: Beginning, stack: ExitStack) -> Reco
     stack.callback(recorder.close)
     recorder.begin(beginning)
     return recorder
-
-
-def _end_recording(recorder: Recorder | None, ending: Ending) -> None:
-    if recorder is not None:
-        recorder.end(ending)
-        recorder.close()  # what it has to say stands above the summary
 
 
 def _handler(pipeline: Pipeline, recorder: Recorder | None) -> Callable[[Event], None]:

@@ -9,14 +9,22 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from exporter.cli.messages import Messages
-from exporter.cli.options import NAME, Mebibytes, output_config, output_options, policy_options, strict_option
+from exporter.cli.options import (
+    NAME,
+    Mebibytes,
+    death_option,
+    output_config,
+    output_options,
+    policy_options,
+    strict_option,
+)
 from exporter.cli.requests import requests
 from exporter.command import inherited_environment
-from exporter.config import WatchConfig
+from exporter.config import OnDeath, WatchConfig
 from exporter.errors import UsageError
 
 if TYPE_CHECKING:
-    from exporter.cli.governor import Source
+    from exporter.cli.governing import Source
 
 _LIMIT_MIB = 1536
 
@@ -35,6 +43,7 @@ _LIMIT_MIB = 1536
     help=f"Most that all files in DIR hold together ({_LIMIT_MIB} by default); the oldest make room.",
 )
 @strict_option
+@death_option
 @click.option(
     "--job-env", type=NAME, metavar="NAME", help="A variable that holds a job's id, on other CI systems."
 )
@@ -70,7 +79,8 @@ def watch(config: WatchConfig, environment: Mapping[str, str]) -> int:
     from exporter.kernel.loading import loading
 
     source = _policy(config)  # before anything is loaded
-    with requests() as asked, loading() as kernel:
+    outlives = config.on_exporter_death is OnDeath.CLOSED
+    with requests() as asked, loading(outlives=outlives) as kernel:
         from exporter.cli.daemon import run
 
         return run(config, environment, kernel, asked, source)

@@ -102,6 +102,11 @@ class Map:
         is_per_cpu = kind in _PER_CPU_TYPES
         self._value_size = (value_size + 7 & ~7) * possible_cpus() if is_per_cpu else value_size
 
+    @property
+    def number(self) -> int:
+        """The kernel's id of the map."""
+        return _info(self._descriptor, _MAP_INFO)[1]
+
     def fileno(self) -> int:
         """The descriptor, for mmap of a ring."""
         return self._descriptor

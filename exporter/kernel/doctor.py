@@ -14,6 +14,7 @@ from exporter.kernel import capabilities, requirements
 from exporter.kernel.btf import VMLINUX, kernel_offsets
 from exporter.kernel.bytecode import Cache, default_cache
 from exporter.kernel.compiling import Compiler, our_request, system_compiler
+from exporter.kernel.control import described, instances, leftovers
 from exporter.kernel.loading import PROGRAMS, loading
 from exporter.kernel.mounts import MOUNT_BPFFS, cgroup2_root, find_bpffs
 from exporter.name_service import NameService, dns_obstacles
@@ -55,6 +56,8 @@ class Check:
     """How to get it; empty when it is ok."""
     detail: str = ""
     """What a tool said about it."""
+    is_loss: bool = True
+    """Whether something isn't told while it isn't ok."""
     is_required: bool = True
     """Whether `run` can't work without it; else only something is missing from what it tells."""
 
@@ -63,6 +66,7 @@ def examine() -> list[Check]:
     """Every check, in the order in which one would mend things. Never raises for what is missing."""
     compiler = bcc()
     checks = [*_required(), compiler, *helpful_capabilities(), host_cgroup_namespace(), name_resolution()]
+    checks += left_over()
     return [*checks, probe(uses_cache=not compiler.ok) if would_work(checks) else _not_tried()]
 
 
@@ -165,6 +169,25 @@ def name_resolution(of: NameService = NameService()) -> Check:  # noqa: B008 - i
         return Check("name resolution", ok=True, found="by DNS packets", is_required=False)
     lost, fix = ("; ".join(part) for part in zip(*obstacles, strict=True))
     return Check("name resolution", ok=False, lost=lost, fix=fix, is_required=False)
+
+
+def left_over() -> Iterator[Check]:
+    """What exporters that were killed left attached, if one may look."""
+    try:
+        found = leftovers(instances())
+    except KernelError:
+        return
+    if not found:
+        yield Check("leftovers", ok=True, found="no instance of a dead exporter", is_required=False)
+    for instance in found:
+        yield Check(
+            f"instance {instance.name}",
+            ok=False,
+            lost=described(instance),
+            fix=f"ci-egress stop {instance.name}",
+            is_required=False,
+            is_loss=False,
+        )
 
 
 def probe(*, uses_cache: bool = False) -> Check:

@@ -5,6 +5,9 @@ namespace where such a job has a process: `on_frame` in bpf/frame.bpf.c. Interfa
 they appear (rtnetlink). Namespaces don't: they are found by their processes, once in a second, and at once
 where an interface came or went, or a packet socket was made. Links are pinned like the instance's others, and
 stay when the exporter is killed.
+
+What would go past that program, by PACKET_QDISC_BYPASS or through XDP sockets, needs an option of the socket,
+and that is denied: `on_setsockopt`.
 """
 
 from __future__ import annotations
@@ -35,7 +38,7 @@ _NUMBER = struct.Struct("=I")
 _LINK = f"{LATER}on_frame_"
 _OPTIONS_LINK = f"{LATER}on_setsockopt"
 _INDEX = 0xFFFFFFFF
-_EVERYWHERE = 0
+_EVERYWHERE, _UNREADABLE = 0, 1
 """No namespace's number."""
 _IS_THERE_OR_GONE = (errno.EEXIST, errno.ENODEV)
 
@@ -61,8 +64,12 @@ class _Network(NamedTuple):
 class Frames:
     """The programs at interfaces; a turn is cheap while nothing changes."""
 
-    def __init__(self, pins: Path, maps: Mapping[str, Map]) -> None:
-        """`pins` is the instance's directory; an earlier exporter may have left programs attached."""
+    def __init__(self, pins: Path, maps: Mapping[str, Map], *, outlives: bool = True) -> None:
+        """`pins` is the instance's directory; an earlier exporter may have left programs attached.
+
+        What is attached outlives this process with `outlives`.
+        """
+        self._outlives = outlives
         self._pins, self._procs, self._modes = pins, maps["procs"], maps["modes"]
         self._networks: dict[int, _Network] = {}
         self._failed: set[int] = set()
@@ -87,6 +94,8 @@ class Frames:
 
     def unpinned(self) -> frozenset[str]:
         """Pins that somebody else removed."""
+        if not self._outlives:
+            return frozenset()
         return frozenset(name for name in self._links if not (self._pins / name).exists())
 
     def turn(self) -> list[Tampered]:
@@ -128,23 +137,24 @@ class Frames:
                 self._networks.pop(number).close()  # it is told below, if it can't be taken in again
         found = self._take_in_all(scopes)
         found |= {number for number, network in self._networks.items() if network.is_in_use(number)}
-        self._failed &= found | {_EVERYWHERE}
+        self._failed &= found | {_EVERYWHERE, _UNREADABLE}
         self._watch_only(found)
 
     def _take_in_all(self, scopes: Collection[int]) -> set[int]:
         """The numbers of the namespaces in which processes of these scopes are."""
         found: set[int] = set()
         for pid, value in self._processes(scopes):
-            with suppress(OSError):  # it has ended
-                path = Path(f"/proc/{pid}/ns/net")
+            path, who = Path(f"/proc/{pid}/ns/net"), _told_of(pid, value)
+            try:
                 number = path.stat().st_ino
-                if number in found:
-                    continue
-                who = _told_of(pid, value)
-                if not found:
-                    self._hold_options(who)
-                found.add(number)
-                self._take_in(path, who)
+                if number not in found:
+                    found.add(number)
+                    self._take_in(path, who)
+            except PermissionError as error:
+                self._fail(_UNREADABLE, who, error)
+            except OSError:
+                continue  # it has ended
+            self._hold_options(who)
         return found
 
     def _enforced(self) -> set[int]:
@@ -213,7 +223,8 @@ class Frames:
 
     def _pin(self, link: int, name: str) -> None:
         self._links[name] = link
-        pin(link, self._pins / name)
+        if self._outlives:
+            pin(link, self._pins / name)
 
     def _withdraw(self) -> None:
         """No job's policy is enforced any more."""
@@ -244,8 +255,9 @@ class Frames:
         return bool(gone)
 
     def _fail(self, number: int, who: Tampered, error: OSError) -> None:
-        self._failed.add(number)
-        self._tell(who, error.errno or 0)
+        if number not in self._failed:
+            self._failed.add(number)
+            self._tell(who, error.errno or 0)
 
     def _tell(self, who: Tampered, reason: int) -> None:
         event = who._replace(at_ns=boot_ns(), what=Tampering.FRAMES, detail=reason, times=1)

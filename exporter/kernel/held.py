@@ -20,11 +20,11 @@ _CGROUP_LINK = 3  # enum bpf_link_type
 class Held:
     """The links of an instance, held open: while this lives, no program goes because its pin is removed."""
 
-    def __init__(self, directory: Path) -> None:
-        """Of what is pinned in `directory`. Raises OSError."""
+    def __init__(self, directory: Path, unpinned: Mapping[str, int]) -> None:
+        """Of what is pinned in `directory`, and `unpinned` by their programs' names. Raises OSError."""
         self._directory = directory
         self._pins = _inodes(directory)
-        self._held: dict[str, int] = {}
+        self._held = dict(unpinned)
         for name in sorted(self._pins):
             if name.startswith("link_"):
                 self._held[name.removeprefix("link_")] = open_pinned(directory / name)

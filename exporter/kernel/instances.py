@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import secrets
 import shutil
@@ -16,8 +15,11 @@ from exporter import wire
 from exporter.errors import KernelError
 from exporter.events import HOST
 from exporter.kernel.bpf import Map, detach_link, open_pinned
+from exporter.kernel.locks import lock, locked
 
 _KEY = struct.Struct("=I")
+_LEFT = "left"
+"""A directory beside the pins of an instance that stands although its exporter ended."""
 
 
 @contextmanager
@@ -29,22 +31,28 @@ def new_instance(bpffs: Path) -> Iterator[Path]:
     home = home_of(os.geteuid(), bpffs)
     try:
         _claim(home)
-        with _locked(home):
+        with locked(home):
             sweep(home)
             directory = home / secrets.token_hex(8)
             directory.mkdir(mode=0o700)
-            lock = _lock(directory, blocking=False)
+            held = lock(directory, blocking=True)  # somebody may just be looking whether it is free
     except OSError as error:
         raise KernelError(
             f"cannot use {home}: {error.strerror}",
             hint="see that bpffs is mounted read-write, and that this user may write to it",
         ) from None
-    assert lock is not None  # noqa: S101 - nobody else knows the name yet
+    assert held is not None  # noqa: S101 - nobody else has a reason to remove it yet
     try:
         yield directory
     finally:
-        remove(directory)
-        os.close(lock)
+        if not (directory / _LEFT).exists():
+            remove(directory)
+        os.close(held)
+
+
+def leave(directory: Path) -> None:
+    """Let the instance stand when its exporter ends: what it denies stays denied until it is stopped."""
+    (directory / _LEFT).mkdir(exist_ok=True)
 
 
 def home_of(uid: int, bpffs: Path) -> Path:
@@ -86,14 +94,14 @@ def sweep(home: Path) -> list[Path]:
     """
     swept = []
     for directory in sorted(path for path in home.iterdir() if path.is_dir()):
-        lock = _lock(directory, blocking=False)
-        if lock is None:
+        held = lock(directory, blocking=False)
+        if held is None:
             continue
         try:
             if _try_remove(directory):
                 swept.append(directory)
         finally:
-            os.close(lock)
+            os.close(held)
     return swept
 
 
@@ -104,17 +112,41 @@ def _try_remove(directory: Path) -> bool:
     another version may have pinned other things, and anything may have been put there by hand.
     """
     try:
-        return not is_enforcing(directory) and not live_processes(directory) and remove(directory)
+        return not is_needed(directory) and remove(directory)
     except (OSError, ValueError, struct.error):
         return False
 
 
-def is_enforcing(directory: Path) -> bool:
-    """Whether the instance's policy denies; what can't be read (an interrupted start) doesn't."""
+def is_needed(directory: Path) -> bool:
+    """Whether the instance of a dead exporter still does anything for somebody. Raises what reading raises.
+
+    Without links it does nothing: its start was interrupted, or it detached by itself with its exporter.
+    """
+    if not has_links(directory):
+        return False
+    is_strange = layout_of(directory) not in (0, wire.LAYOUT)
+    return is_strange or is_enforcing(directory) or bool(live_processes(directory))
+
+
+def has_links(directory: Path) -> bool:
+    """Whether programs go on without their exporter."""
+    return any(directory.glob("link_*"))
+
+
+def layout_of(directory: Path) -> int:
+    """Which edition of bpf/egress.h the instance was made with; 0: it never began. Raises OSError."""
     with suppress(FileNotFoundError):
-        with _open(directory / "map_config") as config:
-            value = config.lookup(_KEY.pack(0))
-        return bool(value and wire.CONFIG_VALUE.unpack_from(value)[1])
+        with open_map(directory, "config") as config:
+            value = config.lookup(_KEY.pack(0)) or b""
+        return int(_KEY.unpack_from(value)[0])
+    return 0
+
+
+def is_enforcing(directory: Path) -> bool:
+    """Whether some policy of the instance denies; what can't be read (an interrupted start) doesn't."""
+    with suppress(FileNotFoundError), open_map(directory, "modes") as modes:
+        values = filter(None, map(modes.lookup, list(modes)))
+        return any(wire.ModeValue._make(wire.MODE_VALUE.unpack(value)).is_enforcing for value in values)
     return False
 
 
@@ -124,7 +156,7 @@ def live_processes(directory: Path) -> list[int]:
     Processes that belong to no job don't count: of a whole host that was followed there always are some.
     """
     with suppress(FileNotFoundError):
-        with _open(directory / "map_procs") as procs:
+        with open_map(directory, "procs") as procs:
             pids = [_KEY.unpack(key)[0] for key in procs if _scope_of(procs.lookup(key)) != HOST]
         return [pid for pid in pids if Path(f"/proc/{pid}").exists()]
     return []
@@ -159,33 +191,10 @@ def _detach(pin: Path) -> None:
 
 
 @contextmanager
-def _open(path: Path) -> Iterator[Map]:
-    opened = Map(path)
+def open_map(directory: Path, name: str) -> Iterator[Map]:
+    """A map of the instance. Raises OSError: FileNotFoundError where it has none of that name."""
+    opened = Map(directory / f"map_{name}")
     try:
         yield opened
     finally:
         opened.close()
-
-
-@contextmanager
-def _locked(directory: Path) -> Iterator[None]:
-    lock = _lock(directory, blocking=True)
-    try:
-        yield
-    finally:
-        if lock is not None:
-            os.close(lock)
-
-
-def _lock(directory: Path, *, blocking: bool) -> int | None:
-    """A descriptor that holds the lock until closed; None when somebody else holds it, or it is gone."""
-    try:
-        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    except FileNotFoundError:
-        return None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if blocking else fcntl.LOCK_NB))
-    except BlockingIOError:
-        os.close(descriptor)
-        return None
-    return descriptor

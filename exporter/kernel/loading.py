@@ -131,6 +131,9 @@ PROGRAMS: list[Program] = [
     Reserve("on_setsockopt", ProgramType.CGROUP_SOCKOPT, AttachType.SETSOCKOPT),
 ]
 
+HOOKS = frozenset(program.name for program in PROGRAMS if isinstance(program, Hook))
+"""Without one of these something isn't seen, and so not denied."""
+
 _HINTS = {
     "compile": "see that /sys is mounted, and that the checkout is whole and can be read",
     "load": "Linux 5.15 or newer, and root or the capabilities that `ci-egress doctor` lists",
@@ -145,16 +148,18 @@ def is_complete(bytecode: Bytecode) -> bool:
     return names.issuperset(PINNED_MAPS) and all(each.name in bytecode.programs for each in PROGRAMS)
 
 
-def load(
+def load(  # noqa: PLR0913, PLR0917 - the last two are of who can be interrupted
     bytecode: Bytecode,
     pins: Path,
     programs: Sequence[Program],
     pinned_maps: Sequence[str],
     goes_on: Callable[[], bool] = lambda: True,
+    unpinned: dict[str, int] | None = None,
 ) -> None:
     """Make the maps, load and attach `programs`, and pin both in `pins`, as long as `goes_on()`.
 
-    Raises KernelError; what was pinned until then is the caller's to remove.
+    With `unpinned`, the programs' links go there, by name, and only maps are pinned. Raises KernelError; what
+    was pinned until then is the caller's to remove, and so is what is in `unpinned`.
     """
     with ExitStack() as stack:
         with _failures_told("attach", "cgroup v2"):
@@ -171,10 +176,17 @@ def load(
         for program in programs:
             if not goes_on():
                 return
-            _run(program, bytecode.programs[program.name], maps, cgroup, pins)
+            link = _run(program, bytecode.programs[program.name], maps, cgroup, pins)
+            if link is not None and unpinned is not None:
+                unpinned[program.name] = link
+            elif link is not None:
+                stack.callback(os.close, link)
+                with _failures_told("pin", program.name):
+                    pin(link, pins / f"link_{program.name}")
 
 
-def _run(program: Program, code: bytes, maps: Mapping[str, int], cgroup: int, pins: Path) -> None:
+def _run(program: Program, code: bytes, maps: Mapping[str, int], cgroup: int, pins: Path) -> int | None:
+    """Returns the link's descriptor; None where there is none."""
     with ExitStack() as stack:
         with _failures_told("load", program.name):
             loaded = program.load(code, list(maps.values()))
@@ -182,13 +194,9 @@ def _run(program: Program, code: bytes, maps: Mapping[str, int], cgroup: int, pi
         if isinstance(program, Reserve):
             with _failures_told("pin", program.name):
                 pin(loaded, pins / f"prog_{program.name}")
-            return
+            return None
         with _failures_told("attach", program.name):
-            link = program.attach(loaded, maps, cgroup)
-        if link is not None:
-            stack.callback(os.close, link)
-            with _failures_told("pin", program.name):
-                pin(link, pins / f"link_{program.name}")
+            return program.attach(loaded, maps, cgroup)
 
 
 @contextmanager
@@ -209,12 +217,18 @@ def _failures_told(stage: str, name: str) -> Iterator[None]:
 class Loading:
     """The kernel side, being loaded by a thread; whoever waits for it can do something else meanwhile."""
 
-    def __init__(self, stack: ExitStack, compiler: Compiler, *, uses_cache: bool) -> None:
-        """Begin; `stack` ends it. Raises KernelError."""
+    def __init__(self, stack: ExitStack, compiler: Compiler, *, uses_cache: bool, outlives: bool) -> None:
+        """Begin; `stack` ends it. With `outlives`, what is attached outlives a killed exporter.
+
+        Raises KernelError.
+        """
         self._stack = stack
+        self._unpinned: dict[str, int] | None = None if outlives else {}
         self._compiler = compiler
         self._cache = default_cache(os.geteuid()) if uses_cache else None
         self._directory = stack.enter_context(new_instance(ensure_bpffs()))
+        self.tracer: Tracer | None = None
+        """What `ready` returned."""
         self._is_over = Event()
         self._error: BaseException | None = None
         self._thread = Thread(target=self._work, name="loading")
@@ -227,29 +241,39 @@ class Loading:
         if self._error:
             raise self._error
         with _failures_told("load", "what is pinned"):
-            return Tracer(self._directory, self._stack, coverage)
+            self.tracer = Tracer(self._directory, self._stack, coverage, self._unpinned)
+            self._unpinned = None  # they are the tracer's now
+        return self.tracer
 
     def _work(self) -> None:
         try:
             with _failures_told("compile", "bpf/"):
                 bytecode = compiled(our_request(), self._compiler, self._cache, is_complete)
-            load(bytecode, self._directory, PROGRAMS, PINNED_MAPS, lambda: not self._is_over.is_set())
+            load(bytecode, self._directory, PROGRAMS, PINNED_MAPS, self._goes_on, self._unpinned)
         except BaseException as error:  # noqa: BLE001 - raised where it is waited for
             self._error = error
+
+    def _goes_on(self) -> bool:
+        return not self._is_over.is_set()
 
     def _end(self) -> None:
         self._is_over.set()
         self._compiler.end()
         if self._thread.ident is not None:
             self._thread.join()
+        while self._unpinned:
+            os.close(self._unpinned.popitem()[1])
 
 
 @contextmanager
-def loading(compiler: Compiler | None = None, *, uses_cache: bool = True) -> Iterator[Loading]:
+def loading(
+    compiler: Compiler | None = None, *, uses_cache: bool = True, outlives: bool = True
+) -> Iterator[Loading]:
     """Begin to load the programs; at the end they are detached and unpinned, and nothing of them is left.
 
-    What is compiled is kept for the next start, and taken from there, with `uses_cache`. Raises KernelError.
+    What is compiled is kept for the next start, and taken from there, with `uses_cache`. Where this process
+    is killed before, the programs go on with `outlives`, and else are gone with it. Raises KernelError.
     """
     require_host()
     with ExitStack() as stack:
-        yield Loading(stack, compiler or system_compiler(), uses_cache=uses_cache)
+        yield Loading(stack, compiler or system_compiler(), uses_cache=uses_cache, outlives=outlives)

@@ -7,16 +7,23 @@ import os
 import socket
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TypeVar
 
 _CLONE_NEWNET = 0x40000000
 _RTMGRP_LINK = 1  # include/uapi/linux/rtnetlink.h
 _NEWS_BYTES = 65536
+_OWN = Path("/proc/thread-self/ns/net")
 _T = TypeVar("_T")
 
 
 def inside(namespace: int, function: Callable[[], _T]) -> _T:
-    """Call `function` in a thread that is in `namespace` (a descriptor), and nowhere else. Raises OSError."""
+    """Call `function` in a thread that is in `namespace` (a descriptor).
+
+    Raises OSError: EPERM without CAP_SYS_ADMIN, unless the namespace is the caller's own.
+    """
+    if os.fstat(namespace).st_ino == _OWN.stat().st_ino:
+        return function()
 
     def enter_and_call() -> _T:
         if ctypes.CDLL(None, use_errno=True).setns(namespace, _CLONE_NEWNET):

@@ -12,10 +12,10 @@ from exporter import wire
 from exporter.errors import KernelError
 from exporter.kernel.bpf import Map
 from exporter.kernel.executables import Executables
+from exporter.kernel.registry import Registry
 from exporter.kernel.rooms import Rooms
 from exporter.policy.compile import Compiled
 from exporter.policy.entries import AddressKey, Choice, NameKey
-from exporter.policy.model import Mode
 
 _NUMBER = struct.Struct("=I")
 _HEAD_BITS, _NAME_HEAD_BITS = 64, 32
@@ -33,8 +33,9 @@ class _Written(NamedTuple):
 class Policies:
     """The rules of every policy, and which scopes are held to which."""
 
-    def __init__(self, maps: Mapping[str, Map]) -> None:
-        """None is written yet."""
+    def __init__(self, maps: Mapping[str, Map], registry: Registry) -> None:
+        """None is written yet; `registry` knows what somebody chose for a scope."""
+        self._registry = registry
         self._entries, self._alternatives, self._modes = maps["policy"], maps["alternatives"], maps["modes"]
         self._names, self._ports = maps["names"], maps["rule_ports"]
         self.executables = Executables(maps["exe_bits"])
@@ -68,19 +69,25 @@ class Policies:
         return number
 
     def hold(self, scope: int, number: int, policy: Compiled) -> None:
-        """Hold what `scope` does against `policy`, written as `number`, in its mode, from now on."""
-        is_enforcing = policy.mode is Mode.ENFORCE
-        value = wire.MODE_VALUE.pack(number, 0, is_enforcing, bool(policy.names), policy.portless)
-        self._modes.update(_NUMBER.pack(scope), value)
+        """Hold what `scope` does against `policy`, written as `number`, from now on.
+
+        In its mode, or in the one that somebody chose for the scope: who turned enforcement on or off
+        meanwhile is heeded, whatever the file says.
+        """
+        with self._registry.changing():
+            is_enforcing = self._registry.wants_enforcing(scope, policy.mode)
+            value = wire.MODE_VALUE.pack(number, 0, is_enforcing, bool(policy.names), policy.portless)
+            self._modes.update(_NUMBER.pack(scope), value)
 
     def prepare(self, scope: int, number: int, policy: Compiled) -> None:
         """Have grants to `scope` made for `policy`, too, written as `number`, until it is held to that."""
-        value = self._modes.lookup(_NUMBER.pack(scope))
-        if value is not None:
-            mode = wire.ModeValue._make(wire.MODE_VALUE.unpack(value))
-            has_names = mode.has_names or bool(policy.names)
-            after = mode._replace(next_policy=number, has_names=int(has_names))
-            self._modes.update(_NUMBER.pack(scope), wire.MODE_VALUE.pack(*after))
+        with self._registry.changing():
+            value = self._modes.lookup(_NUMBER.pack(scope))
+            if value is not None:
+                mode = wire.ModeValue._make(wire.MODE_VALUE.unpack(value))
+                has_names = mode.has_names or bool(policy.names)
+                after = mode._replace(next_policy=number, has_names=int(has_names))
+                self._modes.update(_NUMBER.pack(scope), wire.MODE_VALUE.pack(*after))
 
     def release(self, scope: int) -> None:
         """Hold `scope` to nothing any more."""

@@ -6,6 +6,7 @@ import select
 import struct
 from collections.abc import Mapping
 from contextlib import ExitStack, closing
+from functools import partial
 from pathlib import Path
 
 from exporter import wire
@@ -15,10 +16,12 @@ from exporter.kernel.candidates import found_value
 from exporter.kernel.executables import Executables
 from exporter.kernel.frames import Frames
 from exporter.kernel.grants import Grants
-from exporter.kernel.held import UNPINNED, Held
-from exporter.kernel.instances import remove
+from exporter.kernel.held import DETACHED, REPLACED, UNPINNED, Held
+from exporter.kernel.instances import leave, remove
+from exporter.kernel.locks import changing_modes
 from exporter.kernel.policies import Policies
 from exporter.kernel.queries import Queries
+from exporter.kernel.registry import JobMode, Registered, Registry
 from exporter.kernel.rings import Handler, Ring, drain
 from exporter.kernel.scopes import Scopes, Seeds
 from exporter.kernel.windows import Coverage, Windows
@@ -31,10 +34,11 @@ PINNED_MAPS = [
     *("procs", "candidates", "counters", "config"),
     *("flows_even", "flows_odd", "slots", "free_slots", "others", "open_connects"),
     *("queries", "queries_noted", "queries_expired"),
-    *("policy", "alternatives", "names", "rule_ports", "modes", "exe_bits"),
+    *("policy", "alternatives", "names", "rule_ports", "modes", "exe_bits", "jobs"),
     *("granted", "grants_made", "grants_ended", "later"),
 ]
 _KEY = struct.Struct("=I")
+_START = struct.Struct("=Q")
 
 
 class Counts:
@@ -64,17 +68,31 @@ class Counts:
 class Tracer:
     """One instance's maps and rings; its programs run until `detach`."""
 
-    def __init__(self, directory: Path, stack: ExitStack, coverage: Coverage) -> None:
-        """Open what is pinned in `directory`; `stack` closes it again."""
+    def __init__(
+        self,
+        directory: Path,
+        stack: ExitStack,
+        coverage: Coverage,
+        unpinned: Mapping[str, int] | None = None,
+    ) -> None:
+        """Open what is pinned in `directory`; `stack` closes it again.
+
+        `unpinned` are links by their programs' names, where these are to end with this process: then none
+        is pinned.
+        """
         self.directory = directory
         """Where the pins are."""
+        self._outlives = unpinned is None
+        self._goes_on = False
         opened = {name: stack.enter_context(closing(Map(directory / f"map_{name}"))) for name in PINNED_MAPS}
         self.maps: Mapping[str, Map] = opened
         self._procs, self._counters = opened["procs"], opened["counters"]
-        self.frames = stack.enter_context(closing(Frames(directory, opened)))
+        self.frames = stack.enter_context(closing(Frames(directory, opened, outlives=unpinned is None)))
         self._queries = Queries(opened)
-        self._policies, self._grants = Policies(opened), Grants(opened)
-        self._held = stack.enter_context(closing(Held(directory)))
+        self._modes = opened["modes"]
+        self._registry = Registry(opened["jobs"], partial(changing_modes, directory))
+        self._policies, self._grants = Policies(opened, self._registry), Grants(opened)
+        self._held = stack.enter_context(closing(Held(directory, unpinned or {})))
         self._windows = stack.enter_context(closing(Windows(opened, coverage)))
         self.scopes = Scopes(opened, self._policies, self._grants, self._queries, self._windows)
         self._urgent = select.poll()
@@ -124,6 +142,31 @@ class Tracer:
         """Until a process of no job executes something, where policies wait for jobs; `most_s` at most."""
         self._urgent.poll(most_s * 1000)
 
+    def register(self, scope: int, job: Registered) -> None:
+        """Tell other processes of the job that `scope` is: before it is governed, and before a change."""
+        self._registry.enter(scope, job)
+
+    def unregister(self, scope: int) -> None:
+        """The job of `scope` is over."""
+        self._registry.leave(scope)
+
+    def registered(self, scope: int) -> Registered | None:
+        """What other processes are told, and what they chose for it."""
+        return self._registry.of(scope)
+
+    def stopped_by(self) -> int | None:
+        """The user who had this instance stopped; None: nobody had."""
+        return self._registry.stopped_by()
+
+    def mode(self, scope: int) -> JobMode:
+        """What is done, as of now, with what the policy of `scope` denies."""
+        return mode_of(self._modes.lookup(_KEY.pack(scope)))
+
+    def is_attached(self) -> bool:
+        """Whether all programs are where they were attached, as of now."""
+        lost = self._held.lost()
+        return not lost[DETACHED] and not lost[REPLACED]
+
     def drain(self, handle: Handler, *, limit: int) -> int:
         """Hand the finished records to `handle`, at most `limit`; returns how many there were.
 
@@ -155,21 +198,53 @@ class Tracer:
         found[UNPINNED] |= self.frames.unpinned()
         return found
 
+    @property
+    def name(self) -> str:
+        """The instance's id."""
+        return self.directory.name
+
     def live_pids(self, scope: int) -> list[int]:
         """Processes of the job `scope` that run now, whatever records were lost."""
-        pids = []
-        for key in self._procs:
+        return sorted(process.pid for process in self.live(scope))
+
+    def live(self, scope: int) -> list[ProcessKey]:
+        """The same, in no order, told from others that had or will have their pids."""
+        found = []
+        for key in list(self._procs):
             value = self._procs.lookup(key)
-            if value is not None and wire.ProcValue._make(wire.PROC_VALUE.unpack(value)).scope == scope:
-                pids.append(_KEY.unpack(key)[0])
-        return sorted(pids)
+            proc = value and wire.ProcValue._make(wire.PROC_VALUE.unpack(value))
+            if proc and proc.scope == scope:
+                found.append(ProcessKey(_KEY.unpack(key)[0], proc.started_ns))
+        return found
+
+    def is_live(self, process: ProcessKey) -> bool:
+        """Whether it is one of a job, and has not ended."""
+        value = self._procs.lookup(_KEY.pack(process.pid))
+        return value is not None and _START.unpack_from(value)[0] == process.started_ns
 
     def detach(self) -> None:
         """Stop tracing. The rings and the counts can still be read."""
+        if self._goes_on:
+            self.frames.close()
+            self._held.close()
+            leave(self.directory)
+            return
         self.frames.detach()
         self._held.detach()
         remove(self.directory)
 
+    def let_it_go_on(self) -> None:
+        """Detach nothing at the end: what is denied stays denied until somebody stops this instance."""
+        self._goes_on = self._outlives
+
     def finish(self, handle: Handler) -> None:
         """Hand over the rest of what the kernel only counted. Call it once, detached and drained."""
         self._windows.finish(handle)
+
+
+def mode_of(value: bytes | None) -> JobMode:
+    """What an entry of the map `modes` says; None is none."""
+    if value is None:
+        return JobMode.NONE
+    mode = wire.ModeValue._make(wire.MODE_VALUE.unpack(value))
+    return JobMode.ENFORCE if mode.is_enforcing else JobMode.AUDIT

@@ -126,7 +126,7 @@ class Windows:
 
     def _configure(self) -> None:
         policies = (self._has_policies, self._has_executables)
-        values = (wire.LAYOUT, 0, self._number, os.getpid(), *self._coverage, *policies)
+        values = (wire.LAYOUT, self._number, os.getpid(), *self._coverage, *policies)
         self._config.update(_KEY.pack(0), wire.CONFIG_VALUE.pack(*values))
 
     def _collect(self, handle: Handler) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import struct
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,6 +19,7 @@ from .attached import attached, instance_of, links_in, running, wait_for
 from .direct import KernelSide, kernel_side
 from .lab import PORT, V4, Lab
 from .test_policy_run import logs
+from .tracing import trace
 from .watching import watching
 
 if TYPE_CHECKING:
@@ -177,3 +179,32 @@ def test_a_watch_tells_that_its_pins_are_gone(tmp_path: Path) -> None:
     with watching(tmp_path) as watched:
         shutil.rmtree(instance_of(watched.process.pid))
         watched.wait_until_said("tampering: pins of ci-egress were removed")
+
+
+PUT_BEHIND = """
+import os, socket, struct, sys
+from exporter.kernel.mounts import cgroup2_root
+from exporter.kernel.objects import AttachType, ProgramType, attach_to_cgroup, load_program
+
+to, port, instead = sys.argv[1], int(sys.argv[2]), socket.inet_aton(sys.argv[3])
+rewriting = [  # of what this process connects to alone
+    (0xBF, 0x16, 0, 0), (0x85, 0, 0, 14), (0x77, 0, 0, 32), (0x55, 0, 2, os.getpid()),
+    (0xB4, 2, 0, int.from_bytes(instead, sys.byteorder, signed=True)), (0x63, 0x26, 4, 0),
+    (0xB7, 0, 0, 1), (0x95, 0, 0, 0),
+]
+code = b"".join(struct.pack("=BBhi", *each) for each in rewriting)
+program = load_program("behind", ProgramType.CGROUP_SOCK_ADDR, AttachType.INET4_CONNECT, code, [])
+root = os.open(cgroup2_root(), os.O_RDONLY)
+link = attach_to_cgroup(program, root, AttachType.INET4_CONNECT)
+print(socket.create_connection((to, port)).getpeername()[0])
+"""
+
+
+def test_a_program_that_a_job_puts_behind_ours_is_told_though_not_stopped(lab: Lab, tmp_path: Path) -> None:
+    """It sends elsewhere what was allowed: root with CAP_BPF and CAP_NET_ADMIN has the last word."""
+    command = [sys.executable, "-c", PUT_BEHIND, V4.peer, str(PORT), V4.evil]
+    seen = trace(lab, command, tmp_path, "--enforce", "--allowed-endpoints", f"{V4.peer}:{PORT}")
+    assert (seen.status, seen.stdout) == (0, f"{V4.evil}\n"), seen.stderr
+    (connect,) = seen.egress
+    assert (connect["network.peer.address"], connect["egress.verdict"]) == (V4.peer, "allow")
+    assert tampering(tmp_path) == [("bpf", "BPF_PROG_LOAD"), ("bpf", "BPF_LINK_CREATE")]

@@ -28,6 +28,7 @@ from .arrivals import UDP, Endpoint, Packet
 from .attached import attached, running, wait_for
 from .direct import KernelSide, kernel_side
 from .lab import NETWORKS, PORT, V4, V6, Lab, Network
+from .test_loader import with_only
 from .test_policy_run import logs
 from .tracing import trace
 
@@ -149,6 +150,14 @@ def test_a_way_past_the_hook_is_closed(lab: Lab, kernel: KernelSide) -> None:
             == "ok"
         )
         assert job.do(send(frame(V4, V4.evil))) == "ENOBUFS"
+
+
+@pytest.mark.parametrize(("mode", "done"), [(ENFORCED, "EPERM"), ("", "ok")], ids=["enforced", "audited"])
+def test_an_xdp_socket_gets_no_ring_to_send_from(lab: Lab, kernel: KernelSide, mode: str, done: str) -> None:
+    with agent(kernel, lab, policy(more=mode)) as job:
+        assert look(kernel) == []
+        made = "x = socket.socket(44, socket.SOCK_RAW)"
+        assert job.do(made, "x.setsockopt(283, 2, 64)", "x.setsockopt(283, 3, 64)") == done
 
 
 def test_what_is_enforced_can_change_while_it_runs(lab: Lab, kernel: KernelSide) -> None:
@@ -324,6 +333,21 @@ def test_a_gap_is_told_like_any_tampering(lab: Lab, tmp_path: Path) -> None:
     ]
     assert kinds == ["packet_socket", "frames"]
     assert "made a packet socket before what it sends was stopped in its network" in seen.stderr
+
+
+def test_few_rights_are_enough_in_its_own_namespace(lab: Lab, tmp_path: Path) -> None:
+    """Without CAP_SYS_ADMIN no other one can be entered."""
+    under = [*lab.command(()), *with_only("bpf", "perfmon", "net_admin", "net_raw")]
+    options = ("--enforce", "--allowed-endpoints", "198.51.100.77")
+    with lab.watch() as watch, running(COMMAND, tmp_path, *options, under=under) as run:
+        for line, done in (
+            (PACKET_SOCKET[0], "ok"),
+            (PACKET_SOCKET[1], "ok"),
+            (send(frame(V4, V4.evil)), "ENOBUFS"),
+        ):
+            run.tell(line)
+            assert run.next_line() == done
+    assert watch.arrivals.packets_to(V4.evil) == 0
 
 
 def test_a_detached_program_is_put_back(lab: Lab, kernel: KernelSide) -> None:

@@ -6,13 +6,16 @@ import subprocess
 import sys
 from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from itertools import count
 
 import pytest
 from hypothesis import given, settings
 
 from exporter.events import RULE_OF_NAMES, Acted, ProcessKey, Verdict
+from exporter.kernel.instances import open_map
+from exporter.kernel.verdicts import MAPS, Peer, Verdicts
+from exporter.kernel.verdicts import Said as Found
 from exporter.policy.compile import compile_policy
 from exporter.policy.decide import Act
 from exporter.policy.entries import Verdict as Said
@@ -84,7 +87,19 @@ class Actor:
         assert self._child.stdout.readline() == "done\n"
         events = [e for e in self._kernel.drain() if isinstance(e, Acted) and e.scope == scope]
         told = [(event.peer, event.peer_port, event.verdict, event.rule) for event in events]
-        assert told == [expected(act, model.decide(act, held)) for act in ACTS]
+        decided = [model.decide(act, held) for act in ACTS]
+        assert told == [expected(act, each) for act, each in zip(ACTS, decided, strict=True)]
+        assert self._found_out(scope, held) == [
+            Found(each.verdict, RULE_OF_NAMES if each.is_by_name else each.rule) for each in decided
+        ]
+
+    def _found_out(self, scope: int, held: int) -> list[Found | None]:
+        """What user space makes of the same maps."""
+        instance = self._kernel.tracer.directory
+        with ExitStack() as stack:
+            verdicts = Verdicts({name: stack.enter_context(open_map(instance, name)) for name in MAPS})
+            peers = [Peer(packed(act.address), act.port, act.protocol) for act in ACTS if act.address]
+            return [verdicts.decide(scope, peer, held) for peer in peers]
 
 
 def seeds(answered: list[tuple[str, Address]]) -> list[tuple[bytes, list[str]]]:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import errno
 import json
-import os
 import shlex
-import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -251,22 +250,6 @@ def test_enforcing_nothing_is_refused(tmp_path: Path) -> None:
     assert seen.stderr.startswith("ci-egress: error: --enforce needs a policy; name one with --policy FILE")
 
 
-def test_a_job_stays_denied_when_its_exporter_is_killed(lab: Lab, programs: Programs, tmp_path: Path) -> None:
-    script = 'echo ready; read -r _; "$@"; read -r _'
-    command = lab.command(["sh", "-c", script, "sh", *programs.act("connect", V4.evil, PORT)])
-    with nothing_left():
-        options = ("--enforce", "--allowed-endpoints", f"{V4.peer}:{PORT}")
-        with lab.watch() as watch, running(command, tmp_path / "killed", *options) as run:
-            assert run.next_line() == "ready"
-            os.kill(run.pid, signal.SIGKILL)
-            run.process.wait()
-            assert trace(None, ["true"], tmp_path / "other").status == 0  # its start sweeps what it may
-            run.tell("go on")
-            assert run.next_line() == "EPERM"
-        assert trace(None, ["true"], tmp_path / "last").status == 0
-    assert watch.arrivals.packets_to(V4.evil) == 0
-
-
 def test_a_job_stays_denied_when_tracing_fails(lab: Lab, programs: Programs, tmp_path: Path) -> None:
     env = environment(copy_of_the_program(tmp_path / "copy"))
     tracing = tmp_path / "copy/exporter/cli/tracing.py"
@@ -321,3 +304,27 @@ def test_with_a_policy_that_has_no_room_in_the_kernel_nothing_starts(tmp_path: P
         )
     assert (seen.status, marker.exists()) == (91, False)
     assert "rules is more than the kernel's tables hold; " in seen.stderr
+
+
+NAMES_ELSEWHERE = (
+    'mount --bind "$1/nsswitch.conf" /etc/nsswitch.conf; mount -t tmpfs none /run; '
+    'mkdir -p /run/systemd/resolve; mount --bind "$1/resolve" /run/systemd/resolve; shift; exec "$@"'
+)
+
+
+@pytest.mark.parametrize(("endpoint", "is_warned"), [("registry.example", True), ("192.0.2.10:443", False)])
+def test_where_names_come_by_no_packet_a_policy_of_names_is_warned_of(
+    tmp_path: Path, endpoint: str, *, is_warned: bool
+) -> None:
+    (tmp_path / "nsswitch.conf").write_text("hosts: files resolve [!UNAVAIL=return] dns\n")
+    (tmp_path / "resolve").mkdir()
+    under = ["unshare", "-m", "sh", "-c", NAMES_ELSEWHERE, "sh", str(tmp_path)]
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as resolved:
+        resolved.bind(str(tmp_path / "resolve/io.systemd.Resolve"))
+        resolved.listen()
+        seen = trace(None, ["true"], tmp_path / "otlp", "--allowed-endpoints", endpoint, under=under)
+    assert seen.status == 0, seen.stderr
+    warned = (
+        "warning: no rules for names in policies, and no names in traces: `resolve` in /etc/nsswitch.conf"
+    )
+    assert (warned in seen.stderr) == is_warned

@@ -1,4 +1,4 @@
-"""What a SIGKILL leaves in the kernel, a later start sweeps: never what is needed, nor what enforces."""
+"""What a SIGKILL leaves in the kernel, a later start sweeps: never what is needed."""
 
 from __future__ import annotations
 
@@ -10,8 +10,6 @@ import subprocess
 import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
-
-from exporter import wire
 
 from .attached import PINS, Running, in_session, nothing_left, running, wait_for
 from .lab import PORT
@@ -84,25 +82,6 @@ def test_a_process_that_was_forked_after_the_kill_counts_too(tmp_path: Path) -> 
         assert instance.is_dir()
         os.kill(left, signal.SIGKILL)
         wait_for(lambda: in_session(run.pid) == [])
-        start(tmp_path)
-        assert not instance.exists()
-
-
-def set_enforcing(instance: Path, enforcing: int) -> None:
-    """Write the instance's configuration as the exporter would."""
-    nothing = wire.ConfigValue._make(wire.CONFIG_VALUE.unpack(bytes(wire.CONFIG_VALUE.size)))
-    value = wire.CONFIG_VALUE.pack(*nothing._replace(layout=wire.LAYOUT, enforcing=enforcing))
-    key = ["key", "0", "0", "0", "0", "value", *map(str, value)]
-    subprocess.run(["bpftool", "map", "update", "pinned", instance / "map_config", *key], check=True)
-
-
-def test_an_enforcing_instance_is_never_swept(tmp_path: Path) -> None:
-    with nothing_left(), killed(tmp_path, WAITS) as (run, instance):
-        set_enforcing(instance, 1)
-        end_command(run)
-        start(tmp_path)
-        assert instance.is_dir()
-        set_enforcing(instance, 0)
         start(tmp_path)
         assert not instance.exists()
 

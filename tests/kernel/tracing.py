@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[2]
 CLIENT, INTERNAL = 3, 1
 """Kinds of span, as OTLP numbers them."""
+_ERROR = 2
+"""A status, likewise."""
 
 RUN_LIMIT_S = 90.0
 _PATH = os.environ.get("PATH", os.defpath)
@@ -44,6 +46,8 @@ class Span:
     resource: dict[str, Value] = field(repr=False)
     events: list[str] = field(repr=False)
     """Their names, in order."""
+    is_error: bool
+    """By its status."""
 
     def __getitem__(self, attribute: str) -> Value:
         """Give the value of an attribute that must be there."""
@@ -215,6 +219,7 @@ def _span(raw: dict[str, Any], resource: dict[str, Value]) -> Span:
         _attributes(raw),
         resource,
         [event["name"] for event in raw.get("events", ())],
+        raw.get("status", {}).get("code", 0) == _ERROR,
     )
 
 

@@ -26,6 +26,7 @@ from exporter.events import (
     Forked,
     Found,
     ProcessKey,
+    Switched,
     Tampered,
 )
 from exporter.processes import ProcessTable
@@ -330,7 +331,7 @@ def feed(life: Life, event: Event) -> Program | None:
             return None
         case Found():
             return life.table.found(event)
-        case Flowed() | Environment() | Asked() | Answered():
+        case Flowed() | Environment() | Asked() | Answered() | Switched():
             return None
 
 

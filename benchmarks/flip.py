@@ -1,0 +1,88 @@
+"""How soon enforcement that is turned on is felt.
+
+What: the time from where `ci-egress enforce on` begins to change a job's mode to the end of the first connect
+that fails for it, under a policy of 10,000 rules. It doesn't depend on how many there are: one entry is
+written.
+
+How: a process of a job connects datagram sockets, one after the other, which sends nothing, until one is
+denied; both sides look at the monotonic clock. The median of some rounds.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from benchmarks.compare import middle
+from benchmarks.figures import LIMITS, Figure
+from benchmarks.workshop import BenchmarkError, Workshop
+from exporter.events import ProcessKey
+from exporter.kernel.control import Governed, governed, instances, matching, switch
+from exporter.kernel.loading import loading
+from exporter.kernel.registry import JobMode, Registered
+from exporter.policy.compile import compile_policy
+from exporter.policy.model import effective
+from exporter.policy.parse import parse_policy
+from exporter.procfs import started_ns
+
+_ROUNDS, _RULES, _SCOPE = 25, 10_000, 1
+_MS = 1e6
+_BEFORE_S = 0.01
+"""For the process to be connecting."""
+_CONNECTING = """
+import socket, sys, time
+for _ in sys.stdin:
+    print("begins", flush=True)
+    is_denied = False
+    while not is_denied:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as connecting:
+            try:
+                connecting.connect(("203.0.113.1", 9))
+            except PermissionError:
+                is_denied = True
+            except OSError:
+                pass
+    print(time.monotonic_ns(), flush=True)
+"""
+
+
+def measure(shop: Workshop) -> Iterator[Figure]:
+    """One figure."""
+    rules = "".join(f'  - "10.{number >> 8}.{number & 255}.0/24"\n' for number in range(_RULES))
+    policy = parse_policy(f"version: 1\nallow:\n{rules}".encode(), "policy.yaml")
+    compiled = compile_policy(effective(policy, "release", "build"))
+    with loading() as kernel, _connecting() as child:
+        tracer = kernel.ready()
+        started = started_ns(child.pid)
+        if started is None:
+            raise BenchmarkError("what connects is gone")
+        tracer.register(_SCOPE, Registered("release", "build", 1, 1, 1, _RULES, JobMode.AUDIT))
+        tracer.govern(_SCOPE, compiled)
+        tracer.follow(ProcessKey(child.pid, started), _SCOPE)
+        (job,) = governed(matching(instances(), tracer.name))
+        times_ms = [_flip_ms(child, job) for _ in range(shop.rounds(_ROUNDS))]
+    yield middle(f"turning enforcement on, {_RULES:,} rules", times_ms, "ms", limit=LIMITS.flip_ms)
+
+
+def _flip_ms(child: subprocess.Popen[str], job: Governed) -> float:
+    switch(job, JobMode.AUDIT, by=0)
+    assert child.stdin is not None
+    assert child.stdout is not None
+    child.stdin.write("\n")
+    child.stdin.flush()
+    child.stdout.readline()
+    time.sleep(_BEFORE_S)
+    began_ns = time.monotonic_ns()
+    switch(job, JobMode.ENFORCE, by=0)
+    return (int(child.stdout.readline()) - began_ns) / _MS
+
+
+@contextmanager
+def _connecting() -> Iterator[subprocess.Popen[str]]:
+    pipe = subprocess.PIPE
+    with subprocess.Popen([sys.executable, "-c", _CONNECTING], stdin=pipe, stdout=pipe, text=True) as child:
+        yield child
+        child.communicate()

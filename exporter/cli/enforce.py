@@ -1,0 +1,236 @@
+"""`ci-egress enforce`: turn enforcement on and off for jobs that run, and say what is in force."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
+
+import click
+
+from exporter.cli.messages import Messages
+from exporter.cli.options import NAME
+from exporter.console import write
+from exporter.errors import KernelError
+from exporter.text import printable
+
+if TYPE_CHECKING:
+    from exporter.kernel.control import Governed, Instance
+    from exporter.kernel.registry import JobMode
+
+_F = TypeVar("_F", bound=Callable[..., object])
+_WORDS = {"AUDIT": "audit", "ENFORCE": "enforce"}
+"""Of JobMode, as policies have them."""
+_STATUSES = (
+    "Exit status: 0 when all that was selected is so now; 1 when nothing was selected, or something of it "
+    "couldn't be changed; 2 usage; 91 without the right."
+)
+
+
+def _selectors(function: _F) -> _F:
+    for option in (
+        click.option(
+            "--instance",
+            "instance_id",
+            type=NAME,
+            metavar="ID",
+            help="Only this one; its id's beginning is enough.",
+        ),
+        click.option(
+            "--job",
+            type=NAME,
+            metavar="PATTERN",
+            help="Only jobs of this PIPELINE or PIPELINE/TASK, as in 'release/*'.",
+        ),
+    ):
+        function = option(function)
+    return function
+
+
+@click.group("enforce", context_settings={"help_option_names": ["-h", "--help"]})
+def command() -> None:
+    """Deny what the policies of running jobs deny, or only tell of it; without a selector, of all of them.
+
+    \b
+    ci-egress enforce status
+    ci-egress enforce on --job 'release/*'
+    ci-egress enforce on --cut          and end what is open against the policy
+    ci-egress enforce off
+    """  # noqa: D301 - click wants a real backspace
+
+
+@command.command("on", epilog=_STATUSES)
+@click.option(
+    "--cut", is_flag=True, help="Also end the connections that are open and that the policy denies."
+)
+@_selectors
+def on(*, cut: bool, job: str | None, instance_id: str | None) -> int:
+    """Deny: from the next connect or send on, what the policy doesn't allow fails with EPERM.
+
+    Each job is turned in one step, however many rules its policy has. It stays so when the policy is read
+    again.
+    """
+    from exporter.kernel.registry import JobMode
+
+    return _switch(JobMode.ENFORCE, job, instance_id, and_then=_cut if cut else _nothing)
+
+
+@command.command("off", epilog=_STATUSES)
+@_selectors
+def off(*, job: str | None, instance_id: str | None) -> int:
+    """Deny nothing any more: what the policy doesn't allow is only told, whatever mode was asked for.
+
+    It also works when the exporter was killed, and stays so when the policy is read again.
+    """
+    from exporter.kernel.registry import JobMode
+
+    return _switch(JobMode.AUDIT, job, instance_id)
+
+
+@command.command(
+    "status", epilog="Exit status: 0; 1 when there is no such instance; 2 usage; 91 without the right."
+)
+@click.option(
+    "--json", "as_json", is_flag=True, help='[{"instance", "job", "requested", "effective", "rules"}].'
+)
+@_selectors
+def status(*, as_json: bool, job: str | None, instance_id: str | None) -> int:
+    """Say for each job what mode was asked for, what the kernel does now, and how many rules it has.
+
+    `effective` is the kernel's word: of its maps, and of whether the programs are attached.
+    """
+    rows = _rows(job, instance_id)
+    if as_json:
+        print(json.dumps([_fields(row) for row in rows]))  # noqa: T201 - it is what was asked for
+    else:
+        _show(rows)
+    return 0
+
+
+class _Row(NamedTuple):
+    instance: Instance
+    job: Governed | None
+    """None: its jobs can't be told."""
+
+
+def _rows(pattern: str | None, instance_id: str | None) -> list[_Row]:
+    from exporter.kernel.control import governed, instances, matching, selected
+
+    found = instances()
+    rows: list[_Row] = []
+    for instance in found if instance_id is None else [matching(found, instance_id)]:
+        if instance.is_of_this_version:
+            rows += [_Row(instance, job) for job in governed(instance) if selected(job, pattern)]
+        elif instance.layout and pattern is None:
+            rows.append(_Row(instance, None))
+    return rows
+
+
+def _nothing(_: Governed) -> bool:
+    return True
+
+
+def _switch(
+    mode: JobMode,
+    pattern: str | None,
+    instance_id: str | None,
+    and_then: Callable[[Governed], bool] = _nothing,
+) -> int:
+    from exporter.kernel.control import NoMatchError
+
+    rows = _rows(pattern, instance_id)
+    if not rows:
+        which = "job" if instance_id is None else f"job of instance {instance_id}"
+        what = f"there is no {which}" + (f" that matches {pattern!r}" if pattern is not None else "")
+        raise NoMatchError(what, hint="`ci-egress enforce status` lists what there is")
+    switched = [_is_switched(row, mode) and (row.job is None or and_then(row.job)) for row in rows]
+    return 0 if all(switched) else 1
+
+
+def _is_switched(row: _Row, mode: JobMode) -> bool:
+    from exporter.kernel.control import switch
+
+    if row.job is None:
+        what = f"instance {row.instance.name} is of another version of ci-egress"
+        return _failed(f"{what}; use that one, or end it: `ci-egress stop {row.instance.name}`")
+    try:
+        switch(row.job, mode, by=caller())
+    except KernelError as error:
+        return _failed(str(error))
+    done = "enforcing" if mode.name == "ENFORCE" else "auditing"
+    _say(f"{row.job.job.label} (instance {row.instance.name}): {done}")
+    return True
+
+
+def _cut(job: Governed) -> bool:
+    from exporter.kernel.cutting import cut
+    from exporter.text import counted
+
+    try:
+        came = cut(job.instance.directory, job.scope)
+    except OSError as error:
+        return _failed(f"{job.job.label}: what is open can't be ended: {error.strerror}")
+    _say(f"{job.job.label} (instance {job.instance.name}): {counted(came.ended, 'open connection')} ended")
+    for each in came.failed:
+        _failed(f"what is open can't be ended of process {each}")
+    return not came.failed
+
+
+def _failed(why: str) -> bool:
+    Messages.current().say(why, level=logging.ERROR)
+    return False
+
+
+def _fields(row: _Row) -> dict[str, object]:
+    """For scripts; null for what isn't known, and for the mode of a job without a policy."""
+    job = row.job
+    return {
+        "instance": row.instance.name,
+        "job": job.job.label if job else None,
+        "requested": _WORDS.get(job.job.requested.name) if job else None,
+        "effective": _WORDS.get(job.effective.name) if job else None,
+        "rules": job.job.rules if job else None,
+    }
+
+
+def _show(rows: list[_Row]) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    from exporter.console import printing
+
+    if not rows:
+        _say("no job is being traced")
+        return
+    table = Table(box=None, pad_edge=False)
+    for name in ("instance", "job", "requested", "effective", "rules", "exporter"):
+        table.add_column(name, justify="right" if name == "rules" else "left")
+    for row in rows:
+        exporter = "runs" if row.instance.is_alive else "is gone"
+        cells = (row.instance.name, *_told(row.job), exporter)
+        table.add_row(*(Text(printable(cell)) for cell in cells))
+    with printing(sys.stdout) as console:
+        console.print(table)
+
+
+def _told(job: Governed | None) -> tuple[str, str, str, str]:
+    """Its name, what was asked for, what is done, and its rules."""
+    if job is None:
+        return "of another version", "", "unknown", ""
+    if job.mode.name == "NONE":
+        return job.job.label, "no policy", "no policy" if job.is_attached else "detached", ""
+    effective = _WORDS[job.mode.name] if job.is_attached else "detached"
+    return job.job.label, _WORDS.get(job.job.requested.name) or "", effective, f"{job.job.rules:,}"
+
+
+def _say(text: str) -> None:
+    write(sys.stdout, printable(text, limit=500) + "\n")
+
+
+def caller() -> int:
+    """Who asks: the user behind sudo, else the one that this runs as."""
+    behind = os.environ.get("SUDO_UID", "") if os.geteuid() == 0 else ""
+    return int(behind) if behind.isascii() and behind.isdigit() else os.getuid()

@@ -1,0 +1,27 @@
+"""What exporters that were killed left attached, told at the next start: nothing takes it away by itself."""
+
+from __future__ import annotations
+
+import struct
+from contextlib import suppress
+
+from exporter.cli.notices import warn
+from exporter.errors import KernelError
+from exporter.kernel.control import Instance, described, instances, leftovers
+from exporter.kernel.instances import is_enforcing
+
+
+def tell_leftovers() -> None:
+    """Say of each that stays how to get rid of it; what only traces goes with the last process of its job."""
+    with suppress(KernelError):
+        for instance in leftovers(instances()):
+            if _stays(instance):
+                warn(f"{described(instance)}; `ci-egress stop {instance.name}` ends it")
+
+
+def _stays(instance: Instance) -> bool:
+    if not instance.is_of_this_version:
+        return True
+    with suppress(OSError, ValueError, struct.error):
+        return is_enforcing(instance.directory)
+    return False

@@ -1,0 +1,256 @@
+"""Instances as other processes see them, through their pins, whether or not their exporters live."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import struct
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import partial
+from pathlib import Path
+
+from exporter import wire
+from exporter.errors import KernelError
+from exporter.kernel.bpf import Map, detach_link
+from exporter.kernel.instances import (
+    has_links,
+    home_of,
+    is_needed,
+    layout_of,
+    live_processes,
+    open_map,
+    remove,
+)
+from exporter.kernel.links import Link, attached_links, attached_pins
+from exporter.kernel.loading import HOOKS
+from exporter.kernel.locks import changing_modes, is_locked
+from exporter.kernel.mounts import find_bpffs
+from exporter.kernel.registry import JobMode, Registered, Registry
+from exporter.kernel.requirements import tracing_capabilities
+from exporter.kernel.tracer import mode_of
+
+_HOME = re.compile(r"ci-egress(-[0-9]+)?")
+_KEY = struct.Struct("=I")
+_UNREADABLE = (OSError, ValueError, struct.error)
+
+
+@dataclass(frozen=True)
+class Instance:
+    """What one exporter pinned."""
+
+    directory: Path
+    is_alive: bool
+    """Whether its exporter is there."""
+    layout: int
+    """0: it never came to run."""
+
+    @property
+    def name(self) -> str:
+        """Its id."""
+        return self.directory.name
+
+    @property
+    def is_of_this_version(self) -> bool:
+        """Whether its maps can be read."""
+        return self.layout == wire.LAYOUT
+
+
+@dataclass(frozen=True)
+class Governed:
+    """A job of an instance, and what the kernel does with it now."""
+
+    instance: Instance
+    scope: int
+    job: Registered
+    mode: JobMode
+    """By its maps; NONE: it has no policy."""
+    is_attached: bool
+    """Whether all programs are: else acts go by them."""
+
+    @property
+    def effective(self) -> JobMode:
+        """What is done with what its policy denies; NONE: nothing at all."""
+        return self.mode if self.is_attached else JobMode.NONE
+
+
+def instances() -> list[Instance]:
+    """Those of this user, and for root those of all users. Raises KernelError without the right to look."""
+    tracing_capabilities()
+    bpffs = find_bpffs()
+    if bpffs is None:
+        return []
+    found = []
+    for home in _homes(bpffs):
+        with suppress(FileNotFoundError):  # it may go meanwhile
+            found += [path for path in sorted(home.iterdir()) if path.is_dir() and not path.is_symlink()]
+    return [instance for path in found for instance in _looked_at(path)]
+
+
+def _homes(bpffs: Path) -> list[Path]:
+    if os.geteuid() != 0:
+        return [home_of(os.geteuid(), bpffs)]
+    homes = (path for path in sorted(bpffs.iterdir()) if _HOME.fullmatch(path.name))
+    return [home for home in homes if home.is_dir() and not home.is_symlink()]
+
+
+def _looked_at(directory: Path) -> Iterator[Instance]:
+    layout = -1
+    with suppress(*_UNREADABLE):
+        layout = layout_of(directory)
+    with suppress(FileNotFoundError):
+        yield Instance(directory, is_locked(directory), layout)
+
+
+def matching(found: list[Instance], name: str) -> Instance:
+    """The one called `name`, or the only one whose id begins so. Raises KernelError when there isn't one."""
+    matches = [instance for instance in found if instance.name.startswith(name)]
+    exact = [instance for instance in matches if instance.name == name]
+    if len(exact or matches) == 1:
+        return (exact or matches)[0]
+    hint = "`ci-egress enforce status` lists them"
+    if not matches:
+        raise NoMatchError(f"there is no instance {name!r}", hint=hint)
+    raise NoMatchError(f"{name!r} begins the id of {len(matches)} instances", hint=hint)
+
+
+class NoMatchError(KernelError):
+    """Nothing is what was asked for."""
+
+    exit_status = 1
+
+
+def governed(instance: Instance) -> list[Governed]:
+    """The jobs of `instance`, which is of this version. Raises KernelError when it can't be read."""
+    directory = instance.directory
+    try:
+        with open_map(directory, "jobs") as jobs, open_map(directory, "modes") as modes:
+            is_attached = _attached(directory) >= HOOKS
+            return [
+                Governed(instance, scope, job, mode_of(modes.lookup(_KEY.pack(scope))), is_attached)
+                for scope, job in Registry(jobs, partial(changing_modes, directory))
+            ]
+    except FileNotFoundError:
+        return []  # it begins, or ends
+    except _UNREADABLE as error:
+        raise KernelError(f"instance {instance.name} can't be read: {error}", hint=_hint(instance)) from None
+
+
+def _attached(directory: Path) -> frozenset[str]:
+    """Names of the programs that are: those of pinned links, else of those that the exporter keeps."""
+    if has_links(directory):
+        return attached_pins(directory)
+    return frozenset(link.program for link in _unpinned(directory))
+
+
+def _unpinned(directory: Path) -> Iterator[Link]:
+    """Links of programs that use maps of this instance."""
+    numbers = {_number(pin) for pin in directory.glob("map_*")}
+    return (link for link in attached_links() if link.maps & numbers)
+
+
+def _number(pin: Path) -> int:
+    with closing(Map(pin)) as opened:
+        return opened.number
+
+
+def _hint(instance: Instance) -> str:
+    return f"`ci-egress stop {instance.name}` removes it"
+
+
+def selected(job: Governed, pattern: str | None) -> bool:
+    """Whether `pattern` (as of a shell) matches the job's pipeline, or pipeline/task."""
+    return pattern is None or any(fnmatchcase(name, pattern) for name in job.job.names)
+
+
+def switch(job: Governed, mode: JobMode, *, by: int) -> None:
+    """Have what the policy of `job` denies denied, or only told, from the next act on.
+
+    One entry of a map is written, however many rules there are. What the exporter writes meanwhile waits, and
+    goes by it: it keeps what user `by` chose. Raises KernelError, and does nothing, where that means nothing.
+    """
+    directory = job.instance.directory
+    name = f"{job.job.label} (instance {job.instance.name})"
+    try:
+        with (
+            open_map(directory, "jobs") as jobs,
+            open_map(directory, "modes") as modes,
+            changing_modes(directory),
+        ):
+            key = _KEY.pack(job.scope)
+            value = modes.lookup(key)
+            if value is None:
+                what = f"{name} has no policy: there is nothing to {_verb(mode)}"
+                raise KernelError(what, hint="start it with --policy FILE or --allowed-endpoints TEXT")
+            # First who chose, then what: whoever sees the one knows the other.
+            Registry(jobs, partial(changing_modes, directory)).switch(job.scope, mode, by)
+            before = wire.ModeValue._make(wire.MODE_VALUE.unpack(value))
+            is_enforcing = int(mode is JobMode.ENFORCE)
+            modes.update(key, wire.MODE_VALUE.pack(*before._replace(is_enforcing=is_enforcing)))
+    except _UNREADABLE as error:
+        raise KernelError(f"{name} can't be changed: {error}", hint=_hint(job.instance)) from None
+    if not job.is_attached:
+        what = f"{name}: its programs are not all attached, so not all that it does is looked at"
+        raise KernelError(what, hint=f"{_hint(job.instance)}; then start it again")
+
+
+def _verb(mode: JobMode) -> str:
+    return "enforce" if mode is JobMode.ENFORCE else "turn off"
+
+
+def stop(instance: Instance, *, by: int) -> bool:
+    """Detach and unpin everything of `instance`; whether it is gone. An exporter that lives notices."""
+    directory = instance.directory
+    if directory.lstat().st_uid != os.geteuid():
+        # Whoever owns it may have put links there to what is others'.
+        shutil.rmtree(directory, ignore_errors=True)
+        return not directory.exists()
+    if instance.is_of_this_version:
+        with suppress(*_UNREADABLE, KernelError):
+            _tell_of_the_end(directory, by)
+    if not has_links(directory):
+        with suppress(*_UNREADABLE):
+            _detach_unpinned(directory)
+    return remove(directory)
+
+
+def _tell_of_the_end(directory: Path, by: int) -> None:
+    with open_map(directory, "jobs") as jobs, changing_modes(directory):
+        registry = Registry(jobs, partial(changing_modes, directory))
+        for scope, _ in registry:
+            registry.switch(scope, JobMode.STOPPED, by)
+
+
+def _detach_unpinned(directory: Path) -> None:
+    for link in _unpinned(directory):
+        detach_link(link.descriptor)
+
+
+def leftovers(found: list[Instance]) -> list[Instance]:
+    """Of `found` those whose exporters are dead and that go on all the same, or can't be told of."""
+    return [instance for instance in found if not instance.is_alive and _goes_on(instance)]
+
+
+def _goes_on(instance: Instance) -> bool:
+    try:
+        return is_needed(instance.directory)
+    except _UNREADABLE:
+        return True
+
+
+def described(instance: Instance) -> str:
+    """What a leftover does, in words."""
+    name = f"instance {instance.name}"
+    if not instance.is_of_this_version:
+        return f"{name} of another version of ci-egress is still attached, without its exporter"
+    with suppress(*_UNREADABLE, KernelError):
+        jobs = governed(instance)
+        enforcing = [job.job.label for job in jobs if job.effective is JobMode.ENFORCE]
+        does = f"denies for {', '.join(enforcing)}" if enforcing else "is attached"
+        live = len(live_processes(instance.directory))
+        of_it = f"{live} of its processes run" if live > 1 else f"{live or 'none'} of its processes runs"
+        return f"{name} still {does}, although its exporter is gone; {of_it}"
+    return f"{name} is left over and can't be read"

@@ -1,0 +1,167 @@
+"""Ending the connections of a job that its policy denies and that were there before it was enforced.
+
+The sockets are found where processes hold them, in whatever network namespace, and ended through a copy of
+the descriptor: a connect to no address makes the kernel forget the peer, of TCP with a reset and an error
+for whoever waits. Of what others opened the policy doesn't speak: connections of a port that listens are
+let be.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+import socket
+import struct
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import NamedTuple
+
+from exporter import wire
+from exporter.kernel.bpf import Map
+from exporter.kernel.instances import open_map
+from exporter.kernel.listening import listening_ports
+from exporter.kernel.verdicts import MAPS, Peer, Verdicts
+from exporter.policy.entries import Verdict
+
+_KEY = struct.Struct("=I")
+_PIDFD_GETFD = {"x86_64": 438, "aarch64": 438}
+_PIDFD_THREAD = os.O_EXCL
+_NO_ADDRESS = struct.pack("=H14x", socket.AF_UNSPEC)
+_SO_PEERNAME, _SO_COOKIE = 28, 57
+_NAME_BYTES = {socket.AF_INET: 16, socket.AF_INET6: 28}
+"""Of the address of a peer: the kernel refuses to fill more."""
+_TCP_CLOSE = 7
+_MPTCP, _UDPLITE = 262, 136
+_STREAMS, _DATAGRAMS = {socket.IPPROTO_TCP, _MPTCP}, {socket.IPPROTO_UDP, _UDPLITE}
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class Cut(NamedTuple):
+    """What came of it."""
+
+    ended: int
+    """Connections."""
+    failed: list[str]
+    """What couldn't be ended, or looked at: `pid: why`."""
+
+
+class _Held(NamedTuple):
+    pid: int
+    mask: int
+    """Of executables in its chain."""
+
+
+def cut(instance: Path, scope: int) -> Cut:
+    """End what processes of `scope` have open and its policy denies. Raises OSError without the right."""
+    ended: set[int] = set()
+    failed: list[str] = []
+    with ExitStack() as stack:
+        maps = {name: stack.enter_context(open_map(instance, name)) for name in (*MAPS, "procs")}
+        verdicts = Verdicts(maps)
+        for process in _processes(maps["procs"], scope):
+            try:
+                ended |= set(_cut_of(process, scope, verdicts))
+            except OSError as error:
+                failed.append(f"{process.pid}: {error.strerror}")
+    return Cut(len(ended), failed)
+
+
+def _processes(procs: Map, scope: int) -> Iterator[_Held]:
+    for key in list(procs):
+        value = procs.lookup(key)
+        proc = value and wire.ProcValue._make(wire.PROC_VALUE.unpack(value))
+        if proc and proc.scope == scope:
+            yield _Held(_KEY.unpack(key)[0], proc.held)
+
+
+def _cut_of(process: _Held, scope: int, verdicts: Verdicts) -> Iterator[int]:
+    """Cookies of the sockets that were ended."""
+    listening = listening_ports(process.pid)
+    for opened in _sockets(process.pid):
+        with opened:
+            peer = _peer(opened)
+            if peer is None or (peer.protocol in _STREAMS and opened.getsockname()[1] in listening):
+                continue
+            said = verdicts.decide(scope, peer, process.mask)
+            if said is not None and said.verdict is not Verdict.ALLOW:
+                _end(opened)
+                yield int.from_bytes(opened.getsockopt(socket.SOL_SOCKET, _SO_COOKIE, 8), "little")
+
+
+def _sockets(pid: int) -> Iterator[socket.socket]:
+    """Copies of all that any thread of `pid` holds: each may have descriptors of its own."""
+    met: set[str] = set()
+    with suppress(FileNotFoundError, ProcessLookupError):
+        for thread in Path(f"/proc/{pid}/task").iterdir():
+            with suppress(FileNotFoundError, ProcessLookupError):
+                yield from _sockets_of(pid, int(thread.name), met)
+
+
+def _sockets_of(pid: int, thread: int, met: set[str]) -> Iterator[socket.socket]:
+    with ExitStack() as stack:
+        pidfd = -1
+        for link in Path(f"/proc/{pid}/task/{thread}/fd").iterdir():
+            target = _target(link)
+            if not target.startswith("socket:[") or target in met:
+                continue
+            if pidfd < 0:
+                pidfd = _pidfd(pid, thread)
+                stack.callback(os.close, pidfd)
+            with suppress(OSError):  # closed meanwhile
+                copy = socket.socket(fileno=_get(pidfd, int(link.name)))
+                met.add(target)
+                yield copy
+
+
+def _target(link: Path) -> str:
+    try:
+        return str(link.readlink())
+    except OSError:
+        return ""
+
+
+def _pidfd(pid: int, thread: int) -> int:
+    """Raises OSError; kernels before 6.9 know those of whole processes alone."""
+    if thread == pid:
+        return os.pidfd_open(pid)
+    try:
+        return os.pidfd_open(thread, _PIDFD_THREAD)
+    except OSError:
+        return os.pidfd_open(pid)
+
+
+def _get(pidfd: int, number: int) -> int:
+    copy: int = _libc.syscall(_PIDFD_GETFD[platform.machine()], pidfd, number, 0)
+    if copy < 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
+    return copy
+
+
+def _peer(opened: socket.socket) -> Peer | None:
+    """Whom it is connected to, or about to be; None where the policy has nothing to say of it any more."""
+    is_known = opened.proto in _STREAMS | _DATAGRAMS
+    if opened.family not in _NAME_BYTES or not is_known:
+        return None
+    try:
+        # Other than getpeername(2) it knows whom a socket is still connecting to.
+        name = opened.getsockopt(socket.SOL_SOCKET, _SO_PEERNAME, _NAME_BYTES[opened.family])
+        if (
+            opened.proto in _STREAMS
+            and opened.getsockopt(socket.SOL_TCP, socket.TCP_INFO, 1)[0] == _TCP_CLOSE
+        ):
+            return None
+    except OSError:
+        return None
+    address = name[8:24] if opened.family == socket.AF_INET6 else bytes(10) + b"\xff\xff" + name[4:8]
+    return Peer(address, int.from_bytes(name[2:4]), opened.proto)
+
+
+def _end(opened: socket.socket) -> None:
+    """Raises OSError."""
+    if _libc.connect(opened.fileno(), _NO_ADDRESS, len(_NO_ADDRESS)) != 0:
+        # Some kernels don't while another thread waits for the socket.
+        opened.shutdown(socket.SHUT_RDWR)
+        _libc.connect(opened.fileno(), _NO_ADDRESS, len(_NO_ADDRESS))

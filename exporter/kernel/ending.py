@@ -1,0 +1,74 @@
+"""Ending what is left of a job, by lineage: wherever it went, the kernel's table of processes knows it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from exporter.events import ProcessKey
+from exporter.kernel.tracer import Tracer
+from exporter.text import printable
+
+LIMIT_S = 10.0
+"""For all of them. What makes processes faster than they are ended isn't waited for without end."""
+_PAUSE_S = 0.005
+
+
+class Ended(NamedTuple):
+    """What came of it."""
+
+    ended: list[str]
+    """`name (pid)` of each, in no order."""
+    left: list[str]
+    """The same of those that run on."""
+
+
+def end_scope(tracer: Tracer, scope: int, meanwhile: Callable[[], object], limit_s: float = LIMIT_S) -> Ended:
+    """Kill every process of `scope`, and what they make meanwhile, until there is none, or for `limit_s`.
+
+    The programs must be attached: it is they that know. `meanwhile` is called now and then.
+    """
+    met: dict[ProcessKey, str] = {}
+    deadline_s = time.monotonic() + limit_s
+    while True:
+        live = [process for process in tracer.live(scope) if _is_there(process)]
+        is_over = not live or time.monotonic() >= deadline_s
+        if is_over:
+            break
+        for process in live:
+            met.setdefault(process, _shown(process))
+            _kill(process, tracer)
+        meanwhile()
+        time.sleep(_PAUSE_S)
+    ended = [name for process, name in met.items() if process not in live]
+    return Ended(ended, [met.get(process) or _shown(process) for process in live])
+
+
+def _kill(process: ProcessKey, tracer: Tracer) -> None:
+    try:
+        descriptor = os.pidfd_open(process.pid)
+    except OSError:
+        return
+    try:
+        if tracer.is_live(process):  # still, so this is no other process of that number
+            signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError):
+        pass  # it ended, or shows among those that are left
+    finally:
+        os.close(descriptor)
+
+
+def _is_there(process: ProcessKey) -> bool:
+    return Path(f"/proc/{process.pid}").exists()
+
+
+def _shown(process: ProcessKey) -> str:
+    try:
+        name = Path(f"/proc/{process.pid}/comm").read_text(errors="replace").rstrip("\n")
+    except OSError:
+        name = "a process"
+    return f"{printable(name)} ({process.pid})"

@@ -1,0 +1,127 @@
+"""Which programs are attached now: a link says so only by what it tells, since anybody may detach it."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import struct
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+from exporter.kernel.bpf import bpf, bpf_in, open_pinned
+
+# enum bpf_cmd
+_GET_INFO, _PROG_BY_ID, _LINK_BY_ID, _LINK_NEXT_ID = 15, 13, 30, 31
+
+_CGROUP, _TCX = 3, 11  # enum bpf_link_type; those of another type are attached as long as they are there
+_LINK_INFO = struct.Struct(
+    "=III4xQ"
+)  # how struct bpf_link_info begins: type, id, program, where it is attached
+_PROGRAM_INFO = struct.Struct("=II8xIIQQQIIQ16s")
+_INFO_BYTES = 256
+_MAPS_MAX = 64
+_TCX_MASK = (1 << 32) - 1
+
+
+class Link(NamedTuple):
+    """A program that is attached."""
+
+    descriptor: int
+    """Valid while the list is gone through."""
+    program: str
+    """Its name, cut to what the kernel keeps: 15 bytes."""
+    maps: frozenset[int]
+    """Ids of the maps that it uses."""
+
+
+def attached_pins(directory: Path) -> frozenset[str]:
+    """Names of the programs whose links are pinned in `directory` and attached."""
+    names = []
+    for pin in directory.glob("link_*"):
+        with suppress(OSError):
+            descriptor = open_pinned(pin)
+            try:
+                if is_attached(descriptor):
+                    names.append(pin.name.removeprefix("link_"))
+            finally:
+                os.close(descriptor)
+    return frozenset(names)
+
+
+def is_attached(descriptor: int) -> bool:
+    """Whether the link is. Raises OSError for what is no link."""
+    kind, _, _, where = _LINK_INFO.unpack_from(_info(descriptor))
+    return kind not in (_CGROUP, _TCX) or _is_somewhere(kind, where)
+
+
+def _is_somewhere(kind: int, where: int) -> bool:
+    """Of an interface's link, `where` begins with the interface, and ends with the direction."""
+    return bool(where & _TCX_MASK if kind == _TCX else where)
+
+
+def attached_links() -> Iterator[Link]:
+    """Every program that is attached to a cgroup or an interface, whoever has its link, pinned or not.
+
+    Raises OSError without the right to know (CAP_SYS_ADMIN).
+    """
+    known: dict[int, tuple[str, frozenset[int]]] = {}
+    for descriptor in _links():
+        try:
+            kind, _, program, where = _LINK_INFO.unpack_from(_info(descriptor))
+            if kind not in (_CGROUP, _TCX) or not _is_somewhere(kind, where):
+                continue
+            if program not in known:
+                known[program] = _program(program)
+            yield Link(descriptor, *known[program])
+        finally:
+            os.close(descriptor)
+
+
+def _links() -> Iterator[int]:
+    number = 0
+    while True:
+        request = ctypes.create_string_buffer(struct.pack("=III", number, 0, 0), 12)
+        try:
+            bpf_in(_LINK_NEXT_ID, request)
+        except OSError as error:
+            if error.errno == errno.ENOENT:
+                return
+            raise
+        number = struct.unpack_from("=I", request, 4)[0]
+        descriptor = _by_number(_LINK_BY_ID, number)
+        if descriptor is not None:
+            yield descriptor
+
+
+def _program(number: int) -> tuple[str, frozenset[int]]:
+    descriptor = _by_number(_PROG_BY_ID, number)
+    if descriptor is None:
+        return "", frozenset()
+    try:
+        room = (ctypes.c_uint32 * _MAPS_MAX)()
+        asked = _PROGRAM_INFO.pack(0, 0, 0, 0, 0, 0, 0, 0, _MAPS_MAX, ctypes.addressof(room), b"")
+        info = _PROGRAM_INFO.unpack_from(_info(descriptor, asked))
+    finally:
+        os.close(descriptor)
+    return info[-1].split(b"\0", 1)[0].decode(errors="replace"), frozenset(room[: min(info[8], _MAPS_MAX)])
+
+
+def _by_number(command: int, number: int) -> int | None:
+    """A descriptor; None when it is gone."""
+    try:
+        return bpf(command, struct.pack("=III", number, 0, 0))
+    except OSError as error:
+        if error.errno == errno.ENOENT:
+            return None
+        raise
+
+
+def _info(descriptor: int, asked: bytes = b"") -> bytes:
+    """What the kernel tells of an object; zeros behind what it knows."""
+    room = ctypes.create_string_buffer(asked, _INFO_BYTES)
+    size = len(asked) or _INFO_BYTES
+    bpf(_GET_INFO, struct.pack("=IIQ", descriptor, size, ctypes.addressof(room)))
+    return room.raw

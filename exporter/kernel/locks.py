@@ -1,0 +1,72 @@
+"""Locks on directories of bpffs, which go away with whoever holds them."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from exporter.errors import KernelError
+
+_MODES = "modes"
+"""A directory beside the pins: whoever changes a mode of the instance holds its lock."""
+_PATIENCE_S, _PAUSE_S = 5.0, 0.005
+
+
+def lock(directory: Path, *, blocking: bool) -> int | None:
+    """A descriptor that holds the lock until closed; None when somebody else holds it, or it is gone."""
+    try:
+        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if blocking else fcntl.LOCK_NB))
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+@contextmanager
+def locked(directory: Path) -> Iterator[None]:
+    """Hold the lock, once whoever has it lets go; of a directory that is gone there is none."""
+    descriptor = lock(directory, blocking=True)
+    try:
+        yield
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+def is_locked(directory: Path) -> bool:
+    """Whether somebody holds the lock; it may be taken for a moment to find out."""
+    descriptor = lock(directory, blocking=False)
+    if descriptor is None:
+        return directory.exists()
+    os.close(descriptor)
+    return False
+
+
+@contextmanager
+def changing_modes(instance: Path) -> Iterator[None]:
+    """Nobody else changes a mode of `instance` meanwhile; of one that is gone there is nothing to change.
+
+    Raises KernelError when somebody holds on to the lock for seconds.
+    """
+    directory = instance / _MODES
+    with suppress(FileExistsError, FileNotFoundError):
+        directory.mkdir(mode=0o700)
+    deadline_s = time.monotonic() + _PATIENCE_S
+    while (descriptor := lock(directory, blocking=False)) is None and directory.exists():
+        if time.monotonic() > deadline_s:
+            what = f"another process has been changing modes of instance {instance.name} for a while"
+            raise KernelError(what, hint=f"`fuser {directory}` tells which; try again without it")
+        time.sleep(_PAUSE_S)
+    try:
+        yield
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)

@@ -1,0 +1,153 @@
+"""The jobs of an instance, as its pins tell other processes of them: `ci-egress enforce`, or an adopter.
+
+Of a scope's mode there are three things to know. What was asked for when it began, and what somebody chose
+since, stand here; what the kernel does stands in the map `modes`, which follows from the two. The mode that
+was chosen goes before the one that was asked for, also when another policy takes over.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from enum import IntEnum
+
+from exporter import wire
+from exporter.kernel.bpf import Map
+from exporter.policy.model import Mode
+
+_KEY = struct.Struct("=I")
+_LOW = (1 << 64) - 1
+
+
+class JobMode(IntEnum):
+    """enum job_mode."""
+
+    NONE = wire.JOB_MODE_NONE
+    """There is no policy, or nobody chose."""
+    AUDIT = wire.JOB_MODE_AUDIT
+    ENFORCE = wire.JOB_MODE_ENFORCE
+    STOPPED = wire.JOB_MODE_STOPPED
+    """Somebody detached the programs."""
+
+
+@dataclass(frozen=True)
+class Registered:
+    """A job, as far as other processes need to know it."""
+
+    pipeline: str
+    """`cicd.pipeline.name`, at most 256 bytes of it; empty where it isn't known, like `task`."""
+    task: str
+    trace_id: int
+    span_id: int
+    """Of the job's span."""
+    run_hash: int
+    """64 bits of the run id; with `span_id` it makes the job."""
+    rules: int = 0
+    """Of its policy."""
+    requested: JobMode = JobMode.NONE
+    switched: JobMode = JobMode.NONE
+    """What somebody chose since."""
+    switched_by: int = 0
+    """That user."""
+
+    @property
+    def label(self) -> str:
+        """`pipeline/task`, or what there is of it; `run` for a job without names."""
+        return "/".join(filter(None, (self.pipeline, self.task))) or "run"
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What a pattern for jobs is held against: as for the sections of a policy, and the label."""
+        return (self.pipeline, *([f"{self.pipeline}/{self.task}"] if self.task else []), self.label)
+
+
+def run_hash(run_id: str) -> int:
+    """Of the id of a run, which may be of any length."""
+    return int.from_bytes(hashlib.sha256(run_id.encode(errors="replace")).digest()[:8])
+
+
+class Registry:
+    """The map `jobs`, by scope."""
+
+    def __init__(self, jobs: Map, lock: Callable[[], AbstractContextManager[object]]) -> None:
+        """`lock` keeps other processes from changing modes meanwhile."""
+        self._jobs = jobs
+        self.changing = lock
+        """To be held by whoever changes a mode: what is chosen here and the map `modes` go together."""
+
+    def __iter__(self) -> Iterator[tuple[int, Registered]]:
+        """Every scope with its job, in the order of scopes."""
+        for scope in sorted(_KEY.unpack(key)[0] for key in list(self._jobs)):
+            job = self.of(scope)
+            if job is not None:
+                yield scope, job
+
+    def of(self, scope: int) -> Registered | None:
+        """The job of `scope`; None when there is none, or when it is over."""
+        value = self._jobs.lookup(_KEY.pack(scope))
+        return None if value is None else _decoded(value)
+
+    def enter(self, scope: int, job: Registered) -> None:
+        """Tell of `job`; what somebody chose for this scope before, stays."""
+        with self.changing():
+            before = self.of(scope)
+            if before is not None:
+                job = replace(job, switched=before.switched, switched_by=before.switched_by)
+            self._put(scope, job)
+
+    def wants_enforcing(self, scope: int, requested: Mode) -> bool:
+        """Whether a policy in mode `requested` is enforced for `scope`: by what somebody chose, if so."""
+        job = self.of(scope)
+        if job is None or job.switched not in (JobMode.AUDIT, JobMode.ENFORCE):
+            return requested is Mode.ENFORCE
+        return job.switched is JobMode.ENFORCE
+
+    def stopped_by(self) -> int | None:
+        """The user who had the instance stopped; None: nobody had."""
+        return next((job.switched_by for _, job in self if job.switched is JobMode.STOPPED), None)
+
+    def leave(self, scope: int) -> None:
+        """Its job is over."""
+        self._jobs.delete(_KEY.pack(scope))
+
+    def switch(self, scope: int, mode: JobMode, by: int) -> None:
+        """Note what user `by` chose; the caller holds the lock."""
+        job = self.of(scope)
+        if job is not None:
+            self._put(scope, replace(job, switched=mode, switched_by=by))
+
+    def _put(self, scope: int, job: Registered) -> None:
+        self._jobs.update(_KEY.pack(scope), _encoded(job))
+
+
+def _encoded(job: Registered) -> bytes:
+    ids = (job.trace_id >> 64, job.trace_id & _LOW, job.span_id, job.run_hash)
+    modes = (job.rules, job.requested, job.switched, job.switched_by)
+    return wire.JOB_VALUE.pack(*ids, *modes, _room(job.pipeline), _room(job.task))
+
+
+def _decoded(value: bytes) -> Registered:
+    told = wire.JobValue._make(wire.JOB_VALUE.unpack(value))
+    return Registered(
+        _text(told.pipeline),
+        _text(told.task),
+        told.trace_high << 64 | told.trace_low,
+        told.span,
+        told.run_hash,
+        told.rules,
+        JobMode(told.requested),
+        JobMode(told.switched),
+        told.switched_by,
+    )
+
+
+def _room(text: str) -> bytes:
+    """As much of it as there is room for, in whole characters."""
+    return text.encode(errors="replace")[: wire.JOB_NAME_ROOM].decode(errors="ignore").encode()
+
+
+def _text(data: bytes) -> str:
+    return data.split(b"\0", 1)[0].decode(errors="replace")

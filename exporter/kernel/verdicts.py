@@ -1,0 +1,128 @@
+"""What the policy in the kernel's maps says to an act, found out without doing it.
+
+The same lookup as in bpf/policy.bpf.c, on the same maps: so it needs neither the file nor the exporter
+that wrote it.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from exporter import wire
+from exporter.kernel.bpf import Map
+from exporter.policy.entries import FINAL, Verdict
+
+MAPS = ("modes", "policy", "alternatives", "granted", "rule_ports")
+RULE_OF_NAMES = (1 << 32) - 1
+"""Where names decided: which, only user space that saw the answers knows."""
+
+_NUMBER = struct.Struct("=I")
+_KEY_BITS = 8 * (wire.POLICY_KEY.size - 4)
+_ICMP, _TCP, _ICMPV6, _MPTCP = 1, 6, 58, 262
+_PLAIN = {_ICMPV6: _ICMP, _MPTCP: _TCP}
+
+
+class Peer(NamedTuple):
+    """Whom an act is meant for."""
+
+    address: bytes
+    """16 bytes, network order; IPv4 as ::ffff:a.b.c.d."""
+    port: int
+    protocol: int
+    """IANA number."""
+
+
+class Said(NamedTuple):
+    """What the policy says, whatever its mode."""
+
+    verdict: Verdict
+    rule: int
+    """0 for none of its rules."""
+
+
+class _Class(NamedTuple):
+    port: int
+    protocol: int
+
+
+class Verdicts:
+    """The policies of one instance."""
+
+    def __init__(self, maps: Mapping[str, Map]) -> None:
+        """`maps` are those of MAPS, by name."""
+        self._modes, self._policy = maps["modes"], maps["policy"]
+        self._alternatives = maps["alternatives"]
+        self._granted, self._ports = maps["granted"], maps["rule_ports"]
+
+    def decide(self, scope: int, peer: Peer, held: int) -> Said | None:
+        """For a process of `scope` with the mask `held` of executables in its chain; None: no policy."""
+        value = self._modes.lookup(_NUMBER.pack(scope))
+        if value is None:
+            return None
+        mode = wire.ModeValue._make(wire.MODE_VALUE.unpack(value))
+        protocol = _PLAIN.get(peer.protocol, peer.protocol)
+        classes = (_Class(peer.port, protocol), _Class(0, protocol), _Class(0, 0))
+        best = self._best(mode.policy, peer.address, classes, held)
+        if mode.has_names and (best is None or best.rank < FINAL):
+            named = self._by_names(self._sets(scope, mode.policy, peer.address), mode.policy, classes, held)
+            if named is not None:
+                return Said(named, RULE_OF_NAMES)
+        return Said(Verdict(best.verdict), best.rule) if best else Said(Verdict.DENY, 0)
+
+    def _best(
+        self, policy: int, address: bytes, classes: tuple[_Class, ...], held: int
+    ) -> wire.ChoiceValue | None:
+        found = (self._holding(self._policy.lookup(_key(policy, each, address)), held) for each in classes)
+        return max((choice for choice in found if choice), key=lambda choice: choice.rank, default=None)
+
+    def _holding(self, value: bytes | None, held: int) -> wire.ChoiceValue | None:
+        """The entry, or the first behind it that holds."""
+        for _ in range(wire.ALTERNATIVES_MAX):
+            if value is None:
+                return None
+            choice = wire.ChoiceValue._make(wire.CHOICE_VALUE.unpack(value))
+            if held & choice.needed == choice.needed:
+                return choice if choice.rank else None
+            value = self._alternatives.lookup(_NUMBER.pack(choice.following)) if choice.following else None
+        return None
+
+    def _sets(self, scope: int, policy: int, address: bytes) -> int:
+        """What names granted."""
+        value = self._granted.lookup(wire.GRANTED_KEY.pack(scope, policy, address))
+        if value is None:
+            return 0
+        granted = wire.GrantedValue._make(wire.GRANTED_VALUE.unpack(value))
+        return granted.sets_high << 64 | granted.sets_low
+
+    def _by_names(self, sets: int, policy: int, classes: tuple[_Class, ...], held: int) -> Verdict | None:
+        if not sets:
+            return None
+        denied = allowed = 0
+        for step in self._steps(policy, classes):
+            if held & step.needed == step.needed:
+                allow, deny = step.allow_high << 64 | step.allow_low, step.deny_high << 64 | step.deny_low
+                denied |= sets & deny
+                allowed |= sets & allow
+                sets &= ~(deny | allow)
+        if denied:
+            return Verdict.DENY
+        return Verdict.ALLOW if allowed else None
+
+    def _steps(self, policy: int, classes: tuple[_Class, ...]) -> list[wire.StepValue]:
+        """Of the narrowest class that has any."""
+        for each in classes:
+            steps: list[wire.StepValue] = []
+            while len(steps) < wire.STEPS_MAX and (not steps or steps[-1].more):
+                value = self._ports.lookup(wire.PORT_KEY.pack(policy, *each, len(steps)))
+                if value is None:
+                    break
+                steps.append(wire.StepValue._make(wire.STEP_VALUE.unpack(value)))
+            if steps:
+                return steps
+        return []
+
+
+def _key(policy: int, of: _Class, address: bytes) -> bytes:
+    return wire.POLICY_KEY.pack(_KEY_BITS, policy, of.port, of.protocol, address)

@@ -1,0 +1,87 @@
+"""What others do to an instance while its exporter runs: turn enforcement on or off, or stop it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from exporter.clock import boot_ns
+from exporter.events import Switched
+from exporter.kernel.registry import JobMode
+from exporter.procfs import user_name
+
+if TYPE_CHECKING:
+    from exporter.kernel.tracer import Tracer
+
+POLICY = "policy"
+"""`egress.tamper.kind` of what wasn't done by `ci-egress enforce`."""
+_LOOK_S = 1.0
+
+
+class Steering:
+    """Looks what mode each job is in, by the kernel's maps, and whether somebody called `ci-egress stop`."""
+
+    def __init__(
+        self,
+        tracer: Tracer,
+        handle: Callable[[Switched], object],
+        say: Callable[[str], object],
+        tampered: Callable[[str, str], object],
+    ) -> None:
+        """`handle` gets changes of what is in force, `say` a line for people on each.
+
+        `tampered` gets the kind and a line where it was none of ci-egress's own commands.
+        """
+        self._tracer = tracer
+        self._handle = handle
+        self._say = say
+        self._tampered = tampered
+        self._modes: dict[int, JobMode] = {}
+        self._is_stopped = False
+        self._looked_s = time.monotonic()
+
+    def begin(self, scope: int) -> None:
+        """The job of `scope` is registered, and governed if it has a policy; again when that changes."""
+        self._modes[scope] = self._tracer.mode(scope)
+
+    def end(self, scope: int) -> None:
+        """It is over."""
+        self._modes.pop(scope, None)
+
+    def look(self) -> None:
+        """See what changed. Cheap: a lookup for each job, and once a second one more."""
+        if self._is_stopped:
+            return
+        for scope, before in list(self._modes.items()):
+            mode = self._tracer.mode(scope)
+            if mode is not before:
+                self._modes[scope] = mode
+                self._turned(scope, mode)
+        if time.monotonic() - self._looked_s >= _LOOK_S:
+            self._looked_s = time.monotonic()
+            by = self._tracer.stopped_by()
+            if by is not None:
+                self._is_stopped = True
+                self._stopped(by)
+
+    def _turned(self, scope: int, mode: JobMode) -> None:
+        self._tracer.frames.look()
+        job = self._tracer.registered(scope)
+        name = job.label if job else "a job"
+        self._handle(Switched(boot_ns(), scope, mode is JobMode.ENFORCE))
+        told = {
+            JobMode.ENFORCE: f"enforcement turned on for {name}",
+            JobMode.AUDIT: f"enforcement turned off for {name}",
+        }.get(mode, f"{name} is held to no policy any more")
+        if job is not None and mode is not JobMode.NONE and job.switched is mode:
+            self._say(f"{told} by {user_name(job.switched_by)}")
+        else:
+            self._tampered(POLICY, f"{told}, and not by `ci-egress enforce`")
+
+    def _stopped(self, by: int) -> None:
+        for scope, mode in self._modes.items():
+            if mode is JobMode.ENFORCE:
+                self._handle(Switched(boot_ns(), scope, is_enforcing=False))
+        told = "the programs were detached: from now on nothing is traced, nor denied"
+        self._say(f"{told}; {user_name(by)} called `ci-egress stop`")
