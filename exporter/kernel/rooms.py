@@ -8,11 +8,14 @@ class Rooms:
 
     def __init__(self, first: int, end: int) -> None:
         """From `first` to before `end` all are free."""
+        self._first = first
         self._free = {first: end}
         """Their ends, by where they begin: none touches another."""
 
     def take(self, size: int) -> int | None:
         """Where `size` entries that nobody has begin; None when no run is as long."""
+        if size == 0:
+            return self._first
         for start, end in sorted(self._free.items()):
             if end - start >= size:
                 del self._free[start]
