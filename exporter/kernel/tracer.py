@@ -129,9 +129,9 @@ class Tracer:
         `seeds` are the names that addresses (16 bytes) have without being looked up. Raises KernelError when
         it has no room.
         """
-        number = self.scopes.write(policy)
-        self.scopes.hold(scope, number, policy, seeds)
-        return number
+        written = self.scopes.write(policy)
+        self.scopes.hold(scope, written.number, written.policy, seeds)
+        return written.number
 
     @property
     def executables(self) -> Executables:
