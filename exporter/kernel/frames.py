@@ -18,7 +18,7 @@ import secrets
 import socket
 import struct
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -64,15 +64,11 @@ class _Network(NamedTuple):
 class Frames:
     """The programs at interfaces; a turn is cheap while nothing changes."""
 
-    def __init__(
-        self, pins: Path, maps: Mapping[str, Map], is_stopped: Callable[[], bool], *, outlives: bool = True
-    ) -> None:
+    def __init__(self, pins: Path, maps: Mapping[str, Map], *, outlives: bool = True) -> None:
         """`pins` is the instance's directory; an earlier exporter may have left programs attached.
 
-        Once the instance `is_stopped`, nothing is attached any more. What is attached outlives this process
-        with `outlives`.
+        What is attached outlives this process with `outlives`.
         """
-        self._is_stopped = is_stopped
         self._outlives = outlives
         self._pins, self._procs, self._modes = pins, maps["procs"], maps["modes"]
         self._networks: dict[int, _Network] = {}
@@ -128,7 +124,9 @@ class Frames:
         What there is to tell of it comes with the next turn.
         """
         self._next_s = time.monotonic() + LOOK_S
-        scopes = set() if self._is_stopped() else self._enforced()
+        if not self._pins.exists():
+            return  # somebody stopped the instance, or removed its pins, which is told elsewhere
+        scopes = self._enforced()
         if not scopes:
             self._withdraw()
             return

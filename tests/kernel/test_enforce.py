@@ -274,6 +274,7 @@ detach_link(open_pinned(Path("/sys/fs/bpf/ci-egress/" + sys.argv[1] + "/link_on_
         assert "detached" in host.ci_egress("enforce", "status").stdout
         told = host.ci_egress("enforce", "on", status=1).stderr
         assert "its programs are not all attached" in told
-        assert run.message("tampering: programs of ci-egress were detached").endswith(": on_connect6")
+        assert run.process.stderr is not None
+        assert "tampering: programs of ci-egress were detached" in run.process.stderr.readline()
         run.end()
     assert [kind for kind, _ in tampering(tmp_path)] == ["detached"]
