@@ -53,7 +53,7 @@ def test_of_short_processes_and_of_those_that_act_at_once_each_is_told(
     }
     at_once = [span["process.pid"] for span in spans if span["network.transport"] == "udp"]
     announced_pids = [int(line.split()[0]) for line in said if line != ruled.errno()]
-    assert sorted(at_once) == sorted(announced_pids)  # type: ignore[type-var]
+    assert sorted(at_once) == sorted(announced_pids)
     assert len({record["spanId"] for record in ruled.records}) == short + crowd
     assert len(ruled.blocked) == (LINES_MAX + 1 if ruled.is_enforced else 0)
 
