@@ -232,7 +232,7 @@ struct dns_record {
 	u16 message_here;
 	u8 protocol;
 	u8 stage;
-	u32 pad;
+	u32 counts; /* of an answer: 1 where it may grant what the policy says of names */
 };
 
 /* Told for the first times, then each time the number has doubled: times says how often it was. */
@@ -279,7 +279,7 @@ struct query_value {
 	u32 scope;
 	u8 told;	/* whether it got a record, as its answer then does */
 	u8 on_loopback; /* whether it left by lo, as its answer must come */
-	u8 grants;	/* whether the policy allows its resolver: then the answer counts for it */
+	u8 counts;	/* whether the policy allows its resolver, and so its answer may grant */
 	u8 pad;
 };
 

@@ -227,6 +227,8 @@ int after_exec(struct bpf_raw_tracepoint_args *ctx)
 	if (!proc || !config || !config->reads_environments || scope_of(proc))
 		return 0;
 	become_candidate(proc, pid);
+	/* Should it be a job's root: what it descends from is none of the job's. */
+	proc->held = executables_in(pointer_at(ctx->args[0], TASK_MM));
 	send_environment(pointer_at(ctx->args[0], TASK_MM), pid, proc,
 			 config->has_policies ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP);
 	return 0;

@@ -18,7 +18,7 @@ static inline int is_enforced(void)
 	if (!proc)
 		return 0;
 
-	u32 scope = proc->scope;
+	u32 scope = scope_of(proc);
 	struct mode_value *mode = modes.lookup(&scope);
 
 	return mode && mode->is_enforcing;

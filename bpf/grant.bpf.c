@@ -306,15 +306,14 @@ static inline void grant_records(struct __sk_buff *skb, const struct answer *ans
 	count(KIND_DNS, COUNT_UNREAD);
 }
 
-/* For an answer that was asked for; on_grant comes to it. */
-static inline void note_answer(const struct dns_packet *packet, u32 scope, u32 on_loopback,
-			       u64 socket)
+/* For an answer that was asked for, and counts; on_grant comes to it. */
+static inline void note_answer(const struct dns_packet *packet, u32 scope)
 {
 	struct mode_value *mode = modes.lookup(&scope);
 	struct granting *granting;
 	u64 number;
 
-	if (!mode || !mode->has_names || !is_trusted(socket, on_loopback))
+	if (!mode || !mode->has_names)
 		return;
 	granting = current_granting();
 	if (!granting)

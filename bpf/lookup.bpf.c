@@ -178,7 +178,7 @@ static inline void on_question(struct __sk_buff *skb, struct dns_packet *packet,
 		.exec_id = proc->exec_id,
 		.scope = scope_of(proc),
 		.on_loopback = skb->ifindex == LOOPBACK,
-		.grants = is_same_address(&packet->peer, &asker->allowed),
+		.counts = is_same_address(&packet->peer, &asker->allowed),
 	};
 
 	query.told = has_share(proc, packet->here);
@@ -220,8 +220,9 @@ static inline void on_reply(struct __sk_buff *skb, struct dns_packet *packet, u6
 		__sync_fetch_and_add(&all->answered, 1);
 	count(KIND_DNS, COUNT_SEEN);
 	look_again(&query);
-	if (query.grants)
-		note_answer(packet, query.scope, on_loopback, socket);
+	query.counts = query.counts && is_trusted(socket, on_loopback);
+	if (query.counts)
+		note_answer(packet, query.scope);
 
 	if (query.told && has_share_left(&query, packet->here))
 		tell_message(skb, packet, &key, &query, DNS_ANSWER);

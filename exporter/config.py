@@ -81,4 +81,10 @@ class WatchConfig:
     """Evidence that got lost makes the exit status another one."""
     otlp_dir_limit_mib: int
     """Most that the files of the telemetry's folder hold together."""
+    policy: Path | None = None
+    """The file that says what jobs may connect to; None: there is none."""
+    enforce: bool = False
+    """Deny what the policy doesn't allow, whatever mode it has."""
+    allowed_endpoints: str | None = None
+    """More that is allowed, destinations with blanks between."""
     on_exporter_death: OnDeath = OnDeath.CLOSED

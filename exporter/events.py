@@ -285,6 +285,8 @@ class Answered(NamedTuple):
     resolver_port: int
     message: bytes
     is_cut: bool
+    counts: bool = False
+    """Whether it may grant: the policy allowed its resolver, which nobody of the job can stand in for."""
 
 
 class Switched(NamedTuple):

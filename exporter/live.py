@@ -76,6 +76,10 @@ class LiveSource:
             self._handle(event)
         return number > 0
 
+    def take(self, data: memoryview, at: int, length: int) -> None:
+        """Take in a record that comes some other way."""
+        self._take(data, at, length)
+
     def finish(self) -> None:
         """Stop tracing, then take in what the kernel still holds."""
         self._await_ends()

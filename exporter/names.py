@@ -25,6 +25,14 @@ class _Named(NamedTuple):
     at_ns: int
     name: str
     process: ProcessKey
+    counts: bool
+    """Whether it was an answer that may grant."""
+    last_ns: int
+    """When it came again."""
+
+    def is_like(self, other: _Named) -> bool:
+        """Whether they differ in time alone."""
+        return self[1:4] == other[1:4]
 
 
 @dataclass
@@ -80,8 +88,10 @@ class Names:
         del self._questions[asking]
         self.counts.unparsed += event.is_cut
         if is_host_name(reply.question.name):
+            name = reply.question.name
+            named = _Named(event.at_ns, name, event.process, event.counts, last_ns=event.at_ns)
             for peer in reply.addresses:
-                self._name(peer, _Named(event.at_ns, reply.question.name, event.process))
+                self._name(peer, named)
 
     def name_of(self, peer: bytes, at_ns: int, process: ProcessKey | None = None) -> str | None:
         """The name that this job resolved to `peer` (16 bytes) before `at_ns`, else what the host calls it.
@@ -100,10 +110,21 @@ class Names:
         host_name = self._host_name(peer, at_ns)
         return names | ({host_name} if host_name else set())
 
+    def granting(self) -> dict[bytes, tuple[set[str], int]]:
+        """By address: its names by answers that may grant, and when the last one came."""
+        found = {}
+        for peer, all_named in self._named.items():
+            counting = [named for named in all_named if named.counts]
+            if counting:
+                found[peer] = {named.name for named in counting}, max(named.last_ns for named in counting)
+        return found
+
     def _name(self, peer: bytes, named: _Named) -> None:
         before = self._named.pop(peer, ())
-        is_same = bool(before) and before[-1][1:] == named[1:]
-        self._named[peer] = before if is_same else (*before, named)[-_NAMES_MAX:]
+        if before and before[-1].is_like(named):
+            self._named[peer] = (*before[:-1], before[-1]._replace(last_ns=named.at_ns))
+        else:
+            self._named[peer] = (*before, named)[-_NAMES_MAX:]
         self._bound(self._named, _ADDRESSES_MAX)
 
     def _bound(self, table: dict[_Asking, None] | dict[bytes, tuple[_Named, ...]], limit: int) -> None:

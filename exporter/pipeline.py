@@ -32,6 +32,7 @@ from exporter.events import (
     Stage,
     Switched,
     Tampered,
+    Verdict,
     attempts_of,
 )
 from exporter.finder import Finder, NoFinder
@@ -41,7 +42,7 @@ from exporter.otlp import LogRecord, Severity
 from exporter.policy.model import Mode
 from exporter.processes import AllBut, ProcessTable
 from exporter.programs import Lookup, Program, mark_egress
-from exporter.terms import ruling
+from exporter.terms import Ruling, Terms, early_ruling, ruling
 from exporter.traced import Outlets, TracedJob
 
 
@@ -106,7 +107,7 @@ class Pipeline:
         if not isinstance(event, Acted | Aggregated) or event.rule != RULE_OF_NAMES:
             return event
         program = self.table.of(event.process)
-        terms = self._job(program.scope if program else event.scope).terms
+        terms = self._job(program.scope if program else event.scope).terms_of(event.policy)
         if terms is None:
             return event
         names = self._names_of(event.process, event.scope).names_of(event.peer, event.at_ns)
@@ -149,6 +150,21 @@ class Pipeline:
         self._outlets.telemetry.submit(before.spans.job(before.started_ns, job.started_ns), attempts=0)
         self._jobs[scope] = job
 
+    def change_terms(self, scope: int, terms: Terms) -> None:
+        """From now on the job of `scope` has these; where it is over, what it left behind."""
+        job = self._jobs.get(scope)
+        if job is not None and job.terms is not None:
+            job.metrics.is_enforcing = terms.is_enforced
+            earlier = {**job.earlier, job.terms.number: job.terms}
+            self._jobs[scope] = replace(job, terms=terms, earlier=earlier)
+        else:
+            rest = self._jobs[self._rest]
+            self._jobs[self._rest] = replace(rest, earlier={**rest.earlier, terms.number: terms})
+
+    def names_in(self, scope: int) -> Names:
+        """What the job of `scope` has looked up."""
+        return self._names.get(scope) or self._names[self._rest]
+
     def _lived(self, event: Found | Environment | Forked | Execed | Exited) -> None:
         match event:
             case Found():
@@ -178,13 +194,20 @@ class Pipeline:
         job = self._job(program.scope)
         context = job.spans.next_context(event.at_ns)
         owner, parent = self._lookup.owner(event.uid), job.spans.program_context(program)
-        said = ruling(job.terms, event)
+        said = self._ruling(job, event, program)
         flow = Flow(event, self._destination(event), program, owner, context, parent, ruling=said)
         job.metrics.connection(flow.destination, flow.context, verdict=said.verdict)
         job.summary.connected(flow.destination, program, verdict=said.verdict)
         job.denials.meet(program, flow.destination, said, lambda: job.spans.egress(flow, event.at_ns))
         for known in self._flows.hold(flow):  # last: whatever fails before is an attempt not handed over
             self._submit_flow(known, event.at_ns)
+
+    def _ruling(self, job: TracedJob, event: Acted | Aggregated, program: Program | None) -> Ruling:
+        terms = job.terms_of(event.policy)
+        if terms is None or event.verdict is not Verdict.NONE or program is None:
+            return ruling(terms, event)
+        names = self._names_of(event.process, event.scope).names_of(event.peer, event.at_ns)
+        return early_ruling(terms, event, names, [each.path or "" for each in program.chain])
 
     def _flowed(self, event: Flowed) -> None:
         flow = self._flows.advance(event)
@@ -207,7 +230,7 @@ class Pipeline:
         else:
             self._outlets.metrics.unattributed("table_full", event.attempts)
         job = self._job(program.scope if program else event.scope)
-        said = ruling(job.terms, event)
+        said = self._ruling(job, event, program)
         span = job.spans.aggregate(event, where, program, owner, said)
         job.metrics.connection(where, span.context, event.attempts, verdict=said.verdict)
         job.summary.connected(where, program, event.attempts, verdict=said.verdict)

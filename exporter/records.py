@@ -115,9 +115,9 @@ def _acted(data: Buffer, at: int, length: int) -> Acted:
 def _looked_up(data: Buffer, at: int, length: int) -> Asked | Answered:
     record = wire.DnsRecord._make(unpack(wire.DNS_RECORD, data, at, length))
     message = bytes(behind(data, at, length, wire.DNS_RECORD.size, record.message_here))
-    if record.stage not in _LOOKUPS:
+    if record.stage not in (wire.DNS_QUERY, wire.DNS_ANSWER):
         raise RecordError(f"a record has the unknown stage {record.stage}")
-    return _LOOKUPS[record.stage](
+    asked = Asked(
         record.at_ns,
         key(record),
         record.exec_id,
@@ -129,9 +129,7 @@ def _looked_up(data: Buffer, at: int, length: int) -> Asked | Answered:
         message,
         record.message_size > len(message),
     )
-
-
-_LOOKUPS: dict[int, type[Asked | Answered]] = {wire.DNS_QUERY: Asked, wire.DNS_ANSWER: Answered}
+    return asked if record.stage == wire.DNS_QUERY else Answered(*asked, bool(record.counts))
 
 
 _OUTCOMES = {

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from ipaddress import ip_address
 from typing import NamedTuple
 
 from exporter.events import RULE_OF_ANSWERS, RULE_OF_NAMES, Acted, Aggregated, Verdict
 from exporter.policy.compile import Compiled
 from exporter.policy.compile_names import NamedRules
-from exporter.policy.decide import Act
-from exporter.policy.model import ANSWER, DEFAULT, Effect, Mode, PortClass
+from exporter.policy.decide import Act, decide
+from exporter.policy.model import ANSWER, DEFAULT, Address, Effect, JobPolicy, Mode, PortClass
 
 ALLOWED, DENIED, WOULD_DENY = "allow", "deny", "audit"
 """`egress.verdict`; what there is no policy for is allowed."""
@@ -57,6 +58,12 @@ class Terms:
     """By number, as files have them."""
     named: NamedRules | None = None
     """What tells which rule for a name decided; None in a replay, where that was told before."""
+    policy: JobPolicy | None = None
+    """What says of an act before the kernel knew the policy; None where there is no such act."""
+    resolvers: tuple[Address, ...] = ()
+    """The system's, for that."""
+    number: int = 0
+    """The kernel's, where there may be several."""
 
     @property
     def is_enforced(self) -> bool:
@@ -73,10 +80,27 @@ class Terms:
         return self.named.decided(effect, wanted, names, event.held) or RULE_OF_NAMES
 
 
-def terms_of(policy: Compiled, ruleset: str) -> Terms:
-    """Those of `policy`, which is called `ruleset`."""
+def terms_of(
+    policy: Compiled, ruleset: str, source: JobPolicy | None = None, resolvers: tuple[Address, ...] = ()
+) -> Terms:
+    """Those of `policy`, which is called `ruleset` and was made of `source`."""
     rules = {number: rule.text for number, rule in enumerate(policy.rules, 1)}
-    return Terms(policy.mode.value, ruleset, rules, policy.named)
+    return Terms(policy.mode.value, ruleset, rules, policy.named, source, resolvers)
+
+
+def early_ruling(
+    terms: Terms, event: Acted | Aggregated, names: Collection[str], chain: Sequence[str]
+) -> Ruling:
+    """What would have been said to an act that came before the kernel knew its job: it went on, anyway.
+
+    `names` led to the peer; `chain` holds the executables from the job's root to the process.
+    """
+    if terms.policy is None:
+        return Ruling()
+    act = Act(ip_address(event.peer), event.protocol, event.peer_port)
+    said = decide(terms.policy, act, names=names, chain=chain, resolvers=terms.resolvers)
+    rule = said.rule.text if said.rule else DEFAULT
+    return Ruling(said.verdict(Mode.AUDIT), Mode.AUDIT.value, rule, terms.ruleset)
 
 
 def ruling(terms: Terms | None, event: Acted | Aggregated) -> Ruling:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from opentelemetry.sdk.resources import Resource
 
@@ -45,6 +45,12 @@ class TracedJob:
     """False: what belongs to no job."""
     terms: Terms | None = None
     """None: it has no policy."""
+    earlier: Mapping[int, Terms] = field(default_factory=dict)
+    """Those of other policies, by the kernel's numbers: for what was on its way when its own changed."""
+
+    def terms_of(self, policy: int) -> Terms | None:
+        """Those that the kernel's policy `policy` has."""
+        return self.earlier.get(policy, self.terms)
 
 
 def traced_job(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from itertools import count
+from typing import Protocol
 
 from exporter.clock import Clock, system_clock
 from exporter.environments import names_one_of, variables
@@ -18,6 +19,7 @@ from exporter.processes import Census
 from exporter.procfs import all_pids
 from exporter.programs import Program
 from exporter.summary import Summary
+from exporter.terms import Terms
 from exporter.traced import Outlets, TracedJob, traced_job
 from exporter.watched import JobKey, Watched
 
@@ -30,26 +32,64 @@ ROWS_MAX = 200
 TOLD_MAX = 4096
 """Jobs that are over and remembered, should they go on."""
 
+SCOPES_MAX = 2000
+"""Jobs that run, or have left something that does: the kernel's maps have room for so many."""
+
 _REAP_S = 10.0
 _NS = 1_000_000_000
 _NOTHING = Census(0, 0)
 
 
+class Governor(Protocol):
+    """Holds jobs to their policies."""
+
+    def begin(self, scope: int, job: Job) -> Terms | None:
+        """Hold `scope` to what the policy says for `job`; None without a policy."""
+
+    def end(self, scope: int) -> None:
+        """Nothing of the job is left."""
+
+    def overflow(self) -> int | None:
+        """The scope of what finds no room; None without a policy."""
+
+    def others(self) -> Mapping[int, Terms]:
+        """The terms of that, by the kernel's number of them."""
+
+
+class NoGovernor:
+    """There is no policy."""
+
+    def begin(self, _scope: int, _job: Job) -> None:
+        """It has none."""
+
+    def end(self, scope: int) -> None:
+        """It had none."""
+
+    def overflow(self) -> None:
+        """It would have none."""
+
+    def others(self) -> Mapping[int, Terms]:
+        """There are none."""
+        return {}
+
+
 class JobWatch:
     """Every job that runs on this host, each in its own trace, and one more for what belongs to none."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the last two are the system's
         self,
         outlets: Outlets,
         *,
         job_env: str | None,
         on_change: Callable[[Job, Summary | None], None],
+        governor: Governor = NoGovernor(),  # noqa: B008
         clock: Callable[[], Clock] = system_clock,
         pids: Callable[[], Collection[int]] = all_pids,
     ) -> None:
         """`job_env` names a variable that makes a job of whatever has it, besides the known CI systems.
 
-        `on_change` hears of each job when it begins, and with its summary when it is over.
+        `on_change` hears of each job when it begins, and with its summary when it is over; `governor` of its
+        scope before anything is told of it, and when none of its processes is left.
         `clock` is read for each job: the host's time may be set while it is watched. `pids` are those of
         this host's processes, at any moment.
         """
@@ -59,7 +99,8 @@ class JobWatch:
         self._on_change = on_change
         self._clock = clock
         self._pids = pids
-        self._scopes = count(HOST + 1)
+        self._governor = governor
+        self._scopes = count((governor.overflow() or HOST) + 1)
         self._open: dict[int, Watched] = {}
         self._left: dict[int, Watched] = {}
         """Over, with processes that still run."""
@@ -93,9 +134,9 @@ class JobWatch:
         if scope in self._open:
             self._open[scope].join(worker, event.at_ns)
             return scope
-        if len(self._open) >= JOBS_MAX:
+        if len(self._open) >= JOBS_MAX or (scope is None and len(self._scope_of) >= SCOPES_MAX):
             self.turned_away += 1
-            return None
+            return self._governor.overflow()
         scope = next(self._scopes) if scope is None else scope
         placed = replace(job, ids=self._placed(job.ids, key, event))
         workers = None if worker is None else {worker}
@@ -120,6 +161,7 @@ class JobWatch:
                 self._end(scope, now_ns, still_traced=True)
         for scope in [scope for scope in self._left if scope not in census]:
             del self._scope_of[self._left.pop(scope).key]
+            self._governor.end(scope)
             self._pipeline.table.take_last_end_ns(scope)
         if now_ns - self._reaped_ns >= _REAP_S * _NS:
             self._reaped_ns = now_ns
@@ -139,7 +181,9 @@ class JobWatch:
         self._scope_of[watched.key] = scope
         self._open[scope] = watched
         outlets = replace(self._outlets, clock=self._clock())
-        self._pipeline.begin(scope, traced_job(watched.job, outlets, watched.summary, watched.seen_ns))
+        traced = traced_job(watched.job, outlets, watched.summary, watched.seen_ns)
+        terms = self._governor.begin(scope, watched.job)
+        self._pipeline.begin(scope, replace(traced, terms=terms))
         self._on_change(watched.job, None)
 
     def _end(self, scope: int, now_ns: int, *, still_traced: bool) -> None:
@@ -157,6 +201,7 @@ class JobWatch:
             self._left[scope] = watched
         else:
             del self._scope_of[watched.key]
+            self._governor.end(scope)
         self._on_change(watched.job, watched.summary)
 
     def _placed(self, ids: TraceIds, key: JobKey, event: Environment) -> TraceIds:
@@ -176,7 +221,8 @@ class JobWatch:
     def _host(self, now_ns: int) -> TracedJob:
         outlets = replace(self._outlets, clock=self._clock())
         name = f"{self._instance()}.{now_ns}"
-        return traced_job(host(name), outlets, Summary({}, rows_max=0), now_ns, is_a_job=False)
+        traced = traced_job(host(name), outlets, Summary({}, rows_max=0), now_ns, is_a_job=False)
+        return replace(traced, earlier=self._governor.others())
 
 
 def _detect(environ: Mapping[str, str], job_env: str | None, worker: ProcessKey | None) -> Job:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from typing import NamedTuple
 
-LAYOUT = 0x48CF051E
+LAYOUT = 0x155637F1
 """Edition of the layout; every record and every pinned instance carries it."""
 
 ARGUMENTS_PIECE = 4096
@@ -291,9 +291,10 @@ class DnsRecord(NamedTuple):
     message_here: int
     protocol: int
     stage: int
+    counts: int
 
 
-DNS_RECORD = struct.Struct("<IH2xQQIIQ16sIHHHBB4x")
+DNS_RECORD = struct.Struct("<IH2xQQIIQ16sIHHHBBI")
 
 
 class TamperRecord(NamedTuple):
@@ -361,7 +362,7 @@ class QueryValue(NamedTuple):
     scope: int
     told: int
     on_loopback: int
-    grants: int
+    counts: int
 
 
 QUERY_VALUE = struct.Struct("<QQIIIBBB1x")
@@ -803,6 +804,7 @@ OFFSETS = {
             "message_here": 64,
             "protocol": 66,
             "stage": 67,
+            "counts": 68,
         },
     ),
     "tamper_record": (
@@ -836,7 +838,7 @@ OFFSETS = {
             "scope": 24,
             "told": 28,
             "on_loopback": 29,
-            "grants": 30,
+            "counts": 30,
         },
     ),
     "quota_value": (16, {"noted": 0, "answered": 8}),

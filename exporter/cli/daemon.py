@@ -4,27 +4,31 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import Any
 
-from exporter import wire
-from exporter.account import Bookkeeping
+from exporter.account import Account, Bookkeeping
+from exporter.cli.governing import Source
+from exporter.cli.governor import Governor
 from exporter.cli.guards import Guards
 from exporter.cli.leftovers import tell_leftovers
 from exporter.cli.messages import Messages
+from exporter.cli.missed import Missed, read_environment
 from exporter.cli.notices import drops, long_flush_told, tell_fault, warn, warn_of_ignored
 from exporter.cli.requests import Requests
+from exporter.cli.rereading import reread
 from exporter.clock import boot_ns, system_clock
 from exporter.config import WatchConfig
 from exporter.errors import LOST_STATUS
-from exporter.events import HOST, Environment, Event, ProcessKey
+from exporter.events import HOST, Environment, Event, Found
 from exporter.flows import Flows
+from exporter.hosts import all_names
 from exporter.jobs.model import Job
 from exporter.kernel.loading import Loading
 from exporter.kernel.tracer import Tracer
 from exporter.kernel.windows import Coverage
-from exporter.live import LiveSource, find_everyone, go_first, kernel_counts, losses
+from exporter.live import LiveSource, find_everyone, go_first, kernel_counts
 from exporter.metrics import Metrics
 from exporter.otlp import (
     Rotation,
@@ -36,19 +40,27 @@ from exporter.otlp import (
     resolve_destinations,
 )
 from exporter.pipeline import Pipeline
-from exporter.procfs import Proc, environment_of
+from exporter.procfs import Proc
 from exporter.summary import Summary
 from exporter.systemd import notify
 from exporter.traced import Outlets
-from exporter.watching import JOBS_MAX, JobWatch
+from exporter.watching import JobWatch
 
 _LOOK_AROUND_S = 1.0
-_NEWS_S = 60.0
 _BUSY_INTERVAL_S, _IDLE_INTERVAL_S = 0.005, 0.02
 
 
-def run(config: WatchConfig, environment: Mapping[str, str], kernel: Loading, asked: Requests) -> int:
-    """Watch until `asked` says to end it, flush, and say what came of it all; returns the exit status."""
+def run(
+    config: WatchConfig,
+    environment: Mapping[str, str],
+    kernel: Loading,
+    asked: Requests,
+    policy: Source | None,
+) -> int:
+    """Watch until `asked` says to end it, flush, and say what came of it all; returns the exit status.
+
+    Jobs are held to `policy`.
+    """
     warn_of_ignored(ignored_variables(environment))
     rotation = Rotation.within(config.otlp_dir_limit_mib << 20)
     destinations = resolve_destinations(environment, otlp_dir=config.output.otlp_dir, rotation=rotation)
@@ -57,116 +69,97 @@ def run(config: WatchConfig, environment: Mapping[str, str], kernel: Loading, as
         spooling = Spooling(SpoolFolder(default_folder(environment, os.geteuid())))
         telemetry = stack.enter_context(Telemetry(destinations, {}, spooling=spooling))
         tracer = kernel.ready(Coverage(is_host=True, reads_environments=True))
-        flows = Flows()
-        books = Bookkeeping(
-            lambda: kernel_counts(tracer),
-            lambda: telemetry.account,
-            lambda: len(flows),
-            lambda: telemetry.earlier,
-        )
-        metrics = Metrics(telemetry.meter, telemetry.add_producer, books.published)
-        outlets = Outlets(telemetry, metrics, system_clock(), config.output.process_spans)
-        jobs = JobWatch(outlets, job_env=config.job_env, on_change=_tell)
-        pipeline = Pipeline(outlets, Proc(), flows, jobs)
-
-        def handle(event: Event) -> None:
-            pipeline.handle(event)
-            if isinstance(event, Environment):
-                program = pipeline.table.of(event.process)
-                if program is not None and program.scope != HOST:
-                    tracer.adopt(event.process, event.exec_id, program.scope)
-
-        source = LiveSource(tracer, handle, books, flows, on_fault=tell_fault)
-        guards = Guards(tracer, outlets, books, handle)
-        missed = _Missed(tracer, handle, pipeline, jobs)
-
-        def look_around() -> None:
-            missed.make_up()
-            jobs.look_around(boot_ns())
-            guards.tick()
-            for problem in (*missed.news(), *telemetry.complaints()):
-                warn(problem)
-
+        daemon = _Daemon(config, tracer, telemetry, policy)
         tell_leftovers()
-        jobs.begin(pipeline, boot_ns())
-        _take_in_what_runs(tracer, handle)
+        daemon.begin()
         notify("READY=1", environment)
         Messages.current().say(f"watching, telemetry goes to {', '.join(destinations.shown) or 'nowhere'}")
         if destinations.disabled:
             warn("OTEL_SDK_DISABLED is set: nothing is exported")
-        _loop(source, pipeline, asked, look_around)
+        daemon.loop(asked)
         notify("STOPPING=1", environment)
-        guards.look()
-        source.finish()
-        jobs.finish(boot_ns())
-        with long_flush_told():
-            telemetry.close(before_logs=guards.tell_losses)
-        account = books.account()
-        for problem in (*drops(account), *missed.all(), *telemetry.complaints(), *telemetry.notes()):
+        account = daemon.finish()
+        for problem in (*drops(account), *daemon.missed.all(), *telemetry.complaints(), *telemetry.notes()):
             warn(problem)
         Messages.current().say(str(account), account=account.fields())
         has_losses = telemetry.has_losses or any(account.dropped.values())
     return LOST_STATUS if config.strict and has_losses else 0
 
 
-def _loop(source: LiveSource, pipeline: Pipeline, asked: Requests, look_around: Callable[[], None]) -> None:
-    looked_s = time.monotonic()
-    while not asked.end:
-        time.sleep(_BUSY_INTERVAL_S if source.pump() else _IDLE_INTERVAL_S)
-        pipeline.tick(boot_ns())
-        if asked.reread:
-            asked.reread = False
-            Messages.current().say("SIGHUP: there is no policy to read again")
-        if time.monotonic() - looked_s >= _LOOK_AROUND_S:
-            looked_s = time.monotonic()
-            look_around()
-
-
-def _take_in_what_runs(tracer: Tracer, handle: Callable[[Event], None]) -> None:
-    for found in find_everyone(tracer, besides={os.getpid()}):
-        handle(found)
-        _read_environment(handle, found.process, exec_id=0)
-
-
-def _read_environment(handle: Callable[[Event], None], process: ProcessKey, exec_id: int) -> None:
-    if block := environment_of(process):
-        handle(Environment(boot_ns(), process, exec_id, block, is_cut=False))
-
-
-class _Missed:
-    """What the kernel had no room to tell."""
+class _Daemon:
+    """A watch, from its beginning to its end."""
 
     def __init__(
-        self, tracer: Tracer, handle: Callable[[Event], None], pipeline: Pipeline, jobs: JobWatch
+        self, config: WatchConfig, tracer: Tracer, telemetry: Telemetry, policy: Source | None
     ) -> None:
-        self._tracer = tracer
-        self._handle = handle
-        self._pipeline = pipeline
-        self._jobs = jobs
-        self._environments = 0
-        self._told: list[str] = []
-        self._next_s = 0.0
+        self._config, self._tracer, self._telemetry = config, tracer, telemetry
+        flows = Flows()
+        self._books = Bookkeeping(
+            lambda: kernel_counts(tracer),
+            lambda: telemetry.account,
+            lambda: len(flows),
+            lambda: telemetry.earlier,
+        )
+        metrics = Metrics(telemetry.meter, telemetry.add_producer, self._books.published)
+        spans, say = config.output.process_spans, Messages.current().say
+        outlets = Outlets(telemetry, metrics, system_clock(), spans, say)
+        self._governor = Governor(tracer, policy, all_names, warn)
+        self._jobs = JobWatch(outlets, job_env=config.job_env, on_change=_tell, governor=self._governor)
+        self._pipeline = Pipeline(outlets, Proc(), flows, self._jobs)
+        self._source = LiveSource(tracer, self._handle, self._books, flows, on_fault=tell_fault)
+        self._guards = Guards(tracer, outlets, self._books, self._handle)
+        self.missed = Missed(tracer, self._handle, self._pipeline, self._jobs)
+        self._sleep = tracer.sleep if policy else time.sleep
 
-    def make_up(self) -> None:
-        """Read the environments that got lost from /proc, of what is still there: a job may be among them."""
-        lost = self._tracer.counts().lost(wire.KIND_ENVIRONMENT)
-        if lost > self._environments:
-            self._environments = lost
-            for program in self._pipeline.table.live({HOST}):
-                _read_environment(self._handle, program.process, max(program.exec_id, 1))
+    def begin(self) -> None:
+        """Take in what runs already."""
+        self._governor.start(self._guards.steering)
+        self._jobs.begin(self._pipeline, boot_ns())
+        for found in find_everyone(self._tracer, besides={os.getpid()}):
+            self._handle(found)
+            read_environment(self._handle, found.process, exec_id=0)
 
-    def news(self) -> list[str]:
-        """What there is to say of it now, a line each; nothing when it was said, or another one just was."""
-        lines = self.all()
-        if lines == self._told or time.monotonic() < self._next_s:
-            return []
-        self._told, self._next_s = lines, time.monotonic() + _NEWS_S
-        return lines
+    def loop(self, asked: Requests) -> None:
+        """Until `asked` says to end it."""
+        looked_s = time.monotonic()
+        while not asked.end:
+            self._sleep(_BUSY_INTERVAL_S if self._source.pump() else _IDLE_INTERVAL_S)
+            self._pipeline.tick(boot_ns())
+            if asked.reread:
+                asked.reread = False
+                reread(self._config, self._governor, self._pipeline, self._catch_up)
+            if time.monotonic() - looked_s >= _LOOK_AROUND_S:
+                looked_s = time.monotonic()
+                self._look_around()
 
-    def all(self) -> list[str]:
-        """All there is to say of it."""
-        turned_away = f"{self._jobs.turned_away} processes are of no job: {JOBS_MAX} jobs ran already"
-        return [*losses(self._tracer), *([turned_away] if self._jobs.turned_away else [])]
+    def finish(self) -> Account:
+        """Detach, tell the rest, and flush."""
+        self._guards.look()
+        self._source.finish()
+        self._jobs.finish(boot_ns())
+        with long_flush_told():
+            self._telemetry.close(before_logs=self._guards.tell_losses)
+        return self._books.account()
+
+    def _handle(self, event: Event) -> None:
+        self._pipeline.handle(event)
+        if isinstance(event, Found | Environment):
+            program = self._pipeline.table.of(event.process)
+            if program is not None and program.scope != HOST:
+                exec_id = event.exec_id if isinstance(event, Environment) else 0
+                self._tracer.scopes.adopt(event.process, exec_id, program.scope)
+
+    def _catch_up(self) -> None:
+        while self._source.pump():
+            pass
+
+    def _look_around(self) -> None:
+        self.missed.make_up()
+        self._jobs.look_around(boot_ns())
+        self._governor.look(lambda scope: self._tracer.scopes.close(scope, self._source.take))
+        self._guards.tick()
+        for problem in (*self.missed.news(), *self._telemetry.complaints()):
+            warn(problem)
 
 
 def _tell(job: Job, summary: Summary | None) -> None:

@@ -6,14 +6,15 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from exporter.cli.notices import warn
-from exporter.config import RunConfig
+from exporter.config import RunConfig, WatchConfig
 from exporter.errors import UsageError
 from exporter.jobs.model import Job
 from exporter.kernel.registry import JobMode, Registered, run_hash
 from exporter.name_service import dns_obstacles
+from exporter.policy.check import check_for_kernel
 from exporter.policy.compile import Compiled, compile_policy
 from exporter.policy.executables import require_executables
-from exporter.policy.model import Mode, Policy, effective, with_endpoints
+from exporter.policy.model import Address, JobPolicy, Mode, Policy, effective, with_endpoints
 from exporter.policy.resolvers import system_resolvers
 from exporter.terms import Terms, terms_of
 
@@ -39,10 +40,36 @@ class Governance(NamedTuple):
     """How many the file has for the job, and the options."""
 
 
-def requested(config: RunConfig) -> Policy | None:
+class Source(NamedTuple):
+    """A policy, as it was read."""
+
+    policy: Policy
+    is_enforced: bool
+    """By an option."""
+    ruleset: str
+    """What it is called."""
+    resolvers: tuple[Address, ...]
+    """The system's."""
+
+    def of(self, job: Job) -> JobPolicy:
+        """What it says for `job`."""
+        return self._strict(effective(self.policy, job.pipeline, job.task))
+
+    @property
+    def of_others(self) -> JobPolicy:
+        """Its rules without those of sections, in its strictest mode: for what it can't be made to fit."""
+        modes = {self.policy.mode, *(section.mode for section in self.policy.sections)}
+        mode = Mode.ENFORCE if Mode.ENFORCE in modes else Mode.AUDIT
+        return self._strict(JobPolicy(mode, self.policy.rules, self.policy.resolvers))
+
+    def _strict(self, policy: JobPolicy) -> JobPolicy:
+        return replace(policy, mode=Mode.ENFORCE) if self.is_enforced else policy
+
+
+def requested(config: RunConfig | WatchConfig) -> Policy | None:
     """What the options ask for; None: no policy. Raises UsageError, also for a policy that isn't valid."""
     if config.policy is None and config.allowed_endpoints is None:
-        if config.enforce or config.fail_on:
+        if config.enforce or (isinstance(config, RunConfig) and config.fail_on):
             option = "--enforce" if config.enforce else "--fail-on"
             hint = "name one with --policy FILE or --allowed-endpoints TEXT"
             raise UsageError(f"{option} needs a policy", hint=hint)
@@ -69,11 +96,15 @@ def governance(asked: Asked, job: Job) -> Governance | None:
         of_job = replace(of_job, mode=Mode.ENFORCE)
     for what in require_executables(of_job.rules):
         warn(what)
-    ruleset = _ENDPOINTS if config.policy is None else str(config.policy)
     compiled = compile_policy(of_job, system_resolvers())
     for obstacle in dns_obstacles() if compiled.names else ():
         warn(str(obstacle))
-    return Governance(compiled, terms_of(compiled, ruleset), len(of_job.rules))
+    return Governance(compiled, terms_of(compiled, ruleset_of(config)), len(of_job.rules))
+
+
+def ruleset_of(config: RunConfig | WatchConfig) -> str:
+    """What the policy is called."""
+    return _ENDPOINTS if config.policy is None else str(config.policy)
 
 
 def registered(job: Job, governed: Governance | None) -> Registered:
@@ -84,3 +115,12 @@ def registered(job: Job, governed: Governance | None) -> Registered:
         return known
     requested = JobMode.ENFORCE if governed.compiled.mode is Mode.ENFORCE else JobMode.AUDIT
     return replace(known, requested=requested, rules=governed.rules)
+
+
+def source_of(config: WatchConfig) -> Source | None:
+    """The policy of a watch as it is now; None: there is none. Raises UsageError."""
+    policy = requested(config)
+    if policy is None:
+        return None
+    check_for_kernel(policy)
+    return Source(policy, config.enforce, ruleset_of(config), system_resolvers())

@@ -131,7 +131,7 @@ def policy_options(function: _F) -> _F:
                 "--policy",
                 type=FILE,
                 metavar="FILE",
-                help="What COMMAND may connect to. In mode audit, what FILE would deny is told and goes on.",
+                help="What jobs may connect to. In mode audit, what FILE would deny is told and goes on.",
             ),
             click.option("--enforce", is_flag=True, help="Deny it: the connect or send fails with EPERM."),
             click.option(
@@ -140,6 +140,16 @@ def policy_options(function: _F) -> _F:
                 metavar="TEXT",
                 help="Destinations that are allowed (with those of FILE), with blanks between.",
             ),
+        )
+    ):
+        function = option(function)
+    return function
+
+
+def fail_on_option(function: _F) -> _F:
+    """Whether what the policy is against is a failure."""
+    for option in reversed(
+        (
             click.option(
                 "--fail-on",
                 type=_FailOnType(),

@@ -20,6 +20,7 @@ from exporter.cli.options import (
     FILE,
     NAME,
     death_option,
+    fail_on_option,
     output_config,
     output_options,
     policy_options,
@@ -59,6 +60,7 @@ if TYPE_CHECKING:
     "--job-env", type=NAME, metavar="NAME", help="The variable that holds the job's id, on other CI systems."
 )
 @policy_options
+@fail_on_option
 @death_option
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- COMMAND...")
 def command(

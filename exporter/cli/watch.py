@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,6 +15,7 @@ from exporter.cli.options import (
     death_option,
     output_config,
     output_options,
+    policy_options,
     strict_option,
 )
 from exporter.cli.requests import requests
@@ -22,13 +23,16 @@ from exporter.command import inherited_environment
 from exporter.config import OnDeath, WatchConfig
 from exporter.errors import UsageError
 
+if TYPE_CHECKING:
+    from exporter.cli.governing import Source
+
 _LIMIT_MIB = 1536
 
 
 @click.command(
     "watch",
-    epilog="SIGTERM or SIGINT ends it, with everything flushed. Exit status: 0; 2 usage; 91 could not trace; "
-    "92 telemetry was lost and --strict was given.",
+    epilog="SIGTERM or SIGINT ends it, with everything flushed; SIGHUP reads the policy again. Exit status: "
+    "0; 2 usage; 91 could not trace; 92 telemetry was lost and --strict was given.",
 )
 @output_options
 @click.option(
@@ -43,6 +47,7 @@ _LIMIT_MIB = 1536
 @click.option(
     "--job-env", type=NAME, metavar="NAME", help="A variable that holds a job's id, on other CI systems."
 )
+@policy_options
 def command(
     *,
     otlp_dir: Path | None,
@@ -73,8 +78,17 @@ def watch(config: WatchConfig, environment: Mapping[str, str]) -> int:
     """Watch; returns the exit status. Raises CiEgressError when it can't be traced."""
     from exporter.kernel.loading import loading
 
+    source = _policy(config)  # before anything is loaded
     outlives = config.on_exporter_death is OnDeath.CLOSED
     with requests() as asked, loading(outlives=outlives) as kernel:
         from exporter.cli.daemon import run
 
-        return run(config, environment, kernel, asked)
+        return run(config, environment, kernel, asked, source)
+
+
+def _policy(config: WatchConfig) -> Source | None:
+    if not (config.policy or config.allowed_endpoints is not None or config.enforce):
+        return None  # and nothing of what reads one is imported
+    from exporter.cli.governing import source_of
+
+    return source_of(config)

@@ -1,4 +1,4 @@
-"""Processes of no job that turn out to be a job's: told to the kernel, without a gap for what they forked.
+"""Processes of no job that turn out to be a job's: told to the kernel without a gap for what they forked.
 
 Each process of no job has the key of the program by which its job would show: its own last exec that was
 told, or its creator's. So one entry moves a root and all that was forked from it: whoever acts, forks or
@@ -7,6 +7,7 @@ executes next is of that scope, and what it makes from then on is so from its be
 
 from __future__ import annotations
 
+import errno
 import struct
 from collections import defaultdict
 
@@ -24,20 +25,35 @@ class Candidates:
         """None is of any."""
         self._map = candidates
         self._known: defaultdict[int, set[bytes]] = defaultdict(set)
+        self._scopes: dict[bytes, int] = {}
+        self.refused = 0
+        """For which there was no room."""
 
     def adopt(self, process: ProcessKey, exec_id: int, scope: int) -> None:
         """Let the `exec_id`th program of `process`, and what was made by it, be of `scope` from now on.
 
-        Raises OSError (E2BIG) when there are too many.
+        When there are too many, it stays of none, and is counted.
         """
         key = candidate_key(process, exec_id)
-        self._map.update(key, _SCOPE.pack(scope))
+        try:
+            self._map.update(key, _SCOPE.pack(scope))
+        except OSError as error:
+            if error.errno != errno.E2BIG:
+                raise
+            self.refused += 1
+            return
         self._known[scope].add(key)
+        self._scopes[key] = scope
+
+    def scope_of(self, key: bytes) -> int:
+        """Of what has `key` in the kernel; HOST for what is of no job."""
+        return self._scopes.get(key, HOST)
 
     def forget(self, scope: int) -> None:
         """No process of `scope` is left."""
         for key in self._known.pop(scope, ()):
             self._map.delete(key)
+            self._scopes.pop(key, None)
 
 
 def candidate_key(process: ProcessKey, exec_id: int) -> bytes:

@@ -44,6 +44,35 @@ class Grants:
             for peer, mask in masks
         )
 
+    def carry_over(
+        self,
+        scope: int,
+        before: int,
+        after: int,
+        masks: Mapping[bytes, tuple[int, int]],
+    ) -> int:
+        """Grant under the policy `after`, too, what was granted under `before`, or would have been.
+
+        `masks` are by address (16 bytes), with when the last answer gave it (since boot). What was granted
+        stays so as long as it was. Returns how many addresses were and have no mask.
+        """
+        added = lost = 0
+        for peer, (mask, at_ns) in masks.items():
+            if mask and at_ns + IN_USE_NS > boot_ns():
+                value = wire.GRANTED_VALUE.pack(0, 0, at_ns + IN_USE_NS, 0)
+                added += self._add(wire.GRANTED_KEY.pack(scope, after, peer), mask, value)
+        for packed, value in list(self._granted.items()):
+            key = wire.GrantedKey._make(wire.GRANTED_KEY.unpack(packed))
+            if (key.scope, key.policy) != (scope, before) or _is_for_good(value):
+                continue
+            lost += key.address not in masks
+            mask, _ = masks.get(key.address, (0, 0))
+            if mask:
+                added += self._add(wire.GRANTED_KEY.pack(scope, after, key.address), mask, value)
+        # What the kernel didn't count as made ends all the same: it is taken off here, where only one writes.
+        self._count(Counter({scope: -added, _ALL_SCOPES: -added}))
+        return lost
+
     def turn(self, window: int) -> None:
         """End what is over, every few seconds; `window` is the current one. Cheap at any time in between."""
         now_ns = boot_ns()
@@ -80,6 +109,18 @@ class Grants:
             self._made.delete(_SCOPE.pack(scope))
             self._ended.delete(_SCOPE.pack(scope))
 
+    def _add(self, key: bytes, mask: int, like: bytes) -> bool:
+        """Grant as long as `like`; whether there was nothing yet."""
+        _, _, until_ns, used = wire.GrantedValue._make(wire.GRANTED_VALUE.unpack(like))[:4]
+        if self._granted.insert(key, wire.GRANTED_VALUE.pack(*halves(mask), until_ns, used)):
+            return True
+        there = self._granted.lookup(key)
+        if there is not None:  # by an answer that came meanwhile
+            low, high, until_now_ns, used = wire.GrantedValue._make(wire.GRANTED_VALUE.unpack(there))[:4]
+            more = (low | halves(mask)[0], high | halves(mask)[1], max(until_ns, until_now_ns), used)
+            self._granted.update(key, wire.GRANTED_VALUE.pack(*more))
+        return False
+
     def _end(self, key: bytes, now_ns: int) -> bool:
         """Remove a grant, unless an answer that came meanwhile has renewed it."""
         value = self._granted.take(key)
@@ -92,7 +133,7 @@ class Grants:
         for scope, number in ended.items():
             before = self._ended.lookup(_SCOPE.pack(scope))
             total = number + (_NUMBER.unpack(before)[0] if before else 0)
-            self._ended.update(_SCOPE.pack(scope), _NUMBER.pack(total))
+            self._ended.update(_SCOPE.pack(scope), _NUMBER.pack(total & FOR_GOOD))
 
 
 def _is_over(value: bytes, now_ns: int, unused_before: int) -> bool:

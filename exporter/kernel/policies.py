@@ -6,12 +6,14 @@ import errno
 import struct
 from collections.abc import Iterator, Mapping
 from itertools import count
+from typing import NamedTuple
 
 from exporter import wire
 from exporter.errors import KernelError
 from exporter.kernel.bpf import Map
 from exporter.kernel.executables import Executables
 from exporter.kernel.registry import Registry
+from exporter.kernel.rooms import Rooms
 from exporter.policy.compile import Compiled
 from exporter.policy.entries import AddressKey, Choice, NameKey
 
@@ -20,6 +22,12 @@ _HEAD_BITS, _NAME_HEAD_BITS = 64, 32
 """Of a key, before the address, and before the name."""
 _LOW = (1 << 64) - 1
 _FULL = (errno.E2BIG, errno.ENOSPC)
+
+
+class _Written(NamedTuple):
+    policy: Compiled
+    base: int
+    """Of its alternatives."""
 
 
 class Policies:
@@ -32,18 +40,20 @@ class Policies:
         self._names, self._ports = maps["names"], maps["rule_ports"]
         self.executables = Executables(maps["exe_bits"])
         self._numbers = count(1)
-        self._next_alternative = 1
-        """The first that no policy has taken; 0 stands for none."""
+        self._rooms = Rooms(1, self._alternatives.max_entries)
+        """For alternatives; 0 stands for none."""
+        self._written: dict[int, _Written] = {}
 
     def write(self, policy: Compiled) -> int:
         """Write the entries of `policy`; returns its number. Raises KernelError when they have no room."""
         policy = self._with_executables(policy)
-        number, base = next(self._numbers), self._next_alternative - 1
-        behind = policy.alternatives[1:]
-        if base + len(behind) >= self._alternatives.max_entries:
+        number, behind = next(self._numbers), policy.alternatives[1:]
+        first = self._rooms.take(len(behind))
+        if first is None:
             raise _no_room(len(policy.rules))
-        self._next_alternative += len(behind)
-        places = (_NUMBER.pack(place) for place in count(base + 1))
+        base = first - 1
+        self._written[number] = _Written(policy, base)
+        places = (_NUMBER.pack(place) for place in count(first))
         choices = (_choice(choice, base) for choice in behind)
         try:
             self._alternatives.update_all(zip(places, choices, strict=False))
@@ -51,6 +61,7 @@ class Policies:
             self._names.update_all(_names(number, policy))
             self._ports.update_all(_steps(number, policy))
         except OSError as error:
+            self.remove(number)
             if error.errno in _FULL:
                 raise _no_room(len(policy.rules)) from None
             what = f"cannot write the policy into the kernel: {error.strerror}"
@@ -67,6 +78,31 @@ class Policies:
             is_enforcing = self._registry.wants_enforcing(scope, policy.mode)
             value = wire.MODE_VALUE.pack(number, 0, is_enforcing, bool(policy.names), policy.portless)
             self._modes.update(_NUMBER.pack(scope), value)
+
+    def prepare(self, scope: int, number: int, policy: Compiled) -> None:
+        """Have grants to `scope` made for `policy`, too, written as `number`, until it is held to that."""
+        with self._registry.changing():
+            value = self._modes.lookup(_NUMBER.pack(scope))
+            if value is not None:
+                mode = wire.ModeValue._make(wire.MODE_VALUE.unpack(value))
+                has_names = mode.has_names or bool(policy.names)
+                after = mode._replace(next_policy=number, has_names=int(has_names))
+                self._modes.update(_NUMBER.pack(scope), wire.MODE_VALUE.pack(*after))
+
+    def release(self, scope: int) -> None:
+        """Hold `scope` to nothing any more."""
+        self._modes.delete(_NUMBER.pack(scope))
+
+    def remove(self, number: int) -> None:
+        """Remove what was written as `number`: nothing goes by it any more."""
+        policy, base = self._written.pop(number)
+        for key, _ in _entries(number, policy, base):
+            self._entries.delete(key)
+        for key, _ in _names(number, policy):
+            self._names.delete(key)
+        for key, _ in _steps(number, policy):
+            self._ports.delete(key)
+        self._rooms.give(base + 1, len(policy.alternatives) - 1)
 
     def _with_executables(self, policy: Compiled) -> Compiled:
         try:

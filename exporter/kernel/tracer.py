@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import select
 import struct
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack, closing
 from functools import partial
 from pathlib import Path
@@ -11,7 +12,7 @@ from pathlib import Path
 from exporter import wire
 from exporter.events import HOST, ProcessKey
 from exporter.kernel.bpf import Map, possible_cpus
-from exporter.kernel.candidates import Candidates, found_value
+from exporter.kernel.candidates import found_value
 from exporter.kernel.executables import Executables
 from exporter.kernel.frames import Frames
 from exporter.kernel.grants import Grants
@@ -22,6 +23,7 @@ from exporter.kernel.policies import Policies
 from exporter.kernel.queries import Queries
 from exporter.kernel.registry import JobMode, Registered, Registry
 from exporter.kernel.rings import Handler, Ring, drain
+from exporter.kernel.scopes import Scopes, Seeds
 from exporter.kernel.windows import Coverage, Windows
 from exporter.policy.compile import Compiled
 
@@ -37,8 +39,6 @@ PINNED_MAPS = [
 ]
 _KEY = struct.Struct("=I")
 _START = struct.Struct("=Q")
-
-Seeds = Iterable[tuple[bytes, Collection[str]]]
 
 
 class Counts:
@@ -87,7 +87,6 @@ class Tracer:
         opened = {name: stack.enter_context(closing(Map(directory / f"map_{name}"))) for name in PINNED_MAPS}
         self.maps: Mapping[str, Map] = opened
         self._procs, self._counters = opened["procs"], opened["counters"]
-        self._candidates = Candidates(opened["candidates"])
         self.frames = stack.enter_context(closing(Frames(directory, opened, outlives=unpinned is None)))
         self._queries = Queries(opened)
         self._modes = opened["modes"]
@@ -95,6 +94,10 @@ class Tracer:
         self._policies, self._grants = Policies(opened, self._registry), Grants(opened)
         self._held = stack.enter_context(closing(Held(directory, unpinned or {})))
         self._windows = stack.enter_context(closing(Windows(opened, coverage)))
+        self.scopes = Scopes(opened, self._policies, self._grants, self._queries, self._windows)
+        self._urgent = select.poll()
+        if coverage.reads_environments:
+            self._urgent.register(opened["environments"].fileno(), select.POLLIN)
         self._rings = [
             stack.enter_context(closing(Ring(opened[name].fileno(), opened[name].max_entries)))
             for name in RINGS
@@ -126,11 +129,8 @@ class Tracer:
         `seeds` are the names that addresses (16 bytes) have without being looked up. Raises KernelError when
         it has no room.
         """
-        number = self._policies.write(policy)
-        masks = ((peer, policy.named.granted(names)) for peer, names in seeds)
-        self._grants.seed(scope, number, ((peer, mask) for peer, mask in masks if mask))
-        self._policies.hold(scope, number, policy)
-        self._windows.judge(has_executables=bool(self._policies.executables))
+        number = self.scopes.write(policy)
+        self.scopes.hold(scope, number, policy, seeds)
         return number
 
     @property
@@ -138,9 +138,9 @@ class Tracer:
         """Those that the policies name."""
         return self._policies.executables
 
-    def adopt(self, process: ProcessKey, exec_id: int, scope: int) -> None:
-        """Let what was followed as of no job be of `scope`: see Candidates. Raises OSError (E2BIG)."""
-        self._candidates.adopt(process, exec_id, scope)
+    def sleep(self, most_s: float) -> None:
+        """Until a process of no job executes something, where policies wait for jobs; `most_s` at most."""
+        self._urgent.poll(most_s * 1000)
 
     def register(self, scope: int, job: Registered) -> None:
         """Tell other processes of the job that `scope` is: before it is governed, and before a change."""

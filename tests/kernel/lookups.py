@@ -54,6 +54,14 @@ class Lookups:
         self.maps["procs"].update(self._pid, self._value)
 
     @contextmanager
+    def being(self, scope: int) -> Iterator[None]:
+        """During the block, this process is of another job, and what it makes then for good."""
+        key = struct.pack("=QI", self.process.started_ns, scope)
+        self.maps["procs"].update(self._pid, key + self._value[len(key) :])
+        yield
+        self.maps["procs"].update(self._pid, self._value)
+
+    @contextmanager
     def away(self) -> Iterator[None]:
         """During the block, this process belongs to no job."""
         self.maps["procs"].delete(self._pid)

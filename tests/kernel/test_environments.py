@@ -64,14 +64,14 @@ def test_an_environment_is_told_at_each_exec_of_what_is_of_no_job() -> None:
 
 def test_what_descends_from_a_job_is_spared() -> None:
     with of_the_host() as kernel, shell(kernel, {"PATH": "/bin"}) as (child, process):
-        kernel.tracer.adopt(process, 1, 7)
+        kernel.tracer.scopes.adopt(process, 1, 7)
         child.communicate(b"go\n")
         assert told_below(kernel.drain(), process) == []
 
 
 def test_another_process_under_an_adopted_pid_is_not() -> None:
     with of_the_host() as kernel, shell(kernel, {"PATH": "/bin"}) as (child, process):
-        kernel.tracer.adopt(process._replace(started_ns=process.started_ns - 1), 1, 7)
+        kernel.tracer.scopes.adopt(process._replace(started_ns=process.started_ns - 1), 1, 7)
         child.communicate(b"go\n")
         assert told_below(kernel.drain(), process) == ["1", "2", "3"]
 

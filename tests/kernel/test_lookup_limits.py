@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 
@@ -27,6 +28,8 @@ TOLD_IN_A_SECOND = 984
 LARGE_TOLD_IN_A_SECOND = 93
 """With records of 2,120 bytes."""
 UNTOLD_WAITING = 2048
+COMMON, WAITING_KEPT = 16384, 64
+"""Questions that wait, before each job has only its own room; and how much that is."""
 FLOOD = 20_000
 SECOND_NS = 1 << 30
 ALL_SCOPES = (1 << 32) - 1
@@ -65,10 +68,10 @@ def client(lab: Lab) -> Iterator[socket.socket]:
         yield client
 
 
-def flood(lab: Lab, *, padding: int = 0) -> tuple[int, int]:
+def flood(lab: Lab, *, padding: int = 0, number: int = FLOOD) -> tuple[int, int]:
     """Ask and ask, in a process of its own; returns the seconds in which it began and ended."""
     question = query("flood.example") + bytes(padding)
-    command = [sys.executable, "-c", _FLOODER, V4.peer, str(FLOOD), question.hex()]
+    command = [sys.executable, "-c", _FLOODER, V4.peer, str(number), question.hex()]
     done = subprocess.run(lab.command(command), capture_output=True, text=True, check=True)
     began, ended = (int(number) // SECOND_NS for number in done.stdout.split())
     return began, ended
@@ -82,13 +85,7 @@ def test_a_flood_of_one_process_hides_no_lookup_of_another(
 ) -> None:
     before = lookups.counts()
     began, ended = flood(lab, padding=padding)
-    server.setblocking(False)
-    while True:  # make room in its buffer
-        try:
-            server.recv(4096)
-        except BlockingIOError:
-            break
-    server.settimeout(5)
+    drop(server)
     replies = []
     for number in range(100):
         question = query(f"n{number}.example", txid=number)
@@ -133,6 +130,39 @@ def test_of_a_scope_that_is_over_nothing_is_kept(lookups: Lookups, lab: Lab) -> 
     assert list(lookups.maps["queries"]) == []
     noted, expired = (count.lookup(all_scopes) or b"" for count in counts)
     assert struct.unpack("=QQ", noted) == (*struct.unpack("=Q", expired), 0)
+
+
+def test_floods_of_many_jobs_cost_another_one_no_answer(
+    lookups: Lookups, lab: Lab, server: socket.socket, client: socket.socket
+) -> None:
+    flooded = 0
+    while len(list(lookups.maps["queries"])) < COMMON:
+        with lookups.being(SCOPE + 1 + flooded):
+            flood(lab, number=UNTOLD_WAITING * 2)
+        flooded += 1
+        lookups.drain()
+        assert flooded < 2 * COMMON // UNTOLD_WAITING
+    with lookups.being(SCOPE + 1):
+        flood(lab, number=UNTOLD_WAITING)
+    assert len(list(lookups.maps["queries"])) <= COMMON + WAITING_KEPT * (flooded + 1)
+    drop(server)
+    for number in range(WAITING_KEPT):
+        question = query(f"n{number}.example", txid=number)
+        with lookups.counting(seen=2):
+            client.sendto(question, (V4.peer, 53))
+            _, peer = server.recvfrom(4096)
+            server.sendto(answer(question, f"n{number}.example A 192.0.2.{number}"), peer)
+            client.recv(4096)
+        lookups.drain()
+
+
+def drop(server: socket.socket) -> None:
+    """Make room in its buffer."""
+    server.setblocking(False)
+    with suppress(BlockingIOError):
+        while True:
+            server.recv(4096)
+    server.settimeout(5)
 
 
 def test_what_is_answered_makes_room_at_once(

@@ -162,6 +162,7 @@ def looked_up(event: Asked | Answered, *, stage: int | None = None) -> bytes:
             size,
             event.protocol,
             told if stage is None else stage,
+            isinstance(event, Answered) and event.counts,
         )
         + event.message
     )

@@ -24,6 +24,33 @@ def names_after(*lookups: tuple[bytes, bytes]) -> Names:
     return names
 
 
+def test_of_answers_that_count_it_is_known_what_they_granted_and_when_last() -> None:
+    names = Names()
+    lookups = [
+        ("a.example", True, 10),
+        ("b.example", False, 20),
+        ("a.example", True, 30),
+        ("c.example", True, 40),
+        ("c.example", False, 50),
+    ]
+    for number, (name, counts, at_ns) in enumerate(lookups):
+        question, reply = lookup(name, f"{name} A 192.0.2.7", txid=number)
+        names.asked(asked(question))
+        names.answered(answered(reply, at_ns=at_ns, counts=counts))
+    assert names.granting() == {PEER: ({"a.example", "c.example"}, 40)}
+    assert names.names_of(PEER, 15) == {"a.example"}
+
+
+def test_an_answer_that_comes_again_counts_from_then_on() -> None:
+    names = Names()
+    for at_ns in (10, 90):
+        question, reply = lookup("a.example", "a.example A 192.0.2.7")
+        names.asked(asked(question))
+        names.answered(answered(reply, at_ns=at_ns, counts=True))
+    assert names.granting() == {PEER: ({"a.example"}, 90)}
+    assert names.name_of(PEER, 50) == "a.example"
+
+
 def test_an_address_has_the_name_that_was_asked_for() -> None:
     names = names_after(lookup("registry.example", "registry.example A 192.0.2.7;192.0.2.8"))
     assert [names.name_of(mapped(peer), LATER) for peer in ("192.0.2.7", "192.0.2.8", "192.0.2.9")] == [

@@ -53,7 +53,10 @@ ARGUMENT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="
 MESSAGES = st.binary(max_size=MESSAGE_ROOM)
 EVENTS = st.one_of(
     st.builds(Asked, TIMES, KEYS, U32, U32, U64, U16, ADDRESSES, U16, MESSAGES, st.booleans()),
-    st.builds(Answered, TIMES, KEYS, U32, U32, U64, U16, ADDRESSES, U16, MESSAGES, st.booleans()),
+    st.builds(
+        Answered,
+        *(TIMES, KEYS, U32, U32, U64, U16, ADDRESSES, U16, MESSAGES, st.booleans(), st.booleans()),
+    ),
     st.builds(Forked, TIMES, KEYS, KEYS, U32, U32, U32),
     st.builds(Execed, TIMES, KEYS, U32, U32, U32, TEXT, st.lists(ARGUMENT).map(arguments_of), st.booleans()),
     st.builds(Exited, TIMES, KEYS, U32),

@@ -1,0 +1,235 @@
+"""Which policy each job of a watch is held to, and what changes when the policy is read again."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, NamedTuple
+
+from exporter.cli.governing import Governance, Source, registered
+from exporter.errors import CiEgressError
+from exporter.jobs.model import Job, TraceIds
+from exporter.kernel.grace import wait_for_programs
+from exporter.kernel.registry import JobMode
+from exporter.policy.compile import Compiled, compile_policy
+from exporter.policy.executables import require_executables
+from exporter.policy.model import Address, JobPolicy, Mode, Policy
+from exporter.terms import Terms, terms_of
+
+if TYPE_CHECKING:
+    from exporter.kernel.tracer import Tracer
+    from exporter.names import Names
+    from exporter.steering import Steering
+
+OVERFLOW = 1
+"""The scope of jobs for which there was no room: held to the file as a whole, in its strictest mode."""
+
+
+_OTHERS = Job(provider="", run_id="", ids=TraceIds(0, 0, None), task="jobs without room")
+"""What stands for those in `ci-egress enforce status`."""
+
+_Key = tuple[JobPolicy, tuple[Address, ...]]
+
+
+@dataclass(frozen=True)
+class _Written:
+    """A policy in the kernel; jobs that it says the same for share it."""
+
+    number: int
+    compiled: Compiled
+    terms: Terms
+    rules: int
+    """How many there are in the file for it."""
+
+
+class _Held(NamedTuple):
+    job: Job | None
+    """None: those that found no room."""
+    written: _Written | None
+    """None: there is no policy."""
+
+
+class Governor:
+    """Writes policies, counts who goes by which, and removes those by which nobody does."""
+
+    def __init__(
+        self,
+        tracer: Tracer,
+        source: Source | None,
+        seeds: Callable[[], Mapping[bytes, Collection[str]]],
+        warn: Callable[[str], object],
+    ) -> None:
+        """Hold nobody to anything yet; `source` None: there is no policy.
+
+        `seeds` are the names that addresses (16 bytes) have without being looked up; `warn` says a line.
+        """
+        self._tracer, self._scopes = tracer, tracer.scopes
+        self._source = source
+        self._seeds = seeds
+        self._warn = warn
+        self._written: dict[_Key, _Written] = {}
+        self._held: dict[int, _Held] = {}
+        self._closing: set[int] = set()
+
+    def start(self, steering: Steering) -> None:
+        """Write what holds for every job. Raises CiEgressError where that has no room.
+
+        `steering` looks after what others do to the modes.
+        """
+        self._steering = steering
+        if self._source is not None:
+            for line in _missing(self._source.policy):
+                self._warn(line)
+            self._scopes.open(OVERFLOW)
+            self._hold(OVERFLOW, None, self._write(self._source.of_others, self._source))
+
+    def begin(self, scope: int, job: Job) -> Terms | None:
+        """Hold `scope` to what the policy says for `job`, unless it is already; returns its terms."""
+        self._closing.discard(scope)
+        if scope not in self._held:
+            self._scopes.open(scope)
+            if self._source is None:
+                self._tracer.register(scope, registered(job, None))
+                self._held[scope] = _Held(job, None)
+            else:
+                self._hold(scope, job, self._fitting(job, self._source))
+        written = self._held[scope].written
+        return None if written is None else written.terms
+
+    def end(self, scope: int) -> None:
+        """Nothing of the job is left, as far as is known."""
+        if scope in self._held:
+            self._closing.add(scope)
+
+    @property
+    def source(self) -> Source | None:
+        """What they are held to."""
+        return self._source
+
+    def others(self) -> dict[int, Terms]:
+        """The terms of those for which there was no room, by the kernel's number of them."""
+        held = self._held.get(OVERFLOW)
+        return {held.written.number: held.written.terms} if held and held.written else {}
+
+    def overflow(self) -> int | None:
+        """The scope of jobs for which there is no room; None: they have no policy to be held to."""
+        return OVERFLOW if self._source is not None else None
+
+    def look(self, close: Callable[[int], object]) -> None:
+        """`close` scopes that are over, once the kernel has no process of theirs either."""
+        for scope in [scope for scope in self._closing if self._scopes.is_empty(scope)]:
+            self._steering.end(scope)
+            self._tracer.unregister(scope)
+            close(scope)
+            self._closing.remove(scope)
+            del self._held[scope]
+        self._remove_unused()
+
+    def change(
+        self,
+        source: Source,
+        names_in: Callable[[int], Names],
+        catch_up: Callable[[], object],
+        changed: Callable[[int, Terms], object],
+    ) -> int:
+        """Hold every scope to `source` from now on, each in one step; returns how many jobs there are.
+
+        `catch_up` has all handled that was told so far; `names_in` tells what a scope has looked up, and
+        `changed` gets the terms of each scope whose policy is another one. Raises CiEgressError, and
+        changes nothing, where the new policy can't be held to.
+        """
+        lines = _missing(source.policy)
+        self._scopes.look_again()
+        plan = self._plan(source)
+        after = {
+            scope: written for scope, written in plan.items() if written is not self._held[scope].written
+        }
+        for line in lines:
+            self._warn(line)
+        for scope, written in after.items():
+            self._scopes.prepare(scope, written.number, written.compiled)
+        wait_for_programs()  # from here on answers grant for both
+        catch_up()
+        lost = sum(self._carry_over(scope, written, names_in(scope)) for scope, written in after.items())
+        if lost:
+            self._warn(
+                f"{lost} addresses lost their names: until they are looked up again they may be denied"
+            )
+        self._source = source
+        before = dict(self._held)
+        for scope, written in after.items():
+            self._hold(scope, before[scope].job, written)
+            is_enforcing = self._tracer.mode(scope) is JobMode.ENFORCE  # whatever the file says, if so chosen
+            mode = Mode.ENFORCE if is_enforcing else Mode.AUDIT
+            changed(scope, replace(written.terms, mode=mode.value))
+        wait_for_programs()
+        for scope in after:
+            if old := before[scope].written:
+                self._scopes.drop_grants(scope, old.number)
+        self._remove_unused()
+        return len(plan) - 1
+
+    def _plan(self, source: Source) -> dict[int, _Written]:
+        """What each scope will be held to. What was written for that is removed where it comes to nothing."""
+        try:
+            rest = self._write(source.of_others, source)
+            return {
+                scope: rest if held.job is None else self._fitting(held.job, source)
+                for scope, held in self._held.items()
+            }
+        except CiEgressError:
+            self._remove_unused()
+            raise
+
+    def _carry_over(self, scope: int, after: _Written, names: Names) -> int:
+        before = self._held[scope].written
+        if before is None:
+            return 0
+        named = after.compiled.named
+        return self._scopes.carry_over(scope, before.number, after.number, named, names.granting())
+
+    def _fitting(self, job: Job, source: Source) -> _Written:
+        """What `source` says for `job`; where sections are too much together, what it says for all."""
+        policy = source.of(job)
+        try:
+            return self._write(policy, source)
+        except CiEgressError as error:
+            self._warn(
+                f"job {job.display_name}: {error.what}: it is held to the rules of the file as a whole, "
+                "without those of its sections"
+            )
+        whole = replace(source.of_others, mode=policy.mode)
+        return self._write(whole, source)
+
+    def _write(self, policy: JobPolicy, source: Source) -> _Written:
+        key = (policy, source.resolvers)
+        known = self._written.get(key)
+        if known is not None:
+            return known
+        compiled = compile_policy(policy, source.resolvers)
+        number = self._scopes.write(compiled)
+        terms = terms_of(compiled, source.ruleset, policy, source.resolvers)
+        written = _Written(number, compiled, replace(terms, number=number), len(policy.rules))
+        self._written[key] = written
+        return written
+
+    def _hold(self, scope: int, job: Job | None, written: _Written) -> None:
+        governed = Governance(written.compiled, written.terms, written.rules)
+        self._tracer.register(scope, registered(job or _OTHERS, governed))
+        self._scopes.hold(scope, written.number, written.compiled, self._seeds().items())
+        self._steering.begin(scope)
+        self._held[scope] = _Held(job, written)
+
+    def _remove_unused(self) -> None:
+        used = Counter(held.written.number for held in self._held.values() if held.written)
+        for key, written in list(self._written.items()):
+            if not used[written.number]:
+                del self._written[key]
+                self._scopes.remove(written.number)
+
+
+def _missing(policy: Policy) -> list[str]:
+    """What is to be said of executables in `lineage`. Raises FileError."""
+    sections = (rule for section in policy.sections for rule in section.rules)
+    return require_executables([*policy.rules, *sections])

@@ -1,0 +1,116 @@
+"""The jobs' scopes in the kernel: what is counted, granted and noted for each, and its policy."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Collection, Iterable, Mapping
+
+from exporter import wire
+from exporter.events import HOST, ProcessKey
+from exporter.kernel.bpf import Map
+from exporter.kernel.candidates import Candidates
+from exporter.kernel.grants import Grants
+from exporter.kernel.policies import Policies
+from exporter.kernel.queries import Queries
+from exporter.kernel.rings import Handler
+from exporter.kernel.windows import Windows
+from exporter.policy.compile import Compiled
+from exporter.policy.compile_names import NamedRules
+
+_KEY = struct.Struct("=I")
+
+Answers = Mapping[bytes, tuple[set[str], int]]
+"""By address (16 bytes): the names that led there, and when the last answer said so, since boot."""
+Seeds = Iterable[tuple[bytes, Collection[str]]]
+
+
+class Scopes:
+    """Opened when a job begins, closed when none of its processes is left."""
+
+    def __init__(
+        self,
+        maps: Mapping[str, Map],
+        policies: Policies,
+        grants: Grants,
+        queries: Queries,
+        windows: Windows,
+    ) -> None:
+        """None is open. Of `maps`, by their names in bpf/."""
+        self._policies, self._grants, self._queries = policies, grants, queries
+        self._windows, self._procs = windows, maps["procs"]
+        self._candidates = Candidates(maps["candidates"])
+
+    def open(self, scope: int) -> None:
+        """Have a count for what `scope` does. Raises OSError (E2BIG) when there are too many scopes."""
+        self._windows.follow(scope)
+
+    def adopt(self, process: ProcessKey, exec_id: int, scope: int) -> None:
+        """Let what was followed as of no job be of `scope`: see Candidates."""
+        self._candidates.adopt(process, exec_id, scope)
+
+    def exec_id(self, process: ProcessKey) -> int | None:
+        """Which of its programs `process` runs, whatever records were lost; None of one that isn't there."""
+        value = self._procs.lookup(_KEY.pack(process.pid))
+        proc = value and wire.ProcValue._make(wire.PROC_VALUE.unpack(value))
+        return proc.exec_id if proc and proc.started_ns == process.started_ns else None
+
+    @property
+    def refused(self) -> int:
+        """Programs of jobs that had no room: no policy holds for what they do."""
+        return self._candidates.refused
+
+    def write(self, policy: Compiled) -> int:
+        """Write a policy, for `hold`; returns its number. Raises KernelError when it has no room."""
+        return self._policies.write(policy)
+
+    def hold(self, scope: int, number: int, policy: Compiled, seeds: Seeds = ()) -> None:
+        """Hold what `scope` does against `policy`, written as `number`, from now on, in its mode.
+
+        `seeds` are the names that addresses (16 bytes) have without being looked up.
+        """
+        masks = ((peer, policy.named.granted(names)) for peer, names in seeds)
+        self._grants.seed(scope, number, ((peer, mask) for peer, mask in masks if mask))
+        self._policies.hold(scope, number, policy)
+        self._windows.judge(has_executables=bool(self._policies.executables))
+
+    def look_again(self) -> None:
+        """Take the executables that policies name as they are now. Raises KernelError and OSError."""
+        self._policies.executables.look_again()
+
+    def prepare(self, scope: int, number: int, policy: Compiled) -> None:
+        """Have what names grant to `scope` kept for `policy`, too, written as `number`: it will take over."""
+        self._policies.prepare(scope, number, policy)
+
+    def carry_over(self, scope: int, before: int, after: int, named: NamedRules, answers: Answers) -> int:
+        """Grant under the policy `after`, of rules `named`, as if it had been there when `answers` came.
+
+        Returns how many addresses were granted under `before` and aren't now because what led to them isn't
+        remembered: which rules they would have isn't known.
+        """
+        masks = {peer: (named.granted(names), at_ns) for peer, (names, at_ns) in answers.items()}
+        return self._grants.carry_over(scope, before, after, masks)
+
+    def drop_grants(self, scope: int, number: int) -> None:
+        """Keep nothing that was granted to `scope` under the policy `number`."""
+        self._grants.forget(scope, number)
+
+    def remove(self, number: int) -> None:
+        """Remove the policy `number`, by which no scope goes, and no program that still runs."""
+        self._policies.remove(number)
+
+    def is_empty(self, scope: int) -> bool:
+        """Whether no process of it is left, whatever records were lost."""
+        for _, value in self._procs.items():
+            proc = wire.ProcValue._make(wire.PROC_VALUE.unpack(value))
+            key = wire.CANDIDATE_KEY.pack(proc.born_ns, proc.tgid, proc.program)
+            if (self._candidates.scope_of(key) if proc.scope == HOST else proc.scope) == scope:
+                return False
+        return True
+
+    def close(self, scope: int, handle: Handler) -> None:
+        """Let go of all there is of an empty scope; the rest of what was counted goes to `handle`."""
+        self._candidates.forget(scope)
+        self._policies.release(scope)
+        self._grants.forget(scope)
+        self._queries.forget(scope)
+        self._windows.forget(scope, handle)

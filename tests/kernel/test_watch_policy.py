@@ -1,0 +1,349 @@
+"""`ci-egress watch` under a policy: each job of the host is held to its own part of it."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import sys
+from collections import Counter
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from exporter.kernel.mounts import cgroup2_root
+from tests.unit.dns_samples import query
+from tests.unit.watches import gitlab
+
+from .attached import wait_for
+from .containers import container
+from .lab import PORT, V4
+from .resolver import Resolver
+from .test_policy_run import logs
+from .watching import Runner, Watch, watching
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from .conftest import Programs
+    from .lab import Lab
+
+pytestmark = pytest.mark.kernel
+
+PATH = {"PATH": os.environ.get("PATH", os.defpath)}
+PEER, EVIL = f"{V4.peer}:{PORT}", f"{V4.evil}:{PORT}"
+
+
+@pytest.fixture
+def runner() -> Iterator[Runner]:
+    with Runner() as runner:
+        yield runner
+
+
+def job(run: str, task: str, **more: str) -> dict[str, str]:
+    """The variables of the job `task` of the run `run`; its pipeline is group/app."""
+    return {**PATH, **gitlab(run=run, job=f"{task}-of-{run}", CI_JOB_NAME=task), **more}
+
+
+def run_id(name: str) -> str:
+    """One that no other test of this host has."""
+    return f"{name}-{os.getpid()}"
+
+
+class Steps:
+    """Steps of jobs that act whenever they are told to."""
+
+    def __init__(self, folder: Path, lab: Lab, programs: Programs, runner: Runner) -> None:
+        self._folder, self._lab, self._programs, self._runner = folder, lab, programs, runner
+
+    def act(self, address: str, *around: str) -> str:
+        """The words of a connect to `address` on the build side, by the way of `around`."""
+        command = [*around, *self._programs.act("connect", address, PORT)]
+        return shlex.join([os.fsdecode(part) for part in self._lab.command(command)])
+
+    def script(self, name: str, *rounds: str) -> str:
+        """What does the next of `rounds` each time that `go` is called with `name`."""
+        place = self._folder / name
+        place.mkdir()
+        lines = []
+        for number, words in enumerate(rounds):
+            lines.append(f"until test -e {place}/go{number}; do sleep 0.02; done")
+            lines.append(
+                f"{{ {words}; }} > {place}/out{number} 2>&1; mv {place}/out{number} {place}/done{number}"
+            )
+        return "; ".join([*lines, "true"])
+
+    def start(self, environ: dict[str, str], *rounds: str, around: str = "{}") -> str:
+        """Start a step of `rounds`; `around` are words with a place for it. Returns its name."""
+        name = f"{environ['CI_JOB_ID']}-{len(list(self._folder.iterdir()))}"
+        words = around.format(f"sh -c {shlex.quote(self.script(name, *rounds))}")
+        self._runner.start((environ, ["sh", "-c", f"{words}; true"]))
+        return name
+
+    def go(self, name: str, number: int = 0) -> str:
+        """Let a step do its round `number`; what that printed."""
+        (self._folder / name / f"go{number}").touch()
+        done = self._folder / name / f"done{number}"
+        wait_for(lambda: done.exists() and bool(done.read_text()))
+        return done.read_text()
+
+
+@pytest.fixture
+def steps(lab: Lab, programs: Programs, runner: Runner, tmp_path: Path) -> Steps:
+    folder = tmp_path / "steps"
+    folder.mkdir()
+    return Steps(folder, lab, programs, runner)
+
+
+def policy(tmp_path: Path, text: str) -> Path:
+    """A file of that policy."""
+    path = tmp_path / "policy.yaml"
+    path.write_text(f"version: 1\n{text}")
+    return path
+
+
+def known(watch: Watch, *runs: str) -> None:
+    """Wait until the jobs have begun."""
+    for run in runs:
+        watch.wait_until_said(" began", run_id=run)
+
+
+SECTIONS = f"""
+jobs:
+  "*/strict": {{mode: enforce, allow: ["{PEER}"]}}
+  "*/lax": {{allow: ["{EVIL}"]}}
+"""
+
+
+def test_jobs_at_once_are_each_held_to_their_own_part_and_mode(
+    steps: Steps, lab: Lab, tmp_path: Path
+) -> None:
+    file, run = policy(tmp_path, SECTIONS), run_id("parts")
+    both = f"{steps.act(V4.peer)}; {steps.act(V4.evil)}"
+    with watching(tmp_path, "--policy", str(file)) as watch, lab.watch() as arrivals:
+        jobs = {task: steps.start(job(run, task), both) for task in ("strict", "lax", "other")}
+        watch.wait_until_said(" began", run_id=run, times=3)
+        assert {task: steps.go(place) for task, place in jobs.items()} == {
+            "strict": "ok\nEPERM\n",
+            "lax": "ok\nok\n",
+            "other": "ok\nok\n",
+        }
+        seen = watch.stop()
+    assert arrivals.arrivals.packets_to(V4.evil) > 0
+    told = Counter(
+        (
+            span.resource["cicd.pipeline.task.name"],
+            span["network.peer.address"],
+            span["egress.verdict"],
+            span["egress.mode"],
+            span["egress.rule"],
+        )
+        for span in seen.egress(run)
+    )
+    assert told == {
+        ("strict", V4.peer, "allow", "enforce", PEER): 1,
+        ("strict", V4.evil, "deny", "enforce", "default"): 1,
+        ("lax", V4.peer, "audit", "audit", "default"): 1,
+        ("lax", V4.evil, "allow", "audit", EVIL): 1,
+        ("other", V4.peer, "audit", "audit", "default"): 1,
+        ("other", V4.evil, "audit", "audit", "default"): 1,
+    }
+
+
+def test_what_a_job_leaves_behind_keeps_its_verdicts(steps: Steps, tmp_path: Path) -> None:
+    file, run = policy(tmp_path, SECTIONS), run_id("left")
+    left = steps.script("left", steps.act(V4.evil), steps.act(V4.evil))
+    with watching(tmp_path, "--policy", str(file)) as watch:
+        with Runner() as worker:
+            worker.run((job(run, "strict"), ["sh", "-c", f"setsid sh -c {shlex.quote(left)} & true"]))
+            known(watch, run)
+            assert steps.go("left") == "EPERM\n"
+        assert steps.go("left", 1) == "EPERM\n"
+        seen = watch.stop()
+    assert [span["egress.verdict"] for span in seen.egress(run)] == ["deny", "deny"]
+
+
+@pytest.fixture
+def cgroup() -> Iterator[Path]:
+    """One beside the job's."""
+    made = cgroup2_root() / f"ci-egress-test-{os.getpid()}"
+    made.mkdir()
+    yield made
+    wait_for(lambda: is_removed(made))
+
+
+def is_removed(cgroup: Path) -> bool:
+    """Whether it could be; not while a process is in it."""
+    with suppress(OSError):
+        cgroup.rmdir()
+    return not cgroup.exists()
+
+
+def test_no_way_out_of_a_job_is_one_out_of_its_policy(
+    steps: Steps, programs: Programs, cgroup: Path, tmp_path: Path
+) -> None:
+    file, run = policy(tmp_path, SECTIONS), run_id("escape")
+    ways = [
+        ["unshare", "--user", "--map-root-user", "--net"],
+        ["setsid", "--wait"],
+        programs.lineage("double-fork"),
+        ["sh", "-c", f'echo $$ > {cgroup}/cgroup.procs; exec "$@"', "sh"],
+        ["env", "-i", "GITLAB_CI=true", f"CI_PIPELINE_ID={run}-other", "CI_JOB_ID=1", "CI_JOB_NAME=lax"],
+    ]
+    with watching(tmp_path, "--policy", str(file)) as watch:
+        name = steps.start(job(run, "strict"), *(steps.act(V4.evil, *way) for way in ways))
+        known(watch, run)
+        assert [steps.go(name, number) for number in range(len(ways))] == ["EPERM\n"] * len(ways)
+        seen = watch.stop()
+    assert [span["egress.verdict"] for span in seen.egress(run)] == ["deny"] * len(ways)
+
+
+def test_a_job_in_a_container_is_held_to_its_part(
+    lab: Lab, programs: Programs, runner: Runner, tmp_path: Path
+) -> None:
+    file, run = policy(tmp_path, SECTIONS), run_id("container")
+    act = shlex.join(programs.act("connect", V4.evil, PORT))
+    variables = {**gitlab(run=run, job="1", CI_JOB_NAME="strict"), "PATH": "/usr/bin:/bin"}
+    command = ["env", *map("=".join, variables.items()), "sh", "-c", f"sleep 1; {act}; {act}; true"]
+    with (
+        container(command, tmp_path / "bundle", network=lab.build.path, shown=[programs.directory]) as made,
+        watching(tmp_path, "--policy", str(file)) as watch,
+        lab.watch() as arrivals,
+    ):
+        runner.run((PATH, made.command))
+        known(watch, run)
+        seen = watch.stop()
+    assert arrivals.arrivals.packets_to(V4.evil) == 0
+    told = [(span["egress.verdict"], span["container.id"]) for span in seen.egress(run)]
+    assert told == [("deny", made.id)] * 2
+
+
+def test_a_job_that_runs_already_is_held_to_its_part(steps: Steps, tmp_path: Path) -> None:
+    file, run = policy(tmp_path, SECTIONS), run_id("early")
+    inner = steps.script("inner", steps.act(V4.evil))
+    steps.start(job(run, "strict"), f"env -i PATH={PATH['PATH']} sh -c {shlex.quote(inner)}")
+    (tmp_path / "steps" / f"strict-of-{run}-1" / "go0").touch()
+    with watching(tmp_path, "--policy", str(file)) as watch:
+        known(watch, run)
+        assert steps.go("inner") == "EPERM\n"
+        watch.stop()
+
+
+def test_every_act_of_a_job_before_its_policy_holds_is_told_against_it(
+    runner: Runner, steps: Steps, tmp_path: Path
+) -> None:
+    """Whatever comes first, the job's act or its policy."""
+    file, run = policy(tmp_path, SECTIONS), run_id("first")
+    with watching(tmp_path, "--policy", str(file)) as watch:
+        watch.process.send_signal(signal.SIGSTOP)
+        runner.run((job(run, "strict"), ["sh", "-c", f"{steps.act(V4.evil)}; {steps.act(V4.peer)}; true"]))
+        watch.process.send_signal(signal.SIGCONT)
+        known(watch, run)
+        seen = watch.stop()
+    told = [(span["egress.verdict"], span["egress.mode"], span["egress.rule"]) for span in seen.egress(run)]
+    assert told == [("audit", "audit", "default"), ("allow", "audit", PEER)]
+    (record,) = (log for log in logs(watch.otlp_dir) if log["eventName"] == "cicd.egress.would_deny")
+    assert "would block: act" in record["body"]["stringValue"]
+
+
+def test_a_changed_policy_holds_for_jobs_that_run(steps: Steps, tmp_path: Path) -> None:
+    file, runs = policy(tmp_path, SECTIONS), [run_id("changed-1"), run_id("changed-2")]
+    evil = steps.act(V4.evil)
+    with watching(tmp_path, "--policy", str(file)) as watch:
+        strict, lax = (
+            steps.start(job(run, task), evil, evil) for run, task in zip(runs, ("strict", "lax"), strict=True)
+        )
+        known(watch, *runs)
+        assert (steps.go(strict), steps.go(lax)) == ("EPERM\n", "ok\n")
+        policy(tmp_path, SECTIONS.replace("strict", "x").replace("lax", "strict") + "mode: enforce\n")
+        watch.process.send_signal(signal.SIGHUP)
+        watch.wait_until_said("read the policy again")
+        assert (steps.go(strict, 1), steps.go(lax, 1)) == ("ok\n", "EPERM\n")
+        seen = watch.stop()
+    told = [[(span["egress.verdict"], span["egress.rule"]) for span in seen.egress(run)] for run in runs]
+    assert told == [[("deny", "default"), ("allow", EVIL)], [("allow", EVIL), ("deny", "default")]]
+
+
+@pytest.mark.parametrize("broken", ["version: 1\nmode: enforced\n", None], ids=["invalid", "removed"])
+def test_a_policy_that_cannot_be_read_again_changes_nothing(
+    steps: Steps, tmp_path: Path, broken: str | None
+) -> None:
+    file, run = policy(tmp_path, SECTIONS), run_id("kept")
+    evil = steps.act(V4.evil)
+    with watching(tmp_path, "--policy", str(file)) as watch:
+        name = steps.start(job(run, "strict"), evil, evil)
+        known(watch, run)
+        assert steps.go(name) == "EPERM\n"
+        if broken is None:
+            file.unlink()
+        else:
+            file.write_text(broken)
+        watch.process.send_signal(signal.SIGHUP)
+        watch.wait_until_said("the policy stays as it was")
+        assert steps.go(name, 1) == "EPERM\n"
+        said = [line["message"] for line in watch.said()]
+        assert watch.stop().status == 0
+    place = f"{file}:2:7: `mode` can't be `enforced`" if broken else f"cannot read the policy {file}"
+    assert any(place in line for line in said)
+
+
+@pytest.mark.parametrize("text", ["version: 1\nmode: enforced\n", None], ids=["invalid", "missing"])
+def test_with_a_policy_that_is_not_valid_nothing_starts(tmp_path: Path, text: str | None) -> None:
+    file = tmp_path / "policy.yaml"
+    if text is not None:
+        file.write_text(text)
+    with watching(tmp_path, "--policy", str(file), until_ready=False) as watch:
+        assert watch.process.wait(30) == 2
+        assert str(file) in watch.said()[0]["message"]
+
+
+RESOLVE_AND_CONNECT = """
+import errno, socket, sys
+question, resolver, address, port = sys.argv[1:]
+asking = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+asking.settimeout(10)
+asking.sendto(bytes.fromhex(question), (resolver, 53))
+asking.recv(4096)
+code = socket.socket().connect_ex((address, int(port)))
+print(errno.errorcode.get(code, "ok"))
+"""
+NAMES = f"""
+mode: enforce
+allow: ["udp://{V4.evil}:53", "NAME:{PORT}"]
+"""
+
+
+def test_what_names_granted_lasts_through_a_change_of_the_policy(
+    steps: Steps, lab: Lab, tmp_path: Path
+) -> None:
+    file, run = policy(tmp_path, NAMES.replace("NAME", "www.registry.example")), run_id("names")
+    question = query("www.registry.example").hex()
+    code = [sys.executable, "-c", RESOLVE_AND_CONNECT, question, V4.evil, V4.peer, str(PORT)]
+    looked_up = shlex.join([os.fsdecode(part) for part in lab.command(code)])
+    peer = steps.act(V4.peer)
+    with (
+        Resolver(lab, V4.evil, [f"www.registry.example A {V4.peer}"]),
+        watching(tmp_path, "--policy", str(file)) as watch,
+    ):
+        name = steps.start(job(run, "build"), looked_up, peer, peer, peer)
+        known(watch, run)
+        assert steps.go(name) == "ok\n"
+        changes = ["a.example:80, *.registry.example", "mirror.example", "www.registry.example"]
+        results = []
+        for number, names in enumerate(changes, 1):
+            quoted = '", "'.join(names.split(", "))
+            policy(tmp_path, NAMES.replace("NAME", quoted))
+            watch.process.send_signal(signal.SIGHUP)
+            watch.wait_until_said("read the policy again", times=number)
+            results.append(steps.go(name, number))
+        seen = watch.stop()
+    assert results == ["ok\n", "EPERM\n", "ok\n"]
+    told = [span["egress.rule"] for span in seen.egress(run) if span["network.peer.port"] == PORT]
+    assert told == [
+        f"www.registry.example:{PORT}",
+        f"*.registry.example:{PORT}",
+        "default",
+        f"www.registry.example:{PORT}",
+    ]

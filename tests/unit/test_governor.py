@@ -1,0 +1,227 @@
+"""Which policies are in the kernel, and which job goes by which; the kernel itself is another test's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from exporter.cli.governing import Source
+from exporter.cli.governor import OVERFLOW, Governor
+from exporter.errors import CiEgressError, KernelError
+from exporter.kernel.registry import JobMode, Registered
+from exporter.names import Names
+from exporter.policy.model import Mode
+from tests.unit.policy.files import policy
+from tests.unit.samples import JOB
+
+if TYPE_CHECKING:
+    from exporter.jobs.model import Job
+    from exporter.policy.compile import Compiled
+    from exporter.terms import Terms
+
+SECTIONS = """
+version: 1
+allow: [a.example]
+jobs:
+  "*/strict": {mode: enforce}
+  "*/more": {allow: [b.example]}
+"""
+
+
+@dataclass
+class Kernel:
+    """Its tables, as far as a governor changes them."""
+
+    room: int = 10
+    """Policies."""
+    written: dict[int, Compiled] = field(default_factory=dict)
+    held: dict[int, tuple[int, Mode]] = field(default_factory=dict)
+    """The policy and the mode of each scope."""
+    told: dict[int, Registered] = field(default_factory=dict)
+    prepared: list[tuple[int, int]] = field(default_factory=list)
+    carried: list[tuple[int, int, int]] = field(default_factory=list)
+    chosen: dict[int, JobMode] = field(default_factory=dict)
+    alive: set[int] = field(default_factory=set)
+    numbers: Any = field(default_factory=lambda: count(1))
+
+    @property
+    def scopes(self) -> Kernel:
+        return self
+
+    def open(self, scope: int) -> None:
+        self.alive.add(scope)
+
+    def register(self, scope: int, job: Registered) -> None:
+        self.told[scope] = job
+
+    def unregister(self, scope: int) -> None:
+        del self.told[scope]
+
+    def mode(self, scope: int) -> JobMode:
+        asked = JobMode.ENFORCE if self.held[scope][1] is Mode.ENFORCE else JobMode.AUDIT
+        return self.chosen.get(scope, asked)
+
+    def write(self, policy: Compiled) -> int:
+        if len(self.written) >= self.room:
+            raise KernelError("no room")
+        number: int = next(self.numbers)
+        self.written[number] = policy
+        return number
+
+    def hold(self, scope: int, number: int, policy: Compiled, _seeds: object) -> None:
+        assert self.written[number] is policy
+        self.held[scope] = (number, policy.mode)
+
+    def prepare(self, scope: int, number: int, _policy: Compiled) -> None:
+        self.prepared.append((scope, number))
+
+    def carry_over(self, scope: int, before: int, after: int, *_: object) -> int:
+        assert (scope, after) in self.prepared
+        self.carried.append((scope, before, after))
+        return 0
+
+    def drop_grants(self, scope: int, number: int) -> None:
+        assert self.held[scope][0] != number
+
+    def remove(self, number: int) -> None:
+        assert number not in {held for held, _ in self.held.values()}
+        del self.written[number]
+
+    def look_again(self) -> None:
+        """Nothing changed."""
+
+    def is_empty(self, scope: int) -> bool:
+        return scope not in self.alive
+
+    def close(self, scope: int) -> None:
+        del self.held[scope]
+
+    def begin(self, scope: int) -> None:
+        """It is known what mode the scope has."""
+
+    def end(self, scope: int) -> None:
+        """It has none."""
+
+
+def source(text: str = SECTIONS, *, is_enforced: bool = False) -> Source:
+    return Source(policy(text), is_enforced, "policy.yaml", ())
+
+
+def started(kernel: Kernel, given: Source | None = None, said: list[str] | None = None) -> Governor:
+    warn = (said if said is not None else []).append
+    governor = Governor(kernel, given or source(), dict, warn)  # type: ignore[arg-type]
+    governor.start(kernel)  # type: ignore[arg-type]
+    return governor
+
+
+def named(task: str) -> Job:
+    return replace(JOB, task=task)
+
+
+def change(governor: Governor, text: str, changed: list[tuple[int, Terms]] | None = None) -> int:
+    told = changed if changed is not None else []
+    return governor.change(source(text), lambda _: Names(), lambda: None, lambda *each: told.append(each))
+
+
+def test_jobs_for_which_the_policy_says_the_same_share_it() -> None:
+    kernel = Kernel()
+    governor = started(kernel)
+    tasks = ["build", "test", "strict", "more", "strict"]
+    terms = [governor.begin(scope, named(task)) for scope, task in enumerate(tasks, 2)]
+    assert [kernel.held[scope][0] for scope in range(2, 7)] == [2, 2, 1, 3, 1]
+    assert [each.mode for each in terms if each] == ["audit", "audit", "enforce", "audit", "enforce"]
+    assert kernel.held[OVERFLOW] == (1, Mode.ENFORCE)
+    assert {scope: job.requested for scope, job in kernel.told.items() if scope in (2, 4)} == {
+        2: JobMode.AUDIT,
+        4: JobMode.ENFORCE,
+    }
+
+
+def test_a_job_that_goes_on_stays_as_it_is() -> None:
+    kernel = Kernel()
+    governor = started(kernel)
+    governor.begin(2, named("more"))
+    governor.end(2)
+    assert governor.begin(2, named("more")) is not None
+    governor.look(kernel.close)
+    assert 2 in kernel.held
+
+
+def test_a_policy_goes_with_the_last_job_that_has_it() -> None:
+    kernel = Kernel()
+    governor = started(kernel)
+    for scope in (2, 3):
+        governor.begin(scope, named("more"))
+    for scope in (2, 3):
+        assert len(kernel.written) == 2
+        kernel.alive.discard(scope)
+        governor.end(scope)
+        governor.look(kernel.close)
+    assert (list(kernel.written), sorted(kernel.held)) == ([1], [OVERFLOW])
+
+
+def test_nothing_is_let_go_of_while_the_kernel_has_a_process_of_it() -> None:
+    kernel = Kernel()
+    governor = started(kernel)
+    governor.begin(2, named("strict"))
+    governor.end(2)
+    governor.look(kernel.close)
+    assert 2 in kernel.held
+    kernel.alive.discard(2)
+    governor.look(kernel.close)
+    assert 2 not in kernel.held
+
+
+def test_a_job_whose_part_has_no_room_is_held_to_the_rules_of_all_in_its_mode() -> None:
+    kernel, said = Kernel(room=2), list[str]()
+    governor = started(kernel, said=said)
+    governor.begin(2, named("build"))
+    terms = governor.begin(3, named("more"))
+    assert terms is not None
+    assert (kernel.held[3], terms.mode) == ((2, Mode.AUDIT), "audit")
+    assert "held to the rules of the file as a whole" in said[0]
+
+
+def test_a_changed_policy_takes_over_in_each_scope_and_the_old_one_goes() -> None:
+    kernel, changed = Kernel(), list[tuple[int, Any]]()
+    governor = started(kernel)
+    for scope, task in enumerate(("build", "more", "strict"), 2):
+        governor.begin(scope, named(task))
+    assert change(governor, SECTIONS.replace("b.example", "c.example"), changed) == 3
+    assert [scope for scope, _ in changed] == [3]  # the others' says the same
+    assert kernel.carried == [(3, 3, 4)]
+    assert sorted(kernel.written) == [1, 2, 4]
+    governor.begin(9, named("more"))
+    assert kernel.held[9] == kernel.held[3]
+
+
+def test_what_somebody_chose_outlives_a_change() -> None:
+    kernel, changed = Kernel(), list[tuple[int, Any]]()
+    governor = started(kernel)
+    governor.begin(2, named("strict"))
+    kernel.chosen[2] = JobMode.AUDIT
+    change(governor, SECTIONS.replace("a.example", "c.example"), changed)
+    assert [terms.mode for scope, terms in changed if scope == 2] == ["audit"]
+
+
+def test_a_change_for_which_there_is_no_room_changes_nothing() -> None:
+    kernel = Kernel(room=3)
+    governor = started(kernel)
+    for scope, task in enumerate(("build", "more", "strict"), 2):
+        governor.begin(scope, named(task))
+    before = dict(kernel.held)
+    with pytest.raises(CiEgressError):
+        change(governor, SECTIONS.replace("a.example", "c.example"))
+    assert (kernel.held, sorted(kernel.written), kernel.prepared) == (before, [1, 2, 3], [])
+
+
+def test_without_a_policy_scopes_are_opened_and_closed() -> None:
+    kernel = Kernel()
+    governor = Governor(kernel, None, dict, print)  # type: ignore[arg-type]
+    governor.start(kernel)  # type: ignore[arg-type]
+    assert governor.begin(1, named("build")) is None
+    assert (governor.overflow(), governor.others(), kernel.alive, kernel.held) == (None, {}, {1}, {})
+    assert kernel.told[1].label == "release/build"
