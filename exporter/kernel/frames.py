@@ -124,6 +124,8 @@ class Frames:
         What there is to tell of it comes with the next turn.
         """
         self._next_s = time.monotonic() + LOOK_S
+        if not self._pins.exists():
+            return  # somebody stopped the instance, or removed its pins, which is told elsewhere
         scopes = self._enforced()
         if not scopes:
             self._withdraw()

@@ -36,7 +36,9 @@ def run(*arguments: str, under: list[str] | None = None) -> subprocess.Completed
 
 def checks(done: subprocess.CompletedProcess[str]) -> dict[str, dict[str, Any]]:
     assert done.stderr == ""
-    return {check["name"]: check for check in json.loads(done.stdout)["checks"]}
+    found = {check["name"]: check for check in json.loads(done.stdout)["checks"]}
+    # What other tests beside this one left is theirs.
+    return {name: check for name, check in found.items() if not name.startswith("instance ")}
 
 
 def abandoned() -> list[Path]:
@@ -59,12 +61,13 @@ def is_free(directory: Path) -> bool:
 
 
 def test_as_root_everything_works_and_nothing_stays_attached() -> None:
+    before = abandoned()
     done = run("--json")
     found = checks(done)
     assert (done.returncode, json.loads(done.stdout)["ok"]) == (0, True)
     assert [name for name, check in found.items() if not check["ok"]] == []
     assert all(check["lost"] is None and check["fix"] is None for check in found.values())
-    assert abandoned() == []
+    assert set(abandoned()) <= set(before)
 
 
 def test_without_rights_it_says_which_are_missing_and_what_each_costs() -> None:

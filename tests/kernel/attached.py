@@ -116,9 +116,11 @@ class Running:
         """COMMAND's next line of output."""
         return _next_line(self.process.stdout)
 
-    def next_message(self) -> str:
-        """The next line of ci-egress (or of COMMAND) on stderr."""
-        return _next_line(self.process.stderr)
+    def message(self, words: str) -> str:
+        """The next line on stderr that has `words`: it may tell of others' instances first."""
+        while words not in (line := _next_line(self.process.stderr)):
+            assert line != "(ended)", f"it never said: {words}"
+        return line
 
     def end(self) -> Trace:
         """Wait for its end."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from .test_policy_run import GITLAB, logs, policy
+from .test_policy_run import logs, policy
 from .tracing import Span, Trace, Value, trace
 
 if TYPE_CHECKING:
@@ -19,13 +19,6 @@ if TYPE_CHECKING:
     from .lab import Lab
 
 MODES = pytest.mark.parametrize("mode", ["audit", "enforce"])
-JOB: dict[str, Value] = {
-    "cicd.pipeline.name": "group/release",
-    "cicd.pipeline.run.id": "987",
-    "cicd.pipeline.task.name": "publish",
-    "cicd.pipeline.task.run.id": "4321",
-}
-"""Whose act it is, as spans tell it."""
 _BLOCKED = "ci-egress: blocked: "
 
 
@@ -110,7 +103,7 @@ class Ruled:
             "egress.rule": rule,
             "security_rule.name": rule,
             "security_rule.ruleset.name": self.file,
-            **JOB,
+            "cicd.pipeline.run.id": self.seen.job["cicd.pipeline.run.id"],
         }
 
 
@@ -125,16 +118,15 @@ def under(
     is_inside: bool = False,
     env: Mapping[str, str] | None = None,
 ) -> Ruled:
-    """Run COMMAND, as a job of GitLab's, under a policy with these rules.
+    """Run COMMAND under a policy with these rules.
 
     `more` is what else the policy has. With `is_inside` ci-egress itself is on the build side, where
     files may name a resolver.
     """
     file = policy(directory, f"mode: {mode}\nallow: {json.dumps(list(allow))}\n{more}")
-    otlp, environ = directory / "otlp", {**GITLAB, **(env or {})}
-    wanted = ("--policy", file, *options)
+    otlp, wanted = directory / "otlp", ("--policy", file, *options)
     if is_inside:
-        seen = lab.build.call(trace, None, command, otlp, *wanted, env=environ).result()
+        seen = lab.build.call(trace, None, command, otlp, *wanted, env=env).result()
     else:
-        seen = trace(lab, command, otlp, *wanted, env=environ)
+        seen = trace(lab, command, otlp, *wanted, env=env)
     return Ruled(seen, mode, file, logs(otlp))

@@ -130,9 +130,9 @@ def test_pins_that_somebody_removes_are_tampering(host: Host, tmp_path: Path) ->
         (name,) = host.instances()
         subprocess.run([*host.under, "rm", "-r", f"/sys/fs/bpf/ci-egress/{name}"], check=True)
         assert run.process.stderr is not None
-        assert "; it was not `ci-egress stop`" in run.process.stderr.readline()
+        assert "tampering: pins of ci-egress were removed" in run.process.stderr.readline()
         run.end()
-    assert [kind for kind, _ in tampering(tmp_path)] == ["detached"]
+    assert "unpinned" in {kind for kind, _ in tampering(tmp_path)}
 
 
 def test_what_is_unknown_is_not_stopped(host: Host) -> None:

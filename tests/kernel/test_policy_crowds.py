@@ -1,14 +1,15 @@
-"""Crowds and floods of denied acts: each process is told, every attempt is accounted for, none leaves."""
+"""Crowds and floods of denied acts: each process is told, each attempt accounted for, no packet leaves."""
 
 from __future__ import annotations
 
-import sys
+import shlex
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import pytest
 
 from .lab import CLOSED_PORT, NETWORKS, PORT, Lab, Network
-from .ruled import MODES, bracketed, under
+from .ruled import MODES, bracketed, script, under
 from .test_floods import assert_adds_up
 from .tracing import announced
 
@@ -19,80 +20,59 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.kernel
 
-LINES_MAX, RECORDS_MAX = 50, 4096
-"""Lines on stderr and log records of a job: exporter/denials.py."""
-DENIED_CONNECTS = """
-import socket, sys
-times, host, port = int(sys.argv[1]), sys.argv[2], int(sys.argv[3])
-family = socket.AF_INET6 if ":" in host else socket.AF_INET
-print({socket.socket(family).connect_ex((host, port)) for _ in range(times)})
-"""
+LINES_MAX = 50
+"""On stderr: exporter/denials.py."""
 NOTHING = ["192.0.2.77"]
 """A policy that allows nothing that is there."""
 
 
 @MODES
 @NETWORKS
-def test_of_thousands_of_processes_of_a_millisecond_each_is_told(
+def test_of_short_processes_and_of_those_that_act_at_once_each_is_told(
     lab: Lab, programs: Programs, tmp_path: Path, network: Network, mode: str
 ) -> None:
-    n = 10_000
-    act = programs.act("connect", network.evil, PORT)
-    burst = ["sh", "-c", '"$@" >/dev/null; true', "sh", *programs.lineage("burst", n, *act)]
+    short, crowd = 1_000, 200
+    acts = {verb: programs.act(verb, network.evil, PORT) for verb in ("connect", "udp-sendto")}
+    step = script(
+        tmp_path,
+        programs.lineage("burst", short, *acts["connect"]),
+        programs.lineage("at-once", crowd, *announced(acts["udp-sendto"])),
+    )
     with lab.watch() as watch:
-        ruled = under(lab, mode, NOTHING, burst, tmp_path)
+        ruled = under(lab, mode, NOTHING, step, tmp_path)
     assert (watch.arrivals.packets == {}) == ruled.is_enforced
-    ruled.assert_account(n)
-    ruled.assert_against(ruled.seen.egress)
-    assert len({span.parent_id for span in ruled.seen.egress}) == n
-    assert all(span["process.command_args"] == act for span in ruled.seen.egress)
-    assert all(span["egress.lineage"] == ["dash", "lineage", "act"] for span in ruled.seen.egress)
-    assert len(ruled.records) == RECORDS_MAX
+    spans, said = ruled.seen.egress, ruled.seen.stdout.splitlines()
+    assert said.count(ruled.errno()) == short + crowd
+    ruled.assert_account(short + crowd)
+    ruled.assert_against(spans)
+    assert all(span["egress.lineage"] == ["dash", "lineage", "act"] for span in spans)
+    assert len({span.parent_id for span in spans}) == short + crowd
+    assert Counter(span["process.command_line"] for span in spans) == {
+        shlex.join(acts["connect"]): short,
+        shlex.join(acts["udp-sendto"]): crowd,
+    }
+    at_once = [span["process.pid"] for span in spans if span["network.transport"] == "udp"]
+    announced_pids = [int(line.split()[0]) for line in said if line != ruled.errno()]
+    assert sorted(at_once) == sorted(announced_pids)
+    assert len({record["spanId"] for record in ruled.records}) == short + crowd
     assert len(ruled.blocked) == (LINES_MAX + 1 if ruled.is_enforced else 0)
 
 
-@MODES
 @NETWORKS
-def test_of_200_processes_that_act_at_once_each_is_told(
-    lab: Lab, programs: Programs, tmp_path: Path, network: Network, mode: str
+@pytest.mark.parametrize(("mode", "n"), [("audit", 10_000), ("enforce", 100_000)])
+def test_of_a_flood_of_connects_each_is_accounted_for(
+    lab: Lab, programs: Programs, tmp_path: Path, network: Network, mode: str, n: int
 ) -> None:
-    n = 200
-    act = programs.act("connect", network.evil, PORT)
-    crowd = programs.lineage("at-once", n, *announced(act))
-    with lab.watch() as watch:
-        ruled = under(lab, mode, NOTHING, crowd, tmp_path)
-    assert (watch.arrivals.packets == {}) == ruled.is_enforced
-    lines = ruled.seen.stdout.splitlines()
-    pids = {int(line.split()[0]) for line in lines if line != ruled.errno()}
-    assert {span["process.pid"] for span in ruled.seen.egress} == pids
-    assert len(pids) == n
-    ruled.assert_account(n)
-    ruled.assert_against(ruled.seen.egress)
-    assert len({record["spanId"] for record in ruled.records}) == n
-
-
-@NETWORKS
-def test_100000_denied_connects_of_one_process_add_up(lab: Lab, tmp_path: Path, network: Network) -> None:
-    n = 100_000
-    flood = [sys.executable, "-c", DENIED_CONNECTS, str(n), network.evil, str(PORT)]
-    with lab.watch() as watch:
-        ruled = under(lab, "enforce", NOTHING, flood, tmp_path)
-    assert watch.arrivals.packets == {}
-    assert ruled.seen.stdout == "{1}\n", "the errno of each one"
-    assert_adds_up(ruled.seen, n)
-    ruled.assert_against(ruled.seen.egress)
-    assert len(ruled.seen.egress) < n / 10
-    assert ruled.blocked == [f"python3.11 (python3.11) → {bracketed(network.evil)}:{PORT}, rule default"]
-    assert len(ruled.records) == 1
-
-
-@NETWORKS
-def test_100000_connects_that_a_policy_would_deny_add_up(
-    lab: Lab, programs: Programs, tmp_path: Path, network: Network
-) -> None:
-    n = 100_000
     flood = programs.flood("connects", n, 1, network.evil, PORT, CLOSED_PORT)
-    ruled = under(lab, "audit", NOTHING, flood, tmp_path)
-    assert ruled.seen.stdout.split()[:2] == [str(n * 3 // 4), str(n // 4)]
+    with lab.watch() as watch:
+        ruled = under(lab, mode, NOTHING, flood, tmp_path)
+    assert (watch.arrivals.packets == {}) == ruled.is_enforced
+    established, refused, *_, denied = map(int, ruled.seen.stdout.split())
+    assert (established, refused, denied) == ((0, 0, n) if ruled.is_enforced else (n * 3 // 4, n // 4, 0))
     assert_adds_up(ruled.seen, n)
     ruled.assert_against(ruled.seen.egress)
+    assert len(ruled.records) == 2, "one for each destination"
+    shown = [
+        f"flood (flood) → {bracketed(network.evil)}:{port}, rule default" for port in (PORT, CLOSED_PORT)
+    ]
+    assert ruled.blocked == (shown if ruled.is_enforced else [])

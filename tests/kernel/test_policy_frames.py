@@ -20,6 +20,7 @@ from exporter.events import Tampered, Tampering
 from exporter.kernel import frames
 from exporter.kernel.bpf import detach_link, open_pinned
 from exporter.kernel.held import UNPINNED
+from exporter.kernel.instances import remove
 from exporter.policy.compile import Compiled, compile_policy
 from tests.unit.policy.files import rules
 
@@ -383,6 +384,8 @@ def test_no_frame_leaves_when_the_exporter_is_killed(lab: Lab, tmp_path: Path) -
         assert trace(None, ["true"], tmp_path / "other").status == 0  # its start sweeps what it may
         assert do(line) == "ENOBUFS"
         assert do(BYPASS) == "EPERM"
-    assert trace(None, ["true"], tmp_path / "last").status == 0
-    assert not instance.exists(), "its start swept it"
+        links = {shown("link", pin)["id"] for pin in instance.glob("link_later_*")}
+        assert links <= attached().links
+        assert remove(instance)
+        assert not links & attached().links
     assert watch.arrivals.packets_to(V4.evil) == 0

@@ -78,7 +78,8 @@ class Actor:
         self._kernel.tracer.govern(scope, compiled, seeds(answered))
         in_chain = [name for name, bit in compiled.executables.items() if held >> bit & 1]
         # As after the execs of its chain.
-        self._kernel.tracer.follow(self._process, scope, self._kernel.tracer.executables.mask(in_chain))
+        mask = self._kernel.tracer.executables.mask(in_chain)
+        self._kernel.tracer.follow(self._process, scope, mask)
         assert self._child.stdin is not None
         assert self._child.stdout is not None
         acts = ",".join(f"{act.protocol} {act.address} {act.port}" for act in ACTS)
@@ -89,17 +90,17 @@ class Actor:
         told = [(event.peer, event.peer_port, event.verdict, event.rule) for event in events]
         decided = [model.decide(act, held) for act in ACTS]
         assert told == [expected(act, each) for act, each in zip(ACTS, decided, strict=True)]
-        assert self._found_out(scope, held) == [
+        assert self._found_out(scope, mask) == [
             Found(each.verdict, RULE_OF_NAMES if each.is_by_name else each.rule) for each in decided
         ]
 
-    def _found_out(self, scope: int, held: int) -> list[Found | None]:
+    def _found_out(self, scope: int, mask: int) -> list[Found | None]:
         """What user space makes of the same maps."""
         instance = self._kernel.tracer.directory
         with ExitStack() as stack:
             verdicts = Verdicts({name: stack.enter_context(open_map(instance, name)) for name in MAPS})
             peers = [Peer(packed(act.address), act.port, act.protocol) for act in ACTS if act.address]
-            return [verdicts.decide(scope, peer, held) for peer in peers]
+            return [verdicts.decide(scope, peer, mask) for peer in peers]
 
 
 def seeds(answered: list[tuple[str, Address]]) -> list[tuple[bytes, list[str]]]:

@@ -6,7 +6,7 @@
  * often flood spray COUNT PORT                             127.0.0.0/8, each time another address
  *   flood scan ADDRESS                                 one datagram to each port
  *   flood connects COUNT BYTES ADDRESS PORT CLOSED     talk, say nothing, be refused, abort, in
- * turn; prints established, refused, sent, received
+ * turn; prints established, refused, sent, received, denied
  */
 #define _GNU_SOURCE
 #include "peer.h"
@@ -132,7 +132,7 @@ static int scan(char **argv)
 }
 
 struct tally {
-	long established, refused, sent, received;
+	long established, refused, sent, received, denied;
 };
 
 static void talk(int fd, long bytes, struct tally *tally)
@@ -163,19 +163,24 @@ static int connects(char **argv)
 
 		if (fd < 0)
 			err(1, "socket");
-		if (connect(fd, &to->any, to->size) == 0)
+		int error = connect(fd, &to->any, to->size) ? errno : 0;
+
+		if (error == 0)
 			tally.established++;
-		else if (errno == ECONNREFUSED)
+		else if (error == ECONNREFUSED)
 			tally.refused++;
+		else if (error == EPERM)
+			tally.denied++;
 		else
-			err(1, "connect");
-		if (i % 4 == 0)
+			errx(1, "connect: %s", strerror(error));
+		if (i % 4 == 0 && error == 0)
 			talk(fd, bytes, &tally);
 		if (i % 4 == 3)
 			setsockopt(fd, SOL_SOCKET, SO_LINGER, &abort, sizeof(abort));
 		close(fd);
 	}
-	printf("%ld %ld %ld %ld\n", tally.established, tally.refused, tally.sent, tally.received);
+	printf("%ld %ld %ld %ld %ld\n", tally.established, tally.refused, tally.sent,
+	       tally.received, tally.denied);
 	return 0;
 }
 
