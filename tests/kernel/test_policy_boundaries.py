@@ -129,7 +129,7 @@ def test_servers_service_containers_and_loopback_go_on_working(
         with running(job, tmp_path / "otlp", "--policy", file) as run:
             assert [run.next_line(), run.next_line()] == ["serving"] * 2
             lab.peer.call(exchange, network.evil, ASKER, (network.build, SERVICE)).result()
-            with lab.watch() as watch:
+            with lab.watch():
                 run.tell("go on")
                 ruled = Ruled(run.end(), mode, file, logs(tmp_path / "otlp"))
     assert ruled.seen.stdout.split() == ["answered", *[ruled.errno()] * 2]
