@@ -12,6 +12,11 @@
 #define TCP_FLAGS_AT 13
 #define TCP_SYN 2
 
+BPF_PROG_ARRAY(packets, 1); /* on_packet */
+
+/* Makes the verifier forget what it knows of it: else it follows each way to that on its own. */
+#define FORGET(value) read_kernel(&(value), sizeof(value), &(value))
+
 static inline int has_hooks(u32 type, u32 protocol)
 {
 	return type != SOCK_RAW && (protocol == IPPROTO_TCP || protocol == IPPROTO_UDP);
@@ -98,40 +103,56 @@ int on_egress(struct __sk_buff *skb)
 	if (is_denied_connection(sk))
 		return DENY;
 
+	if (!process_of(number_at(bpf_get_current_task(), TASK_TGID)))
+		return ALLOW;
+	packets.call(skb, 0);
+	return is_enforced() ? DENY : ALLOW; /* what can't be judged doesn't leave */
+}
+
+/*
+ * The packet's act. A source route is two of them; for sockets with address hooks, these told the
+ * final one. The second one comes by calling this again: both at once are long to verify.
+ */
+int on_packet(struct __sk_buff *skb)
+{
+	struct bpf_sock *sk = skb->sk;
 	u64 task = bpf_get_current_task();
 	u32 pid = number_at(task, TASK_TGID);
 	struct proc_value *proc = process_of(pid);
 	struct packet packet = {};
+	struct act_value act = {};
 
-	if (!proc)
-		return ALLOW;
+	if (!sk || !proc)
+		return DENY;
+	sk = bpf_sk_fullsock(sk);
+	if (!sk)
+		return DENY;
 	read_packet(skb, &packet);
+	FORGET(packet);
 	if (!is_act(skb, &packet, sk))
 		return ALLOW;
 
-	/* A source route is two acts; for sockets with address hooks, these told the final one. */
-	u32 acts = packet.is_routed && !has_hooks(sk->type, sk->protocol) ? 2 : 1, step;
-	u32 is_denied = 0;
+	if (skb->cb[0])
+		packet.to = packet.final;
+	FORGET(packet);
+	__builtin_memcpy(act.key.peer, packet.to.bytes, sizeof(act.key.peer));
+	act.key.peer_port = packet.port;
+	act.key.protocol = packet.protocol;
+	act.key.act = ACT_SEND;
+	judge(&act, proc, sk);
+	FORGET(act);
+	act.cookie = cookie_of(skb);
+	act.tid = number_at(task, TASK_PID);
+	act.uid = number_at(pointer_at(task, TASK_CRED), CRED_UID);
+	report(&act, pid, proc, sk);
 
-#pragma clang loop unroll(disable) /* report is long */
-	for (step = 0; step < 2; step++) {
-		const union address *peer = step ? &packet.final : &packet.to;
-		struct act_value act = {};
+	u32 is_denied = skb->cb[1] || act.key.verdict == VERDICT_DENY;
 
-		if (step == acts)
-			break;
-		__builtin_memcpy(act.key.peer, peer->bytes, sizeof(act.key.peer));
-		act.key.peer_port = packet.port;
-		act.key.protocol = packet.protocol;
-		act.key.act = ACT_SEND;
-		judge(&act, proc, sk);
-		read_kernel(&act, sizeof(act),
-			    &act); /* and the verifier forgets how it came about */
-		is_denied |= act.key.verdict == VERDICT_DENY;
-		act.cookie = cookie_of(skb);
-		act.tid = number_at(task, TASK_PID);
-		act.uid = number_at(pointer_at(task, TASK_CRED), CRED_UID);
-		report(&act, pid, proc, sk);
+	if (!skb->cb[0] && packet.is_routed && !has_hooks(sk->type, sk->protocol)) {
+		skb->cb[0] = 1;
+		skb->cb[1] = is_denied;
+		packets.call(skb, 0);
+		return DENY;
 	}
 	if (is_denied && has_connections(sk->type))
 		deny_connection(sk);
