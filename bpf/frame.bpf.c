@@ -15,7 +15,7 @@ static inline int is_enforced(void)
 {
 	struct proc_value *proc = process_of(number_at(bpf_get_current_task(), TASK_TGID));
 
-	if (!proc)
+	if (!proc || !is_governed(proc))
 		return 0;
 
 	u32 scope = scope_of(proc);

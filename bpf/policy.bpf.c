@@ -131,7 +131,7 @@ static inline void judge(struct act_value *act, struct proc_value *proc, struct 
 	u32 scope = scope_of(proc);
 
 	act->scope = scope;
-	if (!config || !config->has_policies)
+	if (!config || !config->has_policies || !is_governed(proc))
 		return;
 
 	struct mode_value *mode = modes.lookup(&scope);
@@ -184,7 +184,7 @@ static inline int may_create(struct act_value *act, struct proc_value *proc)
 
 	act->scope = scope;
 
-	if (!config || !config->has_policies)
+	if (!config || !config->has_policies || !is_governed(proc))
 		return 1;
 
 	struct mode_value *mode = modes.lookup(&scope);
