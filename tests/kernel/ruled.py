@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -30,7 +31,8 @@ def bracketed(address: str) -> str:
 def script(directory: Path, *commands: Sequence[str]) -> list[str]:
     """A shell that runs them one by one, whatever comes of it; from a file, for short arguments."""
     path = directory / "step"
-    path.write_text("".join(f"{shlex.join(command)}\n" for command in commands) + "true\n")
+    lines = [shlex.join(command) for command in commands]
+    path.write_bytes(os.fsencode("\n".join([*lines, "true\n"])))
     return ["sh", str(path)]
 
 

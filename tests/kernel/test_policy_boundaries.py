@@ -1,0 +1,151 @@
+"""Containers, servers and ways out of a job: each is held to the job's policy, in both modes and versions."""
+
+from __future__ import annotations
+
+import shlex
+import socket
+from typing import TYPE_CHECKING
+
+import pytest
+
+from .attached import running
+from .containers import container
+from .lab import NETWORKS, PORT, V4, V6, Lab, Network
+from .resolver import Resolver
+from .ruled import MODES, Ruled, bracketed, script, under
+from .servers import family_of
+from .test_policy_run import logs, policy
+from .test_traced_names import client, connections, lookups
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from .conftest import Programs
+
+pytestmark = pytest.mark.kernel
+
+NAME, EVIL = "www.registry.example", "evil.example"
+RECORDS = [
+    f"{name} {kind} {address}"
+    for kind, network in (("A", V4), ("AAAA", V6))
+    for name, address in ((NAME, network.peer), (EVIL, network.evil))
+]
+SERVICE, ASKER = 7300, 7400
+"""Ports: that of what the job serves, and one that it is asked from."""
+SERVE = """
+import socket, sys
+port, times = int(sys.argv[1]), int(sys.argv[2])
+tcp = socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True)
+with tcp, socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as udp:
+    udp.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+    udp.bind(("", port))
+    print("serving", flush=True)
+    for _ in range(times):
+        asked, asker = udp.recvfrom(99)
+        udp.sendto(asked, asker)
+        connection, _ = tcp.accept()
+        with connection:
+            connection.sendall(connection.recv(99))
+"""
+"""Echoes a datagram and a connection, so many times."""
+ASK = """
+import socket, sys
+for host in sys.argv[2:]:
+    to = host, int(sys.argv[1])
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM) as asking:
+        asking.settimeout(10)
+        asking.sendto(b"?", to)
+        assert asking.recv(9) == b"?"
+    with socket.create_connection(to, 10) as asking:
+        asking.sendall(b"?")
+        assert asking.recv(9) == b"?"
+print("answered", flush=True)
+"""
+PYTHON = "/usr/bin/python3"
+
+
+@MODES
+def test_in_a_container_names_are_looked_up_and_the_jobs_policy_holds(
+    lab: Lab, tmp_path: Path, mode: str
+) -> None:
+    both = ["sh", "-c", f"{shlex.join(client(NAME))}; {shlex.join(client(EVIL))}"]
+    allow = [f"udp://{V4.peer}:53", f"{NAME}:{PORT}"]
+    with (
+        Resolver(lab, V4.peer, RECORDS),
+        container(both, tmp_path / "bundle", network=lab.build.path) as made,
+        lab.watch() as watch,
+    ):
+        etc = made.directory / "rootfs" / "etc"
+        etc.mkdir()
+        (etc / "resolv.conf").write_text(f"nameserver {V4.peer}\n")
+        (etc / "nsswitch.conf").write_text("hosts: dns\n")
+        ruled = under(lab, mode, allow, made.command, tmp_path)
+    refused = ["Operation not permitted"] * 2 if ruled.is_enforced else []
+    assert ruled.seen.stdout.splitlines() == [f"{V4.peer} {V6.peer}", f"{V4.evil} {V6.evil}", *refused]
+    assert (sum(watch.arrivals.packets_to(one.evil) for one in (V4, V6)) == 0) == ruled.is_enforced
+    spans = connections(ruled.seen)
+    assert {span["container.id"] for span in ruled.seen.egress} == {made.id}
+    assert [span["server.address"] for span in spans] == [NAME, NAME, EVIL, EVIL]
+    assert [span["network.peer.address"] for span in spans] == [V4.peer, V6.peer, V4.evil, V6.evil]
+    ruled.assert_allowed(spans[:2], f"{NAME}:{PORT}")
+    ruled.assert_allowed(lookups(ruled.seen), f"udp://{V4.peer}:53")
+    ruled.assert_against(spans[2:])
+    for span in spans:
+        assert span["egress.lineage"][-2:] == ["dash", "python3.11"]  # type: ignore[index]
+        assert span["egress.attribution"] == "lineage"
+    assert [record["spanId"] for record in ruled.records[-1:]] == [spans[2].span_id]
+
+
+def exchange(source: str, port: int, to: tuple[str, int]) -> None:
+    """Ask a server by UDP and by TCP; it answers."""
+    for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM):
+        with socket.socket(family_of(source), kind) as asking:
+            asking.settimeout(10)
+            asking.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            asking.bind((source, port))
+            asking.connect(to)
+            asking.sendall(b"?")
+            assert asking.recv(9) == b"?"
+
+
+@MODES
+@NETWORKS
+def test_servers_service_containers_and_loopback_go_on_working(
+    lab: Lab, programs: Programs, tmp_path: Path, network: Network, mode: str
+) -> None:
+    """Clients come from where the policy allows nothing; the container is at `peer`."""
+    serve = [PYTHON, "-c", SERVE, str(SERVICE)]
+    loopback = "::1" if network is V6 else "127.0.0.1"
+    acts = [
+        [PYTHON, "-c", ASK, str(SERVICE), network.peer, loopback],
+        programs.act("udp-sendto", network.evil, ASKER),
+        programs.act("udp-sendto", network.evil, ASKER + 1),
+    ]
+    service = f"{bracketed(network.peer)}:{SERVICE}"
+    file = policy(tmp_path, f"mode: {mode}\nallow: ['{service}', 'udp://{service}']\n")
+    with container([*serve, "1"], tmp_path / "bundle", network=lab.peer.path) as made:
+        begin = f"{shlex.join(made.command)} & {shlex.join([*serve, '2'])} & read -r _"
+        job = lab.command(["sh", "-c", f"{begin}; sh {script(tmp_path, *acts)[1]}; wait"])
+        with running(job, tmp_path / "otlp", "--policy", file) as run:
+            assert [run.next_line(), run.next_line()] == ["serving"] * 2
+            lab.peer.call(exchange, network.evil, ASKER, (network.build, SERVICE)).result()
+            with lab.watch():
+                run.tell("go on")
+                ruled = Ruled(run.end(), mode, file, logs(tmp_path / "otlp"))
+    assert ruled.seen.stdout.split() == ["answered", *[ruled.errno()] * 2]
+    assert ruled.seen.status == 0
+    by_rule = {
+        rule: [span for span in ruled.seen.egress if span["egress.rule"] == rule]
+        for rule in ("answer", service, f"udp://{service}", "loopback", "default")
+    }
+    assert {rule: len(spans) for rule, spans in by_rule.items()} == {
+        "answer": 2,
+        service: 1,
+        f"udp://{service}": 1,
+        "loopback": 3,
+        "default": 2,
+    }
+    for rule, spans in by_rule.items():
+        if rule != "default":
+            ruled.assert_allowed(spans, rule)
+    ruled.assert_against(by_rule["default"])
