@@ -144,9 +144,9 @@ def _follow(run: _Run, governed: Governance | None, scopes: Sequence[int]) -> No
     for scope in scopes:
         run.tracer.register(scope, registered(run.beginning.job, governed))
     if governed:  # first: nothing that COMMAND does is older than its policy
-        number = run.tracer.scopes.write(governed.compiled)
+        written = run.tracer.scopes.write(governed.compiled)
         for scope in scopes:
-            run.tracer.scopes.hold(scope, number, governed.compiled, all_names().items())
+            run.tracer.scopes.hold(scope, written.number, written.policy, all_names().items())
     run.tracer.follow(run.beginning.root, SCOPE)
     if governed:
         run.tracer.frames.look()
