@@ -444,6 +444,8 @@ struct proc_value {
 	u32 lookup_bytes; /* of records within that second */
 	u64 held;	  /* of the executables that policies name, those in its chain */
 	struct candidate_key candidate; /* while scope is 0: what its job may be known by */
+	u32 is_guest; /* 1: it executed something in a container, since all this began */
+	u32 pad;
 };
 
 struct config_value {

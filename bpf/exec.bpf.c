@@ -213,6 +213,8 @@ int before_exec(struct bpf_raw_tracepoint_args *ctx)
 	if (!followed)
 		return 0;
 	followed->held |= executables_in(pointer_at(ctx->args[0], TASK_MM));
+	if (number_at(pointer_at(ctx->args[0], TASK_NUMBERS), NUMBERS_LEVEL))
+		followed->is_guest = 1;
 	if (!proc)
 		procs.update(&pid, followed);
 	return 0;

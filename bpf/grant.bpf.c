@@ -86,7 +86,7 @@ static inline void note_own_resolver(struct bpf_sock *sk, struct proc_value *pro
 	u64 network, cookie;
 	u32 is = 1;
 
-	if (sk->src_port != DNS_PORT || !scope_of(proc))
+	if (sk->src_port != DNS_PORT || !is_governed(proc))
 		return;
 	network = network_of(address_of(sk));
 	if (!is_of_the_host(network))

@@ -137,7 +137,7 @@ static inline void judge(struct act_value *act, struct proc_value *proc, struct 
 	u32 scope = scope_of(proc);
 
 	act->scope = scope;
-	if (!config || !config->has_policies)
+	if (!config || !config->has_policies || !is_governed(proc))
 		return;
 
 	struct mode_value *mode = modes.lookup(&scope);
@@ -194,7 +194,7 @@ static inline int may_create(struct act_value *act, struct proc_value *proc)
 
 	act->scope = scope;
 
-	if (!config || !config->has_policies)
+	if (!config || !config->has_policies || !is_governed(proc))
 		return 1;
 
 	struct mode_value *mode = modes.lookup(&scope);
@@ -215,7 +215,7 @@ static inline int is_enforced(void)
 {
 	struct proc_value *proc = process_of(number_at(bpf_get_current_task(), TASK_TGID));
 
-	if (!proc)
+	if (!proc || !is_governed(proc))
 		return 0;
 
 	u32 scope = scope_of(proc);

@@ -47,6 +47,15 @@ static inline u32 scope_of(struct proc_value *proc)
 	return proc->scope;
 }
 
+/*
+ * Whether a policy is for it: those of jobs, and where the host has one, what runs in containers.
+ * The host's own services, and whoever started the job, go on.
+ */
+static inline int is_governed(struct proc_value *proc)
+{
+	return scope_of(proc) || proc->is_guest;
+}
+
 /* What there is to say of a process without an entry, by its nearest ancestor that has one. */
 static inline int find_stray(u64 task, u32 is_host, struct proc_value *proc)
 {
@@ -66,6 +75,7 @@ static inline int find_stray(u64 task, u32 is_host, struct proc_value *proc)
 			proc->scope = ancestor->scope;
 			proc->held = ancestor->held;
 			proc->candidate = ancestor->candidate;
+			proc->is_guest = ancestor->is_guest;
 			return 1;
 		}
 	}
@@ -117,6 +127,7 @@ int on_newtask(struct bpf_raw_tracepoint_args *ctx)
 		.scope = scope_of(creator),
 		.held = creator->held,
 		.candidate = creator->candidate,
+		.is_guest = creator->is_guest,
 	};
 
 	count(KIND_FORK, COUNT_SEEN);

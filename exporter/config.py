@@ -59,6 +59,8 @@ class RunConfig:
     """Evidence that got lost makes the run fail, unless COMMAND failed."""
     is_host: bool = False
     """The whole machine belongs to this job, what doesn't descend from COMMAND too."""
+    host_enforce: bool = False
+    """What is executed in containers is held to the job's policy, too, whoever started them."""
     policy: Path | None = None
     """The file that says what COMMAND may connect to; None: there is none."""
     enforce: bool = False
@@ -87,4 +89,6 @@ class WatchConfig:
     """Deny what the policy doesn't allow, whatever mode it has."""
     allowed_endpoints: str | None = None
     """More that is allowed, destinations with blanks between."""
+    host_enforce: bool = False
+    """What is executed in containers of no job is held to the policy, too."""
     on_exporter_death: OnDeath = OnDeath.CLOSED

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from typing import NamedTuple
 
-LAYOUT = 0x155637F1
+LAYOUT = 0xD6E2B18A
 """Edition of the layout; every record and every pinned instance carries it."""
 
 ARGUMENTS_PIECE = 4096
@@ -603,7 +603,7 @@ JOB_VALUE = struct.Struct("<QQQQIIII256s256s")
 
 
 class ProcValue(NamedTuple):
-    """`struct proc_value`, 56 bytes."""
+    """`struct proc_value`, 64 bytes."""
 
     started_ns: int
     scope: int
@@ -616,9 +616,10 @@ class ProcValue(NamedTuple):
     born_ns: int
     tgid: int
     program: int
+    is_guest: int
 
 
-PROC_VALUE = struct.Struct("<QIIIIIIQQII")
+PROC_VALUE = struct.Struct("<QIIIIIIQQIII4x")
 
 
 class ConfigValue(NamedTuple):
@@ -929,7 +930,7 @@ OFFSETS = {
         },
     ),
     "proc_value": (
-        56,
+        64,
         {
             "started_ns": 0,
             "scope": 8,
@@ -942,6 +943,7 @@ OFFSETS = {
             "candidate.born_ns": 40,
             "candidate.tgid": 48,
             "candidate.program": 52,
+            "is_guest": 56,
         },
     ),
     "config_value": (

@@ -50,6 +50,8 @@ class Source(NamedTuple):
     """What it is called."""
     resolvers: tuple[Address, ...]
     """The system's."""
+    is_for_host: bool = False
+    """Containers of no job are held to it, too."""
 
     def of(self, job: Job) -> JobPolicy:
         """What it says for `job`."""
@@ -69,8 +71,9 @@ class Source(NamedTuple):
 def requested(config: RunConfig | WatchConfig) -> Policy | None:
     """What the options ask for; None: no policy. Raises UsageError, also for a policy that isn't valid."""
     if config.policy is None and config.allowed_endpoints is None:
-        if config.enforce or (isinstance(config, RunConfig) and config.fail_on):
-            option = "--enforce" if config.enforce else "--fail-on"
+        needing = _needing(config)
+        if needing:
+            option = needing[0]
             hint = "name one with --policy FILE or --allowed-endpoints TEXT"
             raise UsageError(f"{option} needs a policy", hint=hint)
         return None
@@ -80,6 +83,14 @@ def requested(config: RunConfig | WatchConfig) -> Policy | None:
     if config.allowed_endpoints is not None:
         policy = with_endpoints(policy, parse_allowed_endpoints(config.allowed_endpoints))
     return policy
+
+
+def _needing(config: RunConfig | WatchConfig) -> list[str]:
+    """Options that mean nothing without a policy."""
+    asked = {"--enforce": config.enforce, "--host-enforce": config.host_enforce}
+    if isinstance(config, RunConfig):
+        asked["--fail-on"] = bool(config.fail_on)
+    return [option for option, is_given in asked.items() if is_given]
 
 
 def governance(asked: Asked, job: Job) -> Governance | None:
@@ -123,4 +134,4 @@ def source_of(config: WatchConfig) -> Source | None:
     if policy is None:
         return None
     check_for_kernel(policy)
-    return Source(policy, config.enforce, ruleset_of(config), system_resolvers())
+    return Source(policy, config.enforce, ruleset_of(config), system_resolvers(), config.host_enforce)

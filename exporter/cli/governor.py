@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from exporter.cli.governing import Governance, Source, registered
 from exporter.errors import CiEgressError
+from exporter.events import HOST
 from exporter.jobs.model import Job, TraceIds
 from exporter.kernel.grace import wait_for_programs
 from exporter.kernel.registry import JobMode
@@ -26,8 +27,8 @@ OVERFLOW = 1
 """The scope of jobs for which there was no room: held to the file as a whole, in its strictest mode."""
 
 
-_OTHERS = Job(provider="", run_id="", ids=TraceIds(0, 0, None), task="jobs without room")
-"""What stands for those in `ci-egress enforce status`."""
+_OTHERS = Job(provider="", run_id="", ids=TraceIds(0, 0, None), task="others")
+"""What stands for jobs without room, and containers of none, in `ci-egress enforce status`."""
 
 _Key = tuple[JobPolicy, tuple[Address, ...]]
 
@@ -45,7 +46,7 @@ class _Written:
 
 class _Held(NamedTuple):
     job: Job | None
-    """None: those that found no room."""
+    """None: those that found no room, and containers of none."""
     written: _Written | None
     """None: there is no policy."""
 
@@ -81,8 +82,10 @@ class Governor:
         if self._source is not None:
             for line in _missing(self._source.policy):
                 self._warn(line)
-            self._scopes.open(OVERFLOW)
-            self._hold(OVERFLOW, None, self._write(self._source.of_others, self._source))
+            others = self._write(self._source.of_others, self._source)
+            for scope in (OVERFLOW, *([HOST] if self._source.is_for_host else [])):
+                self._scopes.open(scope)
+                self._hold(scope, None, others)
 
     def begin(self, scope: int, job: Job) -> Terms | None:
         """Hold `scope` to what the policy says for `job`, unless it is already; returns its terms."""
@@ -168,7 +171,7 @@ class Governor:
             if old := before[scope].written:
                 self._scopes.drop_grants(scope, old.number)
         self._remove_unused()
-        return len(plan) - 1
+        return sum(held.job is not None for held in self._held.values())
 
     def _plan(self, source: Source) -> dict[int, _Written]:
         """What each scope will be held to. What was written for that is removed where it comes to nothing."""

@@ -146,6 +146,16 @@ def policy_options(function: _F) -> _F:
     return function
 
 
+def host_enforce_option(function: _F) -> _F:
+    """What is held to the policy besides jobs."""
+    return click.option(
+        "--host-enforce",
+        is_flag=True,
+        help="Hold containers that aren't the job's to the policy, too; never the host's own services. With "
+        "`run` it needs --host.",
+    )(function)
+
+
 def fail_on_option(function: _F) -> _F:
     """Whether what the policy is against is a failure."""
     for option in reversed(

@@ -21,6 +21,7 @@ from exporter.cli.options import (
     NAME,
     death_option,
     fail_on_option,
+    host_enforce_option,
     output_config,
     output_options,
     policy_options,
@@ -28,7 +29,7 @@ from exporter.cli.options import (
 )
 from exporter.command import HeldCommand, inherited_environment
 from exporter.config import OnDeath, RunConfig
-from exporter.errors import FAIL_ON_STATUS, LOST_STATUS
+from exporter.errors import FAIL_ON_STATUS, LOST_STATUS, UsageError
 from exporter.signals import SignalRelay
 from exporter.users import command_user
 
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
     is_flag=True,
     help="The whole machine is this job's (an ephemeral runner): trace containers and services, too.",
 )
+@host_enforce_option
 @click.option(
     "--job-env", type=NAME, metavar="NAME", help="The variable that holds the job's id, on other CI systems."
 )
@@ -99,7 +101,15 @@ def run(config: RunConfig, environment: Mapping[str, str]) -> int:
 
 
 def _requested(config: RunConfig) -> Policy | None:
-    if not (config.policy or config.allowed_endpoints is not None or config.enforce or config.fail_on):
+    if config.host_enforce and not config.is_host:
+        raise UsageError("--host-enforce is given without --host", hint="add --host")
+    if not (
+        config.policy
+        or config.allowed_endpoints is not None
+        or config.enforce
+        or config.fail_on
+        or config.host_enforce
+    ):
         return None  # and nothing of what reads one is imported
     from exporter.cli.governing import requested
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +21,7 @@ from exporter.clock import boot_ns, system_clock
 from exporter.command import HeldCommand
 from exporter.config import RunConfig
 from exporter.errors import KernelError
-from exporter.events import Event, ProcessKey
+from exporter.events import HOST, Event, ProcessKey
 from exporter.flows import Flows
 from exporter.hosts import all_names
 from exporter.jobs.attributes import resource_attributes
@@ -82,7 +82,7 @@ def trace(
         terms = governed.terms if governed else None
         beginning = Beginning(job, system_clock(), _root(held), SCOPE, boot_ns(), terms)
         run = _assembled(config, environment, beginning, telemetry, tracer, stack)
-        _follow(run, governed)
+        _follow(run, governed, [SCOPE, *([HOST] if config.host_enforce else [])])
         held.release(_handed_on(environment, traceparent(run.traced.spans.job_context), job))
         _begin(run, config, held)
         ended_ns = wait(run.source, held.pidfd, lambda: _turn(run, relay, held))
@@ -139,14 +139,19 @@ def _assembled(  # noqa: PLR0913, PLR0917 - it puts just these together
     return _Run(tracer, beginning, books, traced, pipeline, recorder, handle, source, guards)
 
 
-def _follow(run: _Run, governed: Governance | None) -> None:
-    run.tracer.register(SCOPE, registered(run.beginning.job, governed))
+def _follow(run: _Run, governed: Governance | None, scopes: Sequence[int]) -> None:
+    """Of what is of no job in the kernel, HOST, a policy is for what runs in containers alone."""
+    for scope in scopes:
+        run.tracer.register(scope, registered(run.beginning.job, governed))
     if governed:  # first: nothing that COMMAND does is older than its policy
-        run.tracer.govern(SCOPE, governed.compiled, all_names().items())
+        written = run.tracer.scopes.write(governed.compiled)
+        for scope in scopes:
+            run.tracer.scopes.hold(scope, written.number, written.policy, all_names().items())
     run.tracer.follow(run.beginning.root, SCOPE)
     if governed:
         run.tracer.frames.look()
-    run.guards.steering.begin(SCOPE)
+    for scope in scopes:
+        run.guards.steering.begin(scope)
 
 
 def _begin(run: _Run, config: RunConfig, held: HeldCommand) -> None:

@@ -13,6 +13,7 @@ from exporter.cli.options import (
     NAME,
     Mebibytes,
     death_option,
+    host_enforce_option,
     output_config,
     output_options,
     policy_options,
@@ -48,6 +49,7 @@ _LIMIT_MIB = 1536
     "--job-env", type=NAME, metavar="NAME", help="A variable that holds a job's id, on other CI systems."
 )
 @policy_options
+@host_enforce_option
 def command(
     *,
     otlp_dir: Path | None,
@@ -87,7 +89,8 @@ def watch(config: WatchConfig, environment: Mapping[str, str]) -> int:
 
 
 def _policy(config: WatchConfig) -> Source | None:
-    if not (config.policy or config.allowed_endpoints is not None or config.enforce):
+    has_policy = config.policy is not None or config.allowed_endpoints is not None
+    if not (has_policy or config.enforce or config.host_enforce):
         return None  # and nothing of what reads one is imported
     from exporter.cli.governing import source_of
 

@@ -35,6 +35,8 @@ MEMBERS = {
     "URING_OPCODE": ("io_kiocb", "opcode"),
     "URING_SOCKET_FAMILY": ("io_socket", "domain"),
     "URING_SOCKET_PROTOCOL": ("io_socket", "protocol"),
+    "TASK_NUMBERS": ("task_struct", "thread_pid"),
+    "NUMBERS_LEVEL": ("pid", "level"),
     "TASK_NAMESPACES": ("task_struct", "nsproxy"),
     "NAMESPACES_NETWORK": ("nsproxy", "net_ns"),
     "NETWORK_NUMBER": ("net", "ns", "inum"),

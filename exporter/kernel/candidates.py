@@ -64,4 +64,4 @@ def candidate_key(process: ProcessKey, exec_id: int) -> bytes:
 def found_value(process: ProcessKey) -> bytes:
     """The entry of `process`, which was there before the programs, as one of no job."""
     none = [0] * 6
-    return wire.PROC_VALUE.pack(process.started_ns, HOST, *none, process.started_ns, process.pid, 0)
+    return wire.PROC_VALUE.pack(process.started_ns, HOST, *none, process.started_ns, process.pid, 0, 0)

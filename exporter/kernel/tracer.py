@@ -115,7 +115,7 @@ class Tracer:
         `held` is what `executables.held_by` says, of one whose execs weren't seen.
         """
         self._windows.follow(scope)
-        value = wire.PROC_VALUE.pack(process.started_ns, scope, *[0] * 5, held, 0, 0, 0)
+        value = wire.PROC_VALUE.pack(process.started_ns, scope, *[0] * 5, held, 0, 0, 0, 0)
         self._procs.update(_KEY.pack(process.pid), value)
 
     def find(self, process: ProcessKey) -> None:

@@ -72,7 +72,7 @@ class Lookups:
     def following_the_host(self) -> Iterator[None]:
         """During the block, processes of no job are followed too: whatever runs on this machine."""
         for is_host in (1, 0):
-            value = wire.CONFIG_VALUE.pack(wire.LAYOUT, 0, 0, 0, is_host, 0, 0)
+            value = wire.CONFIG_VALUE.pack(wire.LAYOUT, 0, 0, is_host, 0, 0, 0)
             self.maps["config"].update(struct.pack("=I", 0), value)
             if is_host:
                 yield

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
+import shlex
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,7 +13,10 @@ import pytest
 from exporter.kernel.mounts import cgroup2_root
 
 from .attached import running, wait_for
+from .containers import container as made_container
 from .lab import PORT, V4
+from .test_policy_run import policy
+from .tracing import trace
 from .watching import Runner
 
 if TYPE_CHECKING:
@@ -87,3 +92,43 @@ def test_without_it_only_what_descends_from_the_command_is(
         seen = run.end()
     (egress,) = by_the_peer(seen)
     assert egress["egress.attribution"] == "lineage"
+
+
+DENIED = "203.0.113.77"
+ALL_BUT_THAT = f'mode: enforce\nallow: ["any://0.0.0.0/0", "any://[::/0]"]\ndeny: ["{DENIED}"]\n'
+"""Strangers' containers go on meanwhile."""
+
+
+@pytest.mark.parametrize("options", [["--host-enforce"], []], ids=["host-enforce", "host"])
+def test_containers_are_held_to_the_policy_if_asked_for_and_services_never(
+    service: Runner, lab: Lab, programs: Programs, tmp_path: Path, options: list[str]
+) -> None:
+    file = policy(tmp_path, ALL_BUT_THAT)
+    connect = shlex.join(programs.act("connect", DENIED, PORT))
+
+    def failing_with(code: int) -> list[str]:
+        return ["sh", "-c", f"{connect}; test $? = {code}"]
+
+    in_container = failing_with(errno.EPERM if options else errno.ENETUNREACH)
+    on_host = [str(part) for part in lab.command(failing_with(errno.ENETUNREACH))]
+    bundle, shown = tmp_path / "bundle", [programs.directory]
+    with (
+        made_container(in_container, bundle, network=lab.build.path, shown=shown) as made,
+        running(WAIT, tmp_path / "otlp", "--host", "--policy", file, *options) as run,
+    ):
+        assert run.next_line() == "ready"
+        service.run((PATH, made.command))
+        service.run((PATH, on_host))
+        run.tell("go")
+        seen = run.end()
+    assert seen.status == 0
+    mine = [span for span in seen.egress if span["network.peer.address"] == DENIED]
+    told = [(span["egress.verdict"], span["egress.attribution"]) for span in mine]
+    assert told == [("deny" if options else "allow", "container"), ("allow", "host")]
+
+
+@pytest.mark.parametrize("options", [["--host-enforce"], ["--host", "--host-enforce"]])
+def test_what_it_takes_to_enforce_on_the_host_is_said(tmp_path: Path, options: list[str]) -> None:
+    seen = trace(None, ["touch", str(tmp_path / "started")], tmp_path / "otlp", *options)
+    assert (seen.status, (tmp_path / "started").exists()) == (2, False)
+    assert "--host-enforce " in seen.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shlex
 import signal
@@ -23,6 +24,7 @@ from .containers import container
 from .lab import PORT, V4
 from .resolver import Resolver
 from .test_policy_run import logs
+from .test_run_host import ALL_BUT_THAT, DENIED
 from .tracing import ROOT, environment
 from .watching import Runner, Watch, watching
 
@@ -407,3 +409,22 @@ def test_steps_of_a_job_at_once_share_what_names_granted(steps: Steps, lab: Lab,
         watch.wait_until_said(" began", run_id=run, times=2)
         assert [steps.go(one), steps.go(other), steps.go(stranger)] == ["ok\n", "ok\n", "EPERM\n"]
         watch.stop()
+
+
+@pytest.mark.parametrize("options", [["--host-enforce"], []], ids=["host-enforce", "alone"])
+def test_containers_of_no_job_are_held_to_the_rules_of_all_if_asked_for(
+    lab: Lab, programs: Programs, runner: Runner, tmp_path: Path, options: list[str]
+) -> None:
+    file = policy(tmp_path, f'{ALL_BUT_THAT}jobs: {{"*": {{allow: ["a.example"]}}}}')
+    connect = shlex.join(programs.act("connect", DENIED, PORT))
+    code = errno.EPERM if options else errno.ENETUNREACH
+    command, shown = ["sh", "-c", f"{connect}; test $? = {code}"], [programs.directory]
+    with (
+        container(command, tmp_path / "bundle", network=lab.build.path, shown=shown) as made,
+        watching(tmp_path, "--policy", str(file), *options) as watch,
+    ):
+        runner.run((PATH, made.command))
+        seen = watch.stop()
+    (span,) = (span for span in seen.spans if span.attributes.get("network.peer.address") == DENIED)
+    told = [span.attributes.get(name) for name in ("egress.verdict", "egress.rule", "egress.attribution")]
+    assert told == [*(("deny", DENIED) if options else ("allow", None)), "container"]
