@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only
 /*
  * What goes out through sockets that have no address hook: raw and ping sockets, UDP-Lite, SCTP;
- * and the first hop of a source route, which those hooks can't know. Here the packet is the act,
+ * the first hop of a source route, which those hooks can't know; and datagram sockets whose connect
+ * was let through because it sends nothing. Here the packet is the act,
  * and its header tells where it goes: that of a raw socket may say something else than its owner's
  * call. What the policy denies is dropped, with EPERM for the caller.
  */
@@ -62,7 +63,7 @@ static inline int is_act(struct __sk_buff *skb, const struct packet *packet, str
 		return 0;
 	if (has_connections(type))
 		return opens(skb, packet, socket);
-	return !has_hooks(type, protocol) || packet->is_routed;
+	return !has_hooks(type, protocol) || packet->is_routed || undecided(sk);
 }
 
 /* What a timer sends again was denied when the socket's owner sent it. */
@@ -93,7 +94,12 @@ int on_egress(struct __sk_buff *skb)
 	if (!sk)
 		return ALLOW;
 	sk = bpf_sk_fullsock(sk);
-	if (!sk || is_ordinary(skb, sk->type, sk->protocol))
+	if (!sk)
+		return ALLOW;
+
+	u32 pending = undecided(sk);
+
+	if (!pending && is_ordinary(skb, sk->type, sk->protocol))
 		return ALLOW;
 	if (is_denied_connection(sk))
 		return DENY;
@@ -103,14 +109,15 @@ int on_egress(struct __sk_buff *skb)
 	struct proc_value *proc = process_of(pid);
 	struct packet packet = {};
 
-	if (!proc)
-		return ALLOW;
+	if (!proc) /* handed to a process of no job */
+		return pending == VERDICT_DENY ? DENY : ALLOW;
 	read_packet(skb, &packet);
 	if (!is_act(skb, &packet, sk))
 		return ALLOW;
 
 	/* A source route is two acts; for sockets with address hooks, these told the final one. */
-	u32 acts = packet.is_routed && !has_hooks(sk->type, sk->protocol) ? 2 : 1, step;
+	u32 is_told = has_hooks(sk->type, sk->protocol) && !pending;
+	u32 acts = packet.is_routed && !is_told ? 2 : 1, step;
 	u32 is_denied = 0;
 
 #pragma clang loop unroll(disable) /* report is long */

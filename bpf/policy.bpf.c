@@ -7,6 +7,7 @@
 #define FINAL 0x80000000U /* ranks from here on are of denies that no name overrides */
 #define RULE_OF_NAMES 0xffffffffU
 #define RULE_OF_ANSWERS 0xfffffffeU
+#define RULE_OF_NOTHING_SENT 0xfffffffdU
 #define POLICY_KEY_BITS (8 * sizeof(struct policy_key) - 32)
 
 /* As policies have it: they don't tell the versions of IP apart. */
