@@ -144,7 +144,7 @@ resolver, question = sys.argv[1], bytes.fromhex(sys.argv[2])
 try:
     with socket.create_connection((resolver, 53), 10) as asking:
         asking.sendall(struct.pack("!H", len(question)) + question)
-        print("answered" if asking.recv(9) else "silent")
+        print("answered" if asking.recv(4096) else "silent")
 except OSError as error:
     print(errno.errorcode[error.errno])
 """
