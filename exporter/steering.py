@@ -80,7 +80,7 @@ class Steering:
             self._tampered(POLICY, f"{told}, and not by `ci-egress enforce`")
 
     def _stopped(self, by: int) -> None:
-        self._tracer.frames.detach()
+        self._tracer.detach()  # what is held open here, `ci-egress stop` can't detach
         for scope, mode in self._modes.items():
             if mode is JobMode.ENFORCE:
                 self._handle(Switched(boot_ns(), scope, is_enforcing=False))

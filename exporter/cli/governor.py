@@ -207,8 +207,7 @@ class Governor:
         known = self._written.get(key)
         if known is not None:
             return known
-        compiled = compile_policy(policy, source.resolvers)
-        number = self._scopes.write(compiled)
+        number, compiled, _ = self._scopes.write(compile_policy(policy, source.resolvers))
         terms = terms_of(compiled, source.ruleset, policy, source.resolvers)
         written = _Written(number, compiled, replace(terms, number=number), len(policy.rules))
         self._written[key] = written

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from exporter.cli.messages import Messages
 from exporter.kernel.ending import Ended, end_scope
 from exporter.kernel.registry import JobMode
-from exporter.text import counted
 
 if TYPE_CHECKING:
     from exporter.kernel.tracer import Tracer
@@ -29,9 +28,9 @@ def end_what_is_left(tracer: Tracer, scope: int, meanwhile: Callable[[], object]
         _tell(came)
     if came.left:
         tracer.let_it_go_on()
-        which = _listed(came.left)
-        told = f"{counted(len(came.left), 'process')}es" if len(came.left) > 1 else "1 process"
-        what = f"{told} left behind by COMMAND can't be ended and stays denied: {which}"
+        who = f"{_processes(len(came.left))} left behind by COMMAND"
+        stays = "stays" if len(came.left) == 1 else "stay"
+        what = f"{who} can't be ended and {stays} denied: {_listed(came.left)}"
         Messages.current().say(
             f"{what}; once it is gone: `ci-egress stop {tracer.name}`", level=logging.ERROR
         )
@@ -39,11 +38,15 @@ def end_what_is_left(tracer: Tracer, scope: int, meanwhile: Callable[[], object]
 
 def _tell(came: Ended) -> None:
     number = len(came.ended)
-    what = "1 process" if number == 1 else f"{number} processes"
+    whom = "it" if number == 1 else "them"
     told = (
-        f"ended {what} that COMMAND left behind, since nothing would hold {'it' if number == 1 else 'them'}"
+        f"ended {_processes(number)} that COMMAND left behind, since nothing would hold {whom} to the policy"
     )
-    Messages.current().say(f"{told} to the policy: {_listed(came.ended)}")
+    Messages.current().say(f"{told}: {_listed(came.ended)}")
+
+
+def _processes(number: int) -> str:
+    return "1 process" if number == 1 else f"{number} processes"
 
 
 def _listed(names: list[str]) -> str:

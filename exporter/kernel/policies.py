@@ -24,8 +24,12 @@ _LOW = (1 << 64) - 1
 _FULL = (errno.E2BIG, errno.ENOSPC)
 
 
-class _Written(NamedTuple):
+class Written(NamedTuple):
+    """A policy in the kernel."""
+
+    number: int
     policy: Compiled
+    """As it was written: with the bits that its executables have in this instance."""
     base: int
     """Of its alternatives."""
 
@@ -42,17 +46,17 @@ class Policies:
         self._numbers = count(1)
         self._rooms = Rooms(1, self._alternatives.max_entries)
         """For alternatives; 0 stands for none."""
-        self._written: dict[int, _Written] = {}
+        self._written: dict[int, Written] = {}
 
-    def write(self, policy: Compiled) -> int:
-        """Write the entries of `policy`; returns its number. Raises KernelError when they have no room."""
+    def write(self, policy: Compiled) -> Written:
+        """Write the entries of `policy`. Raises KernelError when they have no room."""
         policy = self._with_executables(policy)
         number, behind = next(self._numbers), policy.alternatives[1:]
         first = self._rooms.take(len(behind))
         if first is None:
             raise _no_room(len(policy.rules))
         base = first - 1
-        self._written[number] = _Written(policy, base)
+        self._written[number] = written = Written(number, policy, base)
         places = (_NUMBER.pack(place) for place in count(first))
         choices = (_choice(choice, base) for choice in behind)
         try:
@@ -66,7 +70,7 @@ class Policies:
                 raise _no_room(len(policy.rules)) from None
             what = f"cannot write the policy into the kernel: {error.strerror}"
             raise KernelError(what, hint="please report this, with the kernel's version") from None
-        return number
+        return written
 
     def hold(self, scope: int, number: int, policy: Compiled) -> None:
         """Hold what `scope` does against `policy`, written as `number`, from now on.
@@ -95,7 +99,7 @@ class Policies:
 
     def remove(self, number: int) -> None:
         """Remove what was written as `number`: nothing goes by it any more."""
-        policy, base = self._written.pop(number)
+        _, policy, base = self._written.pop(number)
         for key, _ in _entries(number, policy, base):
             self._entries.delete(key)
         for key, _ in _names(number, policy):

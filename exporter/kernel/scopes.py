@@ -10,7 +10,7 @@ from exporter.events import HOST, ProcessKey
 from exporter.kernel.bpf import Map
 from exporter.kernel.candidates import Candidates
 from exporter.kernel.grants import Grants
-from exporter.kernel.policies import Policies
+from exporter.kernel.policies import Policies, Written
 from exporter.kernel.queries import Queries
 from exporter.kernel.rings import Handler
 from exporter.kernel.windows import Windows
@@ -59,8 +59,8 @@ class Scopes:
         """Programs of jobs that had no room: no policy holds for what they do."""
         return self._candidates.refused
 
-    def write(self, policy: Compiled) -> int:
-        """Write a policy, for `hold`; returns its number. Raises KernelError when it has no room."""
+    def write(self, policy: Compiled) -> Written:
+        """Write a policy, for `hold`. Raises KernelError when it has no room."""
         return self._policies.write(policy)
 
     def hold(self, scope: int, number: int, policy: Compiled, seeds: Seeds = ()) -> None:

@@ -83,7 +83,7 @@ class Tracer:
         self.directory = directory
         """Where the pins are."""
         self._outlives = unpinned is None
-        self._goes_on = False
+        self._goes_on = self._is_detached = False
         opened = {name: stack.enter_context(closing(Map(directory / f"map_{name}"))) for name in PINNED_MAPS}
         self.maps: Mapping[str, Map] = opened
         self._procs, self._counters = opened["procs"], opened["counters"]
@@ -129,9 +129,9 @@ class Tracer:
         `seeds` are the names that addresses (16 bytes) have without being looked up. Raises KernelError when
         it has no room.
         """
-        number = self.scopes.write(policy)
-        self.scopes.hold(scope, number, policy, seeds)
-        return number
+        written = self.scopes.write(policy)
+        self.scopes.hold(scope, written.number, written.policy, seeds)
+        return written.number
 
     @property
     def executables(self) -> Executables:
@@ -165,7 +165,7 @@ class Tracer:
     def is_attached(self) -> bool:
         """Whether all programs are where they were attached, as of now."""
         lost = self._held.lost()
-        return not lost[DETACHED] and not lost[REPLACED]
+        return not self._is_detached and not lost[DETACHED] and not lost[REPLACED]
 
     def drain(self, handle: Handler, *, limit: int) -> int:
         """Hand the finished records to `handle`, at most `limit`; returns how many there were.
@@ -205,7 +205,9 @@ class Tracer:
 
     def live_pids(self, scope: int) -> list[int]:
         """Processes of the job `scope` that run now, whatever records were lost."""
-        return sorted(process.pid for process in self.live(scope))
+        pids = sorted(process.pid for process in self.live(scope))
+        # Once detached, nobody takes out of the table who ends.
+        return [pid for pid in pids if not self._is_detached or _runs(pid)]
 
     def live(self, scope: int) -> list[ProcessKey]:
         """The same, in no order, told from others that had or will have their pids."""
@@ -229,6 +231,7 @@ class Tracer:
             self._held.close()
             leave(self.directory)
             return
+        self._is_detached = True
         self.frames.detach()
         self._held.detach()
         remove(self.directory)
@@ -240,6 +243,17 @@ class Tracer:
     def finish(self, handle: Handler) -> None:
         """Hand over the rest of what the kernel only counted. Call it once, detached and drained."""
         self._windows.finish(handle)
+
+
+def _runs(pid: int) -> bool:
+    """Whether there is such a process; what has ended and wasn't waited for has no executable any more."""
+    try:
+        Path(f"/proc/{pid}/exe").readlink()
+    except PermissionError:
+        return True
+    except OSError:
+        return False
+    return True
 
 
 def mode_of(value: bytes | None) -> JobMode:

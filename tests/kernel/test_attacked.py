@@ -14,6 +14,7 @@ from exporter import wire
 from exporter.kernel.bpf import bpf, detach_link, open_pinned
 from exporter.kernel.held import DETACHED, REPLACED, UNPINNED
 from exporter.kernel.objects import AttachType, ProgramType, load_program, pin
+from tests.launch import ci_egress
 
 from .attached import attached, instance_of, links_in, running, wait_for
 from .direct import KernelSide, kernel_side
@@ -212,3 +213,24 @@ def test_a_program_that_a_job_puts_behind_ours_is_told_though_not_stopped(lab: L
     (connect,) = seen.egress
     assert (connect["network.peer.address"], connect["egress.verdict"]) == (V4.peer, "allow")
     assert tampering(tmp_path) == [("bpf", "BPF_PROG_LOAD"), ("bpf", "BPF_LINK_CREATE")]
+
+
+def test_an_instance_that_is_stopped_lets_go_of_all_though_its_exporter_goes_on(tmp_path: Path) -> None:
+    """Nobody is accused of it, neither of what it did nor of what it left."""
+    script = "echo ready; sleep 0.1; read -r _; echo over"
+    options = ("--enforce", "--allowed-endpoints", f"{V4.peer}:{PORT}")
+    with running(["sh", "-c", script], tmp_path, *options) as run:
+        assert run.next_line() == "ready"
+        instance = run.instance()
+        wait_for((instance / "link_later_on_setsockopt").exists)
+        links = links_in(instance)
+        ci_egress("stop", instance.name, cwd=tmp_path)
+        run.message("the programs were detached")
+        wait_for(lambda: not links & attached().links)
+        run.tell("go on")
+        seen = run.end()
+    assert (seen.status, seen.stdout) == (0, "over\n")
+    assert "tampering" not in seen.stderr
+    assert "left behind" not in seen.stderr
+    assert [point.value for point in seen.metrics["cicd.egress.enforcing"]] == [0]
+    assert not (tmp_path / "logs.jsonl").exists() or tampering(tmp_path) == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import signal
+import subprocess
 import sys
 from collections import Counter
 from contextlib import suppress
@@ -22,6 +23,7 @@ from .containers import container
 from .lab import PORT, V4
 from .resolver import Resolver
 from .test_policy_run import logs
+from .tracing import ROOT, environment
 from .watching import Runner, Watch, watching
 
 if TYPE_CHECKING:
@@ -347,3 +349,61 @@ def test_what_names_granted_lasts_through_a_change_of_the_policy(
         "default",
         f"www.registry.example:{PORT}",
     ]
+
+
+def test_what_was_chosen_for_a_job_that_runs_outlives_a_change_of_the_policy(
+    steps: Steps, tmp_path: Path
+) -> None:
+    file, run = policy(tmp_path, SECTIONS), run_id("chosen")
+    peer, evil = steps.act(V4.peer), steps.act(V4.evil)
+    with watching(tmp_path, "--policy", str(file)) as watch:
+        name = steps.start(job(run, "lax", CI_PROJECT_PATH=f"group/{run}"), peer, peer, evil)
+        known(watch, run)
+        assert steps.go(name) == "ok\n"
+        assert enforce("on", f"group/{run}*") == 0
+        assert steps.go(name, 1) == "EPERM\n"
+        policy(tmp_path, SECTIONS.replace(EVIL, PEER))
+        watch.process.send_signal(signal.SIGHUP)
+        watch.wait_until_said("read the policy again")
+        assert steps.go(name, 2) == "EPERM\n"
+        seen = watch.stop()
+    told = [(span["egress.verdict"], span["egress.mode"]) for span in seen.egress(run)]
+    assert told == [("audit", "audit"), ("deny", "enforce"), ("deny", "enforce")]
+
+
+def enforce(verb: str, pattern: str) -> int:
+    """`ci-egress enforce`, for jobs of that name; its status."""
+    command = [sys.executable, "-m", "exporter", "enforce", verb, "--job", pattern]
+    return subprocess.run(command, env=environment(), cwd=ROOT, capture_output=True, check=False).returncode
+
+
+def test_a_chain_of_processes_begins_at_the_jobs_root(steps: Steps, tmp_path: Path) -> None:
+    """What started the step is none of it, `timeout` for one."""
+    file = policy(
+        tmp_path, f"mode: enforce\nallow: [{{host: {V4.evil}, ports: [{PORT}], lineage: [timeout]}}]\n"
+    )
+    run, evil = run_id("chain"), steps.act(V4.evil)
+    with watching(tmp_path, "--policy", str(file)) as watch:
+        variables = shlex.join(["env", *map("=".join, job(run, "build").items())])
+        rounds = [steps.act(V4.evil, "timeout", "60"), evil]
+        steps.start({**PATH, "CI_JOB_ID": "agent"}, *rounds, around=f"timeout 100 {variables} {{}}")
+        known(watch, run)
+        assert [steps.go("agent-0", number) for number in range(2)] == ["ok\n", "EPERM\n"]
+        watch.stop()
+
+
+def test_steps_of_a_job_at_once_share_what_names_granted(steps: Steps, lab: Lab, tmp_path: Path) -> None:
+    file, run = policy(tmp_path, NAMES.replace("NAME", "www.registry.example")), run_id("shared")
+    question = query("www.registry.example").hex()
+    code = [sys.executable, "-c", RESOLVE_AND_CONNECT, question, V4.evil, V4.peer, str(PORT)]
+    looked_up = shlex.join([os.fsdecode(part) for part in lab.command(code)])
+    with (
+        Resolver(lab, V4.evil, [f"www.registry.example A {V4.peer}"]),
+        watching(tmp_path, "--policy", str(file)) as watch,
+    ):
+        one = steps.start(job(run, "build"), looked_up)
+        other = steps.start(job(run, "build"), steps.act(V4.peer))
+        stranger = steps.start(job(run, "test"), steps.act(V4.peer))
+        watch.wait_until_said(" began", run_id=run, times=2)
+        assert [steps.go(one), steps.go(other), steps.go(stranger)] == ["ok\n", "ok\n", "EPERM\n"]
+        watch.stop()

@@ -204,4 +204,7 @@ def watching(
                 yield Watch(process, otlp_dir, log, systemd)
             finally:
                 if process.poll() is None:
+                    process.terminate()  # killed, one that enforces would stay attached
+                    with suppress(subprocess.TimeoutExpired):
+                        process.wait(RUN_LIMIT_S)
                     process.kill()

@@ -11,6 +11,7 @@ import pytest
 from exporter.cli.governing import Source
 from exporter.cli.governor import OVERFLOW, Governor
 from exporter.errors import CiEgressError, KernelError
+from exporter.kernel.policies import Written
 from exporter.kernel.registry import JobMode, Registered
 from exporter.names import Names
 from exporter.policy.model import Mode
@@ -64,12 +65,13 @@ class Kernel:
         asked = JobMode.ENFORCE if self.held[scope][1] is Mode.ENFORCE else JobMode.AUDIT
         return self.chosen.get(scope, asked)
 
-    def write(self, policy: Compiled) -> int:
+    def write(self, policy: Compiled) -> Written:
         if len(self.written) >= self.room:
             raise KernelError("no room")
         number: int = next(self.numbers)
+        policy = replace(policy, named=replace(policy.named))  # as an instance numbers its executables
         self.written[number] = policy
-        return number
+        return Written(number, policy, 0)
 
     def hold(self, scope: int, number: int, policy: Compiled, _seeds: object) -> None:
         assert self.written[number] is policy
@@ -138,6 +140,14 @@ def test_jobs_for_which_the_policy_says_the_same_share_it() -> None:
         2: JobMode.AUDIT,
         4: JobMode.ENFORCE,
     }
+
+
+def test_rules_for_names_are_told_by_the_policy_as_it_was_written() -> None:
+    kernel = Kernel()
+    governor = started(kernel)
+    terms = governor.begin(2, named("build"))
+    assert terms is not None
+    assert terms.named is kernel.written[kernel.held[2][0]].named
 
 
 def test_a_job_that_goes_on_stays_as_it_is() -> None:
