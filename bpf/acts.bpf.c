@@ -10,6 +10,7 @@
 #define SOCK_RAW 3
 #define IPPROTO_ICMP 1
 #define IPPROTO_TCP 6
+#define IPPROTO_UDP 17
 #define IPPROTO_ICMPV6 58
 #define IPPROTO_UDPLITE 136
 #define EACH_MAX 32    /* records of a program with one peer, in a window */
@@ -237,6 +238,29 @@ static inline void remember(const struct flow_key *key, struct bpf_sock *sk, u32
 	last->slot = slot;
 	asm volatile("" ::: "memory");
 	last->window = window;
+}
+
+/* From now on each packet of the socket is decided, by packet.bpf.c; returns 0 without room. */
+static inline int set_undecided(struct bpf_sock *sk, u32 verdict)
+{
+	struct last_peer *last =
+		sk ? lasts.sk_storage_get((void *)sk, 0, BPF_SK_STORAGE_GET_F_CREATE) : 0;
+
+	if (!last)
+		return 0;
+	last->undecided = verdict;
+	return 1;
+}
+
+/* What was said to its connect; VERDICT_NONE: it isn't. */
+static inline u32 undecided(struct bpf_sock *sk)
+{
+	struct last_peer *last;
+
+	if (!sk || sk->protocol != IPPROTO_UDP || sk->type == SOCK_RAW)
+		return VERDICT_NONE;
+	last = lasts.sk_storage_get((void *)sk, 0, 0);
+	return last ? last->undecided : VERDICT_NONE;
 }
 
 /* The lane for this act's record; key names "other peers" where it is one peer too many. */

@@ -311,6 +311,9 @@ struct last_peer {
 	struct flow_key key;
 	u32 window;
 	u32 slot;
+	u32 undecided; /* what was said to its connect, which was let through; each packet is
+			  decided */
+	u32 pad;
 };
 
 /* An act while it is counted; of a connect that is only counted, until its outcome is known. */

@@ -5,7 +5,6 @@
  * lies outside of the packet reads as zeros.
  */
 #define IPPROTO_HOPOPTS 0
-#define IPPROTO_UDP 17
 #define IPPROTO_DCCP 33
 #define IPPROTO_ROUTING 43
 #define IPPROTO_FRAGMENT 44

@@ -5,7 +5,6 @@
  * A question is known by a hash of its name: nothing more of a message is read here.
  */
 #define DNS_PORT 53
-#define IPPROTO_UDP 17
 #define HEADER_SIZE 12
 #define NAME_WORDS 64
 #define SMALL_ROOM 128

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only
 /*
  * What goes out through sockets that have no address hook: raw and ping sockets, UDP-Lite, SCTP;
- * and the first hop of a source route, which those hooks can't know. Here the packet is the act,
+ * the first hop of a source route, which those hooks can't know; and datagram sockets whose connect
+ * was let through because it sends nothing. Here the packet is the act,
  * and its header tells where it goes: that of a raw socket may say something else than its owner's
  * call. What the policy denies is dropped, with EPERM for the caller.
  */
@@ -13,9 +14,6 @@
 #define TCP_SYN 2
 
 BPF_PROG_ARRAY(packets, 1); /* on_packet */
-
-/* Makes the verifier forget what it knows of it: else it follows each way to that on its own. */
-#define FORGET(value) read_kernel(&(value), sizeof(value), &(value))
 
 static inline int has_hooks(u32 type, u32 protocol)
 {
@@ -67,7 +65,7 @@ static inline int is_act(struct __sk_buff *skb, const struct packet *packet, str
 		return 0;
 	if (has_connections(type))
 		return opens(skb, packet, socket);
-	return !has_hooks(type, protocol) || packet->is_routed;
+	return !has_hooks(type, protocol) || packet->is_routed || undecided(sk);
 }
 
 /* What a timer sends again was denied when the socket's owner sent it. */
@@ -98,13 +96,18 @@ int on_egress(struct __sk_buff *skb)
 	if (!sk)
 		return ALLOW;
 	sk = bpf_sk_fullsock(sk);
-	if (!sk || is_ordinary(skb, sk->type, sk->protocol))
+	if (!sk)
+		return ALLOW;
+
+	u32 pending = undecided(sk);
+
+	if (!pending && is_ordinary(skb, sk->type, sk->protocol))
 		return ALLOW;
 	if (is_denied_connection(sk))
 		return DENY;
-
-	if (!process_of(number_at(bpf_get_current_task(), TASK_TGID)))
-		return ALLOW;
+	if (!process_of(
+		    number_at(bpf_get_current_task(), TASK_TGID))) /* handed to who is of no job */
+		return pending == VERDICT_DENY ? DENY : ALLOW;
 	packets.call(skb, 0);
 	return is_enforced() ? DENY : ALLOW; /* what can't be judged doesn't leave */
 }
@@ -148,7 +151,8 @@ int on_packet(struct __sk_buff *skb)
 
 	u32 is_denied = skb->cb[1] || act.key.verdict == VERDICT_DENY;
 
-	if (!skb->cb[0] && packet.is_routed && !has_hooks(sk->type, sk->protocol)) {
+	if (!skb->cb[0] && packet.is_routed &&
+	    (!has_hooks(sk->type, sk->protocol) || undecided(sk))) {
 		skb->cb[0] = 1;
 		skb->cb[1] = is_denied;
 		packets.call(skb, 0);

@@ -7,6 +7,7 @@
 #define FINAL 0x80000000U /* ranks from here on are of denies that no name overrides */
 #define RULE_OF_NAMES 0xffffffffU
 #define RULE_OF_ANSWERS 0xfffffffeU
+#define RULE_OF_NOTHING_SENT 0xfffffffdU
 #define POLICY_KEY_BITS (8 * sizeof(struct policy_key) - 32)
 
 /* As policies have it: they don't tell the versions of IP apart. */
@@ -16,6 +17,9 @@ static inline u32 policy_protocol(u32 protocol)
 		return IPPROTO_ICMP;
 	return protocol == IPPROTO_MPTCP ? IPPROTO_TCP : protocol;
 }
+
+/* Makes the verifier forget what it knows of it: else it follows each way to that on its own. */
+#define FORGET(value) read_kernel(&(value), sizeof(value), &(value))
 
 /*
  * The value stays what it is, but the verifier knows it no more: else it follows each way to each

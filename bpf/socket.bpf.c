@@ -14,6 +14,45 @@ static inline int is_told_by_its_packets(struct bpf_sock_addr *ctx)
 	return !has_ports(ctx->type, ctx->protocol) || ctx->protocol == IPPROTO_UDPLITE;
 }
 
+/*
+ * A datagram socket that connects sends nothing, and the C library connects one to each address of
+ * a name, to put them in order. Where the policy lets TCP go, and at no port, that is let through;
+ * what the socket sends from then on is decided packet by packet, whatever it connects to: another
+ * thread may connect it at the same time. Returns what was said to UDP.
+ */
+static inline u32 judge_kind(struct act_value *act, struct proc_value *proc, struct bpf_sock *sk)
+{
+	u32 protocol = act->key.protocol, verdict = VERDICT_NONE, rule = 0, step;
+	u32 is_udp_connect = act->key.act == ACT_CONNECT && protocol == IPPROTO_UDP;
+
+#pragma clang loop unroll(disable) /* judge is long */
+	for (step = 0; step < 2; step++) {
+		act->key.protocol = step ? IPPROTO_TCP : protocol;
+		judge(act, proc, sk);
+		if (step)
+			break;
+		verdict = act->key.verdict;
+		rule = act->rule;
+		if (!is_udp_connect || verdict == VERDICT_NONE || verdict == VERDICT_ALLOW)
+			break;
+		FORGET(*act);
+		FORGET(verdict);
+		FORGET(rule);
+	}
+	if (!step)
+		return verdict;
+	act->key.protocol = protocol;
+	if ((act->key.verdict == VERDICT_ALLOW || !act->key.peer_port) &&
+	    set_undecided(sk, verdict)) {
+		act->key.verdict = VERDICT_ALLOW;
+		act->rule = RULE_OF_NOTHING_SENT;
+	} else {
+		act->key.verdict = verdict;
+		act->rule = rule;
+	}
+	return verdict;
+}
+
 static inline int act_on(struct bpf_sock_addr *ctx, struct bpf_sock *sk, u32 kind,
 			 const union address *peer)
 {
@@ -31,14 +70,16 @@ static inline int act_on(struct bpf_sock_addr *ctx, struct bpf_sock *sk, u32 kin
 		act.key.peer_port = bpf_ntohs(ctx->user_port);
 	act.key.protocol = ctx->protocol;
 	act.key.act = kind;
-	judge(&act, proc, sk);
 
+	u32 said = judge_kind(&act, proc, sk);
 	u32 is_denied = act.key.verdict == VERDICT_DENY;
 
 	if (!is_denied && is_told_by_its_packets(ctx))
 		return ALLOW;
-	if (!is_denied && ctx->user_port == bpf_htons(DNS_PORT))
-		note_asker(sk, pid, proc, peer, act.key.verdict);
+	if (said != VERDICT_DENY && ctx->user_port == bpf_htons(DNS_PORT))
+		note_asker(sk, pid, proc, peer, said);
+	if (!is_denied && kind == ACT_SEND && undecided(sk))
+		return ALLOW; /* its packet tells */
 	act.cookie = cookie_of(ctx);
 	act.tid = pid_tgid;
 	act.uid = bpf_get_current_uid_gid();

@@ -68,6 +68,8 @@ RULE_OF_NAMES = (1 << 32) - 1
 """In place of a rule's number: the kernel knows that names decided, and not which."""
 RULE_OF_ANSWERS = (1 << 32) - 2
 """In place of a rule's number: a listener of the job's own answered who asked it."""
+RULE_OF_NOTHING_SENT = (1 << 32) - 3
+"""In place of a rule's number: a datagram socket connected where TCP may, and what it sends is decided."""
 
 HOST = 0
 """The scope of what belongs to no job."""

@@ -7,11 +7,27 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import NamedTuple
 
-from exporter.events import RULE_OF_ANSWERS, RULE_OF_NAMES, Acted, Aggregated, Verdict
+from exporter.events import (
+    RULE_OF_ANSWERS,
+    RULE_OF_NAMES,
+    RULE_OF_NOTHING_SENT,
+    Acted,
+    Aggregated,
+    Verdict,
+)
 from exporter.policy.compile import Compiled
 from exporter.policy.compile_names import NamedRules
 from exporter.policy.decide import Act, decide
-from exporter.policy.model import ANSWER, DEFAULT, Address, Effect, JobPolicy, Mode, PortClass
+from exporter.policy.model import (
+    ANSWER,
+    DEFAULT,
+    NOTHING_SENT,
+    Address,
+    Effect,
+    JobPolicy,
+    Mode,
+    PortClass,
+)
 
 ALLOWED, DENIED, WOULD_DENY = "allow", "deny", "audit"
 """`egress.verdict`; what there is no policy for is allowed."""
@@ -21,7 +37,7 @@ _WORDS = {
     Verdict.DENY: DENIED,
     Verdict.AUDIT: WOULD_DENY,
 }
-_IMPLIED = {0: DEFAULT, RULE_OF_ANSWERS: ANSWER}
+_IMPLIED = {0: DEFAULT, RULE_OF_ANSWERS: ANSWER, RULE_OF_NOTHING_SENT: NOTHING_SENT}
 """Rules that no file has, by number."""
 
 

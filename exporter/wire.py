@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from typing import NamedTuple
 
-LAYOUT = 0xD6E2B18A
+LAYOUT = 0x7EE09AE8
 """Edition of the layout; every record and every pinned instance carries it."""
 
 ARGUMENTS_PIECE = 4096
@@ -407,7 +407,7 @@ FLOW_VALUE = struct.Struct("<II")
 
 
 class LastPeer(NamedTuple):
-    """`struct last_peer`, 48 bytes."""
+    """`struct last_peer`, 56 bytes."""
 
     started_ns: int
     pid: int
@@ -421,9 +421,10 @@ class LastPeer(NamedTuple):
     verdict: int
     window: int
     slot: int
+    undecided: int
 
 
-LAST_PEER = struct.Struct("<QII16sHHBBBBII")
+LAST_PEER = struct.Struct("<QII16sHHBBBBIII4x")
 
 
 class ActValue(NamedTuple):
@@ -860,7 +861,7 @@ OFFSETS = {
     ),
     "flow_value": (8, {"told": 0, "slot": 4}),
     "last_peer": (
-        48,
+        56,
         {
             "key.started_ns": 0,
             "key.pid": 8,
@@ -874,6 +875,7 @@ OFFSETS = {
             "key.verdict": 39,
             "window": 40,
             "slot": 44,
+            "undecided": 48,
         },
     ),
     "act_value": (

@@ -15,6 +15,8 @@ DEFAULT = "default"
 """Told as the rule where none matched."""
 ANSWER = "answer"
 """Told as the rule where a listener of the job's own answers who asked it."""
+NOTHING_SENT = "nothing sent"
+"""Told as the rule where a datagram socket connects, which sends nothing, and only TCP may go there."""
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network

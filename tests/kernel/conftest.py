@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+
+from exporter.kernel.mounts import cgroup2_root
 
 from .lab import Lab
 
@@ -53,3 +56,12 @@ def lab() -> Iterator[Lab]:
     """Build a network of the module's own."""
     with Lab() as lab:
         yield lab
+
+
+@pytest.fixture
+def cgroup() -> Iterator[Path]:
+    """A cgroup of the test's own, straight below the root."""
+    path = cgroup2_root() / f"test-{os.getpid()}"
+    path.mkdir()
+    yield path
+    path.rmdir()

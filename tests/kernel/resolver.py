@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import socket
 import struct
 import threading
@@ -21,16 +22,17 @@ from .servers import family_of
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-_TTL_S = 60
+_TURN_S = 0.05
 _RESOLV_CONF, _NSSWITCH_CONF, _HOSTS = map(Path, ("/etc/resolv.conf", "/etc/nsswitch.conf", "/etc/hosts"))
 
 
 class Resolver(threading.Thread):
     """Answers like a real one: through CNAMEs, over UDP only as much as the asker takes, else over TCP."""
 
-    def __init__(self, lab: Lab, address: str, records: Sequence[str]) -> None:
+    def __init__(self, lab: Lab, address: str, records: Sequence[str], *, ttl_s: int = 60) -> None:
         """Listen at port 53 of an address of the peer; `records` are lines of `owner type data`."""
         super().__init__(daemon=True)
+        self._ttl_s = ttl_s
         self._records = [_parsed(record) for record in records]
         family = family_of(address)
         self.datagrams = lab.peer.call(socket.socket, family, socket.SOCK_DGRAM).result()
@@ -38,7 +40,7 @@ class Resolver(threading.Thread):
         self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         for one in (self.datagrams, self._listener):
             one.bind((address, 53))
-            one.settimeout(0.05)
+            one.settimeout(0)
         self._listener.listen()
         self._has_ended = threading.Event()
 
@@ -56,11 +58,12 @@ class Resolver(threading.Thread):
 
     def run(self) -> None:
         """Serve, one asker at a time."""
+        both = (self.datagrams, self._listener)
         while not self._has_ended.is_set():
-            with suppress(TimeoutError):
-                question, asker = self.datagrams.recvfrom(4096)
-                self.answer(question, asker)
-            with suppress(TimeoutError):
+            ready, _, _ = select.select(both, [], [], _TURN_S)
+            if self.datagrams in ready:
+                self.answer(*self.datagrams.recvfrom(4096))
+            if self._listener in ready:
                 connection, _ = self._listener.accept()
                 with connection:
                     self._serve(connection)
@@ -95,7 +98,7 @@ class Resolver(threading.Thread):
         for owner, its_kind, data in self._records:
             if owner != name or its_kind not in (kind, "CNAME"):
                 continue
-            found.append(dns.rrset.from_text(owner, _TTL_S, "IN", its_kind, data))
+            found.append(dns.rrset.from_text(owner, self._ttl_s, "IN", its_kind, data))
             if its_kind == "CNAME":
                 found += self._found(dns.name.from_text(data), kind)
         return found
@@ -134,9 +137,9 @@ def resolving_with(lab: Lab, address: str, directory: Path, *, hosts: str = "") 
 
 @contextmanager
 def lab_with_resolver(
-    address: str, records: Sequence[str], directory: Path, *, hosts: str = ""
+    address: str, records: Sequence[str], directory: Path, *, hosts: str = "", ttl_s: int = 60
 ) -> Iterator[Lab]:
     """Build a lab whose build side has a resolver with `records` at `address` of the peer."""
-    with Lab() as lab, Resolver(lab, address, records):
+    with Lab() as lab, Resolver(lab, address, records, ttl_s=ttl_s):
         resolving_with(lab, address, directory, hosts=hosts)
         yield lab

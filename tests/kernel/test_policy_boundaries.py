@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from .arrivals import UDP, Endpoint, Packet
 from .attached import running
 from .containers import container
 from .lab import NETWORKS, PORT, V4, V6, Lab, Network
@@ -16,6 +17,7 @@ from .ruled import MODES, Ruled, bracketed, script, under
 from .servers import family_of
 from .test_policy_run import logs, policy
 from .test_traced_names import client, connections, lookups
+from .tracing import announced
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -93,7 +95,11 @@ def test_in_a_container_names_are_looked_up_and_the_jobs_policy_holds(
     for span in spans:
         assert span["egress.lineage"][-2:] == ["dash", "python3.11"]  # type: ignore[index]
         assert span["egress.attribution"] == "lineage"
-    assert [record["spanId"] for record in ruled.records[-1:]] == [spans[2].span_id]
+    told = [ruled.seen.by_id[record["spanId"]] for record in ruled.records]
+    assert told[-2:] == spans[2:]
+    assert {span["server.address"] for span in told} == {EVIL}, (
+        "what the policy names isn't said to be denied"
+    )
 
 
 def exchange(source: str, port: int, to: tuple[str, int]) -> None:
@@ -129,9 +135,8 @@ def test_servers_service_containers_and_loopback_go_on_working(
         with running(job, tmp_path / "otlp", "--policy", file) as run:
             assert [run.next_line(), run.next_line()] == ["serving"] * 2
             lab.peer.call(exchange, network.evil, ASKER, (network.build, SERVICE)).result()
-            with lab.watch():
-                run.tell("go on")
-                ruled = Ruled(run.end(), mode, file, logs(tmp_path / "otlp"))
+            run.tell("go on")
+            ruled = Ruled(run.end(), mode, file, logs(tmp_path / "otlp"))
     assert ruled.seen.stdout.split() == ["answered", *[ruled.errno()] * 2]
     assert ruled.seen.status == 0
     by_rule = {
@@ -149,3 +154,69 @@ def test_servers_service_containers_and_loopback_go_on_working(
         if rule != "default":
             ruled.assert_allowed(spans, rule)
     ruled.assert_against(by_rule["default"])
+
+
+FORWARDED = """
+exec unshare --net sh -c '
+nsenter --net=/proc/$PPID/ns/net ip -batch - <<END
+link add out0 address {outer} type veth peer name in0 address {inner} netns $$
+addr add {network}1/{bits} dev out0 {nodad}
+link set out0 up
+neigh add {network}2 lladdr {inner} dev out0 nud permanent
+END
+nsenter --net=/proc/$PPID/ns/net sysctl -qw {forward}=1
+ip -batch - <<END
+addr add {network}2/{bits} dev in0 {nodad}
+link set in0 up
+neigh add {network}1 lladdr {outer} dev in0 nud permanent
+route add default via {network}1
+END
+exec "$@"' sh "$@"
+"""
+"""Runs a command in a network of its own, whose packets the job's network forwards, as for containers."""
+
+
+def forwarded(network: Network, command: list[str]) -> list[str]:
+    v4 = {"network": "10.99.0.", "bits": 24, "nodad": "", "forward": "net.ipv4.ip_forward"}
+    v6 = {"network": "2001:db8:99::", "bits": 64, "nodad": "nodad", "forward": "net.ipv6.conf.all.forwarding"}
+    macs = {"outer": "02:00:00:00:99:01", "inner": "02:00:00:00:99:02"}
+    text = FORWARDED.format(**(v6 if network is V6 else v4), **macs)
+    return ["sh", "-c", text, "sh", *command]
+
+
+@MODES
+@NETWORKS
+def test_no_way_out_of_a_job_leads_out_of_its_policy(
+    programs: Programs, tmp_path: Path, network: Network, cgroup: Path, mode: str
+) -> None:
+    connect = announced(programs.act("connect", network.evil, PORT))
+    send = announced(programs.act("udp-sendto", network.evil, PORT))
+    with Lab() as lab:
+        ways = {
+            "cgroup": ["sh", "-c", f'echo 0 > {cgroup}/cgroup.procs; exec "$@"', "sh", *connect],
+            "session": ["setsid", *connect],
+            "another network": ["nsenter", f"--net={lab.peer.path}", *connect],
+            "own network": ["unshare", "-Urn", *connect],
+            "own pids": ["unshare", "-Urpf", *connect],
+            "forwarded": forwarded(network, send),
+        }
+        with lab.watch() as watch:
+            ruled = under(lab, mode, ["192.0.2.77"], script(tmp_path, *ways.values()), tmp_path)
+    results = ruled.seen.stdout.splitlines()[1::2]
+    nowhere = "ENETUNREACH" if network is V4 else "EADDRNOTAVAIL"
+    in_audit = {way: nowhere if way == "own network" else "ok" for way in ways}
+    assert dict(zip(ways, results, strict=True)) == {way: ruled.errno(in_audit[way]) for way in ways}
+    if ruled.is_enforced:
+        assert watch.arrivals.packets == {}
+    else:
+        assert watch.arrivals.packets[Packet(UDP, Endpoint(network.evil, PORT))] == 1
+    chains = [["dash", *(["unshare"] if way == "own pids" else []), "act"] for way in ways]
+    assert [span["egress.lineage"] for span in ruled.seen.egress] == chains
+    ruled.assert_against(ruled.seen.egress)
+    ruled.assert_told(
+        [
+            (span, f"act ({' → '.join(chain)}) → {bracketed(network.evil)}:{PORT}, rule default")
+            for span, chain in zip(ruled.seen.egress, chains, strict=True)
+        ]
+    )
+    ruled.assert_account(len(ways))

@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from exporter.kernel.mounts import cgroup2_root
-
 from .arrivals import Endpoint
 from .lab import NETWORKS, PORT, V4, Lab, Network
 from .tracing import INTERNAL, Span, Trace, announced, names, trace
@@ -206,15 +204,6 @@ def test_the_status_of_a_process_is_its_last_threads(lab: Lab, programs: Program
     (child,) = seen.called("dash")
     assert (seen.status, span["process.exit.code"]) == (3, 3)
     assert span.ended_ns >= child.ended_ns
-
-
-@pytest.fixture
-def cgroup() -> Iterator[Path]:
-    """A cgroup of the test's own, straight below the root."""
-    path = cgroup2_root() / f"test-{os.getpid()}"
-    path.mkdir()
-    yield path
-    path.rmdir()
 
 
 def test_a_process_that_leaves_its_cgroup_stays_in_its_job(

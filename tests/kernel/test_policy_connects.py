@@ -1,0 +1,134 @@
+"""A datagram socket that connects where TCP may go is let through, and each packet of it decided."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from exporter.events import RULE_OF_NOTHING_SENT, Act, Acted, Verdict
+from exporter.policy.compile import Compiled, compile_policy
+from tests.unit.policy.files import rules
+
+from .agents import Agent, acts, agent
+from .arrivals import UDP, Endpoint, Packet
+from .direct import KernelSide, kernel_side
+from .lab import NETWORKS, PORT, V4, V6, Lab, Network
+from .ruled import bracketed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+pytestmark = pytest.mark.kernel
+
+OTHER = 7105
+LET_THROUGH = (Act.CONNECT, Verdict.ALLOW, RULE_OF_NOTHING_SENT)
+SENDS = {
+    "send": "s.send(b'x')",
+    "write": "os.write(s.fileno(), b'x')",
+    "sendmsg": "s.sendmsg([b'x'])",
+    "sendto": "s.sendto(b'x', s.getpeername())",
+    "corked": "s.send(b'x', socket.MSG_MORE); s.send(b'x')",
+}
+
+
+@pytest.fixture(scope="module")
+def kernel() -> Iterator[KernelSide]:
+    with kernel_side() as side:
+        yield side
+
+
+def policy(network: Network, *more: str, mode: str = "enforce") -> Compiled:
+    """TCP to one port of `peer`, and UDP to another."""
+    peer = bracketed(network.peer)
+    allow = [f"'{peer}:{PORT}'", f"'udp://{peer}:{OTHER}'", *more]
+    return compile_policy(rules(allow="\n".join(allow), more=f"mode: {mode}\n"))
+
+
+def made(network: Network) -> str:
+    return f"s = socket.socket(socket.AF_INET{'6' if network is V6 else ''}, socket.SOCK_DGRAM)"
+
+
+def to(network: Network, port: int, host: str = "peer") -> str:
+    return f"s.connect(('{getattr(network, host)}', {port}))"
+
+
+def told(kernel: KernelSide, job: Agent) -> list[tuple[Act, Verdict, int]]:
+    seen = [event for event in acts(kernel.drain(), job.process) if isinstance(event, Acted)]
+    return [(event.act, event.verdict, event.rule) for event in seen]
+
+
+@NETWORKS
+@pytest.mark.parametrize("way", SENDS)
+def test_it_connects_and_sends_nothing(lab: Lab, kernel: KernelSide, network: Network, way: str) -> None:
+    with lab.watch() as watch, agent(kernel, lab, policy(network)) as job:
+        assert job.do(made(network), to(network, PORT)) == "ok"
+        assert job.value("s.getsockname()[0]") == network.build, "which is what the C library wants to know"
+        assert job.do(SENDS[way]) == "EPERM"
+        assert told(kernel, job) == [LET_THROUGH, (Act.SEND, Verdict.DENY, 0)]
+    assert watch.arrivals.packets == {}
+
+
+@NETWORKS
+def test_in_audit_mode_what_it_sends_is_told_once(lab: Lab, kernel: KernelSide, network: Network) -> None:
+    with lab.watch() as watch, agent(kernel, lab, policy(network, mode="audit")) as job:
+        assert job.do(made(network), to(network, PORT), *SENDS.values()) == "ok"
+        assert told(kernel, job) == [LET_THROUGH, *[(Act.SEND, Verdict.AUDIT, 0)] * len(SENDS)]
+    assert watch.arrivals.packets == {Packet(UDP, Endpoint(network.peer, PORT)): len(SENDS)}
+
+
+@NETWORKS
+def test_where_tcp_may_not_go_it_does_not_connect(lab: Lab, kernel: KernelSide, network: Network) -> None:
+    with agent(kernel, lab, policy(network)) as job:
+        assert job.do(made(network), to(network, PORT, "evil")) == "EPERM"
+        assert job.do(to(network, PORT + 1)) == "EPERM"
+        assert told(kernel, job) == [(Act.CONNECT, Verdict.DENY, 0)] * 2
+
+
+@NETWORKS
+def test_at_no_port_it_connects_anywhere(lab: Lab, kernel: KernelSide, network: Network) -> None:
+    """As the C library does for a program that asks it without a port."""
+    with lab.watch() as watch, agent(kernel, lab, policy(network)) as job:
+        assert job.do(made(network), to(network, 0, "evil")) == "ok"
+        assert job.do(SENDS["send"]) == "EPERM"
+        assert told(kernel, job) == [LET_THROUGH, (Act.SEND, Verdict.DENY, 0)]
+    assert watch.arrivals.packets == {}
+
+
+@NETWORKS
+def test_what_it_sends_elsewhere_is_decided_too_and_told_once(
+    lab: Lab, kernel: KernelSide, network: Network
+) -> None:
+    with lab.watch() as watch, agent(kernel, lab, policy(network)) as job:
+        assert job.do(made(network), to(network, PORT)) == "ok"
+        assert job.do(f"s.sendto(b'x', ('{network.evil}', {PORT}))") == "EPERM"
+        assert job.do(f"s.sendto(b'x', ('{network.peer}', {OTHER}))") == "ok"
+        assert told(kernel, job)[1:] == [(Act.SEND, Verdict.DENY, 0), (Act.SEND, Verdict.ALLOW, 2)]
+    assert watch.arrivals.packets_to(network.evil) == 0
+    assert watch.arrivals.packets[Packet(UDP, Endpoint(network.peer, OTHER))] == 1
+
+
+@NETWORKS
+def test_once_it_is_connected_to_what_a_rule_allows_it_is_like_any_other(
+    lab: Lab, kernel: KernelSide, network: Network
+) -> None:
+    with agent(kernel, lab, policy(network)) as job:
+        assert job.do(made(network), to(network, PORT), to(network, OTHER), SENDS["send"]) == "ok"
+        assert told(kernel, job) == [LET_THROUGH, (Act.CONNECT, Verdict.ALLOW, 2)]
+
+
+def test_through_a_mapped_address_it_is_the_same(lab: Lab, kernel: KernelSide) -> None:
+    with lab.watch() as watch, agent(kernel, lab, policy(V4)) as job:
+        assert job.do(made(V6), f"s.connect(('::ffff:{V4.peer}', {PORT}))") == "ok"
+        for send in ("send", "sendto"):
+            assert job.do(SENDS[send]) == "EPERM"
+        assert told(kernel, job) == [LET_THROUGH, *[(Act.SEND, Verdict.DENY, 0)] * 2]
+    assert watch.arrivals.packets == {}
+
+
+def test_a_flip_is_seen_by_what_is_connected(lab: Lab, kernel: KernelSide) -> None:
+    with lab.watch() as watch, agent(kernel, lab, policy(V4, mode="audit")) as job:
+        assert job.do(made(V4), to(V4, PORT)) == "ok"
+        kernel.tracer.govern(kernel.scope, policy(V4))
+        assert job.do(SENDS["send"]) == "EPERM"
+    assert watch.arrivals.packets == {}
