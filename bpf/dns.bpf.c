@@ -111,6 +111,7 @@ static inline int read_messages(struct __sk_buff *skb, u32 is_query)
 	packet.at = packet.payload;
 	packet.size = packet.here = skb->len - packet.at;
 	granting->number = 0;
+	granting->is_for_next = 0;
 	granting->next = 0;
 	for (step = 0; step <= MESSAGES_MAX; step++) {
 		forget(&packet);

@@ -11,19 +11,6 @@
 #define SOL_XDP 283
 #define XDP_TX_RING 3
 
-static inline int is_enforced(void)
-{
-	struct proc_value *proc = process_of(number_at(bpf_get_current_task(), TASK_TGID));
-
-	if (!proc)
-		return 0;
-
-	u32 scope = scope_of(proc);
-	struct mode_value *mode = modes.lookup(&scope);
-
-	return mode && mode->is_enforcing;
-}
-
 /*
  * A frame leaves in the context of who sends it. One that came in by an interface before may still
  * have its socket, as from the far end of a veth, but the current task is a stranger.

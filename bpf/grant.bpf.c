@@ -9,7 +9,7 @@
 #define NAME_STEPS 254
 #define LABEL_MAX 63
 #define COMPRESSED 0xc0
-#define RECORD_STEPS 192 /* labels of owners' names, and records */
+#define RECORD_STEPS 96 /* labels of owners' names, and records */
 #define NAME_KEY_HEAD_BITS 32
 #define TTL_LEAST_S 600 /* clients go on using the addresses that they have */
 #define TTL_MOST_S 86400
@@ -37,12 +37,15 @@ struct granting {
 	u32 next;
 	struct name_key key;
 	u8 wire[256]; /* the question's name */
-	union address address;
+	/* Here, where the verifier doesn't follow what they are. */
+	struct granted_key granted;
+	struct granted_value fresh;
+	u64 made;
+	u64 ended;
 	u32 at;
 	u32 left; /* records */
 	u32 label_at;
-	u32 policies[2];
-	u32 sets[2];
+	u32 is_for_next; /* 1: it is gone through again, for the policy to come */
 };
 BPF_PERCPU_ARRAY(grantings, struct granting, 1);
 BPF_PROG_ARRAY(later, 1); /* on_grant: with on_answer it is more than the verifier can follow */
@@ -141,31 +144,24 @@ static inline u32 reverse_name(struct granting *granting, u32 size)
 	return length;
 }
 
-/* Which rule sets the question's name has, in the scope's policy and in the one to come. */
-static inline int find_sets(struct __sk_buff *skb, const struct answer *answer,
-			    struct granting *granting)
+/* The rule set that the question's name has in the policy; NO_SET for none. */
+static inline u32 find_set(struct __sk_buff *skb, const struct answer *answer, u32 policy,
+			   struct granting *granting)
 {
 	u64 size = answer->asked_at - HEADER_SIZE - answer->at;
-	u32 which, found = 0;
+	u32 *set;
 
 	asm volatile("" : "+r"(size));
 	if (size < 2 || size > sizeof(granting->wire) ||
 	    bpf_skb_load_bytes(skb, answer->at + HEADER_SIZE, granting->wire, size))
-		return 0;
+		return NO_SET;
 	size = reverse_name(granting, size);
 	if (!size)
-		return 0;
+		return NO_SET;
 	granting->key.prefix_bits = NAME_KEY_HEAD_BITS + 8 * (size + 1);
-#pragma clang loop unroll(disable)
-	for (which = 0; which < 2; which++) {
-		u32 *set;
-
-		granting->key.policy = granting->policies[which];
-		set = granting->key.policy ? names.lookup(&granting->key) : 0;
-		granting->sets[which] = set ? *set : NO_SET;
-		found |= set != 0;
-	}
-	return found;
+	granting->key.policy = policy;
+	set = names.lookup(&granting->key);
+	return set ? *set : NO_SET;
 }
 
 static inline u64 number_of(u64 *value)
@@ -186,47 +182,44 @@ static inline void add_one(u32 scope)
 }
 
 /* Signed, since the parts are read one by one while others count. */
-static inline s64 grants_of(u32 scope)
+static inline s64 grants_of(u32 scope, struct granting *granting)
 {
-	return number_of(grants_made.lookup(&scope)) - number_of(grants_ended.lookup(&scope));
+	volatile u64 *all = &granting->made, *over = &granting->ended;
+
+	*all = number_of(grants_made.lookup(&scope));
+	*over = number_of(grants_ended.lookup(&scope));
+	return *all - *over;
 }
 
-static inline int has_room_for_grant(u32 scope)
+static inline int has_room_for_grant(struct granting *granting)
 {
-	s64 own = grants_of(scope);
+	s64 own = grants_of(granting->granted.scope, granting);
 
-	return own < GRANTS_KEPT || (own < GRANTS_MOST && grants_of(ALL_SCOPES) < GRANTED_MAX / 2);
+	return own < GRANTS_KEPT ||
+	       (own < GRANTS_MOST && grants_of(ALL_SCOPES, granting) < GRANTED_MAX / 2);
 }
 
-static inline void grant(const struct granted_key *key, u32 set, u64 until_ns)
+static inline void grant(struct granting *granting)
 {
-	struct granted_value *there = granted.lookup(key);
-	struct granted_value fresh = {
-		.sets_low = set < 64 ? 1ULL << set : 0,
-		.sets_high = set < 64 ? 0 : 1ULL << (set & 63),
-		.until_ns = until_ns,
-	};
+	const struct granted_value *fresh = &granting->fresh;
+	struct granted_value *there = granted.lookup(&granting->granted);
 
-	if (!there) {
-		if (!has_room_for_grant(key->scope)) {
-			count(KIND_DNS, COUNT_UNGRANTED);
-			return;
-		}
-		if (!granted.insert((struct granted_key *)key, &fresh)) {
-			add_one(key->scope);
+	if (!there && has_room_for_grant(granting)) {
+		if (!granted.insert(&granting->granted, &granting->fresh)) {
+			add_one(granting->granted.scope);
 			add_one(ALL_SCOPES);
 			return;
 		}
-		there = granted.lookup(key);
-		if (!there) {
-			count(KIND_DNS, COUNT_UNGRANTED);
-			return;
-		}
+		there = granted.lookup(&granting->granted); /* another CPU was faster */
 	}
-	__sync_fetch_and_or(&there->sets_low, fresh.sets_low);
-	__sync_fetch_and_or(&there->sets_high, fresh.sets_high);
-	if (there->until_ns < until_ns)
-		there->until_ns = until_ns;
+	if (!there) {
+		count(KIND_DNS, COUNT_UNGRANTED);
+		return;
+	}
+	__sync_fetch_and_or(&there->sets_low, fresh->sets_low);
+	__sync_fetch_and_or(&there->sets_high, fresh->sets_high);
+	if (there->until_ns < fresh->until_ns)
+		there->until_ns = fresh->until_ns;
 }
 
 /* The address of a record of the answer, if it has one; the record's data stand at `at`. */
@@ -252,29 +245,22 @@ static inline u64 lifetime_ns(u32 ttl_s)
 	return ttl_s * NS_PER_S;
 }
 
-static inline void grant_record(struct __sk_buff *skb, struct granting *granting, u32 scope,
-				u64 now_ns, u32 at, const u8 *record)
+static inline void grant_record(struct __sk_buff *skb, struct granting *granting, u64 now_ns,
+				u32 at, const u8 *record)
 {
 	u32 type = record[0] << 8 | record[1], class = record[2] << 8 | record[3];
 	u32 ttl_s = record[4] << 24 | record[5] << 16 | record[6] << 8 | record[7];
-	u32 size = record[8] << 8 | record[9], which;
+	u32 size = record[8] << 8 | record[9];
 
-	if (class != INTERNET || !read_answer_address(skb, at, type, size, &granting->address))
+	if (class != INTERNET ||
+	    !read_answer_address(skb, at, type, size, (union address *)granting->granted.address))
 		return;
-#pragma clang loop unroll(disable)
-	for (which = 0; which < 2; which++) {
-		struct granted_key key = { .scope = scope, .policy = granting->policies[which] };
-
-		if (granting->sets[which] == NO_SET)
-			continue;
-		__builtin_memcpy(key.address, &granting->address, sizeof(key.address));
-		grant(&key, granting->sets[which], now_ns + lifetime_ns(ttl_s));
-	}
+	granting->fresh.until_ns = now_ns + lifetime_ns(ttl_s);
+	grant(granting);
 }
 
 /* A step takes a label of a record's owner, or the end of that name and the record behind it. */
-static inline void grant_records(struct __sk_buff *skb, const struct answer *answer,
-				 struct granting *granting)
+static inline void grant_records(struct __sk_buff *skb, u32 end, struct granting *granting)
 {
 	volatile u32 *cursor = &granting->at, *left = &granting->left;
 	u64 now_ns = bpf_ktime_get_boot_ns();
@@ -298,10 +284,10 @@ static inline void grant_records(struct __sk_buff *skb, const struct answer *ans
 			break;
 		at += sizeof(record);
 		*cursor = at + (record[8] << 8 | record[9]);
-		if (*cursor > answer->end)
+		if (*cursor > end)
 			break;
 		*left = *left - 1;
-		grant_record(skb, granting, answer->scope, now_ns, at, record);
+		grant_record(skb, granting, now_ns, at, record);
 	}
 	count(KIND_DNS, COUNT_UNREAD);
 }
@@ -329,15 +315,39 @@ static inline void note_answer(const struct dns_packet *packet, u32 scope)
 	granting->number = number + 1;
 }
 
+static inline void grant_answer(struct __sk_buff *skb, const struct answer *answer, u32 policy,
+				struct granting *granting)
+{
+	u8 records[2];
+	u32 set;
+
+	if (!policy || bpf_skb_load_bytes(skb, answer->at + 6, records, 2))
+		return;
+	granting->left = records[0] << 8 | records[1];
+	granting->at = answer->asked_at + 4;
+	if (!granting->left)
+		return;
+	set = find_set(skb, answer, policy, granting);
+	if (set == NO_SET)
+		return;
+	granting->granted.scope = answer->scope;
+	granting->granted.policy = policy;
+	granting->fresh.sets_low = set < 64 ? 1ULL << set : 0;
+	granting->fresh.sets_high = set < 64 ? 0 : 1ULL << (set & 63);
+	granting->fresh.used = 0;
+	grant_records(skb, answer->end, granting);
+}
+
+/* Of one answer for one policy; then it begins again with the next. */
 int on_grant(struct __sk_buff *skb)
 {
 	struct granting *granting = current_granting();
-	u8 records[2];
 
 	if (!granting)
 		return ALLOW;
 
 	u64 which = granting->next;
+	u32 is_for_next = granting->is_for_next;
 
 	asm volatile("" : "+r"(which));
 	if (which >= MESSAGES_MAX || which >= granting->number)
@@ -346,15 +356,11 @@ int on_grant(struct __sk_buff *skb)
 	struct answer answer = granting->answers[which];
 	struct mode_value *mode = modes.lookup(&answer.scope);
 
-	granting->next = which + 1;
-	if (mode && !bpf_skb_load_bytes(skb, answer.at + 6, records, 2)) {
-		granting->policies[0] = mode->policy;
-		granting->policies[1] = mode->next_policy;
-		granting->left = records[0] << 8 | records[1];
-		granting->at = answer.asked_at + 4;
-		if (granting->left && find_sets(skb, &answer, granting))
-			grant_records(skb, &answer, granting);
-	}
+	if (!mode)
+		return ALLOW;
+	granting->is_for_next = !is_for_next && mode->next_policy;
+	granting->next = which + !granting->is_for_next;
+	grant_answer(skb, &answer, is_for_next ? mode->next_policy : mode->policy, granting);
 	if (granting->next < granting->number)
 		later.call(skb, 0);
 	return ALLOW;

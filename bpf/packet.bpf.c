@@ -2,9 +2,9 @@
 /*
  * What goes out through sockets that have no address hook: raw and ping sockets, UDP-Lite, SCTP;
  * the first hop of a source route, which those hooks can't know; and datagram sockets whose connect
- * was let through because it sends nothing. Here the packet is the act,
- * and its header tells where it goes: that of a raw socket may say something else than its owner's
- * call. What the policy denies is dropped, with EPERM for the caller.
+ * was let through because it sends nothing. Here the packet is the act, and its header tells where
+ * it goes: that of a raw socket may say something else than its owner's call. What the policy
+ * denies is dropped, with EPERM for the caller.
  */
 #define SOCK_DGRAM 2
 #define NO_OPTIONS 0x45 /* how such an IPv4 header begins */
@@ -12,6 +12,11 @@
 #define SCTP_INIT 1
 #define TCP_FLAGS_AT 13
 #define TCP_SYN 2
+
+BPF_PROG_ARRAY(packets, 1); /* on_packet */
+
+/* Makes the verifier forget what it knows of it: else it follows each way to that on its own. */
+#define FORGET(value) read_kernel(&(value), sizeof(value), &(value))
 
 static inline int has_hooks(u32 type, u32 protocol)
 {
@@ -54,16 +59,21 @@ static inline int opens(struct __sk_buff *skb, const struct packet *packet, u64 
 	       byte_at(skb, packet->payload_at + SCTP_CHUNK_AT) == SCTP_INIT;
 }
 
+/* Sockets that no address hook told of. */
+static inline int is_told_here(struct bpf_sock *sk)
+{
+	return !has_hooks(sk->type, sk->protocol) || undecided(sk);
+}
+
 static inline int is_act(struct __sk_buff *skb, const struct packet *packet, struct bpf_sock *sk)
 {
-	u32 type = sk->type, protocol = sk->protocol;
 	u64 socket = address_of(sk);
 
 	if (!is_of_a_process(socket))
 		return 0;
-	if (has_connections(type))
+	if (has_connections(sk->type))
 		return opens(skb, packet, socket);
-	return !has_hooks(type, protocol) || packet->is_routed || undecided(sk);
+	return is_told_here(sk) || packet->is_routed;
 }
 
 /* What a timer sends again was denied when the socket's owner sent it. */
@@ -97,48 +107,64 @@ int on_egress(struct __sk_buff *skb)
 	if (!sk)
 		return ALLOW;
 
-	u32 pending = undecided(sk);
+	u32 said = undecided(sk);
 
-	if (!pending && is_ordinary(skb, sk->type, sk->protocol))
+	if (!said && is_ordinary(skb, sk->type, sk->protocol))
 		return ALLOW;
 	if (is_denied_connection(sk))
 		return DENY;
 
+	/* A socket that is handed to a process of no job is no way around what was said. */
+	if (!process_of(number_at(bpf_get_current_task(), TASK_TGID)))
+		return said == VERDICT_DENY ? DENY : ALLOW;
+	packets.call(skb, 0);
+	return is_enforced() ? DENY : ALLOW; /* what can't be judged doesn't leave */
+}
+
+/*
+ * The packet's act. A source route is two of them; for sockets with address hooks, these told the
+ * final one. The second one comes by calling this again: both at once are long to verify.
+ */
+int on_packet(struct __sk_buff *skb)
+{
+	struct bpf_sock *sk = skb->sk;
 	u64 task = bpf_get_current_task();
 	u32 pid = number_at(task, TASK_TGID);
 	struct proc_value *proc = process_of(pid);
 	struct packet packet = {};
+	struct act_value act = {};
 
-	if (!proc) /* handed to a process of no job */
-		return pending == VERDICT_DENY ? DENY : ALLOW;
+	if (!sk || !proc)
+		return DENY;
+	sk = bpf_sk_fullsock(sk);
+	if (!sk)
+		return DENY;
 	read_packet(skb, &packet);
+	FORGET(packet);
 	if (!is_act(skb, &packet, sk))
 		return ALLOW;
 
-	/* A source route is two acts; for sockets with address hooks, these told the final one. */
-	u32 is_told = has_hooks(sk->type, sk->protocol) && !pending;
-	u32 acts = packet.is_routed && !is_told ? 2 : 1, step;
-	u32 is_denied = 0;
+	if (skb->cb[0])
+		packet.to = packet.final;
+	FORGET(packet);
+	__builtin_memcpy(act.key.peer, packet.to.bytes, sizeof(act.key.peer));
+	act.key.peer_port = packet.port;
+	act.key.protocol = packet.protocol;
+	act.key.act = ACT_SEND;
+	judge(&act, proc, sk);
+	FORGET(act);
+	act.cookie = cookie_of(skb);
+	act.tid = number_at(task, TASK_PID);
+	act.uid = number_at(pointer_at(task, TASK_CRED), CRED_UID);
+	report(&act, pid, proc, sk);
 
-#pragma clang loop unroll(disable) /* report is long */
-	for (step = 0; step < 2; step++) {
-		const union address *peer = step ? &packet.final : &packet.to;
-		struct act_value act = {};
+	u32 is_denied = skb->cb[1] || act.key.verdict == VERDICT_DENY;
 
-		if (step == acts)
-			break;
-		__builtin_memcpy(act.key.peer, peer->bytes, sizeof(act.key.peer));
-		act.key.peer_port = packet.port;
-		act.key.protocol = packet.protocol;
-		act.key.act = ACT_SEND;
-		judge(&act, proc, sk);
-		read_kernel(&act, sizeof(act),
-			    &act); /* and the verifier forgets how it came about */
-		is_denied |= act.key.verdict == VERDICT_DENY;
-		act.cookie = cookie_of(skb);
-		act.tid = number_at(task, TASK_PID);
-		act.uid = number_at(pointer_at(task, TASK_CRED), CRED_UID);
-		report(&act, pid, proc, sk);
+	if (!skb->cb[0] && packet.is_routed && is_told_here(sk)) {
+		skb->cb[0] = 1;
+		skb->cb[1] = is_denied;
+		packets.call(skb, 0);
+		return DENY;
 	}
 	if (is_denied && has_connections(sk->type))
 		deny_connection(sk);

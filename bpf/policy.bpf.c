@@ -18,6 +18,12 @@ static inline u32 policy_protocol(u32 protocol)
 	return protocol == IPPROTO_MPTCP ? IPPROTO_TCP : protocol;
 }
 
+/*
+ * The value stays what it is, but the verifier knows it no more: else it follows each way to each
+ * value through all that comes. `by` is a number that it doesn't know.
+ */
+#define BLUR(value, by) asm volatile("%0 -= %1\n%0 += %1" : "+r"(value) : "r"(by))
+
 /* The longest match of one class, or what stands behind it and holds; null: nothing does. */
 static inline struct choice_value *choice_of(struct policy_key *key, u64 held)
 {
@@ -155,9 +161,13 @@ static inline void judge(struct act_value *act, struct proc_value *proc, struct 
 
 	__builtin_memcpy(key.address, act->key.peer, sizeof(key.address));
 
-	u32 verdict = VERDICT_DENY;
-	u32 rank = look_up(&key, act->held, &verdict, &act->rule);
+	u32 verdict = VERDICT_DENY, rule = 0;
+	u32 rank = look_up(&key, act->held, &verdict, &rule);
 
+	BLUR(rank, scope);
+	BLUR(verdict, scope);
+	BLUR(rule, scope);
+	act->rule = rule;
 	if (has_names && rank < FINAL) {
 		u32 named = look_up_names(act, scope, config->window);
 
@@ -199,4 +209,18 @@ static inline int may_create(struct act_value *act, struct proc_value *proc)
 				  : protocol == IPPROTO_TCP ? PORTLESS_TCP
 				  : protocol == IPPROTO_UDP ? PORTLESS_UDP
 							    : PORTLESS_OTHER)) != 0;
+}
+
+/* Whether the policy of the current task's job is enforced. */
+static inline int is_enforced(void)
+{
+	struct proc_value *proc = process_of(number_at(bpf_get_current_task(), TASK_TGID));
+
+	if (!proc)
+		return 0;
+
+	u32 scope = scope_of(proc);
+	struct mode_value *mode = modes.lookup(&scope);
+
+	return mode && mode->is_enforcing;
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from threading import Event, Thread
@@ -120,6 +121,7 @@ PROGRAMS: list[Program] = [
     Hook("on_sendmsg4", _ADDRESS, AttachType.UDP4_SENDMSG),
     Hook("on_sendmsg6", _ADDRESS, AttachType.UDP6_SENDMSG),
     Hook("on_sock_ops", ProgramType.SOCK_OPS, AttachType.SOCK_OPS),
+    Continuation("on_packet", ProgramType.CGROUP_SKB, AttachType.INET_EGRESS, "packets"),
     Hook("on_egress", ProgramType.CGROUP_SKB, AttachType.INET_EGRESS),
     Hook("on_sock_release", ProgramType.CGROUP_SOCK, AttachType.SOCK_RELEASE),
     Hook("on_bind4", ProgramType.CGROUP_SOCK, AttachType.INET4_POST_BIND),
@@ -134,6 +136,8 @@ PROGRAMS: list[Program] = [
 HOOKS = frozenset(program.name for program in PROGRAMS if isinstance(program, Hook))
 """Without one of these something isn't seen, and so not denied."""
 
+_VERIFIERS = 2
+"""Threads: the kernel verifies one program on one processor."""
 _HINTS = {
     "compile": "see that /sys is mounted, and that the checkout is whole and can be read",
     "load": "Linux 5.15 or newer, and root or the capabilities that `ci-egress doctor` lists",
@@ -173,10 +177,11 @@ def load(  # noqa: PLR0913, PLR0917 - the last two are of who can be interrupted
         for name in pinned_maps:
             with _failures_told("pin", name):
                 pin(maps[name], pins / f"map_{name}")
-        for program in programs:
+        loaded = _verified(bytecode, programs, list(maps.values()), stack, goes_on)
+        for program, descriptor in zip(programs, loaded, strict=False):
             if not goes_on():
                 return
-            link = _run(program, bytecode.programs[program.name], maps, cgroup, pins)
+            link = _put_in_place(program, descriptor, maps, cgroup, pins)
             if link is not None and unpinned is not None:
                 unpinned[program.name] = link
             elif link is not None:
@@ -185,18 +190,37 @@ def load(  # noqa: PLR0913, PLR0917 - the last two are of who can be interrupted
                     pin(link, pins / f"link_{program.name}")
 
 
-def _run(program: Program, code: bytes, maps: Mapping[str, int], cgroup: int, pins: Path) -> int | None:
-    """Returns the link's descriptor; None where there is none."""
-    with ExitStack() as stack:
-        with _failures_told("load", program.name):
-            loaded = program.load(code, list(maps.values()))
-        stack.callback(os.close, loaded)
-        if isinstance(program, Reserve):
-            with _failures_told("pin", program.name):
-                pin(loaded, pins / f"prog_{program.name}")
+def _verified(
+    bytecode: Bytecode,
+    programs: Sequence[Program],
+    maps: Sequence[int],
+    stack: ExitStack,
+    goes_on: Callable[[], bool],
+) -> list[int]:
+    """Have the verifier take the programs, two at once; returns descriptors, as far as `goes_on()`."""
+
+    def take(program: Program) -> int | None:
+        if not goes_on():
             return None
-        with _failures_told("attach", program.name):
-            return program.attach(loaded, maps, cgroup)
+        with _failures_told("load", program.name):
+            descriptor = program.load(bytecode.programs[program.name], maps)
+        stack.callback(os.close, descriptor)
+        return descriptor
+
+    with ThreadPoolExecutor(_VERIFIERS, "verifier") as pool:
+        return [descriptor for descriptor in pool.map(take, programs) if descriptor is not None]
+
+
+def _put_in_place(
+    program: Program, loaded: int, maps: Mapping[str, int], cgroup: int, pins: Path
+) -> int | None:
+    """Returns the link's descriptor; None where there is none."""
+    if isinstance(program, Reserve):
+        with _failures_told("pin", program.name):
+            pin(loaded, pins / f"prog_{program.name}")
+        return None
+    with _failures_told("attach", program.name):
+        return program.attach(loaded, maps, cgroup)
 
 
 @contextmanager

@@ -35,7 +35,7 @@ PINNED_MAPS = [
     *("flows_even", "flows_odd", "slots", "free_slots", "others", "open_connects"),
     *("queries", "queries_noted", "queries_expired"),
     *("policy", "alternatives", "names", "rule_ports", "modes", "exe_bits", "jobs"),
-    *("granted", "grants_made", "grants_ended", "later"),
+    *("granted", "grants_made", "grants_ended", "later", "packets"),
 ]
 _KEY = struct.Struct("=I")
 _START = struct.Struct("=Q")
