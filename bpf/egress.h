@@ -311,8 +311,7 @@ struct last_peer {
 	struct flow_key key;
 	u32 window;
 	u32 slot;
-	u32 undecided; /* what was said to its connect, which was let through; each packet is
-			  decided */
+	u32 undecided; /* VERDICT_*, of a connect that was let through: then packets are judged */
 	u32 pad;
 };
 

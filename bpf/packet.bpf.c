@@ -2,9 +2,9 @@
 /*
  * What goes out through sockets that have no address hook: raw and ping sockets, UDP-Lite, SCTP;
  * the first hop of a source route, which those hooks can't know; and datagram sockets whose connect
- * was let through because it sends nothing. Here the packet is the act,
- * and its header tells where it goes: that of a raw socket may say something else than its owner's
- * call. What the policy denies is dropped, with EPERM for the caller.
+ * was let through because it sends nothing. Here the packet is the act, and its header tells where
+ * it goes: that of a raw socket may say something else than its owner's call. What the policy
+ * denies is dropped, with EPERM for the caller.
  */
 #define SOCK_DGRAM 2
 #define NO_OPTIONS 0x45 /* how such an IPv4 header begins */
@@ -56,16 +56,21 @@ static inline int opens(struct __sk_buff *skb, const struct packet *packet, u64 
 	       byte_at(skb, packet->payload_at + SCTP_CHUNK_AT) == SCTP_INIT;
 }
 
+/* Sockets that no address hook told of. */
+static inline int is_told_here(struct bpf_sock *sk)
+{
+	return !has_hooks(sk->type, sk->protocol) || undecided(sk);
+}
+
 static inline int is_act(struct __sk_buff *skb, const struct packet *packet, struct bpf_sock *sk)
 {
-	u32 type = sk->type, protocol = sk->protocol;
 	u64 socket = address_of(sk);
 
 	if (!is_of_a_process(socket))
 		return 0;
-	if (has_connections(type))
+	if (has_connections(sk->type))
 		return opens(skb, packet, socket);
-	return !has_hooks(type, protocol) || packet->is_routed || undecided(sk);
+	return is_told_here(sk) || packet->is_routed;
 }
 
 /* What a timer sends again was denied when the socket's owner sent it. */
@@ -99,15 +104,16 @@ int on_egress(struct __sk_buff *skb)
 	if (!sk)
 		return ALLOW;
 
-	u32 pending = undecided(sk);
+	u32 said = undecided(sk);
 
-	if (!pending && is_ordinary(skb, sk->type, sk->protocol))
+	if (!said && is_ordinary(skb, sk->type, sk->protocol))
 		return ALLOW;
 	if (is_denied_connection(sk))
 		return DENY;
-	if (!process_of(
-		    number_at(bpf_get_current_task(), TASK_TGID))) /* handed to who is of no job */
-		return pending == VERDICT_DENY ? DENY : ALLOW;
+
+	/* A socket that is handed to a process of no job is no way around what was said. */
+	if (!process_of(number_at(bpf_get_current_task(), TASK_TGID)))
+		return said == VERDICT_DENY ? DENY : ALLOW;
 	packets.call(skb, 0);
 	return is_enforced() ? DENY : ALLOW; /* what can't be judged doesn't leave */
 }
@@ -151,8 +157,7 @@ int on_packet(struct __sk_buff *skb)
 
 	u32 is_denied = skb->cb[1] || act.key.verdict == VERDICT_DENY;
 
-	if (!skb->cb[0] && packet.is_routed &&
-	    (!has_hooks(sk->type, sk->protocol) || undecided(sk))) {
+	if (!skb->cb[0] && packet.is_routed && is_told_here(sk)) {
 		skb->cb[0] = 1;
 		skb->cb[1] = is_denied;
 		packets.call(skb, 0);

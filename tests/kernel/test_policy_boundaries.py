@@ -195,6 +195,8 @@ def test_no_way_out_of_a_job_leads_out_of_its_policy(
         ways = {
             "cgroup": ["sh", "-c", f'echo 0 > {cgroup}/cgroup.procs; exec "$@"', "sh", *connect],
             "session": ["setsid", *connect],
+            "mounts": ["unshare", "--mount", *connect],
+            "user": ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", *connect],
             "another network": ["nsenter", f"--net={lab.peer.path}", *connect],
             "own network": ["unshare", "-Urn", *connect],
             "own pids": ["unshare", "-Urpf", *connect],

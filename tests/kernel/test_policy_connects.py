@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import ctypes
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -16,12 +20,11 @@ from .direct import KernelSide, kernel_side
 from .lab import NETWORKS, PORT, V4, V6, Lab, Network
 from .ruled import bracketed
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 pytestmark = pytest.mark.kernel
 
 OTHER = 7105
+PIDFD_GETFD = 438
+"""Of every machine."""
 LET_THROUGH = (Act.CONNECT, Verdict.ALLOW, RULE_OF_NOTHING_SENT)
 SENDS = {
     "send": "s.send(b'x')",
@@ -132,3 +135,27 @@ def test_a_flip_is_seen_by_what_is_connected(lab: Lab, kernel: KernelSide) -> No
         kernel.tracer.govern(kernel.scope, policy(V4))
         assert job.do(SENDS["send"]) == "EPERM"
     assert watch.arrivals.packets == {}
+
+
+def test_handed_to_a_process_of_no_job_it_sends_nothing_either(lab: Lab, kernel: KernelSide) -> None:
+    with lab.watch() as watch, agent(kernel, lab, policy(V4)) as job:
+        assert job.do(made(V4), to(V4, PORT)) == "ok"
+        with taken(job.process.pid, int(job.value("s.fileno()"))) as handed:
+            with pytest.raises(PermissionError):
+                handed.send(b"x")
+            assert job.do(to(V4, OTHER)) == "ok"
+            handed.send(b"x")
+    assert watch.arrivals.packets == {Packet(UDP, Endpoint(V4.peer, OTHER)): 1}
+
+
+@contextmanager
+def taken(pid: int, descriptor: int) -> Iterator[socket.socket]:
+    """A socket of that process, in this one."""
+    process = os.pidfd_open(pid)
+    try:
+        got = ctypes.CDLL(None, use_errno=True).syscall(PIDFD_GETFD, process, descriptor, 0)
+    finally:
+        os.close(process)
+    assert got >= 0, os.strerror(ctypes.get_errno())
+    with socket.socket(fileno=got) as handed:
+        yield handed
