@@ -35,7 +35,7 @@ def _require_given(
     kind: click.ParamType[Any], value: Any, param: click.Parameter | None, ctx: click.Context | None
 ) -> None:
     if value in ("", "--"):
-        what = (param.make_metavar(ctx) if param and ctx else None) or kind.name.upper()
+        what = (param.make_metavar(ctx).strip("[]") if param and ctx else "") or kind.name.upper()
         found = "it is empty" if value == "" else "`--` stands in its place"
         kind.fail(f"{what} is missing: {found}", param, ctx)
 
