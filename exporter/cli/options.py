@@ -35,12 +35,17 @@ def _require_given(
     kind: click.ParamType[Any], value: Any, param: click.Parameter | None, ctx: click.Context | None
 ) -> None:
     if value in ("", "--"):
-        what = (param.make_metavar(ctx) if param and ctx else None) or kind.name.upper()
+        what = (param.make_metavar(ctx) if param and ctx else "") or kind.name.upper()
+        if what.startswith("["):  # as one writes what may be left out
+            what = what[1:-1]
         found = "it is empty" if value == "" else "`--` stands in its place"
         kind.fail(f"{what} is missing: {found}", param, ctx)
 
 
 FILE = _PathType(dir_okay=False, path_type=Path)
+POLICY = _PathType(dir_okay=False, readable=False, path_type=Path)
+"""Whoever reads it says why it can't be read."""
+OTLP_PATH = _PathType(path_type=Path)
 DIRECTORY = _PathType(file_okay=False, path_type=Path)
 NAME = _NameType()
 
@@ -129,7 +134,7 @@ def policy_options(function: _F) -> _F:
         (
             click.option(
                 "--policy",
-                type=FILE,
+                type=POLICY,
                 metavar="FILE",
                 help="What jobs may connect to. In mode audit, what FILE would deny is told and goes on.",
             ),

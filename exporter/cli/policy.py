@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import click
 
 from exporter.cli.messages import Messages
-from exporter.cli.options import FILE
+from exporter.cli.options import NAME, OTLP_PATH, POLICY
 
 if TYPE_CHECKING:
     from exporter.policy.decide import Act, Decision
@@ -32,14 +32,19 @@ def command() -> None:
 
 
 @command.command("check", epilog="Exit status: 0 when it is valid, 2 when it isn't.")
-@click.argument("file", type=FILE)
+@click.argument("file", type=POLICY)
 def check(file: Path) -> int:
     """Say what is wrong with FILE: every error, as `file:line:column: what; how to fix`."""
     from exporter.policy.check import check_for_kernel
     from exporter.policy.parse import load_policy
+    from exporter.policy.problems import PolicyError
 
-    policy = load_policy(file)
-    check_for_kernel(policy)
+    try:
+        policy = load_policy(file)
+        check_for_kernel(policy)
+    except PolicyError as error:
+        error.hint = None  # it would name this command
+        raise
     rules = len(policy.rules) + sum(len(section.rules) for section in policy.sections)
     Messages.current().say(
         f"{file} is valid: {_number(rules, 'rule')}, {_number(len(policy.sections), 'section')} for jobs, "
@@ -49,12 +54,12 @@ def check(file: Path) -> int:
 
 
 @command.command("explain", epilog="Exit status: 0 when it is allowed, 1 when it is denied.")
-@click.argument("file", type=FILE)
+@click.argument("file", type=POLICY)
 @click.argument("destination", metavar="DEST")
 @click.option(
     "--process", "chain", metavar="CHAIN", help='Executables from the job\'s root on: "bash > npm > git".'
 )
-@click.option("--job", metavar="PIPELINE[/TASK]", help="Whose sections of `jobs` count, too.")
+@click.option("--job", metavar="PIPELINE[/TASK]", type=NAME, help="Whose sections of `jobs` count, too.")
 @click.option("--json", "as_json", is_flag=True, help='{"verdict", "rule", "line", "others"}.')
 def explain(file: Path, destination: str, chain: str | None, job: str | None, *, as_json: bool) -> int:
     """Say what FILE does with a connect to DEST, which rule decides, and why others don't.
@@ -83,7 +88,7 @@ def explain(file: Path, destination: str, chain: str | None, job: str | None, *,
 
 
 @command.command("init")
-@click.argument("paths", metavar="PATH…", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("paths", metavar="PATH…", nargs=-1, required=True, type=OTLP_PATH)
 def init(paths: tuple[Path, ...]) -> int:
     """Draft a policy from OTLP files or folders, as `run --otlp-dir` writes them; it goes to stdout.
 

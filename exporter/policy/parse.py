@@ -16,6 +16,7 @@ from exporter.policy.rules import read_mapping_rule, read_scalar_rule
 VERSION = "1"
 RULES_MAX = 20_000
 ENDPOINTS_SOURCE = "--allowed-endpoints"
+_ENDPOINTS_HINT = 'put blanks between destinations, as in "registry.example:443 udp://192.0.2.53:53"'
 
 _TOP_KEYS = ("version", "mode", "resolvers", "allow", "deny", "jobs")
 _SECTION_KEYS = ("mode", "allow", "deny")
@@ -63,7 +64,7 @@ def parse_allowed_endpoints(text: str) -> Policy:
             if rule is not None:
                 found.setdefault(rule.meaning, rule)
     if problems:
-        raise PolicyError(ENDPOINTS_SOURCE, problems)
+        raise PolicyError(ENDPOINTS_SOURCE, problems, _ENDPOINTS_HINT)
     resolvers = resolvers_rule(ENDPOINTS_SOURCE, 1, 1)
     return Policy(rules=tuple(found.values()), resolvers=resolvers)
 

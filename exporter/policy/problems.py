@@ -9,7 +9,7 @@ from exporter.errors import FileError
 from exporter.text import printable
 
 _SHOWN_MAX = 60
-_HINT = "`ci-egress policy check` shows them without starting anything"
+CHECK_HINT = "`ci-egress policy check` shows them without starting anything"
 
 
 class Placed(Protocol):
@@ -63,13 +63,13 @@ class Problems:
 class PolicyError(FileError):
     """A policy that isn't valid: it means nothing, and never "allow everything"."""
 
-    def __init__(self, source: str, problems: Iterable[Problem]) -> None:
+    def __init__(self, source: str, problems: Iterable[Problem], hint: str | None = CHECK_HINT) -> None:
         """`source` is the file, or the option."""
         self.problems = tuple(problems)
         number = len(self.problems)
         told = (f"{source}:{line}:{column}: {what}; {fix}" for line, column, what, fix in self.problems)
         what = f"{source} is not a valid policy: {number} error{'s' if number > 1 else ''}"
-        super().__init__(what, lines=tuple(told), hint=_HINT)
+        super().__init__(what, lines=tuple(told), hint=hint)
 
 
 def shown(text: str, limit: int = _SHOWN_MAX) -> str:

@@ -140,6 +140,7 @@ REFUSED_COMMAND_LINES = [
         "without --otlp-dir; add --otlp-dir DIR",
         id="limit-of-nothing",
     ),
+    pytest.param(["stop", ""], 2, "INSTANCE is missing: it is empty", id="stop-from-an-empty-variable"),
     pytest.param(["walk"], 2, "No such command 'walk'", id="unknown-command"),
     pytest.param(["replay"], 2, "FILE", id="no-recording"),
     pytest.param(["replay", "gone"], 2, "gone: No such file", id="recording-is-missing"),

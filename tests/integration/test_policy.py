@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,7 @@ def test_all_errors_are_told_with_places_for_editors(policy: Path) -> None:
         "policy.yaml:3:9: `*.com`: com is a public suffix",
         r"policy.yaml:3:18: `\x1b[2J` is not a host's name",
     ]
-    assert last.startswith("ci-egress: error: policy.yaml is not a valid policy: 3 errors; ")
+    assert last == "ci-egress: error: policy.yaml is not a valid policy: 3 errors"
 
 
 def test_what_the_kernel_cannot_hold_together_is_an_error_of_the_file(policy: Path) -> None:
@@ -60,6 +61,16 @@ def test_a_policy_that_cannot_be_read_is_an_error(tmp_path: Path, command: str) 
     done = ci_egress("policy", command, "none.yaml", *destination, cwd=tmp_path)
     assert (done.status, done.stdout) == (2, b"")
     assert "cannot read the policy none.yaml: No such file or directory" in done.stderr
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="gives a file away")
+def test_a_policy_that_this_user_may_not_read_is_told_to_be_one(policy: Path) -> None:
+    os.chown(policy, 65534, 65534)
+    policy.chmod(0o600)
+    without = ("setpriv", "--bounding-set=-dac_override,-dac_read_search")
+    done = ci_egress("policy", "check", policy.name, cwd=policy.parent, under=without)
+    hint = "name a file that this user can read"
+    assert done.stderr == f"ci-egress: error: cannot read the policy policy.yaml: Permission denied; {hint}\n"
 
 
 def test_the_rule_that_decides_is_told_with_those_that_do_not(policy: Path) -> None:
