@@ -140,9 +140,9 @@ def test_a_flip_is_seen_by_what_is_connected(lab: Lab, kernel: KernelSide) -> No
 def test_handed_to_a_process_of_no_job_it_sends_nothing_either(lab: Lab, kernel: KernelSide) -> None:
     with lab.watch() as watch, agent(kernel, lab, policy(V4)) as job:
         assert job.do(made(V4), to(V4, PORT)) == "ok"
-        with taken(job.process.pid, int(job.value("s.fileno()"))) as handed:
-            with pytest.raises(PermissionError):
-                handed.send(b"x")
+        descriptor = int(job.value("s.fileno()"))
+        with taken(job.process.pid, descriptor) as handed, pytest.raises(PermissionError):
+            handed.send(b"x")
     assert watch.arrivals.packets == {}
 
 
