@@ -156,6 +156,7 @@ def test_servers_service_containers_and_loopback_go_on_working(
     ruled.assert_against(by_rule["default"])
 
 
+NOBODY = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
 FORWARDED = """
 exec unshare --net sh -c '
 nsenter --net=/proc/$PPID/ns/net ip -batch - <<END
@@ -196,7 +197,7 @@ def test_no_way_out_of_a_job_leads_out_of_its_policy(
             "cgroup": ["sh", "-c", f'echo 0 > {cgroup}/cgroup.procs; exec "$@"', "sh", *connect],
             "session": ["setsid", *connect],
             "mounts": ["unshare", "--mount", *connect],
-            "user": ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", *connect],
+            "user": announced([*NOBODY, *programs.act("connect", network.evil, PORT)]),
             "another network": ["nsenter", f"--net={lab.peer.path}", *connect],
             "own network": ["unshare", "-Urn", *connect],
             "own pids": ["unshare", "-Urpf", *connect],
