@@ -38,30 +38,81 @@ static inline int is_of_a_process(u64 socket)
 	return pointer_at(pointer_at(socket, SOCK_SOCKET), SOCKET_FILE) != 0;
 }
 
+/* What was said to the first hop of a connection's source route stands with its socket. */
+static inline void note_route(struct bpf_sock *sk, const struct packet *packet, u32 verdict)
+{
+	struct last_peer *last = lasts.sk_storage_get((void *)sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+
+	if (!last)
+		return;
+	__builtin_memcpy(last->key.peer, packet->to.bytes, sizeof(last->key.peer));
+	last->key.verdict = verdict;
+}
+
+static inline int is_known_route(struct bpf_sock *sk, const struct packet *packet)
+{
+	struct last_peer *last = lasts.sk_storage_get((void *)sk, 0, 0);
+	union address hop;
+
+	if (!last || last->key.verdict == VERDICT_NONE)
+		return 0;
+	__builtin_memcpy(hop.bytes, last->key.peer, sizeof(hop.bytes));
+	return is_same_address(&hop, &packet->to);
+}
+
+static inline int is_syn(struct __sk_buff *skb, const struct packet *packet)
+{
+	return packet->protocol == IPPROTO_TCP &&
+	       (byte_at(skb, packet->payload_at + TCP_FLAGS_AT) & TCP_SYN);
+}
+
 /*
  * Protocols with connections send by timer and in answer to packets, too, when the current task is
- * a stranger: then nobody owns the socket's lock. Of these the packet that opens one is told.
+ * a stranger: then nobody owns the socket's lock. Of these the packet that opens one is told, and
+ * the first one that goes by another source route: that can be set at any time.
  */
-static inline int opens(struct __sk_buff *skb, const struct packet *packet, u64 socket)
+static inline int opens(struct __sk_buff *skb, const struct packet *packet, struct bpf_sock *sk)
 {
-	if (!number_at(socket, SOCK_OWNED))
+	if (!number_at(address_of(sk), SOCK_OWNED))
 		return 0;
-	if (packet->protocol == IPPROTO_TCP)
-		return packet->is_routed &&
-		       (byte_at(skb, packet->payload_at + TCP_FLAGS_AT) & TCP_SYN);
+	if (packet->is_routed)
+		return is_syn(skb, packet) || !is_known_route(sk, packet);
 	return packet->protocol == IPPROTO_SCTP &&
 	       byte_at(skb, packet->payload_at + SCTP_CHUNK_AT) == SCTP_INIT;
+}
+
+/* Set for this socket, unlike one that a network puts into all that goes through it. */
+static inline int has_own_route(u64 socket)
+{
+	return pointer_at(socket, INET_OPTIONS) ||
+	       pointer_at(pointer_at(socket, INET_IPV6), IPV6_OPTIONS);
+}
+
+/*
+ * What nobody sends, since it had to wait, goes by a source route that was decided when its owner
+ * sent. Any other is dropped where there are policies, for whose the socket is isn't known: until
+ * the owner sends.
+ */
+static inline int is_stray_route(struct bpf_sock *sk, const struct packet *packet)
+{
+	u64 socket = address_of(sk);
+
+	if (!has_connections(sk->type) || !packet->is_routed || is_known_route(sk, packet))
+		return 0;
+	if (!number_at(socket, SOCK_OWNED))
+		return has_policies() && has_own_route(socket);
+	note_route(sk, packet, VERDICT_ALLOW);
+	return 0;
 }
 
 static inline int is_act(struct __sk_buff *skb, const struct packet *packet, struct bpf_sock *sk)
 {
 	u32 type = sk->type, protocol = sk->protocol;
-	u64 socket = address_of(sk);
 
-	if (!is_of_a_process(socket))
+	if (!is_of_a_process(address_of(sk)))
 		return 0;
 	if (has_connections(type))
-		return opens(skb, packet, socket);
+		return opens(skb, packet, sk);
 	return !has_hooks(type, protocol) || packet->is_routed;
 }
 
@@ -74,14 +125,6 @@ static inline int is_denied_connection(struct bpf_sock *sk)
 		return 0;
 	last = lasts.sk_storage_get((void *)sk, 0, 0);
 	return last && last->key.verdict == VERDICT_DENY;
-}
-
-static inline void deny_connection(struct bpf_sock *sk)
-{
-	struct last_peer *last = lasts.sk_storage_get((void *)sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
-
-	if (last)
-		last->key.verdict = VERDICT_DENY;
 }
 
 /* Who sends is the current task, but older kernels don't tell its numbers to this kind of program.
@@ -103,11 +146,11 @@ int on_egress(struct __sk_buff *skb)
 	struct proc_value *proc = process_of(pid);
 	struct packet packet = {};
 
-	if (!proc)
+	if (!proc && !has_connections(sk->type))
 		return ALLOW;
 	read_packet(skb, &packet);
-	if (!is_act(skb, &packet, sk))
-		return ALLOW;
+	if (!proc || !is_act(skb, &packet, sk))
+		return is_stray_route(sk, &packet) ? DENY : ALLOW;
 
 	/* A source route is two acts; for sockets with address hooks, these told the final one. */
 	u32 acts = packet.is_routed && !has_hooks(sk->type, sk->protocol) ? 2 : 1, step;
@@ -133,7 +176,7 @@ int on_egress(struct __sk_buff *skb)
 		act.uid = number_at(pointer_at(task, TASK_CRED), CRED_UID);
 		report(&act, pid, proc, sk);
 	}
-	if (is_denied && has_connections(sk->type))
-		deny_connection(sk);
+	if (has_connections(sk->type))
+		note_route(sk, &packet, is_denied ? VERDICT_DENY : VERDICT_ALLOW);
 	return is_denied ? DENY : ALLOW;
 }
