@@ -32,6 +32,22 @@ static inline int is_ordinary(struct __sk_buff *skb, u32 type, u32 protocol)
 	return header[0] == NO_OPTIONS || (header[0] >> 4 == 6 && header[6] == protocol);
 }
 
+/*
+ * An answer to ::1's own: no packet may leave a machine under this address. By a VRF one goes to
+ * the same address.
+ */
+static inline int leaves_loopback(struct __sk_buff *skb)
+{
+	const u32 *header = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
+
+	if (skb->ifindex == LOOPBACK || header + IPV6_BYTES / sizeof(u32) > end)
+		return 0;
+	if (header[2] || header[3] || header[4] || header[5] != bpf_htonl(1))
+		return 0;
+	return *(const u8 *)header >> 4 == 6 &&
+	       (header[6] || header[7] || header[8] || header[9] != bpf_htonl(1));
+}
+
 /* The kernel's own sockets, which answer for it while any task runs, have no file. */
 static inline int is_of_a_process(u64 socket)
 {
@@ -135,6 +151,8 @@ int on_egress(struct __sk_buff *skb)
 
 	if (!sk)
 		return ALLOW;
+	if (leaves_loopback(skb) && has_policies())
+		return DENY;
 	sk = bpf_sk_fullsock(sk);
 	if (!sk || is_ordinary(skb, sk->type, sk->protocol))
 		return ALLOW;

@@ -9,7 +9,7 @@ import pytest
 from exporter.policy.compile import Compiled, compile_policy
 from tests.unit.policy.files import rules
 
-from .agents import agent
+from .agents import Agent, agent
 from .direct import KernelSide, kernel_side
 from .lab import NETWORKS, PORT, V4, V6, Lab, Network
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.kernel
 
-LISTENER = 7100
+LISTENER, CLOSED = 7100, 7101
 USER = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
-IPV6_RTHDR, IPV6_TCLASS = 57, 67
+IPV6_RTHDR, IPV6_FREEBIND, IPV6_TCLASS = 57, 78, 67
 FILL = r"exec('try:\n while True: {0}.send(bytes(65536))\nexcept BlockingIOError: pass')"
 DRAIN = r"exec('try:\n while {0}.recv(65536): pass\nexcept TimeoutError: pass')"
 
@@ -95,3 +95,44 @@ def test_a_source_route_that_is_allowed_works(lab: Lab, kernel: KernelSide) -> N
         reset = "s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))"
         assert job.do(reset, "s.close()") == "ok", "else it would be sent again beside other tests"
     assert watch.arrivals.packets_to(V6.evil) > 0
+
+
+def under_evils_address(job: Agent, kind: str) -> None:
+    """Have it make a socket `f`, which takes no privilege."""
+    assert (
+        job.do(
+            f"f = socket.socket(socket.AF_INET6, {kind})",
+            f"f.setsockopt(socket.IPPROTO_IPV6, {IPV6_FREEBIND}, 1)",
+            f"f.bind(('{V6.evil}', 7200))",
+        )
+        == "ok"
+    )
+
+
+@pytest.mark.parametrize("port", [LISTENER, CLOSED])
+def test_loopback_is_no_way_to_who_is_answered(lab: Lab, kernel: KernelSide, port: int) -> None:
+    """A SYN-ACK or a reset; with an ICMP error goes what was sent, with an echo reply, too."""
+    with lab.watch() as watch, agent(kernel, lab, enforced("icmp://198.51.100.77"), under=USER) as job:
+        assert job.do(f"l = socket.create_server(('::', {LISTENER}), family=socket.AF_INET6)") == "ok"
+        for target in ("::1", "::"):
+            under_evils_address(job, "socket.SOCK_STREAM")
+            assert job.do(f"f.connect(('{target}', {port}))") == "EPERM"
+            under_evils_address(job, "socket.SOCK_DGRAM")
+            assert job.do(f"f.sendto(b'secret', ('{target}', {port}))") == "EPERM"
+            assert job.do(f"f.connect(('{target}', {port}))") == "EPERM"
+        under_evils_address(job, "socket.SOCK_DGRAM, socket.getprotobyname('ipv6-icmp')")
+        job.do("f.sendto(bytes([128, 0, 0, 0, 0, 0, 0, 1]) + b'secret', ('::1', 0))")
+    assert watch.arrivals.packets_to(V6.evil) == 0
+
+
+def test_nothing_leaves_under_the_loopback_address(lab: Lab, kernel: KernelSide) -> None:
+    """Not even what a process of no job, which is not asked, makes the kernel answer."""
+    send = (
+        "import socket; f = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM); "
+        f"f.setsockopt(socket.IPPROTO_IPV6, {IPV6_FREEBIND}, 1); f.bind(('{V6.evil}', 7200)); "
+        f"f.sendto(b'x', ('::1', {CLOSED}))"
+    )
+    with lab.watch() as watch, agent(kernel, lab, enforced("198.51.100.77")):
+        done = lab.run(["python3", "-c", send])
+        assert (done.returncode, done.stderr) == (0, "")
+    assert watch.arrivals.packets_to(V6.evil) == 0
