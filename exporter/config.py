@@ -88,3 +88,5 @@ class WatchConfig:
     allowed_endpoints: str | None = None
     """More that is allowed, destinations with blanks between."""
     on_exporter_death: OnDeath = OnDeath.CLOSED
+    adopt: bool = False
+    """Take over the instance of a watch that was killed, if there is one."""
