@@ -59,7 +59,7 @@ def measure(shop: Workshop) -> Iterator[Figure]:
         started = started_ns(child.pid)
         if started is None:
             raise BenchmarkError("what connects is gone")
-        tracer.register(_SCOPE, Registered("release", "build", 1, 1, 1, _RULES, JobMode.AUDIT))
+        tracer.register(_SCOPE, Registered("release", "build", 1, 1, _RULES, JobMode.AUDIT))
         tracer.govern(_SCOPE, compiled)
         tracer.follow(ProcessKey(child.pid, started), _SCOPE)
         (job,) = governed(matching(instances(), tracer.name))

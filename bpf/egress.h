@@ -427,6 +427,11 @@ struct job_value {
 	u64 trace_low;
 	u64 span;		    /* the job's */
 	u64 run_hash;		    /* the first 8 bytes of its run id's SHA-256 */
+	u64 identity;		    /* the span that it has by what it is; with run_hash, the job */
+	u64 parent;		    /* the span above the job's; 0: there is none */
+	u64 below;		    /* what ids below its span are derived from; 0: from its own */
+	u64 began_ns;		    /* CLOCK_BOOTTIME, like told_ns */
+	u64 told_ns;		    /* when its span was; 0: it wasn't yet */
 	u32 rules;		    /* of the policy, as its file has them */
 	u32 requested;		    /* the mode that was asked for: enum job_mode */
 	u32 switched;		    /* that which somebody chose since; it goes before */
@@ -458,6 +463,25 @@ struct config_value {
 	u32 reads_environments; /* 1: what these executed with is told, to find jobs by */
 	u32 has_policies;	/* 1: some scope has one */
 	u32 has_executables;	/* 1: and it names some */
+	u32 edition;		/* of the programs: a part of a hash of their sources */
+};
+
+/* What was written as the policy of a number. */
+struct policy_value {
+	u8 fingerprint[32]; /* of its entries; zero while they aren't all there */
+	u32 base;	    /* of its alternatives, like their number */
+	u32 alternatives;
+};
+
+/* An executable's name in policies, which may be long. */
+struct exe_name_key {
+	u8 digest[32]; /* SHA-256 */
+};
+
+/* Of the attempts that were counted, those that exporters have settled: told, or given up. */
+struct account_value {
+	u64 settled;
+	u64 lost; /* besides, by the rings */
 };
 
 #endif

@@ -24,6 +24,7 @@
 #define RULE_PORTS_MAX 65536
 #define EXECUTABLES_ROOM 1024
 #define OWN_RESOLVERS_MAX 4096
+#define EXE_NAMES_MAX 64
 
 /*
  * A ring for each matter, so that none can fill another's: forks, execs and exits; the first act of
@@ -68,6 +69,9 @@ BPF_STACK(free_slots, u32, SLOTS_MAX);
 
 /* Acts of a scope for which there was no slot: the key is scope << 16 | verdict << 8 | act. */
 BPF_HASH(others, u64, u64, OTHERS_MAX);
+/* How many of them were told, and the account: for whoever adopts the instance. No program asks. */
+BPF_F_TABLE("hash", u64, u64, others_told, OTHERS_MAX, BPF_F_NO_PREALLOC);
+BPF_ARRAY(account, struct account_value, 1);
 
 /* Connects that get no record and aren't counted before their outcome is known, by socket cookie.
  */
@@ -96,9 +100,13 @@ BPF_F_TABLE("hash", struct granted_key, struct granted_value, granted, GRANTED_M
 BPF_F_TABLE("hash", struct port_key, struct step_value, rule_ports, RULE_PORTS_MAX,
 	    BPF_F_NO_PREALLOC);
 BPF_HASH(modes, u32, struct mode_value, SCOPES_MAX);
+/* All policies that are there, by their numbers; no program asks. */
+BPF_F_TABLE("hash", u32, struct policy_value, policies, SCOPES_MAX, BPF_F_NO_PREALLOC);
 
 /* The files that are executables which policies name, in whatever scope. */
 BPF_HASH(exe_bits, struct exe_key, struct exe_value, EXECUTABLES_ROOM);
+/* The bits that names have; no program asks. */
+BPF_F_TABLE("hash", struct exe_name_key, u32, exe_names, EXE_NAMES_MAX, BPF_F_NO_PREALLOC);
 /* The jobs, by scope, for `ci-egress enforce` and whoever adopts the instance; no program asks. */
 BPF_F_TABLE("hash", u32, struct job_value, jobs, SCOPES_MAX, BPF_F_NO_PREALLOC);
 

@@ -109,6 +109,15 @@ class Bookkeeping:
         with self._lock:
             self._dropped[stage, error_type] += attempts
 
+    @property
+    def settled(self) -> int:
+        """Attempts that are told, waiting on disk, or given up: whatever becomes of this process."""
+        delivered = self._delivered()
+        with self._lock:
+            own = sum(self._dropped.values())
+        told = delivered.exported + delivered.aggregated + delivered.spooled
+        return told + own + sum(delivered.dropped.values())
+
     def account(self) -> Account:
         """As of now.
 

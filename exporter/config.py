@@ -92,3 +92,5 @@ class WatchConfig:
     host_enforce: bool = False
     """What is executed in containers of no job is held to the policy, too."""
     on_exporter_death: OnDeath = OnDeath.CLOSED
+    adopt: bool = False
+    """Take over the instance of a watch that was killed, if there is one."""

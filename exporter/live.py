@@ -163,9 +163,10 @@ def losses(tracer: Tracer) -> list[str]:
 
 
 def kernel_counts(tracer: Tracer) -> KernelCounts:
-    """Attempts by the kernel's count."""
-    counts = tracer.counts()
-    return KernelCounts(counts.seen(wire.KIND_ACT), counts.lost(wire.KIND_ACT))
+    """Attempts by the kernel's count, without those that an exporter before this one settled."""
+    counts, before = tracer.counts(), tracer.before
+    lost = counts.lost(wire.KIND_ACT) - before.lost
+    return KernelCounts(counts.seen(wire.KIND_ACT) - before.settled - before.lost, lost)
 
 
 def find_everyone(tracer: Tracer, *, besides: Container[int]) -> Iterator[Found]:

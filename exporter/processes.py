@@ -101,10 +101,25 @@ class ProcessTable:
         self._programs[event.process.pid] = program
         return program
 
+    def adopt(self, process: ProcessKey, exec_id: int, scope: int, parent_pid: int, image: Image) -> Program:
+        """Enter a process of which another ci-egress was told, which is gone: what it told hangs on these."""
+        above = self._programs.get(parent_pid)
+        parent = above if above is not None and above.scope == scope else None
+        program = Program(
+            process, exec_id, scope, parent, parent_pid, process.started_ns, image.path, image.arguments
+        )
+        program.has_egress = scope != HOST
+        self._programs[process.pid] = program
+        return program
+
     def of(self, process: ProcessKey) -> Program | None:
         """The program that `process` runs now."""
         program = self._programs.get(process.pid)
         return program if program is not None and program.process == process else None
+
+    def at(self, pid: int) -> Program | None:
+        """The program that runs under `pid` now."""
+        return self._programs.get(pid)
 
     def is_in_job(self, process: ProcessKey) -> bool:
         """Whether `process` runs now, and is of a job."""

@@ -188,5 +188,5 @@ def _reason(error: OSError) -> str:
 
 def _rest(beginning: Beginning) -> tuple[ProcessKey, int, int, tuple[str, str] | None]:
     terms = beginning.terms
-    told = (terms.mode, terms.ruleset) if terms else None
+    told = (terms.mode, terms.ruleset or "") if terms else None
     return beginning.root, beginning.scope, beginning.at_ns, told

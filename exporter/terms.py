@@ -68,8 +68,8 @@ class Terms:
     """A policy, as far as telemetry tells of it."""
 
     mode: str
-    ruleset: str
-    """The file's name, or the option's."""
+    ruleset: str | None
+    """The file's name, or the option's; None where it isn't known."""
     rules: Mapping[int, str]
     """By number, as files have them."""
     named: NamedRules | None = None
@@ -85,6 +85,11 @@ class Terms:
     def is_enforced(self) -> bool:
         """Whether what it denies fails."""
         return self.mode == Mode.ENFORCE.value
+
+    @property
+    def of_another(self) -> Terms:
+        """Those of another policy in this one's place, of which nothing is known."""
+        return Terms(self.mode, None, {})
 
     def rule_for(self, event: Acted | Aggregated, names: Iterable[str]) -> int:
         """Which rule decided, where `names` led to the peer; RULE_OF_NAMES where that isn't known."""

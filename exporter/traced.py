@@ -51,7 +51,10 @@ class TracedJob:
 
     def terms_of(self, policy: int) -> Terms | None:
         """Those that the kernel's policy `policy` has."""
-        return self.earlier.get(policy, self.terms)
+        terms = self.earlier.get(policy, self.terms)
+        if terms is None or policy in (0, terms.number) or not terms.number or policy in self.earlier:
+            return terms
+        return terms.of_another  # that of an exporter before, which is gone
 
 
 def traced_job(

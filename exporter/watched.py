@@ -25,7 +25,8 @@ class JobKey(NamedTuple):
     """What makes two processes those of one job; a TRACEPARENT, which any of them may set, doesn't."""
 
     job_span_id: int
-    run_id: str
+    run_hash: int
+    """Of the run's id."""
 
 
 @dataclass
@@ -37,6 +38,7 @@ class Watched:
     summary: Summary
     workers: set[ProcessKey] | None
     """What started its first processes, those that run; None when that isn't known."""
+    began_ns: int
     seen_ns: int
     """When a process of it was last there."""
     stirred_ns: int

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
-from itertools import count
 from typing import Protocol
 
 from exporter.clock import Clock, system_clock
@@ -14,9 +13,10 @@ from exporter.jobs.detect import MARKS, detect, host, recognise
 from exporter.jobs.ids import further_part, joined_late
 from exporter.jobs.model import Job, TraceIds
 from exporter.jobs.sources import read
+from exporter.kernel.registry import Registered, Standing, run_hash
 from exporter.pipeline import Pipeline
 from exporter.processes import Census
-from exporter.procfs import all_pids
+from exporter.procfs import all_pids, environment_of
 from exporter.programs import Program
 from exporter.summary import Summary
 from exporter.terms import Terms
@@ -35,6 +35,9 @@ TOLD_MAX = 4096
 SCOPES_MAX = 2000
 """Jobs that run, or have left something that does: the kernel's maps have room for so many."""
 
+WITHOUT_ROOM = 1
+"""The scope of jobs for which there is none."""
+
 _REAP_S = 10.0
 _NS = 1_000_000_000
 _NOTHING = Census(0, 0)
@@ -43,8 +46,14 @@ _NOTHING = Census(0, 0)
 class Governor(Protocol):
     """Holds jobs to their policies."""
 
-    def begin(self, scope: int, job: Job) -> Terms | None:
-        """Hold `scope` to what the policy says for `job`; None without a policy."""
+    def begin(self, scope: int, job: Job, standing: Standing) -> Terms | None:
+        """Hold `scope` to what the policy says for `job`; None without a policy.
+
+        `standing` is what whoever adopts the instance has to know besides.
+        """
+
+    def over(self, scope: int, standing: Standing) -> None:
+        """The job's span is told, as `standing` has it."""
 
     def end(self, scope: int) -> None:
         """Nothing of the job is left."""
@@ -59,8 +68,11 @@ class Governor(Protocol):
 class NoGovernor:
     """There is no policy."""
 
-    def begin(self, _scope: int, _job: Job) -> None:
+    def begin(self, _scope: int, _job: Job, _standing: Standing) -> None:
         """It has none."""
+
+    def over(self, scope: int, standing: Standing) -> None:
+        """It had none."""
 
     def end(self, scope: int) -> None:
         """It had none."""
@@ -100,7 +112,7 @@ class JobWatch:
         self._clock = clock
         self._pids = pids
         self._governor = governor
-        self._scopes = count((governor.overflow() or HOST) + 1)
+        self._next_scope = WITHOUT_ROOM + 1
         self._open: dict[int, Watched] = {}
         self._left: dict[int, Watched] = {}
         """Over, with processes that still run."""
@@ -121,15 +133,11 @@ class JobWatch:
 
     def discover(self, event: Environment, program: Program) -> int | None:
         """The scope of the job that `program` is a root of; None when it is of none."""
-        if not self._telling.search(event.block):
-            return None
-        environ = variables(event.block)
-        job_env = self._job_env if self._job_env and read(self._job_env, environ) else None
-        if job_env is None and not recognise(environ):
-            return None
         worker = program.parent.process if program.parent else None
-        job = _detect(environ, job_env, worker)
-        key = JobKey(job.ids.job_span_id, job.run_id)
+        found = self._identify(event.block, worker)
+        if found is None:
+            return None
+        key, job, environ = found
         scope = self._scope_of.get(key)
         if scope in self._open:
             self._open[scope].join(worker, event.at_ns)
@@ -137,20 +145,57 @@ class JobWatch:
         if len(self._open) >= JOBS_MAX or (scope is None and len(self._scope_of) >= SCOPES_MAX):
             self.turned_away += 1
             return self._governor.overflow()
-        scope = next(self._scopes) if scope is None else scope
+        if scope is None:
+            scope, self._next_scope = self._next_scope, self._next_scope + 1
         placed = replace(job, ids=self._placed(job.ids, key, event))
         workers = None if worker is None else {worker}
         began_ns = program.started_ns
         summary = Summary(environ, rows_max=ROWS_MAX)
-        self._start(scope, Watched(key, placed, summary, workers, began_ns, began_ns))
+        self._start(scope, Watched(key, placed, summary, workers, began_ns, began_ns, began_ns))
+        self._on_change(placed, None)
         return scope
+
+    def resume(self, scope: int, told: Registered, now_ns: int) -> Job:
+        """Go on with a job that another ci-egress watched, which is gone: its processes are in the table.
+
+        In the same trace, and where its span wasn't told, under the same span. What nobody can tell any more
+        is what its first processes were executed with, where they are gone: then only its names are known.
+        """
+        self._next_scope = max(self._next_scope, scope + 1)
+        standing, key = told.standing, JobKey(told.standing.identity, told.standing.run_hash)
+        ids = TraceIds(
+            told.trace_id, told.span_id, standing.parent_id or None, derive_from=standing.below or None
+        )
+        members = self._pipeline.table.live({scope})
+        roots = [program for program in members if program.parent is None]
+        workers = {root.process: self._worker(root) for root in roots}
+        job, environ = Job("", "", ids, told.pipeline or None, told.task or None), dict[str, str]()
+        for program in (*roots, *(each for each in members if each.parent is not None)):
+            found = self._identify(environment_of(program.process), workers.get(program.process))
+            if found is not None and found[0] == key:
+                job, environ = replace(found[1], ids=ids), {**found[2]}
+                program.attribution = "environment" if program.parent is None else None
+                break
+        known = {worker for worker in workers.values() if worker is not None and worker.pid != 1}
+        summary = Summary(environ, rows_max=ROWS_MAX)
+        watched = Watched(key, job, summary, known or None, standing.began_ns, now_ns, now_ns)
+        if standing.told_ns:
+            for program in members:
+                program.is_reported = program.started_ns < standing.told_ns
+            self._left[scope], self._scope_of[key], self._told[key] = watched, scope, ids
+            self._governor.begin(scope, job, standing)
+        else:
+            self._start(scope, watched)
+        return job
 
     def stirs(self, scope: int, at_ns: int) -> None:
         """What a job left behind acts: that is told in another part of it."""
         left = self._left.get(scope)
         if left is not None and len(self._open) < JOBS_MAX:
             job = replace(left.job, ids=further_part(left.job.ids, str(at_ns)))
-            self._start(scope, Watched(left.key, job, Summary({}, rows_max=ROWS_MAX), set(), at_ns, at_ns))
+            summary = Summary({}, rows_max=ROWS_MAX)
+            self._start(scope, Watched(left.key, job, summary, set(), at_ns, at_ns, at_ns))
+            self._on_change(job, None)
 
     def look_around(self, now_ns: int) -> None:
         """End the jobs that are over. Costs as much as there are processes: call it once a second or so."""
@@ -181,10 +226,9 @@ class JobWatch:
         self._scope_of[watched.key] = scope
         self._open[scope] = watched
         outlets = replace(self._outlets, clock=self._clock())
-        traced = traced_job(watched.job, outlets, watched.summary, watched.seen_ns)
-        terms = self._governor.begin(scope, watched.job)
+        traced = traced_job(watched.job, outlets, watched.summary, watched.began_ns)
+        terms = self._governor.begin(scope, watched.job, _standing(watched))
         self._pipeline.begin(scope, replace(traced, terms=terms))
-        self._on_change(watched.job, None)
 
     def _end(self, scope: int, now_ns: int, *, still_traced: bool) -> None:
         watched = self._open.pop(scope)
@@ -199,10 +243,28 @@ class JobWatch:
             del self._told[next(iter(self._told))]
         if left:
             self._left[scope] = watched
+            self._governor.over(scope, _standing(watched, now_ns))
         else:
             del self._scope_of[watched.key]
             self._governor.end(scope)
         self._on_change(watched.job, watched.summary)
+
+    def _identify(
+        self, block: bytes, worker: ProcessKey | None
+    ) -> tuple[JobKey, Job, Mapping[str, str]] | None:
+        """The job that who was executed with `block`, by `worker`, is a root of."""
+        if not self._telling.search(block):
+            return None
+        environ = variables(block)
+        job_env = self._job_env if self._job_env and read(self._job_env, environ) else None
+        if job_env is None and not recognise(environ):
+            return None
+        job = _detect(environ, job_env, worker)
+        return JobKey(job.ids.job_span_id, run_hash(job.run_id)), job, environ
+
+    def _worker(self, root: Program) -> ProcessKey | None:
+        above = self._pipeline.table.at(root.parent_pid)
+        return above.process if above else None
 
     def _placed(self, ids: TraceIds, key: JobKey, event: Environment) -> TraceIds:
         """Where a job's span stands: by what it is, unless that span was told, or may have been."""
@@ -223,6 +285,12 @@ class JobWatch:
         name = f"{self._instance()}.{now_ns}"
         traced = traced_job(host(name), outlets, Summary({}, rows_max=0), now_ns, is_a_job=False)
         return replace(traced, earlier=self._governor.others())
+
+
+def _standing(watched: Watched, told_ns: int = 0) -> Standing:
+    key, ids = watched.key, watched.job.ids
+    places = (ids.parent_span_id or 0, ids.derive_from or 0)
+    return Standing(key.run_hash, key.job_span_id, *places, watched.began_ns, told_ns)
 
 
 def _detect(environ: Mapping[str, str], job_env: str | None, worker: ProcessKey | None) -> Job:

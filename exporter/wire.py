@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from typing import NamedTuple
 
-LAYOUT = 0x7EE09AE8
+LAYOUT = 0x5FDCBC4C
 """Edition of the layout; every record and every pinned instance carries it."""
 
 ARGUMENTS_PIECE = 4096
@@ -586,12 +586,17 @@ CANDIDATE_KEY = struct.Struct("<QII")
 
 
 class JobValue(NamedTuple):
-    """`struct job_value`, 560 bytes."""
+    """`struct job_value`, 600 bytes."""
 
     trace_high: int
     trace_low: int
     span: int
     run_hash: int
+    identity: int
+    parent: int
+    below: int
+    began_ns: int
+    told_ns: int
     rules: int
     requested: int
     switched: int
@@ -600,7 +605,7 @@ class JobValue(NamedTuple):
     task: bytes
 
 
-JOB_VALUE = struct.Struct("<QQQQIIII256s256s")
+JOB_VALUE = struct.Struct("<QQQQQQQQQIIII256s256s")
 
 
 class ProcValue(NamedTuple):
@@ -624,7 +629,7 @@ PROC_VALUE = struct.Struct("<QIIIIIIQQIII4x")
 
 
 class ConfigValue(NamedTuple):
-    """`struct config_value`, 28 bytes."""
+    """`struct config_value`, 32 bytes."""
 
     layout: int
     window: int
@@ -633,9 +638,40 @@ class ConfigValue(NamedTuple):
     reads_environments: int
     has_policies: int
     has_executables: int
+    edition: int
 
 
-CONFIG_VALUE = struct.Struct("<IIIIIII")
+CONFIG_VALUE = struct.Struct("<IIIIIIII")
+
+
+class PolicyValue(NamedTuple):
+    """`struct policy_value`, 40 bytes."""
+
+    fingerprint: bytes
+    base: int
+    alternatives: int
+
+
+POLICY_VALUE = struct.Struct("<32sII")
+
+
+class ExeNameKey(NamedTuple):
+    """`struct exe_name_key`, 32 bytes."""
+
+    digest: bytes
+
+
+EXE_NAME_KEY = struct.Struct("<32s")
+
+
+class AccountValue(NamedTuple):
+    """`struct account_value`, 16 bytes."""
+
+    settled: int
+    lost: int
+
+
+ACCOUNT_VALUE = struct.Struct("<QQ")
 
 
 OFFSETS = {
@@ -917,18 +953,23 @@ OFFSETS = {
     "exe_value": (24, {"bits": 0, "ctime_sec": 8, "ctime_nsec": 16}),
     "candidate_key": (16, {"born_ns": 0, "tgid": 8, "program": 12}),
     "job_value": (
-        560,
+        600,
         {
             "trace_high": 0,
             "trace_low": 8,
             "span": 16,
             "run_hash": 24,
-            "rules": 32,
-            "requested": 36,
-            "switched": 40,
-            "switched_by": 44,
-            "pipeline": 48,
-            "task": 304,
+            "identity": 32,
+            "parent": 40,
+            "below": 48,
+            "began_ns": 56,
+            "told_ns": 64,
+            "rules": 72,
+            "requested": 76,
+            "switched": 80,
+            "switched_by": 84,
+            "pipeline": 88,
+            "task": 344,
         },
     ),
     "proc_value": (
@@ -949,7 +990,7 @@ OFFSETS = {
         },
     ),
     "config_value": (
-        28,
+        32,
         {
             "layout": 0,
             "window": 4,
@@ -958,7 +999,11 @@ OFFSETS = {
             "reads_environments": 16,
             "has_policies": 20,
             "has_executables": 24,
+            "edition": 28,
         },
     ),
+    "policy_value": (40, {"fingerprint": 0, "base": 32, "alternatives": 36}),
+    "exe_name_key": (32, {"digest": 0}),
+    "account_value": (16, {"settled": 0, "lost": 8}),
 }
 """Size in bytes of each struct, and the offset of each member, by its C path."""

@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
-from typing import Any
+from typing import Any, Protocol
 
 from exporter.account import Account, Bookkeeping
 from exporter.cli.governing import Source
@@ -26,6 +26,7 @@ from exporter.cli.notices import (
 )
 from exporter.cli.requests import Requests
 from exporter.cli.rereading import reread
+from exporter.cli.takeover import Takeover
 from exporter.clock import boot_ns, system_clock
 from exporter.config import WatchConfig
 from exporter.errors import LOST_STATUS
@@ -33,7 +34,6 @@ from exporter.events import HOST, Environment, Event, Found
 from exporter.flows import Flows
 from exporter.hosts import all_names
 from exporter.jobs.model import Job
-from exporter.kernel.loading import Loading
 from exporter.kernel.tracer import Tracer
 from exporter.kernel.windows import Coverage
 from exporter.live import LiveSource, find_everyone, go_first, kernel_counts
@@ -58,10 +58,17 @@ _LOOK_AROUND_S = 1.0
 _BUSY_INTERVAL_S, _IDLE_INTERVAL_S = 0.005, 0.02
 
 
+class Kernel(Protocol):
+    """The programs, on their way to being ready."""
+
+    def ready(self, coverage: Coverage) -> Tracer:
+        """Wait until they are. Raises KernelError."""
+
+
 def run(
     config: WatchConfig,
     environment: Mapping[str, str],
-    kernel: Loading,
+    kernel: Kernel,
     asked: Requests,
     policy: Source | None,
 ) -> int:
@@ -115,6 +122,7 @@ class _Daemon:
         self._jobs = JobWatch(outlets, job_env=config.job_env, on_change=_tell, governor=self._governor)
         self._pipeline = Pipeline(outlets, Proc(), flows, self._jobs)
         self._source = LiveSource(tracer, self._handle, self._books, flows, on_fault=tell_fault)
+        self._takeover = Takeover(tracer, outlets, self._pipeline, self._jobs, self._governor, self._books)
         self._guards = Guards(tracer, outlets, self._books, self._handle)
         self.missed = Missed(tracer, self._handle, self._pipeline, self._jobs)
         self._sleep = tracer.sleep if policy else time.sleep
@@ -123,6 +131,9 @@ class _Daemon:
         """Take in what runs already."""
         self._governor.start(self._guards.steering)
         self._jobs.begin(self._pipeline, boot_ns())
+        if self._tracer.is_adopted:
+            self._takeover.begin(self._source.take)
+            return
         for found in find_everyone(self._tracer, besides={os.getpid()}):
             self._handle(found)
             read_environment(self._handle, found.process, exec_id=0)
@@ -133,6 +144,7 @@ class _Daemon:
         while not asked.end:
             self._sleep(_BUSY_INTERVAL_S if self._source.pump() else _IDLE_INTERVAL_S)
             self._pipeline.tick(boot_ns())
+            self._tracer.note(self._books.settled)
             if asked.reread:
                 asked.reread = False
                 reread(self._config, self._governor, self._pipeline, self._catch_up)
@@ -144,12 +156,15 @@ class _Daemon:
         """Detach, tell the rest, and flush."""
         self._guards.look()
         self._source.finish()
+        self._takeover.end()
         self._jobs.finish(boot_ns())
         with long_flush_told():
             self._telemetry.close(before_logs=self._guards.tell_losses)
         return self._books.account()
 
     def _handle(self, event: Event) -> None:
+        if isinstance(event, Environment) and event.process.pid == os.getpid():
+            return  # from before an instance was adopted that had followed this process
         self._pipeline.handle(event)
         if isinstance(event, Found | Environment):
             program = self._pipeline.table.of(event.process)

@@ -9,7 +9,7 @@ from exporter.cli.notices import warn
 from exporter.config import RunConfig, WatchConfig
 from exporter.errors import UsageError
 from exporter.jobs.model import Job
-from exporter.kernel.registry import JobMode, Registered, run_hash
+from exporter.kernel.registry import JobMode, Registered, Standing, run_hash
 from exporter.name_service import dns_obstacles
 from exporter.policy.check import check_for_kernel
 from exporter.policy.compile import Compiled, compile_policy
@@ -118,10 +118,11 @@ def ruleset_of(config: RunConfig | WatchConfig) -> str:
     return _ENDPOINTS if config.policy is None else str(config.policy)
 
 
-def registered(job: Job, governed: Governance | None) -> Registered:
+def registered(job: Job, governed: Governance | None, standing: Standing | None = None) -> Registered:
     """What other processes are told of `job`."""
     names = (job.pipeline or "", job.task or "")
-    known = Registered(*names, job.ids.trace_id, job.ids.job_span_id, run_hash(job.run_id))
+    standing = standing or Standing(run_hash(job.run_id), job.ids.job_span_id)
+    known = Registered(*names, job.ids.trace_id, job.ids.job_span_id, standing=standing)
     if governed is None:
         return known
     requested = JobMode.ENFORCE if governed.compiled.mode is Mode.ENFORCE else JobMode.AUDIT

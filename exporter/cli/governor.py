@@ -12,20 +12,20 @@ from exporter.errors import CiEgressError
 from exporter.events import HOST
 from exporter.jobs.model import Job, TraceIds
 from exporter.kernel.grace import wait_for_programs
-from exporter.kernel.registry import JobMode
+from exporter.kernel.registry import JobMode, Standing
 from exporter.policy.compile import Compiled, compile_policy
 from exporter.policy.executables import require_executables
 from exporter.policy.model import Address, JobPolicy, Mode, Policy
 from exporter.terms import Terms, terms_of
+from exporter.watching import WITHOUT_ROOM
 
 if TYPE_CHECKING:
     from exporter.kernel.tracer import Tracer
     from exporter.names import Names
     from exporter.steering import Steering
 
-OVERFLOW = 1
-"""The scope of jobs for which there was no room: held to the file as a whole, in its strictest mode."""
-
+OVERFLOW = WITHOUT_ROOM
+"""Held to the file as a whole, in its strictest mode."""
 
 _OTHERS = Job(provider="", run_id="", ids=TraceIds(0, 0, None), task="others")
 """What stands for jobs without room, and containers of none, in `ci-egress enforce status`."""
@@ -49,6 +49,7 @@ class _Held(NamedTuple):
     """None: those that found no room, and containers of none."""
     written: _Written | None
     """None: there is no policy."""
+    standing: Standing | None = None
 
 
 class Governor:
@@ -82,23 +83,41 @@ class Governor:
         if self._source is not None:
             for line in _missing(self._source.policy):
                 self._warn(line)
-            others = self._write(self._source.of_others, self._source)
+            others = self._write(self._source.of_others, self._source, OVERFLOW)
             for scope in (OVERFLOW, *([HOST] if self._source.is_for_host else [])):
                 self._scopes.open(scope)
-                self._hold(scope, None, others)
+                self._hold(scope, _Held(None, others))
 
-    def begin(self, scope: int, job: Job) -> Terms | None:
-        """Hold `scope` to what the policy says for `job`, unless it is already; returns its terms."""
+    def begin(self, scope: int, job: Job, standing: Standing | None = None) -> Terms | None:
+        """Hold `scope` to what the policy says for `job`, unless it is already; returns its terms.
+
+        `standing` is what whoever adopts the instance has to know besides.
+        """
         self._closing.discard(scope)
-        if scope not in self._held:
+        if scope in self._held:
+            self._tell(scope, _Held(job, self._held[scope].written, standing))
+        else:
             self._scopes.open(scope)
             if self._source is None:
-                self._tracer.register(scope, registered(job, None))
-                self._held[scope] = _Held(job, None)
+                self._tell(scope, _Held(job, None, standing))
             else:
-                self._hold(scope, job, self._fitting(job, self._source))
-        written = self._held[scope].written
-        return None if written is None else written.terms
+                self._hold(scope, _Held(job, self._fitting(job, self._source, scope), standing))
+        return self._terms(scope)
+
+    def over(self, scope: int, standing: Standing) -> None:
+        """The span of its job is told, as `standing` has it; it left something behind."""
+        if scope in self._held:
+            self._tell(scope, self._held[scope]._replace(standing=standing))
+
+    def forget_earlier(self) -> None:
+        """Remove what exporters before wrote and no job goes by. All jobs that there are have begun."""
+        self._scopes.look_again()
+        lost = self._scopes.forget_earlier()
+        if lost:
+            self._warn(
+                f"the policy isn't the one from before: {lost} addresses lost their names, and may be denied "
+                "until they are looked up again"
+            )
 
     def end(self, scope: int) -> None:
         """Nothing of the job is left, as far as is known."""
@@ -162,10 +181,9 @@ class Governor:
         self._source = source
         before = dict(self._held)
         for scope, written in after.items():
-            self._hold(scope, before[scope].job, written)
-            is_enforcing = self._tracer.mode(scope) is JobMode.ENFORCE  # whatever the file says, if so chosen
-            mode = Mode.ENFORCE if is_enforcing else Mode.AUDIT
-            changed(scope, replace(written.terms, mode=mode.value))
+            self._hold(scope, before[scope]._replace(written=written))
+            if (terms := self._terms(scope)) is not None:
+                changed(scope, terms)
         wait_for_programs()
         for scope in after:
             if old := before[scope].written:
@@ -176,9 +194,9 @@ class Governor:
     def _plan(self, source: Source) -> dict[int, _Written]:
         """What each scope will be held to. What was written for that is removed where it comes to nothing."""
         try:
-            rest = self._write(source.of_others, source)
+            rest = self._write(source.of_others, source, OVERFLOW)
             return {
-                scope: rest if held.job is None else self._fitting(held.job, source)
+                scope: rest if held.job is None else self._fitting(held.job, source, scope)
                 for scope, held in self._held.items()
             }
         except CiEgressError:
@@ -192,36 +210,49 @@ class Governor:
         named = after.compiled.named
         return self._scopes.carry_over(scope, before.number, after.number, named, names.granting())
 
-    def _fitting(self, job: Job, source: Source) -> _Written:
+    def _fitting(self, job: Job, source: Source, scope: int) -> _Written:
         """What `source` says for `job`; where sections are too much together, what it says for all."""
         policy = source.of(job)
         try:
-            return self._write(policy, source)
+            return self._write(policy, source, scope)
         except CiEgressError as error:
             self._warn(
                 f"job {job.display_name}: {error.what}: it is held to the rules of the file as a whole, "
                 "without those of its sections"
             )
         whole = replace(source.of_others, mode=policy.mode)
-        return self._write(whole, source)
+        return self._write(whole, source, scope)
 
-    def _write(self, policy: JobPolicy, source: Source) -> _Written:
+    def _write(self, policy: JobPolicy, source: Source, scope: int) -> _Written:
         key = (policy, source.resolvers)
         known = self._written.get(key)
         if known is not None:
             return known
-        number, compiled, _ = self._scopes.write(compile_policy(policy, source.resolvers))
+        number, compiled, _ = self._scopes.write(compile_policy(policy, source.resolvers), scope)
         terms = terms_of(compiled, source.ruleset, policy, source.resolvers)
         written = _Written(number, compiled, replace(terms, number=number), len(policy.rules))
         self._written[key] = written
         return written
 
-    def _hold(self, scope: int, job: Job | None, written: _Written) -> None:
-        governed = Governance(written.compiled, written.terms, written.rules)
-        self._tracer.register(scope, registered(job or _OTHERS, governed))
-        self._scopes.hold(scope, written.number, written.compiled, self._seeds().items())
+    def _hold(self, scope: int, held: _Held) -> None:
+        self._tell(scope, held)
+        if held.written is not None:
+            self._scopes.hold(scope, held.written.number, held.written.compiled, self._seeds().items())
         self._steering.begin(scope)
-        self._held[scope] = _Held(job, written)
+
+    def _tell(self, scope: int, held: _Held) -> None:
+        written = held.written
+        governed = None if written is None else Governance(written.compiled, written.terms, written.rules)
+        self._tracer.register(scope, registered(held.job or _OTHERS, governed, held.standing))
+        self._held[scope] = held
+
+    def _terms(self, scope: int) -> Terms | None:
+        """In the mode that is in force: somebody may have chosen it."""
+        written = self._held[scope].written
+        if written is None:
+            return None
+        is_enforcing = self._tracer.mode(scope) is JobMode.ENFORCE
+        return replace(written.terms, mode=(Mode.ENFORCE if is_enforcing else Mode.AUDIT).value)
 
     def _remove_unused(self) -> None:
         used = Counter(held.written.number for held in self._held.values() if held.written)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,7 @@ from exporter.config import OnDeath, WatchConfig
 from exporter.errors import UsageError
 
 if TYPE_CHECKING:
+    from exporter.cli.daemon import Kernel
     from exporter.cli.governing import Source
 
 _LIMIT_MIB = 1536
@@ -46,6 +48,11 @@ _LIMIT_MIB = 1536
 @strict_option
 @death_option
 @click.option(
+    "--adopt",
+    is_flag=True,
+    help="Take over what a watch that was killed left, without a gap; where none was, start anew.",
+)
+@click.option(
     "--job-env", type=NAME, metavar="NAME", help="A variable that holds a job's id, on other CI systems."
 )
 @policy_options
@@ -66,6 +73,7 @@ def command(
 
     \b
     ci-egress watch --otlp-dir /var/lib/ci-egress/otlp
+    ci-egress watch --policy policy.yaml --adopt        as a service that is started again when killed
     OTEL_EXPORTER_OTLP_ENDPOINT=http://collector.example:4318 ci-egress watch
     """  # noqa: D301 - click wants a real backspace
     Messages(as_json=json_log, is_verbose=verbose)
@@ -78,14 +86,28 @@ def command(
 
 def watch(config: WatchConfig, environment: Mapping[str, str]) -> int:
     """Watch; returns the exit status. Raises CiEgressError when it can't be traced."""
-    from exporter.kernel.loading import loading
-
     source = _policy(config)  # before anything is loaded
-    outlives = config.on_exporter_death is OnDeath.CLOSED
-    with requests() as asked, loading(outlives=outlives) as kernel:
+    with requests() as asked, _kernel(config, has_policy=source is not None) as kernel:
         from exporter.cli.daemon import run
 
         return run(config, environment, kernel, asked, source)
+
+
+@contextmanager
+def _kernel(config: WatchConfig, *, has_policy: bool) -> Iterator[Kernel]:
+    from exporter.kernel.loading import loading
+
+    outlives = config.on_exporter_death is OnDeath.CLOSED
+    if config.adopt and not outlives:
+        what = "--adopt and --on-exporter-death open are both given"
+        raise UsageError(what, hint="what is detached when its exporter is killed can't be adopted: omit one")
+    with ExitStack() as stack:
+        adopted = None
+        if config.adopt:
+            from exporter.kernel.adopting import adopting
+
+            adopted = stack.enter_context(adopting(has_policy=has_policy))
+        yield adopted or stack.enter_context(loading(outlives=outlives))
 
 
 def _policy(config: WatchConfig) -> Source | None:

@@ -8,6 +8,7 @@ import os
 import platform
 import struct
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -86,6 +87,7 @@ def _info(descriptor: int, layout: struct.Struct) -> tuple[int, ...]:
     return layout.unpack(info.raw)
 
 
+@lru_cache(maxsize=1)
 def possible_cpus() -> int:
     """How many values an element of a per-CPU map has."""
     text = Path("/sys/devices/system/cpu/possible").read_text()

@@ -22,12 +22,14 @@ class Candidates:
     """Which of them are of which scope."""
 
     def __init__(self, candidates: Map) -> None:
-        """None is of any."""
+        """Those that `candidates` has: an exporter that ended may have found some."""
         self._map = candidates
         self._known: defaultdict[int, set[bytes]] = defaultdict(set)
         self._scopes: dict[bytes, int] = {}
         self.refused = 0
         """For which there was no room."""
+        for key, scope in candidates.items():
+            self._note(key, _SCOPE.unpack(scope)[0])
 
     def adopt(self, process: ProcessKey, exec_id: int, scope: int) -> None:
         """Let the `exec_id`th program of `process`, and what was made by it, be of `scope` from now on.
@@ -42,8 +44,7 @@ class Candidates:
                 raise
             self.refused += 1
             return
-        self._known[scope].add(key)
-        self._scopes[key] = scope
+        self._note(key, scope)
 
     def scope_of(self, key: bytes) -> int:
         """Of what has `key` in the kernel; HOST for what is of no job."""
@@ -54,6 +55,10 @@ class Candidates:
         for key in self._known.pop(scope, ()):
             self._map.delete(key)
             self._scopes.pop(key, None)
+
+    def _note(self, key: bytes, scope: int) -> None:
+        self._known[scope].add(key)
+        self._scopes[key] = scope
 
 
 def candidate_key(process: ProcessKey, exec_id: int) -> bytes:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
+import struct
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -15,23 +18,28 @@ from exporter.policy.compile import Compiled
 from exporter.policy.entries import EXECUTABLES_MAX
 from exporter.policy.executables import find
 
+_BIT = struct.Struct("=I")
+_NS = 1_000_000_000
+
 
 class Executables:
     """Each one's bit, in the mask that a process inherits and adds to at each exec.
 
     Bits are the same in all policies, and none is given away twice: what a process holds stays true when its
-    job's policy changes. A file counts as long as it is as it was when a policy first named it.
+    job's policy changes, or its exporter. A file counts as long as it is as it was when a policy first named
+    it.
     """
 
-    def __init__(self, exe_bits: Map) -> None:
-        """No policy names any yet."""
-        self._map = exe_bits
+    def __init__(self, exe_bits: Map, exe_names: Map) -> None:
+        """Those that the maps have: an exporter that ended may have named some."""
+        self._map, self._names = exe_bits, exe_names
         self._bits: dict[str, int] = {}
-        self._masks: dict[Inode, int] = {}
+        self._given = {key: _BIT.unpack(value)[0] for key, value in exe_names.items()}
+        self._masks = dict(_entry(key, value) for key, value in exe_bits.items())
 
     def __len__(self) -> int:
-        """How many are named."""
-        return len(self._bits)
+        """How many were ever named."""
+        return len(self._given)
 
     def name(self, executables: Iterable[str]) -> None:
         """Have `executables`, names and paths, count from the next exec on.
@@ -41,10 +49,15 @@ class Executables:
         for executable in executables:
             if executable in self._bits:
                 continue
-            if len(self._bits) == EXECUTABLES_MAX:
+            key = wire.EXE_NAME_KEY.pack(hashlib.sha256(os.fsencode(executable)).digest())
+            bit = self._given.get(key, len(self._given))
+            if bit == EXECUTABLES_MAX:
                 raise _too_many()
-            self._look_for(executable, 1 << len(self._bits))
-            self._bits[executable] = len(self._bits)
+            if key not in self._given:
+                self._names.update(key, _BIT.pack(bit))  # first: no other one may get it
+                self._given[key] = bit
+            self._look_for(executable, 1 << bit)
+            self._bits[executable] = bit
 
     def renumbered(self, policy: Compiled) -> Compiled:
         """`policy` with the bits that its executables have here, as `held` of events has them.
@@ -72,7 +85,9 @@ class Executables:
         """
         before, self._masks = self._masks, {}
         for executable, bit in self._bits.items():
-            self._look_for(executable, 1 << bit)
+            self._add(executable, 1 << bit)
+        for inode in self._masks:  # only now: none counts for less in between
+            self._write(inode)
         now = {_key(inode) for inode in self._masks}
         for key in {_key(inode) for inode in before} - now:
             self._map.delete(key)
@@ -96,6 +111,12 @@ class Executables:
         return held
 
     def _look_for(self, executable: str, bit: int) -> None:
+        for inode in self._add(executable, bit):
+            self._write(inode)
+
+    def _add(self, executable: str, bit: int) -> list[Inode]:
+        """Note that its files have `bit`; returns these."""
+        found = []
         for path in find(executable).files:
             inode = inode_at(path, MOUNTINFO)
             if inode is None:
@@ -103,7 +124,17 @@ class Executables:
                 raise KernelError(what, hint=f"see that {MOUNTINFO} shows its mount")
             # One that was changed since another policy named it counts for this one alone.
             self._masks[inode] = self._masks.get(inode, 0) | bit
-            self._map.update(_key(inode), wire.EXE_VALUE.pack(self._masks[inode], *inode.ctime))
+            found.append(inode)
+        return found
+
+    def _write(self, inode: Inode) -> None:
+        self._map.update(_key(inode), wire.EXE_VALUE.pack(self._masks[inode], *inode.ctime))
+
+
+def _entry(key: bytes, value: bytes) -> tuple[Inode, int]:
+    file = wire.ExeKey._make(wire.EXE_KEY.unpack(key))
+    known = wire.ExeValue._make(wire.EXE_VALUE.unpack(value))
+    return Inode(file.device, file.inode, known.ctime_sec * _NS + known.ctime_nsec), known.bits
 
 
 def _translation(before: dict[str, int], after: dict[str, int]) -> Callable[[int], int]:

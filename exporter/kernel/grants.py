@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections import Counter, deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import NamedTuple
 
 from exporter import wire
@@ -108,6 +108,18 @@ class Grants:
         if number is None:
             self._made.delete(_SCOPE.pack(scope))
             self._ended.delete(_SCOPE.pack(scope))
+
+    def keep_only(self, numbers: Collection[int]) -> int:
+        """Keep nothing of policies but these; returns to how many addresses names had led under others."""
+        ended = Counter[int]()
+        for packed, _ in list(self._granted.items()):
+            key = wire.GrantedKey._make(wire.GRANTED_KEY.unpack(packed))
+            if key.policy not in numbers:
+                value = self._granted.take(packed)
+                if value is not None and not _is_for_good(value):
+                    ended.update((key.scope, _ALL_SCOPES))
+        self._count(ended)
+        return ended[_ALL_SCOPES]
 
     def _add(self, key: bytes, mask: int, like: bytes) -> bool:
         """Grant as long as `like`; whether there was nothing yet."""

@@ -51,6 +51,16 @@ def attached_pins(directory: Path) -> frozenset[str]:
     return frozenset(names)
 
 
+def pinned_links(directory: Path) -> Iterator[tuple[str, Link]]:
+    """Those of `attached_pins`, by their pins' names. Raises OSError where programs can't be told of."""
+    for name in sorted(attached_pins(directory)):
+        descriptor = open_pinned(directory / f"link_{name}")
+        try:
+            yield name, Link(descriptor, *_program(_LINK_INFO.unpack_from(_info(descriptor))[2]))
+        finally:
+            os.close(descriptor)
+
+
 def is_attached(descriptor: int) -> bool:
     """Whether the link is. Raises OSError for what is no link."""
     kind, _, _, where = _LINK_INFO.unpack_from(_info(descriptor))

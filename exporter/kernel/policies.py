@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from itertools import count
 from typing import NamedTuple
 
@@ -24,6 +25,10 @@ _LOW = (1 << 64) - 1
 _FULL = (errno.E2BIG, errno.ENOSPC)
 
 
+_UNFINISHED = bytes(32)
+"""Fingerprint of what isn't all there."""
+
+
 class Written(NamedTuple):
     """A policy in the kernel."""
 
@@ -34,36 +39,60 @@ class Written(NamedTuple):
     """Of its alternatives."""
 
 
+class _Known(NamedTuple):
+    """A policy of an exporter that ended."""
+
+    fingerprint: bytes
+    base: int
+    alternatives: int
+
+
 class Policies:
     """The rules of every policy, and which scopes are held to which."""
 
     def __init__(self, maps: Mapping[str, Map], registry: Registry) -> None:
-        """None is written yet; `registry` knows what somebody chose for a scope."""
-        self._registry = registry
+        """Those that an exporter that ended wrote may be there; `registry` knows what somebody chose."""
+        self._registry, self._all = registry, maps["policies"]
         self._entries, self._alternatives, self._modes = maps["policy"], maps["alternatives"], maps["modes"]
         self._names, self._ports = maps["names"], maps["rule_ports"]
-        self.executables = Executables(maps["exe_bits"])
-        self._numbers = count(1)
+        self.executables = Executables(maps["exe_bits"], maps["exe_names"])
+        self._known = {_NUMBER.unpack(key)[0]: _known(value) for key, value in self._all.items()}
+        self._numbers = count(max(self._known, default=0) + 1)
         self._rooms = Rooms(1, self._alternatives.max_entries)
         """For alternatives; 0 stands for none."""
+        for known in self._known.values():
+            self._rooms.claim(known.base + 1, known.alternatives)
         self._written: dict[int, Written] = {}
 
-    def write(self, policy: Compiled) -> Written:
-        """Write the entries of `policy`. Raises KernelError when they have no room."""
+    def write(self, policy: Compiled, scope: int | None = None) -> Written:
+        """Write the entries of `policy`. Raises KernelError when they have no room.
+
+        What `scope` is held to by an exporter that ended stays, with its number, where it is the same.
+        """
         policy = self._with_executables(policy)
+        fingerprint = _fingerprint(policy)
+        if scope is not None and self._known:
+            mode = self._mode(scope)
+            for same in (mode.policy, mode.next_policy) if mode else ():
+                if same in self._known and self._known[same].fingerprint == fingerprint:
+                    self._written[same] = written = Written(same, policy, self._known.pop(same).base)
+                    return written
         number, behind = next(self._numbers), policy.alternatives[1:]
         first = self._rooms.take(len(behind))
         if first is None:
             raise _no_room(len(policy.rules))
         base = first - 1
         self._written[number] = written = Written(number, policy, base)
+        key, rooms = _NUMBER.pack(number), (base, len(behind))
         places = (_NUMBER.pack(place) for place in count(first))
         choices = (_choice(choice, base) for choice in behind)
         try:
+            self._all.update(key, wire.POLICY_VALUE.pack(_UNFINISHED, *rooms))
             self._alternatives.update_all(zip(places, choices, strict=False))
             self._entries.update_all(_entries(number, policy, base))
             self._names.update_all(_names(number, policy))
             self._ports.update_all(_steps(number, policy))
+            self._all.update(key, wire.POLICY_VALUE.pack(fingerprint, *rooms))
         except OSError as error:
             self.remove(number)
             if error.errno in _FULL:
@@ -86,9 +115,8 @@ class Policies:
     def prepare(self, scope: int, number: int, policy: Compiled) -> None:
         """Have grants to `scope` made for `policy`, too, written as `number`, until it is held to that."""
         with self._registry.changing():
-            value = self._modes.lookup(_NUMBER.pack(scope))
-            if value is not None:
-                mode = wire.ModeValue._make(wire.MODE_VALUE.unpack(value))
+            mode = self._mode(scope)
+            if mode is not None:
                 has_names = mode.has_names or bool(policy.names)
                 after = mode._replace(next_policy=number, has_names=int(has_names))
                 self._modes.update(_NUMBER.pack(scope), wire.MODE_VALUE.pack(*after))
@@ -100,13 +128,54 @@ class Policies:
     def remove(self, number: int) -> None:
         """Remove what was written as `number`: nothing goes by it any more."""
         _, policy, base = self._written.pop(number)
-        for key, _ in _entries(number, policy, base):
-            self._entries.delete(key)
-        for key, _ in _names(number, policy):
-            self._names.delete(key)
-        for key, _ in _steps(number, policy):
-            self._ports.delete(key)
-        self._rooms.give(base + 1, len(policy.alternatives) - 1)
+        rooms = (base, len(policy.alternatives) - 1)
+        entries = [key for key, _ in _entries(number, policy, base)]
+        names = [key for key, _ in _names(number, policy)]
+        self._remove(number, rooms, entries, names, [key for key, _ in _steps(number, policy)])
+
+    @property
+    def numbers(self) -> Collection[int]:
+        """Of what was written, by this exporter or by one before whose policy is the same."""
+        return self._written.keys()
+
+    def remove_unknown(self) -> None:
+        """Remove what an exporter that ended wrote, and this one didn't: nothing goes by it any more."""
+        if not self._known:
+            return
+        entries = _by_number(
+            self._entries, lambda key: wire.PolicyKey._make(wire.POLICY_KEY.unpack(key)).policy
+        )
+        names = _by_number(self._names, lambda key: wire.NameKey._make(wire.NAME_KEY.unpack(key)).policy)
+        steps = _by_number(self._ports, lambda key: wire.PortKey._make(wire.PORT_KEY.unpack(key)).policy)
+        while self._known:
+            number, known = self._known.popitem()
+            keys = (found.get(number, []) for found in (entries, names, steps))
+            self._remove(number, (known.base, known.alternatives), *keys)
+
+    def is_held(self, scope: int, number: int) -> bool:
+        """Whether `scope` is held to what was written as `number`."""
+        mode = self._mode(scope)
+        return mode is not None and mode.policy == number
+
+    def _remove(
+        self,
+        number: int,
+        rooms: tuple[int, int],
+        entries: list[bytes],
+        names: list[bytes],
+        steps: list[bytes],
+    ) -> None:
+        key = _NUMBER.pack(number)
+        self._all.update(key, wire.POLICY_VALUE.pack(_UNFINISHED, *rooms))
+        for table, keys in ((self._entries, entries), (self._names, names), (self._ports, steps)):
+            for each in keys:
+                table.delete(each)
+        self._rooms.give(rooms[0] + 1, rooms[1])
+        self._all.delete(key)
+
+    def _mode(self, scope: int) -> wire.ModeValue | None:
+        value = self._modes.lookup(_NUMBER.pack(scope))
+        return None if value is None else wire.ModeValue._make(wire.MODE_VALUE.unpack(value))
 
     def _with_executables(self, policy: Compiled) -> Compiled:
         try:
@@ -114,6 +183,27 @@ class Policies:
         except OSError as error:
             what = f"cannot write the executables of `lineage` into the kernel: {error.strerror}"
             raise KernelError(what, hint="name fewer executables") from None
+
+
+def _known(value: bytes) -> _Known:
+    return _Known._make(wire.PolicyValue._make(wire.POLICY_VALUE.unpack(value)))
+
+
+def _fingerprint(policy: Compiled) -> bytes:
+    """Of all that is written for it, the mode aside."""
+    digest = hashlib.sha256(f"{policy.portless:d}".encode())
+    for choice in policy.alternatives[1:]:
+        digest.update(_choice(choice, 0))
+    for key, value in (*_entries(0, policy, 0), *_names(0, policy), *_steps(0, policy)):
+        digest.update(key + value)
+    return digest.digest()
+
+
+def _by_number(table: Map, number_of: Callable[[bytes], int]) -> dict[int, list[bytes]]:
+    found: dict[int, list[bytes]] = {}
+    for key, _ in table.items():
+        found.setdefault(number_of(key), []).append(key)
+    return found
 
 
 def _entries(number: int, policy: Compiled, base: int) -> Iterator[tuple[bytes, bytes]]:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from enum import IntEnum
+from typing import NamedTuple
 
 from exporter import wire
 from exporter.kernel.bpf import Map
@@ -33,6 +34,23 @@ class JobMode(IntEnum):
     """Somebody detached the programs."""
 
 
+class Standing(NamedTuple):
+    """Of a job what it takes to go on with its trace."""
+
+    run_hash: int = 0
+    """64 bits of the run's id."""
+    identity: int = 0
+    """The span that it has by what it is; with `run_hash` it makes the job."""
+    parent_id: int = 0
+    """Of the span above the job's; 0: there is none."""
+    below: int = 0
+    """What ids below the job's span are derived from; 0: its own."""
+    began_ns: int = 0
+    """Since boot, like `told_ns`."""
+    told_ns: int = 0
+    """When its span was told: then it was over, and left something behind. 0: not yet."""
+
+
 @dataclass(frozen=True)
 class Registered:
     """A job, as far as other processes need to know it."""
@@ -43,8 +61,6 @@ class Registered:
     trace_id: int
     span_id: int
     """Of the job's span."""
-    run_hash: int
-    """64 bits of the run id; with `span_id` it makes the job."""
     rules: int = 0
     """Of its policy."""
     requested: JobMode = JobMode.NONE
@@ -52,6 +68,7 @@ class Registered:
     """What somebody chose since."""
     switched_by: int = 0
     """That user."""
+    standing: Standing = Standing()  # noqa: RUF009 - immutable
 
     @property
     def label(self) -> str:
@@ -124,9 +141,9 @@ class Registry:
 
 
 def _encoded(job: Registered) -> bytes:
-    ids = (job.trace_id >> 64, job.trace_id & _LOW, job.span_id, job.run_hash)
+    ids = (job.trace_id >> 64, job.trace_id & _LOW, job.span_id)
     modes = (job.rules, job.requested, job.switched, job.switched_by)
-    return wire.JOB_VALUE.pack(*ids, *modes, _room(job.pipeline), _room(job.task))
+    return wire.JOB_VALUE.pack(*ids, *job.standing, *modes, _room(job.pipeline), _room(job.task))
 
 
 def _decoded(value: bytes) -> Registered:
@@ -136,11 +153,11 @@ def _decoded(value: bytes) -> Registered:
         _text(told.task),
         told.trace_high << 64 | told.trace_low,
         told.span,
-        told.run_hash,
         told.rules,
         JobMode(told.requested),
         JobMode(told.switched),
         told.switched_by,
+        Standing(told.run_hash, told.identity, told.parent, told.below, told.began_ns, told.told_ns),
     )
 
 

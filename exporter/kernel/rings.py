@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import mmap
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
+from exporter import wire
 from exporter.clock import boot_ns
 
 _POSITION = struct.Struct("=Q")
@@ -65,6 +66,19 @@ class Ring:
                 return at_ns
             self._advance()
         return _NOTHING_NS
+
+    def waiting(self) -> Iterator[wire.RecordHeader]:
+        """How the records begin that wait to be taken, as of now; they go on waiting."""
+        produced, position = _POSITION.unpack_from(self._shared)[0], self._consumed
+        while position < produced:
+            at = position & self._size - 1
+            header = _HEADER.unpack_from(self._data, at)[0]
+            if header & _BUSY:
+                return
+            length = header & ~_DISCARDED
+            if not header & _DISCARDED:
+                yield wire.RecordHeader._make(wire.RECORD_HEADER.unpack_from(self._data, at + _HEADER_SIZE))
+            position += (_HEADER_SIZE + length + 7) & ~7
 
     def take(self, handle: Handler) -> None:
         """Hand over the record that `next_ns` told of."""

@@ -24,6 +24,17 @@ class Rooms:
                 return start
         return None
 
+    def claim(self, start: int, size: int) -> None:
+        """Have `size` entries from `start` taken, as they were before this was made."""
+        if size == 0:
+            return
+        before, end = max((free, its_end) for free, its_end in self._free.items() if free <= start)
+        del self._free[before]
+        if before < start:
+            self._free[before] = start
+        if start + size < end:
+            self._free[start + size] = end
+
     def give(self, start: int, size: int) -> None:
         """Give back what `take` gave."""
         end = start + size

@@ -9,6 +9,7 @@ from exporter import wire
 from exporter.events import HOST, ProcessKey
 from exporter.kernel.bpf import Map
 from exporter.kernel.candidates import Candidates
+from exporter.kernel.grace import wait_for_programs
 from exporter.kernel.grants import Grants
 from exporter.kernel.policies import Policies, Written
 from exporter.kernel.queries import Queries
@@ -39,6 +40,7 @@ class Scopes:
         self._policies, self._grants, self._queries = policies, grants, queries
         self._windows, self._procs = windows, maps["procs"]
         self._candidates = Candidates(maps["candidates"])
+        self._modes = maps["modes"]
 
     def open(self, scope: int) -> None:
         """Have a count for what `scope` does. Raises OSError (E2BIG) when there are too many scopes."""
@@ -59,17 +61,21 @@ class Scopes:
         """Programs of jobs that had no room: no policy holds for what they do."""
         return self._candidates.refused
 
-    def write(self, policy: Compiled) -> Written:
-        """Write a policy, for `hold`. Raises KernelError when it has no room."""
-        return self._policies.write(policy)
+    def write(self, policy: Compiled, scope: int | None = None) -> Written:
+        """Write a policy, for `hold`. Raises KernelError when it has no room.
+
+        What `scope` is held to by an exporter that ended stays, with its number, where it is the same.
+        """
+        return self._policies.write(policy, scope)
 
     def hold(self, scope: int, number: int, policy: Compiled, seeds: Seeds = ()) -> None:
         """Hold what `scope` does against `policy`, written as `number`, from now on, in its mode.
 
         `seeds` are the names that addresses (16 bytes) have without being looked up.
         """
-        masks = ((peer, policy.named.granted(names)) for peer, names in seeds)
-        self._grants.seed(scope, number, ((peer, mask) for peer, mask in masks if mask))
+        if not self._policies.is_held(scope, number):  # else it has them, and what it was granted since
+            masks = ((peer, policy.named.granted(names)) for peer, names in seeds)
+            self._grants.seed(scope, number, ((peer, mask) for peer, mask in masks if mask))
         self._policies.hold(scope, number, policy)
         self._windows.judge(has_executables=bool(self._policies.executables))
 
@@ -98,12 +104,30 @@ class Scopes:
         """Remove the policy `number`, by which no scope goes, and no program that still runs."""
         self._policies.remove(number)
 
+    def forget_earlier(self) -> int:
+        """Remove what exporters before this one wrote and no scope goes by, and what names granted there.
+
+        Returns how many addresses lost their names.
+        """
+        wait_for_programs()
+        lost = self._grants.keep_only(self._policies.numbers)
+        self._policies.remove_unknown()
+        return lost
+
+    def scope_of(self, proc: wire.ProcValue) -> int:
+        """The scope of a process, HOST for none."""
+        if proc.scope != HOST:
+            return proc.scope
+        return self._candidates.scope_of(wire.CANDIDATE_KEY.pack(proc.born_ns, proc.tgid, proc.program))
+
+    def held(self) -> set[int]:
+        """Those that are held to a policy."""
+        return {_KEY.unpack(key)[0] for key, _ in self._modes.items()}
+
     def is_empty(self, scope: int) -> bool:
         """Whether no process of it is left, whatever records were lost."""
         for _, value in self._procs.items():
-            proc = wire.ProcValue._make(wire.PROC_VALUE.unpack(value))
-            key = wire.CANDIDATE_KEY.pack(proc.born_ns, proc.tgid, proc.program)
-            if (self._candidates.scope_of(key) if proc.scope == HOST else proc.scope) == scope:
+            if self.scope_of(wire.ProcValue._make(wire.PROC_VALUE.unpack(value))) == scope:
                 return False
         return True
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from functools import lru_cache
 from pathlib import Path
 
 from exporter import wire
@@ -29,6 +31,14 @@ def source_text(folder: Path) -> str:
     """One C text; compiler and verifier messages still name file and line of each part."""
     parts = [f'#line 1 "{name}"\n{(folder / name).read_text()}' for name in _FILES]
     return "\n".join([*parts, '#line 1 "exporter/wire.py"', *layout_assertions(), ""])
+
+
+@lru_cache(maxsize=1)
+def edition() -> int:
+    """32 bits that tell these programs from those of other versions, also where records are the same."""
+    folder = bpf_directory()
+    text = (folder / "egress.h").read_text() + source_text(folder)
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4])
 
 
 def compiler_flags(folder: Path, offsets: dict[str, int]) -> list[str]:

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import select
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing
 from functools import partial
 from pathlib import Path
 
 from exporter import wire
 from exporter.events import HOST, ProcessKey
-from exporter.kernel.bpf import Map, possible_cpus
+from exporter.kernel.bpf import Map
 from exporter.kernel.candidates import found_value
 from exporter.kernel.executables import Executables
 from exporter.kernel.frames import Frames
 from exporter.kernel.grants import Grants
 from exporter.kernel.held import DETACHED, REPLACED, UNPINNED, Held
+from exporter.kernel.inherited import Inherited, Running, inherited, running, total
 from exporter.kernel.instances import leave, remove
 from exporter.kernel.locks import changing_modes
 from exporter.kernel.policies import Policies
@@ -32,9 +33,9 @@ RINGS = ("lineage", "first", "lookups", "events", "environments")
 PINNED_MAPS = [
     *RINGS,
     *("procs", "candidates", "counters", "config"),
-    *("flows_even", "flows_odd", "slots", "free_slots", "others", "open_connects"),
+    *("flows_even", "flows_odd", "slots", "free_slots", "others", "others_told", "open_connects", "account"),
     *("queries", "queries_noted", "queries_expired"),
-    *("policy", "alternatives", "names", "rule_ports", "modes", "exe_bits", "jobs"),
+    *("policy", "policies", "alternatives", "names", "rule_ports", "modes", "exe_bits", "exe_names", "jobs"),
     *("granted", "grants_made", "grants_ended", "later", "packets"),
 ]
 _KEY = struct.Struct("=I")
@@ -74,16 +75,20 @@ class Tracer:
         stack: ExitStack,
         coverage: Coverage,
         unpinned: Mapping[str, int] | None = None,
+        *,
+        is_adopted: bool = False,
     ) -> None:
         """Open what is pinned in `directory`; `stack` closes it again.
 
         `unpinned` are links by their programs' names, where these are to end with this process: then none
-        is pinned.
+        is pinned. With `is_adopted` an exporter that ended has used all this before.
         """
         self.directory = directory
         """Where the pins are."""
+        self.is_adopted = is_adopted
         self._outlives = unpinned is None
         self._goes_on = self._is_detached = False
+        self._noted = b""
         opened = {name: stack.enter_context(closing(Map(directory / f"map_{name}"))) for name in PINNED_MAPS}
         self.maps: Mapping[str, Map] = opened
         self._procs, self._counters = opened["procs"], opened["counters"]
@@ -93,7 +98,7 @@ class Tracer:
         self._registry = Registry(opened["jobs"], partial(changing_modes, directory))
         self._policies, self._grants = Policies(opened, self._registry), Grants(opened)
         self._held = stack.enter_context(closing(Held(directory, unpinned or {})))
-        self._windows = stack.enter_context(closing(Windows(opened, coverage)))
+        self._windows = stack.enter_context(closing(Windows(opened, coverage, goes_on=is_adopted)))
         self.scopes = Scopes(opened, self._policies, self._grants, self._queries, self._windows)
         self._urgent = select.poll()
         if coverage.reads_environments:
@@ -103,6 +108,8 @@ class Tracer:
             for name in RINGS
             if name != "environments" or coverage.reads_environments
         ]
+        self.before = inherited(opened, self._rings, self._windows) if is_adopted else Inherited()
+        """What exporters before this one did with the counts."""
 
     @property
     def window(self) -> int:
@@ -158,6 +165,24 @@ class Tracer:
         """The user who had this instance stopped; None: nobody had."""
         return self._registry.stopped_by()
 
+    def jobs(self) -> Mapping[int, Registered | None]:
+        """By scope, those of an instance that was adopted; None for a scope that nobody told of."""
+        told: dict[int, Registered | None] = dict(self._registry)
+        running = (process.scope for process in self.running())
+        return {**dict.fromkeys((*self.scopes.held(), *running)), **told}
+
+    def running(self) -> Iterator[Running]:
+        """What was followed already when the first of the records came that wait now, oldest first."""
+        return running(self._procs, self._rings[0], self.scopes.scope_of)
+
+    def note(self, settled: int) -> None:
+        """Have it known, should this process be killed, how many attempts are told, or given up."""
+        lost = total(self._counters, wire.KIND_ACT * wire.COUNTS + wire.COUNT_LOST)
+        value = wire.ACCOUNT_VALUE.pack(self.before.settled + settled, lost)
+        if value != self._noted:
+            self._noted = value
+            self.maps["account"].update(_KEY.pack(0), value)
+
     def mode(self, scope: int) -> JobMode:
         """What is done, as of now, with what the policy of `scope` denies."""
         return mode_of(self._modes.lookup(_KEY.pack(scope)))
@@ -185,12 +210,7 @@ class Tracer:
 
     def counts(self) -> Counts:
         """What the kernel counted, over all CPUs."""
-        indexes, cpus = wire.KINDS * wire.COUNTS, possible_cpus()
-        values = []
-        for index in range(indexes):
-            value = self._counters.lookup(_KEY.pack(index)) or b""
-            values.append(sum(struct.unpack_from(f"={cpus}Q", value)))
-        return Counts(values)
+        return Counts([total(self._counters, index) for index in range(wire.KINDS * wire.COUNTS)])
 
     def lost(self) -> Mapping[str, frozenset[str]]:
         """What isn't attached or pinned any more, by what became of it (exporter/kernel/held.py)."""

@@ -14,6 +14,7 @@ from exporter import wire
 from exporter.kernel.bpf import Map
 from exporter.kernel.grace import Grace, wait_for_programs
 from exporter.kernel.rings import Handler
+from exporter.kernel.sources import edition
 
 WINDOW_S = 1.0
 
@@ -24,6 +25,7 @@ _SLOT = wire.AGGREGATE_RECORD.size
 _WINDOW = struct.Struct("=I")
 _KIND_AT = wire.OFFSETS["aggregate_record"][1]["header.kind"]
 _EMPTY = wire.AggregateRecord._make(wire.AGGREGATE_RECORD.unpack(bytes(_SLOT)))
+_ATTEMPTS_AT = wire.OFFSETS["aggregate_record"][1]["attempts"]
 _WINDOW_AT = wire.OFFSETS["aggregate_record"][1]["window"]
 
 
@@ -43,27 +45,40 @@ class Windows:
     every program that may still be in the old one has ended, that one's numbers are final.
     """
 
-    def __init__(self, maps: Mapping[str, Map], coverage: Coverage) -> None:
-        """Begin the first window."""
+    def __init__(self, maps: Mapping[str, Map], coverage: Coverage, *, goes_on: bool = False) -> None:
+        """Begin the first window, or go on where an exporter that ended stopped."""
         self._coverage = coverage
-        self._config, self._others = maps["config"], maps["others"]
+        self._config, self._others, self._others_told = maps["config"], maps["others"], maps["others_told"]
         self._flows = (maps["flows_even"], maps["flows_odd"])
         self._open_connects = maps["open_connects"]
         self._free_slots = maps["free_slots"]
         number = maps["slots"].max_entries
         self._slots = mmap.mmap(maps["slots"].fileno(), -(-number * _SLOT // mmap.PAGESIZE) * mmap.PAGESIZE)
         self._end = number * _SLOT
-        self._free_slots.push(_KEY.pack(index) for index in range(number - 1, 0, -1))
         self._told_others: Counter[bytes] = Counter()
         self._grace: Grace | None = None
         self._number = 0
         self._has_policies = self._has_executables = False
-        self._begin_next()
+        if goes_on:
+            self._go_on()
+        else:
+            self._free_slots.push(_KEY.pack(index) for index in range(number - 1, 0, -1))
+            self._begin_next()
 
     @property
     def number(self) -> int:
         """Of the current window."""
         return self._number
+
+    @property
+    def attempts(self) -> int:
+        """What is counted here now and was not handed over."""
+        starts = (
+            index * _SLOT for index, kind in enumerate(self._slots[_KIND_AT : self._end : _SLOT]) if kind
+        )
+        slots = sum(_COUNT.unpack_from(self._slots, at + _ATTEMPTS_AT)[0] for at in starts)
+        others = sum(_COUNT.unpack(value)[0] - self._told_others[key] for key, value in self._others.items())
+        return int(slots + others) + sum(1 for _ in self._open_connects.items())
 
     def close(self) -> None:
         """Unmap."""
@@ -80,6 +95,7 @@ class Windows:
             handle(memoryview(record), 0, _SLOT)
         for key in _others_keys(scope):
             self._others.delete(key)
+            self._others_told.delete(key)
             del self._told_others[key]
 
     def judge(self, *, has_executables: bool) -> None:
@@ -124,9 +140,18 @@ class Windows:
         self._began_s = time.monotonic()
         self._configure()
 
+    def _go_on(self) -> None:
+        """The window goes on; the one before may not have been collected, or only in part."""
+        config = wire.ConfigValue._make(wire.CONFIG_VALUE.unpack(self._config.lookup(_KEY.pack(0)) or b""))
+        self._number, self._began_s = config.window, time.monotonic()
+        self._has_policies, self._has_executables = bool(config.has_policies), bool(config.has_executables)
+        self._told_others.update({key: _COUNT.unpack(value)[0] for key, value in self._others_told.items()})
+        self._configure()
+        self._grace = Grace()
+
     def _configure(self) -> None:
         policies = (self._has_policies, self._has_executables)
-        values = (wire.LAYOUT, self._number, os.getpid(), *self._coverage, *policies)
+        values = (wire.LAYOUT, self._number, os.getpid(), *self._coverage, *policies, edition())
         self._config.update(_KEY.pack(0), wire.CONFIG_VALUE.pack(*values))
 
     def _collect(self, handle: Handler) -> None:
@@ -144,13 +169,11 @@ class Windows:
     def _further_others(self, keys: Iterable[bytes]) -> Iterator[bytes]:
         for key in keys:
             (number,) = _COUNT.unpack(self._others.lookup(key) or bytes(8))
-            if number > self._told_others[key]:
-                yield _aggregate(
-                    attempts=number - self._told_others[key],
-                    **_of_others(key),
-                    other=1,
-                )
+            further = number - self._told_others[key]
+            if further > 0:
                 self._told_others[key] = number
+                self._others_told.update(key, _COUNT.pack(number))
+                yield _aggregate(attempts=further, **_of_others(key), other=1)
 
     def _still_open(self) -> Iterator[bytes]:
         for key in self._open_connects:

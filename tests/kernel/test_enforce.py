@@ -219,14 +219,14 @@ def test_what_was_chosen_survives_another_policy() -> None:
     audited = compile_policy(effective(parse_policy(b"version: 1\nallow: [192.0.2.1]", "a"), "a", "b"))
     with kernel_side() as kernel:
         tracer = kernel.tracer
-        tracer.register(1, Registered("group/race", "b", 1, 1, 1, 1, JobMode.AUDIT))
+        tracer.register(1, Registered("group/race", "b", 1, 1, 1, JobMode.AUDIT))
         tracer.govern(1, audited)
         (governed_job,) = governed(matching(instances(), tracer.name))
         is_over = threading.Event()
 
         def put_in_force() -> None:
             while not is_over.is_set():
-                tracer.register(1, Registered("group/race", "b", 1, 1, 1, 1, JobMode.AUDIT))
+                tracer.register(1, Registered("group/race", "b", 1, 1, 1, JobMode.AUDIT))
                 tracer.govern(1, audited)
 
         with ThreadPoolExecutor(1) as writer:
@@ -238,7 +238,7 @@ def test_what_was_chosen_survives_another_policy() -> None:
             writing.result()
         assert tracer.mode(1) is JobMode.AUDIT
         assert tracer.registered(1) == Registered(
-            "group/race", "b", 1, 1, 1, 1, JobMode.AUDIT, JobMode.AUDIT, switched_by=0
+            "group/race", "b", 1, 1, 1, JobMode.AUDIT, JobMode.AUDIT, switched_by=0
         )
 
 

@@ -169,6 +169,10 @@ class Watch:
         """Wait until the job of `run_id` is over."""
         self.wait_until_said(" ended: ", run_id=run_id, limit_s=limit_s)
 
+    def egress(self, run_id: str) -> list[Span]:
+        """What it told so far of what was done in a run, in order."""
+        return Watched(0, [], self._spans(), {}).egress(run_id)
+
     def stop(self, number: signal.Signals = signal.SIGTERM) -> Watched:
         """End it with a signal."""
         self.process.send_signal(number)
@@ -187,11 +191,15 @@ def watching(
     to_files: bool = True,
     until_ready: bool = True,
     stderr: int | None = None,
+    under: Sequence[str] = (),
 ) -> Iterator[Watch]:
-    """Watch from where it says that it is ready; `folder` gets the files, and its words but for `stderr`."""
+    """Watch from where it says that it is ready; `folder` gets the files, and its words but for `stderr`.
+
+    `under` is what the command is put behind; it must become what it runs.
+    """
     otlp_dir, log, address = folder / "otlp", folder / "log", f"ci-egress-test-{os.getpid()}-{folder.name}"
     files = ["--otlp-dir", str(otlp_dir)] if to_files else []
-    command = [sys.executable, "-m", "exporter", "watch", "--json-log", *files, *options]
+    command = [*under, sys.executable, "-m", "exporter", "watch", "--json-log", *files, *options]
     mine = {"NOTIFY_SOCKET": f"@{address}", "STATE_DIRECTORY": str(folder / "state"), **(env or {})}
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd, log.open("wb") as stream:
         systemd.bind(f"\0{address}")

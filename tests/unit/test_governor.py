@@ -65,7 +65,7 @@ class Kernel:
         asked = JobMode.ENFORCE if self.held[scope][1] is Mode.ENFORCE else JobMode.AUDIT
         return self.chosen.get(scope, asked)
 
-    def write(self, policy: Compiled) -> Written:
+    def write(self, policy: Compiled, _scope: int) -> Written:
         if len(self.written) >= self.room:
             raise KernelError("no room")
         number: int = next(self.numbers)

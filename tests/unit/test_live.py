@@ -12,6 +12,7 @@ from exporter.account import Bookkeeping, KernelCounts
 from exporter.arguments import arguments_of
 from exporter.clock import boot_ns
 from exporter.events import Event, Execed, Tampered, Tampering
+from exporter.kernel.inherited import Inherited
 from exporter.kernel.tracer import Counts
 from exporter.live import LiveSource, kernel_counts, losses, wait
 from exporter.otlp import Account
@@ -46,6 +47,7 @@ class FakeTracer:
         self.counted: list[bytes] = []
         self.is_detached = False
         self.frames = NoFrames()
+        self.before = Inherited()
         self._counts = counts or {}
 
     def drain(self, handle: Handler, *, limit: int) -> int:
