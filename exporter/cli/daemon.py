@@ -119,7 +119,10 @@ class _Daemon:
         spans = config.output.process_spans
         outlets = Outlets(telemetry, metrics, system_clock(), spans, tell_denial_of)
         self._governor = Governor(tracer, policy, all_names, warn)
-        self._jobs = JobWatch(outlets, job_env=config.job_env, on_change=_tell, governor=self._governor)
+        self._begun: list[Job] = []
+        """Jobs of which it isn't said yet."""
+        governor, changed = self._governor, self._changed
+        self._jobs = JobWatch(outlets, job_env=config.job_env, on_change=changed, governor=governor)
         self._pipeline = Pipeline(outlets, Proc(), flows, self._jobs)
         self._source = LiveSource(tracer, self._handle, self._books, flows, on_fault=tell_fault)
         self._takeover = Takeover(tracer, outlets, self._pipeline, self._jobs, self._governor, self._books)
@@ -142,7 +145,10 @@ class _Daemon:
         """Until `asked` says to end it."""
         looked_s = time.monotonic()
         while not asked.end:
-            self._sleep(_BUSY_INTERVAL_S if self._source.pump() else _IDLE_INTERVAL_S)
+            is_busy = self._source.pump()
+            while self._begun:  # not before the kernel holds all that is known of it to its policy
+                _tell(self._begun.pop(0), None)
+            self._sleep(_BUSY_INTERVAL_S if is_busy else _IDLE_INTERVAL_S)
             self._pipeline.tick(boot_ns())
             self._tracer.note(self._books.settled)
             if asked.reread:
@@ -171,6 +177,12 @@ class _Daemon:
             if program is not None and program.scope != HOST:
                 exec_id = event.exec_id if isinstance(event, Environment) else 0
                 self._tracer.scopes.adopt(event.process, exec_id, program.scope)
+
+    def _changed(self, job: Job, summary: Summary | None) -> None:
+        if summary is None:
+            self._begun.append(job)
+        else:
+            _tell(job, summary)
 
     def _catch_up(self) -> None:
         while self._source.pump():
