@@ -45,6 +45,7 @@ NEXT_STEPS = """
 Next, with a build of your own, as root:
   {ci_egress} doctor             # does all of it work on this machine?
   {ci_egress} run -- make test   # the trace goes to ./ci-egress
+  {ci_egress} policy init ci-egress   # from it a first policy: docs/policy.md
 With OTEL_EXPORTER_OTLP_ENDPOINT=http://collector.example:4318 it goes to a collector."""
 
 
