@@ -78,12 +78,13 @@ static inline int is_trusted(u64 socket, u32 on_loopback)
 	return !on_loopback || !own_resolvers.lookup(&cookie);
 }
 
+/* The process answers on loopback, or has the means to. */
 static inline void note_own_resolver(struct bpf_sock *sk, struct proc_value *proc)
 {
 	u64 network, cookie;
 	u32 is = 1;
 
-	if (sk->src_port != DNS_PORT || !scope_of(proc))
+	if (!scope_of(proc))
 		return;
 	network = network_of(address_of(sk));
 	if (!is_of_the_host(network))

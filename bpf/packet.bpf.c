@@ -143,6 +143,16 @@ static inline int is_denied_connection(struct bpf_sock *sk)
 	return last && last->key.verdict == VERDICT_DENY;
 }
 
+/* Through a raw socket whoever may open one answers without having the port. */
+static inline int is_own_answer(struct __sk_buff *skb, const struct packet *packet, u32 type)
+{
+	u32 protocol = packet->protocol;
+
+	return type == SOCK_RAW && skb->ifindex == LOOPBACK && !packet->is_fragment &&
+	       (protocol == IPPROTO_UDP || protocol == IPPROTO_TCP) &&
+	       half_at(skb, packet->payload_at) == DNS_PORT;
+}
+
 /* Who sends is the current task, but older kernels don't tell its numbers to this kind of program.
  */
 int on_egress(struct __sk_buff *skb)
@@ -169,6 +179,9 @@ int on_egress(struct __sk_buff *skb)
 	read_packet(skb, &packet);
 	if (!proc || !is_act(skb, &packet, sk))
 		return is_stray_route(sk, &packet) ? DENY : ALLOW;
+
+	if (is_own_answer(skb, &packet, sk->type))
+		note_own_resolver(sk, proc);
 
 	/* A source route is two acts; for sockets with address hooks, these told the final one. */
 	u32 acts = packet.is_routed && !has_hooks(sk->type, sk->protocol) ? 2 : 1, step;
