@@ -119,9 +119,10 @@ BPF_HASH(grants_ended, u32, u64, SCOPES_MAX);
 
 /*
  * Network namespaces, by their cookies, in which a process of a job took port 53: what answers over
- * loopback there may be the job's.
+ * loopback there may be the job's. Where it may turn out to be of one, that by which it would;
+ * zeros: it is.
  */
-BPF_TABLE("lru_hash", u64, u32, own_resolvers, OWN_RESOLVERS_MAX);
+BPF_TABLE("lru_hash", u64, struct candidate_key, own_resolvers, OWN_RESOLVERS_MAX);
 
 /* The peer a socket sent to last, and the slot where its next sends to that peer are counted. */
 BPF_SK_STORAGE(lasts, struct last_peer);

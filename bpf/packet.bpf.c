@@ -150,6 +150,16 @@ static inline int is_denied_connection(struct bpf_sock *sk)
 	return last && last->key.verdict == VERDICT_DENY;
 }
 
+/* Through a raw socket whoever may open one answers without having the port. */
+static inline int is_own_answer(struct __sk_buff *skb, const struct packet *packet, u32 type)
+{
+	u32 protocol = packet->protocol;
+
+	return type == SOCK_RAW && skb->ifindex == LOOPBACK && !packet->is_fragment &&
+	       (protocol == IPPROTO_UDP || protocol == IPPROTO_TCP) &&
+	       half_at(skb, packet->payload_at) == DNS_PORT;
+}
+
 /* Who sends is the current task, but older kernels don't tell its numbers to this kind of program.
  */
 int on_egress(struct __sk_buff *skb)
@@ -201,6 +211,8 @@ int on_packet(struct __sk_buff *skb)
 	if (!proc || !is_act(skb, &packet, sk))
 		return is_stray_route(sk, &packet) ? DENY : ALLOW;
 
+	if (is_own_answer(skb, &packet, sk->type))
+		note_own_resolver(sk, proc);
 	if (skb->cb[0])
 		packet.to = packet.final;
 	FORGET(packet);

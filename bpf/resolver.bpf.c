@@ -14,29 +14,37 @@ static inline int is_of_the_host(u64 network)
 	return number_at(pointer_at(network, NETWORK_USERS), USERS_LEVEL) == 0;
 }
 
+static inline int has_own_resolver(u64 network)
+{
+	u64 cookie = pointer_at(network, NETWORK_COOKIE);
+	struct candidate_key *found = own_resolvers.lookup(&cookie);
+
+	return found && (!found->tgid || candidates.lookup(found));
+}
+
 /*
  * In its own network a process of the job could have taken the resolver's place; one that has not
  * taken it by now had no means to answer.
  */
 static inline int is_trusted(u64 socket, u32 on_loopback)
 {
-	u64 network = network_of(socket), cookie = pointer_at(network, NETWORK_COOKIE);
+	u64 network = network_of(socket);
 
 	if (!is_of_the_host(network))
 		return 0;
-	return !on_loopback || !own_resolvers.lookup(&cookie);
+	return !on_loopback || !has_own_resolver(network);
 }
 
+/* The process answers on loopback, or has the means to. */
 static inline void note_own_resolver(struct bpf_sock *sk, struct proc_value *proc)
 {
-	u64 network, cookie;
-	u32 is = 1;
+	u64 network = network_of(address_of(sk)), cookie = pointer_at(network, NETWORK_COOKIE);
+	struct candidate_key of_a_job = {};
 
-	if (sk->src_port != DNS_PORT || !is_governed(proc))
+	if (!is_of_the_host(network) || has_own_resolver(network))
 		return;
-	network = network_of(address_of(sk));
-	if (!is_of_the_host(network))
-		return;
-	cookie = pointer_at(network, NETWORK_COOKIE);
-	own_resolvers.update(&cookie, &is);
+	if (scope_of(proc))
+		own_resolvers.update(&cookie, &of_a_job);
+	else if (proc->candidate.tgid)
+		own_resolvers.update(&cookie, &proc->candidate);
 }

@@ -164,7 +164,8 @@ static inline int on_bound(struct bpf_sock *sk)
 	struct proc_value *proc = process_of(number_at(bpf_get_current_task(), TASK_TGID));
 
 	if (proc) {
-		note_own_resolver(sk, proc);
+		if (sk->src_port == DNS_PORT)
+			note_own_resolver(sk, proc);
 		note_listener(sk, proc);
 	}
 	return ALLOW;

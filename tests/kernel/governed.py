@@ -80,6 +80,17 @@ class Governed:
         yield
         procs.update(key, value)
 
+    @contextmanager
+    def before_it_is_known(self) -> Iterator[None]:
+        """During the block, it isn't known yet that this process is of its job."""
+        procs, candidates = (self.kernel.tracer.maps[name] for name in ("procs", "candidates"))
+        pid = os.getpid().to_bytes(4, sys.byteorder)
+        known = wire.ProcValue._make(wire.PROC_VALUE.unpack(procs.lookup(pid) or b""))
+        key = wire.CandidateKey(known.started_ns, os.getpid(), known.scope)
+        procs.update(pid, wire.PROC_VALUE.pack(*known._replace(scope=0, **key._asdict())))
+        yield
+        candidates.update(wire.CANDIDATE_KEY.pack(*key), known.scope.to_bytes(4, sys.byteorder))
+
     def enter(self, scope: int) -> None:
         """Let this process be of that job."""
         self.kernel.tracer.follow(self._process, scope)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+import struct
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,6 +13,7 @@ from tests.unit.policy.files import rules
 
 from .agents import Agent, agent
 from .direct import KernelSide, kernel_side
+from .governed import question, record, reply
 from .lab import NETWORKS, PORT, V4, V6, Lab, Network
 
 if TYPE_CHECKING:
@@ -136,3 +139,59 @@ def test_nothing_leaves_under_the_loopback_address(lab: Lab, kernel: KernelSide)
         done = lab.run(["python3", "-c", send])
         assert (done.returncode, done.stderr) == (0, "")
     assert watch.arrivals.packets_to(V6.evil) == 0
+
+
+RAW_ANSWER = {
+    4: """
+r = socket.socket(socket.AF_INET, socket.SOCK_RAW, {protocol})
+r.setsockopt(socket.SOL_IP, socket.IP_HDRINCL, 1)
+ends = socket.inet_aton("127.0.0.53") + socket.inet_aton("127.0.0.1")
+head = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(datagram), 1, 0, 64, 17, 0) + ends
+r.sendto(head + datagram, ("127.0.0.1", 0))
+""",
+    6: """
+r = socket.socket(socket.AF_INET6, socket.SOCK_RAW, {protocol})
+r.setsockopt(socket.IPPROTO_IPV6, 36, 1)
+head = struct.pack("!IHBB", 6 << 28, len(datagram), 17, 64) + 2 * socket.inet_pton(socket.AF_INET6, "::1")
+r.sendto(head + datagram, ("::1", 0))
+""",
+}
+"""36 is IPV6_HDRINCL."""
+
+
+def datagram(payload: bytes, source: str, target: str) -> bytes:
+    """UDP from port 53, with the checksum that it needs over IPv6."""
+    family = socket.AF_INET6 if ":" in source else socket.AF_INET
+    size = 8 + len(payload)
+    ends = socket.inet_pton(family, source) + socket.inet_pton(family, target)
+    summed = ends + struct.pack("!HHHHH", 17, size, 53, 7200, size) + payload + bytes(len(payload) % 2)
+    total = sum(struct.unpack(f"!{len(summed) // 2}H", summed))
+    checksum = 0xFFFF - (total % 0xFFFF)
+    return struct.pack("!4H", 53, 7200, size, checksum) + payload
+
+
+@pytest.mark.parametrize("protocol", ["socket.IPPROTO_TCP", "socket.IPPROTO_ICMP"])
+@pytest.mark.parametrize(
+    ("version", "resolver", "local"), [(4, "127.0.0.53", "127.0.0.1"), (6, "::1", "::1")]
+)
+def test_over_loopback_a_raw_socket_is_no_resolver(
+    lab: Lab, kernel: KernelSide, version: int, resolver: str, local: str, protocol: str
+) -> None:
+    """It takes CAP_NET_RAW, which root in a container has, and any rule that allows the socket."""
+    asked = question("trusted.example")
+    answer = reply(asked, record(V4.evil))
+    policy = enforced(f"trusted.example:{PORT}\nicmp://198.51.100.77")
+    family = "socket.AF_INET" if version == 4 else "socket.AF_INET6"
+    with lab.watch() as watch, agent(kernel, lab, policy) as job:
+        ask = (
+            f"s = socket.socket({family}, socket.SOCK_DGRAM)",
+            f"s.bind(('{local}', 7200))",
+            "s.settimeout(10)",
+            f"s.sendto(bytes.fromhex('{asked.hex()}'), ('{resolver}', 53))",
+            f"datagram = bytes.fromhex('{datagram(answer, resolver, local).hex()}')",
+        )
+        forge = RAW_ANSWER[version].format(protocol=protocol).strip().splitlines()
+        assert job.do(*ask, *forge) == "ok"
+        assert job.do("assert s.recv(4096) == datagram[8:]") == "ok", "it is forged"
+        assert job.do(f"socket.create_connection(('{V4.evil}', {PORT}))") == "EPERM"
+    assert watch.arrivals.packets_to(V4.evil) == 0

@@ -328,3 +328,14 @@ def test_over_loopback_names_are_granted_until_the_job_takes_port_53_itself(
             asking = Asking(udp(stack, lab.build, stub, 0), server, server)
             asking.ask("other.example", record(network.peer))
             assert connect(lab.build, network.peer, OTHER_PORT) == DENIED
+
+
+def test_a_resolver_that_a_job_made_before_it_was_known_is_its_own(job: Governed, network: Network) -> None:
+    job.hold_to_text(policy(network, f"{NAME}:{PORT}", f"other.example:{OTHER_PORT}"))
+    stub = "::1" if ":" in network.peer else "127.0.0.53"
+    with Lab() as lab, ExitStack() as stack:
+        with job.before_it_is_known():
+            server = udp(stack, lab.build, stub, 53)
+        asking = Asking(udp(stack, lab.build, stub, 0), server, server)
+        asking.ask(NAME, record(network.peer))
+        assert connect(lab.build, network.peer, PORT) == DENIED
