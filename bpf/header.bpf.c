@@ -35,6 +35,20 @@ struct packet {
 	u8 is_fragment; /* not the first, so no port stands in it */
 };
 
+/*
+ * Over IPv6: ::1, or none named. Who sends there under another's address, which takes no privilege
+ * (IPV6_FREEBIND), makes the kernel answer that one, and with it goes what was sent.
+ */
+static inline int is_this_machine(const union address *address)
+{
+	u32 other = address->words[0] | address->words[1] | address->words[2] |
+		    (address->words[3] & ~bpf_htonl(1));
+
+	/* One comparison: after each the verifier would follow what it says of the address. */
+	asm volatile("" : "+r"(other));
+	return !other;
+}
+
 static inline u32 byte_at(struct __sk_buff *skb, u32 at)
 {
 	u8 byte = 0;
@@ -112,8 +126,12 @@ static inline void read_route(struct __sk_buff *skb, u32 at, const u8 *start, st
 static inline void read_ipv6(struct __sk_buff *skb, struct packet *packet)
 {
 	u32 at = IPV6_BYTES, next = byte_at(skb, 6), step;
+	union address from = {};
 
+	bpf_skb_load_bytes(skb, 8, from.bytes, 16);
 	bpf_skb_load_bytes(skb, 24, packet->to.bytes, 16);
+	if (is_this_machine(&packet->to) && !is_this_machine(&from))
+		packet->to = from;
 	for (step = 0; step < HEADERS_MAX; step++) {
 		u8 start[4] = {};
 

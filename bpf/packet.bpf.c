@@ -35,23 +35,67 @@ static inline int is_ordinary(struct __sk_buff *skb, u32 type, u32 protocol)
 	return header[0] == NO_OPTIONS || (header[0] >> 4 == 6 && header[6] == protocol);
 }
 
+/*
+ * An answer to ::1's own: no packet may leave a machine under this address. By a VRF one goes to
+ * the same address.
+ */
+static inline int leaves_loopback(struct __sk_buff *skb)
+{
+	const u32 *header = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
+
+	if (skb->ifindex == LOOPBACK || header + IPV6_BYTES / sizeof(u32) > end)
+		return 0;
+	if (header[2] || header[3] || header[4] || header[5] != bpf_htonl(1))
+		return 0;
+	return *(const u8 *)header >> 4 == 6 &&
+	       (header[6] || header[7] || header[8] || header[9] != bpf_htonl(1));
+}
+
 /* The kernel's own sockets, which answer for it while any task runs, have no file. */
 static inline int is_of_a_process(u64 socket)
 {
 	return pointer_at(pointer_at(socket, SOCK_SOCKET), SOCKET_FILE) != 0;
 }
 
+/* What was said to the first hop of a connection's source route stands with its socket. */
+static inline void note_route(struct bpf_sock *sk, const struct packet *packet, u32 verdict)
+{
+	struct last_peer *last = lasts.sk_storage_get((void *)sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+
+	if (!last)
+		return;
+	__builtin_memcpy(last->key.peer, packet->to.bytes, sizeof(last->key.peer));
+	last->key.verdict = verdict;
+}
+
+static inline int is_known_route(struct bpf_sock *sk, const struct packet *packet)
+{
+	struct last_peer *last = lasts.sk_storage_get((void *)sk, 0, 0);
+	union address hop;
+
+	if (!last || last->key.verdict == VERDICT_NONE)
+		return 0;
+	__builtin_memcpy(hop.bytes, last->key.peer, sizeof(hop.bytes));
+	return is_same_address(&hop, &packet->to);
+}
+
+static inline int is_syn(struct __sk_buff *skb, const struct packet *packet)
+{
+	return packet->protocol == IPPROTO_TCP &&
+	       (byte_at(skb, packet->payload_at + TCP_FLAGS_AT) & TCP_SYN);
+}
+
 /*
  * Protocols with connections send by timer and in answer to packets, too, when the current task is
- * a stranger: then nobody owns the socket's lock. Of these the packet that opens one is told.
+ * a stranger: then nobody owns the socket's lock. Of these the packet that opens one is told, and
+ * the first one that goes by another source route: that can be set at any time.
  */
-static inline int opens(struct __sk_buff *skb, const struct packet *packet, u64 socket)
+static inline int opens(struct __sk_buff *skb, const struct packet *packet, struct bpf_sock *sk)
 {
-	if (!number_at(socket, SOCK_OWNED))
+	if (!number_at(address_of(sk), SOCK_OWNED))
 		return 0;
-	if (packet->protocol == IPPROTO_TCP)
-		return packet->is_routed &&
-		       (byte_at(skb, packet->payload_at + TCP_FLAGS_AT) & TCP_SYN);
+	if (packet->is_routed)
+		return is_syn(skb, packet) || !is_known_route(sk, packet);
 	return packet->protocol == IPPROTO_SCTP &&
 	       byte_at(skb, packet->payload_at + SCTP_CHUNK_AT) == SCTP_INIT;
 }
@@ -62,14 +106,36 @@ static inline int is_told_here(struct bpf_sock *sk)
 	return !has_hooks(sk->type, sk->protocol) || undecided(sk);
 }
 
-static inline int is_act(struct __sk_buff *skb, const struct packet *packet, struct bpf_sock *sk)
+/* Set for this socket, unlike one that a network puts into all that goes through it. */
+static inline int has_own_route(u64 socket)
+{
+	return pointer_at(socket, INET_OPTIONS) ||
+	       pointer_at(pointer_at(socket, INET_IPV6), IPV6_OPTIONS);
+}
+
+/*
+ * What nobody sends, since it had to wait, goes by a source route that was decided when its owner
+ * sent. Any other is dropped where there are policies, for whose the socket is isn't known: until
+ * the owner sends.
+ */
+static inline int is_stray_route(struct bpf_sock *sk, const struct packet *packet)
 {
 	u64 socket = address_of(sk);
 
-	if (!is_of_a_process(socket))
+	if (!has_connections(sk->type) || !packet->is_routed || is_known_route(sk, packet))
+		return 0;
+	if (!number_at(socket, SOCK_OWNED))
+		return has_policies() && has_own_route(socket);
+	note_route(sk, packet, VERDICT_ALLOW);
+	return 0;
+}
+
+static inline int is_act(struct __sk_buff *skb, const struct packet *packet, struct bpf_sock *sk)
+{
+	if (!is_of_a_process(address_of(sk)))
 		return 0;
 	if (has_connections(sk->type))
-		return opens(skb, packet, socket);
+		return opens(skb, packet, sk);
 	return is_told_here(sk) || packet->is_routed;
 }
 
@@ -84,14 +150,6 @@ static inline int is_denied_connection(struct bpf_sock *sk)
 	return last && last->key.verdict == VERDICT_DENY;
 }
 
-static inline void deny_connection(struct bpf_sock *sk)
-{
-	struct last_peer *last = lasts.sk_storage_get((void *)sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
-
-	if (last)
-		last->key.verdict = VERDICT_DENY;
-}
-
 /* Who sends is the current task, but older kernels don't tell its numbers to this kind of program.
  */
 int on_egress(struct __sk_buff *skb)
@@ -100,6 +158,8 @@ int on_egress(struct __sk_buff *skb)
 
 	if (!sk)
 		return ALLOW;
+	if (leaves_loopback(skb) && has_policies())
+		return DENY;
 	sk = bpf_sk_fullsock(sk);
 	if (!sk)
 		return ALLOW;
@@ -112,7 +172,7 @@ int on_egress(struct __sk_buff *skb)
 		return DENY;
 
 	/* A socket that is handed to a process of no job is no way around what was said. */
-	if (!process_of(number_at(bpf_get_current_task(), TASK_TGID)))
+	if (!process_of(number_at(bpf_get_current_task(), TASK_TGID)) && !has_connections(sk->type))
 		return said == VERDICT_DENY ? DENY : ALLOW;
 	packets.call(skb, 0);
 	return is_enforced() ? DENY : ALLOW; /* what can't be judged doesn't leave */
@@ -131,15 +191,15 @@ int on_packet(struct __sk_buff *skb)
 	struct packet packet = {};
 	struct act_value act = {};
 
-	if (!sk || !proc)
+	if (!sk)
 		return DENY;
 	sk = bpf_sk_fullsock(sk);
 	if (!sk)
 		return DENY;
 	read_packet(skb, &packet);
 	FORGET(packet);
-	if (!is_act(skb, &packet, sk))
-		return ALLOW;
+	if (!proc || !is_act(skb, &packet, sk))
+		return is_stray_route(sk, &packet) ? DENY : ALLOW;
 
 	if (skb->cb[0])
 		packet.to = packet.final;
@@ -157,13 +217,13 @@ int on_packet(struct __sk_buff *skb)
 
 	u32 is_denied = skb->cb[1] || act.key.verdict == VERDICT_DENY;
 
+	if (has_connections(sk->type) && (!skb->cb[0] || is_denied))
+		note_route(sk, &packet, is_denied ? VERDICT_DENY : VERDICT_ALLOW);
 	if (!skb->cb[0] && packet.is_routed && is_told_here(sk)) {
 		skb->cb[0] = 1;
 		skb->cb[1] = is_denied;
 		packets.call(skb, 0);
 		return DENY;
 	}
-	if (is_denied && has_connections(sk->type))
-		deny_connection(sk);
 	return is_denied ? DENY : ALLOW;
 }

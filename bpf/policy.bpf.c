@@ -10,6 +10,13 @@
 #define RULE_OF_NOTHING_SENT 0xfffffffdU
 #define POLICY_KEY_BITS (8 * sizeof(struct policy_key) - 32)
 
+static inline u32 has_policies(void)
+{
+	struct config_value *config = settings();
+
+	return config && config->has_policies;
+}
+
 /* As policies have it: they don't tell the versions of IP apart. */
 static inline u32 policy_protocol(u32 protocol)
 {

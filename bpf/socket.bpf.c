@@ -95,7 +95,9 @@ static inline int act4(struct bpf_sock_addr *ctx, struct bpf_sock *sk, u32 kind)
 	return act_on(ctx, sk, kind, &peer);
 }
 
-static inline int act6(struct bpf_sock_addr *ctx, struct bpf_sock *sk, u32 kind)
+/* from is the address that it is sent under. */
+static inline int act6(struct bpf_sock_addr *ctx, struct bpf_sock *sk, u32 kind,
+		       const union address *from)
 {
 	union address peer;
 
@@ -103,6 +105,10 @@ static inline int act6(struct bpf_sock_addr *ctx, struct bpf_sock *sk, u32 kind)
 	peer.words[1] = ctx->user_ip6[1];
 	peer.words[2] = ctx->user_ip6[2];
 	peer.words[3] = ctx->user_ip6[3];
+	u32 is_detour = is_this_machine(&peer) & !is_this_machine(from);
+
+	if (is_detour)
+		peer = *from;
 	return act_on(ctx, sk, kind, &peer);
 }
 
@@ -124,7 +130,16 @@ int on_connect4(struct bpf_sock_addr *ctx)
 
 int on_connect6(struct bpf_sock_addr *ctx)
 {
-	return act6(ctx, ctx->sk, ACT_CONNECT);
+	struct bpf_sock *sk = ctx->sk;
+	union address from = {};
+
+	if (sk) {
+		from.words[0] = sk->src_ip6[0];
+		from.words[1] = sk->src_ip6[1];
+		from.words[2] = sk->src_ip6[2];
+		from.words[3] = sk->src_ip6[3];
+	}
+	return act6(ctx, sk, ACT_CONNECT, &from);
 }
 
 int on_sendmsg4(struct bpf_sock_addr *ctx)
@@ -138,7 +153,10 @@ int on_sendmsg4(struct bpf_sock_addr *ctx)
 
 int on_sendmsg6(struct bpf_sock_addr *ctx)
 {
-	return act6(ctx, ctx->sk, ACT_SEND);
+	union address from = { .words = { ctx->msg_src_ip6[0], ctx->msg_src_ip6[1],
+					  ctx->msg_src_ip6[2], ctx->msg_src_ip6[3] } };
+
+	return act6(ctx, ctx->sk, ACT_SEND, &from);
 }
 
 static inline int on_bound(struct bpf_sock *sk)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 from opentelemetry.sdk.resources import Resource
 
@@ -28,7 +29,7 @@ class Outlets:
     clock: Clock
     process_spans: ProcessSpans
     say: Callable[..., object] = lambda *_, **__: None
-    """Shows a line about what is denied, at once, with what programs read of it as keywords."""
+    """Shows a line about what is denied to a job, at once, with what programs read of it as keywords."""
 
 
 @dataclass(frozen=True)
@@ -60,5 +61,5 @@ def traced_job(
     resource = outlets.telemetry.resource.merge(Resource(resource_attributes(job)))
     has_programs = is_a_job and outlets.process_spans is not ProcessSpans.NONE
     spans = Spans(job, resource, outlets.clock, has_programs=has_programs)
-    denials = Denials(outlets.telemetry.log, outlets.say)
+    denials = Denials(outlets.telemetry.log, partial(outlets.say, job))
     return TracedJob(spans, outlets.metrics.of(job), summary, started_ns, denials, is_a_job)

@@ -15,7 +15,15 @@ from exporter.cli.guards import Guards
 from exporter.cli.leftovers import tell_leftovers
 from exporter.cli.messages import Messages
 from exporter.cli.missed import Missed, read_environment
-from exporter.cli.notices import drops, long_flush_told, tell_fault, warn, warn_of_ignored
+from exporter.cli.notices import (
+    drops,
+    job_told,
+    long_flush_told,
+    tell_denial_of,
+    tell_fault,
+    warn,
+    warn_of_ignored,
+)
 from exporter.cli.requests import Requests
 from exporter.cli.rereading import reread
 from exporter.clock import boot_ns, system_clock
@@ -101,8 +109,8 @@ class _Daemon:
             lambda: telemetry.earlier,
         )
         metrics = Metrics(telemetry.meter, telemetry.add_producer, self._books.published)
-        spans, say = config.output.process_spans, Messages.current().say
-        outlets = Outlets(telemetry, metrics, system_clock(), spans, say)
+        spans = config.output.process_spans
+        outlets = Outlets(telemetry, metrics, system_clock(), spans, tell_denial_of)
         self._governor = Governor(tracer, policy, all_names, warn)
         self._jobs = JobWatch(outlets, job_env=config.job_env, on_change=_tell, governor=self._governor)
         self._pipeline = Pipeline(outlets, Proc(), flows, self._jobs)
@@ -165,7 +173,7 @@ class _Daemon:
 def _tell(job: Job, summary: Summary | None) -> None:
     trace_id = f"{job.ids.trace_id:032x}"
     known: dict[str, Any] = {"job": job.display_name, "run_id": job.run_id, "trace_id": trace_id}
-    name = f"job {job.display_name} of {job.pipeline or job.provider}"
+    name = job_told(job)
     if summary is None:
         Messages.current().say(f"{name} began", **known)
         return

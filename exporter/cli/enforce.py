@@ -62,7 +62,7 @@ def command() -> None:
     """  # noqa: D301 - click wants a real backspace
 
 
-@command.command("on", epilog=_STATUSES)
+@command.command("on", short_help="Deny what the policies deny, from now on.", epilog=_STATUSES)
 @click.option(
     "--cut", is_flag=True, help="Also end the connections that are open and that the policy denies."
 )
@@ -78,7 +78,7 @@ def on(*, cut: bool, job: str | None, instance_id: str | None) -> int:
     return _switch(JobMode.ENFORCE, job, instance_id, and_then=_cut if cut else _nothing)
 
 
-@command.command("off", epilog=_STATUSES)
+@command.command("off", short_help="Deny nothing any more, only tell of it.", epilog=_STATUSES)
 @_selectors
 def off(*, job: str | None, instance_id: str | None) -> int:
     """Deny nothing any more: what the policy doesn't allow is only told, whatever mode was asked for.
@@ -91,7 +91,9 @@ def off(*, job: str | None, instance_id: str | None) -> int:
 
 
 @command.command(
-    "status", epilog="Exit status: 0; 1 when there is no such instance; 2 usage; 91 without the right."
+    "status",
+    short_help="Say what is in force for each job.",
+    epilog="Exit status: 0; 1 when there is no such instance; 2 usage; 91 without the right.",
 )
 @click.option(
     "--json", "as_json", is_flag=True, help='[{"instance", "job", "requested", "effective", "rules"}].'
@@ -106,7 +108,7 @@ def status(*, as_json: bool, job: str | None, instance_id: str | None) -> int:
     if as_json:
         print(json.dumps([_fields(row) for row in rows]))  # noqa: T201 - it is what was asked for
     else:
-        _show(rows)
+        _show(rows, job)
     return 0
 
 
@@ -196,14 +198,15 @@ def _fields(row: _Row) -> dict[str, object]:
     }
 
 
-def _show(rows: list[_Row]) -> None:
+def _show(rows: list[_Row], pattern: str | None) -> None:
     from rich.table import Table
     from rich.text import Text
 
     from exporter.console import printing
 
     if not rows:
-        _say("no job is being traced")
+        which = "no job" if pattern is None else f"no job that matches {pattern!r}"
+        _say(f"{which} is being traced")
         return
     table = Table(box=None, pad_edge=False)
     for name in ("instance", "job", "requested", "effective", "rules", "exporter"):

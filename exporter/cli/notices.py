@@ -10,6 +10,7 @@ from typing import Any
 
 from exporter.account import Account
 from exporter.cli.messages import Messages
+from exporter.jobs.model import Job
 from exporter.otlp import FLUSH_TIMEOUT_S
 
 _PATIENCE_S = 1.0
@@ -26,9 +27,19 @@ def warn_of_ignored(variables: list[str]) -> None:
         warn(f"ignored: {', '.join(variables)}: evidence is neither sampled nor limited")
 
 
-def tell_denial(told: str, **fields: Any) -> None:
-    """Say what is denied; `fields` are for programs."""
+def tell_denial(_: Job, told: str, **fields: Any) -> None:
+    """Say what is denied to the only job; `fields` are for programs."""
     Messages.current().say(told, level=logging.ERROR, has_label=False, **fields)
+
+
+def tell_denial_of(job: Job, told: str, **fields: Any) -> None:
+    """Say what is denied to `job`, which is one of many."""
+    tell_denial(job, f"{told}, {job_told(job)}", job=job.display_name, run_id=job.run_id, **fields)
+
+
+def job_told(job: Job) -> str:
+    """A job among many, in words."""
+    return f"job {job.display_name} of {job.pipeline or job.provider}"
 
 
 @contextmanager

@@ -31,7 +31,11 @@ def command() -> None:
     """  # noqa: D301 - click wants a real backspace
 
 
-@command.command("check", epilog="Exit status: 0 when it is valid, 2 when it isn't.")
+@command.command(
+    "check",
+    short_help="Say what is wrong with FILE, each error with its place.",
+    epilog="Exit status: 0 when it is valid, 2 when it isn't.",
+)
 @click.argument("file", type=POLICY)
 def check(file: Path) -> int:
     """Say what is wrong with FILE: every error, as `file:line:column: what; how to fix`."""
@@ -53,11 +57,18 @@ def check(file: Path) -> int:
     return 0
 
 
-@command.command("explain", epilog="Exit status: 0 when it is allowed, 1 when it is denied.")
+@command.command(
+    "explain",
+    short_help="Say what FILE does with a connect to DEST, and by which rule.",
+    epilog="Exit status: 0 when it is allowed, 1 when it is denied, 2 when FILE or DEST is wrong.",
+)
 @click.argument("file", type=POLICY)
 @click.argument("destination", metavar="DEST")
 @click.option(
-    "--process", "chain", metavar="CHAIN", help='Executables from the job\'s root on: "bash > npm > git".'
+    "--process",
+    "chain",
+    metavar="CHAIN",
+    help='Executables from the job\'s root on, with > or commas between: "bash > npm > git".',
 )
 @click.option("--job", metavar="PIPELINE[/TASK]", type=NAME, help="Whose sections of `jobs` count, too.")
 @click.option("--json", "as_json", is_flag=True, help='{"verdict", "rule", "line", "others"}.')
@@ -68,7 +79,7 @@ def explain(file: Path, destination: str, chain: str | None, job: str | None, *,
     `icmp://`. Without a port it is 443, without a protocol tcp.
 
     A name is asked about as such: an address that it leads to may be denied by itself. Addresses are asked
-    about as if no name had led there.
+    about as if no name had led there. `resolvers: system` stands for those of this machine.
     """
     from exporter.policy.decide import decide
     from exporter.policy.model import Effect, effective
@@ -87,7 +98,11 @@ def explain(file: Path, destination: str, chain: str | None, job: str | None, *,
     return 0 if decision.effect is Effect.ALLOW else _DENIED_STATUS
 
 
-@command.command("init")
+@command.command(
+    "init",
+    short_help="Draft a policy from what was traced.",
+    epilog="Exit status: 0; 2 when a PATH can't be read, or isn't of `run --otlp-dir`.",
+)
 @click.argument("paths", metavar="PATH…", nargs=-1, required=True, type=OTLP_PATH)
 def init(paths: tuple[Path, ...]) -> int:
     """Draft a policy from OTLP files or folders, as `run --otlp-dir` writes them; it goes to stdout.

@@ -11,7 +11,7 @@ from exporter.errors import KernelError
 _FILES = (
     *("maps.h", "process.bpf.c", "executable.bpf.c", "exec.bpf.c", "acts.bpf.c", "message.bpf.c"),
     *("listener.bpf.c", "policy.bpf.c", "resolver.bpf.c", "grant.bpf.c", "lookup.bpf.c"),
-    *("dns.bpf.c", "socket.bpf.c", "flow.bpf.c", "header.bpf.c", "packet.bpf.c", "calls.h"),
+    *("dns.bpf.c", "header.bpf.c", "socket.bpf.c", "flow.bpf.c", "packet.bpf.c", "calls.h"),
     *("tamper.bpf.c", "frame.bpf.c"),
 )
 

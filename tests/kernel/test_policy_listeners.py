@@ -228,11 +228,10 @@ def forger(kernel: KernelSide, lab: Lab, *, allow: str) -> Iterator[Agent]:
         yield job
 
 
-@pytest.mark.parametrize("target", ["::1", V6.build])
-def test_a_job_cannot_ask_itself_in_anothers_name(lab: Lab, kernel: KernelSide, target: str) -> None:
+def test_a_job_cannot_ask_itself_in_anothers_name(lab: Lab, kernel: KernelSide) -> None:
     with lab.watch() as watch, forger(kernel, lab, allow=f'"udp://[{V6.build}]:{LISTENER}"') as job:
         listen(job, V6, at="::")
-        assert job.do(f"f.sendto(b'?', ('{target}', {LISTENER}))") == "ok"
+        assert job.do(f"f.sendto(b'?', ('{V6.build}', {LISTENER}))") == "ok"
         assert job.do(f"assert s.recvfrom(9)[1][:2] == ('{V6.evil}', {ASKER})") == "ok", "it isn't forged"
         assert job.do(to(V6, "evil", ASKER)) == "EPERM"
     assert watch.arrivals.packets_to(V6.evil) == 0

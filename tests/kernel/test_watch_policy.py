@@ -135,6 +135,9 @@ def test_jobs_at_once_are_each_held_to_their_own_part_and_mode(
             "other": "ok\nok\n",
         }
         seen = watch.stop()
+    (blocked,) = [line for line in watch.said() if line["message"].startswith("blocked: ")]
+    assert blocked["message"].endswith(f"{V4.evil}:{PORT}, rule default, job strict of group/app")
+    assert (blocked["level"], blocked["job"], blocked["run_id"]) == ("error", "strict", run)
     assert arrivals.arrivals.packets_to(V4.evil) > 0
     told = Counter(
         (

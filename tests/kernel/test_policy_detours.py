@@ -1,0 +1,138 @@
+"""What is allowed to go one way, and made to go another: to a peer that the policy doesn't allow."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from exporter.policy.compile import Compiled, compile_policy
+from tests.unit.policy.files import rules
+
+from .agents import Agent, agent
+from .direct import KernelSide, kernel_side
+from .lab import NETWORKS, PORT, V4, V6, Lab, Network
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+pytestmark = pytest.mark.kernel
+
+LISTENER, CLOSED = 7100, 7101
+USER = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
+IPV6_RTHDR, IPV6_FREEBIND, IPV6_TCLASS = 57, 78, 67
+FILL = r"exec('try:\n while True: {0}.send(bytes(65536))\nexcept BlockingIOError: pass')"
+DRAIN = r"exec('try:\n while {0}.recv(65536): pass\nexcept TimeoutError: pass')"
+
+
+@pytest.fixture(scope="module")
+def kernel() -> Iterator[KernelSide]:
+    with kernel_side() as side:
+        yield side
+
+
+def enforced(allow: str) -> Compiled:
+    return compile_policy(rules(allow=allow, more="mode: enforce\n"))
+
+
+def by_way_of_evil(end: str, network: Network, final: str) -> list[str]:
+    """Lines that give a connection a source route, and have the kernel look for its way anew."""
+    if network is V4:
+        hop = f"bytes([1, 131, 7, 4]) + socket.inet_aton('{V4.evil}')"
+        return [f"{end}.setsockopt(socket.SOL_IP, socket.IP_OPTIONS, {hop})", f"{end}.setsockopt(0, 1, 8)"]
+    hops = " + ".join(f"socket.inet_pton(socket.AF_INET6, '{hop}')" for hop in (final, V6.evil))
+    header = "bytes([0, 4, 4, 1, 1, 0, 0, 0])"
+    return [
+        f"{end}.setsockopt(socket.IPPROTO_IPV6, {IPV6_RTHDR}, {header} + {hops})",
+        f"{end}.setsockopt(socket.IPPROTO_IPV6, {IPV6_TCLASS}, 4)",
+    ]
+
+
+@NETWORKS
+def test_a_source_route_for_an_open_connection_is_decided_like_any_other(
+    lab: Lab, kernel: KernelSide, network: Network
+) -> None:
+    """Over IPv6 any user can set it."""
+    policy = enforced(f"any://{V4.peer}\nany://[{V6.peer}]")
+    under = USER if network is V6 else ()
+    with lab.watch() as watch, agent(kernel, lab, policy, under=under) as job:
+        assert job.do(f"s = socket.create_connection(('{network.peer}', {PORT}))") == "ok"
+        assert (
+            job.do("s.sendall(b'hello')", "assert s.recv(5)", *by_way_of_evil("s", network, network.peer))
+            == "ok"
+        )
+        assert job.do("s.sendall(b'secret')", "s.close()") == "ok", "it is in the queue"
+    assert watch.arrivals.packets_to(network.evil) == 0
+    assert watch.arrivals.stream_bytes.total() == 5
+
+
+@pytest.mark.parametrize("is_closed", [False, True])
+@pytest.mark.parametrize("end", ["client", "server"])
+def test_what_waited_for_room_takes_no_source_route_either(
+    lab: Lab, kernel: KernelSide, end: str, is_closed: bool
+) -> None:
+    """When its peer reads, it leaves in nobody's context, and without any owner where that closed it."""
+    other = "server" if end == "client" else "client"
+    with lab.watch() as watch, agent(kernel, lab, enforced("198.51.100.77"), under=USER) as job:
+        opened = (
+            f"listener = socket.create_server(('::1', {LISTENER}), family=socket.AF_INET6)",
+            f"client = socket.create_connection(('::1', {LISTENER}))",
+            "server, _ = listener.accept()",
+            f"{end}.setblocking(False)",
+            f"{other}.settimeout(0.5)",
+        )
+        assert job.do(*opened, FILL.format(end), *by_way_of_evil(end, V6, "::1")) == "ok"
+        if is_closed:
+            assert job.do(f"{end}.close()") == "ok"
+        assert job.do(DRAIN.format(other)) == "ok"
+    assert watch.arrivals.packets_to(V6.evil) == 0
+
+
+def test_a_source_route_that_is_allowed_works(lab: Lab, kernel: KernelSide) -> None:
+    with lab.watch() as watch, agent(kernel, lab, enforced(f"any://[{V6.peer}]\nany://[{V6.evil}]")) as job:
+        assert job.do(f"s = socket.create_connection(('{V6.peer}', {PORT}))") == "ok"
+        assert job.do(*by_way_of_evil("s", V6, V6.peer), "s.sendall(b'hello')") == "ok"
+        reset = "s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))"
+        assert job.do(reset, "s.close()") == "ok", "else it would be sent again beside other tests"
+    assert watch.arrivals.packets_to(V6.evil) > 0
+
+
+def under_evils_address(job: Agent, kind: str) -> None:
+    """Have it make a socket `f`, which takes no privilege."""
+    assert (
+        job.do(
+            f"f = socket.socket(socket.AF_INET6, {kind})",
+            f"f.setsockopt(socket.IPPROTO_IPV6, {IPV6_FREEBIND}, 1)",
+            f"f.bind(('{V6.evil}', 7200))",
+        )
+        == "ok"
+    )
+
+
+@pytest.mark.parametrize("port", [LISTENER, CLOSED])
+def test_loopback_is_no_way_to_who_is_answered(lab: Lab, kernel: KernelSide, port: int) -> None:
+    """A SYN-ACK or a reset; with an ICMP error goes what was sent, with an echo reply, too."""
+    with lab.watch() as watch, agent(kernel, lab, enforced("icmp://198.51.100.77"), under=USER) as job:
+        assert job.do(f"l = socket.create_server(('::', {LISTENER}), family=socket.AF_INET6)") == "ok"
+        for target in ("::1", "::"):
+            under_evils_address(job, "socket.SOCK_STREAM")
+            assert job.do(f"f.connect(('{target}', {port}))") == "EPERM"
+            under_evils_address(job, "socket.SOCK_DGRAM")
+            assert job.do(f"f.sendto(b'secret', ('{target}', {port}))") == "EPERM"
+            assert job.do(f"f.connect(('{target}', {port}))") == "EPERM"
+        under_evils_address(job, "socket.SOCK_DGRAM, socket.getprotobyname('ipv6-icmp')")
+        job.do("f.sendto(bytes([128, 0, 0, 0, 0, 0, 0, 1]) + b'secret', ('::1', 0))")
+    assert watch.arrivals.packets_to(V6.evil) == 0
+
+
+def test_nothing_leaves_under_the_loopback_address(lab: Lab, kernel: KernelSide) -> None:
+    """Not even what a process of no job, which is not asked, makes the kernel answer."""
+    send = (
+        "import socket; f = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM); "
+        f"f.setsockopt(socket.IPPROTO_IPV6, {IPV6_FREEBIND}, 1); f.bind(('{V6.evil}', 7200)); "
+        f"f.sendto(b'x', ('::1', {CLOSED}))"
+    )
+    with lab.watch() as watch, agent(kernel, lab, enforced("198.51.100.77")):
+        done = lab.run(["python3", "-c", send])
+        assert (done.returncode, done.stderr) == (0, "")
+    assert watch.arrivals.packets_to(V6.evil) == 0
