@@ -130,11 +130,13 @@ def record(address: str) -> str:
 
 
 def connect(side: Namespace, address: str, port: int, kind: int = socket.SOCK_STREAM) -> str:
-    """What comes of a connect there: ok, or the name of the error."""
+    """What comes of a connect there, and of a datagram: ok, or the name of the error."""
     with side.call(socket.socket, family_of(address), kind).result() as made:
         made.settimeout(5)
         try:
             made.connect((address, port))
+            if kind == socket.SOCK_DGRAM:
+                made.send(b"x")
         except OSError as error:
             return errno.errorcode[error.errno or 0]
     return SENT
