@@ -410,6 +410,17 @@ def test_a_failure_is_told_in_json_where_that_was_asked_for(tmp_path: Path) -> N
     assert (done.status, told["level"], told["exit_status"]) == (127, "error", 127)
 
 
+@pytest.mark.parametrize(
+    ("command", "wrong"),
+    [("run", "--host=yes"), ("enforce on", "--instance"), ("enforce", "--foo"), ("", "--version=1")],
+)
+def test_a_usage_error_names_the_help_of_its_own_command(command: str, wrong: str, tmp_path: Path) -> None:
+    done = ci_egress(*command.split(), wrong, cwd=tmp_path)
+    own = f"ci-egress {command}".rstrip()
+    assert done.status == 2
+    assert done.stderr.endswith(f"; `{own} --help` shows how to use it\n")
+
+
 def test_a_usage_error_too_is_told_in_json_where_that_was_asked_for(tmp_path: Path) -> None:
     for arguments in (["--json-log", "--foo"], ["--foo", "--json-log"]):
         done = ci_egress("run", *arguments, "true", cwd=tmp_path)
