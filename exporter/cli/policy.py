@@ -101,7 +101,7 @@ def explain(file: Path, destination: str, chain: str | None, job: str | None, *,
 @command.command(
     "init",
     short_help="Draft a policy from what was traced.",
-    epilog="Exit status: 0; 2 when a PATH can't be read, or isn't of `run --otlp-dir`.",
+    epilog="Exit status: 0; 2 when a PATH can't be read or isn't of `run --otlp-dir`, or none has egress.",
 )
 @click.argument("paths", metavar="PATH…", nargs=-1, required=True, type=OTLP_PATH)
 def init(paths: tuple[Path, ...]) -> int:
@@ -110,11 +110,17 @@ def init(paths: tuple[Path, ...]) -> int:
     It allows each destination that was met, with how often and by which chains of processes beside it.
     """
     from exporter.console import write
+    from exporter.errors import UsageError
     from exporter.policy.draft import draft
     from exporter.span_files import egress_spans, span_files
 
     files = span_files(paths)
     made = draft(span for file in files for span in egress_spans(file))
+    if made.is_empty:  # as a policy it would deny everything
+        raise UsageError(
+            f"no egress span, as traces.jsonl has them, in {', '.join(map(str, paths))}",
+            hint="name files or folders that `ci-egress run --otlp-dir` wrote of a job that connects",
+        )
     write(sys.stdout, "".join(f"{line}\n" for line in made.lines()))
     return 0
 
