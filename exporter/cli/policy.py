@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from ipaddress import IPv4Network, IPv6Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Network
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from exporter.policy.model import JobPolicy, Mode
 
 _DENIED_STATUS = 1
+_LOCALHOST = "localhost"
 
 
 @click.group("policy")
@@ -78,8 +79,10 @@ def explain(file: Path, destination: str, chain: str | None, job: str | None, *,
     DEST is `name`, `name:port`, `address:port`, `[v6]:port`, or one of these behind `udp://`, `tcp://` or
     `icmp://`. Without a port it is 443, without a protocol tcp.
 
-    A name is asked about as such: an address that it leads to may be denied by itself. Addresses are asked
-    about as if no name had led there. `resolvers: system` stands for those of this machine.
+    A name is asked about as such: an address that it leads to may be denied by itself. `localhost`, and what
+    is below it, leads to 127.0.0.1. Addresses are asked about as if no name had led there.
+
+    `resolvers: system` stands for those of this machine.
     """
     from exporter.policy.decide import decide
     from exporter.policy.model import Effect, effective
@@ -204,7 +207,9 @@ def _question(destination: str) -> Question:
     port = ports[0] if ports else 0
     shown = f"{protocol.name.lower()}://{_in_brackets(host)}" + (f":{port}" if port else "")
     if isinstance(host, Name):
-        return Question(shown, Act(None, protocol, port), (host.text,))
+        is_own = host.text.rpartition(".")[2] == _LOCALHOST
+        address = IPv4Address("127.0.0.1") if is_own else None
+        return Question(shown, Act(address, protocol, port), (host.text,))
     return Question(shown, Act(host.network_address, protocol, port), ())
 
 

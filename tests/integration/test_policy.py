@@ -126,6 +126,18 @@ def test_for_a_person_it_is_said_in_words(policy: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize("name", ["localhost", "db.localhost"])
+def test_localhost_is_the_machine_itself(policy: Path, name: str) -> None:
+    status, told = explained(policy, f"{name}:80")
+    assert (status, told["rule"]) == (0, "loopback")
+    policy.write_text(f"version: 1\ndeny: [{name}]\n")
+    status, told = explained(policy, f"{name}:80")
+    assert (status, told["rule"]) == (1, name)
+    policy.write_text("version: 1\ndeny: [127.0.0.1]\n")
+    assert explained(policy, f"{name}:80")[0] == 1
+    assert explained(policy, "localhost.example:80")[0] == 1
+
+
 @pytest.mark.parametrize(
     "destination", ["10.0.0.0/8", "*.a.example", "a.example:*", "any://a.example", "https://a.example", ""]
 )
