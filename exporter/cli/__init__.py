@@ -54,10 +54,10 @@ def cli() -> None:
     """Tell, with proof, what every CI/CD job talks to.
 
     \b
-    ci-egress run -- make test                  trace a build; OTLP files go to ./ci-egress
+    ci-egress run -- make test                # trace a build; OTLP files go to ./ci-egress
     OTEL_EXPORTER_OTLP_ENDPOINT=http://collector.example:4318 ci-egress run -- make test
-    ci-egress watch                             trace every job of a runner
-    ci-egress doctor                            does it work here?
+    ci-egress watch                           # trace every job of a runner
+    ci-egress doctor                          # does it work here?
     """  # noqa: D301 - click wants a real backspace
 
 

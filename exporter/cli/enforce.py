@@ -57,7 +57,7 @@ def command() -> None:
     \b
     ci-egress enforce status
     ci-egress enforce on --job 'release/*'
-    ci-egress enforce on --cut          and end what is open against the policy
+    ci-egress enforce on --cut        # and end what is open against the policy
     ci-egress enforce off
     """  # noqa: D301 - click wants a real backspace
 

@@ -26,7 +26,7 @@ def command() -> None:
     """Check a policy, ask it, or draft one.
 
     \b
-    ci-egress policy init ci-egress > policy.yaml         a draft from what was traced into ./ci-egress
+    ci-egress policy init ci-egress > policy.yaml       # a draft from what was traced into ./ci-egress
     ci-egress policy check policy.yaml
     ci-egress policy explain policy.yaml github.com:443 --process "bash > git"
     """  # noqa: D301 - click wants a real backspace

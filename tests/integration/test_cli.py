@@ -278,6 +278,16 @@ def test_help_shows_examples_as_one_types_them(command: list[str], option: str, 
     assert r"\b" not in done.stdout.decode()
 
 
+@pytest.mark.parametrize("command", ["", "run", "watch", "enforce", "stop", "policy", "replay", "doctor"])
+def test_an_example_of_the_help_can_be_pasted_with_its_remark(command: str, tmp_path: Path) -> None:
+    shown = ci_egress(*command.split(), "--help", cwd=tmp_path).stdout.decode()
+    before_options = shown.partition("\nOptions:")[0].splitlines()
+    examples = [line.strip() for line in before_options if re.match(r"  (\S+=\S+ |sudo .*)?ci-egress ", line)]
+    assert examples
+    for example in examples:
+        assert "   " not in example.partition(" # ")[0].rstrip(), example
+
+
 @pytest.mark.parametrize("redirection", [">/dev/full", "> >(exec true)", ">&-", "2>/dev/full"])
 @pytest.mark.parametrize(
     ("arguments", "status"),
