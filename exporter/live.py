@@ -18,6 +18,7 @@ from exporter.decode import Decoder
 from exporter.errors import RecordError
 from exporter.events import Event, Found, Tampered, Tampering
 from exporter.procfs import everyone
+from exporter.text import counted
 
 if TYPE_CHECKING:
     from exporter.kernel.tracer import Tracer
@@ -125,11 +126,11 @@ class LiveSource:
 
 _KIND_AT = wire.OFFSETS["aggregate_record"][1]["header.kind"]
 _LOSABLE = {
-    wire.KIND_FORK: "forks",
-    wire.KIND_EXEC: "execs",
-    wire.KIND_EXIT: "exits",
-    wire.KIND_FLOW: "outcomes of connects",
-    wire.KIND_ENVIRONMENT: "environments",
+    wire.KIND_FORK: "fork",
+    wire.KIND_EXEC: "exec",
+    wire.KIND_EXIT: "exit",
+    wire.KIND_FLOW: "connect outcome",
+    wire.KIND_ENVIRONMENT: "environment",
 }
 
 
@@ -149,15 +150,16 @@ def losses(tracer: Tracer) -> list[str]:
     lines = []
     for kind, what in _LOSABLE.items():
         if counts.lost(kind):
-            lines.append(f"{counts.lost(kind)} {what} of {counts.seen(kind)} were lost: the ring was full")
+            lost = counts.lost(kind)
+            were = "was" if lost == 1 else "were"
+            lines.append(f"{counted(lost, what)} of {counts.seen(kind)} {were} lost: the ring was full")
     if counts.ungranted():
-        lines.append(
-            f"{counts.ungranted()} addresses of names that the policy has found no room: they may be denied"
-        )
+        addresses = counted(counts.ungranted(), "address", "addresses")
+        lines.append(f"{addresses} of names that the policy has found no room, and may be denied")
     if counts.untracked():
         lines.append(
-            f"{counts.untracked()} processes found the table of processes full: "
-            "of what they did, little more than the job is known"
+            f"{counted(counts.untracked(), 'process', 'processes')} found the table of processes full: "
+            "little more than the job is known of what was done"
         )
     return lines
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, TextIO
@@ -52,6 +53,7 @@ _DAEMON_CLIENTS = {
 _INTERPRETER = re.compile(r"(?:ba|da|z|k)?sh|busybox|node|perl|ruby|python[0-9.]*")
 
 _VERDICTS = {ALLOWED: "allowed", DENIED: "denied", WOULD_DENY: "would deny"}
+_AGAINST = {DENIED: "denied", WOULD_DENY: "would be denied"}
 _FAILED = frozenset({Outcome.REFUSED, Outcome.TIMEOUT, Outcome.RESET, Outcome.UNREACHABLE, Outcome.ABORTED})
 
 _CHAIN_HEAD, _CHAIN_TAIL = 2, 5
@@ -99,6 +101,7 @@ class Summary:
         self._sees_daemons = sees_daemons
         self._rows: dict[Row, Traffic] = {}
         self._uncounted = 0
+        self._verdicts = Counter[str]()
         self._daemons: dict[str, str] = {}
         self._left_behind: list[Program] = []
         self._is_left_traced = False
@@ -117,6 +120,7 @@ class Summary:
     ) -> None:
         """A program connected or sent, or tried to; None: which one it was isn't known."""
         row = _row(destination, program, verdict)
+        self._verdicts[verdict] += attempts
         traffic = self._rows.get(row)
         if traffic is not None or len(self._rows) < self._rows_max:
             traffic = self._rows.setdefault(row, traffic or Traffic())
@@ -200,10 +204,18 @@ class Summary:
         return len({row.destination for row in self._rows}), attempts
 
     def told(self) -> str:
-        """Both in words; of destinations there may be more than are told apart."""
+        """Both in words, and how many attempts the policy is against.
+
+        Of destinations there may be more than are told apart.
+        """
         number, attempts = self.totals()
         destinations = f"{'at least ' if self._uncounted else ''}{counted(number, 'destination')}"
-        return f"{counted(attempts, 'attempt')}, {destinations}"
+        against = "".join(
+            f", {self._verdicts[verdict]} {words}"
+            for verdict, words in _AGAINST.items()
+            if self._verdicts[verdict]
+        )
+        return f"{counted(attempts, 'attempt')}, {destinations}{against}"
 
     def _print_table(self, console: Console, title: str, *, is_loopback: bool) -> None:
         rows = sorted(

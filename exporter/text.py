@@ -35,9 +35,9 @@ def printable(text: str, *, limit: int = 160) -> str:
     return safe if len(safe) <= limit else safe[: limit - 1] + "…"
 
 
-def counted(number: int, what: str) -> str:
-    """`1 attempt`, `2 attempts`: `what` is the singular of a word whose plural ends in s."""
-    return f"{number} {what}{'' if number == 1 else 's'}"
+def counted(number: int, what: str, plural: str = "") -> str:
+    """`1 attempt`, `2 attempts`: `what` is the singular; the plural is by default that and an s."""
+    return f"{number} {what if number == 1 else plural or f'{what}s'}"
 
 
 def json_line(value: object) -> str:

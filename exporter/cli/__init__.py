@@ -54,10 +54,10 @@ def cli() -> None:
     """Tell, with proof, what every CI/CD job talks to.
 
     \b
-    ci-egress run -- make test                  trace a build; OTLP files go to ./ci-egress
+    ci-egress run -- make test                # trace a build; OTLP files go to ./ci-egress
     OTEL_EXPORTER_OTLP_ENDPOINT=http://collector.example:4318 ci-egress run -- make test
-    ci-egress watch                             trace every job of a runner
-    ci-egress doctor                            does it work here?
+    ci-egress watch                           # trace every job of a runner
+    ci-egress doctor                          # does it work here?
     """  # noqa: D301 - click wants a real backspace
 
 
@@ -90,5 +90,20 @@ def _fail(error: CiEgressError) -> int:
 
 def _usage_error(error: click.ClickException) -> UsageError:
     context = getattr(error, "ctx", None)
-    path = context.command_path if context else "ci-egress"
+    path = context.command_path if context else _called(sys.argv[1:])
     return UsageError(error.format_message().rstrip("."), hint=f"`{path} --help` shows how to use it")
+
+
+def _called(arguments: list[str]) -> str:
+    """The command that `arguments` name; click doesn't say of which one it couldn't read the options."""
+    path = "ci-egress"
+    command: click.Group = cli
+    for argument in arguments:
+        found = command.get_command(click.Context(command), argument)
+        if found is None:
+            break
+        path = f"{path} {argument}"
+        if not isinstance(found, click.Group):
+            break
+        command = found
+    return path

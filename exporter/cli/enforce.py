@@ -57,7 +57,7 @@ def command() -> None:
     \b
     ci-egress enforce status
     ci-egress enforce on --job 'release/*'
-    ci-egress enforce on --cut          and end what is open against the policy
+    ci-egress enforce on --cut        # and end what is open against the policy
     ci-egress enforce off
     """  # noqa: D301 - click wants a real backspace
 
@@ -93,7 +93,7 @@ def off(*, job: str | None, instance_id: str | None) -> int:
 @command.command(
     "status",
     short_help="Say what is in force for each job.",
-    epilog="Exit status: 0; 1 when there is no such instance; 2 usage; 91 without the right.",
+    epilog="Exit status: 0; 1 when there is no such instance or job; 2 usage; 91 without the right.",
 )
 @click.option(
     "--json", "as_json", is_flag=True, help='[{"instance", "job", "requested", "effective", "rules"}].'
@@ -105,10 +105,12 @@ def status(*, as_json: bool, job: str | None, instance_id: str | None) -> int:
     `effective` is the kernel's word: of its maps, and of whether the programs are attached.
     """
     rows = _rows(job, instance_id)
+    if job is not None:
+        _require(rows, job, instance_id)
     if as_json:
         print(json.dumps([_fields(row) for row in rows]))  # noqa: T201 - it is what was asked for
     else:
-        _show(rows, job)
+        _show(rows)
     return 0
 
 
@@ -131,6 +133,16 @@ def _rows(pattern: str | None, instance_id: str | None) -> list[_Row]:
     return rows
 
 
+def _require(rows: list[_Row], pattern: str | None, instance_id: str | None) -> None:
+    """Raises NoMatchError when nothing was selected."""
+    from exporter.kernel.control import NoMatchError
+
+    if not rows:
+        which = "job" if instance_id is None else f"job of instance {instance_id}"
+        what = f"there is no {which}" + (f" that matches {pattern!r}" if pattern is not None else "")
+        raise NoMatchError(what, hint="`ci-egress enforce status` lists what there is")
+
+
 def _nothing(_: Governed) -> bool:
     return True
 
@@ -141,13 +153,8 @@ def _switch(
     instance_id: str | None,
     and_then: Callable[[Governed], bool] = _nothing,
 ) -> int:
-    from exporter.kernel.control import NoMatchError
-
     rows = _rows(pattern, instance_id)
-    if not rows:
-        which = "job" if instance_id is None else f"job of instance {instance_id}"
-        what = f"there is no {which}" + (f" that matches {pattern!r}" if pattern is not None else "")
-        raise NoMatchError(what, hint="`ci-egress enforce status` lists what there is")
+    _require(rows, pattern, instance_id)
     switched = [_is_switched(row, mode) and (row.job is None or and_then(row.job)) for row in rows]
     return 0 if all(switched) else 1
 
@@ -198,15 +205,14 @@ def _fields(row: _Row) -> dict[str, object]:
     }
 
 
-def _show(rows: list[_Row], pattern: str | None) -> None:
+def _show(rows: list[_Row]) -> None:
     from rich.table import Table
     from rich.text import Text
 
     from exporter.console import printing
 
     if not rows:
-        which = "no job" if pattern is None else f"no job that matches {pattern!r}"
-        _say(f"{which} is being traced")
+        _say("no job is being traced")
         return
     table = Table(box=None, pad_edge=False)
     for name in ("instance", "job", "requested", "effective", "rules", "exporter"):

@@ -7,11 +7,22 @@ from collections.abc import Collection
 from exporter.account import Account
 from exporter.config import FailOn
 from exporter.denials import Denials
+from exporter.policy.model import Mode
 from exporter.text import counted
 
 _HAPPENED = {FailOn.AUDIT: "would be denied", FailOn.DENY: "denied"}
 _UNJUDGED_STAGES = ("kernel", "ring", "process")
 """Where attempts get lost before it is known here what the policy said."""
+
+
+def futile(fail_on: Collection[FailOn], mode: Mode) -> str | None:
+    """What of `fail_on` can't happen in `mode`, so that it would never fail; None: what was asked for can."""
+    if mode is Mode.ENFORCE or FailOn.DENY not in fail_on or FailOn.AUDIT in fail_on:
+        return None
+    return (
+        "--fail-on deny: the policy isn't enforced, so nothing is denied; "
+        "add --enforce, or give --fail-on audit,deny"
+    )
 
 
 def failings(fail_on: Collection[FailOn], denials: Denials, account: Account) -> list[str]:

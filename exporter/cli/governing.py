@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import NamedTuple
 
+from exporter.cli.failing import futile
 from exporter.cli.notices import warn
 from exporter.config import RunConfig, WatchConfig
 from exporter.errors import UsageError
@@ -96,8 +97,8 @@ def _needing(config: RunConfig | WatchConfig) -> list[str]:
 def governance(asked: Asked, job: Job) -> Governance | None:
     """What the policy says for `job`, in the strictest mode; None without a policy.
 
-    Tells which executables of `lineage` aren't here, and what keeps names from being seen. Raises UsageError
-    for executables that can't count.
+    Tells which executables of `lineage` aren't here, what keeps names from being seen, and what of --fail-on
+    can't happen. Raises UsageError for executables that can't count.
     """
     config, policy = asked
     if policy is None:
@@ -105,6 +106,8 @@ def governance(asked: Asked, job: Job) -> Governance | None:
     of_job = effective(policy, job.pipeline, job.task)
     if config.enforce:
         of_job = replace(of_job, mode=Mode.ENFORCE)
+    if (in_vain := futile(config.fail_on, of_job.mode)) is not None:
+        warn(in_vain)
     for what in require_executables(of_job.rules):
         warn(what)
     compiled = compile_policy(of_job, system_resolvers())

@@ -27,8 +27,12 @@ if TYPE_CHECKING:
 OVERFLOW = WITHOUT_ROOM
 """Held to the file as a whole, in its strictest mode."""
 
-_OTHERS = Job(provider="", run_id="", ids=TraceIds(0, 0, None), task="others")
-"""What stands for jobs without room, and containers of none, in `ci-egress enforce status`."""
+_NO_JOB = Job(provider="", run_id="", ids=TraceIds(0, 0, None))
+_OTHERS = {
+    OVERFLOW: replace(_NO_JOB, task="(jobs without room)"),
+    HOST: replace(_NO_JOB, task="(containers of no job)"),
+}
+"""What stands for them in `ci-egress enforce status`, in brackets since none is a job."""
 
 _Key = tuple[JobPolicy, tuple[Address, ...]]
 
@@ -243,7 +247,7 @@ class Governor:
     def _tell(self, scope: int, held: _Held) -> None:
         written = held.written
         governed = None if written is None else Governance(written.compiled, written.terms, written.rules)
-        self._tracer.register(scope, registered(held.job or _OTHERS, governed, held.standing))
+        self._tracer.register(scope, registered(held.job or _OTHERS[scope], governed, held.standing))
         self._held[scope] = held
 
     def _terms(self, scope: int) -> Terms | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from ipaddress import IPv4Network, IPv6Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Network
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from exporter.policy.model import JobPolicy, Mode
 
 _DENIED_STATUS = 1
+_LOCALHOST = "localhost"
 
 
 @click.group("policy")
@@ -25,7 +26,7 @@ def command() -> None:
     """Check a policy, ask it, or draft one.
 
     \b
-    ci-egress policy init ci-egress > policy.yaml         a draft from what was traced into ./ci-egress
+    ci-egress policy init ci-egress > policy.yaml       # a draft from what was traced into ./ci-egress
     ci-egress policy check policy.yaml
     ci-egress policy explain policy.yaml github.com:443 --process "bash > git"
     """  # noqa: D301 - click wants a real backspace
@@ -78,8 +79,10 @@ def explain(file: Path, destination: str, chain: str | None, job: str | None, *,
     DEST is `name`, `name:port`, `address:port`, `[v6]:port`, or one of these behind `udp://`, `tcp://` or
     `icmp://`. Without a port it is 443, without a protocol tcp.
 
-    A name is asked about as such: an address that it leads to may be denied by itself. Addresses are asked
-    about as if no name had led there. `resolvers: system` stands for those of this machine.
+    A name is asked about as such: an address that it leads to may be denied by itself. `localhost`, and what
+    is below it, leads to 127.0.0.1. Addresses are asked about as if no name had led there.
+
+    `resolvers: system` stands for those of this machine.
     """
     from exporter.policy.decide import decide
     from exporter.policy.model import Effect, effective
@@ -101,7 +104,7 @@ def explain(file: Path, destination: str, chain: str | None, job: str | None, *,
 @command.command(
     "init",
     short_help="Draft a policy from what was traced.",
-    epilog="Exit status: 0; 2 when a PATH can't be read, or isn't of `run --otlp-dir`.",
+    epilog="Exit status: 0; 2 when a PATH can't be read or isn't of `run --otlp-dir`, or none has egress.",
 )
 @click.argument("paths", metavar="PATH…", nargs=-1, required=True, type=OTLP_PATH)
 def init(paths: tuple[Path, ...]) -> int:
@@ -110,11 +113,17 @@ def init(paths: tuple[Path, ...]) -> int:
     It allows each destination that was met, with how often and by which chains of processes beside it.
     """
     from exporter.console import write
+    from exporter.errors import UsageError
     from exporter.policy.draft import draft
     from exporter.span_files import egress_spans, span_files
 
     files = span_files(paths)
     made = draft(span for file in files for span in egress_spans(file))
+    if made.is_empty:  # as a policy it would deny everything
+        raise UsageError(
+            f"no egress span, as traces.jsonl has them, in {', '.join(map(str, paths))}",
+            hint="name files or folders that `ci-egress run --otlp-dir` wrote of a job that connects",
+        )
     write(sys.stdout, "".join(f"{line}\n" for line in made.lines()))
     return 0
 
@@ -198,7 +207,9 @@ def _question(destination: str) -> Question:
     port = ports[0] if ports else 0
     shown = f"{protocol.name.lower()}://{_in_brackets(host)}" + (f":{port}" if port else "")
     if isinstance(host, Name):
-        return Question(shown, Act(None, protocol, port), (host.text,))
+        is_own = host.text.rpartition(".")[2] == _LOCALHOST
+        address = IPv4Address("127.0.0.1") if is_own else None
+        return Question(shown, Act(address, protocol, port), (host.text,))
     return Question(shown, Act(host.network_address, protocol, port), ())
 
 

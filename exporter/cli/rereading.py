@@ -11,6 +11,7 @@ from exporter.cli.messages import Messages
 from exporter.config import WatchConfig
 from exporter.errors import CiEgressError
 from exporter.pipeline import Pipeline
+from exporter.text import counted
 
 
 def reread(
@@ -32,4 +33,5 @@ def reread(
         messages.fail(error)
         messages.say("SIGHUP: the policy stays as it was", level=logging.ERROR, policy="kept")
         return
-    messages.say(f"SIGHUP: read the policy again, {jobs} jobs go by it", policy="read", jobs=jobs)
+    go = f"{counted(jobs, 'job')} {'goes' if jobs == 1 else 'go'}"
+    messages.say(f"SIGHUP: read the policy again, {go} by it", policy="read", jobs=jobs)

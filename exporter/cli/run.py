@@ -79,7 +79,7 @@ def command(
     \b
     ci-egress run -- make test
     ci-egress run --otlp-dir out -- sh -c 'npm ci && npm test'
-    sudo -E env "PATH=$PATH" ci-egress run -- ./build.sh      as you, traced by root
+    sudo -E env "PATH=$PATH" ci-egress run -- ./build.sh    # as you, traced by root
     """  # noqa: D301 - click wants a real backspace
     Messages(as_json=json_log, is_verbose=verbose)
     output = output_config(otlp_dir, process_spans)

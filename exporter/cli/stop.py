@@ -32,9 +32,9 @@ def command(*, instance: str | None, is_all: bool) -> int:
     says so and goes on until its job ends. The beginning of an instance's id is enough.
 
     \b
-    ci-egress stop                   what killed exporters left
-    ci-egress stop 3f9c              this one, in whatever state
-    ci-egress stop --all             this host as if ci-egress had never run
+    ci-egress stop                 # what killed exporters left
+    ci-egress stop 3f9c            # this one, in whatever state
+    ci-egress stop --all           # this host as if ci-egress had never run
     """  # noqa: D301 - click wants a real backspace
     if instance is not None and is_all:
         raise UsageError("INSTANCE and --all are both given", hint="give one of them")

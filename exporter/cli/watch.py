@@ -73,7 +73,7 @@ def command(
 
     \b
     ci-egress watch --otlp-dir /var/lib/ci-egress/otlp
-    ci-egress watch --policy policy.yaml --adopt        as a service that is started again when killed
+    ci-egress watch --policy policy.yaml --adopt      # as a service that is started again when killed
     OTEL_EXPORTER_OTLP_ENDPOINT=http://collector.example:4318 ci-egress watch
     """  # noqa: D301 - click wants a real backspace
     Messages(as_json=json_log, is_verbose=verbose)

@@ -247,9 +247,11 @@ def described(instance: Instance) -> str:
     if not instance.is_of_this_version:
         return f"{name} of another version of ci-egress is still attached, without its exporter"
     with suppress(*_UNREADABLE, KernelError):
-        jobs = governed(instance)
-        enforcing = [job.job.label for job in jobs if job.effective is JobMode.ENFORCE]
-        does = f"denies for {', '.join(enforcing)}" if enforcing else "is attached"
+        enforcing = [job for job in governed(instance) if job.effective is JobMode.ENFORCE]
+        # Once each: with --host-enforce the job of `run` has its containers' row, too.
+        jobs = dict.fromkeys(job.job.label for job in enforcing if job.job.is_job)
+        whom = f" for {', '.join(jobs)}" if jobs else ""
+        does = f"denies{whom}" if enforcing else "is attached"
         live = len(live_processes(instance.directory))
         of_it = f"{live} of its processes run" if live > 1 else f"{live or 'none'} of its processes runs"
         return f"{name} still {does}, although its exporter is gone; {of_it}"

@@ -76,6 +76,11 @@ class Registered:
         return "/".join(filter(None, (self.pipeline, self.task))) or "run"
 
     @property
+    def is_job(self) -> bool:
+        """Whether it is one: what stands for containers of no job, or jobs without room, has no trace."""
+        return self.trace_id != 0
+
+    @property
     def names(self) -> tuple[str, ...]:
         """What a pattern for jobs is held against: as for the sections of a policy, and the label."""
         return (self.pipeline, *([f"{self.pipeline}/{self.task}"] if self.task else []), self.label)

@@ -77,6 +77,11 @@ class Draft:
         if chain in seen.lineages or len(seen.lineages) < _LINEAGES_MAX:
             seen.lineages[chain] += attempts
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether there was no span at all."""
+        return self._attempts == 0
+
     def lines(self) -> Iterator[str]:
         """The policy file."""
         yield from _HEAD.format(jobs=self._whose(), attempts=self._attempts).splitlines()

@@ -278,6 +278,16 @@ def test_help_shows_examples_as_one_types_them(command: list[str], option: str, 
     assert r"\b" not in done.stdout.decode()
 
 
+@pytest.mark.parametrize("command", ["", "run", "watch", "enforce", "stop", "policy", "replay", "doctor"])
+def test_an_example_of_the_help_can_be_pasted_with_its_remark(command: str, tmp_path: Path) -> None:
+    shown = ci_egress(*command.split(), "--help", cwd=tmp_path).stdout.decode()
+    before_options = shown.partition("\nOptions:")[0].splitlines()
+    examples = [line.strip() for line in before_options if re.match(r"  (\S+=\S+ |sudo .*)?ci-egress ", line)]
+    assert examples
+    for example in examples:
+        assert "   " not in example.partition(" # ")[0].rstrip(), example
+
+
 @pytest.mark.parametrize("redirection", [">/dev/full", "> >(exec true)", ">&-", "2>/dev/full"])
 @pytest.mark.parametrize(
     ("arguments", "status"),
@@ -408,6 +418,17 @@ def test_a_failure_is_told_in_json_where_that_was_asked_for(tmp_path: Path) -> N
     done = ci_egress("run", "--json-log", HOSTILE, cwd=tmp_path)
     told = json.loads(done.stderr)
     assert (done.status, told["level"], told["exit_status"]) == (127, "error", 127)
+
+
+@pytest.mark.parametrize(
+    ("command", "wrong"),
+    [("run", "--host=yes"), ("enforce on", "--instance"), ("enforce", "--foo"), ("", "--version=1")],
+)
+def test_a_usage_error_names_the_help_of_its_own_command(command: str, wrong: str, tmp_path: Path) -> None:
+    done = ci_egress(*command.split(), wrong, cwd=tmp_path)
+    own = f"ci-egress {command}".rstrip()
+    assert done.status == 2
+    assert done.stderr.endswith(f"; `{own} --help` shows how to use it\n")
 
 
 def test_a_usage_error_too_is_told_in_json_where_that_was_asked_for(tmp_path: Path) -> None:

@@ -126,6 +126,18 @@ def test_for_a_person_it_is_said_in_words(policy: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize("name", ["localhost", "db.localhost"])
+def test_localhost_is_the_machine_itself(policy: Path, name: str) -> None:
+    status, told = explained(policy, f"{name}:80")
+    assert (status, told["rule"]) == (0, "loopback")
+    policy.write_text(f"version: 1\ndeny: [{name}]\n")
+    status, told = explained(policy, f"{name}:80")
+    assert (status, told["rule"]) == (1, name)
+    policy.write_text("version: 1\ndeny: [127.0.0.1]\n")
+    assert explained(policy, f"{name}:80")[0] == 1
+    assert explained(policy, "localhost.example:80")[0] == 1
+
+
 @pytest.mark.parametrize(
     "destination", ["10.0.0.0/8", "*.a.example", "a.example:*", "any://a.example", "https://a.example", ""]
 )
@@ -150,7 +162,18 @@ def test_a_draft_of_a_traced_job_allows_what_it_did(tmp_path: Path) -> None:
     assert b"loopback, which is always allowed" in drafted.stdout
 
 
-def test_a_draft_of_no_spans_is_an_error(tmp_path: Path) -> None:
+@pytest.mark.parametrize("text", ["", '{"resourceSpans": []}\n'], ids=["empty", "other-spans"])
+def test_no_draft_is_made_of_files_without_egress(tmp_path: Path, text: str) -> None:
+    (tmp_path / "logs.jsonl").touch()
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/traces.jsonl").write_text(text)
+    done = ci_egress("policy", "init", "logs.jsonl", "out", cwd=tmp_path)
+    assert (done.status, done.stdout) == (2, b"")
+    what = "no egress span, as traces.jsonl has them, in logs.jsonl, out; "
+    assert done.stderr.startswith(f"ci-egress: error: {what}")
+
+
+def test_a_draft_of_what_holds_no_spans_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "traces.jsonl").write_text("{}\n")
     done = ci_egress("policy", "init", "traces.jsonl", cwd=tmp_path)
     assert (done.status, done.stdout) == (2, b"")

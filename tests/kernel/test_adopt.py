@@ -76,6 +76,24 @@ jobs:
 """
 
 
+def test_what_a_dead_watch_denies_is_told_by_its_jobs_alone(host: Host, steps: Steps, tmp_path: Path) -> None:
+    run = run_id("dead")
+    watches = Watches(host, tmp_path, "--policy", str(policy(tmp_path, HELD)), "--host-enforce")
+    with watches.watching() as watch:
+        name = steps.start(job(run, "held"), steps.act(V4.evil))
+        known(watch, run)
+        kill(watch)
+    (instance,) = host.instances()
+    modes = {row["job"]: row["effective"] for row in host.status()}
+    no_jobs = {"(jobs without room)", "(containers of no job)"}
+    assert {modes[each] for each in (*no_jobs, "group/app/held")} == {"enforce"}
+    (check,) = (check for check in host.doctor() if check["name"] == f"instance {instance}")
+    denies = check["lost"].partition(" still denies for ")[2].partition(", although")[0].split(", ")
+    assert "group/app/held" in denies
+    assert no_jobs.isdisjoint(denies)
+    assert steps.go(name) == "EPERM\n"
+
+
 def test_a_watch_goes_on_where_another_was_killed(host: Host, steps: Steps, lab: Lab, tmp_path: Path) -> None:
     run = run_id("adopted")
     watches = Watches(host, tmp_path, "--policy", str(policy(tmp_path, HELD)))

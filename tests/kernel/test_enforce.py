@@ -169,8 +169,10 @@ def test_what_selects_nothing_is_an_error(host: Host, tmp_path: Path) -> None:
     assert "there is no job; " in host.ci_egress("enforce", "on", status=1).stderr
     with host.running(agent(), tmp_path, *AUDITED) as run:
         assert run.next_line() == "ready"
-        told = host.ci_egress("enforce", "on", "--job", "group/*", status=1).stderr
-        assert told.startswith("ci-egress: error: there is no job that matches 'group/*'; ")
+        for command in (("on",), ("off",), ("status",), ("status", "--json")):
+            done = host.ci_egress("enforce", *command, "--job", "group/*", status=1)
+            assert done.stderr.startswith("ci-egress: error: there is no job that matches 'group/*'; ")
+            assert done.stdout == ""
         for command in (("enforce", "on"), ("enforce", "status")):
             told = host.ci_egress(*command, "--instance", "zz", status=1).stderr
             assert told.startswith("ci-egress: error: there is no instance 'zz'; ")

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.kernel
 
 PEER_ALONE = ("--allowed-endpoints", f"{V4.peer}:{PORT}")
+IN_VAIN = "ci-egress: warning: --fail-on deny: the policy isn't enforced, so nothing is denied; "
 FAILED_MARK = "ci-egress: error: --fail-on "
 
 
@@ -54,6 +55,7 @@ def test_what_was_denied_is_a_failure_if_asked_for(
     is_met = "--enforce" in options and any("deny" in option for option in options)
     line = f"deny: 2 attempts denied, first: act (dash → act) → {V4.evil}:{PORT}, rule default"
     assert failed(seen.stderr) == ([line] if is_met else [])
+    assert (IN_VAIN in seen.stderr) == (options == ["--fail-on", "deny"])
     assert seen.account == "attempts 2 = exported 2 + aggregated 0 + dropped 0 + pending 0"
 
 
@@ -63,6 +65,7 @@ def test_what_would_be_denied_is_a_failure_if_asked_for(lab: Lab, programs: Prog
     assert failed(seen.stderr) == [
         f"audit: 2 attempts would be denied, first: act (dash → act) → {V4.evil}:{PORT}, rule default"
     ]
+    assert IN_VAIN not in seen.stderr
 
 
 def test_what_is_allowed_is_no_failure(lab: Lab, programs: Programs, tmp_path: Path) -> None:

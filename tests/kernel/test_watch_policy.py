@@ -267,6 +267,9 @@ def test_a_changed_policy_holds_for_jobs_that_run(steps: Steps, tmp_path: Path) 
         policy(tmp_path, SECTIONS.replace("strict", "x").replace("lax", "strict") + "mode: enforce\n")
         watch.process.send_signal(signal.SIGHUP)
         watch.wait_until_said("read the policy again")
+        (read,) = (said for said in watch.said() if said.get("policy") == "read")
+        assert read["message"] == f"SIGHUP: read the policy again, {read['jobs']} jobs go by it"
+        assert read["jobs"] >= len(runs)
         assert (steps.go(strict, 1), steps.go(lax, 1)) == ("ok\n", "EPERM\n")
         seen = watch.stop()
     told = [[(span["egress.verdict"], span["egress.rule"]) for span in seen.egress(run)] for run in runs]

@@ -171,8 +171,8 @@ def test_a_loss_of_processes_is_said_in_numbers() -> None:
     tracer = cast("Tracer", FakeTracer(counts=counts))
     assert losses(tracer) == [
         "3 forks of 10 were lost: the ring was full",
-        "1 exits of 9 were lost: the ring was full",
-        "2 processes found the table of processes full: of what they did, little more than the job is known",
+        "1 exit of 9 was lost: the ring was full",
+        "2 processes found the table of processes full: little more than the job is known of what was done",
     ]
     assert kernel_counts(tracer) == KernelCounts(attempts=7, lost=4)
     assert losses(cast("Tracer", FakeTracer())) == []

@@ -48,10 +48,16 @@ class Terminal(io.StringIO):
 
 
 def met(
-    summary: Summary, acting: Program, *, peer: bytes = ACT.peer, port: int = 443, times: int = 1
+    summary: Summary,
+    acting: Program,
+    *,
+    peer: bytes = ACT.peer,
+    port: int = 443,
+    times: int = 1,
+    verdict: str = "allow",
 ) -> None:
     for _ in range(times):
-        summary.connected(destination(ACT._replace(peer=peer, peer_port=port)), acting)
+        summary.connected(destination(ACT._replace(peer=peer, peer_port=port)), acting, verdict=verdict)
 
 
 def shown(
@@ -327,3 +333,10 @@ def test_one_of_a_kind_is_told_in_the_singular() -> None:
     summary = Summary({})
     met(summary, curl(), port=1)
     assert summary.told() == "1 attempt, 1 destination"
+
+
+def test_what_the_policy_is_against_is_told_to_the_last_attempt() -> None:
+    summary = Summary({}, rows_max=1)
+    for port, verdict in enumerate(("allow", "deny", "deny", "audit"), 1):
+        met(summary, curl(), port=port, verdict=verdict)
+    assert summary.told() == "4 attempts, at least 1 destination, 2 denied, 1 would be denied"

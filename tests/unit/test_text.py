@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.text import LIMIT_BYTES, clean, cut, printable
+from exporter.text import LIMIT_BYTES, clean, counted, cut, printable
 
 ANY = st.text(st.characters(), max_size=50)  # surrogates included
 VALID = st.text(st.characters(exclude_categories=["Cs"]), max_size=50)
@@ -57,3 +57,8 @@ def test_what_is_harmless_is_shown_as_it_is_and_the_rest_as_escapes() -> None:
     assert printable("a\x1b[2J\u202eb") == r"a\x1b[2J\u202eb"
     assert printable("a\u180e\u3000\ue000\U000e0100b") == "a\\u180e\\u3000\\ue000\U000e0100b"
     assert printable("x" * 161) == "x" * 159 + "…"
+
+
+def test_one_of_what_is_counted_is_in_the_singular() -> None:
+    assert [counted(number, "fork") for number in (0, 1, 2)] == ["0 forks", "1 fork", "2 forks"]
+    assert [counted(number, "address", "addresses") for number in (1, 2)] == ["1 address", "2 addresses"]
