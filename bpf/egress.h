@@ -82,7 +82,7 @@ enum tampering {
 	TAMPER_FRAMES = 7      /* told by user space: what 1 sends isn't stopped */
 };
 
-enum job_limits { JOB_NAME_ROOM = 256 };
+enum job_limits { JOB_NAME_ROOM = 256, RUN_ID_ROOM = 128 };
 
 enum job_mode {
 	JOB_MODE_NONE = 0, /* there is no policy, or nobody chose */
@@ -438,6 +438,7 @@ struct job_value {
 	u32 switched_by;	    /* the user who did */
 	u8 pipeline[JOB_NAME_ROOM]; /* UTF-8, cut where it is longer, NUL behind it where shorter */
 	u8 task[JOB_NAME_ROOM];
+	u8 run[RUN_ID_ROOM]; /* its id, likewise */
 };
 
 /* Map values that user space reads or writes. */

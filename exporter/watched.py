@@ -15,6 +15,8 @@ IDLE_S = 30.0
 """How long after its last process a job is over."""
 SETTLE_S = 3.0
 """The same where its worker is gone, too: time for what the kernel counted, and for the next worker."""
+ROWS_MAX = 200
+"""Rows in the summary of each; that of the host, which nobody reads, has none."""
 QUIET_S = 600.0
 """How long a job whose worker is gone lasts while processes of it run and nothing is seen of them."""
 

@@ -16,19 +16,18 @@ from exporter.jobs.sources import read
 from exporter.kernel.registry import Registered, Standing, run_hash
 from exporter.pipeline import Pipeline
 from exporter.processes import Census
-from exporter.procfs import all_pids, environment_of
+from exporter.procfs import all_pids
 from exporter.programs import Program
+from exporter.resumed import Identified, resumed
 from exporter.summary import Summary
 from exporter.terms import Terms
 from exporter.traced import Outlets, TracedJob, traced_job
-from exporter.watched import JobKey, Watched
+from exporter.watched import ROWS_MAX, JobKey, Watched
 
 HOST_TRACE_S = 3600.0
 """How long one trace takes in what belongs to no job."""
 JOBS_MAX = 1024
 """Jobs at once: what belongs to none can execute with any variables, again and again."""
-ROWS_MAX = 200
-"""Rows in the summary of each; that of the host, which nobody reads, has none."""
 TOLD_MAX = 4096
 """Jobs that are over and remembered, should they go on."""
 
@@ -158,35 +157,21 @@ class JobWatch:
     def resume(self, scope: int, told: Registered, now_ns: int) -> Job:
         """Go on with a job that another ci-egress watched, which is gone: its processes are in the table.
 
-        In the same trace, and where its span wasn't told, under the same span. What nobody can tell any more
-        is what its first processes were executed with, where they are gone: then only its names are known.
+        It stays in its trace, under the same span where that wasn't told.
         """
         self._next_scope = max(self._next_scope, scope + 1)
-        standing, key = told.standing, JobKey(told.standing.identity, told.standing.run_hash)
-        ids = TraceIds(
-            told.trace_id, told.span_id, standing.parent_id or None, derive_from=standing.below or None
-        )
-        members = self._pipeline.table.live({scope})
-        roots = [program for program in members if program.parent is None]
-        workers = {root.process: self._worker(root) for root in roots}
-        job, environ = Job("", "", ids, told.pipeline or None, told.task or None), dict[str, str]()
-        for program in (*roots, *(each for each in members if each.parent is not None)):
-            found = self._identify(environment_of(program.process), workers.get(program.process))
-            if found is not None and found[0] == key:
-                job, environ = replace(found[1], ids=ids), {**found[2]}
-                program.attribution = "environment" if program.parent is None else None
-                break
-        known = {worker for worker in workers.values() if worker is not None and worker.pid != 1}
-        summary = Summary(environ, rows_max=ROWS_MAX)
-        watched = Watched(key, job, summary, known or None, standing.began_ns, now_ns, now_ns)
-        if standing.told_ns:
+        table, told_ns = self._pipeline.table, told.standing.told_ns
+        members = table.live({scope})
+        watched = resumed(told, members, table.at, self._identify, now_ns)
+        if told_ns:
             for program in members:
-                program.is_reported = program.started_ns < standing.told_ns
-            self._left[scope], self._scope_of[key], self._told[key] = watched, scope, ids
-            self._governor.begin(scope, job, standing)
+                program.is_reported = program.started_ns < told_ns
+            self._left[scope], self._scope_of[watched.key] = watched, scope
+            self._told[watched.key] = watched.job.ids
+            self._governor.begin(scope, watched.job, told.standing)
         else:
             self._start(scope, watched)
-        return job
+        return watched.job
 
     def stirs(self, scope: int, at_ns: int) -> None:
         """What a job left behind acts: that is told in another part of it."""
@@ -249,10 +234,8 @@ class JobWatch:
             self._governor.end(scope)
         self._on_change(watched.job, watched.summary)
 
-    def _identify(
-        self, block: bytes, worker: ProcessKey | None
-    ) -> tuple[JobKey, Job, Mapping[str, str]] | None:
-        """The job that who was executed with `block`, by `worker`, is a root of."""
+    def _identify(self, block: bytes, worker: ProcessKey | None) -> Identified | None:
+        """The job of which who was executed with `block`, by `worker`, is a root."""
         if not self._telling.search(block):
             return None
         environ = variables(block)
@@ -260,11 +243,7 @@ class JobWatch:
         if job_env is None and not recognise(environ):
             return None
         job = _detect(environ, job_env, worker)
-        return JobKey(job.ids.job_span_id, run_hash(job.run_id)), job, environ
-
-    def _worker(self, root: Program) -> ProcessKey | None:
-        above = self._pipeline.table.at(root.parent_pid)
-        return above.process if above else None
+        return Identified(JobKey(job.ids.job_span_id, run_hash(job.run_id)), job, environ)
 
     def _placed(self, ids: TraceIds, key: JobKey, event: Environment) -> TraceIds:
         """Where a job's span stands: by what it is, unless that span was told, or may have been."""

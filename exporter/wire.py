@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from typing import NamedTuple
 
-LAYOUT = 0x5FDCBC4C
+LAYOUT = 0x2A5DCF3A
 """Edition of the layout; every record and every pinned instance carries it."""
 
 ARGUMENTS_PIECE = 4096
@@ -65,6 +65,7 @@ TAMPER_XDP_SOCKET = 6
 TAMPER_FRAMES = 7
 
 JOB_NAME_ROOM = 256
+RUN_ID_ROOM = 128
 
 JOB_MODE_NONE = 0
 JOB_MODE_AUDIT = 1
@@ -586,7 +587,7 @@ CANDIDATE_KEY = struct.Struct("<QII")
 
 
 class JobValue(NamedTuple):
-    """`struct job_value`, 600 bytes."""
+    """`struct job_value`, 728 bytes."""
 
     trace_high: int
     trace_low: int
@@ -603,9 +604,10 @@ class JobValue(NamedTuple):
     switched_by: int
     pipeline: bytes
     task: bytes
+    run: bytes
 
 
-JOB_VALUE = struct.Struct("<QQQQQQQQQIIII256s256s")
+JOB_VALUE = struct.Struct("<QQQQQQQQQIIII256s256s128s")
 
 
 class ProcValue(NamedTuple):
@@ -953,7 +955,7 @@ OFFSETS = {
     "exe_value": (24, {"bits": 0, "ctime_sec": 8, "ctime_nsec": 16}),
     "candidate_key": (16, {"born_ns": 0, "tgid": 8, "program": 12}),
     "job_value": (
-        600,
+        728,
         {
             "trace_high": 0,
             "trace_low": 8,
@@ -970,6 +972,7 @@ OFFSETS = {
             "switched_by": 84,
             "pipeline": 88,
             "task": 344,
+            "run": 600,
         },
     ),
     "proc_value": (

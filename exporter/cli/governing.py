@@ -125,7 +125,7 @@ def registered(job: Job, governed: Governance | None, standing: Standing | None 
     """What other processes are told of `job`."""
     names = (job.pipeline or "", job.task or "")
     standing = standing or Standing(run_hash(job.run_id), job.ids.job_span_id)
-    known = Registered(*names, job.ids.trace_id, job.ids.job_span_id, standing=standing)
+    known = Registered(*names, job.ids.trace_id, job.ids.job_span_id, run_id=job.run_id, standing=standing)
     if governed is None:
         return known
     requested = JobMode.ENFORCE if governed.compiled.mode is Mode.ENFORCE else JobMode.AUDIT

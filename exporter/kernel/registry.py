@@ -68,6 +68,8 @@ class Registered:
     """What somebody chose since."""
     switched_by: int = 0
     """That user."""
+    run_id: str = ""
+    """At most 128 bytes of it."""
     standing: Standing = Standing()  # noqa: RUF009 - immutable
 
     @property
@@ -148,7 +150,9 @@ class Registry:
 def _encoded(job: Registered) -> bytes:
     ids = (job.trace_id >> 64, job.trace_id & _LOW, job.span_id)
     modes = (job.rules, job.requested, job.switched, job.switched_by)
-    return wire.JOB_VALUE.pack(*ids, *job.standing, *modes, _room(job.pipeline), _room(job.task))
+    return wire.JOB_VALUE.pack(
+        *ids, *job.standing, *modes, _room(job.pipeline), _room(job.task), _room(job.run_id, wire.RUN_ID_ROOM)
+    )
 
 
 def _decoded(value: bytes) -> Registered:
@@ -162,13 +166,14 @@ def _decoded(value: bytes) -> Registered:
         JobMode(told.requested),
         JobMode(told.switched),
         told.switched_by,
+        _text(told.run),
         Standing(told.run_hash, told.identity, told.parent, told.below, told.began_ns, told.told_ns),
     )
 
 
-def _room(text: str) -> bytes:
+def _room(text: str, size_bytes: int = wire.JOB_NAME_ROOM) -> bytes:
     """As much of it as there is room for, in whole characters."""
-    return text.encode(errors="replace")[: wire.JOB_NAME_ROOM].decode(errors="ignore").encode()
+    return text.encode(errors="replace")[:size_bytes].decode(errors="ignore").encode()
 
 
 def _text(data: bytes) -> str:

@@ -29,7 +29,7 @@ from .tracing import ROOT, environment
 from .watching import Runner, Watch, watching
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from .conftest import Programs
     from .lab import Lab
@@ -67,6 +67,11 @@ class Steps:
         command = [*around, *self._programs.act("connect", address, PORT)]
         return shlex.join([os.fsdecode(part) for part in self._lab.command(command)])
 
+    @property
+    def program(self) -> Path:
+        """What acts."""
+        return Path(os.fsdecode(self._programs.act("connect")[0]))
+
     def script(self, name: str, *rounds: str) -> str:
         """What does the next of `rounds` each time that `go` is called with `name`."""
         place = self._folder / name
@@ -88,10 +93,24 @@ class Steps:
 
     def go(self, name: str, number: int = 0) -> str:
         """Let a step do its round `number`; what that printed."""
+        self.begin(name, number)
+        return self.done(name, number)
+
+    def begin(self, name: str, number: int = 0) -> Callable[[], list[str]]:
+        """Let it begin that; what tells the words that it printed so far."""
         (self._folder / name / f"go{number}").touch()
+        return lambda: self._printed(name, number).split()
+
+    def done(self, name: str, number: int = 0) -> str:
+        """Wait until it has done that; what it printed."""
         done = self._folder / name / f"done{number}"
         wait_for(lambda: done.exists() and bool(done.read_text()))
         return done.read_text()
+
+    def _printed(self, name: str, number: int) -> str:
+        with suppress(FileNotFoundError):
+            return (self._folder / name / f"out{number}").read_text()
+        return ""
 
 
 @pytest.fixture

@@ -147,6 +147,10 @@ class Watch:
         lines = self.log.read_text().splitlines(keepends=True)
         return [json.loads(line) for line in lines if line.endswith("\n")]
 
+    def has_said(self, words: str) -> bool:
+        """Whether it did so far."""
+        return any(words in line["message"] for line in self.said())
+
     def wait_for(self, is_so: Callable[[], bool], limit_s: float = 20.0) -> None:
         """Wait until it is so, while it runs."""
 

@@ -1,0 +1,68 @@
+"""A job that goes on although the ci-egress that watched it is gone: what can be known of it again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+from exporter.events import ProcessKey
+from exporter.jobs.model import Job, TraceIds
+from exporter.kernel.registry import Registered, run_hash
+from exporter.procfs import environment_of
+from exporter.programs import Program
+from exporter.summary import Summary
+from exporter.watched import ROWS_MAX, JobKey, Watched
+
+_INIT = 1
+"""Adopts whoever's parent is gone."""
+
+
+class Identified(NamedTuple):
+    """A job, as the environment tells it that one of its first processes was executed with."""
+
+    key: JobKey
+    job: Job
+    environ: Mapping[str, str]
+
+
+Identify = Callable[[bytes, ProcessKey | None], Identified | None]
+"""Of a block of variables, and of who started the process that was executed with it."""
+
+
+def resumed(
+    told: Registered,
+    members: Sequence[Program],
+    above: Callable[[int], Program | None],
+    identify: Identify,
+    now_ns: int,
+) -> Watched:
+    """The job that the other one told of as `told`, of which `members` run; `above` knows programs by pid.
+
+    In the same trace and with the same span as there. Where all are gone that it shows by, only its names and
+    its run are known; whoever has another job's variables by now is none of those.
+    """
+    standing = told.standing
+    ids = TraceIds(
+        told.trace_id, told.span_id, standing.parent_id or None, derive_from=standing.below or None
+    )
+    run_id = told.run_id if run_hash(told.run_id) == standing.run_hash else ""  # else it is longer
+    job = Job("", run_id, ids, told.pipeline or None, told.task or None)
+    key = JobKey(standing.identity, standing.run_hash)
+    workers = {program.process: _worker(program, above) for program in members if program.parent is None}
+    environ: Mapping[str, str] = {}
+    for program in sorted(members, key=lambda program: program.parent is not None):
+        found = identify(environment_of(program.process), workers.get(program.process))
+        if found is not None and found.key == key:
+            job, environ = replace(found.job, ids=ids), found.environ
+            if program.parent is None:
+                program.attribution = "environment"
+            break
+    known = {worker for worker in workers.values() if worker is not None and worker.pid != _INIT}
+    summary = Summary(environ, rows_max=ROWS_MAX)
+    return Watched(key, job, summary, known or None, standing.began_ns, now_ns, now_ns)
+
+
+def _worker(root: Program, above: Callable[[int], Program | None]) -> ProcessKey | None:
+    started_by = above(root.parent_pid)
+    return started_by.process if started_by else None
