@@ -8,7 +8,7 @@
 #define RING_PAGES 256
 #define ENVIRONMENTS_PAGES 512 /* 1,500 usual ones: one that is lost may be a job's */
 #define LOOKUPS_PAGES 128
-#define PROCS_MAX 32768
+#define PROCS_MAX 262144 /* more than a user has on most machines: RLIMIT_NPROC */
 #define STRAYS_MAX 1024
 #define CANDIDATES_MAX 32768
 #define FLOWS_MAX 16384
@@ -38,8 +38,11 @@ BPF_RINGBUF_OUTPUT(events, RING_PAGES);
 BPF_RINGBUF_OUTPUT(lookups, LOOKUPS_PAGES);
 BPF_RINGBUF_OUTPUT(environments, ENVIRONMENTS_PAGES);
 
-/* The processes of every job, by tgid; whatever isn't here belongs to no job. */
-BPF_HASH(procs, u32, struct proc_value, PROCS_MAX);
+/*
+ * The processes of every job, by tgid; whatever isn't here belongs to no job. It takes memory for
+ * those that there are.
+ */
+BPF_F_TABLE("hash", u32, struct proc_value, procs, PROCS_MAX, BPF_F_NO_PREALLOC);
 
 /*
  * Of processes that aren't there although they should be, what could be found out when they acted:
