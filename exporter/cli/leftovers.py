@@ -8,7 +8,7 @@ from contextlib import suppress
 from exporter.cli.notices import warn
 from exporter.errors import KernelError
 from exporter.kernel.control import Instance, described, instances, leftovers
-from exporter.kernel.instances import is_enforcing
+from exporter.kernel.instances import is_enforcing, is_of_watch
 
 
 def tell_leftovers() -> None:
@@ -16,7 +16,15 @@ def tell_leftovers() -> None:
     with suppress(KernelError):
         for instance in leftovers(instances()):
             if _stays(instance):
-                warn(f"{described(instance)}; `ci-egress stop {instance.name}` ends it")
+                warn(f"{described(instance)}; {_ways_out(instance)}")
+
+
+def _ways_out(instance: Instance) -> str:
+    end = f"`ci-egress stop {instance.name}` ends it"
+    with suppress(OSError, ValueError, struct.error):
+        if instance.is_of_this_version and is_of_watch(instance.directory):
+            return f"`ci-egress watch --adopt` takes it over, {end}"
+    return end
 
 
 def _stays(instance: Instance) -> bool:

@@ -12,7 +12,16 @@ from pathlib import Path
 from exporter import wire
 from exporter.errors import KernelError
 from exporter.kernel.bpf import Map
-from exporter.kernel.instances import has_links, home_of, is_needed, layout_of, open_map, sweep
+from exporter.kernel.instances import (
+    config_of,
+    has_links,
+    home_of,
+    is_needed,
+    is_of_watch,
+    layout_of,
+    open_map,
+    sweep,
+)
 from exporter.kernel.links import pinned_links
 from exporter.kernel.loading import PROGRAMS, Hook, Reserve, Tracepoint
 from exporter.kernel.locks import lock, locked
@@ -26,8 +35,6 @@ _KEY = struct.Struct("=I")
 _NAME_BYTES = 15
 """Of a program's, which the kernel keeps."""
 _PATIENCE_S, _PAUSE_S = 1.0, 0.01
-_ALL = Coverage(is_host=True, reads_environments=True)
-"""What a watch follows, and nothing else does."""
 
 
 class Adopted:
@@ -40,7 +47,7 @@ class Adopted:
 
     def ready(self, coverage: Coverage) -> Tracer:
         """Its programs have been running all the time. Raises KernelError."""
-        assert coverage == _ALL  # noqa: S101 - only a watch adopts
+        assert coverage.is_host and coverage.reads_environments  # noqa: S101, PT018 - what watches follow
         try:
             return Tracer(self._directory, self._stack, coverage, is_adopted=True)
         except (OSError, ValueError, struct.error) as error:
@@ -104,8 +111,7 @@ def _is_watchs(directory: Path) -> bool:
     try:
         layout = layout_of(directory)
         if layout == wire.LAYOUT:
-            config = _config(directory)
-            return (config.is_host, config.reads_environments) == tuple(map(int, _ALL))
+            return is_of_watch(directory)
     except (OSError, ValueError, struct.error):
         return False
     return layout != 0
@@ -129,7 +135,7 @@ def _lock(directory: Path) -> int | None:
 def _require_whole(directory: Path) -> None:
     """See that it is what this version makes, and that all of its programs are attached."""
     try:
-        if layout_of(directory) != wire.LAYOUT or _config(directory).edition != edition():
+        if layout_of(directory) != wire.LAYOUT or config_of(directory).edition != edition():
             raise _unfit(directory, "it is of another version of ci-egress")
         pins = {path.name for path in directory.iterdir()}
         wanted = {f"map_{name}" for name in PINNED_MAPS}
@@ -178,14 +184,9 @@ def _require_policy(directory: Path, *, has_policy: bool) -> None:
 def _put_in_charge(directory: Path) -> None:
     """From now on this process is the exporter, which isn't traced."""
     with open_map(directory, "config") as config, open_map(directory, "procs") as procs:
-        value = _config(directory)._replace(self_pid=os.getpid())
+        value = config_of(directory)._replace(self_pid=os.getpid())
         config.update(_KEY.pack(0), wire.CONFIG_VALUE.pack(*value))
         procs.delete(_KEY.pack(os.getpid()))
-
-
-def _config(directory: Path) -> wire.ConfigValue:
-    with open_map(directory, "config") as config:
-        return wire.ConfigValue._make(wire.CONFIG_VALUE.unpack(config.lookup(_KEY.pack(0)) or b""))
 
 
 def _unfit(directory: Path, why: str) -> KernelError:

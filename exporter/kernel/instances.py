@@ -142,6 +142,18 @@ def layout_of(directory: Path) -> int:
     return 0
 
 
+def config_of(directory: Path) -> wire.ConfigValue:
+    """What its exporter set, of an instance of this version. Raises OSError."""
+    with open_map(directory, "config") as config:
+        return wire.ConfigValue._make(wire.CONFIG_VALUE.unpack(config.lookup(_KEY.pack(0)) or b""))
+
+
+def is_of_watch(directory: Path) -> bool:
+    """Whether a watch made it, which is of this version: nothing else follows as much. Raises OSError."""
+    config = config_of(directory)
+    return bool(config.is_host and config.reads_environments)
+
+
 def is_enforcing(directory: Path) -> bool:
     """Whether some policy of the instance denies; what can't be read (an interrupted start) doesn't."""
     with suppress(FileNotFoundError), open_map(directory, "modes") as modes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from exporter.flows import Flow
 from exporter.otlp import LogRecord, Severity
 from exporter.spans import Spans
 from exporter.terms import Ruling, Terms, ruling
+from exporter.traced import TracedJob
 from tests.unit.records import ACT, AGGREGATE, BASH
 from tests.unit.samples import CLOCK, JOB, bash, program
 
@@ -225,3 +227,11 @@ def test_of_acts_with_others_and_of_a_rule_that_is_not_known_none_is_named() -> 
     others = AGGREGATE._replace(verdict=Verdict.DENY, rule=1, is_other=True)
     assert ruling(TERMS, others) == Ruling("deny", "enforce", None, "policy.yaml")
     assert ruling(TERMS, DENIED._replace(rule=2)).rule is None
+
+
+def test_what_an_unknown_policy_said_has_no_rule() -> None:
+    """One of an exporter before: its numbers are another policy's here."""
+    nothing: Any = None
+    job = TracedJob(nothing, nothing, nothing, 0, nothing, terms=replace(TERMS, number=2))
+    said = [ruling(job.terms_of(policy), DENIED._replace(policy=policy)) for policy in (1, 2)]
+    assert said == [Ruling("deny", "enforce"), Ruling("deny", "enforce", "192.0.2.0/24", "policy.yaml")]

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from exporter import wire
 from exporter.clock import boot_ns
 from exporter.kernel.rings import Handler, Ring
 from exporter.kernel.rings import drain as drain_rings
@@ -31,7 +32,11 @@ class Producer:
 
     def submit(self, payload: bytes, flags: int = 0, *, at_ns: int = 0) -> int:
         """One record; returns where its header stands. Busy or discarded by `flags`."""
-        at, whole = self.produced, record(payload, at_ns)
+        return self.submit_whole(record(payload, at_ns), flags)
+
+    def submit_whole(self, whole: bytes, flags: int = 0) -> int:
+        """The same, of a record with its header."""
+        at = self.produced
         self.write(at, struct.pack("=II", len(whole) | flags, 0) + whole)
         self.produced += (8 + len(whole) + 7) & ~7
         os.pwrite(self.descriptor, struct.pack("=Q", self.produced), PAGE)
@@ -218,3 +223,19 @@ def test_every_record_comes_once_wherever_the_ring_stands(
     ring.close()
     os.close(producer.descriptor)
     assert seen == [payload for payload, is_discarded in records if not is_discarded]
+
+
+def test_what_waits_is_seen_and_goes_on_waiting(producer: Producer) -> None:
+    """Up to what the kernel is still writing."""
+    headers = [wire.RecordHeader(wire.LAYOUT, wire.KIND_ACT, number, 5, 6, number) for number in range(3)]
+    packed = [wire.RECORD_HEADER.pack(*header) for header in headers]
+    producer.start_at(SIZE - 24)
+    with closing(Ring(producer.descriptor, SIZE)) as ring:
+        for number, whole in enumerate(packed):
+            producer.submit_whole(whole)
+            if number == 0:
+                producer.submit_whole(whole, DISCARDED)
+        producer.submit_whole(packed[0], BUSY)
+        assert list(ring.waiting()) == headers
+        assert list(ring.waiting()) == headers
+        assert producer.consumed == SIZE - 24

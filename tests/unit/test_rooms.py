@@ -44,3 +44,12 @@ def test_no_entry_is_anybodys_twice(steps: list[tuple[bool, int]]) -> None:
     for run in held:
         rooms.give(run.start, len(run))
     assert rooms.take(END - 1) == 1
+
+
+def test_what_somebody_had_before_is_nobodys_to_take() -> None:
+    rooms = Rooms(1, END)
+    for start, size in ((20, 5), (1, 3), (30, 10), (7, 0)):
+        rooms.claim(start, size)
+    assert [rooms.take(16), rooms.take(5), rooms.take(1)] == [4, 25, None]
+    rooms.give(20, 5)
+    assert rooms.take(5) == 20

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.events import Environment
+from exporter.events import Environment, ProcessKey
 from exporter.jobs.detect import detect
+from exporter.kernel.registry import Registered, Standing, run_hash
+from exporter.programs import Image
 from exporter.watched import IDLE_S, QUIET_S, SETTLE_S
 from exporter.watching import HOST_TRACE_S, JOBS_MAX
 from tests.unit.jobs.documented import documented_providers, environment
 from tests.unit.samples import CLOCK
-from tests.unit.watches import AGENT, SECOND, block, gitlab, job_spans, leaves, watched
+from tests.unit.watches import AGENT, SECOND, Host, block, gitlab, job_spans, leaves, watched
 
 IDS = detect(gitlab()).ids
 TRACE, SPAN = f"{IDS.trace_id:032x}", f"{IDS.job_span_id:016x}"
@@ -357,3 +360,46 @@ def test_the_block_of_an_environment_is_read_as_c_does(tmp_path: Path) -> None:
         host.happens(Environment(host.now_ns, process, 1, twice, is_cut=False))
         host.stops()
     assert [job.task_run_id for job in host.began] == ["1"]
+
+
+ADOPTED = Registered(
+    "group/app", "build", 0xABC, 0xDEF, run_id="987", standing=Standing(run_hash("987"), 0x123, 0x456, 0, 5)
+)
+
+
+def adopts(host: Host, told: Registered) -> ProcessKey:
+    """A process of a job that another ci-egress told of so, as the kernel has it."""
+    process = host.finds(BARE)
+    host.pipeline.table.adopt(process, 3, 7, 1, Image("/bin/make"))
+    host.jobs.resume(7, told, host.now_ns)
+    return process
+
+
+def test_a_job_that_another_one_watched_keeps_its_trace_and_its_span(tmp_path: Path) -> None:
+    with watched(tmp_path) as host:
+        process = adopts(host, ADOPTED)
+        host.connects(process, exec_id=3)
+        new = host.starts(gitlab())
+        host.connects(new)
+        host.stops()
+    (adopted,) = (span for span in host.spans() if span["spanId"] == f"{0xDEF:016x}")
+    assert (adopted["traceId"], adopted["parentSpanId"]) == (f"{0xABC:032x}", f"{0x456:016x}")
+    assert (adopted["name"], adopted["attributes"]["cicd.pipeline.run.id"]) == ("build", "987")
+    by_id = {span["spanId"]: span for span in host.spans()}
+    found = [span for span in leaves(host.spans()) if span["traceId"] == adopted["traceId"]]
+    assert [by_id[span["parentSpanId"]]["name"] for span in found] == ["make"]
+    assert len(leaves(host.spans())) == 2
+
+
+def test_a_job_whose_span_was_told_goes_on_in_another_part(tmp_path: Path) -> None:
+    with watched(tmp_path) as host:
+        told = replace(ADOPTED, standing=ADOPTED.standing._replace(told_ns=host.now_ns + SECOND))
+        process = adopts(host, told)
+        assert host.began == []
+        host.connects(process, exec_id=3)
+        assert len(host.began) == 1
+        host.stops()
+    parts = [span for span in job_spans(host.spans()) if span["name"] == "build"]
+    assert [span["traceId"] for span in parts] == [f"{0xABC:032x}"]
+    assert parts[0]["spanId"] != f"{0xDEF:016x}"
+    assert [span["name"] for span in host.spans() if span["name"] == "make"] == []  # it was told, too
