@@ -358,7 +358,7 @@ def test_what_does_not_fit_is_refused_and_stays_as_it_is(host: Host, steps: Step
         told = refused(watch)
         assert "which a killed watch left, holds jobs to a policy; give --policy " in told
     assert steps.go(name) == "EPERM\n"
-    cannot = f"instance {instance}, which a killed watch left, can't be adopted: "
+    cannot = f"instance {instance}, which a killed ci-egress left, can't be adopted: "
     for code in (_OTHER_LAYOUT, _OTHER_EDITION):
         host.python(code, instance)
         with watches.watching("--policy", file, "--adopt", until_ready=False) as watch:
