@@ -21,6 +21,7 @@ from .lab import PORT, V4
 from .resolver import Resolver
 from .steered import Host, agent, end_agent, own_host
 from .steered import kill as kill_run
+from .test_policy_frames import frame
 from .test_watch_policy import (
     EVIL,
     PEER,
@@ -211,6 +212,39 @@ def test_no_denied_connect_gets_through_while_watches_are_killed(
     assert host.instances() == []
 
 
+SEND_FRAME = """
+import errno, socket, sys
+sending = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+sending.bind(("build0", 0))
+try:
+    sending.send(bytes.fromhex(sys.argv[1]))
+except OSError as error:
+    print(errno.errorcode[error.errno])
+else:
+    print("ok")
+"""
+
+
+def test_frames_are_stopped_all_the_while(host: Host, steps: Steps, lab: Lab, tmp_path: Path) -> None:
+    run = run_id("frames")
+    watches = Watches(host, tmp_path, "--policy", str(policy(tmp_path, HELD)))
+    send = shlex.join([sys.executable, "-c", SEND_FRAME, frame(V4, V4.evil).hex()])
+    inside = shlex.join([os.fsdecode(part) for part in lab.command(())])
+    with watches.watching() as first:
+        until = f"until {send} | grep -q ENOBUFS; do :; done; echo stopped"
+        name = steps.start(job(run, "held"), until, send, send, around=f"{inside} {{}}")
+        known(first, run)
+        assert steps.go(name) == "stopped\n"
+        kill(first)
+    with lab.watch() as arrivals:
+        assert steps.go(name, 1) == "ENOBUFS\n"
+        with watches.watching("--adopt") as second:
+            assert steps.go(name, 2) == "ENOBUFS\n"
+            second.stop()
+    assert arrivals.arrivals.packets_to(V4.evil) == 0
+    assert host.instances() == []
+
+
 def test_what_names_granted_goes_on_under_the_same_policy(
     host: Host, steps: Steps, lab: Lab, tmp_path: Path
 ) -> None:
@@ -276,6 +310,29 @@ def test_a_changed_policy_and_what_somebody_chose_hold_for_jobs_that_are_adopted
         for run in runs
     ]
     assert (told[0][-1:], told[1][-2:]) == ([("allow", EVIL)], [("audit", "default")] * 2)
+
+
+def test_a_chain_of_processes_stays_what_it_was(host: Host, steps: Steps, tmp_path: Path) -> None:
+    """Under a policy that names other executables, too, and first."""
+    run, peer = run_id("chain"), steps.act(V4.peer)
+    watches = Watches(host, tmp_path, "--policy", str(policy(tmp_path, lineages("timeout"))))
+    below = f"timeout 100 sh -c {shlex.quote(steps.script('below', peer, peer, peer))}"
+    with watches.watching() as first:
+        name = steps.start(job(run, "held"), f"{below} > /dev/null 2>&1 & {peer}", peer, peer)
+        known(first, run)
+        assert (steps.go(name), steps.go("below")) == ("EPERM\n", "ok\n")
+        kill(first)
+    assert steps.go("below", 1) == "ok\n"
+    policy(tmp_path, lineages("env", "timeout"))
+    with watches.watching("--adopt") as second:
+        assert (steps.go(name, 1), steps.go("below", 2)) == ("EPERM\n", "ok\n")
+        second.stop()
+
+
+def lineages(*executables: str) -> str:
+    """Enforced: to the peer, and with each of these above."""
+    rules = [f"{{host: {V4.peer}, ports: [{PORT}], lineage: [{name}]}}" for name in executables]
+    return f"jobs:\n  '*/held': {{mode: enforce, allow: [{', '.join(rules)}]}}\n"
 
 
 def sections(*tasks: str, allow: str = PEER) -> str:
