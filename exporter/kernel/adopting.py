@@ -18,6 +18,7 @@ from exporter.kernel.instances import (
     home_of,
     is_needed,
     is_of_watch,
+    is_ours_alone,
     layout_of,
     open_map,
     sweep,
@@ -65,7 +66,7 @@ def adopting(*, has_policy: bool) -> Iterator[Adopted | None]:
     home = home_of(os.geteuid(), ensure_bpffs())
     with ExitStack() as stack:
         directory = None
-        if home.exists():
+        if home.exists() and is_ours_alone(home):  # else a start moves it aside
             with locked(home):
                 directory = _take(home, stack)
                 if directory is not None:
@@ -190,7 +191,7 @@ def _put_in_charge(directory: Path) -> None:
 
 
 def _unfit(directory: Path, why: str) -> KernelError:
-    what = f"instance {directory.name}, which a killed watch left, can't be adopted: {why}"
+    what = f"instance {directory.name}, which a killed ci-egress left, can't be adopted: {why}"
     hint = (
         f"`ci-egress stop {directory.name}` ends it, and then what it denies is allowed; start again after it"
     )

@@ -68,7 +68,7 @@ def _claim(home: Path) -> None:
     """
     with suppress(FileExistsError):
         home.mkdir(mode=0o700)
-    if _is_ours_alone(home):
+    if is_ours_alone(home):
         return
     owner = home.lstat().st_uid
     try:
@@ -81,7 +81,8 @@ def _claim(home: Path) -> None:
     home.mkdir(mode=0o700)
 
 
-def _is_ours_alone(home: Path) -> bool:
+def is_ours_alone(home: Path) -> bool:
+    """Whether nobody else can have put anything there. Raises OSError."""
     status = home.lstat()
     is_own = stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid()
     return is_own and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)

@@ -21,6 +21,7 @@ from .lab import PORT, V4
 from .resolver import Resolver
 from .steered import Host, agent, end_agent, own_host
 from .steered import kill as kill_run
+from .test_policy_frames import frame
 from .test_watch_policy import (
     EVIL,
     PEER,
@@ -36,7 +37,7 @@ from .test_watch_policy import (
 from .watching import Runner, Watch, watching
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from .lab import Lab
     from .tracing import Span
@@ -169,7 +170,7 @@ def test_what_a_job_counts_and_forks_while_nobody_watches_is_told(
             second.wait_until_said("goes on", run_id=run)
             seen = second.stop()
     assert arrivals.arrivals.packets_to(V4.evil) == 0
-    assert sum(int(str(span["egress.attempts"])) for span in seen.egress(run)) == number
+    assert attempts(seen.egress(run)) == number
     assert {span["egress.verdict"] for span in seen.egress(run)} == {"deny"}
     assert {span["process.executable.name"] for span in seen.egress(run)} == {
         Path(sys.executable).resolve().name
@@ -186,6 +187,11 @@ for _ in range(int(number)):
         results[errno.errorcode.get(tcp.connect_ex((address, int(port))), "ok")] += 1
 print(*(f"{count} {result}" for result, count in results.items()))
 """
+
+
+def attempts(told: Iterable[Span]) -> int:
+    """How many these spans stand for."""
+    return sum(int(str(span["egress.attempts"])) for span in told)
 
 
 def has_more(results: Callable[[], list[str]], before: int) -> bool:
@@ -220,7 +226,40 @@ def test_no_denied_connect_gets_through_while_watches_are_killed(
     assert seen.account.endswith(" + pending 0")
     told = watches.egress(run)
     assert {span["egress.verdict"] for span in told} == {"deny"}
-    assert 0 <= len(done.split()) - len(told) <= watches.lost()
+    assert 0 <= len(done.split()) - attempts(told) <= watches.lost()
+    assert host.instances() == []
+
+
+SEND_FRAME = """
+import errno, socket, sys
+sending = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+sending.bind(("build0", 0))
+try:
+    sending.send(bytes.fromhex(sys.argv[1]))
+except OSError as error:
+    print(errno.errorcode[error.errno])
+else:
+    print("ok")
+"""
+
+
+def test_frames_are_stopped_all_the_while(host: Host, steps: Steps, lab: Lab, tmp_path: Path) -> None:
+    run = run_id("frames")
+    watches = Watches(host, tmp_path, "--policy", str(policy(tmp_path, HELD)))
+    send = shlex.join([sys.executable, "-c", SEND_FRAME, frame(V4, V4.evil).hex()])
+    inside = shlex.join([os.fsdecode(part) for part in lab.command(())])
+    with watches.watching() as first:
+        until = f"until {send} | grep -q ENOBUFS; do :; done; echo stopped"
+        name = steps.start(job(run, "held"), until, send, send, around=f"{inside} {{}}")
+        known(first, run)
+        assert steps.go(name) == "stopped\n"
+        kill(first)
+    with lab.watch() as arrivals:
+        assert steps.go(name, 1) == "ENOBUFS\n"
+        with watches.watching("--adopt") as second:
+            assert steps.go(name, 2) == "ENOBUFS\n"
+            second.stop()
+    assert arrivals.arrivals.packets_to(V4.evil) == 0
     assert host.instances() == []
 
 
@@ -289,6 +328,29 @@ def test_a_changed_policy_and_what_somebody_chose_hold_for_jobs_that_are_adopted
         for run in runs
     ]
     assert (told[0][-1:], told[1][-2:]) == ([("allow", EVIL)], [("audit", "default")] * 2)
+
+
+def test_a_chain_of_processes_stays_what_it_was(host: Host, steps: Steps, tmp_path: Path) -> None:
+    """Under a policy that names other executables, too, and first."""
+    run, peer = run_id("chain"), steps.act(V4.peer)
+    watches = Watches(host, tmp_path, "--policy", str(policy(tmp_path, lineages("timeout"))))
+    below = f"timeout 100 sh -c {shlex.quote(steps.script('below', peer, peer, peer))}"
+    with watches.watching() as first:
+        name = steps.start(job(run, "held"), f"{below} > /dev/null 2>&1 & {peer}", peer, peer)
+        known(first, run)
+        assert (steps.go(name), steps.go("below")) == ("EPERM\n", "ok\n")
+        kill(first)
+    assert steps.go("below", 1) == "ok\n"
+    policy(tmp_path, lineages("env", "timeout"))
+    with watches.watching("--adopt") as second:
+        assert (steps.go(name, 1), steps.go("below", 2)) == ("EPERM\n", "ok\n")
+        second.stop()
+
+
+def lineages(*executables: str) -> str:
+    """Enforced: to the peer, and with each of these above."""
+    rules = [f"{{host: {V4.peer}, ports: [{PORT}], lineage: [{name}]}}" for name in executables]
+    return f"jobs:\n  '*/held': {{mode: enforce, allow: [{', '.join(rules)}]}}\n"
 
 
 def sections(*tasks: str, allow: str = PEER) -> str:
@@ -376,7 +438,7 @@ def test_what_does_not_fit_is_refused_and_stays_as_it_is(host: Host, steps: Step
         told = refused(watch)
         assert "which a killed watch left, holds jobs to a policy; give --policy " in told
     assert steps.go(name) == "EPERM\n"
-    cannot = f"instance {instance}, which a killed watch left, can't be adopted: "
+    cannot = f"instance {instance}, which a killed ci-egress left, can't be adopted: "
     for code in (_OTHER_LAYOUT, _OTHER_EDITION):
         host.python(code, instance)
         with watches.watching("--policy", file, "--adopt", until_ready=False) as watch:
