@@ -78,7 +78,8 @@ class Steps:
         place.mkdir()
         lines = []
         for number, words in enumerate(rounds):
-            lines.append(f"until test -e {place}/go{number}; do sleep 0.02; done")
+            over = f"test ! -e {self._folder}/over || exit"
+            lines.append(f"until test -e {place}/go{number}; do {over}; sleep 0.02; done")
             lines.append(
                 f"{{ {words}; }} > {place}/out{number} 2>&1; mv {place}/out{number} {place}/done{number}"
             )
@@ -114,10 +115,11 @@ class Steps:
 
 
 @pytest.fixture
-def steps(lab: Lab, programs: Programs, runner: Runner, tmp_path: Path) -> Steps:
+def steps(lab: Lab, programs: Programs, runner: Runner, tmp_path: Path) -> Iterator[Steps]:
     folder = tmp_path / "steps"
     folder.mkdir()
-    return Steps(folder, lab, programs, runner)
+    yield Steps(folder, lab, programs, runner)
+    (folder / "over").touch()
 
 
 def policy(tmp_path: Path, text: str) -> Path:
