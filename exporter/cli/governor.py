@@ -119,8 +119,8 @@ class Governor:
         lost = self._scopes.forget_earlier()
         if lost:
             self._warn(
-                f"the policy isn't the one from before: {lost} addresses lost their names, and may be denied "
-                "until they are looked up again"
+                "the policy isn't the one from before: what names granted is lost until they are looked up "
+                f"again (addresses: {lost})"
             )
 
     def end(self, scope: int) -> None:
