@@ -65,15 +65,18 @@ class Lookups:
     def away(self) -> Iterator[None]:
         """During the block, this process belongs to no job."""
         self.maps["procs"].delete(self._pid)
-        yield
-        self.maps["procs"].update(self._pid, self._value)
+        try:
+            yield
+        finally:
+            self.maps["procs"].update(self._pid, self._value)
 
     @contextmanager
     def following_the_host(self) -> Iterator[None]:
         """During the block, processes of no job are followed too: whatever runs on this machine."""
         for is_host in (1, 0):
-            value = wire.CONFIG_VALUE.pack(wire.LAYOUT, 0, 0, is_host, 0, 0, 0)
-            self.maps["config"].update(struct.pack("=I", 0), value)
+            none = wire.ConfigValue._make(wire.CONFIG_VALUE.unpack(bytes(wire.CONFIG_VALUE.size)))
+            value = none._replace(layout=wire.LAYOUT, is_host=is_host)
+            self.maps["config"].update(struct.pack("=I", 0), wire.CONFIG_VALUE.pack(*value))
             if is_host:
                 yield
 
