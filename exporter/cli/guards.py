@@ -48,7 +48,8 @@ class Guards:
         self._loss.tick()
 
     def look(self) -> None:
-        """Look at the programs once more, before they are detached."""
+        """Look once more, before the programs are detached."""
+        self.steering.look()
         self._integrity.look()
 
     def tell_losses(self) -> None:

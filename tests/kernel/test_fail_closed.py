@@ -139,7 +139,7 @@ def test_what_is_unknown_is_not_stopped(host: Host) -> None:
     told = host.ci_egress("stop", "zz", status=1).stderr
     assert told.startswith("ci-egress: error: there is no instance 'zz'; ")
     assert "INSTANCE and --all are both given" in host.ci_egress("stop", "a", "--all", status=2).stderr
-    assert "INSTANCE] is missing: it is empty" in host.ci_egress("stop", "", status=2).stderr
+    assert "INSTANCE is missing: it is empty" in host.ci_egress("stop", "", status=2).stderr
 
 
 @pytest.mark.parametrize("options", [ENFORCED, AUDITED], ids=["enforce", "audit"])
