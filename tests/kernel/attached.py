@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from exporter.kernel.bpf import link_info, open_pinned
+from exporter.kernel.instances import remove
 from exporter.kernel.loading import PROGRAMS, Hook, Tracepoint
 from exporter.kernel.mounts import BPFFS_HOME
 
@@ -178,9 +179,15 @@ def running(
         try:
             yield Running(process, otlp_dir)
         finally:
+            instance = None
+            with suppress(OSError, ValueError):  # it has ended, or not begun
+                instance = instance_of(process.pid)
             for pid in in_session(process.pid):
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
+            if instance is not None:  # else what it denies would stay denied
+                process.wait()
+                remove(instance)
 
 
 def in_session(session: int) -> list[int]:
