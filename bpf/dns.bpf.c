@@ -146,7 +146,9 @@ int on_answer(struct __sk_buff *skb)
 	if (!read_messages(skb, 0))
 		return PASS;
 	granting = current_granting();
-	if (granting && granting->number)
+	if (granting && granting->number) {
 		later.call(skb, 0);
+		count(KIND_DNS, COUNT_UNGRANTED); /* there was nothing to call */
+	}
 	return PASS;
 }

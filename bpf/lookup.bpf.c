@@ -4,9 +4,7 @@
  * waits on its socket, put to the resolver that it comes from.
  */
 #define SHARE_MAX 196608 /* bytes of a process's records, in a second */
-#define WAITING_KEPT                                                                               \
-	64		 /* questions of a scope, for 256 of them; as with grants, half is for all \
-			  */
+#define WAITING_KEPT 64	 /* questions of a scope, for 256 of them; the other half is for all */
 #define WAITING_MAX 8192 /* of a scope */
 #define UNTOLD_MAX 2048	 /* where one of those that are not told finds so many, it has no room */
 
@@ -28,8 +26,7 @@ struct asker {
 	u32 pid;
 	u32 sends; /* 1: the next datagram is for port 53, even where NAT gives it another one */
 	union address resolver;
-	union address
-		allowed; /* the latest that the policy allows: written by several at once, too */
+	union address allowed; /* by the policy, the latest such: threads write it at once */
 	struct stream out;
 	struct stream in;
 };

@@ -105,6 +105,7 @@ static inline int act6(struct bpf_sock_addr *ctx, struct bpf_sock *sk, u32 kind,
 	peer.words[1] = ctx->user_ip6[1];
 	peer.words[2] = ctx->user_ip6[2];
 	peer.words[3] = ctx->user_ip6[3];
+
 	u32 is_detour = is_this_machine(&peer) & !is_this_machine(from);
 
 	if (is_detour)

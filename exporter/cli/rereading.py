@@ -9,7 +9,7 @@ from exporter.cli.governing import source_of
 from exporter.cli.governor import Governor
 from exporter.cli.messages import Messages
 from exporter.config import WatchConfig
-from exporter.errors import CiEgressError
+from exporter.errors import CiEgressError, UsageError
 from exporter.pipeline import Pipeline
 from exporter.text import counted
 
@@ -26,6 +26,9 @@ def reread(
         messages.say("SIGHUP: there is no policy to read again")
         return
     try:
+        if config.policy is not None and config.policy.is_fifo():  # a daemon waits for no writer
+            hint = "let it be a file; a pipe is read at the start alone"
+            raise UsageError(f"cannot read the policy {config.policy} again: it is a pipe", hint=hint)
         source = source_of(config)
         assert source is not None  # noqa: S101 - the options are what they were
         jobs = governor.change(source, pipeline.names_in, catch_up, pipeline.change_terms)

@@ -297,7 +297,10 @@ def test_a_changed_policy_holds_for_jobs_that_run(steps: Steps, tmp_path: Path) 
     assert told == [[("deny", "default"), ("allow", EVIL)], [("allow", EVIL), ("deny", "default")]]
 
 
-@pytest.mark.parametrize("broken", ["version: 1\nmode: enforced\n", None], ids=["invalid", "removed"])
+BROKEN = ["version: 1\nmode: enforced\n", None, "pipe"]
+
+
+@pytest.mark.parametrize("broken", BROKEN, ids=["invalid", "removed", "pipe"])
 def test_a_policy_that_cannot_be_read_again_changes_nothing(
     steps: Steps, tmp_path: Path, broken: str | None
 ) -> None:
@@ -307,8 +310,10 @@ def test_a_policy_that_cannot_be_read_again_changes_nothing(
         name = steps.start(job(run, "strict"), evil, evil)
         known(watch, run)
         assert steps.go(name) == "EPERM\n"
-        if broken is None:
+        if broken in (None, "pipe"):
             file.unlink()
+            if broken:
+                os.mkfifo(file)
         else:
             file.write_text(broken)
         watch.process.send_signal(signal.SIGHUP)
@@ -316,7 +321,8 @@ def test_a_policy_that_cannot_be_read_again_changes_nothing(
         assert steps.go(name, 1) == "EPERM\n"
         said = [line["message"] for line in watch.said()]
         assert watch.stop().status == 0
-    place = f"{file}:2:7: `mode` can't be `enforced`" if broken else f"cannot read the policy {file}"
+    is_invalid = broken not in (None, "pipe")
+    place = f"{file}:2:7: `mode` can't be `enforced`" if is_invalid else f"cannot read the policy {file}"
     assert any(place in line for line in said)
 
 
