@@ -1,4 +1,4 @@
-"""A written baseline is the same when it is read, is made for review, and holds nothing that a reader obeys."""
+"""A written baseline is the same when it is read, is made for review, and holds nothing that is obeyed."""
 
 from __future__ import annotations
 
