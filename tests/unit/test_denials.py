@@ -12,9 +12,10 @@ from opentelemetry.trace import StatusCode
 from exporter.account import Account
 from exporter.cli.failing import failings
 from exporter.config import FailOn
-from exporter.denials import SAID_MAX, TOLD_MAX, Denials
+from exporter.denials import Denials
 from exporter.destinations import destination
 from exporter.events import Act, Acted, Aggregated, Outcome, Verdict
+from exporter.firsts import SAID_MAX, TOLD_MAX
 from exporter.flows import Flow
 from exporter.otlp import LogRecord, Severity
 from exporter.spans import Spans
@@ -232,6 +233,6 @@ def test_of_acts_with_others_and_of_a_rule_that_is_not_known_none_is_named() -> 
 def test_what_an_unknown_policy_said_has_no_rule() -> None:
     """One of an exporter before: its numbers are another policy's here."""
     nothing: Any = None
-    job = TracedJob(nothing, nothing, nothing, 0, nothing, terms=replace(TERMS, number=2))
+    job = TracedJob(nothing, nothing, nothing, 0, nothing, nothing, terms=replace(TERMS, number=2))
     said = [ruling(job.terms_of(policy), DENIED._replace(policy=policy)) for policy in (1, 2)]
     assert said == [Ruling("deny", "enforce"), Ruling("deny", "enforce", "192.0.2.0/24", "policy.yaml")]
