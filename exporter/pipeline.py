@@ -164,7 +164,7 @@ class Pipeline:
             rest = self._jobs[self._rest]
             self._jobs[self._rest] = replace(rest, earlier={**rest.earlier, terms.number: terms})
 
-    def change_novelty(self, scope: int, novelty: Novelty) -> None:
+    def change_novelty(self, scope: int, novelty: Novelty | None) -> None:
         """From now on the job of `scope`, which runs, is held against this."""
         self._jobs[scope] = replace(self._jobs[scope], novelty=novelty)
 
