@@ -15,6 +15,8 @@ from demo.stack.servers import free_ports
 PROJECT = Path(__file__).resolve().parents[2]
 METRIC = "cicd_egress_connections"
 _EVERY = timedelta(minutes=5)
+_BLOCK = "768h"
+"""All of it in a block or two: hundreds, of two hours each, take a while."""
 
 
 class Samples(NamedTuple):
@@ -50,7 +52,14 @@ def serving(
     tools = programs()
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "history.txt").write_text("".join(_exposition(series)))
-    history = ("tsdb", "create-blocks-from", "openmetrics", folder / "history.txt", folder / "data")
+    history = (
+        "tsdb",
+        "create-blocks-from",
+        f"--max-block-duration={_BLOCK}",
+        "openmetrics",
+        folder / "history.txt",
+        folder / "data",
+    )
     subprocess.run([tools.promtool, *history], check=True, capture_output=True)
     (folder / "prometheus.yaml").write_text("{}\n")
     port = free_ports("prometheus")["prometheus"]
