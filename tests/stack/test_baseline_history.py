@@ -19,6 +19,9 @@ pytestmark = pytest.mark.stack
 
 TODAY = datetime.now(UTC).date()
 DAYS = [TODAY - timedelta(days=back) for back in range(20, 0, -1)]
+USER = "reader:s3cret-word"
+HASHED = "$2b$04$ZPKosCPmn6yhUip5JFG/RO97FUhnt4e1bAJfEkye3wVXzL4yYCAJ."
+"""By bcrypt, as cheap as it gets."""
 BUILD = Task("release", "build")
 
 
@@ -146,3 +149,22 @@ def test_too_many_series_are_told_as_such(tmp_path: Path) -> None:
         pytest.raises(PrometheusError, match=r"too many series .* too many samples .*; raise its limits"),
     ):
         history(small)
+
+
+def test_a_server_with_tls_and_a_password_is_read_by_who_has_both(
+    tmp_path: Path, learnt: Learnt, certificates: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    web = tmp_path / "web.yaml"
+    web.write_text(
+        f"tls_server_config: {{cert_file: {certificates}/server.pem, key_file: {certificates}/server.key}}\n"
+        f"basic_auth_users: {{reader: {HASHED}}}\n"
+    )
+    with serving(tmp_path / "tls", fleet(), f"--web.config.file={web}", user=USER) as safe:
+        named = safe.replace("//", f"//{USER}@")
+        with pytest.raises(PrometheusError, match=r"certificate verify failed.*SSL_CERT_FILE") as refused:
+            history(named)
+        assert "s3cret" not in str(refused.value)
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificates / "ca.pem"))
+        with pytest.raises(PrometheusError, match=f"^{safe} answered 401"):
+            history(safe)
+        assert history(named).baseline == learnt.baseline
