@@ -99,7 +99,7 @@ def _demonstrate(console: Console, otlp_dir: Path) -> int:
         console.print(INTRODUCTION)
         console.print(f"$ ci-egress run --otlp-dir {_shown(otlp_dir)} -- {COMMAND}", style="bold")
         sys.stdout.flush()
-        status = trace_job(build, Path(scratch), otlp_dir)
+        status = trace_job(build, Path(scratch), "--otlp-dir", str(otlp_dir))
     if status == 0:
         _explain(console, otlp_dir / "traces.jsonl", beacon)
     return status
