@@ -70,7 +70,7 @@ def test_chains_are_a_set_and_an_unknown_process_has_an_empty_one() -> None:
     (entry,) = with_entries(
         'destination: a.example, port: 0, transport: udp, lineage: [[bash, "a, b"], []]'
     ).entries
-    assert entry.lineages == {("bash", "a, b"), ()}
+    assert entry.lineages == frozenset({("bash", "a, b"), ()})
     assert entry.port == 0
 
 
