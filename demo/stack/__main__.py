@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from demo.console import INTERRUPTED_STATUS, check, make_console
+from demo.stack.interrupts import interrupt_on_signals
 from demo.stack.story import tell
 from exporter.errors import CiEgressError
 
@@ -16,14 +16,12 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 FOLDER = Path(__file__).resolve().parents[2] / "build" / "demo-stack"
-_ENDING_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the demo; returns its exit status."""
     options = _parser().parse_args(arguments)
-    for number in _ENDING_SIGNALS:
-        signal.signal(number, signal.default_int_handler)
+    interrupt_on_signals()
     try:
         check("demo-stack")
         tell(make_console(), options.folder.absolute(), is_kept=options.keep)

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-import tempfile
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from demo import names
@@ -20,6 +18,7 @@ from exporter.errors import CiEgressError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
 
 RUNS = (1, 2, 3)
 _METRIC_INTERVAL_MS = 1000
@@ -52,6 +51,8 @@ class Pipeline:
     """The pipeline whose runs tell a collector, and a folder each."""
 
     folder: Path
+    scratch: Path
+    """For what nobody wants afterwards."""
     collector_port: int
     """Of this machine's loopback, for OTLP over HTTP."""
 
@@ -73,17 +74,15 @@ class Pipeline:
     def run(self, number: int, options: Iterable[str], *, is_poisoned: bool) -> None:
         """Run it once, under `ci-egress run` with these options. Raises CiEgressError when it fails."""
         run = Run(FIRST_RUN.pipeline_id + number - 1, FIRST_RUN.job_id + number - 1)
-        beacon = Beacon() if is_poisoned else None
-        with (
-            tempfile.TemporaryDirectory(prefix="ci-egress-demo-") as scratch,
-            network(beacon, Path(scratch), collector_port=self.collector_port) as build,
-        ):
-            settings = {
-                "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://collector.example:{names.OTLP_PORT}",
-                "OTEL_METRIC_EXPORT_INTERVAL": str(_METRIC_INTERVAL_MS),
-                "STATE_DIRECTORY": f"{scratch}/state",
-            }
-            status = trace_job(build, Path(scratch), *options, run=run, settings=settings)
+        scratch = self.scratch / f"run-{number}"
+        scratch.mkdir()
+        settings = {
+            "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://collector.example:{names.OTLP_PORT}",
+            "OTEL_METRIC_EXPORT_INTERVAL": str(_METRIC_INTERVAL_MS),
+            "STATE_DIRECTORY": str(scratch / "state"),
+        }
+        with network(Beacon() if is_poisoned else None, scratch, collector_port=self.collector_port) as build:
+            status = trace_job(build, scratch, *options, run=run, settings=settings)
         if status:
             raise CiEgressError(f"run {number} ended with status {status}")
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import sys
-import tempfile
 import textwrap
 from contextlib import suppress
 from pathlib import Path
@@ -15,6 +14,7 @@ from rich.text import Text
 from demo.console import shown
 from demo.job import CI_EGRESS, COMMAND
 from demo.stack.asking import NOVEL_DESTINATION, wait_for_alert, wait_for_span
+from demo.stack.interrupts import scratch_folder, undisturbed_ending
 from demo.stack.runs import Pipeline
 from demo.stack.servers import running_stack
 from exporter.errors import CiEgressError
@@ -54,11 +54,12 @@ def tell(console: Console, folder: Path, *, is_kept: bool) -> None:
     """Tell it on real servers, which end with it. Raises CiEgressError when something isn't as told."""
     console.print(STARTING)
     with (
-        tempfile.TemporaryDirectory(prefix="ci-egress-demo-") as scratch,
-        running_stack(Path(scratch), interval_s=_INTERVAL_S) as stack,
+        scratch_folder() as scratch,
+        running_stack(scratch / "servers", interval_s=_INTERVAL_S) as stack,
+        undisturbed_ending(),
     ):
         _list_servers(console, stack)
-        pipeline = Pipeline(folder, stack.ports["otlp_http"])
+        pipeline = Pipeline(folder, scratch, stack.ports["otlp_http"])
         pipeline.clear()
         _learn(console, pipeline)
         _head(console, POISONED)
