@@ -12,10 +12,12 @@ from opentelemetry.trace import StatusCode
 from exporter.account import Account
 from exporter.cli.failing import failings
 from exporter.config import FailOn
-from exporter.denials import SAID_MAX, TOLD_MAX, Denials
+from exporter.denials import Denials
 from exporter.destinations import destination
 from exporter.events import Act, Acted, Aggregated, Outcome, Verdict
+from exporter.firsts import SAID_MAX, TOLD_MAX
 from exporter.flows import Flow
+from exporter.novelties import Novelties
 from exporter.otlp import LogRecord, Severity
 from exporter.spans import Spans
 from exporter.terms import Ruling, Terms, ruling
@@ -168,18 +170,54 @@ def test_attempts_of_whom_it_is_not_known_are_told_too() -> None:
     assert record.attributes["security_rule.ruleset.name"] == "policy.yaml"
 
 
+NOTHING_NOVEL = Novelties(print, print)
+
+
 def test_without_being_asked_nothing_fails_a_run() -> None:
     told = Told()
     told.meet(DENIED)
-    assert failings([], told.denials, LOSSY) == []
+    assert failings([], told.denials, NOTHING_NOVEL, LOSSY) == []
 
 
 def test_an_attempt_that_got_lost_before_it_was_judged_fails_a_run_that_must_not_be_denied() -> None:
     told = Told()
-    assert failings([FailOn.DENY], told.denials, Account(3, 3, 0)) == []
-    assert failings([FailOn.DENY], told.denials, LOSSY) == [
+    assert failings([FailOn.DENY], told.denials, NOTHING_NOVEL, Account(3, 3, 0)) == []
+    assert failings([FailOn.DENY], told.denials, NOTHING_NOVEL, LOSSY) == [
         "--fail-on: of 1 attempt it isn't known what the policy said"
     ]
+
+
+def novel(attempts: int) -> Novelties:
+    """So many, to one destination."""
+    met = Novelties(lambda _: None, lambda *_, **__: None)
+    where = destination(AGGREGATE)
+    span = Spans(JOB, Resource({}), CLOCK).aggregate(AGGREGATE, where, None, None)
+    met.meet(program(parent=bash()), where, lambda _: False, lambda: span, attempts)
+    return met
+
+
+def test_what_is_novel_fails_a_run_that_asks_for_it() -> None:
+    denials, account, met = Told().denials, Account(3, 3, 0), novel(3)
+    line = "3 attempts to what the baseline doesn't have, first: curl (bash → curl) → 192.0.2.7:53"
+    assert failings([FailOn.NOVEL], denials, met, account) == [
+        f"--fail-on novel: {line}, not in the baseline"
+    ]
+    assert failings([FailOn.AUDIT, FailOn.DENY], denials, met, account) == []
+    assert failings([FailOn.NOVEL], denials, NOTHING_NOVEL, account) == []
+
+
+@pytest.mark.parametrize(
+    ("fail_on", "unknown"),
+    [
+        ([FailOn.NOVEL], "whether it was novel"),
+        ([FailOn.NOVEL, FailOn.DENY], "whether it was novel and what the policy said"),
+    ],
+)
+def test_an_attempt_that_got_lost_before_it_was_judged_may_have_been_novel(
+    fail_on: list[FailOn], unknown: str
+) -> None:
+    found = failings(fail_on, Told().denials, NOTHING_NOVEL, LOSSY)
+    assert found == [f"--fail-on: of 1 attempt it isn't known {unknown}"]
 
 
 def test_a_flood_of_destinations_is_bounded() -> None:
@@ -232,6 +270,6 @@ def test_of_acts_with_others_and_of_a_rule_that_is_not_known_none_is_named() -> 
 def test_what_an_unknown_policy_said_has_no_rule() -> None:
     """One of an exporter before: its numbers are another policy's here."""
     nothing: Any = None
-    job = TracedJob(nothing, nothing, nothing, 0, nothing, terms=replace(TERMS, number=2))
+    job = TracedJob(nothing, nothing, nothing, 0, nothing, nothing, terms=replace(TERMS, number=2))
     said = [ruling(job.terms_of(policy), DENIED._replace(policy=policy)) for policy in (1, 2)]
     assert said == [Ruling("deny", "enforce"), Ruling("deny", "enforce", "192.0.2.0/24", "policy.yaml")]
