@@ -211,7 +211,9 @@ def test_a_baseline_that_cannot_be_read_is_an_error(tmp_path: Path, command: str
 
 
 @pytest.mark.kernel
-def test_under_the_exported_policy_a_traced_job_goes_on_and_another_task_does_not(tmp_path: Path) -> None:
+def test_under_the_policy_of_what_was_learnt_the_job_goes_on_and_another_task_does_not(
+    tmp_path: Path,
+) -> None:
     def run(task: str, *options: str) -> Done:
         env = {
             **PLAIN_ENVIRONMENT,
@@ -223,10 +225,8 @@ def test_under_the_exported_policy_a_traced_job_goes_on_and_another_task_does_no
         return ci_egress("run", *options, "--", *act, cwd=tmp_path, env={**env, "GITHUB_JOB": task})
 
     assert run("build [x]*", "--otlp-dir", "runs").status == 0
-    where = "destination: 203.0.113.9, port: 8125, transport: udp, lineage: [[bash]]"
-    (tmp_path / "baseline.yaml").write_text(
-        f'version: 1\nentries: [{{pipeline: release, task: "build [x]*", {where}}}]\n'
-    )
+    learnt = ci_egress("baseline", "learn", "runs", "--output", "baseline.yaml", cwd=tmp_path)
+    assert (learnt.status, learnt.stdout, learnt.stderr) == (0, b"", "")
     shown = ci_egress("baseline", "show", "baseline.yaml", "runs", cwd=tmp_path)
     assert shown.stdout.decode().splitlines()[-1] == "enforcing would have denied 0 of 1 run"
     made = ci_egress("baseline", "export", "baseline.yaml", "--output", "policy.yaml", cwd=tmp_path)
