@@ -143,11 +143,7 @@ class DryRun:
 
 
 def _shown(span: Mapping[str, Any]) -> str:
-    host = (
-        text_of(span.get("server.address"))
-        or text_of(span.get("network.peer.address"))
-        or "an unknown destination"
-    )
+    host = text_of(span.get("server.address")) or text_of(span.get("network.peer.address")) or _NOWHERE
     port = number_of(span.get("server.port"))
     where = host[:_TEXT_MAX] if port is None else endpoint(host[:_TEXT_MAX], port)
     kind = text_of(span.get("network.transport"))
