@@ -172,6 +172,25 @@ def test_without_the_token_everything_is_refused_and_counted(
     assert telemetry.complaints()
 
 
+def test_a_token_that_is_added_is_admitted_without_a_restart(
+    exposed: Server, stack: Stack, certificates: Path, tokens: Path
+) -> None:
+    trace_id = new_trace_id()
+    pid = exposed.pid
+
+    def is_admitted() -> bool:
+        with telemetry_to(runner(exposed, certificates, "http/protobuf", "next-token")) as telemetry:
+            submit(telemetry, trace_id, [1])
+        return telemetry.account == Account(exported=1)
+
+    assert not is_admitted()
+    with tokens.open("a") as file:
+        file.write("next-token of all, from next week on\n")
+    wait_until(is_admitted)
+    wait_until(lambda: stored_ids(stack, trace_id) == [1])
+    assert exposed.pid == pid
+
+
 def test_what_the_manual_adds_for_log_records_is_valid(otelcol: Path, tmp_path: Path) -> None:
     (block,) = re.findall(r"^```yaml\n(.*?)^```$", MANUAL.read_text(), re.DOTALL | re.MULTILINE)
     addition = tmp_path / "logs.yaml"
