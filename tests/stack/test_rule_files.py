@@ -1,4 +1,4 @@
-"""What Prometheus's and Alertmanager's own tools say of the project's files, and what the collector exposes."""
+"""What the servers' own tools say of the project's rules and routes, and what the collector exposes."""
 
 from __future__ import annotations
 
