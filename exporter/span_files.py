@@ -78,11 +78,12 @@ def _lines(path: Path, on_read: Callable[[int], object]) -> Iterator[bytes]:
         plain: BinaryIO | gzip.GzipFile = file
         if path.suffix == _COMPRESSED:
             plain = stack.enter_context(gzip.GzipFile(fileobj=file))
+        position = file.tell if file.seekable() else lambda: 0  # of a pipe nobody knows how much is to come
         while line := plain.readline(LINE_MAX):
             yield line
             unchecked += len(line)
             if unchecked >= _TELL_BYTES:
                 unchecked = 0
-                on_read(file.tell() - told)
-                told = file.tell()
-        on_read(file.tell() - told)
+                on_read(position() - told)
+                told = position()
+        on_read(position() - told)

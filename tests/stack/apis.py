@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from datetime import datetime
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlencode
 
@@ -49,10 +50,11 @@ class Alert:
     labels: Labels
     annotations: Labels = field(repr=False)
     started_s: float
-    """By the clock of the evaluation that fired it."""
+    """By the evaluation that fired it."""
+    updated_s: float
+    """When Alertmanager was last told of it."""
     state: str
     """`active`, `suppressed` or `unprocessed`"""
-    fingerprint: str
 
 
 @dataclass(frozen=True)
@@ -94,8 +96,8 @@ class Alertmanager:
                 one["labels"],
                 one["annotations"],
                 seconds(one["startsAt"]),
+                seconds(one["updatedAt"]),
                 one["status"]["state"],
-                one["fingerprint"],
             )
             for one in found
         ]
@@ -152,6 +154,15 @@ class Jaeger:
         wanted = json.dumps({name.replace("_", "."): value for name, value in tags.items()})
         answer = get(f"{self.url}/api/traces", service="ci-egress", tags=wanted, limit="1000", lookback="1h")
         return [_trace(one) for one in answer["data"]]
+
+    def trace(self, trace_id: str) -> JaegerTrace | None:
+        """The trace with this id; None while there is none."""
+        answer = urllib3.request("GET", f"{self.url}/api/traces/{trace_id}", retries=False, timeout=30.0)
+        if answer.status == HTTPStatus.NOT_FOUND:
+            return None
+        assert answer.status == HTTPStatus.OK, answer.data
+        (found,) = answer.json()["data"]
+        return _trace(found)
 
 
 def _trace(raw: JsonObject) -> JaegerTrace:
