@@ -75,6 +75,7 @@ lint-shell:
 .PHONY: lint-text
 lint-text:
 	$(BIN)/yamllint --strict .
+	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.compose-spec deploy/compose.yaml
 	$(BIN)/codespell
 
 .PHONY: format

@@ -6,32 +6,30 @@ network → traced job → what its trace tells
 from __future__ import annotations
 
 import argparse
-import os
-import shutil
 import sys
 import tempfile
 import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.text import Text
 
+from demo.console import INTERRUPTED_STATUS, check, make_console, shown
 from demo.job import CI_EGRESS, COMMAND, trace_job
 from demo.names import JOB_TOKEN
 from demo.network import network
 from demo.sites import Beacon
 from demo.trace import draw, read_trace
-from exporter.errors import CiEgressError, KernelError
+from exporter.errors import CiEgressError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from rich.console import Console
+
 OTLP_DIR = Path(__file__).resolve().parents[1] / "build" / "demo"
 _OTLP_FILES = ("traces.jsonl", "metrics.jsonl", "logs.jsonl")
-_WIDTH_MAX = 120
 _TEXT_WIDTH = 102
-_INTERRUPTED_STATUS = 130
 
 INTRODUCTION = "A CI job of real programs in a network of its own; nothing reaches the internet.\n"
 THEFT = "• While it was installed, pretty-prompt ran its setup.sh, which sent the job's token to a beacon."
@@ -63,29 +61,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     otlp_dir = parser.parse_args(arguments).otlp_dir.absolute()
     try:
-        _check()
-        return _demonstrate(_console(), otlp_dir)
+        check("demo")
+        return _demonstrate(make_console(), otlp_dir)
     except CiEgressError as error:
         print(f"demo: {error}", file=sys.stderr)
         return error.exit_status
     except KeyboardInterrupt:
-        return _INTERRUPTED_STATUS
-
-
-def _check() -> None:
-    if os.geteuid() != 0:
-        raise KernelError(
-            "the demo needs root, to load eBPF programs and make a network", hint="sudo make demo"
-        )
-    missing = [program for program in (CI_EGRESS, "curl", "ip") if shutil.which(program) is None]
-    if missing:
-        raise KernelError(f"not installed: {', '.join(map(str, missing))}", hint="make setup")
-
-
-def _console() -> Console:
-    console = Console(highlight=False, markup=False, emoji=False)
-    console.width = min(console.width, _WIDTH_MAX) if console.is_terminal else _WIDTH_MAX
-    return console
+        return INTERRUPTED_STATUS
 
 
 def _demonstrate(console: Console, otlp_dir: Path) -> int:
@@ -97,9 +79,9 @@ def _demonstrate(console: Console, otlp_dir: Path) -> int:
         network(beacon, Path(scratch)) as build,
     ):
         console.print(INTRODUCTION)
-        console.print(f"$ ci-egress run --otlp-dir {_shown(otlp_dir)} -- {COMMAND}", style="bold")
+        console.print(f"$ ci-egress run --otlp-dir {shown(otlp_dir)} -- {COMMAND}", style="bold")
         sys.stdout.flush()
-        status = trace_job(build, Path(scratch), otlp_dir)
+        status = trace_job(build, Path(scratch), "--otlp-dir", str(otlp_dir))
     if status == 0:
         _explain(console, otlp_dir / "traces.jsonl", beacon)
     return status
@@ -108,7 +90,7 @@ def _demonstrate(console: Console, otlp_dir: Path) -> int:
 def _explain(console: Console, traces: Path, beacon: Beacon) -> None:
     title = Text.assemble(
         ("\nWho started whom, and what each connected to", "bold"),
-        f" ({_shown(traces)}; names are those that the job looked up)",
+        f" ({shown(traces)}; names are those that the job looked up)",
     )
     console.print(title)
     console.print(draw(read_trace(traces)))
@@ -117,12 +99,7 @@ def _explain(console: Console, traces: Path, beacon: Beacon) -> None:
     console.print()
     for paragraph in (theft, BACKGROUND, BRIEF):
         console.print(textwrap.fill(paragraph, min(console.width, _TEXT_WIDTH), subsequent_indent="  "))
-    console.print(NEXT_STEPS.format(ci_egress=_shown(CI_EGRESS)), soft_wrap=True)
-
-
-def _shown(path: Path) -> str:
-    """As one would type it here."""
-    return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)
+    console.print(NEXT_STEPS.format(ci_egress=shown(CI_EGRESS)), soft_wrap=True)
 
 
 if __name__ == "__main__":

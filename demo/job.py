@@ -5,45 +5,69 @@ from __future__ import annotations
 import shutil
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, NamedTuple
 
 from demo.names import JOB_TOKEN, PIPELINE
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from demo.network import Build
 
 CI_EGRESS = Path(sys.executable).with_name("ci-egress")
 COMMAND = "./ci.sh"
 
-ENVIRONMENT = {
-    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-    "HOME": "/root",
-    "LANG": "C.UTF-8",
-    "CI": "true",
-    "GITLAB_CI": "true",
-    "CI_SERVER_URL": "https://gitlab.example",
-    "CI_PROJECT_PATH": "shop/checkout",
-    "CI_PROJECT_URL": "https://gitlab.example/shop/checkout",
-    "CI_PIPELINE_ID": "1207",
-    "CI_PIPELINE_NAME": "release",
-    "CI_PIPELINE_URL": "https://gitlab.example/shop/checkout/-/pipelines/1207",
-    "CI_JOB_ID": "4811",
-    "CI_JOB_NAME": "build",
-    "CI_JOB_STAGE": "build",
-    "CI_JOB_TOKEN": JOB_TOKEN,
-    "CI_COMMIT_SHA": "5f0c3bd8e1a94c7f9d2b6a0e4c8d1f3a7b9e2c60",
-    "CI_COMMIT_REF_NAME": "main",
-    "CI_COMMIT_BRANCH": "main",
-    "CI_RUNNER_ID": "7",
-    "CI_RUNNER_DESCRIPTION": "runner-7.example",
-}
-"""What GitLab's runner gives a job, and nothing of this machine's environment."""
+
+class Run(NamedTuple):
+    """What tells one run of the pipeline from another."""
+
+    pipeline_id: int
+    job_id: int
 
 
-def trace_job(build: Build, scratch: Path, otlp_dir: Path) -> int:
-    """Run it under `ci-egress run`, in a new workspace below `scratch`; returns the exit status."""
+FIRST_RUN = Run(1207, 4811)
+
+
+def environment(run: Run) -> dict[str, str]:
+    """What GitLab's runner gives a job, and nothing of this machine's environment."""
+    return {
+        "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        "HOME": "/root",
+        "LANG": "C.UTF-8",
+        "CI": "true",
+        "GITLAB_CI": "true",
+        "CI_SERVER_URL": "https://gitlab.example",
+        "CI_PROJECT_PATH": "shop/checkout",
+        "CI_PROJECT_URL": "https://gitlab.example/shop/checkout",
+        "CI_PIPELINE_ID": str(run.pipeline_id),
+        "CI_PIPELINE_NAME": "release",
+        "CI_PIPELINE_URL": f"https://gitlab.example/shop/checkout/-/pipelines/{run.pipeline_id}",
+        "CI_JOB_ID": str(run.job_id),
+        "CI_JOB_NAME": "build",
+        "CI_JOB_STAGE": "build",
+        "CI_JOB_TOKEN": JOB_TOKEN,
+        "CI_COMMIT_SHA": "5f0c3bd8e1a94c7f9d2b6a0e4c8d1f3a7b9e2c60",
+        "CI_COMMIT_REF_NAME": "main",
+        "CI_COMMIT_BRANCH": "main",
+        "CI_RUNNER_ID": "7",
+        "CI_RUNNER_DESCRIPTION": "runner-7.example",
+    }
+
+
+def trace_job(
+    build: Build,
+    scratch: Path,
+    *options: str,
+    run: Run = FIRST_RUN,
+    settings: Mapping[str, str] = MappingProxyType({}),
+) -> int:
+    """Run it under `ci-egress run` with these options, in a new workspace below `scratch`.
+
+    `settings` are variables for ci-egress, beside the job's own. Returns the exit status.
+    """
     workspace = scratch / "workspace"
     workspace.mkdir()
     shutil.copy(PIPELINE / "ci.sh", workspace)
-    command = [str(CI_EGRESS), "run", "--otlp-dir", str(otlp_dir), "--", COMMAND]
-    return build.run(command, directory=workspace, environment=ENVIRONMENT)
+    command = [str(CI_EGRESS), "run", *options, "--", COMMAND]
+    return build.run(command, directory=workspace, environment={**environment(run), **settings})

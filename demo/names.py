@@ -13,6 +13,7 @@ GATEWAY = "192.0.2.1"
 GATEWAY_V6 = "2001:db8::1"
 
 RESOLVER = "192.0.2.53"
+COLLECTOR = "192.0.2.43"
 GIT = "198.51.100.10"
 REGISTRY = "198.51.100.20"
 METRICS = "198.51.100.30"
@@ -21,6 +22,7 @@ MIRROR = "2001:db8:a::40"
 
 ADDRESSES = {
     "resolver.example": RESOLVER,
+    "collector.example": COLLECTOR,
     "git.example": GIT,
     "registry.example": REGISTRY,
     "metrics.example": METRICS,
@@ -32,6 +34,7 @@ ADDRESSES = {
 DNS_PORT = 53
 HTTP_PORT = 80
 METRICS_PORT = 8125
+OTLP_PORT = 4318
 
 JOB_TOKEN = "glcbt-made-up-for-the-demo-4f9a"  # noqa: S105 - opens nothing
 """What the poisoned dependency steals, and what no telemetry may show."""
@@ -44,4 +47,6 @@ class Package(NamedTuple):
     version: str
 
 
-PACKAGES = (Package("left-trim", "1.3.0"), Package("pretty-prompt", "2.0.1"))
+PACKAGES = (Package("left-trim", "1.3.0"), Package("pretty-prompt", "2.0.0"))
+POISONED = Package("pretty-prompt", "2.0.1")
+"""Published by who took over its maintainer's account; the project asks for ^2.0.0, and so gets it."""

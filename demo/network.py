@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from demo import names, sites
 from demo.dns import name_server
 from demo.namespaces import Namespace
+from demo.relay import relay
 from exporter.errors import KernelError
 
 if TYPE_CHECKING:
@@ -41,8 +42,13 @@ class Build:
 
 
 @contextmanager
-def network(beacon: sites.Beacon, scratch: Path) -> Iterator[Build]:
+def network(
+    beacon: sites.Beacon | None, scratch: Path, *, collector_port: int | None = None
+) -> Iterator[Build]:
     """Set it up, in about a tenth of a second, and leave nothing of it behind; `scratch` is for files.
+
+    Without a beacon no package is poisoned. `collector_port` is where this machine's loopback takes
+    OTLP over HTTP: the network has it as collector.example:4318.
 
     Raises KernelError where the kernel or a container doesn't allow it.
     """
@@ -52,7 +58,7 @@ def network(beacon: sites.Beacon, scratch: Path) -> Iterator[Build]:
             internet = stack.enter_context(Namespace())
             _join(build, internet)
             build.replace_files(_resolver_files(scratch))
-            for server in internet.call(_servers, beacon).result():
+            for server in internet.call(_servers, beacon, collector_port).result():
                 stack.enter_context(_serving(server))
         except (OSError, subprocess.SubprocessError) as error:
             raise KernelError(
@@ -100,18 +106,16 @@ def _resolver_files(scratch: Path) -> dict[Path, Path]:
     return files
 
 
-def _servers(beacon: sites.Beacon) -> list[socketserver.BaseServer]:
-    responders = {
-        names.GIT: sites.git(),
-        names.REGISTRY: sites.registry(),
-        names.BEACON: beacon.respond,
-        names.MIRROR: sites.mirror(beacon),
-    }
-    return [
+def _servers(beacon: sites.Beacon | None, collector_port: int | None) -> list[socketserver.BaseServer]:
+    servers: list[socketserver.BaseServer] = [
         name_server(names.RESOLVER, names.DNS_PORT, names.ADDRESSES),
         socketserver.UDPServer((names.METRICS, names.METRICS_PORT), socketserver.BaseRequestHandler),
-        *(sites.web_server(address, names.HTTP_PORT, respond) for address, respond in responders.items()),
     ]
+    for address, respond in sites.internet(beacon).items():
+        servers.append(sites.web_server(address, names.HTTP_PORT, respond))
+    if collector_port is not None:
+        servers.append(relay(names.COLLECTOR, names.OTLP_PORT, collector_port))
+    return servers
 
 
 @contextmanager

@@ -9,13 +9,15 @@ import socket
 import tarfile
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from socketserver import TCPServer
 from typing import TYPE_CHECKING, NamedTuple
 
-from demo.names import PACKAGES, PIPELINE
+from demo import names
+from demo.names import PACKAGES, PIPELINE, POISONED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -59,13 +61,17 @@ def git() -> Site:
     return files({"/shop/checkout.tar": _tar(PIPELINE / "checkout")})
 
 
-def registry() -> Site:
-    """An index and the packages in it, one of them poisoned."""
-    paths = {package: f"/{package.name}-{package.version}.tgz" for package in PACKAGES}
-    index = {package.name: {package.version: path} for package, path in paths.items()}
-    archives = {
-        path: gzip.compress(_tar(PIPELINE / "packages" / package.name)) for package, path in paths.items()
-    }
+def registry(*, is_poisoned: bool) -> Site:
+    """An index and the packages in it; once poisoned, with a release of one of them that nobody asked for."""
+    folders = {package: [PIPELINE / "packages" / package.name] for package in PACKAGES}
+    if is_poisoned:
+        name = POISONED.name
+        folders[POISONED] = [PIPELINE / "packages" / name, PIPELINE / "poison" / name]
+    archives, index = {}, defaultdict[str, dict[str, str]](dict)
+    for package, directories in folders.items():
+        path = f"/{package.name}-{package.version}.tgz"
+        archives[path] = gzip.compress(_tar(*directories))
+        index[package.name][package.version] = path
     return files({"/index.json": json.dumps(index).encode(), **archives})
 
 
@@ -90,16 +96,27 @@ class Beacon:
         time.sleep(_AFTERWARDS_S)
 
 
-def mirror(beacon: Beacon) -> Site:
+def mirror(beacon: Beacon | None) -> Site:
     """Takes uploads, slowly: were the job over before its background beacon, each demo would differ."""
 
     def respond(request: Request) -> Response:
         if request.method != "PUT":
             return Response(HTTPStatus.METHOD_NOT_ALLOWED)
-        beacon.wait_for_the_background_one()
+        if beacon is not None:
+            beacon.wait_for_the_background_one()
         return Response(HTTPStatus.CREATED)
 
     return respond
+
+
+def internet(beacon: Beacon | None) -> dict[str, Site]:
+    """All of it, by address; without a beacon the registry has nothing that would call home."""
+    sites = {
+        names.GIT: git(),
+        names.REGISTRY: registry(is_poisoned=beacon is not None),
+        names.MIRROR: mirror(beacon),
+    }
+    return sites if beacon is None else {**sites, names.BEACON: beacon.respond}
 
 
 def web_server(address: str, port: int, respond: Site) -> ThreadingHTTPServer:
@@ -130,10 +147,12 @@ def web_server(address: str, port: int, respond: Site) -> ThreadingHTTPServer:
     return Server((address, port), Handler)
 
 
-def _tar(directory: Path) -> bytes:
+def _tar(*directories: Path) -> bytes:
+    """Their contents, where a later one's replace those of the ones before."""
+    members = {path.name: path for directory in directories for path in directory.iterdir()}
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
-        for path in sorted(directory.iterdir()):
-            if path.name != "__pycache__":
-                archive.add(path, path.name)
+        for name, path in sorted(members.items()):
+            if name != "__pycache__":
+                archive.add(path, name)
     return buffer.getvalue()

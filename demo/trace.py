@@ -29,6 +29,7 @@ _LABEL_MAX = 200
 class Span:
     """One span with what lies below it."""
 
+    trace_id: str
     span_id: str
     parent_id: str
     name: str
@@ -62,6 +63,7 @@ def read_spans(path: Path) -> Iterator[Span]:
 
 def _span(encoded: Mapping[str, Any]) -> Span:
     return Span(
+        encoded["traceId"],
         encoded["spanId"],
         encoded.get("parentSpanId", ""),
         encoded["name"],

@@ -32,6 +32,9 @@ _TRANSPORTS = {
     262: "tcp",
 }
 _WITH_PORTS = frozenset({6, 17, 33, 132, 136, 262})
+_TRANSPORTS_WITH_PORTS = frozenset(_TRANSPORTS[number] for number in _WITH_PORTS)
+_DIGITS_MAX = 3
+"""Of a protocol's number."""
 
 
 class Address(NamedTuple):
@@ -67,6 +70,18 @@ def transport(protocol: int) -> str | None:
 def has_ports(protocol: int) -> bool:
     """Whether a peer of this protocol number has a port."""
     return protocol in _WITH_PORTS
+
+
+def is_transport(text: str) -> bool:
+    """Whether `transport` gives `text` for some protocol."""
+    if text.isdecimal() and text.isascii() and len(text) <= _DIGITS_MAX:
+        return transport(int(text)) == text
+    return text in _TRANSPORTS.values()
+
+
+def transport_has_ports(text: str) -> bool:
+    """Whether a peer has a port where `transport` gives `text`."""
+    return text in _TRANSPORTS_WITH_PORTS
 
 
 def endpoint(host: str, port: int) -> str:

@@ -17,8 +17,10 @@ class ProcessSpans(enum.StrEnum):
 
 
 class FailOn(enum.StrEnum):
-    """What makes a run fail; the values are those of --fail-on, and verdicts (`egress.verdict`)."""
+    """What makes a run fail; the values are those of --fail-on, the last two of `egress.verdict`, too."""
 
+    NOVEL = "novel"
+    """Something wasn't in the baseline."""
     AUDIT = "audit"
     """Something would have been denied."""
     DENY = "deny"
@@ -70,6 +72,10 @@ class RunConfig:
     fail_on: frozenset[FailOn] = frozenset()
     """What makes the run fail, unless COMMAND failed."""
     on_exporter_death: OnDeath = OnDeath.CLOSED
+    baseline: Path | None = None
+    """The file of what tasks are known to connect to; None: there is none."""
+    metric_lineage: bool = False
+    """Connections are counted by chains of processes, too."""
 
 
 @dataclass(frozen=True)
@@ -94,3 +100,7 @@ class WatchConfig:
     on_exporter_death: OnDeath = OnDeath.CLOSED
     adopt: bool = False
     """Take over the instance of a watch that was killed, if there is one."""
+    baseline: Path | None = None
+    """The file of what tasks are known to connect to; None: there is none."""
+    metric_lineage: bool = False
+    """Connections are counted by chains of processes, too."""

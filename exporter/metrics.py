@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
 
@@ -16,9 +16,8 @@ from exporter.destinations import OTHER, Destination
 from exporter.durations import Durations, Producer, durations_metric
 from exporter.events import Outcome
 from exporter.jobs.model import Job
-from exporter.terms import ALLOWED
-
-DESTINATIONS_MAX = 200
+from exporter.series import DESTINATIONS_MAX, Cap, Caps, Lineage, Series, Where
+from exporter.terms import Ruling
 
 PIPELINES_MAX = 200
 
@@ -38,51 +37,50 @@ class _Bytes:
     received: int = 0
 
 
-class _Cap:
-    """Lets the first of whatever a job can make up without end stand for themselves."""
-
-    def __init__(self, largest: int) -> None:
-        self._largest = largest
-        self._known: set[Hashable] = set()
-
-    def admits(self, name: Hashable) -> bool:
-        if name not in self._known and len(self._known) < self._largest:
-            self._known.add(name)
-        return name in self._known
-
-
 class _OfPipeline:
     """What the jobs of a pipeline share."""
 
     def __init__(self, pipeline: Mapping[str, str]) -> None:
-        self.destinations, self.hosts = _Cap(DESTINATIONS_MAX), _Cap(DESTINATIONS_MAX)
+        self.connections, self.hosts = Caps(), Cap(DESTINATIONS_MAX)
         self.durations = Durations(pipeline)
 
 
 class JobMetrics:
     """What is counted for the jobs of one pipeline and task."""
 
-    def __init__(self, labels: Labels, shared: _OfPipeline) -> None:
-        """`labels` are the pipeline's attributes and the task's; its jobs have `shared` in common."""
+    def __init__(self, labels: Labels, shared: _OfPipeline, *, has_lineages: bool = False) -> None:
+        """`labels` are the pipeline's attributes and the task's; its jobs have `shared` in common.
+
+        With lineages, connections are counted by chains of processes, too.
+        """
         self.pipeline, self._task = labels
         self.running = 0
         """Jobs being traced."""
         self.is_enforcing = False
         """Whether the policy of the latest one denies."""
         self._shared = shared
-        self._connections: dict[tuple[str, int | None, str | None, str], _Count] = {}
+        self._has_lineages = has_lineages
+        self._connections: dict[Series, _Count] = {}
         self._io: dict[str, _Bytes] = {}
 
     def connection(
-        self, destination: Destination, span: SpanContext, attempts: int = 1, *, verdict: str = ALLOWED
+        self,
+        destination: Destination,
+        span: SpanContext,
+        attempts: int = 1,
+        *,
+        said: Ruling = Ruling(),  # noqa: B008 - immutable
+        lineage: Lineage | None = None,
     ) -> None:
-        """Count attempts, with their span as exemplar."""
-        where = (destination.host, destination.port, destination.transport)
-        count = self._connections.get((*where, verdict))
+        """Count attempts, on which `said` was ruled, with their span as exemplar.
+
+        `lineage` are the executables from the job's root to the process; None where that isn't known.
+        """
+        where = Where(destination.host, destination.port, destination.transport)
+        series = Series(where, said.verdict, said.is_novel, lineage if self._has_lineages else None)
+        count = self._connections.get(series)
         if count is None:
-            if not self._shared.destinations.admits(where):
-                where = (OTHER, None, destination.transport)
-            count = self._connections.setdefault((*where, verdict), _Count())
+            count = self._connections.setdefault(self._shared.connections.capped(series), _Count())
         count.attempts += attempts
         count.last = span
 
@@ -98,15 +96,8 @@ class JobMetrics:
 
     def observe_connections(self) -> Iterator[Observation]:
         """Attempts so far, a series for each destination."""
-        for (host, port, transport, verdict), count in list(self._connections.items()):
-            attributes = {
-                **self.pipeline,
-                **self._task,
-                "server.address": host,
-                **({} if port is None else {"server.port": port}),
-                **({"network.transport": transport} if transport else {}),
-                "egress.verdict": verdict,
-            }
+        for series, count in list(self._connections.items()):
+            attributes = {**self.pipeline, **self._task, **series.attributes()}
             exemplar = trace.set_span_in_context(NonRecordingSpan(count.last))
             yield Observation(count.attempts, attributes, exemplar)
 
@@ -125,10 +116,19 @@ class Metrics:
     """The instruments; names and attributes are fixed, other tools query them."""
 
     def __init__(
-        self, meter: Meter, add_producer: Callable[[Producer], object], account: Callable[[], Account]
+        self,
+        meter: Meter,
+        add_producer: Callable[[Producer], object],
+        account: Callable[[], Account],
+        *,
+        has_lineages: bool = False,
     ) -> None:
-        """What no instrument of `meter` holds comes by a producer. All are asked from the reader's thread."""
+        """What no instrument of `meter` holds comes by a producer. All are asked from the reader's thread.
+
+        With lineages, connections are counted by chains of processes, too.
+        """
         add_producer(self._produce)
+        self._has_lineages = has_lineages
         self._account = account
         self._moment = Account(0, 0, 0)
         self._jobs: dict[tuple[str | None, str | None], JobMetrics] = {}
@@ -182,7 +182,8 @@ class Metrics:
             )
             if pipeline not in self._pipelines:
                 self._pipelines[pipeline] = _OfPipeline(labels[0])
-            found = self._jobs[key] = JobMetrics(labels, self._pipelines[pipeline])
+            shared = self._pipelines[pipeline]
+            found = self._jobs[key] = JobMetrics(labels, shared, has_lineages=self._has_lineages)
         return found
 
     def began(self, job: JobMetrics, *, is_enforcing: bool = False) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Container
 from dataclasses import replace
-from typing import assert_never
+from typing import TYPE_CHECKING, assert_never
 
 from exporter import tampering
 from exporter.config import ProcessSpans
@@ -44,6 +44,9 @@ from exporter.processes import AllBut, ProcessTable
 from exporter.programs import Lookup, Program, mark_egress
 from exporter.terms import Ruling, Terms, early_ruling, ruling
 from exporter.traced import Outlets, TracedJob
+
+if TYPE_CHECKING:
+    from exporter.baseline.novelty import Novelty
 
 
 class Pipeline:
@@ -161,6 +164,10 @@ class Pipeline:
             rest = self._jobs[self._rest]
             self._jobs[self._rest] = replace(rest, earlier={**rest.earlier, terms.number: terms})
 
+    def change_novelty(self, scope: int, novelty: Novelty | None) -> None:
+        """From now on the job of `scope`, which runs, is held against this."""
+        self._jobs[scope] = replace(self._jobs[scope], novelty=novelty)
+
     def names_in(self, scope: int) -> Names:
         """What the job of `scope` has looked up."""
         return self._names.get(scope) or self._names[self._rest]
@@ -194,13 +201,20 @@ class Pipeline:
         job = self._job(program.scope)
         context = job.spans.next_context(event.at_ns)
         owner, parent = self._lookup.owner(event.uid), job.spans.program_context(program)
-        said = self._ruling(job, event, program)
-        flow = Flow(event, self._destination(event), program, owner, context, parent, ruling=said)
-        job.metrics.connection(flow.destination, flow.context, verdict=said.verdict)
-        job.summary.connected(flow.destination, program, verdict=said.verdict)
-        job.denials.meet(program, flow.destination, said, lambda: job.spans.egress(flow, event.at_ns))
+        where = self._destination(event)
+        said = self._said(job, event, where, program)
+        flow = Flow(event, where, program, owner, context, parent, ruling=said)
+        job.counts(where, program, said, context)
+        job.tells(where, program, said, lambda: job.spans.egress(flow, event.at_ns))
         for known in self._flows.hold(flow):  # last: whatever fails before is an attempt not handed over
             self._submit_flow(known, event.at_ns)
+
+    def _said(
+        self, job: TracedJob, event: Acted | Aggregated, where: Destination, program: Program | None
+    ) -> Ruling:
+        said = self._ruling(job, event, program)
+        is_novel = job.is_novel(event, where, program)
+        return said if is_novel is None else said._replace(is_novel=is_novel)
 
     def _ruling(self, job: TracedJob, event: Acted | Aggregated, program: Program | None) -> Ruling:
         terms = job.terms_of(event.policy)
@@ -219,7 +233,7 @@ class Pipeline:
             took_s = (event.at_ns - flow.event.at_ns) / 1e9
             job.metrics.connect_took(flow.destination, event.outcome, took_s)
         if flow.end is not None:
-            _transferred(job, flow.destination, flow.program, event, flow.ruling.verdict)
+            job.transferred(flow.destination, flow.program, event, flow.ruling)
             self._submit_flow(flow, event.at_ns)
 
     def _aggregated(self, event: Aggregated) -> None:
@@ -230,13 +244,12 @@ class Pipeline:
         else:
             self._outlets.metrics.unattributed("table_full", event.attempts)
         job = self._job(program.scope if program else event.scope)
-        said = self._ruling(job, event, program)
+        said = self._said(job, event, where, program)
         span = job.spans.aggregate(event, where, program, owner, said)
-        job.metrics.connection(where, span.context, event.attempts, verdict=said.verdict)
-        job.summary.connected(where, program, event.attempts, verdict=said.verdict)
-        job.summary.ended(where, program, event.outcome, event.attempts, verdict=said.verdict)
-        job.denials.meet(program, where, said, lambda: span, event.attempts)
-        _transferred(job, where, program, event, said.verdict)
+        job.counts(where, program, said, span.context, event.attempts)
+        job.tells(where, program, said, lambda: span, event.attempts)
+        job.summary.ended(where, program, event.outcome, event.attempts, said=said)
+        job.transferred(where, program, event, said)
         self._outlets.telemetry.submit(span, event.attempts, aggregated=True)
 
     def _switched(self, event: Switched) -> None:
@@ -297,7 +310,7 @@ class Pipeline:
 
     def _submit_flow(self, flow: Flow, ended_ns: int) -> None:
         job = self._job(flow.program.scope)
-        job.summary.ended(flow.destination, flow.program, flow.outcome, verdict=flow.ruling.verdict)
+        job.summary.ended(flow.destination, flow.program, flow.outcome, said=flow.ruling)
         self._outlets.telemetry.submit(job.spans.egress(flow, ended_ns), attempts=1)
 
     def _ended(self, program: Program) -> None:
@@ -312,11 +325,3 @@ class Pipeline:
             program.is_reported = True
             self._outlets.telemetry.submit(spans.program(program), attempts=0)
         spans.ended(program)
-
-
-def _transferred(
-    job: TracedJob, where: Destination, program: Program | None, event: Flowed | Aggregated, verdict: str
-) -> None:
-    if event.bytes_sent or event.bytes_received:
-        job.metrics.transferred(where, event.bytes_sent, event.bytes_received)
-        job.summary.transferred(where, program, event.bytes_sent, event.bytes_received, verdict=verdict)

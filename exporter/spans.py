@@ -245,6 +245,7 @@ def _where(destination: Destination, ruling: Ruling) -> Layer:
     attributes.add("egress.rule", ruling.rule)
     attributes.add("security_rule.name", ruling.rule)
     attributes.add("security_rule.ruleset.name", ruling.ruleset)
+    attributes.add("egress.novel", ruling.is_novel)
     if destination.is_address:
         attributes.add("server.address", destination.host)
     attributes.add("server.port", destination.port)

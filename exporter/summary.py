@@ -21,7 +21,7 @@ from exporter.events import Outcome, Tampered
 from exporter.programs import Program
 from exporter.spans import command_line
 from exporter.tampering import sentence
-from exporter.terms import ALLOWED, DENIED, WOULD_DENY
+from exporter.terms import ALLOWED, DENIED, WOULD_DENY, Ruling
 from exporter.text import counted, printable
 
 ROWS_MAX = 50
@@ -56,6 +56,8 @@ _VERDICTS = {ALLOWED: "allowed", DENIED: "denied", WOULD_DENY: "would deny"}
 _AGAINST = {DENIED: "denied", WOULD_DENY: "would be denied"}
 _FAILED = frozenset({Outcome.REFUSED, Outcome.TIMEOUT, Outcome.RESET, Outcome.UNREACHABLE, Outcome.ABORTED})
 
+_NOTHING_SAID = Ruling()
+
 _CHAIN_HEAD, _CHAIN_TAIL = 2, 5
 """Programs shown of a long chain: the first, and the last, of which one did it."""
 
@@ -69,6 +71,8 @@ class Row(NamedTuple):
     is_loopback: bool
     verdict: str = ALLOWED
     """`egress.verdict`."""
+    novel: bool | None = None
+    """`egress.novel`; None without a baseline."""
 
 
 @dataclass(slots=True)
@@ -102,6 +106,7 @@ class Summary:
         self._rows: dict[Row, Traffic] = {}
         self._uncounted = 0
         self._verdicts = Counter[str]()
+        self._novel = 0
         self._daemons: dict[str, str] = {}
         self._left_behind: list[Program] = []
         self._is_left_traced = False
@@ -116,11 +121,21 @@ class Summary:
                 self._daemons[name] = _DAEMON_CLIENTS[name]
 
     def connected(
-        self, destination: Destination, program: Program | None, attempts: int = 1, *, verdict: str = ALLOWED
+        self,
+        destination: Destination,
+        program: Program | None,
+        attempts: int = 1,
+        *,
+        said: Ruling = _NOTHING_SAID,
     ) -> None:
-        """A program connected or sent, or tried to; None: which one it was isn't known."""
-        row = _row(destination, program, verdict)
-        self._verdicts[verdict] += attempts
+        """A program connected or sent, or tried to; None: which one it was isn't known.
+
+        `said` is what was ruled on it.
+        """
+        row = _row(destination, program, said)
+        self._verdicts[said.verdict] += attempts
+        if said.is_novel:
+            self._novel += attempts
         traffic = self._rows.get(row)
         if traffic is not None or len(self._rows) < self._rows_max:
             traffic = self._rows.setdefault(row, traffic or Traffic())
@@ -138,10 +153,10 @@ class Summary:
         outcome: Outcome | None,
         attempts: int = 1,
         *,
-        verdict: str = ALLOWED,
+        said: Ruling = _NOTHING_SAID,
     ) -> None:
         """It is known what became of attempts; None: it isn't."""
-        traffic = self._rows.get(_row(destination, program, verdict)) if outcome in _FAILED else None
+        traffic = self._rows.get(_row(destination, program, said)) if outcome in _FAILED else None
         if traffic is not None:
             traffic.failed += attempts
 
@@ -152,10 +167,10 @@ class Summary:
         bytes_sent: int,
         bytes_received: int,
         *,
-        verdict: str = ALLOWED,
+        said: Ruling = _NOTHING_SAID,
     ) -> None:
         """Bytes went to and from where a program had connected to."""
-        traffic = self._rows.get(_row(destination, program, verdict))
+        traffic = self._rows.get(_row(destination, program, said))
         if traffic is not None:
             traffic.bytes_sent += bytes_sent
             traffic.bytes_received += bytes_received
@@ -186,13 +201,13 @@ class Summary:
         return {
             "destinations": [
                 {
-                    **row._asdict(),
+                    **_told(row),
                     "count": traffic.attempts,
                     "failed": traffic.failed,
                     "bytes_sent": traffic.bytes_sent,
                     "bytes_received": traffic.bytes_received,
                 }
-                for row, traffic in sorted(self._rows.items(), key=_most_first)
+                for row, traffic in sorted(self._rows.items(), key=_new_and_most_first)
             ],
             "uncounted": self._uncounted,
             "notes": list(self._remarks()),
@@ -204,22 +219,20 @@ class Summary:
         return len({row.destination for row in self._rows}), attempts
 
     def told(self) -> str:
-        """Both in words, and how many attempts the policy is against.
+        """Both in words, how many attempts the policy is against, and how many the baseline doesn't have.
 
         Of destinations there may be more than are told apart.
         """
         number, attempts = self.totals()
         destinations = f"{'at least ' if self._uncounted else ''}{counted(number, 'destination')}"
-        against = "".join(
-            f", {self._verdicts[verdict]} {words}"
-            for verdict, words in _AGAINST.items()
-            if self._verdicts[verdict]
-        )
+        counts = {words: self._verdicts[verdict] for verdict, words in _AGAINST.items()}
+        against = "".join(f", {n} {words}" for words, n in {**counts, "novel": self._novel}.items() if n)
         return f"{counted(attempts, 'attempt')}, {destinations}{against}"
 
     def _print_table(self, console: Console, title: str, *, is_loopback: bool) -> None:
         rows = sorted(
-            (item for item in self._rows.items() if item[0].is_loopback == is_loopback), key=_most_first
+            (item for item in self._rows.items() if item[0].is_loopback == is_loopback),
+            key=_new_and_most_first,
         )
         if not rows:
             if not is_loopback:
@@ -228,6 +241,9 @@ class Summary:
         console.print(Text(printable(title), style="italic"), soft_wrap=True)
         is_fancy = console.is_terminal
         table = Table(box=None, pad_edge=False)
+        has_news = any(row.novel for row, _ in rows)
+        if has_news:
+            table.add_column("", no_wrap=True)
         table.add_column("destination", overflow="fold", no_wrap=not is_fancy)
         table.add_column("transport", no_wrap=True)
         has_verdicts = any(row.verdict != ALLOWED for row, _ in rows)
@@ -240,7 +256,16 @@ class Summary:
             sizes = (_size(traffic.bytes_sent), _size(traffic.bytes_received))
             verdict = (_VERDICTS[row.verdict],) if has_verdicts else ()
             numbers = (str(traffic.attempts), str(traffic.failed or ""))
-            cells = (row.destination, row.transport, *verdict, *numbers, *sizes, shown_chain(row.chain))
+            news = ("new" if row.novel else "",) if has_news else ()
+            cells = (
+                *news,
+                row.destination,
+                row.transport,
+                *verdict,
+                *numbers,
+                *sizes,
+                shown_chain(row.chain),
+            )
             table.add_row(*map(Text, cells))
         console.print(table)
         if len(rows) > ROWS_MAX:
@@ -252,6 +277,7 @@ class Summary:
     def _remarks(self) -> Iterable[str]:
         if self._uncounted:
             yield f"{self._uncounted} more attempts to further destinations: see the spans"
+        yield from self._baseline_remarks()
         yield from self._policy_remarks()
         for proxy in sorted(self._proxies_met):
             yield f"note: {proxy} is a proxy: what lies behind it isn't seen here"
@@ -269,6 +295,13 @@ class Summary:
             for program in self._left_behind[:10]:
                 yield f"  {program.process.pid} {printable(command_line(program))}"
 
+    def _baseline_remarks(self) -> Iterable[str]:
+        if self._novel:
+            told_apart = counted(len({row.destination for row in self._rows if row.novel}), "destination")
+            destinations = f"{'at least ' if self._uncounted else ''}{told_apart}"
+            doesnt = "that the baseline doesn't have, or not from these chains"
+            yield f"{counted(self._novel, 'attempt')} to {destinations} {doesnt}"
+
     def _policy_remarks(self) -> Iterable[str]:
         for verdict, what in ((DENIED, "denied by the policy"), (WOULD_DENY, "that the policy would deny")):
             against = [(row, traffic) for row, traffic in self._rows.items() if row.verdict == verdict]
@@ -278,9 +311,15 @@ class Summary:
                 yield f"{attempts} to {destinations} {what}"
 
 
-def _row(destination: Destination, program: Program | None, verdict: str) -> Row:
+def _row(destination: Destination, program: Program | None, said: Ruling) -> Row:
     chain = program.lineage if program else ()
-    return Row(destination.shown, destination.transport or "?", chain, destination.is_loopback, verdict)
+    where = (destination.shown, destination.transport or "?")
+    return Row(*where, chain, destination.is_loopback, said.verdict, said.is_novel)
+
+
+def _told(row: Row) -> dict[str, object]:
+    """For JSON: what isn't known is left out."""
+    return {name: value for name, value in row._asdict().items() if value is not None}
 
 
 def _known_as(destination: Destination) -> Iterator[str]:
@@ -291,8 +330,9 @@ def _known_as(destination: Destination) -> Iterator[str]:
         yield f"*:{destination.port}"
 
 
-def _most_first(item: tuple[Row, Traffic]) -> tuple[int, Row]:
-    return -item[1].attempts, item[0]
+def _new_and_most_first(item: tuple[Row, Traffic]) -> tuple[bool, int, Row]:
+    row, traffic = item
+    return not row.novel, -traffic.attempts, row
 
 
 def _size(number: int) -> str:

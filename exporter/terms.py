@@ -1,4 +1,4 @@
-"""A job's policy, and what it said to an act, as telemetry tells it."""
+"""A job's policy, and what it and the baseline said to an act, as telemetry tells it."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _IMPLIED = {0: DEFAULT, RULE_OF_ANSWERS: ANSWER, RULE_OF_NOTHING_SENT: NOTHING_S
 
 
 class Ruling(NamedTuple):
-    """What was said to an act; None for what isn't known, and where there is no policy."""
+    """What was said to an act; None for what isn't known, and where there is no policy or baseline."""
 
     verdict: str = ALLOWED
     mode: str | None = None
@@ -51,6 +51,8 @@ class Ruling(NamedTuple):
     """As the file has it."""
     ruleset: str | None = None
     """Where it stands."""
+    is_novel: bool | None = None
+    """`egress.novel`: whether the baseline doesn't have it; None where there is no baseline."""
 
     @property
     def is_denied(self) -> bool:

@@ -5,19 +5,30 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from typing import TYPE_CHECKING
 
 from opentelemetry.sdk.resources import Resource
+from opentelemetry.trace import SpanContext
 
+from exporter.attributes import LayeredSpan
 from exporter.clock import Clock
 from exporter.config import ProcessSpans
 from exporter.denials import Denials
+from exporter.destinations import Destination
+from exporter.events import RULE_OF_ANSWERS, Acted, Aggregated, Flowed
 from exporter.jobs.attributes import resource_attributes
 from exporter.jobs.model import Job
 from exporter.metrics import JobMetrics, Metrics
+from exporter.novelties import Novelties
 from exporter.otlp import Telemetry
+from exporter.programs import Program
 from exporter.spans import Spans
 from exporter.summary import Summary
-from exporter.terms import Terms
+from exporter.terms import Ruling, Terms
+
+if TYPE_CHECKING:
+    from exporter.baseline.model import Baseline
+    from exporter.baseline.novelty import Novelty
 
 
 @dataclass(frozen=True)
@@ -29,7 +40,7 @@ class Outlets:
     clock: Clock
     process_spans: ProcessSpans
     say: Callable[..., object] = lambda *_, **__: None
-    """Shows a line about what is denied to a job, at once, with what programs read of it as keywords."""
+    """Shows a line about what a job does, at once, with what programs read of it as keywords."""
 
 
 @dataclass(frozen=True)
@@ -42,12 +53,15 @@ class TracedJob:
     started_ns: int
     """Since boot."""
     denials: Denials
+    novelties: Novelties
     is_a_job: bool = True
     """False: what belongs to no job."""
     terms: Terms | None = None
     """None: it has no policy."""
     earlier: Mapping[int, Terms] = field(default_factory=dict)
     """Those of other policies, by the kernel's numbers: for what was on its way when its own changed."""
+    novelty: Novelty | None = None
+    """None: it has no baseline."""
 
     def terms_of(self, policy: int) -> Terms | None:
         """Those that the kernel's policy `policy` has."""
@@ -55,6 +69,51 @@ class TracedJob:
         if terms is None or policy in (0, terms.number) or not terms.number or policy in self.earlier:
             return terms
         return terms.of_another  # that of an exporter before, which is gone
+
+    def is_novel(self, event: Acted | Aggregated, where: Destination, program: Program | None) -> bool | None:
+        """Whether the baseline doesn't have an act; None without one. Who is asked may answer whomever."""
+        if self.novelty is None:
+            return None
+        if event.rule == RULE_OF_ANSWERS:
+            return False
+        return self.novelty.is_novel(where, program.lineage if program else None)
+
+    def counts(
+        self,
+        where: Destination,
+        program: Program | None,
+        said: Ruling,
+        context: SpanContext,
+        attempts: int = 1,
+    ) -> None:
+        """Count attempts on which `said` was ruled; `context` is their span's.
+
+        `program` is None where it isn't known who they are of.
+        """
+        lineage = program.lineage if program else None
+        self.metrics.connection(where, context, attempts, said=said, lineage=lineage)
+        self.summary.connected(where, program, attempts, said=said)
+
+    def tells(
+        self,
+        where: Destination,
+        program: Program | None,
+        said: Ruling,
+        span: Callable[[], LayeredSpan],
+        attempts: int = 1,
+    ) -> None:
+        """Tell of the same attempts what is to be told at once, by the span that `span` makes."""
+        self.denials.meet(program, where, said, span, attempts)
+        if said.is_novel and self.novelty is not None:
+            self.novelties.meet(program, where, self.novelty.has, span, attempts)
+
+    def transferred(
+        self, where: Destination, program: Program | None, event: Flowed | Aggregated, said: Ruling
+    ) -> None:
+        """Count bytes."""
+        if event.bytes_sent or event.bytes_received:
+            self.metrics.transferred(where, event.bytes_sent, event.bytes_received)
+            self.summary.transferred(where, program, event.bytes_sent, event.bytes_received, said=said)
 
 
 def traced_job(
@@ -64,5 +123,16 @@ def traced_job(
     resource = outlets.telemetry.resource.merge(Resource(resource_attributes(job)))
     has_programs = is_a_job and outlets.process_spans is not ProcessSpans.NONE
     spans = Spans(job, resource, outlets.clock, has_programs=has_programs)
-    denials = Denials(outlets.telemetry.log, partial(outlets.say, job))
-    return TracedJob(spans, outlets.metrics.of(job), summary, started_ns, denials, is_a_job)
+    log, say = outlets.telemetry.log, partial(outlets.say, job)
+    denials, novelties = Denials(log, say), Novelties(log, say)
+    return TracedJob(spans, outlets.metrics.of(job), summary, started_ns, denials, novelties, is_a_job)
+
+
+def known_by(baseline: Baseline | None, job: Job) -> Novelty | None:
+    """What `baseline` has of `job`; None without one."""
+    if baseline is None:
+        return None  # and nothing of it is imported
+    from exporter.baseline.model import Task
+    from exporter.baseline.novelty import Novelty
+
+    return Novelty(baseline, Task(job.pipeline or None, job.task or None))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from exporter.clock import Clock, system_clock
 from exporter.environments import names_one_of, variables
@@ -21,8 +21,11 @@ from exporter.programs import Program
 from exporter.resumed import Identified, resumed
 from exporter.summary import Summary
 from exporter.terms import Terms
-from exporter.traced import Outlets, TracedJob, traced_job
+from exporter.traced import Outlets, TracedJob, known_by, traced_job
 from exporter.watched import ROWS_MAX, JobKey, Watched
+
+if TYPE_CHECKING:
+    from exporter.baseline.model import Baseline
 
 HOST_TRACE_S = 3600.0
 """How long one trace takes in what belongs to no job."""
@@ -94,13 +97,15 @@ class JobWatch:
         job_env: str | None,
         on_change: Callable[[Job, Summary | None], None],
         governor: Governor = NoGovernor(),  # noqa: B008
+        baseline: Baseline | None = None,
         clock: Callable[[], Clock] = system_clock,
         pids: Callable[[], Collection[int]] = all_pids,
     ) -> None:
         """`job_env` names a variable that makes a job of whatever has it, besides the known CI systems.
 
         `on_change` hears of each job when it begins, and with its summary when it is over; `governor` of its
-        scope before anything is told of it, and when none of its processes is left.
+        scope before anything is told of it, and when none of its processes is left. Jobs are held against
+        `baseline`; None: there is none.
         `clock` is read for each job: the host's time may be set while it is watched. `pids` are those of
         this host's processes, at any moment.
         """
@@ -111,6 +116,8 @@ class JobWatch:
         self._clock = clock
         self._pids = pids
         self._governor = governor
+        self.baseline = baseline
+        """What jobs are held against."""
         self._next_scope = WITHOUT_ROOM + 1
         self._open: dict[int, Watched] = {}
         self._left: dict[int, Watched] = {}
@@ -182,6 +189,13 @@ class JobWatch:
             self._start(scope, Watched(left.key, job, summary, set(), at_ns, at_ns, at_ns))
             self._on_change(job, None)
 
+    def change_baseline(self, baseline: Baseline) -> int:
+        """From now on jobs are held against it, those that run too; returns how many these are."""
+        self.baseline = baseline
+        for scope, watched in self._open.items():
+            self._pipeline.change_novelty(scope, known_by(baseline, watched.job))
+        return len(self._open)
+
     def look_around(self, now_ns: int) -> None:
         """End the jobs that are over. Costs as much as there are processes: call it once a second or so."""
         census = self._pipeline.table.census()
@@ -213,7 +227,8 @@ class JobWatch:
         outlets = replace(self._outlets, clock=self._clock())
         traced = traced_job(watched.job, outlets, watched.summary, watched.began_ns)
         terms = self._governor.begin(scope, watched.job, _standing(watched))
-        self._pipeline.begin(scope, replace(traced, terms=terms))
+        novelty = known_by(self.baseline, watched.job)
+        self._pipeline.begin(scope, replace(traced, terms=terms, novelty=novelty))
 
     def _end(self, scope: int, now_ns: int, *, still_traced: bool) -> None:
         watched = self._open.pop(scope)

@@ -8,6 +8,7 @@ from datetime import date
 from functools import cached_property
 from typing import NamedTuple
 
+from exporter.addresses import endpoint
 from exporter.policy.model import Address, Name
 
 Lineage = tuple[str, ...]
@@ -34,6 +35,30 @@ class Where(NamedTuple):
     """`network.transport`"""
 
 
+class Subject(NamedTuple):
+    """What an entry is about: one destination of a task."""
+
+    task: Task
+    host: Name | Address
+    port: int | None
+    transport: str
+
+    @property
+    def order(self) -> tuple[object, ...]:
+        """What entries are sorted by: pipeline, task, destination, port, transport; what is missing first."""
+        pipeline, task = self.task
+        port = -1 if self.port is None else self.port
+        has_names = (pipeline is not None, pipeline or "", task is not None, task or "")
+        return (*has_names, str(self.host), port, self.transport)
+
+    @property
+    def shown(self) -> str:
+        """`registry.example:443`, `udp://192.0.2.53:53`, `icmp://192.0.2.1`; names may be hostile."""
+        host = str(self.host)
+        where = host if self.port is None else endpoint(host, self.port)
+        return where if self.transport == "tcp" else f"{self.transport}://{where}"
+
+
 @dataclass(frozen=True)
 class Entry:
     """One destination of a task."""
@@ -51,10 +76,15 @@ class Entry:
     last_seen: date | None = None
     runs: int | None = None
     """In how many runs it was met; None where that isn't known."""
-    folded: tuple[str, ...] = ()
-    """Names that a wildcard stands for, sorted; empty where it wasn't made of names."""
-    line: int | None = None
+    folded: tuple[str, ...] = field(default=(), compare=False)
+    """Names that a wildcard stands for, sorted; empty where it wasn't made of names. Told in a comment."""
+    line: int | None = field(default=None, compare=False)
     """Where it stands in its file; None for what was just learnt."""
+
+    @property
+    def subject(self) -> Subject:
+        """What no two entries of a baseline have in common."""
+        return Subject(self.task, self.host, self.port, self.transport)
 
 
 class History(NamedTuple):

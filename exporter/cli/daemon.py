@@ -9,7 +9,8 @@ from contextlib import ExitStack
 from typing import Any, Protocol
 
 from exporter.account import Account, Bookkeeping
-from exporter.cli.governing import Source
+from exporter.cli.baselines import warn_of_unknown
+from exporter.cli.given import GivenWatch
 from exporter.cli.governor import Governor
 from exporter.cli.guards import Guards
 from exporter.cli.leftovers import tell_leftovers
@@ -19,7 +20,7 @@ from exporter.cli.notices import (
     drops,
     job_told,
     long_flush_told,
-    tell_denial_of,
+    tell_act_of,
     tell_fault,
     warn,
     warn_of_ignored,
@@ -28,7 +29,6 @@ from exporter.cli.requests import Requests
 from exporter.cli.rereading import reread
 from exporter.cli.takeover import Takeover
 from exporter.clock import boot_ns, system_clock
-from exporter.config import WatchConfig
 from exporter.errors import LOST_STATUS
 from exporter.events import HOST, Environment, Event, Found
 from exporter.flows import Flows
@@ -65,17 +65,9 @@ class Kernel(Protocol):
         """Wait until they are. Raises KernelError."""
 
 
-def run(
-    config: WatchConfig,
-    environment: Mapping[str, str],
-    kernel: Kernel,
-    asked: Requests,
-    policy: Source | None,
-) -> int:
-    """Watch until `asked` says to end it, flush, and say what came of it all; returns the exit status.
-
-    Jobs are held to `policy`.
-    """
+def run(given: GivenWatch, environment: Mapping[str, str], kernel: Kernel, asked: Requests) -> int:
+    """Watch until `asked` says to end it, flush, and say what came of it all; returns the exit status."""
+    config = given.config
     warn_of_ignored(ignored_variables(environment))
     rotation = Rotation.within(config.otlp_dir_limit_mib << 20)
     destinations = resolve_destinations(environment, otlp_dir=config.output.otlp_dir, rotation=rotation)
@@ -84,7 +76,7 @@ def run(
         spooling = Spooling(SpoolFolder(default_folder(environment, os.geteuid())))
         telemetry = stack.enter_context(Telemetry(destinations, {}, spooling=spooling))
         tracer = kernel.ready(Coverage(is_host=True, reads_environments=True))
-        daemon = _Daemon(config, tracer, telemetry, policy)
+        daemon = _Daemon(given, tracer, telemetry)
         tell_leftovers()
         daemon.begin()
         notify("READY=1", environment)
@@ -104,9 +96,8 @@ def run(
 class _Daemon:
     """A watch, from its beginning to its end."""
 
-    def __init__(
-        self, config: WatchConfig, tracer: Tracer, telemetry: Telemetry, policy: Source | None
-    ) -> None:
+    def __init__(self, given: GivenWatch, tracer: Tracer, telemetry: Telemetry) -> None:
+        config, policy, baseline = given
         self._config, self._tracer, self._telemetry = config, tracer, telemetry
         flows = Flows()
         self._books = Bookkeeping(
@@ -115,14 +106,21 @@ class _Daemon:
             lambda: len(flows),
             lambda: telemetry.earlier,
         )
-        metrics = Metrics(telemetry.meter, telemetry.add_producer, self._books.published)
+        metrics = Metrics(
+            telemetry.meter,
+            telemetry.add_producer,
+            self._books.published,
+            has_lineages=config.metric_lineage,
+        )
         spans = config.output.process_spans
-        outlets = Outlets(telemetry, metrics, system_clock(), spans, tell_denial_of)
+        outlets = Outlets(telemetry, metrics, system_clock(), spans, tell_act_of)
         self._governor = Governor(tracer, policy, all_names, warn)
         self._begun: list[Job] = []
         """Jobs of which it isn't said yet."""
         governor, changed = self._governor, self._changed
-        self._jobs = JobWatch(outlets, job_env=config.job_env, on_change=changed, governor=governor)
+        self._jobs = JobWatch(
+            outlets, job_env=config.job_env, on_change=changed, governor=governor, baseline=baseline
+        )
         self._pipeline = Pipeline(outlets, Proc(), flows, self._jobs)
         self._source = LiveSource(tracer, self._handle, self._books, flows, on_fault=tell_fault)
         self._takeover = Takeover(tracer, outlets, self._pipeline, self._jobs, self._governor, self._books)
@@ -147,13 +145,15 @@ class _Daemon:
         while not asked.end:
             is_busy = self._source.pump()
             while self._begun:  # not before the kernel holds all that is known of it to its policy
-                _tell(self._begun.pop(0), None)
+                job = self._begun.pop(0)
+                _tell(job, None)
+                warn_of_unknown(self._jobs.baseline, job)
             self._sleep(_BUSY_INTERVAL_S if is_busy else _IDLE_INTERVAL_S)
             self._pipeline.tick(boot_ns())
             self._tracer.note(self._books.settled)
             if asked.reread:
                 asked.reread = False
-                reread(self._config, self._governor, self._pipeline, self._catch_up)
+                reread(self._config, self._governor, self._jobs, self._pipeline, self._catch_up)
             if time.monotonic() - looked_s >= _LOOK_AROUND_S:
                 looked_s = time.monotonic()
                 self._look_around()

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from exporter.cli.failing import futile
 from exporter.cli.notices import warn
-from exporter.config import RunConfig, WatchConfig
+from exporter.config import FailOn, RunConfig, WatchConfig
 from exporter.errors import UsageError
 from exporter.jobs.model import Job
 from exporter.kernel.registry import JobMode, Registered, Standing, run_hash
@@ -20,14 +20,6 @@ from exporter.policy.resolvers import system_resolvers
 from exporter.terms import Terms, terms_of
 
 _ENDPOINTS = "--allowed-endpoints"
-
-
-class Asked(NamedTuple):
-    """What `run` was asked for."""
-
-    config: RunConfig
-    policy: Policy | None
-    """For any job."""
 
 
 class Governance(NamedTuple):
@@ -90,17 +82,16 @@ def _needing(config: RunConfig | WatchConfig) -> list[str]:
     """Options that mean nothing without a policy."""
     asked = {"--enforce": config.enforce, "--host-enforce": config.host_enforce}
     if isinstance(config, RunConfig):
-        asked["--fail-on"] = bool(config.fail_on)
+        asked |= {f"--fail-on {what}": what in config.fail_on for what in (FailOn.AUDIT, FailOn.DENY)}
     return [option for option, is_given in asked.items() if is_given]
 
 
-def governance(asked: Asked, job: Job) -> Governance | None:
+def governance(config: RunConfig, policy: Policy | None, job: Job) -> Governance | None:
     """What the policy says for `job`, in the strictest mode; None without a policy.
 
     Tells which executables of `lineage` aren't here, what keeps names from being seen, and what of --fail-on
     can't happen. Raises UsageError for executables that can't count.
     """
-    config, policy = asked
     if policy is None:
         return None
     of_job = effective(policy, job.pipeline, job.task)

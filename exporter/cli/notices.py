@@ -27,14 +27,14 @@ def warn_of_ignored(variables: list[str]) -> None:
         warn(f"ignored: {', '.join(variables)}: evidence is neither sampled nor limited")
 
 
-def tell_denial(_: Job, told: str, **fields: Any) -> None:
-    """Say what is denied to the only job; `fields` are for programs."""
-    Messages.current().say(told, level=logging.ERROR, has_label=False, **fields)
+def tell_act(_: Job, told: str, *, level: int = logging.ERROR, **fields: Any) -> None:
+    """Say what the only job did, or wasn't let do; `fields` are for programs."""
+    Messages.current().say(told, level=level, has_label=False, **fields)
 
 
-def tell_denial_of(job: Job, told: str, **fields: Any) -> None:
-    """Say what is denied to `job`, which is one of many."""
-    tell_denial(job, f"{told}, {job_told(job)}", job=job.display_name, run_id=job.run_id, **fields)
+def tell_act_of(job: Job, told: str, **fields: Any) -> None:
+    """Say what `job` did, which is one of many."""
+    tell_act(job, f"{told}, {job_told(job)}", job=job.display_name, run_id=job.run_id, **fields)
 
 
 def job_told(job: Job) -> str:

@@ -44,7 +44,7 @@ def _require_given(
 
 FILE = _PathType(dir_okay=False, path_type=Path)
 POLICY = _PathType(dir_okay=False, readable=False, path_type=Path)
-"""Whoever reads it says why it can't be read."""
+"""A policy or a baseline: whoever reads it says why it can't be read."""
 OTLP_PATH = _PathType(path_type=Path)
 DIRECTORY = _PathType(file_okay=False, path_type=Path)
 NAME = _NameType()
@@ -65,10 +65,9 @@ class _FailOnType(click.ParamType[frozenset[FailOn]]):
         return frozenset(self._one(name.strip(), param, ctx) for name in value.split(","))
 
     def _one(self, name: str, param: click.Parameter | None, ctx: click.Context | None) -> FailOn:
-        if name == "novel":
-            self.fail("`novel` needs --baseline, which this version doesn't have", param, ctx)
         if name not in [*FailOn]:
-            self.fail(f"`{name}` is neither `audit` nor `deny`, with a comma between for both", param, ctx)
+            names = ", ".join(f"`{known}`" for known in FailOn)
+            self.fail(f"`{name}` is none of {names}, with commas between for several", param, ctx)
         return FailOn(name)
 
 
@@ -161,17 +160,36 @@ def host_enforce_option(function: _F) -> _F:
     )(function)
 
 
+def baseline_option(function: _F) -> _F:
+    """What jobs are known to connect to."""
+    return click.option(
+        "--baseline",
+        type=POLICY,
+        metavar="FILE",
+        help="What tasks are known to connect to; what else they do is told as novel, at once.",
+    )(function)
+
+
+def metric_lineage_option(function: _F) -> _F:
+    """Whether metrics tell of processes."""
+    return click.option(
+        "--metric-lineage",
+        is_flag=True,
+        help="Count connections by their chain of processes, too, for a baseline learnt from metrics.",
+    )(function)
+
+
 def fail_on_option(function: _F) -> _F:
-    """Whether what the policy is against is a failure."""
+    """Whether what the baseline doesn't have, or the policy is against, is a failure."""
     for option in reversed(
         (
             click.option(
                 "--fail-on",
                 type=_FailOnType(),
                 default=frozenset(),
-                metavar="audit,deny",
-                help="End with status 90 when something would have been denied (audit), or was (deny), "
-                "if all else went well.",
+                metavar="novel,audit,deny",
+                help="End with status 90 when something wasn't in the baseline (novel), would have been "
+                "denied (audit), or was (deny), if all else went well.",
             ),
         )
     ):

@@ -6,12 +6,17 @@ import logging
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
+from exporter.cli.baselines import baseline_of, warn_of_unknown
 from exporter.cli.messages import Messages
-from exporter.cli.options import FILE, output_config, output_options
+from exporter.cli.options import FILE, baseline_option, output_config, output_options
 from exporter.config import OutputConfig
+
+if TYPE_CHECKING:
+    from exporter.baseline.model import Baseline
 
 
 @click.command(
@@ -20,22 +25,32 @@ from exporter.config import OutputConfig
     "91 the telemetry can't be written.",
 )
 @output_options
+@baseline_option
 @click.argument("file", type=FILE)
-def command(file: Path, *, otlp_dir: Path | None, process_spans: str, json_log: bool, verbose: bool) -> int:
+def command(  # noqa: PLR0913 - options are what a command has
+    file: Path,
+    *,
+    otlp_dir: Path | None,
+    process_spans: str,
+    json_log: bool,
+    verbose: bool,
+    baseline: Path | None,
+) -> int:
     """Run FILE, made by `ci-egress run --record`, through the same pipeline: the same trace, without root.
 
     \b
     ci-egress replay build.rec
     ci-egress replay --otlp-dir out --process-spans all build.rec
+    ci-egress replay --baseline baseline.yaml build.rec
     """  # noqa: D301 - click wants a real backspace
     Messages(as_json=json_log, is_verbose=verbose)
-    return replay(file, output_config(otlp_dir, process_spans))
+    return replay(file, output_config(otlp_dir, process_spans), baseline_of(baseline))
 
 
-def replay(file: Path, output: OutputConfig) -> int:
+def replay(file: Path, output: OutputConfig, baseline: Baseline | None = None) -> int:
     """Replay; returns the exit status. Raises UsageError for a file that isn't a recording."""
     from exporter.account import Bookkeeping, KernelCounts
-    from exporter.cli.notices import long_flush_told
+    from exporter.cli.notices import long_flush_told, tell_act
     from exporter.cli.outcome import Outcome
     from exporter.command import inherited_environment
     from exporter.errors import UsageError
@@ -45,7 +60,7 @@ def replay(file: Path, output: OutputConfig) -> int:
     from exporter.pipeline import Pipeline
     from exporter.replay import Replay
     from exporter.summary import Summary
-    from exporter.traced import Outlets, traced_job
+    from exporter.traced import Outlets, known_by, traced_job
 
     with ExitStack() as stack:
         try:
@@ -67,9 +82,11 @@ def replay(file: Path, output: OutputConfig) -> int:
         books = Bookkeeping(counts, lambda: telemetry.account, lambda: len(flows))
         summary = Summary({})
         metrics = Metrics(telemetry.meter, telemetry.add_producer, books.account)
-        outlets = Outlets(telemetry, metrics, beginning.clock, output.process_spans)
+        outlets = Outlets(telemetry, metrics, beginning.clock, output.process_spans, tell_act)
         pipeline = Pipeline(outlets, recording, flows)
-        job = replace(traced_job(beginning.job, outlets, summary, beginning.at_ns), terms=beginning.terms)
+        warn_of_unknown(baseline, beginning.job)
+        job = traced_job(beginning.job, outlets, summary, beginning.at_ns)
+        job = replace(job, terms=beginning.terms, novelty=known_by(baseline, beginning.job))
         pipeline.begin(beginning.scope, job, takes_rest=True)
         pipeline.seed(beginning.root, beginning.scope, beginning.at_ns)
         at_ns = beginning.at_ns

@@ -1,10 +1,13 @@
-"""SIGHUP: the policy is read again. What can't be read, or isn't valid, changes nothing."""
+"""SIGHUP: policy and baseline are read again. What can't be read, or isn't valid, changes nothing."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
+from exporter.cli.baselines import baseline_of
 from exporter.cli.governing import source_of
 from exporter.cli.governor import Governor
 from exporter.cli.messages import Messages
@@ -12,29 +15,56 @@ from exporter.config import WatchConfig
 from exporter.errors import CiEgressError, UsageError
 from exporter.pipeline import Pipeline
 from exporter.text import counted
+from exporter.watching import JobWatch
 
 
 def reread(
-    config: WatchConfig, governor: Governor, pipeline: Pipeline, catch_up: Callable[[], object]
+    config: WatchConfig,
+    governor: Governor,
+    jobs: JobWatch,
+    pipeline: Pipeline,
+    catch_up: Callable[[], object],
 ) -> None:
-    """Hold the jobs that run to the policy as it is now, and say what came of it.
+    """Hold the jobs that run to policy and baseline as they are now, and say what came of it.
 
     `catch_up` has all handled that the kernel told so far.
     """
+    if governor.source is None and config.baseline is None:
+        Messages.current().say("SIGHUP: there is neither a policy nor a baseline to read again")
+    if governor.source is not None:
+        _reread("policy", config.policy, lambda: _change_policy(config, governor, pipeline, catch_up))
+    if config.baseline is not None:
+        _reread("baseline", config.baseline, lambda: _change_baseline(config, jobs, catch_up))
+
+
+def _reread(what: str, file: Path | None, change: Callable[[], int]) -> None:
+    """`change` returns how many jobs go by what it read. Raises nothing."""
     messages = Messages.current()
-    if governor.source is None:
-        messages.say("SIGHUP: there is no policy to read again")
-        return
+    came: dict[str, Any] = {what: "read"}
     try:
-        if config.policy is not None and config.policy.is_fifo():  # a daemon waits for no writer
+        if file is not None and file.is_fifo():  # a daemon waits for no writer
             hint = "let it be a file; a pipe is read at the start alone"
-            raise UsageError(f"cannot read the policy {config.policy} again: it is a pipe", hint=hint)
-        source = source_of(config)
-        assert source is not None  # noqa: S101 - the options are what they were
-        jobs = governor.change(source, pipeline.names_in, catch_up, pipeline.change_terms)
+            raise UsageError(f"cannot read the {what} {file} again: it is a pipe", hint=hint)
+        jobs = change()
     except CiEgressError as error:
         messages.fail(error)
-        messages.say("SIGHUP: the policy stays as it was", level=logging.ERROR, policy="kept")
+        came[what] = "kept"
+        messages.say(f"SIGHUP: the {what} stays as it was", level=logging.ERROR, **came)
         return
     go = f"{counted(jobs, 'job')} {'goes' if jobs == 1 else 'go'}"
-    messages.say(f"SIGHUP: read the policy again, {go} by it", policy="read", jobs=jobs)
+    messages.say(f"SIGHUP: read the {what} again, {go} by it", **came, jobs=jobs)
+
+
+def _change_policy(
+    config: WatchConfig, governor: Governor, pipeline: Pipeline, catch_up: Callable[[], object]
+) -> int:
+    source = source_of(config)
+    assert source is not None  # noqa: S101 - the options are what they were
+    return governor.change(source, pipeline.names_in, catch_up, pipeline.change_terms)
+
+
+def _change_baseline(config: WatchConfig, jobs: JobWatch, catch_up: Callable[[], object]) -> int:
+    baseline = baseline_of(config.baseline)
+    assert baseline is not None  # noqa: S101 - likewise
+    catch_up()
+    return jobs.change_baseline(baseline)

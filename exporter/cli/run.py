@@ -15,25 +15,30 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from exporter.cli.baselines import baseline_of
+from exporter.cli.given import GivenRun
 from exporter.cli.messages import Messages
 from exporter.cli.options import (
     FILE,
     NAME,
+    baseline_option,
     death_option,
     fail_on_option,
     host_enforce_option,
+    metric_lineage_option,
     output_config,
     output_options,
     policy_options,
     strict_option,
 )
 from exporter.command import HeldCommand, inherited_environment
-from exporter.config import OnDeath, RunConfig
+from exporter.config import FailOn, OnDeath, RunConfig
 from exporter.errors import FAIL_ON_STATUS, LOST_STATUS, UsageError
 from exporter.signals import SignalRelay
 from exporter.users import command_user
 
 if TYPE_CHECKING:
+    from exporter.baseline.model import Baseline
     from exporter.kernel.loading import Loading
     from exporter.policy.model import Policy
 
@@ -62,7 +67,9 @@ if TYPE_CHECKING:
     "--job-env", type=NAME, metavar="NAME", help="The variable that holds the job's id, on other CI systems."
 )
 @policy_options
+@baseline_option
 @fail_on_option
+@metric_lineage_option
 @death_option
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- COMMAND...")
 def command(
@@ -88,11 +95,11 @@ def command(
 
 def run(config: RunConfig, environment: Mapping[str, str]) -> int:
     """Run and trace; returns the exit status. Raises CiEgressError when COMMAND wasn't started."""
-    policy = _requested(config)
+    policy, baseline = _requested(config), _baseline(config)
     user = command_user(config.user, environment, euid=os.geteuid())
     with SignalRelay() as relay, HeldCommand(config.command, user=user, signals=relay.inherited) as held:
         try:
-            return _trace(config, policy, environment, relay, held)
+            return _trace(GivenRun(config, policy, baseline), environment, relay, held)
         except Exception:
             # Tracing is passive: a fault of ours must not end the build, nor change its status.
             if not held.is_started:
@@ -107,7 +114,7 @@ def _requested(config: RunConfig) -> Policy | None:
         config.policy
         or config.allowed_endpoints is not None
         or config.enforce
-        or config.fail_on
+        or config.fail_on - {FailOn.NOVEL}
         or config.host_enforce
     ):
         return None  # and nothing of what reads one is imported
@@ -116,21 +123,26 @@ def _requested(config: RunConfig) -> Policy | None:
     return requested(config)
 
 
+def _baseline(config: RunConfig) -> Baseline | None:
+    if FailOn.NOVEL in config.fail_on and config.baseline is None:
+        raise UsageError("--fail-on novel needs a baseline", hint="name one with --baseline FILE")
+    return baseline_of(config.baseline)
+
+
 def _trace(
-    config: RunConfig,
-    policy: Policy | None,
+    given: GivenRun,
     environment: Mapping[str, str],
     relay: SignalRelay,
     held: HeldCommand,
 ) -> int:
     from exporter.kernel.loading import loading
 
+    config, policy, _ = given
     with loading(outlives=config.on_exporter_death is OnDeath.CLOSED) as kernel:
-        from exporter.cli.governing import Asked
         from exporter.cli.tracing import trace
 
         try:
-            return trace(Asked(config, policy), environment, relay=relay, held=held, kernel=kernel)
+            return trace(given, environment, relay=relay, held=held, kernel=kernel)
         except Exception:
             if policy is None or not held.is_started:
                 raise

@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from exporter.account import Bookkeeping
+from exporter.cli.baselines import warn_of_unknown
 from exporter.cli.failing import failings
-from exporter.cli.governing import Asked, Governance, governance, registered
+from exporter.cli.given import GivenRun
+from exporter.cli.governing import Governance, governance, registered
 from exporter.cli.guards import Guards
 from exporter.cli.leaving import end_what_is_left
 from exporter.cli.leftovers import tell_leftovers
-from exporter.cli.notices import long_flush_told, tell_denial, tell_fault, warn, warn_of_ignored
+from exporter.cli.notices import long_flush_told, tell_act, tell_fault, warn, warn_of_ignored
 from exporter.cli.outcome import Outcome
 from exporter.clock import boot_ns, system_clock
 from exporter.command import HeldCommand
@@ -46,7 +48,7 @@ from exporter.recording import Beginning, Ending, Recorder
 from exporter.signals import SignalRelay
 from exporter.spans import traceparent
 from exporter.summary import Summary
-from exporter.traced import Outlets, TracedJob, traced_job
+from exporter.traced import Outlets, TracedJob, known_by, traced_job
 
 SCOPE = 1
 """The job's number in the kernel: `run` has one job."""
@@ -55,7 +57,7 @@ _WORKER = "cicd.worker.name"
 
 
 def trace(
-    asked: Asked,
+    given: GivenRun,
     environment: Mapping[str, str],
     *,
     relay: SignalRelay,
@@ -67,12 +69,13 @@ def trace(
     Returns COMMAND's exit status, or that of lost evidence or of --fail-on. Raises CiEgressError when
     COMMAND wasn't started.
     """
-    config = asked.config
+    config = given.config
     go_first()
     warn_of_ignored(ignored_variables(environment))
     destinations = resolve_destinations(environment, otlp_dir=config.output.otlp_dir)
     job = detect(environment, job_env=config.job_env)
-    governed = governance(asked, job)
+    governed = governance(config, given.policy, job)
+    warn_of_unknown(given.baseline, job)
     # What one series of metrics has in common mustn't change with every run, so of the job only the worker.
     identity = {name: value for name, value in resource_attributes(job).items() if name == _WORKER}
     with ExitStack() as stack:
@@ -81,7 +84,7 @@ def trace(
         tracer = _ready(kernel, config)
         terms = governed.terms if governed else None
         beginning = Beginning(job, system_clock(), _root(held), SCOPE, boot_ns(), terms)
-        run = _assembled(config, environment, beginning, telemetry, tracer, stack)
+        run = _assembled(given, environment, beginning, telemetry, tracer, stack)
         _follow(run, governed, [SCOPE, *([HOST] if config.host_enforce else [])])
         held.release(_handed_on(environment, traceparent(run.traced.spans.job_context), job))
         _begin(run, config, held)
@@ -91,7 +94,7 @@ def trace(
             telemetry.close(before_logs=run.guards.tell_losses)
         account, lost = run.books.account(), losses(tracer)
         title = job.task or job.pipeline or Path(config.command[0]).name
-        failing = failings(config.fail_on, run.traced.denials, account)
+        failing = failings(config.fail_on, run.traced.denials, run.traced.novelties, account)
         outcome = Outcome(title, job, run.traced.summary, account, telemetry, destinations, lost, failing)
         outcome.tell()
     return outcome.exit_status(held.wait(lambda: relay.pump(held)), is_strict=config.strict)
@@ -112,14 +115,14 @@ class _Run(NamedTuple):
 
 
 def _assembled(  # noqa: PLR0913, PLR0917 - it puts just these together
-    config: RunConfig,
+    given: GivenRun,
     environment: Mapping[str, str],
     beginning: Beginning,
     telemetry: Telemetry,
     tracer: Tracer,
     stack: ExitStack,
 ) -> _Run:
-    flows = Flows()
+    config, flows = given.config, Flows()
     books = Bookkeeping(
         lambda: kernel_counts(tracer),
         lambda: telemetry.account,
@@ -127,11 +130,14 @@ def _assembled(  # noqa: PLR0913, PLR0917 - it puts just these together
         lambda: telemetry.earlier,
     )
     recorder = _recorder(config, beginning, stack)
-    metrics = Metrics(telemetry.meter, telemetry.add_producer, books.published)
-    outlets = Outlets(telemetry, metrics, beginning.clock, config.output.process_spans, tell_denial)
+    metrics = Metrics(
+        telemetry.meter, telemetry.add_producer, books.published, has_lineages=config.metric_lineage
+    )
+    outlets = Outlets(telemetry, metrics, beginning.clock, config.output.process_spans, tell_act)
     summary = Summary(environment, sees_daemons=config.is_host)
     traced = traced_job(beginning.job, outlets, summary, beginning.at_ns)
-    traced = replace(traced, terms=beginning.terms)
+    novelty = known_by(given.baseline, beginning.job)
+    traced = replace(traced, terms=beginning.terms, novelty=novelty)
     pipeline = Pipeline(outlets, recorder or Proc(), flows)
     handle = _handler(pipeline, recorder)
     source = LiveSource(tracer, handle, books, flows, on_fault=tell_fault)

@@ -9,12 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from exporter.cli.baselines import baseline_of
+from exporter.cli.given import GivenWatch
 from exporter.cli.messages import Messages
 from exporter.cli.options import (
     NAME,
     Mebibytes,
+    baseline_option,
     death_option,
     host_enforce_option,
+    metric_lineage_option,
     output_config,
     output_options,
     policy_options,
@@ -34,8 +38,8 @@ _LIMIT_MIB = 1536
 
 @click.command(
     "watch",
-    epilog="SIGTERM or SIGINT ends it, with everything flushed; SIGHUP reads the policy again. Exit status: "
-    "0; 2 usage; 91 could not trace; 92 telemetry was lost and --strict was given.",
+    epilog="SIGTERM or SIGINT ends it, with everything flushed; SIGHUP reads policy and baseline again. "
+    "Exit status: 0; 2 usage; 91 could not trace; 92 telemetry was lost and --strict was given.",
 )
 @output_options
 @click.option(
@@ -56,6 +60,8 @@ _LIMIT_MIB = 1536
     "--job-env", type=NAME, metavar="NAME", help="A variable that holds a job's id, on other CI systems."
 )
 @policy_options
+@baseline_option
+@metric_lineage_option
 @host_enforce_option
 def command(
     *,
@@ -86,11 +92,11 @@ def command(
 
 def watch(config: WatchConfig, environment: Mapping[str, str]) -> int:
     """Watch; returns the exit status. Raises CiEgressError when it can't be traced."""
-    source = _policy(config)  # before anything is loaded
-    with requests() as asked, _kernel(config, has_policy=source is not None) as kernel:
+    given = GivenWatch(config, _policy(config), baseline_of(config.baseline))  # before anything is loaded
+    with requests() as asked, _kernel(config, has_policy=given.policy is not None) as kernel:
         from exporter.cli.daemon import run
 
-        return run(config, environment, kernel, asked, source)
+        return run(given, environment, kernel, asked)
 
 
 @contextmanager

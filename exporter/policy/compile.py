@@ -40,11 +40,12 @@ from dataclasses import dataclass
 from functools import reduce
 from operator import or_
 
+from exporter.documents.problems import Problems
 from exporter.policy.compile_addresses import compile_addresses
 from exporter.policy.compile_names import NamedRules, compile_names
 from exporter.policy.entries import EXECUTABLES_MAX, AddressKey, Choice, NameKey, PortKey, Portless, Step
 from exporter.policy.model import LOOPBACK, Address, Effect, JobPolicy, Mode, Protocol, Rule
-from exporter.policy.problems import PolicyError, Problems
+from exporter.policy.problems import PolicyError
 
 _PORTLESS = {
     Protocol.ANY: Portless.ALL,

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Sequence
 from ipaddress import IPv4Network
 from typing import NamedTuple
 
+from exporter.documents.problems import Problems
 from exporter.policy.entries import ALTERNATIVES_MAX, FINAL, RULES_MAX, AddressKey, Choice, Verdict
 from exporter.policy.model import Effect, Name, Network, PortClass, Rule
-from exporter.policy.problems import Problems
 
 _BITS = 128
 _MAPPED = 0xFFFF << 32

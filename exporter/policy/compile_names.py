@@ -12,10 +12,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from exporter.documents.problems import Problems
 from exporter.policy.decide import precedence
 from exporter.policy.entries import RULE_SETS_MAX, STEPS_MAX, NameKey, PortKey, Step
 from exporter.policy.model import Effect, Name, PortClass, Protocol, Rule
-from exporter.policy.problems import Problems
 
 _EVERYTHING = PortClass(Protocol.ANY, 0)
 

@@ -9,8 +9,8 @@ from ipaddress import IPv6Network, ip_address, ip_network
 from typing import TYPE_CHECKING, NamedTuple
 
 from exporter.dns_messages import is_host_name
+from exporter.documents.problems import shown
 from exporter.policy.model import Effect, Host, Name, Network, Protocol
-from exporter.policy.problems import shown
 
 if TYPE_CHECKING:
     from publicsuffixlist import PublicSuffixList

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from exporter.documents.problems import shown
 from exporter.errors import FileError
 from exporter.policy.model import Rule
-from exporter.policy.problems import shown
 
 DIRECTORIES = tuple(
     map(Path, ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"))

@@ -10,8 +10,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from ipaddress import IPv4Network, ip_network
 
+from exporter.documents.problems import Problems, shown
 from exporter.policy.model import ANY_PORT, Effect, Host, Name, Network, Policy, PortClass, Protocol, Rule
-from exporter.policy.problems import Problems, shown
 
 _COMPARED_MAX = 64
 """Rules for the same, told apart by lineage: more don't compile."""

@@ -7,7 +7,9 @@ import re
 from collections.abc import Callable
 from typing import TypeVar
 
-from exporter.policy.document import Listing, Mapping, Node, Scalar
+from exporter.documents.fields import Fields
+from exporter.documents.problems import Problems, shown
+from exporter.documents.tree import Listing, Mapping, Node, Scalar
 from exporter.policy.endpoints import (
     EndpointError,
     parse_endpoint,
@@ -17,7 +19,6 @@ from exporter.policy.endpoints import (
     reach,
 )
 from exporter.policy.model import Effect, Host, Rule
-from exporter.policy.problems import Problems, shown
 
 KEYS = ("host", "ports", "protocol", "lineage")
 """Of the long form."""
@@ -29,7 +30,6 @@ _LINEAGE_FIX = "name executables as git, or by absolute path as /usr/bin/git"
 _PORTS_FIX = 'write [443], [80, 443], or "*" for all'
 
 _T = TypeVar("_T")
-Fields = dict[str, Node]
 
 
 def read_scalar_rule(node: Scalar, effect: Effect, source: str, problems: Problems) -> Rule | None:

@@ -12,10 +12,12 @@ from opentelemetry.trace import StatusCode
 from exporter.account import Account
 from exporter.cli.failing import failings
 from exporter.config import FailOn
-from exporter.denials import SAID_MAX, TOLD_MAX, Denials
+from exporter.denials import Denials
 from exporter.destinations import destination
 from exporter.events import Act, Acted, Aggregated, Outcome, Verdict
+from exporter.firsts import SAID_MAX, TOLD_MAX
 from exporter.flows import Flow
+from exporter.novelties import Novelties
 from exporter.otlp import LogRecord, Severity
 from exporter.spans import Spans
 from exporter.terms import Ruling, Terms, ruling
@@ -168,16 +170,19 @@ def test_attempts_of_whom_it_is_not_known_are_told_too() -> None:
     assert record.attributes["security_rule.ruleset.name"] == "policy.yaml"
 
 
+NOTHING_NOVEL = Novelties(print, print)
+
+
 def test_without_being_asked_nothing_fails_a_run() -> None:
     told = Told()
     told.meet(DENIED)
-    assert failings([], told.denials, LOSSY) == []
+    assert failings([], told.denials, NOTHING_NOVEL, LOSSY) == []
 
 
 def test_an_attempt_that_got_lost_before_it_was_judged_fails_a_run_that_must_not_be_denied() -> None:
     told = Told()
-    assert failings([FailOn.DENY], told.denials, Account(3, 3, 0)) == []
-    assert failings([FailOn.DENY], told.denials, LOSSY) == [
+    assert failings([FailOn.DENY], told.denials, NOTHING_NOVEL, Account(3, 3, 0)) == []
+    assert failings([FailOn.DENY], told.denials, NOTHING_NOVEL, LOSSY) == [
         "--fail-on: of 1 attempt it isn't known what the policy said"
     ]
 
@@ -232,6 +237,6 @@ def test_of_acts_with_others_and_of_a_rule_that_is_not_known_none_is_named() -> 
 def test_what_an_unknown_policy_said_has_no_rule() -> None:
     """One of an exporter before: its numbers are another policy's here."""
     nothing: Any = None
-    job = TracedJob(nothing, nothing, nothing, 0, nothing, terms=replace(TERMS, number=2))
+    job = TracedJob(nothing, nothing, nothing, 0, nothing, nothing, terms=replace(TERMS, number=2))
     said = [ruling(job.terms_of(policy), DENIED._replace(policy=policy)) for policy in (1, 2)]
     assert said == [Ruling("deny", "enforce"), Ruling("deny", "enforce", "192.0.2.0/24", "policy.yaml")]

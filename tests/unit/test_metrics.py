@@ -15,7 +15,8 @@ from exporter.destinations import Destination
 from exporter.durations import Producer
 from exporter.events import Outcome
 from exporter.jobs.model import Job
-from exporter.metrics import DESTINATIONS_MAX, PIPELINES_MAX, Metrics
+from exporter.metrics import PIPELINES_MAX, Metrics
+from exporter.series import DESTINATIONS_MAX
 from tests.unit.samples import JOB, TRACE_ID
 
 SPAN = SpanContext(TRACE_ID, 0xABC, is_remote=False, trace_flags=TraceFlags(TraceFlags.SAMPLED))

@@ -14,6 +14,7 @@ from exporter.destinations import destination
 from exporter.events import Outcome, ProcessKey
 from exporter.programs import Program
 from exporter.summary import ROWS_MAX, Summary
+from exporter.terms import Ruling
 from tests.unit.records import ACT, BASH
 from tests.unit.samples import bash, program
 
@@ -57,7 +58,7 @@ def met(
     verdict: str = "allow",
 ) -> None:
     for _ in range(times):
-        summary.connected(destination(ACT._replace(peer=peer, peer_port=port)), acting, verdict=verdict)
+        summary.connected(destination(ACT._replace(peer=peer, peer_port=port)), acting, said=Ruling(verdict))
 
 
 def shown(

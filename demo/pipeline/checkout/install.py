@@ -16,6 +16,13 @@ def fetch(registry: http.client.HTTPConnection, path: str) -> bytes:
     return content
 
 
+def newest(releases: dict[str, str], wanted: str) -> str:
+    """The newest release in a range such as ^2.0.0: any of the same major version."""
+    major = wanted.lstrip("^").split(".")[0]
+    allowed = [version for version in releases if version.split(".")[0] == major]
+    return max(allowed, key=lambda version: [int(part) for part in version.split(".")])
+
+
 def install(archive: bytes, directory: pathlib.Path) -> None:
     directory.mkdir(parents=True)
     subprocess.run(["tar", "-xz", "-C", directory], input=archive, check=True)
@@ -27,6 +34,7 @@ def install(archive: bytes, directory: pathlib.Path) -> None:
 wanted = json.loads(pathlib.Path("package.json").read_text())["dependencies"]
 registry = http.client.HTTPConnection("registry.example", timeout=10)
 index = json.loads(fetch(registry, "/index.json"))
-for name, version in wanted.items():
+chosen = {name: newest(index[name], version_range) for name, version_range in wanted.items()}
+for name, version in chosen.items():
     install(fetch(registry, index[name][version]), pathlib.Path("node_modules", name))
-print(", ".join(f"{name} {version}" for name, version in wanted.items()), "from registry.example")
+print(", ".join(f"{name} {version}" for name, version in chosen.items()), "from registry.example")

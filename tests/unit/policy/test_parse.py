@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.errors import UsageError
-from exporter.policy import document, parse
+from exporter.policy import parse
 from exporter.policy.model import Effect, Mode, Name, Policy, Protocol, Rule
-from exporter.policy.parse import load_policy, parse_allowed_endpoints, parse_policy
+from exporter.policy.parse import KIND, load_policy, parse_allowed_endpoints, parse_policy
 from exporter.policy.problems import PolicyError
 from tests.unit.policy.files import EXAMPLE, NAME, errors, policy, rules
 
@@ -182,8 +182,8 @@ HOSTILE = [
     (b"version: 1\nallow: " + b"[" * 20, "2:19: nested too deep; a policy has no more than six levels"),
     (b"version: 1\nallow: " + b"[" * 100_000, "2:1007: not YAML: while increasing flow level, exceeded maximum nesting depth; text that begins with one of * & [ { @ ` ! | > % needs double quotes; indent with spaces"),
     (b"- " * 100_000, "1:25: nested too deep; a policy has no more than six levels"),
-    (b"#" * (document.SIZE_MAX + 1), "1:1: larger than 4 MiB; split the policy by jobs"),
-    (b"[" + b"0," * (document.NODES_MAX + 1), "1:500000: more than 250,000 values; split the policy by jobs"),
+    (b"#" * (KIND.size_max + 1), "1:1: larger than 4 MiB; split the policy by jobs"),
+    (b"[" + b"0," * (KIND.nodes_max + 1), "1:500000: more than 250,000 values; split the policy by jobs"),
     (b"version: 1\nallow:\n- *.x.example", '3:3: `*` without quotes is an alias in YAML; write it in double quotes, as in "*.registry.example:443"'),
 ]  # fmt: skip
 

@@ -1,0 +1,38 @@
+"""What the demos have in common at a terminal: what they need, how wide they print, how they show a path."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from rich.console import Console
+
+from demo.job import CI_EGRESS
+from exporter.errors import KernelError
+
+INTERRUPTED_STATUS = 130
+_WIDTH_MAX = 120
+
+
+def check(target: str) -> None:
+    """Is there what `make TARGET` needs? Raises KernelError with what is missing."""
+    if os.geteuid() != 0:
+        raise KernelError(
+            "the demo needs root, to load eBPF programs and make a network", hint=f"sudo make {target}"
+        )
+    missing = [program for program in (CI_EGRESS, "curl", "ip") if shutil.which(program) is None]
+    if missing:
+        raise KernelError(f"not installed: {', '.join(map(str, missing))}", hint="make setup")
+
+
+def make_console() -> Console:
+    """As wide as the terminal, within what can be read."""
+    console = Console(highlight=False, markup=False, emoji=False)
+    console.width = min(console.width, _WIDTH_MAX) if console.is_terminal else _WIDTH_MAX
+    return console
+
+
+def shown(path: Path) -> str:
+    """As one would type it here."""
+    return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)

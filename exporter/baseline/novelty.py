@@ -1,0 +1,89 @@
+"""Whether a job connects to what its task never connected to: asked at every act."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from exporter.baseline.model import Baseline, Entry, Lineage, Task
+from exporter.destinations import Destination
+from exporter.policy.model import Name, plain_address
+
+_REMEMBERED_MAX = 4096
+"""Destinations of which it is remembered what covers them; a job can make up more."""
+
+_Chains = frozenset[Lineage] | None
+"""Of an entry; None for `any`."""
+
+
+class _Key(NamedTuple):
+    host: str
+    port: int | None
+    transport: str
+
+
+class Novelty:
+    """The baseline of one task.
+
+    A destination is judged by its `server.address`: where that is a name, an entry with the address behind
+    it says nothing of it, since names move from address to address. Whoever answers the job's lookups
+    chooses the name, and the address that goes with it.
+    """
+
+    def __init__(self, baseline: Baseline, task: Task) -> None:
+        """Of `task`; all is novel where `baseline` doesn't have it."""
+        entries = baseline.tasks.get(task, ())
+        self._exact: dict[_Key, _Chains] = {}
+        self._below: dict[_Key, _Chains] = {}
+        for entry in entries:
+            table = self._below if _is_wildcard(entry) else self._exact
+            table[_key(entry)] = entry.lineages
+        self._covering: dict[Destination, tuple[_Chains, ...]] = {}
+
+    def is_novel(self, destination: Destination, lineage: Lineage | None) -> bool:
+        """Whether no entry has it: the destination, and this very chain of executables or `any`.
+
+        `lineage` is None where the program isn't known, which only `any` includes. The loopback is never
+        novel. What isn't told apart, `_other`, always is.
+        """
+        covering = self._covering.get(destination)
+        if covering is None:
+            covering = self._remember(destination)
+        for chains in covering:
+            if chains is None or lineage in chains:
+                return False
+        return not destination.is_loopback
+
+    def has(self, destination: Destination) -> bool:
+        """Whether it is known, if only with other chains."""
+        return destination.is_loopback or any(True for _ in self._covers(destination))
+
+    def _remember(self, destination: Destination) -> tuple[_Chains, ...]:
+        if len(self._covering) >= _REMEMBERED_MAX:
+            self._covering.clear()
+        found = self._covering[destination] = tuple(self._covers(destination))
+        return found
+
+    def _covers(self, destination: Destination) -> Iterator[_Chains]:
+        """What entries say: one for each label of the name, at most."""
+        host, port, transport, _ = destination
+        if transport is None:
+            return
+        key = _Key(host, port, transport)
+        if key in self._exact:
+            yield self._exact[key]
+        while self._below and "." in host:
+            host = host.partition(".")[2]
+            key = _Key(host, port, transport)
+            if key in self._below:
+                yield self._below[key]
+
+
+def _is_wildcard(entry: Entry) -> bool:
+    return isinstance(entry.host, Name) and entry.host.is_wildcard
+
+
+def _key(entry: Entry) -> _Key:
+    """As destinations are called."""
+    host = entry.host.text if isinstance(entry.host, Name) else str(plain_address(entry.host))
+    return _Key(host, entry.port, entry.transport)

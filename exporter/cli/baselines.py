@@ -1,0 +1,32 @@
+"""The baseline that jobs are held against: read, and told where it has nothing of a job."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from exporter.baseline.model import Baseline
+    from exporter.jobs.model import Job
+
+
+def baseline_of(file: Path | None) -> Baseline | None:
+    """What `file` has; None: none is given. Raises UsageError, also for one that isn't valid."""
+    if file is None:
+        return None  # and nothing of what reads one is imported
+    from exporter.baseline.parse import load_baseline
+
+    return load_baseline(file)
+
+
+def warn_of_unknown(baseline: Baseline | None, job: Job) -> None:
+    """Say it where `baseline` has nothing of `job`."""
+    if baseline is None:
+        return
+    from exporter.baseline.model import Task
+    from exporter.cli.notices import warn
+
+    if Task(job.pipeline or None, job.task or None) not in baseline.tasks:
+        names = {"pipeline": job.pipeline, "task": job.task}
+        told = ", ".join(f"{what} {name}" for what, name in names.items() if name)
+        warn(f"the baseline has nothing of {told or 'a job without names'}: all that it reaches is novel")

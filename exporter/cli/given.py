@@ -1,0 +1,29 @@
+"""What a command was given: options, and what was read of the files that they name."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from exporter.config import RunConfig, WatchConfig
+
+if TYPE_CHECKING:
+    from exporter.baseline.model import Baseline
+    from exporter.cli.governing import Source
+    from exporter.policy.model import Policy
+
+
+class GivenRun(NamedTuple):
+    """For `run`."""
+
+    config: RunConfig
+    policy: Policy | None
+    """For any job."""
+    baseline: Baseline | None
+
+
+class GivenWatch(NamedTuple):
+    """For `watch`."""
+
+    config: WatchConfig
+    policy: Source | None
+    baseline: Baseline | None

@@ -1,0 +1,215 @@
+"""A YAML file as a small tree in which every node knows its place. The file may be hostile.
+
+It is read as a stream of events, so that nothing is built from what such a file has no use for: anchors and
+aliases (a few of them can stand for a billion nodes), tags, further documents, deep nesting. Values stay
+text; what a place of the file expects there is for the reader of the tree to say, so `no` and `1_0` are
+no riddles.
+"""
+
+from __future__ import annotations
+
+from codecs import BOM_UTF8
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple, NoReturn, TypeAlias
+
+import yaml
+
+from exporter.documents.problems import Place, Placed, Problems, shown
+from exporter.errors import UsageError
+
+DEPTH_MAX = 12
+
+_PARSER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_UNQUOTED = "text that begins with one of * & [ { @ ` ! | > % needs double quotes; indent with spaces"
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What a file is, and how much of it is read."""
+
+    name: str
+    """As in "a policy is one document"."""
+    size_max: int
+    """Bytes."""
+    nodes_max: int
+    """Values, lists and mappings, keys included."""
+    levels: str
+    """How deep a valid one is, in words."""
+    smaller: str
+    """How to mend one that is too large."""
+    wildcard: str
+    """One as such a file has it, without quotes."""
+
+
+class Scalar(NamedTuple):
+    """A single value, as text."""
+
+    line: int
+    column: int
+    text: str
+    is_plain: bool
+    """Whether it stands there without quotes."""
+
+
+class Listing(NamedTuple):
+    """A sequence."""
+
+    line: int
+    column: int
+    items: list[Node]
+
+
+class Mapping(NamedTuple):
+    """Keys and values, in the order of the file; a key may be there twice."""
+
+    line: int
+    column: int
+    pairs: list[tuple[Node, Node]]
+
+
+Node: TypeAlias = Scalar | Listing | Mapping
+
+
+class _UnreadableError(Exception):
+    """Nothing can be read from here on; what and where is told to the problems."""
+
+
+class _Builder:
+    def __init__(self, kind: Kind, problems: Problems) -> None:
+        self._kind = kind
+        self._problems = problems
+        self._open: list[Listing | Mapping] = []
+        self._keys: list[Node | None] = []
+        """For each of `_open`, the key that waits for its value."""
+        self._nodes = 0
+        self.roots: list[Node] = []
+
+    def take(self, event: Any) -> None:
+        """The next event. Raises _UnreadableError."""
+        mark = event.start_mark
+        line, column = mark.line + 1, mark.column + 1
+        match event:
+            case yaml.ScalarEvent():
+                self._add(Scalar(line, column, event.value, not event.style))
+                self._refuse_extras(event, line, column)
+            case yaml.CollectionEndEvent():
+                self._open.pop()
+                self._keys.pop()
+            case yaml.CollectionStartEvent():
+                is_list = isinstance(event, yaml.SequenceStartEvent)
+                self._begin(Listing(line, column, []) if is_list else Mapping(line, column, []))
+                self._refuse_extras(event, line, column)
+            case yaml.AliasEvent():
+                node = Scalar(line, column, "", is_plain=True)
+                self._add(node)
+                fix = f"write out what it stands for; for a wildcard, {_quote(self._kind)}"
+                self._problems.add(node, f"an alias, {shown(f'*{event.anchor}')}", fix)
+            case yaml.DocumentStartEvent() if self.roots:
+                fix = f"a {self._kind.name} is one document: remove `---`"
+                self._give_up(Place(line, column), "a second document", fix)
+
+    def _begin(self, node: Listing | Mapping) -> None:
+        self._add(node)
+        self._open.append(node)
+        self._keys.append(None)
+        if len(self._open) > DEPTH_MAX:
+            fix = f"a {self._kind.name} has no more than {self._kind.levels} levels"
+            self._give_up(node, "nested too deep", fix)
+
+    def _add(self, node: Node) -> None:
+        self._nodes += 1
+        if self._nodes > self._kind.nodes_max:
+            self._give_up(node, f"more than {self._kind.nodes_max:,} values", self._kind.smaller)
+        if not self._open:
+            self.roots.append(node)
+            return
+        around = self._open[-1]
+        if isinstance(around, Listing):
+            around.items.append(node)
+            return
+        key, self._keys[-1] = self._keys[-1], node
+        if key is not None:
+            around.pairs.append((key, node))
+            self._keys[-1] = None
+
+    def _refuse_extras(self, event: Any, line: int, column: int) -> None:
+        if event.anchor is not None:
+            self._problems.add(Place(line, column), f"an anchor, {shown(f'&{event.anchor}')}", "remove it")
+        if event.tag is not None:
+            fix = "remove it, or quote the text"
+            self._problems.add(Place(line, column), f"a tag, {shown(event.tag)}", fix)
+
+    def _give_up(self, place: Placed, what: str, fix: str) -> NoReturn:
+        self._problems.add(place, what, fix)
+        raise _UnreadableError
+
+
+def load(path: Path, kind: Kind) -> bytes:
+    """The bytes of the file `path`, one more than `kind` allows at most. Raises UsageError."""
+    try:
+        with path.open("rb") as file:
+            return file.read(kind.size_max + 1)
+    except OSError as error:
+        what = f"cannot read the {kind.name} {path}: {error.strerror}"
+        raise UsageError(what, hint="name a file that this user can read") from None
+
+
+def read(data: bytes, kind: Kind, problems: Problems) -> Node | None:
+    """The tree in `data`; None where it is empty or can't be read, which `problems` then tell."""
+    text = _text(data, kind, problems)
+    if text is None:
+        return None
+    builder = _Builder(kind, problems)
+    try:
+        for event in yaml.parse(text, Loader=_PARSER):
+            builder.take(event)
+    except _UnreadableError:
+        return None
+    except yaml.YAMLError as error:
+        problems.add(*_syntax_problem(error, text, kind))
+        return None
+    if not builder.roots:
+        problems.add(Place(1, 1), "the file is empty", f"a {kind.name} begins with `version: 1`")
+        return None
+    return builder.roots[0]
+
+
+def _quote(kind: Kind) -> str:
+    return f'write it in double quotes, as in "{kind.wildcard}"'
+
+
+def _text(data: bytes, kind: Kind, problems: Problems) -> str | None:
+    if len(data) > kind.size_max:
+        problems.add(Place(1, 1), f"larger than {kind.size_max >> 20} MiB", kind.smaller)
+        return None
+    data = data.removeprefix(BOM_UTF8)
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        place = _behind(data[: error.start].decode())
+        problems.add(place, f"not UTF-8 (byte {data[error.start]:#04x})", "save it as UTF-8")
+        return None
+
+
+def _syntax_problem(error: yaml.YAMLError, text: str, kind: Kind) -> tuple[Place, str, str]:
+    """What the parser said, at the place where it begins to be wrong."""
+    if isinstance(error, yaml.reader.ReaderError):  # its position is in bytes, or in characters
+        found = yaml.reader.Reader.NON_PRINTABLE.search(text)
+        fix = "remove it, or write it as an escape in quotes"
+        return _behind(text[: found.start() if found else 0]), "a control character", fix
+    context, problem = getattr(error, "context", None), getattr(error, "problem", None)
+    if context == "while scanning an alias":
+        return _marked(error, "context_mark"), "`*` without quotes is an alias in YAML", _quote(kind)
+    told = ", ".join(part for part in (context, problem) if part) or "it can't be parsed"
+    return _marked(error, "problem_mark"), f"not YAML: {told}", _UNQUOTED
+
+
+def _marked(error: yaml.YAMLError, name: str) -> Place:
+    mark = getattr(error, name, None)
+    return Place(mark.line + 1, mark.column + 1) if mark else Place(1, 1)
+
+
+def _behind(text: str) -> Place:
+    """The place of what follows `text`."""
+    return Place(text.count("\n") + 1, len(text) - text.rfind("\n"))

@@ -1,0 +1,60 @@
+"""What a baseline doesn't have, told at once: the first time that a chain of processes meets it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+from exporter.attributes import LayeredSpan
+from exporter.destinations import Destination
+from exporter.firsts import Firsts, Words, facts, sentence
+from exporter.otlp import LogRecord, Severity
+from exporter.programs import Program
+
+NOVEL_EVENT = "cicd.egress.novel"
+UNLISTED, OTHER_CHAINS = "not in the baseline", "known, but not from this chain"
+
+
+class _First(NamedTuple):
+    host: str
+    port: int | None
+    transport: str | None
+    lineage: tuple[str, ...] | None
+
+
+class Novelties:
+    """Those of one job."""
+
+    def __init__(self, log: Callable[[LogRecord], object], say: Callable[..., object]) -> None:
+        """`say` shows a line to whoever watches the job; for programs, what it says comes as keywords."""
+        self.attempts = 0
+        """All that were novel."""
+        self.first: str | None = None
+        """The first one, in words."""
+        self._firsts = Firsts(log, partial(say, level=logging.WARNING), Words("novelties", "novel"))
+
+    def meet(
+        self,
+        program: Program | None,
+        destination: Destination,
+        is_known_otherwise: Callable[[Destination], bool],
+        span: Callable[[], LayeredSpan],
+        attempts: int = 1,
+    ) -> None:
+        """Count novel attempts, and tell of them by a span that `span` makes, unless their like was told.
+
+        `program` is None where it isn't known who they are of. `is_known_otherwise` says whether the
+        baseline has a destination with other chains.
+        """
+        self.attempts += attempts
+        lineage = program.lineage if program else None
+        if not self._firsts.meets(_First(*destination[:3], lineage)):
+            return
+        why = OTHER_CHAINS if is_known_otherwise(destination) else UNLISTED
+        what = sentence(program, destination, why)
+        self.first = self.first or what
+        told, made = f"novel: {what}", span()
+        self._firsts.record(NOVEL_EVENT, Severity.WARN, made, told)
+        self._firsts.show(told, NOVEL_EVENT, made, **facts(program, destination), why=why)
