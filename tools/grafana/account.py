@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from tools.grafana.promql import ATTEMPTS, EVENTS, PENDING, RESULT, latest, latest_sum, series
 
+EXPORTER = ("service_instance_id", "host_name", "cicd_worker_name")
+"""Resource attributes that the collector makes labels of."""
+
 RESULTS = ("exported", "aggregated", "dropped")
 
 # The latest values and not what was added: of one exporter they are of one moment, and then they add up.
@@ -18,4 +21,4 @@ def with_result(result: str) -> str:
 
 def by_exporter(selector: str) -> str:
     """A number for each exporter."""
-    return f"sum by (instance) ({latest(selector)})"
+    return f"sum by ({', '.join(EXPORTER)}) ({latest(selector)})"

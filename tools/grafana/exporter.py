@@ -107,7 +107,6 @@ def _details() -> list[Panel]:
     parts = [by_exporter(series(EVENTS, f'{RESULT}="{result}"')) for result in RESULTS]
     attempts, pending = by_exporter(ATTEMPTS), by_exporter(PENDING)
     filled = [f"({part} or 0 * {attempts})" for part in (*parts, pending)]
-    about = f"max by (instance, host_name, cicd_worker_name, service_version) ({latest('target_info')})"
     overflow = added_by((PIPELINE,), series(CONNECTIONS, f'{HOST}="_other"'))
     return [
         rows(
@@ -117,13 +116,11 @@ def _details() -> list[Panel]:
                 f"{attempts} - {' - '.join(filled)}",
                 attempts,
                 *filled,
-                f"{about} and on (instance) {latest(ATTEMPTS)}",
             ],
             [
-                Column("instance", "Exporter"),
+                Column("service_instance_id", "Exporter"),
                 Column("host_name", "Machine"),
                 Column("cicd_worker_name", "Runner"),
-                Column("service_version", "Version"),
                 columns.value("A", "Unaccounted"),
                 columns.value("B", "Attempts"),
                 *(
@@ -131,7 +128,6 @@ def _details() -> list[Panel]:
                     for ref_id, result in zip("CDE", RESULTS, strict=True)
                 ),
                 columns.value("F", "Pending"),
-                columns.value("G", "Reports"),
             ],
             no_value="No exporter reported",
             size=WHOLE,
