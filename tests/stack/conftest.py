@@ -7,14 +7,16 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from pathlib import Path
 from string import Template
 from typing import Any
 
 import pytest
 
-RECIPE = Path(__file__).parent / "otelcol"
+from demo.stack.servers import Stack, free_ports, prepare, running_stack
+from exporter.errors import CiEgressError
+
+PROJECT = Path(__file__).resolve().parents[2]
 READY_WITHIN_S = 15.0
 ARRIVAL_WITHIN_S = 10.0
 JsonObject = dict[str, Any]
@@ -30,7 +32,7 @@ class Collector:
         self._ports = free_ports("http", "grpc", "https", "grpcs")
         self._process: subprocess.Popen[bytes] | None = None
         self._config = directory / "collector.yaml"
-        template = Template((RECIPE / "collector.yaml").read_text())
+        template = Template(Path(__file__).with_name("collector.yaml").read_text())
         self._config.write_text(
             template.substitute(self._ports, certificates=certificates, directory=directory)
         )
@@ -106,12 +108,6 @@ class Collector:
         return all(listens(port) for port in self._ports.values())
 
 
-def free_ports(*names: str) -> dict[str, int]:
-    with ExitStack() as stack:
-        servers = {name: stack.enter_context(socket.create_server(("127.0.0.1", 0))) for name in names}
-        return {name: server.getsockname()[1] for name, server in servers.items()}
-
-
 def listens(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
@@ -127,10 +123,11 @@ def wait_until(condition: Callable[[], bool], *, within_s: float = ARRIVAL_WITHI
 @pytest.fixture(scope="session")
 def otelcol() -> Path:
     """The Collector's binary, built if need be: minutes, and the Go module proxy."""
-    built = subprocess.run([RECIPE / "build.sh"], capture_output=True, text=True, check=False)
+    script = PROJECT / "tools/stack/servers.sh"
+    built = subprocess.run([script, "otelcol"], capture_output=True, text=True, check=False)
     if built.returncode:
         pytest.fail(f"the Collector can't be built:\n{built.stderr}", pytrace=False)
-    return Path(built.stdout.strip())
+    return Path(built.stdout.split()[1])
 
 
 def openssl(*arguments: str | Path) -> None:
@@ -171,3 +168,14 @@ def collector(otelcol: Path, certificates: Path, tmp_path: Path) -> Iterator[Col
         yield running
     finally:
         running.kill()
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """The four servers with the project's configuration, one of each for all tests."""
+    try:
+        binaries = prepare()
+    except CiEgressError as error:
+        pytest.fail(str(error), pytrace=False)
+    with running_stack(tmp_path_factory.mktemp("stack"), binaries=binaries) as running:
+        yield running

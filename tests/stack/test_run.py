@@ -20,9 +20,10 @@ from typing import Any
 
 import pytest
 
+from demo.stack.servers import free_ports
 from exporter import __version__
 from tests.launch import PLAIN_ENVIRONMENT, Done, JsonObject, ci_egress, plain, spans_in
-from tests.stack.conftest import Collector, free_ports, wait_until
+from tests.stack.conftest import Collector, wait_until
 from tests.unit.jobs.documented import environment
 
 pytestmark = [

