@@ -1,7 +1,7 @@
-"""What Grafana does with a dashboard before it draws: fills in variables, asks the data sources, makes tables.
+"""What Grafana does with a dashboard before it draws: fills in variables, asks data sources, makes tables.
 
-Written down from Grafana's own sources (11.6): `templateSrv`, the Prometheus and Jaeger data sources, and the
-transformations `merge` and `organize`. What they would leave as it is, such as an unknown variable, is an error.
+After Grafana's `templateSrv`, its Prometheus and Jaeger data sources, and the transformations `merge` and
+`organize`, as of 11.6. What they would leave as it is, such as an unknown variable, is an error here.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import math
 import re
 import shlex
 from collections import defaultdict
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,6 +47,14 @@ def variables(board: JsonObject) -> dict[str, JsonObject]:
     return {variable["name"]: variable for variable in board["templating"]["list"]}
 
 
+def columns(panel: JsonObject) -> dict[str, str]:
+    """Titles of a table's columns by the names of their fields, from left to right."""
+    organize = panel["transformations"][-1]["options"]
+    titles: dict[str, str] = organize["renameByName"]
+    assert organize["excludeByName"] == {"Time": True}
+    return dict(sorted(titles.items(), key=lambda item: organize["indexByName"][item[0]]))
+
+
 @dataclass(frozen=True)
 class Span:
     """A time range, Unix seconds."""
@@ -80,27 +87,31 @@ class View:
         answer = self._servers.prometheus(f"label/{match[2]}/values", self.span, **{"match[]": selector})
         return [str(one) for one in answer]
 
-    def numbers(self, panel: JsonObject) -> float | None:
+    def number(self, panel: JsonObject) -> float | None:
         """What a stat shows; None stands for its `noValue`."""
         (target,) = panel["targets"]
         found = [one["value"][1] for one in self._instant(target)]
         assert len(found) <= 1, f"{panel['title']}: one number, not {found}"
         return float(found[0]) if found else None
 
-    def table(self, panel: JsonObject) -> list[Row]:
-        """The lines of a table of metrics, by the titles of its columns; without columns that have nothing."""
+    def rows(self, panel: JsonObject) -> list[Row]:
+        """What a table is made of, by the names of fields, before these get their titles."""
         merged: dict[frozenset[tuple[str, str]], Row] = defaultdict(dict)
         for target in panel["targets"]:
             name = "Value" if len(panel["targets"]) == 1 else f"Value #{target['refId']}"
             for one in self._instant(target):
                 merged[frozenset(one["metric"].items())][name] = float(one["value"][1])
-        if len(panel["targets"]) > 1:
-            assert panel["transformations"][0]["id"] == "merge"
-        organize = panel["transformations"][-1]["options"]
-        rows = [{**dict(labels), **values} for labels, values in merged.items()]
-        strangers = {name for row in rows for name in row} - organize["renameByName"].keys()
+        steps = [step["id"] for step in panel["transformations"]]
+        assert steps == (["organize"] if len(panel["targets"]) == 1 else ["merge", "organize"])
+        return [{**dict(labels), **values} for labels, values in merged.items()]
+
+    def table(self, panel: JsonObject) -> list[tuple[Any, ...]]:
+        """The lines of a table, with None where a column has nothing."""
+        names = columns(panel)
+        rows = self.rows(panel)
+        strangers = {name for row in rows for name in row} - set(names)
         assert not strangers, f"{panel['title']} shows {strangers} under no title"
-        return [{organize["renameByName"][name]: value for name, value in row.items()} for row in rows]
+        return [tuple(row.get(name) for name in names) for row in rows]
 
     def curves(self, panel: JsonObject) -> dict[str, list[float]]:
         """Values by legend, of all steps; without those that are not a number."""
@@ -109,15 +120,11 @@ class View:
             step_s = self._step_s(panel)
             span = Span(self.span.start_s // step_s * step_s, self.span.end_s // step_s * step_s)
             expression = self.expression(target["expr"], step_s)
-            for one in self._servers.prometheus("query_range", span, query=expression, step=str(step_s))[
-                "result"
-            ]:
-                legend = re.sub(
-                    r"\{\{(\w+)\}\}",
-                    lambda match, labels=one["metric"]: labels.get(match[1], ""),
-                    target["legendFormat"],
-                )
-                found[legend] += [value for _, text in one["values"] if not math.isnan(value := float(text))]
+            answer = self._servers.prometheus("query_range", span, query=expression, step=str(step_s))
+            for one in answer["result"]:
+                legend = _legend(target["legendFormat"], one["metric"])
+                values = (float(text) for _, text in one["values"])
+                found[legend] += [value for value in values if not math.isnan(value)]
         return dict(found)
 
     def exemplars(self, panel: JsonObject) -> set[str]:
@@ -133,9 +140,10 @@ class View:
     def traces(self, target: JsonObject) -> list[JsonObject]:
         """What a search of the Jaeger data source finds."""
         assert target["queryType"] == "search"
-        assert target["datasource"] == {"type": "jaeger", "uid": self._fill("${jaeger}")} or target[
-            "datasource"
-        ] == {"type": "jaeger", "uid": "${jaeger}"}
+        assert target["datasource"] in (
+            {"type": "jaeger", "uid": "${jaeger}"},
+            {"type": "jaeger", "uid": self._values["jaeger"]},
+        )
         wanted = {key: self._fill(target[key]) for key in ("service", "tags")}
         tags = dict(part.split("=", 1) for part in shlex.split(wanted["tags"]))
         return self._servers.traces(self.span, wanted["service"], tags, target.get("limit", 20))
@@ -147,11 +155,6 @@ class View:
     def link(self, url: str, row: Row, cell: str = "") -> str:
         """Where a data link leads, from a cell of a row or from a series with these labels."""
         return _VARIABLE.sub(lambda match: self._of_link(match, row, cell), url)
-
-    def annotations(self) -> Iterator[str]:
-        """Expressions of the dashboard's own annotations."""
-        for one in self.board["annotations"].get("list", []):
-            yield self.expression(one["expr"])
 
     def _instant(self, target: JsonObject) -> list[JsonObject]:
         assert target["instant"]
@@ -189,6 +192,8 @@ class View:
 
     def _promql(self, match: re.Match[str], step_s: int) -> str:
         name = match[1] or match[4]
+        if name.isdigit():
+            return match[0]  # a group of label_replace
         built_in = self._built_in(name, step_s)
         if built_in is not None:
             return built_in
@@ -227,6 +232,10 @@ class View:
         value = built_in if built_in is not None else self._values[name]
         assert isinstance(value, str)
         return value
+
+
+def _legend(text: str, labels: dict[str, str]) -> str:
+    return re.sub(r"\{\{(\w+)\}\}", lambda match: labels.get(match[1], ""), text)
 
 
 @dataclass(frozen=True)

@@ -132,7 +132,8 @@ def _numbers() -> list[Panel]:
         ),
         number(
             "Failed connects",
-            "Connects that ended otherwise than established: refused, timed out, unreachable, denied.",
+            "Connects that ended otherwise than established: refused, timed out, unreachable. Those "
+            "that were denied never began.",
             total(failed),
             alarm=Alarm(ATTENTION),
         ),

@@ -185,7 +185,7 @@ def _over_time() -> list[Panel]:
             [Curve(f"sum by ({ERROR}) ({added(UNATTRIBUTED, INTERVAL)})", f"{{{{{ERROR}}}}}")],
         ),
         over_time(
-            "Exporters",
+            "Exporters over time",
             "Exporters that reported in each interval. Where daemons watch, a dip is one that is gone.",
             [Curve(f"count(present_over_time({ATTEMPTS}[{INTERVAL}]))", "exporters")],
         ),

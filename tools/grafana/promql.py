@@ -83,8 +83,8 @@ def latest_sum(selector: str) -> str:
 
 def quantile(ratio: float, labels: tuple[str, ...], *matchers: str) -> str:
     """Of how long connects took, by labels, over time."""
-    buckets = added_by(("le", *labels), series(f"{CONNECT_DURATION}_bucket", *matchers), INTERVAL)
-    return f"histogram_quantile({ratio}, {buckets})"
+    buckets = added(series(f"{CONNECT_DURATION}_bucket", *matchers), INTERVAL)
+    return f"histogram_quantile({ratio}, sum by ({', '.join(['le', *labels])}) ({buckets}))"
 
 
 def new_by_history(labels: tuple[str, ...], *matchers: str) -> str:
