@@ -37,6 +37,12 @@ def dashboards() -> dict[str, JsonObject]:
     return {board["uid"]: board for board in loaded}
 
 
+def panel_of(uid: str, title: str) -> JsonObject:
+    """The one with this title."""
+    (found,) = [panel for panel in panels(dashboards()[uid]) if panel["title"] == title]
+    return found
+
+
 def panels(board: JsonObject) -> list[JsonObject]:
     """All but the rows."""
     return [panel for panel in board["panels"] if panel["type"] != "row"]

@@ -17,7 +17,18 @@ from exporter.errors import CiEgressError
 from tests.stack import dashboard_values as values
 from tests.stack.dashboard_values import EXPECTED, Curves, Durations, Expected, Number, Peaks, Table, Traces
 from tests.stack.demo_fleet import BEACON, NAMES, Fleet, run_fleet
-from tests.stack.grafana import FOLDER, JsonObject, Row, Span, View, columns, dashboards, panels, variables
+from tests.stack.grafana import (
+    FOLDER,
+    JsonObject,
+    Row,
+    Span,
+    View,
+    columns,
+    dashboards,
+    panel_of,
+    panels,
+    variables,
+)
 
 pytestmark = [pytest.mark.stack, pytest.mark.kernel, pytest.mark.timeout(900)]
 
@@ -53,11 +64,6 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
 
 def opened(fleet: Fleet, uid: str, span: Span | None = None, **chosen: str | list[str]) -> View:
     return View(BOARDS[uid], fleet.servers, span or fleet.recent, {**CHOSEN[uid], **chosen})
-
-
-def panel_of(uid: str, title: str) -> JsonObject:
-    (found,) = [panel for panel in panels(BOARDS[uid]) if panel["title"] == title]
-    return found
 
 
 def test_there_is_an_expectation_for_each_panel_and_none_for_what_is_gone() -> None:
