@@ -16,6 +16,7 @@ from tests.fuzz import (
     recordings,
     redaction,
     rings,
+    span_lines,
 )
 from tests.fuzz.engine import Target
 
@@ -35,5 +36,6 @@ TARGETS = {
         Target("rings", rings.check, 3),
         Target("recordings", recordings.check, 2),
         Target("otlp", otlp.check, 2),
+        Target("spans", span_lines.check, 5),
     )
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,8 @@ from opentelemetry.trace import SpanContext, SpanKind
 
 from exporter.errors import UsageError
 from exporter.otlp.json_spans import encode_spans
-from exporter.span_files import egress_spans, span_files
+from exporter.span_files import egress_spans, read_spans, span_files
+from exporter.span_lines import EgressSpan
 from exporter.spans import SCOPE_NAME
 
 ATTRIBUTES: dict[str, Any] = {
@@ -24,6 +26,8 @@ ATTRIBUTES: dict[str, Any] = {
     "egress.lineage": ["bash", "npm"],
     "ratio": 0.5,
 }
+
+STARTED_NS = 1_795_633_494_528_748_259
 
 
 def line(
@@ -35,6 +39,7 @@ def line(
         resource=Resource({}),
         attributes=attributes,
         kind=kind,
+        start_time=STARTED_NS,
         instrumentation_scope=InstrumentationScope(scope, "1"),
     )
     return encode_spans([span])
@@ -52,12 +57,46 @@ def test_egress_spans_come_back_as_they_were_written(tmp_path: Path) -> None:
     assert list(egress_spans(path)) == [ATTRIBUTES, {"server.port": -1}]
 
 
+def test_only_attributes_that_are_wanted_come_with_the_time(tmp_path: Path) -> None:
+    path = tmp_path / "traces.jsonl"
+    path.write_bytes(line())
+    wanted = {"server.address", "egress.lineage", "not.there"}
+    expected = {"server.address": "registry.example", "egress.lineage": ["bash", "npm"]}
+    assert list(read_spans(path, wanted)) == [EgressSpan(STARTED_NS, expected)]
+
+
+def test_a_compressed_file_reads_like_a_plain_one(tmp_path: Path) -> None:
+    path = tmp_path / "traces.1.jsonl.gz"
+    path.write_bytes(gzip.compress(line()) + gzip.compress(line()))
+    assert list(egress_spans(path)) == [ATTRIBUTES, ATTRIBUTES]
+
+
+@pytest.mark.parametrize("broken", [gzip.compress(line())[:-9], b"plain", gzip.compress(line()) + b"x"])
+def test_a_broken_compressed_file_is_an_error(tmp_path: Path, broken: bytes) -> None:
+    path = tmp_path / "traces.1.jsonl.gz"
+    path.write_bytes(broken)
+    with pytest.raises(UsageError, match=r"cannot read .*/traces\.1\.jsonl\.gz: \w"):
+        list(egress_spans(path))
+
+
+@pytest.mark.parametrize("name", ["traces.jsonl", "traces.1.jsonl.gz"])
+def test_progress_adds_up_to_the_size_on_disk(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    lines = line(attributes={"process.command_line": "x" * 8000}) * 400
+    path.write_bytes(gzip.compress(lines) if path.suffix == ".gz" else lines)
+    told: list[int] = []
+    assert len(list(read_spans(path, on_read=told.append))) == 400
+    assert sum(told) == path.stat().st_size
+    assert len(told) > 2
+
+
 def test_a_folder_has_the_rotated_files_too(tmp_path: Path) -> None:
-    for name in ("traces.jsonl", "traces.1.jsonl", "metrics.jsonl"):
+    for name in ("traces.jsonl", "traces.1.jsonl", "traces.2.jsonl.gz", "metrics.jsonl"):
         (tmp_path / name).touch()
     single = tmp_path / "other.jsonl"
     assert span_files([tmp_path, single]) == [
         tmp_path / "traces.1.jsonl",
+        tmp_path / "traces.2.jsonl.gz",
         tmp_path / "traces.jsonl",
         single,
     ]

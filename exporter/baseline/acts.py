@@ -1,0 +1,174 @@
+"""What a span tells a baseline: which task of which run went where by which programs; or why not."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from hashlib import blake2b
+from ipaddress import ip_address
+from typing import Any
+
+from exporter.addresses import is_transport, transport_has_ports
+from exporter.baseline.hosts import parse_host
+from exporter.baseline.model import Lineage, Task, Where
+from exporter.baseline.seen import NotLearntError, Run, Seen
+from exporter.destinations import OTHER, SOCKET
+from exporter.policy.endpoints import PORT_MAX, EndpointError
+from exporter.policy.model import ANSWER, Name
+from exporter.span_lines import EgressSpan
+from exporter.text import clean
+
+ATTRIBUTES = frozenset(
+    {
+        "cicd.pipeline.name",
+        "cicd.pipeline.run.id",
+        "cicd.pipeline.task.name",
+        "egress.attempts",
+        "egress.job.attempt",
+        "egress.lineage",
+        "egress.rule",
+        "egress.verdict",
+        "network.peer.address",
+        "network.transport",
+        "server.address",
+        "server.port",
+    }
+)
+"""All that is read."""
+
+DENIED = "denied, so nothing went there"
+TOGETHER = f"of destinations that were counted together ({OTHER})"
+NO_ADDRESS = "of sockets without an address"
+ANSWERED = "answering who asked a job's own listener"
+NO_JOB = "of no job: without a run"
+NOBODY = "of programs that aren't known"
+NO_TIME = "without a time"
+NO_NAME = "of what no baseline can name"
+
+_NAME_MAX = 1024
+"""Characters of a pipeline's name, or a task's."""
+_CHAIN_MAX = 4096
+"""Characters of a chain in all."""
+_TIME_MAX_NS = 4_102_444_800 * 10**9  # the year 2100
+
+
+def add_span(seen: Seen, span: EgressSpan) -> None:
+    """Take in what `span` tells."""
+    seen.spans += 1
+    try:
+        _add(seen, span.started_ns, span.attributes)
+    except NotLearntError as error:
+        if error.why is not None:
+            attempts = _number(span.attributes.get("egress.attempts"))
+            seen.left_out[error.why] += attempts or 1
+
+
+def _add(seen: Seen, at_ns: int, attributes: dict[str, Any]) -> None:
+    """Raises NotLearntError."""
+    if not 0 < at_ns < _TIME_MAX_NS:
+        raise NotLearntError(NO_TIME)
+    get = attributes.get
+    name, run = _identity(
+        _text(get("cicd.pipeline.name")),
+        _text(get("cicd.pipeline.task.name")),
+        _text(get("cicd.pipeline.run.id")),
+        _text(get("egress.job.attempt")),
+    )
+    task = seen.task(name)
+    place = seen.run(name.pipeline, run, at_ns)
+    if place is None:
+        seen.uncounted += 1
+    bit = 0 if place is None else 1 << place
+    task.runs |= bit
+    where = _where(attributes)
+    chain = _chain(get("egress.lineage"))
+    seen.met(task, where).add((at_ns, run), bit, chain)
+
+
+def _where(attributes: dict[str, Any]) -> Where:
+    get = attributes.get
+    host, kind = _text(get("server.address")), _text(get("network.transport"))
+    peer = _text(get("network.peer.address"))
+    if is_loopback(peer or host):
+        raise NotLearntError(None)
+    if get("egress.verdict") == "deny":
+        raise NotLearntError(DENIED)
+    if get("egress.rule") == ANSWER and kind == "udp":  # a rule that is called so is one for tcp
+        raise NotLearntError(ANSWERED)
+    return where_of(host, _number(get("server.port")), kind)
+
+
+@lru_cache(maxsize=65_536)
+def where_of(host: str | None, port: int | None, kind: str | None) -> Where:
+    """Where to, in one form. Raises NotLearntError."""
+    if host is None or host == SOCKET:
+        raise NotLearntError(NO_ADDRESS)
+    if host == OTHER:
+        raise NotLearntError(TOGETHER)
+    if kind is None or not is_transport(kind):
+        raise NotLearntError(NO_NAME)
+    has_port = transport_has_ports(kind)
+    if has_port and (port is None or port > PORT_MAX):
+        raise NotLearntError(NO_NAME)
+    return Where(_named(host), port if has_port else None, kind)
+
+
+def _named(host: str) -> str:
+    try:
+        named = parse_host(host)
+    except EndpointError:
+        raise NotLearntError(NO_NAME) from None
+    if isinstance(named, Name) and named.is_wildcard:
+        raise NotLearntError(NO_NAME)
+    return str(named)
+
+
+@lru_cache(maxsize=4096)
+def _identity(
+    pipeline: str | None, task: str | None, run_id: str | None, attempt: str | None
+) -> tuple[Task, Run]:
+    """The task, and its run. Raises NotLearntError."""
+    if run_id is None:
+        raise NotLearntError(NO_JOB)
+    digest = blake2b(f"{run_id}\0{attempt or ''}".encode(errors="replace"), digest_size=8).digest()
+    return task_of(pipeline, task), digest
+
+
+def task_of(pipeline: str | None, task: str | None) -> Task:
+    """As a file can hold it; None or "" for what has no name. Raises NotLearntError."""
+    if any(len(name) > _NAME_MAX for name in (pipeline, task) if name):
+        raise NotLearntError(NO_NAME)
+    return Task(clean(pipeline) if pipeline else None, clean(task) if task else None)
+
+
+def _chain(value: object) -> Lineage:
+    """Raises NotLearntError where it is missing, or too long to be kept."""
+    if not isinstance(value, list) or not value:
+        raise NotLearntError(NOBODY)
+    return chain_of(tuple(value))
+
+
+@lru_cache(maxsize=65_536)
+def chain_of(names: tuple[object, ...]) -> Lineage:
+    """The same tuple for the same names. Raises NotLearntError."""
+    texts = tuple(clean(name) for name in names if isinstance(name, str) and name)
+    if len(texts) < len(names) or sum(map(len, texts)) > _CHAIN_MAX:
+        raise NotLearntError(NOBODY)
+    return texts
+
+
+@lru_cache(maxsize=4096)
+def is_loopback(text: str | None) -> bool:
+    """Whether it is an address of this machine itself."""
+    try:
+        address = ip_address(text or "")
+    except ValueError:
+        return False
+    return address.is_loopback or address.is_unspecified
+
+
+def _number(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) and value else None

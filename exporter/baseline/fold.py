@@ -1,0 +1,123 @@
+"""Names that vary from run to run, as a content-delivery network's do, become one wildcard.
+
+Only where at least three names of one owner vary for the same task, port and transport: each of them was met
+in less than half of the runs (of a history in days: of the days). The public suffix list says who owns what,
+its private section included, so that customers of one cloud are never taken for one owner. What is met in
+most runs is no matter of chance and stays an entry of its own.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING, NamedTuple
+
+from exporter.baseline.hosts import parse_host
+from exporter.baseline.model import Where
+from exporter.baseline.seen import Met, TaskSeen
+from exporter.policy.model import Address, Name
+
+if TYPE_CHECKING:
+    from publicsuffixlist import PublicSuffixList
+
+NAMES_MIN = 3
+
+Labels = tuple[str, ...]
+"""Of a name, the last one first."""
+
+
+class Subject(NamedTuple):
+    """What becomes an entry."""
+
+    host: Name | Address
+    port: int | None
+    transport: str
+    met: Met
+    folded: tuple[str, ...] = ()
+    """Names that a wildcard stands for, sorted."""
+
+
+def fold(task: TaskSeen) -> Iterator[Subject]:
+    """All destinations of `task`, of which each is met by exactly one."""
+    hosts = {where: parse_host(where.host) for where in task.destinations}
+    owners: dict[tuple[str, int | None, str], list[Where]] = defaultdict(list)
+    for where, host in hosts.items():
+        if isinstance(host, Name) and _varies(task.destinations[where], task):
+            owner = registrable(host.text)
+            if owner is not None and owner != host.text:
+                owners[owner, where.port, where.transport].append(where)
+    left = dict(task.destinations)
+    for (_, port, transport), wheres in owners.items():
+        by_name = {where.host: where for where in wheres}
+        for parent, names in folds([*by_name]).items():
+            met = _together([left.pop(by_name[name]) for name in names])
+            yield Subject(Name(parent, is_wildcard=True), port, transport, met, tuple(sorted(names)))
+    for where, met in left.items():
+        yield Subject(hosts[where], where.port, where.transport, met)
+
+
+def folds(names: Sequence[str]) -> Mapping[str, Sequence[str]]:
+    """Parents whose wildcards stand for `names`, all of one owner, that vary; a name may be in none of them.
+
+    As narrow as possible: where a parent has fewer than three branches, each is looked at by itself.
+    """
+    labels = {tuple(reversed(name.split("."))): name for name in names}
+    return {
+        ".".join(reversed(parent)): [labels[below] for below in found]
+        for parent, found in _folds(sorted(labels))
+    }
+
+
+def registrable(name: str) -> str | None:
+    """The part of `name` that one owner registered; None for a public suffix."""
+    found = _suffixes().privatesuffix(name)
+    return str(found) if found else None
+
+
+def _folds(names: Sequence[Labels]) -> Iterator[tuple[Labels, Sequence[Labels]]]:
+    if len(names) < NAMES_MIN:
+        return
+    parent = _common_parent(names)
+    branches: dict[str, list[Labels]] = defaultdict(list)
+    for name in names:
+        branches[name[len(parent)]].append(name)
+    if len(branches) < NAMES_MIN:
+        depth = len(parent) + 1  # of what no wildcard below it stands for
+        branches_alone = ([name for name in branch if len(name) > depth] for branch in branches.values())
+        narrower = [found for branch in branches_alone for found in _folds(branch)]
+        if narrower:
+            yield from narrower
+            return
+    yield parent, names
+
+
+def _common_parent(names: Sequence[Labels]) -> Labels:
+    """The longest one below which all of `names` are; they are sorted, so the ends differ most."""
+    shortest = min(len(name) for name in names) - 1
+    first, last = names[0], names[-1]
+    length = 0
+    while length < shortest and first[length] == last[length]:
+        length += 1
+    return first[:length]
+
+
+def _varies(met: Met, task: TaskSeen) -> bool:
+    """Whether it was met in less than half of the task's runs, and days; each where there are any."""
+    is_rare_in_runs = 2 * met.runs.bit_count() < max(task.runs.bit_count(), 1)
+    return is_rare_in_runs and 2 * len(met.days) < max(len(task.days), 1)
+
+
+def _together(several: Sequence[Met]) -> Met:
+    made = Met()
+    for met in several:
+        made.merge(met)
+    return made
+
+
+@lru_cache(maxsize=1)
+def _suffixes() -> PublicSuffixList:
+    """The list that comes with the package, its private section included."""
+    from publicsuffixlist import PublicSuffixList
+
+    return PublicSuffixList()

@@ -1,0 +1,249 @@
+"""What was seen of pipelines, in parts that add up to the same whatever their number and order."""
+
+from __future__ import annotations
+
+from array import array
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import compress
+
+from exporter.baseline.model import Lineage, Task, Where
+from exporter.baseline.parse import ENTRIES_MAX
+
+CHAINS_MAX = 64
+"""Lineages of one destination that are told apart; with more, any will do."""
+DESTINATIONS_MAX = 2000
+"""Of one task."""
+RUNS_MAX = 1_000_000
+"""Of all pipelines together."""
+
+Run = bytes
+"""A digest of what a run is known by in its pipeline."""
+First = tuple[int, Run]
+"""When in ns since 1970, and in which run."""
+
+
+class NotLearntError(Exception):
+    """Why something is in no baseline; `why` is None for loopback, of which nothing needs to be said."""
+
+    def __init__(self, why: str | None) -> None:
+        """As in `not learnt: 3 attempts …`."""
+        super().__init__(why)
+        self.why = why
+
+
+class Met:
+    """One destination, or several that became one, as a task met it."""
+
+    __slots__ = ("chains", "days", "first", "is_crowded", "last_ns", "runs")
+
+    def __init__(self) -> None:
+        """Not met yet."""
+        self.chains: dict[Lineage, First] | None = {}
+        """The first time of each; None for any."""
+        self.is_crowded = False
+        """Whether it is any because there were too many."""
+        self.first: First | None = None
+        """None where only days are known."""
+        self.last_ns = 0
+        self.runs = 0
+        """A bit for each, by its place in `Runs`."""
+        self.days: set[int] = set()
+        """Of a history in days, as ordinals of dates."""
+
+    def add(self, at: First, run: int, chain: Lineage) -> None:
+        """`run` is its bit, 0 where it has none."""
+        at_ns = at[0]
+        self.runs |= run
+        if self.first is None or at < self.first:
+            self.first = at
+        self.last_ns = max(self.last_ns, at_ns)
+        if self.chains is not None:
+            known = self.chains.get(chain)
+            if known is None or at < known:
+                self.chains[chain] = at
+                self._limit()
+
+    def add_day(self, day: int, chain: Lineage | None) -> None:
+        """None for a chain that isn't known."""
+        self.days.add(day)
+        if chain is None:
+            self.chains = None
+        elif self.chains is not None:
+            self.chains.setdefault(chain, NEVER)
+            self._limit()
+
+    def merge(self, other: Met, places: Sequence[int] | None = None) -> None:
+        """Add `other`; `places` are those of its runs here, None where they are the same."""
+        self.is_crowded |= other.is_crowded
+        self.runs |= other.runs if places is None else moved(other.runs, places)
+        self.days |= other.days
+        self.last_ns = max(self.last_ns, other.last_ns)
+        if other.first is not None:
+            self.first = other.first if self.first is None else min(self.first, other.first)
+        if self.chains is None or other.chains is None:
+            self.chains = None
+            return
+        for chain, first in other.chains.items():
+            self.chains[chain] = min(first, self.chains.get(chain, first))
+        self._limit()
+
+    @property
+    def firsts(self) -> Iterator[First]:
+        """Each time that something about it was new."""
+        if self.first is not None:
+            yield self.first
+        yield from () if self.chains is None else self.chains.values()
+
+    def _limit(self) -> None:
+        if self.chains is not None and len(self.chains) > CHAINS_MAX:
+            self.chains = None
+            self.is_crowded = True
+
+
+NEVER: First = (1 << 63, b"")
+"""Of a chain that only a history in days has: later than any time of a run."""
+
+
+class Runs:
+    """Those of one pipeline, each with a place of its own, by which bitmaps have it."""
+
+    def __init__(self) -> None:
+        """None yet."""
+        self.places: dict[Run, int] = {}
+        self.first_ns = array("q")
+        self.last_ns = array("q")
+
+    def place(self, run: Run, at_ns: int, *, has_room: bool) -> int | None:
+        """Of a run that did something at that time; None where it is new and there is no room."""
+        found = self.places.get(run)
+        if found is None:
+            if not has_room:
+                return None
+            found = self.places[run] = len(self.places)
+            self.first_ns.append(at_ns)
+            self.last_ns.append(at_ns)
+        elif at_ns < self.first_ns[found]:
+            self.first_ns[found] = at_ns
+        elif at_ns > self.last_ns[found]:
+            self.last_ns[found] = at_ns
+        return found
+
+    def in_order(self) -> list[Run]:
+        """By their first act."""
+        return sorted(self.places, key=lambda run: (self.first_ns[self.places[run]], run))
+
+
+@dataclass
+class TaskSeen:
+    """One task of a pipeline."""
+
+    destinations: dict[Where, Met] = field(default_factory=dict)
+    runs: int = 0
+    """Bits of those in which it did anything at all."""
+    days: set[int] = field(default_factory=set)
+    """The same of a history in days."""
+
+
+class Seen:
+    """All of it, with what is bounded bounded, and what was left out counted."""
+
+    def __init__(self) -> None:
+        """Nothing yet."""
+        self.tasks: dict[Task, TaskSeen] = {}
+        self.runs: dict[str | None, Runs] = {}
+        self.left_out: Counter[str] = Counter()
+        """Attempts that aren't learnt, by the reason."""
+        self.notes: list[str] = []
+        self.spans = 0
+        self.counted_runs = 0
+        self.uncounted = 0
+        """Spans of runs for which there was no room."""
+        self._entries = 0
+
+    def task(self, name: Task) -> TaskSeen:
+        """What is known of it. Raises NotLearntError where there is no room for another."""
+        found = self.tasks.get(name)
+        if found is None:
+            if len(self.tasks) >= ENTRIES_MAX:
+                raise NotLearntError(NO_ROOM)
+            found = self.tasks[name] = TaskSeen()
+        return found
+
+    def run(self, pipeline: str | None, run: Run, at_ns: int) -> int | None:
+        """The place of a run that did something at that time; None where there is no room for another."""
+        runs = self.runs.get(pipeline)
+        if runs is None:
+            runs = self.runs[pipeline] = Runs()
+        before = len(runs.places)
+        place = runs.place(run, at_ns, has_room=self.counted_runs < RUNS_MAX)
+        self.counted_runs += len(runs.places) - before
+        return place
+
+    def met(self, task: TaskSeen, where: Where) -> Met:
+        """What `task` met there. Raises NotLearntError where there is no room for another destination."""
+        found = task.destinations.get(where)
+        if found is None:
+            if len(task.destinations) >= DESTINATIONS_MAX or self._entries >= ENTRIES_MAX:
+                raise NotLearntError(NO_ROOM)
+            found = task.destinations[where] = Met()
+            self._entries += 1
+        return found
+
+    def merge(self, other: Seen) -> None:
+        """Add what `other` saw."""
+        self.spans += other.spans
+        self.uncounted += other.uncounted
+        self.left_out += other.left_out
+        self.notes += other.notes
+        places = {pipeline: self._merge_runs(pipeline, runs) for pipeline, runs in other.runs.items()}
+        for name, theirs in other.tasks.items():
+            try:
+                self._merge_task(name, theirs, places.get(name.pipeline, ()))
+            except NotLearntError as error:
+                self.left_out[error.why or ""] += len(theirs.destinations)
+
+    def _merge_task(self, name: Task, theirs: TaskSeen, places: Sequence[int]) -> None:
+        ours = self.task(name)
+        ours.runs |= moved(theirs.runs, places)
+        ours.days |= theirs.days
+        for where, met in theirs.destinations.items():
+            try:
+                self.met(ours, where).merge(met, places)
+            except NotLearntError as error:
+                self.left_out[error.why or ""] += 1
+
+    def _merge_runs(self, pipeline: str | None, runs: Runs) -> list[int]:
+        """Their places here; -1 for those that have none."""
+        places = []
+        for run, place in runs.places.items():
+            here = self.run(pipeline, run, runs.first_ns[place])
+            self.run(pipeline, run, runs.last_ns[place])
+            places.append(-1 if here is None else here)
+        return places
+
+
+NO_ROOM = f"beyond {DESTINATIONS_MAX:,} destinations of a task or {ENTRIES_MAX:,} of all, which no file holds"
+
+
+def moved(bits: int, places: Sequence[int]) -> int:
+    """The same runs, each at its place in `places`; those at -1 are left out."""
+    if not bits:
+        return 0
+    if -1 not in places and places[-1] - places[0] == len(places) - 1 and _is_ascending(places):
+        return bits << places[0]
+    found = bytearray(max(places) // 8 + 1)
+    for place in compress(places, map(int, f"{bits:b}"[::-1])):
+        if place >= 0:
+            found[place // 8] |= 1 << place % 8
+    return int.from_bytes(found, "little")
+
+
+def _is_ascending(places: Iterable[int]) -> bool:
+    before = -1
+    for place in places:
+        if place <= before:
+            return False
+        before = place
+    return True

@@ -1,0 +1,92 @@
+"""A baseline as the text of its file: sorted, a destination an entry, so that a reviewer sees changes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from textwrap import wrap
+
+from exporter.baseline.entries import ANY
+from exporter.baseline.model import Baseline, Entry, History, Lineage
+from exporter.documents.scalars import listed, scalar
+from exporter.text import printable
+
+NAMES_SHOWN = 50
+"""Of those that a wildcard stands for."""
+_WIDTH = 100
+_NAME_MAX = 253
+_HEAD = """\
+# What pipelines are known to connect to: one destination of one task an entry, with the chains of processes
+# that reached it, from the job's root on. What isn't here is novel. Read each line of a change: what it adds
+# is what nobody will be told of any more.
+version: 1
+"""
+
+
+def baseline_lines(baseline: Baseline) -> Iterator[str]:
+    """The file, line by line, without line ends. Reading it gives an equal baseline."""
+    yield from _HEAD.splitlines()
+    yield "entries:" if baseline.entries else "entries: []"
+    for entry in sorted(baseline.entries, key=lambda entry: entry.subject.order):
+        yield from _entry(entry)
+    if baseline.histories:
+        yield "pipelines:"
+    for pipeline in sorted(baseline.histories, key=lambda name: name or ""):
+        yield from _history(pipeline, baseline.histories[pipeline])
+
+
+def _entry(entry: Entry) -> Iterator[str]:
+    if entry.folded:
+        yield from (f"  # {line}" for line in wrap(_folded(entry.folded), _WIDTH, break_on_hyphens=False))
+    yield from _item(
+        {
+            "pipeline": _text(entry.task.pipeline),
+            "task": _text(entry.task.task),
+            "destination": scalar(str(entry.host)),
+            "port": entry.port,
+            "transport": scalar(entry.transport),
+        }
+    )
+    yield from _lineages(entry.lineages)
+    rest = {"first_seen": entry.first_seen, "last_seen": entry.last_seen, "runs": entry.runs}
+    yield from (f"    {key}: {value}" for key, value in rest.items() if value is not None)
+
+
+def _folded(names: tuple[str, ...]) -> str:
+    shown = [printable(name, limit=_NAME_MAX) for name in names[:NAMES_SHOWN]]
+    more = f", and {len(names) - NAMES_SHOWN:,} more" if len(names) > NAMES_SHOWN else ""
+    return f"stands for {', '.join(shown)}{more}"
+
+
+def _lineages(lineages: frozenset[Lineage] | None) -> Iterator[str]:
+    """One chain beside the key, several a line each."""
+    if lineages is None:
+        yield f"    lineage: {ANY}"
+    elif len(lineages) == 1:
+        yield from (f"    lineage: [{listed(chain)}]" for chain in lineages)
+    else:
+        yield "    lineage:"
+        yield from (f"      - {listed(chain)}" for chain in sorted(lineages))
+
+
+def _history(pipeline: str | None, history: History) -> Iterator[str]:
+    return _item(
+        {
+            "pipeline": _text(pipeline),
+            "runs": history.runs,
+            "quiet_runs": history.quiet_runs,
+            "last_run": history.last_run,
+        }
+    )
+
+
+def _item(fields: dict[str, object]) -> Iterator[str]:
+    """Of a list; what is None is left out."""
+    lead = "  - "
+    for key, value in fields.items():
+        if value is not None:
+            yield f"{lead}{key}: {value}"
+            lead = "    "
+
+
+def _text(name: str | None) -> str | None:
+    return None if name is None else scalar(name)

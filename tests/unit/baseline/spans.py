@@ -1,0 +1,89 @@
+"""Egress spans of runs, as objects and as files of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Any
+
+from exporter.baseline.acts import add_span
+from exporter.baseline.conclude import Learnt, conclude
+from exporter.baseline.seen import Seen
+from exporter.span_lines import SCOPE, EgressSpan
+
+CHAIN = ("bash", "npm")
+DAY_NS = 86_400 * 10**9
+
+
+def at_ns(text: str) -> int:
+    """Of an ISO time in UTC."""
+    return int(datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp()) * 10**9
+
+
+FIRST_NS = at_ns("2026-11-02T00:00:00")
+
+
+def span(
+    host: str | None = "registry.example",
+    *,
+    run: int | str | None = 1,
+    task: str | None = "build",
+    pipeline: str | None = "release",
+    port: int | None = 443,
+    chain: Iterable[str] = CHAIN,
+    started_ns: int | None = None,
+    **more: Any,
+) -> EgressSpan:
+    """Of a run; the one numbered n is n days after the first. Underscores in names of `more` are dots."""
+    if started_ns is None:
+        started_ns = FIRST_NS + (run if isinstance(run, int) else 0) * DAY_NS
+    attributes: dict[str, Any] = {
+        "cicd.pipeline.name": pipeline,
+        "cicd.pipeline.run.id": None if run is None else str(run),
+        "cicd.pipeline.task.name": task,
+        "egress.lineage": list(chain),
+        "egress.verdict": "allow",
+        "server.address": host,
+        "server.port": port,
+        "network.transport": "tcp",
+        "network.peer.address": "192.0.2.80",
+        **{name.replace("_", "."): value for name, value in more.items()},
+    }
+    return EgressSpan(started_ns, {name: value for name, value in attributes.items() if value is not None})
+
+
+def seen_of(spans: Iterable[EgressSpan]) -> Seen:
+    seen = Seen()
+    for each in spans:
+        add_span(seen, each)
+    return seen
+
+
+def learnt(spans: Iterable[EgressSpan]) -> Learnt:
+    """By one process, in this order."""
+    return conclude(seen_of(spans))
+
+
+def line(spans: Iterable[EgressSpan], scope: str = SCOPE) -> bytes:
+    """One request of them."""
+    written = [
+        {
+            "kind": 3,
+            "startTimeUnixNano": str(each.started_ns),
+            "attributes": [{"key": key, "value": _value(value)} for key, value in each.attributes.items()],
+        }
+        for each in spans
+    ]
+    scoped = [{"scope": {"name": scope}, "spans": written}]
+    return json.dumps({"resourceSpans": [{"scopeSpans": scoped}]}).encode() + b"\n"
+
+
+def _value(value: Any) -> dict[str, Any]:
+    match value:
+        case str():
+            return {"stringValue": value}
+        case int():
+            return {"intValue": str(value)}
+        case _:
+            return {"arrayValue": {"values": [_value(each) for each in value]}}
