@@ -33,6 +33,7 @@ _TRANSPORTS = {
 }
 _WITH_PORTS = frozenset({6, 17, 33, 132, 136, 262})
 _TRANSPORTS_WITH_PORTS = frozenset(_TRANSPORTS[number] for number in _WITH_PORTS)
+_NUMBERS = {keyword: number for number, keyword in reversed(_TRANSPORTS.items())}
 _DIGITS_MAX = 3
 """Of a protocol's number."""
 
@@ -72,11 +73,17 @@ def has_ports(protocol: int) -> bool:
     return protocol in _WITH_PORTS
 
 
+def protocol_of(text: str) -> int | None:
+    """The protocol's number for which `transport` gives `text`; None where there is none."""
+    if text.isdecimal() and text.isascii() and len(text) <= _DIGITS_MAX:
+        number = int(text)
+        return number if transport(number) == text else None
+    return _NUMBERS.get(text)
+
+
 def is_transport(text: str) -> bool:
     """Whether `transport` gives `text` for some protocol."""
-    if text.isdecimal() and text.isascii() and len(text) <= _DIGITS_MAX:
-        return transport(int(text)) == text
-    return text in _TRANSPORTS.values()
+    return protocol_of(text) is not None
 
 
 def transport_has_ports(text: str) -> bool:

@@ -88,7 +88,7 @@ def _where(attributes: dict[str, Any]) -> Where:
     get = attributes.get
     host, kind = _text(get("server.address")), _text(get("network.transport"))
     peer = _text(get("network.peer.address"))
-    if _is_loopback(peer or host):
+    if is_loopback(peer or host):
         raise NotLearntError(None)
     if get("egress.verdict") == "deny":
         raise NotLearntError(DENIED)
@@ -157,7 +157,8 @@ def chain_of(names: tuple[object, ...]) -> Lineage:
 
 
 @lru_cache(maxsize=4096)
-def _is_loopback(text: str | None) -> bool:
+def is_loopback(text: str | None) -> bool:
+    """Whether it is an address of this machine itself."""
     try:
         address = ip_address(text or "")
     except ValueError:

@@ -158,10 +158,10 @@ def _lineages(node: Node, problems: Problems) -> frozenset[Lineage] | None:
 
 
 def _chain(node: Node, problems: Problems) -> Lineage | None:
-    """Without anything in it for an act whose process isn't known; None for what is wrong."""
-    if not isinstance(node, Listing):
-        what = f"{shown(node.text)} is no chain" if isinstance(node, Scalar) else "a mapping is no chain"
-        problems.add(node, what, "a chain is a list of executables: [[bash, npm]]")
+    """None for what is wrong."""
+    if not isinstance(node, Listing) or not node.items:
+        what = shown(node.text) if isinstance(node, Scalar) else "what has no executables in it"
+        problems.add(node, f"{what} is no chain", "a chain is a list of executables: [[bash, npm]]")
         return None
     names = []
     for item in node.items:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -65,6 +66,11 @@ def read_files(
     return _read_side_by_side([*_shares(files, sizes, share)], on_progress, processes)
 
 
+def total_bytes(files: Iterable[Path]) -> int:
+    """That they have on disk; what can't be looked at counts nothing, since reading it tells."""
+    return sum(map(_size, files))
+
+
 def _read(files: Iterable[Path], on_progress: OnProgress) -> Seen:
     seen = Seen()
     for file in files:
@@ -118,7 +124,16 @@ def _result(future: Future[Seen]) -> Seen:
 def _begin(counter: Synchronized[int]) -> None:
     global _counter  # noqa: PLW0603 - the pool gives a process nothing else to keep it in
     _counter = counter
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # who waits for this process has heard it, too
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A parent that is killed can't tell its pool, which would wait for work forever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _read_share(files: list[Path]) -> Seen:
@@ -132,7 +147,6 @@ def _count(read_bytes: int) -> None:
 
 
 def _size(path: Path) -> int:
-    """In bytes; 0 for what can't be looked at, which reading it will tell."""
     try:
         return path.stat().st_size
     except OSError:

@@ -11,16 +11,12 @@ from typing import Any, NamedTuple
 from exporter.destinations import OTHER
 from exporter.policy.endpoints import PORT_MAX, EndpointError, parse_host
 from exporter.policy.model import Name
+from exporter.policy.rule_texts import ANY, DNS_PORT, TEXT_MAX, chains_text, has_ports, rule_text, scheme_of
 from exporter.text import printable
 
-LINEAGES_SHOWN = 3
 _LINEAGES_MAX = 1000
 _DESTINATIONS_MAX = 20_000
-_TEXT_MAX = 120
-_SCHEMES = {"tcp": "tcp", "udp": "udp", "icmp": "icmp", "ipv6-icmp": "icmp"}
-_WITH_PORTS = ("tcp", "udp")
 _TRANSPORTS_MAX = 8
-_DNS_PORT = 53
 _HEAD = """\
 # A draft: what {jobs} did on the network, {attempts:,} attempts in all. Read each line, remove what
 # shouldn't be, then try it with `mode: audit`, which denies nothing and tells what it would deny.
@@ -90,11 +86,11 @@ class Draft:
         yield "allow:" if self._seen else "allow: []"
         for place, seen in sorted(self._seen.items()):
             yield f"  # {_described(place, seen)}"
-            yield f'  - "{_rule(place)}"'
+            yield f'  - "{rule_text(place.host, place.port or None, place.scheme)}"'
 
     def _whose(self) -> str:
         if len(self._jobs) == 1:
-            return printable(*self._jobs, limit=_TEXT_MAX)
+            return printable(*self._jobs, limit=TEXT_MAX)
         return f"{len(self._jobs):,} pipelines" if self._jobs else "no job"
 
 
@@ -113,8 +109,8 @@ def _place(span: Mapping[str, Any]) -> _Place | str:
         return "destinations that were counted together (_other)"
     if _is_own(peer or host):
         return "loopback, which is always allowed"
-    scheme = _SCHEMES.get(_text(span, "network.transport"), "any")
-    has_port = scheme in _WITH_PORTS
+    scheme = scheme_of(_text(span, "network.transport"))
+    has_port = has_ports(scheme)
     port = _number(span, "server.port", 0) if has_port else 0
     if 0 < port <= PORT_MAX or not has_port:
         for written in (host, peer):
@@ -134,20 +130,12 @@ def _named(written: str) -> str | None:
     return None if "/" in written else str(host.network_address)
 
 
-def _rule(place: _Place) -> str:
-    host = f"[{place.host}]" if ":" in place.host else place.host
-    scheme = "" if place.scheme == "tcp" else f"{place.scheme}://"
-    return f"{scheme}{host}:{place.port}" if place.port else f"{scheme}{host}"
-
-
 def _described(place: _Place, seen: _Seen) -> str:
     """Counts and lineages, the most frequent first."""
-    kinds = f" ({', '.join(sorted(seen.transports))})" if place.scheme == "any" else ""
-    hint = "; DNS: `resolvers: system` allows the machine's own" if place.port == _DNS_PORT else ""
+    kinds = f" ({', '.join(sorted(seen.transports))})" if place.scheme == ANY else ""
+    hint = "; DNS: `resolvers: system` allows the machine's own" if place.port == DNS_PORT else ""
     ordered = sorted(seen.lineages.items(), key=lambda item: (-item[1], item[0]))
-    shown = [printable(chain, limit=_TEXT_MAX) or "unknown" for chain, _ in ordered[:LINEAGES_SHOWN]]
-    more = f" and {len(ordered) - LINEAGES_SHOWN} more" if len(ordered) > LINEAGES_SHOWN else ""
-    return f"{seen.attempts:,} ×{kinds}: {'; '.join(shown)}{more}{hint}"
+    return f"{seen.attempts:,} ×{kinds}: {chains_text([chain for chain, _ in ordered])}{hint}"
 
 
 def _is_own(text: str) -> bool:

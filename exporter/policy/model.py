@@ -188,12 +188,18 @@ def resolvers_rule(source: str, line: int | None, column: int | None) -> Rule:
     )
 
 
+def job_names(pipeline: str | None, task: str | None) -> tuple[str, ...]:
+    """What patterns of sections are held against: `pipeline`, and `pipeline/task` where there is a task."""
+    of_all = pipeline or ""
+    return (of_all,) if task is None else (of_all, f"{of_all}/{task}")
+
+
 def effective(policy: Policy, pipeline: str | None, task: str | None) -> JobPolicy:
     """What `policy` says for the job `task` of `pipeline`; None where a job has no such name.
 
     All matching sections add up, and the strictest mode wins. What several of them say alike counts once.
     """
-    names = [pipeline or "", *([f"{pipeline or ''}/{task}"] if task is not None else [])]
+    names = job_names(pipeline, task)
     sections = [
         section for section in policy.sections if any(fnmatchcase(name, section.pattern) for name in names)
     ]

@@ -91,27 +91,39 @@ REFUSED_COMMAND_LINES = [
     ),
     pytest.param(["run", "--job-env", "NOT_SET", "touch", "started"], 2, "NOT_SET", id="job-env-unset"),
     pytest.param(
-        ["run", "--fail-on", "deny,novel", "touch", "started"],
+        ["run", "--fail-on", "novel", "touch", "started"],
         2,
-        "'--fail-on': `novel` needs --baseline, which this version doesn't have",
-        id="fail-on-novel",
+        "--fail-on novel needs a baseline; name one with --baseline FILE",
+        id="fail-on-novel-without-a-baseline",
+    ),
+    pytest.param(
+        ["run", "--fail-on", "deny,novel", "--allowed-endpoints", "a.example", "touch", "started"],
+        2,
+        "--fail-on novel needs a baseline; name one with --baseline FILE",
+        id="fail-on-novel-with-a-policy",
+    ),
+    pytest.param(
+        ["run", "--fail-on", "novel,audit", "--baseline", "file", "touch", "started"],
+        2,
+        "--fail-on audit needs a policy; name one with --policy FILE or --allowed-endpoints TEXT",
+        id="fail-on-audit-with-a-baseline",
     ),
     pytest.param(
         ["run", "--fail-on", "deny,", "touch", "started"],
         2,
-        "'--fail-on': `` is neither `audit` nor `deny`",
+        "'--fail-on': `` is none of `novel`, `audit`, `deny`, with commas between",
         id="fail-on-nothing",
     ),
     pytest.param(
         ["run", "--fail-on", "denied", "touch", "started"],
         2,
-        "'--fail-on': `denied` is neither `audit` nor `deny`",
+        "'--fail-on': `denied` is none of `novel`, `audit`, `deny`",
         id="fail-on-unknown",
     ),
     pytest.param(
         ["run", "--fail-on", "deny", "touch", "started"],
         2,
-        "--fail-on needs a policy; name one with --policy FILE or --allowed-endpoints TEXT",
+        "--fail-on deny needs a policy; name one with --policy FILE or --allowed-endpoints TEXT",
         id="fail-on-without-a-policy",
     ),
     pytest.param(["run", "no-such-program"], 127, "'no-such-program'", id="not-found"),
@@ -127,7 +139,8 @@ REFUSED_COMMAND_LINES = [
             ("--otlp-dir", "DIR"),
             ("--record", "FILE"),
             ("--job-env", "NAME"),
-            ("--fail-on", "audit,deny"),
+            ("--fail-on", "novel,audit,deny"),
+            ("--baseline", "FILE"),
         )
         for value, why in (("", "empty"), ("--", "forgotten"))
         for command in (["run"],)
@@ -143,6 +156,14 @@ REFUSED_COMMAND_LINES = [
     pytest.param(["stop", ""], 2, "INSTANCE is missing: it is empty", id="stop-from-an-empty-variable"),
     pytest.param(["walk"], 2, "No such command 'walk'", id="unknown-command"),
     pytest.param(["replay"], 2, "FILE", id="no-recording"),
+    *[
+        pytest.param([*command, "--baseline", file, *what], 2, why, id=f"{command[0]}-{file}-as-baseline")
+        for command, what in ((["run"], ["touch", "started"]), (["watch"], []), (["replay"], ["file"]))
+        for file, why in (
+            ("gone", "cannot read the baseline gone: No such file"),
+            ("folder", "'--baseline': File 'folder' is a directory"),
+        )
+    ],
     pytest.param(["replay", "gone"], 2, "gone: No such file", id="recording-is-missing"),
     pytest.param(["replay", "folder"], 2, "is a directory", id="recording-is-a-directory"),
 ]

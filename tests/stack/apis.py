@@ -50,10 +50,11 @@ class Alert:
     labels: Labels
     annotations: Labels = field(repr=False)
     started_s: float
-    """By the clock of the evaluation that fired it."""
+    """By the evaluation that fired it."""
+    updated_s: float
+    """When Alertmanager was last told of it."""
     state: str
     """`active`, `suppressed` or `unprocessed`"""
-    fingerprint: str
 
 
 @dataclass(frozen=True)
@@ -95,8 +96,8 @@ class Alertmanager:
                 one["labels"],
                 one["annotations"],
                 seconds(one["startsAt"]),
+                seconds(one["updatedAt"]),
                 one["status"]["state"],
-                one["fingerprint"],
             )
             for one in found
         ]

@@ -15,6 +15,7 @@ import pytest
 
 from demo.stack.servers import Stack, free_ports, prepare, running_stack
 from exporter.errors import CiEgressError
+from tests.stack.pages import Pages, taking_pages
 
 PROJECT = Path(__file__).resolve().parents[2]
 READY_WITHIN_S = 15.0
@@ -171,11 +172,19 @@ def collector(otelcol: Path, certificates: Path, tmp_path: Path) -> Iterator[Col
 
 
 @pytest.fixture(scope="session")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+def pages() -> Iterator[Pages]:
+    """What the Alertmanager of `stack` tells."""
+    with taking_pages() as pages:
+        yield pages
+
+
+@pytest.fixture(scope="session")
+def stack(pages: Pages, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """The four servers with the project's configuration, one of each for all tests."""
     try:
         binaries = prepare()
     except CiEgressError as error:
         pytest.fail(str(error), pytrace=False)
-    with running_stack(tmp_path_factory.mktemp("stack"), binaries=binaries) as running:
+    folder = tmp_path_factory.mktemp("stack")
+    with running_stack(folder, binaries=binaries, webhook_url=pages.url) as running:
         yield running

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from exporter.account import Account, Bookkeeping, KernelCounts
+from exporter.baseline.model import Baseline
 from exporter.config import ProcessSpans
 from exporter.events import Event, ProcessKey, attempts_of
 from exporter.flows import Flows
@@ -17,7 +19,7 @@ from exporter.pipeline import Pipeline
 from exporter.programs import Facts, Image, Lookup
 from exporter.recording import Beginning
 from exporter.summary import Summary
-from exporter.traced import Outlets, traced_job
+from exporter.traced import Outlets, known_by, traced_job
 from tests.unit.samples import CLOCK, JOB
 
 ROOT = ProcessKey(50, 500)
@@ -50,10 +52,13 @@ def run(
     beginning: Beginning = BEGINNING,
     environment: Mapping[str, str] | None = None,
     others: Sequence[Beginning] = (),
+    baseline: Baseline | None = None,
+    say: Callable[..., object] = print,
 ) -> Account:
     """Run a whole job of `events`; its telemetry is in `directory` when this returns.
 
-    `others` are jobs that run at the same time; the events of theirs are among `events`.
+    `others` are jobs that run at the same time; the events of theirs are among `events`. `say` gets the
+    lines about what is told at once.
     """
     attempts = 0
     destinations = resolve_destinations(environment or {}, otlp_dir=directory)
@@ -61,10 +66,11 @@ def run(
         flows = Flows()
         books = Bookkeeping(lambda: KernelCounts(attempts, 0), lambda: telemetry.account, lambda: len(flows))
         metrics = Metrics(telemetry.meter, telemetry.add_producer, books.account)
-        outlets = Outlets(telemetry, metrics, beginning.clock, process_spans)
+        outlets = Outlets(telemetry, metrics, beginning.clock, process_spans, say)
         pipeline = Pipeline(outlets, lookup or NothingKnown(), flows)
         for one in (beginning, *others):
             job = traced_job(one.job, outlets, Summary({}), one.at_ns)
+            job = replace(job, novelty=known_by(baseline, one.job))
             pipeline.begin(one.scope, job, takes_rest=one is beginning)
             pipeline.seed(one.root, one.scope, one.at_ns)
         for event in events:

@@ -187,6 +187,39 @@ def test_an_attempt_that_got_lost_before_it_was_judged_fails_a_run_that_must_not
     ]
 
 
+def novel(attempts: int) -> Novelties:
+    """So many, to one destination."""
+    met = Novelties(lambda _: None, lambda *_, **__: None)
+    where = destination(AGGREGATE)
+    span = Spans(JOB, Resource({}), CLOCK).aggregate(AGGREGATE, where, None, None)
+    met.meet(program(parent=bash()), where, lambda _: False, lambda: span, attempts)
+    return met
+
+
+def test_what_is_novel_fails_a_run_that_asks_for_it() -> None:
+    denials, account, met = Told().denials, Account(3, 3, 0), novel(3)
+    line = "3 attempts to what the baseline doesn't have, first: curl (bash → curl) → 192.0.2.7:53"
+    assert failings([FailOn.NOVEL], denials, met, account) == [
+        f"--fail-on novel: {line}, not in the baseline"
+    ]
+    assert failings([FailOn.AUDIT, FailOn.DENY], denials, met, account) == []
+    assert failings([FailOn.NOVEL], denials, NOTHING_NOVEL, account) == []
+
+
+@pytest.mark.parametrize(
+    ("fail_on", "unknown"),
+    [
+        ([FailOn.NOVEL], "whether it was novel"),
+        ([FailOn.NOVEL, FailOn.DENY], "whether it was novel and what the policy said"),
+    ],
+)
+def test_an_attempt_that_got_lost_before_it_was_judged_may_have_been_novel(
+    fail_on: list[FailOn], unknown: str
+) -> None:
+    found = failings(fail_on, Told().denials, NOTHING_NOVEL, LOSSY)
+    assert found == [f"--fail-on: of 1 attempt it isn't known {unknown}"]
+
+
 def test_a_flood_of_destinations_is_bounded() -> None:
     told = Told()
     for port in range(1, TOLD_MAX + 100):

@@ -16,7 +16,8 @@ from exporter.durations import Producer
 from exporter.events import Outcome
 from exporter.jobs.model import Job
 from exporter.metrics import PIPELINES_MAX, Metrics
-from exporter.series import DESTINATIONS_MAX
+from exporter.series import DESTINATIONS_MAX, LINEAGES_MAX
+from exporter.terms import Ruling
 from tests.unit.samples import JOB, TRACE_ID
 
 SPAN = SpanContext(TRACE_ID, 0xABC, is_remote=False, trace_flags=TraceFlags(TraceFlags.SAMPLED))
@@ -32,13 +33,15 @@ ACCOUNT = Account(
 class Measured:
     """The instruments of a job, and what a reader gets of them."""
 
-    def __init__(self, job: Job = JOB, account: Account = ACCOUNT) -> None:
+    def __init__(self, job: Job = JOB, account: Account = ACCOUNT, *, has_lineages: bool = False) -> None:
         self._reader = InMemoryMetricReader()
         self._producers: list[Producer] = []
         provider = MeterProvider(
             [self._reader], exemplar_filter=TraceBasedExemplarFilter(), shutdown_on_exit=False
         )
-        self.metrics = Metrics(provider.get_meter("test"), self._producers.append, lambda: account)
+        self.metrics = Metrics(
+            provider.get_meter("test"), self._producers.append, lambda: account, has_lineages=has_lineages
+        )
         self.job = self.metrics.of(job)
 
     def read(self) -> dict[str, Any]:
@@ -108,6 +111,48 @@ def test_what_is_unknown_is_left_out() -> None:
     measured.job.connection(to("192.0.2.7", 443, None), SPAN)
     ((attributes, _),) = measured.points("cicd.egress.connections")
     assert attributes == {"server.address": "192.0.2.7", "server.port": 443, "egress.verdict": "allow"}
+
+
+def test_what_the_baseline_says_tells_series_apart() -> None:
+    measured = Measured()
+    for is_novel in (True, False, True, None):
+        measured.job.connection(to("192.0.2.7"), SPAN, said=Ruling(is_novel=is_novel))
+    points = measured.points("cicd.egress.connections")
+    assert [(point.get("egress.novel"), value) for point, value in points] == [
+        (True, 2),
+        (False, 1),
+        (None, 1),
+    ]
+
+
+def lineages(measured: Measured) -> dict[str | None, int]:
+    points = measured.points("cicd.egress.connections")
+    return {attributes.get("egress.lineage"): value for attributes, value in points}
+
+
+def test_chains_of_processes_are_counted_if_asked_for_alone() -> None:
+    for has_lineages, expected in ((False, {None: 3}), (True, {"bash>npm": 1, "bash": 1, None: 1})):
+        measured = Measured(has_lineages=has_lineages)
+        for lineage in (("bash", "npm"), ("bash",), None):
+            measured.job.connection(to("192.0.2.7"), SPAN, lineage=lineage)
+        assert lineages(measured) == expected
+
+
+def test_a_job_can_make_up_no_more_than_32_chains_for_a_destination() -> None:
+    measured = Measured(has_lineages=True)
+    for number in range(100):
+        measured.job.connection(to("192.0.2.7"), SPAN, lineage=("bash", f"p{number}"))
+    measured.job.connection(to("192.0.2.8"), SPAN, lineage=("bash", "p99"))
+    found = lineages(measured)
+    assert len(found) == LINEAGES_MAX + 2 == 34
+    assert (found["_other"], found["bash>p99"], found["bash>p0"]) == (100 - LINEAGES_MAX, 1, 1)
+
+
+@pytest.mark.parametrize("hostile", [("bash>npm", "curl"), (">",), ("x" * 700, "y" * 700)])
+def test_a_chain_that_would_read_like_another_one_is_not_told(hostile: tuple[str, ...]) -> None:
+    measured = Measured(has_lineages=True)
+    measured.job.connection(to("192.0.2.7"), SPAN, lineage=hostile)
+    assert lineages(measured) == {"_other": 1}
 
 
 @pytest.mark.parametrize("made_up", ["hosts", "ports"])

@@ -56,9 +56,11 @@ def met(
     port: int = 443,
     times: int = 1,
     verdict: str = "allow",
+    novel: bool | None = None,
 ) -> None:
+    said = Ruling(verdict, is_novel=novel)
     for _ in range(times):
-        summary.connected(destination(ACT._replace(peer=peer, peer_port=port)), acting, said=Ruling(verdict))
+        summary.connected(destination(ACT._replace(peer=peer, peer_port=port)), acting, said=said)
 
 
 def shown(
@@ -319,6 +321,41 @@ def test_json_has_the_same_facts() -> None:
         "notes": ["note: 192.0.2.7:443 is a proxy: what lies behind it isn't seen here"],
     }
     assert bash().process == BASH
+
+
+def test_what_the_baseline_does_not_have_comes_first_and_is_counted() -> None:
+    summary = Summary({})
+    met(summary, curl(), times=5, novel=False)
+    met(summary, curl(), port=80, times=2, novel=True)
+    met(summary, bash(), port=80, novel=True)
+    assert shown(summary).splitlines()[2:] == [
+        "     destination    transport  count  failed  sent  received  process chain",
+        "new  192.0.2.7:80   tcp            2                          bash > curl",
+        "new  192.0.2.7:80   tcp            1                          bash",
+        "     192.0.2.7:443  tcp            5                          bash > curl",
+        "",
+        "3 attempts to 1 destination that the baseline doesn't have, or not from these chains",
+        ACCOUNT,
+    ]
+    assert summary.told() == "8 attempts, 2 destinations, 3 novel"
+    rows: list[dict[str, object]] = summary.fields()["destinations"]  # type: ignore[assignment]
+    assert [row["novel"] for row in rows] == [True, True, False]
+
+
+def test_where_all_is_known_the_table_is_as_ever() -> None:
+    summary, without = Summary({}), Summary({})
+    met(summary, curl(), novel=False)
+    met(without, curl())
+    assert shown(summary) == shown(without)
+
+
+def test_a_flood_of_news_is_counted_to_the_last_attempt() -> None:
+    summary = Summary({}, rows_max=2)
+    for port in range(1, 6):
+        met(summary, curl(), port=port, novel=True)
+    least = "5 attempts to at least 2 destinations that the baseline doesn't have, or not from these chains"
+    assert least in shown(summary).splitlines()
+    assert summary.told() == "5 attempts, at least 2 destinations, 5 novel"
 
 
 def test_rows_beyond_its_bound_are_only_counted() -> None:

@@ -52,7 +52,7 @@ _HOSTS: tuple[Name | Address, ...] = (
 )
 _PORTLESS = ("icmp", "ipv6-icmp", "gre", "200")
 _DATES = st.dates(date(2020, 1, 1), date(2030, 1, 1))
-_CHAINS = st.lists(TEXTS, max_size=3).map(tuple)
+_CHAINS = st.lists(TEXTS, min_size=1, max_size=3).map(tuple)
 
 
 @st.composite

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date
 from ipaddress import ip_address
 from pathlib import Path
@@ -14,6 +15,8 @@ from hypothesis import strategies as st
 from exporter.baseline.model import Entry, History, Task
 from exporter.baseline.parse import ENTRIES_MAX, KIND, load_baseline, parse_baseline
 from exporter.baseline.problems import BaselineError
+from exporter.documents.problems import Problems
+from exporter.documents.tree import read
 from exporter.errors import UsageError
 from exporter.policy.model import Name
 from tests.unit.baseline.files import EXAMPLE, NAME, baseline, errors, with_entries
@@ -66,11 +69,11 @@ def test_a_protocol_without_ports_has_none(transport: str) -> None:
     assert (entry.port, entry.transport) == (None, transport)
 
 
-def test_chains_are_a_set_and_an_unknown_process_has_an_empty_one() -> None:
+def test_chains_are_a_set() -> None:
     (entry,) = with_entries(
-        'destination: a.example, port: 0, transport: udp, lineage: [[bash, "a, b"], []]'
+        'destination: a.example, port: 0, transport: udp, lineage: [[bash, "a, b"], [b]]'
     ).entries
-    assert entry.lineages == frozenset({("bash", "a, b"), ()})
+    assert entry.lineages == frozenset({("bash", "a, b"), ("b",)})
     assert entry.port == 0
 
 
@@ -142,6 +145,7 @@ WRONG_ENTRIES = [  # the error is at the ¦, else at the entry as a whole
     (PLAIN.replace("any", "[¦bash]"), "`bash` is no chain; a chain is a list of executables: [[bash, npm]]"),
     (PLAIN.replace("any", "[[bash, ¦[npm]]]"), "no executable's name; name executables, as in [[bash, npm]]"),
     (PLAIN.replace("any", '[[¦""]]'), "no executable's name; name executables, as in [[bash, npm]]"),
+    (PLAIN.replace("any", "[[a], ¦[]]"), "what has no executables in it is no chain; a chain is a list of executables: [[bash, npm]]"),
     (PLAIN.replace("any", "[[a], [b], ¦[a]]"), "a chain that stands in line 3 already; remove one of them"),
     (f'task: ¦"", {PLAIN}', "an empty name; remove the key for a job that has none"),
     (f"pipeline: ¦, {PLAIN}", "`pipeline` is empty; write something behind it, or remove it"),
@@ -187,17 +191,22 @@ def test_all_errors_are_told_at_once() -> None:
 @pytest.mark.parametrize(
     ("data", "told"),
     [
-        (b"#" * (KIND.size_max + 1), "1:1: larger than 16 MiB; make a baseline for each group of pipelines"),
-        (b"[" + b"0," * KIND.nodes_max, "1:2000000: more than 1,000,000 values; make a baseline for each group of pipelines"),
+        (b"#" * (KIND.size_max + 1), "1:1: larger than 32 MiB; make a baseline for each group of pipelines"),
         (b"[" * 900, "1:13: nested too deep; a baseline has no more than five levels"),
         (b"\xff", "1:1: not UTF-8 (byte 0xff); save it as UTF-8"),
         (b"version: 1\0", "1:11: a control character; remove it, or write it as an escape in quotes"),
         (b"a: &x [1]\nb: [*x, *x]", "1:4: an anchor, `&x`; remove it"),
     ],
-    ids=["size", "values", "depth", "encoding", "control", "alias"],
+    ids=["size", "depth", "encoding", "control", "alias"],
 )  # fmt: skip
 def test_a_hostile_file_is_refused_in_bounds(data: bytes, told: str) -> None:
     assert told in errors(data)
+
+
+def test_more_values_than_it_may_have_are_not_read() -> None:
+    problems = Problems()
+    assert read(b"version: 1\nentries: [1, 2, 3]", replace(KIND, nodes_max=6), problems) is None
+    assert [problem.what for problem in problems] == ["more than 6 values"]
 
 
 def test_too_many_entries_are_one_error_that_is_told_beside_those_of_the_first() -> None:

@@ -36,7 +36,7 @@ def test_an_entry_is_a_block_in_the_order_of_its_keys() -> None:
         (
             entry("a.example", first_seen=date(2026, 11, 2), last_seen=date(2026, 11, 24), runs=412),
             Entry(Task(None, None), Name("b.example"), None, "icmp", None),
-            Entry(Task("release", "test"), Name("b.example"), 80, "tcp", frozenset({NPM, BASH, ()})),
+            Entry(Task("release", "test"), Name("b.example"), 80, "tcp", frozenset({NPM, BASH, ("a",)})),
         ),
         {"release": History(412, 40, date(2026, 11, 24))},
     )
@@ -62,7 +62,7 @@ entries:
     port: 80
     transport: tcp
     lineage:
-      - []
+      - [a]
       - [bash]
       - [bash, npm]
 pipelines:

@@ -1,0 +1,178 @@
+"""What differs between two baselines: not when and how often something was seen, but what is known."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from exporter.baseline.entries import ANY
+from exporter.baseline.model import Baseline, Entry, Lineage, Task
+from exporter.baseline.sections import shown_task
+from exporter.policy.model import Name
+from exporter.policy.rule_texts import chains_text
+from exporter.text import printable
+
+NAMES_SHOWN = 5
+
+
+class Change(NamedTuple):
+    """A destination that both have, with other chains of processes."""
+
+    before: Entry
+    after: Entry
+
+    @property
+    def gained(self) -> list[Lineage] | None:
+        """Chains that are known now, sorted; None: any is, which wasn't so."""
+        return _beyond(self.after.lineages, self.before.lineages)
+
+    @property
+    def lost(self) -> list[Lineage] | None:
+        """Chains that aren't known any more, sorted; None: any was."""
+        return _beyond(self.before.lineages, self.after.lineages)
+
+
+class Fold(NamedTuple):
+    """A wildcard that stands where names of its were."""
+
+    wildcard: Entry
+    names: tuple[Entry, ...]
+
+    @property
+    def gained(self) -> list[Lineage] | None:
+        """Chains that none of the names had, sorted; None: any is known now, which wasn't so."""
+        known = [entry.lineages for entry in self.names]
+        chains = None if None in known else frozenset[Lineage]().union(*(each for each in known if each))
+        return _beyond(self.wildcard.lineages, chains)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Of two baselines, each part sorted as their entries are."""
+
+    added: tuple[Entry, ...]
+    removed: tuple[Entry, ...]
+    changed: tuple[Change, ...]
+    folded: tuple[Fold, ...]
+    """These entries are neither in `added` nor in `removed`."""
+
+    @property
+    def is_none(self) -> bool:
+        """Whether both know the same."""
+        return not (self.added or self.removed or self.changed or self.folded)
+
+
+def compare(old: Baseline, new: Baseline) -> Difference:
+    """What `new` has instead of `old`."""
+    before = {entry.subject: entry for entry in old.entries}
+    after = {entry.subject: entry for entry in new.entries}
+    removed = [entry for entry in old.entries if entry.subject not in after]
+    folded = list(_folds([entry for entry in new.entries if entry.subject not in before], removed))
+    in_folds = {entry.subject for fold in folded for entry in (fold.wildcard, *fold.names)}
+    told = in_folds | set(before)
+    changed = (
+        Change(before[entry.subject], entry)
+        for entry in new.entries
+        if entry.subject in before and before[entry.subject].lineages != entry.lineages
+    )
+    return Difference(
+        tuple(entry for entry in new.entries if entry.subject not in told),
+        tuple(entry for entry in removed if entry.subject not in in_folds),
+        tuple(changed),
+        tuple(folded),
+    )
+
+
+def difference_lines(difference: Difference) -> Iterator[str]:
+    """One for each, sorted by what it is about; harmless on a terminal."""
+    found: list[tuple[Entry, str]] = [
+        *((entry, f"+ {_shown(entry)}  {_chains(entry.lineages)}") for entry in difference.added),
+        *((entry, f"- {_shown(entry)}  {_chains(entry.lineages)}") for entry in difference.removed),
+        *((change.after, f"~ {_shown(change.after)}  {_changed(change)}") for change in difference.changed),
+        *((fold.wildcard, f"* {_shown(fold.wildcard)}  {_folded(fold)}") for fold in difference.folded),
+    ]
+    return (line for _, line in sorted(found, key=lambda item: item[0].subject.order))
+
+
+def difference_fields(difference: Difference) -> dict[str, object]:
+    """For scripts."""
+    return {
+        "added": [_fields(entry) for entry in difference.added],
+        "removed": [_fields(entry) for entry in difference.removed],
+        "changed": [
+            {**_fields(change.after), "gained": _listed(change.gained), "lost": _listed(change.lost)}
+            for change in difference.changed
+        ],
+        "folded": [
+            {**_fields(fold.wildcard), "names": [str(entry.host) for entry in fold.names]}
+            for fold in difference.folded
+        ],
+    }
+
+
+def _folds(added: Iterable[Entry], removed: Iterable[Entry]) -> Iterator[Fold]:
+    """For each new wildcard the names below it that are gone; of several wildcards the first one has them."""
+    gone: defaultdict[tuple[Task, int | None, str], list[Entry]] = defaultdict(list)
+    for entry in removed:
+        gone[entry.task, entry.port, entry.transport].append(entry)
+    for entry in added:
+        host = entry.host
+        if isinstance(host, Name) and host.is_wildcard:
+            beside = gone[entry.task, entry.port, entry.transport]
+            covered = [each for each in beside if isinstance(each.host, Name) and _is_below(each.host, host)]
+            if covered:
+                taken = {each.subject for each in covered}
+                gone[entry.task, entry.port, entry.transport] = [
+                    each for each in beside if each.subject not in taken
+                ]
+                yield Fold(entry, tuple(covered))
+
+
+def _is_below(name: Name, wildcard: Name) -> bool:
+    """A narrower wildcard is, too."""
+    return wildcard.covers(name.text)
+
+
+def _beyond(chains: frozenset[Lineage] | None, known: frozenset[Lineage] | None) -> list[Lineage] | None:
+    if known is None:
+        return []
+    return None if chains is None else sorted(chains - known)
+
+
+def _shown(entry: Entry) -> str:
+    return f"{shown_task(entry.task)}: {printable(entry.subject.shown, limit=300)}"
+
+
+def _chains(chains: Iterable[Lineage] | None) -> str:
+    if chains is None:
+        return "any program"
+    return chains_text(sorted(" > ".join(chain) for chain in chains))
+
+
+def _changed(change: Change) -> str:
+    parts = (("now also", change.gained), ("no longer", change.lost))
+    return ", ".join(f"{word} {_chains(chains)}" for word, chains in parts if chains != [])
+
+
+def _folded(fold: Fold) -> str:
+    names = [str(entry.host) for entry in fold.names]
+    more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
+    by = f"; now also {_chains(fold.gained)}" if fold.gained != [] else ""
+    return f"in place of {', '.join(names[:NAMES_SHOWN])}{more}{by}"
+
+
+def _fields(entry: Entry) -> dict[str, object]:
+    return {
+        "pipeline": entry.task.pipeline,
+        "task": entry.task.task,
+        "destination": str(entry.host),
+        "port": entry.port,
+        "transport": entry.transport,
+        "lineage": ANY if entry.lineages is None else _listed(sorted(entry.lineages)),
+    }
+
+
+def _listed(chains: list[Lineage] | None) -> object:
+    return ANY if chains is None else [list(chain) for chain in chains]

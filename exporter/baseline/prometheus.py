@@ -1,0 +1,145 @@
+"""What a fleet connected to, by the days of Prometheus's memory: runners that are long gone included."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, date, datetime, timedelta
+from typing import Protocol
+
+from exporter.baseline.acts import DENIED, TOGETHER, chain_of, is_loopback, task_of, where_of
+from exporter.baseline.model import Lineage
+from exporter.baseline.prometheus_api import Answer, PrometheusError, Series
+from exporter.baseline.seen import NotLearntError, Seen
+from exporter.destinations import OTHER
+from exporter.text import counted
+
+_METRIC = "cicd_egress_connections_total"
+_LABELS = (
+    "cicd_pipeline_name",
+    "cicd_pipeline_task_name",
+    "server_address",
+    "server_port",
+    "network_transport",
+    "egress_verdict",
+    "egress_lineage",
+)
+# Series of a day that began in it or grew: one of a daemon goes on long after its last attempt. A runner's
+# own labels fall away.
+_ACTIVE = (
+    "group by ({labels}) (increase({metric}[1d]) > 0 or "
+    "(present_over_time({metric}[1d]) unless present_over_time({metric}[1d] offset 1d)))"
+).format(labels=", ".join(_LABELS), metric=_METRIC)
+_ARROW = ">"
+_PORT_DIGITS = 5
+_NO_JOB = "of no job, or of one without a name, which metrics don't tell apart"
+_NO_CHAIN = "by programs beyond those that are told apart"
+
+
+class Server(Protocol):
+    """Who is asked."""
+
+    shown: str
+
+    def query(self, expression: str, at_s: str) -> Answer:
+        """What `expression` gives at a moment in seconds since 1970. Raises PrometheusError."""
+
+
+def read_history(
+    server: Server, days: int, *, today: date, on_progress: Callable[[int], object] = lambda _: None
+) -> Seen:
+    """Of so many days, the last of them `today`, in UTC. Raises PrometheusError.
+
+    `on_progress` is told of each day. A query is about one day, so that none gets too large.
+    """
+    history = _History()
+    for back in range(days - 1, -1, -1):
+        day = today - timedelta(days=back)
+        answer = server.query(_ACTIVE, _end_of(day))
+        for series in answer.series:
+            history.add(series, day)
+        history.warnings.update(dict.fromkeys(answer.warnings))
+        on_progress(1)
+    return history.seen(server.shown)
+
+
+def require_history(seen: Seen, server: Server, days: int) -> None:
+    """Raise PrometheusError where no job is in it."""
+    if not seen.tasks:
+        what = f"{server.shown} has no {_METRIC} of a pipeline in the last {counted(days, 'day')}"
+        hint = "ask for more --days, or have it scrape the collector that ci-egress sends to"
+        raise PrometheusError(what, hint=hint)
+
+
+class _History:
+    def __init__(self) -> None:
+        self._seen = Seen()
+        self._left_out: dict[str, set[tuple[str, ...]]] = {}
+        self.warnings: dict[str, None] = {}
+
+    def add(self, series: Series, day: date) -> None:
+        labels = series.metric
+        try:
+            self._add(labels, day.toordinal())
+        except NotLearntError as error:
+            if error.why is not None:
+                who = tuple(labels.get(name, "") for name in _LABELS)
+                self._left_out.setdefault(error.why, set()).add(who)
+
+    def _add(self, labels: dict[str, str], day: int) -> None:
+        """Raises NotLearntError."""
+        pipeline, task = labels.get("cicd_pipeline_name"), labels.get("cicd_pipeline_task_name")
+        if not pipeline and not task:
+            raise NotLearntError(_NO_JOB)
+        if pipeline == OTHER:
+            raise NotLearntError(TOGETHER)
+        seen = self._seen.task(task_of(pipeline, task))
+        seen.days.add(day)
+        if is_loopback(labels.get("server_address")):
+            raise NotLearntError(None)
+        if labels.get("egress_verdict") == "deny":
+            raise NotLearntError(DENIED)
+        where = where_of(
+            labels.get("server_address"),
+            _port(labels.get("server_port", "")),
+            labels.get("network_transport"),
+        )
+        chain = _chain(labels.get("egress_lineage", ""))
+        self._seen.met(seen, where).add_day(day, chain)
+
+    def seen(self, shown: str) -> Seen:
+        self._seen.notes += self._notes(shown)
+        return self._seen
+
+    def _notes(self, shown: str) -> Iterator[str]:
+        for warning in self.warnings:
+            yield f"{shown} warns, so some of its history may be missing: {warning}"
+        for why, series in sorted(self._left_out.items()):
+            yield f"not learnt of {shown}: {counted(len(series), 'series', 'series')} {why}"
+        unchained = sum(
+            met.chains is None and not met.is_crowded
+            for task in self._seen.tasks.values()
+            for met in task.destinations.values()
+        )
+        if unchained:
+            yield (
+                f"{shown} doesn't tell which programs reached {counted(unchained, 'destination')}, so any "
+                "program may (`lineage: any`); with `--metric-lineage`, run and watch tell it"
+            )
+
+
+def _port(label: str) -> int | None:
+    is_number = label.isdecimal() and label.isascii() and len(label) <= _PORT_DIGITS
+    return int(label) if is_number else None
+
+
+def _chain(label: str) -> Lineage | None:
+    """None where the label is missing. Raises NotLearntError where it stands for several."""
+    if label == OTHER:
+        raise NotLearntError(_NO_CHAIN)
+    return chain_of(tuple(label.split(_ARROW))) if label else None
+
+
+def _end_of(day: date) -> str:
+    """Its last millisecond, in seconds since 1970."""
+    midnight = datetime(day.year, day.month, day.day, tzinfo=UTC) + timedelta(days=1)
+    return f"{int(midnight.timestamp()) - 1}.999"

@@ -1,0 +1,49 @@
+"""Which section of a policy's `jobs` stands for one task, and for no other one."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Collection
+
+from exporter.baseline.model import Task
+from exporter.policy.model import job_names
+from exporter.text import printable
+
+_NO_NAMES = "a job without names can't be told from others"
+_PIPELINE = "a section for its jobs without a task would be for those of all its tasks"
+_SHARED = "a section for it would be for other tasks, too"
+_SPECIAL = re.compile(r"[*?\[]")
+_TEXT_MAX = 120
+
+
+class Patterns:
+    """Those of all tasks of a baseline."""
+
+    def __init__(self, tasks: Collection[Task]) -> None:
+        """`tasks` are all that there are, each once."""
+        self._known = Counter(name for task in tasks for name in job_names(*task))
+
+    def of(self, task: Task) -> str | None:
+        """What matches `task` and nothing else of the baseline; None where no pattern does.
+
+        A pattern is held against the pipeline, whatever the task, and against pipeline/task. So none is for
+        the jobs of a pipeline that have no task beside those that have one, or for one of `a/b`, `c` and `a`,
+        `b/c` alone.
+        """
+        literal = job_names(*task)[-1]
+        if not literal or self._known[literal] > 1:
+            return None
+        return _SPECIAL.sub(r"[\g<0>]", literal)
+
+    def why_not(self, task: Task) -> str:
+        """Why there is none for `task`."""
+        if not job_names(*task)[-1]:
+            return _NO_NAMES
+        return _PIPELINE if task.task is None else _SHARED
+
+
+def shown_task(task: Task) -> str:
+    """`release, build`, for people, whatever is in it."""
+    names = [printable(name, limit=_TEXT_MAX) for name in task if name is not None]
+    return ", ".join(names) or "jobs without names"
