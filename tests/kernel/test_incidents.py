@@ -9,8 +9,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from .arrivals import UDP, Arrivals
-from .incidents import BOTH, BUILD, INCIDENTS, RECORDS, REGISTRY, TOKEN, Incident, thefts, workspace
+from .incidents import (
+    BOTH,
+    BUILD,
+    INCIDENTS,
+    RECORDS,
+    REGISTRY,
+    TOKEN,
+    Incident,
+    connections_at_evil,
+    thefts,
+    workspace,
+)
 from .lab import PORT, V4
 from .resolver import lab_with_resolver
 from .ruled import MODES, Ruled, under
@@ -18,6 +28,7 @@ from .ruled import MODES, Ruled, under
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from .arrivals import Arrivals
     from .tracing import Span
 
 pytestmark = pytest.mark.kernel
@@ -47,15 +58,10 @@ def test_an_incident_is_told_with_its_lineage_and_denied_once_enforced(
 
 def assert_arrivals(arrivals: Arrivals, ruled: Ruled, incident: Incident) -> None:
     """At evil: in audit the theft, over both IP versions; once it is denied not a packet of it."""
-    evil = {network.evil for network in BOTH}
-    connections = sum(n for to, n in arrivals.accepted.items() if to.address in evil)
-    datagrams = sum(
-        n for packet, n in arrivals.packets.items() if packet.protocol == UDP and packet.to.address in evil
-    )
     stolen = 0 if ruled.is_enforced else len(BOTH)
-    assert connections + datagrams == stolen + incident.honest_at_evil
+    assert connections_at_evil(arrivals) == stolen + incident.honest_at_evil
     if ruled.is_enforced and not incident.honest_at_evil:
-        assert [arrivals.packets_to(address) for address in evil] == [0] * len(evil)
+        assert [arrivals.packets_to(network.evil) for network in BOTH] == [0] * len(BOTH)
 
 
 def assert_theft_is_told(ruled: Ruled, incident: Incident, spans: list[Span]) -> None:

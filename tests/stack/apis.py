@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple, Self
 from urllib.parse import urlencode
 
 import urllib3
@@ -26,6 +26,19 @@ def seconds(moment: str) -> float:
     whole, _, rest = moment.removesuffix("Z").partition(".")
     fraction = rest.partition("+")[0]
     return datetime.fromisoformat(f"{whole}+00:00").timestamp() + float(f"0.{fraction or 0}")
+
+
+class Destination(NamedTuple):
+    """Where connections went to, by the labels that say it."""
+
+    server_address: str
+    server_port: str
+    network_transport: str
+
+    @classmethod
+    def of(cls, labels: Labels) -> Self:
+        """From labels that say more."""
+        return cls(*(labels[name] for name in cls._fields))
 
 
 @dataclass(frozen=True)
@@ -136,11 +149,6 @@ class JaegerTrace:
             chain.insert(0, span)
         return chain
 
-    def having(self, **tags: object) -> list[JaegerSpan]:
-        """Spans with these attributes, `server_address` meaning `server.address`."""
-        wanted = {name.replace("_", "."): value for name, value in tags.items()}
-        return [span for span in self.spans if wanted.items() <= span.tags.items()]
-
 
 @dataclass(frozen=True)
 class Jaeger:
@@ -148,9 +156,9 @@ class Jaeger:
 
     url: str
 
-    def find(self, **tags: str) -> list[JaegerTrace]:
-        """Traces with a span that has these attributes, `server_address` meaning `server.address`."""
-        wanted = json.dumps({name.replace("_", "."): value for name, value in tags.items()})
+    def find(self, attributes: dict[str, str]) -> list[JaegerTrace]:
+        """Traces with a span that has these."""
+        wanted = json.dumps(attributes)
         answer = get(f"{self.url}/api/traces", service="ci-egress", tags=wanted, limit="1000", lookback="1h")
         return [_trace(one) for one in answer["data"]]
 
