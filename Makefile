@@ -31,6 +31,11 @@ setup-dev:
 demo: setup ## Trace a sample pipeline and show what it connected to (root)
 	@$(BIN)/python -m demo
 
+.PHONY: demo-stack
+demo-stack: setup ## The same with a baseline and real servers, up to the alert (root); KEEP=1 keeps them
+	@tools/stack/servers.sh >/dev/null
+	@$(BIN)/python -m demo.stack $(if $(KEEP),--keep)
+
 .PHONY: test
 test: setup-dev ## Run all tests (root); PYTEST_ARGS adds arguments
 	$(PYTEST) $(PYTEST_ARGS)

@@ -120,7 +120,8 @@ def _servers(beacon: sites.Beacon | None, collector_port: int | None) -> list[so
 
 @contextmanager
 def _serving(server: socketserver.BaseServer) -> Iterator[None]:
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+    # A daemon, so that a Ctrl-C between its start and its end leaves nothing to wait for.
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
     thread.start()
     try:
         yield

@@ -22,6 +22,8 @@ STOP_WITHIN_S = 15.0
 _POLL_S = 0.05
 _PROBE_TIMEOUT_S = 2.0
 _LOG_TAIL_LINES = 15
+_ENDS_WITH_THIS_PROCESS = ("setpriv", "--pdeathsig", "KILL", "--")
+"""However that ends, killed or interrupted while it starts a server: none is ever left."""
 
 
 @dataclass
@@ -58,7 +60,7 @@ class Server:
             self.configure()
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                self.command,
+                [*_ENDS_WITH_THIS_PROCESS, *self.command],
                 cwd=self.folder,
                 env={**os.environ, **self.environ},
                 stdin=subprocess.DEVNULL,

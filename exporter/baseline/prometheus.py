@@ -122,8 +122,8 @@ class _History:
         )
         if unchained:
             yield (
-                f"{shown} doesn't know by which programs {counted(unchained, 'destination')} were reached, so "
-                "any may (`lineage: any`): `--metric-lineage` of run and watch tells it"
+                f"{shown} doesn't tell which programs reached {counted(unchained, 'destination')}, so any "
+                "program may (`lineage: any`); with `--metric-lineage`, run and watch tell it"
             )
 
 

@@ -1,4 +1,4 @@
-"""Prometheus's HTTP API, as far as a history is read by it. Also Mimir's and Thanos's, which have the same."""
+"""Prometheus's HTTP API, as far as a history is read by it. Mimir and Thanos have it, too."""
 
 from __future__ import annotations
 

@@ -157,14 +157,12 @@ REFUSED_COMMAND_LINES = [
     pytest.param(["walk"], 2, "No such command 'walk'", id="unknown-command"),
     pytest.param(["replay"], 2, "FILE", id="no-recording"),
     *[
-        pytest.param(
-            [*command, "--baseline", baseline, *what],
-            2,
-            f"cannot read the baseline {baseline}: {why}",
-            id=f"{command[0]}-{baseline}",
-        )
+        pytest.param([*command, "--baseline", file, *what], 2, why, id=f"{command[0]}-{file}-as-baseline")
         for command, what in ((["run"], ["touch", "started"]), (["watch"], []), (["replay"], ["file"]))
-        for baseline, why in (("gone", "No such file"), ("folder", "Is a directory"))
+        for file, why in (
+            ("gone", "cannot read the baseline gone: No such file"),
+            ("folder", "'--baseline': File 'folder' is a directory"),
+        )
     ],
     pytest.param(["replay", "gone"], 2, "gone: No such file", id="recording-is-missing"),
     pytest.param(["replay", "folder"], 2, "is a directory", id="recording-is-a-directory"),

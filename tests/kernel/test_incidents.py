@@ -1,11 +1,13 @@
-"""Attacks on builds as they happened, replayed with synthetic hosts: told in audit, denied once enforced.
+"""Attacks on builds as they happened, replayed with synthetic hosts.
+
+They are told in audit, denied once enforced, and novel where a baseline knows the builds without them.
 
 Each is a job with honest traffic and a theft in it, which hides its failures, so that the build goes on.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -21,15 +23,18 @@ from .incidents import (
     thefts,
     workspace,
 )
+from .known import baseline, entries_of
 from .lab import PORT, V4
 from .resolver import lab_with_resolver
 from .ruled import MODES, Ruled, under
+from .test_policy_run import logs
+from .tracing import trace
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from .arrivals import Arrivals
-    from .tracing import Span
+    from .tracing import Span, Trace
 
 pytestmark = pytest.mark.kernel
 
@@ -54,6 +59,81 @@ def test_an_incident_is_told_with_its_lineage_and_denied_once_enforced(
     assert_records_and_lines(ruled, incident, told)
     assert_honest_part_works(ruled, incident)
     assert_arrivals(watch.arrivals, ruled, incident)
+
+
+@pytest.mark.parametrize("incident", INCIDENTS.values(), ids=INCIDENTS)
+def test_an_incident_is_novel_to_a_baseline_of_the_honest_build(tmp_path: Path, incident: Incident) -> None:
+    """Without any policy: all that is novel is what the thief does, its lookups included."""
+    job = tmp_path / "job"
+    job.mkdir()
+    env = {"PATH": workspace(job, incident), "BUILD_TOKEN": TOKEN, "BUILD_ID": BUILD}
+    command = ["sh", "-c", f"cd {job}; {incident.command}; exit 0"]
+    thief = job / incident.poisoned
+    with lab_with_resolver(V4.peer, RECORDS, tmp_path) as lab:
+
+        def run(name: str, *options: str) -> Trace:
+            more = ("--job-env", "BUILD_ID", *options)
+            return lab.build.call(trace, None, command, tmp_path / name, *more, env=env).result()
+
+        thief.write_text("")
+        honest = run("honest")
+        known = ("--baseline", baseline(tmp_path / "baseline.yaml", *entries_of(honest.egress)))
+        again = run("again", *known)
+        thief.write_text(incident.files[incident.poisoned])
+        seen = run("stolen", *known, "--fail-on", "novel")
+    assert (honest.status, again.status, seen.status) == (0, 0, 90)
+    assert_nothing_is_novel(again, tmp_path / "again")
+    novel = [span for span in seen.egress if span["egress.novel"]]
+    assert_theft_alone_is_novel(seen, incident, novel)
+    assert_novelty_is_told(seen, incident, novel, logs(tmp_path / "stolen"))
+
+
+def assert_nothing_is_novel(seen: Trace, directory: Path) -> None:
+    """In the build as it was learnt."""
+    assert {span["egress.novel"] for span in seen.egress} == {False}
+    assert {point.attributes["egress.novel"] for point in seen.metrics["cicd.egress.connections"]} == {False}
+    assert [record for record in logs(directory) if record["eventName"] == "cicd.egress.novel"] == []
+    assert "novel: " not in seen.stderr
+    assert "that the baseline doesn't have" not in seen.stderr
+
+
+def assert_theft_alone_is_novel(seen: Trace, incident: Incident, novel: list[Span]) -> None:
+    """Over both IP versions; the rest of the build does what it ever did."""
+    assert all(str(span["process.command_line"]).startswith(incident.culprit) for span in novel)
+    evil = {network.evil for network in BOTH}
+    kind = "tcp" if incident.act == "connect" else "udp"
+    stolen = [
+        span for span in novel if span["network.peer.address"] in evil and span["network.transport"] == kind
+    ]
+    assert sorted(span.name for span in stolen) == sorted(
+        f"{incident.act} {incident.destination(network)}" for network in BOTH
+    )
+    thieves = {span["process.pid"] for span in novel}
+    honest = [span for span in seen.egress if span["process.pid"] not in thieves]
+    assert set(incident.honest) <= {span["server.address"] for span in honest}
+
+
+def assert_novelty_is_told(
+    seen: Trace, incident: Incident, novel: list[Span], records: list[dict[str, Any]]
+) -> None:
+    """Each destination by a line and a record, in the trace of the job; each attempt by the metric."""
+    chain = f"{incident.chain[-1]} ({' → '.join(incident.chain)})"
+    wheres = {(span["server.address"], span["server.port"], span["network.transport"]) for span in novel}
+    lines = [line for line in seen.stderr.splitlines() if line.startswith("ci-egress: novel: ")]
+    assert len(lines) == len(records) == len(wheres)
+    assert all(line.startswith(f"ci-egress: novel: {chain} → ") for line in lines)
+    assert {f"ci-egress: {record['body']['stringValue']}" for record in records} == {*lines}
+    assert {record["eventName"] for record in records} == {"cicd.egress.novel"}
+    assert {(record["traceId"], record["spanId"]) for record in records} <= {
+        (seen.job.trace_id, span.span_id) for span in novel
+    }
+    points = seen.metrics["cicd.egress.connections"]
+    assert sum(point.value for point in points if point.attributes["egress.novel"]) == len(novel)
+    assert {
+        (where["server.address"], where["server.port"], where["network.transport"])
+        for where in (point.attributes for point in points)
+        if where["egress.novel"]
+    } == wheres
 
 
 def assert_arrivals(arrivals: Arrivals, ruled: Ruled, incident: Incident) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from datetime import datetime
+from http import HTTPStatus
 from typing import Any, NamedTuple, Self
 from urllib.parse import urlencode
 
@@ -161,6 +162,15 @@ class Jaeger:
         wanted = json.dumps(attributes)
         answer = get(f"{self.url}/api/traces", service="ci-egress", tags=wanted, limit="1000", lookback="1h")
         return [_trace(one) for one in answer["data"]]
+
+    def trace(self, trace_id: str) -> JaegerTrace | None:
+        """The trace with this id; None while there is none."""
+        answer = urllib3.request("GET", f"{self.url}/api/traces/{trace_id}", retries=False, timeout=30.0)
+        if answer.status == HTTPStatus.NOT_FOUND:
+            return None
+        assert answer.status == HTTPStatus.OK, answer.data
+        (found,) = answer.json()["data"]
+        return _trace(found)
 
 
 def _trace(raw: JsonObject) -> JaegerTrace:

@@ -1,0 +1,106 @@
+"""The sample pipeline, run as often as it takes: each time by another run of the job, in a new network."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+from demo import names
+from demo.job import CI_EGRESS, FIRST_RUN, Run, trace_job
+from demo.network import network
+from demo.sites import Beacon
+from demo.trace import Span, read_spans
+from exporter.addresses import endpoint
+from exporter.baseline.parse import load_baseline
+from exporter.errors import CiEgressError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+RUNS = (1, 2, 3)
+_METRIC_INTERVAL_MS = 1000
+
+
+class Destination(NamedTuple):
+    """Where to, as metrics and baselines have it."""
+
+    host: str
+    port: int
+    transport: str
+
+    def __str__(self) -> str:
+        """As one would say it."""
+        return f"{endpoint(self.host, self.port)} ({self.transport})"
+
+
+class Novel(NamedTuple):
+    """What a baseline doesn't have."""
+
+    destination: Destination
+    span: Span
+    """The first one."""
+    is_known_otherwise: bool
+    """Whether the baseline has it, from other chains of processes."""
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """The pipeline whose runs tell a collector, and a folder each."""
+
+    folder: Path
+    scratch: Path
+    """For what nobody wants afterwards."""
+    collector_port: int
+    """Of this machine's loopback, for OTLP over HTTP."""
+
+    @property
+    def baseline(self) -> Path:
+        """What `learn` writes."""
+        return self.folder / "baseline.yaml"
+
+    def otlp_dir(self, number: int) -> Path:
+        """Where run `number` leaves what it tells the collector, too."""
+        return self.folder / f"run-{number}"
+
+    def clear(self) -> None:
+        """Remove what an earlier demo left."""
+        for number in RUNS:
+            shutil.rmtree(self.otlp_dir(number), ignore_errors=True)
+        self.baseline.unlink(missing_ok=True)
+
+    def run(self, number: int, options: Iterable[str], *, is_poisoned: bool) -> None:
+        """Run it once, under `ci-egress run` with these options. Raises CiEgressError when it fails."""
+        run = Run(FIRST_RUN.pipeline_id + number - 1, FIRST_RUN.job_id + number - 1)
+        scratch = self.scratch / f"run-{number}"
+        scratch.mkdir()
+        settings = {
+            "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://collector.example:{names.OTLP_PORT}",
+            "OTEL_METRIC_EXPORT_INTERVAL": str(_METRIC_INTERVAL_MS),
+            "STATE_DIRECTORY": str(scratch / "state"),
+        }
+        with network(Beacon() if is_poisoned else None, scratch, collector_port=self.collector_port) as build:
+            status = trace_job(build, scratch, *options, run=run, settings=settings)
+        if status:
+            raise CiEgressError(f"run {number} ended with status {status}")
+
+    def learn(self, arguments: Iterable[str]) -> None:
+        """`ci-egress baseline learn`. Raises CiEgressError when it fails."""
+        done = subprocess.run([CI_EGRESS, "baseline", "learn", *arguments], check=False)
+        if done.returncode:
+            raise CiEgressError(f"`ci-egress baseline learn` ended with status {done.returncode}")
+
+    def novel(self, number: int) -> list[Novel]:
+        """What a run connected to and the baseline doesn't have: new destinations, then new chains."""
+        known = {
+            (str(entry.host), entry.port, entry.transport) for entry in load_baseline(self.baseline).entries
+        }
+        first: dict[Destination, Novel] = {}
+        for span in read_spans(self.otlp_dir(number) / "traces.jsonl"):
+            told = span.attributes
+            if told.get("egress.novel"):
+                where = Destination(told["server.address"], told["server.port"], told["network.transport"])
+                first.setdefault(where, Novel(where, span, is_known_otherwise=where in known))
+        return sorted(first.values(), key=lambda each: each.is_known_otherwise)

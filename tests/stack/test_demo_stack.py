@@ -1,0 +1,306 @@
+"""`make demo-stack` tells its story on the real servers, and leaves nothing of it, however it ends."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psutil
+import pytest
+import urllib3
+
+from demo import names
+from demo.trace import Span, read_spans
+from exporter.baseline.parse import load_baseline
+from exporter.kernel.control import instances
+from tests.stack.apis import Alertmanager, get
+from tests.stack.conftest import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+pytestmark = [pytest.mark.kernel, pytest.mark.timeout(900)]  # the first one may wait for the servers' build
+
+ROOT = Path(__file__).resolve().parents[2]
+COMMAND = (sys.executable, "-m", "demo.stack")
+BUILT_WITHIN_S = 800.0
+WITHIN_S = 60.0
+INTERRUPTED_STATUS = 130
+KEPT = "Ctrl-C stops them."
+
+SHELL = Path("/bin/sh").resolve().name
+PYTHON = Path("/usr/bin/python3").resolve().name
+POSTINSTALL = (SHELL, PYTHON, SHELL, SHELL)
+
+BASELINE = {
+    (names.RESOLVER, 53, "udp"): {(SHELL, "curl"), (SHELL, PYTHON)},
+    ("git.example", 80, "tcp"): {(SHELL, "curl")},
+    ("metrics.example", 8125, "udp"): {(SHELL, PYTHON, PYTHON)},
+    ("mirror.example", 80, "tcp"): {(SHELL, "curl")},
+    ("registry.example", 80, "tcp"): {(SHELL, PYTHON)},
+}
+"""What the pipeline connects to when nobody has poisoned its packages, and by which chains."""
+NOVEL = Counter(
+    {
+        (names.RESOLVER, 53, "udp", (*POSTINSTALL, "curl")): 1,
+        ("beacon.example", 80, "tcp", (*POSTINSTALL, "curl")): 1,
+        ("beacon.example", 80, "tcp", (*POSTINSTALL, SHELL, "curl")): 1,
+    }
+)
+"""What the poisoned package does: one new destination, and a lookup of its name by a new chain."""
+
+
+@dataclass
+class Demo:
+    """A demo as one starts it at a terminal, and what it printed."""
+
+    folder: Path
+    process: subprocess.Popen[bytes]
+    dead_before: set[str]
+    """Instances of ci-egress that others left in the kernel."""
+
+    @property
+    def output(self) -> str:
+        """On stdout, so far."""
+        return (self.folder / "stdout").read_text()
+
+    @property
+    def errors(self) -> str:
+        """On stderr, so far."""
+        return (self.folder / "stderr").read_text()
+
+    def wait_for(self, text: str, *, within_s: float = WITHIN_S) -> None:
+        """Wait until it has printed this."""
+
+        def is_printed() -> bool:
+            assert text in self.output or self.process.poll() is None, self.output + self.errors
+            return text in self.output
+
+        wait_until(is_printed, within_s=within_s)
+
+    def press_ctrl_c(self) -> int:
+        """Interrupt it as a terminal would, all of its group; returns its exit status."""
+        os.killpg(self.process.pid, signal.SIGINT)
+        return self.process.wait(WITHIN_S)
+
+    def spans(self, run: int) -> Iterator[Span]:
+        """The egress spans of a run."""
+        spans = read_spans(self.folder / "out" / f"run-{run}" / "traces.jsonl")
+        return (span for span in spans if span.is_egress)
+
+    def left_processes(self) -> set[str]:
+        """Those that run because of it: each has its folder in its environment, arguments or as its own."""
+        found = set()
+        for process in psutil.process_iter(["name", "environ", "cmdline", "cwd"]):
+            told = process.info
+            texts = [*(told["environ"] or {}).values(), *(told["cmdline"] or ()), told["cwd"] or ""]
+            if any(str(self.folder) in text for text in texts):
+                found.add(told["name"])
+        return found
+
+    def assert_nothing_is_left(self) -> None:
+        """No process, and with them no namespace; no file but what it is for; nothing in the kernel."""
+        assert self.left_processes() == set()
+        assert list((self.folder / "tmp").iterdir()) == []
+        assert dead_instances() - self.dead_before == set()
+
+
+def dead_instances() -> set[str]:
+    """What is pinned, with programs that may be attached, and belongs to nobody."""
+    return {each.name for each in instances() if not each.is_alive}
+
+
+def start_demo(folder: Path, *arguments: str, **environ: str) -> Demo:
+    dead_before = dead_instances()
+    (folder / "tmp").mkdir()
+    environment = {**os.environ, "TMPDIR": str(folder / "tmp"), **environ}
+    with (folder / "stdout").open("wb") as stdout, (folder / "stderr").open("wb") as stderr:
+        process = subprocess.Popen(
+            [*COMMAND, "--folder", str(folder / "out"), *arguments],
+            cwd=ROOT,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=stdout,
+            stderr=stderr,
+            process_group=0,
+        )
+    return Demo(folder, process, dead_before)
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
+    """One that has told its story, with its servers still running."""
+    running = start_demo(tmp_path_factory.mktemp("demo-stack"), "--keep")
+    try:
+        running.wait_for(KEPT, within_s=BUILT_WITHIN_S)
+        yield running
+    finally:
+        if running.process.poll() is None:
+            running.press_ctrl_c()
+
+
+def links(demo: Demo) -> dict[str, str]:
+    """The links of the first novelty, by what stands before them."""
+    return dict(re.findall(r"^    (Jaeger|as JSON) +(\S+)$", demo.output, re.MULTILINE)[:2])
+
+
+def server_url(demo: Demo, name: str) -> str:
+    (url,) = re.findall(rf"^  {name} +(\S+)$", demo.output, re.MULTILINE)
+    return str(url)
+
+
+def test_the_baseline_is_exactly_what_the_honest_runs_did(demo: Demo) -> None:
+    entries = load_baseline(demo.folder / "out" / "baseline.yaml").entries
+    assert {(str(each.host), each.port, each.transport): each.lineages for each in entries} == BASELINE
+    assert {(each.task.pipeline, each.task.task, each.runs) for each in entries} == {("release", "build", 2)}
+
+
+def test_the_baseline_is_shown(demo: Demo) -> None:
+    assert (demo.folder / "out" / "baseline.yaml").read_text().rstrip() in demo.output
+
+
+def test_the_third_run_has_one_new_destination_and_all_else_is_known(demo: Demo) -> None:
+    told = [span.attributes for span in demo.spans(3)]
+    novel = Counter(
+        (
+            each["server.address"],
+            each["server.port"],
+            each["network.transport"],
+            tuple(each["egress.lineage"]),
+        )
+        for each in told
+        if each["egress.novel"]
+    )
+    assert novel == NOVEL
+    assert len(told) == 11
+    assert re.findall(r"^  (\S+ \(\w+\): .*)$", demo.output, re.MULTILINE) == [
+        "beacon.example:80 (tcp): not in the baseline",
+        f"{names.RESOLVER}:53 (udp): known, but not from this chain",
+    ]
+
+
+def test_without_a_baseline_nothing_is_novel_or_known(demo: Demo) -> None:
+    told = [span.attributes for run in (1, 2) for span in demo.spans(run)]
+    assert len(told) == 16
+    assert [each for each in told if "egress.novel" in each] == []
+
+
+def test_each_run_is_a_trace_of_its_own(demo: Demo) -> None:
+    traces = [{span.trace_id for span in demo.spans(run)} for run in (1, 2, 3)]
+    assert [len(each) for each in traces] == [1, 1, 1]
+    assert len(set.union(*traces)) == 3
+
+
+def test_what_ci_egress_sends_to_the_collector_is_not_the_jobs(demo: Demo) -> None:
+    peers = {span.attributes["network.peer.address"] for run in (1, 2, 3) for span in demo.spans(run)}
+    assert names.COLLECTOR not in peers
+    assert names.RESOLVER in peers
+
+
+def test_both_links_lead_to_the_span(demo: Demo) -> None:
+    page, trace = links(demo)["Jaeger"], links(demo)["as JSON"]
+    assert urllib3.request("GET", page, retries=False).status == 200
+    (data,) = get(trace)["data"]
+    span_id = page.rpartition("uiFind=")[2]
+    (span,) = [each for each in data["spans"] if each["spanID"] == span_id]
+    tags = {tag["key"]: tag["value"] for tag in span["tags"]}
+    assert span["operationName"] == "connect beacon.example:80"
+    assert (tags["egress.novel"], tags["process.executable.name"]) == (True, "curl")
+
+
+def test_the_alerts_are_the_novel_destinations(demo: Demo) -> None:
+    fired = Alertmanager(server_url(demo, "Alertmanager")).alerts()
+    common = {
+        "alertname": "CICDEgressNovelDestination",
+        "cicd_pipeline_name": "release",
+        "severity": "critical",
+    }
+    assert sorted((each.labels for each in fired), key=lambda labels: labels["server_address"]) == [
+        common | {"server_address": names.RESOLVER, "server_port": "53", "network_transport": "udp"},
+        common | {"server_address": "beacon.example", "server_port": "80", "network_transport": "tcp"},
+    ]
+
+
+def test_the_alert_is_shown_with_its_labels_and_when_it_was_there(demo: Demo) -> None:
+    shown = demo.output.partition("What fires in Alertmanager: CICDEgressNovelDestination\n")[2].splitlines()
+    assert shown[0] == "  release connected to beacon.example:80, which its baseline doesn't have"
+    assert re.fullmatch(r"    seen +\d+\.\d s after the connect", shown[1])
+    assert {tuple(line.split()) for line in shown[2:8]} == {
+        ("alertname", "CICDEgressNovelDestination"),
+        ("cicd_pipeline_name", "release"),
+        ("network_transport", "tcp"),
+        ("server_address", "beacon.example"),
+        ("server_port", "80"),
+        ("severity", "critical"),
+    }
+
+
+def test_no_secret_is_in_what_it_prints_keeps_or_stores(demo: Demo) -> None:
+    kept = {path.name: path.read_text() for path in (demo.folder / "out").rglob("*.*l")}
+    assert {"traces.jsonl", "metrics.jsonl", "logs.jsonl", "baseline.yaml"} == kept.keys()
+    stored = str(get(links(demo)["as JSON"]))
+    assert "Authorization: <redacted>" in stored
+    texts = [demo.output, demo.errors, stored, *kept.values()]
+    assert [text for text in texts if names.JOB_TOKEN in text] == []
+
+
+def test_ctrl_c_stops_the_kept_servers_and_is_no_failure(demo: Demo) -> None:
+    assert demo.left_processes() >= {"python", "jaeger", "otelcol"}
+    assert demo.press_ctrl_c() == 0
+    assert demo.errors.count("Traceback") == 0
+    demo.assert_nothing_is_left()
+
+
+@pytest.mark.parametrize(
+    "moment", ["start on free ports", "Alertmanager  http", "$ ci-egress run --otlp-dir", "--baseline"]
+)
+def test_ctrl_c_in_the_middle_leaves_nothing(tmp_path: Path, moment: str) -> None:
+    demo = start_demo(tmp_path)
+    demo.wait_for(moment)
+    assert demo.press_ctrl_c() == INTERRUPTED_STATUS
+    assert demo.errors.splitlines()[-1] == "demo-stack: interrupted; nothing is left running"
+    demo.assert_nothing_is_left()
+
+
+def test_sigterm_ends_it_in_order_too(tmp_path: Path) -> None:
+    demo = start_demo(tmp_path)
+    demo.wait_for("$ ci-egress run --otlp-dir")
+    demo.process.terminate()
+    assert demo.process.wait(WITHIN_S) == INTERRUPTED_STATUS
+    demo.assert_nothing_is_left()
+
+
+def test_a_server_that_fails_is_told_with_the_end_of_its_log(tmp_path: Path) -> None:
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    prometheus = programs / "prometheus"
+    prometheus.write_text(
+        '#!/bin/sh\n[ "$1" = --version ] && exec echo "prometheus, version 99.0.0"\n'
+        'echo "opening storage failed: no space left on device" >&2\nexit 1\n'
+    )
+    prometheus.chmod(0o755)
+    demo = start_demo(tmp_path, PATH=f"{programs}:{os.environ['PATH']}")
+    assert demo.process.wait(WITHIN_S) == 91
+    *_, told, log = demo.errors.splitlines()
+    assert told.startswith("demo-stack: prometheus ended")
+    assert log == "    opening storage failed: no space left on device"
+    demo.assert_nothing_is_left()
+
+
+def test_without_root_it_says_so() -> None:
+    nobody = ("setpriv", "--reuid=65534", "--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search")
+    result = subprocess.run(
+        [*nobody, *COMMAND], cwd=ROOT, capture_output=True, text=True, timeout=WITHIN_S, check=False
+    )
+    assert (result.returncode, result.stdout) == (91, "")
+    assert (
+        result.stderr
+        == "demo-stack: the demo needs root, to load eBPF programs and make a network; sudo make demo-stack\n"
+    )
