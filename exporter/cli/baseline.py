@@ -33,8 +33,8 @@ class _Commands(click.Group):
         module = _MODULES.get(name)
         if module is None or find_spec(module) is None:
             return super().get_command(context, name)
-        command: click.Command = importlib.import_module(module).command
-        return command
+        found: click.Command = getattr(importlib.import_module(module), name)
+        return found
 
 
 @click.group("baseline", cls=_Commands)

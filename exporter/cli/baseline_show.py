@@ -29,7 +29,7 @@ _TEXT_MAX = 120
 @click.argument("file", type=POLICY)
 @click.argument("paths", metavar="[PATH]…", nargs=-1, type=OTLP_PATH)
 @click.option("--json", "as_json", is_flag=True, help='{"pipelines", "dry_run"}, for scripts.')
-def command(file: Path, paths: tuple[Path, ...], *, as_json: bool) -> int:
+def show(file: Path, paths: tuple[Path, ...], *, as_json: bool) -> int:
     """Say what FILE knows of each pipeline, and how many runs in a row brought nothing new.
 
     With PATHs, OTLP files or folders of recorded runs, the policy that `export` makes of FILE is held against
