@@ -150,6 +150,11 @@ class JaegerTrace:
             chain.insert(0, span)
         return chain
 
+    def having(self, **tags: object) -> list[JaegerSpan]:
+        """Spans with these attributes, `server_address` meaning `server.address`."""
+        wanted = {name.replace("_", "."): value for name, value in tags.items()}
+        return [span for span in self.spans if wanted.items() <= span.tags.items()]
+
 
 @dataclass(frozen=True)
 class Jaeger:
@@ -157,9 +162,9 @@ class Jaeger:
 
     url: str
 
-    def find(self, attributes: dict[str, str]) -> list[JaegerTrace]:
-        """Traces with a span that has these."""
-        wanted = json.dumps(attributes)
+    def find(self, **tags: str) -> list[JaegerTrace]:
+        """Traces with a span that has these attributes, `server_address` meaning `server.address`."""
+        wanted = json.dumps({name.replace("_", "."): value for name, value in tags.items()})
         answer = get(f"{self.url}/api/traces", service="ci-egress", tags=wanted, limit="1000", lookback="1h")
         return [_trace(one) for one in answer["data"]]
 

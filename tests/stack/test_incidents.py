@@ -161,10 +161,10 @@ def whole_trace(jaeger: Jaeger, wanted: dict[str, str], told: Trace) -> JaegerTr
     """The one trace that has such a span, once all of it is there."""
 
     def is_whole() -> bool:
-        return [len(one.spans) for one in jaeger.find(wanted)] == [len(told.spans)]
+        return [len(one.spans) for one in jaeger.find(**wanted)] == [len(told.spans)]
 
     wait_until(is_whole, within_s=ARRIVAL_WITHIN_S)
-    (found,) = jaeger.find(wanted)
+    (found,) = jaeger.find(**wanted)
     return found
 
 
@@ -179,7 +179,7 @@ def assert_is_paged(stack: Stack, pages: Pages, attacked: Trace, pipeline: str) 
     assert [{**alert.labels, **same} for alert in alerts] == [alert.labels for alert in alerts]
     for alert in alerts:
         query = parse_qs(urlsplit(alert.annotations["jaeger_url"]).query)
-        (found,) = Jaeger(stack.jaeger_url).find(json.loads(query["tags"][0]))
+        (found,) = Jaeger(stack.jaeger_url).find(**json.loads(query["tags"][0]))
         assert found.spans[0].trace_id == attacked.job.trace_id
     told = {(receiver, one) for receiver in ("security-page", "payments") for one in novel}
 
