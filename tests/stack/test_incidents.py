@@ -100,12 +100,13 @@ def test_an_incident_is_a_span_and_a_page_and_denied_once_enforced(
     baseline = learnt(tmp_path, builds.honest("first"), builds.honest("second"))
 
     attacked = builds.poisoned("attacked", "--baseline", baseline)
+    policy = exported(tmp_path, baseline, incident)
+    with lab.watch() as watch:
+        denied = builds.poisoned("denied", "--policy", policy, "--enforce")
+
     assert_only_the_theft_is_novel(attacked, incident)
     assert_is_in_jaeger(Jaeger(stack.jaeger_url), attacked, incident)
     assert_is_paged(stack, pages, attacked, pipeline)
-
-    with lab.watch() as watch:
-        denied = builds.poisoned("denied", "--policy", exported(tmp_path, baseline, incident), "--enforce")
     assert_is_denied(denied, incident)
     assert connections_at_evil(watch.arrivals) == incident.honest_at_evil
     if not incident.honest_at_evil:
@@ -144,9 +145,8 @@ def assert_only_the_theft_is_novel(attacked: Trace, incident: Incident) -> None:
 def assert_is_in_jaeger(jaeger: Jaeger, attacked: Trace, incident: Incident) -> None:
     """Each theft is found by where it went and by what did it, below all that led to it."""
     for span in thefts(attacked.egress, incident):
-        program = str(span["process.executable.name"])
-        wanted = {"server.address": str(span["server.address"]), "process.executable.name": program}
-        wanted["cicd.pipeline.name"] = str(span["cicd.pipeline.name"])
+        by = ("server.address", "process.executable.name", "cicd.pipeline.run.id")
+        wanted = {name: str(span[name]) for name in by}
         found = whole_trace(jaeger, wanted, attacked)
         (theft,) = (one for one in found.spans if one.span_id == span.span_id)
         assert (theft.name, theft.tags["egress.novel"]) == (span.name, True)
