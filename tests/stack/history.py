@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import ssl
 import subprocess
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
+from http import HTTPStatus
 from pathlib import Path
 from typing import NamedTuple
 
-from demo.stack.process import Server
+import urllib3
+
+from demo.stack.process import READY_WITHIN_S, Server
 from demo.stack.servers import free_ports
+from tests.stack.conftest import wait_until
 
 PROJECT = Path(__file__).resolve().parents[2]
 METRIC = "cicd_egress_connections"
 _EVERY = timedelta(minutes=5)
+_BLOCK = "768h"
+"""All of it in a block or two: hundreds, of two hours each, take a while."""
 
 
 class Samples(NamedTuple):
@@ -43,14 +51,19 @@ def programs() -> Programs:
 
 
 @contextmanager
-def serving(
-    folder: Path, series: Iterable[Samples], *options: str, url: str = "http://127.0.0.1"
-) -> Iterator[str]:
-    """Its URL, with `series` in it; `options` are Prometheus's, `url` is where it says that it is."""
+def serving(folder: Path, series: Iterable[Samples], *options: str, user: str | None = None) -> Iterator[str]:
+    """Its URL, with `series` in it; `options` are Prometheus's. With a `user:password` it is one with TLS."""
     tools = programs()
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "history.txt").write_text("".join(_exposition(series)))
-    history = ("tsdb", "create-blocks-from", "openmetrics", folder / "history.txt", folder / "data")
+    history = (
+        "tsdb",
+        "create-blocks-from",
+        f"--max-block-duration={_BLOCK}",
+        "openmetrics",
+        folder / "history.txt",
+        folder / "data",
+    )
     subprocess.run([tools.promtool, *history], check=True, capture_output=True)
     (folder / "prometheus.yaml").write_text("{}\n")
     port = free_ports("prometheus")["prometheus"]
@@ -62,12 +75,28 @@ def serving(
         f"--web.listen-address=127.0.0.1:{port}",
         *options,
     ]
-    server = Server("prometheus", command, f"{url}:{port}/-/ready", folder)
+    url = f"{'https' if user else 'http'}://127.0.0.1:{port}"
+    server = Server("prometheus", command, f"{url}/-/ready", folder)
     try:
-        server.start()
-        yield f"{url}:{port}"
+        server.launch()
+        wait_until(lambda: _is_ready(server, user), within_s=READY_WITHIN_S)
+        yield url
     finally:
         server.stop()
+
+
+def _is_ready(server: Server, user: str | None) -> bool:
+    assert server.pid, server.log_tail()
+    headers = urllib3.make_headers(basic_auth=user)
+    pool = urllib3.PoolManager(cert_reqs=ssl.CERT_NONE, assert_hostname=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", urllib3.exceptions.InsecureRequestWarning)
+        try:
+            return (
+                pool.request("GET", server.ready_url, headers=headers, retries=False).status == HTTPStatus.OK
+            )
+        except urllib3.exceptions.HTTPError:
+            return False
 
 
 def _exposition(series: Iterable[Samples]) -> Iterator[str]:

@@ -10,15 +10,21 @@ import pytest
 
 from exporter.baseline.conclude import Learnt, conclude
 from exporter.baseline.model import Entry, Task
+from exporter.baseline.parse import load_baseline
 from exporter.baseline.prometheus import read_history, require_history
 from exporter.baseline.prometheus_api import Prometheus, PrometheusError
 from exporter.policy.model import Name
+from tests.launch import ci_egress
 from tests.stack.history import Samples, serving
+from tests.unit.baseline.spans import line, span
 
 pytestmark = pytest.mark.stack
 
 TODAY = datetime.now(UTC).date()
 DAYS = [TODAY - timedelta(days=back) for back in range(20, 0, -1)]
+USER = "reader:s3cret-word"
+HASHED = "$2b$04$ZPKosCPmn6yhUip5JFG/RO97FUhnt4e1bAJfEkye3wVXzL4yYCAJ."
+"""By bcrypt, as cheap as it gets."""
 BUILD = Task("release", "build")
 
 
@@ -140,9 +146,49 @@ def test_a_history_without_a_job_is_an_error(url: str) -> None:
         history(url, days=1)
 
 
+def test_files_and_prometheus_are_learnt_from_together(url: str, tmp_path: Path) -> None:
+    today_ns = int(datetime(TODAY.year, TODAY.month, TODAY.day, tzinfo=UTC).timestamp()) * 10**9
+    spans = [
+        span("registry.example", run=run, started_ns=today_ns, chain=chain)
+        for run, chain in enumerate((("bash", "npm"), ("make", "npm")))
+    ]
+    (tmp_path / "traces.jsonl").write_bytes(line([*spans, span("only.example", started_ns=today_ns)]))
+    arguments = ("traces.jsonl", "--from-prometheus", url, "--days", "30", "--output", "baseline.yaml")
+    done = ci_egress("baseline", "learn", *arguments, cwd=tmp_path)
+    assert done.status == 0, done.stderr
+    baseline = load_baseline(tmp_path / "baseline.yaml")
+    assert [str(each.host) for each in baseline.entries if each.task == BUILD] == [
+        *("*.cdn.example", "192.0.2.1", "192.0.2.53", "mirror.example", "only.example", "registry.example")
+    ]
+    registry = baseline.entries[-1]
+    assert registry.lineages == frozenset({("bash", "npm"), ("bash", "pip"), ("make", "npm")})
+    assert (registry.first_seen, registry.last_seen, registry.runs) == (DAYS[0], TODAY, 2)
+    assert baseline.histories["release"].runs == 2
+    assert done.stderr.count("not learnt of") == 4
+
+
 def test_too_many_series_are_told_as_such(tmp_path: Path) -> None:
     with (
         serving(tmp_path, fleet(), "--query.max-samples=10") as small,
         pytest.raises(PrometheusError, match=r"too many series .* too many samples .*; raise its limits"),
     ):
         history(small)
+
+
+def test_a_server_with_tls_and_a_password_is_read_by_who_has_both(
+    tmp_path: Path, learnt: Learnt, certificates: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    web = tmp_path / "web.yaml"
+    web.write_text(
+        f"tls_server_config: {{cert_file: {certificates}/server.pem, key_file: {certificates}/server.key}}\n"
+        f"basic_auth_users: {{reader: {HASHED}}}\n"
+    )
+    with serving(tmp_path / "tls", fleet(), f"--web.config.file={web}", user=USER) as safe:
+        named = safe.replace("//", f"//{USER}@")
+        with pytest.raises(PrometheusError, match=r"certificate verify failed.*SSL_CERT_FILE") as refused:
+            history(named)
+        assert "s3cret" not in str(refused.value)
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificates / "ca.pem"))
+        with pytest.raises(PrometheusError, match=f"^{safe} answered 401"):
+            history(safe)
+        assert history(named).baseline == learnt.baseline
