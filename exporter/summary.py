@@ -299,8 +299,8 @@ class Summary:
         if self._novel:
             told_apart = counted(len({row.destination for row in self._rows if row.novel}), "destination")
             destinations = f"{'at least ' if self._uncounted else ''}{told_apart}"
-            doesnt = "that the baseline doesn't have, or not from these chains"
-            yield f"{counted(self._novel, 'attempt')} to {destinations} {doesnt}"
+            lacking = "that the baseline doesn't have, or not from these chains"
+            yield f"{counted(self._novel, 'attempt')} to {destinations} {lacking}"
 
     def _policy_remarks(self) -> Iterable[str]:
         for verdict, what in ((DENIED, "denied by the policy"), (WOULD_DENY, "that the policy would deny")):
