@@ -94,8 +94,8 @@ def _folded(entries: Iterable[Entry]) -> Iterator[str]:
     for entry in entries:
         if entry.folded:
             yield (
-                f"{_shown(entry)} stands for {len(entry.folded)} names that vary from run to run; list these in "
-                "its place if others below it should be novel"
+                f"{_shown(entry)} stands for {len(entry.folded)} names that vary from run to run; list these "
+                "in its place if others below it should be novel"
             )
 
 
