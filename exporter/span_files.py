@@ -23,14 +23,14 @@ _TELL_BYTES = 1 << 20
 
 
 def span_files(paths: Iterable[Path]) -> list[Path]:
-    """`paths`, with the files of spans in place of folders. Raises UsageError where there are none."""
+    """`paths`, each once, folders as their files of spans. Raises UsageError where they have none."""
     files = []
     for path in paths:
         found = _in_folder(path) if path.is_dir() else [path]
         if not found:
             raise UsageError(f"{path} has no {PATTERNS[0]}", hint=_HINT)
         files += found
-    return files
+    return [*dict.fromkeys(files)]
 
 
 def egress_spans(path: Path) -> Iterator[Attributes]:
