@@ -20,6 +20,8 @@ LINE_MAX = 64 << 20
 _HINT = "name files or folders that `ci-egress run --otlp-dir` wrote"
 _COMPRESSED = ".gz"
 _TELL_BYTES = 1 << 20
+_BUFFER_BYTES = 1 << 18
+"""A line of spans has tens of kilobytes."""
 
 
 def span_files(paths: Iterable[Path]) -> list[Path]:
@@ -74,7 +76,7 @@ def _lines(path: Path, on_read: Callable[[int], object]) -> Iterator[bytes]:
     """One at a time, and of one that is longer than LINE_MAX its beginning: it fails to parse."""
     told = unchecked = 0
     with ExitStack() as stack:
-        file = stack.enter_context(path.open("rb"))
+        file = stack.enter_context(path.open("rb", buffering=_BUFFER_BYTES))
         plain: BinaryIO | gzip.GzipFile = file
         if path.suffix == _COMPRESSED:
             plain = stack.enter_context(gzip.GzipFile(fileobj=file))
