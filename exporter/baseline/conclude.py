@@ -33,7 +33,9 @@ def conclude(seen: Seen) -> Learnt:
     for name, subject in subjects:
         brought.setdefault(name.pipeline, set()).update(run for _, run in subject.met.firsts)
     histories = {
-        pipeline: _history(runs, brought.get(pipeline, set())) for pipeline, runs in seen.runs.items()
+        pipeline: _history(runs, brought.get(pipeline, set()))
+        for pipeline, runs in seen.runs.items()
+        if runs.places  # else there was no room for any
     }
     notes = (
         *seen.notes,

@@ -151,6 +151,18 @@ def test_runs_beyond_those_there_is_room_for_are_learnt_but_not_counted(
     assert result.notes == ("only 2 runs are counted; 2 acts of others are learnt all the same",)
 
 
+def test_a_pipeline_of_which_no_run_is_counted_is_learnt_without_a_history(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(limits, "RUNS_MAX", 1)
+    baseline = learnt([span(), span(pipeline="nightly")]).baseline
+    assert [(entry.task.pipeline, entry.runs) for entry in baseline.entries] == [
+        ("nightly", None),
+        ("release", 1),
+    ]
+    assert [*baseline.histories] == ["release"]
+
+
 def test_names_with_half_a_character_become_whole() -> None:
     (entry,) = learnt([span(pipeline="a\ud800", chain=("b\udfff",))]).baseline.entries
     assert (entry.task.pipeline, entry.lineages) == ("a\ufffd", frozenset({("b\ufffd",)}))
