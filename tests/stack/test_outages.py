@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -91,3 +92,28 @@ def test_what_jaeger_has_outlives_its_crash(own_stack: Stack) -> None:
     own_stack.jaeger.kill()
     own_stack.jaeger.start()
     assert stored_ids(own_stack, trace_id) == wanted
+
+
+def test_a_queue_that_is_full_refuses_and_drops_nothing(own_stack: Stack) -> None:
+    trace_id = new_trace_id()
+    wanted = list(range(1, 401))
+    large = {"process.command_args": ["x" * 8000] * 4}
+    small_queue = "yaml:exporters::otlp_grpc/jaeger::sending_queue::queue_size: 5_000_000"
+    collector = replace(own_stack.collector, command=[*own_stack.collector.command, "--config", small_queue])
+    own_stack.collector.stop()
+    own_stack.jaeger.stop()
+    collector.start()
+    try:
+        with telemetry_to(own_stack.otlp_environ()) as telemetry:
+            submit(telemetry, trace_id, wanted, large)
+            wait_until(
+                lambda: "sending queue is full" in collector.log.read_text(), within_s=RETRIED_WITHIN_S
+            )
+            assert telemetry.account.exported < len(wanted)
+            own_stack.jaeger.start()
+            wait_until(lambda: telemetry.account.exported == len(wanted), within_s=RETRIED_WITHIN_S)
+        assert telemetry.account == Account(exported=len(wanted))
+        wait_until(lambda: stored_ids(own_stack, trace_id) == wanted, within_s=RETRIED_WITHIN_S)
+    finally:
+        collector.stop()
+        own_stack.collector.start()
