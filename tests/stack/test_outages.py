@@ -12,9 +12,9 @@ import pytest
 import urllib3
 
 from demo.stack.servers import Stack, prepare, running_stack
-from exporter.otlp import Account
+from exporter.otlp import Account, LogRecord, Severity
 from tests.stack.conftest import wait_until
-from tests.stack.sending import new_trace_id, stored_ids, submit, telemetry_to
+from tests.stack.sending import START_NS, context, new_trace_id, stored_ids, submit, telemetry_to
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -92,6 +92,20 @@ def test_what_jaeger_has_outlives_its_crash(own_stack: Stack) -> None:
     own_stack.jaeger.kill()
     own_stack.jaeger.start()
     assert stored_ids(own_stack, trace_id) == wanted
+
+
+def test_log_records_that_the_collector_accepted_outlive_its_crash(own_stack: Stack) -> None:
+    trace_ids = [new_trace_id() for _ in range(20)]
+    with telemetry_to(own_stack.otlp_environ()) as telemetry:
+        for trace_id in trace_ids:
+            where = context(trace_id, 1)
+            record = LogRecord("cicd.egress.novel", Severity.WARN, START_NS, {}, telemetry.resource, where)
+            telemetry.log(record)
+        wait_until(lambda: telemetry.log_account == Account(exported=len(trace_ids)))
+        own_stack.collector.kill()
+    own_stack.collector.start()
+    written = own_stack.log_records.read_text()
+    assert [written.count(f"{trace_id:032x}") for trace_id in trace_ids] == [1] * len(trace_ids)
 
 
 def test_a_queue_that_is_full_refuses_and_drops_nothing(own_stack: Stack) -> None:
