@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
-from demo.stack.servers import COLLECTOR_CONFIG, PROJECT, free_ports
+from demo.stack.servers import COLLECTOR_CONFIG, JAEGER_CONFIG, PROJECT, free_ports
 from exporter.otlp import Account
 from tests.stack.conftest import wait_until
 from tests.stack.sending import new_trace_id, stored_ids, submit, telemetry_to
@@ -25,6 +26,7 @@ pytestmark = [pytest.mark.stack, pytest.mark.timeout(900)]  # the first one may 
 both_protocols = pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
 
 EXPOSED_CONFIG = PROJECT / "otel-collector-exposed.yaml"
+MANUAL = PROJECT / "docs/stack.md"
 TOKEN = "correct-horse-battery"  # noqa: S105 - of this test
 
 
@@ -168,3 +170,40 @@ def test_without_the_token_everything_is_refused_and_counted(
     error_type = "UNAUTHENTICATED" if protocol == "grpc" else "401"
     assert telemetry.account == Account(dropped={("export", error_type): 1})
     assert telemetry.complaints()
+
+
+def test_a_token_that_is_added_is_admitted_without_a_restart(
+    exposed: Server, stack: Stack, certificates: Path, tokens: Path
+) -> None:
+    trace_id = new_trace_id()
+    pid = exposed.pid
+
+    def is_admitted() -> bool:
+        with telemetry_to(runner(exposed, certificates, "http/protobuf", "next-token")) as telemetry:
+            submit(telemetry, trace_id, [1])
+        return telemetry.account == Account(exported=1)
+
+    assert not is_admitted()
+    with tokens.open("a") as file:
+        file.write("next-token of all, from next week on\n")
+    wait_until(is_admitted)
+    wait_until(lambda: stored_ids(stack, trace_id) == [1])
+    assert exposed.pid == pid
+
+
+def test_what_the_manual_adds_for_log_records_is_valid(otelcol: Path, tmp_path: Path) -> None:
+    (block,) = re.findall(r"^```yaml\n(.*?)^```$", MANUAL.read_text(), re.DOTALL | re.MULTILINE)
+    addition = tmp_path / "logs.yaml"
+    addition.write_text(block)
+    done = validated(otelcol, COLLECTOR_CONFIG, addition)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_manual_names_every_variable_with_its_default() -> None:
+    text = MANUAL.read_text()
+    for config in (COLLECTOR_CONFIG, EXPOSED_CONFIG, JAEGER_CONFIG):
+        variables = re.findall(r"\$\{env:(\w+)(?::-([^}]*))?\}", config.read_text())
+        assert variables
+        for name, default in variables:
+            assert f"`{name}`" in text or f"{name}=" in text, name
+            assert default.rpartition(":")[2] in text, name

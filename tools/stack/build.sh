@@ -7,6 +7,7 @@
 # A recipe is the folder of that name. What was built is kept in the user's cache, under a name made from the
 # recipe and this script. Several callers wait for one build.
 set -Eeuo pipefail
+shopt -s inherit_errexit
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=tools/stack/cache.sh
@@ -83,7 +84,7 @@ fi
 
 work=$(mktemp -d "${TMPDIR:-/tmp}/$name.XXXXXX")
 trap 'rm -rf "$work"' EXIT
-trap 'say "$name was not built: that needs the Go module proxy (${GOPROXY:-$("${go:-go}" env GOPROXY 2>/dev/null || true)})"' ERR
+trap 'say "$name was not built; that needs the Go module proxy, and PyPI where no Go of at least 1.25 is installed"' ERR
 go=$(find_go)
 cp "$here/$name"/* "$work"
 cd "$work"

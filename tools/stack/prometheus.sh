@@ -9,7 +9,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=tools/stack/cache.sh
 . "$here/cache.sh"
 
-readonly packages=(prometheus prometheus-alertmanager)
+packages=(prometheus prometheus-alertmanager)
 readonly prometheus_min=2.42 alertmanager_min=0.25
 
 # Print the path of a program that says it has at least this version. Debian has another name for alertmanager.
@@ -38,18 +38,22 @@ print_found() {
 	done
 }
 
-can_download() { apt-get download --print-uris "${packages[@]}" >/dev/null 2>&1; }
+can_download() { apt-get download --print-uris "$@" >/dev/null 2>&1; }
 
 unpack() {
 	local target=$1 temporary package
-	if ! can_download && ((EUID == 0)); then
+	if ! can_download "${packages[@]}" && ((EUID == 0)); then
 		apt-get update -qq >&2 || say "some package lists could not be read; going on with the others"
 	fi
-	can_download || {
+	can_download "${packages[@]}" || {
 		say "apt knows no package ${packages[*]}; install Prometheus $prometheus_min and Alertmanager" \
 			"$alertmanager_min or newer on PATH, or run apt-get update as root"
 		exit 1
 	}
+	# Since Debian 13 it has a package of its own.
+	if can_download promtool; then
+		packages+=(promtool)
+	fi
 	say "unpacking ${packages[*]} of this distribution into $target"
 	temporary=$(mktemp -d "$target.XXXXXX")
 	# shellcheck disable=SC2064  # the path of now
