@@ -184,14 +184,14 @@ def _who_and_where() -> list[Panel]:
     return [
         rows(
             "By pipeline",
-            "A line for each pipeline: how much it does, where to, and how it is held. The novel ones stay "
-            "empty without a baseline, the mode without a policy.",
+            "A line for each pipeline: how much it does, where to, and how it is held. The novel ones are "
+            "empty without a baseline, the denied ones when there are none.",
             [
                 added_by(each, connections()),
                 number_of((PIPELINE, HOST), connections(), by=PIPELINE),
                 f"{novel} or {zero_where(connections(HAS_BASELINE), by=PIPELINE)}",
-                f"{added_by(each, connections(IS_DENIED))} or {zero_where(connections(), by=PIPELINE)}",
-                f"{added_by(each, connections(WOULD_BE_DENIED))} or {zero_where(connections(), by=PIPELINE)}",
+                added_by(each, connections(IS_DENIED)),
+                added_by(each, connections(WOULD_BE_DENIED)),
                 f"min by ({PIPELINE}) ({latest(series(ENFORCING, CHOSEN))})",
                 added_by(each, io["transmit"]),
                 added_by(each, io["receive"]),

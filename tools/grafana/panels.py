@@ -22,6 +22,8 @@ COUNT, BYTES, SECONDS, TEXT, RATIO = "short", "bytes", "s", "string", "percentun
 GOOD, BAD, ATTENTION, NEUTRAL = "green", "red", "orange", "text"
 _REF_IDS = "ABCDEFGHIJ"
 _STEP_MIN = "1m"
+_BARS = 60
+"""More don't tell more, and each costs Prometheus as much as a number for the whole range."""
 
 
 class Size(NamedTuple):
@@ -160,6 +162,7 @@ def over_time(
         .description(description)
         .datasource(PROMETHEUS)
         .interval(_STEP_MIN)
+        .max_data_points(_BARS)
         .unit(unit)
         .min(0)
         .data_links([built(link) for link in links])
