@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from itertools import combinations
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import parse_qs, parse_qsl, unquote, urlsplit
 
 import pytest
 import yaml
@@ -131,6 +131,19 @@ def test_links_to_traces_are_to_the_data_source_that_one_chose(board: JsonObject
         (query,) = pane["queries"]
         assert query["datasource"] == {"type": "jaeger", "uid": "${jaeger}"}
         assert query["service"] == "${service}"
+
+
+def test_jaegers_links_are_to_dashboards_and_variables_that_exist() -> None:
+    patterns = json.loads((PROJECT / "deploy/jaeger-ui.json").read_text())["linkPatterns"]
+    assert patterns
+    for pattern in patterns:
+        url = urlsplit(pattern["url"].replace(f"#{{{pattern['key']}}}", "VALUE"))
+        ((name, value),) = parse_qsl(url.query)
+        assert value == "VALUE"
+        assert name.removeprefix("var-") in variables(BOARDS[url.path.removeprefix("/d/")])
+    jaeger = yaml.safe_load((PROJECT / "deploy/compose.yaml").read_text())["services"]["jaeger"]
+    assert "./jaeger-ui.json:/etc/jaeger/ui.json:ro" in jaeger["volumes"]
+    assert "--set=extensions.jaeger_query.ui.config_file=/etc/jaeger/ui.json" in jaeger["command"]
 
 
 def provisioned(kind: str) -> JsonObject:
