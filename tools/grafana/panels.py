@@ -20,6 +20,7 @@ Mapping = dict[str, Any]
 
 COUNT, BYTES, SECONDS, TEXT, RATIO = "short", "bytes", "s", "string", "percentunit"
 GOOD, BAD, ATTENTION, NEUTRAL = "green", "red", "orange", "text"
+_EMPTY_CELL = "–"
 _REF_IDS = "ABCDEFGHIJ"
 _STEP_MIN = "1m"
 _BARS = 60
@@ -134,7 +135,11 @@ def rows(
 
 
 def _properties(column: Column) -> list[model.DynamicConfigValue]:
-    properties = [model.DynamicConfigValue(id_val="unit", value=column.unit)]
+    properties = [
+        model.DynamicConfigValue(id_val="unit", value=column.unit),
+        # Else an empty cell says what the whole table says when there is nothing.
+        model.DynamicConfigValue(id_val="noValue", value=_EMPTY_CELL),
+    ]
     if column.links:
         properties.append(model.DynamicConfigValue(id_val="links", value=list(column.links)))
     if column.mappings:
