@@ -125,7 +125,10 @@ def _show_span(console: Console, stack: Stack, novel: Novel) -> None:
 
 
 def _show_alert(console: Console, stack: Stack, novel: Novel) -> None:
-    alert = wait_for_alert(stack.alertmanager_url, novel.destination)
+    alert = wait_for_alert(stack.alertmanager_url, novel.destination, is_inhibited=novel.is_lookup)
+    if novel.is_lookup:
+        console.print(f"  That of {printable(str(novel.destination))} is inhibited by it: one page, not two.")
+        return
     after_s = alert.seen_at_s - novel.span.started_ns / _NS_PER_S
     facts = {"seen": f"{after_s:.1f} s after the connect", **alert.labels}
     _show(console, alert.annotations["summary"], facts)
