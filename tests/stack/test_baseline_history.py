@@ -10,10 +10,13 @@ import pytest
 
 from exporter.baseline.conclude import Learnt, conclude
 from exporter.baseline.model import Entry, Task
+from exporter.baseline.parse import load_baseline
 from exporter.baseline.prometheus import read_history, require_history
 from exporter.baseline.prometheus_api import Prometheus, PrometheusError
 from exporter.policy.model import Name
+from tests.launch import ci_egress
 from tests.stack.history import Samples, serving
+from tests.unit.baseline.spans import line, span
 
 pytestmark = pytest.mark.stack
 
@@ -141,6 +144,27 @@ def test_only_the_days_that_are_asked_for_count(url: str) -> None:
 def test_a_history_without_a_job_is_an_error(url: str) -> None:
     with pytest.raises(PrometheusError, match=r"has no cicd_egress_connections_total .* the last 1 day;"):
         history(url, days=1)
+
+
+def test_files_and_prometheus_are_learnt_from_together(url: str, tmp_path: Path) -> None:
+    today_ns = int(datetime(TODAY.year, TODAY.month, TODAY.day, tzinfo=UTC).timestamp()) * 10**9
+    spans = [
+        span("registry.example", run=run, started_ns=today_ns, chain=chain)
+        for run, chain in enumerate((("bash", "npm"), ("make", "npm")))
+    ]
+    (tmp_path / "traces.jsonl").write_bytes(line([*spans, span("only.example", started_ns=today_ns)]))
+    arguments = ("traces.jsonl", "--from-prometheus", url, "--days", "30", "--output", "baseline.yaml")
+    done = ci_egress("baseline", "learn", *arguments, cwd=tmp_path)
+    assert done.status == 0, done.stderr
+    baseline = load_baseline(tmp_path / "baseline.yaml")
+    assert [str(each.host) for each in baseline.entries if each.task == BUILD] == [
+        *("*.cdn.example", "192.0.2.1", "192.0.2.53", "mirror.example", "only.example", "registry.example")
+    ]
+    registry = baseline.entries[-1]
+    assert registry.lineages == frozenset({("bash", "npm"), ("bash", "pip"), ("make", "npm")})
+    assert (registry.first_seen, registry.last_seen, registry.runs) == (DAYS[0], TODAY, 2)
+    assert baseline.histories["release"].runs == 2
+    assert done.stderr.count("not learnt of") == 4
 
 
 def test_too_many_series_are_told_as_such(tmp_path: Path) -> None:

@@ -44,7 +44,7 @@ def stack(binaries: Binaries, tmp_path: Path) -> Iterator[Stack]:
         servers.prometheus.stop()
 
 
-def past() -> dict[Connections, tuple[float, float]]:
+def past() -> dict[Connections, tuple[int, int]]:
     """From when to when each series was there, in days ago. A runner lives for a day."""
     steady = {Connections("app", "registry.example", f"app-{day}"): (day + 1, day) for day in range(9)}
     paused = {Connections("paused", "mirror.example", f"paused-{day}"): (day + 1, day) for day in (7, 8)}
@@ -67,8 +67,8 @@ def test_after_days_of_history_only_what_is_new_fires(stack: Stack, binaries: Bi
     samples = stack.prometheus.folder / "history.txt"
     data.mkdir(parents=True)
     samples.write_text(open_metrics(end_s))
-    fill = [binaries.promtool, "tsdb", "create-blocks-from", "openmetrics", samples, data]
-    filled = subprocess.run(fill, capture_output=True, text=True, check=False)
+    fill = ("tsdb", "create-blocks-from", "openmetrics", samples, data)
+    filled = subprocess.run([binaries.promtool, *fill], capture_output=True, text=True, check=False)
     assert filled.returncode == 0, filled.stderr
 
     with exposing(stack.ports["collector_metrics"]) as collector:
@@ -84,7 +84,7 @@ def test_after_days_of_history_only_what_is_new_fires(stack: Stack, binaries: Bi
 def open_metrics(end_s: int) -> str:
     """The past as promtool reads it: what runners told twice a day, and what was recorded of it."""
     moments = {
-        series: range(end_s - int(first * DAY_S), end_s - int(last * DAY_S), HALF_DAY_S)
+        series: range(end_s - first * DAY_S, end_s - last * DAY_S, HALF_DAY_S)
         for series, (first, last) in past().items()
     }
     told = [series.line(1, at_s) for series, when in moments.items() for at_s in when]

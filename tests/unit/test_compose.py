@@ -1,4 +1,4 @@
-"""deploy/compose.yaml fits the files that it mounts, in names, ports and paths, and gives few rights."""
+"""deploy/compose.yaml fits the files that it mounts: names, ports, paths; and has few rights."""
 
 from __future__ import annotations
 
