@@ -46,7 +46,7 @@ test-unit: ## Run the tests that need neither root nor a kernel, in half a minut
 	$(PYTEST) tests/unit $(PYTEST_ARGS)
 
 .PHONY: lint
-lint: setup-dev lint-python lint-types lint-imports lint-wire lint-c lint-shell lint-text ## Check style, types, import directions and generated files
+lint: setup-dev lint-python lint-types lint-imports lint-wire lint-dashboards lint-c lint-shell lint-text ## Check style, types, import directions and generated files
 
 .PHONY: lint-python
 lint-python:
@@ -64,6 +64,10 @@ lint-imports:
 .PHONY: lint-wire
 lint-wire:
 	$(BIN)/python tools/wire.py --check
+
+.PHONY: lint-dashboards
+lint-dashboards:
+	$(BIN)/python -m tools.grafana --check
 
 .PHONY: lint-c
 lint-c:
@@ -96,6 +100,10 @@ fuzz: setup-dev ## Feed a million hostile inputs to all that reads them; FUZZ_AR
 .PHONY: wire
 wire: setup-dev ## Generate exporter/wire.py from bpf/egress.h
 	$(BIN)/python tools/wire.py
+
+.PHONY: dashboards
+dashboards: setup-dev ## Generate dashboards/grafana/*.json from tools/grafana
+	$(BIN)/python -m tools.grafana
 
 .PHONY: lock
 lock: ## Take the newest versions of all packages into constraints.txt

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 
+from opentelemetry.sdk.metrics import Exemplar
 from opentelemetry.sdk.metrics.export import (
     AggregationTemporality,
     Histogram,
     HistogramDataPoint,
     Metric,
 )
+from opentelemetry.trace import SpanContext
 
 from exporter.events import Outcome
 
@@ -32,13 +35,13 @@ class Durations:
         self._pipeline = pipeline
         self._series: dict[tuple[str, Outcome], _Series] = {}
 
-    def add(self, host: str, outcome: Outcome, duration_s: float) -> None:
-        """Count one connect."""
+    def add(self, host: str, outcome: Outcome, duration_s: float, span: SpanContext) -> None:
+        """Count one connect, whose span is the exemplar of those that took about as long."""
         series = self._series.get((host, outcome))
         if series is None:
             told = {"server.address": host, "egress.outcome": outcome.value}
             series = self._series[host, outcome] = _Series({**self._pipeline, **told})
-        series.add(duration_s)
+        series.add(duration_s, span)
 
     def points(self, start_ns: int, now_ns: int) -> Iterator[HistogramDataPoint]:
         """A series for each destination and outcome: what was counted between the two (Unix time)."""
@@ -46,19 +49,36 @@ class Durations:
             yield series.point(start_ns, now_ns)
 
 
+@dataclass(slots=True)
+class _Latest:
+    """Of a bucket."""
+
+    duration_s: float
+    span: SpanContext
+    told_ns: int | None = None
+    """When it was first told of: told again, it is the same exemplar and not another one."""
+
+    def exemplar(self, now_ns: int) -> Exemplar:
+        self.told_ns = self.told_ns or now_ns
+        return Exemplar({}, self.duration_s, self.told_ns, self.span.span_id, self.span.trace_id)
+
+
 class _Series:
-    __slots__ = ("_attributes", "_counts", "_max_s", "_min_s", "_sum_s")
+    __slots__ = ("_attributes", "_counts", "_latest", "_max_s", "_min_s", "_sum_s")
 
     def __init__(self, attributes: dict[str, str]) -> None:
         self._attributes = attributes
         self._counts = [0] * (len(_BOUNDS_S) + 1)
         self._sum_s, self._min_s, self._max_s = 0.0, float("inf"), 0.0
+        self._latest: dict[int, _Latest] = {}
 
-    def add(self, duration_s: float) -> None:
+    def add(self, duration_s: float, span: SpanContext) -> None:
         self._sum_s += duration_s
         self._min_s = min(self._min_s, duration_s)
         self._max_s = max(self._max_s, duration_s)
-        self._counts[bisect_left(_BOUNDS_S, duration_s)] += 1
+        bucket = bisect_left(_BOUNDS_S, duration_s)
+        self._counts[bucket] += 1
+        self._latest[bucket] = _Latest(duration_s, span)
 
     def point(self, start_ns: int, now_ns: int) -> HistogramDataPoint:
         counts = list(self._counts)
@@ -72,6 +92,7 @@ class _Series:
             explicit_bounds=_BOUNDS_S,
             min=self._min_s,
             max=self._max_s,
+            exemplars=[latest.exemplar(now_ns) for latest in list(self._latest.values())],
         )
 
 

@@ -90,9 +90,11 @@ class JobMetrics:
         count.sent += bytes_sent
         count.received += bytes_received
 
-    def connect_took(self, destination: Destination, outcome: Outcome, duration_s: float) -> None:
-        """Count a connect by how long its outcome took."""
-        self._shared.durations.add(self._host(destination), outcome, duration_s)
+    def connect_took(
+        self, destination: Destination, outcome: Outcome, duration_s: float, span: SpanContext
+    ) -> None:
+        """Count a connect by how long its outcome took, with its span as exemplar."""
+        self._shared.durations.add(self._host(destination), outcome, duration_s, span)
 
     def observe_connections(self) -> Iterator[Observation]:
         """Attempts so far, a series for each destination."""

@@ -231,7 +231,7 @@ class Pipeline:
         is_outcome = event.stage is not Stage.NEVER_SENT and flow.established in (None, event)
         if is_outcome:
             took_s = (event.at_ns - flow.event.at_ns) / 1e9
-            job.metrics.connect_took(flow.destination, event.outcome, took_s)
+            job.metrics.connect_took(flow.destination, event.outcome, took_s, flow.context)
         if flow.end is not None:
             job.transferred(flow.destination, flow.program, event, flow.ruling)
             self._submit_flow(flow, event.at_ns)

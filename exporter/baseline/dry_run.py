@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from hashlib import blake2b
 from ipaddress import ip_address
 from typing import Any
 
 from exporter.addresses import endpoint, protocol_of
+from exporter.baseline.acts import identity_of, number_of, text_of
 from exporter.baseline.model import Task
+from exporter.baseline.seen import NotLearntError, Run
 from exporter.policy.decide import Act, decide
 from exporter.policy.model import (
     ANSWER,
@@ -36,6 +37,8 @@ PLACES_MAX = 1000
 """Destinations that are told, of all pipelines together."""
 EXAMPLES_MAX = 5
 """Runs that are named, of one pipeline."""
+DENIED_ALREADY = "denied already when they were recorded"
+_NOWHERE = "an unknown destination"
 _REMEMBERED_MAX = 65_536
 _TEXT_MAX = 300
 _UNKNOWN = -1
@@ -46,8 +49,8 @@ _UNKNOWN = -1
 class Verdicts:
     """Of the runs of one pipeline."""
 
-    runs: set[bytes] = field(default_factory=set)
-    denied_runs: set[bytes] = field(default_factory=set)
+    runs: set[Run] = field(default_factory=set)
+    denied_runs: set[Run] = field(default_factory=set)
     places: Counter[tuple[Task, str]] = field(default_factory=Counter)
     """Attempts that would have been denied, by task and destination."""
     examples: list[str] = field(default_factory=list)
@@ -70,26 +73,26 @@ class DryRun:
 
     def add(self, span: Mapping[str, Any]) -> None:
         """Take in the attributes of an egress span."""
-        attempts = _positive(span.get("egress.attempts")) or 1
-        run_id = _text(span, "cicd.pipeline.run.id")
-        if run_id is None:
-            self.left_out["of no job's"] += attempts
+        attempts = number_of(span.get("egress.attempts")) or 1
+        try:
+            task, run = identity_of(span)
+        except NotLearntError as error:
+            self.left_out[str(error.why)] += attempts
             return
-        task = Task(_text(span, "cicd.pipeline.name"), _text(span, "cicd.pipeline.task.name"))
-        run = _digest(run_id, _text(span, "egress.job.attempt") or "")
         verdicts = self._of_run(task.pipeline, run)
         if verdicts is None:
             self.left_out[f"beyond {RUNS_MAX:,} runs"] += attempts
             return
         if span.get("egress.verdict") == Effect.DENY.value:
-            self.left_out["denied already when they were recorded"] += attempts
+            self.left_out[DENIED_ALREADY] += attempts
         elif not self._is_allowed(task, span):
             self._deny(verdicts, (task, _shown(span)), attempts)
             if run not in verdicts.denied_runs:
                 verdicts.denied_runs.add(run)
-                verdicts.examples += [run_id] if len(verdicts.examples) < EXAMPLES_MAX else []
+                if len(verdicts.examples) < EXAMPLES_MAX:
+                    verdicts.examples.append(span["cicd.pipeline.run.id"])
 
-    def _of_run(self, pipeline: str | None, run: bytes) -> Verdicts | None:
+    def _of_run(self, pipeline: str | None, run: Run) -> Verdicts | None:
         """None for a run for which there is no room."""
         verdicts = self.pipelines.get(pipeline)
         if verdicts is None or run not in verdicts.runs:
@@ -109,8 +112,8 @@ class DryRun:
 
     def _is_allowed(self, task: Task, span: Mapping[str, Any]) -> bool:
         """By what the policy says, or because no policy is asked."""
-        host, peer = _text(span, "server.address"), _text(span, "network.peer.address")
-        kind, port = _text(span, "network.transport"), _positive(span.get("server.port")) or 0
+        host, peer = text_of(span.get("server.address")), text_of(span.get("network.peer.address"))
+        kind, port = text_of(span.get("network.transport")), number_of(span.get("server.port")) or 0
         is_udp = kind == "udp"
         if is_udp and (port == 0 or span.get("egress.rule") in (ANSWER, NOTHING_SENT)):
             return True
@@ -139,15 +142,11 @@ class DryRun:
         return found
 
 
-def _digest(run_id: str, attempt: str) -> bytes:
-    return blake2b(f"{run_id}\0{attempt}".encode(errors="replace"), digest_size=8).digest()
-
-
 def _shown(span: Mapping[str, Any]) -> str:
-    host = _text(span, "server.address") or _text(span, "network.peer.address") or "an unknown destination"
-    port = _positive(span.get("server.port"))
+    host = text_of(span.get("server.address")) or text_of(span.get("network.peer.address")) or _NOWHERE
+    port = number_of(span.get("server.port"))
     where = host[:_TEXT_MAX] if port is None else endpoint(host[:_TEXT_MAX], port)
-    kind = _text(span, "network.transport")
+    kind = text_of(span.get("network.transport"))
     return where if kind == "tcp" else f"{(kind or 'unknown')[:20]}://{where}"
 
 
@@ -156,12 +155,3 @@ def _address(text: str | None) -> Address | None:
         return ip_address(text or "")
     except ValueError:
         return None
-
-
-def _text(span: Mapping[str, Any], name: str) -> str | None:
-    value = span.get(name)
-    return value if isinstance(value, str) and value else None
-
-
-def _positive(value: object) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None

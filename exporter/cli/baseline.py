@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import sys
 from collections import Counter
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,12 +25,12 @@ _MODULES = {"learn": "exporter.cli.baseline_learn", "show": "exporter.cli.baseli
 class _Commands(click.Group):
     def list_commands(self, _: click.Context) -> list[str]:
         """In the order in which one meets them."""
-        return [*(name for name, module in _MODULES.items() if find_spec(module)), *self.commands]
+        return [*_MODULES, *self.commands]
 
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
         """Import it where it has a module."""
         module = _MODULES.get(name)
-        if module is None or find_spec(module) is None:
+        if module is None:
             return super().get_command(context, name)
         found: click.Command = getattr(importlib.import_module(module), name)
         return found

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import click
 
 from exporter.cli.options import OTLP_PATH, POLICY
+from exporter.cli.progress import progress
 
 if TYPE_CHECKING:
     from exporter.baseline.dry_run import DryRun, Verdicts
@@ -64,13 +65,16 @@ class _Pipeline(NamedTuple):
 def _dry_run(baseline: Baseline, paths: tuple[Path, ...]) -> DryRun:
     from exporter.baseline.dry_run import ATTRIBUTES, DryRun
     from exporter.baseline.export import as_policy, export
+    from exporter.baseline.learn import total_bytes
     from exporter.policy.resolvers import system_resolvers
     from exporter.span_files import read_spans, span_files
 
     dry_run = DryRun(as_policy(export(baseline)), system_resolvers())
-    for path in span_files(paths):
-        for span in read_spans(path, ATTRIBUTES):
-            dry_run.add(span.attributes)
+    files = span_files(paths)
+    with progress("reading files", total_bytes(files), is_bytes=True) as on_read:
+        for file in files:
+            for span in read_spans(file, ATTRIBUTES, on_read=on_read):
+                dry_run.add(span.attributes)
     return dry_run
 
 

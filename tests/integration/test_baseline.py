@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.launch import ci_egress
+from tests.launch import PLAIN_ENVIRONMENT, Done, ci_egress, spans_in
 from tests.unit.baseline.files import EXAMPLE
 from tests.unit.baseline.test_dry_run import span
 
@@ -208,3 +208,37 @@ def test_a_baseline_that_cannot_be_read_is_an_error(tmp_path: Path, command: str
     done = ci_egress("baseline", command, "none.yaml", *again, cwd=tmp_path)
     assert (done.status, done.stdout) == (2, b"")
     assert "cannot read the baseline none.yaml: No such file or directory" in done.stderr
+
+
+@pytest.mark.kernel
+def test_under_the_policy_of_what_was_learnt_the_job_goes_on_and_another_task_does_not(
+    tmp_path: Path,
+) -> None:
+    def run(task: str, *options: str) -> Done:
+        env = {
+            **PLAIN_ENVIRONMENT,
+            "GITHUB_ACTIONS": "true",
+            "GITHUB_RUN_ID": "7",
+            "GITHUB_WORKFLOW": "release",
+        }
+        act = ("bash", "-c", "echo x >/dev/udp/203.0.113.9/8125")
+        return ci_egress("run", *options, "--", *act, cwd=tmp_path, env={**env, "GITHUB_JOB": task})
+
+    assert run("build [x]*", "--otlp-dir", "runs").status == 0
+    learnt = ci_egress("baseline", "learn", "runs", "--output", "baseline.yaml", cwd=tmp_path)
+    assert (learnt.status, learnt.stdout, learnt.stderr) == (0, b"", "")
+    shown = ci_egress("baseline", "show", "baseline.yaml", "runs", cwd=tmp_path)
+    assert shown.stdout.decode().splitlines()[-1] == "enforcing would have denied 0 of 1 run"
+    made = ci_egress("baseline", "export", "baseline.yaml", "--output", "policy.yaml", cwd=tmp_path)
+    assert (made.status, made.stderr) == (0, "")
+    enforced = ("--otlp-dir", "enforced", "--policy", "policy.yaml", "--enforce")
+    assert run("build [x]*", *enforced).status == 0
+    assert run("build xx", *enforced).status == 1
+    told = [span["attributes"] for span in spans_in(tmp_path / "enforced") if span["kind"] == 3]
+    assert [(span["egress.verdict"], span["egress.rule"]) for span in told] == [
+        ("allow", "udp://203.0.113.9:8125"),
+        ("deny", "default"),
+    ]
+    shown = ci_egress("baseline", "show", "baseline.yaml", "enforced", cwd=tmp_path)
+    last = "not judged: 1 attempt denied already when they were recorded"
+    assert shown.stdout.decode().splitlines()[-1] == last

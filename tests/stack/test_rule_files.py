@@ -1,4 +1,4 @@
-"""What Prometheus's and Alertmanager's own tools say of the project's files, and what the collector exposes."""
+"""What the servers' own tools say of the project's rules and routes, and what the collector exposes."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def test_rules_ask_for_names_and_labels_that_the_collector_has(collector: Stack)
         where = Destination("registry.example", 443, "tcp", None)
         job.connection(where, SPAN, said=Ruling(is_novel=True), lineage=("bash", "curl"))
         job.transferred(where, 5, 7)
-        job.connect_took(where, Outcome.ESTABLISHED, 0.03)
+        job.connect_took(where, Outcome.ESTABLISHED, 0.03, SPAN)
         metrics.unattributed("process_record_lost")
     wait_until(lambda: "cicd_egress_jobs" in exposed(collector))
     series = exposed(collector)

@@ -12,7 +12,7 @@ from opentelemetry.trace import SpanContext, TraceFlags
 
 from exporter.account import Account
 from exporter.destinations import Destination
-from exporter.durations import Producer
+from exporter.durations import Durations, Producer
 from exporter.events import Outcome
 from exporter.jobs.model import Job
 from exporter.metrics import PIPELINES_MAX, Metrics
@@ -66,7 +66,7 @@ def test_names_units_and_kinds_are_the_fixed_ones() -> None:
     measured.metrics.began(measured.job)
     measured.job.connection(to("192.0.2.7", 443, "tcp"), SPAN)
     measured.job.transferred(to("192.0.2.7"), 5, 7)
-    measured.job.connect_took(to("192.0.2.7"), Outcome.ESTABLISHED, 0.03)
+    measured.job.connect_took(to("192.0.2.7"), Outcome.ESTABLISHED, 0.03, SPAN)
     measured.metrics.unattributed("process_record_lost")
     kinds = {
         name: (metric.unit, type(metric.data).__name__, getattr(metric.data, "is_monotonic", None))
@@ -201,8 +201,12 @@ def test_bytes_are_counted_each_way_by_destination() -> None:
 
 def test_durations_are_by_destination_and_outcome() -> None:
     measured = Measured()
-    for outcome, took_s in ((Outcome.ESTABLISHED, 0.02), (Outcome.ESTABLISHED, 0.04), (Outcome.TIMEOUT, 129)):
-        measured.job.connect_took(to("registry.example"), outcome, took_s)
+    for outcome, took_s in (
+        (Outcome.ESTABLISHED, 0.02),
+        (Outcome.ESTABLISHED, 0.04),
+        (Outcome.TIMEOUT, 129),
+    ):
+        measured.job.connect_took(to("registry.example"), outcome, took_s, SPAN)
     points = measured.read()["cicd.egress.connect.duration"].data.data_points
     here = {"cicd.pipeline.name": "release", "server.address": "registry.example"}
     assert [(dict(point.attributes), point.count, point.sum) for point in points] == [
@@ -215,7 +219,7 @@ def test_tasks_of_one_pipeline_have_their_durations_in_common() -> None:
     measured = Measured()
     other = measured.metrics.of(replace(JOB, task="another"))
     for job in (measured.job, other):
-        job.connect_took(to("registry.example"), Outcome.ESTABLISHED, 0.02)
+        job.connect_took(to("registry.example"), Outcome.ESTABLISHED, 0.02, SPAN)
     (point,) = measured.read()["cicd.egress.connect.duration"].data.data_points
     assert point.count == 2
 
@@ -224,7 +228,7 @@ def test_bytes_and_durations_grow_with_no_more_than_200_hosts() -> None:
     measured = Measured()
     for number in range(1000):
         measured.job.transferred(to(f"host-{number}.example"), 1, 1)
-        measured.job.connect_took(to(f"host-{number}.example"), Outcome.REFUSED, 0.1)
+        measured.job.connect_took(to(f"host-{number}.example"), Outcome.REFUSED, 0.1, SPAN)
     assert len(measured.points("cicd.egress.io")) == 2 * (DESTINATIONS_MAX + 1)
     durations = measured.read()["cicd.egress.connect.duration"].data.data_points
     assert len(durations) == DESTINATIONS_MAX + 1
@@ -236,6 +240,26 @@ def test_the_exemplar_of_a_connection_is_its_span() -> None:
     measured.job.connection(to("192.0.2.7", 443, "tcp"), SPAN)
     (point,) = measured.read()["cicd.egress.connections"].data.data_points
     assert [(exemplar.trace_id, exemplar.span_id) for exemplar in point.exemplars] == [(TRACE_ID, 0xABC)]
+
+
+def test_exemplars_of_durations_are_the_latest_spans_that_took_about_as_long() -> None:
+    measured = Measured()
+    for span_id, took_s in ((1, 0.02), (2, 0.021), (3, 7.0)):
+        span = SpanContext(TRACE_ID, span_id, is_remote=False, trace_flags=TraceFlags(TraceFlags.SAMPLED))
+        measured.job.connect_took(to("registry.example"), Outcome.ESTABLISHED, took_s, span)
+    for _ in range(2):
+        (point,) = measured.read()["cicd.egress.connect.duration"].data.data_points
+        assert [(each.trace_id, each.span_id, each.value) for each in point.exemplars] == [
+            (TRACE_ID, 2, 0.021),
+            (TRACE_ID, 3, 7.0),
+        ]
+
+
+def test_an_exemplar_of_a_duration_is_told_again_as_of_the_same_moment() -> None:
+    told = Durations({})
+    told.add("registry.example", Outcome.ESTABLISHED, 0.02, SPAN)
+    moments = [point.exemplars[0].time_unix_nano for now_ns in (7, 8) for point in told.points(1, now_ns)]
+    assert moments == [7, 7]
 
 
 def test_a_job_counts_while_it_lasts() -> None:

@@ -110,7 +110,7 @@ def test_what_was_denied_already_and_what_no_job_did_is_not_judged() -> None:
         span("evil.example", cicd_pipeline_run_id=None),
     )
     assert not found.pipelines["release"].denied_runs
-    assert found.left_out == {"denied already when they were recorded": 3, "of no job's": 1}
+    assert found.left_out == {"denied already when they were recorded": 3, "of no job: without a run": 1}
 
 
 def test_the_systems_resolvers_are_those_that_are_given() -> None:

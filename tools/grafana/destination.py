@@ -1,0 +1,245 @@
+"""One destination: who connects to it, since when, by which programs, and in which traces."""
+
+from __future__ import annotations
+
+from tools.grafana import columns, links, variables
+from tools.grafana.board import Board, Section
+from tools.grafana.panels import (
+    ATTENTION,
+    BAD,
+    BYTES,
+    SECONDS,
+    WHOLE,
+    Alarm,
+    Column,
+    Curve,
+    Panel,
+    number,
+    over_time,
+    rows,
+    traces,
+)
+from tools.grafana.promql import (
+    CONNECT_DURATION,
+    CONNECTIONS,
+    DIRECTION,
+    HAS_BASELINE,
+    HOST,
+    INTERVAL,
+    IO,
+    IS_DENIED,
+    IS_NOVEL,
+    LINEAGE,
+    NOVEL,
+    OUTCOME,
+    PIPELINE,
+    PORT,
+    TASK,
+    TRANSPORT,
+    VERDICT,
+    WOULD_BE_DENIED,
+    added,
+    added_by,
+    new_by_history,
+    number_of,
+    quantile,
+    series,
+    total,
+    zero_where,
+)
+
+TO_IT, CHOSEN = f'{HOST}="$destination"', f'{PIPELINE}=~"$pipeline"'
+TAG = 'server.address="$destination"'
+PIPELINE_COLUMN = Column(
+    PIPELINE,
+    "Pipeline",
+    links=(
+        links.to_traces(
+            "Traces of ${__value.raw} with this destination",
+            {"cicd.pipeline.name": links.CELL, "server.address": "${destination:percentencode}"},
+        ),
+        links.pipeline_cell(),
+    ),
+)
+PROGRAM_LINK = links.to_traces(
+    "Traces in which ${__value.raw} connects to it",
+    {"process.executable.name": links.CELL, "server.address": "${destination:percentencode}"},
+)
+
+
+def board() -> Board:
+    """Who connects to one destination."""
+    return Board(
+        uid=links.DESTINATION,
+        description=(
+            "One destination: which pipelines connect to it, whether that is new or against a policy, and "
+            "the traces that say which program did, started by whom. Numbers are of the whole time range."
+        ),
+        variables=[
+            variables.destination(),
+            variables.pipelines_of_destination(),
+            variables.window(),
+            variables.more_tags(),
+        ],
+        sections=[
+            Section("Destination $destination", _numbers()),
+            Section("Who connects to it", _who()),
+            Section("Traces: which program, which command line, started by whom", _traces()),
+            Section("Over time", _over_time()),
+        ],
+    )
+
+
+def connections(*matchers: str) -> str:
+    """Attempts of the chosen pipelines at it."""
+    return series(CONNECTIONS, TO_IT, CHOSEN, *matchers)
+
+
+def io(direction: str) -> str:
+    """Payload, one way."""
+    return series(IO, TO_IT, CHOSEN, f'{DIRECTION}="{direction}"')
+
+
+def _numbers() -> list[Panel]:
+    novel = f"sum({added(connections(IS_NOVEL))})"
+    failed = series(f"{CONNECT_DURATION}_count", TO_IT, CHOSEN, f'{OUTCOME}!="established"')
+    return [
+        number(
+            "Pipelines",
+            "Pipelines that connected to it.",
+            f"{number_of((PIPELINE,), connections())} or vector(0)",
+        ),
+        number("Attempts", "Connects and datagram sends.", total(connections())),
+        number(
+            "Novel attempts",
+            "Attempts that weren't in the baseline of their pipeline. Empty as long as no exporter runs with "
+            "--baseline.",
+            f"{novel} or {zero_where(connections(HAS_BASELINE))}",
+            alarm=Alarm(BAD),
+            no_value="no baseline",
+        ),
+        number(
+            "Denied",
+            "Attempts that failed with EPERM since a policy denies them.",
+            total(connections(IS_DENIED)),
+            alarm=Alarm(BAD),
+        ),
+        number(
+            "Would be denied",
+            "Attempts that a policy is against and that went on, since it only audits.",
+            total(connections(WOULD_BE_DENIED)),
+            alarm=Alarm(ATTENTION),
+        ),
+        number(
+            "Failed connects",
+            "Connects that ended otherwise than established: refused, timed out, unreachable. Those "
+            "that were denied never began.",
+            total(failed),
+            alarm=Alarm(ATTENTION),
+        ),
+        number("Sent", "Payload of connections that ended.", total(io("transmit")), unit=BYTES),
+        number("Received", "Payload of connections that ended.", total(io("receive")), unit=BYTES),
+    ]
+
+
+def _who() -> list[Panel]:
+    labels = (PIPELINE, TASK, PORT, TRANSPORT, VERDICT, NOVEL)
+    chains = added_by((LINEAGE, PIPELINE), connections(f'{LINEAGE}!=""'))
+    return [
+        rows(
+            "Pipelines and tasks",
+            "Who connects to it, how, and what the policy and the baseline of the pipeline say. A pipeline "
+            "leads to its traces with this destination.",
+            [added_by(labels, connections())],
+            [
+                PIPELINE_COLUMN,
+                columns.TASK,
+                columns.PORT,
+                columns.TRANSPORT,
+                columns.VERDICT,
+                columns.NOVEL,
+                columns.ATTEMPTS,
+            ],
+            no_value="Nothing connected to it",
+            size=WHOLE,
+        ),
+        rows(
+            "New by history",
+            "Attempts of pipelines that didn't connect to it before this range, as far back as `Known for` "
+            "says, and did connect to other things. Needs no baseline.",
+            [new_by_history((PIPELINE,), CHOSEN, TO_IT)],
+            [PIPELINE_COLUMN, columns.ATTEMPTS],
+            no_value="All of them did before",
+        ),
+        rows(
+            "Programs",
+            "Which programs connected, and their chain from the job's root down. Empty unless the exporters "
+            "run with --metric-lineage; the traces have it always.",
+            [f'label_replace({chains}, "program", "$1", "{LINEAGE}", "(?:.*>)?([^>]+)")'],
+            [
+                Column("program", "Program", links=(PROGRAM_LINK,)),
+                columns.LINEAGE,
+                PIPELINE_COLUMN,
+                columns.ATTEMPTS,
+            ],
+            no_value="No exporter runs with --metric-lineage",
+        ),
+    ]
+
+
+def _traces() -> list[Panel]:
+    return [
+        traces(
+            "Traces",
+            "The latest traces that have it, narrowed by `More span tags`. A trace's id opens it: the egress "
+            "span has the command line, its parents are the programs that led to it.",
+            f"{TAG} $tags",
+            no_value="Jaeger has no such trace in this range",
+        ),
+        traces(
+            "Traces where it is novel",
+            "The latest in which it wasn't in the baseline.",
+            f"{TAG} egress.novel=true",
+            no_value="None in this range",
+        ),
+    ]
+
+
+def _over_time() -> list[Panel]:
+    by_pipeline = f"sum by ({PIPELINE}) ({added(connections(), INTERVAL)})"
+    outcomes = series(f"{CONNECT_DURATION}_count", TO_IT, CHOSEN)
+    to_pipeline = links.to_dashboard("What it connects to", links.PIPELINE, pipeline=links.label(PIPELINE))
+    return [
+        over_time(
+            "Attempts by pipeline",
+            "Attempts in each interval, a counter's first value included. Points are exemplars: the latest "
+            "span, which leads to its trace.",
+            [Curve(by_pipeline, f"{{{{{PIPELINE}}}}}", has_exemplars=True)],
+            links=(to_pipeline,),
+        ),
+        over_time(
+            "Connects by outcome",
+            "What became of connects in each interval.",
+            [Curve(f"sum by ({OUTCOME}) ({added(outcomes, INTERVAL)})", f"{{{{{OUTCOME}}}}}")],
+            colors={"established": "green", "denied": BAD},
+        ),
+        over_time(
+            "Time to connect",
+            "From a connect to its outcome, whatever that was.",
+            [
+                Curve(quantile(ratio, (), TO_IT, CHOSEN), legend, has_exemplars=legend != "median")
+                for ratio, legend in ((0.5, "median"), (0.95, "95th percentile"))
+            ],
+            unit=SECONDS,
+            is_stacked=False,
+        ),
+        over_time(
+            "Payload",
+            "What went each way, counted when a connection ends.",
+            [
+                Curve(f"sum({added(io('transmit'), INTERVAL)})", "sent"),
+                Curve(f"sum({added(io('receive'), INTERVAL)})", "received"),
+            ],
+            unit=BYTES,
+        ),
+    ]

@@ -1,0 +1,100 @@
+"""PromQL of the dashboards, made for counters that live as long as one job and for those of daemons alike."""
+
+from __future__ import annotations
+
+CONNECTIONS = "cicd_egress_connections_total"
+IO = "cicd_egress_io_bytes_total"
+CONNECT_DURATION = "cicd_egress_connect_duration_seconds"
+JOBS = "cicd_egress_jobs"
+ENFORCING = "cicd_egress_enforcing_ratio"
+ATTEMPTS = "cicd_egress_exporter_attempts_total"
+EVENTS = "cicd_egress_exporter_events_total"
+PENDING = "cicd_egress_exporter_pending"
+UNATTRIBUTED = "cicd_egress_exporter_unattributed_total"
+
+PIPELINE, TASK = "cicd_pipeline_name", "cicd_pipeline_task_name"
+HOST, PORT, TRANSPORT = "server_address", "server_port", "network_transport"
+VERDICT, NOVEL, LINEAGE = "egress_verdict", "egress_novel", "egress_lineage"
+DIRECTION, OUTCOME = "network_io_direction", "egress_outcome"
+STAGE, RESULT, ERROR = "egress_stage", "egress_result", "error_type"
+
+RANGE, INTERVAL = "$__range", "$__interval"
+
+IS_NOVEL = f'{NOVEL}="true"'
+HAS_BASELINE = f'{NOVEL}!=""'
+IS_DENIED = f'{VERDICT}="deny"'
+WOULD_BE_DENIED = f'{VERDICT}="audit"'
+IS_AGAINST_POLICY = f'{VERDICT}=~"deny|audit"'
+IS_REMOTE = f'{HOST}!~"127[.].+|::1|localhost"'
+"""Loopback is traced like the rest, and is nobody's destination."""
+
+_REMEMBERED = "1h"
+"""For how long a counter may be away (a collector that restarts) without counting from zero again."""
+
+
+def series(metric: str, *matchers: str) -> str:
+    """A selector."""
+    return f"{metric}{{{', '.join(matchers)}}}"
+
+
+def added(selector: str, window: str = RANGE) -> str:
+    """What each counter gained in the window.
+
+    Not `increase`: that takes a counter's first sample as where it starts. The counters of a runner that
+    lives for one job are complete when they are first seen, and are zero before. Every exporter's start
+    makes counters of their own, so none is ever reset.
+    """
+    now = f"max_over_time({selector}[{window}])"
+    before = f"max_over_time({selector}[{_REMEMBERED}] offset {window})"
+    return f"({now} - {before} or {now})"
+
+
+def added_by(labels: tuple[str, ...], selector: str, window: str = RANGE) -> str:
+    """The same, summed up by labels; without what gained nothing."""
+    return f"sum by ({', '.join(labels)}) ({added(selector, window)}) > 0"
+
+
+def total(selector: str) -> str:
+    """What all of them gained together; 0 when there is none."""
+    return f"sum({added(selector)}) or vector(0)"
+
+
+def number_of(labels: tuple[str, ...], selector: str, *, by: str | None = None) -> str:
+    """How many different sets of labels gained something, in all or by one label."""
+    grouping = f" by ({by})" if by else ""
+    return f"count{grouping} ({added_by(labels, selector)})"
+
+
+def zero_where(selector: str, *, by: str | None = None) -> str:
+    """0 where there are such series in the range, and nothing where there are none."""
+    grouping = f" by ({by})" if by else ""
+    return f"0 * count{grouping} (present_over_time({selector}[{RANGE}]))"
+
+
+def latest(selector: str) -> str:
+    """The last value in the range of each series: of an exporter that is gone, the one it ended with."""
+    return f"last_over_time({selector}[{RANGE}])"
+
+
+def latest_sum(selector: str) -> str:
+    """Their sum; 0 when there is none."""
+    return f"(sum({latest(selector)}) or vector(0))"
+
+
+def quantile(ratio: float, labels: tuple[str, ...], *matchers: str) -> str:
+    """Of how long connects took, by labels, over time."""
+    buckets = added(series(f"{CONNECT_DURATION}_bucket", *matchers), INTERVAL)
+    return f"histogram_quantile({ratio}, sum by ({', '.join(['le', *labels])}) ({buckets}))"
+
+
+def new_by_history(labels: tuple[str, ...], *matchers: str) -> str:
+    """Attempts in the range at what wasn't seen in the `$window` before it, by pipelines that were."""
+    selector = series(CONNECTIONS, *matchers)
+    listed = ", ".join(labels)
+    before = f"present_over_time({selector}[$window] offset {RANGE})"
+    known = f"present_over_time({series(CONNECTIONS, *matchers[:1])}[$window] offset {RANGE})"
+    return (
+        f"{added_by(labels, selector)} "
+        f"unless group by ({listed}) ({before}) "
+        f"and on ({PIPELINE}) group by ({PIPELINE}) ({known})"
+    )
