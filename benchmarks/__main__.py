@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 import click
 
 from benchmarks import (
+    baseline,
     build,
     drain,
     flip,
@@ -45,6 +46,7 @@ _BENCHMARKS: dict[str, Callable[[Workshop], Iterator[Figure]]] = {
     "policy": policy.measure,
     "verdicts": verdicts.measure,
     "flip": flip.measure,
+    "baseline": baseline.measure,
     "soak": soak.measure,
 }
 

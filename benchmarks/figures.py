@@ -41,6 +41,10 @@ class Limits:
     """What a DNS answer is delayed by that grants addresses."""
     flip_ms: float = 1
     """From `enforce on` to the next connect that is denied."""
+    learn_s: float = 60
+    """Of learning 100 pipelines of 1,000 runs each."""
+    learn_mb: float = 250
+    """Resident set of the largest process meanwhile, in 10⁶ bytes."""
     build_ratio: float = 1.02
     """Time of a build and its CPU time, with tracing ÷ without."""
     beside_ratio: float = 1.05

@@ -29,16 +29,20 @@ class Build:
         self._namespace = namespace
 
     def run(self, command: Sequence[str], *, directory: Path, environment: Mapping[str, str]) -> int:
-        """Run COMMAND there, with this terminal; returns its exit status."""
-        done = self._namespace.call(
-            subprocess.run,
-            command,
-            cwd=directory,
-            env=dict(environment),
-            stdin=subprocess.DEVNULL,
-            check=False,
+        """Run COMMAND there, with this terminal; returns its exit status.
+
+        Interrupted, it ends COMMAND, and waits for that: the network must be there until then.
+        """
+        starting = self._namespace.call(
+            subprocess.Popen, command, cwd=directory, env=dict(environment), stdin=subprocess.DEVNULL
         )
-        return done.result().returncode
+        process = starting.result()
+        try:
+            return process.wait()
+        except KeyboardInterrupt:
+            process.terminate()
+            process.wait()
+            raise
 
 
 @contextmanager

@@ -35,20 +35,22 @@ class Firsts:
         self._log = log
         self._say = say
         self._words = words
-        self._met: set[Hashable] = set()
+        self._met: set[int] = set()
+        """Hashes, with a key of this process: a chain of processes is long, and a job can make up many."""
         self._said = 0
         self._is_full = False
 
     def meets(self, like: Hashable) -> bool:
         """Whether it is the first one like that, and to be told."""
-        if like in self._met or self._is_full:
+        known_by = hash(like)
+        if known_by in self._met or self._is_full:
             return False
         if len(self._met) >= TOLD_MAX:
             self._is_full = True
             many = self._words.many
             self._say(f"{TOLD_MAX} {many} have a log record each; further ones have none, but spans as ever")
             return False
-        self._met.add(like)
+        self._met.add(known_by)
         return True
 
     def record(self, name: str, severity: Severity, span: LayeredSpan, told: str) -> None:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from demo.console import INTERRUPTED_STATUS, check, make_console
 from demo.stack.interrupts import interrupt_on_signals
-from demo.stack.story import tell
 from exporter.errors import CiEgressError
 
 if TYPE_CHECKING:
@@ -23,6 +22,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     interrupt_on_signals()
     try:
+        from demo.stack.story import tell  # half a second, in which one may press Ctrl-C
+
         check("demo-stack")
         tell(make_console(), options.folder.absolute(), is_kept=options.keep)
     except CiEgressError as error:

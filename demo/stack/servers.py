@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import socket
 import subprocess
+import sys
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -121,16 +122,23 @@ class Stack:
 
 
 def prepare() -> Binaries:
-    """Find the programs, building and unpacking what is missing: minutes the first time.
+    """Find the programs, building and unpacking what is missing: minutes the first time, told on stderr.
 
     Raises:
         CiEgressError: a server can't be had here; what the script said of it.
     """
     script = PROJECT / "tools/stack/servers.sh"
-    done = subprocess.run([script], capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise CiEgressError(f"the servers can't be prepared:\n{done.stderr}")
-    return Binaries(**{name: Path(path) for name, path in map(str.split, done.stdout.splitlines())})
+    said: list[str] = []
+    with subprocess.Popen([script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
+        assert running.stdout
+        assert running.stderr
+        for line in running.stderr:
+            print(line, end="", file=sys.stderr, flush=True)
+            said.append(line)
+        paths = dict(line.split() for line in running.stdout)
+    if running.returncode:
+        raise CiEgressError(f"the servers can't be prepared:\n{''.join(said)}")
+    return Binaries(**{name: Path(path) for name, path in paths.items()})
 
 
 @contextmanager

@@ -45,7 +45,7 @@ NEXT_STEPS = """
 Next: the alert tells which pipeline and where to, the trace which step, install script and command.
   docs/runbooks.md                what to do about the alert
   {ci_egress} baseline export {baseline} --output policy.yaml
-                                  a policy with which run 3 gets EPERM in place of the beacon: docs/policy.md
+                                  a policy that denies the beacon: docs/policy.md
   make demo-stack KEEP=1          keeps the servers running for a look around"""
 KEPT = "\nThe servers keep running for a look around; Ctrl-C stops them."
 

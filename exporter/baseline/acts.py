@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import lru_cache
 from hashlib import blake2b
 from ipaddress import ip_address
@@ -58,7 +59,7 @@ def add_span(seen: Seen, span: EgressSpan) -> None:
         _add(seen, span.started_ns, span.attributes)
     except NotLearntError as error:
         if error.why is not None:
-            attempts = _number(span.attributes.get("egress.attempts"))
+            attempts = number_of(span.attributes.get("egress.attempts"))
             seen.left_out[error.why] += attempts or 1
 
 
@@ -67,12 +68,7 @@ def _add(seen: Seen, at_ns: int, attributes: dict[str, Any]) -> None:
     if not 0 < at_ns < _TIME_MAX_NS:
         raise NotLearntError(NO_TIME)
     get = attributes.get
-    name, run = _identity(
-        _text(get("cicd.pipeline.name")),
-        _text(get("cicd.pipeline.task.name")),
-        _text(get("cicd.pipeline.run.id")),
-        _text(get("egress.job.attempt")),
-    )
+    name, run = identity_of(attributes)
     task = seen.task(name)
     place = seen.run(name.pipeline, run, at_ns)
     if place is None:
@@ -86,15 +82,15 @@ def _add(seen: Seen, at_ns: int, attributes: dict[str, Any]) -> None:
 
 def _where(attributes: dict[str, Any]) -> Where:
     get = attributes.get
-    host, kind = _text(get("server.address")), _text(get("network.transport"))
-    peer = _text(get("network.peer.address"))
+    host, kind = text_of(get("server.address")), text_of(get("network.transport"))
+    peer = text_of(get("network.peer.address"))
     if is_loopback(peer or host):
         raise NotLearntError(None)
     if get("egress.verdict") == "deny":
         raise NotLearntError(DENIED)
     if get("egress.rule") == ANSWER and kind == "udp":  # a rule that is called so is one for tcp
         raise NotLearntError(ANSWERED)
-    return where_of(host, _number(get("server.port")), kind)
+    return where_of(host, number_of(get("server.port")), kind)
 
 
 @lru_cache(maxsize=65_536)
@@ -122,11 +118,21 @@ def _named(host: str) -> str:
     return str(named)
 
 
+def identity_of(attributes: Mapping[str, Any]) -> tuple[Task, Run]:
+    """The task, and its run. Raises NotLearntError for what no job did."""
+    get = attributes.get
+    return _identity(
+        text_of(get("cicd.pipeline.name")),
+        text_of(get("cicd.pipeline.task.name")),
+        text_of(get("cicd.pipeline.run.id")),
+        text_of(get("egress.job.attempt")),
+    )
+
+
 @lru_cache(maxsize=4096)
 def _identity(
     pipeline: str | None, task: str | None, run_id: str | None, attempt: str | None
 ) -> tuple[Task, Run]:
-    """The task, and its run. Raises NotLearntError."""
     if run_id is None:
         raise NotLearntError(NO_JOB)
     digest = blake2b(f"{run_id}\0{attempt or ''}".encode(errors="replace"), digest_size=8).digest()
@@ -166,9 +172,11 @@ def is_loopback(text: str | None) -> bool:
     return address.is_loopback or address.is_unspecified
 
 
-def _number(value: object) -> int | None:
+def number_of(value: object) -> int | None:
+    """A value that is a number from 0 on; None for any other."""
     return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
 
 
-def _text(value: object) -> str | None:
+def text_of(value: object) -> str | None:
+    """A value that is text, and not empty; None for any other."""
     return value if isinstance(value, str) and value else None

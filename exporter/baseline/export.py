@@ -10,7 +10,11 @@ from typing import NamedTuple
 from exporter.baseline.model import Baseline, Entry, Task
 from exporter.baseline.sections import Patterns, shown_task
 from exporter.documents.scalars import scalar
-from exporter.policy.model import Name
+from exporter.errors import UsageError
+from exporter.policy.check import check_for_kernel
+from exporter.policy.model import Name, Policy
+from exporter.policy.parse import parse_policy
+from exporter.policy.problems import PolicyError
 from exporter.policy.rule_texts import ANY, DNS_PORT, chains_text, has_ports, rule_text, scheme_of
 from exporter.text import counted
 
@@ -21,8 +25,9 @@ _SERVERS_MAX = 3
 _KEY_MAX = 1000
 """Characters of a key that YAML's readers take on one line."""
 _HEAD = """\
-# Made from a baseline of {size}. What it has of a task is allowed to that task, by whatever
-# program. Read each line, then try it with `mode: audit`, which denies nothing and tells what it would deny.
+# Made from a baseline of {size}.
+# What it has of a task is allowed to that task, by whatever program. Read each line, then try it with
+# `mode: audit`, which denies nothing and tells what it would deny.
 version: 1
 mode: audit
 """
@@ -64,6 +69,19 @@ def export(baseline: Baseline) -> Exported:
     return made
 
 
+def as_policy(made: Exported) -> Policy:
+    """What `made` means. Raises UsageError where it is more than a policy, or the kernel, can hold."""
+    text = "".join(f"{line}\n" for line in made.lines)
+    try:
+        policy = parse_policy(text.encode(), "policy")
+        check_for_kernel(policy)
+    except PolicyError as error:
+        first = error.problems[0]
+        what = f"the policy of this baseline can't be held: {first.what}"
+        raise UsageError(what, hint="export a baseline of fewer pipelines, or remove entries") from None
+    return policy
+
+
 def _head(baseline: Baseline) -> Iterator[str]:
     pipelines = len({task.pipeline for task in baseline.tasks})
     size = ", ".join(
@@ -95,9 +113,7 @@ def _unsaid(
 ) -> Iterator[str]:
     """Of tasks that have no section."""
     for task in without:
-        made.left_out[f"of tasks that no section can be for alone: {patterns.why_not(task)}"] += len(
-            tasks[task]
-        )
+        made.left_out[patterns.why_not(task)] += len(tasks[task])
     for task in without[:_TOLD_MAX]:
         yield f"# In no section: {shown_task(task)}: {patterns.why_not(task)}"
     if len(without) > _TOLD_MAX:

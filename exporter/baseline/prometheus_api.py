@@ -129,10 +129,10 @@ class Prometheus:
 
     def _unreachable(self, error: HTTPError) -> PrometheusError:
         match error:
-            case ConnectTimeoutError() | ReadTimeoutError():
-                why, hint = "it doesn't answer in time", "ask for fewer --days, or look at its load"
-            case NewConnectionError():
+            case NewConnectionError():  # to urllib3 that is a timeout, too
                 why, hint = str(error.__cause__ or error), "correct the URL, or start Prometheus"
+            case ConnectTimeoutError() | ReadTimeoutError():
+                why, hint = "it doesn't answer in time", "correct the URL, or look at its load"
             case SSLError():
                 why, hint = str(error), "have the machine trust its certificate: SSL_CERT_FILE names more"
             case _:

@@ -10,8 +10,9 @@ from exporter.baseline.model import Task
 from exporter.policy.model import job_names
 from exporter.text import printable
 
-NO_NAMES = "a job without names can't be told from others"
-_SHARED = "other tasks have that name, too"
+_NO_NAMES = "a job without names can't be told from others"
+_PIPELINE = "a section for its jobs without a task would be for those of all its tasks"
+_SHARED = "a section for it would be for other tasks, too"
 _SPECIAL = re.compile(r"[*?\[]")
 _TEXT_MAX = 120
 
@@ -37,7 +38,9 @@ class Patterns:
 
     def why_not(self, task: Task) -> str:
         """Why there is none for `task`."""
-        return _SHARED if job_names(*task)[-1] else NO_NAMES
+        if not job_names(*task)[-1]:
+            return _NO_NAMES
+        return _PIPELINE if task.task is None else _SHARED
 
 
 def shown_task(task: Task) -> str:

@@ -20,6 +20,7 @@ _COMMANDS = {
     "watch": "Trace every CI job of this host, as a daemon.",
     "enforce": "Turn enforcement on and off for jobs that run, and say what is in force.",
     "stop": "Detach what a killed exporter left attached, or an instance that runs.",
+    "baseline": "Learn what pipelines connect to, review it, and make a policy of it.",
     "policy": "Check a policy, ask it what it allows, or draft one from recorded traffic.",
     "replay": "Run a recording through the same pipeline, without root.",
     "doctor": "Say what works on this machine, what doesn't, and how to mend it.",

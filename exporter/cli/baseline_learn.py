@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,13 +11,13 @@ import click
 
 from exporter.cli.messages import Messages
 from exporter.cli.options import FILE, OTLP_PATH
+from exporter.cli.progress import progress
 
 if TYPE_CHECKING:
     from exporter.baseline.seen import Seen
 
 _DAYS = 30
 _DAYS_MAX = 3650
-_PROGRESS = Callable[[int], object]
 
 
 @click.command(
@@ -83,7 +81,7 @@ def _seen(paths: tuple[Path, ...], url: str | None, days: int) -> Seen:
     seen = Seen()
     if paths:
         files = span_files(paths)
-        with _progress("reading files", total_bytes(files), is_bytes=True) as on_progress:
+        with progress("reading files", total_bytes(files), is_bytes=True) as on_progress:
             seen.merge(read_files(files, on_progress=on_progress))
         require_jobs(seen, ", ".join(map(str, paths)))
     if url is not None:
@@ -98,24 +96,7 @@ def _history(url: str, days: int) -> Seen:
     from exporter.baseline.prometheus_api import Prometheus
 
     server = Prometheus(url, os.environ)
-    with _progress("reading Prometheus", days, is_bytes=False) as on_progress:
+    with progress("reading Prometheus", days, is_bytes=False) as on_progress:
         history = read_history(server, days, today=datetime.now(UTC).date(), on_progress=on_progress)
     require_history(history, server, days)
     return history
-
-
-@contextmanager
-def _progress(what: str, total: int, *, is_bytes: bool) -> Iterator[_PROGRESS]:
-    """A bar on stderr while it lasts, where that is a terminal."""
-    if not sys.stderr.isatty():
-        yield lambda _: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn
-    from rich.progress import TimeRemainingColumn as Remaining
-
-    amount = DownloadColumn() if is_bytes else MofNCompleteColumn()
-    columns = (TextColumn("{task.description}"), BarColumn(), amount, Remaining())
-    with Progress(*columns, console=Console(file=sys.stderr), transient=True) as progress:
-        task = progress.add_task(what, total=total or None)
-        yield lambda more: progress.advance(task, more)

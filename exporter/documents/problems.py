@@ -9,6 +9,8 @@ from exporter.errors import FileError
 from exporter.text import counted, printable
 
 _SHOWN_MAX = 60
+TOLD_MAX = 1000
+"""Of one file, each with a line of its own; more are counted."""
 
 
 class Placed(Protocol):
@@ -69,9 +71,11 @@ class DocumentError(FileError):
         """`source` is the file, or the option."""
         self.problems = tuple(problems)
         number = len(self.problems)
-        told = (f"{source}:{line}:{column}: {what}; {fix}" for line, column, what, fix in self.problems)
-        what = f"{source} is not a valid {self.kind}: {counted(number, 'error')}"
-        super().__init__(what, lines=tuple(told), hint=hint)
+        told = self.problems[:TOLD_MAX]
+        lines = tuple(f"{source}:{line}:{column}: {what}; {fix}" for line, column, what, fix in told)
+        more = f", the first {TOLD_MAX:,} above" if number > TOLD_MAX else ""
+        what = f"{source} is not a valid {self.kind}: {counted(number, 'error')}{more}"
+        super().__init__(what, lines=lines, hint=hint)
 
 
 def shown(text: str, limit: int = _SHOWN_MAX) -> str:

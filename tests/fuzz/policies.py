@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from ipaddress import ip_address
 
+from exporter.errors import FileError
 from exporter.policy.compile import compile_policy
 from exporter.policy.decide import Act, decide
 from exporter.policy.entries import Verdict
@@ -106,7 +107,7 @@ def _parsed(data: bytes) -> Policy | None:
     try:
         return parse_policy(data, "a.yaml")
     except PolicyError as error:
-        _are_placed(
+        are_placed(
             error, data.count(b"\n") + data.count(b"\r") + len(re.findall(rb"\xc2\x85|\xe2\x80", data))
         )
         return None
@@ -116,12 +117,13 @@ def _endpoints(text: str) -> None:
     try:
         policy = parse_allowed_endpoints(text)
     except PolicyError as error:
-        _are_placed(error, text.count("\n"))
+        are_placed(error, text.count("\n"))
         return
     assert all(rule.effect is Effect.ALLOW for rule in policy.rules)
 
 
-def _are_placed(error: PolicyError, breaks: int) -> None:
+def are_placed(error: FileError, breaks: int) -> None:
+    """Each line of `error` has a place in a text with so many line breaks, and is fit for a terminal."""
     assert error.lines
     for line in error.lines:
         found = _ERROR.fullmatch(line)
@@ -136,7 +138,7 @@ def _decides_alike(draw: Draw, policy: JobPolicy) -> None:
     try:
         compiled = compile_policy(policy, _PEERS[:1])
     except PolicyError as error:
-        _are_placed(error, 1 << 20)
+        are_placed(error, 1 << 20)
         return
     kernel = Kernel(compiled)
     names = draw.sample(_NAMES, draw.randrange(3))

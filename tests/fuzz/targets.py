@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tests.fuzz import (
+    baselines,
     decoder,
     dns_messages,
     environments,
@@ -33,6 +34,7 @@ TARGETS = {
         Target("redaction", redaction.check, 6),
         Target("names", names.check, 3),
         Target("policies", policies.check, 5),
+        Target("baselines", baselines.check, 4),
         Target("rings", rings.check, 3),
         Target("recordings", recordings.check, 2),
         Target("otlp", otlp.check, 2),

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .arrivals import UDP
 from .lab import PORT, V4, V6, Network
 from .ruled import bracketed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from .arrivals import Arrivals
     from .tracing import Span
 
 BOTH = (V4, V6)
@@ -180,3 +182,12 @@ def thefts(egress: Iterable[Span], incident: Incident) -> list[Span]:
         and span["network.peer.address"] in evil
         and span["network.transport"] == kind
     ]
+
+
+def connections_at_evil(arrivals: Arrivals) -> int:
+    """How many came about, and datagrams with them."""
+    evil = {network.evil for network in BOTH}
+    datagrams = sum(
+        n for packet, n in arrivals.packets.items() if packet.protocol == UDP and packet.to.address in evil
+    )
+    return datagrams + sum(n for to, n in arrivals.accepted.items() if to.address in evil)

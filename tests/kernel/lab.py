@@ -74,6 +74,8 @@ V6 = Network(
     unreachable="2001:db8:b::2",
     no_route="2001:db8:f::1",
 )
+RESOLVER = "192.0.2.53"
+"""An address of the peer's that is nobody else's, for tests that have a resolver there."""
 
 NETWORKS = pytest.mark.parametrize("network", [V4, V6], ids=["ipv4", "ipv6"])
 """A test for each IP version."""
@@ -160,7 +162,7 @@ def _join(build: Namespace, peer: Namespace) -> None:
         *_link_up(_BUILD_INTERFACE, V4.build, V6.build),
     )
     peer.configure_links(
-        *_link_up(_PEER_INTERFACE, V4.peer, V4.evil, V6.peer, V6.evil),
+        *_link_up(_PEER_INTERFACE, V4.peer, V4.evil, RESOLVER, V6.peer, V6.evil),
         *(f"route add blackhole {network.blackhole}" for network in (V4, V6)),
         *(f"route add unreachable {network.unreachable}" for network in (V4, V6)),
     )
@@ -170,7 +172,7 @@ def _join(build: Namespace, peer: Namespace) -> None:
             for network in (V4, V6)
             for address in (network.blackhole, network.unreachable)
         ),
-        *_neighbours(_BUILD_INTERFACE, _PEER_MAC, V4.peer, V4.evil, V6.peer, V6.evil),
+        *_neighbours(_BUILD_INTERFACE, _PEER_MAC, V4.peer, V4.evil, RESOLVER, V6.peer, V6.evil),
     )
     peer.configure_links(*_neighbours(_PEER_INTERFACE, _BUILD_MAC, V4.build, V6.build))
 

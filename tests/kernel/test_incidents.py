@@ -11,8 +11,18 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from .arrivals import UDP, Arrivals
-from .incidents import BOTH, BUILD, INCIDENTS, RECORDS, REGISTRY, TOKEN, Incident, thefts, workspace
+from .incidents import (
+    BOTH,
+    BUILD,
+    INCIDENTS,
+    RECORDS,
+    REGISTRY,
+    TOKEN,
+    Incident,
+    connections_at_evil,
+    thefts,
+    workspace,
+)
 from .known import baseline, entries_of
 from .lab import PORT, V4
 from .resolver import lab_with_resolver
@@ -23,6 +33,7 @@ from .tracing import trace
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from .arrivals import Arrivals
     from .tracing import Span, Trace
 
 pytestmark = pytest.mark.kernel
@@ -127,15 +138,10 @@ def assert_novelty_is_told(
 
 def assert_arrivals(arrivals: Arrivals, ruled: Ruled, incident: Incident) -> None:
     """At evil: in audit the theft, over both IP versions; once it is denied not a packet of it."""
-    evil = {network.evil for network in BOTH}
-    connections = sum(n for to, n in arrivals.accepted.items() if to.address in evil)
-    datagrams = sum(
-        n for packet, n in arrivals.packets.items() if packet.protocol == UDP and packet.to.address in evil
-    )
     stolen = 0 if ruled.is_enforced else len(BOTH)
-    assert connections + datagrams == stolen + incident.honest_at_evil
+    assert connections_at_evil(arrivals) == stolen + incident.honest_at_evil
     if ruled.is_enforced and not incident.honest_at_evil:
-        assert [arrivals.packets_to(address) for address in evil] == [0] * len(evil)
+        assert [arrivals.packets_to(network.evil) for network in BOTH] == [0] * len(BOTH)
 
 
 def assert_theft_is_told(ruled: Ruled, incident: Incident, spans: list[Span]) -> None:

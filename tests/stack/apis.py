@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass, field
 from datetime import datetime
 from http import HTTPStatus
-from typing import Any
+from typing import Any, NamedTuple, Self
 from urllib.parse import urlencode
 
 import urllib3
@@ -27,6 +27,19 @@ def seconds(moment: str) -> float:
     whole, _, rest = moment.removesuffix("Z").partition(".")
     fraction = rest.partition("+")[0]
     return datetime.fromisoformat(f"{whole}+00:00").timestamp() + float(f"0.{fraction or 0}")
+
+
+class Destination(NamedTuple):
+    """Where connections went to, by the labels that say it."""
+
+    server_address: str
+    server_port: str
+    network_transport: str
+
+    @classmethod
+    def of(cls, labels: Labels) -> Self:
+        """From labels that say more."""
+        return cls(*(labels[name] for name in cls._fields))
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from demo import names
 from demo.trace import Span, read_spans
 from exporter.baseline.parse import load_baseline
 from exporter.kernel.control import instances
+from tests.launch import ci_egress
 from tests.stack.apis import Alertmanager, get
 from tests.stack.conftest import wait_until
 
@@ -249,6 +250,22 @@ def test_no_secret_is_in_what_it_prints_keeps_or_stores(demo: Demo) -> None:
     assert "Authorization: <redacted>" in stored
     texts = [demo.output, demo.errors, stored, *kept.values()]
     assert [text for text in texts if names.JOB_TOKEN in text] == []
+
+
+def test_the_policy_that_it_recommends_denies_the_beacon_and_nothing_else(demo: Demo) -> None:
+    policy = demo.folder / "policy.yaml"
+    export = ("baseline", "export", str(demo.folder / "out" / "baseline.yaml"), "--output", str(policy))
+    assert ci_egress(*export, cwd=demo.folder).status == 0
+    asked = [span.attributes for span in demo.spans(3)]
+    verdicts = {
+        each["server.address"]: ci_egress(
+            *("policy", "explain", str(policy), "--job", "release/build"),
+            f"{each['network.transport']}://{each['server.address']}:{each['server.port']}",
+            cwd=demo.folder,
+        ).status
+        for each in asked
+    }
+    assert verdicts == {host: 0 for host, _, _ in BASELINE} | {"beacon.example": 1}
 
 
 def test_ctrl_c_stops_the_kept_servers_and_is_no_failure(demo: Demo) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from benchmarks.baseline import runs_like
 from benchmarks.compare import Round, alternate, middle, ratio
 from benchmarks.figures import Figure
 from benchmarks.records import build, connects, ring_of
@@ -107,3 +108,15 @@ def test_a_build_is_processes_that_live_connect_and_end() -> None:
     life = ["Forked", "Execed", *connection, *connection, "Exited"]
     assert [type(event).__name__ for event in events] == life * 40
     assert len({event.process for event in events if isinstance(event, Acted)}) == 40
+
+
+def test_runs_of_a_fleet_differ_in_run_time_and_one_host_only() -> None:
+    def model(run: str, started_ns: int, pipeline: str, host: str) -> str:
+        return f'["{run}", "{started_ns}", "{pipeline}", "connect {host}:80", "x 1207", "192.0.2.1"]\n'
+
+    first_ns = 1_795_633_494_528_748_259
+    lines = runs_like(model("1207", first_ns, "release", "mirror.example"), 7, 3)
+    day_ns = 86_400 * 10**9
+    assert [*lines] == [
+        model(str(run), first_ns + run * day_ns, "pipeline-007", f"m{run}.mirror.example") for run in range(3)
+    ]

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from exporter.account import Account, Bookkeeping, KernelCounts
 from exporter.arguments import arguments_of
+from exporter.baseline.model import Baseline
 from exporter.config import ProcessSpans
 from exporter.events import (
     HOST,
@@ -54,7 +55,9 @@ def block(environ: Mapping[str, str]) -> bytes:
 class Host:
     """Its processes, by their keys; time stands still until `wait`."""
 
-    def __init__(self, directory: Path, telemetry: Telemetry, job_env: str | None) -> None:
+    def __init__(
+        self, directory: Path, telemetry: Telemetry, job_env: str | None, baseline: Baseline | None
+    ) -> None:
         self.directory = directory
         self.now_ns = 100 * SECOND
         self.began: list[Job] = []
@@ -74,6 +77,7 @@ class Host:
             outlets,
             job_env=job_env,
             on_change=self._changed,
+            baseline=baseline,
             clock=lambda: CLOCK,
             pids=lambda: self._alive,
         )
@@ -161,11 +165,13 @@ class Host:
 
 
 @contextmanager
-def watched(directory: Path, *, job_env: str | None = None) -> Iterator[Host]:
+def watched(
+    directory: Path, *, job_env: str | None = None, baseline: Baseline | None = None
+) -> Iterator[Host]:
     """A host with an agent."""
     destinations = resolve_destinations({}, otlp_dir=directory)
     with Telemetry(destinations, {}, instance_id="test") as telemetry:
-        yield Host(directory, telemetry, job_env)
+        yield Host(directory, telemetry, job_env, baseline)
 
 
 def job_spans(spans: list[JsonObject]) -> list[JsonObject]:

@@ -80,7 +80,7 @@ jobs:
       - "icmp://[2001:db8::1]"
 """.replace('"release/build"', "release/build").replace('"release/test"', "release/test")
     )
-    assert text(made).startswith("# Made from a baseline of 1 pipeline, 2 tasks, 4 destinations. ")
+    assert text(made).startswith("# Made from a baseline of 1 pipeline, 2 tasks, 4 destinations.\n")
     assert not made.wider
     assert not made.left_out
 

@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from exporter.baseline import parse
 from exporter.baseline.model import Entry, History, Task
-from exporter.baseline.parse import ENTRIES_MAX, KIND, load_baseline, parse_baseline
+from exporter.baseline.parse import KIND, load_baseline, parse_baseline
 from exporter.baseline.problems import BaselineError
 from exporter.documents.problems import Problems
 from exporter.documents.tree import read
@@ -209,12 +210,22 @@ def test_more_values_than_it_may_have_are_not_read() -> None:
     assert [problem.what for problem in problems] == ["more than 6 values"]
 
 
-def test_too_many_entries_are_one_error_that_is_told_beside_those_of_the_first() -> None:
-    text = "version: 1\nentries:\n" + "- {}\n" * (ENTRIES_MAX + 1)
-    assert (
-        f"{ENTRIES_MAX + 3}:3: more than 50,000 entries; make a baseline for each group of pipelines"
-        in errors(text)
-    )
+def test_of_many_errors_the_first_are_told() -> None:
+    with pytest.raises(BaselineError) as caught:
+        parse_baseline(b"version: 1\nentries:\n" + b"- a\n" * 1200, NAME)
+    assert len(caught.value.lines) == 1000
+    assert caught.value.what == "baseline.yaml is not a valid baseline: 1200 errors, the first 1,000 above"
+
+
+def test_too_many_entries_are_one_error_that_is_told_beside_those_of_the_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(parse, "ENTRIES_MAX", 2)
+    found = errors(f"version: 1\nentries:\n- {{{PLAIN}}}\n- a\n- b\n- c\n")
+    assert [line.partition(";")[0] for line in found] == [
+        "4:3: an entry can't be a text",
+        "5:3: more than 2 entries",
+    ]
 
 
 def test_it_is_a_usage_error_that_names_the_file() -> None:

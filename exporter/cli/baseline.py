@@ -1,0 +1,131 @@
+"""`ci-egress baseline`: what pipelines are known to connect to, from recorded runs to a policy."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from exporter.cli.options import FILE, POLICY
+
+if TYPE_CHECKING:
+    from exporter.baseline.model import Baseline
+
+_DIFFER_STATUS = 1
+_LINES_MAX = 1000
+"""Of a difference; --json has them all."""
+_MODULES = {"learn": "exporter.cli.baseline_learn", "show": "exporter.cli.baseline_show"}
+"""Commands that have a module of their own, which is imported when they are called."""
+
+
+class _Commands(click.Group):
+    def list_commands(self, _: click.Context) -> list[str]:
+        """In the order in which one meets them."""
+        return [*_MODULES, *self.commands]
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        """Import it where it has a module."""
+        module = _MODULES.get(name)
+        if module is None:
+            return super().get_command(context, name)
+        found: click.Command = getattr(importlib.import_module(module), name)
+        return found
+
+
+@click.group("baseline", cls=_Commands)
+def command() -> None:
+    """Learn what pipelines connect to, review it, and make a policy of it.
+
+    \b
+    ci-egress baseline learn runs/ --output baseline.yaml   # of what was traced into runs/
+    ci-egress baseline show baseline.yaml runs/             # would enforcing have broken a run?
+    ci-egress baseline diff before.yaml baseline.yaml
+    ci-egress baseline export baseline.yaml --output policy.yaml
+    """  # noqa: D301 - click wants a real backspace
+
+
+@command.command(
+    "diff",
+    short_help="Say what NEW knows that OLD doesn't, and the other way round.",
+    epilog="Exit status: 0 when both know the same, 1 when they differ, 2 when one of them is wrong.",
+)
+@click.argument("old", type=POLICY)
+@click.argument("new", type=POLICY)
+@click.option("--json", "as_json", is_flag=True, help='{"added", "removed", "changed", "folded"}.')
+def diff(old: Path, new: Path, *, as_json: bool) -> int:
+    """Say what NEW knows that OLD doesn't, and the other way round.
+
+    A line each: `+` was added, `-` removed, `~` is known with other chains of processes, `*` is a wildcard in
+    place of names. Dates and numbers of runs are no difference.
+    """
+    from exporter.baseline.compare import compare, difference_fields, difference_lines
+    from exporter.baseline.parse import load_baseline
+    from exporter.console import write
+    from exporter.text import json_line
+
+    difference = compare(load_baseline(old), load_baseline(new))
+    if as_json:
+        lines = [json_line(difference_fields(difference))]
+    else:
+        lines = _bounded(list(difference_lines(difference)))
+    write(sys.stdout, "".join(f"{line}\n" for line in lines))
+    return 0 if difference.is_none else _DIFFER_STATUS
+
+
+@command.command(
+    "export",
+    short_help="Make a policy that allows what FILE knows.",
+    epilog="Exit status: 0; 2 when FILE is wrong or empty, or POLICY can't be written.",
+)
+@click.argument("file", type=POLICY)
+@click.option("--output", metavar="POLICY", type=FILE, help="Write it there instead of to stdout.")
+def export(file: Path, output: Path | None) -> int:
+    """Make a policy that allows what FILE knows: a section for each task, in mode `audit`.
+
+    Which program connects is no part of it: the chains that were seen stand beside each rule, for a reviewer
+    who wants to limit it to one of them. What the policy says otherwise than FILE is told on stderr.
+    """
+    from exporter.baseline.export import as_policy
+    from exporter.baseline.export import export as make
+    from exporter.console import write
+    from exporter.documents.output import write_lines
+
+    made = make(_known(file))
+    as_policy(made)  # what doesn't fit is an error here, not where it is enforced
+    for what, counts in (
+        ("allowed with every protocol and port, since no rule can name the protocol", made.wider),
+        ("in no rule", made.left_out),
+    ):
+        _warn(what, counts)
+    if output is None:
+        write(sys.stdout, "".join(f"{line}\n" for line in made.lines))
+    else:
+        write_lines(output, made.lines)
+    return 0
+
+
+def _known(file: Path) -> Baseline:
+    from exporter.baseline.parse import load_baseline
+    from exporter.errors import UsageError
+
+    baseline = load_baseline(file)
+    if not baseline.entries:  # as a policy it would deny everything
+        raise UsageError(f"{file} knows no destination", hint="learn it from runs that connect")
+    return baseline
+
+
+def _bounded(lines: list[str]) -> list[str]:
+    more = len(lines) - _LINES_MAX
+    return [*lines[:_LINES_MAX], f"… and {more:,} more"] if more > 0 else lines
+
+
+def _warn(what: str, counts: Counter[str]) -> None:
+    from exporter.cli.notices import warn
+    from exporter.text import counted
+
+    for reason, count in counts.most_common():
+        warn(f"{counted(count, 'entry', 'entries')} {what}: {reason}")

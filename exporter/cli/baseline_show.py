@@ -1,0 +1,207 @@
+"""`ci-egress baseline show`: what a baseline has, and whether enforcing it would have broken a run."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import click
+
+from exporter.cli.options import OTLP_PATH, POLICY
+from exporter.cli.progress import progress
+
+if TYPE_CHECKING:
+    from exporter.baseline.dry_run import DryRun, Verdicts
+    from exporter.baseline.model import Baseline, History
+
+_ROWS_MAX = 1000
+_PLACES_MAX = 50
+_TEXT_MAX = 120
+
+
+@click.command(
+    "show",
+    short_help="Say what FILE knows, and whether enforcing it would have broken a run.",
+    epilog="Exit status: 0; 2 when FILE or a PATH is wrong.",
+)
+@click.argument("file", type=POLICY)
+@click.argument("paths", metavar="[PATH]…", nargs=-1, type=OTLP_PATH)
+@click.option("--json", "as_json", is_flag=True, help='{"pipelines", "dry_run"}, for scripts.')
+def show(file: Path, paths: tuple[Path, ...], *, as_json: bool) -> int:
+    """Say what FILE knows of each pipeline, and how many runs in a row brought nothing new.
+
+    With PATHs, OTLP files or folders of recorded runs, the policy that `export` makes of FILE is held against
+    what these runs did: how many of them would it have broken, and where?
+    """
+    from exporter.baseline.parse import load_baseline
+    from exporter.baseline.problems import BaselineError
+
+    try:
+        baseline = load_baseline(file)
+    except BaselineError as error:
+        error.hint = None  # it would name this command
+        raise
+    dry_run = _dry_run(baseline, paths) if paths else None
+    told = list(_pipelines(baseline, dry_run))
+    if as_json:
+        _print_json(told, dry_run)
+    else:
+        _print(told, dry_run)
+    return 0
+
+
+class _Pipeline(NamedTuple):
+    name: str | None
+    tasks: int
+    destinations: int
+    history: History | None
+    verdicts: Verdicts | None
+    """None without a dry run."""
+
+
+def _dry_run(baseline: Baseline, paths: tuple[Path, ...]) -> DryRun:
+    from exporter.baseline.dry_run import ATTRIBUTES, DryRun
+    from exporter.baseline.export import as_policy, export
+    from exporter.baseline.learn import total_bytes
+    from exporter.policy.resolvers import system_resolvers
+    from exporter.span_files import read_spans, span_files
+
+    dry_run = DryRun(as_policy(export(baseline)), system_resolvers())
+    files = span_files(paths)
+    with progress("reading files", total_bytes(files), is_bytes=True) as on_read:
+        for file in files:
+            for span in read_spans(file, ATTRIBUTES, on_read=on_read):
+                dry_run.add(span.attributes)
+    return dry_run
+
+
+def _pipelines(baseline: Baseline, dry_run: DryRun | None) -> Iterator[_Pipeline]:
+    """Those of the baseline and those that were recorded, by name."""
+    from exporter.baseline.dry_run import Verdicts
+
+    recorded = dry_run.pipelines if dry_run else {}
+    tasks, destinations = Counter[str | None](), Counter[str | None]()
+    for task, entries in baseline.tasks.items():
+        tasks[task.pipeline] += 1
+        destinations[task.pipeline] += len(entries)
+    for name in sorted({*tasks, *baseline.histories, *recorded}, key=lambda name: name or ""):
+        verdicts = recorded.get(name, Verdicts()) if dry_run else None
+        yield _Pipeline(name, tasks[name], destinations[name], baseline.histories.get(name), verdicts)
+
+
+def _print(told: list[_Pipeline], dry_run: DryRun | None) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    from exporter.console import printing
+
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    table.add_column("pipeline")
+    for column in ("tasks", "destinations", "runs", "nothing new for"):
+        table.add_column(column, justify="right")
+    table.add_column("last run")
+    if dry_run is not None:
+        table.add_column("would be denied", justify="right")
+    for pipeline in told[:_ROWS_MAX]:
+        table.add_row(*map(Text, _row(pipeline)))
+    with printing(sys.stdout) as console:
+        console.print(table)
+        if len(told) > _ROWS_MAX:
+            console.print(f"… and {len(told) - _ROWS_MAX:,} more pipelines")
+        for line in _verdict_lines(dry_run) if dry_run else ():
+            console.print(Text(line), soft_wrap=True)
+
+
+def _row(pipeline: _Pipeline) -> Iterator[str]:
+    from exporter.text import counted
+
+    yield _shown(pipeline.name)
+    yield f"{pipeline.tasks:,}"
+    yield f"{pipeline.destinations:,}"
+    history = pipeline.history
+    yield f"{history.runs:,}" if history else ""
+    yield counted(history.quiet_runs, "run") if history else ""
+    yield str(history.last_run) if history else ""
+    if pipeline.verdicts is not None:
+        runs = counted(len(pipeline.verdicts.runs), "run")
+        yield f"{len(pipeline.verdicts.denied_runs)} of {runs}"
+
+
+def _verdict_lines(dry_run: DryRun) -> Iterator[str]:
+    """In all, then pipeline by pipeline where and in which runs."""
+    from exporter.baseline.sections import shown_task
+    from exporter.text import counted, printable
+
+    runs = counted(_number_of_runs(dry_run), "run")
+    yield f"enforcing would have denied {_number_of_denied(dry_run)} of {runs}"
+    places = [place for verdicts in dry_run.pipelines.values() for place in verdicts.places.most_common()]
+    for (task, where), attempts in places[:_PLACES_MAX]:
+        yield f"  {shown_task(task)}: {printable(where)}  {counted(attempts, 'attempt')}"
+    if len(places) > _PLACES_MAX:
+        yield f"  … and {len(places) - _PLACES_MAX:,} more destinations"
+    broken = [(name, verdicts) for name, verdicts in dry_run.pipelines.items() if verdicts.denied_runs]
+    for name, verdicts in broken[:_PLACES_MAX]:
+        more = len(verdicts.denied_runs) - len(verdicts.examples)
+        runs = ", ".join(printable(run, limit=_TEXT_MAX) for run in verdicts.examples)
+        yield f"  runs of {_shown(name)}: {runs}{f' and {more:,} more' if more else ''}"
+    for reason, attempts in dry_run.left_out.most_common():
+        yield f"not judged: {counted(attempts, 'attempt')} {reason}"
+
+
+def _print_json(told: list[_Pipeline], dry_run: DryRun | None) -> None:
+    from exporter.console import write
+    from exporter.text import json_line
+
+    fields = {
+        "pipelines": [_fields(pipeline) for pipeline in told],
+        "dry_run": None
+        if dry_run is None
+        else {
+            "runs": _number_of_runs(dry_run),
+            "denied_runs": _number_of_denied(dry_run),
+            "left_out": dict(dry_run.left_out),
+        },
+    }
+    write(sys.stdout, f"{json_line(fields)}\n")
+
+
+def _fields(pipeline: _Pipeline) -> dict[str, object]:
+    history, verdicts = pipeline.history, pipeline.verdicts
+    return {
+        "pipeline": pipeline.name,
+        "tasks": pipeline.tasks,
+        "destinations": pipeline.destinations,
+        "runs": history.runs if history else None,
+        "quiet_runs": history.quiet_runs if history else None,
+        "last_run": str(history.last_run) if history else None,
+        "dry_run": None if verdicts is None else _verdict_fields(verdicts),
+    }
+
+
+def _verdict_fields(verdicts: Verdicts) -> dict[str, object]:
+    return {
+        "runs": len(verdicts.runs),
+        "denied_runs": len(verdicts.denied_runs),
+        "examples": verdicts.examples,
+        "denied": [
+            {"task": task.task, "destination": where, "attempts": attempts}
+            for (task, where), attempts in verdicts.places.most_common()
+        ],
+    }
+
+
+def _number_of_runs(dry_run: DryRun) -> int:
+    return sum(len(verdicts.runs) for verdicts in dry_run.pipelines.values())
+
+
+def _number_of_denied(dry_run: DryRun) -> int:
+    return sum(len(verdicts.denied_runs) for verdicts in dry_run.pipelines.values())
+
+
+def _shown(pipeline: str | None) -> str:
+    from exporter.text import printable
+
+    return "jobs without a pipeline" if pipeline is None else printable(pipeline, limit=_TEXT_MAX)

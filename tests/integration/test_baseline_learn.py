@@ -1,0 +1,123 @@
+"""`ci-egress baseline learn` as its users run it: what goes where, and what is left when it fails."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from exporter.baseline.parse import load_baseline, parse_baseline
+from tests.integration.test_cli import in_a_terminal
+from tests.launch import CI_EGRESS, PLAIN_ENVIRONMENT, ci_egress
+from tests.unit.baseline.spans import learnt, line, span
+
+SPANS = [*(span(run=run) for run in range(1, 4)), span("evil.example", egress_verdict="deny")]
+DEADLINE_S = 30.0
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Path:
+    """A folder with spans of three runs."""
+    folder = tmp_path / "runs"
+    folder.mkdir()
+    (folder / "traces.jsonl").write_bytes(line(SPANS))
+    return folder
+
+
+def test_the_baseline_goes_to_stdout_and_what_to_know_of_it_to_stderr(runs: Path) -> None:
+    done = ci_egress("baseline", "learn", "runs", cwd=runs.parent)
+    assert (done.status, done.stderr) == (
+        0,
+        "ci-egress: not learnt: 1 attempt denied, so nothing went there\n",
+    )
+    assert parse_baseline(done.stdout, "stdout") == learnt(SPANS).baseline
+
+
+def test_a_file_is_written_that_makes_a_policy(runs: Path) -> None:
+    done = ci_egress("baseline", "learn", "runs", "--output", "baseline.yaml", cwd=runs.parent)
+    assert (done.status, done.stdout) == (0, b"")
+    assert load_baseline(runs.parent / "baseline.yaml") == learnt(SPANS).baseline
+    for command in (
+        ("baseline", "export", "baseline.yaml", "--output", "policy.yaml"),
+        ("policy", "check", "policy.yaml"),
+        ("policy", "explain", "policy.yaml", "registry.example", "--job", "release/build"),
+    ):
+        assert ci_egress(*command, cwd=runs.parent).status == 0
+
+
+@pytest.mark.parametrize(
+    ("written", "what"),
+    [
+        (b"", "no egress span in runs; name "),
+        (b"broken\n", "runs/traces.jsonl:1:1: not a line of OTLP spans; name "),
+        (None, "runs has no traces*.jsonl; name "),
+    ],
+)
+def test_an_error_leaves_the_older_baseline_alone(runs: Path, written: bytes | None, what: str) -> None:
+    before = runs.parent / "baseline.yaml"
+    before.write_text("as it was")
+    (runs / "traces.jsonl").unlink()
+    if written is not None:
+        (runs / "traces.jsonl").write_bytes(written)
+    done = ci_egress("baseline", "learn", "runs", "--output", "baseline.yaml", cwd=runs.parent)
+    assert (done.status, done.stdout) == (2, b"")
+    assert done.stderr.startswith(f"ci-egress: error: {what}")
+    assert len(done.stderr.splitlines()) == 1
+    assert [path.name for path in runs.parent.iterdir() if path.is_file()] == ["baseline.yaml"]
+    assert before.read_text() == "as it was"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "what"),
+    [
+        ([], "nothing to learn from"),
+        (["--from-prometheus", "http://127.0.0.1:9"], "cannot read http://127.0.0.1:9: "),
+        (["--from-prometheus", "me:s3cret@x"], "the URL of Prometheus is no http:// or https:// with a host"),
+        (["--from-prometheus", "http://127.0.0.1:9", "--days", "0"], "Invalid value for '--days'"),
+    ],
+)
+def test_what_cannot_be_learnt_from_is_a_usage_error(tmp_path: Path, arguments: list[str], what: str) -> None:
+    done = ci_egress("baseline", "learn", *arguments, cwd=tmp_path)
+    assert (done.status, done.stdout) == (2, b"")
+    assert what in done.stderr
+    assert "s3cret" not in done.stderr
+
+
+def test_a_terminal_gets_a_progress_bar_that_leaves_nothing_behind(runs: Path) -> None:
+    shown = in_a_terminal("baseline", "learn", "runs", "--output", "baseline.yaml", cwd=runs.parent)
+    bar, end, rest = shown.rpartition("\x1b[2K")
+    assert "reading files" in bar
+    assert end
+    assert "reading files" not in rest
+    assert "not learnt: 1 attempt denied" in rest
+
+
+def test_processes_that_read_end_with_the_one_that_started_them(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_bytes((b" " * (1 << 20) + b"\n") * 40)  # enough for two to share
+    os.mkfifo(tmp_path / "b.jsonl")  # nobody ever writes there
+    command = [*CI_EGRESS, "baseline", "learn", "a.jsonl", "b.jsonl"]
+    with subprocess.Popen(command, cwd=tmp_path, env=PLAIN_ENVIRONMENT) as started:
+        try:
+            readers = children(started.pid, at_least=2)
+        finally:
+            started.kill()
+    gone, alive = psutil.wait_procs(readers, timeout=DEADLINE_S)
+    assert alive == []
+    assert len(gone) >= 2
+
+
+def children(pid: int, *, at_least: int) -> list[psutil.Process]:
+    """Those that read; not the one that minds what they share."""
+    deadline_s = time.monotonic() + DEADLINE_S
+    while True:
+        found = [
+            child for child in psutil.Process(pid).children() if "spawn_main" in " ".join(child.cmdline())
+        ]
+        if len(found) >= at_least:
+            return found
+        assert time.monotonic() < deadline_s, "they didn't start"
+        time.sleep(0.02)

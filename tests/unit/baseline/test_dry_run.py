@@ -1,0 +1,153 @@
+"""What a policy would have done to recorded runs, in bounds and whatever was recorded."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exporter.baseline import dry_run
+from exporter.baseline.dry_run import ATTRIBUTES, DryRun
+from exporter.baseline.export import as_policy, export
+from exporter.baseline.model import Task
+from tests.unit.baseline.files import with_entries
+
+RELEASE = Task("release", "build")
+KNOWN = with_entries(
+    "pipeline: release, task: build, destination: registry.example, port: 443, transport: tcp, lineage: any",
+    'pipeline: release, task: build, destination: "*.cdn.example", port: 443, transport: tcp, lineage: any',
+    "pipeline: release, task: build, destination: 192.0.2.7, port: 8125, transport: udp, lineage: any",
+    "pipeline: release, task: build, destination: '2001:db8::1', transport: ipv6-icmp, lineage: any",
+    "pipeline: release, task: test, destination: db.example, port: 5432, transport: tcp, lineage: any",
+)
+
+
+def span(host: str | None, port: int | None = 443, transport: str = "tcp", **more: Any) -> dict[str, Any]:
+    """As an egress span's attributes: None is left out, `_` in a name is a dot."""
+    attributes = {
+        "server.address": host,
+        "network.peer.address": "198.51.100.7",
+        "server.port": port,
+        "network.transport": transport,
+        "cicd.pipeline.name": "release",
+        "cicd.pipeline.task.name": "build",
+        "cicd.pipeline.run.id": "1",
+        **{name.replace("_", "."): value for name, value in more.items()},
+    }
+    return {name: value for name, value in attributes.items() if value is not None}
+
+
+def dried(*spans: dict[str, Any], resolvers: tuple[str, ...] = ()) -> DryRun:
+    found = DryRun(as_policy(export(KNOWN)), map(ip_address, resolvers))
+    for each in spans:
+        found.add(each)
+    return found
+
+
+def denied(*spans: dict[str, Any]) -> list[str]:
+    return [where for told in dried(*spans).pipelines.values() for _, where in told.places]
+
+
+@pytest.mark.parametrize(
+    "known",
+    [
+        span("registry.example"),
+        span("a.cdn.example"),
+        span("192.0.2.7", 8125, "udp", network_peer_address="192.0.2.7"),
+        span("2001:db8::1", None, "ipv6-icmp", network_peer_address="2001:db8::1"),
+        span("localhost", 80, network_peer_address="127.0.0.1"),
+        span("::1", 80, network_peer_address="::1"),
+        span("db.example", 5432, cicd_pipeline_task_name="test"),
+        span("elsewhere.example", None, "udp"),  # port 0: to find out the way
+        span("192.0.2.9", 4000, "udp", egress_rule="answer"),
+        span("192.0.2.9", 4000, "udp", egress_rule="nothing sent"),
+    ],
+)
+def test_what_the_baseline_has_would_go_on(known: dict[str, Any]) -> None:
+    assert denied(known) == []
+
+
+@pytest.mark.parametrize(
+    ("unknown", "shown"),
+    [
+        (span("evil.example"), "evil.example:443"),
+        (span("registry.example", 80), "registry.example:80"),
+        (span("registry.example", transport="udp"), "udp://registry.example:443"),
+        (span("cdn.example"), "cdn.example:443"),
+        (span("db.example", 5432), "db.example:5432"),
+        (span("registry.example", cicd_pipeline_name="other"), "registry.example:443"),
+        (span("2001:db8::2", network_peer_address="2001:db8::2"), "[2001:db8::2]:443"),
+        (span("_other", None, network_peer_address=None), "_other"),
+        (span("192.0.2.9", 9, "sctp", network_peer_address="192.0.2.9"), "sctp://192.0.2.9:9"),
+        (span("192.0.2.9", 4000, egress_rule="answer"), "192.0.2.9:4000"),
+        (span(None, None, "new", network_peer_address=None), "new://an unknown destination"),
+    ],
+)
+def test_what_it_has_not_would_be_denied(unknown: dict[str, Any], shown: str) -> None:
+    assert denied(unknown) == [shown]
+
+
+def test_runs_are_counted_by_id_and_attempt_and_the_broken_ones_are_named() -> None:
+    found = dried(
+        span("registry.example", cicd_pipeline_run_id="1"),
+        span("evil.example", cicd_pipeline_run_id="2", egress_attempts=7),
+        span("evil.example", cicd_pipeline_run_id="2"),
+        span("registry.example", cicd_pipeline_run_id="2", egress_job_attempt="2"),
+        span("evil.example", cicd_pipeline_run_id="1", cicd_pipeline_name="nightly"),
+    )
+    release, nightly = found.pipelines["release"], found.pipelines["nightly"]
+    assert (len(release.runs), len(release.denied_runs), release.examples) == (3, 1, ["2"])
+    assert release.places == {(RELEASE, "evil.example:443"): 8}
+    assert (len(nightly.runs), len(nightly.denied_runs)) == (1, 1)
+
+
+def test_what_was_denied_already_and_what_no_job_did_is_not_judged() -> None:
+    found = dried(
+        span("evil.example", egress_verdict="deny", egress_attempts=3),
+        span("evil.example", cicd_pipeline_run_id=None),
+    )
+    assert not found.pipelines["release"].denied_runs
+    assert found.left_out == {"denied already when they were recorded": 3, "of no job: without a run": 1}
+
+
+def test_the_systems_resolvers_are_those_that_are_given() -> None:
+    asked = span("192.0.2.53", 53, "udp", network_peer_address="192.0.2.53")
+    with_dns = with_entries(
+        "pipeline: release, task: build, destination: 203.0.113.53, port: 53, transport: udp, lineage: any"
+    )
+    policy = as_policy(export(with_dns))
+    for resolvers, told in (("192.0.2.53",), 0), ((), 1):
+        found = DryRun(policy, map(ip_address, resolvers))
+        found.add(asked)
+        assert len(found.pipelines["release"].denied_runs) == told
+
+
+def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("RUNS_MAX", "PLACES_MAX", "EXAMPLES_MAX", "_REMEMBERED_MAX"):
+        monkeypatch.setattr(dry_run, name, 2)
+    runs = (span(f"{n}.example", cicd_pipeline_run_id=f"{n}", cicd_pipeline_name=f"p{n}") for n in range(5))
+    found = dried(*runs)
+    assert list(found.pipelines) == ["p0", "p1"]
+    assert found.left_out == {"beyond 2 runs": 3}
+    more = dried(*(span(f"{n}.example", cicd_pipeline_task_name=f"t{n}") for n in range(5)))
+    assert len(more.pipelines["release"].places) == 2
+    assert len(more.pipelines["release"].denied_runs) == 1
+
+
+ANYTHING = st.one_of(
+    st.text(max_size=12), st.integers(-2, 70_000), st.booleans(), st.lists(st.text(max_size=5)), st.floats()
+)
+
+
+@given(st.lists(st.dictionaries(st.sampled_from(sorted(ATTRIBUTES)), ANYTHING)))
+def test_attributes_of_any_kind_are_judged_or_left_out(spans: list[dict[str, Any]]) -> None:
+    found = dried(*spans)
+    judged = sum(told.places.total() for told in found.pipelines.values())
+    assert judged + found.left_out.total() <= sum(attempts(each.get("egress.attempts")) for each in spans)
+
+
+def attempts(told: object) -> int:
+    return told if isinstance(told, int) and not isinstance(told, bool) and told > 0 else 1

@@ -1,0 +1,162 @@
+"""What is said where Prometheus can't be read, and that nobody else gets its credentials."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import date
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+
+from exporter.baseline.prometheus import read_history
+from exporter.baseline.prometheus_api import TOKEN, Prometheus, PrometheusError
+
+EMPTY = {"status": "success", "data": {"resultType": "vector", "result": []}}
+
+
+class Answering:
+    """A web server that gives one answer, and what it was asked with."""
+
+    def __init__(self, status: int, body: bytes, headers: dict[str, str]) -> None:
+        self.url = ""
+        self.authorizations: list[str | None] = []
+        answering = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                self.rfile.read(int(self.headers["Content-Length"]))
+                answering.authorizations.append(self.headers["Authorization"])
+                self.send_response(status)
+                for name, value in ({"Content-Length": str(len(body))} | headers).items():
+                    self.send_header(name, value)
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+        self.handler = Handler
+
+
+@contextmanager
+def answering(body: Any, status: int = 200, headers: dict[str, str] | None = None) -> Iterator[Answering]:
+    data = body if isinstance(body, bytes) else json.dumps(body).encode()
+    found = Answering(status, data, headers or {})
+    with ThreadingHTTPServer(("127.0.0.1", 0), found.handler) as server:
+        found.url = f"http://127.0.0.1:{server.server_address[1]}"
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield found
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def ask(url: str, environ: dict[str, str] | None = None) -> list[str]:
+    """For one day; gives the notes."""
+    return read_history(Prometheus(url, environ or {}), 1, today=date(2026, 11, 24)).notes
+
+
+def test_a_token_of_the_environment_is_sent() -> None:
+    with answering(EMPTY) as server:
+        ask(server.url, {TOKEN: "t0ken\n"})
+        assert server.authorizations == ["Bearer t0ken"]
+
+
+def test_user_and_password_of_the_url_come_before_a_token() -> None:
+    with answering(EMPTY) as server:
+        ask(server.url.replace("//", "//me:s%40crets@"), {TOKEN: "t0ken"})
+        assert server.authorizations == ["Basic bWU6c0BjcmV0cw=="]
+
+
+def test_without_credentials_none_are_sent() -> None:
+    with answering(EMPTY) as server:
+        ask(server.url, {TOKEN: ""})
+        assert server.authorizations == [None]
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_wrong_credentials_are_told_without_being_shown(status: int) -> None:
+    with answering(b"no", status) as server, pytest.raises(PrometheusError) as raised:
+        ask(server.url.replace("//", "//me:s3cret@"))
+    assert str(raised.value) == (
+        f"{server.url} answered {status}: it wants other credentials; put a token into {TOKEN}, or user and "
+        "password into the URL"
+    )
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        *((b"<html>", 404), (b"<html>", 200), (b"", 200), ([], 200), ({"status": "success"}, 200)),
+        *(
+            ({"status": "success", "data": {"resultType": "vector", "result": [7]}}, 200),
+            (b"[" * 100_000, 200),
+        ),
+        ({"status": "error", "data": {"resultType": "vector", "result": []}}, 200),
+        (b"\xff", 200),
+    ],
+)
+def test_what_is_no_prometheus_is_told_as_such(body: Any, status: int) -> None:
+    with answering(body, status) as server:
+        what = f"^{server.url} answered {status}, and not as Prometheus does; name the URL below which"
+        with pytest.raises(PrometheusError, match=what):
+            ask(server.url)
+
+
+def test_a_refused_query_is_told_in_its_own_words_on_one_line() -> None:
+    body = {"status": "error", "errorType": "internal", "error": "no\x1b[2J\nluck"}
+    with answering(body, 500) as server, pytest.raises(PrometheusError) as raised:
+        ask(server.url)
+    assert raised.value.what == f"{server.url} refused a query: no\\x1b[2J\\nluck"
+
+
+def test_warnings_of_partial_answers_are_told_once() -> None:
+    with answering({**EMPTY, "warnings": ["store gone", "store gone"]}) as server:
+        notes = ask(server.url)
+        assert notes == [f"{server.url} warns, so some of its history may be missing: store gone"]
+
+
+def test_a_redirect_is_not_followed_since_it_would_take_the_token_along() -> None:
+    with answering(EMPTY) as elsewhere:
+        target = {"Location": elsewhere.url}
+        with answering(b"", 302, target) as server, pytest.raises(PrometheusError, match="answered 302"):
+            ask(server.url, {TOKEN: "t0ken"})
+        assert elsewhere.authorizations == []
+
+
+def test_an_answer_that_breaks_off_is_an_error() -> None:
+    broken = {"Content-Length": "1000", "Connection": "close"}
+    with answering(EMPTY, 200, broken) as server, pytest.raises(PrometheusError, match=r"^cannot read http"):
+        ask(server.url)
+
+
+def test_nobody_there_is_told() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    with pytest.raises(PrometheusError) as raised:
+        ask(f"http://me:s3cret@127.0.0.1:{port}")
+    assert f"cannot read http://127.0.0.1:{port}: " in raised.value.what
+    assert "Connection refused" in raised.value.what
+    assert "s3cret" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["prometheus.example:9090", "ftp://x.example", "http://", "http://[::1", "http://a:b", "http://a?b"],
+)
+def test_what_is_no_url_is_told_without_being_shown(url: str) -> None:
+    with pytest.raises(PrometheusError, match=r"^the URL of Prometheus (is|has) [^/]*http"):
+        Prometheus(url, {})
+
+
+@pytest.mark.parametrize("token", ["two\nlines", "é", "\x1b"])
+def test_what_is_no_token_is_told_without_being_shown(token: str) -> None:
+    with pytest.raises(PrometheusError, match=f"^{TOKEN} holds no token; it is one line of ASCII$"):
+        Prometheus("http://prometheus.example", {TOKEN: token})
