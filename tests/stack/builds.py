@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from demo.relay import relay
-from tests.kernel.lab import PORT
+from tests.kernel.lab import PORT, V4, V6
+from tests.kernel.tracing import trace
 from tests.launch import ci_egress
 from tests.unit.watches import gitlab
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 INTERVAL_S = 1.0
 """Of exports, scrapes and evaluations alike."""
 TASK = "build"
+KNOWN = (V4.peer, V6.peer)
+"""What jobs of `connecting` connect to as ever."""
 
 
 def variables(pipeline: str, run: str) -> dict[str, str]:
@@ -68,3 +71,13 @@ def learnt(folder: Path, *otlp_dirs: Path) -> Path:
     baseline = folder / "baseline.yaml"
     ran(folder, "baseline", "learn", *otlp_dirs, "--output", baseline)
     return baseline
+
+
+def baseline_of(lab: Lab, folder: Path, *pipelines: str) -> Path:
+    """The baseline of pipelines that connected to what is known, twice."""
+    first = [folder / f"{pipeline}-learnt-{number}" for pipeline in pipelines for number in range(2)]
+    for number, otlp in enumerate(first):
+        pipeline = pipelines[number // 2]
+        done = trace(lab, connecting(*KNOWN), otlp, env=variables(pipeline, f"{pipeline}-learnt-{number}"))
+        assert done.status == 0, done.stderr
+    return learnt(folder, *first)

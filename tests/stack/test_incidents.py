@@ -26,6 +26,7 @@ from tests.kernel.tracing import Span, Trace, trace
 from tests.stack.apis import Alertmanager, Destination, Jaeger, JaegerTrace, Prometheus
 from tests.stack.builds import TASK, learnt, ran, telemetry, variables, way_out
 from tests.stack.conftest import wait_until
+from tests.stack.told import ALERT, ARRIVAL_WITHIN_S
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,8 +37,6 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.kernel, pytest.mark.timeout(900)]  # the first one may wait for the servers' build
 
-ALERT = "CICDEgressNovelDestination"
-ARRIVAL_WITHIN_S = 20.0
 EVIL = {network.evil for network in BOTH}
 
 

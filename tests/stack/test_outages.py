@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -11,9 +12,9 @@ import pytest
 import urllib3
 
 from demo.stack.servers import Stack, prepare, running_stack
-from exporter.otlp import Account
+from exporter.otlp import Account, LogRecord, Severity
 from tests.stack.conftest import wait_until
-from tests.stack.sending import new_trace_id, stored_ids, submit, telemetry_to
+from tests.stack.sending import START_NS, context, new_trace_id, stored_ids, submit, telemetry_to
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -91,3 +92,42 @@ def test_what_jaeger_has_outlives_its_crash(own_stack: Stack) -> None:
     own_stack.jaeger.kill()
     own_stack.jaeger.start()
     assert stored_ids(own_stack, trace_id) == wanted
+
+
+def test_log_records_that_the_collector_accepted_outlive_its_crash(own_stack: Stack) -> None:
+    trace_ids = [new_trace_id() for _ in range(20)]
+    with telemetry_to(own_stack.otlp_environ()) as telemetry:
+        for trace_id in trace_ids:
+            where = context(trace_id, 1)
+            record = LogRecord("cicd.egress.novel", Severity.WARN, START_NS, {}, telemetry.resource, where)
+            telemetry.log(record)
+        wait_until(lambda: telemetry.log_account == Account(exported=len(trace_ids)))
+        own_stack.collector.kill()
+    own_stack.collector.start()
+    written = own_stack.log_records.read_text()
+    assert [written.count(f"{trace_id:032x}") for trace_id in trace_ids] == [1] * len(trace_ids)
+
+
+def test_a_queue_that_is_full_refuses_and_drops_nothing(own_stack: Stack) -> None:
+    trace_id = new_trace_id()
+    wanted = list(range(1, 401))
+    large = {"process.command_args": ["x" * 8000] * 4}
+    small_queue = "yaml:exporters::otlp_grpc/jaeger::sending_queue::queue_size: 5_000_000"
+    collector = replace(own_stack.collector, command=[*own_stack.collector.command, "--config", small_queue])
+    own_stack.collector.stop()
+    own_stack.jaeger.stop()
+    collector.start()
+    try:
+        with telemetry_to(own_stack.otlp_environ()) as telemetry:
+            submit(telemetry, trace_id, wanted, large)
+            wait_until(
+                lambda: "sending queue is full" in collector.log.read_text(), within_s=RETRIED_WITHIN_S
+            )
+            assert telemetry.account.exported < len(wanted)
+            own_stack.jaeger.start()
+            wait_until(lambda: telemetry.account.exported == len(wanted), within_s=RETRIED_WITHIN_S)
+        assert telemetry.account == Account(exported=len(wanted))
+        wait_until(lambda: stored_ids(own_stack, trace_id) == wanted, within_s=RETRIED_WITHIN_S)
+    finally:
+        collector.stop()
+        own_stack.collector.start()

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
 import urllib3
 
-from demo.stack.servers import Stack, prepare, running_stack
+from demo.stack.servers import PROJECT, Stack, prepare, running_stack
 from tests.integration.receivers import Collector, collector
-from tests.stack.apis import Alertmanager
+from tests.stack.apis import Alertmanager, get
 from tests.stack.conftest import wait_until
 from tests.stack.exposition import Connections, Exposition, exposing
 
@@ -188,6 +189,14 @@ def test_a_cause_is_told_and_its_consequences_are_not(paging: Paging) -> None:
     for alertname in ("CICDEgressEnforcementDowngraded", "CICDEgressUnattributed"):
         assert paging.state("cause", alertname=alertname) == ["suppressed"]
     assert paging.state("cause", alertname=GONE, gone="job") == ["suppressed"]
+
+
+def test_prometheus_understands_every_query_of_the_runbooks(paging: Paging) -> None:
+    page = (PROJECT / "docs/runbooks.md").read_text()
+    queries = re.findall(r"^ *```promql\n(.*?)\n *```$", page, re.MULTILINE | re.DOTALL)
+    assert len(queries) == page.count("```promql") >= 8
+    for query in queries:
+        assert get(f"{paging.stack.prometheus_url}/api/v1/query", query=query)["status"] == "success"
 
 
 def test_the_lookup_of_a_new_destination_is_no_page_of_its_own_and_a_lookup_alone_is(paging: Paging) -> None:

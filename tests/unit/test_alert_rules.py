@@ -76,7 +76,8 @@ def test_every_section_says_how_to_confirm_what_to_do_and_when_it_is_false() -> 
     sections = (PROJECT / "docs/runbooks.md").read_text().split("\n## ")[1:]
     assert {section.partition("\n")[0] for section in sections} == NAMES
     for section in sections:
-        assert re.findall(r"^\*\*(.+?)\.\*\*", section, re.MULTILINE) == ["Confirm", "Do", "False alarm"]
+        said = re.findall(r"^\*\*(.+?)\.\*\*", section, re.MULTILINE)
+        assert said[:3] == ["Confirm", "Do", "False alarm"]
         assert "```promql" in section
         assert "Jaeger" in section
 
