@@ -12,6 +12,7 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from demo.stack.interrupts import uninterrupted
 from exporter.errors import CiEgressError
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ class Server:
         self.folder.mkdir(parents=True, exist_ok=True)
         if self.configure is not None:
             self.configure()
-        with self.log.open("ab") as log:
+        with self.log.open("ab") as log, uninterrupted():
             self._process = subprocess.Popen(
                 [*_ENDS_WITH_THIS_PROCESS, *self.command],
                 cwd=self.folder,
