@@ -20,17 +20,19 @@ LINE_MAX = 64 << 20
 _HINT = "name files or folders that `ci-egress run --otlp-dir` wrote"
 _COMPRESSED = ".gz"
 _TELL_BYTES = 1 << 20
+_BUFFER_BYTES = 1 << 18
+"""A line of spans has tens of kilobytes."""
 
 
 def span_files(paths: Iterable[Path]) -> list[Path]:
-    """`paths`, with the files of spans in place of folders. Raises UsageError where there are none."""
+    """`paths`, each once, folders as their files of spans. Raises UsageError where they have none."""
     files = []
     for path in paths:
         found = _in_folder(path) if path.is_dir() else [path]
         if not found:
             raise UsageError(f"{path} has no {PATTERNS[0]}", hint=_HINT)
         files += found
-    return files
+    return [*dict.fromkeys(files)]
 
 
 def egress_spans(path: Path) -> Iterator[Attributes]:
@@ -74,7 +76,7 @@ def _lines(path: Path, on_read: Callable[[int], object]) -> Iterator[bytes]:
     """One at a time, and of one that is longer than LINE_MAX its beginning: it fails to parse."""
     told = unchecked = 0
     with ExitStack() as stack:
-        file = stack.enter_context(path.open("rb"))
+        file = stack.enter_context(path.open("rb", buffering=_BUFFER_BYTES))
         plain: BinaryIO | gzip.GzipFile = file
         if path.suffix == _COMPRESSED:
             plain = stack.enter_context(gzip.GzipFile(fileobj=file))

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, TextIO
-from urllib.parse import urlsplit
 
 from rich.console import Console
 from rich.filesize import decimal
 from rich.table import Table
 from rich.text import Text
 
-from exporter.addresses import endpoint
 from exporter.console import printing
 from exporter.destinations import Destination
 from exporter.events import Outcome, Tampered
@@ -23,34 +20,10 @@ from exporter.spans import command_line
 from exporter.tampering import sentence
 from exporter.terms import ALLOWED, DENIED, WOULD_DENY, Ruling
 from exporter.text import counted, printable
+from exporter.unseen import Unseen
 
 ROWS_MAX = 50
 _COUNTED_MAX = 10_000
-
-_PROXY_VARIABLES = ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
-
-# Programs that have another process do the work, one that needn't descend from the job.
-_DAEMON_CLIENTS = {
-    "docker": "the Docker daemon",
-    "docker-compose": "the Docker daemon",
-    "docker-buildx": "the BuildKit daemon",
-    "buildctl": "the BuildKit daemon",
-    "nerdctl": "containerd",
-    "ctr": "containerd",
-    "crictl": "the container runtime",
-    "kubectl": "the cluster",
-    "bazel": "a Bazel server started earlier",
-    "bazelisk": "a Bazel server started earlier",
-    "gradle": "a Gradle daemon started earlier",
-    "gradlew": "a Gradle daemon started earlier",
-    "snap": "snapd",
-    "systemd-run": "systemd",
-    "at": "atd",
-}
-
-
-# Of what these run, the script says what it is.
-_INTERPRETER = re.compile(r"(?:ba|da|z|k)?sh|busybox|node|perl|ruby|python[0-9.]*")
 
 _VERDICTS = {ALLOWED: "allowed", DENIED: "denied", WOULD_DENY: "would deny"}
 _AGAINST = {DENIED: "denied", WOULD_DENY: "would be denied"}
@@ -102,23 +75,18 @@ class Summary:
         `rows_max` destinations and process chains are told apart, further attempts only counted.
         """
         self._rows_max = rows_max
-        self._sees_daemons = sees_daemons
         self._rows: dict[Row, Traffic] = {}
         self._uncounted = 0
         self._verdicts = Counter[str]()
         self._novel = 0
-        self._daemons: dict[str, str] = {}
+        self._unseen = Unseen(environment, sees_daemons=sees_daemons)
         self._left_behind: list[Program] = []
         self._is_left_traced = False
         self._tampering: dict[str, None] = {}
-        self._proxies = _proxies(environment)
-        self._proxies_met: set[str] = set()
 
     def ran(self, program: Program) -> None:
         """A program was executed."""
-        for name in _called(program):
-            if name in _DAEMON_CLIENTS and not self._sees_daemons:
-                self._daemons[name] = _DAEMON_CLIENTS[name]
+        self._unseen.ran(program)
 
     def connected(
         self,
@@ -142,9 +110,7 @@ class Summary:
             traffic.attempts += attempts
         else:
             self._uncounted += attempts
-        if self._proxies:
-            known = [self._proxies[name] for name in _known_as(destination) if name in self._proxies]
-            self._proxies_met.update(known)
+        self._unseen.connected(destination)
 
     def ended(
         self,
@@ -279,10 +245,7 @@ class Summary:
             yield f"{self._uncounted} more attempts to further destinations: see the spans"
         yield from self._baseline_remarks()
         yield from self._policy_remarks()
-        for proxy in sorted(self._proxies_met):
-            yield f"note: {proxy} is a proxy: what lies behind it isn't seen here"
-        for name, daemon in sorted(self._daemons.items()):
-            yield f"note: {name} ran: what {daemon} did on its behalf isn't seen here"
+        yield from self._unseen.notes()
         for told in list(self._tampering)[:ROWS_MAX]:
             yield f"warning: tampering: {told}"
         if len(self._tampering) > ROWS_MAX:
@@ -322,14 +285,6 @@ def _told(row: Row) -> dict[str, object]:
     return {name: value for name, value in row._asdict().items() if value is not None}
 
 
-def _known_as(destination: Destination) -> Iterator[str]:
-    """How a proxy's variable may have named it."""
-    if destination.peer is not None and destination.port is not None:
-        yield destination.shown
-        yield endpoint(destination.peer.text, destination.port)
-        yield f"*:{destination.port}"
-
-
 def _new_and_most_first(item: tuple[Row, Traffic]) -> tuple[bool, int, Row]:
     row, traffic = item
     return not row.novel, -traffic.attempts, row
@@ -340,33 +295,9 @@ def _size(number: int) -> str:
     return decimal(number) if number else ""
 
 
-def _called(program: Program) -> Iterator[str]:
-    """The names a program goes by: the executable's, and the script's that it runs."""
-    if program.name:
-        yield program.name
-        if _INTERPRETER.fullmatch(program.name):
-            yield (program.arguments.as_executed(1) or "").rsplit("/", 1)[-1]
-
-
 def shown_chain(chain: tuple[str, ...], arrow: str = " > ") -> str:
     """For a person: bounded, and harmless for a terminal."""
     names = [printable(name, limit=40) for name in chain]
     if len(names) > _CHAIN_HEAD + _CHAIN_TAIL:
         names[_CHAIN_HEAD:-_CHAIN_TAIL] = ["…"]
     return arrow.join(names)
-
-
-def _proxies(environment: Mapping[str, str]) -> dict[str, str]:
-    """Proxies by `address:port`; one given by name by `*:port`, since only its port can be known here."""
-    found = {}
-    for variable in _PROXY_VARIABLES:
-        value = environment.get(variable, "")
-        try:
-            url = urlsplit(value if "://" in value else f"http://{value}")
-            host, port = url.hostname, url.port or 80
-        except ValueError:
-            continue
-        if host:
-            is_address = re.fullmatch(r"[0-9.]+|[0-9a-f:]+", host)
-            found[endpoint(host, port) if is_address else f"*:{port}"] = endpoint(host, port)
-    return found

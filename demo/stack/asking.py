@@ -60,16 +60,17 @@ def wait_for_span(jaeger_url: str, span: Span) -> Links:
     return _wait_for(leads_there, f"span {span.span_id} in Jaeger")
 
 
-def wait_for_alert(alertmanager_url: str, destination: Destination) -> Alert:
-    """The alert for a destination, once it fires. Raises CiEgressError when it doesn't."""
+def wait_for_alert(alertmanager_url: str, destination: Destination, *, is_inhibited: bool) -> Alert:
+    """The alert for a destination, once it fires, or is inhibited. Raises CiEgressError when it isn't."""
     wanted = {
         "alertname": NOVEL_DESTINATION,
         "server_address": destination.host,
         "server_port": str(destination.port),
         "network_transport": destination.transport,
     }
+    states = {"active": str(not is_inhibited).lower(), "inhibited": str(is_inhibited).lower()}
     filters = [("filter", f'{name}="{value}"') for name, value in wanted.items()]
-    url = f"{alertmanager_url}/api/v2/alerts?{urlencode([('active', 'true'), *filters])}"
+    url = f"{alertmanager_url}/api/v2/alerts?{urlencode([*states.items(), *filters])}"
 
     def fires() -> Alert | None:
         found = _fetch_json(url)

@@ -45,6 +45,11 @@ class Novel(NamedTuple):
     is_known_otherwise: bool
     """Whether the baseline has it, from other chains of processes."""
 
+    @property
+    def is_lookup(self) -> bool:
+        """Whether it is what comes before a connect, and is inhibited by that one's alert."""
+        return self.is_known_otherwise and self.destination.port == names.DNS_PORT
+
 
 @dataclass(frozen=True)
 class Pipeline:

@@ -45,9 +45,13 @@ NEXT_STEPS = """
 Next: the alert tells which pipeline and where to, the trace which step, install script and command.
   docs/runbooks.md                what to do about the alert
   {ci_egress} baseline export {baseline} --output policy.yaml
-                                  a policy that denies the beacon: docs/policy.md
-  make demo-stack KEEP=1          keeps the servers running for a look around"""
-KEPT = "\nThe servers keep running for a look around; Ctrl-C stops them."
+                                  a policy that denies the beacon: docs/policy.md"""
+KEPT = """
+The servers keep running for a look around. This Jaeger was built without its page: what is
+under JSON is all that it would show, and deploy/compose.yaml starts one that has it. Ctrl-C stops them."""
+ELSEWHERE = (
+    "  make demo-stack KEEP=1          keeps the servers running, so that the links above lead somewhere"
+)
 
 
 def tell(console: Console, folder: Path, *, is_kept: bool) -> None:
@@ -69,6 +73,8 @@ def tell(console: Console, folder: Path, *, is_kept: bool) -> None:
         console.print(steps, soft_wrap=True)
         if is_kept:
             _keep(console)
+        else:
+            console.print(ELSEWHERE)
     console.print("\nThe servers are stopped, and nothing of them is left.")
 
 
@@ -125,7 +131,10 @@ def _show_span(console: Console, stack: Stack, novel: Novel) -> None:
 
 
 def _show_alert(console: Console, stack: Stack, novel: Novel) -> None:
-    alert = wait_for_alert(stack.alertmanager_url, novel.destination)
+    alert = wait_for_alert(stack.alertmanager_url, novel.destination, is_inhibited=novel.is_lookup)
+    if novel.is_lookup:
+        console.print(f"  That of {printable(str(novel.destination))} is inhibited by it: one page, not two.")
+        return
     after_s = alert.seen_at_s - novel.span.started_ns / _NS_PER_S
     facts = {"seen": f"{after_s:.1f} s after the connect", **alert.labels}
     _show(console, alert.annotations["summary"], facts)

@@ -46,9 +46,11 @@ NO_TIME = "without a time"
 NO_NAME = "of what no baseline can name"
 
 _NAME_MAX = 1024
-"""Characters of a pipeline's name, or a task's."""
-_CHAIN_MAX = 4096
+"""Characters of the name of a pipeline, a task or a run."""
+_CHAIN_MAX = 1024
 """Characters of a chain in all."""
+_ADDRESS_MAX = 64
+"""Characters; more than any address has, scope included."""
 _TIME_MAX_NS = 4_102_444_800 * 10**9  # the year 2100
 
 
@@ -84,7 +86,7 @@ def _where(attributes: dict[str, Any]) -> Where:
     get = attributes.get
     host, kind = text_of(get("server.address")), text_of(get("network.transport"))
     peer = text_of(get("network.peer.address"))
-    if is_loopback(peer or host):
+    if is_loopback(host) or is_loopback(peer):
         raise NotLearntError(None)
     if get("egress.verdict") == "deny":
         raise NotLearntError(DENIED)
@@ -93,7 +95,7 @@ def _where(attributes: dict[str, Any]) -> Where:
     return where_of(host, number_of(get("server.port")), kind)
 
 
-@lru_cache(maxsize=65_536)
+@lru_cache(maxsize=16_384)
 def where_of(host: str | None, port: int | None, kind: str | None) -> Where:
     """Where to, in one form. Raises NotLearntError."""
     if host is None or host == SOCKET:
@@ -135,6 +137,8 @@ def _identity(
 ) -> tuple[Task, Run]:
     if run_id is None:
         raise NotLearntError(NO_JOB)
+    if any(len(text) > _NAME_MAX for text in (run_id, attempt) if text):
+        raise NotLearntError(NO_NAME)
     digest = blake2b(f"{run_id}\0{attempt or ''}".encode(errors="replace"), digest_size=8).digest()
     return task_of(pipeline, task), digest
 
@@ -148,25 +152,28 @@ def task_of(pipeline: str | None, task: str | None) -> Task:
 
 def _chain(value: object) -> Lineage:
     """Raises NotLearntError where it is missing, or too long to be kept."""
-    if not isinstance(value, list) or not value:
+    if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
         raise NotLearntError(NOBODY)
     return chain_of(tuple(value))
 
 
-@lru_cache(maxsize=65_536)
-def chain_of(names: tuple[object, ...]) -> Lineage:
+@lru_cache(maxsize=16_384)
+def chain_of(names: Lineage) -> Lineage:
     """The same tuple for the same names. Raises NotLearntError."""
-    texts = tuple(clean(name) for name in names if isinstance(name, str) and name)
-    if len(texts) < len(names) or sum(map(len, texts)) > _CHAIN_MAX:
+    if not names or not all(names) or sum(map(len, names)) > _CHAIN_MAX:
         raise NotLearntError(NOBODY)
-    return texts
+    return tuple(map(clean, names))
+
+
+def is_loopback(text: str | None) -> bool:
+    """Whether it is an address of this machine itself."""
+    return text is not None and len(text) <= _ADDRESS_MAX and _is_loopback(text)
 
 
 @lru_cache(maxsize=4096)
-def is_loopback(text: str | None) -> bool:
-    """Whether it is an address of this machine itself."""
+def _is_loopback(text: str) -> bool:
     try:
-        address = ip_address(text or "")
+        address = ip_address(text)
     except ValueError:
         return False
     return address.is_loopback or address.is_unspecified

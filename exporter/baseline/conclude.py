@@ -33,7 +33,9 @@ def conclude(seen: Seen) -> Learnt:
     for name, subject in subjects:
         brought.setdefault(name.pipeline, set()).update(run for _, run in subject.met.firsts)
     histories = {
-        pipeline: _history(runs, brought.get(pipeline, set())) for pipeline, runs in seen.runs.items()
+        pipeline: _history(runs, brought.get(pipeline, set()))
+        for pipeline, runs in seen.runs.items()
+        if runs.places  # else there was no room for any
     }
     notes = (
         *seen.notes,
@@ -94,8 +96,8 @@ def _folded(entries: Iterable[Entry]) -> Iterator[str]:
     for entry in entries:
         if entry.folded:
             yield (
-                f"{_shown(entry)} stands for {len(entry.folded)} names that vary from run to run; where more "
-                "below it than these shouldn't be known, write them in its place"
+                f"{_shown(entry)} stands for {len(entry.folded)} names that vary from run to run; list these "
+                "in its place if others below it should be novel"
             )
 
 

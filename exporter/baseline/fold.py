@@ -103,7 +103,12 @@ def _common_parent(names: Sequence[Labels]) -> Labels:
 
 
 def _varies(met: Met, task: TaskSeen) -> bool:
-    """Whether it was met in less than half of the task's runs, and days; each where there are any."""
+    """Whether it was met in less than half of the task's runs, and days; each where there are any.
+
+    What was only met in runs for which there was no room says nothing.
+    """
+    if not met.runs and not met.days:
+        return False
     is_rare_in_runs = 2 * met.runs.bit_count() < max(task.runs.bit_count(), 1)
     return is_rare_in_runs and 2 * len(met.days) < max(len(task.days), 1)
 

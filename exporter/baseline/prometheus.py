@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
+from itertools import islice
 from typing import Protocol
 
 from exporter.baseline.acts import DENIED, TOGETHER, chain_of, is_loopback, task_of, where_of
 from exporter.baseline.model import Lineage
+from exporter.baseline.parse import ENTRIES_MAX
 from exporter.baseline.prometheus_api import Answer, PrometheusError, Series
 from exporter.baseline.seen import NotLearntError, Seen
 from exporter.destinations import OTHER
@@ -31,6 +33,7 @@ _ACTIVE = (
 ).format(labels=", ".join(_LABELS), metric=_METRIC)
 _ARROW = ">"
 _PORT_DIGITS = 5
+_WARNINGS_MAX = 20
 _NO_JOB = "of no job, or of one without a name, which metrics don't tell apart"
 _NO_CHAIN = "by programs beyond those that are told apart"
 
@@ -83,7 +86,9 @@ class _History:
         except NotLearntError as error:
             if error.why is not None:
                 who = tuple(labels.get(name, "") for name in _LABELS)
-                self._left_out.setdefault(error.why, set()).add(who)
+                known = self._left_out.setdefault(error.why, set())
+                if len(known) < ENTRIES_MAX:
+                    known.add(who)
 
     def _add(self, labels: dict[str, str], day: int) -> None:
         """Raises NotLearntError."""
@@ -111,7 +116,7 @@ class _History:
         return self._seen
 
     def _notes(self, shown: str) -> Iterator[str]:
-        for warning in self.warnings:
+        for warning in islice(self.warnings, _WARNINGS_MAX):
             yield f"{shown} warns, so some of its history may be missing: {warning}"
         for why, series in sorted(self._left_out.items()):
             yield f"not learnt of {shown}: {counted(len(series), 'series', 'series')} {why}"

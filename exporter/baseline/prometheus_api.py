@@ -18,7 +18,7 @@ TOKEN = "CI_EGRESS_PROMETHEUS_TOKEN"  # noqa: S105 - a variable's name
 _CONNECT_S = 10.0
 _ANSWER_S = 120.0
 """Prometheus gives up a query after two minutes."""
-_ANSWER_MAX = 256 << 20
+_ANSWER_MAX = 64 << 20
 """Bytes."""
 _CHUNK = 1 << 20
 _TOLD_MAX = 300
@@ -100,7 +100,7 @@ class Prometheus:
             for chunk in response.stream(_CHUNK):
                 body += chunk
                 if len(body) > _ANSWER_MAX:
-                    raise self._too_much("its answer for one day is larger than 256 MiB")
+                    raise self._too_much("its answer for one day is larger than 64 MiB")
         finally:
             response.close()
         return response.status, bytes(body)

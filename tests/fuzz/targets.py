@@ -8,6 +8,7 @@ from tests.fuzz import (
     dns_messages,
     environments,
     hosts,
+    learning,
     malformed,
     names,
     otlp,
@@ -39,5 +40,6 @@ TARGETS = {
         Target("recordings", recordings.check, 2),
         Target("otlp", otlp.check, 2),
         Target("spans", span_lines.check, 5),
+        Target("learning", learning.check, 2),
     )
 }

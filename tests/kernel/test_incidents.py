@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.launch import ci_egress
+
 from .incidents import (
     BOTH,
     BUILD,
@@ -23,7 +25,6 @@ from .incidents import (
     thefts,
     workspace,
 )
-from .known import baseline, entries_of
 from .lab import PORT, V4
 from .resolver import lab_with_resolver
 from .ruled import MODES, Ruled, under
@@ -77,11 +78,13 @@ def test_an_incident_is_novel_to_a_baseline_of_the_honest_build(tmp_path: Path, 
 
         thief.write_text("")
         honest = run("honest")
-        known = ("--baseline", baseline(tmp_path / "baseline.yaml", *entries_of(honest.egress)))
+        file = str(tmp_path / "baseline.yaml")
+        learnt = ci_egress("baseline", "learn", "honest", "--output", file, cwd=tmp_path)
+        known = ("--baseline", file)
         again = run("again", *known)
         thief.write_text(incident.files[incident.poisoned])
         seen = run("stolen", *known, "--fail-on", "novel")
-    assert (honest.status, again.status, seen.status) == (0, 0, 90)
+    assert (honest.status, learnt.status, again.status, seen.status) == (0, 0, 0, 90)
     assert_nothing_is_novel(again, tmp_path / "again")
     novel = [span for span in seen.egress if span["egress.novel"]]
     assert_theft_alone_is_novel(seen, incident, novel)

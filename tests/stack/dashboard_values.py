@@ -106,8 +106,8 @@ FLEET: dict[str, Expected] = {
     ),
     "By pipeline": Table(
         lambda fleet: [
-            ("nightly", POISONED, 6, 1, 2, 0, 1, *_both_ways(fleet, NIGHTLY)),
-            ("release", POISONED + SMOKE, 6, 1, 0, 2, 0, *_both_ways(fleet, RELEASE)),
+            ("nightly", 1, 2, None, 1, 6, POISONED, *_both_ways(fleet, NIGHTLY)),
+            ("release", 1, None, 2, 0, 6, POISONED + SMOKE, *_both_ways(fleet, RELEASE)),
         ]
     ),
     "By destination": Table(

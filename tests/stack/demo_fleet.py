@@ -34,7 +34,7 @@ NAMES = [names.RESOLVER, BEACON, "git.example", "metrics.example", "mirror.examp
 _COLLECTOR = f"http://collector.example:{names.OTLP_PORT}"
 _CURL_CANNOT_CONNECT = 7
 _MINUTE_S = 60
-_ARRIVAL_WITHIN_S = 30.0
+_ARRIVAL_WITHIN_S = 60.0
 _CONNECTIONS = "cicd_egress_connections_total"
 _NOVEL_ALERTS = 'ALERTS{alertname="CICDEgressNovelDestination", alertstate="firing"}'
 

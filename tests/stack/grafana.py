@@ -26,7 +26,9 @@ FOLDER = Path(__file__).parents[2] / "dashboards" / "grafana"
 _VARIABLE = re.compile(r"\$\{(\w+)(?:\.([^:}]+))?(?::([^}]+))?\}|\$(\w+)")
 _LABEL_VALUES = re.compile(r"label_values\((.+), (\w+)\)")
 _REGEX_SPECIAL = re.compile(r"[\\^$.*+?()\[\]{}|]")
-_DATA_POINTS_MAX = 1000
+_NICE_STEPS_S = (60, 120, 300, 600, 900, 1200, 1800, 3600, 7200, 10800, 21600, 43200, 86400)
+_DATA_POINTS = 1000
+"""Of a panel that doesn't say how many, as of a screen."""
 _INTERVAL_MIN_S = 15
 _ALL = "$__all"
 
@@ -179,12 +181,13 @@ class View:
                 return str(variable["current"]["value"])
 
     def _least_step_s(self) -> int:
-        return max(_INTERVAL_MIN_S, math.ceil(self.span.length_s / _DATA_POINTS_MAX))
+        return max(_INTERVAL_MIN_S, math.ceil(self.span.length_s / _DATA_POINTS))
 
     def _step_s(self, panel: JsonObject) -> int:
         least = re.fullmatch(r"(\d+)m", panel["interval"])
         assert least
-        return max(60 * int(least[1]), self._least_step_s())
+        wanted_s = max(60 * int(least[1]), self.span.length_s / panel["maxDataPoints"])
+        return next(step_s for step_s in _NICE_STEPS_S if step_s >= wanted_s)
 
     def _built_in(self, name: str, step_s: int) -> str | None:
         known = {

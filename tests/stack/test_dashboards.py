@@ -237,6 +237,11 @@ def assert_dashboard_opens(fleet: Fleet, path: str, query: str) -> None:
     assert attempts
 
 
+def test_spans_have_what_jaegers_own_links_to_dashboards_are_on(fleet: Fleet) -> None:
+    patterns = json.loads((FOLDER.parents[1] / "deploy/jaeger-ui.json").read_text())["linkPatterns"]
+    assert all(pattern["key"] in tags for pattern in patterns for tags in fleet.egress[3])
+
+
 def test_a_span_leads_back_to_its_numbers(fleet: Fleet) -> None:
     """By the queries that Grafana offers on a span of Jaeger's."""
     sources = yaml.safe_load((FOLDER / "provisioning/datasources/ci-egress.yaml").read_text())["datasources"]

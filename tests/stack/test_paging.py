@@ -197,3 +197,19 @@ def test_prometheus_understands_every_query_of_the_runbooks(paging: Paging) -> N
     assert len(queries) == page.count("```promql") >= 8
     for query in queries:
         assert get(f"{paging.stack.prometheus_url}/api/v1/query", query=query)["status"] == "success"
+
+
+def test_the_lookup_of_a_new_destination_is_no_page_of_its_own_and_a_lookup_alone_is(paging: Paging) -> None:
+    lookup = {"server_address": "192.0.2.53", "server_port": "53", "network_transport": "udp"}
+    paging.raise_alerts(
+        "lookup",
+        {"alertname": NOVEL, "cicd_pipeline_name": "app", **BEACON},
+        {"alertname": NOVEL, "cicd_pipeline_name": "app", **lookup},
+        {"alertname": NOVEL, "cicd_pipeline_name": "sends-data-in-names", **lookup},
+    )
+    pages = paging.wait_told("lookup", "security-page", 2)
+    assert {(*page.pipelines, page.alerts[0]["server_address"]) for page in pages} == {
+        ("app", "beacon.example"),
+        ("sends-data-in-names", "192.0.2.53"),
+    }
+    assert paging.state("lookup", cicd_pipeline_name="app", server_port="53") == ["suppressed"]

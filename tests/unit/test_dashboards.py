@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from itertools import combinations
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import parse_qs, parse_qsl, unquote, urlsplit
 
 import pytest
 import yaml
@@ -21,15 +21,20 @@ from tools.grafana.__main__ import generated
 PROJECT = FOLDER.parents[1]
 GRID_WIDTH = 24
 BOARDS = dashboards()
+
+
+def has_columns(panel: Any) -> bool:
+    return panel["type"] == "table" and "expr" in panel["targets"][0]
+
+
 each_board = pytest.mark.parametrize("board", BOARDS.values(), ids=list(BOARDS))
-each_panel = pytest.mark.parametrize(
-    "panel",
-    [
-        pytest.param(panel, id=f"{uid}: {panel['title']}")
-        for uid, board in BOARDS.items()
-        for panel in panels(board)
-    ],
-)
+PANELS = [
+    pytest.param(panel, id=f"{uid}: {panel['title']}")
+    for uid, board in BOARDS.items()
+    for panel in panels(board)
+]
+each_panel = pytest.mark.parametrize("panel", PANELS)
+each_table = pytest.mark.parametrize("panel", [each for each in PANELS if has_columns(each.values[0])])
 
 
 def test_the_files_are_what_the_generator_makes() -> None:
@@ -43,16 +48,20 @@ def test_grafanas_models_give_back_all_that_they_read(board: JsonObject) -> None
 
 
 @each_panel
-def test_a_panel_has_a_description_and_units(panel: JsonObject) -> None:
+def test_a_panel_has_a_description_and_a_unit(panel: JsonObject) -> None:
     assert panel["description"].endswith(".")
     assert panel["fieldConfig"]["defaults"]["unit"]
-    if panel["type"] == "table" and "expr" in panel["targets"][0]:
-        units = {
-            override["matcher"]["options"]
-            for override in panel["fieldConfig"]["overrides"]
-            if any(each["id"] == "unit" and each["value"] for each in override["properties"])
-        }
-        assert units == set(columns(panel).values())
+
+
+@each_table
+def test_each_column_has_a_unit_and_something_for_an_empty_cell(panel: JsonObject) -> None:
+    """By default a cell would say what the whole table says when there is nothing."""
+    settings = {
+        override["matcher"]["options"]: {each["id"]: each["value"] for each in override["properties"]}
+        for override in panel["fieldConfig"]["overrides"]
+    }
+    assert settings.keys() == set(columns(panel).values())
+    assert all(each["unit"] and each["noValue"] == "–" for each in settings.values())
 
 
 @each_panel
@@ -131,6 +140,19 @@ def test_links_to_traces_are_to_the_data_source_that_one_chose(board: JsonObject
         (query,) = pane["queries"]
         assert query["datasource"] == {"type": "jaeger", "uid": "${jaeger}"}
         assert query["service"] == "${service}"
+
+
+def test_jaegers_links_are_to_dashboards_and_variables_that_exist() -> None:
+    patterns = json.loads((PROJECT / "deploy/jaeger-ui.json").read_text())["linkPatterns"]
+    assert patterns
+    for pattern in patterns:
+        url = urlsplit(pattern["url"].replace(f"#{{{pattern['key']}}}", "VALUE"))
+        ((name, value),) = parse_qsl(url.query)
+        assert value == "VALUE"
+        assert name.removeprefix("var-") in variables(BOARDS[url.path.removeprefix("/d/")])
+    jaeger = yaml.safe_load((PROJECT / "deploy/compose.yaml").read_text())["services"]["jaeger"]
+    assert "./jaeger-ui.json:/etc/jaeger/ui.json:ro" in jaeger["volumes"]
+    assert "--set=extensions.jaeger_query.ui.config_file=/etc/jaeger/ui.json" in jaeger["command"]
 
 
 def provisioned(kind: str) -> JsonObject:

@@ -13,6 +13,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import SpanContext, SpanKind
 
+from exporter import span_files as files
 from exporter.errors import UsageError
 from exporter.otlp.json_spans import encode_spans
 from exporter.span_files import egress_spans, read_spans, span_files
@@ -94,12 +95,20 @@ def test_a_folder_has_the_rotated_files_too(tmp_path: Path) -> None:
     for name in ("traces.jsonl", "traces.1.jsonl", "traces.2.jsonl.gz", "metrics.jsonl"):
         (tmp_path / name).touch()
     single = tmp_path / "other.jsonl"
-    assert span_files([tmp_path, single]) == [
+    assert span_files([tmp_path, single, tmp_path / "traces.jsonl"]) == [
         tmp_path / "traces.1.jsonl",
         tmp_path / "traces.2.jsonl.gz",
         tmp_path / "traces.jsonl",
         single,
     ]
+
+
+def test_a_line_without_end_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "traces.jsonl"
+    path.write_bytes(line() + line())
+    monkeypatch.setattr(files, "LINE_MAX", len(line()) - 2)
+    with pytest.raises(UsageError, match=r"traces\.jsonl:1:1: not a line of OTLP spans"):
+        next(egress_spans(path))
 
 
 def test_a_folder_without_spans_is_an_error(tmp_path: Path) -> None:

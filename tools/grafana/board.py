@@ -41,7 +41,7 @@ class Board:
             .description(self.description)
             .tags([links.TAG])
             .time(self.from_time, "now")
-            .refresh("1m")
+            .refresh("5m")
             .timezone("browser")
             .editable()
             .tooltip(model.DashboardCursorSync.CROSSHAIR)

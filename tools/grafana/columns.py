@@ -19,7 +19,7 @@ VERDICTS = _value_map(
     {"deny": ("denied", BAD), "audit": ("would be denied", ATTENTION), "allow": ("allowed", GOOD)}
 )
 NOVELTY = _value_map({"true": ("novel", BAD), "false": ("known", GOOD)})
-MODES = _value_map({"1": ("enforcing", GOOD), "0": ("auditing", ATTENTION)})
+MODES = _value_map({"1": ("enforcing", GOOD), "0": ("not enforcing", ATTENTION)})
 
 PIPELINE = Column(
     promql.PIPELINE,

@@ -148,7 +148,8 @@ def _details() -> list[Panel]:
         ),
         rows(
             "Enforcement by pipeline",
-            "What was in force in the kernel at last: auditing, if one runner of the pipeline only audited.",
+            "What was in force in the kernel at last: not, if one runner of the pipeline "
+            "only audits or has no policy.",
             [f"min by ({PIPELINE}) ({latest(ENFORCING)})"],
             [columns.PIPELINE, Column("Value", "Mode", "short", mappings=(columns.MODES,))],
             no_value="No job was traced",

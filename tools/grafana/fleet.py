@@ -184,26 +184,26 @@ def _who_and_where() -> list[Panel]:
     return [
         rows(
             "By pipeline",
-            "A line for each pipeline: how much it does, where to, and how it is held. The novel ones stay "
-            "empty without a baseline, the mode without a policy.",
+            "A line for each pipeline: how much it does, where to, and how it is held. The novel ones are "
+            "empty without a baseline, the denied ones when there are none.",
             [
                 added_by(each, connections()),
                 number_of((PIPELINE, HOST), connections(), by=PIPELINE),
                 f"{novel} or {zero_where(connections(HAS_BASELINE), by=PIPELINE)}",
-                f"{added_by(each, connections(IS_DENIED))} or {zero_where(connections(), by=PIPELINE)}",
-                f"{added_by(each, connections(WOULD_BE_DENIED))} or {zero_where(connections(), by=PIPELINE)}",
+                added_by(each, connections(IS_DENIED)),
+                added_by(each, connections(WOULD_BE_DENIED)),
                 f"min by ({PIPELINE}) ({latest(series(ENFORCING, CHOSEN))})",
                 added_by(each, io["transmit"]),
                 added_by(each, io["receive"]),
             ],
             [
                 columns.PIPELINE,
-                columns.value("A", "Attempts"),
-                columns.value("B", "Destinations"),
                 columns.value("C", "Novel"),
                 columns.value("D", "Denied"),
                 columns.value("E", "Would be denied"),
                 columns.value("F", "Mode", mappings=(columns.MODES,)),
+                columns.value("B", "Destinations"),
+                columns.value("A", "Attempts"),
                 *columns.sent_and_received("G", "H"),
             ],
             no_value="No pipeline connected to anything",

@@ -20,8 +20,11 @@ Mapping = dict[str, Any]
 
 COUNT, BYTES, SECONDS, TEXT, RATIO = "short", "bytes", "s", "string", "percentunit"
 GOOD, BAD, ATTENTION, NEUTRAL = "green", "red", "orange", "text"
+_EMPTY_CELL = "–"
 _REF_IDS = "ABCDEFGHIJ"
 _STEP_MIN = "1m"
+_BARS = 60
+"""More don't tell more, and each costs Prometheus as much as a number for the whole range."""
 
 
 class Size(NamedTuple):
@@ -132,7 +135,11 @@ def rows(
 
 
 def _properties(column: Column) -> list[model.DynamicConfigValue]:
-    properties = [model.DynamicConfigValue(id_val="unit", value=column.unit)]
+    properties = [
+        model.DynamicConfigValue(id_val="unit", value=column.unit),
+        # Else an empty cell says what the whole table says when there is nothing.
+        model.DynamicConfigValue(id_val="noValue", value=_EMPTY_CELL),
+    ]
     if column.links:
         properties.append(model.DynamicConfigValue(id_val="links", value=list(column.links)))
     if column.mappings:
@@ -160,6 +167,7 @@ def over_time(
         .description(description)
         .datasource(PROMETHEUS)
         .interval(_STEP_MIN)
+        .max_data_points(_BARS)
         .unit(unit)
         .min(0)
         .data_links([built(link) for link in links])

@@ -117,10 +117,10 @@ def _numbers() -> list[Panel]:
         ),
         number(
             "Mode",
-            "Whether what the policy denies failed, by what was in force in the kernel at last: auditing, if "
-            "one runner of the pipeline only audited.",
+            "Whether what the policy denies failed, by what was in force in the kernel at last: not, if "
+            "one runner of the pipeline only audits or has no policy.",
             f"min({latest(series(ENFORCING, OF_PIPELINE))})",
-            no_value="no policy",
+            no_value="no job",
             mappings=(columns.MODES,),
         ),
         number(

@@ -88,10 +88,14 @@ def quantile(ratio: float, labels: tuple[str, ...], *matchers: str) -> str:
 
 
 def new_by_history(labels: tuple[str, ...], *matchers: str) -> str:
-    """Attempts in the range at what wasn't seen in the `$window` before it, by pipelines that were."""
+    """Attempts in the range at what wasn't seen in the `$window` before it, by pipelines that were.
+
+    What was denied wasn't seen: nothing went there, and no baseline learns it.
+    """
     selector = series(CONNECTIONS, *matchers)
     listed = ", ".join(labels)
-    before = f"present_over_time({selector}[$window] offset {RANGE})"
+    went_there = series(CONNECTIONS, *matchers, f'{VERDICT}!="deny"')
+    before = f"present_over_time({went_there}[$window] offset {RANGE})"
     known = f"present_over_time({series(CONNECTIONS, *matchers[:1])}[$window] offset {RANGE})"
     return (
         f"{added_by(labels, selector)} "

@@ -31,7 +31,7 @@ def span(
     task: str | None = "build",
     pipeline: str | None = "release",
     port: int | None = 443,
-    chain: Iterable[str] = CHAIN,
+    chain: Iterable[Any] = CHAIN,
     started_ns: int | None = None,
     **more: Any,
 ) -> EgressSpan:

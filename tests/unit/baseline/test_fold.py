@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from exporter.baseline import seen as limits
 from exporter.baseline.conclude import Learnt
 from exporter.baseline.fold import folds, registrable
 from exporter.policy.model import Name
@@ -60,6 +61,13 @@ def test_names_in_half_of_the_runs_do_not_vary_enough() -> None:
 def test_one_run_says_nothing_of_what_varies() -> None:
     names = [f"{letter}.cdn.example" for letter in "abcdef"]
     assert hosts(learnt(span(name) for name in names)) == names
+
+
+def test_runs_that_are_not_counted_say_nothing_of_what_varies(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "RUNS_MAX", 1)
+    names = ["a.cdn.example", "b.cdn.example", "c.cdn.example"]
+    spans = [span(pipeline="nightly"), *(span(name, run=run) for run in range(3) for name in names)]
+    assert hosts(learnt(spans)) == ["registry.example", *names]
 
 
 def test_a_name_that_is_always_there_stays_beside_the_wildcard() -> None:

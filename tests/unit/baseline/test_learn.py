@@ -77,6 +77,10 @@ def test_an_attempt_of_a_run_is_a_run() -> None:
         (span(run=None), "of no job"),
         (span(chain=()), "of programs that aren't known"),
         (span(chain=("x" * 5000,)), "of programs that aren't known"),
+        (span(chain=("bash", "")), "of programs that aren't known"),
+        (span(chain=("bash", ["npm"])), "of programs that aren't known"),
+        (span(chain=(["npm"],)), "of programs that aren't known"),
+        (span(run="1" * 5000), "of what no baseline can name"),
         (span(started_ns=0), "without a time"),
         (span(started_ns=1 << 63), "without a time"),
         (span("a b"), "of what no baseline can name"),
@@ -145,6 +149,18 @@ def test_runs_beyond_those_there_is_room_for_are_learnt_but_not_counted(
     (entry,) = result.baseline.entries
     assert (entry.runs, entry.last_seen, only_history(result).runs) == (2, date(2026, 11, 6), 2)
     assert result.notes == ("only 2 runs are counted; 2 acts of others are learnt all the same",)
+
+
+def test_a_pipeline_of_which_no_run_is_counted_is_learnt_without_a_history(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(limits, "RUNS_MAX", 1)
+    baseline = learnt([span(), span(pipeline="nightly")]).baseline
+    assert [(entry.task.pipeline, entry.runs) for entry in baseline.entries] == [
+        ("nightly", None),
+        ("release", 1),
+    ]
+    assert [*baseline.histories] == ["release"]
 
 
 def test_names_with_half_a_character_become_whole() -> None:

@@ -10,14 +10,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from exporter.addresses import address
 from exporter.baseline import learn as learning
 from exporter.baseline.conclude import conclude
 from exporter.baseline.learn import learn, read_files
+from exporter.baseline.model import Task
+from exporter.baseline.novelty import Novelty
 from exporter.baseline.seen import Seen
+from exporter.destinations import Destination
 from exporter.errors import UsageError
 from exporter.span_lines import EgressSpan
 from tests.unit.baseline.spans import FIRST_NS, learnt, line, seen_of, span
 
+PEER = bytes(10) + b"\xff\xff" + bytes([192, 0, 2, 80])
 HOSTS = ("a.cdn.example", "b.cdn.example", "c.cdn.example", "d.example", "192.0.2.1", "_other")
 SPANS = st.builds(
     span,
@@ -44,6 +49,22 @@ def test_parts_add_up_to_what_one_process_learns(parts: list[list[EgressSpan]]) 
 @settings(max_examples=100, deadline=None)
 def test_the_order_of_spans_makes_no_difference(spans: list[EgressSpan], data: st.DataObject) -> None:
     assert learnt(data.draw(st.permutations(spans))) == learnt(spans)
+
+
+@given(spans=st.lists(SPANS, max_size=40))
+@settings(max_examples=100, deadline=None)
+def test_what_was_learnt_is_not_novel(spans: list[EgressSpan]) -> None:
+    """And what was left out is."""
+    baseline = learnt(spans).baseline
+    for each in (one.attributes for one in spans):
+        task = Task(each.get("cicd.pipeline.name"), each.get("cicd.pipeline.task.name"))
+        peer = address(PEER)
+        where = Destination(each["server.address"], each["server.port"], each["network.transport"], peer)
+        was_learnt = each["egress.verdict"] != "deny" and where.host != "_other" and each["egress.lineage"]
+        if was_learnt:
+            assert not Novelty(baseline, task).is_novel(where, tuple(each["egress.lineage"]))
+        if where.host == "_other" or not each["egress.lineage"]:
+            assert Novelty(baseline, task).is_novel(where, tuple(each["egress.lineage"]))
 
 
 def many_chains(first: int) -> list[EgressSpan]:

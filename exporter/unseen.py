@@ -1,0 +1,98 @@
+"""What of a job isn't seen, as far as it shows: behind proxies, and by daemons on its behalf."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from urllib.parse import urlsplit
+
+from exporter.addresses import endpoint
+from exporter.destinations import Destination
+from exporter.programs import Program
+
+_PROXY_VARIABLES = ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
+
+# Programs that have another process do the work, one that needn't descend from the job.
+_DAEMON_CLIENTS = {
+    "docker": "the Docker daemon",
+    "docker-compose": "the Docker daemon",
+    "docker-buildx": "the BuildKit daemon",
+    "buildctl": "the BuildKit daemon",
+    "nerdctl": "containerd",
+    "ctr": "containerd",
+    "crictl": "the container runtime",
+    "kubectl": "the cluster",
+    "bazel": "a Bazel server started earlier",
+    "bazelisk": "a Bazel server started earlier",
+    "gradle": "a Gradle daemon started earlier",
+    "gradlew": "a Gradle daemon started earlier",
+    "snap": "snapd",
+    "systemd-run": "systemd",
+    "at": "atd",
+}
+
+
+# Of what these run, the script says what it is.
+_INTERPRETER = re.compile(r"(?:ba|da|z|k)?sh|busybox|node|perl|ruby|python[0-9.]*")
+
+
+class Unseen:
+    """That of one job."""
+
+    def __init__(self, environment: Mapping[str, str], *, sees_daemons: bool) -> None:
+        """`environment` tells whether there is a proxy; `sees_daemons`: what daemons do is traced, too."""
+        self._sees_daemons = sees_daemons
+        self._daemons: dict[str, str] = {}
+        self._proxies = _proxies(environment)
+        self._proxies_met: set[str] = set()
+
+    def ran(self, program: Program) -> None:
+        """A program was executed."""
+        for name in _called(program):
+            if name in _DAEMON_CLIENTS and not self._sees_daemons:
+                self._daemons[name] = _DAEMON_CLIENTS[name]
+
+    def connected(self, destination: Destination) -> None:
+        """A program connected or sent, or tried to."""
+        if self._proxies:
+            known = [self._proxies[name] for name in _known_as(destination) if name in self._proxies]
+            self._proxies_met.update(known)
+
+    def notes(self) -> Iterator[str]:
+        """What a person should know of it, a line each."""
+        for proxy in sorted(self._proxies_met):
+            yield f"note: {proxy} is a proxy: what lies behind it isn't seen here"
+        for name, daemon in sorted(self._daemons.items()):
+            yield f"note: {name} ran: what {daemon} did on its behalf isn't seen here"
+
+
+def _known_as(destination: Destination) -> Iterator[str]:
+    """How a proxy's variable may have named it."""
+    if destination.peer is not None and destination.port is not None:
+        yield destination.shown
+        yield endpoint(destination.peer.text, destination.port)
+        yield f"*:{destination.port}"
+
+
+def _called(program: Program) -> Iterator[str]:
+    """The names a program goes by: the executable's, and the script's that it runs."""
+    if program.name:
+        yield program.name
+        if _INTERPRETER.fullmatch(program.name):
+            yield (program.arguments.as_executed(1) or "").rsplit("/", 1)[-1]
+
+
+def _proxies(environment: Mapping[str, str]) -> dict[str, str]:
+    """Proxies by `address:port`; one given by name by `*:port`, since only its port can be known here."""
+    found = {}
+    for variable in _PROXY_VARIABLES:
+        value = environment.get(variable, "")
+        try:
+            url = urlsplit(value if "://" in value else f"http://{value}")
+            host, port = url.hostname, url.port or 80
+        except ValueError:
+            continue
+        if host:
+            is_address = re.fullmatch(r"[0-9.]+|[0-9a-f:]+", host)
+            found[endpoint(host, port) if is_address else f"*:{port}"] = endpoint(host, port)
+    return found
