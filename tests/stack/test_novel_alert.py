@@ -27,6 +27,8 @@ pytestmark = [pytest.mark.kernel, pytest.mark.timeout(900)]  # the first one may
 
 RUNS = 30
 AT_ONCE = 2
+STORED_WITHIN_S = 0.1
+"""From the end of a scrape until its samples are there for an evaluation, on a busy machine."""
 HANDED_OVER_WITHIN_S = 1.0
 """From the evaluation to Alertmanager, on a busy machine."""
 
@@ -116,14 +118,17 @@ def first_exposed(pipeline: Pipeline) -> float:
 
 
 def assert_is_in_time(told: Told, arrived_s: float) -> None:
-    """Within two intervals by the servers' own times, less what they tell to have been late themselves."""
+    """Within two intervals, by the servers' own times and but for what these say that they were late.
+
+    A rule that needs one more evaluation, or a second rule in between, takes three.
+    """
     (alert,), (series,) = told.alerts, told.prometheus.stored(told.connections())
     (scrapes,) = told.prometheus.stored('up{job="otel-collector"}')
     (durations,) = told.prometheus.stored('scrape_duration_seconds{job="otel-collector"}')
     scraped_s = series.moments_s[0]
     before_s = max(at_s for at_s in scrapes.moments_s if at_s < scraped_s)
     late_s = max(0.0, scraped_s - before_s - INTERVAL_S)
-    slow_s = dict(durations.samples)[scraped_s] + INTERVAL_S * evaluations_missed(told)
+    slow_s = STORED_WITHIN_S + dict(durations.samples)[scraped_s] + INTERVAL_S * evaluations_missed(told)
     assert scraped_s - arrived_s <= INTERVAL_S + late_s
     assert alert.started_s - scraped_s <= INTERVAL_S + slow_s
     assert alert.started_s - arrived_s <= 2 * INTERVAL_S + late_s + slow_s
