@@ -231,7 +231,7 @@ def test_the_new_destination_is_the_one_alert_and_its_lookup_is_inhibited(demo: 
 
 def test_the_alert_is_shown_with_its_labels_and_when_it_was_there(demo: Demo) -> None:
     shown = demo.output.partition("What fires in Alertmanager: CICDEgressNovelDestination\n")[2].splitlines()
-    assert shown[0] == "  release connected to beacon.example:80, which its baseline doesn't have"
+    assert shown[0] == "  release connected to beacon.example:80 as its baseline doesn't know it"
     assert re.fullmatch(r"    seen +\d+\.\d s after the connect", shown[1])
     assert {tuple(line.split()) for line in shown[2:8]} == {
         ("alertname", "CICDEgressNovelDestination"),
