@@ -13,6 +13,7 @@ SCOPE = "ci_egress"
 _CLIENT = 3
 _INTEGER = re.compile(r"-?[0-9]{1,19}")
 _TIME = re.compile(r"[0-9]{1,20}")
+_BEGINNING = b'{"resourceSpans"'
 
 Attributes = dict[str, Any]
 """Values are str, int, bool, float or a list of them."""
@@ -82,6 +83,17 @@ def read_line(line: bytes, names: Collection[str] | None = None) -> list[EgressS
         return list(_well_formed(line, names))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return list(_anything(line, names))
+
+
+def is_unfinished(line: bytes) -> bool:
+    """Whether it is the beginning of such a line: its writer is at work, or was ended."""
+    if not _BEGINNING.startswith(line[: len(_BEGINNING)]):
+        return False
+    try:
+        msgspec.json.decode(line, type=msgspec.Raw)
+    except (msgspec.DecodeError, RecursionError):
+        return True
+    return False
 
 
 def _well_formed(line: bytes, names: Collection[str] | None) -> Iterator[EgressSpan]:

@@ -74,7 +74,7 @@ def total_bytes(files: Iterable[Path]) -> int:
 def _read(files: Iterable[Path], on_progress: OnProgress) -> Seen:
     seen = Seen()
     for file in files:
-        for span in read_spans(file, ATTRIBUTES, on_read=on_progress):
+        for span in read_spans(file, ATTRIBUTES, say=seen.notes.append, on_read=on_progress):
             add_span(seen, span)
     return seen
 

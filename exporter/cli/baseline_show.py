@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
+from exporter.cli.messages import Messages
 from exporter.cli.options import OTLP_PATH, POLICY
 from exporter.cli.progress import progress
 
@@ -73,7 +74,7 @@ def _dry_run(baseline: Baseline, paths: tuple[Path, ...]) -> DryRun:
     files = span_files(paths)
     with progress("reading files", total_bytes(files), is_bytes=True) as on_read:
         for file in files:
-            for span in read_spans(file, ATTRIBUTES, on_read=on_read):
+            for span in read_spans(file, ATTRIBUTES, say=Messages.current().say, on_read=on_read):
                 dry_run.add(span.attributes)
     return dry_run
 

@@ -117,8 +117,8 @@ def init(paths: tuple[Path, ...]) -> int:
     from exporter.policy.draft import draft
     from exporter.span_files import egress_spans, span_files
 
-    files = span_files(paths)
-    made = draft(span for file in files for span in egress_spans(file))
+    files, say = span_files(paths), Messages.current().say
+    made = draft(span for file in files for span in egress_spans(file, say))
     if made.is_empty:  # as a policy it would deny everything
         raise UsageError(
             f"no egress span, as traces.jsonl has them, in {', '.join(map(str, paths))}",

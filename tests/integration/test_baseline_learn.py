@@ -49,6 +49,18 @@ def test_a_file_is_written_that_makes_a_policy(runs: Path) -> None:
         assert ci_egress(*command, cwd=runs.parent).status == 0
 
 
+@pytest.mark.parametrize("command", ["baseline learn", "baseline show baseline.yaml", "policy init"])
+def test_a_file_that_is_still_written_is_read_up_to_its_last_whole_line(runs: Path, command: str) -> None:
+    (runs.parent / "baseline.yaml").write_text("version: 1\nentries: []\n")
+    whole = ci_egress(*command.split(), "runs", cwd=runs.parent)
+    with (runs / "traces.jsonl").open("ab") as file:
+        file.write(line(SPANS)[:-40])
+    done = ci_egress(*command.split(), "runs", cwd=runs.parent)
+    assert (done.status, done.stdout) == (0, whole.stdout)
+    told = "ci-egress: runs/traces.jsonl: the last line isn't complete: left out\n"
+    assert done.stderr == told + whole.stderr
+
+
 @pytest.mark.parametrize(
     ("written", "what"),
     [
