@@ -31,6 +31,16 @@ class LineError(ValueError):
     """It is no OTLP/JSON request of spans."""
 
 
+def text_of(value: object) -> str | None:
+    """An attribute's value that is text, and not empty; None for any other."""
+    return value if isinstance(value, str) and value else None
+
+
+def number_of(value: object) -> int | None:
+    """An attribute's value that is a number from 0 on; None for any other."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+
+
 # Only what is used, so that the rest is skipped, not built; gc=False, since JSON has no circles.
 class _Value(msgspec.Struct, gc=False, rename="camel"):
     string_value: str | None = None

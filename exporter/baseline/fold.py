@@ -13,9 +13,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
-from exporter.baseline.hosts import parse_host
 from exporter.baseline.model import Where
 from exporter.baseline.seen import Met, TaskSeen
+from exporter.policy.hosts import parse_single_host
 from exporter.policy.model import Address, Name
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class Subject(NamedTuple):
 
 def fold(task: TaskSeen) -> Iterator[Subject]:
     """All destinations of `task`, of which each is met by exactly one."""
-    hosts = {where: parse_host(where.host) for where in task.destinations}
+    hosts = {where: parse_single_host(where.host) for where in task.destinations}
     owners: dict[tuple[str, int | None, str], list[Where]] = defaultdict(list)
     for where, host in hosts.items():
         if isinstance(host, Name) and _varies(task.destinations[where], task):
