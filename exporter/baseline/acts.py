@@ -66,6 +66,7 @@ def _add(seen: Seen, at_ns: int, attributes: dict[str, Any]) -> None:
     """Raises NotLearntError."""
     if not 0 < at_ns < _TIME_MAX_NS:
         raise NotLearntError(NO_TIME)
+    get = attributes.get
     name, run = identity_of(attributes)
     task = seen.task(name)
     place = seen.run(name.pipeline, run, at_ns)
@@ -74,7 +75,7 @@ def _add(seen: Seen, at_ns: int, attributes: dict[str, Any]) -> None:
     bit = 0 if place is None else 1 << place
     task.runs |= bit
     where = _where(attributes)
-    chain = _chain(attributes.get("egress.lineage"))
+    chain = _chain(get("egress.lineage"))
     seen.met(task, where).add((at_ns, run), bit, chain)
 
 
