@@ -45,16 +45,27 @@ def read_spans(
     names: Collection[str] | None = None,
     *,
     on_read: Callable[[int], object] = lambda _: None,
+    on_unfinished: Callable[[], object] | None = None,
 ) -> Iterator[EgressSpan]:
     """Each egress span in `path`, with the attributes in `names` or with all.
 
-    `on_read` is told now and then how many bytes of the file were read since. Raises UsageError, with the
-    line of what is wrong.
+    `on_read` is told now and then how many bytes of the file were read since. A last line without an end, as
+    while it is being written, is left out where `on_unfinished` is there to be told so. Raises UsageError,
+    with the line of what is wrong.
     """
     try:
         for number, line in enumerate(_lines(path, on_read), 1):
-            if not line.isspace():
-                yield from _spans_of(line, names, f"{path}:{number}:1")
+            if line.isspace():
+                continue
+            try:
+                spans = read_line(line, names)
+            except LineError:
+                if on_unfinished is None or line.endswith(b"\n") or len(line) >= LINE_MAX:
+                    place = f"{path}:{number}:1"
+                    raise UsageError(f"{place}: not a line of OTLP spans", hint=_HINT) from None
+                on_unfinished()
+            else:
+                yield from spans
     except (OSError, EOFError, zlib.error) as error:
         # What gzip raises has no strerror.
         reason = getattr(error, "strerror", None) or str(error)
@@ -62,14 +73,12 @@ def read_spans(
 
 
 def _in_folder(folder: Path) -> list[Path]:
-    return sorted(chain.from_iterable(map(folder.glob, PATTERNS)))
-
-
-def _spans_of(line: bytes, names: Collection[str] | None, place: str) -> list[EgressSpan]:
-    try:
-        return read_line(line, names)
-    except LineError:
-        raise UsageError(f"{place}: not a line of OTLP spans", hint=_HINT) from None
+    """Raises UsageError for what is no file: whoever can write to the folder could let its reader wait."""
+    found = sorted(chain.from_iterable(map(folder.glob, PATTERNS)))
+    for path in found:
+        if not path.is_file():
+            raise UsageError(f"{path} is no file", hint=_HINT)
+    return found
 
 
 def _lines(path: Path, on_read: Callable[[int], object]) -> Iterator[bytes]:

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -74,7 +75,8 @@ def total_bytes(files: Iterable[Path]) -> int:
 def _read(files: Iterable[Path], on_progress: OnProgress) -> Seen:
     seen = Seen()
     for file in files:
-        for span in read_spans(file, ATTRIBUTES, on_read=on_progress):
+        unfinished = partial(seen.notes.append, f"not learnt: the last line of {file}, which isn't finished")
+        for span in read_spans(file, ATTRIBUTES, on_read=on_progress, on_unfinished=unfinished):
             add_span(seen, span)
     return seen
 

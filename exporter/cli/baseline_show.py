@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -66,6 +67,7 @@ def _dry_run(baseline: Baseline, paths: tuple[Path, ...]) -> DryRun:
     from exporter.baseline.dry_run import ATTRIBUTES, DryRun
     from exporter.baseline.export import as_policy, export
     from exporter.baseline.learn import total_bytes
+    from exporter.cli.notices import warn
     from exporter.policy.resolvers import system_resolvers
     from exporter.span_files import read_spans, span_files
 
@@ -73,7 +75,8 @@ def _dry_run(baseline: Baseline, paths: tuple[Path, ...]) -> DryRun:
     files = span_files(paths)
     with progress("reading files", total_bytes(files), is_bytes=True) as on_read:
         for file in files:
-            for span in read_spans(file, ATTRIBUTES, on_read=on_read):
+            unfinished = partial(warn, f"not judged: the last line of {file}, which isn't finished")
+            for span in read_spans(file, ATTRIBUTES, on_read=on_read, on_unfinished=unfinished):
                 dry_run.add(span.attributes)
     return dry_run
 
