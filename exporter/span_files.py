@@ -66,7 +66,12 @@ def read_spans(
 
 
 def _in_folder(folder: Path) -> list[Path]:
-    return sorted(chain.from_iterable(map(folder.glob, PATTERNS)))
+    """Raises UsageError for what is no file: whoever can write to the folder could let its reader wait."""
+    found = sorted(chain.from_iterable(map(folder.glob, PATTERNS)))
+    for path in found:
+        if not path.is_file():
+            raise UsageError(f"{path} is no file", hint=_HINT)
+    return found
 
 
 def _is_last(line: bytes) -> bool:

@@ -14,6 +14,7 @@ from exporter.destinations import OTHER, SOCKET
 from exporter.policy.endpoints import PORT_MAX
 from exporter.policy.hosts import recorded_host
 from exporter.policy.model import ANSWER
+from exporter.programs import CHAIN_MAX
 from exporter.span_lines import EgressSpan, number_of, text_of
 from exporter.text import clean
 
@@ -26,6 +27,7 @@ ATTRIBUTES = frozenset(
         "egress.job.attempt",
         "egress.lineage",
         "egress.rule",
+        "egress.truncated",
         "egress.verdict",
         "network.peer.address",
         "network.transport",
@@ -75,7 +77,7 @@ def _add(seen: Seen, at_ns: int, attributes: dict[str, Any]) -> None:
     bit = 0 if place is None else 1 << place
     task.runs |= bit
     where = _where(attributes)
-    chain = _chain(get("egress.lineage"))
+    chain = _chain(get("egress.lineage"), get("egress.truncated"))
     seen.met(task, where).add((at_ns, run), bit, chain)
 
 
@@ -138,11 +140,17 @@ def task_of(pipeline: str | None, task: str | None) -> Task:
     return Task(clean(pipeline) if pipeline else None, clean(task) if task else None)
 
 
-def _chain(value: object) -> Lineage:
-    """Raises NotLearntError where it is missing, or too long to be kept."""
+def _chain(value: object, truncated: object) -> Lineage:
+    """Raises NotLearntError where it is missing, too long to be kept, or looks shorter than it was."""
+    if isinstance(value, list) and len(value) < CHAIN_MAX and _lists(truncated, "egress.lineage"):
+        raise NotLearntError(NOBODY)
     if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
         raise NotLearntError(NOBODY)
     return chain_of(tuple(value))
+
+
+def _lists(names: object, name: str) -> bool:
+    return isinstance(names, list) and name in names
 
 
 @lru_cache(maxsize=16_384)
