@@ -52,7 +52,7 @@ def learn(paths: tuple[Path, ...], url: str | None, days: int, output: Path | No
     ci-egress baseline learn --from-prometheus https://prometheus.example --days 14
     """  # noqa: D301 - click wants a real backspace
     from exporter.baseline.conclude import conclude
-    from exporter.baseline.write import baseline_lines
+    from exporter.baseline.write import readable_lines
     from exporter.console import write
     from exporter.documents.output import write_lines
     from exporter.errors import UsageError
@@ -64,29 +64,12 @@ def learn(paths: tuple[Path, ...], url: str | None, days: int, output: Path | No
     learnt = conclude(seen)
     for note in learnt.notes:
         Messages.current().say(note)
-    lines = [*baseline_lines(learnt.baseline)]
-    _require_readable(lines)
+    lines = readable_lines(learnt.baseline)
     if output is None:
         write(sys.stdout, "".join(f"{line}\n" for line in lines))
     else:
         write_lines(output, lines)
     return 0
-
-
-def _require_readable(lines: list[str]) -> None:
-    """Raise UsageError where they are more than a baseline can be: else that is met where jobs are to run."""
-    from exporter.baseline.parse import KIND, parse_baseline
-    from exporter.baseline.problems import BaselineError
-    from exporter.errors import UsageError
-
-    data = "".join(f"{line}\n" for line in lines).encode()
-    if len(data) < KIND.nodes_max:  # no value takes less than a byte
-        return
-    try:
-        parse_baseline(data, "baseline")
-    except BaselineError as error:
-        what = f"the baseline of this can't be held: {error.problems[0].what}"
-        raise UsageError(what, hint="learn from the runs of fewer pipelines") from None
 
 
 def _seen(paths: tuple[Path, ...], url: str | None, days: int) -> Seen:
