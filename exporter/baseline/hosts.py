@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
+from urllib.parse import urlsplit
 
 from exporter.documents.problems import shown
 from exporter.policy.endpoints import EndpointError
@@ -10,6 +12,7 @@ from exporter.policy.endpoints import parse_host as parse_policy_host
 from exporter.policy.model import Address, Name
 
 _KEPT_MAX = 16_384
+_WITH_PORT = re.compile(r"([^:]+|\[[0-9a-fA-F:.]+\]):([0-9]{1,5})", re.ASCII)
 
 
 @lru_cache(maxsize=_KEPT_MAX)
@@ -18,7 +21,21 @@ def parse_host(text: str) -> Name | Address:
 
     What a policy couldn't name isn't known by a baseline either.
     """
+    if "://" in text:
+        raise EndpointError(f"{shown(text)} is a URL", f"write the host alone{_host_of(text)}")
+    if with_port := _WITH_PORT.fullmatch(text):
+        host, port = with_port[1].strip("[]"), with_port[2]
+        raise EndpointError(f"{shown(text)} has a port", f"write {shown(host)}, and `port: {port}` below it")
     if "/" in text:
         raise EndpointError(f"{shown(text)} is no single host", "name hosts and addresses one by one")
     host = parse_policy_host(text)
     return host if isinstance(host, Name) else host.network_address
+
+
+def _host_of(url: str) -> str:
+    """`: registry.example`; empty where it can't be told."""
+    try:
+        host = urlsplit(url).hostname
+    except ValueError:
+        host = None
+    return f": {shown(host)}" if host else ""
