@@ -236,7 +236,7 @@ class Summary:
         console.print(table)
         if len(rows) > ROWS_MAX:
             hidden = sum(traffic.attempts for _, traffic in rows[ROWS_MAX:])
-            more = f"… and {len(rows) - ROWS_MAX} more rows with {hidden} attempts: see the spans"
+            more = f"… and {len(rows) - ROWS_MAX} more rows with {counted(hidden, 'attempt')}: see the spans"
             console.print(Text(more))
         console.print()
 
