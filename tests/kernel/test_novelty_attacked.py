@@ -1,4 +1,4 @@
-"""What a job does to look like what its baseline knows."""
+"""What makes an act look like one that the baseline knows, or like one that it doesn't."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from .known import baseline, entry
-from .lab import PORT, V4
+from .known import baseline, entries_of, entry
+from .lab import PORT, RESOLVER, V4
+from .resolver import lab_with_resolver
 from .test_novelty import said
 from .tracing import trace
 
@@ -50,3 +51,23 @@ def test_a_chain_that_is_too_long_to_be_remembered_is_not_a_short_one_that_is_kn
     what = "known, but there is more to this chain than is remembered"
     assert said(seen.stderr) == [f"act (dash → act) → {V4.peer}:{PORT}, {what}"]
     assert seen.status == 90
+
+
+def test_a_name_that_gains_an_address_is_as_known_as_it_was(tmp_path: Path) -> None:
+    """The C library connects a UDP socket to each of several, to put them in order."""
+    where = f"'registry.example', {PORT}"
+    code = (
+        f"import socket; socket.create_connection(({where})); socket.getaddrinfo({where.split(',')[0]}, None)"
+    )
+    command = ["sh", "-c", '"$@"; true', "sh", "/usr/bin/python3", "-c", code]
+    records = [f"registry.example A {address}" for address in (V4.peer, V4.evil)]
+    with lab_with_resolver(RESOLVER, records[:1], tmp_path) as lab:
+        honest = lab.build.call(trace, None, command, tmp_path / "honest").result()
+    assert {span["network.transport"] for span in honest.egress if span["server.port"] != 53} == {"tcp"}
+    file = baseline(tmp_path / "baseline.yaml", *entries_of(honest.egress))
+    with lab_with_resolver(RESOLVER, records, tmp_path) as lab:
+        seen = lab.build.call(trace, None, command, tmp_path / "otlp", "--baseline", file).result()
+    unsent = [span["server.port"] for span in seen.egress if span["network.transport"] == "udp"]
+    assert {PORT, 0} <= {*unsent}
+    assert [span.name for span in seen.egress if span["egress.novel"]] == []
+    assert said(seen.stderr) == []
