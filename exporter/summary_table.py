@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from exporter.terms import ALLOWED, DENIED, WOULD_DENY
-from exporter.text import printable
+from exporter.text import counted, printable
 
 ROWS_MAX = 50
 
@@ -74,7 +74,8 @@ def print_rows(console: Console, rows: Sequence[Counted]) -> None:
     console.print(table)
     if len(rows) > ROWS_MAX:
         hidden = sum(traffic.attempts for _, traffic in rows[ROWS_MAX:])
-        console.print(Text(f"… and {len(rows) - ROWS_MAX} more rows with {hidden} attempts: see the spans"))
+        more = f"… and {len(rows) - ROWS_MAX} more rows with {counted(hidden, 'attempt')}: see the spans"
+        console.print(Text(more))
 
 
 def shown_chain(chain: tuple[str, ...], arrow: str = " > ") -> str:

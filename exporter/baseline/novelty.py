@@ -40,7 +40,7 @@ class Novelty:
             table[where] = entry.lineages
             if entry.transport == "tcp":
                 for port in {entry.port, *_ORDERING_PORTS}:
-                    _add(table, Where(where.host, port, _ORDERING), entry.lineages)
+                    _add(table, where._replace(port=port, transport=_ORDERING), entry.lineages)
         self._covering: dict[Destination, tuple[_Chains, ...]] = {}
 
     def is_novel(

@@ -76,11 +76,9 @@ def _folded(names: tuple[str, ...]) -> str:
 
 
 def _lineages(lineages: frozenset[Lineage] | None) -> Iterator[str]:
-    """One chain beside the key, several a line each."""
+    """A chain a line, even where there is one, so that a second one doesn't change its line."""
     if lineages is None:
         yield f"    lineage: {ANY}"
-    elif len(lineages) == 1:
-        yield from (f"    lineage: [{listed(chain)}]" for chain in lineages)
     else:
         yield "    lineage:"
         yield from (f"      - {listed(chain)}" for chain in sorted(lineages))

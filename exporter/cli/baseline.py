@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from exporter.cli.groups import Commands
 from exporter.cli.options import DOCUMENT, FILE
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ _MODULES = {"learn": "exporter.cli.baseline_learn", "show": "exporter.cli.baseli
 """Commands that have a module of their own, which is imported when they are called."""
 
 
-class _Commands(click.Group):
+class _Commands(Commands):
     def list_commands(self, _: click.Context) -> list[str]:
         """In the order in which one meets them."""
         return [*_MODULES, *self.commands]

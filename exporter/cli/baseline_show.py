@@ -38,13 +38,8 @@ def show(file: Path, paths: tuple[Path, ...], *, as_json: bool) -> int:
     what these runs did: how many of them would it have broken, and where?
     """
     from exporter.baseline.parse import load_baseline
-    from exporter.baseline.problems import BaselineError
 
-    try:
-        baseline = load_baseline(file)
-    except BaselineError as error:
-        error.hint = None  # it would name this command
-        raise
+    baseline = load_baseline(file)
     dry_run = _dry_run(baseline, paths) if paths else None
     told = list(_pipelines(baseline, dry_run))
     if as_json:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
+from exporter.cli.groups import Commands
 from exporter.cli.messages import Messages
 from exporter.cli.options import DOCUMENT, NAME, OTLP_PATH
 
@@ -21,7 +22,7 @@ _DENIED_STATUS = 1
 _LOCALHOST = "localhost"
 
 
-@click.group("policy")
+@click.group("policy", cls=Commands)
 def command() -> None:
     """Check a policy, ask it, or draft one.
 
