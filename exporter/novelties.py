@@ -11,7 +11,7 @@ from exporter.attributes import LayeredSpan
 from exporter.destinations import Destination
 from exporter.firsts import Firsts, Words, facts, sentence
 from exporter.otlp import LogRecord, Severity
-from exporter.programs import Program
+from exporter.programs import Lineage, Program
 
 NOVEL_EVENT = "cicd.egress.novel"
 UNLISTED, OTHER_CHAINS = "not in the baseline", "known, but not from this chain"
@@ -22,7 +22,7 @@ class _First(NamedTuple):
     host: str
     port: int | None
     transport: str | None
-    lineage: tuple[str, ...] | None
+    lineage: Lineage | None
 
 
 class Novelties:
