@@ -76,7 +76,7 @@ class TracedJob:
             return None
         if event.rule == RULE_OF_ANSWERS:
             return False
-        return self.novelty.is_novel(where, program.lineage if program else None)
+        return self.novelty.is_novel(where, program.known_lineage if program else None)
 
     def counts(
         self,
@@ -90,7 +90,7 @@ class TracedJob:
 
         `program` is None where it isn't known who they are of.
         """
-        lineage = program.lineage if program else None
+        lineage = program.known_lineage if program else None
         self.metrics.connection(where, context, attempts, said=said, lineage=lineage)
         self.summary.connected(where, program, attempts, said=said)
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
 
-from exporter.baseline.model import Baseline, Entry, Lineage, Task
+from exporter.baseline.model import Baseline, Entry, Lineage, Task, Where
 from exporter.destinations import Destination
 from exporter.policy.model import Name, plain_address
 
@@ -14,12 +13,6 @@ _REMEMBERED_MAX = 4096
 
 _Chains = frozenset[Lineage] | None
 """Of an entry; None for `any`."""
-
-
-class _Key(NamedTuple):
-    host: str
-    port: int | None
-    transport: str
 
 
 class Novelty:
@@ -33,11 +26,11 @@ class Novelty:
     def __init__(self, baseline: Baseline, task: Task) -> None:
         """Of `task`; all is novel where `baseline` doesn't have it."""
         entries = baseline.tasks.get(task, ())
-        self._exact: dict[_Key, _Chains] = {}
-        self._below: dict[_Key, _Chains] = {}
+        self._exact: dict[Where, _Chains] = {}
+        self._below: dict[Where, _Chains] = {}
         for entry in entries:
             table = self._below if _is_wildcard(entry) else self._exact
-            table[_key(entry)] = entry.lineages
+            table[_where(entry)] = entry.lineages
         self._covering: dict[Destination, tuple[_Chains, ...]] = {}
 
     def is_novel(self, destination: Destination, lineage: Lineage | None) -> bool:
@@ -69,21 +62,21 @@ class Novelty:
         host, port, transport, _ = destination
         if transport is None:
             return
-        key = _Key(host, port, transport)
-        if key in self._exact:
-            yield self._exact[key]
+        where = Where(host, port, transport)
+        if where in self._exact:
+            yield self._exact[where]
         while self._below and "." in host:
             host = host.partition(".")[2]
-            key = _Key(host, port, transport)
-            if key in self._below:
-                yield self._below[key]
+            where = Where(host, port, transport)
+            if where in self._below:
+                yield self._below[where]
 
 
 def _is_wildcard(entry: Entry) -> bool:
     return isinstance(entry.host, Name) and entry.host.is_wildcard
 
 
-def _key(entry: Entry) -> _Key:
-    """As destinations are called."""
+def _where(entry: Entry) -> Where:
+    """Its host as a span names it, of a wildcard what stands behind the `*.`."""
     host = entry.host.text if isinstance(entry.host, Name) else str(plain_address(entry.host))
-    return _Key(host, entry.port, entry.transport)
+    return Where(host, entry.port, entry.transport)

@@ -1,4 +1,4 @@
-"""Hosts of a baseline: a name, `*.name`, or one address."""
+"""Single hosts, as spans, baselines and rules of a draft have them: a name, `*.name`, or one address."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from functools import lru_cache
 from urllib.parse import urlsplit
 
 from exporter.documents.problems import shown
-from exporter.policy.endpoints import EndpointError
-from exporter.policy.endpoints import parse_host as parse_policy_host
+from exporter.policy.endpoints import EndpointError, parse_host
 from exporter.policy.model import Address, Name
 
 _KEPT_MAX = 16_384
@@ -16,7 +15,7 @@ _WITH_PORT = re.compile(r"([^:]+|\[[0-9a-fA-F:.]+\]):([0-9]{1,5})", re.ASCII)
 
 
 @lru_cache(maxsize=_KEPT_MAX)
-def parse_host(text: str) -> Name | Address:
+def parse_single_host(text: str) -> Name | Address:
     """What a span's `server.address`, or a baseline's `destination`, names. Raises EndpointError.
 
     What a policy couldn't name isn't known by a baseline either.
@@ -28,8 +27,17 @@ def parse_host(text: str) -> Name | Address:
         raise EndpointError(f"{shown(text)} has a port", f"write {shown(host)}, and `port: {port}` below it")
     if "/" in text:
         raise EndpointError(f"{shown(text)} is no single host", "name hosts and addresses one by one")
-    host = parse_policy_host(text)
+    host = parse_host(text)
     return host if isinstance(host, Name) else host.network_address
+
+
+def recorded_host(text: str) -> str | None:
+    """The name or address that a span has, in one form; None where no rule or entry could name just it."""
+    try:
+        host = parse_single_host(text)
+    except EndpointError:
+        return None
+    return None if isinstance(host, Name) and host.is_wildcard else str(host)
 
 
 def _host_of(url: str) -> str:
