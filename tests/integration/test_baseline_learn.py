@@ -66,7 +66,7 @@ def test_a_file_that_is_still_written_is_read_up_to_its_last_whole_line(runs: Pa
     [
         (b"", "no egress span in runs; name "),
         (b"broken\n", "runs/traces.jsonl:1:1: not a line of OTLP spans; name "),
-        (None, "runs has no traces*.jsonl; name "),
+        (None, "runs has no traces*.jsonl or traces*.jsonl.gz, nor has a folder below it; name "),
     ],
 )
 def test_an_error_leaves_the_older_baseline_alone(runs: Path, written: bytes | None, what: str) -> None:
