@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from exporter.baseline.model import Baseline, Entry, Lineage, Task, Where
+from exporter.baseline.model import Baseline, Entry, Task, Where
 from exporter.destinations import Destination
 from exporter.policy.model import Name, plain_address
+from exporter.programs import Lineage
 
 _REMEMBERED_MAX = 4096
 """Destinations of which it is remembered what covers them; a job can make up more."""
+
+_ORDERING_PORTS = (0, 9, 65535)
+"""To which a UDP socket is connected by who only puts addresses in order: glibc, Go, musl."""
+_ORDERING = "ordering"
+"""In place of a transport, for that."""
 
 _Chains = frozenset[Lineage] | None
 """Of an entry; None for `any`."""
@@ -30,15 +36,28 @@ class Novelty:
         self._below: dict[Where, _Chains] = {}
         for entry in entries:
             table = self._below if _is_wildcard(entry) else self._exact
-            table[_where(entry)] = entry.lineages
+            where = _where(entry)
+            table[where] = entry.lineages
+            if entry.transport == "tcp":
+                for port in {entry.port, *_ORDERING_PORTS}:
+                    _add(table, where._replace(port=port, transport=_ORDERING), entry.lineages)
         self._covering: dict[Destination, tuple[_Chains, ...]] = {}
 
-    def is_novel(self, destination: Destination, lineage: Lineage | None) -> bool:
+    def is_novel(
+        self, destination: Destination, lineage: Lineage | None, *, is_connect: bool = False
+    ) -> bool:
         """Whether no entry has it: the destination, and this very chain of executables or `any`.
 
         `lineage` is None where the program isn't known, which only `any` includes. The loopback is never
         novel. What isn't told apart, `_other`, always is.
+
+        A connect of a UDP socket sends nothing: C libraries do that to each address of a name that has
+        several, to put them in order. So it is known where TCP is.
         """
+        if is_connect and destination.transport == "udp":
+            ordering = destination._replace(transport=_ORDERING)
+            if not self.is_novel(ordering, lineage):
+                return False
         covering = self._covering.get(destination)
         if covering is None:
             covering = self._remember(destination)
@@ -74,6 +93,11 @@ class Novelty:
 
 def _is_wildcard(entry: Entry) -> bool:
     return isinstance(entry.host, Name) and entry.host.is_wildcard
+
+
+def _add(table: dict[Where, _Chains], where: Where, chains: _Chains) -> None:
+    known = table.get(where, frozenset())
+    table[where] = None if known is None or chains is None else known | chains
 
 
 def _where(entry: Entry) -> Where:
