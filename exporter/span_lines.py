@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Collection, Iterator
+from itertools import chain
 from typing import Any, NamedTuple
 
 import msgspec
@@ -13,6 +14,10 @@ SCOPE = "ci_egress"
 _CLIENT = 3
 _INTEGER = re.compile(r"-?[0-9]{1,19}")
 _TIME = re.compile(r"[0-9]{1,20}")
+_REPOSITORY = ("vcs.owner.name", "vcs.repository.name", "vcs.repository.url.full")
+"""Attributes of a resource."""
+_REPOSITORY_MAX = 1024
+"""Characters."""
 _BEGINNING = b'{"resourceSpans"'
 
 Attributes = dict[str, Any]
@@ -25,6 +30,8 @@ class EgressSpan(NamedTuple):
     started_ns: int
     """Since 1970, in UTC; 0 where the line doesn't tell."""
     attributes: Attributes
+    repository: str | None = None
+    """Whose job it is: `vcs.owner.name` and `vcs.repository.name` with a slash between, or its URL."""
 
 
 class LineError(ValueError):
@@ -75,7 +82,12 @@ class _ScopeSpans(msgspec.Struct, gc=False):
     spans: list[_Span] = []
 
 
+class _Resource(msgspec.Struct, gc=False):
+    attributes: list[_Pair] = []
+
+
 class _ResourceSpans(msgspec.Struct, gc=False, rename="camel"):
+    resource: msgspec.Raw = msgspec.Raw(b"{}")
     scope_spans: list[_ScopeSpans] = []
 
 
@@ -84,6 +96,7 @@ class _Request(msgspec.Struct, gc=False, rename="camel"):
 
 
 _read_request = msgspec.json.Decoder(_Request).decode
+_read_resource = msgspec.json.Decoder(_Resource).decode
 _read_pairs = msgspec.json.Decoder(list[_Pair]).decode
 
 
@@ -109,18 +122,28 @@ def is_unfinished(line: bytes) -> bool:
 def _well_formed(line: bytes, names: Collection[str] | None) -> Iterator[EgressSpan]:
     """Raises what msgspec does where a type is another one than OTLP says, or it isn't JSON."""
     for group in _read_request(line).resource_spans:
-        for scoped in group.scope_spans:
-            if scoped.scope.name != SCOPE:  # a collector's file holds other producers' spans, too
-                continue
-            for span in scoped.spans:
-                if span.kind == _CLIENT:
-                    pairs = _read_pairs(span.attributes)
-                    attributes = {
-                        pair.key: value
-                        for pair in pairs
-                        if (names is None or pair.key in names) and (value := _plain(pair.value)) is not None
-                    }
-                    yield EgressSpan(_time_ns(span.start_time_unix_nano), attributes)
+        ours = [scoped.spans for scoped in group.scope_spans if scoped.scope.name == SCOPE]
+        if not ours:  # a collector's file holds other producers' spans, too
+            continue
+        repository = _repository(_plain_of(_read_resource(group.resource).attributes, _REPOSITORY))
+        for span in chain.from_iterable(ours):
+            if span.kind == _CLIENT:
+                attributes = _plain_of(_read_pairs(span.attributes), names)
+                yield EgressSpan(_time_ns(span.start_time_unix_nano), attributes, repository)
+
+
+def _plain_of(pairs: list[_Pair], names: Collection[str] | None) -> Attributes:
+    return {
+        pair.key: value
+        for pair in pairs
+        if (names is None or pair.key in names) and (value := _plain(pair.value)) is not None
+    }
+
+
+def _repository(resource: Attributes) -> str | None:
+    owner, name, url = (text_of(resource.get(key)) for key in _REPOSITORY)
+    told = f"{owner}/{name}" if owner and name else name or url
+    return told if told and len(told) <= _REPOSITORY_MAX else None
 
 
 def _plain(value: _Value) -> Any:
@@ -157,11 +180,13 @@ def _anything(line: bytes, names: Collection[str] | None) -> Iterator[EgressSpan
     if not isinstance(request, dict) or not isinstance(request.get("resourceSpans"), list):
         raise LineError
     for group in request["resourceSpans"]:
+        resource = group.get("resource") if isinstance(group, dict) else None
+        repository = _repository(_attributes(resource, _REPOSITORY))
         for scoped in filter(_is_ours, _members(group, "scopeSpans")):
             for span in _members(scoped, "spans"):
                 if isinstance(span, dict) and span.get("kind") == _CLIENT:
                     started_ns = _time_ns(span.get("startTimeUnixNano"))
-                    yield EgressSpan(started_ns, _attributes(span, names))
+                    yield EgressSpan(started_ns, _attributes(span, names), repository)
 
 
 def _is_ours(scoped: object) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 
 from exporter.addresses import is_loopback, is_transport, transport_has_ports
 from exporter.baseline.model import Task, Where
-from exporter.baseline.seen import NotLearntError, Run, Seen
+from exporter.baseline.seen import NotLearntError, Run, Seen, day_of
 from exporter.destinations import OTHER, SOCKET
 from exporter.policy.endpoints import PORT_MAX
 from exporter.policy.hosts import recorded_host
@@ -26,6 +26,7 @@ ATTRIBUTES = frozenset(
         "egress.attempts",
         "egress.job.attempt",
         "egress.lineage",
+        "egress.novel",
         "egress.rule",
         "egress.truncated",
         "egress.verdict",
@@ -44,6 +45,7 @@ ANSWERED = "answering who asked a job's own listener"
 NO_JOB = "of no job: without a run"
 NOBODY = "of programs that aren't known"
 NO_TIME = "without a time"
+ELSEWHERE = "of other repositories, or of none that is known"
 NO_NAME = "of what no baseline can name"
 
 _NAME_MAX = 1024
@@ -53,24 +55,28 @@ _CHAIN_MAX = 1024
 _TIME_MAX_NS = 4_102_444_800 * 10**9  # the year 2100
 
 
-def add_span(seen: Seen, span: EgressSpan) -> None:
-    """Take in what `span` tells."""
+def add_span(seen: Seen, span: EgressSpan, repository: str | None = None) -> None:
+    """Take in what `span` tells; with a `repository`, only of its runs."""
     seen.spans += 1
     try:
-        _add(seen, span.started_ns, span.attributes)
+        _add(seen, span, repository)
     except NotLearntError as error:
         if error.why is not None:
             attempts = number_of(span.attributes.get("egress.attempts"))
             seen.left_out[error.why] += attempts or 1
 
 
-def _add(seen: Seen, at_ns: int, attributes: dict[str, Any]) -> None:
+def _add(seen: Seen, span: EgressSpan, repository: str | None) -> None:
     """Raises NotLearntError."""
+    at_ns, attributes, own = span
+    if repository is not None and own != repository:
+        raise NotLearntError(ELSEWHERE)
     if not 0 < at_ns < _TIME_MAX_NS:
         raise NotLearntError(NO_TIME)
     get = attributes.get
     name, run = identity_of(attributes)
     task = seen.task(name)
+    seen.belongs(name.pipeline, own)
     place = seen.run(name.pipeline, run, at_ns)
     if place is None:
         seen.uncounted += 1
@@ -78,7 +84,10 @@ def _add(seen: Seen, at_ns: int, attributes: dict[str, Any]) -> None:
     task.runs |= bit
     where = _where(attributes)
     chain = _chain(get("egress.lineage"), get("egress.truncated"))
-    seen.met(task, where).add((at_ns, run), bit, chain)
+    met = seen.met(task, where)
+    met.add((at_ns, run), bit, chain)
+    if get("egress.novel") is True:
+        met.was_novel(day_of(at_ns), text_of(get("cicd.pipeline.run.id")) or "")
 
 
 def _where(attributes: dict[str, Any]) -> Where:

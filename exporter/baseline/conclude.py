@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from datetime import date
 from typing import NamedTuple
 
-from exporter.baseline.fold import Known, fold
+from exporter.baseline.fold import Known
 from exporter.baseline.model import Baseline, Entry, History, Task
-from exporter.baseline.seen import CHAINS_MAX, Met, Run, Runs, Seen
-from exporter.text import counted
-
-_DAY_NS = 86_400 * 10**9
-_EPOCH = date(1970, 1, 1).toordinal()
-_NOTES_MAX = 20
-"""Of one kind; the rest is only counted."""
+from exporter.baseline.notes import Made, notes
+from exporter.baseline.onto import Onto, firsts, widened
+from exporter.baseline.parse import ENTRIES_MAX, KIND
+from exporter.baseline.seen import Run, Runs, Seen, day_of
+from exporter.errors import UsageError
 
 
 class Learnt(NamedTuple):
@@ -25,36 +22,43 @@ class Learnt(NamedTuple):
     """One line each; names in them may be hostile."""
 
 
-def conclude(seen: Seen) -> Learnt:
-    """What was learnt."""
-    known = [(name, each) for name, task in seen.tasks.items() for each in fold(task)]
-    entries = [_entry(name, each) for name, each in known]
+def conclude(seen: Seen, onto: Baseline | None = None) -> Learnt:
+    """What was learnt, added to `onto`. Raises UsageError where together they are more than a file holds."""
+    before = Onto(onto or Baseline())
+    made = [
+        _made(before, _entry(name, each), each)
+        for name, task in seen.tasks.items()
+        for each in before.known(name, task)
+    ]
+    entries = {**before.entries, **{each.entry.subject: each.entry for each in made}}
+    if len(entries) > ENTRIES_MAX:
+        raise UsageError(f"together they are more than {ENTRIES_MAX:,} entries", hint=KIND.smaller)
+    ordered = tuple(entries[subject] for subject in sorted(entries, key=lambda subject: subject.order))
+    return Learnt(Baseline(ordered, _histories(seen, before, made)), tuple(notes(seen, made)))
+
+
+def _made(before: Onto, learnt: Entry, known: Known) -> Made:
+    own = before.entries.get(learnt.subject)
+    return Made(widened(own, learnt), known.met, own)
+
+
+def _histories(seen: Seen, before: Onto, made: list[Made]) -> dict[str | None, History]:
     brought: dict[str | None, set[Run]] = {}
-    for name, each in known:
-        brought.setdefault(name.pipeline, set()).update(run for _, run in each.met.firsts)
-    histories = {
-        pipeline: _history(runs, brought.get(pipeline, set()))
+    for entry, met, own in made:
+        brought.setdefault(entry.task.pipeline, set()).update(run for _, run in firsts(own, met))
+    learnt = {
+        pipeline: before.history(pipeline, _history(runs, brought.get(pipeline, set())))
         for pipeline, runs in seen.runs.items()
         if runs.places  # else there was no room for any
     }
-    notes = (
-        *seen.notes,
-        *(
-            f"not learnt: {counted(attempts, 'attempt')} {why}"
-            for why, attempts in sorted(seen.left_out.items())
-        ),
-        *_uncounted(seen),
-        *_first_of(_folded(entries), "wildcards for names that vary"),
-        *_first_of(_crowded(entries, [each.met for _, each in known]), "destinations with `lineage: any`"),
-    )
-    return Learnt(Baseline(tuple(sorted(entries, key=lambda entry: entry.subject.order)), histories), notes)
+    return {**before.histories, **learnt}
 
 
 def _entry(task: Task, known: Known) -> Entry:
     met = known.met
     days = set(met.days)
     if met.first is not None:
-        days |= {_day(met.first[0]), _day(met.last_ns)}
+        days |= {day_of(met.first[0]), day_of(met.last_ns)}
     return Entry(
         task,
         known.host,
@@ -77,41 +81,4 @@ def _history(runs: Runs, brought: set[Run]) -> History:
             break
         quiet_runs += 1
     last_ns = runs.last_ns[runs.places[ordered[-1]]]
-    return History(len(ordered), quiet_runs, date.fromordinal(_day(last_ns)))
-
-
-def _day(at_ns: int) -> int:
-    return _EPOCH + at_ns // _DAY_NS
-
-
-def _uncounted(seen: Seen) -> Iterator[str]:
-    if seen.uncounted:
-        attempts = counted(seen.uncounted, "act")
-        yield f"only {seen.counted_runs:,} runs are counted; {attempts} of others are learnt all the same"
-
-
-def _folded(entries: Iterable[Entry]) -> Iterator[str]:
-    for entry in entries:
-        if entry.folded:
-            yield (
-                f"{_shown(entry)} stands for {len(entry.folded)} names that vary from run to run; list these "
-                "in its place if others below it should be novel"
-            )
-
-
-def _crowded(entries: Iterable[Entry], mets: Iterable[Met]) -> Iterator[str]:
-    for entry, met in zip(entries, mets, strict=True):
-        if met.is_crowded:
-            yield f"{_shown(entry)}: `lineage: any`, since more than {CHAINS_MAX} chains reached it"
-
-
-def _shown(entry: Entry) -> str:
-    names = "/".join(filter(None, entry.task)) or "a job without a name"
-    return f"{names}: {entry.subject.shown}"
-
-
-def _first_of(notes: Iterable[str], what: str) -> Iterator[str]:
-    listed = sorted(notes)
-    yield from listed[:_NOTES_MAX]
-    if len(listed) > _NOTES_MAX:
-        yield f"and {len(listed) - _NOTES_MAX:,} more {what}"
+    return History(len(ordered), quiet_runs, date.fromordinal(day_of(last_ns)))

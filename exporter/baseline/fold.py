@@ -51,7 +51,7 @@ def fold(task: TaskSeen) -> Iterator[Known]:
     for (_, port, transport), wheres in owners.items():
         by_name = {where.host: where for where in wheres}
         for parent, names in folds([*by_name]).items():
-            met = _together([left.pop(by_name[name]) for name in names])
+            met = together([left.pop(by_name[name]) for name in names])
             yield Known(Name(parent, is_wildcard=True), port, transport, met, tuple(sorted(names)))
     for where, met in left.items():
         yield Known(hosts[where], where.port, where.transport, met)
@@ -113,7 +113,8 @@ def _varies(met: Met, task: TaskSeen) -> bool:
     return is_rare_in_runs and 2 * len(met.days) < max(len(task.days), 1)
 
 
-def _together(several: Sequence[Met]) -> Met:
+def together(several: Sequence[Met]) -> Met:
+    """What all of them saw, in one."""
     made = Met()
     for met in several:
         made.merge(met)

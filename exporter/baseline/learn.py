@@ -16,6 +16,7 @@ from exporter.baseline.acts import ATTRIBUTES, add_span
 from exporter.baseline.seen import Seen
 from exporter.errors import UsageError
 from exporter.span_files import read_spans
+from exporter.text import printable
 
 if TYPE_CHECKING:
     from multiprocessing.sharedctypes import Synchronized
@@ -29,32 +30,41 @@ _SHARE_BYTES = 16 << 20, 128 << 20
 _SHARES = 8
 """For each process, so that none waits long for another."""
 _POLL_S = 0.1
+_TEXT_MAX = 200
 
 _counter: Synchronized[int] | None = None
 """Of a process that reads for another: how many bytes all of them have read."""
 
 
-def require_jobs(seen: Seen, where: str) -> None:
-    """Raise UsageError where there is nothing to learn from."""
+def require_jobs(seen: Seen, where: str, repository: str | None = None) -> None:
+    """Raise UsageError where there is nothing to learn from; `repository` is whose runs were asked for."""
     if not seen.tasks:
         hint = (
             "name what ci-egress wrote of jobs that connect: `run --otlp-dir`, or a collector's file exporter"
         )
-        found = f"{seen.spans:,} egress spans, none of a job," if seen.spans else "no egress span"
+        of_what = "" if repository is None else f" of {printable(repository, limit=_TEXT_MAX)}"
+        found = f"{seen.spans:,} egress spans, none of a job{of_what}," if seen.spans else "no egress span"
         raise UsageError(f"{found} in {where}", hint=hint)
 
 
 def read_files(
-    files: Sequence[Path], *, on_progress: OnProgress = lambda _: None, processes: int | None = None
+    files: Sequence[Path],
+    *,
+    repository: str | None = None,
+    on_progress: OnProgress = lambda _: None,
+    processes: int | None = None,
 ) -> Seen:
-    """What they tell; with `processes`, or those that pay, it is the same. Raises UsageError."""
+    """What they tell, with a `repository` of its runs alone. Raises UsageError.
+
+    With `processes`, or those that pay, it is the same.
+    """
     sizes = [_size(file) for file in files]
     if processes is None:
         processes = 1 if sum(sizes) <= _ALONE_BYTES else min(len(os.sched_getaffinity(0)), len(files))
     if processes == 1:
-        return _read(files, on_progress)
+        return _read(files, repository, on_progress)
     share = min(max(sum(sizes) // (processes * _SHARES), _SHARE_BYTES[0]), _SHARE_BYTES[1])
-    return _read_side_by_side([*_shares(files, sizes, share)], on_progress, processes)
+    return _read_side_by_side([*_shares(files, sizes, share)], repository, on_progress, processes)
 
 
 def total_bytes(files: Iterable[Path]) -> int:
@@ -62,11 +72,11 @@ def total_bytes(files: Iterable[Path]) -> int:
     return sum(map(_size, files))
 
 
-def _read(files: Iterable[Path], on_progress: OnProgress) -> Seen:
+def _read(files: Iterable[Path], repository: str | None, on_progress: OnProgress) -> Seen:
     seen = Seen()
     for file in files:
         for span in read_spans(file, ATTRIBUTES, say=seen.notes.append, on_read=on_progress):
-            add_span(seen, span)
+            add_span(seen, span, repository)
     return seen
 
 
@@ -84,14 +94,16 @@ def _shares(files: Sequence[Path], sizes: Sequence[int], share_bytes: int) -> It
         yield share
 
 
-def _read_side_by_side(shares: Sequence[list[Path]], on_progress: OnProgress, processes: int) -> Seen:
+def _read_side_by_side(
+    shares: Sequence[list[Path]], repository: str | None, on_progress: OnProgress, processes: int
+) -> Seen:
     context = multiprocessing.get_context("spawn")  # a fork would copy the threads of a progress bar half
     counter = context.Value("q", 0)
     pool = ProcessPoolExecutor(processes, context, initializer=_begin, initargs=(counter,))
     seen = Seen()
     told = 0
     try:
-        waiting = [pool.submit(_read_share, share) for share in shares]
+        waiting = [pool.submit(_read_share, share, repository) for share in shares]
         waiting.reverse()
         while waiting:
             if wait(waiting[-1:], _POLL_S).done:
@@ -127,8 +139,8 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _read_share(files: list[Path]) -> Seen:
-    return _read(files, _count)
+def _read_share(files: list[Path], repository: str | None) -> Seen:
+    return _read(files, repository, _count)
 
 
 def _count(read_bytes: int) -> None:

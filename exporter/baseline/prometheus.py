@@ -24,6 +24,7 @@ _LABELS = (
     "server_port",
     "network_transport",
     "egress_verdict",
+    "egress_novel",
     "egress_lineage",
 )
 # Series of a day that began in it or grew: one of a daemon goes on long after its last attempt. A runner's
@@ -110,7 +111,10 @@ class _History:
             labels.get("network_transport"),
         )
         chain = _chain(labels.get("egress_lineage", ""))
-        self._seen.met(seen, where).add_day(day, chain)
+        met = self._seen.met(seen, where)
+        met.add_day(day, chain)
+        if labels.get("egress_novel") == "true":
+            met.was_novel(day)
 
     def seen(self, shown: str) -> Seen:
         self._seen.notes += self._notes(shown)

@@ -157,7 +157,7 @@ def _reason(error: BaseException) -> str | None:
     for _ in range(_WRAPPED_MAX):
         found = waiting.pop(0) if waiting else None
         if isinstance(found, ssl.SSLCertVerificationError):
-            return found.verify_message
+            return f"certificate verify failed: {found.verify_message}"
         if isinstance(found, ssl.SSLError):
             return (found.reason or "").replace("_", " ").lower() or None
         if isinstance(found, OSError) and found.strerror:

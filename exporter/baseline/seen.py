@@ -6,6 +6,7 @@ from array import array
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import date
 from itertools import compress
 
 from exporter.baseline.model import Task, Where
@@ -16,9 +17,14 @@ CHAINS_MAX = 64
 """Lineages of one destination that are told apart; with more, any will do."""
 DESTINATIONS_MAX = 2000
 """Of one task."""
+REPOSITORIES_MAX = 100
+"""Of one pipeline; those beyond aren't told."""
 RUNS_MAX = 1_000_000
 """Of all pipelines together."""
 NO_ROOM = f"beyond {DESTINATIONS_MAX:,} destinations of a task or {ENTRIES_MAX:,} of all, which no file holds"
+
+_DAY_NS = 86_400 * 10**9
+_EPOCH = date(1970, 1, 1).toordinal()
 
 Run = bytes
 """A digest of what a run is known by in its pipeline."""
@@ -38,7 +44,7 @@ class NotLearntError(Exception):
 class Met:
     """One destination, or several that became one, as a task met it."""
 
-    __slots__ = ("chains", "days", "first", "is_crowded", "last_ns", "runs")
+    __slots__ = ("chains", "days", "first", "is_crowded", "last_ns", "novel", "runs")
 
     def __init__(self) -> None:
         """Not met yet."""
@@ -53,6 +59,8 @@ class Met:
         """A bit for each, by its place in `Runs`."""
         self.days: set[int] = set()
         """Of a history in days, as ordinals of dates."""
+        self.novel: tuple[int, str] | None = None
+        """The first day, an ordinal, on which a baseline didn't have it; and the run's id, or ""."""
 
     def add(self, at: First, run: int, chain: Lineage) -> None:
         """`run` is its bit, 0 where it has none."""
@@ -76,11 +84,17 @@ class Met:
             self.chains.setdefault(chain, NEVER)
             self._limit()
 
+    def was_novel(self, day: int, run_id: str = "") -> None:
+        """When it was recorded, by the baseline of then."""
+        self.novel = min(self.novel or (day, run_id), (day, run_id))
+
     def merge(self, other: Met, places: Sequence[int] | None = None) -> None:
         """Add `other`; `places` are those of its runs here, None where they are the same."""
         self.is_crowded |= other.is_crowded
         self.runs |= other.runs if places is None else moved(other.runs, places)
         self.days |= other.days
+        if other.novel is not None:
+            self.was_novel(*other.novel)
         self.last_ns = max(self.last_ns, other.last_ns)
         if other.first is not None:
             self.first = other.first if self.first is None else min(self.first, other.first)
@@ -155,6 +169,8 @@ class Seen:
         """Nothing yet."""
         self.tasks: dict[Task, TaskSeen] = {}
         self.runs: dict[str | None, Runs] = {}
+        self.repositories: dict[str | None, set[str]] = {}
+        """Of each pipeline; those that are known."""
         self.left_out: Counter[str] = Counter()
         """Attempts that aren't learnt, by the reason."""
         self.notes: list[str] = []
@@ -183,6 +199,13 @@ class Seen:
         self.counted_runs += len(runs.places) - before
         return place
 
+    def belongs(self, pipeline: str | None, repository: str | None) -> None:
+        """Whose pipeline it is; None for one of which that isn't known."""
+        if repository is not None:
+            known = self.repositories.setdefault(pipeline, set())
+            if len(known) < REPOSITORIES_MAX:
+                known.add(repository)
+
     def met(self, task: TaskSeen, where: Where) -> Met:
         """What `task` met there. Raises NotLearntError where there is no room for another destination."""
         found = task.destinations.get(where)
@@ -199,6 +222,9 @@ class Seen:
         self.uncounted += other.uncounted
         self.left_out += other.left_out
         self.notes += other.notes
+        for pipeline, repositories in other.repositories.items():
+            for repository in sorted(repositories):
+                self.belongs(pipeline, repository)
         places = {pipeline: self._merge_runs(pipeline, runs) for pipeline, runs in other.runs.items()}
         for name, theirs in other.tasks.items():
             try:
@@ -226,6 +252,11 @@ class Seen:
         first = places[0] if places and places[0] >= 0 else 0
         in_a_row = range(first, first + len(places))
         return in_a_row if places == [*in_a_row] else places
+
+
+def day_of(at_ns: int) -> int:
+    """The ordinal of the date, in UTC."""
+    return _EPOCH + at_ns // _DAY_NS
 
 
 def moved(bits: int, places: Sequence[int]) -> int:

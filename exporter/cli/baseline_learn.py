@@ -5,15 +5,16 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
 from exporter.cli.messages import Messages
-from exporter.cli.options import FILE, OTLP_PATH
+from exporter.cli.options import DOCUMENT, FILE, NAME, OTLP_PATH
 from exporter.cli.progress import progress
 
 if TYPE_CHECKING:
+    from exporter.baseline.model import Baseline
     from exporter.baseline.seen import Seen
 
 _DAYS = 30
@@ -40,8 +41,20 @@ _DAYS_MAX = 3650
     show_default=True,
     help="How many of Prometheus's last days, in UTC.",
 )
+@click.option(
+    "--repository",
+    metavar="OWNER/NAME",
+    type=NAME,
+    help="Only runs of this repository, where several have pipelines of the same name.",
+)
+@click.option(
+    "--onto",
+    metavar="FILE",
+    type=DOCUMENT,
+    help="Add to what FILE knows, which stays. Name runs that FILE wasn't learnt from.",
+)
 @click.option("--output", type=FILE, metavar="FILE", help="Write the baseline there, whole or not at all.")
-def learn(paths: tuple[Path, ...], url: str | None, days: int, output: Path | None) -> int:
+def learn(paths: tuple[Path, ...], *, onto: Path | None, output: Path | None, **sources: Any) -> int:
     """Make a baseline of OTLP files or folders, as `run --otlp-dir` and collectors write them; to stdout.
 
     It has each destination of each task, with the chains of processes that reached it. What isn't in it, and
@@ -49,22 +62,20 @@ def learn(paths: tuple[Path, ...], url: str | None, days: int, output: Path | No
 
     \b
     ci-egress baseline learn ci-egress --output baseline.yaml
+    ci-egress baseline learn runs/1208 --onto baseline.yaml --output baseline.yaml
     ci-egress baseline learn --from-prometheus https://prometheus.example --days 14
     """  # noqa: D301 - click wants a real backspace
     from exporter.baseline.conclude import conclude
+    from exporter.baseline.model import Baseline
+    from exporter.baseline.parse import load_baseline
     from exporter.baseline.write import readable_lines
     from exporter.console import write
     from exporter.documents.output import write_lines
-    from exporter.errors import UsageError
 
-    if not paths and url is None:
-        hint = "name files or folders that `ci-egress run --otlp-dir` wrote, or give --from-prometheus"
-        raise UsageError("nothing to learn from", hint=hint)
-    if any(_is_url(path) for path in paths):  # which may hold a password, and so isn't shown
-        hint = "ask a Prometheus with --from-prometheus URL"
-        raise UsageError("a URL stands in the place of a PATH", hint=hint)
-    seen = _seen(paths, url, days)
-    learnt = conclude(seen)
+    asked = _Asked(paths, **sources)
+    asked.check()
+    before = Baseline() if onto is None else load_baseline(onto)
+    learnt = conclude(_seen(asked), before)
     for note in learnt.notes:
         Messages.current().say(note)
     lines = readable_lines(learnt.baseline)
@@ -72,7 +83,52 @@ def learn(paths: tuple[Path, ...], url: str | None, days: int, output: Path | No
         write(sys.stdout, "".join(f"{line}\n" for line in lines))
     else:
         write_lines(output, lines)
+        Messages.current().say(f"{output}: {_size(before, learnt.baseline, is_onto=onto is not None)}")
     return 0
+
+
+class _Asked(NamedTuple):
+    """What to learn from."""
+
+    paths: tuple[Path, ...]
+    url: str | None
+    days: int
+    repository: str | None
+
+    def check(self) -> None:
+        """Raise UsageError where that can't be."""
+        from exporter.errors import UsageError
+
+        if not self.paths and self.url is None:
+            hint = "name files or folders that `ci-egress run --otlp-dir` wrote, or give --from-prometheus"
+            raise UsageError("nothing to learn from", hint=hint)
+        if any(map(_is_url, self.paths)):  # which may hold a password, and so isn't shown
+            hint = "ask a Prometheus with --from-prometheus URL"
+            raise UsageError("a URL stands in the place of a PATH", hint=hint)
+        if self.url is not None and self.repository is not None:
+            hint = "learn from its files, or leave --repository out"
+            raise UsageError("Prometheus doesn't know of which repository a pipeline is", hint=hint)
+
+
+def _size(before: Baseline, after: Baseline, *, is_onto: bool) -> str:
+    """`1 pipeline, 5 destinations (2 new), 3 runs`."""
+    from exporter.baseline.compare import compare
+    from exporter.text import counted
+
+    pipelines = {task.pipeline for task in after.tasks} | {*after.histories}
+    told = [counted(len(pipelines), "pipeline"), counted(len(after.entries), "destination")]
+    if after.histories:
+        told.append(counted(_runs(after), "run"))
+    if is_onto:
+        difference = compare(before, after)
+        told[1] += f" ({len(difference.added)} new, {len(difference.changed)} with new chains)"
+        if after.histories:
+            told[2] += f" ({_runs(after) - _runs(before)} new)"
+    return ", ".join(told)
+
+
+def _runs(baseline: Baseline) -> int:
+    return sum(history.runs for history in baseline.histories.values())
 
 
 def _is_url(path: Path) -> bool:
@@ -80,18 +136,19 @@ def _is_url(path: Path) -> bool:
     return str(path).startswith(("http:/", "https:/")) and not path.exists()
 
 
-def _seen(paths: tuple[Path, ...], url: str | None, days: int) -> Seen:
+def _seen(asked: _Asked) -> Seen:
     """Of both sources. Raises UsageError where there is nothing in them."""
     from exporter.baseline.learn import read_files, require_jobs, total_bytes
     from exporter.baseline.seen import Seen
     from exporter.span_files import span_files
 
+    paths, url, days, repository = asked
     seen = Seen()
     if paths:
         files = span_files(paths)
         with progress("reading files", total_bytes(files), is_bytes=True) as on_progress:
-            seen.merge(read_files(files, on_progress=on_progress))
-        require_jobs(seen, ", ".join(map(str, paths)))
+            seen.merge(read_files(files, repository=repository, on_progress=on_progress))
+        require_jobs(seen, ", ".join(map(str, paths)), repository)
     if url is not None:
         seen.merge(_history(url, days))
     return seen

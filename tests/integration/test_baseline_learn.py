@@ -49,6 +49,42 @@ def test_a_file_is_written_that_makes_a_policy(runs: Path) -> None:
         assert ci_egress(*command, cwd=runs.parent).status == 0
 
 
+def test_what_was_written_is_told_and_what_of_it_is_new(runs: Path) -> None:
+    folder = runs.parent
+    done = ci_egress("baseline", "learn", "runs", "--output", "baseline.yaml", cwd=folder)
+    assert done.stderr.splitlines()[1:] == ["ci-egress: baseline.yaml: 1 pipeline, 1 destination, 3 runs"]
+    more = [span(run=4, chain=["make"]), span("beacon.example", run=5, egress_novel=True)]
+    (folder / "more.jsonl").write_bytes(line(more))
+    onto = ("more.jsonl", "--onto", "baseline.yaml", "--output", "baseline.yaml")
+    done = ci_egress("baseline", "learn", *onto, cwd=folder)
+    assert (done.status, done.stdout) == (0, b"")
+    assert done.stderr.splitlines() == [
+        "ci-egress: beacon.example:443 of release, build was novel when it was recorded (run 5): "
+        "look at it before it is known",
+        "ci-egress: baseline.yaml: 1 pipeline, 2 destinations (1 new, 1 with new chains), 5 runs (2 new)",
+    ]
+    written = load_baseline(folder / "baseline.yaml")
+    assert [entry.lineages for entry in written.entries] == [
+        frozenset({("bash", "npm")}),
+        frozenset({("bash", "npm"), ("make",)}),
+    ]
+
+
+def test_one_of_several_repositories_is_learnt_by_itself(tmp_path: Path) -> None:
+    for name in ("ledger", "cart"):
+        resource = {"vcs.owner.name": "shop", "vcs.repository.name": name}
+        text = line([span(f"{name}.example", pipeline="CI")], resource=resource)
+        (tmp_path / f"traces-{name}.jsonl").write_bytes(text)
+    together = ci_egress("baseline", "learn", ".", cwd=tmp_path)
+    assert "pipeline CI is of 2 repositories (shop/cart, shop/ledger)" in together.stderr
+    alone = ci_egress("baseline", "learn", ".", "--repository", "shop/cart", cwd=tmp_path)
+    (entry,) = parse_baseline(alone.stdout, "stdout").entries
+    assert (alone.status, str(entry.host)) == (0, "cart.example")
+    none = ci_egress("baseline", "learn", ".", "--repository", "shop/zoo", cwd=tmp_path)
+    assert (none.status, none.stdout) == (2, b"")
+    assert none.stderr.startswith("ci-egress: error: 2 egress spans, none of a job of shop/zoo, in .; ")
+
+
 @pytest.mark.parametrize("command", ["baseline learn", "baseline show baseline.yaml", "policy init"])
 def test_a_file_that_is_still_written_is_read_up_to_its_last_whole_line(runs: Path, command: str) -> None:
     (runs.parent / "baseline.yaml").write_text("version: 1\nentries: []\n")
@@ -112,6 +148,10 @@ def test_a_pipe_in_a_folder_is_not_waited_for(runs: Path) -> None:
             "cannot read http://127.0.0.1:9: Connection refused; correct the URL, or start Prometheus\n",
         ),
         (["--from-prometheus", "http://no-host.invalid"], "cannot read http://no-host.invalid: "),
+        (
+            ["--from-prometheus", "http://127.0.0.1:9", "--repository", "shop/cart"],
+            "Prometheus doesn't know of which repository a pipeline is; learn from its files, or leave ",
+        ),
         (["http://me:s3cret@127.0.0.1:9090"], "a URL stands in the place of a PATH; ask a Prometheus with "),
         (["--from-prometheus", "me:s3cret@x"], "the URL of Prometheus is no http:// or https:// with a host"),
         (["--from-prometheus", "http://127.0.0.1:9", "--days", "0"], "Invalid value for '--days'"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,12 +34,15 @@ STARTED_NS = 1_795_633_494_528_748_259
 
 
 def line(
-    kind: SpanKind = SpanKind.CLIENT, attributes: dict[str, Any] = ATTRIBUTES, scope: str = SCOPE_NAME
+    kind: SpanKind = SpanKind.CLIENT,
+    attributes: dict[str, Any] = ATTRIBUTES,
+    scope: str = SCOPE_NAME,
+    resource: Mapping[str, str] | None = None,
 ) -> bytes:
     span = ReadableSpan(
         "name",
         SpanContext(1, 2, is_remote=False),
-        resource=Resource({}),
+        resource=Resource(resource or {}),
         attributes=attributes,
         kind=kind,
         start_time=STARTED_NS,
@@ -198,3 +202,36 @@ def test_a_value_of_another_kind_is_left_out(tmp_path: Path, value: object) -> N
         )
     )
     assert list(egress_spans(path, pytest.fail)) == [{}, {}]
+
+
+@pytest.mark.parametrize(
+    ("resource", "repository"),
+    [
+        ({}, None),
+        ({"vcs.owner.name": "bank"}, None),
+        ({"vcs.repository.name": "ledger"}, "ledger"),
+        (
+            {
+                "vcs.owner.name": "bank/eu",
+                "vcs.repository.name": "ledger",
+                "vcs.repository.url.full": "https://git.example/bank/eu/ledger",
+            },
+            "bank/eu/ledger",
+        ),
+        (
+            {"vcs.owner.name": "bank", "vcs.repository.url.full": "https://git.example/l"},
+            "https://git.example/l",
+        ),
+        ({"vcs.repository.name": "x" * 2000}, None),
+    ],
+)
+@pytest.mark.parametrize("is_well_formed", [True, False])
+def test_a_span_has_the_repository_of_its_resource(
+    tmp_path: Path, resource: dict[str, str], repository: str | None, is_well_formed: bool
+) -> None:
+    path = tmp_path / "traces.jsonl"
+    told = line(resource=resource)
+    path.write_bytes(
+        told if is_well_formed else told.replace(b'"kind":3', b'"flags":"x","events":7,"kind":3')
+    )
+    assert [span.repository for span in read_spans(path, say=pytest.fail)] == [repository]

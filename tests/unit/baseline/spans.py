@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -75,8 +75,8 @@ def learnt_from(*paths: Path) -> Learnt:
     return conclude(seen)
 
 
-def line(spans: Iterable[EgressSpan], scope: str = SCOPE) -> bytes:
-    """One request of them."""
+def line(spans: Iterable[EgressSpan], scope: str = SCOPE, resource: Mapping[str, str] | None = None) -> bytes:
+    """One request of them, of one `resource`."""
     written = [
         {
             "kind": 3,
@@ -86,13 +86,17 @@ def line(spans: Iterable[EgressSpan], scope: str = SCOPE) -> bytes:
         for each in spans
     ]
     scoped = [{"scope": {"name": scope}, "spans": written}]
-    return json.dumps({"resourceSpans": [{"scopeSpans": scoped}]}).encode() + b"\n"
+    attributes = [{"key": key, "value": _value(value)} for key, value in (resource or {}).items()]
+    by_resource = {"resource": {"attributes": attributes}, "scopeSpans": scoped}
+    return json.dumps({"resourceSpans": [by_resource]}).encode() + b"\n"
 
 
 def _value(value: Any) -> dict[str, Any]:
     match value:
         case str():
             return {"stringValue": value}
+        case bool():
+            return {"boolValue": value}
         case int():
             return {"intValue": str(value)}
         case _:

@@ -205,3 +205,29 @@ def test_a_chain_with_a_gap_is_not_learnt_as_the_shorter_one_that_it_looks_like(
     result = learnt([span(egress_truncated=cut), span("b.example", chain=whole, egress_truncated=cut)])
     assert hosts(result) == ["b.example"]
     assert result.notes == ("not learnt: 1 attempt of programs that aren't known",)
+
+
+def test_of_much_that_was_novel_the_first_is_named() -> None:
+    notes = learnt(span(f"host-{number:02}.example", egress_novel=True) for number in range(25)).notes
+    assert len(notes) == 21
+    assert notes[0].startswith("host-00.example:443 of release, build was novel when it was recorded (run 1)")
+    assert notes[-1] == "and 5 more destinations that were novel when they were recorded"
+
+
+def test_what_was_known_when_it_was_recorded_is_not_told() -> None:
+    assert learnt([span(egress_novel=False)]).notes == ()
+
+
+def test_repositories_that_share_the_name_of_a_pipeline_are_told() -> None:
+    ledger, cart, third = (
+        span(pipeline="CI")._replace(repository=name) for name in ("bank/ledger", "shop/cart", "shop/zoo")
+    )
+    told = "what one of them reaches isn't novel for the other"
+    how = "learn each by itself with --repository"
+    assert learnt([ledger, cart, ledger, span()]).notes == (
+        f"pipeline CI is of 2 repositories (bank/ledger, shop/cart): {told}; {how}",
+    )
+    assert learnt([ledger, cart, third]).notes == (
+        f"pipeline CI is of 3 repositories (bank/ledger, shop/cart, shop/zoo): {told}s; {how}",
+    )
+    assert learnt([ledger, cart._replace(repository=None)]).notes == ()

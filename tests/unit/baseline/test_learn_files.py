@@ -140,3 +140,16 @@ def test_a_pipe_is_read_as_well() -> None:
         assert learnt_from(Path(f"/dev/fd/{reading}")) == learnt([span()])
     finally:
         os.close(reading)
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_of_a_repository_only_its_runs_are_learnt(tmp_path: Path, processes: int) -> None:
+    for number, (owner, name) in enumerate((("bank", "ledger"), ("shop", "cart"), ("", ""))):
+        resource = {"vcs.owner.name": owner, "vcs.repository.name": name}
+        (tmp_path / f"traces.{number}.jsonl").write_bytes(
+            line([span(f"{number}.example")], resource=resource)
+        )
+    files = sorted(tmp_path.iterdir())
+    result = conclude(read_files(files, repository="shop/cart", processes=processes))
+    assert [str(entry.host) for entry in result.baseline.entries] == ["1.example"]
+    assert result.notes == ("not learnt: 2 attempts of other repositories, or of none that is known",)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import socket
+import struct
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import date
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -13,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from exporter.baseline.conclude import conclude
 from exporter.baseline.prometheus import read_history
 from exporter.baseline.prometheus_api import TOKEN, Prometheus, PrometheusError
 
@@ -133,8 +136,59 @@ def test_a_redirect_is_not_followed_since_it_would_take_the_token_along() -> Non
 
 def test_an_answer_that_breaks_off_is_an_error() -> None:
     broken = {"Content-Length": "1000", "Connection": "close"}
-    with answering(EMPTY, 200, broken) as server, pytest.raises(PrometheusError, match=r"^cannot read http"):
+    why = "the connection ended early; name the URL of a Prometheus, or see its log$"
+    with answering(EMPTY, 200, broken) as server, pytest.raises(PrometheusError, match=why):
         ask(server.url)
+
+
+def test_a_connection_that_is_reset_is_told_in_words() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server, ThreadPoolExecutor(1) as pool:
+        port = server.getsockname()[1]
+        resetting = pool.submit(_reset_one, server)
+        with pytest.raises(PrometheusError) as raised:
+            ask(f"http://127.0.0.1:{port}")
+        resetting.result()
+    why = "the connection ended early: Connection reset by peer"
+    assert raised.value.what == f"cannot read http://127.0.0.1:{port}: {why}"
+
+
+def _reset_one(server: socket.socket) -> None:
+    """The next connection, once it has asked."""
+    connection, _ = server.accept()
+    with connection:
+        asked = b""
+        while b"time=" not in asked:
+            asked += connection.recv(4096)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+def test_a_host_that_is_not_found_is_told_in_words() -> None:
+    with pytest.raises(PrometheusError) as raised:
+        ask("http://no-such-host.invalid:9090")
+    assert "Errno" not in raised.value.what
+    assert raised.value.what.startswith("cannot read http://no-such-host.invalid:9090: ")
+
+
+def test_a_server_without_tls_is_told_in_words() -> None:
+    with answering(EMPTY) as server, pytest.raises(PrometheusError) as raised:
+        ask(server.url.replace("http:", "https:"))
+    assert raised.value.what.endswith((": wrong version number", ": record layer failure"))
+
+
+def test_what_a_baseline_of_then_did_not_have_is_told_with_its_day() -> None:
+    labels = {
+        "cicd_pipeline_name": "release",
+        "cicd_pipeline_task_name": "build",
+        "server_address": "beacon.example",
+        "server_port": "443",
+        "network_transport": "tcp",
+        "egress_lineage": "bash>curl",
+    }
+    series = [{"metric": {**labels, "egress_novel": told}} for told in ("true", "false")]
+    with answering({"status": "success", "data": {"resultType": "vector", "result": series}}) as server:
+        seen = read_history(Prometheus(server.url, {}), 2, today=date(2026, 11, 24))
+    told = "beacon.example:443 of release, build was novel when it was recorded (on 2026-11-23)"
+    assert conclude(seen).notes == (f"{told}: look at it before it is known",)
 
 
 def test_nobody_there_is_told() -> None:
@@ -143,7 +197,7 @@ def test_nobody_there_is_told() -> None:
     with pytest.raises(PrometheusError) as raised:
         ask(f"http://me:s3cret@127.0.0.1:{port}")
     assert f"cannot read http://127.0.0.1:{port}: " in raised.value.what
-    assert "Connection refused" in raised.value.what
+    assert raised.value.what.endswith(": Connection refused")
     assert "s3cret" not in str(raised.value)
 
 

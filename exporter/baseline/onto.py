@@ -1,0 +1,105 @@
+"""What was learnt, added to a baseline that is there: all that it knows stays."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import replace
+
+from exporter.baseline.fold import Known, fold, together
+from exporter.baseline.model import Baseline, Entry, History, Subject, Task, Where
+from exporter.baseline.seen import CHAINS_MAX, First, Met, TaskSeen
+from exporter.policy.hosts import parse_single_host
+from exporter.policy.model import Name
+
+
+class Onto:
+    """The baseline that is there; an empty one where there is none."""
+
+    def __init__(self, baseline: Baseline) -> None:
+        """It isn't changed."""
+        self.histories = baseline.histories
+        self.entries = {entry.subject: entry for entry in baseline.entries}
+
+    def known(self, name: Task, task: TaskSeen) -> Iterator[Known]:
+        """All that `task` met, each destination in exactly one: as an entry has it, else as `fold` does.
+
+        No two are about the same.
+        """
+        mets: defaultdict[Subject, list[Met]] = defaultdict(list)
+        rest = TaskSeen({}, task.runs, task.days)
+        for where, met in task.destinations.items():
+            entry = self._entry_of(name, where, met)
+            if entry is None:
+                rest.destinations[where] = met
+            else:
+                mets[entry.subject].append(met)
+        for each in fold(rest):
+            subject = Subject(name, each.host, each.port, each.transport)
+            several = mets.pop(subject, None)  # a wildcard that is there, by other chains
+            yield each._replace(met=together([*several, each.met])) if several else each
+        for subject, several in mets.items():
+            yield Known(subject.host, subject.port, subject.transport, together(several))
+
+    def _entry_of(self, name: Task, where: Where, met: Met) -> Entry | None:
+        """Its own; else the narrowest wildcard above it that knows all that reached it."""
+        host = parse_single_host(where.host)
+        own = self.entries.get(Subject(name, host, where.port, where.transport))
+        if own is not None or not isinstance(host, Name):
+            return own
+        zone = host.text
+        while "." in zone:
+            zone = zone.partition(".")[2]
+            found = self.entries.get(Subject(name, Name(zone, is_wildcard=True), where.port, where.transport))
+            if found is not None and _knows(found, met):
+                return found
+        return None
+
+    def history(self, pipeline: str | None, learnt: History) -> History:
+        """Of both; the runs that were learnt are taken for later ones."""
+        before = self.histories.get(pipeline)
+        if before is None:
+            return learnt
+        goes_on = learnt.quiet_runs == learnt.runs
+        return History(
+            before.runs + learnt.runs,
+            learnt.quiet_runs + (before.quiet_runs if goes_on else 0),
+            max(before.last_run, learnt.last_run),
+        )
+
+
+def widened(before: Entry | None, learnt: Entry) -> Entry:
+    """What both know: dates widen, runs add up."""
+    if before is None:
+        return learnt
+    lineages = None
+    if before.lineages is not None and learnt.lineages is not None:
+        lineages = before.lineages | learnt.lineages
+        if len(lineages) > max(CHAINS_MAX, len(before.lineages)):
+            lineages = None
+    first = [day for day in (before.first_seen, learnt.first_seen) if day is not None]
+    last = [day for day in (before.last_seen, learnt.last_seen) if day is not None]
+    return replace(
+        learnt,
+        lineages=lineages,
+        first_seen=min(first, default=None),
+        last_seen=max(last, default=None),
+        runs=(before.runs or 0) + (learnt.runs or 0) or None,
+    )
+
+
+def firsts(before: Entry | None, met: Met) -> Iterator[First]:
+    """Each time that something about it was new, to `before`, too."""
+    if before is None:
+        yield from met.firsts
+    elif before.lineages is not None:
+        if met.chains is None:
+            yield from () if met.first is None else (met.first,)
+        else:
+            yield from (first for chain, first in met.chains.items() if chain not in before.lineages)
+
+
+def _knows(entry: Entry, met: Met) -> bool:
+    if entry.lineages is None:
+        return True
+    return met.chains is not None and entry.lineages >= met.chains.keys()
