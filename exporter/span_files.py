@@ -6,18 +6,15 @@ import gzip
 import zlib
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import ExitStack
-from itertools import chain
 from pathlib import Path
 from typing import BinaryIO
 
 from exporter.errors import UsageError
-from exporter.span_lines import Attributes, EgressSpan, LineError, read_line
+from exporter.span_folders import SPANS_HINT, files_below
+from exporter.span_lines import Attributes, EgressSpan, LineError, is_unfinished, read_line
 
-PATTERNS = ("traces*.jsonl", "traces*.jsonl.gz")
-"""Files of a folder, rotated ones included."""
 LINE_MAX = 64 << 20
 """Bytes; a request has at most some megabytes."""
-_HINT = "name files or folders that `ci-egress run --otlp-dir` wrote"
 _COMPRESSED = ".gz"
 _TELL_BYTES = 1 << 20
 _BUFFER_BYTES = 1 << 18
@@ -26,50 +23,50 @@ _BUFFER_BYTES = 1 << 18
 
 def span_files(paths: Iterable[Path]) -> list[Path]:
     """`paths`, each once, folders as their files of spans. Raises UsageError where they have none."""
-    files = []
-    for path in paths:
-        found = _in_folder(path) if path.is_dir() else [path]
-        if not found:
-            raise UsageError(f"{path} has no {PATTERNS[0]}", hint=_HINT)
-        files += found
+    files = (file for path in paths for file in (files_below(path) if path.is_dir() else [path]))
     return [*dict.fromkeys(files)]
 
 
-def egress_spans(path: Path) -> Iterator[Attributes]:
-    """Attributes of each egress span in `path`. Raises UsageError, with the line of what is wrong."""
-    return (span.attributes for span in read_spans(path))
+def egress_spans(path: Path, say: Callable[[str], object]) -> Iterator[Attributes]:
+    """Attributes of each egress span in `path`, as `read_spans` has them."""
+    return (span.attributes for span in read_spans(path, say=say))
 
 
 def read_spans(
     path: Path,
     names: Collection[str] | None = None,
     *,
+    say: Callable[[str], object],
     on_read: Callable[[int], object] = lambda _: None,
 ) -> Iterator[EgressSpan]:
     """Each egress span in `path`, with the attributes in `names` or with all.
 
+    A last line that isn't finished is left out, which `say` tells: its writer may still be at work.
     `on_read` is told now and then how many bytes of the file were read since. Raises UsageError, with the
     line of what is wrong.
     """
     try:
         for number, line in enumerate(_lines(path, on_read), 1):
-            if not line.isspace():
+            if _is_last(line) and is_unfinished(line):
+                say(f"{path}: the last line isn't complete: left out")
+            elif not line.isspace():
                 yield from _spans_of(line, names, f"{path}:{number}:1")
     except (OSError, EOFError, zlib.error) as error:
         # What gzip raises has no strerror.
         reason = getattr(error, "strerror", None) or str(error)
-        raise UsageError(f"cannot read {path}: {reason}", hint=_HINT) from None
+        raise UsageError(f"cannot read {path}: {reason}", hint=SPANS_HINT) from None
 
 
-def _in_folder(folder: Path) -> list[Path]:
-    return sorted(chain.from_iterable(map(folder.glob, PATTERNS)))
+def _is_last(line: bytes) -> bool:
+    """Whether nothing follows it; behind one of which only the beginning was read, something does."""
+    return not line.endswith(b"\n") and len(line) < LINE_MAX
 
 
 def _spans_of(line: bytes, names: Collection[str] | None, place: str) -> list[EgressSpan]:
     try:
         return read_line(line, names)
     except LineError:
-        raise UsageError(f"{place}: not a line of OTLP spans", hint=_HINT) from None
+        raise UsageError(f"{place}: not a line of OTLP spans", hint=SPANS_HINT) from None
 
 
 def _lines(path: Path, on_read: Callable[[int], object]) -> Iterator[bytes]:

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from exporter.baseline.entries import ANY
-from exporter.baseline.model import Baseline, Entry, Lineage, Task
+from exporter.baseline.model import Baseline, Entry, Task
 from exporter.baseline.sections import shown_task
 from exporter.policy.model import Name
 from exporter.policy.rule_texts import chains_text
+from exporter.programs import Lineage
 from exporter.text import printable
 
 NAMES_SHOWN = 5
@@ -160,7 +161,8 @@ def _folded(fold: Fold) -> str:
     names = [str(entry.host) for entry in fold.names]
     more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
     by = f"; now also {_chains(fold.gained)}" if fold.gained != [] else ""
-    return f"in place of {', '.join(names[:NAMES_SHOWN])}{more}{by}"
+    zone = str(fold.wildcard.host).removeprefix("*.")
+    return f"any name below {zone} is known now, in place of {', '.join(names[:NAMES_SHOWN])}{more}{by}"
 
 
 def _fields(entry: Entry) -> dict[str, object]:

@@ -52,7 +52,7 @@ def learn(paths: tuple[Path, ...], url: str | None, days: int, output: Path | No
     ci-egress baseline learn --from-prometheus https://prometheus.example --days 14
     """  # noqa: D301 - click wants a real backspace
     from exporter.baseline.conclude import conclude
-    from exporter.baseline.write import baseline_lines
+    from exporter.baseline.write import readable_lines
     from exporter.console import write
     from exporter.documents.output import write_lines
     from exporter.errors import UsageError
@@ -60,16 +60,24 @@ def learn(paths: tuple[Path, ...], url: str | None, days: int, output: Path | No
     if not paths and url is None:
         hint = "name files or folders that `ci-egress run --otlp-dir` wrote, or give --from-prometheus"
         raise UsageError("nothing to learn from", hint=hint)
+    if any(_is_url(path) for path in paths):  # which may hold a password, and so isn't shown
+        hint = "ask a Prometheus with --from-prometheus URL"
+        raise UsageError("a URL stands in the place of a PATH", hint=hint)
     seen = _seen(paths, url, days)
     learnt = conclude(seen)
     for note in learnt.notes:
         Messages.current().say(note)
-    lines = baseline_lines(learnt.baseline)
+    lines = readable_lines(learnt.baseline)
     if output is None:
         write(sys.stdout, "".join(f"{line}\n" for line in lines))
     else:
         write_lines(output, lines)
     return 0
+
+
+def _is_url(path: Path) -> bool:
+    """Slashes that follow each other are one in a path."""
+    return str(path).startswith(("http:/", "https:/")) and not path.exists()
 
 
 def _seen(paths: tuple[Path, ...], url: str | None, days: int) -> Seen:

@@ -58,6 +58,17 @@ def test_show_says_what_is_known_and_how_many_runs_brought_nothing_new(baseline:
     ]
 
 
+def test_show_says_why_a_pipeline_is_without_runs(baseline: Path) -> None:
+    baseline.write_text(EXAMPLE)
+    done = ci_egress("baseline", "show", baseline.name, cwd=baseline.parent)
+    why = "Prometheus remembers days, not runs, and a person needn't write them"
+    assert done.stdout.decode().splitlines() == [
+        "pipeline  tasks  destinations  runs  nothing new for  last run",
+        "release       1             1",
+        f"without runs: baseline.yaml doesn't say how many; {why}",
+    ]
+
+
 def test_show_tells_that_enforcing_would_have_broken_no_recorded_run(baseline: Path) -> None:
     runs = [{**REGISTRY, "cicd.pipeline.run.id": str(number)} for number in range(412)]
     (baseline.parent / "runs").mkdir()
@@ -114,6 +125,27 @@ def test_all_errors_of_a_baseline_are_told_with_places_for_editors(baseline: Pat
         "baseline.yaml:2:32: an entry can't be a text",
     ]
     assert last == "ci-egress: error: baseline.yaml is not a valid baseline: 4 errors"
+
+
+@pytest.mark.parametrize(
+    ("command", "hint"),
+    [
+        (["baseline", "export", "bad.yaml"], ""),
+        (["baseline", "diff", "bad.yaml", "bad.yaml"], ""),
+        (
+            ["run", "--baseline", "bad.yaml", "--", "true"],
+            "; `ci-egress baseline show` shows them without starting anything",
+        ),
+    ],
+)
+def test_how_to_see_the_errors_of_a_baseline_is_told_where_a_job_would_start(
+    tmp_path: Path, command: list[str], hint: str
+) -> None:
+    (tmp_path / "bad.yaml").write_text("version: 1\nentries: [x]\n")
+    done = ci_egress(*command, cwd=tmp_path)
+    assert done.status == 2
+    last = f"ci-egress: error: bad.yaml is not a valid baseline: 1 error{hint}"
+    assert done.stderr.splitlines()[-1] == last
 
 
 def test_diff_ends_with_1_when_two_baselines_know_different_things(baseline: Path) -> None:

@@ -193,7 +193,7 @@ def assert_is_paged(stack: Stack, pages: Pages, attacked: Trace, pipeline: str) 
 
 
 def assert_are_told(pages: Pages, pipeline: str, reasons: dict[Destination, str]) -> None:
-    """Both, of each theft; of the lookup of its name only when that came before it, in an export of its own."""
+    """Both, of each theft; of the lookup of its name only where an export came between the two."""
     lookups = {one for one, reason in reasons.items() if (one.server_port, reason) == ("53", "chain")}
     both = ("security-page", "payments")
     thefts_told = {(receiver, one) for receiver in both for one in reasons.keys() - lookups}
