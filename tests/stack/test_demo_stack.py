@@ -222,26 +222,33 @@ def test_the_new_destination_is_the_one_alert_and_its_lookup_is_inhibited(demo: 
     common = {
         "alertname": "CICDEgressNovelDestination",
         "cicd_pipeline_name": "release",
+        "cicd_pipeline_task_name": "build",
+        "egress_verdict": "allow",
         "severity": "critical",
     }
     lookup = {"server_address": names.RESOLVER, "server_port": "53", "network_transport": "udp"}
+    lookup["reason"] = "chain"
     beacon = {"server_address": "beacon.example", "server_port": "80", "network_transport": "tcp"}
+    beacon["reason"] = "destination"
     assert fired == {"active": common | beacon, "suppressed": common | lookup}
 
 
 def test_the_alert_is_shown_with_its_labels_and_when_it_was_there(demo: Demo) -> None:
     shown = demo.output.partition("What fires in Alertmanager: CICDEgressNovelDestination\n")[2].splitlines()
-    assert shown[0] == "  release connected to beacon.example:80 as its baseline doesn't know it"
+    assert shown[0] == "  CI jobs connected to beacon.example:80, which their baseline doesn't have"
     assert re.fullmatch(r"    seen +\d+\.\d s after the connect", shown[1])
-    assert {tuple(line.split()) for line in shown[2:8]} == {
+    assert {tuple(line.split()) for line in shown[2:11]} == {
         ("alertname", "CICDEgressNovelDestination"),
         ("cicd_pipeline_name", "release"),
+        ("cicd_pipeline_task_name", "build"),
+        ("egress_verdict", "allow"),
         ("network_transport", "tcp"),
+        ("reason", "destination"),
         ("server_address", "beacon.example"),
         ("server_port", "80"),
         ("severity", "critical"),
     }
-    assert shown[8] == f"  That of {names.RESOLVER}:53 (udp) is inhibited by it: one page, not two."
+    assert shown[11] == f"  That of {names.RESOLVER}:53 (udp) is inhibited by it: one page, not two."
 
 
 def test_no_secret_is_in_what_it_prints_keeps_or_stores(demo: Demo) -> None:
