@@ -227,6 +227,17 @@ def test_a_limit_that_is_too_low_is_named_and_nothing_is_started(limit: str, ope
     assert not (open_folder / "started").exists()
 
 
+def test_an_option_behind_command_is_told_and_is_commands_own(tmp_path: Path) -> None:
+    done = ci_egress("run", "touch", "--baseline", cwd=tmp_path)
+    warning, *_ = done.stderr.splitlines()
+    assert warning == (
+        "ci-egress: warning: --baseline behind COMMAND: touch gets that, ci-egress doesn't; put it before "
+        "COMMAND, or say that it is touch's: ci-egress run -- touch …"
+    )
+    assert "touch: unrecognized option '--baseline'" in done.stderr
+    assert done.status == 1
+
+
 def test_a_command_that_cannot_start_leaves_no_job_in_the_metrics(tmp_path: Path) -> None:
     assert ci_egress("run", "--otlp-dir", "out", "no-such-program", cwd=tmp_path).status == 127
     assert "cicd.egress.jobs" not in (tmp_path / "out/metrics.jsonl").read_text()
