@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 _MAPPED = bytes(10) + b"\xff\xff"
 _UNSPECIFIED = (bytes(16), _MAPPED + bytes(4))
+_TEXT_MAX = 64
+"""Characters; more than any address has, scope included."""
 
 # IANA keywords, in lower case; 262 is the kernel's own number for MPTCP, which is tcp to the peer.
 _TRANSPORTS = {
@@ -56,6 +58,20 @@ def address(packed: bytes) -> Address:
         return Address(str(ipv4), "ipv4", ipv4.is_loopback or ipv4.is_unspecified)
     ipv6 = ipaddress.IPv6Address(packed)
     return Address(str(ipv6), "ipv6", ipv6.is_loopback or ipv6.is_unspecified)
+
+
+def is_loopback(text: str) -> bool:
+    """Whether `text`, which may be anything, is an address that stays on this machine."""
+    return len(text) <= _TEXT_MAX and _is_loopback(text)
+
+
+@lru_cache(maxsize=4096)
+def _is_loopback(text: str) -> bool:
+    try:
+        parsed = ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return parsed.is_loopback or parsed.is_unspecified
 
 
 def is_known(packed: bytes) -> bool:

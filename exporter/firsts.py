@@ -9,7 +9,7 @@ from exporter.attributes import LayeredSpan
 from exporter.destinations import Destination
 from exporter.otlp import LogRecord, Severity
 from exporter.programs import Program
-from exporter.summary import shown_chain
+from exporter.summary_table import shown_chain
 from exporter.text import printable
 
 TOLD_MAX = 4096

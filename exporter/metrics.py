@@ -16,7 +16,7 @@ from exporter.destinations import OTHER, Destination
 from exporter.durations import Durations, Producer, durations_metric
 from exporter.events import Outcome
 from exporter.jobs.model import Job
-from exporter.series import DESTINATIONS_MAX, Cap, Caps, Lineage, Series, Where
+from exporter.series import DESTINATIONS_MAX, UNKNOWN_LINEAGE, Cap, Caps, Lineage, Series, Where
 from exporter.terms import Ruling
 
 PIPELINES_MAX = 200
@@ -77,7 +77,8 @@ class JobMetrics:
         `lineage` are the executables from the job's root to the process; None where that isn't known.
         """
         where = Where(destination.host, destination.port, destination.transport)
-        series = Series(where, said.verdict, said.is_novel, lineage if self._has_lineages else None)
+        chain = (lineage or UNKNOWN_LINEAGE) if self._has_lineages else None
+        series = Series(where, said.verdict, said.is_novel, chain)
         count = self._connections.get(series)
         if count is None:
             count = self._connections.setdefault(self._shared.connections.capped(series), _Count())

@@ -15,6 +15,7 @@ from exporter.programs import Program
 
 NOVEL_EVENT = "cicd.egress.novel"
 UNLISTED, OTHER_CHAINS = "not in the baseline", "known, but not from this chain"
+FORGOTTEN = "known, but there is more to this chain than is remembered"
 
 
 class _First(NamedTuple):
@@ -52,7 +53,9 @@ class Novelties:
         lineage = program.lineage if program else None
         if not self._firsts.meets(_First(*destination[:3], lineage)):
             return
-        why = OTHER_CHAINS if is_known_otherwise(destination) else UNLISTED
+        why = UNLISTED
+        if is_known_otherwise(destination):
+            why = FORGOTTEN if program and program.has_gap else OTHER_CHAINS
         what = sentence(program, destination, why)
         self.first = self.first or what
         told, made = f"novel: {what}", span()

@@ -1,6 +1,6 @@
 """How an event becomes telemetry, from top to bottom.
 
-    decode → process table (psutil) → job → names → flows → spans, metrics → OTLP
+    decode → process table (psutil) → job → names → policy, baseline → flows → spans, metrics → OTLP
 
 The left end is the kernel's ring or a recording; nothing here knows which.
 """

@@ -165,6 +165,7 @@ class ProcessTable:
             event.arguments_cut,
             container_in(event.cgroup),
         )
+        program.has_gap |= before is not None and before.has_gap
         self._replace(program)
         return program
 
@@ -249,6 +250,7 @@ class ProcessTable:
             image.arguments,
             is_recovered=True,
         )
+        program.has_gap |= before is not None and before.has_gap
         if image.path is None:  # the process is gone, so there may be another process under its pid
             self._end(program, at_ns, None)
         else:

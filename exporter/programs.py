@@ -100,7 +100,7 @@ class Program:
     topmost: Program | None = field(init=False, repr=False)
     """The last of them; None for a job's root."""
     has_gap: bool = field(init=False, repr=False)
-    """Whether programs between the root and this one were forgotten."""
+    """Whether programs between the root and this one were forgotten, or their records lost."""
 
     def __post_init__(self) -> None:
         """Place it below its parent, or below the root where a job forks without end."""
@@ -109,7 +109,8 @@ class Program:
             self.parent = parent = parent.root
             self.has_gap = True
         else:
-            self.has_gap = parent is not None and parent.has_gap
+            is_detached = self.is_recovered and self.attribution is None  # a job's root was told whose it is
+            self.has_gap = is_detached if parent is None else parent.has_gap
         self.depth = parent.depth + 1 if parent else 0
         self.topmost = parent.root if parent else None
 
@@ -136,6 +137,11 @@ class Program:
     def lineage(self) -> tuple[str, ...]:
         """Names of the executables of `chain`."""
         return tuple(program.name or "unknown" for program in self.chain)
+
+    @property
+    def known_lineage(self) -> tuple[str, ...] | None:
+        """`lineage` to be compared with others; None where a gap makes it look like a chain that it isn't."""
+        return None if self.has_gap else self.lineage
 
     @property
     def is_chain_whole(self) -> bool:

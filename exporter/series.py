@@ -16,6 +16,8 @@ _LINEAGE_CHARACTERS_MAX = 1024
 _ARROW = ">"
 
 Lineage = tuple[str, ...]
+UNKNOWN_LINEAGE: Lineage = (OTHER,)
+"""Stands for chains that can't be told apart, or aren't known: without any, all would do."""
 
 
 class Where(NamedTuple):
@@ -34,7 +36,7 @@ class Series(NamedTuple):
     is_novel: bool | None
     """None without a baseline."""
     lineage: Lineage | None
-    """None where it isn't known, or not wanted."""
+    """None where it isn't wanted."""
 
     def attributes(self) -> dict[str, str | int | bool]:
         """What tells it from others of its pipeline and task."""
@@ -80,7 +82,7 @@ class Caps:
         if lineage is not None:
             known = self._lineages.setdefault(where, Cap(LINEAGES_MAX))
             if not _can_be_told(lineage) or not known.admits(lineage):
-                lineage = (OTHER,)
+                lineage = UNKNOWN_LINEAGE
         return Series(where, series.verdict, series.is_novel, lineage)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from exporter.errors import UsageError
-from exporter.span_lines import Attributes, EgressSpan, LineError, read_line
+from exporter.span_lines import Attributes, EgressSpan, LineError, is_unfinished, read_line
 
 PATTERNS = ("traces*.jsonl", "traces*.jsonl.gz")
 """Files of a folder, rotated ones included."""
@@ -35,25 +35,29 @@ def span_files(paths: Iterable[Path]) -> list[Path]:
     return [*dict.fromkeys(files)]
 
 
-def egress_spans(path: Path) -> Iterator[Attributes]:
-    """Attributes of each egress span in `path`. Raises UsageError, with the line of what is wrong."""
-    return (span.attributes for span in read_spans(path))
+def egress_spans(path: Path, say: Callable[[str], object]) -> Iterator[Attributes]:
+    """Attributes of each egress span in `path`, as `read_spans` has them."""
+    return (span.attributes for span in read_spans(path, say=say))
 
 
 def read_spans(
     path: Path,
     names: Collection[str] | None = None,
     *,
+    say: Callable[[str], object],
     on_read: Callable[[int], object] = lambda _: None,
 ) -> Iterator[EgressSpan]:
     """Each egress span in `path`, with the attributes in `names` or with all.
 
+    A last line that isn't finished is left out, which `say` tells: its writer may still be at work.
     `on_read` is told now and then how many bytes of the file were read since. Raises UsageError, with the
     line of what is wrong.
     """
     try:
         for number, line in enumerate(_lines(path, on_read), 1):
-            if not line.isspace():
+            if _is_last(line) and is_unfinished(line):
+                say(f"{path}: the last line isn't complete: left out")
+            elif not line.isspace():
                 yield from _spans_of(line, names, f"{path}:{number}:1")
     except (OSError, EOFError, zlib.error) as error:
         # What gzip raises has no strerror.
@@ -62,7 +66,17 @@ def read_spans(
 
 
 def _in_folder(folder: Path) -> list[Path]:
-    return sorted(chain.from_iterable(map(folder.glob, PATTERNS)))
+    """Raises UsageError for what is no file: whoever can write to the folder could let its reader wait."""
+    found = sorted(chain.from_iterable(map(folder.glob, PATTERNS)))
+    for path in found:
+        if not path.is_file():
+            raise UsageError(f"{path} is no file", hint=_HINT)
+    return found
+
+
+def _is_last(line: bytes) -> bool:
+    """Whether nothing follows it; behind one of which only the beginning was read, something does."""
+    return not line.endswith(b"\n") and len(line) < LINE_MAX
 
 
 def _spans_of(line: bytes, names: Collection[str] | None, place: str) -> list[EgressSpan]:

@@ -13,6 +13,7 @@ SCOPE = "ci_egress"
 _CLIENT = 3
 _INTEGER = re.compile(r"-?[0-9]{1,19}")
 _TIME = re.compile(r"[0-9]{1,20}")
+_BEGINNING = b'{"resourceSpans"'
 
 Attributes = dict[str, Any]
 """Values are str, int, bool, float or a list of them."""
@@ -28,6 +29,16 @@ class EgressSpan(NamedTuple):
 
 class LineError(ValueError):
     """It is no OTLP/JSON request of spans."""
+
+
+def text_of(value: object) -> str | None:
+    """An attribute's value that is text, and not empty; None for any other."""
+    return value if isinstance(value, str) and value else None
+
+
+def number_of(value: object) -> int | None:
+    """An attribute's value that is a number from 0 on; None for any other."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
 
 
 # Only what is used, so that the rest is skipped, not built; gc=False, since JSON has no circles.
@@ -82,6 +93,17 @@ def read_line(line: bytes, names: Collection[str] | None = None) -> list[EgressS
         return list(_well_formed(line, names))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return list(_anything(line, names))
+
+
+def is_unfinished(line: bytes) -> bool:
+    """Whether it is the beginning of such a line: its writer is at work, or was ended."""
+    if not _BEGINNING.startswith(line[: len(_BEGINNING)]):
+        return False
+    try:
+        msgspec.json.decode(line, type=msgspec.Raw)
+    except (msgspec.DecodeError, RecursionError):
+        return True
+    return False
 
 
 def _well_formed(line: bytes, names: Collection[str] | None) -> Iterator[EgressSpan]:

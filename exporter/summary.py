@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import NamedTuple, TextIO
+from typing import TextIO
 
 from rich.console import Console
-from rich.filesize import decimal
-from rich.table import Table
 from rich.text import Text
 
 from exporter.console import printing
@@ -17,46 +14,18 @@ from exporter.destinations import Destination
 from exporter.events import Outcome, Tampered
 from exporter.programs import Program
 from exporter.spans import command_line
+from exporter.summary_table import ROWS_MAX, Row, Traffic, ordered, print_rows
 from exporter.tampering import sentence
-from exporter.terms import ALLOWED, DENIED, WOULD_DENY, Ruling
+from exporter.terms import DENIED, WOULD_DENY, Ruling
 from exporter.text import counted, printable
 from exporter.unseen import Unseen
 
-ROWS_MAX = 50
 _COUNTED_MAX = 10_000
 
-_VERDICTS = {ALLOWED: "allowed", DENIED: "denied", WOULD_DENY: "would deny"}
 _AGAINST = {DENIED: "denied", WOULD_DENY: "would be denied"}
 _FAILED = frozenset({Outcome.REFUSED, Outcome.TIMEOUT, Outcome.RESET, Outcome.UNREACHABLE, Outcome.ABORTED})
 
 _NOTHING_SAID = Ruling()
-
-_CHAIN_HEAD, _CHAIN_TAIL = 2, 5
-"""Programs shown of a long chain: the first, and the last, of which one did it."""
-
-
-class Row(NamedTuple):
-    """What is counted together."""
-
-    destination: str
-    transport: str
-    chain: tuple[str, ...]
-    is_loopback: bool
-    verdict: str = ALLOWED
-    """`egress.verdict`."""
-    novel: bool | None = None
-    """`egress.novel`; None without a baseline."""
-
-
-@dataclass(slots=True)
-class Traffic:
-    """What was counted."""
-
-    attempts: int = 0
-    failed: int = 0
-    """Of those, the ones that were refused, timed out, were reset or aborted, or found no way."""
-    bytes_sent: int = 0
-    bytes_received: int = 0
 
 
 class Summary:
@@ -173,7 +142,7 @@ class Summary:
                     "bytes_sent": traffic.bytes_sent,
                     "bytes_received": traffic.bytes_received,
                 }
-                for row, traffic in sorted(self._rows.items(), key=_new_and_most_first)
+                for row, traffic in ordered(self._rows.items())
             ],
             "uncounted": self._uncounted,
             "notes": list(self._remarks()),
@@ -196,49 +165,13 @@ class Summary:
         return f"{counted(attempts, 'attempt')}, {destinations}{against}"
 
     def _print_table(self, console: Console, title: str, *, is_loopback: bool) -> None:
-        rows = sorted(
-            (item for item in self._rows.items() if item[0].is_loopback == is_loopback),
-            key=_new_and_most_first,
-        )
-        if not rows:
-            if not is_loopback:
-                console.print(Text(f"{printable(title)}: no connection left this machine"), soft_wrap=True)
-            return
-        console.print(Text(printable(title), style="italic"), soft_wrap=True)
-        is_fancy = console.is_terminal
-        table = Table(box=None, pad_edge=False)
-        has_news = any(row.novel for row, _ in rows)
-        if has_news:
-            table.add_column("", no_wrap=True)
-        table.add_column("destination", overflow="fold", no_wrap=not is_fancy)
-        table.add_column("transport", no_wrap=True)
-        has_verdicts = any(row.verdict != ALLOWED for row, _ in rows)
-        if has_verdicts:
-            table.add_column("verdict", no_wrap=True)
-        for name in ("count", "failed", "sent", "received"):
-            table.add_column(name, justify="right", no_wrap=True)
-        table.add_column("process chain", overflow="fold", no_wrap=not is_fancy)
-        for row, traffic in rows[:ROWS_MAX]:
-            sizes = (_size(traffic.bytes_sent), _size(traffic.bytes_received))
-            verdict = (_VERDICTS[row.verdict],) if has_verdicts else ()
-            numbers = (str(traffic.attempts), str(traffic.failed or ""))
-            news = ("new" if row.novel else "",) if has_news else ()
-            cells = (
-                *news,
-                row.destination,
-                row.transport,
-                *verdict,
-                *numbers,
-                *sizes,
-                shown_chain(row.chain),
-            )
-            table.add_row(*map(Text, cells))
-        console.print(table)
-        if len(rows) > ROWS_MAX:
-            hidden = sum(traffic.attempts for _, traffic in rows[ROWS_MAX:])
-            more = f"… and {len(rows) - ROWS_MAX} more rows with {hidden} attempts: see the spans"
-            console.print(Text(more))
-        console.print()
+        rows = ordered(item for item in self._rows.items() if item[0].is_loopback == is_loopback)
+        if rows:
+            console.print(Text(printable(title), style="italic"), soft_wrap=True)
+            print_rows(console, rows)
+            console.print()
+        elif not is_loopback:
+            console.print(Text(f"{printable(title)}: no connection left this machine"), soft_wrap=True)
 
     def _remarks(self) -> Iterable[str]:
         if self._uncounted:
@@ -283,21 +216,3 @@ def _row(destination: Destination, program: Program | None, said: Ruling) -> Row
 def _told(row: Row) -> dict[str, object]:
     """For JSON: what isn't known is left out."""
     return {name: value for name, value in row._asdict().items() if value is not None}
-
-
-def _new_and_most_first(item: tuple[Row, Traffic]) -> tuple[bool, int, Row]:
-    row, traffic = item
-    return not row.novel, -traffic.attempts, row
-
-
-def _size(number: int) -> str:
-    """For a table: nothing where nothing is known to have been transferred."""
-    return decimal(number) if number else ""
-
-
-def shown_chain(chain: tuple[str, ...], arrow: str = " > ") -> str:
-    """For a person: bounded, and harmless for a terminal."""
-    names = [printable(name, limit=40) for name in chain]
-    if len(names) > _CHAIN_HEAD + _CHAIN_TAIL:
-        names[_CHAIN_HEAD:-_CHAIN_TAIL] = ["…"]
-    return arrow.join(names)

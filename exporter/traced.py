@@ -15,7 +15,7 @@ from exporter.clock import Clock
 from exporter.config import ProcessSpans
 from exporter.denials import Denials
 from exporter.destinations import Destination
-from exporter.events import RULE_OF_ANSWERS, Acted, Aggregated, Flowed
+from exporter.events import RULE_OF_ANSWERS, Act, Acted, Aggregated, Flowed
 from exporter.jobs.attributes import resource_attributes
 from exporter.jobs.model import Job
 from exporter.metrics import JobMetrics, Metrics
@@ -76,7 +76,8 @@ class TracedJob:
             return None
         if event.rule == RULE_OF_ANSWERS:
             return False
-        return self.novelty.is_novel(where, program.lineage if program else None)
+        lineage = program.known_lineage if program else None
+        return self.novelty.is_novel(where, lineage, is_connect=event.act is Act.CONNECT)
 
     def counts(
         self,
@@ -90,7 +91,7 @@ class TracedJob:
 
         `program` is None where it isn't known who they are of.
         """
-        lineage = program.lineage if program else None
+        lineage = program.known_lineage if program else None
         self.metrics.connection(where, context, attempts, said=said, lineage=lineage)
         self.summary.connected(where, program, attempts, said=said)
 

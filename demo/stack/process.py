@@ -105,11 +105,6 @@ class Server:
             self._process.wait()
             self._process = None
 
-    def restart(self) -> None:
-        """Stop it in order and start it again, on the same ports and data."""
-        self.stop()
-        self.start()
-
     def log_tail(self) -> str:
         """The last lines of its log."""
         lines = self.log.read_text(errors="replace").splitlines() if self.log.exists() else []

@@ -63,7 +63,7 @@ class Binaries:
 
 @dataclass(frozen=True)
 class Stack:
-    """The four servers, each with start, stop, kill and restart, and where they listen."""
+    """The four servers, each with start, stop and kill, and where they listen."""
 
     collector: Server
     jaeger: Server
@@ -241,7 +241,6 @@ def _prometheus(folder: Path, program: Path, ports: Mapping[str, int], interval_
         f"--storage.tsdb.path={folder / 'data'}",
         f"--web.listen-address=127.0.0.1:{ports['prometheus']}",
         "--enable-feature=exemplar-storage",
-        "--web.enable-lifecycle",
     ]
     configure = partial(render_prometheus, PROMETHEUS_CONFIG, config, ports=moved, interval_s=interval_s)
     url = f"http://127.0.0.1:{ports['prometheus']}/-/ready"

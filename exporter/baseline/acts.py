@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import lru_cache
 from hashlib import blake2b
-from ipaddress import ip_address
 from typing import Any
 
-from exporter.addresses import is_transport, transport_has_ports
-from exporter.baseline.hosts import parse_host
+from exporter.addresses import is_loopback, is_transport, transport_has_ports
 from exporter.baseline.model import Lineage, Task, Where
 from exporter.baseline.seen import NotLearntError, Run, Seen
 from exporter.destinations import OTHER, SOCKET
-from exporter.policy.endpoints import PORT_MAX, EndpointError
-from exporter.policy.model import ANSWER, Name
-from exporter.span_lines import EgressSpan
+from exporter.policy.endpoints import PORT_MAX
+from exporter.policy.hosts import recorded_host
+from exporter.policy.model import ANSWER
+from exporter.programs import CHAIN_MAX
+from exporter.span_lines import EgressSpan, number_of, text_of
 from exporter.text import clean
 
 ATTRIBUTES = frozenset(
@@ -27,6 +27,7 @@ ATTRIBUTES = frozenset(
         "egress.job.attempt",
         "egress.lineage",
         "egress.rule",
+        "egress.truncated",
         "egress.verdict",
         "network.peer.address",
         "network.transport",
@@ -49,8 +50,6 @@ _NAME_MAX = 1024
 """Characters of the name of a pipeline, a task or a run."""
 _CHAIN_MAX = 1024
 """Characters of a chain in all."""
-_ADDRESS_MAX = 64
-"""Characters; more than any address has, scope included."""
 _TIME_MAX_NS = 4_102_444_800 * 10**9  # the year 2100
 
 
@@ -78,7 +77,7 @@ def _add(seen: Seen, at_ns: int, attributes: dict[str, Any]) -> None:
     bit = 0 if place is None else 1 << place
     task.runs |= bit
     where = _where(attributes)
-    chain = _chain(get("egress.lineage"))
+    chain = _chain(get("egress.lineage"), get("egress.truncated"))
     seen.met(task, where).add((at_ns, run), bit, chain)
 
 
@@ -86,7 +85,7 @@ def _where(attributes: dict[str, Any]) -> Where:
     get = attributes.get
     host, kind = text_of(get("server.address")), text_of(get("network.transport"))
     peer = text_of(get("network.peer.address"))
-    if is_loopback(host) or is_loopback(peer):
+    if is_loopback(host or "") or is_loopback(peer or ""):
         raise NotLearntError(None)
     if get("egress.verdict") == "deny":
         raise NotLearntError(DENIED)
@@ -105,19 +104,10 @@ def where_of(host: str | None, port: int | None, kind: str | None) -> Where:
     if kind is None or not is_transport(kind):
         raise NotLearntError(NO_NAME)
     has_port = transport_has_ports(kind)
-    if has_port and (port is None or port > PORT_MAX):
+    named = recorded_host(host)
+    if named is None or (has_port and (port is None or port > PORT_MAX)):
         raise NotLearntError(NO_NAME)
-    return Where(_named(host), port if has_port else None, kind)
-
-
-def _named(host: str) -> str:
-    try:
-        named = parse_host(host)
-    except EndpointError:
-        raise NotLearntError(NO_NAME) from None
-    if isinstance(named, Name) and named.is_wildcard:
-        raise NotLearntError(NO_NAME)
-    return str(named)
+    return Where(named, port if has_port else None, kind)
 
 
 def identity_of(attributes: Mapping[str, Any]) -> tuple[Task, Run]:
@@ -150,11 +140,17 @@ def task_of(pipeline: str | None, task: str | None) -> Task:
     return Task(clean(pipeline) if pipeline else None, clean(task) if task else None)
 
 
-def _chain(value: object) -> Lineage:
-    """Raises NotLearntError where it is missing, or too long to be kept."""
+def _chain(value: object, truncated: object) -> Lineage:
+    """Raises NotLearntError where it is missing, too long to be kept, or looks shorter than it was."""
+    if isinstance(value, list) and len(value) < CHAIN_MAX and _lists(truncated, "egress.lineage"):
+        raise NotLearntError(NOBODY)
     if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
         raise NotLearntError(NOBODY)
     return chain_of(tuple(value))
+
+
+def _lists(names: object, name: str) -> bool:
+    return isinstance(names, list) and name in names
 
 
 @lru_cache(maxsize=16_384)
@@ -163,27 +159,3 @@ def chain_of(names: Lineage) -> Lineage:
     if not names or not all(names) or sum(map(len, names)) > _CHAIN_MAX:
         raise NotLearntError(NOBODY)
     return tuple(map(clean, names))
-
-
-def is_loopback(text: str | None) -> bool:
-    """Whether it is an address of this machine itself."""
-    return text is not None and len(text) <= _ADDRESS_MAX and _is_loopback(text)
-
-
-@lru_cache(maxsize=4096)
-def _is_loopback(text: str) -> bool:
-    try:
-        address = ip_address(text)
-    except ValueError:
-        return False
-    return address.is_loopback or address.is_unspecified
-
-
-def number_of(value: object) -> int | None:
-    """A value that is a number from 0 on; None for any other."""
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
-
-
-def text_of(value: object) -> str | None:
-    """A value that is text, and not empty; None for any other."""
-    return value if isinstance(value, str) and value else None

@@ -160,7 +160,8 @@ def _folded(fold: Fold) -> str:
     names = [str(entry.host) for entry in fold.names]
     more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
     by = f"; now also {_chains(fold.gained)}" if fold.gained != [] else ""
-    return f"in place of {', '.join(names[:NAMES_SHOWN])}{more}{by}"
+    zone = str(fold.wildcard.host).removeprefix("*.")
+    return f"any name below {zone} is known now, in place of {', '.join(names[:NAMES_SHOWN])}{more}{by}"
 
 
 def _fields(entry: Entry) -> dict[str, object]:

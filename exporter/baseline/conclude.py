@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator
 from datetime import date
 from typing import NamedTuple
 
-from exporter.baseline.fold import Subject, fold
+from exporter.baseline.fold import Known, fold
 from exporter.baseline.model import Baseline, Entry, History, Task
-from exporter.baseline.seen import CHAINS_MAX, Run, Runs, Seen
+from exporter.baseline.seen import CHAINS_MAX, Met, Run, Runs, Seen
 from exporter.text import counted
 
 _DAY_NS = 86_400 * 10**9
@@ -27,11 +27,11 @@ class Learnt(NamedTuple):
 
 def conclude(seen: Seen) -> Learnt:
     """What was learnt."""
-    subjects = [(name, subject) for name, task in seen.tasks.items() for subject in fold(task)]
-    entries = [_entry(name, subject) for name, subject in subjects]
+    known = [(name, each) for name, task in seen.tasks.items() for each in fold(task)]
+    entries = [_entry(name, each) for name, each in known]
     brought: dict[str | None, set[Run]] = {}
-    for name, subject in subjects:
-        brought.setdefault(name.pipeline, set()).update(run for _, run in subject.met.firsts)
+    for name, each in known:
+        brought.setdefault(name.pipeline, set()).update(run for _, run in each.met.firsts)
     histories = {
         pipeline: _history(runs, brought.get(pipeline, set()))
         for pipeline, runs in seen.runs.items()
@@ -45,28 +45,26 @@ def conclude(seen: Seen) -> Learnt:
         ),
         *_uncounted(seen),
         *_first_of(_folded(entries), "wildcards for names that vary"),
-        *_first_of(
-            _crowded(entries, [subject for _, subject in subjects]), "destinations with `lineage: any`"
-        ),
+        *_first_of(_crowded(entries, [each.met for _, each in known]), "destinations with `lineage: any`"),
     )
     return Learnt(Baseline(tuple(sorted(entries, key=lambda entry: entry.subject.order)), histories), notes)
 
 
-def _entry(task: Task, subject: Subject) -> Entry:
-    met = subject.met
+def _entry(task: Task, known: Known) -> Entry:
+    met = known.met
     days = set(met.days)
     if met.first is not None:
         days |= {_day(met.first[0]), _day(met.last_ns)}
     return Entry(
         task,
-        subject.host,
-        subject.port,
-        subject.transport,
+        known.host,
+        known.port,
+        known.transport,
         None if met.chains is None else frozenset(met.chains),
         date.fromordinal(min(days)),
         date.fromordinal(max(days)),
         met.runs.bit_count() or None,
-        subject.folded,
+        known.folded,
     )
 
 
@@ -101,9 +99,9 @@ def _folded(entries: Iterable[Entry]) -> Iterator[str]:
             )
 
 
-def _crowded(entries: Iterable[Entry], subjects: Iterable[Subject]) -> Iterator[str]:
-    for entry, subject in zip(entries, subjects, strict=True):
-        if subject.met.is_crowded:
+def _crowded(entries: Iterable[Entry], mets: Iterable[Met]) -> Iterator[str]:
+    for entry, met in zip(entries, mets, strict=True):
+        if met.is_crowded:
             yield f"{_shown(entry)}: `lineage: any`, since more than {CHAINS_MAX} chains reached it"
 
 

@@ -9,7 +9,7 @@ from ipaddress import ip_address
 from typing import Any
 
 from exporter.addresses import endpoint, protocol_of
-from exporter.baseline.acts import identity_of, number_of, text_of
+from exporter.baseline.acts import identity_of
 from exporter.baseline.model import Task
 from exporter.baseline.seen import NotLearntError, Run
 from exporter.policy.decide import Act, decide
@@ -22,6 +22,7 @@ from exporter.policy.model import (
     Policy,
     effective,
 )
+from exporter.span_lines import number_of, text_of
 
 ATTRIBUTES = frozenset(
     {

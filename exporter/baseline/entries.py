@@ -9,12 +9,12 @@ from sys import intern
 from typing import TypeVar
 
 from exporter.addresses import is_transport, transport_has_ports
-from exporter.baseline.hosts import parse_host
 from exporter.baseline.model import Entry, Lineage, Task
 from exporter.documents.fields import Fields, is_empty, read_fields, wrong_kind
 from exporter.documents.problems import Problems, shown
 from exporter.documents.tree import Listing, Node, Scalar
 from exporter.policy.endpoints import PORT_MAX, EndpointError
+from exporter.policy.hosts import parse_single_host
 
 KEYS = (
     *("pipeline", "task", "destination", "port", "transport"),
@@ -44,7 +44,7 @@ def read_entry(node: Node, problems: Problems) -> Entry | None:
         if key not in fields:
             problems.add(node, f"an entry without `{key}`", fix)
     task = read_task(fields, problems)
-    host = _value(fields, "destination", parse_host, problems)
+    host = _value(fields, "destination", parse_single_host, problems)
     transport = _value(fields, "transport", _transport, problems)
     port = _port(node, fields, transport, problems)
     lineages = _lineages(fields["lineage"], problems) if "lineage" in fields else None

@@ -18,7 +18,7 @@ from exporter.policy.problems import PolicyError
 from exporter.policy.rule_texts import ANY, DNS_PORT, chains_text, has_ports, rule_text, scheme_of
 from exporter.text import counted
 
-_NO_PORT = "port 0, to which nothing can be sent"
+_NO_PORT = "port 0, which no rule can name"
 _TOLD_MAX = 100
 """Tasks that have no section."""
 _SERVERS_MAX = 3

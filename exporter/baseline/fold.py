@@ -13,9 +13,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
-from exporter.baseline.hosts import parse_host
 from exporter.baseline.model import Where
 from exporter.baseline.seen import Met, TaskSeen
+from exporter.policy.hosts import parse_single_host
 from exporter.policy.model import Address, Name
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ Labels = tuple[str, ...]
 """Of a name, the last one first."""
 
 
-class Subject(NamedTuple):
+class Known(NamedTuple):
     """What becomes an entry."""
 
     host: Name | Address
@@ -38,9 +38,9 @@ class Subject(NamedTuple):
     """Names that a wildcard stands for, sorted."""
 
 
-def fold(task: TaskSeen) -> Iterator[Subject]:
+def fold(task: TaskSeen) -> Iterator[Known]:
     """All destinations of `task`, of which each is met by exactly one."""
-    hosts = {where: parse_host(where.host) for where in task.destinations}
+    hosts = {where: parse_single_host(where.host) for where in task.destinations}
     owners: dict[tuple[str, int | None, str], list[Where]] = defaultdict(list)
     for where, host in hosts.items():
         if isinstance(host, Name) and _varies(task.destinations[where], task):
@@ -52,9 +52,9 @@ def fold(task: TaskSeen) -> Iterator[Subject]:
         by_name = {where.host: where for where in wheres}
         for parent, names in folds([*by_name]).items():
             met = _together([left.pop(by_name[name]) for name in names])
-            yield Subject(Name(parent, is_wildcard=True), port, transport, met, tuple(sorted(names)))
+            yield Known(Name(parent, is_wildcard=True), port, transport, met, tuple(sorted(names)))
     for where, met in left.items():
-        yield Subject(hosts[where], where.port, where.transport, met)
+        yield Known(hosts[where], where.port, where.transport, met)
 
 
 def folds(names: Sequence[str]) -> Mapping[str, Sequence[str]]:

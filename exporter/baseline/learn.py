@@ -1,4 +1,4 @@
-"""A baseline from files of spans, read side by side where they are large, added up in their order."""
+"""Files of spans: read side by side where they are large, added up in their order."""
 
 from __future__ import annotations
 
@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from exporter.baseline.acts import ATTRIBUTES, add_span
-from exporter.baseline.conclude import Learnt, conclude
 from exporter.baseline.seen import Seen
 from exporter.errors import UsageError
-from exporter.span_files import read_spans, span_files
+from exporter.span_files import read_spans
 
 if TYPE_CHECKING:
     from multiprocessing.sharedctypes import Synchronized
@@ -33,14 +32,6 @@ _POLL_S = 0.1
 
 _counter: Synchronized[int] | None = None
 """Of a process that reads for another: how many bytes all of them have read."""
-
-
-def learn(paths: Sequence[Path], *, on_progress: OnProgress = lambda _: None) -> Learnt:
-    """From files, and those of folders. Raises UsageError, and where no job has done anything, too."""
-    files = span_files(paths)
-    seen = read_files(files, on_progress=on_progress)
-    require_jobs(seen, ", ".join(map(str, paths)))
-    return conclude(seen)
 
 
 def require_jobs(seen: Seen, where: str) -> None:
@@ -74,7 +65,7 @@ def total_bytes(files: Iterable[Path]) -> int:
 def _read(files: Iterable[Path], on_progress: OnProgress) -> Seen:
     seen = Seen()
     for file in files:
-        for span in read_spans(file, ATTRIBUTES, on_read=on_progress):
+        for span in read_spans(file, ATTRIBUTES, say=seen.notes.append, on_read=on_progress):
             add_span(seen, span)
     return seen
 

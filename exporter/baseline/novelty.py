@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
 
-from exporter.baseline.model import Baseline, Entry, Lineage, Task
+from exporter.baseline.model import Baseline, Entry, Lineage, Task, Where
 from exporter.destinations import Destination
 from exporter.policy.model import Name, plain_address
 
 _REMEMBERED_MAX = 4096
 """Destinations of which it is remembered what covers them; a job can make up more."""
 
+_ORDERING_PORTS = (0, 9, 65535)
+"""To which a UDP socket is connected by who only puts addresses in order: glibc, Go, musl."""
+_ORDERING = "ordering"
+"""In place of a transport, for that."""
+
 _Chains = frozenset[Lineage] | None
 """Of an entry; None for `any`."""
-
-
-class _Key(NamedTuple):
-    host: str
-    port: int | None
-    transport: str
 
 
 class Novelty:
@@ -33,19 +31,32 @@ class Novelty:
     def __init__(self, baseline: Baseline, task: Task) -> None:
         """Of `task`; all is novel where `baseline` doesn't have it."""
         entries = baseline.tasks.get(task, ())
-        self._exact: dict[_Key, _Chains] = {}
-        self._below: dict[_Key, _Chains] = {}
+        self._exact: dict[Where, _Chains] = {}
+        self._below: dict[Where, _Chains] = {}
         for entry in entries:
             table = self._below if _is_wildcard(entry) else self._exact
-            table[_key(entry)] = entry.lineages
+            where = _where(entry)
+            table[where] = entry.lineages
+            if entry.transport == "tcp":
+                for port in {entry.port, *_ORDERING_PORTS}:
+                    _add(table, where._replace(port=port, transport=_ORDERING), entry.lineages)
         self._covering: dict[Destination, tuple[_Chains, ...]] = {}
 
-    def is_novel(self, destination: Destination, lineage: Lineage | None) -> bool:
+    def is_novel(
+        self, destination: Destination, lineage: Lineage | None, *, is_connect: bool = False
+    ) -> bool:
         """Whether no entry has it: the destination, and this very chain of executables or `any`.
 
         `lineage` is None where the program isn't known, which only `any` includes. The loopback is never
         novel. What isn't told apart, `_other`, always is.
+
+        A connect of a UDP socket sends nothing: C libraries do that to each address of a name that has
+        several, to put them in order. So it is known where TCP is.
         """
+        if is_connect and destination.transport == "udp":
+            ordering = destination._replace(transport=_ORDERING)
+            if not self.is_novel(ordering, lineage):
+                return False
         covering = self._covering.get(destination)
         if covering is None:
             covering = self._remember(destination)
@@ -69,21 +80,26 @@ class Novelty:
         host, port, transport, _ = destination
         if transport is None:
             return
-        key = _Key(host, port, transport)
-        if key in self._exact:
-            yield self._exact[key]
+        where = Where(host, port, transport)
+        if where in self._exact:
+            yield self._exact[where]
         while self._below and "." in host:
             host = host.partition(".")[2]
-            key = _Key(host, port, transport)
-            if key in self._below:
-                yield self._below[key]
+            where = Where(host, port, transport)
+            if where in self._below:
+                yield self._below[where]
 
 
 def _is_wildcard(entry: Entry) -> bool:
     return isinstance(entry.host, Name) and entry.host.is_wildcard
 
 
-def _key(entry: Entry) -> _Key:
-    """As destinations are called."""
+def _add(table: dict[Where, _Chains], where: Where, chains: _Chains) -> None:
+    known = table.get(where, frozenset())
+    table[where] = None if known is None or chains is None else known | chains
+
+
+def _where(entry: Entry) -> Where:
+    """Its host as a span names it, of a wildcard what stands behind the `*.`."""
     host = entry.host.text if isinstance(entry.host, Name) else str(plain_address(entry.host))
-    return _Key(host, entry.port, entry.transport)
+    return Where(host, entry.port, entry.transport)

@@ -8,7 +8,7 @@ from exporter.baseline.entries import read_count, read_date, read_entry, read_ta
 from exporter.baseline.model import Baseline, Entry, History, Subject
 from exporter.baseline.problems import BaselineError
 from exporter.documents import tree
-from exporter.documents.fields import Fields, check_version, read_fields, wrong_kind
+from exporter.documents.fields import Fields, check_version, is_another, read_fields, wrong_kind
 from exporter.documents.problems import Problems, shown
 from exporter.documents.tree import Kind, Listing, Node
 
@@ -19,11 +19,13 @@ KIND = Kind(
     levels="five",
     smaller="make a baseline for each group of pipelines",
     wildcard="*.registry.example",
+    made_of_spans="`ci-egress baseline learn` makes a baseline of spans",
 )
 """A fleet's, 100 pipelines of 50 destinations each, has less than a tenth of that."""
 ENTRIES_MAX = 50_000
 
 _TOP_KEYS = ("version", "entries", "pipelines")
+_POLICY_KEYS = ("mode", "resolvers", "allow", "deny", "jobs")
 _HISTORY_KEYS = ("pipeline", "runs", "quiet_runs", "last_run")
 
 
@@ -43,6 +45,9 @@ def parse_baseline(data: bytes, source: str) -> Baseline:
 
 
 def _baseline(root: Node, problems: Problems) -> Baseline:
+    if is_another(root, _TOP_KEYS, _POLICY_KEYS):
+        problems.add(root, "this is a policy, no baseline", "make a baseline with `ci-egress baseline learn`")
+        return Baseline()
     fields = read_fields(root, _TOP_KEYS, "a baseline", problems)
     if fields is None:
         return Baseline()

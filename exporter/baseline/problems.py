@@ -14,6 +14,6 @@ class BaselineError(DocumentError):
 
     kind = "baseline"
 
-    def __init__(self, source: str, problems: Iterable[Problem], hint: str | None = CHECK_HINT) -> None:
+    def __init__(self, source: str, problems: Iterable[Problem], hint: str | None = None) -> None:
         """`source` is the file."""
         super().__init__(source, problems, hint)

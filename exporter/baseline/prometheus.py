@@ -7,7 +7,8 @@ from datetime import UTC, date, datetime, timedelta
 from itertools import islice
 from typing import Protocol
 
-from exporter.baseline.acts import DENIED, TOGETHER, chain_of, is_loopback, task_of, where_of
+from exporter.addresses import is_loopback
+from exporter.baseline.acts import DENIED, TOGETHER, chain_of, task_of, where_of
 from exporter.baseline.model import Lineage
 from exporter.baseline.parse import ENTRIES_MAX
 from exporter.baseline.prometheus_api import Answer, PrometheusError, Series
@@ -99,7 +100,7 @@ class _History:
             raise NotLearntError(TOGETHER)
         seen = self._seen.task(task_of(pipeline, task))
         seen.days.add(day)
-        if is_loopback(labels.get("server_address")):
+        if is_loopback(labels.get("server_address", "")):
             raise NotLearntError(None)
         if labels.get("egress_verdict") == "deny":
             raise NotLearntError(DENIED)

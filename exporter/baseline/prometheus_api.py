@@ -158,6 +158,8 @@ def _parts(url: str) -> _Parts:
         raise PrometheusError("the URL of Prometheus is none", hint=hint) from None
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise PrometheusError("the URL of Prometheus is no http:// or https:// with a host", hint=hint)
+    if "@" in parts.path:  # what stands before it is the rest of a password
+        raise PrometheusError("the URL of Prometheus has a / before its @", hint="write it as %2F")
     if parts.query or parts.fragment:
         raise PrometheusError("the URL of Prometheus has a ? or a #", hint=f"{hint}, without a query")
     return _Parts(parts.scheme, parts.netloc, parts.path, parts.username, parts.password)

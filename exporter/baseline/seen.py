@@ -17,6 +17,7 @@ DESTINATIONS_MAX = 2000
 """Of one task."""
 RUNS_MAX = 1_000_000
 """Of all pipelines together."""
+NO_ROOM = f"beyond {DESTINATIONS_MAX:,} destinations of a task or {ENTRIES_MAX:,} of all, which no file holds"
 
 Run = bytes
 """A digest of what a run is known by in its pipeline."""
@@ -201,8 +202,8 @@ class Seen:
         for name, theirs in other.tasks.items():
             try:
                 self._merge_task(name, theirs, places.get(name.pipeline, ()))
-            except NotLearntError as error:
-                self.left_out[error.why or ""] += len(theirs.destinations)
+            except NotLearntError:
+                self.left_out[NO_ROOM] += len(theirs.destinations)
 
     def _merge_task(self, name: Task, theirs: TaskSeen, places: Sequence[int]) -> None:
         ours = self.task(name)
@@ -211,8 +212,8 @@ class Seen:
         for where, met in theirs.destinations.items():
             try:
                 self.met(ours, where).merge(met, places)
-            except NotLearntError as error:
-                self.left_out[error.why or ""] += 1
+            except NotLearntError:
+                self.left_out[NO_ROOM] += 1
 
     def _merge_runs(self, pipeline: str | None, runs: Runs) -> list[int]:
         """Their places here; -1 for those that have none."""
@@ -222,9 +223,6 @@ class Seen:
             self.run(pipeline, run, runs.last_ns[place])
             places.append(-1 if here is None else here)
         return places
-
-
-NO_ROOM = f"beyond {DESTINATIONS_MAX:,} destinations of a task or {ENTRIES_MAX:,} of all, which no file holds"
 
 
 def moved(bits: int, places: Sequence[int]) -> int:

@@ -7,7 +7,10 @@ from textwrap import wrap
 
 from exporter.baseline.entries import ANY
 from exporter.baseline.model import Baseline, Entry, History, Lineage
+from exporter.baseline.parse import KIND, parse_baseline
+from exporter.baseline.problems import BaselineError
 from exporter.documents.scalars import listed, scalar
+from exporter.errors import UsageError
 from exporter.text import printable
 
 NAMES_SHOWN = 50
@@ -34,6 +37,20 @@ def baseline_lines(baseline: Baseline) -> Iterator[str]:
         yield from _history(pipeline, baseline.histories[pipeline])
 
 
+def readable_lines(baseline: Baseline) -> list[str]:
+    """The same. Raises UsageError for more than a file may have: else that is met where jobs are to run."""
+    lines = [*baseline_lines(baseline)]
+    data = "".join(f"{line}\n" for line in lines).encode()
+    if len(data) < KIND.nodes_max:  # no value takes less than a byte
+        return lines
+    try:
+        parse_baseline(data, "baseline")
+    except BaselineError as error:
+        what = f"the baseline of this can't be held: {error.problems[0].what}"
+        raise UsageError(what, hint="learn from the runs of fewer pipelines") from None
+    return lines
+
+
 def _entry(entry: Entry) -> Iterator[str]:
     if entry.folded:
         yield from (f"  # {line}" for line in wrap(_folded(entry.folded), _WIDTH, break_on_hyphens=False))
@@ -58,11 +75,9 @@ def _folded(names: tuple[str, ...]) -> str:
 
 
 def _lineages(lineages: frozenset[Lineage] | None) -> Iterator[str]:
-    """One chain beside the key, several a line each."""
+    """A chain a line, even where there is one, so that a second one doesn't change its line."""
     if lineages is None:
         yield f"    lineage: {ANY}"
-    elif len(lineages) == 1:
-        yield from (f"    lineage: [{listed(chain)}]" for chain in lineages)
     else:
         yield "    lineage:"
         yield from (f"      - {listed(chain)}" for chain in sorted(lineages))

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from exporter import __version__
+from exporter.cli.groups import Commands
 from exporter.cli.messages import Messages
 from exporter.console import forgiving
 from exporter.errors import CiEgressError, UsageError
@@ -27,7 +28,7 @@ _COMMANDS = {
 }
 
 
-class _Commands(click.Group):
+class _Commands(Commands):
     """Knows its commands by name; importing one costs time that the others shouldn't spend."""
 
     def list_commands(self, _: click.Context) -> list[str]:

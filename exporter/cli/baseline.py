@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from exporter.cli.options import FILE, POLICY
+from exporter.cli.groups import Commands
+from exporter.cli.options import DOCUMENT, FILE
 
 if TYPE_CHECKING:
     from exporter.baseline.model import Baseline
@@ -22,7 +23,7 @@ _MODULES = {"learn": "exporter.cli.baseline_learn", "show": "exporter.cli.baseli
 """Commands that have a module of their own, which is imported when they are called."""
 
 
-class _Commands(click.Group):
+class _Commands(Commands):
     def list_commands(self, _: click.Context) -> list[str]:
         """In the order in which one meets them."""
         return [*_MODULES, *self.commands]
@@ -53,8 +54,8 @@ def command() -> None:
     short_help="Say what NEW knows that OLD doesn't, and the other way round.",
     epilog="Exit status: 0 when both know the same, 1 when they differ, 2 when one of them is wrong.",
 )
-@click.argument("old", type=POLICY)
-@click.argument("new", type=POLICY)
+@click.argument("old", type=DOCUMENT)
+@click.argument("new", type=DOCUMENT)
 @click.option("--json", "as_json", is_flag=True, help='{"added", "removed", "changed", "folded"}.')
 def diff(old: Path, new: Path, *, as_json: bool) -> int:
     """Say what NEW knows that OLD doesn't, and the other way round.
@@ -81,7 +82,7 @@ def diff(old: Path, new: Path, *, as_json: bool) -> int:
     short_help="Make a policy that allows what FILE knows.",
     epilog="Exit status: 0; 2 when FILE is wrong or empty, or POLICY can't be written.",
 )
-@click.argument("file", type=POLICY)
+@click.argument("file", type=DOCUMENT)
 @click.option("--output", metavar="POLICY", type=FILE, help="Write it there instead of to stdout.")
 def export(file: Path, output: Path | None) -> int:
     """Make a policy that allows what FILE knows: a section for each task, in mode `audit`.

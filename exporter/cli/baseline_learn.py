@@ -52,7 +52,7 @@ def learn(paths: tuple[Path, ...], url: str | None, days: int, output: Path | No
     ci-egress baseline learn --from-prometheus https://prometheus.example --days 14
     """  # noqa: D301 - click wants a real backspace
     from exporter.baseline.conclude import conclude
-    from exporter.baseline.write import baseline_lines
+    from exporter.baseline.write import readable_lines
     from exporter.console import write
     from exporter.documents.output import write_lines
     from exporter.errors import UsageError
@@ -64,7 +64,7 @@ def learn(paths: tuple[Path, ...], url: str | None, days: int, output: Path | No
     learnt = conclude(seen)
     for note in learnt.notes:
         Messages.current().say(note)
-    lines = baseline_lines(learnt.baseline)
+    lines = readable_lines(learnt.baseline)
     if output is None:
         write(sys.stdout, "".join(f"{line}\n" for line in lines))
     else:

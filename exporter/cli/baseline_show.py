@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
-from exporter.cli.options import OTLP_PATH, POLICY
+from exporter.cli.messages import Messages
+from exporter.cli.options import DOCUMENT, OTLP_PATH
 from exporter.cli.progress import progress
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ _TEXT_MAX = 120
     short_help="Say what FILE knows, and whether enforcing it would have broken a run.",
     epilog="Exit status: 0; 2 when FILE or a PATH is wrong.",
 )
-@click.argument("file", type=POLICY)
+@click.argument("file", type=DOCUMENT)
 @click.argument("paths", metavar="[PATH]…", nargs=-1, type=OTLP_PATH)
 @click.option("--json", "as_json", is_flag=True, help='{"pipelines", "dry_run"}, for scripts.')
 def show(file: Path, paths: tuple[Path, ...], *, as_json: bool) -> int:
@@ -37,13 +38,8 @@ def show(file: Path, paths: tuple[Path, ...], *, as_json: bool) -> int:
     what these runs did: how many of them would it have broken, and where?
     """
     from exporter.baseline.parse import load_baseline
-    from exporter.baseline.problems import BaselineError
 
-    try:
-        baseline = load_baseline(file)
-    except BaselineError as error:
-        error.hint = None  # it would name this command
-        raise
+    baseline = load_baseline(file)
     dry_run = _dry_run(baseline, paths) if paths else None
     told = list(_pipelines(baseline, dry_run))
     if as_json:
@@ -73,7 +69,7 @@ def _dry_run(baseline: Baseline, paths: tuple[Path, ...]) -> DryRun:
     files = span_files(paths)
     with progress("reading files", total_bytes(files), is_bytes=True) as on_read:
         for file in files:
-            for span in read_spans(file, ATTRIBUTES, on_read=on_read):
+            for span in read_spans(file, ATTRIBUTES, say=Messages.current().say, on_read=on_read):
                 dry_run.add(span.attributes)
     return dry_run
 

@@ -15,8 +15,13 @@ def baseline_of(file: Path | None) -> Baseline | None:
     if file is None:
         return None  # and nothing of what reads one is imported
     from exporter.baseline.parse import load_baseline
+    from exporter.baseline.problems import CHECK_HINT, BaselineError
 
-    return load_baseline(file)
+    try:
+        return load_baseline(file)
+    except BaselineError as error:
+        error.hint = CHECK_HINT
+        raise
 
 
 def warn_of_unknown(baseline: Baseline | None, job: Job) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import click
 
+from exporter.cli.groups import Commands
 from exporter.cli.messages import Messages
 from exporter.cli.options import NAME
 from exporter.console import write
@@ -50,7 +51,7 @@ def _selectors(function: _F) -> _F:
     return function
 
 
-@click.group("enforce", context_settings={"help_option_names": ["-h", "--help"]})
+@click.group("enforce", cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 def command() -> None:
     """Deny what the policies of running jobs deny, or only tell of it; without a selector, of all of them.
 

@@ -43,7 +43,7 @@ def _require_given(
 
 
 FILE = _PathType(dir_okay=False, path_type=Path)
-POLICY = _PathType(dir_okay=False, readable=False, path_type=Path)
+DOCUMENT = _PathType(dir_okay=False, readable=False, path_type=Path)
 """A policy or a baseline: whoever reads it says why it can't be read."""
 OTLP_PATH = _PathType(path_type=Path)
 DIRECTORY = _PathType(file_okay=False, path_type=Path)
@@ -133,7 +133,7 @@ def policy_options(function: _F) -> _F:
         (
             click.option(
                 "--policy",
-                type=POLICY,
+                type=DOCUMENT,
                 metavar="FILE",
                 help="What jobs may connect to. In mode audit, what FILE would deny is told and goes on.",
             ),
@@ -164,7 +164,7 @@ def baseline_option(function: _F) -> _F:
     """What jobs are known to connect to."""
     return click.option(
         "--baseline",
-        type=POLICY,
+        type=DOCUMENT,
         metavar="FILE",
         help="What tasks are known to connect to; what else they do is told as novel, at once.",
     )(function)

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
+from exporter.cli.groups import Commands
 from exporter.cli.messages import Messages
-from exporter.cli.options import NAME, OTLP_PATH, POLICY
+from exporter.cli.options import DOCUMENT, NAME, OTLP_PATH
 
 if TYPE_CHECKING:
     from exporter.policy.decide import Act, Decision
@@ -21,7 +22,7 @@ _DENIED_STATUS = 1
 _LOCALHOST = "localhost"
 
 
-@click.group("policy")
+@click.group("policy", cls=Commands)
 def command() -> None:
     """Check a policy, ask it, or draft one.
 
@@ -37,7 +38,7 @@ def command() -> None:
     short_help="Say what is wrong with FILE, each error with its place.",
     epilog="Exit status: 0 when it is valid, 2 when it isn't.",
 )
-@click.argument("file", type=POLICY)
+@click.argument("file", type=DOCUMENT)
 def check(file: Path) -> int:
     """Say what is wrong with FILE: every error, as `file:line:column: what; how to fix`."""
     from exporter.policy.check import check_for_kernel
@@ -63,7 +64,7 @@ def check(file: Path) -> int:
     short_help="Say what FILE does with a connect to DEST, and by which rule.",
     epilog="Exit status: 0 when it is allowed, 1 when it is denied, 2 when FILE or DEST is wrong.",
 )
-@click.argument("file", type=POLICY)
+@click.argument("file", type=DOCUMENT)
 @click.argument("destination", metavar="DEST")
 @click.option(
     "--process",
@@ -117,8 +118,8 @@ def init(paths: tuple[Path, ...]) -> int:
     from exporter.policy.draft import draft
     from exporter.span_files import egress_spans, span_files
 
-    files = span_files(paths)
-    made = draft(span for file in files for span in egress_spans(file))
+    files, say = span_files(paths), Messages.current().say
+    made = draft(span for file in files for span in egress_spans(file, say))
     if made.is_empty:  # as a policy it would deny everything
         raise UsageError(
             f"no egress span, as traces.jsonl has them, in {', '.join(map(str, paths))}",

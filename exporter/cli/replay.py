@@ -17,6 +17,9 @@ from exporter.config import OutputConfig
 
 if TYPE_CHECKING:
     from exporter.baseline.model import Baseline
+    from exporter.pipeline import Pipeline
+    from exporter.replay import Replay
+    from exporter.traced import TracedJob
 
 
 @click.command(
@@ -87,20 +90,26 @@ def replay(file: Path, output: OutputConfig, baseline: Baseline | None = None) -
         warn_of_unknown(baseline, beginning.job)
         job = traced_job(beginning.job, outlets, summary, beginning.at_ns)
         job = replace(job, terms=beginning.terms, novelty=known_by(baseline, beginning.job))
-        pipeline.begin(beginning.scope, job, takes_rest=True)
-        pipeline.seed(beginning.root, beginning.scope, beginning.at_ns)
-        at_ns = beginning.at_ns
-        for event in recording.events():
-            at_ns = max(at_ns, event.at_ns)
-            pipeline.tick(at_ns)
-            pipeline.handle(event)
-        if recording.ending is None:
-            Messages.current().say(f"{file} was broken off: its end is missing", level=logging.WARNING)
-            pipeline.end(beginning.scope, at_ns)
-        else:
-            pipeline.end(beginning.scope, recording.ending.at_ns, left_behind=recording.ending.left_behind)
+        _play(recording, pipeline, job, file)
         with long_flush_told():
             telemetry.close()
         title = beginning.job.display_name
         Outcome(title, beginning.job, summary, books.account(), telemetry, destinations).tell()
     return 0
+
+
+def _play(recording: Replay, pipeline: Pipeline, job: TracedJob, file: Path) -> None:
+    """From the job's beginning to its end, or to where `file` breaks off."""
+    beginning = recording.beginning
+    pipeline.begin(beginning.scope, job, takes_rest=True)
+    pipeline.seed(beginning.root, beginning.scope, beginning.at_ns)
+    at_ns = beginning.at_ns
+    for event in recording.events():
+        at_ns = max(at_ns, event.at_ns)
+        pipeline.tick(at_ns)
+        pipeline.handle(event)
+    if recording.ending is None:
+        Messages.current().say(f"{file} was broken off: its end is missing", level=logging.WARNING)
+        pipeline.end(beginning.scope, at_ns)
+    else:
+        pipeline.end(beginning.scope, recording.ending.at_ns, left_behind=recording.ending.left_behind)

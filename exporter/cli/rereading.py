@@ -12,7 +12,7 @@ from exporter.cli.governing import source_of
 from exporter.cli.governor import Governor
 from exporter.cli.messages import Messages
 from exporter.config import WatchConfig
-from exporter.errors import CiEgressError, UsageError
+from exporter.errors import CiEgressError, FileError, UsageError
 from exporter.pipeline import Pipeline
 from exporter.text import counted
 from exporter.watching import JobWatch
@@ -47,6 +47,8 @@ def _reread(what: str, file: Path | None, change: Callable[[], int]) -> None:
             raise UsageError(f"cannot read the {what} {file} again: it is a pipe", hint=hint)
         jobs = change()
     except CiEgressError as error:
+        if isinstance(error, FileError):
+            error.hint = None  # to see them without starting anything: they are told here, and nothing starts
         messages.fail(error)
         came[what] = "kept"
         messages.say(f"SIGHUP: the {what} stays as it was", level=logging.ERROR, **came)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from difflib import get_close_matches
 
 from exporter.documents.problems import Problems, shown
@@ -31,6 +32,14 @@ def read_fields(node: Node, known: tuple[str, ...], what: str, problems: Problem
             fix = f"did you mean `{near[0]}`?" if near else f"known here are {', '.join(known)}"
             problems.add(key, f"unknown key {shown(key.text)}", fix)
     return fields
+
+
+def is_another(node: Node, own: Collection[str], others: Collection[str]) -> bool:
+    """Whether it is a file of another kind: with keys of `others`, and none of `own` but the version."""
+    if not isinstance(node, Mapping):
+        return False
+    keys = {key.text for key, _ in node.pairs if isinstance(key, Scalar)} - {"version"}
+    return not keys.isdisjoint(others) and keys.isdisjoint(own)
 
 
 def read_pairs(node: Mapping, problems: Problems) -> list[tuple[Scalar, Node]]:

@@ -8,6 +8,7 @@ no riddles.
 
 from __future__ import annotations
 
+import re
 from codecs import BOM_UTF8
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,18 @@ DEPTH_MAX = 12
 
 _PARSER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _UNQUOTED = "text that begins with one of * & [ { @ ` ! | > % needs double quotes; indent with spaces"
+_INDENT = (
+    "indent this line, and the one above, as those around them, with spaces; quote text that has `: ` in it"
+)
+_INDENTATION = (
+    "did not find expected '-' indicator",
+    "did not find expected key",
+    "mapping values are not allowed in this context",
+)
+"""What the parser says where lines don't stand below each other; of a line, or of the one behind it."""
+_CONFLICT = re.compile(r"^(<{7}|={7}|>{7})(?=[ \r\n]|\Z)", re.MULTILINE)
+"""What a version control system leaves where two changes met."""
+_SPANS = re.compile(rb'\s*\{\s*"resource(Spans|Metrics|Logs)"')
 
 
 @dataclass(frozen=True)
@@ -40,6 +53,8 @@ class Kind:
     """How to mend one that is too large."""
     wildcard: str
     """One as such a file has it, without quotes."""
+    made_of_spans: str
+    """How one is made of telemetry, which it was taken for."""
 
 
 class Scalar(NamedTuple):
@@ -157,6 +172,9 @@ def load(path: Path, kind: Kind) -> bytes:
 
 def read(data: bytes, kind: Kind, problems: Problems) -> Node | None:
     """The tree in `data`; None where it is empty or can't be read, which `problems` then tell."""
+    if _SPANS.match(data):
+        problems.add(Place(1, 1), f"these are lines of OTLP, no {kind.name}", kind.made_of_spans)
+        return None
     text = _text(data, kind, problems)
     if text is None:
         return None
@@ -201,8 +219,12 @@ def _syntax_problem(error: yaml.YAMLError, text: str, kind: Kind) -> tuple[Place
     context, problem = getattr(error, "context", None), getattr(error, "problem", None)
     if context == "while scanning an alias":
         return _marked(error, "context_mark"), "`*` without quotes is an alias in YAML", _quote(kind)
+    if mark := _CONFLICT.search(text):
+        fix = "settle it, and remove its three marks"
+        return _behind(text[: mark.start()]), f"a merge conflict, {shown(mark[0])}", fix
     told = ", ".join(part for part in (context, problem) if part) or "it can't be parsed"
-    return _marked(error, "problem_mark"), f"not YAML: {told}", _UNQUOTED
+    fix = _INDENT if problem in _INDENTATION else _UNQUOTED
+    return _marked(error, "problem_mark"), f"not YAML: {told}", fix
 
 
 def _marked(error: yaml.YAMLError, name: str) -> Place:

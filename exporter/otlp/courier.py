@@ -18,6 +18,7 @@ from exporter.otlp.ledger import EXPORT, SPOOL, Entry
 from exporter.otlp.pauses import pauses_s
 from exporter.otlp.sinks import MisdirectedError, Receipt, SendError, Sink, SpoolError
 from exporter.otlp.spool_folder import SpoolFolder
+from exporter.text import counted
 
 WINDOW = 2
 PATIENCE_S = 1.0
@@ -250,7 +251,9 @@ class Courier:
     def _left(self) -> str:
         if not self._depot.has_own:
             return ""
-        return f"{self._what} ({self._depot.own_attempts} {self._books.counted})".removesuffix(" (0 )")
+        if not self._books.counted:
+            return self._what
+        return f"{self._what} ({counted(self._depot.own_attempts, self._books.counted)})"
 
 
 def _enter(waiting: Waiting, outcome: Receipt | str) -> None:

@@ -12,6 +12,7 @@ from exporter.otlp.ledger import Claim, Entry, Ledger
 from exporter.otlp.settings import Endpoint
 from exporter.otlp.sinks import SpoolError
 from exporter.otlp.spool_folder import OUTDATED_DAYS, SpoolFile, SpoolFolder
+from exporter.text import counted
 
 if TYPE_CHECKING:
     from exporter.otlp.spool import Spool, Stored
@@ -26,7 +27,7 @@ class Books(NamedTuple):
     earlier: Ledger
     """Those that earlier processes left on disk."""
     counted: str = ""
-    """What is counted, for messages."""
+    """One of what is counted, for messages."""
 
 
 class Waiting(NamedTuple):
@@ -254,7 +255,8 @@ class Depot:
         except SpoolError as error:
             self._set_aside(file, error)
         else:
-            number = f"{shelf.found.attempts} {self._books.counted}" if self._books.counted else "telemetry"
+            what = self._books.counted
+            number = counted(shelf.found.attempts, what) if what else "telemetry"
             reason = f"{number} of an earlier run waited for another collector for {OUTDATED_DAYS} days"
             self._give_up(shelf, SpoolError("expired", reason))
             self._discard(shelf)

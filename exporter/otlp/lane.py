@@ -33,7 +33,8 @@ class Cargo:
 
 
 SPANS = Cargo("spans", 8192, 0.5)
-LOG_RECORDS = Cargo("log records", 2048, 0.1)
+LOG_RECORDS = Cargo("log records", 8192, 0.1)
+"""Room for all that one job may have told at once, denied and novel (firsts.TOLD_MAX of each)."""
 
 
 class Lane:

@@ -74,7 +74,7 @@ class Telemetry:
         self._log_handler = ComplaintHandler(self._complaints)
         self._log_handler.install()
         self._couriers: list[Courier] = []
-        books = Books(self._ledger, self._earlier, "attempts")
+        books = Books(self._ledger, self._earlier, "attempt")
         log_books = Books(self._log_ledger, Ledger(), "records")
         metric_books = Books(Ledger(), Ledger())
         self._all_books = (books, log_books, metric_books)
@@ -158,11 +158,14 @@ class Telemetry:
         if left := ", ".join(courier.left for courier in self._couriers if courier.left):
             lines.append(f"{left} wait in {path} for the next start that exports to the same collector")
         if delivered := earlier.exported + earlier.aggregated:
-            lines.append(f"{delivered} attempts of earlier runs were delivered from {path}")
+            were = "was" if delivered == 1 else "were"
+            lines.append(f"{counted(delivered, 'attempt')} of earlier runs {were} delivered from {path}")
         for (_, error_type), number in earlier.dropped.items():
-            lines.append(f"{number} attempts of earlier runs that waited in {path} got lost ({error_type})")
+            told = f"{counted(number, 'attempt')} of earlier runs that waited in {path} got lost"
+            lines.append(f"{told} ({error_type})")
         if earlier.spooled:
-            lines.append(f"{earlier.spooled} attempts of earlier runs wait in {path}")
+            wait = "waits" if earlier.spooled == 1 else "wait"
+            lines.append(f"{counted(earlier.spooled, 'attempt')} of earlier runs {wait} in {path}")
         return lines
 
     def close(

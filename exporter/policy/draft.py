@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from ipaddress import ip_address
 from typing import Any, NamedTuple
 
+from exporter.addresses import is_loopback
 from exporter.destinations import OTHER
-from exporter.policy.endpoints import PORT_MAX, EndpointError, parse_host
-from exporter.policy.model import Name
+from exporter.policy.endpoints import PORT_MAX
+from exporter.policy.hosts import recorded_host
 from exporter.policy.rule_texts import ANY, DNS_PORT, TEXT_MAX, chains_text, has_ports, rule_text, scheme_of
+from exporter.span_lines import number_of, text_of
 from exporter.text import printable
 
 _LINEAGES_MAX = 1000
@@ -55,9 +56,9 @@ class Draft:
 
     def add(self, span: Mapping[str, Any]) -> None:
         """Take in the attributes of an egress span."""
-        attempts = _number(span, "egress.attempts", 1)
+        attempts = number_of(span.get("egress.attempts")) or 1
         self._attempts += attempts
-        self._jobs.add(_text(span, "cicd.pipeline.name") or "a job")
+        self._jobs.add(text_of(span.get("cicd.pipeline.name")) or "a job")
         place = _place(span)
         if isinstance(place, str):
             self.left_out[place] += attempts
@@ -68,7 +69,7 @@ class Draft:
         seen = self._seen.setdefault(place, _Seen())
         seen.attempts += attempts
         if len(seen.transports) < _TRANSPORTS_MAX:
-            seen.transports.add(printable(_text(span, "network.transport") or "unknown", limit=20))
+            seen.transports.add(printable(text_of(span.get("network.transport")) or "unknown", limit=20))
         chain = " > ".join(str(name) for name in _listed(span, "egress.lineage"))
         if chain in seen.lineages or len(seen.lineages) < _LINEAGES_MAX:
             seen.lineages[chain] += attempts
@@ -104,30 +105,19 @@ def draft(spans: Iterable[Mapping[str, Any]]) -> Draft:
 
 def _place(span: Mapping[str, Any]) -> _Place | str:
     """Where a span went; or why no rule is made of it."""
-    host, peer = _text(span, "server.address"), _text(span, "network.peer.address")
+    host, peer = (text_of(span.get(name)) or "" for name in ("server.address", "network.peer.address"))
     if host == OTHER:
         return "destinations that were counted together (_other)"
-    if _is_own(peer or host):
+    if is_loopback(peer or host):
         return "loopback, which is always allowed"
-    scheme = scheme_of(_text(span, "network.transport"))
+    scheme = scheme_of(text_of(span.get("network.transport")) or "")
     has_port = has_ports(scheme)
-    port = _number(span, "server.port", 0) if has_port else 0
+    port = (number_of(span.get("server.port")) or 0) if has_port else 0
     if 0 < port <= PORT_MAX or not has_port:
         for written in (host, peer):
-            if named := _named(written):
+            if named := recorded_host(written):
                 return _Place(named, port, scheme)
     return "destinations that no rule can name"
-
-
-def _named(written: str) -> str | None:
-    """The name or address in `written`, in one form; None where a rule would mean something else."""
-    try:
-        host = parse_host(written)
-    except EndpointError:
-        return None
-    if isinstance(host, Name):
-        return None if host.is_wildcard else host.text
-    return None if "/" in written else str(host.network_address)
 
 
 def _described(place: _Place, seen: _Seen) -> str:
@@ -136,24 +126,6 @@ def _described(place: _Place, seen: _Seen) -> str:
     hint = "; DNS: `resolvers: system` allows the machine's own" if place.port == DNS_PORT else ""
     ordered = sorted(seen.lineages.items(), key=lambda item: (-item[1], item[0]))
     return f"{seen.attempts:,} ×{kinds}: {chains_text([chain for chain, _ in ordered])}{hint}"
-
-
-def _is_own(text: str) -> bool:
-    try:
-        parsed = ip_address(text)
-    except ValueError:
-        return False
-    return parsed.is_loopback or parsed.is_unspecified
-
-
-def _text(span: Mapping[str, Any], name: str) -> str:
-    value = span.get(name)
-    return value if isinstance(value, str) else ""
-
-
-def _number(span: Mapping[str, Any], name: str, default: int) -> int:
-    value = span.get(name)
-    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else default
 
 
 def _listed(span: Mapping[str, Any], name: str) -> list[Any]:

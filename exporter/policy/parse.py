@@ -9,6 +9,7 @@ from exporter.documents import tree
 from exporter.documents.fields import (
     Fields,
     check_version,
+    is_another,
     read_choice,
     read_fields,
     read_pairs,
@@ -28,12 +29,14 @@ KIND = Kind(
     levels="six",
     smaller="split the policy by jobs",
     wildcard="*.registry.example:443",
+    made_of_spans="`ci-egress policy init` drafts a policy of spans",
 )
 RULES_MAX = 20_000
 ENDPOINTS_SOURCE = "--allowed-endpoints"
 _ENDPOINTS_HINT = 'put blanks between destinations, as in "registry.example:443 udp://192.0.2.53:53"'
 
 _TOP_KEYS = ("version", "mode", "resolvers", "allow", "deny", "jobs")
+_BASELINE_KEYS = ("entries", "pipelines")
 _SECTION_KEYS = ("mode", "allow", "deny")
 _WORD = re.compile(r"\S+")
 
@@ -82,6 +85,10 @@ class _Reader:
         self._rules = 0
 
     def policy(self, root: Node) -> Policy:
+        if is_another(root, _TOP_KEYS, _BASELINE_KEYS):
+            fix = "make a policy of it with `ci-egress baseline export`"
+            self._problems.add(root, "this is a baseline, no policy", fix)
+            return Policy()
         fields = read_fields(root, _TOP_KEYS, "a policy", self._problems)
         if fields is None:
             return Policy()

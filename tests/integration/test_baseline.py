@@ -116,6 +116,27 @@ def test_all_errors_of_a_baseline_are_told_with_places_for_editors(baseline: Pat
     assert last == "ci-egress: error: baseline.yaml is not a valid baseline: 4 errors"
 
 
+@pytest.mark.parametrize(
+    ("command", "hint"),
+    [
+        (["baseline", "export", "bad.yaml"], ""),
+        (["baseline", "diff", "bad.yaml", "bad.yaml"], ""),
+        (
+            ["run", "--baseline", "bad.yaml", "--", "true"],
+            "; `ci-egress baseline show` shows them without starting anything",
+        ),
+    ],
+)
+def test_how_to_see_the_errors_of_a_baseline_is_told_where_a_job_would_start(
+    tmp_path: Path, command: list[str], hint: str
+) -> None:
+    (tmp_path / "bad.yaml").write_text("version: 1\nentries: [x]\n")
+    done = ci_egress(*command, cwd=tmp_path)
+    assert done.status == 2
+    last = f"ci-egress: error: bad.yaml is not a valid baseline: 1 error{hint}"
+    assert done.stderr.splitlines()[-1] == last
+
+
 def test_diff_ends_with_1_when_two_baselines_know_different_things(baseline: Path) -> None:
     text = baseline.read_text()
     (baseline.parent / "same.yaml").write_text(text.replace("412", "500").replace("11-24", "11-25"))

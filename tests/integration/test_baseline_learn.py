@@ -49,6 +49,18 @@ def test_a_file_is_written_that_makes_a_policy(runs: Path) -> None:
         assert ci_egress(*command, cwd=runs.parent).status == 0
 
 
+@pytest.mark.parametrize("command", ["baseline learn", "baseline show baseline.yaml", "policy init"])
+def test_a_file_that_is_still_written_is_read_up_to_its_last_whole_line(runs: Path, command: str) -> None:
+    (runs.parent / "baseline.yaml").write_text("version: 1\nentries: []\n")
+    whole = ci_egress(*command.split(), "runs", cwd=runs.parent)
+    with (runs / "traces.jsonl").open("ab") as file:
+        file.write(line(SPANS)[:-40])
+    done = ci_egress(*command.split(), "runs", cwd=runs.parent)
+    assert (done.status, done.stdout) == (0, whole.stdout)
+    told = "ci-egress: runs/traces.jsonl: the last line isn't complete: left out\n"
+    assert done.stderr == told + whole.stderr
+
+
 @pytest.mark.parametrize(
     ("written", "what"),
     [
@@ -69,6 +81,26 @@ def test_an_error_leaves_the_older_baseline_alone(runs: Path, written: bytes | N
     assert len(done.stderr.splitlines()) == 1
     assert [path.name for path in runs.parent.iterdir() if path.is_file()] == ["baseline.yaml"]
     assert before.read_text() == "as it was"
+
+
+def test_a_baseline_that_no_run_could_read_is_not_made(runs: Path) -> None:
+    """A job can make up chains without end; one character of theirs takes six in the file."""
+    hosts = [f"{number}.example" for number in range(100)]
+    chains = [(f"{number:02}" + "\x7f" * 1000,) for number in range(60)]
+    spans = [span(host, chain=chain) for host in hosts for chain in chains]
+    (runs / "traces.jsonl").write_bytes(line(spans))
+    done = ci_egress("baseline", "learn", "runs", "--output", "baseline.yaml", cwd=runs.parent)
+    assert done.status == 2
+    what = "the baseline of this can't be held: larger than 32 MiB; learn from the runs of fewer pipelines"
+    assert done.stderr == f"ci-egress: error: {what}\n"
+    assert [*runs.parent.iterdir()] == [runs]
+
+
+def test_a_pipe_in_a_folder_is_not_waited_for(runs: Path) -> None:
+    os.mkfifo(runs / "traces.1.jsonl")
+    done = ci_egress("baseline", "learn", "runs", cwd=runs.parent)
+    assert (done.status, done.stdout) == (2, b"")
+    assert done.stderr.startswith("ci-egress: error: runs/traces.1.jsonl is no file; name ")
 
 
 @pytest.mark.parametrize(

@@ -51,7 +51,7 @@ def test_evidence_that_arrives_or_waits_on_disk_is_not_lost(tmp_path: Path) -> N
     assert (first.status, second.status) == (0, 0)
     assert f"wait in {tmp_path}/state/spool for the next start" in first.stderr
     assert first.stderr.endswith("attempts 1 = exported 0 + aggregated 0 + dropped 0 + pending 1\n")
-    assert f"1 attempts of earlier runs were delivered from {tmp_path}/state/spool" in second.stderr
+    assert f"1 attempt of earlier runs was delivered from {tmp_path}/state/spool" in second.stderr
     assert second.stderr.endswith("attempts 1 = exported 1 + aggregated 0 + dropped 0 + pending 0\n")
     assert len(connects) == 2
     assert list((tmp_path / "state" / "spool").iterdir()) == []

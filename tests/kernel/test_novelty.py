@@ -313,6 +313,8 @@ def test_a_changed_baseline_holds_for_jobs_that_run(steps: Steps, tmp_path: Path
     assert [span["egress.novel"] for span in seen.egress(run)] == [True, False, False]
     (read,) = (line for line in told if line.get("baseline") == "read")
     assert read["jobs"] >= 1
+    (invalid,) = (line for line in told if "is not a valid baseline: 1 error" in line["message"])
+    assert invalid["hint"] is None
     assert any(line["message"].startswith(f"{file}:2:10: ") for line in told)
     assert seen.status == 0
 

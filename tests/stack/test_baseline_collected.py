@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 import urllib3
 
-from exporter.baseline.learn import learn
 from tests.stack.conftest import Collector, wait_until
-from tests.unit.baseline.spans import learnt, line, span
+from tests.unit.baseline.spans import learnt, learnt_from, line, span
 
 pytestmark = pytest.mark.stack
 
@@ -27,7 +26,7 @@ def test_what_a_collector_wrote_is_learnt_without_other_producers_spans(
             assert answer.status == 200, answer.data
     written = tmp_path / "traces.jsonl"
     wait_until(lambda: written.exists() and has_all(written.read_bytes(), len(spans)))
-    assert learn([written]) == learnt(spans)
+    assert learnt_from(written) == learnt(spans)
 
 
 def has_all(data: bytes, number: int) -> bool:

@@ -290,6 +290,21 @@ def test_a_job_that_forks_without_end_has_a_bounded_chain_from_its_root(generati
     assert len(life.table.live({SCOPE})) == 2
 
 
+def test_a_program_executed_behind_a_gap_in_its_chain_has_it_too() -> None:
+    life, program = fork_without_end(DEPTH_MAX + 1)
+    assert (program.lineage, program.known_lineage) == (("bash", "bash"), None)
+    life.exec(program.process, 1, "/usr/bin/curl")
+    curl = life.act(program.process, 1)
+    assert (curl.lineage, curl.known_lineage, curl.is_chain_whole) == (("bash", "curl"), None, False)
+
+
+def test_a_program_whose_creator_is_not_known_has_no_chain_to_be_compared() -> None:
+    life = Life()
+    program = life.act(CHILD)
+    assert (program.parent, program.is_recovered, program.known_lineage) == (None, True, None)
+    assert life.act(ROOT).known_lineage is not None
+
+
 PIDS = st.integers(10, 14)
 KEYS = st.builds(ProcessKey, PIDS, st.integers(1, 4).map(lambda start: start * 100))
 EVENTS = st.one_of(

@@ -55,7 +55,7 @@ def test_egress_spans_come_back_as_they_were_written(tmp_path: Path) -> None:
         + line(scope="urllib3")
         + line(attributes={"server.port": -1})
     )
-    assert list(egress_spans(path)) == [ATTRIBUTES, {"server.port": -1}]
+    assert list(egress_spans(path, pytest.fail)) == [ATTRIBUTES, {"server.port": -1}]
 
 
 def test_only_attributes_that_are_wanted_come_with_the_time(tmp_path: Path) -> None:
@@ -63,13 +63,13 @@ def test_only_attributes_that_are_wanted_come_with_the_time(tmp_path: Path) -> N
     path.write_bytes(line())
     wanted = {"server.address", "egress.lineage", "not.there"}
     expected = {"server.address": "registry.example", "egress.lineage": ["bash", "npm"]}
-    assert list(read_spans(path, wanted)) == [EgressSpan(STARTED_NS, expected)]
+    assert list(read_spans(path, wanted, say=pytest.fail)) == [EgressSpan(STARTED_NS, expected)]
 
 
 def test_a_compressed_file_reads_like_a_plain_one(tmp_path: Path) -> None:
     path = tmp_path / "traces.1.jsonl.gz"
     path.write_bytes(gzip.compress(line()) + gzip.compress(line()))
-    assert list(egress_spans(path)) == [ATTRIBUTES, ATTRIBUTES]
+    assert list(egress_spans(path, pytest.fail)) == [ATTRIBUTES, ATTRIBUTES]
 
 
 @pytest.mark.parametrize("broken", [gzip.compress(line())[:-9], b"plain", gzip.compress(line()) + b"x"])
@@ -77,7 +77,7 @@ def test_a_broken_compressed_file_is_an_error(tmp_path: Path, broken: bytes) -> 
     path = tmp_path / "traces.1.jsonl.gz"
     path.write_bytes(broken)
     with pytest.raises(UsageError, match=r"cannot read .*/traces\.1\.jsonl\.gz: \w"):
-        list(egress_spans(path))
+        list(egress_spans(path, pytest.fail))
 
 
 @pytest.mark.parametrize("name", ["traces.jsonl", "traces.1.jsonl.gz"])
@@ -86,7 +86,7 @@ def test_progress_adds_up_to_the_size_on_disk(tmp_path: Path, name: str) -> None
     lines = line(attributes={"process.command_line": "x" * 8000}) * 400
     path.write_bytes(gzip.compress(lines) if path.suffix == ".gz" else lines)
     told: list[int] = []
-    assert len(list(read_spans(path, on_read=told.append))) == 400
+    assert len(list(read_spans(path, say=pytest.fail, on_read=told.append))) == 400
     assert sum(told) == path.stat().st_size
     assert len(told) > 2
 
@@ -108,7 +108,7 @@ def test_a_line_without_end_is_given_up(tmp_path: Path, monkeypatch: pytest.Monk
     path.write_bytes(line() + line())
     monkeypatch.setattr(files, "LINE_MAX", len(line()) - 2)
     with pytest.raises(UsageError, match=r"traces\.jsonl:1:1: not a line of OTLP spans"):
-        next(egress_spans(path))
+        next(egress_spans(path, pytest.fail))
 
 
 def test_a_folder_without_spans_is_an_error(tmp_path: Path) -> None:
@@ -118,17 +118,42 @@ def test_a_folder_without_spans_is_an_error(tmp_path: Path) -> None:
 
 def test_a_file_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"cannot read .*/none: No such file or directory"):
-        list(egress_spans(tmp_path / "none"))
+        list(egress_spans(tmp_path / "none", pytest.fail))
 
 
 @pytest.mark.parametrize("broken", [b"x", b"[]", b"{}", b'{"resourceSpans": 1}', b"[" * 100_000, b"\xff"])
 def test_a_line_of_something_else_is_told_with_its_place(tmp_path: Path, broken: bytes) -> None:
     path = tmp_path / "traces.jsonl"
     path.write_bytes(line() + broken)
-    spans = egress_spans(path)
+    spans = egress_spans(path, pytest.fail)
     assert next(spans) == ATTRIBUTES
     with pytest.raises(UsageError, match=r"traces\.jsonl:2:1: not a line of OTLP spans"):
         next(spans)
+
+
+@pytest.mark.parametrize("name", ["traces.jsonl", "traces.1.jsonl.gz"])
+@pytest.mark.parametrize("length", [1, 20, len(line()) // 2, len(line()) - 2])
+def test_a_last_line_that_is_still_written_is_left_out_and_told(
+    tmp_path: Path, name: str, length: int
+) -> None:
+    path, told = tmp_path / name, list[str]()
+    data = line() + line()[:length]
+    path.write_bytes(gzip.compress(data) if path.suffix == ".gz" else data)
+    assert list(egress_spans(path, told.append)) == [ATTRIBUTES]
+    assert told == [f"{path}: the last line isn't complete: left out"]
+
+
+def test_an_unfinished_line_before_others_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "traces.jsonl"
+    path.write_bytes(line()[:20] + b"\n" + line())
+    with pytest.raises(UsageError, match=r"traces\.jsonl:1:1: not a line of OTLP spans"):
+        list(egress_spans(path, pytest.fail))
+
+
+def test_a_last_line_needs_no_line_end(tmp_path: Path) -> None:
+    path = tmp_path / "traces.jsonl"
+    path.write_bytes(line().rstrip(b"\n"))
+    assert list(egress_spans(path, pytest.fail)) == [ATTRIBUTES]
 
 
 @pytest.mark.parametrize(
@@ -147,4 +172,4 @@ def test_a_value_of_another_kind_is_left_out(tmp_path: Path, value: object) -> N
             {"resourceSpans": [{"scopeSpans": [{"scope": {"name": SCOPE_NAME}, "spans": spans}, 7]}, 7]}
         )
     )
-    assert list(egress_spans(path)) == [{}, {}]
+    assert list(egress_spans(path, pytest.fail)) == [{}, {}]

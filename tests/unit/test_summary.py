@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from exporter.destinations import destination
 from exporter.events import Outcome, ProcessKey
 from exporter.programs import Program
-from exporter.summary import ROWS_MAX, Summary
+from exporter.summary import Summary
+from exporter.summary_table import ROWS_MAX
 from exporter.terms import Ruling
 from tests.unit.records import ACT, BASH
 from tests.unit.samples import bash, program

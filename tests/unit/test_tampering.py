@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.events import Tampered, Tampering
-from exporter.summary import ROWS_MAX, Summary
+from exporter.summary import Summary
+from exporter.summary_table import ROWS_MAX
 from exporter.tampering import attributes, detail_of, lost_sentence, sentence
 
 from .pipelines import ROOT, run, spans

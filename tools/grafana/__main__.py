@@ -28,13 +28,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tools.grafana", description=__doc__)
     parser.add_argument("--check", action="store_true", help="write nothing")
     is_check = parser.parse_args().check
-    stale = [path for path, text in generated().items() if not path.exists() or path.read_text() != text]
+    made = generated()
+    stale = [path for path, text in made.items() if not path.exists() or path.read_text() != text]
     if is_check:
         for path in stale:
             print(f"{path} is not what tools/grafana makes: make dashboards", file=sys.stderr)
         return 1 if stale else 0
     for path in stale:
-        path.write_text(generated()[path])
+        path.write_text(made[path])
     return 0
 
 

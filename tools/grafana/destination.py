@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from tools.grafana import columns, links, variables
+from tools.grafana import columns, links, shared, variables
 from tools.grafana.board import Board, Section
 from tools.grafana.panels import (
     ATTENTION,
     BAD,
     BYTES,
+    GOOD,
     SECONDS,
     WHOLE,
     Alarm,
@@ -21,13 +22,8 @@ from tools.grafana.panels import (
 )
 from tools.grafana.promql import (
     CONNECT_DURATION,
-    CONNECTIONS,
-    DIRECTION,
-    HAS_BASELINE,
     HOST,
     INTERVAL,
-    IO,
-    IS_DENIED,
     IS_NOVEL,
     LINEAGE,
     NOVEL,
@@ -37,7 +33,6 @@ from tools.grafana.promql import (
     TASK,
     TRANSPORT,
     VERDICT,
-    WOULD_BE_DENIED,
     added,
     added_by,
     new_by_history,
@@ -45,10 +40,12 @@ from tools.grafana.promql import (
     quantile,
     series,
     total,
-    zero_where,
 )
+from tools.grafana.shared import Scope, sums
 
 TO_IT, CHOSEN = f'{HOST}="$destination"', f'{PIPELINE}=~"$pipeline"'
+SCOPE = Scope((TO_IT, CHOSEN))
+CONNECTS = f"{CONNECT_DURATION}_count"
 TAG = 'server.address="$destination"'
 PIPELINE_COLUMN = Column(
     PIPELINE,
@@ -90,46 +87,23 @@ def board() -> Board:
     )
 
 
-def connections(*matchers: str) -> str:
-    """Attempts of the chosen pipelines at it."""
-    return series(CONNECTIONS, TO_IT, CHOSEN, *matchers)
-
-
-def io(direction: str) -> str:
-    """Payload, one way."""
-    return series(IO, TO_IT, CHOSEN, f'{DIRECTION}="{direction}"')
-
-
 def _numbers() -> list[Panel]:
-    novel = f"sum({added(connections(IS_NOVEL))})"
-    failed = series(f"{CONNECT_DURATION}_count", TO_IT, CHOSEN, f'{OUTCOME}!="established"')
+    novel = f"sum({added(SCOPE.connections(IS_NOVEL))})"
+    failed = series(CONNECTS, *SCOPE.matchers, f'{OUTCOME}!="established"')
     return [
         number(
             "Pipelines",
             "Pipelines that connected to it.",
-            f"{number_of((PIPELINE,), connections())} or vector(0)",
+            f"{number_of((PIPELINE,), SCOPE.connections())} or vector(0)",
         ),
-        number("Attempts", "Connects and datagram sends.", total(connections())),
-        number(
+        shared.attempts(SCOPE),
+        shared.novel(
+            SCOPE,
             "Novel attempts",
-            "Attempts that weren't in the baseline of their pipeline. Empty as long as no exporter runs with "
-            "--baseline.",
-            f"{novel} or {zero_where(connections(HAS_BASELINE))}",
-            alarm=Alarm(BAD),
-            no_value="no baseline",
+            "Attempts that weren't in the baseline of their pipeline.",
+            novel,
         ),
-        number(
-            "Denied",
-            "Attempts that failed with EPERM since a policy denies them.",
-            total(connections(IS_DENIED)),
-            alarm=Alarm(BAD),
-        ),
-        number(
-            "Would be denied",
-            "Attempts that a policy is against and that went on, since it only audits.",
-            total(connections(WOULD_BE_DENIED)),
-            alarm=Alarm(ATTENTION),
-        ),
+        *shared.denied(SCOPE),
         number(
             "Failed connects",
             "Connects that ended otherwise than established: refused, timed out, unreachable. Those "
@@ -137,20 +111,19 @@ def _numbers() -> list[Panel]:
             total(failed),
             alarm=Alarm(ATTENTION),
         ),
-        number("Sent", "Payload of connections that ended.", total(io("transmit")), unit=BYTES),
-        number("Received", "Payload of connections that ended.", total(io("receive")), unit=BYTES),
+        *shared.payload(SCOPE),
     ]
 
 
 def _who() -> list[Panel]:
     labels = (PIPELINE, TASK, PORT, TRANSPORT, VERDICT, NOVEL)
-    chains = added_by((LINEAGE, PIPELINE), connections(f'{LINEAGE}!=""'))
+    chains = added_by((LINEAGE, PIPELINE), SCOPE.connections(f'{LINEAGE}!=""'))
     return [
         rows(
             "Pipelines and tasks",
             "Who connects to it, how, and what the policy and the baseline of the pipeline say. A pipeline "
             "leads to its traces with this destination.",
-            [added_by(labels, connections())],
+            [added_by(labels, SCOPE.connections())],
             [
                 PIPELINE_COLUMN,
                 columns.TASK,
@@ -206,22 +179,14 @@ def _traces() -> list[Panel]:
 
 
 def _over_time() -> list[Panel]:
-    by_pipeline = f"sum by ({PIPELINE}) ({added(connections(), INTERVAL)})"
-    outcomes = series(f"{CONNECT_DURATION}_count", TO_IT, CHOSEN)
     to_pipeline = links.to_dashboard("What it connects to", links.PIPELINE, pipeline=links.label(PIPELINE))
     return [
-        over_time(
-            "Attempts by pipeline",
-            "Attempts in each interval, a counter's first value included. Points are exemplars: the latest "
-            "span, which leads to its trace.",
-            [Curve(by_pipeline, f"{{{{{PIPELINE}}}}}", has_exemplars=True)],
-            links=(to_pipeline,),
-        ),
+        shared.attempts_over_time(SCOPE, "Attempts by pipeline", PIPELINE, links=(to_pipeline,)),
         over_time(
             "Connects by outcome",
             "What became of connects in each interval.",
-            [Curve(f"sum by ({OUTCOME}) ({added(outcomes, INTERVAL)})", f"{{{{{OUTCOME}}}}}")],
-            colors={"established": "green", "denied": BAD},
+            [sums(OUTCOME, series(CONNECTS, *SCOPE.matchers))],
+            colors={"established": GOOD, "denied": BAD},
         ),
         over_time(
             "Time to connect",
@@ -237,8 +202,8 @@ def _over_time() -> list[Panel]:
             "Payload",
             "What went each way, counted when a connection ends.",
             [
-                Curve(f"sum({added(io('transmit'), INTERVAL)})", "sent"),
-                Curve(f"sum({added(io('receive'), INTERVAL)})", "received"),
+                Curve(f"sum({added(SCOPE.sent, INTERVAL)})", "sent"),
+                Curve(f"sum({added(SCOPE.received, INTERVAL)})", "received"),
             ],
             unit=BYTES,
         ),

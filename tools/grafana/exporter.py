@@ -8,6 +8,9 @@ from tools.grafana.board import Board, Section
 from tools.grafana.panels import (
     ATTENTION,
     BAD,
+    CALM,
+    GOOD,
+    NEUTRAL,
     RATIO,
     WHOLE,
     Alarm,
@@ -31,12 +34,12 @@ from tools.grafana.promql import (
     RESULT,
     STAGE,
     UNATTRIBUTED,
-    added,
     added_by,
     latest,
     latest_sum,
     series,
 )
+from tools.grafana.shared import sums
 
 SINCE = "Of exporters seen in the range, since each of them started."
 
@@ -78,7 +81,7 @@ def _numbers() -> list[Panel]:
                 result.capitalize(),
                 f"{explained[result]} {SINCE}",
                 with_result(result),
-                alarm=Alarm(BAD if result == "dropped" else "text", otherwise="text"),
+                alarm=Alarm(BAD, otherwise=NEUTRAL) if result == "dropped" else CALM,
             )
             for result in RESULTS
         ),
@@ -171,8 +174,8 @@ def _over_time() -> list[Panel]:
         over_time(
             "What became of the attempts",
             "Attempts by result in each interval, a counter's first value included.",
-            [Curve(f"sum by ({RESULT}) ({added(EVENTS, INTERVAL)})", f"{{{{{RESULT}}}}}")],
-            colors={"exported": "green", "aggregated": "blue", "dropped": BAD},
+            [sums(RESULT, EVENTS)],
+            colors={"exported": GOOD, "aggregated": "blue", "dropped": BAD},
         ),
         over_time(
             "Pending by stage",
@@ -183,7 +186,7 @@ def _over_time() -> list[Panel]:
         over_time(
             "Unattributed by reason",
             "Attempts whose process or job is unknown, in each interval.",
-            [Curve(f"sum by ({ERROR}) ({added(UNATTRIBUTED, INTERVAL)})", f"{{{{{ERROR}}}}}")],
+            [sums(ERROR, UNATTRIBUTED)],
         ),
         over_time(
             "Exporters over time",

@@ -2,33 +2,28 @@
 
 from __future__ import annotations
 
-from tools.grafana import columns, links, variables
+from tools.grafana import columns, links, shared, variables
 from tools.grafana.account import UNACCOUNTED
 from tools.grafana.board import Board, Section
 from tools.grafana.panels import (
     ATTENTION,
     BAD,
     COUNT,
-    HALF,
+    GOOD,
     WHOLE,
     Alarm,
     Column,
     Curve,
     Panel,
-    Size,
     number,
     over_time,
     rows,
 )
 from tools.grafana.promql import (
-    CONNECTIONS,
-    DIRECTION,
     ENFORCING,
     HAS_BASELINE,
     HOST,
     INTERVAL,
-    IO,
-    IS_AGAINST_POLICY,
     IS_DENIED,
     IS_NOVEL,
     IS_REMOTE,
@@ -39,17 +34,17 @@ from tools.grafana.promql import (
     TRANSPORT,
     VERDICT,
     WOULD_BE_DENIED,
-    added,
     added_by,
     latest,
     new_by_history,
     number_of,
     series,
-    total,
     zero_where,
 )
+from tools.grafana.shared import Scope
 
 CHOSEN = f'{PIPELINE}=~"$pipeline"'
+SCOPE = Scope((CHOSEN, IS_REMOTE))
 WHERE = (PIPELINE, TASK, HOST, PORT, TRANSPORT)
 ALERTS = series("ALERTS", 'alertname=~"CICDEgress.+"', 'alertstate="firing"')
 
@@ -72,24 +67,17 @@ def board() -> Board:
     )
 
 
-def connections(*matchers: str) -> str:
-    """Attempts of the chosen pipelines to leave the machine."""
-    return series(CONNECTIONS, CHOSEN, IS_REMOTE, *matchers)
-
-
 def _numbers() -> list[Panel]:
-    novel = number_of((PIPELINE, HOST, PORT, TRANSPORT), connections(IS_NOVEL))
-    pipelines = number_of((PIPELINE,), connections())
+    novel = number_of((PIPELINE, HOST, PORT, TRANSPORT), SCOPE.connections(IS_NOVEL))
+    pipelines = number_of((PIPELINE,), SCOPE.connections())
     enforcing = f"count(min by ({PIPELINE}) ({latest(series(ENFORCING, CHOSEN))}) == 1) or vector(0)"
     exporter = links.to_dashboard("Is everything accounted for?", links.EXPORTER)
     return [
-        number(
+        shared.novel(
+            SCOPE,
             "Novel destinations",
-            "Destinations (pipeline, host, port, transport) that the baseline of the pipeline doesn't have. "
-            "Empty as long as no exporter runs with --baseline.",
-            f"{novel} or {zero_where(connections(HAS_BASELINE))}",
-            alarm=Alarm(BAD),
-            no_value="no baseline",
+            "Destinations (pipeline, host, port, transport) that the baseline of the pipeline doesn't have.",
+            novel,
         ),
         number(
             "New by history",
@@ -99,18 +87,7 @@ def _numbers() -> list[Panel]:
             f"count({new_by_history((PIPELINE, HOST), CHOSEN, IS_REMOTE)}) or vector(0)",
             alarm=Alarm(ATTENTION),
         ),
-        number(
-            "Denied",
-            "Attempts that failed with EPERM since the policy denies them.",
-            total(connections(IS_DENIED)),
-            alarm=Alarm(BAD),
-        ),
-        number(
-            "Would be denied",
-            "Attempts that the policy is against and that went on, since it only audits.",
-            total(connections(WOULD_BE_DENIED)),
-            alarm=Alarm(ATTENTION),
-        ),
+        *shared.denied(SCOPE),
         number("Pipelines", "Pipelines that connected to something.", f"{pipelines} or vector(0)"),
         number(
             "Enforcing",
@@ -120,7 +97,7 @@ def _numbers() -> list[Panel]:
         number(
             "Destinations",
             "Different hosts that something connected to. `_other` is one: what a pipeline has beyond 200.",
-            f"{number_of((HOST,), connections())} or vector(0)",
+            f"{number_of((HOST,), SCOPE.connections())} or vector(0)",
         ),
         number(
             "Unaccounted",
@@ -138,21 +115,8 @@ def _findings() -> list[Panel]:
     by_history = [columns.PIPELINE, columns.DESTINATION_OF_PIPELINE, columns.ATTEMPTS]
     alerted = "alertname", "severity", PIPELINE, HOST
     return [
-        rows(
-            "Novel destinations by pipeline",
-            "Attempts at what the baseline doesn't have. A destination leads to the traces that have it: "
-            "which step, which program, which command line.",
-            [added_by((*WHERE, VERDICT), connections(IS_NOVEL))],
-            [*where, columns.VERDICT, columns.ATTEMPTS],
-            no_value="Nothing novel, or no exporter has a baseline",
-        ),
-        rows(
-            "Denied, or would be",
-            "Attempts that the policy is against, by pipeline and destination.",
-            [added_by((*WHERE, VERDICT), connections(IS_AGAINST_POLICY))],
-            [*where, columns.VERDICT, columns.ATTEMPTS],
-            no_value="Nothing that a policy is against",
-        ),
+        shared.novel_rows(SCOPE, "Novel destinations by pipeline", WHERE, where),
+        shared.denied_rows(SCOPE, WHERE, where),
         rows(
             "New by history, by pipeline",
             "Attempts at destinations that the pipeline's metrics don't have in the time before this range, "
@@ -178,8 +142,7 @@ def _findings() -> list[Panel]:
 
 
 def _who_and_where() -> list[Panel]:
-    io = {way: series(IO, CHOSEN, IS_REMOTE, f'{DIRECTION}="{way}"') for way in ("transmit", "receive")}
-    novel = number_of((PIPELINE, HOST, PORT, TRANSPORT), connections(IS_NOVEL), by=PIPELINE)
+    novel = number_of((PIPELINE, HOST, PORT, TRANSPORT), SCOPE.connections(IS_NOVEL), by=PIPELINE)
     each = (PIPELINE,)
     return [
         rows(
@@ -187,14 +150,14 @@ def _who_and_where() -> list[Panel]:
             "A line for each pipeline: how much it does, where to, and how it is held. The novel ones are "
             "empty without a baseline, the denied ones when there are none.",
             [
-                added_by(each, connections()),
-                number_of((PIPELINE, HOST), connections(), by=PIPELINE),
-                f"{novel} or {zero_where(connections(HAS_BASELINE), by=PIPELINE)}",
-                added_by(each, connections(IS_DENIED)),
-                added_by(each, connections(WOULD_BE_DENIED)),
+                added_by(each, SCOPE.connections()),
+                number_of((PIPELINE, HOST), SCOPE.connections(), by=PIPELINE),
+                f"{novel} or {zero_where(SCOPE.connections(HAS_BASELINE), by=PIPELINE)}",
+                added_by(each, SCOPE.connections(IS_DENIED)),
+                added_by(each, SCOPE.connections(WOULD_BE_DENIED)),
                 f"min by ({PIPELINE}) ({latest(series(ENFORCING, CHOSEN))})",
-                added_by(each, io["transmit"]),
-                added_by(each, io["receive"]),
+                added_by(each, SCOPE.sent),
+                added_by(each, SCOPE.received),
             ],
             [
                 columns.PIPELINE,
@@ -213,10 +176,10 @@ def _who_and_where() -> list[Panel]:
             "By destination",
             "A line for each host: how many pipelines depend on it, and what it gets.",
             [
-                number_of((HOST, PIPELINE), connections(), by=HOST),
-                added_by((HOST,), connections()),
-                added_by((HOST,), io["transmit"]),
-                added_by((HOST,), io["receive"]),
+                number_of((HOST, PIPELINE), SCOPE.connections(), by=HOST),
+                added_by((HOST,), SCOPE.connections()),
+                added_by((HOST,), SCOPE.sent),
+                added_by((HOST,), SCOPE.received),
             ],
             [
                 columns.DESTINATION,
@@ -231,22 +194,19 @@ def _who_and_where() -> list[Panel]:
 
 
 def _over_time() -> list[Panel]:
-    by_verdict = f"sum by ({VERDICT}) ({added(connections(), INTERVAL)})"
-    by_pipeline = f"topk(10, {added_by((PIPELINE,), connections(), INTERVAL)})"
+    by_pipeline = f"topk(10, {added_by((PIPELINE,), SCOPE.connections(), INTERVAL)})"
     to_pipeline = links.to_dashboard("What it connects to", links.PIPELINE, pipeline=links.label(PIPELINE))
     return [
-        over_time(
+        shared.attempts_over_time(
+            SCOPE,
             "Attempts by verdict",
-            "Attempts in each interval, a counter's first value included. Points are exemplars: the latest "
-            "span of a destination, which leads to its trace.",
-            [Curve(by_verdict, f"{{{{{VERDICT}}}}}", has_exemplars=True)],
-            colors={"deny": BAD, "audit": ATTENTION, "allow": "green"},
+            VERDICT,
+            colors={"deny": BAD, "audit": ATTENTION, "allow": GOOD},
         ),
         over_time(
             "Attempts by pipeline",
             "The ten pipelines with the most attempts in each interval.",
             [Curve(by_pipeline, f"{{{{{PIPELINE}}}}}")],
             links=(to_pipeline,),
-            size=Size(HALF.width, HALF.height),
         ),
     ]

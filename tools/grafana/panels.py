@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from grafana_foundation_sdk.builders import common, dashboard, prometheus, stat, table, timeseries
@@ -64,7 +64,7 @@ class Alarm:
 
     color: str = NEUTRAL
     above: float = 1
-    otherwise: str = field(default=GOOD)
+    otherwise: str = GOOD
 
 
 CALM = Alarm(NEUTRAL, otherwise=NEUTRAL)
@@ -80,7 +80,6 @@ def number(
     no_value: str = "0",
     links: tuple[Link, ...] = (),
     mappings: tuple[Mapping, ...] = (),
-    size: Size = STAT,
 ) -> Panel:
     """One number for the whole time range."""
     steps = [model.Threshold(None, alarm.otherwise), model.Threshold(alarm.above, alarm.color)]
@@ -98,8 +97,8 @@ def number(
         .graph_mode(option.BigValueGraphMode.NONE)
         .color_mode(option.BigValueColorMode.VALUE)
         .reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]))
-        .span(size.width)
-        .height(size.height)
+        .span(STAT.width)
+        .height(STAT.height)
     )
 
 
@@ -226,9 +225,9 @@ class _TraceSearch(Builder[Dataquery], Dataquery):
         }
 
 
-def traces(title: str, description: str, tags: str, *, no_value: str, size: Size = HALF) -> Panel:
+def traces(title: str, description: str, tags: str, *, no_value: str) -> Panel:
     """The latest traces in which one span has all the tags; a trace's id opens it."""
-    panel = _table(title, description, no_value, size).datasource(JAEGER).with_target(_TraceSearch(tags))
+    panel = _table(title, description, no_value, HALF).datasource(JAEGER).with_target(_TraceSearch(tags))
     for name, unit in (("Trace ID", TEXT), ("Start time", "dateTimeAsIso"), ("Duration", "µs")):
         panel.override_by_name(name, [model.DynamicConfigValue(id_val="unit", value=unit)])
     return panel

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from tools.grafana import columns, links, variables
+from tools.grafana import columns, links, shared, variables
 from tools.grafana.board import Board, Section
 from tools.grafana.panels import (
-    ATTENTION,
-    BAD,
     BYTES,
-    COUNT,
     SECONDS,
     WHOLE,
-    Alarm,
     Column,
     Curve,
     Panel,
@@ -21,15 +17,8 @@ from tools.grafana.panels import (
     traces,
 )
 from tools.grafana.promql import (
-    CONNECTIONS,
-    DIRECTION,
     ENFORCING,
-    HAS_BASELINE,
     HOST,
-    INTERVAL,
-    IO,
-    IS_AGAINST_POLICY,
-    IS_DENIED,
     IS_NOVEL,
     IS_REMOTE,
     JOBS,
@@ -40,19 +29,17 @@ from tools.grafana.promql import (
     TASK,
     TRANSPORT,
     VERDICT,
-    WOULD_BE_DENIED,
-    added,
     added_by,
     latest,
     new_by_history,
     number_of,
     quantile,
     series,
-    total,
-    zero_where,
 )
+from tools.grafana.shared import Scope, sums
 
 OF_PIPELINE, OF_TASKS = f'{PIPELINE}="$pipeline"', f'{TASK}=~"$task"'
+SCOPE = Scope((OF_PIPELINE, OF_TASKS, IS_REMOTE))
 TO = (TASK, HOST, PORT, TRANSPORT)
 TAG = 'cicd.pipeline.name="$pipeline"'
 TO_TRACES = links.to_traces(
@@ -82,39 +69,16 @@ def board() -> Board:
     )
 
 
-def connections(*matchers: str) -> str:
-    """Attempts of the chosen tasks to leave the machine."""
-    return series(CONNECTIONS, OF_PIPELINE, OF_TASKS, IS_REMOTE, *matchers)
-
-
-def io(direction: str) -> str:
-    """Payload of the chosen tasks, one way."""
-    return series(IO, OF_PIPELINE, OF_TASKS, IS_REMOTE, f'{DIRECTION}="{direction}"')
-
-
 def _numbers() -> list[Panel]:
-    novel = number_of((HOST, PORT, TRANSPORT), connections(IS_NOVEL))
+    novel = number_of((HOST, PORT, TRANSPORT), SCOPE.connections(IS_NOVEL))
     return [
-        number(
+        shared.novel(
+            SCOPE,
             "Novel destinations",
-            "Destinations (host, port, transport) that the pipeline's baseline doesn't have. Empty as long "
-            "as no exporter runs with --baseline.",
-            f"{novel} or {zero_where(connections(HAS_BASELINE))}",
-            alarm=Alarm(BAD),
-            no_value="no baseline",
+            "Destinations (host, port, transport) that the pipeline's baseline doesn't have.",
+            novel,
         ),
-        number(
-            "Denied",
-            "Attempts that failed with EPERM since the policy denies them.",
-            total(connections(IS_DENIED)),
-            alarm=Alarm(BAD),
-        ),
-        number(
-            "Would be denied",
-            "Attempts that the policy is against and that went on, since it only audits.",
-            total(connections(WOULD_BE_DENIED)),
-            alarm=Alarm(ATTENTION),
-        ),
+        *shared.denied(SCOPE),
         number(
             "Mode",
             "Whether what the policy denies failed, by what was in force in the kernel at last: not, if "
@@ -128,28 +92,15 @@ def _numbers() -> list[Panel]:
             "Jobs of the pipeline that are being traced.",
             f"sum({series(JOBS, OF_PIPELINE)}) or vector(0)",
         ),
-        number("Attempts", "Connects and datagram sends.", total(connections())),
-        number("Sent", "Payload of connections that ended.", total(io("transmit")), unit=BYTES),
-        number("Received", "Payload of connections that ended.", total(io("receive")), unit=BYTES),
+        shared.attempts(SCOPE),
+        *shared.payload(SCOPE),
     ]
 
 
 def _findings() -> list[Panel]:
     return [
-        rows(
-            "Novel destinations by task",
-            "Attempts at what the baseline doesn't have. A destination leads to the traces that have it.",
-            [added_by((*TO, VERDICT), connections(IS_NOVEL))],
-            [*TO_COLUMNS, columns.VERDICT, columns.ATTEMPTS],
-            no_value="Nothing novel, or no baseline",
-        ),
-        rows(
-            "Denied, or would be",
-            "Attempts that the policy is against.",
-            [added_by((*TO, VERDICT), connections(IS_AGAINST_POLICY))],
-            [*TO_COLUMNS, columns.VERDICT, columns.ATTEMPTS],
-            no_value="Nothing that the policy is against",
-        ),
+        shared.novel_rows(SCOPE, "Novel destinations by task", TO, TO_COLUMNS),
+        shared.denied_rows(SCOPE, TO, TO_COLUMNS),
         rows(
             "New by history",
             "Attempts at destinations that the pipeline's metrics don't have in the time before this range, "
@@ -168,7 +119,7 @@ def _destinations() -> list[Panel]:
         rows(
             "Destinations",
             "Everything it connected to, with the verdict of its policy and whether its baseline has it.",
-            [added_by(labels, connections())],
+            [added_by(labels, SCOPE.connections())],
             [*TO_COLUMNS, columns.VERDICT, columns.NOVEL, columns.ATTEMPTS],
             no_value="It connected to nothing",
             size=WHOLE,
@@ -176,7 +127,7 @@ def _destinations() -> list[Panel]:
         rows(
             "Payload by destination",
             "What went each way on connections that ended.",
-            [added_by((HOST,), io("transmit")), added_by((HOST,), io("receive"))],
+            [added_by((HOST,), SCOPE.sent), added_by((HOST,), SCOPE.received)],
             [DESTINATION, *columns.sent_and_received("A", "B")],
             no_value="No connection carried anything",
         ),
@@ -184,7 +135,7 @@ def _destinations() -> list[Panel]:
             "Chains of programs",
             "Which programs connected, from the job's root down. Empty unless the exporters run with "
             "--metric-lineage; the traces have it always.",
-            [added_by((HOST, LINEAGE), connections(f'{LINEAGE}!=""'))],
+            [added_by((HOST, LINEAGE), SCOPE.connections(f'{LINEAGE}!=""'))],
             [columns.LINEAGE, DESTINATION, columns.ATTEMPTS],
             no_value="No exporter runs with --metric-lineage",
         ),
@@ -192,19 +143,11 @@ def _destinations() -> list[Panel]:
 
 
 def _over_time() -> list[Panel]:
-    by_host = f"sum by ({HOST}) ({added(connections(), INTERVAL)})"
     to_destination = links.to_dashboard(
         "Who connects to it", links.DESTINATION, destination=links.label(HOST)
     )
     return [
-        over_time(
-            "Attempts by destination",
-            "Attempts in each interval, a counter's first value included. Points are exemplars: the latest "
-            "span of a destination, which leads to its trace.",
-            [Curve(by_host, f"{{{{{HOST}}}}}", has_exemplars=True)],
-            unit=COUNT,
-            links=(to_destination,),
-        ),
+        shared.attempts_over_time(SCOPE, "Attempts by destination", HOST, links=(to_destination,)),
         over_time(
             "Time to connect, 95th percentile",
             "From a connect to its outcome, whatever that was, by destination. Of all tasks: its metric "
@@ -217,7 +160,7 @@ def _over_time() -> list[Panel]:
         over_time(
             "Sent by destination",
             "Payload that left, counted when a connection ends.",
-            [Curve(f"sum by ({HOST}) ({added(io('transmit'), INTERVAL)})", f"{{{{{HOST}}}}}")],
+            [sums(HOST, SCOPE.sent)],
             unit=BYTES,
             links=(to_destination,),
             size=WHOLE,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from exporter.baseline.model import Baseline
 from exporter.baseline.parse import parse_baseline
-from exporter.baseline.problems import BaselineError
+from tests.unit.documents import errors_of
 
 NAME = "baseline.yaml"
 
@@ -35,13 +35,4 @@ def with_entries(*entries: str) -> Baseline:
 
 def errors(text: str | bytes) -> list[str]:
     """What is said of an invalid file, without its name."""
-    data = text.encode() if isinstance(text, str) else text
-    try:
-        parse_baseline(data, NAME)
-    except BaselineError as error:
-        lines = error.lines
-    else:
-        lines = ()
-    assert all(line.startswith(f"{NAME}:") for line in lines)
-    assert all(line.isprintable() for line in lines)
-    return [line.removeprefix(f"{NAME}:") for line in lines]
+    return errors_of(parse_baseline, text, NAME)

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from exporter.baseline.acts import add_span
 from exporter.baseline.conclude import Learnt, conclude
+from exporter.baseline.learn import read_files, require_jobs
 from exporter.baseline.seen import Seen
+from exporter.span_files import span_files
 from exporter.span_lines import SCOPE, EgressSpan
 
 CHAIN = ("bash", "npm")
@@ -63,6 +66,13 @@ def seen_of(spans: Iterable[EgressSpan]) -> Seen:
 def learnt(spans: Iterable[EgressSpan]) -> Learnt:
     """By one process, in this order."""
     return conclude(seen_of(spans))
+
+
+def learnt_from(*paths: Path) -> Learnt:
+    """As the command does it."""
+    seen = read_files(span_files(paths))
+    require_jobs(seen, ", ".join(map(str, paths)))
+    return conclude(seen)
 
 
 def line(spans: Iterable[EgressSpan], scope: str = SCOPE) -> bytes:

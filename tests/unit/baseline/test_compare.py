@@ -51,7 +51,8 @@ def test_what_was_added_removed_and_changed_is_told_sorted() -> None:
 def test_names_that_became_a_wildcard_are_told_with_it_alone() -> None:
     old = known(*(f"destination: {name}.cdn.example, lineage: [[bash]]" for name in "abc"))
     new = known('destination: "*.cdn.example", lineage: [[bash], [npm]]')
-    told = "in place of a.cdn.example, b.cdn.example, c.cdn.example; now also npm"
+    names = "a.cdn.example, b.cdn.example, c.cdn.example"
+    told = f"any name below cdn.example is known now, in place of {names}; now also npm"
     assert lines(old, new) == [f"* release, build: *.cdn.example:443  {told}"]
     assert compare(old, new).added == compare(old, new).removed == ()
     assert lines(new, old)[0] == "- release, build: *.cdn.example:443  bash; npm"
@@ -62,7 +63,7 @@ def test_of_many_names_the_first_are_told() -> None:
     old = known(*(f"destination: {name}.cdn.example, lineage: any" for name in "abcdefg"))
     (line,) = lines(old, known('destination: "*.cdn.example", lineage: any'))
     assert line.endswith("e.cdn.example and 2 more")
-    assert line.count(".cdn.example") == NAMES_SHOWN + 1
+    assert line.count(".cdn.example") == NAMES_SHOWN + 1  # and the wildcard
 
 
 @pytest.mark.parametrize("other", ["port: 80", "transport: udp", "task: test", "destination: cdn.example"])

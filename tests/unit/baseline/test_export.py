@@ -99,12 +99,12 @@ def test_what_no_rule_can_name_is_allowed_by_one_that_says_more_and_counted() ->
     )
     assert text(made).partition("jobs:\n")[2] == (
         "  \"/a\":\n    allow:\n"
-        "      # in no rule: a.example:0: port 0, to which nothing can be sent\n"
+        "      # in no rule: a.example:0: port 0, which no rule can name\n"
         f"      # {sctp}\n      # {udplite}\n"
         '      - "any://192.0.2.1"\n'
     )  # fmt: skip
     assert made.wider == {"sctp": 1, "udplite": 1}
-    assert made.left_out == {"port 0, to which nothing can be sent": 1}
+    assert made.left_out == {"port 0, which no rule can name": 1}
 
 
 def test_a_baseline_of_jobs_without_names_holds_for_all_jobs_and_says_so() -> None:

@@ -11,6 +11,7 @@ from exporter.baseline import seen as limits
 from exporter.baseline.conclude import Learnt
 from exporter.baseline.model import Entry, History, Task
 from exporter.policy.model import Name
+from exporter.programs import CHAIN_MAX
 from exporter.span_lines import EgressSpan
 from tests.unit.baseline.spans import CHAIN, DAY_NS, FIRST_NS, at_ns, learnt, span
 
@@ -196,3 +197,11 @@ def test_of_runs_side_by_side_the_one_that_did_it_first_brought_it() -> None:
 def test_a_run_that_only_tried_what_was_denied_is_a_quiet_run() -> None:
     spans = [span(run=1), span("evil.example", run=2, egress_verdict="deny")]
     assert only_history(learnt(spans)) == History(2, 1, date(2026, 11, 4))
+
+
+def test_a_chain_with_a_gap_is_not_learnt_as_the_shorter_one_that_it_looks_like() -> None:
+    whole = ("bash", *["sh"] * (CHAIN_MAX - 1))  # a long one names its end alone, and is known by that
+    cut = ["egress.ancestors", "egress.lineage"]
+    result = learnt([span(egress_truncated=cut), span("b.example", chain=whole, egress_truncated=cut)])
+    assert hosts(result) == ["b.example"]
+    assert result.notes == ("not learnt: 1 attempt of programs that aren't known",)

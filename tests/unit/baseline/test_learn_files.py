@@ -13,14 +13,14 @@ from hypothesis import strategies as st
 from exporter.addresses import address
 from exporter.baseline import learn as learning
 from exporter.baseline.conclude import conclude
-from exporter.baseline.learn import learn, read_files
+from exporter.baseline.learn import read_files
 from exporter.baseline.model import Task
 from exporter.baseline.novelty import Novelty
 from exporter.baseline.seen import Seen
 from exporter.destinations import Destination
 from exporter.errors import UsageError
 from exporter.span_lines import EgressSpan
-from tests.unit.baseline.spans import FIRST_NS, learnt, line, seen_of, span
+from tests.unit.baseline.spans import FIRST_NS, learnt, learnt_from, line, seen_of, span
 
 PEER = bytes(10) + b"\xff\xff" + bytes([192, 0, 2, 80])
 HOSTS = ("a.cdn.example", "b.cdn.example", "c.cdn.example", "d.example", "192.0.2.1", "_other")
@@ -102,7 +102,7 @@ def test_an_error_of_another_process_is_told_as_such(tmp_path: Path) -> None:
 def test_a_run_may_be_spread_over_files_plain_and_compressed(tmp_path: Path) -> None:
     (tmp_path / "traces.jsonl").write_bytes(line([span(), span(run=2)]) + line([span("b.example")]))
     (tmp_path / "traces.1.jsonl.gz").write_bytes(gzip.compress(line([span(), span("b.example")])))
-    result = learn([tmp_path])
+    result = learnt_from(tmp_path)
     assert result == learnt([span(), span(run=2), span("b.example")])
     assert [entry.runs for entry in result.baseline.entries] == [1, 2]
 
@@ -110,7 +110,7 @@ def test_a_run_may_be_spread_over_files_plain_and_compressed(tmp_path: Path) -> 
 def test_spans_of_other_producers_are_passed_over(tmp_path: Path) -> None:
     path = tmp_path / "collected.jsonl"
     path.write_bytes(line([span("noise.example")], scope="urllib3") + line([span()]))
-    assert learn([path]) == learnt([span()])
+    assert learnt_from(path) == learnt([span()])
 
 
 @pytest.mark.parametrize(
@@ -121,13 +121,13 @@ def test_files_without_a_job_are_an_error(tmp_path: Path, text: bytes, found: st
     path = tmp_path / "traces.jsonl"
     path.write_bytes(text)
     with pytest.raises(UsageError, match=f"^{found} {path}; name"):
-        learn([path])
+        learnt_from(path)
 
 
 def test_a_job_that_connects_to_nothing_but_itself_has_an_empty_baseline(tmp_path: Path) -> None:
     path = tmp_path / "traces.jsonl"
     path.write_bytes(line([span(network_peer_address="127.0.0.1")]))
-    result = learn([path])
+    result = learnt_from(path)
     assert result.baseline.entries == ()
     assert result.baseline.histories["release"].runs == 1
 
@@ -137,6 +137,6 @@ def test_a_pipe_is_read_as_well() -> None:
     os.write(writing, line([span()]))
     os.close(writing)
     try:
-        assert learn([Path(f"/dev/fd/{reading}")]) == learnt([span()])
+        assert learnt_from(Path(f"/dev/fd/{reading}")) == learnt([span()])
     finally:
         os.close(reading)

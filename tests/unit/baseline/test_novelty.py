@@ -108,6 +108,33 @@ def test_another_port_transport_or_chain_is_novel() -> None:
     assert not novelty.has(to("registry.example", port=80))
 
 
+def test_a_connect_that_sends_nothing_is_known_where_tcp_is() -> None:
+    """And to the ports at which who puts addresses in order doesn't mean any."""
+    entries = (
+        known(REGISTRY, NPM),
+        known(REGISTRY, CURL, port=80),
+        known("192.0.2.9", NPM, transport="sctp"),
+    )
+    novelty = Novelty(Baseline(entries), BUILD)
+
+    def asks(where: Destination, lineage: Lineage | None = NPM) -> bool:
+        return novelty.is_novel(where, lineage, is_connect=True)
+
+    assert [
+        asks(to("registry.example", port=port, transport="udp")) for port in (443, 0, 9, 65535, 80, 53)
+    ] == [
+        *(False, False, False, False),
+        *(True, True),
+    ]
+    assert not asks(to("registry.example", port=0, transport="udp"), CURL)
+    assert asks(to("registry.example", port=0, transport="udp"), None)
+    assert asks(to("registry.example", port=443, transport="sctp"))
+    assert asks(to("registry.example", port=0))
+    assert asks(to("192.0.2.9", "192.0.2.9", port=443, transport="udp"))
+    assert asks(to("evil.example", port=0, transport="udp"))
+    assert novelty.is_novel(to("registry.example", transport="udp"), NPM)
+
+
 def test_who_is_not_known_is_known_to_go_where_any_chain_goes_alone() -> None:
     novelty = Novelty(Baseline((known(REGISTRY, NPM), known("192.0.2.9"))), BUILD)
     assert novelty.is_novel(to("registry.example"), None)

@@ -156,6 +156,12 @@ def test_what_is_no_url_is_told_without_being_shown(url: str) -> None:
         Prometheus(url, {})
 
 
+def test_the_rest_of_a_password_is_not_taken_for_a_path() -> None:
+    with pytest.raises(PrometheusError) as raised:
+        Prometheus("http://me:12/s3cret@prometheus.example", {})
+    assert str(raised.value) == "the URL of Prometheus has a / before its @; write it as %2F"
+
+
 @pytest.mark.parametrize("token", ["two\nlines", "é", "\x1b"])
 def test_what_is_no_token_is_told_without_being_shown(token: str) -> None:
     with pytest.raises(PrometheusError, match=f"^{TOKEN} holds no token; it is one line of ASCII$"):

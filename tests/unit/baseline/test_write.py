@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date
 
 import pytest
@@ -52,7 +53,8 @@ entries:
     destination: a.example
     port: 443
     transport: tcp
-    lineage: [[bash, npm]]
+    lineage:
+      - [bash, npm]
     first_seen: 2026-11-02
     last_seen: 2026-11-24
     runs: 412
@@ -103,11 +105,21 @@ def test_a_change_of_one_destination_changes_its_lines_alone() -> None:
     more = body(Baseline((*before, entry("b.example")))).splitlines()
     less = body(Baseline(tuple(before))).splitlines()
     start = more.index("    destination: b.example") - 2
-    assert more[:start] + more[start + 6 :] == less
+    assert more[:start] + more[start + 7 :] == less
+
+
+def test_a_second_chain_is_a_line_of_its_own() -> None:
+    one = entry("a.example")
+    two = replace(one, lineages=frozenset({BASH, NPM}))
+    before, after = (body(Baseline((each,))).splitlines() for each in (one, two))
+    after.remove("      - [bash]")
+    assert after == before
 
 
 def test_the_example_is_written_as_it_was_read() -> None:
     lines = [line.partition("  #")[0].rstrip() for line in EXAMPLE.splitlines()]
+    chain = lines.index("    lineage: [[bash, npm, node]]")
+    lines[chain : chain + 1] = ["    lineage:", "      - [bash, npm, node]"]
     assert body(baseline(EXAMPLE)).splitlines() == lines[1:]
 
 

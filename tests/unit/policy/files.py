@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from exporter.policy.model import JobPolicy, Policy, effective
 from exporter.policy.parse import parse_policy
-from exporter.policy.problems import PolicyError
+from tests.unit.documents import errors_of
 
 NAME = "policy.yaml"
 
@@ -41,16 +41,7 @@ def rules(*, allow: str = "", deny: str = "", more: str = "") -> JobPolicy:
 
 def errors(text: str | bytes) -> list[str]:
     """What is said of an invalid file, without its name."""
-    data = text.encode() if isinstance(text, str) else text
-    try:
-        parse_policy(data, NAME)
-    except PolicyError as error:
-        lines = error.lines
-    else:
-        lines = ()
-    assert all(line.startswith(f"{NAME}:") for line in lines)
-    assert all(line.isprintable() for line in lines)
-    return [line.removeprefix(f"{NAME}:") for line in lines]
+    return errors_of(parse_policy, text, NAME)
 
 
 def _items(listed: str) -> str:

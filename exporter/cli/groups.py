@@ -1,0 +1,24 @@
+"""Commands below a command: what is none of them gets the name that it's like."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+
+import click
+
+_COMPARED_MAX = 100
+"""Characters; comparing takes their square."""
+
+
+class Commands(click.Group):
+    """Asks for its commands by name alone, so that they may be imported when they are called."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command that is called. Raises UsageError where there is none of that name."""
+        name = args[0]
+        if not name.startswith("-") and self.get_command(ctx, name) is None:
+            near = get_close_matches(name[:_COMPARED_MAX], self.list_commands(ctx), n=1)
+            ctx.fail(f"No such command {name!r}" + (f", did you mean `{near[0]}`?" if near else "."))
+        return super().resolve_command(ctx, args)

@@ -1,0 +1,49 @@
+"""Single hosts, as spans, baselines and rules of a draft have them: a name, `*.name`, or one address."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from urllib.parse import urlsplit
+
+from exporter.documents.problems import shown
+from exporter.policy.endpoints import EndpointError, parse_host
+from exporter.policy.model import Address, Name
+
+_KEPT_MAX = 16_384
+_WITH_PORT = re.compile(r"([^:]+|\[[0-9a-fA-F:.]+\]):([0-9]{1,5})", re.ASCII)
+
+
+@lru_cache(maxsize=_KEPT_MAX)
+def parse_single_host(text: str) -> Name | Address:
+    """What a span's `server.address`, or a baseline's `destination`, names. Raises EndpointError.
+
+    What a policy couldn't name isn't known by a baseline either.
+    """
+    if "://" in text:
+        raise EndpointError(f"{shown(text)} is a URL", f"write the host alone{_host_of(text)}")
+    if with_port := _WITH_PORT.fullmatch(text):
+        host, port = with_port[1].strip("[]"), with_port[2]
+        raise EndpointError(f"{shown(text)} has a port", f"write {shown(host)}, and `port: {port}` below it")
+    if "/" in text:
+        raise EndpointError(f"{shown(text)} is no single host", "name hosts and addresses one by one")
+    host = parse_host(text)
+    return host if isinstance(host, Name) else host.network_address
+
+
+def _host_of(url: str) -> str:
+    """`: registry.example`; empty where it can't be told."""
+    try:
+        host = urlsplit(url).hostname
+    except ValueError:
+        host = None
+    return f": {shown(host)}" if host else ""
+
+
+def recorded_host(text: str) -> str | None:
+    """The name or address that a span has, in one form; None where no rule or entry could name just it."""
+    try:
+        host = parse_single_host(text)
+    except EndpointError:
+        return None
+    return None if isinstance(host, Name) and host.is_wildcard else str(host)

@@ -1,0 +1,105 @@
+"""The summary's table: destinations and process chains, what is new first. Every text is the attacker's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+from rich.console import Console
+from rich.filesize import decimal
+from rich.table import Table
+from rich.text import Text
+
+from exporter.terms import ALLOWED, DENIED, WOULD_DENY
+from exporter.text import counted, printable
+
+ROWS_MAX = 50
+
+_VERDICTS = {ALLOWED: "allowed", DENIED: "denied", WOULD_DENY: "would deny"}
+_CHAIN_HEAD, _CHAIN_TAIL = 2, 5
+"""Programs shown of a long chain: the first, and the last, of which one did it."""
+
+
+class Row(NamedTuple):
+    """What is counted together."""
+
+    destination: str
+    transport: str
+    chain: tuple[str, ...]
+    is_loopback: bool
+    verdict: str = ALLOWED
+    """`egress.verdict`."""
+    novel: bool | None = None
+    """`egress.novel`; None without a baseline."""
+
+
+@dataclass(slots=True)
+class Traffic:
+    """What was counted."""
+
+    attempts: int = 0
+    failed: int = 0
+    """Of those, the ones that were refused, timed out, were reset or aborted, or found no way."""
+    bytes_sent: int = 0
+    bytes_received: int = 0
+
+
+Counted = tuple[Row, Traffic]
+
+
+class _Column(NamedTuple):
+    name: str
+    cell: Callable[[Row, Traffic], str]
+    justify: Literal["left", "right"] = "left"
+    is_long: bool = False
+
+
+def ordered(rows: Iterable[Counted]) -> list[Counted]:
+    """What is new first, then by attempts, the most first."""
+    return sorted(rows, key=lambda item: (not item[0].novel, -item[1].attempts, item[0]))
+
+
+def print_rows(console: Console, rows: Sequence[Counted]) -> None:
+    """The first ones, and how many more there are."""
+    table = Table(box=None, pad_edge=False)
+    columns = list(_columns(rows))
+    for name, _, justify, is_long in columns:
+        may_wrap = is_long and console.is_terminal
+        table.add_column(
+            name, justify=justify, overflow="fold" if is_long else "ellipsis", no_wrap=not may_wrap
+        )
+    for row, traffic in rows[:ROWS_MAX]:
+        table.add_row(*(Text(column.cell(row, traffic)) for column in columns))
+    console.print(table)
+    if len(rows) > ROWS_MAX:
+        hidden = sum(traffic.attempts for _, traffic in rows[ROWS_MAX:])
+        more = f"… and {len(rows) - ROWS_MAX} more rows with {counted(hidden, 'attempt')}: see the spans"
+        console.print(Text(more))
+
+
+def shown_chain(chain: tuple[str, ...], arrow: str = " > ") -> str:
+    """For a person: bounded, and harmless for a terminal."""
+    names = [printable(name, limit=40) for name in chain]
+    if len(names) > _CHAIN_HEAD + _CHAIN_TAIL:
+        names[_CHAIN_HEAD:-_CHAIN_TAIL] = ["…"]
+    return arrow.join(names)
+
+
+def _columns(rows: Sequence[Counted]) -> Iterator[_Column]:
+    if any(row.novel for row, _ in rows):
+        yield _Column("", lambda row, _: "new" if row.novel else "")
+    yield _Column("destination", lambda row, _: row.destination, is_long=True)
+    yield _Column("transport", lambda row, _: row.transport)
+    if any(row.verdict != ALLOWED for row, _ in rows):
+        yield _Column("verdict", lambda row, _: _VERDICTS[row.verdict])
+    yield _Column("count", lambda _, traffic: str(traffic.attempts), "right")
+    yield _Column("failed", lambda _, traffic: str(traffic.failed or ""), "right")
+    yield _Column("sent", lambda _, traffic: _size(traffic.bytes_sent), "right")
+    yield _Column("received", lambda _, traffic: _size(traffic.bytes_received), "right")
+    yield _Column("process chain", lambda row, _: shown_chain(row.chain), is_long=True)
+
+
+def _size(number: int) -> str:
+    """Nothing where nothing is known to have been transferred."""
+    return decimal(number) if number else ""

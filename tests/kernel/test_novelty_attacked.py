@@ -1,0 +1,73 @@
+"""What makes an act look like one that the baseline knows, or like one that it doesn't."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from .known import baseline, entries_of, entry
+from .lab import PORT, RESOLVER, V4
+from .resolver import lab_with_resolver
+from .test_novelty import said
+from .tracing import trace
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from .conftest import Programs
+    from .lab import Lab
+
+pytestmark = pytest.mark.kernel
+
+_FORKS_ON = """
+import os, sys
+reading, writing = os.pipe()
+if os.fork():
+    os.close(writing)
+    os.read(reading, 1)  # until the last one is gone
+    sys.exit()
+for _ in range(int(sys.argv[1]) - 1):
+    if os.fork():
+        os._exit(0)
+os.set_inheritable(writing, True)
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+
+
+def test_a_chain_that_is_too_long_to_be_remembered_is_not_a_short_one_that_is_known(
+    lab: Lab, programs: Programs, tmp_path: Path
+) -> None:
+    """Beyond 1,024 generations the job's root stands in as creator, so the chain reads like an honest one."""
+    file = baseline(tmp_path / "baseline.yaml", entry(V4.peer, PORT, ("dash", "act")))
+    act = programs.act("connect", V4.peer, PORT)
+    command = ["sh", "-c", '"$@"; true', "sh", sys.executable, "-c", _FORKS_ON, "1024", *act]
+    seen = trace(lab, command, tmp_path / "otlp", "--baseline", file, "--fail-on", "novel")
+    (span,) = seen.egress
+    assert span["egress.lineage"] == ["dash", "act"]
+    assert span["egress.novel"] is True
+    assert "egress.lineage" in span["egress.truncated"]  # type: ignore[operator]
+    what = "known, but there is more to this chain than is remembered"
+    assert said(seen.stderr) == [f"act (dash → act) → {V4.peer}:{PORT}, {what}"]
+    assert seen.status == 90
+
+
+def test_a_name_that_gains_an_address_is_as_known_as_it_was(tmp_path: Path) -> None:
+    """The C library connects a UDP socket to each of several, to put them in order."""
+    where = f"'registry.example', {PORT}"
+    code = (
+        f"import socket; socket.create_connection(({where})); socket.getaddrinfo({where.split(',')[0]}, None)"
+    )
+    command = ["sh", "-c", '"$@"; true', "sh", "/usr/bin/python3", "-c", code]
+    records = [f"registry.example A {address}" for address in (V4.peer, V4.evil)]
+    with lab_with_resolver(RESOLVER, records[:1], tmp_path) as lab:
+        honest = lab.build.call(trace, None, command, tmp_path / "honest").result()
+    assert {span["network.transport"] for span in honest.egress if span["server.port"] != 53} == {"tcp"}
+    file = baseline(tmp_path / "baseline.yaml", *entries_of(honest.egress))
+    with lab_with_resolver(RESOLVER, records, tmp_path) as lab:
+        seen = lab.build.call(trace, None, command, tmp_path / "otlp", "--baseline", file).result()
+    unsent = [span["server.port"] for span in seen.egress if span["network.transport"] == "udp"]
+    assert {PORT, 0} <= {*unsent}
+    assert [span.name for span in seen.egress if span["egress.novel"]] == []
+    assert said(seen.stderr) == []
