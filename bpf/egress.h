@@ -232,7 +232,8 @@ struct dns_record {
 	u16 message_here;
 	u8 protocol;
 	u8 stage;
-	u32 counts; /* of an answer: 1 where it may grant what the policy says of names */
+	u16 counts;   /* of an answer: 1 where it may grant what the policy says of names */
+	u16 doubtful; /* of an answer: 1 where a process of the job may have made it */
 };
 
 /* Told for the first times, then each time the number has doubled: times says how often it was. */
@@ -280,7 +281,7 @@ struct query_value {
 	u8 told;	/* whether it got a record, as its answer then does */
 	u8 on_loopback; /* whether it left by lo, as its answer must come */
 	u8 counts;	/* whether the policy allows its resolver, and so its answer may grant */
-	u8 pad;
+	u8 doubtful;	/* whether a process of the job may have made its answer */
 };
 
 /* By scope; those that wait are what was noted, less what was answered, less what expired. */

@@ -217,7 +217,8 @@ static inline void on_reply(struct __sk_buff *skb, struct dns_packet *packet, u6
 		__sync_fetch_and_add(&all->answered, 1);
 	count(KIND_DNS, COUNT_SEEN);
 	look_again(&query);
-	query.counts = query.counts && is_trusted(socket, on_loopback);
+	query.doubtful = !is_trusted(socket, on_loopback);
+	query.counts = query.counts && !query.doubtful;
 	if (query.counts)
 		note_answer(packet, query.scope);
 

@@ -289,6 +289,8 @@ class Answered(NamedTuple):
     is_cut: bool
     counts: bool = False
     """Whether it may grant: the policy allowed its resolver, which nobody of the job can stand in for."""
+    is_doubtful: bool = False
+    """Whether somebody of the job can: a process of it took the port, or made the network."""
 
 
 class Switched(NamedTuple):

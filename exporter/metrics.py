@@ -16,7 +16,8 @@ from exporter.destinations import OTHER, Destination
 from exporter.durations import Durations, Producer, durations_metric
 from exporter.events import Outcome
 from exporter.jobs.model import Job
-from exporter.series import DESTINATIONS_MAX, UNKNOWN_LINEAGE, Cap, Caps, Lineage, Series, Where
+from exporter.programs import Lineage
+from exporter.series import DESTINATIONS_MAX, UNKNOWN_LINEAGE, Cap, Caps, Series, Where
 from exporter.terms import Ruling
 
 PIPELINES_MAX = 200

@@ -27,12 +27,14 @@ class _Named(NamedTuple):
     process: ProcessKey
     counts: bool
     """Whether it was an answer that may grant."""
+    is_doubtful: bool
+    """Whether the job may have given it to itself."""
     last_ns: int
     """When it came again."""
 
     def is_like(self, other: _Named) -> bool:
         """Whether they differ in time alone."""
-        return self[1:4] == other[1:4]
+        return self[1:5] == other[1:5]
 
 
 @dataclass
@@ -89,7 +91,7 @@ class Names:
         self.counts.unparsed += event.is_cut
         if is_host_name(reply.question.name):
             name = reply.question.name
-            named = _Named(event.at_ns, name, event.process, event.counts, last_ns=event.at_ns)
+            named = _Named(event.at_ns, name, event.process, event.counts, event.is_doubtful, event.at_ns)
             for peer in reply.addresses:
                 self._name(peer, named)
 
@@ -103,6 +105,11 @@ class Names:
         if known:
             return (own or known)[-1].name
         return self._host_name(peer, at_ns)
+
+    def doubts(self, name: str, peer: bytes, at_ns: int) -> bool:
+        """Whether before `at_ns` nobody but the job itself can be known to have called `peer` by `name`."""
+        told = [one for one in self._named.get(peer, ()) if one.name == name and one.at_ns <= at_ns]
+        return bool(told) and all(one.is_doubtful for one in told)
 
     def names_of(self, peer: bytes, at_ns: int) -> set[str]:
         """All names that this job resolved to `peer` before `at_ns`, with what the host calls it."""

@@ -11,18 +11,19 @@ from exporter.attributes import LayeredSpan
 from exporter.destinations import Destination
 from exporter.firsts import Firsts, Words, facts, sentence
 from exporter.otlp import LogRecord, Severity
-from exporter.programs import Program
+from exporter.programs import Lineage, Program
 
 NOVEL_EVENT = "cicd.egress.novel"
 UNLISTED, OTHER_CHAINS = "not in the baseline", "known, but not from this chain"
 FORGOTTEN = "known, but there is more to this chain than is remembered"
+DOUBTED = "by a name that nobody but the job may have given it"
 
 
 class _First(NamedTuple):
     host: str
     port: int | None
     transport: str | None
-    lineage: tuple[str, ...] | None
+    lineage: Lineage | None
 
 
 class Novelties:
@@ -40,24 +41,30 @@ class Novelties:
         self,
         program: Program | None,
         destination: Destination,
-        is_known_otherwise: Callable[[Destination], bool],
+        why: Callable[[], str],
         span: Callable[[], LayeredSpan],
         attempts: int = 1,
     ) -> None:
         """Count novel attempts, and tell of them by a span that `span` makes, unless their like was told.
 
-        `program` is None where it isn't known who they are of. `is_known_otherwise` says whether the
-        baseline has a destination with other chains.
+        `program` is None where it isn't known who they are of.
         """
         self.attempts += attempts
         lineage = program.lineage if program else None
         if not self._firsts.meets(_First(*destination[:3], lineage)):
             return
-        why = UNLISTED
-        if is_known_otherwise(destination):
-            why = FORGOTTEN if program and program.has_gap else OTHER_CHAINS
-        what = sentence(program, destination, why)
+        reason = why()
+        what = sentence(program, destination, reason)
         self.first = self.first or what
         told, made = f"novel: {what}", span()
         self._firsts.record(NOVEL_EVENT, Severity.WARN, made, told)
-        self._firsts.show(told, NOVEL_EVENT, made, **facts(program, destination), why=why)
+        self._firsts.show(told, NOVEL_EVENT, made, **facts(program, destination), why=reason)
+
+
+def why_novel(program: Program | None, *, is_known: bool, is_doubted: bool) -> str:
+    """In words; `is_known` where the baseline has the destination, if only with other chains."""
+    if not is_known:
+        return UNLISTED
+    if is_doubted:
+        return DOUBTED
+    return FORGOTTEN if program and program.has_gap else OTHER_CHAINS

@@ -213,8 +213,12 @@ class Pipeline:
         self, job: TracedJob, event: Acted | Aggregated, where: Destination, program: Program | None
     ) -> Ruling:
         said = self._ruling(job, event, program)
-        is_novel = job.is_novel(event, where, program)
-        return said if is_novel is None else said._replace(is_novel=is_novel)
+        if job.novelty is None:
+            return said
+        names = self._names_of(event.process, event.scope)
+        is_doubted = names.doubts(where.host, event.peer, event.at_ns)
+        judged = destination(event) if is_doubted else where
+        return said._replace(is_novel=job.is_novel(event, judged, program), is_doubted=is_doubted)
 
     def _ruling(self, job: TracedJob, event: Acted | Aggregated, program: Program | None) -> Ruling:
         terms = job.terms_of(event.policy)

@@ -14,6 +14,9 @@ CHAIN_MAX = 64
 DEPTH_MAX = 1024
 """Ancestors that are remembered at most: a program that forks and exits without end would fill the memory."""
 
+Lineage = tuple[str, ...]
+"""Names of executables, from the job's root to the process: `egress.lineage`."""
+
 
 class Facts(NamedTuple):
     """What /proc tells of a process while it is there; never needed to know who did something."""
@@ -134,12 +137,12 @@ class Program:
         return tuple(reversed(programs))
 
     @cached_property
-    def lineage(self) -> tuple[str, ...]:
+    def lineage(self) -> Lineage:
         """Names of the executables of `chain`."""
         return tuple(program.name or "unknown" for program in self.chain)
 
     @property
-    def known_lineage(self) -> tuple[str, ...] | None:
+    def known_lineage(self) -> Lineage | None:
         """`lineage` to be compared with others; None where a gap makes it look like a chain that it isn't."""
         return None if self.has_gap else self.lineage
 

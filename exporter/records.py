@@ -112,6 +112,10 @@ def _acted(data: Buffer, at: int, length: int) -> Acted:
     )
 
 
+def _standing(record: wire.DnsRecord) -> tuple[bool, bool]:
+    return bool(record.counts), bool(record.doubtful)
+
+
 def _looked_up(data: Buffer, at: int, length: int) -> Asked | Answered:
     record = wire.DnsRecord._make(unpack(wire.DNS_RECORD, data, at, length))
     message = bytes(behind(data, at, length, wire.DNS_RECORD.size, record.message_here))
@@ -129,7 +133,7 @@ def _looked_up(data: Buffer, at: int, length: int) -> Asked | Answered:
         message,
         record.message_size > len(message),
     )
-    return asked if record.stage == wire.DNS_QUERY else Answered(*asked, bool(record.counts))
+    return asked if record.stage == wire.DNS_QUERY else Answered(*asked, *_standing(record))
 
 
 _OUTCOMES = {

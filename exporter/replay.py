@@ -324,6 +324,6 @@ _EVENTS: dict[str, tuple[Callable[..., Any], tuple[Callable[[Any], Any], ...]]] 
     ),
     "Tampered": (Tampered, (_time, _key, *[_u32] * 4, Tampering, *[_u32] * 3)),
     "Asked": (Asked, _LOOKED_UP),
-    "Answered": (Answered, (*_LOOKED_UP, _flag)),
+    "Answered": (Answered, (*_LOOKED_UP, _flag, _flag)),
     "Switched": (Switched, (_time, _u32, _flag)),
 }

@@ -6,6 +6,7 @@ from collections.abc import Hashable
 from typing import NamedTuple
 
 from exporter.destinations import OTHER
+from exporter.programs import Lineage
 
 DESTINATIONS_MAX = 200
 """Of a pipeline."""
@@ -15,7 +16,6 @@ LINEAGES_MAX = 32
 _LINEAGE_CHARACTERS_MAX = 1024
 _ARROW = ">"
 
-Lineage = tuple[str, ...]
 UNKNOWN_LINEAGE: Lineage = (OTHER,)
 """Stands for chains that can't be told apart, or aren't known: without any, all would do."""
 

@@ -6,18 +6,15 @@ import gzip
 import zlib
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import ExitStack
-from itertools import chain
 from pathlib import Path
 from typing import BinaryIO
 
 from exporter.errors import UsageError
+from exporter.span_folders import SPANS_HINT, files_below
 from exporter.span_lines import Attributes, EgressSpan, LineError, is_unfinished, read_line
 
-PATTERNS = ("traces*.jsonl", "traces*.jsonl.gz")
-"""Files of a folder, rotated ones included."""
 LINE_MAX = 64 << 20
 """Bytes; a request has at most some megabytes."""
-_HINT = "name files or folders that `ci-egress run --otlp-dir` wrote"
 _COMPRESSED = ".gz"
 _TELL_BYTES = 1 << 20
 _BUFFER_BYTES = 1 << 18
@@ -26,12 +23,7 @@ _BUFFER_BYTES = 1 << 18
 
 def span_files(paths: Iterable[Path]) -> list[Path]:
     """`paths`, each once, folders as their files of spans. Raises UsageError where they have none."""
-    files = []
-    for path in paths:
-        found = _in_folder(path) if path.is_dir() else [path]
-        if not found:
-            raise UsageError(f"{path} has no {PATTERNS[0]}", hint=_HINT)
-        files += found
+    files = (file for path in paths for file in (files_below(path) if path.is_dir() else [path]))
     return [*dict.fromkeys(files)]
 
 
@@ -62,16 +54,7 @@ def read_spans(
     except (OSError, EOFError, zlib.error) as error:
         # What gzip raises has no strerror.
         reason = getattr(error, "strerror", None) or str(error)
-        raise UsageError(f"cannot read {path}: {reason}", hint=_HINT) from None
-
-
-def _in_folder(folder: Path) -> list[Path]:
-    """Raises UsageError for what is no file: whoever can write to the folder could let its reader wait."""
-    found = sorted(chain.from_iterable(map(folder.glob, PATTERNS)))
-    for path in found:
-        if not path.is_file():
-            raise UsageError(f"{path} is no file", hint=_HINT)
-    return found
+        raise UsageError(f"cannot read {path}: {reason}", hint=SPANS_HINT) from None
 
 
 def _is_last(line: bytes) -> bool:
@@ -83,7 +66,7 @@ def _spans_of(line: bytes, names: Collection[str] | None, place: str) -> list[Eg
     try:
         return read_line(line, names)
     except LineError:
-        raise UsageError(f"{place}: not a line of OTLP spans", hint=_HINT) from None
+        raise UsageError(f"{place}: not a line of OTLP spans", hint=SPANS_HINT) from None
 
 
 def _lines(path: Path, on_read: Callable[[int], object]) -> Iterator[bytes]:

@@ -74,8 +74,8 @@ def print_rows(console: Console, rows: Sequence[Counted]) -> None:
     console.print(table)
     if len(rows) > ROWS_MAX:
         hidden = sum(traffic.attempts for _, traffic in rows[ROWS_MAX:])
-        more = f"… and {len(rows) - ROWS_MAX} more rows with {counted(hidden, 'attempt')}: see the spans"
-        console.print(Text(more))
+        more = f"{counted(len(rows) - ROWS_MAX, 'more row', 'more rows')} with {counted(hidden, 'attempt')}"
+        console.print(Text(f"… and {more}: see the spans"))
 
 
 def shown_chain(chain: tuple[str, ...], arrow: str = " > ") -> str:

@@ -53,6 +53,8 @@ class Ruling(NamedTuple):
     """Where it stands."""
     is_novel: bool | None = None
     """`egress.novel`: whether the baseline doesn't have it; None where there is no baseline."""
+    is_doubted: bool = False
+    """Whether the job may have made up the name, which the baseline isn't asked for then."""
 
     @property
     def is_denied(self) -> bool:

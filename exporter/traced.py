@@ -19,7 +19,7 @@ from exporter.events import RULE_OF_ANSWERS, Act, Acted, Aggregated, Flowed
 from exporter.jobs.attributes import resource_attributes
 from exporter.jobs.model import Job
 from exporter.metrics import JobMetrics, Metrics
-from exporter.novelties import Novelties
+from exporter.novelties import Novelties, why_novel
 from exporter.otlp import Telemetry
 from exporter.programs import Program
 from exporter.spans import Spans
@@ -106,7 +106,12 @@ class TracedJob:
         """Tell of the same attempts what is to be told at once, by the span that `span` makes."""
         self.denials.meet(program, where, said, span, attempts)
         if said.is_novel and self.novelty is not None:
-            self.novelties.meet(program, where, self.novelty.has, span, attempts)
+            has = self.novelty.has
+
+            def why() -> str:
+                return why_novel(program, is_known=has(where), is_doubted=said.is_doubted)
+
+            self.novelties.meet(program, where, why, span, attempts)
 
     def transferred(
         self, where: Destination, program: Program | None, event: Flowed | Aggregated, said: Ruling

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from typing import NamedTuple
 
-LAYOUT = 0x2A5DCF3A
+LAYOUT = 0x4CE3C73D
 """Edition of the layout; every record and every pinned instance carries it."""
 
 ARGUMENTS_PIECE = 4096
@@ -293,9 +293,10 @@ class DnsRecord(NamedTuple):
     protocol: int
     stage: int
     counts: int
+    doubtful: int
 
 
-DNS_RECORD = struct.Struct("<IH2xQQIIQ16sIHHHBBI")
+DNS_RECORD = struct.Struct("<IH2xQQIIQ16sIHHHBBHH")
 
 
 class TamperRecord(NamedTuple):
@@ -364,9 +365,10 @@ class QueryValue(NamedTuple):
     told: int
     on_loopback: int
     counts: int
+    doubtful: int
 
 
-QUERY_VALUE = struct.Struct("<QQIIIBBB1x")
+QUERY_VALUE = struct.Struct("<QQIIIBBBB")
 
 
 class QuotaValue(NamedTuple):
@@ -845,6 +847,7 @@ OFFSETS = {
             "protocol": 66,
             "stage": 67,
             "counts": 68,
+            "doubtful": 70,
         },
     ),
     "tamper_record": (
@@ -879,6 +882,7 @@ OFFSETS = {
             "told": 28,
             "on_loopback": 29,
             "counts": 30,
+            "doubtful": 31,
         },
     ),
     "quota_value": (16, {"noted": 0, "answered": 8}),

@@ -8,13 +8,13 @@ from hashlib import blake2b
 from typing import Any
 
 from exporter.addresses import is_loopback, is_transport, transport_has_ports
-from exporter.baseline.model import Lineage, Task, Where
+from exporter.baseline.model import Task, Where
 from exporter.baseline.seen import NotLearntError, Run, Seen
 from exporter.destinations import OTHER, SOCKET
 from exporter.policy.endpoints import PORT_MAX
 from exporter.policy.hosts import recorded_host
 from exporter.policy.model import ANSWER
-from exporter.programs import CHAIN_MAX
+from exporter.programs import CHAIN_MAX, Lineage
 from exporter.span_lines import EgressSpan, number_of, text_of
 from exporter.text import clean
 

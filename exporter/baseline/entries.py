@@ -9,12 +9,13 @@ from sys import intern
 from typing import TypeVar
 
 from exporter.addresses import is_transport, transport_has_ports
-from exporter.baseline.model import Entry, Lineage, Task
+from exporter.baseline.model import Entry, Task
 from exporter.documents.fields import Fields, is_empty, read_fields, wrong_kind
 from exporter.documents.problems import Problems, shown
 from exporter.documents.tree import Listing, Node, Scalar
 from exporter.policy.endpoints import PORT_MAX, EndpointError
 from exporter.policy.hosts import parse_single_host
+from exporter.programs import Lineage
 
 KEYS = (
     *("pipeline", "task", "destination", "port", "transport"),

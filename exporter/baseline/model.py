@@ -10,9 +10,7 @@ from typing import NamedTuple
 
 from exporter.addresses import endpoint
 from exporter.policy.model import Address, Name
-
-Lineage = tuple[str, ...]
-"""Names of executables, from the job's root to the process: `egress.lineage`."""
+from exporter.programs import Lineage
 
 
 class Task(NamedTuple):

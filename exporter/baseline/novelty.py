@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from exporter.baseline.model import Baseline, Entry, Lineage, Task, Where
+from exporter.baseline.model import Baseline, Entry, Task, Where
 from exporter.destinations import Destination
 from exporter.policy.model import Name, plain_address
+from exporter.programs import Lineage
 
 _REMEMBERED_MAX = 4096
 """Destinations of which it is remembered what covers them; a job can make up more."""

@@ -9,11 +9,11 @@ from typing import Protocol
 
 from exporter.addresses import is_loopback
 from exporter.baseline.acts import DENIED, TOGETHER, chain_of, task_of, where_of
-from exporter.baseline.model import Lineage
 from exporter.baseline.parse import ENTRIES_MAX
 from exporter.baseline.prometheus_api import Answer, PrometheusError, Series
 from exporter.baseline.seen import NotLearntError, Seen
 from exporter.destinations import OTHER
+from exporter.programs import Lineage
 from exporter.text import counted
 
 _METRIC = "cicd_egress_connections_total"

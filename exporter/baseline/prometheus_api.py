@@ -23,6 +23,8 @@ _ANSWER_MAX = 64 << 20
 _CHUNK = 1 << 20
 _TOLD_MAX = 300
 """Characters of what it said."""
+_WRAPPED_MAX = 30
+"""Errors and parts of them that are looked at for a reason."""
 _DENIED = (401, 403)
 _TOO_MUCH = ("too many samples", "too many series", "too many chunks", "limit", "timed out", "timeout")
 
@@ -130,14 +132,39 @@ class Prometheus:
     def _unreachable(self, error: HTTPError) -> PrometheusError:
         match error:
             case NewConnectionError():  # to urllib3 that is a timeout, too
-                why, hint = str(error.__cause__ or error), "correct the URL, or start Prometheus"
+                why, hint = (
+                    _reason(error) or "it can't be connected to",
+                    "correct the URL, or start Prometheus",
+                )
             case ConnectTimeoutError() | ReadTimeoutError():
                 why, hint = "it doesn't answer in time", "correct the URL, or look at its load"
             case SSLError():
-                why, hint = str(error), "have the machine trust its certificate: SSL_CERT_FILE names more"
+                why = _reason(error) or "it doesn't speak TLS"
+                hint = "have the machine trust its certificate: SSL_CERT_FILE names more"
             case _:
-                why, hint = str(error), "name the URL of a Prometheus"
+                reason = _reason(error)
+                why = f"the connection ended early{f': {reason}' if reason else ''}"
+                hint = "name the URL of a Prometheus, or see its log"
         return PrometheusError(f"cannot read {self.shown}: {printable(why, limit=_TOLD_MAX)}", hint=hint)
+
+
+def _reason(error: BaseException) -> str | None:
+    """What the operating system, the resolver or TLS said, in words; None where none of them said a thing.
+
+    urllib3 wraps it in errors of its own, as their cause or in what they are made of.
+    """
+    waiting: list[object] = [error]
+    for _ in range(_WRAPPED_MAX):
+        found = waiting.pop(0) if waiting else None
+        if isinstance(found, ssl.SSLCertVerificationError):
+            return found.verify_message
+        if isinstance(found, ssl.SSLError):
+            return (found.reason or "").replace("_", " ").lower() or None
+        if isinstance(found, OSError) and found.strerror:
+            return found.strerror
+        if isinstance(found, BaseException):
+            waiting += [found.__cause__, *found.args, found.__context__]
+    return None
 
 
 class _Parts(NamedTuple):

@@ -8,8 +8,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import compress
 
-from exporter.baseline.model import Lineage, Task, Where
+from exporter.baseline.model import Task, Where
 from exporter.baseline.parse import ENTRIES_MAX
+from exporter.programs import Lineage
 
 CHAINS_MAX = 64
 """Lineages of one destination that are told apart; with more, any will do."""

@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from textwrap import wrap
 
 from exporter.baseline.entries import ANY
-from exporter.baseline.model import Baseline, Entry, History, Lineage
+from exporter.baseline.model import Baseline, Entry, History
 from exporter.baseline.parse import KIND, parse_baseline
 from exporter.baseline.problems import BaselineError
 from exporter.documents.scalars import listed, scalar
 from exporter.errors import UsageError
+from exporter.programs import Lineage
 from exporter.text import printable
 
 NAMES_SHOWN = 50

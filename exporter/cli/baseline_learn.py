@@ -60,6 +60,9 @@ def learn(paths: tuple[Path, ...], url: str | None, days: int, output: Path | No
     if not paths and url is None:
         hint = "name files or folders that `ci-egress run --otlp-dir` wrote, or give --from-prometheus"
         raise UsageError("nothing to learn from", hint=hint)
+    if any(_is_url(path) for path in paths):  # which may hold a password, and so isn't shown
+        hint = "ask a Prometheus with --from-prometheus URL"
+        raise UsageError("a URL stands in the place of a PATH", hint=hint)
     seen = _seen(paths, url, days)
     learnt = conclude(seen)
     for note in learnt.notes:
@@ -70,6 +73,11 @@ def learn(paths: tuple[Path, ...], url: str | None, days: int, output: Path | No
     else:
         write_lines(output, lines)
     return 0
+
+
+def _is_url(path: Path) -> bool:
+    """Slashes that follow each other are one in a path."""
+    return str(path).startswith(("http:/", "https:/")) and not path.exists()
 
 
 def _seen(paths: tuple[Path, ...], url: str | None, days: int) -> Seen:

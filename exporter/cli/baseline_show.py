@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _ROWS_MAX = 1000
 _PLACES_MAX = 50
 _TEXT_MAX = 120
+_NO_RUNS = "doesn't say how many; Prometheus remembers days, not runs, and a person needn't write them"
 
 
 @click.command(
@@ -45,7 +46,7 @@ def show(file: Path, paths: tuple[Path, ...], *, as_json: bool) -> int:
     if as_json:
         _print_json(told, dry_run)
     else:
-        _print(told, dry_run)
+        _print(file, told, dry_run)
     return 0
 
 
@@ -88,7 +89,7 @@ def _pipelines(baseline: Baseline, dry_run: DryRun | None) -> Iterator[_Pipeline
         yield _Pipeline(name, tasks[name], destinations[name], baseline.histories.get(name), verdicts)
 
 
-def _print(told: list[_Pipeline], dry_run: DryRun | None) -> None:
+def _print(file: Path, told: list[_Pipeline], dry_run: DryRun | None) -> None:
     from rich.table import Table
     from rich.text import Text
 
@@ -107,6 +108,8 @@ def _print(told: list[_Pipeline], dry_run: DryRun | None) -> None:
         console.print(table)
         if len(told) > _ROWS_MAX:
             console.print(f"… and {len(told) - _ROWS_MAX:,} more pipelines")
+        if any(pipeline.history is None and pipeline.destinations for pipeline in told):
+            console.print(Text(f"without runs: {file} {_NO_RUNS}"), soft_wrap=True)
         for line in _verdict_lines(dry_run) if dry_run else ():
             console.print(Text(line), soft_wrap=True)
 

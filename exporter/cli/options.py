@@ -45,7 +45,8 @@ def _require_given(
 FILE = _PathType(dir_okay=False, path_type=Path)
 DOCUMENT = _PathType(dir_okay=False, readable=False, path_type=Path)
 """A policy or a baseline: whoever reads it says why it can't be read."""
-OTLP_PATH = _PathType(path_type=Path)
+OTLP_PATH = _PathType(readable=False, path_type=Path)
+"""A file or a folder: likewise."""
 DIRECTORY = _PathType(file_okay=False, path_type=Path)
 NAME = _NameType()
 

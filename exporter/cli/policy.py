@@ -111,6 +111,8 @@ def explain(file: Path, destination: str, chain: str | None, job: str | None, *,
 def init(paths: tuple[Path, ...]) -> int:
     """Draft a policy from OTLP files or folders, as `run --otlp-dir` writes them; it goes to stdout.
 
+    A folder is searched with all below it.
+
     It allows each destination that was met, with how often and by which chains of processes beside it.
     """
     from exporter.console import write

@@ -31,15 +31,6 @@ def parse_single_host(text: str) -> Name | Address:
     return host if isinstance(host, Name) else host.network_address
 
 
-def _host_of(url: str) -> str:
-    """`: registry.example`; empty where it can't be told."""
-    try:
-        host = urlsplit(url).hostname
-    except ValueError:
-        host = None
-    return f": {shown(host)}" if host else ""
-
-
 def recorded_host(text: str) -> str | None:
     """The name or address that a span has, in one form; None where no rule or entry could name just it."""
     try:
@@ -47,3 +38,12 @@ def recorded_host(text: str) -> str | None:
     except EndpointError:
         return None
     return None if isinstance(host, Name) and host.is_wildcard else str(host)
+
+
+def _host_of(url: str) -> str:
+    """`: registry.example`; empty where it can't be told."""
+    try:
+        host = urlsplit(url).hostname
+    except ValueError:
+        host = None
+    return f": {shown(host)}" if host else ""

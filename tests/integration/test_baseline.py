@@ -58,6 +58,17 @@ def test_show_says_what_is_known_and_how_many_runs_brought_nothing_new(baseline:
     ]
 
 
+def test_show_says_why_a_pipeline_is_without_runs(baseline: Path) -> None:
+    baseline.write_text(EXAMPLE)
+    done = ci_egress("baseline", "show", baseline.name, cwd=baseline.parent)
+    why = "Prometheus remembers days, not runs, and a person needn't write them"
+    assert done.stdout.decode().splitlines() == [
+        "pipeline  tasks  destinations  runs  nothing new for  last run",
+        "release       1             1",
+        f"without runs: baseline.yaml doesn't say how many; {why}",
+    ]
+
+
 def test_show_tells_that_enforcing_would_have_broken_no_recorded_run(baseline: Path) -> None:
     runs = [{**REGISTRY, "cicd.pipeline.run.id": str(number)} for number in range(412)]
     (baseline.parent / "runs").mkdir()

@@ -66,7 +66,7 @@ def test_a_file_that_is_still_written_is_read_up_to_its_last_whole_line(runs: Pa
     [
         (b"", "no egress span in runs; name "),
         (b"broken\n", "runs/traces.jsonl:1:1: not a line of OTLP spans; name "),
-        (None, "runs has no traces*.jsonl; name "),
+        (None, "runs has no traces*.jsonl or traces*.jsonl.gz, nor has a folder below it; name "),
     ],
 )
 def test_an_error_leaves_the_older_baseline_alone(runs: Path, written: bytes | None, what: str) -> None:
@@ -107,7 +107,12 @@ def test_a_pipe_in_a_folder_is_not_waited_for(runs: Path) -> None:
     ("arguments", "what"),
     [
         ([], "nothing to learn from"),
-        (["--from-prometheus", "http://127.0.0.1:9"], "cannot read http://127.0.0.1:9: "),
+        (
+            ["--from-prometheus", "http://127.0.0.1:9"],
+            "cannot read http://127.0.0.1:9: Connection refused; correct the URL, or start Prometheus\n",
+        ),
+        (["--from-prometheus", "http://no-host.invalid"], "cannot read http://no-host.invalid: "),
+        (["http://me:s3cret@127.0.0.1:9090"], "a URL stands in the place of a PATH; ask a Prometheus with "),
         (["--from-prometheus", "me:s3cret@x"], "the URL of Prometheus is no http:// or https:// with a host"),
         (["--from-prometheus", "http://127.0.0.1:9", "--days", "0"], "Invalid value for '--days'"),
     ],
@@ -117,6 +122,17 @@ def test_what_cannot_be_learnt_from_is_a_usage_error(tmp_path: Path, arguments: 
     assert (done.status, done.stdout) == (2, b"")
     assert what in done.stderr
     assert "s3cret" not in done.stderr
+    assert "Errno" not in done.stderr
+
+
+def test_a_folder_that_cannot_be_looked_into_is_told_as_such(tmp_path: Path) -> None:
+    folder = tmp_path / "runs"
+    folder.mkdir(mode=0)
+    as_owner_alone = ("setpriv", "--bounding-set=-all", "--inh-caps=-all")
+    done = ci_egress("baseline", "learn", str(folder), cwd=tmp_path, under=as_owner_alone)
+    assert done.status == 2
+    what = f"cannot read the folder {folder}: Permission denied; name folders that this user can read"
+    assert done.stderr == f"ci-egress: error: {what}\n"
 
 
 def test_a_terminal_gets_a_progress_bar_that_leaves_nothing_behind(runs: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,8 +15,6 @@ from .test_novelty import said
 from .tracing import trace
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from .conftest import Programs
     from .lab import Lab
 
@@ -71,3 +70,38 @@ def test_a_name_that_gains_an_address_is_as_known_as_it_was(tmp_path: Path) -> N
     assert {PORT, 0} <= {*unsent}
     assert [span.name for span in seen.egress if span["egress.novel"]] == []
     assert said(seen.stderr) == []
+
+
+_ANSWER_ONESELF = f"""
+import os, socket, subprocess, sys
+answer = b"\\x81\\x80\\0\\1\\0\\1\\0\\0\\0\\0", b"\\xc0\\x0c\\0\\1\\0\\1\\0\\0\\0\\x3c\\0\\4"
+question = b"\\0\\7\\1\\0\\0\\1\\0\\0\\0\\0\\0\\0\\x08registry\\x07example\\0\\0\\1\\0\\1"
+if sys.argv[1:] == ["answer"]:
+    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+    with socket.socket(type=socket.SOCK_DGRAM) as server, socket.socket(type=socket.SOCK_DGRAM) as client:
+        server.bind(("127.0.0.1", 53))
+        client.connect(server.getsockname())
+        client.send(question)
+        asked, who = server.recvfrom(512)
+        address = socket.inet_aton("{V4.evil}")
+        server.sendto(asked[:2] + answer[0] + asked[12:] + answer[1] + address, who)
+        client.recv(512)
+else:
+    subprocess.run(["unshare", "-Urn", sys.executable, __file__, "answer"], check=True)
+    socket.create_connection(("{V4.evil}", {PORT}))
+"""
+
+
+def test_a_name_that_a_job_gave_itself_is_not_believed(lab: Lab, tmp_path: Path) -> None:
+    """Any user can make a network and answer there, under any address and at port 53."""
+    script = tmp_path / "answer.py"
+    script.write_text(_ANSWER_ONESELF)
+    file = baseline(tmp_path / "baseline.yaml", entry("registry.example", PORT))
+    command = ["/usr/bin/python3", str(script)]
+    seen = trace(lab, command, tmp_path / "otlp", "--baseline", file, "--fail-on", "novel")
+    (span,) = (span for span in seen.egress if span["network.peer.address"] == V4.evil)
+    assert (span["server.address"], span["egress.novel"]) == ("registry.example", True)
+    what = "by a name that nobody but the job may have given it"
+    python = Path(command[0]).resolve().name
+    assert said(seen.stderr) == [f"{python} ({python}) → registry.example:{PORT}, {what}"]
+    assert seen.status == 90

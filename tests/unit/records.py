@@ -163,6 +163,7 @@ def looked_up(event: Asked | Answered, *, stage: int | None = None) -> bytes:
             event.protocol,
             told if stage is None else stage,
             isinstance(event, Answered) and event.counts,
+            isinstance(event, Answered) and event.is_doubtful,
         )
         + event.message
     )

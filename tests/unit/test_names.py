@@ -41,6 +41,19 @@ def test_of_answers_that_count_it_is_known_what_they_granted_and_when_last() -> 
     assert names.names_of(PEER, 15) == {"a.example"}
 
 
+def test_a_name_is_doubted_until_an_answer_gives_it_that_the_job_cannot_have_made() -> None:
+    names = Names()
+    for number, (name, is_doubtful, at_ns) in enumerate(
+        [("a.example", True, 10), ("b.example", False, 20), ("a.example", False, 30)]
+    ):
+        question, reply = lookup(name, f"{name} A 192.0.2.7", txid=number)
+        names.asked(asked(question))
+        names.answered(answered(reply, at_ns=at_ns, is_doubtful=is_doubtful))
+    assert [names.doubts("a.example", PEER, at_ns) for at_ns in (9, 15, 35)] == [False, True, False]
+    assert not names.doubts("b.example", PEER, 35)
+    assert not names.doubts("192.0.2.7", PEER, 35)
+
+
 def test_an_answer_that_comes_again_counts_from_then_on() -> None:
     names = Names()
     for at_ns in (10, 90):

@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from exporter.baseline.model import Baseline, Entry, Lineage, Task
+from exporter.baseline.model import Baseline, Entry, Task
 from exporter.events import RULE_OF_ANSWERS, Acted, Aggregated, Event, Verdict
 from exporter.policy.model import Name
+from exporter.programs import Lineage
 from exporter.terms import ruling
 from tests.launch import spans_in
 from tests.unit.dns_samples import mapped

@@ -14,6 +14,7 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import SpanContext, SpanKind
 
 from exporter import span_files as files
+from exporter import span_folders
 from exporter.errors import UsageError
 from exporter.otlp.json_spans import encode_spans
 from exporter.span_files import egress_spans, read_spans, span_files
@@ -103,6 +104,30 @@ def test_a_folder_has_the_rotated_files_too(tmp_path: Path) -> None:
     ]
 
 
+def test_folders_below_are_searched_and_links_to_folders_are_not_followed(tmp_path: Path) -> None:
+    folders = [tmp_path / "runs" / name for name in ("2", "10/logs", ".")]
+    for folder in folders:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "traces.jsonl").touch()
+        (folder / "logs.jsonl").touch()
+    (tmp_path / "else").mkdir()
+    (tmp_path / "else/traces.jsonl").touch()
+    (tmp_path / "runs/back").symlink_to(tmp_path)
+    assert span_files([tmp_path / "runs"]) == [
+        tmp_path / "runs/10/logs/traces.jsonl",
+        tmp_path / "runs/2/traces.jsonl",
+        tmp_path / "runs/traces.jsonl",
+    ]
+
+
+def test_a_folder_of_too_much_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(span_folders, "_LOOKED_MAX", 2)
+    for name in "abc":
+        (tmp_path / name).touch()
+    with pytest.raises(UsageError, match="has more than 2 files and folders below it; name those of runs"):
+        span_files([tmp_path])
+
+
 def test_a_line_without_end_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "traces.jsonl"
     path.write_bytes(line() + line())
@@ -112,7 +137,7 @@ def test_a_line_without_end_is_given_up(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_a_folder_without_spans_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"has no traces\*\.jsonl"):
+    with pytest.raises(UsageError, match=r"has no traces\*\.jsonl or traces\*\.jsonl\.gz, nor has a folder"):
         span_files([tmp_path])
 
 

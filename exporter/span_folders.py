@@ -1,0 +1,51 @@
+"""Files of spans in a folder and in those below it."""
+
+from __future__ import annotations
+
+import os
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from exporter.errors import UsageError
+
+PATTERNS = ("traces*.jsonl", "traces*.jsonl.gz")
+"""Names of files of spans, rotated ones included."""
+SPANS_HINT = "name files or folders that `ci-egress run --otlp-dir` wrote"
+_LOOKED_MAX = 1_000_000
+"""Files and folders below one that is named."""
+
+
+def files_below(folder: Path) -> list[Path]:
+    """Sorted; links to folders aren't followed. Raises UsageError, and where there is none, too."""
+    found = sorted(_files_below(folder))
+    if not found:
+        what = f"{folder} has no {' or '.join(PATTERNS)}, nor has a folder below it"
+        raise UsageError(what, hint=SPANS_HINT)
+    for path in found:
+        if not path.is_file():  # whoever can write to the folder could let its reader wait
+            raise UsageError(f"{path} is no file", hint=SPANS_HINT)
+    return found
+
+
+def _files_below(folder: Path) -> list[Path]:
+    found, waiting, looked = list[Path](), [folder], 0
+    while waiting:
+        for entry in _entries(waiting.pop()):
+            looked += 1
+            if looked > _LOOKED_MAX:
+                what = f"{folder} has more than {_LOOKED_MAX:,} files and folders below it"
+                raise UsageError(what, hint="name those of runs")
+            if entry.is_dir(follow_symlinks=False):
+                waiting.append(Path(entry.path))
+            elif any(fnmatchcase(entry.name, pattern) for pattern in PATTERNS):
+                found.append(Path(entry.path))
+    return found
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            return list(entries)
+    except OSError as error:
+        what = f"cannot read the folder {folder}: {error.strerror}"
+        raise UsageError(what, hint="name folders that this user can read") from None
