@@ -32,9 +32,9 @@ demo: setup ## Trace a sample pipeline and show what it connected to (root)
 	@$(BIN)/python -m demo
 
 .PHONY: demo-stack
-demo-stack: setup ## The same with a baseline and real servers, up to the alert (root); KEEP=1 keeps them
+demo-stack: setup ## The same with a baseline and real servers, up to the alert and the denial (root); KEEP=1 keeps them
 	@tools/stack/servers.sh >/dev/null
-	@$(BIN)/python -m demo.stack $(if $(KEEP),--keep)
+	@$(BIN)/python -m demo.stack $(if $(filter-out 0 no false,$(KEEP)),--keep)
 
 .PHONY: test
 test: setup-dev ## Run all tests (root); PYTEST_ARGS adds arguments

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from demo.console import INTERRUPTED_STATUS, check, make_console, shown
+from demo.console import INTERRUPTED_STATUS, check, make_console
 from demo.job import CI_EGRESS, COMMAND, trace_job
 from demo.names import JOB_TOKEN
 from demo.network import network
+from demo.paths import shown
 from demo.sites import Beacon
 from demo.trace import draw, read_trace
 from exporter.errors import CiEgressError
@@ -42,9 +43,9 @@ BRIEF = "• The test's metric came from a process gone before anyone could have
 NEXT_STEPS = """
 Next, with a build of your own, as root:
   {ci_egress} doctor             # does all of it work on this machine?
-  {ci_egress} run -- make test   # the trace goes to ./ci-egress
-  {ci_egress} policy init ci-egress   # from it a first policy: docs/policy.md
-With OTEL_EXPORTER_OTLP_ENDPOINT=http://collector.example:4318 it goes to a collector."""
+  {ci_egress} run -- make test   # the trace goes to ./ci-egress, or to OTEL_EXPORTER_OTLP_ENDPOINT
+  {ci_egress} baseline learn ci-egress   # from it what is known, then a policy: docs/baseline.md
+  make demo-stack   # that with this pipeline and real servers: the alert on the beacon, and its denial"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -81,7 +82,7 @@ def _demonstrate(console: Console, otlp_dir: Path) -> int:
         console.print(INTRODUCTION)
         console.print(f"$ ci-egress run --otlp-dir {shown(otlp_dir)} -- {COMMAND}", style="bold")
         sys.stdout.flush()
-        status = trace_job(build, Path(scratch), "--otlp-dir", str(otlp_dir))
+        status = trace_job(build, Path(scratch), "--otlp-dir", otlp_dir)
     if status == 0:
         _explain(console, otlp_dir / "traces.jsonl", beacon)
     return status

@@ -1,10 +1,9 @@
-"""What the demos have in common at a terminal: what they need, how wide they print, how they show a path."""
+"""What the demos have in common at a terminal: what they need, and how wide they print."""
 
 from __future__ import annotations
 
 import os
 import shutil
-from pathlib import Path
 
 from rich.console import Console
 
@@ -31,8 +30,3 @@ def make_console() -> Console:
     console = Console(highlight=False, markup=False, emoji=False)
     console.width = min(console.width, _WIDTH_MAX) if console.is_terminal else _WIDTH_MAX
     return console
-
-
-def shown(path: Path) -> str:
-    """As one would type it here."""
-    return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)

@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 from demo.names import JOB_TOKEN, PIPELINE
+from demo.paths import made_reachable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -58,16 +59,18 @@ def environment(run: Run) -> dict[str, str]:
 def trace_job(
     build: Build,
     scratch: Path,
-    *options: str,
+    *options: str | Path,
     run: Run = FIRST_RUN,
     settings: Mapping[str, str] = MappingProxyType({}),
 ) -> int:
     """Run it under `ci-egress run` with these options, in a new workspace below `scratch`.
 
-    `settings` are variables for ci-egress, beside the job's own. Returns the exit status.
+    Paths among them are typed as here. `settings` are variables for ci-egress, beside the job's own.
+    Returns the exit status.
     """
     workspace = scratch / "workspace"
     workspace.mkdir()
     shutil.copy(PIPELINE / "ci.sh", workspace)
-    command = [str(CI_EGRESS), "run", *options, "--", COMMAND]
+    typed = (made_reachable(each, workspace) if isinstance(each, Path) else each for each in options)
+    command = [str(CI_EGRESS), "run", *typed, "--", COMMAND]
     return build.run(command, directory=workspace, environment={**environment(run), **settings})

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 _BEACON_LIMIT_S = 20.0
 _AFTERWARDS_S = 0.3
+_PAUSE_S = 0.02
+_CALLS = 2
+"""Of the poisoned package."""
 
 
 class Request(NamedTuple):
@@ -93,6 +96,22 @@ class Beacon:
     def wait_for_the_background_one(self) -> None:
         """Wait until it has called, and a moment more for its process to end."""
         self._seen_alive.wait(_BEACON_LIMIT_S)
+        time.sleep(_AFTERWARDS_S)
+
+
+class UnreachableBeacon(Beacon):
+    """One that a policy keeps the job from: that it tried is in the run's log records alone."""
+
+    def __init__(self, logs: Path) -> None:
+        """`logs` is the run's logs.jsonl."""
+        super().__init__()
+        self._logs = logs
+
+    def wait_for_the_background_one(self) -> None:
+        """Wait until both calls were denied, each by a chain of its own, and a moment more."""
+        deadline_s = time.monotonic() + _BEACON_LIMIT_S
+        while self._logs.read_text().count('"cicd.egress.denied"') < _CALLS and time.monotonic() < deadline_s:
+            time.sleep(_PAUSE_S)
         time.sleep(_AFTERWARDS_S)
 
 

@@ -49,7 +49,7 @@ class Outcome:
                 "summary", trace_id=trace_id, account=account, summary=self.summary.fields(), notes=notes
             )
             return
-        places = ", ".join(dict.fromkeys(self.destinations.shown)) or "nowhere"
+        places = ", ".join(self.destinations.shown) or "nowhere"
         self.summary.print(
             sys.stderr,
             account=str(self.account),

@@ -181,11 +181,13 @@ def _verdict(question: Question, mode: Mode, decision: Decision) -> str:
     from exporter.text import printable
 
     word = "allowed" if decision.effect is Effect.ALLOW else "denied"
+    if decision.verdict(mode) == "audit":
+        word = "would be denied"
     rule = decision.rule
     by = f"by {printable(rule.text)}" if rule else f"by {DEFAULT}: no rule allows it"
     line = f", line {rule.line}" if rule and rule.line else ""
-    told = "; mode audit: told, not denied" if decision.verdict(mode) == "audit" else ""
-    return f"{word}: {question.shown} {by}{line}{told}"
+    mode_told = " (mode audit)" if word == "would be denied" else ""
+    return f"{word}: {question.shown} {by}{line}{mode_told}"
 
 
 def _question(destination: str) -> Question:

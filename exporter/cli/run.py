@@ -18,6 +18,7 @@ import click
 from exporter.cli.baselines import baseline_of
 from exporter.cli.given import GivenRun
 from exporter.cli.messages import Messages
+from exporter.cli.misplaced import CommandInFront, warn_of_misplaced
 from exporter.cli.options import (
     FILE,
     NAME,
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 
 @click.command(
     "run",
+    cls=CommandInFront,
     context_settings={"allow_interspersed_args": False},
     epilog="Exit status: COMMAND's own (128+n when signal n ended it, 127 not found, 126 not executable); "
     "2 usage; 90 what --fail-on names happened; 91 could not trace, COMMAND was not started; "
@@ -89,6 +91,7 @@ def command(
     sudo -E env "PATH=$PATH" ci-egress run -- ./build.sh    # as you, traced by root
     """  # noqa: D301 - click wants a real backspace
     Messages(as_json=json_log, is_verbose=verbose)
+    warn_of_misplaced(command)
     output = output_config(otlp_dir, process_spans)
     return run(RunConfig(command, output, **options), inherited_environment())
 

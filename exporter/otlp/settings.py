@@ -51,6 +51,11 @@ class Endpoint:
         """The URL fit for messages: without its query, which may hold a token."""
         return self.url.partition("?")[0]
 
+    @property
+    def place(self) -> str:
+        """The collector, whatever the signal, as the general variable would name it; fit for messages."""
+        return self.shown.removesuffix(f"/v1/{self.signal}")
+
 
 @dataclass(frozen=True)
 class Rotation:
@@ -96,12 +101,16 @@ class Destinations:
 
     @property
     def shown(self) -> tuple[str, ...]:
-        """Every place telemetry goes to, for people."""
-        places: list[str] = []
-        routes = ((Signal.TRACES, self.traces), (Signal.METRICS, self.metrics), (Signal.LOGS, self.logs))
-        for signal, route in routes:
+        """Every place telemetry goes to, for people: folders as one would type them here, and collectors."""
+        places: dict[str, None] = {}
+        for route in (self.traces, self.metrics, self.logs):
             if route.directory:
-                places.append(str(route.directory / f"{signal}.jsonl"))
+                places[_typed(route.directory)] = None
             if route.endpoint:
-                places.append(route.endpoint.shown)
+                places[route.endpoint.place] = None
         return tuple(places)
+
+
+def _typed(folder: Path) -> str:
+    here = Path.cwd()
+    return str(folder.relative_to(here) if folder.is_relative_to(here) else folder)

@@ -156,8 +156,8 @@ REFUSED_COMMAND_LINES = [
     pytest.param(["stop", ""], 2, "INSTANCE is missing: it is empty", id="stop-from-an-empty-variable"),
     pytest.param(["walk"], 2, "No such command 'walk'", id="unknown-command"),
     pytest.param(["wach"], 2, "No such command 'wach', did you mean `watch`\\?; ", id="almost-a-command"),
-    pytest.param(["baseline", "lern"], 2, "'lern', did you mean `learn`\\?; ", id="almost-a-command-below"),
-    pytest.param(["policy", "chek"], 2, "'chek', did you mean `check`\\?; ", id="almost-a-policy-command"),
+    pytest.param(["baseline", "learm"], 2, "'learm', did you mean `learn`\\?; ", id="almost-a-command-below"),
+    pytest.param(["policy", "checks"], 2, "'checks', did you mean `check`\\?; ", id="almost-a-policy-command"),
     pytest.param(["replay"], 2, "FILE", id="no-recording"),
     *[
         pytest.param([*command, "--baseline", file, *what], 2, why, id=f"{command[0]}-{file}-as-baseline")
@@ -228,6 +228,17 @@ def test_a_limit_that_is_too_low_is_named_and_nothing_is_started(limit: str, ope
     assert re.fullmatch(rf"ci-egress: error: .*; .*\(ulimit {limit[:2]}.*\)", first_line), done.stderr
     assert "Traceback" not in done.stderr
     assert not (open_folder / "started").exists()
+
+
+def test_an_option_behind_command_is_told_and_is_commands_own(tmp_path: Path) -> None:
+    done = ci_egress("run", "touch", "--baseline", cwd=tmp_path)
+    warning, *_ = done.stderr.splitlines()
+    assert warning == (
+        "ci-egress: warning: --baseline behind COMMAND: touch gets that, ci-egress doesn't; put it before "
+        "COMMAND, or say that it is touch's: ci-egress run -- touch …"
+    )
+    assert "touch: unrecognized option '--baseline'" in done.stderr
+    assert done.status == 1
 
 
 def test_a_command_that_cannot_start_leaves_no_job_in_the_metrics(tmp_path: Path) -> None:

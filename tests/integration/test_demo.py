@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -89,10 +90,19 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
     return Demo(result, otlp_dir)
 
 
-def run(*command: str, environment: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    """Run a command in the checkout to its end, whatever its exit status."""
+def run(
+    *command: str, environment: Mapping[str, str] | None = None, cwd: Path = ROOT
+) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end, whatever its exit status."""
+    inherited = os.environ if environment is None else environment
     return subprocess.run(
-        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=LIMIT_S, check=False
+        command,
+        cwd=cwd,
+        env={**inherited, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_S,
+        check=False,
     )
 
 
@@ -195,6 +205,13 @@ def test_the_output_fits_a_screen_in_lines_of_a_terminal(demo: Demo) -> None:
 def test_the_tree_has_a_line_for_each_act(demo: Demo) -> None:
     assert demo.result.stdout.count("→ ") == EXPECTED.total()
     assert demo.result.stdout.count("203.0.113.66:80  beacon.example") == 2
+
+
+def test_places_are_shown_as_one_would_type_them_here(tmp_path: Path) -> None:
+    result = run(*COMMAND, "--otlp-dir", "build/otlp", cwd=tmp_path)
+    assert result.stderr.splitlines()[-2].endswith(" → build/otlp")
+    assert "$ ci-egress run --otlp-dir build/otlp -- ./ci.sh" in result.stdout
+    assert (tmp_path / "build" / "otlp" / "traces.jsonl").is_file()
 
 
 def test_a_second_demo_replaces_the_files_of_the_first(demo: Demo) -> None:

@@ -122,8 +122,12 @@ def test_for_a_person_it_is_said_in_words(policy: Path) -> None:
     done = ci_egress("policy", "explain", "policy.yaml", "udp://b.test:53", cwd=policy.parent)
     assert done.status == 1
     assert done.stdout.decode().splitlines() == [
-        "denied: udp://b.test:53 by default: no rule allows it; mode audit: told, not denied"
+        "would be denied: udp://b.test:53 by default: no rule allows it (mode audit)"
     ]
+    policy.write_text("version: 1\nmode: enforce\nallow: [a.example]\n")
+    done = ci_egress("policy", "explain", "policy.yaml", "udp://b.test:53", cwd=policy.parent)
+    assert done.status == 1
+    assert done.stdout.decode().splitlines() == ["denied: udp://b.test:53 by default: no rule allows it"]
 
 
 @pytest.mark.parametrize("name", ["localhost", "db.localhost"])

@@ -35,7 +35,7 @@ pytestmark = [pytest.mark.kernel, pytest.mark.timeout(900)]  # the first one may
 
 PATH = {"PATH": os.environ.get("PATH", os.defpath)}
 HURRIED = {"5m": "5s", "6h": "6m", "1h": "4s"}
-"""Windows of the alert's rule, and how long it goes on firing, so that a test can wait for the end of it."""
+"""Windows of the alert's rules, and how long it goes on firing, so that a test can wait for the end of it."""
 
 
 @pytest.fixture(scope="module")
@@ -63,12 +63,14 @@ def hurried_stack(folder: Path) -> Iterator[tuple[Stack, Pages]]:
 
 
 def hurry(configure: Callable[[], None], rules: Path) -> None:
-    """Write Prometheus's files as ever, and the windows of the one alert anew."""
+    """Write Prometheus's files as ever, and the windows of the one alert and of what it reads anew."""
     configure()
     config = yaml.safe_load(rules.read_text())
-    (alert,) = (rule for group in config["groups"] for rule in group["rules"] if rule.get("alert") == ALERT)
-    alert["expr"] = re.sub(r"(?<=[ \[])(5m|6h)\b", lambda window: HURRIED[window[0]], alert["expr"])
-    alert["keep_firing_for"] = HURRIED[alert["keep_firing_for"]]
+    (group,) = (group for group in config["groups"] if group["rules"][-1].get("alert") == ALERT)
+    for rule in group["rules"]:
+        rule["expr"] = re.sub(r"(?<=[ \[])(5m|6h)\b", lambda window: HURRIED[window[0]], rule["expr"])
+        if "alert" in rule:
+            rule["keep_firing_for"] = HURRIED[rule["keep_firing_for"]]
     rules.write_text(yaml.safe_dump(config))
 
 

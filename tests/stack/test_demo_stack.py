@@ -11,7 +11,7 @@ from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
@@ -25,7 +25,7 @@ from tests.stack.apis import Alertmanager, get
 from tests.stack.conftest import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
 pytestmark = [pytest.mark.kernel, pytest.mark.timeout(900)]  # the first one may wait for the servers' build
 
@@ -57,6 +57,8 @@ NOVEL = Counter(
     }
 )
 """What the poisoned package does: one new destination, and a lookup of its name by a new chain."""
+DENIED = Counter({act: count for act, count in NOVEL.items() if act[0] == "beacon.example"})
+"""Of the same when it is enforced: the resolver is allowed, whichever chain asks it."""
 
 
 @dataclass
@@ -150,7 +152,20 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
 
 def links(demo: Demo) -> dict[str, str]:
     """The links of the first novelty, by what stands before them."""
-    return dict(re.findall(r"^    (Jaeger|as JSON) +(\S+)$", demo.output, re.MULTILINE)[:2])
+    return dict(re.findall(r"^    (as JSON|page) +(\S+)$", demo.output, re.MULTILINE)[:2])
+
+
+def acts(told: Iterable[Mapping[str, Any]]) -> Counter[tuple[Any, ...]]:
+    """Where to, and by which chain of processes."""
+    return Counter(
+        (
+            each["server.address"],
+            each["server.port"],
+            each["network.transport"],
+            tuple(each["egress.lineage"]),
+        )
+        for each in told
+    )
 
 
 def server_url(demo: Demo, name: str) -> str:
@@ -170,22 +185,40 @@ def test_the_baseline_is_shown(demo: Demo) -> None:
 
 def test_the_third_run_has_one_new_destination_and_all_else_is_known(demo: Demo) -> None:
     told = [span.attributes for span in demo.spans(3)]
-    novel = Counter(
-        (
-            each["server.address"],
-            each["server.port"],
-            each["network.transport"],
-            tuple(each["egress.lineage"]),
-        )
-        for each in told
-        if each["egress.novel"]
-    )
-    assert novel == NOVEL
+    assert acts(each for each in told if each["egress.novel"]) == NOVEL
     assert len(told) == 11
-    assert re.findall(r"^  (\S+ \(\w+\): .*)$", demo.output, re.MULTILINE) == [
+    shown = re.findall(r"^  (\S+ \(\w+\): .*)$", demo.output, re.MULTILINE)
+    assert shown[:2] == [
         "beacon.example:80 (tcp): not in the baseline",
         f"{names.RESOLVER}:53 (udp): known, but not from this chain",
     ]
+
+
+def test_the_same_run_enforced_is_denied_the_beacon_alone_and_goes_on(demo: Demo) -> None:
+    told = [span.attributes for span in demo.spans(4)]
+    assert Counter(each["egress.verdict"] for each in told) == {"allow": 9, "deny": 2}
+    assert acts(each for each in told if each["egress.verdict"] == "deny") == DENIED
+    allowed = {each["server.address"] for each in told if each["egress.verdict"] == "allow"}
+    assert allowed == {host for host, _, _ in BASELINE}
+    (upload,) = [each for each in told if each["server.address"] == "mirror.example"]
+    assert upload["egress.bytes_sent"] > 10_000  # the whole of checkout.tar
+
+
+def test_the_denial_is_shown_with_its_spans_and_that_the_beacon_got_nothing(demo: Demo) -> None:
+    blocked = re.findall(r"blocked: curl \(.+\) → (.*)$", demo.errors, re.MULTILINE)
+    assert blocked == ["beacon.example:80, rule default"] * 2
+    shown = demo.output.partition("What was denied, and its span in Jaeger\n")[2].splitlines()
+    policy = demo.folder / "out" / "policy.yaml"
+    assert [line for line in shown if line.startswith("  beacon")] == [
+        f"  beacon.example:80 (tcp): denied, rule default of {policy}"
+    ] * 2
+    assert (
+        "  Of run 3 the beacon got 2 requests, one with the job's token; of run 4, which went on, 0." in shown
+    )
+    (url,) = {line.split()[-1] for line in shown if line.startswith("    as JSON")}
+    (data,) = get(url)["data"]
+    tags = [{tag["key"]: tag["value"] for tag in span["tags"]} for span in data["spans"]]
+    assert sum(each.get("egress.verdict") == "deny" for each in tags) == 2
 
 
 def test_without_a_baseline_nothing_is_novel_or_known(demo: Demo) -> None:
@@ -195,19 +228,19 @@ def test_without_a_baseline_nothing_is_novel_or_known(demo: Demo) -> None:
 
 
 def test_each_run_is_a_trace_of_its_own(demo: Demo) -> None:
-    traces = [{span.trace_id for span in demo.spans(run)} for run in (1, 2, 3)]
-    assert [len(each) for each in traces] == [1, 1, 1]
-    assert len(set.union(*traces)) == 3
+    traces = [{span.trace_id for span in demo.spans(run)} for run in (1, 2, 3, 4)]
+    assert [len(each) for each in traces] == [1, 1, 1, 1]
+    assert len(set.union(*traces)) == 4
 
 
 def test_what_ci_egress_sends_to_the_collector_is_not_the_jobs(demo: Demo) -> None:
-    peers = {span.attributes["network.peer.address"] for run in (1, 2, 3) for span in demo.spans(run)}
+    peers = {span.attributes["network.peer.address"] for run in (1, 2, 3, 4) for span in demo.spans(run)}
     assert names.COLLECTOR not in peers
     assert names.RESOLVER in peers
 
 
 def test_both_links_lead_to_the_span(demo: Demo) -> None:
-    page, trace = links(demo)["Jaeger"], links(demo)["as JSON"]
+    page, trace = links(demo)["page"], links(demo)["as JSON"]
     assert urllib3.request("GET", page, retries=False).status == 200
     (data,) = get(trace)["data"]
     span_id = page.rpartition("uiFind=")[2]
@@ -222,41 +255,49 @@ def test_the_new_destination_is_the_one_alert_and_its_lookup_is_inhibited(demo: 
     common = {
         "alertname": "CICDEgressNovelDestination",
         "cicd_pipeline_name": "release",
+        "cicd_pipeline_task_name": "build",
+        "egress_verdict": "allow",
         "severity": "critical",
     }
     lookup = {"server_address": names.RESOLVER, "server_port": "53", "network_transport": "udp"}
+    lookup["reason"] = "chain"
     beacon = {"server_address": "beacon.example", "server_port": "80", "network_transport": "tcp"}
+    beacon["reason"] = "destination"
     assert fired == {"active": common | beacon, "suppressed": common | lookup}
 
 
 def test_the_alert_is_shown_with_its_labels_and_when_it_was_there(demo: Demo) -> None:
     shown = demo.output.partition("What fires in Alertmanager: CICDEgressNovelDestination\n")[2].splitlines()
-    assert shown[0] == "  release connected to beacon.example:80 as its baseline doesn't know it"
+    assert shown[0] == "  CI jobs connected to beacon.example:80, which their baseline doesn't have"
     assert re.fullmatch(r"    seen +\d+\.\d s after the connect", shown[1])
-    assert {tuple(line.split()) for line in shown[2:8]} == {
+    assert {tuple(line.split()) for line in shown[2:11]} == {
         ("alertname", "CICDEgressNovelDestination"),
         ("cicd_pipeline_name", "release"),
+        ("cicd_pipeline_task_name", "build"),
+        ("egress_verdict", "allow"),
         ("network_transport", "tcp"),
+        ("reason", "destination"),
         ("server_address", "beacon.example"),
         ("server_port", "80"),
         ("severity", "critical"),
     }
-    assert shown[8] == f"  That of {names.RESOLVER}:53 (udp) is inhibited by it: one page, not two."
+    assert [line.split()[0] for line in shown[11:13]] == ["jaeger_url", "runbook_url"]
+    assert shown[11].endswith("%22egress.novel%22%3A%22true%22%7D")
+    assert shown[12].endswith("docs/runbooks.md#cicdegressnoveldestination")
+    assert shown[13] == f"  That of {names.RESOLVER}:53 (udp) is inhibited by it: one page, not two."
 
 
 def test_no_secret_is_in_what_it_prints_keeps_or_stores(demo: Demo) -> None:
     kept = {path.name: path.read_text() for path in (demo.folder / "out").rglob("*.*l")}
-    assert {"traces.jsonl", "metrics.jsonl", "logs.jsonl", "baseline.yaml"} == kept.keys()
+    assert {"traces.jsonl", "metrics.jsonl", "logs.jsonl", "baseline.yaml", "policy.yaml"} == kept.keys()
     stored = str(get(links(demo)["as JSON"]))
     assert "Authorization: <redacted>" in stored
     texts = [demo.output, demo.errors, stored, *kept.values()]
     assert [text for text in texts if names.JOB_TOKEN in text] == []
 
 
-def test_the_policy_that_it_recommends_denies_the_beacon_and_nothing_else(demo: Demo) -> None:
-    policy = demo.folder / "policy.yaml"
-    export = ("baseline", "export", str(demo.folder / "out" / "baseline.yaml"), "--output", str(policy))
-    assert ci_egress(*export, cwd=demo.folder).status == 0
+def test_the_policy_that_it_exports_denies_the_beacon_and_nothing_else(demo: Demo) -> None:
+    policy = demo.folder / "out" / "policy.yaml"
     asked = [span.attributes for span in demo.spans(3)]
     verdicts = {
         each["server.address"]: ci_egress(
@@ -276,7 +317,7 @@ def test_ctrl_c_stops_the_kept_servers_and_is_no_failure(demo: Demo) -> None:
     demo.assert_nothing_is_left()
 
 
-@pytest.mark.parametrize("moment", ["start on free ports", "Alertmanager  http", "--baseline"])
+@pytest.mark.parametrize("moment", ["start on free ports", "Alertmanager  http", "--enforce"])
 def test_ctrl_c_in_the_middle_leaves_nothing(tmp_path: Path, moment: str) -> None:
     demo = start_demo(tmp_path)
     demo.wait_for(moment)
@@ -322,6 +363,19 @@ def test_a_server_that_fails_is_told_with_the_end_of_its_log(tmp_path: Path) -> 
     assert told.startswith("demo-stack: prometheus ended")
     assert log == "    opening storage failed: no space left on device"
     demo.assert_nothing_is_left()
+
+
+@pytest.mark.parametrize(("value", "is_kept"), [("1", True), ("yes", True), ("", False), ("0", False)])
+def test_make_keeps_the_servers_when_it_is_asked_to(value: str, is_kept: bool) -> None:
+    told = subprocess.run(
+        ["make", "--dry-run", "demo-stack", f"KEEP={value}"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=WITHIN_S,
+        check=True,
+    )
+    assert ("-m demo.stack --keep" in told.stdout) is is_kept
 
 
 def test_without_root_it_says_so() -> None:

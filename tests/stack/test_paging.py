@@ -28,6 +28,7 @@ TOLD_WITHIN_S = 30.0
 PIPELINES = 40
 BEACON = {"server_address": "beacon.example", "server_port": "443", "network_transport": "tcp"}
 OTHER = BEACON | {"server_address": "other.example"}
+DNS = {"server_port": "53", "network_transport": "udp"}
 
 Labels = dict[str, str]
 
@@ -38,6 +39,8 @@ class Notification:
 
     receiver: str
     alerts: list[Labels]
+    summary: str | None = None
+    """What all of its alerts say alike."""
 
     @property
     def pipelines(self) -> list[str]:
@@ -65,7 +68,12 @@ class Paging:
         """Notifications so far; those of alerts that Prometheus raised have no cluster."""
         bodies = [json.loads(request.body) for request in list(self.hook.taken)]
         found = [
-            Notification(body["receiver"], [alert["labels"] for alert in body["alerts"]]) for body in bodies
+            Notification(
+                body["receiver"],
+                [alert["labels"] for alert in body["alerts"]],
+                body["commonAnnotations"].get("summary"),
+            )
+            for body in bodies
         ]
         return [
             one
@@ -111,6 +119,7 @@ def test_one_dependency_in_forty_pipelines_is_one_page_and_one_message_for_each_
     assert page.pipelines == sorted(names)
     assert {alert["server_address"] for alert in page.alerts} == {"beacon.example"}
     assert page.alerts[0]["severity"] == "critical"
+    assert page.summary == "CI jobs connected to beacon.example:443, which their baseline doesn't have"
 
     another = Connections("search/service-00", "other.example", "runner-search", is_novel=True)
     paging.collector.show([*bad, *usual, another])
@@ -200,10 +209,10 @@ def test_prometheus_understands_every_query_of_the_runbooks(paging: Paging) -> N
 
 
 def test_the_lookup_of_a_new_destination_is_no_page_of_its_own_and_a_lookup_alone_is(paging: Paging) -> None:
-    lookup = {"server_address": "192.0.2.53", "server_port": "53", "network_transport": "udp"}
+    lookup = {"server_address": "192.0.2.53", "reason": "chain", **DNS}
     paging.raise_alerts(
         "lookup",
-        {"alertname": NOVEL, "cicd_pipeline_name": "app", **BEACON},
+        {"alertname": NOVEL, "cicd_pipeline_name": "app", "reason": "destination", **BEACON},
         {"alertname": NOVEL, "cicd_pipeline_name": "app", **lookup},
         {"alertname": NOVEL, "cicd_pipeline_name": "sends-data-in-names", **lookup},
     )
@@ -213,3 +222,35 @@ def test_the_lookup_of_a_new_destination_is_no_page_of_its_own_and_a_lookup_alon
         ("sends-data-in-names", "192.0.2.53"),
     }
     assert paging.state("lookup", cicd_pipeline_name="app", server_port="53") == ["suppressed"]
+
+
+def test_a_new_resolver_is_a_page_whatever_else_is_new(paging: Paging) -> None:
+    """From series to messages: the usual one is known, another isn't, and the attempt at both is new."""
+    usual = Connections("resolves", "192.0.2.53", "runner-1", is_novel=False, port=53)
+    elsewhere = Connections("resolves", "198.51.100.53", "runner-1", is_novel=True, port=53)
+    bad = Connections("resolves", "resolved.example", "runner-1", is_novel=True)
+    paging.collector.show([usual, usual._replace(is_novel=True), elsewhere, bad])
+
+    def told() -> list[str]:
+        pages = [page for page in paging.told(None, "security-page") if page.pipelines == ["resolves"]]
+        return sorted(page.alerts[0]["server_address"] for page in pages)
+
+    wait_until(lambda: len(told()) >= 2, within_s=TOLD_WITHIN_S)
+    assert told() == ["198.51.100.53", "resolved.example"]
+    alerts = Alertmanager(paging.stack.alertmanager_url).alerts('cicd_pipeline_name="resolves"')
+    assert {(alert.labels["server_address"], alert.labels["reason"], alert.state) for alert in alerts} == {
+        ("192.0.2.53", "chain", "suppressed"),
+        ("198.51.100.53", "destination", "active"),
+        ("resolved.example", "destination", "active"),
+    }
+
+
+def test_what_was_told_and_is_denied_now_is_no_second_page(paging: Paging) -> None:
+    same = {"alertname": NOVEL, "cicd_pipeline_name": "app", "reason": "destination", **BEACON}
+    denied = same | {"egress_verdict": "deny"}
+    paging.raise_alerts("denied", same | {"egress_verdict": "allow"}, denied, denied | OTHER)
+    pages = paging.wait_told("denied", "security-page", 2)
+    assert {
+        (alert["server_address"], alert["egress_verdict"]) for page in pages for alert in page.alerts
+    } == {("beacon.example", "allow"), ("other.example", "deny")}
+    assert paging.state("denied", server_address="beacon.example", egress_verdict="deny") == ["suppressed"]

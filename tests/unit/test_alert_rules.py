@@ -37,8 +37,9 @@ def rules(name: str) -> list[Rule]:
     return [rule for group in load(PROMETHEUS / name)["groups"] for rule in group["rules"]]
 
 
-ALERTS = rules("alerts.yaml")
-RECORDED = [rule["record"] for rule in rules("recording.yaml")]
+RULES = [*rules("recording.yaml"), *rules("alerts.yaml")]
+ALERTS = [rule for rule in RULES if "alert" in rule]
+RECORDED = [rule["record"] for rule in RULES if "record" in rule]
 CASES = [case for path in sorted((PROMETHEUS / "tests").glob("*.yaml")) for case in load(path)["tests"]]
 each_alert = pytest.mark.parametrize(
     "alert", ALERTS, ids=lambda alert: "-".join([alert["alert"], *list(alert["labels"].values())[1:]])

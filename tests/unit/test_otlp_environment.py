@@ -19,11 +19,7 @@ def resolve(environ: dict[str, str], otlp_dir: Path | None = None) -> Destinatio
 def test_without_anything_files_go_to_the_default_directory_and_it_is_said() -> None:
     destinations = resolve({})
     assert destinations.defaulted
-    assert destinations.shown == (
-        "ci-egress/traces.jsonl",
-        "ci-egress/metrics.jsonl",
-        "ci-egress/logs.jsonl",
-    )
+    assert destinations.shown == ("ci-egress",)
 
 
 def test_an_empty_variable_counts_as_unset() -> None:
@@ -41,11 +37,12 @@ def test_a_directory_alone_means_files_alone(tmp_path: Path) -> None:
 def test_the_general_endpoint_serves_all_signals_under_its_own_path() -> None:
     destinations = resolve({"OTEL_EXPORTER_OTLP_ENDPOINT": "https://collector.example/otlp/"})
     assert not destinations.defaulted
-    assert destinations.shown == (
+    routes = (destinations.traces, destinations.metrics, destinations.logs)
+    assert [route.endpoint.shown for route in routes if route.endpoint] == [
         "https://collector.example/otlp/v1/traces",
         "https://collector.example/otlp/v1/metrics",
         "https://collector.example/otlp/v1/logs",
-    )
+    ]
 
 
 def test_an_endpoint_and_a_directory_mean_both(tmp_path: Path) -> None:
@@ -54,23 +51,27 @@ def test_an_endpoint_and_a_directory_mean_both(tmp_path: Path) -> None:
     assert route.directory == tmp_path
 
 
+def test_a_place_is_shown_once_for_all_signals(tmp_path: Path) -> None:
+    assert resolve(GENERAL, tmp_path).shown == (str(tmp_path), "http://collector.example:4318")
+
+
+def test_a_directory_below_the_working_directory_is_shown_as_one_would_type_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert resolve({}, tmp_path / "build" / "run-1").shown == ("build/run-1",)
+    assert resolve({}, tmp_path.parent).shown == (str(tmp_path.parent),)
+
+
 def test_a_signals_own_endpoint_is_taken_as_it_is() -> None:
     own = {"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://traces.example/in"}
-    assert resolve(GENERAL | own).shown == (
-        "http://traces.example/in",
-        "http://collector.example:4318/v1/metrics",
-        "http://collector.example:4318/v1/logs",
-    )
+    assert resolve(GENERAL | own).shown == ("http://traces.example/in", "http://collector.example:4318")
 
 
 def test_a_signal_left_without_an_endpoint_goes_to_the_default_directory() -> None:
     destinations = resolve({"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://traces.example/in"})
     assert destinations.defaulted
-    assert destinations.shown == (
-        "http://traces.example/in",
-        "ci-egress/metrics.jsonl",
-        "ci-egress/logs.jsonl",
-    )
+    assert destinations.shown == ("http://traces.example/in", "ci-egress")
 
 
 def test_a_disabled_sdk_means_no_destination(tmp_path: Path) -> None:
@@ -128,7 +129,7 @@ def test_a_grpc_endpoint_without_scheme_is_tls_unless_said_to_be_insecure(
     environ: dict[str, str], url: str
 ) -> None:
     grpc = {"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc", "OTEL_EXPORTER_OTLP_ENDPOINT": "collector.example:4317"}
-    assert resolve(grpc | environ).shown == (url, url, url)
+    assert resolve(grpc | environ).shown == (url,)
 
 
 def test_headers_are_decoded_and_never_shown() -> None:

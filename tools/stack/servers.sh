@@ -3,7 +3,8 @@
 #
 #   tools/stack/servers.sh [NAME…]      otelcol jaeger prometheus promtool alertmanager amtool; default: all
 #
-# Minutes the first time (the Collector and Jaeger are built), then at once. Nothing is installed or started.
+# Minutes the first time (the Collector and Jaeger are built), then at once. Prometheus and Alertmanager are
+# those on PATH if they are recent enough. Nothing is installed or started.
 # Debian 12 and 13, Ubuntu 24.04.
 set -Eeuo pipefail
 

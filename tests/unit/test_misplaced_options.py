@@ -1,0 +1,31 @@
+"""Which options behind COMMAND are told, since they may have been meant for `run`."""
+
+from __future__ import annotations
+
+import pytest
+
+from exporter.cli.run import command
+
+
+def misplaced(*arguments: str) -> list[str]:
+    return list(command.make_context("run", list(arguments)).meta["misplaced"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("true", "--baseline", "b.yaml"), ["--baseline"]),
+        (("true", "--policy=p.yaml", "-x", "--enforce"), ["--policy", "--enforce"]),
+        (("--json-log", "make", "test", "--fail-on", "novel"), ["--fail-on"]),
+        (("--user=root", "true", "--metric-lineage", "--record", "r"), ["--metric-lineage", "--record"]),
+        (("--", "true", "--baseline", "b.yaml"), []),
+        (("--json-log", "--", "true", "--strict"), []),
+        (("npm", "run", "deploy", "--", "--policy", "p.yaml"), []),
+        (("--strict", "true"), []),
+        (("true", "--user", "a", "-v", "--verbose", "--host=b", "--help", "--policy-file", "p"), []),
+    ],
+)
+def test_what_is_only_an_option_of_run_is_told_unless_command_is_set_apart(
+    arguments: tuple[str, ...], told: list[str]
+) -> None:
+    assert misplaced(*arguments) == told
