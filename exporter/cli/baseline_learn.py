@@ -57,8 +57,8 @@ _DAYS_MAX = 3650
 def learn(paths: tuple[Path, ...], *, onto: Path | None, output: Path | None, **sources: Any) -> int:
     """Make a baseline of OTLP files or folders, as `run --otlp-dir` and collectors write them; to stdout.
 
-    It has each destination of each task, with the chains of processes that reached it. What isn't in it, and
-    what should be looked at, is told on stderr.
+    A folder is searched with all below it. The baseline has each destination of each task, with the chains of
+    processes that reached it. What isn't in it, and what should be looked at, is told on stderr.
 
     \b
     ci-egress baseline learn ci-egress --output baseline.yaml

@@ -35,8 +35,8 @@ _NO_RUNS = "doesn't say how many; Prometheus remembers days, not runs, and a per
 def show(file: Path, paths: tuple[Path, ...], *, as_json: bool) -> int:
     """Say what FILE knows of each pipeline, and how many runs in a row brought nothing new.
 
-    With PATHs, OTLP files or folders of recorded runs, the policy that `export` makes of FILE is held against
-    what these runs did: how many of them would it have broken, and where?
+    With PATHs, OTLP files of recorded runs or folders with such files below them, the policy that `export`
+    makes of FILE is held against what these runs did: how many of them would it have broken, and where?
     """
     from exporter.baseline.parse import load_baseline
 

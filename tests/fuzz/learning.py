@@ -6,6 +6,7 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 from exporter.baseline.acts import ATTRIBUTES, add_span
+from exporter.baseline.compare import compare
 from exporter.baseline.conclude import conclude
 from exporter.baseline.parse import parse_baseline
 from exporter.baseline.prometheus import read_history
@@ -46,13 +47,16 @@ _PLAUSIBLE: dict[str, tuple[Any, ...]] = {
     "egress.attempts": (1, 7, 0, -1, 1 << 200),
     "egress.job.attempt": ("1", "2"),
     "egress.lineage": (["bash"], ["bash", "npm"], [], [[]], ["x" * 2000], ["a>b"], [""]),
+    "egress.novel": (False, True),
     "egress.rule": ("answer", "default"),
+    "egress.truncated": (None, ["egress.lineage"], ["process.command_line"]),
     "egress.verdict": ("allow", "audit", "deny"),
     "network.peer.address": ("192.0.2.80", "::1", "0.0.0.0", "x"),  # noqa: S104
     "network.transport": ("tcp", "udp", "icmp", "200", "quic"),
     "server.address": _HOSTS,
     "server.port": (443, 53, 0, 65536, -1, True),
 }
+_REPOSITORIES = (None, "bank/ledger", "shop/cart")
 _LABELS = {
     "cicd_pipeline_name": "cicd.pipeline.name",
     "cicd_pipeline_task_name": "cicd.pipeline.task.name",
@@ -60,6 +64,7 @@ _LABELS = {
     "server_port": "server.port",
     "network_transport": "network.transport",
     "egress_verdict": "egress.verdict",
+    "egress_novel": "egress.novel",
     "egress_lineage": "egress.lineage",
 }
 _DAY = date(2026, 11, 24)
@@ -78,6 +83,8 @@ def check(draw: Draw) -> None:
     learnt = conclude(together)
     text = "".join(f"{line}\n" for line in baseline_lines(learnt.baseline))
     assert parse_baseline(clean(text).encode(), "baseline.yaml") == learnt.baseline
+    again = conclude(_seen(spans), learnt.baseline)
+    assert compare(learnt.baseline, again.baseline).is_none
     for entry in learnt.baseline.entries:
         assert isinstance(entry.host, Name) or not (entry.host.is_loopback or entry.folded)
         assert all(isinstance(entry.host, Name) and entry.host.covers(name) for name in entry.folded)
@@ -99,7 +106,9 @@ class _Server:
 
 
 def _label(value: object) -> str:
-    return ">".join(map(str, value)) if isinstance(value, list) else "" if value is None else str(value)
+    if isinstance(value, list):
+        return ">".join(map(str, value))
+    return "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _seen(spans: list[EgressSpan]) -> Seen:
@@ -112,7 +121,8 @@ def _seen(spans: list[EgressSpan]) -> Seen:
 def _span(draw: Draw) -> EgressSpan:
     started_ns = draw.unsigned(66) if draw.chance(0.1) else _NS + draw.randrange(1 << 52)
     values = {name: _value(draw, name) for name in _NAMES}
-    return EgressSpan(started_ns, {name: value for name, value in values.items() if value is not None})
+    known = {name: value for name, value in values.items() if value is not None}
+    return EgressSpan(started_ns, known, draw.choice(_REPOSITORIES))
 
 
 def _value(draw: Draw, name: str) -> Any:

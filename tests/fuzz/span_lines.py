@@ -62,8 +62,21 @@ def _noise(draw: Draw) -> bytes:
 def _group(draw: Draw, spans: list[EgressSpan]) -> Any:
     if draw.chance(0.05):
         return draw.choice(_WRONG)
-    scopes = [_scope(draw, spans) for _ in range(draw.length(3))]
-    return {"resource": {"attributes": [_WRONG]}, "scopeSpans": scopes}
+    repository, resource = _resource(draw)
+    own: list[EgressSpan] = []
+    scopes = [_scope(draw, own) for _ in range(draw.length(3))]
+    spans += [span._replace(repository=repository) for span in own]
+    return {"resource": resource, "scopeSpans": scopes}
+
+
+def _resource(draw: Draw) -> tuple[str | None, Any]:
+    """Whose it is, and as OTLP has that."""
+    if draw.chance(0.1):
+        return None, draw.choice((*_WRONG, {"attributes": [_WRONG]}, {"attributes": 7}))
+    owner, name, url = (draw.choice(("", "bank/eu", "ledger")) for _ in range(3))
+    told = {"vcs.owner.name": owner, "vcs.repository.name": name, "vcs.repository.url.full": url}
+    pairs = [{"key": key, "value": {"stringValue": text}} for key, text in told.items()]
+    return "/".join(filter(None, (owner, name))) if name else url or None, {"attributes": pairs}
 
 
 def _scope(draw: Draw, spans: list[EgressSpan]) -> Any:

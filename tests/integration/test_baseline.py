@@ -252,6 +252,7 @@ def test_under_the_policy_of_what_was_learnt_the_job_goes_on_and_another_task_do
             "GITHUB_ACTIONS": "true",
             "GITHUB_RUN_ID": "7",
             "GITHUB_WORKFLOW": "release",
+            "GITHUB_REPOSITORY": "shop/cart",
         }
         act = ("bash", "-c", "echo x >/dev/udp/203.0.113.9/8125")
         return ci_egress("run", *options, "--", *act, cwd=tmp_path, env={**env, "GITHUB_JOB": task})
@@ -260,6 +261,9 @@ def test_under_the_policy_of_what_was_learnt_the_job_goes_on_and_another_task_do
     learnt = ci_egress("baseline", "learn", "runs", "--output", "baseline.yaml", cwd=tmp_path)
     assert (learnt.status, learnt.stdout) == (0, b"")
     assert learnt.stderr == "ci-egress: baseline.yaml: 1 pipeline, 1 destination, 1 run\n"
+    of_repository = ("baseline", "learn", "runs", "--repository")
+    assert ci_egress(*of_repository, "shop/cart", cwd=tmp_path).status == 0
+    assert ci_egress(*of_repository, "bank/ledger", cwd=tmp_path).status == 2
     shown = ci_egress("baseline", "show", "baseline.yaml", "runs", cwd=tmp_path)
     assert shown.stdout.decode().splitlines()[-1] == "enforcing would have denied 0 of 1 run"
     made = ci_egress("baseline", "export", "baseline.yaml", "--output", "policy.yaml", cwd=tmp_path)

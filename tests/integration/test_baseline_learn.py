@@ -86,6 +86,15 @@ def test_one_of_several_repositories_is_learnt_by_itself(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("command", ["baseline learn", "baseline show baseline.yaml", "policy init"])
+def test_a_folder_of_folders_of_runs_is_as_good_as_these(runs: Path, command: str) -> None:
+    (runs.parent / "baseline.yaml").write_text("version: 1\nentries: []\n")
+    itself = ci_egress(*command.split(), "runs", cwd=runs.parent)
+    below = ci_egress(*command.split(), ".", cwd=runs.parent)
+    assert (itself.status, below.status) == (0, 0)
+    assert itself.stdout == below.stdout
+
+
+@pytest.mark.parametrize("command", ["baseline learn", "baseline show baseline.yaml", "policy init"])
 def test_a_file_that_is_still_written_is_read_up_to_its_last_whole_line(runs: Path, command: str) -> None:
     (runs.parent / "baseline.yaml").write_text("version: 1\nentries: []\n")
     whole = ci_egress(*command.split(), "runs", cwd=runs.parent)

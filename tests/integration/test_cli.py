@@ -157,7 +157,7 @@ REFUSED_COMMAND_LINES = [
     pytest.param(["walk"], 2, "No such command 'walk'", id="unknown-command"),
     pytest.param(["wach"], 2, "No such command 'wach', did you mean `watch`\\?; ", id="almost-a-command"),
     pytest.param(["baseline", "learm"], 2, "'learm', did you mean `learn`\\?; ", id="almost-a-command-below"),
-    pytest.param(["policy", "chexk"], 2, "'chexk', did you mean `check`\\?; ", id="almost-one-of-policy"),
+    pytest.param(["policy", "checks"], 2, "'checks', did you mean `check`\\?; ", id="almost-of-policy"),
     pytest.param(["replay"], 2, "FILE", id="no-recording"),
     *[
         pytest.param([*command, "--baseline", file, *what], 2, why, id=f"{command[0]}-{file}-as-baseline")
