@@ -74,6 +74,11 @@ def hurry(configure: Callable[[], None], rules: Path) -> None:
     rules.write_text(yaml.safe_dump(config))
 
 
+def own(pipeline: str) -> str:
+    """A pipeline that no other run of the tests has: a watch sees the jobs of the whole host."""
+    return f"{pipeline}-{os.getpid()}"
+
+
 def step(lab: Lab, pipeline: str, run: str, *addresses: str, then: str = "") -> Step:
     """A job that connects to what is known, and then to further addresses."""
     command = lab.command(connecting(*KNOWN, *addresses, then=then))
@@ -83,7 +88,7 @@ def step(lab: Lab, pipeline: str, run: str, *addresses: str, then: str = "") -> 
 def test_with_a_daemon_the_alert_fires_once_and_ends_while_its_counter_stays(
     lab: Lab, runner: Runner, tmp_path: Path
 ) -> None:
-    poisoned, unchanged = "mobile/poisoned", "mobile/unchanged"
+    poisoned, unchanged = own("mobile/poisoned"), own("mobile/unchanged")
     options = ("--baseline", str(baseline_of(lab, tmp_path, poisoned, unchanged)))
     with (
         hurried_stack(tmp_path / "stack") as (stack, pages),
@@ -111,7 +116,7 @@ def test_with_a_daemon_the_alert_fires_once_and_ends_while_its_counter_stays(
 def test_a_collector_that_restarts_and_a_daemon_that_is_killed_page_nobody_again(
     lab: Lab, stack: Stack, pages: Pages, runner: Runner, tmp_path: Path
 ) -> None:
-    told = Told(stack, pages, "mobile/watched")
+    told = Told(stack, pages, own("mobile/watched"))
     wait_until_scraping(stack)
     options = ("--baseline", str(baseline_of(lab, tmp_path, told.pipeline)))
     with watching(tmp_path, *options, env=telemetry(stack)) as watch:
