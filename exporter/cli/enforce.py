@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 _F = TypeVar("_F", bound=Callable[..., object])
 _WORDS = {"AUDIT": "audit", "ENFORCE": "enforce"}
 """Of JobMode, as policies have them."""
+_NOT_READ = (
+    "what is denied goes by the policy as it was read last; of a file that was changed since, SIGHUP tells "
+    "`watch`, and `run` takes it at its next start"
+)
 _STATUSES = (
     "Exit status: 0 when all that was selected is so now; 1 when nothing was selected, or something of it "
     "couldn't be changed; 2 usage; 91 without the right."
@@ -72,7 +76,7 @@ def on(*, cut: bool, job: str | None, instance_id: str | None) -> int:
     """Deny: from the next connect or send on, what the policy doesn't allow fails with EPERM.
 
     Each job is turned in one step, however many rules its policy has. It stays so when the policy is read
-    again.
+    again. That isn't done here: `watch` reads it at SIGHUP, `run` when it starts.
     """
     from exporter.kernel.registry import JobMode
 
@@ -156,8 +160,11 @@ def _switch(
 ) -> int:
     rows = _rows(pattern, instance_id)
     _require(rows, pattern, instance_id)
-    switched = [_is_switched(row, mode) and (row.job is None or and_then(row.job)) for row in rows]
-    return 0 if all(switched) else 1
+    turned = [row for row in rows if _is_switched(row, mode)]
+    if turned and mode.name == "ENFORCE":
+        Messages.current().say(_NOT_READ)
+    done = [and_then(row.job) for row in turned if row.job]
+    return 0 if len(turned) == len(rows) and all(done) else 1
 
 
 def _is_switched(row: _Row, mode: JobMode) -> bool:

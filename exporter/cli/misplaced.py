@@ -10,7 +10,7 @@ import click
 from exporter.cli.messages import Messages
 from exporter.text import printable
 
-_OF_MANY_PROGRAMS = frozenset({"--host", "--user", "--verbose", "-v"})
+_OF_MANY_PROGRAMS = frozenset({"--host", "--record", "--strict", "--user", "--verbose", "-v"})
 _SEPARATOR = "--"
 
 

@@ -165,6 +165,16 @@ def test_patterns_and_ids_select_jobs(host: Host, tmp_path: Path) -> None:
         assert set(effective().values()) == {"enforce"}
 
 
+def test_who_turns_it_on_is_told_that_the_policy_is_not_read_again(host: Host, tmp_path: Path) -> None:
+    with host.running(agent(), tmp_path, "--policy", policy(tmp_path, "")) as run:
+        assert run.next_line() == "ready"
+        policy(tmp_path, f'allow: ["udp://{V4.peer}:{PORT}"]\n')
+        (said,) = host.ci_egress("enforce", "on").stderr.splitlines()
+        assert said.endswith("SIGHUP tells `watch`, and `run` takes it at its next start")
+        assert asked(run, "open", "peer", "udp", V4.peer, PORT) == "EPERM"
+        assert host.ci_egress("enforce", "off").stderr == ""
+
+
 def test_what_selects_nothing_is_an_error(host: Host, tmp_path: Path) -> None:
     assert "there is no job; " in host.ci_egress("enforce", "on", status=1).stderr
     with host.running(agent(), tmp_path, *AUDITED) as run:

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -112,7 +112,7 @@ class Demo:
         held = set()
         for process in self.left_processes():
             for descriptor in Path(f"/proc/{process}/fd").glob("*"):
-                with suppress(FileNotFoundError):  # closed meanwhile
+                with suppress(FileNotFoundError, ProcessLookupError):  # closed, or ended, meanwhile
                     held.add(descriptor.readlink())
         return {path for path in held if path.parent == PINS}
 
@@ -122,7 +122,9 @@ class Demo:
         assert list((self.folder / "tmp").iterdir()) == []
 
 
-def start_demo(folder: Path, *arguments: str, **environ: str) -> Demo:
+@contextmanager
+def started_demo(folder: Path, *arguments: str, **environ: str) -> Iterator[Demo]:
+    """One that is interrupted in the end, if it still runs."""
     (folder / "tmp").mkdir()
     environment = {**os.environ, "TMPDIR": str(folder / "tmp"), **environ}
     with (folder / "stdout").open("wb") as stdout, (folder / "stderr").open("wb") as stderr:
@@ -135,19 +137,20 @@ def start_demo(folder: Path, *arguments: str, **environ: str) -> Demo:
             stderr=stderr,
             process_group=0,
         )
-    return Demo(folder, process)
+    demo = Demo(folder, process)
+    try:
+        yield demo
+    finally:
+        if process.poll() is None:
+            demo.press_ctrl_c()
 
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
     """One that has told its story, with its servers still running."""
-    running = start_demo(tmp_path_factory.mktemp("demo-stack"), "--keep")
-    try:
+    with started_demo(tmp_path_factory.mktemp("demo-stack"), "--keep") as running:
         running.wait_for(KEPT, within_s=BUILT_WITHIN_S)
         yield running
-    finally:
-        if running.process.poll() is None:
-            running.press_ctrl_c()
 
 
 def links(demo: Demo) -> dict[str, str]:
@@ -319,33 +322,33 @@ def test_ctrl_c_stops_the_kept_servers_and_is_no_failure(demo: Demo) -> None:
 
 @pytest.mark.parametrize("moment", ["start on free ports", "Alertmanager  http", "--enforce"])
 def test_ctrl_c_in_the_middle_leaves_nothing(tmp_path: Path, moment: str) -> None:
-    demo = start_demo(tmp_path)
-    demo.wait_for(moment)
-    assert demo.press_ctrl_c() == INTERRUPTED_STATUS
-    assert demo.errors.splitlines()[-1] == "demo-stack: interrupted; nothing is left running"
-    demo.assert_nothing_is_left()
+    with started_demo(tmp_path) as demo:
+        demo.wait_for(moment)
+        assert demo.press_ctrl_c() == INTERRUPTED_STATUS
+        assert demo.errors.splitlines()[-1] == "demo-stack: interrupted; nothing is left running"
+        demo.assert_nothing_is_left()
 
 
 def test_ctrl_c_while_the_build_is_traced_leaves_no_program_in_the_kernel(tmp_path: Path) -> None:
-    demo = start_demo(tmp_path)
-    seen: set[Path] = set()
+    with started_demo(tmp_path) as demo:
+        seen: set[Path] = set()
 
-    def is_traced() -> bool:
-        seen.update(demo.instances())
-        return bool(seen)
+        def is_traced() -> bool:
+            seen.update(demo.instances())
+            return bool(seen)
 
-    wait_until(is_traced, within_s=WITHIN_S)
-    assert demo.press_ctrl_c() == INTERRUPTED_STATUS
-    demo.assert_nothing_is_left()
-    assert [path for path in seen if path.exists()] == []
+        wait_until(is_traced, within_s=WITHIN_S)
+        assert demo.press_ctrl_c() == INTERRUPTED_STATUS
+        demo.assert_nothing_is_left()
+        assert [path for path in seen if path.exists()] == []
 
 
 def test_sigterm_ends_it_in_order_too(tmp_path: Path) -> None:
-    demo = start_demo(tmp_path)
-    demo.wait_for("$ ci-egress run --otlp-dir")
-    demo.process.terminate()
-    assert demo.process.wait(WITHIN_S) == INTERRUPTED_STATUS
-    demo.assert_nothing_is_left()
+    with started_demo(tmp_path) as demo:
+        demo.wait_for("$ ci-egress run --otlp-dir")
+        demo.process.terminate()
+        assert demo.process.wait(WITHIN_S) == INTERRUPTED_STATUS
+        demo.assert_nothing_is_left()
 
 
 def test_a_server_that_fails_is_told_with_the_end_of_its_log(tmp_path: Path) -> None:
@@ -357,12 +360,12 @@ def test_a_server_that_fails_is_told_with_the_end_of_its_log(tmp_path: Path) -> 
         'echo "opening storage failed: no space left on device" >&2\nexit 1\n'
     )
     prometheus.chmod(0o755)
-    demo = start_demo(tmp_path, PATH=f"{programs}:{os.environ['PATH']}")
-    assert demo.process.wait(WITHIN_S) == 91
-    *_, told, log = demo.errors.splitlines()
-    assert told.startswith("demo-stack: prometheus ended")
-    assert log == "    opening storage failed: no space left on device"
-    demo.assert_nothing_is_left()
+    with started_demo(tmp_path, PATH=f"{programs}:{os.environ['PATH']}") as demo:
+        assert demo.process.wait(WITHIN_S) == 91
+        *_, told, log = demo.errors.splitlines()
+        assert told.startswith("demo-stack: prometheus ended")
+        assert log == "    opening storage failed: no space left on device"
+        demo.assert_nothing_is_left()
 
 
 @pytest.mark.parametrize(("value", "is_kept"), [("1", True), ("yes", True), ("", False), ("0", False)])

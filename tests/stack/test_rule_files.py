@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 from collections.abc import Iterator
@@ -99,6 +100,33 @@ def test_an_alert_goes_to_whom_it_concerns(binaries: Binaries, labels: str, rece
         binaries.amtool, "config", "routes", "test", f"--config.file={ALERTMANAGER}", *labels.split()
     )
     assert said.strip() == receivers
+
+
+@pytest.mark.parametrize(
+    ("common", "title"), [({}, "of the first"), ({"summary": "of all"}, "of all")], ids=["differ", "alike"]
+)
+def test_a_pager_shows_what_all_alerts_say_or_else_the_first(
+    binaries: Binaries, tmp_path: Path, common: dict[str, str], title: str
+) -> None:
+    (text,) = re.findall(r'^ +# +description: "(.+)"$', ALERTMANAGER.read_text(), re.MULTILINE)
+    alerts = [{"annotations": {"summary": f"of the {which}"}} for which in ("first", "second")]
+    data, none = tmp_path / "data.json", tmp_path / "none.tmpl"
+    data.write_text(json.dumps({"alerts": alerts, "commonAnnotations": common}))
+    none.touch()
+    render = ("template", "render", f"--template.glob={none}", f"--template.data={data}")
+    assert succeeds(binaries.amtool, *render, f"--template.text={text}") == title
+
+
+def test_the_group_that_is_filled_in_is_cut_out_as_the_runbook_says(
+    binaries: Binaries, tmp_path: Path
+) -> None:
+    runbook = (PROJECT / "docs/runbooks.md").read_text()
+    (expression,) = re.findall(r"^sed '(.+)' recording\.yaml >history\.yaml$", runbook, re.MULTILINE)
+    history = tmp_path / "history.yaml"
+    history.write_text(succeeds("sed", expression, PROMETHEUS / "recording.yaml"))
+    succeeds(binaries.promtool, "check", "rules", history)
+    first, *_ = yaml.safe_load((PROMETHEUS / "recording.yaml").read_text())["groups"]
+    assert yaml.safe_load(history.read_text()) == {"groups": [first]}
 
 
 def test_rules_ask_for_names_and_labels_that_the_collector_has(collector: Stack) -> None:
