@@ -414,7 +414,7 @@ def test_a_collector_that_is_away_costs_the_job_nothing_and_evidence_waits_on_di
             assert ended_at - json.loads(done.stdout)["at"] < FLUSH_S + END_S
             assert done.stderr.count(f"spans can't be sent to http://127.0.0.1:{port}") == 1, done.stderr
             assert done.stderr.count("can't be sent") == 1, done.stderr
-            assert f"spans (1 attempts), metrics wait in {tmp_path}/state/spool" in done.stderr
+            assert f"spans (1 attempt), metrics wait in {tmp_path}/state/spool" in done.stderr
             assert done.stderr.endswith("attempts 1 = exported 0 + aggregated 0 + dropped 0 + pending 1\n")
             assert "Traceback" not in done.stderr
 
