@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
-
 import click
 
 _COMPARED_MAX = 100
@@ -19,6 +17,8 @@ class Commands(click.Group):
         """The command that is called. Raises UsageError where there is none of that name."""
         name = args[0]
         if not name.startswith("-") and self.get_command(ctx, name) is None:
+            from difflib import get_close_matches
+
             near = get_close_matches(name[:_COMPARED_MAX], self.list_commands(ctx), n=1)
             ctx.fail(f"No such command {name!r}" + (f", did you mean `{near[0]}`?" if near else "."))
         return super().resolve_command(ctx, args)
