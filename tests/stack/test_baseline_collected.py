@@ -10,7 +10,7 @@ import urllib3
 from tests.stack.conftest import Collector, wait_until
 from tests.unit.baseline.spans import learnt, learnt_from, line, span
 
-pytestmark = pytest.mark.stack
+pytestmark = [pytest.mark.stack, pytest.mark.timeout(900)]  # the first one may wait for the builds
 
 
 def test_what_a_collector_wrote_is_learnt_without_other_producers_spans(

@@ -20,7 +20,7 @@ from tests.stack.conftest import wait_until
 if TYPE_CHECKING:
     from demo.stack.servers import Stack
 
-pytestmark = [pytest.mark.stack, pytest.mark.kernel]
+pytestmark = [pytest.mark.stack, pytest.mark.kernel, pytest.mark.timeout(900)]  # may wait for the builds
 
 PIPELINE = "fleet/learnt"
 ACTS = "echo x >/dev/udp/203.0.113.9/8125; echo x >/dev/udp/127.0.0.1/8125"

@@ -18,7 +18,7 @@ from tests.launch import ci_egress
 from tests.stack.history import Samples, serving
 from tests.unit.baseline.spans import line, span
 
-pytestmark = pytest.mark.stack
+pytestmark = [pytest.mark.stack, pytest.mark.timeout(900)]  # the first one may wait for the builds
 
 TODAY = datetime.now(UTC).date()
 DAYS = [TODAY - timedelta(days=back) for back in range(20, 0, -1)]
