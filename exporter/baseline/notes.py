@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from exporter.baseline.model import Entry
 from exporter.baseline.sections import shown_task
-from exporter.baseline.seen import CHAINS_MAX, Met, Seen
+from exporter.baseline.seen import CHAINS_MAX, NO_ROOM, Met, Seen
 from exporter.text import counted
 
 _NOTES_MAX = 20
@@ -35,6 +35,8 @@ def notes(seen: Seen, made: Sequence[Made]) -> Iterator[str]:
     yield from seen.notes
     for why, attempts in sorted(seen.left_out.items()):
         yield f"not learnt: {counted(attempts, 'attempt')} {why}"
+    if seen.unkept:
+        yield f"not learnt: {counted(seen.unkept, 'destination')} of some files, {NO_ROOM}"
     if seen.uncounted:
         acts = counted(seen.uncounted, "act")
         yield f"only {seen.counted_runs:,} runs are counted; {acts} of others are learnt all the same"

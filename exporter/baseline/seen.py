@@ -173,6 +173,8 @@ class Seen:
         """Of each pipeline; those that are known."""
         self.left_out: Counter[str] = Counter()
         """Attempts that aren't learnt, by the reason."""
+        self.unkept = 0
+        """Destinations of parts, for which there was no room when the parts were added up."""
         self.notes: list[str] = []
         self.spans = 0
         self.counted_runs = 0
@@ -221,6 +223,7 @@ class Seen:
         self.spans += other.spans
         self.uncounted += other.uncounted
         self.left_out += other.left_out
+        self.unkept += other.unkept
         self.notes += other.notes
         for pipeline, repositories in other.repositories.items():
             for repository in sorted(repositories):
@@ -230,7 +233,7 @@ class Seen:
             try:
                 self._merge_task(name, theirs, places.get(name.pipeline, ()))
             except NotLearntError:
-                self.left_out[NO_ROOM] += len(theirs.destinations)
+                self.unkept += len(theirs.destinations)
 
     def _merge_task(self, name: Task, theirs: TaskSeen, places: Sequence[int]) -> None:
         ours = self.task(name)
@@ -240,7 +243,7 @@ class Seen:
             try:
                 self.met(ours, where).merge(met, places)
             except NotLearntError:
-                self.left_out[NO_ROOM] += 1
+                self.unkept += 1
 
     def _merge_runs(self, pipeline: str | None, runs: Runs) -> Sequence[int]:
         """Their places here, as a range where they are one; -1 for those that have none."""

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from exporter.addresses import address
 from exporter.baseline import learn as learning
+from exporter.baseline import seen as limits
 from exporter.baseline.conclude import conclude
 from exporter.baseline.learn import read_files
 from exporter.baseline.model import Task
@@ -43,6 +44,17 @@ def test_parts_add_up_to_what_one_process_learns(parts: list[list[EgressSpan]]) 
     for part in parts:
         together.merge(seen_of(part))
     assert conclude(together) == learnt(each for part in parts for each in part)
+
+
+def test_destinations_of_parts_that_find_no_room_are_told_as_such(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "DESTINATIONS_MAX", 3)
+    together = seen_of([span(f"{name}.example", egress_attempts=5) for name in "abc"])
+    together.merge(seen_of([span(f"{name}.example", egress_attempts=5) for name in "cde"]))
+    made = conclude(together)
+    assert [str(entry.host) for entry in made.baseline.entries] == ["a.example", "b.example", "c.example"]
+    assert [note for note in made.notes if note.startswith("not learnt")] == [
+        f"not learnt: 2 destinations of some files, {limits.NO_ROOM}"
+    ]
 
 
 @given(spans=st.lists(SPANS, max_size=40), data=st.data())
