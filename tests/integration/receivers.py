@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from socketserver import BaseServer
 from typing import NamedTuple
 
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import (
@@ -98,16 +99,23 @@ class Collector:
 
 
 @contextlib.contextmanager
-def collector(answer: Callable[[Request], Answer] = lambda _: Answer()) -> Iterator[Collector]:
-    running = Collector(answer)
-    thread = threading.Thread(target=running.server.serve_forever, kwargs={"poll_interval": 0.01})
+def serving(server: BaseServer) -> Iterator[None]:
+    """Serve meanwhile."""
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:
-        yield running
+        yield
     finally:
-        running.server.shutdown()
+        server.shutdown()
         thread.join()
-        running.server.server_close()
+        server.server_close()
+
+
+@contextlib.contextmanager
+def collector(answer: Callable[[Request], Answer] = lambda _: Answer()) -> Iterator[Collector]:
+    running = Collector(answer)
+    with serving(running.server):
+        yield running
 
 
 @contextlib.contextmanager

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, NamedTuple
+
+from tests.integration.receivers import serving
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -88,11 +89,5 @@ class Exposition:
 def exposing(port: int) -> Iterator[Exposition]:
     """Serve on a port of loopback."""
     exposition = Exposition(port)
-    thread = threading.Thread(target=exposition.server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
+    with serving(exposition.server):
         yield exposition
-    finally:
-        exposition.server.shutdown()
-        thread.join()
-        exposition.server.server_close()
