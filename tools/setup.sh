@@ -17,7 +17,8 @@ readonly stamp=$venv/ci-egress.stamp
 # bcc compiles; the rest is what the demonstration uses.
 packages=(python3 python3-venv python3-bpfcc ca-certificates curl iproute2)
 dev_packages=(
-    bpftool debootstrap e2fsprogs gcc git iproute2 libc6-dev make procps runc shellcheck strace sudo util-linux
+    bpftool chromium debootstrap e2fsprogs fonts-dejavu-core gcc git iproute2 libc6-dev make procps runc shellcheck
+    strace sudo util-linux
 )
 extras=
 
