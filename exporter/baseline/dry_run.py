@@ -12,6 +12,7 @@ from exporter.addresses import endpoint, protocol_of
 from exporter.baseline.acts import identity_of
 from exporter.baseline.model import Task
 from exporter.baseline.seen import NotLearntError, Run
+from exporter.otlp_json import number_of, text_of
 from exporter.policy.decide import Act, decide
 from exporter.policy.model import (
     ANSWER,
@@ -22,7 +23,6 @@ from exporter.policy.model import (
     Policy,
     effective,
 )
-from exporter.span_lines import number_of, text_of
 
 ATTRIBUTES = frozenset(
     {
