@@ -24,6 +24,8 @@ class Identified(NamedTuple):
     key: JobKey
     job: Job
     environ: Mapping[str, str]
+    step: str | None = None
+    """What the job calls what this process does."""
 
 
 Identify = Callable[[bytes, ProcessKey | None], Identified | None]

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Protocol
 from exporter.clock import Clock, system_clock
 from exporter.environments import names_one_of, variables
 from exporter.events import HOST, Environment, ProcessKey
-from exporter.jobs.detect import MARKS, detect, host, recognise
+from exporter.finder import Discovered
+from exporter.jobs.detect import MARKS, detect, host, recognise, step_of
 from exporter.jobs.ids import further_part, joined_late
 from exporter.jobs.model import Job, TraceIds
 from exporter.jobs.sources import read
@@ -137,20 +138,21 @@ class JobWatch:
         self._host_since_ns = self._reaped_ns = now_ns
         self._pipeline.begin(HOST, self._host(now_ns), takes_rest=True)
 
-    def discover(self, event: Environment, program: Program) -> int | None:
-        """The scope of the job that `program` is a root of; None when it is of none."""
+    def discover(self, event: Environment, program: Program) -> Discovered | None:
+        """The job that `program` is a root of; None when it is of none."""
         worker = program.parent.process if program.parent else None
         found = self._identify(event.block, worker)
         if found is None:
             return None
-        key, job, environ = found
+        key, job, environ, step = found
         scope = self._scope_of.get(key)
         if scope in self._open:
             self._open[scope].join(worker, event.at_ns)
-            return scope
+            return Discovered(scope, step)
         if len(self._open) >= JOBS_MAX or (scope is None and len(self._scope_of) >= SCOPES_MAX):
             self.turned_away += 1
-            return self._governor.overflow()
+            overflow = self._governor.overflow()
+            return None if overflow is None else Discovered(overflow)
         if scope is None:
             scope, self._next_scope = self._next_scope, self._next_scope + 1
         placed = replace(job, ids=self._placed(job.ids, key, event))
@@ -159,7 +161,7 @@ class JobWatch:
         summary = Summary(environ, rows_max=ROWS_MAX)
         self._start(scope, Watched(key, placed, summary, workers, began_ns, began_ns, began_ns))
         self._on_change(placed, None)
-        return scope
+        return Discovered(scope, step)
 
     def resume(self, scope: int, told: Registered, now_ns: int) -> Job:
         """Go on with a job that another ci-egress watched, which is gone: its processes are in the table.
@@ -258,7 +260,8 @@ class JobWatch:
         if job_env is None and not recognise(environ):
             return None
         job = _detect(environ, job_env, worker)
-        return Identified(JobKey(job.ids.job_span_id, run_hash(job.run_id)), job, environ)
+        step = step_of(environ, job_env=job_env)
+        return Identified(JobKey(job.ids.job_span_id, run_hash(job.run_id)), job, environ, step)
 
     def _placed(self, ids: TraceIds, key: JobKey, event: Environment) -> TraceIds:
         """Where a job's span stands: by what it is, unless that span was told, or may have been."""
