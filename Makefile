@@ -47,7 +47,7 @@ test-unit: ## Run the tests that need neither root nor a kernel, in half a minut
 	$(PYTEST) tests/unit $(PYTEST_ARGS)
 
 .PHONY: lint
-lint: setup-dev lint-python lint-types lint-imports lint-wire lint-dashboards lint-docs lint-c lint-shell lint-text ## Check style, types, import directions and generated files
+lint: setup-dev lint-python lint-types lint-imports lint-wire lint-dashboards lint-reference lint-docs lint-c lint-shell lint-text ## Check style, types, import directions and generated files
 
 .PHONY: lint-python
 lint-python:
@@ -69,6 +69,10 @@ lint-wire:
 .PHONY: lint-dashboards
 lint-dashboards:
 	$(BIN)/python -m tools.grafana --check
+
+.PHONY: lint-reference
+lint-reference:
+	$(BIN)/python -m tools.reference --check
 
 .PHONY: lint-docs
 lint-docs:
@@ -109,6 +113,10 @@ wire: setup-dev ## Generate exporter/wire.py from bpf/egress.h
 .PHONY: dashboards
 dashboards: setup-dev ## Generate dashboards/grafana/*.json from tools/grafana
 	$(BIN)/python -m tools.grafana
+
+.PHONY: reference
+reference: setup-dev ## Generate docs/reference/*.md from the code
+	$(BIN)/python -m tools.reference
 
 .PHONY: docs
 docs: setup-dev ## Build the manual's site, build/docs/index.html
