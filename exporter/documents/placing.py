@@ -1,8 +1,8 @@
 """Puts bytes into a file that the traced job, or anyone before it, may have prepared with malice.
 
 Standard library only: this text is also run by itself, by the system's Python with another user's rights
-(see exporter/handing.py). No symbolic link is followed in the last two components of a path, what is no regular
-file with a single name is refused, and nothing is waited for.
+(see exporter/handing.py). No symbolic link is followed in the last two components of a path, what is no
+regular file with a single name is refused, and nothing is waited for.
 """
 
 from __future__ import annotations
