@@ -32,6 +32,7 @@ from exporter.cli.options import (
     policy_options,
     strict_option,
 )
+from exporter.cli.report_options import report_config, report_options
 from exporter.command import HeldCommand, inherited_environment
 from exporter.config import FailOn, OnDeath, RunConfig
 from exporter.errors import FAIL_ON_STATUS, LOST_STATUS, UsageError
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
     "92 telemetry was lost and --strict was given.",
 )
 @output_options
+@report_options
 @strict_option
 @click.option("--record", type=FILE, metavar="FILE", help="Keep the events in FILE for `ci-egress replay`.")
 @click.option(
@@ -93,7 +95,8 @@ def command(
     Messages(as_json=json_log, is_verbose=verbose)
     warn_of_misplaced(command)
     output = output_config(otlp_dir, process_spans)
-    return run(RunConfig(command, output, **options), inherited_environment())
+    reports = report_config(options)
+    return run(RunConfig(command, output, reports=reports, **options), inherited_environment())
 
 
 def run(config: RunConfig, environment: Mapping[str, str]) -> int:
