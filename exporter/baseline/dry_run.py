@@ -12,8 +12,8 @@ from exporter.baseline.acts import identity_of
 from exporter.baseline.judge import Judge, Recorded
 from exporter.baseline.model import Task
 from exporter.baseline.seen import NotLearntError, Run
+from exporter.otlp_json import number_of, text_of
 from exporter.policy.model import Address, Effect, Policy
-from exporter.span_lines import number_of, text_of
 
 ATTRIBUTES = frozenset(
     {
