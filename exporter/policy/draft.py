@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 
 from exporter.addresses import is_loopback
 from exporter.destinations import OTHER
+from exporter.otlp_json import number_of, text_of
 from exporter.policy.endpoints import PORT_MAX
 from exporter.policy.hosts import recorded_host
 from exporter.policy.rule_texts import ANY, DNS_PORT, TEXT_MAX, chains_text, has_ports, rule_text, scheme_of
-from exporter.span_lines import number_of, text_of
 from exporter.text import printable
 
 _LINEAGES_MAX = 1000

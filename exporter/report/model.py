@@ -113,6 +113,6 @@ class Report:
     account: Account | None = None
     """Of those who wrote the files; None where their metrics aren't there."""
     left_out: int = 0
-    """Acts beyond those that are told apart: they are in the account, not in `jobs`."""
+    """Attempts beyond those that are told apart: they are in the account, not in `jobs`."""
     notes: Sequence[str] = field(default_factory=tuple)
     """What whoever reads it should know besides, a line each."""
