@@ -19,7 +19,7 @@ WRAPPER = f"""#!/bin/sh
 case $1 in completion) exec {shlex.join(CI_EGRESS)} "$@" ;; esac
 for argument; do printf '<%s>' "${{argument%/}}"; done && echo
 """
-"""Completes as the real one does; anything else shows its arguments, without the slash that zsh takes away."""
+"""Completes as the real one does; else it shows its arguments, without the slash that zsh takes away."""
 READY = "<ready>"
 
 
