@@ -14,8 +14,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from exporter.report.page_data import PageData
-from exporter.report.page_plain import plain_jobs
+from exporter.report.page.data import PageData
+from exporter.report.page.plain import plain_jobs
 
 if TYPE_CHECKING:
     from exporter.baseline.model import Baseline

@@ -23,7 +23,10 @@ _PROGRAMS = (  # number, whose child it is, name, command line; start and durati
 _STEPS = {3: "checkout", 4: "dependencies", 5: "dependencies", 7: "dependencies", 8: "dependencies"}
 _ACTS = (  # whose; start and duration in milliseconds; host, address; bytes sent and received
     (3, 110, 700, "git.example", "192.0.2.11", 1_800, 4_812_004),
-    *((4, 1100 + 90*n, 85, "registry.npm.example", f"192.0.2.{20 + n % 3}", 1800, 312_137) for n in range(24)),
+    *(
+        (4, 1100 + 90 * n, 85, "registry.npm.example", f"192.0.2.{20 + n % 3}", 1800, 312_137)
+        for n in range(24)
+    ),
     (4, 2300, 300, "cdn.npm.example", "198.51.100.7", 2_120, 12_400_800),
     (8, 6350, 120, "index.wheels.example", "2001:db8::14", 900, 64_201),
     *((8, 6500 + 160 * n, 150, "files.wheels.example", "2001:db8::15", 1_100, 4_500_310) for n in range(9)),

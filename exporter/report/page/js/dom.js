@@ -1,5 +1,6 @@
 /* Elements. What was recorded becomes text nodes and attribute values: nothing of it is ever parsed. */
 
+const OPTION_MAX = 60;
 const SVG = "http://www.w3.org/2000/svg";
 
 /** An element: `on…` are listeners, null and false are left out, true is an attribute without a value. */
@@ -69,7 +70,7 @@ function settled(act, wait = 120) {
 /** A labelled select; `options` are [value, text]. */
 function select(label, options, value, onchange) {
   const box = h("select", { onchange: () => onchange(box.value) });
-  box.append(...options.map(([each, text]) => h("option", { value: each, selected: each === value }, text)));
+  box.append(...options.map(([each, text]) => h("option", { value: each, selected: each === value }, text.length > OPTION_MAX ? `${text.slice(0, OPTION_MAX)}…` : text)));
   return h("label", { class: "field" }, h("span", {}, label), box);
 }
 

@@ -8,12 +8,12 @@ const COLUMNS = [
   { key: "transport", label: "Transport", value: (row) => row.transport, cell: (row) => row.transport },
   { key: "verdict", label: "Verdict", value: (row) => row.verdict, cell: (row) => verdictBadge(row.verdict) },
   { key: "effect", label: "Your policy", value: (row) => row.effect ?? LATE, cell: (row) => row.effect && effectBadge(row.effect), if: () => report.has_policy },
-  { key: "step", label: "Step", value: (row) => row.step || LATE, cell: (row) => row.step, if: (job) => job.rows.some((row) => row.step) },
+  { key: "step", label: "Step", value: (row) => row.step || LATE, cell: (row) => row.step, look: "step", if: (job) => job.rows.some((row) => row.step) },
   { key: "attempts", label: "Attempts", value: (row) => row.attempts, cell: (row) => number(row.attempts), numeric: true },
   { key: "failed", label: "Failed", value: (row) => row.failed, cell: (row) => (row.failed ? number(row.failed) : ""), numeric: true },
   { key: "sent", label: "Sent", value: (row) => row.sent, cell: (row) => size(row.sent), numeric: true },
   { key: "received", label: "Received", value: (row) => row.received, cell: (row) => size(row.received), numeric: true },
-  { key: "chain", label: "Process chain", value: (row) => row.chainText, cell: (row) => chainText(row.chain), wide: true },
+  { key: "chain", label: "Process chain", value: (row) => row.chainText, cell: (row) => chainText(row.chain), look: "wide" },
 ];
 
 const FILTERS = { text: "", verdict: "", transport: "", step: "", novel: false, look: false };
@@ -146,8 +146,8 @@ class DestinationTable {
     const button = h("button", { type: "button", class: "open", "aria-expanded": "false" },
       h("span", { class: "twist", "aria-hidden": "true" }), row.destination);
     const look = row.verdict === "deny" ? "row is-deny" : row.verdict === "audit" ? "row is-audit" : row.novel ? "row is-new" : "row";
-    const cells = this.columns.slice(1).map(({ label, cell, numeric, wide }) =>
-      h("td", { role: "cell", "data-label": label, class: [numeric && "number", wide && "wide"].filter(Boolean).join(" ") || null }, cell(row) || null));
+    const cells = this.columns.slice(1).map(({ label, cell, numeric, look }) =>
+      h("td", { role: "cell", "data-label": label, class: numeric ? "number" : look }, cell(row) || null));
     const line = h("tr", { role: "row", class: look },
       h("th", { scope: "row", role: "rowheader", class: "destination" }, button, row.novel === true ? [" ", newBadge()] : null), ...cells);
     button.addEventListener("click", () => this.#toggle(row, line, button));

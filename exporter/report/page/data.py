@@ -10,10 +10,10 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from exporter.report.drafts import drafted
-from exporter.report.held import Held
-from exporter.report.rows import Counts, Row, Table, table_of
-from exporter.report.tree import Tree, tree_of
+from exporter.report.page.drafts import drafted
+from exporter.report.page.held import Held
+from exporter.report.page.rows import Counts, Row, Table, table_of
+from exporter.report.page.tree import Tree, tree_of
 from exporter.text import clean, printable
 
 if TYPE_CHECKING:
@@ -28,6 +28,8 @@ TEXT_MAX = 4000
 TEXTS_MAX = 32_000_000
 """Characters of all of them; from there on, each has `_SHORT_MAX`."""
 _SHORT_MAX = 80
+_WORD_MAX, _STEP_MAX = 20, 120
+"""Characters of what is one of few words, and of a step's name."""
 _NONE = -1
 _US = 1000
 """Nanoseconds."""
@@ -47,20 +49,20 @@ class Texts:
         """None yet."""
         self.all: list[str] = []
         self.are_cut = False
-        self._places: dict[str, int] = {}
+        self._places: dict[tuple[str, int], int] = {}
         self._size = 0
 
-    def place(self, text: str | None) -> int:
+    def place(self, text: str | None, limit: int = TEXT_MAX) -> int:
         """-1 for none."""
         if not text:
             return _NONE
-        found = self._places.get(text)
+        found = self._places.get((text, limit))
         if found is None:
             is_full = self._size >= TEXTS_MAX
-            kept = shown(text, _SHORT_MAX if is_full else TEXT_MAX)
-            self.are_cut |= is_full or len(text) > TEXT_MAX
+            kept = shown(text, min(limit, _SHORT_MAX) if is_full else limit)
+            self.are_cut |= is_full or len(text) > limit
             self._size += len(kept)
-            found = self._places[text] = len(self.all)
+            found = self._places[text, limit] = len(self.all)
             self.all.append(kept)
         return found
 
@@ -122,10 +124,10 @@ class PageData:
         place, seen = self._texts.place, row.seen
         return {
             "destination": place(row.destination),
-            "transport": place(row.transport),
+            "transport": place(row.transport, _WORD_MAX),
             "chain": self._texts.places(row.chain),
-            "step": place(row.step),
-            "verdict": place(row.verdict),
+            "step": place(row.step, _STEP_MAX),
+            "verdict": place(row.verdict, _WORD_MAX),
             "rule": place(row.rule),
             "loopback": row.is_loopback,
             "novel": seen.novel,

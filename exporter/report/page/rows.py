@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from exporter.report.held import Held, Seen
 from exporter.report.model import Act
+from exporter.report.page.held import Held, Seen
 
 _ADDRESSES_MAX = 20
 _FAILED = frozenset({"refused", "timeout", "reset", "unreachable", "aborted"})

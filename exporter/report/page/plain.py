@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from exporter.report.model import JobReport
-from exporter.report.page_data import PageData, head, shown
-from exporter.report.rows import Counts, Row, Table
+from exporter.report.page.data import PageData, head, shown
+from exporter.report.page.rows import Counts, Row, Table
 
 ROWS_MAX = 500
 """Of all jobs together."""
