@@ -12,6 +12,7 @@ export PYTHONDONTWRITEBYTECODE := 1
 
 BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest -p no:cacheprovider
+MKDOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 C_SOURCES = $(shell find benchmarks bpf tests -name '*.[ch]')
 SHELL_SCRIPTS = .ci/run $(shell find demo tools tests -name '*.sh')
 
@@ -46,7 +47,7 @@ test-unit: ## Run the tests that need neither root nor a kernel, in half a minut
 	$(PYTEST) tests/unit $(PYTEST_ARGS)
 
 .PHONY: lint
-lint: setup-dev lint-python lint-types lint-imports lint-wire lint-dashboards lint-c lint-shell lint-text ## Check style, types, import directions and generated files
+lint: setup-dev lint-python lint-types lint-imports lint-wire lint-dashboards lint-reference lint-docs lint-c lint-shell lint-text ## Check style, types, import directions and generated files
 
 .PHONY: lint-python
 lint-python:
@@ -68,6 +69,14 @@ lint-wire:
 .PHONY: lint-dashboards
 lint-dashboards:
 	$(BIN)/python -m tools.grafana --check
+
+.PHONY: lint-reference
+lint-reference:
+	$(BIN)/python -m tools.reference --check
+
+.PHONY: lint-docs
+lint-docs:
+	$(MKDOCS) --quiet
 
 .PHONY: lint-c
 lint-c:
@@ -104,6 +113,14 @@ wire: setup-dev ## Generate exporter/wire.py from bpf/egress.h
 .PHONY: dashboards
 dashboards: setup-dev ## Generate dashboards/grafana/*.json from tools/grafana
 	$(BIN)/python -m tools.grafana
+
+.PHONY: reference
+reference: setup-dev ## Generate docs/reference/*.md from the code
+	$(BIN)/python -m tools.reference
+
+.PHONY: docs
+docs: setup-dev ## Build the manual's site, build/docs/index.html
+	$(MKDOCS)
 
 .PHONY: lock
 lock: ## Take the newest versions of all packages into constraints.txt
