@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from exporter.report.held import Held
 from exporter.report.model import Act, JobReport, Report
+from exporter.report.page.held import Held
 from exporter.terms import ALLOWED, DENIED, WOULD_DENY
 
 if TYPE_CHECKING:
