@@ -100,6 +100,12 @@ class WatchConfig:
     on_exporter_death: OnDeath = OnDeath.CLOSED
     adopt: bool = False
     """Take over the instance of a watch that was killed, if there is one."""
+    is_host: bool = False
+    """The whole machine belongs to the job that the environment names."""
+    pid_file: Path | None = None
+    """Where it says that it is ready, and which process it is."""
+    fail_on: frozenset[FailOn] = frozenset()
+    """What makes it end with a failure."""
     baseline: Path | None = None
     """The file of what tasks are known to connect to; None: there is none."""
     metric_lineage: bool = False

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from exporter.cli.baselines import baseline_of
+from exporter.cli.baselines import required_baseline
 from exporter.cli.given import GivenRun
 from exporter.cli.messages import Messages
 from exporter.cli.misplaced import CommandInFront, warn_of_misplaced
@@ -39,7 +39,6 @@ from exporter.signals import SignalRelay
 from exporter.users import command_user
 
 if TYPE_CHECKING:
-    from exporter.baseline.model import Baseline
     from exporter.kernel.loading import Loading
     from exporter.policy.model import Policy
 
@@ -98,7 +97,7 @@ def command(
 
 def run(config: RunConfig, environment: Mapping[str, str]) -> int:
     """Run and trace; returns the exit status. Raises CiEgressError when COMMAND wasn't started."""
-    policy, baseline = _requested(config), _baseline(config)
+    policy, baseline = _requested(config), required_baseline(config.baseline, config.fail_on)
     user = command_user(config.user, environment, euid=os.geteuid())
     with SignalRelay() as relay, HeldCommand(config.command, user=user, signals=relay.inherited) as held:
         try:
@@ -124,12 +123,6 @@ def _requested(config: RunConfig) -> Policy | None:
     from exporter.cli.governing import requested
 
     return requested(config)
-
-
-def _baseline(config: RunConfig) -> Baseline | None:
-    if FailOn.NOVEL in config.fail_on and config.baseline is None:
-        raise UsageError("--fail-on novel needs a baseline", hint="name one with --baseline FILE")
-    return baseline_of(config.baseline)
 
 
 def _trace(

@@ -26,7 +26,7 @@ from exporter.errors import KernelError
 from exporter.events import HOST, Event, ProcessKey
 from exporter.flows import Flows
 from exporter.hosts import all_names
-from exporter.jobs.attributes import resource_attributes
+from exporter.jobs.attributes import worker_attributes
 from exporter.jobs.detect import detect, step_of
 from exporter.jobs.model import Job
 from exporter.kernel.loading import Loading
@@ -53,8 +53,6 @@ from exporter.traced import Outlets, TracedJob, known_by, traced_job
 SCOPE = 1
 """The job's number in the kernel: `run` has one job."""
 
-_WORKER = "cicd.worker.name"
-
 
 def trace(
     given: GivenRun,
@@ -76,11 +74,9 @@ def trace(
     job = detect(environment, job_env=config.job_env)
     governed = governance(config, given.policy, job)
     warn_of_unknown(given.baseline, job)
-    # What one series of metrics has in common mustn't change with every run, so of the job only the worker.
-    identity = {name: value for name, value in resource_attributes(job).items() if name == _WORKER}
     with ExitStack() as stack:
         spooling = Spooling(SpoolFolder(default_folder(environment, os.geteuid())))
-        telemetry = stack.enter_context(Telemetry(destinations, identity, spooling=spooling))
+        telemetry = stack.enter_context(Telemetry(destinations, worker_attributes(job), spooling=spooling))
         tracer = _ready(kernel, config)
         terms = governed.terms if governed else None
         step = step_of(environment, job_env=config.job_env)
