@@ -71,8 +71,9 @@ export function startOf(pid) {
   return stat === '' || state === 'Z' || state === 'X' ? '' : rest[18];
 }
 
+// Once nothing is missed any more, it says which job it traces.
 function isReady(folder) {
-  return messages(folder).some(({ message }) => message.startsWith('watching'));
+  return traceOf(folder) !== '';
 }
 
 async function abandon(folder) {

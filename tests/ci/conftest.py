@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["lab", "programs"]
 
+# By bash: dash drops the variables of inputs, whose names have hyphens.
 _AS_SUDOER = """
 mount -t tmpfs none /etc/sudoers.d
 echo "$1 ALL=(ALL) NOPASSWD: ALL" >/etc/sudoers.d/runner
@@ -50,7 +51,7 @@ def sudoer() -> Iterator[User]:
     subprocess.run(["useradd", "--no-create-home", "--user-group", name], check=True)
     try:
         uid = int(subprocess.run(["id", "-u", name], capture_output=True, check=True).stdout)
-        under = ("unshare", "--mount", "sh", "-euc", _AS_SUDOER, "sh", name)
+        under = ("unshare", "--mount", "bash", "-euc", _AS_SUDOER, "bash", name)
         yield User(uid, under)
     finally:
         subprocess.run(["userdel", name], check=True)
@@ -65,9 +66,20 @@ def tmp_path() -> Iterator[Path]:
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> str:
+def installed(tmp_path: Path) -> str:
     """A PATH with ci-egress on it."""
-    folder = tmp_path / "bin"
-    folder.mkdir()
-    (folder / "ci-egress").symlink_to(Path(sys.executable).with_name("ci-egress"))
-    return f"{folder}:{os.environ.get('PATH', os.defpath)}"
+    return _path(tmp_path, '#!/bin/sh\nexec {} "$@"\n')
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> str:
+    """The same, where `doctor`, which takes seconds, finds nothing to say."""
+    return _path(tmp_path, '#!/bin/sh\n[ "$1" != doctor ] || exit 0\nexec {} "$@"\n')
+
+
+def _path(folder: Path, script: str) -> str:
+    program = folder / "bin" / "ci-egress"
+    program.parent.mkdir()
+    program.write_text(script.format(Path(sys.executable).with_name("ci-egress")))
+    program.chmod(0o755)
+    return f"{program.parent}:{os.environ.get('PATH', os.defpath)}"

@@ -11,7 +11,7 @@ place = Path(__file__).resolve().parent
 signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
 if sys.argv[1] == "watch":
     (place / "given.json").write_text(json.dumps({"argv": sys.argv[2:], "env": dict(os.environ)}))
-    sys.stderr.write('{"level": "info", "message": "watching, telemetry goes to nowhere"}\n')
+    sys.stderr.write(json.dumps({"level": "info", "message": "job x began", "trace_id": "ab" * 16}) + "\n")
     sys.stderr.flush()
     signal.sigwait({signal.SIGTERM})
     sys.stderr.write((place / "words").read_text())

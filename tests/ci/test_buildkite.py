@@ -136,11 +136,11 @@ def test_destinations_may_be_a_list(checkout: Path, path: str, lab: Lab, program
 
 
 def test_a_step_whose_user_has_sudo_owns_what_it_leaves(
-    checkout: Path, path: str, lab: Lab, programs: Programs, sudoer: User
+    checkout: Path, installed: str, lab: Lab, programs: Programs, sudoer: User
 ) -> None:
     sudoer.give(checkout)
     command = f"sudo -n {act(lab, programs)}\nid -u"
-    done = run_hook(checkout, command, path, under=sudoer.under)
+    done = run_hook(checkout, command, installed, under=sudoer.under)
     assert (done.returncode, done.stdout.splitlines()[-1]) == (0, str(sudoer.uid)), done.stderr
     assert [span.name for span in egress(checkout)] == [PEER]
     assert {entry.lstat().st_uid for entry in checkout.rglob("*")} == {sudoer.uid}

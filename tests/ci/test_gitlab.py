@@ -107,10 +107,12 @@ def test_each_command_has_a_folder_of_its_own(project: Path, path: str) -> None:
 
 
 def test_a_job_whose_user_has_sudo_owns_what_it_leaves(
-    project: Path, path: str, lab: Lab, programs: Programs, sudoer: User
+    project: Path, installed: str, lab: Lab, programs: Programs, sudoer: User
 ) -> None:
     sudoer.give(project)
-    done = run_job(project, [f"ci_egress sudo -n {act(lab, programs)}", "id -u"], path, under=sudoer.under)
+    done = run_job(
+        project, [f"ci_egress sudo -n {act(lab, programs)}", "id -u"], installed, under=sudoer.under
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == str(sudoer.uid)
     assert [span.name for span in egress(project)] == [PEER]
