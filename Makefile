@@ -14,7 +14,7 @@ BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest -p no:cacheprovider
 MKDOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 C_SOURCES = $(shell find benchmarks bpf tests -name '*.[ch]')
-SHELL_SCRIPTS = .ci/run $(shell find demo tools tests -name '*.sh')
+SHELL_SCRIPTS = .ci/run exporter/completion/ci-egress.bash $(shell find demo tools tests -name '*.sh')
 
 .PHONY: help
 help: ## Say what there is to make

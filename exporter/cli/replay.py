@@ -102,7 +102,7 @@ def _play(recording: Replay, pipeline: Pipeline, job: TracedJob, file: Path) -> 
     """From the job's beginning to its end, or to where `file` breaks off."""
     beginning = recording.beginning
     pipeline.begin(beginning.scope, job, takes_rest=True)
-    pipeline.seed(beginning.root, beginning.scope, beginning.at_ns)
+    pipeline.seed(beginning.root, beginning.scope, beginning.at_ns, beginning.step)
     at_ns = beginning.at_ns
     for event in recording.events():
         at_ns = max(at_ns, event.at_ns)

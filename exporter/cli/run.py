@@ -18,7 +18,7 @@ import click
 from exporter.cli.baselines import baseline_of
 from exporter.cli.given import GivenRun
 from exporter.cli.messages import Messages
-from exporter.cli.misplaced import CommandInFront, warn_of_misplaced
+from exporter.cli.misplaced import CommandInFront, a_command, warn_of_misplaced
 from exporter.cli.options import (
     FILE,
     NAME,
@@ -73,7 +73,14 @@ if TYPE_CHECKING:
 @fail_on_option
 @metric_lineage_option
 @death_option
-@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- COMMAND...")
+@click.argument(
+    "command",
+    nargs=-1,
+    required=True,
+    type=click.UNPROCESSED,
+    metavar="-- COMMAND...",
+    shell_complete=a_command,
+)
 def command(
     command: tuple[str, ...],
     *,

@@ -27,7 +27,7 @@ from exporter.events import HOST, Event, ProcessKey
 from exporter.flows import Flows
 from exporter.hosts import all_names
 from exporter.jobs.attributes import resource_attributes
-from exporter.jobs.detect import detect
+from exporter.jobs.detect import detect, step_of
 from exporter.jobs.model import Job
 from exporter.kernel.loading import Loading
 from exporter.kernel.tracer import Tracer
@@ -83,7 +83,8 @@ def trace(
         telemetry = stack.enter_context(Telemetry(destinations, identity, spooling=spooling))
         tracer = _ready(kernel, config)
         terms = governed.terms if governed else None
-        beginning = Beginning(job, system_clock(), _root(held), SCOPE, boot_ns(), terms)
+        step = step_of(environment, job_env=config.job_env)
+        beginning = Beginning(job, system_clock(), _root(held), SCOPE, boot_ns(), terms, step)
         run = _assembled(given, environment, beginning, telemetry, tracer, stack)
         _follow(run, governed, [SCOPE, *([HOST] if config.host_enforce else [])])
         held.release(_handed_on(environment, traceparent(run.traced.spans.job_context), job))
@@ -162,7 +163,8 @@ def _follow(run: _Run, governed: Governance | None, scopes: Sequence[int]) -> No
 
 def _begin(run: _Run, config: RunConfig, held: HeldCommand) -> None:
     run.pipeline.begin(SCOPE, run.traced, takes_rest=True)
-    run.pipeline.seed(run.beginning.root, SCOPE, run.beginning.at_ns)  # not before: COMMAND may not exist
+    began = run.beginning
+    run.pipeline.seed(began.root, SCOPE, began.at_ns, began.step)  # not before: COMMAND may not exist
     if config.is_host:
         for found in find_everyone(run.tracer, besides={os.getpid(), held.pid}):
             run.handle(found)
