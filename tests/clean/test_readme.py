@@ -1,6 +1,6 @@
 """README's commands do what it says, as they stand there, where nobody has worked yet.
 
-A place is prepared by what `make demo` and `make test` do first, with the network; what is tried then has none
+A place is prepared, with the network, by what `make demo` and `make test` do first; what is tried has none
 but loopback. So what README promises of the demo is shown, too: no internet, no collector.
 """
 
