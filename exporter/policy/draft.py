@@ -85,9 +85,14 @@ class Draft:
         for reason, attempts in sorted(self.left_out.items()):
             yield f"# In no rule: {attempts:,} × {reason}"
         yield "allow:" if self._seen else "allow: []"
+        for rule, described in self.rules():
+            yield f"  # {described}"
+            yield f'  - "{rule}"'
+
+    def rules(self) -> Iterator[tuple[str, str]]:
+        """Each in its short form, with what a comment beside it says."""
         for place, seen in sorted(self._seen.items()):
-            yield f"  # {_described(place, seen)}"
-            yield f'  - "{rule_text(place.host, place.port or None, place.scheme)}"'
+            yield rule_text(place.host, place.port or None, place.scheme), _described(place, seen)
 
     def _whose(self) -> str:
         if len(self._jobs) == 1:
