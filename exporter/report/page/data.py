@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from exporter.report.page.drafts import drafted
+from exporter.report.page.drafts import added, drafted
 from exporter.report.page.held import Held
 from exporter.report.page.rows import Counts, Row, Table, table_of
 from exporter.report.page.tree import Tree, tree_of
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 ACTS_MAX = PROGRAMS_MAX = 100_000
 """Of all jobs together, that are listed one by one."""
+ENDPOINTS_MAX = 200
+"""Of `--allowed-endpoints`: a longer list belongs into a file."""
 TEXT_MAX = 4000
 """Characters of a text."""
 TEXTS_MAX = 32_000_000
@@ -92,9 +94,11 @@ class PageData:
         resolvers = tuple(resolvers)
         jobs = []
         for job in report.jobs:
-            table = table_of(job.acts, Held(job, baseline, policy, resolvers))
+            held = Held(job, baseline, policy, resolvers)
+            table = table_of(job.acts, held)
             self.tables.append((job, table))
-            jobs.append(self._job(job, table))
+            additions = list(added(job, held, baseline))
+            jobs.append({**self._job(job, table), "additions": additions})
         self.fields: dict[str, Any] = {
             "jobs": jobs,
             "texts": self._texts.all,
@@ -115,6 +119,7 @@ class PageData:
         return {
             **head(job, self._trace_url),
             "draft": [clean(line) for line in draft.lines()] if not draft.is_empty else None,
+            "endpoints": [clean(rule) for rule, _ in draft.rules()][:ENDPOINTS_MAX],
             "rows": [self._row(job, row, counts) for row, counts in table.items()],
             "acts": acts,
             "programs": self._programs(job, tree),
