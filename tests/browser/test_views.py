@@ -125,7 +125,7 @@ def test_a_destination_that_is_known_by_other_chains_replaces_its_entry(open_pag
     page = open_page(sample(build()), at="#news", baseline=baseline).page
     changed = page.get_by_role("region", name="Change in the baseline").inner_text()
     (entry,) = parse_baseline(f"version: 1\nentries:\n{changed}".encode(), "baseline.yaml").entries
-    assert entry.lineages == {NPM, POST}
+    assert entry.lineages == frozenset((NPM, POST))
 
 
 def test_what_was_denied_is_named_beside_the_policy_that_would_allow_it(open_page: Open) -> None:
