@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import replace
 from html import unescape
 from typing import TYPE_CHECKING, Any
 
 from exporter.policy.draft import Draft
 from exporter.report.additions import additions
 from exporter.report.model import Act, JobReport
-from exporter.report.page.held import Held
 from exporter.report.sheet import sheet_of_report
 
 if TYPE_CHECKING:
@@ -30,10 +28,8 @@ def drafted(job: JobReport) -> Draft:
     return made
 
 
-def added(job: JobReport, held: Held, baseline: Baseline | None) -> Iterator[dict[str, Any]]:
-    """What to add to the baseline that `job` was held against, and to its policy, as YAML."""
-    if baseline is not None:
-        job = replace(job, acts=[replace(act, novel=held.seen(act).novel) for act in job.acts])
+def added(job: JobReport, baseline: Baseline | None) -> Iterator[dict[str, Any]]:
+    """What to add to the baseline and the policy that `job` was held against, as YAML."""
     for made in additions(sheet_of_report(job, baseline=baseline)):
         if made.pieces and not made.head:  # with a head it is a whole policy, which is drafted anyway
             pieces = list(made.pieces[:PIECES_MAX])

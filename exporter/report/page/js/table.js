@@ -8,7 +8,7 @@ const COLUMNS = [
   { key: "transport", label: "Transport", value: (row) => row.transport, cell: (row) => row.transport },
   { key: "verdict", label: "Verdict", value: (row) => row.verdict, cell: (row) => verdictBadge(row.verdict) },
   { key: "effect", label: "Your policy", value: (row) => row.effect ?? LATE, cell: (row) => row.effect && effectBadge(row.effect), if: () => report.has_policy },
-  { key: "step", label: "Step", value: (row) => row.step || LATE, cell: (row) => row.step, look: "step", if: (job) => job.rows.some((row) => row.step) },
+  { key: "step", label: "Step", value: (row) => row.step || LATE, cell: (row) => row.step && h("span", { class: "step" }, row.step), if: (job) => job.rows.some((row) => row.step) },
   { key: "attempts", label: "Attempts", value: (row) => row.attempts, cell: (row) => number(row.attempts), numeric: true },
   { key: "failed", label: "Failed", value: (row) => row.failed, cell: (row) => (row.failed ? number(row.failed) : ""), numeric: true },
   { key: "sent", label: "Sent", value: (row) => row.sent, cell: (row) => size(row.sent), numeric: true },

@@ -16,7 +16,7 @@ class TreeView {
     this.status = h("p", { class: "status", role: "status" });
     const quiet = this.tree.attempts.filter((attempts) => !attempts).length;
     this.element = h("div", {},
-      h("div", { class: "controls" }, searchBox("Search programs, command lines and destinations", (text) => this.#search(text)),
+      h("div", { class: "controls" }, searchBox("Search programs and destinations", (text) => this.#search(text)),
         quiet > 0 && checkBox(`also ${counted(quiet, "program")} that made no connection`, false, (isAll) => this.#show(isAll))),
       this.status, this.list,
       h("p", { class: "muted hint" }, "Keys: ↑ ↓ move, → opens, ← closes, * opens all beside, Home and End go to the ends."));
