@@ -135,6 +135,10 @@ reference: setup-dev ## Generate docs/reference/*.md from the code
 docs: setup-dev ## Build the manual's site, build/docs/index.html
 	$(MKDOCS)
 
+.PHONY: man
+man: setup-dev ## Make the manual's pages, build/man/*.1
+	$(BIN)/python -m tools.manual
+
 .PHONY: lock
 lock: ## Take the newest versions of all packages into constraints.txt
 	tools/lock.sh
