@@ -14,7 +14,8 @@ BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest -p no:cacheprovider
 MKDOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 C_SOURCES = $(shell find benchmarks bpf tests -name '*.[ch]')
-SHELL_SCRIPTS = .ci/run deploy/buildkite/hooks/command $(shell find demo tools tests -name '*.sh')
+SHELL_SCRIPTS = .ci/run deploy/buildkite/hooks/command exporter/completion/ci-egress.bash \
+	$(shell find demo tools tests -name '*.sh')
 ACTIONS = action.yml stop/action.yml
 WORKFLOWS = $(wildcard .github/workflows/*.yml)
 

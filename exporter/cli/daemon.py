@@ -27,9 +27,11 @@ from exporter.cli.notices import (
     warn,
     warn_of_ignored,
 )
+from exporter.cli.reporting import Reporting
 from exporter.cli.requests import Requests
 from exporter.cli.rereading import reread
 from exporter.cli.takeover import Takeover
+from exporter.cli.watch_reporting import WatchReporting
 from exporter.clock import boot_ns, system_clock
 from exporter.errors import FAIL_ON_STATUS, LOST_STATUS
 from exporter.events import HOST, Environment, Event, Found
@@ -56,6 +58,7 @@ from exporter.procfs import Proc, ancestors
 from exporter.summary import Summary
 from exporter.systemd import notify
 from exporter.traced import Outlets
+from exporter.users import command_user
 from exporter.watching import JobWatch
 
 _LOOK_AROUND_S = 1.0
@@ -90,9 +93,13 @@ def run(
     with ExitStack() as stack:
         spooling = Spooling(SpoolFolder(default_folder(environment, os.geteuid())))
         identity = worker_attributes(given.job) if given.job else {}
-        telemetry = stack.enter_context(Telemetry(destinations, identity, spooling=spooling))
+        user = command_user(None, environment, euid=os.geteuid())
+        reporting = stack.enter_context(Reporting(config.reports, environment, user))
+        telemetry = stack.enter_context(
+            Telemetry(destinations, identity, spooling=spooling, transcript=reporting.transcript)
+        )
         tracer = kernel.ready(Coverage(is_host=True, reads_environments=True))
-        daemon = _Daemon(given, environment, tracer, telemetry)
+        daemon = _Daemon(given, environment, tracer, telemetry, reporting)
         tell_leftovers()
         daemon.begin()
         notify("READY=1", environment)
@@ -108,6 +115,7 @@ def run(
         failings = daemon.failings(account)
         for failing in failings:
             Messages.current().say(failing, level=logging.ERROR)
+        daemon.reports.finish(account)
         Messages.current().say(str(account), account=account.fields())
         has_losses = telemetry.has_losses or any(account.dropped.values())
     if config.strict and has_losses:
@@ -119,7 +127,12 @@ class _Daemon:
     """A watch, from its beginning to its end."""
 
     def __init__(
-        self, given: GivenWatch, environment: Mapping[str, str], tracer: Tracer, telemetry: Telemetry
+        self,
+        given: GivenWatch,
+        environment: Mapping[str, str],
+        tracer: Tracer,
+        telemetry: Telemetry,
+        reporting: Reporting,
     ) -> None:
         config, policy, _, job = given
         self._config, self._tracer, self._telemetry = config, tracer, telemetry
@@ -142,6 +155,7 @@ class _Daemon:
         self._begun: list[Job] = []
         """Jobs of which it isn't said yet."""
         self._judged = Judged()
+        self.reports = WatchReporting(reporting, given, self._books.account)
         self._apart = ancestors(os.getpid()) if job is not None else frozenset()
         """What started this: in the job's midst, and no part of it."""
         self._jobs = self._watch_for_jobs(given, environment, outlets)
@@ -193,6 +207,7 @@ class _Daemon:
         self._source.finish()
         if self._takeover is not None:
             self._takeover.end()
+        self.reports.ending()
         self._jobs.finish(boot_ns())
         with long_flush_told():
             self._telemetry.close(before_logs=self._guards.tell_losses)
@@ -236,6 +251,7 @@ class _Daemon:
         else:
             self._judged.add(job, summary)
             _tell(job, summary)
+            self.reports.over(job, summary)
 
     def _catch_up(self) -> None:
         while self._source.pump():

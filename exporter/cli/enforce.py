@@ -14,6 +14,7 @@ import click
 from exporter.cli.groups import Commands
 from exporter.cli.messages import Messages
 from exporter.cli.options import NAME
+from exporter.cli.running import instance_ids, job_names
 from exporter.console import write
 from exporter.errors import KernelError
 from exporter.text import printable
@@ -42,12 +43,14 @@ def _selectors(function: _F) -> _F:
             "instance_id",
             type=NAME,
             metavar="ID",
+            shell_complete=instance_ids,
             help="Only this one; its id's beginning is enough.",
         ),
         click.option(
             "--job",
             type=NAME,
             metavar="PATTERN",
+            shell_complete=job_names,
             help="Only jobs of this PIPELINE or PIPELINE/TASK, as in 'release/*'.",
         ),
     ):

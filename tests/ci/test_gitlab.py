@@ -41,7 +41,8 @@ def run_job(
     """A job that extends the template, as GitLab Runner's script for that shell does it."""
     lines = "\n".join([*TEMPLATE["before_script"], *script])
     options = "set -eo pipefail\nset +o noclobber" if shell == "bash" else "set -e"
-    whole = f"{options}\n: | eval {shlex.quote(lines)}\n"
+    # In a subshell, so that its status is seen: the runner's FF_USE_NEW_BASH_EVAL_STRATEGY.
+    whole = f"{options}\n: | (eval {shlex.quote(lines)})\n"
     own = {"PATH": path, "CI_PROJECT_DIR": str(project)}
     return subprocess.run(
         [*under, shell],
