@@ -14,7 +14,7 @@ import yaml
 from tests.kernel.tracing import ROOT
 from tests.unit.jobs.documented import environment
 
-from .told import ALL_BUT_EVIL, EVIL, PEER, act, egress
+from .told import ALL_BUT_EVIL, EVIL, PEER, act, egress, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -99,7 +99,7 @@ def test_a_policy_is_enforced_and_fails_the_job(
     env = {"CI_EGRESS_POLICY": "policy.yaml", "CI_EGRESS_MODE": "enforce", "CI_EGRESS_FAIL_ON": "deny"}
     done = run_job(project, script, path, **env)
     assert done.returncode == 90, done.stderr
-    assert EVIL in kept(project)[0].joinpath("summary.md").read_text()
+    assert EVIL in text_of(kept(project)[0].joinpath("summary.md").read_text())
 
 
 def test_each_command_has_a_folder_of_its_own(project: Path, path: str) -> None:
