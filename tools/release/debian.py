@@ -20,6 +20,7 @@ from tools.release.closure import DISTRIBUTION
 PYTHONS = ("3.11", "3.12", "3.13")
 """Of Debian 12, Ubuntu 24.04 and Debian 13."""
 _HOME = Path("opt/ci-egress")
+_LIBRARY = ("is_watching.py", "same_programs.py")
 _SCRIPTS = ("postinst", "prerm", "postrm")
 _ENTRY = """\
 #!/opt/ci-egress/bin/python3 -I
@@ -115,7 +116,8 @@ def _lay_files(deploy: Path, root: Path) -> None:
     """All but the environment."""
     _copy(deploy / "systemd/ci-egress.service", root / "usr/lib/systemd/system/ci-egress.service")
     _copy(deploy / "debian/environment", root / "etc/ci-egress/environment", 0o600)
-    _copy(deploy / "debian/same_programs.py", root / _HOME / "lib/ci-egress/same_programs.py")
+    for script in _LIBRARY:
+        _copy(deploy / "debian" / script, root / _HOME / "lib/ci-egress" / script)
     license_text = root / "usr/share/doc/ci-egress/copyright"
     license_text.parent.mkdir(parents=True)
     texts = [deploy.parent / name for name in ("LICENSE", "bpf/LICENSE")]
