@@ -105,6 +105,10 @@ wire: setup-dev ## Generate exporter/wire.py from bpf/egress.h
 dashboards: setup-dev ## Generate dashboards/grafana/*.json from tools/grafana
 	$(BIN)/python -m tools.grafana
 
+.PHONY: release
+release: setup-dev ## Build all of a release into dist/, as a dry run; PUBLISH=1 also tags the commit and pushes the tag
+	@$(BIN)/python -m tools.release $(if $(filter-out 0 no false,$(PUBLISH)),--publish)
+
 .PHONY: lock
 lock: ## Take the newest versions of all packages into constraints.txt
 	tools/lock.sh

@@ -18,7 +18,7 @@ readonly stamp=$venv/ci-egress.stamp
 packages=(python3 python3-venv python3-bpfcc ca-certificates curl iproute2)
 dev_packages=(
     bpftool chromium debootstrap e2fsprogs fonts-dejavu-core gcc git iproute2 libc6-dev make procps runc shellcheck
-    strace sudo util-linux
+    strace sudo systemd util-linux
 )
 extras=
 
