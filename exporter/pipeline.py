@@ -80,9 +80,9 @@ class Pipeline:
             is_enforcing = job.terms is not None and job.terms.is_enforced
             self._outlets.metrics.began(job.metrics, is_enforcing=is_enforcing)
 
-    def seed(self, root: ProcessKey, scope: int, at_ns: int) -> None:
-        """Enter a job's root, which is there before anything is traced."""
-        self.table.seed(root, scope, at_ns)
+    def seed(self, root: ProcessKey, scope: int, at_ns: int, step: str | None = None) -> None:
+        """Enter a job's root, which is there before anything is traced; `step` is what the job calls it."""
+        self.table.seed(root, scope, at_ns, step)
 
     def handle(self, event: Event) -> None:
         """Take in one event; whatever it completes is on its way when this returns."""
@@ -189,9 +189,9 @@ class Pipeline:
     def _environment(self, event: Environment) -> None:
         program = self.table.of(event.process)
         if program is not None and program.scope == HOST:
-            scope = self._finder.discover(event, program)
-            if scope is not None:
-                self.table.make_root(program, scope, "environment")
+            found = self._finder.discover(event, program)
+            if found is not None:
+                self.table.make_root(program, found.scope, "environment", found.step)
 
     def _job(self, scope: int) -> TracedJob:
         return self._jobs.get(scope) or self._jobs[self._rest]
@@ -222,8 +222,8 @@ class Pipeline:
 
     def _ruling(self, job: TracedJob, event: Acted | Aggregated, program: Program | None) -> Ruling:
         terms = job.terms_of(event.policy)
-        if terms is None or event.verdict is not Verdict.NONE or program is None:
-            return ruling(terms, event)
+        if terms is None or event.verdict is not Verdict.NONE or program is None or program.scope == HOST:
+            return ruling(terms, event)  # what isn't the job's though the machine is goes by no policy
         names = self._names_of(event.process, event.scope).names_of(event.peer, event.at_ns)
         return early_ruling(terms, event, names, [each.path or "" for each in program.chain])
 

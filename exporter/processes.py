@@ -83,10 +83,10 @@ class ProcessTable:
         self._lookup = lookup
         self._on_end = on_end
 
-    def seed(self, process: ProcessKey, scope: int, at_ns: int) -> Program:
+    def seed(self, process: ProcessKey, scope: int, at_ns: int, step: str | None = None) -> Program:
         """Enter a job's root, which no record announces."""
         image = self._lookup.image(process)
-        root = Program(process, 0, scope, None, 0, at_ns, image.path, image.arguments)
+        root = Program(process, 0, scope, None, 0, at_ns, image.path, image.arguments, step=step)
         self._programs[process.pid] = root
         return root
 
@@ -126,9 +126,9 @@ class ProcessTable:
         program = self.of(process)
         return program is not None and program.scope != HOST
 
-    def make_root(self, program: Program, scope: int, attribution: str) -> Program:
+    def make_root(self, program: Program, scope: int, attribution: str, step: str | None = None) -> Program:
         """Let a program be the root of the job `scope`, whoever created it; what it creates is the job's."""
-        root = replace(program, parent=None, scope=scope, attribution=attribution)
+        root = replace(program, parent=None, scope=scope, attribution=attribution, step=step)
         self._programs[program.process.pid] = root
         return root
 
@@ -165,7 +165,7 @@ class ProcessTable:
             event.arguments_cut,
             container_in(event.cgroup),
         )
-        program.has_gap |= before is not None and before.has_gap
+        _go_on(program, before)
         self._replace(program)
         return program
 
@@ -250,7 +250,7 @@ class ProcessTable:
             image.arguments,
             is_recovered=True,
         )
-        program.has_gap |= before is not None and before.has_gap
+        _go_on(program, before)
         if image.path is None:  # the process is gone, so there may be another process under its pid
             self._end(program, at_ns, None)
         else:
@@ -270,3 +270,10 @@ class ProcessTable:
         self._last_end_ns[program.scope] = at_ns
         self._ended.add(program)
         self._on_end(program)
+
+
+def _go_on(program: Program, before: Program | None) -> None:
+    """What holds of a process whatever it executes."""
+    if before is not None:
+        program.has_gap |= before.has_gap
+        program.step = before.step

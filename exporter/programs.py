@@ -80,6 +80,8 @@ class Program:
     """Whether it or a descendant did something on a socket."""
     attribution: str | None = None
     """`egress.attribution` where that isn't told by the scope."""
+    step: str | None = None
+    """`egress.job.step`: what its root was executed with, whatever it has in its own environment."""
     is_reported: bool = False
     """Whether its span is on its way."""
     facts: Facts | None = field(default=None, repr=False)
@@ -114,6 +116,8 @@ class Program:
         else:
             is_detached = self.is_recovered and self.attribution is None  # a job's root was told whose it is
             self.has_gap = is_detached if parent is None else parent.has_gap
+        if parent is not None:
+            self.step = parent.step
         self.depth = parent.depth + 1 if parent else 0
         self.topmost = parent.root if parent else None
 

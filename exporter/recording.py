@@ -26,7 +26,7 @@ from exporter.jobs.model import Job
 from exporter.programs import Facts, Image, Lookup
 from exporter.terms import Terms
 
-VERSION = 6
+VERSION = 7
 _FLUSH_S = 1.0
 
 
@@ -41,6 +41,8 @@ class Beginning:
     at_ns: int
     terms: Terms | None = None
     """None: the job has no policy."""
+    step: str | None = None
+    """What the job calls what its root does; None where that isn't told."""
 
 
 @dataclass(frozen=True)
@@ -186,7 +188,7 @@ def _reason(error: OSError) -> str:
     return "a symbolic link stands there" if error.errno == errno.ELOOP else error.strerror or str(error)
 
 
-def _rest(beginning: Beginning) -> tuple[ProcessKey, int, int, tuple[str, str] | None]:
+def _rest(beginning: Beginning) -> tuple[ProcessKey, int, int, tuple[str, str] | None, str | None]:
     terms = beginning.terms
     told = (terms.mode, terms.ruleset or "") if terms else None
-    return beginning.root, beginning.scope, beginning.at_ns, told
+    return beginning.root, beginning.scope, beginning.at_ns, told, beginning.step

@@ -136,10 +136,11 @@ class Replay:
             kind, version, *values = json.loads(line)
             if (kind, version) != ("recording", VERSION):
                 raise _UnfitError(f"it is a {kind} of version {version}")
-            job, offset_ns, root, scope, at_ns, terms = values
+            job, offset_ns, root, scope, at_ns, terms, step = values
             clock = Clock(_signed(offset_ns))
             _not_before_1970(clock, _time(at_ns))
-            return Beginning(_job(**job), clock, _key(root), _u32(scope), at_ns, self._terms(terms))
+            told = self._terms(terms), _optional_text(step)
+            return Beginning(_job(**job), clock, _key(root), _u32(scope), at_ns, *told)
 
     def _terms(self, value: Any) -> Terms | None:
         """Its rules are told where they decide."""

@@ -4,26 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import NamedTuple
 
 from exporter.events import ProcessKey
 from exporter.jobs.model import Job, TraceIds
 from exporter.kernel.registry import Registered, run_hash
 from exporter.procfs import environment_of
 from exporter.programs import Program
+from exporter.roots import Identified
 from exporter.summary import Summary
 from exporter.watched import ROWS_MAX, JobKey, Watched
 
 _INIT = 1
 """Adopts whoever's parent is gone."""
-
-
-class Identified(NamedTuple):
-    """A job, as the environment tells it that one of its first processes was executed with."""
-
-    key: JobKey
-    job: Job
-    environ: Mapping[str, str]
 
 
 Identify = Callable[[bytes, ProcessKey | None], Identified | None]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -30,19 +31,25 @@ def files_below(folder: Path) -> list[Path]:
 def _files_below(folder: Path) -> list[Path]:
     found, waiting, looked = list[Path](), [folder], 0
     while waiting:
-        for entry in _entries(waiting.pop()):
+        for entry in entries_of(waiting.pop()):
             looked += 1
             if looked > _LOOKED_MAX:
                 what = f"{folder} has more than {_LOOKED_MAX:,} files and folders below it"
                 raise UsageError(what, hint="name those of runs")
             if entry.is_dir(follow_symlinks=False):
                 waiting.append(Path(entry.path))
-            elif any(fnmatchcase(entry.name, pattern) for pattern in PATTERNS):
+            elif is_named(entry, PATTERNS):
                 found.append(Path(entry.path))
     return found
 
 
-def _entries(folder: Path) -> list[os.DirEntry[str]]:
+def is_named(entry: os.DirEntry[str], patterns: Iterable[str]) -> bool:
+    """Whether its name is like one of `patterns`."""
+    return any(fnmatchcase(entry.name, pattern) for pattern in patterns)
+
+
+def entries_of(folder: Path) -> list[os.DirEntry[str]]:
+    """What is in it. Raises UsageError."""
     try:
         with os.scandir(folder) as entries:
             return list(entries)

@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Collection, Iterator
 from itertools import chain
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
-SCOPE = "ci_egress"
+from exporter.otlp_json import (
+    SCOPE,
+    Attributes,
+    Scope,
+    attributes_of,
+    groups_of,
+    is_ours,
+    members,
+    plain_of,
+    read_pairs,
+    read_resource,
+    text_of,
+    time_ns,
+)
+
 _CLIENT = 3
-_INTEGER = re.compile(r"-?[0-9]{1,19}")
-_TIME = re.compile(r"[0-9]{1,20}")
-_REPOSITORY = ("vcs.owner.name", "vcs.repository.name", "vcs.repository.url.full")
+REPOSITORY = ("vcs.owner.name", "vcs.repository.name", "vcs.repository.url.full")
 """Attributes of a resource."""
 _REPOSITORY_MAX = 1024
 """Characters."""
-_BEGINNING = b'{"resourceSpans"'
-
-Attributes = dict[str, Any]
-"""Values are str, int, bool, float or a list of them."""
 
 
 class EgressSpan(NamedTuple):
@@ -34,38 +40,7 @@ class EgressSpan(NamedTuple):
     """Whose job it is: `vcs.owner.name` and `vcs.repository.name` with a slash between, or its URL."""
 
 
-class LineError(ValueError):
-    """It is no OTLP/JSON request of spans."""
-
-
-def text_of(value: object) -> str | None:
-    """An attribute's value that is text, and not empty; None for any other."""
-    return value if isinstance(value, str) and value else None
-
-
-def number_of(value: object) -> int | None:
-    """An attribute's value that is a number from 0 on; None for any other."""
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
-
-
-# Only what is used, so that the rest is skipped, not built; gc=False, since JSON has no circles.
-class _Value(msgspec.Struct, gc=False, rename="camel"):
-    string_value: str | None = None
-    int_value: int | str | None = None
-    bool_value: bool | None = None
-    double_value: float | None = None
-    array_value: _Values | None = None
-
-
-class _Values(msgspec.Struct, gc=False):
-    values: list[_Value]
-
-
-class _Pair(msgspec.Struct, gc=False):
-    key: str
-    value: _Value
-
-
+# Only what is used, as in otlp_json.
 class _Span(msgspec.Struct, gc=False, rename="camel"):
     kind: int = 0
     start_time_unix_nano: str = ""
@@ -73,17 +48,9 @@ class _Span(msgspec.Struct, gc=False, rename="camel"):
     """Read of the spans that are wanted only: half of all are processes."""
 
 
-class _Scope(msgspec.Struct, gc=False, frozen=True):
-    name: str = ""
-
-
 class _ScopeSpans(msgspec.Struct, gc=False):
-    scope: _Scope = _Scope()
+    scope: Scope = Scope()
     spans: list[_Span] = []
-
-
-class _Resource(msgspec.Struct, gc=False):
-    attributes: list[_Pair] = []
 
 
 class _ResourceSpans(msgspec.Struct, gc=False, rename="camel"):
@@ -96,8 +63,6 @@ class _Request(msgspec.Struct, gc=False, rename="camel"):
 
 
 _read_request = msgspec.json.Decoder(_Request).decode
-_read_resource = msgspec.json.Decoder(_Resource).decode
-_read_pairs = msgspec.json.Decoder(list[_Pair]).decode
 
 
 def read_line(line: bytes, names: Collection[str] | None = None) -> list[EgressSpan]:
@@ -108,117 +73,33 @@ def read_line(line: bytes, names: Collection[str] | None = None) -> list[EgressS
         return list(_anything(line, names))
 
 
-def is_unfinished(line: bytes) -> bool:
-    """Whether it is the beginning of such a line: its writer is at work, or was ended."""
-    if not _BEGINNING.startswith(line[: len(_BEGINNING)]):
-        return False
-    try:
-        msgspec.json.decode(line, type=msgspec.Raw)
-    except (msgspec.DecodeError, RecursionError):
-        return True
-    return False
-
-
 def _well_formed(line: bytes, names: Collection[str] | None) -> Iterator[EgressSpan]:
     """Raises what msgspec does where a type is another one than OTLP says, or it isn't JSON."""
     for group in _read_request(line).resource_spans:
         ours = [scoped.spans for scoped in group.scope_spans if scoped.scope.name == SCOPE]
         if not ours:  # a collector's file holds other producers' spans, too
             continue
-        repository = _repository(_plain_of(_read_resource(group.resource).attributes, _REPOSITORY))
+        repository = repository_of(plain_of(read_resource(group.resource).attributes, REPOSITORY))
         for span in chain.from_iterable(ours):
             if span.kind == _CLIENT:
-                attributes = _plain_of(_read_pairs(span.attributes), names)
-                yield EgressSpan(_time_ns(span.start_time_unix_nano), attributes, repository)
+                attributes = plain_of(read_pairs(span.attributes), names)
+                yield EgressSpan(time_ns(span.start_time_unix_nano), attributes, repository)
 
 
-def _plain_of(pairs: list[_Pair], names: Collection[str] | None) -> Attributes:
-    return {
-        pair.key: value
-        for pair in pairs
-        if (names is None or pair.key in names) and (value := _plain(pair.value)) is not None
-    }
-
-
-def _repository(resource: Attributes) -> str | None:
-    owner, name, url = (text_of(resource.get(key)) for key in _REPOSITORY)
+def repository_of(resource: Attributes) -> str | None:
+    """Whose job a resource with these attributes is of: see `EgressSpan.repository`."""
+    owner, name, url = (text_of(resource.get(key)) for key in REPOSITORY)
     told = f"{owner}/{name}" if owner and name else name or url
     return told if told and len(told) <= _REPOSITORY_MAX else None
 
 
-def _plain(value: _Value) -> Any:
-    """As Python has it; None for what is no value."""
-    if value.string_value is not None:
-        return value.string_value
-    if value.bool_value is not None:
-        return value.bool_value
-    if value.double_value is not None:
-        return value.double_value
-    if value.int_value is not None:
-        return _integer(value.int_value)
-    if value.array_value is not None:
-        return [plain for each in value.array_value.values if (plain := _plain(each)) is not None]
-    return None
-
-
-def _integer(value: int | str) -> int | None:
-    if isinstance(value, int):
-        return value
-    return int(value) if _INTEGER.fullmatch(value) else None
-
-
-def _time_ns(text: object) -> int:
-    return int(text) if isinstance(text, str) and _TIME.fullmatch(text) else 0
-
-
 def _anything(line: bytes, names: Collection[str] | None) -> Iterator[EgressSpan]:
     """The same of a line with wrong types in places, which are left out. Five times as slow."""
-    try:
-        request = json.loads(line.decode(errors="replace"))
-    except (ValueError, RecursionError):
-        request = None
-    if not isinstance(request, dict) or not isinstance(request.get("resourceSpans"), list):
-        raise LineError
-    for group in request["resourceSpans"]:
+    for group in groups_of(line, "resourceSpans"):
         resource = group.get("resource") if isinstance(group, dict) else None
-        repository = _repository(_attributes(resource, _REPOSITORY))
-        for scoped in filter(_is_ours, _members(group, "scopeSpans")):
-            for span in _members(scoped, "spans"):
+        repository = repository_of(attributes_of(resource, REPOSITORY))
+        for scoped in filter(is_ours, members(group, "scopeSpans")):
+            for span in members(scoped, "spans"):
                 if isinstance(span, dict) and span.get("kind") == _CLIENT:
-                    started_ns = _time_ns(span.get("startTimeUnixNano"))
-                    yield EgressSpan(started_ns, _attributes(span, names), repository)
-
-
-def _is_ours(scoped: object) -> bool:
-    scope = scoped.get("scope") if isinstance(scoped, dict) else None
-    return isinstance(scope, dict) and scope.get("name") == SCOPE
-
-
-def _members(value: object, name: str) -> list[Any]:
-    found = value.get(name) if isinstance(value, dict) else None
-    return found if isinstance(found, list) else []
-
-
-def _attributes(span: object, names: Collection[str] | None) -> Attributes:
-    pairs = (
-        (pair.get("key"), _any_value(pair.get("value")))
-        for pair in _members(span, "attributes")
-        if isinstance(pair, dict)
-    )
-    return {
-        key: value
-        for key, value in pairs
-        if isinstance(key, str) and value is not None and (names is None or key in names)
-    }
-
-
-def _any_value(value: object) -> Any:
-    match value:
-        case {"stringValue": str(plain)} | {"boolValue": bool(plain)} | {"doubleValue": float(plain)}:
-            return plain
-        case {"intValue": int(plain) | str(plain)} if not isinstance(plain, bool):
-            return _integer(plain)
-        case {"arrayValue": {"values": list(values)}}:
-            return [plain for each in values if (plain := _any_value(each)) is not None]
-        case _:
-            return None
+                    started_ns = time_ns(span.get("startTimeUnixNano"))
+                    yield EgressSpan(started_ns, attributes_of(span, names), repository)

@@ -182,6 +182,7 @@ class Spans:
     def _program_attributes(self, program: Program) -> Attributes:
         attributes = Attributes(self._job_attributes)
         attributes.add("egress.attribution", attribution(program))
+        attributes.add("egress.job.step", program.step)
         attributes.add("process.pid", program.process.pid)
         attributes.add("process.executable.name", program.name)
         attributes.add("process.executable.path", program.path)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TextIO
 
 from rich.console import Console
@@ -14,7 +15,7 @@ from exporter.destinations import Destination
 from exporter.events import Outcome, Tampered
 from exporter.programs import Program
 from exporter.spans import command_line
-from exporter.summary_table import ROWS_MAX, Row, Traffic, ordered, print_rows
+from exporter.summary_table import ROWS_MAX, Counted, Row, Traffic, ordered, print_rows
 from exporter.tampering import sentence
 from exporter.terms import DENIED, WOULD_DENY, Ruling
 from exporter.text import counted, printable
@@ -23,9 +24,27 @@ from exporter.unseen import Unseen
 _COUNTED_MAX = 10_000
 
 _AGAINST = {DENIED: "denied", WOULD_DENY: "would be denied"}
-_FAILED = frozenset({Outcome.REFUSED, Outcome.TIMEOUT, Outcome.RESET, Outcome.UNREACHABLE, Outcome.ABORTED})
+FAILED = frozenset({Outcome.REFUSED, Outcome.TIMEOUT, Outcome.RESET, Outcome.UNREACHABLE, Outcome.ABORTED})
 
 _NOTHING_SAID = Ruling()
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """What a summary has counted, and what else is to be known. Every text in it is the attacker's."""
+
+    rows: Sequence[Counted]
+    """What is new first, then by attempts."""
+    uncounted: int = 0
+    """Attempts that are in no row."""
+    verdicts: Mapping[str, int] = field(default_factory=dict)
+    """All attempts, by `egress.verdict`."""
+    novel: int = 0
+    """Of all attempts, the ones that the baseline doesn't have."""
+    warnings: Sequence[str] = ()
+    """What got around the tracing, or tried to, a line each."""
+    notes: Sequence[str] = ()
+    """What isn't seen, and what was left behind, a line each."""
 
 
 class Summary:
@@ -74,8 +93,9 @@ class Summary:
         if said.is_novel:
             self._novel += attempts
         traffic = self._rows.get(row)
-        if traffic is not None or len(self._rows) < self._rows_max:
-            traffic = self._rows.setdefault(row, traffic or Traffic())
+        if traffic is None and len(self._rows) < self._rows_max:
+            traffic = self._rows[row] = Traffic(rule=said.rule)
+        if traffic is not None:
             traffic.attempts += attempts
         else:
             self._uncounted += attempts
@@ -91,7 +111,7 @@ class Summary:
         said: Ruling = _NOTHING_SAID,
     ) -> None:
         """It is known what became of attempts; None: it isn't."""
-        traffic = self._rows.get(_row(destination, program, said)) if outcome in _FAILED else None
+        traffic = self._rows.get(_row(destination, program, said)) if outcome in FAILED else None
         if traffic is not None:
             traffic.failed += attempts
 
@@ -148,10 +168,26 @@ class Summary:
             "notes": list(self._remarks()),
         }
 
+    def tally(self) -> Tally:
+        """For whoever writes it in another form."""
+        return Tally(
+            ordered(self._rows.items()),
+            self._uncounted,
+            dict(self._verdicts),
+            self._novel,
+            list(self._tampering),
+            [*self._unseen.notes(), *self._left_remarks()],
+        )
+
     def totals(self) -> tuple[int, int]:
         """How many destinations there were, and how many attempts."""
         attempts = sum(traffic.attempts for traffic in self._rows.values()) + self._uncounted
         return len({row.destination for row in self._rows}), attempts
+
+    @property
+    def against(self) -> dict[str, int]:
+        """Attempts that the policy is against, by `egress.verdict`, and `novel` ones."""
+        return {**{verdict: self._verdicts[verdict] for verdict in _AGAINST}, "novel": self._novel}
 
     def told(self) -> str:
         """Both in words, how many attempts the policy is against, and how many the baseline doesn't have.
@@ -183,6 +219,9 @@ class Summary:
             yield f"warning: tampering: {told}"
         if len(self._tampering) > ROWS_MAX:
             yield f"warning: … and {len(self._tampering) - ROWS_MAX} more ways of tampering"
+        yield from self._left_remarks()
+
+    def _left_remarks(self) -> Iterable[str]:
         if self._left_behind:
             number = len(self._left_behind)
             were = "process was" if number == 1 else "processes were"
@@ -209,10 +248,20 @@ class Summary:
 
 def _row(destination: Destination, program: Program | None, said: Ruling) -> Row:
     chain = program.lineage if program else ()
-    where = (destination.shown, destination.transport or "?")
-    return Row(*where, chain, destination.is_loopback, said.verdict, said.is_novel)
+    host, port, transport, _ = destination
+    known = host if destination.is_address else None
+    return Row(known, port, transport, chain, destination.is_loopback, said.verdict, said.is_novel)
 
 
 def _told(row: Row) -> dict[str, object]:
     """For JSON: what isn't known is left out."""
-    return {name: value for name, value in row._asdict().items() if value is not None}
+    told = {
+        "destination": row.destination,
+        "transport": row.transport or "?",
+        "chain": row.chain,
+        "step": row.step,
+        "is_loopback": row.is_loopback,
+        "verdict": row.verdict,
+        "novel": row.novel,
+    }
+    return {name: value for name, value in told.items() if value is not None}

@@ -11,6 +11,7 @@ from rich.filesize import decimal
 from rich.table import Table
 from rich.text import Text
 
+from exporter.destinations import shown_destination
 from exporter.terms import ALLOWED, DENIED, WOULD_DENY
 from exporter.text import counted, printable
 
@@ -19,19 +20,37 @@ ROWS_MAX = 50
 _VERDICTS = {ALLOWED: "allowed", DENIED: "denied", WOULD_DENY: "would deny"}
 _CHAIN_HEAD, _CHAIN_TAIL = 2, 5
 """Programs shown of a long chain: the first, and the last, of which one did it."""
+NAME_MAX = 40
+"""Characters of a program, or of a step."""
 
 
 class Row(NamedTuple):
     """What is counted together."""
 
-    destination: str
-    transport: str
+    host: str | None
+    """`server.address`; None for a socket that was denied before it had a peer."""
+    port: int | None
+    transport: str | None
     chain: tuple[str, ...]
     is_loopback: bool
     verdict: str = ALLOWED
     """`egress.verdict`."""
     novel: bool | None = None
     """`egress.novel`; None without a baseline."""
+    step: str | None = None
+    """`egress.job.step`; None where the CI system doesn't name it."""
+
+    @property
+    def destination(self) -> str:
+        """`host:port`, an IPv6 address in brackets; the host alone where there is no port."""
+        return shown_destination(self.host, self.port, self.transport)
+
+    @property
+    def order(self) -> tuple[object, ...]:
+        """Compares rows that were counted as often: what is unknown comes first."""
+        port = -1 if self.port is None else self.port
+        where = (self.host or "", port, self.transport or "")
+        return (*where, self.chain, self.step or "", self.is_loopback, self.verdict, bool(self.novel))
 
 
 @dataclass(slots=True)
@@ -43,6 +62,8 @@ class Traffic:
     """Of those, the ones that were refused, timed out, were reset or aborted, or found no way."""
     bytes_sent: int = 0
     bytes_received: int = 0
+    rule: str | None = None
+    """`egress.rule` of the first of them; None without a policy."""
 
 
 Counted = tuple[Row, Traffic]
@@ -57,7 +78,7 @@ class _Column(NamedTuple):
 
 def ordered(rows: Iterable[Counted]) -> list[Counted]:
     """What is new first, then by attempts, the most first."""
-    return sorted(rows, key=lambda item: (not item[0].novel, -item[1].attempts, item[0]))
+    return sorted(rows, key=lambda item: (not item[0].novel, -item[1].attempts, item[0].order))
 
 
 def print_rows(console: Console, rows: Sequence[Counted]) -> None:
@@ -80,23 +101,29 @@ def print_rows(console: Console, rows: Sequence[Counted]) -> None:
 
 def shown_chain(chain: tuple[str, ...], arrow: str = " > ") -> str:
     """For a person: bounded, and harmless for a terminal."""
-    names = [printable(name, limit=40) for name in chain]
-    if len(names) > _CHAIN_HEAD + _CHAIN_TAIL:
-        names[_CHAIN_HEAD:-_CHAIN_TAIL] = ["…"]
-    return arrow.join(names)
+    return arrow.join(printable(name, limit=NAME_MAX) for name in shortened(chain))
+
+
+def shortened(chain: tuple[str, ...]) -> tuple[str, ...]:
+    """The same; of a long one the first and the last programs, with … between."""
+    if len(chain) <= _CHAIN_HEAD + _CHAIN_TAIL:
+        return chain
+    return (*chain[:_CHAIN_HEAD], "…", *chain[-_CHAIN_TAIL:])
 
 
 def _columns(rows: Sequence[Counted]) -> Iterator[_Column]:
     if any(row.novel for row, _ in rows):
         yield _Column("", lambda row, _: "new" if row.novel else "")
     yield _Column("destination", lambda row, _: row.destination, is_long=True)
-    yield _Column("transport", lambda row, _: row.transport)
+    yield _Column("transport", lambda row, _: row.transport or "?")
     if any(row.verdict != ALLOWED for row, _ in rows):
         yield _Column("verdict", lambda row, _: _VERDICTS[row.verdict])
     yield _Column("count", lambda _, traffic: str(traffic.attempts), "right")
     yield _Column("failed", lambda _, traffic: str(traffic.failed or ""), "right")
     yield _Column("sent", lambda _, traffic: _size(traffic.bytes_sent), "right")
     yield _Column("received", lambda _, traffic: _size(traffic.bytes_received), "right")
+    if len({row.step for row, _ in rows}) > 1:
+        yield _Column("step", lambda row, _: printable(row.step or "", limit=NAME_MAX), is_long=True)
     yield _Column("process chain", lambda row, _: shown_chain(row.chain), is_long=True)
 
 

@@ -14,7 +14,7 @@ EVENT_NAME = "cicd.egress.tamper"
 NEVER_HONEST = frozenset({Tampering.PTRACE, Tampering.MEMORY})
 """What not even the host's own services do."""
 
-_KINDS = {
+KINDS = {
     Tampering.PACKET_SOCKET: "packet_socket",
     Tampering.BPF: "bpf",
     Tampering.SIGNAL: "signal",
@@ -64,7 +64,7 @@ _REQUESTS = {
     0x4207: "PTRACE_INTERRUPT",
 }
 
-_LOST = {
+LOST = {
     "unpinned": "pins of ci-egress were removed from {home}, as by `ci-egress stop`; "
     "were it killed now, what they hold would go",
     "detached": "programs of ci-egress were detached; what they saw is neither told nor denied any more",
@@ -76,7 +76,7 @@ _LISTED_MAX = 8
 def attributes(event: Tampered) -> dict[str, str | int]:
     """What its log record says beside the attributes of the process."""
     named: dict[str, str | int] = {
-        "egress.tamper.kind": _KINDS[event.what],
+        "egress.tamper.kind": KINDS[event.what],
         "egress.tamper.attempts": event.times,
     }
     detail = detail_of(event)
@@ -120,7 +120,7 @@ def lost_attributes(what: str, names: Sequence[str]) -> dict[str, str | int]:
 
 def lost_sentence(what: str, names: Sequence[str], home: str) -> str:
     """For a person: what happened to programs of ci-egress, or to their pins in the folder `home`."""
-    return f"{_LOST[what].format(home=home)}: {_listed(names)}"
+    return f"{LOST[what].format(home=home)}: {_listed(names)}"
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -7,18 +7,18 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 from exporter.clock import Clock, system_clock
-from exporter.environments import names_one_of, variables
 from exporter.events import HOST, Environment, ProcessKey
-from exporter.jobs.detect import MARKS, detect, host, recognise
+from exporter.finder import Discovered
+from exporter.jobs.detect import host
 from exporter.jobs.ids import further_part, joined_late
 from exporter.jobs.model import Job, TraceIds
-from exporter.jobs.sources import read
-from exporter.kernel.registry import Registered, Standing, run_hash
+from exporter.kernel.registry import Registered, Standing
 from exporter.pipeline import Pipeline
 from exporter.processes import Census
 from exporter.procfs import all_pids
 from exporter.programs import Program
-from exporter.resumed import Identified, resumed
+from exporter.resumed import resumed
+from exporter.roots import Roots
 from exporter.summary import Summary
 from exporter.terms import Terms
 from exporter.traced import Outlets, TracedJob, known_by, traced_job
@@ -110,8 +110,7 @@ class JobWatch:
         this host's processes, at any moment.
         """
         self._outlets = outlets
-        self._job_env = job_env
-        self._telling = names_one_of([*MARKS, *([job_env] if job_env else [])])
+        self._identify = Roots(job_env).identify
         self._on_change = on_change
         self._clock = clock
         self._pids = pids
@@ -137,20 +136,21 @@ class JobWatch:
         self._host_since_ns = self._reaped_ns = now_ns
         self._pipeline.begin(HOST, self._host(now_ns), takes_rest=True)
 
-    def discover(self, event: Environment, program: Program) -> int | None:
-        """The scope of the job that `program` is a root of; None when it is of none."""
+    def discover(self, event: Environment, program: Program) -> Discovered | None:
+        """The job that `program` is a root of; None when it is of none."""
         worker = program.parent.process if program.parent else None
         found = self._identify(event.block, worker)
         if found is None:
             return None
-        key, job, environ = found
+        key, job, environ, step = found
         scope = self._scope_of.get(key)
         if scope in self._open:
             self._open[scope].join(worker, event.at_ns)
-            return scope
+            return Discovered(scope, step)
         if len(self._open) >= JOBS_MAX or (scope is None and len(self._scope_of) >= SCOPES_MAX):
             self.turned_away += 1
-            return self._governor.overflow()
+            overflow = self._governor.overflow()
+            return None if overflow is None else Discovered(overflow)
         if scope is None:
             scope, self._next_scope = self._next_scope, self._next_scope + 1
         placed = replace(job, ids=self._placed(job.ids, key, event))
@@ -159,7 +159,7 @@ class JobWatch:
         summary = Summary(environ, rows_max=ROWS_MAX)
         self._start(scope, Watched(key, placed, summary, workers, began_ns, began_ns, began_ns))
         self._on_change(placed, None)
-        return scope
+        return Discovered(scope, step)
 
     def resume(self, scope: int, told: Registered, now_ns: int) -> Job:
         """Go on with a job that another ci-egress watched, which is gone: its processes are in the table.
@@ -249,17 +249,6 @@ class JobWatch:
             self._governor.end(scope)
         self._on_change(watched.job, watched.summary)
 
-    def _identify(self, block: bytes, worker: ProcessKey | None) -> Identified | None:
-        """The job of which who was executed with `block`, by `worker`, is a root."""
-        if not self._telling.search(block):
-            return None
-        environ = variables(block)
-        job_env = self._job_env if self._job_env and read(self._job_env, environ) else None
-        if job_env is None and not recognise(environ):
-            return None
-        job = _detect(environ, job_env, worker)
-        return Identified(JobKey(job.ids.job_span_id, run_hash(job.run_id)), job, environ)
-
     def _placed(self, ids: TraceIds, key: JobKey, event: Environment) -> TraceIds:
         """Where a job's span stands: by what it is, unless that span was told, or may have been."""
         if key in self._told:
@@ -285,10 +274,3 @@ def _standing(watched: Watched, told_ns: int = 0) -> Standing:
     key, ids = watched.key, watched.job.ids
     places = (ids.parent_span_id or 0, ids.derive_from or 0)
     return Standing(key.run_hash, key.job_span_id, *places, watched.began_ns, told_ns)
-
-
-def _detect(environ: Mapping[str, str], job_env: str | None, worker: ProcessKey | None) -> Job:
-    """A system that gives its runs no id gives them a worker: the steps below it are one run."""
-    if worker is None:
-        return detect(environ, job_env=job_env)
-    return detect(environ, job_env=job_env, new_run_id=lambda: f"{worker.pid}.{worker.started_ns}")

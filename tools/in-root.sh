@@ -1,40 +1,62 @@
 #!/usr/bin/env bash
-# Runs a command in another root (one made by tools/trixie-root.sh) on this kernel.
+# Runs a command in another root (one made by tools/debian-root.sh) on this kernel.
 #
-#   tools/in-root.sh DIR COMMAND…
+#   tools/in-root.sh [--keep FOLDER] DIR COMMAND…
 #
-# There it has this machine's /proc, /dev and /sys (cgroup and bpf file systems included), and this
-# checkout, read-only, at /src, where it starts. It may write anywhere else: DIR itself stays as it is,
-# what was written and every mount end with the command.
+# There it has this machine's /proc, /dev and /sys (cgroup and bpf file systems included), its way to the network
+# and to the packages' registries, and this checkout, read-only, at /src, where it starts. It may write anywhere
+# else: DIR itself stays as it is, every mount ends with the command, and so does what was written, unless FOLDER
+# keeps it, in which the next command with the same FOLDER finds it.
 set -euo pipefail
 
 if [[ ${IN_ROOT_UNSHARED-} != yes ]]; then
-    if (($# < 2)) || [[ ! -d $1 ]]; then
-        echo "usage: tools/in-root.sh DIR COMMAND…" >&2
-        exit 2
-    fi
     exec env IN_ROOT_UNSHARED=yes unshare --mount --propagation private "$BASH" "${BASH_SOURCE[0]}" "$@"
 fi
 unset IN_ROOT_UNSHARED
 
+kept=
+if [[ ${1-} == --keep ]]; then
+    kept=$(realpath "$2")
+    shift 2
+fi
+if (($# < 2)) || [[ ! -d $1 ]]; then
+    echo "usage: tools/in-root.sh [--keep FOLDER] DIR COMMAND…" >&2
+    exit 2
+fi
 lower=$(realpath "$1")
 checkout=$(realpath "$(dirname "${BASH_SOURCE[0]}")/..")
 shift
 
+# What a root needs to reach what this machine reaches: names, apt's and pip's own settings, authorities.
+hand_in_network_settings() {
+    local path
+    for path in /etc/resolv.conf /etc/hosts /etc/pip.conf; do
+        [[ ! -e $path ]] || cat "$path" >"$root$path"
+    done
+    apt-config dump Acquire >"$root/etc/apt/apt.conf.d/90in-root" 2>/dev/null || true
+    for path in /etc/apt/auth.conf /etc/apt/auth.conf.d /usr/local/share/ca-certificates; do
+        [[ ! -e $path ]] || cp -rT "$path" "$root$path"
+    done
+}
+
 # A mount point that is there and hides nothing; what is mounted on it is this namespace's alone.
 readonly stage=$lower/mnt
 mount -t tmpfs -o mode=0755 in-root "$stage"
-mkdir "$stage"/{upper,work,root}
-mount -t overlay -o "lowerdir=$lower,upperdir=$stage/upper,workdir=$stage/work" in-root "$stage/root"
+written=${kept:-$stage}
+root=$stage/root
+mkdir -p "$written"/{upper,work} "$root"
+mount -t overlay -o "lowerdir=$lower,upperdir=$written/upper,workdir=$written/work" in-root "$root"
 for shared in proc dev sys; do
-    mount --rbind "/$shared" "$stage/root/$shared"
+    mount --rbind "/$shared" "$root/$shared"
 done
-mkdir -p "$stage/root/src"
-mount --bind "$checkout" "$stage/root/src"
-mount -o remount,bind,ro "$stage/root/src"
-if [[ -e /etc/resolv.conf ]]; then
-    cat /etc/resolv.conf >"$stage/root/etc/resolv.conf"
-fi
+mkdir -p "$root/src"
+mount --bind "$checkout" "$root/src"
+mount -o remount,bind,ro "$root/src"
+hand_in_network_settings
 
+# Not chroot: there the kernel goes on telling paths from the root of the mount namespace.
+cd "$root"
+pivot_root . .
+umount --lazy .
 readonly path=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
-exec chroot "$stage/root" /usr/bin/env --chdir=/src PATH="$path" "$@"
+exec /usr/bin/env --chdir=/src PATH="$path" "$@"

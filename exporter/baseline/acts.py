@@ -11,11 +11,12 @@ from exporter.addresses import is_loopback, is_transport, transport_has_ports
 from exporter.baseline.model import Task, Where
 from exporter.baseline.seen import NotLearntError, Run, Seen, day_of
 from exporter.destinations import OTHER, SOCKET
+from exporter.otlp_json import number_of, text_of
 from exporter.policy.endpoints import PORT_MAX
 from exporter.policy.hosts import recorded_host
 from exporter.policy.model import ANSWER
 from exporter.programs import CHAIN_MAX, Lineage
-from exporter.span_lines import EgressSpan, number_of, text_of
+from exporter.span_lines import EgressSpan
 from exporter.text import clean
 
 ATTRIBUTES = frozenset(

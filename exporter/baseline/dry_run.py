@@ -5,24 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from ipaddress import ip_address
 from typing import Any
 
-from exporter.addresses import endpoint, protocol_of
+from exporter.addresses import endpoint
 from exporter.baseline.acts import identity_of
+from exporter.baseline.judge import Judge, Recorded
 from exporter.baseline.model import Task
 from exporter.baseline.seen import NotLearntError, Run
-from exporter.policy.decide import Act, decide
-from exporter.policy.model import (
-    ANSWER,
-    NOTHING_SENT,
-    Address,
-    Effect,
-    JobPolicy,
-    Policy,
-    effective,
-)
-from exporter.span_lines import number_of, text_of
+from exporter.otlp_json import number_of, text_of
+from exporter.policy.model import Address, Effect, Policy
 
 ATTRIBUTES = frozenset(
     {
@@ -40,10 +31,7 @@ EXAMPLES_MAX = 5
 """Runs that are named, of one pipeline."""
 DENIED_ALREADY = "denied already when they were recorded"
 _NOWHERE = "an unknown destination"
-_REMEMBERED_MAX = 65_536
 _TEXT_MAX = 300
-_UNKNOWN = -1
-"""For a protocol: none has it."""
 
 
 @dataclass
@@ -66,10 +54,7 @@ class DryRun:
         self.pipelines: dict[str | None, Verdicts] = {}
         self.left_out: Counter[str] = Counter()
         """Attempts that aren't judged, by the reason."""
-        self._policy = policy
-        self._resolvers = tuple(resolvers)
-        self._jobs: dict[Task, JobPolicy] = {}
-        self._judged: dict[tuple[object, ...], bool] = {}
+        self._judge = Judge(policy, resolvers)
         self._places = self._runs = 0
 
     def add(self, span: Mapping[str, Any]) -> None:
@@ -114,33 +99,9 @@ class DryRun:
     def _is_allowed(self, task: Task, span: Mapping[str, Any]) -> bool:
         """By what the policy says, or because no policy is asked."""
         host, peer = text_of(span.get("server.address")), text_of(span.get("network.peer.address"))
-        kind, port = text_of(span.get("network.transport")), number_of(span.get("server.port")) or 0
-        is_udp = kind == "udp"
-        if is_udp and (port == 0 or span.get("egress.rule") in (ANSWER, NOTHING_SENT)):
-            return True
-        key = (task, host, peer, kind, port)
-        found = self._judged.get(key)
-        if found is None:
-            if len(self._judged) >= _REMEMBERED_MAX:
-                self._judged.clear()
-            found = self._judged[key] = self._decide(task, host, peer, kind, port)
-        return found
-
-    def _decide(self, task: Task, host: str | None, peer: str | None, kind: str | None, port: int) -> bool:
-        number = protocol_of(kind) if kind else None
-        address = _address(peer) or _address(host)
-        act = Act(address, _UNKNOWN if number is None else number, port)
-        names = () if host is None or _address(host) else (host,)
-        said = decide(self._job(task), act, names=names, resolvers=self._resolvers)
-        return said.effect is Effect.ALLOW
-
-    def _job(self, task: Task) -> JobPolicy:
-        found = self._jobs.get(task)
-        if found is None:
-            if len(self._jobs) >= _REMEMBERED_MAX:
-                self._jobs.clear()
-            found = self._jobs[task] = effective(self._policy, *task)
-        return found
+        kind, port = text_of(span.get("network.transport")), number_of(span.get("server.port"))
+        said = self._judge.decision(task, Recorded(host, peer, kind, port, text_of(span.get("egress.rule"))))
+        return said is None or said.effect is Effect.ALLOW
 
 
 def _shown(span: Mapping[str, Any]) -> str:
@@ -149,10 +110,3 @@ def _shown(span: Mapping[str, Any]) -> str:
     where = host[:_TEXT_MAX] if port is None else endpoint(host[:_TEXT_MAX], port)
     kind = text_of(span.get("network.transport"))
     return where if kind == "tcp" else f"{(kind or 'unknown')[:20]}://{where}"
-
-
-def _address(text: str | None) -> Address | None:
-    try:
-        return ip_address(text or "")
-    except ValueError:
-        return None

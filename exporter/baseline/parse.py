@@ -24,9 +24,9 @@ KIND = Kind(
 """A fleet's, 100 pipelines of 50 destinations each, has less than a tenth of that."""
 ENTRIES_MAX = 50_000
 
-_TOP_KEYS = ("version", "entries", "pipelines")
+TOP_KEYS = ("version", "entries", "pipelines")
 _POLICY_KEYS = ("mode", "resolvers", "allow", "deny", "jobs")
-_HISTORY_KEYS = ("pipeline", "runs", "quiet_runs", "last_run")
+HISTORY_KEYS = ("pipeline", "runs", "quiet_runs", "last_run")
 
 
 def load_baseline(path: Path) -> Baseline:
@@ -45,10 +45,10 @@ def parse_baseline(data: bytes, source: str) -> Baseline:
 
 
 def _baseline(root: Node, problems: Problems) -> Baseline:
-    if is_another(root, _TOP_KEYS, _POLICY_KEYS):
+    if is_another(root, TOP_KEYS, _POLICY_KEYS):
         problems.add(root, "this is a policy, no baseline", "make a baseline with `ci-egress baseline learn`")
         return Baseline()
-    fields = read_fields(root, _TOP_KEYS, "a baseline", problems)
+    fields = read_fields(root, TOP_KEYS, "a baseline", problems)
     if fields is None:
         return Baseline()
     check_version(root, fields, problems)
@@ -86,7 +86,7 @@ def _entries(nodes: list[Node], problems: Problems) -> tuple[Entry, ...]:
 def _histories(fields: Fields, problems: Problems) -> dict[str | None, History]:
     found: dict[str | None, History] = {}
     for node in _items(fields, "pipelines", problems):
-        of_one = read_fields(node, _HISTORY_KEYS, "an item of `pipelines`", problems)
+        of_one = read_fields(node, HISTORY_KEYS, "an item of `pipelines`", problems)
         history = _history(node, of_one, problems) if of_one is not None else None
         if of_one is None or history is None:
             continue
@@ -100,7 +100,7 @@ def _histories(fields: Fields, problems: Problems) -> dict[str | None, History]:
 
 def _history(node: Node, fields: Fields, problems: Problems) -> History | None:
     before = len(problems)
-    for key in _HISTORY_KEYS[1:]:
+    for key in HISTORY_KEYS[1:]:
         if key not in fields:
             problems.add(node, f"an item of `pipelines` without `{key}`", "add it, or remove the item")
     runs = read_count(fields, "runs", 1, problems)

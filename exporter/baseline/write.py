@@ -31,7 +31,7 @@ def baseline_lines(baseline: Baseline) -> Iterator[str]:
     yield from _HEAD.splitlines()
     yield "entries:" if baseline.entries else "entries: []"
     for entry in sorted(baseline.entries, key=lambda entry: entry.subject.order):
-        yield from _entry(entry)
+        yield from entry_lines(entry)
     if baseline.histories:
         yield "pipelines:"
     for pipeline in sorted(baseline.histories, key=lambda name: name or ""):
@@ -52,7 +52,8 @@ def readable_lines(baseline: Baseline) -> list[str]:
     return lines
 
 
-def _entry(entry: Entry) -> Iterator[str]:
+def entry_lines(entry: Entry) -> Iterator[str]:
+    """One entry, as it stands below `entries:`."""
     if entry.folded:
         yield from (f"  # {line}" for line in wrap(_folded(entry.folded), _WIDTH, break_on_hyphens=False))
     yield from _item(

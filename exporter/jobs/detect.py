@@ -44,6 +44,12 @@ def detect(
     return _recognised(provider, environ, new_run_id)
 
 
+def step_of(environ: Mapping[str, str], *, job_env: str | None = None) -> str | None:
+    """What the CI system calls the step whose root has `environ`; None where it has no name of its own."""
+    provider = recognise(environ) if job_env is None else None
+    return resolve(provider.step, environ, public_text) if provider else None
+
+
 def host(trace_name: str) -> Job:
     """What stands for all that belongs to no job, in a trace of its own for each `trace_name`."""
     return Job(provider=HOST, run_id="", ids=_own_ids({}, HOST, trace_name))

@@ -29,6 +29,8 @@ class Provider:
     task_run_id: Source = ()
     siblings: tuple[Source, ...] = ()
     """What tells jobs of one run apart where the task's run id, else its name, does not. Only for the ids."""
+    step: Source = ()
+    """What a root of the job is called, where the task's name isn't that; each root may have another one."""
     pipeline: Source = ()
     repository: Source = ()
     """Path of the repository; where it isn't told it is the path of `repository_url`."""
@@ -56,6 +58,7 @@ _GITHUB = Provider(
     task="$GITHUB_JOB",
     # GITHUB_JOB is the key in the YAML file, which all legs of a matrix share.
     task_run_id=("$CI_EGRESS_CHECK_RUN_ID", "$RUNNER_TRACKING_ID"),
+    step="$GITHUB_ACTION",
     pipeline="$GITHUB_WORKFLOW",
     repository="$GITHUB_REPOSITORY",
     repository_url="$GITHUB_SERVER_URL/$GITHUB_REPOSITORY",

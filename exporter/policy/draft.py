@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 
 from exporter.addresses import is_loopback
 from exporter.destinations import OTHER
+from exporter.otlp_json import number_of, text_of
 from exporter.policy.endpoints import PORT_MAX
 from exporter.policy.hosts import recorded_host
 from exporter.policy.rule_texts import ANY, DNS_PORT, TEXT_MAX, chains_text, has_ports, rule_text, scheme_of
-from exporter.span_lines import number_of, text_of
 from exporter.text import printable
 
 _LINEAGES_MAX = 1000
@@ -85,9 +85,14 @@ class Draft:
         for reason, attempts in sorted(self.left_out.items()):
             yield f"# In no rule: {attempts:,} × {reason}"
         yield "allow:" if self._seen else "allow: []"
+        for rule, described in self.rules():
+            yield f"  # {described}"
+            yield f'  - "{rule}"'
+
+    def rules(self) -> Iterator[tuple[str, str]]:
+        """Each in its short form, with what a comment beside it says."""
         for place, seen in sorted(self._seen.items()):
-            yield f"  # {_described(place, seen)}"
-            yield f'  - "{rule_text(place.host, place.port or None, place.scheme)}"'
+            yield rule_text(place.host, place.port or None, place.scheme), _described(place, seen)
 
     def _whose(self) -> str:
         if len(self._jobs) == 1:

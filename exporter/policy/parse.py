@@ -35,9 +35,9 @@ RULES_MAX = 20_000
 ENDPOINTS_SOURCE = "--allowed-endpoints"
 _ENDPOINTS_HINT = 'put blanks between destinations, as in "registry.example:443 udp://192.0.2.53:53"'
 
-_TOP_KEYS = ("version", "mode", "resolvers", "allow", "deny", "jobs")
+TOP_KEYS = ("version", "mode", "resolvers", "allow", "deny", "jobs")
 _BASELINE_KEYS = ("entries", "pipelines")
-_SECTION_KEYS = ("mode", "allow", "deny")
+SECTION_KEYS = ("mode", "allow", "deny")
 _WORD = re.compile(r"\S+")
 
 
@@ -85,11 +85,11 @@ class _Reader:
         self._rules = 0
 
     def policy(self, root: Node) -> Policy:
-        if is_another(root, _TOP_KEYS, _BASELINE_KEYS):
+        if is_another(root, TOP_KEYS, _BASELINE_KEYS):
             fix = "make a policy of it with `ci-egress baseline export`"
             self._problems.add(root, "this is a baseline, no policy", fix)
             return Policy()
-        fields = read_fields(root, _TOP_KEYS, "a policy", self._problems)
+        fields = read_fields(root, TOP_KEYS, "a policy", self._problems)
         if fields is None:
             return Policy()
         check_version(root, fields, self._problems)
@@ -117,7 +117,7 @@ class _Reader:
                 self._problems.add(
                     pattern, "an empty pattern", 'name jobs, as in "release/*", or "*" for all'
                 )
-            fields = read_fields(body, _SECTION_KEYS, "a section of `jobs`", self._problems)
+            fields = read_fields(body, SECTION_KEYS, "a section of `jobs`", self._problems)
             if fields is not None:
                 sections.append(Section(pattern.text, self._mode(fields), self._both(fields)))
         return tuple(sections)

@@ -54,7 +54,7 @@ def play(recording: Replay) -> None:
     pipeline.begin(
         beginning.scope, traced_job(beginning.job, outlets, summary, beginning.at_ns), takes_rest=True
     )
-    pipeline.seed(beginning.root, beginning.scope, beginning.at_ns)
+    pipeline.seed(beginning.root, beginning.scope, beginning.at_ns, beginning.step)
     at_ns = beginning.at_ns
     for event in recording.events():
         at_ns = max(at_ns, event.at_ns)

@@ -7,7 +7,8 @@ from typing import Any
 
 import msgspec
 
-from exporter.span_lines import SCOPE, EgressSpan, LineError, _anything, _well_formed, read_line
+from exporter.otlp_json import SCOPE, LineError
+from exporter.span_lines import EgressSpan, _anything, _well_formed, read_line
 from tests.fuzz.draw import Draw
 
 _CLIENT = 3

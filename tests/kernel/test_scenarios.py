@@ -16,7 +16,7 @@ from tests.integration.receivers import Answer, collector
 
 from .arrivals import Endpoint
 from .attached import Running, attached, in_session, running, wait_for
-from .lab import CLOSED_PORT, NETWORKS, PORT, Lab, Network
+from .lab import CLOSED_PORT, NETWORKS, PORT, V4, Lab, Network
 from .tracing import announced, trace
 
 if TYPE_CHECKING:
@@ -129,6 +129,17 @@ def test_what_a_build_script_sets_moves_no_act_to_another_job(
     assert seen.above(leaf)[0] is seen.job
     assert {span.resource["service.name"] for span in seen.spans} == {"ci-egress"}
     assert seen.account == whole_account(1)
+
+
+def test_a_build_script_cannot_say_of_itself_that_it_is_another_step(
+    lab: Lab, programs: Programs, tmp_path: Path
+) -> None:
+    act = programs.act("connect", V4.peer, PORT)
+    script = ["sh", "-c", '"$@"; env GITHUB_ACTION=checkout "$@"', "sh", *act]
+    step = {"GITHUB_ACTIONS": "true", "GITHUB_RUN_ID": "77", "GITHUB_ACTION": "__run_2"}
+    seen = trace(lab, script, tmp_path, env=step)
+    assert [leaf["egress.job.step"] for leaf in seen.egress] == ["__run_2"] * 2
+    assert {span["egress.job.step"] for span in seen.processes} == {"__run_2"}
 
 
 def listening(programs: Programs, network: Network) -> list[str]:

@@ -124,6 +124,18 @@ def test_steps_of_a_job_are_one_trace_with_one_span_of_the_job(
     assert span.started_ns <= min(one.started_ns for one in steps)
 
 
+def test_what_is_done_says_in_which_step(runner: Runner, act: list[str], tmp_path: Path) -> None:
+    run = run_id("named-steps")
+    base = {**PATH, "GITHUB_ACTIONS": "true", "GITHUB_RUN_ID": run, "GITHUB_RUN_ATTEMPT": "1"}
+    lie = ["env", "GITHUB_ACTION=another", *act]
+    with watching(tmp_path) as watch:
+        for step in ("checkout", "__run"):
+            runner.run(({**base, "GITHUB_ACTION": step}, script(act, lie)))
+        seen = watch.stop()
+    assert [one["egress.job.step"] for one in seen.egress(run)] == ["checkout"] * 2 + ["__run"] * 2
+    assert len(seen.jobs(run)) == 1
+
+
 def test_a_build_cannot_charge_what_it_does_to_another_job(
     runner: Runner, act: list[str], tmp_path: Path
 ) -> None:

@@ -72,7 +72,7 @@ def run(
             job = traced_job(one.job, outlets, Summary({}), one.at_ns)
             job = replace(job, novelty=known_by(baseline, one.job))
             pipeline.begin(one.scope, job, takes_rest=one is beginning)
-            pipeline.seed(one.root, one.scope, one.at_ns)
+            pipeline.seed(one.root, one.scope, one.at_ns, one.step)
         for event in events:
             attempts += attempts_of(event)
             pipeline.handle(event)

@@ -6,6 +6,7 @@ import io
 import json
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -462,10 +463,18 @@ def test_a_time_before_1970_is_refused_wherever_it_stands(tmp_path: Path) -> Non
     for lines, number in (
         ([first, event], 2),
         ([first, end], 2),
-        ([first.replace(",600,null]", ",599,null]")], 1),
+        ([first.replace(",600,null,null]", ",599,null,null]")], 1),
     ):
         with pytest.raises(UsageError, match=rf"^a\.rec:{number}:1: .*599 is not a time since 1970"):
             list(replay(lines).events())
+
+
+def test_the_step_comes_back(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path / "a.rec", NothingKnown(), on_failure=fail)
+    beginning = replace(BEGINNING, step="__run_2")
+    recorder.begin(beginning)
+    recorder.close()
+    assert replay([(tmp_path / "a.rec").read_text()]).beginning == beginning
 
 
 def test_another_version_is_named() -> None:

@@ -14,7 +14,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import SpanContext, SpanKind
 
-from exporter import span_files as files
+from exporter import otlp_files as files
 from exporter import span_folders
 from exporter.errors import UsageError
 from exporter.otlp.json_spans import encode_spans

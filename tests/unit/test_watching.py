@@ -61,6 +61,35 @@ def test_steps_of_a_job_are_one_trace_under_one_span(tmp_path: Path) -> None:
     assert sorted(tops) == ["checkout", "test", "upload"]
 
 
+def test_what_a_step_does_says_which_step_whatever_its_programs_execute_with(tmp_path: Path) -> None:
+    def step(name: str) -> dict[str, str]:
+        return {**environment("github"), "GITHUB_ACTION": name}
+
+    with watched(tmp_path) as host:
+        for name in ("checkout", "__run", "__run_2"):
+            root = host.starts(step(name))
+            host.executes(root, step("another"), name="node")  # by itself
+            host.connects(root)
+            child = host.starts(step("a-lie"), root, "curl", exec_id=1)
+            host.connects(child)
+            host.ends(child, root)
+        host.stops()
+    (job,) = job_spans(host.spans())
+    assert "egress.job.step" not in job["attributes"]
+    told = [leaf["attributes"]["egress.job.step"] for leaf in leaves(host.spans())]
+    assert told == ["checkout", "checkout", "__run", "__run", "__run_2", "__run_2"]
+    programs = [span for span in host.spans() if span["name"] == "curl"]
+    assert [span["attributes"]["egress.job.step"] for span in programs] == ["checkout", "__run", "__run_2"]
+
+
+def test_where_the_system_names_no_step_none_is_told(tmp_path: Path) -> None:
+    with watched(tmp_path) as host:
+        host.connects(host.starts(gitlab(GITHUB_ACTION="a-lie")))
+        host.stops()
+    (leaf,) = leaves(host.spans())
+    assert "egress.job.step" not in leaf["attributes"]
+
+
 def test_jobs_at_the_same_time_are_kept_apart(tmp_path: Path) -> None:
     with watched(tmp_path) as host:
         roots = [host.starts(gitlab(job=str(number), run=str(number // 4))) for number in range(20)]

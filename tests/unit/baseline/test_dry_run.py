@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.baseline import dry_run
+from exporter.baseline import dry_run, judge
 from exporter.baseline.dry_run import ATTRIBUTES, DryRun
 from exporter.baseline.export import as_policy, export
 from exporter.baseline.model import Task
@@ -126,8 +126,9 @@ def test_the_systems_resolvers_are_those_that_are_given() -> None:
 
 
 def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("RUNS_MAX", "PLACES_MAX", "EXAMPLES_MAX", "_REMEMBERED_MAX"):
+    for name in ("RUNS_MAX", "PLACES_MAX", "EXAMPLES_MAX"):
         monkeypatch.setattr(dry_run, name, 2)
+    monkeypatch.setattr(judge, "REMEMBERED_MAX", 2)
     runs = (span(f"{n}.example", cicd_pipeline_run_id=f"{n}", cicd_pipeline_name=f"p{n}") for n in range(5))
     found = dried(*runs)
     assert list(found.pipelines) == ["p0", "p1"]

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from exporter.jobs.detect import detect, recognise
+from exporter.jobs.detect import detect, recognise, step_of
 from exporter.jobs.providers import PROVIDERS
 from tests.unit.jobs.documented import documented_providers, environment
 
@@ -209,6 +209,33 @@ def test_the_documented_environment_becomes_the_job(provider: str) -> None:
     del job["ids"]
     told = {key: value for key, value in job.items() if value}
     assert told == {"provider": provider, **_EXPECTED[provider]}
+
+
+_STEPS = {"github": "__run", "gitea": "0", "forgejo": "1"}
+
+
+@pytest.mark.parametrize("provider", documented_providers())
+def test_the_step_is_told_where_it_has_a_name_of_its_own(provider: str) -> None:
+    assert step_of(environment(provider)) == _STEPS.get(provider)
+
+
+@pytest.mark.parametrize("provider", _STEPS)
+def test_steps_of_a_job_are_of_the_same_job(provider: str) -> None:
+    told = environment(provider)
+    assert detect({**told, "GITHUB_ACTION": "another"}) == detect(told)
+
+
+def test_a_step_is_told_without_controls_and_secrets() -> None:
+    token = "ghp_" + "a1B2" * 9
+    hostile = {**environment("github"), "GITHUB_ACTION": f"\x1b[31m__run\n --token={token}"}
+    told = step_of(hostile)
+    assert told is not None
+    assert told.isprintable()
+    assert token not in told
+
+
+def test_of_a_job_that_a_variable_names_no_step_is_known() -> None:
+    assert step_of({**environment("github"), "BUILD": "1"}, job_env="BUILD") is None
 
 
 def test_every_provider_is_documented() -> None:

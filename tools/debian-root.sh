@@ -1,20 +1,19 @@
 #!/usr/bin/env bash
-# Makes a Debian 13 root with the second compiler for bpf/ (BCC 0.31, LLVM 19) and prints its path.
+# Makes a Debian root with nothing but what every Debian has and the packages that are named, and prints its path.
 #
-#   tools/trixie-root.sh [DIR]      default DIR: ~/.cache/ci-egress/trixie-<hash of this file>
+#   tools/debian-root.sh bookworm|trixie [PACKAGE…]
 #
-# Does nothing when DIR is there already. Run commands in it with tools/in-root.sh.
+# It is kept in ~/.cache/ci-egress, under a name made from the packages and this file, and may be deleted at any
+# time. Does nothing when it is there already. Run commands in it with tools/in-root.sh.
 set -euo pipefail
 
-readonly suite=trixie
-readonly packages=python3-bpfcc,libbpf1
+say() { printf 'debian-root: %s\n' "$*" >&2; }
 
-say() { printf 'trixie-root: %s\n' "$*" >&2; }
-
-default_dir() {
+# Where the root of suite $1 with packages $2 is kept.
+place() {
     local cache=${XDG_CACHE_HOME:-$HOME/.cache}/ci-egress digest
-    digest=$(sha256sum "${BASH_SOURCE[0]}")
-    printf '%s/%s-%s\n' "$cache" "$suite" "${digest:0:12}"
+    digest=$({ cat "${BASH_SOURCE[0]}" && echo "$2"; } | sha256sum)
+    printf '%s/%s-%s\n' "$cache" "$1" "${digest:0:12}"
 }
 
 # The Debian mirror that this machine's apt uses; nothing on Ubuntu, where debootstrap's own default holds.
@@ -34,37 +33,43 @@ use_apts_proxy() {
 
 # In a mount namespace of its own: whatever debootstrap mounts ends with it.
 build() {
-    local target=$1 temporary mirror
+    local suite=$1 packages=$2 target=$3 temporary mirror
     mirror=$(debian_mirror)
     temporary=$(mktemp --directory "$target.XXXXXX")
     # shellcheck disable=SC2064  # the path of now
-    trap "rm -rf --one-file-system -- '$temporary'" EXIT
+    trap "rm -rf --one-file-system -- '$temporary' '$temporary.log'" EXIT
     say "making $target from ${mirror:-the default mirror}, about a minute"
     use_apts_proxy
     if ! unshare --mount --propagation private \
-        debootstrap --variant=minbase --include="$packages" "$suite" "$temporary" ${mirror:+"$mirror"} \
+        debootstrap --variant=minbase ${packages:+--include="$packages"} "$suite" "$temporary" ${mirror:+"$mirror"} \
         >"$temporary.log" 2>&1; then
         tail -n 20 "$temporary.log" >&2
-        rm -f "$temporary.log"
         say "debootstrap failed; is the Debian mirror within reach, and debian-archive-keyring installed?"
         exit 1
     fi
-    rm -rf "$temporary.log" "$temporary"/var/cache/apt/archives/*.deb
+    rm -rf "$temporary"/var/cache/apt/archives/*.deb
     chmod 0755 "$temporary"
     mv --no-target-directory "$temporary" "$target"
 }
 
 main() {
-    local target=${1:-$(default_dir)}
+    local suite=${1-} packages target
+    if [[ $suite != bookworm && $suite != trixie ]]; then
+        say "usage: tools/debian-root.sh bookworm|trixie [PACKAGE…]"
+        exit 2
+    fi
     if ((EUID != 0)); then
         say "needs root, as debootstrap does"
         exit 1
     fi
+    shift
+    packages=$(IFS=, && echo "$*")
+    target=$(place "$suite" "$packages")
     mkdir -p "$(dirname "$target")"
     exec 9>"$target.lock"
     flock 9
     if [[ ! -d $target ]]; then
-        build "$target"
+        build "$suite" "$packages" "$target"
     fi
     realpath "$target"
 }

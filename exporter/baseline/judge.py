@@ -1,0 +1,77 @@
+"""What a policy says to acts that were recorded, by what their spans tell."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from ipaddress import ip_address
+from typing import NamedTuple
+
+from exporter.addresses import protocol_of
+from exporter.baseline.model import Task
+from exporter.policy.decide import Act, Decision, decide
+from exporter.policy.model import ANSWER, NOTHING_SENT, Address, JobPolicy, Policy, effective
+from exporter.programs import Lineage
+
+REMEMBERED_MAX = 65_536
+_UNKNOWN = -1
+"""For a protocol: none has it."""
+
+
+class Recorded(NamedTuple):
+    """One act of a job; None for what its span doesn't tell."""
+
+    host: str | None
+    """`server.address`."""
+    peer: str | None
+    """`network.peer.address`."""
+    transport: str | None
+    port: int | None
+    rule: str | None = None
+    """`egress.rule`."""
+    chain: Lineage = ()
+    """`egress.lineage`; empty where it doesn't matter."""
+
+
+class Judge:
+    """One policy, asked about acts of whatever job."""
+
+    def __init__(self, policy: Policy, resolvers: Iterable[Address] = ()) -> None:
+        """`resolvers` are the system's, for `resolvers: system`."""
+        self._policy = policy
+        self._resolvers = tuple(resolvers)
+        self._jobs: dict[Task, JobPolicy] = {}
+        self._judged: dict[tuple[Task, Recorded], Decision] = {}
+
+    def decision(self, task: Task, act: Recorded) -> Decision | None:
+        """What the policy says; None for what no policy is asked about."""
+        if act.transport == "udp" and (not act.port or act.rule in (ANSWER, NOTHING_SENT)):
+            return None
+        key = (task, act._replace(rule=None))
+        found = self._judged.get(key)
+        if found is None:
+            if len(self._judged) >= REMEMBERED_MAX:
+                self._judged.clear()
+            found = self._judged[key] = self._decide(task, act)
+        return found
+
+    def _decide(self, task: Task, act: Recorded) -> Decision:
+        number = protocol_of(act.transport) if act.transport else None
+        address = _address(act.peer) or _address(act.host)
+        asked = Act(address, _UNKNOWN if number is None else number, act.port or 0)
+        names = () if act.host is None or _address(act.host) else (act.host,)
+        return decide(self._job(task), asked, names=names, chain=act.chain, resolvers=self._resolvers)
+
+    def _job(self, task: Task) -> JobPolicy:
+        found = self._jobs.get(task)
+        if found is None:
+            if len(self._jobs) >= REMEMBERED_MAX:
+                self._jobs.clear()
+            found = self._jobs[task] = effective(self._policy, *task)
+        return found
+
+
+def _address(text: str | None) -> Address | None:
+    try:
+        return ip_address(text or "")
+    except ValueError:
+        return None

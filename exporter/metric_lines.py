@@ -1,0 +1,123 @@
+"""The exporters' accounts in a line of OTLP/JSON metrics. Who wrote it may be hostile, or another program."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from itertools import chain
+from typing import Any, NamedTuple
+
+import msgspec
+
+from exporter.otlp_json import (
+    SCOPE,
+    Attributes,
+    Pair,
+    Resource,
+    Scope,
+    attributes_of,
+    groups_of,
+    integer,
+    is_ours,
+    members,
+    plain_of,
+    text_of,
+    time_ns,
+)
+
+_INSTANCE = "service.instance.id"
+
+
+class Point(NamedTuple):
+    """What one instance counted of itself until a moment."""
+
+    instance: str
+    """`service.instance.id`."""
+    metric: str
+    """Its name."""
+    at_ns: int
+    """Since 1970, in UTC; 0 where the line doesn't tell."""
+    attributes: Attributes
+    value: int
+
+
+# Only what is used, as in otlp_json: most of a line are destinations.
+class _Point(msgspec.Struct, gc=False, rename="camel"):
+    attributes: list[Pair] = []
+    time_unix_nano: str = ""
+    as_int: int | str | None = None
+
+
+class _Points(msgspec.Struct, gc=False, rename="camel"):
+    data_points: list[_Point] = []
+
+
+class _Metric(msgspec.Struct, gc=False):
+    name: str = ""
+    sum: msgspec.Raw = msgspec.Raw(b"{}")
+    gauge: msgspec.Raw = msgspec.Raw(b"{}")
+
+
+class _ScopeMetrics(msgspec.Struct, gc=False):
+    scope: Scope = Scope()
+    metrics: list[_Metric] = []
+
+
+class _ResourceMetrics(msgspec.Struct, gc=False, rename="camel"):
+    resource: Resource = msgspec.field(default_factory=Resource)
+    scope_metrics: list[_ScopeMetrics] = []
+
+
+class _Request(msgspec.Struct, gc=False, rename="camel"):
+    resource_metrics: list[_ResourceMetrics]
+
+
+_read_request = msgspec.json.Decoder(_Request).decode
+_read_points = msgspec.json.Decoder(_Points).decode
+
+
+def read_metric_line(line: bytes, kinds: Mapping[str, str]) -> list[Point]:
+    """Points of the metrics in `kinds`, which says if one is a `sum` or a `gauge`. Raises LineError."""
+    try:
+        return list(_well_formed(line, kinds))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return list(_anything(line, kinds))
+
+
+def _well_formed(line: bytes, kinds: Mapping[str, str]) -> Iterator[Point]:
+    """Raises what msgspec does where a type is another one than OTLP says, or it isn't JSON."""
+    for group in _read_request(line).resource_metrics:
+        instance = plain_of(group.resource.attributes, (_INSTANCE,)).get(_INSTANCE)
+        ours = [scoped.metrics for scoped in group.scope_metrics if scoped.scope.name == SCOPE]
+        for metric in chain.from_iterable(ours):
+            kind = kinds.get(metric.name)
+            if kind is not None:
+                points = _read_points(getattr(metric, kind)).data_points
+                told = ((plain_of(each.attributes), each.time_unix_nano, each.as_int) for each in points)
+                yield from _points(instance, metric.name, told)
+
+
+def _anything(line: bytes, kinds: Mapping[str, str]) -> Iterator[Point]:
+    """The same of a line with wrong types in places, which are left out."""
+    for group in groups_of(line, "resourceMetrics"):
+        resource = group.get("resource") if isinstance(group, dict) else None
+        instance = attributes_of(resource, (_INSTANCE,)).get(_INSTANCE)
+        for scoped in filter(is_ours, members(group, "scopeMetrics")):
+            for metric in members(scoped, "metrics"):
+                name = metric.get("name") if isinstance(metric, dict) else None
+                if isinstance(name, str) and name in kinds:
+                    points = members(metric.get(kinds[name]), "dataPoints")
+                    told = (
+                        (attributes_of(each), each.get("timeUnixNano"), each.get("asInt"))
+                        for each in points
+                        if isinstance(each, dict)
+                    )
+                    yield from _points(instance, name, told)
+
+
+def _points(instance: Any, metric: str, told: Iterator[tuple[Attributes, Any, Any]]) -> Iterator[Point]:
+    named = text_of(instance)
+    for attributes, at, as_int in told:
+        is_number = isinstance(as_int, int | str) and not isinstance(as_int, bool)
+        value = integer(as_int) if is_number else None
+        if named is not None and value is not None and value >= 0:
+            yield Point(named, metric, time_ns(at), attributes, value)

@@ -1,0 +1,119 @@
+"""The account of those who wrote files of spans, from the metrics that they wrote beside them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator
+from functools import partial
+from pathlib import Path
+
+from exporter.account import Account
+from exporter.errors import UsageError
+from exporter.metric_lines import Point, read_metric_line
+from exporter.otlp_files import Kind, read_file
+from exporter.otlp_json import text_of
+from exporter.span_folders import entries_of, is_named
+
+PATTERNS = ("metrics*.jsonl", "metrics*.jsonl.gz")
+"""Names of files of metrics, rotated ones included."""
+_ATTEMPTS, _EVENTS, _PENDING = (f"cicd.egress.exporter.{name}" for name in ("attempts", "events", "pending"))
+_KINDS = {_ATTEMPTS: "sum", _EVENTS: "sum", _PENDING: "gauge"}
+_METRICS = Kind("metrics", b'{"resourceMetrics"', "move the file away, and the report has no account")
+_SERIES_MAX = 100_000
+"""Of all instances: each has a dozen."""
+_NAME_MAX = 256
+"""Characters of an attribute's value."""
+_SUM_MAX = 1 << 62
+_SPOOL = "spool"
+
+_ATTRIBUTES = ("egress.stage", "egress.result", "error.type")
+
+Key = tuple[str, str, str, str]
+"""Metric and _ATTRIBUTES."""
+Series = dict[Key, tuple[int, int]]
+"""When it was told last, since 1970 in nanoseconds, and what."""
+
+
+class Accounts:
+    """The last value of each series of each instance, in whatever order they come."""
+
+    def __init__(self) -> None:
+        self._last: dict[str, Series] = {}
+        """By instance."""
+        self._room = _SERIES_MAX
+
+    def add(self, point: Point) -> None:
+        """Take in what an instance counted."""
+        get = point.attributes.get
+        stage, result, error = (text_of(get(name)) or "" for name in _ATTRIBUTES)
+        key = (point.metric, stage[:_NAME_MAX], result[:_NAME_MAX], error[:_NAME_MAX])
+        series = self._last.get(point.instance) or {}
+        at_ns, _ = series.get(key) or (-1, 0)
+        if at_ns < 0:
+            if not self._room:
+                return
+            self._room -= 1
+        if at_ns <= point.at_ns:
+            self._last.setdefault(point.instance, series)[key] = (point.at_ns, point.value)
+
+    def account(self, instances: Collection[str]) -> Account | None:
+        """Of `instances` together, and of those that exported nothing; None where no metric tells of one.
+
+        Files of spans hold nothing of the latter: what they lost would show nowhere.
+        """
+        own = [told for instance, told in self._last.items() if instance in instances or _has_nothing(told)]
+        if not any(key[0] == _ATTEMPTS for told in own for key in told):
+            return None
+        sums: Counter[Key] = Counter()
+        for told in own:
+            for key, (_, value) in told.items():
+                sums[key] = min(sums[key] + value, _SUM_MAX)
+        return _account(sums)
+
+
+def accounts_beside(files: Iterable[Path], say: Callable[[str], object]) -> Accounts:
+    """From the files of metrics in the folders of `files`; what can't be read there, `say` tells."""
+    accounts = Accounts()
+    for path in _metric_files(files):
+        try:
+            for point in read_file(path, _METRICS, partial(read_metric_line, kinds=_KINDS), say=say):
+                accounts.add(point)
+        except UsageError as error:  # a report without an account is better than none
+            say(f"the account may lack what {path} has: {error.what}")
+    return accounts
+
+
+def _metric_files(files: Iterable[Path]) -> Iterator[Path]:
+    for folder in dict.fromkeys(path.parent for path in files):
+        try:
+            found = sorted(Path(entry.path) for entry in entries_of(folder) if is_named(entry, PATTERNS))
+        except UsageError:  # files in it can be read though
+            continue
+        yield from (path for path in found if path.is_file())  # nobody is to wait for the writer of a FIFO
+
+
+def _has_nothing(told: Series) -> bool:
+    exported = (value for key, (_, value) in told.items() if key[2] in ("exported", "aggregated"))
+    return not sum(exported)
+
+
+def _account(sums: Counter[Key]) -> Account:
+    totals: Counter[str] = Counter()
+    dropped: Counter[tuple[str, str]] = Counter()
+    pending: Counter[str] = Counter()
+    for (metric, stage, result, error), value in sums.items():
+        if metric == _ATTEMPTS:
+            totals["attempts"] += value
+        elif metric == _PENDING:
+            pending[stage] += value
+        elif result == "dropped":
+            dropped[stage, error] += value
+        else:
+            totals[result] += value
+    exported, aggregated = totals["exported"], totals["aggregated"]
+    settled = exported + aggregated + dropped.total()
+    # What one instance left on disk and a later one delivered is pending of the one, exported of the other.
+    surplus = settled + pending.total() - totals["attempts"]
+    pending[_SPOOL] -= min(max(surplus, 0), pending[_SPOOL])
+    attempts = max(totals["attempts"], settled + pending.total())  # of an instance that isn't here
+    return Account(attempts, exported, aggregated, dict(+dropped), dict(pending))

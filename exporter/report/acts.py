@@ -1,0 +1,231 @@
+"""What a span says of an act or a program, and how many of them are told one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+from exporter.addresses import is_loopback
+from exporter.destinations import SOCKET
+from exporter.otlp_json import Attributes, number_of, text_of
+from exporter.policy.endpoints import PORT_MAX
+from exporter.report.model import Act, Program
+from exporter.report.texts import Texts
+from exporter.terms import ALLOWED, DENIED, WOULD_DENY
+from exporter.whole_spans import WholeSpan
+
+ATTRIBUTES = frozenset(
+    {
+        "dns.question.name",
+        "egress.ancestors",
+        "egress.attempts",
+        "egress.bytes_received",
+        "egress.bytes_sent",
+        "egress.job.step",
+        "egress.lineage",
+        "egress.novel",
+        "egress.outcome",
+        "egress.rule",
+        "egress.verdict",
+        "error.type",
+        "network.peer.address",
+        "network.transport",
+        "process.command_line",
+        "process.executable.name",
+        "process.pid",
+        "server.address",
+        "server.port",
+    }
+)
+"""All that is read of them."""
+
+_VERDICTS = (ALLOWED, WOULD_DENY, DENIED)
+_NUMBER_MAX = 1 << 53
+"""What JavaScript has exactly."""
+
+
+class Kind(NamedTuple):
+    """What acts have in common that can stand for each other."""
+
+    job: int
+    host: str
+    port: int | None
+    transport: str | None
+    is_loopback: bool
+    chain: tuple[str, ...]
+    verdict: str
+    rule: str | None
+    novel: bool | None
+    step: str | None
+    outcome: str | None
+    error: str | None
+
+
+@dataclass(slots=True)
+class _First:
+    """The first act of a kind, and what became one with it."""
+
+    act: Act
+    attempts: int = 0
+    bytes_sent: int = 0
+    bytes_received: int = 0
+    ended_ns: int = 0
+
+    def fold(self, other: Act) -> None:
+        self.attempts += other.attempts
+        self.bytes_sent += other.bytes_sent or 0
+        self.bytes_received += other.bytes_received or 0
+        self.ended_ns = max(self.ended_ns, other.ended_ns)
+
+    def whole(self) -> Act:
+        act = self.act
+        if not self.attempts:
+            return act
+        return replace(
+            act,
+            ended_ns=max(act.ended_ns, self.ended_ns),
+            attempts=act.attempts + self.attempts,
+            bytes_sent=_sum(act.bytes_sent, self.bytes_sent),
+            bytes_received=_sum(act.bytes_received, self.bytes_received),
+        )
+
+
+class Acts:
+    """At most `limit` acts: of each kind the first, as long as there is room, and then others of known kinds.
+
+    An act that finds none is added to the first one of its kind, which stands for several from then on.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._firsts: dict[Kind, _First] = {}
+        self._others: list[tuple[Kind, Act]] = []
+        self.folded = 0
+        """Acts that another one stands for."""
+        self.left_out = 0
+        """Attempts of kinds that found no room."""
+
+    def add(self, job: int, act: Act) -> None:
+        """Take in an act of the job of that number."""
+        kind = _kind(job, act)
+        if kind in self._firsts:
+            self._add_other(kind, act)
+        elif len(self._firsts) >= self._limit:
+            self.left_out += act.attempts
+        else:
+            self._firsts[kind] = _First(act)
+            if len(self) > self._limit:
+                self._fold(*self._others.pop())
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(self._firsts) + len(self._others)
+
+    def __iter__(self) -> Iterator[tuple[int, Act]]:
+        """All of them, with the number of the job."""
+        for kind, first in self._firsts.items():
+            yield kind.job, first.whole()
+        for kind, act in self._others:
+            yield kind.job, act
+
+    def _add_other(self, kind: Kind, act: Act) -> None:
+        if len(self) < self._limit:
+            self._others.append((kind, act))
+        else:
+            self._fold(kind, act)
+
+    def _fold(self, kind: Kind, act: Act) -> None:
+        self._firsts[kind].fold(act)
+        self.folded += 1
+
+
+def act_of(span: WholeSpan, texts: Texts) -> Act:
+    """The act that `span`, which is one of an act, tells of."""
+    get = span.attributes.get
+    transport = texts.name(get("network.transport"))
+    host = texts.name(get("server.address")) or SOCKET
+    address = texts.name(get("network.peer.address"))
+    verdict = get("egress.verdict")
+    novel = get("egress.novel")
+    return Act(
+        span_id=span.span_id,
+        parent_id=span.parent_id or None,
+        started_ns=span.started_ns,
+        ended_ns=span.ended_ns,
+        host=host,
+        port=_port(get("server.port")),
+        transport=transport,
+        address=address,
+        is_loopback=is_loopback(host) or is_loopback(address or ""),
+        question=texts.name(get("dns.question.name")),
+        attempts=attempts_of(span),
+        outcome=texts.name(get("egress.outcome")),
+        error=texts.name(get("error.type")),
+        bytes_sent=_number(get("egress.bytes_sent")),
+        bytes_received=_number(get("egress.bytes_received")),
+        verdict=verdict if verdict in _VERDICTS else ALLOWED,
+        rule=texts.name(get("egress.rule")),
+        novel=novel if isinstance(novel, bool) else None,
+        step=texts.name(get("egress.job.step")),
+        pid=_number(get("process.pid")),
+        chain=texts.names(get("egress.lineage")),
+        command_line=_command_line(span.attributes, texts),
+        ancestors=texts.lines(get("egress.ancestors")),
+    )
+
+
+def attempts_of(span: WholeSpan) -> int:
+    """How many attempts a span of an act stands for."""
+    return _number(span.attributes.get("egress.attempts")) or 1
+
+
+def program_of(span: WholeSpan, texts: Texts) -> Program:
+    """The program that `span`, which is one of a program, tells of."""
+    get = span.attributes.get
+    name = texts.name(get("process.executable.name")) or texts.name(span.name) or "unknown"
+    return Program(
+        span_id=span.span_id,
+        parent_id=span.parent_id or None,
+        name=name,
+        command_line=_command_line(span.attributes, texts),
+        pid=_number(get("process.pid")),
+        started_ns=span.started_ns,
+        ended_ns=span.ended_ns,
+    )
+
+
+def _command_line(attributes: Attributes, texts: Texts) -> str:
+    told = attributes.get("process.command_line")
+    return texts.line(told if text_of(told) else attributes.get("process.executable.name"))
+
+
+def _kind(job: int, act: Act) -> Kind:
+    return Kind(
+        job,
+        act.host,
+        act.port,
+        act.transport,
+        act.is_loopback,
+        act.chain,
+        act.verdict,
+        act.rule,
+        act.novel,
+        act.step,
+        act.outcome,
+        act.error,
+    )
+
+
+def _port(value: object) -> int | None:
+    number = number_of(value)
+    return number if number is not None and number <= PORT_MAX else None
+
+
+def _number(value: object) -> int | None:
+    number = number_of(value)
+    return None if number is None else min(number, _NUMBER_MAX)
+
+
+def _sum(number: int | None, more: int) -> int | None:
+    return (number or 0) + more if number is not None or more else None

@@ -1,0 +1,85 @@
+"""Jobs under construction: what their spans say, in whatever order they come."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from exporter.otlp_json import text_of
+from exporter.report.model import Act, JobReport, Program
+from exporter.report.rooting import chosen, hung, rooted
+from exporter.report.texts import Texts
+from exporter.span_lines import REPOSITORY, repository_of
+from exporter.whole_spans import WholeSpan
+
+IDENTITY = (
+    "cicd.pipeline.name",
+    "cicd.pipeline.task.name",
+    "cicd.pipeline.task.run.id",
+    "cicd.pipeline.run.id",
+    "egress.job.attempt",
+)
+ATTRIBUTES = frozenset({*IDENTITY, *REPOSITORY, "egress.mode", "service.instance.id"})
+"""All that is read of them."""
+
+Key = tuple[str, ...]
+
+
+def job_key(span: WholeSpan) -> Key:
+    """What all spans of a job have in common, and those of no other job: all parts of it are one job."""
+    get = span.attributes.get
+    return (span.trace_id, *(text_of(get(name)) or "" for name in IDENTITY))
+
+
+@dataclass(slots=True)
+class Found:
+    """A job, as far as its spans were read."""
+
+    trace_id: str
+    pipeline: str | None
+    task: str | None
+    run_id: str | None
+    repository: str | None
+    name: str | None = None
+    """Of its own span."""
+    parts: dict[str, int] = field(default_factory=dict)
+    """Its spans' ids, with their beginnings."""
+    mode: tuple[int, str] | None = None
+    """The latest that is known, and since when."""
+    started_ns: int = 0
+    ended_ns: int = 0
+    programs: dict[str, Program] = field(default_factory=dict)
+
+    def meet(self, span: WholeSpan) -> None:
+        """Take in what any of its spans says of it."""
+        if span.started_ns:
+            self.started_ns = min(self.started_ns or span.started_ns, span.started_ns)
+            self.ended_ns = max(self.ended_ns, span.ended_ns)
+        mode = text_of(span.attributes.get("egress.mode"))
+        if mode in ("audit", "enforce") and (self.mode is None or self.mode[0] <= span.started_ns):
+            self.mode = (span.started_ns, mode)
+
+    def report(self, acts: Sequence[Act], programs_max: int) -> JobReport:
+        """The job with `acts`, and `programs_max` programs at most."""
+        span_id = min(self.parts, key=lambda each: (self.parts[each], each), default="")
+        programs = chosen(rooted(self.programs, span_id or None), acts, programs_max)
+        return JobReport(
+            trace_id=self.trace_id,
+            span_id=span_id,
+            title=self.name or self.task or self.pipeline or "run",
+            pipeline=self.pipeline,
+            task=self.task,
+            run_id=self.run_id,
+            repository=self.repository,
+            mode=self.mode[1] if self.mode else None,
+            started_ns=self.started_ns,
+            ended_ns=self.ended_ns,
+            programs=sorted(programs.values(), key=lambda each: (each.started_ns, each.span_id)),
+            acts=hung(acts, programs.keys(), span_id or None),
+        )
+
+
+def found_by(span: WholeSpan, texts: Texts) -> Found:
+    """The job of which `span` is the first to be read."""
+    pipeline, task, _, run_id, _ = (texts.name(span.attributes.get(name)) for name in IDENTITY)
+    return Found(span.trace_id, pipeline, task, run_id, repository_of(span.resource))

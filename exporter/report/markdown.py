@@ -1,0 +1,132 @@
+"""Jobs as Markdown, for a CI system's summary or a pull request: what matters within ten seconds comes first.
+
+Whatever comes from a job stands in HTML blocks, as code, or in fences: see `inert`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from string import hexdigits
+
+from exporter.account import Account
+from exporter.report.additions import additions
+from exporter.report.blocks import Section, fitted, folded, listed, pasted
+from exporter.report.completeness import completeness
+from exporter.report.inert import code, escaped, size
+from exporter.report.sheet import Sheet, destinations
+from exporter.report.tables import ALL_MARKS, table
+from exporter.report.verdict import Verdict, counts, verdict
+from exporter.summary_table import Counted
+from exporter.terms import DENIED, WOULD_DENY
+from exporter.text import counted
+
+LIMIT_BYTES = 1 << 20
+"""What GitHub takes as the summary of a step."""
+
+_URGENT_ROWS_MAX = 100
+_ROWS_MAX = 500
+_OPEN_ROWS_MAX = 10
+_OPEN_JOBS_MAX = 3
+_JOB_MIN_BYTES = 4096
+"""Below that, a job is only counted."""
+_FOLD_BYTES = 100
+_TITLE_MAX = 120
+_TRACE_ID_CHARACTERS = 32
+
+
+def render(
+    sheets: Sequence[Sheet],
+    *,
+    account: Account | None,
+    trace_url: str | None,
+    notes: Sequence[str] = (),
+    limit_bytes: int = LIMIT_BYTES,
+) -> str:
+    """All jobs, the most urgent first; then whether that is all, and `notes`, a line each.
+
+    `account` is None where it isn't known. `trace_url` holds `{trace_id}`. Of what doesn't fit into
+    `limit_bytes`, whole rows and entries are left out, and that is said; it is empty where no job fits.
+    """
+    complete = f"{completeness(account)}\n"
+    room = limit_bytes - size(complete)
+    judged = sorted(((verdict(sheet), sheet) for sheet in sheets), key=lambda item: -item[0].rank)
+    remarks = listed(notes, room // 8)
+    jobs = _jobs(judged, trace_url, room - size(remarks))
+    return f"{jobs}{complete}{remarks}" if jobs else ""
+
+
+def _jobs(judged: Sequence[tuple[Verdict, Sheet]], trace_url: str | None, limit_bytes: int) -> str:
+    shown = judged[: max(1, limit_bytes // _JOB_MIN_BYTES)]
+    more = _more_jobs([sheet for _, sheet in judged[len(shown) :]])
+    are_folded = len(judged) > _OPEN_JOBS_MAX
+    jobs = (partial(_job, each, trace_url, is_folded=are_folded and each[0].rank == 0) for each in shown)
+    text = fitted(list(jobs), limit_bytes - size(more))
+    return f"{text}{more}" if text else ""
+
+
+def _more_jobs(sheets: Sequence[Sheet]) -> str:
+    if not sheets:
+        return ""
+    attempts = sum(sheet.attempts for sheet in sheets)
+    told = f"{counted(len(sheets), 'more job')} with {counted(attempts, 'attempt')}"
+    return f"<p>… and {told}: see their traces.</p>\n\n"
+
+
+def _job(judged: tuple[Verdict, Sheet], trace_url: str | None, limit_bytes: int, *, is_folded: bool) -> str:
+    (_, sign, sentence), sheet = judged
+    title = f"{sign} {code(sheet.title, limit=_TITLE_MAX)}: {sentence}"
+    head = f"<p>{' · '.join(counts(sheet))}</p>\n\n"
+    trace = f"<p>{_trace(sheet, trace_url)}</p>\n\n"
+    room = limit_bytes - size(title) - size(head) - size(trace) - _FOLD_BYTES
+    if room < 0:
+        return ""
+    warnings = listed([f"tampering: {told}" for told in sheet.tally.warnings], room // 4)
+    body = f"{head}{fitted(list(_sections(sheet)), room - size(warnings))}{trace}{warnings}"
+    return folded(title, body) if is_folded else f"<h3>{title}</h3>\n\n{body}"
+
+
+def _trace(sheet: Sheet, trace_url: str | None) -> str:
+    shown = code(sheet.trace_id)
+    is_id = len(sheet.trace_id) == _TRACE_ID_CHARACTERS and set(sheet.trace_id) <= set(hexdigits)
+    if trace_url is None or not is_id:
+        return f"Trace {shown}"
+    return f'<a href="{escaped(trace_url.replace("{trace_id}", sheet.trace_id))}">Open the trace</a> {shown}'
+
+
+def _sections(sheet: Sheet) -> Iterator[Section]:
+    urgent = _urgent(sheet)
+    yield from (partial(_shown, title, rows) for title, rows in urgent)
+    outward = sheet.outward
+    if sum(len(rows) for _, rows in urgent) < len(outward):
+        title = f"All {counted(destinations(outward), 'destination')}"
+        yield partial(_all, title, outward, is_open=not urgent and len(outward) <= _OPEN_ROWS_MAX)
+    if sheet.loopback:
+        title = f"On loopback: {counted(destinations(sheet.loopback), 'destination')}"
+        yield partial(_all, title, sheet.loopback)
+    if sheet.tally.uncounted:
+        more = f"<p>… and {sheet.tally.uncounted:,} more attempts to further destinations: see the trace.</p>"
+        yield lambda _: f"{more}\n\n"
+    yield from (partial(pasted, made) for made in additions(sheet))
+    if sheet.tally.notes:
+        yield partial(listed, sheet.tally.notes)
+
+
+def _urgent(sheet: Sheet) -> list[tuple[str, Sequence[Counted]]]:
+    """What is new first; what isn't, but is denied, in a table of its own."""
+    urgent = [("New destinations", sheet.novel)]
+    for verdict_, title in ((DENIED, "Denied"), (WOULD_DENY, "Would be denied")):
+        urgent.append((title, [item for item in sheet.against(verdict_) if not item[0].novel]))
+    return [(title, rows) for title, rows in urgent if rows]
+
+
+def _shown(title: str, rows: Sequence[Counted], limit_bytes: int) -> str:
+    head = f"<h4>{title}</h4>\n\n"
+    marks = {DENIED, WOULD_DENY} if rows[0][0].novel else ()
+    shown = table(rows, limit_bytes - size(head) - 1, rows_max=_URGENT_ROWS_MAX, marks=marks)
+    return f"{head}{shown}\n" if shown else ""
+
+
+def _all(title: str, rows: Sequence[Counted], limit_bytes: int, *, is_open: bool = False) -> str:
+    shown = table(rows, limit_bytes - size(title) - _FOLD_BYTES, rows_max=_ROWS_MAX, marks=ALL_MARKS)
+    return folded(title, shown, is_open=is_open)

@@ -1,0 +1,57 @@
+"""From files of spans to a report: `ci-egress report PATH…`, and `--report` at the end of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from exporter.account import Account
+from exporter.report.accounts import accounts_beside
+from exporter.report.gathering import ATTRIBUTES, Gathering, Limits
+from exporter.report.model import Report
+from exporter.span_files import read_whole_spans, span_files
+from exporter.text import counted
+
+
+def read(
+    paths: Iterable[Path],
+    *,
+    say: Callable[[str], object],
+    on_read: Callable[[int], object] = lambda _: None,
+    limits: Limits = Limits(),  # noqa: B008 - immutable
+) -> Report:
+    """What the spans in `paths`, files or folders, tell, with the account from the metrics beside them.
+
+    `say` hears of what isn't complete, which the report's notes have, too; `on_read` is told now and then how
+    many bytes were read since. Raises UsageError where a path can't be read or holds something else.
+    """
+    notes: dict[str, None] = {}
+
+    def note(what: str) -> None:
+        notes[what] = None
+        say(what)
+
+    files, gathering = span_files(paths), Gathering(limits)
+    for path in files:
+        for span in read_whole_spans(path, ATTRIBUTES, say=note, on_read=on_read):
+            gathering.add(span)
+    account = accounts_beside(files, note).account(gathering.instances)
+    return gathering.report(account, tuple(notes))
+
+
+def read_transcript(path: Path, account: Account, lost: Mapping[tuple[str, str], int]) -> Report:
+    """What the spans in `path` tell, which this process wrote there; `lost` attempts found no room in it.
+
+    Raises UsageError where it can't be read.
+    """
+    notes: list[str] = []
+    gathering = Gathering()
+    for span in read_whole_spans(path, ATTRIBUTES, say=notes.append):
+        gathering.add(span)
+    left_out = sum(lost.values())
+    if left_out:
+        reasons = ", ".join(sorted({error for _, error in lost}))
+        notes.append(f"{counted(left_out, 'attempt')} found no room in what this is made from ({reasons})")
+    report = gathering.report(account, tuple(notes))
+    return replace(report, left_out=report.left_out + left_out)

@@ -1,0 +1,138 @@
+"""One job as its summary has it: what was counted together, and what else a reader has to know."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from exporter.destinations import SOCKET
+from exporter.jobs.model import Job
+from exporter.report.model import Act, JobReport
+from exporter.summary import FAILED, Summary, Tally
+from exporter.summary_table import Counted, Row, Traffic, ordered
+
+if TYPE_CHECKING:
+    from exporter.baseline.model import Baseline
+
+_ROWS_MAX = 10_000
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """Every text in it is the attacker's."""
+
+    title: str
+    """What people call the job."""
+    pipeline: str | None
+    task: str | None
+    trace_id: str
+    """32 hexadecimal digits, unless a file said otherwise."""
+    tally: Tally
+    mode: str | None = None
+    """`egress.mode`, audit or enforce; None without a policy."""
+    baseline: Baseline | None = None
+    """What it was held against, where that is at hand: for entries that are there with other chains."""
+    day: date | None = None
+    """When it ended, in UTC."""
+
+    @cached_property
+    def has_baseline(self) -> bool:
+        """Whether it was held against one."""
+        return self.baseline is not None or any(row.novel is not None for row, _ in self.tally.rows)
+
+    @cached_property
+    def outward(self) -> Sequence[Counted]:
+        """What isn't on loopback."""
+        return [item for item in self.tally.rows if not item[0].is_loopback]
+
+    @cached_property
+    def loopback(self) -> Sequence[Counted]:
+        """What is."""
+        return [item for item in self.tally.rows if item[0].is_loopback]
+
+    @cached_property
+    def novel(self) -> Sequence[Counted]:
+        """What the baseline doesn't have."""
+        return [item for item in self.tally.rows if item[0].novel]
+
+    def against(self, verdict: str) -> Sequence[Counted]:
+        """What `verdict` was given to, which is DENIED or WOULD_DENY."""
+        return [item for item in self.tally.rows if item[0].verdict == verdict]
+
+    @cached_property
+    def attempts(self) -> int:
+        """All of them."""
+        return attempts_of(self.tally.rows) + self.tally.uncounted
+
+
+def sheet_of_run(  # noqa: PLR0913 - what a run knows besides its spans
+    title: str,
+    job: Job,
+    summary: Summary,
+    *,
+    mode: str | None = None,
+    baseline: Baseline | None = None,
+    day: date | None = None,
+) -> Sheet:
+    """Of a job that is over, from what was counted while it ran."""
+    trace_id = f"{job.ids.trace_id:032x}"
+    return Sheet(title, job.pipeline, job.task, trace_id, summary.tally(), mode, baseline, day)
+
+
+def sheet_of_report(job: JobReport, *, baseline: Baseline | None = None) -> Sheet:
+    """Of a job that was read back from its spans."""
+    tally, day = _tally(job.acts), _day(job.ended_ns)
+    return Sheet(job.title, job.pipeline, job.task, job.trace_id, tally, job.mode, baseline, day)
+
+
+def attempts_of(rows: Iterable[Counted]) -> int:
+    """How many `rows` stand for."""
+    return sum(traffic.attempts for _, traffic in rows)
+
+
+def destinations(rows: Iterable[Counted]) -> int:
+    """How many different ones there are."""
+    return len({(row.host, row.port, row.transport) for row, _ in rows})
+
+
+def _day(at_ns: int) -> date | None:
+    """None for what no calendar has."""
+    try:
+        return datetime.fromtimestamp(at_ns // 10**9, UTC).date()
+    except (OverflowError, OSError, ValueError):
+        return None
+
+
+def _tally(acts: Sequence[Act]) -> Tally:
+    rows: dict[Row, Traffic] = {}
+    verdicts = Counter[str]()
+    uncounted = novel = 0
+    for act in acts:
+        verdicts[act.verdict] += act.attempts
+        novel += act.attempts if act.novel else 0
+        row = _row(act)
+        traffic = rows.get(row)
+        if traffic is None and len(rows) < _ROWS_MAX:
+            traffic = rows[row] = Traffic(rule=act.rule)
+        if traffic is None:
+            uncounted += act.attempts
+        else:
+            _add(traffic, act)
+    return Tally(ordered(rows.items()), uncounted, verdicts, novel)
+
+
+def _row(act: Act) -> Row:
+    has_address = act.host and (act.host != SOCKET or act.address is not None)
+    host = act.host if has_address else None
+    return Row(host, act.port, act.transport, act.chain, act.is_loopback, act.verdict, act.novel, act.step)
+
+
+def _add(traffic: Traffic, act: Act) -> None:
+    traffic.attempts += act.attempts
+    traffic.failed += act.attempts if act.outcome in FAILED else 0
+    traffic.bytes_sent += act.bytes_sent or 0
+    traffic.bytes_received += act.bytes_received or 0

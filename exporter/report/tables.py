@@ -1,0 +1,103 @@
+"""Tables of a job's summary: whole rows, as many as there is room for, and how many more there are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+from functools import partial
+from typing import NamedTuple
+
+from rich.filesize import decimal
+
+from exporter.policy.model import DEFAULT
+from exporter.report.inert import code, size
+from exporter.report.sheet import attempts_of
+from exporter.summary_table import NAME_MAX, Counted, Row, Traffic, shortened
+from exporter.terms import DENIED, WOULD_DENY
+from exporter.text import counted
+
+NEW = "new"
+_VERDICTS = {DENIED: "denied", WOULD_DENY: "would be denied"}
+ALL_MARKS = frozenset({NEW, *_VERDICTS})
+_MORE_MAX = 120
+"""Bytes of the line that says how many rows there are besides."""
+
+
+class _Column(NamedTuple):
+    head: str
+    cell: Callable[[Row, Traffic], str]
+
+
+def table(rows: Sequence[Counted], limit_bytes: int, *, rows_max: int, marks: Collection[str] = ()) -> str:
+    """An HTML table of `rows`, at most `limit_bytes` of it; empty where not even one fits.
+
+    `marks`: which of NEW and the verdicts are told of each row.
+    """
+    columns = list(_columns(rows, marks))
+    heads = "".join(f"<th{_align(column)}>{column.head}</th>" for column in columns)
+    text = [f"<table>\n<tr>{heads}</tr>\n"]
+    left = limit_bytes - size(text[0]) - len("</table>\n") - _MORE_MAX
+    for row, traffic in rows[:rows_max]:
+        cells = (f"<td{_align(column)}>{column.cell(row, traffic)}</td>" for column in columns)
+        line = f"<tr>{''.join(cells)}</tr>\n"
+        left -= size(line)
+        if left < 0:
+            break
+        text.append(line)
+    shown = len(text) - 1
+    return "".join((*text, "</table>\n", _more(rows[shown:]))) if shown else ""
+
+
+def amount(number: int) -> str:
+    """`1,204`."""
+    return f"{number:,}"
+
+
+def _columns(rows: Sequence[Counted], marks: Collection[str]) -> Iterator[_Column]:
+    yield _Column("destination", partial(_where, marks))
+    yield _Column("process chain", lambda row, _: _chain(row.chain))
+    if any(row.step is not None for row, _ in rows):
+        yield _Column("step", lambda row, _: code(row.step, limit=NAME_MAX) if row.step else "")
+    yield _Column("count", _count)
+    if any(traffic.bytes_sent or traffic.bytes_received for _, traffic in rows):
+        yield _Column("bytes", _bytes)
+
+
+def _align(column: _Column) -> str:
+    return ' align="right"' if column.head in ("count", "bytes") else ""
+
+
+def _where(marks: Collection[str], row: Row, traffic: Traffic) -> str:
+    lines = [code(row.destination)]
+    if row.host is not None and row.transport != "tcp":
+        lines[0] += f" {code(row.transport)}" if row.transport else " ?"
+    if row.novel and NEW in marks:
+        lines.append("<b>new</b>")
+    if row.verdict in _VERDICTS:
+        told = [f"<b>{_VERDICTS[row.verdict]}</b>"] if row.verdict in marks else []
+        told += [f"by {code(traffic.rule)}"] if traffic.rule not in (None, DEFAULT) else []
+        lines += [" ".join(told)] if told else []
+    return "<br>".join(lines)
+
+
+def _chain(chain: tuple[str, ...]) -> str:
+    """Each program is an element of its own: none can pass for two."""
+    return " › ".join(code(name, limit=NAME_MAX) for name in shortened(chain)) or "?"
+
+
+def _count(_: Row, traffic: Traffic) -> str:
+    failed = f"<br>{amount(traffic.failed)} failed" if traffic.failed else ""
+    return f"{amount(traffic.attempts)}{failed}"
+
+
+def _bytes(_: Row, traffic: Traffic) -> str:
+    both = (("↑", traffic.bytes_sent), ("↓", traffic.bytes_received))
+    return "<br>".join(
+        f"{arrow} {decimal(number)}".replace(" ", "&nbsp;") for arrow, number in both if number
+    )
+
+
+def _more(rows: Sequence[Counted]) -> str:
+    if not rows:
+        return ""
+    hidden = counted(attempts_of(rows), "attempt")
+    return f"<p>… and {counted(len(rows), 'more row', 'more rows')} with {hidden}: see the trace.</p>\n"

@@ -1,0 +1,58 @@
+"""Texts of spans, which are the attacker's: each kept once, cut, and all of them together bounded."""
+
+from __future__ import annotations
+
+from exporter.otlp_json import text_of, texts_of
+from exporter.programs import CHAIN_MAX
+from exporter.text import LIMIT_BYTES, clean
+
+NAME_MAX = 1024
+"""Characters of a name."""
+_ROOM = 96 << 20
+"""Characters."""
+_SHORT = 200
+"""Characters of what finds no room."""
+
+
+class Texts:
+    """What is kept of the texts of all spans."""
+
+    def __init__(self, room: int = _ROOM) -> None:
+        """`room` characters in all; what comes then is cut short."""
+        self._room = room
+        self._known: dict[str, str] = {}
+        self._lists: dict[tuple[str, ...], tuple[str, ...]] = {}
+        self.cut = 0
+        """How many were cut for want of room."""
+
+    def line(self, value: object) -> str:
+        """A command line; empty for what is no text."""
+        return self._kept(text_of(value) or "", LIMIT_BYTES)
+
+    def name(self, value: object) -> str | None:
+        """A name; None for what is no text."""
+        text = text_of(value)
+        return None if text is None else self._kept(text, NAME_MAX)
+
+    def names(self, value: object) -> tuple[str, ...]:
+        """A chain of names; empty for what is no list of texts."""
+        return self._list(value, NAME_MAX)
+
+    def lines(self, value: object) -> tuple[str, ...]:
+        """Command lines; likewise."""
+        return self._list(value, LIMIT_BYTES)
+
+    def _list(self, value: object, limit: int) -> tuple[str, ...]:
+        kept = tuple(self._kept(text, limit) for text in texts_of(value)[:CHAIN_MAX])
+        return self._lists.setdefault(kept, kept)
+
+    def _kept(self, text: str, limit: int) -> str:
+        shown = clean(text[:limit])
+        known = self._known.get(shown)
+        if known is not None:
+            return known
+        if len(shown) > max(self._room, _SHORT):
+            self.cut += 1
+            return shown[:_SHORT]
+        self._room -= len(shown)
+        return self._known.setdefault(shown, shown)

@@ -1,0 +1,99 @@
+"""What a job comes to, in a sentence and a line of counts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from rich.filesize import decimal
+
+from exporter.report.sheet import Sheet, attempts_of, destinations
+from exporter.summary_table import Counted
+from exporter.terms import DENIED, WOULD_DENY
+from exporter.text import counted
+
+
+class Verdict(NamedTuple):
+    """On one job."""
+
+    rank: int
+    """The more urgent, the higher; 0 where nobody has to do anything."""
+    sign: str
+    sentence: str
+
+
+def verdict(sheet: Sheet) -> Verdict:
+    """The most urgent first, and all of it."""
+    found = list(_findings(sheet))
+    if not found:
+        sign = "✅" if sheet.has_baseline or sheet.mode is not None else "ℹ️"
+        return Verdict(0, sign, _nothing_found(sheet))
+    rank = max(rank for rank, _ in found)
+    return Verdict(rank, "⛔" if rank > 1 else "⚠️", ", ".join(sentence for _, sentence in found))
+
+
+def counts(sheet: Sheet) -> Iterator[str]:
+    """HTML, a count each."""
+    out, inside = sheet.outward, attempts_of(sheet.loopback)
+    attempts = number(sheet.attempts - inside, "attempt")
+    yield f"{attempts} to {_least(sheet)}{number(destinations(out), 'destination')}"
+    if sheet.tally.novel:
+        yield f"<b>{sheet.tally.novel:,}</b> new"
+    for effect, told in ((DENIED, "denied"), (WOULD_DENY, "would be denied")):
+        if against := sheet.tally.verdicts.get(effect):
+            yield f"<b>{against:,}</b> {told}"
+    if failed := sum(traffic.failed for _, traffic in out):
+        yield f"{failed:,} failed"
+    yield from _sizes(out)
+    if inside:
+        yield f"{inside:,} on loopback"
+    if sheet.mode is not None:
+        yield "policy enforced" if sheet.mode == "enforce" else "policy in audit"
+
+
+def number(count: int, what: str) -> str:
+    """`<b>1,204</b> attempts`."""
+    return f"<b>{count:,}</b> {counted(count, what).partition(' ')[2]}"
+
+
+def _findings(sheet: Sheet) -> Iterator[tuple[int, str]]:
+    if denied := sheet.against(DENIED):
+        yield 3, f"{_destinations(sheet, denied)} {_one(denied, 'was', 'were')} denied"
+    if sheet.tally.warnings:
+        yield 2, "there was tampering"
+    if would := sheet.against(WOULD_DENY):
+        yield 1, f"{_destinations(sheet, would)} would be denied"
+    if sheet.novel:
+        yield 1, f"{_destinations(sheet, sheet.novel)} {_one(sheet.novel, 'is', 'are')} new"
+
+
+def _one(rows: Sequence[Counted], singular: str, plural: str) -> str:
+    return singular if destinations(rows) == 1 else plural
+
+
+def _destinations(sheet: Sheet, rows: Sequence[Counted]) -> str:
+    return f"{_least(sheet)}{counted(destinations(rows), 'destination')}"
+
+
+def _least(sheet: Sheet) -> str:
+    return "at least " if sheet.tally.uncounted else ""
+
+
+def _nothing_found(sheet: Sheet) -> str:
+    if not sheet.outward:
+        return "nothing left this machine"
+    held = ["known"] if sheet.has_baseline else []
+    held += ["allowed"] if sheet.mode is not None else []
+    told = _destinations(sheet, sheet.outward)
+    if not held:
+        return told
+    return f"{told}, {_one(sheet.outward, 'which is', 'all')} {' and '.join(held)}"
+
+
+def _sizes(rows: Sequence[Counted]) -> Iterator[str]:
+    for told, size in (
+        ("sent", sum(traffic.bytes_sent for _, traffic in rows)),
+        ("received", sum(traffic.bytes_received for _, traffic in rows)),
+    ):
+        if size:
+            yield f"{decimal(size)} {told}"

@@ -1,0 +1,148 @@
+"""All that a line of OTLP/JSON says of this program's spans: what `span_lines` skips, too."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator
+from itertools import chain
+from typing import Any, NamedTuple
+
+import msgspec
+
+from exporter.otlp_json import (
+    SCOPE,
+    Attributes,
+    Scope,
+    attributes_of,
+    groups_of,
+    is_ours,
+    members,
+    plain_of,
+    read_pairs,
+    read_resource,
+    time_ns,
+)
+
+_TRACE_ID, _SPAN_ID = re.compile(r"[0-9a-f]{32}"), re.compile(r"[0-9a-f]{16}")
+_TIME_MAX_NS = 1 << 63
+"""In the year 2262."""
+_CLIENT = 3
+
+
+class WholeSpan(NamedTuple):
+    """A span of a job, a program or an act."""
+
+    trace_id: str
+    """32 hexadecimal digits; empty where the line has no such thing."""
+    span_id: str
+    """16 hexadecimal digits; likewise."""
+    parent_id: str
+    """Likewise: a root has none."""
+    name: str
+    is_egress: bool
+    """Whether it is an act's."""
+    started_ns: int
+    """Since 1970, in UTC; 0 where the line doesn't tell."""
+    ended_ns: int
+    """Not before `started_ns`."""
+    attributes: Attributes
+    resource: Attributes
+
+
+# Only what is used, as in otlp_json.
+class _Span(msgspec.Struct, gc=False, rename="camel"):
+    trace_id: str = ""
+    span_id: str = ""
+    parent_span_id: str = ""
+    name: str = ""
+    kind: int = 0
+    start_time_unix_nano: str = ""
+    end_time_unix_nano: str = ""
+    attributes: msgspec.Raw = msgspec.Raw(b"[]")
+
+
+class _ScopeSpans(msgspec.Struct, gc=False):
+    scope: Scope = Scope()
+    spans: list[_Span] = []
+
+
+class _ResourceSpans(msgspec.Struct, gc=False, rename="camel"):
+    resource: msgspec.Raw = msgspec.Raw(b"{}")
+    scope_spans: list[_ScopeSpans] = []
+
+
+class _Request(msgspec.Struct, gc=False, rename="camel"):
+    resource_spans: list[_ResourceSpans]
+
+
+_read_request = msgspec.json.Decoder(_Request).decode
+
+
+def read_whole_line(line: bytes, names: Collection[str]) -> list[WholeSpan]:
+    """The spans of this program, with the attributes in `names`, their resources' too. Raises LineError."""
+    try:
+        return list(_well_formed(line, names))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return list(_anything(line, names))
+
+
+def _well_formed(line: bytes, names: Collection[str]) -> Iterator[WholeSpan]:
+    """Raises what msgspec does where a type is another one than OTLP says, or it isn't JSON."""
+    for group in _read_request(line).resource_spans:
+        ours = [scoped.spans for scoped in group.scope_spans if scoped.scope.name == SCOPE]
+        if not ours:  # a collector's file holds other producers' spans, too
+            continue
+        resource = plain_of(read_resource(group.resource).attributes, names)
+        for span in chain.from_iterable(ours):
+            attributes = plain_of(read_pairs(span.attributes), names)
+            ids = (span.trace_id, span.span_id, span.parent_span_id)
+            times = (span.start_time_unix_nano, span.end_time_unix_nano)
+            yield _span(ids, span.name, span.kind, times, attributes, resource)
+
+
+def _anything(line: bytes, names: Collection[str]) -> Iterator[WholeSpan]:
+    """The same of a line with wrong types in places, which are left out. Five times as slow."""
+    for group in groups_of(line, "resourceSpans"):
+        resource = attributes_of(group.get("resource") if isinstance(group, dict) else None, names)
+        for scoped in filter(is_ours, members(group, "scopeSpans")):
+            for span in members(scoped, "spans"):
+                if isinstance(span, dict):
+                    get = span.get
+                    ids = (get("traceId"), get("spanId"), get("parentSpanId"))
+                    times = (get("startTimeUnixNano"), get("endTimeUnixNano"))
+                    attributes = attributes_of(span, names)
+                    yield _span(ids, get("name"), get("kind"), times, attributes, resource)
+
+
+def _span(  # noqa: PLR0913, PLR0917 - what a span has
+    ids: tuple[Any, Any, Any],
+    name: Any,
+    kind: Any,
+    times: tuple[Any, Any],
+    attributes: Attributes,
+    resource: Attributes,
+) -> WholeSpan:
+    trace_id, span_id, parent_id = ids
+    started_ns, ended_ns = map(_time_ns, times)
+    return WholeSpan(
+        _id(trace_id, _TRACE_ID),
+        _id(span_id, _SPAN_ID),
+        _id(parent_id, _SPAN_ID),
+        name if isinstance(name, str) else "",
+        kind == _CLIENT and not isinstance(kind, bool),
+        started_ns,
+        max(started_ns, ended_ns),
+        attributes,
+        resource,
+    )
+
+
+def _id(value: Any, form: re.Pattern[str]) -> str:
+    """In lower case; a collector may write it in capitals."""
+    lower = value.lower() if isinstance(value, str) and len(value) <= len("0" * 32) else ""
+    return lower if form.fullmatch(lower) and lower.strip("0") else ""
+
+
+def _time_ns(text: Any) -> int:
+    found = time_ns(text)
+    return found if found < _TIME_MAX_NS else 0

@@ -1,0 +1,105 @@
+"""`docs/reference/logs.md`: log records, which go out at once."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from exporter import denials, loss, novelties, steering, tampering
+from exporter.cli import takeover
+from exporter.otlp import Severity
+from tools.reference.pages import code, codes, page, plain, table
+
+_SPAN = "those of the [egress span](spans.md), but `egress.attempts`"
+
+
+class Record(NamedTuple):
+    """One kind of record."""
+
+    name: str
+    severity: Severity
+    meaning: str
+    attributes: tuple[str, ...]
+    """Its own; empty where it has those of an egress span."""
+
+
+RECORDS = (
+    Record(
+        novelties.NOVEL_EVENT,
+        Severity.WARN,
+        "something that the baseline doesn't have, once for each destination and chain of a job",
+        (),
+    ),
+    Record(
+        denials.WOULD_DENY_EVENT,
+        Severity.WARN,
+        "what the policy would deny in mode `enforce`, the first time that a program meets the destination",
+        (),
+    ),
+    Record(denials.DENIED_EVENT, Severity.ERROR, "what it denied, likewise", ()),
+    Record(
+        tampering.EVENT_NAME,
+        Severity.ERROR,
+        "something aimed at the tracing, or that gets round it",
+        ("egress.tamper.kind", "egress.tamper.detail", "egress.tamper.attempts"),
+    ),
+    Record(
+        loss.EVENT,
+        Severity.WARN,
+        "attempts got lost: one for each kind of loss and second",
+        ("egress.stage", "error.type", "egress.attempts"),
+    ),
+    Record(
+        takeover.EVENT,
+        Severity.WARN,
+        "`watch --adopt` went on where another watch was killed",
+        ("egress.instance", "egress.jobs", "egress.attempts.waiting", "egress.attempts.lost"),
+    ),
+)
+_INTRODUCTION = (
+    "An alert shouldn't wait for a span to end: these are sent at once, in the trace of the job that they "
+    "are about. The "
+    "name is the record's `event_name`, the body says it in a sentence. The resource is that of "
+    "[spans](spans.md#the-resource). Of what happens again and again, 4,096 of a job have a record; spans "
+    "and metrics "
+    "tell of all."
+)
+_KINDS = {
+    "packet_socket": "a job made a packet socket, whose frames aren't seen; detail: the frames' protocol",
+    "xdp_socket": "the same of an XDP socket",
+    "frames": "frames that should be stopped can't be, or weren't yet; detail: the errno, if there is one",
+    "bpf": "a job called bpf(2); detail: the command",
+    "signal": "a job sent a signal to ci-egress; detail: which",
+    "ptrace": "a job called ptrace(2) on ci-egress; detail: the request",
+    "memory": "a job wrote to ci-egress's memory",
+    "detached": "programs of ci-egress were detached; detail: which",
+    "replaced": "programs of ci-egress were replaced; detail: which",
+    "unpinned": "pins of ci-egress were removed; detail: which",
+    "policy": "the mode that is in force was changed other than by `ci-egress enforce`",
+}
+
+
+def text() -> str:
+    """The page. Raises SystemExit where the code has kinds that nobody described."""
+    _check()
+    records = [
+        [code(record.name), record.severity.name, plain(record.meaning), codes(record.attributes) or _SPAN]
+        for record in RECORDS
+    ]
+    kinds = [[code(kind), plain(meaning)] for kind, meaning in _KINDS.items()]
+    return page(
+        "Log records",
+        _INTRODUCTION,
+        table(["event", "severity", "", "attributes"], records),
+        "## Tampering",
+        "Records of what a process did have the attributes of its [program](spans.md#who) besides.",
+        table(["`egress.tamper.kind`", ""], kinds),
+        "What to do about each of these is in the [runbooks](../runbooks.md); what root can do, and which of "
+        "it is told, "
+        "in [the threat model](../threat-model.md#what-root-can-still-do).",
+    )
+
+
+def _check() -> None:
+    in_code = {*tampering.KINDS.values(), *tampering.LOST, steering.POLICY}
+    if in_code != _KINDS.keys():
+        raise SystemExit(f"tools/reference/logs.py and the code differ in {sorted(in_code ^ _KINDS.keys())}")
