@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +16,7 @@ from tools.release.checkout import Checkout
 from tools.release.closure import runtime_requirements
 from tools.release.distributions import Distributions
 
-from .machine import machine, with_systemd
+from .machine import debian_root, machine, with_systemd
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,8 +59,7 @@ def built(built_distributions: Distributions, tmp_path_factory: pytest.TempPathF
 @pytest.fixture(scope="module")
 def trixie() -> Iterator[Machine]:
     """A Debian 13 with BCC and no systemd."""
-    done = subprocess.run([ROOT / "tools/trixie-root.sh"], stdout=subprocess.PIPE, text=True, check=True)
-    with machine(Path(done.stdout.strip())) as made:
+    with machine(debian_root("trixie")) as made:
         yield made
 
 

@@ -136,6 +136,13 @@ class Machine:
         return spans(self.root / "var/lib/ci-egress/ci-egress/traces.jsonl")
 
 
+def debian_root(suite: str) -> Path:
+    """A root of that Debian with BCC, made once."""
+    command = [ROOT / "tools/debian-root.sh", suite, "python3-bpfcc", "libbpf1"]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    return Path(done.stdout.strip())
+
+
 @contextmanager
 def machine(lower: Path) -> Iterator[Machine]:
     """One whose files are those of the root `lower`, which stay as they are."""

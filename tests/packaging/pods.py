@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
+import shutil
 import subprocess
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 MANIFEST = ROOT / "deploy/kubernetes/ci-egress.yaml"
 CONTAINERFILE = ROOT / "deploy/container/Containerfile"
+_NODE, _IMAGE = Path("/root/node"), Path("/mnt")
+"""In the machine."""
 
 
 def documents() -> dict[str, dict[str, Any]]:
@@ -62,9 +65,22 @@ class Node:
     """Where the pod runs: a machine whose files are those of the image, and folders for its volumes."""
 
     image: Machine
-    folder: Path
 
-    def volumes(self) -> None:
+    @property
+    def folder(self) -> Path:
+        """The node's, for volumes and bundles."""
+        return self.image.root / _NODE.relative_to("/")
+
+    def prepare(self) -> None:
+        """Put the runtime there, and the image's files where the runtime takes them from."""
+        self.folder.mkdir()
+        runc = shutil.which("runc")
+        assert runc, "runc is missing"
+        shutil.copy(runc, self.folder / "runc")
+        self.image.run("mount", "--bind", "/", str(_IMAGE))
+        self._make_volumes()
+
+    def _make_volumes(self) -> None:
         """Make what the kubelet makes: folders open to everyone, and the ConfigMap's files."""
         for volume in pod()["volumes"]:
             if "emptyDir" in volume:
@@ -84,9 +100,10 @@ class Node:
         bundle.mkdir()
         (bundle / "config.json").write_text(json.dumps(self._config(of, arguments)))
         name = f"test-{secrets.token_hex(8)}"
-        runc = ["nsenter", f"--target={self.image.pid}", "--mount", "runc", "--root", str(bundle / "state")]
+        inside = _NODE / bundle.name
+        runc = self.image.command(str(_NODE / "runc"), "--root", str(inside / "state"))
         with (bundle / "log").open("wb") as log:
-            command = [*runc, "run", "--bundle", str(bundle), name]
+            command = [*runc, "run", "--bundle", str(inside), name]
             with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log) as process:
                 try:
                     yield process
@@ -123,17 +140,12 @@ class Node:
                 "capabilities": sets,
                 "noNewPrivileges": not given["allowPrivilegeEscalation"],
             },
-            "root": {"path": self._stage, "readonly": given["readOnlyRootFilesystem"]},
+            "root": {"path": str(_IMAGE), "readonly": given["readOnlyRootFilesystem"]},
             "mounts": [*mounts, *map(self._mount, of["volumeMounts"])],
             "linux": {
                 "namespaces": [{"type": kind} for kind in ("mount", "ipc", "uts", "cgroup", "network")]
             },
         }
-
-    @property
-    def _stage(self) -> str:
-        """Where the image's files are, in the machine's mounts."""
-        return str(Path(f"/proc/{self.image.pid}/root").readlink())
 
     def _environment(self, of: dict[str, Any]) -> list[str]:
         return [
@@ -144,8 +156,6 @@ class Node:
 
     def _mount(self, mounted: dict[str, Any]) -> dict[str, object]:
         (volume,) = [each for each in pod()["volumes"] if each["name"] == mounted["name"]]
-        source = volume["hostPath"]["path"] if "hostPath" in volume else str(self.folder / volume["name"])
-        if volume["name"] == "bpffs":
-            source = f"{self._stage}{source}"  # the machine's own
+        source = volume["hostPath"]["path"] if "hostPath" in volume else str(_NODE / volume["name"])
         options = ["rbind", "ro" if mounted.get("readOnly") else "rw"]
         return {"destination": mounted["mountPath"], "type": "none", "source": source, "options": options}

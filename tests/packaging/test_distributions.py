@@ -15,6 +15,7 @@ import pytest
 
 from tests.kernel.lab import PORT
 from tests.kernel.tracing import ROOT
+from tools.manual import pages
 from tools.release import distributions
 from tools.release.distributions import Distributions
 
@@ -25,7 +26,11 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.kernel
 
-NOT_PYTHON = ("*.h", "*.c", "*.j2", "*.html", "*.css", "*.js", "*.json", "*.yaml", "LICENSE", "py.typed")
+COMPLETIONS = {
+    "bash-completion/completions/ci-egress",
+    "fish/vendor_completions.d/ci-egress.fish",
+    "zsh/site-functions/_ci-egress",
+}
 PIPX = "1.18.4"
 
 
@@ -62,14 +67,16 @@ def test_the_wheel_has_every_file_of_the_program_and_nothing_else(built_distribu
     with zipfile.ZipFile(built_distributions.wheel) as wheel:
         names = {name for name in wheel.namelist() if ".dist-info/" not in name}
     expected = tracked("exporter") | {f"exporter/_{name}" for name in tracked("bpf")}
-    assert names == expected
+    assert {name for name in names if ".data/" not in name} == expected
+    shared = {name.partition("/data/share/")[2] for name in names - expected}
+    assert shared == COMPLETIONS | {f"man/man1/{page}" for page in pages()}
 
 
 def test_the_source_distribution_has_every_file_of_the_checkout(built_distributions: Distributions) -> None:
     with tarfile.open(built_distributions.sdist) as sdist:
         files = {member.name.partition("/")[2] for member in sdist if member.isfile()}
-    assert tracked() - files <= {".ci/run"}
-    assert files - tracked() == {"PKG-INFO"}
+    assert {name for name in tracked() - files if not name.startswith(".")} == set()
+    assert files - tracked() == {"PKG-INFO", *(f"build/man/{page}" for page in pages())}
 
 
 @pytest.mark.index

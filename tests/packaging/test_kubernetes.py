@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-import subprocess
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import kubernetes_validate
@@ -19,7 +17,7 @@ from tests.kernel.test_watch_policy import job, run_id
 from tests.kernel.tracing import ROOT, spans
 from tools.release.checkout import Checkout
 
-from .machine import LIMIT_S, PINS, machine
+from .machine import LIMIT_S, PINS, debian_root, machine
 from .pods import Node, capabilities, container, documents, instructions, pod
 from .unit import UNIT
 from .unit import capabilities as of_unit
@@ -127,8 +125,7 @@ def test_the_image_starts_what_the_manifest_gives_options_to() -> None:
 @pytest.fixture(scope="module")
 def image(built: Built) -> Iterator[Machine]:
     """What the Containerfile's steps make of a Debian 13, of one that has BCC already."""
-    done = subprocess.run([ROOT / "tools/trixie-root.sh"], stdout=subprocess.PIPE, text=True, check=True)
-    with machine(Path(done.stdout.strip())) as made:
+    with machine(debian_root("trixie")) as made:
         (made.root / "root" / built.package.name).write_bytes(built.package.read_bytes())
         for command in instructions("RUN"):
             # Nothing to download: its lists may stay as they are.
@@ -138,11 +135,9 @@ def image(built: Built) -> Iterator[Machine]:
 
 @pytest.mark.kernel
 @pytest.mark.index
-def test_the_containers_trace_and_deny_with_just_the_manifests_rights(
-    image: Machine, steps: Steps, tmp_path: Path
-) -> None:
-    node, (prepares,), watches = Node(image, tmp_path), pod()["initContainers"], container()
-    node.volumes()
+def test_the_containers_trace_and_deny_with_just_the_manifests_rights(image: Machine, steps: Steps) -> None:
+    node, (prepares,), watches = Node(image), pod()["initContainers"], container()
+    node.prepare()
     with node.started(prepares, prepares["command"]) as over:
         assert over.wait(LIMIT_S) == 0, node.log(prepares)
     policy = [
@@ -162,12 +157,12 @@ def test_the_containers_trace_and_deny_with_just_the_manifests_rights(
     assert list((image.root / PINS).glob("*")) == []
     acts = [
         span
-        for span in spans(tmp_path / "state/otlp/traces.jsonl")
+        for span in spans(node.folder / "state/otlp/traces.jsonl")
         if span.resource.get("cicd.pipeline.run.id") == run and "egress.verdict" in span.attributes
     ]
     assert [(span["server.address"], span["egress.verdict"]) for span in acts] == [
         (V4.peer, "allow"),
         (V4.evil, "deny"),
     ]
-    assert (tmp_path / "cache").stat().st_mode & 0o777 == 0o700
-    assert list((tmp_path / "cache").glob("*.bytecode")), "what was compiled is kept"
+    assert (node.folder / "cache").stat().st_mode & 0o777 == 0o700
+    assert list((node.folder / "cache").glob("*.bytecode")), "what was compiled is kept"

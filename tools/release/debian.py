@@ -20,6 +20,13 @@ from tools.release.closure import DISTRIBUTION
 PYTHONS = ("3.11", "3.12", "3.13")
 """Of Debian 12, Ubuntu 24.04 and Debian 13."""
 _HOME = Path("opt/ci-egress")
+_SHARED = {
+    "bash-completion/completions": "bash-completion/completions",
+    "fish/vendor_completions.d": "fish/vendor_completions.d",
+    "man/man1": "man/man1",
+    "zsh/site-functions": "zsh/vendor-completions",
+}
+"""Folders below share/ of a wheel, and those of Debian."""
 _LIBRARY = ("is_watching.py", "same_programs.py")
 _SCRIPTS = ("postinst", "prerm", "postrm")
 _ENTRY = """\
@@ -82,6 +89,7 @@ def _lay_environment(contents: Contents, home: Path) -> None:
     for python in PYTHONS:
         packages = home / f"lib/python{python}/site-packages"
         _install(contents, python, packages)
+        _share(packages / "share", home.parents[1] / "usr/share")
         for path in _files(packages):
             _link_once(path, packages, seen)
 
@@ -102,6 +110,14 @@ def _install(contents: Contents, python: str, target: Path) -> None:
     shutil.rmtree(target / "bin", ignore_errors=True)
     for record in target.glob("*.dist-info/RECORD"):
         record.unlink()  # dpkg has the list, and pip isn't to change anything here
+
+
+def _share(given: Path, target: Path) -> None:
+    """Put the manual and the shells' completions of a wheel where Debian has them, and nothing else."""
+    for source, place in _SHARED.items():
+        for path in sorted((given / source).glob("*ci-egress*")):
+            _copy(path, target / place / path.name)
+    shutil.rmtree(given)
 
 
 def _link_once(path: Path, packages: Path, seen: dict[tuple[Path, bytes], Path]) -> None:
