@@ -184,6 +184,11 @@ class Summary:
         attempts = sum(traffic.attempts for traffic in self._rows.values()) + self._uncounted
         return len({row.destination for row in self._rows}), attempts
 
+    @property
+    def against(self) -> dict[str, int]:
+        """Attempts that the policy is against, by `egress.verdict`, and `novel` ones."""
+        return {**{verdict: self._verdicts[verdict] for verdict in _AGAINST}, "novel": self._novel}
+
     def told(self) -> str:
         """Both in words, how many attempts the policy is against, and how many the baseline doesn't have.
 

@@ -24,6 +24,7 @@ _COMMANDS = {
     "stop": "Detach what a killed exporter left attached, or an instance that runs.",
     "baseline": "Learn what pipelines connect to, review it, and make a policy of it.",
     "policy": "Check a policy, ask it what it allows, or draft one from recorded traffic.",
+    "report": "Make a page of HTML, or Markdown, of what was traced.",
     "replay": "Run a recording through the same pipeline, without root.",
     "completion": "Print what makes a shell complete commands, options, files and jobs.",
 }
