@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.launch import ci_egress
 from tests.unit.watches import gitlab
 
 from .lab import PORT, V4, Lab
@@ -64,7 +65,7 @@ def test_a_run_leaves_a_page_and_a_step_s_summary(lab: Lab, programs: Programs, 
         lab,
         programs.act("connect", V4.peer, PORT),
         tmp_path / "otlp",
-        *("--report", str(page), "--trace-url", TRACE_URL),
+        *("--report", str(page), "--trace-url", TRACE_URL, "--record", str(tmp_path / "rec")),
         env={"GITHUB_STEP_SUMMARY": str(step)},
     )
     assert done.status == 0, done.stderr
@@ -79,7 +80,12 @@ def test_a_run_leaves_a_page_and_a_step_s_summary(lab: Lab, programs: Programs, 
     assert V4.peer in appended
     assert "1 attempt, 1 accounted for." in appended
     assert done.account == "attempts 1 = exported 1 + aggregated 0 + dropped 0 + pending 0"
-    assert {each.name for each in tmp_path.iterdir()} == {"otlp", "report.html", "step_summary"}
+    assert {each.name for each in tmp_path.iterdir()} == {"otlp", "rec", "report.html", "step_summary"}
+    options = ["--otlp-dir", "again", "--report", "again.html", "--summary", "again.md"]
+    replayed = ci_egress("replay", *options, "--trace-url", TRACE_URL, "rec", cwd=tmp_path)
+    assert replayed.status == 0
+    assert (tmp_path / "again.md").read_text() == appended.removeprefix("# Written before\n")
+    assert V4.peer in (tmp_path / "again.html").read_text()
 
 
 def test_under_sudo_they_are_the_caller_s_but_in_a_folder_of_root_s_alone(
