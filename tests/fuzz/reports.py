@@ -1,4 +1,4 @@
-"""Files of spans and metrics of any content: a report in bounds, with trees that are some and sums that hold."""
+"""Files of spans and metrics of any content: a report in bounds, with trees that are some and right sums."""
 
 from __future__ import annotations
 
