@@ -36,6 +36,18 @@ class OutputConfig:
     process_spans: ProcessSpans
 
 
+@dataclass(frozen=True)
+class ReportConfig:
+    """What is written for people, besides what is said on stderr."""
+
+    report: Path | None = None
+    """The HTML file; None: there is none."""
+    summary: Path | None = None
+    """The Markdown file that is appended to; None: where the CI system says."""
+    trace_url: str | None = None
+    """Where traces are to be seen, with `{trace_id}` in it."""
+
+
 class OnDeath(enum.StrEnum):
     """What becomes of the programs when the exporter is killed, as --on-exporter-death has it."""
 
@@ -76,6 +88,7 @@ class RunConfig:
     """The file of what tasks are known to connect to; None: there is none."""
     metric_lineage: bool = False
     """Connections are counted by chains of processes, too."""
+    reports: ReportConfig = ReportConfig()
 
 
 @dataclass(frozen=True)
@@ -100,7 +113,14 @@ class WatchConfig:
     on_exporter_death: OnDeath = OnDeath.CLOSED
     adopt: bool = False
     """Take over the instance of a watch that was killed, if there is one."""
+    is_host: bool = False
+    """The whole machine belongs to the job that the environment names."""
+    pid_file: Path | None = None
+    """Where it says that it is ready, and which process it is."""
+    fail_on: frozenset[FailOn] = frozenset()
+    """What makes it end with a failure."""
     baseline: Path | None = None
     """The file of what tasks are known to connect to; None: there is none."""
     metric_lineage: bool = False
     """Connections are counted by chains of processes, too."""
+    reports: ReportConfig = ReportConfig()

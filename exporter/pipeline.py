@@ -222,8 +222,8 @@ class Pipeline:
 
     def _ruling(self, job: TracedJob, event: Acted | Aggregated, program: Program | None) -> Ruling:
         terms = job.terms_of(event.policy)
-        if terms is None or event.verdict is not Verdict.NONE or program is None:
-            return ruling(terms, event)
+        if terms is None or event.verdict is not Verdict.NONE or program is None or program.scope == HOST:
+            return ruling(terms, event)  # what isn't the job's though the machine is goes by no policy
         names = self._names_of(event.process, event.scope).names_of(event.peer, event.at_ns)
         return early_ruling(terms, event, names, [each.path or "" for each in program.chain])
 

@@ -45,6 +45,14 @@ def everyone() -> Iterator[tuple[ProcessKey, int]]:
         yield ProcessKey(pid, started), parent_pid
 
 
+def ancestors(pid: int) -> frozenset[ProcessKey]:
+    """Who started `pid`, who started that, and so on, as far as it can be seen."""
+    live = _live(pid)
+    above = (_readable(live.parents) or []) if live else []
+    started = ((process.pid, started_ns(process.pid)) for process in above)
+    return frozenset(ProcessKey(number, since) for number, since in started if since is not None)
+
+
 def all_pids() -> frozenset[int]:
     """Of every process of this host, also of those that ended and weren't waited for."""
     return frozenset(psutil.pids())

@@ -184,6 +184,11 @@ class Summary:
         attempts = sum(traffic.attempts for traffic in self._rows.values()) + self._uncounted
         return len({row.destination for row in self._rows}), attempts
 
+    @property
+    def against(self) -> dict[str, int]:
+        """Attempts that the policy is against, by `egress.verdict`, and `novel` ones."""
+        return {**{verdict: self._verdicts[verdict] for verdict in _AGAINST}, "novel": self._novel}
+
     def told(self) -> str:
         """Both in words, how many attempts the policy is against, and how many the baseline doesn't have.
 
@@ -242,10 +247,10 @@ class Summary:
 
 
 def _row(destination: Destination, program: Program | None, said: Ruling) -> Row:
-    chain = program.lineage if program else ()
+    chain, step = (program.lineage, program.step) if program else ((), None)
     host, port, transport, _ = destination
     known = host if destination.is_address else None
-    return Row(known, port, transport, chain, destination.is_loopback, said.verdict, said.is_novel)
+    return Row(known, port, transport, chain, destination.is_loopback, said.verdict, said.is_novel, step)
 
 
 def _told(row: Row) -> dict[str, object]:

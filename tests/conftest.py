@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 TESTS = Path(__file__).parent
-KINDS = {"kernel", "integration", "stack"}
+KINDS = {"browser", "kernel", "integration", "stack"}
 LEFT_OUT = ("skipped", "deselected", "xfailed", "xpassed")
 
 hypothesis.settings.register_profile("default", deadline=None, database=None)

@@ -4,6 +4,7 @@
 #   tools/setup.sh              to run it: .venv/bin/ci-egress
 #   tools/setup.sh --dev        also to test, lint and benchmark it
 #   tools/setup.sh --dev --no-system     .venv alone, for the tests that need nothing else
+#   tools/setup.sh --system-only         the packages alone, where .venv is made by somebody who isn't root
 #
 # Debian 12 and 13, Ubuntu 24.04. Elsewhere it names what to install by hand.
 set -euo pipefail
@@ -17,8 +18,8 @@ readonly stamp=$venv/ci-egress.stamp
 # bcc compiles; the rest is what the demonstration uses.
 packages=(python3 python3-venv python3-bpfcc ca-certificates curl iproute2)
 dev_packages=(
-    bpftool chromium debootstrap e2fsprogs fonts-dejavu-core gcc git iproute2 libc6-dev make procps runc shellcheck
-    strace sudo util-linux
+    bash-completion bpftool chromium debootstrap default-jre-headless e2fsprogs fish fonts-dejavu-core gcc git groovy
+    iproute2 libc6-dev make man-db mandoc procps runc shellcheck strace sudo util-linux zsh
 )
 extras=
 
@@ -102,11 +103,12 @@ make_venv() {
 }
 
 main() {
-    local system=yes argument
+    local system=yes own=yes argument
     for argument in "$@"; do
         case $argument in
         --dev) extras=dev packages+=("${dev_packages[@]}") ;;
         --no-system) system=no ;;
+        --system-only) own=no ;;
         *) fail "unknown argument $argument" ;;
         esac
     done
@@ -117,9 +119,10 @@ main() {
         install_packages
     fi
     check_python
+    [[ $own == yes ]] || return 0
     make_venv
     link_bpftool
+    say "ready: $venv/bin/ci-egress"
 }
 
 main "$@"
-say "ready: $venv/bin/ci-egress"

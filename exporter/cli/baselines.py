@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from exporter.config import FailOn
+from exporter.errors import UsageError
 
 if TYPE_CHECKING:
     from exporter.baseline.model import Baseline
     from exporter.jobs.model import Job
+
+
+def required_baseline(file: Path | None, fail_on: Collection[FailOn]) -> Baseline | None:
+    """What `file` has, as for `baseline_of`. Raises UsageError also where there is none and it takes one."""
+    if FailOn.NOVEL in fail_on and file is None:
+        raise UsageError("--fail-on novel needs a baseline", hint="name one with --baseline FILE")
+    return baseline_of(file)
 
 
 def baseline_of(file: Path | None) -> Baseline | None:

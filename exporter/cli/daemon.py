@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from typing import Any, Protocol
 
 from exporter.account import Account, Bookkeeping
 from exporter.cli.baselines import warn_of_unknown
+from exporter.cli.failing import Judged, futile
 from exporter.cli.given import GivenWatch
 from exporter.cli.governor import Governor
 from exporter.cli.guards import Guards
@@ -25,18 +27,22 @@ from exporter.cli.notices import (
     warn,
     warn_of_ignored,
 )
+from exporter.cli.reporting import Reporting
 from exporter.cli.requests import Requests
 from exporter.cli.rereading import reread
 from exporter.cli.takeover import Takeover
+from exporter.cli.watch_reporting import WatchReporting
 from exporter.clock import boot_ns, system_clock
-from exporter.errors import LOST_STATUS
+from exporter.errors import FAIL_ON_STATUS, LOST_STATUS
 from exporter.events import HOST, Environment, Event, Found
 from exporter.flows import Flows
 from exporter.hosts import all_names
+from exporter.jobs.attributes import worker_attributes
 from exporter.jobs.model import Job
 from exporter.kernel.tracer import Tracer
 from exporter.kernel.windows import Coverage
 from exporter.live import LiveSource, find_everyone, go_first, kernel_counts
+from exporter.machine import MachineWatch
 from exporter.metrics import Metrics
 from exporter.otlp import (
     Rotation,
@@ -48,10 +54,11 @@ from exporter.otlp import (
     resolve_destinations,
 )
 from exporter.pipeline import Pipeline
-from exporter.procfs import Proc
+from exporter.procfs import Proc, ancestors
 from exporter.summary import Summary
 from exporter.systemd import notify
 from exporter.traced import Outlets
+from exporter.users import command_user
 from exporter.watching import JobWatch
 
 _LOOK_AROUND_S = 1.0
@@ -65,21 +72,38 @@ class Kernel(Protocol):
         """Wait until they are. Raises KernelError."""
 
 
-def run(given: GivenWatch, environment: Mapping[str, str], kernel: Kernel, asked: Requests) -> int:
-    """Watch until `asked` says to end it, flush, and say what came of it all; returns the exit status."""
+def run(
+    given: GivenWatch,
+    environment: Mapping[str, str],
+    kernel: Kernel,
+    asked: Requests,
+    be_ready: Callable[[], None],
+) -> int:
+    """Watch until `asked` says to end it, flush, and say what came of it all; returns the exit status.
+
+    `be_ready` is called once nothing is missed any more.
+    """
     config = given.config
     warn_of_ignored(ignored_variables(environment))
+    if given.policy and (in_vain := futile(config.fail_on, given.policy.of_others.mode)) is not None:
+        warn(in_vain)
     rotation = Rotation.within(config.otlp_dir_limit_mib << 20)
     destinations = resolve_destinations(environment, otlp_dir=config.output.otlp_dir, rotation=rotation)
     go_first()
     with ExitStack() as stack:
         spooling = Spooling(SpoolFolder(default_folder(environment, os.geteuid())))
-        telemetry = stack.enter_context(Telemetry(destinations, {}, spooling=spooling))
+        identity = worker_attributes(given.job) if given.job else {}
+        user = command_user(None, environment, euid=os.geteuid())
+        reporting = stack.enter_context(Reporting(config.reports, environment, user))
+        telemetry = stack.enter_context(
+            Telemetry(destinations, identity, spooling=spooling, transcript=reporting.transcript)
+        )
         tracer = kernel.ready(Coverage(is_host=True, reads_environments=True))
-        daemon = _Daemon(given, tracer, telemetry)
+        daemon = _Daemon(given, environment, tracer, telemetry, reporting)
         tell_leftovers()
         daemon.begin()
         notify("READY=1", environment)
+        be_ready()
         Messages.current().say(f"watching, telemetry goes to {', '.join(destinations.shown) or 'nowhere'}")
         if destinations.disabled:
             warn("OTEL_SDK_DISABLED is set: nothing is exported")
@@ -88,16 +112,29 @@ def run(given: GivenWatch, environment: Mapping[str, str], kernel: Kernel, asked
         account = daemon.finish()
         for problem in (*drops(account), *daemon.missed.all(), *telemetry.complaints(), *telemetry.notes()):
             warn(problem)
+        failings = daemon.failings(account)
+        for failing in failings:
+            Messages.current().say(failing, level=logging.ERROR)
+        daemon.reports.finish(account)
         Messages.current().say(str(account), account=account.fields())
         has_losses = telemetry.has_losses or any(account.dropped.values())
-    return LOST_STATUS if config.strict and has_losses else 0
+    if config.strict and has_losses:
+        return LOST_STATUS
+    return FAIL_ON_STATUS if failings else 0
 
 
 class _Daemon:
     """A watch, from its beginning to its end."""
 
-    def __init__(self, given: GivenWatch, tracer: Tracer, telemetry: Telemetry) -> None:
-        config, policy, baseline = given
+    def __init__(
+        self,
+        given: GivenWatch,
+        environment: Mapping[str, str],
+        tracer: Tracer,
+        telemetry: Telemetry,
+        reporting: Reporting,
+    ) -> None:
+        config, policy, _, job = given
         self._config, self._tracer, self._telemetry = config, tracer, telemetry
         flows = Flows()
         self._books = Bookkeeping(
@@ -114,16 +151,21 @@ class _Daemon:
         )
         spans = config.output.process_spans
         outlets = Outlets(telemetry, metrics, system_clock(), spans, tell_act_of)
-        self._governor = Governor(tracer, policy, all_names, warn)
+        self._governor = Governor(tracer, policy, all_names, warn, has_one_job=job is not None)
         self._begun: list[Job] = []
         """Jobs of which it isn't said yet."""
-        governor, changed = self._governor, self._changed
-        self._jobs = JobWatch(
-            outlets, job_env=config.job_env, on_change=changed, governor=governor, baseline=baseline
-        )
+        self._judged = Judged()
+        self.reports = WatchReporting(reporting, given, self._books.account)
+        self._apart = ancestors(os.getpid()) if job is not None else frozenset()
+        """What started this: in the job's midst, and no part of it."""
+        self._jobs = self._watch_for_jobs(given, environment, outlets)
         self._pipeline = Pipeline(outlets, Proc(), flows, self._jobs)
         self._source = LiveSource(tracer, self._handle, self._books, flows, on_fault=tell_fault)
-        self._takeover = Takeover(tracer, outlets, self._pipeline, self._jobs, self._governor, self._books)
+        self._takeover: Takeover | None = None
+        if isinstance(self._jobs, JobWatch):
+            self._takeover = Takeover(
+                tracer, outlets, self._pipeline, self._jobs, self._governor, self._books
+            )
         self._guards = Guards(tracer, outlets, self._books, self._handle)
         self.missed = Missed(tracer, self._handle, self._pipeline, self._jobs)
         self._sleep = tracer.sleep if policy else time.sleep
@@ -132,12 +174,13 @@ class _Daemon:
         """Take in what runs already."""
         self._governor.start(self._guards.steering)
         self._jobs.begin(self._pipeline, boot_ns())
-        if self._tracer.is_adopted:
+        if self._takeover is not None and self._tracer.is_adopted:
             self._takeover.begin(self._source.take)
             return
         for found in find_everyone(self._tracer, besides={os.getpid()}):
             self._handle(found)
-            read_environment(self._handle, found.process, exec_id=0)
+            if found.process not in self._apart:
+                read_environment(self._handle, found.process, exec_id=0)
 
     def loop(self, asked: Requests) -> None:
         """Until `asked` says to end it."""
@@ -162,11 +205,35 @@ class _Daemon:
         """Detach, tell the rest, and flush."""
         self._guards.look()
         self._source.finish()
-        self._takeover.end()
+        if self._takeover is not None:
+            self._takeover.end()
+        self.reports.ending()
         self._jobs.finish(boot_ns())
         with long_flush_told():
             self._telemetry.close(before_logs=self._guards.tell_losses)
         return self._books.account()
+
+    def failings(self, account: Account) -> list[str]:
+        """Why it ends with a failure, a line each."""
+        return self._judged.failings(self._config.fail_on, account, self._jobs.turned_away)
+
+    def _watch_for_jobs(
+        self, given: GivenWatch, environment: Mapping[str, str], outlets: Outlets
+    ) -> JobWatch | MachineWatch:
+        job_env, changed, governor = given.config.job_env, self._changed, self._governor
+        baseline = given.baseline
+        if given.job is None:
+            return JobWatch(outlets, job_env=job_env, on_change=changed, governor=governor, baseline=baseline)
+        return MachineWatch(
+            outlets,
+            given.job,
+            environment,
+            job_env=job_env,
+            apart=self._apart,
+            on_change=changed,
+            governor=governor,
+            baseline=baseline,
+        )
 
     def _handle(self, event: Event) -> None:
         if isinstance(event, Environment) and event.process.pid == os.getpid():
@@ -182,7 +249,9 @@ class _Daemon:
         if summary is None:
             self._begun.append(job)
         else:
+            self._judged.add(job, summary)
             _tell(job, summary)
+            self.reports.over(job, summary)
 
     def _catch_up(self) -> None:
         while self._source.pump():

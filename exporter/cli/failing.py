@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections import Counter
+from collections.abc import Collection, Mapping
 
 from exporter.account import Account
+from exporter.cli.notices import job_told
 from exporter.config import FailOn
 from exporter.denials import Denials
+from exporter.jobs.model import Job
 from exporter.novelties import Novelties
 from exporter.policy.model import Mode
+from exporter.summary import Summary
 from exporter.text import counted
 
 _HAPPENED = {
@@ -34,10 +38,42 @@ def failings(
     fail_on: Collection[FailOn], denials: Denials, novelties: Novelties, account: Account
 ) -> list[str]:
     """What of `fail_on` happened, a line each; an attempt of which it isn't known counts, too."""
-    if not fail_on:
-        return []
     attempts = {FailOn.NOVEL: novelties.attempts, **denials.attempts}
     first = {FailOn.NOVEL: novelties.first, **denials.first}
+    return _lines(fail_on, attempts, first, account)
+
+
+class Judged:
+    """What policy and baseline said to many jobs."""
+
+    def __init__(self) -> None:
+        """Of none so far."""
+        self._attempts = Counter[str]()
+        self._first: dict[str, str] = {}
+
+    def add(self, job: Job, summary: Summary) -> None:
+        """`job` is over, or a part of it is."""
+        for what, attempts in summary.against.items():
+            self._attempts[what] += attempts
+            if attempts:
+                self._first.setdefault(what, f"in {job_told(job)}")
+
+    def failings(self, fail_on: Collection[FailOn], account: Account, unknown: int) -> list[str]:
+        """As for one job; `unknown` are processes of jobs that found no room, so that nobody judged them."""
+        lines = _lines(fail_on, self._attempts, self._first, account)
+        if fail_on and unknown:
+            lines.append(f"--fail-on: {counted(unknown, 'process', 'processes')} of jobs had no room")
+        return lines
+
+
+def _lines(
+    fail_on: Collection[FailOn],
+    attempts: Mapping[str, int],
+    first: Mapping[str, str | None],
+    account: Account,
+) -> list[str]:
+    if not fail_on:
+        return []
     lines = [
         f"--fail-on {what}: {counted(attempts[what], 'attempt')} {told}, first: {first[what]}"
         for what, told in _HAPPENED.items()

@@ -9,6 +9,7 @@ from exporter.config import RunConfig, WatchConfig
 if TYPE_CHECKING:
     from exporter.baseline.model import Baseline
     from exporter.cli.governing import Source
+    from exporter.jobs.model import Job
     from exporter.policy.model import Policy
 
 
@@ -27,3 +28,5 @@ class GivenWatch(NamedTuple):
     config: WatchConfig
     policy: Source | None
     baseline: Baseline | None
+    job: Job | None
+    """The one that the whole machine belongs to; None: it belongs to none."""

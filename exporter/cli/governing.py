@@ -81,8 +81,7 @@ def requested(config: RunConfig | WatchConfig) -> Policy | None:
 def _needing(config: RunConfig | WatchConfig) -> list[str]:
     """Options that mean nothing without a policy."""
     asked = {"--enforce": config.enforce, "--host-enforce": config.host_enforce}
-    if isinstance(config, RunConfig):
-        asked |= {f"--fail-on {what}": what in config.fail_on for what in (FailOn.AUDIT, FailOn.DENY)}
+    asked |= {f"--fail-on {what}": what in config.fail_on for what in (FailOn.AUDIT, FailOn.DENY)}
     return [option for option, is_given in asked.items() if is_given]
 
 

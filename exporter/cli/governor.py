@@ -65,11 +65,15 @@ class Governor:
         source: Source | None,
         seeds: Callable[[], Mapping[bytes, Collection[str]]],
         warn: Callable[[str], object],
+        *,
+        has_one_job: bool = False,
     ) -> None:
         """Hold nobody to anything yet; `source` None: there is no policy.
 
         `seeds` are the names that addresses (16 bytes) have without being looked up; `warn` says a line.
+        With `has_one_job` containers that are held to the policy are that job's, and there is always room.
         """
+        self._has_one_job = has_one_job
         self._tracer, self._scopes = tracer, tracer.scopes
         self._source = source
         self._seeds = seeds
@@ -87,6 +91,8 @@ class Governor:
         if self._source is not None:
             for line in _missing(self._source.policy):
                 self._warn(line)
+            if self._has_one_job:
+                return
             others = self._write(self._source.of_others, self._source, OVERFLOW)
             for scope in (OVERFLOW, *([HOST] if self._source.is_for_host else [])):
                 self._scopes.open(scope)
@@ -106,6 +112,8 @@ class Governor:
                 self._tell(scope, _Held(job, None, standing))
             else:
                 self._hold(scope, _Held(job, self._fitting(job, self._source, scope), standing))
+        if self._has_one_job and scope != HOST and self._source is not None and self._source.is_for_host:
+            self.begin(HOST, job)
         return self._terms(scope)
 
     def over(self, scope: int, standing: Standing) -> None:
@@ -193,7 +201,7 @@ class Governor:
             if old := before[scope].written:
                 self._scopes.drop_grants(scope, old.number)
         self._remove_unused()
-        return sum(held.job is not None for held in self._held.values())
+        return sum(held.job is not None for scope, held in self._held.items() if scope != HOST)
 
     def _plan(self, source: Source) -> dict[int, _Written]:
         """What each scope will be held to. What was written for that is removed where it comes to nothing."""

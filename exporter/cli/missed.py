@@ -10,6 +10,7 @@ from exporter.clock import boot_ns
 from exporter.events import HOST, Environment, Event, ProcessKey
 from exporter.kernel.tracer import Tracer
 from exporter.live import losses
+from exporter.machine import MachineWatch
 from exporter.pipeline import Pipeline
 from exporter.procfs import environment_of
 from exporter.watching import JOBS_MAX, JobWatch
@@ -27,7 +28,11 @@ class Missed:
     """What the kernel had no room to tell."""
 
     def __init__(
-        self, tracer: Tracer, handle: Callable[[Event], None], pipeline: Pipeline, jobs: JobWatch
+        self,
+        tracer: Tracer,
+        handle: Callable[[Event], None],
+        pipeline: Pipeline,
+        jobs: JobWatch | MachineWatch,
     ) -> None:
         """Environments that are read late go to `handle`."""
         self._tracer = tracer

@@ -13,6 +13,7 @@ from exporter.cli.governor import Governor
 from exporter.cli.messages import Messages
 from exporter.config import WatchConfig
 from exporter.errors import CiEgressError, FileError, UsageError
+from exporter.machine import MachineWatch
 from exporter.pipeline import Pipeline
 from exporter.text import counted
 from exporter.watching import JobWatch
@@ -21,7 +22,7 @@ from exporter.watching import JobWatch
 def reread(
     config: WatchConfig,
     governor: Governor,
-    jobs: JobWatch,
+    jobs: JobWatch | MachineWatch,
     pipeline: Pipeline,
     catch_up: Callable[[], object],
 ) -> None:
@@ -65,7 +66,9 @@ def _change_policy(
     return governor.change(source, pipeline.names_in, catch_up, pipeline.change_terms)
 
 
-def _change_baseline(config: WatchConfig, jobs: JobWatch, catch_up: Callable[[], object]) -> int:
+def _change_baseline(
+    config: WatchConfig, jobs: JobWatch | MachineWatch, catch_up: Callable[[], object]
+) -> int:
     baseline = baseline_of(config.baseline)
     assert baseline is not None  # noqa: S101 - likewise
     catch_up()

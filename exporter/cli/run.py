@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from exporter.cli.baselines import baseline_of
+from exporter.cli.baselines import required_baseline
 from exporter.cli.given import GivenRun
 from exporter.cli.messages import Messages
-from exporter.cli.misplaced import CommandInFront, warn_of_misplaced
+from exporter.cli.misplaced import CommandInFront, a_command, warn_of_misplaced
 from exporter.cli.options import (
     FILE,
     NAME,
@@ -32,6 +32,7 @@ from exporter.cli.options import (
     policy_options,
     strict_option,
 )
+from exporter.cli.report_options import report_config, report_options
 from exporter.command import HeldCommand, inherited_environment
 from exporter.config import FailOn, OnDeath, RunConfig
 from exporter.errors import FAIL_ON_STATUS, LOST_STATUS, UsageError
@@ -39,7 +40,6 @@ from exporter.signals import SignalRelay
 from exporter.users import command_user
 
 if TYPE_CHECKING:
-    from exporter.baseline.model import Baseline
     from exporter.kernel.loading import Loading
     from exporter.policy.model import Policy
 
@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     "92 telemetry was lost and --strict was given.",
 )
 @output_options
+@report_options
 @strict_option
 @click.option("--record", type=FILE, metavar="FILE", help="Keep the events in FILE for `ci-egress replay`.")
 @click.option(
@@ -73,7 +74,14 @@ if TYPE_CHECKING:
 @fail_on_option
 @metric_lineage_option
 @death_option
-@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- COMMAND...")
+@click.argument(
+    "command",
+    nargs=-1,
+    required=True,
+    type=click.UNPROCESSED,
+    metavar="-- COMMAND...",
+    shell_complete=a_command,
+)
 def command(
     command: tuple[str, ...],
     *,
@@ -93,12 +101,13 @@ def command(
     Messages(as_json=json_log, is_verbose=verbose)
     warn_of_misplaced(command)
     output = output_config(otlp_dir, process_spans)
-    return run(RunConfig(command, output, **options), inherited_environment())
+    reports = report_config(options)
+    return run(RunConfig(command, output, reports=reports, **options), inherited_environment())
 
 
 def run(config: RunConfig, environment: Mapping[str, str]) -> int:
     """Run and trace; returns the exit status. Raises CiEgressError when COMMAND wasn't started."""
-    policy, baseline = _requested(config), _baseline(config)
+    policy, baseline = _requested(config), required_baseline(config.baseline, config.fail_on)
     user = command_user(config.user, environment, euid=os.geteuid())
     with SignalRelay() as relay, HeldCommand(config.command, user=user, signals=relay.inherited) as held:
         try:
@@ -124,12 +133,6 @@ def _requested(config: RunConfig) -> Policy | None:
     from exporter.cli.governing import requested
 
     return requested(config)
-
-
-def _baseline(config: RunConfig) -> Baseline | None:
-    if FailOn.NOVEL in config.fail_on and config.baseline is None:
-        raise UsageError("--fail-on novel needs a baseline", hint="name one with --baseline FILE")
-    return baseline_of(config.baseline)
 
 
 def _trace(

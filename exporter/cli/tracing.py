@@ -19,6 +19,7 @@ from exporter.cli.leaving import end_what_is_left
 from exporter.cli.leftovers import tell_leftovers
 from exporter.cli.notices import long_flush_told, tell_act, tell_fault, warn, warn_of_ignored
 from exporter.cli.outcome import Outcome
+from exporter.cli.reporting import Reporting
 from exporter.clock import boot_ns, system_clock
 from exporter.command import HeldCommand
 from exporter.config import RunConfig
@@ -26,7 +27,7 @@ from exporter.errors import KernelError
 from exporter.events import HOST, Event, ProcessKey
 from exporter.flows import Flows
 from exporter.hosts import all_names
-from exporter.jobs.attributes import resource_attributes
+from exporter.jobs.attributes import worker_attributes
 from exporter.jobs.detect import detect, step_of
 from exporter.jobs.model import Job
 from exporter.kernel.loading import Loading
@@ -49,11 +50,10 @@ from exporter.signals import SignalRelay
 from exporter.spans import traceparent
 from exporter.summary import Summary
 from exporter.traced import Outlets, TracedJob, known_by, traced_job
+from exporter.users import command_user
 
 SCOPE = 1
 """The job's number in the kernel: `run` has one job."""
-
-_WORKER = "cicd.worker.name"
 
 
 def trace(
@@ -76,11 +76,15 @@ def trace(
     job = detect(environment, job_env=config.job_env)
     governed = governance(config, given.policy, job)
     warn_of_unknown(given.baseline, job)
-    # What one series of metrics has in common mustn't change with every run, so of the job only the worker.
-    identity = {name: value for name, value in resource_attributes(job).items() if name == _WORKER}
     with ExitStack() as stack:
+        user = command_user(config.user, environment, euid=os.geteuid())
+        reporting = stack.enter_context(Reporting(config.reports, environment, user))
         spooling = Spooling(SpoolFolder(default_folder(environment, os.geteuid())))
-        telemetry = stack.enter_context(Telemetry(destinations, identity, spooling=spooling))
+        telemetry = stack.enter_context(
+            Telemetry(
+                destinations, worker_attributes(job), spooling=spooling, transcript=reporting.transcript
+            )
+        )
         tracer = _ready(kernel, config)
         terms = governed.terms if governed else None
         step = step_of(environment, job_env=config.job_env)
@@ -97,6 +101,7 @@ def trace(
         title = job.task or job.pipeline or Path(config.command[0]).name
         failing = failings(config.fail_on, run.traced.denials, run.traced.novelties, account)
         outcome = Outcome(title, job, run.traced.summary, account, telemetry, destinations, lost, failing)
+        reporting.of_run(outcome, terms, given.baseline, given.policy)  # stderr ends with the account
         outcome.tell()
     return outcome.exit_status(held.wait(lambda: relay.pump(held)), is_strict=config.strict)
 

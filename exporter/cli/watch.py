@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from exporter.cli.baselines import baseline_of
+from exporter.cli.baselines import required_baseline
 from exporter.cli.given import GivenWatch
 from exporter.cli.messages import Messages
 from exporter.cli.options import (
+    FILE,
     NAME,
     Mebibytes,
     baseline_option,
     death_option,
+    fail_on_option,
     host_enforce_option,
     metric_lineage_option,
     output_config,
@@ -24,14 +26,17 @@ from exporter.cli.options import (
     policy_options,
     strict_option,
 )
+from exporter.cli.report_options import report_config, report_options
 from exporter.cli.requests import requests
 from exporter.command import inherited_environment
-from exporter.config import OnDeath, WatchConfig
+from exporter.config import FailOn, OnDeath, WatchConfig
 from exporter.errors import UsageError
+from exporter.pid_file import pid_file
 
 if TYPE_CHECKING:
     from exporter.cli.daemon import Kernel
     from exporter.cli.governing import Source
+    from exporter.jobs.model import Job
 
 _LIMIT_MIB = 1536
 
@@ -39,9 +44,11 @@ _LIMIT_MIB = 1536
 @click.command(
     "watch",
     epilog="SIGTERM or SIGINT ends it, with everything flushed; SIGHUP reads policy and baseline again. "
-    "Exit status: 0; 2 usage; 91 could not trace; 92 telemetry was lost and --strict was given.",
+    "Exit status: 0; 2 usage; 90 what --fail-on names happened; 91 could not trace; 92 telemetry was lost "
+    "and --strict was given.",
 )
 @output_options
+@report_options
 @click.option(
     "--otlp-dir-limit",
     "otlp_dir_limit_mib",
@@ -59,8 +66,22 @@ _LIMIT_MIB = 1536
 @click.option(
     "--job-env", type=NAME, metavar="NAME", help="A variable that holds a job's id, on other CI systems."
 )
+@click.option(
+    "--host",
+    "is_host",
+    is_flag=True,
+    help="The whole machine is of one job, that of this environment (an ephemeral runner): all that happens "
+    "on it is that job's, until a signal ends it.",
+)
+@click.option(
+    "--pid-file",
+    type=FILE,
+    metavar="FILE",
+    help="Make FILE, with the process id in it, once it is ready; it is gone when it has ended.",
+)
 @policy_options
 @baseline_option
+@fail_on_option
 @metric_lineage_option
 @host_enforce_option
 def command(
@@ -80,23 +101,49 @@ def command(
     \b
     ci-egress watch --otlp-dir /var/lib/ci-egress/otlp
     ci-egress watch --policy policy.yaml --adopt      # as a service that is started again when killed
+    sudo -E ci-egress watch --host --pid-file /run/ci-egress.pid &    # in a job, for all of its machine
     OTEL_EXPORTER_OTLP_ENDPOINT=http://collector.example:4318 ci-egress watch
     """  # noqa: D301 - click wants a real backspace
     Messages(as_json=json_log, is_verbose=verbose)
     if otlp_dir is None and otlp_dir_limit_mib is not None:
         raise UsageError("--otlp-dir-limit is given without --otlp-dir", hint="add --otlp-dir DIR")
     limit_mib = otlp_dir_limit_mib or _LIMIT_MIB
-    config = WatchConfig(output_config(otlp_dir, process_spans), otlp_dir_limit_mib=limit_mib, **options)
+    output, reports = output_config(otlp_dir, process_spans), report_config(options)
+    config = WatchConfig(output, otlp_dir_limit_mib=limit_mib, reports=reports, **options)
     return watch(config, inherited_environment())
 
 
 def watch(config: WatchConfig, environment: Mapping[str, str]) -> int:
     """Watch; returns the exit status. Raises CiEgressError when it can't be traced."""
-    given = GivenWatch(config, _policy(config), baseline_of(config.baseline))  # before anything is loaded
-    with requests() as asked, _kernel(config, has_policy=given.policy is not None) as kernel:
+    job = _job(config, environment)
+    baseline = required_baseline(config.baseline, config.fail_on)
+    given = GivenWatch(config, _policy(config), baseline, job)  # before anything is loaded
+    with (
+        requests() as asked,
+        pid_file(config.pid_file) as be_ready,
+        _kernel(config, has_policy=given.policy is not None) as kernel,
+    ):
         from exporter.cli.daemon import run
 
-        return run(given, environment, kernel, asked)
+        return run(given, environment, kernel, asked, be_ready)
+
+
+def _job(config: WatchConfig, environment: Mapping[str, str]) -> Job | None:
+    """The one that the whole machine belongs to; None: it belongs to none."""
+    if not config.is_host:
+        return None
+    from exporter.jobs.detect import detect, recognise
+
+    if config.adopt:
+        hint = "omit --adopt: what a job's watch leaves behind is nobody else's to go on with"
+        raise UsageError("--adopt and --host are both given", hint=hint)
+    if config.job_env is None and recognise(environment) is None:
+        raise UsageError(
+            "--host: the environment names no CI job that this machine belongs to",
+            hint="start it in a step of the job, under sudo with `sudo -E`; on another CI system, name a "
+            "variable that has the job's id with --job-env NAME",
+        )
+    return detect(environment, job_env=config.job_env)
 
 
 @contextmanager
@@ -118,7 +165,8 @@ def _kernel(config: WatchConfig, *, has_policy: bool) -> Iterator[Kernel]:
 
 def _policy(config: WatchConfig) -> Source | None:
     has_policy = config.policy is not None or config.allowed_endpoints is not None
-    if not (has_policy or config.enforce or config.host_enforce):
+    needs_one = config.enforce or config.host_enforce or config.fail_on - {FailOn.NOVEL}
+    if not (has_policy or needs_one):
         return None  # and nothing of what reads one is imported
     from exporter.cli.governing import source_of
 

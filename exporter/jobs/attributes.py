@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from exporter.jobs.model import Job
 
+WORKER = "cicd.worker.name"
+
 
 def resource_attributes(job: Job) -> dict[str, str]:
     """What belongs on the resource of all spans of `job`; what is unknown is left out."""
@@ -11,7 +13,7 @@ def resource_attributes(job: Job) -> dict[str, str]:
     return span_attributes(job) | _known(
         {
             "cicd.pipeline.run.url.full": job.run_url,
-            "cicd.worker.name": job.worker,
+            WORKER: job.worker,
             "vcs.owner.name": owner,
             "vcs.repository.name": name,
             "vcs.repository.url.full": job.repository_url,
@@ -20,6 +22,11 @@ def resource_attributes(job: Job) -> dict[str, str]:
             "vcs.ref.head.revision": job.revision,
         }
     )
+
+
+def worker_attributes(job: Job) -> dict[str, str]:
+    """What metrics say of `job` on their resource: its worker, which isn't another one with each run."""
+    return _known({WORKER: job.worker})
 
 
 def span_attributes(job: Job) -> dict[str, str]:

@@ -7,6 +7,7 @@ from exporter.otlp.records import LogRecord, Severity
 from exporter.otlp.settings import Destinations, Endpoint, Protocol, Rotation, Route, Signal
 from exporter.otlp.spool_folder import SpoolFolder, default_folder
 from exporter.otlp.telemetry import FLUSH_TIMEOUT_S, Telemetry
+from exporter.otlp.transcript import Transcript
 
 __all__ = [
     "FLUSH_TIMEOUT_S",
@@ -23,6 +24,7 @@ __all__ = [
     "Spooling",
     "Telemetry",
     "Timer",
+    "Transcript",
     "default_folder",
     "ignored_variables",
     "resolve_destinations",

@@ -26,6 +26,7 @@ from exporter.otlp.records import LogRecord
 from exporter.otlp.routes import open_sinks
 from exporter.otlp.settings import Destinations, Signal
 from exporter.otlp.sinks import Sink, SpoolError
+from exporter.otlp.transcript import Transcript
 from exporter.text import clean, counted
 
 FLUSH_TIMEOUT_S = 10.0
@@ -40,7 +41,7 @@ class Telemetry:
     Exported means that a collector accepted it or that it stands in a file: with both, one of them is enough.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the last ones are options
         self,
         destinations: Destinations,
         resource_attributes: Mapping[str, str],
@@ -48,12 +49,14 @@ class Telemetry:
         instance_id: str | None = None,
         queue_capacity: int = SPANS.capacity,
         spooling: Spooling | None = None,
+        transcript: Transcript | None = None,
     ) -> None:
         """Open files, start threads. Raises CiEgressError for a directory or certificate that can't be used.
 
         `resource_attributes` are the identity known so far (`vcs.*`, `cicd.*`), which the environment can't
         change. `queue_capacity` counts spans, for each destination.
-        With `spooling`, what a collector doesn't take waits on disk.
+        With `spooling`, what a collector doesn't take waits on disk. Spans are written to `transcript`, too,
+        which counts in no account.
         """
         self.resource = _resource(destinations, resource_attributes, instance_id or str(uuid.uuid4()))
         """On metrics; spans of a job merge the job's attributes into it."""
@@ -80,6 +83,9 @@ class Telemetry:
         self._all_books = (books, log_books, metric_books)
         spans = dataclasses.replace(SPANS, capacity=queue_capacity)
         self._lanes = [self._lane(spans, sink, books) for sink in trace_sinks]
+        self._transcript, self._copies = transcript, list[Lane]()
+        if transcript:
+            self._copies = [Lane(spans, transcript.sink, transcript.ledger, Complaints())]
         self._log_lanes = [self._lane(LOG_RECORDS, sink, log_books) for sink in log_sinks]
         metrics = [(sink, self._courier("metrics", sink, metric_books)) for sink in metric_sinks]
         self._metrics = MetricStream(metrics, self.resource, destinations.metric_interval_s, self._complaints)
@@ -116,7 +122,7 @@ class Telemetry:
     @property
     def room(self) -> int:
         """Spans that every queue has room for at this moment: a source that heeds it loses none to them."""
-        return min((lane.room for lane in self._lanes), default=self._capacity)
+        return min((lane.room for lane in (*self._lanes, *self._copies)), default=self._capacity)
 
     def submit(self, span: ReadableSpan, attempts: int, *, aggregated: bool = False) -> None:
         """Hand over a finished span that stands for `attempts` kernel events: 0 for a job's or a process's.
@@ -124,6 +130,8 @@ class Telemetry:
         Those of an `aggregated` span are accounted as such once it is delivered, not as exported one by one.
         Never waits: what finds its queue full is counted as dropped.
         """
+        if self._transcript:
+            self._copy(Entry(span, attempts, outstanding=1, is_aggregated=aggregated), self._transcript)
         if self._refusal:
             self._ledger.refused(attempts, self._refusal)
             return
@@ -181,7 +189,7 @@ class Telemetry:
         self._closed = True
         self._refusal = self._refusal or "closed"
         start_s = time.monotonic()
-        _finish(self._lanes, start_s + timeout_s * _SHARE_FOR_SPANS)
+        _finish([*self._lanes, *self._copies], start_s + timeout_s * _SHARE_FOR_SPANS)
         before_logs()
         self._log_refusal = self._log_refusal or "closed"
         _finish(self._log_lanes, start_s + timeout_s * _SHARE_WITH_LOGS)
@@ -191,6 +199,11 @@ class Telemetry:
                 ("lost", error_type), f"{counted(number, 'log record')} got lost ({error_type})"
             )
         self._log_handler.remove()
+
+    def _copy(self, entry: Entry, transcript: Transcript) -> None:
+        transcript.ledger.open(entry)
+        for lane in self._copies:
+            lane.put(entry)
 
     def _prepared(self, spooling: Spooling | None, destinations: Destinations) -> Spooling | None:
         """None when telemetry can't wait on disk, which isn't worth ending for."""

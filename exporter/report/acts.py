@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from exporter.addresses import is_loopback
-from exporter.destinations import SOCKET, Destination
+from exporter.destinations import SOCKET
 from exporter.otlp_json import Attributes, number_of, text_of
 from exporter.policy.endpoints import PORT_MAX
 from exporter.report.model import Act, Program
@@ -144,7 +144,7 @@ def act_of(span: WholeSpan, texts: Texts) -> Act:
     """The act that `span`, which is one of an act, tells of."""
     get = span.attributes.get
     transport = texts.name(get("network.transport"))
-    host = texts.name(get("server.address")) or Destination(SOCKET, None, transport or "unknown", None).shown
+    host = texts.name(get("server.address")) or SOCKET
     address = texts.name(get("network.peer.address"))
     verdict = get("egress.verdict")
     novel = get("egress.novel")

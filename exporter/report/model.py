@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from exporter.account import Account
+from exporter.destinations import SOCKET, Destination
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,7 @@ class Act:
     started_ns: int
     ended_ns: int
     host: str
-    """`server.address`: a name, an address, or `_other`."""
+    """`server.address`: a name, an address, or `_other`; `_socket` where the act had none yet."""
     port: int | None
     transport: str | None
     """The IANA keyword, or a protocol's number."""
@@ -75,6 +76,8 @@ class Act:
     @property
     def destination(self) -> str:
         """`host:port`, an IPv6 address in brackets; the host alone where there is no port."""
+        if self.host == SOCKET and self.address is None:
+            return Destination(SOCKET, None, self.transport or "unknown", None).shown
         if self.port is None:
             return self.host
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"

@@ -1,55 +1,96 @@
-"""Process trees of spans: whatever is wrong with them, each program hangs on another or on the job."""
+"""The tree of programs of one job: parents before children, whatever the files say of who is whose.
+
+Where there is no program for an act (`--process-spans none`), those that its lineage names stand in.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Set
-from dataclasses import replace
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
-from exporter.report.model import Act, Program
+from exporter.report.model import Act, JobReport, Program
 
+NONE = -1
+"""In place of a parent or a program."""
 
-def rooted(programs: Mapping[str, Program], root: str | None) -> dict[str, Program]:
-    """`programs`, by span id, with `root` as parent where theirs is none of them, or a circle would be."""
-    parents: dict[str, str | None] = {}
-    for start in programs:
-        way: list[str] = []
-        current: str | None = start
-        while current is not None and current not in parents:
-            above = programs[current].parent_id
-            parents[current] = above if above in programs else None
-            way.append(current)
-            current = parents[current]
-        if current is not None and current in way:  # it was met on this very way
-            parents[current] = None
-    return {
-        span_id: replace(program, parent_id=parents[span_id] or root) for span_id, program in programs.items()
-    }
+_Lineage = tuple[int, str, str]
+"""A parent, the executable's name and its command line: one program, as far as acts tell."""
 
 
-def chosen(programs: Mapping[str, Program], acts: Iterable[Act], limit: int) -> dict[str, Program]:
-    """At most `limit` of `programs`, which are `rooted`: first those of `acts` and what is above them."""
-    wanted: dict[str, None] = {}
-    for act in acts:
-        _want(programs, act.parent_id, wanted, limit)
-    for program in sorted(programs.values(), key=lambda each: each.started_ns):
-        _want(programs, program.span_id, wanted, limit)
-    return {span_id: program for span_id, program in programs.items() if span_id in wanted}
+@dataclass
+class Tree:
+    """Programs as columns; each parent stands before its children."""
+
+    parents: list[int] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)
+    command_lines: list[str] = field(default_factory=list)
+    """Empty where it isn't known."""
+    pids: list[int | None] = field(default_factory=list)
+    times_ns: list[tuple[int, int] | None] = field(default_factory=list)
+    """Start and end; None for one that only acts tell of."""
+    _by_span: dict[str, int] = field(default_factory=dict)
+    _by_lineage: dict[_Lineage, int] = field(default_factory=dict)
+
+    def add(self, program: Program, parent: int) -> int | None:
+        """The place of `program`, whose parent is at `parent`; None where it is in already."""
+        if program.span_id in self._by_span:
+            return None
+        times_ns = (program.started_ns, program.ended_ns)
+        place = self._add(parent, program.name, program.command_line, program.pid, times_ns)
+        self._by_span[program.span_id] = place
+        return place
+
+    def program_of(self, act: Act) -> int:
+        """Whose act it is; NONE where nothing is known of that."""
+        found = self._by_span.get(act.parent_id or "")
+        return self._stand_in(act) if found is None else found
+
+    def _stand_in(self, act: Act) -> int:
+        """The last program of its lineage, made with those above it where they are new."""
+        # Both begin at the job's root; where they differ in length, who knows which line is whose.
+        lines: Sequence[str] = (*act.ancestors, act.command_line)
+        if len(lines) != len(act.chain):
+            lines = ("",) * (len(act.chain) - 1) + (act.command_line,)
+        found = NONE
+        for name, line in zip(act.chain, lines, strict=False):
+            key = (found, name, line)
+            known = self._by_lineage.get(key)
+            found = self._by_lineage[key] = self._add(*key) if known is None else known
+        if found != NONE and self.pids[found] is None:
+            self.pids[found] = act.pid
+        return found
+
+    def _add(
+        self,
+        parent: int,
+        name: str,
+        line: str,
+        pid: int | None = None,
+        times_ns: tuple[int, int] | None = None,
+    ) -> int:
+        self.parents.append(parent)
+        self.names.append(name)
+        self.command_lines.append(line)
+        self.pids.append(pid)
+        self.times_ns.append(times_ns)
+        return len(self.parents) - 1
 
 
-def _want(programs: Mapping[str, Program], span_id: str | None, wanted: dict[str, None], limit: int) -> None:
-    """It and all above it, or none of them where there is too little room."""
-    way: list[str] = []
-    while span_id is not None and span_id in programs and span_id not in wanted:
-        way.append(span_id)
-        span_id = programs[span_id].parent_id
-    if len(wanted) + len(way) <= limit:
-        wanted.update(dict.fromkeys(way))
-
-
-def hung(acts: Iterable[Act], programs: Set[str], root: str | None) -> list[Act]:
-    """`acts` by start, with `root` as parent where theirs is none of `programs`."""
-    placed = (
-        act if act.parent_id in programs or act.parent_id == root else replace(act, parent_id=root)
-        for act in acts
-    )
-    return sorted(placed, key=lambda act: (act.started_ns, act.span_id))
+def tree_of(job: JobReport, limit: int) -> Tree:
+    """Of at most `limit` programs with spans. One that is its own ancestor has no parent."""
+    made = Tree()
+    programs = {program.span_id: program for program in job.programs[:limit]}
+    children: dict[str, list[Program]] = {}
+    for program in programs.values():
+        if program.parent_id in programs:
+            children.setdefault(program.parent_id, []).append(program)
+    roots = [program for program in programs.values() if program.parent_id not in programs]
+    for first in (*roots, *programs.values()):  # what no root leads to is a circle, cut where it begins
+        waiting = deque([(first, NONE)])
+        while waiting:
+            program, parent = waiting.popleft()
+            place = made.add(program, parent)
+            if place is not None:
+                waiting.extend((child, place) for child in children.get(program.span_id, ()))
+    return made

@@ -1,0 +1,60 @@
+// The end of the tracing: stop it, show what it said, and judge how it ended.
+
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+
+import { places } from './options.mjs';
+import { messages, startOf, stop } from './watch.mjs';
+import { Refusal, addToSummary, annotate, say, showFolded } from './workflow.mjs';
+
+const ANNOTATIONS_MAX = 8; // the runner shows ten of each level for a step
+const FAILED_ON = 90;
+const LOST = 92;
+
+/**
+ * End it and show what it has to say; returns `{status, wasRunning, said}`, or nothing where an earlier step did.
+ * Throws Refusal when it doesn't end.
+ */
+export async function endTracing(folder, watch) {
+  if (existsSync(places(folder).told) && startOf(watch.pid) !== watch.started) {
+    say('ci-egress: an earlier step ended the tracing, and told all');
+    return undefined;
+  }
+  const { status, wasRunning } = await stop(folder, watch);
+  const said = messages(folder);
+  showFolded('What ci-egress said', said.flatMap(shown));
+  said.filter(({ event }) => event !== undefined).slice(0, ANNOTATIONS_MAX).forEach(annotateAct);
+  if (watch.hasSummary) summarise(folder);
+  writeFileSync(places(folder).told, '');
+  return { status, wasRunning, said };
+}
+
+/** Throws Refusal when the step should fail by how it ended. */
+export function judge({ status, wasRunning, said }) {
+  if (!wasRunning) {
+    const how = status === undefined ? 'nobody knows how' : `with status ${status}`;
+    throw new Refusal(`ci-egress ended before the job did, ${how}`, 'what came after that was not traced');
+  }
+  const reasons = said.filter(({ level, event }) => level === 'error' && event === undefined);
+  const told = reasons.map(({ message }) => message).join('\n');
+  if (status === FAILED_ON) throw new Refusal(told || 'what fail-on names happened', '');
+  if (status === LOST) throw new Refusal('telemetry was lost', 'the lines above say how much, and why');
+  if (status !== 0) throw new Refusal(told || 'ci-egress failed', `it ended with status ${status ?? 'unknown'}`);
+}
+
+function shown({ level, message, detail = '' }) {
+  const label = level === 'info' ? '' : `${level}: `;
+  return `${label}${message}\n${detail}`.trimEnd().split('\n');
+}
+
+function annotateAct({ level, message }) {
+  annotate(level === 'error' ? 'error' : 'warning', 'ci-egress', message);
+}
+
+// The summary of a step is a file of that step alone: the one that main had is read by now.
+function summarise(folder) {
+  try {
+    addToSummary(readFileSync(places(folder).summary, 'utf8'));
+  } catch (error) {
+    annotate('warning', 'ci-egress', `the summary is missing: ${error.message}`);
+  }
+}

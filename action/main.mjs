@@ -1,0 +1,61 @@
+// Begins to trace the job: everything that its later steps do is seen.
+
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+
+import { provideCiEgress } from './install.mjs';
+import { places, watchEnvironment, watchOptions } from './options.mjs';
+import { handedOn, requireRoot, runAsRoot } from './root.mjs';
+import { start, traceOf } from './watch.mjs';
+import { Refusal, fail, isTrue, say, saveState, setOutput, showFolded } from './workflow.mjs';
+
+async function main() {
+  if (process.platform !== 'linux') {
+    throw new Refusal('ci-egress traces Linux only', "add `if: runner.os == 'Linux'` to this step");
+  }
+  const folder = join(process.env.RUNNER_TEMP ?? '/tmp', 'ci-egress');
+  const options = watchOptions(folder);
+  const hasSummary = isTrue('summary');
+  requireRoot();
+  const ciEgress = provideCiEgress();
+  diagnose(ciEgress);
+  makeFolder(folder);
+  const watch = await start(folder, [ciEgress, 'watch', ...options], handedOn(watchEnvironment()));
+  keep(folder, { ...watch, hasSummary });
+  tell(folder, ciEgress);
+}
+
+function diagnose(ciEgress) {
+  const doctor = runAsRoot([ciEgress, 'doctor'], handedOn(watchEnvironment()));
+  showFolded('ci-egress doctor', doctor.lines);
+  if (doctor.status !== 0) {
+    throw new Refusal('ci-egress can\'t trace on this runner', 'the lines of `ci-egress doctor` above say what is missing');
+  }
+}
+
+function makeFolder(folder) {
+  try {
+    mkdirSync(folder, { mode: 0o755 });
+  } catch (error) {
+    if (error.code !== 'EEXIST') throw error;
+    throw new Refusal('this job has begun to be traced already', 'use the action once in a job, as its first step');
+  }
+}
+
+// For post, which nothing but the runner keeps it for; and in a file for the action `stop`.
+function keep(folder, watch) {
+  saveState('folder', folder);
+  saveState('watch', JSON.stringify(watch));
+  writeFileSync(places(folder).state, JSON.stringify(watch), { flag: 'wx', mode: 0o600 });
+}
+
+function tell(folder, ciEgress) {
+  const { otlpDir, report } = places(folder);
+  setOutput('trace-id', traceOf(folder));
+  setOutput('otlp-dir', otlpDir);
+  setOutput('report', report);
+  setOutput('ci-egress', ciEgress);
+  say(`ci-egress traces this job from here on, trace ${traceOf(folder)}`);
+}
+
+await main().catch(fail);

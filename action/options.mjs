@@ -1,0 +1,73 @@
+// From the action's inputs to the options of `ci-egress watch`.
+
+import { resolve } from 'node:path';
+
+import { Refusal, input, isTrue } from './workflow.mjs';
+
+const MODES = ['', 'trace', 'audit', 'enforce'];
+
+/** The options that the inputs ask for. `folder` gets what is written. Throws Refusal. */
+export function watchOptions(folder) {
+  const { otlpDir, report, summary } = places(folder);
+  return [
+    '--host',
+    '--json-log',
+    `--otlp-dir=${otlpDir}`,
+    `--report=${report}`,
+    `--summary=${summary}`,
+    ...policyOptions(),
+    ...given('baseline', resolve),
+    ...given('fail-on'),
+    ...given('trace-url'),
+  ];
+}
+
+/** What the inputs add to its environment. */
+export function watchEnvironment() {
+  const endpoint = input('otlp-endpoint');
+  const checkRun = input('check-run-id');
+  return {
+    PYTHONDONTWRITEBYTECODE: '1', // root leaves nothing in a folder that the runner has to empty
+    ...(endpoint && { OTEL_EXPORTER_OTLP_ENDPOINT: endpoint }),
+    ...(checkRun && { CI_EGRESS_CHECK_RUN_ID: checkRun }),
+  };
+}
+
+/** Where things are in the folder of a run. */
+export function places(folder) {
+  return {
+    otlpDir: `${folder}/otlp`,
+    report: `${folder}/report.html`,
+    summary: `${folder}/summary.md`,
+    log: `${folder}/log.jsonl`,
+    record: `${folder}/record`,
+    state: `${folder}/state.json`,
+    told: `${folder}/told`,
+  };
+}
+
+function policyOptions() {
+  const mode = input('mode');
+  if (!MODES.includes(mode)) {
+    throw new Refusal('mode is none of trace, audit and enforce', 'write `mode: trace`, or leave it out');
+  }
+  const hasPolicy = input('policy') !== '' || input('allowed-endpoints') !== '';
+  if (mode === 'trace' && hasPolicy) {
+    throw new Refusal('mode is trace, and a policy is given', 'write `mode: audit` to see what it would deny');
+  }
+  if ((mode === 'audit' || mode === 'enforce') && !hasPolicy) {
+    throw new Refusal(`mode is ${mode}, and no policy is given`, 'add `policy: FILE` or `allowed-endpoints: …`');
+  }
+  return [
+    ...given('policy', resolve),
+    ...given('allowed-endpoints', (text) => text.split(/\s+/).join(' ')),
+    ...(mode === 'enforce' ? ['--enforce'] : []),
+    ...(isTrue('host-enforce') && hasPolicy ? ['--host-enforce'] : []),
+  ];
+}
+
+// One word with the name, so that no value is taken for another option.
+function given(name, convert = (text) => text) {
+  const value = input(name);
+  return value === '' ? [] : [`--${name}=${convert(value)}`];
+}

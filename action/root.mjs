@@ -1,0 +1,56 @@
+// Commands with root's rights: by sudo, where this isn't root already. Never through a shell.
+
+import { spawnSync } from 'node:child_process';
+
+import { Refusal } from './workflow.mjs';
+
+const OUTPUT_MAX = 16 * 1024 * 1024;
+
+// What names the job and says where telemetry goes. Not the files of a step, which are gone when it is over, nor
+// tokens that nothing here needs.
+const HANDED_ON =
+  /^(CI|(GITHUB|RUNNER|GITEA|FORGEJO|OTEL|CI_EGRESS)_\w+|TRACEPARENT|TRACESTATE|STATE_DIRECTORY)$/;
+const KEPT_BACK = /^GITHUB_(TOKEN|ENV|OUTPUT|PATH|STATE|STEP_SUMMARY)$/;
+
+/** The part of the environment that ci-egress gets, and what `more` adds. */
+export function handedOn(more = {}) {
+  const kept = Object.entries(process.env).filter(([name]) => HANDED_ON.test(name) && !KEPT_BACK.test(name));
+  return { ...Object.fromEntries(kept), ...more };
+}
+
+/** How to start COMMAND as root with `environment`: for `spawn`. Values never stand on a command line. */
+export function asRoot(command, environment = {}) {
+  const { PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin', HOME = '/', LANG = 'C.UTF-8' } =
+    process.env;
+  const env = { PATH, HOME, LANG, ...environment };
+  if (process.getuid() === 0) return { file: command[0], args: command.slice(1), env };
+  const names = Object.keys(environment);
+  const preserved = names.length ? [`--preserve-env=${names.join(',')}`] : [];
+  return { file: 'sudo', args: ['--non-interactive', ...preserved, '--', ...command], env };
+}
+
+/** Run COMMAND as root to its end; returns status and output. Throws Refusal where it can't be started. */
+export function runAsRoot(command, environment = {}) {
+  const { file, args, env } = asRoot(command, environment);
+  return run(file, args, env);
+}
+
+/** Run a program to its end, its errors among its output. Throws Refusal where it can't be started. */
+export function run(file, args, env = process.env) {
+  const done = spawnSync(file, args, { env, encoding: 'utf8', maxBuffer: OUTPUT_MAX, stdio: ['ignore', 'pipe', 'pipe'] });
+  if (done.error) {
+    const hint = file === 'sudo' ? 'use a runner that is root or has sudo' : 'see that it is there and may be run';
+    throw new Refusal(`${file} can't be run: ${done.error.code ?? done.error.message}`, hint);
+  }
+  return { status: done.status ?? 1, stdout: done.stdout, lines: `${done.stdout}${done.stderr}`.trimEnd().split('\n') };
+}
+
+/** See that nobody is asked for a password. Throws Refusal. */
+export function requireRoot() {
+  if (runAsRoot(['true']).status !== 0) {
+    throw new Refusal(
+      'this runner may not become root: `sudo --non-interactive true` failed',
+      'let its user use sudo without a password, or have `ci-egress watch` run on it as a service',
+    );
+  }
+}

@@ -1,0 +1,123 @@
+// `ci-egress watch` as a process that outlives the script which starts it.
+
+import { spawn } from 'node:child_process';
+import { closeSync, openSync, readFileSync } from 'node:fs';
+import { setTimeout as pause } from 'node:timers/promises';
+
+import { asRoot, runAsRoot } from './root.mjs';
+import { places } from './options.mjs';
+import { Refusal } from './workflow.mjs';
+
+const START_LIMIT_MS = 120_000;
+const STOP_LIMIT_MS = 90_000; // 10 s for a flush, and what the report takes
+const SETTLE_LIMIT_MS = 2_000;
+const LOOK_MS = 50;
+
+// Says which process it is and how it ended, since nobody else is there to wait for it. Its text is fixed: what is
+// run comes as arguments.
+const SUPERVISOR = '"$@" >&2 & echo "pid $!"; wait "$!"; echo "status $?"';
+
+/** Start it; returns `{pid, started}` once it traces. Throws Refusal. */
+export async function start(folder, command, environment) {
+  const { log, record } = places(folder);
+  const { file, args, env } = asRoot(['/bin/sh', '-c', SUPERVISOR, 'ci-egress', ...command], environment);
+  const [said, recorded] = [openSync(log, 'wx', 0o600), openSync(record, 'wx', 0o600)];
+  const child = spawn(file, args, { env, cwd: folder, detached: true, stdio: ['ignore', recorded, said] });
+  child.on('error', () => undefined); // `sudo` was there a moment ago; else it isn't ready in time
+  child.unref();
+  closeSync(said);
+  closeSync(recorded);
+  await until(() => isReady(folder) || statusOf(folder) !== undefined, START_LIMIT_MS);
+  if (!isReady(folder) || statusOf(folder) !== undefined) {
+    await abandon(folder);
+    throw new Refusal('tracing did not start', reasonOf(folder));
+  }
+  const pid = pidOf(folder);
+  return { pid, started: startOf(pid) };
+}
+
+/** End it, exactly this process; returns `{status, wasRunning}`. Throws Refusal when it doesn't end. */
+export async function stop(folder, { pid, started }) {
+  const wasRunning = started !== '' && startOf(pid) === started;
+  if (wasRunning) signal('TERM', pid);
+  await until(() => startOf(pid) !== started, STOP_LIMIT_MS);
+  if (startOf(pid) === started) {
+    throw new Refusal(
+      `ci-egress (process ${pid}) did not end within ${STOP_LIMIT_MS / 1000} s of SIGTERM`,
+      'on a runner that lives on, `ci-egress stop --all` ends it and detaches what it attached',
+    );
+  }
+  await until(() => statusOf(folder) !== undefined, SETTLE_LIMIT_MS); // written a moment later
+  return { status: statusOf(folder), wasRunning };
+}
+
+/** What it said, a message each: `{level, message, …}`. */
+export function messages(folder) {
+  const lines = read(places(folder).log).split('\n').slice(0, -1);
+  return lines.map(parsed).filter((said) => typeof said.message === 'string');
+}
+
+/** The trace that it said its job is in; empty when it didn't say. */
+export function traceOf(folder) {
+  const said = messages(folder).find(({ trace_id: id }) => /^[0-9a-f]{32}$/.test(id));
+  return said?.trace_id ?? '';
+}
+
+/** When a process began, in the kernel's ticks; empty when there is none. */
+export function startOf(pid) {
+  const stat = pid > 0 ? read(`/proc/${pid}/stat`) : '';
+  // The name in parentheses may hold anything; the state and 18 more fields stand before the time.
+  const [state, ...rest] = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+  return stat === '' || state === 'Z' || state === 'X' ? '' : rest[18];
+}
+
+// Once nothing is missed any more, it says which job it traces.
+function isReady(folder) {
+  return traceOf(folder) !== '';
+}
+
+async function abandon(folder) {
+  const pid = pidOf(folder);
+  const started = startOf(pid);
+  if (started) await stop(folder, { pid, started });
+}
+
+function reasonOf(folder) {
+  const errors = messages(folder).filter(({ level }) => level === 'error');
+  const told = errors.map(({ message, hint }) => (hint ? `${message}; ${hint}` : message));
+  return told.join('\n') || `see its messages; it ended with ${statusOf(folder) ?? 'no status in time'}`;
+}
+
+function pidOf(folder) {
+  return Number(/^pid (\d+)$/m.exec(read(places(folder).record))?.[1] ?? 0);
+}
+
+function statusOf(folder) {
+  const status = /^status (\d+)$/m.exec(read(places(folder).record))?.[1];
+  return status === undefined ? undefined : Number(status);
+}
+
+function signal(name, pid) {
+  runAsRoot(['kill', `-${name}`, '--', `${pid}`]);
+}
+
+async function until(isSo, limitMs) {
+  const deadline = performance.now() + limitMs;
+  while (!isSo() && performance.now() < deadline) await pause(LOOK_MS);
+}
+
+function parsed(line) {
+  try {
+    return JSON.parse(line) ?? {};
+  } catch {
+    return { level: 'info', message: line }; // sudo's words, or Python's
+  }
+}
+
+function read(path) {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch {
+    return '';
+  }
+}

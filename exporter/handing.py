@@ -1,0 +1,90 @@
+"""Documents for the user who called, with that user's rights: a job may have a hand in the folder."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+from pathlib import Path
+
+from exporter.documents import placing
+from exporter.folders import UnsafeFolderError, require_ours_alone
+from exporter.kernel.compiling import SYSTEM_PYTHON
+from exporter.users import CommandUser
+
+_TIMEOUT_S = 20.0
+
+
+class HandingError(Exception):
+    """Why a document can't be written; its text is the reason."""
+
+
+def append(path: Path, data: bytes, limit_bytes: int, user: CommandUser | None) -> None:
+    """Append `data` whole or not at all; the file has `limit_bytes` at most. Raises HandingError."""
+    _hand(path, data, [placing.APPEND, str(path), str(limit_bytes)], user)
+
+
+def replace(path: Path, data: bytes, user: CommandUser | None) -> None:
+    """Put `data` in the place of what `path` held. Raises HandingError."""
+    _hand(path, data, [placing.REPLACE, str(path)], user)
+
+
+def _hand(path: Path, data: bytes, arguments: list[str], user: CommandUser | None) -> None:
+    """As `user`; without one, and where that may not write and the folder is ours alone, as this process."""
+    try:
+        if user is None:
+            _place(data, arguments)
+            return
+        try:
+            _place_as(user, data, arguments)
+        except PermissionError:
+            if not _is_ours_alone(path.parent):
+                raise
+            _place(data, arguments)
+    except OSError as error:
+        raise HandingError(_reason(error)) from None
+
+
+def _place(data: bytes, arguments: list[str]) -> None:
+    how, path, *limit = arguments
+    if how == placing.APPEND:
+        placing.append(path, data, int(limit[0]))
+    else:
+        placing.replace(path, data)
+
+
+def _place_as(user: CommandUser, data: bytes, arguments: list[str]) -> None:
+    """Raises OSError, as the other user's process met it."""
+    # The system's Python, and the text on the command line: what lies in root's folders that user can't read.
+    source = Path(placing.__file__).read_text(encoding="utf-8")
+    try:
+        done = subprocess.run(  # noqa: S603
+            [SYSTEM_PYTHON, "-I", "-S", "-c", source, *arguments],
+            input=data,
+            capture_output=True,
+            check=False,
+            timeout=_TIMEOUT_S,
+            user=user.uid,
+            group=user.gid,
+            extra_groups=user.groups,
+            env={},
+        )
+    except subprocess.TimeoutExpired:
+        raise OSError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT)) from None
+    if done.returncode != 0:
+        number, _, reason = done.stderr.decode(errors="replace").strip().partition(" ")
+        raise OSError(int(number) if number.isdecimal() else errno.EIO, reason or "its writer was killed")
+
+
+def _is_ours_alone(folder: Path) -> bool:
+    try:
+        require_ours_alone(folder)
+    except (UnsafeFolderError, OSError):
+        return False
+    return True
+
+
+def _reason(error: OSError) -> str:
+    if error.errno == errno.ELOOP:
+        return "a symbolic link stands there"
+    return error.strerror or str(error)

@@ -1,0 +1,120 @@
+"""A machine that belongs to one job, as an ephemeral runner does: all that happens on it is that job's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Container, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from exporter.events import Environment, ProcessKey
+from exporter.finder import Discovered
+from exporter.jobs.model import Job
+from exporter.kernel.registry import Standing, run_hash
+from exporter.pipeline import Pipeline
+from exporter.procfs import all_pids
+from exporter.programs import Program
+from exporter.roots import Roots
+from exporter.summary import Summary
+from exporter.traced import Outlets, known_by, traced_job
+from exporter.watching import WITHOUT_ROOM, Governor, NoGovernor
+
+if TYPE_CHECKING:
+    from exporter.baseline.model import Baseline
+
+SCOPE = WITHOUT_ROOM + 1
+"""The job's number in the kernel."""
+
+_INIT = 1
+"""Adopts whoever's parent is gone."""
+_REAP_S = 10.0
+_NS = 1_000_000_000
+
+
+class MachineWatch:
+    """The job: its steps, what they start, and whatever else runs."""
+
+    turned_away = 0
+    """Processes whose job was one too many: there is only one."""
+
+    def __init__(  # noqa: PLR0913 - the last one is the system's
+        self,
+        outlets: Outlets,
+        job: Job,
+        environ: Mapping[str, str],
+        *,
+        job_env: str | None,
+        apart: Container[ProcessKey],
+        on_change: Callable[[Job, Summary | None], None],
+        governor: Governor = NoGovernor(),  # noqa: B008
+        baseline: Baseline | None = None,
+        pids: Callable[[], Collection[int]] = all_pids,
+    ) -> None:
+        """`job` is what `environ` tells of; a root of any job is one of its.
+
+        `apart` are processes that are no roots whatever they were executed with: what the watch itself was
+        started by. `job_env` and the rest are as for JobWatch.
+        """
+        self._outlets, self._job = outlets, job
+        self._roots = Roots(job_env)
+        self._apart = apart
+        self._on_change = on_change
+        self._governor = governor
+        self._pids = pids
+        self._summary = Summary(environ, sees_daemons=True)
+        self._reaped_ns = 0
+        self.baseline = baseline
+        """What the job is held against."""
+
+    def begin(self, pipeline: Pipeline, now_ns: int) -> None:
+        """Let the job begin, to be told to `pipeline`."""
+        self._pipeline = pipeline
+        self._reaped_ns = now_ns
+        ids = self._job.ids
+        standing = Standing(
+            run_hash(self._job.run_id),
+            ids.job_span_id,
+            ids.parent_span_id or 0,
+            ids.derive_from or 0,
+            began_ns=now_ns,
+        )
+        terms = self._governor.begin(SCOPE, self._job, standing)
+        traced = traced_job(self._job, self._outlets, self._summary, now_ns)
+        novelty = known_by(self.baseline, self._job)
+        pipeline.begin(SCOPE, replace(traced, terms=terms, novelty=novelty), takes_rest=True)
+        self._on_change(self._job, None)
+
+    def discover(self, event: Environment, program: Program) -> Discovered | None:
+        """The job, where `program` is a root of any."""
+        if program.exec_id == 0 and program.process in self._apart:
+            return None
+        found = self._roots.identify(event.block, program.parent.process if program.parent else None)
+        return Discovered(SCOPE, found.step) if found else None
+
+    def stirs(self, scope: int, at_ns: int) -> None:
+        """It isn't over before the watch is."""
+
+    def change_baseline(self, baseline: Baseline) -> int:
+        """From now on the job is held against it; returns how many jobs are: this one."""
+        self.baseline = baseline
+        self._pipeline.change_novelty(SCOPE, known_by(baseline, self._job))
+        return 1
+
+    def look_around(self, now_ns: int) -> None:
+        """Let go of processes whose end got lost. Call it once a second or so."""
+        if now_ns - self._reaped_ns >= _REAP_S * _NS:
+            self._reaped_ns = now_ns
+            self._pipeline.table.reap(self._pids(), now_ns)
+
+    def finish(self, now_ns: int) -> None:
+        """End the job."""
+        left = [
+            program.process.pid for program in self._pipeline.table.live({SCOPE}) if _is_left_behind(program)
+        ]
+        self._pipeline.end(SCOPE, now_ns, left_behind=left)
+        self._on_change(self._job, self._summary)
+
+
+def _is_left_behind(program: Program) -> bool:
+    """Whether its step is over. One that goes on, as that which ends the watch, isn't left."""
+    root = program.root
+    return root.ended_ns is not None or root.parent_pid == _INIT

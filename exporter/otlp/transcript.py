@@ -1,0 +1,109 @@
+"""Spans of this process, kept for the report at its end: in a file without a name, in no account."""
+
+from __future__ import annotations
+
+import errno
+import os
+import tempfile
+import threading
+from contextlib import suppress
+from pathlib import Path
+
+from exporter.otlp.encoders import json_line_encoder
+from exporter.otlp.ledger import Account, Ledger
+from exporter.otlp.settings import DEFAULT_TIMEOUT_S, Signal
+from exporter.otlp.sinks import Receipt, SendError, Sink, SpoolError
+
+LIMIT_BYTES = 256 << 20
+_LARGEST_LINE = 16_000_000
+_FOLDERS = (os.environ.get("TMPDIR"), "/var/tmp", "/tmp")  # noqa: S108 - the file has no name there
+
+
+class Transcript:
+    """A bounded file of OTLP/JSON lines; whoever made it closes it."""
+
+    def __init__(self, limit_bytes: int = LIMIT_BYTES) -> None:
+        """Make the file. Raises SpoolError where it can't be made."""
+        self._file = _File(limit_bytes)
+        self.ledger = Ledger()
+        """Of the attempts that it is to hold; no one else counts by it."""
+        self.sink = Sink(
+            "the report", self._file, json_line_encoder(Signal.TRACES), DEFAULT_TIMEOUT_S, _LARGEST_LINE
+        )
+
+    @property
+    def path(self) -> Path:
+        """Where it can be read, by this process alone and until it is closed."""
+        return self._file.path
+
+    @property
+    def account(self) -> Account:
+        """What became of the attempts."""
+        return self.ledger.account()
+
+    def close(self) -> None:
+        """Let go of it: nothing is left."""
+        self._file.end()
+
+
+class _File:
+    """The transport of a lane."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        self._limit_bytes = limit_bytes
+        self._descriptor = _nameless()
+        self._size = 0
+        self._lock = threading.Lock()
+        """A lane that was given up may still be at it when the file is closed."""
+        self._is_open = True
+
+    @property
+    def path(self) -> Path:
+        return Path(f"/proc/self/fd/{self._descriptor}")
+
+    def send(self, payload: bytes, timeout_s: float) -> Receipt:
+        """Append a line whole or not at all. Raises SendError."""
+        del timeout_s
+        with self._lock:
+            if not self._is_open or self._size + len(payload) > self._limit_bytes:
+                raise _refusal("transcript_full", f"it holds {self._limit_bytes >> 20} MiB")
+            try:
+                self._append(payload)
+            except OSError as error:
+                with suppress(OSError):
+                    os.ftruncate(self._descriptor, self._size)
+                error_type = errno.errorcode.get(error.errno or 0, "OSError")
+                raise _refusal(error_type, error.strerror or str(error)) from error
+        return Receipt()
+
+    def close(self) -> None:
+        """The lane is done with it; what it holds is to be read."""
+
+    def end(self) -> None:
+        with self._lock:
+            if self._is_open:
+                self._is_open = False
+                os.close(self._descriptor)
+
+    def _append(self, payload: bytes) -> None:
+        written = 0
+        while written < len(payload):
+            written += os.pwrite(self._descriptor, payload[written:], self._size + written)
+        self._size += len(payload)
+
+
+def _refusal(error_type: str, reason: str) -> SendError:
+    return SendError(error_type, reason, fix="name fewer spans", retryable=False)
+
+
+def _nameless() -> int:
+    """For its owner alone, which on most systems stays on disk, and not in memory as much of /tmp does."""
+    error: OSError | None = None
+    for folder in filter(None, _FOLDERS):
+        try:
+            with tempfile.TemporaryFile(dir=folder) as file:
+                return os.dup(file.fileno())
+        except OSError as this:
+            error = error or this
+    reason = error.strerror if error else "there is no folder for it"
+    raise SpoolError("transcript", reason or str(error))

@@ -1,0 +1,56 @@
+"""A file by which scripts know that a daemon is ready, which process it is, and when it has ended."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from exporter.errors import UsageError
+
+_MODE = 0o644
+
+
+@contextmanager
+def pid_file(path: Path | None) -> Iterator[Callable[[], None]]:
+    """Yields what makes `path`, with the pid of this process in it; at the end it is gone. None: no file.
+
+    It comes whole: who sees it can read the pid. What stood there before goes at once, links not followed.
+    Raises UsageError where it can't be made, which shows at the start.
+    """
+    if path is None:
+        yield lambda: None
+        return
+    own, temporary = f"{os.getpid()}\n", path.with_name(f".{secrets.token_hex(16)}")
+    with _reasoned(path):
+        path.unlink(missing_ok=True)
+        _write(temporary, own)
+
+    def be_ready() -> None:
+        with _reasoned(path):
+            temporary.rename(path)
+
+    try:
+        yield be_ready
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+            if path.read_text() == own:
+                path.unlink()
+
+
+def _write(path: Path, text: str) -> None:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    with os.fdopen(os.open(path, flags, _MODE), "w") as file:
+        file.write(text)
+
+
+@contextmanager
+def _reasoned(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        hint = "name a file in a folder that this user can write to, and nobody else"
+        raise UsageError(f"cannot write {path}: {error.strerror}", hint=hint) from None

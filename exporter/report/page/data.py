@@ -1,0 +1,239 @@
+"""What the page is made from in the browser, as plain data: texts once, then columns of numbers.
+
+Texts are shown as they are there, so that what hides or turns others around (controls, bidirectional marks)
+is escaped here. What there is no room for is said in `notes`: the counts hold all the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from exporter.report.page.drafts import drafted
+from exporter.report.page.held import Held
+from exporter.report.page.rows import Counts, Row, Table, table_of
+from exporter.report.page.tree import Tree, tree_of
+from exporter.text import clean, printable
+
+if TYPE_CHECKING:
+    from exporter.baseline.model import Baseline
+    from exporter.policy import model
+    from exporter.report.model import Act, JobReport, Report
+
+ACTS_MAX = PROGRAMS_MAX = 100_000
+"""Of all jobs together, that are listed one by one."""
+TEXT_MAX = 4000
+"""Characters of a text."""
+TEXTS_MAX = 32_000_000
+"""Characters of all of them; from there on, each has `_SHORT_MAX`."""
+_SHORT_MAX = 80
+_WORD_MAX, _STEP_MAX = 20, 120
+"""Characters of what is one of few words, and of a step's name."""
+_NONE = -1
+_US = 1000
+"""Nanoseconds."""
+
+
+def shown(text: str, limit: int = TEXT_MAX) -> str:
+    """`text` on one line, with escapes for what a browser would obey or hide."""
+    if len(text) <= limit and text.isprintable():
+        return text
+    return printable(text, limit=limit)
+
+
+class Texts:
+    """Each once, by its place."""
+
+    def __init__(self) -> None:
+        """None yet."""
+        self.all: list[str] = []
+        self.are_cut = False
+        self._places: dict[tuple[str, int], int] = {}
+        self._size = 0
+
+    def place(self, text: str | None, limit: int = TEXT_MAX) -> int:
+        """-1 for none."""
+        if not text:
+            return _NONE
+        found = self._places.get((text, limit))
+        if found is None:
+            is_full = self._size >= TEXTS_MAX
+            kept = shown(text, min(limit, _SHORT_MAX) if is_full else limit)
+            self.are_cut |= is_full or len(text) > limit
+            self._size += len(kept)
+            found = self._places[text, limit] = len(self.all)
+            self.all.append(kept)
+        return found
+
+    def places(self, texts: Iterable[str | None]) -> list[int]:
+        """Of several."""
+        return [self.place(text) for text in texts]
+
+
+class PageData:
+    """All jobs of a report."""
+
+    def __init__(
+        self,
+        report: Report,
+        *,
+        baseline: Baseline | None = None,
+        policy: model.Policy | None = None,
+        resolvers: Iterable[model.Address] = (),
+        trace_url: str | None = None,
+    ) -> None:
+        """`resolvers` are the system's; `trace_url` holds `{trace_id}`."""
+        self.tables: list[tuple[JobReport, Table]] = []
+        self._texts = Texts()
+        self._trace_url = trace_url
+        self._acts_left, self._programs_left = ACTS_MAX, PROGRAMS_MAX
+        self._unlisted = 0
+        resolvers = tuple(resolvers)
+        jobs = []
+        for job in report.jobs:
+            table = table_of(job.acts, Held(job, baseline, policy, resolvers))
+            self.tables.append((job, table))
+            jobs.append(self._job(job, table))
+        self.fields: dict[str, Any] = {
+            "jobs": jobs,
+            "texts": self._texts.all,
+            "has_policy": policy is not None,
+            "has_baseline": baseline is not None,
+            "account": account_fields(report),
+            "notes": [shown(note, 500) for note in self._notes(report)],
+        }
+
+    def _job(self, job: JobReport, table: Table) -> dict[str, Any]:
+        listed = job.acts[: self._acts_left]
+        tree = tree_of(job, self._programs_left)
+        self._acts_left -= len(listed)
+        self._programs_left -= min(len(job.programs), self._programs_left)
+        self._unlisted += len(job.acts) - len(listed)
+        acts = self._acts(job, listed, table, tree)  # which may add programs to the tree
+        draft = drafted(job)
+        return {
+            **head(job, self._trace_url),
+            "draft": [clean(line) for line in draft.lines()] if not draft.is_empty else None,
+            "rows": [self._row(job, row, counts) for row, counts in table.items()],
+            "acts": acts,
+            "programs": self._programs(job, tree),
+        }
+
+    def _row(self, job: JobReport, row: Row, counts: Counts) -> dict[str, Any]:
+        place, seen = self._texts.place, row.seen
+        return {
+            "destination": place(row.destination),
+            "transport": place(row.transport, _WORD_MAX),
+            "chain": self._texts.places(row.chain),
+            "step": place(row.step, _STEP_MAX),
+            "verdict": place(row.verdict, _WORD_MAX),
+            "rule": place(row.rule),
+            "loopback": row.is_loopback,
+            "novel": seen.novel,
+            "known": seen.is_known,
+            "effect": seen.effect,
+            "would_rule": place(seen.rule),
+            "would_line": seen.line,
+            "attempts": counts.attempts,
+            "failed": counts.failed,
+            "sent": counts.bytes_sent,
+            "received": counts.bytes_received,
+            "first": _since(job, counts.first_ns),
+            "addresses": self._texts.places(counts.addresses),
+        }
+
+    def _acts(self, job: JobReport, acts: Sequence[Act], table: Table, tree: Tree) -> dict[str, list[Any]]:
+        rows = {place: number for number, counts in enumerate(table.values()) for place in counts.acts}
+        texts = self._texts
+        return {
+            "row": [rows[place] for place in range(len(acts))],
+            "program": [tree.program_of(act) for act in acts],
+            "start": [_since(job, act.started_ns) for act in acts],
+            "end": [_since(job, act.ended_ns) for act in acts],
+            "attempts": [act.attempts for act in acts],
+            "sent": [act.bytes_sent for act in acts],
+            "received": [act.bytes_received for act in acts],
+            "address": texts.places(act.address for act in acts),
+            "outcome": texts.places(act.outcome for act in acts),
+            "error": texts.places(act.error for act in acts),
+            "question": texts.places(act.question for act in acts),
+            "line": texts.places(act.command_line for act in acts),
+        }
+
+    def _programs(self, job: JobReport, tree: Tree) -> dict[str, list[Any]]:
+        return {
+            "parent": tree.parents,
+            "name": self._texts.places(tree.names),
+            "line": self._texts.places(tree.command_lines),
+            "pid": tree.pids,
+            "start": [_NONE if times is None else _since(job, times[0]) for times in tree.times_ns],
+            "end": [_NONE if times is None else _since(job, times[1]) for times in tree.times_ns],
+        }
+
+    def _notes(self, report: Report) -> Iterable[str]:
+        yield from report.notes
+        if report.left_out:
+            what = f"{report.left_out:,} attempts went to further destinations, which aren't told apart"
+            yield f"{what}: they are counted as a whole, and aren't in these tables."
+        if self._unlisted:
+            yield f"{self._unlisted:,} acts are counted in the tables, and not listed one by one."
+        if self._texts.are_cut:
+            yield "Long command lines are cut."
+
+
+def head(job: JobReport, trace_url: str | None = None) -> dict[str, Any]:
+    """What a job is called, and when it was."""
+    return {
+        "title": shown(job.title or "run", 200),
+        "pipeline": _named(job.pipeline),
+        "task": _named(job.task),
+        "run": _named(job.run_id),
+        "repository": _named(job.repository),
+        "mode": _named(job.mode),
+        "trace": _named(job.trace_id),
+        "trace_url": linked(trace_url, job.trace_id),
+        "started": _date(job.started_ns),
+        "duration": _since(job, job.ended_ns),
+        "is_open": not job.span_id,
+    }
+
+
+def linked(trace_url: str | None, trace_id: str) -> str | None:
+    """Where the trace is to be seen; None where that isn't known, or is no address of the web."""
+    if trace_url is None or not trace_url.startswith(("https://", "http://")):
+        return None
+    return trace_url.replace("{trace_id}", trace_id) if trace_id.isalnum() else None
+
+
+def account_fields(report: Report) -> dict[str, int] | None:
+    """Sums of the account; None where there is none."""
+    account = report.account
+    if account is None:
+        return None
+    dropped, pending = sum(account.dropped.values()), sum(account.pending.values())
+    return {
+        "attempts": account.attempts,
+        "exported": account.exported,
+        "aggregated": account.aggregated,
+        "dropped": dropped,
+        "pending": pending,
+    }
+
+
+def _named(text: str | None) -> str | None:
+    return shown(text, 300) if text else None
+
+
+def _since(job: JobReport, at_ns: int) -> int:
+    """Microseconds since the job began; files may say that something was before."""
+    return max(0, at_ns - job.started_ns) // _US
+
+
+def _date(at_ns: int) -> str | None:
+    try:
+        return (
+            datetime.fromtimestamp(at_ns // 10**9, UTC).strftime("%Y-%m-%d %H:%M:%S UTC") if at_ns else None
+        )
+    except (OverflowError, ValueError):
+        return None

@@ -1,0 +1,146 @@
+/* What was recorded, as objects. Columns stay columns where there are many. */
+
+const report = JSON.parse(document.getElementById("data").textContent);
+
+const plain = new Intl.NumberFormat("en");
+const number = (value) => plain.format(value);
+const counted = (value, what, plural = `${what}s`) => `${number(value)} ${value === 1 ? what : plural}`;
+const textAt = (place) => (place < 0 ? "" : report.texts[place]);
+
+/** Bytes; nothing where nothing is known to have been transferred. */
+function size(bytes) {
+  if (!bytes) return "";
+  const units = ["B", "kB", "MB", "GB", "TB"];
+  let unit = 0;
+  let value = bytes;
+  while (value >= 999.5 && unit < units.length - 1) {
+    value /= 1000;
+    unit += 1;
+  }
+  return `${unit === 0 || value >= 100 ? Math.round(value) : value.toFixed(1)} ${units[unit]}`;
+}
+
+/** Of microseconds. */
+function duration(us) {
+  if (us < 1000) return `${us} µs`;
+  if (us < 1e6) return `${(us / 1000).toFixed(us < 1e4 ? 1 : 0)} ms`;
+  if (us < 6e7) return `${(us / 1e6).toFixed(us < 1e7 ? 2 : 1)} s`;
+  const seconds = Math.round(us / 1e6);
+  const [hours, minutes] = [Math.floor(seconds / 3600), Math.floor(seconds / 60) % 60];
+  const rest = `${String(seconds % 60).padStart(2, "0")} s`;
+  return hours ? `${hours} h ${String(minutes).padStart(2, "0")} min` : `${minutes} min ${rest}`;
+}
+
+const VERDICTS = { allow: "allowed", audit: "would be denied", deny: "denied" };
+const verdictText = (verdict) => VERDICTS[verdict] ?? verdict;
+
+/** One line of the table of destinations. */
+function rowOf(raw, index) {
+  const chain = raw.chain.map(textAt);
+  const row = {
+    ...raw,
+    index,
+    chain,
+    destination: textAt(raw.destination),
+    transport: textAt(raw.transport) || "unknown",
+    step: textAt(raw.step),
+    verdict: textAt(raw.verdict),
+    rule: textAt(raw.rule),
+    wouldRule: textAt(raw.would_rule),
+    addresses: raw.addresses.map(textAt),
+  };
+  row.chainText = chain.join(" › ");
+  row.search = [row.destination, row.chainText, row.step, row.rule, ...row.addresses].join("\n").toLowerCase();
+  return row;
+}
+
+/** One job, decoded when it is asked for. */
+class Job {
+  #rows = null;
+  #actsOfRows = null;
+  #tree = null;
+
+  #raw;
+
+  constructor({ rows, ...fields }) {
+    this.#raw = rows;
+    Object.assign(this, fields);
+  }
+
+  /** Rows of destinations; what to look at first comes first, loopback last. */
+  get rows() {
+    this.#rows ??= this.#raw.map(rowOf);
+    return this.#rows;
+  }
+
+  /** Places of a row's acts. */
+  actsOf(row) {
+    if (!this.#actsOfRows) {
+      this.#actsOfRows = this.rows.map(() => []);
+      this.acts.row.forEach((index, act) => this.#actsOfRows[index].push(act));
+    }
+    return this.#actsOfRows[row.index];
+  }
+
+  /** The tree of programs, with what they did as leaves. */
+  get tree() {
+    this.#tree ??= new Tree(this);
+    return this.#tree;
+  }
+
+  get remote() {
+    return this.rows.filter((row) => !row.loopback);
+  }
+
+  get local() {
+    return this.rows.filter((row) => row.loopback);
+  }
+}
+
+/** Programs, and on each how much is below it. A parent's place is always before its children's. */
+class Tree {
+  constructor(job) {
+    const { parent } = job.programs;
+    this.job = job;
+    this.children = parent.map(() => []);
+    this.leaves = parent.map(() => new Map());
+    this.attempts = parent.map(() => 0);
+    this.news = parent.map(() => 0);
+    this.against = parent.map(() => 0);
+    this.roots = [];
+    this.unowned = new Map();
+    parent.forEach((above, place) => (above < 0 ? this.roots : this.children[above]).push(place));
+    job.acts.row.forEach((row, act) => this.#add(job.rows[row], job.acts.program[act], act));
+    for (let place = parent.length - 1; place >= 0; place -= 1) {
+      if (parent[place] < 0) continue;
+      this.attempts[parent[place]] += this.attempts[place];
+      this.news[parent[place]] += this.news[place];
+      this.against[parent[place]] += this.against[place];
+    }
+  }
+
+  #add(row, program, act) {
+    const leaves = program < 0 ? this.unowned : this.leaves[program];
+    const attempts = this.job.acts.attempts[act];
+    const leaf = leaves.get(row) ?? { row, attempts: 0, acts: [] };
+    leaf.attempts += attempts;
+    leaf.acts.push(act);
+    leaves.set(row, leaf);
+    if (program < 0) return;
+    this.attempts[program] += attempts;
+    if (row.novel) this.news[program] += attempts;
+    if (row.verdict !== "allow") this.against[program] += attempts;
+  }
+
+  name(program) {
+    return textAt(this.job.programs.name[program]) || "a program";
+  }
+
+  line(program) {
+    return textAt(this.job.programs.line[program]);
+  }
+}
+
+const sum = (rows, field) => rows.reduce((total, row) => total + row[field], 0);
+const distinct = (rows) => new Set(rows.map((row) => row.destination)).size;
+const jobs = report.jobs.map((fields) => new Job(fields));

@@ -1,0 +1,52 @@
+/* The page: a job is chosen, its head and its views follow. */
+
+let tabs = null;
+
+/** `#tree`, `#tree/2`: the view, and from 1 on which job. */
+function chosen() {
+  const [view, job] = location.hash.slice(1).split("/");
+  const place = Number.parseInt(job ?? "1", 10) - 1;
+  return { view: VIEWS.some(({ id }) => id === view) ? view : VIEWS[0].id, place: jobs[place] ? place : 0 };
+}
+
+function showJob(place, view) {
+  const job = jobs[place];
+  const remember = (id) => history.replaceState(null, "", `#${id}${place ? `/${place + 1}` : ""}`);
+  tabs = new Tabs(job, remember);
+  const show = (filters) => {
+    tabs.open("destinations").filter?.(filters);
+    tabs.element.scrollIntoView({ block: "start" });
+    tabs.tabs.get("destinations").focus({ preventScroll: true });
+  };
+  document.getElementById("job").replaceChildren(headOf(job, show), tabs.element);
+  document.title = `${job.title} · egress report`;
+  tabs.open(view);
+}
+
+function jobTitle(job, place) {
+  const news = distinct(job.remote.filter((row) => row.novel));
+  const denied = distinct(job.remote.filter((row) => row.verdict === "deny"));
+  const told = [counted(distinct(job.remote), "destination"), news && `${number(news)} new`, denied && `${number(denied)} denied`];
+  return `${place + 1}. ${job.title} (${told.filter(Boolean).join(", ")})`;
+}
+
+function bar(place) {
+  const logo = s("svg", { viewBox: "0 0 32 32", width: "28", height: "28", "aria-hidden": "true" },
+    s("rect", { width: "32", height: "32", rx: "8" }), s("path", { d: "M9 10v12h9M14 16h9m-4-4 4 4-4 4" }));
+  const choice = jobs.length > 1 && select("Job", jobs.map((job, each) => [String(each), jobTitle(job, each)]), String(place), (value) => showJob(Number(value), chosen().view));
+  return h("header", { class: "bar" }, h("div", { class: "bar-inside" }, h("span", { class: "brand" }, logo, h("span", {}, h("b", {}, "ci-egress"), h("span", { class: "muted" }, " egress report"))), choice));
+}
+
+function start() {
+  if (!jobs.length) return; // what the page has without a script says so
+  const app = document.getElementById("app");
+  const { view, place } = chosen();
+  app.append(bar(place), h("main", { class: "page", id: "job" }), h("div", { id: "announced", class: "hidden", role: "status" }));
+  showJob(place, view);
+  document.getElementById("plain").remove();
+  app.hidden = false;
+  addEventListener("hashchange", () => tabs.open(chosen().view));
+  addEventListener("beforeprint", () => VIEWS.forEach(({ id }) => tabs.made(id)));
+}
+
+start();

@@ -1,0 +1,40 @@
+/* What the baseline doesn't have. */
+
+const NEWS_MAX = 200;
+
+function newsView(job) {
+  const rows = job.remote.filter((row) => row.novel === true);
+  const isAsked = report.has_baseline || job.rows.some((row) => row.novel !== null);
+  if (!isAsked) return { element: noBaseline() };
+  if (!rows.length) return { element: h("p", { class: "empty" }, h("b", {}, "Nothing is new. "), "The baseline has all that this job connected to.") };
+  const element = h("div", { class: "news" },
+    h("p", { class: "lead" }, `${counted(distinct(rows), "destination")} ${distinct(rows) === 1 ? "is" : "are"} not in the baseline, or not from these processes. What is expected can be added to it; what isn’t should be looked into.`),
+    job.baseline_entries && textBlock("Entries for the baseline", job.baseline_entries, "the baseline entries"),
+    h("ol", { class: "cards" }, ...rows.slice(0, NEWS_MAX).map((row) => newsCard(job, row))),
+    rows.length > NEWS_MAX && h("p", { class: "muted" }, `… and ${number(rows.length - NEWS_MAX)} more: see the destinations.`));
+  return { element };
+}
+
+function newsCard(job, row) {
+  const act = job.actsOf(row)[0];
+  const program = act === undefined ? -1 : job.acts.program[act];
+  const line = act === undefined ? "" : textAt(job.acts.line[act]) || (program < 0 ? "" : job.tree.line(program));
+  return h("li", { class: "card" },
+    h("h3", {}, row.destination, " ", ...signals(row)),
+    h("p", { class: "muted" }, `${counted(row.attempts, "attempt")} over ${row.transport}, the first ${duration(row.first)} after the job began${row.step ? `, in step ${row.step}` : ""}`),
+    h("p", {}, chainText(row.chain)),
+    line && h("p", {}, h("code", { class: "command" }, line)),
+    row.known !== null && h("p", { class: "muted" }, whyNew(row)));
+}
+
+function noBaseline() {
+  return h("div", { class: "empty" }, h("p", {}, h("b", {}, "Nothing to compare with: "), "neither the job nor this report had a baseline."),
+    h("p", {}, "Learn one from runs you trust, then hold this one against it:"),
+    h("pre", { tabindex: "0" }, "ci-egress baseline learn runs/ --output baseline.yaml\nci-egress report runs/ --baseline baseline.yaml --report report.html"));
+}
+
+/** Text to be taken along. */
+function textBlock(title, text, what) {
+  return h("section", { class: "text-block" }, h("div", { class: "text-head" }, h("h3", {}, title), copyButton(() => text, "Copy", what)),
+    h("pre", { tabindex: "0", role: "region", "aria-label": title }, text));
+}

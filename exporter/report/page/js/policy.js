@@ -1,0 +1,56 @@
+/* A policy that would allow just this; and what the reader's own would have done. */
+
+function policyView(job) {
+  const element = h("div", { class: "policy" }, report.has_policy && judged(job), drafted(job));
+  return { element };
+}
+
+function judged(job) {
+  const denied = job.remote.filter((row) => row.effect === "deny");
+  const attempts = sum(denied, "attempts");
+  const lead = denied.length
+    ? [h("b", {}, `It would break this job: `), `${counted(attempts, "attempt")} to ${counted(distinct(denied), "destination")} would be denied.`]
+    : [h("b", {}, "It would let this job pass: "), "every attempt is allowed."];
+  const list = new VerdictList(job, [...denied, ...job.remote.filter((row) => row.effect !== "deny")]);
+  return h("section", { class: "judged" }, h("h3", {}, "Your policy, held against this run"),
+    h("p", { class: `verdict-line ${denied.length ? "deny" : "allow"}` }, sign(denied.length ? "✕" : "✓"), h("span", {}, ...lead)), list.element);
+}
+
+class VerdictList {
+  constructor(job, rows) {
+    this.rows = rows;
+    this.limit = 0;
+    this.columns = ["Destination", "Your policy", "Rule", "Attempts", "Process chain"];
+    this.body = h("tbody", { role: "rowgroup" });
+    this.more = h("button", { type: "button", class: "more-rows", onclick: () => this.#show() });
+    this.element = h("div", {}, tableBox(h("table", { class: "rows", role: "table" }, h("caption", { class: "hidden" }, "What your policy says to each destination, denied ones first"),
+      h("thead", { role: "rowgroup" }, h("tr", { role: "row" }, ...this.columns.map((name) => h("th", { scope: "col", role: "columnheader", class: name === "Attempts" ? "number" : null }, name)))), this.body)), this.more);
+    this.#show();
+  }
+
+  #show() {
+    this.body.append(...this.rows.slice(this.limit, this.limit + PORTION).map((row) => this.#row(row)));
+    this.limit += PORTION;
+    this.more.hidden = this.rows.length <= this.limit;
+    this.more.textContent = `Show more of ${number(this.rows.length - this.limit)}`;
+  }
+
+  #row(row) {
+    const transport = row.transport === "tcp" ? "" : ` ${row.transport}`;
+    const cell = (place, value, look = null) => h("td", { role: "cell", "data-label": this.columns[place], class: look }, value);
+    return h("tr", { role: "row", class: row.effect === "deny" ? "row is-deny" : "row" },
+      h("th", { scope: "row", role: "rowheader", class: "destination" }, row.destination, h("span", { class: "muted" }, transport)),
+      cell(1, effectBadge(row.effect)), cell(2, ruleText(row)), cell(3, number(row.attempts), "number"), cell(4, chainText(row.chain), "wide"));
+  }
+}
+
+function drafted(job) {
+  if (!job.draft) return h("p", { class: "empty" }, "Nothing was done that a policy could allow.");
+  const text = `${job.draft.join("\n")}\n`;
+  const denied = distinct(job.remote.filter((row) => row.verdict === "deny"));
+  return h("section", {},
+    h("p", { class: "lead" }, "This policy allows exactly what this job did, as ", h("code", {}, "ci-egress policy init"), " drafts it. Remove what shouldn’t be there, then run with ", h("code", {}, "--policy"), " in mode audit, and enforce it when nothing is against it any more."),
+    denied > 0 && h("p", { class: "verdict-line deny" }, sign("✕"), h("span", {}, `${counted(denied, "destination")} that ${denied === 1 ? "was" : "were"} denied ${denied === 1 ? "is" : "are"} in it, too: remove what has to stay denied.`)),
+    textBlock("policy.yaml", text, "the policy"),
+    job.allowlist && textBlock("As --allowed-endpoints", job.allowlist, "the allowed endpoints"));
+}

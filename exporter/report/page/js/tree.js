@@ -1,0 +1,209 @@
+/* The tree of programs (the ARIA treeview pattern), with where they went as leaves. Branches are made when they
+   are opened, many children in portions. */
+
+const BRANCH = 100;
+const OPENED_MAX = 150;
+const FOUND_MAX = 200;
+
+class TreeView {
+  constructor(job) {
+    this.job = job;
+    this.tree = job.tree;
+    this.isAll = false;
+    this.found = null;
+    this.list = h("ul", { role: "tree", class: "tree", "aria-label": "Programs, and where they went", onkeydown: (event) => this.#key(event),
+      onclick: (event) => this.#click(event), onfocusin: (event) => this.#focused(event) });
+    this.status = h("p", { class: "status", role: "status" });
+    const quiet = this.tree.attempts.filter((attempts) => !attempts).length;
+    this.element = h("div", {},
+      h("div", { class: "controls" }, searchBox("Search programs, command lines and destinations", (text) => this.#search(text)),
+        quiet > 0 && checkBox(`also ${counted(quiet, "program")} that made no connection`, false, (isAll) => this.#show(isAll))),
+      this.status, this.list,
+      h("p", { class: "muted hint" }, "Keys: ↑ ↓ move, → opens, ← closes, * opens all beside, Home and End go to the ends."));
+    this.#build();
+  }
+
+  #show(isAll) {
+    this.isAll = isAll;
+    this.#build();
+  }
+
+  #search(text) {
+    const words = text.toLowerCase().split(/\s+/).filter(Boolean);
+    this.found = words.length ? this.#matching(words) : null;
+    this.#build();
+  }
+
+  /** Programs and rows that have all words, and those above them. */
+  #matching(words) {
+    const { tree, job } = this;
+    const programs = new Set();
+    const hits = new Set();
+    let count = 0;
+    tree.children.forEach((_, program) => {
+      const own = `${tree.name(program)}\n${tree.line(program)}\n${job.programs.pid[program] ?? ""}`.toLowerCase();
+      const isHit = words.every((word) => own.includes(word));
+      const rows = [...tree.leaves[program].keys()].filter((row) => words.every((word) => row.destination.toLowerCase().includes(word)));
+      if ((!isHit && !rows.length) || count >= FOUND_MAX) return;
+      count += 1;
+      if (isHit) hits.add(program);
+      for (let above = program; above >= 0 && !programs.has(above); above = job.programs.parent[above]) programs.add(above);
+    });
+    return { words, programs, hits, count };
+  }
+
+  #build() {
+    let left = OPENED_MAX;
+    const roots = this.#visible(this.tree.roots);
+    this.list.replaceChildren();
+    const items = [...roots.map((program) => ({ program })), ...[...this.tree.unowned.values()].map((leaf) => ({ leaf }))];
+    this.#append(this.list, items, 1, 0);
+    const waiting = [...this.list.children];
+    while (waiting.length && left > 0) {
+      const item = waiting.shift();
+      if (!item.hasAttribute("aria-expanded")) continue;
+      this.#open(item);
+      const made = [...item.querySelector(":scope > [role=group]").children];
+      left -= made.length;
+      waiting.push(...made);
+    }
+    this.list.querySelector("[role=treeitem]")?.setAttribute("tabindex", "0");
+    this.list.hidden = !items.length;
+    const { found } = this;
+    this.status.textContent = found
+      ? `${found.count >= FOUND_MAX ? "at least " : ""}${counted(found.count, "program")} found`
+      : `${counted(this.tree.children.length, "program")}, ${counted(this.job.acts.row.length, "act")}`;
+  }
+
+  #visible(programs) {
+    if (this.found) return programs.filter((program) => this.found.programs.has(program));
+    return this.isAll ? programs : programs.filter((program) => this.tree.attempts[program] > 0);
+  }
+
+  #childrenOf(program) {
+    const { tree, found } = this;
+    const leaves = [...tree.leaves[program].values()].filter(({ row }) => !found || found.hits.has(program) ||
+      found.words.every((word) => row.destination.toLowerCase().includes(word)));
+    return [...leaves.map((leaf) => ({ leaf })), ...this.#visible(tree.children[program]).map((each) => ({ program: each }))];
+  }
+
+  /** Makes items from `from` on, and a last one that makes more. */
+  #append(list, items, level, from) {
+    const shown = items.slice(from, from + BRANCH);
+    shown.forEach((item, place) => {
+      const made = item.leaf ? this.#leaf(item.leaf) : this.#program(item.program);
+      made.setAttribute("aria-level", level);
+      made.setAttribute("aria-setsize", items.length);
+      made.setAttribute("aria-posinset", from + place + 1);
+      list.append(made);
+    });
+    const left = items.length - from - shown.length;
+    if (left <= 0) return;
+    const more = h("li", { role: "treeitem", tabindex: "-1", class: "more", "aria-level": level }, h("span", { class: "line" }, `Show ${number(Math.min(left, BRANCH))} more of ${number(left)}`));
+    more.activate = () => {
+      this.#append(list, items, level, from + BRANCH);
+      this.#focus(more.nextElementSibling);
+      more.remove();
+    };
+    list.append(more);
+  }
+
+  #program(program) {
+    const { tree, job } = this;
+    const pid = job.programs.pid[program];
+    const [news, against] = [tree.news[program], tree.against[program]];
+    const hasMore = this.#childrenOf(program).length > 0;
+    const isOther = !this.found || this.found.hits.has(program);
+    const line = h("span", { class: "line" }, h("span", { class: "twist", "aria-hidden": "true" }),
+      h("span", { class: "program" }, h("b", {}, tree.name(program)), pid !== null && h("span", { class: "muted pid" }, ` ${pid}`)),
+      h("span", { class: "signals" }, news > 0 && badge("new", `${number(news)} new`, "✦"), against > 0 && badge(job.mode === "audit" ? "audit" : "deny", `${number(against)} ${job.mode === "audit" ? "would be denied" : "denied"}`, job.mode === "audit" ? "◐" : "✕")),
+      tree.attempts[program] > 0 && h("span", { class: "count muted" }, counted(tree.attempts[program], "attempt")),
+      tree.line(program) && h("code", { class: "command" }, tree.line(program)));
+    const item = h("li", { role: "treeitem", tabindex: "-1", class: isOther ? null : "above", "aria-expanded": hasMore && "false" }, line);
+    item.program = program;
+    return item;
+  }
+
+  #leaf({ row, attempts, acts }) {
+    const outcomes = new Map();
+    for (const act of acts) {
+      const outcome = textAt(this.job.acts.outcome[act]) || "unknown";
+      outcomes.set(outcome, (outcomes.get(outcome) ?? 0) + this.job.acts.attempts[act]);
+    }
+    const told = outcomes.size === 1 ? [...outcomes.keys()][0] : [...outcomes].map(([outcome, times]) => `${number(times)} ${outcome}`).join(", ");
+    return h("li", { role: "treeitem", tabindex: "-1", class: "leaf" },
+      h("span", { class: "line" }, h("span", { class: "to", "aria-hidden": "true" }, "→"),
+        h("span", { class: "destination" }, row.destination), row.transport !== "tcp" && h("span", { class: "muted" }, ` ${row.transport}`),
+        h("span", { class: "signals" }, row.loopback && badge("", "loopback"), ...signals(row)),
+        h("span", { class: "count muted" }, attempts > 1 ? `× ${number(attempts)}, ${told}` : told)));
+  }
+
+  #open(item) {
+    if (item.getAttribute("aria-expanded") !== "false") return;
+    item.setAttribute("aria-expanded", "true");
+    const level = Number(item.getAttribute("aria-level")) + 1;
+    const group = h("ul", { role: "group", class: level > 12 ? "deep" : null });
+    this.#append(group, this.#childrenOf(item.program), level, 0);
+    item.append(group);
+  }
+
+  #close(item) {
+    if (item.getAttribute("aria-expanded") !== "true") return;
+    item.setAttribute("aria-expanded", "false");
+    item.querySelector(":scope > [role=group]").remove();
+  }
+
+  #toggle(item) {
+    if (item.activate) item.activate();
+    else if (item.getAttribute("aria-expanded") === "true") this.#close(item);
+    else this.#open(item);
+  }
+
+  #focus(item) {
+    if (!item) return;
+    this.list.querySelector("[tabindex='0']")?.setAttribute("tabindex", "-1");
+    item.setAttribute("tabindex", "0");
+    item.focus();
+  }
+
+  #focused({ target }) {
+    if (target.getAttribute("tabindex") !== "0") this.#focus(target.closest("[role=treeitem]"));
+  }
+
+  #click(event) {
+    const item = event.target.closest("[role=treeitem]");
+    if (!item || !event.target.closest(".line") || getSelection().type === "Range") return;
+    this.#focus(item);
+    this.#toggle(item);
+  }
+
+  #key(event) {
+    const item = event.target.closest("[role=treeitem]");
+    if (!item || event.ctrlKey || event.altKey || event.metaKey) return;
+    const items = [...this.list.querySelectorAll("[role=treeitem]")];
+    const place = items.indexOf(item);
+    const isOpen = item.getAttribute("aria-expanded") === "true";
+    const acts = {
+      ArrowDown: () => this.#focus(items[place + 1]),
+      ArrowUp: () => this.#focus(items[place - 1]),
+      ArrowRight: () => (isOpen ? this.#focus(items[place + 1]) : this.#open(item)),
+      ArrowLeft: () => (isOpen ? this.#close(item) : this.#focus(item.parentElement.closest("[role=treeitem]"))),
+      Home: () => this.#focus(items[0]),
+      End: () => this.#focus(items.at(-1)),
+      Enter: () => this.#toggle(item),
+      " ": () => this.#toggle(item),
+      "*": () => [...item.parentElement.children].forEach((each) => this.#open(each)),
+    };
+    if (acts[event.key]) {
+      acts[event.key]();
+      event.preventDefault();
+    } else if (event.key.length === 1) {
+      this.#focus([...items.slice(place + 1), ...items.slice(0, place)].find((each) => each.querySelector(".line").textContent.toLowerCase().startsWith(event.key.toLowerCase())));
+    }
+  }
+}
+
+function treeView(job) {
+  if (!job.acts.row.length && !job.programs.parent.length) return { element: h("p", { class: "empty" }, "Nothing was recorded.") };
+  return { element: new TreeView(job).element };
+}

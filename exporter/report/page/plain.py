@@ -1,0 +1,49 @@
+"""What the page shows where nothing runs: what to look at first, of each job, as a table."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from exporter.report.model import JobReport
+from exporter.report.page.data import PageData, head, shown
+from exporter.report.page.rows import Counts, Row, Table
+
+ROWS_MAX = 500
+"""Of all jobs together."""
+_VERDICTS = {"allow": "allowed", "audit": "would be denied", "deny": "denied"}
+_TEXT_MAX = 300
+
+
+def plain_jobs(data: PageData) -> list[dict[str, Any]]:
+    """For the template: each job with its rows, as texts."""
+    left = ROWS_MAX
+    jobs = []
+    for job, table in data.tables:
+        jobs.append(_job(job, table, left))
+        left = max(0, left - len(table))
+    return jobs
+
+
+def _job(job: JobReport, table: Table, rows_max: int) -> dict[str, Any]:
+    items = list(table.items())
+    return {
+        **head(job),
+        "rows": [_cells(row, counts) for row, counts in items[:rows_max]],
+        "more": len(items) - len(items[:rows_max]),
+        "attempts": sum(counts.attempts for counts in table.values()),
+        "destinations": len({row.destination for row in table if not row.is_loopback}),
+    }
+
+
+def _cells(row: Row, counts: Counts) -> dict[str, Any]:
+    return {
+        "destination": shown(row.destination, _TEXT_MAX),
+        "is_loopback": row.is_loopback,
+        "is_new": row.seen.novel is True,
+        "transport": row.transport or "unknown",
+        "verdict": _VERDICTS.get(row.verdict, shown(row.verdict, 40)),
+        "attempts": counts.attempts,
+        "failed": counts.failed,
+        "chain": " › ".join(shown(name, 80) for name in row.chain) or "unknown",
+        "step": shown(row.step or "", 80),
+    }

@@ -1,0 +1,85 @@
+"""What acts have in common: a row of the table of destinations for each kind of them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from exporter.report.model import Act
+from exporter.report.page.held import Held, Seen
+
+_ADDRESSES_MAX = 20
+_FAILED = frozenset({"refused", "timeout", "reset", "unreachable", "aborted"})
+
+
+class Row(NamedTuple):
+    """What is counted together."""
+
+    destination: str
+    transport: str | None
+    is_loopback: bool
+    chain: tuple[str, ...]
+    step: str | None
+    verdict: str
+    rule: str | None
+    seen: Seen
+    """By the baseline and the policy that the acts are held against."""
+
+    @property
+    def is_against(self) -> bool:
+        """Whether it is new, was denied, or would be: what to look at first."""
+        return self.seen.novel is True or self.verdict != "allow" or self.seen.is_denied
+
+
+@dataclass(slots=True)
+class Counts:
+    """What was counted."""
+
+    attempts: int = 0
+    failed: int = 0
+    bytes_sent: int = 0
+    bytes_received: int = 0
+    first_ns: int = 0
+    acts: list[int] = field(default_factory=list)
+    """Places of the acts."""
+    addresses: Counter[str] = field(default_factory=Counter)
+
+    def add(self, place: int, act: Act) -> None:
+        """Count `act`, the one at `place`."""
+        self.attempts += act.attempts
+        self.failed += act.attempts if act.outcome in _FAILED else 0
+        self.bytes_sent += act.bytes_sent or 0
+        self.bytes_received += act.bytes_received or 0
+        self.first_ns = min(self.first_ns or act.started_ns, act.started_ns)
+        self.acts.append(place)
+        if act.address and (act.address in self.addresses or len(self.addresses) < _ADDRESSES_MAX):
+            self.addresses[act.address] += act.attempts
+
+
+Table = dict[Row, Counts]
+
+
+def table_of(acts: Iterable[Act], held: Held) -> Table:
+    """Rows in the order of reading: what is to be looked at first, then the most attempts."""
+    rows: Table = {}
+    for place, act in enumerate(acts):
+        row = Row(
+            act.destination,
+            act.transport,
+            act.is_loopback,
+            act.chain,
+            act.step,
+            act.verdict,
+            act.rule,
+            held.seen(act),
+        )
+        rows.setdefault(row, Counts()).add(place, act)
+    return dict(sorted(rows.items(), key=_order))
+
+
+def _order(item: tuple[Row, Counts]) -> tuple[object, ...]:
+    row, counts = item
+    is_denied = row.verdict != "allow" or row.seen.is_denied
+    return row.is_loopback, not row.seen.novel, not is_denied, -counts.attempts, row.destination

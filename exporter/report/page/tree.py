@@ -1,0 +1,96 @@
+"""The tree of programs of one job: parents before children, whatever the files say of who is whose.
+
+Where there is no program for an act (`--process-spans none`), those that its lineage names stand in.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from exporter.report.model import Act, JobReport, Program
+
+NONE = -1
+"""In place of a parent or a program."""
+
+_Lineage = tuple[int, str, str]
+"""A parent, the executable's name and its command line: one program, as far as acts tell."""
+
+
+@dataclass
+class Tree:
+    """Programs as columns; each parent stands before its children."""
+
+    parents: list[int] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)
+    command_lines: list[str] = field(default_factory=list)
+    """Empty where it isn't known."""
+    pids: list[int | None] = field(default_factory=list)
+    times_ns: list[tuple[int, int] | None] = field(default_factory=list)
+    """Start and end; None for one that only acts tell of."""
+    _by_span: dict[str, int] = field(default_factory=dict)
+    _by_lineage: dict[_Lineage, int] = field(default_factory=dict)
+
+    def add(self, program: Program, parent: int) -> int | None:
+        """The place of `program`, whose parent is at `parent`; None where it is in already."""
+        if program.span_id in self._by_span:
+            return None
+        times_ns = (program.started_ns, program.ended_ns)
+        place = self._add(parent, program.name, program.command_line, program.pid, times_ns)
+        self._by_span[program.span_id] = place
+        return place
+
+    def program_of(self, act: Act) -> int:
+        """Whose act it is; NONE where nothing is known of that."""
+        found = self._by_span.get(act.parent_id or "")
+        return self._stand_in(act) if found is None else found
+
+    def _stand_in(self, act: Act) -> int:
+        """The last program of its lineage, made with those above it where they are new."""
+        # Both begin at the job's root; where they differ in length, who knows which line is whose.
+        lines: Sequence[str] = (*act.ancestors, act.command_line)
+        if len(lines) != len(act.chain):
+            lines = ("",) * (len(act.chain) - 1) + (act.command_line,)
+        found = NONE
+        for name, line in zip(act.chain, lines, strict=False):
+            key = (found, name, line)
+            known = self._by_lineage.get(key)
+            found = self._by_lineage[key] = self._add(*key) if known is None else known
+        if found != NONE and self.pids[found] is None:
+            self.pids[found] = act.pid
+        return found
+
+    def _add(
+        self,
+        parent: int,
+        name: str,
+        line: str,
+        pid: int | None = None,
+        times_ns: tuple[int, int] | None = None,
+    ) -> int:
+        self.parents.append(parent)
+        self.names.append(name)
+        self.command_lines.append(line)
+        self.pids.append(pid)
+        self.times_ns.append(times_ns)
+        return len(self.parents) - 1
+
+
+def tree_of(job: JobReport, limit: int) -> Tree:
+    """Of at most `limit` programs with spans. One that is its own ancestor has no parent."""
+    made = Tree()
+    programs = {program.span_id: program for program in job.programs[:limit]}
+    children: dict[str, list[Program]] = {}
+    for program in programs.values():
+        if program.parent_id in programs:
+            children.setdefault(program.parent_id, []).append(program)
+    roots = [program for program in programs.values() if program.parent_id not in programs]
+    for first in (*roots, *programs.values()):  # what no root leads to is a circle, cut where it begins
+        waiting = deque([(first, NONE)])
+        while waiting:
+            program, parent = waiting.popleft()
+            place = made.add(program, parent)
+            if place is not None:
+                waiting.extend((child, place) for child in children.get(program.span_id, ()))
+    return made

@@ -1,0 +1,51 @@
+"""What is released: a commit of this checkout, with nothing beside it."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+_VERSION = re.compile(r'^__version__ = "(?P<version>[^"]+)"$', re.MULTILINE)
+
+
+class ReleaseError(Exception):
+    """Why there is no release: one line of what is wrong, and how to mend it."""
+
+
+@dataclass(frozen=True)
+class Checkout:
+    """A work tree."""
+
+    root: Path
+
+    def version(self) -> str:
+        """That of the package. Raises ReleaseError."""
+        found = _VERSION.search((self.root / "exporter/__init__.py").read_text(encoding="utf-8"))
+        if found is None:
+            raise ReleaseError('exporter/__init__.py has no line `__version__ = "…"`')
+        return found["version"]
+
+    def committed_s(self) -> int:
+        """When its commit was made (Unix time): the time of every file in what is built of it."""
+        return int(self.git("log", "-1", "--format=%ct"))
+
+    def require_clean(self) -> None:
+        """Raise ReleaseError where a file differs from the commit, or git doesn't know it."""
+        if changed := self.git("status", "--porcelain"):
+            first, *others = changed.splitlines()
+            more = f" and {len(others)} more" if others else ""
+            raise ReleaseError(f"the checkout has changes: {first[3:]}{more}; commit them, or take them away")
+
+    def git(self, *arguments: str) -> str:
+        """What git says. Raises ReleaseError."""
+        done = subprocess.run(  # noqa: S603 - of our own
+            ["git", "-C", str(self.root), *arguments],  # noqa: S607
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode != 0:
+            raise ReleaseError(f"git {arguments[0]}: {done.stderr.strip()}")
+        return done.stdout.strip()

@@ -1,0 +1,169 @@
+"""The Debian package: all that ci-egress needs but the distribution's Python and BCC, in /opt/ci-egress.
+
+It is a virtual environment for each Python of the distributions that the package is for, made where they
+are not installed: `lib/python3.11` and so on, of which /usr/bin/python3 takes its own. What is the same for
+several is in the package once, as a hard link. dpkg knows every file, so removing it leaves none.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tools.release.closure import DISTRIBUTION
+
+PYTHONS = ("3.11", "3.12", "3.13")
+"""Of Debian 12, Ubuntu 24.04 and Debian 13."""
+_HOME = Path("opt/ci-egress")
+_SCRIPTS = ("postinst", "prerm", "postrm")
+_ENTRY = """\
+#!/opt/ci-egress/bin/python3 -I
+import sys
+
+from exporter.__main__ import main
+
+sys.exit(main())
+"""
+_VENV = "home = /usr/bin\ninclude-system-site-packages = false\nversion = 3\n"
+_GLIBC = ("manylinux_2_28", "manylinux_2_17", "manylinux2014")
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What goes into the package."""
+
+    source: Path
+    """A checkout."""
+    wheel: Path
+    requirements: Sequence[str]
+    """`name==version` of what the wheel needs."""
+    version: str
+    made_s: int
+    """The time of every file (Unix)."""
+
+
+def build(contents: Contents, output: Path, work: Path) -> Path:
+    """Build the package in `output`, in the empty folder `work`. Downloads wheels from the package index."""
+    root = work / "root"
+    _lay_environment(contents, root / _HOME)
+    _lay_files(contents.source / "deploy", root)
+    _lay_control(contents, root)
+    _settle(root, contents.made_s)
+    package = output / f"ci-egress_{contents.version}_{_architecture()}.deb"
+    options = ["--root-owner-group", "--uniform-compression", "-Zzstd", "-z12"]
+    subprocess.run(  # noqa: S603 - of our own
+        ["dpkg-deb", *options, "--build", root, package],  # noqa: S607
+        env=os.environ | {"SOURCE_DATE_EPOCH": str(contents.made_s), "DPKG_DEB_THREADS_MAX": "1"},
+        stdout=subprocess.DEVNULL,
+        check=True,
+    )
+    return package
+
+
+def installed_python(root: Path) -> Path:
+    """The environment's Python, of a package that was laid out below `root`."""
+    return root / _HOME / "bin/python3"
+
+
+def _lay_environment(contents: Contents, home: Path) -> None:
+    (home / "bin").mkdir(parents=True)
+    (home / "pyvenv.cfg").write_text(_VENV, encoding="ascii")
+    (home / "bin/python3").symlink_to("/usr/bin/python3")
+    entry = home / "bin/ci-egress"
+    entry.write_text(_ENTRY, encoding="ascii")
+    entry.chmod(0o755)
+    seen: dict[tuple[Path, bytes], Path] = {}
+    for python in PYTHONS:
+        packages = home / f"lib/python{python}/site-packages"
+        _install(contents, python, packages)
+        for path in _files(packages):
+            _link_once(path, packages, seen)
+
+
+def _install(contents: Contents, python: str, target: Path) -> None:
+    """By pip, for a Python that needn't be here; only what is imported, no commands."""
+    platforms = [f"--platform={glibc}_{os.uname().machine}" for glibc in _GLIBC]
+    version = contents.wheel.name.split("-")[1]
+    subprocess.run(  # noqa: S603 - of our own
+        [
+            *(sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", "install"),
+            *("--no-deps", "--no-compile", "--only-binary=:all:", f"--find-links={contents.wheel.parent}"),
+            *(f"--python-version={python}", "--implementation=cp", *platforms, f"--target={target}"),
+            *(f"{DISTRIBUTION}=={version}", *contents.requirements),
+        ],
+        check=True,
+    )
+    shutil.rmtree(target / "bin", ignore_errors=True)
+    for record in target.glob("*.dist-info/RECORD"):
+        record.unlink()  # dpkg has the list, and pip isn't to change anything here
+
+
+def _link_once(path: Path, packages: Path, seen: dict[tuple[Path, bytes], Path]) -> None:
+    """Let a file be the one that another Python's has at its place, where they are the same."""
+    first = seen.setdefault((path.relative_to(packages), path.read_bytes()), path)
+    if first != path:
+        path.unlink()
+        path.hardlink_to(first)
+
+
+def _lay_files(deploy: Path, root: Path) -> None:
+    """All but the environment."""
+    _copy(deploy / "systemd/ci-egress.service", root / "usr/lib/systemd/system/ci-egress.service")
+    _copy(deploy / "debian/environment", root / "etc/ci-egress/environment", 0o600)
+    _copy(deploy / "debian/same_programs.py", root / _HOME / "lib/ci-egress/same_programs.py")
+    license_text = root / "usr/share/doc/ci-egress/copyright"
+    license_text.parent.mkdir(parents=True)
+    texts = [deploy.parent / name for name in ("LICENSE", "bpf/LICENSE")]
+    license_text.write_text("\n\n".join(path.read_text(encoding="utf-8") for path in texts), encoding="utf-8")
+    command = root / "usr/bin/ci-egress"
+    command.parent.mkdir(parents=True)
+    command.symlink_to("/opt/ci-egress/bin/ci-egress")
+
+
+def _lay_control(contents: Contents, root: Path) -> None:
+    size_kib = sum(path.lstat().st_size for path in _files(root) if path.lstat().st_nlink == 1) >> 10
+    folder = root / "DEBIAN"
+    folder.mkdir()
+    text = (contents.source / "deploy/debian/control").read_text(encoding="utf-8")
+    for name, value in (
+        ("VERSION", contents.version),
+        ("ARCHITECTURE", _architecture()),
+        ("SIZE", str(size_kib)),
+    ):
+        text = text.replace(f"@{name}@", value)
+    (folder / "control").write_text(text, encoding="utf-8")
+    (folder / "conffiles").write_text("/etc/ci-egress/environment\n", encoding="ascii")
+    for name in _SCRIPTS:
+        _copy(contents.source / "deploy/debian" / name, folder / name, 0o755)
+
+
+def _settle(root: Path, made_s: int) -> None:
+    """The same times and modes, whoever builds it."""
+    for path in sorted(root.rglob("*"), reverse=True):
+        if not path.is_symlink():
+            is_open = path.is_dir() or os.access(path, os.X_OK)
+            is_private = path.name == "environment" and path.parent.name == "ci-egress"
+            path.chmod(0o600 if is_private else 0o755 if is_open else 0o644)
+        os.utime(path, (made_s, made_s), follow_symlinks=False)
+    root.chmod(0o755)
+    os.utime(root, (made_s, made_s))
+
+
+def _copy(source: Path, target: Path, mode: int = 0o644) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(source, target)
+    target.chmod(mode)
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    yield from sorted(path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
+
+
+def _architecture() -> str:
+    done = subprocess.run(["dpkg", "--print-architecture"], capture_output=True, text=True, check=True)  # noqa: S607
+    return done.stdout.strip()
