@@ -175,8 +175,8 @@ class Summary:
             self._uncounted,
             dict(self._verdicts),
             self._novel,
-            list(self._tampering),
-            [*self._unseen.notes(), *self._left_remarks()],
+            tuple(self._tampering),
+            (*self._unseen.notes(), *self._left_remarks()),
         )
 
     def totals(self) -> tuple[int, int]:
