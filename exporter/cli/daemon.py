@@ -58,7 +58,6 @@ from exporter.procfs import Proc, ancestors
 from exporter.summary import Summary
 from exporter.systemd import notify
 from exporter.traced import Outlets
-from exporter.users import command_user
 from exporter.watching import JobWatch
 
 _LOOK_AROUND_S = 1.0
@@ -93,8 +92,7 @@ def run(
     with ExitStack() as stack:
         spooling = Spooling(SpoolFolder(default_folder(environment, os.geteuid())))
         identity = worker_attributes(given.job) if given.job else {}
-        user = command_user(None, environment, euid=os.geteuid())
-        reporting = stack.enter_context(Reporting(config.reports, environment, user))
+        reporting = stack.enter_context(Reporting(config.reports, environment))
         telemetry = stack.enter_context(
             Telemetry(destinations, identity, spooling=spooling, transcript=reporting.transcript)
         )

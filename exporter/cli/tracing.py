@@ -50,7 +50,6 @@ from exporter.signals import SignalRelay
 from exporter.spans import traceparent
 from exporter.summary import Summary
 from exporter.traced import Outlets, TracedJob, known_by, traced_job
-from exporter.users import command_user
 
 SCOPE = 1
 """The job's number in the kernel: `run` has one job."""
@@ -77,8 +76,7 @@ def trace(
     governed = governance(config, given.policy, job)
     warn_of_unknown(given.baseline, job)
     with ExitStack() as stack:
-        user = command_user(config.user, environment, euid=os.geteuid())
-        reporting = stack.enter_context(Reporting(config.reports, environment, user))
+        reporting = stack.enter_context(Reporting(config.reports, environment, config.user))
         spooling = Spooling(SpoolFolder(default_folder(environment, os.geteuid())))
         telemetry = stack.enter_context(
             Telemetry(
