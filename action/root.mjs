@@ -42,7 +42,7 @@ export function run(file, args, env = process.env) {
     const hint = file === 'sudo' ? 'use a runner that is root or has sudo' : 'see that it is there and may be run';
     throw new Refusal(`${file} can't be run: ${done.error.code ?? done.error.message}`, hint);
   }
-  return { status: done.status ?? 1, stdout: done.stdout, lines: `${done.stdout}${done.stderr}`.split('\n') };
+  return { status: done.status ?? 1, stdout: done.stdout, lines: `${done.stdout}${done.stderr}`.trimEnd().split('\n') };
 }
 
 /** See that nobody is asked for a password. Throws Refusal. */

@@ -10,6 +10,7 @@ import { Refusal } from './workflow.mjs';
 
 const START_LIMIT_MS = 120_000;
 const STOP_LIMIT_MS = 90_000; // 10 s for a flush, and what the report takes
+const SETTLE_LIMIT_MS = 2_000;
 const LOOK_MS = 50;
 
 // Says which process it is and how it ended, since nobody else is there to wait for it. Its text is fixed: what is
@@ -46,7 +47,7 @@ export async function stop(folder, { pid, started }) {
       'on a runner that lives on, `ci-egress stop --all` ends it and detaches what it attached',
     );
   }
-  await until(() => statusOf(folder) !== undefined, 5_000); // its supervisor writes that a moment later
+  await until(() => statusOf(folder) !== undefined, SETTLE_LIMIT_MS); // written a moment later
   return { status: statusOf(folder), wasRunning };
 }
 
@@ -70,8 +71,9 @@ export function startOf(pid) {
   return stat === '' || state === 'Z' || state === 'X' ? '' : rest[18];
 }
 
+// Once nothing is missed any more, it says which job it traces.
 function isReady(folder) {
-  return messages(folder).some(({ message }) => message.startsWith('watching'));
+  return traceOf(folder) !== '';
 }
 
 async function abandon(folder) {

@@ -36,6 +36,18 @@ class OutputConfig:
     process_spans: ProcessSpans
 
 
+@dataclass(frozen=True)
+class ReportConfig:
+    """What is written for people, besides what is said on stderr."""
+
+    report: Path | None = None
+    """The HTML file; None: there is none."""
+    summary: Path | None = None
+    """The Markdown file that is appended to; None: where the CI system says."""
+    trace_url: str | None = None
+    """Where traces are to be seen, with `{trace_id}` in it."""
+
+
 class OnDeath(enum.StrEnum):
     """What becomes of the programs when the exporter is killed, as --on-exporter-death has it."""
 
@@ -78,6 +90,7 @@ class RunConfig:
     """Connections are counted by chains of processes, too."""
     is_live: bool = False
     """What COMMAND connects to is shown as it comes, on a terminal."""
+    reports: ReportConfig = ReportConfig()
 
 
 @dataclass(frozen=True)
@@ -114,3 +127,4 @@ class WatchConfig:
     """The file of what tasks are known to connect to; None: there is none."""
     metric_lineage: bool = False
     """Connections are counted by chains of processes, too."""
+    reports: ReportConfig = ReportConfig()

@@ -18,8 +18,8 @@ readonly stamp=$venv/ci-egress.stamp
 # bcc compiles; the rest is what the demonstration uses.
 packages=(python3 python3-venv python3-bpfcc ca-certificates curl iproute2)
 dev_packages=(
-    bpftool chromium debootstrap default-jre-headless e2fsprogs fonts-dejavu-core gcc git groovy iproute2 libc6-dev
-    make procps runc shellcheck strace sudo util-linux
+    bash-completion bpftool chromium debootstrap default-jre-headless e2fsprogs fish fonts-dejavu-core gcc git groovy
+    iproute2 libc6-dev make man-db mandoc procps runc shellcheck strace sudo util-linux zsh
 )
 extras=
 

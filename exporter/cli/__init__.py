@@ -17,14 +17,16 @@ from exporter.errors import CiEgressError, UsageError
 from exporter.limits import limits_told
 
 _COMMANDS = {
+    "doctor": "Say what works on this machine, what doesn't, and how to mend it.",
     "run": "Run COMMAND as one job and trace what it connects to.",
     "watch": "Trace every CI job of this host, as a daemon.",
     "enforce": "Turn enforcement on and off for jobs that run, and say what is in force.",
     "stop": "Detach what a killed exporter left attached, or an instance that runs.",
     "baseline": "Learn what pipelines connect to, review it, and make a policy of it.",
     "policy": "Check a policy, ask it what it allows, or draft one from recorded traffic.",
+    "report": "Make a page of HTML, or Markdown, of what was traced.",
     "replay": "Run a recording through the same pipeline, without root.",
-    "doctor": "Say what works on this machine, what doesn't, and how to mend it.",
+    "completion": "Print what makes a shell complete commands, options, files and jobs.",
 }
 
 
@@ -47,6 +49,13 @@ class _Commands(Commands):
         with formatter.section("Commands"):
             formatter.write_dl(list(_COMMANDS.items()))
 
+    def summaries(self, _: click.Context) -> dict[str, str]:
+        """As they stand here, without importing them."""
+        return dict(_COMMANDS)
+
+    def _main_shell_completion(self, *_: object, **__: object) -> None:
+        """No variable of the environment turns `run` into something else: `completion --answer` does this."""
+
 
 @click.group(
     cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
@@ -56,10 +65,10 @@ def cli() -> None:
     """Tell, with proof, what every CI/CD job talks to.
 
     \b
+    ci-egress doctor                          # does it work here?
     ci-egress run -- make test                # trace a build; OTLP files go to ./ci-egress
     OTEL_EXPORTER_OTLP_ENDPOINT=http://collector.example:4318 ci-egress run -- make test
     ci-egress watch                           # trace every job of a runner
-    ci-egress doctor                          # does it work here?
     """  # noqa: D301 - click wants a real backspace
 
 

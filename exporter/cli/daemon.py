@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from exporter.account import Account, Bookkeeping
 from exporter.cli.baselines import warn_of_unknown
@@ -27,10 +27,12 @@ from exporter.cli.notices import (
     warn,
     warn_of_ignored,
 )
+from exporter.cli.reporting import Reporting
 from exporter.cli.requests import Requests
 from exporter.cli.rereading import reread
 from exporter.cli.takeover import Takeover
 from exporter.cli.viewing import Ticker, screen, shown
+from exporter.cli.watch_reporting import WatchReporting
 from exporter.clock import boot_ns, system_clock
 from exporter.errors import FAIL_ON_STATUS, LOST_STATUS
 from exporter.events import HOST, Environment, Event, Found
@@ -58,9 +60,6 @@ from exporter.summary import Summary
 from exporter.systemd import notify
 from exporter.traced import Outlets
 from exporter.watching import JobWatch
-
-if TYPE_CHECKING:
-    from exporter.view.screen import Screen
 
 _LOOK_AROUND_S = 1.0
 _BUSY_INTERVAL_S, _IDLE_INTERVAL_S = 0.005, 0.02
@@ -94,10 +93,12 @@ def run(
     with ExitStack() as stack:
         spooling = Spooling(SpoolFolder(default_folder(environment, os.geteuid())))
         identity = worker_attributes(given.job) if given.job else {}
-        telemetry = stack.enter_context(Telemetry(destinations, identity, spooling=spooling))
+        reporting = stack.enter_context(Reporting(config.reports, environment))
+        telemetry = stack.enter_context(
+            Telemetry(destinations, identity, spooling=spooling, transcript=reporting.transcript)
+        )
         tracer = kernel.ready(Coverage(is_host=True, reads_environments=True))
-        view = screen(environment, is_live=config.is_live)
-        daemon = _Daemon(given, environment, tracer, telemetry, view)
+        daemon = _Daemon(given, environment, tracer, telemetry, reporting)
         tell_leftovers()
         daemon.begin()
         notify("READY=1", environment)
@@ -105,7 +106,7 @@ def run(
         Messages.current().say(f"watching, telemetry goes to {', '.join(destinations.shown) or 'nowhere'}")
         if destinations.disabled:
             warn("OTEL_SDK_DISABLED is set: nothing is exported")
-        with shown(view):
+        with shown(daemon.view):
             daemon.loop(asked)
         notify("STOPPING=1", environment)
         account = daemon.finish()
@@ -114,6 +115,7 @@ def run(
         failings = daemon.failings(account)
         for failing in failings:
             Messages.current().say(failing, level=logging.ERROR)
+        daemon.reports.finish(account)
         Messages.current().say(str(account), account=account.fields())
         has_losses = telemetry.has_losses or any(account.dropped.values())
     if config.strict and has_losses:
@@ -130,7 +132,7 @@ class _Daemon:
         environment: Mapping[str, str],
         tracer: Tracer,
         telemetry: Telemetry,
-        view: Screen | None,
+        reporting: Reporting,
     ) -> None:
         config, policy, _, job = given
         self._config, self._tracer, self._telemetry = config, tracer, telemetry
@@ -148,12 +150,14 @@ class _Daemon:
             has_lineages=config.metric_lineage,
         )
         spans = config.output.process_spans
-        outlets = Outlets(telemetry, metrics, system_clock(), spans, tell_act_of, view)
-        self._view, self._ticker = view, Ticker(view)
+        self.view = screen(environment, is_live=config.is_live)
+        self._ticker = Ticker(self.view)
+        outlets = Outlets(telemetry, metrics, system_clock(), spans, tell_act_of, self.view)
         self._governor = Governor(tracer, policy, all_names, warn, has_one_job=job is not None)
         self._begun: list[Job] = []
         """Jobs of which it isn't said yet."""
         self._judged = Judged()
+        self.reports = WatchReporting(reporting, given, self._books.account)
         self._apart = ancestors(os.getpid()) if job is not None else frozenset()
         """What started this: in the job's midst, and no part of it."""
         self._jobs = self._watch_for_jobs(given, environment, outlets)
@@ -206,6 +210,7 @@ class _Daemon:
         self._source.finish()
         if self._takeover is not None:
             self._takeover.end()
+        self.reports.ending()
         self._jobs.finish(boot_ns())
         with long_flush_told():
             self._telemetry.close(before_logs=self._guards.tell_losses)
@@ -244,13 +249,14 @@ class _Daemon:
                 self._tracer.scopes.adopt(event.process, exec_id, program.scope)
 
     def _changed(self, job: Job, summary: Summary | None) -> None:
-        if self._view is not None:
-            self._view.changed(job, is_over=summary is not None)
+        if self.view is not None:
+            self.view.changed(job, is_over=summary is not None)
         if summary is None:
             self._begun.append(job)
         else:
             self._judged.add(job, summary)
             _tell(job, summary)
+            self.reports.over(job, summary)
 
     def _catch_up(self) -> None:
         while self._source.pump():

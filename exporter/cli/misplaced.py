@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import click
 
 from exporter.cli.messages import Messages
 from exporter.text import printable
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 _OF_MANY_PROGRAMS = frozenset({"--host", "--record", "--strict", "--user", "--verbose", "-v"})
 _SEPARATOR = "--"
@@ -26,8 +30,21 @@ class CommandInFront(click.Command):
         ctx.meta["misplaced"] = [] if is_separated else list(_misplaced(command[1:], self._own_options()))
         return left
 
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[str]]:
+        """Options of this command, until COMMAND has begun: then it's for the shell to complete that."""
+        if ctx.params.get("command"):
+            return a_command(ctx, self.params[0], incomplete)
+        return super().shell_complete(ctx, incomplete)
+
     def _own_options(self) -> frozenset[str]:
         return frozenset(name for each in self.params for name in each.opts) - _OF_MANY_PROGRAMS
+
+
+def a_command(_: click.Context, __: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
+    """Let the shell complete it: it knows programs, and what their arguments may be."""
+    from click.shell_completion import CompletionItem
+
+    return [CompletionItem(incomplete, type="command")]
 
 
 def _misplaced(arguments: tuple[str, ...], options: frozenset[str]) -> Iterator[str]:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from exporter.config import FailOn, OnDeath, OutputConfig, ProcessSpans
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 _F = TypeVar("_F", bound=Callable[..., object])
 
@@ -64,6 +67,16 @@ class _FailOnType(click.ParamType[frozenset[FailOn]]):
             return value
         _require_given(self, value, param, ctx)
         return frozenset(self._one(name.strip(), param, ctx) for name in value.split(","))
+
+    def shell_complete(
+        self, _: click.Context, __: click.Parameter, incomplete: str
+    ) -> list[CompletionItem[str]]:
+        """The names that aren't given yet, behind those that are."""
+        from click.shell_completion import CompletionItem
+
+        before, comma, begun = incomplete.rpartition(",")
+        left = [name.value for name in FailOn if name.value not in before.split(",")]
+        return [CompletionItem(f"{before}{comma}{name}") for name in left if name.startswith(begun)]
 
     def _one(self, name: str, param: click.Parameter | None, ctx: click.Context | None) -> FailOn:
         if name not in [*FailOn]:

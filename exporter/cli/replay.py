@@ -6,14 +6,15 @@ import logging
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from exporter.cli.baselines import baseline_of, warn_of_unknown
 from exporter.cli.messages import Messages
 from exporter.cli.options import FILE, baseline_option, output_config, output_options
-from exporter.config import OutputConfig
+from exporter.cli.report_options import report_config, report_options
+from exporter.config import OutputConfig, ReportConfig
 
 if TYPE_CHECKING:
     from exporter.baseline.model import Baseline
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     "91 the telemetry can't be written.",
 )
 @output_options
+@report_options
 @baseline_option
 @click.argument("file", type=FILE)
 def command(  # noqa: PLR0913 - options are what a command has
@@ -38,6 +40,7 @@ def command(  # noqa: PLR0913 - options are what a command has
     json_log: bool,
     verbose: bool,
     baseline: Path | None,
+    **options: Any,
 ) -> int:
     """Run FILE, made by `ci-egress run --record`, through the same pipeline: the same trace, without root.
 
@@ -47,14 +50,21 @@ def command(  # noqa: PLR0913 - options are what a command has
     ci-egress replay --baseline baseline.yaml build.rec
     """  # noqa: D301 - click wants a real backspace
     Messages(as_json=json_log, is_verbose=verbose)
-    return replay(file, output_config(otlp_dir, process_spans), baseline_of(baseline))
+    output, reports = output_config(otlp_dir, process_spans), report_config(options)
+    return replay(file, output, baseline_of(baseline), reports)
 
 
-def replay(file: Path, output: OutputConfig, baseline: Baseline | None = None) -> int:
+def replay(
+    file: Path,
+    output: OutputConfig,
+    baseline: Baseline | None = None,
+    reports: ReportConfig = ReportConfig(),  # noqa: B008 - immutable
+) -> int:
     """Replay; returns the exit status. Raises UsageError for a file that isn't a recording."""
     from exporter.account import Bookkeeping, KernelCounts
     from exporter.cli.notices import long_flush_told, tell_act
     from exporter.cli.outcome import Outcome
+    from exporter.cli.reporting import STEP_SUMMARY, Reporting
     from exporter.command import inherited_environment
     from exporter.errors import UsageError
     from exporter.flows import Flows
@@ -75,8 +85,11 @@ def replay(file: Path, output: OutputConfig, baseline: Baseline | None = None) -
             ) from None
         recording = Replay(stream, str(file))
         beginning = recording.beginning
-        destinations = resolve_destinations(inherited_environment(), otlp_dir=output.otlp_dir)
-        telemetry = stack.enter_context(Telemetry(destinations, {}))
+        environment = inherited_environment()
+        destinations = resolve_destinations(environment, otlp_dir=output.otlp_dir)
+        own = {name: value for name, value in environment.items() if name != STEP_SUMMARY}
+        reporting = stack.enter_context(Reporting(reports, own))  # what was recorded is no part of this step
+        telemetry = stack.enter_context(Telemetry(destinations, {}, transcript=reporting.transcript))
 
         def counts() -> KernelCounts:
             return recording.ending.kernel if recording.ending else KernelCounts(recording.attempts, 0)
@@ -94,7 +107,9 @@ def replay(file: Path, output: OutputConfig, baseline: Baseline | None = None) -
         with long_flush_told():
             telemetry.close()
         title = beginning.job.display_name
-        Outcome(title, beginning.job, summary, books.account(), telemetry, destinations).tell()
+        outcome = Outcome(title, beginning.job, summary, books.account(), telemetry, destinations)
+        reporting.of_run(outcome, beginning.terms, baseline)
+        outcome.tell()
     return 0
 
 

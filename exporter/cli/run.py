@@ -18,7 +18,7 @@ import click
 from exporter.cli.baselines import required_baseline
 from exporter.cli.given import GivenRun
 from exporter.cli.messages import Messages
-from exporter.cli.misplaced import CommandInFront, warn_of_misplaced
+from exporter.cli.misplaced import CommandInFront, a_command, warn_of_misplaced
 from exporter.cli.options import (
     FILE,
     NAME,
@@ -33,6 +33,7 @@ from exporter.cli.options import (
     policy_options,
     strict_option,
 )
+from exporter.cli.report_options import report_config, report_options
 from exporter.command import HeldCommand, inherited_environment
 from exporter.config import FailOn, OnDeath, RunConfig
 from exporter.errors import FAIL_ON_STATUS, LOST_STATUS, UsageError
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
     "92 telemetry was lost and --strict was given.",
 )
 @output_options
+@report_options
 @strict_option
 @click.option("--record", type=FILE, metavar="FILE", help="Keep the events in FILE for `ci-egress replay`.")
 @click.option(
@@ -74,7 +76,14 @@ if TYPE_CHECKING:
 @live_option
 @metric_lineage_option
 @death_option
-@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- COMMAND...")
+@click.argument(
+    "command",
+    nargs=-1,
+    required=True,
+    type=click.UNPROCESSED,
+    metavar="-- COMMAND...",
+    shell_complete=a_command,
+)
 def command(
     command: tuple[str, ...],
     *,
@@ -94,7 +103,8 @@ def command(
     Messages(as_json=json_log, is_verbose=verbose)
     warn_of_misplaced(command)
     output = output_config(otlp_dir, process_spans)
-    return run(RunConfig(command, output, **options), inherited_environment())
+    reports = report_config(options)
+    return run(RunConfig(command, output, reports=reports, **options), inherited_environment())
 
 
 def run(config: RunConfig, environment: Mapping[str, str]) -> int:

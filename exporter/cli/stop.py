@@ -11,6 +11,7 @@ import click
 from exporter.cli.enforce import caller
 from exporter.cli.messages import Messages
 from exporter.cli.options import NAME
+from exporter.cli.running import instance_ids
 from exporter.console import write
 from exporter.errors import UsageError
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     "couldn't be removed; 2 usage; 91 without the right.",
 )
 @click.option("--all", "is_all", is_flag=True, help="All instances, those whose exporters run as well.")
-@click.argument("instance", required=False, type=NAME, metavar="[INSTANCE]")
+@click.argument("instance", required=False, type=NAME, metavar="[INSTANCE]", shell_complete=instance_ids)
 def command(*, instance: str | None, is_all: bool) -> int:
     """Detach and unpin instances: those of dead exporters, or INSTANCE, or all.
 

@@ -19,6 +19,7 @@ from exporter.cli.leaving import end_what_is_left
 from exporter.cli.leftovers import tell_leftovers
 from exporter.cli.notices import long_flush_told, tell_act, tell_fault, warn, warn_of_ignored
 from exporter.cli.outcome import Outcome
+from exporter.cli.reporting import Reporting
 from exporter.cli.viewing import Ticker, lines, tell_besides
 from exporter.clock import boot_ns, system_clock
 from exporter.command import HeldCommand
@@ -79,8 +80,13 @@ def trace(
     governed = governance(config, given.policy, job)
     warn_of_unknown(given.baseline, job)
     with ExitStack() as stack:
+        reporting = stack.enter_context(Reporting(config.reports, environment, config.user))
         spooling = Spooling(SpoolFolder(default_folder(environment, os.geteuid())))
-        telemetry = stack.enter_context(Telemetry(destinations, worker_attributes(job), spooling=spooling))
+        telemetry = stack.enter_context(
+            Telemetry(
+                destinations, worker_attributes(job), spooling=spooling, transcript=reporting.transcript
+            )
+        )
         tracer = _ready(kernel, config)
         terms = governed.terms if governed else None
         step = step_of(environment, job_env=config.job_env)
@@ -101,6 +107,7 @@ def trace(
         title = job.task or job.pipeline or Path(config.command[0]).name
         failing = failings(config.fail_on, run.traced.denials, run.traced.novelties, account)
         outcome = Outcome(title, job, run.traced.summary, account, telemetry, destinations, lost, failing)
+        reporting.of_run(outcome, terms, given.baseline, given.policy)  # stderr ends with the account
         outcome.tell()
     return outcome.exit_status(held.wait(lambda: relay.pump(held)), is_strict=config.strict)
 

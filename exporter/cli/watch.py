@@ -27,6 +27,7 @@ from exporter.cli.options import (
     policy_options,
     strict_option,
 )
+from exporter.cli.report_options import report_config, report_options
 from exporter.cli.requests import requests
 from exporter.command import inherited_environment
 from exporter.config import FailOn, OnDeath, WatchConfig
@@ -48,6 +49,7 @@ _LIMIT_MIB = 1536
     "and --strict was given.",
 )
 @output_options
+@report_options
 @click.option(
     "--otlp-dir-limit",
     "otlp_dir_limit_mib",
@@ -108,7 +110,8 @@ def command(
     if otlp_dir is None and otlp_dir_limit_mib is not None:
         raise UsageError("--otlp-dir-limit is given without --otlp-dir", hint="add --otlp-dir DIR")
     limit_mib = otlp_dir_limit_mib or _LIMIT_MIB
-    config = WatchConfig(output_config(otlp_dir, process_spans), otlp_dir_limit_mib=limit_mib, **options)
+    output, reports = output_config(otlp_dir, process_spans), report_config(options)
+    config = WatchConfig(output, otlp_dir_limit_mib=limit_mib, reports=reports, **options)
     return watch(config, inherited_environment())
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
+from exporter.account import Account
 from exporter.report.accounts import accounts_beside
 from exporter.report.gathering import ATTRIBUTES, Gathering, Limits
 from exporter.report.model import Report
 from exporter.span_files import read_whole_spans, span_files
+from exporter.text import counted
 
 
 def read(
@@ -35,3 +38,20 @@ def read(
             gathering.add(span)
     account = accounts_beside(files, note).account(gathering.instances)
     return gathering.report(account, tuple(notes))
+
+
+def read_transcript(path: Path, account: Account, lost: Mapping[tuple[str, str], int]) -> Report:
+    """What the spans in `path` tell, which this process wrote there; `lost` attempts found no room in it.
+
+    Raises UsageError where it can't be read.
+    """
+    notes: list[str] = []
+    gathering = Gathering()
+    for span in read_whole_spans(path, ATTRIBUTES, say=notes.append):
+        gathering.add(span)
+    left_out = sum(lost.values())
+    if left_out:
+        reasons = ", ".join(sorted({error for _, error in lost}))
+        notes.append(f"{counted(left_out, 'attempt')} found no room in what this is made from ({reasons})")
+    report = gathering.report(account, tuple(notes))
+    return replace(report, left_out=report.left_out + left_out)

@@ -23,8 +23,8 @@ class VerdictList {
     this.columns = ["Destination", "Your policy", "Rule", "Attempts", "Process chain"];
     this.body = h("tbody", { role: "rowgroup" });
     this.more = h("button", { type: "button", class: "more-rows", onclick: () => this.#show() });
-    this.element = h("div", {}, h("table", { class: "rows", role: "table" }, h("caption", { class: "hidden" }, "What your policy says to each destination, denied ones first"),
-      h("thead", { role: "rowgroup" }, h("tr", { role: "row" }, ...this.columns.map((name) => h("th", { scope: "col", role: "columnheader", class: name === "Attempts" ? "number" : null }, name)))), this.body), this.more);
+    this.element = h("div", {}, tableBox(h("table", { class: "rows", role: "table" }, h("caption", { class: "hidden" }, "What your policy says to each destination, denied ones first"),
+      h("thead", { role: "rowgroup" }, h("tr", { role: "row" }, ...this.columns.map((name) => h("th", { scope: "col", role: "columnheader", class: name === "Attempts" ? "number" : null }, name)))), this.body)), this.more);
     this.#show();
   }
 

@@ -30,7 +30,7 @@ class DestinationTable {
     this.headers = new Map();
     this.more = h("button", { type: "button", class: "more-rows", onclick: () => this.#showMore() });
     this.controls = h("div", { class: "controls" });
-    this.element = h("div", { class: "destinations" }, this.controls, this.status, this.#table(), this.more);
+    this.element = h("div", { class: "destinations" }, this.controls, this.status, tableBox(this.#table()), this.more);
     this.filter({});
   }
 

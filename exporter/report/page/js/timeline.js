@@ -147,8 +147,8 @@ function actsTable(job) {
     more.textContent = `Show more of ${number(order.length - limit)}`;
   };
   show();
-  return h("div", {}, h("table", { class: "rows acts-in-time", role: "table" }, h("caption", { class: "hidden" }, "What was done, in the order of time"),
-    h("thead", { role: "rowgroup" }, h("tr", { role: "row" }, ...columns.map((name) => h("th", { scope: "col", role: "columnheader" }, name)))), body), more);
+  return h("div", {}, tableBox(h("table", { class: "rows acts-in-time", role: "table" }, h("caption", { class: "hidden" }, "What was done, in the order of time"),
+    h("thead", { role: "rowgroup" }, h("tr", { role: "row" }, ...columns.map((name) => h("th", { scope: "col", role: "columnheader" }, name)))), body)), more);
 }
 
 function actInTime(job, act, columns) {

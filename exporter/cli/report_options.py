@@ -1,0 +1,75 @@
+"""Options of what is written for people: a report, a summary, and where they link to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+import click
+
+from exporter.cli.options import FILE
+from exporter.config import ReportConfig
+
+_F = TypeVar("_F", bound=Callable[..., object])
+_PLACE = "{trace_id}"
+_URL_MAX = 2048
+"""Characters."""
+
+
+class _TraceUrlType(click.ParamType[str]):
+    """Where a trace is to be seen."""
+
+    name = "TEMPLATE"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The template. Raises BadParameter for what is no http(s) URL with one place for the id."""
+        text = str(value)
+        if _PLACE not in text:
+            example = f"https://jaeger.example/trace/{_PLACE}"
+            self.fail(f"it has no {_PLACE}, where the id of a trace goes, as in {example}", param, ctx)
+        if not _is_link(text):
+            self.fail(f"it is no link that starts with http:// or https:// and a host: {text!r}", param, ctx)
+        return text
+
+
+def _is_link(text: str) -> bool:
+    is_plain = text.isascii() and text.isprintable() and " " not in text and len(text) <= _URL_MAX
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        return False
+    return is_plain and parts.scheme in ("http", "https") and bool(parts.hostname)
+
+
+def report_options(function: _F) -> _F:
+    """Which documents there are, and where their links go."""
+    for option in reversed(
+        (
+            click.option(
+                "--report",
+                type=FILE,
+                metavar="FILE",
+                help="Write what happened to FILE, an HTML page that needs nothing else.",
+            ),
+            click.option(
+                "--summary",
+                type=FILE,
+                metavar="FILE",
+                help="Append what matters to FILE, in Markdown; by default to $GITHUB_STEP_SUMMARY.",
+            ),
+            click.option(
+                "--trace-url",
+                type=_TraceUrlType(),
+                metavar="TEMPLATE",
+                help=f"Link to traces, with {_PLACE} where the id goes: https://jaeger.example/trace/{_PLACE}.",
+            ),
+        )
+    ):
+        function = option(function)
+    return function
+
+
+def report_config(options: dict[str, Any]) -> ReportConfig:
+    """What the options of `report_options` ask for, which are taken out of `options`."""
+    return ReportConfig(options.pop("report"), options.pop("summary"), options.pop("trace_url"))

@@ -1,0 +1,43 @@
+"""Jobs and instances that run, for a shell to complete: none where they can't be told, and quickly."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from exporter.errors import CiEgressError
+
+if TYPE_CHECKING:
+    import click
+
+    from exporter.kernel.control import Instance
+
+_PLAIN = re.compile(r"[A-Za-z0-9_./@%+-]+")
+"""A shell takes these as they are; a job's name is its pipeline's author's to choose."""
+
+
+def instance_ids(_: click.Context, __: click.Parameter, incomplete: str) -> list[str]:
+    """Of all instances."""
+    return _begun_so((instance.name for instance in _instances()), incomplete)
+
+
+def job_names(_: click.Context, __: click.Parameter, incomplete: str) -> list[str]:
+    """Of all jobs that are traced."""
+    from exporter.kernel.control import governed
+
+    names = {job.job.label for each in _instances() if each.is_of_this_version for job in governed(each)}
+    return _begun_so(sorted(names), incomplete)
+
+
+def _begun_so(names: Iterable[str], incomplete: str) -> list[str]:
+    return [name for name in names if name.startswith(incomplete) and _PLAIN.fullmatch(name)]
+
+
+def _instances() -> list[Instance]:
+    from exporter.kernel.control import instances
+
+    try:
+        return instances()
+    except (CiEgressError, OSError):
+        return []

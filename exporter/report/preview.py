@@ -1,0 +1,46 @@
+"""A report as it would have been with another baseline or another policy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from exporter.report.model import Act, JobReport, Report
+from exporter.report.page.held import Held
+from exporter.terms import ALLOWED, DENIED, WOULD_DENY
+
+if TYPE_CHECKING:
+    from exporter.baseline.model import Baseline
+    from exporter.policy.model import Address, Policy
+
+_AUDIT = "audit"
+
+
+def previewed(
+    report: Report, baseline: Baseline | None, policy: Policy | None, resolvers: Iterable[Address] = ()
+) -> Report:
+    """`report` with what they say to each act in place of what was recorded; with neither it is the same.
+
+    What was denied stays so. `resolvers` are the system's.
+    """
+    if baseline is None and policy is None:
+        return report
+    jobs = [
+        _previewed(job, Held(job, baseline, policy, resolvers), has_policy=policy is not None)
+        for job in report.jobs
+    ]
+    return replace(report, jobs=jobs)
+
+
+def _previewed(job: JobReport, held: Held, *, has_policy: bool) -> JobReport:
+    mode = (job.mode or _AUDIT) if has_policy else job.mode
+    return replace(job, mode=mode, acts=[_act(act, held) for act in job.acts])
+
+
+def _act(act: Act, held: Held) -> Act:
+    said = held.seen(act)
+    if said.effect is None or act.verdict == DENIED:
+        return replace(act, novel=said.novel)
+    verdict = WOULD_DENY if said.is_denied else ALLOWED
+    return replace(act, novel=said.novel, verdict=verdict, rule=said.rule)

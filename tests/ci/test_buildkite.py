@@ -1,0 +1,165 @@
+"""Buildkite's plugin: its hook, run as the agent runs a job's command hook."""
+
+from __future__ import annotations
+
+import errno
+import shlex
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import yaml
+
+from tests.kernel.tracing import ROOT
+from tests.unit.jobs.documented import environment
+
+from .told import ALL_BUT_EVIL, EVIL, PEER, act, egress
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from tests.kernel.conftest import Programs
+    from tests.kernel.lab import Lab
+
+    from .conftest import User
+
+pytestmark = [pytest.mark.integration, pytest.mark.kernel]
+
+PLUGIN = ROOT / "deploy" / "buildkite"
+JOB = environment("buildkite")["BUILDKITE_JOB_ID"]
+PREFIX = "BUILDKITE_PLUGIN_CI_EGRESS_"
+
+AGENT = """#!/bin/sh
+{ printf '%s\\n' "$*"; [ "$1" != annotate ] || cat; } >>"${0%/*}/asked"
+"""
+
+
+def run_hook(
+    checkout: Path,
+    command: str,
+    path: str,
+    configuration: Mapping[str, str | Sequence[str]] | None = None,
+    *,
+    under: Sequence[str] = (),
+    **env: str,
+) -> subprocess.CompletedProcess[str]:
+    """The hook with a step's command and what its plugin is given, by the agent's rules for variables."""
+    known = yaml.safe_load((PLUGIN / "plugin.yml").read_text())["configuration"]["properties"]
+    variables: dict[str, str] = {}
+    for key, value in (configuration or {}).items():
+        assert key in known, "the agent would refuse it"
+        name = PREFIX + key.upper().replace("-", "_")
+        each = {name: value} if isinstance(value, str) else {f"{name}_{n}": it for n, it in enumerate(value)}
+        variables |= each
+    return subprocess.run(
+        [*under, str(PLUGIN / "hooks" / "command")],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        cwd=checkout,
+        env={**environment("buildkite"), **variables, "PATH": path, "BUILDKITE_COMMAND": command, **env},
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    folder = tmp_path / "checkout"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def agent(path: str) -> Path:
+    """What the agent's own command was asked to do, beside a stand-in for it."""
+    program = Path(path.partition(":")[0]) / "buildkite-agent"
+    program.write_text(AGENT)
+    program.chmod(0o755)
+    return program.with_name("asked")
+
+
+def test_a_steps_command_is_traced_and_the_build_annotated(
+    checkout: Path, path: str, agent: Path, lab: Lab, programs: Programs
+) -> None:
+    done = run_hook(checkout, f"{act(lab, programs)}\necho went on", path)
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "went on"), done.stderr
+    (span,) = egress(checkout)
+    assert span.resource["cicd.pipeline.task.run.id"] == JOB
+    annotated, _, uploaded = agent.read_text().rpartition("artifact upload ")
+    summary = (checkout / "ci-egress" / JOB / "summary.md").read_text()
+    assert annotated == f"annotate --context ci-egress-{JOB} --style info\n{summary}"
+    assert uploaded == f"ci-egress/{JOB}/**/*\n"
+    assert (checkout / "ci-egress" / JOB / "report.html").exists()
+
+
+def test_the_agent_is_asked_nothing_that_is_turned_off(checkout: Path, path: str, agent: Path) -> None:
+    assert run_hook(checkout, "true", path, {"annotate": "false", "artifacts": "false"}).returncode == 0
+    assert not agent.exists()
+
+
+def test_a_failing_command_fails_the_step_as_ever(checkout: Path, path: str) -> None:
+    assert run_hook(checkout, "false\necho went on; exit 0", path).returncode == 1
+    assert run_hook(checkout, "exit 7", path).returncode == 7
+
+
+def test_a_script_of_the_checkout_is_run_as_the_agent_does(checkout: Path, path: str) -> None:
+    script = checkout / "scripts" / "build"
+    script.parent.mkdir()
+    script.write_text("#!/usr/bin/env python3\nprint('by its interpreter')\n")
+    done = run_hook(checkout, "scripts/build", path, BUILDKITE_COMMAND_EVAL="false")
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "by its interpreter"), done.stderr
+
+
+def test_an_agent_without_command_eval_evaluates_nothing(checkout: Path, path: str) -> None:
+    done = run_hook(checkout, "touch ran", path, BUILDKITE_COMMAND_EVAL="false")
+    assert done.returncode == 2
+    assert "no-command-eval" in done.stderr
+    assert not list(checkout.iterdir())
+
+
+def test_a_policy_is_enforced_and_fails_the_step(
+    checkout: Path, path: str, lab: Lab, programs: Programs
+) -> None:
+    (checkout / "policy.yaml").write_text(ALL_BUT_EVIL)
+    command = f"{act(lab, programs, EVIL)} || test $? = {errno.EPERM}"
+    given = {"mode": "enforce", "policy": "policy.yaml", "fail-on": ["audit", "deny"]}
+    done = run_hook(checkout, command, path, given)
+    assert done.returncode == 90, done.stderr
+    assert EVIL in (checkout / "ci-egress" / JOB / "summary.md").read_text()
+
+
+def test_destinations_may_be_a_list(checkout: Path, path: str, lab: Lab, programs: Programs) -> None:
+    given = {"allowed-endpoints": [PEER.split()[-1], "*.wheels.example:443"], "fail-on": "audit"}
+    assert run_hook(checkout, act(lab, programs), path, given).returncode == 0
+
+
+def test_a_step_whose_user_has_sudo_owns_what_it_leaves(
+    checkout: Path, installed: str, lab: Lab, programs: Programs, sudoer: User
+) -> None:
+    sudoer.give(checkout)
+    command = f"sudo -n {act(lab, programs)}\nid -u"
+    done = run_hook(checkout, command, installed, under=sudoer.under)
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, str(sudoer.uid)), done.stderr
+    assert [span.name for span in egress(checkout)] == [PEER]
+    assert {entry.lstat().st_uid for entry in checkout.rglob("*")} == {sudoer.uid}
+
+
+@pytest.mark.parametrize(
+    ("configuration", "says"),
+    [
+        ({"mode": "block"}, "mode is none of trace, audit and enforce"),
+        ({"mode": "audit"}, "mode is audit, and no policy is given"),
+        ({"mode": "trace", "policy": "p"}, "mode is trace, and a policy is given"),
+        ({"fail-on": "--host'; touch owned; '"}, "is none of `novel`, `audit`, `deny`"),
+        ({"policy": "--enforce"}, "--enforce"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_before_the_command_runs(
+    configuration: Mapping[str, str], says: str, checkout: Path, path: str
+) -> None:
+    done = run_hook(checkout, "touch ran", path, configuration)
+    assert done.returncode == 2
+    assert says in done.stderr
+    assert not {"ran", "owned"} & {shlex.quote(entry.name) for entry in checkout.iterdir()}

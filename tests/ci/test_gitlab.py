@@ -1,0 +1,142 @@
+"""GitLab's include: its very lines, run as the runner's shell executor runs a job's scripts."""
+
+from __future__ import annotations
+
+import errno
+import shlex
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import yaml
+
+from tests.kernel.tracing import ROOT
+from tests.unit.jobs.documented import environment
+
+from .told import ALL_BUT_EVIL, EVIL, PEER, act, egress
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tests.kernel.conftest import Programs
+    from tests.kernel.lab import Lab
+
+    from .conftest import User
+
+pytestmark = [pytest.mark.integration, pytest.mark.kernel]
+
+TEMPLATE = yaml.safe_load((ROOT / "deploy" / "gitlab" / "ci-egress.gitlab-ci.yml").read_text())[".ci-egress"]
+
+
+def run_job(
+    project: Path,
+    script: Sequence[str],
+    path: str,
+    *,
+    shell: str = "bash",
+    under: Sequence[str] = (),
+    **env: str,
+) -> subprocess.CompletedProcess[str]:
+    """A job that extends the template, as GitLab Runner's script for that shell does it."""
+    lines = "\n".join([*TEMPLATE["before_script"], *script])
+    options = "set -eo pipefail\nset +o noclobber" if shell == "bash" else "set -e"
+    whole = f"{options}\n: | eval {shlex.quote(lines)}\n"
+    own = {"PATH": path, "CI_PROJECT_DIR": str(project)}
+    return subprocess.run(
+        [*under, shell],
+        input=whole,
+        capture_output=True,
+        text=True,
+        cwd=project,
+        env={**environment("gitlab"), **TEMPLATE["variables"], **own, **env},
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """The checkout."""
+    folder = tmp_path / "project"
+    folder.mkdir()
+    return folder
+
+
+@pytest.mark.parametrize("shell", ["bash", "dash"])
+def test_a_command_of_a_job_is_traced(
+    shell: str, project: Path, path: str, lab: Lab, programs: Programs
+) -> None:
+    done = run_job(project, [f"ci_egress {act(lab, programs)}", "echo went on"], path, shell=shell)
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "went on"), done.stderr
+    (span,) = egress(project)
+    assert span.resource["cicd.pipeline.run.id"] == "987"
+    assert span.resource["cicd.pipeline.task.run.id"] == "4321"
+    assert len(kept(project)) == 1
+
+
+def kept(project: Path) -> list[Path]:
+    """The folders of what was traced, each with all that a person wants; what the job keeps as artifacts."""
+    assert TEMPLATE["artifacts"]["paths"] == ["ci-egress/"]
+    folders = list((project / "ci-egress").iterdir())
+    for folder in folders:
+        assert {entry.name for entry in folder.iterdir()} == {"otlp", "report.html", "summary.md"}
+    return folders
+
+
+def test_a_failing_command_fails_the_job_as_ever(project: Path, path: str) -> None:
+    done = run_job(project, ["ci_egress sh -c 'exit 7'", "echo went on"], path)
+    assert done.returncode == 7
+    assert "went on" not in done.stdout
+
+
+def test_a_policy_is_enforced_and_fails_the_job(
+    project: Path, path: str, lab: Lab, programs: Programs
+) -> None:
+    (project / "policy.yaml").write_text(ALL_BUT_EVIL)
+    script = [f"ci_egress sh -c {shlex.quote(act(lab, programs, EVIL) + f'; test $? = {errno.EPERM}')}"]
+    env = {"CI_EGRESS_POLICY": "policy.yaml", "CI_EGRESS_MODE": "enforce", "CI_EGRESS_FAIL_ON": "deny"}
+    done = run_job(project, script, path, **env)
+    assert done.returncode == 90, done.stderr
+    assert EVIL in kept(project)[0].joinpath("summary.md").read_text()
+
+
+def test_each_command_has_a_folder_of_its_own(project: Path, path: str) -> None:
+    assert run_job(project, ["ci_egress true", "ci_egress true"], path).returncode == 0
+    assert len(kept(project)) == 2
+
+
+def test_a_job_whose_user_has_sudo_owns_what_it_leaves(
+    project: Path, installed: str, lab: Lab, programs: Programs, sudoer: User
+) -> None:
+    sudoer.give(project)
+    done = run_job(
+        project, [f"ci_egress sudo -n {act(lab, programs)}", "id -u"], installed, under=sudoer.under
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == str(sudoer.uid)
+    assert [span.name for span in egress(project)] == [PEER]
+    assert {entry.lstat().st_uid for entry in project.rglob("*")} == {sudoer.uid}
+
+
+@pytest.mark.parametrize(
+    ("env", "says"),
+    [
+        ({"CI_EGRESS_MODE": "block"}, "CI_EGRESS_MODE is none of trace, audit and enforce"),
+        ({"CI_EGRESS_MODE": "audit"}, "CI_EGRESS_MODE is audit, and no policy is given"),
+        (
+            {"CI_EGRESS_MODE": "trace", "CI_EGRESS_POLICY": "p"},
+            "CI_EGRESS_MODE is trace, and a policy is given",
+        ),
+        ({"CI_EGRESS_MODE": "enforce"}, "--enforce"),
+        ({"CI_EGRESS_FAIL_ON": "--host'; touch owned; '"}, "is none of `novel`, `audit`, `deny`"),
+        ({"CI_EGRESS_POLICY": "--enforce"}, "--enforce"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_before_the_command_runs(
+    env: dict[str, str], says: str, project: Path, path: str
+) -> None:
+    done = run_job(project, ["ci_egress touch ran"], path, **env)
+    assert done.returncode == 2
+    assert says in done.stderr
+    assert {entry.name for entry in project.iterdir()} <= {"ci-egress"}  # neither `ran` nor `owned`

@@ -1,0 +1,134 @@
+"""Jenkins' shared-library step: the real Groovy, by the version that Jenkins has, and its scripts."""
+
+from __future__ import annotations
+
+import errno
+import json
+import subprocess
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.kernel.tracing import ROOT
+from tests.unit.jobs.documented import environment
+
+from .told import ALL_BUT_EVIL, EVIL, PEER, act, egress
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from tests.kernel.conftest import Programs
+    from tests.kernel.lab import Lab
+
+    from .conftest import User
+
+pytestmark = [pytest.mark.integration, pytest.mark.kernel]
+
+STEP = ROOT / "deploy" / "jenkins" / "vars" / "ciEgress.groovy"
+HOSTILE = ("--host'; touch owned; '", "$(touch owned)", '"; touch owned; "', "`touch owned`")
+QUICKLY = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC -Xshare:auto"
+PIPELINE = ROOT / "tests" / "ci" / "pipeline.groovy"
+
+
+def call(
+    folder: Path, path: str, asked: str | dict[str, Any], *, under: Sequence[str] = ()
+) -> tuple[dict[str, Any], str]:
+    """What the step returned or failed with, and what stands in the build's log."""
+    done = subprocess.run(
+        [*under, "groovy", str(PIPELINE), str(STEP), str(folder)],
+        input=json.dumps(asked),
+        capture_output=True,
+        text=True,
+        cwd=folder / "workspace",
+        env={**environment("jenkins"), "PATH": path, "HOME": str(folder), "JAVA_OPTS": QUICKLY},
+        timeout=90,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    log, _, result = done.stdout.rstrip().rpartition("\n")
+    return json.loads(result), log + done.stderr
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Where the workspace is."""
+    (tmp_path / "workspace").mkdir()
+    return tmp_path
+
+
+def kept(folder: Path) -> Path:
+    """The folder of what was traced, with all that a person wants."""
+    (found,) = (folder / "workspace" / "ci-egress").iterdir()
+    assert {entry.name for entry in found.iterdir()} == {"otlp", "report.html", "summary.md"}
+    return found
+
+
+def test_a_script_is_traced(folder: Path, path: str, lab: Lab, programs: Programs) -> None:
+    result, log = call(folder, path, f"{act(lab, programs)}\necho went on")
+    assert result == {"returned": None}
+    assert "went on" in log
+    (span,) = egress(kept(folder))
+    assert span.resource["cicd.pipeline.run.id"] == "153"
+    assert span.resource["cicd.pipeline.task.name"] == "Integration tests"
+    assert not list((folder / "workspace@tmp").glob("ci-egress-*"))
+
+
+def test_it_returns_what_sh_returns(folder: Path, path: str) -> None:
+    assert call(folder, path, {"script": "exit 7", "returnStatus": True})[0] == {"returned": 7}
+    assert call(folder, path, {"script": "echo out", "returnStdout": True})[0] == {"returned": "out\n"}
+    assert call(folder, path, "false\necho went on")[0] == {"failed": "script returned exit code 1"}
+
+
+def test_a_script_may_name_its_interpreter(folder: Path, path: str) -> None:
+    script = "#!/usr/bin/env python3\nprint('by its interpreter')\n"
+    assert call(folder, path, {"script": script, "returnStdout": True})[0] == {
+        "returned": "by its interpreter\n"
+    }
+
+
+def test_a_policy_is_enforced_and_fails_the_build(
+    folder: Path, path: str, lab: Lab, programs: Programs
+) -> None:
+    (folder / "workspace" / "policy.yaml").write_text(ALL_BUT_EVIL)
+    script = f"{act(lab, programs, EVIL)} || test $? = {errno.EPERM}"
+    asked = {
+        "script": script,
+        "policy": "policy.yaml",
+        "enforce": True,
+        "failOn": "deny",
+        "returnStatus": True,
+    }
+    result, log = call(folder, path, asked)
+    assert result == {"returned": 90}, log
+    assert EVIL in (kept(folder) / "summary.md").read_text()
+
+
+def test_a_build_whose_user_has_sudo_owns_what_it_leaves(
+    folder: Path, path: str, lab: Lab, programs: Programs, sudoer: User
+) -> None:
+    sudoer.give(folder, folder / "workspace")
+    script = f"sudo -n {act(lab, programs)}\nid -u"
+    result, log = call(folder, path, {"script": script, "returnStdout": True}, under=sudoer.under)
+    assert result["returned"].splitlines()[-1] == str(sudoer.uid), log
+    assert [span.name for span in egress(kept(folder))] == [PEER]
+    assert {entry.lstat().st_uid for entry in (folder / "workspace").rglob("*")} == {sudoer.uid}
+
+
+def test_a_value_is_never_an_option_or_a_shell_word(text: str, folder: Path, path: str) -> None:
+    result, log = call(folder, path, {"script": "touch ran", "failOn": text, "returnStatus": True})
+    assert result == {"returned": 2}
+    assert "is none of `novel`, `audit`, `deny`" in log
+    assert [entry.name for entry in (folder / "workspace").iterdir()] == ["ci-egress"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "says"),
+    [
+        ({"script": "true", "rules": "p"}, "ciEgress: rules is none of script, "),
+        ({"policy": "p"}, "ciEgress: script is missing"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(asked: dict[str, Any], says: str, folder: Path, path: str) -> None:
+    result, _ = call(folder, path, asked)
+    assert result["failed"].startswith(says)
