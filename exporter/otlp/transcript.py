@@ -15,7 +15,7 @@ from exporter.otlp.settings import DEFAULT_TIMEOUT_S, Signal
 from exporter.otlp.sinks import Receipt, SendError, Sink, SpoolError
 
 LIMIT_BYTES = 256 << 20
-_LARGEST_LINE = 16_000_000
+_LARGEST_LINE = 1 << 20
 _FOLDERS = (os.environ.get("TMPDIR"), "/var/tmp", "/tmp")  # noqa: S108 - the file has no name there
 
 
