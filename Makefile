@@ -127,6 +127,10 @@ wire: setup-dev ## Generate exporter/wire.py from bpf/egress.h
 dashboards: setup-dev ## Generate dashboards/grafana/*.json from tools/grafana
 	$(BIN)/python -m tools.grafana
 
+.PHONY: release
+release: setup-dev ## Build all of a release into dist/, as a dry run; PUBLISH=1 also tags the commit and pushes the tag
+	@$(BIN)/python -m tools.release $(if $(filter-out 0 no false,$(PUBLISH)),--publish)
+
 .PHONY: reference
 reference: setup-dev ## Generate docs/reference/*.md from the code
 	$(BIN)/python -m tools.reference
