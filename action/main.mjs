@@ -33,9 +33,11 @@ function diagnose(ciEgress) {
   }
 }
 
+// All folders are the runner's user's, who can empty them, whoever writes what is in them.
 function makeFolder(folder) {
   try {
     mkdirSync(folder, { mode: 0o755 });
+    mkdirSync(places(folder).otlpDir, { mode: 0o755 });
   } catch (error) {
     if (error.code !== 'EEXIST') throw error;
     throw new Refusal('this job has begun to be traced already', 'use the action once in a job, as its first step');

@@ -10,7 +10,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 _MADE = "build/man"
 
 
-class ManualPages(BuildHookInterface):  # type: ignore[misc]
+class ManualPages(BuildHookInterface[Any]):
     """Where pip puts `share/man`, man(1) and pipx find them."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:

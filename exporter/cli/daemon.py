@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from exporter.account import Account, Bookkeeping
 from exporter.cli.baselines import warn_of_unknown
@@ -31,6 +31,7 @@ from exporter.cli.reporting import Reporting
 from exporter.cli.requests import Requests
 from exporter.cli.rereading import reread
 from exporter.cli.takeover import Takeover
+from exporter.cli.viewing import Ticker, screen, shown
 from exporter.cli.watch_reporting import WatchReporting
 from exporter.clock import boot_ns, system_clock
 from exporter.errors import FAIL_ON_STATUS, LOST_STATUS
@@ -58,8 +59,10 @@ from exporter.procfs import Proc, ancestors
 from exporter.summary import Summary
 from exporter.systemd import notify
 from exporter.traced import Outlets
-from exporter.users import command_user
 from exporter.watching import JobWatch
+
+if TYPE_CHECKING:
+    from exporter.view.screen import Screen
 
 _LOOK_AROUND_S = 1.0
 _BUSY_INTERVAL_S, _IDLE_INTERVAL_S = 0.005, 0.02
@@ -93,13 +96,13 @@ def run(
     with ExitStack() as stack:
         spooling = Spooling(SpoolFolder(default_folder(environment, os.geteuid())))
         identity = worker_attributes(given.job) if given.job else {}
-        user = command_user(None, environment, euid=os.geteuid())
-        reporting = stack.enter_context(Reporting(config.reports, environment, user))
+        reporting = stack.enter_context(Reporting(config.reports, environment))
         telemetry = stack.enter_context(
             Telemetry(destinations, identity, spooling=spooling, transcript=reporting.transcript)
         )
         tracer = kernel.ready(Coverage(is_host=True, reads_environments=True))
-        daemon = _Daemon(given, environment, tracer, telemetry, reporting)
+        view = screen(environment, is_live=config.is_live)
+        daemon = _Daemon(given, environment, tracer, telemetry, reporting, view)
         tell_leftovers()
         daemon.begin()
         notify("READY=1", environment)
@@ -107,7 +110,8 @@ def run(
         Messages.current().say(f"watching, telemetry goes to {', '.join(destinations.shown) or 'nowhere'}")
         if destinations.disabled:
             warn("OTEL_SDK_DISABLED is set: nothing is exported")
-        daemon.loop(asked)
+        with shown(view):
+            daemon.loop(asked)
         notify("STOPPING=1", environment)
         account = daemon.finish()
         for problem in (*drops(account), *daemon.missed.all(), *telemetry.complaints(), *telemetry.notes()):
@@ -126,13 +130,14 @@ def run(
 class _Daemon:
     """A watch, from its beginning to its end."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - it puts just these together
         self,
         given: GivenWatch,
         environment: Mapping[str, str],
         tracer: Tracer,
         telemetry: Telemetry,
         reporting: Reporting,
+        view: Screen | None,
     ) -> None:
         config, policy, _, job = given
         self._config, self._tracer, self._telemetry = config, tracer, telemetry
@@ -150,7 +155,8 @@ class _Daemon:
             has_lineages=config.metric_lineage,
         )
         spans = config.output.process_spans
-        outlets = Outlets(telemetry, metrics, system_clock(), spans, tell_act_of)
+        outlets = Outlets(telemetry, metrics, system_clock(), spans, tell_act_of, view)
+        self._view, self._ticker = view, Ticker(view)
         self._governor = Governor(tracer, policy, all_names, warn, has_one_job=job is not None)
         self._begun: list[Job] = []
         """Jobs of which it isn't said yet."""
@@ -193,6 +199,7 @@ class _Daemon:
                 warn_of_unknown(self._jobs.baseline, job)
             self._sleep(_BUSY_INTERVAL_S if is_busy else _IDLE_INTERVAL_S)
             self._pipeline.tick(boot_ns())
+            self._ticker.tick()
             self._tracer.note(self._books.settled)
             if asked.reread:
                 asked.reread = False
@@ -246,6 +253,8 @@ class _Daemon:
                 self._tracer.scopes.adopt(event.process, exec_id, program.scope)
 
     def _changed(self, job: Job, summary: Summary | None) -> None:
+        if self._view is not None:
+            self._view.changed(job, is_over=summary is not None)
         if summary is None:
             self._begun.append(job)
         else:

@@ -32,10 +32,15 @@ class Opened:
         """Open a tab by its id."""
         self.page.click(f"#tab-{name}")
 
-    def picture(self, name: str, *, whole: bool = False) -> None:
-        """Keep how it looks, for the documentation."""
+    def picture(self, name: str, of: str | None = None) -> None:
+        """Keep how it looks, or how what the selector `of` finds does, for the documentation."""
         PICTURES.mkdir(parents=True, exist_ok=True)
-        self.page.screenshot(path=PICTURES / f"{name}.png", full_page=whole, animations="disabled")
+        path = PICTURES / f"{name}.png"
+        self.page.mouse.move(0, 0)
+        if of is None:
+            self.page.screenshot(path=path)
+        else:
+            self.page.locator(of).screenshot(path=path)
 
     @property
     def elements(self) -> int:

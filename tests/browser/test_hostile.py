@@ -19,53 +19,11 @@ if TYPE_CHECKING:
 
 VIEWS = ("destinations", "tree", "timeline", "news", "policy")
 KNOWN = frozenset(
-    (
-        *(
-            "a",
-            "b",
-            "body",
-            "button",
-            "caption",
-            "circle",
-            "code",
-            "dd",
-            "details",
-            "div",
-            "dl",
-            "dt",
-            "g",
-            "h1",
-        ),
-        *(
-            "h2",
-            "h3",
-            "head",
-            "header",
-            "html",
-            "input",
-            "label",
-            "li",
-            "link",
-            "main",
-            "meta",
-            "ol",
-            "option",
-        ),
-        *(
-            "p",
-            "path",
-            "pre",
-            "rect",
-            "script",
-            "section",
-            "select",
-            "span",
-            "style",
-            "summary",
-            "svg",
-            "table",
-        ),
-        *("tbody", "td", "text", "th", "thead", "title", "tr", "ul"),
+    re.findall(
+        r"\w+",
+        "a b body button caption circle code dd details div dl dt g h1 h2 h3 head header html input label li"
+        " link main meta ol option p path pre rect script section select span style summary svg table tbody"
+        " td text th thead title tr ul",
     )
 )
 """Elements that the page is made of."""

@@ -16,7 +16,7 @@ from tests.kernel.tracing import spans
 from tests.unit.jobs.documented import environment
 
 from .actions_runner import Job, Step
-from .told import ALL_BUT_EVIL, EVIL, act, egress
+from .told import ALL_BUT_EVIL, EVIL, act, egress, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -71,8 +71,8 @@ def test_every_step_of_a_job_is_in_its_trace(tmp_path: Path, path: str, lab: Lab
     (span,) = (s for s in spans(Path(begun.outputs["otlp-dir"], "traces.jsonl")) if s.name == "build")
     assert span.parent_id == f"{github_job_span_id('4711'):016x}"
     assert begun.summary == ""
-    assert trace_id in post.summary
-    assert Path(begun.outputs["report"]).read_text().startswith("<!DOCTYPE html>")
+    assert trace_id in text_of(post.summary)
+    assert Path(begun.outputs["report"]).read_text().startswith("<!doctype html>")
 
 
 def test_what_the_policy_denies_is_denied_told_and_fails_the_job(
@@ -89,7 +89,7 @@ def test_what_the_policy_denies_is_denied_told_and_fails_the_job(
     *acts, why = post.annotations("error")
     assert any(act.startswith("blocked: act ") and EVIL in act for act in acts)
     assert why.startswith("--fail-on deny: ")
-    assert EVIL in post.summary
+    assert EVIL in text_of(post.summary)
 
 
 def test_what_the_baseline_does_not_have_is_told_as_new(

@@ -14,7 +14,7 @@ import yaml
 from tests.kernel.tracing import ROOT
 from tests.unit.jobs.documented import environment
 
-from .told import ALL_BUT_EVIL, EVIL, PEER, act, egress
+from .told import ALL_BUT_EVIL, EVIL, PEER, act, egress, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -127,7 +127,7 @@ def test_a_policy_is_enforced_and_fails_the_step(
     given = {"mode": "enforce", "policy": "policy.yaml", "fail-on": ["audit", "deny"]}
     done = run_hook(checkout, command, path, given)
     assert done.returncode == 90, done.stderr
-    assert EVIL in (checkout / "ci-egress" / JOB / "summary.md").read_text()
+    assert EVIL in text_of((checkout / "ci-egress" / JOB / "summary.md").read_text())
 
 
 def test_destinations_may_be_a_list(checkout: Path, path: str, lab: Lab, programs: Programs) -> None:

@@ -12,7 +12,7 @@ import pytest
 from tests.kernel.tracing import ROOT
 from tests.unit.jobs.documented import environment
 
-from .told import ALL_BUT_EVIL, EVIL, PEER, act, egress
+from .told import ALL_BUT_EVIL, EVIL, PEER, act, egress, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -101,7 +101,7 @@ def test_a_policy_is_enforced_and_fails_the_build(
     }
     result, log = call(folder, path, asked)
     assert result == {"returned": 90}, log
-    assert EVIL in (kept(folder) / "summary.md").read_text()
+    assert EVIL in text_of((kept(folder) / "summary.md").read_text())
 
 
 def test_a_build_whose_user_has_sudo_owns_what_it_leaves(
@@ -115,6 +115,7 @@ def test_a_build_whose_user_has_sudo_owns_what_it_leaves(
     assert {entry.lstat().st_uid for entry in (folder / "workspace").rglob("*")} == {sudoer.uid}
 
 
+@pytest.mark.parametrize("text", HOSTILE)
 def test_a_value_is_never_an_option_or_a_shell_word(text: str, folder: Path, path: str) -> None:
     result, log = call(folder, path, {"script": "touch ran", "failOn": text, "returnStatus": True})
     assert result == {"returned": 2}
