@@ -34,6 +34,7 @@ PUBLISH = ("bash", "make", "aws")
 TEST = ("bash", "make", "pytest")
 STORE = "artifacts.eu-central-1.storage.example"
 METADATA = "169.254.169.254"
+THEFT: dict[str, Any] = {"chain": EVIL, "step": "install", "novel": True}
 NEW: dict[str, Any] = {"novel": True, "verdict": "audit", "rule": "default"}
 
 
@@ -50,6 +51,11 @@ def example() -> Sheet:
     cloud = row(METADATA, 80, chain=EVIL, step="install", failed=1, **{**NEW, "rule": METADATA})
     told = "note: docker ran: what the Docker daemon did on its behalf isn't seen here"
     return sheet(*known, theft, cloud, mode="audit", notes=[told])
+
+
+def small() -> Sheet:
+    """As much as the manual has room for."""
+    return sheet(row(chain=INSTALL, attempts=1202, novel=False), row("beacon.example", attempts=2, **THEFT))
 
 
 def markdown(*sheets: Sheet) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.browser.conftest import Open, Opened
-from tests.browser.summaries import example, markdown, page
+from tests.browser.summaries import example, markdown, page, small
 from tests.unit.report.sheets import row, sheet
 from tests.unit.report.test_markdown_hostile import HOSTILE
 
@@ -68,4 +68,4 @@ def test_nothing_of_a_job_runs_loads_or_links(open_page: Open, tmp_path: Path) -
 
 
 def test_the_manuals_example_is_what_it_makes() -> None:
-    assert markdown(example()).strip() in (DOCS / "report.md").read_text()
+    assert f"````markdown\n{markdown(small()).strip()}\n````" in (DOCS / "reports.md").read_text()

@@ -78,7 +78,7 @@ def test_the_order_is_new_denied_all_additions_trace_account() -> None:
         "New destinations",
         "Denied",
         "Would be denied\n",
-        "All 4 destinations",
+        "All destinations: 4",
         "On loopback",
         "Add to the baseline",
         "Allow in the policy",
@@ -127,7 +127,7 @@ def test_in_the_table_of_all_rows_say_what_is_new_or_denied() -> None:
 @pytest.mark.parametrize(("number", "is_open"), [(10, True), (11, False)])
 def test_a_long_table_is_folded(number: int, *, is_open: bool) -> None:
     text = page(sheet(*(row(f"h{index}.example") for index in range(number))))
-    assert (f"<details open><summary>All {number}" in text) is is_open
+    assert (f"<details open><summary>All destinations: {number}<" in text) is is_open
 
 
 def test_names_break_on_a_narrow_screen_and_are_copied_whole() -> None:
