@@ -62,7 +62,11 @@ def diff(old: Path, new: Path, *, as_json: bool) -> int:
 
     A line each: `+` was added, `-` removed, `~` is known with other chains of processes, `*` is a wildcard in
     place of names. Dates and numbers of runs are no difference.
-    """
+
+    \b
+    ci-egress baseline diff before.yaml baseline.yaml
+    ci-egress baseline diff before.yaml baseline.yaml --json | jq '.added | length'
+    """  # noqa: D301 - click wants a real backspace
     from exporter.baseline.compare import compare, difference_fields, difference_lines
     from exporter.baseline.parse import load_baseline
     from exporter.console import write
@@ -89,7 +93,11 @@ def export(file: Path, output: Path | None) -> int:
 
     Which program connects is no part of it: the chains that were seen stand beside each rule, for a reviewer
     who wants to limit it to one of them. What the policy says otherwise than FILE is told on stderr.
-    """
+
+    \b
+    ci-egress baseline export baseline.yaml --output policy.yaml
+    ci-egress policy check policy.yaml
+    """  # noqa: D301 - click wants a real backspace
     from exporter.baseline.export import as_policy
     from exporter.baseline.export import export as make
     from exporter.console import write

@@ -37,7 +37,11 @@ def show(file: Path, paths: tuple[Path, ...], *, as_json: bool) -> int:
 
     With PATHs, OTLP files of recorded runs or folders with such files below them, the policy that `export`
     makes of FILE is held against what these runs did: how many of them would it have broken, and where?
-    """
+
+    \b
+    ci-egress baseline show baseline.yaml
+    ci-egress baseline show baseline.yaml runs/     # would enforcing have broken a run?
+    """  # noqa: D301 - click wants a real backspace
     from exporter.baseline.parse import load_baseline
 
     baseline = load_baseline(file)

@@ -80,7 +80,11 @@ def on(*, cut: bool, job: str | None, instance_id: str | None) -> int:
 
     Each job is turned in one step, however many rules its policy has. It stays so when the policy is read
     again. That isn't done here: `watch` reads it at SIGHUP, `run` when it starts.
-    """
+
+    \b
+    ci-egress enforce on                                # all jobs that have a policy
+    ci-egress enforce on --job 'release/*' --cut        # and what is open against it ends
+    """  # noqa: D301 - click wants a real backspace
     from exporter.kernel.registry import JobMode
 
     return _switch(JobMode.ENFORCE, job, instance_id, and_then=_cut if cut else _nothing)
@@ -92,7 +96,11 @@ def off(*, job: str | None, instance_id: str | None) -> int:
     """Deny nothing any more: what the policy doesn't allow is only told, whatever mode was asked for.
 
     It also works when the exporter was killed, and stays so when the policy is read again.
-    """
+
+    \b
+    ci-egress enforce off                     # the way back, at once
+    ci-egress enforce off --job release/build
+    """  # noqa: D301 - click wants a real backspace
     from exporter.kernel.registry import JobMode
 
     return _switch(JobMode.AUDIT, job, instance_id)
@@ -111,7 +119,11 @@ def status(*, as_json: bool, job: str | None, instance_id: str | None) -> int:
     """Say for each job what mode was asked for, what the kernel does now, and how many rules it has.
 
     `effective` is the kernel's word: of its maps, and of whether the programs are attached.
-    """
+
+    \b
+    ci-egress enforce status
+    ci-egress enforce status --json | jq -r '.[] | select(.effective != .requested).job'
+    """  # noqa: D301 - click wants a real backspace
     rows = _rows(job, instance_id)
     if job is not None:
         _require(rows, job, instance_id)

@@ -40,7 +40,11 @@ def command() -> None:
 )
 @click.argument("file", type=DOCUMENT)
 def check(file: Path) -> int:
-    """Say what is wrong with FILE: every error, as `file:line:column: what; how to fix`."""
+    """Say what is wrong with FILE: every error, as `file:line:column: what; how to fix`.
+
+    \b
+    ci-egress policy check policy.yaml
+    """  # noqa: D301 - click wants a real backspace
     from exporter.policy.check import check_for_kernel
     from exporter.policy.parse import load_policy
     from exporter.policy.problems import PolicyError
@@ -84,7 +88,11 @@ def explain(file: Path, destination: str, chain: str | None, job: str | None, *,
     is below it, leads to 127.0.0.1. Addresses are asked about as if no name had led there.
 
     `resolvers: system` stands for those of this machine.
-    """
+
+    \b
+    ci-egress policy explain policy.yaml registry.example
+    ci-egress policy explain policy.yaml github.com:443 --process "bash > git" --job release/build
+    """  # noqa: D301 - click wants a real backspace
     from exporter.policy.decide import decide
     from exporter.policy.model import Effect, effective
     from exporter.policy.parse import load_policy
@@ -114,7 +122,11 @@ def init(paths: tuple[Path, ...]) -> int:
     A folder is searched with all below it.
 
     It allows each destination that was met, with how often and by which chains of processes beside it.
-    """
+
+    \b
+    ci-egress policy init ci-egress > policy.yaml
+    ci-egress policy init runs/1207 runs/1208 > policy.yaml
+    """  # noqa: D301 - click wants a real backspace
     from exporter.console import write
     from exporter.errors import UsageError
     from exporter.policy.draft import draft

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -65,7 +64,7 @@ def replay(
     from exporter.account import Bookkeeping, KernelCounts
     from exporter.cli.notices import long_flush_told, tell_act
     from exporter.cli.outcome import Outcome
-    from exporter.cli.reporting import Reporting
+    from exporter.cli.reporting import STEP_SUMMARY, Reporting
     from exporter.command import inherited_environment
     from exporter.errors import UsageError
     from exporter.flows import Flows
@@ -75,7 +74,6 @@ def replay(
     from exporter.replay import Replay
     from exporter.summary import Summary
     from exporter.traced import Outlets, known_by, traced_job
-    from exporter.users import command_user
 
     with ExitStack() as stack:
         try:
@@ -89,8 +87,8 @@ def replay(
         beginning = recording.beginning
         environment = inherited_environment()
         destinations = resolve_destinations(environment, otlp_dir=output.otlp_dir)
-        user = command_user(None, environment, euid=os.geteuid())
-        reporting = stack.enter_context(Reporting(reports, {}, user))
+        own = {name: value for name, value in environment.items() if name != STEP_SUMMARY}
+        reporting = stack.enter_context(Reporting(reports, own))  # what was recorded is no part of this step
         telemetry = stack.enter_context(Telemetry(destinations, {}, transcript=reporting.transcript))
 
         def counts() -> KernelCounts:

@@ -17,12 +17,13 @@ from exporter.account import Account
 from exporter.cli.messages import Messages
 from exporter.cli.notices import warn
 from exporter.config import ReportConfig
+from exporter.errors import CiEgressError
 from exporter.handing import HandingError
 from exporter.handing import append as append_to
 from exporter.handing import replace as put
 from exporter.otlp import Transcript
 from exporter.otlp.sinks import SpoolError
-from exporter.users import CommandUser
+from exporter.users import CommandUser, command_user
 
 if TYPE_CHECKING:
     from exporter.baseline.model import Baseline
@@ -41,14 +42,15 @@ WRITE_HINT = "name a file in a folder that you can write to, on a disk with room
 class Reporting:
     """What the options ask for; use it in a `with` block, around the telemetry that it reports of."""
 
-    def __init__(
-        self, config: ReportConfig, environment: Mapping[str, str], user: CommandUser | None
-    ) -> None:
-        """Documents become `user`'s: who called, if that isn't this process's own."""
-        self._config, self._user = config, user
+    def __init__(self, config: ReportConfig, environment: Mapping[str, str], user: str | None = None) -> None:
+        """Documents become those of `user`, as --user has it; without one, of who called."""
         in_place = environment.get(STEP_SUMMARY)
         self._summary = config.summary or (Path(in_place) if in_place else None)
-        self.transcript = self._transcript()
+        self._config = config
+        self._user: CommandUser | None = None
+        if self._summary is not None or config.report is not None:
+            self._find_user(user, environment)
+        self.transcript = self._transcript(environment.get("TMPDIR"))
         """What the telemetry is to write its spans to, for the report."""
 
     def of_run(
@@ -102,11 +104,18 @@ class Reporting:
             put(self._config.report, encoded(page), self._user)
             Messages.current().say(f"report: {self._config.report}", report=str(self._config.report))
 
-    def _transcript(self) -> Transcript | None:
+    def _find_user(self, user: str | None, environment: Mapping[str, str]) -> None:
+        try:
+            self._user = command_user(user, environment, euid=os.geteuid())
+        except CiEgressError as error:
+            self._config, self._summary = replace(self._config, report=None), None
+            warn(f"there will be no report and no summary: {error}")
+
+    def _transcript(self, folder: str | None) -> Transcript | None:
         if self._config.report is None:
             return None
         try:
-            return Transcript()
+            return Transcript(folder)
         except SpoolError as error:
             warn(f"there will be no report: its spans can't be kept: {error.reason}; name another TMPDIR")
             return None

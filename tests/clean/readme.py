@@ -17,10 +17,11 @@ _DAEMON = re.compile(r"(\S+=\S+ )*ci-egress watch\b.*")
 
 PRELUDE = """
 set -euo pipefail
-trap 'echo "failed: $BASH_COMMAND" >&2' ERR
+exec 2>&1
+trap 'echo "failed: $BASH_COMMAND"' ERR
 ready() { # until the daemon $1 has said so in the file $2, or is gone
     until grep -q "watching" "$2"; do
-        kill -0 "$1" || { cat "$2" >&2; return 1; }
+        kill -0 "$1" || { cat "$2"; return 1; }
         sleep 0.1
     done
 }

@@ -51,10 +51,11 @@ class Installed:
 @pytest.fixture(scope="session")
 def trixie() -> Installed:
     """BCC 0.31 with LLVM 19, in a Debian 13 root on this kernel."""
-    done = subprocess.run([ROOT / "tools/trixie-root.sh"], stdout=subprocess.PIPE, text=True, check=True)
+    command = [str(ROOT / "tools/debian-root.sh"), "trixie", "python3-bpfcc", "libbpf1"]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     enter = [str(ROOT / "tools/in-root.sh"), done.stdout.strip()]
-    command = [*enter, SYSTEM_PYTHON, "-I", "/src/exporter/kernel/compiler.py"]
-    return Installed(Compiler(command), Path("/src/bpf"), "0.31.")
+    compiler = Compiler([*enter, SYSTEM_PYTHON, "-I", "/src/exporter/kernel/compiler.py"])
+    return Installed(compiler, Path("/src/bpf"), "0.31.")
 
 
 @pytest.fixture(scope="session")

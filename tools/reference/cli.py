@@ -18,7 +18,7 @@ _INTRODUCTION = (
     "which "
     "variables of the environment count, [below](#environment)."
 )
-_VARIABLES = {
+VARIABLES = {
     "OTEL_EXPORTER_OTLP_ENDPOINT": "where a collector takes telemetry; and for one signal alone "
     "`OTEL_EXPORTER_OTLP_TRACES_ENDPOINT`, `…_METRICS_ENDPOINT`, `…_LOGS_ENDPOINT`",
     "OTEL_EXPORTER_OTLP_PROTOCOL": "`http/protobuf` (the default) or `grpc`; also per signal",
@@ -44,19 +44,20 @@ _VARIABLES = {
 
 def text() -> str:
     """The page."""
-    root = click.Context(cli, info_name="ci-egress")
-    sections = [section for command, context in _walk(cli, root) for section in _section(command, context)]
-    variables = table(
-        ["variable", ""], [[code(name), plain(meaning)] for name, meaning in _VARIABLES.items()]
-    )
+    sections = [section for command, context in walk() for section in _section(command, context)]
+    variables = table(["variable", ""], [[code(name), plain(meaning)] for name, meaning in VARIABLES.items()])
     samplers = "Samplers and span limits of `OTEL_…` don't count: evidence is not sampled."
     return page("Commands", _INTRODUCTION, *sections, "## Environment", variables, samplers)
 
 
 def commands() -> dict[str, click.Command]:
     """All of them by what one types, groups included."""
-    root = click.Context(cli, info_name="ci-egress")
-    return {context.command_path: command for command, context in _walk(cli, root)}
+    return {context.command_path: command for command, context in walk()}
+
+
+def walk() -> Iterator[tuple[click.Command, click.Context]]:
+    """Each command that `--help` shows, groups included, from the top down."""
+    yield from _walk(cli, click.Context(cli, info_name="ci-egress", **cli.context_settings))
 
 
 def _walk(command: click.Command, context: click.Context) -> Iterator[tuple[click.Command, click.Context]]:

@@ -81,13 +81,13 @@ def _others() -> list[Act]:
 def _act(by: int, at_ms: int, took_ms: int, host: str, address: str, sent: int, received: int) -> Act:
     chain = _chain(by)
     made = act(at_ms, host, by=by, chain=chain, at_ms=at_ms, took_ms=took_ms, address=address)
-    lines = [line for _, _, name, line, _, _ in _PROGRAMS if name in chain]
+    lines = {number: line for number, _, _, line, *_ in _PROGRAMS}
     return replace(
         made,
         bytes_sent=sent or None,
         bytes_received=received or None,
         step=_STEPS.get(by, "test"),
-        command_line=lines[-1],
+        command_line=lines[by],
     )
 
 

@@ -40,7 +40,7 @@ function actsList(job, acts) {
     h("caption", { class: "hidden" }, "Each attempt"),
     h("thead", { role: "rowgroup" }, h("tr", { role: "row" }, ...columns.map((name) => h("th", { scope: "col", role: "columnheader" }, name)))),
     h("tbody", { role: "rowgroup" }, ...acts.slice(0, ACTS_SHOWN).map((act) => actLine(job, act, columns))));
-  return h("div", { class: "acts-box" }, table, more > 0 && h("p", { class: "muted" }, `… and ${number(more)} more`));
+  return h("div", { class: "acts-box table-box" }, table, more > 0 && h("p", { class: "muted" }, `… and ${number(more)} more`));
 }
 
 function actLine(job, act, columns) {

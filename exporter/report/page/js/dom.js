@@ -23,6 +23,11 @@ function filled(made, attributes, children) {
   return made;
 }
 
+/** A table, which scrolls by itself where it is too wide. */
+function tableBox(table) {
+  return h("div", { class: "table-box" }, table);
+}
+
 /** Says it to who doesn't see that something changed. */
 function announce(text) {
   document.getElementById("announced").textContent = text;
@@ -71,14 +76,22 @@ function settled(act, wait = 120) {
 function select(label, options, value, onchange) {
   const box = h("select", { onchange: () => onchange(box.value) });
   box.append(...options.map(([each, text]) => h("option", { value: each, selected: each === value }, text.length > OPTION_MAX ? `${text.slice(0, OPTION_MAX)}…` : text)));
-  return h("label", { class: "field" }, h("span", {}, label), box);
+  return field(label, box, "field");
+}
+
+let fields = 0;
+
+function field(label, box, look) {
+  fields += 1;
+  box.id = `field-${fields}`;
+  return h("div", { class: look }, h("label", { for: box.id }, label), box);
 }
 
 /** A labelled box to search by. */
 function searchBox(label, onchange) {
   const box = h("input", { type: "search", autocomplete: "off", spellcheck: "false" });
   box.addEventListener("input", settled(() => onchange(box.value)));
-  return h("label", { class: "field grow" }, h("span", {}, label), box);
+  return field(label, box, "field grow");
 }
 
 /** A labelled box to tick. */

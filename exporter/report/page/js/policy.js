@@ -1,7 +1,8 @@
 /* A policy that would allow just this; and what the reader's own would have done. */
 
 function policyView(job) {
-  const element = h("div", { class: "policy" }, report.has_policy && judged(job), drafted(job));
+  const additions = job.additions.filter((each) => each.is_policy).map(addition);
+  const element = h("div", { class: "policy" }, report.has_policy && judged(job), ...additions, drafted(job));
   return { element };
 }
 
@@ -23,8 +24,8 @@ class VerdictList {
     this.columns = ["Destination", "Your policy", "Rule", "Attempts", "Process chain"];
     this.body = h("tbody", { role: "rowgroup" });
     this.more = h("button", { type: "button", class: "more-rows", onclick: () => this.#show() });
-    this.element = h("div", {}, h("table", { class: "rows", role: "table" }, h("caption", { class: "hidden" }, "What your policy says to each destination, denied ones first"),
-      h("thead", { role: "rowgroup" }, h("tr", { role: "row" }, ...this.columns.map((name) => h("th", { scope: "col", role: "columnheader", class: name === "Attempts" ? "number" : null }, name)))), this.body), this.more);
+    this.element = h("div", {}, tableBox(h("table", { class: "rows", role: "table" }, h("caption", { class: "hidden" }, "What your policy says to each destination, denied ones first"),
+      h("thead", { role: "rowgroup" }, h("tr", { role: "row" }, ...this.columns.map((name) => h("th", { scope: "col", role: "columnheader", class: name === "Attempts" ? "number" : null }, name)))), this.body)), this.more);
     this.#show();
   }
 
@@ -52,5 +53,5 @@ function drafted(job) {
     h("p", { class: "lead" }, "This policy allows exactly what this job did, as ", h("code", {}, "ci-egress policy init"), " drafts it. Remove what shouldn’t be there, then run with ", h("code", {}, "--policy"), " in mode audit, and enforce it when nothing is against it any more."),
     denied > 0 && h("p", { class: "verdict-line deny" }, sign("✕"), h("span", {}, `${counted(denied, "destination")} that ${denied === 1 ? "was" : "were"} denied ${denied === 1 ? "is" : "are"} in it, too: remove what has to stay denied.`)),
     textBlock("policy.yaml", text, "the policy"),
-    job.allowlist && textBlock("As --allowed-endpoints", job.allowlist, "the allowed endpoints"));
+    job.endpoints.length > 0 && textBlock("As an option", `--allowed-endpoints "${job.endpoints.join(" ")}"\n`, "the option", "The same in the syntax of allowlists in workflows; it implies resolvers: system."));
 }

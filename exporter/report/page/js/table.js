@@ -7,14 +7,19 @@ const COLUMNS = [
   { key: "destination", label: "Destination", value: (row) => row.destination },
   { key: "transport", label: "Transport", value: (row) => row.transport, cell: (row) => row.transport },
   { key: "verdict", label: "Verdict", value: (row) => row.verdict, cell: (row) => verdictBadge(row.verdict) },
-  { key: "effect", label: "Your policy", value: (row) => row.effect ?? LATE, cell: (row) => row.effect && effectBadge(row.effect), if: () => report.has_policy },
-  { key: "step", label: "Step", value: (row) => row.step || LATE, cell: (row) => row.step, look: "step", if: (job) => job.rows.some((row) => row.step) },
+  { key: "effect", label: "Your policy", value: (row) => row.effect ?? LATE, cell: (row) => row.effect && effectBadge(row.effect), if: (job) => report.has_policy && job.rows.some(isSaidOtherwise) },
+  { key: "step", label: "Step", value: (row) => row.step || LATE, cell: (row) => row.step && h("span", { class: "step" }, row.step), if: (job) => job.rows.some((row) => row.step) },
   { key: "attempts", label: "Attempts", value: (row) => row.attempts, cell: (row) => number(row.attempts), numeric: true },
   { key: "failed", label: "Failed", value: (row) => row.failed, cell: (row) => (row.failed ? number(row.failed) : ""), numeric: true },
   { key: "sent", label: "Sent", value: (row) => row.sent, cell: (row) => size(row.sent), numeric: true },
   { key: "received", label: "Received", value: (row) => row.received, cell: (row) => size(row.received), numeric: true },
   { key: "chain", label: "Process chain", value: (row) => row.chainText, cell: (row) => chainText(row.chain), look: "wide" },
 ];
+
+/** Whether the reader's policy says something else than what was recorded. */
+function isSaidOtherwise(row) {
+  return row.effect !== null && (row.effect === "deny") !== (row.verdict !== "allow");
+}
 
 const FILTERS = { text: "", verdict: "", transport: "", step: "", novel: false, look: false };
 
@@ -30,7 +35,7 @@ class DestinationTable {
     this.headers = new Map();
     this.more = h("button", { type: "button", class: "more-rows", onclick: () => this.#showMore() });
     this.controls = h("div", { class: "controls" });
-    this.element = h("div", { class: "destinations" }, this.controls, this.status, this.#table(), this.more);
+    this.element = h("div", { class: "destinations" }, this.controls, this.status, tableBox(this.#table()), this.more);
     this.filter({});
   }
 

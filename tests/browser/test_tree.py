@@ -1,0 +1,130 @@
+"""The tree of programs, by keyboard only, and that however many there are, few are made."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from tests.unit.report.builds import build
+from tests.unit.report.samples import act, large, program, sample
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+    from tests.browser.conftest import Open
+
+
+def test_programs_hang_on_who_started_them_and_destinations_on_who_went_there(open_page: Open) -> None:
+    opened = open_page(sample(build()), at="#tree")
+    lines = tree(opened.page)
+    assert lines[0].startswith("1 sh 4001")
+    curl = next(place for place, line in enumerate(lines) if line.startswith("5 curl 4007"))
+    assert lines[curl + 1].startswith("6 → telemetry.example:443")
+    assert "× 2, established" in lines[curl + 1]
+    assert any(line.startswith("3 → registry.npm.example:443") and "× 24" in line for line in lines)
+    assert not any("tar 4010" in line for line in lines)
+    opened.page.get_by_label("also 1 program that made no connection").check()
+    assert any(line.startswith("3 tar 4010") for line in tree(opened.page))
+
+
+def test_the_keys_of_a_tree_move_open_and_close(open_page: Open) -> None:
+    page = open_page(sample(build())).page
+    page.locator("#tab-destinations").focus()
+    page.keyboard.press("ArrowRight")
+    assert page.locator("#tab-tree").get_attribute("aria-selected") == "true"
+    for _ in range(2 + page.get_by_label("also 1 program").count()):
+        page.keyboard.press("Tab")
+    assert focused(page).startswith("sh 4001")
+    page.keyboard.press("ArrowLeft")
+    assert len(tree(page)) == 1
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")
+    assert focused(page).startswith("→ 192.0.2.1")
+    page.keyboard.press("ArrowDown")
+    assert focused(page).startswith("git 4002")
+    page.keyboard.press("ArrowLeft")
+    assert focused(page).startswith("sh 4001")
+    page.keyboard.press("n")
+    assert focused(page).startswith("npm 4004")
+    page.keyboard.press("*")
+    assert any(line.startswith("3 git-remote-https") for line in tree(page))
+    page.keyboard.press("End")
+    assert focused(page).startswith("→ metrics.example:443")
+    page.keyboard.press("ArrowUp")
+    page.keyboard.press("Home")
+    assert focused(page).startswith("sh 4001")
+    page.keyboard.press("Enter")
+    assert page.locator("[role=treeitem]").count() == 1
+    assert page.locator("[role=tree] [tabindex='0']").count() == 1
+
+
+def test_a_search_leaves_what_matches_and_the_way_there(open_page: Open) -> None:
+    page = open_page(sample(build()), at="#tree").page
+    page.get_by_label("Search programs and destinations").fill("files.wheels")
+    page.locator(".status", has_text="1 program found").wait_for()
+    found = tree(page)
+    assert [line.split(" ")[:2] for line in found] == [["1", "sh"], ["2", "python3"], ["3", "→"]]
+    page.get_by_label("Search programs and destinations").fill("nothing of the kind")
+    page.locator(".status", has_text="0 programs found").wait_for()
+    assert tree(page) == []
+
+
+def test_without_spans_of_programs_the_tree_is_made_of_lineages(open_page: Open) -> None:
+    page = open_page(sample(replace(build(), programs=())), at="#tree").page
+    lines = tree(page)
+    assert [line for line in lines if " python3 " in line and line.startswith("2 ")]
+    assert any(line.startswith("6 → telemetry.example:443") for line in lines)
+
+
+def test_an_act_of_nobody_stands_at_the_top(open_page: Open) -> None:
+    stray = act(1, "stray.example", by=77, chain=())
+    page = open_page(sample(replace(build(), programs=(), acts=(stray,))), at="#tree").page
+    assert tree(page)[0].startswith("1 → stray.example:443")
+
+
+def test_a_tree_of_thousands_is_made_as_far_as_it_is_opened(open_page: Open) -> None:
+    assert open_page(large(5000), at="#tree").elements < 4000
+
+
+def test_many_children_come_in_portions(open_page: Open) -> None:
+    programs = [program(1, "make"), *(program(n, f"cc{n}", parent=1) for n in range(2, 252))]
+    acts = [act(n, "cache.example", by=n, chain=("make", f"cc{n}")) for n in range(2, 252)]
+    page = open_page(sample(replace(build(), programs=tuple(programs), acts=tuple(acts))), at="#tree").page
+    page.get_by_role("treeitem").first.focus()
+    page.keyboard.press("End")
+    assert focused(page) == "Show 100 more of 150"
+    page.keyboard.press("Enter")
+    assert focused(page).startswith("cc102 ")
+    page.keyboard.press("End")
+    page.keyboard.press("Enter")
+    assert sum(line.startswith("2 cc") for line in tree(page)) == 250
+    assert page.get_by_text("Show ").count() == 0
+
+
+def test_a_chain_of_a_thousand_programs_stays_within_the_page(open_page: Open) -> None:
+    chain = [program(n, f"p{n}", parent=n - 1 if n > 1 else None) for n in range(1, 1000)]
+    deep = act(1, "deep.example", by=999, chain=("p1", "p999"))
+    opened = open_page(sample(replace(build(), programs=tuple(chain), acts=(deep,))), at="#tree")
+    opened.page.get_by_label("Search programs and destinations").fill("p142")
+    opened.page.locator(".status", has_text="1 program found").wait_for()
+    assert tree(opened.page)[-1].startswith("142 p142 ")
+    assert opened.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def tree(page: Page) -> list[str]:
+    """Level and text of each item."""
+    return page.get_by_role("treeitem").evaluate_all(  # type: ignore[no-any-return]
+        """items => items.map((item) => [item.getAttribute("aria-level"),
+          ...[...item.querySelector(".line").children].filter((part) => part.className !== "twist")
+          .map((part) => part.textContent)].join(" "))"""
+    )
+
+
+def focused(page: Page) -> str:
+    """The text of the item that has the focus."""
+    return str(
+        page.evaluate(
+            """[...document.activeElement.querySelector(".line").childNodes]
+            .filter((part) => part.className !== "twist").map((part) => part.textContent).join(" ")"""
+        )
+    )

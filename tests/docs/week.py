@@ -1,0 +1,133 @@
+"""docs/tutorial.md, done: its commands, typed into the job of the demo's pipeline, a week in seconds."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from demo.job import CI_EGRESS, Run, environment
+from demo.names import PIPELINE
+from demo.network import network
+from demo.sites import Beacon, UnreachableBeacon
+from tests.docs.pages import DOCS
+from tests.integration.receivers import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from demo.network import Build
+
+TUTORIAL = DOCS / "tutorial.md"
+_SECTION = re.compile(r"^## (.+)$", re.MULTILINE)
+_FENCE = re.compile(r"^```(\S*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+FIRST_PIPELINE, FIRST_JOB = 1200, 4800
+PIPELINE_NAME = "nightly"
+"""No other test's: `enforce off --job` is about all jobs of the host."""
+POISONED = frozenset({"Friday: be told what is new", "Tuesday: enforce one pipeline", "And back"})
+"""Days on which the registry has the poisoned release."""
+ENFORCED = "Tuesday: enforce one pipeline"
+TURNED = "And back"
+_LIMIT_S = 30.0
+
+
+class Step(NamedTuple):
+    """A block of commands, and what the page shows of what they print."""
+
+    day: str
+    commands: str
+    shown: str
+
+
+class Done(NamedTuple):
+    """The same, done."""
+
+    step: Step
+    status: int
+    output: str
+    requests: int
+    """That the beacon got."""
+
+
+def steps() -> Iterator[Step]:
+    """Those of the page, in its order; what isn't in a block of `sh` is not typed."""
+    _, *parts = _SECTION.split(TUTORIAL.read_text(encoding="utf-8"))
+    for day, text in zip(parts[::2], parts[1::2], strict=True):
+        blocks = _FENCE.findall(text)
+        for number, (language, commands) in enumerate(blocks):
+            if language == "sh":
+                follows = blocks[number + 1 : number + 2]
+                yield Step(day, commands, follows[0][1] if follows and not follows[0][0] else "")
+
+
+def do(scratch: Path) -> list[Done]:
+    """All of it, in the workspace `scratch/workspace`."""
+    workspace, programs = scratch / "workspace", scratch / "bin"
+    workspace.mkdir()
+    programs.mkdir()
+    (programs / "ci-egress").symlink_to(CI_EGRESS)
+    shutil.copy(PIPELINE / "ci.sh", workspace)
+    return [_done(step, number, scratch) for number, step in enumerate(steps())]
+
+
+def _done(step: Step, number: int, scratch: Path) -> Done:
+    """A run of the pipeline of its own for each: a runner clears the checkout before it."""
+    workspace, files = scratch / "workspace", scratch / f"step-{number}"
+    files.mkdir()
+    shutil.rmtree(workspace / "checkout", ignore_errors=True)
+    told = environment(Run(FIRST_PIPELINE + number, FIRST_JOB + number))
+    told |= {
+        "CI_PIPELINE_NAME": PIPELINE_NAME,
+        "PATH": f"{scratch / 'bin'}:{told['PATH']}",
+        "STATE_DIRECTORY": str(scratch / "state"),
+    }
+    beacon = _beacon(step, workspace / "runs" / told["CI_PIPELINE_ID"] / "logs.jsonl")
+    log = files / "output"
+    with network(beacon, files) as build:
+        during = _enforced_job(build, workspace, told) if step.day == TURNED else nullcontext()
+        with during:
+            script = f"exec >{log} 2>&1\n{step.commands}"
+            status = build.run(["bash", "-euc", script], directory=workspace, environment=told)
+    return Done(step, status, log.read_text(encoding="utf-8"), len(beacon.requests) if beacon else 0)
+
+
+def _beacon(step: Step, logs: Path) -> Beacon | None:
+    if step.day == ENFORCED:
+        return UnreachableBeacon(logs)
+    return Beacon() if step.day in POISONED else None
+
+
+@contextmanager
+def _enforced_job(build: Build, workspace: Path, told: Mapping[str, str]) -> Iterator[None]:
+    """A job of the pipeline that is enforced and waits before its script until the context is over."""
+    started, goes_on = workspace / "started", workspace / "goes-on"
+    os.mkfifo(goes_on)
+    waiting = f"touch {started}; read -r _ <{goes_on}; ./ci.sh"
+    command = ["ci-egress", "run", "--policy", "policy.yaml", "--enforce", "--", "sh", "-c", waiting]
+    with ThreadPoolExecutor(1) as thread:
+        ended = thread.submit(build.run, command, directory=workspace, environment=told)
+        turn = os.open(goes_on, os.O_RDWR)  # both ends, so that nobody waits for the other to open it
+        try:
+            wait_until(lambda: started.exists() or ended.done(), within_s=_LIMIT_S)
+            yield
+        finally:
+            os.write(turn, b"on\n")
+            ended.result(_LIMIT_S)
+            os.close(turn)
+
+
+def find(done: list[Done], words: str) -> Done:
+    """The step whose commands have these words."""
+    (found,) = (each for each in done if words in each.step.commands)
+    return found
+
+
+def lines(text: str) -> list[str]:
+    """Those of an output, without what differs from run to run."""
+    text = re.sub(r"\b[0-9a-f]{16,32}\b", "ID", text)
+    text = re.sub(r"\d[\d,.]*", "N", text)
+    return [" ".join(line.split()) for line in text.splitlines() if line.strip()]
