@@ -51,7 +51,7 @@ class Installed:
 @pytest.fixture(scope="session")
 def trixie() -> Installed:
     """BCC 0.31 with LLVM 19, in a Debian 13 root on this kernel."""
-    command = [ROOT / "tools/debian-root.sh", "trixie", "python3-bpfcc", "libbpf1"]
+    command = [str(ROOT / "tools/debian-root.sh"), "trixie", "python3-bpfcc", "libbpf1"]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     enter = [str(ROOT / "tools/in-root.sh"), done.stdout.strip()]
     compiler = Compiler([*enter, SYSTEM_PYTHON, "-I", "/src/exporter/kernel/compiler.py"])

@@ -138,7 +138,7 @@ class Machine:
 
 def debian_root(suite: str) -> Path:
     """A root of that Debian with BCC, made once."""
-    command = [ROOT / "tools/debian-root.sh", suite, "python3-bpfcc", "libbpf1"]
+    command = [str(ROOT / "tools/debian-root.sh"), suite, "python3-bpfcc", "libbpf1"]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     return Path(done.stdout.strip())
 
