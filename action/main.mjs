@@ -20,6 +20,7 @@ async function main() {
   const ciEgress = provideCiEgress();
   diagnose(ciEgress);
   makeFolder(folder);
+  saveState('folder', folder); // from here on there is something to end, even if this is cancelled
   const watch = await start(folder, [ciEgress, 'watch', ...options], handedOn(watchEnvironment()));
   keep(folder, { ...watch, hasSummary });
   tell(folder, ciEgress);
@@ -46,7 +47,6 @@ function makeFolder(folder) {
 
 // For post, which nothing but the runner keeps it for; and in a file for the action `stop`.
 function keep(folder, watch) {
-  saveState('folder', folder);
   saveState('watch', JSON.stringify(watch));
   writeFileSync(places(folder).state, JSON.stringify(watch), { flag: 'wx', mode: 0o600 });
 }

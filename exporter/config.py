@@ -88,9 +88,9 @@ class RunConfig:
     """The file of what tasks are known to connect to; None: there is none."""
     metric_lineage: bool = False
     """Connections are counted by chains of processes, too."""
-    reports: ReportConfig = ReportConfig()
     is_live: bool = False
     """What COMMAND connects to is shown as it comes, on a terminal."""
+    reports: ReportConfig = ReportConfig()
 
 
 @dataclass(frozen=True)

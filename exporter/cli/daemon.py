@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from exporter.account import Account, Bookkeeping
 from exporter.cli.baselines import warn_of_unknown
@@ -61,9 +61,6 @@ from exporter.systemd import notify
 from exporter.traced import Outlets
 from exporter.watching import JobWatch
 
-if TYPE_CHECKING:
-    from exporter.view.screen import Screen
-
 _LOOK_AROUND_S = 1.0
 _BUSY_INTERVAL_S, _IDLE_INTERVAL_S = 0.005, 0.02
 
@@ -101,8 +98,7 @@ def run(
             Telemetry(destinations, identity, spooling=spooling, transcript=reporting.transcript)
         )
         tracer = kernel.ready(Coverage(is_host=True, reads_environments=True))
-        view = screen(environment, is_live=config.is_live)
-        daemon = _Daemon(given, environment, tracer, telemetry, reporting, view)
+        daemon = _Daemon(given, environment, tracer, telemetry, reporting)
         tell_leftovers()
         daemon.begin()
         notify("READY=1", environment)
@@ -110,7 +106,7 @@ def run(
         Messages.current().say(f"watching, telemetry goes to {', '.join(destinations.shown) or 'nowhere'}")
         if destinations.disabled:
             warn("OTEL_SDK_DISABLED is set: nothing is exported")
-        with shown(view):
+        with shown(daemon.view):
             daemon.loop(asked)
         notify("STOPPING=1", environment)
         account = daemon.finish()
@@ -137,7 +133,6 @@ class _Daemon:
         tracer: Tracer,
         telemetry: Telemetry,
         reporting: Reporting,
-        view: Screen | None,
     ) -> None:
         config, policy, _, job = given
         self._config, self._tracer, self._telemetry = config, tracer, telemetry
@@ -155,8 +150,9 @@ class _Daemon:
             has_lineages=config.metric_lineage,
         )
         spans = config.output.process_spans
-        outlets = Outlets(telemetry, metrics, system_clock(), spans, tell_act_of, view)
-        self._view, self._ticker = view, Ticker(view)
+        self.view = screen(environment, is_live=config.is_live)
+        self._ticker = Ticker(self.view)
+        outlets = Outlets(telemetry, metrics, system_clock(), spans, tell_act_of, self.view)
         self._governor = Governor(tracer, policy, all_names, warn, has_one_job=job is not None)
         self._begun: list[Job] = []
         """Jobs of which it isn't said yet."""
@@ -253,8 +249,8 @@ class _Daemon:
                 self._tracer.scopes.adopt(event.process, exec_id, program.scope)
 
     def _changed(self, job: Job, summary: Summary | None) -> None:
-        if self._view is not None:
-            self._view.changed(job, is_over=summary is not None)
+        if self.view is not None:
+            self.view.changed(job, is_over=summary is not None)
         if summary is None:
             self._begun.append(job)
         else:

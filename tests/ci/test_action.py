@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -132,3 +133,15 @@ def test_a_runner_whose_user_has_sudo_is_left_as_it_was(
         assert [span["egress.job.step"] for span in of(programs, begun)] == ["build"]
         report = shlex.quote(begun.outputs["report"])
         assert job.run(f'test -r {report} && rm -r "$RUNNER_TEMP/ci-egress"').status == 0
+
+
+def test_a_step_that_ends_the_tracing_fails_the_job_and_is_told(tmp_path: Path, path: str) -> None:
+    with started(tmp_path, path) as job:
+        begun = job.use(ROOT)
+        assert begun.status == 0, begun.output
+        (pid,) = re.findall(r"^pid (\d+)$", (job.temp / "ci-egress" / "record").read_text(), re.MULTILINE)
+        assert job.run(f"kill {pid}; while kill -0 {pid} 2>&-; do sleep 0.05; done").status == 0
+        (post,) = job.finish()
+    assert post.status == 1
+    assert post.annotations("error")[-1].startswith("ci-egress ended before the job did, with status 0; ")
+    assert '"cicd.egress.tamper"' in Path(begun.outputs["otlp-dir"], "logs.jsonl").read_text()

@@ -107,7 +107,7 @@ def test_each_command_has_a_folder_of_its_own(project: Path, path: str) -> None:
     assert len(kept(project)) == 2
 
 
-def test_a_job_whose_user_has_sudo_owns_what_it_leaves(
+def test_a_job_whose_user_has_sudo_can_remove_what_it_leaves(
     project: Path, installed: str, lab: Lab, programs: Programs, sudoer: User
 ) -> None:
     sudoer.give(project)
@@ -117,7 +117,7 @@ def test_a_job_whose_user_has_sudo_owns_what_it_leaves(
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == str(sudoer.uid)
     assert [span.name for span in egress(project)] == [PEER]
-    assert {entry.lstat().st_uid for entry in project.rglob("*")} == {sudoer.uid}
+    subprocess.run([*sudoer.under, "rm", "-r", project / "ci-egress"], check=True)
 
 
 @pytest.mark.parametrize(

@@ -104,7 +104,7 @@ def test_a_policy_is_enforced_and_fails_the_build(
     assert EVIL in text_of((kept(folder) / "summary.md").read_text())
 
 
-def test_a_build_whose_user_has_sudo_owns_what_it_leaves(
+def test_a_build_whose_user_has_sudo_can_remove_what_it_leaves(
     folder: Path, path: str, lab: Lab, programs: Programs, sudoer: User
 ) -> None:
     sudoer.give(folder, folder / "workspace")
@@ -112,7 +112,7 @@ def test_a_build_whose_user_has_sudo_owns_what_it_leaves(
     result, log = call(folder, path, {"script": script, "returnStdout": True}, under=sudoer.under)
     assert result["returned"].splitlines()[-1] == str(sudoer.uid), log
     assert [span.name for span in egress(kept(folder))] == [PEER]
-    assert {entry.lstat().st_uid for entry in (folder / "workspace").rglob("*")} == {sudoer.uid}
+    subprocess.run([*sudoer.under, "rm", "-r", folder / "workspace" / "ci-egress"], check=True)
 
 
 @pytest.mark.parametrize("text", HOSTILE)
