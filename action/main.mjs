@@ -20,6 +20,7 @@ async function main() {
   const ciEgress = provideCiEgress();
   diagnose(ciEgress);
   makeFolder(folder);
+  saveState('folder', folder); // from here on there is something to end, even if this is cancelled
   const watch = await start(folder, [ciEgress, 'watch', ...options], handedOn(watchEnvironment()));
   keep(folder, { ...watch, hasSummary });
   tell(folder, ciEgress);
@@ -33,9 +34,11 @@ function diagnose(ciEgress) {
   }
 }
 
+// All folders are the runner's user's, who can empty them, whoever writes what is in them.
 function makeFolder(folder) {
   try {
     mkdirSync(folder, { mode: 0o755 });
+    mkdirSync(places(folder).otlpDir, { mode: 0o755 });
   } catch (error) {
     if (error.code !== 'EEXIST') throw error;
     throw new Refusal('this job has begun to be traced already', 'use the action once in a job, as its first step');
@@ -44,7 +47,6 @@ function makeFolder(folder) {
 
 // For post, which nothing but the runner keeps it for; and in a file for the action `stop`.
 function keep(folder, watch) {
-  saveState('folder', folder);
   saveState('watch', JSON.stringify(watch));
   writeFileSync(places(folder).state, JSON.stringify(watch), { flag: 'wx', mode: 0o600 });
 }

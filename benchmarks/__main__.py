@@ -18,6 +18,7 @@ from benchmarks import (
     loops,
     machine,
     memory,
+    page,
     pip,
     policy,
     redaction,
@@ -47,6 +48,7 @@ _BENCHMARKS: dict[str, Callable[[Workshop], Iterator[Figure]]] = {
     "verdicts": verdicts.measure,
     "flip": flip.measure,
     "baseline": baseline.measure,
+    "page": page.measure,
     "soak": soak.measure,
 }
 

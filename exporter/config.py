@@ -88,6 +88,8 @@ class RunConfig:
     """The file of what tasks are known to connect to; None: there is none."""
     metric_lineage: bool = False
     """Connections are counted by chains of processes, too."""
+    is_live: bool = False
+    """What COMMAND connects to is shown as it comes, on a terminal."""
     reports: ReportConfig = ReportConfig()
 
 
@@ -119,6 +121,8 @@ class WatchConfig:
     """Where it says that it is ready, and which process it is."""
     fail_on: frozenset[FailOn] = frozenset()
     """What makes it end with a failure."""
+    is_live: bool = False
+    """Jobs are shown on a terminal."""
     baseline: Path | None = None
     """The file of what tasks are known to connect to; None: there is none."""
     metric_lineage: bool = False

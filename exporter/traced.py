@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.trace import SpanContext
@@ -31,6 +31,13 @@ if TYPE_CHECKING:
     from exporter.baseline.novelty import Novelty
 
 
+class View(Protocol):
+    """Shows acts."""
+
+    def met(self, job: Job, where: Destination, program: Program | None, said: Ruling, attempts: int) -> None:
+        """Take in acts of `job` that are alike, at once; `program` None: it isn't known who."""
+
+
 @dataclass(frozen=True)
 class Outlets:
     """Where the telemetry of all jobs goes."""
@@ -41,6 +48,8 @@ class Outlets:
     process_spans: ProcessSpans
     say: Callable[..., object] = lambda *_, **__: None
     """Shows a line about what a job does, at once, with what programs read of it as keywords."""
+    view: View | None = None
+    """What shows acts to somebody who watches; None: nobody does."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +71,8 @@ class TracedJob:
     """Those of other policies, by the kernel's numbers: for what was on its way when its own changed."""
     novelty: Novelty | None = None
     """None: it has no baseline."""
+    shows: Callable[[Destination, Program | None, Ruling, int], None] | None = None
+    """None: nobody watches."""
 
     def terms_of(self, policy: int) -> Terms | None:
         """Those that the kernel's policy `policy` has."""
@@ -94,6 +105,8 @@ class TracedJob:
         lineage = program.known_lineage if program else None
         self.metrics.connection(where, context, attempts, said=said, lineage=lineage)
         self.summary.connected(where, program, attempts, said=said)
+        if self.shows is not None:
+            self.shows(where, program, said, attempts)
 
     def tells(
         self,
@@ -131,7 +144,9 @@ def traced_job(
     spans = Spans(job, resource, outlets.clock, has_programs=has_programs)
     log, say = outlets.telemetry.log, partial(outlets.say, job)
     denials, novelties = Denials(log, say), Novelties(log, say)
-    return TracedJob(spans, outlets.metrics.of(job), summary, started_ns, denials, novelties, is_a_job)
+    shows = partial(outlets.view.met, job) if outlets.view else None
+    metrics = outlets.metrics.of(job)
+    return TracedJob(spans, metrics, summary, started_ns, denials, novelties, is_a_job, shows=shows)
 
 
 def known_by(baseline: Baseline | None, job: Job) -> Novelty | None:

@@ -31,6 +31,7 @@ from exporter.cli.reporting import Reporting
 from exporter.cli.requests import Requests
 from exporter.cli.rereading import reread
 from exporter.cli.takeover import Takeover
+from exporter.cli.viewing import Ticker, screen, shown
 from exporter.cli.watch_reporting import WatchReporting
 from exporter.clock import boot_ns, system_clock
 from exporter.errors import FAIL_ON_STATUS, LOST_STATUS
@@ -105,7 +106,8 @@ def run(
         Messages.current().say(f"watching, telemetry goes to {', '.join(destinations.shown) or 'nowhere'}")
         if destinations.disabled:
             warn("OTEL_SDK_DISABLED is set: nothing is exported")
-        daemon.loop(asked)
+        with shown(daemon.view):
+            daemon.loop(asked)
         notify("STOPPING=1", environment)
         account = daemon.finish()
         for problem in (*drops(account), *daemon.missed.all(), *telemetry.complaints(), *telemetry.notes()):
@@ -124,7 +126,7 @@ def run(
 class _Daemon:
     """A watch, from its beginning to its end."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - it puts just these together
         self,
         given: GivenWatch,
         environment: Mapping[str, str],
@@ -148,7 +150,9 @@ class _Daemon:
             has_lineages=config.metric_lineage,
         )
         spans = config.output.process_spans
-        outlets = Outlets(telemetry, metrics, system_clock(), spans, tell_act_of)
+        self.view = screen(environment, is_live=config.is_live)
+        self._ticker = Ticker(self.view)
+        outlets = Outlets(telemetry, metrics, system_clock(), spans, tell_act_of, self.view)
         self._governor = Governor(tracer, policy, all_names, warn, has_one_job=job is not None)
         self._begun: list[Job] = []
         """Jobs of which it isn't said yet."""
@@ -191,6 +195,7 @@ class _Daemon:
                 warn_of_unknown(self._jobs.baseline, job)
             self._sleep(_BUSY_INTERVAL_S if is_busy else _IDLE_INTERVAL_S)
             self._pipeline.tick(boot_ns())
+            self._ticker.tick()
             self._tracer.note(self._books.settled)
             if asked.reread:
                 asked.reread = False
@@ -244,6 +249,8 @@ class _Daemon:
                 self._tracer.scopes.adopt(event.process, exec_id, program.scope)
 
     def _changed(self, job: Job, summary: Summary | None) -> None:
+        if self.view is not None:
+            self.view.changed(job, is_over=summary is not None)
         if summary is None:
             self._begun.append(job)
         else:

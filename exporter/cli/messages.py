@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import time
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 from exporter.console import write
@@ -23,6 +24,8 @@ class Messages:
         """Become the current one."""
         self.as_json = as_json
         self.is_verbose = is_verbose
+        self.elsewhere: Callable[[str], object] | None = None
+        """Takes whole lines in place of stderr, while something else is on its terminal."""
         Messages._current = self
 
     @classmethod
@@ -53,7 +56,7 @@ class Messages:
             prefix = f"{name}: " if level > logging.INFO and has_label else ""
             raw = (f"ci-egress: {prefix}{text}", *detail.splitlines())
             lines = [printable(line, limit=_LINE_MAX) for line in raw]
-        write(sys.stderr, "".join(f"{line}\n" for line in lines))
+        self._write("".join(f"{line}\n" for line in lines))
 
     def fail(self, error: CiEgressError) -> None:
         """Say why it ends: what, how to mend it, and with -v what a tool said about it."""
@@ -71,4 +74,10 @@ class Messages:
             if self.as_json:
                 self.say(line, level=logging.ERROR)
             else:
-                write(sys.stderr, printable(line, limit=_LINE_MAX) + "\n")
+                self._write(printable(line, limit=_LINE_MAX) + "\n")
+
+    def _write(self, text: str) -> None:
+        if self.elsewhere is not None:
+            self.elsewhere(text)
+        else:
+            write(sys.stderr, text)

@@ -174,6 +174,16 @@ def host_enforce_option(function: _F) -> _F:
     )(function)
 
 
+def live_option(function: _F) -> _F:
+    """Whether somebody watches."""
+    return click.option(
+        "--live",
+        "is_live",
+        is_flag=True,
+        help="Show destinations as they come, on the terminal behind stderr; without one it is ignored.",
+    )(function)
+
+
 def baseline_option(function: _F) -> _F:
     """What jobs are known to connect to."""
     return click.option(

@@ -26,6 +26,7 @@ from exporter.cli.options import (
     death_option,
     fail_on_option,
     host_enforce_option,
+    live_option,
     metric_lineage_option,
     output_config,
     output_options,
@@ -72,6 +73,7 @@ if TYPE_CHECKING:
 @policy_options
 @baseline_option
 @fail_on_option
+@live_option
 @metric_lineage_option
 @death_option
 @click.argument(

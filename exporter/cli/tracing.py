@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from exporter.account import Bookkeeping
 from exporter.cli.baselines import warn_of_unknown
@@ -20,6 +20,7 @@ from exporter.cli.leftovers import tell_leftovers
 from exporter.cli.notices import long_flush_told, tell_act, tell_fault, warn, warn_of_ignored
 from exporter.cli.outcome import Outcome
 from exporter.cli.reporting import Reporting
+from exporter.cli.viewing import Ticker, lines, tell_besides
 from exporter.clock import boot_ns, system_clock
 from exporter.command import HeldCommand
 from exporter.config import RunConfig
@@ -50,6 +51,9 @@ from exporter.signals import SignalRelay
 from exporter.spans import traceparent
 from exporter.summary import Summary
 from exporter.traced import Outlets, TracedJob, known_by, traced_job
+
+if TYPE_CHECKING:
+    from exporter.view.lines import Lines
 
 SCOPE = 1
 """The job's number in the kernel: `run` has one job."""
@@ -87,12 +91,16 @@ def trace(
         terms = governed.terms if governed else None
         step = step_of(environment, job_env=config.job_env)
         beginning = Beginning(job, system_clock(), _root(held), SCOPE, boot_ns(), terms, step)
-        run = _assembled(given, environment, beginning, telemetry, tracer, stack)
+        view = lines(environment, is_live=config.is_live)
+        run = _assembled(given, environment, beginning, telemetry, tracer, stack, view)
         _follow(run, governed, [SCOPE, *([HOST] if config.host_enforce else [])])
         held.release(_handed_on(environment, traceparent(run.traced.spans.job_context), job))
         _begin(run, config, held)
-        ended_ns = wait(run.source, held.pidfd, lambda: _turn(run, relay, held))
+        ticker = Ticker(view)
+        ended_ns = wait(run.source, held.pidfd, lambda: _turn(run, relay, held, ticker))
         _end(run, ended_ns)
+        if view is not None:
+            view.close()
         with long_flush_told():
             telemetry.close(before_logs=run.guards.tell_losses)
         account, lost = run.books.account(), losses(tracer)
@@ -125,6 +133,7 @@ def _assembled(  # noqa: PLR0913, PLR0917 - it puts just these together
     telemetry: Telemetry,
     tracer: Tracer,
     stack: ExitStack,
+    view: Lines | None,
 ) -> _Run:
     config, flows = given.config, Flows()
     books = Bookkeeping(
@@ -137,7 +146,8 @@ def _assembled(  # noqa: PLR0913, PLR0917 - it puts just these together
     metrics = Metrics(
         telemetry.meter, telemetry.add_producer, books.published, has_lineages=config.metric_lineage
     )
-    outlets = Outlets(telemetry, metrics, beginning.clock, config.output.process_spans, tell_act)
+    spans, say = config.output.process_spans, tell_besides if view else tell_act
+    outlets = Outlets(telemetry, metrics, beginning.clock, spans, say, view)
     summary = Summary(environment, sees_daemons=config.is_host)
     traced = traced_job(beginning.job, outlets, summary, beginning.at_ns)
     novelty = known_by(given.baseline, beginning.job)
@@ -173,12 +183,13 @@ def _begin(run: _Run, config: RunConfig, held: HeldCommand) -> None:
             run.handle(found)
 
 
-def _turn(run: _Run, relay: SignalRelay, held: HeldCommand) -> None:
+def _turn(run: _Run, relay: SignalRelay, held: HeldCommand, ticker: Ticker) -> None:
     relay.pump(held)
     run.pipeline.tick(boot_ns())
     run.guards.tick()
     if run.recorder:
         run.recorder.tick()
+    ticker.tick()
 
 
 def _end(run: _Run, ended_ns: int) -> None:

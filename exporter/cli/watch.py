@@ -20,6 +20,7 @@ from exporter.cli.options import (
     death_option,
     fail_on_option,
     host_enforce_option,
+    live_option,
     metric_lineage_option,
     output_config,
     output_options,
@@ -82,6 +83,7 @@ _LIMIT_MIB = 1536
 @policy_options
 @baseline_option
 @fail_on_option
+@live_option
 @metric_lineage_option
 @host_enforce_option
 def command(

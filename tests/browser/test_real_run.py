@@ -1,7 +1,7 @@
 """The report of a real build, traced by the kernel, held against what the run before did; and its pictures.
 
-From the sample pipeline's first run a baseline is learnt and a policy exported; in the second one a package is
-poisoned.
+From the first run of the sample pipeline a baseline is learnt and a policy exported; in the second one a
+package is poisoned.
 """
 
 from __future__ import annotations

@@ -229,6 +229,17 @@ def test_an_end_before_the_jobs_fails_it(job: Job) -> None:
     ]
 
 
+def test_a_start_that_is_cancelled_is_ended_with_the_job(job: Job, stand_in: StandIn) -> None:
+    (stand_in.path.parent / "cancels").touch()
+    assert job.use(ROOT).status == -signal.SIGKILL
+    (post,) = job.finish()
+    assert (post.status, post.annotations("error")) == (0, [])
+    assert "what had been started is ended" in post.output
+    record = (job.temp / "ci-egress" / "record").read_text().split()
+    assert record[::2] == ["pid", "status"]
+    assert is_gone(int(record[1]))
+
+
 def test_another_process_of_the_same_pid_is_left_alone(job: Job) -> None:
     job.use(ROOT)
     kept = json.loads((job.temp / "ci-egress" / "state.json").read_text())
