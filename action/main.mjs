@@ -3,11 +3,12 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
+import { artifactName } from './artifact.mjs';
 import { provideCiEgress } from './install.mjs';
 import { places, watchEnvironment, watchOptions } from './options.mjs';
 import { handedOn, requireRoot, runAsRoot } from './root.mjs';
 import { start, traceOf } from './watch.mjs';
-import { Refusal, fail, isTrue, say, saveState, setOutput, showFolded } from './workflow.mjs';
+import { Refusal, fail, input, isTrue, say, saveState, setOutput, showFolded } from './workflow.mjs';
 
 async function main() {
   if (process.platform !== 'linux') {
@@ -15,13 +16,14 @@ async function main() {
   }
   const folder = join(process.env.RUNNER_TEMP ?? '/tmp', 'ci-egress');
   const options = watchOptions(folder);
-  const hasSummary = isTrue('summary');
+  const kept = { hasSummary: isTrue('summary'), artifact: isTrue('report') ? artifactName(input('check-run-id')) : '' };
   requireRoot();
   const ciEgress = provideCiEgress();
   diagnose(ciEgress);
   makeFolder(folder);
+  saveState('folder', folder); // from here on there is something to end, even if this is cancelled
   const watch = await start(folder, [ciEgress, 'watch', ...options], handedOn(watchEnvironment()));
-  keep(folder, { ...watch, hasSummary });
+  keep(folder, { ...watch, ...kept });
   tell(folder, ciEgress);
 }
 
@@ -33,9 +35,11 @@ function diagnose(ciEgress) {
   }
 }
 
+// All folders are the runner's user's, who can empty them, whoever writes what is in them.
 function makeFolder(folder) {
   try {
     mkdirSync(folder, { mode: 0o755 });
+    mkdirSync(places(folder).otlpDir, { mode: 0o755 });
   } catch (error) {
     if (error.code !== 'EEXIST') throw error;
     throw new Refusal('this job has begun to be traced already', 'use the action once in a job, as its first step');
@@ -44,7 +48,6 @@ function makeFolder(folder) {
 
 // For post, which nothing but the runner keeps it for; and in a file for the action `stop`.
 function keep(folder, watch) {
-  saveState('folder', folder);
   saveState('watch', JSON.stringify(watch));
   writeFileSync(places(folder).state, JSON.stringify(watch), { flag: 'wx', mode: 0o600 });
 }

@@ -1,16 +1,24 @@
 // Runs when the job is over, however it ended.
 
 import { endTracing, judge } from './ending.mjs';
+import { foundAmong, stop } from './watch.mjs';
 import { fail, say, state } from './workflow.mjs';
 
 async function post() {
   const folder = state('folder');
-  if (folder === '') {
-    say('ci-egress: nothing to end, since tracing did not begin');
+  if (state('watch') === '') {
+    await endHalfBegun(folder);
     return;
   }
   const ending = await endTracing(folder, JSON.parse(state('watch')));
   if (ending) judge(ending);
+}
+
+// Where main failed, it has ended what it started; where it was cancelled, it could not.
+async function endHalfBegun(folder) {
+  const watch = folder === '' ? undefined : foundAmong(folder);
+  if (watch) await stop(folder, watch);
+  say(`ci-egress: tracing did not begin${watch ? ', and what had been started is ended' : ''}`);
 }
 
 await post().catch(fail);

@@ -28,12 +28,17 @@ export async function start(folder, command, environment) {
   closeSync(said);
   closeSync(recorded);
   await until(() => isReady(folder) || statusOf(folder) !== undefined, START_LIMIT_MS);
-  if (!isReady(folder) || statusOf(folder) !== undefined) {
-    await abandon(folder);
-    throw new Refusal('tracing did not start', reasonOf(folder));
-  }
-  const pid = pidOf(folder);
-  return { pid, started: startOf(pid) };
+  const watch = foundAmong(folder);
+  if (isReady(folder) && watch) return watch;
+  if (watch) await stop(folder, watch);
+  throw new Refusal('tracing did not start', reasonOf(folder));
+}
+
+/** The process that was started there, as `{pid, started}`, if it runs. */
+export function foundAmong(folder) {
+  const pid = Number(/^pid (\d+)$/m.exec(read(places(folder).record))?.[1] ?? 0);
+  const started = startOf(pid);
+  return started === '' ? undefined : { pid, started };
 }
 
 /** End it, exactly this process; returns `{status, wasRunning}`. Throws Refusal when it doesn't end. */
@@ -76,20 +81,10 @@ function isReady(folder) {
   return traceOf(folder) !== '';
 }
 
-async function abandon(folder) {
-  const pid = pidOf(folder);
-  const started = startOf(pid);
-  if (started) await stop(folder, { pid, started });
-}
-
 function reasonOf(folder) {
   const errors = messages(folder).filter(({ level }) => level === 'error');
   const told = errors.map(({ message, hint }) => (hint ? `${message}; ${hint}` : message));
   return told.join('\n') || `see its messages; it ended with ${statusOf(folder) ?? 'no status in time'}`;
-}
-
-function pidOf(folder) {
-  return Number(/^pid (\d+)$/m.exec(read(places(folder).record))?.[1] ?? 0);
 }
 
 function statusOf(folder) {

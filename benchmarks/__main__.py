@@ -19,6 +19,7 @@ from benchmarks import (
     loops,
     machine,
     memory,
+    page,
     pip,
     policy,
     redaction,
@@ -49,6 +50,7 @@ _BENCHMARKS: dict[str, Callable[[Workshop], Iterator[Figure]]] = {
     "verdicts": verdicts.measure,
     "flip": flip.measure,
     "baseline": baseline.measure,
+    "page": page.measure,
     "soak": soak.measure,
 }
 

@@ -41,6 +41,8 @@ class Limits:
     """What a DNS answer is delayed by that grants addresses."""
     flip_ms: float = 1
     """From `enforce on` to the next connect that is denied."""
+    open_s: float = 1
+    """From asking a browser for a report of 5,000 spans until it is drawn; the same of each view."""
     learn_s: float = 60
     """Of learning 100 pipelines of 1,000 runs each."""
     learn_mb: float = 250

@@ -12,6 +12,7 @@ import json
 import os
 import re
 import select
+import shlex
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -243,7 +244,12 @@ def _not_found_hint(name: str, path: str) -> str:
         return f"{path!r} exists, but the interpreter or link target that it names doesn't"
     if _OF_A_SHELL.search(name):
         return "a command line is for a shell to read: `ci-egress run -- sh -c '…'`"
-    return "check the path" if "/" in name else "no directory of PATH has it"
+    if "/" in name:
+        return "check the path"
+    if "SUDO_UID" in os.environ:
+        again = f'sudo -E env "PATH=$PATH" ci-egress run -- {shlex.quote(name)} …'
+        return f"sudo replaced PATH, hand yours on: `{again}`"
+    return "no directory of PATH has it"
 
 
 def _refusal_hint(code: int, path: str) -> str | None:

@@ -175,8 +175,8 @@ class Summary:
             self._uncounted,
             dict(self._verdicts),
             self._novel,
-            list(self._tampering),
-            [*self._unseen.notes(), *self._left_remarks()],
+            tuple(self._tampering),
+            (*self._unseen.notes(), *self._left_remarks()),
         )
 
     def totals(self) -> tuple[int, int]:
@@ -247,10 +247,10 @@ class Summary:
 
 
 def _row(destination: Destination, program: Program | None, said: Ruling) -> Row:
-    chain = program.lineage if program else ()
+    chain, step = (program.lineage, program.step) if program else ((), None)
     host, port, transport, _ = destination
     known = host if destination.is_address else None
-    return Row(known, port, transport, chain, destination.is_loopback, said.verdict, said.is_novel)
+    return Row(known, port, transport, chain, destination.is_loopback, said.verdict, said.is_novel, step)
 
 
 def _told(row: Row) -> dict[str, object]:

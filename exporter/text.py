@@ -31,7 +31,7 @@ def printable(text: str, *, limit: int = 160) -> str:
     These are controls, format characters, unassigned ones, and blanks other than the space.
     """
     kept = clean(text[: limit + 1])
-    safe = "".join(character if character.isprintable() else _escape(character) for character in kept)
+    safe = kept if kept.isprintable() else "".join(map(_shown, kept))
     return safe if len(safe) <= limit else safe[: limit - 1] + "…"
 
 
@@ -45,5 +45,5 @@ def json_line(value: object) -> str:
     return json.dumps(json.loads(clean(json.dumps(value, ensure_ascii=False))))
 
 
-def _escape(character: str) -> str:
-    return character.encode("unicode_escape").decode("ascii")
+def _shown(character: str) -> str:
+    return character if character.isprintable() else character.encode("unicode_escape").decode("ascii")

@@ -3,6 +3,8 @@
 A folder is a kind: `tests/kernel/…` carries the marker `kernel`, and so on. Tests that trace for real and
 stand elsewhere carry `@pytest.mark.kernel` themselves. Without root those are skipped, with the reason;
 under `CI=true` a test that was skipped, deselected or expected to fail makes the whole run fail.
+
+Those that don't trace come first: what `tests/clean` and `tests/stack` need is prepared beside them.
 """
 
 from __future__ import annotations
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
 
 TESTS = Path(__file__).parent
 KINDS = {"browser", "kernel", "integration", "stack"}
+LAST = ("clean", "integration", "kernel", "stack")
+"""Folders whose tests trace, or wait for what is built and downloaded behind the others."""
 LEFT_OUT = ("skipped", "deselected", "xfailed", "xpassed")
 
 hypothesis.settings.register_profile("default", deadline=None, database=None)
@@ -28,7 +32,7 @@ hypothesis.settings.load_profile("ci" if os.environ.get("CI") == "true" else "de
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark each test with the kind that its folder names; skip what needs root without it."""
+    """Mark each test with the kind that its folder names; skip what needs root without it; order them."""
     needs_root = pytest.mark.skip(reason="needs root")
     for item in items:
         kind = item.path.relative_to(TESTS).parts[0]
@@ -36,6 +40,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(kind)
         if item.get_closest_marker("kernel") and os.geteuid() != 0:
             item.add_marker(needs_root)
+    items.sort(key=_turn)
+
+
+def _turn(item: pytest.Item) -> int:
+    folder = item.path.relative_to(TESTS).parts[0]
+    return LAST.index(folder) if folder in LAST else -1
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

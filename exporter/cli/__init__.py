@@ -102,7 +102,10 @@ def _fail(error: CiEgressError) -> int:
 def _usage_error(error: click.ClickException) -> UsageError:
     context = getattr(error, "ctx", None)
     path = context.command_path if context else _called(sys.argv[1:])
-    return UsageError(error.format_message().rstrip("."), hint=f"`{path} --help` shows how to use it")
+    from exporter.cli.hints import hint
+
+    what = " ".join(error.format_message().split()).rstrip(".")
+    return UsageError(what, hint=hint(error, path, cli))
 
 
 def _called(arguments: list[str]) -> str:

@@ -50,7 +50,7 @@ class Reporting:
         self._user: CommandUser | None = None
         if self._summary is not None or config.report is not None:
             self._find_user(user, environment)
-        self.transcript = self._transcript()
+        self.transcript = self._transcript(environment.get("TMPDIR"))
         """What the telemetry is to write its spans to, for the report."""
 
     def of_run(
@@ -111,11 +111,11 @@ class Reporting:
             self._config, self._summary = replace(self._config, report=None), None
             warn(f"there will be no report and no summary: {error}")
 
-    def _transcript(self) -> Transcript | None:
+    def _transcript(self, folder: str | None) -> Transcript | None:
         if self._config.report is None:
             return None
         try:
-            return Transcript()
+            return Transcript(folder)
         except SpoolError as error:
             warn(f"there will be no report: its spans can't be kept: {error.reason}; name another TMPDIR")
             return None

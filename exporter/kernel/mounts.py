@@ -13,10 +13,15 @@ from exporter.errors import KernelError
 
 MOUNTINFO = Path("/proc/self/mountinfo")
 BPFFS_HOME = Path("/sys/fs/bpf")
+ON_THE_HOST = (
+    "run it on the host, or in a container with --cgroupns=host, or with the host's /sys/fs/cgroup mounted"
+)
 MOUNT_BPFFS = ["mount", "-t", "bpf", "-o", "mode=0700", "bpf", str(BPFFS_HOME)]
 
 _DEVICE, _ROOT_AND_PATH = slice(2, 3), slice(3, 5)
 _NUMBERS = re.compile(r"(\d+):(\d+)")
+# Of the hierarchy's root, fs/kernfs/dir.c: ids begin with it.
+_TOP_INODE = 1
 _ESCAPE = re.compile(r"\\([0-7]{3})")
 
 
@@ -60,6 +65,20 @@ def is_visible(mount: Mount) -> bool:
         return False
 
 
+def is_whole(mount: Mount) -> bool:
+    """Whether all of cgroup v2 is seen there.
+
+    In a cgroup namespace the mount of all has the way up as its root (`/..`), and one of the namespace's own
+    part has `/`: what tells them apart is the inode.
+    """
+    if not set(mount.root.split("/")) <= {"", ".."}:
+        return False
+    try:
+        return mount.path.stat().st_ino == _TOP_INODE
+    except OSError:
+        return False
+
+
 def _on_top(found: Iterable[Mount]) -> list[Mount]:
     """Of those at one path only the last, which covers the others."""
     return list({mount.path: mount for mount in found}.values())
@@ -87,8 +106,8 @@ def _unescape(field: str) -> str:
 def cgroup2_root(mountinfo: Path = MOUNTINFO, is_visible: Callable[[Mount], bool] = is_visible) -> Path:
     """Where the root of the cgroup v2 hierarchy is mounted, on hybrid hosts too.
 
-    Raises KernelError when it isn't, when only a part of the hierarchy is (as in a container), and when
-    another mount covers it.
+    Where only the own part of a cgroup namespace is mounted, it is that. Raises KernelError when it isn't
+    mounted, when only another part is (as in a container), and when another mount covers it.
     """
     mounted = [mount for mount in _read(mountinfo) if mount.kind == "cgroup2"]
     found = [mount for mount in _on_top(mounted) if is_visible(mount)]
@@ -103,13 +122,18 @@ def cgroup2_root(mountinfo: Path = MOUNTINFO, is_visible: Callable[[Mount], bool
             "cgroup v2 is not mounted",
             hint="mkdir -p /sys/fs/cgroup/unified && mount -t cgroup2 none /sys/fs/cgroup/unified",
         )
-    whole = [mount for mount in found if mount.root == "/"]
+    whole = [mount for mount in found if is_whole(mount)] or [mount for mount in found if mount.root == "/"]
     if not whole:
         raise KernelError(
             f"{found[0].path} shows only a part of cgroup v2 ({found[0].root})",
-            hint="run it on the host, or in a container with --cgroupns=host",
+            hint=ON_THE_HOST,
         )
     return whole[0].path
+
+
+def sees_all_cgroups(mountinfo: Path = MOUNTINFO) -> bool:
+    """Whether all of cgroup v2 is mounted, in whatever cgroup namespace one is. Raises KernelError."""
+    return is_whole(Mount("/", cgroup2_root(mountinfo), "cgroup2"))
 
 
 def find_bpffs(mountinfo: Path = MOUNTINFO, is_visible: Callable[[Mount], bool] = is_visible) -> Path | None:

@@ -6,6 +6,7 @@ import errno
 import os
 import tempfile
 import threading
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,15 +17,15 @@ from exporter.otlp.sinks import Receipt, SendError, Sink, SpoolError
 
 LIMIT_BYTES = 256 << 20
 _LARGEST_LINE = 1 << 20
-_FOLDERS = (os.environ.get("TMPDIR"), "/var/tmp", "/tmp")  # noqa: S108 - the file has no name there
+_FOLDERS = ("/var/tmp", "/tmp")  # noqa: S108 - the file has no name there
 
 
 class Transcript:
     """A bounded file of OTLP/JSON lines; whoever made it closes it."""
 
-    def __init__(self, limit_bytes: int = LIMIT_BYTES) -> None:
-        """Make the file. Raises SpoolError where it can't be made."""
-        self._file = _File(limit_bytes)
+    def __init__(self, folder: str | None = None, *, limit_bytes: int = LIMIT_BYTES) -> None:
+        """Make the file, if possible on the disk of `folder`. Raises SpoolError where it can't be made."""
+        self._file = _File(_nameless([folder, *_FOLDERS] if folder else _FOLDERS), limit_bytes)
         self.ledger = Ledger()
         """Of the attempts that it is to hold; no one else counts by it."""
         self.sink = Sink(
@@ -49,9 +50,9 @@ class Transcript:
 class _File:
     """The transport of a lane."""
 
-    def __init__(self, limit_bytes: int) -> None:
+    def __init__(self, descriptor: int, limit_bytes: int) -> None:
         self._limit_bytes = limit_bytes
-        self._descriptor = _nameless()
+        self._descriptor = descriptor
         self._size = 0
         self._lock = threading.Lock()
         """A lane that was given up may still be at it when the file is closed."""
@@ -93,13 +94,13 @@ class _File:
 
 
 def _refusal(error_type: str, reason: str) -> SendError:
-    return SendError(error_type, reason, fix="name fewer spans", retryable=False)
+    return SendError(error_type, reason, fix="make the report of --otlp-dir", retryable=False)
 
 
-def _nameless() -> int:
+def _nameless(folders: Iterable[str]) -> int:
     """For its owner alone, which on most systems stays on disk, and not in memory as much of /tmp does."""
     error: OSError | None = None
-    for folder in filter(None, _FOLDERS):
+    for folder in folders:
         try:
             with tempfile.TemporaryFile(dir=folder) as file:
                 return os.dup(file.fileno())

@@ -7,7 +7,7 @@ from functools import lru_cache
 from urllib.parse import urlsplit
 
 from exporter.documents.problems import shown
-from exporter.policy.endpoints import EndpointError, parse_host
+from exporter.policy.endpoints import NAME_MAX, EndpointError, parse_host
 from exporter.policy.model import Address, Name
 
 _KEPT_MAX = 16_384
@@ -33,6 +33,8 @@ def parse_single_host(text: str) -> Name | Address:
 
 def recorded_host(text: str) -> str | None:
     """The name or address that a span has, in one form; None where no rule or entry could name just it."""
+    if len(text) > NAME_MAX + 1:  # with the final dot
+        return None
     try:
         host = parse_single_host(text)
     except EndpointError:

@@ -17,7 +17,7 @@ from exporter.span_folders import entries_of, is_named
 PATTERNS = ("metrics*.jsonl", "metrics*.jsonl.gz")
 """Names of files of metrics, rotated ones included."""
 _ATTEMPTS, _EVENTS, _PENDING = (f"cicd.egress.exporter.{name}" for name in ("attempts", "events", "pending"))
-_KINDS = {_ATTEMPTS: "sum", _EVENTS: "sum", _PENDING: "gauge"}
+KINDS = {_ATTEMPTS: "sum", _EVENTS: "sum", _PENDING: "gauge"}
 _METRICS = Kind("metrics", b'{"resourceMetrics"', "move the file away, and the report has no account")
 _SERIES_MAX = 100_000
 """Of all instances: each has a dozen."""
@@ -76,7 +76,7 @@ def accounts_beside(files: Iterable[Path], say: Callable[[str], object]) -> Acco
     accounts = Accounts()
     for path in _metric_files(files):
         try:
-            for point in read_file(path, _METRICS, partial(read_metric_line, kinds=_KINDS), say=say):
+            for point in read_file(path, _METRICS, partial(read_metric_line, kinds=KINDS), say=say):
                 accounts.add(point)
         except UsageError as error:  # a report without an account is better than none
             say(f"the account may lack what {path} has: {error.what}")

@@ -14,11 +14,12 @@ from exporter.policy.hosts import parse_single_host
 from exporter.policy.model import DEFAULT
 from exporter.programs import Lineage
 from exporter.report.sheet import Sheet, attempts_of
-from exporter.summary_table import Counted, Row
+from exporter.summary_table import NAME_MAX, Counted, Row, shortened
 from exporter.terms import ALLOWED, DENIED, WOULD_DENY
+from exporter.text import printable
 
-_COMMAND = "##["
-"""Begins a command for GitHub's runner, wherever in a line of a log: this text may be printed, too."""
+_COMMAND = "##"
+"""Begins a command for runners, wherever in a line of a log: this text may be printed, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +136,7 @@ def _draft(sheet: Sheet, rows: Iterable[Counted]) -> Draft:
                 "server.address": row.host,
                 "server.port": row.port,
                 "network.transport": row.transport,
-                "egress.lineage": list(row.chain),
+                "egress.lineage": [printable(name, limit=NAME_MAX) for name in shortened(row.chain)],
                 "egress.attempts": traffic.attempts,
                 "cicd.pipeline.name": sheet.pipeline or sheet.title,
             }
@@ -144,5 +145,5 @@ def _draft(sheet: Sheet, rows: Iterable[Counted]) -> Draft:
 
 
 def _inert(yaml: str) -> str:
-    r"""Without what GitHub's runner would obey. In quotes, which alone could hold it, `\x23` is a #."""
-    return yaml.replace(_COMMAND, _COMMAND[0] + "\\x23[")
+    r"""Without what a runner would obey. In quotes, where alone a value could hold it, `\x23` is a #."""
+    return yaml.replace(_COMMAND, "#\\x23")

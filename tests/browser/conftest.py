@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +14,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, Route, sync_playw
 from exporter.report.html import render
 from exporter.report.model import Report
 
-CHROMIUM = Path("/usr/bin/chromium")
+CHROMIUM = Path(shutil.which("chromium") or "/usr/bin/chromium")
 PICTURES = Path(__file__).parents[2] / "build" / "pictures"
 WIDE, PHONE = (1400, 900), (375, 812)
 _WAIT_MS = 20_000
@@ -32,10 +33,15 @@ class Opened:
         """Open a tab by its id."""
         self.page.click(f"#tab-{name}")
 
-    def picture(self, name: str, *, whole: bool = False) -> None:
-        """Keep how it looks, for the documentation."""
+    def picture(self, name: str, of: str | None = None) -> None:
+        """Keep how it looks, or how what the selector `of` finds does, for the documentation."""
         PICTURES.mkdir(parents=True, exist_ok=True)
-        self.page.screenshot(path=PICTURES / f"{name}.png", full_page=whole, animations="disabled")
+        path = PICTURES / f"{name}.png"
+        self.page.mouse.move(0, 0)
+        if of is None:
+            self.page.screenshot(path=path)
+        else:
+            self.page.locator(of).screenshot(path=path)
 
     @property
     def elements(self) -> int:

@@ -60,11 +60,11 @@ def test_the_keys_of_a_tree_move_open_and_close(open_page: Open) -> None:
 
 def test_a_search_leaves_what_matches_and_the_way_there(open_page: Open) -> None:
     page = open_page(sample(build()), at="#tree").page
-    page.get_by_label("Search programs").fill("files.wheels")
+    page.get_by_label("Search programs and destinations").fill("files.wheels")
     page.locator(".status", has_text="1 program found").wait_for()
     found = tree(page)
     assert [line.split(" ")[:2] for line in found] == [["1", "sh"], ["2", "python3"], ["3", "→"]]
-    page.get_by_label("Search programs").fill("nothing of the kind")
+    page.get_by_label("Search programs and destinations").fill("nothing of the kind")
     page.locator(".status", has_text="0 programs found").wait_for()
     assert tree(page) == []
 
@@ -105,7 +105,7 @@ def test_a_chain_of_a_thousand_programs_stays_within_the_page(open_page: Open) -
     chain = [program(n, f"p{n}", parent=n - 1 if n > 1 else None) for n in range(1, 1000)]
     deep = act(1, "deep.example", by=999, chain=("p1", "p999"))
     opened = open_page(sample(replace(build(), programs=tuple(chain), acts=(deep,))), at="#tree")
-    opened.page.get_by_label("Search programs").fill("p142")
+    opened.page.get_by_label("Search programs and destinations").fill("p142")
     opened.page.locator(".status", has_text="1 program found").wait_for()
     assert tree(opened.page)[-1].startswith("142 p142 ")
     assert opened.page.evaluate("document.documentElement.scrollWidth <= innerWidth")

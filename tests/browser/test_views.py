@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 from exporter.account import Account
 from exporter.baseline.model import Baseline, Entry, Task
+from exporter.baseline.parse import parse_baseline
 from exporter.policy.hosts import parse_single_host
-from exporter.policy.parse import parse_policy
+from exporter.policy.parse import parse_allowed_endpoints, parse_policy
 from exporter.report.model import Report
 from tests.unit.report.builds import build
 from tests.unit.report.samples import sample
@@ -94,6 +95,37 @@ def test_the_policy_that_allows_just_this_is_valid_and_can_be_copied(open_page: 
     assert "udp://192.0.2.53:53" in rules
     assert len(rules) == 11
     assert page.locator("#announced").inner_text() == "Copied the policy"
+
+
+def test_the_same_policy_as_an_option_means_the_same(open_page: Open) -> None:
+    page = open_page(sample(build()), at="#policy").page
+    text = page.get_by_role("region", name="As an option").inner_text()
+    option = text.partition('"')[2].rpartition('"')[0]
+    drafted = page.get_by_role("region", name="policy.yaml").inner_text()
+    by_option = {rule.meaning for rule in parse_allowed_endpoints(option).rules}
+    assert by_option == {rule.meaning for rule in parse_policy(drafted.encode(), "policy.yaml").rules}
+
+
+def test_what_the_baseline_and_the_policy_lack_can_be_pasted_into_them(open_page: Open) -> None:
+    page = open_page(sample(build()), at="#news").page
+    entries = page.get_by_role("region", name="Add to the baseline").inner_text()
+    baseline = parse_baseline(f"version: 1\nentries:\n{entries}".encode(), "baseline.yaml")
+    assert [entry.subject.shown for entry in baseline.entries] == [
+        "203.0.113.99:4444",
+        "telemetry.example:443",
+    ]
+    page.click("#tab-policy")
+    rules = page.get_by_role("region", name="Allow in the policy").inner_text()
+    policy = parse_policy(f"version: 1\nallow:\n{rules}".encode(), "policy.yaml")
+    assert {rule.text for rule in policy.rules} == {"telemetry.example:443", "203.0.113.99:4444"}
+
+
+def test_a_destination_that_is_known_by_other_chains_replaces_its_entry(open_page: Open) -> None:
+    baseline = known(("telemetry.example", NPM))
+    page = open_page(sample(build()), at="#news", baseline=baseline).page
+    changed = page.get_by_role("region", name="Change in the baseline").inner_text()
+    (entry,) = parse_baseline(f"version: 1\nentries:\n{changed}".encode(), "baseline.yaml").entries
+    assert entry.lineages == frozenset((NPM, POST))
 
 
 def test_what_was_denied_is_named_beside_the_policy_that_would_allow_it(open_page: Open) -> None:

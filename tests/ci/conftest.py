@@ -21,7 +21,7 @@ __all__ = ["lab", "programs"]
 
 # By bash: dash drops the variables of inputs, whose names have hyphens.
 _AS_SUDOER = """
-mount -t tmpfs none /etc/sudoers.d
+mount -t tmpfs -o mode=755 none /etc/sudoers.d
 echo "$1 ALL=(ALL) NOPASSWD: ALL" >/etc/sudoers.d/runner
 chmod 440 /etc/sudoers.d/runner
 user=$1

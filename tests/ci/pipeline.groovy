@@ -6,8 +6,15 @@ import groovy.json.JsonSlurper
 import org.codehaus.groovy.control.CompilerConfiguration
 
 abstract class Pipeline extends Script {
-    File workspace
-    File temporary
+    // Fields, which a script's variables don't hide.
+    private File workspace
+    private File temporary
+
+    Pipeline within(String folder) {
+        this.@workspace = new File(folder, 'workspace')
+        this.@temporary = new File(folder, 'workspace@tmp')
+        return this
+    }
 
     String pwd(Map asked) {
         assert asked == [tmp: true]
@@ -52,9 +59,7 @@ abstract class Pipeline extends Script {
 
 def configuration = new CompilerConfiguration(scriptBaseClass: Pipeline.name)
 def shell = new GroovyShell(getClass().classLoader, new Binding(), configuration)
-def step = shell.parse(new File(args[0]))
-step.workspace = new File(args[1], 'workspace')
-step.temporary = new File(args[1], 'workspace@tmp')
+def step = shell.parse(new File(args[0])).within(args[1])
 def asked = new JsonSlurper().parse(System.in)
 try {
     println('\n' + JsonOutput.toJson([returned: step.call(asked)]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +17,7 @@ from tests.kernel.tracing import spans
 from tests.unit.jobs.documented import environment
 
 from .actions_runner import Job, Step
-from .told import ALL_BUT_EVIL, EVIL, act, egress
+from .told import ALL_BUT_EVIL, EVIL, act, egress, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -71,8 +72,8 @@ def test_every_step_of_a_job_is_in_its_trace(tmp_path: Path, path: str, lab: Lab
     (span,) = (s for s in spans(Path(begun.outputs["otlp-dir"], "traces.jsonl")) if s.name == "build")
     assert span.parent_id == f"{github_job_span_id('4711'):016x}"
     assert begun.summary == ""
-    assert trace_id in post.summary
-    assert Path(begun.outputs["report"]).read_text().startswith("<!DOCTYPE html>")
+    assert trace_id in text_of(post.summary)
+    assert Path(begun.outputs["report"]).read_text().startswith("<!doctype html>")
 
 
 def test_what_the_policy_denies_is_denied_told_and_fails_the_job(
@@ -89,7 +90,7 @@ def test_what_the_policy_denies_is_denied_told_and_fails_the_job(
     *acts, why = post.annotations("error")
     assert any(act.startswith("blocked: act ") and EVIL in act for act in acts)
     assert why.startswith("--fail-on deny: ")
-    assert EVIL in post.summary
+    assert EVIL in text_of(post.summary)
 
 
 def test_what_the_baseline_does_not_have_is_told_as_new(
@@ -132,3 +133,15 @@ def test_a_runner_whose_user_has_sudo_is_left_as_it_was(
         assert [span["egress.job.step"] for span in of(programs, begun)] == ["build"]
         report = shlex.quote(begun.outputs["report"])
         assert job.run(f'test -r {report} && rm -r "$RUNNER_TEMP/ci-egress"').status == 0
+
+
+def test_a_step_that_ends_the_tracing_fails_the_job_and_is_told(tmp_path: Path, path: str) -> None:
+    with started(tmp_path, path) as job:
+        begun = job.use(ROOT)
+        assert begun.status == 0, begun.output
+        (pid,) = re.findall(r"^pid (\d+)$", (job.temp / "ci-egress" / "record").read_text(), re.MULTILINE)
+        assert job.run(f"kill {pid}; while kill -0 {pid} 2>&-; do sleep 0.05; done").status == 0
+        (post,) = job.finish()
+    assert post.status == 1
+    assert post.annotations("error")[-1].startswith("ci-egress ended before the job did, with status 0; ")
+    assert '"cicd.egress.tamper"' in Path(begun.outputs["otlp-dir"], "logs.jsonl").read_text()

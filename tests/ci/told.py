@@ -26,6 +26,11 @@ def act(lab: Lab, programs: Programs, address: str = V4.peer) -> str:
     return shlex.join(str(word) for word in lab.command(programs.act("connect", address, PORT)))
 
 
+def text_of(summary: str) -> str:
+    """A summary without what lets long words break."""
+    return summary.replace("<wbr>", "")
+
+
 def egress(folder: Path, name: str = PEER) -> list[Span]:
     """What was done to `name` by spans anywhere below `folder`, in order; strangers may be among it."""
     found = [span for path in folder.rglob("traces*.jsonl") for span in spans(path)]

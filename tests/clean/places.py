@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import signal
 import subprocess
 import tempfile
 from pathlib import Path
 
+import psutil
+
 PROJECT = Path(__file__).resolve().parents[2]
 PREPARED_WITHIN_S = 1200
+_PLENTY_BYTES = 10 << 30
+"""All places hold some 3 GB."""
+ROOT_PACKAGES = ("git", "make")
 PLACES = ("bookworm", "trixie", "clone")
 _REACHES_OUT = re.compile(r"(PIP_\w+|SSL_CERT_(FILE|DIR)|\w+_CA_BUNDLE|(https?|all|no)_proxy)", re.IGNORECASE)
 _LOCAL = {"PIP_FIND_LINKS", "PIP_TARGET", "PIP_PREFIX", "PIP_USER", "PIP_CONSTRAINT"}
@@ -38,7 +42,7 @@ class Place:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.folder = Path(tempfile.mkdtemp(prefix=f"ci-egress-{name}-"))
+        self.folder = Path(tempfile.mkdtemp(prefix=f"ci-egress-{name}-", dir=_in_memory()))
         self.home = str(self.folder / "home") if name == "clone" else "/root"
         self._log = self.folder / "log"
         with self._log.open("wb") as log:
@@ -81,7 +85,7 @@ class Place:
         if self.name == "clone":
             return ["unshare", "--mount", str(PROJECT / "tests/clean/covered.sh")]
         root = subprocess.run(
-            [PROJECT / "tools/debian-root.sh", self.name, "git", "make"],
+            [PROJECT / "tools/debian-root.sh", self.name, *ROOT_PACKAGES],
             env={**os.environ, "XDG_CACHE_HOME": cache()},
             capture_output=True,
             text=True,
@@ -94,7 +98,17 @@ class Place:
         if self._preparing.poll() is None:
             os.killpg(self._preparing.pid, signal.SIGKILL)
         self._preparing.wait()
-        shutil.rmtree(self.folder)
+        subprocess.run(["rm", "-rf", "--one-file-system", self.folder], check=True)
+
+
+def _in_memory() -> str | None:
+    """Where files are soonest written and removed, with plenty of room; None: where they are as ever."""
+    memory = Path("/dev/shm")  # noqa: S108 - a folder of its own is made there
+    if not memory.is_dir():
+        return None
+    room = os.statvfs(memory)
+    is_plenty = room.f_bavail * room.f_frsize > _PLENTY_BYTES < psutil.virtual_memory().available
+    return str(memory) if is_plenty and not room.f_flag & os.ST_NOEXEC else None
 
 
 def cache() -> str:

@@ -26,6 +26,8 @@ TUTORIAL = DOCS / "tutorial.md"
 _SECTION = re.compile(r"^## (.+)$", re.MULTILINE)
 _FENCE = re.compile(r"^```(\S*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 FIRST_PIPELINE, FIRST_JOB = 1200, 4800
+PIPELINE_NAME = "nightly"
+"""No other test's: `enforce off --job` is about all jobs of the host."""
 POISONED = frozenset({"Friday: be told what is new", "Tuesday: enforce one pipeline", "And back"})
 """Days on which the registry has the poisoned release."""
 ENFORCED = "Tuesday: enforce one pipeline"
@@ -78,7 +80,11 @@ def _done(step: Step, number: int, scratch: Path) -> Done:
     files.mkdir()
     shutil.rmtree(workspace / "checkout", ignore_errors=True)
     told = environment(Run(FIRST_PIPELINE + number, FIRST_JOB + number))
-    told |= {"PATH": f"{scratch / 'bin'}:{told['PATH']}", "STATE_DIRECTORY": str(scratch / "state")}
+    told |= {
+        "CI_PIPELINE_NAME": PIPELINE_NAME,
+        "PATH": f"{scratch / 'bin'}:{told['PATH']}",
+        "STATE_DIRECTORY": str(scratch / "state"),
+    }
     beacon = _beacon(step, workspace / "runs" / told["CI_PIPELINE_ID"] / "logs.jsonl")
     log = files / "output"
     with network(beacon, files) as build:

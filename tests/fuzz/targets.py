@@ -17,6 +17,7 @@ from tests.fuzz import (
     process_table,
     recordings,
     redaction,
+    reports,
     rings,
     span_lines,
 )
@@ -41,5 +42,6 @@ TARGETS = {
         Target("otlp", otlp.check, 2),
         Target("spans", span_lines.check, 5),
         Target("learning", learning.check, 2),
+        Target("reports", reports.check, 2),
     )
 }

@@ -154,7 +154,28 @@ REFUSED_COMMAND_LINES = [
         id="limit-of-nothing",
     ),
     pytest.param(["stop", ""], 2, "INSTANCE is missing: it is empty", id="stop-from-an-empty-variable"),
-    pytest.param(["walk"], 2, "No such command 'walk'", id="unknown-command"),
+    pytest.param(["walk"], 2, "No such command 'walk'; `ci-egress --help` shows", id="unknown-command"),
+    pytest.param(["touch", "started"], 2, "'touch'; to trace .*: `ci-egress run -- touch …`", id="no-run"),
+    pytest.param(["--", "touch", "started"], 2, "`ci-egress run -- touch …`", id="no-run-after-dashes"),
+    pytest.param(
+        ["--policy", "p.yaml", "run", "touch", "started"],
+        2,
+        "No such option '--policy'; it stands behind the command: `ci-egress run --policy …`",
+        id="option-in-front-of-the-command",
+    ),
+    pytest.param(
+        ["enforce", "--job", "a", "on"], 2, "`ci-egress enforce COMMAND --job …`", id="option-in-front-of-on"
+    ),
+    pytest.param(
+        ["run", "-j4", "touch", "started"],
+        2,
+        "'-j'; if it is COMMAND's, put `--` in front of COMMAND: `ci-egress run -- …`",
+        id="option-of-command-without-dashes",
+    ),
+    pytest.param(["run", "--polcy", "p", "true"], 2, "Did you mean '--policy'", id="almost-an-option"),
+    pytest.param(["run", "--"], 2, "say what to trace, as in `ci-egress run -- make test`", id="nothing"),
+    pytest.param(["completion"], 2, "Choose from: bash, zsh, fish; ", id="completion-of-no-shell"),
+    pytest.param(["completion", "csh"], 2, "'csh' is not one of", id="completion-of-an-unknown-shell"),
     pytest.param(["wach"], 2, "No such command 'wach', did you mean `watch`\\?; ", id="almost-a-command"),
     pytest.param(["baseline", "learm"], 2, "'learm', did you mean `learn`\\?; ", id="almost-a-command-below"),
     pytest.param(["policy", "checks"], 2, "'checks', did you mean `check`\\?; ", id="almost-of-policy"),
@@ -228,6 +249,13 @@ def test_a_limit_that_is_too_low_is_named_and_nothing_is_started(limit: str, ope
     assert re.fullmatch(rf"ci-egress: error: .*; .*\(ulimit {limit[:2]}.*\)", first_line), done.stderr
     assert "Traceback" not in done.stderr
     assert not (open_folder / "started").exists()
+
+
+def test_a_command_that_only_the_callers_path_has_is_found_again_under_sudo(tmp_path: Path) -> None:
+    env = PLAIN_ENVIRONMENT | {"SUDO_UID": "0", "SUDO_GID": "0", "SUDO_USER": "root"}
+    done = ci_egress("run", "no-such-program", cwd=tmp_path, env=env)
+    assert done.status == 127
+    assert_is_one_line(done, 'hand yours on: `sudo -E env "PATH=\\$PATH" ci-egress run -- no-such-program …`')
 
 
 def test_an_option_behind_command_is_told_and_is_commands_own(tmp_path: Path) -> None:

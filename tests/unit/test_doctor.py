@@ -67,10 +67,18 @@ def test_the_hosts_pid_namespace_is_the_kernels_first(tmp_path: Path) -> None:
 def test_a_containers_cgroup_namespace_costs_something_but_not_tracing(tmp_path: Path) -> None:
     link = tmp_path / "cgroup"
     link.symlink_to("cgroup:[4026532300]")
-    check = doctor.host_cgroup_namespace(link)
+    check = doctor.host_cgroup_namespace(link, lambda: False)
     assert (check.ok, check.is_required) == (False, False)
     assert "4026532300" in check.lost
     assert "--cgroupns=host" in check.fix
+
+
+def test_a_containers_cgroup_namespace_costs_nothing_where_the_hosts_cgroups_are_mounted(
+    tmp_path: Path,
+) -> None:
+    link = tmp_path / "cgroup"
+    link.symlink_to("cgroup:[4026532300]")
+    assert doctor.host_cgroup_namespace(link, lambda: True).ok
 
 
 def test_a_python_without_bcc_is_told_apart_by_the_compiler() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from exporter.errors import KernelError
-from exporter.kernel.mounts import Mount, cgroup2_root, devices, find_bpffs, mounts
+from exporter.kernel.mounts import Mount, cgroup2_root, devices, find_bpffs, is_whole, mounts
 
 UNIFIED = "30 24 0:26 / /sys/fs/cgroup rw,nosuid shared:9 - cgroup2 cgroup2 rw,nsdelegate"
 HYBRID = """\
@@ -68,6 +68,16 @@ def test_on_a_hybrid_host_it_is_beside_the_old_one(mountinfo: Path) -> None:
 def test_the_whole_hierarchy_comes_before_a_part_of_it(mountinfo: Path) -> None:
     mountinfo.write_text(f"{CONTAINER}\n{UNIFIED.replace('/sys/fs/cgroup', '/host/cgroup')}\n")
     assert cgroup2_root(mountinfo, any_is_visible) == Path("/host/cgroup")
+
+
+def test_in_a_cgroup_namespace_the_whole_is_told_from_the_own_part_by_its_inode(mountinfo: Path) -> None:
+    whole = next(mount for mount in mounts(Path("/proc/self/mountinfo").read_text()) if is_whole(mount))
+    line = UNIFIED.replace(" / ", " /../.. ").replace("/sys/fs/cgroup", str(whole.path))
+    own_part = UNIFIED.replace("/sys/fs/cgroup", "/")
+    mountinfo.write_text(f"{own_part}\n{line}\n")
+    assert cgroup2_root(mountinfo, any_is_visible) == whole.path
+    mountinfo.write_text(own_part)
+    assert cgroup2_root(mountinfo, any_is_visible) == Path("/")
 
 
 def test_a_containers_part_is_refused_with_the_way_out(mountinfo: Path) -> None:

@@ -1,4 +1,4 @@
-"""Documents in folders that a job may have prepared: whole or not at all, and in no other place than meant."""
+"""Documents in folders that a job may have prepared: whole or not at all, and in the place that is meant."""
 
 from __future__ import annotations
 

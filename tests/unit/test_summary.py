@@ -379,3 +379,63 @@ def test_what_the_policy_is_against_is_told_to_the_last_attempt() -> None:
     for port, verdict in enumerate(("allow", "deny", "deny", "audit"), 1):
         met(summary, curl(), port=port, verdict=verdict)
     assert summary.told() == "4 attempts, at least 1 destination, 2 denied, 1 would be denied"
+
+
+def test_steps_have_a_column_where_they_differ() -> None:
+    summary, one = Summary({}), Summary({})
+    for step, port in (("install", 443), ("test", 443), (None, 80)):
+        acting = curl()
+        acting.step = step
+        met(summary, acting, port=port)
+        if step == "install":
+            met(one, acting, port=port)
+    assert shown(summary).splitlines()[2:6] == [
+        "destination    transport  count  failed  sent  received  step     process chain",
+        "192.0.2.7:80   tcp            1                                   bash > curl",
+        "192.0.2.7:443  tcp            1                          install  bash > curl",
+        "192.0.2.7:443  tcp            1                          test     bash > curl",
+    ]
+    assert "step" not in shown(one)
+    rows: list[dict[str, object]] = summary.fields()["destinations"]  # type: ignore[assignment]
+    assert [row.get("step") for row in rows] == [None, "install", "test"]
+
+
+@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE.keys())
+def test_a_hostile_step_is_harmless(text: str) -> None:
+    summary = Summary({})
+    acting = curl()
+    acting.step = text
+    met(summary, acting)
+    met(summary, bash())
+    said = shown(summary)
+    assert all(character.isprintable() or character == "\n" for character in said)
+    assert len(said.splitlines()) == 7
+
+
+def test_rows_that_differ_in_what_is_unknown_can_be_put_in_order() -> None:
+    summary = Summary({})
+    for novel in (None, False):  # a baseline came while it ran
+        met(summary, curl(), novel=novel)
+    acting = curl()
+    acting.step = "install"
+    met(summary, acting, novel=False)
+    summary.connected(destination(ACT._replace(peer_port=443, protocol=1)), curl())
+    assert shown(summary).count("192.0.2.7") == 4
+
+
+def test_a_tally_holds_all_that_is_counted_and_what_is_to_be_known() -> None:
+    summary = Summary({}, rows_max=2)
+    met(summary, curl(), times=3, verdict="deny", novel=True)
+    met(summary, curl(), port=80, novel=False)
+    met(summary, curl(), port=81, verdict="audit", novel=True)
+    summary.ran(curl("docker"))
+    summary.left_behind([curl()])
+    tally = summary.tally()
+    assert [(row.destination, traffic.attempts) for row, traffic in tally.rows] == [
+        ("192.0.2.7:443", 3),
+        ("192.0.2.7:80", 1),
+    ]
+    assert tally.uncounted == 1
+    assert tally.verdicts == {"deny": 3, "allow": 1, "audit": 1}
+    assert tally.novel == 4
+    assert [note.split()[0] for note in tally.notes] == ["note:", "1", str(curl().process.pid)]

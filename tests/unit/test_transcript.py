@@ -82,10 +82,9 @@ def test_what_it_has_no_room_for_is_told_and_nothing_else_suffers() -> None:
     transcript.close()
 
 
-def test_it_is_nobody_else_s_and_has_no_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("exporter.otlp.transcript._FOLDERS", (str(tmp_path / "kept"),))
+def test_it_is_nobody_else_s_and_has_no_name(tmp_path: Path) -> None:
     (tmp_path / "kept").mkdir()
-    transcript = Transcript()
+    transcript = Transcript(str(tmp_path / "kept"))
     submitted(transcript, [span(1)])
     status = transcript.path.stat()
     assert (status.st_nlink, status.st_mode & 0o077, status.st_uid) == (0, 0, os.geteuid())
@@ -97,9 +96,9 @@ def test_it_is_nobody_else_s_and_has_no_name(monkeypatch: pytest.MonkeyPatch, tm
 def test_a_folder_that_takes_no_files_leaves_it_to_the_next(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("exporter.otlp.transcript._FOLDERS", (None, "/proc", str(tmp_path)))
-    Transcript().close()
-    monkeypatch.setattr("exporter.otlp.transcript._FOLDERS", (None, "/proc"))
+    monkeypatch.setattr("exporter.otlp.transcript._FOLDERS", (str(tmp_path),))
+    Transcript("/proc").close()
+    monkeypatch.setattr("exporter.otlp.transcript._FOLDERS", ("/proc",))
     with pytest.raises(SpoolError):
         Transcript()
 

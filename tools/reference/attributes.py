@@ -48,6 +48,12 @@ PROGRAM = (
         "to the one that has the whole machine)",
         "lineage",
     ),
+    Attribute(
+        "egress.job.step",
+        STRING,
+        "the step as GitHub, Gitea and Forgejo call it, by what its root was executed with",
+        "__run_2",
+    ),
     Attribute("process.pid", INT, "the host's number, also of a process in a pid namespace", "3127"),
     Attribute(
         "process.parent_pid", INT, "the kernel's parent at that moment, which reparenting changes", "3120"

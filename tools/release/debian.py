@@ -20,6 +20,14 @@ from tools.release.closure import DISTRIBUTION
 PYTHONS = ("3.11", "3.12", "3.13")
 """Of Debian 12, Ubuntu 24.04 and Debian 13."""
 _HOME = Path("opt/ci-egress")
+_SHARED = {
+    "bash-completion/completions": "bash-completion/completions",
+    "fish/vendor_completions.d": "fish/vendor_completions.d",
+    "man/man1": "man/man1",
+    "zsh/site-functions": "zsh/vendor-completions",
+}
+"""Folders below share/ of a wheel, and those of Debian."""
+_LIBRARY = ("is_watching.py", "same_programs.py")
 _SCRIPTS = ("postinst", "prerm", "postrm")
 _ENTRY = """\
 #!/opt/ci-egress/bin/python3 -I
@@ -81,6 +89,7 @@ def _lay_environment(contents: Contents, home: Path) -> None:
     for python in PYTHONS:
         packages = home / f"lib/python{python}/site-packages"
         _install(contents, python, packages)
+        _share(packages / "share", home.parents[1] / "usr/share")
         for path in _files(packages):
             _link_once(path, packages, seen)
 
@@ -103,6 +112,14 @@ def _install(contents: Contents, python: str, target: Path) -> None:
         record.unlink()  # dpkg has the list, and pip isn't to change anything here
 
 
+def _share(given: Path, target: Path) -> None:
+    """Put the manual and the shells' completions of a wheel where Debian has them, and nothing else."""
+    for source, place in _SHARED.items():
+        for path in sorted((given / source).glob("*ci-egress*")):
+            _copy(path, target / place / path.name)
+    shutil.rmtree(given)
+
+
 def _link_once(path: Path, packages: Path, seen: dict[tuple[Path, bytes], Path]) -> None:
     """Let a file be the one that another Python's has at its place, where they are the same."""
     first = seen.setdefault((path.relative_to(packages), path.read_bytes()), path)
@@ -115,7 +132,8 @@ def _lay_files(deploy: Path, root: Path) -> None:
     """All but the environment."""
     _copy(deploy / "systemd/ci-egress.service", root / "usr/lib/systemd/system/ci-egress.service")
     _copy(deploy / "debian/environment", root / "etc/ci-egress/environment", 0o600)
-    _copy(deploy / "debian/same_programs.py", root / _HOME / "lib/ci-egress/same_programs.py")
+    for script in _LIBRARY:
+        _copy(deploy / "debian" / script, root / _HOME / "lib/ci-egress" / script)
     license_text = root / "usr/share/doc/ci-egress/copyright"
     license_text.parent.mkdir(parents=True)
     texts = [deploy.parent / name for name in ("LICENSE", "bpf/LICENSE")]

@@ -22,11 +22,25 @@ def build(source: Path, output: Path, committed_s: int) -> Distributions:
     Every file in them is of the time `committed_s` (Unix).
     """
     output.mkdir(parents=True, exist_ok=True)
+    make_manual(source, committed_s)
+    command = ["-m", "build", "--no-isolation", "--outdir", str(output), str(source)]
+    _python(command, source, committed_s)
+    (sdist,), (wheel,) = output.glob("*.tar.gz"), output.glob("*.whl")
+    return Distributions(sdist, wheel)
+
+
+def make_manual(source: Path, committed_s: int) -> None:
+    """Make the manual's pages, which are built into both, of that time."""
+    _python(["-m", "tools.manual"], source, committed_s)
+
+
+def _python(arguments: list[str], source: Path, committed_s: int) -> None:
+    """Run this Python with the modules of `source`."""
+    reproducible = {"SOURCE_DATE_EPOCH": str(committed_s), "PYTHONDONTWRITEBYTECODE": "1"}
     subprocess.run(  # noqa: S603 - of our own
-        [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(output), str(source)],
-        env=os.environ | {"SOURCE_DATE_EPOCH": str(committed_s), "PYTHONDONTWRITEBYTECODE": "1"},
+        [sys.executable, *arguments],
+        cwd=source,
+        env=os.environ | reproducible | {"PYTHONPATH": str(source)},
         stdout=subprocess.DEVNULL,
         check=True,
     )
-    (sdist,), (wheel,) = output.glob("*.tar.gz"), output.glob("*.whl")
-    return Distributions(sdist, wheel)

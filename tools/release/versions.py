@@ -10,9 +10,9 @@ from tools.release.checkout import ReleaseError
 _MENTIONS = (
     ("deploy/**/*.y*ml", re.compile(r"image: \S*/ci-egress:v?(?P<version>\S+)")),
     ("docs/**/*.md", re.compile(r"ci-egress_(?P<version>\d[^_\s]*)_(?:amd64|arm64)\.deb")),
-    ("docs/**/*.md", re.compile(r"ci-egress-exporter==(?P<version>[\w.]+)")),
+    ("docs/**/*.md", re.compile(r"ci-egress-exporter==(?P<version>\d[\w.]*)")),
     ("docs/**/*.md", re.compile(r"/ci-egress:v?(?P<version>\d[\w.]*)")),
-    ("**/action.y*ml", re.compile(r"ci-egress-exporter==(?P<version>[\w.]+)")),
+    ("**/action.y*ml", re.compile(r"ci-egress-exporter==(?P<version>\d[\w.]*)")),
 )
 """Where it stands, and how."""
 

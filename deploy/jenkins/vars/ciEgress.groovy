@@ -56,16 +56,15 @@ private String commandLines(Map asked, String folder, String file, List command)
         words << quoted(argument)
     }
     def options = words.join(' ')
+    // The folder is the agent's, who can empty it, whoever writes what is in it. Under sudo the script runs as the
+    // agent's user again; its PATH is handed on, which sudo replaces.
     return """#!/bin/sh
-chmod 700 ${quoted(file)} && mkdir -p ${quoted(folder)} || exit 91
+chmod 700 ${quoted(file)} && mkdir -p ${quoted(folder + '/otlp')} || exit 91
 status=0
 if [ "\$(id -u)" = 0 ]; then
     ${program} run ${options} || status=\$?
 else
-    # Under sudo the script runs as this user again. Its PATH is handed on, which sudo replaces.
     sudo -n -E env "PATH=\$PATH" ${program} run ${options} || status=\$?
-    # What root wrote, cleaning the workspace could not remove.
-    sudo -n chown -hR "\$(id -u):\$(id -g)" ${quoted(folder)}
 fi
 rm -f ${quoted(file)}
 exit "\$status"

@@ -10,10 +10,11 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from exporter.report.page.drafts import drafted
+from exporter.report.page.drafts import added, drafted
 from exporter.report.page.held import Held
 from exporter.report.page.rows import Counts, Row, Table, table_of
 from exporter.report.page.tree import Tree, tree_of
+from exporter.report.preview import previewed
 from exporter.text import clean, printable
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 ACTS_MAX = PROGRAMS_MAX = 100_000
 """Of all jobs together, that are listed one by one."""
+ENDPOINTS_MAX = 200
+"""Of `--allowed-endpoints`: a longer list belongs into a file."""
 TEXT_MAX = 4000
 """Characters of a text."""
 TEXTS_MAX = 32_000_000
@@ -91,10 +94,12 @@ class PageData:
         self._unlisted = 0
         resolvers = tuple(resolvers)
         jobs = []
-        for job in report.jobs:
-            table = table_of(job.acts, Held(job, baseline, policy, resolvers))
+        previews = previewed(report, baseline, policy, resolvers)
+        for job, seen in zip(report.jobs, previews.jobs, strict=True):
+            held = Held(job, baseline, policy, resolvers)
+            table = table_of(job.acts, held)
             self.tables.append((job, table))
-            jobs.append(self._job(job, table))
+            jobs.append({**self._job(job, table), "additions": list(added(seen, baseline))})
         self.fields: dict[str, Any] = {
             "jobs": jobs,
             "texts": self._texts.all,
@@ -115,6 +120,7 @@ class PageData:
         return {
             **head(job, self._trace_url),
             "draft": [clean(line) for line in draft.lines()] if not draft.is_empty else None,
+            "endpoints": [clean(rule) for rule, _ in draft.rules()][:ENDPOINTS_MAX],
             "rows": [self._row(job, row, counts) for row, counts in table.items()],
             "acts": acts,
             "programs": self._programs(job, tree),

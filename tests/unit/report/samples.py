@@ -92,7 +92,7 @@ def large(spans: int) -> Report:
         )
     for number in range(spans - len(programs)):
         by = 1 + number % len(programs)
-        host = f"host-{number % (spans // 4)}.zone-{number % 7}.example"
+        host = f"host-{number % max(1, spans // 4)}.zone-{number % 7}.example"
         acts.append(
             act(
                 number,

@@ -9,9 +9,9 @@ function newsView(job) {
   if (!rows.length) return { element: h("p", { class: "empty" }, h("b", {}, "Nothing is new. "), "The baseline has all that this job connected to.") };
   const element = h("div", { class: "news" },
     h("p", { class: "lead" }, `${counted(distinct(rows), "destination")} ${distinct(rows) === 1 ? "is" : "are"} not in the baseline, or not from these processes. What is expected can be added to it; what isn’t should be looked into.`),
-    job.baseline_entries && textBlock("Entries for the baseline", job.baseline_entries, "the baseline entries"),
     h("ol", { class: "cards" }, ...rows.slice(0, NEWS_MAX).map((row) => newsCard(job, row))),
-    rows.length > NEWS_MAX && h("p", { class: "muted" }, `… and ${number(rows.length - NEWS_MAX)} more: see the destinations.`));
+    rows.length > NEWS_MAX && h("p", { class: "muted" }, `… and ${number(rows.length - NEWS_MAX)} more: see the destinations.`),
+    ...job.additions.filter((each) => !each.is_policy).map(addition));
   return { element };
 }
 
@@ -33,8 +33,13 @@ function noBaseline() {
     h("pre", { tabindex: "0" }, "ci-egress baseline learn runs/ --output baseline.yaml\nci-egress report runs/ --baseline baseline.yaml --report report.html"));
 }
 
+function addition({ title, where, text, more }) {
+  const rest = more > 0 && h("p", { class: "muted" }, `… and ${number(more)} more: ci-egress baseline learn has them all.`);
+  return h("div", { class: "addition" }, textBlock(title, text, title.toLowerCase(), where), rest);
+}
+
 /** Text to be taken along. */
-function textBlock(title, text, what) {
-  return h("section", { class: "text-block" }, h("div", { class: "text-head" }, h("h3", {}, title), copyButton(() => text, "Copy", what)),
+function textBlock(title, text, what, where = "") {
+  return h("section", { class: "text-block" }, h("div", { class: "text-head" }, h("div", {}, h("h3", {}, title), where && h("p", { class: "muted where" }, where)), copyButton(() => text, "Copy", what)),
     h("pre", { tabindex: "0", role: "region", "aria-label": title }, text));
 }

@@ -1,7 +1,8 @@
 /* A policy that would allow just this; and what the reader's own would have done. */
 
 function policyView(job) {
-  const element = h("div", { class: "policy" }, report.has_policy && judged(job), drafted(job));
+  const additions = job.additions.filter((each) => each.is_policy).map(addition);
+  const element = h("div", { class: "policy" }, report.has_policy && judged(job), ...additions, drafted(job));
   return { element };
 }
 
@@ -52,5 +53,5 @@ function drafted(job) {
     h("p", { class: "lead" }, "This policy allows exactly what this job did, as ", h("code", {}, "ci-egress policy init"), " drafts it. Remove what shouldn’t be there, then run with ", h("code", {}, "--policy"), " in mode audit, and enforce it when nothing is against it any more."),
     denied > 0 && h("p", { class: "verdict-line deny" }, sign("✕"), h("span", {}, `${counted(denied, "destination")} that ${denied === 1 ? "was" : "were"} denied ${denied === 1 ? "is" : "are"} in it, too: remove what has to stay denied.`)),
     textBlock("policy.yaml", text, "the policy"),
-    job.allowlist && textBlock("As --allowed-endpoints", job.allowlist, "the allowed endpoints"));
+    job.endpoints.length > 0 && textBlock("As an option", `--allowed-endpoints "${job.endpoints.join(" ")}"\n`, "the option", "The same in the syntax of allowlists in workflows; it implies resolvers: system."));
 }

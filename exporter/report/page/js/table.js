@@ -7,8 +7,8 @@ const COLUMNS = [
   { key: "destination", label: "Destination", value: (row) => row.destination },
   { key: "transport", label: "Transport", value: (row) => row.transport, cell: (row) => row.transport },
   { key: "verdict", label: "Verdict", value: (row) => row.verdict, cell: (row) => verdictBadge(row.verdict) },
-  { key: "effect", label: "Your policy", value: (row) => row.effect ?? LATE, cell: (row) => row.effect && effectBadge(row.effect), if: () => report.has_policy },
-  { key: "step", label: "Step", value: (row) => row.step || LATE, cell: (row) => row.step, look: "step", if: (job) => job.rows.some((row) => row.step) },
+  { key: "effect", label: "Your policy", value: (row) => row.effect ?? LATE, cell: (row) => row.effect && effectBadge(row.effect), if: (job) => report.has_policy && job.rows.some(isSaidOtherwise) },
+  { key: "step", label: "Step", value: (row) => row.step || LATE, cell: (row) => row.step && h("span", { class: "step" }, row.step), if: (job) => job.rows.some((row) => row.step) },
   { key: "attempts", label: "Attempts", value: (row) => row.attempts, cell: (row) => number(row.attempts), numeric: true },
   { key: "failed", label: "Failed", value: (row) => row.failed, cell: (row) => (row.failed ? number(row.failed) : ""), numeric: true },
   { key: "sent", label: "Sent", value: (row) => row.sent, cell: (row) => size(row.sent), numeric: true },
@@ -16,7 +16,12 @@ const COLUMNS = [
   { key: "chain", label: "Process chain", value: (row) => row.chainText, cell: (row) => chainText(row.chain), look: "wide" },
 ];
 
-const FILTERS = { text: "", verdict: "", transport: "", step: "", novel: false, look: false };
+/** Whether the reader's policy says something else than what was recorded. */
+function isSaidOtherwise(row) {
+  return row.effect !== null && (row.effect === "deny") !== (row.verdict !== "allow");
+}
+
+const FILTERS = { text: "", verdict: "", transport: "", step: "", novel: false, failed: false, look: false };
 
 class DestinationTable {
   constructor(job, rows, name) {
@@ -67,6 +72,7 @@ class DestinationTable {
     sorting.classList.add("narrow-only");
     this.controls.replaceChildren(search, ...selects, sorting,
       ...(rows.some((row) => row.novel) ? [checkBox("only new", filters.novel, set("novel"))] : []),
+      ...(rows.some((row) => row.failed) ? [checkBox("only failed", filters.failed, set("failed"))] : []),
       ...(filters.look ? [checkBox("only new or denied", true, set("look"))] : []));
   }
 
@@ -105,13 +111,14 @@ class DestinationTable {
   }
 
   #matching() {
-    const { text, verdict, transport, step, novel, look } = this.filters;
+    const { text, verdict, transport, step, novel, failed, look } = this.filters;
     const words = text.toLowerCase().split(/\s+/).filter(Boolean);
     const kept = this.rows.filter((row) =>
       (!verdict || row.verdict === verdict) &&
       (!transport || row.transport === transport) &&
       (!step || row.step === step) &&
       (!novel || row.novel) &&
+      (!failed || row.failed > 0) &&
       (!look || row.novel || row.verdict !== "allow") &&
       words.every((word) => row.search.includes(word)));
     return this.sort ? sorted(kept, COLUMNS.find(({ key }) => key === this.sort.key).value, this.sort.way) : kept;

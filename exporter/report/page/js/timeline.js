@@ -128,7 +128,8 @@ function axis(whole) {
 }
 
 function legend(job) {
-  const kinds = KINDS.filter(({ is, name }) => name === "allow" || job.rows.some(is));
+  const drawn = new Set(job.rows.map((row) => KINDS.find(({ is }) => is(row))));
+  const kinds = KINDS.filter((kind) => drawn.has(kind));
   return h("ul", { class: "legend" }, ...kinds.map(({ name, text, path }) =>
     h("li", {}, s("svg", { width: "18", height: "18", viewBox: "-9 -9 18 18", "aria-hidden": "true" }, s("g", { class: `mark ${name}` }, s("path", { d: path }))), text)),
     h("li", {}, s("svg", { width: "26", height: "18", "aria-hidden": "true" }, s("rect", { class: "ran", x: "0", y: "5", width: "26", height: "8", rx: "3" })), "the program ran"));

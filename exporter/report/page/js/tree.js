@@ -16,7 +16,7 @@ class TreeView {
     this.status = h("p", { class: "status", role: "status" });
     const quiet = this.tree.attempts.filter((attempts) => !attempts).length;
     this.element = h("div", {},
-      h("div", { class: "controls" }, searchBox("Search programs, command lines and destinations", (text) => this.#search(text)),
+      h("div", { class: "controls" }, searchBox("Search programs and destinations", (text) => this.#search(text)),
         quiet > 0 && checkBox(`also ${counted(quiet, "program")} that made no connection`, false, (isAll) => this.#show(isAll))),
       this.status, this.list,
       h("p", { class: "muted hint" }, "Keys: ↑ ↓ move, → opens, ← closes, * opens all beside, Home and End go to the ends."));
@@ -130,12 +130,13 @@ class TreeView {
       const outcome = textAt(this.job.acts.outcome[act]) || "unknown";
       outcomes.set(outcome, (outcomes.get(outcome) ?? 0) + this.job.acts.attempts[act]);
     }
-    const told = outcomes.size === 1 ? [...outcomes.keys()][0] : [...outcomes].map(([outcome, times]) => `${number(times)} ${outcome}`).join(", ");
+    const all = outcomes.size === 1 ? [...outcomes.keys()] : [...outcomes].map(([outcome, times]) => `${number(times)} ${outcome}`);
+    const told = [attempts > 1 && `× ${number(attempts)}`, ...all.filter((each) => each !== "unknown")].filter(Boolean).join(", ");
     return h("li", { role: "treeitem", tabindex: "-1", class: "leaf" },
       h("span", { class: "line" }, h("span", { class: "to", "aria-hidden": "true" }, "→"),
         h("span", { class: "destination" }, row.destination), row.transport !== "tcp" && h("span", { class: "muted" }, ` ${row.transport}`),
         h("span", { class: "signals" }, row.loopback && badge("", "loopback"), ...signals(row)),
-        h("span", { class: "count muted" }, attempts > 1 ? `× ${number(attempts)}, ${told}` : told)));
+        h("span", { class: "count muted" }, told)));
   }
 
   #open(item) {

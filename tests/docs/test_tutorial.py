@@ -1,0 +1,45 @@
+"""The tutorial does what it says: typed into the demo's job, its commands print what the page shows."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.docs import week
+from tests.docs.week import Done, find, lines
+
+pytestmark = [pytest.mark.kernel, pytest.mark.timeout(180)]
+
+FAILS_ON = {"--fail-on novel": 90, "--fail-on deny": 90}
+
+
+def test_each_step_ends_as_the_page_says(done: list[Done]) -> None:
+    expected = [
+        next((status for words, status in FAILS_ON.items() if words in each.step.commands), 0)
+        for each in done
+    ]
+    assert [each.status for each in done] == expected, [each.output for each in done]
+
+
+def test_each_step_prints_what_the_page_shows(done: list[Done]) -> None:
+    missing = [line for each in done for line in lines(each.step.shown) if not _is_in(line, each.output)]
+    assert missing == []
+    assert sum(bool(each.step.shown) for each in done) >= 8
+
+
+def _is_in(line: str, output: str) -> bool:
+    """Whether a line of `output` is it, or ends with it: a job writes its own in pieces."""
+    return any(told.endswith(line) for told in lines(output))
+
+
+def test_the_poisoned_release_reaches_its_beacon_until_it_is_enforced_and_after_it_was_turned_off(
+    done: list[Done],
+) -> None:
+    assert find(done, "--fail-on novel").requests == 2
+    assert find(done, "--enforce").requests == 0
+    assert find(done, "enforce off").requests == 2
+
+
+def test_the_page_has_every_day() -> None:
+    days = list(dict.fromkeys(step.day for step in week.steps()))
+    assert len(days) == 8
+    assert set(days) >= week.POISONED

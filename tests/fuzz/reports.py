@@ -1,0 +1,163 @@
+"""Files of spans and metrics of any content: a report in bounds, with trees that are some and right sums."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import msgspec
+
+from exporter import metric_lines, whole_spans
+from exporter.metric_lines import read_metric_line
+from exporter.otlp_json import LineError
+from exporter.report.accounts import KINDS, Accounts
+from exporter.report.gathering import ATTRIBUTES, Gathering, Limits
+from exporter.report.html import render as render_page
+from exporter.report.markdown import render
+from exporter.report.model import JobReport, Report
+from exporter.report.sheet import sheet_of_report
+from exporter.whole_spans import read_whole_line
+from tests.fuzz.draw import Draw
+from tests.unit.report.recorded import account_line, act, job, line, pairs, program
+
+_NAMES = tuple(sorted(ATTRIBUTES))
+_DICTIONARY = (
+    b'{"',
+    b'"}',
+    b"[[",
+    b"]",
+    b":",
+    b",",
+    b"\\ud800",
+    b"\xff",
+    b"null",
+    b'"kind":3',
+    b'"9"',
+    b"1e999",
+)
+_WRONG: tuple[Any, ...] = (None, 7, -1.5, True, "x", [], {}, [[]], "0" * 16, "F" * 32, "9" * 40)
+_FIELDS = ("traceId", "spanId", "parentSpanId", "name", "kind", "startTimeUnixNano", "endTimeUnixNano")
+_MARKDOWN_MAX = 20_000
+_PAGES = 0.01
+"""Of the inputs: one takes as long as all the rest."""
+
+
+def check(draw: Draw) -> None:
+    """Sane ones in whatever order and number, with values of other types in places, or changed."""
+    spans = [_span(draw) for _ in range(draw.length(30))]
+    limits = Limits(1 + draw.length(10), 1 + draw.length(10), draw.length(20), 1 + draw.length(3))
+    if draw.chance(0.5):
+        _every_attempt_is_told(spans, limits)
+    hostile = [_hostile(draw, span) for span in spans]
+    data = json.dumps(json.loads(line(hostile))).encode()
+    if draw.chance(0.3):
+        data = draw.mutated(data, _DICTIONARY)
+    report = _report(_agreed(data, whole_spans, read_whole_line, ATTRIBUTES), limits, draw)
+    _is_sound(report, limits)
+    text = render(
+        [sheet_of_report(found) for found in report.jobs],
+        account=report.account,
+        trace_url="https://traces.example/{trace_id}",
+        notes=report.notes,
+        limit_bytes=_MARKDOWN_MAX,
+    )
+    assert len(text.encode()) <= _MARKDOWN_MAX
+    if draw.chance(_PAGES):
+        assert render_page(report)
+
+
+def _report(spans: Iterable[Any], limits: Limits, draw: Draw) -> Report:
+    gathering = Gathering(limits)
+    for span in spans:
+        gathering.add(span)
+    accounts = Accounts()
+    for _ in range(draw.length(3)):
+        counts = [draw.unsigned(63) for _ in range(7)]
+        metrics = account_line(draw.choice(("one", "two")), *counts[:3], spool=counts[3], dropped=counts[4])
+        if draw.chance(0.3):
+            metrics = draw.mutated(metrics, _DICTIONARY)
+        for point in _agreed(metrics, metric_lines, read_metric_line, KINDS):
+            accounts.add(point)
+    account = accounts.account(gathering.instances)
+    if account is not None:
+        settled = account.exported + account.aggregated + sum(account.dropped.values())
+        assert account.attempts >= settled + sum(account.pending.values())
+        assert min((0, *account.pending.values())) == 0
+    return gathering.report(account)
+
+
+def _agreed(data: bytes, module: Any, read: Callable[[bytes, Any], list[Any]], names: Any) -> list[Any]:
+    """What both readers of `module` make of a line, and `read`, too; nothing where it is none."""
+    try:
+        fast = list(module._well_formed(data, names))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        fast = None
+    try:
+        tolerant = list(module._anything(data, names))
+    except LineError:
+        tolerant = None
+    assert fast is None or fast == tolerant
+    try:
+        told = read(data, names)
+    except LineError:
+        assert tolerant is None
+        return []
+    assert told == (tolerant if fast is None else fast)
+    return told
+
+
+def _every_attempt_is_told(spans: list[dict[str, Any]], limits: Limits) -> None:
+    gathering = Gathering(limits)
+    for span in read_whole_line(line(spans), ATTRIBUTES):
+        gathering.add(span)
+    report = gathering.report()
+    once = {(span["traceId"], span["spanId"]): span for span in reversed(spans)}
+    told = [each for found in report.jobs for each in found.acts]
+    expected = sum(span["kind"] == 3 for span in once.values())
+    assert sum(each.attempts for each in told) + report.left_out == expected
+    _is_sound(report, limits)
+
+
+def _is_sound(report: Report, limits: Limits) -> None:
+    assert sum(len(found.acts) for found in report.jobs) <= limits.acts
+    assert sum(len(found.programs) for found in report.jobs) <= limits.programs
+    assert len(report.jobs) <= limits.jobs
+    for found in report.jobs:
+        _is_a_tree(found)
+
+
+def _is_a_tree(found: JobReport) -> None:
+    above = {each.span_id: each.parent_id for each in found.programs}
+    for start in [*above.values(), *(each.parent_id for each in found.acts)]:
+        way = [start]
+        while way[-1] in above:
+            way.append(above[way[-1]])
+            assert len(way) <= len(above) + 1
+        assert way[-1] == (found.span_id or None)
+
+
+def _span(draw: Draw) -> dict[str, Any]:
+    """With few ids, so that they meet."""
+    number, parent = 1 + draw.randrange(12), draw.choice((None, *range(1, 13)))
+    trace, at_ms = draw.choice(("1" * 32, "2" * 32)), draw.randrange(100)
+    way = draw.randrange(5)
+    if way == 0:
+        return job(number, trace=trace, at_ms=at_ms)
+    if way == 1:
+        return program(number, parent, trace=trace, at_ms=at_ms)
+    host = draw.choice(("a.example", "192.0.2.1", "::1", draw.text(9)))
+    return act(number, parent, trace=trace, at_ms=at_ms, server__address=host)
+
+
+def _hostile(draw: Draw, span: dict[str, Any]) -> dict[str, Any]:
+    more = {draw.choice(_NAMES): _value(draw) for _ in range(draw.length(4))}
+    changed = {**span, "attributes": [*span["attributes"], *pairs(more)]}
+    if draw.chance(0.2):
+        changed[draw.choice(_FIELDS)] = draw.choice(_WRONG)
+    return changed
+
+
+def _value(draw: Draw) -> Any:
+    texts = draw.some(lambda: draw.text(9), 4)
+    return draw.choice((draw.text(20), draw.unsigned(63), draw.chance(0.5), texts))

@@ -1,0 +1,1 @@
+"""What is installed: built as for a release, and run on a real kernel from where it was installed."""

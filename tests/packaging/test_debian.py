@@ -1,0 +1,150 @@
+"""The Debian package: installed, run as a service by a real systemd, upgraded and removed."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.kernel.attached import wait_for
+from tests.kernel.lab import PORT, V4
+from tests.kernel.test_watch_policy import PEER, job, run_id
+
+from .machine import CI_EGRESS, LIMIT_S
+from .unit import SERVICE, capability_mask
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.kernel.test_watch_policy import Steps
+
+    from .conftest import Built
+    from .machine import Machine
+
+pytestmark = [pytest.mark.kernel, pytest.mark.index]
+
+OPTIONS = f"WATCH_OPTIONS=--json-log --allowed-endpoints {PEER} --enforce\n"
+
+
+def version(package: Path) -> str:
+    return package.name.split("_")[1]
+
+
+def repacked(package: Path, folder: Path, version: str, *, has_other_programs: bool = False) -> Path:
+    """The package as another version of it, with the same programs for the kernel, or with others."""
+    subprocess.run(["dpkg-deb", "--raw-extract", package, folder], check=True)
+    control = folder / "DEBIAN/control"
+    control.write_text(re.sub(r"(?m)^Version: .*", f"Version: {version}", control.read_text()))
+    if has_other_programs:
+        for header in folder.glob("opt/ci-egress/lib/*/site-packages/exporter/_bpf/maps.h"):
+            header.write_text(header.read_text() + "/* another version */\n")
+    made = folder.with_name(f"ci-egress_{version}_all.deb")
+    subprocess.run(["dpkg-deb", "-Znone", "--build", folder, made], check=True, capture_output=True)
+    return made
+
+
+@pytest.fixture(scope="module")
+def installed(host: Machine, built: Built) -> Machine:
+    """A machine with the package, whose service denies."""
+    host.apt("install", built.package)
+    (host.root / "etc/ci-egress/environment").write_text(OPTIONS)
+    host.systemctl("link", f"/{SERVICE}")
+    return host
+
+
+@pytest.fixture
+def service(installed: Machine) -> Iterator[Machine]:
+    """The same with the service running, which is stopped in the end."""
+    installed.systemctl("start", "ci-egress.service")
+    yield installed
+    installed.systemctl("stop", "ci-egress.service", status=None)
+
+
+def test_one_package_is_for_debian_13_too_and_nothing_of_it_stays(trixie: Machine, built: Built) -> None:
+    trixie.apt("install", built.package)
+    assert trixie.run(CI_EGRESS, "--version").stdout == f"ci-egress {version(built.package)}\n"
+    assert trixie.doctor()["ok"]
+    act = ["bash", "-c", f"exec 3>/dev/udp/127.0.0.1/{PORT}"]
+    seen = trixie.run("env", "-C", "/root", CI_EGRESS, "run", "--", *act).stderr
+    assert seen.splitlines()[-1] == "attempts 1 = exported 1 + aggregated 0 + dropped 0 + pending 0"
+    trixie.apt("remove", "ci-egress")
+    assert trixie.files_of_ci_egress() == {"etc/ci-egress", "var/cache/ci-egress"}
+    trixie.apt("purge", "ci-egress")
+    assert trixie.files_of_ci_egress() == set()
+    assert trixie.instances() == []
+
+
+def test_installing_it_starts_no_service(installed: Machine) -> None:
+    assert installed.doctor()["ok"]
+    assert installed.systemctl("is-active", "ci-egress.service", status=None) == "inactive"
+    assert installed.systemctl("is-enabled", "ci-egress.service", status=None) == "linked"
+
+
+def test_files_with_tokens_are_roots_alone(installed: Machine) -> None:
+    status = (installed.root / "etc/ci-egress/environment").stat()
+    assert (status.st_uid, status.st_mode & 0o777) == (0, 0o600)
+
+
+def test_the_service_has_just_the_rights_of_its_unit_and_denies(service: Machine, steps: Steps) -> None:
+    process = Path(f"/proc/{service.main_pid()}/status").read_text()
+    fields = dict(line.split(":\t", 1) for line in process.splitlines() if ":\t" in line)
+    mask = capability_mask((service.root / SERVICE).read_text())
+    assert {name: int(fields[name], 16) for name in ("CapEff", "CapPrm", "CapBnd")} == dict.fromkeys(
+        ("CapEff", "CapPrm", "CapBnd"), mask
+    )
+    assert (fields["NoNewPrivs"], fields["Seccomp"]) == ("1", "2")
+    run = run_id("service")
+    place = steps.start(job(run, "build"), f"{steps.act(V4.peer)}; {steps.act(V4.evil)}")
+    begun(service, run)
+    assert steps.go(place) == "ok\nEPERM\n"
+    assert service.shown("ActiveState") == "active", "it told systemd that it is ready"
+    service.systemctl("stop", "ci-egress.service")
+    assert service.shown("Result") == "success"
+    assert service.instances() == []
+    acts = [span for span in service.told() if span.resource.get("cicd.pipeline.run.id") == run]
+    told = {span.name: span["egress.verdict"] for span in acts if "egress.verdict" in span.attributes}
+    assert told == {f"connect {V4.peer}:{PORT}": "allow", f"connect {V4.evil}:{PORT}": "deny"}
+
+
+def begun(machine: Machine, run: str) -> None:
+    """Wait until the service holds the job of this run to its policy."""
+    wait_for(lambda: run in machine.said(), limit_s=LIMIT_S)
+
+
+def test_it_reads_the_policy_again_when_it_is_reloaded(service: Machine) -> None:
+    pid = service.main_pid()
+    service.systemctl("reload", "ci-egress.service")
+    assert service.main_pid() == pid
+
+
+@pytest.mark.parametrize("has_other_programs", [False, True], ids=["same programs", "other programs"])
+def test_an_upgrade_lets_it_go_on_denying(
+    service: Machine, built: Built, steps: Steps, tmp_path: Path, *, has_other_programs: bool
+) -> None:
+    run, pid, (instance,) = run_id("upgraded"), service.main_pid(), service.instances()
+    place = steps.start(job(run, "build"), steps.act(V4.evil), steps.act(V4.evil))
+    begun(service, run)
+    assert steps.go(place) == "EPERM\n"
+    newer = repacked(
+        built.package,
+        tmp_path / "newer",
+        f"99.{int(has_other_programs)}",
+        has_other_programs=has_other_programs,
+    )
+    service.apt("install", newer)
+    assert service.main_pid() not in (0, pid)
+    assert (service.instances() == [instance]) != has_other_programs
+    assert steps.go(place, 1) == "EPERM\n"
+
+
+def test_removing_it_while_it_runs_and_after_a_kill_detaches_everything(service: Machine) -> None:
+    os.kill(service.main_pid(), signal.SIGKILL)
+    service.apt("purge", "ci-egress")
+    assert service.instances() == []
+    assert service.files_of_ci_egress() == set()
+    assert service.systemctl("is-active", "ci-egress.service", status=None) in ("inactive", "failed")

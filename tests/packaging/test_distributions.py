@@ -1,0 +1,122 @@
+"""Source distribution and wheel: the same bytes each time, with all that runs, and traced with from pipx."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.kernel.lab import PORT
+from tests.kernel.tracing import ROOT
+from tools.manual import pages
+from tools.release import distributions
+from tools.release.distributions import Distributions
+
+from .conftest import MADE_S
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+pytestmark = pytest.mark.kernel
+
+COMPLETIONS = {
+    "bash-completion/completions/ci-egress",
+    "fish/vendor_completions.d/ci-egress.fish",
+    "zsh/site-functions/_ci-egress",
+}
+PIPX = "1.18.4"
+
+
+def sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def tracked(*patterns: str) -> set[str]:
+    """Files of this checkout that git knows, or would take."""
+    command = ["git", "-C", str(ROOT), "ls-files", "--cached", "--others", "--exclude-standard", *patterns]
+    names = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    return {name for name in names if (ROOT / name).exists()}
+
+
+def test_building_twice_gives_the_same_bytes(built_distributions: Distributions, tmp_path: Path) -> None:
+    again = distributions.build(ROOT, tmp_path, MADE_S)
+    assert [sha256(path) for path in again] == [sha256(path) for path in built_distributions]
+
+
+def test_the_wheel_is_the_same_from_the_source_distribution_and_from_the_checkout(
+    built_distributions: Distributions, tmp_path: Path
+) -> None:
+    subprocess.run(
+        [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", tmp_path, ROOT],
+        env=os.environ | {"SOURCE_DATE_EPOCH": str(MADE_S)},
+        check=True,
+        capture_output=True,
+    )
+    (direct,) = tmp_path.glob("*.whl")
+    assert sha256(direct) == sha256(built_distributions.wheel)
+
+
+def test_the_wheel_has_every_file_of_the_program_and_nothing_else(built_distributions: Distributions) -> None:
+    with zipfile.ZipFile(built_distributions.wheel) as wheel:
+        names = {name for name in wheel.namelist() if ".dist-info/" not in name}
+    expected = tracked("exporter") | {f"exporter/_{name}" for name in tracked("bpf")}
+    assert {name for name in names if ".data/" not in name} == expected
+    shared = {name.partition("/data/share/")[2] for name in names - expected}
+    assert shared == COMPLETIONS | {f"man/man1/{page}" for page in pages()}
+
+
+def test_the_source_distribution_has_every_file_of_the_checkout(built_distributions: Distributions) -> None:
+    with tarfile.open(built_distributions.sdist) as sdist:
+        files = {member.name.partition("/")[2] for member in sdist if member.isfile()}
+    assert {name for name in tracked() - files if not name.startswith(".")} == set()
+    assert files - tracked() == {"PKG-INFO", *(f"build/man/{page}" for page in pages())}
+
+
+@pytest.mark.index
+def test_from_pipx_it_traces_beside_the_distributions_bcc(
+    built_distributions: Distributions, tmp_path: Path
+) -> None:
+    pipx = tmp_path / "pipx"
+    install = ["install", "--quiet", "--disable-pip-version-check", f"pipx=={PIPX}"]
+    subprocess.run(["/usr/bin/python3", "-m", "venv", pipx], check=True)
+    subprocess.run([pipx / "bin/pip", *install], check=True)
+    environment = {
+        **{name: value for name, value in os.environ.items() if name.startswith(("PIP_", "SSL_", "XDG_"))},
+        "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
+        "HOME": str(tmp_path),
+        "PIPX_HOME": str(tmp_path / "home"),
+        "PIPX_BIN_DIR": str(tmp_path / "bin"),
+        "PIPX_DEFAULT_PYTHON": "/usr/bin/python3",
+        "PIP_CONSTRAINT": str(ROOT / "constraints.txt"),
+    }
+    subprocess.run(
+        [pipx / "bin/pipx", "install", built_distributions.wheel],
+        env=environment,
+        check=True,
+        capture_output=True,
+    )
+    (tmp_path / "work").mkdir()
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [str(tmp_path / "bin/ci-egress"), *arguments]
+        return _run(command, tmp_path / "work", environment)
+
+    doctor = run("doctor")
+    assert (doctor.returncode, doctor.stderr) == (0, ""), doctor
+    act = ["bash", "-c", f"exec 3>/dev/udp/127.0.0.1/{PORT}"]
+    traced = run("run", "--otlp-dir", "otlp", "--", *act)
+    assert traced.stderr.splitlines()[-1] == "attempts 1 = exported 1 + aggregated 0 + dropped 0 + pending 0"
+    python = tmp_path / "home/venvs/ci-egress-exporter/bin/python"
+    where = _run([str(python), "-c", "import exporter; print(exporter.__file__)"], tmp_path, environment)
+    assert Path(where.stdout).is_relative_to(tmp_path / "home"), "not the checkout"
+
+
+def _run(command: list[str], cwd: Path, env: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, check=False, timeout=90)

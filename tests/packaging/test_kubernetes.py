@@ -1,0 +1,168 @@
+"""deploy/kubernetes: valid, with no more rights than it needs, and its containers trace as they stand."""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING, Any
+
+import kubernetes_validate
+import pytest
+
+from exporter.baseline.parse import parse_baseline
+from exporter.policy.parse import parse_policy
+from tests.kernel.attached import wait_for
+from tests.kernel.lab import PORT, V4
+from tests.kernel.test_loader import CONTRACT
+from tests.kernel.test_watch_policy import job, run_id
+from tests.kernel.tracing import ROOT, spans
+from tools.release.checkout import Checkout
+
+from .machine import LIMIT_S, PINS, debian_root, machine
+from .pods import Node, capabilities, container, documents, instructions, pod
+from .unit import UNIT
+from .unit import capabilities as of_unit
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.kernel.test_watch_policy import Steps
+
+    from .conftest import Built
+    from .machine import Machine
+
+KUBERNETES = "1.37.0"
+"""The version whose schemas it is held to."""
+
+
+def validate(document: dict[str, Any]) -> None:
+    kubernetes_validate.validate(document, KUBERNETES, strict=True)
+
+
+@pytest.mark.parametrize("kind", documents())
+def test_what_is_applied_is_what_the_api_takes(kind: str) -> None:
+    validate(documents()[kind])
+
+
+def _a_misspelt_field(spec: dict[str, Any]) -> None:
+    spec["containers"][0]["securityContext"]["readOnlyRootFileSystem"] = True
+
+
+def _a_number_that_is_text(spec: dict[str, Any]) -> None:
+    spec["terminationGracePeriodSeconds"] = "30"
+
+
+def _no_containers(spec: dict[str, Any]) -> None:
+    del spec["containers"]
+
+
+@pytest.mark.parametrize("broken", [_a_misspelt_field, _a_number_that_is_text, _no_containers])
+def test_a_broken_manifest_is_refused(broken: Any) -> None:
+    document = copy.deepcopy(documents()["DaemonSet"])
+    broken(document["spec"]["template"]["spec"])
+    with pytest.raises(kubernetes_validate.ValidationError):
+        validate(document)
+
+
+def test_all_of_it_is_in_one_namespace_and_of_one_name() -> None:
+    made = documents()
+    namespace = made.pop("Namespace")["metadata"]["name"]
+    assert {each["metadata"]["namespace"] for each in made.values()} == {namespace}
+    spec = made["DaemonSet"]["spec"]
+    assert spec["selector"]["matchLabels"] == spec["template"]["metadata"]["labels"]
+    assert pod()["serviceAccountName"] == made["ServiceAccount"]["metadata"]["name"]
+
+
+def test_its_capabilities_are_the_units_and_the_one_that_systemd_saves() -> None:
+    assert capabilities(container()) == of_unit(UNIT.read_text()) | {"CAP_SYS_NICE"}
+
+
+def test_the_units_capabilities_are_the_contracts_but_for_the_one_of_run() -> None:
+    """CAP_KILL is for signals to COMMAND, and a watch has none."""
+    assert of_unit(UNIT.read_text()) == {f"CAP_{name.upper()}" for name in CONTRACT} - {"CAP_KILL"}
+
+
+@pytest.mark.parametrize("place", ["initContainers", "containers"])
+def test_a_container_can_gain_nothing_and_write_nothing_but_its_volumes(place: str) -> None:
+    for each in pod()[place]:
+        given = each["securityContext"]
+        assert not given.get("privileged")
+        assert (given["allowPrivilegeEscalation"], given["readOnlyRootFilesystem"]) == (False, True)
+        assert given["seccompProfile"] == {"type": "RuntimeDefault"}
+        assert each["resources"]["limits"].keys() == {"memory"}
+
+
+def test_it_asks_the_cluster_nothing_and_shares_no_network() -> None:
+    assert not pod()["automountServiceAccountToken"]
+    assert not documents()["ServiceAccount"]["automountServiceAccountToken"]
+    assert not {"hostNetwork", "hostIPC"} & pod().keys()
+
+
+def test_of_the_nodes_files_it_has_bpffs_and_the_cgroups_alone() -> None:
+    paths = {each["name"]: each["hostPath"]["path"] for each in pod()["volumes"] if "hostPath" in each}
+    assert paths == {"bpffs": "/sys/fs/bpf", "cgroup": "/sys/fs/cgroup"}
+    writable = [each["name"] for each in container()["volumeMounts"] if not each.get("readOnly")]
+    assert set(writable) & paths.keys() == {"bpffs"}
+
+
+def test_its_policy_and_baseline_are_valid_files() -> None:
+    files = {name: text.encode() for name, text in documents()["ConfigMap"]["data"].items()}
+    assert not parse_policy(files["policy.yaml"], "policy.yaml").rules
+    assert not parse_baseline(files["baseline.yaml"], "baseline.yaml").entries
+
+
+def test_the_image_is_of_this_version() -> None:
+    images = {each["image"] for each in (*pod()["initContainers"], *pod()["containers"])}
+    assert {image.rpartition(":")[2] for image in images} == {Checkout(ROOT).version()}
+    assert len(images) == 1
+
+
+def test_the_image_starts_what_the_manifest_gives_options_to() -> None:
+    assert instructions("ENTRYPOINT") == ['["/usr/bin/ci-egress"]']
+    assert container()["args"][0] == "watch"
+    assert "command" not in container()
+
+
+@pytest.fixture(scope="module")
+def image(built: Built) -> Iterator[Machine]:
+    """What the Containerfile's steps make of a Debian 13, of one that has BCC already."""
+    with machine(debian_root("trixie")) as made:
+        (made.root / "root" / built.package.name).write_bytes(built.package.read_bytes())
+        for command in instructions("RUN"):
+            # Nothing to download: its lists may stay as they are.
+            made.run("sh", "-ec", command.replace("apt-get update", "true"))
+        yield made
+
+
+@pytest.mark.kernel
+@pytest.mark.index
+def test_the_containers_trace_and_deny_with_just_the_manifests_rights(image: Machine, steps: Steps) -> None:
+    node, (prepares,), watches = Node(image), pod()["initContainers"], container()
+    node.prepare()
+    with node.started(prepares, prepares["command"]) as over:
+        assert over.wait(LIMIT_S) == 0, node.log(prepares)
+    policy = [
+        "--allowed-endpoints",
+        f"{V4.peer}:{PORT}",
+        "--enforce",
+        "--otlp-dir",
+        "/var/lib/ci-egress/otlp",
+    ]
+    run, probe = run_id("pod"), watches["startupProbe"]["exec"]["command"]
+    assert image.run(*probe, status=1).stderr == "no watch runs, or its programs aren't attached yet\n"
+    with node.started(watches, ["/usr/bin/ci-egress", *watches["args"], *policy]):
+        wait_for(lambda: image.run(*probe, status=None).returncode == 0, limit_s=LIMIT_S)
+        place = steps.start(job(run, "build"), f"{steps.act(V4.peer)}; {steps.act(V4.evil)}")
+        wait_for(lambda: run in node.log(watches), limit_s=LIMIT_S)
+        assert steps.go(place) == "ok\nEPERM\n"
+    assert list((image.root / PINS).glob("*")) == []
+    acts = [
+        span
+        for span in spans(node.folder / "state/otlp/traces.jsonl")
+        if span.resource.get("cicd.pipeline.run.id") == run and "egress.verdict" in span.attributes
+    ]
+    assert [(span["server.address"], span["egress.verdict"]) for span in acts] == [
+        (V4.peer, "allow"),
+        (V4.evil, "deny"),
+    ]
+    assert (node.folder / "cache").stat().st_mode & 0o777 == 0o700
+    assert list((node.folder / "cache").glob("*.bytecode")), "what was compiled is kept"

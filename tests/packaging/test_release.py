@@ -1,0 +1,175 @@
+"""`make release`: a dry run with the same bytes twice, and refused where a release would be wrong."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.kernel.tracing import ROOT
+from tools.release.__main__ import publish
+from tools.release.checkout import Checkout, ReleaseError
+from tools.release.closure import DISTRIBUTION, runtime_requirements
+from tools.release.notes import section
+from tools.release.versions import mentions
+
+VERSION = Checkout(ROOT).version()
+CHANGELOG = """\
+# Changelog
+
+## [Unreleased]
+
+## [1.1.0] - 2026-12-01
+
+### Added
+
+- One thing.
+
+## [1.0.0]
+
+- Another.
+
+## [0.9.0] - 2026-11-01
+"""
+
+
+def release(checkout: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """`make release` of a checkout, with this one's packages."""
+    command = [sys.executable, "-m", "tools.release", *arguments]
+    env = os.environ | {"PYTHONPATH": str(checkout), "PYTHONDONTWRITEBYTECODE": "1"}
+    return subprocess.run(command, cwd=checkout, env=env, capture_output=True, text=True, check=False)
+
+
+def git(checkout: Path, *arguments: str) -> str:
+    who = ["-c", "user.name=Somebody", "-c", "user.email=somebody@ci-egress.example"]
+    done = subprocess.run(
+        ["git", *who, "-C", checkout, *arguments], check=True, capture_output=True, text=True
+    )
+    return done.stdout
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A commit of what is here, whose CHANGELOG.md has a section of the version."""
+    made = tmp_path / "checkout"
+    names = git(ROOT, "ls-files", "-z", "--cached", "--others", "--exclude-standard").split("\0")
+    for name in filter(None, names):
+        if (ROOT / name).exists():
+            (made / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, made / name, follow_symlinks=False)
+    changelog = made / "CHANGELOG.md"
+    text = changelog.read_text()
+    if f"## [{VERSION}]" not in text:
+        changelog.write_text(
+            text.replace("## [Unreleased]\n", f"## [Unreleased]\n\n## [{VERSION}] - 2026-12-01\n")
+        )
+    git(made, "init", "--quiet")
+    git(made, "add", "--all")
+    git(made, "commit", "--quiet", "--message", "All of it")
+    return made
+
+
+def sums(folder: Path) -> dict[str, str]:
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())}
+
+
+@pytest.mark.index
+def test_a_dry_run_builds_all_of_it_and_twice_the_same(checkout: Path, tmp_path: Path) -> None:
+    first = release(checkout)
+    assert first.returncode == 0, first
+    assert first.stdout.splitlines()[-1].startswith("release: a dry run, nothing was published")
+    assert git(checkout, "tag") == ""
+    dist = checkout / "dist"
+    architecture = subprocess.run(
+        ["dpkg", "--print-architecture"], capture_output=True, text=True, check=True
+    )
+    assert sums(dist).keys() == {
+        "RELEASE_NOTES.md",
+        "SHA256SUMS",
+        f"ci-egress-{VERSION}.cdx.json",
+        f"ci-egress_{VERSION}_{architecture.stdout.strip()}.deb",
+        f"ci_egress_exporter-{VERSION}-py3-none-any.whl",
+        f"ci_egress_exporter-{VERSION}.tar.gz",
+    }
+    subprocess.run(["sha256sum", "--check", "--strict", "--quiet", "SHA256SUMS"], cwd=dist, check=True)
+    assert_is_billed(json.loads((dist / f"ci-egress-{VERSION}.cdx.json").read_text()))
+    again = release(checkout, "--output", str(tmp_path / "again"))
+    assert again.returncode == 0, again
+    assert sums(tmp_path / "again") == sums(dist)
+
+
+def assert_is_billed(bill: dict[str, Any]) -> None:
+    """Each package that is in the Debian package is there, with a licence, and nothing else."""
+    found = {each["purl"].removeprefix("pkg:pypi/").lower().replace("_", "-") for each in bill["components"]}
+    expected = {each.replace("==", "@") for each in runtime_requirements(ROOT / "constraints.txt")}
+    assert found == expected | {f"{DISTRIBUTION}@{VERSION}"}
+    assert [each["name"] for each in bill["components"] if not each.get("licenses")] == []
+    assert "serialNumber" not in bill
+    assert "timestamp" not in bill["metadata"]
+
+
+def test_without_a_section_of_the_version_there_is_no_release(checkout: Path) -> None:
+    changelog = checkout / "CHANGELOG.md"
+    changelog.write_text(changelog.read_text().replace(f"## [{VERSION}]", "## [99.0.0]"))
+    git(checkout, "commit", "--quiet", "--all", "--message", "Another version's")
+    done = release(checkout)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert f"CHANGELOG.md has no section [{VERSION}]; put a heading" in done.stderr
+    assert not (checkout / "dist").exists()
+
+
+@pytest.mark.parametrize("is_new", [True, False], ids=["a new file", "a changed one"])
+def test_with_changes_there_is_no_release(checkout: Path, *, is_new: bool) -> None:
+    (checkout / ("new.txt" if is_new else "README.md")).write_text("changed\n")
+    done = release(checkout)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("release: the checkout has changes: ")
+
+
+def test_where_another_version_is_named_there_is_no_release(checkout: Path) -> None:
+    manifest = checkout / "deploy/kubernetes/ci-egress.yaml"
+    manifest.write_text(manifest.read_text().replace(f"ci-egress:{VERSION}", "ci-egress:99.0.0"))
+    git(checkout, "commit", "--quiet", "--all", "--message", "Another image")
+    done = release(checkout)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert f"the version is {VERSION}, and deploy/kubernetes/ci-egress.yaml:" in done.stderr
+
+
+def test_the_notes_are_the_versions_section_alone() -> None:
+    assert section(CHANGELOG, "1.1.0") == "### Added\n\n- One thing."
+
+
+@pytest.mark.parametrize(
+    ("version", "told"),
+    [("1.0.0", "has no date"), ("0.9.0", "nothing stands under"), ("2.0.0", "has no section")],
+)
+def test_a_section_that_is_not_finished_is_refused(version: str, told: str) -> None:
+    with pytest.raises(ReleaseError, match=told):
+        section(CHANGELOG, version)
+
+
+def test_everything_names_the_same_version() -> None:
+    found = mentions(ROOT)
+    assert {place.partition(":")[0] for place in found} >= {"deploy/kubernetes/ci-egress.yaml"}
+    assert set(found.values()) == {VERSION}
+
+
+def test_publishing_tags_the_commit_with_the_notes_and_pushes_the_tag(checkout: Path, tmp_path: Path) -> None:
+    origin, notes = tmp_path / "origin.git", tmp_path / "notes.md"
+    git(tmp_path, "init", "--quiet", "--bare", str(origin))
+    git(checkout, "remote", "add", "origin", str(origin))
+    git(checkout, "config", "user.name", "Somebody")
+    git(checkout, "config", "user.email", "somebody@ci-egress.example")
+    notes.write_text("What changed\n")
+    publish(Checkout(checkout), notes)
+    tagged = git(
+        origin, "for-each-ref", "--format=%(contents:subject) %(*objectname)", f"refs/tags/v{VERSION}"
+    )
+    assert tagged == f"What changed {git(checkout, 'rev-parse', 'HEAD')}"

@@ -1,0 +1,76 @@
+"""deploy/systemd/ci-egress.service: what systemd says of it, and readiness on a socket of the test's own."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.kernel.test_watch_policy import EVIL, PEER, job, run_id
+from tests.kernel.tracing import ROOT
+from tests.kernel.watching import watching
+
+from .unit import UNIT, capabilities, capability_mask, settings
+
+if TYPE_CHECKING:
+    from tests.kernel.test_watch_policy import Steps
+
+RECORDED = UNIT.with_name("security.txt")
+
+
+def analysed(*arguments: str | Path) -> str:
+    command = ["systemd-analyze", "--no-pager", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done
+    return done.stdout + done.stderr
+
+
+def test_systemd_finds_nothing_wrong_with_it(tmp_path: Path) -> None:
+    """Its command is none of this machine's; and `man:` pages come with another package."""
+    text = UNIT.read_text().replace("ExecStart=ci-egress", "ExecStart=/usr/bin/env")
+    (tmp_path / UNIT.name).write_text(re.sub(r"(?m)^Documentation=.*$", "", text))
+    assert analysed("verify", "--recursive-errors=no", tmp_path / UNIT.name) == ""
+
+
+def test_its_exposure_is_what_is_recorded() -> None:
+    told = analysed("security", "--offline=true", "--threshold=35", UNIT)
+    (exposure,) = re.findall(r"Overall exposure level for ci-egress.service: ([\d.]+)", told)
+    (recorded,) = re.findall(r"Overall exposure level for ci-egress.service: ([\d.]+)", RECORDED.read_text())
+    assert exposure == recorded
+    assert open_settings(told) == open_settings(RECORDED.read_text())
+
+
+def open_settings(told: str) -> set[str]:
+    """What systemd holds against it."""
+    return set(re.findall(r"(?m)^✗ (\S+)", told))
+
+
+def test_what_the_documentation_shows_of_it_is_so() -> None:
+    assert settings(UNIT.read_text())["ExecStart"] == ["ci-egress watch --adopt $WATCH_OPTIONS"]
+    assert settings(UNIT.read_text())["Type"] == ["notify"]
+    assert "deploy/systemd/ci-egress.service" in (ROOT / "docs/watch.md").read_text()
+
+
+@pytest.mark.kernel
+def test_with_its_rights_alone_it_is_ready_denies_and_tells_that_it_stops(
+    steps: Steps, tmp_path: Path
+) -> None:
+    names = sorted(name.removeprefix("CAP_").lower() for name in capabilities(UNIT.read_text()))
+    kept = ",".join(["-all", *(f"+{name}" for name in names)])
+    under = ["setpriv", f"--bounding-set={kept}", "--inh-caps=-all", "--no-new-privs"]
+    run = run_id("rights")
+    with watching(tmp_path, "--allowed-endpoints", PEER, "--enforce", under=under) as watch:
+        status = Path(f"/proc/{watch.process.pid}/status").read_text()
+        rights = {int(mask, 16) for mask in re.findall(r"(?m)^Cap(?:Eff|Prm|Bnd):\t(\w+)", status)}
+        assert rights == {capability_mask(UNIT.read_text())}
+        place = steps.start(
+            job(run, "build"), f"{steps.act(PEER.partition(':')[0])}; {steps.act(EVIL.partition(':')[0])}"
+        )
+        watch.wait_until_said(" began", run_id=run)
+        assert steps.go(place) == "ok\nEPERM\n"
+        seen = watch.stop()
+        assert watch.systemd.recv(100) == b"STOPPING=1"
+    assert seen.status == 0

@@ -1,0 +1,146 @@
+"""Whatever a job is called, runs and connects to: in a summary it is text, and nothing but text."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from exporter.policy.hosts import recorded_host
+from exporter.report.inert import code, prose
+from exporter.report.markdown import render
+from exporter.report.sheet import Sheet
+from tests.unit.report.sheets import ACCOUNT, TAGS, TRACE, TRACE_URL, row, sheet, shown
+
+HOSTILE = {
+    "HTML": "<script>alert(1)</script><img src=x onerror=alert(1)>",
+    "the end of what it stands in": "</code></td></tr></table></details><h1>All is well</h1>",
+    "an attribute": '" onmouseover="alert(1)',
+    "a comment": "<!-- hidden",
+    "CDATA": "<![CDATA[ x ]]>",
+    "a link": "[click](https://evil.example)",
+    "an image": "![x](https://evil.example/pixel.png)",
+    "a reference": "[x]: https://evil.example",
+    "a footnote": "[^1]",
+    "a URL": "https://evil.example/?q=1",
+    "a domain": "www.evil.example",
+    "a mail address": "someone@evil.example",
+    "a mention": "@octocat",
+    "a team": "@org/team",
+    "an issue": "#1 GH-1 org/repo#1",
+    "a merge request": "!1 $1 &1 %1 ~bug",
+    "a commit": "deadbeefcafe org/repo@deadbeef",
+    "emoji": ":rocket: :+1:",
+    "mathematics": "$\\sqrt{x}$ $$x$$",
+    "code": "`x` ``y`` ```",
+    "a fence": "```\n\n# heading\n\n```yaml\nversion: 1",
+    "a table": "a | b | c \\| d\n|---|---|---|\n",
+    "emphasis": "**bold** _it_ ~~gone~~ <b>x</b>",
+    "headings": "# one\n\n## two\n---\n",
+    "entities": "&lt;b&gt; &amp; &#64;octocat &copy;",
+    "a colour": "\x1b[31mred\x1b[0m",
+    "a link of the terminal": "\x1b]8;;https://evil.example\x1b\\x\x1b]8;;\x1b\\",
+    "lines": "a\n\nb\r\nc\u2028d\u2029e\x85f",
+    "NUL": "a\x00b",
+    "directions": "\u202egnp.exe\u202c\u2066x\u2069\u200f",
+    "hidden characters": "a\u200bb\ufeffc\u2060d\U000e0041\u00ad",
+    "surrogates": "\udc80\ud800",
+    "commands": "::add-mask::x",
+    "commands of old": "##[add-mask]x ##vso[task]x",
+    "a command on a line": "x\n::stop-commands::x\n",
+}
+MEANT = re.compile(
+    r"[@#!$&~`*_\[\]|<]|https?:|www\.|://|\b\w+\.\w+\b|\b[0-9a-f]{7,}\b|\bGH-|:\w+:|[\x00-\x09\x0b-\x1f\x7f-\x9f]"
+    r"|[\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]"
+)
+"""What GitHub or GitLab would make something of, or a reader wouldn't see."""
+
+
+def of(text: str, *, mode: str | None = "audit") -> Sheet:
+    """A job in which everything is called `text`."""
+    made = sheet(
+        row(text, chain=(text, text), novel=True, step=text),
+        row(text, chain=(text,), verdict="audit", rule=text, novel=False, step=text),
+        row(None, None, text, chain=(text,), verdict="deny", rule=text, novel=False),
+        row("127.0.0.1", chain=(text,), loopback=True, novel=False),
+        title=text,
+        mode=mode,
+    )
+    return Sheet(text, text, text, TRACE, made.tally, mode, None, made.day)
+
+
+def skeleton(text: str) -> tuple[list[str], str]:
+    """All but the code of a summary in which everything is called `text`."""
+    page = shown(render([of(text)], account=ACCOUNT, trace_url=TRACE_URL))
+    assert page.links == [f"https://jaeger.example/trace/{TRACE}"]
+    assert set(page.tags) <= TAGS
+    assert page.attributes <= {("align", "right"), ("open", ""), ("open", None), ("dir", "ltr")}
+    return [tag for tag in page.tags if tag != "wbr"], page.outside_code()
+
+
+@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE.keys())
+def test_hostile_text_changes_nothing_but_what_stands_as_code(text: str) -> None:
+    harmless = "registry.example" if recorded_host(text) else "no host's name"
+    assert skeleton(text) == skeleton(harmless)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.text(alphabet=st.characters(), min_size=1, max_size=60))
+def test_no_text_at_all_changes_anything_else(text: str) -> None:
+    assert skeleton(f" {text}") == skeleton("no host's name")
+
+
+@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE.keys())
+def test_a_sentence_that_quotes_it_has_only_words_outside_of_code(text: str) -> None:
+    told = f"bash > {text} (123) did {text}: it isn't seen here"
+    made = sheet(row(), warnings=[told], notes=[told])
+    page = shown(render([made], account=ACCOUNT, trace_url=None, notes=[told]))
+    assert not MEANT.search(page.outside_code()), MEANT.search(page.outside_code())
+    assert page.links == []
+    assert set(page.tags) <= TAGS
+    assert page.text().count("isn't seen here") == 3
+
+
+@settings(deadline=None)
+@given(st.text(alphabet=st.characters(), max_size=120))
+def test_no_sentence_at_all_has_anything_else(text: str) -> None:
+    page = shown(f"<p>{prose(text)}</p>\n")
+    assert not MEANT.search(page.outside_code())
+    assert page.links == []
+    assert set(page.tags) <= {"p", "code", "wbr"}
+
+
+@settings(deadline=None)
+@given(st.text(alphabet=st.characters(), max_size=120))
+def test_code_shows_the_text_itself_where_it_is_printable(text: str) -> None:
+    page = shown(f"<p>{code(text)}</p>\n")
+    assert set(page.tags) <= {"p", "code", "wbr"}
+    if text.isprintable():
+        assert page.inside_code() == text
+    assert page.inside_code().isprintable()
+
+
+@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE.keys())
+@pytest.mark.parametrize("mode", ["audit", None])
+def test_printed_into_a_log_it_is_no_command_either(text: str, mode: str | None) -> None:
+    made = of(text, mode=mode)
+    made = sheet(*made.tally.rows, row(chain=(text,), novel=True), warnings=[text], notes=[text], mode=mode)
+    for line in render([made], account=ACCOUNT, trace_url=None, notes=[text]).splitlines():
+        assert not line.lstrip().startswith("::")
+        assert "##[" not in line
+        assert "##vso[" not in line
+        assert "\x1b" not in line
+
+
+def test_letters_that_run_to_the_left_keep_their_place_in_a_chain() -> None:
+    page = render([sheet(row(chain=("bash", "אבג", "דהו", "curl")))], account=ACCOUNT, trace_url=None)
+    assert '<code>bash</code> › <code dir="ltr">אבג</code> › <code dir="ltr">דהו</code>' in page
+
+
+@pytest.mark.parametrize("trace_id", ["", "x" * 32, TRACE + "0", '"><b>', "@octocat"])
+def test_what_is_no_trace_id_makes_no_link(trace_id: str) -> None:
+    made = sheet(row())
+    odd = Sheet("build", None, None, trace_id, made.tally)
+    assert shown(render([odd], account=ACCOUNT, trace_url=TRACE_URL)).links == []
