@@ -42,6 +42,7 @@ def _cells(row: Row, counts: Counts) -> dict[str, Any]:
         "is_new": row.seen.novel is True,
         "transport": row.transport or "unknown",
         "verdict": _VERDICTS.get(row.verdict, shown(row.verdict, 40)),
+        "look": row.verdict if row.verdict in _VERDICTS else "",
         "attempts": counts.attempts,
         "failed": counts.failed,
         "chain": " › ".join(shown(name, 80) for name in row.chain) or "unknown",
