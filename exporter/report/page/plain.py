@@ -8,8 +8,8 @@ from exporter.report.model import JobReport
 from exporter.report.page.data import PageData, head, shown
 from exporter.report.page.rows import Counts, Row, Table
 
-ROWS_MAX = 500
-"""Of all jobs together."""
+ROWS_MAX = 200
+"""Of all jobs together: a browser takes them in before it runs the script, which they keep waiting."""
 _VERDICTS = {"allow": "allowed", "audit": "would be denied", "deny": "denied"}
 _TEXT_MAX = 300
 
@@ -42,6 +42,7 @@ def _cells(row: Row, counts: Counts) -> dict[str, Any]:
         "is_new": row.seen.novel is True,
         "transport": row.transport or "unknown",
         "verdict": _VERDICTS.get(row.verdict, shown(row.verdict, 40)),
+        "look": row.verdict if row.verdict in _VERDICTS else "",
         "attempts": counts.attempts,
         "failed": counts.failed,
         "chain": " › ".join(shown(name, 80) for name in row.chain) or "unknown",
