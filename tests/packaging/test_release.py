@@ -135,7 +135,7 @@ def test_everything_names_the_same_version() -> None:
 def test_publishing_tags_the_commit_with_the_notes_and_pushes_the_tag(checkout: Path, tmp_path: Path) -> None:
     origin, notes = tmp_path / "origin.git", tmp_path / "notes.md"
     git(tmp_path, "init", "--quiet", "--bare", str(origin))
-    git(checkout, "remote", "add", "origin", str(origin))
+    git(checkout, "remote", "set-url", "origin", str(origin))
     git(checkout, "config", "user.name", "Somebody")
     git(checkout, "config", "user.email", "somebody@ci-egress.example")
     notes.write_text("What changed\n")
