@@ -82,7 +82,9 @@ def assert_is_billed(bill: dict[str, Any]) -> None:
     """Each package that is in the Debian package is there, with its licence, and nothing else."""
     found = {each["purl"].removeprefix("pkg:pypi/").lower().replace("_", "-") for each in bill["components"]}
     expected = {each.replace("==", "@") for each in runtime_requirements(ROOT / "constraints.txt")}
-    assert found == expected | {f"{DISTRIBUTION}@{VERSION}"}
+    assert found == expected
+    released = bill["metadata"]["component"]
+    assert (released["name"], released["version"]) == (DISTRIBUTION, VERSION)
     assert {each["name"] for each in bill["components"] if not each.get("licenses")} <= UNLICENSED
     assert "serialNumber" not in bill
     assert "timestamp" not in bill["metadata"]
