@@ -17,7 +17,9 @@ from tools.release.closure import DISTRIBUTION, runtime_requirements
 from tools.release.notes import section
 from tools.release.versions import mentions
 
-from .releases import VERSION, Built, git, release
+from .releases import LIMIT_S, VERSION, Built, git, release
+
+pytestmark = pytest.mark.timeout(LIMIT_S)
 
 UNLICENSED = {"protobuf"}
 """Whose own metadata name no licence."""
