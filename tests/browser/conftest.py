@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +14,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, Route, sync_playw
 from exporter.report.html import render
 from exporter.report.model import Report
 
-CHROMIUM = Path("/usr/bin/chromium")
+CHROMIUM = Path(shutil.which("chromium") or "/usr/bin/chromium")
 PICTURES = Path(__file__).parents[2] / "build" / "pictures"
 WIDE, PHONE = (1400, 900), (375, 812)
 _WAIT_MS = 20_000

@@ -19,6 +19,7 @@ PROJECT = Path(__file__).resolve().parents[2]
 PREPARED_WITHIN_S = 1200
 _PLENTY_BYTES = 10 << 30
 """All places hold some 3 GB."""
+ROOT_PACKAGES = ("git", "make")
 PLACES = ("bookworm", "trixie", "clone")
 _REACHES_OUT = re.compile(r"(PIP_\w+|SSL_CERT_(FILE|DIR)|\w+_CA_BUNDLE|(https?|all|no)_proxy)", re.IGNORECASE)
 _LOCAL = {"PIP_FIND_LINKS", "PIP_TARGET", "PIP_PREFIX", "PIP_USER", "PIP_CONSTRAINT"}
@@ -84,7 +85,7 @@ class Place:
         if self.name == "clone":
             return ["unshare", "--mount", str(PROJECT / "tests/clean/covered.sh")]
         root = subprocess.run(
-            [PROJECT / "tools/debian-root.sh", self.name, "git", "make"],
+            [PROJECT / "tools/debian-root.sh", self.name, *ROOT_PACKAGES],
             env={**os.environ, "XDG_CACHE_HOME": cache()},
             capture_output=True,
             text=True,

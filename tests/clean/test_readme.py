@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from tests.clean.places import PREPARED_WITHIN_S
+from tests.clean.places import PREPARED_WITHIN_S, PROJECT, ROOT_PACKAGES
 from tests.clean.readme import README, commands, script
+from tests.kernel.test_loader import BCC_PACKAGES
 from tests.launch import spans_in
 
 if TYPE_CHECKING:
@@ -71,3 +72,9 @@ def test_readmes_commands_work_as_written(place: Place) -> None:
     assert {span["attributes"]["process.executable.name"] for span in fetched} == {"curl"}
     sent = ExportTraceServiceRequest.FromString(place.file("received/traces.bin").read_bytes())
     assert sent.resource_spans
+
+
+def test_what_is_fetched_ahead_is_what_tests_ask_for() -> None:
+    fetched = (PROJECT / "tools/prefetch.sh").read_text()
+    for suite, packages in (("bookworm", ROOT_PACKAGES), ("trixie", ROOT_PACKAGES), ("trixie", BCC_PACKAGES)):
+        assert f"\nfetch tools/debian-root.sh {suite} {' '.join(packages)} &\n" in fetched

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from .conftest import Programs
 
+BCC_PACKAGES = ("python3-bpfcc", "libbpf1")
 DEBOOTSTRAP_LIMIT_S = 600
 BPF = ROOT / "bpf"
 
@@ -51,11 +52,11 @@ class Installed:
 @pytest.fixture(scope="session")
 def trixie() -> Installed:
     """BCC 0.31 with LLVM 19, in a Debian 13 root on this kernel."""
-    command = [str(ROOT / "tools/debian-root.sh"), "trixie", "python3-bpfcc", "libbpf1"]
+    command = [str(ROOT / "tools/debian-root.sh"), "trixie", *BCC_PACKAGES]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     enter = [str(ROOT / "tools/in-root.sh"), done.stdout.strip()]
-    compiler = Compiler([*enter, SYSTEM_PYTHON, "-I", "/src/exporter/kernel/compiler.py"])
-    return Installed(compiler, Path("/src/bpf"), "0.31.")
+    compiler = [*enter, SYSTEM_PYTHON, "-I", "/src/exporter/kernel/compiler.py"]
+    return Installed(Compiler(compiler), Path("/src/bpf"), "0.31.")
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ from tools.reference.cli import commands
 
 COMMANDS = commands()
 LEAVES = {path: command for path, command in COMMANDS.items() if not isinstance(command, click.Group)}
-_OF_THE_SHELL = "|<>()"
+_OF_THE_SHELL = "|<>()&"
 
 
 def examples(command: click.Command) -> list[str]:
