@@ -144,6 +144,11 @@ docs: setup-dev ## Build the manual's site, build/docs/index.html
 man: setup-dev ## Make the manual's pages, build/man/*.1
 	$(BIN)/python -m tools.manual
 
+.PHONY: pictures
+pictures: ## Take the pictures that the tests made in build/pictures into docs/pictures
+	@mkdir -p docs/pictures
+	cp build/pictures/*.png docs/pictures/
+
 .PHONY: lock
 lock: ## Take the newest versions of all packages into constraints.txt
 	tools/lock.sh

@@ -2,6 +2,7 @@
 
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 
+import { hasArtifacts, upload } from './artifact.mjs';
 import { places } from './options.mjs';
 import { messages, startOf, stop } from './watch.mjs';
 import { Refusal, addToSummary, annotate, say, showFolded } from './workflow.mjs';
@@ -23,7 +24,8 @@ export async function endTracing(folder, watch) {
   const said = messages(folder);
   showFolded('What ci-egress said', said.flatMap(shown));
   said.filter(({ event }) => event !== undefined).slice(0, ANNOTATIONS_MAX).forEach(annotateAct);
-  if (watch.hasSummary) summarise(folder);
+  const link = watch.artifact ? await keepReport(places(folder).report, watch.artifact) : '';
+  if (watch.hasSummary) summarise(folder, link);
   writeFileSync(places(folder).told, '');
   return { status, wasRunning, said };
 }
@@ -51,10 +53,27 @@ function annotateAct({ level, message }) {
 }
 
 // The summary of a step is a file of that step alone: the one that main had is read by now.
-function summarise(folder) {
+function summarise(folder, link) {
   try {
     addToSummary(readFileSync(places(folder).summary, 'utf8'));
+    if (link) addToSummary(`\n[The whole report](${link})\n`);
   } catch (error) {
     annotate('warning', 'ci-egress', `the summary is missing: ${error.message}`);
+  }
+}
+
+// It costs no job its status: what came of the job is known by now.
+async function keepReport(report, name) {
+  if (!hasArtifacts()) {
+    say('ci-egress: this GitHub keeps no pages as artifacts; actions/upload-artifact, after the action `stop`, does');
+    return '';
+  }
+  try {
+    const link = await upload(report, name);
+    say(`ci-egress: the report is ${link}`);
+    return link;
+  } catch (error) {
+    annotate('warning', 'ci-egress', `the report was not kept as an artifact: ${error.message}`);
+    return '';
   }
 }

@@ -3,11 +3,12 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
+import { artifactName } from './artifact.mjs';
 import { provideCiEgress } from './install.mjs';
 import { places, watchEnvironment, watchOptions } from './options.mjs';
 import { handedOn, requireRoot, runAsRoot } from './root.mjs';
 import { start, traceOf } from './watch.mjs';
-import { Refusal, fail, isTrue, say, saveState, setOutput, showFolded } from './workflow.mjs';
+import { Refusal, fail, input, isTrue, say, saveState, setOutput, showFolded } from './workflow.mjs';
 
 async function main() {
   if (process.platform !== 'linux') {
@@ -15,14 +16,14 @@ async function main() {
   }
   const folder = join(process.env.RUNNER_TEMP ?? '/tmp', 'ci-egress');
   const options = watchOptions(folder);
-  const hasSummary = isTrue('summary');
+  const kept = { hasSummary: isTrue('summary'), artifact: isTrue('report') ? artifactName(input('check-run-id')) : '' };
   requireRoot();
   const ciEgress = provideCiEgress();
   diagnose(ciEgress);
   makeFolder(folder);
   saveState('folder', folder); // from here on there is something to end, even if this is cancelled
   const watch = await start(folder, [ciEgress, 'watch', ...options], handedOn(watchEnvironment()));
-  keep(folder, { ...watch, hasSummary });
+  keep(folder, { ...watch, ...kept });
   tell(folder, ciEgress);
 }
 

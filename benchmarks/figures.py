@@ -47,6 +47,8 @@ class Limits:
     """Of learning 100 pipelines of 1,000 runs each."""
     learn_mb: float = 250
     """Resident set of the largest process meanwhile, in 10⁶ bytes."""
+    live_ratio: float = 1.05
+    """Time of connects with --live on a terminal ÷ without it, traced both times."""
     build_ratio: float = 1.02
     """Time of a build and its CPU time, with tracing ÷ without."""
     beside_ratio: float = 1.05

@@ -5,6 +5,7 @@
  *
  *   load connect            TCP over loopback: socket, connect, accept, close
  *   load send               UDP over loopback: an unconnected sendto, and its receipt
+ *   load scan               UDP to another destination each time; none of it leaves the machine
  *   load bulk               16 MiB, received over loopback by TCP
  *   load spawn COMMAND...   COMMAND from fork to exit, its output thrown away
  *   load cpu COMMAND...     the same, but how much CPU time it took, not how long
@@ -102,6 +103,27 @@ static void do_send(struct load *load)
 		     sizeof(load->address)),
 	      "sendto");
 	check(recv(load->peer, &byte, 1, 0), "recv");
+}
+
+static void prepare_scan(struct load *load)
+{
+	/* 198.18.0.0/15 is for benchmarks (RFC 2544). */
+	load->address.sin_family = AF_INET;
+	load->address.sin_port = htons(9);
+	load->address.sin_addr.s_addr = htonl(198U << 24 | 18U << 16);
+	load->sender = check(socket(AF_INET, SOCK_DGRAM, 0), "socket");
+	check(setsockopt(load->sender, SOL_SOCKET, SO_BINDTODEVICE, "lo", sizeof("lo")),
+	      "SO_BINDTODEVICE");
+}
+
+static void do_scan(struct load *load)
+{
+	char byte = 0;
+
+	load->address.sin_addr.s_addr = htonl(ntohl(load->address.sin_addr.s_addr) + 1);
+	check(sendto(load->sender, &byte, 1, 0, (struct sockaddr *)&load->address,
+		     sizeof(load->address)),
+	      "sendto");
 }
 
 /* An endless download, of which each act takes a part. */
@@ -218,6 +240,7 @@ static const struct kind {
 } kinds[] = {
 	{ "connect", prepare_connect, do_connect, now_ns },
 	{ "send", prepare_send, do_send, now_ns },
+	{ "scan", prepare_scan, do_scan, now_ns },
 	{ "bulk", prepare_bulk, do_bulk, now_ns },
 	{ "spawn", prepare_spawn, do_spawn, now_ns },
 	{ "cpu", prepare_spawn, do_spawn, cpu_of_children_ns },
@@ -241,8 +264,8 @@ int main(int argc, char **argv)
 	int acts, i;
 
 	if (argc < 2)
-		errx(2,
-		     "usage: load connect | send | bulk | spawn | cpu | hits | flood [COMMAND...]");
+		errx(2, "usage: load connect | send | scan | bulk | spawn | cpu | hits | flood "
+			"[COMMAND...]");
 	if (!strcmp(argv[1], "hit"))
 		return hit();
 	if (!strcmp(argv[1], "flood"))

@@ -3,9 +3,9 @@
 What: the time from asking Chromium for the file until it has drawn the table of destinations; then until each
 other view is drawn; and how long `ci-egress report` takes to make the page of spans that it has read.
 
-How: reports of one program and its act, of 5,000 and of 50,000 spans, opened in turns, each time in a new context of the
-same Chromium, from disk. The medians; of 5,000 spans also the ratio to one act, which is what the browser and
-the page's own frame take. Needs no root.
+How: reports of one program and its act, of 5,000 and of 50,000 spans, opened in turns, each time in a new
+context of the same Chromium, from disk. The medians; of 5,000 spans also the ratio to one act, which is what
+the browser and the page's own frame take. Needs no root.
 """
 
 from __future__ import annotations

@@ -34,8 +34,14 @@ class Load:
     started_ns: int
     """When its main function began."""
 
-    def __init__(self, command: Sequence[str], environment: Mapping[str, str] | None = None) -> None:
-        """`command` is load.c, perhaps with something in front."""
+    def __init__(
+        self,
+        command: Sequence[str],
+        environment: Mapping[str, str] | None = None,
+        terminal: int | None = None,
+    ) -> None:
+        """`command` is load.c, perhaps with something in front; `terminal`, if given, gets what it says."""
+        self._terminal = terminal
         self._command = command
         self._environment = environment
         self._stack = ExitStack()
@@ -49,7 +55,7 @@ class Load:
             self._command,
             stdin=pipe,
             stdout=pipe,
-            stderr=self._messages,
+            stderr=self._messages if self._terminal is None else self._terminal,
             text=True,
             cwd=ROOT,
             env=environment,
@@ -138,6 +144,11 @@ class Workshop:
             [*self._run(is_to_files=environment is None), "--", *command],
             {**self.environment, **(environment or {})},
         )
+
+    def traced_on(self, terminal: int, *arguments: str, options: Sequence[str]) -> Load:
+        """load.c under `ci-egress run` with `options`, whose stderr is `terminal`."""
+        command = [*self._run(is_to_files=True), *options, "--", *self.plain(*arguments)]
+        return Load(command, {**self.environment, "TERM": "xterm-256color"}, terminal)
 
     def plain(self, *arguments: str, beside_flood: bool = False) -> list[str]:
         """The command line of load.c."""

@@ -126,7 +126,7 @@ def run(
 class _Daemon:
     """A watch, from its beginning to its end."""
 
-    def __init__(  # noqa: PLR0913, PLR0917 - it puts just these together
+    def __init__(
         self,
         given: GivenWatch,
         environment: Mapping[str, str],

@@ -14,7 +14,9 @@ from exporter.text import printable
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
-_OF_MANY_PROGRAMS = frozenset({"--host", "--record", "--strict", "--user", "--verbose", "-v"})
+_OF_MANY_PROGRAMS = frozenset(
+    {"--host", "--record", "--report", "--strict", "--summary", "--user", "--verbose", "-v"}
+)
 _SEPARATOR = "--"
 
 

@@ -94,9 +94,7 @@ class _File:
 
 
 def _refusal(error_type: str, reason: str) -> SendError:
-    return SendError(
-        error_type, reason, fix="make the report of --otlp-dir", retryable=False
-    )
+    return SendError(error_type, reason, fix="make the report of --otlp-dir", retryable=False)
 
 
 def _nameless(folders: Iterable[str]) -> int:

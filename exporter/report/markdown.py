@@ -99,7 +99,7 @@ def _sections(sheet: Sheet) -> Iterator[Section]:
     yield from (partial(_shown, title, rows) for title, rows in urgent)
     outward = sheet.outward
     if sum(len(rows) for _, rows in urgent) < len(outward):
-        title = f"All {counted(destinations(outward), 'destination')}"
+        title = f"All destinations: {destinations(outward):,}"
         yield partial(_all, title, outward, is_open=not urgent and len(outward) <= _OPEN_ROWS_MAX)
     if sheet.loopback:
         title = f"On loopback: {counted(destinations(sheet.loopback), 'destination')}"

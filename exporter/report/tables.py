@@ -25,6 +25,7 @@ _MORE_MAX = 120
 class _Column(NamedTuple):
     head: str
     cell: Callable[[Row, Traffic], str]
+    attributes: str = ""
 
 
 def table(rows: Sequence[Counted], limit_bytes: int, *, rows_max: int, marks: Collection[str] = ()) -> str:
@@ -33,11 +34,11 @@ def table(rows: Sequence[Counted], limit_bytes: int, *, rows_max: int, marks: Co
     `marks`: which of NEW and the verdicts are told of each row.
     """
     columns = list(_columns(rows, marks))
-    heads = "".join(f"<th{_align(column)}>{column.head}</th>" for column in columns)
+    heads = "".join(f"<th{column.attributes}>{column.head}</th>" for column in columns)
     text = [f"<table>\n<tr>{heads}</tr>\n"]
     left = limit_bytes - size(text[0]) - len("</table>\n") - _MORE_MAX
     for row, traffic in rows[:rows_max]:
-        cells = (f"<td{_align(column)}>{column.cell(row, traffic)}</td>" for column in columns)
+        cells = (f"<td{column.attributes}>{column.cell(row, traffic)}</td>" for column in columns)
         line = f"<tr>{''.join(cells)}</tr>\n"
         left -= size(line)
         if left < 0:
@@ -53,17 +54,11 @@ def amount(number: int) -> str:
 
 
 def _columns(rows: Sequence[Counted], marks: Collection[str]) -> Iterator[_Column]:
+    """Three, since a phone has no room for more."""
     yield _Column("destination", partial(_where, marks))
-    yield _Column("process chain", lambda row, _: _chain(row.chain))
-    if any(row.step is not None for row, _ in rows):
-        yield _Column("step", lambda row, _: code(row.step, limit=NAME_MAX) if row.step else "")
-    yield _Column("count", _count)
-    if any(traffic.bytes_sent or traffic.bytes_received for _, traffic in rows):
-        yield _Column("bytes", _bytes)
-
-
-def _align(column: _Column) -> str:
-    return ' align="right"' if column.head in ("count", "bytes") else ""
+    has_steps = any(row.step is not None for row, _ in rows)
+    yield _Column("process chain, step" if has_steps else "process chain", _who)
+    yield _Column("count", _count, ' align="right"')
 
 
 def _where(marks: Collection[str], row: Row, traffic: Traffic) -> str:
@@ -79,21 +74,18 @@ def _where(marks: Collection[str], row: Row, traffic: Traffic) -> str:
     return "<br>".join(lines)
 
 
-def _chain(chain: tuple[str, ...]) -> str:
+def _who(row: Row, _: Traffic) -> str:
     """Each program is an element of its own: none can pass for two."""
-    return " › ".join(code(name, limit=NAME_MAX) for name in shortened(chain)) or "?"
+    chain = " › ".join(code(name, limit=NAME_MAX) for name in shortened(row.chain)) or "?"
+    return f"{chain}<br>in {code(row.step, limit=NAME_MAX)}" if row.step else chain
 
 
 def _count(_: Row, traffic: Traffic) -> str:
-    failed = f"<br>{amount(traffic.failed)} failed" if traffic.failed else ""
-    return f"{amount(traffic.attempts)}{failed}"
-
-
-def _bytes(_: Row, traffic: Traffic) -> str:
-    both = (("↑", traffic.bytes_sent), ("↓", traffic.bytes_received))
-    return "<br>".join(
-        f"{arrow} {decimal(number)}".replace(" ", "&nbsp;") for arrow, number in both if number
-    )
+    lines = [amount(traffic.attempts)]
+    lines += [f"{amount(traffic.failed)} failed"] if traffic.failed else []
+    for arrow, number in (("↑", traffic.bytes_sent), ("↓", traffic.bytes_received)):
+        lines += [f"{arrow} {decimal(number)}".replace(" ", "&nbsp;")] if number else []
+    return "<br>".join(lines)
 
 
 def _more(rows: Sequence[Counted]) -> str:

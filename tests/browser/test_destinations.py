@@ -101,6 +101,9 @@ def test_a_tile_and_what_to_look_at_lead_to_their_rows(open_page: Open) -> None:
     page.locator(".tile", has_text="denied").click()
     assert page.get_by_role("tab", name="Destinations").get_attribute("aria-selected") == "true"
     assert destinations(page) == ["telemetry.example:443", "203.0.113.99:4444"]
+    page.locator(".tile", has_text="failed").click()
+    assert destinations(page) == ["[2001:db8::beef]:8443"]
+    assert page.get_by_label("only failed").is_checked()
     page.locator(".look").get_by_role("button", name="203.0.113.99:4444").click()
     assert destinations(page) == ["203.0.113.99:4444"]
 

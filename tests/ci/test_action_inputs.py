@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import os
 import shutil
 import signal
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +16,8 @@ import pytest
 
 from exporter.cli.watch import command as watch_command
 from tests.integration.drive_command import ROOT, is_gone
+from tests.integration.receivers import serving
+from tests.kernel.attached import wait_for
 from tests.unit.jobs.documented import environment
 
 from .actions_runner import Command, Job
@@ -210,6 +215,94 @@ def test_a_flood_of_acts_leaves_room_for_the_reason(job: Job, stand_in: StandIn)
     assert post.annotations("error")[-1] == why["message"]
 
 
+class Results:
+    """GitHub's service for artifacts, and the storage behind it."""
+
+    def __init__(self, refusal: int = 0) -> None:
+        self.asked: list[tuple[str, dict[str, str], bytes]] = []
+        results = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                self._take()
+                link = f"{results.url}/container/blob?sig=hidden"
+                self._answer(refusal or 200, {"ok": True, "signed_upload_url": link, "artifact_id": "815"})
+
+            def do_PUT(self) -> None:
+                self._take()
+                self._answer(201, {})
+
+            def _take(self) -> None:
+                headers = {name.lower(): value for name, value in self.headers.items()}
+                results.asked.append((self.path, headers, self.rfile.read(int(headers["content-length"]))))
+
+            def _answer(self, status: int, message: dict[str, object]) -> None:
+                body = json.dumps(message).encode()
+                self.send_response(status)
+                self.send_header("content-length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+
+    @property
+    def runtime(self) -> dict[str, str]:
+        """What the runner gives an action so that it can use them."""
+        claims = {"scp": "Actions.Example Actions.Results:run-1:job-2"}
+        middle = base64.urlsafe_b64encode(json.dumps(claims).encode()).decode().rstrip("=")
+        return {"ACTIONS_RESULTS_URL": f"{self.url}/", "ACTIONS_RUNTIME_TOKEN": f"head.{middle}.hidden"}
+
+
+def test_the_report_becomes_an_artifact_that_the_summary_links_to(job: Job) -> None:
+    results = Results()
+    with serving(results.server):
+        job.use(ROOT, {"check-run-id": "4711"}, **results.runtime)
+        (post,) = job.finish()
+    (_, sent_headers, _), (blob, blob_headers, page), (_, _, finalized) = results.asked
+    assert sent_headers["authorization"] == f"Bearer {results.runtime['ACTIONS_RUNTIME_TOKEN']}"
+    artifact = {"workflow_run_backend_id": "run-1", "workflow_job_run_backend_id": "job-2"}
+    artifact["name"] = "egress-build-4711.html"
+    service = "/twirp/github.actions.results.api.v1.ArtifactService"
+    assert [path for path, _, _ in results.asked[::2]] == [
+        f"{service}/CreateArtifact",
+        f"{service}/FinalizeArtifact",
+    ]
+    assert json.loads(results.asked[0][2]) == {**artifact, "mime_type": "text/html", "version": 7}
+    assert (blob, blob_headers["x-ms-blob-type"]) == ("/container/blob?sig=hidden", "BlockBlob")
+    assert page == b"<p>a report</p>"
+    assert json.loads(finalized) == {
+        **artifact,
+        "size": "15",
+        "hash": f"sha256:{hashlib.sha256(page).hexdigest()}",
+    }
+    link = "https://github.com/octocat/Hello-World/actions/runs/1234567890/artifacts/815"
+    assert post.summary == f"a summary\n\n[The whole report]({link})\n"
+    assert "hidden" not in post.output
+
+
+def test_a_report_that_is_not_taken_costs_the_job_nothing(job: Job) -> None:
+    results = Results(refusal=403)
+    with serving(results.server):
+        job.use(ROOT, {}, **results.runtime)
+        (post,) = job.finish()
+    assert (post.status, post.summary) == (0, "a summary\n")
+    assert post.annotations("warning") == ["the report was not kept as an artifact: POST was answered 403"]
+
+
+def test_a_server_of_a_company_is_asked_for_no_artifact(job: Job) -> None:
+    results = Results()
+    job.variables["GITHUB_SERVER_URL"] = "https://github.company.example"
+    with serving(results.server):
+        job.use(ROOT, {}, **results.runtime)
+        (post,) = job.finish()
+    assert (post.status, results.asked) == (0, [])
+    assert "actions/upload-artifact" in post.output
+
+
 @pytest.mark.parametrize("wants", ["true", "false"])
 def test_the_summary_goes_to_the_file_of_the_last_step(wants: str, job: Job) -> None:
     assert job.use(ROOT, {"summary": wants}).summary == ""
@@ -248,6 +341,8 @@ def test_another_process_of_the_same_pid_is_left_alone(job: Job) -> None:
     post.state["watch"] = json.dumps(mine)
     assert job.finish()[0].annotations("error")[0].startswith("ci-egress ended before the job did")
     os.kill(kept["pid"], signal.SIGTERM)
+    record = job.temp / "ci-egress" / "record"
+    wait_for(lambda: "status" in record.read_text())
 
 
 def test_the_action_stop_ends_it_early_and_post_has_nothing_left_to_do(job: Job, stand_in: StandIn) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import NamedTuple
@@ -58,6 +59,7 @@ class Page(NamedTuple):
     """How many of each element of HTML it makes."""
 
 
+@cache
 def page(path: Path) -> Page:
     """The page in the file `path`."""
     return of_html(_MARKDOWN.render(path.read_text(encoding="utf-8")))
@@ -77,12 +79,14 @@ def of_html(text: str) -> Page:
     return Page(tuple(reader.targets), frozenset(anchors), reader.elements)
 
 
+@cache
 def fences(path: Path) -> list[tuple[str, str]]:
     """The language and the text of each code block of the page `path`, in their order."""
     tokens = _MARKDOWN.parse(path.read_text(encoding="utf-8"))
     return [(token.info.strip(), token.content) for token in tokens if token.type == "fence"]
 
 
+@cache
 def quoted(path: Path) -> list[str]:
     """What the page `path` has between backticks, in running text."""
     tokens = _MARKDOWN.parse(path.read_text(encoding="utf-8"))

@@ -45,7 +45,9 @@ OTHERS = {
     **dict.fromkeys(("--kill-who", "--now", "--quiet", "--signal"), "systemctl"),
     **dict.fromkeys(("--no-system", "--system-only"), "tools/setup.sh"),
     **dict.fromkeys(("--non-interactive", "--preserve-env"), "sudo"),
-    "--privileged": "docker",
+    **dict.fromkeys(("--build-arg", "--file", "--privileged", "--tag"), "docker"),
+    **dict.fromkeys(("--no-install-recommends", "--yes"), "apt-get"),
+    "--filename": "kubectl",
     "--storage": "Prometheus",
 }
 """Options of other programs that pages name by themselves, or that integrations call, and whose they are."""

@@ -14,7 +14,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.mark.kernel
 def test_a_quick_benchmark_gives_its_figures() -> None:
-    command = [sys.executable, "-m", "benchmarks", "--quick", "--no-limits", "--only", "connect", "--json"]
+    only = ["--only", "connect", "--only", "live"]
+    command = [sys.executable, "-m", "benchmarks", "--quick", "--no-limits", *only, "--json"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100, check=False)
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
@@ -22,6 +23,8 @@ def test_a_quick_benchmark_gives_its_figures() -> None:
         "loop of connects over loopback",
         "loop of sends over loopback",
         "download over loopback",
+        "loop of connects, live",
+        "scan of destinations, live",
     ]
     assert all(figure["value"] > 0 for figure in told["figures"])
     assert told["machine"]["kernel"]

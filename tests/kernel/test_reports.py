@@ -84,7 +84,8 @@ def test_a_run_leaves_a_page_and_a_step_s_summary(lab: Lab, programs: Programs, 
     options = ["--otlp-dir", "again", "--report", "again.html", "--summary", "again.md"]
     replayed = ci_egress("replay", *options, "--trace-url", TRACE_URL, "rec", cwd=tmp_path)
     assert replayed.status == 0
-    known = appended.removeprefix("# Written before\n").replace("nsenter", "run")  # a recording has no COMMAND
+    # A recording has no COMMAND.
+    known = appended.removeprefix("# Written before\n").replace("nsenter", "run")
     assert (tmp_path / "again.md").read_text() == known
     assert V4.peer in (tmp_path / "again.html").read_text()
 

@@ -1,8 +1,7 @@
-"""What is built once for all of these tests, and where it is installed."""
+"""What is released for all of these tests, once, and where it is installed."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,13 +9,9 @@ import pytest
 
 from tests.kernel.conftest import lab, programs
 from tests.kernel.test_watch_policy import runner, steps
-from tests.kernel.tracing import ROOT
-from tools.release import debian, distributions
-from tools.release.checkout import Checkout
-from tools.release.closure import runtime_requirements
-from tools.release.distributions import Distributions
 
 from .machine import debian_root, machine, with_systemd
+from .releases import Built, commit_all, release
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,35 +20,21 @@ if TYPE_CHECKING:
 
 __all__ = ["lab", "programs", "runner", "steps"]
 
-MADE_S = 1_700_000_000
-"""The time of every file of what these tests build."""
 
-
-@dataclass(frozen=True)
-class Built:
-    """All that a release has of programs."""
-
-    distributions: Distributions
-    package: Path
-    laid_out: Path
-    """The package's files, before they were packed."""
+@pytest.fixture(scope="session")
+def committed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A commit of what is here."""
+    made = tmp_path_factory.mktemp("checkout")
+    commit_all(made)
+    return made
 
 
 @pytest.fixture(scope="session")
-def built_distributions(tmp_path_factory: pytest.TempPathFactory) -> Distributions:
-    """Source distribution and wheel of this checkout."""
-    return distributions.build(ROOT, tmp_path_factory.mktemp("distributions"), MADE_S)
-
-
-@pytest.fixture(scope="session")
-def built(built_distributions: Distributions, tmp_path_factory: pytest.TempPathFactory) -> Built:
-    """And the Debian package of it."""
-    output, work = tmp_path_factory.mktemp("package"), tmp_path_factory.mktemp("work")
-    requirements = runtime_requirements(ROOT / "constraints.txt")
-    contents = debian.Contents(
-        ROOT, built_distributions.wheel, requirements, Checkout(ROOT).version(), MADE_S
-    )
-    return Built(built_distributions, debian.build(contents, output, work), work / "root")
+def built(committed: Path) -> Built:
+    """What `make release` makes of it."""
+    done = release(committed)
+    assert done.returncode == 0, done
+    return Built(committed, done.stdout)
 
 
 @pytest.fixture(scope="module")

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
     from tests.kernel.test_watch_policy import Steps
 
-    from .conftest import Built
     from .machine import Machine
+    from .releases import Built
 
 pytestmark = [pytest.mark.kernel, pytest.mark.index]
 

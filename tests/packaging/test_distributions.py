@@ -1,8 +1,7 @@
-"""Source distribution and wheel: the same bytes each time, with all that runs, and traced with from pipx."""
+"""Source distribution and wheel: with all that runs, and traced with from pipx."""
 
 from __future__ import annotations
 
-import hashlib
 import os
 import subprocess
 import sys
@@ -16,73 +15,57 @@ import pytest
 from tests.kernel.lab import PORT
 from tests.kernel.tracing import ROOT
 from tools.manual import pages
-from tools.release import distributions
-from tools.release.distributions import Distributions
+from tools.release.checkout import Checkout
 
-from .conftest import MADE_S
+from .releases import Built, tracked
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 pytestmark = pytest.mark.kernel
 
-COMPLETIONS = {
+SHARED = {
     "bash-completion/completions/ci-egress",
     "fish/vendor_completions.d/ci-egress.fish",
     "zsh/site-functions/_ci-egress",
+    "ci-egress/ci-egress.service",
+    "ci-egress/environment",
 }
 PIPX = "1.18.4"
 
 
-def sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def tracked(*patterns: str) -> set[str]:
-    """Files of this checkout that git knows, or would take."""
-    command = ["git", "-C", str(ROOT), "ls-files", "--cached", "--others", "--exclude-standard", *patterns]
-    names = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
-    return {name for name in names if (ROOT / name).exists()}
-
-
-def test_building_twice_gives_the_same_bytes(built_distributions: Distributions, tmp_path: Path) -> None:
-    again = distributions.build(ROOT, tmp_path, MADE_S)
-    assert [sha256(path) for path in again] == [sha256(path) for path in built_distributions]
-
-
 def test_the_wheel_is_the_same_from_the_source_distribution_and_from_the_checkout(
-    built_distributions: Distributions, tmp_path: Path
+    built: Built, tmp_path: Path
 ) -> None:
+    made_s = Checkout(built.checkout).committed_s()
     subprocess.run(
-        [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", tmp_path, ROOT],
-        env=os.environ | {"SOURCE_DATE_EPOCH": str(MADE_S)},
+        [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", tmp_path, built.checkout],
+        env=os.environ | {"SOURCE_DATE_EPOCH": str(made_s)},
         check=True,
         capture_output=True,
     )
     (direct,) = tmp_path.glob("*.whl")
-    assert sha256(direct) == sha256(built_distributions.wheel)
+    assert direct.read_bytes() == built.wheel.read_bytes()
 
 
-def test_the_wheel_has_every_file_of_the_program_and_nothing_else(built_distributions: Distributions) -> None:
-    with zipfile.ZipFile(built_distributions.wheel) as wheel:
+def test_the_wheel_has_every_file_of_the_program_and_nothing_else(built: Built) -> None:
+    with zipfile.ZipFile(built.wheel) as wheel:
         names = {name for name in wheel.namelist() if ".dist-info/" not in name}
     expected = tracked("exporter") | {f"exporter/_{name}" for name in tracked("bpf")}
     assert {name for name in names if ".data/" not in name} == expected
     shared = {name.partition("/data/share/")[2] for name in names - expected}
-    assert shared == COMPLETIONS | {f"man/man1/{page}" for page in pages()}
+    assert shared == SHARED | {f"man/man1/{page}" for page in pages()}
 
 
-def test_the_source_distribution_has_every_file_of_the_checkout(built_distributions: Distributions) -> None:
-    with tarfile.open(built_distributions.sdist) as sdist:
+def test_the_source_distribution_has_every_file_of_the_checkout(built: Built) -> None:
+    with tarfile.open(built.sdist) as sdist:
         files = {member.name.partition("/")[2] for member in sdist if member.isfile()}
     assert {name for name in tracked() - files if not name.startswith(".")} == set()
     assert files - tracked() == {"PKG-INFO", *(f"build/man/{page}" for page in pages())}
 
 
 @pytest.mark.index
-def test_from_pipx_it_traces_beside_the_distributions_bcc(
-    built_distributions: Distributions, tmp_path: Path
-) -> None:
+def test_from_pipx_it_traces_beside_the_distributions_bcc(built: Built, tmp_path: Path) -> None:
     pipx = tmp_path / "pipx"
     install = ["install", "--quiet", "--disable-pip-version-check", f"pipx=={PIPX}"]
     subprocess.run(["/usr/bin/python3", "-m", "venv", pipx], check=True)
@@ -97,7 +80,7 @@ def test_from_pipx_it_traces_beside_the_distributions_bcc(
         "PIP_CONSTRAINT": str(ROOT / "constraints.txt"),
     }
     subprocess.run(
-        [pipx / "bin/pipx", "install", built_distributions.wheel],
+        [pipx / "bin/pipx", "install", built.wheel],
         env=environment,
         check=True,
         capture_output=True,

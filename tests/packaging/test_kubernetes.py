@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
     from tests.kernel.test_watch_policy import Steps
 
-    from .conftest import Built
     from .machine import Machine
+    from .releases import Built
 
 KUBERNETES = "1.37.0"
 """The version whose schemas it is held to."""

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +17,8 @@ from tools.release.closure import DISTRIBUTION, runtime_requirements
 from tools.release.notes import section
 from tools.release.versions import mentions
 
-VERSION = Checkout(ROOT).version()
+from .releases import VERSION, Built, git, release
+
 CHANGELOG = """\
 # Changelog
 
@@ -40,39 +38,11 @@ CHANGELOG = """\
 """
 
 
-def release(checkout: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """`make release` of a checkout, with this one's packages."""
-    command = [sys.executable, "-m", "tools.release", *arguments]
-    env = os.environ | {"PYTHONPATH": str(checkout), "PYTHONDONTWRITEBYTECODE": "1"}
-    return subprocess.run(command, cwd=checkout, env=env, capture_output=True, text=True, check=False)
-
-
-def git(checkout: Path, *arguments: str) -> str:
-    who = ["-c", "user.name=Somebody", "-c", "user.email=somebody@ci-egress.example"]
-    done = subprocess.run(
-        ["git", *who, "-C", checkout, *arguments], check=True, capture_output=True, text=True
-    )
-    return done.stdout
-
-
 @pytest.fixture
-def checkout(tmp_path: Path) -> Path:
-    """A commit of what is here, whose CHANGELOG.md has a section of the version."""
+def checkout(committed: Path, tmp_path: Path) -> Path:
+    """A clone, to be changed."""
     made = tmp_path / "checkout"
-    names = git(ROOT, "ls-files", "-z", "--cached", "--others", "--exclude-standard").split("\0")
-    for name in filter(None, names):
-        if (ROOT / name).exists():
-            (made / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / name, made / name, follow_symlinks=False)
-    changelog = made / "CHANGELOG.md"
-    text = changelog.read_text()
-    if f"## [{VERSION}]" not in text:
-        changelog.write_text(
-            text.replace("## [Unreleased]\n", f"## [Unreleased]\n\n## [{VERSION}] - 2026-12-01\n")
-        )
-    git(made, "init", "--quiet")
-    git(made, "add", "--all")
-    git(made, "commit", "--quiet", "--message", "All of it")
+    git(committed, "clone", "--quiet", str(committed), str(made))
     return made
 
 
@@ -81,16 +51,13 @@ def sums(folder: Path) -> dict[str, str]:
 
 
 @pytest.mark.index
-def test_a_dry_run_builds_all_of_it_and_twice_the_same(checkout: Path, tmp_path: Path) -> None:
-    first = release(checkout)
-    assert first.returncode == 0, first
-    assert first.stdout.splitlines()[-1].startswith("release: a dry run, nothing was published")
-    assert git(checkout, "tag") == ""
-    dist = checkout / "dist"
+def test_a_dry_run_builds_all_of_it_and_publishes_nothing(built: Built) -> None:
+    assert built.said.splitlines()[-1].startswith("release: a dry run, nothing was published")
+    assert git(built.checkout, "tag") == ""
     architecture = subprocess.run(
         ["dpkg", "--print-architecture"], capture_output=True, text=True, check=True
     )
-    assert sums(dist).keys() == {
+    assert sums(built.dist).keys() == {
         "RELEASE_NOTES.md",
         "SHA256SUMS",
         f"ci-egress-{VERSION}.cdx.json",
@@ -98,11 +65,15 @@ def test_a_dry_run_builds_all_of_it_and_twice_the_same(checkout: Path, tmp_path:
         f"ci_egress_exporter-{VERSION}-py3-none-any.whl",
         f"ci_egress_exporter-{VERSION}.tar.gz",
     }
-    subprocess.run(["sha256sum", "--check", "--strict", "--quiet", "SHA256SUMS"], cwd=dist, check=True)
-    assert_is_billed(json.loads((dist / f"ci-egress-{VERSION}.cdx.json").read_text()))
-    again = release(checkout, "--output", str(tmp_path / "again"))
+    subprocess.run(["sha256sum", "--check", "--strict", "--quiet", "SHA256SUMS"], cwd=built.dist, check=True)
+    assert_is_billed(json.loads((built.dist / f"ci-egress-{VERSION}.cdx.json").read_text()))
+
+
+@pytest.mark.index
+def test_elsewhere_and_later_the_same_commit_gives_the_same_bytes(built: Built, checkout: Path) -> None:
+    again = release(checkout)
     assert again.returncode == 0, again
-    assert sums(tmp_path / "again") == sums(dist)
+    assert sums(checkout / "dist") == sums(built.dist)
 
 
 def assert_is_billed(bill: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 from pathlib import Path
@@ -22,8 +23,9 @@ RECORDED = UNIT.with_name("security.txt")
 
 
 def analysed(*arguments: str | Path) -> str:
-    command = ["systemd-analyze", "--no-pager", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    command = ["systemd-analyze", "--no-pager", *map(str, arguments)]
+    env = {"PATH": os.defpath, "LC_ALL": "C.UTF-8"}
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done
     return done.stdout + done.stderr
 
@@ -36,11 +38,14 @@ def test_systemd_finds_nothing_wrong_with_it(tmp_path: Path) -> None:
 
 
 def test_its_exposure_is_what_is_recorded() -> None:
+    """Another systemd may ask for more, and gives it another figure; the threshold holds for all."""
     told = analysed("security", "--offline=true", "--threshold=35", UNIT)
-    (exposure,) = re.findall(r"Overall exposure level for ci-egress.service: ([\d.]+)", told)
-    (recorded,) = re.findall(r"Overall exposure level for ci-egress.service: ([\d.]+)", RECORDED.read_text())
-    assert exposure == recorded
-    assert open_settings(told) == open_settings(RECORDED.read_text())
+    version, recorded = analysed("--version").split()[1], RECORDED.read_text()
+    if recorded.startswith(f"systemd {version}\n"):
+        assert [line.split() for line in told.splitlines()] == [
+            line.split() for line in recorded.splitlines()[1:]
+        ]
+    assert open_settings(told) >= open_settings(recorded)
 
 
 def open_settings(told: str) -> set[str]:

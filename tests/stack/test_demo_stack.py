@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import psutil
 import pytest
@@ -23,6 +24,9 @@ from exporter.baseline.parse import load_baseline
 from tests.launch import ci_egress
 from tests.stack.apis import Alertmanager, get
 from tests.stack.conftest import wait_until
+from tools.pictures.chromium import chromium, is_picture, picture
+from tools.pictures.jaeger import waterfall
+from tools.pictures.terminal import terminal_svg
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -251,6 +255,19 @@ def test_both_links_lead_to_the_span(demo: Demo) -> None:
     tags = {tag["key"]: tag["value"] for tag in span["tags"]}
     assert span["operationName"] == "connect beacon.example:80"
     assert (tags["egress.novel"], tags["process.executable.name"]) == (True, "curl")
+
+
+def test_the_trace_that_jaeger_has_is_pictured_for_the_manual(demo: Demo) -> None:
+    url = links(demo)["as JSON"]
+    (trace,) = get(url)["data"]
+    path = urlsplit(url).path
+    drawn = terminal_svg(waterfall(trace, path), title="The answer of Jaeger's query interface", columns=110)
+    shown = "".join(re.findall(r"<text [^>]*>([^<]*)</text>", drawn)).replace("&#160;", " ")
+    assert f"GET {path}" in shown
+    assert shown.count("connect beacon.example:80") == 2
+    assert "new" in shown
+    with chromium() as browser:
+        assert is_picture(picture(browser, drawn, "jaeger"), width_px=1500)
 
 
 def test_the_new_destination_is_the_one_alert_and_its_lookup_is_inhibited(demo: Demo) -> None:

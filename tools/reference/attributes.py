@@ -51,7 +51,7 @@ PROGRAM = (
     Attribute(
         "egress.job.step",
         STRING,
-        "what the CI system calls the step, by what its root was executed with; GitHub alone tells it",
+        "the step as GitHub, Gitea and Forgejo call it, by what its root was executed with",
         "__run_2",
     ),
     Attribute("process.pid", INT, "the host's number, also of a process in a pid namespace", "3127"),

@@ -78,7 +78,7 @@ def test_the_order_is_new_denied_all_additions_trace_account() -> None:
         "New destinations",
         "Denied",
         "Would be denied\n",
-        "All 4 destinations",
+        "All destinations: 4",
         "On loopback",
         "Add to the baseline",
         "Allow in the policy",
@@ -90,21 +90,21 @@ def test_the_order_is_new_denied_all_additions_trace_account() -> None:
     assert places == sorted(places)
 
 
-def test_rows_are_destination_chain_step_count_and_bytes() -> None:
+def test_rows_are_destination_chain_and_step_count_and_bytes() -> None:
     made = sheet(
         row(attempts=1100, failed=2, sent=1500, received=2_000_000, step="install"),
         row("2001:db8::53", 53, "udp", chain=EVIL, step="test"),
         row(None, None, "icmp", chain=()),
     )
     assert shown(page(made)).cells == [
-        ["destination", "process chain", "step", "count", "bytes"],
-        ["registry.example:443", "bash › npm", "install", "1,1002 failed", "↑\xa01.5\xa0kB↓\xa02.0\xa0MB"],
-        ["icmp socket", "?", "", "1", ""],
-        ["[2001:db8::53]:53 udp", "bash › npm › node › sh › curl", "test", "1", ""],
+        ["destination", "process chain, step", "count"],
+        ["registry.example:443", "bash › npmin install", "1,1002 failed↑\xa01.5\xa0kB↓\xa02.0\xa0MB"],
+        ["icmp socket", "?", "1"],
+        ["[2001:db8::53]:53 udp", "bash › npm › node › sh › curlin test", "1"],
     ]
 
 
-def test_a_column_that_nothing_stands_in_is_left_out() -> None:
+def test_where_no_step_is_known_none_is_spoken_of() -> None:
     assert shown(page(sheet(row()))).cells[0] == ["destination", "process chain", "count"]
 
 
@@ -127,7 +127,7 @@ def test_in_the_table_of_all_rows_say_what_is_new_or_denied() -> None:
 @pytest.mark.parametrize(("number", "is_open"), [(10, True), (11, False)])
 def test_a_long_table_is_folded(number: int, *, is_open: bool) -> None:
     text = page(sheet(*(row(f"h{index}.example") for index in range(number))))
-    assert (f"<details open><summary>All {number}" in text) is is_open
+    assert (f"<details open><summary>All destinations: {number}<" in text) is is_open
 
 
 def test_names_break_on_a_narrow_screen_and_are_copied_whole() -> None:

@@ -74,7 +74,7 @@ function tilesOf(job, show) {
       tile(distinct(denied), "denied", counted(sum(denied, "attempts"), "attempt"), "deny", () => show({ verdict: "deny" })),
     (job.mode === "audit" || audited.length > 0) &&
       tile(distinct(audited), "would be denied", counted(sum(audited, "attempts"), "attempt"), "audit", () => show({ verdict: "audit" })),
-    tile(sum(rows, "failed"), "failed attempts", "refused, timed out, reset", "", null),
+    tile(sum(rows, "failed"), "failed attempts", "refused, timed out, reset", "", () => show({ failed: true })),
     tile(size(sum(rows, "received")) || "–", "received", `${size(sum(rows, "sent")) || "nothing"} sent`, "", null),
   );
 }

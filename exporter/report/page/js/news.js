@@ -9,9 +9,9 @@ function newsView(job) {
   if (!rows.length) return { element: h("p", { class: "empty" }, h("b", {}, "Nothing is new. "), "The baseline has all that this job connected to.") };
   const element = h("div", { class: "news" },
     h("p", { class: "lead" }, `${counted(distinct(rows), "destination")} ${distinct(rows) === 1 ? "is" : "are"} not in the baseline, or not from these processes. What is expected can be added to it; what isn’t should be looked into.`),
-    ...job.additions.filter((each) => !each.is_policy).map(addition),
     h("ol", { class: "cards" }, ...rows.slice(0, NEWS_MAX).map((row) => newsCard(job, row))),
-    rows.length > NEWS_MAX && h("p", { class: "muted" }, `… and ${number(rows.length - NEWS_MAX)} more: see the destinations.`));
+    rows.length > NEWS_MAX && h("p", { class: "muted" }, `… and ${number(rows.length - NEWS_MAX)} more: see the destinations.`),
+    ...job.additions.filter((each) => !each.is_policy).map(addition));
   return { element };
 }
 

@@ -21,7 +21,7 @@ function isSaidOtherwise(row) {
   return row.effect !== null && (row.effect === "deny") !== (row.verdict !== "allow");
 }
 
-const FILTERS = { text: "", verdict: "", transport: "", step: "", novel: false, look: false };
+const FILTERS = { text: "", verdict: "", transport: "", step: "", novel: false, failed: false, look: false };
 
 class DestinationTable {
   constructor(job, rows, name) {
@@ -72,6 +72,7 @@ class DestinationTable {
     sorting.classList.add("narrow-only");
     this.controls.replaceChildren(search, ...selects, sorting,
       ...(rows.some((row) => row.novel) ? [checkBox("only new", filters.novel, set("novel"))] : []),
+      ...(rows.some((row) => row.failed) ? [checkBox("only failed", filters.failed, set("failed"))] : []),
       ...(filters.look ? [checkBox("only new or denied", true, set("look"))] : []));
   }
 
@@ -110,13 +111,14 @@ class DestinationTable {
   }
 
   #matching() {
-    const { text, verdict, transport, step, novel, look } = this.filters;
+    const { text, verdict, transport, step, novel, failed, look } = this.filters;
     const words = text.toLowerCase().split(/\s+/).filter(Boolean);
     const kept = this.rows.filter((row) =>
       (!verdict || row.verdict === verdict) &&
       (!transport || row.transport === transport) &&
       (!step || row.step === step) &&
       (!novel || row.novel) &&
+      (!failed || row.failed > 0) &&
       (!look || row.novel || row.verdict !== "allow") &&
       words.every((word) => row.search.includes(word)));
     return this.sort ? sorted(kept, COLUMNS.find(({ key }) => key === this.sort.key).value, this.sort.way) : kept;

@@ -1,0 +1,82 @@
+"""`make release` in a checkout of the tests' own: a commit of what is here."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.kernel.tracing import ROOT
+from tools.release.checkout import Checkout
+
+VERSION = Checkout(ROOT).version()
+_WHO = ("-c", "user.name=Somebody", "-c", "user.email=somebody@ci-egress.example")
+
+
+@dataclass(frozen=True)
+class Built:
+    """All that a release has."""
+
+    checkout: Path
+    """What it was built from."""
+    said: str
+
+    @property
+    def dist(self) -> Path:
+        """Where it is."""
+        return self.checkout / "dist"
+
+    @property
+    def sdist(self) -> Path:
+        """The source distribution."""
+        return self._only("*.tar.gz")
+
+    @property
+    def wheel(self) -> Path:
+        """What is built from that."""
+        return self._only("*.whl")
+
+    @property
+    def package(self) -> Path:
+        """The Debian package."""
+        return self._only("*.deb")
+
+    def _only(self, pattern: str) -> Path:
+        (found,) = self.dist.glob(pattern)
+        return found
+
+
+def git(checkout: Path, *arguments: str) -> str:
+    """What git says of it, or does in it, as somebody."""
+    command = ["git", *_WHO, "-C", str(checkout), *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+def tracked(*patterns: str) -> set[str]:
+    """Files of this checkout that git knows, or would take."""
+    names = git(ROOT, "ls-files", "-z", "--cached", "--others", "--exclude-standard", *patterns).split("\0")
+    return {name for name in names if name and (ROOT / name).exists()}
+
+
+def commit_all(into: Path) -> None:
+    """Commit what is here in a repository of its own, with a section of the version in CHANGELOG.md."""
+    for name in tracked():
+        (into / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, into / name, follow_symlinks=False)
+    changelog, heading = into / "CHANGELOG.md", f"## [{VERSION}] - 2026-12-01\n"
+    text = changelog.read_text()
+    if f"## [{VERSION}]" not in text:
+        changelog.write_text(text.replace("## [Unreleased]\n", f"## [Unreleased]\n\n{heading}"))
+    git(into, "init", "--quiet")
+    git(into, "add", "--all")
+    git(into, "commit", "--quiet", "--message", "All of it")
+
+
+def release(checkout: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """`make release` of a checkout, with this one's packages."""
+    command = [sys.executable, "-m", "tools.release", *arguments]
+    env = os.environ | {"PYTHONPATH": str(checkout), "PYTHONDONTWRITEBYTECODE": "1"}
+    return subprocess.run(command, cwd=checkout, env=env, capture_output=True, text=True, check=False)

@@ -1,0 +1,44 @@
+"""Documents as PNG, by Debian's Chromium."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from playwright.sync_api import Browser, sync_playwright
+
+FOLDER = Path(__file__).resolve().parents[2] / "build" / "pictures"
+CHROMIUM = Path("/usr/bin/chromium")
+_WIDE_PX = 4000
+_LINE_PX = 100
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    """It runs as long as the block; as root it has no sandbox, so it is for documents of one's own."""
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield running
+        running.close()
+
+
+def picture(browser: Browser, svg: str, name: str, *, width_px: int = 1500) -> Path:
+    """`svg` as FOLDER/`name`.png, so many pixels wide; returns where it is."""
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    path = FOLDER / f"{name}.png"
+    page = browser.new_page(viewport={"width": _WIDE_PX, "height": 800})
+    try:
+        page.set_content(f"<style>body{{margin:0}}svg{{width:{width_px}px;display:block}}</style>{svg}")
+        page.locator("svg").screenshot(path=path, omit_background=True)
+    finally:
+        page.close()
+    return path
+
+
+def is_picture(path: Path, *, width_px: int) -> bool:
+    """Whether it is a PNG that wide, and higher than a line."""
+    head = path.read_bytes()[:24]
+    width, height = struct.unpack(">II", head[16:24])
+    return head.startswith(b"\x89PNG") and width == width_px and height > _LINE_PX
