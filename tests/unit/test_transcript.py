@@ -88,7 +88,7 @@ def test_it_is_nobody_else_s_and_has_no_name(tmp_path: Path) -> None:
     submitted(transcript, [span(1)])
     status = transcript.path.stat()
     assert (status.st_nlink, status.st_mode & 0o077, status.st_uid) == (0, 0, os.geteuid())
-    beside = tmp_path / "kept/beside"  # of a file: an overlay tells another device of a folder
+    beside = tmp_path / "beside"  # of a file: an overlay tells another device of a folder
     beside.touch()
     assert status.st_dev == beside.stat().st_dev
     assert [*(tmp_path / "kept").iterdir()] == []
