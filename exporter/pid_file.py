@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from exporter.errors import UsageError
+from exporter.folders import open_ours_alone
 
 _MODE = 0o644
 
@@ -37,8 +38,17 @@ def pid_file(path: Path | None) -> Iterator[Callable[[], None]]:
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
-            if path.read_text() == own:
+            if _holds(path, own):
                 path.unlink()
+
+
+def _holds(path: Path, text: str) -> bool:
+    """Whatever somebody put in its place meanwhile: it isn't waited for, nor read without end."""
+    file = open_ours_alone(path, len(text))
+    if file is None:
+        return False
+    with file:
+        return file.read() == text.encode()
 
 
 def _write(path: Path, text: str) -> None:

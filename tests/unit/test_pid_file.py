@@ -51,6 +51,22 @@ def test_another_ones_file_stays(tmp_path: Path) -> None:
     assert path.read_text() == "1\n"
 
 
+@pytest.mark.parametrize("what", ["fifo", "endless", "folder"])
+def test_what_cannot_be_its_own_is_not_waited_for(tmp_path: Path, what: str) -> None:
+    path = tmp_path / "pid"
+    with pid_file(path) as be_ready:
+        be_ready()
+        path.unlink()
+        match what:
+            case "fifo":
+                os.mkfifo(path)
+            case "endless":
+                path.symlink_to("/dev/zero")
+            case "folder":
+                path.mkdir()
+    assert os.path.lexists(path)
+
+
 def test_it_goes_whatever_ends_it(tmp_path: Path) -> None:
     def fail() -> None:
         with pid_file(tmp_path / "pid") as be_ready:
