@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from exporter.errors import UsageError
 from exporter.pid_file import pid_file
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def test_it_is_there_from_when_it_is_ready_until_the_end(tmp_path: Path) -> None:
@@ -49,6 +53,18 @@ def test_another_ones_file_stays(tmp_path: Path) -> None:
         be_ready()
         path.write_text("1\n")
     assert path.read_text() == "1\n"
+
+
+@pytest.mark.parametrize("prepare", [os.mkfifo, os.mkdir, lambda path: Path(path).write_bytes(b"\xff\xfe")])
+def test_what_is_put_in_its_place_is_not_waited_for(
+    tmp_path: Path, prepare: Callable[[Path], object]
+) -> None:
+    path = tmp_path / "pid"
+    with pid_file(path) as be_ready:
+        be_ready()
+        path.unlink()
+        prepare(path)
+    assert path.exists()
 
 
 def test_it_goes_whatever_ends_it(tmp_path: Path) -> None:
