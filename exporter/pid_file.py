@@ -28,9 +28,11 @@ def pid_file(path: Path | None) -> Iterator[Callable[[], None]]:
     with _reasoned(path):
         path.unlink(missing_ok=True)
         _write(temporary, own)
+        temporary.unlink()  # it can be made; until then, one that is killed leaves nothing
 
     def be_ready() -> None:
         with _reasoned(path):
+            _write(temporary, own)
             temporary.rename(path)
 
     try:

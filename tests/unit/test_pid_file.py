@@ -80,7 +80,7 @@ def test_it_goes_whatever_ends_it(tmp_path: Path) -> None:
 
 def test_of_one_that_was_never_ready_nothing_stays(tmp_path: Path) -> None:
     with pid_file(tmp_path / "pid"):
-        pass
+        assert list(tmp_path.iterdir()) == []  # not even if it is killed
     assert list(tmp_path.iterdir()) == []
 
 
