@@ -45,7 +45,7 @@ def shown(text: str, limit: int = TEXT_MAX) -> str:
     return printable(text, limit=limit)
 
 
-class Texts:
+class TextPool:
     """Each once, by its place."""
 
     def __init__(self) -> None:
@@ -88,7 +88,7 @@ class PageData:
     ) -> None:
         """`resolvers` are the system's; `trace_url` holds `{trace_id}`."""
         self.tables: list[tuple[JobReport, Table]] = []
-        self._texts = Texts()
+        self._texts = TextPool()
         self._trace_url = trace_url
         self._acts_left, self._programs_left = ACTS_MAX, PROGRAMS_MAX
         self._unlisted = 0
