@@ -12,6 +12,8 @@ export PYTHONDONTWRITEBYTECODE := 1
 
 BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest -p no:cacheprovider
+# Two rows of tests, side by side: see tests/conftest.py.
+IN_TWO_ROWS := --numprocesses 2 --dist loadgroup
 MKDOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 C_SOURCES = $(shell find benchmarks bpf tests -name '*.[ch]')
 SHELL_SCRIPTS = .ci/run deploy/buildkite/hooks/command exporter/completion/ci-egress.bash \
@@ -43,7 +45,7 @@ demo-stack: setup ## The same with a baseline and real servers, up to the alert 
 
 .PHONY: test
 test: setup-dev ## Run all tests (root); PYTEST_ARGS adds arguments
-	$(PYTEST) $(PYTEST_ARGS)
+	$(PYTEST) $(IN_TWO_ROWS) $(PYTEST_ARGS)
 
 .PHONY: test-unit
 test-unit: ## Run the tests that need neither root nor a kernel, in half a minute

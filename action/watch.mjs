@@ -28,14 +28,14 @@ export async function start(folder, command, environment) {
   closeSync(said);
   closeSync(recorded);
   await until(() => isReady(folder) || statusOf(folder) !== undefined, START_LIMIT_MS);
-  const watch = foundAmong(folder);
+  const watch = runningIn(folder);
   if (isReady(folder) && watch) return watch;
   if (watch) await stop(folder, watch);
   throw new Refusal('tracing did not start', reasonOf(folder));
 }
 
 /** The process that was started there, as `{pid, started}`, if it runs. */
-export function foundAmong(folder) {
+export function runningIn(folder) {
   const pid = Number(/^pid (\d+)$/m.exec(read(places(folder).record))?.[1] ?? 0);
   const started = startOf(pid);
   return started === '' ? undefined : { pid, started };

@@ -46,7 +46,7 @@ class Destination(NamedTuple):
 def shown_destination(host: str | None, port: int | None, kind: str | None) -> str:
     """A destination for people; `host` is None for a socket without an address, `kind` its transport."""
     if host is None:
-        return f"{'' if kind in _ICMP else 'raw '}{kind} socket"
+        return f"{'' if kind in _ICMP else 'raw '}{kind or 'unknown'} socket"
     return host if port is None else endpoint(host, port)
 
 

@@ -17,13 +17,13 @@ from exporter.programs import Program
 from exporter.spans import command_line
 from exporter.summary_table import ROWS_MAX, Counted, Row, Traffic, ordered, print_rows
 from exporter.tampering import sentence
-from exporter.terms import DENIED, WOULD_DENY, Ruling
+from exporter.terms import DENIED, VERDICT_WORDS, WOULD_DENY, Ruling
 from exporter.text import counted, printable
 from exporter.unseen import Unseen
 
 _COUNTED_MAX = 10_000
 
-_AGAINST = {DENIED: "denied", WOULD_DENY: "would be denied"}
+_AGAINST = (DENIED, WOULD_DENY)
 FAILED = frozenset({Outcome.REFUSED, Outcome.TIMEOUT, Outcome.RESET, Outcome.UNREACHABLE, Outcome.ABORTED})
 
 _NOTHING_SAID = Ruling()
@@ -196,7 +196,7 @@ class Summary:
         """
         number, attempts = self.totals()
         destinations = f"{'at least ' if self._uncounted else ''}{counted(number, 'destination')}"
-        counts = {words: self._verdicts[verdict] for verdict, words in _AGAINST.items()}
+        counts = {VERDICT_WORDS[verdict]: self._verdicts[verdict] for verdict in _AGAINST}
         against = "".join(f", {n} {words}" for words, n in {**counts, "novel": self._novel}.items() if n)
         return f"{counted(attempts, 'attempt')}, {destinations}{against}"
 

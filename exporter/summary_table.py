@@ -12,12 +12,11 @@ from rich.table import Table
 from rich.text import Text
 
 from exporter.destinations import shown_destination
-from exporter.terms import ALLOWED, DENIED, WOULD_DENY
+from exporter.terms import ALLOWED, VERDICT_WORDS
 from exporter.text import counted, printable
 
 ROWS_MAX = 50
 
-_VERDICTS = {ALLOWED: "allowed", DENIED: "denied", WOULD_DENY: "would deny"}
 _CHAIN_HEAD, _CHAIN_TAIL = 2, 5
 """Programs shown of a long chain: the first, and the last, of which one did it."""
 NAME_MAX = 40
@@ -117,7 +116,7 @@ def _columns(rows: Sequence[Counted]) -> Iterator[_Column]:
     yield _Column("destination", lambda row, _: row.destination, is_long=True)
     yield _Column("transport", lambda row, _: row.transport or "?")
     if any(row.verdict != ALLOWED for row, _ in rows):
-        yield _Column("verdict", lambda row, _: _VERDICTS[row.verdict])
+        yield _Column("verdict", lambda row, _: VERDICT_WORDS[row.verdict])
     yield _Column("count", lambda _, traffic: str(traffic.attempts), "right")
     yield _Column("failed", lambda _, traffic: str(traffic.failed or ""), "right")
     yield _Column("sent", lambda _, traffic: _size(traffic.bytes_sent), "right")

@@ -31,6 +31,8 @@ from exporter.policy.model import (
 
 ALLOWED, DENIED, WOULD_DENY = "allow", "deny", "audit"
 """`egress.verdict`; what there is no policy for is allowed."""
+VERDICT_WORDS = {ALLOWED: "allowed", DENIED: "denied", WOULD_DENY: "would be denied"}
+"""For people."""
 _WORDS = {
     Verdict.NONE: ALLOWED,
     Verdict.ALLOW: ALLOWED,

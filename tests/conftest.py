@@ -4,11 +4,14 @@ A folder is a kind: `tests/kernel/…` carries the marker `kernel`, and so on. T
 stand elsewhere carry `@pytest.mark.kernel` themselves. Without root those are skipped, with the reason;
 under `CI=true` a test that was skipped, deselected or expected to fail makes the whole run fail.
 
-Those that don't trace come first: what `tests/clean` and `tests/stack` need is prepared beside them.
+`make test` runs them in two rows side by side, since tests that trace spend most of their time waiting: the
+folders of `FIRST_ROW` in one, all others in the other. Both trace at once, except while a test that looks at
+the whole host, and carries `@pytest.mark.alone`, runs.
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,12 +20,12 @@ import hypothesis
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
 
 TESTS = Path(__file__).parent
 KINDS = {"browser", "kernel", "integration", "stack"}
-LAST = ("clean", "integration", "kernel", "stack")
-"""Folders whose tests trace, or wait for what is built and downloaded behind the others."""
+FIRST_ROW = {"kernel", "integration", "stack"}
+LOCK = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "ci-egress/tests.lock")
 LEFT_OUT = ("skipped", "deselected", "xfailed", "xpassed")
 
 hypothesis.settings.register_profile("default", deadline=None, database=None)
@@ -32,20 +35,30 @@ hypothesis.settings.load_profile("ci" if os.environ.get("CI") == "true" else "de
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark each test with the kind that its folder names; skip what needs root without it; order them."""
+    """Mark each test with the kind that its folder names, and its row; skip what needs root without it."""
     needs_root = pytest.mark.skip(reason="needs root")
     for item in items:
-        kind = item.path.relative_to(TESTS).parts[0]
-        if kind in KINDS:
-            item.add_marker(kind)
+        folder = _folder(item)
+        item.add_marker(pytest.mark.xdist_group("first" if folder in FIRST_ROW else "second"))
+        if folder in KINDS:
+            item.add_marker(folder)
         if item.get_closest_marker("kernel") and os.geteuid() != 0:
             item.add_marker(needs_root)
-    items.sort(key=_turn)
 
 
-def _turn(item: pytest.Item) -> int:
-    folder = item.path.relative_to(TESTS).parts[0]
-    return LAST.index(folder) if folder in LAST else -1
+def _folder(item: pytest.Item) -> str:
+    return item.path.relative_to(TESTS).parts[0]
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)  # before the time of the test begins
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Keep others from tracing beside what looks at the whole host, those of another checkout, too."""
+    if not item.get_closest_marker("kernel"):
+        return (yield)
+    LOCK.parent.mkdir(parents=True, exist_ok=True)
+    with LOCK.open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX if item.get_closest_marker("alone") else fcntl.LOCK_SH)
+        return (yield)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

@@ -57,10 +57,10 @@ def long_flush_told() -> Iterator[None]:
             timer.join()  # nothing comes behind the account
 
 
-def tell_fault(traceback: str) -> None:
-    """Say that there is a bug."""
+def tell_fault(traceback: str, lost: str = "that event") -> None:
+    """Say that there is a bug, and what is `lost` by it."""
     Messages.current().say(
-        "a fault of ci-egress: it goes on without that event; please report this",
+        f"a fault of ci-egress: it goes on without {lost}; please report this",
         level=logging.ERROR,
         detail=traceback,
     )

@@ -20,7 +20,7 @@ from exporter.cli.leftovers import tell_leftovers
 from exporter.cli.notices import long_flush_told, tell_act, tell_fault, warn, warn_of_ignored
 from exporter.cli.outcome import Outcome
 from exporter.cli.reporting import Reporting
-from exporter.cli.viewing import Ticker, lines, tell_besides
+from exporter.cli.viewing import Ticker, finish, lines, tell_besides
 from exporter.clock import boot_ns, system_clock
 from exporter.command import HeldCommand
 from exporter.config import RunConfig
@@ -99,8 +99,7 @@ def trace(
         ticker = Ticker(view)
         ended_ns = wait(run.source, held.pidfd, lambda: _turn(run, relay, held, ticker))
         _end(run, ended_ns)
-        if view is not None:
-            view.close()
+        finish(view)
         with long_flush_told():
             telemetry.close(before_logs=run.guards.tell_losses)
         account, lost = run.books.account(), losses(tracer)

@@ -27,6 +27,11 @@ class _Ticking(Protocol):
         """Show what is due."""
 
 
+class _Closing(Protocol):
+    def close(self) -> None:
+        """Show what is left."""
+
+
 class Ticker:
     """Lets a view show what is due; one that has a fault is let be: tracing goes on."""
 
@@ -41,7 +46,16 @@ class Ticker:
                 self._view.tick()
             except Exception:  # noqa: BLE001 - what is shown isn't worth what is traced
                 self._view = None
-                tell_fault(traceback.format_exc())
+                tell_fault(traceback.format_exc(), lost="--live")
+
+
+def finish(view: _Closing | None) -> None:
+    """COMMAND is over; a fault of the view's is no reason to lose what is to be flushed and said."""
+    if view is not None:
+        try:
+            view.close()
+        except Exception:  # noqa: BLE001 - as above
+            tell_fault(traceback.format_exc(), lost="--live")
 
 
 def lines(environment: Mapping[str, str], *, is_live: bool) -> Lines | None:

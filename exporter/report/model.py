@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from exporter.account import Account
-from exporter.destinations import SOCKET, Destination
+from exporter.destinations import SOCKET, shown_destination
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +76,12 @@ class Act:
     @property
     def destination(self) -> str:
         """`host:port`, an IPv6 address in brackets; the host alone where there is no port."""
-        if self.host == SOCKET and self.address is None:
-            return Destination(SOCKET, None, self.transport or "unknown", None).shown
-        if self.port is None:
-            return self.host
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        return shown_destination(self.host if self.is_address else None, self.port, self.transport)
+
+    @property
+    def is_address(self) -> bool:
+        """Whether it had one: a socket that was denied has none yet."""
+        return self.host != SOCKET or self.address is not None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from exporter.report.held import Held
 from exporter.report.model import Act, JobReport, Report
-from exporter.report.page.held import Held
 from exporter.terms import ALLOWED, DENIED, WOULD_DENY
 
 if TYPE_CHECKING:
@@ -24,17 +24,15 @@ def previewed(
 
     What was denied stays so. `resolvers` are the system's.
     """
-    if baseline is None and policy is None:
-        return report
-    jobs = [
-        _previewed(job, Held(job, baseline, policy, resolvers), has_policy=policy is not None)
-        for job in report.jobs
-    ]
+    jobs = [previewed_job(job, Held(job, baseline, policy, resolvers)) for job in report.jobs]
     return replace(report, jobs=jobs)
 
 
-def _previewed(job: JobReport, held: Held, *, has_policy: bool) -> JobReport:
-    mode = (job.mode or _AUDIT) if has_policy else job.mode
+def previewed_job(job: JobReport, held: Held) -> JobReport:
+    """The same of one job, whose acts are `held`."""
+    if held.to_nothing:
+        return job
+    mode = (job.mode or _AUDIT) if held.has_policy else job.mode
     return replace(job, mode=mode, acts=[_act(act, held) for act in job.acts])
 
 

@@ -9,7 +9,6 @@ from datetime import UTC, date, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from exporter.destinations import SOCKET
 from exporter.jobs.model import Job
 from exporter.report.model import Act, JobReport
 from exporter.summary import FAILED, Summary, Tally
@@ -126,8 +125,7 @@ def _tally(acts: Sequence[Act]) -> Tally:
 
 
 def _row(act: Act) -> Row:
-    has_address = act.host and (act.host != SOCKET or act.address is not None)
-    host = act.host if has_address else None
+    host = act.host if act.is_address else None
     return Row(host, act.port, act.transport, act.chain, act.is_loopback, act.verdict, act.novel, act.step)
 
 

@@ -12,12 +12,12 @@ from exporter.policy.model import DEFAULT
 from exporter.report.inert import code, size
 from exporter.report.sheet import attempts_of
 from exporter.summary_table import NAME_MAX, Counted, Row, Traffic, shortened
-from exporter.terms import DENIED, WOULD_DENY
+from exporter.terms import DENIED, VERDICT_WORDS, WOULD_DENY
 from exporter.text import counted
 
 NEW = "new"
-_VERDICTS = {DENIED: "denied", WOULD_DENY: "would be denied"}
-ALL_MARKS = frozenset({NEW, *_VERDICTS})
+_AGAINST = frozenset({DENIED, WOULD_DENY})
+ALL_MARKS = _AGAINST | {NEW}
 _MORE_MAX = 120
 """Bytes of the line that says how many rows there are besides."""
 
@@ -48,11 +48,6 @@ def table(rows: Sequence[Counted], limit_bytes: int, *, rows_max: int, marks: Co
     return "".join((*text, "</table>\n", _more(rows[shown:]))) if shown else ""
 
 
-def amount(number: int) -> str:
-    """`1,204`."""
-    return f"{number:,}"
-
-
 def _columns(rows: Sequence[Counted], marks: Collection[str]) -> Iterator[_Column]:
     """Three, since a phone has no room for more."""
     yield _Column("destination", partial(_where, marks))
@@ -67,8 +62,8 @@ def _where(marks: Collection[str], row: Row, traffic: Traffic) -> str:
         lines[0] += f" {code(row.transport)}" if row.transport else " ?"
     if row.novel and NEW in marks:
         lines.append("<b>new</b>")
-    if row.verdict in _VERDICTS:
-        told = [f"<b>{_VERDICTS[row.verdict]}</b>"] if row.verdict in marks else []
+    if row.verdict in _AGAINST:
+        told = [f"<b>{VERDICT_WORDS[row.verdict]}</b>"] if row.verdict in marks else []
         told += [f"by {code(traffic.rule)}"] if traffic.rule not in (None, DEFAULT) else []
         lines += [" ".join(told)] if told else []
     return "<br>".join(lines)
@@ -81,8 +76,8 @@ def _who(row: Row, _: Traffic) -> str:
 
 
 def _count(_: Row, traffic: Traffic) -> str:
-    lines = [amount(traffic.attempts)]
-    lines += [f"{amount(traffic.failed)} failed"] if traffic.failed else []
+    lines = [f"{traffic.attempts:,}"]
+    lines += [f"{traffic.failed:,} failed"] if traffic.failed else []
     for arrow, number in (("↑", traffic.bytes_sent), ("↓", traffic.bytes_received)):
         lines += [f"{arrow} {decimal(number)}".replace(" ", "&nbsp;")] if number else []
     return "<br>".join(lines)

@@ -9,7 +9,7 @@ from rich.filesize import decimal
 
 from exporter.report.sheet import Sheet, attempts_of, destinations
 from exporter.summary_table import Counted
-from exporter.terms import DENIED, WOULD_DENY
+from exporter.terms import DENIED, VERDICT_WORDS, WOULD_DENY
 from exporter.text import counted
 
 
@@ -39,9 +39,9 @@ def counts(sheet: Sheet) -> Iterator[str]:
     yield f"{attempts} to {_least(sheet)}{number(destinations(out), 'destination')}"
     if sheet.tally.novel:
         yield f"<b>{sheet.tally.novel:,}</b> new"
-    for effect, told in ((DENIED, "denied"), (WOULD_DENY, "would be denied")):
+    for effect in (DENIED, WOULD_DENY):
         if against := sheet.tally.verdicts.get(effect):
-            yield f"<b>{against:,}</b> {told}"
+            yield f"<b>{against:,}</b> {VERDICT_WORDS[effect]}"
     if failed := sum(traffic.failed for _, traffic in out):
         yield f"{failed:,} failed"
     yield from _sizes(out)

@@ -13,13 +13,13 @@ from rich.text import Text
 from exporter.destinations import Destination
 from exporter.programs import Program
 from exporter.summary_table import shown_chain
-from exporter.terms import DENIED, WOULD_DENY, Ruling
+from exporter.terms import DENIED, VERDICT_WORDS, WOULD_DENY, Ruling
 from exporter.text import printable
 
 KNOWN_MAX = 20_000
 """Kinds of acts that are told apart in a job."""
 
-_AGAINST = {DENIED: ("denied", "bold red"), WOULD_DENY: ("would be denied", "magenta")}
+_STYLES = {DENIED: "bold red", WOULD_DENY: "magenta"}
 
 
 class First(NamedTuple):
@@ -47,8 +47,8 @@ class First(NamedTuple):
         if self.said.is_novel:
             line.append(" new", style="bold yellow")
         if self.said.is_against:
-            words, style = _AGAINST[self.said.verdict]
-            line.append(f" {words}", style=style)
+            verdict = self.said.verdict
+            line.append(f" {VERDICT_WORDS[verdict]}", style=_STYLES[verdict])
             if self.said.rule:
                 line.append(f" by {printable(self.said.rule)}")
         line.append(f"  {shown_chain(self.chain) or 'a program that is not known'}", style="dim")

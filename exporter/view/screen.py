@@ -77,8 +77,9 @@ class Screen:
 
     def changed(self, job: Job, *, is_over: bool) -> None:
         """A job began, or is over."""
-        shown = self._of(job)
-        shown.over_s = self._clock_s() if is_over else None
+        now_s = self._clock_s()
+        self._forget(now_s)  # also while the terminal takes nothing, and so nothing is drawn
+        self._of(job).over_s = now_s if is_over else None
         self._has_news = True
 
     def met(self, job: Job, where: Destination, program: Program | None, said: Ruling, attempts: int) -> None:
@@ -140,11 +141,15 @@ class Screen:
             shown = self._jobs[key] = _Shown(job, now_s)
         return shown
 
-    def _draw(self, now_s: float) -> None:
-        self._drawn_s, self._has_news = now_s, False
+    def _forget(self, now_s: float) -> None:
+        """What was over for long."""
         for key, shown in list(self._jobs.items()):
             if shown.over_s is not None and now_s - shown.over_s > OVER_S:
                 del self._jobs[key]
+
+    def _draw(self, now_s: float) -> None:
+        self._drawn_s, self._has_news = now_s, False
+        self._forget(now_s)
         size = self._terminal.size
         clear = "\x1b[2J" if size != self._size else ""
         self._size = size

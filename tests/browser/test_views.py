@@ -57,6 +57,9 @@ def test_each_job_of_several_is_shown_by_itself(open_page: Open) -> None:
     page.reload()
     assert page.locator("h1").inner_text() == "deploy"
     assert choice.input_value() == "1"
+    page.evaluate("location.hash = '#timeline/1'")
+    page.locator("h1", has_text="build").wait_for()
+    page.locator("#view-timeline").wait_for()
 
 
 def test_what_is_new_is_told_with_who_did_it(open_page: Open) -> None:

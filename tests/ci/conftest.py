@@ -13,6 +13,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.kernel.conftest import lab, programs
+from tests.unit.jobs.documented import environment
+
+from .actions_runner import Job
+from .stand_ins import StandIn
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -83,3 +87,16 @@ def _path(folder: Path, script: str) -> str:
     program.write_text(script.format(Path(sys.executable).with_name("ci-egress")))
     program.chmod(0o755)
     return f"{program.parent}:{os.environ.get('PATH', os.defpath)}"
+
+
+@pytest.fixture
+def stand_in(tmp_path: Path) -> StandIn:
+    return StandIn(tmp_path / "bin")
+
+
+@pytest.fixture
+def job(tmp_path: Path, stand_in: StandIn) -> Iterator[Job]:
+    """One of GitHub's documentation, on a runner with the stand-in on PATH."""
+    path = f"{stand_in.path.parent}:{os.environ.get('PATH', os.defpath)}"
+    with Job(tmp_path, {**environment("github"), "PATH": path}) as job:
+        yield job

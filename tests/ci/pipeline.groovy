@@ -1,4 +1,4 @@
-// Calls a step of a shared library as a Pipeline does: `groovy pipeline.groovy STEP.groovy FOLDER` with the call's
+// Calls a step of a shared library as a Pipeline does: `groovy pipeline.groovy STEP.groovy FOLDER` with a list of calls'
 // arguments on stdin as JSON. The steps that it needs in turn really do what Jenkins' do; the others aren't there.
 
 import groovy.json.JsonOutput
@@ -60,9 +60,11 @@ abstract class Pipeline extends Script {
 def configuration = new CompilerConfiguration(scriptBaseClass: Pipeline.name)
 def shell = new GroovyShell(getClass().classLoader, new Binding(), configuration)
 def step = shell.parse(new File(args[0])).within(args[1])
-def asked = new JsonSlurper().parse(System.in)
-try {
-    println('\n' + JsonOutput.toJson([returned: step.call(asked)]))
-} catch (RuntimeException error) {
-    println('\n' + JsonOutput.toJson([failed: error.message]))
+def results = new JsonSlurper().parse(System.in).collect { asked ->
+    try {
+        return [returned: step.call(asked)]
+    } catch (RuntimeException error) {
+        return [failed: error.message]
+    }
 }
+println('\n' + JsonOutput.toJson(results))

@@ -1,7 +1,7 @@
 """Places where nobody has worked yet: Debian 12 and 13 with git and make and nothing else, and a new clone.
 
-Preparing them takes minutes, many of them waiting for downloads. So it begins with the test run, behind tests
-that trace nothing, and with the lowest priority.
+Preparing them takes minutes, many of them waiting for downloads. So it is done for all at once, and with the
+lowest priority.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def environment(home: str) -> dict[str, str]:
 
 
 class Place:
-    """One of PLACES, prepared in the background."""
+    """One of PLACES, being prepared from now on."""
 
     def __init__(self, name: str) -> None:
         self.name = name

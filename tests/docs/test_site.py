@@ -12,7 +12,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.docs.pages import DOCS, PAGES, ROOT, of_html, page
+from tests.docs.pages import DOCS, PAGES, ROOT, of_html
+from tests.docs.pages import page as page_of
+from tools.pictures.chromium import chromium
 
 LOADED = re.compile(r"""<(?:script|img|link|iframe|source)\b[^>]*?\b(?:src|href)=["']?([^"' >]+)""")
 BLOCKS = ("li", "ol", "pre", "table", "tr", "td", "h2", "h3", "h4", "img")
@@ -53,7 +55,7 @@ def test_a_page_has_the_blocks_that_the_repository_shows(site: Path) -> None:
             continue
         built = (site / path.relative_to(DOCS).with_suffix(".html")).read_text(encoding="utf-8")
         article = built.partition("<article")[2].partition("</article>")[0]
-        ours, theirs = of_html(article).elements, page(path).elements
+        ours, theirs = of_html(article).elements, page_of(path).elements
         if found := {block: (ours[block], theirs[block]) for block in BLOCKS if ours[block] != theirs[block]}:
             differences[path.name] = found
     assert differences == {}
@@ -64,3 +66,16 @@ def test_its_search_knows_every_page(site: Path) -> None:
     found = {entry["location"].partition("#")[0] for entry in index["docs"]}
     pages = {str(path.relative_to(DOCS).with_suffix(".html")) for path in PAGES if path.is_relative_to(DOCS)}
     assert pages <= found
+
+
+def test_from_disk_it_can_be_searched_and_asks_nobody(site: Path) -> None:
+    with chromium() as browser:
+        page = browser.new_page()
+        asked: list[str] = []
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto((site / "reference" / "cli.html").as_uri())
+        page.locator(".md-search__input").press_sequentially("lockdown")  # it listens to keys
+        found = page.locator(".md-search-result__item")
+        found.first.wait_for(state="attached")
+        assert "What breaks" in found.first.inner_text()
+    assert {urlsplit(url).scheme for url in asked} <= {"file", "blob", "data"}

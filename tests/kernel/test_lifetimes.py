@@ -32,6 +32,8 @@ from .tracing import copy_of_the_program, read, run_command, trace
 if TYPE_CHECKING:
     from .conftest import Programs
 
+pytestmark = pytest.mark.alone
+
 WAITS = ["sh", "-c", "echo ready; read line; exit 7"]
 """A COMMAND that waits for a line, then fails."""
 

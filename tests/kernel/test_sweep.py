@@ -11,6 +11,8 @@ import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+import pytest
+
 from .attached import PINS, Running, in_session, nothing_left, running, wait_for
 from .lab import PORT
 from .tracing import trace
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from .conftest import Programs
+
+pytestmark = pytest.mark.alone
 
 WAITS = ["sh", "-c", "echo ready; read line"]
 """A COMMAND that waits for a line."""

@@ -13,6 +13,8 @@ from tests.kernel.tracing import ROOT
 from tools.release.checkout import Checkout
 
 VERSION = Checkout(ROOT).version()
+LIMIT_S = 600
+"""Of a test that may be the first to release, or to make a Debian root."""
 _WHO = ("-c", "user.name=Somebody", "-c", "user.email=somebody@ci-egress.example")
 
 

@@ -16,6 +16,7 @@ from tests.kernel.lab import PORT, V4
 from tests.kernel.test_watch_policy import PEER, job, run_id
 
 from .machine import CI_EGRESS, LIMIT_S
+from .releases import LIMIT_S as RELEASE_LIMIT_S
 from .unit import SERVICE, capability_mask
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from .machine import Machine
     from .releases import Built
 
-pytestmark = [pytest.mark.kernel, pytest.mark.index]
+pytestmark = [pytest.mark.kernel, pytest.mark.index, pytest.mark.timeout(RELEASE_LIMIT_S)]
 
 OPTIONS = f"WATCH_OPTIONS=--json-log --allowed-endpoints {PEER} --enforce\n"
 

@@ -17,12 +17,12 @@ from tests.kernel.tracing import ROOT
 from tools.manual import pages
 from tools.release.checkout import Checkout
 
-from .releases import Built, tracked
+from .releases import LIMIT_S, Built, tracked
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-pytestmark = pytest.mark.kernel
+pytestmark = [pytest.mark.kernel, pytest.mark.timeout(LIMIT_S)]
 
 SHARED = {
     "bash-completion/completions/ci-egress",

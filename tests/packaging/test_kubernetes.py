@@ -19,6 +19,7 @@ from tools.release.checkout import Checkout
 
 from .machine import LIMIT_S, PINS, debian_root, machine
 from .pods import Node, capabilities, container, documents, instructions, pod
+from .releases import LIMIT_S as RELEASE_LIMIT_S
 from .unit import UNIT
 from .unit import capabilities as of_unit
 
@@ -135,6 +136,7 @@ def image(built: Built) -> Iterator[Machine]:
 
 @pytest.mark.kernel
 @pytest.mark.index
+@pytest.mark.timeout(RELEASE_LIMIT_S)
 def test_the_containers_trace_and_deny_with_just_the_manifests_rights(image: Machine, steps: Steps) -> None:
     node, (prepares,), watches = Node(image), pod()["initContainers"], container()
     node.prepare()

@@ -66,7 +66,8 @@ def build(checkout: Checkout, output: Path, work: Path) -> None:
     contents = debian.Contents(checkout.root, built.wheel, requirements, version, made_s)
     debian.build(contents, output, work)
     python = debian.installed_python(work / "root")
-    bill.write(python, checkout.root / "pyproject.toml", output / f"ci-egress-{version}.cdx.json")
+    project = bill.static_project(checkout.root / "pyproject.toml", version, work / "pyproject.toml")
+    bill.write(python, project, output / f"ci-egress-{version}.cdx.json")
 
 
 def publish(checkout: Checkout, notes_file: Path) -> None:

@@ -7,14 +7,24 @@ import sys
 from pathlib import Path
 
 
-def write(python: Path, pyproject: Path, output: Path) -> None:
-    """Write that of the environment of `python` to `output`. It holds neither times nor random numbers."""
+def write(python: Path, project: Path, output: Path) -> None:
+    """Write that of the environment of `python` to `output`. It holds neither times nor random numbers.
+
+    `project` is what `static_project` wrote.
+    """
     subprocess.run(  # noqa: S603 - of our own
         [
             *(sys.executable, "-m", "cyclonedx_py", "environment", "--output-reproducible", "--validate"),
-            *("--pyproject", str(pyproject), "--mc-type", "application", "--spec-version", "1.6"),
+            *("--pyproject", str(project), "--mc-type", "application", "--spec-version", "1.6"),
             *("--output-format", "JSON", "--output-file", str(output), str(python)),
         ],
         capture_output=True,
         check=True,
     )
+
+
+def static_project(pyproject: Path, version: str, output: Path) -> Path:
+    """Write the metadata with the version, which else only the build's tool finds; returns `output`."""
+    text = pyproject.read_text(encoding="utf-8")
+    output.write_text(text.replace('dynamic = ["version"]', f'version = "{version}"'), encoding="utf-8")
+    return output

@@ -10,11 +10,11 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from exporter.report.held import Held
 from exporter.report.page.drafts import added, drafted
-from exporter.report.page.held import Held
 from exporter.report.page.rows import Counts, Row, Table, table_of
 from exporter.report.page.tree import Tree, tree_of
-from exporter.report.preview import previewed
+from exporter.report.preview import previewed_job
 from exporter.text import clean, printable
 
 if TYPE_CHECKING:
@@ -94,12 +94,12 @@ class PageData:
         self._unlisted = 0
         resolvers = tuple(resolvers)
         jobs = []
-        previews = previewed(report, baseline, policy, resolvers)
-        for job, seen in zip(report.jobs, previews.jobs, strict=True):
+        for job in report.jobs:
             held = Held(job, baseline, policy, resolvers)
             table = table_of(job.acts, held)
             self.tables.append((job, table))
-            jobs.append({**self._job(job, table), "additions": list(added(seen, baseline))})
+            additions = list(added(previewed_job(job, held), baseline))
+            jobs.append({**self._job(job, table), "additions": additions})
         self.fields: dict[str, Any] = {
             "jobs": jobs,
             "texts": self._texts.all,

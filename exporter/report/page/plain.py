@@ -7,10 +7,10 @@ from typing import Any
 from exporter.report.model import JobReport
 from exporter.report.page.data import PageData, head, shown
 from exporter.report.page.rows import Counts, Row, Table
+from exporter.terms import VERDICT_WORDS
 
-ROWS_MAX = 500
-"""Of all jobs together."""
-_VERDICTS = {"allow": "allowed", "audit": "would be denied", "deny": "denied"}
+ROWS_MAX = 200
+"""Of all jobs together: a browser takes them in before it runs the script, which they keep waiting."""
 _TEXT_MAX = 300
 
 
@@ -41,7 +41,8 @@ def _cells(row: Row, counts: Counts) -> dict[str, Any]:
         "is_loopback": row.is_loopback,
         "is_new": row.seen.novel is True,
         "transport": row.transport or "unknown",
-        "verdict": _VERDICTS.get(row.verdict, shown(row.verdict, 40)),
+        "verdict": VERDICT_WORDS.get(row.verdict, shown(row.verdict, 40)),
+        "look": row.verdict if row.verdict in VERDICT_WORDS else "",
         "attempts": counts.attempts,
         "failed": counts.failed,
         "chain": " › ".join(shown(name, 80) for name in row.chain) or "unknown",

@@ -7,11 +7,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from exporter.report.held import Held, Seen
 from exporter.report.model import Act
-from exporter.report.page.held import Held, Seen
+from exporter.summary import FAILED
+from exporter.terms import ALLOWED
 
 _ADDRESSES_MAX = 20
-_FAILED = frozenset({"refused", "timeout", "reset", "unreachable", "aborted"})
 
 
 class Row(NamedTuple):
@@ -30,7 +31,7 @@ class Row(NamedTuple):
     @property
     def is_against(self) -> bool:
         """Whether it is new, was denied, or would be: what to look at first."""
-        return self.seen.novel is True or self.verdict != "allow" or self.seen.is_denied
+        return self.seen.novel is True or self.verdict != ALLOWED or self.seen.is_denied
 
 
 @dataclass(slots=True)
@@ -49,7 +50,7 @@ class Counts:
     def add(self, place: int, act: Act) -> None:
         """Count `act`, the one at `place`."""
         self.attempts += act.attempts
-        self.failed += act.attempts if act.outcome in _FAILED else 0
+        self.failed += act.attempts if act.outcome in FAILED else 0
         self.bytes_sent += act.bytes_sent or 0
         self.bytes_received += act.bytes_received or 0
         self.first_ns = min(self.first_ns or act.started_ns, act.started_ns)
@@ -81,5 +82,5 @@ def table_of(acts: Iterable[Act], held: Held) -> Table:
 
 def _order(item: tuple[Row, Counts]) -> tuple[object, ...]:
     row, counts = item
-    is_denied = row.verdict != "allow" or row.seen.is_denied
+    is_denied = row.verdict != ALLOWED or row.seen.is_denied
     return row.is_loopback, not row.seen.novel, not is_denied, -counts.attempts, row.destination

@@ -15,10 +15,10 @@ from exporter.account import Account
 from exporter.baseline.model import Baseline, Entry, Task
 from exporter.policy.hosts import parse_single_host
 from exporter.policy.parse import parse_policy
+from exporter.report.held import Held
 from exporter.report.model import JobReport, Report
 from exporter.report.page import data
 from exporter.report.page.data import PageData, shown
-from exporter.report.page.held import Held
 from exporter.report.page.rows import table_of
 from exporter.report.page.tree import NONE, tree_of
 from tests.unit.report.builds import build

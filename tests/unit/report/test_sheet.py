@@ -78,10 +78,12 @@ def test_spans_and_the_counts_of_a_run_give_the_same_sheet() -> None:
 def test_a_socket_without_an_address_has_no_host_but_a_host_may_be_called_so() -> None:
     acts = (
         replace(RECORDED, host=SOCKET, address=None, port=None, transport="icmp"),
+        replace(RECORDED, host=SOCKET, address=None, port=None, transport=None),
         replace(RECORDED, host=SOCKET),
     )
     rows = sheet_of_report(replace(JOB_REPORT, acts=acts)).tally.rows
-    assert {row.destination for row, _ in rows} == {"icmp socket", "_socket:443"}
+    shown = {"icmp socket", "raw unknown socket", "_socket:443"}
+    assert {row.destination for row, _ in rows} == {act.destination for act in acts} == shown
 
 
 def test_rows_are_bounded_and_the_rest_is_counted() -> None:

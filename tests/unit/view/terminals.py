@@ -17,6 +17,8 @@ from exporter.view.terminal import Terminal
 
 _MARK = b"\0"
 _LIMIT_S = 20.0
+_READERS_ROOM = 4095
+"""Bytes: N_TTY_BUF_SIZE of drivers/tty/n_tty.c, without one."""
 _SEQUENCE = re.compile(r"\x1b\[(\??)([0-9;]*)([A-Za-z])")
 
 
@@ -125,13 +127,19 @@ class Pty:
         """As somebody who writes until nothing fits any more; how much that was."""
         descriptor = os.open(f"/proc/self/fd/{self.theirs}", os.O_WRONLY | os.O_NOCTTY | os.O_NONBLOCK)
         written = 0
-        try:
-            while True:
+        is_full = False
+        while not is_full:
+            has_room = self._unread() < _READERS_ROOM  # what is on its way there makes room for more
+            try:
                 written += os.write(descriptor, b"." * 1024)
-        except BlockingIOError:
-            return written
-        finally:
-            os.close(descriptor)
+            except BlockingIOError:
+                is_full = not has_room
+        os.close(descriptor)
+        return written
+
+    def _unread(self) -> int:
+        waiting = fcntl.ioctl(self.ours, termios.FIONREAD, struct.pack("i", 0))
+        return int(struct.unpack("i", waiting)[0])
 
     def set_canonical(self, *, is_on: bool) -> None:
         """Off as by an editor or a pager."""

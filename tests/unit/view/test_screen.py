@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import re
 from collections.abc import Iterator
 from dataclasses import replace
@@ -10,6 +11,7 @@ import pytest
 
 from exporter.jobs.detect import detect, host
 from exporter.jobs.model import Job
+from exporter.view.firsts import Known
 from exporter.view.screen import OVER_S, REFRESH_S, SAID_MAX, Screen
 from tests.unit.watches import gitlab
 
@@ -167,6 +169,24 @@ def test_a_job_that_is_over_is_shown_for_a_while_below_those_that_run(pty: Pty, 
         clock.now_s += OVER_S + 1
         screen.tick()
         assert not any("group/app/first " in row for row in seen(pty))
+
+
+def test_jobs_that_are_over_are_let_go_of_though_the_terminal_takes_nothing(pty: Pty, clock: Clock) -> None:
+    screen = Screen(pty.terminal(), clock)
+
+    def are_kept() -> int:
+        return sum(isinstance(each, Known) for each in gc.get_objects())
+
+    with screen.shown():
+        pty.fill()
+        before = are_kept()
+        for number in range(100):
+            screen.changed(job(f"job-{number}"), is_over=False)
+            screen.changed(job(f"job-{number}"), is_over=True)
+            clock.now_s += OVER_S + 1
+            screen.tick()
+        assert are_kept() - before == 1
+    pty.read()
 
 
 def test_parts_of_a_job_are_one_row(pty: Pty, clock: Clock) -> None:

@@ -45,7 +45,7 @@ function start() {
   showJob(place, view);
   document.getElementById("plain").remove();
   app.hidden = false;
-  addEventListener("hashchange", () => tabs.open(chosen().view));
+  addEventListener("hashchange", () => (jobs[chosen().place] === tabs.job ? tabs.open(chosen().view) : location.reload()));
   addEventListener("beforeprint", () => VIEWS.forEach(({ id }) => tabs.made(id)));
 }
 

@@ -9,6 +9,7 @@ from exporter.baseline.judge import Judge, Recorded
 from exporter.baseline.model import Baseline, Task
 from exporter.baseline.novelty import Novelty
 from exporter.destinations import Destination
+from exporter.events import Outcome
 from exporter.policy.model import ANSWER, DEFAULT, Effect, Policy
 
 if TYPE_CHECKING:
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
 
     from exporter.policy import model
     from exporter.report.model import Act, JobReport
-
-_SENT = "sent"
 
 
 class Seen(NamedTuple):
@@ -54,6 +53,16 @@ class Held:
         self._novelty = None if baseline is None else Novelty(baseline, self._task)
         self._judge = None if policy is None else Judge(policy, resolvers)
 
+    @property
+    def to_nothing(self) -> bool:
+        """Whether there is neither a baseline nor a policy."""
+        return self._novelty is None and self._judge is None
+
+    @property
+    def has_policy(self) -> bool:
+        """Whether a policy is asked."""
+        return self._judge is not None
+
     def seen(self, act: Act) -> Seen:
         """What they say to `act`."""
         novel, is_known = self._novel(act)
@@ -68,7 +77,9 @@ class Held:
         peer = Address(act.address, "", act.is_loopback) if act.address else None
         where = Destination(act.host, act.port, act.transport, peer)
         chain = act.chain or None
-        if act.is_loopback or not self._novelty.is_novel(where, chain, is_connect=act.outcome != _SENT):
+        if act.is_loopback or not self._novelty.is_novel(
+            where, chain, is_connect=act.outcome != Outcome.SENT
+        ):
             return False, None
         return True, self._novelty.has(where)
 

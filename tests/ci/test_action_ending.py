@@ -1,0 +1,163 @@
+"""What the action does when the job is over, or before: what it shows, keeps, and fails for."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.integration.drive_command import ROOT, is_gone
+from tests.integration.receivers import serving
+from tests.kernel.attached import wait_for
+
+from .actions_runner import Command
+from .stand_ins import Results
+
+if TYPE_CHECKING:
+    from .actions_runner import Job
+    from .stand_ins import StandIn
+
+pytestmark = [pytest.mark.integration, pytest.mark.kernel]
+
+
+def test_what_it_said_is_shown_and_none_of_it_is_a_command(job: Job, stand_in: StandIn) -> None:
+    denied = {
+        "level": "error",
+        "message": "blocked: sh → evil.example:443\n::error::owned",
+        "event": "cicd.egress.denied",
+    }
+    note = {"level": "warning", "message": "::add-mask::owned ##[error]owned", "detail": "::warning::owned"}
+    stand_in.says(denied, note, "no JSON ::error::owned", watch=90)
+    job.use(ROOT)
+    (post,) = job.finish()
+    assert post.annotations("error") == [denied["message"], "what fail-on names happened"]
+    shown = [command for command in post.commands if command.name not in {"group", "endgroup"}]
+    assert {command.name for command in shown} == {"error"}
+    assert Command("error", {"title": "ci-egress"}, denied["message"]) in shown
+    assert "no JSON ::error::owned" in post.output
+
+
+def test_a_flood_of_acts_leaves_room_for_the_reason(job: Job, stand_in: StandIn) -> None:
+    acts = [{"level": "error", "message": f"blocked: {n}", "event": "cicd.egress.denied"} for n in range(40)]
+    why = {"level": "error", "message": "--fail-on deny: 40 attempts denied, first: 0"}
+    stand_in.says(*acts, why, watch=90)
+    job.use(ROOT)
+    (post,) = job.finish()
+    assert len(post.annotations("error")) <= 10  # all that GitHub shows
+    assert post.annotations("error")[-1] == why["message"]
+
+
+def test_the_report_becomes_an_artifact_that_the_summary_links_to(job: Job) -> None:
+    results = Results()
+    with serving(results.server):
+        job.use(ROOT, {"check-run-id": "4711"}, **results.runtime)
+        (post,) = job.finish()
+    (_, sent_headers, _), (blob, blob_headers, page), (_, _, finalized) = results.asked
+    assert sent_headers["authorization"] == f"Bearer {results.runtime['ACTIONS_RUNTIME_TOKEN']}"
+    artifact = {"workflow_run_backend_id": "run-1", "workflow_job_run_backend_id": "job-2"}
+    artifact["name"] = "egress-build-4711.html"
+    service = "/twirp/github.actions.results.api.v1.ArtifactService"
+    assert [path for path, _, _ in results.asked[::2]] == [
+        f"{service}/CreateArtifact",
+        f"{service}/FinalizeArtifact",
+    ]
+    assert json.loads(results.asked[0][2]) == {**artifact, "mime_type": "text/html", "version": 7}
+    assert (blob, blob_headers["x-ms-blob-type"]) == ("/container/blob?sig=hidden", "BlockBlob")
+    assert page == b"<p>a report</p>"
+    assert json.loads(finalized) == {
+        **artifact,
+        "size": "15",
+        "hash": f"sha256:{hashlib.sha256(page).hexdigest()}",
+    }
+    link = "https://github.com/octocat/Hello-World/actions/runs/1234567890/artifacts/815"
+    assert post.summary == f"a summary\n\n[The whole report]({link})\n"
+    assert "hidden" not in post.output
+
+
+def test_a_report_that_is_not_taken_costs_the_job_nothing(job: Job) -> None:
+    results = Results(refusal=403)
+    with serving(results.server):
+        job.use(ROOT, {}, **results.runtime)
+        (post,) = job.finish()
+    assert (post.status, post.summary) == (0, "a summary\n")
+    assert post.annotations("warning") == ["the report was not kept as an artifact: POST was answered 403"]
+
+
+def test_a_server_of_a_company_is_asked_for_no_artifact(job: Job) -> None:
+    results = Results()
+    job.variables["GITHUB_SERVER_URL"] = "https://github.company.example"
+    with serving(results.server):
+        job.use(ROOT, {}, **results.runtime)
+        (post,) = job.finish()
+    assert (post.status, results.asked) == (0, [])
+    assert "actions/upload-artifact" in post.output
+
+
+@pytest.mark.parametrize("wants", ["true", "false"])
+def test_the_summary_goes_to_the_file_of_the_last_step(wants: str, job: Job) -> None:
+    assert job.use(ROOT, {"summary": wants}).summary == ""
+    (post,) = job.finish()
+    assert post.summary == ("a summary\n" if wants == "true" else "")
+
+
+def test_an_end_before_the_jobs_fails_it(job: Job) -> None:
+    job.use(ROOT)
+    kept = json.loads((job.temp / "ci-egress" / "state.json").read_text())
+    os.kill(kept["pid"], signal.SIGTERM)
+    assert is_gone(kept["pid"])
+    (post,) = job.finish()
+    assert post.status == 1
+    assert post.annotations("error") == [
+        "ci-egress ended before the job did, with status 0; what came after that was not traced"
+    ]
+
+
+def test_a_start_that_is_cancelled_is_ended_with_the_job(job: Job, stand_in: StandIn) -> None:
+    (stand_in.path.parent / "cancels").touch()
+    assert job.use(ROOT).status == -signal.SIGKILL
+    (post,) = job.finish()
+    assert (post.status, post.annotations("error")) == (0, [])
+    assert "what had been started is ended" in post.output
+    record = (job.temp / "ci-egress" / "record").read_text().split()
+    assert record[::2] == ["pid", "status"]
+    assert is_gone(int(record[1]))
+
+
+def test_another_process_of_the_same_pid_is_left_alone(job: Job) -> None:
+    job.use(ROOT)
+    kept = json.loads((job.temp / "ci-egress" / "state.json").read_text())
+    post = job.posts[-1]
+    mine = {"pid": os.getpid(), "started": "1", "hasSummary": False}
+    post.state["watch"] = json.dumps(mine)
+    assert job.finish()[0].annotations("error")[0].startswith("ci-egress ended before the job did")
+    os.kill(kept["pid"], signal.SIGTERM)
+    record = job.temp / "ci-egress" / "record"
+    wait_for(lambda: "status" in record.read_text())
+
+
+def test_the_action_stop_ends_it_early_and_post_has_nothing_left_to_do(job: Job, stand_in: StandIn) -> None:
+    stand_in.says({"level": "error", "message": "--fail-on novel: 1 attempt"}, watch=90)
+    job.use(ROOT)
+    stopped = job.use(ROOT / "stop")
+    folder = job.temp / "ci-egress"
+    assert stopped.status == 1
+    assert stopped.outputs == {
+        "status": "90",
+        "report": f"{folder}/report.html",
+        "otlp-dir": f"{folder}/otlp",
+    }
+    assert stopped.summary == "a summary\n"
+    (post,) = job.finish()
+    assert (post.status, post.summary, post.annotations("error")) == (0, "", [])
+
+
+def test_the_action_stop_alone_says_what_is_missing(job: Job) -> None:
+    stopped = job.use(ROOT / "stop")
+    assert stopped.status == 1
+    assert stopped.annotations("error") == [
+        "nothing traces this job; use the ci-egress action in an earlier step"
+    ]
