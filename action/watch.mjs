@@ -1,9 +1,10 @@
 // `ci-egress watch` as a process that outlives the script which starts it.
 
 import { spawn } from 'node:child_process';
-import { closeSync, openSync, readFileSync } from 'node:fs';
+import { closeSync, openSync } from 'node:fs';
 import { setTimeout as pause } from 'node:timers/promises';
 
+import { contents } from './contents.mjs';
 import { asRoot, runAsRoot } from './root.mjs';
 import { places } from './options.mjs';
 import { Refusal } from './workflow.mjs';
@@ -111,7 +112,7 @@ function parsed(line) {
 
 function read(path) {
   try {
-    return readFileSync(path, 'utf8');
+    return contents(path).toString();
   } catch {
     return '';
   }

@@ -104,6 +104,15 @@ def test_the_summary_goes_to_the_file_of_the_last_step(wants: str, job: Job) -> 
     assert post.summary == ("a summary\n" if wants == "true" else "")
 
 
+def test_no_step_can_have_it_wait(job: Job) -> None:
+    job.use(ROOT)
+    swapped = "for file in record log.jsonl told; do rm -f $file; mkfifo $file; done"
+    assert job.run(f'cd "$RUNNER_TEMP/ci-egress"; {swapped}').status == 0
+    (post,) = job.finish()
+    assert post.status == 1
+    assert "ended with status unknown" in post.annotations("error")[-1]
+
+
 def test_an_end_before_the_jobs_fails_it(job: Job) -> None:
     job.use(ROOT)
     kept = json.loads((job.temp / "ci-egress" / "state.json").read_text())

@@ -29,7 +29,7 @@ ENDPOINTS_MAX = 200
 TEXT_MAX = 4000
 """Characters of a text."""
 TEXTS_MAX = 32_000_000
-"""Characters of all of them; from there on, each has `_SHORT_MAX`."""
+"""Bytes of all of them; from there on, each has `_SHORT_MAX`."""
 _SHORT_MAX = 80
 _WORD_MAX, _STEP_MAX = 20, 120
 """Characters of what is one of few words, and of a step's name."""
@@ -64,7 +64,7 @@ class TextPool:
             is_full = self._size >= TEXTS_MAX
             kept = shown(text, min(limit, _SHORT_MAX) if is_full else limit)
             self.are_cut |= is_full or len(text) > limit
-            self._size += len(kept)
+            self._size += len(kept.encode())
             found = self._places[text, limit] = len(self.all)
             self.all.append(kept)
         return found
