@@ -27,6 +27,10 @@ class StandIn:
         (self.path.parent / "watch.status").write_text(str(watch))
         (self.path.parent / "doctor.status").write_text(str(doctor))
 
+    def refuses(self, *lines: str) -> None:
+        """What it says in place of beginning, with status 2."""
+        (self.path.parent / "refuses").write_text("".join(f"{line}\n" for line in lines))
+
     @property
     def given(self) -> Any:
         """`argv` and `env` of `watch`; None before it was started."""

@@ -18,6 +18,8 @@ from .actions_runner import Command
 from .stand_ins import Results
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from .actions_runner import Job
     from .stand_ins import StandIn
 
@@ -137,6 +139,28 @@ def test_another_process_of_the_same_pid_is_left_alone(job: Job) -> None:
     os.kill(kept["pid"], signal.SIGTERM)
     record = job.temp / "ci-egress" / "record"
     wait_for(lambda: "status" in record.read_text())
+
+
+def test_an_image_without_a_program_kill_is_enough(job: Job, stand_in: StandIn, tmp_path: Path) -> None:
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    for name in ("env", "python3", "true"):
+        (programs / name).symlink_to(f"/usr/bin/{name}")
+    job.variables["PATH"] = f"{stand_in.path.parent}:{programs}"
+    begun = job.use(ROOT)
+    assert begun.status == 0, begun.output
+    (post,) = job.finish()
+    assert (post.status, post.annotations("error")) == (0, [])
+
+
+@pytest.mark.parametrize("prepared", ["", "null", "[]", '{"pid": "-1", "started": ""}', '{"pid": 1}'])
+def test_the_action_stop_ends_nothing_that_it_does_not_know(prepared: str, job: Job) -> None:
+    folder = job.temp / "ci-egress"
+    folder.mkdir()
+    (folder / "state.json").write_text(prepared)
+    stopped = job.use(ROOT / "stop")
+    assert stopped.status == 1
+    assert stopped.annotations("error")[0].startswith("nothing traces this job; ")
 
 
 def test_the_action_stop_ends_it_early_and_post_has_nothing_left_to_do(job: Job, stand_in: StandIn) -> None:
