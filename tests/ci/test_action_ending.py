@@ -29,7 +29,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.kernel]
 def test_what_it_said_is_shown_and_none_of_it_is_a_command(job: Job, stand_in: StandIn) -> None:
     denied = {
         "level": "error",
-        "message": "blocked: sh → evil.example:443\n::error::owned",
+        "message": "blocked: sh → evil.example:443\n::error::owned\r::error::owned%0A::error::owned%25",
         "event": "cicd.egress.denied",
     }
     note = {"level": "warning", "message": "::add-mask::owned ##[error]owned", "detail": "::warning::owned"}
