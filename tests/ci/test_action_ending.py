@@ -43,6 +43,23 @@ def test_what_it_said_is_shown_and_none_of_it_is_a_command(job: Job, stand_in: S
     assert "no JSON ::error::owned" in post.output
 
 
+@pytest.mark.parametrize(
+    ("status", "says"),
+    [
+        (90, "what fail-on names happened"),
+        (92, "telemetry was lost; the lines above say how much, and why"),
+        (1, "ci-egress failed; it ended with status 1"),
+    ],
+)
+def test_any_other_end_than_a_good_one_fails_the_job(
+    status: int, says: str, job: Job, stand_in: StandIn
+) -> None:
+    stand_in.says(watch=status)
+    job.use(ROOT)
+    (post,) = job.finish()
+    assert (post.status, post.annotations("error")) == (1, [says])
+
+
 def test_a_flood_of_acts_leaves_room_for_the_reason(job: Job, stand_in: StandIn) -> None:
     acts = [{"level": "error", "message": f"blocked: {n}", "event": "cicd.egress.denied"} for n in range(40)]
     why = {"level": "error", "message": "--fail-on deny: 40 attempts denied, first: 0"}

@@ -390,6 +390,7 @@ def test_what_the_policy_is_against_is_told_to_the_last_attempt() -> None:
         (PEER, "allow", True),
         (LOOPBACK, "allow", None),
     ],
+    ids=["denied", "would be denied", "new", "outward"],
 )
 def test_a_flood_takes_no_room_of_what_matters_more(
     flooding: bytes, verdict: str, novel: bool | None
