@@ -106,6 +106,16 @@ def test_a_report_that_is_not_taken_costs_the_job_nothing(job: Job) -> None:
     assert post.annotations("warning") == ["the report was not kept as an artifact: POST was answered 403"]
 
 
+def test_a_service_that_sends_elsewhere_is_not_followed(job: Job) -> None:
+    elsewhere = Results()
+    results = Results(moved_to=f"{elsewhere.url}/")
+    with serving(results.server), serving(elsewhere.server):
+        job.use(ROOT, {}, **results.runtime)
+        (post,) = job.finish()
+    assert (post.status, len(results.asked), elsewhere.asked) == (0, 1, [])
+    assert post.annotations("warning")[0].startswith("the report was not kept as an artifact: ")
+
+
 def test_a_server_of_a_company_is_asked_for_no_artifact(job: Job) -> None:
     results = Results()
     job.variables["GITHUB_SERVER_URL"] = "https://github.company.example"

@@ -125,7 +125,7 @@ def test_where_another_version_is_named_there_is_no_release(checkout: Path) -> N
 def test_a_version_that_is_not_the_same_everywhere_is_refused(tmp_path: Path, version: str) -> None:
     (tmp_path / "exporter").mkdir()
     (tmp_path / "exporter/__init__.py").write_text(f'__version__ = "{version}"\n')
-    with pytest.raises(ReleaseError, match="is no version to release; write 1.2.3"):
+    with pytest.raises(ReleaseError, match="is no version to release; write "):
         Checkout(tmp_path).version()
 
 
