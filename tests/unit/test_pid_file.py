@@ -39,7 +39,7 @@ def test_who_guesses_the_name_of_what_becomes_it_gains_nothing(
     other = tmp_path / "other"
     other.write_text("precious")
     (tmp_path / ".guessed").symlink_to(other)
-    with pytest.raises(UsageError, match="cannot write .*: File exists"), pid_file(tmp_path / "pid"):
+    with pytest.raises(UsageError, match="File exists"), pid_file(tmp_path / "pid"):
         pytest.fail("it began")
     assert other.read_text() == "precious"
 
