@@ -77,11 +77,13 @@ def _place_as(user: CommandUser, data: bytes, arguments: list[str]) -> None:
 
 
 def _is_ours_alone(folder: Path) -> bool:
+    """Also the way there: whoever owns a link, or a folder, on it can let it lead elsewhere."""
+    way = folder.absolute()
     try:
         require_ours_alone(folder)
+        return all(each.lstat().st_uid in (0, os.geteuid()) for each in (way, *way.parents))
     except (UnsafeFolderError, OSError):
         return False
-    return True
 
 
 def _reason(error: OSError) -> str:

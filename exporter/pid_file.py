@@ -24,13 +24,15 @@ def pid_file(path: Path | None) -> Iterator[Callable[[], None]]:
     if path is None:
         yield lambda: None
         return
-    own, temporary = f"{os.getpid()}\n", path.with_name(f".{secrets.token_hex(16)}")
+    own, temporary = f"{os.getpid()}\n".encode(), path.with_name(f".{secrets.token_hex(16)}")
     with _reasoned(path):
         path.unlink(missing_ok=True)
         _write(temporary, own)
+        temporary.unlink()  # it can be made; until then, one that is killed leaves nothing
 
     def be_ready() -> None:
         with _reasoned(path):
+            _write(temporary, own)
             temporary.rename(path)
 
     try:
@@ -42,19 +44,19 @@ def pid_file(path: Path | None) -> Iterator[Callable[[], None]]:
                 path.unlink()
 
 
-def _holds(path: Path, text: str) -> bool:
-    """Whatever somebody put in its place meanwhile: it isn't waited for, nor read without end."""
-    file = open_ours_alone(path, len(text))
+def _write(path: Path, data: bytes) -> None:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    with os.fdopen(os.open(path, flags, _MODE), "wb") as file:
+        file.write(data)
+
+
+def _holds(path: Path, data: bytes) -> bool:
+    """Whether it is still ours; where a script has the folder too, anything may stand there by now."""
+    file = open_ours_alone(path, len(data))
     if file is None:
         return False
     with file:
-        return file.read() == text.encode()
-
-
-def _write(path: Path, text: str) -> None:
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    with os.fdopen(os.open(path, flags, _MODE), "w") as file:
-        file.write(text)
+        return file.read() == data
 
 
 @contextmanager

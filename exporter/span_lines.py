@@ -3,27 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from itertools import chain
 from typing import NamedTuple
 
 import msgspec
 
-from exporter.otlp_json import (
-    SCOPE,
-    Attributes,
-    Scope,
-    attributes_of,
-    groups_of,
-    is_ours,
-    members,
-    plain_of,
-    read_pairs,
-    read_resource,
-    text_of,
-    time_ns,
-)
+from exporter.otlp_json import Attributes, attributes_of, plain_of, read_pairs, text_of, time_ns
+from exporter.span_requests import CLIENT, Request, own_of_any
 
-_CLIENT = 3
 REPOSITORY = ("vcs.owner.name", "vcs.repository.name", "vcs.repository.url.full")
 """Attributes of a resource."""
 _REPOSITORY_MAX = 1024
@@ -48,21 +34,7 @@ class _Span(msgspec.Struct, gc=False, rename="camel"):
     """Read of the spans that are wanted only: half of all are processes."""
 
 
-class _ScopeSpans(msgspec.Struct, gc=False):
-    scope: Scope = Scope()
-    spans: list[_Span] = []
-
-
-class _ResourceSpans(msgspec.Struct, gc=False, rename="camel"):
-    resource: msgspec.Raw = msgspec.Raw(b"{}")
-    scope_spans: list[_ScopeSpans] = []
-
-
-class _Request(msgspec.Struct, gc=False, rename="camel"):
-    resource_spans: list[_ResourceSpans]
-
-
-_read_request = msgspec.json.Decoder(_Request).decode
+_read_request = msgspec.json.Decoder(Request[_Span]).decode
 
 
 def read_line(line: bytes, names: Collection[str] | None = None) -> list[EgressSpan]:
@@ -75,15 +47,22 @@ def read_line(line: bytes, names: Collection[str] | None = None) -> list[EgressS
 
 def _well_formed(line: bytes, names: Collection[str] | None) -> Iterator[EgressSpan]:
     """Raises what msgspec does where a type is another one than OTLP says, or it isn't JSON."""
-    for group in _read_request(line).resource_spans:
-        ours = [scoped.spans for scoped in group.scope_spans if scoped.scope.name == SCOPE]
-        if not ours:  # a collector's file holds other producers' spans, too
-            continue
-        repository = repository_of(plain_of(read_resource(group.resource).attributes, REPOSITORY))
-        for span in chain.from_iterable(ours):
-            if span.kind == _CLIENT:
+    for resource, spans in _read_request(line).own(REPOSITORY):
+        repository = repository_of(resource)
+        for span in spans:
+            if span.kind == CLIENT:
                 attributes = plain_of(read_pairs(span.attributes), names)
                 yield EgressSpan(time_ns(span.start_time_unix_nano), attributes, repository)
+
+
+def _anything(line: bytes, names: Collection[str] | None) -> Iterator[EgressSpan]:
+    """The same of a line with wrong types in places, which are left out."""
+    for resource, spans in own_of_any(line, REPOSITORY):
+        repository = repository_of(resource)
+        for span in spans:
+            if span.get("kind") == CLIENT:
+                started_ns = time_ns(span.get("startTimeUnixNano"))
+                yield EgressSpan(started_ns, attributes_of(span, names), repository)
 
 
 def repository_of(resource: Attributes) -> str | None:
@@ -91,15 +70,3 @@ def repository_of(resource: Attributes) -> str | None:
     owner, name, url = (text_of(resource.get(key)) for key in REPOSITORY)
     told = f"{owner}/{name}" if owner and name else name or url
     return told if told and len(told) <= _REPOSITORY_MAX else None
-
-
-def _anything(line: bytes, names: Collection[str] | None) -> Iterator[EgressSpan]:
-    """The same of a line with wrong types in places, which are left out. Five times as slow."""
-    for group in groups_of(line, "resourceSpans"):
-        resource = group.get("resource") if isinstance(group, dict) else None
-        repository = repository_of(attributes_of(resource, REPOSITORY))
-        for scoped in filter(is_ours, members(group, "scopeSpans")):
-            for span in members(scoped, "spans"):
-                if isinstance(span, dict) and span.get("kind") == _CLIENT:
-                    started_ns = time_ns(span.get("startTimeUnixNano"))
-                    yield EgressSpan(started_ns, attributes_of(span, names), repository)

@@ -4,29 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator
-from itertools import chain
 from typing import Any, NamedTuple
 
 import msgspec
 
-from exporter.otlp_json import (
-    SCOPE,
-    Attributes,
-    Scope,
-    attributes_of,
-    groups_of,
-    is_ours,
-    members,
-    plain_of,
-    read_pairs,
-    read_resource,
-    time_ns,
-)
+from exporter.otlp_json import Attributes, attributes_of, plain_of, read_pairs, time_ns
+from exporter.span_requests import CLIENT, Request, own_of_any
 
 _TRACE_ID, _SPAN_ID = re.compile(r"[0-9a-f]{32}"), re.compile(r"[0-9a-f]{16}")
 _TIME_MAX_NS = 1 << 63
 """In the year 2262."""
-_CLIENT = 3
 
 
 class WholeSpan(NamedTuple):
@@ -61,21 +48,7 @@ class _Span(msgspec.Struct, gc=False, rename="camel"):
     attributes: msgspec.Raw = msgspec.Raw(b"[]")
 
 
-class _ScopeSpans(msgspec.Struct, gc=False):
-    scope: Scope = Scope()
-    spans: list[_Span] = []
-
-
-class _ResourceSpans(msgspec.Struct, gc=False, rename="camel"):
-    resource: msgspec.Raw = msgspec.Raw(b"{}")
-    scope_spans: list[_ScopeSpans] = []
-
-
-class _Request(msgspec.Struct, gc=False, rename="camel"):
-    resource_spans: list[_ResourceSpans]
-
-
-_read_request = msgspec.json.Decoder(_Request).decode
+_read_request = msgspec.json.Decoder(Request[_Span]).decode
 
 
 def read_whole_line(line: bytes, names: Collection[str]) -> list[WholeSpan]:
@@ -88,12 +61,8 @@ def read_whole_line(line: bytes, names: Collection[str]) -> list[WholeSpan]:
 
 def _well_formed(line: bytes, names: Collection[str]) -> Iterator[WholeSpan]:
     """Raises what msgspec does where a type is another one than OTLP says, or it isn't JSON."""
-    for group in _read_request(line).resource_spans:
-        ours = [scoped.spans for scoped in group.scope_spans if scoped.scope.name == SCOPE]
-        if not ours:  # a collector's file holds other producers' spans, too
-            continue
-        resource = plain_of(read_resource(group.resource).attributes, names)
-        for span in chain.from_iterable(ours):
+    for resource, spans in _read_request(line).own(names):
+        for span in spans:
             attributes = plain_of(read_pairs(span.attributes), names)
             ids = (span.trace_id, span.span_id, span.parent_span_id)
             times = (span.start_time_unix_nano, span.end_time_unix_nano)
@@ -101,17 +70,13 @@ def _well_formed(line: bytes, names: Collection[str]) -> Iterator[WholeSpan]:
 
 
 def _anything(line: bytes, names: Collection[str]) -> Iterator[WholeSpan]:
-    """The same of a line with wrong types in places, which are left out. Five times as slow."""
-    for group in groups_of(line, "resourceSpans"):
-        resource = attributes_of(group.get("resource") if isinstance(group, dict) else None, names)
-        for scoped in filter(is_ours, members(group, "scopeSpans")):
-            for span in members(scoped, "spans"):
-                if isinstance(span, dict):
-                    get = span.get
-                    ids = (get("traceId"), get("spanId"), get("parentSpanId"))
-                    times = (get("startTimeUnixNano"), get("endTimeUnixNano"))
-                    attributes = attributes_of(span, names)
-                    yield _span(ids, get("name"), get("kind"), times, attributes, resource)
+    """The same of a line with wrong types in places, which are left out."""
+    for resource, spans in own_of_any(line, names):
+        for span in spans:
+            get = span.get
+            ids = (get("traceId"), get("spanId"), get("parentSpanId"))
+            times = (get("startTimeUnixNano"), get("endTimeUnixNano"))
+            yield _span(ids, get("name"), get("kind"), times, attributes_of(span, names), resource)
 
 
 def _span(  # noqa: PLR0913, PLR0917 - what a span has
@@ -129,7 +94,7 @@ def _span(  # noqa: PLR0913, PLR0917 - what a span has
         _id(span_id, _SPAN_ID),
         _id(parent_id, _SPAN_ID),
         name if isinstance(name, str) else "",
-        kind == _CLIENT and not isinstance(kind, bool),
+        kind == CLIENT and not isinstance(kind, bool),
         started_ns,
         max(started_ns, ended_ns),
         attributes,

@@ -42,7 +42,8 @@ def append(path: str, data: bytes, limit_bytes: int) -> None:
 def replace(path: str, data: bytes) -> None:
     """Make the file of `data`, or put that in place of what it held. Raises OSError.
 
-    Whoever reads it meanwhile has the old text or the new one. Whatever ends this, no other file is left.
+    Whoever reads it meanwhile has the old text or the new one. Where files without a name are possible, what
+    ends this leaves no other file, but between two system calls.
     """
     directory, name = _directory_of(path), Path(path).name
     try:

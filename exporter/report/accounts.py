@@ -12,6 +12,7 @@ from exporter.errors import UsageError
 from exporter.metric_lines import Point, read_metric_line
 from exporter.otlp_files import Kind, read_file
 from exporter.otlp_json import text_of
+from exporter.report.texts import NAME_MAX
 from exporter.span_folders import entries_of, is_named
 
 PATTERNS = ("metrics*.jsonl", "metrics*.jsonl.gz")
@@ -21,8 +22,6 @@ KINDS = {_ATTEMPTS: "sum", _EVENTS: "sum", _PENDING: "gauge"}
 _METRICS = Kind("metrics", b'{"resourceMetrics"', "move the file away, and the report has no account")
 _SERIES_MAX = 100_000
 """Of all instances: each has a dozen."""
-_NAME_MAX = 256
-"""Characters of an attribute's value."""
 _SUM_MAX = 1 << 62
 _SPOOL = "spool"
 
@@ -46,15 +45,16 @@ class Accounts:
         """Take in what an instance counted."""
         get = point.attributes.get
         stage, result, error = (text_of(get(name)) or "" for name in _ATTRIBUTES)
-        key = (point.metric, stage[:_NAME_MAX], result[:_NAME_MAX], error[:_NAME_MAX])
-        series = self._last.get(point.instance) or {}
+        key = (point.metric, stage[:NAME_MAX], result[:NAME_MAX], error[:NAME_MAX])
+        instance = point.instance[:NAME_MAX]
+        series = self._last.get(instance) or {}
         at_ns, _ = series.get(key) or (-1, 0)
         if at_ns < 0:
             if not self._room:
                 return
             self._room -= 1
         if at_ns <= point.at_ns:
-            self._last.setdefault(point.instance, series)[key] = (point.at_ns, point.value)
+            self._last.setdefault(instance, series)[key] = (point.at_ns, point.value)
 
     def account(self, instances: Collection[str]) -> Account | None:
         """Of `instances` together, and of those that exported nothing; None where no metric tells of one.

@@ -37,6 +37,8 @@ class Additions:
     """How many attempts are in none."""
     inline: Sequence[str] = ()
     """The same as words of one line, where there is such a form."""
+    is_policy: bool = False
+    """Whether they belong in a policy; else in a baseline."""
 
 
 def additions(sheet: Sheet) -> Iterator[Additions]:
@@ -91,7 +93,8 @@ def _rules(title: str, where: str, made: Draft, head: str = "", left_out: int = 
     rules = list(made.rules())
     pieces = [_inert(f'  # {described}\n  - "{rule}"') for rule, described in rules]
     left_out += sum(made.left_out.values())
-    return Additions(title, where, pieces, _inert(head), left_out, [rule for rule, _ in rules])
+    inline = [rule for rule, _ in rules]
+    return Additions(title, where, pieces, _inert(head), left_out, inline, is_policy=True)
 
 
 def _novel(sheet: Sheet) -> tuple[dict[Subject, frozenset[Lineage]], int]:

@@ -12,7 +12,7 @@ from exporter.report import acts, jobs
 from exporter.report.acts import Acts, act_of, attempts_of, program_of
 from exporter.report.jobs import Found, Key, found_by, job_key
 from exporter.report.model import Act, Report
-from exporter.report.texts import Texts
+from exporter.report.texts import NAME_MAX, Texts
 from exporter.text import counted
 from exporter.whole_spans import WholeSpan
 
@@ -30,6 +30,7 @@ class Limits(NamedTuple):
     jobs: int = 1_000
     spans_told_apart: int = 1_000_000
     """Further ones may be there twice."""
+    instances: int = 10_000
 
 
 class Gathering:
@@ -44,9 +45,9 @@ class Gathering:
         self._seen: set[int] = set()
         self._programs = 0
         self.instances: set[str] = set()
-        """`service.instance.id` of those who made them."""
+        """`service.instance.id` of those who made them, the first NAME_MAX characters."""
         self._left_out = self._programs_left_out = self._without_ids = 0
-        self._has_more_jobs = False
+        self._has_more_jobs = self._has_more_instances = False
 
     def add(self, span: WholeSpan) -> None:
         """Take in a span; one that was read already is no other one."""
@@ -55,8 +56,7 @@ class Gathering:
             return
         if not self._is_new(span):
             return
-        if instance := text_of(span.resource.get("service.instance.id")):
-            self.instances.add(instance)
+        self._meet_maker(span)
         number = self._job(span)
         if number is None:
             if span.is_egress:
@@ -87,6 +87,14 @@ class Gathering:
         if len(self._seen) < self._limits.spans_told_apart:
             self._seen.add(told)
         return True
+
+    def _meet_maker(self, span: WholeSpan) -> None:
+        instance = (text_of(span.resource.get("service.instance.id")) or "")[:NAME_MAX]
+        if instance and instance not in self.instances:
+            if len(self.instances) < self._limits.instances:
+                self.instances.add(instance)
+            else:
+                self._has_more_instances = True
 
     def _job(self, span: WholeSpan) -> int | None:
         """Its number; None where it is one too many."""
@@ -122,6 +130,9 @@ class Gathering:
             yield f"{counted(left_out, 'attempt')} found no room here: only the account has them"
         if self._has_more_jobs:
             yield f"more than {counted(self._limits.jobs, 'job')}: name fewer files to see the others"
+        if self._has_more_instances:
+            made = counted(self._limits.instances, "run or watch", "runs and watches")
+            yield f"more than {made} made these spans: the account is of the first ones"
         if self._programs_left_out:
             yield f"{counted(self._programs_left_out, 'further program')} without a line of its own"
         if self._without_ids:

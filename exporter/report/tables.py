@@ -48,11 +48,6 @@ def table(rows: Sequence[Counted], limit_bytes: int, *, rows_max: int, marks: Co
     return "".join((*text, "</table>\n", _more(rows[shown:]))) if shown else ""
 
 
-def amount(number: int) -> str:
-    """`1,204`."""
-    return f"{number:,}"
-
-
 def _columns(rows: Sequence[Counted], marks: Collection[str]) -> Iterator[_Column]:
     """Three, since a phone has no room for more."""
     yield _Column("destination", partial(_where, marks))
@@ -81,8 +76,8 @@ def _who(row: Row, _: Traffic) -> str:
 
 
 def _count(_: Row, traffic: Traffic) -> str:
-    lines = [amount(traffic.attempts)]
-    lines += [f"{amount(traffic.failed)} failed"] if traffic.failed else []
+    lines = [f"{traffic.attempts:,}"]
+    lines += [f"{traffic.failed:,} failed"] if traffic.failed else []
     for arrow, number in (("↑", traffic.bytes_sent), ("↓", traffic.bytes_received)):
         lines += [f"{arrow} {decimal(number)}".replace(" ", "&nbsp;")] if number else []
     return "<br>".join(lines)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from tests.browser.conftest import PHONE
 from tests.unit.report.builds import build
 from tests.unit.report.samples import act, large, program, sample
 
@@ -12,6 +13,10 @@ if TYPE_CHECKING:
     from playwright.sync_api import Page
 
     from tests.browser.conftest import Open
+
+
+LINE_PX = 30
+"""At most the height of one, in the page's type."""
 
 
 def test_programs_hang_on_who_started_them_and_destinations_on_who_went_there(open_page: Open) -> None:
@@ -109,6 +114,23 @@ def test_a_chain_of_a_thousand_programs_stays_within_the_page(open_page: Open) -
     opened.page.locator(".status", has_text="1 program found").wait_for()
     assert tree(opened.page)[-1].startswith("142 p142 ")
     assert opened.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_however_deep_it_is_opened_a_phone_has_room_for_names(open_page: Open) -> None:
+    chain = [program(n, f"p{n}", parent=n - 1 if n > 1 else None) for n in range(1, 201)]
+    deep = act(1, "deep.example", by=200, chain=("p1", "p200"))
+    report = sample(replace(build(), programs=tuple(chain), acts=(deep,)))
+    page = open_page(report, at="#tree", size=PHONE).page
+    page.get_by_role("treeitem").first.focus()
+    page.evaluate(
+        """() => { for (let press = 0; press < 400; press += 1) document.activeElement.dispatchEvent(
+            new KeyboardEvent("keydown", {key: "ArrowRight", bubbles: true})); }"""
+    )
+    assert focused(page).startswith("→ deep.example:443")
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    box = page.get_by_text("deep.example:443", exact=True).last.bounding_box()
+    assert box
+    assert box["height"] < 2 * LINE_PX
 
 
 def tree(page: Page) -> list[str]:

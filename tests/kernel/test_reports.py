@@ -122,14 +122,17 @@ def test_a_job_cannot_have_root_write_elsewhere_nor_wait(
         assert f"warning: the {what} can't be written to {path}: " in done.stderr
 
 
-def test_a_job_cannot_move_its_folder_away_either(workspace: Path, private: Path) -> None:
-    out = workspace / "out"
-    out.mkdir()
-    shutil.chown(out, NOBODY.pw_uid, NOBODY.pw_gid)
-    script = f'rmdir "{out}"; ln -s "{private}" "{out}"'
+@pytest.mark.parametrize("moved", ["out", "."], ids=["itself", "the one above"])
+def test_a_job_cannot_move_its_folder_away_either(workspace: Path, private: Path, moved: str) -> None:
+    above, out = workspace / "above", workspace / "above" / "out"
+    (private / "out").mkdir()
+    for folder in (above, out):
+        folder.mkdir()
+        shutil.chown(folder, NOBODY.pw_uid, NOBODY.pw_gid)
+    script = f'mv "{above / moved}" "{workspace}/away"; ln -s "{private / moved}" "{above / moved}"'
     done = run_as_nobody(script, private, "--report", str(out / "report.html"))
-    assert done.status == 3
-    assert not (private / "report.html").exists()
+    assert (done.status, (workspace / "away").is_dir()) == (3, True), done.stderr
+    assert not list((private / "out").iterdir())
     assert "the report can't be written to" in done.stderr
 
 

@@ -5,11 +5,15 @@ from __future__ import annotations
 import os
 import secrets
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from exporter.errors import UsageError
 from exporter.pid_file import pid_file
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def test_it_is_there_from_when_it_is_ready_until_the_end(tmp_path: Path) -> None:
@@ -73,20 +77,16 @@ def test_another_ones_file_stays(tmp_path: Path) -> None:
     assert path.read_text() == "1\n"
 
 
-@pytest.mark.parametrize("what", ["fifo", "endless", "folder"])
-def test_what_cannot_be_its_own_is_not_waited_for(tmp_path: Path, what: str) -> None:
+@pytest.mark.parametrize("prepare", [os.mkfifo, os.mkdir, lambda path: Path(path).write_bytes(b"\xff\xfe")])
+def test_what_is_put_in_its_place_is_not_waited_for(
+    tmp_path: Path, prepare: Callable[[Path], object]
+) -> None:
     path = tmp_path / "pid"
     with pid_file(path) as be_ready:
         be_ready()
         path.unlink()
-        match what:
-            case "fifo":
-                os.mkfifo(path)
-            case "endless":
-                path.symlink_to("/dev/zero")
-            case "folder":
-                path.mkdir()
-    assert os.path.lexists(path)
+        prepare(path)
+    assert path.exists()
 
 
 def test_it_goes_whatever_ends_it(tmp_path: Path) -> None:
@@ -102,7 +102,7 @@ def test_it_goes_whatever_ends_it(tmp_path: Path) -> None:
 
 def test_of_one_that_was_never_ready_nothing_stays(tmp_path: Path) -> None:
     with pid_file(tmp_path / "pid"):
-        pass
+        assert list(tmp_path.iterdir()) == []  # not even if it is killed
     assert list(tmp_path.iterdir()) == []
 
 

@@ -24,7 +24,7 @@ def drafted(job: JobReport) -> Draft:
     """Of all that `job` did, denied or not."""
     made = Draft()
     for act in job.acts:
-        made.add(attributes(job, act))
+        made.add(_attributes(job, act))
     return made
 
 
@@ -38,24 +38,18 @@ def added(job: JobReport, baseline: Baseline | None) -> Iterator[dict[str, Any]]
                 "where": unescape(_TAG.sub("", made.where)),
                 "text": "\n".join(pieces) + "\n",
                 "more": len(made.pieces) - len(pieces),
-                "is_policy": "policy" in made.title,
+                "is_policy": made.is_policy,
             }
 
 
-def attributes(job: JobReport, act: Act) -> dict[str, Any]:
-    """Those of the span that `act` was read from which policies and baselines are made of."""
-    said: dict[str, Any] = {
+def _attributes(job: JobReport, act: Act) -> dict[str, Any]:
+    """Those of the span that `act` was read from which a draft is made of."""
+    return {
         "cicd.pipeline.name": job.pipeline,
-        "cicd.pipeline.run.id": job.run_id,
-        "cicd.pipeline.task.name": job.task,
         "egress.attempts": act.attempts,
-        "egress.lineage": list(act.chain) or None,
-        "egress.novel": act.novel,
-        "egress.rule": act.rule,
-        "egress.verdict": act.verdict,
+        "egress.lineage": list(act.chain),
         "network.peer.address": act.address,
         "network.transport": act.transport,
         "server.address": act.host,
         "server.port": act.port,
     }
-    return {name: value for name, value in said.items() if value is not None}

@@ -40,6 +40,12 @@ def test_instances_are_summed(tmp_path: Path) -> None:
     assert str(found) == "attempts 9 = exported 6 + aggregated 1 + dropped 1 + pending 1"
 
 
+def test_an_instance_with_a_long_name_has_an_account(tmp_path: Path) -> None:
+    written(tmp_path, account_line("x" * 100_000, 10, 2, 2), "metrics.jsonl")
+    found = account_of(tmp_path, "x" * 100_000)
+    assert found == Account(2, 2, 0, {}, {"ring": 0, "queue": 0, "spool": 0})
+
+
 def test_of_strangers_only_what_they_lost_counts(tmp_path: Path) -> None:
     """An instance none of whose spans arrived shows nowhere else; others wrote theirs somewhere else."""
     data = account_line("one", 10, 2, 2) + account_line("elsewhere", 10, 7, 7)

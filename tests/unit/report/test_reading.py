@@ -16,6 +16,7 @@ from exporter.errors import UsageError
 from exporter.report.gathering import ATTRIBUTES, Gathering, Limits
 from exporter.report.model import Act, JobReport, Report
 from exporter.report.read import read
+from exporter.report.texts import NAME_MAX
 from exporter.whole_spans import read_whole_line
 from tests.unit.pipelines import run
 from tests.unit.report.recorded import (
@@ -263,6 +264,16 @@ def test_jobs_beyond_the_limit_are_told_with_their_attempts() -> None:
     assert len(report.jobs) == 3
     assert report.left_out == 5
     assert "more than 3 jobs: name fewer files to see the others" in report.notes
+
+
+def test_instances_are_bounded_and_so_are_their_names() -> None:
+    gathering, names = Gathering(Limits(instances=3)), ["a", "b", "x" * 100_000, "c", "d"]
+    for number, name in enumerate(names):
+        for span in read_whole_line(line([act(number + 2, JOB)], name), ATTRIBUTES):
+            gathering.add(span)
+    assert gathering.instances == {"a", "b", "x" * NAME_MAX}
+    told = "more than 3 runs and watches made these spans: the account is of the first ones"
+    assert told in gathering.report().notes
 
 
 def test_texts_have_bounds() -> None:

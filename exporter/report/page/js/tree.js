@@ -4,6 +4,7 @@
 const BRANCH = 100;
 const OPENED_MAX = 150;
 const FOUND_MAX = 200;
+const [DEEP, DEEPEST] = [12, 60]; // levels from which on there is little, and no more, room at the left
 
 class TreeView {
   constructor(job) {
@@ -143,7 +144,7 @@ class TreeView {
     if (item.getAttribute("aria-expanded") !== "false") return;
     item.setAttribute("aria-expanded", "true");
     const level = Number(item.getAttribute("aria-level")) + 1;
-    const group = h("ul", { role: "group", class: level > 12 ? "deep" : null });
+    const group = h("ul", { role: "group", class: level > DEEPEST ? "deepest" : level > DEEP ? "deep" : null });
     this.#append(group, this.#childrenOf(item.program), level, 0);
     item.append(group);
   }
