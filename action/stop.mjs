@@ -20,10 +20,16 @@ async function stop() {
 }
 
 function kept(path) {
+  const watch = parsed(path);
+  if (Number.isInteger(watch?.pid) && typeof watch.started === 'string') return watch;
+  throw new Refusal('nothing traces this job', 'use the ci-egress action in an earlier step');
+}
+
+function parsed(path) {
   try {
     return JSON.parse(contents(path).toString());
   } catch {
-    throw new Refusal('nothing traces this job', 'use the ci-egress action in an earlier step');
+    return undefined;
   }
 }
 
