@@ -84,7 +84,7 @@ def test_packages_of_any_checkout_are_built_and_elsewhere_the_same_bytes(
     (checkout / "CHANGELOG.md").write_text("Nothing yet\n")
     done = release(checkout, "--package")
     assert done.returncode == 0, done
-    assert done.stderr == "package: with changes that are in no commit: CHANGELOG.md\n"
+    assert done.stderr.startswith("package: with changes that are in no commit: CHANGELOG.md\n")
     released, packaged = sums(built.dist), sums(checkout / "dist")
     assert released.keys() - packaged.keys() == {"RELEASE_NOTES.md"}
     differing = {name for name, digest in packaged.items() if released[name] != digest}
@@ -97,10 +97,8 @@ def test_without_dpkg_what_pipx_takes_is_built_and_no_release(checkout: Path, tm
     programs.mkdir()
     (programs / "git").symlink_to(str(shutil.which("git")))
     done = release(checkout, "--package", PATH=str(programs))
-    assert (done.returncode, done.stderr) == (
-        0,
-        "package: dpkg-deb is not on PATH, so no Debian package is built\n",
-    )
+    assert done.returncode == 0, done
+    assert done.stderr.startswith("package: dpkg-deb is not on PATH, so no Debian package is built\n")
     assert {path.suffix for path in (checkout / "dist").iterdir()} == {".whl", ".gz", ""}
     refused = release(checkout, PATH=str(programs))
     assert (refused.returncode, refused.stdout) == (1, "")
