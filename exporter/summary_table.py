@@ -63,6 +63,17 @@ class Traffic:
     bytes_received: int = 0
     rule: str | None = None
     """`egress.rule` of the first of them; None without a policy."""
+    shared: int = 0
+    """Of those, the ones that a rule for another name of their address allowed."""
+    shared_rule: str | None = None
+    """That of the first of these."""
+
+    def attempted(self, attempts: int, rule: str | None, *, is_shared: bool) -> None:
+        """Count more of them."""
+        self.attempts += attempts
+        if is_shared:
+            self.shared += attempts
+            self.shared_rule = self.shared_rule or rule
 
 
 Counted = tuple[Row, Traffic]
@@ -78,6 +89,13 @@ class _Column(NamedTuple):
 def ordered(rows: Iterable[Counted]) -> list[Counted]:
     """What is new first, then by attempts, the most first."""
     return sorted(rows, key=lambda item: (not item[0].novel, -item[1].attempts, item[0].order))
+
+
+def shared_of(rows: Iterable[Counted]) -> Iterator[tuple[str, str, int]]:
+    """Destination, rule and attempts of what rules for other names allowed."""
+    for row, traffic in rows:
+        if traffic.shared_rule is not None:
+            yield row.destination, traffic.shared_rule, traffic.shared
 
 
 def print_rows(console: Console, rows: Sequence[Counted]) -> None:

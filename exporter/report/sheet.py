@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 from exporter.jobs.model import Job
 from exporter.report.model import Act, JobReport
+from exporter.shared import is_shared_with_another, shared_remarks
 from exporter.summary import FAILED, Summary, Tally
-from exporter.summary_table import Counted, Row, Traffic, ordered
+from exporter.summary_table import Counted, Row, Traffic, ordered, shared_of
 
 if TYPE_CHECKING:
     from exporter.baseline.model import Baseline
@@ -121,7 +122,8 @@ def _tally(acts: Sequence[Act]) -> Tally:
             uncounted += act.attempts
         else:
             _add(traffic, act)
-    return Tally(ordered(rows.items()), uncounted, verdicts, novel)
+    notes = tuple(shared_remarks(shared_of(rows.items())))
+    return Tally(ordered(rows.items()), uncounted, verdicts, novel, notes=notes)
 
 
 def _row(act: Act) -> Row:
@@ -130,7 +132,8 @@ def _row(act: Act) -> Row:
 
 
 def _add(traffic: Traffic, act: Act) -> None:
-    traffic.attempts += act.attempts
+    is_shared = is_shared_with_another(act.verdict, act.rule, act.host)
+    traffic.attempted(act.attempts, act.rule, is_shared=is_shared)
     traffic.failed += act.attempts if act.outcome in FAILED else 0
     traffic.bytes_sent += act.bytes_sent or 0
     traffic.bytes_received += act.bytes_received or 0
