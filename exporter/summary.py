@@ -14,8 +14,9 @@ from exporter.console import printing
 from exporter.destinations import Destination
 from exporter.events import Outcome, Tampered
 from exporter.programs import Program
+from exporter.shared import is_shared_with_another, shared_remarks
 from exporter.spans import command_line
-from exporter.summary_table import ROWS_MAX, Counted, Row, Rows, ordered, print_rows
+from exporter.summary_table import ROWS_MAX, Counted, Row, Rows, ordered, print_rows, shared_of
 from exporter.tampering import sentence
 from exporter.terms import DENIED, VERDICT_WORDS, WOULD_DENY, Ruling
 from exporter.text import counted, printable
@@ -91,7 +92,9 @@ class Summary:
         self._verdicts[said.verdict] += attempts
         if said.is_novel:
             self._novel += attempts
-        if self._rows.count(_row(destination, program, said), attempts, said.rule) is None:
+        row = _row(destination, program, said)
+        is_shared = is_shared_with_another(said.verdict, said.rule, destination.host)
+        if self._rows.count(row, attempts, said.rule, is_shared=is_shared) is None:
             self._uncounted += attempts
         self._unseen.connected(destination)
 
@@ -155,6 +158,7 @@ class Summary:
                     "failed": traffic.failed,
                     "bytes_sent": traffic.bytes_sent,
                     "bytes_received": traffic.bytes_received,
+                    **({"shared": traffic.shared} if traffic.shared else {}),
                 }
                 for row, traffic in ordered(self._rows.items())
             ],
@@ -170,7 +174,7 @@ class Summary:
             dict(self._verdicts),
             self._novel,
             tuple(self._tampering),
-            (*self._unseen.notes(), *self._left_remarks()),
+            (*self._shared_remarks(), *self._unseen.notes(), *self._left_remarks()),
         )
 
     def totals(self) -> tuple[int, int]:
@@ -240,6 +244,10 @@ class Summary:
                 attempts = counted(sum(traffic.attempts for _, traffic in against), "attempt")
                 destinations = counted(len({row.destination for row, _ in against}), "destination")
                 yield f"{attempts} to {destinations} {what}"
+        yield from self._shared_remarks()
+
+    def _shared_remarks(self) -> Iterable[str]:
+        return shared_remarks(shared_of(self._rows.items()))
 
 
 def _row(destination: Destination, program: Program | None, said: Ruling) -> Row:

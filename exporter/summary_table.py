@@ -70,6 +70,17 @@ class Traffic:
     bytes_received: int = 0
     rule: str | None = None
     """`egress.rule` of the first of them; None without a policy."""
+    shared: int = 0
+    """Of those, the ones that a rule for another name of their address allowed."""
+    shared_rule: str | None = None
+    """That of the first of these."""
+
+    def attempted(self, attempts: int, rule: str | None, *, is_shared: bool) -> None:
+        """Count more of them."""
+        self.attempts += attempts
+        if is_shared:
+            self.shared += attempts
+            self.shared_rule = self.shared_rule or rule
 
 
 Counted = tuple[Row, Traffic]
@@ -92,15 +103,18 @@ class Rows:
         """What was counted of `row` so far; None where it isn't told apart."""
         return self._rows.get(row)
 
-    def count(self, row: Row, attempts: int, rule: str | None) -> Traffic | None:
-        """Count `attempts`, of which `rule` decided the first; None where there is no room for `row`."""
+    def count(self, row: Row, attempts: int, rule: str | None, *, is_shared: bool = False) -> Traffic | None:
+        """Count `attempts`, of which `rule` decided the first; None where there is no room for `row`.
+
+        `is_shared`: the rule is of another name at their address.
+        """
         traffic = self._rows.get(row)
         if traffic is None:
             if self._known[row.kind] >= self._max:
                 return None
             self._known[row.kind] += 1
             traffic = self._rows[row] = Traffic(rule=rule)
-        traffic.attempts += attempts
+        traffic.attempted(attempts, rule, is_shared=is_shared)
         return traffic
 
     def items(self) -> Iterable[Counted]:
@@ -121,6 +135,13 @@ def ordered(rows: Iterable[Counted]) -> list[Counted]:
         rows,
         key=lambda item: (not item[0].novel, item[0].verdict == ALLOWED, -item[1].attempts, item[0].order),
     )
+
+
+def shared_of(rows: Iterable[Counted]) -> Iterator[tuple[str, str, int]]:
+    """Destination, rule and attempts of what rules for other names allowed."""
+    for row, traffic in rows:
+        if traffic.shared_rule is not None:
+            yield row.destination, traffic.shared_rule, traffic.shared
 
 
 def print_rows(console: Console, rows: Sequence[Counted]) -> None:

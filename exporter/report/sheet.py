@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 from exporter.jobs.model import Job
 from exporter.report.model import Act, JobReport
+from exporter.shared import is_shared_with_another, shared_remarks
 from exporter.summary import FAILED, Summary, Tally
-from exporter.summary_table import Counted, Row, Rows, Traffic, ordered
+from exporter.summary_table import Counted, Row, Rows, Traffic, ordered, shared_of
 
 if TYPE_CHECKING:
     from exporter.baseline.model import Baseline
@@ -113,12 +114,14 @@ def _tally(acts: Sequence[Act]) -> Tally:
     for act in acts:
         verdicts[act.verdict] += act.attempts
         novel += act.attempts if act.novel else 0
-        traffic = rows.count(_row(act), act.attempts, act.rule)
+        is_shared = is_shared_with_another(act.verdict, act.rule, act.host)
+        traffic = rows.count(_row(act), act.attempts, act.rule, is_shared=is_shared)
         if traffic is None:
             uncounted += act.attempts
         else:
             _add(traffic, act)
-    return Tally(ordered(rows.items()), uncounted, verdicts, novel)
+    notes = tuple(shared_remarks(shared_of(rows.items())))
+    return Tally(ordered(rows.items()), uncounted, verdicts, novel, notes=notes)
 
 
 def _row(act: Act) -> Row:

@@ -92,6 +92,28 @@ def test_a_failing_command_fails_the_job_as_ever(project: Path, path: str) -> No
     assert "went on" not in done.stdout
 
 
+WITHOUT = "/usr/sbin:/usr/bin:/sbin:/bin"
+"""A PATH on which no ci-egress is, so that `ci-egress doctor` fails."""
+
+
+@pytest.mark.parametrize("shell", ["bash", "dash"])
+@pytest.mark.parametrize(
+    ("env", "status", "said"),
+    [
+        ({}, 91, ""),
+        ({"CI_EGRESS_REQUIRED": "false"}, 0, "ran\nwent on\n"),
+        ({"CI_EGRESS_REQUIRED": "false", "CI_EGRESS_MODE": "enforce"}, 91, ""),
+    ],
+    ids=["by default", "where it isn't required", "where a policy is enforced"],
+)
+def test_where_tracing_is_impossible_a_script_runs_only_if_that_was_asked_for(
+    shell: str, env: dict[str, str], status: int, said: str, project: Path
+) -> None:
+    done = run_job(project, ["ci_egress echo ran", "echo went on"], WITHOUT, shell=shell, **env)
+    assert (done.returncode, done.stdout) == (status, said), done.stderr
+    assert "ci_egress: tracing isn't possible here\n" in done.stderr
+
+
 def test_a_policy_is_enforced_and_fails_the_job(
     project: Path, path: str, lab: Lab, programs: Programs
 ) -> None:
