@@ -16,7 +16,7 @@ from exporter.events import Outcome, Tampered
 from exporter.programs import Program
 from exporter.shared import is_shared_with_another, shared_remarks
 from exporter.spans import command_line
-from exporter.summary_table import ROWS_MAX, Counted, Row, Traffic, ordered, print_rows, shared_of
+from exporter.summary_table import ROWS_MAX, Counted, Row, Rows, ordered, print_rows, shared_of
 from exporter.tampering import sentence
 from exporter.terms import DENIED, VERDICT_WORDS, WOULD_DENY, Ruling
 from exporter.text import counted, printable
@@ -35,7 +35,7 @@ class Tally:
     """What a summary has counted, and what else is to be known. Every text in it is the attacker's."""
 
     rows: Sequence[Counted]
-    """What is new first, then by attempts."""
+    """What is new first, then what is denied or would be, then by attempts."""
     uncounted: int = 0
     """Attempts that are in no row."""
     verdicts: Mapping[str, int] = field(default_factory=dict)
@@ -61,10 +61,10 @@ class Summary:
         """`environment` is COMMAND's: it tells whether there is a proxy.
 
         `sees_daemons`: what other processes of the host do on the job's behalf is traced, too.
-        `rows_max` destinations and process chains are told apart, further attempts only counted.
+        `rows_max` destinations and process chains of each kind are told apart, further attempts only counted.
         """
         self._rows_max = rows_max
-        self._rows: dict[Row, Traffic] = {}
+        self._rows = Rows(rows_max)
         self._uncounted = 0
         self._verdicts = Counter[str]()
         self._novel = 0
@@ -89,17 +89,12 @@ class Summary:
 
         `said` is what was ruled on it.
         """
-        row = _row(destination, program, said)
         self._verdicts[said.verdict] += attempts
         if said.is_novel:
             self._novel += attempts
-        traffic = self._rows.get(row)
-        if traffic is None and len(self._rows) < self._rows_max:
-            traffic = self._rows[row] = Traffic(rule=said.rule)
-        if traffic is not None:
-            is_shared = is_shared_with_another(said.verdict, said.rule, destination.host)
-            traffic.attempted(attempts, said.rule, is_shared=is_shared)
-        else:
+        row = _row(destination, program, said)
+        is_shared = is_shared_with_another(said.verdict, said.rule, destination.host)
+        if self._rows.count(row, attempts, said.rule, is_shared=is_shared) is None:
             self._uncounted += attempts
         self._unseen.connected(destination)
 
@@ -184,8 +179,8 @@ class Summary:
 
     def totals(self) -> tuple[int, int]:
         """How many destinations there were, and how many attempts."""
-        attempts = sum(traffic.attempts for traffic in self._rows.values()) + self._uncounted
-        return len({row.destination for row in self._rows}), attempts
+        attempts = sum(traffic.attempts for _, traffic in self._rows.items()) + self._uncounted
+        return len({row.destination for row, _ in self._rows.items()}), attempts
 
     @property
     def against(self) -> dict[str, int]:
@@ -235,7 +230,9 @@ class Summary:
 
     def _baseline_remarks(self) -> Iterable[str]:
         if self._novel:
-            told_apart = counted(len({row.destination for row in self._rows if row.novel}), "destination")
+            told_apart = counted(
+                len({row.destination for row, _ in self._rows.items() if row.novel}), "destination"
+            )
             destinations = f"{'at least ' if self._uncounted else ''}{told_apart}"
             lacking = "that the baseline doesn't have, or not from these chains"
             yield f"{counted(self._novel, 'attempt')} to {destinations} {lacking}"

@@ -19,7 +19,7 @@ _LINEAGES_MAX = 1000
 _DESTINATIONS_MAX = 20_000
 _TRANSPORTS_MAX = 8
 _HEAD = """\
-# A draft: what {jobs} did on the network, {attempts:,} attempts in all. Read each line, remove what
+# A draft: what {jobs} did on the network, {attempts:,} {noun} in all. Read each line, remove what
 # shouldn't be, then try it with `mode: audit`, which denies nothing and tells what it would deny.
 version: 1
 mode: audit
@@ -81,7 +81,8 @@ class Draft:
 
     def lines(self) -> Iterator[str]:
         """The policy file."""
-        yield from _HEAD.format(jobs=self._whose(), attempts=self._attempts).splitlines()
+        noun = "attempt" if self._attempts == 1 else "attempts"
+        yield from _HEAD.format(jobs=self._whose(), attempts=self._attempts, noun=noun).splitlines()
         for reason, attempts in sorted(self.left_out.items()):
             yield f"# In no rule: {attempts:,} × {reason}"
         yield "allow:" if self._seen else "allow: []"

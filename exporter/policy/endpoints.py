@@ -25,6 +25,7 @@ _PORTLESS = {
     Protocol.ICMP: "icmp has no ports: leave the port out",
     Protocol.ANY: "`any` is every protocol and port: leave the port out, or write `tcp://` or `udp://`",
 }
+_NO_COMMAS = "write one destination an entry, and with --allowed-endpoints blanks between them"
 _PORT = re.compile(r"[0-9]{1,5}")
 _MAPPED = IPv6Network("::ffff:0:0/96")
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
@@ -60,7 +61,11 @@ class Reach(NamedTuple):
 
 def parse_endpoint(text: str) -> Endpoint:
     """What `text` names. Raises EndpointError."""
+    if "," in text:
+        raise EndpointError(f"{shown(text)} has a comma", _NO_COMMAS)
     scheme, separator, rest = text.partition("://")
+    if not separator:
+        _require_no_scheme(text)
     protocol = parse_protocol(scheme, text) if separator else None
     host, port = _split(rest if separator else text)
     ports = None if port is None else parse_port(port)
@@ -116,6 +121,13 @@ def parse_host(text: str) -> Host:
     if ":" in text or "/" in text or _NUMBER.fullmatch(last):
         return _network(text)
     return _name(text)
+
+
+def _require_no_scheme(text: str) -> None:
+    """`udp:443` may be a host's port; `udp:a.example` and `udp:192.0.2.53:53` can't."""
+    scheme, _, rest = text.partition(":")
+    if rest and scheme.lower() in _PROTOCOLS and not (_PORT.fullmatch(rest) or rest == "*"):
+        raise EndpointError(f"{shown(text)} lacks slashes", f"write {shown(f'{scheme.lower()}://{rest}')}")
 
 
 def _split(text: str) -> tuple[str, str | None]:

@@ -14,6 +14,7 @@ import yaml
 from tests.kernel.tracing import ROOT
 from tests.unit.jobs.documented import environment
 
+from .conftest import SHOW_TAKEN, TAKEN_BY_SUDO
 from .told import ALL_BUT_EVIL, EVIL, PEER, act, egress, text_of
 
 if TYPE_CHECKING:
@@ -140,6 +141,18 @@ def test_a_job_whose_user_has_sudo_can_remove_what_it_leaves(
     assert done.stdout.splitlines()[-1] == str(sudoer.uid)
     assert [span.name for span in egress(project)] == [PEER]
     subprocess.run([*sudoer.under, "rm", "-r", project / "ci-egress"], check=True)
+
+
+@pytest.mark.parametrize("shell", ["bash", "dash"])
+def test_a_command_has_the_variables_that_sudo_takes_away(
+    shell: str, project: Path, path: str, sudoer: User
+) -> None:
+    sudoer.give(project)
+    script = [f"ci_egress sh -c {shlex.quote(SHOW_TAKEN)}"]
+    done = run_job(project, script, path, shell=shell, under=sudoer.under, **TAKEN_BY_SUDO)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-3:] == list(TAKEN_BY_SUDO.values())
+    assert not (project / "owned").exists()
 
 
 @pytest.mark.parametrize(

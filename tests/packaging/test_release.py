@@ -151,6 +151,16 @@ def test_where_another_version_is_named_there_is_no_release(checkout: Path) -> N
     assert f"the version is {VERSION}, and deploy/kubernetes/ci-egress.yaml:" in done.stderr
 
 
+@pytest.mark.parametrize(
+    "version", ["1.0", "1.0.0rc1", "01.0.0", "1.0.0-1", "v1.0.0", "1.0.0; touch owned", "--all"]
+)
+def test_a_version_that_is_not_the_same_everywhere_is_refused(tmp_path: Path, version: str) -> None:
+    (tmp_path / "exporter").mkdir()
+    (tmp_path / "exporter/__init__.py").write_text(f'__version__ = "{version}"\n')
+    with pytest.raises(ReleaseError, match="is no version to release; write "):
+        Checkout(tmp_path).version()
+
+
 def test_the_notes_are_the_versions_section_alone() -> None:
     assert section(CHANGELOG, "1.1.0") == "### Added\n\n- One thing."
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _VERSION = re.compile(r'^__version__ = "(?P<version>[^"]+)"$', re.MULTILINE)
+_RELEASED = re.compile(r"(0|[1-9][0-9]*)(\.(0|[1-9][0-9]*)){2}")
+"""What Python, Debian and registries of images write and sort alike; dpkg has 1.0.0rc1 above 1.0.0."""
 
 
 class ReleaseError(Exception):
@@ -25,7 +27,10 @@ class Checkout:
         found = _VERSION.search((self.root / "exporter/__init__.py").read_text(encoding="utf-8"))
         if found is None:
             raise ReleaseError('exporter/__init__.py has no line `__version__ = "…"`')
-        return found["version"]
+        version = found["version"]
+        if not _RELEASED.fullmatch(version):
+            raise ReleaseError(f"exporter/__init__.py: {version!r} is no version to release; write 1.2.3")
+        return version
 
     def committed_s(self) -> int:
         """When its commit was made (Unix time): the time of every file in what is built of it."""

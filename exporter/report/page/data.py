@@ -29,7 +29,7 @@ ENDPOINTS_MAX = 200
 TEXT_MAX = 4000
 """Characters of a text."""
 TEXTS_MAX = 32_000_000
-"""Characters of all of them; from there on, each has `_SHORT_MAX`."""
+"""Bytes of all of them; from there on, each has `_SHORT_MAX`."""
 _SHORT_MAX = 80
 _WORD_MAX, _STEP_MAX = 20, 120
 """Characters of what is one of few words, and of a step's name."""
@@ -45,7 +45,7 @@ def shown(text: str, limit: int = TEXT_MAX) -> str:
     return printable(text, limit=limit)
 
 
-class Texts:
+class TextPool:
     """Each once, by its place."""
 
     def __init__(self) -> None:
@@ -64,7 +64,7 @@ class Texts:
             is_full = self._size >= TEXTS_MAX
             kept = shown(text, min(limit, _SHORT_MAX) if is_full else limit)
             self.are_cut |= is_full or len(text) > limit
-            self._size += len(kept)
+            self._size += len(kept.encode())
             found = self._places[text, limit] = len(self.all)
             self.all.append(kept)
         return found
@@ -88,7 +88,7 @@ class PageData:
     ) -> None:
         """`resolvers` are the system's; `trace_url` holds `{trace_id}`."""
         self.tables: list[tuple[JobReport, Table]] = []
-        self._texts = Texts()
+        self._texts = TextPool()
         self._trace_url = trace_url
         self._acts_left, self._programs_left = ACTS_MAX, PROGRAMS_MAX
         self._unlisted = 0

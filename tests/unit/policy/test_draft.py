@@ -107,6 +107,12 @@ def test_a_name_that_no_rule_can_have_gives_its_address() -> None:
     assert rule.text == "198.51.100.7:443"
 
 
+def test_one_attempt_is_told_in_the_singular() -> None:
+    assert text(draft([span("a.example")])).startswith(
+        "# A draft: what release did on the network, 1 attempt in all."
+    )
+
+
 def test_nothing_seen_is_a_policy_too() -> None:
     assert parsed(draft([])) == Policy()
 
