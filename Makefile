@@ -12,8 +12,6 @@ export PYTHONDONTWRITEBYTECODE := 1
 
 BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest -p no:cacheprovider
-# Two rows of tests, side by side: see tests/conftest.py.
-IN_TWO_ROWS := --numprocesses 2 --dist loadgroup
 MKDOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 C_SOURCES = $(shell find benchmarks bpf tests -name '*.[ch]')
 SHELL_SCRIPTS = .ci/run deploy/buildkite/hooks/command exporter/completion/ci-egress.bash \
@@ -34,6 +32,10 @@ setup: ## Install what ci-egress needs; the result is .venv/bin/ci-egress
 setup-dev:
 	@tools/setup.sh --dev
 
+.PHONY: setup-python
+setup-python: # .venv alone, which takes no root: for what uses none of the system's packages
+	@tools/setup.sh --dev --no-system
+
 .PHONY: demo
 demo: setup ## Trace a sample pipeline and show what it connected to (root)
 	@$(BIN)/python -m demo
@@ -44,12 +46,11 @@ demo-stack: setup ## The same with a baseline and real servers, up to the alert 
 	@$(BIN)/python -m demo.stack $(if $(filter-out 0 no false,$(KEEP)),--keep)
 
 .PHONY: test
-test: setup-dev ## Run all tests (root); PYTEST_ARGS adds arguments
-	$(PYTEST) $(IN_TWO_ROWS) $(PYTEST_ARGS)
+test: setup-dev ## Run all tests (root); with PYTEST_ARGS, those that it chooses
+	$(if $(PYTEST_ARGS),$(PYTEST) $(PYTEST_ARGS),tools/test.sh)
 
 .PHONY: test-unit
-test-unit: ## Run the tests that need neither root nor a kernel, in half a minute
-	@tools/setup.sh --dev --no-system
+test-unit: setup-python ## Run the tests that need neither root nor a kernel, in a minute or two
 	$(PYTEST) tests/unit $(PYTEST_ARGS)
 
 .PHONY: lint
@@ -130,20 +131,24 @@ wire: setup-dev ## Generate exporter/wire.py from bpf/egress.h
 dashboards: setup-dev ## Generate dashboards/grafana/*.json from tools/grafana
 	$(BIN)/python -m tools.grafana
 
+.PHONY: package
+package: setup-python ## Build wheel, source distribution and Debian package into dist/, of this checkout as it is
+	@$(BIN)/python -m tools.release --package
+
 .PHONY: release
-release: setup-dev ## Build all of a release into dist/, as a dry run; PUBLISH=1 also tags the commit and pushes the tag
+release: setup-python ## Build all of a release into dist/, as a dry run; PUBLISH=1 also tags the commit and pushes the tag
 	@$(BIN)/python -m tools.release $(if $(filter-out 0 no false,$(PUBLISH)),--publish)
 
 .PHONY: reference
-reference: setup-dev ## Generate docs/reference/*.md from the code
+reference: setup-python ## Generate docs/reference/*.md from the code
 	$(BIN)/python -m tools.reference
 
 .PHONY: docs
-docs: setup-dev ## Build the manual's site, build/docs/index.html
+docs: setup-python ## Build the manual's site, build/docs/index.html
 	$(MKDOCS)
 
 .PHONY: man
-man: setup-dev ## Make the manual's pages, build/man/*.1
+man: setup-python ## Make the manual's pages, build/man/*.1
 	$(BIN)/python -m tools.manual
 
 .PHONY: pictures

@@ -2,7 +2,8 @@
 // actions/upload-artifact goes the same way; the source of @actions/artifact describes it.
 
 import { createHash } from 'node:crypto';
-import { readFileSync } from 'node:fs';
+
+import { contents } from './contents.mjs';
 
 const SERVICE = '/twirp/github.actions.results.api.v1.ArtifactService';
 const VERSION = 7; // of artifacts that needn't be archives
@@ -24,7 +25,7 @@ export function artifactName(checkRunId) {
 
 /** Upload the page at `path`; returns where it is to be seen. Throws Error, without a word of tokens or links. */
 export async function upload(path, name) {
-  const page = readFileSync(path);
+  const page = contents(path);
   const artifact = { ...runIds(), name };
   const { signed_upload_url: link } = await ask('CreateArtifact', { ...artifact, mime_type: TYPE, version: VERSION });
   await send(link, { method: 'PUT', headers: { 'x-ms-blob-type': 'BlockBlob', 'content-type': TYPE }, body: page });

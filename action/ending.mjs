@@ -1,8 +1,9 @@
 // The end of the tracing: stop it, show what it said, and judge how it ended.
 
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, writeFileSync } from 'node:fs';
 
 import { hasArtifacts, upload } from './artifact.mjs';
+import { contents } from './contents.mjs';
 import { places } from './options.mjs';
 import { messages, startOf, stop } from './watch.mjs';
 import { Refusal, addToSummary, annotate, say, showFolded } from './workflow.mjs';
@@ -26,7 +27,7 @@ export async function endTracing(folder, watch) {
   said.filter(({ event }) => event !== undefined).slice(0, ANNOTATIONS_MAX).forEach(annotateAct);
   const link = watch.artifact ? await keepReport(places(folder).report, watch.artifact) : '';
   if (watch.hasSummary) summarise(folder, link);
-  writeFileSync(places(folder).told, '');
+  noteTold(places(folder).told);
   return { status, wasRunning, said };
 }
 
@@ -43,6 +44,15 @@ export function judge({ status, wasRunning, said }) {
   if (status !== 0) throw new Refusal(told || 'ci-egress failed', `it ended with status ${status ?? 'unknown'}`);
 }
 
+// Where a step has put something else there, or emptied the folder, post tells it all again.
+function noteTold(path) {
+  try {
+    writeFileSync(path, '', { flag: 'wx' });
+  } catch (error) {
+    annotate('warning', 'ci-egress', `${path} can't be written: ${error.message}`);
+  }
+}
+
 function shown({ level, message, detail = '' }) {
   const label = level === 'info' ? '' : `${level}: `;
   return `${label}${message}\n${detail}`.trimEnd().split('\n');
@@ -55,7 +65,7 @@ function annotateAct({ level, message }) {
 // The summary of a step is a file of that step alone: the one that main had is read by now.
 function summarise(folder, link) {
   try {
-    addToSummary(readFileSync(places(folder).summary, 'utf8'));
+    addToSummary(contents(places(folder).summary).toString());
     if (link) addToSummary(`\n[The whole report](${link})\n`);
   } catch (error) {
     annotate('warning', 'ci-egress', `the summary is missing: ${error.message}`);

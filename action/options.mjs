@@ -6,6 +6,15 @@ import { Refusal, input, isTrue } from './workflow.mjs';
 
 const MODES = ['', 'trace', 'audit', 'enforce'];
 
+// What would send elsewhere, or nowhere, what the input says where to send: an earlier step can set variables. Empty
+// ones count as not set.
+const UNSET = {
+  OTEL_SDK_DISABLED: '',
+  OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: '',
+  OTEL_EXPORTER_OTLP_METRICS_ENDPOINT: '',
+  OTEL_EXPORTER_OTLP_LOGS_ENDPOINT: '',
+};
+
 /** The options that the inputs ask for. `folder` gets what is written. Throws Refusal. */
 export function watchOptions(folder) {
   const { otlpDir, report, summary } = places(folder);
@@ -28,7 +37,7 @@ export function watchEnvironment() {
   const checkRun = input('check-run-id');
   return {
     PYTHONDONTWRITEBYTECODE: '1', // root leaves nothing in a folder that the runner has to empty
-    ...(endpoint && { OTEL_EXPORTER_OTLP_ENDPOINT: endpoint }),
+    ...(endpoint && { ...UNSET, OTEL_EXPORTER_OTLP_ENDPOINT: endpoint }),
     ...(checkRun && { CI_EGRESS_CHECK_RUN_ID: checkRun }),
   };
 }

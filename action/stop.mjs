@@ -1,8 +1,8 @@
 // The action `stop`: the same as post, for those who want what is written before their job is over.
 
-import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 
+import { contents } from './contents.mjs';
 import { endTracing, judge } from './ending.mjs';
 import { places } from './options.mjs';
 import { Refusal, fail, setOutput } from './workflow.mjs';
@@ -20,10 +20,16 @@ async function stop() {
 }
 
 function kept(path) {
+  const watch = parsed(path);
+  if (Number.isInteger(watch?.pid) && typeof watch.started === 'string') return watch;
+  throw new Refusal('nothing traces this job', 'use the ci-egress action in an earlier step');
+}
+
+function parsed(path) {
   try {
-    return JSON.parse(readFileSync(path, 'utf8'));
+    return JSON.parse(contents(path).toString());
   } catch {
-    throw new Refusal('nothing traces this job', 'use the ci-egress action in an earlier step');
+    return undefined;
   }
 }
 

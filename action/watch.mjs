@@ -1,9 +1,10 @@
 // `ci-egress watch` as a process that outlives the script which starts it.
 
 import { spawn } from 'node:child_process';
-import { closeSync, openSync, readFileSync } from 'node:fs';
+import { closeSync, openSync } from 'node:fs';
 import { setTimeout as pause } from 'node:timers/promises';
 
+import { contents } from './contents.mjs';
 import { asRoot, runAsRoot } from './root.mjs';
 import { places } from './options.mjs';
 import { Refusal } from './workflow.mjs';
@@ -12,6 +13,7 @@ const START_LIMIT_MS = 120_000;
 const STOP_LIMIT_MS = 90_000; // 10 s for a flush, and what the report takes
 const SETTLE_LIMIT_MS = 2_000;
 const LOOK_MS = 50;
+const LINES_MAX = 10; // of what says why it didn't start
 
 // Says which process it is and how it ended, since nobody else is there to wait for it. Its text is fixed: what is
 // run comes as arguments.
@@ -81,10 +83,14 @@ function isReady(folder) {
   return traceOf(folder) !== '';
 }
 
+// An older ci-egress, which knows no --json-log, or a loader says it in lines of its own.
 function reasonOf(folder) {
-  const errors = messages(folder).filter(({ level }) => level === 'error');
+  const said = messages(folder);
+  const errors = said.filter(({ level }) => level === 'error');
   const told = errors.map(({ message, hint }) => (hint ? `${message}; ${hint}` : message));
-  return told.join('\n') || `see its messages; it ended with ${statusOf(folder) ?? 'no status in time'}`;
+  if (told.length > 0) return told.join('\n');
+  const last = said.slice(-LINES_MAX).map(({ message }) => message);
+  return [`it ended with ${statusOf(folder) ?? 'no status in time'}`, ...last].join('\n');
 }
 
 function statusOf(folder) {
@@ -92,8 +98,9 @@ function statusOf(folder) {
   return status === undefined ? undefined : Number(status);
 }
 
+// By the shell's own `kill`: images of containers often have no other.
 function signal(name, pid) {
-  runAsRoot(['kill', `-${name}`, '--', `${pid}`]);
+  runAsRoot(['/bin/sh', '-c', 'kill -s "$1" -- "$2"', 'sh', name, `${pid}`]);
 }
 
 async function until(isSo, limitMs) {
@@ -111,7 +118,7 @@ function parsed(line) {
 
 function read(path) {
   try {
-    return readFileSync(path, 'utf8');
+    return contents(path).toString();
   } catch {
     return '';
   }

@@ -121,11 +121,6 @@ class ProcessTable:
         """The program that runs under `pid` now."""
         return self._programs.get(pid)
 
-    def is_in_job(self, process: ProcessKey) -> bool:
-        """Whether `process` runs now, and is of a job."""
-        program = self.of(process)
-        return program is not None and program.scope != HOST
-
     def make_root(self, program: Program, scope: int, attribution: str, step: str | None = None) -> Program:
         """Let a program be the root of the job `scope`, whoever created it; what it creates is the job's."""
         root = replace(program, parent=None, scope=scope, attribution=attribution, step=step)

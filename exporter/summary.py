@@ -14,8 +14,9 @@ from exporter.console import printing
 from exporter.destinations import Destination
 from exporter.events import Outcome, Tampered
 from exporter.programs import Program
+from exporter.shared import is_shared_with_another, shared_remarks
 from exporter.spans import command_line
-from exporter.summary_table import ROWS_MAX, Counted, Row, Traffic, ordered, print_rows
+from exporter.summary_table import ROWS_MAX, Counted, Row, Rows, ordered, print_rows, shared_of
 from exporter.tampering import sentence
 from exporter.terms import DENIED, VERDICT_WORDS, WOULD_DENY, Ruling
 from exporter.text import counted, printable
@@ -34,7 +35,7 @@ class Tally:
     """What a summary has counted, and what else is to be known. Every text in it is the attacker's."""
 
     rows: Sequence[Counted]
-    """What is new first, then by attempts."""
+    """What is new first, then what is denied or would be, then by attempts."""
     uncounted: int = 0
     """Attempts that are in no row."""
     verdicts: Mapping[str, int] = field(default_factory=dict)
@@ -60,10 +61,10 @@ class Summary:
         """`environment` is COMMAND's: it tells whether there is a proxy.
 
         `sees_daemons`: what other processes of the host do on the job's behalf is traced, too.
-        `rows_max` destinations and process chains are told apart, further attempts only counted.
+        `rows_max` destinations and process chains of each kind are told apart, further attempts only counted.
         """
         self._rows_max = rows_max
-        self._rows: dict[Row, Traffic] = {}
+        self._rows = Rows(rows_max)
         self._uncounted = 0
         self._verdicts = Counter[str]()
         self._novel = 0
@@ -88,16 +89,12 @@ class Summary:
 
         `said` is what was ruled on it.
         """
-        row = _row(destination, program, said)
         self._verdicts[said.verdict] += attempts
         if said.is_novel:
             self._novel += attempts
-        traffic = self._rows.get(row)
-        if traffic is None and len(self._rows) < self._rows_max:
-            traffic = self._rows[row] = Traffic(rule=said.rule)
-        if traffic is not None:
-            traffic.attempts += attempts
-        else:
+        row = _row(destination, program, said)
+        is_shared = is_shared_with_another(said.verdict, said.rule, destination.host)
+        if self._rows.count(row, attempts, said.rule, is_shared=is_shared) is None:
             self._uncounted += attempts
         self._unseen.connected(destination)
 
@@ -161,6 +158,7 @@ class Summary:
                     "failed": traffic.failed,
                     "bytes_sent": traffic.bytes_sent,
                     "bytes_received": traffic.bytes_received,
+                    **({"shared": traffic.shared} if traffic.shared else {}),
                 }
                 for row, traffic in ordered(self._rows.items())
             ],
@@ -176,13 +174,13 @@ class Summary:
             dict(self._verdicts),
             self._novel,
             tuple(self._tampering),
-            (*self._unseen.notes(), *self._left_remarks()),
+            (*self._shared_remarks(), *self._unseen.notes(), *self._left_remarks()),
         )
 
     def totals(self) -> tuple[int, int]:
         """How many destinations there were, and how many attempts."""
-        attempts = sum(traffic.attempts for traffic in self._rows.values()) + self._uncounted
-        return len({row.destination for row in self._rows}), attempts
+        attempts = sum(traffic.attempts for _, traffic in self._rows.items()) + self._uncounted
+        return len({row.destination for row, _ in self._rows.items()}), attempts
 
     @property
     def against(self) -> dict[str, int]:
@@ -232,7 +230,9 @@ class Summary:
 
     def _baseline_remarks(self) -> Iterable[str]:
         if self._novel:
-            told_apart = counted(len({row.destination for row in self._rows if row.novel}), "destination")
+            told_apart = counted(
+                len({row.destination for row, _ in self._rows.items() if row.novel}), "destination"
+            )
             destinations = f"{'at least ' if self._uncounted else ''}{told_apart}"
             lacking = "that the baseline doesn't have, or not from these chains"
             yield f"{counted(self._novel, 'attempt')} to {destinations} {lacking}"
@@ -244,6 +244,10 @@ class Summary:
                 attempts = counted(sum(traffic.attempts for _, traffic in against), "attempt")
                 destinations = counted(len({row.destination for row, _ in against}), "destination")
                 yield f"{attempts} to {destinations} {what}"
+        yield from self._shared_remarks()
+
+    def _shared_remarks(self) -> Iterable[str]:
+        return shared_remarks(shared_of(self._rows.items()))
 
 
 def _row(destination: Destination, program: Program | None, said: Ruling) -> Row:

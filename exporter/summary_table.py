@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
@@ -45,6 +46,12 @@ class Row(NamedTuple):
         return shown_destination(self.host, self.port, self.transport)
 
     @property
+    def kind(self) -> tuple[bool, bool]:
+        """Whether somebody should look at it, and else whether it stays on this machine."""
+        is_of_note = self.verdict != ALLOWED or bool(self.novel)
+        return is_of_note, self.is_loopback and not is_of_note
+
+    @property
     def order(self) -> tuple[object, ...]:
         """Compares rows that were counted as often: what is unknown comes first."""
         port = -1 if self.port is None else self.port
@@ -63,9 +70,56 @@ class Traffic:
     bytes_received: int = 0
     rule: str | None = None
     """`egress.rule` of the first of them; None without a policy."""
+    shared: int = 0
+    """Of those, the ones that a rule for another name of their address allowed."""
+    shared_rule: str | None = None
+    """That of the first of these."""
+
+    def attempted(self, attempts: int, rule: str | None, *, is_shared: bool) -> None:
+        """Count more of them."""
+        self.attempts += attempts
+        if is_shared:
+            self.shared += attempts
+            self.shared_rule = self.shared_rule or rule
 
 
 Counted = tuple[Row, Traffic]
+
+
+class Rows:
+    """What is counted together, in bounds: however much there is of one kind, there is room for the others.
+
+    The kinds are what somebody should look at (new, denied, would be denied), what stays on this machine, and
+    the rest: a build that scans its own ports hides nothing behind them.
+    """
+
+    def __init__(self, rows_max: int) -> None:
+        """`rows_max` are told apart of each kind."""
+        self._max = rows_max
+        self._rows: dict[Row, Traffic] = {}
+        self._known = Counter[tuple[bool, bool]]()
+
+    def get(self, row: Row) -> Traffic | None:
+        """What was counted of `row` so far; None where it isn't told apart."""
+        return self._rows.get(row)
+
+    def count(self, row: Row, attempts: int, rule: str | None, *, is_shared: bool = False) -> Traffic | None:
+        """Count `attempts`, of which `rule` decided the first; None where there is no room for `row`.
+
+        `is_shared`: the rule is of another name at their address.
+        """
+        traffic = self._rows.get(row)
+        if traffic is None:
+            if self._known[row.kind] >= self._max:
+                return None
+            self._known[row.kind] += 1
+            traffic = self._rows[row] = Traffic(rule=rule)
+        traffic.attempted(attempts, rule, is_shared=is_shared)
+        return traffic
+
+    def items(self) -> Iterable[Counted]:
+        """All of them."""
+        return self._rows.items()
 
 
 class _Column(NamedTuple):
@@ -76,8 +130,18 @@ class _Column(NamedTuple):
 
 
 def ordered(rows: Iterable[Counted]) -> list[Counted]:
-    """What is new first, then by attempts, the most first."""
-    return sorted(rows, key=lambda item: (not item[0].novel, -item[1].attempts, item[0].order))
+    """What is new first, then what is denied or would be, then by attempts, the most first."""
+    return sorted(
+        rows,
+        key=lambda item: (not item[0].novel, item[0].verdict == ALLOWED, -item[1].attempts, item[0].order),
+    )
+
+
+def shared_of(rows: Iterable[Counted]) -> Iterator[tuple[str, str, int]]:
+    """Destination, rule and attempts of what rules for other names allowed."""
+    for row, traffic in rows:
+        if traffic.shared_rule is not None:
+            yield row.destination, traffic.shared_rule, traffic.shared
 
 
 def print_rows(console: Console, rows: Sequence[Counted]) -> None:

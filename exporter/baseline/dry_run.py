@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 from exporter.addresses import endpoint
 from exporter.baseline.acts import identity_of
 from exporter.baseline.judge import Judge, Recorded
 from exporter.baseline.model import Task
+from exporter.baseline.neighbours import Neighbours
 from exporter.baseline.seen import NotLearntError, Run
 from exporter.otlp_json import number_of, text_of
 from exporter.policy.model import Address, Effect, Policy
@@ -27,11 +28,15 @@ RUNS_MAX = 1_000_000
 """Of all pipelines together; what more there are isn't judged."""
 PLACES_MAX = 1000
 """Destinations that are told, of all pipelines together."""
+WAITING_MAX = 65_536
+"""Spans that are judged together, when all before them are known."""
 EXAMPLES_MAX = 5
 """Runs that are named, of one pipeline."""
 DENIED_ALREADY = "denied already when they were recorded"
 _NOWHERE = "an unknown destination"
 _TEXT_MAX = 300
+
+_Place = TypeVar("_Place")
 
 
 @dataclass
@@ -42,12 +47,29 @@ class Verdicts:
     denied_runs: set[Run] = field(default_factory=set)
     places: Counter[tuple[Task, str]] = field(default_factory=Counter)
     """Attempts that would have been denied, by task and destination."""
+    shared: Counter[tuple[Task, str, str]] = field(default_factory=Counter)
+    """Attempts that only a rule for another name of their address would have allowed, with that."""
     examples: list[str] = field(default_factory=list)
     """Ids of the first runs that it would have broken."""
 
 
+class _Waiting(NamedTuple):
+    """What the policy doesn't allow, unless another name of its address is allowed."""
+
+    at_ns: int
+    task: Task
+    run: Run
+    run_id: str
+    act: Recorded
+    attempts: int
+
+
 class DryRun:
-    """Holds recorded spans against a policy, one at a time, in bounds."""
+    """Holds recorded spans against a policy, one at a time, in bounds; at the end `settle` has to be called.
+
+    The policy only allows, as one that is made of a baseline does: another name at an address can't deny what
+    its own allows.
+    """
 
     def __init__(self, policy: Policy, resolvers: Iterable[Address] = ()) -> None:
         """`resolvers` are the system's, for `resolvers: system`."""
@@ -55,10 +77,12 @@ class DryRun:
         self.left_out: Counter[str] = Counter()
         """Attempts that aren't judged, by the reason."""
         self._judge = Judge(policy, resolvers)
+        self._neighbours = Neighbours()
+        self._waiting: list[_Waiting] = []
         self._places = self._runs = 0
 
-    def add(self, span: Mapping[str, Any]) -> None:
-        """Take in the attributes of an egress span."""
+    def add(self, span: Mapping[str, Any], at_ns: int = 0) -> None:
+        """Take in the attributes of an egress span that began at `at_ns`."""
         attempts = number_of(span.get("egress.attempts")) or 1
         try:
             task, run = identity_of(span)
@@ -69,14 +93,34 @@ class DryRun:
         if verdicts is None:
             self.left_out[f"beyond {RUNS_MAX:,} runs"] += attempts
             return
+        act = _recorded(span)
+        self._neighbours.meet((task, run), act, at_ns)
         if span.get("egress.verdict") == Effect.DENY.value:
             self.left_out[DENIED_ALREADY] += attempts
-        elif not self._is_allowed(task, span):
-            self._deny(verdicts, (task, _shown(span)), attempts)
-            if run not in verdicts.denied_runs:
-                verdicts.denied_runs.add(run)
-                if len(verdicts.examples) < EXAMPLES_MAX:
-                    verdicts.examples.append(span["cicd.pipeline.run.id"])
+        elif self._allowing(task, act) is None:
+            self._waiting.append(_Waiting(at_ns, task, run, span["cicd.pipeline.run.id"], act, attempts))
+            if len(self._waiting) >= WAITING_MAX:
+                self.settle()
+
+    def settle(self) -> None:
+        """Judge what had to wait for others."""
+        for each in self._waiting:
+            neighbours = self._neighbours.names((each.task, each.run), each.act, each.at_ns)
+            rule = self._allowing(each.task, each.act, neighbours)
+            self._conclude(each, rule)
+        self._waiting.clear()
+
+    def _conclude(self, each: _Waiting, rule: str | None) -> None:
+        """None: nothing allows it."""
+        verdicts = self.pipelines[each.task.pipeline]
+        if rule is not None:
+            self._count(verdicts.shared, (each.task, _shown(each.act), rule), each.attempts)
+            return
+        self._count(verdicts.places, (each.task, _shown(each.act)), each.attempts)
+        if each.run not in verdicts.denied_runs:
+            verdicts.denied_runs.add(each.run)
+            if len(verdicts.examples) < EXAMPLES_MAX:
+                verdicts.examples.append(each.run_id)
 
     def _of_run(self, pipeline: str | None, run: Run) -> Verdicts | None:
         """None for a run for which there is no room."""
@@ -89,24 +133,28 @@ class DryRun:
             verdicts.runs.add(run)
         return verdicts
 
-    def _deny(self, verdicts: Verdicts, place: tuple[Task, str], attempts: int) -> None:
-        if place not in verdicts.places:
+    def _count(self, places: Counter[_Place], place: _Place, attempts: int) -> None:
+        if place not in places:
             if self._places >= PLACES_MAX:
                 return
             self._places += 1
-        verdicts.places[place] += attempts
+        places[place] += attempts
 
-    def _is_allowed(self, task: Task, span: Mapping[str, Any]) -> bool:
-        """By what the policy says, or because no policy is asked."""
-        host, peer = text_of(span.get("server.address")), text_of(span.get("network.peer.address"))
-        kind, port = text_of(span.get("network.transport")), number_of(span.get("server.port"))
-        said = self._judge.decision(task, Recorded(host, peer, kind, port, text_of(span.get("egress.rule"))))
-        return said is None or said.effect is Effect.ALLOW
+    def _allowing(self, task: Task, act: Recorded, neighbours: tuple[str, ...] = ()) -> str | None:
+        """The rule that allows it, empty where no policy is asked; None where the policy denies it."""
+        said = self._judge.decision(task, act, neighbours)
+        if said is None:
+            return ""
+        return said.rule.text if said.rule and said.effect is Effect.ALLOW else None
 
 
-def _shown(span: Mapping[str, Any]) -> str:
-    host = text_of(span.get("server.address")) or text_of(span.get("network.peer.address")) or _NOWHERE
-    port = number_of(span.get("server.port"))
-    where = host[:_TEXT_MAX] if port is None else endpoint(host[:_TEXT_MAX], port)
-    kind = text_of(span.get("network.transport"))
-    return where if kind == "tcp" else f"{(kind or 'unknown')[:20]}://{where}"
+def _recorded(span: Mapping[str, Any]) -> Recorded:
+    host, peer = text_of(span.get("server.address")), text_of(span.get("network.peer.address"))
+    kind, port = text_of(span.get("network.transport")), number_of(span.get("server.port"))
+    return Recorded(host, peer, kind, port, text_of(span.get("egress.rule")))
+
+
+def _shown(act: Recorded) -> str:
+    host = (act.host or act.peer or _NOWHERE)[:_TEXT_MAX]
+    where = host if act.port is None else endpoint(host, act.port)
+    return where if act.transport == "tcp" else f"{(act.transport or 'unknown')[:20]}://{where}"

@@ -40,26 +40,31 @@ class Judge:
         self._policy = policy
         self._resolvers = tuple(resolvers)
         self._jobs: dict[Task, JobPolicy] = {}
-        self._judged: dict[tuple[Task, Recorded], Decision] = {}
+        self._judged: dict[tuple[Task, Recorded, tuple[str, ...]], Decision] = {}
 
-    def decision(self, task: Task, act: Recorded) -> Decision | None:
-        """What the policy says; None for what no policy is asked about."""
+    def decision(self, task: Task, act: Recorded, neighbours: tuple[str, ...] = ()) -> Decision | None:
+        """What the policy says; None for what no policy is asked about.
+
+        `neighbours` are further names that led to the address: as in the kernel, theirs are its grants.
+        """
         if act.transport == "udp" and (not act.port or act.rule in (ANSWER, NOTHING_SENT)):
             return None
-        key = (task, act._replace(rule=None))
+        key = (task, act._replace(rule=None), neighbours)
         found = self._judged.get(key)
         if found is None:
             if len(self._judged) >= REMEMBERED_MAX:
                 self._judged.clear()
-            found = self._judged[key] = self._decide(task, act)
+            found = self._judged[key] = self._decide(task, act, neighbours)
         return found
 
-    def _decide(self, task: Task, act: Recorded) -> Decision:
+    def _decide(self, task: Task, act: Recorded, neighbours: tuple[str, ...]) -> Decision:
         number = protocol_of(act.transport) if act.transport else None
         address = _address(act.peer) or _address(act.host)
         asked = Act(address, _UNKNOWN if number is None else number, act.port or 0)
-        names = () if act.host is None or _address(act.host) else (act.host,)
-        return decide(self._job(task), asked, names=names, chain=act.chain, resolvers=self._resolvers)
+        own = () if act.host is None or _address(act.host) else (act.host,)
+        return decide(
+            self._job(task), asked, names=(*own, *neighbours), chain=act.chain, resolvers=self._resolvers
+        )
 
     def _job(self, task: Task) -> JobPolicy:
         found = self._jobs.get(task)

@@ -75,7 +75,8 @@ def _dry_run(baseline: Baseline, paths: tuple[Path, ...]) -> DryRun:
     with progress("reading files", total_bytes(files), is_bytes=True) as on_read:
         for file in files:
             for span in read_spans(file, ATTRIBUTES, say=Messages.current().say, on_read=on_read):
-                dry_run.add(span.attributes)
+                dry_run.add(span.attributes, span.started_ns)
+    dry_run.settle()
     return dry_run
 
 
@@ -145,6 +146,7 @@ def _verdict_lines(dry_run: DryRun) -> Iterator[str]:
         yield f"  {shown_task(task)}: {printable(where)}  {counted(attempts, 'attempt')}"
     if len(places) > _PLACES_MAX:
         yield f"  … and {len(places) - _PLACES_MAX:,} more destinations"
+    yield from _shared_lines(dry_run)
     broken = [(name, verdicts) for name, verdicts in dry_run.pipelines.items() if verdicts.denied_runs]
     for name, verdicts in broken[:_PLACES_MAX]:
         more = len(verdicts.denied_runs) - len(verdicts.examples)
@@ -152,6 +154,21 @@ def _verdict_lines(dry_run: DryRun) -> Iterator[str]:
         yield f"  runs of {_shown(name)}: {runs}{f' and {more:,} more' if more else ''}"
     for reason, attempts in dry_run.left_out.most_common():
         yield f"not judged: {counted(attempts, 'attempt')} {reason}"
+
+
+def _shared_lines(dry_run: DryRun) -> Iterator[str]:
+    """What no rule names, and goes on all the same: the kernel grants addresses."""
+    from exporter.baseline.sections import shown_task
+    from exporter.text import counted, printable
+
+    shared = [item for verdicts in dry_run.pipelines.values() for item in verdicts.shared.most_common()]
+    if shared:
+        yield "allowed only by a rule for another name of the same address:"
+    for (task, where, rule), attempts in shared[:_PLACES_MAX]:
+        told = f"{printable(where)}, by {printable(rule)}"
+        yield f"  {shown_task(task)}: {told}  {counted(attempts, 'attempt')}"
+    if len(shared) > _PLACES_MAX:
+        yield f"  … and {len(shared) - _PLACES_MAX:,} more"
 
 
 def _print_json(told: list[_Pipeline], dry_run: DryRun | None) -> None:
@@ -192,6 +209,10 @@ def _verdict_fields(verdicts: Verdicts) -> dict[str, object]:
         "denied": [
             {"task": task.task, "destination": where, "attempts": attempts}
             for (task, where), attempts in verdicts.places.most_common()
+        ],
+        "shared": [
+            {"task": task.task, "destination": where, "rule": rule, "attempts": attempts}
+            for (task, where, rule), attempts in verdicts.shared.most_common()
         ],
     }
 

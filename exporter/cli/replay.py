@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     "91 the telemetry can't be written.",
 )
 @output_options
-@report_options
+@report_options()
 @baseline_option
 @click.argument("file", type=FILE)
 def command(  # noqa: PLR0913 - options are what a command has

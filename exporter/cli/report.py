@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     "can't be written.",
 )
 @click.argument("paths", metavar="PATH…", nargs=-1, required=True, type=OTLP_PATH)
-@report_options
+@report_options()
 @click.option(
     "--baseline",
     metavar="FILE",

@@ -15,6 +15,8 @@ _F = TypeVar("_F", bound=Callable[..., object])
 _PLACE = "{trace_id}"
 _URL_MAX = 2048
 """Characters."""
+TO_THE_STEP = "by default to $GITHUB_STEP_SUMMARY"
+"""Where the summary goes of what is traced in a step."""
 
 
 class _TraceUrlType(click.ParamType[str]):
@@ -42,32 +44,35 @@ def _is_link(text: str) -> bool:
     return is_plain and parts.scheme in ("http", "https") and bool(parts.hostname)
 
 
-def report_options(function: _F) -> _F:
-    """Which documents there are, and where their links go."""
-    for option in reversed(
-        (
-            click.option(
-                "--report",
-                type=FILE,
-                metavar="FILE",
-                help="Write what happened to FILE, an HTML page that needs nothing else.",
-            ),
-            click.option(
-                "--summary",
-                type=FILE,
-                metavar="FILE",
-                help="Append what matters to FILE, in Markdown; by default to $GITHUB_STEP_SUMMARY.",
-            ),
-            click.option(
-                "--trace-url",
-                type=_TraceUrlType(),
-                metavar="TEMPLATE",
-                help=f"Link to traces, with {_PLACE} where the id goes: https://jaeger.example/trace/{_PLACE}.",
-            ),
-        )
-    ):
-        function = option(function)
-    return function
+def report_options(summary_default: str = "") -> Callable[[_F], _F]:
+    """Which documents there are, and where their links go; `summary_default` says where that is by itself."""
+    options = (
+        click.option(
+            "--report",
+            type=FILE,
+            metavar="FILE",
+            help="Write what happened to FILE, an HTML page that needs nothing else.",
+        ),
+        click.option(
+            "--summary",
+            type=FILE,
+            metavar="FILE",
+            help="; ".join(filter(None, ("Append what matters to FILE, in Markdown", summary_default))) + ".",
+        ),
+        click.option(
+            "--trace-url",
+            type=_TraceUrlType(),
+            metavar="TEMPLATE",
+            help=f"Link to traces, with {_PLACE} where the id goes: https://jaeger.example/trace/{_PLACE}.",
+        ),
+    )
+
+    def decorate(function: _F) -> _F:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorate
 
 
 def report_config(options: dict[str, Any]) -> ReportConfig:

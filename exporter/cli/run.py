@@ -33,7 +33,7 @@ from exporter.cli.options import (
     policy_options,
     strict_option,
 )
-from exporter.cli.report_options import report_config, report_options
+from exporter.cli.report_options import TO_THE_STEP, report_config, report_options
 from exporter.command import HeldCommand, inherited_environment
 from exporter.config import FailOn, OnDeath, RunConfig
 from exporter.errors import FAIL_ON_STATUS, LOST_STATUS, UsageError
@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     "92 telemetry was lost and --strict was given.",
 )
 @output_options
-@report_options
+@report_options(TO_THE_STEP)
 @strict_option
 @click.option("--record", type=FILE, metavar="FILE", help="Keep the events in FILE for `ci-egress replay`.")
 @click.option(

@@ -27,7 +27,7 @@ from exporter.cli.options import (
     policy_options,
     strict_option,
 )
-from exporter.cli.report_options import report_config, report_options
+from exporter.cli.report_options import TO_THE_STEP, report_config, report_options
 from exporter.cli.requests import requests
 from exporter.command import inherited_environment
 from exporter.config import FailOn, OnDeath, WatchConfig
@@ -49,7 +49,7 @@ _LIMIT_MIB = 1536
     "and --strict was given.",
 )
 @output_options
-@report_options
+@report_options(TO_THE_STEP)
 @click.option(
     "--otlp-dir-limit",
     "otlp_dir_limit_mib",

@@ -59,18 +59,33 @@ def replace(path: str, data: bytes) -> None:
 
 
 def _directory_of(path: str) -> int:
-    return os.open(Path(path).parent, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    folder = Path(path).parent
+    try:
+        return os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except NotADirectoryError:  # Linux says so of a link to one, too
+        if folder.is_symlink():
+            raise _is_link() from None
+        raise
 
 
 def _opened(directory: int, name: str) -> int:
     try:
         descriptor = os.open(name, _NEW | os.O_APPEND, _MODE, dir_fd=directory)
     except FileExistsError:
-        descriptor = os.open(name, _KEPT, dir_fd=directory)
+        descriptor = _opened_anew(directory, name)
     if not _is_plain(os.fstat(descriptor)):
         os.close(descriptor)
         raise _not_plain()
     return descriptor
+
+
+def _opened_anew(directory: int, name: str) -> int:
+    try:
+        return os.open(name, _KEPT, dir_fd=directory)
+    except OSError as error:
+        if error.errno in (errno.ENXIO, errno.EISDIR):  # a FIFO that nobody reads, a socket; a folder
+            raise _not_plain() from None
+        raise
 
 
 def _regular(directory: int, name: str) -> os.stat_result | None:
@@ -80,7 +95,7 @@ def _regular(directory: int, name: str) -> os.stat_result | None:
     except FileNotFoundError:
         return None
     if stat.S_ISLNK(known.st_mode):
-        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+        raise _is_link()
     if not _is_plain(known):
         raise _not_plain()
     return known
@@ -88,6 +103,10 @@ def _regular(directory: int, name: str) -> os.stat_result | None:
 
 def _is_plain(known: os.stat_result) -> bool:
     return stat.S_ISREG(known.st_mode) and known.st_nlink == 1
+
+
+def _is_link() -> OSError:
+    return OSError(errno.ELOOP, os.strerror(errno.ELOOP))
 
 
 def _not_plain() -> OSError:

@@ -115,7 +115,7 @@ class Gathering:
             self._acts.add(number, act_of(span, self._texts))
         elif "process.pid" not in span.attributes:
             job.name = self._texts.name(span.name)
-            job.parts[span.span_id] = span.started_ns
+            job.add_part(span)
         elif self._programs < self._limits.programs_read:
             self._programs += 1
             job.programs[span.span_id] = program_of(span, self._texts)

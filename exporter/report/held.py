@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from exporter.addresses import Address
 from exporter.baseline.judge import Judge, Recorded
 from exporter.baseline.model import Baseline, Task
+from exporter.baseline.neighbours import Neighbours
 from exporter.baseline.novelty import Novelty
 from exporter.destinations import Destination
 from exporter.events import Outcome
@@ -52,6 +53,10 @@ class Held:
         self._task = Task(job.pipeline or None, job.task or None)
         self._novelty = None if baseline is None else Novelty(baseline, self._task)
         self._judge = None if policy is None else Judge(policy, resolvers)
+        self._neighbours = Neighbours()
+        if policy is not None:
+            for act in job.acts:
+                self._neighbours.meet(None, _recorded(act), act.started_ns)
 
     @property
     def to_nothing(self) -> bool:
@@ -86,10 +91,15 @@ class Held:
     def _ruled(self, act: Act) -> tuple[str | None, str | None, int | None]:
         if self._judge is None:
             return None, None, None
-        act_there = Recorded(act.host, act.address, act.transport, act.port, act.rule, act.chain)
-        said = self._judge.decision(self._task, act_there)
+        act_there = _recorded(act)
+        neighbours = self._neighbours.names(None, act_there, act.started_ns)
+        said = self._judge.decision(self._task, act_there, neighbours)
         if said is None:
             return Effect.ALLOW.value, None, None
         if said.rule is None:
             return said.effect.value, DEFAULT, None
         return said.effect.value, said.rule.text, said.rule.line
+
+
+def _recorded(act: Act) -> Recorded:
+    return Recorded(act.host, act.address, act.transport, act.port, act.rule, act.chain)

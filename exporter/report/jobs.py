@@ -45,8 +45,8 @@ class Found:
     repository: str | None
     name: str | None = None
     """Of its own span."""
-    parts: dict[str, int] = field(default_factory=dict)
-    """Its spans' ids, with their beginnings."""
+    first_part: tuple[int, str] | None = None
+    """When the first of its own spans began, and its id."""
     mode: tuple[int, str] | None = None
     """The latest that is known, and since when."""
     started_ns: int = 0
@@ -62,9 +62,14 @@ class Found:
         if mode in ("audit", "enforce") and (self.mode is None or self.mode[0] <= span.started_ns):
             self.mode = (span.started_ns, mode)
 
+    def add_part(self, span: WholeSpan) -> None:
+        """Take in a span of its own: it has several when it is told in parts."""
+        part = (span.started_ns, span.span_id)
+        self.first_part = min(self.first_part or part, part)
+
     def report(self, acts: Sequence[Act], programs_max: int) -> JobReport:
         """The job with `acts`, and `programs_max` programs at most."""
-        span_id = min(self.parts, key=lambda each: (self.parts[each], each), default="")
+        span_id = self.first_part[1] if self.first_part else ""
         programs = chosen(rooted(self.programs, span_id or None), acts, programs_max)
         return JobReport(
             trace_id=self.trace_id,

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 from exporter.jobs.model import Job
 from exporter.report.model import Act, JobReport
+from exporter.shared import is_shared_with_another, shared_remarks
 from exporter.summary import FAILED, Summary, Tally
-from exporter.summary_table import Counted, Row, Traffic, ordered
+from exporter.summary_table import Counted, Row, Rows, Traffic, ordered, shared_of
 
 if TYPE_CHECKING:
     from exporter.baseline.model import Baseline
@@ -107,21 +108,20 @@ def _day(at_ns: int) -> date | None:
 
 
 def _tally(acts: Sequence[Act]) -> Tally:
-    rows: dict[Row, Traffic] = {}
+    rows = Rows(_ROWS_MAX)
     verdicts = Counter[str]()
     uncounted = novel = 0
     for act in acts:
         verdicts[act.verdict] += act.attempts
         novel += act.attempts if act.novel else 0
-        row = _row(act)
-        traffic = rows.get(row)
-        if traffic is None and len(rows) < _ROWS_MAX:
-            traffic = rows[row] = Traffic(rule=act.rule)
+        is_shared = is_shared_with_another(act.verdict, act.rule, act.host)
+        traffic = rows.count(_row(act), act.attempts, act.rule, is_shared=is_shared)
         if traffic is None:
             uncounted += act.attempts
         else:
             _add(traffic, act)
-    return Tally(ordered(rows.items()), uncounted, verdicts, novel)
+    notes = tuple(shared_remarks(shared_of(rows.items())))
+    return Tally(ordered(rows.items()), uncounted, verdicts, novel, notes=notes)
 
 
 def _row(act: Act) -> Row:
@@ -130,7 +130,6 @@ def _row(act: Act) -> Row:
 
 
 def _add(traffic: Traffic, act: Act) -> None:
-    traffic.attempts += act.attempts
     traffic.failed += act.attempts if act.outcome in FAILED else 0
     traffic.bytes_sent += act.bytes_sent or 0
     traffic.bytes_received += act.bytes_received or 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from exporter.otlp_json import text_of, texts_of
 from exporter.programs import CHAIN_MAX
 from exporter.text import LIMIT_BYTES, clean
@@ -9,16 +11,16 @@ from exporter.text import LIMIT_BYTES, clean
 NAME_MAX = 1024
 """Characters of a name."""
 _ROOM = 96 << 20
-"""Characters."""
-_SHORT = 200
-"""Characters of what finds no room."""
+"""Bytes of memory."""
+_SHORT, _FEW = 200, 4
+"""Characters of a text that finds no room, and texts of a list."""
 
 
 class Texts:
     """What is kept of the texts of all spans."""
 
     def __init__(self, room: int = _ROOM) -> None:
-        """`room` characters in all; what comes then is cut short."""
+        """`room` bytes of memory in all; what comes then is cut short, and kept by nobody here."""
         self._room = room
         self._known: dict[str, str] = {}
         self._lists: dict[tuple[str, ...], tuple[str, ...]] = {}
@@ -44,6 +46,12 @@ class Texts:
 
     def _list(self, value: object, limit: int) -> tuple[str, ...]:
         kept = tuple(self._kept(text, limit) for text in texts_of(value)[:CHAIN_MAX])
+        known = self._lists.get(kept)
+        if known is not None:
+            return known
+        if not self._takes(kept):
+            self.cut += len(kept) > _FEW
+            return kept[-_FEW:]
         return self._lists.setdefault(kept, kept)
 
     def _kept(self, text: str, limit: int) -> str:
@@ -51,8 +59,15 @@ class Texts:
         known = self._known.get(shown)
         if known is not None:
             return known
-        if len(shown) > max(self._room, _SHORT):
-            self.cut += 1
+        if not self._takes(shown):
+            self.cut += len(shown) > _SHORT
             return shown[:_SHORT]
-        self._room -= len(shown)
         return self._known.setdefault(shown, shown)
+
+    def _takes(self, what: object) -> bool:
+        """Whether there is room for it, which is then taken."""
+        size = sys.getsizeof(what)
+        if size > self._room:
+            return False
+        self._room -= size
+        return True

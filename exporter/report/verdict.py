@@ -63,6 +63,9 @@ def _findings(sheet: Sheet) -> Iterator[tuple[int, str]]:
         yield 2, "there was tampering"
     if would := sheet.against(WOULD_DENY):
         yield 1, f"{_destinations(sheet, would)} would be denied"
+    if shared := [item for item in sheet.outward if item[1].shared]:
+        allowed = f"{_one(shared, 'is', 'are')} allowed by another name's rule only"
+        yield 1, f"{_destinations(sheet, shared)} {allowed}"
     if sheet.novel:
         yield 1, f"{_destinations(sheet, sheet.novel)} {_one(sheet.novel, 'is', 'are')} new"
 

@@ -33,7 +33,6 @@ class _Lane:
         self._waiting: deque[First] = deque()
         self._room: float = BURST
         self._since_s = now_s
-        self.is_waiting = False
 
     def offer(self, first: First) -> bool:
         """Take it, if there is room."""

@@ -48,6 +48,11 @@ class User:
             os.chown(folder, self.uid, self.uid)
 
 
+TAKEN_BY_SUDO = {"PYTHONPATH": "src; touch owned", "RUBYLIB": 'it\'s "$HOME" `id`', "TMPDIR": "/var/tmp"}  # noqa: S108
+"""Variables that a build may have, and `sudo -E` takes away."""
+SHOW_TAKEN = 'printf "%s\\n" "$PYTHONPATH" "$RUBYLIB" "$TMPDIR"'
+
+
 @pytest.fixture(scope="session")
 def sudoer() -> Iterator[User]:
     """One that sudo lets become root without a password, in a mount namespace of its own."""

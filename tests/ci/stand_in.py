@@ -10,6 +10,9 @@ from pathlib import Path
 place = Path(__file__).resolve().parent
 signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
 if sys.argv[1] == "watch":
+    if (place / "refuses").exists():
+        sys.stderr.write((place / "refuses").read_text())
+        sys.exit(2)
     if (place / "cancels").exists():
         main = Path(f"/proc/{os.getppid()}/stat").read_text().split()[3]  # behind a shell
         os.kill(int(main), signal.SIGKILL)

@@ -27,6 +27,10 @@ class StandIn:
         (self.path.parent / "watch.status").write_text(str(watch))
         (self.path.parent / "doctor.status").write_text(str(doctor))
 
+    def refuses(self, *lines: str) -> None:
+        """What it says in place of beginning, with status 2."""
+        (self.path.parent / "refuses").write_text("".join(f"{line}\n" for line in lines))
+
     @property
     def given(self) -> Any:
         """`argv` and `env` of `watch`; None before it was started."""
@@ -37,7 +41,7 @@ class StandIn:
 class Results:
     """GitHub's service for artifacts, and the storage behind it."""
 
-    def __init__(self, refusal: int = 0) -> None:
+    def __init__(self, refusal: int = 0, moved_to: str = "") -> None:
         self.asked: list[tuple[str, dict[str, str], bytes]] = []
         results = self
 
@@ -45,7 +49,10 @@ class Results:
             def do_POST(self) -> None:
                 self._take()
                 link = f"{results.url}/container/blob?sig=hidden"
-                self._answer(refusal or 200, {"ok": True, "signed_upload_url": link, "artifact_id": "815"})
+                self._answer(
+                    307 if moved_to else refusal or 200,
+                    {"ok": True, "signed_upload_url": link, "artifact_id": "815"},
+                )
 
             def do_PUT(self) -> None:
                 self._take()
@@ -59,6 +66,8 @@ class Results:
                 body = json.dumps(message).encode()
                 self.send_response(status)
                 self.send_header("content-length", str(len(body)))
+                if moved_to:
+                    self.send_header("location", moved_to)
                 self.end_headers()
                 self.wfile.write(body)
 

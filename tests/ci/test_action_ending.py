@@ -18,6 +18,8 @@ from .actions_runner import Command
 from .stand_ins import Results
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from .actions_runner import Job
     from .stand_ins import StandIn
 
@@ -27,7 +29,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.kernel]
 def test_what_it_said_is_shown_and_none_of_it_is_a_command(job: Job, stand_in: StandIn) -> None:
     denied = {
         "level": "error",
-        "message": "blocked: sh → evil.example:443\n::error::owned",
+        "message": "blocked: sh → evil.example:443\n::error::owned\r::error::owned%0A::error::owned%25",
         "event": "cicd.egress.denied",
     }
     note = {"level": "warning", "message": "::add-mask::owned ##[error]owned", "detail": "::warning::owned"}
@@ -39,6 +41,23 @@ def test_what_it_said_is_shown_and_none_of_it_is_a_command(job: Job, stand_in: S
     assert {command.name for command in shown} == {"error"}
     assert Command("error", {"title": "ci-egress"}, denied["message"]) in shown
     assert "no JSON ::error::owned" in post.output
+
+
+@pytest.mark.parametrize(
+    ("status", "says"),
+    [
+        (90, "what fail-on names happened"),
+        (92, "telemetry was lost; the lines above say how much, and why"),
+        (1, "ci-egress failed; it ended with status 1"),
+    ],
+)
+def test_any_other_end_than_a_good_one_fails_the_job(
+    status: int, says: str, job: Job, stand_in: StandIn
+) -> None:
+    stand_in.says(watch=status)
+    job.use(ROOT)
+    (post,) = job.finish()
+    assert (post.status, post.annotations("error")) == (1, [says])
 
 
 def test_a_flood_of_acts_leaves_room_for_the_reason(job: Job, stand_in: StandIn) -> None:
@@ -87,6 +106,16 @@ def test_a_report_that_is_not_taken_costs_the_job_nothing(job: Job) -> None:
     assert post.annotations("warning") == ["the report was not kept as an artifact: POST was answered 403"]
 
 
+def test_a_service_that_sends_elsewhere_is_not_followed(job: Job) -> None:
+    elsewhere = Results()
+    results = Results(moved_to=f"{elsewhere.url}/")
+    with serving(results.server), serving(elsewhere.server):
+        job.use(ROOT, {}, **results.runtime)
+        (post,) = job.finish()
+    assert (post.status, len(results.asked), elsewhere.asked) == (0, 1, [])
+    assert post.annotations("warning")[0].startswith("the report was not kept as an artifact: ")
+
+
 def test_a_server_of_a_company_is_asked_for_no_artifact(job: Job) -> None:
     results = Results()
     job.variables["GITHUB_SERVER_URL"] = "https://github.company.example"
@@ -102,6 +131,15 @@ def test_the_summary_goes_to_the_file_of_the_last_step(wants: str, job: Job) -> 
     assert job.use(ROOT, {"summary": wants}).summary == ""
     (post,) = job.finish()
     assert post.summary == ("a summary\n" if wants == "true" else "")
+
+
+def test_no_step_can_have_it_wait(job: Job) -> None:
+    job.use(ROOT)
+    swapped = "for file in record log.jsonl told; do rm -f $file; mkfifo $file; done"
+    assert job.run(f'cd "$RUNNER_TEMP/ci-egress"; {swapped}').status == 0
+    (post,) = job.finish()
+    assert post.status == 1
+    assert "ended with status unknown" in post.annotations("error")[-1]
 
 
 def test_an_end_before_the_jobs_fails_it(job: Job) -> None:
@@ -137,6 +175,28 @@ def test_another_process_of_the_same_pid_is_left_alone(job: Job) -> None:
     os.kill(kept["pid"], signal.SIGTERM)
     record = job.temp / "ci-egress" / "record"
     wait_for(lambda: "status" in record.read_text())
+
+
+def test_an_image_without_a_program_kill_is_enough(job: Job, stand_in: StandIn, tmp_path: Path) -> None:
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    for name in ("env", "python3", "true"):
+        (programs / name).symlink_to(f"/usr/bin/{name}")
+    job.variables["PATH"] = f"{stand_in.path.parent}:{programs}"
+    begun = job.use(ROOT)
+    assert begun.status == 0, begun.output
+    (post,) = job.finish()
+    assert (post.status, post.annotations("error")) == (0, [])
+
+
+@pytest.mark.parametrize("prepared", ["", "null", "[]", '{"pid": "-1", "started": ""}', '{"pid": 1}'])
+def test_the_action_stop_ends_nothing_that_it_does_not_know(prepared: str, job: Job) -> None:
+    folder = job.temp / "ci-egress"
+    folder.mkdir()
+    (folder / "state.json").write_text(prepared)
+    stopped = job.use(ROOT / "stop")
+    assert stopped.status == 1
+    assert stopped.annotations("error")[0].startswith("nothing traces this job; ")
 
 
 def test_the_action_stop_ends_it_early_and_post_has_nothing_left_to_do(job: Job, stand_in: StandIn) -> None:

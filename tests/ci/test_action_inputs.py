@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from exporter.cli.watch import command as watch_command
+from exporter.otlp.environment import resolve_destinations
 from tests.integration.drive_command import ROOT
 from tests.unit.jobs.documented import environment
 
@@ -66,6 +67,25 @@ def test_each_input_becomes_an_option(job: Job, stand_in: StandIn) -> None:
     assert env["OTEL_EXPORTER_OTLP_ENDPOINT"] == "https://collector.example:4318"
     assert env["OTEL_EXPORTER_OTLP_HEADERS"] == "authorization=hidden"
     assert env["CI_EGRESS_CHECK_RUN_ID"] == "4711"
+
+
+def test_where_the_input_says_to_send_to_no_earlier_step_can_change(job: Job, stand_in: StandIn) -> None:
+    signals = {f"OTEL_EXPORTER_OTLP_{name}_ENDPOINT" for name in ("TRACES", "METRICS", "LOGS")}
+    job.variables |= dict.fromkeys(signals, "http://evil.example") | {"OTEL_SDK_DISABLED": "true"}
+    job.use(ROOT, {"otlp-endpoint": "https://collector.example:4318"})
+    destinations = resolve_destinations(stand_in.given["env"], otlp_dir=None)
+    assert not destinations.disabled
+    endpoints = [destinations.traces.endpoint, destinations.metrics.endpoint, destinations.logs.endpoint]
+    assert [endpoint and endpoint.url.rpartition("/")[0] for endpoint in endpoints] == [
+        "https://collector.example:4318/v1"
+    ] * 3
+
+
+def test_without_the_input_the_variables_of_the_specification_hold(job: Job, stand_in: StandIn) -> None:
+    job.use(ROOT, {}, OTEL_EXPORTER_OTLP_TRACES_ENDPOINT="https://collector.example/traces")
+    traces = resolve_destinations(stand_in.given["env"], otlp_dir=None).traces
+    assert traces.endpoint is not None
+    assert traces.endpoint.url == "https://collector.example/traces"
 
 
 def test_its_options_are_those_of_watch(job: Job, stand_in: StandIn) -> None:
@@ -133,6 +153,17 @@ def test_a_runner_that_cannot_trace_fails_the_job_at_once(job: Job, stand_in: St
     (error,) = step.annotations("error")
     assert error.startswith("ci-egress can't trace on this runner; ")
     assert stand_in.given is None
+
+
+def test_an_older_one_that_knows_no_such_option_is_told_in_its_own_words(job: Job, stand_in: StandIn) -> None:
+    stand_in.refuses("Usage: ci-egress watch [OPTIONS]", "Error: No such option: --host ::error::owned")
+    step = job.use(ROOT)
+    assert step.status == 1
+    (error,) = step.annotations("error")
+    assert error.startswith("tracing did not start; it ended with 2\nUsage: ")
+    assert error.endswith("\nError: No such option: --host ::error::owned")
+    (post,) = job.finish()
+    assert (post.status, post.annotations("error")) == (0, [])
 
 
 def test_a_job_is_traced_once(job: Job) -> None:

@@ -14,6 +14,7 @@ import yaml
 from tests.kernel.tracing import ROOT
 from tests.unit.jobs.documented import environment
 
+from .conftest import SHOW_TAKEN, TAKEN_BY_SUDO
 from .told import ALL_BUT_EVIL, EVIL, PEER, act, egress, text_of
 
 if TYPE_CHECKING:
@@ -144,6 +145,14 @@ def test_a_step_whose_user_has_sudo_can_remove_what_it_leaves(
     assert (done.returncode, done.stdout.splitlines()[-1]) == (0, str(sudoer.uid)), done.stderr
     assert [span.name for span in egress(checkout)] == [PEER]
     subprocess.run([*sudoer.under, "rm", "-r", checkout / "ci-egress"], check=True)
+
+
+def test_a_command_has_the_variables_that_sudo_takes_away(checkout: Path, path: str, sudoer: User) -> None:
+    sudoer.give(checkout)
+    done = run_hook(checkout, SHOW_TAKEN, path, {}, under=sudoer.under, **TAKEN_BY_SUDO)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-3:] == list(TAKEN_BY_SUDO.values())
+    assert not (checkout / "owned").exists()
 
 
 @pytest.mark.parametrize(

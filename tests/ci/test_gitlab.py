@@ -14,6 +14,7 @@ import yaml
 from tests.kernel.tracing import ROOT
 from tests.unit.jobs.documented import environment
 
+from .conftest import SHOW_TAKEN, TAKEN_BY_SUDO
 from .told import ALL_BUT_EVIL, EVIL, PEER, act, egress, text_of
 
 if TYPE_CHECKING:
@@ -91,6 +92,28 @@ def test_a_failing_command_fails_the_job_as_ever(project: Path, path: str) -> No
     assert "went on" not in done.stdout
 
 
+WITHOUT = "/usr/sbin:/usr/bin:/sbin:/bin"
+"""A PATH on which no ci-egress is, so that `ci-egress doctor` fails."""
+
+
+@pytest.mark.parametrize("shell", ["bash", "dash"])
+@pytest.mark.parametrize(
+    ("env", "status", "said"),
+    [
+        ({}, 91, ""),
+        ({"CI_EGRESS_REQUIRED": "false"}, 0, "ran\nwent on\n"),
+        ({"CI_EGRESS_REQUIRED": "false", "CI_EGRESS_MODE": "enforce"}, 91, ""),
+    ],
+    ids=["by default", "where it isn't required", "where a policy is enforced"],
+)
+def test_where_tracing_is_impossible_a_script_runs_only_if_that_was_asked_for(
+    shell: str, env: dict[str, str], status: int, said: str, project: Path
+) -> None:
+    done = run_job(project, ["ci_egress echo ran", "echo went on"], WITHOUT, shell=shell, **env)
+    assert (done.returncode, done.stdout) == (status, said), done.stderr
+    assert "ci_egress: tracing isn't possible here\n" in done.stderr
+
+
 def test_a_policy_is_enforced_and_fails_the_job(
     project: Path, path: str, lab: Lab, programs: Programs
 ) -> None:
@@ -118,6 +141,18 @@ def test_a_job_whose_user_has_sudo_can_remove_what_it_leaves(
     assert done.stdout.splitlines()[-1] == str(sudoer.uid)
     assert [span.name for span in egress(project)] == [PEER]
     subprocess.run([*sudoer.under, "rm", "-r", project / "ci-egress"], check=True)
+
+
+@pytest.mark.parametrize("shell", ["bash", "dash"])
+def test_a_command_has_the_variables_that_sudo_takes_away(
+    shell: str, project: Path, path: str, sudoer: User
+) -> None:
+    sudoer.give(project)
+    script = [f"ci_egress sh -c {shlex.quote(SHOW_TAKEN)}"]
+    done = run_job(project, script, path, shell=shell, under=sudoer.under, **TAKEN_BY_SUDO)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-3:] == list(TAKEN_BY_SUDO.values())
+    assert not (project / "owned").exists()
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,13 @@ GUIDES = ROOT / "docs" / "how-to"
 SYSTEMS = ("github", "gitlab", "jenkins", "buildkite")
 BIN = Path(sys.executable).parent
 
+PLACEHOLDERS = {
+    "OWNER/": "acme/",
+    "GROUP/": "acme/",
+    "COMMIT-THAT-YOU-REVIEWED": "5e2f8c0d1b7a4936f0c8e1d2a3b4c5d6e7f80912",
+}
+"""What a reader has to fill in, and something as they would."""
+
 _BLOCK = re.compile(r"^( *)```(\w+)\n(.*?)^\1```$", re.DOTALL | re.MULTILINE)
 _ROW = re.compile(r"^\| (`.*?) \|", re.MULTILINE)
 
@@ -31,10 +38,17 @@ class Block(NamedTuple):
 
 
 def blocks(system: str, language: str = "") -> list[Block]:
-    """Those of a guide, in order."""
-    text = (GUIDES / f"{system}.md").read_text()
+    """Those of a guide, in order, filled in."""
+    text = filled_in((GUIDES / f"{system}.md").read_text())
     found = [Block(match[2], textwrap.dedent(match[3])) for match in _BLOCK.finditer(text)]
     return [block for block in found if language in ("", block.language)]
+
+
+def filled_in(text: str) -> str:
+    """As a reader has it who has done so."""
+    for placeholder, filled in PLACEHOLDERS.items():
+        text = text.replace(placeholder, filled)
+    return text
 
 
 def listed(system: str) -> list[str]:
@@ -95,6 +109,14 @@ def test_what_a_workflow_gives_the_action_is_an_input() -> None:
     ours = [step for step in steps if "/ci-egress-exporter@" in step.get("uses", "")]
     assert len(ours) >= 3
     assert {name for step in ours for name in step.get("with", {})} <= set(known)
+
+
+def test_nothing_of_ours_is_pinned_to_a_commit_that_nobody_has() -> None:
+    """A reader must see that it is theirs to choose, and must not get far without choosing."""
+    pages = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
+    pins = re.compile(r"ci-egress-exporter(?:/stop)?@(\S+)|ci-egress\S*\.git#([^`\s]+)")
+    named = {found[1] or found[2] for page in pages for found in pins.finditer(page.read_text())}
+    assert named == {"COMMIT-THAT-YOU-REVIEWED"}
 
 
 def test_pipelines_of_the_guides_are_sound(tmp_path: Path) -> None:

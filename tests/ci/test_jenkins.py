@@ -12,6 +12,7 @@ import pytest
 from tests.kernel.tracing import ROOT
 from tests.unit.jobs.documented import environment
 
+from .conftest import SHOW_TAKEN, TAKEN_BY_SUDO
 from .told import ALL_BUT_EVIL, EVIL, PEER, act, egress, text_of
 
 if TYPE_CHECKING:
@@ -118,6 +119,15 @@ def test_a_build_whose_user_has_sudo_can_remove_what_it_leaves(
     assert result["returned"].splitlines()[-1] == str(sudoer.uid), log
     assert [span.name for span in egress(kept(folder))] == [PEER]
     subprocess.run([*sudoer.under, "rm", "-r", folder / "workspace" / "ci-egress"], check=True)
+
+
+def test_a_script_has_the_variables_that_sudo_takes_away(folder: Path, path: str, sudoer: User) -> None:
+    sudoer.give(folder, folder / "workspace")
+    variables = (f"{name}={value}" for name, value in TAKEN_BY_SUDO.items())
+    under = (*sudoer.under, "env", *variables)
+    (result,), log = call(folder, path, {"script": SHOW_TAKEN, "returnStdout": True}, under=under)
+    assert result.get("returned", "").splitlines() == list(TAKEN_BY_SUDO.values()), log
+    assert not (folder / "workspace" / "owned").exists()
 
 
 def test_a_value_is_never_an_option_or_a_shell_word(folder: Path, path: str) -> None:

@@ -1,10 +1,11 @@
-"""The tutorial does what it says: typed into the demo's job, its commands print what the page shows."""
+"""The tutorial does what it says: typed into a shell, its commands print what the page shows."""
 
 from __future__ import annotations
 
 import pytest
 
 from tests.docs import week
+from tests.docs.pages import quoted
 from tests.docs.week import Done, find, lines
 
 pytestmark = [pytest.mark.kernel, pytest.mark.timeout(180)]
@@ -37,6 +38,10 @@ def test_the_poisoned_release_reaches_its_beacon_until_it_is_enforced_and_after_
     assert find(done, "--fail-on novel").requests == 2
     assert find(done, "--enforce").requests == 0
     assert find(done, "enforce off").requests == 2
+
+
+def test_what_is_typed_before_each_run_stands_on_the_page() -> None:
+    assert week.COUNT in quoted(week.TUTORIAL)
 
 
 def test_the_page_has_every_day() -> None:

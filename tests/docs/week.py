@@ -1,4 +1,4 @@
-"""docs/tutorial.md, done: its commands, typed into the job of the demo's pipeline, a week in seconds."""
+"""docs/tutorial.md, done: its commands, typed into a shell with the demo's pipeline, a week in seconds."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from demo.job import CI_EGRESS, Run, environment
+from demo.job import CI_EGRESS, FIRST_RUN, environment
 from demo.names import PIPELINE
 from demo.network import network
 from demo.sites import Beacon, UnreachableBeacon
@@ -25,9 +25,12 @@ if TYPE_CHECKING:
 TUTORIAL = DOCS / "tutorial.md"
 _SECTION = re.compile(r"^## (.+)$", re.MULTILINE)
 _FENCE = re.compile(r"^```(\S*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-FIRST_PIPELINE, FIRST_JOB = 1200, 4800
-PIPELINE_NAME = "nightly"
-"""No other test's: `enforce off --job` is about all jobs of the host."""
+SHELL = ("PATH", "HOME", "LANG")
+"""What a terminal has, of a job's variables."""
+FIRST = "Type it yourself"
+"""The section of what is typed before all else."""
+COUNT = "((++CI_PIPELINE_ID, ++CI_JOB_ID))"
+"""What the page has typed before each run but the first."""
 POISONED = frozenset({"Friday: be told what is new", "Tuesday: enforce one pipeline", "And back"})
 """Days on which the registry has the poisoned release."""
 ENFORCED = "Tuesday: enforce one pipeline"
@@ -53,8 +56,21 @@ class Done(NamedTuple):
     """That the beacon got."""
 
 
-def steps() -> Iterator[Step]:
-    """Those of the page, in its order; what isn't in a block of `sh` is not typed."""
+def steps() -> list[Step]:
+    """Those of the page's days, in its order; what isn't in a block of `sh` is not typed."""
+    return [step for step in _blocks() if step.day != FIRST]
+
+
+def terminal(number: int) -> str:
+    """What a reader has typed by the run `number`, from 0: the job's variables, of a pipeline `nightly`.
+
+    No other test has one of that name: `enforce off --job` is about all jobs of the host.
+    """
+    variables = "".join(step.commands for step in _blocks() if step.day == FIRST)
+    return variables + f"{COUNT}\n" * number
+
+
+def _blocks() -> Iterator[Step]:
     _, *parts = _SECTION.split(TUTORIAL.read_text(encoding="utf-8"))
     for day, text in zip(parts[::2], parts[1::2], strict=True):
         blocks = _FENCE.findall(text)
@@ -79,18 +95,15 @@ def _done(step: Step, number: int, scratch: Path) -> Done:
     workspace, files = scratch / "workspace", scratch / f"step-{number}"
     files.mkdir()
     shutil.rmtree(workspace / "checkout", ignore_errors=True)
-    told = environment(Run(FIRST_PIPELINE + number, FIRST_JOB + number))
-    told |= {
-        "CI_PIPELINE_NAME": PIPELINE_NAME,
-        "PATH": f"{scratch / 'bin'}:{told['PATH']}",
-        "STATE_DIRECTORY": str(scratch / "state"),
-    }
-    beacon = _beacon(step, workspace / "runs" / told["CI_PIPELINE_ID"] / "logs.jsonl")
+    told = {name: value for name, value in environment(FIRST_RUN).items() if name in SHELL}
+    told |= {"PATH": f"{scratch / 'bin'}:{told['PATH']}", "STATE_DIRECTORY": str(scratch / "state")}
+    beacon = _beacon(step, workspace / "runs" / str(1 + number) / "logs.jsonl")
+    typed = terminal(number)
     log = files / "output"
     with network(beacon, files) as build:
-        during = _enforced_job(build, workspace, told) if step.day == TURNED else nullcontext()
+        during = _enforced_job(build, workspace, told, typed) if step.day == TURNED else nullcontext()
         with during:
-            script = f"exec >{log} 2>&1\n{step.commands}"
+            script = f"exec >{log} 2>&1\n{typed}{step.commands}"
             status = build.run(["bash", "-euc", script], directory=workspace, environment=told)
     return Done(step, status, log.read_text(encoding="utf-8"), len(beacon.requests) if beacon else 0)
 
@@ -102,12 +115,13 @@ def _beacon(step: Step, logs: Path) -> Beacon | None:
 
 
 @contextmanager
-def _enforced_job(build: Build, workspace: Path, told: Mapping[str, str]) -> Iterator[None]:
-    """A job of the pipeline that is enforced and waits before its script until the context is over."""
+def _enforced_job(build: Build, workspace: Path, told: Mapping[str, str], typed: str) -> Iterator[None]:
+    """In another terminal, a job that is enforced and waits before its script until the context is over."""
     started, goes_on = workspace / "started", workspace / "goes-on"
     os.mkfifo(goes_on)
     waiting = f"touch {started}; read -r _ <{goes_on}; ./ci.sh"
-    command = ["ci-egress", "run", "--policy", "policy.yaml", "--enforce", "--", "sh", "-c", waiting]
+    run = f"exec ci-egress run --policy policy.yaml --enforce -- sh -c '{waiting}'"
+    command = ["bash", "-euc", f"{typed}{run}"]
     with ThreadPoolExecutor(1) as thread:
         ended = thread.submit(build.run, command, directory=workspace, environment=told)
         turn = os.open(goes_on, os.O_RDWR)  # both ends, so that nobody waits for the other to open it

@@ -15,11 +15,11 @@ from exporter.report.accounts import KINDS, Accounts
 from exporter.report.gathering import ATTRIBUTES, Gathering, Limits
 from exporter.report.html import render as render_page
 from exporter.report.markdown import render
-from exporter.report.model import JobReport, Report
+from exporter.report.model import Report
 from exporter.report.sheet import sheet_of_report
 from exporter.whole_spans import read_whole_line
 from tests.fuzz.draw import Draw
-from tests.unit.report.recorded import account_line, act, job, line, pairs, program
+from tests.unit.report.recorded import account_line, act, is_a_tree, job, line, pairs, program
 
 _NAMES = tuple(sorted(ATTRIBUTES))
 _DICTIONARY = (
@@ -124,17 +124,7 @@ def _is_sound(report: Report, limits: Limits) -> None:
     assert sum(len(found.programs) for found in report.jobs) <= limits.programs
     assert len(report.jobs) <= limits.jobs
     for found in report.jobs:
-        _is_a_tree(found)
-
-
-def _is_a_tree(found: JobReport) -> None:
-    above = {each.span_id: each.parent_id for each in found.programs}
-    for start in [*above.values(), *(each.parent_id for each in found.acts)]:
-        way = [start]
-        while way[-1] in above:
-            way.append(above[way[-1]])
-            assert len(way) <= len(above) + 1
-        assert way[-1] == (found.span_id or None)
+        is_a_tree(found)
 
 
 def _span(draw: Draw) -> dict[str, Any]:

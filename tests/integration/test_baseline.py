@@ -108,6 +108,7 @@ def test_show_names_the_runs_and_destinations_that_it_would_have_broken(baseline
                 "denied_runs": 1,
                 "examples": ["7"],
                 "denied": [{"task": "build", "destination": "evil.example\x1b[2J:443", "attempts": 3}],
+                "shared": [],
             },
         }
     ]

@@ -12,7 +12,8 @@ import pytest
 
 from exporter.kernel.mounts import cgroup2_root
 
-from .lab import Lab
+from .lab import PORT, V4, Lab
+from .watching import Runner
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,6 +57,19 @@ def lab() -> Iterator[Lab]:
     """Build a network of the module's own."""
     with Lab() as lab:
         yield lab
+
+
+@pytest.fixture
+def act(lab: Lab, programs: Programs) -> list[str]:
+    """A command that connects to the lab's peer."""
+    return [str(part) for part in lab.command(programs.act("connect", V4.peer, PORT))]
+
+
+@pytest.fixture
+def runner() -> Iterator[Runner]:
+    """A runner's agent, without variables of a job."""
+    with Runner() as runner:
+        yield runner
 
 
 @pytest.fixture

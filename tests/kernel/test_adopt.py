@@ -31,7 +31,6 @@ from .test_watch_policy import (
     known,
     policy,
     run_id,
-    runner,
     steps,
 )
 from .watching import Runner, Watch, watching
@@ -44,7 +43,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.kernel
 
-__all__ = ["runner", "steps"]
+__all__ = ["steps"]
 """Fixtures that are used here, too."""
 
 ROUNDS = int(os.environ.get("ADOPT_ROUNDS", "5"))

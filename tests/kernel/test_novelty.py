@@ -227,12 +227,6 @@ def test_a_flood_of_novel_destinations_is_bounded_and_counted(
 
 
 @pytest.fixture
-def runner() -> Iterator[Runner]:
-    with Runner() as runner:
-        yield runner
-
-
-@pytest.fixture
 def steps(lab: Lab, programs: Programs, runner: Runner, tmp_path: Path) -> Iterator[Steps]:
     folder = tmp_path / "steps"
     folder.mkdir()

@@ -21,26 +21,11 @@ from .lab import PORT, V4
 from .watching import Runner, Watch, Watched, watching
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from .conftest import Programs
     from .lab import Lab
 
 PATH = {"PATH": os.environ.get("PATH", os.defpath)}
 PEER = f"connect {V4.peer}:{PORT}"
-
-
-@pytest.fixture
-def runner() -> Iterator[Runner]:
-    """One without jobs."""
-    with Runner() as runner:
-        yield runner
-
-
-@pytest.fixture
-def act(lab: Lab, programs: Programs) -> list[str]:
-    """A command that connects to the peer."""
-    return [str(part) for part in lab.command(programs.act("connect", V4.peer, PORT))]
 
 
 def job(run: str, **more: str) -> dict[str, str]:

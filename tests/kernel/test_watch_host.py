@@ -42,19 +42,6 @@ ALL_BUT_THAT = f'version: 1\nmode: enforce\nallow: ["any://0.0.0.0/0", "any://[:
 
 
 @pytest.fixture
-def runner() -> Iterator[Runner]:
-    """The runner's agent, without variables of a job."""
-    with Runner() as runner:
-        yield runner
-
-
-@pytest.fixture
-def act(lab: Lab, programs: Programs) -> list[str]:
-    """A command that connects to the peer."""
-    return [str(part) for part in lab.command(programs.act("connect", V4.peer, PORT))]
-
-
-@pytest.fixture
 def blocked(lab: Lab, programs: Programs) -> list[str]:
     """A command that connects to what the policy denies, and where there is no way to."""
     return [str(part) for part in lab.command(programs.act("connect", DENIED, PORT))]

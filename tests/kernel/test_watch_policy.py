@@ -40,12 +40,6 @@ PATH = {"PATH": os.environ.get("PATH", os.defpath)}
 PEER, EVIL = f"{V4.peer}:{PORT}", f"{V4.evil}:{PORT}"
 
 
-@pytest.fixture
-def runner() -> Iterator[Runner]:
-    with Runner() as runner:
-        yield runner
-
-
 def job(run: str, task: str, **more: str) -> dict[str, str]:
     """The variables of the job `task` of the run `run`; its pipeline is group/app."""
     return {**PATH, **gitlab(run=run, job=f"{task}-of-{run}", CI_JOB_NAME=task), **more}

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.kernel.conftest import lab, programs
-from tests.kernel.test_watch_policy import runner, steps
+from tests.kernel.conftest import lab, programs, runner
+from tests.kernel.test_watch_policy import steps
 
 from .machine import debian_root, machine, with_systemd
 from .releases import Built, commit_all, release

@@ -77,8 +77,8 @@ def commit_all(into: Path) -> None:
     git(into, "commit", "--quiet", "--message", "All of it")
 
 
-def release(checkout: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def release(checkout: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     """`make release` of a checkout, with this one's packages."""
     command = [sys.executable, "-m", "tools.release", *arguments]
-    env = os.environ | {"PYTHONPATH": str(checkout), "PYTHONDONTWRITEBYTECODE": "1"}
+    env = os.environ | {"PYTHONPATH": str(checkout), "PYTHONDONTWRITEBYTECODE": "1"} | variables
     return subprocess.run(command, cwd=checkout, env=env, capture_output=True, text=True, check=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.kernel.tracing import ROOT
+from tools.release import distributions
 from tools.release.__main__ import publish
 from tools.release.checkout import Checkout, ReleaseError
 from tools.release.closure import DISTRIBUTION, runtime_requirements
@@ -74,10 +76,33 @@ def test_a_dry_run_builds_all_of_it_and_publishes_nothing(built: Built) -> None:
 
 
 @pytest.mark.index
-def test_elsewhere_and_later_the_same_commit_gives_the_same_bytes(built: Built, checkout: Path) -> None:
-    again = release(checkout)
-    assert again.returncode == 0, again
-    assert sums(checkout / "dist") == sums(built.dist)
+def test_packages_of_any_checkout_are_built_and_elsewhere_the_same_bytes(
+    built: Built, checkout: Path, tmp_path: Path
+) -> None:
+    """With a changelog that no release would be made of; which is in the source distribution alone."""
+    again = distributions.build(checkout, tmp_path / "again", Checkout(checkout).committed_s())
+    (checkout / "CHANGELOG.md").write_text("Nothing yet\n")
+    done = release(checkout, "--package")
+    assert done.returncode == 0, done
+    assert done.stderr.startswith("package: with changes that are in no commit: CHANGELOG.md\n")
+    released, packaged = sums(built.dist), sums(checkout / "dist")
+    assert released.keys() - packaged.keys() == {"RELEASE_NOTES.md"}
+    differing = {name for name, digest in packaged.items() if released[name] != digest}
+    assert differing == {built.sdist.name, "SHA256SUMS"}
+    assert sums(again.sdist.parent) == {each.name: released[each.name] for each in (built.sdist, built.wheel)}
+
+
+def test_without_dpkg_what_pipx_takes_is_built_and_no_release(checkout: Path, tmp_path: Path) -> None:
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    (programs / "git").symlink_to(str(shutil.which("git")))
+    done = release(checkout, "--package", PATH=str(programs))
+    assert done.returncode == 0, done
+    assert done.stderr.startswith("package: dpkg-deb is not on PATH, so no Debian package is built\n")
+    assert {path.suffix for path in (checkout / "dist").iterdir()} == {".whl", ".gz", ""}
+    refused = release(checkout, PATH=str(programs))
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert refused.stderr.startswith("release: dpkg-deb is not on PATH; ")
 
 
 def assert_is_billed(bill: dict[str, Any]) -> None:
@@ -99,15 +124,22 @@ def test_without_a_section_of_the_version_there_is_no_release(checkout: Path) ->
     done = release(checkout)
     assert (done.returncode, done.stdout) == (1, "")
     assert f"CHANGELOG.md has no section [{VERSION}]; put a heading" in done.stderr
+    assert "`make package`" in done.stderr
     assert not (checkout / "dist").exists()
 
 
-@pytest.mark.parametrize("is_new", [True, False], ids=["a new file", "a changed one"])
-def test_with_changes_there_is_no_release(checkout: Path, *, is_new: bool) -> None:
-    (checkout / ("new.txt" if is_new else "README.md")).write_text("changed\n")
+@pytest.mark.parametrize("name", ["new.txt", "README.md"])
+def test_with_changes_there_is_no_release(checkout: Path, name: str) -> None:
+    (checkout / name).write_text("changed\n")
     done = release(checkout)
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith("release: the checkout has changes: ")
+    assert done.stderr.startswith(f"release: the checkout has changes: {name}; ")
+
+
+def test_of_many_changes_the_first_is_named(checkout: Path) -> None:
+    for name in ("LICENSE", "README.md", "new.txt"):
+        (checkout / name).write_text("changed\n")
+    assert Checkout(checkout).changes() == "LICENSE and 2 more"
 
 
 def test_where_another_version_is_named_there_is_no_release(checkout: Path) -> None:
@@ -117,6 +149,16 @@ def test_where_another_version_is_named_there_is_no_release(checkout: Path) -> N
     done = release(checkout)
     assert (done.returncode, done.stdout) == (1, "")
     assert f"the version is {VERSION}, and deploy/kubernetes/ci-egress.yaml:" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "version", ["1.0", "1.0.0rc1", "01.0.0", "1.0.0-1", "v1.0.0", "1.0.0; touch owned", "--all"]
+)
+def test_a_version_that_is_not_the_same_everywhere_is_refused(tmp_path: Path, version: str) -> None:
+    (tmp_path / "exporter").mkdir()
+    (tmp_path / "exporter/__init__.py").write_text(f'__version__ = "{version}"\n')
+    with pytest.raises(ReleaseError, match="is no version to release; write "):
+        Checkout(tmp_path).version()
 
 
 def test_the_notes_are_the_versions_section_alone() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,8 +23,29 @@ def test_it_is_there_from_when_it_is_ready_until_the_end(tmp_path: Path) -> None
         be_ready()
         assert path.read_text() == f"{os.getpid()}\n"
         assert list(tmp_path.iterdir()) == [path]
-        assert path.stat().st_mode & 0o022 == 0
     assert list(tmp_path.iterdir()) == []
+
+
+def test_nobody_else_can_write_to_it_whatever_the_umask(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        with pid_file(tmp_path / "pid") as be_ready:
+            be_ready()
+            assert (tmp_path / "pid").stat().st_mode & 0o777 == 0o644
+    finally:
+        os.umask(before)
+
+
+def test_who_guesses_the_name_of_what_becomes_it_gains_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(secrets, "token_hex", lambda _: "guessed")
+    other = tmp_path / "other"
+    other.write_text("precious")
+    (tmp_path / ".guessed").symlink_to(other)
+    with pytest.raises(UsageError, match="File exists"), pid_file(tmp_path / "pid"):
+        pytest.fail("it began")
+    assert other.read_text() == "precious"
 
 
 def test_what_another_one_left_is_gone_at_once(tmp_path: Path) -> None:

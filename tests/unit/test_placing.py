@@ -141,7 +141,7 @@ def test_what_a_job_has_put_there_is_refused_at_once(tmp_path: Path, prepare: ob
     victim.write_bytes(b"precious")
     assert callable(prepare)
     prepare(path, victim)
-    with pytest.raises(OSError, match=r"(?i)link|regular file|is a directory|no such device"):
+    with pytest.raises(OSError, match=r"symbolic link|not a regular file with a single name"):
         place(how, str(path))
     assert victim.read_bytes() == b"precious"
 
@@ -151,6 +151,6 @@ def test_a_folder_that_is_a_link_is_refused(tmp_path: Path, how: str) -> None:
     (tmp_path / "there").mkdir()
     (tmp_path / "here").symlink_to(tmp_path / "there")
     path = str(tmp_path / "here" / "out.md")
-    with pytest.raises(OSError, match=r"Not a directory|symbolic link"):
+    with pytest.raises(OSError, match="symbolic link"):
         place(how, path)
     assert [*(tmp_path / "there").iterdir()] == []

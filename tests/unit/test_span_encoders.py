@@ -118,7 +118,7 @@ def test_what_spans_share_is_encoded_once() -> None:
         {"attributes": {"a": {"b": 1}}},
         {"context": None},
     ],
-    ids=str,
+    ids=["an object", "a mapping", "no context"],
 )
 def test_what_cannot_be_told_is_refused_and_not_left_out(encoder: Any, impossible: dict[str, Any]) -> None:
     with pytest.raises((TypeError, ValueError)):

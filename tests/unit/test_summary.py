@@ -22,6 +22,7 @@ from tests.unit.samples import bash, program
 ACCOUNT = "attempts 3 = exported 3 + aggregated 0 + dropped 0 + pending 0"
 STYLE = re.compile(r"\x1b\[[0-9;]*m")
 MAPPED = bytes(10) + b"\xff\xff"
+PEER = ACT.peer
 LOOPBACK = MAPPED + bytes([127, 0, 0, 1])
 
 HOSTILE = {
@@ -378,7 +379,35 @@ def test_what_the_policy_is_against_is_told_to_the_last_attempt() -> None:
     summary = Summary({}, rows_max=1)
     for port, verdict in enumerate(("allow", "deny", "deny", "audit"), 1):
         met(summary, curl(), port=port, verdict=verdict)
-    assert summary.told() == "4 attempts, at least 1 destination, 2 denied, 1 would be denied"
+    assert summary.told() == "4 attempts, at least 2 destinations, 2 denied, 1 would be denied"
+
+
+@pytest.mark.parametrize(
+    ("flooding", "verdict", "novel"),
+    [
+        (PEER, "deny", None),
+        (PEER, "audit", None),
+        (PEER, "allow", True),
+        (LOOPBACK, "allow", None),
+    ],
+    ids=["denied", "would be denied", "new", "outward"],
+)
+def test_a_flood_takes_no_room_of_what_matters_more(
+    flooding: bytes, verdict: str, novel: bool | None
+) -> None:
+    summary = Summary({}, rows_max=2)
+    for port in range(1, 6):
+        met(summary, curl(), peer=flooding, port=port, times=2)
+    met(summary, curl(), port=443, verdict=verdict, novel=novel)
+    assert "192.0.2.7:443" in shown(summary)
+
+
+def test_what_is_denied_is_shown_however_often_others_were_met() -> None:
+    summary = Summary({})
+    for port in range(1, ROWS_MAX + 2):
+        met(summary, curl(), port=port, times=2)
+    met(summary, curl(), port=443, verdict="deny")
+    assert "192.0.2.7:443 " in shown(summary)
 
 
 def test_steps_have_a_column_where_they_differ() -> None:
@@ -424,7 +453,7 @@ def test_rows_that_differ_in_what_is_unknown_can_be_put_in_order() -> None:
 
 
 def test_a_tally_holds_all_that_is_counted_and_what_is_to_be_known() -> None:
-    summary = Summary({}, rows_max=2)
+    summary = Summary({}, rows_max=1)
     met(summary, curl(), times=3, verdict="deny", novel=True)
     met(summary, curl(), port=80, novel=False)
     met(summary, curl(), port=81, verdict="audit", novel=True)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from pathlib import Path
 
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 
+from tools.checked_in import bring_up_to_date
 from tools.grafana import destination, exporter, fleet, pipeline
 
 DIRECTORY = Path(__file__).parents[2] / "dashboards" / "grafana"
@@ -23,21 +23,5 @@ def generated() -> dict[Path, str]:
     }
 
 
-def main() -> int:
-    """Returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m tools.grafana", description=__doc__)
-    parser.add_argument("--check", action="store_true", help="write nothing")
-    is_check = parser.parse_args().check
-    made = generated()
-    stale = [path for path, text in made.items() if not path.exists() or path.read_text() != text]
-    if is_check:
-        for path in stale:
-            print(f"{path} is not what tools/grafana makes: make dashboards", file=sys.stderr)
-        return 1 if stale else 0
-    for path in stale:
-        path.write_text(made[path])
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(bring_up_to_date(generated(), "tools.grafana", "dashboards", __doc__))

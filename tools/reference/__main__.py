@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
 
+from tools.checked_in import bring_up_to_date
 from tools.reference import baseline, cli, logs, metrics, policy, spans, statuses
 
 DIRECTORY = Path(__file__).parents[2] / "docs" / "reference"
@@ -25,21 +25,5 @@ def generated() -> dict[Path, str]:
     return {DIRECTORY / f"{name}.md": module.text() for name, module in PAGES.items()}
 
 
-def main() -> int:
-    """Returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m tools.reference", description=__doc__)
-    parser.add_argument("--check", action="store_true", help="write nothing")
-    is_check = parser.parse_args().check
-    made = generated()
-    stale = [path for path, text in made.items() if not path.exists() or path.read_text() != text]
-    if is_check:
-        for path in stale:
-            print(f"{path} is not what tools/reference makes: make reference", file=sys.stderr)
-        return 1 if stale else 0
-    for path in stale:
-        path.write_text(made[path])
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(bring_up_to_date(generated(), "tools.reference", "reference", __doc__))

@@ -1,4 +1,7 @@
-"""`make release`: builds all of a release into dist/, and publishes nothing unless --publish is given."""
+"""`make release`: builds all of a release into dist/, and publishes nothing unless --publish is given.
+
+With --package, as `make package` has it, only what is installed, of a checkout in whatever state.
+"""
 
 from __future__ import annotations
 
@@ -23,9 +26,16 @@ def main() -> int:
     """Release; returns the exit status."""
     parser = argparse.ArgumentParser(prog="make release", description=__doc__)
     parser.add_argument("--output", type=Path, default=Path("dist"), help="the folder, which is made anew")
-    parser.add_argument("--publish", action="store_true", help="tag the commit, and push the tag to origin")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--publish", action="store_true", help="tag the commit, and push the tag to origin")
+    which.add_argument(
+        "--package", action="store_true", help="no release: build what is installed, that's all"
+    )
     given = parser.parse_args()
     try:
+        if given.package:
+            package(_CHECKOUT, given.output)
+            return 0
         release(_CHECKOUT, given.output)
         if given.publish:
             publish(_CHECKOUT, given.output / "RELEASE_NOTES.md")
@@ -47,21 +57,40 @@ def release(checkout: Checkout, output: Path) -> None:
     version, changelog = checkout.version(), (checkout.root / "CHANGELOG.md").read_text(encoding="utf-8")
     section(changelog, version)  # before anything is built
     require_consistent(checkout.root, version)
+    if not _has_dpkg():
+        raise ReleaseError("dpkg-deb is not on PATH; make releases on Debian or Ubuntu")
+    build(checkout, output)
+    files = [path.name for path in output.iterdir()]
+    (output / "RELEASE_NOTES.md").write_text(notes(changelog, version, files), encoding="utf-8")
+    _finish(output, "release")
+
+
+def package(checkout: Checkout, output: Path) -> None:
+    """Make `output` anew, with what is installed, of what is in the checkout now. Raises ReleaseError."""
+    if changed := checkout.changes():
+        print(f"package: with changes that are in no commit: {changed}", file=sys.stderr)
+    if not _has_dpkg():
+        print("package: dpkg-deb is not on PATH, so no Debian package is built", file=sys.stderr)
+    build(checkout, output)
+    _finish(output, "package")
+
+
+def build(checkout: Checkout, output: Path) -> None:
+    """Build what is installed, and the bill of it, in `output`, which is made anew.
+
+    Where there is no dpkg-deb, only what PyPI takes. Raises ReleaseError.
+    """
     shutil.rmtree(output, ignore_errors=True)
     output.mkdir(parents=True)
     with tempfile.TemporaryDirectory(prefix="ci-egress-release.") as work:
-        build(checkout, output, Path(work))
-    files = [path.name for path in output.iterdir()]
-    (output / "RELEASE_NOTES.md").write_text(notes(changelog, version, files), encoding="utf-8")
-    _write_checksums(output)
-    for path in sorted(output.iterdir()):
-        print(f"release: {path}")
+        _build(checkout, output, Path(work))
 
 
-def build(checkout: Checkout, output: Path, work: Path) -> None:
-    """Build what is installed, and the bill of it, in `output`. Raises ReleaseError."""
+def _build(checkout: Checkout, output: Path, work: Path) -> None:
     made_s, version = checkout.committed_s(), checkout.version()
     built = distributions.build(checkout.root, output, made_s)
+    if not _has_dpkg():
+        return
     requirements = runtime_requirements(checkout.root / "constraints.txt")
     contents = debian.Contents(checkout.root, built.wheel, requirements, version, made_s)
     debian.build(contents, output, work)
@@ -77,11 +106,18 @@ def publish(checkout: Checkout, notes_file: Path) -> None:
     checkout.git("push", "origin", f"refs/tags/{tag}")
 
 
-def _write_checksums(output: Path) -> None:
+def _has_dpkg() -> bool:
+    return shutil.which("dpkg-deb") is not None
+
+
+def _finish(output: Path, target: str) -> None:
+    """Add the checksums, and say what there is."""
     lines = [
         f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n" for path in sorted(output.iterdir())
     ]
     (output / "SHA256SUMS").write_text("".join(lines), encoding="utf-8")
+    for path in sorted(output.iterdir()):
+        print(f"{target}: {path}")
 
 
 if __name__ == "__main__":

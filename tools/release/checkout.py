@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _VERSION = re.compile(r'^__version__ = "(?P<version>[^"]+)"$', re.MULTILINE)
+_RELEASED = re.compile(r"(0|[1-9][0-9]*)(\.(0|[1-9][0-9]*)){2}")
+"""What Python, Debian and registries of images write and sort alike; dpkg has 1.0.0rc1 above 1.0.0."""
 
 
 class ReleaseError(Exception):
@@ -25,18 +27,24 @@ class Checkout:
         found = _VERSION.search((self.root / "exporter/__init__.py").read_text(encoding="utf-8"))
         if found is None:
             raise ReleaseError('exporter/__init__.py has no line `__version__ = "…"`')
-        return found["version"]
+        version = found["version"]
+        if not _RELEASED.fullmatch(version):
+            raise ReleaseError(f"exporter/__init__.py: {version!r} is no version to release; write 1.2.3")
+        return version
 
     def committed_s(self) -> int:
         """When its commit was made (Unix time): the time of every file in what is built of it."""
         return int(self.git("log", "-1", "--format=%ct"))
 
+    def changes(self) -> str:
+        """What differs from the commit, or isn't known to git, as `README.md and 2 more`; empty: nothing."""
+        names = [line[3:] for line in self.git("status", "--porcelain").splitlines()]
+        return f"{names[0]} and {len(names) - 1} more" if len(names) > 1 else "".join(names)
+
     def require_clean(self) -> None:
-        """Raise ReleaseError where a file differs from the commit, or git doesn't know it."""
-        if changed := self.git("status", "--porcelain"):
-            first, *others = changed.splitlines()
-            more = f" and {len(others)} more" if others else ""
-            raise ReleaseError(f"the checkout has changes: {first[3:]}{more}; commit them, or take them away")
+        """Raise ReleaseError where there are changes."""
+        if changed := self.changes():
+            raise ReleaseError(f"the checkout has changes: {changed}; commit them, or take them away")
 
     def git(self, *arguments: str) -> str:
         """What git says. Raises ReleaseError."""
@@ -48,4 +56,4 @@ class Checkout:
         )
         if done.returncode != 0:
             raise ReleaseError(f"git {arguments[0]}: {done.stderr.strip()}")
-        return done.stdout.strip()
+        return done.stdout.rstrip()  # of a status the first column may be blank

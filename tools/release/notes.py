@@ -24,7 +24,8 @@ def section(changelog: str, version: str) -> str:
             raise ReleaseError(f"CHANGELOG.md: nothing stands under [{version}]")
         return text
     what = f"CHANGELOG.md has no section [{version}]"
-    raise ReleaseError(f"{what}; put a heading `## [{version}] - YYYY-MM-DD` below [Unreleased]")
+    mend = f"put a heading `## [{version}] - YYYY-MM-DD` below [Unreleased]"
+    raise ReleaseError(f"{what}; {mend}, or build packages without a release: `make package`")
 
 
 def notes(changelog: str, version: str, files: list[str]) -> str:

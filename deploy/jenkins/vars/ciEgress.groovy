@@ -49,26 +49,37 @@ private String commandLines(Map asked, String folder, String file, List command)
     if (asked.enforce) {
         arguments << '--enforce'
     }
-    arguments << '--'
-    arguments.addAll(command)
-    def words = []
-    for (argument in arguments) {
-        words << quoted(argument)
-    }
-    def options = words.join(' ')
+    def options = quotedWords(arguments)
+    def words = quotedWords(command)
     // The folder is the agent's, who can empty it, whoever writes what is in it. Under sudo the script runs as the
-    // agent's user again; its PATH is handed on, which sudo replaces.
+    // agent's user again; its PATH is handed on, which sudo replaces. What else sudo takes away, -E or not, the script
+    // gets, and root doesn't.
     return """#!/bin/sh
 chmod 700 ${quoted(file)} && mkdir -p ${quoted(folder + '/otlp')} || exit 91
 status=0
 if [ "\$(id -u)" = 0 ]; then
-    ${program} run ${options} || status=\$?
+    ${program} run ${options} -- ${words} || status=\$?
 else
-    sudo -n -E env "PATH=\$PATH" ${program} run ${options} || status=\$?
+    set --
+    for name in LD_LIBRARY_PATH LD_PRELOAD TMPDIR PYTHONPATH PYTHONHOME PYTHONUSERBASE PERL5LIB PERL5OPT \\
+        RUBYLIB RUBYOPT JAVA_TOOL_OPTIONS BASH_ENV ENV
+    do
+        eval "[ -z \\"\\\${\$name+set}\\" ] || set -- \\"\\\$@\\" \\"\$name=\\\$\$name\\""
+    done
+    [ \$# = 0 ] || set -- env "\$@"
+    sudo -n -E env "PATH=\$PATH" ${program} run ${options} -- "\$@" ${words} || status=\$?
 fi
 rm -f ${quoted(file)}
 exit "\$status"
 """
+}
+
+private String quotedWords(List arguments) {
+    def words = []
+    for (argument in arguments) {
+        words << quoted(argument)
+    }
+    return words.join(' ')
 }
 
 private String quoted(Object text) {

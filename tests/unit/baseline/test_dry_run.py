@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.baseline import dry_run, judge
+from exporter.baseline import dry_run, judge, neighbours
 from exporter.baseline.dry_run import ATTRIBUTES, DryRun
 from exporter.baseline.export import as_policy, export
 from exporter.baseline.model import Task
@@ -44,6 +44,7 @@ def dried(*spans: dict[str, Any], resolvers: tuple[str, ...] = ()) -> DryRun:
     found = DryRun(as_policy(export(KNOWN)), map(ip_address, resolvers))
     for each in spans:
         found.add(each)
+    found.settle()
     return found
 
 
@@ -113,6 +114,63 @@ def test_what_was_denied_already_and_what_no_job_did_is_not_judged() -> None:
     assert found.left_out == {"denied already when they were recorded": 3, "of no job: without a run": 1}
 
 
+def test_a_name_at_the_address_of_an_allowed_one_goes_on_as_in_the_kernel() -> None:
+    found = dried(span("registry.example"), span("evil.example", egress_attempts=3), span("evil.example", 80))
+    told = found.pipelines["release"]
+    assert told.shared == {(RELEASE, "evil.example:443", "registry.example:443"): 3}
+    assert told.places == {(RELEASE, "evil.example:80"): 1}
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "at_ns"),
+    [
+        (span("registry.example", network_peer_address="198.51.100.8"), span("evil.example"), (1, 2)),
+        (span("registry.example", cicd_pipeline_run_id="2"), span("evil.example"), (1, 2)),
+        (span("db.example", 5432, cicd_pipeline_task_name="test"), span("evil.example"), (1, 2)),
+        (span("registry.example"), span("evil.example"), (2, 1)),
+        (span("registry.example"), span("198.51.100.7"), (2, 1)),
+    ],
+    ids=["another address", "another run", "another task", "before it", "by address before it"],
+)
+def test_a_name_that_its_job_had_not_met_there_before_says_nothing(
+    first: dict[str, Any], then: dict[str, Any], at_ns: tuple[int, int]
+) -> None:
+    found = DryRun(as_policy(export(KNOWN)))
+    for each, began_ns in zip((first, then), at_ns, strict=True):
+        found.add(each, began_ns)
+    found.settle()
+    told = found.pipelines["release"]
+    assert (len(told.places), told.shared) == (1, {})
+
+
+@pytest.mark.parametrize(
+    "rule",
+    ["registry.example:443", "*.cdn.example", '{host: "*.cdn.example", ports: [443], lineage: [git]}'],
+)
+def test_the_rule_that_let_an_act_pass_tells_the_name_that_led_there(rule: str) -> None:
+    told = dried(span("evil.example", egress_rule=rule, egress_verdict="allow")).pipelines["release"]
+    assert not told.places
+    assert [where for _, where, _ in told.shared] == ["evil.example:443"]
+
+
+@pytest.mark.parametrize(
+    "rule",
+    ["default", "answer", "loopback", "192.0.2.0/24:443", "resolvers: system", "{host: }", "{", "x" * 9000],
+    ids=lambda rule: rule[:20],
+)
+def test_what_is_no_rule_for_a_name_tells_none(rule: str) -> None:
+    assert denied(span("evil.example", egress_rule=rule)) == ["evil.example:443"]
+
+
+def test_what_waits_for_others_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dry_run, "WAITING_MAX", 2)
+    monkeypatch.setattr(neighbours, "MET_MAX", 2)
+    hosts = [span(f"{n}.other", network_peer_address=f"198.51.100.{n}") for n in range(1, 6)]
+    found = dried(*hosts, span("registry.example"), span("evil.example"))
+    assert not found.pipelines["release"].shared
+    assert found.pipelines["release"].places.total() == 6
+
+
 def test_the_systems_resolvers_are_those_that_are_given() -> None:
     asked = span("192.0.2.53", 53, "udp", network_peer_address="192.0.2.53")
     with_dns = with_entries(
@@ -122,6 +180,7 @@ def test_the_systems_resolvers_are_those_that_are_given() -> None:
     for resolvers, told in (("192.0.2.53",), 0), ((), 1):
         found = DryRun(policy, map(ip_address, resolvers))
         found.add(asked)
+        found.settle()
         assert len(found.pipelines["release"].denied_runs) == told
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from exporter.otlp_json import SCOPE
+from exporter.report.model import JobReport
 
 TRACE = "7af8cd1de3fa344b938ded2af6d4282f"
 BEGAN_NS = 1_795_633_494 * 10**9
@@ -145,3 +146,14 @@ def _span(
         "endTimeUnixNano": str(began_ns + took_ms * MS),
         "attributes": pairs(attributes),
     }
+
+
+def is_a_tree(found: JobReport) -> None:
+    """All hang on the job, by way of programs that are there."""
+    above = {each.span_id: each.parent_id for each in found.programs}
+    for start in [*above.values(), *(each.parent_id for each in found.acts)]:
+        way = [start]
+        while way[-1] in above:
+            way.append(above[way[-1]])
+            assert len(way) <= len(above) + 1
+        assert way[-1] == (found.span_id or None)

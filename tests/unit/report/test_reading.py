@@ -24,6 +24,7 @@ from tests.unit.report.recorded import (
     MS,
     Span,
     act,
+    is_a_tree,
     job,
     line,
     lines,
@@ -324,17 +325,6 @@ def test_whatever_the_tree_every_attempt_is_told_or_left_out(
 def attempts_of(span: Span) -> int:
     known = {pair["key"]: pair["value"] for pair in span["attributes"]}
     return int(known["egress.attempts"]["intValue"]) if span["kind"] == 3 else 0
-
-
-def is_a_tree(found: JobReport) -> None:
-    """All hang on the job, by way of programs that are there."""
-    above = {each.span_id: each.parent_id for each in found.programs}
-    for start in [*above.values(), *(each.parent_id for each in found.acts)]:
-        way = [start]
-        while way[-1] in above:
-            way.append(above[way[-1]])
-            assert len(way) <= len(above) + 1
-        assert way[-1] == (found.span_id or None)
 
 
 def test_lines_are_read_the_same_way_whether_all_their_types_are_right_or_not() -> None:
