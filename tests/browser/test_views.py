@@ -15,7 +15,7 @@ from exporter.policy.hosts import parse_single_host
 from exporter.policy.parse import parse_allowed_endpoints, parse_policy
 from exporter.report.model import Report
 from tests.unit.report.builds import build
-from tests.unit.report.samples import sample
+from tests.unit.report.samples import act, sample
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -40,6 +40,17 @@ def test_tabs_are_chosen_by_arrow_keys_and_remembered_in_the_address(open_page: 
     assert page.url.endswith("#policy")
     page.reload()
     assert page.locator("#view-policy").is_visible()
+
+
+def test_what_another_name_s_rule_allowed_is_said_on_top_and_at_its_row(open_page: Open) -> None:
+    made = build("enforce")
+    shared = act(900, "evil.example", by=1, chain=("sh",), at_ms=9000, rule="git.example:443")
+    page = open_page(sample(replace(made, acts=[*made.acts, shared]))).page
+    told = "1 attempt to evil.example:443 was allowed by the rule for another name of its address"
+    assert page.locator("ul.notes li").all_inner_texts() == [f"{told}: git.example:443"]
+    page.get_by_role("button", name="evil.example:443").click()
+    verdict = page.locator(".detail dd").first.inner_text()
+    assert verdict.endswith("by git.example:443, which is for another name of the address")
 
 
 def test_each_job_of_several_is_shown_by_itself(open_page: Open) -> None:
