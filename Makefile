@@ -12,8 +12,6 @@ export PYTHONDONTWRITEBYTECODE := 1
 
 BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest -p no:cacheprovider
-# Two rows of tests, side by side: see tests/conftest.py.
-IN_TWO_ROWS := --numprocesses 2 --dist loadgroup
 MKDOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 C_SOURCES = $(shell find benchmarks bpf tests -name '*.[ch]')
 SHELL_SCRIPTS = .ci/run deploy/buildkite/hooks/command exporter/completion/ci-egress.bash \
@@ -48,8 +46,8 @@ demo-stack: setup ## The same with a baseline and real servers, up to the alert 
 	@$(BIN)/python -m demo.stack $(if $(filter-out 0 no false,$(KEEP)),--keep)
 
 .PHONY: test
-test: setup-dev ## Run all tests (root); PYTEST_ARGS adds arguments
-	$(PYTEST) $(IN_TWO_ROWS) $(PYTEST_ARGS)
+test: setup-dev ## Run all tests (root); with PYTEST_ARGS, those that it chooses
+	$(if $(PYTEST_ARGS),$(PYTEST) $(PYTEST_ARGS),tools/test.sh)
 
 .PHONY: test-unit
 test-unit: setup-python ## Run the tests that need neither root nor a kernel, in a minute or two

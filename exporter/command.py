@@ -21,6 +21,7 @@ from typing import NoReturn, Self
 
 from exporter.errors import CiEgressError, CommandNotExecutableError, CommandNotFoundError, KernelError
 from exporter.kernel import capabilities
+from exporter.kernel.requirements import AS_ROOT
 from exporter.limits import limit_hint
 from exporter.signals import SignalState
 from exporter.users import CommandUser
@@ -242,13 +243,14 @@ def _error(name: str, user: CommandUser | None, step: str, code: int, path: str)
 def _not_found_hint(name: str, path: str) -> str:
     if os.path.lexists(path):
         return f"{path!r} exists, but the interpreter or link target that it names doesn't"
+    if name.startswith("-"):
+        return "options of ci-egress stand before `--`, which COMMAND follows"
     if _OF_A_SHELL.search(name):
         return "a command line is for a shell to read: `ci-egress run -- sh -c '…'`"
     if "/" in name:
         return "check the path"
     if "SUDO_UID" in os.environ:
-        again = f'sudo -E env "PATH=$PATH" ci-egress run -- {shlex.quote(name)} …'
-        return f"sudo replaced PATH, hand yours on: `{again}`"
+        return f"sudo replaced PATH, hand yours on: `{AS_ROOT} run -- {shlex.quote(name)} …`"
     return "no directory of PATH has it"
 
 

@@ -4,9 +4,8 @@ A folder is a kind: `tests/kernel/…` carries the marker `kernel`, and so on. T
 stand elsewhere carry `@pytest.mark.kernel` themselves. Without root those are skipped, with the reason;
 under `CI=true` a test that was skipped, deselected or expected to fail makes the whole run fail.
 
-`make test` runs them in two rows side by side, since tests that trace spend most of their time waiting: the
-folders of `FIRST_ROW` in one, all others in the other. Both trace at once, except while a test that looks at
-the whole host, and carries `@pytest.mark.alone`, runs.
+`make test` runs them in two rows side by side (tools/test.sh). Both trace at once, except while a test
+runs that looks at the whole host, and carries `@pytest.mark.alone`.
 """
 
 from __future__ import annotations
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
 
 TESTS = Path(__file__).parent
 KINDS = {"browser", "kernel", "integration", "stack"}
-FIRST_ROW = {"kernel", "integration", "stack"}
 LOCK = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "ci-egress/tests.lock")
 LEFT_OUT = ("skipped", "deselected", "xfailed", "xpassed")
 
@@ -35,19 +33,14 @@ hypothesis.settings.load_profile("ci" if os.environ.get("CI") == "true" else "de
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark each test with the kind that its folder names, and its row; skip what needs root without it."""
+    """Mark each test with the kind that its folder names; skip what needs root without it."""
     needs_root = pytest.mark.skip(reason="needs root")
     for item in items:
-        folder = _folder(item)
-        item.add_marker(pytest.mark.xdist_group("first" if folder in FIRST_ROW else "second"))
-        if folder in KINDS:
-            item.add_marker(folder)
+        kind = item.path.relative_to(TESTS).parts[0]
+        if kind in KINDS:
+            item.add_marker(kind)
         if item.get_closest_marker("kernel") and os.geteuid() != 0:
             item.add_marker(needs_root)
-
-
-def _folder(item: pytest.Item) -> str:
-    return item.path.relative_to(TESTS).parts[0]
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)  # before the time of the test begins
@@ -58,7 +51,10 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
     LOCK.parent.mkdir(parents=True, exist_ok=True)
     with LOCK.open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX if item.get_closest_marker("alone") else fcntl.LOCK_SH)
-        return (yield)
+        try:
+            return (yield)
+        finally:
+            fcntl.flock(lock, fcntl.LOCK_UN)  # also where a process that the test forked still has it open
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

@@ -33,6 +33,12 @@ _COMMANDS = {
 class _Commands(Commands):
     """Knows its commands by name; importing one costs time that the others shouldn't spend."""
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """As click does; `help run` is `run --help`, as in git and go."""
+        if args[:1] == ["help"]:
+            args = [*args[1:], "--help"]
+        return super().parse_args(ctx, args)
+
     def list_commands(self, _: click.Context) -> list[str]:
         """In the order in which one meets them."""
         return list(_COMMANDS)

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 _OF_MANY_PROGRAMS = frozenset(
     {"--host", "--record", "--report", "--strict", "--summary", "--user", "--verbose", "-v"}
 )
+_WORTH_TELLING = frozenset({"--record", "--report", "--summary"})
+"""Of those, what few programs have: told once COMMAND has failed, perhaps for that."""
 _SEPARATOR = "--"
 
 
@@ -24,12 +26,17 @@ class CommandInFront(click.Command):
     """One whose arguments are a COMMAND with its own, after `--` or not."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """As click does; `misplaced` in `ctx.meta` are options of this command that COMMAND gets."""
+        """As click does; `ctx.meta` has the options of this command that COMMAND gets.
+
+        `misplaced` are hardly COMMAND's own, `doubtful` may be.
+        """
         given = list(args)
         left = super().parse_args(ctx, args)
         command: tuple[str, ...] = ctx.params.get("command") or ()
         is_separated = given[: len(given) - len(command)][-1:] == [_SEPARATOR]
-        ctx.meta["misplaced"] = [] if is_separated else list(_misplaced(command[1:], self._own_options()))
+        found = [] if is_separated else list(_misplaced(command[1:], self._own_options()))
+        ctx.meta["misplaced"] = [name for name in found if name not in _OF_MANY_PROGRAMS]
+        ctx.meta["doubtful"] = [name for name in found if name in _WORTH_TELLING]
         return left
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[str]]:
@@ -39,7 +46,7 @@ class CommandInFront(click.Command):
         return super().shell_complete(ctx, incomplete)
 
     def _own_options(self) -> frozenset[str]:
-        return frozenset(name for each in self.params for name in each.opts) - _OF_MANY_PROGRAMS
+        return frozenset(name for each in self.params for name in each.opts)
 
 
 def a_command(_: click.Context, __: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
@@ -65,5 +72,17 @@ def warn_of_misplaced(command: tuple[str, ...]) -> None:
         Messages.current().say(
             f"{', '.join(names)} behind COMMAND: {program} gets that, ci-egress doesn't; put it before "
             f"COMMAND, or say that it is {program}'s: ci-egress run -- {program} …",
+            level=logging.WARNING,
+        )
+
+
+def warn_of_doubtful(command: tuple[str, ...]) -> None:
+    """Once COMMAND has failed, say which options it got that may have been meant for this program."""
+    context = click.get_current_context(silent=True)
+    if context and (names := dict.fromkeys(context.meta.get("doubtful", ()))):
+        program, these = printable(command[0]), ", ".join(names)
+        Messages.current().say(
+            f"{program} failed, which got {these}; if that was meant for ci-egress, put it before COMMAND: "
+            f"ci-egress run {next(iter(names))} … -- {program} …",
             level=logging.WARNING,
         )

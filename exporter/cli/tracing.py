@@ -17,6 +17,7 @@ from exporter.cli.governing import Governance, governance, registered
 from exporter.cli.guards import Guards
 from exporter.cli.leaving import end_what_is_left
 from exporter.cli.leftovers import tell_leftovers
+from exporter.cli.misplaced import warn_of_doubtful
 from exporter.cli.notices import long_flush_told, tell_act, tell_fault, warn, warn_of_ignored
 from exporter.cli.outcome import Outcome
 from exporter.cli.reporting import Reporting
@@ -107,6 +108,8 @@ def trace(
         failing = failings(config.fail_on, run.traced.denials, run.traced.novelties, account)
         outcome = Outcome(title, job, run.traced.summary, account, telemetry, destinations, lost, failing)
         reporting.of_run(outcome, terms, given.baseline, given.policy)  # stderr ends with the account
+        if held.poll():
+            warn_of_doubtful(config.command)
         outcome.tell()
     return outcome.exit_status(held.wait(lambda: relay.pump(held)), is_strict=config.strict)
 

@@ -139,7 +139,7 @@ def helpful_capabilities() -> Iterator[Check]:
                 name,
                 ok=False,
                 lost=lost,
-                fix=f"run it as root with all capabilities, or with {name}",
+                fix=f"root with all capabilities has it, or give it {name}",
                 is_required=False,
             )
 

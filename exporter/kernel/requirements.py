@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import re
 from pathlib import Path
@@ -9,6 +10,8 @@ from pathlib import Path
 from exporter.errors import KernelError
 from exporter.kernel import capabilities
 
+AS_ROOT = 'sudo -E env "PATH=$PATH" ci-egress'
+"""With the variables by which a CI job is known, and the caller's PATH, which sudo replaces."""
 OLDEST_KERNEL = (5, 15)
 MACHINES = ("x86_64", "aarch64")
 PID_NAMESPACE = Path("/proc/self/ns/pid")
@@ -86,10 +89,13 @@ def tracing_capabilities() -> str:
     if missing:
         these, are = ", ".join(missing), "is" if len(missing) == 1 else "are"
         raise KernelError(
-            f"{these} {are} missing",
-            hint=f"run it as root with all capabilities, or with {these} (or CAP_SYS_ADMIN)",
+            f"{these} {are} missing", hint=f"run it as root{_how()}, or with {these} (or CAP_SYS_ADMIN)"
         )
     return ", ".join(TRACING_CAPABILITIES)
+
+
+def _how() -> str:
+    return " with all capabilities" if os.geteuid() == 0 else f": `{AS_ROOT} …`"
 
 
 def has(capability: int) -> bool:

@@ -69,12 +69,12 @@ def _for_baseline(sheet: Sheet) -> Iterator[Additions]:
 
 
 def _for_policy(sheet: Sheet) -> Additions:
-    """Rules for what no rule allows; what a `deny` names stays denied."""
-    against = [*sheet.against(DENIED), *sheet.against(WOULD_DENY)]
-    unruled = [item for item in against if item[1].rule in (None, DEFAULT)]
-    by_rule = attempts_of(against) - attempts_of(unruled)
+    """Rules for what none would have allowed; what a `deny` names, and what was denied, stays so."""
+    would = sheet.against(WOULD_DENY)
+    unruled = [item for item in would if item[1].rule in (None, DEFAULT)]
+    left_out = attempts_of(sheet.against(DENIED)) + attempts_of(would) - attempts_of(unruled)
     where = "Once you know what each is for, paste them below <code>allow:</code> in the policy."
-    return _rules("Allow in the policy", where, _draft(sheet, unruled), left_out=by_rule)
+    return _rules("Allow in the policy", where, _draft(sheet, unruled), left_out=left_out)
 
 
 def _first_policy(sheet: Sheet) -> Additions:

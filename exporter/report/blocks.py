@@ -85,6 +85,4 @@ def _inline(words: Sequence[str], limit_bytes: int) -> str:
 def _left_out(made: Additions) -> list[str]:
     if not made.left_out:
         return []
-    return [
-        f"<p>{counted(made.left_out, 'attempt')} can't be added: denied by a rule, or without a name.</p>\n"
-    ]
+    return [f"<p>{counted(made.left_out, 'attempt')} can't be added: denied, or without a name.</p>\n"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from exporter.otlp_json import text_of
@@ -21,6 +21,9 @@ IDENTITY = (
 )
 ATTRIBUTES = frozenset({*IDENTITY, *REPOSITORY, "egress.mode", "service.instance.id"})
 """All that is read of them."""
+
+_UNNAMED = "run"
+"""The name of a job's span, where no CI system gives it one."""
 
 Key = tuple[str, ...]
 
@@ -71,7 +74,11 @@ class Found:
         return JobReport(
             trace_id=self.trace_id,
             span_id=span_id,
-            title=self.name or self.task or self.pipeline or "run",
+            title=self.task
+            or self.pipeline
+            or self._named()
+            or _root_program(programs, span_id, acts)
+            or _UNNAMED,
             pipeline=self.pipeline,
             task=self.task,
             run_id=self.run_id,
@@ -82,6 +89,19 @@ class Found:
             programs=sorted(programs.values(), key=lambda each: (each.started_ns, each.span_id)),
             acts=hung(acts, programs.keys(), span_id or None),
         )
+
+    def _named(self) -> str | None:
+        """What its own span says, unless that says nothing."""
+        return None if self.name == _UNNAMED else self.name
+
+
+def _root_program(programs: Mapping[str, Program], span_id: str, acts: Sequence[Act]) -> str | None:
+    """What a job is called that no CI system names, as `run` does: the first program in it."""
+    roots = (each for each in programs.values() if each.parent_id == (span_id or None))
+    first = min(roots, key=lambda each: (each.started_ns, each.span_id), default=None)
+    if first is not None:
+        return first.name
+    return next((act.chain[0] for act in acts if act.chain), None)
 
 
 def found_by(span: WholeSpan, texts: Texts) -> Found:

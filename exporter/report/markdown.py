@@ -15,7 +15,7 @@ from exporter.report.blocks import Section, fitted, folded, listed, pasted
 from exporter.report.completeness import completeness
 from exporter.report.inert import code, escaped, size
 from exporter.report.sheet import Sheet, destinations
-from exporter.report.tables import ALL_MARKS, table
+from exporter.report.tables import ALL_MARKS, NEW, table
 from exporter.report.verdict import Verdict, counts, verdict
 from exporter.summary_table import Counted
 from exporter.terms import DENIED, WOULD_DENY
@@ -31,6 +31,8 @@ _OPEN_JOBS_MAX = 3
 _JOB_MIN_BYTES = 4096
 """Below that, a job is only counted."""
 _FOLD_BYTES = 100
+_MARKS = {"Denied": {NEW}, "New destinations": {WOULD_DENY}}
+"""What a table tells of its rows besides what its title says."""
 _TITLE_MAX = 120
 _TRACE_ID_CHARACTERS = 32
 
@@ -113,16 +115,18 @@ def _sections(sheet: Sheet) -> Iterator[Section]:
 
 
 def _urgent(sheet: Sheet) -> list[tuple[str, Sequence[Counted]]]:
-    """What is new first; what isn't, but is denied, in a table of its own."""
-    urgent = [("New destinations", sheet.novel)]
-    for verdict_, title in ((DENIED, "Denied"), (WOULD_DENY, "Would be denied")):
-        urgent.append((title, [item for item in sheet.against(verdict_) if not item[0].novel]))
+    """What was denied first, new or not; then what is new; what isn't, but would be denied, by itself."""
+    urgent = [
+        ("Denied", sheet.against(DENIED)),
+        ("New destinations", [item for item in sheet.novel if item[0].verdict != DENIED]),
+        ("Would be denied", [item for item in sheet.against(WOULD_DENY) if not item[0].novel]),
+    ]
     return [(title, rows) for title, rows in urgent if rows]
 
 
 def _shown(title: str, rows: Sequence[Counted], limit_bytes: int) -> str:
     head = f"<h4>{title}</h4>\n\n"
-    marks = {DENIED, WOULD_DENY} if rows[0][0].novel else ()
+    marks = _MARKS.get(title, ())
     shown = table(rows, limit_bytes - size(head) - 1, rows_max=_URGENT_ROWS_MAX, marks=marks)
     return f"{head}{shown}\n" if shown else ""
 

@@ -93,7 +93,7 @@ class JobReport:
     span_id: str
     """Of the job; empty where its span is missing (it still runs, or was killed)."""
     title: str
-    """The task, else the pipeline, else `run`."""
+    """The task, else the pipeline, else the name of its first program, else `run`."""
     pipeline: str | None
     task: str | None
     run_id: str | None

@@ -22,8 +22,8 @@ KNOWN = frozenset(
     re.findall(
         r"\w+",
         "a b body button caption circle code dd details div dl dt g h1 h2 h3 head header html input label li"
-        " link main meta ol option p path pre rect script section select span style summary svg table tbody"
-        " td text th thead title tr ul",
+        " line link main meta ol option p path pre rect script section select span style summary svg table"
+        " tbody td text th thead title tr ul",
     )
 )
 """Elements that the page is made of."""

@@ -72,7 +72,7 @@ def test_what_the_poisoned_package_did_is_to_be_looked_at_first(open_page: Open,
     assert any("curl" in line for line in first)
     head = page.locator(".head").inner_text()
     assert "shop/checkout" in head
-    assert "Complete: " in head
+    assert "Complete record: " in head
     link = page.get_by_role("link", name="Open the trace").get_attribute("href")
     assert link is not None
     assert link.startswith("https://jaeger.example/trace/")

@@ -26,6 +26,8 @@ def test_programs_hang_on_who_started_them_and_destinations_on_who_went_there(op
     curl = next(place for place, line in enumerate(lines) if line.startswith("5 curl 4007"))
     assert lines[curl + 1].startswith("6 → telemetry.example:443")
     assert "× 2, established" in lines[curl + 1]
+    assert "99.2 kB sent, 620 B received" in lines[curl + 1]
+    assert any("192.0.2.53:53" in line and "asks for git.example" in line for line in lines)
     assert any(line.startswith("3 → registry.npm.example:443") and "× 24" in line for line in lines)
     assert not any("tar 4010" in line for line in lines)
     opened.page.get_by_label("also 1 program that made no connection").check()
@@ -72,6 +74,62 @@ def test_a_search_leaves_what_matches_and_the_way_there(open_page: Open) -> None
     page.get_by_label("Search programs and destinations").fill("nothing of the kind")
     page.locator(".status", has_text="0 programs found").wait_for()
     assert tree(page) == []
+
+
+def test_a_name_that_was_asked_for_is_found(open_page: Open) -> None:
+    acts = [replace(each, question="beacon.example") if each.question else each for each in build().acts]
+    page = open_page(sample(replace(build(), acts=tuple(acts))), at="#tree").page
+    page.get_by_label("Search programs and destinations").fill("beacon")
+    page.locator(".status", has_text="1 program found").wait_for()
+    assert tree(page)[-1].startswith("4 → 192.0.2.53:53  udp asks for beacon.example")
+
+
+def test_enter_on_what_was_done_tells_all_of_it_and_escape_leads_back(open_page: Open) -> None:
+    page = open_page(sample(build()), at="#tree").page
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    leaf = page.get_by_role("treeitem").filter(has_text="203.0.113.99:4444").last
+    leaf.focus()
+    page.keyboard.press("Enter")
+    told = page.get_by_role("region", name="Details").inner_text()
+    for words in (
+        "node install.js",
+        "would be denied by default",
+        "after 3.50 s: refused (ECONNREFUSED), 203.0.113.99",
+        "new to the baseline that the job had",
+    ):
+        assert words in told
+    assert told.partition("root first")[2].strip().split("\n") == [
+        "sh 4001 /bin/sh -e ci/build.sh",
+        "npm 4004 npm ci --no-audit",
+        "node 4005 node install.js",
+    ]
+    page.get_by_role("button", name="Copy the command line").click()
+    page.get_by_text("Copied ✓").wait_for()
+    assert page.evaluate("navigator.clipboard.readText()") == "node install.js"
+    page.keyboard.press("Escape")
+    assert not page.locator(".pane").is_visible()
+    assert focused(page).startswith("→ 203.0.113.99:4444")
+
+
+def test_a_click_on_a_program_tells_what_is_known_of_it(open_page: Open) -> None:
+    long = "curl " + " ".join(f"https://{n}.example" for n in range(100))
+    programs = [
+        replace(each, command_line=long) if each.name == "curl" else each for each in build().programs
+    ]
+    page = open_page(sample(replace(build(), programs=tuple(programs))), at="#tree").page
+    page.locator("[role=treeitem] b", has_text="curl").click()
+    pane = page.get_by_role("region", name="Details")
+    assert pane.locator("code.whole").inner_text() == long
+    for words in (
+        "curl 4007",
+        "from 2.92 s after the job began, for 600 ms",
+        "99.2 kB sent",
+        "npm ci --no-audit",
+    ):
+        assert words in pane.inner_text()
+    pane.get_by_role("button", name="Close the details").click()
+    assert not pane.is_visible()
+    assert page.locator("[role=tree] [aria-selected]").count() == 0
 
 
 def test_without_spans_of_programs_the_tree_is_made_of_lineages(open_page: Open) -> None:

@@ -173,6 +173,13 @@ REFUSED_COMMAND_LINES = [
         id="option-of-command-without-dashes",
     ),
     pytest.param(["run", "--polcy", "p", "true"], 2, "Did you mean '--policy'", id="almost-an-option"),
+    pytest.param(
+        ["run", "--", "--report", "r.html", "touch", "started"],
+        127,
+        "not found: '--report'; options of ci-egress stand before `--`",
+        id="option-behind-dashes",
+    ),
+    pytest.param(["help", "walk"], 2, "No such command 'walk'; ", id="help-of-an-unknown-command"),
     pytest.param(["run", "--"], 2, "say what to trace, as in `ci-egress run -- make test`", id="nothing"),
     pytest.param(["completion"], 2, "Choose from: bash, zsh, fish; ", id="completion-of-no-shell"),
     pytest.param(["completion", "csh"], 2, "'csh' is not one of", id="completion-of-an-unknown-shell"),
@@ -234,7 +241,9 @@ def test_a_variable_that_makes_no_sense_is_named_and_nothing_is_started(
 def test_without_rights_nothing_is_started(open_folder: Path) -> None:
     done = ci_egress("run", "touch", "started", cwd=open_folder, under=NOBODY)
     assert done.status == 91
-    assert_is_one_line(done, "CAP_BPF.*; run it as root")
+    assert_is_one_line(
+        done, 'CAP_BPF.*; run it as root: `sudo -E env "PATH=\\$PATH" ci-egress …`, or with CAP_'
+    )
     assert list(open_folder.iterdir()) == []
 
 
@@ -267,6 +276,21 @@ def test_an_option_behind_command_is_told_and_is_commands_own(tmp_path: Path) ->
     )
     assert "touch: unrecognized option '--baseline'" in done.stderr
     assert done.status == 1
+
+
+@pytest.mark.parametrize(
+    ("command", "is_told"), [(["ls", "--report", "a"], True), (["--", "ls", "--report", "a"], False)]
+)
+def test_an_option_that_may_be_commands_own_is_told_once_it_has_failed(
+    command: list[str], is_told: bool, tmp_path: Path
+) -> None:
+    done = ci_egress("run", *command, cwd=tmp_path)
+    warning = (
+        "ci-egress: warning: ls failed, which got --report; if that was meant for ci-egress, put it before "
+        "COMMAND: ci-egress run --report … -- ls …"
+    )
+    assert (done.status, warning in done.stderr.splitlines()) == (2, is_told), done.stderr
+    assert done.stderr.splitlines()[-1].startswith("attempts ")
 
 
 def test_a_command_that_cannot_start_leaves_no_job_in_the_metrics(tmp_path: Path) -> None:
@@ -327,6 +351,13 @@ def test_without_arguments_it_shows_how_to_use_it(tmp_path: Path) -> None:
     assert (done.status, done.stdout) == (2, b"")
     assert done.stderr.startswith("Usage: ci-egress ")
     assert "\n  ci-egress run -- make test " in done.stderr
+
+
+@pytest.mark.parametrize("command", [[], ["run"], ["baseline", "learn"]], ids="-".join)
+def test_help_is_a_command_too(command: list[str], tmp_path: Path) -> None:
+    done, by_option = ci_egress("help", *command, cwd=tmp_path), ci_egress(*command, "--help", cwd=tmp_path)
+    assert (done.status, done.stdout) == (0, by_option.stdout)
+    assert done.stdout.startswith(b"Usage: ")
 
 
 @pytest.mark.parametrize("command", [[], ["run"], ["replay"], ["doctor"]], ids="-".join)

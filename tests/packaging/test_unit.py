@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from exporter.errors import UsageError
 from tests.kernel.test_watch_policy import EVIL, PEER, job, run_id
 from tests.kernel.tracing import ROOT
 from tests.kernel.watching import watching
@@ -51,6 +52,12 @@ def test_its_exposure_is_what_is_recorded() -> None:
 def open_settings(told: str) -> set[str]:
     """What systemd holds against it."""
     return set(re.findall(r"(?m)^✗ (\S+)", told))
+
+
+def test_it_is_started_again_and_again_whatever_ends_it_but_wrong_options() -> None:
+    found = settings(UNIT.read_text())
+    assert (found["Restart"], found["StartLimitIntervalSec"]) == (["always"], ["0"])
+    assert found["RestartPreventExitStatus"] == [str(UsageError.exit_status)]
 
 
 def test_what_the_documentation_shows_of_it_is_so() -> None:

@@ -7,8 +7,8 @@ import pytest
 from exporter.cli.run import command
 
 
-def misplaced(*arguments: str) -> list[str]:
-    return list(command.make_context("run", list(arguments)).meta["misplaced"])
+def told_of(kind: str, arguments: tuple[str, ...]) -> list[str]:
+    return list(command.make_context("run", list(arguments)).meta[kind])
 
 
 @pytest.mark.parametrize(
@@ -28,4 +28,19 @@ def misplaced(*arguments: str) -> list[str]:
 def test_what_is_only_an_option_of_run_is_told_unless_command_is_set_apart(
     arguments: tuple[str, ...], told: list[str]
 ) -> None:
-    assert misplaced(*arguments) == told
+    assert told_of("misplaced", arguments) == told
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("make", "--report", "r.html", "--summary=s.md"), ["--report", "--summary"]),
+        (("pip", "install", "--user", "-v", "--strict", "--baseline", "b"), []),
+        (("--report", "r.html", "make", "--", "--report", "x"), []),
+        (("--", "robot", "--report", "r.html"), []),
+    ],
+)
+def test_what_few_programs_have_may_have_been_meant_for_run(
+    arguments: tuple[str, ...], told: list[str]
+) -> None:
+    assert told_of("doubtful", arguments) == told

@@ -16,6 +16,8 @@ from exporter.report.page.rows import Counts, Row, Table, table_of
 from exporter.report.page.tree import Tree, tree_of
 from exporter.report.preview import previewed_job
 from exporter.shared import shared_remarks
+from exporter.summary import FAILED
+from exporter.terms import ALLOWED
 from exporter.text import clean, printable
 
 if TYPE_CHECKING:
@@ -99,13 +101,13 @@ class PageData:
             held = Held(job, baseline, policy, resolvers)
             table = table_of(job.acts, held)
             self.tables.append((job, table))
-            additions = list(added(previewed_job(job, held), baseline))
-            jobs.append({**self._job(job, table), "additions": additions})
+            jobs.append({**self._job(job, table), **_taken_along(previewed_job(job, held), baseline)})
         self.fields: dict[str, Any] = {
             "jobs": jobs,
             "texts": self._texts.all,
             "has_policy": policy is not None,
             "has_baseline": baseline is not None,
+            "failures": sorted(FAILED),
             "account": account_fields(report),
             "notes": [shown(note, 500) for note in self._notes(report)],
         }
@@ -117,14 +119,12 @@ class PageData:
         self._programs_left -= min(len(job.programs), self._programs_left)
         self._unlisted += len(job.acts) - len(listed)
         acts = self._acts(job, listed, table, tree)  # which may add programs to the tree
-        draft = drafted(job)
         return {
             **head(job, self._trace_url),
-            "draft": [clean(line) for line in draft.lines()] if not draft.is_empty else None,
-            "endpoints": [clean(rule) for rule, _ in draft.rules()][:ENDPOINTS_MAX],
             "rows": [self._row(job, row, counts) for row, counts in table.items()],
             "acts": acts,
             "programs": self._programs(job, tree),
+            "command": self._texts.place(tree.command_line),
             "notes": [shown(note, 500) for note in remarks(table)],
         }
 
@@ -151,6 +151,7 @@ class PageData:
             "received": counts.bytes_received,
             "first": _since(job, counts.first_ns),
             "addresses": self._texts.places(counts.addresses),
+            "asked": self._texts.places(counts.questions),
         }
 
     def _acts(self, job: JobReport, acts: Sequence[Act], table: Table, tree: Tree) -> dict[str, list[Any]]:
@@ -215,6 +216,22 @@ def head(job: JobReport, trace_url: str | None = None) -> dict[str, Any]:
         "started": _date(job.started_ns),
         "duration": _since(job, job.ended_ns),
         "is_open": not job.span_id,
+        "is_judged": is_judged(job),
+    }
+
+
+def is_judged(job: JobReport) -> bool:
+    """Whether a policy said something to what it did; else `allow` only means that nothing was in the way."""
+    return job.mode is not None or any(act.verdict != ALLOWED for act in job.acts)
+
+
+def _taken_along(job: JobReport, baseline: Baseline | None) -> dict[str, Any]:
+    """Of a job as its reader's baseline and policy have it."""
+    draft = drafted(job)
+    return {
+        "draft": [clean(line) for line in draft.lines] or None,
+        "endpoints": [clean(rule) for rule in draft.endpoints[:ENDPOINTS_MAX]],
+        "additions": list(added(job, baseline)),
     }
 
 

@@ -1,31 +1,82 @@
-"""What a reader takes along: a policy that allows what a job did, what its own policy and baseline lack."""
+"""What a reader takes along: a draft of a policy, and what the job's own policy and baseline lack."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from html import unescape
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from exporter.policy.draft import Draft
+from exporter.policy.model import DEFAULT
 from exporter.report.additions import additions
 from exporter.report.model import Act, JobReport
 from exporter.report.sheet import sheet_of_report
+from exporter.terms import ALLOWED, DENIED
+from exporter.text import printable
 
 if TYPE_CHECKING:
     from exporter.baseline.model import Baseline
 
 PIECES_MAX = 1000
-"""Entries or rules of one addition."""
+"""Entries or rules of one addition; rules that a draft leaves out."""
+_REASON_MAX = 200
+"""Characters."""
+_NOTHING_ALLOWED = (
+    "# A draft: all that this job did was denied, or would be.",
+    "version: 1",
+    "mode: audit",
+    "allow: []",
+)
 _TAG = re.compile(r"<[^<>]*>")
 
 
-def drafted(job: JobReport) -> Draft:
-    """Of all that `job` did, denied or not."""
-    made = Draft()
+class Drafted(NamedTuple):
+    """A policy to begin with."""
+
+    lines: list[str]
+    """Of the file, which names what was left out in comments; none where nothing was done."""
+    endpoints: list[str]
+    """The same as words of `--allowed-endpoints`."""
+
+
+def drafted(job: JobReport) -> Drafted:
+    """Allows what `job` did, but for what its policy denied, or would."""
+    allowed = _draft(job, (act for act in job.acts if act.verdict == ALLOWED))
+    against = {reason: _draft(job, acts) for reason, acts in _by_reason(job).items()}
+    if allowed.is_empty and not against:
+        return Drafted([], [])
+    endpoints = [rule for rule, _ in allowed.rules()]
+    lines = _NOTHING_ALLOWED if allowed.is_empty else allowed.lines()
+    return Drafted([*lines, *_left_out(against, frozenset(endpoints))], endpoints)
+
+
+def _by_reason(job: JobReport) -> dict[str, list[Act]]:
+    found: dict[str, list[Act]] = {}
     for act in job.acts:
-        made.add(_attributes(job, act))
-    return made
+        if act.verdict != ALLOWED:
+            found.setdefault(_reason(act), []).append(act)
+    return found
+
+
+def _reason(act: Act) -> str:
+    verdict = "was denied" if act.verdict == DENIED else "would be denied"
+    rule = act.rule or "a rule that isn't known"
+    by = "no rule allows it" if rule == DEFAULT else f"by {rule}"
+    return printable(f"{verdict}, {by}", limit=_REASON_MAX)
+
+
+def _left_out(against: Mapping[str, Draft], allowed: frozenset[str]) -> Iterator[str]:
+    """Comments, each rule with the reason why it is one."""
+    left = PIECES_MAX
+    for reason, made in against.items():
+        rules = list(made.rules())[:left]
+        left -= len(rules)
+        if rules:
+            yield f"  # Left out: {reason}"
+        for rule, described in rules:
+            elsewhere = "; allowed above, as others reached it" if rule in allowed else ""
+            yield f'  # - "{rule}"  # {described}{elsewhere}'
 
 
 def added(job: JobReport, baseline: Baseline | None) -> Iterator[dict[str, Any]]:
@@ -40,6 +91,13 @@ def added(job: JobReport, baseline: Baseline | None) -> Iterator[dict[str, Any]]
                 "more": len(made.pieces) - len(pieces),
                 "is_policy": made.is_policy,
             }
+
+
+def _draft(job: JobReport, acts: Iterable[Act]) -> Draft:
+    made = Draft()
+    for act in acts:
+        made.add(_attributes(job, act))
+    return made
 
 
 def _attributes(job: JobReport, act: Act) -> dict[str, Any]:

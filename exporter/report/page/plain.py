@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from exporter.report.model import JobReport
-from exporter.report.page.data import PageData, head, remarks, shown
+from exporter.report.page.data import PageData, head, is_judged, remarks, shown
 from exporter.report.page.rows import Counts, Row, Table
 from exporter.terms import VERDICT_WORDS
 
 ROWS_MAX = 200
 """Of all jobs together: a browser takes them in before it runs the script, which they keep waiting."""
 _TEXT_MAX = 300
+_ASKED_MAX = 5
 
 
 def plain_jobs(data: PageData) -> list[dict[str, Any]]:
@@ -28,7 +29,7 @@ def _job(job: JobReport, table: Table, rows_max: int) -> dict[str, Any]:
     items = list(table.items())
     return {
         **head(job),
-        "rows": [_cells(row, counts) for row, counts in items[:rows_max]],
+        "rows": [_cells(row, counts, judged=is_judged(job)) for row, counts in items[:rows_max]],
         "more": len(items) - len(items[:rows_max]),
         "notes": [shown(note, 500) for note in remarks(table)],
         "attempts": sum(counts.attempts for counts in table.values()),
@@ -36,14 +37,15 @@ def _job(job: JobReport, table: Table, rows_max: int) -> dict[str, Any]:
     }
 
 
-def _cells(row: Row, counts: Counts) -> dict[str, Any]:
+def _cells(row: Row, counts: Counts, *, judged: bool) -> dict[str, Any]:
     return {
         "destination": shown(row.destination, _TEXT_MAX),
         "is_loopback": row.is_loopback,
         "is_new": row.seen.novel is True,
         "transport": row.transport or "unknown",
-        "verdict": VERDICT_WORDS.get(row.verdict, shown(row.verdict, 40)),
-        "look": row.verdict if row.verdict in VERDICT_WORDS else "",
+        "asked": [shown(name, _TEXT_MAX) for name in list(counts.questions)[:_ASKED_MAX]],
+        "verdict": VERDICT_WORDS.get(row.verdict, shown(row.verdict, 40)) if judged else "not judged",
+        "look": row.verdict if judged and row.verdict in VERDICT_WORDS else "",
         "attempts": counts.attempts,
         "failed": counts.failed,
         "chain": " › ".join(shown(name, 80) for name in row.chain) or "unknown",

@@ -7,13 +7,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from exporter.policy.rule_texts import DNS_PORT
 from exporter.report.held import Held, Seen
 from exporter.report.model import Act
 from exporter.shared import is_shared_with_another
 from exporter.summary import FAILED
 from exporter.terms import ALLOWED
 
-_ADDRESSES_MAX = 20
+_ADDRESSES_MAX = _QUESTIONS_MAX = 20
 
 
 class Row(NamedTuple):
@@ -49,6 +50,9 @@ class Counts:
     acts: list[int] = field(default_factory=list)
     """Places of the acts."""
     addresses: Counter[str] = field(default_factory=Counter)
+    questions: Counter[str] = field(default_factory=Counter)
+    """What lookups asked for."""
+    is_lookup: bool = False
 
     def add(self, place: int, act: Act) -> None:
         """Count `act`, the one at `place`."""
@@ -58,15 +62,19 @@ class Counts:
         self.bytes_received += act.bytes_received or 0
         self.first_ns = min(self.first_ns or act.started_ns, act.started_ns)
         self.acts.append(place)
-        if act.address and (act.address in self.addresses or len(self.addresses) < _ADDRESSES_MAX):
-            self.addresses[act.address] += act.attempts
+        self.is_lookup |= act.port == DNS_PORT or act.question is not None
+        _count(self.addresses, act.address, act.attempts, _ADDRESSES_MAX)
+        _count(self.questions, act.question, act.attempts, _QUESTIONS_MAX)
 
 
 Table = dict[Row, Counts]
 
 
 def table_of(acts: Iterable[Act], held: Held) -> Table:
-    """Rows in the order of reading: what is to be looked at first, then the most attempts."""
+    """Rows in the order of reading: what is new or denied, what failed, then the most bytes and attempts.
+
+    Lookups of names are the last among equals.
+    """
     rows: Table = {}
     for place, act in enumerate(acts):
         row = Row(
@@ -87,4 +95,11 @@ def table_of(acts: Iterable[Act], held: Held) -> Table:
 def _order(item: tuple[Row, Counts]) -> tuple[object, ...]:
     row, counts = item
     is_denied = row.verdict != ALLOWED or row.seen.is_denied
-    return row.is_loopback, not row.seen.novel, not is_denied, -counts.attempts, row.destination
+    size = counts.bytes_sent + counts.bytes_received
+    urgency = (row.is_loopback, not row.seen.novel, not is_denied, counts.is_lookup, not counts.failed)
+    return (*urgency, -size, -counts.attempts, row.destination)
+
+
+def _count(counter: Counter[str], text: str | None, times: int, limit: int) -> None:
+    if text and (text in counter or len(counter) < limit):
+        counter[text] += times

@@ -32,6 +32,12 @@ class Tree:
     _by_span: dict[str, int] = field(default_factory=dict)
     _by_lineage: dict[_Lineage, int] = field(default_factory=dict)
 
+    @property
+    def command_line(self) -> str | None:
+        """Of the one program above all others; None where there are several, or none."""
+        roots = [place for place, parent in enumerate(self.parents) if parent == NONE]
+        return self.command_lines[roots[0]] if len(roots) == 1 else None
+
     def add(self, program: Program, parent: int) -> int | None:
         """The place of `program`, whose parent is at `parent`; None where it is in already."""
         if program.span_id in self._by_span:

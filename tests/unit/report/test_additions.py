@@ -88,12 +88,13 @@ def test_what_is_denied_or_has_no_name_is_in_no_entry_and_that_is_said() -> None
     assert "8 attempts can't be added" in shown(text).text()
 
 
-def test_a_policy_takes_the_rules_as_they_are_and_so_does_the_option() -> None:
+def test_a_policy_takes_what_it_has_no_rule_for_but_not_what_was_denied() -> None:
     made = sheet(
         row("registry.example", verdict="allow", rule="registry.example:443"),
         row("evil.example", verdict="audit", rule="default", attempts=3, chain=EVIL),
-        row("192.0.2.53", 53, "udp", verdict="deny", rule="default"),
-        row("169.254.169.254", 80, verdict="deny", rule="169.254.169.254", attempts=2),
+        row("192.0.2.53", 53, "udp", verdict="audit", rule="default"),
+        row("worse.example", verdict="deny", rule="default"),
+        row("169.254.169.254", 80, verdict="audit", rule="169.254.169.254"),
         mode="enforce",
     )
     text = page(made)
@@ -105,7 +106,7 @@ def test_a_policy_takes_the_rules_as_they_are_and_so_does_the_option() -> None:
     option, _, words = line.strip().partition(" ")
     assert option == "--allowed-endpoints"
     assert rules(parse_allowed_endpoints(words.strip('"'))) == expected
-    assert "2 attempts can't be added: denied by a rule" in shown(text).text()
+    assert "2 attempts can't be added: denied, or without a name" in shown(text).text()
 
 
 def test_where_there_is_neither_a_whole_policy_is_offered_which_denies_nothing() -> None:

@@ -63,7 +63,7 @@ def test_counts_come_next() -> None:
     )
 
 
-def test_the_order_is_new_denied_all_additions_trace_account() -> None:
+def test_the_order_is_denied_new_all_additions_trace_account() -> None:
     made = sheet(
         row(attempts=40, novel=False),
         row("evil.example", novel=True, verdict="audit", chain=EVIL),
@@ -75,8 +75,8 @@ def test_the_order_is_new_denied_all_additions_trace_account() -> None:
     )
     text = shown(page(made)).text()
     order = [
-        "New destinations",
         "Denied",
+        "New destinations",
         "Would be denied\n",
         "All destinations: 4",
         "On loopback",
@@ -108,14 +108,15 @@ def test_where_no_step_is_known_none_is_spoken_of() -> None:
     assert shown(page(sheet(row()))).cells[0] == ["destination", "process chain", "count"]
 
 
-def test_what_is_new_and_denied_stands_in_one_table_with_the_rule_that_says_so() -> None:
+def test_what_was_denied_stands_apart_with_the_rule_that_says_so_also_where_it_is_new() -> None:
     made = sheet(
         row("169.254.169.254", 80, novel=True, verdict="deny", rule="169.254.169.254"), mode="enforce"
     )
     text = page(made)
     found = shown(text).rows_with("169.254.169.254:80")
-    assert found == [["169.254.169.254:80denied by 169.254.169.254", "bash › npm", "1"]]
-    assert "<h4>Denied</h4>" not in text
+    assert found == [["169.254.169.254:80newby 169.254.169.254", "bash › npm", "1"]]
+    assert "<h4>Denied</h4>" in text
+    assert "<h4>New destinations</h4>" not in text
     assert "<summary>All" not in text
 
 

@@ -7,9 +7,10 @@ import re
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from markdown_it import MarkdownIt
 
 from exporter.policy.hosts import recorded_host
-from exporter.report.inert import code, prose
+from exporter.report.inert import code, fenced, prose
 from exporter.report.markdown import render
 from exporter.report.sheet import Sheet
 from tests.unit.report.sheets import ACCOUNT, TAGS, TRACE, TRACE_URL, row, sheet, shown
@@ -144,3 +145,11 @@ def test_what_is_no_trace_id_makes_no_link(trace_id: str) -> None:
     made = sheet(row())
     odd = Sheet("build", None, None, trace_id, made.tally)
     assert shown(render([odd], account=ACCOUNT, trace_url=TRACE_URL)).links == []
+
+
+@pytest.mark.parametrize(
+    "text", ["```", "a\n```\n<script>", "`````\n# owned", "    ````", "``` `` ````\n```", "plain"]
+)
+def test_no_text_ends_the_fence_that_it_stands_in(text: str) -> None:
+    (block,) = MarkdownIt().parse(fenced(text, "yaml"))
+    assert (block.type, block.info, block.content) == ("fence", "yaml", f"{text}\n")

@@ -19,6 +19,7 @@ from exporter.report.held import Held
 from exporter.report.model import JobReport, Report
 from exporter.report.page import data
 from exporter.report.page.data import PageData, shown
+from exporter.report.page.drafts import drafted
 from exporter.report.page.rows import table_of
 from exporter.report.page.tree import NONE, tree_of
 from tests.unit.report.builds import build
@@ -59,18 +60,51 @@ def test_acts_without_a_program_make_the_programs_of_their_lineage_once() -> Non
     assert tree.names[tree.program_of(cut)] == "npm"
 
 
-def test_rows_begin_with_what_is_new_then_what_is_denied_and_end_with_the_loopback() -> None:
+def test_rows_begin_with_what_is_new_then_denied_then_failed_and_end_with_lookups_and_the_loopback() -> None:
     acts = [
         act(1, "often.example", by=1, chain=CHAIN, attempts=99),
         act(2, "denied.example", by=1, chain=CHAIN, verdict="deny", outcome="denied"),
         act(3, "127.0.0.1", by=1, chain=CHAIN, address="127.0.0.1", is_loopback=True, attempts=500),
         act(4, "new.example", by=1, chain=CHAIN, novel=True),
         act(5, "seldom.example", by=1, chain=CHAIN, outcome="refused"),
+        act(6, "192.0.2.53", by=1, chain=CHAIN, port=53, transport="udp", attempts=1000),
+        act(7, "large.example", by=1, chain=CHAIN, bytes_received=10**9),
     ]
     table = table_of(acts, Held(job(*acts)))
     hosts = [row.destination.partition(":")[0] for row in table]
-    assert hosts == ["new.example", "denied.example", "often.example", "seldom.example", "127.0.0.1"]
-    assert [counts.failed for counts in table.values()] == [0, 0, 0, 1, 0]
+    assert hosts == [
+        "new.example",
+        "denied.example",
+        "seldom.example",
+        "large.example",
+        "often.example",
+        "192.0.2.53",
+        "127.0.0.1",
+    ]
+    assert [counts.failed for counts in table.values()] == [0, 0, 1, 0, 0, 0, 0]
+
+
+def test_a_draft_allows_nothing_that_was_denied_or_would_be() -> None:
+    acts = [
+        act(1, "a.example", by=1, chain=CHAIN),
+        act(2, "b.example", by=1, chain=CHAIN, verdict="deny", rule="b.example\nallow: ['*']"),
+        act(3, "a.example", by=1, chain=("sh", "curl"), verdict="audit", rule="default"),
+    ]
+    made = drafted(job(*acts))
+    assert made.endpoints == ["a.example:443"]
+    assert [rule.text for rule in parse_policy("\n".join(made.lines).encode(), "policy.yaml").rules] == (
+        made.endpoints
+    )
+    assert made.lines[-4:] == [
+        "  # Left out: was denied, by b.example\\nallow: ['*']",
+        '  # - "b.example:443"  # 1 ×: sh > npm',
+        "  # Left out: would be denied, no rule allows it",
+        '  # - "a.example:443"  # 1 ×: sh > curl; allowed above, as others reached it',
+    ]
+    nothing = drafted(job(acts[1]))
+    assert nothing.endpoints == []
+    assert parse_policy("\n".join(nothing.lines).encode(), "policy.yaml").rules == ()
+    assert drafted(job()).lines == []
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from exporter.terms import Ruling
 from exporter.text import printable
 from exporter.view.firsts import KNOWN_MAX
 from exporter.view.lines import A_SECOND, BURST, Lines
@@ -92,14 +93,20 @@ def test_what_stays_on_the_machine_has_none_unless_somebody_should_look_at_it(pt
     assert seen(pty) == ["ci-egress: → 127.0.0.2:80 denied by evil.example:443  dash > curl"]
 
 
-@pytest.mark.parametrize("number", [10_000, KNOWN_MAX + 500])
-def test_a_scan_does_not_flood_the_terminal_and_what_is_left_out_is_counted(pty: Pty, number: int) -> None:
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [(10_000, ALLOW), (10_000, DENY), (KNOWN_MAX + 500, ALLOW)],
+    ids=["allowed", "denied", "more than are known"],
+)
+def test_a_scan_does_not_flood_the_terminal_and_what_is_left_out_is_counted(
+    pty: Pty, number: int, said: Ruling
+) -> None:
     clock = Clock()
     lines = Lines(pty.terminal(), clock)
     text = ""
     for start in range(0, number, 100):
         for each in range(start, min(start + 100, number)):
-            lines.met(JOB, to(f"host-{each}.example"), CURL, ALLOW, 1)
+            lines.met(JOB, to(f"host-{each}.example"), CURL, said, 1)
         clock.now_s += 0.1
         lines.tick()
         text += pty.read()

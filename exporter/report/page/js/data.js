@@ -1,5 +1,7 @@
 /* What was recorded, as objects. Columns stay columns where there are many. */
 
+const SUMS = ["attempts", "news", "against", "sent", "received"]; // of a program and all below it
+const ASKED_MAX = 1000; // names that are kept of one program's lookups
 const report = JSON.parse(document.getElementById("data").textContent);
 
 const plain = new Intl.NumberFormat("en");
@@ -48,9 +50,11 @@ function rowOf(raw, index) {
     rule: textAt(raw.rule),
     wouldRule: textAt(raw.would_rule),
     addresses: raw.addresses.map(textAt),
+    asked: raw.asked.map(textAt),
   };
+  row.isAgainst = row.verdict !== "allow" || row.effect === "deny";
   row.chainText = chain.join(" › ");
-  row.search = [row.destination, row.chainText, row.step, row.rule, ...row.addresses].join("\n").toLowerCase();
+  row.search = [row.destination, row.chainText, row.step, row.rule, ...row.addresses, ...row.asked].join("\n").toLowerCase();
   return row;
 }
 
@@ -88,6 +92,21 @@ class Job {
     return this.#tree;
   }
 
+  /** What an attempt came to; lookups are only known to have been sent. */
+  outcome(act) {
+    return textAt(this.acts.outcome[act]) || (textAt(this.acts.question[act]) ? "asked" : "unknown");
+  }
+
+  hasFailed(act) {
+    return report.failures.includes(textAt(this.acts.outcome[act]));
+  }
+
+  /** Who did it, as it was called. */
+  lineOf(act) {
+    const program = this.acts.program[act];
+    return textAt(this.acts.line[act]) || (program < 0 ? "" : this.tree.line(program));
+  }
+
   get remote() {
     return this.rows.filter((row) => !row.loopback);
   }
@@ -104,30 +123,33 @@ class Tree {
     this.job = job;
     this.children = parent.map(() => []);
     this.leaves = parent.map(() => new Map());
-    this.attempts = parent.map(() => 0);
-    this.news = parent.map(() => 0);
-    this.against = parent.map(() => 0);
+    for (const field of SUMS) this[field] = parent.map(() => 0);
     this.roots = [];
     this.unowned = new Map();
     parent.forEach((above, place) => (above < 0 ? this.roots : this.children[above]).push(place));
     job.acts.row.forEach((row, act) => this.#add(job.rows[row], job.acts.program[act], act));
     for (let place = parent.length - 1; place >= 0; place -= 1) {
       if (parent[place] < 0) continue;
-      this.attempts[parent[place]] += this.attempts[place];
-      this.news[parent[place]] += this.news[place];
-      this.against[parent[place]] += this.against[place];
+      for (const field of SUMS) this[field][parent[place]] += this[field][place];
     }
   }
 
   #add(row, program, act) {
     const leaves = program < 0 ? this.unowned : this.leaves[program];
     const attempts = this.job.acts.attempts[act];
-    const leaf = leaves.get(row) ?? { row, attempts: 0, acts: [] };
+    const [sent, received] = [this.job.acts.sent[act] ?? 0, this.job.acts.received[act] ?? 0];
+    const leaf = leaves.get(row) ?? { row, program, attempts: 0, sent: 0, received: 0, acts: [], asked: new Set() };
     leaf.attempts += attempts;
+    leaf.sent += sent;
+    leaf.received += received;
     leaf.acts.push(act);
+    const question = textAt(this.job.acts.question[act]);
+    if (question && leaf.asked.size < ASKED_MAX) leaf.asked.add(question);
     leaves.set(row, leaf);
     if (program < 0) return;
     this.attempts[program] += attempts;
+    this.sent[program] += sent;
+    this.received[program] += received;
     if (row.novel) this.news[program] += attempts;
     if (row.verdict !== "allow") this.against[program] += attempts;
   }

@@ -5,21 +5,27 @@ const SHARED = ", which is for another name of the address";
 
 function detailsOf(job, row) {
   const acts = job.actsOf(row);
-  return h("div", { class: "detail" }, h("dl", {}, ...facts(job, row)), acts.length ? actsList(job, acts) : null);
+  return h("div", { class: "detail" }, h("dl", {}, ...factList(factsOf(job, row))), acts.length ? actsList(job, acts) : null);
 }
 
-function facts(job, row) {
+/** Names and values; what there is none of is left out when they are listed. */
+function factsOf(job, row) {
   const rule = row.rule && h("code", {}, row.rule);
   const would = row.effect && [effectBadge(row.effect), " by ", ruleText(row)];
   const addresses = row.addresses.filter((address) => !row.destination.startsWith(address));
   return [
-    ["Verdict", [verdictBadge(row.verdict), rule ? [" by ", rule, row.shared && SHARED] : null].flat()],
+    ["Verdict", [verdictBadge(row.verdict, job.is_judged), rule ? [" by ", rule, row.shared && SHARED] : null].flat()],
     ["Your policy", would],
     ["Baseline", row.novel === true ? whyNew(row) : row.novel === false ? "known" : null],
     ["First", `${duration(row.first)} after the job began`],
+    ["Asked for", row.asked.length ? row.asked.join(", ") : null],
     ["Addresses", addresses.length ? addresses.join(", ") : null],
     ["Step", row.step || null],
-  ]
+  ];
+}
+
+function factList(known) {
+  return known
     .filter(([, value]) => value)
     .map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, ...[value].flat())));
 }
@@ -48,10 +54,10 @@ function actLine(job, act, columns) {
   const { acts } = job;
   const question = textAt(acts.question[act]);
   const error = textAt(acts.error[act]);
-  const line = textAt(acts.line[act]) || (acts.program[act] >= 0 ? job.tree.line(acts.program[act]) : "");
+  const line = job.lineOf(act);
   const values = [
     duration(acts.start[act]),
-    [textAt(acts.outcome[act]) || "unknown", error && ` (${error})`].filter(Boolean).join(""),
+    [job.outcome(act), error && ` (${error})`].filter(Boolean).join(""),
     [textAt(acts.address[act]), question && `asked for ${question}`].filter(Boolean).join(", "),
     number(acts.attempts[act]),
     size(acts.sent[act]),

@@ -3,7 +3,7 @@
 const LOOK_MAX = 6;
 
 function headOf(job, show) {
-  return h("header", { class: "head" }, titleOf(job), completeness(), notesOf(job), tilesOf(job, show), lookAt(job, show));
+  return h("header", { class: "head" }, titleOf(job), completeness(job), unjudged(job), notesOf(job), tilesOf(job, show), lookAt(job, show));
 }
 
 function titleOf(job) {
@@ -14,6 +14,7 @@ function titleOf(job) {
     { class: "title" },
     origin && h("p", { class: "eyebrow" }, origin),
     h("h1", {}, job.title),
+    job.command >= 0 && h("p", { class: "facts" }, h("code", { class: "command" }, textAt(job.command))),
     h("p", { class: "facts" }, ...facts.map((fact) => h("span", {}, fact)), modeOf(job), traceOf(job)),
   );
 }
@@ -32,7 +33,7 @@ function traceOf(job) {
 }
 
 /** Of the exporter that wrote the files, so of all jobs together. */
-function completeness() {
+function completeness(job) {
   const { account } = report;
   if (!account) {
     return h("p", { class: "account unknown" }, sign("?"), h("span", {}, h("b", {}, "Completeness isn’t known: "),
@@ -40,17 +41,34 @@ function completeness() {
   }
   const { attempts, exported, aggregated, dropped, pending } = account;
   const all = jobs.length > 1 ? " in all jobs" : "";
-  const parts = [`${number(exported)} one by one`, aggregated && `${number(aggregated)} counted together`];
+  const parts = [jobs.length === 1 && whereTo(job), aggregated && `${number(aggregated)} of them counted together`];
+  const told = parts.filter(Boolean).join("; ");
   const missing = [dropped && `${number(dropped)} dropped`, pending && `${number(pending)} still on their way`];
   if (!dropped && !pending && exported + aggregated === attempts) {
-    return h("p", { class: "account ok" }, sign("✓"), h("span", {}, h("b", {}, "Complete: "),
-      `${counted(attempts, "attempt")}${all}, ${number(attempts)} accounted for `,
-      h("span", { class: "muted" }, `(${parts.filter(Boolean).join(", ")})`)));
+    return h("p", { class: "account ok" }, sign("✓"), h("span", {}, h("b", {}, "Complete record: "),
+      `the kernel counted ${counted(attempts, "attempt")}${all}, and ${number(attempts)} ${attempts === 1 ? "is" : "are"} accounted for `,
+      told && h("span", { class: "muted" }, `(${told})`)));
   }
-  return h("p", { class: "account lost" }, sign("!"), h("span", {}, h("b", {}, "Incomplete: "),
+  return h("p", { class: "account lost" }, sign("!"), h("span", {}, h("b", {}, "Incomplete record: "),
     `${counted(attempts, "attempt")}${all}, ${number(exported + aggregated)} accounted for; `,
     missing.filter(Boolean).join(", ") || "the sums differ", "."));
 }
+
+/** How many attempts left the machine, and how many didn’t. */
+function whereTo(job, what = "") {
+  const [away, inside] = [sum(job.remote, "attempts"), sum(job.local, "attempts")];
+  return inside ? `${number(away)}${what} off this machine + ${number(inside)} on loopback` : "";
+}
+
+/** Without a baseline and a policy nothing is wrong, and nothing is right. */
+function unjudged(job) {
+  if (job.is_judged || report.has_policy || knowsNews(job) || !job.remote.length) return null;
+  const link = (view, text) => h("a", { class: "link", href: `#${view}`, onclick: (event) => openView(event, view) }, text);
+  return h("p", { class: "account unjudged" }, sign("i"), h("span", {}, h("b", {}, "Nothing judged this run. "),
+    "Next, ", link("news", "learn a baseline"), " from runs that you trust, or ", link("policy", "start with the drafted policy"), "."));
+}
+
+const knowsNews = (job) => report.has_baseline || job.rows.some((row) => row.novel !== null);
 
 const sign = (text) => h("span", { class: "sign", "aria-hidden": "true" }, text);
 
@@ -62,21 +80,31 @@ function notesOf(job) {
 
 function tilesOf(job, show) {
   const rows = job.remote;
-  const against = (verdict) => rows.filter((row) => row.verdict === verdict);
-  const [novel, denied, audited] = [rows.filter((row) => row.novel), against("deny"), against("audit")];
-  const knowsNews = report.has_baseline || rows.some((row) => row.novel !== null);
+  const novel = rows.filter((row) => row.novel);
+  const [away, failed] = [sum(rows, "failed"), sum(job.local, "failed")];
   return h("ul", { class: "tiles" },
-    tile(distinct(rows), "destinations", counted(sum(rows, "attempts"), "attempt"), "", () => show({})),
-    knowsNews
+    tile(distinct(rows), "destinations", whereTo(job, " attempts") || counted(sum(rows, "attempts"), "attempt"), "", () => show({})),
+    knowsNews(job)
       ? tile(distinct(novel), "new", counted(sum(novel, "attempts"), "attempt"), "new", () => show({ novel: true }))
       : tile("–", "new", "no baseline to compare with", "", null),
-    job.mode !== "audit" &&
-      tile(distinct(denied), "denied", counted(sum(denied, "attempts"), "attempt"), "deny", () => show({ verdict: "deny" })),
-    (job.mode === "audit" || audited.length > 0) &&
-      tile(distinct(audited), "would be denied", counted(sum(audited, "attempts"), "attempt"), "audit", () => show({ verdict: "audit" })),
-    tile(sum(rows, "failed"), "failed attempts", "refused, timed out, reset", "", () => show({ failed: true })),
+    ...verdictTiles(job, show),
+    tile(away, "failed attempts", failed ? `and ${number(failed)} on loopback` : "refused, timed out, reset", "", () => show({ failed: true })),
     tile(size(sum(rows, "received")) || "–", "received", `${size(sum(rows, "sent")) || "nothing"} sent`, "", null),
   );
+}
+
+function verdictTiles(job, show) {
+  const tileOf = (rows, label, kind, filters) => tile(distinct(rows), label, counted(sum(rows, "attempts"), "attempt"), kind, () => show(filters));
+  const against = (verdict) => job.remote.filter((row) => row.verdict === verdict);
+  const [denied, audited] = [against("deny"), against("audit")];
+  if (!job.is_judged) {
+    if (!report.has_policy) return [tile("–", "denied", "no policy", "", null)];
+    return [tileOf(job.remote.filter((row) => row.effect === "deny"), "denied by your policy", "deny", { denied: true })];
+  }
+  return [
+    job.mode !== "audit" && tileOf(denied, "denied", "deny", { verdict: "deny" }),
+    (job.mode === "audit" || audited.length > 0) && tileOf(audited, "would be denied", "audit", { verdict: "audit" }),
+  ];
 }
 
 function tile(value, label, more, kind, onclick) {
@@ -92,7 +120,7 @@ function tile(value, label, more, kind, onclick) {
 
 /** What is new or denied, the first of it. */
 function lookAt(job, show) {
-  const rows = job.remote.filter((row) => row.novel || row.verdict !== "allow");
+  const rows = job.remote.filter((row) => row.novel || row.isAgainst);
   if (!rows.length) return null;
   const more = rows.length - LOOK_MAX;
   return h("section", { class: "look card", "aria-labelledby": "look" },
@@ -108,7 +136,7 @@ function lookItem(row, show) {
   const times = row.attempts > 1 ? ` × ${number(row.attempts)}` : "";
   return h("li", {},
     h("span", { class: "signals" }, ...signals(row)),
-    h("span", { class: "what" }, name, h("span", { class: "muted" }, times, row.step ? ` in step ${row.step}` : "")),
+    h("span", { class: "what" }, name, " ", askedText(row.asked), h("span", { class: "muted" }, times, row.step ? ` in step ${row.step}` : "")),
     h("span", { class: "by" }, h("span", { class: "muted" }, "by "), chainText(row.chain)),
   );
 }

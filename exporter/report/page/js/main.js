@@ -23,6 +23,14 @@ function showJob(place, view) {
   tabs.open(view);
 }
 
+/** Follows a link to a view of the job that is shown. */
+function openView(event, view) {
+  event.preventDefault();
+  tabs.open(view);
+  tabs.element.scrollIntoView({ block: "start" });
+  tabs.tabs.get(view).focus({ preventScroll: true });
+}
+
 function jobTitle(job, place) {
   const news = distinct(job.remote.filter((row) => row.novel));
   const denied = distinct(job.remote.filter((row) => row.verdict === "deny"));

@@ -1,11 +1,11 @@
 /* What the baseline doesn't have. */
 
 const NEWS_MAX = 200;
+const LEARN = "ci-egress baseline learn ci-egress --output baseline.yaml\nci-egress report ci-egress --baseline baseline.yaml --report report.html\n";
 
 function newsView(job) {
   const rows = job.remote.filter((row) => row.novel === true);
-  const isAsked = report.has_baseline || job.rows.some((row) => row.novel !== null);
-  if (!isAsked) return { element: noBaseline() };
+  if (!knowsNews(job)) return { element: noBaseline() };
   if (!rows.length) return { element: h("p", { class: "empty" }, h("b", {}, "Nothing is new. "), "The baseline has all that this job connected to.") };
   const element = h("div", { class: "news" },
     h("p", { class: "lead" }, `${counted(distinct(rows), "destination")} ${distinct(rows) === 1 ? "is" : "are"} not in the baseline, or not from these processes. What is expected can be added to it; what isn’t should be looked into.`),
@@ -17,11 +17,11 @@ function newsView(job) {
 
 function newsCard(job, row) {
   const act = job.actsOf(row)[0];
-  const program = act === undefined ? -1 : job.acts.program[act];
-  const line = act === undefined ? "" : textAt(job.acts.line[act]) || (program < 0 ? "" : job.tree.line(program));
+  const line = act === undefined ? "" : job.lineOf(act);
   return h("li", { class: "card" },
     h("h3", {}, row.destination, " ", ...signals(row)),
     h("p", { class: "muted" }, `${counted(row.attempts, "attempt")} over ${row.transport}, the first ${duration(row.first)} after the job began${row.step ? `, in step ${row.step}` : ""}`),
+    row.asked.length > 0 && h("p", {}, askedText(row.asked)),
     h("p", {}, chainText(row.chain)),
     line && h("p", {}, h("code", { class: "command" }, line)),
     row.known !== null && h("p", { class: "muted" }, whyNew(row)));
@@ -29,8 +29,8 @@ function newsCard(job, row) {
 
 function noBaseline() {
   return h("div", { class: "empty" }, h("p", {}, h("b", {}, "Nothing to compare with: "), "neither the job nor this report had a baseline."),
-    h("p", {}, "Learn one from runs you trust, then hold this one against it:"),
-    h("pre", { tabindex: "0" }, "ci-egress baseline learn runs/ --output baseline.yaml\nci-egress report runs/ --baseline baseline.yaml --report report.html"));
+    h("p", {}, "Learn one from runs that you trust, and hold others against it. ", h("code", {}, "ci-egress"), " stands for the folder of their traces: the one of ", h("code", {}, "--otlp-dir"), "."),
+    textBlock("Learn a baseline", LEARN, "the commands"));
 }
 
 function addition({ title, where, text, more }) {

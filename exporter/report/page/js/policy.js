@@ -8,13 +8,21 @@ function policyView(job) {
 
 function judged(job) {
   const denied = job.remote.filter((row) => row.effect === "deny");
-  const attempts = sum(denied, "attempts");
-  const lead = denied.length
-    ? [h("b", {}, `It would break this job: `), `${counted(attempts, "attempt")} to ${counted(distinct(denied), "destination")} would be denied.`]
-    : [h("b", {}, "It would let this job pass: "), "every attempt is allowed."];
+  const lead = judgement(denied.filter((row) => row.verdict === "deny"), denied.filter((row) => row.verdict !== "deny"), job.mode === "enforce");
   const list = new VerdictList(job, [...denied, ...job.remote.filter((row) => row.effect !== "deny")]);
   return h("section", { class: "judged" }, h("h3", {}, "Your policy, held against this run"),
     h("p", { class: `verdict-line ${denied.length ? "deny" : "allow"}` }, sign(denied.length ? "✕" : "✓"), h("span", {}, ...lead)), list.element);
+}
+
+/** Of rows that the policy denies: those that were denied, and those that weren’t. */
+function judgement(was, would, isEnforced) {
+  const told = (rows) => `${counted(sum(rows, "attempts"), "attempt")} to ${counted(distinct(rows), "destination")}`;
+  if (would.length) {
+    const first = isEnforced || was.length ? "It would deny more than was denied: " : "It would break this job: ";
+    return [h("b", {}, first), `${told(would)} would be denied.`];
+  }
+  if (was.length) return [h("b", {}, "It denies what was denied: "), `${told(was)}. Every other attempt is allowed.`];
+  return [h("b", {}, "It would let this job pass: "), "every attempt is allowed."];
 }
 
 class VerdictList {
@@ -40,7 +48,7 @@ class VerdictList {
     const transport = row.transport === "tcp" ? "" : ` ${row.transport}`;
     const cell = (place, value, look = null) => h("td", { role: "cell", "data-label": this.columns[place], class: look }, value);
     return h("tr", { role: "row", class: row.effect === "deny" ? "row is-deny" : "row" },
-      h("th", { scope: "row", role: "rowheader", class: "destination" }, row.destination, h("span", { class: "muted" }, transport)),
+      h("th", { scope: "row", role: "rowheader", class: "destination" }, row.destination, h("span", { class: "muted" }, transport), askedText(row.asked)),
       cell(1, effectBadge(row.effect)), cell(2, ruleText(row)), cell(3, number(row.attempts), "number"), cell(4, chainText(row.chain), "wide"));
   }
 }
@@ -48,10 +56,10 @@ class VerdictList {
 function drafted(job) {
   if (!job.draft) return h("p", { class: "empty" }, "Nothing was done that a policy could allow.");
   const text = `${job.draft.join("\n")}\n`;
-  const denied = distinct(job.remote.filter((row) => row.verdict === "deny"));
-  return h("section", {},
-    h("p", { class: "lead" }, "This policy allows exactly what this job did, as ", h("code", {}, "ci-egress policy init"), " drafts it. Remove what shouldn’t be there, then run with ", h("code", {}, "--policy"), " in mode audit, and enforce it when nothing is against it any more."),
-    denied > 0 && h("p", { class: "verdict-line deny" }, sign("✕"), h("span", {}, `${counted(denied, "destination")} that ${denied === 1 ? "was" : "were"} denied ${denied === 1 ? "is" : "are"} in it, too: remove what has to stay denied.`)),
+  const against = distinct(job.remote.filter((row) => (report.has_policy && row.verdict !== "deny" ? row.effect === "deny" : row.verdict !== "allow")));
+  return h("section", { "aria-labelledby": "draft" }, h("h3", { id: "draft" }, "Draft of a policy"),
+    h("p", { class: "lead" }, "It allows what this job did", against > 0 && ", but for what a policy was against", ". Remove what shouldn’t be there, then run with ", h("code", {}, "--policy"), " in mode audit, and enforce it when nothing is against it any more."),
+    against > 0 && h("p", { class: "verdict-line left-out" }, sign("✕"), h("span", {}, `${counted(against, "destination")} that ${against === 1 ? "was" : "were"} denied, or would be, ${against === 1 ? "isn’t" : "aren’t"} allowed by it: ${against === 1 ? "it stands" : "they stand"} at its end as comments, with the reason.`)),
     textBlock("policy.yaml", text, "the policy"),
     job.endpoints.length > 0 && textBlock("As an option", `--allowed-endpoints "${job.endpoints.join(" ")}"\n`, "the option", "The same in the syntax of allowlists in workflows; it implies resolvers: system."));
 }

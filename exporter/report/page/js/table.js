@@ -1,13 +1,14 @@
 /* The table of destinations: sorted, filtered, and shown in portions, so that thousands cost nothing. */
 
 const PORTION = 100;
+const WAYS = { none: "↕", ascending: "▲", descending: "▼" };
 const LATE = "\uffff"; // sorts behind all texts
 
 const COLUMNS = [
   { key: "destination", label: "Destination", value: (row) => row.destination },
   { key: "transport", label: "Transport", value: (row) => row.transport, cell: (row) => row.transport },
-  { key: "verdict", label: "Verdict", value: (row) => row.verdict, cell: (row) => verdictBadge(row.verdict) },
-  { key: "effect", label: "Your policy", value: (row) => row.effect ?? LATE, cell: (row) => row.effect && effectBadge(row.effect), if: (job) => report.has_policy && job.rows.some(isSaidOtherwise) },
+  { key: "verdict", label: "Verdict", value: (row) => row.verdict, cell: (row) => verdictBadge(row.verdict), if: (job) => job.is_judged },
+  { key: "effect", label: "Your policy", value: (row) => row.effect ?? LATE, cell: (row) => row.effect && effectBadge(row.effect), if: (job) => report.has_policy && (!job.is_judged || job.rows.some(isSaidOtherwise)) },
   { key: "step", label: "Step", value: (row) => row.step || LATE, cell: (row) => row.step && h("span", { class: "step" }, row.step), if: (job) => job.rows.some((row) => row.step) },
   { key: "attempts", label: "Attempts", value: (row) => row.attempts, cell: (row) => number(row.attempts), numeric: true },
   { key: "failed", label: "Failed", value: (row) => row.failed, cell: (row) => (row.failed ? number(row.failed) : ""), numeric: true },
@@ -21,7 +22,7 @@ function isSaidOtherwise(row) {
   return row.effect !== null && (row.effect === "deny") !== (row.verdict !== "allow");
 }
 
-const FILTERS = { text: "", verdict: "", transport: "", step: "", novel: false, failed: false, look: false };
+const FILTERS = { text: "", verdict: "", transport: "", step: "", novel: false, failed: false, denied: false, look: false };
 
 class DestinationTable {
   constructor(job, rows, name) {
@@ -56,7 +57,7 @@ class DestinationTable {
       const values = [...new Set(rows.map((row) => row[field]))].filter(Boolean).sort();
       return [["", all], ...values.slice(0, 200).map((value) => [value, text(value)])];
     };
-    const search = searchBox("Filter by name, address or program", set("text"));
+    const search = searchBox("Filter by name, looked-up name, address or program", set("text"));
     search.querySelector("input").value = filters.text;
     const choices = [
       ["verdict", "Verdict", options("verdict", "all verdicts", verdictText)],
@@ -73,6 +74,7 @@ class DestinationTable {
     this.controls.replaceChildren(search, ...selects, sorting,
       ...(rows.some((row) => row.novel) ? [checkBox("only new", filters.novel, set("novel"))] : []),
       ...(rows.some((row) => row.failed) ? [checkBox("only failed", filters.failed, set("failed"))] : []),
+      ...(filters.denied ? [checkBox("only what your policy denies", true, set("denied"))] : []),
       ...(filters.look ? [checkBox("only new or denied", true, set("look"))] : []));
   }
 
@@ -85,7 +87,7 @@ class DestinationTable {
   }
 
   #header({ key, label, numeric }) {
-    const mark = h("span", { class: "mark", "aria-hidden": "true" });
+    const mark = h("span", { class: "way", "aria-hidden": "true" }, WAYS.none);
     const button = h("button", { type: "button", onclick: () => this.#turn(key, numeric) }, label, mark);
     const cell = h("th", { scope: "col", role: "columnheader", class: numeric && "number" }, button);
     this.headers.set(key, { cell, mark });
@@ -105,13 +107,13 @@ class DestinationTable {
     for (const [each, { cell, mark }] of this.headers) {
       if (each === key) cell.setAttribute("aria-sort", way);
       else cell.removeAttribute("aria-sort");
-      mark.textContent = each !== key ? "" : way === "ascending" ? " ▲" : " ▼";
+      mark.textContent = WAYS[each === key ? way : "none"];
     }
     this.#update();
   }
 
   #matching() {
-    const { text, verdict, transport, step, novel, failed, look } = this.filters;
+    const { text, verdict, transport, step, novel, failed, denied, look } = this.filters;
     const words = text.toLowerCase().split(/\s+/).filter(Boolean);
     const kept = this.rows.filter((row) =>
       (!verdict || row.verdict === verdict) &&
@@ -119,7 +121,8 @@ class DestinationTable {
       (!step || row.step === step) &&
       (!novel || row.novel) &&
       (!failed || row.failed > 0) &&
-      (!look || row.novel || row.verdict !== "allow") &&
+      (!denied || row.effect === "deny") &&
+      (!look || row.novel || row.isAgainst) &&
       words.every((word) => row.search.includes(word)));
     return this.sort ? sorted(kept, COLUMNS.find(({ key }) => key === this.sort.key).value, this.sort.way) : kept;
   }
@@ -152,12 +155,14 @@ class DestinationTable {
   #row(row) {
     const button = h("button", { type: "button", class: "open", "aria-expanded": "false" },
       h("span", { class: "twist", "aria-hidden": "true" }), row.destination);
-    const look = row.verdict === "deny" ? "row is-deny" : row.verdict === "audit" ? "row is-audit" : row.novel ? "row is-new" : "row";
+    const look = row.verdict === "deny" ? "is-deny" : row.verdict === "audit" ? "is-audit" : row.novel ? "is-new" : "";
+    const isOpenedBy = ({ target }) => !target.closest("button, a") && getSelection().type !== "Range";
     const cells = this.columns.slice(1).map(({ label, cell, numeric, look }) =>
       h("td", { role: "cell", "data-label": label, class: numeric ? "number" : look }, cell(row) || null));
-    const line = h("tr", { role: "row", class: look },
-      h("th", { scope: "row", role: "rowheader", class: "destination" }, button, row.novel === true ? [" ", newBadge()] : null), ...cells);
-    button.addEventListener("click", () => this.#toggle(row, line, button));
+    const toggle = () => this.#toggle(row, line, button);
+    const line = h("tr", { role: "row", class: `row opens ${look}`, onclick: (event) => isOpenedBy(event) && toggle() },
+      h("th", { scope: "row", role: "rowheader", class: "destination" }, button, row.novel === true ? [" ", newBadge()] : null, askedText(row.asked)), ...cells);
+    button.addEventListener("click", toggle);
     return line;
   }
 

@@ -43,6 +43,7 @@ class Tabs {
       const { make, label } = VIEWS.find((view) => view.id === id);
       const view = make(this.job);
       this.panels.get(id).append(h("h2", { class: "view-title" }, label), view.element);
+      view.shown?.();
       this.views.set(id, view);
     }
     return this.views.get(id);

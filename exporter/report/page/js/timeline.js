@@ -1,15 +1,7 @@
 /* When it was: a lane for each program that acted, marks for what it did. The same follows as a table. */
 
 const LANES = 40;
-const BINS = 120;
-const TICKS = 5;
 const LINES = 100;
-const KINDS = [
-  { name: "deny", text: "denied", is: (row) => row.verdict === "deny", path: "M-4.5-4.5 4.5 4.5M4.5-4.5-4.5 4.5" },
-  { name: "audit", text: "would be denied", is: (row) => row.verdict === "audit", path: "M0-6 6 5-6 5Z" },
-  { name: "new", text: "new", is: (row) => row.novel === true, path: "M0-6 6 0 0 6-6 0Z" },
-  { name: "allow", text: "allowed", is: () => true, path: "M-4.5 0a4.5 4.5 0 1 0 9 0a4.5 4.5 0 1 0-9 0Z" },
-];
 
 class Timeline {
   constructor(job) {
@@ -19,10 +11,16 @@ class Timeline {
     this.lanes = lanesOf(job);
     this.limit = 0;
     this.told = h("p", { class: "told", role: "status" }, "Move over a mark, or go to one with the arrow keys.");
+    this.lanePx = 0;
     this.chart = h("div", { class: "chart", role: "group", "aria-label": "Timeline: arrow keys go from mark to mark", onkeydown: (event) => this.#key(event) });
     this.more = h("button", { type: "button", class: "more-rows", onclick: () => this.#show() });
     this.element = h("div", { class: "timeline" }, legend(job), h("div", { class: "axis-line" }, h("span"), axis(this.whole)), this.chart, this.more, this.told,
       later("as-table", "The same as a table", () => actsTable(job)));
+  }
+
+  /** Draws, once it is in the page: labels need to know how wide that is. */
+  drawn() {
+    this.lanePx = this.element.querySelector(".axis").clientWidth;
     this.#show();
   }
 
@@ -45,36 +43,29 @@ class Timeline {
     const name = program < 0 ? "unknown program" : job.tree.name(program);
     const pid = program < 0 ? null : job.programs.pid[program];
     const [start, end] = program < 0 ? [-1, -1] : [job.programs.start[program], job.programs.end[program]];
-    const marks = this.#marks(acts).map((mark) => this.#mark(mark, name));
-    const drawn = s("svg", { class: "lane", width: "100%", height: "26", focusable: "false" },
-      start >= 0 && s("rect", { class: "ran", x: this.#at(start), y: "9", width: this.#at(Math.max(end - start, 0)), height: "8", rx: "3" }),
-      ...marks);
+    const marks = marksOf(job, acts, this.whole);
+    const labels = labelsOf(marks, this.whole, this.lanePx);
+    const drawn = s("svg", { class: "lane", width: "100%", height: labels.length ? "38" : "26", focusable: "false" },
+      s("svg", { y: labels.length ? "12" : "0", overflow: "visible" }, ...this.#lines(),
+        start >= 0 && s("rect", { class: "ran", x: this.#at(start), y: "9", width: this.#at(Math.max(end - start, 0)), height: "8", rx: "3" }),
+        ...marks.map((mark) => this.#mark(mark, name))),
+      ...labels.map(({ text, from, width }) => s("svg", { class: "label", x: `${(100 * from).toFixed(3)}%`, width: `${(100 * width).toFixed(3)}%`, height: "16", "aria-hidden": "true" }, s("text", { y: "12" }, text))));
     return h("div", { class: "lane-line", role: "group", "aria-label": `${name}${pid === null ? "" : ` ${pid}`}: ${counted(acts.length, "act")}` },
       h("span", { class: "lane-name", "aria-hidden": "true", title: program < 0 ? null : job.tree.line(program) || null }, h("b", {}, name), pid !== null && h("span", { class: "muted" }, ` ${pid}`)), drawn);
   }
 
-  /** Acts of a kind that would be drawn over each other are one. */
-  #marks(acts) {
-    const marks = new Map();
-    for (const act of acts) {
-      const row = this.job.rows[this.job.acts.row[act]];
-      const at = this.job.acts.start[act];
-      const kind = KINDS.findIndex(({ is }) => is(row));
-      const key = Math.floor((BINS * at) / this.whole) * KINDS.length + kind;
-      const mark = marks.get(key) ?? { kind: KINDS[kind], at, attempts: 0, rows: new Set() };
-      mark.attempts += this.job.acts.attempts[act];
-      mark.rows.add(row);
-      marks.set(key, mark);
-    }
-    return [...marks.values()].sort((a, b) => a.at - b.at || (a.kind.name < b.kind.name ? -1 : 1));
+  /** Faint ones, below round times. */
+  #lines() {
+    return ticksOf(this.whole).slice(1).map((us) => s("line", { class: "tick", x1: this.#at(us), x2: this.#at(us), y1: "0", y2: "26" }));
   }
 
-  #mark({ kind, at, attempts, rows }, name) {
+  #mark({ kind, hasFailed, at, attempts, rows, outcomes }, name) {
     const names = [...new Set([...rows].map((row) => row.destination))];
     const where = `${names.slice(0, 3).join(", ")}${names.length > 3 ? ` and ${number(names.length - 3)} more` : ""}`;
-    const text = `${name}: ${attempts > 1 ? `${number(attempts)} attempts` : "an attempt"} to ${where}, ${kind.text}, ${duration(at)} after the job began`;
+    const told = [kindText(kind, this.job), hasFailed && `failed (${[...outcomes].join(", ")})`].filter(Boolean);
+    const text = `${name}: ${attempts > 1 ? `${number(attempts)} attempts` : "an attempt"} to ${where}, ${told.join(", ")}, ${duration(at)} after the job began`;
     const tell = () => (this.told.textContent = text);
-    const drawn = s("g", { class: `mark ${kind.name}`, role: "button", tabindex: "-1", "aria-label": text, onmouseenter: tell, onfocus: tell, onclick: tell },
+    const drawn = s("g", { class: `mark ${kind.name}${hasFailed ? " failed" : ""}`, role: "button", tabindex: "-1", "aria-label": text, onmouseenter: tell, onfocus: tell, onclick: tell },
       s("circle", { class: "around", r: "10" }), s("path", { d: kind.path }));
     return s("svg", { x: this.#at(at), y: "13", overflow: "visible", role: "presentation" }, drawn);
   }
@@ -118,23 +109,6 @@ function lanesOf(job) {
   return [...lanes.values()].sort((a, b) => began(a) - began(b));
 }
 
-function axis(whole) {
-  const labels = Array.from({ length: TICKS }, (_, tick) => {
-    const part = tick / (TICKS - 1);
-    const anchor = tick === 0 ? "start" : tick === TICKS - 1 ? "end" : "middle";
-    return s("text", { x: `${100 * part}%`, y: "14", "text-anchor": anchor, class: tick % 2 ? "odd" : null }, tick ? duration(Math.round(whole * part)) : "0");
-  });
-  return s("svg", { class: "axis", width: "100%", height: "20", "aria-hidden": "true" }, ...labels);
-}
-
-function legend(job) {
-  const drawn = new Set(job.rows.map((row) => KINDS.find(({ is }) => is(row))));
-  const kinds = KINDS.filter((kind) => drawn.has(kind));
-  return h("ul", { class: "legend" }, ...kinds.map(({ name, text, path }) =>
-    h("li", {}, s("svg", { width: "18", height: "18", viewBox: "-9 -9 18 18", "aria-hidden": "true" }, s("g", { class: `mark ${name}` }, s("path", { d: path }))), text)),
-    h("li", {}, s("svg", { width: "26", height: "18", "aria-hidden": "true" }, s("rect", { class: "ran", x: "0", y: "5", width: "26", height: "8", rx: "3" })), "the program ran"));
-}
-
 function actsTable(job) {
   const order = [...job.acts.row.keys()].sort((a, b) => job.acts.start[a] - job.acts.start[b]);
   const columns = ["After", "Program", "Destination", "Verdict", "Outcome", "Attempts"];
@@ -155,12 +129,13 @@ function actsTable(job) {
 function actInTime(job, act, columns) {
   const row = job.rows[job.acts.row[act]];
   const program = job.acts.program[act];
-  const values = [duration(job.acts.start[act]), program < 0 ? "unknown" : job.tree.name(program), row.destination,
-    [verdictBadge(row.verdict), row.novel === true ? [" ", newBadge()] : []].flat(2), textAt(job.acts.outcome[act]) || "unknown", number(job.acts.attempts[act])];
+  const values = [duration(job.acts.start[act]), program < 0 ? "unknown" : job.tree.name(program), [row.destination, textAt(job.acts.question[act]) && [" ", askedText([textAt(job.acts.question[act])])]].flat(2),
+    [verdictBadge(row.verdict, job.is_judged), row.novel === true ? [" ", newBadge()] : []].flat(2), job.outcome(act), number(job.acts.attempts[act])];
   return h("tr", { role: "row" }, ...values.map((value, place) => h("td", { role: "cell", "data-label": columns[place], class: place === 2 ? "destination" : null }, ...[value].flat())));
 }
 
 function timelineView(job) {
   if (!job.acts.row.length) return { element: h("p", { class: "empty" }, "Nothing was done that has a time.") };
-  return { element: new Timeline(job).element };
+  const timeline = new Timeline(job);
+  return { element: timeline.element, shown: () => timeline.drawn() };
 }

@@ -4,6 +4,7 @@
 const BRANCH = 100;
 const OPENED_MAX = 150;
 const FOUND_MAX = 200;
+const UNTOLD = new Set(["unknown", "asked"]); // outcomes that a line doesn't repeat
 const [DEEP, DEEPEST] = [12, 60]; // levels from which on there is little, and no more, room at the left
 
 class TreeView {
@@ -15,12 +16,13 @@ class TreeView {
     this.list = h("ul", { role: "tree", class: "tree", "aria-label": "Programs, and where they went", onkeydown: (event) => this.#key(event),
       onclick: (event) => this.#click(event), onfocusin: (event) => this.#focused(event) });
     this.status = h("p", { class: "status", role: "status" });
+    this.pane = new Pane(this.job, () => this.#closed());
     const quiet = this.tree.attempts.filter((attempts) => !attempts).length;
     this.element = h("div", {},
       h("div", { class: "controls" }, searchBox("Search programs and destinations", (text) => this.#search(text)),
         quiet > 0 && checkBox(`also ${counted(quiet, "program")} that made no connection`, false, (isAll) => this.#show(isAll))),
-      this.status, this.list,
-      h("p", { class: "muted hint" }, "Keys: ↑ ↓ move, → opens, ← closes, * opens all beside, Home and End go to the ends."));
+      this.status, h("div", { class: "tree-and-pane" }, this.list, this.pane.element),
+      h("p", { class: "muted hint" }, "A click, or Enter, tells all of a line. Keys: ↑ ↓ move, → opens, ← closes, * opens all beside, Home and End go to the ends, Tab goes to the details, Escape closes them."));
     this.#build();
   }
 
@@ -44,8 +46,8 @@ class TreeView {
     tree.children.forEach((_, program) => {
       const own = `${tree.name(program)}\n${tree.line(program)}\n${job.programs.pid[program] ?? ""}`.toLowerCase();
       const isHit = words.every((word) => own.includes(word));
-      const rows = [...tree.leaves[program].keys()].filter((row) => words.every((word) => row.destination.toLowerCase().includes(word)));
-      if ((!isHit && !rows.length) || count >= FOUND_MAX) return;
+      const isThere = [...tree.leaves[program].values()].some((leaf) => leafHas(leaf, words));
+      if ((!isHit && !isThere) || count >= FOUND_MAX) return;
       count += 1;
       if (isHit) hits.add(program);
       for (let above = program; above >= 0 && !programs.has(above); above = job.programs.parent[above]) programs.add(above);
@@ -83,8 +85,7 @@ class TreeView {
 
   #childrenOf(program) {
     const { tree, found } = this;
-    const leaves = [...tree.leaves[program].values()].filter(({ row }) => !found || found.hits.has(program) ||
-      found.words.every((word) => row.destination.toLowerCase().includes(word)));
+    const leaves = [...tree.leaves[program].values()].filter((leaf) => !found || found.hits.has(program) || leafHas(leaf, found.words));
     return [...leaves.map((leaf) => ({ leaf })), ...this.#visible(tree.children[program]).map((each) => ({ program: each }))];
   }
 
@@ -125,19 +126,38 @@ class TreeView {
     return item;
   }
 
-  #leaf({ row, attempts, acts }) {
+  #leaf(leaf) {
+    const { row, attempts, acts } = leaf;
     const outcomes = new Map();
     for (const act of acts) {
-      const outcome = textAt(this.job.acts.outcome[act]) || "unknown";
+      const outcome = this.job.outcome(act);
       outcomes.set(outcome, (outcomes.get(outcome) ?? 0) + this.job.acts.attempts[act]);
     }
     const all = outcomes.size === 1 ? [...outcomes.keys()] : [...outcomes].map(([outcome, times]) => `${number(times)} ${outcome}`);
-    const told = [attempts > 1 && `× ${number(attempts)}`, ...all.filter((each) => each !== "unknown")].filter(Boolean).join(", ");
-    return h("li", { role: "treeitem", tabindex: "-1", class: "leaf" },
+    const told = [attempts > 1 && `× ${number(attempts)}`, ...all.filter((each) => !UNTOLD.has(each)), sizes(leaf.sent, leaf.received)].filter(Boolean).join(", ");
+    const item = h("li", { role: "treeitem", tabindex: "-1", class: "leaf" },
       h("span", { class: "line" }, h("span", { class: "to", "aria-hidden": "true" }, "→"),
         h("span", { class: "destination" }, row.destination), row.transport !== "tcp" && h("span", { class: "muted" }, ` ${row.transport}`),
+        askedText([...leaf.asked]),
         h("span", { class: "signals" }, row.loopback && badge("", "loopback"), ...signals(row)),
         h("span", { class: "count muted" }, told)));
+    item.leaf = leaf;
+    return item;
+  }
+
+  /** Tells all that is known of it. */
+  #tell(item) {
+    this.list.querySelector("[aria-selected]")?.removeAttribute("aria-selected");
+    if (item.activate) return;
+    item.setAttribute("aria-selected", "true");
+    if (item.leaf) this.pane.showActs(item.leaf);
+    else this.pane.showProgram(item.program);
+  }
+
+  #closed() {
+    const item = this.list.querySelector("[aria-selected]");
+    item?.removeAttribute("aria-selected");
+    this.#focus(item ?? this.list.querySelector("[tabindex='0']"));
   }
 
   #open(item) {
@@ -156,7 +176,9 @@ class TreeView {
   }
 
   #toggle(item) {
+    this.#tell(item);
     if (item.activate) item.activate();
+    else if (item.leaf) return;
     else if (item.getAttribute("aria-expanded") === "true") this.#close(item);
     else this.#open(item);
   }
@@ -192,6 +214,7 @@ class TreeView {
       ArrowLeft: () => (isOpen ? this.#close(item) : this.#focus(item.parentElement.closest("[role=treeitem]"))),
       Home: () => this.#focus(items[0]),
       End: () => this.#focus(items.at(-1)),
+      Escape: () => this.pane.isOpen && this.pane.close(),
       Enter: () => this.#toggle(item),
       " ": () => this.#toggle(item),
       "*": () => [...item.parentElement.children].forEach((each) => this.#open(each)),
@@ -203,6 +226,12 @@ class TreeView {
       this.#focus([...items.slice(place + 1), ...items.slice(0, place)].find((each) => each.querySelector(".line").textContent.toLowerCase().startsWith(event.key.toLowerCase())));
     }
   }
+}
+
+/** Whether all words are in where it went, or in what it asked for. */
+function leafHas({ row, asked }, words) {
+  const own = [row.destination, ...asked].join("\n").toLowerCase();
+  return words.every((word) => own.includes(word));
 }
 
 function treeView(job) {

@@ -1,0 +1,28 @@
+#!/usr/bin/env bash
+# Runs all tests in two rows side by side: tests that trace spend most of their time waiting.
+#
+#   tools/test.sh
+#
+# Prints the first row's output as it comes, then the second's. What looks at the whole host runs alone
+# (tests/conftest.py).
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+readonly pytest=(.venv/bin/python -m pytest -p no:cacheprovider)
+readonly first=(tests/kernel tests/stack)
+second=()
+for folder in tests/*/; do
+    [[ " ${first[*]} tests/__pycache__ tests/data " == *" ${folder%/} "* ]] || second+=("${folder%/}")
+done
+
+readonly log=build/second-row.log
+mkdir -p build
+"${pytest[@]}" "${second[@]}" >"$log" 2>&1 &
+readonly row=$!
+trap 'kill -INT "$row" 2>/dev/null || true' EXIT
+
+failed=0
+"${pytest[@]}" "${first[@]}" || failed=$?
+wait "$row" || failed=$?
+cat "$log"
+exit "$failed"
