@@ -28,7 +28,7 @@ RUNS_MAX = 1_000_000
 """Of all pipelines together; what more there are isn't judged."""
 PLACES_MAX = 1000
 """Destinations that are told, of all pipelines together."""
-WAITING_MAX = 65_536
+WAITING_MAX = 16_384
 """Spans that are judged together, when all before them are known."""
 EXAMPLES_MAX = 5
 """Runs that are named, of one pipeline."""
@@ -98,7 +98,8 @@ class DryRun:
         if span.get("egress.verdict") == Effect.DENY.value:
             self.left_out[DENIED_ALREADY] += attempts
         elif self._allowing(task, act) is None:
-            self._waiting.append(_Waiting(at_ns, task, run, span["cicd.pipeline.run.id"], act, attempts))
+            run_id, alone = span["cicd.pipeline.run.id"], act._replace(rule=None)
+            self._waiting.append(_Waiting(at_ns, task, run, run_id, alone, attempts))
             if len(self._waiting) >= WAITING_MAX:
                 self.settle()
 

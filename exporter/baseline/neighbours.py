@@ -10,6 +10,8 @@ from exporter.policy.sharing import name_in
 
 MET_MAX = 65_536
 """Names at addresses, of all jobs together; of what comes later nothing is known."""
+_PEER_MAX = 45
+"""Characters of an address."""
 _NAMES_MAX = 16
 """Of one address, as in `exporter.names`."""
 
@@ -28,7 +30,7 @@ class Neighbours:
 
     def meet(self, job: Hashable, act: Recorded, at_ns: int) -> None:
         """Take in what `act`, which began at `at_ns`, shows."""
-        if act.peer is None:
+        if act.peer is None or len(act.peer) > _PEER_MAX:
             return
         host = recorded_host(act.host or "")
         if host is not None and host != act.peer:
