@@ -83,25 +83,46 @@ check_python() {
     "$python" -c 'import ensurepip' 2>/dev/null || fail "Python's venv is missing; install python3-venv"
 }
 
-# Changes with all that the environment is made from: place, Python, versions, extras.
-wanted_state() {
-    { pwd && "$python" --version && echo "$extras" && cat pyproject.toml constraints.txt tools/setup.sh; } | sha256sum
+# Changes with what an environment can't outlive: its place, which its scripts name, and its Python.
+base_state() {
+    { pwd && "$python" --version; } | sha256sum
 }
 
+# Changes with all that the environment is made from: that, versions, extras.
+wanted_state() {
+    { base_state && echo "$extras" && cat pyproject.toml constraints.txt tools/setup.sh; } | sha256sum
+}
+
+is_stamped() {
+    grep -qsxF "$1" "$stamp"
+}
+
+is_usable() {
+    is_stamped "$(base_state)" && "$venv/bin/ci-egress" --version && "$venv/bin/python" -m pip --version
+} &>/dev/null
+
+# What is installed goes on working meanwhile, as for whoever has it linked: pip touches nothing before it has all that
+# is new, and exact versions make no difference between adding and making anew, but for packages that nobody needs now.
 make_venv() {
-    local wanted
+    local wanted running
     wanted=$(wanted_state)
-    if [[ -x $venv/bin/ci-egress ]] && grep -qsxF "$wanted" "$stamp"; then
+    running=$(extras='' wanted_state)
+    if [[ -x $venv/bin/ci-egress ]] && is_stamped "$wanted"; then
         say "$venv: up to date"
         return
     fi
     say "$venv: installing the packages of constraints.txt, a minute or two${extras:+ with the extra $extras}"
-    "$python" -m venv --clear "$venv"
+    is_usable || "$python" -m venv --clear "$venv"
+    # Should it be interrupted: what is there for running stays as it is when the extra is added.
+    if is_stamped "$running"; then stamp_with "$running"; else stamp_with; fi
     PIP_CONSTRAINT=$PWD/constraints.txt "$venv/bin/python" -m pip --disable-pip-version-check --quiet \
         install --editable ".${extras:+[$extras]}"
     # What is there for development is there for running, too.
-    echo "$wanted" >"$stamp"
-    [[ -z $extras ]] || extras='' wanted_state >>"$stamp"
+    stamp_with "$running" "$wanted"
+}
+
+stamp_with() {
+    printf '%s\n' "$(base_state)" "$@" >"$stamp"
 }
 
 main() {

@@ -12,6 +12,7 @@ from exporter.baseline.novelty import Novelty
 from exporter.destinations import Destination
 from exporter.events import Outcome
 from exporter.policy.model import ANSWER, DEFAULT, Effect, Policy
+from exporter.shared import is_shared_with_another
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -32,6 +33,8 @@ class Seen(NamedTuple):
     rule: str | None
     line: int | None
     """Where the rule stands; None for one that no file has."""
+    is_shared: bool = False
+    """Whether the rule is for another name of the address."""
 
     @property
     def is_denied(self) -> bool:
@@ -72,7 +75,8 @@ class Held:
         """What they say to `act`."""
         novel, is_known = self._novel(act)
         effect, rule, line = self._ruled(act)
-        return Seen(novel, is_known, effect, rule, line)
+        is_shared = is_shared_with_another(effect or "", rule, act.host)
+        return Seen(novel, is_known, effect, rule, line, is_shared)
 
     def _novel(self, act: Act) -> tuple[bool | None, bool | None]:
         if self._novelty is None:

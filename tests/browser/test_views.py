@@ -15,7 +15,7 @@ from exporter.policy.hosts import parse_single_host
 from exporter.policy.parse import parse_allowed_endpoints, parse_policy
 from exporter.report.model import Report
 from tests.unit.report.builds import build
-from tests.unit.report.samples import sample
+from tests.unit.report.samples import act, sample
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -42,14 +42,25 @@ def test_tabs_are_chosen_by_arrow_keys_and_remembered_in_the_address(open_page: 
     assert page.locator("#view-policy").is_visible()
 
 
+def test_what_another_name_s_rule_allowed_is_said_on_top_and_at_its_row(open_page: Open) -> None:
+    made = build("enforce")
+    shared = act(900, "evil.example", by=1, chain=("sh",), at_ms=9000, rule="git.example:443")
+    page = open_page(sample(replace(made, acts=[*made.acts, shared]))).page
+    told = "1 attempt to evil.example:443 was allowed by the rule for another name of its address"
+    assert page.locator("ul.notes li").all_inner_texts() == [f"{told}: git.example:443"]
+    page.get_by_role("button", name="evil.example:443").click()
+    verdict = page.locator(".detail dd").first.inner_text()
+    assert verdict.endswith("by git.example:443, which is for another name of the address")
+
+
 def test_each_job_of_several_is_shown_by_itself(open_page: Open) -> None:
     other = replace(build("enforce"), title="deploy", trace_id="ab" * 16)
     page = open_page(sample(build(), other)).page
     assert page.locator("h1").inner_text() == "build"
     choice = page.get_by_label("Job", exact=True)
     assert choice.locator("option").all_inner_texts() == [
-        "1. build (11 destinations, 2 new)",
-        "2. deploy (11 destinations, 2 new, 2 denied)",
+        "1. 11:06 build (11 destinations, 2 new)",
+        "2. 11:06 deploy (11 destinations, 2 new, 2 denied)",
     ]
     page.click("#tab-tree")
     choice.select_option("1")
@@ -154,6 +165,8 @@ def test_what_the_policy_was_against_stands_in_a_draft_as_a_comment(
         '  # - "telemetry.example:443"  # 2 ×: sh > npm > node > sh > curl',
     ]
     assert "telemetry" not in page.get_by_role("region", name="As an option").inner_text()
+    added = page.get_by_role("region", name="Allow in the policy")
+    assert added.count() == (1 if mode == "audit" else 0)
 
 
 def test_of_an_enforced_run_nobody_says_that_its_policy_would_break_it(open_page: Open) -> None:

@@ -46,7 +46,7 @@ OTHERS = {
     **dict.fromkeys(("--no-system", "--system-only"), "tools/setup.sh"),
     **dict.fromkeys(("--non-interactive", "--preserve-env"), "sudo"),
     **dict.fromkeys(("--build-arg", "--file", "--privileged", "--tag"), "docker"),
-    **dict.fromkeys(("--no-install-recommends", "--yes"), "apt-get"),
+    **dict.fromkeys(("--no-install-recommends", "--reinstall", "--yes"), "apt-get"),
     "--filename": "kubectl",
     "--storage": "Prometheus",
 }
@@ -58,6 +58,7 @@ OTHER_VARIABLES = dict.fromkeys(
         "CI_EGRESS_FAIL_ON",
         "CI_EGRESS_MODE",
         "CI_EGRESS_POLICY",
+        "CI_EGRESS_REQUIRED",
         "CI_EGRESS_TRACE_URL",
     ),
     "deploy/gitlab/ci-egress.gitlab-ci.yml",

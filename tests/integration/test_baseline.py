@@ -81,6 +81,16 @@ def test_show_tells_that_enforcing_would_have_broken_no_recorded_run(baseline: P
     ]
 
 
+def test_show_names_what_only_the_address_of_an_allowed_name_lets_pass(baseline: Path) -> None:
+    record(baseline.parent / "runs.jsonl", [REGISTRY, span("evil.example", egress_attempts=3)])
+    done = ci_egress("baseline", "show", baseline.name, "runs.jsonl", cwd=baseline.parent)
+    assert done.stdout.decode().splitlines()[2:] == [
+        "enforcing would have denied 0 of 1 run",
+        "allowed only by a rule for another name of the same address:",
+        "  release, build: evil.example:443, by registry.npm.example:443  3 attempts",
+    ]
+
+
 def test_show_names_the_runs_and_destinations_that_it_would_have_broken(baseline: Path) -> None:
     evil = span("evil.example\x1b[2J", cicd_pipeline_run_id="7", egress_attempts=3)
     record(baseline.parent / "runs.jsonl", [REGISTRY, evil])

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.launch import ci_egress
+
 from .lab import PORT, V4, V6, Lab, Network
 from .resolver import lab_with_resolver
 from .test_policy_run import policy, replay
@@ -77,6 +79,32 @@ def test_a_name_that_a_rule_names_is_reached_and_another_is_denied(
     )
     replayed = replay(tmp_path / "recording", tmp_path / "replay")
     assert [span.attributes for span in replayed.egress] == [span.attributes for span in seen.egress]
+
+
+@pytest.mark.parametrize("mode", ["audit", "enforce"])
+def test_an_unlisted_name_at_an_allowed_name_s_address_goes_on_and_is_told(tmp_path: Path, mode: str) -> None:
+    records = [f"{name} A {V4.peer}" for name in ("deb.example", "registry.example")]
+    allowed = json.dumps([f"deb.example:{PORT}", f"udp://{V4.evil}:53"])
+    file = policy(tmp_path, f"mode: {mode}\nallow: {allowed}\n")
+    with lab_with_resolver(V4.evil, records, tmp_path) as lab:
+        seen = trace_inside(
+            lab,
+            looked_up_and_connected("deb.example", "registry.example"),
+            tmp_path / "otlp",
+            *("--policy", file, "--fail-on", "audit,deny", "--summary", str(tmp_path / "summary.md")),
+        )
+    assert seen.status == 0
+    ruled = [
+        (span["server.address"], span["egress.verdict"], span["egress.rule"]) for span in connections(seen)
+    ]
+    assert ruled == [(name, "allow", f"deb.example:{PORT}") for name in ("deb.example", "registry.example")]
+    told = f"registry.example:{PORT} was allowed by the rule for another name of its address"
+    assert f"1 attempt to {told}: deb.example:{PORT}" in seen.stderr.splitlines()
+    assert "1 destination is allowed by another name's rule only" in (tmp_path / "summary.md").read_text()
+    preview = tmp_path / "preview.md"
+    ci_egress("report", str(tmp_path / "otlp"), "--policy", file, "--summary", str(preview), cwd=tmp_path)
+    assert "would be denied" not in preview.read_text()
+    assert "1 destination is allowed by another name's rule only" in preview.read_text()
 
 
 def test_what_etc_hosts_names_needs_no_lookup(resolving: Lab, tmp_path: Path) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
+import re
 from typing import TYPE_CHECKING, Any
 
 import kubernetes_validate
 import pytest
+import yaml
 
 from exporter.baseline.parse import parse_baseline
 from exporter.policy.parse import parse_policy
@@ -15,6 +17,7 @@ from tests.kernel.lab import PORT, V4
 from tests.kernel.test_loader import CONTRACT
 from tests.kernel.test_watch_policy import job, run_id
 from tests.kernel.tracing import ROOT, spans
+from tools.reference.cli import commands
 from tools.release.checkout import Checkout
 
 from .machine import LIMIT_S, PINS, debian_root, machine
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
     from .machine import Machine
     from .releases import Built
 
+GUIDE = ROOT / "docs/how-to/kubernetes.md"
 KUBERNETES = "1.37.0"
 """The version whose schemas it is held to."""
 
@@ -121,6 +125,19 @@ def test_the_image_starts_what_the_manifest_gives_options_to() -> None:
     assert instructions("ENTRYPOINT") == ['["/usr/bin/ci-egress"]']
     assert container()["args"][0] == "watch"
     assert "command" not in container()
+
+
+def test_the_arguments_that_the_guide_gives_are_ones_of_watch() -> None:
+    blocks = re.findall(r"^```yaml\n(args: .*?)^```$", GUIDE.read_text(), re.MULTILINE | re.DOTALL)
+    known = {name for parameter in commands()["ci-egress watch"].params for name in parameter.opts}
+    for given in map(yaml.safe_load, blocks):
+        document = copy.deepcopy(documents()["DaemonSet"])
+        document["spec"]["template"]["spec"]["containers"][0] |= given
+        validate(document)
+        command, *arguments = given["args"]
+        assert command == "watch"
+        assert {each for each in arguments if each.startswith("--")} <= known
+    assert len(blocks) == 2
 
 
 @pytest.fixture(scope="module")

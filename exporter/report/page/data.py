@@ -15,6 +15,7 @@ from exporter.report.page.drafts import added, drafted
 from exporter.report.page.rows import Counts, Row, Table, table_of
 from exporter.report.page.tree import Tree, tree_of
 from exporter.report.preview import previewed_job
+from exporter.shared import shared_remarks
 from exporter.summary import FAILED
 from exporter.terms import ALLOWED
 from exporter.text import clean, printable
@@ -124,6 +125,7 @@ class PageData:
             "acts": acts,
             "programs": self._programs(job, tree),
             "command": self._texts.place(tree.command_line),
+            "notes": [shown(note, 500) for note in remarks(table)],
         }
 
     def _row(self, job: JobReport, row: Row, counts: Counts) -> dict[str, Any]:
@@ -135,12 +137,14 @@ class PageData:
             "step": place(row.step, _STEP_MAX),
             "verdict": place(row.verdict, _WORD_MAX),
             "rule": place(row.rule),
+            "shared": row.is_shared,
             "loopback": row.is_loopback,
             "novel": seen.novel,
             "known": seen.is_known,
             "effect": seen.effect,
             "would_rule": place(seen.rule),
             "would_line": seen.line,
+            "would_share": seen.is_shared,
             "attempts": counts.attempts,
             "failed": counts.failed,
             "sent": counts.bytes_sent,
@@ -187,6 +191,15 @@ class PageData:
             yield f"{self._unlisted:,} acts are counted in the tables, and not listed one by one."
         if self._texts.are_cut:
             yield "Long command lines are cut."
+
+
+def remarks(table: Table) -> Iterable[str]:
+    """What a reader should know of a job, a sentence each."""
+    return shared_remarks(
+        (row.destination, row.rule, counts.attempts)
+        for row, counts in table.items()
+        if row.rule and row.is_shared
+    )
 
 
 def head(job: JobReport, trace_url: str | None = None) -> dict[str, Any]:

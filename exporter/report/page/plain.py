@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from exporter.report.model import JobReport
-from exporter.report.page.data import PageData, head, is_judged, shown
+from exporter.report.page.data import PageData, head, is_judged, remarks, shown
 from exporter.report.page.rows import Counts, Row, Table
 from exporter.terms import VERDICT_WORDS
 
@@ -31,6 +31,7 @@ def _job(job: JobReport, table: Table, rows_max: int) -> dict[str, Any]:
         **head(job),
         "rows": [_cells(row, counts, judged=is_judged(job)) for row, counts in items[:rows_max]],
         "more": len(items) - len(items[:rows_max]),
+        "notes": [shown(note, 500) for note in remarks(table)],
         "attempts": sum(counts.attempts for counts in table.values()),
         "destinations": len({row.destination for row in table if not row.is_loopback}),
     }

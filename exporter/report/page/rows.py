@@ -10,6 +10,7 @@ from typing import NamedTuple
 from exporter.policy.rule_texts import DNS_PORT
 from exporter.report.held import Held, Seen
 from exporter.report.model import Act
+from exporter.shared import is_shared_with_another
 from exporter.summary import FAILED
 from exporter.terms import ALLOWED
 
@@ -26,6 +27,8 @@ class Row(NamedTuple):
     step: str | None
     verdict: str
     rule: str | None
+    is_shared: bool
+    """Whether the rule is for another name of the address."""
     seen: Seen
     """By the baseline and the policy that the acts are held against."""
 
@@ -82,6 +85,7 @@ def table_of(acts: Iterable[Act], held: Held) -> Table:
             act.step,
             act.verdict,
             act.rule,
+            is_shared_with_another(act.verdict, act.rule, act.host),
             held.seen(act),
         )
         rows.setdefault(row, Counts()).add(place, act)

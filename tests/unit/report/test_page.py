@@ -157,6 +157,30 @@ def test_a_policy_is_asked_with_what_is_known_of_an_act(
     assert (seen.effect, seen.rule, seen.line) == said
 
 
+@pytest.mark.parametrize(
+    ("at_ms", "said"),
+    [(0, ("deny", "default", False)), (20, ("allow", "a.example", True))],
+    ids=["before", "after"],
+)
+def test_a_policy_lets_a_name_pass_once_the_job_was_at_its_address_by_an_allowed_one(
+    at_ms: int, said: tuple[str, str, bool]
+) -> None:
+    policy = parse_policy(b"version: 1\nallow: [a.example]\n", "policy.yaml")
+    acts = [
+        act(1, "a.example", by=1, chain=CHAIN, at_ms=10),
+        act(2, "b.example", by=1, chain=CHAIN, at_ms=at_ms),
+    ]
+    seen = Held(job(*acts), policy=policy).seen(acts[1])
+    assert (seen.effect, seen.rule, seen.is_shared) == said
+
+
+def test_a_denied_name_is_denied_to_all_names_of_its_address() -> None:
+    policy = parse_policy(b"version: 1\nallow: [a.example]\ndeny: [b.example]\n", "policy.yaml")
+    acts = [act(1, "b.example", by=1, chain=CHAIN), act(2, "a.example", by=1, chain=CHAIN, at_ms=10)]
+    seen = Held(job(*acts), policy=policy).seen(acts[1])
+    assert (seen.effect, seen.rule, seen.is_shared) == ("deny", "b.example", False)
+
+
 def test_what_is_beyond_the_bounds_is_counted_and_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(data, "ACTS_MAX", 10)
     monkeypatch.setattr(data, "PROGRAMS_MAX", 3)

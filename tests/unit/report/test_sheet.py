@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import replace
 from datetime import date
 
 from exporter.destinations import SOCKET, destination
 from exporter.events import Outcome
+from exporter.report.markdown import render
 from exporter.report.model import Act, JobReport
 from exporter.report.sheet import sheet_of_report, sheet_of_run
 from exporter.summary import Summary
@@ -73,6 +75,33 @@ def test_spans_and_the_counts_of_a_run_give_the_same_sheet() -> None:
     assert replace(read, began_ns=0) == ran
     row = Row("registry.example", 443, "tcp", ("bash", "curl"), False, "audit", True, "install")
     assert read.tally.rows == [(row, Traffic(2, 1, 20, 40, "default"))]
+
+
+def test_what_another_name_s_rule_allowed_is_told_by_the_counts_of_a_run_and_by_spans() -> None:
+    rule, summary = "{host: deb.example, ports: [443]}", Summary({})
+    acting = program(parent=bash())
+    said = Ruling("allow", "enforce", rule)
+    allowed = replace(
+        RECORDED, verdict="allow", rule=rule, novel=None, step=None, bytes_sent=None, bytes_received=None
+    )
+    for host, attempts in (("registry.example", 2), ("deb.example", 1)):
+        summary.connected(destination(ACT, host), acting, attempts, said=said)
+    acts = (replace(allowed, attempts=2), replace(allowed, host="deb.example"))
+    read = sheet_of_report(replace(JOB_REPORT, mode="enforce", acts=acts))
+    ran = sheet_of_run("build", JOB, summary, mode="enforce", day=date(2026, 11, 26))
+    assert read == ran
+    told = "2 attempts to registry.example:443 were allowed by the rule for another name of its address"
+    assert read.tally.notes == (f"{told}: {rule}",)
+    markdown = render([read], account=None, trace_url=None)
+    assert "⚠️" in markdown
+    assert "1 destination is allowed by another name's rule only" in markdown
+    assert f"{told}: {rule}" in printed(summary)
+
+
+def printed(summary: Summary) -> list[str]:
+    stream = io.StringIO()
+    summary.print(stream, account="", title="")
+    return stream.getvalue().splitlines()
 
 
 def test_a_socket_without_an_address_has_no_host_but_a_host_may_be_called_so() -> None:

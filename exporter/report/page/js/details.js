@@ -1,6 +1,7 @@
 /* All that is known of one row. */
 
 const ACTS_SHOWN = 20;
+const SHARED = ", which is for another name of the address";
 
 function detailsOf(job, row) {
   const acts = job.actsOf(row);
@@ -13,7 +14,7 @@ function factsOf(job, row) {
   const would = row.effect && [effectBadge(row.effect), " by ", ruleText(row)];
   const addresses = row.addresses.filter((address) => !row.destination.startsWith(address));
   return [
-    ["Verdict", [verdictBadge(row.verdict, job.is_judged), rule ? [" by ", rule] : null].flat()],
+    ["Verdict", [verdictBadge(row.verdict, job.is_judged), rule ? [" by ", rule, row.shared && SHARED] : null].flat()],
     ["Your policy", would],
     ["Baseline", row.novel === true ? whyNew(row) : row.novel === false ? "known" : null],
     ["First", `${duration(row.first)} after the job began`],
@@ -31,7 +32,7 @@ function factList(known) {
 
 function ruleText(row) {
   if (!row.wouldRule) return "no rule: nothing is sent";
-  return h("span", {}, h("code", {}, row.wouldRule), row.would_line ? ` (line ${row.would_line})` : "");
+  return h("span", {}, h("code", {}, row.wouldRule), row.would_line ? ` (line ${row.would_line})` : "", row.would_share && SHARED);
 }
 
 function whyNew(row) {

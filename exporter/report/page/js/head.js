@@ -74,7 +74,7 @@ const sign = (text) => h("span", { class: "sign", "aria-hidden": "true" }, text)
 
 function notesOf(job) {
   const open = job.is_open ? ["The job’s own span is missing: it still runs, or was killed."] : [];
-  const notes = [...open, ...report.notes];
+  const notes = [...open, ...job.notes, ...report.notes];
   return notes.length ? h("ul", { class: "notes" }, ...notes.map((note) => h("li", {}, note))) : null;
 }
 
