@@ -97,7 +97,6 @@ def _explain(console: Console, traces: Path, beacon: Beacon) -> None:
     console.print(draw(read_trace(traces)))
     did_arrive = any(JOB_TOKEN in request.authorization for request in beacon.requests)
     theft = f"{THEFT} {ARRIVED if did_arrive else DID_NOT_ARRIVE}"
-    console.print()
     for paragraph in (theft, BACKGROUND, BRIEF):
         console.print(textwrap.fill(paragraph, min(console.width, _TEXT_WIDTH), subsequent_indent="  "))
     console.print(NEXT_STEPS.format(ci_egress=shown(CI_EGRESS)), soft_wrap=True)

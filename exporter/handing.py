@@ -29,6 +29,11 @@ def replace(path: Path, data: bytes, user: CommandUser | None) -> None:
     _hand(path, data, [placing.REPLACE, str(path)], user)
 
 
+def probe(path: Path, user: CommandUser | None) -> None:
+    """Raise HandingError where `path` couldn't be written now."""
+    _hand(path, b"", [placing.PROBE, str(path)], user)
+
+
 def _hand(path: Path, data: bytes, arguments: list[str], user: CommandUser | None) -> None:
     """As `user`; without one, and where that may not write and the folder is ours alone, as this process."""
     try:
@@ -49,6 +54,8 @@ def _place(data: bytes, arguments: list[str]) -> None:
     how, path, *limit = arguments
     if how == placing.APPEND:
         placing.append(path, data, int(limit[0]))
+    elif how == placing.PROBE:
+        placing.probe(path)
     else:
         placing.replace(path, data)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,10 +11,12 @@ from dataclasses import dataclass
 from exporter.account import Account
 from exporter.cli.messages import Messages
 from exporter.cli.notices import drops
+from exporter.config import ReportConfig
 from exporter.errors import FAIL_ON_STATUS, LOST_STATUS
 from exporter.jobs.model import Job
 from exporter.otlp import Destinations, Telemetry
 from exporter.summary import Summary
+from exporter.terms import DENIED, WOULD_DENY
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,8 @@ class Outcome:
     """What got lost of its processes, a line each."""
     failings: Sequence[str] = ()
     """Why the run fails although COMMAND succeeded, a line each."""
+    remarks: Sequence[str] = ()
+    """What else a person should know, a line each."""
 
     def tell(self) -> None:
         """Say it on stderr; the account is the last line."""
@@ -54,7 +59,7 @@ class Outcome:
             sys.stderr,
             account=str(self.account),
             title=f"egress of {self.title}",
-            notes=[*notes, f"trace {trace_id} → {places}"],
+            notes=[*notes, *self.remarks, f"trace {trace_id} → {places}"],
         )
 
     def exit_status(self, command_status: int, *, is_strict: bool) -> int:
@@ -63,3 +68,20 @@ class Outcome:
         if command_status == 0 and is_strict and has_losses:
             return LOST_STATUS
         return FAIL_ON_STATUS if command_status == 0 and self.failings else command_status
+
+
+def policy_told(ruleset: str | None, summary: Summary, account: Account, *, is_enforced: bool) -> list[str]:
+    """That a policy was there, where nothing else tells it, since it had nothing against anything."""
+    if ruleset is None or summary.against[DENIED] or summary.against[WOULD_DENY]:
+        return []
+    how = "enforced: nothing was denied" if is_enforced else "in audit: it would have denied nothing"
+    known = " of what is known" if any(account.dropped.values()) else ""
+    return [f"policy {ruleset}, {how}{known}"]
+
+
+def tree_told(destinations: Destinations, summary: Summary, reports: ReportConfig) -> list[str]:
+    """How to see more than the table: for who didn't ask for a report, but has files to make it of."""
+    folder, (_, attempts) = destinations.folder, summary.totals()
+    if folder is None or reports.report is not None or not attempts:
+        return []
+    return [f"who started whom: ci-egress report {shlex.quote(folder)} --report report.html"]

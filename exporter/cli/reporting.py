@@ -18,7 +18,7 @@ from exporter.cli.messages import Messages
 from exporter.cli.notices import warn
 from exporter.config import ReportConfig
 from exporter.errors import CiEgressError
-from exporter.handing import HandingError
+from exporter.handing import HandingError, probe
 from exporter.handing import append as append_to
 from exporter.handing import replace as put
 from exporter.otlp import Transcript
@@ -50,6 +50,7 @@ class Reporting:
         self._user: CommandUser | None = None
         if self._summary is not None or config.report is not None:
             self._find_user(user, environment)
+            self._probe()
         self.transcript = self._transcript(environment.get("TMPDIR"))
         """What the telemetry is to write its spans to, for the report."""
 
@@ -110,6 +111,15 @@ class Reporting:
         except CiEgressError as error:
             self._config, self._summary = replace(self._config, report=None), None
             warn(f"there will be no report and no summary: {error}")
+
+    def _probe(self) -> None:
+        """Tell now what would be told after a build of an hour, unless that makes the folder."""
+        for what, path in (("report", self._config.report), ("summary", self._summary)):
+            try:
+                if path is not None:
+                    probe(path, self._user)
+            except HandingError as error:
+                warn(f"as it is now, the {what} couldn't be written to {path}: {error}; {WRITE_HINT}")
 
     def _transcript(self, folder: str | None) -> Transcript | None:
         if self._config.report is None:

@@ -15,7 +15,7 @@ import stat
 import sys
 from pathlib import Path
 
-APPEND, REPLACE = "append", "replace"
+APPEND, REPLACE, PROBE = "append", "replace", "probe"
 
 _MODE = 0o666
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
@@ -54,6 +54,19 @@ def replace(path: str, data: bytes) -> None:
             if error.errno not in _NOT_SO:
                 raise
             _put_named(directory, name, data, known)
+    finally:
+        os.close(directory)
+
+
+def probe(path: str) -> None:
+    """Raise OSError where neither would work now; nothing is written."""
+    directory, name = _directory_of(path), Path(path).name
+    try:
+        known = _regular(directory, name)
+        if not os.access(".", os.W_OK | os.X_OK, dir_fd=directory, effective_ids=True) and not (
+            known and os.access(name, os.W_OK, dir_fd=directory, effective_ids=True)
+        ):
+            raise OSError(errno.EACCES, os.strerror(errno.EACCES))
     finally:
         os.close(directory)
 
@@ -180,12 +193,14 @@ def _rename(directory: int, temporary: str, name: str) -> None:
 
 
 def main() -> int:
-    """`append PATH LIMIT` or `replace PATH`, the bytes on stdin; on stderr the errno and what it means."""
+    """`append PATH LIMIT`, `replace PATH`, `probe PATH`, bytes on stdin; on stderr the errno, in words."""
     how, path, *limit = sys.argv[1:]
     data = sys.stdin.buffer.read()
     try:
         if how == APPEND:
             append(path, data, int(limit[0]))
+        elif how == PROBE:
+            probe(path)
         else:
             replace(path, data)
     except OSError as error:

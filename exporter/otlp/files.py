@@ -111,6 +111,20 @@ class JsonLines:
             os.ftruncate(self._descriptor, end - written)
 
 
+def keep_from_git(folder: Path) -> None:
+    """Make `folder`, which isn't there, with a .gitignore: `git add -A` takes no command lines along.
+
+    What stands there is left as it is, and nothing is said of what can't be made: files tell that.
+    """
+    with contextlib.suppress(OSError):
+        folder.mkdir(mode=_DIRECTORY_MODE)
+        path = folder / ".gitignore"
+        with _directory_of(path) as directory:
+            new = os.open(path.name, _APPEND | os.O_CREAT | os.O_EXCL, _FILE_MODE, dir_fd=directory)
+        with os.fdopen(new, "wb") as file:
+            file.write(b"*\n")
+
+
 def _is_at(path: Path, status: os.stat_result) -> bool:
     try:
         return os.path.samestat(path.lstat(), status)

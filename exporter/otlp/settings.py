@@ -110,6 +110,11 @@ class Destinations:
                 places[route.endpoint.place] = None
         return tuple(places)
 
+    @property
+    def folder(self) -> str | None:
+        """The one that holds spans, as one would type it here; None without one."""
+        return _typed(self.traces.directory) if self.traces.directory else None
+
 
 def _typed(folder: Path) -> str:
     here = Path.cwd()

@@ -19,6 +19,8 @@ from exporter.durations import Producer
 from exporter.otlp.complaints import ComplaintHandler, Complaints
 from exporter.otlp.courier import Courier, Spooling
 from exporter.otlp.depot import Books
+from exporter.otlp.environment import DEFAULT_DIRECTORY
+from exporter.otlp.files import keep_from_git
 from exporter.otlp.lane import LOG_RECORDS, SPANS, Cargo, Lane
 from exporter.otlp.ledger import Account, Entry, Ledger
 from exporter.otlp.metric_stream import MetricStream
@@ -63,6 +65,8 @@ class Telemetry:
         self._complaints = Complaints()
         self._ledger, self._earlier, self._log_ledger = Ledger(), Ledger(), Ledger()
         self._spooling = self._prepared(spooling, destinations)
+        if destinations.defaulted:
+            keep_from_git(DEFAULT_DIRECTORY)
         trace_sinks, log_sinks, metric_sinks = (
             open_sinks(signal, route, self._complaints, self._ledger.note_loss)
             for signal, route in (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -38,7 +38,7 @@ class Sheet:
     """What it was held against, where that is at hand: for entries that are there with other chains."""
     day: date | None = None
     """When it ended, in UTC."""
-    began_ns: int = 0
+    began_ns: int = field(default=0, compare=False)
     """Since 1970, in UTC; 0 where that is of no use."""
 
     @cached_property

@@ -697,6 +697,19 @@ def wait_until(condition: Callable[[], bool], *, within_s: float = 20.0) -> None
         time.sleep(0.05)
 
 
+def test_who_has_only_files_is_told_how_to_make_a_report_of_them(tmp_path: Path) -> None:
+    told = "who started whom: ci-egress report 'my out' --report report.html"
+    done = ci_egress("run", "--otlp-dir", "my out", "--", *CONNECT, cwd=tmp_path)
+    line, trace, account = done.stderr.splitlines()[-3:]
+    assert (line, trace.partition(" ")[0], account.partition(" ")[0]) == (told, "trace", "attempts")
+    made = ci_egress(*shlex.split(told.partition(": ci-egress ")[2]), cwd=tmp_path)
+    assert (made.status, (tmp_path / "report.html").is_file()) == (0, True), made.stderr
+    for options in (["--report", "r.html"], ["--json-log"]):
+        again = ci_egress("run", "--otlp-dir", "my out", *options, "--", *CONNECT, cwd=tmp_path)
+        assert again.status == 0, again.stderr
+        assert "who started whom" not in again.stderr
+
+
 def test_the_summary_tells_what_failed(tmp_path: Path) -> None:
     done = ci_egress("run", "--", *CONNECT, cwd=tmp_path)
     lines = [" ".join(line.split()) for line in done.stderr.splitlines()]

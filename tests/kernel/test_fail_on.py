@@ -66,12 +66,14 @@ def test_what_would_be_denied_is_a_failure_if_asked_for(lab: Lab, programs: Prog
         f"audit: 2 attempts would be denied, first: act (dash → act) → {V4.evil}:{PORT}, rule default"
     ]
     assert IN_VAIN not in seen.stderr
+    assert "policy --allowed-endpoints" not in seen.stderr
 
 
 def test_what_is_allowed_is_no_failure(lab: Lab, programs: Programs, tmp_path: Path) -> None:
     command = programs.act("connect", V4.peer, PORT)
     seen = trace(lab, command, tmp_path, *PEER_ALONE, "--enforce", "--fail-on", "audit,deny")
     assert (seen.status, failed(seen.stderr)) == (0, [])
+    assert "policy --allowed-endpoints, enforced: nothing was denied" in seen.stderr.splitlines()
 
 
 @pytest.mark.parametrize("constants", [{}, {"SLOTS_MAX": 4}], ids=["aggregated", "no-room-to-tell-apart"])

@@ -302,6 +302,29 @@ def test_a_file_prepared_by_somebody_else_is_refused(
     assert not (tmp_path / "would-be-created").exists()
 
 
+def test_the_folder_that_nobody_asked_for_is_none_that_git_adds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for _ in range(2):
+        with Telemetry(resolve_destinations({}, otlp_dir=None), {}):
+            pass
+    files = sorted(path.name for path in Path("ci-egress").iterdir())
+    assert files == [".gitignore", "logs.jsonl", "metrics.jsonl", "traces.jsonl"]
+    assert Path("ci-egress/.gitignore").read_text() == "*\n"
+    with Telemetry(resolve_destinations({}, otlp_dir=Path("asked-for")), {}):
+        pass
+    assert not Path("asked-for/.gitignore").exists()
+
+
+def test_a_folder_that_is_there_is_left_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("ci-egress").mkdir()
+    with Telemetry(resolve_destinations({}, otlp_dir=None), {}):
+        pass
+    assert not Path("ci-egress/.gitignore").exists()
+
+
 def test_a_directory_that_is_a_symlink_is_refused(tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "out").symlink_to("elsewhere")

@@ -41,6 +41,20 @@ def nowhere_nameless(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "open", refusing)
 
 
+def test_what_could_be_written_is_found_out_without_writing(tmp_path: Path) -> None:
+    (tmp_path / "there").write_text("kept")
+    (tmp_path / "link").symlink_to("there")
+    os.mkfifo(tmp_path / "fifo")
+    for name in ("new", "there"):
+        placing.probe(str(tmp_path / name))
+    for name, number in {"link": errno.ELOOP, "fifo": errno.EINVAL, "gone/new": errno.ENOENT}.items():
+        with pytest.raises(OSError) as caught:  # noqa: PT011 - its number is looked at
+            placing.probe(str(tmp_path / name))
+        assert caught.value.errno == number
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["fifo", "link", "there"]
+    assert (tmp_path / "there").read_text() == "kept"
+
+
 def test_a_file_is_made_and_appended_to(tmp_path: Path) -> None:
     path = tmp_path / "summary.md"
     placing.append(str(path), b"one\n", LIMIT)

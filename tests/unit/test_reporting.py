@@ -53,6 +53,24 @@ def test_summaries_stay_within_what_github_takes_together(
     assert "the summary can't be written to" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("what", ["report", "summary"])
+def test_a_folder_that_is_not_there_is_told_at_the_start_and_may_still_come(
+    tmp_path: Path, sheet: Sheet, what: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "later" / "document"
+    config = ReportConfig(**{what: path})  # type: ignore[arg-type]
+    with Reporting(config, {}) as reporting:
+        assert capsys.readouterr().err == (
+            f"ci-egress: warning: as it is now, the {what} couldn't be written to {path}: No such file or "
+            "directory; name a file in a folder that you can write to, on a disk with room\n"
+        )
+        path.parent.mkdir()
+        reporting.summarise([sheet], ACCOUNT)
+        reporting.report(ACCOUNT)
+    assert path.stat().st_size
+    assert "warning" not in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("document", ["report", "summary"])
 def test_a_fault_of_ours_is_said_and_goes_no_further(
     tmp_path: Path,
