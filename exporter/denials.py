@@ -11,6 +11,7 @@ from exporter.destinations import Destination
 from exporter.events import ProcessKey
 from exporter.firsts import Firsts, Words, facts, sentence
 from exporter.otlp import LogRecord, Severity
+from exporter.policy.rule_texts import DNS_PORT
 from exporter.programs import Program
 from exporter.terms import Ruling
 
@@ -32,7 +33,9 @@ class Denials:
         self.attempts = Counter[str]()
         """All that were denied or would be, by `egress.verdict`."""
         self.first: dict[str, str] = {}
-        """Of each verdict the first one, in words."""
+        """Of each verdict the first one, in words; a lookup only where there was nothing else."""
+        self._lookups: set[str] = set()
+        """Verdicts of which `first` is a lookup."""
         self._firsts = Firsts(log, say, Words("denials", "blocked"))
 
     def meet(
@@ -50,8 +53,10 @@ class Denials:
         if not ruling.is_against:
             return
         self.attempts[ruling.verdict] += attempts
-        if ruling.verdict not in self.first:
+        is_lookup = destination.port == DNS_PORT
+        if ruling.verdict not in self.first or (ruling.verdict in self._lookups and not is_lookup):
             self.first[ruling.verdict] = _told(program, destination, ruling)
+            (self._lookups.add if is_lookup else self._lookups.discard)(ruling.verdict)
         process, exec_id = (program.process, program.exec_id) if program else (None, 0)
         if self._firsts.meets(_First(process, exec_id, destination, ruling.verdict)):
             self._tell(program, destination, ruling, span())

@@ -11,6 +11,7 @@ from exporter.attributes import LayeredSpan
 from exporter.destinations import Destination
 from exporter.firsts import Firsts, Words, facts, sentence
 from exporter.otlp import LogRecord, Severity
+from exporter.policy.rule_texts import DNS_PORT
 from exporter.programs import Lineage, Program
 
 NOVEL_EVENT = "cicd.egress.novel"
@@ -34,7 +35,8 @@ class Novelties:
         self.attempts = 0
         """All that were novel."""
         self.first: str | None = None
-        """The first one, in words."""
+        """The one to look at first, in words: a destination that nobody knows, and hardly a lookup."""
+        self._urgency = (True, True)
         self._firsts = Firsts(log, partial(say, level=logging.WARNING), Words("novelties", "novel"))
 
     def meet(
@@ -55,7 +57,9 @@ class Novelties:
             return
         reason = why()
         what = sentence(program, destination, reason)
-        self.first = self.first or what
+        urgency = (destination.port == DNS_PORT, reason != UNLISTED)
+        if self.first is None or urgency < self._urgency:
+            self.first, self._urgency = what, urgency
         told, made = f"novel: {what}", span()
         self._firsts.record(NOVEL_EVENT, Severity.WARN, made, told)
         self._firsts.show(told, NOVEL_EVENT, made, **facts(program, destination), why=reason)

@@ -71,14 +71,11 @@ class Found:
         """The job with `acts`, and `programs_max` programs at most."""
         span_id = self.first_part[1] if self.first_part else ""
         programs = chosen(rooted(self.programs, span_id or None), acts, programs_max)
+        named = self._named() or self.task or self.pipeline
         return JobReport(
             trace_id=self.trace_id,
             span_id=span_id,
-            title=self.task
-            or self.pipeline
-            or self._named()
-            or _root_program(programs, span_id, acts)
-            or _UNNAMED,
+            title=named or _root_program(programs, span_id, acts) or _UNNAMED,
             pipeline=self.pipeline,
             task=self.task,
             run_id=self.run_id,

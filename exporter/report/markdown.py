@@ -5,7 +5,9 @@ Whatever comes from a job stands in HTML blocks, as code, or in fences: see `ine
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from functools import partial
 from string import hexdigits
 
@@ -62,9 +64,28 @@ def _jobs(judged: Sequence[tuple[Verdict, Sheet]], trace_url: str | None, limit_
     shown = judged[: max(1, limit_bytes // _JOB_MIN_BYTES)]
     more = _more_jobs([sheet for _, sheet in judged[len(shown) :]])
     are_folded = len(judged) > _OPEN_JOBS_MAX
-    jobs = (partial(_job, each, trace_url, is_folded=are_folded and each[0].rank == 0) for each in shown)
-    text = fitted(list(jobs), limit_bytes - size(more))
+    titles = Counter(sheet.title for _, sheet in judged)
+    jobs = [
+        partial(
+            _job,
+            each,
+            trace_url,
+            began=_began(each[1]) if titles[each[1].title] > 1 else "",
+            is_folded=are_folded and each[0].rank == 0,
+        )
+        for each in shown
+    ]
+    text = fitted(jobs, limit_bytes - size(more))
     return f"{text}{more}" if text else ""
+
+
+def _began(sheet: Sheet) -> str:
+    """Tells apart what is called alike."""
+    try:
+        began = datetime.fromtimestamp(sheet.began_ns // 10**9, UTC)
+    except (OverflowError, OSError, ValueError):
+        return ""
+    return f" {began:%Y-%m-%d %H:%M:%S} UTC" if sheet.began_ns else ""
 
 
 def _more_jobs(sheets: Sequence[Sheet]) -> str:
@@ -75,9 +96,11 @@ def _more_jobs(sheets: Sequence[Sheet]) -> str:
     return f"<p>… and {told}: see their traces.</p>\n\n"
 
 
-def _job(judged: tuple[Verdict, Sheet], trace_url: str | None, limit_bytes: int, *, is_folded: bool) -> str:
+def _job(
+    judged: tuple[Verdict, Sheet], trace_url: str | None, limit_bytes: int, *, began: str, is_folded: bool
+) -> str:
     (_, sign, sentence), sheet = judged
-    title = f"{sign} {code(sheet.title, limit=_TITLE_MAX)}: {sentence}"
+    title = f"{sign} {code(sheet.title, limit=_TITLE_MAX)}{began}: {sentence}"
     head = f"<p>{' · '.join(counts(sheet))}</p>\n\n"
     trace = f"<p>{_trace(sheet, trace_url)}</p>\n\n"
     room = limit_bytes - size(title) - size(head) - size(trace) - _FOLD_BYTES

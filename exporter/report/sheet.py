@@ -38,6 +38,8 @@ class Sheet:
     """What it was held against, where that is at hand: for entries that are there with other chains."""
     day: date | None = None
     """When it ended, in UTC."""
+    began_ns: int = 0
+    """Since 1970, in UTC; 0 where that is of no use."""
 
     @cached_property
     def has_baseline(self) -> bool:
@@ -86,7 +88,8 @@ def sheet_of_run(  # noqa: PLR0913 - what a run knows besides its spans
 def sheet_of_report(job: JobReport, *, baseline: Baseline | None = None) -> Sheet:
     """Of a job that was read back from its spans."""
     tally, day = _tally(job.acts), _day(job.ended_ns)
-    return Sheet(job.title, job.pipeline, job.task, job.trace_id, tally, job.mode, baseline, day)
+    known = (job.title, job.pipeline, job.task, job.trace_id, tally, job.mode, baseline, day)
+    return Sheet(*known, job.started_ns)
 
 
 def attempts_of(rows: Iterable[Counted]) -> int:

@@ -90,6 +90,8 @@ def test_each_view_of_it_has_its_picture(open_page: Open, written: Written) -> N
     opened.page.set_viewport_size({"width": 1400, "height": 2400})  # for each view as a whole
     for view in ("tree", "timeline", "news", "policy"):
         opened.view(view)
+        if view == "tree":
+            opened.page.get_by_role("treeitem").filter(has_text="beacon.example:80").last.press("Enter")
         opened.picture(f"report-{view}", ".views")
     open_page(written.by_run, scheme="dark").picture("report-dark")
     open_page(written.by_run, size=PHONE).picture("report-phone")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.unit.report.builds import build
-from tests.unit.report.samples import BEGAN_NS, MS, act, large, sample
+from tests.unit.report.samples import BEGAN_NS, MS, act, large, sample, span_id
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -52,12 +52,23 @@ def test_destinations_are_named_beside_marks_as_far_as_there_is_room(open_page: 
         "all => all.map((one) => [...one.querySelectorAll('.label')].map((each) => each.textContent))"
     )
     assert lanes[0] == ["192.0.2.1"]
+    assert lanes[1] == ["git.example:443"]  # and before, a lookup of that
     assert lanes[2] == ["registry.npm.example:443"]
     assert all(len(labels) == 1 for labels in lanes)
     assert page.locator(".lane .label").evaluate_all(
         """all => all.every((one) => one.querySelector("text").getBoundingClientRect().right
             <= one.closest(".lane").getBoundingClientRect().right + 1)"""
     )
+
+
+def test_a_lookup_is_named_by_what_that_program_asked_for(open_page: Open) -> None:
+    (lookup,) = [each for each in build().acts if each.question]
+    acts = [
+        replace(lookup, question=f"host-{by}.example", parent_id=span_id(by), started_ns=BEGAN_NS + by * MS)
+        for by in (3, 7)
+    ]
+    page = open_page(sample(replace(build(), acts=tuple(acts))), at="#timeline").page
+    assert page.locator(".lane .label").all_text_contents() == ["host-3.example", "host-7.example"]
 
 
 @pytest.mark.parametrize(

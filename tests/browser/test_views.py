@@ -59,8 +59,8 @@ def test_each_job_of_several_is_shown_by_itself(open_page: Open) -> None:
     assert page.locator("h1").inner_text() == "build"
     choice = page.get_by_label("Job", exact=True)
     assert choice.locator("option").all_inner_texts() == [
-        "1. build (11 destinations, 2 new)",
-        "2. deploy (11 destinations, 2 new, 2 denied)",
+        "1. 11:06 build (11 destinations, 2 new)",
+        "2. 11:06 deploy (11 destinations, 2 new, 2 denied)",
     ]
     page.click("#tab-tree")
     choice.select_option("1")
@@ -165,6 +165,8 @@ def test_what_the_policy_was_against_stands_in_a_draft_as_a_comment(
         '  # - "telemetry.example:443"  # 2 ×: sh > npm > node > sh > curl',
     ]
     assert "telemetry" not in page.get_by_role("region", name="As an option").inner_text()
+    added = page.get_by_role("region", name="Allow in the policy")
+    assert added.count() == (1 if mode == "audit" else 0)
 
 
 def test_of_an_enforced_run_nobody_says_that_its_policy_would_break_it(open_page: Open) -> None:

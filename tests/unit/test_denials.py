@@ -17,7 +17,7 @@ from exporter.destinations import destination
 from exporter.events import Act, Acted, Aggregated, Outcome, Verdict
 from exporter.firsts import SAID_MAX, TOLD_MAX
 from exporter.flows import Flow
-from exporter.novelties import Novelties
+from exporter.novelties import OTHER_CHAINS, UNLISTED, Novelties
 from exporter.otlp import LogRecord, Severity
 from exporter.spans import Spans
 from exporter.terms import Ruling, Terms, ruling
@@ -204,6 +204,32 @@ def test_what_is_novel_fails_a_run_that_asks_for_it() -> None:
     ]
     assert failings([FailOn.AUDIT, FailOn.DENY], denials, met, account) == []
     assert failings([FailOn.NOVEL], denials, NOTHING_NOVEL, account) == []
+
+
+def test_of_what_is_novel_an_unknown_host_is_told_before_known_ones_and_lookups() -> None:
+    met = Novelties(lambda _: None, lambda *_, **__: None)
+    span = Spans(JOB, Resource({}), CLOCK).aggregate(AGGREGATE, destination(AGGREGATE), None, None)
+    firsts = []
+    for port, why in (
+        (53, UNLISTED),
+        (53, OTHER_CHAINS),
+        (443, OTHER_CHAINS),
+        (444, UNLISTED),
+        (445, UNLISTED),
+    ):
+        where = destination(AGGREGATE)._replace(port=port)
+        met.meet(program(), where, lambda why=why: why, lambda: span)  # type: ignore[misc]
+        firsts.append((met.first or "").partition("192.0.2.7:")[2])
+    assert firsts == [f"53, {UNLISTED}"] * 2 + [f"443, {OTHER_CHAINS}"] + [f"444, {UNLISTED}"] * 2
+
+
+def test_of_what_is_denied_a_lookup_is_told_last() -> None:
+    told = Told()
+    firsts = []
+    for port in (53, 53, 443, 444):
+        told.meet(DENIED._replace(peer_port=port))
+        firsts.append(told.denials.first["deny"].partition("192.0.2.7:")[2])
+    assert firsts == ["53, rule 192.0.2.0/24"] * 2 + ["443, rule 192.0.2.0/24"] * 2
 
 
 @pytest.mark.parametrize(

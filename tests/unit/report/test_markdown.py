@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -118,6 +119,15 @@ def test_what_was_denied_stands_apart_with_the_rule_that_says_so_also_where_it_i
     assert "<h4>Denied</h4>" in text
     assert "<h4>New destinations</h4>" not in text
     assert "<summary>All" not in text
+
+
+def test_jobs_that_are_called_alike_are_told_apart_by_their_start() -> None:
+    first, second = (replace(sheet(row()), began_ns=seconds * 10**9) for seconds in (0, 1_764_115_200))
+    other = replace(first, title="test", began_ns=1)
+    text = shown(render([first, second, other], account=None, trace_url=None)).text()
+    assert "build 2025-11-26 00:00:00 UTC: 1 destination" in text
+    assert "build: 1 destination" in text
+    assert "test: 1 destination" in text
 
 
 def test_in_the_table_of_all_rows_say_what_is_new_or_denied() -> None:

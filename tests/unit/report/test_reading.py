@@ -77,6 +77,25 @@ def test_what_the_pipeline_wrote_comes_back_as_a_tree_with_its_account(tmp_path:
     assert found.started_ns <= found.acts[0].started_ns <= found.acts[0].ended_ns <= found.ended_ns
 
 
+@pytest.mark.parametrize(
+    ("spans", "title"),
+    [
+        ([job(1, name="run"), program(2, 1, "make"), program(3, 2, "sh"), act(4, 3)], "make"),
+        ([job(1, name="run"), act(4, 1)], "sh"),
+        ([program(2, 1, "make"), act(4, 2)], "make"),
+        ([job(1, name="run")], "run"),
+    ],
+    ids=["programs", "no-programs", "no-job", "nothing"],
+)
+def test_a_job_that_no_ci_system_names_is_called_as_its_first_program(
+    spans: list[dict[str, Any]], title: str, tmp_path: Path
+) -> None:
+    for span in spans:
+        span["attributes"] = [each for each in span["attributes"] if not each["key"].startswith("cicd.")]
+    written(tmp_path, lines(spans))
+    assert only_job(read([tmp_path], say=str)).title == title
+
+
 def test_each_attribute_is_told(tmp_path: Path) -> None:
     more: dict[str, Any] = {
         "egress__novel": True,

@@ -72,7 +72,7 @@ def test_spans_and_the_counts_of_a_run_give_the_same_sheet() -> None:
     acts = (RECORDED, replace(RECORDED, outcome="refused"))
     read = sheet_of_report(replace(JOB_REPORT, acts=acts))
     ran = sheet_of_run("build", JOB, summary, mode="audit", day=date(2026, 11, 26))
-    assert read == ran
+    assert replace(read, began_ns=0) == ran
     row = Row("registry.example", 443, "tcp", ("bash", "curl"), False, "audit", True, "install")
     assert read.tally.rows == [(row, Traffic(2, 1, 20, 40, "default"))]
 

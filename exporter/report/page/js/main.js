@@ -35,7 +35,8 @@ function jobTitle(job, place) {
   const news = distinct(job.remote.filter((row) => row.novel));
   const denied = distinct(job.remote.filter((row) => row.verdict === "deny"));
   const told = [counted(distinct(job.remote), "destination"), news && `${number(news)} new`, denied && `${number(denied)} denied`];
-  return `${place + 1}. ${job.title} (${told.filter(Boolean).join(", ")})`;
+  const time = job.started ? `${job.started.slice(11, 16)} ` : "";
+  return `${place + 1}. ${time}${job.title} (${told.filter(Boolean).join(", ")})`;
 }
 
 function bar(place) {

@@ -26,7 +26,10 @@ function marksOf(job, acts, whole) {
     const kind = KINDS.findIndex(({ is }) => is(row));
     const hasFailed = job.hasFailed(act);
     const key = (Math.floor((BINS * at) / whole) * KINDS.length + kind) * 2 + Number(hasFailed);
-    const mark = marks.get(key) ?? { kind: KINDS[kind], hasFailed, at, attempts: 0, rows: new Set(), outcomes: new Set() };
+    const mark = marks.get(key) ?? { kind: KINDS[kind], hasFailed, at, attempts: 0, rows: new Set(), asked: new Set(), reached: new Set(), outcomes: new Set() };
+    const question = textAt(job.acts.question[act]);
+    if (question) mark.asked.add(question);
+    else mark.reached.add(row.destination);
     mark.attempts += job.acts.attempts[act];
     mark.rows.add(row);
     if (hasFailed) mark.outcomes.add(job.outcome(act));
@@ -54,8 +57,9 @@ function labelsOf(marks, whole, widthPx) {
   return labels;
 }
 
-function labelText({ rows }) {
-  const names = [...new Set([...rows].map((row) => row.asked[0] ?? row.destination))];
+/** Where it went; of lookups alone, what they asked for. */
+function labelText({ asked, reached }) {
+  const names = [...(reached.size ? reached : asked)];
   const more = names.length > 1 ? ` +${number(names.length - 1)}` : "";
   return (names[0].length > LABEL_MAX ? `${names[0].slice(0, LABEL_MAX)}…` : names[0]) + more;
 }
