@@ -37,7 +37,6 @@ function jobTitle(job, place) {
   const told = [counted(distinct(job.remote), "destination"), news && `${number(news)} new`, denied && `${number(denied)} denied`];
   const time = job.started ? `${job.started.slice(11, 16)} ` : "";
   return `${place + 1}. ${time}${job.title} (${told.filter(Boolean).join(", ")})`;
->>>>>>> refs/heads/mendshared
 }
 
 function bar(place) {
