@@ -34,7 +34,7 @@ OF_NO_RESOURCE_HERE = {
     "vcs.repository.name",
     "vcs.repository.url.full",
 }
-"""What one types on Monday names neither a repository nor a runner; tests/unit/jobs/test_attributes.py does."""
+"""What one types on Monday names neither a repository nor a runner: tests/unit/jobs/test_attributes.py."""
 NOT_ALWAYS = {"process.working_directory": "of processes that still live when they are looked up"}
 OF_NO_METRIC_HERE = {
     "cicd.egress.exporter.unattributed": "all was attributed: tests/kernel/test_watch.py",
