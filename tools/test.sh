@@ -17,7 +17,8 @@ done
 
 readonly log=build/second-row.log
 mkdir -p build
-"${pytest[@]}" "${second[@]}" >"$log" 2>&1 &
+# In the background a shell has its children ignore interrupts, and theirs, which tests are about.
+env --default-signal=INT,QUIT "${pytest[@]}" "${second[@]}" >"$log" 2>&1 &
 readonly row=$!
 trap 'kill -INT "$row" 2>/dev/null || true' EXIT
 
