@@ -101,4 +101,4 @@ def test_its_examples_are_decided_as_it_says(said: list[tuple[str, str]], act: s
 
 
 def test_there_are_examples() -> None:
-    assert len(EXAMPLES) == 8
+    assert len(EXAMPLES) == 9
