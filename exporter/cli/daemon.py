@@ -152,7 +152,8 @@ class _Daemon:
         spans = config.output.process_spans
         self.view = screen(environment, is_live=config.is_live)
         self._ticker = Ticker(self.view)
-        outlets = Outlets(telemetry, metrics, system_clock(), spans, tell_act_of, self.view)
+        showing = self._ticker if self.view else None
+        outlets = Outlets(telemetry, metrics, system_clock(), spans, tell_act_of, showing)
         self._governor = Governor(tracer, policy, all_names, warn, has_one_job=job is not None)
         self._begun: list[Job] = []
         """Jobs of which it isn't said yet."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from exporter.account import Bookkeeping
 from exporter.cli.baselines import warn_of_unknown
@@ -53,9 +53,6 @@ from exporter.spans import traceparent
 from exporter.summary import Summary
 from exporter.traced import Outlets, TracedJob, known_by, traced_job
 
-if TYPE_CHECKING:
-    from exporter.view.lines import Lines
-
 SCOPE = 1
 """The job's number in the kernel: `run` has one job."""
 
@@ -93,11 +90,12 @@ def trace(
         step = step_of(environment, job_env=config.job_env)
         beginning = Beginning(job, system_clock(), _root(held), SCOPE, boot_ns(), terms, step)
         view = lines(environment, is_live=config.is_live)
-        run = _assembled(given, environment, beginning, telemetry, tracer, stack, view)
+        ticker = Ticker(view)
+        showing = ticker if view else None
+        run = _assembled(given, environment, beginning, telemetry, tracer, stack, showing)
         _follow(run, governed, [SCOPE, *([HOST] if config.host_enforce else [])])
         held.release(_handed_on(environment, traceparent(run.traced.spans.job_context), job))
         _begin(run, config, held)
-        ticker = Ticker(view)
         ended_ns = wait(run.source, held.pidfd, lambda: _turn(run, relay, held, ticker))
         _end(run, ended_ns)
         finish(view)
@@ -139,7 +137,7 @@ def _assembled(  # noqa: PLR0913, PLR0917 - it puts just these together
     telemetry: Telemetry,
     tracer: Tracer,
     stack: ExitStack,
-    view: Lines | None,
+    view: Ticker | None,
 ) -> _Run:
     config, flows = given.config, Flows()
     books = Bookkeeping(

@@ -12,8 +12,12 @@ from exporter.cli.messages import Messages
 from exporter.cli.notices import tell_act, tell_fault
 from exporter.console import write
 from exporter.jobs.model import Job
+from exporter.traced import View
 
 if TYPE_CHECKING:
+    from exporter.destinations import Destination
+    from exporter.programs import Program
+    from exporter.terms import Ruling
     from exporter.view.lines import Lines
     from exporter.view.screen import Screen
     from exporter.view.terminal import Terminal
@@ -22,7 +26,7 @@ _NO_SEQUENCES = frozenset({"", "dumb", "unknown"})
 """Values of TERM."""
 
 
-class _Ticking(Protocol):
+class _Showing(View, Protocol):
     def tick(self) -> None:
         """Show what is due."""
 
@@ -33,20 +37,31 @@ class _Closing(Protocol):
 
 
 class Ticker:
-    """Lets a view show what is due; one that has a fault is let be: tracing goes on."""
+    """Hands a view what it is to show. One with a fault is let be: tracing goes on, and no act is lost."""
 
-    def __init__(self, view: _Ticking | None) -> None:
+    def __init__(self, view: _Showing | None) -> None:
         """None: there is none."""
         self._view = view
+
+    def met(self, job: Job, where: Destination, program: Program | None, said: Ruling, attempts: int) -> None:
+        """Acts, as they are counted."""
+        if self._view is not None:
+            with self._let_be():
+                self._view.met(job, where, program, said, attempts)
 
     def tick(self) -> None:
         """For a loop."""
         if self._view is not None:
-            try:
+            with self._let_be():
                 self._view.tick()
-            except Exception:  # noqa: BLE001 - what is shown isn't worth what is traced
-                self._view = None
-                tell_fault(traceback.format_exc(), lost="--live")
+
+    @contextmanager
+    def _let_be(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception:  # noqa: BLE001 - what is shown isn't worth what is traced
+            self._view = None
+            tell_fault(traceback.format_exc(), lost="--live")
 
 
 def finish(view: _Closing | None) -> None:

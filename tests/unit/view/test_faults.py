@@ -5,6 +5,11 @@ from __future__ import annotations
 import pytest
 
 from exporter.cli.viewing import Ticker, finish
+from exporter.destinations import Destination
+from exporter.jobs.detect import detect
+from exporter.terms import Ruling
+
+WHERE = Destination("a.example", 443, "tcp", None)
 
 
 class Broken:
@@ -13,11 +18,11 @@ class Broken:
     def __init__(self) -> None:
         self.calls = 0
 
-    def tick(self) -> None:
+    def tick(self, *_: object) -> None:
         self.calls += 1
         raise ZeroDivisionError
 
-    close = tick
+    close = met = tick
 
 
 def test_it_is_told_once_and_the_view_is_let_be(capsys: pytest.CaptureFixture[str]) -> None:
@@ -25,6 +30,18 @@ def test_it_is_told_once_and_the_view_is_let_be(capsys: pytest.CaptureFixture[st
     ticker = Ticker(view)
     for _ in range(3):
         ticker.tick()
+    assert view.calls == 1
+    assert capsys.readouterr().err.count("it goes on without --live") == 1
+
+
+def test_an_act_that_it_cannot_show_is_counted_all_the_same(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    view = Broken()
+    ticker = Ticker(view)
+    for _ in range(2):
+        ticker.met(detect({}), WHERE, None, Ruling(), 1)
+    ticker.tick()
     assert view.calls == 1
     assert capsys.readouterr().err.count("it goes on without --live") == 1
 
