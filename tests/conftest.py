@@ -5,7 +5,8 @@ stand elsewhere carry `@pytest.mark.kernel` themselves. Without root those are s
 under `CI=true` a test that was skipped, deselected or expected to fail makes the whole run fail.
 
 `make test` runs them in two rows side by side (tools/test.sh). Both trace at once, except while a test
-runs that looks at the whole host, and carries `@pytest.mark.alone`.
+runs that carries `@pytest.mark.alone`: one that looks at the whole host, or that watches it with a policy
+that denies other tests' jobs something, too.
 """
 
 from __future__ import annotations
@@ -45,12 +46,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)  # before the time of the test begins
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    """Keep others from tracing beside what looks at the whole host, those of another checkout, too."""
+    """Keep others from tracing beside what must be alone, those of another checkout, too."""
     if not item.get_closest_marker("kernel"):
         return (yield)
     LOCK.parent.mkdir(parents=True, exist_ok=True)
     with LOCK.open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX if item.get_closest_marker("alone") else fcntl.LOCK_SH)
+        with LOCK.with_suffix(".turn").open("a") as turn:  # in turn: else the others would go on and on
+            fcntl.flock(turn, fcntl.LOCK_EX)
+            fcntl.flock(lock, fcntl.LOCK_EX if item.get_closest_marker("alone") else fcntl.LOCK_SH)
         try:
             return (yield)
         finally:

@@ -76,6 +76,7 @@ def test_every_step_of_a_job_is_in_its_trace(tmp_path: Path, path: str, lab: Lab
     assert Path(begun.outputs["report"]).read_text().startswith("<!doctype html>")
 
 
+@pytest.mark.alone
 def test_what_the_policy_denies_is_denied_told_and_fails_the_job(
     tmp_path: Path, path: str, lab: Lab, programs: Programs
 ) -> None:

@@ -270,6 +270,7 @@ def test_every_act_of_a_job_before_its_policy_holds_is_told_against_it(
     assert "would block: act" in record["body"]["stringValue"]
 
 
+@pytest.mark.alone
 def test_a_changed_policy_holds_for_jobs_that_run(steps: Steps, tmp_path: Path) -> None:
     file, runs = policy(tmp_path, SECTIONS), [run_id("changed-1"), run_id("changed-2")]
     evil = steps.act(V4.evil)
@@ -346,6 +347,7 @@ allow: ["udp://{V4.evil}:53", "NAME:{PORT}"]
 """
 
 
+@pytest.mark.alone
 def test_what_names_granted_lasts_through_a_change_of_the_policy(
     steps: Steps, lab: Lab, tmp_path: Path
 ) -> None:
@@ -406,6 +408,7 @@ def enforce(verb: str, pattern: str) -> int:
     return subprocess.run(command, env=environment(), cwd=ROOT, capture_output=True, check=False).returncode
 
 
+@pytest.mark.alone
 def test_a_chain_of_processes_begins_at_the_jobs_root(steps: Steps, tmp_path: Path) -> None:
     """What started the step is none of it, `timeout` for one."""
     file = policy(
@@ -421,6 +424,7 @@ def test_a_chain_of_processes_begins_at_the_jobs_root(steps: Steps, tmp_path: Pa
         watch.stop()
 
 
+@pytest.mark.alone
 def test_steps_of_a_job_at_once_share_what_names_granted(steps: Steps, lab: Lab, tmp_path: Path) -> None:
     file, run = policy(tmp_path, NAMES.replace("NAME", "www.registry.example")), run_id("shared")
     question = query("www.registry.example").hex()

@@ -91,6 +91,7 @@ def test_files_with_tokens_are_roots_alone(installed: Machine) -> None:
     assert (status.st_uid, status.st_mode & 0o777) == (0, 0o600)
 
 
+@pytest.mark.alone
 def test_the_service_has_just_the_rights_of_its_unit_and_denies(service: Machine, steps: Steps) -> None:
     process = Path(f"/proc/{service.main_pid()}/status").read_text()
     fields = dict(line.split(":\t", 1) for line in process.splitlines() if ":\t" in line)
@@ -117,12 +118,14 @@ def begun(machine: Machine, run: str) -> None:
     wait_for(lambda: run in machine.said(), limit_s=LIMIT_S)
 
 
+@pytest.mark.alone
 def test_it_reads_the_policy_again_when_it_is_reloaded(service: Machine) -> None:
     pid = service.main_pid()
     service.systemctl("reload", "ci-egress.service")
     assert service.main_pid() == pid
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("has_other_programs", [False, True], ids=["same programs", "other programs"])
 def test_an_upgrade_lets_it_go_on_denying(
     service: Machine, built: Built, steps: Steps, tmp_path: Path, *, has_other_programs: bool
@@ -143,6 +146,7 @@ def test_an_upgrade_lets_it_go_on_denying(
     assert steps.go(place, 1) == "EPERM\n"
 
 
+@pytest.mark.alone
 def test_removing_it_while_it_runs_and_after_a_kill_detaches_everything(service: Machine) -> None:
     os.kill(service.main_pid(), signal.SIGKILL)
     service.apt("purge", "ci-egress")

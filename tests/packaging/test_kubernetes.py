@@ -151,6 +151,7 @@ def image(built: Built) -> Iterator[Machine]:
         yield made
 
 
+@pytest.mark.alone
 @pytest.mark.kernel
 @pytest.mark.index
 @pytest.mark.timeout(RELEASE_LIMIT_S)

@@ -66,6 +66,7 @@ def test_what_the_documentation_shows_of_it_is_so() -> None:
     assert "deploy/systemd/ci-egress.service" in (ROOT / "docs/watch.md").read_text()
 
 
+@pytest.mark.alone
 @pytest.mark.kernel
 def test_with_its_rights_alone_it_is_ready_denies_and_tells_that_it_stops(
     steps: Steps, tmp_path: Path
