@@ -15,7 +15,7 @@ from exporter.report.model import Report
 from tools.pictures.chromium import CHROMIUM, FOLDER, WAIT_MS, chromium
 
 WIDE, PHONE = (1400, 900), (375, 812)
-_COPIED_FOR_MS = 2000
+COPIED_FOR_MS = 2000
 """How long a button says so: the same as in exporter/report/page/js/dom.js."""
 
 
@@ -123,17 +123,19 @@ def unfold(page: Page, view: str) -> None:
     expect(page.locator(f"#view-{view} summary:only-child")).to_have_count(0)
 
 
-def copied(page: Page, button: str) -> str:
-    """What is in the clipboard once `button` was pressed, which says so for a while.
-
-    The page's clock stands meanwhile: however slow the machine, it doesn't miss that.
-    """
-    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+def stop_clock(page: Page) -> None:
+    """From now on time goes by in the page by `page.clock.run_for` alone, however slow the machine."""
     page.clock.install(time=0)
     page.clock.pause_at(3600)  # ahead of whatever went by since
+
+
+def copied(page: Page, button: str) -> str:
+    """What is in the clipboard once `button` was pressed, which says so for a while; the clock stands."""
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    stop_clock(page)
     page.get_by_role("button", name=button).click()
     said = page.get_by_text("Copied ✓")
     expect(said).to_be_visible()
-    page.clock.run_for(_COPIED_FOR_MS)
+    page.clock.run_for(COPIED_FOR_MS)
     expect(said).to_have_count(0)
     return str(page.evaluate("navigator.clipboard.readText()"))

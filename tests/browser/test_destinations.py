@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from playwright.sync_api import expect
 
 from exporter.policy.parse import parse_policy
+from tests.browser.conftest import stop_clock
 from tests.unit.report.builds import build
 from tests.unit.report.samples import large, sample
 
@@ -145,8 +146,7 @@ def test_filters_leave_what_has_all_of_it_and_say_how_much_that_is(open_page: Op
 
 def test_a_search_that_a_tile_took_the_place_of_filters_no_more(open_page: Open) -> None:
     page = open_page(sample(build())).page
-    page.clock.install(time=0)
-    page.clock.pause_at(3600)  # a search begins a moment after its last letter
+    stop_clock(page)  # a search begins a moment after its last letter
     page.get_by_label("Filter by name").fill("git.example")
     page.locator(".tile", has_text="new").click()
     expect(names(page)).to_have_text(FIRST)

@@ -16,7 +16,7 @@ from exporter.baseline.parse import parse_baseline
 from exporter.policy.hosts import parse_single_host
 from exporter.policy.parse import parse_allowed_endpoints, parse_policy
 from exporter.report.model import Report
-from tests.browser.conftest import copied
+from tests.browser.conftest import COPIED_FOR_MS, copied, stop_clock
 from tests.unit.report.builds import build
 from tests.unit.report.samples import act, sample
 
@@ -113,6 +113,20 @@ def test_the_draft_is_valid_and_can_be_copied(open_page: Open) -> None:
     assert "udp://192.0.2.53:53" in rules
     assert len(rules) == 9
     expect(page.locator("#announced")).to_have_text("Copied the policy")
+
+
+def test_a_second_copy_is_said_as_long_as_the_first(open_page: Open) -> None:
+    page = open_page(sample(build()), at="#policy").page
+    page.context.grant_permissions(["clipboard-write"])
+    stop_clock(page)
+    for _ in range(2):
+        page.locator("#announced").evaluate("(told) => told.replaceChildren()")
+        page.get_by_role("button", name="Copy the policy").click()
+        expect(page.locator("#announced")).to_have_text("Copied the policy")
+        page.clock.run_for(COPIED_FOR_MS - 1)
+        expect(page.get_by_text("Copied ✓")).to_be_visible()
+    page.clock.run_for(1)
+    expect(page.get_by_text("Copied ✓")).to_have_count(0)
 
 
 def test_the_same_policy_as_an_option_means_the_same(open_page: Open) -> None:
