@@ -39,7 +39,7 @@ class Build:
         process = starting.result()
         try:
             return process.wait()
-        except KeyboardInterrupt:
+        except BaseException:
             process.terminate()
             process.wait()
             raise
