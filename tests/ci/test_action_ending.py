@@ -171,8 +171,11 @@ def test_another_process_of_the_same_pid_is_left_alone(job: Job) -> None:
     post = job.posts[-1]
     mine = {"pid": os.getpid(), "started": "1", "hasSummary": False}
     post.state["watch"] = json.dumps(mine)
-    assert job.finish()[0].annotations("error")[0].startswith("ci-egress ended before the job did")
-    os.kill(kept["pid"], signal.SIGTERM)
+    try:
+        (ended,) = job.finish()
+    finally:
+        os.kill(kept["pid"], signal.SIGTERM)
+    assert ended.annotations("error")[0].startswith("ci-egress ended before the job did")
     record = job.temp / "ci-egress" / "record"
     wait_for(lambda: "status" in record.read_text())
 

@@ -60,7 +60,7 @@ def run_hook(
         text=True,
         cwd=checkout,
         env={**environment("buildkite"), **variables, "PATH": path, "BUILDKITE_COMMAND": command, **env},
-        timeout=60,
+        timeout=110,
         check=False,
     )
 

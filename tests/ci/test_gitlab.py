@@ -52,7 +52,7 @@ def run_job(
         text=True,
         cwd=project,
         env={**environment("gitlab"), **TEMPLATE["variables"], **own, **env},
-        timeout=60,
+        timeout=110,
         check=False,
     )
 

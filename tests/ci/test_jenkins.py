@@ -43,7 +43,7 @@ def call(
         text=True,
         cwd=folder / "workspace",
         env={**environment("jenkins"), "PATH": path, "HOME": str(folder), "JAVA_OPTS": QUICKLY},
-        timeout=90,
+        timeout=110,
         check=False,
     )
     assert done.returncode == 0, done.stderr
