@@ -89,6 +89,7 @@ def actionlint() -> str:
 
 
 @pytest.mark.index
+@pytest.mark.timeout(600)  # it may be the first that needs actionlint, which is built then
 def test_workflows_of_the_guide_are_sound(tmp_path: Path) -> None:
     folder = tmp_path / ".github" / "workflows"
     folder.mkdir(parents=True)
