@@ -16,6 +16,7 @@ from tests.integration.drive_command import ROOT
 from tests.kernel.tracing import spans
 from tests.unit.jobs.documented import environment
 
+from . import limits
 from .actions_runner import Job, Step
 from .told import ALL_BUT_EVIL, EVIL, act, egress, text_of
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
     from .conftest import User
 
-pytestmark = [pytest.mark.integration, pytest.mark.kernel]
+pytestmark = [pytest.mark.integration, pytest.mark.kernel, pytest.mark.timeout(limits.TEST_S)]
 
 RUN_ID = str(1_000_000_000 + os.getpid())
 RUN = GithubRun(RUN_ID, "1")
