@@ -1,7 +1,7 @@
 // Runs when the job is over, however it ended.
 
 import { endTracing, judge } from './ending.mjs';
-import { runningIn, stop } from './watch.mjs';
+import { begunIn, stop } from './watch.mjs';
 import { fail, say, state } from './workflow.mjs';
 
 async function post() {
@@ -16,7 +16,7 @@ async function post() {
 
 // Where main failed, it has ended what it started; where it was cancelled, it could not.
 async function endHalfBegun(folder) {
-  const watch = folder === '' ? undefined : runningIn(folder);
+  const watch = folder === '' ? undefined : await begunIn(folder);
   if (watch) await stop(folder, watch);
   say(`ci-egress: tracing did not begin${watch ? ', and what had been started is ended' : ''}`);
 }

@@ -1,7 +1,7 @@
 // `ci-egress watch` as a process that outlives the script which starts it.
 
 import { spawn } from 'node:child_process';
-import { closeSync, openSync } from 'node:fs';
+import { closeSync, existsSync, openSync } from 'node:fs';
 import { setTimeout as pause } from 'node:timers/promises';
 
 import { contents } from './contents.mjs';
@@ -11,7 +11,7 @@ import { Refusal } from './workflow.mjs';
 
 const START_LIMIT_MS = 120_000;
 const STOP_LIMIT_MS = 90_000; // 10 s for a flush, and what the report takes
-const SETTLE_LIMIT_MS = 2_000;
+const SETTLE_LIMIT_MS = 10_000; // of a shell that has one line to write
 const LOOK_MS = 50;
 const LINES_MAX = 10; // of what says why it didn't start
 
@@ -29,16 +29,23 @@ export async function start(folder, command, environment) {
   child.unref();
   closeSync(said);
   closeSync(recorded);
-  await until(() => isReady(folder) || statusOf(folder) !== undefined, START_LIMIT_MS);
+  await until(() => (isReady(folder) && pidOf(folder) !== 0) || statusOf(folder) !== undefined, START_LIMIT_MS);
   const watch = runningIn(folder);
   if (isReady(folder) && watch) return watch;
   if (watch) await stop(folder, watch);
   throw new Refusal('tracing did not start', reasonOf(folder));
 }
 
+/** The same as `runningIn` where the start was cut short, and may not have been recorded yet. */
+export async function begunIn(folder) {
+  const { record } = places(folder);
+  await until(() => pidOf(folder) !== 0 || !existsSync(record), SETTLE_LIMIT_MS);
+  return runningIn(folder);
+}
+
 /** The process that was started there, as `{pid, started}`, if it runs. */
-export function runningIn(folder) {
-  const pid = Number(/^pid (\d+)$/m.exec(read(places(folder).record))?.[1] ?? 0);
+function runningIn(folder) {
+  const pid = pidOf(folder);
   const started = startOf(pid);
   return started === '' ? undefined : { pid, started };
 }
@@ -54,7 +61,8 @@ export async function stop(folder, { pid, started }) {
       'on a runner that lives on, `ci-egress stop --all` ends it and detaches what it attached',
     );
   }
-  await until(() => statusOf(folder) !== undefined, SETTLE_LIMIT_MS); // written a moment later
+  // It is written a moment later, unless a step has put something else there.
+  await until(() => statusOf(folder) !== undefined || pidOf(folder) !== pid, SETTLE_LIMIT_MS);
   return { status: statusOf(folder), wasRunning };
 }
 
@@ -91,6 +99,10 @@ function reasonOf(folder) {
   if (told.length > 0) return told.join('\n');
   const last = said.slice(-LINES_MAX).map(({ message }) => message);
   return [`it ended with ${statusOf(folder) ?? 'no status in time'}`, ...last].join('\n');
+}
+
+function pidOf(folder) {
+  return Number(/^pid (\d+)$/m.exec(read(places(folder).record))?.[1] ?? 0);
 }
 
 function statusOf(folder) {

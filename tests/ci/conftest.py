@@ -63,7 +63,7 @@ def sudoer() -> Iterator[User]:
         under = ("unshare", "--mount", "bash", "-euc", _AS_SUDOER, "bash", name)
         yield User(uid, under)
     finally:
-        subprocess.run(["userdel", name], check=True)
+        subprocess.run(["userdel", "--force", name], check=True)  # also where a test left a process of its
 
 
 @pytest.fixture

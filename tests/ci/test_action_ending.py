@@ -14,6 +14,7 @@ from tests.integration.drive_command import ROOT, is_gone
 from tests.integration.receivers import serving
 from tests.kernel.attached import wait_for
 
+from . import limits
 from .actions_runner import Command
 from .stand_ins import Results
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from .actions_runner import Job
     from .stand_ins import StandIn
 
-pytestmark = [pytest.mark.integration, pytest.mark.kernel]
+pytestmark = [pytest.mark.integration, pytest.mark.kernel, pytest.mark.timeout(limits.TEST_S)]
 
 
 def test_what_it_said_is_shown_and_none_of_it_is_a_command(job: Job, stand_in: StandIn) -> None:
@@ -171,8 +172,11 @@ def test_another_process_of_the_same_pid_is_left_alone(job: Job) -> None:
     post = job.posts[-1]
     mine = {"pid": os.getpid(), "started": "1", "hasSummary": False}
     post.state["watch"] = json.dumps(mine)
-    assert job.finish()[0].annotations("error")[0].startswith("ci-egress ended before the job did")
-    os.kill(kept["pid"], signal.SIGTERM)
+    try:
+        (ended,) = job.finish()
+    finally:
+        os.kill(kept["pid"], signal.SIGTERM)
+    assert ended.annotations("error")[0].startswith("ci-egress ended before the job did")
     record = job.temp / "ci-egress" / "record"
     wait_for(lambda: "status" in record.read_text())
 

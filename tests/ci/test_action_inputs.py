@@ -13,12 +13,13 @@ from exporter.otlp.environment import resolve_destinations
 from tests.integration.drive_command import ROOT
 from tests.unit.jobs.documented import environment
 
+from . import limits
 from .actions_runner import Job
 
 if TYPE_CHECKING:
     from .stand_ins import StandIn
 
-pytestmark = [pytest.mark.integration, pytest.mark.kernel]
+pytestmark = [pytest.mark.integration, pytest.mark.kernel, pytest.mark.timeout(limits.TEST_S)]
 
 HOSTILE = (
     "--enforce",

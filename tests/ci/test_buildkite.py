@@ -14,6 +14,7 @@ import yaml
 from tests.kernel.tracing import ROOT
 from tests.unit.jobs.documented import environment
 
+from . import limits
 from .conftest import SHOW_TAKEN, TAKEN_BY_SUDO
 from .told import ALL_BUT_EVIL, EVIL, PEER, act, egress, text_of
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     from .conftest import User
 
-pytestmark = [pytest.mark.integration, pytest.mark.kernel]
+pytestmark = [pytest.mark.integration, pytest.mark.kernel, pytest.mark.timeout(limits.TEST_S)]
 
 PLUGIN = ROOT / "deploy" / "buildkite"
 JOB = environment("buildkite")["BUILDKITE_JOB_ID"]
@@ -60,7 +61,7 @@ def run_hook(
         text=True,
         cwd=checkout,
         env={**environment("buildkite"), **variables, "PATH": path, "BUILDKITE_COMMAND": command, **env},
-        timeout=60,
+        timeout=limits.COMMAND_S,
         check=False,
     )
 

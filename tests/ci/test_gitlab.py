@@ -14,6 +14,7 @@ import yaml
 from tests.kernel.tracing import ROOT
 from tests.unit.jobs.documented import environment
 
+from . import limits
 from .conftest import SHOW_TAKEN, TAKEN_BY_SUDO
 from .told import ALL_BUT_EVIL, EVIL, PEER, act, egress, text_of
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     from .conftest import User
 
-pytestmark = [pytest.mark.integration, pytest.mark.kernel]
+pytestmark = [pytest.mark.integration, pytest.mark.kernel, pytest.mark.timeout(limits.TEST_S)]
 
 TEMPLATE = yaml.safe_load((ROOT / "deploy" / "gitlab" / "ci-egress.gitlab-ci.yml").read_text())[".ci-egress"]
 
@@ -52,7 +53,7 @@ def run_job(
         text=True,
         cwd=project,
         env={**environment("gitlab"), **TEMPLATE["variables"], **own, **env},
-        timeout=60,
+        timeout=limits.COMMAND_S,
         check=False,
     )
 

@@ -12,6 +12,7 @@ import pytest
 from tests.kernel.tracing import ROOT
 from tests.unit.jobs.documented import environment
 
+from . import limits
 from .conftest import SHOW_TAKEN, TAKEN_BY_SUDO
 from .told import ALL_BUT_EVIL, EVIL, PEER, act, egress, text_of
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
     from .conftest import User
 
-pytestmark = [pytest.mark.integration, pytest.mark.kernel]
+pytestmark = [pytest.mark.integration, pytest.mark.kernel, pytest.mark.timeout(limits.TEST_S)]
 
 STEP = ROOT / "deploy" / "jenkins" / "vars" / "ciEgress.groovy"
 HOSTILE = ("--host'; touch owned; '", "$(touch owned)", '"; touch owned; "', "`touch owned`")
@@ -43,7 +44,7 @@ def call(
         text=True,
         cwd=folder / "workspace",
         env={**environment("jenkins"), "PATH": path, "HOME": str(folder), "JAVA_OPTS": QUICKLY},
-        timeout=90,
+        timeout=limits.COMMAND_S,
         check=False,
     )
     assert done.returncode == 0, done.stderr

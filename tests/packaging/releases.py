@@ -13,7 +13,7 @@ from tests.kernel.tracing import ROOT
 from tools.release.checkout import Checkout
 
 VERSION = Checkout(ROOT).version()
-LIMIT_S = 600
+LIMIT_S = 1200
 """Of a test that may be the first to release, or to make a Debian root."""
 _WHO = ("-c", "user.name=Somebody", "-c", "user.email=somebody@ci-egress.example")
 
@@ -57,15 +57,15 @@ def git(checkout: Path, *arguments: str) -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
-def tracked(*patterns: str) -> set[str]:
-    """Files of this checkout that git knows, or would take."""
-    names = git(ROOT, "ls-files", "-z", "--cached", "--others", "--exclude-standard", *patterns).split("\0")
-    return {name for name in names if name and (ROOT / name).exists()}
+def tracked(checkout: Path, *patterns: str) -> set[str]:
+    """Files of it that git knows, or would take."""
+    names = git(checkout, "ls-files", "-z", "--cached", "--others", "--exclude-standard", *patterns)
+    return {name for name in names.split("\0") if name and (checkout / name).exists()}
 
 
 def commit_all(into: Path) -> None:
     """Commit what is here in a repository of its own, with a section of the version in CHANGELOG.md."""
-    for name in tracked():
+    for name in tracked(ROOT):
         (into / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, into / name, follow_symlinks=False)
     changelog, heading = into / "CHANGELOG.md", f"## [{VERSION}] - 2026-12-01\n"

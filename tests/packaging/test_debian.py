@@ -13,8 +13,9 @@ import pytest
 
 from tests.kernel.attached import wait_for
 from tests.kernel.lab import PORT, V4
-from tests.kernel.test_watch_policy import PEER, job, run_id
+from tests.kernel.test_watch_policy import job, run_id
 
+from .held import POLICY, TASK
 from .machine import CI_EGRESS, LIMIT_S
 from .releases import LIMIT_S as RELEASE_LIMIT_S
 from .unit import SERVICE, capability_mask
@@ -29,7 +30,9 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.kernel, pytest.mark.index, pytest.mark.timeout(RELEASE_LIMIT_S)]
 
-OPTIONS = f"WATCH_OPTIONS=--json-log --allowed-endpoints {PEER} --enforce\n"
+OPTIONS = "WATCH_OPTIONS=--json-log --policy /etc/ci-egress/policy.yaml\n"
+
+READ_AGAIN = "SIGHUP: read the policy again"
 
 
 def version(package: Path) -> str:
@@ -54,6 +57,7 @@ def installed(host: Machine, built: Built) -> Machine:
     """A machine with the package, whose service denies."""
     host.apt("install", built.package)
     (host.root / "etc/ci-egress/environment").write_text(OPTIONS)
+    (host.root / "etc/ci-egress/policy.yaml").write_text(POLICY)
     host.systemctl("link", f"/{SERVICE}")
     return host
 
@@ -91,7 +95,6 @@ def test_files_with_tokens_are_roots_alone(installed: Machine) -> None:
     assert (status.st_uid, status.st_mode & 0o777) == (0, 0o600)
 
 
-@pytest.mark.alone
 def test_the_service_has_just_the_rights_of_its_unit_and_denies(service: Machine, steps: Steps) -> None:
     process = Path(f"/proc/{service.main_pid()}/status").read_text()
     fields = dict(line.split(":\t", 1) for line in process.splitlines() if ":\t" in line)
@@ -101,7 +104,7 @@ def test_the_service_has_just_the_rights_of_its_unit_and_denies(service: Machine
     )
     assert (fields["NoNewPrivs"], fields["Seccomp"]) == ("1", "2")
     run = run_id("service")
-    place = steps.start(job(run, "build"), f"{steps.act(V4.peer)}; {steps.act(V4.evil)}")
+    place = steps.start(job(run, TASK), f"{steps.act(V4.peer)}; {steps.act(V4.evil)}")
     begun(service, run)
     assert steps.go(place) == "ok\nEPERM\n"
     assert service.shown("ActiveState") == "active", "it told systemd that it is ready"
@@ -118,20 +121,19 @@ def begun(machine: Machine, run: str) -> None:
     wait_for(lambda: run in machine.said(), limit_s=LIMIT_S)
 
 
-@pytest.mark.alone
 def test_it_reads_the_policy_again_when_it_is_reloaded(service: Machine) -> None:
-    pid = service.main_pid()
+    pid, before = service.main_pid(), service.said().count(READ_AGAIN)
     service.systemctl("reload", "ci-egress.service")
+    wait_for(lambda: service.said().count(READ_AGAIN) > before, LIMIT_S)
     assert service.main_pid() == pid
 
 
-@pytest.mark.alone
 @pytest.mark.parametrize("has_other_programs", [False, True], ids=["same programs", "other programs"])
 def test_an_upgrade_lets_it_go_on_denying(
     service: Machine, built: Built, steps: Steps, tmp_path: Path, *, has_other_programs: bool
 ) -> None:
     run, pid, (instance,) = run_id("upgraded"), service.main_pid(), service.instances()
-    place = steps.start(job(run, "build"), steps.act(V4.evil), steps.act(V4.evil))
+    place = steps.start(job(run, TASK), steps.act(V4.evil), steps.act(V4.evil))
     begun(service, run)
     assert steps.go(place) == "EPERM\n"
     newer = repacked(
@@ -146,7 +148,6 @@ def test_an_upgrade_lets_it_go_on_denying(
     assert steps.go(place, 1) == "EPERM\n"
 
 
-@pytest.mark.alone
 def test_removing_it_while_it_runs_and_after_a_kill_detaches_everything(service: Machine) -> None:
     os.kill(service.main_pid(), signal.SIGKILL)
     service.apt("purge", "ci-egress")

@@ -13,13 +13,14 @@ import yaml
 from exporter.baseline.parse import parse_baseline
 from exporter.policy.parse import parse_policy
 from tests.kernel.attached import wait_for
-from tests.kernel.lab import PORT, V4
+from tests.kernel.lab import V4
 from tests.kernel.test_loader import CONTRACT
 from tests.kernel.test_watch_policy import job, run_id
 from tests.kernel.tracing import ROOT, spans
 from tools.reference.cli import commands
 from tools.release.checkout import Checkout
 
+from .held import POLICY, TASK
 from .machine import LIMIT_S, PINS, debian_root, machine
 from .pods import Node, capabilities, container, documents, instructions, pod
 from .releases import LIMIT_S as RELEASE_LIMIT_S
@@ -151,7 +152,6 @@ def image(built: Built) -> Iterator[Machine]:
         yield made
 
 
-@pytest.mark.alone
 @pytest.mark.kernel
 @pytest.mark.index
 @pytest.mark.timeout(RELEASE_LIMIT_S)
@@ -160,18 +160,13 @@ def test_the_containers_trace_and_deny_with_just_the_manifests_rights(image: Mac
     node.prepare()
     with node.started(prepares, prepares["command"]) as over:
         assert over.wait(LIMIT_S) == 0, node.log(prepares)
-    policy = [
-        "--allowed-endpoints",
-        f"{V4.peer}:{PORT}",
-        "--enforce",
-        "--otlp-dir",
-        "/var/lib/ci-egress/otlp",
-    ]
+    (node.folder / "config/policy.yaml").write_text(POLICY)
+    options = ["--policy", "/etc/ci-egress/policy.yaml", "--otlp-dir", "/var/lib/ci-egress/otlp"]
     run, probe = run_id("pod"), watches["startupProbe"]["exec"]["command"]
     assert image.run(*probe, status=1).stderr == "no watch runs, or its programs aren't attached yet\n"
-    with node.started(watches, ["/usr/bin/ci-egress", *watches["args"], *policy]):
+    with node.started(watches, ["/usr/bin/ci-egress", *watches["args"], *options]):
         wait_for(lambda: image.run(*probe, status=None).returncode == 0, limit_s=LIMIT_S)
-        place = steps.start(job(run, "build"), f"{steps.act(V4.peer)}; {steps.act(V4.evil)}")
+        place = steps.start(job(run, TASK), f"{steps.act(V4.peer)}; {steps.act(V4.evil)}")
         wait_for(lambda: run in node.log(watches), limit_s=LIMIT_S)
         assert steps.go(place) == "ok\nEPERM\n"
     assert list((image.root / PINS).glob("*")) == []
@@ -180,6 +175,7 @@ def test_the_containers_trace_and_deny_with_just_the_manifests_rights(image: Mac
         for span in spans(node.folder / "state/otlp/traces.jsonl")
         if span.resource.get("cicd.pipeline.run.id") == run and "egress.verdict" in span.attributes
     ]
+    acts.sort(key=lambda span: span.started_ns)
     assert [(span["server.address"], span["egress.verdict"]) for span in acts] == [
         (V4.peer, "allow"),
         (V4.evil, "deny"),

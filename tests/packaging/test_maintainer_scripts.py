@@ -35,12 +35,23 @@ _SYSTEMCTL = """#!/bin/sh
 echo "$*" >>"${0%/*}/asked"
 case $* in *kill*) exit 1 ;; esac
 """
+_SYSTEMCTL_OF_ONE_THAT_IS_SLOW_TO_END = """#!/bin/sh
+pid=${0%/*}/pid
+case $* in
+show*) sleep 60 >/dev/null 2>&1 & echo $! | tee "$pid" ;;
+kill*) { sleep 1; kill -KILL "$(cat "$pid")"; } >/dev/null 2>&1 & ;;
+start*) ! kill -0 "$(cat "$pid")" || echo 'it still runs' >>"${0%/*}/asked" ;;
+esac
+echo "$*" >>"${0%/*}/asked"
+"""
 _ANOTHER_PYTHON = "#!/bin/sh\nexit 9\n"
 
 
-def maintained(folder: Path, script: str, *arguments: str, has_files: bool = True) -> tuple[str, str]:
+def maintained(
+    folder: Path, script: str, *arguments: str, has_files: bool = True, systemctl: str = _SYSTEMCTL
+) -> tuple[str, str]:
     """Run a script, which must end well; returns what was compiled, and what systemctl was asked."""
-    programs = {"systemctl": _SYSTEMCTL, "python3": _ANOTHER_PYTHON, "ci-egress": "#!/bin/sh\nexit 91\n"}
+    programs = {"systemctl": systemctl, "python3": _ANOTHER_PYTHON, "ci-egress": "#!/bin/sh\nexit 91\n"}
     for name, text in programs.items():
         (folder / name).write_text(text)
         (folder / name).chmod(0o755)
@@ -66,6 +77,13 @@ def test_an_upgrade_goes_on_though_the_service_ended_meanwhile(tmp_path: Path) -
         "kill --kill-who=main --signal=KILL ci-egress.service",
         "start ci-egress.service",
     ]
+
+
+def test_an_upgrade_starts_the_service_once_the_killed_one_has_ended(tmp_path: Path) -> None:
+    _, asked = maintained(
+        tmp_path, "postinst", "configure", "1.0.0", systemctl=_SYSTEMCTL_OF_ONE_THAT_IS_SLOW_TO_END
+    )
+    assert [line.partition(" ")[0] for line in asked.splitlines()[-3:]] == ["show", "kill", "start"]
 
 
 def test_it_is_compiled_for_the_python_that_runs_it_whichever_is_on_path(tmp_path: Path) -> None:

@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from exporter.errors import UsageError
-from tests.kernel.test_watch_policy import EVIL, PEER, job, run_id
+from tests.kernel.lab import V4
+from tests.kernel.test_watch_policy import job, run_id
 from tests.kernel.tracing import ROOT
 from tests.kernel.watching import watching
 
+from .held import POLICY, TASK
 from .unit import UNIT, capabilities, capability_mask, settings
 
 if TYPE_CHECKING:
@@ -66,7 +68,6 @@ def test_what_the_documentation_shows_of_it_is_so() -> None:
     assert "deploy/systemd/ci-egress.service" in (ROOT / "docs/watch.md").read_text()
 
 
-@pytest.mark.alone
 @pytest.mark.kernel
 def test_with_its_rights_alone_it_is_ready_denies_and_tells_that_it_stops(
     steps: Steps, tmp_path: Path
@@ -74,14 +75,13 @@ def test_with_its_rights_alone_it_is_ready_denies_and_tells_that_it_stops(
     names = sorted(name.removeprefix("CAP_").lower() for name in capabilities(UNIT.read_text()))
     kept = ",".join(["-all", *(f"+{name}" for name in names)])
     under = ["setpriv", f"--bounding-set={kept}", "--inh-caps=-all", "--no-new-privs"]
-    run = run_id("rights")
-    with watching(tmp_path, "--allowed-endpoints", PEER, "--enforce", under=under) as watch:
+    run, file = run_id("rights"), tmp_path / "policy.yaml"
+    file.write_text(POLICY)
+    with watching(tmp_path, "--policy", str(file), under=under) as watch:
         status = Path(f"/proc/{watch.process.pid}/status").read_text()
         rights = {int(mask, 16) for mask in re.findall(r"(?m)^Cap(?:Eff|Prm|Bnd):\t(\w+)", status)}
         assert rights == {capability_mask(UNIT.read_text())}
-        place = steps.start(
-            job(run, "build"), f"{steps.act(PEER.partition(':')[0])}; {steps.act(EVIL.partition(':')[0])}"
-        )
+        place = steps.start(job(run, TASK), f"{steps.act(V4.peer)}; {steps.act(V4.evil)}")
         watch.wait_until_said(" began", run_id=run)
         assert steps.go(place) == "ok\nEPERM\n"
         seen = watch.stop()
