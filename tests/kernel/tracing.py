@@ -168,11 +168,11 @@ def read(done: subprocess.CompletedProcess[str], otlp_dir: Path) -> Trace:
     )
 
 
-def spans(path: Path) -> list[Span]:
-    """Every span of a file of OTLP JSON lines."""
+def spans(path: Path, *, so_far: bool = False) -> list[Span]:
+    """Every span of a file of OTLP JSON lines; `so_far` it is still written, and may end with half a line."""
     return [
         _span(span, _attributes(per_resource["resource"]))
-        for request in _requests(path)
+        for request in _requests(path, so_far=so_far)
         for per_resource in request["resourceSpans"]
         for per_scope in per_resource["scopeSpans"]
         for span in per_scope["spans"]
@@ -203,8 +203,9 @@ def _data(metric: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _requests(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+def _requests(path: Path, *, so_far: bool = False) -> list[dict[str, Any]]:
+    written = path.read_bytes() if path.exists() else b""
+    return [json.loads(line) for line in written[: written.rfind(b"\n") + 1 if so_far else None].splitlines()]
 
 
 def _span(raw: dict[str, Any], resource: dict[str, Value]) -> Span:
