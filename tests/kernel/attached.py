@@ -27,8 +27,8 @@ PINS = BPFFS_HOME / "ci-egress"
 LINKS = sum(isinstance(program, Hook | Tracepoint) for program in PROGRAMS)
 PROGRAMS_IN_CGROUP = sum(isinstance(program, Hook) for program in PROGRAMS)
 
-_READY_LIMIT_S = 60.0
-_SETTLE_LIMIT_S = 60.0
+_READY_LIMIT_S = 30.0
+_SETTLE_LIMIT_S = 20.0
 
 
 @dataclass(frozen=True)

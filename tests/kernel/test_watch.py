@@ -229,7 +229,6 @@ def test_a_job_whose_worker_lives_ends_when_it_is_idle_and_goes_on_as_another_pa
     assert first.ended_ns <= second.started_ns
 
 
-@pytest.mark.alone
 def test_sigterm_tells_all_there_is_and_leaves_nothing(
     runner: Runner, act: list[str], tmp_path: Path
 ) -> None:
@@ -252,7 +251,6 @@ def assert_all_is_exported(seen: Watched) -> None:
     assert seen.account.endswith(" + dropped 0 + pending 0")
 
 
-@pytest.mark.alone
 def test_a_signal_while_it_starts_ends_it_with_nothing_left(tmp_path: Path) -> None:
     with nothing_left(), watching(tmp_path, until_ready=False) as watch:
         wait_for(lambda: catches(watch.process.pid, signal.SIGTERM))
@@ -308,6 +306,7 @@ def test_a_stderr_that_nobody_reads_holds_nothing_up(runner: Runner, act: list[s
     assert [len(seen.egress(run)) for run in runs] == [1] * len(runs)
 
 
+@pytest.mark.alone  # what others do may get lost, too
 @pytest.mark.parametrize(("refused", "status"), [("/v1/traces", 92), ("/v1/logs", 92), ("/v1/nothing", 0)])
 def test_what_got_lost_is_a_failure_if_asked_for(
     refused: str, status: int, runner: Runner, lab: Lab, programs: Programs, act: list[str], tmp_path: Path

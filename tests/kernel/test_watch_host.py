@@ -120,7 +120,7 @@ POST = 'cd {folder}; kill "$(cat pid)"; while test -e pid; do sleep 0.01; done'
 """And ends it with, in the last one."""
 
 
-@pytest.mark.alone
+@pytest.mark.alone  # others' steps may leave something behind
 @pytest.mark.parametrize("in_front", [["sudo", "-E"], []], ids=["sudo", "root"])
 def test_a_first_step_starts_it_and_the_last_one_ends_it(
     runner: Runner, blocked: list[str], act: list[str], tmp_path: Path, in_front: list[str]
@@ -246,7 +246,6 @@ def test_what_no_job_does_is_no_failure(runner: Runner, blocked: list[str], tmp_
     assert seen.status == 0, seen.said
 
 
-@pytest.mark.alone
 @pytest.mark.parametrize(
     ("options", "env", "said"),
     [
