@@ -18,7 +18,7 @@ import pytest
 from tests.unit.dns_samples import query
 from tests.unit.watches import gitlab
 
-from .attached import wait_for
+from .attached import instance_of, wait_for
 from .containers import container
 from .lab import PORT, V4
 from .resolver import Resolver
@@ -379,7 +379,7 @@ def test_what_was_chosen_for_a_job_that_runs_outlives_a_change_of_the_policy(
         name = steps.start(job(run, "lax", CI_PROJECT_PATH=f"group/{run}"), peer, peer, evil)
         known(watch, run)
         assert steps.go(name) == "ok\n"
-        assert enforce("on", f"group/{run}*") == 0
+        assert enforce_on(watch, f"group/{run}*") == 0
         assert steps.go(name, 1) == "EPERM\n"
         policy(tmp_path, SECTIONS.replace(EVIL, PEER))
         watch.process.send_signal(signal.SIGHUP)
@@ -390,9 +390,10 @@ def test_what_was_chosen_for_a_job_that_runs_outlives_a_change_of_the_policy(
     assert told == [("audit", "audit"), ("deny", "enforce"), ("deny", "enforce")]
 
 
-def enforce(verb: str, pattern: str) -> int:
-    """`ci-egress enforce`, for jobs of that name; its status."""
-    command = [sys.executable, "-m", "exporter", "enforce", verb, "--job", pattern]
+def enforce_on(watch: Watch, pattern: str) -> int:
+    """`ci-egress enforce on`, for its jobs of that name; the status. Another watch may have the same jobs."""
+    selected = ["--instance", instance_of(watch.process.pid).name, "--job", pattern]
+    command = [sys.executable, "-m", "exporter", "enforce", "on", *selected]
     return subprocess.run(command, env=environment(), cwd=ROOT, capture_output=True, check=False).returncode
 
 

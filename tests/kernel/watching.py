@@ -33,19 +33,20 @@ import json, os, signal, subprocess, sys
 if os.fork():
     os._exit(0)
 os.setsid()
+signal.signal(signal.SIGTERM, lambda *_: sys.exit())
 print(os.getpid(), flush=True)
-started = []
-for line in sys.stdin:
-    asked = json.loads(line)
-    quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL}
-    steps = [subprocess.Popen(argv, env=env, process_group=0, **quiet) for env, argv in asked["steps"]]
-    if asked["waits"]:
-        print(json.dumps([step.wait() for step in steps]), flush=True)
-    else:
-        started += steps
-        print(json.dumps([step.pid for step in steps]), flush=True)
-for step in started:
-    os.killpg(step.pid, signal.SIGKILL)  # nobody has waited for it, so the number is still its own
+steps = []
+try:
+    for line in sys.stdin:
+        asked = json.loads(line)
+        quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "process_group": 0}
+        new = [subprocess.Popen(argv, env=env, **quiet) for env, argv in asked["steps"]]
+        steps += new
+        print(json.dumps([step.wait() if asked["waits"] else step.pid for step in new]), flush=True)
+finally:
+    for step in steps:
+        if step.returncode is None:
+            os.killpg(step.pid, signal.SIGKILL)
 """
 
 
@@ -65,13 +66,15 @@ class Runner:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """End it, and what of its steps still runs, which may be waiting for a test that has failed."""
+        """End it, and what of its steps still runs."""
         self.end()
 
     def end(self) -> None:
-        """Let it end by itself."""
+        """The same; where a test has failed, it may be waiting for its steps, and they for the test."""
         assert self._process.stdin
         assert self._process.stdout
+        with suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGTERM)
         with suppress(BrokenPipeError):
             self._process.stdin.close()
         self._process.stdout.close()
