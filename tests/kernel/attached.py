@@ -51,7 +51,7 @@ def attached() -> Attached:
     return Attached(
         frozenset(program["id"] for cgroup in in_cgroups for program in cgroup["programs"]),
         frozenset(link["id"] for link in _bpftool("link")),
-        frozenset(PINS.glob("**/*")),
+        frozenset(Path(folder, name) for folder, folders, files in os.walk(PINS) for name in folders + files),
     )
 
 
@@ -182,12 +182,23 @@ def running(
             instance = None
             with suppress(OSError, ValueError):  # it has ended, or not begun
                 instance = instance_of(process.pid)
-            for pid in in_session(process.pid):
-                with suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
+            end_session(process.pid)
             if instance is not None:  # else what it denies would stay denied
                 process.wait()
                 remove(instance)
+
+
+def end_session(session: int) -> None:
+    """Kill what is left of it, with what that forks meanwhile."""
+
+    def is_over() -> bool:
+        pids = in_session(session)
+        for pid in pids:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        return not pids
+
+    wait_for(is_over)
 
 
 def in_session(session: int) -> list[int]:
