@@ -149,8 +149,8 @@ class Watch:
 
     def said(self) -> list[dict[str, Any]]:
         """What it said so far."""
-        lines = self.log.read_text().splitlines(keepends=True)
-        return [json.loads(line) for line in lines if line.endswith("\n")]
+        lines = self.log.read_bytes().splitlines(keepends=True)
+        return [json.loads(line) for line in lines if line.endswith(b"\n")]
 
     def has_said(self, words: str) -> bool:
         """Whether it did so far."""
