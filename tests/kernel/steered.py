@@ -33,7 +33,7 @@ def family(address):
 
 def open_(name, kind, address, port):
     held[name] = socket.socket(family(address), *KINDS[kind])
-    held[name].settimeout(30)
+    held[name].settimeout(100)
     held[name].connect((address, int(port)))
 
 def say(name):
