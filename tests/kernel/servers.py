@@ -6,7 +6,9 @@ import selectors
 import socket
 import struct
 import threading
+import time
 from contextlib import ExitStack, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from .arrivals import MPTCP, TCP, UDP, UDPLITE, Arrivals, Endpoint, parse_packet
@@ -83,6 +85,7 @@ class Servers:
 
         Raises TimeoutError when it doesn't become quiet, RuntimeError when packets went uncounted.
         """
+        _await_backlog()
         for _ in range(2):  # the turn under way began before we asked
             self._quiet.clear()
             if not self._quiet.wait(QUIET_LIMIT_S):
@@ -140,6 +143,27 @@ class Servers:
         packet = parse_packet(wire.recv(_HEADERS_BYTES))
         if packet:
             self._counts.packets[packet] += 1
+
+
+def _await_backlog() -> None:
+    """Wait until each processor has taken in what was on its way until now, which may take it a while.
+
+    A veth's packets are queued where they are sent. Raises TimeoutError.
+    """
+    deadline_s = time.monotonic() + QUIET_LIMIT_S
+    busy = _backlogs()
+    while busy:
+        if time.monotonic() > deadline_s:
+            raise TimeoutError(f"processors {sorted(busy)} still have packets after {QUIET_LIMIT_S:.0f} s")
+        time.sleep(0.001)
+        busy &= _backlogs()
+
+
+def _backlogs() -> set[int]:
+    """Processors with packets that wait to be taken in."""
+    lines = Path("/proc/net/softnet_stat").read_text().splitlines()
+    fields = ([int(field, 16) for field in line.split()[11:13]] for line in lines)
+    return {processor for waiting, processor in fields if waiting}
 
 
 def local_end(connection: socket.socket) -> Endpoint:

@@ -81,6 +81,7 @@ def on_terminal(command: list[str], folder: Path, **more: str) -> Iterator[OnTer
             finally:
                 if process.poll() is None:
                     process.terminate()
+                    process.send_signal(signal.SIGCONT)
                     process.wait(RUN_LIMIT_S)
 
 
