@@ -12,6 +12,7 @@ import pytest
 
 from exporter.kernel.mounts import cgroup2_root
 
+from .attached import wait_for
 from .lab import PORT, V4, Lab
 from .watching import Runner
 
@@ -78,4 +79,5 @@ def cgroup() -> Iterator[Path]:
     path = cgroup2_root() / f"test-{os.getpid()}"
     path.mkdir()
     yield path
+    wait_for(lambda: "populated 0" in (path / "cgroup.events").read_text())
     path.rmdir()

@@ -33,6 +33,7 @@ from .test_watch_policy import (
     run_id,
     steps,
 )
+from .tracing import RUN_LIMIT_S
 from .watching import Runner, Watch, watching
 
 if TYPE_CHECKING:
@@ -95,6 +96,7 @@ jobs:
 """
 
 
+@pytest.mark.alone
 def test_what_a_dead_watch_denies_is_told_by_its_jobs_alone(host: Host, steps: Steps, tmp_path: Path) -> None:
     run = run_id("dead")
     watches = Watches(host, tmp_path, "--policy", str(policy(tmp_path, HELD)), "--host-enforce")
@@ -469,7 +471,7 @@ _OTHER_LAYOUT, _OTHER_EDITION = _CHANGED.format("layout"), _CHANGED.format("edit
 
 def refused(watch: Watch) -> str:
     """What one says that doesn't start."""
-    assert watch.process.wait(30) == 91
+    assert watch.process.wait(RUN_LIMIT_S) == 91
     said = watch.said()[-1]
     return f"{said['message']}; {said['hint']}"
 
@@ -499,4 +501,4 @@ def test_of_several_none_is_adopted_unless_the_others_do_nothing(
 def test_with_open_there_is_nothing_to_adopt(host: Host, tmp_path: Path) -> None:
     options = ("--adopt", "--on-exporter-death", "open")
     with Watches(host, tmp_path).watching(*options, until_ready=False) as watch:
-        assert watch.process.wait(30) == 2
+        assert watch.process.wait(RUN_LIMIT_S) == 2

@@ -204,7 +204,9 @@ def _data(metric: dict[str, Any]) -> dict[str, Any]:
 
 
 def _requests(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    """Those that are whole: the last line may still be being written."""
+    lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
+    return [json.loads(line) for line in lines if line.endswith(b"\n")]
 
 
 def _span(raw: dict[str, Any], resource: dict[str, Value]) -> Span:
