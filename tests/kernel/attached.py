@@ -18,6 +18,7 @@ from exporter.kernel.bpf import link_info, open_pinned
 from exporter.kernel.instances import remove
 from exporter.kernel.loading import PROGRAMS, Hook, Tracepoint
 from exporter.kernel.mounts import BPFFS_HOME
+from exporter.procfs import ancestors
 
 from .tracing import ROOT, RUN_LIMIT_S, Trace, environment, read, run_command
 
@@ -28,10 +29,12 @@ PINS = BPFFS_HOME / "ci-egress"
 LINKS = sum(isinstance(program, Hook | Tracepoint) for program in PROGRAMS)
 PROGRAMS_IN_CGROUP = sum(isinstance(program, Hook) for program in PROGRAMS)
 
+_BPF_FILES = {f"anon_inode:{name}" for name in ("bpf-link", "bpf_link", "bpf-prog")}
+"""As /proc shows descriptors."""
 _GONE = ("can't get link by id", "No such file or directory")
 """What bpftool says of a link, or a cgroup, that goes away meanwhile."""
-_READY_LIMIT_S = 30.0
-_SETTLE_LIMIT_S = 20.0
+_LIMIT_S = 60.0
+"""For what is expected to come."""
 
 
 @dataclass(frozen=True)
@@ -66,10 +69,35 @@ def links_in(directory: Path) -> frozenset[int]:
     """Ids of the links that are pinned there."""
     found = set()
     for pin in directory.glob("link_*"):
-        descriptor = open_pinned(pin)
-        found.add(link_info(descriptor).id)
-        os.close(descriptor)
+        with suppress(FileNotFoundError):  # of an interface that went away meanwhile
+            descriptor = open_pinned(pin)
+            found.add(link_info(descriptor).id)
+            os.close(descriptor)
     return frozenset(found)
+
+
+def of_others() -> Attached:
+    """What processes hold that this one neither is nor started: another row of tests, for one."""
+    links, programs, pins = set[int](), set[int](), set[Path]()
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            for descriptor in process.glob("fd/*"):
+                target = _target(descriptor)
+                if target.parent == PINS:
+                    if _is_anothers(int(process.name)):
+                        pins |= {target, *target.glob("**/*")}
+                elif str(target) in _BPF_FILES and _is_anothers(int(process.name)):
+                    lines = (process / "fdinfo" / descriptor.name).read_text().splitlines()
+                    told = dict(line.partition(":\t")[::2] for line in lines)
+                    links |= {int(told["link_id"])} if "link_id" in told else set()
+                    programs |= {int(told["prog_id"])} if "prog_id" in told else set()
+    return Attached(frozenset(programs), frozenset(links), frozenset(pins))
+
+
+def _is_anothers(pid: int) -> bool:
+    """Not so of what has lost its parent: it may be this one's."""
+    above = {process.pid for process in ancestors(pid)}
+    return pid != os.getpid() and os.getpid() not in above and bool(above - {1})
 
 
 def _bpftool(*arguments: str) -> list[dict[str, Any]]:
@@ -83,15 +111,33 @@ def _bpftool(*arguments: str) -> list[dict[str, Any]]:
 
 @contextmanager
 def nothing_left() -> Iterator[None]:
-    """After the block, nothing stays in the kernel that came during it."""
+    """After the block, nothing stays in the kernel that came during it, but what others have there."""
     before = attached()
     yield
-    # Others may trace on this machine meanwhile, and end too; who begins afterwards doesn't count.
     came = attached().beyond(before)
-    wait_for(lambda: not came.meets(attached()))
+    wait_for(lambda: not came.beyond(of_others()).meets(attached()))
 
 
-def wait_for(is_so: Callable[[], bool], limit_s: float = _SETTLE_LIMIT_S) -> None:
+@contextmanager
+def stopped(pid: int) -> Iterator[None]:
+    """During the block, that process does nothing."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        wait_for(lambda: _is_stopped(pid))
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+def _is_stopped(pid: int) -> bool:
+    """Every thread, that is."""
+    with suppress(FileNotFoundError, ProcessLookupError):  # one that ends
+        told = [path.read_text(errors="replace") for path in Path(f"/proc/{pid}/task").glob("*/stat")]
+        return all(stat.rpartition(")")[2].split()[0] == "T" for stat in told)
+    return False
+
+
+def wait_for(is_so: Callable[[], bool], limit_s: float = _LIMIT_S) -> None:
     """Wait until it is so."""
     deadline_s = time.monotonic() + limit_s
     while not is_so():
@@ -149,7 +195,7 @@ def _next_line(stream: IO[str] | None) -> str:
     assert stream is not None
     line = b""
     while not line.endswith(b"\n"):  # bytewise: what a buffer took, `communicate` would miss
-        assert select.select([stream], [], [], _READY_LIMIT_S)[0], "nothing came"
+        assert select.select([stream], [], [], _LIMIT_S)[0], "nothing came"
         line += os.read(stream.fileno(), 1) or b"(ended)\n"
     return line.decode().rstrip("\n")
 

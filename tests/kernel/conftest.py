@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -77,14 +76,8 @@ def runner() -> Iterator[Runner]:
 @pytest.fixture
 def cgroup() -> Iterator[Path]:
     """A cgroup of the test's own, straight below the root."""
-    path = cgroup2_root() / f"ci-egress-test-{os.getpid()}"
+    path = cgroup2_root() / f"test-{os.getpid()}"
     path.mkdir()
     yield path
-    wait_for(lambda: _is_removed(path))
-
-
-def _is_removed(cgroup: Path) -> bool:
-    """Whether it could be; not while a process is in it."""
-    with suppress(OSError):
-        cgroup.rmdir()
-    return not cgroup.exists()
+    wait_for(lambda: "populated 0" in (path / "cgroup.events").read_text())
+    path.rmdir()

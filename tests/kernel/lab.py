@@ -142,11 +142,17 @@ class Lab:
 
     @contextmanager
     def watch(self) -> Iterator[Watch]:
-        """Count what arrives at the peer during the block and in the moment after it."""
+        """Count what arrives at the peer during the block and in the moment after it.
+
+        Raises TimeoutError when it doesn't become quiet, RuntimeError when packets went uncounted.
+        """
         before = self._count()
+        self._servers.lost()  # before that nobody watched
         watch = Watch()
         yield watch
         watch.arrivals = self._count().since(before)
+        if lost := self._servers.lost():
+            raise RuntimeError(f"{lost} packets arrived faster than they could be counted")
 
     def _count(self) -> Arrivals:
         counts = self._servers.settled()

@@ -23,6 +23,8 @@ from exporter.kernel.tracer import PINNED_MAPS
 from exporter.procfs import started_ns
 
 SO_COOKIE = 57
+WAIT_S = 60
+"""For what a socket is to get."""
 SCOPE = 7
 
 
@@ -58,8 +60,10 @@ class Lookups:
         """During the block, this process is of another job, and what it makes then for good."""
         key = struct.pack("=QI", self.process.started_ns, scope)
         self.maps["procs"].update(self._pid, key + self._value[len(key) :])
-        yield
-        self.maps["procs"].update(self._pid, self._value)
+        try:
+            yield
+        finally:
+            self.maps["procs"].update(self._pid, self._value)
 
     @contextmanager
     def away(self) -> Iterator[None]:
@@ -73,12 +77,19 @@ class Lookups:
     @contextmanager
     def following_the_host(self) -> Iterator[None]:
         """During the block, processes of no job are followed too: whatever runs on this machine."""
-        for is_host in (1, 0):
-            none = wire.ConfigValue._make(wire.CONFIG_VALUE.unpack(bytes(wire.CONFIG_VALUE.size)))
-            value = none._replace(layout=wire.LAYOUT, is_host=is_host)
-            self.maps["config"].update(struct.pack("=I", 0), wire.CONFIG_VALUE.pack(*value))
-            if is_host:
-                yield
+        self._follow_the_host(1)
+        try:
+            yield
+        finally:
+            self._follow_the_host(0)
+            while strangers := [key for key in self.maps["procs"] if key != self._pid]:
+                for key in strangers:  # they, and what they start, would be followed for good
+                    self.maps["procs"].delete(key)
+
+    def _follow_the_host(self, is_host: int) -> None:
+        none = wire.ConfigValue._make(wire.CONFIG_VALUE.unpack(bytes(wire.CONFIG_VALUE.size)))
+        value = none._replace(layout=wire.LAYOUT, is_host=is_host)
+        self.maps["config"].update(struct.pack("=I", 0), wire.CONFIG_VALUE.pack(*value))
 
     def drain(self) -> list[Asked | Answered]:
         """The records since the last time."""

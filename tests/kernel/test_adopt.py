@@ -33,6 +33,7 @@ from .test_watch_policy import (
     run_id,
     steps,
 )
+from .tracing import RUN_LIMIT_S
 from .watching import Runner, Watch, watching
 
 if TYPE_CHECKING:
@@ -470,7 +471,7 @@ _OTHER_LAYOUT, _OTHER_EDITION = _CHANGED.format("layout"), _CHANGED.format("edit
 
 def refused(watch: Watch) -> str:
     """What one says that doesn't start."""
-    assert watch.process.wait(30) == 91
+    assert watch.process.wait(RUN_LIMIT_S) == 91
     said = watch.said()[-1]
     return f"{said['message']}; {said['hint']}"
 
@@ -500,4 +501,4 @@ def test_of_several_none_is_adopted_unless_the_others_do_nothing(
 def test_with_open_there_is_nothing_to_adopt(host: Host, tmp_path: Path) -> None:
     options = ("--adopt", "--on-exporter-death", "open")
     with Watches(host, tmp_path).watching(*options, until_ready=False) as watch:
-        assert watch.process.wait(30) == 2
+        assert watch.process.wait(RUN_LIMIT_S) == 2

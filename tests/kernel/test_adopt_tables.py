@@ -167,8 +167,10 @@ def test_who_was_forked_by_a_record_that_waits_is_told_by_that(lab: Lab, kernel:
         child.stdin.write("\n")
         child.stdin.flush()
         pid = int(child.stdout.readline())
-        assert pid in kernel.tracer.live_pids(kernel.scope)
-        assert {each.process for each in kernel.tracer.running()} == {process}
-        kernel.drain()
-        assert {each.process.pid for each in kernel.tracer.running()} == {process.pid, pid}
-        os.kill(pid, signal.SIGKILL)
+        try:
+            assert pid in kernel.tracer.live_pids(kernel.scope)
+            assert {each.process for each in kernel.tracer.running()} == {process}
+            kernel.drain()
+            assert {each.process.pid for each in kernel.tracer.running()} == {process.pid, pid}
+        finally:
+            os.kill(pid, signal.SIGKILL)

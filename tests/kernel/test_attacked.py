@@ -16,7 +16,7 @@ from exporter.kernel.held import DETACHED, REPLACED, UNPINNED
 from exporter.kernel.objects import AttachType, ProgramType, load_program, pin
 from tests.launch import ci_egress
 
-from .attached import attached, instance_of, links_in, running, wait_for
+from .attached import attached, instance_of, links_in, running, stopped, wait_for
 from .direct import KernelSide, kernel_side
 from .lab import PORT, V4, Lab
 from .test_policy_run import logs
@@ -121,8 +121,9 @@ def attacked(lab: Lab, programs: Programs, otlp_dir: Path, attack: str) -> tuple
     with running(command, otlp_dir, *options) as run:
         assert run.next_line() == "ready"
         links = links_in(run.instance())
-        run.tell(str(run.instance()))
-        assert run.next_line() == "done"
+        with stopped(run.pid):  # it sees all of it or nothing
+            run.tell(str(run.instance()))
+            assert run.next_line() == "done"
         is_told = run.message("tampering: ")
         run.tell("go on")
         seen = run.end()

@@ -70,6 +70,17 @@ def test_who_waits_for_an_answer_gets_an_error(host: Host, lab: Lab, tmp_path: P
         assert run.next_line() in GONE
 
 
+@pytest.fixture
+def patient(lab: Lab) -> Iterator[None]:
+    """Connects on the build side that get no answer take a minute, not 3 s."""
+    name = "net/ipv4/tcp_syn_retries"
+    before = lab.build.call(Path("/proc/sys", name).read_text).result()
+    lab.build.configure({name: 5})
+    yield
+    lab.build.configure({name: before})
+
+
+@pytest.mark.usefixtures("patient")
 def test_a_connect_under_way_ends(host: Host, lab: Lab, tmp_path: Path) -> None:
     with host.running(lab.command(agent()), tmp_path, *AUDITED) as run:
         assert run.next_line() == "ready"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -37,6 +38,18 @@ def shell(kernel: KernelSide, env: Mapping[str, str]) -> Iterator[tuple[subproce
         yield child, told[0].process
 
 
+def go_on(kernel: KernelSide, child: subprocess.Popen[bytes]) -> list[Event]:
+    """Let it, to its end; what was told meanwhile, taken as it comes: of a whole host that may be much."""
+    assert child.stdin is not None
+    child.stdin.write(b"go\n")
+    child.stdin.close()
+    events: list[Event] = []
+    while child.poll() is None:
+        events += kernel.drain()
+        time.sleep(0.005)
+    return events + kernel.drain()
+
+
 def told_below(events: list[Event], process: ProcessKey) -> list[str | None]:
     """`MARK` of every environment that was told of a descendant of `process`; strangers execute, too."""
     family = {process}
@@ -58,35 +71,30 @@ def of_the_host() -> Iterator[KernelSide]:
 
 def test_an_environment_is_told_at_each_exec_of_what_is_of_no_job() -> None:
     with of_the_host() as kernel, shell(kernel, {"PATH": "/bin"}) as (child, process):
-        child.communicate(b"go\n")
-        assert told_below(kernel.drain(), process) == ["1", "2", "3"]
+        assert told_below(go_on(kernel, child), process) == ["1", "2", "3"]
 
 
 def test_what_descends_from_a_job_is_spared() -> None:
     with of_the_host() as kernel, shell(kernel, {"PATH": "/bin"}) as (child, process):
         kernel.tracer.scopes.adopt(process, 1, 7)
-        child.communicate(b"go\n")
-        assert told_below(kernel.drain(), process) == []
+        assert told_below(go_on(kernel, child), process) == []
 
 
 def test_another_process_under_an_adopted_pid_is_not() -> None:
     with of_the_host() as kernel, shell(kernel, {"PATH": "/bin"}) as (child, process):
         kernel.tracer.scopes.adopt(process._replace(started_ns=process.started_ns - 1), 1, 7)
-        child.communicate(b"go\n")
-        assert told_below(kernel.drain(), process) == ["1", "2", "3"]
+        assert told_below(go_on(kernel, child), process) == ["1", "2", "3"]
 
 
 def test_a_long_environment_is_put_together() -> None:
     long = {f"FILL_{number:03}": "x" * 100 for number in range(200)}
     with of_the_host() as kernel, shell(kernel, {"PATH": "/bin", **long, "LAST": "1"}) as (child, process):
-        child.communicate(b"go\n")
-        assert told_below(kernel.drain(), process) == ["1", "2", "3"]
+        assert told_below(go_on(kernel, child), process) == ["1", "2", "3"]
 
 
 def test_what_ran_before_has_one_key_whether_it_acts_first_or_is_found_first() -> None:
     with subprocess.Popen(["/bin/sh", "-c", "read go; /bin/true; true"], stdin=subprocess.PIPE) as child:
         found = ProcessKey(child.pid, started_ns(child.pid) or 0)
         with of_the_host() as kernel:
-            child.communicate(b"go\n")
-            creators = {event.creator for event in kernel.drain() if isinstance(event, Forked)}
+            creators = {event.creator for event in go_on(kernel, child) if isinstance(event, Forked)}
     assert [creator for creator in creators if creator.pid == child.pid] == [found]

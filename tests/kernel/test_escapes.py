@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 import pytest
-
-from exporter.kernel.mounts import cgroup2_root
 
 from .attached import running
 from .lab import PORT, V4, Lab
 from .tracing import trace
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from .conftest import Programs
@@ -28,15 +24,6 @@ ESCAPES = {
     "another-mount-namespace": 'unshare --mount "$@"',
     "another-user-id": 'setpriv --reuid=65534 --regid=65534 --clear-groups "$@"',
 }
-
-
-@pytest.fixture
-def cgroup() -> Iterator[Path]:
-    """Straight below the root, where no part of a job is."""
-    path = cgroup2_root() / f"test-{os.getpid()}"
-    path.mkdir()
-    yield path
-    path.rmdir()
 
 
 @pytest.mark.parametrize("escape", ESCAPES)
@@ -68,7 +55,7 @@ def test_what_the_whole_hosts_processes_do_is_traced_and_not_denied(
         (span["egress.attribution"], span["egress.verdict"])
         for span in seen.egress
         if span.attributes.get("network.peer.address") == V4.evil
-        and span.attributes.get("process.executable.name") == "act"
+        and span.attributes.get("process.executable.path") == str(programs.directory / "act")
     ]
     assert told == [("host", "allow"), ("lineage", "deny")]
 

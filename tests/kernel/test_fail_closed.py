@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from .attached import in_session, wait_for
+from .attached import in_session, stopped, wait_for
 from .lab import PORT, V4, Lab
 from .steered import Host, agent, asked, end_agent, kill, own_host
 from .test_enforce import tampering
@@ -128,7 +128,8 @@ def test_pins_that_somebody_removes_are_tampering(host: Host, tmp_path: Path) ->
     with host.running(agent(), tmp_path, *ENFORCED) as run:
         assert run.next_line() == "ready"
         (name,) = host.instances()
-        subprocess.run([*host.under, "rm", "-r", f"/sys/fs/bpf/ci-egress/{name}"], check=True)
+        with stopped(run.pid):  # it pins programs of interfaces as these come
+            subprocess.run([*host.under, "rm", "-r", f"/sys/fs/bpf/ci-egress/{name}"], check=True)
         assert run.process.stderr is not None
         assert "tampering: pins of ci-egress were removed" in run.process.stderr.readline()
         run.end()

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import termios
+import time
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -56,6 +57,7 @@ class OnTerminal:
         """Wait for its end; its status. All that it showed is in `shown`."""
         while self.process.poll() is None:
             self.shown += self.pty.read()
+            time.sleep(0.01)
         self.shown += self.pty.read()
         return self.process.returncode
 
@@ -81,6 +83,7 @@ def on_terminal(command: list[str], folder: Path, **more: str) -> Iterator[OnTer
             finally:
                 if process.poll() is None:
                     process.terminate()
+                    process.send_signal(signal.SIGCONT)
                     process.wait(RUN_LIMIT_S)
 
 

@@ -70,19 +70,20 @@ def events_of(tracer: Tracer, command: Sequence[str | bytes]) -> list[Event]:
 
     Connections that another instance on this host follows show there, too, by their cookies alone.
     """
-    held = subprocess.Popen(
+    with subprocess.Popen(
         ["sh", "-c", 'echo ready; read line; exec "$@"', "sh", *command],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-    )
-    assert held.stdout is not None
-    assert held.stdout.readline() == b"ready\n"
-    started = started_ns(held.pid)
-    assert started is not None
-    tracer.follow(ProcessKey(held.pid, started), 1)
-    held.communicate(b"go on\n", timeout=30)
+    ) as held:
+        assert held.stdout is not None
+        assert held.stdout.readline() == b"ready\n"
+        started = started_ns(held.pid)
+        assert started is not None
+        tracer.follow(ProcessKey(held.pid, started), 1)
+        held.communicate(b"go on\n")
     decoder, events = Decoder(), list[Event]()
-    tracer.drain(lambda data, at, n: events.extend(decoder.decode(data, at, n)), limit=1000)
+    while tracer.drain(lambda data, at, n: events.extend(decoder.decode(data, at, n)), limit=1000):
+        pass
     return [event for event in (*events, *decoder.flush()) if not isinstance(event, Flowed)]
 
 

@@ -19,7 +19,7 @@ from tests.unit.dns_samples import answer, query
 
 from .attached import nothing_left
 from .lab import V4, Lab
-from .lookups import SCOPE, Lookups, reading_lookups
+from .lookups import SCOPE, WAIT_S, Lookups, reading_lookups
 
 pytestmark = pytest.mark.kernel
 
@@ -30,7 +30,8 @@ LARGE_TOLD_IN_A_SECOND = 93
 UNTOLD_WAITING = 2048
 COMMON, WAITING_KEPT = 16384, 64
 """Questions that wait, before each job has only its own room; and how much that is."""
-FLOOD = 20_000
+FLOOD = 5_000
+"""Beyond all of these, and over long before the ring is full: that has room for two seconds."""
 SECOND_NS = 1 << 30
 ALL_SCOPES = (1 << 32) - 1
 
@@ -56,7 +57,7 @@ def lookups() -> Iterator[Lookups]:
 @pytest.fixture
 def server(lab: Lab) -> Iterator[socket.socket]:
     with lab.peer.call(socket.socket, socket.AF_INET, socket.SOCK_DGRAM).result() as server:
-        server.settimeout(5)
+        server.settimeout(WAIT_S)
         server.bind((V4.peer, 53))
         yield server
 
@@ -64,7 +65,7 @@ def server(lab: Lab) -> Iterator[socket.socket]:
 @pytest.fixture
 def client(lab: Lab) -> Iterator[socket.socket]:
     with lab.build.call(socket.socket, socket.AF_INET, socket.SOCK_DGRAM).result() as client:
-        client.settimeout(5)
+        client.settimeout(WAIT_S)
         yield client
 
 
@@ -162,7 +163,7 @@ def drop(server: socket.socket) -> None:
     with suppress(BlockingIOError):
         while True:
             server.recv(4096)
-    server.settimeout(5)
+    server.settimeout(WAIT_S)
 
 
 def test_what_is_answered_makes_room_at_once(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import socket
 import struct
-import time
+import termios
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -14,9 +15,9 @@ import pytest
 from exporter.events import Answered, Asked
 from tests.unit.dns_samples import answer, query
 
-from .attached import nothing_left
+from .attached import nothing_left, wait_for
 from .lab import V4, V6, Lab, Network
-from .lookups import SCOPE, Lookups, cookie_of, packed, reading_lookups
+from .lookups import SCOPE, WAIT_S, Lookups, cookie_of, packed, reading_lookups
 
 pytestmark = [
     pytest.mark.kernel,
@@ -71,11 +72,11 @@ def stream(lab: Lab, network: Network) -> Iterator[Stream]:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((network.peer, 53))
         listener.listen()
-        client.settimeout(5)
+        client.settimeout(WAIT_S)
         client.connect((network.peer, 53))
         server, _ = listener.accept()
         with server:
-            server.settimeout(5)
+            server.settimeout(WAIT_S)
             for end in (client, server):
                 end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             yield Stream(client, server)
@@ -210,11 +211,17 @@ def test_a_segment_that_waits_for_an_ack_still_has_its_process(lookups: Lookups,
     questions = [lookup(number)[0] for number in range(1, 4)]
     for question in questions:
         stream.client.sendall(framed(question))
-    time.sleep(0.1)
+    wait_for(lambda: waiting(stream.server) == len(framed(*questions)))
     assert stream.server.recv(4096) == framed(*questions)
     events = lookups.drain()
     assert [event.message for event in events] == questions
     assert {event.process for event in events} == {lookups.process}
+
+
+def waiting(receiver: socket.socket) -> int:
+    """How many bytes are there to be read; to ask doesn't acknowledge any."""
+    number: int = struct.unpack("=i", fcntl.ioctl(receiver, termios.FIONREAD, bytes(4)))[0]
+    return number
 
 
 @pytest.mark.parametrize("ahead", [False, True], ids=["behind", "ahead"])
@@ -234,8 +241,7 @@ def test_a_segment_that_tcp_refuses_names_nothing(
         for flags in (SYN, SYN | ACK, PSH | ACK):
             forged = segment(network, stream.client.getsockname()[1], sequence, flags, evil)
             raw.sendto(forged, (network.build, 0))
-        while packets_in(lab) < before + 3:
-            time.sleep(0.01)
+        wait_for(lambda: packets_in(lab) >= before + 3)
         stream.reply(framed(reply))
     assert told(lookups) == [question, reply]
 

@@ -16,7 +16,7 @@ from tests.unit.dns_samples import answer, query
 
 from .attached import nothing_left
 from .lab import V4, V6, Lab, Network
-from .lookups import SCOPE, Lookups, cookie_of, packed, reading_lookups
+from .lookups import SCOPE, WAIT_S, Lookups, cookie_of, packed, reading_lookups
 
 pytestmark = pytest.mark.kernel
 
@@ -58,7 +58,7 @@ class Pair(NamedTuple):
 
 def udp(side: Namespace, address: str, port: int) -> socket.socket:
     made = side.call(socket.socket, family(address), socket.SOCK_DGRAM).result()
-    made.settimeout(5)
+    made.settimeout(WAIT_S)
     made.bind((address, port))
     return made
 
@@ -278,7 +278,7 @@ def test_a_resolver_on_the_same_host_counts(lookups: Lookups, lab: Lab, resolver
     with udp(lab.build, resolver, 53) as server, lookups.counting(seen=2):
         client = lab.build.call(socket.socket, family(resolver), socket.SOCK_DGRAM).result()
         with client:
-            client.settimeout(5)
+            client.settimeout(WAIT_S)
             client.sendto(QUESTION, server.getsockname())
             _, peer = server.recvfrom(4096)
             server.sendto(REPLY, peer)

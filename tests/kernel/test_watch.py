@@ -18,7 +18,7 @@ from tests.unit.watches import gitlab
 
 from .attached import nothing_left, wait_for
 from .lab import PORT, V4
-from .watching import Runner, Watch, Watched, watching
+from .watching import Runner, Watched, watching
 
 if TYPE_CHECKING:
     from .conftest import Programs
@@ -37,11 +37,6 @@ def script(*commands: list[str], then: str = "") -> list[str]:
     """A step that runs them one by one."""
     lines = "; ".join(" ".join(command) for command in commands)
     return ["sh", "-c", f"{lines}; {then or 'true'}"]
-
-
-def traces(watch: Watch) -> str:
-    """What it told so far."""
-    return (watch.otlp_dir / "traces.jsonl").read_text()
 
 
 def run_id(name: str) -> str:
@@ -297,7 +292,7 @@ def test_a_stderr_that_nobody_reads_holds_nothing_up(runner: Runner, act: list[s
         with watching(tmp_path, stderr=writer) as watch:
             for run in runs:
                 runner.run((job(run), act))
-            watch.wait_for(lambda: all(run in traces(watch) for run in runs))
+            watch.wait_for(lambda: all(map(watch.egress, runs)))
             seen = watch.stop()
     finally:
         os.close(reader)

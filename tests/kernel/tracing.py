@@ -169,11 +169,11 @@ def read(done: subprocess.CompletedProcess[str], otlp_dir: Path) -> Trace:
     )
 
 
-def spans(path: Path, *, so_far: bool = False) -> list[Span]:
-    """Every span of a file of OTLP JSON lines; `so_far` it is still written, and may end with half a line."""
+def spans(path: Path) -> list[Span]:
+    """Every span of a file of OTLP JSON lines."""
     return [
         _span(span, _attributes(per_resource["resource"]))
-        for request in _requests(path, so_far=so_far)
+        for request in _requests(path)
         for per_resource in request["resourceSpans"]
         for per_scope in per_resource["scopeSpans"]
         for span in per_scope["spans"]
@@ -204,9 +204,10 @@ def _data(metric: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _requests(path: Path, *, so_far: bool = False) -> list[dict[str, Any]]:
-    written = path.read_bytes() if path.exists() else b""
-    return [json.loads(line) for line in written[: written.rfind(b"\n") + 1 if so_far else None].splitlines()]
+def _requests(path: Path) -> list[dict[str, Any]]:
+    """Those that are whole: the last line may still be being written."""
+    lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
+    return [json.loads(line) for line in lines if line.endswith(b"\n")]
 
 
 def _span(raw: dict[str, Any], resource: dict[str, Value]) -> Span:

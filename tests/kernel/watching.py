@@ -149,8 +149,8 @@ class Watch:
 
     def said(self) -> list[dict[str, Any]]:
         """What it said so far."""
-        lines = self.log.read_text().splitlines(keepends=True)
-        return [json.loads(line) for line in lines if line.endswith("\n")]
+        lines = self.log.read_bytes().splitlines(keepends=True)
+        return [json.loads(line) for line in lines if line.endswith(b"\n")]
 
     def has_said(self, words: str) -> bool:
         """Whether it did so far."""
@@ -180,7 +180,7 @@ class Watch:
 
     def so_far(self) -> Watched:
         """What it said and told up to now."""
-        return Watched(0, self.said(), self._spans(so_far=True), {})
+        return Watched(0, self.said(), self._spans(), {})
 
     def egress(self, run_id: str) -> list[Span]:
         """What it told so far of what was done in a run, in order."""
@@ -192,9 +192,8 @@ class Watch:
         status = self.process.wait(RUN_LIMIT_S)
         return Watched(status, self.said(), self._spans(), metrics(self.otlp_dir / "metrics.jsonl"))
 
-    def _spans(self, *, so_far: bool = False) -> list[Span]:
-        paths = self.otlp_dir.glob("traces*.jsonl")
-        return [span for path in paths for span in spans(path, so_far=so_far)]
+    def _spans(self) -> list[Span]:
+        return [span for path in self.otlp_dir.glob("traces*.jsonl") for span in spans(path)]
 
 
 @contextmanager
