@@ -138,6 +138,7 @@ def trace(
     under: Sequence[str] = (),
     env: Mapping[str, str] | None = None,
     cwd: Path = ROOT,
+    limit_s: float = RUN_LIMIT_S,
 ) -> Trace:
     """Run COMMAND, on the lab's build side if one is given, traced by ci-egress, to its end.
 
@@ -149,7 +150,7 @@ def trace(
         capture_output=True,
         text=True,
         errors="backslashreplace",
-        timeout=RUN_LIMIT_S,
+        timeout=limit_s,
         env=environment(env),
         cwd=cwd,
         check=False,
