@@ -236,12 +236,23 @@ def running(
             instance = None
             with suppress(OSError, ValueError):  # it has ended, or not begun
                 instance = instance_of(process.pid)
-            for pid in in_session(process.pid):
-                with suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
+            end_session(process.pid)
             if instance is not None:  # else what it denies would stay denied
                 process.wait()
                 remove(instance)
+
+
+def end_session(session: int) -> None:
+    """Kill what is left of it, with what that forks meanwhile."""
+
+    def is_over() -> bool:
+        pids = in_session(session)
+        for pid in pids:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        return not pids
+
+    wait_for(is_over)
 
 
 def in_session(session: int) -> list[int]:
@@ -252,8 +263,7 @@ def in_session(session: int) -> list[int]:
 
 def _is_live(pid: int, session: int) -> bool:
     with suppress(FileNotFoundError, ProcessLookupError):
-        state, _, _, its_session, *_ = (
-            Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
-        )
+        stat = Path(f"/proc/{pid}/stat").read_text(errors="replace")  # a name may have any bytes
+        state, _, _, its_session, *_ = stat.rpartition(")")[2].split()
         return int(its_session) == session and state not in "ZX"
     return False
