@@ -263,6 +263,7 @@ def in_session(session: int) -> list[int]:
 
 def _is_live(pid: int, session: int) -> bool:
     with suppress(FileNotFoundError, ProcessLookupError):
-        state, _, _, its_session, *_ = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        stat = Path(f"/proc/{pid}/stat").read_text(errors="replace")  # a name may have any bytes
+        state, _, _, its_session, *_ = stat.rpartition(")")[2].split()
         return int(its_session) == session and state not in "ZX"
     return False
