@@ -20,6 +20,8 @@ from exporter.kernel.locks import MODES, lock, locked
 _KEY = struct.Struct("=I")
 _LEFT = "left"
 """A directory beside the pins of an instance that stands although its exporter ended."""
+_REMOVALS = 3
+"""How often it is tried to remove an instance."""
 
 
 @contextmanager
@@ -185,15 +187,18 @@ def remove(directory: Path) -> bool:
     """Detach and unpin everything in `directory`, and the directory itself; whether it is gone.
 
     Links of cgroups and interfaces are detached one by one: merely unpinning lets the kernel do it at some
-    later time. What somebody else put there goes too; where he goes on doing so, it stays for the next
-    start to sweep.
+    later time. What somebody else put there goes too, also meanwhile, like the pin of an interface that just
+    came; where he goes on doing so, it stays for the next start to sweep.
     """
-    for pin in sorted(directory.glob("link_*")):
+    for _ in range(_REMOVALS):
+        for pin in sorted(directory.glob("link_*")):
+            with suppress(OSError):
+                _detach(pin)
         with suppress(OSError):
-            _detach(pin)
-    with suppress(OSError):
-        shutil.rmtree(directory)
-    return not directory.exists()
+            shutil.rmtree(directory)
+        if not directory.exists():
+            return True
+    return False
 
 
 def _detach(pin: Path) -> None:

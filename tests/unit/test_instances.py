@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -61,6 +63,20 @@ def test_a_start_sweeps_the_dead_and_spares_the_living(tmp_path: Path) -> None:
     with held(alive), new_instance(tmp_path) as own:
         assert set((home_of(os.geteuid(), tmp_path)).iterdir()) == {alive, own}
     assert sweep(home_of(os.geteuid(), tmp_path)) == [alive], "its lock is free now"
+
+
+def test_what_is_pinned_while_an_instance_is_removed_goes_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def pin_at_its_end(directory: Path) -> None:
+        monkeypatch.undo()
+        (directory / "link_later").touch()
+        raise OSError(errno.ENOTEMPTY, "Directory not empty")
+
+    monkeypatch.setattr(shutil, "rmtree", pin_at_its_end)
+    with new_instance(tmp_path) as own:
+        assert remove(own)
+        assert not own.exists()
 
 
 def test_an_instance_that_ends_meanwhile_is_no_error(tmp_path: Path) -> None:
