@@ -36,10 +36,10 @@ class Build:
         starting = self._namespace.call(
             subprocess.Popen, command, cwd=directory, env=dict(environment), stdin=subprocess.DEVNULL
         )
-        process = starting.result()
         try:
-            return process.wait()
-        except KeyboardInterrupt:
+            return starting.result().wait()
+        except BaseException:
+            process = starting.result()
             process.terminate()
             process.wait()
             raise
@@ -97,7 +97,9 @@ def _join(build: Namespace, internet: Namespace) -> None:
 
 def _resolver_files(scratch: Path) -> dict[Path, Path]:
     """What makes names resolve there, whatever this machine uses; of a symlink, the target is replaced."""
-    contents = {_RESOLV_CONF: f"nameserver {names.RESOLVER}\n", _NSSWITCH_CONF: "hosts: files dns\n"}
+    # On a busy machine a resolver might ask again, which is an attempt more than what is told of.
+    resolver = f"nameserver {names.RESOLVER}\noptions timeout:30\n"
+    contents = {_RESOLV_CONF: resolver, _NSSWITCH_CONF: "hosts: files dns\n"}
     files = {}
     for shown, text in contents.items():
         if not shown.exists():

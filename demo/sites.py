@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-_BEACON_LIMIT_S = 20.0
+_BEACON_LIMIT_S = 60.0
 _AFTERWARDS_S = 0.3
 _PAUSE_S = 0.02
 _CALLS = 2

@@ -70,9 +70,20 @@ class SignalState:
         signal.pthread_sigmask(signal.SIG_SETMASK, self.mask)
 
 
+class _Moment(NamedTuple):
+    """When something came: between two looks for it, which lie far apart on a busy machine."""
+
+    since_s: float
+    at_s: float
+
+    def is_with(self, other: _Moment) -> bool:
+        """Whether both may be of one act."""
+        return self.since_s - other.at_s < _GRACE_S and other.since_s - self.at_s < _GRACE_S
+
+
 class _Arrival(NamedTuple):
     number: int
-    at_s: float
+    when: _Moment
     sender_pid: int
 
 
@@ -90,7 +101,8 @@ class SignalRelay:
     def __init__(self) -> None:
         self._canary = _Canary()
         self._undecided: list[_Arrival] = []
-        self._reached_s: dict[int, float] = {}
+        self._looked_s = time.monotonic()
+        self._reached: dict[int, _Moment] = {}
         """When a signal last reached COMMAND as a member of the group (once it has left that, through us)."""
 
     def __enter__(self) -> Self:
@@ -115,16 +127,17 @@ class SignalRelay:
 
         A signal to ci-egress alone is handed on 50 ms after it came: its copy to the group may be on the way.
         """
-        now_s = time.monotonic()
-        self._undecided += _received(now_s)
+        when = _Moment(self._looked_s, time.monotonic())
+        self._looked_s = when.at_s
+        self._undecided += _received(when)
         if not self._undecided:
             return
         beside_us = _in_our_group(command)
         for number in self._canary.take():
             if beside_us:
-                self._reached_s[number] = now_s
+                self._reached[number] = when
         self._undecided = [
-            arrival for arrival in self._undecided if not self._settle(arrival, command, now_s, beside_us)
+            arrival for arrival in self._undecided if not self._settle(arrival, command, when.at_s, beside_us)
         ]
 
     def _settle(self, arrival: _Arrival, command: Receiver, now_s: float, beside_us: bool) -> bool:
@@ -132,16 +145,16 @@ class SignalRelay:
         # What COMMAND itself sends to its parent, or to everyone (reboot does), must not come back to it.
         if arrival.sender_pid == command.pid or self._has_reached(arrival) or _is_about_us(arrival):
             return True
-        if now_s - arrival.at_s < _GRACE_S:
+        if now_s - arrival.when.at_s < _GRACE_S:
             return False
         _send(command, arrival.number)
         if not beside_us:
-            self._reached_s[arrival.number] = arrival.at_s
+            self._reached[arrival.number] = arrival.when
         return True
 
     def _has_reached(self, arrival: _Arrival) -> bool:
-        reached_s = self._reached_s.get(arrival.number)
-        return reached_s is not None and abs(arrival.at_s - reached_s) < _GRACE_S
+        reached = self._reached.get(arrival.number)
+        return reached is not None and reached.is_with(arrival.when)
 
 
 class _Canary:
@@ -196,9 +209,9 @@ def _live_as_canary(requests: int) -> NoReturn:
         os._exit(0)
 
 
-def _received(now_s: float) -> Iterator[_Arrival]:
+def _received(when: _Moment) -> Iterator[_Arrival]:
     while info := signal.sigtimedwait(RELAYED, 0):
-        yield _Arrival(info.si_signo, now_s, info.si_pid)
+        yield _Arrival(info.si_signo, when, info.si_pid)
 
 
 def _is_about_us(arrival: _Arrival) -> bool:

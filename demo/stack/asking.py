@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 NOVEL_DESTINATION = "CICDEgressNovelDestination"
 """The alert that egress_novel="true" raises: dashboards/prometheus/alerts.yaml."""
-_ARRIVAL_WITHIN_S = 30.0
-_ANSWER_TIMEOUT_S = 5.0
+_ARRIVAL_WITHIN_S = 60.0
+_ANSWER_TIMEOUT_S = 30.0
 _PAUSE_S = 0.1
 
 Found = TypeVar("Found")

@@ -11,6 +11,8 @@ Everything they keep is in the folder, their logs included. They are stopped whe
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
 import subprocess
 import sys
@@ -129,13 +131,20 @@ def prepare() -> Binaries:
     """
     script = PROJECT / "tools/stack/servers.sh"
     said: list[str] = []
-    with subprocess.Popen([script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
+    pipe = subprocess.PIPE
+    with subprocess.Popen([script], stdout=pipe, stderr=pipe, text=True, process_group=0) as running:
         assert running.stdout
         assert running.stderr
-        for line in running.stderr:
-            print(line, end="", file=sys.stderr, flush=True)
-            said.append(line)
-        paths = dict(line.split() for line in running.stdout)
+        try:
+            for line in running.stderr:
+                print(line, end="", file=sys.stderr, flush=True)
+                said.append(line)
+            paths = dict(line.split() for line in running.stdout)
+        except KeyboardInterrupt:
+            os.killpg(running.pid, signal.SIGTERM)
+            running.stderr.read()  # until the last of them has ended
+            running.wait()
+            raise
     if running.returncode:
         raise CiEgressError(f"the servers can't be prepared:\n{''.join(said)}")
     return Binaries(**{name: Path(path) for name, path in paths.items()})
@@ -162,11 +171,11 @@ def running_stack(
     Raises:
         CiEgressError: one doesn't start; with the end of its log.
     """
-    stack = make_stack(
-        folder.absolute(), binaries or prepare(), interval_s=interval_s, webhook_url=webhook_url
-    )
-    chosen: list[Server] = [getattr(stack, name) for name in servers]
+    programs = binaries or prepare()
     with ExitStack() as stops:
+        ports = stops.enter_context(free_ports(*DEFAULT_PORTS))
+        stack = make_stack(folder.absolute(), programs, ports, interval_s=interval_s, webhook_url=webhook_url)
+        chosen: list[Server] = [getattr(stack, name) for name in servers]
         for server in (stack.jaeger, stack.alertmanager, stack.prometheus, stack.collector):
             stops.callback(server.stop)
         for server in chosen:
@@ -176,9 +185,15 @@ def running_stack(
         yield stack
 
 
-def make_stack(folder: Path, binaries: Binaries, *, interval_s: float, webhook_url: str | None) -> Stack:
-    """The servers, configured and not started."""
-    ports = free_ports(*DEFAULT_PORTS)
+def make_stack(
+    folder: Path,
+    binaries: Binaries,
+    ports: Mapping[str, int],
+    *,
+    interval_s: float,
+    webhook_url: str | None = None,
+) -> Stack:
+    """The servers on these ports, named as in DEFAULT_PORTS; configured and not started."""
     return Stack(
         collector=_collector(folder / "collector", binaries.otelcol, ports),
         jaeger=_jaeger(folder / "jaeger", binaries.jaeger, ports),
@@ -191,11 +206,19 @@ def make_stack(folder: Path, binaries: Binaries, *, interval_s: float, webhook_u
     )
 
 
-def free_ports(*names: str) -> dict[str, int]:
-    """A free port of loopback for each name."""
+@contextmanager
+def free_ports(*names: str) -> Iterator[dict[str, int]]:
+    """A free port of loopback for each name, which nobody else on this machine is given meanwhile.
+
+    Each is bound, and not listened at: the kernel hands it out to no one who asks for any port, and lets a
+    server that asks for this one have it, as long as that allows for others (SO_REUSEADDR, as servers do).
+    """
     with ExitStack() as stack:
-        servers = {name: stack.enter_context(socket.create_server(("127.0.0.1", 0))) for name in names}
-        return {name: server.getsockname()[1] for name, server in servers.items()}
+        kept = {name: stack.enter_context(socket.socket()) for name in names}
+        for each in kept.values():
+            each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            each.bind(("127.0.0.1", 0))
+        yield {name: each.getsockname()[1] for name, each in kept.items()}
 
 
 def _collector(folder: Path, program: Path, ports: Mapping[str, int]) -> Server:

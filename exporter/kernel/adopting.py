@@ -25,7 +25,7 @@ from exporter.kernel.instances import (
 )
 from exporter.kernel.links import pinned_links
 from exporter.kernel.loading import PROGRAMS, Hook, Reserve, Tracepoint
-from exporter.kernel.locks import lock, locked
+from exporter.kernel.locks import MODES, lock, locked
 from exporter.kernel.mounts import ensure_bpffs
 from exporter.kernel.requirements import require_host
 from exporter.kernel.sources import edition
@@ -184,6 +184,7 @@ def _require_policy(directory: Path, *, has_policy: bool) -> None:
 
 def _put_in_charge(directory: Path) -> None:
     """From now on this process is the exporter, which isn't traced."""
+    (directory / MODES).mkdir(mode=0o700, exist_ok=True)  # somebody may have removed it
     with open_map(directory, "config") as config, open_map(directory, "procs") as procs:
         value = config_of(directory)._replace(self_pid=os.getpid())
         config.update(_KEY.pack(0), wire.CONFIG_VALUE.pack(*value))

@@ -15,7 +15,7 @@ from exporter import wire
 from exporter.errors import KernelError
 from exporter.events import HOST
 from exporter.kernel.bpf import Map, detach_link, open_pinned
-from exporter.kernel.locks import lock, locked
+from exporter.kernel.locks import MODES, lock, locked
 
 _KEY = struct.Struct("=I")
 _LEFT = "left"
@@ -35,6 +35,7 @@ def new_instance(bpffs: Path) -> Iterator[Path]:
             sweep(home)
             directory = home / secrets.token_hex(8)
             directory.mkdir(mode=0o700)
+            (directory / MODES).mkdir(mode=0o700)
             held = lock(directory, blocking=True)  # somebody may just be looking whether it is free
     except OSError as error:
         raise KernelError(

@@ -6,13 +6,13 @@ import fcntl
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from exporter.errors import KernelError
 
-_MODES = "modes"
-"""A directory beside the pins: whoever changes a mode of the instance holds its lock."""
+MODES = "modes"
+"""A directory beside the pins, made before them: whoever changes a mode of the instance holds its lock."""
 _PATIENCE_S, _PAUSE_S = 5.0, 0.005
 
 
@@ -54,11 +54,10 @@ def is_locked(directory: Path) -> bool:
 def changing_modes(instance: Path) -> Iterator[None]:
     """Nobody else changes a mode of `instance` meanwhile; of one that is gone there is nothing to change.
 
-    Raises KernelError when somebody holds on to the lock for seconds.
+    Makes nothing: it would come back while somebody removes the instance. Raises KernelError when somebody
+    holds on to the lock for seconds.
     """
-    directory = instance / _MODES
-    with suppress(FileExistsError, FileNotFoundError):
-        directory.mkdir(mode=0o700)
+    directory = instance / MODES
     deadline_s = time.monotonic() + _PATIENCE_S
     while (descriptor := lock(directory, blocking=False)) is None and directory.exists():
         if time.monotonic() > deadline_s:

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Sequence
 from exporter import wire
 from exporter.clock import boot_ns
 
-_POSITION = struct.Struct("=Q")
 _HEADER = struct.Struct("=I")
 _HEADER_SIZE = 8
 _BUSY = 1 << 31
@@ -35,23 +34,28 @@ class Ring:
         page = mmap.PAGESIZE
         self._size = size_bytes
         self._consumer = mmap.mmap(descriptor, page)
+        # Written at once: `struct` clears the place first, and to programs that run before it goes on, which
+        # may take as long as others have the processor, the ring is full.
+        self._consumer_at = memoryview(self._consumer).cast("Q")
         # Behind the data they stand once more, so that no record wraps. A beginning of that is enough, and
         # all that is mapped counts as this process's memory.
         length = page + size_bytes + min(size_bytes, _LONGEST)
         self._shared = mmap.mmap(descriptor, length, prot=mmap.PROT_READ, offset=page)
+        self._producer_at = memoryview(self._shared)[:page].cast("Q")
         self._data = memoryview(self._shared)[page:]
-        self._consumed = self._produced = self._freed = _POSITION.unpack_from(self._consumer)[0]
+        self._consumed = self._produced = self._freed = self._consumer_at[0]
         self._length = 0
 
     def close(self) -> None:
         """Unmap."""
-        self._data.release()
+        for view in (self._data, self._producer_at, self._consumer_at):
+            view.release()
         self._shared.close()
         self._consumer.close()
 
     def look(self) -> None:
         """See how far the kernel got: what it reserves from now on isn't there until the next look."""
-        self._produced = _POSITION.unpack_from(self._shared)[0]
+        self._produced = self._producer_at[0]
 
     def next_ns(self) -> int:
         """`at_ns` of the next record; -1 while the kernel is still writing it, 1 << 64 when there is none."""
@@ -69,7 +73,7 @@ class Ring:
 
     def waiting(self) -> Iterator[wire.RecordHeader]:
         """How the records begin that wait to be taken, as of now; they go on waiting."""
-        produced, position = _POSITION.unpack_from(self._shared)[0], self._consumed
+        produced, position = self._producer_at[0], self._consumed
         while position < produced:
             at = position & self._size - 1
             header = _HEADER.unpack_from(self._data, at)[0]
@@ -89,7 +93,7 @@ class Ring:
         """Give the room of what was taken back to the kernel."""
         if self._consumed != self._freed:
             self._freed = self._consumed
-            _POSITION.pack_into(self._consumer, 0, self._consumed)
+            self._consumer_at[0] = self._consumed
 
     def _advance(self) -> None:
         self._consumed += (_HEADER_SIZE + self._length + 7) & ~7

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, Route, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, Route, expect
 
 from exporter.report.html import render
 from exporter.report.model import Report
+from tools.pictures.chromium import CHROMIUM, FOLDER, WAIT_MS, chromium
 
-CHROMIUM = Path(shutil.which("chromium") or "/usr/bin/chromium")
-PICTURES = Path(__file__).parents[2] / "build" / "pictures"
 WIDE, PHONE = (1400, 900), (375, 812)
-_WAIT_MS = 20_000
+COPIED_FOR_MS = 2000
+"""How long a button says so: the same as in exporter/report/page/js/dom.js."""
 
 
 @dataclass
@@ -35,8 +34,8 @@ class Opened:
 
     def picture(self, name: str, of: str | None = None) -> None:
         """Keep how it looks, or how what the selector `of` finds does, for the documentation."""
-        PICTURES.mkdir(parents=True, exist_ok=True)
-        path = PICTURES / f"{name}.png"
+        FOLDER.mkdir(parents=True, exist_ok=True)
+        path = FOLDER / f"{name}.png"
         self.page.mouse.move(0, 0)
         if of is None:
             self.page.screenshot(path=path)
@@ -56,11 +55,8 @@ Open = Callable[..., Opened]
 def browser() -> Iterator[Browser]:
     """One for all tests here. It ends before others begin: they may want an event loop of their own."""
     assert CHROMIUM.exists(), "tests/browser need Debian's package chromium: make setup-dev installs it"
-    with sync_playwright() as playwright:
-        # As root, Chromium has no sandbox. What is opened are files of the tests' own.
-        running = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+    with chromium() as running:
         yield running
-        running.close()
 
 
 @pytest.fixture
@@ -90,7 +86,7 @@ def open_page(browser: Browser, tmp_path: Path) -> Iterator[Open]:
             reduced_motion="reduce",
         )
         contexts.append(context)
-        context.set_default_timeout(_WAIT_MS)
+        context.set_default_timeout(WAIT_MS)
         opened.append(_watched(context, path))
         opened[-1].page.goto(path.as_uri() + at)
         return opened[-1]
@@ -119,3 +115,27 @@ def _watched(context: BrowserContext, path: Path) -> Opened:
     made.page.on("dialog", lambda dialog: made.complaints.append(f"a dialog: {dialog.message}"))
     context.on("page", lambda page: made.complaints.append(f"another page: {page.url}"))
     return made
+
+
+def unfold(page: Page, view: str) -> None:
+    """Open what is folded in a view. What is inside is made in an event, which comes when it comes."""
+    page.locator(f"#view-{view} summary").evaluate_all("all => all.forEach((one) => one.click())")
+    expect(page.locator(f"#view-{view} summary:only-child")).to_have_count(0)
+
+
+def stop_clock(page: Page) -> None:
+    """From now on time goes by in the page by `page.clock.run_for` alone, however slow the machine."""
+    page.clock.install(time=0)
+    page.clock.pause_at(3600)  # ahead of whatever went by since
+
+
+def copied(page: Page, button: str) -> str:
+    """What is in the clipboard once `button` was pressed, which says so for a while; the clock stands."""
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    stop_clock(page)
+    page.get_by_role("button", name=button).click()
+    said = page.get_by_text("Copied ✓")
+    expect(said).to_be_visible()
+    page.clock.run_for(COPIED_FOR_MS)
+    expect(said).to_have_count(0)
+    return str(page.evaluate("navigator.clipboard.readText()"))

@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import expect
 
 from exporter.policy.parse import parse_policy
+from tests.browser.conftest import unfold
 from tests.unit.report.builds import build
 from tests.unit.report.samples import large, sample
 
@@ -29,7 +31,7 @@ def test_each_view_is_accessible(open_page: Open, scheme: str, size: tuple[int, 
     assert violations(page) == []
     for view in VIEWS:
         page.click(f"#tab-{view}")
-        page.locator(f"#view-{view} summary").evaluate_all("all => all.forEach((one) => one.click())")
+        unfold(page, view)
         page.locator(f"#view-{view} .open").evaluate_all(
             "all => all.slice(0, 3).forEach((one) => one.click())"
         )
@@ -92,12 +94,12 @@ def test_on_paper_all_views_follow_each_other_without_what_is_to_be_pressed(open
     page.emulate_media(media="print")
     page.evaluate("dispatchEvent(new Event('beforeprint'))")
     for view in VIEWS:
-        assert page.locator(f"#view-{view}").is_visible()
+        expect(page.locator(f"#view-{view}")).to_be_visible()
     for words in ("telemetry.example:443", "git-remote-https", "# A draft"):
         assert words in page.locator("main").inner_text()
     assert not page.locator(".controls").first.is_visible()
     assert not page.locator(".tabs").is_visible()
-    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    expect(page.locator("body")).to_have_css("background-color", "rgb(255, 255, 255)")
     assert len(page.pdf()) > 10_000
 
 

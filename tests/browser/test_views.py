@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from datetime import date
 from typing import TYPE_CHECKING
 
 import pytest
+from playwright.sync_api import expect
 
 from exporter.account import Account
 from exporter.baseline.model import Baseline, Entry, Task
@@ -14,6 +16,7 @@ from exporter.baseline.parse import parse_baseline
 from exporter.policy.hosts import parse_single_host
 from exporter.policy.parse import parse_allowed_endpoints, parse_policy
 from exporter.report.model import Report
+from tests.browser.conftest import COPIED_FOR_MS, copied, stop_clock
 from tests.unit.report.builds import build
 from tests.unit.report.samples import act, sample
 
@@ -35,11 +38,11 @@ def test_tabs_are_chosen_by_arrow_keys_and_remembered_in_the_address(open_page: 
         ("ArrowLeft", "policy"),
     ):
         page.keyboard.press(key)
-        assert page.evaluate("document.activeElement.id") == f"tab-{view}"
-        assert page.locator("[role=tabpanel]:not([hidden])").get_attribute("id") == f"view-{view}"
-    assert page.url.endswith("#policy")
+        expect(page.locator(f"#tab-{view}")).to_be_focused()
+        expect(page.locator("[role=tabpanel]:not([hidden])")).to_have_id(f"view-{view}")
+    expect(page).to_have_url(re.compile("#policy$"))
     page.reload()
-    assert page.locator("#view-policy").is_visible()
+    expect(page.locator("#view-policy")).to_be_visible()
 
 
 def test_what_another_name_s_rule_allowed_is_said_on_top_and_at_its_row(open_page: Open) -> None:
@@ -64,15 +67,15 @@ def test_each_job_of_several_is_shown_by_itself(open_page: Open) -> None:
     ]
     page.click("#tab-tree")
     choice.select_option("1")
-    assert page.locator("h1").inner_text() == "deploy"
-    assert page.locator("#view-tree").is_visible()
-    assert page.url.endswith("#tree/2")
+    expect(page.locator("h1")).to_have_text("deploy")
+    expect(page.locator("#view-tree")).to_be_visible()
+    expect(page).to_have_url(re.compile("#tree/2$"))
     page.reload()
-    assert page.locator("h1").inner_text() == "deploy"
-    assert choice.input_value() == "1"
+    expect(page.locator("h1")).to_have_text("deploy")
+    expect(choice).to_have_value("1")
     page.evaluate("location.hash = '#timeline/1'")
-    page.locator("h1", has_text="build").wait_for()
-    page.locator("#view-timeline").wait_for()
+    expect(page.locator("h1")).to_have_text("build")
+    expect(page.locator("#view-timeline")).to_be_visible()
 
 
 def test_what_is_new_is_told_with_who_did_it(open_page: Open) -> None:
@@ -98,25 +101,32 @@ def test_without_a_baseline_it_is_said_how_to_get_one(open_page: Open) -> None:
     page = open_page(sample(build(None)), at="#news").page
     assert "ci-egress baseline learn" in page.locator("#view-news").inner_text()
     assert "no baseline to compare with" in page.locator(".tiles").inner_text()
-    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
-    page.get_by_role("button", name="Copy the commands").click()
-    page.get_by_text("Copied ✓").wait_for()
-    assert str(page.evaluate("navigator.clipboard.readText()")).splitlines()[0] == (
-        "ci-egress baseline learn ci-egress --output baseline.yaml"
-    )
+    first = "ci-egress baseline learn ci-egress --output baseline.yaml"
+    assert copied(page, "Copy the commands").splitlines()[0] == first
 
 
 def test_the_draft_is_valid_and_can_be_copied(open_page: Open) -> None:
     page = open_page(sample(build()), at="#policy").page
-    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
-    page.get_by_role("button", name="Copy the policy").click()
-    page.get_by_text("Copied ✓").wait_for()
-    text = str(page.evaluate("navigator.clipboard.readText()"))
+    text = copied(page, "Copy the policy")
     rules = [rule.text for rule in parse_policy(text.encode(), "policy.yaml").rules]
     assert "registry.npm.example:443" in rules
     assert "udp://192.0.2.53:53" in rules
     assert len(rules) == 9
-    assert page.locator("#announced").inner_text() == "Copied the policy"
+    expect(page.locator("#announced")).to_have_text("Copied the policy")
+
+
+def test_a_second_copy_is_said_as_long_as_the_first(open_page: Open) -> None:
+    page = open_page(sample(build()), at="#policy").page
+    page.context.grant_permissions(["clipboard-write"])
+    stop_clock(page)
+    for _ in range(2):
+        page.locator("#announced").evaluate("(told) => told.replaceChildren()")
+        page.get_by_role("button", name="Copy the policy").click()
+        expect(page.locator("#announced")).to_have_text("Copied the policy")
+        page.clock.run_for(COPIED_FOR_MS - 1)
+        expect(page.get_by_text("Copied ✓")).to_be_visible()
+    page.clock.run_for(1)
+    expect(page.get_by_text("Copied ✓")).to_have_count(0)
 
 
 def test_the_same_policy_as_an_option_means_the_same(open_page: Open) -> None:
@@ -208,7 +218,7 @@ deny: [203.0.113.99]
     assert lines["telemetry.example:443"] == ["✕ denies", "default"]
     assert lines["203.0.113.99:4444"] == ["✕ denies", "203.0.113.99 (line 8)"]
     page.click("#tab-destinations")
-    assert "Your policy" in page.locator("#view-destinations thead").first.inner_text()
+    expect(page.locator("#view-destinations thead").first).to_contain_text("Your policy")
 
 
 def test_what_is_missing_is_said_first(open_page: Open) -> None:
@@ -232,7 +242,7 @@ def test_a_report_of_nothing_says_so(open_page: Open) -> None:
     assert "No connection left this machine." in page.locator("#view-destinations").inner_text()
     for view in ("tree", "timeline", "news", "policy"):
         page.click(f"#tab-{view}")
-        assert page.locator(f"#view-{view} .empty").is_visible()
+        expect(page.locator(f"#view-{view} .empty")).to_be_visible()
 
 
 def test_a_trace_is_linked_where_it_is_known_where_it_is(open_page: Open) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,10 +19,13 @@ def places(request: pytest.FixtureRequest) -> Iterator[dict[str, Place]]:
     chosen = {
         item.callspec.params.get("place") for item in request.session.items if hasattr(item, "callspec")
     }
-    begun = {name: Place(name) for name in PLACES if name in chosen}
-    yield begun
-    for each in begun.values():
-        each.leave()
+    with ExitStack() as stack:
+        begun = {}
+        for name in PLACES:
+            if name in chosen:
+                begun[name] = Place(name)
+                stack.callback(begun[name].leave)
+        yield begun
 
 
 @pytest.fixture(scope="session", params=PLACES)

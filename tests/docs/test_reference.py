@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from exporter.otlp import Signal
+from tests.docs import week
 from tests.docs.conftest import Week
 from tests.docs.pages import DOCS, ROOT
 from tools.reference import attributes, cli, logs, metrics
@@ -48,6 +49,7 @@ OF_NO_LOG_HERE = {
 }
 
 kernel = pytest.mark.kernel
+week_long = pytest.mark.timeout(week.WITHIN_S)
 
 
 def requests(workspace: Path, signal: Signal) -> Iterator[dict[str, Any]]:
@@ -72,6 +74,7 @@ def test_the_pages_are_what_the_code_makes() -> None:
 
 
 @kernel
+@week_long
 def test_spans_have_the_attributes_of_the_reference_each_in_its_place(worked_week: Week) -> None:
     found = defaultdict[str, set[str]](set)
     for request in requests(worked_week.workspace, Signal.TRACES):
@@ -94,6 +97,7 @@ def test_spans_have_the_attributes_of_the_reference_each_in_its_place(worked_wee
 
 
 @kernel
+@week_long
 def test_metrics_have_the_attributes_of_the_reference(worked_week: Week) -> None:
     found = defaultdict[str, set[str]](set)
     for request in requests(worked_week.workspace, Signal.METRICS):
@@ -110,6 +114,7 @@ def test_metrics_have_the_attributes_of_the_reference(worked_week: Week) -> None
 
 
 @kernel
+@week_long
 def test_log_records_are_those_of_the_reference(worked_week: Week) -> None:
     found: dict[str, tuple[int, set[str]]] = {}
     for request in requests(worked_week.workspace, Signal.LOGS):

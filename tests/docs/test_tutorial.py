@@ -8,7 +8,7 @@ from tests.docs import week
 from tests.docs.pages import quoted
 from tests.docs.week import Done, find, lines
 
-pytestmark = [pytest.mark.kernel, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.kernel, pytest.mark.timeout(week.WITHIN_S)]
 
 FAILS_ON = {"--fail-on novel": 90, "--fail-on deny": 90}
 

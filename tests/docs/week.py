@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -16,6 +16,7 @@ from demo.network import network
 from demo.sites import Beacon, UnreachableBeacon
 from tests.docs.pages import DOCS
 from tests.integration.receivers import wait_until
+from tests.launch import DEADLINE_S
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -35,7 +36,8 @@ POISONED = frozenset({"Friday: be told what is new", "Tuesday: enforce one pipel
 """Days on which the registry has the poisoned release."""
 ENFORCED = "Tuesday: enforce one pipeline"
 TURNED = "And back"
-_LIMIT_S = 30.0
+WITHIN_S = 600
+"""For the first test that wants it, which waits for all of it: a dozen runs of the pipeline."""
 
 
 class Step(NamedTuple):
@@ -126,12 +128,13 @@ def _enforced_job(build: Build, workspace: Path, told: Mapping[str, str], typed:
         ended = thread.submit(build.run, command, directory=workspace, environment=told)
         turn = os.open(goes_on, os.O_RDWR)  # both ends, so that nobody waits for the other to open it
         try:
-            wait_until(lambda: started.exists() or ended.done(), within_s=_LIMIT_S)
+            wait_until(lambda: started.exists() or ended.done(), within_s=DEADLINE_S)
             yield
         finally:
             os.write(turn, b"on\n")
-            ended.result(_LIMIT_S)
+            wait([ended])
             os.close(turn)
+        ended.result()
 
 
 def find(done: list[Done], words: str) -> Done:

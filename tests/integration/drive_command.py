@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import select
 import signal
@@ -11,24 +12,29 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any, TypeVar
 
 ROOT = Path(__file__).resolve().parents[2]
-DEADLINE_S = 20.0
+DEADLINE_S = 60.0
+"""For what a machine does at once, unless it is busy with other things."""
+APART_S = 0.15
+"""Further apart than signals that count as one act."""
+QUIET_S = 0.4
+"""For so long a second copy of a signal is waited for."""
+
+Process = TypeVar("Process", bound="subprocess.Popen[Any]")
 
 RECORDER = """
 import os, signal, sys
 signals = set(signal.Signals) - {signal.SIGCONT, signal.SIGCHLD}
 signal.pthread_sigmask(signal.SIG_BLOCK, signals)
 print("ready", os.getpid(), flush=True)
-quiet_s = 20
 for act in sys.argv[1:]:
     os.kill(os.getppid() if act == "parent" else 0, signal.SIGTERM)
-    quiet_s = 0.4
-while info := signal.sigtimedwait(signals, quiet_s):
+while (info := signal.sigtimedwait(signals, 100)) and info.si_signo != signal.SIGWINCH:
     print(signal.Signals(info.si_signo).name, flush=True)
-    quiet_s = 0.4
 """
-"""A COMMAND that prints each signal it gets until no more come, having sent one to what its arguments say."""
+"""A COMMAND that prints each signal it gets, having sent one to what its arguments say; SIGWINCH ends it."""
 
 SEIZE_PARENT = """
 import ctypes, os, time
@@ -53,10 +59,16 @@ def recorder(*acts: str) -> list[str]:
     return [sys.executable, "-c", RECORDER, *acts]
 
 
-def driver(*command: str, user: str | None = None, hold: Path | None = None) -> list[str]:
-    """Give the argv that runs `command`; held until the file `hold` exists, when one is given."""
+def driver(
+    *command: str, user: str | None = None, hold: Path | None = None, in_turns: bool = False
+) -> list[str]:
+    """Give the argv that runs `command`; held until the file `hold` exists, when one is given.
+
+    `in_turns`, it looks for signals once for each byte of its stdin, which it sends back then.
+    """
     options = [f"--user={user}"] if user is not None else []
     options += [f"--hold={hold}"] if hold is not None else []
+    options += ["--in-turns"] if in_turns else []
     return [sys.executable, __file__, *options, "--", *command]
 
 
@@ -65,16 +77,41 @@ def start(
 ) -> subprocess.Popen[str]:
     """Start a driver in a process group of its own, output to pipes."""
     pipe = subprocess.PIPE
-    return subprocess.Popen(
-        argv,
-        env=env,
-        stdin=stdin,
-        stdout=pipe,
-        stderr=pipe,
-        text=True,
-        errors="surrogateescape",
-        process_group=0,
+    return remember(
+        subprocess.Popen(
+            argv,
+            env=env,
+            stdin=stdin,
+            stdout=pipe,
+            stderr=pipe,
+            text=True,
+            errors="surrogateescape",
+            process_group=0,
+        )
     )
+
+
+_started: list[subprocess.Popen[Any]] = []
+
+
+def remember(process: Process) -> Process:
+    """Have it ended by `end_started`."""
+    _started.append(process)
+    return process
+
+
+def end_started() -> None:
+    """End what is left of what a test started, which is nothing unless it failed."""
+    while _started:
+        process = _started.pop()
+        if process.poll() is None:
+            with contextlib.suppress(ProcessLookupError):  # it needn't lead a group
+                os.killpg(process.pid, signal.SIGKILL)
+            process.kill()
+            process.wait()
+        for stream in (process.stdin, process.stdout, process.stderr):
+            if stream is not None:
+                stream.close()
 
 
 def run(argv: Sequence[str | bytes], **how: object) -> subprocess.CompletedProcess[bytes]:
@@ -83,15 +120,27 @@ def run(argv: Sequence[str | bytes], **how: object) -> subprocess.CompletedProce
     return subprocess.run(argv, check=False, **settings)  # type: ignore[call-overload,no-any-return]
 
 
-def wait_until_ready(process: subprocess.Popen[str]) -> int:
-    """Wait for the recorder's first line; its pid."""
+def next_line(process: subprocess.Popen[str]) -> str:
+    """Wait for COMMAND's next line of output; empty when there is none any more."""
     assert process.stdout is not None
     line = b""
     while not line.endswith(b"\n"):  # bytewise: what a buffer took, `communicate` would miss
-        line += os.read(process.stdout.fileno(), 1) or b"end\n"
-    word, pid = line.split()
-    assert word == b"ready"
+        line += os.read(process.stdout.fileno(), 1) or b"\n"
+    return line.decode().rstrip("\n")
+
+
+def wait_until_ready(process: subprocess.Popen[str]) -> int:
+    """Wait for the recorder's first line; its pid."""
+    word, pid = next_line(process).split()
+    assert word == "ready"
     return int(pid)
+
+
+def end_recorder(process: subprocess.Popen[str], recorder_pid: int, expected: Sequence[str]) -> None:
+    """Wait for the recorder to print these signals, and end it when it had time to get one twice."""
+    assert [next_line(process) for _ in expected] == [*expected]
+    time.sleep(QUIET_S)
+    os.kill(recorder_pid, signal.SIGWINCH)
 
 
 def children_of(pid: int) -> list[int]:
@@ -109,8 +158,8 @@ def wait_for_children(pid: int, count: int) -> list[int]:
 
 
 def is_gone(pid: int) -> bool:
-    """Whether a process has ended, within a short time; a zombie has."""
-    deadline_s = time.monotonic() + 2
+    """Whether a process has ended, once it had the time to; a zombie has."""
+    deadline_s = time.monotonic() + DEADLINE_S
     while time.monotonic() < deadline_s:
         if state_of(pid) in {"", "Z", "X"}:
             return True
@@ -154,6 +203,7 @@ def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--user")
     parser.add_argument("--hold", type=Path)
+    parser.add_argument("--in-turns", action="store_true")
     parser.add_argument("command", nargs="+")
     arguments = parser.parse_args()
     try:
@@ -179,8 +229,12 @@ def _drive(arguments: argparse.Namespace, environment: dict[str, str]) -> int:
             return 91
         command.release(environment)
         while (status := command.poll()) is None:
+            turn = arguments.in_turns and os.read(0, 1)
             relay.pump(command)
-            select.select([command.pidfd], [], [], 0.01)
+            if turn:
+                os.write(0, turn)
+            else:
+                select.select([command.pidfd], [], [], 0.01)
         return status
 
 

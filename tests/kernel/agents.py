@@ -30,7 +30,7 @@ for line in sys.stdin:
 """
 """Answers each line of Python with `ok`, or with the name of its errno."""
 COMMAND = (sys.executable, "-c", PROGRAM)
-_ANSWER_LIMIT_S = 30.0
+_ANSWER_LIMIT_S = 60.0
 
 
 class Agent:

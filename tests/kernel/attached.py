@@ -10,6 +10,7 @@ import subprocess
 import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -27,6 +28,8 @@ PINS = BPFFS_HOME / "ci-egress"
 LINKS = sum(isinstance(program, Hook | Tracepoint) for program in PROGRAMS)
 PROGRAMS_IN_CGROUP = sum(isinstance(program, Hook) for program in PROGRAMS)
 
+_GONE = ("can't get link by id", "No such file or directory")
+"""What bpftool says of a link, or a cgroup, that goes away meanwhile."""
 _READY_LIMIT_S = 30.0
 _SETTLE_LIMIT_S = 20.0
 
@@ -44,6 +47,10 @@ class Attached:
         """What wasn't there before."""
         return Attached(self.programs - before.programs, self.links - before.links, self.pins - before.pins)
 
+    def meets(self, other: Attached) -> bool:
+        """Whether anything is in both."""
+        return bool(self.programs & other.programs or self.links & other.links or self.pins & other.pins)
+
 
 def attached() -> Attached:
     """As of now."""
@@ -51,7 +58,7 @@ def attached() -> Attached:
     return Attached(
         frozenset(program["id"] for cgroup in in_cgroups for program in cgroup["programs"]),
         frozenset(link["id"] for link in _bpftool("link")),
-        frozenset(PINS.glob("**/*")),
+        frozenset(Path(folder, name) for folder, *names in os.walk(PINS) for name in chain(*names)),
     )
 
 
@@ -71,16 +78,17 @@ def _bpftool(*arguments: str) -> list[dict[str, Any]]:
         if done.returncode == 0:
             found: list[dict[str, Any]] = json.loads(done.stdout or "[]")
             return found
-        assert "can't get link by id" in done.stdout, done  # one that went away meanwhile
+        assert any(words in done.stdout for words in _GONE), done
 
 
 @contextmanager
 def nothing_left() -> Iterator[None]:
-    """After the block, nothing is in the kernel that wasn't before."""
+    """After the block, nothing stays in the kernel that came during it."""
     before = attached()
     yield
-    # Others may trace on this machine meanwhile, and end too.
-    wait_for(lambda: attached().beyond(before) == Attached(frozenset(), frozenset(), frozenset()))
+    # Others may trace on this machine meanwhile, and end too; who begins afterwards doesn't count.
+    came = attached().beyond(before)
+    wait_for(lambda: not came.meets(attached()))
 
 
 def wait_for(is_so: Callable[[], bool], limit_s: float = _SETTLE_LIMIT_S) -> None:
@@ -182,12 +190,23 @@ def running(
             instance = None
             with suppress(OSError, ValueError):  # it has ended, or not begun
                 instance = instance_of(process.pid)
-            for pid in in_session(process.pid):
-                with suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
+            end_session(process.pid)
             if instance is not None:  # else what it denies would stay denied
                 process.wait()
                 remove(instance)
+
+
+def end_session(session: int) -> None:
+    """Kill what is left of it, with what that forks meanwhile."""
+
+    def is_over() -> bool:
+        pids = in_session(session)
+        for pid in pids:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        return not pids
+
+    wait_for(is_over)
 
 
 def in_session(session: int) -> list[int]:

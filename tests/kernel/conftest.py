@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ import pytest
 
 from exporter.kernel.mounts import cgroup2_root
 
+from .attached import wait_for
 from .lab import PORT, V4, Lab
 from .watching import Runner
 
@@ -75,7 +77,14 @@ def runner() -> Iterator[Runner]:
 @pytest.fixture
 def cgroup() -> Iterator[Path]:
     """A cgroup of the test's own, straight below the root."""
-    path = cgroup2_root() / f"test-{os.getpid()}"
+    path = cgroup2_root() / f"ci-egress-test-{os.getpid()}"
     path.mkdir()
     yield path
-    path.rmdir()
+    wait_for(lambda: _is_removed(path))
+
+
+def _is_removed(cgroup: Path) -> bool:
+    """Whether it could be; not while a process is in it."""
+    with suppress(OSError):
+        cgroup.rmdir()
+    return not cgroup.exists()

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 _IN_USR = ("bin", "lib", "lib64", "sbin")
 _NAMESPACES = ("pid", "mount", "ipc", "uts")
-_LIMIT_S = 30.0
+_LIMIT_S = 60.0
 
 
 @dataclass(frozen=True)

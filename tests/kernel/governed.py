@@ -77,8 +77,10 @@ class Governed:
         procs, key = self.kernel.tracer.maps["procs"], os.getpid().to_bytes(4, sys.byteorder)
         value = procs.take(key)
         assert value is not None
-        yield
-        procs.update(key, value)
+        try:
+            yield
+        finally:
+            procs.update(key, value)
 
     @contextmanager
     def before_it_is_known(self) -> Iterator[None]:
@@ -88,8 +90,10 @@ class Governed:
         known = wire.ProcValue._make(wire.PROC_VALUE.unpack(procs.lookup(pid) or b""))
         key = wire.CandidateKey(known.started_ns, os.getpid(), known.scope)
         procs.update(pid, wire.PROC_VALUE.pack(*known._replace(scope=0, **key._asdict())))
-        yield
-        candidates.update(wire.CANDIDATE_KEY.pack(*key), known.scope.to_bytes(4, sys.byteorder))
+        try:
+            yield
+        finally:
+            candidates.update(wire.CANDIDATE_KEY.pack(*key), known.scope.to_bytes(4, sys.byteorder))
 
     def enter(self, scope: int) -> None:
         """Let this process be of that job."""
@@ -132,7 +136,7 @@ def record(address: str) -> str:
 def connect(side: Namespace, address: str, port: int, kind: int = socket.SOCK_STREAM) -> str:
     """What comes of a connect there, and of a datagram: ok, or the name of the error."""
     with side.call(socket.socket, family_of(address), kind).result() as made:
-        made.settimeout(5)
+        made.settimeout(60)
         try:
             made.connect((address, port))
             if kind == socket.SOCK_DGRAM:

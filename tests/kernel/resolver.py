@@ -17,7 +17,7 @@ import dns.rdatatype
 import dns.rrset
 
 from .lab import Lab
-from .servers import family_of
+from .servers import family_of, receive
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -42,6 +42,7 @@ class Resolver(threading.Thread):
             one.bind((address, 53))
             one.settimeout(0)
         self._listener.listen()
+        self._connections: list[socket.socket] = []
         self._has_ended = threading.Event()
 
     def __enter__(self) -> Self:
@@ -53,32 +54,36 @@ class Resolver(threading.Thread):
         """Stop serving."""
         self._has_ended.set()
         self.join()
-        self.datagrams.close()
-        self._listener.close()
+        for one in (self.datagrams, self._listener, *self._connections):
+            one.close()
 
     def run(self) -> None:
-        """Serve, one asker at a time."""
-        both = (self.datagrams, self._listener)
+        """Serve; an asker that takes its time with a connection keeps no other one waiting."""
         while not self._has_ended.is_set():
-            ready, _, _ = select.select(both, [], [], _TURN_S)
-            if self.datagrams in ready:
-                self.answer(*self.datagrams.recvfrom(4096))
-            if self._listener in ready:
-                connection, _ = self._listener.accept()
-                with connection:
-                    self._serve(connection)
+            sockets = [self.datagrams, self._listener, *self._connections]
+            ready, _, _ = select.select(sockets, [], [], _TURN_S)
+            for one in ready:
+                if one is self.datagrams:
+                    self.answer(*self.datagrams.recvfrom(4096))
+                elif one is self._listener:
+                    self._connections.append(self._listener.accept()[0])
+                else:
+                    self._serve(one)
 
     def answer(self, question: bytes, asker: tuple[str, int]) -> None:
         """Answer a datagram."""
         self.datagrams.sendto(self.reply_to(question, over_tcp=False), asker)
 
     def _serve(self, connection: socket.socket) -> None:
-        """What came at once is answered at once."""
-        connection.settimeout(0.3)
-        with suppress(TimeoutError):
-            while taken := connection.recv(65536):
-                replies = [self.reply_to(question, over_tcp=True) for question in _unframed(taken)]
-                connection.sendall(b"".join(struct.pack("!H", len(reply)) + reply for reply in replies))
+        """What came at once is answered at once, until its asker closes."""
+        taken = receive(connection)
+        if not taken:
+            self._connections.remove(connection)
+            connection.close()
+            return
+        replies = [self.reply_to(question, over_tcp=True) for question in _unframed(taken)]
+        with suppress(ConnectionError):
+            connection.sendall(b"".join(struct.pack("!H", len(reply)) + reply for reply in replies))
 
     def reply_to(self, wire: bytes, *, over_tcp: bool) -> bytes:
         """The answer to a question; over UDP, one that is too long says so and nothing more."""
@@ -123,7 +128,8 @@ def resolving_with(lab: Lab, address: str, directory: Path, *, hosts: str = "") 
     `directory` is for the files.
     """
     contents = {
-        _RESOLV_CONF: f"nameserver {address}\n",
+        # Asking again would be a lookup more: not because the machine was busy for a moment.
+        _RESOLV_CONF: f"nameserver {address}\noptions timeout:30\n",
         _NSSWITCH_CONF: "hosts: files dns\n",
         _HOSTS: hosts,
     }

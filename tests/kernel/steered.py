@@ -7,13 +7,13 @@ import os
 import signal
 import subprocess
 import sys
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from exporter.kernel.links import attached_links
 
-from .attached import Running, in_session, wait_for
+from .attached import Running, end_session, in_session, wait_for
 from .tracing import ROOT, RUN_LIMIT_S, environment, run_command
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def family(address):
 
 def open_(name, kind, address, port):
     held[name] = socket.socket(family(address), *KINDS[kind])
-    held[name].settimeout(20)
+    held[name].settimeout(100)
     held[name].connect((address, int(port)))
 
 def say(name):
@@ -161,9 +161,7 @@ class Host:
             try:
                 yield Running(process, otlp_dir)
             finally:
-                for pid in in_session(process.pid):
-                    with suppress(ProcessLookupError):
-                        os.kill(pid, signal.SIGKILL)
+                end_session(process.pid)
                 process.wait()
                 self.ci_egress("stop")
 

@@ -95,6 +95,7 @@ jobs:
 """
 
 
+@pytest.mark.alone  # with --host-enforce, anybody's container is denied everything
 def test_what_a_dead_watch_denies_is_told_by_its_jobs_alone(host: Host, steps: Steps, tmp_path: Path) -> None:
     run = run_id("dead")
     watches = Watches(host, tmp_path, "--policy", str(policy(tmp_path, HELD)), "--host-enforce")

@@ -242,15 +242,21 @@ def judged(seen: Watched, run: str) -> set[tuple[Any, Any, Any]]:
     }
 
 
-def of(task: str, address: str) -> dict[str, Any]:
-    return entry(address, PORT, pipeline="group/app", task=task)
+def of(task: str, address: str, pipeline: str = "group/app") -> dict[str, Any]:
+    return entry(address, PORT, pipeline=pipeline, task=task)
 
 
 def test_jobs_at_once_are_each_held_against_their_own_task(steps: Steps, tmp_path: Path) -> None:
-    file, run = baseline(tmp_path / "b.yaml", of("build", V4.peer), of("deploy", V4.evil)), run_id("tasks")
+    run = run_id("tasks")
+    pipeline = f"group/{run}"  # what other jobs of this host are told to be unknown doesn't count
+    known_tasks = (("build", V4.peer), ("deploy", V4.evil))
+    file = baseline(tmp_path / "b.yaml", *(of(task, peer, pipeline) for task, peer in known_tasks))
     both = f"{steps.act(V4.peer)}; {steps.act(V4.evil)}"
     with watching(tmp_path, "--baseline", file) as watch:
-        jobs = {task: steps.start(job(run, task), both) for task in ("build", "deploy", "other")}
+        jobs = {
+            task: steps.start(job(run, task, CI_PROJECT_PATH=pipeline), both)
+            for task in ("build", "deploy", "other")
+        }
         watch.wait_until_said(" began", run_id=run, times=3)
         for place in jobs.values():
             assert steps.go(place) == "ok\nok\n"
@@ -275,8 +281,8 @@ def test_jobs_at_once_are_each_held_against_their_own_task(steps: Steps, tmp_pat
             ("other", V4.evil),
         )
     }
-    assert [line for line in unknown if "group/app" in line] == [
-        "the baseline has nothing of pipeline group/app, task other: all that it reaches is novel"
+    assert [line for line in unknown if pipeline in line] == [
+        f"the baseline has nothing of pipeline {pipeline}, task other: all that it reaches is novel"
     ]
     assert all("egress.novel" not in span.attributes for span in seen.spans if is_of_no_job(span))
 

@@ -145,7 +145,8 @@ def test_a_source_route_is_an_act_to_its_first_hop_and_one_to_its_end(
         seen = kernel.run(lab, argv(programs, case, network))
     assert seen.stdout == "ok\n"
     assert told(seen.acts) == expected(case, network)
-    assert watch.arrivals.packets_to(network.evil) == 1
+    most = 2 if case.protocol == TCP else 1  # a SYN is sent again when its process takes a second to end
+    assert 1 <= watch.arrivals.packets_to(network.evil) <= most
     assert watch.arrivals.packets_to(network.peer) == 0
 
 

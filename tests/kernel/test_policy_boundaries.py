@@ -55,10 +55,10 @@ import socket, sys
 for host in sys.argv[2:]:
     to = host, int(sys.argv[1])
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM) as asking:
-        asking.settimeout(10)
+        asking.settimeout(30)
         asking.sendto(b"?", to)
         assert asking.recv(9) == b"?"
-    with socket.create_connection(to, 10) as asking:
+    with socket.create_connection(to, 30) as asking:
         asking.sendall(b"?")
         assert asking.recv(9) == b"?"
 print("answered", flush=True)
@@ -106,7 +106,7 @@ def exchange(source: str, port: int, to: tuple[str, int]) -> None:
     """Ask a server by UDP and by TCP; it answers."""
     for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM):
         with socket.socket(family_of(source), kind) as asking:
-            asking.settimeout(10)
+            asking.settimeout(30)
             asking.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             asking.bind((source, port))
             asking.connect(to)

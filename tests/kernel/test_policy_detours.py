@@ -186,7 +186,7 @@ def test_over_loopback_a_raw_socket_is_no_resolver(
         ask = (
             f"s = socket.socket({family}, socket.SOCK_DGRAM)",
             f"s.bind(('{local}', 7200))",
-            "s.settimeout(10)",
+            "s.settimeout(30)",
             f"s.sendto(bytes.fromhex('{asked.hex()}'), ('{resolver}', 53))",
             f"datagram = bytes.fromhex('{datagram(answer, resolver, local).hex()}')",
         )

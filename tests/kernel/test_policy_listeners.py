@@ -34,7 +34,7 @@ ENFORCED = "mode: enforce\n"
 OPEN_UDP = f"""
 s = socket.socket({{family}}, socket.SOCK_DGRAM, {{protocol}})
 s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-s.settimeout(10)
+s.settimeout(30)
 s.bind(("{{build}}", {LISTENER}))
 """.strip().splitlines()
 
@@ -89,9 +89,9 @@ def test_an_accepted_connection_is_free(lab: Lab, kernel: KernelSide, network: N
     with agent(kernel, lab, nothing_allowed()) as job:
         job.do(
             f"s = socket.create_server(('{network.build}', {LISTENER}), family={family(network)})",
-            "s.settimeout(10)",
+            "s.settimeout(30)",
         )
-        with lab.peer.call(socket.create_connection, (network.build, LISTENER), 10).result() as client:
+        with lab.peer.call(socket.create_connection, (network.build, LISTENER), 30).result() as client:
             assert job.do("c, _ = s.accept()", "c.sendall(b'hello')") == "ok"
             assert client.recv(5) == b"hello"
             client.sendall(b"bye")
@@ -146,7 +146,7 @@ def test_who_sends_first_is_no_listener(lab: Lab, kernel: KernelSide, network: N
     rule = f"udp://[{network.peer}]:{ASKER}" if network is V6 else f"udp://{network.peer}:{ASKER}"
     with agent(kernel, lab, compile_policy(rules(allow=f"'{rule}'", more=ENFORCED))) as job:
         opened = f"s = socket.socket({family(network)}, socket.SOCK_DGRAM)"
-        assert job.do(opened, to(network, "peer", ASKER), "s.settimeout(10)") == "ok"
+        assert job.do(opened, to(network, "peer", ASKER), "s.settimeout(30)") == "ok"
         port = int(job.value("s.getsockname()[1]"))
         lab.peer.call(_send_to, network.evil, (network.build, port)).result()
         assert job.do("s.recvfrom(9)", to(network, "evil", ASKER)) == "EPERM"
@@ -198,7 +198,7 @@ def test_a_flood_of_one_job_costs_no_other_an_answer(lab: Lab, kernel: KernelSid
         lab.peer.call(_send_from_many, V4.evil, flood, (V4.build, LISTENER)).result()
         assert job.do(to(V4, "evil", flood[0])) == "ok"
         assert job.do(to(V4, "evil", flood[-1])) == "EPERM"
-        assert another.do("s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)", "s.settimeout(10)") == "ok"
+        assert another.do("s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)", "s.settimeout(30)") == "ok"
         assert another.do(f"s.bind(('{V4.build}', {OTHER}))") == "ok"
         lab.peer.call(_send_to, V4.evil, (V4.build, OTHER)).result()
         assert another.do("s.recvfrom(9)", to(V4, "evil", ASKER)) == "ok"
@@ -260,7 +260,7 @@ def test_a_namespace_of_its_own_is_no_way_into_another(lab: Lab, kernel: KernelS
         f"ip link set lo up; ip addr add {V4.evil}/32 dev lo; exec {COMMAND[0]} -c '"
         "import socket; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); "
         f's.bind(("{V4.evil}", {LISTENER})); c = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); '
-        f'c.bind(("{V4.evil}", {ASKER})); c.sendto(b"?", s.getsockname()); s.settimeout(10); '
+        f'c.bind(("{V4.evil}", {ASKER})); c.sendto(b"?", s.getsockname()); s.settimeout(30); '
         f's.sendto(b"!", s.recvfrom(9)[1])'
         "'"
     )

@@ -92,7 +92,7 @@ class Asking:
 def udp(stack: ExitStack, side: Namespace, address: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     made = stack.enter_context(side.call(socket.socket, family, socket.SOCK_DGRAM).result())
-    made.settimeout(5)
+    made.settimeout(60)
     made.bind((address, port))
     return made
 

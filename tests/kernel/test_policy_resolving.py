@@ -142,7 +142,7 @@ ASK_OVER_TCP = """
 import errno, socket, struct, sys
 resolver, question = sys.argv[1], bytes.fromhex(sys.argv[2])
 try:
-    with socket.create_connection((resolver, 53), 10) as asking:
+    with socket.create_connection((resolver, 53), 30) as asking:
         asking.sendall(struct.pack("!H", len(question)) + question)
         print("answered" if asking.recv(4096) else "silent")
 except OSError as error:
@@ -190,7 +190,7 @@ import socket, struct, sys
 resolver, own, peer, port, question, forged = sys.argv[1:]
 family = socket.AF_INET6 if ":" in resolver else socket.AF_INET
 asking = socket.socket(family, socket.SOCK_DGRAM)
-asking.settimeout(10)
+asking.settimeout(30)
 asking.connect((resolver, 53))
 asking.send(bytes.fromhex(question))
 message = bytes.fromhex(forged)

@@ -16,8 +16,9 @@ import pytest
 from tests.launch import ci_egress
 from tests.unit.watches import gitlab
 
+from .attached import running
 from .lab import PORT, V4, Lab
-from .tracing import ROOT, RUN_LIMIT_S, Trace, environment, run_command, trace
+from .tracing import RUN_LIMIT_S, Trace, environment, trace
 from .watching import Runner, watching
 
 if TYPE_CHECKING:
@@ -169,15 +170,13 @@ def test_one_that_is_killed_leaves_no_file(tmp_path: Path) -> None:
     kept = tmp_path / "kept"
     kept.mkdir()
     options = ["--report", str(tmp_path / "report.html"), "--on-exporter-death", "open"]
-    command = run_command(tmp_path / "otlp", ["sh", "-c", "echo begun; sleep 60"], *options)
-    own = environment({"TMPDIR": str(kept)})
-    with subprocess.Popen(command, stdout=subprocess.PIPE, env=own, cwd=ROOT) as run:
-        assert run.stdout
-        assert run.stdout.readline() == b"begun\n"
+    command, own = ["sh", "-c", "echo begun; read go"], {"TMPDIR": str(kept)}
+    with running(command, tmp_path / "otlp", *options, env=own) as run:
+        assert run.next_line() == "begun"
         opened = [each.resolve() for each in Path(f"/proc/{run.pid}/fd").iterdir()]
         assert any(kept in each.parents for each in opened)
-        run.send_signal(signal.SIGKILL)
-        run.wait(RUN_LIMIT_S)
+        os.kill(run.pid, signal.SIGKILL)
+        run.process.wait(RUN_LIMIT_S)
     assert [*kept.iterdir()] == []
     assert not (tmp_path / "report.html").exists()
 

@@ -25,10 +25,16 @@ if TYPE_CHECKING:
     from .conftest import Programs
 
 
+CROWD_LIMIT_S = 500
+crowd = pytest.mark.timeout(CROWD_LIMIT_S + 100)
+"""Of so many that a busy machine takes minutes."""
+
+
 def whole_account(attempts: int) -> str:
     return f"attempts {attempts} = exported {attempts} + aggregated 0 + dropped 0 + pending 0"
 
 
+@crowd
 @NETWORKS
 def test_of_10000_processes_of_a_millisecond_each_is_told_with_its_creator(
     lab: Lab, programs: Programs, tmp_path: Path, network: Network
@@ -37,7 +43,7 @@ def test_of_10000_processes_of_a_millisecond_each_is_told_with_its_creator(
     act = programs.act("connect", network.peer, PORT)
     burst = programs.lineage("burst", n, *act)
     with lab.watch() as watch:
-        seen = trace(lab, ["sh", "-c", f"{shlex.join(burst)} >/dev/null"], tmp_path)
+        seen = trace(lab, ["sh", "-c", f"{shlex.join(burst)} >/dev/null"], tmp_path, limit_s=CROWD_LIMIT_S)
     assert seen.status == 0
     assert watch.arrivals.accepted == {Endpoint(network.peer, PORT): n}
     assert seen.account == whole_account(n)
@@ -57,12 +63,14 @@ def test_the_exporter_has_the_processor_first_and_command_as_it_was_started(tmp_
     assert trace(None, ["sh", "-c", nice], tmp_path).stdout == f"{before}\n-10\n"
 
 
+@crowd
 @NETWORKS
 def test_of_100000_connects_of_one_process_each_is_accounted_for(
     lab: Lab, programs: Programs, tmp_path: Path, network: Network
 ) -> None:
     n = 100_000
-    seen = trace(lab, programs.flood("connects", n, 1, network.peer, PORT, CLOSED_PORT), tmp_path)
+    connects = programs.flood("connects", n, 1, network.peer, PORT, CLOSED_PORT)
+    seen = trace(lab, connects, tmp_path, limit_s=CROWD_LIMIT_S)
     assert (seen.status, seen.stdout.split()[:2]) == (0, [str(n * 3 // 4), str(n // 4)])
     assert seen.account.startswith(f"attempts {n} = ")
     assert seen.account.endswith("+ dropped 0 + pending 0")
@@ -212,5 +220,5 @@ def test_a_killed_exporter_hinders_no_job_and_the_next_start_leaves_nothing_of_i
     seen = trace(lab, programs.act("connect", network.peer, PORT), tmp_path / "again")
     assert (seen.stdout, [leaf["egress.outcome"] for leaf in seen.egress]) == ("ok\n", ["established"])
     assert seen.account == whole_account(1)
-    assert not instance.exists()
+    wait_for(lambda: not instance.exists())  # a stranger's start may be at it
     wait_for(lambda: not links & attached().links)

@@ -77,7 +77,7 @@ def test_a_start_sweeps_what_was_left_once_no_process_of_its_job_lives(tmp_path:
 
 
 def test_a_process_that_was_forked_after_the_kill_counts_too(tmp_path: Path) -> None:
-    script = "echo ready; read line; (exec sleep 60 >&- 2>&-) & echo $!"
+    script = "echo ready; read line; (exec sleep 1000 >&- 2>&-) & echo $!"
     with nothing_left(), killed(tmp_path, ["sh", "-c", script]) as (run, instance):
         run.tell("go on")
         left = int(run.next_line())

@@ -235,7 +235,8 @@ def test_what_the_kernel_refuses_before_any_peer_is_known_is_no_act(
 
 
 def test_a_program_that_stays_shows_its_working_directory(lab: Lab, tmp_path: Path) -> None:
-    script = f"echo payload >/dev/udp/{V4.peer}/{PORT}; sleep 0.3"
+    until_told = "until grep -q 'send ' otlp/traces.jsonl; do sleep 0.05; done"
+    script = f"echo payload >/dev/udp/{V4.peer}/{PORT}; {until_told}"
     seen = trace(lab, ["bash", "-c", script], tmp_path / "otlp", cwd=tmp_path)
     assert [span["process.working_directory"] for span in seen.egress] == [str(tmp_path)]
 
@@ -285,16 +286,16 @@ def settled(seen: Trace) -> dict[tuple[object, object], int]:
 
 
 def test_another_process_beside_the_job_is_not_traced(lab: Lab, programs: Programs, tmp_path: Path) -> None:
-    waiting = "for _ in $(seq 200); do [ -e done ] && exit 0; sleep 0.05; done; exit 1"
+    def once(name: str) -> str:
+        return f"for _ in $(seq 1000); do [ -e {name} ] && break; sleep 0.05; done; [ -e {name} ]"
+
     beside = subprocess.Popen(
-        lab.command(
-            ["sh", "-c", f"while [ ! -e started ]; do sleep 0.02; done; {connect(programs)}; touch done"]
-        ),
+        lab.command(["sh", "-c", f"{once('started')} && {connect(programs)} && touch done"]),
         cwd=tmp_path,
         stdout=subprocess.DEVNULL,
     )
     with beside, lab.watch() as watch:
-        seen = trace(lab, ["sh", "-c", f"touch started; {waiting}"], tmp_path / "otlp", cwd=tmp_path)
+        seen = trace(lab, ["sh", "-c", f"touch started; {once('done')}"], tmp_path / "otlp", cwd=tmp_path)
     assert (beside.returncode, seen.status) == (0, 0)
     assert watch.arrivals.accepted == {Endpoint(V4.evil, PORT): 1}
     assert seen.egress == []

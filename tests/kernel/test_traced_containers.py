@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from .conftest import Programs
 
-LIMIT_S = 30
+LIMIT_S = 60
 WAITS = ["sh", "-c", "echo ready; read line"]
 """A COMMAND that waits for a line."""
 

@@ -27,7 +27,7 @@ import socket, sys
 resolver, answers, peer, port, *questions = sys.argv[1:]
 family = socket.AF_INET6 if ":" in resolver else socket.AF_INET
 asking = socket.socket(family, socket.SOCK_DGRAM)
-asking.settimeout(10)
+asking.settimeout(60)
 for question in questions:
     asking.sendto(bytes.fromhex(question), (resolver, 53))
     print(*sorted(asking.recvfrom(4096)[1][0] for _ in range(int(answers))))
@@ -39,7 +39,7 @@ FORGE_AND_CONNECT = """
 import socket, struct, sys
 resolver, own, peer, port, question, forged = sys.argv[1:]
 asking = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-asking.settimeout(10)
+asking.settimeout(60)
 asking.connect((resolver, 53))
 asking.send(bytes.fromhex(question))
 message = bytes.fromhex(forged)

@@ -85,6 +85,7 @@ def test_a_file_that_is_a_detached_mount_has_its_own_name(programs: Programs, tm
     assert "process.executable.path" in span["egress.truncated"]  # type: ignore[operator]
 
 
+@pytest.mark.alone  # anybody's start would sweep it
 @pytest.mark.parametrize("junk", ["a folder of folders", "a file system's own"])
 def test_junk_among_the_pins_hinders_no_start(tmp_path: Path, junk: str) -> None:
     folder = PINS / f"test-{tmp_path.name}"

@@ -283,11 +283,12 @@ def ended_afterwards(seen: Trace) -> Iterator[int]:
 
 
 def test_what_is_left_behind_ends_with_the_job_in_the_trace_only(lab: Lab, tmp_path: Path) -> None:
-    stay = f"exec 3>/dev/udp/{V4.peer}/{PORT}; echo $BASHPID 0; exec sleep 60 >&- 2>&-"
-    seen = trace(lab, ["bash", "-c", f"({stay}) & sleep 0.3"], tmp_path, "--process-spans", "all")
+    stay = f"exec 3>/dev/udp/{V4.peer}/{PORT}; echo $BASHPID 0; exec sleep 1000 >&- 2>&-"
+    until_it_sleeps = 'until [[ $(</proc/$!/stat) == *" (sleep) S "* ]]; do sleep 0.01; done'
+    seen = trace(lab, ["bash", "-c", f"({stay}) & {until_it_sleeps}"], tmp_path, "--process-spans", "all")
     with ended_afterwards(seen) as pid:
         assert_whole(seen)
         (left,) = (span for span in seen.called("sleep") if span["process.pid"] == pid)
         assert left.ended_ns == seen.job.ended_ns
         assert "process.exit.code" not in left.attributes
-        assert f"  {pid} sleep 60" in seen.stderr.splitlines()
+        assert f"  {pid} sleep 1000" in seen.stderr.splitlines()

@@ -25,7 +25,7 @@ SECRETS = {
     name: f"hunter2-{secrets.token_hex(8)}"
     for name in ("variable", "header", "password", "parameter", "option", "script", "left")
 }
-LEAVE_BEHIND = "import os, time; print(os.getpid(), flush=True); os.closerange(0, 3); time.sleep(60)"
+LEAVE_BEHIND = "import os, time; print(os.getpid(), flush=True); os.closerange(0, 3); time.sleep(1000)"
 
 
 def leaking(programs: Programs, network: Network, pid_file: Path) -> str:

@@ -62,7 +62,7 @@ def fails_with(code: int, command: list[str]) -> list[str]:
 def denied_soon(command: list[str]) -> list[str]:
     """A step that repeats it until it is denied: what comes before the kernel knows the step isn't."""
     again = f"{shlex.join(command)}; test $? = {errno.EPERM} && exit; sleep 0.01"
-    return ["sh", "-c", f"for try in $(seq 1000); do {again}; done; exit 1"]
+    return ["sh", "-c", f"for try in $(seq 5000); do {again}; done; exit 1"]
 
 
 def of(seen: Watched, program: list[str], name: str = PEER) -> list[Span]:
@@ -87,7 +87,7 @@ def test_all_that_happens_on_the_machine_is_the_jobs(runner: Runner, act: list[s
         runner.run((step("__run"), ["sh", "-c", f"{shlex.join(act)}; {shlex.join(act)}"]))
         runner.run((PATH, act))
         runner.run((step("of-another", run="another"), act))
-        watch.wait_for(lambda: len(of(Watched(0, [], watch_spans(watch.otlp_dir), {}), act)) == 5)
+        watch.wait_for(lambda: len(of(watch.so_far(), act)) == 5)
         seen = watch.stop()
         (tmp_path / "over").touch()
     told = [(one.attributes.get("egress.job.step"), one["egress.attribution"]) for one in of(seen, act)]
@@ -107,11 +107,6 @@ def test_all_that_happens_on_the_machine_is_the_jobs(runner: Runner, act: list[s
     assert seen.status == 0
 
 
-def watch_spans(otlp_dir: Path) -> list[Span]:
-    """Those told so far."""
-    return [span for path in otlp_dir.glob("traces*.jsonl") for span in spans(path)]
-
-
 MAIN = """
 import subprocess, sys, time
 from pathlib import Path
@@ -125,11 +120,13 @@ POST = 'cd {folder}; kill "$(cat pid)"; while test -e pid; do sleep 0.01; done'
 """And ends it with, in the last one."""
 
 
+@pytest.mark.alone  # others' steps may leave something behind
 @pytest.mark.parametrize("in_front", [["sudo", "-E"], []], ids=["sudo", "root"])
 def test_a_first_step_starts_it_and_the_last_one_ends_it(
     runner: Runner, blocked: list[str], act: list[str], tmp_path: Path, in_front: list[str]
 ) -> None:
-    shell = ["sh", "-c", '"$@"; echo $? > "$0"', str(tmp_path / "status")]
+    status = tmp_path / "status"
+    shell = ["sh", "-c", '"$@"; echo $? > "$0"', str(status)]
     watch = [*shell, *in_front, sys.executable, "-m", "exporter", "watch", "--host", "--json-log"]
     options = ["--pid-file", str(tmp_path / "pid"), "--otlp-dir", str(tmp_path / "otlp")]
     held = ["--policy", policy(tmp_path, ALL_BUT_THAT.removeprefix("version: 1\n"))]
@@ -141,9 +138,9 @@ def test_a_first_step_starts_it_and_the_last_one_ends_it(
         runner.run((step("__run"), act), (step("__run_2"), denied_soon(blocked)))
         runner.run((PATH, fails_with(errno.ENETUNREACH, blocked)))  # the machine's own are never denied
         runner.run((step("__post_egress"), ["sh", "-c", POST.format(folder=tmp_path)]))
-        wait_for((tmp_path / "status").exists)
-    seen = Watched(0, read_log(tmp_path / "log"), watch_spans(tmp_path / "otlp"), {})
-    assert (tmp_path / "status").read_text() == "0\n"
+        wait_for(lambda: status.exists() and bool(status.read_text()))
+    seen = Watched(0, read_log(tmp_path / "log"), spans(tmp_path / "otlp/traces.jsonl"), {})
+    assert status.read_text() == "0\n"
     assert [one["egress.job.step"] for one in of(seen, act)] == ["__run"]
     (denied,) = (one for one in of(seen, blocked, f"connect {DENIED}:{PORT}") if one.is_error)
     assert denied["egress.job.step"] == "__run_2"
@@ -167,6 +164,7 @@ def read_log(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
+@pytest.mark.alone  # of what steps left behind, the first ten are said
 def test_what_its_step_left_behind_is_said(runner: Runner, tmp_path: Path) -> None:
     leave = f"cd {tmp_path}; (until test -e over; do sleep 0.02; done) & :"
     going_on = f"cd {tmp_path}; touch goes-on; until test -e over; do sleep 0.02; done"
@@ -174,7 +172,6 @@ def test_what_its_step_left_behind_is_said(runner: Runner, tmp_path: Path) -> No
         runner.run((step("__run"), ["sh", "-c", leave]))
         runner.start((step("__run_2"), ["sh", "-c", going_on]))
         wait_for((tmp_path / "goes-on").exists)
-        watch.wait_for(lambda: True)
         seen = watch.stop()
         (tmp_path / "over").touch()
     mine = [line for line in remarks(seen) if str(tmp_path) in line]

@@ -15,17 +15,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from exporter.kernel.mounts import cgroup2_root
 from tests.unit.dns_samples import query
 from tests.unit.watches import gitlab
 
-from .attached import wait_for
+from .attached import instance_of, wait_for
 from .containers import container
 from .lab import PORT, V4
 from .resolver import Resolver
 from .test_policy_run import logs
 from .test_run_host import ALL_BUT_THAT, DENIED
-from .tracing import ROOT, environment
+from .tracing import ROOT, RUN_LIMIT_S, environment
 from .watching import Runner, Watch, watching
 
 if TYPE_CHECKING:
@@ -187,22 +186,6 @@ def test_what_a_job_leaves_behind_keeps_its_verdicts(steps: Steps, tmp_path: Pat
     assert [span["egress.verdict"] for span in seen.egress(run)] == ["deny", "deny"]
 
 
-@pytest.fixture
-def cgroup() -> Iterator[Path]:
-    """One beside the job's."""
-    made = cgroup2_root() / f"ci-egress-test-{os.getpid()}"
-    made.mkdir()
-    yield made
-    wait_for(lambda: is_removed(made))
-
-
-def is_removed(cgroup: Path) -> bool:
-    """Whether it could be; not while a process is in it."""
-    with suppress(OSError):
-        cgroup.rmdir()
-    return not cgroup.exists()
-
-
 def test_no_way_out_of_a_job_is_one_out_of_its_policy(
     steps: Steps, programs: Programs, cgroup: Path, tmp_path: Path
 ) -> None:
@@ -228,14 +211,19 @@ def test_a_job_in_a_container_is_held_to_its_part(
     file, run = policy(tmp_path, SECTIONS), run_id("container")
     act = shlex.join(programs.act("connect", V4.evil, PORT))
     variables = {**gitlab(run=run, job="1", CI_JOB_NAME="strict"), "PATH": "/usr/bin:/bin"}
-    command = ["env", *map("=".join, variables.items()), "sh", "-c", f"sleep 1; {act}; {act}; true"]
+    turn = tmp_path / "turn"
+    turn.mkdir()
+    waits = f"until test -e {turn}/go; do sleep 0.02; done; {act}; {act}; true"
+    command, shown = ["env", *map("=".join, variables.items()), "sh", "-c", waits], [programs.directory, turn]
     with (
-        container(command, tmp_path / "bundle", network=lab.build.path, shown=[programs.directory]) as made,
+        container(command, tmp_path / "bundle", network=lab.build.path, shown=shown) as made,
         watching(tmp_path, "--policy", str(file)) as watch,
         lab.watch() as arrivals,
     ):
-        runner.run((PATH, made.command))
+        runner.start((PATH, made.command))
         known(watch, run)
+        (turn / "go").touch()
+        watch.wait_for(lambda: len(watch.egress(run)) == 2)
         seen = watch.stop()
     assert arrivals.arrivals.packets_to(V4.evil) == 0
     told = [(span["egress.verdict"], span["container.id"]) for span in seen.egress(run)]
@@ -327,7 +315,7 @@ def test_with_a_policy_that_is_not_valid_nothing_starts(tmp_path: Path, text: st
     if text is not None:
         file.write_text(text)
     with watching(tmp_path, "--policy", str(file), until_ready=False) as watch:
-        assert watch.process.wait(30) == 2
+        assert watch.process.wait(RUN_LIMIT_S) == 2
         assert str(file) in watch.said()[0]["message"]
 
 
@@ -335,7 +323,7 @@ RESOLVE_AND_CONNECT = """
 import errno, socket, sys
 question, resolver, address, port = sys.argv[1:]
 asking = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-asking.settimeout(10)
+asking.settimeout(60)
 asking.sendto(bytes.fromhex(question), (resolver, 53))
 asking.recv(4096)
 code = socket.socket().connect_ex((address, int(port)))
@@ -391,7 +379,7 @@ def test_what_was_chosen_for_a_job_that_runs_outlives_a_change_of_the_policy(
         name = steps.start(job(run, "lax", CI_PROJECT_PATH=f"group/{run}"), peer, peer, evil)
         known(watch, run)
         assert steps.go(name) == "ok\n"
-        assert enforce("on", f"group/{run}*") == 0
+        assert enforce_on(watch, f"group/{run}*") == 0
         assert steps.go(name, 1) == "EPERM\n"
         policy(tmp_path, SECTIONS.replace(EVIL, PEER))
         watch.process.send_signal(signal.SIGHUP)
@@ -402,9 +390,10 @@ def test_what_was_chosen_for_a_job_that_runs_outlives_a_change_of_the_policy(
     assert told == [("audit", "audit"), ("deny", "enforce"), ("deny", "enforce")]
 
 
-def enforce(verb: str, pattern: str) -> int:
-    """`ci-egress enforce`, for jobs of that name; its status."""
-    command = [sys.executable, "-m", "exporter", "enforce", verb, "--job", pattern]
+def enforce_on(watch: Watch, pattern: str) -> int:
+    """`ci-egress enforce on`, for its jobs of that name; the status. Another watch may have the same jobs."""
+    selected = ["--instance", instance_of(watch.process.pid).name, "--job", pattern]
+    command = [sys.executable, "-m", "exporter", "enforce", "on", *selected]
     return subprocess.run(command, env=environment(), cwd=ROOT, capture_output=True, check=False).returncode
 
 

@@ -138,6 +138,7 @@ def trace(
     under: Sequence[str] = (),
     env: Mapping[str, str] | None = None,
     cwd: Path = ROOT,
+    limit_s: float = RUN_LIMIT_S,
 ) -> Trace:
     """Run COMMAND, on the lab's build side if one is given, traced by ci-egress, to its end.
 
@@ -149,7 +150,7 @@ def trace(
         capture_output=True,
         text=True,
         errors="backslashreplace",
-        timeout=RUN_LIMIT_S,
+        timeout=limit_s,
         env=environment(env),
         cwd=cwd,
         check=False,
@@ -168,11 +169,11 @@ def read(done: subprocess.CompletedProcess[str], otlp_dir: Path) -> Trace:
     )
 
 
-def spans(path: Path) -> list[Span]:
-    """Every span of a file of OTLP JSON lines."""
+def spans(path: Path, *, so_far: bool = False) -> list[Span]:
+    """Every span of a file of OTLP JSON lines; `so_far` it is still written, and may end with half a line."""
     return [
         _span(span, _attributes(per_resource["resource"]))
-        for request in _requests(path)
+        for request in _requests(path, so_far=so_far)
         for per_resource in request["resourceSpans"]
         for per_scope in per_resource["scopeSpans"]
         for span in per_scope["spans"]
@@ -203,8 +204,9 @@ def _data(metric: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _requests(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+def _requests(path: Path, *, so_far: bool = False) -> list[dict[str, Any]]:
+    written = path.read_bytes() if path.exists() else b""
+    return [json.loads(line) for line in written[: written.rfind(b"\n") + 1 if so_far else None].splitlines()]
 
 
 def _span(raw: dict[str, Any], resource: dict[str, Value]) -> Span:

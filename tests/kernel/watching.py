@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -20,30 +21,32 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from types import TracebackType
 
-START_LIMIT_S = 60.0
+LIMIT_S = 90.0
+"""Of what only takes that long when it fails."""
 
 Environ = dict[str, str]
 Step = tuple[Environ, list[str]]
 
 _RUNNER = """
-import json, os, subprocess, sys
+import json, os, signal, subprocess, sys
 
 if os.fork():
     os._exit(0)
 os.setsid()
+signal.signal(signal.SIGTERM, lambda *_: sys.exit())
 print(os.getpid(), flush=True)
-started = []
-for line in sys.stdin:
-    asked = json.loads(line)
-    quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL}
-    steps = [subprocess.Popen(argv, env=env, **quiet) for env, argv in asked["steps"]]
-    if asked["waits"]:
-        print(json.dumps([step.wait() for step in steps]), flush=True)
-    else:
-        started += steps
-        print(json.dumps([step.pid for step in steps]), flush=True)
-for step in started:
-    step.kill()
+steps = []
+try:
+    for line in sys.stdin:
+        asked = json.loads(line)
+        quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "process_group": 0}
+        new = [subprocess.Popen(argv, env=env, **quiet) for env, argv in asked["steps"]]
+        steps += new
+        print(json.dumps([step.wait() if asked["waits"] else step.pid for step in new]), flush=True)
+finally:
+    for step in steps:
+        if step.returncode is None:
+            os.killpg(step.pid, signal.SIGKILL)
 """
 
 
@@ -67,9 +70,11 @@ class Runner:
         self.end()
 
     def end(self) -> None:
-        """Let it end by itself."""
+        """The same; where a test has failed, it may be waiting for its steps, and they for the test."""
         assert self._process.stdin
         assert self._process.stdout
+        with suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGTERM)
         with suppress(BrokenPipeError):
             self._process.stdin.close()
         self._process.stdout.close()
@@ -151,31 +156,35 @@ class Watch:
         """Whether it did so far."""
         return any(words in line["message"] for line in self.said())
 
-    def wait_for(self, is_so: Callable[[], bool], limit_s: float = 20.0) -> None:
+    def wait_for(self, is_so: Callable[[], bool]) -> None:
         """Wait until it is so, while it runs."""
 
         def is_so_or_over() -> bool:
             assert self.process.poll() is None, self.log.read_text()
             return is_so()
 
-        wait_for(is_so_or_over, limit_s)
+        wait_for(is_so_or_over, LIMIT_S)
 
-    def wait_until_said(self, words: str, *, times: int = 1, run_id: str = "", limit_s: float = 20.0) -> None:
+    def wait_until_said(self, words: str, *, times: int = 1, run_id: str = "") -> None:
         """Wait until it said `words` so often, of `run_id` if one is given."""
 
         def is_said() -> bool:
             lines = [line for line in self.said() if not run_id or line.get("run_id") == run_id]
             return sum(words in line["message"] for line in lines) >= times
 
-        self.wait_for(is_said, limit_s)
+        self.wait_for(is_said)
 
-    def wait_for_end(self, run_id: str, limit_s: float = 20.0) -> None:
+    def wait_for_end(self, run_id: str) -> None:
         """Wait until the job of `run_id` is over."""
-        self.wait_until_said(" ended: ", run_id=run_id, limit_s=limit_s)
+        self.wait_until_said(" ended: ", run_id=run_id)
+
+    def so_far(self) -> Watched:
+        """What it said and told up to now."""
+        return Watched(0, self.said(), self._spans(so_far=True), {})
 
     def egress(self, run_id: str) -> list[Span]:
         """What it told so far of what was done in a run, in order."""
-        return Watched(0, [], self._spans(), {}).egress(run_id)
+        return self.so_far().egress(run_id)
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> Watched:
         """End it with a signal."""
@@ -183,8 +192,9 @@ class Watch:
         status = self.process.wait(RUN_LIMIT_S)
         return Watched(status, self.said(), self._spans(), metrics(self.otlp_dir / "metrics.jsonl"))
 
-    def _spans(self) -> list[Span]:
-        return [span for path in self.otlp_dir.glob("traces*.jsonl") for span in spans(path)]
+    def _spans(self, *, so_far: bool = False) -> list[Span]:
+        paths = self.otlp_dir.glob("traces*.jsonl")
+        return [span for path in paths for span in spans(path, so_far=so_far)]
 
 
 @contextmanager
@@ -207,13 +217,15 @@ def watching(
     mine = {"NOTIFY_SOCKET": f"@{address}", "STATE_DIRECTORY": str(folder / "state"), **(env or {})}
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd, log.open("wb") as stream:
         systemd.bind(f"\0{address}")
-        systemd.settimeout(START_LIMIT_S)
+        systemd.settimeout(LIMIT_S)
         words = stream if stderr is None else stderr
         with subprocess.Popen(command, stderr=words, env=environment(mine), cwd=ROOT) as process:
+            watch = Watch(process, otlp_dir, log, systemd)
             try:
                 if until_ready:
+                    watch.wait_for(lambda: bool(select.select([systemd], [], [], 0)[0]))
                     assert systemd.recv(100) == b"READY=1"
-                yield Watch(process, otlp_dir, log, systemd)
+                yield watch
             finally:
                 if process.poll() is None:
                     process.terminate()  # killed, one that enforces would stay attached

@@ -13,11 +13,12 @@ import urllib3
 
 JsonObject = dict[str, Any]
 Labels = dict[str, str]
+ANSWER_WITHIN_S = 60.0
 
 
 def get(url: str, **parameters: str) -> Any:
     """What a server answers, which must be a success."""
-    answer = urllib3.request("GET", url, fields=parameters, retries=False, timeout=10.0)
+    answer = urllib3.request("GET", url, fields=parameters, retries=False, timeout=ANSWER_WITHIN_S)
     assert answer.status == 200, f"{url}: {answer.status} {answer.data!r}"
     return answer.json()
 
@@ -81,7 +82,7 @@ class Prometheus:
         result = self._query(query)
         return {frozenset(one["metric"].items()): float(one["value"][1]) for one in result}
 
-    def stored(self, selector: str, over_s: int = 600) -> list[Series]:
+    def stored(self, selector: str, over_s: int = 3600) -> list[Series]:
         """Samples of the last seconds, just as they were stored."""
         result = self._query(f"{selector}[{over_s}s]")
         return [
@@ -170,7 +171,8 @@ class Jaeger:
 
     def trace(self, trace_id: str) -> JaegerTrace | None:
         """The trace with this id; None while there is none."""
-        answer = urllib3.request("GET", f"{self.url}/api/traces/{trace_id}", retries=False, timeout=30.0)
+        url = f"{self.url}/api/traces/{trace_id}"
+        answer = urllib3.request("GET", url, retries=False, timeout=ANSWER_WITHIN_S)
         if answer.status == HTTPStatus.NOT_FOUND:
             return None
         assert answer.status == HTTPStatus.OK, answer.data

@@ -18,6 +18,8 @@ from urllib.parse import quote, urlencode
 
 import urllib3
 
+from tests.stack.apis import ANSWER_WITHIN_S
+
 JsonObject = dict[str, Any]
 Value = str | list[str]
 Row = dict[str, Any]
@@ -275,6 +277,6 @@ class Servers:
 
     @staticmethod
     def _get(url: str, fields: dict[str, str]) -> Any:
-        answer = urllib3.request("GET", url, fields=fields, retries=False, timeout=20.0)
+        answer = urllib3.request("GET", url, fields=fields, retries=False, timeout=ANSWER_WITHIN_S)
         assert answer.status == 200, f"{fields}: {answer.status} {answer.data.decode()}"
         return answer.json()

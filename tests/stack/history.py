@@ -66,23 +66,24 @@ def serving(folder: Path, series: Iterable[Samples], *options: str, user: str | 
     )
     subprocess.run([tools.promtool, *history], check=True, capture_output=True)
     (folder / "prometheus.yaml").write_text("{}\n")
-    port = free_ports("prometheus")["prometheus"]
-    command: list[str | Path] = [
-        tools.prometheus,
-        f"--config.file={folder / 'prometheus.yaml'}",
-        f"--storage.tsdb.path={folder / 'data'}",
-        "--storage.tsdb.retention.time=1y",
-        f"--web.listen-address=127.0.0.1:{port}",
-        *options,
-    ]
-    url = f"{'https' if user else 'http'}://127.0.0.1:{port}"
-    server = Server("prometheus", command, f"{url}/-/ready", folder)
-    try:
-        server.launch()
-        wait_until(lambda: _is_ready(server, user), within_s=READY_WITHIN_S)
-        yield url
-    finally:
-        server.stop()
+    with free_ports("prometheus") as ports:
+        address = f"127.0.0.1:{ports['prometheus']}"
+        command: list[str | Path] = [
+            tools.prometheus,
+            f"--config.file={folder / 'prometheus.yaml'}",
+            f"--storage.tsdb.path={folder / 'data'}",
+            "--storage.tsdb.retention.time=1y",
+            f"--web.listen-address={address}",
+            *options,
+        ]
+        url = f"{'https' if user else 'http'}://{address}"
+        server = Server("prometheus", command, f"{url}/-/ready", folder)
+        try:
+            server.launch()
+            wait_until(lambda: _is_ready(server, user), within_s=READY_WITHIN_S)
+            yield url
+        finally:
+            server.stop()
 
 
 def _is_ready(server: Server, user: str | None) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from opentelemetry.sdk.trace import ReadableSpan
@@ -12,9 +13,10 @@ from opentelemetry.trace import SpanContext, SpanKind, TraceFlags
 from exporter import __version__
 from exporter.otlp import Telemetry, resolve_destinations
 from tests.stack.apis import Jaeger, JaegerSpan
+from tests.stack.conftest import WITHIN_S
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from opentelemetry.util.types import AttributeValue
 
@@ -24,9 +26,20 @@ START_NS = 1_764_000_000_123_456_000
 """Of every span, in whole microseconds, which is what Jaeger keeps."""
 
 
-def telemetry_to(environ: Mapping[str, str]) -> Telemetry:
-    """The exporter as a job with these variables has it."""
-    return Telemetry(resolve_destinations(environ, otlp_dir=None), {"host.name": "runner.example"})
+@contextmanager
+def patient(telemetry: Telemetry) -> Iterator[Telemetry]:
+    """Close it in the end, with more time than a job would have: here a busy machine must cost nothing."""
+    with telemetry:
+        yield telemetry
+        telemetry.close(WITHIN_S)
+
+
+@contextmanager
+def telemetry_to(environ: Mapping[str, str]) -> Iterator[Telemetry]:
+    """The exporter as a job with these variables has it, but patient."""
+    destinations = resolve_destinations(environ, otlp_dir=None)
+    with patient(Telemetry(destinations, {"host.name": "runner.example"})) as telemetry:
+        yield telemetry
 
 
 def new_trace_id() -> int:

@@ -20,7 +20,7 @@ from tests.stack.apis import Jaeger
 from tests.stack.builds import KNOWN, baseline_of, connecting, telemetry, variables
 from tests.stack.conftest import wait_until
 from tests.stack.pages import taking_pages
-from tests.stack.told import ALERT, ARRIVAL_WITHIN_S, Told, wait_until_scraping
+from tests.stack.told import ALERT, Told, wait_until_scraping
 
 if TYPE_CHECKING:
     import subprocess
@@ -153,7 +153,7 @@ def kill(exporter: subprocess.Popen[Any]) -> None:
 
 def assert_is_told(told: Told) -> None:
     """While the job runs: at once in the log, which leads to the span; then counted, and paged."""
-    wait_until(lambda: bool(told.log_records), within_s=ARRIVAL_WITHIN_S)
+    wait_until(lambda: bool(told.log_records))
     (record,) = told.log_records
     jaeger = Jaeger(told.stack.jaeger_url)
 
@@ -162,7 +162,7 @@ def assert_is_told(told: Told) -> None:
         spans = {span.span_id: span for span in trace.spans} if trace else {}
         return record["spanId"] in spans and spans[record["spanId"]].tags["egress.novel"] is True
 
-    wait_until(has_span, within_s=ARRIVAL_WITHIN_S)
+    wait_until(has_span)
     told.wait_until_paged("firing")
     assert told.counted() == 1
 

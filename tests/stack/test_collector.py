@@ -18,6 +18,7 @@ from opentelemetry.util.types import AttributeValue
 from exporter import __version__
 from exporter.otlp import Account, LogRecord, Severity, SpoolFolder, Spooling, Telemetry, resolve_destinations
 from tests.stack.conftest import Collector, wait_until
+from tests.stack.sending import patient
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(900)]  # the first one may wait for the build
 both_protocols = pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
@@ -83,7 +84,7 @@ def test_a_span_arrives_with_everything_it_has(collector: Collector, protocol: s
         "flags": (True, False),
         "weights": (0.5, 1.5),
     }
-    with open_telemetry(collector, protocol) as telemetry:
+    with patient(open_telemetry(collector, protocol)) as telemetry:
         telemetry.submit(span(telemetry.resource, attributes), 1)
     assert telemetry.account == Account(exported=1)
     assert telemetry.complaints() == []
@@ -129,7 +130,7 @@ def test_a_span_arrives_with_everything_it_has(collector: Collector, protocol: s
 
 @both_protocols
 def test_metrics_arrive_with_the_exemplar_of_the_span(collector: Collector, protocol: str) -> None:
-    with open_telemetry(collector, protocol) as telemetry:
+    with patient(open_telemetry(collector, protocol)) as telemetry:
         counter = telemetry.meter.create_counter(
             "cicd.egress.connections", unit="{connection}", description="All"
         )
@@ -158,7 +159,7 @@ def test_metrics_arrive_with_the_exemplar_of_the_span(collector: Collector, prot
 
 @both_protocols
 def test_a_log_record_arrives_at_once_in_the_trace_of_its_job(collector: Collector, protocol: str) -> None:
-    with open_telemetry(collector, protocol) as telemetry:
+    with patient(open_telemetry(collector, protocol)) as telemetry:
         record = LogRecord(
             "cicd.egress.denied",
             Severity.ERROR,
@@ -194,7 +195,8 @@ def test_a_log_record_arrives_at_once_in_the_trace_of_its_job(collector: Collect
 
 @both_protocols
 def test_compressed_requests_arrive(collector: Collector, protocol: str) -> None:
-    with open_telemetry(collector, protocol, OTEL_EXPORTER_OTLP_COMPRESSION="gzip") as telemetry:
+    gzipped = open_telemetry(collector, protocol, OTEL_EXPORTER_OTLP_COMPRESSION="gzip")
+    with patient(gzipped) as telemetry:
         telemetry.submit(span(telemetry.resource), 1)
     assert telemetry.account == Account(exported=1)
     wait_until(lambda: len(collector.spans()) == 1)
@@ -203,7 +205,7 @@ def test_compressed_requests_arrive(collector: Collector, protocol: str) -> None
 @both_protocols
 def test_certificates_of_both_sides_are_used(collector: Collector, protocol: str) -> None:
     destinations = resolve_destinations(collector.tls_environ(protocol), otlp_dir=None)
-    with Telemetry(destinations, {}) as telemetry:
+    with patient(Telemetry(destinations, {})) as telemetry:
         telemetry.submit(span(telemetry.resource), 1)
     assert telemetry.complaints() == []
     assert telemetry.account == Account(exported=1)
@@ -220,7 +222,7 @@ def test_a_certificate_that_is_missing_is_a_counted_drop_without_noise(
         for name, value in collector.tls_environ(protocol).items()
         if not name.startswith(f"OTEL_EXPORTER_OTLP_{missing}")
     }
-    with Telemetry(resolve_destinations(environ, otlp_dir=None), {}) as telemetry:
+    with patient(Telemetry(resolve_destinations(environ, otlp_dir=None), {})) as telemetry:
         telemetry.submit(span(telemetry.resource), 1)
     account = telemetry.account
     assert (account.exported, account.pending, sum(account.dropped.values())) == (0, 0, 1)
@@ -230,7 +232,7 @@ def test_a_certificate_that_is_missing_is_a_counted_drop_without_noise(
 
 @both_protocols
 def test_long_command_lines_keep_within_what_the_collector_takes(collector: Collector, protocol: str) -> None:
-    with open_telemetry(collector, protocol) as telemetry:
+    with patient(open_telemetry(collector, protocol)) as telemetry:
         for span_id in range(1, 513):
             telemetry.submit(span(telemetry.resource, {"args": "x" * 32_768}, span_id=span_id), 1)
     assert telemetry.complaints() == []
@@ -242,7 +244,7 @@ def test_long_command_lines_keep_within_what_the_collector_takes(collector: Coll
 def test_an_outage_is_said_once_and_telemetry_resumes_without_loss(
     collector: Collector, protocol: str
 ) -> None:
-    with open_telemetry(collector, protocol) as telemetry:
+    with patient(open_telemetry(collector, protocol)) as telemetry:
         telemetry.submit(span(telemetry.resource, span_id=1), 1)
         wait_until(lambda: telemetry.account.exported == 1)
         wait_until(lambda: len(collector.spans()) == 1)
@@ -250,8 +252,12 @@ def test_an_outage_is_said_once_and_telemetry_resumes_without_loss(
 
         telemetry.submit(span(telemetry.resource, span_id=2), 2)
         complaints: list[str] = []
-        while not complaints:
-            complaints = telemetry.complaints()
+
+        def has_complained() -> bool:
+            complaints.extend(telemetry.complaints())
+            return bool(complaints)
+
+        wait_until(has_complained)
         assert telemetry.account == Account(exported=1, pending=2)
 
         collector.start()
@@ -271,11 +277,10 @@ def test_what_waits_on_disk_reaches_the_collector_with_the_next_start(
     spooling = Spooling(SpoolFolder(tmp_path / "state" / "spool"))
     destinations = resolve_destinations(collector.environ(protocol), otlp_dir=None)
     collector.kill()
-    with Telemetry(destinations, {}, spooling=spooling) as telemetry:
+    with patient(Telemetry(destinations, {}, spooling=spooling)) as telemetry:
         telemetry.meter.create_counter("a").add(1)
         for span_id in range(1, 1201):
             telemetry.submit(span(telemetry.resource, span_id=span_id), 2, aggregated=span_id % 2 == 0)
-        telemetry.close()
     assert telemetry.account == Account(spooled=2400)
 
     collector.start()
@@ -290,11 +295,10 @@ def test_what_waits_on_disk_reaches_the_collector_with_the_next_start(
 def test_a_collector_that_never_comes_back_costs_spans_that_are_counted(
     collector: Collector, protocol: str
 ) -> None:
-    telemetry = open_telemetry(collector, protocol)
-    collector.kill()
-    telemetry.meter.create_counter("a").add(1)
-    telemetry.submit(span(telemetry.resource), 4)
-    telemetry.close()
+    with patient(open_telemetry(collector, protocol)) as telemetry:
+        collector.kill()
+        telemetry.meter.create_counter("a").add(1)
+        telemetry.submit(span(telemetry.resource), 4)
     error_type = "UNAVAILABLE" if protocol == "grpc" else "unreachable"
     assert telemetry.account == Account(dropped={("export", error_type): 4})
     assert telemetry.complaints()

@@ -107,33 +107,33 @@ def test_it_listens_on_loopback_only(stack: Stack) -> None:
 @pytest.fixture
 def exposed(stack: Stack, certificates: Path, tokens: Path, tmp_path: Path) -> Iterator[Server]:
     """Another collector that admits other machines, before the same Jaeger."""
-    ports = free_ports("http", "grpc", "exposed_http", "exposed_grpc", "prometheus", "health", "own")
-    environ = {
-        **stack.collector.environ,
-        **secrets_of(certificates, tokens),
-        "COLLECTOR_OTLP_HTTP": f"127.0.0.1:{ports['http']}",
-        "COLLECTOR_OTLP_GRPC": f"127.0.0.1:{ports['grpc']}",
-        "COLLECTOR_EXPOSED_HTTP": f"127.0.0.1:{ports['exposed_http']}",
-        "COLLECTOR_EXPOSED_GRPC": f"127.0.0.1:{ports['exposed_grpc']}",
-        "COLLECTOR_PROMETHEUS": f"127.0.0.1:{ports['prometheus']}",
-        "COLLECTOR_HEALTH": f"127.0.0.1:{ports['health']}",
-        "COLLECTOR_SELF_PORT": str(ports["own"]),
-        "COLLECTOR_STATE": str(tmp_path / "state"),
-    }
-    command = [*stack.collector.command, "--config", EXPOSED_CONFIG]
-    server = replace(
-        stack.collector,
-        name="exposed",
-        command=command,
-        environ=environ,
-        folder=tmp_path,
-        ready_url=f"http://127.0.0.1:{ports['health']}/",
-    )
-    server.start()
-    try:
-        yield server
-    finally:
-        server.stop()
+    with free_ports("http", "grpc", "exposed_http", "exposed_grpc", "prometheus", "health", "own") as ports:
+        environ = {
+            **stack.collector.environ,
+            **secrets_of(certificates, tokens),
+            "COLLECTOR_OTLP_HTTP": f"127.0.0.1:{ports['http']}",
+            "COLLECTOR_OTLP_GRPC": f"127.0.0.1:{ports['grpc']}",
+            "COLLECTOR_EXPOSED_HTTP": f"127.0.0.1:{ports['exposed_http']}",
+            "COLLECTOR_EXPOSED_GRPC": f"127.0.0.1:{ports['exposed_grpc']}",
+            "COLLECTOR_PROMETHEUS": f"127.0.0.1:{ports['prometheus']}",
+            "COLLECTOR_HEALTH": f"127.0.0.1:{ports['health']}",
+            "COLLECTOR_SELF_PORT": str(ports["own"]),
+            "COLLECTOR_STATE": str(tmp_path / "state"),
+        }
+        command = [*stack.collector.command, "--config", EXPOSED_CONFIG]
+        server = replace(
+            stack.collector,
+            name="exposed",
+            command=command,
+            environ=environ,
+            folder=tmp_path,
+            ready_url=f"http://127.0.0.1:{ports['health']}/",
+        )
+        try:
+            server.start()
+            yield server
+        finally:
+            server.stop()
 
 
 def runner(exposed: Server, certificates: Path, protocol: str, token: str | None) -> Mapping[str, str]:

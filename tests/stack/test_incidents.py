@@ -26,7 +26,7 @@ from tests.kernel.tracing import Span, Trace, trace
 from tests.stack.apis import Alertmanager, Destination, Jaeger, JaegerTrace, Prometheus
 from tests.stack.builds import TASK, learnt, ran, telemetry, variables, way_out
 from tests.stack.conftest import wait_until
-from tests.stack.told import ALERT, ARRIVAL_WITHIN_S
+from tests.stack.told import ALERT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -162,7 +162,7 @@ def whole_trace(jaeger: Jaeger, wanted: dict[str, str], told: Trace) -> JaegerTr
     def is_whole() -> bool:
         return [len(one.spans) for one in jaeger.find(**wanted)] == [len(told.spans)]
 
-    wait_until(is_whole, within_s=ARRIVAL_WITHIN_S)
+    wait_until(is_whole)
     (found,) = jaeger.find(**wanted)
     return found
 
@@ -172,7 +172,7 @@ def assert_is_paged(stack: Stack, pages: Pages, attacked: Trace, pipeline: str) 
     novel = {where(span) for span in attacked.egress if span["egress.novel"]}
     known = {where(span) for span in attacked.egress if not span["egress.novel"]}
     alertmanager, of_it = Alertmanager(stack.alertmanager_url), f'cicd_pipeline_name="{pipeline}"'
-    wait_until(lambda: len(alertmanager.alerts(of_it)) >= len(novel), within_s=ARRIVAL_WITHIN_S)
+    wait_until(lambda: len(alertmanager.alerts(of_it)) >= len(novel))
     alerts = alertmanager.alerts(of_it)
     same = {
         "alertname": ALERT,
@@ -204,7 +204,7 @@ def assert_are_told(pages: Pages, pipeline: str, reasons: dict[Destination, str]
         told = {(page.receiver, Destination.of(page.labels)) for page in pages.of(pipeline, ALERT)}
         return thefts_told <= told <= thefts_told | lookups_told
 
-    wait_until(are_told, within_s=ARRIVAL_WITHIN_S)
+    wait_until(are_told)
 
 
 def assert_is_denied(denied: Trace, incident: Incident) -> None:
@@ -227,7 +227,7 @@ def assert_is_counted_as_denied(prometheus: Prometheus, denied: Trace, pipeline:
         values = prometheus.now(selector).items()
         return {Destination.of(dict(labels)): value for labels, value in values} == counted
 
-    wait_until(is_counted, within_s=ARRIVAL_WITHIN_S)
+    wait_until(is_counted)
 
 
 def where(span: Span) -> Destination:

@@ -13,7 +13,7 @@ import pytest
 from tests.kernel.lab import PORT, V4, Lab
 from tests.launch import PLAIN_ENVIRONMENT, ci_egress, plain, spans_in
 from tests.stack.apis import Jaeger, JaegerSpan, JaegerTrace, Prometheus, get
-from tests.stack.conftest import wait_until
+from tests.stack.conftest import wait_until, whole_lines
 from tests.unit.watches import gitlab
 
 if TYPE_CHECKING:
@@ -120,8 +120,8 @@ def test_the_chain_of_parents_leads_from_the_connect_to_the_job(run: Investigate
 
 
 def test_a_log_record_leads_to_the_span_of_what_it_tells(run: Investigated) -> None:
-    mine = run.trace.spans[0].trace_id
-    requests = [json.loads(line) for line in run.stack.log_records.read_text().splitlines() if mine in line]
+    mine = run.trace.spans[0].trace_id.encode()
+    requests = [json.loads(line) for line in whole_lines(run.stack.log_records) if mine in line]
     (record,) = (
         record
         for request in requests

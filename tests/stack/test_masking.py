@@ -11,7 +11,7 @@ import pytest
 from exporter.otlp import LogRecord, Severity
 from exporter.redact_tokens import TOKEN_SHAPES
 from tests.launch import plain
-from tests.stack.conftest import wait_until
+from tests.stack.conftest import wait_until, whole_lines
 from tests.stack.sending import START_NS, context, new_trace_id, stored, stored_ids, submit, telemetry_to
 from tests.unit.corpus import SecretLine, ordinary_lines, secret_lines
 
@@ -113,8 +113,12 @@ def test_what_is_masked_in_a_log_record_is_still_a_list(stack: Stack) -> None:
             context(trace_id, 1),
         )
         telemetry.log(record)
-    wait_until(lambda: f"{trace_id:032x}" in stack.log_records.read_text())
-    (line,) = (line for line in stack.log_records.read_text().splitlines() if f"{trace_id:032x}" in line)
+
+    def told() -> list[bytes]:
+        return [line for line in whole_lines(stack.log_records) if b"%032x" % trace_id in line]
+
+    wait_until(lambda: bool(told()))
+    (line,) = told()
     (of_resource,) = json.loads(line)["resourceLogs"]
     attributes = plain(of_resource["scopeLogs"][0]["logRecords"][0]["attributes"])
     script = 'echo "a\\b"\ncurl -H "X-Auth: ****" https****registry.example/'

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(900)]  # the first one may wait for the builds
 both_protocols = pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
-RETRIED_WITHIN_S = 60.0
-"""The collector waits up to 30 s between two attempts to reach Jaeger."""
+RETRIED_WITHIN_S = 240.0
+"""The collector waits up to 45 s between two attempts to reach Jaeger, and a sender up to 36 s for it."""
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.kernel, pytest.mark.timeout(900)]  # the first one may wait for the servers' build
 
-WITHIN_S = 30.0
 SPRAY = "for last in 1 2 3 4 5; do (exec 3<>/dev/tcp/192.0.2.$last/443); done; true"
 
 
@@ -38,15 +37,12 @@ def environ(stack: Stack, folder: Path, pipeline: str) -> dict[str, str]:
 def wait_alert(stack: Stack, alert: str, pipeline: str) -> None:
     """Wait until Alertmanager has it."""
     matchers = (f'alertname="{alert}"', f'cicd_pipeline_name="{pipeline}"')
-    wait_until(
-        lambda: bool(Alertmanager(stack.alertmanager_url).alerts(*matchers)),
-        within_s=WITHIN_S,
-    )
+    wait_until(lambda: bool(Alertmanager(stack.alertmanager_url).alerts(*matchers)))
 
 
 def jobs(stack: Stack, pipeline: str) -> list[float]:
     """What each exporter of the pipeline said last of its jobs."""
-    query = f'cicd_egress_jobs{{cicd_pipeline_name="{pipeline}"}}'
+    query = f'last_over_time(cicd_egress_jobs{{cicd_pipeline_name="{pipeline}"}}[1h])'
     return list(Prometheus(stack.prometheus_url).now(query).values())
 
 
@@ -54,7 +50,7 @@ def test_a_run_that_does_not_enforce_after_one_that_did_is_a_downgrade(stack: St
     pipeline = "policy/downgraded"
     enforcing = f'cicd_pipeline:cicd_egress_enforcing_ratio:avg1h{{cicd_pipeline_name="{pipeline}"}} == 1'
     run(stack, tmp_path, pipeline, "--enforce", "--allowed-endpoints", "registry.example:443", "--", "true")
-    wait_until(lambda: bool(Prometheus(stack.prometheus_url).now(enforcing)), within_s=WITHIN_S)
+    wait_until(lambda: bool(Prometheus(stack.prometheus_url).now(enforcing)))
 
     run(stack, tmp_path, pipeline, "--", "true")
     wait_alert(stack, "CICDEgressEnforcementDowngraded", pipeline)
@@ -71,7 +67,7 @@ def test_a_run_says_in_the_end_that_no_job_is_traced_and_one_that_is_killed_does
     stack: Stack, tmp_path: Path
 ) -> None:
     run(stack, tmp_path, "policy/ended", "--", "true")
-    wait_until(lambda: jobs(stack, "policy/ended") == [0], within_s=WITHIN_S)
+    wait_until(lambda: jobs(stack, "policy/ended") == [0])
 
     killed = "policy/killed"
     command = ("run", "--on-exporter-death", "open", "--", "setpriv", "--pdeathsig", "KILL", "sleep", "300")
@@ -79,10 +75,10 @@ def test_a_run_says_in_the_end_that_no_job_is_traced_and_one_that_is_killed_does
         [*CI_EGRESS, *command], cwd=tmp_path, env=environ(stack, tmp_path, killed), stderr=subprocess.DEVNULL
     ) as exporter:
         try:
-            wait_until(lambda: jobs(stack, killed) == [1], within_s=WITHIN_S)
+            wait_until(lambda: jobs(stack, killed) == [1])
         finally:
             exporter.kill()
     killed_s = time.time()
     later = f'timestamp(cicd_egress_jobs{{cicd_pipeline_name="{killed}"}}) > {killed_s + 2}'
-    wait_until(lambda: bool(Prometheus(stack.prometheus_url).now(later)), within_s=WITHIN_S)
+    wait_until(lambda: bool(Prometheus(stack.prometheus_url).now(later)))
     assert jobs(stack, killed) == [1]

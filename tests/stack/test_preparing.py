@@ -11,7 +11,7 @@ import pytest
 
 from demo.stack.servers import PROJECT
 
-pytestmark = pytest.mark.stack
+pytestmark = [pytest.mark.stack, pytest.mark.timeout(900)]  # it may have to download
 SCRIPTS = PROJECT / "tools/stack"
 PACKAGED = ["prometheus", "promtool", "alertmanager", "amtool"]
 

@@ -19,9 +19,8 @@ from exporter.account import Account
 from exporter.destinations import Destination
 from exporter.events import Outcome
 from exporter.metrics import Metrics
-from exporter.otlp import Telemetry, resolve_destinations
 from exporter.terms import Ruling
-from tests.stack.conftest import wait_until
+from tests.stack.sending import telemetry_to
 from tests.unit.samples import JOB, TRACE_ID
 
 pytestmark = pytest.mark.timeout(900)  # the first one may wait for the collector's build
@@ -130,7 +129,7 @@ def test_the_group_that_is_filled_in_is_cut_out_as_the_runbook_says(
 
 
 def test_rules_ask_for_names_and_labels_that_the_collector_has(collector: Stack) -> None:
-    with Telemetry(resolve_destinations(collector.otlp_environ(), otlp_dir=None), {}) as telemetry:
+    with telemetry_to(collector.otlp_environ()) as telemetry:
         metrics = Metrics(telemetry.meter, telemetry.add_producer, lambda: ACCOUNT, has_lineages=True)
         job = metrics.of(JOB)
         metrics.began(job, is_enforcing=True)
@@ -139,7 +138,6 @@ def test_rules_ask_for_names_and_labels_that_the_collector_has(collector: Stack)
         job.transferred(where, 5, 7)
         job.connect_took(where, Outcome.ESTABLISHED, 0.03, SPAN)
         metrics.unattributed("process_record_lost")
-    wait_until(lambda: "cicd_egress_jobs" in exposed(collector))
     series = exposed(collector)
 
     for expression in expressions():

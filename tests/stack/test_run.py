@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +34,7 @@ both_protocols = pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
 
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 FLUSH_S = 10
-END_S = 2
-"""What the end of COMMAND and of tracing may take beside the flush, on a busy machine."""
+"""For all that is left in the end, together."""
 
 CLIENT = """
 import json, os, socket, sys, time
@@ -45,7 +44,12 @@ with socket.socket() as client:
     told = {name: os.environ.get(name) for name in ("TRACEPARENT", "TRACESTATE")}
     told |= {"pid": os.getpid(), "shell": os.getppid(), "port": client.getsockname()[1], "at": time.time()}
     print(json.dumps(told))
-    time.sleep(0.3)  # /proc tells the working directory of live processes only
+deadline_s = time.monotonic() + 40
+while sys.argv[2:] and time.monotonic() < deadline_s:
+    with open(sys.argv[2]) as traces:
+        if "connect " in traces.read():
+            break
+    time.sleep(0.02)
 """
 JOB = {
     "cicd.pipeline.name": "group/app",
@@ -61,10 +65,12 @@ class Server:
     """Something on loopback to connect to, and a COMMAND whose child does it; its status is 3."""
 
     port: int
+    traces: str | None = None
+    """The file with whose span the child ends: of a live process alone, /proc tells the working directory."""
 
     @property
     def client(self) -> list[str]:
-        return [sys.executable, "-S", "-c", CLIENT, str(self.port)]
+        return [sys.executable, "-S", "-c", CLIENT, str(self.port), *([self.traces] if self.traces else [])]
 
     @property
     def command(self) -> list[str]:
@@ -75,6 +81,13 @@ class Server:
 def server() -> Iterator[Server]:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         yield Server(listener.getsockname()[1])
+
+
+@pytest.fixture
+def closed_port() -> Iterator[int]:
+    """Where nobody listens, nor will."""
+    with free_ports("closed") as ports:
+        yield ports["closed"]
 
 
 def run(server: Server, cwd: Path, env: dict[str, str], *options: str) -> Done:
@@ -186,6 +199,7 @@ def without_measurements(attributes: JsonObject) -> JsonObject:
 def test_every_span_arrives_with_everything_it_has(
     collector: Collector, server: Server, protocol: str, tmp_path: Path
 ) -> None:
+    server = replace(server, traces="traces.jsonl")
     begin_ns = time.time_ns()
     done = run(server, tmp_path, collector.environ(protocol))
     end_ns = time.time_ns()
@@ -223,7 +237,6 @@ def test_every_span_arrives_with_everything_it_has(
     moments += [span["endTimeUnixNano"] for span in (spans.client, spans.shell, spans.job)]
     assert moments == sorted(moments)
     assert begin_ns < int(moments[0]) < int(moments[-1]) < end_ns
-    # The kernel closes the sockets of a process when that has ended already, and TCP takes its time.
     assert int(moments[3]) < int(spans.egress["endTimeUnixNano"]) < end_ns
 
 
@@ -389,16 +402,10 @@ def black_hole() -> Iterator[int]:
         yield listener.getsockname()[1]
 
 
-def closed_port() -> int:
-    return free_ports("closed")["closed"]
-
-
 def test_a_collector_that_is_away_costs_the_job_nothing_and_evidence_waits_on_disk(
-    server: Server, black_hole: int, tmp_path: Path
+    server: Server, closed_port: int, black_hole: int, tmp_path: Path
 ) -> None:
-    cases = [
-        (protocol, port) for protocol in ("http/protobuf", "grpc") for port in (closed_port(), black_hole)
-    ]
+    cases = [(protocol, port) for protocol in ("http/protobuf", "grpc") for port in (closed_port, black_hole)]
 
     def run_without(case: tuple[str, int]) -> tuple[Done, float]:
         protocol, port = case
@@ -411,7 +418,8 @@ def test_a_collector_that_is_away_costs_the_job_nothing_and_evidence_waits_on_di
     with ThreadPoolExecutor(len(cases)) as pool:
         for (_, port), (done, ended_at) in zip(cases, pool.map(run_without, cases), strict=True):
             assert done.status == 3, done.stderr
-            assert ended_at - json.loads(done.stdout)["at"] < FLUSH_S + END_S
+            # Were there so much time for each signal, it would take longer than this.
+            assert ended_at - json.loads(done.stdout)["at"] < 2 * FLUSH_S
             assert done.stderr.count(f"spans can't be sent to http://127.0.0.1:{port}") == 1, done.stderr
             assert done.stderr.count("can't be sent") == 1, done.stderr
             assert f"spans (1 attempt), metrics wait in {tmp_path}/state/spool" in done.stderr
@@ -432,6 +440,7 @@ def test_a_disabled_sdk_exports_nothing_and_says_so(
 
 
 def test_samplers_and_limits_have_no_effect_and_that_is_said_once(server: Server, tmp_path: Path) -> None:
+    server = replace(server, traces="out/traces.jsonl")
     env = {"OTEL_TRACES_SAMPLER": "always_off", "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT": "1"}
     done = run(server, tmp_path, env, "--otlp-dir", "out")
     (line,) = (line for line in done.stderr.splitlines() if "ignored" in line)
@@ -441,9 +450,9 @@ def test_samplers_and_limits_have_no_effect_and_that_is_said_once(server: Server
     assert without_measurements(spans.egress["attributes"]) == about
 
 
-def test_json_log_is_json_line_by_line(server: Server, tmp_path: Path) -> None:
+def test_json_log_is_json_line_by_line(server: Server, closed_port: int, tmp_path: Path) -> None:
     env = {
-        "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{closed_port()}",
+        "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{closed_port}",
         "OTEL_TRACES_SAMPLER": "always_off",
     }
     done = run(server, tmp_path, env, "--json-log", "--otlp-dir", "out")

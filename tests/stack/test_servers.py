@@ -49,11 +49,10 @@ def test_a_server_that_ignores_being_stopped_is_killed(
     wait_until(lambda: port.exists() and bool(port.read_text()))
     server.ready_url = f"http://127.0.0.1:{port.read_text()}/"
     server.wait_ready()
-    pid = server.pid
-    assert pid
+    process = psutil.Process(server.pid)
     server.stop()
     assert server.pid is None
-    assert not psutil.pid_exists(pid)
+    assert not process.is_running()
 
 
 def test_when_the_block_ends_no_server_is_left(tmp_path: Path) -> None:

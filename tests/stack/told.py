@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING
 from tests.launch import plain
 from tests.stack.apis import Alert, Alertmanager, JsonObject, Prometheus, Series
 from tests.stack.builds import INTERVAL_S
-from tests.stack.conftest import wait_until
+from tests.stack.conftest import wait_until, whole_lines
 
 if TYPE_CHECKING:
     from demo.stack.servers import Stack
     from tests.stack.pages import Pages
 
 ALERT = "CICDEgressNovelDestination"
-ARRIVAL_WITHIN_S = 30.0
 _SECURITY = "security-page"
 
 
@@ -59,12 +58,9 @@ class Told:
     @property
     def log_records(self) -> list[JsonObject]:
         """Those that a destination is novel, with attributes as Python values."""
-        path = self.stack.log_records
-        lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
         records = (
             {**record, "attributes": plain(record["attributes"])}
-            for line in lines
-            if line.endswith(b"\n")
+            for line in whole_lines(self.stack.log_records)
             for by_resource in json.loads(line)["resourceLogs"]
             for by_scope in by_resource["scopeLogs"]
             for record in by_scope["logRecords"]
@@ -81,16 +77,17 @@ class Told:
         return f'cicd_egress_connections_total{{cicd_pipeline_name="{self.pipeline}",egress_novel="{novel}"}}'
 
     def counted(self, *, is_novel: bool = True) -> float:
-        """All instances together, as Prometheus has it now."""
-        return sum(self.prometheus.now(self.connections(is_novel=is_novel)).values())
+        """All instances together, those too that the collector tells of no more, or couldn't just now."""
+        query = f"last_over_time({self.connections(is_novel=is_novel)}[1h])"
+        return sum(self.prometheus.now(query).values())
 
     def wait_until_paged(self, *statuses: str) -> None:
         """Wait until security was told just that."""
-        wait_until(lambda: self.paged == list(statuses), within_s=ARRIVAL_WITHIN_S)
+        wait_until(lambda: self.paged == list(statuses))
 
     def wait_until_counted(self, count: float, *, is_novel: bool = True) -> None:
         """Wait until Prometheus has so many connections."""
-        wait_until(lambda: self.counted(is_novel=is_novel) == count, within_s=ARRIVAL_WITHIN_S)
+        wait_until(lambda: self.counted(is_novel=is_novel) == count)
 
     def wait_until_scraped(self, count: int = 1) -> None:
         """Wait until Prometheus has taken so many more samples of each novel series from now on."""
@@ -101,7 +98,7 @@ class Told:
             later = [sum(at_s > begin_s for at_s in one.moments_s) for one in series]
             return bool(later) and min(later) >= count
 
-        wait_until(is_scraped, within_s=ARRIVAL_WITHIN_S)
+        wait_until(is_scraped)
 
     def wait_for_evaluations(self, count: int = 2) -> None:
         """Wait until all rules were evaluated so often from now on."""
@@ -111,10 +108,10 @@ class Told:
             last_s = max(self.prometheus.now(query).values(), default=0.0)
             return last_s > begin_s + (count - 1) * INTERVAL_S
 
-        wait_until(are_evaluated, within_s=ARRIVAL_WITHIN_S)
+        wait_until(are_evaluated)
 
 
 def wait_until_scraping(stack: Stack) -> None:
     """Prometheus begins to some seconds after it serves."""
     prometheus = Prometheus(stack.prometheus_url)
-    wait_until(lambda: bool(prometheus.now('up{job="otel-collector"} == 1')), within_s=ARRIVAL_WITHIN_S)
+    wait_until(lambda: bool(prometheus.now('up{job="otel-collector"} == 1')))

@@ -12,6 +12,7 @@ import pytest
 
 from exporter.errors import KernelError
 from exporter.kernel.instances import home_of, new_instance, remove, sweep
+from exporter.kernel.locks import changing_modes
 
 
 @contextmanager
@@ -38,6 +39,17 @@ def test_it_goes_also_when_the_instance_fails(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError), new_instance(tmp_path):
         raise RuntimeError
     assert list((home_of(os.geteuid(), tmp_path)).iterdir()) == []
+
+
+def test_a_change_of_a_mode_puts_nothing_where_somebody_removes_the_pins(tmp_path: Path) -> None:
+    with new_instance(tmp_path) as own:
+        pins = list(own.iterdir())
+        with changing_modes(own):
+            assert list(own.iterdir()) == pins
+        for pin in pins:
+            pin.rmdir()
+        with changing_modes(own):
+            own.rmdir()
 
 
 def test_a_start_sweeps_the_dead_and_spares_the_living(tmp_path: Path) -> None:

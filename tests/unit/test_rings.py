@@ -5,6 +5,8 @@ from __future__ import annotations
 import mmap
 import os
 import struct
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 
@@ -239,3 +241,31 @@ def test_what_waits_is_seen_and_goes_on_waiting(producer: Producer) -> None:
         assert list(ring.waiting()) == headers
         assert list(ring.waiting()) == headers
         assert producer.consumed == SIZE - 24
+
+
+WATCHER = """
+import mmap, sys
+position = memoryview(mmap.mmap(int(sys.argv[1]), mmap.PAGESIZE)).cast("Q")
+last = position[0]
+print("ready", flush=True)
+while last < int(sys.argv[2]):
+    seen = position[0]
+    assert seen >= last, f"{seen} after {last}"
+    last = seen
+"""
+
+
+def test_who_looks_at_any_moment_sees_no_room_taken_back(producer: Producer, ring: Ring) -> None:
+    """The kernel is one who does: it would take the ring for a full one."""
+    while producer.produced < SIZE:
+        producer.submit(b"of 32 B.")  # as wide as divides the ring, so that each lap finds the same there
+    laps = 500
+    command = [sys.executable, "-c", WATCHER, str(producer.descriptor), str(laps * SIZE)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, pass_fds=[producer.descriptor]) as watcher:
+        assert watcher.stdout is not None
+        assert watcher.stdout.readline() == b"ready\n"
+        for lap in range(1, laps + 1):
+            os.pwrite(producer.descriptor, struct.pack("=Q", lap * SIZE), PAGE)
+            while drain_rings([ring], lambda *_: None, limit=1):
+                pass
+    assert watcher.returncode == 0

@@ -7,10 +7,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, expect, sync_playwright
 
 FOLDER = Path(__file__).resolve().parents[2] / "build" / "pictures"
 CHROMIUM = Path("/usr/bin/chromium")
+WAIT_MS = 60_000
+"""For what comes at once, unless the machine stalls: who waits that long sees something that failed."""
 _WIDE_PX = 4000
 _LINE_PX = 100
 
@@ -18,10 +20,12 @@ _LINE_PX = 100
 @contextmanager
 def chromium() -> Iterator[Browser]:
     """It runs as long as the block; as root it has no sandbox, so it is for documents of one's own."""
-    with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+    expect.set_options(timeout=WAIT_MS)
+    with (
+        sync_playwright() as playwright,
+        playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"]) as running,
+    ):
         yield running
-        running.close()
 
 
 def picture(browser: Browser, svg: str, name: str, *, width_px: int = 1500) -> Path:
@@ -29,6 +33,7 @@ def picture(browser: Browser, svg: str, name: str, *, width_px: int = 1500) -> P
     FOLDER.mkdir(parents=True, exist_ok=True)
     path = FOLDER / f"{name}.png"
     page = browser.new_page(viewport={"width": _WIDE_PX, "height": 800})
+    page.set_default_timeout(WAIT_MS)
     try:
         page.set_content(f"<style>body{{margin:0}}svg{{width:{width_px}px;display:block}}</style>{svg}")
         page.locator("svg").screenshot(path=path, omit_background=True)

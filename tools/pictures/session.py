@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import pty
+import signal
 import struct
 import subprocess
 import termios
@@ -32,7 +33,11 @@ def session(
             start_new_session=True,
         ) as process:
             os.close(theirs)
-            written = _everything(ours)
+            try:
+                written = _everything(ours)
+            except BaseException:  # nobody reads any more, so it might never end
+                os.killpg(process.pid, signal.SIGKILL)
+                raise
         return process.returncode, written.decode(errors="replace").replace("\r\n", "\n")
     finally:
         os.close(ours)

@@ -15,7 +15,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define LIMIT_S 120
+#define LIMIT_S 600
 
 static const struct shape {
 	const char *name;

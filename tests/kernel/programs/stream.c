@@ -12,7 +12,7 @@
 #define IPPROTO_MPTCP 262
 #endif
 
-#define ECHO_LIMIT_S 5
+#define ECHO_LIMIT_S 30
 
 /* Read our payload back, so that closing is orderly and "ok" means that it arrived. */
 static void await_echo(int fd)

@@ -36,11 +36,12 @@ function announce(text) {
 /** A button that copies what `text` gives. */
 function copyButton(text, label, what) {
   const button = h("button", { type: "button", class: "copy", "aria-label": `Copy ${what}` }, label);
+  const asItWas = settled(() => (button.textContent = label), 2000);
   button.addEventListener("click", async () => {
     const isCopied = await copied(text());
     button.textContent = isCopied ? "Copied ✓" : "Press Ctrl+C";
     announce(isCopied ? `Copied ${what}` : "It could not be copied");
-    setTimeout(() => (button.textContent = label), 2000);
+    asItWas();
   });
   return button;
 }
@@ -87,10 +88,10 @@ function field(label, box, look) {
   return h("div", { class: look }, h("label", { for: box.id }, label), box);
 }
 
-/** A labelled box to search by. */
+/** A labelled box to search by. What another box took the place of since searches no more. */
 function searchBox(label, onchange) {
   const box = h("input", { type: "search", autocomplete: "off", spellcheck: "false" });
-  box.addEventListener("input", settled(() => onchange(box.value)));
+  box.addEventListener("input", settled(() => box.isConnected && onchange(box.value)));
   return field(label, box, "field grow");
 }
 
