@@ -16,12 +16,12 @@ from tests.kernel.attached import wait_for
 from tests.kernel.lab import V4
 from tests.kernel.test_loader import CONTRACT
 from tests.kernel.test_watch_policy import job, run_id
-from tests.kernel.tracing import ROOT, spans
+from tests.kernel.tracing import ROOT
 from tools.reference.cli import commands
 from tools.release.checkout import Checkout
 
 from .held import POLICY, TASK
-from .machine import LIMIT_S, PINS, debian_root, machine
+from .machine import LIMIT_S, PINS, debian_root, machine, spans_of
 from .pods import Node, capabilities, container, documents, instructions, pod
 from .releases import LIMIT_S as RELEASE_LIMIT_S
 from .unit import UNIT
@@ -172,7 +172,7 @@ def test_the_containers_trace_and_deny_with_just_the_manifests_rights(image: Mac
     assert list((image.root / PINS).glob("*")) == []
     acts = [
         span
-        for span in spans(node.folder / "state/otlp/traces.jsonl")
+        for span in spans_of(node.folder / "state/otlp")
         if span.resource.get("cicd.pipeline.run.id") == run and "egress.verdict" in span.attributes
     ]
     acts.sort(key=lambda span: span.started_ns)
