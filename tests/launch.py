@@ -15,7 +15,8 @@ ROOT = Path(__file__).resolve().parents[1]
 CI_EGRESS = (sys.executable, "-m", "exporter")
 PLAIN_ENVIRONMENT = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
 """Nothing of the CI system that runs these tests."""
-DEADLINE_S = 60.0
+DEADLINE_S = 100.0
+"""Within what pytest lets a test take."""
 
 JsonObject = dict[str, Any]
 
@@ -30,7 +31,11 @@ class Done:
 
 
 def ci_egress(
-    *arguments: str, cwd: Path, env: Mapping[str, str] = PLAIN_ENVIRONMENT, under: Sequence[str] = ()
+    *arguments: str,
+    cwd: Path,
+    env: Mapping[str, str] = PLAIN_ENVIRONMENT,
+    under: Sequence[str] = (),
+    within_s: float = DEADLINE_S,
 ) -> Done:
     """Run it with `arguments` in the folder `cwd`, started by the program `under`."""
     done = subprocess.run(
@@ -39,7 +44,7 @@ def ci_egress(
         env=env,
         stdin=subprocess.DEVNULL,
         capture_output=True,
-        timeout=DEADLINE_S,
+        timeout=within_s,
         check=False,
     )
     return Done(done.returncode, done.stdout, done.stderr.decode())

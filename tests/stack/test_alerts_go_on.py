@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.kernel, pytest.mark.timeout(900)]  # the first one may wait for the servers' build
 
 PATH = {"PATH": os.environ.get("PATH", os.defpath)}
-HURRIED = {"5m": "5s", "6h": "6m", "1h": "4s"}
+HURRIED = {"5m": "10s", "6h": "12m", "1h": "8s"}
 """Windows of the alert's rules, and how long it goes on firing, so that a test can wait for the end of it."""
 
 

@@ -6,10 +6,11 @@ import math
 import socket
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from demo.stack.servers import prepare, running_stack
+from demo.stack.servers import running_stack
 from tests.integration.receivers import Answer, collector
 from tests.kernel.watching import watching
 from tests.stack.conftest import wait_until
@@ -23,10 +24,10 @@ _MINUTE_S = 60
 
 
 class Machine:
-    """One whose traces nobody takes, and what its dashboard shows at the moment."""
+    """One whose traces are answered with a status, and what its dashboard shows at the moment."""
 
     def __init__(self, servers: Servers) -> None:
-        self.trace_status = 503
+        self.trace_status = 200
         self._servers = servers
         self._from_s = time.time() // _MINUTE_S * _MINUTE_S
 
@@ -56,13 +57,14 @@ class Machine:
         return {legend: sum(points) for legend, points in self.view().curves(panel_of(UID, title)).items()}
 
 
-@pytest.fixture(scope="module")
-def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
-    """`watch` on this machine, where this process belongs to no job; metrics go to the collector."""
-    folder = tmp_path_factory.mktemp("losses")
-    binaries = prepare()
+@pytest.fixture
+def machine(tmp_path: Path) -> Iterator[Machine]:
+    """`watch` on this machine, where this process belongs to no job; metrics go to the collector.
+
+    For one test: between two, others may be alone.
+    """
     with (
-        running_stack(folder / "stack", binaries=binaries, servers=("collector", "prometheus")) as stack,
+        running_stack(tmp_path / "stack", servers=("collector", "prometheus")) as stack,
         collector(lambda _: Answer(found.trace_status)) as traces,
     ):
         found = Machine(Servers(stack.prometheus_url, stack.jaeger_url))
@@ -70,7 +72,7 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
             "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": f"{traces.url}/v1/traces",
             "OTEL_METRIC_EXPORT_INTERVAL": "1000",
         }
-        with watching(folder, env=settings, to_files=False):
+        with watching(tmp_path, env=settings, to_files=False):
             yield found
 
 

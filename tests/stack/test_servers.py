@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import sys
 from typing import TYPE_CHECKING
 
@@ -9,7 +10,7 @@ import psutil
 import pytest
 
 from demo.stack.process import Server
-from demo.stack.servers import running_stack
+from demo.stack.servers import free_ports, running_stack
 from exporter.errors import CiEgressError
 from tests.stack.conftest import wait_until
 
@@ -25,6 +26,16 @@ def test_all_four_serve(stack: Stack) -> None:
     servers = [stack.collector, stack.jaeger, stack.prometheus, stack.alertmanager]
     assert all(server.pid for server in servers)
     assert all(server.log.stat().st_size for server in servers)
+
+
+def test_a_port_is_its_servers_own_also_while_that_is_down() -> None:
+    with free_ports("server") as ports:
+        where = ("127.0.0.1", ports["server"])
+        for _ in range(2):
+            with socket.create_server(where), socket.create_connection(where):
+                pass
+        with socket.socket() as anybody, pytest.raises(OSError, match="in use"):
+            anybody.bind(where)
 
 
 def test_a_server_that_ends_at_once_is_told_with_the_end_of_its_log(tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ def install(archive: bytes, directory: pathlib.Path) -> None:
 
 
 wanted = json.loads(pathlib.Path("package.json").read_text())["dependencies"]
-registry = http.client.HTTPConnection("registry.example", timeout=10)
+registry = http.client.HTTPConnection("registry.example", timeout=60)
 index = json.loads(fetch(registry, "/index.json"))
 chosen = {name: newest(index[name], version_range) for name, version_range in wanted.items()}
 for name, version in chosen.items():

@@ -23,7 +23,7 @@ def look_up(name: str) -> str:
     labels = b"".join(bytes([len(label)]) + label.encode() for label in name.split("."))
     header = struct.pack("!6H", random.getrandbits(16), 0x0100, 1, 0, 0, 0)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
-        asking.settimeout(5)
+        asking.settimeout(60)
         asking.sendto(header + labels + struct.pack("!xHH", TYPE_A, CLASS_IN), (name_server(), 53))
         return socket.inet_ntoa(asking.recv(512)[-4:])
 
