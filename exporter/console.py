@@ -58,6 +58,7 @@ def _write_all(descriptor: int, data: bytes) -> None:
         with contextlib.suppress(BlockingIOError):
             data = data[os.write(descriptor, data[: select.PIPE_BUF]) :]
             _given_up.discard(descriptor)
+            deadline_s = time.monotonic() + _PATIENCE_S  # it doesn't stay full, somebody reads it
 
 
 def _has_room(descriptor: int, timeout_s: float) -> bool:

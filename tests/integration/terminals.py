@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-WITHIN_S = 20.0
+WITHIN_S = 60.0
 
 
 class Terminal:

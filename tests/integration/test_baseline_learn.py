@@ -16,7 +16,7 @@ from tests.launch import CI_EGRESS, PLAIN_ENVIRONMENT, ci_egress
 from tests.unit.baseline.spans import learnt, line, span
 
 SPANS = [*(span(run=run) for run in range(1, 4)), span("evil.example", egress_verdict="deny")]
-DEADLINE_S = 30.0
+DEADLINE_S = 60.0
 
 
 @pytest.fixture

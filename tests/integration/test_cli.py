@@ -23,7 +23,7 @@ import pytest
 
 from tests.integration.drive_command import SEIZE_PARENT
 from tests.kernel.watching import watching
-from tests.launch import CI_EGRESS, PLAIN_ENVIRONMENT, Done, JsonObject, ci_egress, spans_in
+from tests.launch import CI_EGRESS, DEADLINE_S, PLAIN_ENVIRONMENT, Done, JsonObject, ci_egress, spans_in
 
 pytestmark = pytest.mark.kernel
 
@@ -325,7 +325,9 @@ def test_a_full_stderr_that_nobody_reads_and_that_does_not_block_is_given_up(tmp
         while os.write(writer, b"x" * 4096):
             pass
     argv = [*CI_EGRESS, "run", "sh", "-c", "exit 7"]
-    done = subprocess.run(argv, cwd=tmp_path, env=PLAIN_ENVIRONMENT, stderr=writer, timeout=20, check=False)
+    done = subprocess.run(
+        argv, cwd=tmp_path, env=PLAIN_ENVIRONMENT, stderr=writer, timeout=DEADLINE_S, check=False
+    )
     os.close(reader)
     os.close(writer)
     assert done.returncode == 7
@@ -427,22 +429,28 @@ def test_the_output_of_command_passes_byte_by_byte_with_nothing_of_ours(tmp_path
     assert (done.status, done.stdout) == (0, bytes(range(256)) * 300)
 
 
-def hostile_command(folder: Path) -> list[str]:
+@pytest.fixture
+def hostile_command(tmp_path: Path) -> Iterator[list[str]]:
     """A program with a hostile name and hostile arguments that connects and leaves one like it behind."""
-    shutil.copy("/bin/bash", folder / HOSTILE)
+    shutil.copy("/bin/bash", tmp_path / HOSTILE)
     script = """
         exec >/dev/null 2>&1
-        (exec -a "$0" sleep 3) &
+        (exec -a "$0" sleep 1000) &
+        echo $! >left
         exec 3<>/dev/tcp/127.0.0.1/1 || true
     """
-    return [f"./{HOSTILE}", "-c", script, HOSTILE]
+    yield [f"./{HOSTILE}", "-c", script, HOSTILE]
+    with contextlib.suppress(FileNotFoundError):
+        os.kill(int((tmp_path / "left").read_text()), signal.SIGKILL)
 
 
 @pytest.mark.parametrize("options", [[], ["--json-log"]], ids=["plain", "json"])
-def test_a_hostile_command_is_shown_without_effect(options: list[str], tmp_path: Path) -> None:
+def test_a_hostile_command_is_shown_without_effect(
+    options: list[str], hostile_command: list[str], tmp_path: Path
+) -> None:
     env = PLAIN_ENVIRONMENT | {"GITLAB_CI": "true", "CI_PROJECT_PATH": f"g/{HOSTILE}", "FORCE_COLOR": "1"}
-    command = hostile_command(tmp_path)
-    done = ci_egress("run", "--otlp-dir", f"out{HOSTILE}", *options, "--", *command, cwd=tmp_path, env=env)
+    run = ["run", "--otlp-dir", f"out{HOSTILE}", *options, "--", *hostile_command]
+    done = ci_egress(*run, cwd=tmp_path, env=env)
     assert done.status == 0, done.stderr
     assert "127.0.0.1:1" in done.stderr
     assert done.stderr.count("owned") >= 2  # the chain, what was left behind
@@ -459,7 +467,7 @@ def in_a_terminal(*arguments: str, cwd: Path) -> str:
     env = PLAIN_ENVIRONMENT | {"TERM": "xterm-256color"}
     subprocess.run([*CI_EGRESS, *arguments], cwd=cwd, env=env, stderr=theirs, stdin=theirs, check=False)
     os.close(theirs)
-    reader.join(timeout=10)
+    reader.join(timeout=DEADLINE_S)
     os.close(ours)
     return shown.decode()
 
@@ -473,8 +481,8 @@ def read_all(terminal: int, into: bytearray) -> None:
         return
 
 
-def test_a_hostile_command_does_nothing_to_a_terminal(tmp_path: Path) -> None:
-    shown = in_a_terminal("run", "--", *hostile_command(tmp_path), cwd=tmp_path)
+def test_a_hostile_command_does_nothing_to_a_terminal(hostile_command: list[str], tmp_path: Path) -> None:
+    shown = in_a_terminal("run", "--", *hostile_command, cwd=tmp_path)
     styles_left_out = re.sub(r"\x1b\[[0-9;]*m", "", shown).replace("\r\n", "\n")
     assert "127.0.0.1:1" in styles_left_out
     assert "left behind" in styles_left_out
@@ -690,7 +698,7 @@ def children_of(pid: int) -> list[int]:
     return [int(child) for child in text.split()]
 
 
-def wait_until(condition: Callable[[], bool], *, within_s: float = 20.0) -> None:
+def wait_until(condition: Callable[[], bool], *, within_s: float = DEADLINE_S) -> None:
     deadline_s = time.monotonic() + within_s
     while not condition():
         assert time.monotonic() < deadline_s, "it never came true"
@@ -722,4 +730,4 @@ def test_a_watch_that_may_not_export_says_so(tmp_path: Path) -> None:
         watch.wait_until_said("OTEL_SDK_DISABLED is set: nothing is exported")
         watch.wait_until_said("watching, telemetry goes to nowhere")
         watch.process.terminate()
-        assert watch.process.wait(timeout=20) == 0
+        assert watch.process.wait(timeout=DEADLINE_S) == 0

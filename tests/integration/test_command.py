@@ -7,6 +7,7 @@ import pty
 import resource
 import shlex
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -17,6 +18,7 @@ from exporter.command import HeldCommand
 from exporter.errors import CommandNotExecutableError
 from exporter.signals import SignalRelay
 from tests.integration.drive_command import (
+    DEADLINE_S,
     SEIZE_PARENT,
     bit,
     driver,
@@ -24,8 +26,8 @@ from tests.integration.drive_command import (
     masks,
     run,
     start,
-    state_of,
     wait_for_children,
+    wait_for_state,
 )
 
 pytestmark = pytest.mark.integration
@@ -226,7 +228,7 @@ def test_a_gate_that_is_never_opened_means_that_command_never_runs(tmp_path: Pat
     process = start(driver("touch", str(marker), hold=hold))
     children = wait_for_children(process.pid, 2)
     _write_whole(hold, "give up")
-    assert process.wait(timeout=10) == 91
+    assert process.wait(timeout=DEADLINE_S) == 91
     assert not any(Path(f"/proc/{child}").exists() for child in children)
     assert process.communicate() == ("", "")
     assert not marker.exists()
@@ -237,45 +239,41 @@ def test_command_never_runs_and_nothing_stays_when_ci_egress_is_killed_before(tm
     process = start(driver("touch", str(marker), hold=hold))
     children = wait_for_children(process.pid, 2)
     process.kill()
-    assert process.communicate(timeout=10) == ("", "")
+    assert process.communicate(timeout=DEADLINE_S) == ("", "")
     assert all(is_gone(child) for child in children)
     assert not marker.exists()
 
 
 def test_nothing_but_command_stays_when_ci_egress_is_killed_later() -> None:
     process = start(driver("sh", "-c", "exec >&- 2>&-; exec sleep 1000"))
-    children = wait_for_children(process.pid, 2)
-    (command,) = [child for child in children if _waits_for_name(child, "sleep")]
-    (canary,) = set(children) - {command}
+    command, canary = _command_and_canary(process.pid, "sleep")
     process.kill()
     try:
-        assert process.communicate(timeout=10) == ("", "")
+        assert process.communicate(timeout=DEADLINE_S) == ("", "")
         assert is_gone(canary)
-        assert state_of(command) == "S"
+        wait_for_state(command, "S")
     finally:
         os.kill(command, signal.SIGKILL)
 
 
 def test_no_process_but_command_holds_the_callers_output_open() -> None:
-    process = start(driver("sh", "-c", "exec >&- 2>&-; sleep 0.5; exit 3"))
+    process = start(driver("sh", "-c", "exec >&- 2>&-; read word; exit 3"), stdin=subprocess.PIPE)
     children = wait_for_children(process.pid, 2)
-    assert process.communicate(timeout=10) == ("", "")
+    assert process.communicate("go\n", timeout=DEADLINE_S) == ("", "")
     assert process.returncode == 3
     assert all(is_gone(child) for child in children)
 
 
 def test_the_canary_holds_no_descriptor_but_its_own() -> None:
     process = start(driver("sleep", "1000"))
-    children = wait_for_children(process.pid, 2)
-    (command,) = [child for child in children if _waits_for_name(child, "sleep")]
-    (canary,) = set(children) - {command}
+    command, canary = _command_and_canary(process.pid, "sleep")
     try:
         assert [path.readlink().name.partition(":")[0] for path in Path(f"/proc/{canary}/fd").iterdir()] == [
             "pipe"
         ]
     finally:
         os.kill(command, signal.SIGKILL)
-        assert process.wait(timeout=10) == 128 + signal.SIGKILL
+        assert process.wait(timeout=DEADLINE_S) == 128 + signal.SIGKILL
         process.communicate()
 
 
@@ -297,13 +295,15 @@ def _write_whole(path: Path, text: str) -> None:
     temporary.rename(path)
 
 
-def _waits_for_name(pid: int, name: str) -> bool:
-    deadline_s = time.monotonic() + 1
-    while time.monotonic() < deadline_s:
-        if Path(f"/proc/{pid}/comm").read_text() == f"{name}\n":
-            return True
+def _command_and_canary(driver_pid: int, name: str) -> tuple[int, int]:
+    """Wait until one of its two children is a program of that name; that one, and the other."""
+    children = wait_for_children(driver_pid, 2)
+    deadline_s = time.monotonic() + DEADLINE_S
+    while (names := [Path(f"/proc/{pid}/comm").read_text() for pid in children]).count(f"{name}\n") != 1:
+        assert time.monotonic() < deadline_s, names
         time.sleep(0.01)
-    return False
+    command = children.pop(names.index(f"{name}\n"))
+    return command, children.pop()
 
 
 def _lower_limits() -> None:

@@ -32,7 +32,7 @@ def caller() -> Iterator[pwd.struct_passwd]:
     try:
         yield pwd.getpwnam(name)
     finally:
-        subprocess.run(["userdel", name], check=True)
+        subprocess.run(["userdel", "--force", name], check=True)  # whoever else has processes of that uid
 
 
 @pytest.fixture

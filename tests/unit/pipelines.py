@@ -78,7 +78,7 @@ def run(
             pipeline.handle(event)
         for one in (*others, beginning):
             pipeline.end(one.scope, END_NS)
-        telemetry.close()
+        telemetry.close(60)  # a busy machine may need long
         return books.account()
 
 

@@ -7,12 +7,22 @@ import io
 import os
 import threading
 import time
+from contextlib import suppress
+from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TextIO
 
 import pytest
 
+from exporter import console
 from exporter.console import printing, write
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long a busy machine keeps the reader away."""
+    monkeypatch.setattr(console, "_PATIENCE_S", 60.0)
 
 
 def pipe(*, blocking: bool) -> tuple[int, TextIO]:
@@ -34,6 +44,7 @@ def test_what_a_stream_cannot_encode_is_escaped() -> None:
     stream.close()
 
 
+@pytest.mark.usefixtures("patient")
 def test_a_slow_reader_of_a_pipe_that_does_not_block_gets_everything() -> None:
     reader, stream = pipe(blocking=False)
     writing = threading.Thread(target=write, args=(stream, "x" * 200_000))
@@ -46,6 +57,28 @@ def test_a_slow_reader_of_a_pipe_that_does_not_block_gets_everything() -> None:
     os.close(reader)
     stream.close()
     assert got == 200_000
+
+
+def test_who_reads_a_part_in_time_gets_all_the_time_again_for_the_next(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    reader, stream = pipe(blocking=False)
+    os.set_blocking(reader, False)
+    now_s = count(step=1.5)
+    monkeypatch.setattr(console, "time", SimpleNamespace(monotonic=lambda: next(now_s)))
+    left_s = []
+
+    def has_room(_descriptor: int, timeout_s: float) -> bool:
+        with suppress(BlockingIOError):
+            os.read(reader, 1 << 20)
+        left_s.append(timeout_s)
+        return True
+
+    monkeypatch.setattr(console, "_has_room", has_room)
+    write(stream, "x" * 40_000)
+    os.close(reader)
+    stream.close()
+    assert set(left_s) == {0.5}
 
 
 @pytest.mark.parametrize("blocking", [True, False])
@@ -65,13 +98,14 @@ def test_a_pipe_that_nobody_reads_takes_what_fits_and_holds_nobody_up(*, blockin
     stream.close()
 
 
-def test_a_pipe_that_is_read_again_gets_everything_again() -> None:
+def test_a_pipe_that_is_read_again_gets_everything_again(request: pytest.FixtureRequest) -> None:
     reader, stream = pipe(blocking=True)
     room = fcntl.fcntl(stream, fcntl.F_SETPIPE_SZ, 4096)
     write(stream, "x" * (room + 1))
     os.read(reader, room)
     write(stream, "words")
     os.read(reader, room)
+    request.getfixturevalue("patient")
     writing = threading.Thread(target=write, args=(stream, "x" * 3 * room))
     writing.start()
     got = 0
@@ -87,8 +121,8 @@ def test_a_pipe_that_is_read_again_gets_everything_again() -> None:
 @pytest.mark.parametrize("text", ["", "words\n"])
 def test_a_closed_stream_takes_nothing(text: str) -> None:
     write(None, text)
-    with printing(None) as console:
-        console.print(text)
+    with printing(None) as shown:
+        shown.print(text)
 
 
 def test_nothing_is_left_for_python_to_write_when_it_ends() -> None:
@@ -99,6 +133,6 @@ def test_nothing_is_left_for_python_to_write_when_it_ends() -> None:
 
 def test_a_stream_in_memory_is_written_as_any() -> None:
     stream = io.StringIO()
-    with printing(stream) as console:
-        console.print("words   ")
+    with printing(stream) as shown:
+        shown.print("words   ")
     assert stream.getvalue() == "words\n"

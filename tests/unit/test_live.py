@@ -180,15 +180,19 @@ def test_a_loss_of_processes_is_said_in_numbers() -> None:
 
 def test_it_pumps_until_the_process_ends_and_says_when_that_was() -> None:
     live = Live(*[[records.acted(ACT)] for _ in range(3)])
-    looked_around = []
-    before = boot_ns()
-    with subprocess.Popen(["sleep", "0.15"]) as child:
+    looked_around: list[int] = []
+    with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as child:
+
+        def look_around() -> None:
+            looked_around.append(boot_ns())
+            if len(looked_around) == 4 and child.stdin:
+                child.stdin.close()
+
         pidfd = os.pidfd_open(child.pid)
-        ended = wait(live.source, pidfd, lambda: looked_around.append(boot_ns()))
+        ended = wait(live.source, pidfd, look_around)
         os.close(pidfd)
     assert live.events == [ACT] * 3
-    assert before < ended <= boot_ns()
-    assert len(looked_around) >= 4
+    assert looked_around[3] < ended <= boot_ns()
 
 
 def test_a_fault_costs_its_own_event_and_is_told_once() -> None:

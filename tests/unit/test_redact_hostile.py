@@ -107,17 +107,16 @@ _REPEATED = sorted(
 def _cpu_s(piece: str, size: int, *, is_spread: bool) -> float:
     text = (piece * size)[:size]
     arguments = text.split(" ") if is_spread else ["sh", "-c", text]
-    durations = []
-    for _ in range(3):
-        began_s = time.process_time()
-        redact_arguments(arguments)
-        durations.append(time.process_time() - began_s)
-    return min(durations)
+    began_s = time.process_time()
+    redact_arguments(arguments)
+    return time.process_time() - began_s
 
 
 @pytest.mark.parametrize("is_spread", [False, True], ids=["script", "arguments"])
 @pytest.mark.parametrize("piece", _REPEATED, ids=ascii)
 def test_the_work_grows_no_faster_than_the_text(piece: str, *, is_spread: bool) -> None:
-    few, many = (_cpu_s(piece, size, is_spread=is_spread) for size in (4 << 10, 32 << 10))
-    # Eight times the text takes eight times the time; quadratic would be sixty-four times.
-    assert many < 24 * max(few, 0.001)
+    few = min(_cpu_s(piece, 4 << 10, is_spread=is_spread) for _ in range(3))
+    # Eight times the text takes eight times the time; quadratic would be sixty-four times. What else the
+    # machine does only adds to it: one that was let alone tells.
+    tries = (_cpu_s(piece, 32 << 10, is_spread=is_spread) for _ in range(30))
+    assert any(many < 24 * max(few, 0.001) for many in tries)

@@ -42,7 +42,7 @@ def submitted(transcript: Transcript, spans: list[ReadableSpan], **environment: 
     with Telemetry(resolve_destinations(environment, otlp_dir=None), {}, transcript=transcript) as telemetry:
         for each in spans:
             telemetry.submit(each, 2)
-        telemetry.close()
+        telemetry.close(60)  # a busy machine may need long
         return telemetry.account
 
 

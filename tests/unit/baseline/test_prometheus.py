@@ -192,10 +192,11 @@ def test_what_a_baseline_of_then_did_not_have_is_told_with_its_day() -> None:
 
 
 def test_nobody_there_is_told() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    with pytest.raises(PrometheusError) as raised:
-        ask(f"http://me:s3cret@127.0.0.1:{port}")
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))  # so that nobody else listens there
+        port = silent.getsockname()[1]
+        with pytest.raises(PrometheusError) as raised:
+            ask(f"http://me:s3cret@127.0.0.1:{port}")
     assert f"cannot read http://127.0.0.1:{port}: " in raised.value.what
     assert raised.value.what.endswith(": Connection refused")
     assert "s3cret" not in str(raised.value)

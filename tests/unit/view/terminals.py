@@ -16,7 +16,7 @@ from rich.cells import cell_len
 from exporter.view.terminal import Terminal
 
 _MARK = b"\0"
-_LIMIT_S = 20.0
+_LIMIT_S = 60.0
 _READERS_ROOM = 4095
 """Bytes: N_TTY_BUF_SIZE of drivers/tty/n_tty.c, without one."""
 _SEQUENCE = re.compile(r"\x1b\[(\??)([0-9;]*)([A-Za-z])")
