@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from tests.browser.conftest import Open
 
+pytestmark = pytest.mark.timeout(300)  # axe-core looks at every element, several times
+
 VIEWS = ("destinations", "tree", "timeline", "news", "policy")
 STANDARDS = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice")
 POLICY = parse_policy(b'version: 1\nallow: ["*.npm.example"]\n', "policy.yaml")
