@@ -20,6 +20,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 )
 
 from exporter.otlp import Account, SpoolFolder, Spooling, Telemetry, Timer, resolve_destinations
+from exporter.otlp.courier import Courier
 from tests.integration.audit import audited
 from tests.integration.receivers import (
     UNUSED_URL,
@@ -189,6 +190,29 @@ def test_what_waits_survives_a_kill(folder: Path, receiver: Collector, doorman: 
         wait_until(lambda: telemetry.earlier == Account(aggregated=1400))
     assert receiver.spans() == [str(number) for number in range(700)]
     assert held(folder) == []
+
+
+def test_what_runs_for_the_first_time_after_the_end_takes_nothing_over(
+    folder: Path, receiver: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open_telemetry(receiver.url, folder) as telemetry:
+        telemetry.submit(span(), 1)
+    may_run = threading.Event()
+    done = []
+    run = Courier._run
+
+    def run_late(courier: Courier) -> None:
+        may_run.wait()
+        run(courier)
+        done.append(courier)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Courier, "_run", run_late)
+        open_telemetry(receiver.url, folder).close(timeout_s=0)
+        may_run.set()
+        wait_until(lambda: len(done) == 3)
+    with open_telemetry(receiver.url, folder) as telemetry:
+        wait_until(lambda: telemetry.earlier.spooled == 1)
 
 
 def test_what_earlier_processes_left_goes_out_first(
