@@ -138,7 +138,8 @@ class Courier:
 
     def _run(self) -> None:
         with self._changed:
-            self._depot.adopt()
+            if not self._abandoned:  # else nobody would let go of the files again
+                self._depot.adopt()
         while parcel := self._next():
             self._bring(parcel)
 

@@ -8,9 +8,10 @@ from collections.abc import Iterator
 
 from exporter.account import Account, Bookkeeping, KernelCounts
 from exporter.otlp import Telemetry
-from tests.integration.receivers import span
+from tests.integration.receivers import span, wait_until
 
 _EVERY_S = 0.001
+_OFTEN = 10
 
 
 class Job:
@@ -65,10 +66,10 @@ def audited(telemetry: Telemetry) -> Iterator[Job]:
     auditor.start()
     try:
         yield job
+        wait_until(lambda: checks > _OFTEN or bool(wrong))  # a busy machine may not have let it yet
     finally:
         over.set()
         auditor.join()
     if wrong:
         raise wrong[0]
-    assert checks > 10
     assert job.check().pending["ring"] == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import socket
 import threading
 import time
@@ -12,6 +13,7 @@ from pathlib import Path
 from socketserver import BaseServer
 from typing import NamedTuple
 
+import pytest
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import (
     ExportLogsServiceRequest,
 )
@@ -23,8 +25,13 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import SpanContext, TraceFlags
 
-from exporter.otlp import LogRecord, Severity, Telemetry, resolve_destinations
+from exporter.otlp import LogRecord, Severity, Spooling, Telemetry, resolve_destinations
+from exporter.otlp.lane import BATCH, LOG_RECORDS, SPANS
 
+AN_HOUR_S = 3600
+"""For what must not be waited for: whoever does so all the same runs into the time that a test has."""
+UNUSED_URL = "http://127.0.0.1:1"
+"""Nobody listens there: the port is none that is handed out, to a test beside this one, say."""
 RESOURCE = Resource({"service.name": "ci-egress"})
 PROTOBUF = {"content-type": "application/x-protobuf"}
 
@@ -39,6 +46,20 @@ class Request(NamedTuple):
     path: str
     headers: dict[str, str]
     body: bytes
+
+
+class Gate:
+    """Answers nobody before it is opened."""
+
+    def __init__(self) -> None:
+        self._is_open = threading.Event()
+
+    def __call__(self, _: Request) -> Answer:
+        self._is_open.wait()
+        return Answer()
+
+    def open(self) -> None:
+        self._is_open.set()
 
 
 class Collector:
@@ -122,29 +143,68 @@ def collector(answer: Callable[[Request], Answer] = lambda _: Answer()) -> Itera
 def raw_server(talk: Callable[[socket.socket], None]) -> Iterator[str]:
     """A TCP server that says what `talk` says to each connection, and keeps them open until the end."""
     connections: list[socket.socket] = []
+    threads: list[threading.Thread] = []
+
+    def converse(connection: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            talk(connection)
+
+    def serve(server: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = server.accept()
+                connections.append(connection)
+                threads.append(threading.Thread(target=converse, args=(connection,)))
+                threads[-1].start()
+
     with socket.create_server(("127.0.0.1", 0)) as server:
+        accepting = threading.Thread(target=serve, args=(server,))
+        accepting.start()
+        try:
+            yield f"http://127.0.0.1:{server.getsockname()[1]}"
+        finally:
+            server.shutdown(socket.SHUT_RDWR)
+            accepting.join()
+            for connection in connections:
+                with contextlib.suppress(OSError):  # gone already
+                    connection.shutdown(socket.SHUT_RDWR)
+            for thread in threads:
+                thread.join()
+            for connection in connections:
+                connection.close()
 
-        def serve() -> None:
-            with contextlib.suppress(OSError):
-                while True:
-                    connection, _ = server.accept()
-                    connections.append(connection)
-                    threading.Thread(target=talk, args=(connection,), daemon=True).start()
 
-        thread = threading.Thread(target=serve)
-        thread.start()
-        yield f"http://127.0.0.1:{server.getsockname()[1]}"
-        server.shutdown(socket.SHUT_RDWR)
-        thread.join()
-    for connection in connections:
-        connection.close()
+class PatientTelemetry(Telemetry):
+    """Has as long for its end as a busy machine may need."""
+
+    def close(self, timeout_s: float = 30.0, *, before_logs: Callable[[], None] = lambda: None) -> None:
+        super().close(timeout_s, before_logs=before_logs)
 
 
 def telemetry_to(
-    url: str, directory: Path | None = None, *, capacity: int = 8192, **environ: str
+    url: str,
+    directory: Path | None = None,
+    *,
+    capacity: int = 8192,
+    spooling: Spooling | None = None,
+    **environ: str,
 ) -> Telemetry:
-    environ = {"OTEL_EXPORTER_OTLP_ENDPOINT": url} | environ
-    return Telemetry(resolve_destinations(environ, otlp_dir=directory), {}, queue_capacity=capacity)
+    """To a collector that may take an hour to answer."""
+    environ = {
+        "OTEL_EXPORTER_OTLP_ENDPOINT": url,
+        "OTEL_EXPORTER_OTLP_TIMEOUT": f"{AN_HOUR_S * 1000}",
+        **environ,
+    }
+    destinations = resolve_destinations(environ, otlp_dir=directory)
+    return PatientTelemetry(destinations, {}, queue_capacity=capacity, spooling=spooling)
+
+
+def travel_together(monkeypatch: pytest.MonkeyPatch, number: int = BATCH) -> None:
+    """Have what is submitted from now on leave by so many at once, or at the end: however long that takes."""
+    monkeypatch.setattr("exporter.otlp.lane.BATCH", number)
+    for name, cargo in {"SPANS": SPANS, "LOG_RECORDS": LOG_RECORDS}.items():
+        patient = dataclasses.replace(cargo, gather_s=AN_HOUR_S)
+        monkeypatch.setattr(f"exporter.otlp.telemetry.{name}", patient)
 
 
 def span(name: str = "connect", **attributes: str) -> ReadableSpan:
@@ -163,12 +223,7 @@ def log_record(name: str = "cicd.egress.novel", **attributes: str) -> LogRecord:
     return LogRecord(name, Severity.WARN, 1_764_000_000_000_000_001, attributes, RESOURCE, context)
 
 
-def unused_url() -> str:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return f"http://127.0.0.1:{server.getsockname()[1]}"
-
-
-def wait_until(condition: Callable[[], bool], *, within_s: float = 8.0) -> None:
+def wait_until(condition: Callable[[], bool], *, within_s: float = 60.0) -> None:
     deadline_s = time.monotonic() + within_s
     while not condition():
         assert time.monotonic() < deadline_s, "it never came true"

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import socket
-import threading
 import time
 from pathlib import Path
 
@@ -16,12 +15,13 @@ import pytest
 from exporter.otlp import Account
 from tests.integration.audit import Job, audited
 from tests.integration.receivers import (
+    UNUSED_URL,
     Answer,
+    Gate,
     Request,
     collector,
     raw_server,
     telemetry_to,
-    unused_url,
     wait_until,
 )
 
@@ -63,7 +63,7 @@ def test_while_the_collector_takes_some_and_refuses_some() -> None:
             for _ in range(6):
                 burst(job, 500)
                 time.sleep(0.1)
-            wait_until(lambda: telemetry.account.pending == 0, within_s=20)
+            wait_until(lambda: telemetry.account.pending == 0)
         account = telemetry.account
         assert set(account.dropped) == {("export", "400")}
         assert account.exported + account.aggregated + account.dropped["export", "400"] == 9000
@@ -71,19 +71,14 @@ def test_while_the_collector_takes_some_and_refuses_some() -> None:
 
 
 def test_while_the_queue_is_full() -> None:
-    release = threading.Event()
-
-    def answer(_: Request) -> Answer:
-        release.wait(20)
-        return Answer()
-
-    with collector(answer) as receiver:
+    gate = Gate()
+    with collector(gate) as receiver:
         with telemetry_to(receiver.url, capacity=100) as telemetry, audited(telemetry) as job:
             burst(job)
             wait_until(lambda: bool(receiver.requests))
             burst(job)
             assert telemetry.room == 0
-            release.set()
+            gate.open()
             wait_until(lambda: telemetry.account.pending == 0)
             burst(job, 50)
             telemetry.close()
@@ -108,7 +103,7 @@ def test_a_source_that_heeds_the_room_loses_nothing() -> None:
 
 
 def test_while_nobody_is_there_and_time_runs_out() -> None:
-    with telemetry_to(unused_url()) as telemetry, audited(telemetry) as job:
+    with telemetry_to(UNUSED_URL) as telemetry, audited(telemetry) as job:
         burst(job)
         telemetry.close()
         assert telemetry.account == Account(dropped={("export", "unreachable"): 4500})
@@ -121,8 +116,7 @@ def test_while_the_answer_never_comes_and_time_runs_out(protocol: str) -> None:
             while connection.recv(1 << 16):
                 pass
 
-    with raw_server(hang) as url:
-        telemetry = telemetry_to(url, OTEL_EXPORTER_OTLP_PROTOCOL=protocol)
+    with raw_server(hang) as url, telemetry_to(url, OTEL_EXPORTER_OTLP_PROTOCOL=protocol) as telemetry:
         with audited(telemetry) as job:
             burst(job)
             time.sleep(0.3)

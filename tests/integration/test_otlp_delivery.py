@@ -31,14 +31,16 @@ from opentelemetry.trace import TraceFlags
 from exporter.errors import UsageError
 from exporter.otlp import Account, Telemetry
 from tests.integration.receivers import (
+    AN_HOUR_S,
+    UNUSED_URL,
     Answer,
-    Request,
+    Gate,
     collector,
     log_record,
     raw_server,
     span,
     telemetry_to,
-    unused_url,
+    travel_together,
     wait_until,
 )
 
@@ -67,13 +69,8 @@ def test_an_aggregate_span_stands_for_attempts_that_are_accounted_apart() -> Non
 
 
 def test_the_room_of_the_fullest_queue_is_known() -> None:
-    release = threading.Event()
-
-    def answer(_: Request) -> Answer:
-        release.wait(10)
-        return Answer()
-
-    with collector(answer) as receiver:
+    gate = Gate()
+    with collector(gate) as receiver:
         with telemetry_to(receiver.url, capacity=10) as telemetry:
             assert telemetry.room == 10
             telemetry.submit(span(), 1)
@@ -81,7 +78,7 @@ def test_the_room_of_the_fullest_queue_is_known() -> None:
             for used in range(1, 14):
                 telemetry.submit(span(), 1)
                 assert telemetry.room == max(10 - used, 0)
-            release.set()
+            gate.open()
         assert telemetry.room == 10
 
 
@@ -100,13 +97,14 @@ def test_headers_and_compression_reach_the_collector() -> None:
         assert ExportTraceServiceRequest.FromString(gzip.decompress(request.body)).resource_spans
 
 
-def test_spans_travel_in_batches_that_keep_their_order() -> None:
+def test_spans_travel_in_batches_that_keep_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    travel_together(monkeypatch)
     with collector() as receiver:
         with telemetry_to(receiver.url) as telemetry:
             for number in range(1200):
                 telemetry.submit(span(str(number)), 1)
         assert receiver.spans() == [str(number) for number in range(1200)]
-        assert len(receiver.requests) <= 4
+        assert len(receiver.requests) == 3
 
 
 def test_a_request_too_large_for_a_collector_is_split() -> None:
@@ -128,7 +126,8 @@ def test_a_span_that_cant_be_encoded_takes_no_other_with_it() -> None:
         assert telemetry.account == Account(exported=2, dropped={("export", "encoding"): 1})
 
 
-def test_what_the_collector_rejects_is_not_exported() -> None:
+def test_what_the_collector_rejects_is_not_exported(monkeypatch: pytest.MonkeyPatch) -> None:
+    travel_together(monkeypatch)
     partial = ExportTraceServiceResponse(
         partial_success=ExportTracePartialSuccess(rejected_spans=1, error_message="too\nold \x1b[31m")
     )
@@ -201,13 +200,12 @@ def test_each_distinct_problem_is_said_once() -> None:
         assert telemetry.complaints() == []
 
 
-def test_an_absent_collector_costs_the_end_a_moment_and_is_said_once() -> None:
-    with telemetry_to(unused_url()) as telemetry:
+def test_an_absent_collector_is_given_up_at_the_end_and_is_said_once() -> None:
+    with telemetry_to(UNUSED_URL) as telemetry:
         telemetry.meter.create_counter("a").add(1)
         for _ in range(3000):
             telemetry.submit(span(), 1)
-        start_s = time.monotonic()
-    assert time.monotonic() - start_s < 4
+        telemetry.close(timeout_s=AN_HOUR_S)
     assert telemetry.account == Account(dropped={("export", "unreachable"): 3000})
     (line,) = telemetry.complaints()
     assert "Connection refused" in line
@@ -245,14 +243,21 @@ def send_headers_forever(connection: socket.socket) -> None:
 def test_no_collector_holds_the_end_up_for_longer_than_the_flush_may_take(
     talk: Callable[[socket.socket], None], protocol: str
 ) -> None:
-    with raw_server(talk) as url:
-        telemetry = telemetry_to(url, OTEL_EXPORTER_OTLP_PROTOCOL=protocol)
+    is_sending = threading.Event()
+
+    def talk_at_last(connection: socket.socket) -> None:
+        is_sending.set()
+        talk(connection)
+
+    with (
+        raw_server(talk_at_last) as url,
+        telemetry_to(url, OTEL_EXPORTER_OTLP_PROTOCOL=protocol) as telemetry,
+    ):
         telemetry.meter.create_counter("a").add(1)
         for _ in range(600):
             telemetry.submit(span(), 1)
-        start_s = time.monotonic()
+        assert is_sending.wait(60)  # from now on for an hour, if nobody ends it
         telemetry.close(timeout_s=0.6)
-        assert time.monotonic() - start_s < 1.0
     account = telemetry.account
     assert (account.exported, account.pending, sum(account.dropped.values())) == (0, 0, 600)
     assert telemetry.complaints()
@@ -268,19 +273,30 @@ from opentelemetry.trace import SpanContext
 telemetry = Telemetry(resolve_destinations(os.environ, otlp_dir=None), {})
 span = ReadableSpan("x", SpanContext(1, 1, False), resource=telemetry.resource, start_time=1, end_time=2)
 telemetry.submit(span, 1)
+sys.stdin.readline()
 telemetry.close(timeout_s=1)
 """
-    with raw_server(hang) as url:
-        environ = os.environ | {"OTEL_EXPORTER_OTLP_ENDPOINT": url, "OTEL_EXPORTER_OTLP_PROTOCOL": protocol}
-        done = subprocess.run(
+    is_sending = threading.Event()
+    with raw_server(lambda _: is_sending.set()) as url:
+        environ = os.environ | {
+            "OTEL_EXPORTER_OTLP_ENDPOINT": url,
+            "OTEL_EXPORTER_OTLP_PROTOCOL": protocol,
+            "OTEL_EXPORTER_OTLP_TIMEOUT": f"{AN_HOUR_S * 1000}",
+        }
+        with subprocess.Popen(
             [sys.executable, "-c", program],
             env=environ,
-            capture_output=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
-            check=True,
-            timeout=8,
-        )
-    assert done.stdout == done.stderr == ""
+        ) as process:
+            try:
+                assert is_sending.wait(60)
+                assert process.communicate("\n", timeout=60) == ("", "")
+            finally:
+                process.kill()
+        assert process.returncode == 0
 
 
 def test_garbage_instead_of_http_is_an_error_like_another() -> None:
@@ -295,12 +311,16 @@ def test_garbage_instead_of_http_is_an_error_like_another() -> None:
         assert telemetry.account == Account(dropped={("export", "protocol"): 1})
 
 
-def test_metrics_get_out_even_when_spans_hang() -> None:
-    with raw_server(hang) as black_hole, collector() as receiver:
-        telemetry = telemetry_to(receiver.url, OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=black_hole)
+def test_metrics_get_out_even_when_spans_hang(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("exporter.otlp.telemetry._SHARE_FOR_SPANS", 0.01)  # of a time that is long enough
+    with (
+        raw_server(hang) as black_hole,
+        collector() as receiver,
+        telemetry_to(receiver.url, OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=black_hole) as telemetry,
+    ):
         telemetry.meter.create_observable_counter("dropped", [lambda _: observe_drops(telemetry)])
         telemetry.submit(span(), 7)
-        telemetry.close(timeout_s=1.0)
+        telemetry.close(timeout_s=50)
         (request,) = receiver.requests
         assert request.path == "/v1/metrics"
         metrics = ExportMetricsServiceRequest.FromString(request.body)
@@ -318,28 +338,21 @@ def points(request: ExportMetricsServiceRequest) -> list[int]:
 
 
 def test_a_full_queue_drops_the_newest_counts_them_and_never_waits() -> None:
-    release = threading.Event()
-
-    def answer(_: Request) -> Answer:
-        release.wait(10)
-        return Answer()
-
-    with collector(answer) as receiver:
+    gate = Gate()
+    with collector(gate) as receiver:
         with telemetry_to(receiver.url, capacity=10) as telemetry:
             telemetry.submit(span("first"), 1)
             wait_until(lambda: bool(receiver.requests))
-            start_s = time.monotonic()
             for number in range(1000):
                 telemetry.submit(span(str(number)), 1)
-            assert time.monotonic() - start_s < 0.5
             assert telemetry.account == Account(0, {("export", "queue_full"): 990}, pending=11)
-            release.set()
+            gate.open()
         assert receiver.spans() == ["first", *map(str, range(10))]
         assert telemetry.account == Account(11, {("export", "queue_full"): 990})
 
 
 def test_a_file_alone_is_enough_to_be_exported_and_the_dead_collector_is_still_said(tmp_path: Path) -> None:
-    with telemetry_to(unused_url(), tmp_path) as telemetry:
+    with telemetry_to(UNUSED_URL, tmp_path) as telemetry:
         telemetry.submit(span(), 1)
     assert telemetry.account == Account(exported=1)
     assert len((tmp_path / "traces.jsonl").read_bytes().splitlines()) == 1
@@ -355,7 +368,7 @@ def test_what_is_submitted_after_the_end_is_dropped_and_counted() -> None:
 
 
 def test_a_disabled_sdk_exports_nothing_and_says_so_in_the_account(tmp_path: Path) -> None:
-    with telemetry_to(unused_url(), tmp_path, OTEL_SDK_DISABLED="true") as telemetry:
+    with telemetry_to(UNUSED_URL, tmp_path, OTEL_SDK_DISABLED="true") as telemetry:
         telemetry.meter.create_counter("a").add(1)
         telemetry.submit(span(), 1)
     assert telemetry.account == Account(dropped={("export", "disabled"): 1})
@@ -377,27 +390,32 @@ def test_a_log_record_leaves_at_once_in_the_trace_of_its_job() -> None:
     with collector() as receiver, telemetry_to(receiver.url) as telemetry:
         telemetry.log(log_record(text="x"))  # the first one also loads its encoder
         wait_until(lambda: len(receiver.logs()) == 1)
-        start_s = time.monotonic()
-        telemetry.log(log_record("cicd.egress.denied"))
-        wait_until(lambda: len(receiver.logs()) == 2)
-        assert time.monotonic() - start_s < 0.3
-        first, second = receiver.logs()
+
+        def took_s(number: int) -> float:
+            start_s = time.monotonic()
+            telemetry.log(log_record("cicd.egress.denied"))
+            wait_until(lambda: len(receiver.logs()) == number)
+            return time.monotonic() - start_s
+
+        # A busy machine only adds to it: the quickest of many tells how long a record is kept.
+        assert any(took_s(number) < 0.3 for number in range(2, 52))
+        first, second, *others = receiver.logs()
         assert (first.event_name, second.event_name) == ("cicd.egress.novel", "cicd.egress.denied")
         assert (first.trace_id.hex(), first.span_id.hex()) == (f"{0xABC:032x}", f"{0xDEF:016x}")
         assert first.flags == TraceFlags.SAMPLED
         assert (first.severity_number, first.severity_text) == (13, "WARN")
         assert first.time_unix_nano == 1_764_000_000_000_000_001
         assert [(one.key, one.value.string_value) for one in first.attributes] == [("text", "x")]
-        wait_until(lambda: telemetry.log_account == Account(exported=2))
+        wait_until(lambda: telemetry.log_account == Account(exported=2 + len(others)))
         assert telemetry.account == Account()
 
 
-def test_log_records_that_get_lost_are_counted_and_told() -> None:
+def test_log_records_that_get_lost_are_counted_and_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    travel_together(monkeypatch)
     partial = ExportLogsServiceResponse(partial_success=ExportLogsPartialSuccess(rejected_log_records=1))
     with collector(lambda _: Answer(body=partial.SerializeToString())) as receiver:
         with telemetry_to(receiver.url) as telemetry:
             telemetry.log(log_record("\udcff"))
-            wait_until(lambda: telemetry.log_account.pending == 0)
             telemetry.log(log_record())
             telemetry.log(log_record())
         dropped = {("export", "rejected"): 1, ("export", "encoding"): 1}
@@ -409,19 +427,13 @@ def test_log_records_that_get_lost_are_counted_and_told() -> None:
 
 
 def test_a_flood_of_log_records_never_waits_and_is_counted() -> None:
-    release = threading.Event()
-
-    def answer(_: Request) -> Answer:
-        release.wait(10)
-        return Answer()
-
-    with collector(answer) as receiver:
+    gate = Gate()
+    with collector(gate) as receiver:
         with telemetry_to(receiver.url) as telemetry:
-            start_s = time.monotonic()
             for _ in range(10_000):
                 telemetry.log(log_record())
-            assert time.monotonic() - start_s < 1
-            release.set()
+            assert receiver.taken == []
+            gate.open()
         account = telemetry.log_account
         assert account.exported + account.dropped["export", "queue_full"] == 10_000
         assert len(receiver.logs()) == account.exported >= 8192

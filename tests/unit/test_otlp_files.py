@@ -9,7 +9,6 @@ import resource
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from opentelemetry.util.types import AttributeValue
 from exporter import __version__
 from exporter.errors import CANNOT_TRACE_STATUS, CiEgressError
 from exporter.otlp import LogRecord, Rotation, Severity, Telemetry, resolve_destinations
+from tests.integration.receivers import travel_together, wait_until
 
 TRACE_ID = 0x7AF8CD1DE3FA344B938DED2AF6D4282F
 SPAN_ID = 0x00F067AA0BA902B7
@@ -347,7 +347,7 @@ def fill_a_disk(directory: Path) -> None:
         telemetry.submit(span(), 1)
         wait_until(lambda: telemetry.account.exported == 1)
         for number in range(1, 101):
-            telemetry.submit(span(span_id=number), 2)
+            telemetry.submit(span("x" * 4096, span_id=number), 2)  # too large for the rest, each of them
     account = telemetry.account
     assert (account.exported, account.pending) == (1, 0)
     assert sum(account.dropped.values()) == 200
@@ -360,7 +360,10 @@ def rotated(directory: Path) -> list[str]:
     return sorted(path.name for path in directory.glob("traces*"))
 
 
-def test_files_stay_within_their_bounds_and_the_oldest_goes(tmp_path: Path) -> None:
+def test_files_stay_within_their_bounds_and_the_oldest_goes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    travel_together(monkeypatch)
     rotation = Rotation(max_bytes=20_000, keep=2)
     destinations = resolve_destinations({}, otlp_dir=tmp_path, rotation=rotation)
     with Telemetry(destinations, {}) as telemetry:
@@ -485,13 +488,6 @@ print(sorted({{"google.protobuf", "urllib3", "requests", "grpc"}} & sys.modules.
     )
     assert done.stdout == "[]\n"
     assert done.stderr == ""
-
-
-def wait_until(condition: Callable[[], bool], *, within_s: float = 5.0) -> None:
-    deadline_s = time.monotonic() + within_s
-    while not condition():
-        assert time.monotonic() < deadline_s, "it never came true"
-        time.sleep(0.01)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="gives a folder to another user")
