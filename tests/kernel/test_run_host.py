@@ -57,7 +57,7 @@ def by_the_peer(seen: Trace, *places: Path) -> list[Span]:
         span
         for span in seen.egress
         if span.name == f"connect {V4.peer}:{PORT}"
-        and any(str(place) in str(span["process.command_line"]) for place in places)
+        and any(str(place) in str(span.attributes.get("process.command_line")) for place in places)
     ]
 
 

@@ -66,4 +66,7 @@ def test_tampering_is_a_log_record_and_a_warning_in_the_summary(
 
 def test_a_build_without_tampering_is_warned_of_nothing(lab: Lab, programs: Programs, tmp_path: Path) -> None:
     seen = trace(lab, programs.tamper("nothing", os.getpid()), tmp_path)
-    assert "warning" not in seen.stderr
+    of_others = "ci-egress: warning: instance "  # that a test killed
+    assert not [
+        line for line in seen.stderr.splitlines() if "warning" in line and not line.startswith(of_others)
+    ]

@@ -68,8 +68,8 @@ def denied_soon(command: list[str]) -> list[str]:
 def of(seen: Watched, program: list[str], name: str = PEER) -> list[Span]:
     """What a program of this test did, in order: strangers have copies of their own."""
     path = next(part for part in program if part.endswith("/act"))
-    found = (span for span in seen.spans if span.name == name and path in str(span["process.command_line"]))
-    return sorted(found, key=lambda span: span.started_ns)
+    mine = (span for span in seen.spans if path in str(span.attributes.get("process.command_line")))
+    return sorted((span for span in mine if span.name == name), key=lambda span: span.started_ns)
 
 
 def remarks(seen: Watched) -> list[str]:
