@@ -18,12 +18,14 @@ from exporter.kernel.bpf import link_info, open_pinned
 from exporter.kernel.instances import remove
 from exporter.kernel.loading import PROGRAMS, Hook, Tracepoint
 from exporter.kernel.mounts import BPFFS_HOME
-from exporter.procfs import ancestors
+from exporter.procfs import all_pids, ancestors
 
 from .tracing import ROOT, RUN_LIMIT_S, Trace, environment, read, run_command
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from exporter.kernel.bpf import LinkInfo
 
 PINS = BPFFS_HOME / "ci-egress"
 LINKS = sum(isinstance(program, Hook | Tracepoint) for program in PROGRAMS)
@@ -67,37 +69,49 @@ def attached() -> Attached:
 
 def links_in(directory: Path) -> frozenset[int]:
     """Ids of the links that are pinned there."""
-    found = set()
+    return frozenset(link.id for link in _links_in(directory))
+
+
+def _links_in(directory: Path) -> Iterator[LinkInfo]:
     for pin in directory.glob("link_*"):
         with suppress(FileNotFoundError):  # of an interface that went away meanwhile
             descriptor = open_pinned(pin)
-            found.add(link_info(descriptor).id)
+            yield link_info(descriptor)
             os.close(descriptor)
-    return frozenset(found)
 
 
-def of_others() -> Attached:
-    """What processes hold that this one neither is nor started: another row of tests, for one."""
+def of_others(known: frozenset[int]) -> Attached:
+    """What other processes hold that are `known`, or were started by such: another row of tests, for one."""
     links, programs, pins = set[int](), set[int](), set[Path]()
-    for process in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):
-            for descriptor in process.glob("fd/*"):
-                target = _target(descriptor)
-                if target.parent == PINS:
-                    if _is_anothers(int(process.name)):
-                        pins |= {target, *target.glob("**/*")}
-                elif str(target) in _BPF_FILES and _is_anothers(int(process.name)):
-                    lines = (process / "fdinfo" / descriptor.name).read_text().splitlines()
-                    told = dict(line.partition(":\t")[::2] for line in lines)
-                    links |= {int(told["link_id"])} if "link_id" in told else set()
-                    programs |= {int(told["prog_id"])} if "prog_id" in told else set()
+    for descriptor, target in _of_others(known):
+        if target.parent == PINS:
+            pins |= {target, *target.glob("**/*")}
+            for link in _links_in(target):
+                links.add(link.id)
+                programs.add(link.program_id)
+        else:
+            with suppress(OSError):
+                lines = (descriptor.parents[1] / "fdinfo" / descriptor.name).read_text().splitlines()
+                told = dict(line.partition(":\t")[::2] for line in lines)
+                programs.add(int(told["prog_id"]))
+                links |= {int(told["link_id"])} if "link_id" in told else set()
     return Attached(frozenset(programs), frozenset(links), frozenset(pins))
 
 
-def _is_anothers(pid: int) -> bool:
-    """Not so of what has lost its parent: it may be this one's."""
-    above = {process.pid for process in ancestors(pid)}
-    return pid != os.getpid() and os.getpid() not in above and bool(above - {1})
+def _of_others(known: frozenset[int]) -> Iterator[tuple[Path, Path]]:
+    """Their descriptors of instances, links and programs, with what they are of."""
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            targets = ((descriptor, _target(descriptor)) for descriptor in process.glob("fd/*"))
+            found = [each for each in targets if each[1].parent == PINS or str(each[1]) in _BPF_FILES]
+            if found and _is_anothers(int(process.name), known):
+                yield from found
+
+
+def _is_anothers(pid: int, known: frozenset[int]) -> bool:
+    """Not so of what this process started, nor of what has lost its parent since: it may be this one's."""
+    line = {pid, *(process.pid for process in ancestors(pid))}
+    return os.getpid() not in line and not known.isdisjoint(line - {1})
 
 
 def _bpftool(*arguments: str) -> list[dict[str, Any]]:
@@ -112,10 +126,10 @@ def _bpftool(*arguments: str) -> list[dict[str, Any]]:
 @contextmanager
 def nothing_left() -> Iterator[None]:
     """After the block, nothing stays in the kernel that came during it, but what others have there."""
-    before = attached()
+    before, known = attached(), all_pids()
     yield
     came = attached().beyond(before)
-    wait_for(lambda: not came.beyond(of_others()).meets(attached()))
+    wait_for(lambda: not came.beyond(of_others(known)).meets(attached()))
 
 
 @contextmanager
