@@ -132,7 +132,8 @@ def test_it_reads_the_policy_again_when_it_is_reloaded(service: Machine) -> None
 def test_an_upgrade_lets_it_go_on_denying(
     service: Machine, built: Built, steps: Steps, tmp_path: Path, *, has_other_programs: bool
 ) -> None:
-    run, pid, (instance,) = run_id("upgraded"), service.main_pid(), service.instances()
+    run = run_id(f"upgraded-{tmp_path.name}")  # of each of them: what it said of the other's is there still
+    pid, (instance,) = service.main_pid(), service.instances()
     place = steps.start(job(run, TASK), steps.act(V4.evil), steps.act(V4.evil))
     begun(service, run)
     assert steps.go(place) == "EPERM\n"
