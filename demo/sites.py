@@ -44,6 +44,8 @@ class Response(NamedTuple):
 
     status: HTTPStatus
     body: bytes = b""
+    when_closed: Callable[[], None] | None = None
+    """Called when the client has closed the connection."""
 
 
 Site = Callable[[Request], Response]
@@ -84,18 +86,17 @@ class Beacon:
     def __init__(self) -> None:
         """Nobody called yet."""
         self.requests: list[Request] = []
-        self._seen_alive = threading.Event()
+        self._was_alive = threading.Event()
 
     def respond(self, request: Request) -> Response:
         """Take what is sent."""
         self.requests.append(request)
-        if request.path == "/alive":
-            self._seen_alive.set()
-        return Response(HTTPStatus.NO_CONTENT)
+        is_background = request.path == "/alive"
+        return Response(HTTPStatus.NO_CONTENT, when_closed=self._was_alive.set if is_background else None)
 
     def wait_for_the_background_one(self) -> None:
-        """Wait until it has called, and a moment more for its process to end."""
-        self._seen_alive.wait(_BEACON_LIMIT_S)
+        """Wait until it has called and hung up, and a moment more for its process to end."""
+        self._was_alive.wait(_BEACON_LIMIT_S)
         time.sleep(_AFTERWARDS_S)
 
 
@@ -144,9 +145,20 @@ def web_server(address: str, port: int, respond: Site) -> ThreadingHTTPServer:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
+        def setup(self) -> None:
+            super().setup()
+            self.answers: list[Response] = []
+
+        def finish(self) -> None:
+            super().finish()
+            for answer in self.answers:
+                if answer.when_closed:
+                    answer.when_closed()
+
         def _answer(self) -> None:
             self.rfile.read(int(self.headers.get("Content-Length", 0)))
             response = respond(Request(self.command, self.path, self.headers.get("Authorization", "")))
+            self.answers.append(response)
             self.send_response(response.status)
             if response.status != HTTPStatus.NO_CONTENT:
                 self.send_header("Content-Length", str(len(response.body)))
