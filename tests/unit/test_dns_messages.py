@@ -198,6 +198,7 @@ MESSAGES = [
 ]
 
 
+@pytest.mark.timeout(600)  # a minute on a busy machine
 @FUZZED
 @given(st.data(), st.sampled_from(MESSAGES), st.booleans())
 def test_no_mutation_of_a_message_gets_past_or_names_another(

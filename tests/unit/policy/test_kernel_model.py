@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ipaddress import ip_address
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -19,6 +20,7 @@ PORTLESS = {1: Portless.ICMP, 6: Portless.TCP, 17: Portless.UDP}
 VERDICTS = {Effect.ALLOW: Verdict.ALLOW, Effect.DENY: Verdict.DENY}
 
 
+@pytest.mark.timeout(600)  # a minute on a busy machine
 @settings(max_examples=1000, deadline=None)
 @given(policies(), st.lists(acts(), min_size=1, max_size=8), answers, chains)
 def test_the_kernel_says_what_the_policy_says(
