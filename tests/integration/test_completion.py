@@ -116,6 +116,7 @@ def test_commands_are_told_in_the_order_in_which_one_meets_them(tmp_path: Path) 
     assert rest[0] == "plain,run"
 
 
+@pytest.mark.kernel
 def test_no_variable_turns_a_run_into_a_completion(tmp_path: Path) -> None:
     hostile = {"_CI_EGRESS_COMPLETE": "bash_source", "COMP_WORDS": "ci-egress ", "COMP_CWORD": "1"}
     done = ci_egress("run", "touch", "started", cwd=tmp_path, env=PLAIN_ENVIRONMENT | hostile)

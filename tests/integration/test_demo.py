@@ -23,7 +23,7 @@ pytestmark = pytest.mark.kernel
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMAND = (sys.executable, "-m", "demo")
-LIMIT_S = 60
+LIMIT_S = 100
 LINES_MAX = 60
 
 SHELL = Path("/bin/sh").resolve().name

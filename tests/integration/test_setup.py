@@ -15,6 +15,8 @@ from tests.launch import ROOT
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+pytestmark = pytest.mark.timeout(600)  # pip takes its time, and runs again and again
+
 PROJECT = """\
 [build-system]
 requires = []
