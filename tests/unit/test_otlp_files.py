@@ -24,14 +24,14 @@ from opentelemetry.util.types import AttributeValue
 from exporter import __version__
 from exporter.errors import CANNOT_TRACE_STATUS, CiEgressError
 from exporter.otlp import LogRecord, Rotation, Severity, Telemetry, resolve_destinations
-from tests.integration.receivers import travel_together, wait_until
+from tests.integration.receivers import PatientTelemetry, travel_together, wait_until
 
 TRACE_ID = 0x7AF8CD1DE3FA344B938DED2AF6D4282F
 SPAN_ID = 0x00F067AA0BA902B7
 
 
 def open_telemetry(directory: Path, **environ: str) -> Telemetry:
-    return Telemetry(
+    return PatientTelemetry(
         resolve_destinations(environ, otlp_dir=directory), {"vcs.repository.name": "app"}, instance_id="i-1"
     )
 
@@ -366,7 +366,7 @@ def test_files_stay_within_their_bounds_and_the_oldest_goes(
     travel_together(monkeypatch)
     rotation = Rotation(max_bytes=20_000, keep=2)
     destinations = resolve_destinations({}, otlp_dir=tmp_path, rotation=rotation)
-    with Telemetry(destinations, {}) as telemetry:
+    with PatientTelemetry(destinations, {}) as telemetry:
         for span_id in range(1, 1001):
             telemetry.submit(span(span_id=span_id), 1)
     assert telemetry.account.exported == 1000
@@ -382,7 +382,7 @@ def test_files_stay_within_their_bounds_and_the_oldest_goes(
 def test_a_file_may_be_full_when_it_is_opened_and_alone(tmp_path: Path) -> None:
     (tmp_path / "traces.jsonl").write_text("{}\n" * 10_000)
     destinations = resolve_destinations({}, otlp_dir=tmp_path, rotation=Rotation(max_bytes=5000, keep=0))
-    with Telemetry(destinations, {}) as telemetry:
+    with PatientTelemetry(destinations, {}) as telemetry:
         telemetry.submit(span(), 1)
     assert rotated(tmp_path) == ["traces.jsonl"]
     assert len(spans_in(tmp_path / "traces.jsonl")) == 1
@@ -396,7 +396,7 @@ def test_rotation_follows_no_link(tmp_path: Path) -> None:
     (out / "traces.1.jsonl").symlink_to(victim)
     (out / "traces.2.jsonl").symlink_to(victim)
     destinations = resolve_destinations({}, otlp_dir=out, rotation=Rotation(max_bytes=2000, keep=2))
-    with Telemetry(destinations, {}) as telemetry:
+    with PatientTelemetry(destinations, {}) as telemetry:
         for _ in range(20):
             telemetry.submit(span(), 1)
     assert telemetry.account.exported == 20
