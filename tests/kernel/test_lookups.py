@@ -351,6 +351,8 @@ def test_whatever_comes_from_a_resolver_only_the_answer_counts(lookups: Lookups,
         pair.server.sendto(reply, peer)
         pair.client.recv(65535)
         answers += is_answer_to(bytes(question), bytes(reply))
+        if not txid % 100:  # the slower this goes, the more of it the ring gets
+            lookups.drain()
     after = lookups.counts()
     assert after.seen - before.seen == len(tries) + answers
     assert 300 < answers < len(tries) - 300  # so both happen
