@@ -10,7 +10,8 @@ from exporter.events import Acted, Asked
 
 PORT = 53
 
-_WAIT_NS = 50_000_000
+_WAIT_NS = 1_000_000_000
+"""A socket is connected before it asks, and on a busy machine its process may have to wait in between."""
 _WAITING_MAX = 1024
 _SOCKETS_MAX = 4096
 
@@ -60,7 +61,7 @@ class Questions(Generic[T]):
         return []
 
     def due(self, at_ns: int) -> Iterator[tuple[T, None]]:
-        """What has waited for 50 ms at `at_ns`: its question was lost, or there is none."""
+        """What has waited for a second at `at_ns`: its question was lost, or there is none."""
         while self._waiting:
             number, oldest = next(iter(self._waiting.items()))
             if oldest.event.at_ns > at_ns - _WAIT_NS:

@@ -45,7 +45,7 @@ def of(programs: Programs, step: Step) -> list[Span]:
     """What this test's programs did, in order: all else that happens on this machine is traced with it."""
     mine = str(programs.directory / "act")
     found = egress(Path(step.outputs["otlp-dir"]))
-    return [span for span in found if span["process.executable.path"] == mine]
+    return [span for span in found if span.attributes.get("process.executable.path") == mine]
 
 
 def just_below(span_id: int, span: Span, told: Sequence[Span]) -> Span:

@@ -31,8 +31,12 @@ def text_of(summary: str) -> str:
     return summary.replace("<wbr>", "")
 
 
-def egress(folder: Path, name: str = PEER) -> list[Span]:
-    """What was done to `name` by spans anywhere below `folder`, in order; strangers may be among it."""
+def egress(folder: Path) -> list[Span]:
+    """What was done to the peer by spans anywhere below `folder`, in order; strangers may be among it.
+
+    Of a whole machine they may also have looked up a name for it, so it is known by its address.
+    """
     found = [span for path in folder.rglob("traces*.jsonl") for span in spans(path)]
-    wanted = (span for span in found if span.kind == CLIENT and span.name == name)
+    acts = (span for span in found if span.kind == CLIENT)
+    wanted = (span for span in acts if span.attributes.get("network.peer.address") == V4.peer)
     return sorted(wanted, key=lambda span: span.started_ns)

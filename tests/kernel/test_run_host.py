@@ -51,12 +51,12 @@ def service() -> Iterator[Runner]:
 def by_the_peer(seen: Trace, *places: Path) -> list[Span]:
     """What was connected to the lab's peer, in order, by command lines that name any of `places`.
 
-    A stranger's lab may have the same peer.
+    A stranger's lab may have the same peer, and a name for it.
     """
     return [
         span
         for span in seen.egress
-        if span.name == f"connect {V4.peer}:{PORT}"
+        if span.attributes.get("network.peer.address") == V4.peer
         and any(str(place) in str(span.attributes.get("process.command_line")) for place in places)
     ]
 
