@@ -9,7 +9,7 @@ import shlex
 import signal
 import subprocess
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ import pytest
 
 from exporter.jobs.detect import detect
 
-from .attached import nothing_left, wait_for
+from .attached import in_session, nothing_left, wait_for
 from .containers import container
 from .known import baseline
 from .lab import PORT, V4
@@ -113,8 +113,9 @@ def test_all_that_happens_on_the_machine_is_the_jobs(runner: Runner, act: list[s
 MAIN = """
 import subprocess, sys, time
 from pathlib import Path
-pid_file, log, *command = sys.argv[1:]
-subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=open(log, "wb"), start_new_session=True)
+session, pid_file, log, *command = sys.argv[1:]
+shell = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=open(log, "wb"), start_new_session=True)
+Path(session).write_text(str(shell.pid))
 while not Path(pid_file).exists():
     time.sleep(0.01)
 """
@@ -134,8 +135,9 @@ def test_a_first_step_starts_it_and_the_last_one_ends_it(
     options = ["--pid-file", str(tmp_path / "pid"), "--otlp-dir", str(tmp_path / "otlp")]
     held = ["--policy", policy(tmp_path, ALL_BUT_THAT.removeprefix("version: 1\n"))]
     mine = environment({**step("egress"), "STATE_DIRECTORY": str(tmp_path / "state")})
-    main = [sys.executable, "-c", MAIN, str(tmp_path / "pid"), str(tmp_path / "log"), *watch]
-    with nothing_left(), ended(tmp_path / "pid"):
+    files = [str(tmp_path / name) for name in ("session", "pid", "log")]
+    main = [sys.executable, "-c", MAIN, *files, *watch]
+    with nothing_left(), ended(tmp_path / "session"):
         runner.run((mine, ["sh", "-c", f"cd {ROOT}; {shlex.join([*main, *options, *held])}"]))
         assert int((tmp_path / "pid").read_text()) > 1
         runner.run((step("__run"), act), (step("__run_2"), denied_soon(blocked)))
@@ -152,14 +154,17 @@ def test_a_first_step_starts_it_and_the_last_one_ends_it(
 
 
 @contextmanager
-def ended(pid_file: Path) -> Iterator[None]:
-    """After the block it doesn't run any more, whatever failed."""
+def ended(session: Path) -> Iterator[None]:
+    """After the block it doesn't run any more, whatever failed, and however far it had come."""
     try:
         yield
     finally:
-        if pid_file.exists():
-            os.kill(int(pid_file.read_text()), signal.SIGTERM)
-            wait_for(lambda: not pid_file.exists())
+        if session.exists():
+            number = int(session.read_text())
+            for pid in in_session(number):
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGTERM)
+            wait_for(lambda: in_session(number) == [])
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
