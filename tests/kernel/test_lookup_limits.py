@@ -31,7 +31,7 @@ UNTOLD_WAITING = 2048
 COMMON, WAITING_KEPT = 16384, 64
 """Questions that wait, before each job has only its own room; and how much that is."""
 FLOOD = 5_000
-"""Beyond all of these, and over long before the ring is full: that has room for two seconds."""
+"""More than is told in a second and waits untold, and over before the ring is full: that has room for two."""
 SECOND_NS = 1 << 30
 ALL_SCOPES = (1 << 32) - 1
 
