@@ -117,7 +117,7 @@ def parse_host(text: str) -> Host:
     """A name, `*.name`, an address, or a network. Raises EndpointError."""
     if not text:
         raise EndpointError("no host", "name one, as in registry.example:443")
-    last = text.rpartition(".")[2].lower()
+    last = text.removesuffix(".").rpartition(".")[2].lower()  # with the final dot, a number is no name either
     if ":" in text or "/" in text or _NUMBER.fullmatch(last):
         return _network(text)
     return _name(text)

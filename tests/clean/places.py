@@ -38,6 +38,11 @@ def environment(home: str) -> dict[str, str]:
     return {"PATH": path, "HOME": home, "LANG": "C.UTF-8", **reaching}
 
 
+def _drawn_as_here() -> dict[str, str]:
+    """Whether tests are to draw the same examples each time, as in CI (tests/conftest.py)."""
+    return {name: value for name, value in os.environ.items() if name == "CI"}
+
+
 class Place:
     """One of PLACES, being prepared from now on."""
 
@@ -49,7 +54,7 @@ class Place:
         with self._log.open("wb") as log:
             self._preparing = subprocess.Popen(
                 ["nice", "-n", "19", str(PROJECT / "tests/clean/prepare.sh"), name, str(self.folder)],
-                env={**environment(self.home), "XDG_CACHE_HOME": cache()},
+                env={**environment(self.home), "XDG_CACHE_HOME": cache(), **_drawn_as_here()},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -135,6 +135,7 @@ ANYTHING = st.one_of(
     )
 )  # fmt: skip
 @example([span(ESCAPE, egress_lineage=[ESCAPE, "a\r"], network_transport=ESCAPE, cicd_pipeline_name=ESCAPE)])
+@example([span("", 0, "", network_peer_address="0.")])
 @example([span("a.example", port="443", transport=7, egress_attempts="1", egress_lineage=[1])])  # type: ignore[arg-type]
 def test_whatever_was_seen_the_draft_is_a_policy(spans: list[dict[str, Any]]) -> None:
     made = draft(spans)

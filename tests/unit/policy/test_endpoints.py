@@ -76,6 +76,7 @@ WRONG = [
     ("1.2.3", "`1.2.3` is no address"),
     ("256.1.1.1", "`256.1.1.1` is no address"),
     ("192.0.2.01", "`192.0.2.01` is no address"),
+    ("192.0.2.1.", "`192.0.2.1.` is no address"),
     ("0x7f.1", "`0x7f.1` is no address"),
     ("a.0x7f", "`a.0x7f` is no address"),
     ("[fe80::1%eth0]", "`fe80::1%eth0` is no address"),
