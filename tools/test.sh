@@ -8,7 +8,9 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-readonly pytest=(.venv/bin/python -m pytest -p no:cacheprovider)
+# Of what runs in the background a shell has interrupts ignored, and nohup hangups; so would what tests start, and
+# tests are about that.
+readonly pytest=(env --default-signal='HUP,INT,QUIT' .venv/bin/python -m pytest -p no:cacheprovider)
 readonly first=(tests/kernel tests/stack)
 second=()
 for folder in tests/*/; do
@@ -17,8 +19,7 @@ done
 
 readonly log=build/second-row.log
 mkdir -p build
-# In the background a shell has its children ignore interrupts, and theirs, which tests are about.
-env --default-signal=INT,QUIT "${pytest[@]}" "${second[@]}" >"$log" 2>&1 &
+"${pytest[@]}" "${second[@]}" >"$log" 2>&1 &
 readonly row=$!
 trap 'kill -INT "$row" 2>/dev/null || true' EXIT
 
