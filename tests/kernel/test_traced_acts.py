@@ -235,7 +235,7 @@ def test_what_the_kernel_refuses_before_any_peer_is_known_is_no_act(
 
 
 def test_a_program_that_stays_shows_its_working_directory(lab: Lab, tmp_path: Path) -> None:
-    until_told = "until grep -q 'send ' otlp/traces.jsonl; do sleep 0.05; done"
+    until_told = "for _ in $(seq 1000); do grep -q 'send ' otlp/traces.jsonl && break; sleep 0.05; done"
     script = f"echo payload >/dev/udp/{V4.peer}/{PORT}; {until_told}"
     seen = trace(lab, ["bash", "-c", script], tmp_path / "otlp", cwd=tmp_path)
     assert [span["process.working_directory"] for span in seen.egress] == [str(tmp_path)]

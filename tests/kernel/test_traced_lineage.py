@@ -284,8 +284,9 @@ def ended_afterwards(seen: Trace) -> Iterator[int]:
 
 def test_what_is_left_behind_ends_with_the_job_in_the_trace_only(lab: Lab, tmp_path: Path) -> None:
     stay = f"exec 3>/dev/udp/{V4.peer}/{PORT}; echo $BASHPID 0; exec sleep 1000 >&- 2>&-"
-    until_it_sleeps = 'until [[ $(</proc/$!/stat) == *" (sleep) S "* ]]; do sleep 0.01; done'
-    seen = trace(lab, ["bash", "-c", f"({stay}) & {until_it_sleeps}"], tmp_path, "--process-spans", "all")
+    sleeps = '[[ $(</proc/$!/stat) == *" (sleep) S "* ]]'
+    script = f"({stay}) & for _ in {{1..3000}}; do {sleeps} && break; sleep 0.01; done"
+    seen = trace(lab, ["bash", "-c", script], tmp_path, "--process-spans", "all")
     with ended_afterwards(seen) as pid:
         assert_whole(seen)
         (left,) = (span for span in seen.called("sleep") if span["process.pid"] == pid)
