@@ -12,11 +12,10 @@ import pytest
 
 from exporter.baseline.parse import load_baseline, parse_baseline
 from tests.integration.test_cli import in_a_terminal
-from tests.launch import CI_EGRESS, PLAIN_ENVIRONMENT, ci_egress
+from tests.launch import CI_EGRESS, DEADLINE_S, PLAIN_ENVIRONMENT, ci_egress
 from tests.unit.baseline.spans import learnt, line, span
 
 SPANS = [*(span(run=run) for run in range(1, 4)), span("evil.example", egress_verdict="deny")]
-DEADLINE_S = 60.0
 
 
 @pytest.fixture

@@ -15,13 +15,13 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.integration.drive_command import SEIZE_PARENT
+from tests.integration.receivers import wait_until
 from tests.kernel.watching import watching
 from tests.launch import CI_EGRESS, DEADLINE_S, PLAIN_ENVIRONMENT, Done, JsonObject, ci_egress, spans_in
 
@@ -696,13 +696,6 @@ def text_of(path: Path) -> str:
 def children_of(pid: int) -> list[int]:
     text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
     return [int(child) for child in text.split()]
-
-
-def wait_until(condition: Callable[[], bool], *, within_s: float = DEADLINE_S) -> None:
-    deadline_s = time.monotonic() + within_s
-    while not condition():
-        assert time.monotonic() < deadline_s, "it never came true"
-        time.sleep(0.05)
 
 
 def test_who_has_only_files_is_told_how_to_make_a_report_of_them(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import pytest
 
 from demo import names
 from demo.trace import Span, read_trace
+from tests.launch import DEADLINE_S
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -23,7 +24,6 @@ pytestmark = pytest.mark.kernel
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMAND = (sys.executable, "-m", "demo")
-LIMIT_S = 100
 LINES_MAX = 60
 
 SHELL = Path("/bin/sh").resolve().name
@@ -101,7 +101,7 @@ def run(
         env={**inherited, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
-        timeout=LIMIT_S,
+        timeout=DEADLINE_S,
         check=False,
     )
 

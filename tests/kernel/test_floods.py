@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from .lab import CLOSED_PORT, NETWORKS, PORT, V4, Lab, Network
-from .tracing import Span, Trace, trace
+from .tracing import CROWD_LIMIT_S, Span, Trace, crowd, trace
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
 EACH_MAX, FIRSTS_MAX = 32, 256
 """Acts told one by one, and peers told apart, in a window: bpf/acts.bpf.c."""
-LIMIT_S = 500
-"""For a flood, which takes some seconds where nobody else has the processors."""
 
 
 def attempts(spans: list[Span]) -> int:
@@ -77,7 +75,7 @@ def test_senders_that_are_killed_leave_nothing_uncounted(
     assert len(by_process) == processes
 
 
-@pytest.mark.timeout(600)
+@crowd
 def test_a_flood_hides_none_of_200_short_processes_beside_it(
     lab: Lab, programs: Programs, tmp_path: Path
 ) -> None:
@@ -85,7 +83,7 @@ def test_a_flood_hides_none_of_200_short_processes_beside_it(
     flood = " ".join(programs.flood("sends", n, V4.peer, PORT))
     act = programs.act("connect", V4.evil, PORT, "--")
     script = f"{flood} & for i in $(seq {short}); do {' '.join(act)} $i >/dev/null; done; wait"
-    seen = trace(lab, ["sh", "-c", script], tmp_path, limit_s=LIMIT_S)
+    seen = trace(lab, ["sh", "-c", script], tmp_path, limit_s=CROWD_LIMIT_S)
     assert_adds_up(seen, n + short)
     beside = [span for span in seen.egress if span["network.peer.address"] == V4.evil]
     assert [span["egress.attempts"] for span in beside] == [1] * short
@@ -96,7 +94,7 @@ def test_a_flood_hides_none_of_200_short_processes_beside_it(
     assert {span["egress.outcome"] for span in beside} == {"established"}
 
 
-@pytest.mark.timeout(600)
+@crowd
 @pytest.mark.parametrize("what", ["scan", "spray"])
 def test_a_scan_and_a_spray_stay_bounded_and_are_counted(
     lab: Lab, programs: Programs, tmp_path: Path, what: str
@@ -105,7 +103,7 @@ def test_a_scan_and_a_spray_stay_bounded_and_are_counted(
         "scan": (programs.flood("scan", "127.0.0.1"), 65_535),
         "spray": (programs.flood("spray", 100_000, PORT), 100_000),
     }[what]
-    seen = trace(lab, command, tmp_path, limit_s=LIMIT_S)
+    seen = trace(lab, command, tmp_path, limit_s=CROWD_LIMIT_S)
     assert_adds_up(seen, n)
     windows = 1 + (seen.job.ended_ns - seen.job.started_ns) // 1_000_000_000
     other = [span for span in seen.egress if span["server.address"] == "_other"]

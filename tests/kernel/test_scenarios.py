@@ -17,17 +17,12 @@ from tests.integration.receivers import Answer, collector
 from .arrivals import Endpoint
 from .attached import Running, attached, in_session, running, wait_for
 from .lab import CLOSED_PORT, NETWORKS, PORT, V4, Lab, Network
-from .tracing import announced, trace
+from .tracing import CROWD_LIMIT_S, announced, crowd, trace
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from .conftest import Programs
-
-
-CROWD_LIMIT_S = 500
-crowd = pytest.mark.timeout(CROWD_LIMIT_S + 100)
-"""Of so many that a busy machine takes minutes."""
 
 
 def whole_account(attempts: int) -> str:
