@@ -94,6 +94,7 @@ def test_a_name_that_was_asked_for_is_shown_and_found(open_page: Open) -> None:
     page.get_by_label("Filter by name").fill("nothing of the kind")
     expect(row).to_have_count(0)
     page.get_by_label("Filter by name").fill("no-such")
+    expect(status(page)).to_have_text("1 row, 4 attempts")
     expect(row).to_have_count(1)
     page.click(f"{REMOTE} .open")
     expect(page.locator("tr.details dl")).to_contain_text("no-such-host.invalid")
