@@ -29,7 +29,8 @@ export async function start(folder, command, environment) {
   child.unref();
   closeSync(said);
   closeSync(recorded);
-  await until(() => (isReady(folder) && pidOf(folder) !== 0) || statusOf(folder) !== undefined, START_LIMIT_MS);
+  const hasBegun = () => isReady(folder) && pidOf(folder) !== 0;
+  await until(() => hasBegun() || statusOf(folder) !== undefined, START_LIMIT_MS);
   const watch = runningIn(folder);
   if (isReady(folder) && watch) return watch;
   if (watch) await stop(folder, watch);

@@ -3,13 +3,13 @@
 #
 #   tools/test.sh
 #
-# Prints the first row's output as it comes, then the second's. What looks at the whole host runs alone
-# (tests/conftest.py).
+# Prints the first row's output as it comes, then the second's. What looks at the whole host, or would deny
+# others something, runs alone (tests/conftest.py).
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-# Of what runs in the background a shell has interrupts ignored, and nohup hangups; so would what tests start, and
-# tests are about that.
+# Of what runs in the background a shell has interrupts ignored, and nohup hangups; so would what tests
+# start, and tests are about that.
 readonly pytest=(env --default-signal='HUP,INT,QUIT' .venv/bin/python -m pytest -p no:cacheprovider)
 readonly first=(tests/kernel tests/stack)
 second=()

@@ -20,7 +20,7 @@ from exporter.limits import limit_hint
 SYSTEM_PYTHON = "/usr/bin/python3"
 _SCRIPT = Path(__file__).with_name("compiler.py")
 _TIMEOUT_S = 300.0
-"""It takes some seconds of CPU time, which on a busy machine are minutes."""
+"""It takes a second where nobody else has the processors, on a busy machine minutes."""
 _HINTS = {
     "import": "apt-get install python3-bpfcc (0.25 or newer; PyPI's bcc is another thing)",
     "compile": "run with -v for the compiler's words, and report them",
