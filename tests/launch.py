@@ -50,6 +50,11 @@ def ci_egress(
     return Done(done.returncode, done.stdout, done.stderr.decode())
 
 
+def whole_lines(path: Path) -> list[bytes]:
+    """Those of a file that is still written; none while there is no file."""
+    return path.read_bytes().split(b"\n")[:-1] if path.exists() else []
+
+
 def spans_in(directory: Path) -> Iterator[JsonObject]:
     """The spans of an --otlp-dir, attributes as Python values, in the order in which they were written."""
     for line in (directory / "traces.jsonl").read_text().splitlines():

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.launch import whole_lines
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -211,9 +213,7 @@ def _data(metric: dict[str, Any]) -> dict[str, Any]:
 
 
 def _requests(path: Path) -> list[dict[str, Any]]:
-    """Those that are whole: the last line may still be being written."""
-    lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
-    return [json.loads(line) for line in lines if line.endswith(b"\n")]
+    return [json.loads(line) for line in whole_lines(path)]
 
 
 def _span(raw: dict[str, Any], resource: dict[str, Value]) -> Span:

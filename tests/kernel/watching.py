@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from tests.launch import whole_lines
+
 from .attached import wait_for
 from .tracing import CLIENT, ROOT, RUN_LIMIT_S, Point, Span, environment, metrics, spans
 
@@ -149,8 +151,7 @@ class Watch:
 
     def said(self) -> list[dict[str, Any]]:
         """What it said so far."""
-        lines = self.log.read_bytes().splitlines(keepends=True)
-        return [json.loads(line) for line in lines if line.endswith(b"\n")]
+        return [json.loads(line) for line in whole_lines(self.log)]
 
     def has_said(self, words: str) -> bool:
         """Whether it did so far."""

@@ -15,6 +15,7 @@ import pytest
 
 from demo.stack.servers import Stack, free_ports, prepare, running_stack
 from exporter.errors import CiEgressError
+from tests.launch import whole_lines
 from tests.stack.pages import Pages, taking_pages
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -109,11 +110,6 @@ class Collector:
 def listens(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
-def whole_lines(path: Path) -> list[bytes]:
-    """Those of a file that is still written; none while there is no file."""
-    return path.read_bytes().split(b"\n")[:-1] if path.exists() else []
 
 
 def wait_until(condition: Callable[[], bool], *, within_s: float = WITHIN_S) -> None:

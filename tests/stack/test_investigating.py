@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.kernel.lab import PORT, V4, Lab
-from tests.launch import PLAIN_ENVIRONMENT, ci_egress, plain, spans_in
+from tests.launch import PLAIN_ENVIRONMENT, ci_egress, plain, spans_in, whole_lines
 from tests.stack.apis import Jaeger, JaegerSpan, JaegerTrace, Prometheus, get
-from tests.stack.conftest import wait_until, whole_lines
+from tests.stack.conftest import wait_until
 from tests.unit.watches import gitlab
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ import pytest
 
 from exporter.otlp import LogRecord, Severity
 from exporter.redact_tokens import TOKEN_SHAPES
-from tests.launch import plain
-from tests.stack.conftest import wait_until, whole_lines
+from tests.launch import plain, whole_lines
+from tests.stack.conftest import wait_until
 from tests.stack.sending import START_NS, context, new_trace_id, stored, stored_ids, submit, telemetry_to
 from tests.unit.corpus import SecretLine, ordinary_lines, secret_lines
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from time import time
 from typing import TYPE_CHECKING
 
-from tests.launch import plain
+from tests.launch import plain, whole_lines
 from tests.stack.apis import Alert, Alertmanager, JsonObject, Prometheus, Series
 from tests.stack.builds import INTERVAL_S
-from tests.stack.conftest import wait_until, whole_lines
+from tests.stack.conftest import wait_until
 
 if TYPE_CHECKING:
     from demo.stack.servers import Stack
