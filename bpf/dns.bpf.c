@@ -86,7 +86,7 @@ static inline int read_messages(struct __sk_buff *skb, u32 is_query)
 
 	struct bpf_sock *sk = skb->sk;
 	struct granting *granting = current_granting();
-	struct dns_packet packet;
+	struct dns_packet packet = {}; /* whole: 5.15 reads a datagram's as a segment's, too */
 
 	if (!sk || !granting)
 		return 0;

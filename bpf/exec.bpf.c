@@ -137,7 +137,7 @@ static inline __attribute__((always_inline)) int
 send_environment_piece(u64 from, u64 size, u64 offset, u32 pid, const struct proc_value *proc,
 		       u64 room, u64 flags)
 {
-	u64 here = at_most(size - offset, room);
+	u64 left = size - offset, here = at_most(left, room);
 	u64 at_ns = bpf_ktime_get_boot_ns();
 	struct environment_record *record = environments.ringbuf_reserve(sizeof(*record) + room);
 
@@ -154,7 +154,8 @@ send_environment_piece(u64 from, u64 size, u64 offset, u32 pid, const struct pro
 	if (read_user(record + 1, here, (void *)(from + offset)))
 		record->here = 0;
 	environments.ringbuf_submit(record, flags);
-	return 1;
+	/* Not by the offset: 5.15 and 6.1 would follow it on, and a rest below 0 with it. */
+	return left > room;
 }
 
 static inline void send_environment(u64 mm, u32 pid, const struct proc_value *proc, u64 flags)
@@ -167,7 +168,7 @@ static inline void send_environment(u64 mm, u32 pid, const struct proc_value *pr
 		send_environment_piece(from, size, 0, pid, proc, 1024, flags);
 		return;
 	}
-	for (offset = 0; offset < ARGUMENTS_MAX && offset < size; offset += ARGUMENTS_PIECE)
+	for (offset = 0; offset < ARGUMENTS_MAX; offset += ARGUMENTS_PIECE)
 		if (!send_environment_piece(from, size, offset, pid, proc, ARGUMENTS_PIECE, flags))
 			return;
 }

@@ -110,14 +110,19 @@ static inline u32 reverse_name(struct granting *granting, u32 size)
 static inline u32 find_set(struct __sk_buff *skb, const struct answer *answer, u32 policy,
 			   struct granting *granting)
 {
-	u64 size = answer->asked_at - HEADER_SIZE - answer->at;
-	u32 *set;
+	/*
+	 * Without the last byte, so that one comparison says that there is something to read and that
+	 * there is room for it: of two, LLVM makes one of a difference, from which the verifiers up to
+	 * Linux 6.17 don't learn the size.
+	 */
+	u64 last = answer->asked_at - HEADER_SIZE - answer->at - 1;
+	u32 size, *set;
 
-	asm volatile("" : "+r"(size));
-	if (size < 2 || size > sizeof(granting->wire) ||
-	    bpf_skb_load_bytes(skb, answer->at + HEADER_SIZE, granting->wire, size))
+	asm volatile("" : "+r"(last));
+	if (last >= sizeof(granting->wire) ||
+	    bpf_skb_load_bytes(skb, answer->at + HEADER_SIZE, granting->wire, last + 1))
 		return NO_SET;
-	size = reverse_name(granting, size);
+	size = reverse_name(granting, last + 1);
 	if (!size)
 		return NO_SET;
 	granting->key.prefix_bits = NAME_KEY_HEAD_BITS + 8 * (size + 1);

@@ -153,7 +153,7 @@ static inline void on_question(struct __sk_buff *skb, struct dns_packet *packet,
 	if (!flags || flags & IS_ANSWER)
 		return;
 
-	u32 pid = bpf_get_current_pid_tgid() >> 32;
+	u32 pid = current_pid();
 	struct proc_value *proc;
 
 	if (packet->protocol == IPPROTO_TCP) {

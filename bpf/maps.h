@@ -190,6 +190,12 @@ static inline u64 address_of(void *socket)
 	return address;
 }
 
+/* Before Linux 6.10 programs at packets and sock_ops can't ask bpf_get_current_pid_tgid. */
+static inline u32 current_pid(void)
+{
+	return number_at(bpf_get_current_task(), TASK_TGID);
+}
+
 static inline u32 parent_of(u64 task)
 {
 	return number_at(pointer_at(task, TASK_REAL_PARENT), TASK_TGID);

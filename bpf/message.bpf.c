@@ -61,7 +61,6 @@ static inline int read_dns_packet(struct __sk_buff *skb, u32 is_query, struct dn
 	packet->peer_port = port[0] << 8 | port[1];
 	packet->cookie = cookie_of(skb);
 	packet->payload = at + 8;
-	packet->is_syn = 0;
 	if (packet->protocol == IPPROTO_UDP)
 		return 1;
 	if (packet->protocol != IPPROTO_TCP || bpf_skb_load_bytes(skb, at, header, 14))
@@ -136,7 +135,8 @@ send_message(struct __sk_buff *skb, const struct dns_packet *packet, const struc
 {
 	u64 at_ns = bpf_ktime_get_boot_ns(); /* before there is room: readers rely on it */
 	struct dns_record *record = lookups.ringbuf_reserve(sizeof(*record) + room);
-	u64 here = at_most(packet->here, room);
+	/* 1 at least, without a comparison: 5.15 and 6.1 don't learn it from one with 0. */
+	u64 here = at_most(packet->here - 1, room - 1) + 1;
 
 	if (!record) {
 		count(KIND_DNS, COUNT_LOST);
@@ -159,8 +159,7 @@ send_message(struct __sk_buff *skb, const struct dns_packet *packet, const struc
 	record->stage = stage;
 	record->counts = stage == DNS_ANSWER && query->counts;
 	record->doubtful = stage == DNS_ANSWER && query->doubtful;
-	asm volatile("" : "+r"(here));
-	if (here < 1 || bpf_skb_load_bytes(skb, packet->at, record + 1, here)) {
+	if (bpf_skb_load_bytes(skb, packet->at, record + 1, here)) {
 		lookups.ringbuf_discard(record, BPF_RB_NO_WAKEUP);
 		count(KIND_DNS, COUNT_UNREAD);
 		return;

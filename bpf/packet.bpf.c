@@ -160,8 +160,7 @@ static inline int is_own_answer(struct __sk_buff *skb, const struct packet *pack
 	       half_at(skb, packet->payload_at) == DNS_PORT;
 }
 
-/* Who sends is the current task, but older kernels don't tell its numbers to this kind of program.
- */
+/* Who sends is the current task. */
 int on_egress(struct __sk_buff *skb)
 {
 	struct bpf_sock *sk = skb->sk;
@@ -182,7 +181,7 @@ int on_egress(struct __sk_buff *skb)
 		return DENY;
 
 	/* A socket that is handed to a process of no job is no way around what was said. */
-	if (!process_of(number_at(bpf_get_current_task(), TASK_TGID)) && !has_connections(sk->type))
+	if (!process_of(current_pid()) && !has_connections(sk->type))
 		return said == VERDICT_DENY ? DENY : ALLOW;
 	packets.call(skb, 0);
 	return is_enforced() ? DENY : ALLOW; /* what can't be judged doesn't leave */

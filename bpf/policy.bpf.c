@@ -224,7 +224,7 @@ static inline int may_create(struct act_value *act, struct proc_value *proc)
 /* Whether the policy of the current task's job is enforced. */
 static inline int is_enforced(void)
 {
-	struct proc_value *proc = process_of(number_at(bpf_get_current_task(), TASK_TGID));
+	struct proc_value *proc = process_of(current_pid());
 
 	if (!proc || !is_governed(proc))
 		return 0;

@@ -83,11 +83,12 @@ NETWORKS = pytest.mark.parametrize("network", [V4, V6], ids=["ipv4", "ipv6"])
 _BUILD_SETTINGS = {
     "net/ipv4/tcp_fastopen": _FAST_OPEN,
     "net/ipv4/tcp_syn_retries": 1,
-    "net/ipv4/tcp_syn_linear_timeouts": 0,
     "net/ipv4/tcp_tw_reuse": 1,
     "net/ipv4/ping_group_range": "0 2147483647",
     "net/ipv4/ip_local_port_range": "10000 65535",
 }
+if Path("/proc/sys/net/ipv4/tcp_syn_linear_timeouts").exists():  # since Linux 6.5
+    _BUILD_SETTINGS["net/ipv4/tcp_syn_linear_timeouts"] = 0
 _PEER_SETTINGS = {
     "net/ipv4/tcp_fastopen": _FAST_OPEN,
     "net/ipv4/ip_forward": 1,
