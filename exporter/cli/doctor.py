@@ -72,7 +72,8 @@ def show(checks: list[Check], *, verbose: bool) -> None:
         console.print(table)
         if verbose:
             for check in checks:
-                console.print(Text(check.detail), end="", soft_wrap=True)
+                for line in check.detail.splitlines():
+                    console.print(Text(line), soft_wrap=True)
         console.print(Text(_verdict(checks, works=would_work(checks))), soft_wrap=True)
 
 

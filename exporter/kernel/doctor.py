@@ -124,7 +124,7 @@ def _btf() -> str:
 def bpffs(found: Callable[[], Path | None] = find_bpffs) -> str:
     """Where bpffs is, or that it can be mounted. Raises KernelError when neither."""
     path = found()
-    if path is None and not requirements.has(requirements.CAP_SYS_ADMIN):
+    if path is None and not capabilities.has_effective(requirements.CAP_SYS_ADMIN):
         raise KernelError("bpffs is not mounted", hint=f"as root: {' '.join(MOUNT_BPFFS)}")
     return str(path) if path else "not mounted, `run` mounts it"
 

@@ -10,15 +10,14 @@ from pathlib import Path
 from threading import Event, Thread
 from typing import NamedTuple
 
-from exporter.errors import KernelError
 from exporter.kernel.bytecode import Bytecode, default_cache
 from exporter.kernel.compiling import Compiler, compiled, our_request, system_compiler
+from exporter.kernel.failures import failures_told
 from exporter.kernel.instances import new_instance
 from exporter.kernel.mounts import cgroup2_root, ensure_bpffs
 from exporter.kernel.objects import (
     AttachType,
     ProgramType,
-    VerifierError,
     attach_raw_tracepoint,
     attach_to_cgroup,
     create_map,
@@ -29,7 +28,6 @@ from exporter.kernel.objects import (
 from exporter.kernel.requirements import require_host
 from exporter.kernel.tracer import PINNED_MAPS, Tracer
 from exporter.kernel.windows import Coverage
-from exporter.limits import limit_hint
 
 
 class Tracepoint(NamedTuple):
@@ -138,12 +136,6 @@ HOOKS = frozenset(program.name for program in PROGRAMS if isinstance(program, Ho
 
 _VERIFIERS = 2
 """Threads: the kernel verifies one program on one processor."""
-_HINTS = {
-    "compile": "see that /sys is mounted, and that the checkout is whole and can be read",
-    "load": "Linux 5.15 or newer, and root or the capabilities that `ci-egress doctor` lists",
-    "attach": "run as root, or with the capabilities that `ci-egress doctor` lists",
-    "pin": "see that bpffs is mounted read-write at /sys/fs/bpf",
-}
 
 
 def is_complete(bytecode: Bytecode) -> bool:
@@ -166,16 +158,16 @@ def load(  # noqa: PLR0913, PLR0917 - the last two are of who can be interrupted
     was pinned until then is the caller's to remove, and so is what is in `unpinned`.
     """
     with ExitStack() as stack:
-        with _failures_told("attach", "cgroup v2"):
+        with failures_told("attach", "cgroup v2"):
             cgroup = os.open(cgroup2_root(), os.O_RDONLY | os.O_DIRECTORY)
         stack.callback(os.close, cgroup)
         maps: dict[str, int] = {}
         for spec in bytecode.maps:
-            with _failures_told("load", spec.name):
+            with failures_told("load", spec.name):
                 maps[spec.name] = create_map(spec)
             stack.callback(os.close, maps[spec.name])
         for name in pinned_maps:
-            with _failures_told("pin", name):
+            with failures_told("pin", name):
                 pin(maps[name], pins / f"map_{name}")
         loaded = _verified(bytecode, programs, list(maps.values()), stack, goes_on)
         for program, descriptor in zip(programs, loaded, strict=False):
@@ -186,7 +178,7 @@ def load(  # noqa: PLR0913, PLR0917 - the last two are of who can be interrupted
                 unpinned[program.name] = link
             elif link is not None:
                 stack.callback(os.close, link)
-                with _failures_told("pin", program.name):
+                with failures_told("pin", program.name):
                     pin(link, pins / f"link_{program.name}")
 
 
@@ -202,7 +194,7 @@ def _verified(
     def take(program: Program) -> int | None:
         if not goes_on():
             return None
-        with _failures_told("load", program.name):
+        with failures_told("load", program.name):
             descriptor = program.load(bytecode.programs[program.name], maps)
         stack.callback(os.close, descriptor)
         return descriptor
@@ -216,26 +208,11 @@ def _put_in_place(
 ) -> int | None:
     """Returns the link's descriptor; None where there is none."""
     if isinstance(program, Reserve):
-        with _failures_told("pin", program.name):
+        with failures_told("pin", program.name):
             pin(loaded, pins / f"prog_{program.name}")
         return None
-    with _failures_told("attach", program.name):
+    with failures_told("attach", program.name):
         return program.attach(loaded, maps, cgroup)
-
-
-@contextmanager
-def _failures_told(stage: str, name: str) -> Iterator[None]:
-    try:
-        yield
-    except VerifierError as error:
-        what, log = str(error), error.log
-    except OSError as error:
-        what, log = error.strerror or str(error), ""
-    else:
-        return
-    raise KernelError(
-        f"cannot {stage} the programs: {name}: {what}", hint=limit_hint(what) or _HINTS[stage], detail=log
-    )
 
 
 class Loading:
@@ -264,14 +241,14 @@ class Loading:
         self._thread.join()
         if self._error:
             raise self._error
-        with _failures_told("load", "what is pinned"):
+        with failures_told("load", "what is pinned"):
             self.tracer = Tracer(self._directory, self._stack, coverage, self._unpinned)
             self._unpinned = None  # they are the tracer's now
         return self.tracer
 
     def _work(self) -> None:
         try:
-            with _failures_told("compile", "bpf/"):
+            with failures_told("compile", "bpf/"):
                 bytecode = compiled(our_request(), self._compiler, self._cache, is_complete)
             load(bytecode, self._directory, PROGRAMS, PINNED_MAPS, self._goes_on, self._unpinned)
         except BaseException as error:  # noqa: BLE001 - raised where it is waited for

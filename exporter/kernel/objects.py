@@ -6,12 +6,12 @@ import ctypes
 import os
 import struct
 from collections.abc import Sequence
-from contextlib import suppress
 from enum import IntEnum
 from pathlib import Path
 
 from exporter.kernel.bpf import bpf
 from exporter.kernel.bytecode import MapSpec
+from exporter.kernel.verifier import refusal
 
 # enum bpf_cmd
 _MAP_CREATE, _MAP_UPDATE_ELEM, _PROG_LOAD, _OBJ_PIN = 0, 2, 5, 6
@@ -27,7 +27,6 @@ _BEFORE = 1 << 3  # BPF_F_BEFORE, of no other one: of all
 _SK_STORAGE = 24  # enum bpf_map_type
 _NAME_MAX = 15
 _INSTRUCTION_BYTES = 8
-_LOG_BYTES = 1 << 20
 
 
 class ProgramType(IntEnum):
@@ -58,15 +57,6 @@ class AttachType(IntEnum):
     SETSOCKOPT = 22
     SOCK_RELEASE = 34
     TCX_EGRESS = 47
-
-
-class VerifierError(Exception):
-    """A program that the kernel doesn't take: its errno's words, and `log`, what the verifier says."""
-
-    def __init__(self, what: str, log: str) -> None:
-        """`log` is empty where the verifier had no part in it."""
-        super().__init__(what)
-        self.log = log
 
 
 def create_map(spec: MapSpec) -> int:
@@ -108,11 +98,7 @@ def load_program(
     try:
         return load(0, 0, 0)
     except OSError as error:
-        what = os.strerror(error.errno or 0)
-    log = ctypes.create_string_buffer(_LOG_BYTES)
-    with suppress(OSError):  # the same again, with its reasons
-        os.close(load(1, len(log), ctypes.addressof(log)))
-    raise VerifierError(what, log.value.decode(errors="replace"))
+        raise refusal(error.errno or 0, load) from None
 
 
 def attach_raw_tracepoint(program: int, tracepoint: str) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 from exporter.errors import KernelError
@@ -23,9 +24,12 @@ _HOST_PID_NAMESPACE = "pid:[4026531836]"
 # PROC_TIME_INIT_INO, from the same files
 _HOST_TIME_NAMESPACE = "time:[4026531834]"
 
-# include/uapi/linux/capability.h. The kernel takes CAP_SYS_ADMIN in place of each of the three.
+# include/uapi/linux/capability.h
 CAP_SYS_ADMIN = 21
 TRACING_CAPABILITIES = {"CAP_BPF": 39, "CAP_PERFMON": 38, "CAP_NET_ADMIN": 12}
+_NET_ADMIN_REPLACED = (6, 9)
+"""The kernel takes CAP_SYS_ADMIN in place of each, but before this version not of CAP_NET_ADMIN where a
+program that sees packets is attached."""
 
 
 def require_host() -> None:
@@ -40,11 +44,16 @@ def require_host() -> None:
 def supported_kernel(release: str | None = None) -> str:
     """The kernel's release (`uname -r`). Raises KernelError for one that is too old."""
     release = release or platform.release()
-    found = re.match(r"(\d+)\.(\d+)", release)
-    if found is None or (int(found[1]), int(found[2])) < OLDEST_KERNEL:
+    if version_of(release) < OLDEST_KERNEL:
         oldest = ".".join(map(str, OLDEST_KERNEL))
         raise KernelError(f"Linux {release} is too old", hint=f"upgrade to Linux {oldest} or newer")
     return release
+
+
+def version_of(release: str) -> tuple[int, ...]:
+    """Its first two numbers; none of what isn't a release."""
+    found = re.match(r"(\d+)\.(\d+)", release)
+    return tuple(map(int, found.groups())) if found else ()
 
 
 def supported_machine(machine: str | None = None) -> str:
@@ -83,21 +92,22 @@ def host_time_namespace(link: Path = TIME_NAMESPACE) -> str:
     return namespace
 
 
-def tracing_capabilities() -> str:
+def tracing_capabilities(
+    has: Callable[[int], bool] = capabilities.has_effective, release: str | None = None
+) -> str:
     """The capabilities that tracing uses. Raises KernelError naming those that are missing."""
+    is_newer = version_of(release or platform.release()) >= _NET_ADMIN_REPLACED
+    replaced = {name for name in TRACING_CAPABILITIES if is_newer or name != "CAP_NET_ADMIN"}
     missing = [name for name, number in TRACING_CAPABILITIES.items() if not has(number)]
+    if has(CAP_SYS_ADMIN):
+        missing = [name for name in missing if name not in replaced]
     if missing:
         these, are = ", ".join(missing), "is" if len(missing) == 1 else "are"
-        raise KernelError(
-            f"{these} {are} missing", hint=f"run it as root{_how()}, or with {these} (or CAP_SYS_ADMIN)"
-        )
+        does_for = ", ".join(name for name in missing if name in replaced)
+        instead = f" (CAP_SYS_ADMIN does for {does_for})" if does_for else ""
+        raise KernelError(f"{these} {are} missing", hint=f"run it as root{_how()}, or with {these}{instead}")
     return ", ".join(TRACING_CAPABILITIES)
 
 
 def _how() -> str:
     return " with all capabilities" if os.geteuid() == 0 else f": `{AS_ROOT} …`"
-
-
-def has(capability: int) -> bool:
-    """Whether this process has `capability`, or CAP_SYS_ADMIN in its place."""
-    return capabilities.has_effective(capability) or capabilities.has_effective(CAP_SYS_ADMIN)

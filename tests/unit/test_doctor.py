@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from exporter.cli.doctor import fields
+from exporter.cli.doctor import fields, show
 from exporter.errors import KernelError
 from exporter.kernel import doctor, requirements
 from exporter.kernel.bytecode import Cache
@@ -28,6 +29,37 @@ def test_kernels_from_5_15_on_are_supported(release: str) -> None:
 def test_an_older_kernel_is_named_with_the_oldest_that_works(release: str) -> None:
     with pytest.raises(KernelError, match=rf"Linux {release} is too old; upgrade to Linux 5\.15"):
         requirements.supported_kernel(release)
+
+
+BPF, PERFMON, NET_ADMIN = requirements.TRACING_CAPABILITIES.values()
+SYS_ADMIN = requirements.CAP_SYS_ADMIN
+
+
+@pytest.mark.parametrize("release", ["5.15.0-25-generic", "6.1.0-50-amd64", "6.8.0-31-generic", "6.18.5"])
+def test_the_three_capabilities_of_tracing_are_enough_on_every_kernel(release: str) -> None:
+    found = requirements.tracing_capabilities({BPF, PERFMON, NET_ADMIN}.__contains__, release)
+    assert found == "CAP_BPF, CAP_PERFMON, CAP_NET_ADMIN"
+
+
+def test_cap_sys_admin_does_for_all_three_since_linux_6_9() -> None:
+    assert requirements.tracing_capabilities({SYS_ADMIN}.__contains__, "6.9.0")
+
+
+def test_before_linux_6_9_it_does_not_for_cap_net_admin() -> None:
+    assert requirements.tracing_capabilities({SYS_ADMIN, NET_ADMIN}.__contains__, "6.8.12")
+    with pytest.raises(KernelError, match=r"^CAP_NET_ADMIN is missing; .*, or with CAP_NET_ADMIN$"):
+        requirements.tracing_capabilities({SYS_ADMIN}.__contains__, "6.8.12")
+
+
+@pytest.mark.parametrize(
+    ("release", "does_for"),
+    [("6.8", "CAP_BPF, CAP_PERFMON"), ("6.9", "CAP_BPF, CAP_PERFMON, CAP_NET_ADMIN")],
+)
+def test_it_is_said_what_cap_sys_admin_does_for(release: str, does_for: str) -> None:
+    with pytest.raises(KernelError) as raised:
+        requirements.tracing_capabilities(set[int]().__contains__, release)
+    assert str(raised.value).startswith("CAP_BPF, CAP_PERFMON, CAP_NET_ADMIN are missing; run it as root")
+    assert str(raised.value).endswith(f"(CAP_SYS_ADMIN does for {does_for})")
 
 
 def test_an_unknown_machine_is_refused() -> None:
@@ -119,6 +151,17 @@ def test_bpffs_that_is_mounted_is_shown_with_its_place() -> None:
 def test_run_works_when_only_something_helpful_is_missing() -> None:
     assert doctor.would_work([THERE, LESS])
     assert not doctor.would_work([THERE, LESS, MISSING])
+
+
+def test_what_a_tool_said_is_shown_line_by_line_if_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    refused = replace(MISSING, detail="1: (bf) r0 = r9\nR9 !read_ok")
+    show([refused, THERE], verbose=True)
+    first, *shown, verdict = capsys.readouterr().out.splitlines()
+    assert first.split() == ["a", "missing", "no", "tracing:", "a", "is", "missing;", "install", "a"]
+    assert [line.rstrip() for line in shown[-2:]] == ["1: (bf) r0 = r9", "R9 !read_ok"]
+    assert verdict == "`ci-egress run` can't trace here"
+    show([refused, THERE], verbose=False)
+    assert "R9" not in capsys.readouterr().out
 
 
 def test_the_json_has_four_fields_a_check_and_null_for_what_is_ok() -> None:
