@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from itertools import takewhile
 from typing import Any
@@ -15,6 +16,10 @@ from exporter.cli.messages import Messages
 from exporter.console import forgiving
 from exporter.errors import CiEgressError, UsageError
 from exporter.limits import limits_told
+from exporter.systemd import notify
+from exporter.text import printable
+
+_STATUS_MAX = 1000
 
 _COMMANDS = {
     "doctor": "Say what works on this machine, what doesn't, and how to mend it.",
@@ -102,6 +107,8 @@ def main() -> None:
 
 def _fail(error: CiEgressError) -> int:
     Messages.current().fail(error)
+    # `systemctl status` shows it for as long as the service is down, whatever else is in the journal by then.
+    notify(f"STATUS={printable(str(error), limit=_STATUS_MAX)}", os.environ)
     return error.exit_status
 
 

@@ -19,7 +19,7 @@ from exporter.limits import limit_hint
 
 SYSTEM_PYTHON = "/usr/bin/python3"
 _SCRIPT = Path(__file__).with_name("compiler.py")
-_TIMEOUT_S = 300.0
+TIMEOUT_S = 300.0
 """It takes a second where nobody else has the processors, on a busy machine minutes."""
 _HINTS = {
     "import": "apt-get install python3-bpfcc (0.25 or newer; PyPI's bcc is another thing)",
@@ -52,12 +52,12 @@ class Compiler:
     def _run(self, text: str, *arguments: str) -> dict[str, Any]:
         self._child = child = self._start(*arguments)
         try:
-            output, said = child.communicate(text, timeout=_TIMEOUT_S)
+            output, said = child.communicate(text, timeout=TIMEOUT_S)
         except subprocess.TimeoutExpired:
             child.kill()
             child.communicate()
             raise KernelError(
-                f"the programs were not compiled within {_TIMEOUT_S:.0f} s",
+                f"the programs were not compiled within {TIMEOUT_S:.0f} s",
                 hint="try again when the machine is less busy",
             ) from None
         try:

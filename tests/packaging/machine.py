@@ -9,6 +9,7 @@ import signal
 import subprocess
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 LIMIT_S = 300.0
 """Far from what anything takes, on a machine that is busy with other tests, too."""
 CI_EGRESS = "/usr/bin/ci-egress"
+APT_FAILED = 100
+"""What apt-get ends with where dpkg failed, or what is asked for can't be installed."""
 PINS = Path("sys/fs/bpf/ci-egress")
 LOG = "root/ci-egress.log"
 """In place of the journal."""
@@ -87,12 +90,22 @@ class Machine:
         assert status in (None, done.returncode), done
         return done
 
-    def apt(self, verb: str, package: str | Path) -> str:
-        """`apt-get install` a file, or `remove` or `purge` a package; what it says."""
+    def apt(self, verb: str, package: str | Path, *, status: int = 0) -> str:
+        """`apt-get install` a file, or `remove` or `purge` a package; what it and dpkg say."""
         if isinstance(package, Path):
             shutil.copyfile(package, self.root / "root" / package.name)
             package = f"/root/{package.name}"
-        return self.run("apt-get", "--yes", "--quiet=2", "-o", "Dpkg::Use-Pty=0", verb, package).stdout
+        options = ("--yes", "--quiet=2", "--allow-downgrades", "-o", "Dpkg::Use-Pty=0")
+        done = self.run("apt-get", *options, verb, package, status=status)
+        return done.stdout + done.stderr
+
+    def package_state(self) -> tuple[str, str]:
+        """As dpkg has it: `ii` for one that is installed, and its version."""
+        fields = "${db:Status-Abbrev}\t${Version}"
+        abbreviated, version = self.run(
+            "dpkg-query", "--show", f"--showformat={fields}", "ci-egress"
+        ).stdout.split("\t")
+        return abbreviated.strip(), version
 
     def doctor(self) -> dict[str, Any]:
         """What `doctor --json` says; its status must be a good one."""
@@ -127,6 +140,12 @@ class Machine:
         )
         units = ("usr/lib/systemd/system/ci-egress.service", "usr/bin/ci-egress", "usr/share/doc/ci-egress")
         return {place for place in (*places, *units) if os.path.lexists(self.root / place)}
+
+    def files_of_package(self) -> dict[str, str]:
+        """Digests of all files below /opt/ci-egress but bytecode, which has times in it."""
+        top = self.root / "opt/ci-egress"
+        files = (path for path in top.rglob("*") if path.is_file() and path.suffix != ".pyc")
+        return {str(path.relative_to(top)): sha256(path.read_bytes()).hexdigest() for path in files}
 
     def said(self) -> str:
         """What the service said on stderr."""

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import re
 import signal
-import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,12 +14,20 @@ from tests.kernel.lab import PORT, V4
 from tests.kernel.test_watch_policy import job, run_id
 
 from .held import POLICY, TASK
-from .machine import CI_EGRESS, LIMIT_S
+from .machine import APT_FAILED, CI_EGRESS, LIMIT_S
+from .others import (
+    REFUSED,
+    repacked,
+    with_other_programs,
+    with_refused_programs,
+    with_the_same_programs,
+    without_a_question,
+)
 from .releases import LIMIT_S as RELEASE_LIMIT_S
 from .unit import SERVICE, capability_mask
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from tests.kernel.test_watch_policy import Steps
 
@@ -32,24 +38,12 @@ pytestmark = [pytest.mark.kernel, pytest.mark.index, pytest.mark.timeout(RELEASE
 
 OPTIONS = "WATCH_OPTIONS=--json-log --policy /etc/ci-egress/policy.yaml\n"
 
+BURST = 3
 READ_AGAIN = "SIGHUP: read the policy again"
 
 
 def version(package: Path) -> str:
     return package.name.split("_")[1]
-
-
-def repacked(package: Path, folder: Path, version: str, *, has_other_programs: bool = False) -> Path:
-    """The package as another version of it, with the same programs for the kernel, or with others."""
-    subprocess.run(["dpkg-deb", "--raw-extract", package, folder], check=True)
-    control = folder / "DEBIAN/control"
-    control.write_text(re.sub(r"(?m)^Version: .*", f"Version: {version}", control.read_text()))
-    if has_other_programs:
-        for header in folder.glob("opt/ci-egress/lib/*/site-packages/exporter/_bpf/maps.h"):
-            header.write_text(header.read_text() + "/* another version */\n")
-    made = folder.with_name(f"ci-egress_{version}_all.deb")
-    subprocess.run(["dpkg-deb", "-Znone", "--build", folder, made], check=True, capture_output=True)
-    return made
 
 
 @pytest.fixture(scope="module")
@@ -128,25 +122,107 @@ def test_it_reads_the_policy_again_when_it_is_reloaded(service: Machine) -> None
     assert service.main_pid() == pid
 
 
-@pytest.mark.parametrize("has_other_programs", [False, True], ids=["same programs", "other programs"])
+@pytest.mark.parametrize(
+    "change", [with_the_same_programs, with_other_programs], ids=lambda each: each.__name__
+)
 def test_an_upgrade_lets_it_go_on_denying(
-    service: Machine, built: Built, steps: Steps, tmp_path: Path, *, has_other_programs: bool
+    service: Machine, built: Built, steps: Steps, tmp_path: Path, change: Callable[[Path], None]
 ) -> None:
     run = run_id(f"upgraded-{tmp_path.name}")  # of each of them: what it said of the other's is there still
     pid, (instance,) = service.main_pid(), service.instances()
     place = steps.start(job(run, TASK), steps.act(V4.evil), steps.act(V4.evil))
     begun(service, run)
     assert steps.go(place) == "EPERM\n"
-    newer = repacked(
-        built.package,
-        tmp_path / "newer",
-        f"99.{int(has_other_programs)}",
-        has_other_programs=has_other_programs,
-    )
-    service.apt("install", newer)
+    is_same = change is with_the_same_programs
+    service.apt("install", repacked(built.package, tmp_path / "newer", f"99.{int(not is_same)}", change))
     assert service.main_pid() not in (0, pid)
-    assert (service.instances() == [instance]) != has_other_programs
+    assert (service.instances() == [instance]) == is_same
     assert steps.go(place, 1) == "EPERM\n"
+
+
+def test_an_upgrade_that_the_kernel_refuses_is_undone_while_the_watch_goes_on(
+    service: Machine, built: Built, steps: Steps, tmp_path: Path
+) -> None:
+    run = run_id("refused")
+    before = (service.main_pid(), service.instances(), service.package_state(), service.files_of_package())
+    place = steps.start(job(run, TASK), steps.act(V4.evil), f"{steps.act(V4.peer)}; {steps.act(V4.evil)}")
+    begun(service, run)
+    assert steps.go(place) == "EPERM\n"
+    newer = repacked(built.package, tmp_path / "newer", "99.2", with_refused_programs)
+    said = service.apt("install", newer, status=APT_FAILED)
+    assert f"ci-egress: no tracing: cannot load the programs: {REFUSED}: " in said
+    assert (
+        "ci-egress: the upgrade ends here; the watch that runs goes on, and denies what it denied\n" in said
+    )
+    assert before == (
+        service.main_pid(),
+        service.instances(),
+        service.package_state(),
+        service.files_of_package(),
+    )
+    assert before[2][0] == "ii"
+    assert steps.go(place, 1) == "ok\nEPERM\n"
+    service.systemctl("restart", "ci-egress.service")
+    assert service.main_pid() != before[0], "it would start again"
+
+
+def test_an_upgrade_from_one_that_does_not_ask_ends_before_the_watch_and_is_mended_by_the_next(
+    service: Machine, built: Built, steps: Steps, tmp_path: Path
+) -> None:
+    run = run_id("unasked")
+    service.apt("install", repacked(built.package, tmp_path / "older", "99.3", without_a_question))
+    before = (service.main_pid(), service.instances())
+    place = steps.start(job(run, TASK), *[steps.act(V4.evil)] * 3)
+    begun(service, run)
+    assert steps.go(place) == "EPERM\n"
+    newer = repacked(built.package, tmp_path / "newer", "99.4", with_refused_programs)
+    said = service.apt("install", newer, status=APT_FAILED)
+    assert "ci-egress: the watch that runs isn't ended, and denies what it denied; install" in said
+    assert service.package_state() == ("iF", "99.4")
+    assert before == (service.main_pid(), service.instances())
+    assert steps.go(place, 1) == "EPERM\n"
+    service.apt("install", repacked(built.package, tmp_path / "newest", "99.5", with_other_programs))
+    assert service.package_state() == ("ii", "99.5")
+    assert service.main_pid() not in (0, before[0])
+    assert steps.go(place, 2) == "EPERM\n"
+
+
+@pytest.fixture
+def impatient(service: Machine) -> Iterator[Machine]:
+    """The same, of which systemd counts only three starts: ten would take a minute or two."""
+    addition = service.root / "etc/systemd/user/ci-egress.service.d/burst.conf"
+    addition.write_text(f"[Unit]\nStartLimitBurst={BURST}\n")
+    service.systemctl("daemon-reload")
+    yield service
+    addition.unlink()
+    service.systemctl("daemon-reload")
+
+
+def test_one_that_is_killed_is_started_again_however_often(impatient: Machine) -> None:
+    (instance,) = impatient.instances()
+    for _ in range(BURST + 1):
+        pid = impatient.main_pid()
+        os.kill(pid, signal.SIGKILL)
+        wait_for(lambda pid=pid: impatient.main_pid() not in (0, pid), LIMIT_S)  # type: ignore[misc]
+        wait_for(lambda: impatient.shown("ActiveState") == "active", LIMIT_S)
+    assert impatient.instances() == [instance]
+
+
+def test_it_gives_up_on_programs_that_never_load_says_why_and_the_next_upgrade_tries_again(
+    impatient: Machine, built: Built, tmp_path: Path
+) -> None:
+    impatient.systemctl("stop", "ci-egress.service")
+    impatient.systemctl("enable", "ci-egress.service")
+    newer = repacked(built.package, tmp_path / "newer", "99.6", with_refused_programs)
+    assert "the upgrade ends here" not in impatient.apt("install", newer), "no watch runs"
+    before = impatient.said().count(REFUSED)
+    impatient.systemctl("start", "ci-egress.service", status=1)
+    wait_for(lambda: impatient.shown("ActiveState") == "failed", LIMIT_S)
+    assert impatient.said().count(REFUSED) == before + BURST
+    status = impatient.systemctl("status", "ci-egress.service", status=3)
+    assert f'Status: "cannot load the programs: {REFUSED}: ' in status
+    impatient.apt("install", repacked(built.package, tmp_path / "newest", "99.7", with_other_programs))
+    assert impatient.shown("ActiveState") == "active"
 
 
 def test_removing_it_while_it_runs_and_after_a_kill_detaches_everything(service: Machine) -> None:

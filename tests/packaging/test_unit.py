@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from exporter.errors import UsageError
+from exporter.kernel.compiling import TIMEOUT_S as COMPILE_TIMEOUT_S
 from tests.kernel.lab import V4
 from tests.kernel.test_watch_policy import job, run_id
 from tests.kernel.tracing import ROOT
@@ -56,10 +57,25 @@ def open_settings(told: str) -> set[str]:
     return set(re.findall(r"(?m)^✗ (\S+)", told))
 
 
-def test_it_is_started_again_and_again_whatever_ends_it_but_wrong_options() -> None:
+def test_it_is_started_again_whatever_ends_it_but_wrong_options() -> None:
     found = settings(UNIT.read_text())
-    assert (found["Restart"], found["StartLimitIntervalSec"]) == (["always"], ["0"])
+    assert found["Restart"] == ["always"]
     assert found["RestartPreventExitStatus"] == [str(UsageError.exit_status)]
+    assert found["ExecStartPost"] == ["-systemctl reset-failed %n"], "only starts that fail are counted"
+
+
+def test_the_slowest_starts_that_fail_are_counted_together() -> None:
+    """Each may last until it times out, and be killed only after it was asked to end."""
+    found = {name: values[-1] for name, values in settings(UNIT.read_text()).items()}
+    each_s = sum(seconds(found[name]) for name in ("TimeoutStartSec", "TimeoutStopSec", "RestartSec"))
+    assert seconds(found["TimeoutStartSec"]) > COMPILE_TIMEOUT_S
+    assert seconds(found["StartLimitIntervalSec"]) > int(found["StartLimitBurst"]) * each_s
+
+
+def seconds(value: str) -> int:
+    """A time as the unit has it."""
+    number, unit = re.fullmatch(r"(\d+)(s|min)", value).groups()  # type: ignore[union-attr]
+    return int(number) * {"s": 1, "min": 60}[unit]
 
 
 def test_what_the_documentation_shows_of_it_is_so() -> None:

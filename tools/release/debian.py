@@ -17,8 +17,8 @@ from pathlib import Path
 
 from tools.release.closure import DISTRIBUTION
 
-PYTHONS = ("3.11", "3.12", "3.13")
-"""Of Debian 12, Ubuntu 24.04 and Debian 13."""
+PYTHONS = ("3.11", "3.12", "3.13", "3.14")
+"""Of Debian 12, Ubuntu 24.04, Debian 13 and what comes after them."""
 _HOME = Path("opt/ci-egress")
 _SHARED = {
     "bash-completion/completions": "bash-completion/completions",
@@ -27,7 +27,7 @@ _SHARED = {
     "zsh/site-functions": "zsh/vendor-completions",
 }
 """Folders below share/ of a wheel, and those of Debian."""
-_LIBRARY = ("is_watching.py", "same_programs.py")
+_LIBRARY = ("is_watching.py", "loads.py", "same_programs.py")
 _SCRIPTS = ("postinst", "prerm", "postrm")
 _ENTRY = """\
 #!/opt/ci-egress/bin/python3 -I
@@ -71,6 +71,12 @@ def build(contents: Contents, output: Path, work: Path) -> Path:
         check=True,
     )
     return package
+
+
+def python_range() -> str:
+    """What the package depends on: under any other Python it would find none of its modules."""
+    major, last = map(int, PYTHONS[-1].split("."))
+    return f"python3 (>= {PYTHONS[0]}), python3 (<< {major}.{last + 1}~)"
 
 
 def installed_python(root: Path) -> Path:
@@ -152,6 +158,7 @@ def _lay_control(contents: Contents, root: Path) -> None:
         ("VERSION", contents.version),
         ("ARCHITECTURE", _architecture()),
         ("SIZE", str(size_kib)),
+        ("PYTHON", python_range()),
     ):
         text = text.replace(f"@{name}@", value)
     (folder / "control").write_text(text, encoding="utf-8")
