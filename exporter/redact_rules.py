@@ -8,15 +8,19 @@ from __future__ import annotations
 REDACTED = "<redacted>"
 
 SECRET_NAMES = (
-    r"passw(?:or)?d|passphrase|passcode|secret|credential",
-    r"token(?!iz|s(?:_|$))",
+    r"(?:passw(?:or)?d|passphrase|passcode|credential)(?!(?:_?less|ed|ing)(?:_|$))",
+    r"secret(?!(?:ar(?:y|ies|ial|iat)|i(?:on|n|ve|vely)|ly|ome|ory?|_?less)s?(?:_|$))",
+    r"token(?!iz|is(?:e|ing|ation)|omic|(?:_?less|_?bucket|s)(?:_|$))",
     r"(?:api|access|private|account|storage|signing|encryption|master|auth|deploy|shared)_?keys?\d*(?:_|$)",
     r"(?:^|_)(?:app|application|admin|subscription|service|license|write|hmac|functions|sse_c)_?keys?\d*(?:_|$)",
     r"(?:^|_)(?:pass|pw|pwd|pat|otp|auth|bearer|jwt|authorization)\d*$",
     r"^(?:(?:src|dest)?(?:store|key)pass|pass(?:in|out)|d?sonar_login|sig|x_(?:amz|goog)_signature)$",
     r"_art_api$",
 )
-"""Names (of options, variables, keys) whose value is a secret; names come as `lower_snake_case`."""
+"""Names (of options, variables, keys) whose value is a secret; names come as `lower_snake_case`.
+
+A word that only begins like a secret one, as secretary does, is another word.
+"""
 
 HARMLESS_NAMES = (
     r"^(?:no|use|with|has|skip|show|print|list|create|generate|enable|disable|allow|require|verify|export|d?default)_",
@@ -28,6 +32,7 @@ HARMLESS_NAMES = (
     r"_(?:stdin|prompts?|attempts|env|var|variable|cmd|command|enabled|disabled|required|optional|only)$",
     r"_(?:authentication|algorithm|alg|method|index|location|rotation|check|hasher|encoder|encryption|uses|prefix|suffix)$",
     r"_namespace$|^user_signingkey$|secret_keys_|_password_key$",
+    r"(?:passw(?:or)?d|passphrase|secret|token|credential)s?(?:file|path|dir|name|type|length|size|limit|count|policy)s?$",
 )
 """Names that only speak of a secret: `--password-stdin`, `TOKEN_FILE`, `--no-password`."""
 

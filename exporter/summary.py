@@ -20,7 +20,7 @@ from exporter.summary_table import ROWS_MAX, Counted, Row, Rows, ordered, print_
 from exporter.tampering import sentence
 from exporter.terms import DENIED, VERDICT_WORDS, WOULD_DENY, Ruling
 from exporter.text import counted, printable
-from exporter.unseen import Unseen
+from exporter.unseen import NOTHING_SEEN, Unseen
 
 _COUNTED_MAX = 10_000
 
@@ -46,6 +46,8 @@ class Tally:
     """What got around the tracing, or tried to, a line each."""
     notes: Sequence[str] = ()
     """What isn't seen, and what was left behind, a line each."""
+    unseen: Sequence[str] = ()
+    """What isn't seen, in a few words each, which are ours: `what the Docker daemon did`."""
 
 
 class Summary:
@@ -175,6 +177,7 @@ class Summary:
             self._novel,
             tuple(self._tampering),
             (*self._shared_remarks(), *self._unseen.notes(), *self._left_remarks()),
+            tuple(self._unseen.parties()),
         )
 
     def totals(self) -> tuple[int, int]:
@@ -205,7 +208,7 @@ class Summary:
             print_rows(console, rows)
             console.print()
         elif not is_loopback:
-            console.print(Text(f"{printable(title)}: no connection left this machine"), soft_wrap=True)
+            console.print(Text(f"{printable(title)}: {NOTHING_SEEN}"), soft_wrap=True)
 
     def _remarks(self) -> Iterable[str]:
         if self._uncounted:

@@ -36,6 +36,10 @@ _DAEMON_CLIENTS = {
 _INTERPRETER = re.compile(r"(?:ba|da|z|k)?sh|busybox|node|perl|ruby|python[0-9.]*")
 
 
+NOTHING_SEEN = "none of its processes reached beyond this machine"
+"""Of a job without egress. Others may have done so on its behalf, and that isn't always seen."""
+
+
 class Unseen:
     """That of one job."""
 
@@ -57,6 +61,12 @@ class Unseen:
         if self._proxies:
             known = [self._proxies[name] for name in _known_as(destination) if name in self._proxies]
             self._proxies_met.update(known)
+
+    def parties(self) -> Iterator[str]:
+        """The same in a few words each, of which none is the job's: "what the Docker daemon did"."""
+        yield from (f"what {daemon} did" for daemon in sorted(set(self._daemons.values())))
+        if self._proxies_met:
+            yield "what lies behind its proxy"
 
     def notes(self) -> Iterator[str]:
         """What a person should know of it, a line each."""

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import re
 from codecs import BOM_UTF8
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn, TypeAlias
 
 import yaml
 
-from exporter.documents.problems import Place, Placed, Problems, shown
+from exporter.documents.problems import Place, Placed, Problem, Problems, shown
 from exporter.errors import UsageError
 
 DEPTH_MAX = 12
@@ -94,6 +95,9 @@ class _Builder:
     def __init__(self, kind: Kind, problems: Problems) -> None:
         self._kind = kind
         self._problems = problems
+        self._extras: dict[str, Problem] = {}
+        """What such a file has no use for: the first of each sort."""
+        self._extras_found: Counter[str] = Counter()
         self._open: list[Listing | Mapping] = []
         self._keys: list[Node | None] = []
         """For each of `_open`, the key that waits for its value."""
@@ -119,7 +123,7 @@ class _Builder:
                 node = Scalar(line, column, "", is_plain=True)
                 self._add(node)
                 fix = f"write out what it stands for; for a wildcard, {_quote(self._kind)}"
-                self._problems.add(node, f"an alias, {shown(f'*{event.anchor}')}", fix)
+                self._refuse("an alias", node, f"*{event.anchor}", fix)
             case yaml.DocumentStartEvent() if self.roots:
                 fix = f"a {self._kind.name} is one document: remove `---`"
                 self._give_up(Place(line, column), "a second document", fix)
@@ -129,8 +133,7 @@ class _Builder:
         self._open.append(node)
         self._keys.append(None)
         if len(self._open) > DEPTH_MAX:
-            fix = f"a {self._kind.name} has no more than {self._kind.levels} levels"
-            self._give_up(node, "nested too deep", fix)
+            self._give_up(node, *_too_deep(self._kind))
 
     def _add(self, node: Node) -> None:
         self._nodes += 1
@@ -150,10 +153,22 @@ class _Builder:
 
     def _refuse_extras(self, event: Any, line: int, column: int) -> None:
         if event.anchor is not None:
-            self._problems.add(Place(line, column), f"an anchor, {shown(f'&{event.anchor}')}", "remove it")
+            self._refuse("an anchor", Place(line, column), f"&{event.anchor}", "remove it")
         if event.tag is not None:
-            fix = "remove it, or quote the text"
-            self._problems.add(Place(line, column), f"a tag, {shown(event.tag)}", fix)
+            self._refuse("a tag", Place(line, column), event.tag, "remove it, or quote the text")
+
+    def _refuse(self, sort: str, place: Placed, text: str, fix: str) -> None:
+        self._extras_found[sort] += 1
+        if sort not in self._extras:
+            self._extras[sort] = Problem(place.line or 1, place.column or 1, f"{sort}, {shown(text)}", fix)
+
+    def tell_extras(self) -> bool:
+        """Whether there were any. One line a sort: thousands of them are as quickly written as one."""
+        for sort, first in self._extras.items():
+            others = self._extras_found[sort] - 1
+            more = f" and {others:,} more" if others else ""
+            self._problems.add(first, first.what + more, first.fix)
+        return bool(self._extras)
 
     def _give_up(self, place: Placed, what: str, fix: str) -> NoReturn:
         self._problems.add(place, what, fix)
@@ -171,7 +186,10 @@ def load(path: Path, kind: Kind) -> bytes:
 
 
 def read(data: bytes, kind: Kind, problems: Problems) -> Node | None:
-    """The tree in `data`; None where it is empty or can't be read, which `problems` then tell."""
+    """The tree in `data`; None where it is empty or can't be read, which `problems` then tell.
+
+    Neither can a file with aliases: what stands in their places would be told as wrong, too.
+    """
     if _SPANS.match(data):
         problems.add(Place(1, 1), f"these are lines of OTLP, no {kind.name}", kind.made_of_spans)
         return None
@@ -179,18 +197,30 @@ def read(data: bytes, kind: Kind, problems: Problems) -> Node | None:
     if text is None:
         return None
     builder = _Builder(kind, problems)
-    try:
-        for event in yaml.parse(text, Loader=_PARSER):
-            builder.take(event)
-    except _UnreadableError:
-        return None
-    except yaml.YAMLError as error:
-        problems.add(*_syntax_problem(error, text, kind))
+    is_whole = _build(builder, text, kind, problems)
+    if builder.tell_extras() or not is_whole:
         return None
     if not builder.roots:
         problems.add(Place(1, 1), "the file is empty", f"a {kind.name} begins with `version: 1`")
         return None
     return builder.roots[0]
+
+
+def _build(builder: _Builder, text: str, kind: Kind, problems: Problems) -> bool:
+    """Whether it was read to its end."""
+    try:
+        for event in yaml.parse(text, Loader=_PARSER):
+            builder.take(event)
+    except _UnreadableError:
+        return False
+    except yaml.YAMLError as error:
+        problems.add(*_syntax_problem(error, text, kind))
+        return False
+    return True
+
+
+def _too_deep(kind: Kind) -> tuple[str, str]:
+    return "nested too deep", f"a {kind.name} has no more than {kind.levels} levels"
 
 
 def _quote(kind: Kind) -> str:
@@ -219,6 +249,8 @@ def _syntax_problem(error: yaml.YAMLError, text: str, kind: Kind) -> tuple[Place
     context, problem = getattr(error, "context", None), getattr(error, "problem", None)
     if context == "while scanning an alias":
         return _marked(error, "context_mark"), "`*` without quotes is an alias in YAML", _quote(kind)
+    if problem == "exceeded maximum nesting depth":  # of many brackets in one line, before any is an event
+        return _marked(error, "problem_mark"), *_too_deep(kind)
     if mark := _CONFLICT.search(text):
         fix = "settle it, and remove its three marks"
         return _behind(text[: mark.start()]), f"a merge conflict, {shown(mark[0])}", fix

@@ -11,6 +11,7 @@ from exporter.report.sheet import Sheet, attempts_of, destinations
 from exporter.summary_table import Counted
 from exporter.terms import DENIED, VERDICT_WORDS, WOULD_DENY
 from exporter.text import counted
+from exporter.unseen import NOTHING_SEEN
 
 
 class Verdict(NamedTuple):
@@ -27,7 +28,8 @@ def verdict(sheet: Sheet) -> Verdict:
     found = list(_findings(sheet))
     if not found:
         sign = "✅" if sheet.has_baseline or sheet.mode is not None else "ℹ️"
-        return Verdict(0, sign, _nothing_found(sheet))
+        unseen = f"; not seen: {', '.join(sheet.tally.unseen)}" if sheet.tally.unseen else ""
+        return Verdict(0, sign, f"{_nothing_found(sheet)}{unseen}")
     rank = max(rank for rank, _ in found)
     return Verdict(rank, "⛔" if rank > 1 else "⚠️", ", ".join(sentence for _, sentence in found))
 
@@ -83,8 +85,8 @@ def _least(sheet: Sheet) -> str:
 
 
 def _nothing_found(sheet: Sheet) -> str:
-    if not sheet.outward:
-        return "nothing left this machine"
+    if not sheet.outward and not sheet.tally.uncounted:
+        return NOTHING_SEEN
     held = ["known"] if sheet.has_baseline else []
     held += ["allowed"] if sheet.mode is not None else []
     told = _destinations(sheet, sheet.outward)

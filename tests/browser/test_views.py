@@ -239,7 +239,8 @@ def test_a_report_of_nothing_says_so(open_page: Open) -> None:
     assert "There is no job" in open_page(Report([])).page.locator("body").inner_text()
     empty = replace(build(), acts=(), programs=())
     page = open_page(sample(empty)).page
-    assert "No connection left this machine." in page.locator("#view-destinations").inner_text()
+    shown = page.locator("#view-destinations").inner_text()
+    assert "None of its processes reached beyond this machine." in shown
     for view in ("tree", "timeline", "news", "policy"):
         page.click(f"#tab-{view}")
         expect(page.locator(f"#view-{view} .empty")).to_be_visible()

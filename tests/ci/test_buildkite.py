@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import errno
+import os
 import shlex
+import signal
 import subprocess
+import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 import yaml
 
+from tests.kernel.lab import V4
 from tests.kernel.tracing import ROOT
 from tests.unit.jobs.documented import environment
 
@@ -30,6 +35,9 @@ pytestmark = [pytest.mark.integration, pytest.mark.kernel, pytest.mark.timeout(l
 
 PLUGIN = ROOT / "deploy" / "buildkite"
 JOB = environment("buildkite")["BUILDKITE_JOB_ID"]
+HOOK = PLUGIN / "hooks" / "command"
+CANCEL_GRACE_S = 60
+"""The agent's own is 10, on a machine that isn't busy with tests."""
 PREFIX = "BUILDKITE_PLUGIN_CI_EGRESS_"
 
 AGENT = """#!/bin/sh
@@ -55,7 +63,7 @@ def run_hook(
         each = {name: value} if isinstance(value, str) else {f"{name}_{n}": it for n, it in enumerate(value)}
         variables |= each
     return subprocess.run(
-        [*under, str(PLUGIN / "hooks" / "command")],
+        [*under, str(HOOK)],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -64,6 +72,34 @@ def run_hook(
         timeout=limits.COMMAND_S,
         check=False,
     )
+
+
+def cancelled(checkout: Path, command: str, path: str, user: User | None) -> int:
+    """The status of the hook whose job is cancelled once its command has made the file `began`.
+
+    As the agent does it: with a signal to the hook's process group, which is one of its own.
+    """
+    env = {**environment("buildkite"), "PATH": path, "BUILDKITE_COMMAND": f"{command}\ntouch began\nsleep 90"}
+    under = user.under if user else ()
+    hook = subprocess.Popen([*under, str(HOOK)], cwd=checkout, env=env, start_new_session=True)
+    try:
+        until_there(checkout / "began", hook)
+        ids = (f"--reuid={user.uid}", f"--regid={user.uid}", "--clear-groups") if user else ()
+        subprocess.run(["setpriv", *ids, "kill", "-TERM", "--", f"-{hook.pid}"], check=True)
+        return hook.wait(timeout=CANCEL_GRACE_S)
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(hook.pid, signal.SIGKILL)
+        hook.wait()
+
+
+def until_there(path: Path, hook: subprocess.Popen[bytes]) -> None:
+    """Wait for a file, for as long as the hook runs."""
+    give_up = time.monotonic() + limits.COMMAND_S
+    while not path.exists():
+        assert hook.poll() is None
+        assert time.monotonic() < give_up
+        time.sleep(0.05)
 
 
 @pytest.fixture
@@ -94,6 +130,20 @@ def test_a_steps_command_is_traced_and_the_build_annotated(
     assert annotated == f"annotate --context ci-egress-{JOB} --style info\n{summary}"
     assert uploaded == f"ci-egress/{JOB}/**/*\n"
     assert (checkout / "ci-egress" / JOB / "report.html").exists()
+
+
+@pytest.mark.parametrize("is_root", [True, False], ids=["root", "sudo"])
+def test_a_cancelled_job_keeps_its_report(
+    checkout: Path, path: str, agent: Path, lab: Lab, programs: Programs, sudoer: User, *, is_root: bool
+) -> None:
+    sudoer.give(checkout, agent.parent)
+    command = f"{'' if is_root else 'sudo -n '}{act(lab, programs)}"
+    assert cancelled(checkout, command, path, None if is_root else sudoer) == 128 + signal.SIGTERM
+    assert [span.name for span in egress(checkout)] == [PEER]
+    asked = agent.read_text()
+    assert f"annotate --context ci-egress-{JOB}" in asked
+    assert V4.peer in text_of(asked)
+    assert f"artifact upload ci-egress/{JOB}/**/*\n" in asked
 
 
 def test_the_agent_is_asked_nothing_that_is_turned_off(checkout: Path, path: str, agent: Path) -> None:

@@ -153,3 +153,13 @@ def test_the_tables_list_what_there_is() -> None:
     known = re.search(r"def known = \[(.*?)\]", step, re.DOTALL)
     assert known is not None
     assert sorted(listed("jenkins")) == sorted(re.findall(r"'(\w+)'", known[1]))
+
+
+@pytest.mark.parametrize("system", [system for system in SYSTEMS if system != "github"])
+def test_a_guide_says_which_containers_descend_from_a_command(system: str) -> None:
+    """As tests/kernel/test_traced_containers.py shows it, of a runtime with and without a daemon."""
+    unseen = (GUIDES / f"{system}.md").read_text().partition("## What it can't see")[2]
+    items = [item for item in unseen.split("\n- ") if item.startswith("*Containers ")]
+    (told,) = [" ".join(item.split()) for item in items if "descend" in item]
+    assert told.startswith("*Containers that a daemon starts* for ")
+    assert "Those of podman and buildah, which have no daemon, descend from " in told

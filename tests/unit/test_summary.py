@@ -13,11 +13,13 @@ from hypothesis import strategies as st
 from exporter.destinations import destination
 from exporter.events import Outcome, ProcessKey
 from exporter.programs import Program
+from exporter.report.sheet import sheet_of_run
+from exporter.report.verdict import verdict as judged
 from exporter.summary import Summary
 from exporter.summary_table import ROWS_MAX
 from exporter.terms import Ruling
 from tests.unit.records import ACT, BASH
-from tests.unit.samples import bash, program
+from tests.unit.samples import JOB, bash, program
 
 ACCOUNT = "attempts 3 = exported 3 + aggregated 0 + dropped 0 + pending 0"
 STYLE = re.compile(r"\x1b\[[0-9;]*m")
@@ -104,7 +106,7 @@ def test_it_counts_destinations_by_process_chain_and_ends_with_the_account() -> 
 def test_a_job_without_egress_is_one_line() -> None:
     assert shown(Summary({})).splitlines() == [
         "",
-        "egress of build: no connection left this machine",
+        "egress of build: none of its processes reached beyond this machine",
         ACCOUNT,
     ]
 
@@ -264,10 +266,23 @@ def test_a_client_of_a_daemon_brings_a_note(acting: Program, note: str) -> None:
     assert shown(summary).count(f"note: {note}") == 1
 
 
+def test_a_job_whose_requests_others_made_is_not_said_to_have_made_none() -> None:
+    summary = Summary({"http_proxy": "http://127.0.0.1:3128"})
+    for name in ("docker", "docker-compose", "buildctl"):
+        summary.ran(curl(name))
+    met(summary, curl(), peer=LOOPBACK, port=3128)
+    headline = judged(sheet_of_run("build", JOB, summary)).sentence
+    assert headline == (
+        "none of its processes reached beyond this machine; "
+        "not seen: what the BuildKit daemon did, what the Docker daemon did, what lies behind its proxy"
+    )
+
+
 def test_what_is_seen_is_not_said_to_be_unseen() -> None:
     summary = Summary({}, sees_daemons=True)
     summary.ran(program("/usr/bin/docker", ("docker", "build", ".")))
     assert "note:" not in shown(summary)
+    assert summary.tally().unseen == ()
 
 
 def test_a_proxy_given_by_name_is_met_under_that_name_and_by_its_port() -> None:

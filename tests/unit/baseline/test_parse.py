@@ -21,6 +21,7 @@ from exporter.documents.tree import read
 from exporter.errors import UsageError
 from exporter.policy.model import Name
 from tests.unit.baseline.files import EXAMPLE, NAME, baseline, errors, with_entries
+from tests.unit.documents import bomb
 
 RELEASE = Task("release", "build")
 PLAIN = "destination: a.example, port: 443, transport: tcp, lineage: any"
@@ -202,14 +203,22 @@ def test_all_errors_are_told_at_once() -> None:
     [
         (b"#" * (KIND.size_max + 1), "1:1: larger than 32 MiB; make a baseline for each group of pipelines"),
         (b"[" * 900, "1:13: nested too deep; a baseline has no more than five levels"),
+        (b"[" * 100_000, "1:1001: nested too deep; a baseline has no more than five levels"),
         (b"\xff", "1:1: not UTF-8 (byte 0xff); save it as UTF-8"),
         (b"version: 1\0", "1:11: a control character; remove it, or write it as an escape in quotes"),
         (b"a: &x [1]\nb: [*x, *x]", "1:4: an anchor, `&x`; remove it"),
     ],
-    ids=["size", "depth", "encoding", "control", "alias"],
+    ids=["size", "depth", "brackets", "encoding", "control", "alias"],
 )  # fmt: skip
 def test_a_hostile_file_is_refused_in_bounds(data: bytes, told: str) -> None:
     assert told in errors(data)
+
+
+def test_a_bomb_of_aliases_is_told_in_two_lines() -> None:
+    anchors, aliases = errors("version: 1\nentries:\n" + bomb(levels=10))
+    assert anchors == "3:5: an anchor, `&a0` and 9 more; remove it"
+    assert aliases.startswith("4:10: an alias, `*a0` and 80 more; write out what it stands for; ")
+    assert len(aliases) < 150
 
 
 def test_more_values_than_it_may_have_are_not_read() -> None:

@@ -51,13 +51,14 @@ def sheet(
     uncounted: int = 0,
     warnings: Sequence[str] = (),
     notes: Sequence[str] = (),
+    unseen: Sequence[str] = (),
     mode: str | None = None,
 ) -> Sheet:
     verdicts: dict[str, int] = {}
     for each, traffic in rows:
         verdicts[each.verdict] = verdicts.get(each.verdict, 0) + traffic.attempts
     novel = sum(traffic.attempts for each, traffic in rows if each.novel)
-    tally = Tally(ordered(rows), uncounted, verdicts, novel, warnings, notes)
+    tally = Tally(ordered(rows), uncounted, verdicts, novel, warnings, notes, unseen)
     return Sheet(title, "release", "build", TRACE, tally, mode, None, date(2026, 11, 24))
 
 

@@ -10,8 +10,10 @@ import pytest
 from exporter.account import Account
 from exporter.report.markdown import render
 from exporter.report.sheet import Sheet
+from exporter.unseen import NOTHING_SEEN
 from tests.unit.report.sheets import ACCOUNT, TRACE, TRACE_URL, Shown, row, sheet, shown
 
+DOCKER = "what the Docker daemon did"
 EVIL = ("bash", "npm", "node", "sh", "curl")
 
 
@@ -30,8 +32,14 @@ def known() -> Sheet:
 @pytest.mark.parametrize(
     ("made", "said"),
     [
-        (sheet(), "ℹ️ build: nothing left this machine"),
-        (sheet(row("127.0.0.1", loopback=True)), "ℹ️ build: nothing left this machine"),
+        (sheet(), f"ℹ️ build: {NOTHING_SEEN}"),
+        (sheet(row("127.0.0.1", loopback=True)), f"ℹ️ build: {NOTHING_SEEN}"),
+        (sheet(uncounted=5), "ℹ️ build: at least 0 destinations"),
+        (sheet(unseen=[DOCKER]), f"ℹ️ build: {NOTHING_SEEN}; not seen: {DOCKER}"),
+        (
+            sheet(row(novel=False), unseen=[DOCKER, "what lies behind its proxy"]),
+            f"✅ build: 1 destination, which is known; not seen: {DOCKER}, what lies behind its proxy",
+        ),
         (sheet(row()), "ℹ️ build: 1 destination"),
         (known(), "✅ build: 2 destinations, all known"),
         (sheet(row(rule="*.example:443"), mode="audit"), "✅ build: 1 destination, which is allowed"),
