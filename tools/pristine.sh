@@ -14,7 +14,7 @@
 set -euo pipefail
 shopt -s inherit_errexit
 
-readonly suite=${1-} told_s=60 grace_s=5
+readonly suite=${1-} told_s=60 grace_s=15
 readonly reaching='^(CI|PIP_(CERT|(EXTRA_)?INDEX_URL|TRUSTED_HOST|DEFAULT_TIMEOUT)|GO(PROXY|SUMDB|NOSUMDB)|'\
 'SSL_CERT_(FILE|DIR)|(CURL|REQUESTS)_CA_BUNDLE|((HTTPS?|ALL|NO)_PROXY|(https?|all|no)_proxy))$'
 if (($# < 3)) || [[ $suite != @(bookworm|trixie) ]]; then
