@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # Runs a command in another root (one made by tools/debian-root.sh) on this kernel.
 #
-#   tools/in-root.sh [--keep FOLDER] DIR COMMAND…
+#   tools/in-root.sh [--keep FOLDER] [--cache FOLDER] DIR COMMAND…
 #
 # There it has this machine's /proc, /dev and /sys (cgroup and bpf file systems included), its way to the network
 # and to the packages' registries, and this checkout, read-only, at /src, where it starts. It may write anywhere
-# else: DIR itself stays as it is, every mount ends with the command, and so does what was written, unless FOLDER
-# keeps it, in which the next command with the same FOLDER finds it.
+# else: DIR itself stays as it is, every mount ends with the command, and so does what was written, unless the
+# FOLDER of --keep keeps it, in which the next command with the same FOLDER finds it. The FOLDER of --cache is root's
+# ~/.cache there, and where apt keeps packages that it fetched.
 set -euo pipefail
 
 if [[ ${IN_ROOT_UNSHARED-} != yes ]]; then
@@ -15,12 +16,16 @@ fi
 unset IN_ROOT_UNSHARED
 
 kept=
-if [[ ${1-} == --keep ]]; then
-    kept=$(realpath "$2")
+cache=
+while [[ ${1-} == --@(keep|cache) ]]; do
+    case $1 in
+    --keep) kept=$(realpath "$2") ;;
+    --cache) cache=$(realpath "$2") ;;
+    esac
     shift 2
-fi
+done
 if (($# < 2)) || [[ ! -d $1 ]]; then
-    echo "usage: tools/in-root.sh [--keep FOLDER] DIR COMMAND…" >&2
+    echo "usage: tools/in-root.sh [--keep FOLDER] [--cache FOLDER] DIR COMMAND…" >&2
     exit 2
 fi
 lower=$(realpath "$1")
@@ -44,11 +49,21 @@ readonly stage=$lower/mnt
 mount -t tmpfs -o mode=0755 in-root "$stage"
 written=${kept:-$stage}
 root=$stage/root
-mkdir -p "$written"/{upper,work} "$root"
-mount -t overlay -o "lowerdir=$lower,upperdir=$written/upper,workdir=$written/work" in-root "$root"
+mkdir -p "$written"/{upper,work,tmp} "$root"
+# Nothing of it has to outlive a crash of this machine, so nothing waits for a disk.
+rm -rf "$written/work"/*
+mount -t overlay -o "volatile,lowerdir=$lower,upperdir=$written/upper,workdir=$written/work" in-root "$root"
 for shared in proc dev sys; do
     mount --rbind "/$shared" "$root/$shared"
 done
+# An overlay can't be written to by another one, and what runs here may make roots of its own, in /tmp.
+chmod 1777 "$written/tmp"
+mount --bind "$written/tmp" "$root/tmp"
+if [[ $cache ]]; then
+    mkdir -p "$cache"/{home,apt/partial} "$root/root/.cache"
+    mount --bind "$cache/home" "$root/root/.cache"
+    mount --bind "$cache/apt" "$root/var/cache/apt/archives"
+fi
 mkdir -p "$root/src"
 mount --bind "$checkout" "$root/src"
 mount -o remount,bind,ro "$root/src"

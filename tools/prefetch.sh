@@ -16,7 +16,6 @@ fetch() {
 }
 
 fetch tools/debian-root.sh bookworm git make &
-fetch tools/debian-root.sh trixie git make &
 fetch tools/debian-root.sh trixie python3-bpfcc libbpf1 &
 fetch tools/actionlint.sh &
 fetch tools/stack/servers.sh &

@@ -4,7 +4,7 @@
 #   tools/test.sh
 #
 # Prints the first row's output as it comes, then the second's. What looks at the whole host, or would deny
-# others something, runs alone (tests/conftest.py).
+# others something, runs alone (tests/conftest.py). What takes minutes to build or to download is begun beside them.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -19,9 +19,11 @@ done
 
 readonly log=build/second-row.log
 mkdir -p build
+setsid tools/prefetch.sh >build/prefetch.log 2>&1 &
+readonly prefetch=$!
 "${pytest[@]}" "${second[@]}" >"$log" 2>&1 &
 readonly row=$!
-trap 'kill -INT "$row" 2>/dev/null || true' EXIT
+trap 'kill -INT "$row" 2>/dev/null || true; kill -- "-$prefetch" 2>/dev/null || true' EXIT
 
 failed=0
 "${pytest[@]}" "${first[@]}" || failed=$?

@@ -54,7 +54,7 @@ class Server:
         return self._process.pid if self._process and self._process.poll() is None else None
 
     def launch(self) -> None:
-        """Start it; `wait_ready` tells when it serves."""
+        """Start it; `wait_until_ready` tells when it serves."""
         assert self.pid is None, f"{self.name} runs already"
         self.folder.mkdir(parents=True, exist_ok=True)
         if self.configure is not None:
@@ -70,22 +70,10 @@ class Server:
                 start_new_session=True,  # a Ctrl-C is for whoever started it, who then stops it in order
             )
 
-    def wait_ready(self, *, within_s: float = READY_WITHIN_S) -> None:
-        """Wait until it serves. Raises CiEgressError, with the end of its log, when it ends or doesn't."""
-        deadline_s = time.monotonic() + within_s
-        while not _answers(self.ready_url):
-            if self.pid is None:
-                raise CiEgressError(f"{self.name} ended at once; its log's end:\n{self.log_tail()}")
-            if time.monotonic() > deadline_s:
-                raise CiEgressError(
-                    f"{self.name} doesn't serve after {within_s:.0f} s; its log's end:\n{self.log_tail()}"
-                )
-            time.sleep(_POLL_S)
-
     def start(self) -> None:
         """Start it and wait until it serves. Raises CiEgressError when it doesn't."""
         self.launch()
-        self.wait_ready()
+        wait_until_ready([self])
 
     def stop(self) -> None:
         """End it in order: SIGTERM, and SIGKILL for one that stays. One that doesn't run is left alone."""
@@ -109,6 +97,25 @@ class Server:
         """The last lines of its log."""
         lines = self.log.read_text(errors="replace").splitlines() if self.log.exists() else []
         return "\n".join(f"    {line}" for line in lines[-_LOG_TAIL_LINES:])
+
+
+def wait_until_ready(servers: Sequence[Server], *, within_s: float = READY_WITHIN_S) -> None:
+    """Wait until all serve. Raises CiEgressError, with the end of its log, as soon as one of them has ended.
+
+    So it does for one that doesn't serve in time.
+    """
+    deadline_s = time.monotonic() + within_s
+    waiting = list(servers)
+    while waiting := [each for each in waiting if not _answers(each.ready_url)]:
+        for server in servers:
+            if server.pid is None:
+                raise CiEgressError(f"{server.name} ended at once; its log's end:\n{server.log_tail()}")
+        if time.monotonic() > deadline_s:
+            late = waiting[0]
+            raise CiEgressError(
+                f"{late.name} doesn't serve after {within_s:.0f} s; its log's end:\n{late.log_tail()}"
+            )
+        time.sleep(_POLL_S)
 
 
 def _answers(url: str) -> bool:

@@ -22,7 +22,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from demo.stack.process import Server
+from demo.stack.process import Server, wait_until_ready
 from demo.stack.rendering import render_alertmanager, render_prometheus
 from exporter.errors import CiEgressError
 
@@ -180,8 +180,7 @@ def running_stack(
             stops.callback(server.stop)
         for server in chosen:
             server.launch()
-        for server in chosen:
-            server.wait_ready()
+        wait_until_ready(chosen)
         yield stack
 
 

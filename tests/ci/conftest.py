@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.kernel.conftest import lab, programs
+from tests.launch import ROOT
 from tests.unit.jobs.documented import environment
 
 from .actions_runner import Job
@@ -23,13 +24,20 @@ if TYPE_CHECKING:
 
 __all__ = ["lab", "programs"]
 
-# By bash: dash drops the variables of inputs, whose names have hyphens.
+# By bash: dash drops the variables of inputs, whose names have hyphens. A checkout in root's home, which is
+# closed to others, is opened to this one, and all else in there is away.
 _AS_SUDOER = """
+if [[ $2 == ~root/* ]]; then
+    mount --bind "$2" /mnt
+    mount -t tmpfs -o mode=755 none ~root
+    mkdir -p "$2"
+    mount --move /mnt "$2"
+fi
 mount -t tmpfs -o mode=755 none /etc/sudoers.d
 echo "$1 ALL=(ALL) NOPASSWD: ALL" >/etc/sudoers.d/runner
 chmod 440 /etc/sudoers.d/runner
 user=$1
-shift
+shift 2
 exec setpriv --reuid="$user" --regid="$user" --init-groups "$@"
 """
 
@@ -60,7 +68,7 @@ def sudoer() -> Iterator[User]:
     subprocess.run(["useradd", "--no-create-home", "--user-group", name], check=True)
     try:
         uid = int(subprocess.run(["id", "-u", name], capture_output=True, check=True).stdout)
-        under = ("unshare", "--mount", "bash", "-euc", _AS_SUDOER, "bash", name)
+        under = ("unshare", "--mount", "bash", "-euc", _AS_SUDOER, "bash", name, str(ROOT))
         yield User(uid, under)
     finally:
         subprocess.run(["userdel", "--force", name], check=True)  # also where a test left a process of its

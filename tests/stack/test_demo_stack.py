@@ -356,6 +356,7 @@ def test_ctrl_c_while_the_build_is_traced_leaves_no_program_in_the_kernel(tmp_pa
 
         def is_traced() -> bool:
             seen.update(demo.instances())
+            assert seen or demo.process.poll() is None, demo.output + demo.errors
             return bool(seen)
 
         wait_until(is_traced, within_s=WITHIN_S)

@@ -5,15 +5,23 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from demo.stack.servers import PROJECT
+from demo.stack.servers import DEFAULT_PORTS, PROJECT, Binaries, free_ports, make_stack
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(900)]  # it may have to download
 SCRIPTS = PROJECT / "tools/stack"
-PACKAGED = ["prometheus", "promtool", "alertmanager", "amtool"]
+PACKAGED = ["prometheus", "promtool"]
+AS_IF_NEVER_INSTALLED = """
+for folder in /etc/prometheus /usr/share/prometheus; do
+    [ ! -d "$folder" ] || mount -t tmpfs none "$folder"
+done
+exec "$@"
+"""
+"""By a shell in a mount namespace of its own: without the files of packages that this machine may have."""
 
 
 def path_without(folder: Path, *programs: str) -> str:
@@ -37,7 +45,7 @@ def run(script: str, *arguments: str, **environ: str) -> subprocess.CompletedPro
 
 
 def test_what_is_missing_or_too_old_is_unpacked_into_the_cache(tmp_path: Path) -> None:
-    path = path_without(tmp_path / "bin", *PACKAGED, "prometheus-alertmanager")
+    path = path_without(tmp_path / "bin", *PACKAGED)
     too_old = Path(path, "prometheus")
     too_old.write_text("#!/bin/sh\necho 'prometheus, version 2.41.0 (branch: HEAD)'\n")
     too_old.chmod(0o755)
@@ -52,7 +60,21 @@ def test_what_is_missing_or_too_old_is_unpacked_into_the_cache(tmp_path: Path) -
     assert (again.stdout, again.stderr) == (done.stdout, "")
 
 
-@pytest.mark.parametrize("server", ["otelcol", "jaeger"])
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_servers_start_where_no_package_of_theirs_was_ever_installed(tmp_path: Path) -> None:
+    path = path_without(tmp_path / "bin", *PACKAGED, "alertmanager", "prometheus-alertmanager", "amtool")
+    found = dict(line.split() for line in run("servers.sh", PATH=path).stdout.splitlines())
+    programs = Binaries(**{name: Path(each) for name, each in found.items()})
+    with ExitStack() as stops:
+        ports = stops.enter_context(free_ports(*DEFAULT_PORTS))
+        stack = make_stack(tmp_path, programs, ports, interval_s=1.0)
+        for server in (stack.prometheus, stack.alertmanager):
+            server.command = ["unshare", "--mount", "sh", "-ec", AS_IF_NEVER_INSTALLED, "sh", *server.command]
+            stops.callback(server.stop)
+            server.start()
+
+
+@pytest.mark.parametrize("server", ["otelcol", "jaeger", "alertmanager"])
 def test_a_build_without_the_module_proxy_says_what_it_needs(server: str, tmp_path: Path) -> None:
     done = run(
         "servers.sh",

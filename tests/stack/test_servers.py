@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import socket
 import sys
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import psutil
 import pytest
 
-from demo.stack.process import Server
+from demo.stack.process import Server, wait_until_ready
 from demo.stack.servers import free_ports, running_stack
 from exporter.errors import CiEgressError
 from tests.stack.conftest import wait_until
@@ -45,6 +46,31 @@ def test_a_server_that_ends_at_once_is_told_with_the_end_of_its_log(tmp_path: Pa
         server.start()
 
 
+def test_one_that_ends_is_told_at_once_while_others_still_start(tmp_path: Path) -> None:
+    slow = Server("slow", ["sleep", "600"], "http://127.0.0.1:9/", tmp_path)
+    broken = Server("broken", ["false"], "http://127.0.0.1:9/", tmp_path)
+    with ExitStack() as stops:
+        for server in (slow, broken):
+            server.launch()
+            stops.callback(server.stop)
+        with pytest.raises(CiEgressError, match="broken ended at once"):
+            wait_until_ready([slow, broken])
+        assert slow.pid
+
+
+def test_a_configuration_that_a_server_refuses_is_told_with_its_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused = tmp_path / "alertmanager.yaml"
+    refused.write_text("route: {receiver: nobody}\nreceivers: []\n")
+    monkeypatch.setattr("demo.stack.servers.ALERTMANAGER_CONFIG", refused)
+    with (
+        pytest.raises(CiEgressError, match=r"(?s)alertmanager ended at once.*undefined receiver.*nobody"),
+        running_stack(tmp_path / "stack", servers=("alertmanager", "prometheus")),
+    ):
+        pytest.fail("it must not start")
+
+
 def test_a_server_that_ignores_being_stopped_is_killed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -59,7 +85,7 @@ def test_a_server_that_ignores_being_stopped_is_killed(
     port = tmp_path / "port"
     wait_until(lambda: port.exists() and bool(port.read_text()))
     server.ready_url = f"http://127.0.0.1:{port.read_text()}/"
-    server.wait_ready()
+    wait_until_ready([server])
     process = psutil.Process(server.pid)
     server.stop()
     assert server.pid is None

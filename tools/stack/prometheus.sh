@@ -1,39 +1,24 @@
 #!/usr/bin/env bash
-# Prints where Prometheus, promtool, Alertmanager and amtool are, a line each: NAME PATH.
+# Prints where Prometheus and promtool are, a line each: NAME PATH.
 #
-# Those on PATH if they are recent enough. Else the distribution's packages are unpacked into the user's cache:
-# installing them would start services on this machine.
+# Those on PATH if they are recent enough. Else the distribution's package is unpacked into the user's cache:
+# installing it would start a service on this machine. Unpacked it serves all but its pages, whose place is compiled in.
 set -Eeuo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=tools/stack/cache.sh
 . "$here/cache.sh"
 
-packages=(prometheus prometheus-alertmanager)
-readonly prometheus_min=2.42 alertmanager_min=0.25
+packages=(prometheus)
+readonly version_min=2.42
 
-# Print the path of a program that says it has at least this version. Debian has another name for alertmanager.
-find_recent() {
-	local candidate path version
-	for candidate in "$1" "prometheus-$1"; do
-		path=$(command -v "$candidate") || continue
-		version=$("$path" --version 2>&1 | sed -nE 's/.*version ([0-9]+(\.[0-9]+)+).*/\1/p' | head -n 1)
-		if [[ $(printf '%s\n' "$2" "$version" | sort -V | head -n 1) == "$2" ]]; then
-			echo "$path"
-			return
-		fi
-	done
-	return 1
-}
-
+# Print where both are, if they say that they have at least this version.
 print_found() {
-	local program path
+	local program path version
 	for program in prometheus promtool; do
-		path=$(find_recent "$program" "$prometheus_min") || return 1
-		echo "$program $path"
-	done
-	for program in alertmanager amtool; do
-		path=$(find_recent "$program" "$alertmanager_min") || return 1
+		path=$(command -v "$program") || return 1
+		version=$("$path" --version 2>&1 | sed -nE 's/.*version ([0-9]+(\.[0-9]+)+).*/\1/p' | head -n 1)
+		[[ $(printf '%s\n' "$version_min" "$version" | sort -V | head -n 1) == "$version_min" ]] || return 1
 		echo "$program $path"
 	done
 }
@@ -46,8 +31,8 @@ unpack() {
 		apt-get update -qq >&2 || say "some package lists could not be read; going on with the others"
 	fi
 	can_download "${packages[@]}" || {
-		say "apt knows no package ${packages[*]}; install Prometheus $prometheus_min and Alertmanager" \
-			"$alertmanager_min or newer on PATH, or run apt-get update as root"
+		say "apt knows no package prometheus; install Prometheus $version_min or newer on PATH, or run" \
+			"apt-get update as root"
 		exit 1
 	}
 	# Since Debian 13 it has a package of its own.
@@ -72,7 +57,7 @@ if found=$(print_found); then
 	exit
 fi
 command -v apt-get >/dev/null || {
-	say "no apt-get here: put Prometheus $prometheus_min and Alertmanager $alertmanager_min or newer on PATH"
+	say "no apt-get here: put Prometheus $version_min or newer on PATH"
 	exit 1
 }
 # shellcheck source=/dev/null
@@ -81,6 +66,6 @@ exec {lock}>"$target.lock"
 flock "$lock"
 [[ -d $target ]] || unpack "$target"
 PATH=$target/usr/bin:$PATH print_found || {
-	say "this distribution's Prometheus is older than $prometheus_min, or its Alertmanager than $alertmanager_min"
+	say "this distribution's Prometheus is older than $version_min"
 	exit 1
 }

@@ -3,8 +3,8 @@
 #
 #   tools/stack/servers.sh [NAME…]      otelcol jaeger prometheus promtool alertmanager amtool; default: all
 #
-# Minutes the first time (the Collector and Jaeger are built), then at once. Prometheus and Alertmanager are
-# those on PATH if they are recent enough. Nothing is installed or started.
+# Minutes the first time (the Collector, Jaeger and Alertmanager are built), then at once. Prometheus is the one on
+# PATH if it is recent enough. Nothing is installed or started.
 # Debian 12 and 13, Ubuntu 24.04.
 set -Eeuo pipefail
 
@@ -15,11 +15,15 @@ names=("$@")
 packaged=
 for name in "${names[@]}"; do
 	case $name in
-	otelcol | jaeger)
+	otelcol | jaeger | alertmanager)
 		path=$("$here/build.sh" "$name")
 		echo "$name $path"
 		;;
-	prometheus | promtool | alertmanager | amtool)
+	amtool)
+		path=$("$here/build.sh" alertmanager)
+		echo "$name ${path%/*}/$name"
+		;;
+	prometheus | promtool)
 		[[ $packaged ]] || packaged=$("$here/prometheus.sh")
 		grep "^$name " <<<"$packaged"
 		;;
