@@ -113,7 +113,7 @@ def test_what_the_baseline_does_not_have_is_told_as_new(
         begun = job.use(ROOT, {"baseline": "baseline.yaml", "fail-on": "novel"})
         assert begun.status == 0, begun.output
         job.run(act(lab, programs))
-        stopped = job.use(ROOT / "stop")
+        stopped = job.use(ROOT / "stop", {"token": begun.outputs["token"]})
         (post,) = job.finish()
     assert [span["egress.novel"] for span in of(programs, begun)] == [True]
     assert (stopped.status, stopped.outputs["status"]) == (1, "90"), stopped.output
