@@ -219,7 +219,7 @@ def test_the_action_stop_ends_it_early_and_post_has_nothing_left_to_do(job: Job,
     assert (post.status, post.summary, post.annotations("error")) == (0, "", [])
 
 
-@pytest.mark.parametrize("token", ["", "ab" * 31, "../" * 8, "${{ steps.egress.outputs.token }}"])
+@pytest.mark.parametrize("token", ["", "../" * 21 + "x"])
 def test_the_action_stop_ends_nothing_without_the_token(token: str, job: Job) -> None:
     job.use(ROOT)
     stopped = job.use(ROOT / "stop", {"token": token})
