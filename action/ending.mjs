@@ -13,15 +13,15 @@ const FAILED_ON = 90;
 const LOST = 92;
 
 /**
- * End it and show what it has to say; returns `{status, wasRunning, said}`, or nothing where an earlier step did.
- * Throws Refusal when it doesn't end.
+ * End it by its token, and show what it has to say; returns `{status, wasRunning, said}`, or nothing where an earlier
+ * step did. Throws Refusal when it doesn't end.
  */
-export async function endTracing(folder, watch) {
+export async function endTracing(folder, watch, token) {
   if (existsSync(places(folder).told) && startOf(watch.pid) !== watch.started) {
     say('ci-egress: an earlier step ended the tracing, and told all');
     return undefined;
   }
-  const { status, wasRunning } = await stop(folder, watch);
+  const { status, wasRunning } = await stop(folder, watch, token);
   const said = messages(folder);
   showFolded('What ci-egress said', said.flatMap(shown));
   said.filter(({ event }) => event !== undefined).slice(0, ANNOTATIONS_MAX).forEach(annotateAct);

@@ -1,5 +1,6 @@
 // Begins to trace the job: everything that its later steps do is seen.
 
+import { randomBytes } from 'node:crypto';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
@@ -8,21 +9,23 @@ import { provideCiEgress } from './install.mjs';
 import { places, watchEnvironment, watchOptions } from './options.mjs';
 import { handedOn, requireRoot, runAsRoot } from './root.mjs';
 import { start, traceOf } from './watch.mjs';
-import { Refusal, fail, input, isTrue, say, saveState, setOutput, showFolded } from './workflow.mjs';
+import { Refusal, fail, input, isTrue, mask, say, saveState, setOutput, showFolded } from './workflow.mjs';
 
 async function main() {
   if (process.platform !== 'linux') {
     throw new Refusal('ci-egress traces Linux only', "add `if: runner.os == 'Linux'` to this step");
   }
   const folder = join(process.env.RUNNER_TEMP ?? '/tmp', 'ci-egress');
-  const options = watchOptions(folder);
+  const token = randomBytes(32).toString('hex');
+  const options = watchOptions(folder, token);
   const kept = { hasSummary: isTrue('summary'), artifact: isTrue('report') ? artifactName(input('check-run-id')) : '' };
   requireRoot();
   const ciEgress = provideCiEgress();
   diagnose(ciEgress);
   makeFolder(folder);
+  handOver(token);
   saveState('folder', folder); // from here on there is something to end, even if this is cancelled
-  const watch = await start(folder, [ciEgress, 'watch', ...options], handedOn(watchEnvironment()));
+  const watch = await start(folder, [ciEgress, 'watch', ...options], handedOn(watchEnvironment()), token);
   keep(folder, { ...watch, ...kept });
   tell(folder, ciEgress);
 }
@@ -35,11 +38,20 @@ function diagnose(ciEgress) {
   }
 }
 
+// Who has the token ends the tracing, all others tamper with it. The runner alone keeps it, in its memory: for post, and
+// for a step that the workflow gives it to. It is in no file, and in no step's environment.
+function handOver(token) {
+  mask(token); // also in logs of the runner's that say what it was handed
+  saveState('token', token);
+  setOutput('token', token);
+}
+
 // All folders are the runner's user's, who can empty them, whoever writes what is in them.
 function makeFolder(folder) {
   try {
     mkdirSync(folder, { mode: 0o755 });
     mkdirSync(places(folder).otlpDir, { mode: 0o755 });
+    mkdirSync(places(folder).end, { mode: 0o700 });
   } catch (error) {
     if (error.code !== 'EEXIST') throw error;
     throw new Refusal('this job has begun to be traced already', 'use the action once in a job, as its first step');

@@ -1,5 +1,6 @@
 // From the action's inputs to the options of `ci-egress watch`.
 
+import { createHash } from 'node:crypto';
 import { resolve } from 'node:path';
 
 import { Refusal, input, isTrue } from './workflow.mjs';
@@ -15,15 +16,17 @@ const UNSET = {
   OTEL_EXPORTER_OTLP_LOGS_ENDPOINT: '',
 };
 
-/** The options that the inputs ask for. `folder` gets what is written. Throws Refusal. */
-export function watchOptions(folder) {
-  const { otlpDir, report, summary } = places(folder);
+/** The options that the inputs ask for. `folder` gets what is written; `token` ends it. Throws Refusal. */
+export function watchOptions(folder, token) {
+  const { otlpDir, report, summary, end } = places(folder);
   return [
     '--host',
     '--json-log',
     `--otlp-dir=${otlpDir}`,
     `--report=${report}`,
     `--summary=${summary}`,
+    `--end-folder=${end}`,
+    `--end-digest=${createHash('sha256').update(token).digest('hex')}`, // the token itself stands on no command line
     ...policyOptions(),
     ...given('baseline', resolve),
     ...given('fail-on'),
@@ -52,6 +55,7 @@ export function places(folder) {
     record: `${folder}/record`,
     state: `${folder}/state.json`,
     told: `${folder}/told`,
+    end: `${folder}/end`,
   };
 }
 

@@ -10,14 +10,14 @@ async function post() {
     await endHalfBegun(folder);
     return;
   }
-  const ending = await endTracing(folder, JSON.parse(state('watch')));
+  const ending = await endTracing(folder, JSON.parse(state('watch')), state('token'));
   if (ending) judge(ending);
 }
 
 // Where main failed, it has ended what it started; where it was cancelled, it could not.
 async function endHalfBegun(folder) {
   const watch = folder === '' ? undefined : await begunIn(folder);
-  if (watch) await stop(folder, watch);
+  if (watch) await stop(folder, watch, state('token'));
   say(`ci-egress: tracing did not begin${watch ? ', and what had been started is ended' : ''}`);
 }
 

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { contents } from './contents.mjs';
 import { endTracing, judge } from './ending.mjs';
 import { places } from './options.mjs';
-import { Refusal, fail, setOutput } from './workflow.mjs';
+import { Refusal, fail, input, setOutput } from './workflow.mjs';
 
 async function stop() {
   const folder = join(process.env.RUNNER_TEMP ?? '/tmp', 'ci-egress');
@@ -13,10 +13,20 @@ async function stop() {
   setOutput('otlp-dir', otlpDir);
   setOutput('report', report);
   const watch = kept(places(folder).state);
-  const ending = await endTracing(folder, watch);
+  const ending = await endTracing(folder, watch, token());
   if (!ending) return;
   setOutput('status', `${ending.status ?? ''}`);
   judge(ending);
+}
+
+// What any step could do without it, any step could hide behind.
+function token() {
+  const given = input('token');
+  if (/^[0-9a-f]{64}$/.test(given)) return given;
+  throw new Refusal(
+    'token is missing, so this step may not end the tracing',
+    'give the step that uses the ci-egress action an `id`, and this one `with: token: ${{ steps.ID.outputs.token }}`',
+  );
 }
 
 function kept(path) {

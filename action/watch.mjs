@@ -1,7 +1,7 @@
 // `ci-egress watch` as a process that outlives the script which starts it.
 
 import { spawn } from 'node:child_process';
-import { closeSync, existsSync, openSync } from 'node:fs';
+import { closeSync, existsSync, openSync, writeFileSync } from 'node:fs';
 import { setTimeout as pause } from 'node:timers/promises';
 
 import { contents } from './contents.mjs';
@@ -10,7 +10,7 @@ import { places } from './options.mjs';
 import { Refusal } from './workflow.mjs';
 
 const START_LIMIT_MS = 120_000;
-const STOP_LIMIT_MS = 90_000; // 10 s for a flush, and what the report takes
+const STOP_LIMIT_MS = 90_000; // 10 s for a flush, and what the report takes: for each way to ask
 const SETTLE_LIMIT_MS = 10_000; // of a shell that has one line to write
 const LOOK_MS = 50;
 const LINES_MAX = 10; // of what says why it didn't start
@@ -19,8 +19,8 @@ const LINES_MAX = 10; // of what says why it didn't start
 // run comes as arguments.
 const SUPERVISOR = '"$@" >&2 & echo "pid $!"; wait "$!"; echo "status $?"';
 
-/** Start it; returns `{pid, started}` once it traces. Throws Refusal. */
-export async function start(folder, command, environment) {
+/** Start it; returns `{pid, started}` once it traces. `token` ends it. Throws Refusal. */
+export async function start(folder, command, environment, token) {
   const { log, record } = places(folder);
   const { file, args, env } = asRoot(['/bin/sh', '-c', SUPERVISOR, 'ci-egress', ...command], environment);
   const [said, recorded] = [openSync(log, 'wx', 0o600), openSync(record, 'wx', 0o600)];
@@ -33,7 +33,7 @@ export async function start(folder, command, environment) {
   await until(() => hasBegun() || statusOf(folder) !== undefined, START_LIMIT_MS);
   const watch = runningIn(folder);
   if (isReady(folder) && watch) return watch;
-  if (watch) await stop(folder, watch);
+  if (watch) await stop(folder, watch, token);
   throw new Refusal('tracing did not start', reasonOf(folder));
 }
 
@@ -52,11 +52,16 @@ function runningIn(folder) {
 }
 
 /** End it, exactly this process; returns `{status, wasRunning}`. Throws Refusal when it doesn't end. */
-export async function stop(folder, { pid, started }) {
-  const wasRunning = started !== '' && startOf(pid) === started;
-  if (wasRunning) signal('TERM', pid);
-  await until(() => startOf(pid) !== started, STOP_LIMIT_MS);
-  if (startOf(pid) === started) {
+export async function stop(folder, { pid, started }, token) {
+  const hasEnded = () => startOf(pid) !== started;
+  const wasRunning = started !== '' && !hasEnded();
+  if (wasRunning && ask(folder, token)) await until(hasEnded, STOP_LIMIT_MS);
+  if (wasRunning && !hasEnded()) {
+    // Somebody got in the way: he has reported himself then, and so does this, which anybody could do.
+    signal('TERM', pid);
+    await until(hasEnded, STOP_LIMIT_MS);
+  }
+  if (!hasEnded()) {
     throw new Refusal(
       `ci-egress (process ${pid}) did not end within ${STOP_LIMIT_MS / 1000} s of SIGTERM`,
       'on a runner that lives on, `ci-egress stop --all` ends it and detaches what it attached',
@@ -65,6 +70,16 @@ export async function stop(folder, { pid, started }) {
   // It is written a moment later, unless a step has put something else there.
   await until(() => statusOf(folder) !== undefined || pidOf(folder) !== pid, SETTLE_LIMIT_MS);
   return { status: statusOf(folder), wasRunning };
+}
+
+// By a name, and not by a text: nothing that a step has put there can be waited for, or lead elsewhere.
+function ask(folder, token) {
+  try {
+    writeFileSync(`${places(folder).end}/${token}`, '', { flag: 'wx' });
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 /** What it said, a message each: `{level, message, …}`. */

@@ -44,6 +44,11 @@ export function addToSummary(text) {
   appendFileSync(environmentFile('GITHUB_STEP_SUMMARY'), text);
 }
 
+/** From here on `text` is shown in no log. */
+export function mask(text) {
+  process.stdout.write(`::add-mask::${escapeData(text)}\n`);
+}
+
 export function say(text) {
   process.stdout.write(`${text.replace(/[\r\n]+/g, ' ')}\n`);
 }

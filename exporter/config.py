@@ -119,6 +119,10 @@ class WatchConfig:
     """The whole machine belongs to the job that the environment names."""
     pid_file: Path | None = None
     """Where it says that it is ready, and which process it is."""
+    end_folder: Path | None = None
+    """Where the end is asked for by a token; None: signals alone end it."""
+    end_digest: bytes | None = None
+    """The token's SHA-256."""
     fail_on: frozenset[FailOn] = frozenset()
     """What makes it end with a failure."""
     is_live: bool = False

@@ -31,7 +31,7 @@ class Integrity:
         resource: Resource,
         context: SpanContext | None = None,
     ) -> None:
-        """Of `tracer`; `say` shows a line.
+        """Of `tracer`; `say` shows what is lost, a line each.
 
         `context` is that of the job's span, None where there are several jobs.
         """
@@ -69,4 +69,4 @@ class Integrity:
         self._outlets.telemetry.log(
             LogRecord(event, Severity.ERROR, at_ns, attributes, self._resource, self._context, told)
         )
-        self._say(f"tampering: {told}")
+        self._say(told)

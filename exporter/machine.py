@@ -47,12 +47,14 @@ class MachineWatch:
         on_change: Callable[[Job, Summary | None], None],
         governor: Governor = NoGovernor(),  # noqa: B008
         baseline: Baseline | None = None,
+        ends_by_token: bool = False,
         pids: Callable[[], Collection[int]] = all_pids,
     ) -> None:
         """`job` is what `environ` tells of; a root of any job is one of its.
 
         `apart` are processes that are no roots whatever they were executed with: what the watch itself was
-        started by. `job_env` and the rest are as for JobWatch.
+        started by. With `ends_by_token`, no process does anything to ci-egress on behalf of the host either.
+        `job_env` and the rest are as for JobWatch.
         """
         self._outlets, self._job = outlets, job
         self._roots = Roots(job_env)
@@ -60,6 +62,7 @@ class MachineWatch:
         self._on_change = on_change
         self._governor = governor
         self._pids = pids
+        self._ends_by_token = ends_by_token
         self._summary = Summary(environ, sees_daemons=True)
         self._reaped_ns = 0
         self.baseline = baseline
@@ -80,7 +83,8 @@ class MachineWatch:
         terms = self._governor.begin(SCOPE, self._job, standing)
         traced = traced_job(self._job, self._outlets, self._summary, now_ns)
         novelty = known_by(self.baseline, self._job)
-        pipeline.begin(SCOPE, replace(traced, terms=terms, novelty=novelty), takes_rest=True)
+        traced = replace(traced, terms=terms, novelty=novelty, ends_by_token=self._ends_by_token)
+        pipeline.begin(SCOPE, traced, takes_rest=True)
         self._on_change(self._job, None)
 
     def discover(self, event: Environment, program: Program) -> Discovered | None:
@@ -98,6 +102,10 @@ class MachineWatch:
         self.baseline = baseline
         self._pipeline.change_novelty(SCOPE, known_by(baseline, self._job))
         return 1
+
+    def warned(self, told: str) -> None:
+        """Something got at the tracing; who it was isn't known."""
+        self._summary.warned(told)
 
     def look_around(self, now_ns: int) -> None:
         """Let go of processes whose end got lost. Call it once a second or so."""

@@ -283,8 +283,8 @@ class Pipeline:
     def _tampered(self, event: Tampered) -> None:
         program = self._program(event)
         job = self._job(program.scope)
-        if program.scope == HOST and event.what not in tampering.NEVER_HONEST:
-            return  # a DHCP client has packet sockets, a service manager loads programs and sends signals
+        if program.scope == HOST and tampering.is_of_the_host(event, ends_by_token=job.ends_by_token):
+            return
         job.summary.tampered(event, program)
         attributes = {
             **job.spans.process_attributes(program, event.parent_pid, self._lookup.owner(event.uid)),

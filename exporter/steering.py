@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from exporter.kernel.tracer import Tracer
 
 POLICY = "policy"
-"""`egress.tamper.kind` of what wasn't done by `ci-egress enforce`."""
+"""`egress.tamper.kind` of what wasn't done by `ci-egress enforce`, or not by whom it is for."""
+STOPPED = "stopped"
+"""Of what `ci-egress stop` did, where it isn't for whoever called it."""
 _LOOK_S = 1.0
 
 
@@ -28,15 +30,20 @@ class Steering:
         handle: Callable[[Switched], object],
         say: Callable[[str], object],
         tampered: Callable[[str, str], object],
+        *,
+        ends_by_token: bool = False,
     ) -> None:
         """`handle` gets changes of what is in force, `say` a line for people on each.
 
-        `tampered` gets the kind and a line where it was none of ci-egress's own commands.
+        `tampered` gets the kind and a line where it was none of ci-egress's own commands. With
+        `ends_by_token` these are tampering as well: the job, whose machine it is, may have had anybody call
+        them.
         """
         self._tracer = tracer
         self._handle = handle
         self._say = say
         self._tampered = tampered
+        self._ends_by_token = ends_by_token
         self._modes: dict[int, JobMode] = {}
         self._is_stopped = False
         self._looked_s = time.monotonic()
@@ -75,7 +82,7 @@ class Steering:
             JobMode.AUDIT: f"enforcement turned off for {name}",
         }.get(mode, f"{name} is held to no policy any more")
         if job is not None and mode is not JobMode.NONE and job.switched is mode:
-            self._say(f"{told} by {user_name(job.switched_by)}")
+            self._told(POLICY, f"{told} by {user_name(job.switched_by)}")
         else:
             self._tampered(POLICY, f"{told}, and not by `ci-egress enforce`")
 
@@ -85,4 +92,10 @@ class Steering:
             if mode is JobMode.ENFORCE:
                 self._handle(Switched(boot_ns(), scope, is_enforcing=False))
         told = "the programs were detached: from now on nothing is traced, nor denied"
-        self._say(f"{told}; {user_name(by)} called `ci-egress stop`")
+        self._told(STOPPED, f"{told}; {user_name(by)} called `ci-egress stop`")
+
+    def _told(self, kind: str, told: str) -> None:
+        if self._ends_by_token:
+            self._tampered(kind, told)
+        else:
+            self._say(told)

@@ -131,7 +131,10 @@ class Summary:
 
     def tampered(self, event: Tampered, program: Program) -> None:
         """A program tried to get around the tracing, or at it."""
-        told = f"{' > '.join(program.lineage)} ({program.process.pid}) {sentence(event)}"
+        self.warned(f"{' > '.join(program.lineage)} ({program.process.pid}) {sentence(event)}")
+
+    def warned(self, told: str) -> None:
+        """The same, in words."""
         if len(self._tampering) < self._rows_max:
             self._tampering[told] = None
 

@@ -11,8 +11,12 @@ from exporter.text import printable
 
 EVENT_NAME = "cicd.egress.tamper"
 
-NEVER_HONEST = frozenset({Tampering.PTRACE, Tampering.MEMORY})
+_NEVER_HONEST = frozenset({Tampering.PTRACE, Tampering.MEMORY})
 """What not even the host's own services do."""
+END = "end"
+"""`egress.tamper.kind` of an end that was asked for without the token."""
+_ENDING = frozenset({Tampering.SIGNAL})
+"""What they may do, as a service manager does, unless the tracing is ended by a token alone."""
 
 KINDS = {
     Tampering.PACKET_SOCKET: "packet_socket",
@@ -71,6 +75,14 @@ LOST = {
     "replaced": "programs of ci-egress were replaced; what they saw is neither told nor denied any more",
 }
 _LISTED_MAX = 8
+
+
+def is_of_the_host(event: Tampered, *, ends_by_token: bool) -> bool:
+    """Whether a process of the host's own, which is of no job, does that in its ordinary course.
+
+    A DHCP client has packet sockets, a service manager loads programs and sends signals.
+    """
+    return event.what not in _NEVER_HONEST and not (ends_by_token and event.what in _ENDING)
 
 
 def attributes(event: Tampered) -> dict[str, str | int]:

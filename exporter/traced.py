@@ -73,6 +73,8 @@ class TracedJob:
     """None: it has no baseline."""
     shows: Callable[[Destination, Program | None, Ruling, int], None] | None = None
     """None: nobody watches."""
+    ends_by_token: bool = False
+    """Its machine is the job's alone: what the host's own processes send to ci-egress, they send for it."""
 
     def terms_of(self, policy: int) -> Terms | None:
         """Those that the kernel's policy `policy` has."""

@@ -196,6 +196,9 @@ class JobWatch:
             self._pipeline.change_novelty(scope, known_by(baseline, watched.job))
         return len(self._open)
 
+    def warned(self, _told: str) -> None:
+        """Something got at the tracing: of several jobs, none has it in its summary."""
+
     def look_around(self, now_ns: int) -> None:
         """End the jobs that are over. Costs as much as there are processes: call it once a second or so."""
         census = self._pipeline.table.census()

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Fetches and builds what tests need and what takes minutes, side by side and with the lowest priority, into the
-# user's cache: Debian roots, the servers, actionlint. What is there already is left as it is.
+# user's cache: Debian roots, the servers, actionlint, act. What is there already is left as it is.
 #
 # Nothing depends on it: whoever needs one of these waits for it, or makes it. Its status is 0 when all are there.
 set -uo pipefail
@@ -18,6 +18,7 @@ fetch() {
 fetch tools/debian-root.sh bookworm git make &
 fetch tools/debian-root.sh trixie python3-bpfcc libbpf1 &
 fetch tools/actionlint.sh &
+fetch tools/act.sh &
 fetch tools/stack/servers.sh &
 failed=0
 for job in $(jobs -p); do

@@ -14,7 +14,7 @@ from exporter.cli.baselines import warn_of_unknown
 from exporter.cli.failing import Judged, futile
 from exporter.cli.given import GivenWatch
 from exporter.cli.governor import Governor
-from exporter.cli.guards import Guards
+from exporter.cli.guards import Guards, Owner
 from exporter.cli.leftovers import tell_leftovers
 from exporter.cli.messages import Messages
 from exporter.cli.missed import Missed, read_environment
@@ -169,7 +169,8 @@ class _Daemon:
             self._takeover = Takeover(
                 tracer, outlets, self._pipeline, self._jobs, self._governor, self._books
             )
-        self._guards = Guards(tracer, outlets, self._books, self._handle)
+        owner = Owner(warned=self._jobs.warned, ends_by_token=config.end_folder is not None)
+        self._guards = Guards(tracer, outlets, self._books, self._handle, owner)
         self.missed = Missed(tracer, self._handle, self._pipeline, self._jobs)
         self._sleep = tracer.sleep if policy else time.sleep
 
@@ -198,12 +199,18 @@ class _Daemon:
             self._pipeline.tick(boot_ns())
             self._ticker.tick()
             self._tracer.note(self._books.settled)
-            if asked.reread:
-                asked.reread = False
-                reread(self._config, self._governor, self._jobs, self._pipeline, self._catch_up)
+            self._heed(asked)
             if time.monotonic() - looked_s >= _LOOK_AROUND_S:
                 looked_s = time.monotonic()
                 self._look_around()
+
+    def _heed(self, asked: Requests) -> None:
+        asked.look()
+        if asked.is_forged:
+            self._guards.end_was_forged()
+        if asked.reread:
+            asked.reread = False
+            reread(self._config, self._governor, self._jobs, self._pipeline, self._catch_up)
 
     def finish(self) -> Account:
         """Detach, tell the rest, and flush."""
@@ -237,6 +244,7 @@ class _Daemon:
             on_change=changed,
             governor=governor,
             baseline=baseline,
+            ends_by_token=given.config.end_folder is not None,
         )
 
     def _handle(self, event: Event) -> None:

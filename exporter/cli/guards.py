@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.trace import SpanContext
@@ -22,6 +23,20 @@ from exporter.steering import Steering
 from exporter.traced import Outlets
 
 
+@dataclass(frozen=True)
+class Owner:
+    """Whose the instance is."""
+
+    resource: Resource | None = None
+    """That of its only job; None: there are several."""
+    context: SpanContext | None = None
+    """Of that job's span."""
+    warned: Callable[[str], object] = lambda _: None
+    """Gets tampering in words."""
+    ends_by_token: bool = False
+    """Nobody is outside of the job, whose machine it is: what ci-egress's own commands do is tampering."""
+
+
 class Guards:
     """Those of one instance; what they tell is on stderr, and as log records."""
 
@@ -31,15 +46,17 @@ class Guards:
         outlets: Outlets,
         books: Bookkeeping,
         handle: Callable[[Switched], object],
-        of_job: tuple[Resource, SpanContext] | None = None,
+        owner: Owner,
     ) -> None:
-        """Records are `of_job`, where there is only one; `handle` gets changes of what is in force."""
+        """`handle` gets changes of what is in force."""
         self._outlets = outlets
-        self._context: SpanContext | None
-        self._resource, self._context = whose = of_job or (outlets.telemetry.resource, None)
+        self._resource, self._context = whose = owner.resource or outlets.telemetry.resource, owner.context
         self._loss = LossReporter(books.account, outlets.telemetry.log, *whose)
-        self._integrity = Integrity(tracer, outlets, warn, *whose)
-        self.steering = Steering(tracer, handle, Messages.current().say, self._tampered)
+        self._warned = owner.warned
+        self._is_end_forged = False
+        self._integrity = Integrity(tracer, outlets, self._lost, *whose)
+        say = Messages.current().say
+        self.steering = Steering(tracer, handle, say, self._tampered, ends_by_token=owner.ends_by_token)
 
     def tick(self) -> None:
         """Look at what is due; cheap, for a loop."""
@@ -56,7 +73,19 @@ class Guards:
         """Tell the last ones."""
         self._loss.tell()
 
+    def end_was_forged(self) -> None:
+        """Somebody asked for the end who may not; told once, however often that is done."""
+        if not self._is_end_forged:
+            self._is_end_forged = True
+            told = "the end was asked for without the token: --end-folder has a name that isn't it"
+            self._tampered(tampering.END, told)
+
+    def _lost(self, told: str) -> None:
+        warn(f"tampering: {told}")
+        self._warned(told)
+
     def _tampered(self, kind: str, told: str) -> None:
+        self._warned(told)
         Messages.current().say(told, level=logging.ERROR)
         attributes = {"egress.tamper.kind": kind}
         event, at_ns = tampering.EVENT_NAME, self._outlets.clock.wall_ns(boot_ns())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -83,6 +84,23 @@ class _FailOnType(click.ParamType[frozenset[FailOn]]):
             names = ", ".join(f"`{known}`" for known in FailOn)
             self.fail(f"`{name}` is none of {names}, with commas between for several", param, ctx)
         return FailOn(name)
+
+
+class _DigestType(click.ParamType[bytes]):
+    """A SHA-256 in hexadecimal."""
+
+    name = "SHA256"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> bytes:
+        """Its bytes. Raises BadParameter."""
+        if isinstance(value, bytes):
+            return value
+        if not re.fullmatch("[0-9a-fA-F]{64}", value):
+            self.fail(f"{value!r} isn't 64 hexadecimal digits, as `sha256sum` prints them", param, ctx)
+        return bytes.fromhex(value)
+
+
+DIGEST = _DigestType()
 
 
 class Mebibytes(click.IntRange):

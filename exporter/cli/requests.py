@@ -1,10 +1,15 @@
-"""What signals ask of a daemon: kept until it has time for it."""
+"""What signals, and an end folder, ask of a daemon: kept until it has time for it."""
 
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+from exporter.cli.end_folder import EndFolder
+
+_LOOK_S = 0.1
 
 
 class Requests:
@@ -12,12 +17,29 @@ class Requests:
 
     end = False
     reread = False
+    is_forged = False
+    """The end was asked for without the token."""
+
+    def __init__(self, folder: EndFolder | None) -> None:
+        """`folder` is looked into for the end; None: there is none."""
+        self._folder = folder
+        self._looked_s = 0.0
+
+    def look(self) -> None:
+        """See whether the folder has something new. Cheap, for a loop."""
+        now_s = time.monotonic()
+        if self._folder is None or now_s - self._looked_s < _LOOK_S:
+            return
+        self._looked_s = now_s
+        found = self._folder.look()
+        self.end = self.end or found.is_end
+        self.is_forged = self.is_forged or found.is_forged
 
 
 @contextmanager
-def requests() -> Iterator[Requests]:
+def requests(folder: EndFolder | None = None) -> Iterator[Requests]:
     """Take in SIGTERM, SIGINT (end) and SIGHUP (reread) meanwhile: none ends the process by itself."""
-    asked = Requests()
+    asked = Requests(folder)
 
     def end(*_: object) -> None:
         asked.end = True

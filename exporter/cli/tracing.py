@@ -14,7 +14,7 @@ from exporter.cli.baselines import warn_of_unknown
 from exporter.cli.failing import failings
 from exporter.cli.given import GivenRun
 from exporter.cli.governing import Governance, governance, registered
-from exporter.cli.guards import Guards
+from exporter.cli.guards import Guards, Owner
 from exporter.cli.leaving import end_what_is_left
 from exporter.cli.leftovers import tell_leftovers
 from exporter.cli.misplaced import warn_of_doubtful
@@ -159,7 +159,7 @@ def _assembled(  # noqa: PLR0913, PLR0917 - it puts just these together
     pipeline = Pipeline(outlets, recorder or Proc(), flows)
     handle = _handler(pipeline, recorder)
     source = LiveSource(tracer, handle, books, flows, on_fault=tell_fault)
-    guards = Guards(tracer, outlets, books, handle, (traced.spans.resource, traced.spans.job_context))
+    guards = Guards(tracer, outlets, books, handle, Owner(traced.spans.resource, traced.spans.job_context))
     return _Run(tracer, beginning, books, traced, pipeline, recorder, handle, source, guards)
 
 

@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from exporter.cli.baselines import required_baseline
+from exporter.cli.end_folder import end_folder
 from exporter.cli.given import GivenWatch
 from exporter.cli.messages import Messages
 from exporter.cli.options import (
+    DIGEST,
+    DIRECTORY,
     FILE,
     NAME,
     Mebibytes,
@@ -80,6 +83,19 @@ _LIMIT_MIB = 1536
     metavar="FILE",
     help="Make FILE, with the process id in it, once it is ready; it is gone when it has ended.",
 )
+@click.option(
+    "--end-folder",
+    type=DIRECTORY,
+    metavar="DIR",
+    help="With --host: end when DIR, which is empty at first, has a file whose name is the token of "
+    "--end-digest. Any other way to end the watch is told as tampering then, whoever takes it.",
+)
+@click.option(
+    "--end-digest",
+    type=DIGEST,
+    metavar="SHA256",
+    help="The SHA-256 of that token, a text of yours that nobody can guess.",
+)
 @policy_options
 @baseline_option
 @fail_on_option
@@ -117,17 +133,28 @@ def command(
 
 def watch(config: WatchConfig, environment: Mapping[str, str]) -> int:
     """Watch; returns the exit status. Raises CiEgressError when it can't be traced."""
+    _require_whole(config)
     job = _job(config, environment)
     baseline = required_baseline(config.baseline, config.fail_on)
     given = GivenWatch(config, _policy(config), baseline, job)  # before anything is loaded
     with (
-        requests() as asked,
+        end_folder(config.end_folder, config.end_digest) as folder,
+        requests(folder) as asked,
         pid_file(config.pid_file) as be_ready,
         _kernel(config, has_policy=given.policy is not None) as kernel,
     ):
         from exporter.cli.daemon import run
 
         return run(given, environment, kernel, asked, be_ready)
+
+
+def _require_whole(config: WatchConfig) -> None:
+    if (config.end_folder is None) != (config.end_digest is None):
+        missing = "--end-folder DIR" if config.end_folder is None else "--end-digest SHA256"
+        raise UsageError("--end-folder and --end-digest belong together", hint=f"add {missing}")
+    if config.end_folder is not None and not config.is_host:
+        hint = "omit it: a service is ended by whoever runs the host, by signals"
+        raise UsageError("--end-folder is given without --host", hint=hint)
 
 
 def _job(config: WatchConfig, environment: Mapping[str, str]) -> Job | None:

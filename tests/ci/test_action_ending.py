@@ -205,8 +205,8 @@ def test_the_action_stop_ends_nothing_that_it_does_not_know(prepared: str, job: 
 
 def test_the_action_stop_ends_it_early_and_post_has_nothing_left_to_do(job: Job, stand_in: StandIn) -> None:
     stand_in.says({"level": "error", "message": "--fail-on novel: 1 attempt"}, watch=90)
-    job.use(ROOT)
-    stopped = job.use(ROOT / "stop")
+    begun = job.use(ROOT)
+    stopped = job.use(ROOT / "stop", {"token": begun.outputs["token"]})
     folder = job.temp / "ci-egress"
     assert stopped.status == 1
     assert stopped.outputs == {
@@ -217,6 +217,23 @@ def test_the_action_stop_ends_it_early_and_post_has_nothing_left_to_do(job: Job,
     assert stopped.summary == "a summary\n"
     (post,) = job.finish()
     assert (post.status, post.summary, post.annotations("error")) == (0, "", [])
+
+
+@pytest.mark.parametrize("token", ["", "../" * 21 + "x"])
+def test_the_action_stop_ends_nothing_without_the_token(token: str, job: Job) -> None:
+    job.use(ROOT)
+    stopped = job.use(ROOT / "stop", {"token": token})
+    assert stopped.status == 1
+    assert stopped.annotations("error")[0].startswith("token is missing, so this step may not end ")
+    (post,) = job.finish()
+    assert (post.status, post.summary) == (0, "a summary\n")
+
+
+def test_where_a_step_is_in_the_way_of_the_token_a_signal_ends_it(job: Job) -> None:
+    job.use(ROOT)
+    assert job.run('rm -r "$RUNNER_TEMP/ci-egress/end"').status == 0
+    (post,) = job.finish()
+    assert (post.status, post.summary) == (0, "a summary\n")
 
 
 def test_the_action_stop_alone_says_what_is_missing(job: Job) -> None:

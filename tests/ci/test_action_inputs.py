@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +16,7 @@ from tests.integration.drive_command import ROOT
 from tests.unit.jobs.documented import environment
 
 from . import limits
-from .actions_runner import Job
+from .actions_runner import Command, Job
 
 if TYPE_CHECKING:
     from .stand_ins import StandIn
@@ -37,10 +39,25 @@ INPUTS_OF_ANY_TEXT = ("policy", "baseline", "fail-on", "trace-url", "allowed-end
 def test_without_inputs_it_traces_the_machine_and_writes_files_only(job: Job, stand_in: StandIn) -> None:
     assert job.use(ROOT).status == 0
     folder = job.temp / "ci-egress"
+    token = job.posts[-1].state["token"]
     assert stand_in.given["argv"] == [
         *("--host", "--json-log", f"--otlp-dir={folder}/otlp"),
         *(f"--report={folder}/report.html", f"--summary={folder}/summary.md"),
+        *(f"--end-folder={folder}/end", f"--end-digest={hashlib.sha256(token.encode()).hexdigest()}"),
     ]
+
+
+def test_the_token_that_ends_it_is_in_no_file_and_no_step_gets_it(job: Job) -> None:
+    begun = job.use(ROOT)
+    token = job.posts[-1].state["token"]
+    assert begun.outputs["token"] == token
+    assert Command("add-mask", {}, token) in begun.commands
+    assert re.fullmatch("[0-9a-f]{64}", token)
+    files = [path for path in job.temp.rglob("*") if path.is_file()]
+    of_processes = Path("/proc").glob("[0-9]*/[ce][mn][dv]*")  # cmdline, environ
+    assert [path for path in (*files, *of_processes) if token.encode() in contents(path)] == []
+    (post,) = job.finish()
+    assert token not in post.output
 
 
 def test_each_input_becomes_an_option(job: Job, stand_in: StandIn) -> None:
@@ -55,7 +72,7 @@ def test_each_input_becomes_an_option(job: Job, stand_in: StandIn) -> None:
         "check-run-id": "4711",
     }
     assert job.use(ROOT, inputs, OTEL_EXPORTER_OTLP_HEADERS="authorization=hidden").status == 0
-    assert stand_in.given["argv"][5:] == [
+    assert stand_in.given["argv"][7:] == [
         f"--policy={job.workspace}/ci/policy.yaml",
         "--allowed-endpoints=registry.example:443 *.wheels.example:443",
         "--enforce",
@@ -115,13 +132,14 @@ def test_a_value_is_never_an_option_a_shell_word_or_a_command(text: str, job: Jo
     assert step.status == 0
     argv = stand_in.given["argv"]
     assert {word.partition("=")[0] for word in argv} <= {
-        *("--host", "--json-log", "--otlp-dir", "--report", "--summary"),
+        *("--host", "--json-log", "--otlp-dir", "--report", "--summary", "--end-folder", "--end-digest"),
         *("--policy", "--allowed-endpoints", "--host-enforce", "--baseline", "--fail-on", "--trace-url"),
     }
     assert f"--fail-on={text}" in argv
     assert not list(job.workspace.iterdir())
     assert step.annotations("error") == []
-    assert [command.name for command in step.commands if command.name == "add-mask"] == []
+    masked = [command.data for command in step.commands if command.name == "add-mask"]
+    assert masked == [job.posts[-1].state["token"]]
 
 
 @pytest.mark.parametrize(
@@ -193,6 +211,14 @@ def test_where_none_is_installed_the_actions_own_is_set_up(tmp_path: Path, stand
     assert (checkout / "asked").read_text().splitlines() == ["--system-only", "--no-system"]
     assert begun.outputs["ci-egress"] == str(checkout / ".venv" / "bin" / "ci-egress")
     assert job.ended[0].status == 0
+
+
+def contents(path: Path) -> bytes:
+    """What is in it; of a process that has ended, nothing."""
+    try:
+        return path.read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return b""
 
 
 def _made(folder: Path) -> Path:

@@ -74,7 +74,10 @@ _KINDS = {
     "detached": "programs of ci-egress were detached; detail: which",
     "replaced": "programs of ci-egress were replaced; detail: which",
     "unpinned": "pins of ci-egress were removed; detail: which",
-    "policy": "the mode that is in force was changed other than by `ci-egress enforce`",
+    "policy": "the mode that is in force was changed other than by `ci-egress enforce`; with --end-folder, "
+    "by that as well",
+    "stopped": "with --end-folder, `ci-egress stop` was called",
+    "end": "with --end-folder, the end was asked for without the token",
 }
 
 
@@ -100,6 +103,12 @@ def text() -> str:
 
 
 def _check() -> None:
-    in_code = {*tampering.KINDS.values(), *tampering.LOST, steering.POLICY}
+    in_code = {
+        *tampering.KINDS.values(),
+        *tampering.LOST,
+        tampering.END,
+        steering.POLICY,
+        steering.STOPPED,
+    }
     if in_code != _KINDS.keys():
         raise SystemExit(f"tools/reference/logs.py and the code differ in {sorted(in_code ^ _KINDS.keys())}")

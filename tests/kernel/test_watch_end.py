@@ -1,0 +1,204 @@
+"""Whose end of a watch is no tampering: who has a job's token; of a service's, who runs the host."""
+
+from __future__ import annotations
+
+import html
+import json
+import os
+import re
+import secrets
+import shlex
+import sys
+from contextlib import contextmanager
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from .tampered import told
+from .tracing import RUN_LIMIT_S
+from .watching import Runner, Watch, watching
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+pytestmark = pytest.mark.kernel
+
+HOST = {"PATH": os.environ.get("PATH", os.defpath)}
+"""The environment of what is of no job."""
+CI_EGRESS = str(Path(sys.executable).with_name("ci-egress"))
+WORKFLOW = f"ends-{os.getpid()}"
+JOB = f"{WORKFLOW}/build"
+POLICY = 'version: 1\nallow: ["any://0.0.0.0/0", "any://[::/0]"]\n'
+
+
+def step(name: str) -> dict[str, str]:
+    """The variables of a step of a job of GitHub's."""
+    ids = {"GITHUB_RUN_ID": f"end-{os.getpid()}", "GITHUB_RUN_ATTEMPT": "1", "GITHUB_JOB": "build"}
+    return {**HOST, "GITHUB_ACTIONS": "true", **ids, "GITHUB_WORKFLOW": WORKFLOW, "GITHUB_ACTION": name}
+
+
+@dataclass(frozen=True)
+class JobsWatch:
+    """A watch of all that a machine's only job does."""
+
+    watch: Watch
+    folder: Path
+    token: str
+
+    def kill(self, signal: str) -> list[str]:
+        """A command that sends it a signal."""
+        return ["sh", "-c", f"kill -s {signal} {self.watch.process.pid}"]
+
+    def ask(self, name: str = "") -> list[str]:
+        """A command that asks for the end: with the token, if no other name is given."""
+        return ["touch", str(self.folder / "end" / (name or self.token))]
+
+    def ended(self) -> str:
+        """Wait for a regular end; returns the summary, as one reads it."""
+        assert self.watch.process.wait(RUN_LIMIT_S) == 0, self.watch.said()
+        return html.unescape(re.sub("<[^>]*>", "", (self.folder / "summary.md").read_text()))
+
+    def told(self) -> list[str]:
+        """What was told as tampering with it, oldest first."""
+        return told(self.watch.otlp_dir).here
+
+    def is_clean(self, summary: str) -> bool:
+        """Whether nothing was, and nothing heads the summary but what was done elsewhere."""
+        found = told(self.watch.otlp_dir)
+        return found.here == [] and ("⛔" not in summary or found.elsewhere != [])
+
+
+@contextmanager
+def watching_a_job(folder: Path, *options: str) -> Iterator[JobsWatch]:
+    """One that a token ends."""
+    token = secrets.token_hex(32)
+    (folder / "end").mkdir()
+    digest = sha256(token.encode()).hexdigest()
+    ending = ["--end-folder", str(folder / "end"), "--end-digest", digest]
+    given = ["--host", "--summary", str(folder / "summary.md"), *ending, *options]
+    with watching(folder, *given, env=step("egress")) as watch:
+        yield JobsWatch(watch, folder, token)
+
+
+@pytest.mark.alone  # what others' jobs do to programs would head the summary, too
+def test_who_has_the_token_ends_it_and_nothing_is_told(runner: Runner, tmp_path: Path) -> None:
+    with watching_a_job(tmp_path) as mine:
+        runner.run((step("__run"), ["true"]), (step("__post_egress"), mine.ask()))
+        summary = mine.ended()
+    assert mine.is_clean(summary), summary
+
+
+@pytest.mark.parametrize(
+    ("env", "script"),
+    [
+        (step("__run"), "(setsid {kill} &) ; sleep 0.2"),
+        (HOST, "{kill}"),  # as systemd-run has it done, or an engine's daemon
+    ],
+    ids=["left-by-a-step", "the-hosts-own"],
+)
+def test_a_signal_is_tampering_whoever_sends_it(
+    runner: Runner, tmp_path: Path, env: dict[str, str], script: str
+) -> None:
+    with watching_a_job(tmp_path) as mine:
+        runner.run((env, ["sh", "-c", script.format(kill=shlex.join(mine.kill("TERM")))]))
+        summary = mine.ended()
+    (words,) = mine.told()
+    assert words.endswith(" sent SIGTERM to ci-egress")
+    assert "⛔" in summary
+    assert words.partition(" ")[2] in summary  # after the chain of programs
+
+
+def test_a_signal_before_an_end_by_the_token_is_told_all_the_same(runner: Runner, tmp_path: Path) -> None:
+    with watching_a_job(tmp_path) as mine:
+        as_nobody = shlex.join(["setpriv", "--reuid=65534", "--clear-groups", *mine.kill("TERM")])
+        runner.run((step("__run"), ["sh", "-c", f"! {as_nobody}"]))  # it isn't even sent
+        runner.run((step("__run"), mine.kill("HUP")))
+        runner.run((step("__post_egress"), mine.ask()))
+        summary = mine.ended()
+    (words,) = mine.told()
+    assert words.endswith(" sent SIGHUP to ci-egress")
+    assert "⛔" in summary
+
+
+def test_an_end_that_is_asked_for_without_the_token_is_told_once_and_none(
+    runner: Runner, tmp_path: Path
+) -> None:
+    with watching_a_job(tmp_path) as mine:
+        runner.run((step("__run"), mine.ask(sha256(mine.token.encode()).hexdigest())))  # all that it can read
+        mine.watch.wait_until_said("the end was asked for without the token")
+        runner.run((step("__run"), mine.ask("-" + mine.token)))
+        runner.run((step("__run"), ["mkdir", str(tmp_path / "end" / secrets.token_hex(32))]))
+        assert mine.watch.process.poll() is None
+        runner.run((step("__post_egress"), mine.ask()))
+        summary = mine.ended()
+    (words,) = mine.told()
+    assert words.startswith("the end was asked for without the token")
+    assert "⛔" in summary
+    assert words in summary
+
+
+def test_what_the_hosts_own_do_by_commands_of_ci_egress_is_tampering_too(
+    runner: Runner, tmp_path: Path
+) -> None:
+    (tmp_path / "policy.yaml").write_text(POLICY)
+    with watching_a_job(tmp_path, "--policy", str(tmp_path / "policy.yaml"), "--enforce") as mine:
+        runner.run((HOST, [CI_EGRESS, "enforce", "off", "--job", JOB]))
+        mine.watch.wait_until_said(f"enforcement turned off for {JOB} by root")
+        (instance,) = (row["instance"] for row in status(runner, tmp_path) if row["job"] == JOB)
+        runner.run((HOST, [CI_EGRESS, "stop", instance]))
+        mine.watch.wait_until_said("root called `ci-egress stop`")
+        runner.run((step("__post_egress"), mine.ask()))
+        summary = mine.ended()
+    off, stopped = mine.told()
+    assert off in summary
+    assert stopped in summary
+
+
+def status(runner: Runner, folder: Path) -> list[dict[str, str]]:
+    """What is in force, as somebody sees it who is of no job."""
+    asked = shlex.join([CI_EGRESS, "enforce", "status", "--json"])
+    runner.run((HOST, ["sh", "-c", f"{asked} > {folder}/status"]))
+    rows: list[dict[str, str]] = json.loads((folder / "status").read_text())
+    return rows
+
+
+def test_what_the_hosts_own_do_to_a_service_is_no_tampering_and_the_same_of_a_job_is(
+    runner: Runner, tmp_path: Path
+) -> None:
+    """As `systemctl reload` and `stop` do, and somebody who turns enforcement off."""
+    (tmp_path / "policy.yaml").write_text(POLICY)
+    with watching(tmp_path, "--policy", str(tmp_path / "policy.yaml"), "--enforce") as watch:
+        (stay,) = runner.start((step("__run"), ["sleep", "600"]))
+        watch.wait_until_said(" began")
+        runner.run((HOST, [CI_EGRESS, "enforce", "off", "--job", JOB]))
+        watch.wait_until_said(f"enforcement turned off for {JOB} by root")
+        runner.run((HOST, ["sh", "-c", f"kill -HUP {watch.process.pid}"]))
+        watch.wait_until_said("read the policy again")
+        runner.run((step("__run_2"), ["sh", "-c", f"kill -HUP {watch.process.pid}"]))
+        watch.wait_until_said("read the policy again", times=2)
+        runner.run((HOST, ["sh", "-c", f"kill {stay}; kill {watch.process.pid}"]))
+        assert watch.process.wait(RUN_LIMIT_S) == 0
+    (words,) = told(watch.otlp_dir).here
+    assert words.endswith(" sent SIGHUP to ci-egress")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ("--host --end-folder {folder}", "--end-folder and --end-digest belong together"),
+        ("--host --end-digest {digest}", "--end-folder and --end-digest belong together"),
+        ("--end-folder {folder} --end-digest {digest}", "--end-folder is given without --host"),
+        ("--host --end-folder {folder} --end-digest ab", "isn't 64 hexadecimal digits"),
+        ("--host --end-folder {folder}/x --end-digest {digest}", "cannot open {folder}/x: No such"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(
+    runner: Runner, tmp_path: Path, options: str, said: str
+) -> None:
+    given = options.format(folder=tmp_path, digest="ab" * 32)
+    command = f"{CI_EGRESS} watch {given} > {tmp_path}/out 2>&1; test $? = 2"
+    runner.run((step("egress"), ["sh", "-c", command]))
+    assert said.format(folder=tmp_path) in " ".join((tmp_path / "out").read_text().split())

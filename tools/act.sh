@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+# Builds nektos/act, which runs workflows on this machine, from the Go module proxy, once, and prints the path of the
+# binary.
+set -Eeuo pipefail
+shopt -s inherit_errexit
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+# shellcheck source=tools/stack/cache.sh
+. "$here/stack/cache.sh"
+# shellcheck source=tools/stack/go.sh
+. "$here/stack/go.sh"
+
+go_program github.com/nektos/act@v0.2.89
