@@ -85,10 +85,12 @@ def of_others(known: frozenset[int]) -> Attached:
     links, programs, pins = set[int](), set[int](), set[Path]()
     for descriptor, target in _of_others(known):
         if target.parent == PINS:
-            pins |= {target, *target.glob("**/*")}
-            for link in _links_in(target):
-                links.add(link.id)
-                programs.add(link.program_id)
+            pins.add(target)
+            with suppress(FileNotFoundError):  # it ended meanwhile
+                pins.update(target.glob("**/*"))
+                for link in _links_in(target):
+                    links.add(link.id)
+                    programs.add(link.program_id)
         else:
             with suppress(OSError):
                 lines = (descriptor.parents[1] / "fdinfo" / descriptor.name).read_text().splitlines()
