@@ -2,7 +2,8 @@
 /*
  * Frames of packet sockets, which no hook of a cgroup sees: those of a job whose policy is enforced
  * are dropped where they leave. Nobody can tell where they go, and no rule can allow them. These
- * programs are attached while there is such a job (exporter/kernel/frames.py).
+ * programs are attached while there is such a job (exporter/kernel/frames.py). Each has one that
+ * lets everything pass, in its place until its link is pinned (exporter/kernel/later.py).
  */
 #define TCX_NEXT (-1)
 #define TCX_DROP 2 /* ENOBUFS for the caller */
@@ -27,6 +28,11 @@ int on_frame(struct __sk_buff *skb)
 	return is_enforced() ? TCX_DROP : TCX_NEXT;
 }
 
+int idle_frame(struct __sk_buff *skb)
+{
+	return TCX_NEXT;
+}
+
 /*
  * With the first option a packet socket's frames go to the driver directly, past the hook above;
  * those of an XDP socket always do, and without a ring to put them in it has none.
@@ -39,4 +45,10 @@ int on_setsockopt(struct bpf_sockopt *ctx)
 
 	ctx->optlen = 0; /* the value stays the caller's, of whatever size: it was not looked at */
 	return is_way_past && is_enforced() ? DENY : ALLOW;
+}
+
+int idle_setsockopt(struct bpf_sockopt *ctx)
+{
+	ctx->optlen = 0;
+	return ALLOW;
 }

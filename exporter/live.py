@@ -68,11 +68,14 @@ class LiveSource:
         self._flows = flows
         self._on_fault = on_fault
         self._has_faults = False
+        self.is_behind = False
+        """Whether records wait that were there when the last batch was taken in."""
         self._decoder = Decoder()
 
     def pump(self) -> bool:
         """Take in what is there, a batch at most, so that the caller can look around; whether any was."""
         number = self._tracer.drain(self._take, limit=_BATCH)
+        self.is_behind = number == _BATCH
         for event in self._tracer.frames.turn():
             self._handle(event)
         return number > 0

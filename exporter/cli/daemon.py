@@ -157,6 +157,8 @@ class _Daemon:
         self._governor = Governor(tracer, policy, all_names, warn, has_one_job=job is not None)
         self._begun: list[Job] = []
         """Jobs of which it isn't said yet."""
+        self._adopted_ns = 0
+        """When a process was last found to be of a job."""
         self._judged = Judged()
         self.reports = WatchReporting(reporting, given, self._books.account)
         self._apart = ancestors(os.getpid()) if job is not None else frozenset()
@@ -190,11 +192,11 @@ class _Daemon:
         """Until `asked` says to end it."""
         looked_s = time.monotonic()
         while not asked.end:
+            pumped_ns = boot_ns()
             is_busy = self._source.pump()
-            while self._begun:  # not before the kernel holds all that is known of it to its policy
-                job = self._begun.pop(0)
-                _tell(job, None)
-                warn_of_unknown(self._jobs.baseline, job)
+            # Not before all of it is held to its policy: what executed until it was found is found by itself.
+            if self._adopted_ns < pumped_ns and not self._source.is_behind:
+                self._tell_begun()
             self._sleep(_BUSY_INTERVAL_S if is_busy else _IDLE_INTERVAL_S)
             self._pipeline.tick(boot_ns())
             self._ticker.tick()
@@ -256,6 +258,7 @@ class _Daemon:
             if program is not None and program.scope != HOST:
                 exec_id = event.exec_id if isinstance(event, Environment) else 0
                 self._tracer.scopes.adopt(event.process, exec_id, program.scope)
+                self._adopted_ns = boot_ns()
 
     def _changed(self, job: Job, summary: Summary | None) -> None:
         if self.view is not None:
@@ -263,9 +266,16 @@ class _Daemon:
         if summary is None:
             self._begun.append(job)
         else:
+            self._tell_begun()
             self._judged.add(job, summary)
             _tell(job, summary)
             self.reports.over(job, summary)
+
+    def _tell_begun(self) -> None:
+        while self._begun:
+            job = self._begun.pop(0)
+            _tell(job, None)
+            warn_of_unknown(self._jobs.baseline, job)
 
     def _catch_up(self) -> None:
         while self._source.pump():

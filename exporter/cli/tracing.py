@@ -172,8 +172,6 @@ def _follow(run: _Run, governed: Governance | None, scopes: Sequence[int]) -> No
         for scope in scopes:
             run.tracer.scopes.hold(scope, written.number, written.policy, all_names().items())
     run.tracer.follow(run.beginning.root, SCOPE)
-    if governed:
-        run.tracer.frames.look()
     for scope in scopes:
         run.guards.steering.begin(scope)
 

@@ -23,6 +23,7 @@ _LOOKUP_BATCH, _LOOKUP_AND_DELETE_BATCH, _UPDATE_BATCH = 24, 25, 26
 _PER_CPU_TYPES = {5, 6, 10}  # enum bpf_map_type: per-CPU hash, array, LRU hash
 _MAP_INFO = struct.Struct("=IIIII")  # how struct bpf_map_info begins: type, id, key, value, entries
 _LINK_INFO = struct.Struct("=III4xQ")
+_PROGRAM_INFO = struct.Struct("=II")  # how struct bpf_prog_info begins: type, id
 _NOEXIST = 1
 _BATCH = struct.Struct("=QQQQIIQQ")
 _BATCH_MAX = 1024
@@ -79,6 +80,11 @@ class LinkInfo(NamedTuple):
 def link_info(descriptor: int) -> LinkInfo:
     """What the kernel says of a link. Raises OSError."""
     return LinkInfo._make(_info(descriptor, _LINK_INFO))
+
+
+def program_id(descriptor: int) -> int:
+    """The kernel's id of a program. Raises OSError."""
+    return _info(descriptor, _PROGRAM_INFO)[1]
 
 
 def _info(descriptor: int, layout: struct.Struct) -> tuple[int, ...]:

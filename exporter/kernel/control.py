@@ -7,7 +7,7 @@ import re
 import shutil
 import struct
 from collections.abc import Iterator
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import partial
@@ -16,6 +16,7 @@ from pathlib import Path
 from exporter import wire
 from exporter.errors import KernelError
 from exporter.kernel.bpf import Map, detach_link
+from exporter.kernel.frames import Frames
 from exporter.kernel.instances import (
     has_links,
     home_of,
@@ -175,6 +176,7 @@ def switch(job: Governed, mode: JobMode, *, by: int) -> None:
     directory = job.instance.directory
     name = f"{job.job.label} (instance {job.instance.name})"
     try:
+        _stop_frames(job, mode)  # now: it may take a while, and others wait for the lock
         with (
             open_map(directory, "jobs") as jobs,
             open_map(directory, "modes") as modes,
@@ -185,6 +187,7 @@ def switch(job: Governed, mode: JobMode, *, by: int) -> None:
             if value is None:
                 what = f"{name} has no policy: there is nothing to {_verb(mode)}"
                 raise KernelError(what, hint="start it with --policy FILE or --allowed-endpoints TEXT")
+            _stop_frames(job, mode)  # before it is in force: nobody comes between, whoever is killed
             # First who chose, then what: whoever sees the one knows the other.
             Registry(jobs, partial(changing_modes, directory)).switch(job.scope, mode, by)
             before = wire.ModeValue._make(wire.MODE_VALUE.unpack(value))
@@ -195,6 +198,18 @@ def switch(job: Governed, mode: JobMode, *, by: int) -> None:
     if not job.is_attached:
         what = f"{name}: its programs are not all attached, so not all that it does is looked at"
         raise KernelError(what, hint=f"{_hint(job.instance)}; then start it again")
+
+
+def _stop_frames(job: Governed, mode: JobMode) -> None:
+    """Have them stopped, where what is denied outlives its exporter: that may be gone, or go now."""
+    directory = job.instance.directory
+    if mode is not JobMode.ENFORCE or job.mode is JobMode.NONE or not has_links(directory):
+        return
+    with ExitStack() as stack:
+        names = ("procs", "modes", "candidates")
+        maps = {name: stack.enter_context(open_map(directory, name)) for name in names}
+        frames = stack.enter_context(closing(Frames(directory, maps)))
+        frames.look(about_to_be={job.scope})
 
 
 def _verb(mode: JobMode) -> str:

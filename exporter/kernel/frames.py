@@ -20,27 +20,33 @@ import struct
 import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 from exporter import wire
 from exporter.clock import boot_ns
+from exporter.errors import KernelError
 from exporter.events import ProcessKey, Tampered, Tampering
-from exporter.kernel.bpf import Map, detach_link, link_info, open_pinned
-from exporter.kernel.held import LATER
+from exporter.kernel.bpf import Map, program_id
+from exporter.kernel.later import LaterLinks, pinned_program
+from exporter.kernel.locks import changing_modes
 from exporter.kernel.mounts import cgroup2_root
 from exporter.kernel.networks import LinkNews, inside
-from exporter.kernel.objects import AttachType, attach_to_cgroup, attach_to_interface, pin
+from exporter.kernel.objects import (
+    AttachType,
+    attach_to_cgroup,
+    attach_to_interface,
+    programs_at_interface,
+)
 
 LOOK_S = 1.0
 
 _NUMBER = struct.Struct("=I")
-_LINK = f"{LATER}on_frame_"
-_OPTIONS_LINK = f"{LATER}on_setsockopt"
-_INDEX = 0xFFFFFFFF
+_OPTIONS = "on_setsockopt"
 _EVERYWHERE, _UNREADABLE = 0, 1
 """No namespace's number."""
-_IS_THERE_OR_GONE = (errno.EEXIST, errno.ENODEV)
+_IS_THERE_OR_GONE = (errno.EEXIST, errno.ENODEV, errno.ENOLINK)
 
 
 class _Network(NamedTuple):
@@ -69,14 +75,13 @@ class Frames:
 
         What is attached outlives this process with `outlives`.
         """
-        self._outlives = outlives
         self._pins, self._procs, self._modes = pins, maps["procs"], maps["modes"]
+        self._candidates = maps["candidates"]
         self._networks: dict[int, _Network] = {}
         self._failed: set[int] = set()
         """Namespaces where they can't be stopped; it was told."""
         self._told: list[Tampered] = []
-        self._links = {path.name: open_pinned(path) for path in pins.glob(f"{LATER}*")}
-        """Held open: none goes because its pin is removed."""
+        self._links = LaterLinks(pins, outlives=outlives)
         self._next_s = 0.0
         self._is_over = False
 
@@ -84,8 +89,7 @@ class Frames:
         """Attach nothing any more; pins keep what is attached."""
         self._is_over = True
         self._watch_only(())
-        while self._links:
-            os.close(self._links.popitem()[1])
+        self._links.close()
 
     def detach(self) -> None:
         """Attach nothing any more, and detach what is."""
@@ -94,9 +98,7 @@ class Frames:
 
     def unpinned(self) -> frozenset[str]:
         """Pins that somebody else removed."""
-        if not self._outlives:
-            return frozenset()
-        return frozenset(name for name in self._links if not (self._pins / name).exists())
+        return self._links.unpinned()
 
     def turn(self) -> list[Tampered]:
         """Have the programs wherever they have to be; gives where they can't be, or came late."""
@@ -118,19 +120,33 @@ class Frames:
         if event.network not in self._failed:
             self._tell(event, 0)
 
-    def look(self, changed: Collection[int] = ()) -> None:
+    def arrived(self, process: ProcessKey, scope: int) -> None:
+        """`process` is about to be of `scope`: it is held from the beginning where that is enforced."""
+        if not self._is_over and scope in self._enforced():
+            who = _told_of(process, 0, scope)
+            try:
+                self._take_in(Path(f"/proc/{process.pid}/ns/net"), who)
+            except PermissionError as error:
+                self._fail(_UNREADABLE, who, error)
+            except OSError:
+                return  # it has ended
+            self._hold_options(who)
+
+    def look(self, changed: Collection[int] = (), *, about_to_be: Collection[int] = ()) -> None:
         """Do it now: what is enforced has changed, or interfaces of namespaces with these numbers have.
 
-        What there is to tell of it comes with the next turn.
+        Scopes that are `about_to_be` enforced are as if they were. What there is to tell of it comes with the
+        next turn.
         """
         self._next_s = time.monotonic() + LOOK_S
         if not self._pins.exists():
             return  # somebody stopped the instance, or removed its pins, which is told elsewhere
-        scopes = self._enforced()
+        scopes = self._enforced().union(about_to_be)
+        self._links.find()
         if not scopes:
-            self._withdraw()
+            self._withdraw_unless_wanted()
             return
-        if self._forget_gone():
+        if self._links.forget_gone():
             changed = self._networks.keys()
         for number in list(changed):
             try:
@@ -146,7 +162,8 @@ class Frames:
         """The numbers of the namespaces in which processes of these scopes are."""
         found: set[int] = set()
         for pid, value in self._processes(scopes):
-            path, who = Path(f"/proc/{pid}/ns/net"), _told_of(pid, value)
+            path = Path(f"/proc/{pid}/ns/net")
+            who = _told_of(ProcessKey(pid, value.started_ns), value.exec_id, value.scope)
             try:
                 number = path.stat().st_ino
                 if number not in found:
@@ -161,21 +178,21 @@ class Frames:
 
     def _enforced(self) -> set[int]:
         """Scopes."""
-        values = ((key, self._modes.lookup(key)) for key in self._modes)
         return {
             _NUMBER.unpack(key)[0]
-            for key, value in values
-            if value and wire.ModeValue._make(wire.MODE_VALUE.unpack(value)).is_enforcing
+            for key, value in self._modes.items()
+            if wire.ModeValue._make(wire.MODE_VALUE.unpack(value)).is_enforcing
         }
 
     def _processes(self, scopes: Collection[int]) -> Iterator[tuple[int, wire.ProcValue]]:
-        """Of these scopes, by their pids."""
-        for key in self._procs:
-            value = self._procs.lookup(key)
-            if value is not None:
-                process = wire.ProcValue._make(wire.PROC_VALUE.unpack(value))
-                if process.scope in scopes:
-                    yield _NUMBER.unpack(key)[0], process
+        """Of these scopes, by their pids; also those that haven't done anything yet since they were found."""
+        found = {key: _NUMBER.unpack(scope)[0] for key, scope in self._candidates.items()}
+        for key, value in self._procs.items():
+            process = wire.ProcValue._make(wire.PROC_VALUE.unpack(value))
+            root = wire.CANDIDATE_KEY.pack(process.born_ns, process.tgid, process.program)
+            scope = process.scope or found.get(root, process.scope)
+            if scope in scopes:
+                yield _NUMBER.unpack(key)[0], process._replace(scope=scope)
 
     def _take_in(self, path: Path, who: Tampered) -> None:
         """Watch the namespace at `path`, unless it is. Raises OSError when there is none any more."""
@@ -199,62 +216,48 @@ class Frames:
 
     def _cover(self, namespace: int) -> None:
         """Put the program on every interface without it. Raises OSError where the kernel can't do that."""
-        with _opened(self._pins / "prog_on_frame") as program:
-            inside(namespace, lambda: self._attach_everywhere(program))
+        with pinned_program(self._pins, "on_frame") as descriptor:
+            program = program_id(descriptor)
+        inside(namespace, lambda: self._attach_everywhere(program))
 
     def _attach_everywhere(self, program: int) -> None:
         for index, _ in socket.if_nameindex():
             try:
-                link = attach_to_interface(program, index)
+                if program not in programs_at_interface(index):
+                    attach = partial(attach_to_interface, index=index)
+                    self._links.attach("on_frame", attach, f"_{secrets.token_hex(8)}")
             except OSError as error:
-                if error.errno in _IS_THERE_OR_GONE:
-                    continue
-                raise
-            self._pin(link, f"{_LINK}{secrets.token_hex(8)}")
+                if error.errno not in _IS_THERE_OR_GONE:
+                    raise
 
     def _hold_options(self, who: Tampered) -> None:
         """Keep sockets from sending past the program."""
-        if _OPTIONS_LINK in self._links or _EVERYWHERE in self._failed:
+        if _OPTIONS in self._links or _EVERYWHERE in self._failed:
             return
         try:
             cgroup = os.open(cgroup2_root(), os.O_RDONLY | os.O_DIRECTORY)
-            with _closed(cgroup), _opened(self._pins / "prog_on_setsockopt") as program:
-                self._pin(attach_to_cgroup(program, cgroup, AttachType.SETSOCKOPT), _OPTIONS_LINK)
+            with _closed(cgroup):
+                attach = partial(attach_to_cgroup, cgroup=cgroup, attach_type=AttachType.SETSOCKOPT)
+                self._links.attach(_OPTIONS, attach)
         except OSError as error:
             self._fail(_EVERYWHERE, who, error)
 
-    def _pin(self, link: int, name: str) -> None:
-        self._links[name] = link
-        if self._outlives:
-            pin(link, self._pins / name)
+    def _withdraw_unless_wanted(self) -> None:
+        if len(self._links) or self._failed:
+            with suppress(KernelError), changing_modes(self._pins):  # somebody may be turning one on
+                if not self._enforced():
+                    self._withdraw()
 
     def _withdraw(self) -> None:
         """No job's policy is enforced any more."""
-        for name in list(self._links):
-            with suppress(OSError):
-                detach_link(self._links[name])
-            self._forget(name)
+        self._links.detach_all()
         self._watch_only(())
         self._failed.clear()
-
-    def _forget(self, name: str) -> None:
-        os.close(self._links.pop(name))
-        (self._pins / name).unlink(missing_ok=True)
 
     def _watch_only(self, numbers: Collection[int]) -> None:
         """Let go of the other namespaces."""
         for number in self._networks.keys() - set(numbers):
             self._networks.pop(number).close()
-
-    def _forget_gone(self) -> bool:
-        """Interfaces that are gone, or had the program detached; whether there are any.
-
-        One that moved to another namespace took its program along.
-        """
-        gone = [name for name, link in self._links.items() if link_info(link).anchor & _INDEX == 0]
-        for name in gone:
-            self._forget(name)
-        return bool(gone)
 
     def _fail(self, number: int, who: Tampered, error: OSError) -> None:
         if number not in self._failed:
@@ -268,16 +271,9 @@ class Frames:
         self._told.append(event)
 
 
-def _told_of(pid: int, value: wire.ProcValue) -> Tampered:
+def _told_of(process: ProcessKey, exec_id: int, scope: int) -> Tampered:
     """What is told of a process, if there is anything to tell."""
-    who = ProcessKey(pid, value.started_ns)
-    return Tampered(boot_ns(), who, value.exec_id, 0, 0, value.scope, Tampering.FRAMES, 0, 1)
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[int]:
-    with _closed(open_pinned(path)) as descriptor:
-        yield descriptor
+    return Tampered(boot_ns(), process, exec_id, 0, 0, scope, Tampering.FRAMES, 0, 1)
 
 
 @contextmanager

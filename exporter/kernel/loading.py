@@ -128,7 +128,9 @@ PROGRAMS: list[Program] = [
     Hook("on_answer", ProgramType.CGROUP_SKB, AttachType.INET_INGRESS),
     Hook("on_query", ProgramType.CGROUP_SKB, AttachType.INET_EGRESS),
     Reserve("on_frame", ProgramType.SCHED_CLS),
+    Reserve("idle_frame", ProgramType.SCHED_CLS),
     Reserve("on_setsockopt", ProgramType.CGROUP_SOCKOPT, AttachType.SETSOCKOPT),
+    Reserve("idle_setsockopt", ProgramType.CGROUP_SOCKOPT, AttachType.SETSOCKOPT),
 ]
 
 HOOKS = frozenset(program.name for program in PROGRAMS if isinstance(program, Hook))

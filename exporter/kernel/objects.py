@@ -9,19 +9,21 @@ from collections.abc import Sequence
 from enum import IntEnum
 from pathlib import Path
 
-from exporter.kernel.bpf import bpf
+from exporter.kernel.bpf import bpf, bpf_in
 from exporter.kernel.bytecode import MapSpec
 from exporter.kernel.verifier import refusal
 
 # enum bpf_cmd
 _MAP_CREATE, _MAP_UPDATE_ELEM, _PROG_LOAD, _OBJ_PIN = 0, 2, 5, 6
-_RAW_TRACEPOINT_OPEN, _BTF_LOAD, _LINK_CREATE = 17, 18, 28
+_PROG_QUERY, _RAW_TRACEPOINT_OPEN, _BTF_LOAD, _LINK_CREATE, _LINK_UPDATE = 16, 17, 18, 28, 29
 
 _MAP = struct.Struct("=IIIII8x16s4xIII")
 _PROGRAM = struct.Struct("=IIQQIIQ8x16s4xI48xQ")
 _BTF = struct.Struct("=QQIII4x")
 
 _TCX_LINK = struct.Struct("=IIII16x")
+_QUERY = struct.Struct("=IIIIQI36x")
+_AT_INTERFACE_MAX = 64
 _BEFORE = 1 << 3  # BPF_F_BEFORE, of no other one: of all
 
 _SK_STORAGE = 24  # enum bpf_map_type
@@ -115,10 +117,24 @@ def attach_to_cgroup(program: int, cgroup: int, attach_type: AttachType) -> int:
 def attach_to_interface(program: int, index: int) -> int:
     """Before all that are at its way out; the interface is one of this thread's network namespace.
 
-    Returns the link's descriptor. Raises OSError: EEXIST where the program is there already, EINVAL before
-    Linux 6.6.
+    It runs before this returns the link's descriptor: the kernel waits in between, for tens of milliseconds.
+    Raises OSError: EEXIST where the program is there already, EINVAL before Linux 6.6.
     """
     return bpf(_LINK_CREATE, _TCX_LINK.pack(program, index, AttachType.TCX_EGRESS, _BEFORE))
+
+
+def programs_at_interface(index: int) -> list[int]:
+    """The ids of those at its way out, in their order. Raises OSError: EINVAL before Linux 6.6."""
+    room = (ctypes.c_uint32 * _AT_INTERFACE_MAX)()
+    asked = _QUERY.pack(index, AttachType.TCX_EGRESS, 0, 0, ctypes.addressof(room), len(room))
+    told = ctypes.create_string_buffer(asked, len(asked))
+    bpf_in(_PROG_QUERY, told)
+    return list(room[: _QUERY.unpack(told.raw)[-1]])
+
+
+def replace_program(link: int, program: int) -> None:
+    """Have `link` run this one from now on, in one step. Raises OSError: EEXIST where it is there already."""
+    bpf(_LINK_UPDATE, struct.pack("=IIII", link, program, 0, 0))
 
 
 def place_program(place: int, program: int) -> None:

@@ -101,6 +101,10 @@ class Policies:
             raise KernelError(what, hint="please report this, with the kernel's version") from None
         return written
 
+    def will_enforce(self, scope: int, policy: Compiled) -> bool:
+        """Whether `hold` enforces it, unless somebody chooses meanwhile."""
+        return self._registry.wants_enforcing(scope, policy.mode)
+
     def hold(self, scope: int, number: int, policy: Compiled) -> None:
         """Hold what `scope` does against `policy`, written as `number`, from now on.
 

@@ -9,6 +9,7 @@ from exporter import wire
 from exporter.events import HOST, ProcessKey
 from exporter.kernel.bpf import Map
 from exporter.kernel.candidates import Candidates
+from exporter.kernel.frames import Frames
 from exporter.kernel.grace import wait_for_programs
 from exporter.kernel.grants import Grants
 from exporter.kernel.policies import Policies, Written
@@ -28,15 +29,17 @@ Seeds = Iterable[tuple[bytes, Collection[str]]]
 class Scopes:
     """Opened when a job begins, closed when none of its processes is left."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - all that a scope has a part of
         self,
         maps: Mapping[str, Map],
         policies: Policies,
         grants: Grants,
         queries: Queries,
         windows: Windows,
+        frames: Frames,
     ) -> None:
         """None is open. Of `maps`, by their names in bpf/."""
+        self._frames = frames
         self._policies, self._grants, self._queries = policies, grants, queries
         self._windows, self._procs = windows, maps["procs"]
         self._candidates = Candidates(maps["candidates"])
@@ -48,6 +51,7 @@ class Scopes:
 
     def adopt(self, process: ProcessKey, exec_id: int, scope: int) -> None:
         """Let what was followed as of no job be of `scope`: see Candidates."""
+        self._frames.arrived(process, scope)  # first: once something of it is denied, all is held
         self._candidates.adopt(process, exec_id, scope)
 
     def exec_id(self, process: ProcessKey) -> int | None:
@@ -76,6 +80,8 @@ class Scopes:
         if not self._policies.is_held(scope, number):  # else it has them, and what it was granted since
             masks = ((peer, policy.named.granted(names)) for peer, names in seeds)
             self._grants.seed(scope, number, ((peer, mask) for peer, mask in masks if mask))
+        if self._policies.will_enforce(scope, policy):
+            self._frames.look(about_to_be={scope})  # first: whoever is killed from here on leaves it held
         self._policies.hold(scope, number, policy)
         self._windows.judge(has_executables=bool(self._policies.executables))
 

@@ -99,7 +99,7 @@ class Tracer:
         self._policies, self._grants = Policies(opened, self._registry), Grants(opened)
         self._held = stack.enter_context(closing(Held(directory, unpinned or {})))
         self._windows = stack.enter_context(closing(Windows(opened, coverage, goes_on=is_adopted)))
-        self.scopes = Scopes(opened, self._policies, self._grants, self._queries, self._windows)
+        self.scopes = Scopes(opened, self._policies, self._grants, self._queries, self._windows, self.frames)
         self._urgent = select.poll()
         if coverage.reads_environments:
             self._urgent.register(opened["environments"].fileno(), select.POLLIN)
@@ -122,6 +122,7 @@ class Tracer:
         `held` is what `executables.held_by` says, of one whose execs weren't seen.
         """
         self._windows.follow(scope)
+        self.frames.arrived(process, scope)
         value = wire.PROC_VALUE.pack(process.started_ns, scope, *[0] * 5, held, 0, 0, 0, 0)
         self._procs.update(_KEY.pack(process.pid), value)
 

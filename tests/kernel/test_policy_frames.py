@@ -286,7 +286,7 @@ def test_a_namespace_is_let_go_of_with_its_processes(lab: Lab, kernel: KernelSid
 def test_where_frames_cannot_be_stopped_it_is_told_once(
     lab: Lab, kernel: KernelSide, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(*_: int) -> int:
+    def refuse(*_: int, **__: int) -> int:
         raise OSError(errno.EINVAL, "as before Linux 6.6")
 
     monkeypatch.setattr(frames, "attach_to_interface", refuse)

@@ -55,11 +55,20 @@ finally:
 class Runner:
     """What starts the steps of jobs: no descendant of the test, which may be a step of some job itself."""
 
+    def __init__(self, under: Sequence[str | bytes] = ()) -> None:
+        """`under` is a command that starts it elsewhere."""
+        self._under = under
+
     def __enter__(self) -> Self:
         """Start it; init adopts it."""
         pipe = subprocess.PIPE
         self._process = subprocess.Popen(
-            [sys.executable, "-c", _RUNNER], stdin=pipe, stdout=pipe, text=True, env=environment(), cwd="/"
+            [*self._under, sys.executable, "-c", _RUNNER],
+            stdin=pipe,
+            stdout=pipe,
+            text=True,
+            env=environment(),
+            cwd="/",
         )
         self.pid = int(self._answer())
         self._process.wait()

@@ -1,0 +1,124 @@
+"""Links that come and go while something is enforced, each of which stays from the moment that it denies.
+
+A program runs as soon as it is attached, and only then can its link be pinned: at an interface the kernel
+waits for tens of milliseconds in between, and whoever kills the exporter meanwhile would open again what was
+denied already. So a program that lets everything pass is attached and pinned, and then replaced, in one step,
+by the one that denies.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from exporter.kernel.bpf import detach_link, link_info, open_pinned, program_id
+from exporter.kernel.held import LATER
+from exporter.kernel.objects import pin, replace_program
+
+UNTIL_PINNED = {"on_frame": "idle_frame", "on_setsockopt": "idle_setsockopt"}
+"""The program in whose place each one comes; the names of links begin with those of the former."""
+_INDEX = 0xFFFFFFFF
+
+
+class LaterLinks:
+    """Those of one instance, held open: none goes because its pin is removed."""
+
+    def __init__(self, pins: Path, *, outlives: bool) -> None:
+        """`pins` is the instance's directory; they outlive this process with `outlives`."""
+        self._pins, self._outlives = pins, outlives
+        self._links: dict[str, int] = {}
+        self.find()
+
+    def close(self) -> None:
+        """Let go of them; pins keep them attached."""
+        while self._links:
+            os.close(self._links.popitem()[1])
+
+    def __contains__(self, name: str) -> bool:
+        """Whether there is a link of that name."""
+        return name in self._links
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(self._links)
+
+    def find(self) -> None:
+        """Know those that others pinned, too: an exporter before this one, or `ci-egress enforce`."""
+        for path in self._pins.glob(f"{LATER}*"):
+            name = path.name.removeprefix(LATER)
+            if name not in self._links:
+                with suppress(OSError):  # it was removed meanwhile, or is none of ours
+                    self._links[name] = open_pinned(path)
+                    self._let_deny(name)  # whoever pinned it may have been killed just then
+
+    def attach(self, program: str, attach: Callable[[int], int], suffix: str = "") -> None:
+        """Have `program` attached by `attach`, which gives a link of the program that it gets.
+
+        Raises OSError.
+        """
+        name = program + suffix
+        with pinned_program(self._pins, UNTIL_PINNED[program]) as idle:
+            self._links[name] = attach(idle)
+        try:
+            if self._outlives:
+                pin(self._links[name], self._pins / f"{LATER}{name}")
+        finally:
+            self._let_deny(name)
+
+    def detach_all(self) -> None:
+        """Detach every one at once, whoever holds it."""
+        for name in list(self._links):
+            self._detach(name)
+
+    def forget_gone(self) -> bool:
+        """Let go of those that aren't attached to anything any more; whether there were any."""
+        gone = [name for name, link in self._links.items() if link_info(link).anchor & _INDEX == 0]
+        for name in gone:
+            self._forget(name)
+        return bool(gone)
+
+    def unpinned(self) -> frozenset[str]:
+        """Pins that somebody else removed."""
+        if not self._outlives:
+            return frozenset()
+        pins = (f"{LATER}{name}" for name in self._links)
+        return frozenset(name for name in pins if not (self._pins / name).exists())
+
+    def _let_deny(self, name: str) -> None:
+        program = next((each for each in UNTIL_PINNED if name.startswith(each)), None)
+        if program is None:
+            return  # somebody else's
+        link = self._links[name]
+        with pinned_program(self._pins, program) as denying:
+            wanted = program_id(denying)
+            if link_info(link).program_id == wanted:
+                return
+            try:
+                replace_program(link, denying)
+            except OSError as error:
+                if error.errno != errno.EEXIST:
+                    raise
+                if link_info(link).program_id != wanted:
+                    self._detach(name)  # another process was quicker, with a link of its own
+
+    def _detach(self, name: str) -> None:
+        with suppress(OSError):
+            detach_link(self._links[name])
+        self._forget(name)
+
+    def _forget(self, name: str) -> None:
+        os.close(self._links.pop(name))
+        (self._pins / f"{LATER}{name}").unlink(missing_ok=True)
+
+
+@contextmanager
+def pinned_program(pins: Path, name: str) -> Iterator[int]:
+    """The program of an instance that is attached when it is needed. Raises OSError."""
+    descriptor = open_pinned(pins / f"prog_{name}")
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
