@@ -1,14 +1,17 @@
 // Which ci-egress is used: the one that is named, the one on PATH, or this checkout's own.
 
-import { accessSync, constants } from 'node:fs';
+import { accessSync, constants, readlinkSync } from 'node:fs';
 import { delimiter, dirname, isAbsolute, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-import { run, runAsRoot } from './root.mjs';
-import { Refusal, input, say, showFolded } from './workflow.mjs';
+import { asRoot, follow } from './root.mjs';
+import { Refusal, input, say, showFoldedWhile } from './workflow.mjs';
 
 const CHECKOUT = dirname(dirname(fileURLToPath(import.meta.url)));
 const OWN = join(CHECKOUT, '.venv', 'bin', 'ci-egress');
+const SETUP_LIMIT_S = 300; // for the packages, and again for the rest: five times what it takes
+const TIMED_OUT = [124, 137]; // what `timeout` says then, after SIGTERM and after SIGKILL
+const HOST_PIDS = 'pid:[4026531836]'; // PROC_PID_INIT_INO of the kernel
 
 /** The absolute path of the ci-egress to use, set up where there is none. Throws Refusal. */
 export function provideCiEgress() {
@@ -29,15 +32,44 @@ function onPath() {
 // Packages as root, all else as the runner's user: what root leaves in the folder of the actions, a runner that lives
 // on can't delete.
 function setUp() {
+  refuseContainer();
   say(`ci-egress is not on PATH: setting it up in ${CHECKOUT}`);
   const script = join(CHECKOUT, 'tools', 'setup.sh');
-  for (const setup of [runAsRoot([script, '--system-only']), run(script, ['--no-system'])]) {
-    showFolded('Setting up ci-egress', setup.lines);
-    if (setup.status !== 0) {
-      throw new Refusal('ci-egress could not be set up', 'see the lines above, or install it on the runner beforehand');
-    }
+  const limited = ['timeout', '--kill-after=10', `${SETUP_LIMIT_S}`, script];
+  const [file, ...args] = [...limited, '--no-system'];
+  for (const step of [asRoot([...limited, '--system-only']), { file, args, env: process.env }]) {
+    const status = showFoldedWhile('Setting up ci-egress', () => follow(step));
+    if (status !== 0) throw notSetUp(status);
   }
   return OWN;
+}
+
+// What `ci-egress doctor` would say there once it is set up, which takes minutes, or never ends without network.
+function refuseContainer() {
+  const namespace = pidNamespace();
+  if (namespace === HOST_PIDS) return;
+  throw new Refusal(
+    `ci-egress can't trace from within this job's container, which has pids of its own (${namespace})`,
+    "run such commands by `docker run` in a job without `container:`, or have `ci-egress watch` on the runner's host",
+  );
+}
+
+function pidNamespace() {
+  try {
+    return readlinkSync('/proc/self/ns/pid');
+  } catch {
+    return HOST_PIDS; // without /proc nothing is known; `ci-egress doctor` says what is missing
+  }
+}
+
+function notSetUp(status) {
+  if (!TIMED_OUT.includes(status)) {
+    return new Refusal('ci-egress could not be set up', 'see the lines above, or install it on the runner beforehand');
+  }
+  return new Refusal(
+    `ci-egress could not be set up within ${SETUP_LIMIT_S} s`,
+    'the last of the lines above says what it waited for; without a network, install it on the runner beforehand',
+  );
 }
 
 function isExecutable(path) {

@@ -1,6 +1,7 @@
 // Commands with root's rights: by sudo, where this isn't root already. Never through a shell.
 
 import { spawnSync } from 'node:child_process';
+import { constants } from 'node:os';
 
 import { Refusal } from './workflow.mjs';
 
@@ -38,11 +39,15 @@ export function runAsRoot(command, environment = {}) {
 /** Run a program to its end, its errors among its output. Throws Refusal where it can't be started. */
 export function run(file, args, env = process.env) {
   const done = spawnSync(file, args, { env, encoding: 'utf8', maxBuffer: OUTPUT_MAX, stdio: ['ignore', 'pipe', 'pipe'] });
-  if (done.error) {
-    const hint = file === 'sudo' ? 'use a runner that is root or has sudo' : 'see that it is there and may be run';
-    throw new Refusal(`${file} can't be run: ${done.error.code ?? done.error.message}`, hint);
-  }
+  if (done.error) throw notRun(file, done.error);
   return { status: done.status ?? 1, stdout: done.stdout, lines: `${done.stdout}${done.stderr}`.trimEnd().split('\n') };
+}
+
+/** Run a program to its end, with what it says shown as it comes; returns its status, as a shell would. Throws Refusal as `run`. */
+export function follow({ file, args, env }) {
+  const done = spawnSync(file, args, { env, stdio: ['ignore', 'inherit', 'inherit'] });
+  if (done.error) throw notRun(file, done.error);
+  return done.status ?? 128 + constants.signals[done.signal];
 }
 
 /** See that nobody is asked for a password. Throws Refusal. */
@@ -53,4 +58,9 @@ export function requireRoot() {
       'let its user use sudo without a password, or have `ci-egress watch` run on it as a service',
     );
   }
+}
+
+function notRun(file, error) {
+  const hint = file === 'sudo' ? 'use a runner that is root or has sudo' : 'see that it is there and may be run';
+  return new Refusal(`${file} can't be run: ${error.code ?? error.message}`, hint);
 }

@@ -60,10 +60,18 @@ export function annotate(level, title, text) {
 
 /** Show lines under a title, folded; none of them is a command to the runner, whatever it says. */
 export function showFolded(title, lines) {
+  showFoldedWhile(title, () => process.stdout.write(lines.map((line) => `${line}\n`).join('')));
+}
+
+/** The same for all that is printed until `run` returns, whatever it returns; also by programs that it runs. */
+export function showFoldedWhile(title, run) {
   const token = randomUUID();
-  const shown = lines.map((line) => `${line}\n`).join('');
-  process.stdout.write(`::group::${escapeData(title)}\n`);
-  process.stdout.write(`::stop-commands::${token}\n${shown}::${token}::\n::endgroup::\n`);
+  process.stdout.write(`::group::${escapeData(title)}\n::stop-commands::${token}\n`);
+  try {
+    return run();
+  } finally {
+    process.stdout.write(`\n::${token}::\n::endgroup::\n`); // what was killed may have ended within a line
+  }
 }
 
 /** Say why this step fails, and make it fail. */

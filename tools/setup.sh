@@ -62,7 +62,7 @@ install_packages() {
     if ((EUID != 0)); then
         fail "needs root to install system packages; as root run" "    apt-get install ${missing[*]}"
     fi
-    say "system packages: installing ${missing[*]}"
+    say "system packages: installing ${missing[*]}, from the archives that apt knows"
     export DEBIAN_FRONTEND=noninteractive
     apt-get update -qq || say "some package lists could not be read; going on with the others"
     apt-get install -qq --yes --no-install-recommends -o DPkg::Lock::Timeout=300 "${missing[@]}" >/dev/null
@@ -111,7 +111,7 @@ make_venv() {
         say "$venv: up to date"
         return
     fi
-    say "$venv: installing the packages of constraints.txt, a minute or two${extras:+ with the extra $extras}"
+    say "$venv: installing the packages of constraints.txt from the index that pip knows, a minute or two${extras:+ with the extra $extras}"
     is_usable || "$python" -m venv --clear "$venv"
     # Should it be interrupted: what is there for running stays as it is when the extra is added.
     if is_stamped "$running"; then stamp_with "$running"; else stamp_with; fi

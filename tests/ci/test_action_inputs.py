@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import shutil
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,9 @@ from . import limits
 from .actions_runner import Command, Job
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .conftest import User
     from .stand_ins import StandIn
 
 pytestmark = [pytest.mark.integration, pytest.mark.kernel, pytest.mark.timeout(limits.TEST_S)]
@@ -193,24 +197,104 @@ def test_a_job_is_traced_once(job: Job) -> None:
     assert [post.status for post in job.finish()] == [0, 0]
 
 
-def test_where_none_is_installed_the_actions_own_is_set_up(tmp_path: Path, stand_in: StandIn) -> None:
-    checkout = tmp_path / "action of somebody"
+def action_that_sets_up(folder: Path, script: str) -> Path:
+    """A checkout of the action whose own `tools/setup.sh` is `script`, run in it."""
+    checkout = folder / "action of somebody"
     for name in ("action", "action.yml", "stop"):
         source = ROOT / name
         (shutil.copytree if source.is_dir() else shutil.copy)(source, checkout / name)
     setup = checkout / "tools" / "setup.sh"
     setup.parent.mkdir()
-    setup.write_text(
-        f'#!/bin/sh\ncd "${{0%/*}}/.."\necho "$@" >>asked\n'
-        f'[ "$1" = --system-only ] || {{ mkdir -p .venv/bin; ln -s {stand_in.path} .venv/bin/; }}\n'
-    )
+    setup.write_text(f'#!/bin/sh\ncd "${{0%/*}}/.."\necho "$@" >>asked\n{script}\n')
     setup.chmod(0o755)
-    with Job(_made(tmp_path / "job"), {**environment("github"), "PATH": "/usr/bin:/bin"}) as job:
+    return checkout
+
+
+def on_a_new_runner(folder: Path, user: User | None = None, under: Sequence[str] = ()) -> Job:
+    """A job where no ci-egress is installed."""
+    job = Job(
+        _made(folder),
+        {**environment("github"), "PATH": "/usr/bin:/bin"},
+        under or (user.under if user else ()),
+    )
+    if user:
+        user.give(folder, job.workspace, job.temp)
+    return job
+
+
+def test_where_none_is_installed_the_actions_own_is_set_up(tmp_path: Path, stand_in: StandIn) -> None:
+    linked = f'[ "$1" = --system-only ] || {{ mkdir -p .venv/bin; ln -s {stand_in.path} .venv/bin/; }}'
+    checkout = action_that_sets_up(tmp_path, linked)
+    with on_a_new_runner(tmp_path / "job") as job:
         begun = job.use(checkout)
     assert begun.status == 0, begun.output
     assert (checkout / "asked").read_text().splitlines() == ["--system-only", "--no-system"]
     assert begun.outputs["ci-egress"] == str(checkout / ".venv" / "bin" / "ci-egress")
     assert job.ended[0].status == 0
+
+
+@pytest.mark.parametrize("is_root", [True, False], ids=["root", "sudo"])
+def test_a_set_up_that_waits_says_for_what_and_ends_in_time(
+    tmp_path: Path, sudoer: User, *, is_root: bool
+) -> None:
+    """As apt and pip do where packets go nowhere: within a line, and without heeding a signal."""
+    waits = "printf 'setup: ::error::waits'; trap '' TERM; echo $$ >waiting; sleep 90 & wait; wait"
+    checkout = action_that_sets_up(tmp_path, waits)
+    with_limit(checkout / "action" / "install.mjs", limit_s=1, grace_s=1)
+    sudoer.give(checkout)
+    with on_a_new_runner(tmp_path / "job", None if is_root else sudoer) as job:
+        begun = job.use(checkout)
+    assert begun.status == 1
+    assert begun.annotations("error") == [
+        "ci-egress could not be set up within 1 s; the last of the lines above says what it waited for; "
+        "without a network, install it on the runner beforehand"
+    ]
+    said = [command.name for command in begun.commands]
+    assert said == ["group", "endgroup", "error"]
+    assert "setup: ::error::waits\n" in begun.output
+    assert has_ended(int((checkout / "waiting").read_text()))
+    assert (checkout / "asked").read_text() == "--system-only\n"
+    assert (job.ended[0].status, job.ended[0].annotations("error")) == (0, [])
+
+
+def test_a_job_in_a_container_is_told_so_before_anything_is_set_up(tmp_path: Path) -> None:
+    checkout = action_that_sets_up(tmp_path, "sleep 90")
+    container = ("unshare", "--pid", "--fork", "--kill-child", "--mount-proc")
+    with on_a_new_runner(tmp_path / "job", under=container) as job:
+        begun = job.use(checkout)
+    (error,) = begun.annotations("error")
+    assert begun.status == 1
+    assert error.startswith(
+        "ci-egress can't trace from within this job's container, which has pids of its own "
+    )
+    assert "; run such commands by `docker run` in a job without `container:`, or " in error
+    assert not (checkout / "asked").exists()
+    assert (job.ended[0].status, job.ended[0].annotations("error")) == (0, [])
+
+
+def has_ended(pid: int) -> bool:
+    """Whether no such process runs any more, or will a moment from now."""
+    for _ in range(100):
+        try:
+            state = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0]
+        except (FileNotFoundError, ProcessLookupError):
+            return True
+        if state in "ZX":
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def with_limit(script: Path, *, limit_s: int, grace_s: int) -> None:
+    """Have it wait less long."""
+    text = script.read_text()
+    for name, value in (
+        ("SETUP_LIMIT_S = 300", f"SETUP_LIMIT_S = {limit_s}"),
+        ("after=10'", f"after={grace_s}'"),
+    ):
+        assert text.count(name) == 1
+        text = text.replace(name, value)
+    script.write_text(text)
 
 
 def contents(path: Path) -> bytes:
