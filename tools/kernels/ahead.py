@@ -1,4 +1,4 @@
-"""What is made before a kernel boots, since in a virtual machine it takes minutes: bytecode, test programs."""
+"""What is made before a kernel boots, since after that it takes minutes: bytecode, test programs."""
 
 from __future__ import annotations
 

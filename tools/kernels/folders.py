@@ -40,7 +40,7 @@ def locked(target: Path) -> Iterator[None]:
 
 @contextmanager
 def made_once(target: Path) -> Iterator[Path | None]:
-    """A folder to fill, `target` at the end of a block that raises nothing; None where that is there already."""
+    """A folder to fill, `target` at the end of a block that raises nothing; None where that is there."""
     with locked(target):
         if target.exists():
             os.utime(target)
