@@ -11,8 +11,9 @@ import pytest
 from exporter.kernel.btf import kernel_offsets
 from exporter.kernel.bytecode import Bytecode, Request
 from exporter.kernel.loading import PROGRAMS
-from exporter.kernel.objects import VerifierError, create_map
+from exporter.kernel.objects import create_map
 from exporter.kernel.sources import compiler_flags, source_text
+from exporter.kernel.verifier import VerifierError
 
 from .compilers import BPF, of_this_machine, of_trixie
 

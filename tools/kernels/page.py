@@ -55,7 +55,7 @@ def page(outcomes: list[dict[str, Any]]) -> str:
     lines.append(_row("Release", [_release(outcome) for outcome in outcomes]))
     for feature, told in FEATURES.items():
         lines.append(_row(told, [_cell(outcome, feature) for outcome in outcomes]))
-    compilers = next((outcome["compilers"] for outcome in outcomes if outcome["compilers"]), [])
+    compilers: list[str] = next((outcome["compilers"] for outcome in outcomes if outcome["compilers"]), [])
     left_out = [f"{_title(outcome)}: {outcome['not_run']}" for outcome in outcomes if outcome["not_run"]]
     missing = "".join(f"\nNot run: {each}.\n" for each in left_out)
     return HEAD + "\n".join(lines) + "\n" + missing + TAIL.format(compilers=" and ".join(compilers))
