@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 COMPILERS = {"llvm14": of_this_machine, "llvm19": of_trixie}
 """By what Debian's are linked with; the first is that of Debian 12 where bytecode is made ahead."""
-LAST_LINES = 3
 
 
 class Loaded:
@@ -43,7 +42,7 @@ class Loaded:
         try:
             os.close(program.load(self._programs[program.name], self._maps))
         except VerifierError as error:
-            return " / ".join([str(error), *error.log.strip().splitlines()[-LAST_LINES:]])
+            return f"{error}: {error.reason}"
         return ""
 
     def close(self) -> None:

@@ -1,4 +1,5 @@
 #!/bin/busybox sh
+# shellcheck shell=dash
 # The first process: from what was packed with the kernel into the root. Once there is /proc, busybox's shell finds
 # its own tools by name.
 /bin/busybox mount -t proc proc /proc
@@ -21,10 +22,10 @@ until [ -b /dev/vda ]; do
     usleep 100000
 done
 share="trans=virtio,version=9p2000.L,msize=262144"
-mount -t ext4 /dev/vda /root &&
-    mount -t 9p -o "ro,cache=loose,$share" modules /root/lib/modules &&
-    mount -t 9p -o "access=any,$share" results /root/results &&
-    mount -o move /dev /root/dev || give_up "the root can't be reached"
+mount -t ext4 /dev/vda /root || give_up "the root can't be reached"
+mount -t 9p -o "ro,cache=loose,$share" modules /root/lib/modules || give_up "modules can't be reached"
+mount -t 9p -o "access=any,$share" results /root/results || give_up "nowhere to put results"
+mount -o move /dev /root/dev
 umount /sys
 umount /proc
 exec /bin/busybox switch_root /root /sbin/guest
