@@ -29,7 +29,7 @@ _HERE_LIMIT_S = 1800
 _COMPILERS = {"bookworm": "llvm14", "trixie": "llvm19"}
 """By the root whose BCC it is."""
 _JOB = """\
-cp -r /results/cache /var/cache/ci-egress
+test ! -e /results/cache || cp -r /results/cache /var/cache/ci-egress
 exec {command}
 """
 
@@ -45,39 +45,31 @@ class Made:
 
 
 def in_a_machine(kernel: Kernel, made: Made) -> Outcome:
-    """Offsets, both compilers, and then all tests in one boot."""
+    """Offsets, both compilers, and then all tests in one boot; of a kernel that is too old, that it is refused."""
+    stock, results = kernel.stock, _empty(RESULTS / kernel.stock.name)
     began_s = time.monotonic()
-    results = _empty(RESULTS / kernel.stock.name)
-    try:
-        bytecode = _make_ahead(kernel.btf.read_bytes(), made, results, kernel.stock.root)
-        checks = [Check("offsets", "offsets", ok=True)]
-    except KernelError as error:
-        bytecode, checks = False, [Check("offsets", "offsets", ok=False, why=str(error))]
+    checks, wanted = list[Check](), ON_A_KERNEL_TOO_OLD
+    if not stock.is_too_old:
+        checks, wanted = _made_ahead(kernel.btf.read_bytes(), made, results, stock.root), tuple(FEATURES)
     seconds = {"ahead": time.monotonic() - began_s}
-    wanted = [*ON_A_KERNEL_TOO_OLD] if kernel.stock.is_too_old else [*FEATURES]
-    if kernel.stock.is_too_old:
-        checks = []  # what it lacks is no failure
-    elif not bytecode:
-        return Outcome(kernel.stock.name, kernel.release, (*checks, *unseen(checks, wanted)), seconds=seconds)
-    root = made.roots[kernel.stock.root]
-    tests = _pytest(".venv/bin/python", Path("/results"), kernel.stock.is_too_old)
-    over = boot(kernel, root, made.checkouts[root.suite], results, _JOB.format(command=tests))
-    checks += _checks(results, over.status, over.story())
-    seconds["boot"] = over.seconds
-    return _outcome(kernel.stock.name, kernel.release, [*checks, *unseen(checks, wanted)], made, seconds)
+    if all(check.ok for check in checks):
+        job = _JOB.format(command=_pytest(".venv/bin/python", Path("/results"), is_too_old=stock.is_too_old))
+        over = boot(kernel, made.roots[stock.root], made.checkouts[stock.root], results, job)
+        checks += _checks(results, over.status, over.story())
+        seconds["boot"] = over.seconds
+    return _outcome(stock.name, kernel.release, [*checks, *unseen(checks, wanted)], made, seconds)
 
 
 def on_this_machine(made: Made) -> Outcome:
     """The same with the kernel that runs, without a virtual machine."""
     began_s = time.monotonic()
     results = _empty(RESULTS / "this-machine")
-    _make_ahead(VMLINUX.read_bytes(), made, results, "bookworm")
-    checks = [Check("offsets", "offsets", ok=True)]
+    checks = _made_ahead(VMLINUX.read_bytes(), made, results, "bookworm")
     seconds = {"ahead": time.monotonic() - began_s}
     log = results / "log"
     with log.open("w") as output:
         command = ["sh", "-c", _pytest(sys.executable, results, is_too_old=False)]
-        # In CI, pytest takes tests that weren't chosen for left out (tests/conftest.py); those that were are counted here.
+        # In CI, tests that weren't chosen count as left out (tests/conftest.py).
         environment = {name: value for name, value in os.environ.items() if name != "CI"}
         done = subprocess.run(
             command,
@@ -100,16 +92,19 @@ def _outcome(
     return Outcome(name, release, tuple(checks), compilers=compilers, seconds=seconds)
 
 
-def _make_ahead(btf: bytes, made: Made, results: Path, own_root: str) -> bool:
-    """Into `results`; whether there is bytecode. Raises KernelError where the kernel lacks something."""
-    offsets = offsets_in(btf)
+def _made_ahead(btf: bytes, made: Made, results: Path, own_root: str) -> list[Check]:
+    """Put into `results` what the tests find made; whether the kernel has all that the programs read."""
+    try:
+        offsets = offsets_in(btf)
+    except KernelError as error:
+        return [Check("offsets", "offsets", ok=False, why=str(error))]
     bytecode = {_COMPILERS[suite]: compile_for(offsets, root) for suite, root in made.roots.items()}
     put(results / "ahead", made.programs, bytecode)
     keep_for_the_next_start(results / "cache", offsets, bytecode[_COMPILERS[own_root]])
-    return True
+    return [Check("offsets", "offsets", ok=True)]
 
 
-def _pytest(python: str, results: Path, is_too_old: bool) -> str:
+def _pytest(python: str, results: Path, *, is_too_old: bool) -> str:
     """The tests that carry `everywhere`, those of one feature on a kernel that is to be refused."""
     files = [
         str(path.relative_to(CHECKOUT))
