@@ -25,7 +25,7 @@ FEATURES = {
     "refusal": "A kernel that is too old is refused, with status 91",
 }
 """Rows of the table; each test that carries `everywhere` names one."""
-ON_A_KERNEL_TOO_OLD = ("refusal",)
+ON_A_KERNEL_TOO_OLD: tuple[str, ...] = ("refusal",)
 WITHOUT_BOOT = ("offsets",)
 
 

@@ -45,7 +45,7 @@ class Made:
 
 
 def in_a_machine(kernel: Kernel, made: Made) -> Outcome:
-    """Offsets, both compilers, and then all tests in one boot; of a kernel that is too old, that it is refused."""
+    """Offsets, both compilers, and then all tests in one boot; one that is too old has to be refused."""
     stock, results = kernel.stock, _empty(RESULTS / kernel.stock.name)
     began_s = time.monotonic()
     checks, wanted = list[Check](), ON_A_KERNEL_TOO_OLD
