@@ -22,7 +22,7 @@ WORKFLOWS = $(wildcard .github/workflows/*.yml)
 
 .PHONY: help
 help: ## Say what there is to make
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: setup
 setup: ## Install what ci-egress needs; the result is .venv/bin/ci-egress
@@ -53,8 +53,13 @@ test: setup-dev ## Run all tests (root); with PYTEST_ARGS, those that it chooses
 test-unit: setup-python ## Run the tests that need neither root nor a kernel, in a minute or two
 	$(PYTEST) tests/unit $(PYTEST_ARGS)
 
+.PHONY: test-kernels
+test-kernels: setup-dev ## Boot the kernels of Debian and Ubuntu in virtual machines and trace on each (root); KERNELS_ARGS adds arguments
+	@tools/setup.sh --kernels
+	$(BIN)/python -m tools.kernels $(KERNELS_ARGS)
+
 .PHONY: lint
-lint: setup-dev lint-python lint-types lint-imports lint-wire lint-dashboards lint-reference lint-docs lint-c lint-shell lint-text lint-ci ## Check style, types, import directions and generated files
+lint: setup-dev lint-python lint-types lint-imports lint-wire lint-dashboards lint-reference lint-kernels lint-docs lint-c lint-shell lint-text lint-ci ## Check style, types, import directions and generated files
 
 .PHONY: lint-python
 lint-python:
@@ -80,6 +85,10 @@ lint-dashboards:
 .PHONY: lint-reference
 lint-reference:
 	$(BIN)/python -m tools.reference --check
+
+.PHONY: lint-kernels
+lint-kernels:
+	$(BIN)/python -m tools.kernels.page --check
 
 .PHONY: lint-docs
 lint-docs:
@@ -142,6 +151,10 @@ release: setup-python ## Build all of a release into dist/, as a dry run; PUBLIS
 .PHONY: reference
 reference: setup-python ## Generate docs/reference/*.md from the code
 	$(BIN)/python -m tools.reference
+
+.PHONY: kernels
+kernels: setup-python ## Generate docs/kernels.md from what the last `make test-kernels` left in build/kernels
+	$(BIN)/python -m tools.kernels.page --take
 
 .PHONY: docs
 docs: setup-python ## Build the manual's site, build/docs/index.html

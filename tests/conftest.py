@@ -4,6 +4,9 @@ A folder is a kind: `tests/kernel/…` carries the marker `kernel`, and so on. T
 stand elsewhere carry `@pytest.mark.kernel` themselves. Without root those are skipped, with the reason;
 under `CI=true` a test that was skipped, deselected or expected to fail makes the whole run fail.
 
+What carries `@pytest.mark.everywhere(feature=…)` also runs on other kernels, by `make test-kernels`; its
+feature is a row of docs/kernels.md.
+
 `make test` runs them in two rows side by side (tools/test.sh). Both trace at once, except while a test
 runs that carries `@pytest.mark.alone`: one that looks at the whole host, or that watches it with a policy
 that denies other tests' jobs something, too.
@@ -32,6 +35,16 @@ hypothesis.settings.register_profile("ci", deadline=None, database=None, derando
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") == "true" else "default")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """What `python -m tools.kernels` makes before it boots a machine on which making it takes minutes."""
+    parser.addoption(
+        "--made-ahead",
+        type=Path,
+        metavar="DIR",
+        help="programs/* of the kernel tests, bytecode/COMPILER.json",
+    )
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark each test with the kind that its folder names; skip what needs root without it."""
@@ -40,6 +53,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         kind = item.path.relative_to(TESTS).parts[0]
         if kind in KINDS:
             item.add_marker(kind)
+        for mark in item.iter_markers("everywhere"):
+            item.user_properties.append(("feature", mark.kwargs["feature"]))
         if item.get_closest_marker("kernel") and os.geteuid() != 0:
             item.add_marker(needs_root)
 

@@ -4,6 +4,7 @@
 #   tools/setup.sh              to run it: .venv/bin/ci-egress
 #   tools/setup.sh --dev        also to test, lint and benchmark it
 #   tools/setup.sh --dev --no-system     .venv alone, for the tests that need nothing else
+#   tools/setup.sh --kernels             the packages alone that `make test-kernels` needs besides
 #   tools/setup.sh --system-only         the packages alone, where .venv is made by somebody who isn't root
 #
 # Debian 12 and 13, Ubuntu 24.04. Elsewhere it names what to install by hand.
@@ -21,6 +22,7 @@ dev_packages=(
     bash-completion bpftool chromium debootstrap default-jre-headless e2fsprogs fish fonts-dejavu-core gcc git groovy
     iproute2 libc6-dev make man-db mandoc procps runc shellcheck strace sudo systemd util-linux zsh
 )
+kernel_packages=(debian-archive-keyring debootstrap kmod qemu-system-x86 zstd)
 extras=
 
 say() { printf 'setup: %s\n' "$*"; }
@@ -130,6 +132,7 @@ main() {
     for argument in "$@"; do
         case $argument in
         --dev) extras=dev packages+=("${dev_packages[@]}") ;;
+        --kernels) packages=("${kernel_packages[@]}") own=no ;;
         --no-system) system=no ;;
         --system-only) own=no ;;
         *) fail "unknown argument $argument" ;;

@@ -23,7 +23,7 @@ def command(*, as_json: bool, verbose: bool) -> int:
     """Say what `ci-egress run` needs, whether it is here, what is lost without it, and how to get it.
 
     Needs no root to say what is missing. As root it loads, attaches and detaches every program, and mounts
-    bpffs where it isn't mounted, all as `run` does.
+    bpffs where it isn't mounted, all as `run` does. docs/kernels.md tells of which kernels that is known.
 
     \b
     ci-egress doctor

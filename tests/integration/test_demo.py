@@ -125,6 +125,7 @@ def act(egress: Span) -> Act:
     )
 
 
+@pytest.mark.everywhere(feature="demo")
 def test_the_trace_holds_exactly_what_the_job_did(demo: Demo) -> None:
     assert Counter(act(egress) for egress, _ in leaves(demo.job)) == EXPECTED
 
@@ -134,6 +135,7 @@ def test_each_act_hangs_on_the_spans_of_its_lineage(demo: Demo) -> None:
     assert chains == {(("build", *expected.lineage), expected.lineage) for expected in EXPECTED}
 
 
+@pytest.mark.everywhere(feature="demo")
 def test_each_act_has_the_name_that_the_job_looked_up_or_asks_for(demo: Demo) -> None:
     known = {address: name for name, address in names.ADDRESSES.items()}
     asked = set()

@@ -51,6 +51,7 @@ def missing(found: dict[str, dict[str, Any]]) -> dict[str, str]:
     return {name: check["lost"] for name, check in found.items() if not check["ok"]}
 
 
+@pytest.mark.everywhere(feature="doctor")
 def test_as_root_everything_works_and_nothing_stays_attached() -> None:
     done = run("--json", under=IN_ITS_OWN_BPFFS)
     found = checks(done)  # what stayed would be named on stderr

@@ -46,8 +46,17 @@ class Programs:
 
 
 @pytest.fixture(scope="session")
-def programs(tmp_path_factory: pytest.TempPathFactory) -> Programs:
+def made_ahead(request: pytest.FixtureRequest) -> Path | None:
+    """Where what takes long to make is already."""
+    folder: Path | None = request.config.getoption("made_ahead")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def programs(tmp_path_factory: pytest.TempPathFactory, made_ahead: Path | None) -> Programs:
     """Compile them, once."""
+    if made_ahead:
+        return Programs(made_ahead / "programs")
     directory = tmp_path_factory.mktemp("programs")
     subprocess.run(["make", "--silent", "-C", SOURCES, f"OUT={directory}"], check=True, timeout=120)
     return Programs(directory)

@@ -115,6 +115,7 @@ def test_what_a_dead_watch_denies_is_told_by_its_jobs_alone(host: Host, steps: S
     assert steps.go(name) == "EPERM\n"
 
 
+@pytest.mark.everywhere(feature="adoption")
 def test_a_watch_goes_on_where_another_was_killed(host: Host, steps: Steps, lab: Lab, tmp_path: Path) -> None:
     run = run_id("adopted")
     watches = Watches(host, tmp_path, "--policy", str(policy(tmp_path, HELD)))

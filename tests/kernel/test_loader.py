@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import platform
+import re
 import subprocess
 import sys
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,7 @@ from exporter.errors import KernelError
 from exporter.events import Act, Acted, Event, Execed, Exited, Flowed, ProcessKey
 from exporter.kernel.btf import MEMBERS, VMLINUX, kernel_offsets
 from exporter.kernel.bytecode import ROOTS_FOLDER, Bytecode, Cache, Request
-from exporter.kernel.compiling import SYSTEM_PYTHON, Compiler, compiled, our_request, system_compiler
+from exporter.kernel.compiling import compiled, our_request, system_compiler
 from exporter.kernel.instances import new_instance
 from exporter.kernel.loading import PROGRAMS, is_complete, load
 from exporter.kernel.mounts import ensure_bpffs
@@ -30,46 +31,31 @@ from exporter.kernel.windows import Coverage
 from exporter.procfs import started_ns
 
 from .attached import nothing_left
+from .compilers import BPF, Installed, of_this_machine, of_trixie
 from .lab import PORT, V4, V6, Lab
-from .tracing import ROOT, copy_of_the_program, trace
+from .tracing import ROOT, copy_of_the_program, environment, trace
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from .conftest import Programs
 
-BCC_PACKAGES = ("python3-bpfcc", "libbpf1")
 DEBOOTSTRAP_LIMIT_S = 600
-BPF = ROOT / "bpf"
 ZERO = bytes.fromhex("b700000000000000")
 READ_NOTHING = bytes.fromhex("bf900000000000009500000000000000")
 """r0 = 0; and r0 = r9, which nothing was written to, and the end."""
 
 
-@dataclass(frozen=True)
-class Installed:
-    """A BCC, and where it finds bpf/."""
-
-    compiler: Compiler
-    bpf: Path
-    version: str
-    """How BCC's version begins."""
-
-
 @pytest.fixture(scope="session")
 def trixie() -> Installed:
-    """BCC 0.31 with LLVM 19, in a Debian 13 root on this kernel."""
-    command = [str(ROOT / "tools/debian-root.sh"), "trixie", *BCC_PACKAGES]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-    enter = [str(ROOT / "tools/in-root.sh"), done.stdout.strip()]
-    compiler = [*enter, SYSTEM_PYTHON, "-I", "/src/exporter/kernel/compiler.py"]
-    return Installed(Compiler(compiler), Path("/src/bpf"), "0.31.")
+    """The other Debian's."""
+    return of_trixie()
 
 
 @pytest.fixture(scope="session")
 def system() -> Installed:
     """This machine's own."""
-    return Installed(system_compiler(), BPF, "0.")
+    return of_this_machine()
 
 
 def events_of(tracer: Tracer, command: Sequence[str | bytes]) -> list[Event]:
@@ -134,6 +120,36 @@ def test_the_records_are_the_same_with_either_compiler(
 def mapped(ipv4: str) -> bytes:
     """As the kernel's records have it."""
     return bytes(10) + b"\xff\xff" + bytes(map(int, ipv4.split(".")))
+
+
+@pytest.mark.everywhere(feature="refusal")
+def test_a_kernel_that_is_too_old_is_refused_and_command_is_not_started(tmp_path: Path) -> None:
+    """On one that isn't, both take it for what the personality says: Linux 2.6."""
+    release = platform.release()
+    under = ["setarch", "--uname-2.6"] if release_is_supported(release) else []
+    marker = tmp_path / "started"
+    seen = trace(None, ["touch", str(marker)], tmp_path / "otlp", under=under)
+    assert (seen.status, seen.stdout, marker.exists()) == (91, "", False)
+    doctor = subprocess.run(
+        [*under, sys.executable, "-m", "exporter", "doctor", "--json"],
+        capture_output=True,
+        text=True,
+        env=environment(),
+        check=False,
+    )
+    checks = {check["name"]: check for check in json.loads(doctor.stdout)["checks"]}
+    assert doctor.returncode == 91
+    assert not checks["tracing"]["ok"]
+    lost, fix = checks["kernel"]["lost"], checks["kernel"]["fix"]
+    assert re.fullmatch(r"no tracing: Linux \S+ is too old", lost)
+    assert fix == "upgrade to Linux 5.15 or newer"
+    said = f"ci-egress: error: {lost.removeprefix('no tracing: ')}; {fix}"
+    assert seen.stderr == f"{said}\n"
+
+
+def release_is_supported(release: str) -> bool:
+    """Whether a release has a number that README promises."""
+    return tuple(map(int, release.split(".")[:2])) >= (5, 15)
 
 
 def test_records_of_another_layout_than_the_programs_are_refused(tmp_path: Path) -> None:

@@ -91,6 +91,7 @@ def look(kernel: KernelSide) -> list[tuple[Tampering, int]]:
     return gaps(kernel.tracer.frames.turn())
 
 
+@pytest.mark.everywhere(feature="frames")
 @NETWORKS
 @pytest.mark.parametrize("kind", ["SOCK_RAW", "SOCK_DGRAM"])
 def test_a_frame_is_dropped_where_it_leaves(
@@ -367,6 +368,7 @@ def test_a_detached_program_is_put_back(lab: Lab, kernel: KernelSide) -> None:
         assert {name for name in kernel.tracer.lost()[UNPINNED] if "on_frame" in name}
 
 
+@pytest.mark.everywhere(feature="frames")
 def test_no_frame_leaves_when_the_exporter_is_killed(lab: Lab, tmp_path: Path) -> None:
     options = ("--enforce", "--allowed-endpoints", "198.51.100.77")
     under = lab.command(())

@@ -71,6 +71,7 @@ def peer_then_evil(lab: Lab, programs: Programs, network: Network, otlp_dir: Pat
     )
 
 
+@pytest.mark.everywhere(feature="denial")
 @NETWORKS
 def test_what_no_rule_allows_is_denied_and_told(
     lab: Lab, programs: Programs, tmp_path: Path, network: Network

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,7 +19,6 @@ from .tracing import trace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 NAME, WILDCARD = "www.registry.example", "*.registry.example"
 RECORDS = [
@@ -26,6 +26,7 @@ RECORDS = [
     *(f"edge.cdn.example {'AAAA' if ':' in peer else 'A'} {peer}" for peer in (V4.peer, V6.peer)),
     *(f"evil.example {'AAAA' if ':' in evil else 'A'} {evil}" for evil in (V4.evil, V6.evil)),
 ]
+PYTHON = Path(SYSTEM_PYTHON).resolve().name
 TRANSPORTS = pytest.mark.parametrize("options", ["", "use-vc"], ids=["udp", "tcp"])
 
 
@@ -50,6 +51,7 @@ def looked_up_and_connected(*names: str) -> list[str]:
     return ["sh", "-c", script, "sh", program, code]
 
 
+@pytest.mark.everywhere(feature="names")
 @TRANSPORTS
 def test_a_name_that_a_rule_names_is_reached_and_another_is_denied(
     resolving: Lab, tmp_path: Path, options: str
@@ -74,7 +76,7 @@ def test_a_name_that_a_rule_names_is_reached_and_another_is_denied(
         (span["server.address"], span["egress.verdict"], span["egress.rule"]) for span in connections(seen)
     }
     assert told == {(NAME, "allow", f"{WILDCARD}:{PORT}"), ("evil.example", "deny", "default")}
-    assert f"ci-egress: blocked: python3.11 (dash → python3.11) → evil.example:{PORT}, rule default" in (
+    assert f"ci-egress: blocked: {PYTHON} (dash → {PYTHON}) → evil.example:{PORT}, rule default" in (
         seen.stderr.splitlines()
     )
     replayed = replay(tmp_path / "recording", tmp_path / "replay")

@@ -72,6 +72,7 @@ def rulings(events: Sequence[Event]) -> set[tuple[Verdict, int]]:
     return {(event.verdict, event.rule) for event in events if isinstance(event, Acted | Aggregated)}
 
 
+@pytest.mark.everywhere(feature="denial")
 @NETWORKS
 @ACT
 def test_what_is_denied_fails_at_once_and_sends_nothing(

@@ -62,7 +62,7 @@ def no_answer(verb: str) -> list[Act]:
 
 
 ACTS = [
-    Act("connect", "connect", "tcp"),
+    pytest.param(Act("connect", "connect", "tcp"), marks=pytest.mark.everywhere(feature="connects")),
     Act("connect", "connect", "tcp", times=3, reported=("peer",) * 3),
     Act("connect", "connect", "tcp", port=CLOSED_PORT, outcome="refused", error="ECONNREFUSED"),
     *no_answer("connect"),
@@ -80,7 +80,10 @@ ACTS = [
     Act(
         "connect-udp-twice", "connect", "udp", peers=("peer", "evil"), reported=("peer", "evil"), outcome=None
     ),
-    Act("udp-sendto", "send", "udp", times=4, reported=("peer",) * 4, outcome="sent"),
+    pytest.param(
+        Act("udp-sendto", "send", "udp", times=4, reported=("peer",) * 4, outcome="sent"),
+        marks=pytest.mark.everywhere(feature="udp"),
+    ),
     Act("udp-sendmsg", "send", "udp", outcome="sent"),
     Act(
         "udp-sendmmsg",
@@ -257,6 +260,7 @@ def test_a_bound_socket_shows_where_it_is_bound(lab: Lab, tmp_path: Path, networ
     assert span["network.local.port"] == int(seen.stdout)
 
 
+@pytest.mark.everywhere(feature="account")
 def test_every_attempt_is_in_the_metrics_and_carries_the_trace(
     lab: Lab, programs: Programs, tmp_path: Path
 ) -> None:

@@ -93,6 +93,7 @@ def test_the_span_hangs_below_whoever_created_the_process(
     assert len(seen.processes) == len(LINEAGES[name])
 
 
+@pytest.mark.everywhere(feature="lineage")
 def test_an_orphan_still_hangs_below_its_creator(lab: Lab, programs: Programs, tmp_path: Path) -> None:
     seen = shape(lab, programs, tmp_path, "double-fork")
     first, middle, _ = seen.processes
@@ -111,6 +112,7 @@ def test_a_sibling_made_by_a_child_hangs_below_the_child(
     assert [span.span_id for span in seen.above(leaf)[1:3]] == [first.span_id, maker.span_id]
 
 
+@pytest.mark.everywhere(feature="lineage")
 def test_a_child_that_never_execs_has_a_span_from_its_fork(
     lab: Lab, programs: Programs, tmp_path: Path
 ) -> None:

@@ -135,6 +135,7 @@ jobs:
 """
 
 
+@pytest.mark.everywhere(feature="watch")
 def test_jobs_at_once_are_each_held_to_their_own_part_and_mode(
     steps: Steps, lab: Lab, tmp_path: Path
 ) -> None:

@@ -1,0 +1,38 @@
+"""The compilers that bpf/ is for: this machine's, and that of the other Debian."""
+
+from __future__ import annotations
+
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from exporter.kernel.compiling import SYSTEM_PYTHON, Compiler, system_compiler
+
+from .tracing import ROOT
+
+BCC_PACKAGES = ("python3-bpfcc", "libbpf1")
+BPF = ROOT / "bpf"
+
+
+@dataclass(frozen=True)
+class Installed:
+    """A BCC, and where it finds bpf/."""
+
+    compiler: Compiler
+    bpf: Path
+    version: str
+    """How BCC's version begins."""
+
+
+def of_trixie() -> Installed:
+    """BCC 0.31 with LLVM 19, in a Debian 13 root on this kernel."""
+    command = [str(ROOT / "tools/debian-root.sh"), "trixie", *BCC_PACKAGES]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    enter = [str(ROOT / "tools/in-root.sh"), done.stdout.strip()]
+    compiler = [*enter, SYSTEM_PYTHON, "-I", "/src/exporter/kernel/compiler.py"]
+    return Installed(Compiler(compiler), Path("/src/bpf"), "0.31.")
+
+
+def of_this_machine() -> Installed:
+    """Its own."""
+    return Installed(system_compiler(), BPF, "0.")

@@ -1,0 +1,81 @@
+"""What is made before a kernel boots, since after that it takes minutes: bytecode, test programs."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from exporter.kernel.btf import MEMBERS, Btf
+from exporter.kernel.bytecode import Cache, Request
+from exporter.kernel.compiling import SYSTEM_PYTHON, Compiler
+from exporter.kernel.sources import bpf_directory, compiler_flags, source_text
+from tools.kernels.folders import CACHE, CHECKOUT, digest, made_once
+from tools.kernels.roots import Root, in_root
+
+_COMPILER = "/src/exporter/kernel/compiler.py"
+_BPF = "/src/bpf"
+_PROGRAMS = CHECKOUT / "tests/kernel/programs"
+
+
+def offsets_in(btf: bytes) -> dict[str, int]:
+    """Where that kernel has what the programs read. Raises KernelError."""
+    return Btf(btf).offsets(MEMBERS)
+
+
+def compile_for(offsets: Mapping[str, int], root: Root) -> str:
+    """Our programs for a kernel with these offsets, by the root's compiler, as that prints it.
+
+    Raises KernelError.
+    """
+    folder = bpf_directory()
+    request = Request(source_text(folder), compiler_flags(folder, dict(offsets)), folder)
+    target = CACHE / "bytecode" / f"{root.folder.name}-{request.digest()[:32]}"
+    with made_once(target) as unfinished:
+        if unfinished:
+            there = Request(request.source, [_moved(flag, folder) for flag in request.flags], Path(_BPF))
+            compiler = Compiler(root.command(SYSTEM_PYTHON, "-I", _COMPILER))
+            (unfinished / "answer.json").write_text(json.dumps(compiler.compile(there)))
+    return (target / "answer.json").read_text()
+
+
+def _moved(flag: str, folder: Path) -> str:
+    return flag.replace(str(folder), _BPF)
+
+
+def test_programs(root: Root) -> Path:
+    """The folder of those that the tests run; they are static, and so run with any root."""
+    sources = sorted(path for path in _PROGRAMS.iterdir() if path.is_file())
+    target = CACHE / f"programs-{digest(*sources)}"
+    with made_once(target) as unfinished:
+        if unfinished:
+            written = unfinished / "written"
+            written.mkdir()
+            make = ["make", "--silent", "-C", "/src/tests/kernel/programs", "OUT=/programs"]
+            script = 'mkdir /programs && exec "$@"'
+            command = in_root(root.folder, "sh", "-c", script, "sh", *make, kept=written)
+            subprocess.run(command, check=True)
+            for program in (written / "upper/programs").iterdir():
+                program.rename(unfinished / program.name)
+            shutil.rmtree(written)
+    return target
+
+
+def put(folder: Path, programs: Path, bytecode: Mapping[str, str]) -> None:
+    """Into a folder for `--made-ahead` of the tests; `bytecode` by the name of its compiler."""
+    shutil.copytree(programs, folder / "programs")
+    (folder / "bytecode").mkdir(parents=True)
+    for compiler, answer in bytecode.items():
+        (folder / "bytecode" / f"{compiler}.json").write_text(answer)
+
+
+def keep_for_the_next_start(cache: Path, offsets: Mapping[str, int], answer: str) -> None:
+    """Put bytecode where ci-egress looks for it first, as an earlier start would have."""
+    folder = bpf_directory()
+    request = Request(source_text(folder), compiler_flags(folder, dict(offsets)), folder)
+    Cache(cache).put(request.digest(), json.loads(answer))
+
+
+__all__: Sequence[str] = ("compile_for", "keep_for_the_next_start", "offsets_in", "put", "test_programs")

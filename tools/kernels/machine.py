@@ -1,0 +1,104 @@
+"""A virtual machine of one kernel: boots, runs a job, and powers off, or is ended when it takes too long.
+
+Nothing of it stays: what it writes to the root is lost with it.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import tarfile
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from tools.kernels.folders import CHECKOUT
+from tools.kernels.roots import Root
+from tools.kernels.unpacked import Kernel
+
+ACCELERATION = os.environ.get("KERNELS_ACCEL", "tcg,thread=multi")
+"""Of qemu. By its own emulation every kernel boots on any host; with `kvm` it takes a tenth of the time."""
+LIMIT_S = 600
+MEMORY_MIB = 2048
+# no_timer_check: on a busy host Ubuntu's kernels take the emulated timer for broken, and stop.
+_KERNEL_ARGUMENTS = "console=ttyS0 no_timer_check quiet loglevel=4 panic=-1 mitigations=off audit=0"
+_TAIL_LINES = 40
+
+
+@dataclass(frozen=True)
+class Boot:
+    """One that is over."""
+
+    results: Path
+    """Folder: `console`, `log` of the job, and what the job left."""
+    status: int | None
+    """The job's; None when it didn't come to an end."""
+    seconds: float
+
+    def story(self) -> str:
+        """What the console and the job's log say last."""
+        parts = (_tail(self.results / name) for name in ("console", "log"))
+        return "\n".join(part for part in parts if part)
+
+
+_COMPILED = (
+    "mkdir /checkout && cd /checkout && tar -x && python3 -m compileall -q -s /checkout -p /src . && tar -c ."
+)
+
+
+def pack_checkout(root: Root, target: Path) -> None:
+    """The checkout as it is, but for what git ignores, as a tar file, its Python compiled by that root's."""
+    plain = target.with_suffix(".plain")
+    _pack_sources(plain)
+    with plain.open("rb") as given, target.open("wb") as made:
+        subprocess.run(root.command("sh", "-ec", _COMPILED), stdin=given, stdout=made, check=True)
+    plain.unlink()
+
+
+def _pack_sources(target: Path) -> None:
+    listed = ["git", "-C", str(CHECKOUT), "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    names = subprocess.run(listed, capture_output=True, text=True, check=True).stdout.split("\0")
+    with tarfile.open(target, "w") as tar:
+        for name in filter(None, names):
+            if os.path.lexists(CHECKOUT / name):
+                tar.add(CHECKOUT / name, name)
+
+
+def boot(kernel: Kernel, root: Root, checkout: Path, results: Path, job: str) -> Boot:
+    """Boot it, and have it run `job`, a shell's text, which finds `results` at /results."""
+    (results / "job").write_text(job)
+    began_s = time.monotonic()
+    with suppress(subprocess.TimeoutExpired):  # then there is no status
+        subprocess.run(_command(kernel, root, checkout, results), timeout=LIMIT_S, check=True)
+    seconds = time.monotonic() - began_s
+    status = results / "status"
+    return Boot(results, int(status.read_text()) if status.exists() else None, seconds)
+
+
+def _command(kernel: Kernel, root: Root, checkout: Path, results: Path) -> list[str]:
+    def disk(name: str, path: Path, more: str) -> list[str]:
+        drive = f"file={path},format=raw,if=none,id={name},{more}"
+        return ["-drive", drive, "-device", f"virtio-blk-pci,drive={name}"]
+
+    def folder(name: str, path: Path, more: str) -> list[str]:
+        shared = f"local,id={name},path={path},security_model=none,{more}"
+        return ["-fsdev", shared, "-device", f"virtio-9p-pci,fsdev={name},mount_tag={name}"]
+
+    return [
+        *("qemu-system-x86_64", "-M", "q35", "-cpu", "max", "-accel", ACCELERATION, "-smp", "1"),
+        *("-m", str(MEMORY_MIB), "-nodefaults", "-display", "none", "-no-reboot", "-monitor", "none"),
+        *("-serial", f"file:{results}/console", "-device", "virtio-rng-pci"),
+        *("-kernel", str(kernel.image), "-initrd", str(kernel.initrd), "-append", _KERNEL_ARGUMENTS),
+        *disk("root", root.image, "snapshot=on,cache=unsafe"),
+        *disk("checkout", checkout, "readonly=on"),
+        *folder("modules", kernel.modules, "readonly=on"),
+        *folder("results", results, "readonly=off"),
+    ]
+
+
+def _tail(path: Path) -> str:
+    if not path.exists():
+        return f"({path.name} is empty)"
+    lines = path.read_text(errors="replace").splitlines()[-_TAIL_LINES:]
+    return "\n".join([f"--- {path}, its last lines", *lines])

@@ -1,0 +1,53 @@
+"""Which kernels are tried: what their archives call them, and the root that each boots with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tools.kernels.archive import DEBIAN, UBUNTU, Archive
+
+
+@dataclass(frozen=True)
+class Stock:
+    """A kernel that a distribution ships: the newest of its series, whatever that is today."""
+
+    name: str
+    """Of the distribution, as people say it; and of the folder with the results."""
+    series: str
+    """How its release begins; empty where that is whatever is newest."""
+    archive: Archive
+    suites: tuple[str, ...]
+    package: str
+    """The one that depends on the newest."""
+    root: str
+    """Suite of the Debian root that it boots with."""
+    is_too_old: bool = False
+    """It is to be refused, and nothing else is tried."""
+    is_required: bool = True
+    """Whether it is a failure that its archive can't be reached."""
+
+
+KERNELS = (
+    Stock("debian-11", "5.10", DEBIAN, ("bullseye",), "linux-image-amd64", "bookworm", is_too_old=True),
+    Stock(
+        "ubuntu-22.04",
+        "5.15",
+        UBUNTU,
+        ("jammy", "jammy-updates"),
+        "linux-image-generic",
+        "bookworm",
+        is_required=False,
+    ),
+    Stock("debian-12", "6.1", DEBIAN, ("bookworm",), "linux-image-amd64", "bookworm"),
+    Stock(
+        "ubuntu-24.04",
+        "6.8",
+        UBUNTU,
+        ("noble", "noble-updates"),
+        "linux-image-generic",
+        "bookworm",
+        is_required=False,
+    ),
+    Stock("debian-13", "6.12", DEBIAN, ("trixie",), "linux-image-amd64", "trixie"),
+    Stock("debian-13-backports", "", DEBIAN, ("trixie-backports",), "linux-image-amd64", "trixie"),
+)

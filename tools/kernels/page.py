@@ -1,0 +1,91 @@
+"""docs/kernels.md, from the results of the last run that were taken into docs/kernels.json.
+
+`python -m tools.kernels.page` makes the page, and with `--check` fails where it isn't what is made;
+`--take` first takes what the last run left in build/kernels.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from tools.checked_in import bring_up_to_date
+from tools.kernels.folders import CHECKOUT, RESULTS
+from tools.kernels.results import FEATURES
+
+DATA = CHECKOUT / "docs/kernels.json"
+PAGE = CHECKOUT / "docs/kernels.md"
+TAKEN = RESULTS / "results.json"
+_DISTRIBUTIONS = {
+    "debian-11": "Debian 11",
+    "debian-12": "Debian 12",
+    "debian-13": "Debian 13",
+    "debian-13-backports": "Debian 13, backports",
+    "ubuntu-22.04": "Ubuntu 22.04",
+    "ubuntu-24.04": "Ubuntu 24.04",
+    "this machine": "the machine of the run",
+}
+_NOT_RUN = "not run"
+
+HEAD = """\
+# Kernels
+
+ci-egress needs Linux 5.15 or newer with BTF. What that means was tried on the kernels that distributions
+ship, each booted in a virtual machine with a Debian of its time: the newest of its series on the day of the
+run. This page is generated from the last run's results, by `make kernels` after `make test-kernels`. The
+tests are those of `make test` that carry `@pytest.mark.everywhere`, and **yes** is that all of them passed;
+a denial is held to what arrived on the other side, which is nothing.
+
+"""
+TAIL = """
+The programs were compiled ahead of the boot, for the kernel's own offsets, by BCC with {compilers}.
+`doctor` compiled them in the virtual machine itself, with the BCC of its Debian.
+
+Of arm64 nothing was run. On any machine, `ci-egress doctor` tries the kernel that runs, and says what is
+missing.
+"""
+
+
+def page(outcomes: list[dict[str, Any]]) -> str:
+    """The page's text."""
+    titles = [f"{_title(outcome)}" for outcome in outcomes]
+    lines = [_row("", titles), _row("---", ["---"] * len(outcomes))]
+    lines.append(_row("Release", [_release(outcome) for outcome in outcomes]))
+    for feature, told in FEATURES.items():
+        lines.append(_row(told, [_cell(outcome, feature) for outcome in outcomes]))
+    compilers: list[str] = next((outcome["compilers"] for outcome in outcomes if outcome["compilers"]), [])
+    left_out = [f"{_title(outcome)}: {outcome['not_run']}" for outcome in outcomes if outcome["not_run"]]
+    missing = "".join(f"\nNot run: {each}.\n" for each in left_out)
+    return HEAD + "\n".join(lines) + "\n" + missing + TAIL.format(compilers=" and ".join(compilers))
+
+
+def _title(outcome: dict[str, Any]) -> str:
+    return _DISTRIBUTIONS[outcome["name"]]
+
+
+def _release(outcome: dict[str, Any]) -> str:
+    return f"`{outcome['release']}`" if outcome["release"] else _NOT_RUN
+
+
+def _cell(outcome: dict[str, Any], feature: str) -> str:
+    said: str = outcome["features"].get(feature, _NOT_RUN)
+    return "**yes**" if said == "yes" else said
+
+
+def _row(first: str, rest: list[str]) -> str:
+    return f"| {' | '.join([first, *rest])} |"
+
+
+def main() -> int:
+    """Returns the exit status."""
+    if sys.argv[1:] == ["--take"]:
+        del sys.argv[1:]
+        DATA.write_text(TAKEN.read_text())
+    made: dict[Path, str] = {PAGE: page(json.loads(DATA.read_text()))}
+    return bring_up_to_date(made, "tools.kernels.page", "kernels", __doc__)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,91 @@
+"""What the kernels boot with: a Debian, with the packages of Python that the tests need, as an image."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from tools.kernels.folders import CACHE, CHECKOUT, digest, made_once
+
+PACKAGES = (
+    *("python3", "python3-venv", "python3-bpfcc", "libbpf1"),
+    *(
+        "bpftool",
+        "busybox-static",
+        "ca-certificates",
+        "curl",
+        "e2fsprogs",
+        "gcc",
+        "iproute2",
+        "kmod",
+        "libc6-dev",
+    ),
+    *("make", "procps", "sudo"),
+)
+"""What `make setup` installs, what the tests call, and what makes image, programs and initrd."""
+_HERE = Path(__file__).parent
+_RECIPE = (
+    *(_HERE / name for name in ("image.sh", "guest.sh")),
+    *(CHECKOUT / name for name in ("pyproject.toml", "constraints.txt")),
+)
+_IMAGE = "root.ext4"
+
+
+@dataclass(frozen=True)
+class Root:
+    """A Debian root."""
+
+    suite: str
+    folder: Path
+    """As debian-root.sh made it; its BCC is one of the compilers."""
+    image: Path
+    """The same with .venv."""
+
+    @property
+    def busybox(self) -> Path:
+        """It stands alone."""
+        return self.folder / "bin/busybox"
+
+    def command(self, *command: str) -> list[str]:
+        """COMMAND in it, on this kernel, with the checkout at /src."""
+        return in_root(self.folder, *command)
+
+    def llvm(self) -> str:
+        """The LLVM that its BCC is linked with, as `LLVM 19`."""
+        database = f"--admindir={self.folder}/var/lib/dpkg"
+        query = ["dpkg-query", database, "--show", "--showformat=${Package} "]
+        done = subprocess.run([*query, "libllvm*"], capture_output=True, text=True, check=True)
+        (package,) = done.stdout.split()
+        return f"LLVM {package.removeprefix('libllvm').removesuffix('t64')}"
+
+
+def in_root(folder: Path, *command: str, kept: Path | None = None) -> list[str]:
+    """COMMAND by in-root.sh; what it writes is lost, or `kept`."""
+    keeping = ["--keep", str(kept)] if kept else []
+    return [str(CHECKOUT / "tools/in-root.sh"), *keeping, str(folder), *command]
+
+
+def make_root(suite: str) -> Root:
+    """Some minutes the first time."""
+    script = CHECKOUT / "tools/debian-root.sh"
+    done = subprocess.run([script, suite, *PACKAGES], stdout=subprocess.PIPE, text=True, check=True)
+    folder = Path(done.stdout.strip())
+    target = CACHE / f"root-{suite}-{digest(folder.name, *_RECIPE)}"
+    with made_once(target) as unfinished:
+        if unfinished:
+            _make_image(folder, unfinished)
+    for older in CACHE.glob(f"root-{suite}-{'[0-9a-f]' * 12}"):
+        if older != target:
+            shutil.rmtree(older, ignore_errors=True)
+    return Root(suite, folder, target / _IMAGE)
+
+
+def _make_image(root: Path, unfinished: Path) -> None:
+    written = unfinished / "written"
+    written.mkdir()
+    command = in_root(root, "/src/tools/kernels/image.sh", f"/image/{_IMAGE}", kept=written)
+    subprocess.run(command, check=True)
+    (written / "upper/image" / _IMAGE).rename(unfinished / _IMAGE)
+    shutil.rmtree(written)

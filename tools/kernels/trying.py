@@ -1,0 +1,136 @@
+"""One kernel from its BTF to its results."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from exporter.errors import KernelError
+from exporter.kernel.btf import VMLINUX
+from tools.kernels.ahead import compile_for, keep_for_the_next_start, offsets_in, put
+from tools.kernels.folders import CHECKOUT, RESULTS
+from tools.kernels.machine import boot
+from tools.kernels.results import FEATURES, ON_A_KERNEL_TOO_OLD, Check, Outcome, checks_in, unseen
+from tools.kernels.roots import Root
+from tools.kernels.unpacked import Kernel
+
+THIS_MACHINE = "this machine"
+_TEST_LIMIT_S = 300
+"""For each: ten times what it takes without emulation."""
+_HERE_LIMIT_S = 1800
+"""On this machine it takes a minute, but for other tests that want to be alone (tests/conftest.py)."""
+_COMPILERS = {"bookworm": "llvm14", "trixie": "llvm19"}
+"""By the root whose BCC it is."""
+_JOB = """\
+test ! -e /results/cache || cp -r /results/cache /var/cache/ci-egress
+exec {command}
+"""
+
+
+@dataclass(frozen=True)
+class Made:
+    """What all kernels are tried with."""
+
+    roots: Mapping[str, Root]
+    checkouts: Mapping[str, Path]
+    """By suite, as tar files."""
+    programs: Path
+
+
+def in_a_machine(kernel: Kernel, made: Made) -> Outcome:
+    """Offsets, both compilers, and then all tests in one boot; one that is too old has to be refused."""
+    stock, results = kernel.stock, _empty(RESULTS / kernel.stock.name)
+    began_s = time.monotonic()
+    checks, wanted = list[Check](), ON_A_KERNEL_TOO_OLD
+    if not stock.is_too_old:
+        checks, wanted = _made_ahead(kernel.btf.read_bytes(), made, results, stock.root), tuple(FEATURES)
+    seconds = {"ahead": time.monotonic() - began_s}
+    if all(check.ok for check in checks):
+        job = _JOB.format(command=_pytest(".venv/bin/python", Path("/results"), is_too_old=stock.is_too_old))
+        over = boot(kernel, made.roots[stock.root], made.checkouts[stock.root], results, job)
+        checks += _checks(results, over.status, over.story())
+        seconds["boot"] = over.seconds
+    return _outcome(stock.name, kernel.release, [*checks, *unseen(checks, wanted)], made, seconds)
+
+
+def on_this_machine(made: Made) -> Outcome:
+    """The same with the kernel that runs, without a virtual machine."""
+    began_s = time.monotonic()
+    results = _empty(RESULTS / "this-machine")
+    checks = _made_ahead(VMLINUX.read_bytes(), made, results, "bookworm")
+    seconds = {"ahead": time.monotonic() - began_s}
+    log = results / "log"
+    with log.open("w") as output:
+        command = ["sh", "-c", _pytest(sys.executable, results, is_too_old=False)]
+        # In CI, tests that weren't chosen count as left out (tests/conftest.py).
+        environment = {name: value for name, value in os.environ.items() if name != "CI"}
+        done = subprocess.run(
+            command,
+            cwd=CHECKOUT,
+            env=environment,
+            stdout=output,
+            stderr=output,
+            timeout=_HERE_LIMIT_S,
+            check=False,
+        )
+    checks += _checks(results, done.returncode, log.read_text())
+    seconds["boot"] = time.monotonic() - began_s - seconds["ahead"]
+    return _outcome(THIS_MACHINE, platform.release(), [*checks, *unseen(checks, FEATURES)], made, seconds)
+
+
+def _outcome(
+    name: str, release: str, checks: list[Check], made: Made, seconds: Mapping[str, float]
+) -> Outcome:
+    compilers = tuple(root.llvm() for root in made.roots.values())
+    return Outcome(name, release, tuple(checks), compilers=compilers, seconds=seconds)
+
+
+def _made_ahead(btf: bytes, made: Made, results: Path, own_root: str) -> list[Check]:
+    """Put into `results` what the tests find made; whether the kernel has all that the programs read."""
+    try:
+        offsets = offsets_in(btf)
+    except KernelError as error:
+        return [Check("offsets", "offsets", ok=False, why=str(error))]
+    bytecode = {_COMPILERS[suite]: compile_for(offsets, root) for suite, root in made.roots.items()}
+    put(results / "ahead", made.programs, bytecode)
+    keep_for_the_next_start(results / "cache", offsets, bytecode[_COMPILERS[own_root]])
+    return [Check("offsets", "offsets", ok=True)]
+
+
+def _pytest(python: str, results: Path, *, is_too_old: bool) -> str:
+    """The tests that carry `everywhere`, those of one feature on a kernel that is to be refused."""
+    files = [
+        str(path.relative_to(CHECKOUT))
+        for path in sorted((CHECKOUT / "tests").rglob("test_*.py"))
+        if "pytest.mark.everywhere(" in path.read_text()
+    ]
+    which = "everywhere(feature='refusal')" if is_too_old else "everywhere"
+    return (
+        f'{python} -m pytest -p no:cacheprovider -m "{which}" -o timeout={_TEST_LIMIT_S} --durations=15 -v'
+        f" --made-ahead={results}/ahead --junitxml={results}/tests.xml {' '.join(files)}"
+    )
+
+
+def _checks(results: Path, status: int | None, story: str) -> list[Check]:
+    """What pytest wrote, and that it came to its end."""
+    junit = results / "tests.xml"
+    checks = list(checks_in(junit)) if junit.exists() else []
+    is_told = any(not check.ok for check in checks)
+    if status is None:
+        checks.append(Check("(boot)", "boot", ok=False, why=f"it didn't come to its end in time\n{story}"))
+    elif status != 0 and not is_told:
+        checks.append(Check("(boot)", "boot", ok=False, why=f"the tests ended with status {status}\n{story}"))
+    return checks
+
+
+def _empty(folder: Path) -> Path:
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    return folder
