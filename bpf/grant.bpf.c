@@ -111,9 +111,9 @@ static inline u32 find_set(struct __sk_buff *skb, const struct answer *answer, u
 			   struct granting *granting)
 {
 	/*
-	 * Without the last byte, so that one comparison says that there is something to read and that
-	 * there is room for it: of two, LLVM makes one of a difference, from which the verifiers up to
-	 * Linux 6.17 don't learn the size.
+	 * Without the last byte, so that one comparison says that there is something to read and
+	 * that there is room for it: of two, LLVM makes one of a difference, from which the
+	 * verifiers up to Linux 6.17 don't learn the size.
 	 */
 	u64 last = answer->asked_at - HEADER_SIZE - answer->at - 1;
 	u32 size, *set;

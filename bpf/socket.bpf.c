@@ -26,8 +26,8 @@ static inline u32 judge_kind(struct act_value *act, struct proc_value *proc, str
 	u32 is_udp_connect = act->key.act == ACT_CONNECT && protocol == IPPROTO_UDP;
 
 	/*
-	 * Twice in a row, not in a loop: LLVM lets the end of that fall into its beginning, where the
-	 * verifiers of 5.15 and 6.1 take a jump alone.
+	 * Twice in a row, not in a loop: LLVM lets the end of that fall into its beginning, where
+	 * the verifiers of 5.15 and 6.1 take a jump alone.
 	 */
 	judge(act, proc, sk);
 	verdict = act->key.verdict;
