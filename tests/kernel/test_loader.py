@@ -28,6 +28,7 @@ from exporter.kernel.tracer import PINNED_MAPS, Tracer
 from exporter.kernel.verifier import VerifierError
 from exporter.kernel.windows import Coverage
 from exporter.procfs import started_ns
+from tests.turns import turn_left
 
 from .attached import nothing_left
 from .lab import PORT, V4, V6, Lab
@@ -60,7 +61,8 @@ class Installed:
 def trixie() -> Installed:
     """BCC 0.31 with LLVM 19, in a Debian 13 root on this kernel."""
     command = [str(ROOT / "tools/debian-root.sh"), "trixie", *BCC_PACKAGES]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    with turn_left():
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     enter = [str(ROOT / "tools/in-root.sh"), done.stdout.strip()]
     compiler = [*enter, SYSTEM_PYTHON, "-I", "/src/exporter/kernel/compiler.py"]
     return Installed(Compiler(compiler), Path("/src/bpf"), "0.31.")
