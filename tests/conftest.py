@@ -7,14 +7,13 @@ under `CI=true` a test that was skipped, deselected or expected to fail makes th
 What carries `@pytest.mark.everywhere(feature=…)` also runs on other kernels, by `make test-kernels`; its
 feature is a row of docs/kernels.md.
 
-`make test` runs them in two rows side by side (tools/test.sh). Both trace at once, except while a test
-runs that carries `@pytest.mark.alone`: one that looks at the whole host, or that watches it with a policy
+`make test` runs them in rows side by side (tools/test.sh). All trace at once, except while a test runs that
+carries `@pytest.mark.alone`: one that looks at the whole host, or that watches it with a policy
 that denies other tests' jobs something, too.
 """
 
 from __future__ import annotations
 
-import fcntl
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,12 +21,14 @@ from typing import TYPE_CHECKING
 import hypothesis
 import pytest
 
+from tests.times import Times
+from tests.turns import turn
+
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
 TESTS = Path(__file__).parent
 KINDS = {"browser", "kernel", "integration", "stack"}
-LOCK = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "ci-egress/tests.lock")
 LEFT_OUT = ("skipped", "deselected", "xfailed", "xpassed")
 
 hypothesis.settings.register_profile("default", deadline=None, database=None)
@@ -45,9 +46,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Say in the end where the time went."""
+    config.pluginmanager.register(Times(TESTS))
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark each test with the kind that its folder names; skip what needs root without it."""
+    """Mark each test with the kind that its folder names; skip what needs root without it.
+
+    Those that must be alone come first: the other row is then at tests that don't trace (tools/test.sh), and
+    neither waits for the other.
+    """
     needs_root = pytest.mark.skip(reason="needs root")
     for item in items:
         kind = item.path.relative_to(TESTS).parts[0]
@@ -57,22 +67,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.user_properties.append(("feature", mark.kwargs["feature"]))
         if item.get_closest_marker("kernel") and os.geteuid() != 0:
             item.add_marker(needs_root)
+    items.sort(key=is_alone, reverse=True)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)  # before the time of the test begins
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    """Keep others from tracing beside what must be alone, those of another checkout, too."""
+    """Wait until the test may trace."""
     if not item.get_closest_marker("kernel"):
         return (yield)
-    LOCK.parent.mkdir(parents=True, exist_ok=True)
-    with LOCK.open("a") as lock:
-        with LOCK.with_suffix(".turn").open("a") as turn:  # in turn: else the others would go on and on
-            fcntl.flock(turn, fcntl.LOCK_EX)
-            fcntl.flock(lock, fcntl.LOCK_EX if item.get_closest_marker("alone") else fcntl.LOCK_SH)
-        try:
-            return (yield)
-        finally:
-            fcntl.flock(lock, fcntl.LOCK_UN)  # also where a process that the test forked still has it open
+    with turn(alone=is_alone(item)):
+        return (yield)
+
+
+def is_alone(item: pytest.Item) -> bool:
+    """Whether nobody else may trace meanwhile."""
+    return item.get_closest_marker("alone") is not None
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

@@ -29,6 +29,7 @@ from exporter.kernel.tracer import PINNED_MAPS, Tracer
 from exporter.kernel.verifier import VerifierError
 from exporter.kernel.windows import Coverage
 from exporter.procfs import started_ns
+from tests.turns import turn_left
 
 from .attached import nothing_left
 from .compilers import BPF, Installed, of_this_machine, of_trixie
@@ -49,7 +50,8 @@ READ_NOTHING = bytes.fromhex("bf900000000000009500000000000000")
 @pytest.fixture(scope="session")
 def trixie() -> Installed:
     """The other Debian's."""
-    return of_trixie()
+    with turn_left():
+        return of_trixie()
 
 
 @pytest.fixture(scope="session")

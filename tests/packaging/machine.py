@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from tests.kernel.attached import wait_for
 from tests.kernel.tracing import ROOT, Span, spans
+from tests.turns import turn_left
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -164,7 +165,8 @@ def spans_of(otlp_dir: Path) -> list[Span]:
 def debian_root(suite: str) -> Path:
     """A root of that Debian with BCC, made once."""
     command = [str(ROOT / "tools/debian-root.sh"), suite, "python3-bpfcc", "libbpf1"]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    with turn_left():
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     return Path(done.stdout.strip())
 
 

@@ -17,6 +17,7 @@ from demo.stack.servers import Stack, free_ports, prepare, running_stack
 from exporter.errors import CiEgressError
 from tests.launch import whole_lines
 from tests.stack.pages import Pages, taking_pages
+from tests.turns import turn_left
 
 PROJECT = Path(__file__).resolve().parents[2]
 WITHIN_S = 120.0
@@ -123,7 +124,8 @@ def wait_until(condition: Callable[[], bool], *, within_s: float = WITHIN_S) -> 
 def otelcol() -> Path:
     """The Collector's binary, built if need be: minutes, and the Go module proxy."""
     script = PROJECT / "tools/stack/servers.sh"
-    built = subprocess.run([script, "otelcol"], capture_output=True, text=True, check=False)
+    with turn_left():
+        built = subprocess.run([script, "otelcol"], capture_output=True, text=True, check=False)
     if built.returncode:
         pytest.fail(f"the Collector can't be built:\n{built.stderr}", pytrace=False)
     return Path(built.stdout.split()[1])
@@ -181,7 +183,8 @@ def pages() -> Iterator[Pages]:
 def stack(pages: Pages, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """The four servers with the project's configuration, one of each for all tests."""
     try:
-        binaries = prepare()
+        with turn_left():
+            binaries = prepare()
     except CiEgressError as error:
         pytest.fail(str(error), pytrace=False)
     folder = tmp_path_factory.mktemp("stack")
