@@ -14,7 +14,7 @@ from exporter.cli.baselines import warn_of_unknown
 from exporter.cli.failing import Judged, futile
 from exporter.cli.given import GivenWatch
 from exporter.cli.governor import Governor
-from exporter.cli.guards import Guards, Owner
+from exporter.cli.guards import Guards, Owner, frames_told
 from exporter.cli.leftovers import tell_leftovers
 from exporter.cli.messages import Messages
 from exporter.cli.missed import Missed, read_environment
@@ -100,6 +100,8 @@ def run(
         tracer = kernel.ready(Coverage(is_host=True, reads_environments=True))
         daemon = _Daemon(given, environment, tracer, telemetry, reporting)
         tell_leftovers()
+        for limit in frames_told(tracer, is_enforced=given.policy is not None):
+            warn(limit)
         daemon.begin()
         notify("READY=1", environment)
         be_ready()

@@ -16,6 +16,7 @@ from exporter.cli.notices import warn
 from exporter.clock import boot_ns
 from exporter.events import Switched
 from exporter.integrity import Integrity
+from exporter.kernel.exits import Way
 from exporter.kernel.tracer import Tracer
 from exporter.loss import LossReporter
 from exporter.otlp import LogRecord, Severity
@@ -35,6 +36,13 @@ class Owner:
     """Gets tampering in words."""
     ends_by_token: bool = False
     """Nobody is outside of the job, whose machine it is: what ci-egress's own commands do is tampering."""
+
+
+def frames_told(tracer: Tracer, *, is_enforced: bool) -> list[str]:
+    """What this kernel can't keep a job from, where its policy is enforced."""
+    if not is_enforced or tracer.frames.way is not Way.NONE:
+        return []
+    return ["frames of packet sockets aren't stopped on this kernel: `ci-egress doctor` says what it needs"]
 
 
 class Guards:

@@ -14,7 +14,7 @@ from exporter.cli.baselines import warn_of_unknown
 from exporter.cli.failing import failings
 from exporter.cli.given import GivenRun
 from exporter.cli.governing import Governance, governance, registered
-from exporter.cli.guards import Guards, Owner
+from exporter.cli.guards import Guards, Owner, frames_told
 from exporter.cli.leaving import end_what_is_left
 from exporter.cli.leftovers import tell_leftovers
 from exporter.cli.misplaced import warn_of_doubtful
@@ -106,6 +106,7 @@ def trace(
         failing = failings(config.fail_on, run.traced.denials, run.traced.novelties, account)
         summary, is_enforced = run.traced.summary, run.traced.metrics.is_enforcing
         remarks = policy_told(terms.ruleset if terms else None, summary, account, is_enforced=is_enforced)
+        remarks += frames_told(tracer, is_enforced=is_enforced)
         remarks += tree_told(destinations, summary, config.reports)
         told = (summary, account, telemetry, destinations, lost, failing, remarks)
         outcome = Outcome(title, job, *told)

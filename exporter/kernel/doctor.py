@@ -15,6 +15,7 @@ from exporter.kernel.btf import VMLINUX, kernel_offsets
 from exporter.kernel.bytecode import Cache, default_cache
 from exporter.kernel.compiling import Compiler, our_request, system_compiler
 from exporter.kernel.control import described, instances, leftovers
+from exporter.kernel.exits import Way, way_here
 from exporter.kernel.loading import PROGRAMS, loading
 from exporter.kernel.mounts import MOUNT_BPFFS, ON_THE_HOST, cgroup2_root, find_bpffs, sees_all_cgroups
 from exporter.name_service import NameService, dns_obstacles
@@ -66,7 +67,7 @@ def examine() -> list[Check]:
     """Every check, in the order in which one would mend things. Never raises for what is missing."""
     compiler = bcc()
     checks = [*_required(), compiler, *helpful_capabilities(), host_cgroup_namespace(), name_resolution()]
-    checks += left_over()
+    checks += [*frames(), *left_over()]
     return [*checks, probe(uses_cache=not compiler.ok) if would_work(checks) else _not_tried()]
 
 
@@ -178,6 +179,25 @@ def name_resolution(of: NameService = NameService()) -> Check:  # noqa: B008 - i
         return Check("name resolution", ok=True, found="by DNS packets", is_required=False)
     lost, fix = ("; ".join(part) for part in zip(*obstacles, strict=True))
     return Check("name resolution", ok=False, lost=lost, fix=fix, is_required=False)
+
+
+def frames(way: Callable[[], Way] = way_here) -> Iterator[Check]:
+    """How frames of packet sockets are stopped while a policy is enforced, if one may look."""
+    name = "packet sockets"
+    if not capabilities.has_effective(requirements.TRACING_CAPABILITIES["CAP_NET_ADMIN"]):
+        return
+    found = way()
+    if found is not Way.NONE:
+        yield Check(name, ok=True, found=f"their frames can be stopped, by {found.value}", is_required=False)
+        return
+    yield Check(
+        name,
+        ok=False,
+        lost="no stopping of their frames while a policy is enforced: the kernel has neither tcx nor clsact",
+        fix="use Linux 6.6 or newer, or one with the modules sch_ingress and cls_bpf",
+        is_required=False,
+        is_loss=False,
+    )
 
 
 def left_over() -> Iterator[Check]:

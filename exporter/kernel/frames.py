@@ -12,10 +12,7 @@ and that is denied: `on_setsockopt`.
 
 from __future__ import annotations
 
-import errno
 import os
-import secrets
-import socket
 import struct
 import time
 from collections.abc import Collection, Iterator, Mapping
@@ -28,17 +25,13 @@ from exporter import wire
 from exporter.clock import boot_ns
 from exporter.errors import KernelError
 from exporter.events import ProcessKey, Tampered, Tampering
-from exporter.kernel.bpf import Map, program_id
-from exporter.kernel.later import LaterLinks, pinned_program
+from exporter.kernel.bpf import Map
+from exporter.kernel.exits import Way, exits, way_here
+from exporter.kernel.later import LaterLinks
 from exporter.kernel.locks import changing_modes
 from exporter.kernel.mounts import cgroup2_root
 from exporter.kernel.networks import LinkNews, inside
-from exporter.kernel.objects import (
-    AttachType,
-    attach_to_cgroup,
-    attach_to_interface,
-    programs_at_interface,
-)
+from exporter.kernel.objects import AttachType, attach_to_cgroup
 
 LOOK_S = 1.0
 
@@ -46,7 +39,6 @@ _NUMBER = struct.Struct("=I")
 _OPTIONS = "on_setsockopt"
 _EVERYWHERE, _UNREADABLE = 0, 1
 """No namespace's number."""
-_IS_THERE_OR_GONE = (errno.EEXIST, errno.ENODEV, errno.ENOLINK)
 
 
 class _Network(NamedTuple):
@@ -70,10 +62,12 @@ class _Network(NamedTuple):
 class Frames:
     """The programs at interfaces; a turn is cheap while nothing changes."""
 
-    def __init__(self, pins: Path, maps: Mapping[str, Map], *, outlives: bool = True) -> None:
+    def __init__(
+        self, pins: Path, maps: Mapping[str, Map], *, outlives: bool = True, way: Way | None = None
+    ) -> None:
         """`pins` is the instance's directory; an earlier exporter may have left programs attached.
 
-        What is attached outlives this process with `outlives`.
+        What is attached outlives this process with `outlives`. It goes by `way`; None: by what there is.
         """
         self._pins, self._procs, self._modes = pins, maps["procs"], maps["modes"]
         self._candidates = maps["candidates"]
@@ -82,6 +76,9 @@ class Frames:
         """Namespaces where they can't be stopped; it was told."""
         self._told: list[Tampered] = []
         self._links = LaterLinks(pins, outlives=outlives)
+        self.way = way or way_here()
+        """How they are stopped; NONE: on this kernel they can't be."""
+        self._exits = exits(self.way, pins, self._links)
         self._next_s = 0.0
         self._is_over = False
 
@@ -216,19 +213,7 @@ class Frames:
 
     def _cover(self, namespace: int) -> None:
         """Put the program on every interface without it. Raises OSError where the kernel can't do that."""
-        with pinned_program(self._pins, "on_frame") as descriptor:
-            program = program_id(descriptor)
-        inside(namespace, lambda: self._attach_everywhere(program))
-
-    def _attach_everywhere(self, program: int) -> None:
-        for index, _ in socket.if_nameindex():
-            try:
-                if program not in programs_at_interface(index):
-                    attach = partial(attach_to_interface, index=index)
-                    self._links.attach("on_frame", attach, f"_{secrets.token_hex(8)}")
-            except OSError as error:
-                if error.errno not in _IS_THERE_OR_GONE:
-                    raise
+        inside(namespace, self._exits.cover)
 
     def _hold_options(self, who: Tampered) -> None:
         """Keep sockets from sending past the program."""
@@ -250,6 +235,7 @@ class Frames:
 
     def _withdraw(self) -> None:
         """No job's policy is enforced any more."""
+        self._exits.withdraw()
         self._links.detach_all()
         self._watch_only(())
         self._failed.clear()

@@ -15,11 +15,14 @@ from exporter import wire
 from exporter.errors import KernelError
 from exporter.events import HOST
 from exporter.kernel.bpf import Map, detach_link, open_pinned
+from exporter.kernel.clsact import filter_name, remove_filters
 from exporter.kernel.locks import MODES, lock, locked
 
 _KEY = struct.Struct("=I")
 _LEFT = "left"
 """A directory beside the pins of an instance that stands although its exporter ended."""
+FILTERS = "filters"
+"""A directory beside the pins of an instance that has, or had, filters at interfaces (exits.py)."""
 _REMOVALS = 3
 """How often it is tried to remove an instance."""
 
@@ -190,6 +193,10 @@ def remove(directory: Path) -> bool:
     later time. What somebody else put there goes too, also meanwhile, like the pin of an interface that just
     came; where he goes on doing so, it stays for the next start to sweep.
     """
+    if (directory / FILTERS).exists():
+        with suppress(OSError), open_map(directory, "modes") as modes:
+            modes.clear()  # one that isn't found drops nothing any more
+        remove_filters(filter_name(directory.name))
     for _ in range(_REMOVALS):
         for pin in sorted(directory.glob("link_*")):
             with suppress(OSError):

@@ -5,13 +5,14 @@ from __future__ import annotations
 import ctypes
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
 _CLONE_NEWNET = 0x40000000
-_RTMGRP_LINK = 1  # include/uapi/linux/rtnetlink.h
+_RTMGRP_LINK, _RTMGRP_TC = 1, 8  # include/uapi/linux/rtnetlink.h
 _NEWS_BYTES = 65536
 _OWN = Path("/proc/thread-self/ns/net")
 _T = TypeVar("_T")
@@ -35,15 +36,35 @@ def inside(namespace: int, function: Callable[[], _T]) -> _T:
         return thread.submit(enter_and_call).result()
 
 
+def everywhere() -> Iterator[int]:
+    """Network namespaces that a thread is in, or that are mounted; each descriptor lasts until the next."""
+    seen = set()
+    for path in [*Path("/proc").glob("[0-9]*/task/*/ns/net"), *_mounted()]:
+        with suppress(OSError):  # it has ended
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                number = os.fstat(descriptor).st_ino
+                if number not in seen:
+                    seen.add(number)
+                    yield descriptor
+            finally:
+                os.close(descriptor)
+
+
+def _mounted() -> list[Path]:
+    lines = (line.split() for line in Path("/proc/self/mountinfo").read_text().splitlines())
+    return [Path(words[4]) for words in lines if words[3].startswith("net:[")]
+
+
 class LinkNews:
-    """Tells whether interfaces were added, removed or changed, of the namespace that it is made in."""
+    """Tells whether interfaces, or filters at them, were added, removed or changed, where it is made."""
 
     def __init__(self) -> None:
         """From now on. Raises OSError."""
         self._socket = socket.socket(
             socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE
         )
-        self._socket.bind((0, _RTMGRP_LINK))
+        self._socket.bind((0, _RTMGRP_LINK | _RTMGRP_TC))
 
     def close(self) -> None:
         """Tell no more; a namespace doesn't go away before."""

@@ -17,7 +17,7 @@ import pytest
 
 from demo.namespaces import Namespace
 from exporter.events import Tampered, Tampering
-from exporter.kernel import frames
+from exporter.kernel import exits
 from exporter.kernel.bpf import detach_link, open_pinned
 from exporter.kernel.held import UNPINNED
 from exporter.kernel.instances import remove
@@ -288,9 +288,9 @@ def test_where_frames_cannot_be_stopped_it_is_told_once(
     lab: Lab, kernel: KernelSide, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: int, **__: int) -> int:
-        raise OSError(errno.EINVAL, "as before Linux 6.6")
+        raise OSError(errno.EINVAL, "as where something forbids it")
 
-    monkeypatch.setattr(frames, "attach_to_interface", refuse)
+    monkeypatch.setattr(exits, "attach_to_interface", refuse)
     with agent(kernel, lab, policy()) as job:
         assert look(kernel) == [(Tampering.FRAMES, errno.EINVAL)]
         assert look(kernel) == []

@@ -1,0 +1,168 @@
+"""Filters at the ways out of interfaces, by netlink: what there is for programs before Linux 6.6.
+
+A filter is in force when the call returns and needs no link, so it stays whoever is killed. It stays as well
+when its instance's pins are gone: by its name it is found again. What others have there is left alone, and so
+is the clsact qdisc, which all filters share: who put theirs in meanwhile would lose them with it.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import struct
+import zlib
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import NamedTuple
+
+from exporter.kernel.networks import everywhere, inside
+
+# include/uapi/linux/netlink.h, rtnetlink.h, pkt_sched.h, pkt_cls.h, if_ether.h
+_HEADER, _TRAFFIC, _ATTRIBUTE = struct.Struct("=IHHII"), struct.Struct("=B3xiIII"), struct.Struct("=HH")
+_ERROR = struct.Struct("=i")
+_NEW_QDISC, _NEW_FILTER, _DEL_FILTER, _GET_FILTER = 36, 44, 45, 46
+_REQUEST, _ACK, _DUMP, _EXCL, _CREATE = 1, 4, 0x300, 0x200, 0x400
+_IS_ERROR, _IS_DONE = 2, 3
+_KIND, _OPTIONS = 1, 2
+_FD, _NAME, _FLAGS = 6, 7, 8
+_DIRECT_ACTION = 1
+_CLSACT, _HANDLE, _EGRESS = 0xFFFFFFF1, 0xFFFF0000, 0xFFFFFFF3
+_ALL_PROTOCOLS = 0x0003
+_TYPE_MASK = 0x3FFF
+_ROOM = 1 << 16
+_NO_PROGRAM = 0xFFFFFFFF
+_PRIORITIES = range(1, 9)
+"""The first one is taken by filters of another kind, or for another protocol, where those came before."""
+
+
+class _Filter(NamedTuple):
+    handle: int
+    info: int
+    """Priority and protocol."""
+    name: str
+
+
+def filter_name(instance: str) -> str:
+    """What the filters of an instance are called, as `tc filter show` has it."""
+    return f"ci-egress/{instance}"
+
+
+def put_filter(program: int, index: int, name: str) -> None:
+    """Have `program` at the way out of an interface of this thread's namespace, unless it is there.
+
+    Before other filters of its kind. Raises OSError: ENOENT where the kernel has no clsact, or no cls_bpf.
+    """
+    with _Netlink() as netlink:
+        if any(found.name == name for found in netlink.filters(index)):
+            return
+        with suppress(FileExistsError):
+            netlink.ask(_NEW_QDISC, _CREATE | _EXCL, (index, _HANDLE, _CLSACT, 0), _text(_KIND, "clsact"))
+        options = _number(_FD, program) + _text(_NAME, name) + _number(_FLAGS, _DIRECT_ACTION)
+        attributes = _text(_KIND, "bpf") + _attribute(_OPTIONS, options)
+        for priority in _PRIORITIES:
+            info = priority << 16 | socket.htons(_ALL_PROTOCOLS)
+            place = (index, zlib.crc32(name.encode()) or 1, _EGRESS, info)
+            try:
+                netlink.ask(_NEW_FILTER, _CREATE | _EXCL, place, attributes)
+            except FileExistsError:
+                return  # another process was quicker
+            except OSError as error:
+                if error.errno != errno.EINVAL or priority == _PRIORITIES[-1]:
+                    raise
+            else:
+                return
+
+
+def has_clsact(index: int) -> bool:
+    """Whether the kernel has what it takes, tried at an interface: with no program, no filter comes of it."""
+    try:
+        put_filter(_NO_PROGRAM, index, filter_name("try"))
+    except OSError as error:
+        return error.errno == errno.EBADF
+    return True
+
+
+def remove_filters(name: str) -> None:
+    """Remove those called so, of every namespace that can be found."""
+    for namespace in everywhere():
+        with suppress(OSError):  # it may not be entered, or is gone
+            inside(namespace, lambda: _remove_here(name))
+
+
+def _remove_here(name: str) -> None:
+    with _Netlink() as netlink:
+        for index, _ in socket.if_nameindex():
+            for found in netlink.filters(index):
+                if found.name == name:
+                    place = (index, found.handle, _EGRESS, found.info)
+                    with suppress(OSError):  # somebody else did
+                        netlink.ask(_DEL_FILTER, 0, place, _text(_KIND, "bpf"))
+
+
+class _Netlink:
+    """A socket of this thread's namespace."""
+
+    def __enter__(self) -> _Netlink:
+        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.close()
+
+    def ask(self, kind: int, flags: int, place: tuple[int, int, int, int], attributes: bytes = b"") -> None:
+        """Have it done. Raises OSError."""
+        for _ in self._answers(kind, flags | _ACK, place, attributes):
+            pass
+
+    def filters(self, index: int) -> list[_Filter]:
+        """Those of bpf at the way out of an interface, in the order in which they are asked."""
+        found = []
+        for answer in self._answers(_GET_FILTER, _DUMP, (index, 0, _EGRESS, 0)):
+            _, _, handle, _, info = _TRAFFIC.unpack_from(answer)
+            attributes = dict(_attributes(answer[_TRAFFIC.size :]))
+            if attributes.get(_KIND) == b"bpf\0" and handle:
+                name = dict(_attributes(attributes.get(_OPTIONS, b""))).get(_NAME, b"")
+                found.append(_Filter(handle, info, name.rstrip(b"\0").decode(errors="replace")))
+        return found
+
+    def _answers(
+        self, kind: int, flags: int, place: tuple[int, int, int, int], attributes: bytes = b""
+    ) -> Iterator[bytes]:
+        body = _TRAFFIC.pack(socket.AF_UNSPEC, *place) + attributes
+        self._socket.send(_HEADER.pack(_HEADER.size + len(body), kind, flags | _REQUEST, 0, 0) + body)
+        while True:
+            data = self._socket.recv(_ROOM)
+            while data:
+                length, answer, *_ = _HEADER.unpack_from(data)
+                payload, data = data[_HEADER.size : length], data[length + 3 & ~3 :]
+                if answer == _IS_DONE:
+                    return
+                if answer == _IS_ERROR:
+                    code = -_ERROR.unpack_from(payload)[0]
+                    if code:
+                        raise OSError(code, os.strerror(code))
+                    return
+                yield payload
+
+
+def _attribute(kind: int, value: bytes) -> bytes:
+    padding = bytes(-len(value) % 4)
+    return _ATTRIBUTE.pack(_ATTRIBUTE.size + len(value), kind) + value + padding
+
+
+def _number(kind: int, value: int) -> bytes:
+    return _attribute(kind, struct.pack("=I", value))
+
+
+def _text(kind: int, value: str) -> bytes:
+    return _attribute(kind, value.encode() + b"\0")
+
+
+def _attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
+    while len(data) >= _ATTRIBUTE.size:
+        length, kind = _ATTRIBUTE.unpack_from(data)
+        if length < _ATTRIBUTE.size:
+            return
+        yield kind & _TYPE_MASK, data[_ATTRIBUTE.size : length]
+        data = data[length + 3 & ~3 :]
