@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
 GUIDE = ROOT / "docs/how-to/kubernetes.md"
 NOT_READY = "no watch runs, or its programs aren't attached yet\n"
+TO_FILES = ("--otlp-dir", "/var/lib/ci-egress/otlp")
+"""There is no collector here."""
 KUBERNETES = "1.37.0"
 """The version whose schemas it is held to."""
 
@@ -171,7 +173,7 @@ def node(image: Machine) -> Node:
 def test_the_containers_trace_and_deny_with_just_the_manifests_rights(node: Node, steps: Steps) -> None:
     image, watches = node.image, container()
     (node.folder / "config/policy.yaml").write_text(POLICY)
-    options = ["--policy", "/etc/ci-egress/policy.yaml", "--otlp-dir", "/var/lib/ci-egress/otlp"]
+    options = ["--policy", "/etc/ci-egress/policy.yaml", *TO_FILES]
     run, probe = run_id("pod"), watches["startupProbe"]["exec"]["command"]
     assert image.run(*probe, status=1).stderr == NOT_READY
     with node.started(watches, ["/usr/bin/ci-egress", *watches["args"], *options]):
@@ -202,7 +204,7 @@ def test_a_pod_whose_programs_the_kernel_refuses_never_becomes_ready(node: Node)
     with_refused_programs(node.image.root)
     watches = container() | {"name": "refused"}
     assert pod_updates_one_by_one()
-    with node.started(watches, ["/usr/bin/ci-egress", *watches["args"]]) as refused:
+    with node.started(watches, ["/usr/bin/ci-egress", *watches["args"], *TO_FILES]) as refused:
         assert refused.wait(LIMIT_S) == CANNOT_TRACE_STATUS
     assert f"cannot load the programs: {REFUSED}: " in node.log(watches)
     assert node.image.run(*watches["startupProbe"]["exec"]["command"], status=1).stderr == NOT_READY
