@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
+from platform import release
 from typing import TYPE_CHECKING, Any
 
 import kubernetes_validate
@@ -11,6 +12,7 @@ import pytest
 import yaml
 
 from exporter.baseline.parse import parse_baseline
+from exporter.errors import CANNOT_TRACE_STATUS
 from exporter.policy.parse import parse_policy
 from tests.kernel.attached import wait_for
 from tests.kernel.lab import V4
@@ -22,6 +24,7 @@ from tools.release.checkout import Checkout
 
 from .held import POLICY, TASK
 from .machine import LIMIT_S, PINS, debian_root, machine, spans_of
+from .others import REFUSED, with_refused_programs
 from .pods import Node, capabilities, container, documents, instructions, pod
 from .releases import LIMIT_S as RELEASE_LIMIT_S
 from .unit import UNIT
@@ -36,6 +39,9 @@ if TYPE_CHECKING:
     from .releases import Built
 
 GUIDE = ROOT / "docs/how-to/kubernetes.md"
+NOT_READY = "no watch runs, or its programs aren't attached yet\n"
+TO_FILES = ("--otlp-dir", "/var/lib/ci-egress/otlp")
+"""There is no collector here."""
 KUBERNETES = "1.37.0"
 """The version whose schemas it is held to."""
 
@@ -152,18 +158,25 @@ def image(built: Built) -> Iterator[Machine]:
         yield made
 
 
+@pytest.fixture(scope="module")
+def node(image: Machine) -> Node:
+    """One on which the container that prepares the other's folders is over."""
+    made, (prepares,) = Node(image), pod()["initContainers"]
+    made.prepare()
+    with made.started(prepares, prepares["command"]) as over:
+        assert over.wait(LIMIT_S) == 0, made.log(prepares)
+    return made
+
+
 @pytest.mark.kernel
 @pytest.mark.index
 @pytest.mark.timeout(RELEASE_LIMIT_S)
-def test_the_containers_trace_and_deny_with_just_the_manifests_rights(image: Machine, steps: Steps) -> None:
-    node, (prepares,), watches = Node(image), pod()["initContainers"], container()
-    node.prepare()
-    with node.started(prepares, prepares["command"]) as over:
-        assert over.wait(LIMIT_S) == 0, node.log(prepares)
+def test_the_containers_trace_and_deny_with_just_the_manifests_rights(node: Node, steps: Steps) -> None:
+    image, watches = node.image, container()
     (node.folder / "config/policy.yaml").write_text(POLICY)
-    options = ["--policy", "/etc/ci-egress/policy.yaml", "--otlp-dir", "/var/lib/ci-egress/otlp"]
+    options = ["--policy", "/etc/ci-egress/policy.yaml", *TO_FILES]
     run, probe = run_id("pod"), watches["startupProbe"]["exec"]["command"]
-    assert image.run(*probe, status=1).stderr == "no watch runs, or its programs aren't attached yet\n"
+    assert image.run(*probe, status=1).stderr == NOT_READY
     with node.started(watches, ["/usr/bin/ci-egress", *watches["args"], *options]):
         wait_for(lambda: image.run(*probe, status=None).returncode == 0, limit_s=LIMIT_S)
         place = steps.start(job(run, TASK), f"{steps.act(V4.peer)}; {steps.act(V4.evil)}")
@@ -182,3 +195,24 @@ def test_the_containers_trace_and_deny_with_just_the_manifests_rights(image: Mac
     ]
     assert (node.folder / "cache").stat().st_mode & 0o777 == 0o700
     assert list((node.folder / "cache").glob("*.bytecode")), "what was compiled is kept"
+
+
+@pytest.mark.kernel
+@pytest.mark.index
+@pytest.mark.timeout(RELEASE_LIMIT_S)
+def test_a_pod_whose_programs_the_kernel_refuses_never_becomes_ready(node: Node) -> None:
+    """So a rollout stops at its node. Last of this file: the image isn't what it was."""
+    with_refused_programs(node.image.root)
+    watches = container() | {"name": "refused"}
+    assert pod_updates_one_by_one()
+    with node.started(watches, ["/usr/bin/ci-egress", *watches["args"], *TO_FILES]) as refused:
+        assert refused.wait(LIMIT_S) == CANNOT_TRACE_STATUS
+    assert f"cannot load the programs: Linux {release()} refuses {REFUSED}: " in node.log(watches)
+    assert node.image.run(*watches["startupProbe"]["exec"]["command"], status=1).stderr == NOT_READY
+    assert list((node.image.root / PINS).glob("*")) == []
+
+
+def pod_updates_one_by_one() -> bool:
+    """Whether the next pod isn't ended before this one is ready."""
+    strategy = documents()["DaemonSet"]["spec"]["updateStrategy"]
+    return bool(strategy == {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 1}})
