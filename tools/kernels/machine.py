@@ -31,14 +31,14 @@ class Boot:
     """One that is over."""
 
     results: Path
-    """Folder: `console`, `log` of the job, and what the job left."""
+    """Folder: what `qemu` said, `console`, `log` of the job, and what the job left."""
     status: int | None
     """The job's; None when it didn't come to an end."""
     seconds: float
 
     def story(self) -> str:
         """What the console and the job's log say last."""
-        parts = (_tail(self.results / name) for name in ("console", "log"))
+        parts = (_tail(self.results / name) for name in ("qemu", "console", "log"))
         return "\n".join(part for part in parts if part)
 
 
@@ -69,8 +69,10 @@ def boot(kernel: Kernel, root: Root, checkout: Path, results: Path, job: str) ->
     """Boot it, and have it run `job`, a shell's text, which finds `results` at /results."""
     (results / "job").write_text(job)
     began_s = time.monotonic()
-    with suppress(subprocess.TimeoutExpired):  # then there is no status
-        subprocess.run(_command(kernel, root, checkout, results), timeout=LIMIT_S, check=True)
+    command = _command(kernel, root, checkout, results)
+    with suppress(subprocess.TimeoutExpired), (results / "qemu").open("w") as said:
+        # However that ends: a job that came to its end has a status.
+        subprocess.run(command, stdout=said, stderr=said, timeout=LIMIT_S, check=False)
     seconds = time.monotonic() - began_s
     status = results / "status"
     return Boot(results, int(status.read_text()) if status.exists() else None, seconds)
@@ -86,6 +88,7 @@ def _command(kernel: Kernel, root: Root, checkout: Path, results: Path) -> list[
         return ["-fsdev", shared, "-device", f"virtio-9p-pci,fsdev={name},mount_tag={name}"]
 
     return [
+        *("setpriv", "--pdeathsig", "KILL", "--"),  # it ends with us
         *("qemu-system-x86_64", "-M", "q35", "-cpu", "max", "-accel", ACCELERATION, "-smp", "1"),
         *("-m", str(MEMORY_MIB), "-nodefaults", "-display", "none", "-no-reboot", "-monitor", "none"),
         *("-serial", f"file:{results}/console", "-device", "virtio-rng-pci"),
