@@ -12,9 +12,13 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+import psutil
+
 PROJECT = Path(__file__).resolve().parents[2]
 PREPARED_WITHIN_S = 1200
 """With the lowest priority, beside tests that have the processors."""
+_PLENTY_BYTES = 4 << 30
+"""A clone with .venv holds almost 1 GB."""
 _REACHES_OUT = re.compile(r"(PIP_\w+|SSL_CERT_(FILE|DIR)|\w+_CA_BUNDLE|(https?|all|no)_proxy)", re.IGNORECASE)
 _LOCAL = {"PIP_FIND_LINKS", "PIP_TARGET", "PIP_PREFIX", "PIP_USER", "PIP_CONSTRAINT"}
 """Of this machine's folders, or of another project."""
@@ -37,7 +41,7 @@ class Clone:
     """One of what HEAD is of this checkout, being prepared from now on."""
 
     def __init__(self) -> None:
-        self.home = Path(tempfile.mkdtemp(prefix="ci-egress-clone-"))
+        self.home = Path(tempfile.mkdtemp(prefix="ci-egress-clone-", dir=_in_memory()))
         self._log = self.home / "prepare.log"
         with self._log.open("wb") as log:
             self._preparing = subprocess.Popen(
@@ -86,6 +90,16 @@ class Clone:
             os.killpg(self._preparing.pid, signal.SIGKILL)
         self._preparing.wait()
         subprocess.run(["rm", "-rf", "--one-file-system", self.home], check=True)
+
+
+def _in_memory() -> str | None:
+    """Where files are soonest written and removed, with plenty of room; None: where they are as ever."""
+    memory = Path("/dev/shm")  # noqa: S108 - a folder of its own is made there
+    if not memory.is_dir():
+        return None
+    room = os.statvfs(memory)
+    is_plenty = room.f_bavail * room.f_frsize > _PLENTY_BYTES < psutil.virtual_memory().available
+    return str(memory) if is_plenty and not room.f_flag & os.ST_NOEXEC else None
 
 
 def _cache() -> str:
