@@ -6,6 +6,8 @@
 #ifndef CALLS_H
 #define CALLS_H
 
+#define ERRNO_MAX 133
+
 enum call { CALL_NONE, CALL_SOCKET, CALL_SOCKETCALL, CALL_BPF, CALL_PTRACE, CALL_WRITE_MEMORY };
 
 #if defined(__x86_64__)
@@ -34,6 +36,22 @@ static inline enum call call_of_32_bits(u64 number)
 	if (number == 26)
 		return CALL_PTRACE;
 	return number == 348 ? CALL_WRITE_MEMORY : CALL_NONE;
+}
+
+/* At its exit: the registers still have it. */
+static inline u64 number_at_exit(u64 registers)
+{
+	return pointer_at(registers, 120) & ~0x40000000ULL;
+}
+
+static inline int is_connect(u64 number, int is_32_bits)
+{
+	return number == (is_32_bits ? 362 : 42);
+}
+
+static inline u32 first_argument_at_exit(u64 registers, int is_32_bits)
+{
+	return number_at(registers, is_32_bits ? 40 : 112);
 }
 
 static inline u32 argument(u64 registers, u32 index, int is_32_bits)
@@ -70,6 +88,22 @@ static inline enum call call_of_32_bits(u64 number)
 	if (number == 26)
 		return CALL_PTRACE;
 	return number == 377 ? CALL_WRITE_MEMORY : CALL_NONE;
+}
+
+/* At its exit: the registers still have it; the first one holds what was returned. */
+static inline u64 number_at_exit(u64 registers)
+{
+	return number_at(registers, 280);
+}
+
+static inline int is_connect(u64 number, int is_32_bits)
+{
+	return number == (is_32_bits ? 283 : 203);
+}
+
+static inline u32 first_argument_at_exit(u64 registers, int is_32_bits)
+{
+	return number_at(registers, 272);
 }
 
 static inline u32 argument(u64 registers, u32 index, int is_32_bits)

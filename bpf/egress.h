@@ -91,7 +91,12 @@ enum job_mode {
 	JOB_MODE_STOPPED = 3 /* only chosen: `ci-egress stop` detached the programs */
 };
 
-enum flow_stage { FLOW_ESTABLISHED = 1, FLOW_ENDED = 2, FLOW_NEVER_SENT = 3 };
+enum flow_stage {
+	FLOW_ESTABLISHED = 1,
+	FLOW_ENDED = 2,
+	FLOW_NEVER_SENT = 3,
+	FLOW_FAILED = 4 /* what connect(2) returned; how it ended is told by itself */
+};
 
 enum dns_stage { DNS_QUERY = 1, DNS_ANSWER = 2 };
 

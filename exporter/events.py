@@ -62,6 +62,8 @@ class Stage(enum.IntEnum):
     ENDED = 2
     NEVER_SENT = 3
     """Closed, and no packet had left: there was no route."""
+    FAILED = 4
+    """connect(2) returned an error at once; what becomes of its socket comes by itself."""
 
 
 RULE_OF_NAMES = (1 << 32) - 1

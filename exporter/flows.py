@@ -39,6 +39,8 @@ class Flow:
     """Whether the kernel tells what becomes of it."""
     has_no_route: bool = False
     """Whether it never left, by what its socket did next."""
+    failure: int = 0
+    """errno that connect(2) returned at once; 0 where it didn't, and when it isn't known."""
     established: Flowed | None = None
     end: Flowed | None = None
 
@@ -46,6 +48,13 @@ class Flow:
     def peer(self) -> tuple[bytes, int]:
         """Address and port."""
         return self.event.peer, self.event.peer_port
+
+    @property
+    def error(self) -> int:
+        """errno; 0 without one, and when it isn't known."""
+        if self.has_no_route or (self.end is not None and self.end.stage is Stage.NEVER_SENT):
+            return self.failure
+        return self.end.error if self.end is not None else 0
 
     @property
     def outcome(self) -> Outcome | None:
@@ -102,9 +111,12 @@ class Flows:
             yield flow
 
     def advance(self, event: Flowed) -> Flow | None:
-        """The flow that came further by `event`, no longer held when that is its end; None when unknown."""
+        """The flow that came further by `event`, no longer held when that is its end; else None."""
         flow = self._held.get(event.cookie)
         if flow is None:
+            return None
+        if event.stage is Stage.FAILED:  # of several tries to the same peer, the first one is held
+            flow.failure = flow.failure or event.error
             return None
         if event.stage is Stage.ESTABLISHED:
             flow.established = event

@@ -98,6 +98,8 @@ class Spans:
             own.add("network.local.address", address(known.local).text)
         own.add("dns.question.name", flow.question)
         own.add("egress.outcome", flow.outcome)
+        if flow.error:
+            own.add("error.type", errno.errorcode.get(flow.error, str(flow.error)))
         if flow.end is not None:
             _add_end(own, flow.end)
         deed = _Deed(
@@ -273,8 +275,6 @@ def _add_end(attributes: Attributes, end: Flowed) -> None:
         attributes.add("egress.bytes_received", end.bytes_received)
     if end.rtt_us:
         attributes.add("egress.rtt_us", end.rtt_us)
-    if end.error:
-        attributes.add("error.type", errno.errorcode.get(end.error, str(end.error)))
 
 
 def command_line(program: Program) -> str:

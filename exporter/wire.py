@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from typing import NamedTuple
 
-LAYOUT = 0x4CE3C73D
+LAYOUT = 0xDB2462BA
 """Edition of the layout; every record and every pinned instance carries it."""
 
 ARGUMENTS_PIECE = 4096
@@ -75,6 +75,7 @@ JOB_MODE_STOPPED = 3
 FLOW_ESTABLISHED = 1
 FLOW_ENDED = 2
 FLOW_NEVER_SENT = 3
+FLOW_FAILED = 4
 
 DNS_QUERY = 1
 DNS_ANSWER = 2

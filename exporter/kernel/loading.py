@@ -111,6 +111,7 @@ PROGRAMS: list[Program] = [
     Tracepoint("after_exec", "sched_process_exec"),
     Tracepoint("on_exit", "sched_process_exit"),
     Tracepoint("on_sys_enter", "sys_enter"),
+    Tracepoint("on_sys_exit", "sys_exit"),
     Tracepoint("on_signal", "signal_generate"),
     Tracepoint("on_uring_submit", "io_uring_submit_req", is_optional=True),
     Hook("on_sock_create", ProgramType.CGROUP_SOCK, AttachType.INET_SOCK_CREATE),

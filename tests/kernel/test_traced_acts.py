@@ -61,12 +61,19 @@ def no_answer(verb: str) -> list[Act]:
     ]
 
 
+def no_route(verb: str, error: str = "") -> Act:
+    """A connect of which the kernel keeps nothing."""
+    peers = ("no_route",)
+    return Act(verb, "connect", "tcp", peers=peers, reported=peers, outcome="unreachable", error=error)
+
+
 ACTS = [
     pytest.param(Act("connect", "connect", "tcp"), marks=pytest.mark.everywhere(feature="connects")),
     Act("connect", "connect", "tcp", times=3, reported=("peer",) * 3),
     Act("connect", "connect", "tcp", port=CLOSED_PORT, outcome="refused", error="ECONNREFUSED"),
     *no_answer("connect"),
-    Act("connect", "connect", "tcp", peers=("no_route",), reported=("no_route",), outcome="unreachable"),
+    *(no_route(verb, error="ENETUNREACH") for verb in ("connect", "connect-nonblock", "mapped-tcp")),
+    no_route("uring-connect"),  # what a ring's connect returns, no tracepoint of system calls tells
     Act("connect-nonblock", "connect", "tcp"),
     Act("connect-nonblock", "connect", "tcp", port=CLOSED_PORT, outcome="refused", error="ECONNREFUSED"),
     *no_answer("connect-nonblock"),

@@ -121,7 +121,7 @@ def test_an_unknown_act_is_refused(act: int) -> None:
         decode(Decoder(), bytes(data))
 
 
-@pytest.mark.parametrize(("member", "value"), [("outcome", 0), ("outcome", 8), ("stage", 0), ("stage", 4)])
+@pytest.mark.parametrize(("member", "value"), [("outcome", 0), ("outcome", 8), ("stage", 0), ("stage", 5)])
 def test_a_flow_of_an_unknown_outcome_or_stage_is_refused(member: str, value: int) -> None:
     data = bytearray(records.flowed(ENDED))
     data[wire.OFFSETS["flow_record"][1][member]] = value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import ipaddress
 from dataclasses import replace
 from typing import Any
@@ -14,7 +15,7 @@ from opentelemetry.trace import SpanKind
 from exporter import __version__
 from exporter.attributes import Attributes
 from exporter.destinations import destination
-from exporter.events import Act, Acted, Aggregated, Flowed, Outcome
+from exporter.events import Act, Acted, Aggregated, Flowed, Outcome, Stage
 from exporter.flows import Flow, Flows
 from exporter.programs import CHAIN_MAX, Facts, Program
 from exporter.spans import Spans, exit_code, traceparent
@@ -233,6 +234,42 @@ def test_a_refused_connect_carries_the_error() -> None:
     assert attributes(span)["error.type"] == "ECONNREFUSED"
     assert "egress.rtt_us" not in attributes(span)
     assert not span.events
+
+
+NEVER_SENT = ENDED._replace(stage=Stage.NEVER_SENT, outcome=Outcome.UNREACHABLE, bytes_sent=0, local_port=0)
+FAILED = NEVER_SENT._replace(at_ns=ACT.at_ns + 1, stage=Stage.FAILED, error=errno.ENETUNREACH)
+
+
+def test_a_connect_that_was_never_sent_carries_what_it_returned_the_first_time() -> None:
+    again = FAILED._replace(error=errno.EADDRNOTAVAIL)
+    told = attributes(egress(spans(), ACT, program(), FAILED, again, NEVER_SENT))
+    assert (told["egress.outcome"], told["error.type"]) == ("unreachable", "ENETUNREACH")
+    assert "egress.bytes_sent" not in told
+
+
+def test_why_a_connect_was_never_sent_is_left_out_where_nobody_knows() -> None:
+    told = attributes(egress(spans(), ACT, program(), NEVER_SENT))
+    assert told["egress.outcome"] == "unreachable"
+    assert "error.type" not in told
+
+
+def test_what_a_connect_returned_that_was_tried_again_is_no_error_of_its_connection() -> None:
+    told = attributes(egress(spans(), ACT, program(), FAILED, ESTABLISHED, ENDED))
+    assert told["egress.outcome"] == "established"
+    assert "error.type" not in told
+
+
+def test_a_connect_whose_socket_goes_on_to_another_peer_carries_what_it_returned() -> None:
+    flows = Flows()
+    made, acting = spans(), program()
+    first, other = (
+        Flow(event, destination(event), acting, OWNER, made.next_context(1), made.program_context(acting))
+        for event in (ACT, ACT._replace(peer=packed("192.0.2.99")))
+    )
+    list(flows.hold(first))
+    flows.advance(FAILED)
+    assert list(flows.hold(other)) == [first]
+    assert attributes(made.egress(first, FAILED.at_ns))["error.type"] == "ENETUNREACH"
 
 
 def test_of_a_datagram_only_the_sending_is_known() -> None:

@@ -150,7 +150,7 @@ EGRESS = (
         "the errno's name: `EPERM` of what was denied, else why it failed",
         "ECONNREFUSED",
     ),
-    Attribute("egress.bytes_sent", INT, "payload, when the connection is over", "259"),
+    Attribute("egress.bytes_sent", INT, "payload, when the connection is over; missing of datagrams", "259"),
     Attribute("egress.bytes_received", INT, "the same, the other way", "1400"),
     Attribute("egress.rtt_us", INT, "the smoothed round-trip time, in microseconds", "180"),
     Attribute(
