@@ -13,18 +13,18 @@ from typing import Any
 
 from tools.checked_in import bring_up_to_date
 from tools.kernels.folders import CHECKOUT, RESULTS
-from tools.kernels.results import FEATURES
+from tools.kernels.results import FEATURES, Outcome
 
 DATA = CHECKOUT / "docs/kernels.json"
 PAGE = CHECKOUT / "docs/kernels.md"
 TAKEN = RESULTS / "results.json"
 _DISTRIBUTIONS = {
     "debian-11": "Debian 11",
+    "ubuntu-22.04": "Ubuntu 22.04",
     "debian-12": "Debian 12",
+    "ubuntu-24.04": "Ubuntu 24.04",
     "debian-13": "Debian 13",
     "debian-13-backports": "Debian 13, backports",
-    "ubuntu-22.04": "Ubuntu 22.04",
-    "ubuntu-24.04": "Ubuntu 24.04",
     "this machine": "the machine of the run",
 }
 _NOT_RUN = "not run"
@@ -33,8 +33,8 @@ HEAD = """\
 # Kernels
 
 ci-egress needs Linux 5.15 or newer with BTF. What that means was tried on the kernels that distributions
-ship, each booted in a virtual machine with a Debian of its time: the newest of its series on the day of the
-run. This page is generated from the last run's results, by `make kernels` after `make test-kernels`. The
+ship, each booted in a virtual machine with a Debian of its time: the newest of its series on that day. This
+page is generated from the results of the last run of each, by `make kernels` after `make test-kernels`. The
 tests are those of `make test` that carry `@pytest.mark.everywhere`, and **yes** is that all of them passed;
 a denial is held to what arrived on the other side, which is nothing.
 
@@ -53,6 +53,9 @@ def page(outcomes: list[dict[str, Any]]) -> str:
     titles = [f"{_title(outcome)}" for outcome in outcomes]
     lines = [_row("", titles), _row("---", ["---"] * len(outcomes))]
     lines.append(_row("Release", [_release(outcome) for outcome in outcomes]))
+    lines.append(
+        _row("Tried on", [outcome["day"] if outcome["release"] else _NOT_RUN for outcome in outcomes])
+    )
     for feature, told in FEATURES.items():
         lines.append(_row(told, [_cell(outcome, feature) for outcome in outcomes]))
     compilers: list[str] = next((outcome["compilers"] for outcome in outcomes if outcome["compilers"]), [])
@@ -78,11 +81,21 @@ def _row(first: str, rest: list[str]) -> str:
     return f"| {' | '.join([first, *rest])} |"
 
 
+def taken() -> list[dict[str, Any]]:
+    """What the last run tried, and of other kernels what is known already; all in the order of the table."""
+    known = json.loads(DATA.read_text()) if DATA.exists() else []
+    by_name = {outcome["name"]: outcome for outcome in (*known, *json.loads(TAKEN.read_text()))}
+    never = [
+        Outcome(name, "", not_run="never tried").as_json() for name in _DISTRIBUTIONS if name not in by_name
+    ]
+    return sorted([*by_name.values(), *never], key=lambda outcome: [*_DISTRIBUTIONS].index(outcome["name"]))
+
+
 def main() -> int:
     """Returns the exit status."""
     if sys.argv[1:] == ["--take"]:
         del sys.argv[1:]
-        DATA.write_text(TAKEN.read_text())
+        DATA.write_text(json.dumps(taken(), indent=1) + "\n")
     made: dict[Path, str] = {PAGE: page(json.loads(DATA.read_text()))}
     return bring_up_to_date(made, "tools.kernels.page", "kernels", __doc__)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -72,6 +73,7 @@ class Outcome:
         return {
             "name": self.name,
             "release": self.release,
+            "day": datetime.now(UTC).date().isoformat(),
             "compilers": list(self.compilers),
             "not_run": self.not_run,
             "features": cells,
