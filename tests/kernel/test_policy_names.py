@@ -37,8 +37,9 @@ import socket, subprocess, sys
 resolver, question, interface, answer = sys.argv[1:]
 family = socket.AF_INET6 if ":" in resolver else socket.AF_INET
 subprocess.run(["ip", "link", "set", interface, "up"], check=True)
-bits = "128" if ":" in resolver else "32"
-subprocess.run(["ip", "addr", "add", f"{resolver}/{bits}", "dev", interface], check=True)
+add = ["ip", "addr", "add", resolver, "dev", interface]
+add += ["nodad"] if ":" in resolver else []  # until the kernel has looked for another one, it can't be bound
+subprocess.run(add, check=True)
 with socket.socket(family, socket.SOCK_DGRAM) as server, socket.socket(family, socket.SOCK_DGRAM) as client:
     server.bind((resolver, 53))
     client.sendto(bytes.fromhex(question), (resolver, 53))
