@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from .lab import HOSTILE_ARGUMENTS, PORT, V4, Lab
+from .ruled import script
 from .tracing import Span, Trace, Value, trace
 
 if TYPE_CHECKING:
@@ -47,27 +48,31 @@ def assert_bounded(span: Span) -> None:
             assert all(len(text.encode()) <= TEXT_LIMIT_BYTES for text in texts(value)), name
 
 
+def leaves(seen: Trace) -> list[Span]:
+    """The spans of the acts, in order; COMMAND was well."""
+    assert (seen.status, seen.stdout) == (0, "ok\n" * len(seen.egress))
+    for leaf in seen.egress:
+        assert_bounded(leaf)
+    return seen.egress
+
+
 def only_leaf(seen: Trace) -> Span:
-    """The span of the one act; COMMAND was well."""
-    assert (seen.status, seen.stdout) == (0, "ok\n")
-    (leaf,) = seen.egress
-    assert_bounded(leaf)
+    """The one of the one act."""
+    (leaf,) = leaves(seen)
     return leaf
 
 
-@pytest.mark.parametrize("block", BLOCKS)
-def test_an_argv_is_whole_at_every_size_that_matters(
-    lab: Lab, programs: Programs, tmp_path: Path, block: int
-) -> None:
-    size = block - size_of(command_with(programs)) - 1
-    command = command_with(programs, "a" * size)
-    assert size_of(command) == block
-    leaf = only_leaf(trace(lab, programs.lineage("argv", size, *command[:-1]), tmp_path))
-    assert leaf["process.command_args"] == command
-    line = shlex.join(command)
-    assert leaf["process.command_line"] == line[:TEXT_LIMIT_BYTES]
-    cut = ["process.command_line"] if len(line) > TEXT_LIMIT_BYTES else None
-    assert leaf.attributes.get("egress.truncated") == cut
+def test_an_argv_is_whole_at_every_size_that_matters(lab: Lab, programs: Programs, tmp_path: Path) -> None:
+    sizes = [block - size_of(command_with(programs)) - 1 for block in BLOCKS]
+    commands = [command_with(programs, "a" * size) for size in sizes]
+    assert [size_of(command) for command in commands] == BLOCKS
+    step = script(tmp_path, *(programs.lineage("argv", size, *command_with(programs)) for size in sizes))
+    for leaf, command in zip(leaves(trace(lab, step, tmp_path)), commands, strict=True):
+        assert leaf["process.command_args"] == command
+        line = shlex.join(command)
+        assert leaf["process.command_line"] == line[:TEXT_LIMIT_BYTES]
+        cut = ["process.command_line"] if len(line) > TEXT_LIMIT_BYTES else None
+        assert leaf.attributes.get("egress.truncated") == cut
 
 
 @pytest.mark.parametrize("size", [ARGUMENTS_LIMIT_BYTES + 1, 100_000])
@@ -103,10 +108,10 @@ def test_an_ancestors_long_command_line_is_cut_and_marked(
     assert leaf["egress.truncated"] == ["process.command_line", "egress.ancestors"]
 
 
-@pytest.mark.parametrize("more", [[""], ["", "", ""], ["a", "", "b"]])
-def test_empty_arguments_are_arguments(lab: Lab, programs: Programs, tmp_path: Path, more: list[str]) -> None:
-    leaf = only_leaf(trace(lab, command_with(programs, *more), tmp_path))
-    assert leaf["process.command_args"] == command_with(programs, *more)
+def test_empty_arguments_are_arguments(lab: Lab, programs: Programs, tmp_path: Path) -> None:
+    commands = [command_with(programs, *more) for more in ([""], ["", "", ""], ["a", "", "b"])]
+    seen = trace(lab, script(tmp_path, *commands), tmp_path)
+    assert [leaf["process.command_args"] for leaf in leaves(seen)] == commands
 
 
 def test_a_program_started_without_any_argument_has_the_empty_one_that_the_kernel_gives(
