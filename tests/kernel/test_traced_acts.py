@@ -4,15 +4,29 @@ from __future__ import annotations
 
 import shlex
 import subprocess
+from contextlib import contextmanager
+from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
-
-import pytest
 
 from .arrivals import MPTCP, TCP, Arrivals, Endpoint
 from .lab import CLOSED_PORT, MPTCP_PORT, NETWORKS, PORT, V4, V6, Lab, Network
-from .tracing import CLIENT, Point, Span, Trace, Value, announced, trace
+from .tracing import (
+    CLIENT,
+    ROOT,
+    RUN_LIMIT_S,
+    Point,
+    Span,
+    Trace,
+    Value,
+    announced,
+    environment,
+    read,
+    run_command,
+    trace,
+)
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from .conftest import Programs
@@ -112,26 +126,63 @@ ACTS = [
 ]
 
 
-def label(act: Act) -> str:
-    """For the test's name."""
-    return "-".join([act.verb, *act.peers, *(["closed"] if act.port == CLOSED_PORT else []), str(act.times)])
-
-
 def argv(programs: Programs, act: Act, network: Network) -> list[str]:
     """The act's command line."""
     endpoints = [part for peer in act.peers for part in (getattr(network, peer), act.port)]
     return programs.act(act.verb, *endpoints, *([act.times] if act.times > 1 else []))
 
 
-def own_line(output: str) -> tuple[int, int]:
-    """Pid and parent's pid, from what `announced` printed."""
-    pid, parent_pid = output.splitlines()[0].split()
-    return int(pid), int(parent_pid)
+SHELL = ["sh", "-c", 'while read -r line; do eval "$line"; echo "status $?"; done']
+"""Does what it is given, a line each, and says when it has."""
 
 
-def expected(seen: Trace, act: Act, network: Network, address: str, command: list[str]) -> dict[str, object]:
-    """Every attribute of the act's span to `address`, but the varying ones."""
-    pid, parent_pid = own_line(seen.stdout)
+class Shell:
+    """One SHELL for several acts, so that what arrives can be told act by act."""
+
+    def __init__(self, command: Sequence[str | bytes]) -> None:
+        """`command` becomes SHELL."""
+        pipe = subprocess.PIPE
+        self._process = subprocess.Popen(
+            command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, env=environment(), cwd=ROOT
+        )
+
+    def do(self, command: list[str]) -> list[str]:
+        """What it printed, and its status."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(f"{shlex.join(command)}\n")
+        self._process.stdin.flush()
+        lines: list[str] = []
+        while not lines or not lines[-1].startswith("status "):
+            lines.append(self._process.stdout.readline())
+            assert lines[-1], f"over after {lines}"
+        return lines
+
+    def end(self) -> subprocess.CompletedProcess[str]:
+        """Its end."""
+        stdout, stderr = self._process.communicate(timeout=RUN_LIMIT_S)
+        return subprocess.CompletedProcess(self._process.args, self._process.returncode, stdout, stderr)
+
+
+@contextmanager
+def shell(command: Sequence[str | bytes]) -> Iterator[Shell]:
+    """One that doesn't outlive the test."""
+    made = Shell(command)
+    try:
+        yield made
+    finally:
+        made.end()
+
+
+def expected(
+    announcement: str, act: Act, network: Network, address: str, command: list[str], shells: list[str]
+) -> dict[str, object]:
+    """Every attribute of the act's span to `address`, but the varying ones.
+
+    `announcement` is the line that `announced` printed, `shells` the command line of the shell that started
+    it, if one that is traced did.
+    """
+    pid, parent_pid = map(int, announcement.split())
     return {
         "server.address": address,
         "server.port": act.port,
@@ -147,8 +198,8 @@ def expected(seen: Trace, act: Act, network: Network, address: str, command: lis
         "process.command_args": command,
         "process.owner": "root",
         "egress.attribution": "lineage",
-        "egress.lineage": ["act"],
-        "egress.ancestors": [],
+        "egress.lineage": [*(["dash"] if shells else []), "act"],
+        "egress.ancestors": [shlex.join(shells)] if shells else [],
         "egress.verdict": "allow",
         "egress.attempts": 1,
         **outcome(act, network),
@@ -165,22 +216,30 @@ def outcome(act: Act, network: Network) -> dict[str, object]:
     return told
 
 
-def assert_exact(seen: Trace, act: Act, network: Network, command: list[str]) -> None:
+def assert_exact(
+    spans: list[Span],
+    job: Span,
+    announcement: str,
+    act: Act,
+    network: Network,
+    command: list[str],
+    shells: list[str],
+) -> None:
     """The spans are those of the act, in its order, and no others; each is told right."""
     addresses = [getattr(network, peer) for peer in act.reported]
     bracketed = [f"[{address}]" if ":" in address else address for address in addresses]
-    assert [(span.name, span.kind) for span in seen.egress] == [
+    assert [(span.name, span.kind) for span in spans] == [
         (f"{act.name} {host}:{act.port}", CLIENT) for host in bracketed
     ]
-    for span, address in zip(seen.egress, addresses, strict=True):
+    for span, address in zip(spans, addresses, strict=True):
         fixed = {name: value for name, value in span.attributes.items() if name not in VARYING}
-        assert fixed == expected(seen, act, network, address, command)
+        assert fixed == expected(announcement, act, network, address, command, shells)
         is_established = act.outcome == "established"
         assert span.events == (["established"] if is_established else [])
         assert ("egress.rtt_us" in span.attributes) == is_established
         assert (span.ended_ns > span.started_ns) == ("egress.outcome" in fixed and act.name == "connect")
         assert span.attributes.get("network.local.address", network.build) == network.build
-        assert span["cicd.pipeline.run.id"] == seen.job["cicd.pipeline.run.id"]
+        assert span["cicd.pipeline.run.id"] == job["cicd.pipeline.run.id"]
 
 
 def unchanging(arrivals: Arrivals) -> object:
@@ -198,27 +257,35 @@ def unchanging(arrivals: Arrivals) -> object:
     )
 
 
-def untraced(lab: Lab, command: list[str]) -> tuple[subprocess.CompletedProcess[str], object]:
-    """The result of a run without ci-egress, and what arrived."""
-    with lab.watch() as watch:
-        done = lab.run(announced(command))
-    return done, unchanging(watch.arrivals)
+def done_by(shell: Shell, lab: Lab, commands: list[list[str]]) -> tuple[list[list[str]], list[Arrivals]]:
+    """What each of them printed, and what arrived of it."""
+    printed, arrived = [], []
+    for command in commands:
+        with lab.watch() as watch:
+            printed.append(shell.do(announced(command)))
+        arrived.append(watch.arrivals)
+    return printed, arrived
 
 
 @NETWORKS
-@pytest.mark.parametrize("act", ACTS, ids=label)
-def test_an_act_is_traced_exactly_and_not_changed(
-    lab: Lab, programs: Programs, tmp_path: Path, network: Network, act: Act
+def test_each_act_is_traced_exactly_and_not_changed(
+    lab: Lab, programs: Programs, tmp_path: Path, network: Network
 ) -> None:
-    command = argv(programs, act, network)
-    plain, arrived = untraced(lab, command)
-    with lab.watch() as watch:
-        seen = trace(lab, announced(command), tmp_path)
-    assert (seen.status, seen.stdout.splitlines()[1:]) == (plain.returncode, plain.stdout.splitlines()[1:])
-    assert unchanging(watch.arrivals) == arrived
-    assert bool(watch.arrivals.packets) == (act.peers != ("no_route",))
-    assert_exact(seen, act, network, command)
-    n = len(act.reported)
+    commands = [argv(programs, act, network) for act in ACTS]
+    with shell(lab.command(SHELL)) as plain:
+        untraced, arrived_untraced = done_by(plain, lab, commands)
+    with shell(run_command(tmp_path, lab.command(SHELL))) as traced:
+        printed, arrived = done_by(traced, lab, commands)
+        seen = read(traced.end(), tmp_path)
+    spans = iter(seen.egress)
+    for number, (act, command) in enumerate(zip(ACTS, commands, strict=True)):
+        assert printed[number][1:] == untraced[number][1:], act
+        assert unchanging(arrived[number]) == unchanging(arrived_untraced[number]), act
+        assert bool(arrived[number].packets) == (act.peers != ("no_route",))
+        own = [*islice(spans, len(act.reported))]
+        assert_exact(own, seen.job, printed[number][0], act, network, command, SHELL)
+    assert [*spans] == []
+    n = sum(len(act.reported) for act in ACTS)
     assert seen.account == f"attempts {n} = exported {n} + aggregated 0 + dropped 0 + pending 0"
 
 
@@ -230,7 +297,7 @@ def test_an_address_without_family_is_traced_as_the_ipv4_that_it_is(
     with lab.watch() as watch:
         seen = trace(lab, announced(command), tmp_path)
     assert watch.arrivals.datagrams == {Endpoint(V4.peer, PORT): 1}
-    assert_exact(seen, act, V4, command)
+    assert_exact(seen.egress, seen.job, seen.stdout.splitlines()[0], act, V4, command, [])
 
 
 def test_what_the_kernel_refuses_before_any_peer_is_known_is_no_act(
