@@ -268,7 +268,7 @@ def done_by(shell: Shell, lab: Lab, commands: list[list[str]]) -> tuple[list[lis
 
 
 @NETWORKS
-def test_each_act_is_traced_exactly_and_not_changed(
+def test_an_act_is_traced_exactly_and_not_changed(
     lab: Lab, programs: Programs, tmp_path: Path, network: Network
 ) -> None:
     commands = [argv(programs, act, network) for act in ACTS]
