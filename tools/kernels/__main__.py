@@ -10,7 +10,6 @@ import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
@@ -60,9 +59,7 @@ def _prepare(
     """Roots, kernels, programs."""
     began_s = time.monotonic()
     roots = dict(zip(("bookworm", "trixie"), pool.map(make_root, ("bookworm", "trixie")), strict=True))
-    kernels = dict(
-        zip(chosen, pool.map(lambda stock: _fetched(stock, roots["bookworm"].busybox), chosen), strict=True)
-    )
+    kernels = dict(zip(chosen, pool.map(_fetched, chosen), strict=True))
     RESULTS.mkdir(parents=True, exist_ok=True)
     checkouts = {suite: RESULTS / f"checkout-{suite}.tar" for suite in roots}
     for suite, target in checkouts.items():
@@ -72,9 +69,9 @@ def _prepare(
     return made, kernels
 
 
-def _fetched(stock: Stock, busybox: Path) -> Kernel | UnavailableError:
+def _fetched(stock: Stock) -> Kernel | UnavailableError:
     try:
-        return fetch(stock, busybox)
+        return fetch(stock)
     except UnavailableError as error:
         return error
 
