@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.kernel.conftest import lab, programs, runner
+from tests.kernel.conftest import lab, made_ahead, programs, runner
 from tests.kernel.test_watch_policy import steps
 from tests.turns import turn_left
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from .machine import Machine
 
-__all__ = ["lab", "programs", "runner", "steps"]
+__all__ = ["lab", "made_ahead", "programs", "runner", "steps"]
 
 
 @pytest.fixture(scope="session")
