@@ -41,7 +41,7 @@ a denial is held to what arrived on the other side, which is nothing.
 """
 TAIL = """
 The programs were compiled ahead of the boot, for the kernel's own offsets, by BCC with {compilers}.
-`doctor` compiled them in the virtual machine itself, with the BCC of its Debian.
+Only `doctor` compiles where it runs, with the BCC of its Debian.
 
 Of arm64 nothing was run. On any machine, `ci-egress doctor` tries the kernel that runs, and says what is
 missing.
@@ -60,7 +60,7 @@ def page(outcomes: list[dict[str, Any]]) -> str:
         lines.append(_row(told, [_cell(outcome, feature) for outcome in outcomes]))
     compilers: list[str] = next((outcome["compilers"] for outcome in outcomes if outcome["compilers"]), [])
     left_out = [f"{_title(outcome)}: {outcome['not_run']}" for outcome in outcomes if outcome["not_run"]]
-    missing = "".join(f"\nNot run: {each}.\n" for each in left_out)
+    missing = f"\nNot run: {'; '.join(left_out)}.\n" if left_out else ""
     return HEAD + "\n".join(lines) + "\n" + missing + TAIL.format(compilers=" and ".join(compilers))
 
 
@@ -86,7 +86,7 @@ def taken() -> list[dict[str, Any]]:
     known = json.loads(DATA.read_text()) if DATA.exists() else []
     by_name = {outcome["name"]: outcome for outcome in (*known, *json.loads(TAKEN.read_text()))}
     never = [
-        Outcome(name, "", not_run="never tried").as_json() for name in _DISTRIBUTIONS if name not in by_name
+        Outcome(name, "", not_run="no results yet").as_json() for name in _DISTRIBUTIONS if name not in by_name
     ]
     return sorted([*by_name.values(), *never], key=lambda outcome: [*_DISTRIBUTIONS].index(outcome["name"]))
 
