@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
+import pytest
+
 from .arrivals import MPTCP, TCP, Arrivals, Endpoint
 from .lab import CLOSED_PORT, MPTCP_PORT, NETWORKS, PORT, V4, V6, Lab, Network
 from .tracing import (
@@ -81,8 +83,9 @@ def no_route(verb: str, error: str = "") -> Act:
     return Act(verb, "connect", "tcp", peers=peers, reported=peers, outcome="unreachable", error=error)
 
 
-ACTS = [
-    pytest.param(Act("connect", "connect", "tcp"), marks=pytest.mark.everywhere(feature="connects")),
+CONNECT = Act("connect", "connect", "tcp")
+DATAGRAMS = Act("udp-sendto", "send", "udp", times=4, reported=("peer",) * 4, outcome="sent")
+OTHERS = [
     Act("connect", "connect", "tcp", times=3, reported=("peer",) * 3),
     Act("connect", "connect", "tcp", port=CLOSED_PORT, outcome="refused", error="ECONNREFUSED"),
     *no_answer("connect"),
@@ -100,10 +103,6 @@ ACTS = [
     Act("udp-connect-send", "connect", "udp", times=4, outcome=None),
     Act(
         "connect-udp-twice", "connect", "udp", peers=("peer", "evil"), reported=("peer", "evil"), outcome=None
-    ),
-    pytest.param(
-        Act("udp-sendto", "send", "udp", times=4, reported=("peer",) * 4, outcome="sent"),
-        marks=pytest.mark.everywhere(feature="udp"),
     ),
     Act("udp-sendmsg", "send", "udp", outcome="sent"),
     Act(
@@ -124,6 +123,14 @@ ACTS = [
     Act("uring-connect-sqpoll", "connect", "tcp"),
     Act("uring-sendmsg", "send", "udp", outcome="sent"),
 ]
+
+
+ACTS = {
+    "connect": pytest.param([CONNECT], marks=pytest.mark.everywhere(feature="connects")),
+    "datagrams": pytest.param([DATAGRAMS], marks=pytest.mark.everywhere(feature="udp")),
+    "others": OTHERS,
+}
+"""By what is traced by one run."""
 
 
 def argv(programs: Programs, act: Act, network: Network) -> list[str]:
@@ -268,24 +275,25 @@ def done_by(shell: Shell, lab: Lab, commands: list[list[str]]) -> tuple[list[lis
 
 
 @NETWORKS
+@pytest.mark.parametrize("acts", ACTS.values(), ids=ACTS)
 def test_an_act_is_traced_exactly_and_not_changed(
-    lab: Lab, programs: Programs, tmp_path: Path, network: Network
+    lab: Lab, programs: Programs, tmp_path: Path, network: Network, acts: list[Act]
 ) -> None:
-    commands = [argv(programs, act, network) for act in ACTS]
+    commands = [argv(programs, act, network) for act in acts]
     with shell(lab.command(SHELL)) as plain:
         untraced, arrived_untraced = done_by(plain, lab, commands)
     with shell(run_command(tmp_path, lab.command(SHELL))) as traced:
         printed, arrived = done_by(traced, lab, commands)
         seen = read(traced.end(), tmp_path)
     spans = iter(seen.egress)
-    for number, (act, command) in enumerate(zip(ACTS, commands, strict=True)):
+    for number, (act, command) in enumerate(zip(acts, commands, strict=True)):
         assert printed[number][1:] == untraced[number][1:], act
         assert unchanging(arrived[number]) == unchanging(arrived_untraced[number]), act
         assert bool(arrived[number].packets) == (act.peers != ("no_route",))
         own = [*islice(spans, len(act.reported))]
         assert_exact(own, seen.job, printed[number][0], act, network, command, SHELL)
     assert [*spans] == []
-    n = sum(len(act.reported) for act in ACTS)
+    n = sum(len(act.reported) for act in acts)
     assert seen.account == f"attempts {n} = exported {n} + aggregated 0 + dropped 0 + pending 0"
 
 

@@ -382,6 +382,7 @@ def test_a_server_that_fails_is_told_with_the_end_of_its_log(tmp_path: Path) -> 
         'echo "opening storage failed: no space left on device" >&2\nexit 1\n'
     )
     prometheus.chmod(0o755)
+    prometheus.with_name("promtool").symlink_to(prometheus)  # both are taken from PATH, or neither
     with started_demo(tmp_path, PATH=f"{programs}:{os.environ['PATH']}") as demo:
         assert demo.process.wait(WITHIN_S) == 91
         *_, told, log = demo.errors.splitlines()
