@@ -86,7 +86,7 @@ def taken() -> list[dict[str, Any]]:
     known = json.loads(DATA.read_text()) if DATA.exists() else []
     by_name = {outcome["name"]: outcome for outcome in (*known, *json.loads(TAKEN.read_text()))}
     never = [
-        Outcome(name, "", not_run="no results yet").as_json() for name in _DISTRIBUTIONS if name not in by_name
+        Outcome(name, "", not_run="no results").as_json() for name in _DISTRIBUTIONS if name not in by_name
     ]
     return sorted([*by_name.values(), *never], key=lambda outcome: [*_DISTRIBUTIONS].index(outcome["name"]))
 
