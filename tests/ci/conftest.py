@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.kernel.conftest import lab, programs
+from tests.kernel.conftest import lab, made_ahead, programs
 from tests.launch import ROOT
 from tests.unit.jobs.documented import environment
 
@@ -22,7 +22,7 @@ from .stand_ins import StandIn
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["lab", "programs"]
+__all__ = ["lab", "made_ahead", "programs"]
 
 # By bash: dash drops the variables of inputs, whose names have hyphens. A checkout in root's home, which is
 # closed to others, is opened to this one, and all else in there is away.
