@@ -45,8 +45,10 @@ class Boot:
 
 
 _COMPILED = (
-    "mkdir /checkout && cd /checkout && tar -x && python3 -m compileall -q -s /checkout -p /src . && tar -c ."
+    "mkdir /checkout && cd /checkout && tar -x"
+    " && python3 -m compileall -q -s /checkout -p /src /checkout >&2 && tar -c ."
 )
+"""Since Python 3.13 what is stripped has to be a prefix as it stands, else it says so, on stdout."""
 
 
 def pack_checkout(root: Root, target: Path) -> None:
