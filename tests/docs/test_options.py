@@ -40,6 +40,7 @@ _SIGNAL = re.compile(r"_(TRACES|METRICS|LOGS)_")
 _PUNCTUATION = "|<>();&"
 OTHERS = {
     **dict.fromkeys(("--api", "--key", "--no-token", "--password", "--password-stdin"), "any, in examples"),
+    **dict.fromkeys(("--passwordless", "--secretary", "--tokenizer"), "any, in examples"),
     **dict.fromkeys(("--config", "--set"), "the Collector"),
     **dict.fromkeys(("--context", "--style"), "buildkite-agent"),
     **dict.fromkeys(("--kill-who", "--now", "--quiet", "--signal"), "systemctl"),
@@ -48,6 +49,7 @@ OTHERS = {
     **dict.fromkeys(("--build-arg", "--file", "--privileged", "--tag"), "docker"),
     **dict.fromkeys(("--no-install-recommends", "--reinstall", "--yes"), "apt-get"),
     "--filename": "kubectl",
+    "--kill-after": "timeout",
     "--storage": "Prometheus",
 }
 """Options of other programs that pages name by themselves, or that integrations call, and whose they are."""
