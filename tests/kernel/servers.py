@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import selectors
 import socket
 import struct
@@ -40,7 +41,7 @@ class Servers:
     """
 
     def __init__(self, *, endpoints: list[Endpoint], mptcp: list[Endpoint], interface: str) -> None:
-        """Listen, for TCP, UDP and UDP-Lite at `endpoints` and for MPTCP at `mptcp`.
+        """Listen, for TCP, UDP and, where there is that, UDP-Lite at `endpoints`, and for MPTCP at `mptcp`.
 
         Raises OSError when the kernel has no such protocol.
         """
@@ -54,7 +55,8 @@ class Servers:
             for endpoint in endpoints:
                 self._serve(listener(endpoint, TCP), self._accept)
                 self._serve(sink(endpoint, UDP), self._count_datagram)
-                self._serve(sink(endpoint, UDPLITE), self._count_datagram)
+                if has_udplite():
+                    self._serve(sink(endpoint, UDPLITE), self._count_datagram)
             for endpoint in mptcp:
                 self._serve(listener(endpoint, MPTCP), self._accept)
             self._wire = packet_socket(interface)
@@ -199,6 +201,17 @@ def sink(endpoint: Endpoint, protocol: int) -> socket.socket:
     receiving = bound(endpoint, socket.SOCK_DGRAM, protocol)
     receiving.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _PACKET_BUFFER_BYTES)
     return receiving
+
+
+def has_udplite() -> bool:
+    """Whether the kernel has it: Linux 7.3 has no more."""
+    try:
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM, UDPLITE).close()
+    except OSError as error:
+        if error.errno == errno.EPROTONOSUPPORT:
+            return False
+        raise
+    return True
 
 
 def bound(endpoint: Endpoint, kind: socket.SocketKind, protocol: int) -> socket.socket:
