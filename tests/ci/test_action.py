@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +21,7 @@ from .act import USES, Act, Ran
 from .told import ALL_BUT_EVIL, EVIL, PEER, act, egress
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from tests.kernel.conftest import Programs
     from tests.kernel.lab import Lab
@@ -31,10 +33,13 @@ pytestmark = [pytest.mark.integration, pytest.mark.kernel, pytest.mark.timeout(l
 
 
 @pytest.fixture(scope="session")
-def program() -> Path:
-    """The engine's."""
+def program() -> Iterator[Path]:
+    """The engine's, where every user gets to: root's home, with the cache in it, may be closed to others."""
     done = subprocess.run([ROOT / "tools" / "act.sh"], stdout=subprocess.PIPE, text=True, check=True)
-    return Path(done.stdout.strip())
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder)
+        place.chmod(0o755)
+        yield Path(shutil.copy(done.stdout.strip(), place))
 
 
 @pytest.fixture
