@@ -11,7 +11,6 @@ import errno
 import os
 import socket
 import struct
-import zlib
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import NamedTuple
@@ -62,11 +61,9 @@ def put_filter(program: int, index: int, name: str) -> None:
         attributes = _text(_KIND, "bpf") + _attribute(_OPTIONS, options)
         for priority in _PRIORITIES:
             info = priority << 16 | socket.htons(_ALL_PROTOCOLS)
-            place = (index, zlib.crc32(name.encode()) or 1, _EGRESS, info)
             try:
-                netlink.ask(_NEW_FILTER, _CREATE | _EXCL, place, attributes)
-            except FileExistsError:
-                return  # another process was quicker
+                # Without a handle: nobody can have one there already. Of two that come at once both stay.
+                netlink.ask(_NEW_FILTER, _CREATE | _EXCL, (index, 0, _EGRESS, info), attributes)
             except OSError as error:
                 if error.errno != errno.EINVAL or priority == _PRIORITIES[-1]:
                     raise

@@ -120,6 +120,22 @@ def test_what_somebody_removes_is_put_back(lab: Lab, kernel: KernelSide) -> None
         assert len(filters(lab)) == 1
 
 
+def test_one_in_its_place_is_not_taken_for_it(lab: Lab, kernel: KernelSide) -> None:
+    with agent(kernel, lab, policy()) as job:
+        assert look(kernel) == []
+        (line,) = filters(lab)
+        words = line.split()
+        place = [words[words.index("pref") + 1], "handle", words[words.index("handle") + 1]]
+        there = ("dev", "build0", "egress", "prio", *place, "bpf")
+        try:
+            tc(lab, "filter", "del", *there)
+            tc(lab, "filter", "add", *there, "bytecode", "1,6 0 0 0")
+            assert gaps(kernel.tracer.frames.turn()) == []
+            assert job.do(*PACKET_SOCKET, FRAME) == "ENOBUFS"
+        finally:
+            tc(lab, "qdisc", "del", "dev", "build0", "clsact")
+
+
 def test_an_interface_that_appears_or_moves_is_no_way_out(lab: Lab, kernel: KernelSide) -> None:
     with agent(kernel, lab, policy(), under=("unshare", "-Urn")) as job, cable(lab) as receiving:
         assert look(kernel) == []
