@@ -6,20 +6,34 @@
 #define EPERM 1
 #define ENOENT 2
 #define EINTR 4
+#define EBADF 9
 #define EAGAIN 11
+#define EFAULT 14
+#define ENOTSOCK 88
 #define EISCONN 106
 #define EALREADY 114
 #define EINPROGRESS 115
 
+#define FAILED_MAX 4096
+
+/*
+ * Sockets of which a failure was told: once each, like all that is told of one. No act comes before
+ * an address that isn't one, or a filter of the job's own that makes up an error, so nothing else
+ * bounds them. Who tries another peer on the same socket has only his first error told.
+ */
+BPF_TABLE("lru_hash", u64, u32, failed_sockets, FAILED_MAX);
+
 /*
  * It goes on, was denied, or is told as the end of a connection that had begun. The first two are
- * what other calls return again and again, and connect to an address of the network doesn't.
+ * what other calls return again and again, and connect to an address of the network doesn't. The
+ * last line is of no socket, or of none that was asked to do something.
  */
 static inline int is_told_otherwise(s64 error)
 {
 	return error == EAGAIN || error == ENOENT || error == EINPROGRESS || error == EALREADY ||
 	       error == EISCONN || error == EINTR || error == EPERM || error == ECONNREFUSED ||
-	       error == ECONNRESET || error == ETIMEDOUT;
+	       error == ECONNRESET || error == ETIMEDOUT || error == EBADF || error == ENOTSOCK ||
+	       error == EFAULT;
 }
 
 /* The cookie of the socket that a descriptor of the current task stands for; 0: it has none. */
@@ -54,7 +68,9 @@ int on_sys_exit(struct bpf_raw_tracepoint_args *ctx)
 
 	u64 cookie = cookie_behind(task, first_argument_at_exit(registers, is_32_bits));
 
-	if (!cookie || open_connects.lookup(&cookie))
+	u32 told = 1;
+
+	if (!cookie || open_connects.lookup(&cookie) || failed_sockets.insert(&cookie, &told))
 		return 0;
 
 	struct flow_record *record = new_flow_record(cookie, FLOW_FAILED);

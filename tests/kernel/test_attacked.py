@@ -235,3 +235,22 @@ def test_an_instance_that_is_stopped_lets_go_of_all_though_its_exporter_goes_on(
     assert "left behind" not in seen.stderr
     assert [point.value for point in seen.metrics["cicd.egress.enforcing"]] == [0]
     assert not (tmp_path / "logs.jsonl").exists() or tampering(tmp_path) == []
+
+
+FAILS_A_THOUSAND_TIMES = """
+import ctypes, os, socket
+libc = ctypes.CDLL(None)
+with socket.socket() as client:
+    try:
+        client.connect(("255.255.255.255", 443))
+    except OSError:
+        pass
+    for _ in range(1000):
+        assert libc.connect(client.fileno(), b"    ", 4) == -1
+"""
+
+
+def test_a_connect_that_fails_before_it_is_an_act_fills_no_ring(lab: Lab, kernel: KernelSide) -> None:
+    before = kernel.seen(wire.KIND_FLOW)
+    kernel.run(lab, [sys.executable, "-c", FAILS_A_THOUSAND_TIMES])
+    assert 2 <= kernel.seen(wire.KIND_FLOW) - before < 20, "the first error, and the end"
