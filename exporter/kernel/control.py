@@ -15,6 +15,7 @@ from pathlib import Path
 
 from exporter import wire
 from exporter.errors import KernelError
+from exporter.events import Tampered
 from exporter.kernel.bpf import Map, detach_link
 from exporter.kernel.frames import Frames
 from exporter.kernel.instances import (
@@ -187,7 +188,7 @@ def switch(job: Governed, mode: JobMode, *, by: int) -> None:
             if value is None:
                 what = f"{name} has no policy: there is nothing to {_verb(mode)}"
                 raise KernelError(what, hint="start it with --policy FILE or --allowed-endpoints TEXT")
-            _stop_frames(job, mode)  # before it is in force: nobody comes between, whoever is killed
+            gaps = _stop_frames(job, mode)  # before it is in force: nobody comes between, whoever is killed
             # First who chose, then what: whoever sees the one knows the other.
             Registry(jobs, partial(changing_modes, directory)).switch(job.scope, mode, by)
             before = wire.ModeValue._make(wire.MODE_VALUE.unpack(value))
@@ -198,18 +199,26 @@ def switch(job: Governed, mode: JobMode, *, by: int) -> None:
     if not job.is_attached:
         what = f"{name}: its programs are not all attached, so not all that it does is looked at"
         raise KernelError(what, hint=f"{_hint(job.instance)}; then start it again")
+    for gap in gaps:
+        where = f"in a network of process {gap.process.pid} what packet sockets send can't be stopped"
+        what = f"{name} is enforced, but {where}: {os.strerror(gap.detail)}"
+        raise KernelError(what, hint="take CAP_NET_RAW from the job, or end that process")
 
 
-def _stop_frames(job: Governed, mode: JobMode) -> None:
-    """Have them stopped, where what is denied outlives its exporter: that may be gone, or go now."""
+def _stop_frames(job: Governed, mode: JobMode) -> list[Tampered]:
+    """Have them stopped, where what is denied outlives its exporter: that may be gone, or go now.
+
+    Gives where they can't be.
+    """
     directory = job.instance.directory
     if mode is not JobMode.ENFORCE or job.mode is JobMode.NONE or not has_links(directory):
-        return
+        return []
     with ExitStack() as stack:
         names = ("procs", "modes", "candidates")
         maps = {name: stack.enter_context(open_map(directory, name)) for name in names}
         frames = stack.enter_context(closing(Frames(directory, maps)))
         frames.look(about_to_be={job.scope})
+        return frames.found()
 
 
 def _verb(mode: JobMode) -> str:

@@ -103,6 +103,10 @@ class Frames:
             changed = [number for number, network in self._networks.items() if network.news.came()]
             if changed or time.monotonic() >= self._next_s:
                 self.look(changed)
+        return self.found()
+
+    def found(self) -> list[Tampered]:
+        """What the looks so far have to tell."""
         told, self._told = self._told, []
         return told
 
@@ -133,7 +137,7 @@ class Frames:
         """Do it now: what is enforced has changed, or interfaces of namespaces with these numbers have.
 
         Scopes that are `about_to_be` enforced are as if they were. What there is to tell of it comes with the
-        next turn.
+        next turn, or by `found`.
         """
         self._next_s = time.monotonic() + LOOK_S
         if not self._pins.exists():

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import shlex
 import signal
+import socket
+import struct
 import subprocess
 import sys
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,6 +18,7 @@ from exporter import wire
 from exporter.kernel.bpf import detach_link, open_pinned
 from exporter.kernel.exits import Way, way_here
 from exporter.kernel.frames import Frames
+from exporter.kernel.objects import ProgramType, attach_to_interface, load_program
 
 from .agents import COMMAND, agent
 from .lab import V4
@@ -41,6 +44,8 @@ pytestmark = pytest.mark.kernel
 __all__ = ["kernel"]
 """Fixtures that are used here, too."""
 
+GO_ON = struct.pack("=BBhi", 0xB7, 0, 0, -1) + struct.pack("=BBhi", 0x95, 0, 0, 0)
+"""r0 = TCX_NEXT; exit"""
 LOOK_STEP_BY_STEP = """
 import signal, sys, threading
 from pathlib import Path
@@ -168,4 +173,32 @@ def test_who_turns_enforcement_on_needs_no_exporter(lab: Lab, tmp_path: Path) ->
         run.process.wait()
         host.ci_egress("enforce", "on")
         assert (do(line), do(BYPASS)) == STOPPED
+        end_agent(run)
+
+
+@contextmanager
+def crowded(interface: str) -> Iterator[None]:
+    """As many programs as there may be at its way out, for the block; in this thread's namespace."""
+    with ExitStack() as stack:
+        with suppress(OSError):  # ERANGE: no more
+            while True:
+                program = load_program("theirs", ProgramType.SCHED_CLS, None, GO_ON, ())
+                stack.callback(os.close, program)
+                stack.callback(os.close, attach_to_interface(program, socket.if_nametoindex(interface)))
+        yield
+
+
+@pytest.mark.skipif(way_here() is not Way.TCX, reason="filters have room for any number")
+def test_who_turns_enforcement_on_is_told_where_frames_leave(lab: Lab, tmp_path: Path) -> None:
+    with (
+        own_host() as host,
+        host.running(lab.command(COMMAND), tmp_path, "--allowed-endpoints", f"{V4.peer}:1") as run,
+        ExitStack() as stack,
+    ):
+        run.tell("pass")
+        assert run.next_line() == "ok"
+        lab.build.call(stack.enter_context, crowded("build0")).result()
+        done = host.ci_egress("enforce", "on", status=1)
+        assert "is enforced, but in a network of process" in done.stderr
+        assert "what packet sockets send can't be stopped: Numerical result out of range" in done.stderr
         end_agent(run)
