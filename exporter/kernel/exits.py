@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import os
 import secrets
 import socket
+import time
 from concurrent.futures import ThreadPoolExecutor
 from enum import Enum
 from functools import lru_cache, partial
@@ -20,7 +22,9 @@ from exporter.kernel.objects import attach_to_interface, programs_at_interface
 
 _LOOPBACK = 1
 _CLONE_NEWNET = 0x40000000
-_IS_THERE_OR_GONE = (errno.EEXIST, errno.ENODEV, errno.ENOLINK)
+_IS_GONE = (errno.ENODEV, errno.ENOLINK)
+_OTHERS_WITHIN_S, _OTHERS_LOOK_S = 2.0, 0.005
+"""What another process begins at an interface takes a tenth of a second."""
 
 
 class Way(Enum):
@@ -57,12 +61,23 @@ class TcxExits:
             program = program_id(descriptor)
         for index, _ in socket.if_nameindex():
             try:
-                if program not in programs_at_interface(index):
-                    attach = partial(attach_to_interface, index=index)
-                    self._links.attach("on_frame", attach, f"_{secrets.token_hex(8)}")
+                self._cover_interface(index, program)
             except OSError as error:
-                if error.errno not in _IS_THERE_OR_GONE:
+                if error.errno not in _IS_GONE:
                     raise
+
+    def _cover_interface(self, index: int, program: int) -> None:
+        attach = partial(attach_to_interface, index=index)
+        deadline_s = time.monotonic() + _OTHERS_WITHIN_S
+        while program not in programs_at_interface(index):
+            try:
+                self._links.attach("on_frame", attach, f"_{secrets.token_hex(8)}")
+            except FileExistsError:
+                # Another process is about to do it, and lets everything pass until it has, or is killed.
+                if time.monotonic() > deadline_s:
+                    raise OSError(errno.EBUSY, os.strerror(errno.EBUSY)) from None
+                time.sleep(_OTHERS_LOOK_S)
+                self._links.find()
 
     def withdraw(self) -> None:
         """The links go with all that are detached."""

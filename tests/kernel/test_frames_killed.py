@@ -10,6 +10,7 @@ import struct
 import subprocess
 import sys
 from contextlib import ExitStack, closing, contextmanager, suppress
+from itertools import count
 from typing import TYPE_CHECKING
 
 import pytest
@@ -33,6 +34,8 @@ from .watching import Runner
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from exporter.events import Tampering
 
     from .agents import Agent
     from .conftest import Programs
@@ -138,6 +141,29 @@ def test_what_was_stopped_stays_so_wherever_the_exporter_is_killed(lab: Lab, ker
     assert outcomes[-1] == STOPPED
     links = 1 + (2 if way_here() is Way.TCX else 0)  # of options, and of the interfaces: `lo`, `build0`
     assert len(outcomes) > 3 * links, "each is attached, pinned, put in force"
+
+
+def test_what_another_has_only_begun_is_not_taken_for_stopped(lab: Lab, kernel: KernelSide) -> None:
+    with agent(kernel, lab, policy(more="")) as doer:
+        assert doer.do(*PACKET_SOCKET) == "ok"
+        enforce(kernel)
+        for steps in count(1):
+            detach_all(kernel)
+            with looking(kernel, steps) as is_in_the_middle, own_look(kernel) as told:
+                assert told or tried(doer) == STOPPED, f"beside one that has made change {steps}"
+            with own_look(kernel) as told:
+                assert told == []
+                assert tried(doer) == STOPPED
+            if not is_in_the_middle:
+                break
+
+
+@contextmanager
+def own_look(kernel: KernelSide) -> Iterator[list[tuple[Tampering, int]]]:
+    """Look, as an exporter does; gives what it tells that it can't stop."""
+    with closing(Frames(kernel.tracer.directory, kernel.tracer.maps)) as looking:
+        looking.look()
+        yield gaps(looking.turn())
 
 
 def test_a_job_that_has_begun_is_held_although_its_watch_is_killed(
