@@ -24,6 +24,7 @@ fi
 project=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 mkdir -p "$2"
 folder=$(realpath "$2")
+readonly mark=.pristine-$$
 shift 2
 exec </dev/null
 
@@ -144,7 +145,6 @@ prepare() {
     root=$(<"$folder/root")
     open_cache
     mkdir -p "$folder/upper"
-    mark=.pristine-$$
     touch "$folder/upper/$mark"
     mapfile -t environment < <(login)
     if [[ ! -d $folder/clone ]]; then

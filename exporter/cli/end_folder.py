@@ -41,9 +41,12 @@ class EndFolder:
     """SHA-256 of the token."""
 
     def look(self) -> Found:
-        """What stands there now."""
-        with os.scandir(self.descriptor) as entries:
-            names = [os.fsencode(entry.name) for entry in islice(entries, _NAMES_MAX)]
+        """What stands there now; nothing where it can't be read, as without a free descriptor."""
+        try:
+            with os.scandir(self.descriptor) as entries:
+                names = [os.fsencode(entry.name) for entry in islice(entries, _NAMES_MAX)]
+        except OSError:
+            return Found(is_end=False, is_forged=False)
         told = [compare_digest(sha256(name).digest(), self.digest) for name in names]
         return Found(any(told), not all(told))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 from hashlib import sha256
 from typing import TYPE_CHECKING
@@ -54,6 +55,17 @@ def test_a_flood_of_names_is_looked_at_in_part(
     for path in tmp_path.iterdir():
         path.unlink()
     (tmp_path / TOKEN).touch()
+    assert asked.look() == Found(is_end=True, is_forged=False)
+
+
+def test_where_no_descriptor_is_free_nothing_is_asked(tmp_path: Path, asked: EndFolder) -> None:
+    (tmp_path / TOKEN).touch()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (asked.descriptor, hard))
+    try:
+        assert asked.look() == Found(is_end=False, is_forged=False)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     assert asked.look() == Found(is_end=True, is_forged=False)
 
 
