@@ -153,7 +153,7 @@ def _require_whole(config: WatchConfig) -> None:
         missing = "--end-folder DIR" if config.end_folder is None else "--end-digest SHA256"
         raise UsageError("--end-folder and --end-digest belong together", hint=f"add {missing}")
     if config.end_folder is not None and not config.is_host:
-        hint = "omit it: a service is ended by whoever runs the host, by signals"
+        hint = "add --host, or omit both: a service is ended by signals"
         raise UsageError("--end-folder is given without --host", hint=hint)
 
 

@@ -25,16 +25,16 @@ _DISTRIBUTIONS = {
     "ubuntu-24.04": "Ubuntu 24.04",
     "debian-13": "Debian 13",
     "debian-13-backports": "Debian 13, backports",
-    "this machine": "the machine of the run",
+    "this machine": "the machine of the run itself",
 }
 _NOT_RUN = "not run"
 
 HEAD = """\
 # Kernels
 
-ci-egress needs Linux 5.15 or newer with BTF. What that means was tried on the kernels that distributions
-ship, each booted in a virtual machine with a Debian of its time: the newest of its series on that day. This
-page is generated from the results of the last run of each, by `make kernels` after `make test-kernels`. The
+ci-egress needs Linux 5.15 or newer with BTF. What that means was tried on kernels that distributions ship:
+each is the newest of its series on that day, booted in a virtual machine with a Debian of about the same age.
+The last column is the machine of the run itself, whose kernel is no distribution's. This page is generated from the results of the last run of each, by `make kernels` after `make test-kernels`. The
 tests are those of `make test` that carry `@pytest.mark.everywhere`, and **yes** is that all of them passed;
 a denial is held to what arrived on the other side, which is nothing.
 

@@ -65,7 +65,7 @@ class Outcome:
         found = [check.ok for check in self.checks if check.feature == feature]
         if not found:
             return "not run"
-        return "yes" if all(found) else f"no, {found.count(False)} of {len(found)}"
+        return "yes" if all(found) else f"no ({found.count(False)} of {len(found)} failed)"
 
     def as_json(self) -> dict[str, Any]:
         """For the page."""
