@@ -48,7 +48,11 @@ def test_a_feature_of_which_nothing_was_tried_fails() -> None:
 def test_a_cell_is_yes_when_all_of_it_passed() -> None:
     checks = (Check("names", "a", ok=True), Check("watch", "a", ok=True), Check("watch", "b", ok=False))
     outcome = Outcome("debian-12", "6.1", checks)
-    assert [outcome.cell(name) for name in ("names", "watch", "demo")] == ["yes", "no (1 of 2 failed)", "not run"]
+    assert [outcome.cell(name) for name in ("names", "watch", "demo")] == [
+        "yes",
+        "no (1 of 2 failed)",
+        "not run",
+    ]
 
 
 def test_each_feature_has_tests_and_each_such_test_has_a_feature() -> None:

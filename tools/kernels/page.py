@@ -34,9 +34,11 @@ HEAD = """\
 
 ci-egress needs Linux 5.15 or newer with BTF. What that means was tried on kernels that distributions ship:
 each is the newest of its series on that day, booted in a virtual machine with a Debian of about the same age.
-The last column is the machine of the run itself, whose kernel is no distribution's. This page is generated from the results of the last run of each, by `make kernels` after `make test-kernels`. The
-tests are those of `make test` that carry `@pytest.mark.everywhere`, and **yes** is that all of them passed;
-a denial is held to what arrived on the other side, which is nothing.
+The last column is the machine of the run itself, whose kernel is no distribution's.
+
+This page is generated from the results of the last run of each, by `make kernels` after `make test-kernels`.
+The tests are those of `make test` that carry `@pytest.mark.everywhere`, and **yes** is that all of them
+passed; a denial is held to what arrived on the other side, which is nothing.
 
 """
 TAIL = """
