@@ -127,10 +127,10 @@ class Frames:
             who = _told_of(process, 0, scope)
             try:
                 self._take_in(Path(f"/proc/{process.pid}/ns/net"), who)
-            except PermissionError as error:
-                self._fail(_UNREADABLE, who, error)
-            except OSError:
+            except (FileNotFoundError, ProcessLookupError):
                 return  # it has ended
+            except OSError as error:
+                self._fail(_UNREADABLE, who, error)
             self._hold_options(who)
 
     def look(self, changed: Collection[int] = (), *, about_to_be: Collection[int] = ()) -> None:
@@ -170,10 +170,10 @@ class Frames:
                 if number not in found:
                     found.add(number)
                     self._take_in(path, who)
-            except PermissionError as error:
-                self._fail(_UNREADABLE, who, error)
-            except OSError:
+            except (FileNotFoundError, ProcessLookupError):
                 continue  # it has ended
+            except OSError as error:
+                self._fail(_UNREADABLE, who, error)
             self._hold_options(who)
         return found
 

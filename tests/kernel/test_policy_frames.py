@@ -292,9 +292,11 @@ def test_where_frames_cannot_be_stopped_it_is_told_once(
 
     monkeypatch.setattr(exits, "attach_to_interface", refuse)
     with agent(kernel, lab, policy()) as job:
-        assert look(kernel) == [(Tampering.FRAMES, errno.EINVAL)]
-        assert look(kernel) == []
         assert job.do(*PACKET_SOCKET) == "ok"
+        told = look(kernel)
+        assert set(told) == {(Tampering.FRAMES, errno.EINVAL)}
+        assert len(told) <= 2, "once in each network: the job's, and the one that nsenter may have begun in"
+        assert look(kernel) == []
 
 
 def test_nothing_of_it_stays_in_the_kernel(lab: Lab) -> None:
