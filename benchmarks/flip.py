@@ -53,7 +53,7 @@ def measure(shop: Workshop) -> Iterator[Figure]:
     """One figure."""
     rules = "".join(f'  - "10.{number >> 8}.{number & 255}.0/24"\n' for number in range(_RULES))
     policy = parse_policy(f"version: 1\nallow:\n{rules}".encode(), "policy.yaml")
-    compiled = compile_policy(effective(policy, "release", "build"))
+    compiled = compile_policy(effective(policy, named("release", "build")))
     with loading() as kernel, _connecting() as child:
         tracer = kernel.ready()
         started = started_ns(child.pid)

@@ -39,7 +39,7 @@ def measure(shop: Workshop) -> Iterator[Figure]:
     data = policy_text(_RULES).encode()
     policy = parse_policy(data, "policy.yaml")
     yield _figure("reading", rounds, lambda: parse_policy(data, "policy.yaml"))
-    job = effective(policy, "release", "build")
+    job = effective(policy, named("release", "build"))
     compiled = compile_policy(job)
     note = (
         f"{len(compiled.addresses):,} entries for addresses, {len(compiled.names):,} for names, "

@@ -97,7 +97,7 @@ def _connects(shop: Workshop, tracer: Tracer, program: Program) -> Mapping[_Case
 
 def _policy(case: _Case) -> Compiled:
     text = policy_text(case.rules).replace("version: 1", f"version: 1\nmode: {case.mode}", 1)
-    return compile_policy(effective(parse_policy(text.encode(), "policy.yaml"), "release", "build"))
+    return compile_policy(effective(parse_policy(text.encode(), "policy.yaml"), named("release", "build")))
 
 
 def _difference(name: str, ones: list[float], others: list[float], limit: float) -> Figure:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import NamedTuple
 
 from exporter.environments import names_one_of, variables
@@ -11,6 +12,7 @@ from exporter.jobs.detect import MARKS, detect, recognise, step_of
 from exporter.jobs.model import Job
 from exporter.jobs.sources import read
 from exporter.kernel.registry import run_hash
+from exporter.programs import Program
 from exporter.watched import JobKey
 
 
@@ -32,15 +34,20 @@ class Roots:
         self._job_env = job_env
         self._telling = names_one_of([*MARKS, *([job_env] if job_env else [])])
 
-    def identify(self, block: bytes, worker: ProcessKey | None) -> Identified | None:
+    def identify(self, block: bytes, worker: Program | None) -> Identified | None:
         """The job of which who was executed with `block`, by `worker`, is a root; None: of none."""
         if not self._telling.search(block):
             return None
         environ = variables(block)
         job_env = self._job_env if self._job_env and read(self._job_env, environ) else None
-        if job_env is None and not recognise(environ):
+        provider = recognise(environ)
+        if job_env is None and provider is None:
             return None
-        job = _detect(environ, job_env, worker)
+        job = _detect(environ, job_env, worker.process if worker else None)
+        if job.is_vouched:
+            # Else somebody made it, as an engine makes a container, whose variables are the author's.
+            is_agents = worker is not None and provider is not None and worker.name in provider.agents
+            job = replace(job, is_vouched=is_agents)
         key = JobKey(job.ids.job_span_id, run_hash(job.run_id))
         return Identified(key, job, environ, step_of(environ, job_env=job_env))
 

@@ -53,7 +53,7 @@ def check(draw: Draw) -> None:
         data = draw.mutated(data, _DICTIONARY)
     policy = _parsed(data)
     if policy is not None:
-        _decides_alike(draw, effective(policy, "release", "build"))
+        _decides_alike(draw, effective(policy, named("release", "build")))
 
 
 def _sound(draw: Draw) -> str:

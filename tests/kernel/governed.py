@@ -34,7 +34,7 @@ DENIED, SENT = "EPERM", "ok"
 
 def compiled(text: str) -> Compiled:
     """The policy of a file with that behind `version: 1`."""
-    return compile_policy(effective(parse_policy(f"version: 1\n{text}".encode(), "policy.yaml"), None, None))
+    return compile_policy(effective(parse_policy(f"version: 1\n{text}".encode(), "policy.yaml"), named(None, None)))
 
 
 class Governed:

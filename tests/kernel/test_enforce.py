@@ -228,7 +228,7 @@ def test_a_recording_tells_the_same_of_a_flip(host: Host, lab: Lab, tmp_path: Pa
 
 def test_what_was_chosen_survives_another_policy() -> None:
     """However the two writers meet: the exporter that puts policies in force, and the command."""
-    audited = compile_policy(effective(parse_policy(b"version: 1\nallow: [192.0.2.1]", "a"), "a", "b"))
+    audited = compile_policy(effective(parse_policy(b"version: 1\nallow: [192.0.2.1]", "a"), named("a", "b")))
     with kernel_side() as kernel:
         tracer = kernel.tracer
         tracer.register(1, Registered("group/race", "b", 1, 1, 1, JobMode.AUDIT))

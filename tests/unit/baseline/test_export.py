@@ -44,7 +44,7 @@ def of(*tasks: Task) -> Baseline:
 
 def allowed(policy: Policy, task: Task) -> set[int]:
     """The ports of a.example that a job may connect to."""
-    return {port for rule in effective(policy, *task).rules for port in rule.ports or ()}
+    return {port for rule in effective(policy, named(*task)).rules for port in rule.ports or ()}
 
 
 def test_each_task_has_a_section_with_its_destinations_and_who_reached_them() -> None:
@@ -168,7 +168,7 @@ def test_whatever_the_names_it_is_valid_and_allows_each_task_its_own_alone(basel
     is_nameless = set(baseline.tasks) == {Task(None, None)}
     for task, entries in baseline.tasks.items():
         has_section = is_nameless or patterns.of(task) is not None
-        job = effective(policy, *task)
+        job = effective(policy, named(*task))
         known = {entry for entry in entries if has_section and is_in_a_rule(entry)}
         for entry in baseline.entries:
             act, names = asked(entry)
@@ -221,4 +221,4 @@ def test_a_fleet_fits_into_the_kernel() -> None:
         for number in range(50)
     ]
     policy = parsed(Baseline(tuple(entries)))
-    assert len(effective(policy, "team/99", "build").rules) == 50
+    assert len(effective(policy, named("team/99", "build")).rules) == 50

@@ -36,7 +36,7 @@ def rules(*, allow: str = "", deny: str = "", more: str = "") -> JobPolicy:
     """Of rules with a line each, the first of `allow` in line 3."""
     lists = {"allow": allow, "deny": deny}
     parts = (f"{key}:\n" + _items(listed) for key, listed in lists.items() if listed)
-    return effective(policy(f"version: 1\n{''.join(parts)}{more}"), None, None)
+    return effective(policy(f"version: 1\n{''.join(parts)}{more}"), named(None, None))
 
 
 def errors(text: str | bytes) -> list[str]:

@@ -73,7 +73,7 @@ def told(decision: Decision) -> tuple[str, int | None]:
 def test_the_policy_of_the_manual(
     act: tuple[str], names: tuple[str, ...], chain: tuple[str, ...], expected: tuple[str, int | None]
 ) -> None:
-    job = effective(policy(EXAMPLE), None, None)
+    job = effective(policy(EXAMPLE), named(None, None))
     assert told(ask(job, *act, names=names, chain=chain)) == expected
 
 
