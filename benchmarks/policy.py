@@ -15,9 +15,10 @@ from statistics import median
 
 from benchmarks.figures import LIMITS, Figure
 from benchmarks.workshop import Workshop
+from exporter.jobs.claims import named
 from exporter.policy.compile import compile_policy
-from exporter.policy.model import effective
 from exporter.policy.parse import parse_policy
+from exporter.policy.sections import effective
 
 _ROUNDS = 9
 _RULES = 10_000

@@ -28,10 +28,11 @@ from benchmarks.meter import Program, metering
 from benchmarks.policy import policy_text
 from benchmarks.workshop import BenchmarkError, Workshop
 from demo.namespaces import Namespace
+from exporter.jobs.claims import named
 from exporter.kernel.tracer import Tracer
 from exporter.policy.compile import Compiled, compile_policy
-from exporter.policy.model import effective
 from exporter.policy.parse import parse_policy
+from exporter.policy.sections import effective
 
 _ROUNDS = 15
 _CONNECTS, _ANSWERS = 2_000, 300

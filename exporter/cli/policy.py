@@ -205,7 +205,8 @@ def show(question: Question, policy: JobPolicy, decision: Decision) -> None:
     table = Table.grid(padding=(0, 2, 0, 0))
     for other in decision.others:
         place = f"line {other.rule.line}" if other.rule.line else ""
-        table.add_row("not", Text(printable(other.rule.text)), place, Text(printable(other.why_not, limit=_WHY_MAX)))
+        why_not = Text(printable(other.why_not, limit=_WHY_MAX))
+        table.add_row("not", Text(printable(other.rule.text)), place, why_not)
     with printing(sys.stdout) as console:
         console.print(Text(_verdict(question, policy.mode, decision)), soft_wrap=True)
         if decision.others:

@@ -36,7 +36,7 @@ RULES_MAX = 20_000
 ENDPOINTS_SOURCE = "--allowed-endpoints"
 _ENDPOINTS_HINT = 'put blanks between destinations, as in "registry.example:443 udp://192.0.2.53:53"'
 
-TOP_KEYS = ("version", "mode", "resolvers", "allow", "deny", "jobs", "trust_names")
+TOP_KEYS = ("version", "mode", "resolvers", "allow", "deny", "trust_names", "jobs")
 _BASELINE_KEYS = ("entries", "pipelines")
 SECTION_KEYS = ("mode", "allow", "deny", "trust_names")
 _WORD = re.compile(r"\S+")

@@ -1,8 +1,8 @@
 """What of a policy holds for one job: the file's general part, and the sections of `jobs` that are for it.
 
-What a section denies, and that it enforces, counts for every job that may be meant. What it allows counts for a
-job that is known to be meant: by more than a name that its author chooses, or where the file says `trust_names`.
-A job that contradicts itself isn't known to be anybody.
+What a section denies, and that it enforces, counts for every job that may be meant. What it allows counts
+for a job that is known to be meant: by more than a name that its author chooses, or where the file says
+`trust_names`. A job that contradicts itself isn't known to be anybody.
 """
 
 from __future__ import annotations

@@ -6,12 +6,14 @@ import re
 from ipaddress import ip_address
 
 from exporter.errors import FileError
+from exporter.jobs.claims import named
 from exporter.policy.compile import compile_policy
 from exporter.policy.decide import Act, decide
 from exporter.policy.entries import Verdict
-from exporter.policy.model import Effect, JobPolicy, Policy, effective
+from exporter.policy.model import Effect, JobPolicy, Policy
 from exporter.policy.parse import parse_allowed_endpoints, parse_policy
 from exporter.policy.problems import PolicyError
+from exporter.policy.sections import effective
 from tests.fuzz.draw import Draw
 from tests.unit.policy.files import EXAMPLE
 from tests.unit.policy.kernel_model import Kernel, held_mask

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from exporter.jobs.claims import named
 from exporter.kernel.control import governed, instances, matching, switch
 from exporter.kernel.registry import JobMode, Registered
 from exporter.policy.compile import compile_policy
-from exporter.policy.model import effective
 from exporter.policy.parse import parse_policy
+from exporter.policy.sections import effective
 
 from .attached import wait_for
 from .direct import kernel_side

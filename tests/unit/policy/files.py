@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from exporter.policy.model import JobPolicy, Policy, effective
+from exporter.jobs.claims import named
+from exporter.policy.model import JobPolicy, Policy
 from exporter.policy.parse import parse_policy
+from exporter.policy.sections import effective
 from tests.unit.documents import errors_of
 
 NAME = "policy.yaml"

@@ -7,8 +7,10 @@ from ipaddress import ip_address
 
 import pytest
 
+from exporter.jobs.claims import named
 from exporter.policy.decide import Act, Decision, decide
-from exporter.policy.model import Effect, JobPolicy, Mode, effective
+from exporter.policy.model import Effect, JobPolicy, Mode
+from exporter.policy.sections import effective
 from tests.unit.policy.files import EXAMPLE, policy, rules
 
 TCP, UDP, ICMP, ICMPV6, SCTP, UDPLITE, MPTCP = 6, 17, 1, 58, 132, 136, 262
