@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -44,10 +44,9 @@ class Roots:
         if job_env is None and provider is None:
             return None
         job = _detect(environ, job_env, worker.process if worker else None)
-        if job.is_vouched:
-            # Else somebody made it, as an engine makes a container, whose variables are the author's.
-            is_agents = worker is not None and provider is not None and worker.name in provider.agents
-            job = replace(job, is_vouched=is_agents)
+        if job.is_vouched and not (provider and _is_agent(worker, provider.agents)):
+            # Somebody else made it, as an engine makes a container, with variables of the author's.
+            job = replace(job, is_vouched=False)
         key = JobKey(job.ids.job_span_id, run_hash(job.run_id))
         return Identified(key, job, environ, step_of(environ, job_env=job_env))
 
@@ -57,3 +56,15 @@ def _detect(environ: Mapping[str, str], job_env: str | None, worker: ProcessKey 
     if worker is None:
         return detect(environ, job_env=job_env)
     return detect(environ, job_env=job_env, new_run_id=lambda: f"{worker.pid}.{worker.started_ns}")
+
+
+def _is_agent(worker: Program | None, agents: Collection[str]) -> bool:
+    """Whether `worker` is one of `agents`, by its executable; one below another is a job's imitation."""
+    if worker is None or worker.name not in agents:
+        return False
+    above = worker.parent
+    while above is not None:
+        if above.name in agents:
+            return False
+        above = above.parent
+    return True

@@ -75,8 +75,8 @@ def text() -> str:
         block("NAMES | PROVIDER:PROJECT:NAMES\nNAMES     PIPELINE | PIPELINE/TASK"),
         "Its key is one of these, each part with patterns (fnmatch); `[:]` is a colon of a name. What a "
         "section denies, and that it enforces, counts for every job that it may be for. What it allows "
-        "counts for jobs of a project that their system's agent tells, where the key names the system and the "
-        "project's first two parts without wildcards; for any by a key of `*`; and by names alone with "
+        "counts for jobs of a project that their system's agent tells, where the key names the system and "
+        "the project's first two parts without wildcards; for any by a key of `*`; and by names alone with "
         "`trust_names: true`.",
         "## Projects",
         table(["system", "project", "told by its agent alone"], _projects()),
