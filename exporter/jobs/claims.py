@@ -14,6 +14,8 @@ from exporter.jobs.providers import PROVIDERS, Provider
 from exporter.jobs.sources import resolve
 from exporter.jobs.text import clean_text, clean_url, public_text, server_of
 
+_ANSWERS = {"true": True, "false": False}
+
 
 class Claim(NamedTuple):
     """A job, as the variables of one CI system have it; None for what they don't tell."""
@@ -24,6 +26,8 @@ class Claim(NamedTuple):
     """As keys of a policy name it, in the form of `Provider.place`."""
     pipeline: str | None
     task: str | None
+    is_protected: bool | None = None
+    """Whether it is of a branch or tag that the project protects."""
 
 
 class Who(NamedTuple):
@@ -77,7 +81,8 @@ def _marked(environ: Mapping[str, str]) -> Iterator[Provider]:
 
 def _claim(provider: Provider, environ: Mapping[str, str]) -> Claim:
     pipeline, task = (resolve(source, environ, public_text) for source in (provider.pipeline, provider.task))
-    return Claim(provider.name, _project(provider, environ), pipeline, task)
+    protected = _ANSWERS.get(resolve(provider.protected, environ) or "")
+    return Claim(provider.name, _project(provider, environ), pipeline, task, protected)
 
 
 def _project(provider: Provider, environ: Mapping[str, str]) -> str | None:

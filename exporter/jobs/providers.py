@@ -48,8 +48,10 @@ class Provider:
     """Form of the project in keys of a policy's `jobs`; with a slash, the server comes first."""
     keyed: Source = ()
     """The project there, where `project` isn't all of its path."""
+    protected: Source = ()
+    """`true` or `false`: whether the branch or tag is a protected one."""
     agents: tuple[str, ...] = ()
-    """Executables of its agent, if that sets server and project last, so that no author can change them."""
+    """Executables of its agent, if that sets server, project and `protected` last, and no author can."""
     beside: tuple[str, ...] = ()
     """Other systems whose marks its jobs may carry, too, without being a contradiction."""
     check_run_id: Source = ()
@@ -76,6 +78,7 @@ _GITHUB = Provider(
     run_url="$GITHUB_SERVER_URL/$GITHUB_REPOSITORY/actions/runs/$GITHUB_RUN_ID",
     worker="$RUNNER_NAME",
     place="SERVER/OWNER/REPOSITORY",
+    protected="$GITHUB_REF_PROTECTED",
     # Each step gets GITHUB_* from the `github` context, after `env` and GITHUB_ENV (Handlers/ScriptHandler.cs
     # in actions/runner), and GITHUB_ACTIONS behind that (ProcessInvoker.cs).
     agents=("Runner.Worker",),
@@ -122,6 +125,7 @@ PROVIDERS: tuple[Provider, ...] = (
         run_url="$CI_PIPELINE_URL",
         worker=("$CI_RUNNER_DESCRIPTION", "$CI_RUNNER_ID"),
         place="SERVER/GROUP/PROJECT",
+        protected="$CI_COMMIT_REF_PROTECTED",
         # Variables of .gitlab-ci.yml go before predefined ones, so that an author can change any of these.
     ),
     Provider(

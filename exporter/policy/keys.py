@@ -48,18 +48,27 @@ class Key(NamedTuple):
     project: str = "*"
     is_full: bool = False
     """Whether the file has all three parts."""
+    is_protected: bool = False
+    """Whether it is for protected branches and tags alone: a key of the section says so."""
 
     def fits(self, claim: Claim, *, unknown_fits: bool) -> bool:
         """Whether it is for a job that is what `claim` says; `unknown_fits`: also by what isn't known."""
         parts = ((claim.provider, self.provider), (claim.project, self.project))
-        return all(
-            (value is None and unknown_fits) or fnmatchcase(value or "", pattern) for value, pattern in parts
-        ) and any(fnmatchcase(name, self.names) for name in job_names(claim.pipeline, claim.task))
+        fits_names = any(fnmatchcase(name, self.names) for name in job_names(claim.pipeline, claim.task))
+        is_protected = unknown_fits if claim.is_protected is None else claim.is_protected
+        return (
+            fits_names
+            and (is_protected or not self.is_protected)
+            and all(
+                (value is None and unknown_fits) or fnmatchcase(value or "", pattern)
+                for value, pattern in parts
+            )
+        )
 
     @property
     def is_for_all(self) -> bool:
         """Whether it is for every job: no name leads there."""
-        return not self.is_full and not self.names.strip("*")
+        return not self.is_full and not self.is_protected and not self.names.strip("*")
 
     @property
     def doubt(self) -> tuple[str, str] | None:
@@ -120,12 +129,15 @@ def divide(text: str) -> list[str]:
 
 
 def parse_claim(text: str) -> Claim:
-    """The one job that `text` names in the form of a full key, without patterns. Raises SectionKeyError."""
+    """The one job that `text` names in the form of a key, without patterns, of a protected branch.
+
+    Raises SectionKeyError.
+    """
     key = parse_key(text)
     provider, project, names = (part.replace(_COLON, ":") for part in (key.provider, key.project, key.names))
     pipeline, slash, task = names.rpartition("/")
-    names_of_it = (pipeline, task) if slash else (names, None)
-    return Claim(provider, project, *names_of_it) if key.is_full else Claim(None, None, *names_of_it)
+    claim = Claim(None, None, pipeline if slash else names, task if slash else None, is_protected=True)
+    return claim._replace(provider=provider, project=project) if key.is_full else claim
 
 
 def _check_provider(key: Key) -> None:

@@ -38,7 +38,7 @@ _ENDPOINTS_HINT = 'put blanks between destinations, as in "registry.example:443 
 
 TOP_KEYS = ("version", "mode", "resolvers", "allow", "deny", "trust_names", "jobs")
 _BASELINE_KEYS = ("entries", "pipelines")
-SECTION_KEYS = ("mode", "allow", "deny", "trust_names")
+SECTION_KEYS = ("mode", "allow", "deny", "protected_ref", "trust_names")
 _WORD = re.compile(r"\S+")
 
 
@@ -102,7 +102,7 @@ class _Reader:
             self._both(fields),
             self._sections(fields.get("jobs")),
             resolvers_rule(self._source, resolvers.line, resolvers.column) if resolvers else None,
-            self._trusts_names(fields) or False,
+            self._flag(fields, "trust_names") or False,
         )
 
     def _sections(self, node: Node | None) -> tuple[Section, ...]:
@@ -118,9 +118,10 @@ class _Reader:
             key = self._key(name)
             fields = read_fields(body, SECTION_KEYS, "a section of `jobs`", self._problems)
             if fields is not None:
-                mode, found, trusts_names = self._mode(fields), self._both(fields), self._trusts_names(fields)
+                key = key._replace(is_protected=self._flag(fields, "protected_ref") or False)
+                trusts_names = self._flag(fields, "trust_names")
                 place = (self._source, name.line, name.column)
-                sections.append(Section(key, mode, found, trusts_names, *place))
+                sections.append(Section(key, self._mode(fields), self._both(fields), trusts_names, *place))
         return tuple(sections)
 
     def _key(self, node: Scalar) -> Key:
@@ -130,9 +131,9 @@ class _Reader:
             self._problems.add(node, error.what, error.fix)
             return Key(node.text, node.text)
 
-    def _trusts_names(self, fields: Fields) -> bool | None:
-        node = fields.get("trust_names")
-        text = read_choice(node, "trust_names", ("true", "false"), self._problems) if node else None
+    def _flag(self, fields: Fields, name: str) -> bool | None:
+        node = fields.get(name)
+        text = read_choice(node, name, ("true", "false"), self._problems) if node else None
         return None if text is None else text == "true"
 
     def _mode(self, fields: Fields) -> Mode | None:

@@ -90,7 +90,8 @@ def _doubt(policy: Policy, section: Section, who: Who) -> tuple[str, str] | None
         systems = " and ".join(str(claim.provider) for claim in who.claims)
         return f"the job has the marks of {systems}", "see that its environment has one system's alone"
     if not key.fits(who.claims[0], unknown_fits=who.is_recorded):
-        return "which project the job is of isn't known", "name it: PROVIDER:PROJECT:PIPELINE/TASK"
+        what = "which project, or what kind of branch, the job is of isn't known"
+        return what, "name it: PROVIDER:PROJECT:PIPELINE/TASK"
     if key.is_for_all or _trusts_names(policy, section):
         return None
     if key.doubt is not None:

@@ -129,7 +129,7 @@ def test_a_section_that_a_job_could_claim_by_its_name_does_not_count_and_that_is
     status, told = explained(policy, "upload.example", "--job", "release/build")
     assert (status, told["verdict"], told["rule"]) == (1, "deny", "default")
     assert [(other["line"], other["why_not"].partition(";")[0]) for other in told["others"]] == [
-        (3, "its section doesn't count: which project the job is of isn't known"),
+        (3, "its section doesn't count: which project, or what kind of branch, the job is of isn't known"),
         (4, "its section doesn't count: a job's author chooses this name"),
     ]
     ours, theirs = (f"github:github.com/{owner}/app:release/build" for owner in ("octo", "evil"))

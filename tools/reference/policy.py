@@ -77,7 +77,7 @@ def text() -> str:
         "section denies, and that it enforces, counts for every job that it may be for. What it allows "
         "counts for jobs of a project that their system's agent tells, where the key names the system and "
         "the project's first two parts without wildcards; for any by a key of `*`; and by names alone with "
-        "`trust_names: true`.",
+        "`trust_names: true`. With `protected_ref: true` a section is for protected branches and tags alone.",
         "## Projects",
         table(["system", "project", "told by its agent alone"], _projects()),
         "## Rules",

@@ -32,10 +32,18 @@ PROJECTS = {
 @pytest.mark.parametrize("provider", documented_providers())
 def test_the_documented_environment_claims_one_project_of_one_system(provider: str) -> None:
     job = detect(environment(provider))
-    assert job.claims == (Claim(provider, PROJECTS[provider], job.pipeline, job.task),)
+    protected = True if provider in {"github", "gitlab"} else None
+    assert job.claims == (Claim(provider, PROJECTS[provider], job.pipeline, job.task, protected),)
     (row,) = [each for each in PROVIDERS if each.name == provider]
     project = job.claims[0].project or ""
     assert row.place.count("/") <= project.count("/")
+
+
+@pytest.mark.parametrize(
+    ("told", "expected"), [("true", True), ("false", False), ("", None), ("True", None), ("yes", None)]
+)
+def test_whether_a_branch_is_protected_is_known_where_it_is_told(told: str, expected: bool | None) -> None:
+    assert detect(environment("github") | {"GITHUB_REF_PROTECTED": told}).claims[0].is_protected is expected
 
 
 def test_only_systems_whose_agents_let_no_author_change_it_vouch_for_a_project() -> None:

@@ -87,9 +87,11 @@ def test_a_system_that_nobody_knows_is_told_with_those_that_are() -> None:
 
 
 def test_one_job_is_named_like_a_key() -> None:
-    assert parse_claim("release/build") == Claim(None, None, "release", "build")
-    assert parse_claim("group/app/build") == Claim(None, None, "group/app", "build")
-    assert parse_claim("gitlab:h[:]8443/g/p:a[:] b/c: d") == Claim("gitlab", "h:8443/g/p", "a: b", "c: d")
+    assert parse_claim("release/build") == Claim(None, None, "release", "build", is_protected=True)
+    assert parse_claim("group/app/build") == Claim(None, None, "group/app", "build", is_protected=True)
+    assert parse_claim("gitlab:h[:]8443/g/p:a[:] b/c: d") == Claim(
+        "gitlab", "h:8443/g/p", "a: b", "c: d", is_protected=True
+    )
 
 
 _TEXT = st.text(st.sampled_from("ab*?[]!:/\n\0é-"), max_size=8)

@@ -143,7 +143,26 @@ def test_who_is_known_by_names_alone_may_be_anybody_and_is_known_to_be_nobody() 
     assert hosts(named(None, None)) == ("audit", "all octo everybody")
 
 
+PROTECTED = policy("""\
+version: 1
+jobs:
+  "github:github.com/octo/app:*": {protected_ref: true, allow: [a.example], deny: [b.example]}
+  "*": {protected_ref: true, allow: [c.example]}
+  "x*": {protected_ref: true, trust_names: true, allow: [d.example]}
+""")
+
+
+@pytest.mark.parametrize(
+    ("is_protected", "names"), [(True, "a b d"), (False, ""), (None, "b")], ids=["is", "isn't", "unknown"]
+)
+def test_a_section_can_be_for_protected_branches_alone(is_protected: bool | None, names: str) -> None:
+    who = github(pipeline="x")
+    who = who._replace(claims=(who.claims[0]._replace(is_protected=is_protected),))
+    assert hosts(who, PROTECTED) == ("audit", names)
+
+
 def test_of_what_was_recorded_the_project_is_taken_to_fit() -> None:
+    assert hosts(recorded("x", None), PROTECTED) == ("audit", "a b d")
     assert hosts(recorded("release", "build")) == ("enforce", "all release octo owner port everybody")
 
 
@@ -212,7 +231,7 @@ jobs:
             "github:github.com/octo/app:release/*",
             "no agent of github made the job's first process",
         ),
-        (named("release", "build"), "github:github.com/octo/app:release/*", "which project the job is of"),
+        (named("release", "build"), "github:github.com/octo/app:release/*", "which project, or what kind"),
         (
             Who((*github().claims, Claim("gitlab", None, None, None)), is_vouched=True),
             "*",
