@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from exporter.jobs.claims import Claim, Who, named, recorded
-from exporter.policy.model import Mode
+from exporter.policy.decide import Act, decide
+from exporter.policy.keys import parse_key
+from exporter.policy.model import Effect, JobPolicy, Mode, Policy, Section
 from exporter.policy.sections import effective, remarks, withheld
+from tests.unit.policy import drawn
 from tests.unit.policy.files import policy
 
 SECTIONS = """\
@@ -248,3 +253,73 @@ def test_why_a_section_does_not_count_for_a_job_is_told(who: Who, key: str, why:
 def test_nothing_is_withheld_from_whom_sections_are_for() -> None:
     assert not list(withheld(KEYED, github()))
     assert not list(withheld(BELIEVED, named("release", "build")))
+
+
+_KEYS = st.sampled_from(
+    (
+        *("release", "release/*", "*/build", "r*", "?*", "[r]elease", "git*:*:*", "*:*:release/*"),
+        *(
+            "github:github.com/octo/app:*",
+            "github:github.com/octo/*:release/*",
+            "github:*/app:*",
+            "github:*:*",
+        ),
+        *(
+            "gitlab:*:*",
+            "gitlab:gitlab.example/octo/app:*",
+            "buildkite:buildkite.com/octo/app:*",
+            "*:*/octo/*:*",
+        ),
+    )
+).map(parse_key)
+_ANYTHING = st.sampled_from((None, "release", "build", "release/build", "github:github.com/octo/app:release"))
+_CLAIMS = st.builds(
+    Claim,
+    st.sampled_from((None, "github", "gitlab", "buildkite", "run")),
+    st.sampled_from(
+        (None, "github.com/evil/app", "github.com/octo/app", "gitlab.example/octo/app", "octo/app")
+    ),
+    _ANYTHING,
+    _ANYTHING,
+    st.sampled_from((None, True, False)),
+)
+
+
+@st.composite
+def _files(draw: st.DrawFn) -> Policy:
+    """With sections that nobody is trusted with by name."""
+    general = draw(drawn.policies())
+    modes = st.sampled_from((None, *Mode))
+    sections = [
+        Section(draw(_KEYS), draw(modes), draw(drawn.policies()).rules)
+        for _ in range(draw(st.integers(1, 3)))
+    ]
+    return Policy(draw(st.sampled_from(Mode)), general.rules, tuple(sections), general.resolvers)
+
+
+@given(
+    _files(),
+    st.lists(_CLAIMS, min_size=1, max_size=2, unique=True),
+    drawn.acts(),
+    drawn.answers,
+    drawn.chains,
+)
+def test_whatever_a_job_says_of_itself_it_may_do_nothing_more_by_it(
+    file: Policy, claims: list[Claim], act: Act, answers: list[tuple[str, object]], chain: list[str]
+) -> None:
+    names = [name for name, address in answers if address == act.address]
+    general = JobPolicy(file.mode, file.rules, file.resolvers)
+    job = effective(file, Who(tuple(claims)))
+    before = decide(general, act, names=names, chain=chain)
+    after = decide(job, act, names=names, chain=chain)
+    assert before.effect is Effect.ALLOW or after.effect is Effect.DENY
+    assert file.mode is Mode.AUDIT or job.mode is Mode.ENFORCE
+
+
+@given(_files(), _ANYTHING, _ANYTHING, drawn.acts(), drawn.chains)
+def test_a_vouched_job_of_another_owner_may_do_nothing_more_whatever_it_is_called(
+    file: Policy, pipeline: str | None, task: str | None, act: Act, chain: list[str]
+) -> None:
+    job = effective(file, github("github.com/evil/app", pipeline or "", task or ""))
+    before = decide(JobPolicy(file.mode, file.rules, file.resolvers), act, chain=chain)
+    assert before.effect is Effect.ALLOW or decide(job, act, chain=chain).effect is Effect.DENY
