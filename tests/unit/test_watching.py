@@ -73,7 +73,8 @@ def test_a_project_is_believed_of_a_job_that_its_agent_made_and_of_no_other(tmp_
         host.starts({**environment("gitlab"), "CI_JOB_ID": "4"}, worker, exec_id=1)
         imitation = host.starts(BARE, worker, name="Runner.Worker", exec_id=1)
         host.starts({**told, "GITHUB_RUN_ID": "6"}, imitation, exec_id=1)
-        host.finds({**told, "GITHUB_RUN_ID": "5"})
+        host.finds({**told, "GITHUB_RUN_ID": "5"}, worker)
+        host.finds({**told, "GITHUB_RUN_ID": "7"})
         host.stops()
     assert [(job.provider, job.is_vouched) for job in host.began] == [
         ("github", True),
@@ -81,6 +82,7 @@ def test_a_project_is_believed_of_a_job_that_its_agent_made_and_of_no_other(tmp_
         ("buildkite", False),
         ("gitlab", False),
         ("github", False),
+        ("github", True),
         ("github", False),
     ]
 

@@ -257,7 +257,7 @@ def test_nothing_is_withheld_from_whom_sections_are_for() -> None:
 
 _KEYS = st.sampled_from(
     (
-        *("release", "release/*", "*/build", "r*", "?*", "[r]elease", "git*:*:*", "*:*:release/*"),
+        *("release", "release/*", "*/build", "r*", "?*", "[rst]*", "git*:*:*", "*:*:release/*"),
         *(
             "github:github.com/octo/app:*",
             "github:github.com/octo/*:release/*",
