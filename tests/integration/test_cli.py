@@ -717,7 +717,7 @@ def test_a_hint_names_the_program_as_a_shell_finds_it(tmp_path: Path) -> None:
     (bin_folder / "ci-egress").symlink_to(program)
     for path, name in (("", str(program)), (f"{bin_folder}:", "ci-egress")):
         env = {**PLAIN_ENVIRONMENT, "PATH": f"{path}/usr/sbin:/usr/bin:/sbin:/bin"}
-        command = [program, "run", "--otlp-dir", "out", "--", *CONNECT]
+        command = [str(program), "run", "--otlp-dir", "out", "--", *CONNECT]
         done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=True)
         (told,) = re.findall(r"^who started whom: (.*)$", done.stderr, re.MULTILINE)
         assert told == f"{name} report out --report report.html"
