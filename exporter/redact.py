@@ -9,18 +9,21 @@ take time linear in the length of the command line, whatever stands in it. The r
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from collections.abc import Sequence
 
 from exporter import redact_rules as rules
 from exporter.redact_names import is_harmless, is_secret, is_secret_name, is_weak_name, is_weak_secret
+from exporter.redact_places import SECRET_PLACES
 from exporter.redact_programs import (
+    LATE_WORDS,
+    NO_PASSWORD,
+    OTHER_PROGRAMS,
+    PASSWORD_OPTIONS,
     SECRET_OPTIONS,
-    SECRET_PLACES,
+    USER_OPTIONS,
     WRAPPED_PROGRAMS,
-    SecretOption,
-    SecretPlace,
 )
+from exporter.redact_rows import SecretOption, SecretPlace
 from exporter.redact_rules import REDACTED
 from exporter.redact_text import redact_texts
 
@@ -34,7 +37,7 @@ _WORD = re.compile(
 )
 _NAME = re.compile(r"[\w.:/@-]+")
 _SPACE = re.compile(r"\s")
-_KEY = re.compile(r"(?<![\w.-])([\w.-]++)=(?!=)")
+_KEY = re.compile(r"(?<![\w.-])([\w.-]++):?=(?!=)")
 _VALUE = re.compile(r"[^\s&;,\"']*+")
 _OPTION = re.compile(r"--?[A-Za-z][A-Za-z_.,-]*+(?:[=:].*)?|-[A-Za-z]\d{0,5}", re.DOTALL)
 # -DTOKEN is a macro and takes no value.
@@ -43,10 +46,11 @@ _NAMED = re.compile(r"(--?|/)?([\w.-]++)(:\s*+)(\S++)")
 _HEADER = re.compile(r"(-H=?|[\w.:/-]{0,256}?[hH]eader=)?([\"']?)([A-Za-z][\w-]*+)\s*+:\s*+(?=\S)")
 _BARE_HEADER = re.compile(r"(?i)(?:-H)?[\"']?(?:proxy-)?authorization:")
 
-_KNOWN_WORDS = frozenset[str]().union(
-    *(row.programs for row in SECRET_OPTIONS),
-    {row.subcommand for row in SECRET_OPTIONS if row.subcommand},
-)
+_ROWS: dict[str, list[tuple[int, SecretOption]]] = {}
+"""The rows of SECRET_OPTIONS that are about a word, with their rank: of two rows the first one counts."""
+for _rank, _about in enumerate(SECRET_OPTIONS):
+    for _word in _about.programs | _about.subcommands:
+        _ROWS.setdefault(_word, []).append((_rank, _about))
 _PLACES: dict[str, list[SecretPlace]] = {}
 for _row in SECRET_PLACES:
     _PLACES.setdefault(_row.words[0], []).append(_row)
@@ -69,18 +73,22 @@ def redact_arguments(arguments: Sequence[str]) -> list[str]:
 
 def _redact_words(words: Sequence[str], depth: int) -> list[str]:
     """Redact `words` by their places; `depth` counts the scripts around them."""
-    before = _Before(depth)
+    before = _Before(depth, LATE_WORDS.intersection(words))
     return [before.redacted(word) for word in words]
 
 
 class _Before:
     """What the words so far say of the next one."""
 
-    def __init__(self, depth: int) -> None:
+    def __init__(self, depth: int, late: frozenset[str]) -> None:
         self._depth = depth
-        self._seen: frozenset[str] = frozenset()
+        self._late = late
+        """Of LATE_WORDS, those that stand anywhere."""
+        self._seen = set(late)
         """Of the words that rows of SECRET_OPTIONS are about."""
-        self._options: Mapping[str, SecretOption] = {}
+        self._options: dict[str, tuple[int, SecretOption]] = {}
+        """The options that hold a secret, or surely none, once these words were there."""
+        self._login = _Login()
         self._ways: dict[SecretPlace, int] = {}
         """How far the way to a place has been gone."""
         self._previous = ""
@@ -94,16 +102,23 @@ class _Before:
         return f"{quote}{safe}{quote}"
 
     def _redact(self, word: str) -> str:
-        option = self._options.get(self._previous) or self._clustered(self._previous)
-        if option is not None and option.separate:
+        option = self._option(self._previous) or self._clustered(self._previous)
+        is_flag = option is not None and option.is_flag
+        if option is not None and option.separate and not is_flag:
             return _without_secret(word, option.shape)
         at_place = self._redact_place(word)
         if at_place is not None:
             return at_place
-        if self._announces_secret(word):
+        if option is None and self._login.is_password(word):
+            return word if is_harmless(word) else REDACTED
+        if not is_flag and self._announces_secret(word):
             return word if is_harmless(word, self._previous) else REDACTED
         attached = self._redact_attached(word) if word[:1] in "-/" else None
         return attached or _redact_named(word, self._previous) or self._redact_inside(word)
+
+    def _option(self, name: str) -> SecretOption | None:
+        ranked = self._options.get(name)
+        return ranked[1] if ranked else None
 
     def _announces_secret(self, word: str) -> bool:
         previous = self._previous
@@ -116,29 +131,33 @@ class _Before:
 
     def _clustered(self, word: str) -> SecretOption | None:
         """The option that ends a cluster of short ones: `curl -sSu`."""
-        option = self._options.get(f"-{word[-1:]}") if word.startswith("-") else None
+        option = self._option(f"-{word[-1:]}") if word.startswith("-") else None
         return option if option and option.flags and not word[1:-1].strip(option.flags) else None
 
     def _redact_attached(self, word: str) -> str | None:
         """`-psecret`, `-sSupsecret` or `--user=secret`; None when nothing secret is glued to an option."""
         name, equals, value = word.partition("=")
-        option = self._options.get(name)
-        if equals and option:
+        option = self._option(name)
+        if equals and option and not option.is_flag:
             return f"{name}={_without_secret(value, option.shape)}"
+        name, colon, value = word.partition(":")
+        option = self._option(f"{name}:") if colon else None
+        if option:
+            return f"{name}:{_without_secret(value, option.shape)}"
         if word.startswith("-") and not word.startswith("--"):
             return self._redact_cluster(word)
         return None
 
     def _redact_cluster(self, word: str) -> str | None:
         for at in range(1, min(len(word) - 1, _MAX_CLUSTER_CHARS)):
-            option = self._options.get(f"-{word[at]}")
+            option = self._option(f"-{word[at]}")
             if option and option.attached and all(flag in option.flags for flag in word[1:at]):
                 return word[: at + 1] + _without_secret(word[at + 1 :], option.shape)
         return None
 
     def _redact_place(self, word: str) -> str | None:
         """The word without its secret, if it stands where one does; None if it doesn't."""
-        is_option = word.startswith("-") and len(word) > 1
+        is_option = _is_option(word)
         safe = word
         for row, at in list(self._ways.items()):
             if row.words[at] in ("*", "**") and not is_option and safe == word:
@@ -160,17 +179,30 @@ class _Before:
             self._ways[row] = at + 1
 
     def _note(self, word: str) -> None:
-        name = word.rpartition("/")[2].rpartition("=")[2]
+        name = word.rpartition("/")[2].rpartition("=")[2].removesuffix(".exe")
         if name in WRAPPED_PROGRAMS:
-            self._seen, self._options = frozenset(), {}
+            self._seen, self._options = set(self._late), {}
             self._ways.clear()
-        elif name in _KNOWN_WORDS and name not in self._seen:
-            self._seen |= {name}
-            self._options = _options_after(self._seen)
+        elif name in _ROWS and name not in self._seen:
+            self._seen.add(name)
+            self._learn(name)
         for row in _PLACES.get(name, ()):
-            self._ways[row] = 1
+            if not row.beside or row.beside in self._late:
+                self._ways[row] = 1
+        self._login.note(word, name)
         is_scheme = word.lower() in rules.AUTHORIZATION_SCHEMES and _BARE_HEADER.fullmatch(self._previous)
         self._previous = self._previous if is_scheme else word
+
+    def _learn(self, name: str) -> None:
+        """The options that hold a secret, now that `name` was there; of two rows the first one counts."""
+        for rank, row in _ROWS[name]:
+            is_about = not self._seen.isdisjoint(row.programs)
+            if not is_about or (row.subcommands and self._seen.isdisjoint(row.subcommands)):
+                continue
+            for option in row.options:
+                known = self._options.get(option)
+                if known is None or rank < known[0]:
+                    self._options[option] = (rank, row)
 
     def _redact_inside(self, word: str) -> str:
         key = _KEY.match(word)
@@ -188,15 +220,31 @@ def _quote_around(word: str) -> str:
     return word[0] if is_quoted else ""
 
 
-@lru_cache(maxsize=256)
-def _options_after(seen: frozenset[str]) -> Mapping[str, SecretOption]:
-    """The options that hold a secret once these words were there; of two rows the first one counts."""
-    rows = [
-        row
-        for row in SECRET_OPTIONS
-        if not seen.isdisjoint(row.programs) and (row.subcommand is None or row.subcommand in seen)
-    ]
-    return {option: row for row in reversed(rows) for option in row.options}
+class _Login:
+    """Whether the words so far are `-u name`, perhaps other options, and then `-p`, as many programs have it."""
+
+    def __init__(self) -> None:
+        self._is_off = False
+        self._has_user = False
+        self._previous = "-"
+
+    def is_password(self, word: str) -> bool:
+        """Whether `word`, the next one, is the password."""
+        is_next = self._has_user and self._previous in PASSWORD_OPTIONS
+        return is_next and not _is_option(word) and NO_PASSWORD.fullmatch(word) is None
+
+    def note(self, word: str, name: str) -> None:
+        """Take in `word`, whose last part is `name`."""
+        self._is_off = self._is_off or name in OTHER_PROGRAMS
+        if not _is_option(word):
+            is_user = self._previous in USER_OPTIONS and "/" not in word
+            is_value = self._has_user and _is_option(self._previous)
+            self._has_user = not self._is_off and (is_user or is_value)
+        self._previous = word
+
+
+def _is_option(word: str) -> bool:
+    return len(word) > 1 and word.startswith("-")
 
 
 def _without_secret(value: str, shape: re.Pattern[str]) -> str:
@@ -225,7 +273,7 @@ def _redact_named(word: str, previous: str) -> str | None:
 def _is_secret_header(header: re.Match[str], value: str, previous: str) -> bool:
     option, _, name = header.groups()
     is_header = option or previous in rules.HEADER_OPTIONS or name.lower().startswith("x-")
-    is_known = name.lower() in rules.SECRET_HEADERS or is_secret_name(name)
+    is_known = rules.SECRET_HEADERS.fullmatch(name.lower()) or is_secret_name(name) or is_weak_secret(name, value)
     return bool(is_header and is_known and not is_harmless(value))
 
 

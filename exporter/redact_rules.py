@@ -5,6 +5,8 @@ Shapes of tokens are in `redact_tokens.py`, options and places of single program
 
 from __future__ import annotations
 
+import re
+
 REDACTED = "<redacted>"
 
 SECRET_NAMES = (
@@ -16,6 +18,9 @@ SECRET_NAMES = (
     r"(?:^|_)(?:pass|pw|pwd|pat|otp|auth|bearer|jwt|authorization)\d*$",
     r"^(?:(?:src|dest)?(?:store|key)pass|pass(?:in|out)|d?sonar_login|sig|x_(?:amz|goog)_signature)$",
     r"_art_api$",
+    r"(?:^|_)(?:db|ks|ts|user|admin|ca|bind|smtp|imap|ftp|root|master|require|key|store|web|sasl|rpc|sql|ldap|mail|http)pass$",
+    r"mnemonic$|seed_?phrase$|(?:^|_)psk$|pre_?shared_?key$|^unseal_key|(?:setup|registration|activation|certificate)_key$",
+    r"erlang_?cookie$|cipher_?pass$",
 )
 """Names (of options, variables, keys) whose value is a secret; names come as `lower_snake_case`.
 
@@ -36,7 +41,7 @@ HARMLESS_NAMES = (
 )
 """Names that only speak of a secret: `--password-stdin`, `TOKEN_FILE`, `--no-password`."""
 
-ALWAYS_SECRET_NAMES = frozenset({"vault_secret_id"})
+ALWAYS_SECRET_NAMES = frozenset({"vault_secret_id", "vault_dev_root_token_id", "npm_auth_ident"})
 
 WEAK_NAMES = r"(?:(?:\w*_publish_)?key|code|sig|signature|hmac|sid|session_?id|ticket)"
 """Names of options and URL parameters whose value is a secret where it is an opaque one."""
@@ -58,8 +63,10 @@ HARMLESS_VALUES = (
 """Values that hold no secret whatever the name says: switches, references, the mounts of `docker build`."""
 
 HEADER_OPTIONS = frozenset({"-H", "--header", "--proxy-header"})
-SECRET_HEADERS = frozenset(
-    {"authorization", "proxy-authorization", "cookie", "set-cookie", "x-auth", "x-authentication"}
+SECRET_HEADERS = re.compile(
+    r"authorization|proxy-authorization|cookie|set-cookie|x-auth|x-authentication"
+    r"|(?!idempotency|sec-|x-idempotency|surrogate|.*cache|partition|routing|.*encryption|.*object)[\w-]+-key"
+    r"|accesskey"
 )
 AUTHORIZATION_SCHEMES = frozenset({"basic", "bearer", "token", "apikey", "digest", "negotiate"})
 

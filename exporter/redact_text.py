@@ -46,11 +46,59 @@ _QUOTED = (
     # the same within a string, where quotes are escaped
     r"(?P<head>(?<![\w.-])(?P<name>[\w.-]{1,128}+)(?:\\Q)?\]?+\s*+[:=]\s*+\\Q)(?P<value>[^Q\\]*+)",
     # PASSWORD 'value' and IDENTIFIED BY 'value' in SQL, ConvertTo-SecureString 'value' in PowerShell
-    r"(?P<head>(?i:\b(?:password|identified\s{1,4}by|securestring)\s{1,4})Q)(?P<value>[^Q]++)",
+    r"(?P<head>(?i:\b(?:password(?:\s{0,4}=)?|identified(?:\s{1,4}(?:with|via)\s{1,4}\w{1,40})?\s{1,4}by|securestring)"
+    r"\s{0,4}\bN?|\b(?:password|identified\s{1,4}by|securestring)\s{1,4})Q)(?P<value>[^Q]++)",
+    # PASSWORD('value'), set_password('value'), SET PASSWORD FOR name = 'value', SECRET 'value', AS name KEY 'value'
+    r"(?P<head>(?:(?i:\b(?:(?:set_)?password|password_hash|bcrypt|set_token)\s?\(\s?"
+    r"|\bset\spassword\sfor\s[^=\s]{1,80}\s{0,2}=\s{0,2}|\bpragma\s{1,2}(?:re)?key\s{0,2}=\s{0,2})"
+    r"|\bSECRET\s{1,2}|\bAS\s\w{1,32}\sKEY\s|\bpassword\w{0,8}=N)Q)(?P<value>[^Q]++)",
     # auth=("user", "value"), HTTPBasicAuth("user", "value"), login("user", "value")
-    r"(?P<head>(?i:auth|login|create_user|create_superuser)\w{0,16}\s?=?\s?\((?:\s?Q[^Q]{0,128}Q\s?,){1,2}\s?Q)"
-    r"(?P<value>[^Q]++)",
+    r"(?P<head>(?i:auth|login|create_user|create_superuser|changeuserpassword|credentials|PDO|mysqli_connect|ftplib\.ftp)"
+    r"\w{0,16}\s?=?\s?\((?:\s?Q[^Q]{0,128}Q\s?,){1,3}\s?Q)(?P<value>[^Q]++)",
+    # {"name": "TOKEN", "value": "value"}
+    r"(?P<head>Q(?i:name|key|parameterkey)Q\s*+:\s*+Q(?P<name>[\w.-]{1,128})Q\s*+,\s*+Q(?i:value|parametervalue)Q\s*+:\s*+Q)"
+    r"(?P<value>[^Q\\]++)",
+    # expect "assword:"; send "value\r"
+    r"(?P<head>(?i:assw|assphrase)[^\n]{0,80}?\bsend\s{1,4}(?:--\s)?Q)(?P<value>[^Q\\]++)",
 )
+
+# name=TOKEN,value=value and the like
+_PAIR = re.compile(
+    r"(?P<head>(?i:name|key)=(?P<name>[\w.-]{1,128}),[\w.\[\]-]{0,64}?(?i:value)=)(?P<value>[^,\s\"']++)"
+)
+_ELEMENT = re.compile(
+    r"(?P<head><(?:\w{1,32}:)?(?P<name>[\w.-]{1,64}+)(?:\s[^<>]{0,128})?>)(?P<value>[^<>\s][^<>]{0,256})(?=</)"
+)
+# s/^password: .*/password: value/
+_REPLACED = re.compile(
+    r"(?P<head>(?<=[/|#])(?P<name>[\w.-]{1,64}+)(?:: {0,2}|=))(?P<value>[^/|#\s\"']++)(?=[/|#][gimsI]*(?:\s|\Z|['\"]))"
+)
+# s/@TOKEN@/value/
+_PLACEHOLDER = re.compile(
+    r"(?P<head>(?<!\w)s(?P<slash>[/|#])(?:[@_%{$]{1,3}(?P<marked>[\w.-]{1,64}?)[@_%}]{1,3}|(?P<named>\w{1,64})_PLACEHOLDER)"
+    r"(?P=slash))(?P<value>[^/|#\s\"']++)(?=(?P=slash))"
+)
+# ALTER USER name IDENTIFIED BY value
+_IDENTIFIED = re.compile(
+    r"(?i)(?P<head>(?:create|alter)\s+user\s+[^\s;]{1,64}\s+identified\s+by\s+)(?P<value>[^\s;'\"]++)"
+)
+_CONNECT = re.compile(r"(?P<head>(?i:connect\s+to\s+\S{1,64}\s+user\s+\S{1,64}\s+using\s+))(?P<value>[^\s;'\"]++)")
+_QUOTED_OR_NOT = r"(?P<quote>[\"']?)(?P<value>[^\s\"'|]++)"
+_READERS = (
+    r"(?:--password-stdin|--with-token|--passphrase-fd|--stdin|sudo\s+(?:\S+\s+)?-S|chpasswd|cryptsetup|passwd|kinit|cargo login"
+    r"|vault login|(?:secret|openssl) (?:create|passwd))\b"
+)
+# echo value | docker login --password-stdin
+_PIPED = re.compile(
+    r"(?P<head>\b(?:echo|printf)\s+(?:-\w{1,3}\s+|[\"']?%s[\"']?\s+){0,3})" + _QUOTED_OR_NOT + r"(?=[\"']?\s*+\|[^|;&\n]{0,160}?" + _READERS + ")"
+)
+# docker login --password-stdin <<< value
+_HANDED = re.compile(r"(?P<head>(?<![\w/.-])" + _READERS + r"[^|;&<\n]{0,160}<<<\s*+)" + _QUOTED_OR_NOT)
+# password-command="echo value"
+_COMMAND = re.compile(
+    r"(?P<head>(?i:pass(?:word|phrase)?[_-]?(?:command|cmd|eval)|askpass)=[\"']?(?:echo|printf)\s+(?:-\w\s+)?)" + _QUOTED_OR_NOT
+)
+_DEBCONF = re.compile(r"(?P<head>/[\w-]{0,64}password[\w-]{0,16}\s+password\s+)(?P<value>[^\s\"']++)")
 
 _TOKEN_HINTS = [(hint, shape.pattern) for shape in TOKEN_SHAPES for hint in shape.hints]
 
@@ -90,9 +138,10 @@ def _without_cut_password(match: re.Match[str]) -> str:
 
 def _without_value(match: re.Match[str]) -> str:
     """The match with `<redacted>` for its value, if that is a secret under its name, where it has one."""
-    name, value = match.groupdict().get("name"), match["value"]
+    groups = match.groupdict()
+    name, value = groups.get("name") or groups.get("marked") or groups.get("named"), match["value"]
     found = not is_harmless(value) if name is None else is_secret(name, value)
-    return match["head"] + REDACTED if found else match[0]
+    return match["head"] + (match.groupdict().get("quote") or "") + REDACTED if found else match[0]
 
 
 class _Rule(NamedTuple):
@@ -114,5 +163,19 @@ _RULES = (
     ),
     _Rule('"', _NUMBER, _without_value),
     _Rule(":", _AUTHORIZATION, _without_value),
+    _Rule("alue=", _PAIR, _without_value),
+    _Rule("</", _ELEMENT, _without_value),
+    _Rule("s/", _REPLACED, _without_value),
+    _Rule("s|", _REPLACED, _without_value),
+    _Rule("s#", _REPLACED, _without_value),
+    _Rule("s/", _PLACEHOLDER, _without_value),
+    _Rule("dentified ", _IDENTIFIED, _without_value),
+    _Rule("DENTIFIED ", _IDENTIFIED, _without_value),
+    _Rule("USING ", _CONNECT, _without_value),
+    _Rule("using ", _CONNECT, _without_value),
+    _Rule("|", _PIPED, _without_value),
+    _Rule("<<<", _HANDED, _without_value),
+    _Rule("=", _COMMAND, _without_value),
+    _Rule(" password ", _DEBCONF, _without_value),
     _Rule(" ", _BEARER, _without_value),
 )

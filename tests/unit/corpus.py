@@ -11,13 +11,17 @@ from typing import NamedTuple
 
 _DATA = Path(__file__).parents[1] / "data"
 _MARKED = re.compile("«(.*?)»", re.DOTALL)
-_DRAWN = re.compile(r"\{([ahud])(\d+)\}")
+_DRAWN = re.compile(r"\{([ahud])(\d+)\}|\{w\}")
 _ALPHABETS = {
     "a": string.ascii_letters + string.digits,
     "h": "0123456789abcdef",
     "u": string.ascii_uppercase + string.digits,
     "d": string.digits,
 }
+_WEAK_PASSWORDS = (
+    *("hunter2", "qwerty123", "letmein!", "P@ssw0rd", "Sommer2024", "correcthorse", "iloveyou", "Tr0ub4dor&3"),
+    *("s3cr3t", "b4ckd00r", "dolphin7", "sunshine5", "l3tm31n", "Winter-2025", "abc.123", "welcome1", "a+b/c=d1"),
+)
 LEFT_OVER_CHARS = 4
 """So long a piece of a secret must not be left."""
 
@@ -46,6 +50,16 @@ def ordinary_lines() -> list[list[str]]:
     return [shlex.split(line) for line in _lines("ordinary.txt")]
 
 
+def tool_lines() -> list[SecretLine]:
+    """Of tests/data/tools.txt: how the tools that take a secret are called; its form is that of secrets.txt."""
+    return [_secret_line(line) for line in _lines("tools.txt")]
+
+
+def readable_lines() -> list[list[str]]:
+    """The argv of each line of tests/data/readable.txt."""
+    return [shlex.split(line) for line in _lines("readable.txt")]
+
+
 def _secret_line(text: str) -> SecretLine:
     # Drawn by the line's own text, so that a failure is the same one the next time.
     drawing = random.Random(text)  # noqa: S311 - it only has to look like a secret
@@ -57,6 +71,8 @@ def _secret_line(text: str) -> SecretLine:
 
 def _assembled(template: str, drawing: random.Random) -> str:
     def drawn(match: re.Match[str]) -> str:
+        if match[1] is None:
+            return drawing.choice(_WEAK_PASSWORDS)
         return "".join(drawing.choices(_ALPHABETS[match[1]], k=int(match[2])))
 
     return _DRAWN.sub(drawn, template).replace("·", "").replace("␤", "\n")
