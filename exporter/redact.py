@@ -15,6 +15,7 @@ from exporter import redact_rules as rules
 from exporter.redact_names import is_harmless, is_secret, is_secret_name, is_weak_name, is_weak_secret
 from exporter.redact_places import SECRET_PLACES
 from exporter.redact_programs import (
+    HOUSES,
     LATE_WORDS,
     NO_PASSWORD,
     OTHER_PROGRAMS,
@@ -23,7 +24,7 @@ from exporter.redact_programs import (
     USER_OPTIONS,
     WRAPPED_PROGRAMS,
 )
-from exporter.redact_rows import SecretOption, SecretPlace
+from exporter.redact_rows import NOTHING, SecretOption, SecretPlace
 from exporter.redact_rules import REDACTED
 from exporter.redact_text import redact_texts
 
@@ -35,7 +36,7 @@ _MAX_CLUSTER_CHARS = 8
 _WORD = re.compile(
     r"(?:<[\w-]{1,40}>|[^\s\"'`;&|<>()\\]++|\\.|\"(?:[^\"\\]|\\.)*+(?:\"|\Z)|'[^']*+(?:'|\Z))++", re.DOTALL
 )
-_NAME = re.compile(r"[\w.:/@-]+")
+_NAME = re.compile(r"[\w.:/@\[\]\"'-]+")
 _SPACE = re.compile(r"\s")
 _KEY = re.compile(r"(?<![\w.-])([\w.-]++):?=(?!=)")
 _VALUE = re.compile(r"[^\s&;,\"']*+")
@@ -105,7 +106,8 @@ class _Before:
         option = self._option(self._previous) or self._clustered(self._previous)
         is_flag = option is not None and option.is_flag
         if option is not None and option.separate and not is_flag:
-            return _without_secret(word, option.shape)
+            safe = _without_secret(word, option.shape)
+            return safe if safe != word or option.shape is NOTHING else self._redact_alone(word)
         at_place = self._redact_place(word)
         if at_place is not None:
             return at_place
@@ -113,6 +115,10 @@ class _Before:
             return word if is_harmless(word) else REDACTED
         if not is_flag and self._announces_secret(word):
             return word if is_harmless(word, self._previous) else REDACTED
+        return self._redact_alone(word)
+
+    def _redact_alone(self, word: str) -> str:
+        """The word without what it says of itself."""
         attached = self._redact_attached(word) if word[:1] in "-/" else None
         return attached or _redact_named(word, self._previous) or self._redact_inside(word)
 
@@ -180,7 +186,7 @@ class _Before:
 
     def _note(self, word: str) -> None:
         name = word.rpartition("/")[2].rpartition("=")[2].removesuffix(".exe")
-        if name in WRAPPED_PROGRAMS:
+        if name in WRAPPED_PROGRAMS and self._seen.isdisjoint(HOUSES):
             self._seen, self._options = set(self._late), {}
             self._ways.clear()
         elif name in _ROWS and name not in self._seen:

@@ -34,6 +34,8 @@ _REGISTRY_CLIENTS = """docker podman nerdctl buildah skopeo helm crane gcrane fi
 
 WRAPPED_PROGRAMS = words("ssh scp sftp rsync")
 """Programs whose options are their own, whatever started them: `sshpass -p x ssh -p 22`."""
+HOUSES = words("rclone knife")
+"""Programs that have subcommands of such names: what follows is still theirs."""
 LATE_WORDS = words("SecureString --type=SecureString --secret --secure")
 """Words that say what the ones before them were."""
 
@@ -45,7 +47,7 @@ NO_PASSWORD = re.compile(r"[\d.,:/-]*(?:/(?:tcp|udp))?|[~.]{0,2}/.*|.*://.*|[^=]
 OTHER_PROGRAMS = words(
     """mkdir cp install tar touch scp ssh rsync mv rm ln chmod nmap masscan git make cmake psql wget python python3 perl
     squeue scancel sinfo sacct salloc srun sbatch bjobs bsub qsub qstat ps pgrep pkill lsof top perf strace gdb
-    gunicorn uwsgi mypy pytest docker-compose screen tmux nosetests phpunit patch diff sudo read mosh autossh sort"""
+    createuser journalctl systemd-run systemctl loginctl p4 kcat gunicorn uwsgi mypy pytest docker-compose screen tmux nosetests phpunit patch diff sudo read mosh autossh sort"""
 )
 """Programs whose `-p` is no password, whoever they run as: `sudo -u app -H mkdir -p x`."""
 
@@ -55,6 +57,21 @@ SECRET_OPTIONS = (
     option("ansible-vault", "-n --name --stdin-name --vault-id --vault-password-file", shape=NOTHING),
     option("gh", "-h --hostname", shape=NOTHING),
     option("pulumi netlify", "--secret", is_flag=True),
+    option("pulumi", "-s --stack -C --cwd", shape=NOTHING),
+    option("cargo", "--registry --index --config", shape=NOTHING),
+    option("isql", "-S -U -i -o -D -d", shape=NOTHING),
+    option("add-user.sh", "-u -g -r -sc -dc", shape=NOTHING),
+    option("vault bao", "-mode -field -format -increment -method -path -address -ns -namespace -nonce", shape=NOTHING),
+    option("glab", "-g --group -R --repo -s --scope", shape=NOTHING),
+    option("mkpasswd", "-m --method -S --salt -R --rounds", shape=NOTHING),
+    option("openssl", "-salt", shape=NOTHING),
+    option("digest.sh", "-a -i -s -h", shape=NOTHING),
+    option("smbclient", "-c -L -I -p -D -d -m -W -A", shape=NOTHING),
+    option("radtest", "-t", shape=NOTHING),
+    option("htpasswd", "-D", shape=NOTHING),
+    option("ykman", "-i --issuer", shape=NOTHING),
+    option("travis", "--add", shape=NOTHING),
+    option("schemaspy.jar", "-p"),
     option("swift", "--auth", shape=NOTHING),
     option("code-server", "--auth", shape=NOTHING),
     option("config.sh config.cmd", "--auth", shape=NOTHING),
@@ -63,6 +80,8 @@ SECRET_OPTIONS = (
     option("scrypt", "--passphrase", shape=re.compile(r"(?!dev:|env:|file:).+")),
     option("composer", "--auth", is_flag=True),
     option("occ", "--password-from-env", is_flag=True),
+    # words of their own that are programs, too
+    option("az", "-p", after="sql postgres mysql vm acr container", shape=re.compile(r"(?![\w.-]+=).+")),
     # transfer
     option("curl", "-u -U", shape=USER_AND_PASSWORD, attached=True, flags="fsSLkvgiIGOJNnq#012346"),
     option("curl", "--user --proxy-user", shape=USER_AND_PASSWORD),
@@ -75,7 +94,8 @@ SECRET_OPTIONS = (
     option("http https xh", "-a --auth", after="bearer --auth-type=bearer --bearer"),
     option("http https xh", "-a --auth", shape=USER_AND_PASSWORD_OR_TOKEN),
     option("curlie hurl ntfy vegeta siege", "-u --user", shape=AFTER_USER),
-    option("hey oha wscat ttyd gotty websocat", "-a --auth -c --credential --basic-auth", shape=AFTER_USER),
+    option("hey oha wscat websocat", "-a --auth --basic-auth", shape=AFTER_USER),
+    option("ttyd gotty", "-c --credential", shape=AFTER_USER),
     option("hurl", "--variable --secret", shape=PAIR),
     option("ab", "-A -P", shape=USER_AND_PASSWORD),
     option("ab", "-C", shape=PAIR),
@@ -152,30 +172,34 @@ SECRET_OPTIONS = (
     option("choco", "-p", after="source install upgrade"),
     option("nuget", "-p", after="source"),
     option("dotnet", "-p", after="dev-certs"),
+    option("doctl", "-t", after="auth"),
     option("anaconda doctl vercel", "-t", shape=OPAQUE),
     option("codecov codecovcli codecov.sh chromatic ghr conventional-github-releaser rancher tfx pushover", "-t"),
+    option("pushover", "-u", shape=OPAQUE),
     option("codacy-coverage-reporter", "-t", after="report"),
     option("cc-test-reporter", "-r --id", shape=OPAQUE),
     option("cypress", "-k", after="run"),
     option("expo expo-cli eas eas-cli npm-cli-login npm-cli-adduser cpan-upload", "-p"),
-    option("vsce ovsx @vscode/vsce themekit", "-p"),
+    option("vsce ovsx themekit", "-p"),
     option("strapi", "-p", after="admin:reset-user-password"),
-    option("ntl netlify netlifyctl", "-a -A", after="deploy"),
+    option("ntl netlify", "-a", after="deploy"),
+    option("netlifyctl", "-A"),
     option("sls serverless", "-k -s", after="credentials"),
     option("serverless devspace deepsource hex", "--key", after="login report auth"),
     option("algolia honeymarker honeyvent honeytail logdna logdna-agent cloudsmith pd-send", "-k"),
     option("openai", "-k"),
     option("llm", "--value", after="keys"),
     option("wp", "--dbpass --user_pass"),
-    option("composer-auth", "--token"),
     option("mvn", "-emp -ep"),
     option("git-ftp", "-p"),
     option("git", "-p", after="ftp"),
     option("gitea forgejo", "-p", after="change-password create"),
-    option("jira", "-p"),
+    option("instaloader", "-p"),
+    option("unity unity-editor Unity", "-serial"),
+    option("conda mamba micromamba", "-c --channel", shape=re.compile(r"(?P<kept>.*/t/)[^/]+.*")),
+    option("rpmsign rpm rpmbuild", "--define -D", shape=re.compile(r"(?P<kept>_gpg_passphrase\s).+")),
     # clouds, clusters and CI
     option("fly flyctl", "-t", shape=OPAQUE),
-    option("doctl", "-t", after="auth"),
     option("kubectl oc kustomize", "--from-literal", after="secret", shape=PAIR),
     option("ibmcloud", "--from-literal -l", after="secret", shape=PAIR),
     option("ibmcloud openstack", "--arbitrary-payload --payload -p", after="secret secret-create"),
@@ -183,16 +207,16 @@ SECRET_OPTIONS = (
     option("aws", "--value", after="SecureString --type=SecureString"),
     option("ssm-cli", "--value", after="--secure"),
     option("az", "--value", after="secret --secret"),
-    option("az", "-p", after="sql postgres mysql vm acr container", shape=re.compile(r"[^=]+")),
     option("az", "--key-value", after="keys"),
     option("az", "--secure-environment-variables --secrets", shape=PAIR),
     option("copilot", "--values", after="secret", shape=PAIR),
     option("k3s", "-t"),
     option("gsutil", "-p", after="signurl"),
-    option("cloud-sql-proxy swa okteto vagrant bws netbird bore frpc", "-t -d -k -s", after="deploy login secret up local tcp", shape=OPAQUE),
-    option("vagrant okteto k6 glab doppler balena", "-t", after="login run"),
-    option("cloud-sql-proxy bws frpc", "-t", shape=OPAQUE),
     option("frpc gitlab-runner", "-t", after="tcp http register verify unregister"),
+    option("frpc", "-t"),
+    option("vagrant okteto k6 glab doppler balena", "-t", after="login run"),
+    option("cloud-sql-proxy bws k6", "-t", shape=OPAQUE),
+    option("swa", "-d", after="deploy", shape=OPAQUE),
     option("bore", "-s"),
     option("netbird", "-k"),
     option("fastly", "-t"),
@@ -219,7 +243,7 @@ SECRET_OPTIONS = (
     option("kaggle", "-v", after="key"),
     option("sc", "-k", shape=OPAQUE),
     option("saucectl", "-a", after="configure"),
-    option("vault bao", "-id -dev-root-token-id"),
+    option("vault bao", "-id -dev-root-token-id -decode"),
     option("consul serf", "-encrypt -install -use -remove", shape=OPAQUE),
     option("pulsar-admin pulsar-client", "--auth-params", shape=re.compile(r"(?P<kept>token:).+")),
     option("knife", "-P"),
@@ -241,7 +265,6 @@ SECRET_OPTIONS = (
     option("appscan appscan.sh", "-s", after="api_login"),
     option("fcli", "-p", after="login"),
     option("mimirtool cortextool artillery browserstack-local browserstacklocal", "--key"),
-    option("netsh", "keyMaterial", shape=NOTHING),
     # queues, mail, monitoring
     option("mosquitto_pub mosquitto_sub mosquitto_rr mosquitto_ctrl mqttx microsocks", "-P"),
     option("mosquitto_ctrl", "-p", after="createclient createClient"),
@@ -295,7 +318,6 @@ SECRET_OPTIONS = (
     option("ganache-cli", "-m"),
     option("SUSEConnect", "-r --regcode"),
     option("hammer", "-p"),
-    option("rpcclient", "-N", is_flag=True),
     # signing, packing, accounts
     option("openssl", "-k -K -pass -hmac -psk -secretkey"),
     option("openssl", "-macopt -kdfopt", shape=re.compile(r"(?P<kept>(?:hex)?(?:key|pass|secret):).+")),
@@ -346,6 +368,4 @@ SECRET_OPTIONS = (
     option("useradd usermod groupmod groupadd", "-p"),
     option("caddy", "--plaintext -p", after="hash-password"),
     option("cvs", "-d", shape=re.compile(r"(?P<kept>:pserver:[^:@]*:).+@.*")),
-    option("socat", "-", is_flag=True),
-    option("k6", "-t", shape=OPAQUE),
 )

@@ -45,13 +45,18 @@ _QUOTED = (
     r"(?P<value>(?:[^Q\\]|\\.)*+)",
     # the same within a string, where quotes are escaped
     r"(?P<head>(?<![\w.-])(?P<name>[\w.-]{1,128}+)(?:\\Q)?\]?+\s*+[:=]\s*+\\Q)(?P<value>[^Q\\]*+)",
-    # PASSWORD 'value' and IDENTIFIED BY 'value' in SQL, ConvertTo-SecureString 'value' in PowerShell
-    r"(?P<head>(?i:\b(?:password(?:\s{0,4}=)?|identified(?:\s{1,4}(?:with|via)\s{1,4}\w{1,40})?\s{1,4}by|securestring)"
-    r"\s{0,4}\bN?|\b(?:password|identified\s{1,4}by|securestring)\s{1,4})Q)(?P<value>[^Q]++)",
-    # PASSWORD('value'), set_password('value'), SET PASSWORD FOR name = 'value', SECRET 'value', AS name KEY 'value'
-    r"(?P<head>(?:(?i:\b(?:(?:set_)?password|password_hash|bcrypt|set_token)\s?\(\s?"
-    r"|\bset\spassword\sfor\s[^=\s]{1,80}\s{0,2}=\s{0,2}|\bpragma\s{1,2}(?:re)?key\s{0,2}=\s{0,2})"
-    r"|\bSECRET\s{1,2}|\bAS\s\w{1,32}\sKEY\s|\bpassword\w{0,8}=N)Q)(?P<value>[^Q]++)",
+    # PASSWORD 'value' and IDENTIFIED WITH plugin BY 'value' in SQL, ConvertTo-SecureString 'value' in PowerShell
+    r"(?P<head>(?i:\b(?:password|securestring|identified(?:\s{1,4}(?:with|via)\s{1,4}\w{1,40})?\s{1,4}by)\s{1,4})Q)"
+    r"(?P<value>[^Q]++)",
+    # PASSWORD('value'), set_password('value'), SET PASSWORD FOR name = 'value', PRAGMA key = 'value'
+    r"(?P<head>(?i:\b(?:(?:set_)?password|password_hash|bcrypt|set_token)\s?\(\s?|\bpassword\s?=\s?N"
+    r"|\bset\spassword\sfor\s[^=\s]{1,80}\s{0,2}=\s{0,2}|\bpragma\s{1,2}(?:re)?key\s{0,2}=\s{0,2})Q)"
+    r"(?P<value>[^Q]++)",
+    # SECRET 'value', AS name KEY 'value'
+    r"(?P<head>(?:\bSECRET\s{1,2}|\bAS\s\w{1,32}\sKEY\s)Q)(?P<value>[^Q]++)",
+    # jwt.encode(claims, 'value'), 'value' | password_hash
+    r"(?P<head>\bjwt\.(?:encode|decode|sign|verify)\([^Q]{1,128}?,\s?Q)(?P<value>[^Q]++)",
+    r"(?P<head>Q)(?P<value>[^Q]++)(?=Q\s?\|\s?password_hash)",
     # auth=("user", "value"), HTTPBasicAuth("user", "value"), login("user", "value")
     r"(?P<head>(?i:auth|login|create_user|create_superuser|changeuserpassword|credentials|PDO|mysqli_connect|ftplib\.ftp)"
     r"\w{0,16}\s?=?\s?\((?:\s?Q[^Q]{0,128}Q\s?,){1,3}\s?Q)(?P<value>[^Q]++)",
@@ -98,6 +103,7 @@ _HANDED = re.compile(r"(?P<head>(?<![\w/.-])" + _READERS + r"[^|;&<\n]{0,160}<<<
 _COMMAND = re.compile(
     r"(?P<head>(?i:pass(?:word|phrase)?[_-]?(?:command|cmd|eval)|askpass)=[\"']?(?:echo|printf)\s+(?:-\w\s+)?)" + _QUOTED_OR_NOT
 )
+_ASSIGNED_IN_TCL = re.compile(r"(?P<head>\bset\s+(?P<name>pass\w{0,32})\s+)(?P<value>[^\s;\"']++)")
 _DEBCONF = re.compile(r"(?P<head>/[\w-]{0,64}password[\w-]{0,16}\s+password\s+)(?P<value>[^\s\"']++)")
 
 _TOKEN_HINTS = [(hint, shape.pattern) for shape in TOKEN_SHAPES for hint in shape.hints]
@@ -176,6 +182,7 @@ _RULES = (
     _Rule("|", _PIPED, _without_value),
     _Rule("<<<", _HANDED, _without_value),
     _Rule("=", _COMMAND, _without_value),
+    _Rule("set pass", _ASSIGNED_IN_TCL, _without_value),
     _Rule(" password ", _DEBCONF, _without_value),
     _Rule(" ", _BEARER, _without_value),
 )

@@ -9,6 +9,8 @@ import string
 from pathlib import Path
 from typing import NamedTuple
 
+from exporter.redact_rules import REDACTED
+
 _DATA = Path(__file__).parents[1] / "data"
 _MARKED = re.compile("«(.*?)»", re.DOTALL)
 _DRAWN = re.compile(r"\{([ahud])(\d+)\}|\{w\}")
@@ -19,8 +21,8 @@ _ALPHABETS = {
     "d": string.digits,
 }
 _WEAK_PASSWORDS = (
-    *("hunter2", "qwerty123", "letmein!", "P@ssw0rd", "Sommer2024", "correcthorse", "iloveyou", "Tr0ub4dor&3"),
-    *("s3cr3t", "b4ckd00r", "dolphin7", "sunshine5", "l3tm31n", "Winter-2025", "abc.123", "welcome1", "a+b/c=d1"),
+    *("hunter2", "qwErty12", "letmein!", "P@ssw0rd", "Sommer2024", "c0rrecth0rse", "iloveyou", "Tr0ub4dor&3"),
+    *("s3cr3t", "b4ckd00r", "dolphin7", "sunshine5", "l3tm31n", "Jul1-2025x", "abc.123", "welcome1", "Ab12+cd="),
 )
 LEFT_OVER_CHARS = 4
 """So long a piece of a secret must not be left."""
@@ -33,10 +35,12 @@ class SecretLine(NamedTuple):
     """As the file has it."""
     arguments: list[str]
     secrets: tuple[str, ...]
+    others: tuple[bool, ...]
+    """Which of the arguments hold nothing of a secret."""
 
     def left_in(self, redacted: list[str]) -> list[str]:
         """Pieces of the secrets, of 4 characters or more, that `redacted` still shows."""
-        shown = "\n".join(redacted)
+        shown = "\n".join(redacted).replace(REDACTED, "\n")
         return [piece for secret in self.secrets for piece in _pieces(secret) if piece in shown]
 
 
@@ -66,7 +70,8 @@ def _secret_line(text: str) -> SecretLine:
     marked = _MARKED.sub(lambda match: f"«{_assembled(match[1], drawing)}»", text)
     arguments = shlex.split(marked)
     secrets = tuple(secret for argument in arguments for secret in _MARKED.findall(argument))
-    return SecretLine(text, [re.sub("[«»]", "", argument) for argument in arguments], secrets)
+    others = tuple("«" not in argument for argument in arguments)
+    return SecretLine(text, [re.sub("[«»]", "", argument) for argument in arguments], secrets, others)
 
 
 def _assembled(template: str, drawing: random.Random) -> str:
