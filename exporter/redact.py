@@ -24,13 +24,14 @@ from exporter.redact_programs import (
     USER_OPTIONS,
     WRAPPED_PROGRAMS,
 )
-from exporter.redact_rows import NOTHING, SecretOption, SecretPlace
+from exporter.redact_rows import NOTHING, PLACEHOLDERS, SecretOption, SecretPlace
 from exporter.redact_rules import REDACTED
 from exporter.redact_text import redact_texts
 
 _MAX_SCRIPT_DEPTH = 4
 _MAX_ROUNDS = 6
 _MAX_CLUSTER_CHARS = 8
+_MAX_LOGIN_WORDS = 24
 
 # A placeholder such as <redacted> or <token> is one word.
 _WORD = re.compile(
@@ -74,24 +75,29 @@ def redact_arguments(arguments: Sequence[str]) -> list[str]:
 
 def _redact_words(words: Sequence[str], depth: int) -> list[str]:
     """Redact `words` by their places; `depth` counts the scripts around them."""
-    before = _Before(depth, LATE_WORDS.intersection(words))
+    before = _Before(words, depth)
     return [before.redacted(word) for word in words]
 
 
 class _Before:
     """What the words so far say of the next one."""
 
-    def __init__(self, depth: int, late: frozenset[str]) -> None:
+    def __init__(self, words: Sequence[str], depth: int) -> None:
+        self._words = words
+        self._at = 0
+        self._is_other = False
+        """Whether one of OTHER_PROGRAMS was there, whose `-p` is no password."""
         self._depth = depth
-        self._late = late
+        self._late = late = LATE_WORDS.intersection(words)
         """Of LATE_WORDS, those that stand anywhere."""
         self._seen = set(late)
         """Of the words that rows of SECRET_OPTIONS are about."""
         self._options: dict[str, tuple[int, SecretOption]] = {}
         """The options that hold a secret, or surely none, once these words were there."""
-        self._login = _Login()
-        self._ways: dict[SecretPlace, int] = {}
-        """How far the way to a place has been gone."""
+        self._here: dict[SecretPlace, int] = {}
+        """How far the way to a place has been gone, where the next word counts whatever it is."""
+        self._awaited: dict[str, dict[SecretPlace, int]] = {}
+        """The same where a certain word is waited for: a line full of first words has to stay cheap."""
         self._previous = ""
 
     def redacted(self, word: str) -> str:
@@ -108,10 +114,15 @@ class _Before:
         if option is not None and option.separate and not is_flag:
             safe = _without_secret(word, option.shape)
             return safe if safe != word or option.shape is NOTHING else self._redact_alone(word)
-        at_place = self._redact_place(word)
+        at_place = self._redact_place(word) if self._here or word in self._awaited else None
         if at_place is not None:
             return at_place
-        if option is None and self._login.is_password(word):
+        if (
+            option is None
+            and self._previous in PASSWORD_OPTIONS
+            and not self._is_other
+            and self._is_password(word)
+        ):
             return word if is_harmless(word) else REDACTED
         if not is_flag and self._announces_secret(word):
             return word if is_harmless(word, self._previous) else REDACTED
@@ -121,6 +132,9 @@ class _Before:
         """The word without what it says of itself."""
         attached = self._redact_attached(word) if word[:1] in "-/" else None
         return attached or _redact_named(word, self._previous) or self._redact_inside(word)
+
+    def _is_password(self, word: str) -> bool:
+        return _is_password_of(self._words[max(self._at - _MAX_LOGIN_WORDS, 0) : self._at], word)
 
     def _option(self, name: str) -> SecretOption | None:
         ranked = self._options.get(name)
@@ -165,37 +179,47 @@ class _Before:
         """The word without its secret, if it stands where one does; None if it doesn't."""
         is_option = _is_option(word)
         safe = word
-        for row, at in list(self._ways.items()):
+        here, self._here = self._here, {}
+        for row, at in here.items():
             if row.words[at] in ("*", "**") and not is_option and safe == word:
                 safe = _without_secret(word, row.shape)
             self._go(row, at, word, is_option=is_option)
+        for row, at in self._awaited.pop(word, {}).items():
+            self._enter(row, at + 1)
         return safe if safe != word else None
 
     def _go(self, row: SecretPlace, at: int, word: str, *, is_option: bool) -> None:
         """One step on the way of `row`, or none, or the end of it."""
         wanted = row.words[at]
-        is_lost = is_option and row.words[at - 1] == "?"
-        is_step = wanted == word or (wanted in ("_", "*") and not is_option)
-        if wanted == "?" and not is_option:
-            is_step = _NAME.fullmatch(word) is not None and is_secret_name(word)
-            is_lost = not is_step
-        if is_lost or (is_step and at + 1 == len(row.words)):
-            del self._ways[row]
-        elif is_step:
-            self._ways[row] = at + 1
+        if is_option:
+            is_lost = row.words[at - 1] == "?"
+        else:
+            is_lost = wanted == "?" and not (_NAME.fullmatch(word) and is_secret_name(word))
+        if not is_lost:
+            self._enter(row, at if is_option or wanted == "**" else at + 1)
+
+    def _enter(self, row: SecretPlace, at: int) -> None:
+        """From now on `row` waits for what its way has at `at`."""
+        if at == len(row.words):
+            return
+        wanted = row.words[at]
+        ways = self._here if wanted in PLACEHOLDERS else self._awaited.setdefault(wanted, {})
+        ways[row] = at
 
     def _note(self, word: str) -> None:
-        name = word.rpartition("/")[2].rpartition("=")[2].removesuffix(".exe")
+        name = _name(word)
         if name in WRAPPED_PROGRAMS and self._seen.isdisjoint(HOUSES):
             self._seen, self._options = set(self._late), {}
-            self._ways.clear()
+            self._here.clear()
+            self._awaited.clear()
         elif name in _ROWS and name not in self._seen:
             self._seen.add(name)
             self._learn(name)
         for row in _PLACES.get(name, ()):
             if not row.beside or row.beside in self._late:
-                self._ways[row] = 1
-        self._login.note(word, name)
+                self._enter(row, 1)
+        self._is_other = self._is_other or name in OTHER_PROGRAMS
+        self._at += 1
         is_scheme = word.lower() in rules.AUTHORIZATION_SCHEMES and _BARE_HEADER.fullmatch(self._previous)
         self._previous = self._previous if is_scheme else word
 
@@ -226,27 +250,24 @@ def _quote_around(word: str) -> str:
     return word[0] if is_quoted else ""
 
 
-class _Login:
-    """Whether the words so far are `-u name`, perhaps other options, and then `-p`, as many programs have it."""
+def _is_password_of(before: Sequence[str], word: str) -> bool:
+    """Whether `word` is the password behind `-u name`, perhaps other options, and `-p`, as many programs have it."""
+    if _is_option(word) or NO_PASSWORD.fullmatch(word):
+        return False
+    was_option = True
+    for at in range(len(before) - 2, max(len(before) - _MAX_LOGIN_WORDS, 0), -1):
+        is_option = _is_option(before[at])
+        if not (is_option or was_option):
+            return False
+        if not is_option and before[at - 1] in USER_OPTIONS:
+            return "/" not in before[at]
+        was_option = is_option
+    return False
 
-    def __init__(self) -> None:
-        self._is_off = False
-        self._has_user = False
-        self._previous = "-"
 
-    def is_password(self, word: str) -> bool:
-        """Whether `word`, the next one, is the password."""
-        is_next = self._has_user and self._previous in PASSWORD_OPTIONS
-        return is_next and not _is_option(word) and NO_PASSWORD.fullmatch(word) is None
-
-    def note(self, word: str, name: str) -> None:
-        """Take in `word`, whose last part is `name`."""
-        self._is_off = self._is_off or name in OTHER_PROGRAMS
-        if not _is_option(word):
-            is_user = self._previous in USER_OPTIONS and "/" not in word
-            is_value = self._has_user and _is_option(self._previous)
-            self._has_user = not self._is_off and (is_user or is_value)
-        self._previous = word
+def _name(word: str) -> str:
+    """The program that `word` is, if it is one: the last part of a path."""
+    return word.rpartition("/")[2].rpartition("=")[2].removesuffix(".exe")
 
 
 def _is_option(word: str) -> bool:
@@ -279,7 +300,9 @@ def _redact_named(word: str, previous: str) -> str | None:
 def _is_secret_header(header: re.Match[str], value: str, previous: str) -> bool:
     option, _, name = header.groups()
     is_header = option or previous in rules.HEADER_OPTIONS or name.lower().startswith("x-")
-    is_known = rules.SECRET_HEADERS.fullmatch(name.lower()) or is_secret_name(name) or is_weak_secret(name, value)
+    is_known = (
+        rules.SECRET_HEADERS.fullmatch(name.lower()) or is_secret_name(name) or is_weak_secret(name, value)
+    )
     return bool(is_header and is_known and not is_harmless(value))
 
 

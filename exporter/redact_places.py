@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import re
 
-from exporter.redact_rows import ANYTHING, LOGIN_AT_HOST, LOGIN_OF_ORACLE, NO_PAIR, OPAQUE, PAIR, SecretPlace, place
+from exporter.redact_rows import (
+    ANYTHING,
+    LOGIN_AT_HOST,
+    LOGIN_OF_ORACLE,
+    NO_PAIR,
+    OPAQUE,
+    PAIR,
+    SecretPlace,
+    place,
+)
 
 _NO_REFERENCE = re.compile(r"[^@<].*", re.DOTALL)
 _SECRET_ID = re.compile(r"(?P<kept>(?:secret_id|password|bindpass|key|value|id|pass)=).+")
 
 _OF_HTTPIE = re.compile(r"(?i)(?P<kept>cookie:|[\w.-]*(?:token|key|password|secret)==).+")
-_OF_PERCONA = "online-schema-change table-checksum table-sync archiver duplicate-key-checker heartbeat kill show-grants"
+_OF_PERCONA = (
+    "online-schema-change table-checksum table-sync archiver duplicate-key-checker heartbeat kill show-grants"
+)
 
 SECRET_PLACES = (
     # name and value as two arguments
@@ -44,7 +55,7 @@ SECRET_PLACES = (
     place("balena env add _ *"),
     place("net use _ **", re.compile(r"[^/\\].*")),
     place("squidclient **", re.compile(r"(?P<kept>mgr:[^@]*@).+")),
-    place("socat **", re.compile(r"(?P<kept>.*proxyauth=[^:]*:)[^,]+.*")),
+    place("socat **", re.compile(r"(?P<kept>.*proxyauth=[^:]{0,128}:)[^,]+.*")),
     place("chef-server-ctl user-create _ _ _ _ *", re.compile(r"[^@]+")),
     place("travis encrypt **", re.compile(r"(?P<kept>(?:[\w.]+=)?).+")),
     place("dscl -passwd _ *"),
@@ -59,7 +70,7 @@ SECRET_PLACES = (
     place("az --secrets **", PAIR),
     place("az --secure-environment-variables **", PAIR),
     place("pulumi config set-all **", PAIR),
-    place("fastlane **", re.compile(r"(?i)(?P<kept>\w*(?:password|token|api_key|secret)\w*:).+")),
+    place("fastlane **", re.compile(r"(?i)(?P<kept>\w{0,64}(?:password|token|api_key|secret)\w{0,64}:).+")),
     *(place(f"{program} **", _OF_HTTPIE) for program in ("http", "https", "xh", "xhs")),
     place("uci set *", re.compile(r"(?P<kept>[^=]*\.(?:key|password|psk|secret)=).+")),
     place("asterisk database put _ _ *"),
@@ -134,8 +145,14 @@ SECRET_PLACES = (
     place("browserstacklocal *", OPAQUE),
     place("BrowserStackLocal *", OPAQUE),
     # databases
-    *(place(f"{program} *", LOGIN_OF_ORACLE) for program in ("sqlplus", "sql", "sqlcl", "exp", "imp", "tnsping")),
-    *(place(f"{program} **", LOGIN_OF_ORACLE) for program in ("sqlldr", "expdp", "impdp", "rman", "dgmgrl", "clpplus", "exp", "imp")),
+    *(
+        place(f"{program} *", LOGIN_OF_ORACLE)
+        for program in ("sqlplus", "sql", "sqlcl", "exp", "imp", "tnsping")
+    ),
+    *(
+        place(f"{program} **", LOGIN_OF_ORACLE)
+        for program in ("sqlldr", "expdp", "impdp", "rman", "dgmgrl", "clpplus", "exp", "imp")
+    ),
     place("connect *", re.compile(r"(?P<kept>\w+/)[^@]+@.+")),
     place("catalog *", re.compile(r"(?P<kept>\w+/)[^@]+@.+")),
     place("mkstore -createCredential _ _ *"),
@@ -193,7 +210,10 @@ SECRET_PLACES = (
     place("pulumi env set _ _ *", beside="--secret"),
     place("functions:config:set **", PAIR),
     place("func settings add _ *"),
-    place("op item **", re.compile(r"(?i)(?P<kept>[^=]*(?:password|key|token|secret|credential)[^=]*=).+")),
+    place(
+        "op item **",
+        re.compile(r"(?i)(?P<kept>[^=]{0,128}(?:password|key|token|secret|credential)[^=]{0,128}=).+"),
+    ),
     place("bws secret create _ *"),
     place("conjur values add _ *"),
     place("berglas create _ *"),
@@ -278,7 +298,19 @@ SECRET_PLACES = (
     place("ykman otp static _ *"),
     place("ykman otp chalresp _ *"),
     place("debconf-set-selections password *"),
-    *(place(f"{program} *", LOGIN_AT_HOST) for program in ("psexec.py", "wmiexec.py", "secretsdump.py", "impacket-psexec", "impacket-wmiexec", "impacket-secretsdump", "smbexec.py", "atexec.py")),
+    *(
+        place(f"{program} *", LOGIN_AT_HOST)
+        for program in (
+            "psexec.py",
+            "wmiexec.py",
+            "secretsdump.py",
+            "impacket-psexec",
+            "impacket-wmiexec",
+            "impacket-secretsdump",
+            "smbexec.py",
+            "atexec.py",
+        )
+    ),
     # coins
     place("walletpassphrase *"),
     place("importprivkey *"),

@@ -42,7 +42,9 @@ LATE_WORDS = words("SecureString --type=SecureString --secret --secure")
 USER_OPTIONS = words("-u -U -user --user --username -username")
 """After one of these and a name, `-p` holds a password, whatever the program."""
 PASSWORD_OPTIONS = words("-p -P")
-NO_PASSWORD = re.compile(r"[\d.,:/-]*(?:/(?:tcp|udp))?|[~.]{0,2}/.*|.*://.*|[^=]+\.(?:pid|sock|log|conf|ya?ml|json|txt)", re.DOTALL)
+NO_PASSWORD = re.compile(
+    r"[\d.,:/-]*(?:/(?:tcp|udp))?|[~.]{0,2}/.*|.*://.*|[^=]+\.(?:pid|sock|log|conf|ya?ml|json|txt)", re.DOTALL
+)
 """What a value of `-p` looks like that is a port, a process, a path or a URL."""
 OTHER_PROGRAMS = words(
     """mkdir cp install tar touch scp ssh rsync mv rm ln chmod nmap masscan git make cmake psql wget python python3 perl
@@ -61,7 +63,11 @@ SECRET_OPTIONS = (
     option("cargo", "--registry --index --config", shape=NOTHING),
     option("isql", "-S -U -i -o -D -d", shape=NOTHING),
     option("add-user.sh", "-u -g -r -sc -dc", shape=NOTHING),
-    option("vault bao", "-mode -field -format -increment -method -path -address -ns -namespace -nonce", shape=NOTHING),
+    option(
+        "vault bao",
+        "-mode -field -format -increment -method -path -address -ns -namespace -nonce",
+        shape=NOTHING,
+    ),
     option("glab", "-g --group -R --repo -s --scope", shape=NOTHING),
     option("mkpasswd", "-m --method -S --salt -R --rounds", shape=NOTHING),
     option("openssl", "-salt", shape=NOTHING),
@@ -114,9 +120,14 @@ SECRET_OPTIONS = (
     option("lftp open", "-u", shape=AFTER_COMMA),
     option("tf", "/login:", shape=AFTER_COMMA),
     option("curlftpfs", "-o", shape=re.compile(r"(?P<kept>user=[^:]*:).+")),
-    option("mount mount.cifs", "-o", shape=re.compile(r"(?P<kept>.*user(?:name)?=[^,%]*%)[^,]+")),
+    option("mount mount.cifs", "-o", shape=re.compile(r"(?P<kept>.*user(?:name)?=[^,%]{0,128}%)[^,]+.*")),
     option("ncftpput ncftpget ncftpls ncftp hydra sshpass autoexpect", "-p", attached=True),
-    option("smbclient rpcclient smbget smbcacls smbcquotas smbtree winexe wmic net", "-U --user", shape=AFTER_PERCENT, attached=True),
+    option(
+        "smbclient rpcclient smbget smbcacls smbcquotas smbtree winexe wmic net",
+        "-U --user",
+        shape=AFTER_PERCENT,
+        attached=True,
+    ),
     option("wbinfo", "-a --authenticate", shape=AFTER_PERCENT),
     option("smbmap crackmapexec netexec nxc evil-winrm medusa enum4linux psexec", "-p"),
     option(_SNMP, "-A -X -c"),
@@ -127,9 +138,18 @@ SECRET_OPTIONS = (
     # databases
     option(_MYSQL, "-p", separate=False, attached=True),
     option(_MONGO, "-p", attached=True),
-    option("cqlsh cypher-shell rabbitmqadmin mydumper myloader mytop innotop hdbsql isql-fb beeline ycqlsh dsbulk", "-p"),
-    option("surreal schemaspy schemaspy.jar voltadmin sqlline sqlline.sh elasticsearch-users hash.sh maxctrl", "-p"),
-    option("couchbase-cli cbimport cbexport cbbackupmgr cbq couchdb-dump influx maxscale-maxctrl admintools", "-p"),
+    option(
+        "cqlsh cypher-shell rabbitmqadmin mydumper myloader mytop innotop hdbsql isql-fb beeline ycqlsh dsbulk",
+        "-p",
+    ),
+    option(
+        "surreal schemaspy schemaspy.jar voltadmin sqlline sqlline.sh elasticsearch-users hash.sh maxctrl",
+        "-p",
+    ),
+    option(
+        "couchbase-cli cbimport cbexport cbbackupmgr cbq couchdb-dump influx maxscale-maxctrl admintools",
+        "-p",
+    ),
     option("influx", "-t"),
     option("cbc asadm aql asbackup asrestore asinfo monetdb mclient mssql-cli", "-P", attached=True),
     option("redis-cli redis-benchmark valkey-cli valkey-benchmark keydb-cli memtier_benchmark iredis", "-a"),
@@ -156,7 +176,12 @@ SECRET_OPTIONS = (
     option(_REGISTRY_CLIENTS, "-p", after="login cm-push", attached=True),
     option("reg twistcli", "-p", after="ls scan tags"),
     option("anchore-cli", "--p"),
-    option("oc az cf fly flyctl fly-cli conan conan2 ibmcloud cloudsmith balena conjur credhub particle om", "-p", after="login", attached=True),
+    option(
+        "oc az cf fly flyctl fly-cli conan conan2 ibmcloud cloudsmith balena conjur credhub particle om",
+        "-p",
+        after="login",
+        attached=True,
+    ),
     option("conan conan2", "-p", after="user"),
     option("podman buildah skopeo crictl", "--creds --src-creds --dest-creds", shape=USER_AND_PASSWORD),
     option("twine", "-p", attached=True),
@@ -174,7 +199,9 @@ SECRET_OPTIONS = (
     option("dotnet", "-p", after="dev-certs"),
     option("doctl", "-t", after="auth"),
     option("anaconda doctl vercel", "-t", shape=OPAQUE),
-    option("codecov codecovcli codecov.sh chromatic ghr conventional-github-releaser rancher tfx pushover", "-t"),
+    option(
+        "codecov codecovcli codecov.sh chromatic ghr conventional-github-releaser rancher tfx pushover", "-t"
+    ),
     option("pushover", "-u", shape=OPAQUE),
     option("codacy-coverage-reporter", "-t", after="report"),
     option("cc-test-reporter", "-r --id", shape=OPAQUE),
@@ -287,10 +314,20 @@ SECRET_OPTIONS = (
     # machines
     option("ipmitool vmware-cmd", "-P"),
     option("ipmipower ipmi-sensors bmc-info fence_ipmilan fence_vmware_soap fence_idrac pcs", "-p"),
-    option("racadm idracadm7 ilorest redfishtool conrep esxcli vmrun rdesktop xfreerdp vncdo vncdotool", "-p"),
+    option(
+        "racadm idracadm7 ilorest redfishtool conrep esxcli vmrun rdesktop xfreerdp vncdo vncdotool", "-p"
+    ),
     option("vmrun", "-gp"),
-    option("virt-builder virt-customize virt-sysprep", "--root-password --password", shape=re.compile(r"(?P<kept>(?:[\w-]+:)?password:).+")),
-    option("qemu-system-x86_64 qemu-img qemu-system-aarch64", "-object --object", shape=re.compile(r"(?P<kept>secret,.*data=)[^,]+")),
+    option(
+        "virt-builder virt-customize virt-sysprep",
+        "--root-password --password",
+        shape=re.compile(r"(?P<kept>(?:[\w-]+:)?password:).+"),
+    ),
+    option(
+        "qemu-system-x86_64 qemu-img qemu-system-aarch64",
+        "-object --object",
+        shape=re.compile(r"(?P<kept>secret,.*data=)[^,]+.*"),
+    ),
     option("xfreerdp wfreerdp xfreerdp3 a.deploy.cmd winrs", "/p: /gp: /P: -p:"),
     option("a.deploy.cmd", "/P:"),
     option("winrs", "-p: /p:"),
@@ -330,7 +367,11 @@ SECRET_OPTIONS = (
     option("security", "-P", after="import export"),
     option("security", "-w", after="add-generic-password add-internet-password"),
     option("security", "-k", after="set-key-partition-list"),
-    option("altool notarytool", "-p", after="submit store-credentials --upload-app --notarize-app history log info"),
+    option(
+        "altool notarytool",
+        "-p",
+        after="submit store-credentials --upload-app --notarize-app history log info",
+    ),
     option("altool", "-p"),
     option("zip unzip", "-P", attached=True, flags="rqejloX0123456789"),
     option("7z 7za 7zr 7zz unrar rar unace", "-p", separate=False, attached=True),
@@ -362,7 +403,11 @@ SECRET_OPTIONS = (
     option("subscription-manager rhnreg_ks rhc", "--activationkey --activation-key"),
     option("jwt", "-S -key"),
     option("grpc_cli", "--metadata", shape=PAIR),
-    option("bazel bazelisk", "--remote_header --bes_header", shape=re.compile(r"(?i)(?P<kept>[\w-]*(?:authorization|key|token)=).+")),
+    option(
+        "bazel bazelisk",
+        "--remote_header --bes_header",
+        shape=re.compile(r"(?i)(?P<kept>[\w-]*(?:authorization|key|token)=).+"),
+    ),
     option("autocannon", "-H", shape=re.compile(r"(?i)(?P<kept>[\w-]*(?:authorization|key|token)=).+")),
     option("gradle gradlew", "-Pgpr.key"),
     option("useradd usermod groupmod groupadd", "-p"),

@@ -24,6 +24,10 @@ ECHOED = re.compile(r"(?P<kept>(?:echo|printf)\s(?:-\w+\s|'?%s'?\s)*).+", re.DOT
 """Of an option that takes a command which prints the secret."""
 
 
+PLACEHOLDERS = ("_", "?", "*", "**")
+"""What a place's way has where no certain word is waited for."""
+
+
 class SecretOption(NamedTuple):
     """An option that holds a secret although its name doesn't say so, or that holds none although it does."""
 

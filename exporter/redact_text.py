@@ -48,23 +48,35 @@ _QUOTED = (
     # PASSWORD 'value' and IDENTIFIED WITH plugin BY 'value' in SQL, ConvertTo-SecureString 'value' in PowerShell
     r"(?P<head>(?i:\b(?:password|securestring|identified(?:\s{1,4}(?:with|via)\s{1,4}\w{1,40})?\s{1,4}by)\s{1,4})Q)"
     r"(?P<value>[^Q]++)",
-    # PASSWORD('value'), set_password('value'), SET PASSWORD FOR name = 'value', PRAGMA key = 'value'
-    r"(?P<head>(?i:\b(?:(?:set_)?password|password_hash|bcrypt|set_token)\s?\(\s?|\bpassword\s?=\s?N"
-    r"|\bset\spassword\sfor\s[^=\s]{1,80}\s{0,2}=\s{0,2}|\bpragma\s{1,2}(?:re)?key\s{0,2}=\s{0,2})Q)"
-    r"(?P<value>[^Q]++)",
-    # SECRET 'value', AS name KEY 'value'
-    r"(?P<head>(?:\bSECRET\s{1,2}|\bAS\s\w{1,32}\sKEY\s)Q)(?P<value>[^Q]++)",
-    # jwt.encode(claims, 'value'), 'value' | password_hash
-    r"(?P<head>\bjwt\.(?:encode|decode|sign|verify)\([^Q]{1,128}?,\s?Q)(?P<value>[^Q]++)",
-    r"(?P<head>Q)(?P<value>[^Q]++)(?=Q\s?\|\s?password_hash)",
     # auth=("user", "value"), HTTPBasicAuth("user", "value"), login("user", "value")
     r"(?P<head>(?i:auth|login|create_user|create_superuser|changeuserpassword|credentials|PDO|mysqli_connect|ftplib\.ftp)"
     r"\w{0,16}\s?=?\s?\((?:\s?Q[^Q]{0,128}Q\s?,){1,3}\s?Q)(?P<value>[^Q]++)",
+)
+
+# The same, each behind a piece without which there is nothing to find.
+_HINTED_QUOTED = (
+    # PASSWORD('value'), set_password('value'), WITH PASSWORD = N'value'
+    ("assword", r"(?P<head>(?i:\b(?:set_)?password\s?\(\s?|\bpassword\s?=\s?N)Q)(?P<value>[^Q]++)"),
+    ("ASSWORD", r"(?P<head>\bPASSWORD\s?(?:\(\s?|=\s?N)Q)(?P<value>[^Q]++)"),
+    ("password_hash", r"(?P<head>\bpassword_hash\s?\(\s?Q)(?P<value>[^Q]++)"),
+    ("password_hash", r"(?P<head>Q)(?P<value>[^Q]++)(?=Q\s?\|\s?password_hash)"),
+    ("bcrypt", r"(?P<head>\bbcrypt\s?\(\s?Q)(?P<value>[^Q]++)"),
+    ("set_token", r"(?P<head>\bset_token\s?\(\s?Q)(?P<value>[^Q]++)"),
+    # SET PASSWORD FOR name = 'value', PRAGMA key = 'value', SECRET 'value', AS name KEY 'value'
+    ("SET PASSWORD ", r"(?P<head>\bSET\sPASSWORD\sFOR\s[^=\s]{1,80}\s{0,2}=\s{0,2}Q)(?P<value>[^Q]++)"),
+    ("PRAGMA ", r"(?P<head>\bPRAGMA\s{1,2}(?:re)?key\s{0,2}=\s{0,2}Q)(?P<value>[^Q]++)"),
+    ("SECRET ", r"(?P<head>\bSECRET\s{1,2}Q)(?P<value>[^Q]++)"),
+    (" KEY ", r"(?P<head>\bAS\s\w{1,32}\sKEY\s{1,2}Q)(?P<value>[^Q]++)"),
+    # jwt.encode(claims, 'value')
+    ("jwt.", r"(?P<head>\bjwt\.(?:encode|decode|sign|verify)\([^Q]{1,128}?,\s?Q)(?P<value>[^Q]++)"),
     # {"name": "TOKEN", "value": "value"}
-    r"(?P<head>Q(?i:name|key|parameterkey)Q\s*+:\s*+Q(?P<name>[\w.-]{1,128})Q\s*+,\s*+Q(?i:value|parametervalue)Q\s*+:\s*+Q)"
-    r"(?P<value>[^Q\\]++)",
+    (
+        "alueQ",
+        r"(?P<head>Q(?i:name|key|parameterkey)Q\s*+:\s*+Q(?P<name>[\w.-]{1,128})Q\s*+,\s*+Q(?i:value|parametervalue)Q"
+        r"\s*+:\s*+Q)(?P<value>[^Q\\]++)",
+    ),
     # expect "assword:"; send "value\r"
-    r"(?P<head>(?i:assw|assphrase)[^\n]{0,80}?\bsend\s{1,4}(?:--\s)?Q)(?P<value>[^Q\\]++)",
+    ("send ", r"(?P<head>(?i:assw|assphrase)[^\n]{0,80}?\bsend\s{1,4}(?:--\s)?Q)(?P<value>[^Q\\]++)"),
 )
 
 # name=TOKEN,value=value and the like
@@ -87,21 +99,28 @@ _PLACEHOLDER = re.compile(
 _IDENTIFIED = re.compile(
     r"(?i)(?P<head>(?:create|alter)\s+user\s+[^\s;]{1,64}\s+identified\s+by\s+)(?P<value>[^\s;'\"]++)"
 )
-_CONNECT = re.compile(r"(?P<head>(?i:connect\s+to\s+\S{1,64}\s+user\s+\S{1,64}\s+using\s+))(?P<value>[^\s;'\"]++)")
-_QUOTED_OR_NOT = r"(?P<quote>[\"']?)(?P<value>[^\s\"'|]++)"
+_CONNECT = re.compile(
+    r"(?P<head>(?i:connect\s+to\s+\S{1,64}\s+user\s+\S{1,64}\s+using\s+))(?P<value>[^\s;'\"]++)"
+)
+_QUOTED_OR_NOT = r"(?P<open>[\"']?)(?P<value>[^\s\"'|]++)"
 _READERS = (
-    r"(?:--password-stdin|--with-token|--passphrase-fd|--stdin|sudo\s+(?:\S+\s+)?-S|chpasswd|cryptsetup|passwd|kinit|cargo login"
+    r"(?:--password-stdin|--with-token|--passphrase-fd|--stdin|sudo\s+(?:\S{1,64}\s+)?-S|chpasswd|cryptsetup|passwd|kinit|cargo login"
     r"|vault login|(?:secret|openssl) (?:create|passwd))\b"
 )
 # echo value | docker login --password-stdin
 _PIPED = re.compile(
-    r"(?P<head>\b(?:echo|printf)\s+(?:-\w{1,3}\s+|[\"']?%s[\"']?\s+){0,3})" + _QUOTED_OR_NOT + r"(?=[\"']?\s*+\|[^|;&\n]{0,160}?" + _READERS + ")"
+    r"(?P<head>\b(?:echo|printf)\s+(?:-\w{1,3}\s+|[\"']?%s[\"']?\s+){0,3})"
+    + _QUOTED_OR_NOT
+    + r"(?=[\"']?\s*+\|[^|;&\n]{0,160}?"
+    + _READERS
+    + ")"
 )
 # docker login --password-stdin <<< value
 _HANDED = re.compile(r"(?P<head>(?<![\w/.-])" + _READERS + r"[^|;&<\n]{0,160}<<<\s*+)" + _QUOTED_OR_NOT)
 # password-command="echo value"
 _COMMAND = re.compile(
-    r"(?P<head>(?i:pass(?:word|phrase)?[_-]?(?:command|cmd|eval)|askpass)=[\"']?(?:echo|printf)\s+(?:-\w\s+)?)" + _QUOTED_OR_NOT
+    r"(?P<head>(?i:pass(?:word|phrase)?[_-]?(?:command|cmd|eval)|askpass)=[\"']?(?:echo|printf)\s+(?:-\w\s+)?)"
+    + _QUOTED_OR_NOT
 )
 _ASSIGNED_IN_TCL = re.compile(r"(?P<head>\bset\s+(?P<name>pass\w{0,32})\s+)(?P<value>[^\s;\"']++)")
 _DEBCONF = re.compile(r"(?P<head>/[\w-]{0,64}password[\w-]{0,16}\s+password\s+)(?P<value>[^\s\"']++)")
@@ -113,13 +132,14 @@ def redact_texts(texts: list[str]) -> list[str]:
     """The texts with `<redacted>` for what gives itself away in them."""
     whole = "\0".join(texts)
     tokens = list(dict.fromkeys(pattern for hint, pattern in _TOKEN_HINTS if hint in whole))
-    return [_redact_text(text, tokens) for text in texts]
+    rules = [rule for rule in _RULES if rule.hint in whole]
+    return [_redact_text(text, tokens, rules) for text in texts] if tokens or rules else texts
 
 
-def _redact_text(text: str, tokens: list[re.Pattern[str]]) -> str:
+def _redact_text(text: str, tokens: list[re.Pattern[str]], rules: list[_Rule]) -> str:
     for pattern in tokens:
         text = pattern.sub(REDACTED, text)
-    for rule in _RULES:
+    for rule in rules:
         if rule.hint in text:
             text = rule.pattern.sub(rule.replacement, text)
     return text
@@ -147,7 +167,7 @@ def _without_value(match: re.Match[str]) -> str:
     groups = match.groupdict()
     name, value = groups.get("name") or groups.get("marked") or groups.get("named"), match["value"]
     found = not is_harmless(value) if name is None else is_secret(name, value)
-    return match["head"] + (match.groupdict().get("quote") or "") + REDACTED if found else match[0]
+    return match["head"] + (match.groupdict().get("open") or "") + REDACTED if found else match[0]
 
 
 class _Rule(NamedTuple):
@@ -166,6 +186,11 @@ _RULES = (
         _Rule(quote, re.compile(way.replace("Q", quote)), _without_value)
         for quote in "\"'"
         for way in _QUOTED
+    ),
+    *(
+        _Rule(hint.replace("Q", quote), re.compile(way.replace("Q", quote)), _without_value)
+        for quote in "\"'"
+        for hint, way in _HINTED_QUOTED
     ),
     _Rule('"', _NUMBER, _without_value),
     _Rule(":", _AUTHORIZATION, _without_value),

@@ -22,7 +22,17 @@ _ALPHABETS = {
 }
 _WEAK_PASSWORDS = (
     *("hunter2", "qwErty12", "letmein!", "P@ssw0rd", "Sommer2024", "c0rrecth0rse", "iloveyou", "Tr0ub4dor&3"),
-    *("s3cr3t", "b4ckd00r", "dolphin7", "sunshine5", "l3tm31n", "Jul1-2025x", "abc.123", "welcome1", "Ab12+cd="),
+    *(
+        "s3cr3t",
+        "b4ckd00r",
+        "dolphin7",
+        "sunshine5",
+        "l3tm31n",
+        "Jul1-2025x",
+        "abc.123",
+        "welcome1",
+        "Ab12+cd=",
+    ),
 )
 LEFT_OVER_CHARS = 4
 """So long a piece of a secret must not be left."""
