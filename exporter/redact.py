@@ -12,7 +12,7 @@ import re
 from collections.abc import Sequence
 
 from exporter import redact_rules as rules
-from exporter.redact_names import is_harmless, is_secret, is_secret_name, is_weak_name, is_weak_secret
+from exporter.redact_names import is_harmless, is_secret_name, is_weak_secret
 from exporter.redact_places import SECRET_PLACES
 from exporter.redact_programs import (
     HOUSES,
@@ -27,6 +27,7 @@ from exporter.redact_programs import (
 from exporter.redact_rows import NOTHING, PLACEHOLDERS, SecretOption, SecretPlace
 from exporter.redact_rules import REDACTED
 from exporter.redact_text import redact_texts
+from exporter.redact_words import KEY, redact_assignments, redact_named
 
 _MAX_SCRIPT_DEPTH = 4
 _MAX_ROUNDS = 6
@@ -39,13 +40,9 @@ _WORD = re.compile(
 )
 _NAME = re.compile(r"[\w.:/@\[\]\"'-]+")
 _SPACE = re.compile(r"\s")
-_KEY = re.compile(r"(?<![\w.-])([\w.-]++):?=(?!=)")
-_VALUE = re.compile(r"[^\s&;,\"']*+")
 _OPTION = re.compile(r"--?[A-Za-z][A-Za-z_.,-]*+(?:[=:].*)?|-[A-Za-z]\d{0,5}", re.DOTALL)
 # -DTOKEN is a macro and takes no value.
 _OPTION_NAME = re.compile(r"(--?(?!D)[\w.:-]++)=?")
-_NAMED = re.compile(r"(--?|/)?([\w.-]++)(:\s*+)(\S++)")
-_HEADER = re.compile(r"(-H=?|[\w.:/-]{0,256}?[hH]eader=)?([\"']?)([A-Za-z][\w-]*+)\s*+:\s*+(?=\S)")
 _BARE_HEADER = re.compile(r"(?i)(?:-H)?[\"']?(?:proxy-)?authorization:")
 
 _ROWS: dict[str, list[tuple[int, SecretOption]]] = {}
@@ -131,7 +128,7 @@ class _Before:
     def _redact_alone(self, word: str) -> str:
         """The word without what it says of itself."""
         attached = self._redact_attached(word) if word[:1] in "-/" else None
-        return attached or _redact_named(word, self._previous) or self._redact_inside(word)
+        return attached or redact_named(word, self._previous) or self._redact_inside(word)
 
     def _is_password(self, word: str) -> bool:
         return _is_password_of(self._words[max(self._at - _MAX_LOGIN_WORDS, 0) : self._at], word)
@@ -235,11 +232,11 @@ class _Before:
                     self._options[option] = (rank, row)
 
     def _redact_inside(self, word: str) -> str:
-        key = _KEY.match(word)
+        key = KEY.match(word)
         is_assignment = key and self._previous not in rules.SCRIPT_OPTIONS and is_secret_name(key[1])
         is_script = _SPACE.search(word) is not None and self._previous not in rules.MESSAGE_OPTIONS
         if is_assignment or not is_script or self._depth >= _MAX_SCRIPT_DEPTH:
-            return _redact_assignments(word) if "=" in word else word
+            return redact_assignments(word) if "=" in word else word
         words = iter(_redact_words(_WORD.findall(word), self._depth + 1))
         return _WORD.sub(lambda _: next(words), word)
 
@@ -251,7 +248,7 @@ def _quote_around(word: str) -> str:
 
 
 def _is_password_of(before: Sequence[str], word: str) -> bool:
-    """Whether `word` is the password behind `-u name`, perhaps other options, and `-p`, as many programs have it."""
+    """Whether `word` is the password behind `-u name`, perhaps other options, and `-p`."""
     if _is_option(word) or NO_PASSWORD.fullmatch(word):
         return False
     was_option = True
@@ -279,54 +276,3 @@ def _without_secret(value: str, shape: re.Pattern[str]) -> str:
     if match is None or is_harmless(value):
         return value
     return match.groupdict().get("kept", "") + REDACTED
-
-
-def _redact_named(word: str, previous: str) -> str | None:
-    """`Name: value`, `--name:value` or `NAME:value` without its value; None when it is no secret one."""
-    if ":" not in word:
-        return None
-    header = _HEADER.match(word)
-    if header is not None and _is_secret_header(header, word[header.end() :], previous):
-        return header[0] + REDACTED + header[2]
-    named = _NAMED.fullmatch(word)
-    if named is None:
-        return None
-    dash, name, colon, value = named.groups()
-    # Without a dash it is rather an image with its tag or a target, such as token:1.2, if it isn't shouted.
-    is_name = dash or name.isupper() or colon != ":"
-    return f"{dash or ''}{name}{colon}{REDACTED}" if is_name and is_secret(name, value) else None
-
-
-def _is_secret_header(header: re.Match[str], value: str, previous: str) -> bool:
-    option, _, name = header.groups()
-    is_header = option or previous in rules.HEADER_OPTIONS or name.lower().startswith("x-")
-    is_known = (
-        rules.SECRET_HEADERS.fullmatch(name.lower()) or is_secret_name(name) or is_weak_secret(name, value)
-    )
-    return bool(is_header and is_known and not is_harmless(value))
-
-
-def _redact_assignments(word: str) -> str:
-    """`name=value` for secret names: the whole rest of the word when it starts it, else up to a delimiter."""
-    pieces: list[str] = []
-    done = 0
-    for key in _KEY.finditer(word):
-        # What a secret's name announces is taken as a whole, secret or not: no character is looked at twice.
-        if key.start() < done or not (is_secret_name(key[1]) or _may_be_weak(word, key)):
-            continue
-        value = word[key.end() :] if key.start() == 0 else _value_at(word, key.end())
-        is_found = is_secret(key[1], value) or is_weak_secret(key[1], value)
-        pieces += word[done : key.end()], REDACTED if is_found else value
-        done = key.end() + len(value)
-    return "".join((*pieces, word[done:]))
-
-
-def _may_be_weak(word: str, key: re.Match[str]) -> bool:
-    """Whether the name is a weak one, of an option or of a URL's parameter."""
-    is_parameter = word[key.start() - 1 : key.start()] in ("?", "&")
-    return (is_parameter or key[1].startswith("-")) and is_weak_name(key[1])
-
-
-def _value_at(word: str, start: int) -> str:
-    value = _VALUE.match(word, start)
-    return value[0] if value else ""

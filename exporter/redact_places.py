@@ -11,7 +11,6 @@ from exporter.redact_rows import (
     NO_PAIR,
     OPAQUE,
     PAIR,
-    SecretPlace,
     place,
 )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from exporter.redact_machines import OF_MACHINES
 from exporter.redact_rows import (
     AFTER_COMMA,
     AFTER_PERCENT,
@@ -16,21 +17,28 @@ from exporter.redact_rows import (
     PAIR,
     USER_AND_PASSWORD,
     USER_AND_PASSWORD_OR_TOKEN,
-    SecretOption,
     option,
     words,
 )
 
-_MYSQL = """mysql mysqldump mysqladmin mysqlimport mysqlcheck mysqlsh mysqlpump mysqlslap mysqlshow mysqlbinlog
-    mysql_upgrade mariadb mariadb-dump mariadb-admin mariadb-check mariadb-import mariadb-show mariadb-upgrade
-    mariadb-binlog mariadb-slap skeema taos taosdump"""
+_MYSQL = """
+    mysql mysqldump mysqladmin mysqlimport mysqlcheck mysqlsh mysqlpump mysqlslap mysqlshow
+    mysqlbinlog mysql_upgrade mariadb mariadb-dump mariadb-admin mariadb-check mariadb-import
+    mariadb-show mariadb-upgrade mariadb-binlog mariadb-slap skeema taos taosdump
+"""
 _MONGO = "mongo mongosh mongodump mongorestore mongoexport mongoimport mongostat mongotop mongofiles"
-_LDAP = """ldapsearch ldapadd ldapmodify ldapdelete ldapwhoami ldapmodrdn ldapcompare ldapexop ldappasswd dsconf
-    dsidm ldapvi"""
-_SNMP = """snmpwalk snmpget snmpset snmpbulkwalk snmpbulkget snmpgetnext snmptrap snmpinform snmptable snmpusm snmpdf
-    snmpstatus net-snmp-create-v3-user"""
-_REGISTRY_CLIENTS = """docker podman nerdctl buildah skopeo helm crane gcrane finch regctl cosign notation img ko
-    harbor-cli apptainer singularity oras"""
+_LDAP = """
+    ldapsearch ldapadd ldapmodify ldapdelete ldapwhoami ldapmodrdn ldapcompare ldapexop ldappasswd
+    dsconf dsidm ldapvi
+"""
+_SNMP = """
+    snmpwalk snmpget snmpset snmpbulkwalk snmpbulkget snmpgetnext snmptrap snmpinform snmptable
+    snmpusm snmpdf snmpstatus net-snmp-create-v3-user
+"""
+_REGISTRY_CLIENTS = """
+    docker podman nerdctl buildah skopeo helm crane gcrane finch regctl cosign notation img ko
+    harbor-cli apptainer singularity oras
+"""
 
 WRAPPED_PROGRAMS = words("ssh scp sftp rsync")
 """Programs whose options are their own, whatever started them: `sshpass -p x ssh -p 22`."""
@@ -47,9 +55,13 @@ NO_PASSWORD = re.compile(
 )
 """What a value of `-p` looks like that is a port, a process, a path or a URL."""
 OTHER_PROGRAMS = words(
-    """mkdir cp install tar touch scp ssh rsync mv rm ln chmod nmap masscan git make cmake psql wget python python3 perl
-    squeue scancel sinfo sacct salloc srun sbatch bjobs bsub qsub qstat ps pgrep pkill lsof top perf strace gdb
-    createuser journalctl systemd-run systemctl loginctl p4 kcat gunicorn uwsgi mypy pytest docker-compose screen tmux nosetests phpunit patch diff sudo read mosh autossh sort"""
+    """
+    mkdir cp install tar touch scp ssh rsync mv rm ln chmod nmap masscan git make cmake psql wget
+    python python3 perl squeue scancel sinfo sacct salloc srun sbatch bjobs bsub qsub qstat ps pgrep
+    pkill lsof top perf strace gdb createuser journalctl systemd-run systemctl loginctl p4 kcat
+    gunicorn uwsgi mypy pytest docker-compose screen tmux nosetests phpunit patch diff read mosh
+    autossh sort
+    """
 )
 """Programs whose `-p` is no password, whoever they run as: `sudo -u app -H mkdir -p x`."""
 
@@ -139,7 +151,8 @@ SECRET_OPTIONS = (
     option(_MYSQL, "-p", separate=False, attached=True),
     option(_MONGO, "-p", attached=True),
     option(
-        "cqlsh cypher-shell rabbitmqadmin mydumper myloader mytop innotop hdbsql isql-fb beeline ycqlsh dsbulk",
+        """cqlsh cypher-shell rabbitmqadmin mydumper myloader mytop innotop hdbsql isql-fb beeline
+        ycqlsh dsbulk""",
         "-p",
     ),
     option(
@@ -292,125 +305,5 @@ SECRET_OPTIONS = (
     option("appscan appscan.sh", "-s", after="api_login"),
     option("fcli", "-p", after="login"),
     option("mimirtool cortextool artillery browserstack-local browserstacklocal", "--key"),
-    # queues, mail, monitoring
-    option("mosquitto_pub mosquitto_sub mosquitto_rr mosquitto_ctrl mqttx microsocks", "-P"),
-    option("mosquitto_ctrl", "-p", after="createclient createClient"),
-    option("mosquitto_pub mosquitto_sub mosquitto_rr", "--psk"),
-    option("nats", "-p", after="passwd"),
-    option("rpk", "-p", after="create"),
-    option("nats-server", "--auth"),
-    option("doveadm", "-p", after="pw"),
-    option("testsaslauthd sendxmpp go-sendxmpp register_new_matrix_user zabbix_js", "-p"),
-    option("register_new_matrix_user sic", "-k"),
-    option("irssi", "-w"),
-    option("signal-cli", "--pin"),
-    option("zabbix_sender zabbix_agentd zabbix_get", "--tls-psk"),
-    option("check_mysql check_mysql_query check_pgsql check_vmware_esx.pl check_wmi_plus.pl", "-p"),
-    option("check_nrpe check_ldap check_mssql check_ldaps", "-P"),
-    option("icinga2", "--ticket"),
-    option("loggly-agent", "-t -p"),
-    option("statuspage", "--oauth"),
-    option("splunk", "-auth", shape=AFTER_USER),
-    # machines
-    option("ipmitool vmware-cmd", "-P"),
-    option("ipmipower ipmi-sensors bmc-info fence_ipmilan fence_vmware_soap fence_idrac pcs", "-p"),
-    option(
-        "racadm idracadm7 ilorest redfishtool conrep esxcli vmrun rdesktop xfreerdp vncdo vncdotool", "-p"
-    ),
-    option("vmrun", "-gp"),
-    option(
-        "virt-builder virt-customize virt-sysprep",
-        "--root-password --password",
-        shape=re.compile(r"(?P<kept>(?:[\w-]+:)?password:).+"),
-    ),
-    option(
-        "qemu-system-x86_64 qemu-img qemu-system-aarch64",
-        "-object --object",
-        shape=re.compile(r"(?P<kept>secret,.*data=)[^,]+.*"),
-    ),
-    option("xfreerdp wfreerdp xfreerdp3 a.deploy.cmd winrs", "/p: /gp: /P: -p:"),
-    option("a.deploy.cmd", "/P:"),
-    option("winrs", "-p: /p:"),
-    option("schtasks taskkill tasklist systeminfo driverquery", "/p /rp"),
-    option("cmdkey ktpass", "/pass"),
-    option("anydesk teamviewer", "--set-password --passwd"),
-    option("oneagentctl dynatrace Dynatrace-OneAgent.sh", "--set-tenant-token"),
-    option("filebrowser", "-p", after="users"),
-    option("urbackupclientctl", "-v", after="internet_authkey"),
-    option("dsmadmc dsmc", "-pa -pas"),
-    option("openfortivpn snx cntlm fs_cli turnadmin", "-p"),
-    option("ipsec", "--psk"),
-    option("squidclient turnutils_uclient", "-w"),
-    option("ss-local ss-server ss-redir ss-tunnel sslocal ssserver", "-k"),
-    option("hping3", "--sign"),
-    option("sipsak onvif-cli jmeter", "-a"),
-    option("pihole", "-p"),
-    option("pio platformio", "-p", after="account"),
-    option("plexmediaserver", "--claim"),
-    option("hass", "--pin"),
-    option("cgminer xmrig", "-p"),
-    option("electrum", "-W"),
-    option("geth", "--nodekeyhex"),
-    option("stellar", "--source", shape=re.compile(r"S[A-Z0-9]{55}")),
-    option("ganache-cli", "-m"),
-    option("SUSEConnect", "-r --regcode"),
-    option("hammer", "-p"),
-    # signing, packing, accounts
-    option("openssl", "-k -K -pass -hmac -psk -secretkey"),
-    option("openssl", "-macopt -kdfopt", shape=re.compile(r"(?P<kept>(?:hex)?(?:key|pass|secret):).+")),
-    option("openssl", "-key", after="ca", shape=re.compile(r"(?!.*\.(?:pem|key)$)(?!.*/).+")),
-    option("ssh-keygen", "-N -P"),
-    option("keytool", "-new"),
-    option("signtool SignTool", "/p"),
-    option("security", "-p", after="unlock-keychain create-keychain set-keychain-password"),
-    option("security", "-o", after="set-keychain-password"),
-    option("security", "-P", after="import export"),
-    option("security", "-w", after="add-generic-password add-internet-password"),
-    option("security", "-k", after="set-key-partition-list"),
-    option(
-        "altool notarytool",
-        "-p",
-        after="submit store-credentials --upload-app --notarize-app history log info",
-    ),
-    option("altool", "-p"),
-    option("zip unzip", "-P", attached=True, flags="rqejloX0123456789"),
-    option("7z 7za 7zr 7zz unrar rar unace", "-p", separate=False, attached=True),
-    option("rar", "-h", shape=re.compile(r"(?P<kept>p).+"), separate=False, attached=True),
-    option("arj", "-g", separate=False, attached=True),
-    option("unar lsar mutool msoffcrypto-tool steghide aescrypt veracrypt", "-p"),
-    option("veracrypt", "--new-password"),
-    option("pdftotext pdfinfo pdftoppm pdfimages pdftocairo pdftops pdffonts pdftohtml pdfcpu", "-upw -opw"),
-    option("outguess mcrypt mdecrypt", "-k --key"),
-    option("ccrypt ccencrypt ccdecrypt", "-K --key"),
-    option("pk12util", "-W -K"),
-    option("pkcs11-tool softhsm2-util pkcs15-init pkcs15-tool ykman", "--pin --so-pin --new-pin"),
-    option("pkcs11-tool", "-p"),
-    option("yubico-piv-tool", "-P -N -n -k"),
-    option("ykman", "-P -n -m", after="piv"),
-    option("ykman", "-p", after="oath"),
-    option("tpm2_create tpm2_createprimary tpm2_unseal tpm2_load tpm2_sign", "-p -P"),
-    option("tpm2_takeownership", "-o -e -l"),
-    option("kadmin ipa-client-install", "-w"),
-    option("kadmin", "-pw"),
-    option("ipa-server-install", "-a -p"),
-    option("kdb5_util", "-P"),
-    option("dislocker", "-u -p", separate=False, attached=True),
-    option("manage-bde", "-pw -rp"),
-    option("gocryptfs encfs", "-extpass --extpass", shape=ECHOED),
-    option("restic rclone", "--password-command", shape=ECHOED),
-    option("hdparm", "--security-erase --security-unlock --security-disable --security-set-pass"),
-    option("landscape-config", "--registration-key"),
-    option("subscription-manager rhnreg_ks rhc", "--activationkey --activation-key"),
-    option("jwt", "-S -key"),
-    option("grpc_cli", "--metadata", shape=PAIR),
-    option(
-        "bazel bazelisk",
-        "--remote_header --bes_header",
-        shape=re.compile(r"(?i)(?P<kept>[\w-]*(?:authorization|key|token)=).+"),
-    ),
-    option("autocannon", "-H", shape=re.compile(r"(?i)(?P<kept>[\w-]*(?:authorization|key|token)=).+")),
-    option("gradle gradlew", "-Pgpr.key"),
-    option("useradd usermod groupmod groupadd", "-p"),
-    option("caddy", "--plaintext -p", after="hash-password"),
-    option("cvs", "-d", shape=re.compile(r"(?P<kept>:pserver:[^:@]*:).+@.*")),
+    *OF_MACHINES,
 )

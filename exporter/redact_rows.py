@@ -65,7 +65,7 @@ def words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-def option(
+def option(  # noqa: PLR0913 - the columns of a row
     programs: str,
     options: str,
     *,

@@ -45,12 +45,12 @@ _QUOTED = (
     r"(?P<value>(?:[^Q\\]|\\.)*+)",
     # the same within a string, where quotes are escaped
     r"(?P<head>(?<![\w.-])(?P<name>[\w.-]{1,128}+)(?:\\Q)?\]?+\s*+[:=]\s*+\\Q)(?P<value>[^Q\\]*+)",
-    # PASSWORD 'value' and IDENTIFIED WITH plugin BY 'value' in SQL, ConvertTo-SecureString 'value' in PowerShell
+    # PASSWORD 'value' and IDENTIFIED WITH … BY 'value' in SQL, ConvertTo-SecureString 'value' in PowerShell
     r"(?P<head>(?i:\b(?:password|securestring|identified(?:\s{1,4}(?:with|via)\s{1,4}\w{1,40})?\s{1,4}by)\s{1,4})Q)"
     r"(?P<value>[^Q]++)",
     # auth=("user", "value"), HTTPBasicAuth("user", "value"), login("user", "value")
-    r"(?P<head>(?i:auth|login|create_user|create_superuser|changeuserpassword|credentials|PDO|mysqli_connect|ftplib\.ftp)"
-    r"\w{0,16}\s?=?\s?\((?:\s?Q[^Q]{0,128}Q\s?,){1,3}\s?Q)(?P<value>[^Q]++)",
+    r"(?P<head>(?i:auth|login|create_user|create_superuser|changeuserpassword|credentials|PDO|mysqli_connect"
+    r"|ftplib\.ftp)\w{0,16}\s?=?\s?\((?:\s?Q[^Q]{0,128}Q\s?,){1,3}\s?Q)(?P<value>[^Q]++)",
 )
 
 # The same, each behind a piece without which there is nothing to find.
@@ -88,7 +88,8 @@ _ELEMENT = re.compile(
 )
 # s/^password: .*/password: value/
 _REPLACED = re.compile(
-    r"(?P<head>(?<=[/|#])(?P<name>[\w.-]{1,64}+)(?:: {0,2}|=))(?P<value>[^/|#\s\"']++)(?=[/|#][gimsI]*(?:\s|\Z|['\"]))"
+    r"(?P<head>(?<=[/|#])(?P<name>[\w.-]{1,64}+)(?:: {0,2}|=))(?P<value>[^/|#\s\"']++)"
+    r"(?=[/|#][gimsI]*(?:\s|\Z|['\"]))"
 )
 # s/@TOKEN@/value/
 _PLACEHOLDER = re.compile(
@@ -102,21 +103,23 @@ _IDENTIFIED = re.compile(
 _CONNECT = re.compile(
     r"(?P<head>(?i:connect\s+to\s+\S{1,64}\s+user\s+\S{1,64}\s+using\s+))(?P<value>[^\s;'\"]++)"
 )
-_QUOTED_OR_NOT = r"(?P<open>[\"']?)(?P<value>[^\s\"'|]++)"
-_READERS = (
-    r"(?:--password-stdin|--with-token|--passphrase-fd|--stdin|sudo\s+(?:\S{1,64}\s+)?-S|chpasswd|cryptsetup|passwd|kinit|cargo login"
-    r"|vault login|(?:secret|openssl) (?:create|passwd))\b"
+_QUOTED_OR_NOT = r"(?P<open>[\"']|)(?P<value>(?<=[\"'])[^\"'|]++|[^\s\"'|]++)"
+_READING_PROGRAM = (
+    r"(?:sudo\s+)?(?:chpasswd|passwd|kinit|cryptsetup|cargo login|vault login|\w{1,16} secret create"
+    r"|openssl passwd)\b"
 )
+_READING_OPTION = r"(?:--password-stdin|--with-token|--passphrase-fd|--stdin|\bsudo\s+(?:\S{1,64}\s+)?-S)\b"
 # echo value | docker login --password-stdin
 _PIPED = re.compile(
     r"(?P<head>\b(?:echo|printf)\s+(?:-\w{1,3}\s+|[\"']?%s[\"']?\s+){0,3})"
     + _QUOTED_OR_NOT
-    + r"(?=[\"']?\s*+\|[^|;&\n]{0,160}?"
-    + _READERS
-    + ")"
+    + rf"(?=[\"']?\s*+\|\s*(?:{_READING_PROGRAM}|[^|;&\n]{{0,160}}?{_READING_OPTION}))"
 )
 # docker login --password-stdin <<< value
-_HANDED = re.compile(r"(?P<head>(?<![\w/.-])" + _READERS + r"[^|;&<\n]{0,160}<<<\s*+)" + _QUOTED_OR_NOT)
+_HANDED = re.compile(
+    rf"(?P<head>(?<![\w/.-])(?:{_READING_PROGRAM}|{_READING_OPTION})[^|;&<\n]{{0,160}}<<<\s*+)"
+    + _QUOTED_OR_NOT
+)
 # password-command="echo value"
 _COMMAND = re.compile(
     r"(?P<head>(?i:pass(?:word|phrase)?[_-]?(?:command|cmd|eval)|askpass)=[\"']?(?:echo|printf)\s+(?:-\w\s+)?)"

@@ -65,7 +65,7 @@ def ordinary_lines() -> list[list[str]]:
 
 
 def tool_lines() -> list[SecretLine]:
-    """Of tests/data/tools.txt: how the tools that take a secret are called; its form is that of secrets.txt."""
+    """Of tests/data/tools.txt, whose form is that of secrets.txt: how tools that take a secret are called."""
     return [_secret_line(line) for line in _lines("tools.txt")]
 
 
