@@ -13,8 +13,9 @@ from collections.abc import Sequence
 
 from exporter import redact_rules as rules
 from exporter.redact_names import is_harmless, is_secret_name, is_weak_secret
-from exporter.redact_places import SECRET_PLACES
+from exporter.redact_places import PLACES_OF_ANY, SECRET_PLACES
 from exporter.redact_programs import (
+    CHANGES,
     HOUSES,
     LATE_WORDS,
     NO_PASSWORD,
@@ -53,6 +54,10 @@ for _rank, _about in enumerate(SECRET_OPTIONS):
 _PLACES: dict[str, list[SecretPlace]] = {}
 for _row in SECRET_PLACES:
     _PLACES.setdefault(_row.words[0], []).append(_row)
+_PLACES_OF_ANY: dict[str, list[SecretPlace]] = {}
+"""Those that begin with a subcommand of whatever program, so not with the last part of a path."""
+for _row in PLACES_OF_ANY:
+    _PLACES_OF_ANY.setdefault(_row.words[0], []).append(_row)
 
 
 def redact_arguments(arguments: Sequence[str]) -> list[str]:
@@ -91,6 +96,8 @@ class _Before:
         """Of the words that rows of SECRET_OPTIONS are about."""
         self._options: dict[str, tuple[int, SecretOption]] = {}
         """The options that hold a secret, or surely none, once these words were there."""
+        self._last_after_change = -1
+        """Where the last argument is of a command that changes a password: the password, as a rule."""
         self._here: dict[SecretPlace, int] = {}
         """How far the way to a place has been gone, where the next word counts whatever it is."""
         self._awaited: dict[str, dict[SecretPlace, int]] = {}
@@ -114,6 +121,8 @@ class _Before:
         at_place = self._redact_place(word) if self._here or word in self._awaited else None
         if at_place is not None:
             return at_place
+        if self._at == self._last_after_change:
+            return word if is_harmless(word) else REDACTED
         if (
             option is None
             and self._previous in PASSWORD_OPTIONS
@@ -178,7 +187,7 @@ class _Before:
         safe = word
         here, self._here = self._here, {}
         for row, at in here.items():
-            if row.words[at] in ("*", "**") and not is_option and safe == word:
+            if row.words[at] in ("!", "*", "**") and not is_option and safe == word:
                 safe = _without_secret(word, row.shape)
             self._go(row, at, word, is_option=is_option)
         for row, at in self._awaited.pop(word, {}).items():
@@ -189,7 +198,7 @@ class _Before:
         """One step on the way of `row`, or none, or the end of it."""
         wanted = row.words[at]
         if is_option:
-            is_lost = row.words[at - 1] == "?"
+            is_lost = row.words[at - 1] == "?" or wanted == "!"
         else:
             is_lost = wanted == "?" and not (_NAME.fullmatch(word) and is_secret_name(word))
         if not is_lost:
@@ -212,9 +221,11 @@ class _Before:
         elif name in _ROWS and name not in self._seen:
             self._seen.add(name)
             self._learn(name)
-        for row in _PLACES.get(name, ()):
+        for row in (*_PLACES.get(name, ()), *_PLACES_OF_ANY.get(word, ())):
             if not row.beside or row.beside in self._late:
                 self._enter(row, 1)
+        if CHANGES.fullmatch(word):
+            self._last_after_change = _last_argument(self._words, self._at + 1)
         self._is_other = self._is_other or name in OTHER_PROGRAMS
         self._at += 1
         is_scheme = word.lower() in rules.AUTHORIZATION_SCHEMES and _BARE_HEADER.fullmatch(self._previous)
@@ -260,6 +271,14 @@ def _is_password_of(before: Sequence[str], word: str) -> bool:
             return "/" not in before[at]
         was_option = is_option
     return False
+
+
+def _last_argument(words: Sequence[str], start: int) -> int:
+    """Where the last word is, from `start` on, that is no option nor stands behind one; -1 if nowhere."""
+    for at in range(len(words) - 1, start - 1, -1):
+        if not _is_option(words[at]) and not (at > start and _is_option(words[at - 1])):
+            return at
+    return -1
 
 
 def _name(word: str) -> str:

@@ -1,4 +1,4 @@
-"""Options with secrets of programs for machines, messages and keys, as data: the rest of `redact_programs.py`."""
+"""Options with secrets, of programs for machines, messages and keys: the rest of `redact_programs.py`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,12 @@ import re
 from exporter.redact_rows import AFTER_USER, ECHOED, PAIR, option
 
 OF_MACHINES = (
+    option("netclient rundeck-cli rd", "-t", shape=OPAQUE),
+    option("crowdin", "-T"),
+    option("odoo odoo-bin spicy", "-w"),
+    option("yunohost aircrack-ng jsignpdf", "-p -ksp -kp"),
+    option("JSignPdf.jar", "-kp -ksp -op -up"),
+    option("pass-import", "--key"),
     # queues, mail, monitoring
     option("mosquitto_pub mosquitto_sub mosquitto_rr mosquitto_ctrl mqttx microsocks", "-P"),
     option("mosquitto_ctrl", "-p", after="createclient createClient"),

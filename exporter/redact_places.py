@@ -230,6 +230,14 @@ SECRET_PLACES = (
     place("meta-data set ? *"),
     place("vmq-admin add *", PAIR),
     # users
+    place("addauth digest *", re.compile(r"(?P<kept>[^:]*:).+")),
+    place("garage key import _ *"),
+    place("mullvad account login *"),
+    place("changepass.pl _ _ *"),
+    place("synouser --add _ *"),
+    place("synouser --setpw _ *"),
+    place("maas login _ _ *"),
+    place("create-worker _ _ _ *"),
     place("rabbitmqctl add_user _ *"),
     place("rabbitmqctl change_password _ *"),
     place("rabbitmqctl authenticate_user _ *"),
@@ -339,3 +347,28 @@ SECRET_PLACES = (
     place("bcrypt hash *"),
     place("bcrypt-cli hash *"),
 )
+
+_PLAIN = re.compile(r"(?!password$|token$|https?:)[^/@]{4,}", re.DOTALL)
+_PLAIN_OPAQUE = re.compile(r"(?=\D*\d)[A-Za-z0-9_+/=~]{20,}")
+
+PLACES_OF_ANY = (
+    place("login *", _PLAIN_OPAQUE),
+    place("login _ !", _PLAIN),
+    place("auth.login _ !", _PLAIN),
+    place("auth token !", _PLAIN_OPAQUE),
+    *(
+        place(f"{way} _ !", _PLAIN)
+        for way in (
+            "user add",
+            "user create",
+            "users add",
+            "users create",
+            "superuser create",
+            "superuser upsert",
+        )
+    ),
+    place("create user _ !", _PLAIN),
+    place("add-user _ !", _PLAIN),
+    place("create-user _ !", _PLAIN),
+)
+"""The same for any program: what follows its subcommands."""

@@ -47,15 +47,21 @@ HOUSES = words("rclone knife")
 LATE_WORDS = words("SecureString --type=SecureString --secret --secure")
 """Words that say what the ones before them were."""
 
-USER_OPTIONS = words("-u -U -user --user --username -username")
+CHANGES = re.compile(
+    r"(?:[a-z]+:)*(?:change|set|reset)[-_:]?(?:(?:admin|user|root|account)[-_:]?)?(?:password|passwd|pass|pw)"
+)
+"""Subcommands that change a password, whatever the program: `bench set-admin-password secret`."""
+USER_OPTIONS = words("-u -U -user --user --username -username --login -login --email -login-name")
 """After one of these and a name, `-p` holds a password, whatever the program."""
-PASSWORD_OPTIONS = words("-p -P")
+PASSWORD_OPTIONS = words("-p -P -w")
 NO_PASSWORD = re.compile(
     r"[\d.,:/-]*(?:/(?:tcp|udp))?|[~.]{0,2}/.*|.*://.*|[^=]+\.(?:pid|sock|log|conf|ya?ml|json|txt)", re.DOTALL
 )
 """What a value of `-p` looks like that is a port, a process, a path or a URL."""
 OTHER_PROGRAMS = words(
     """
+    curl grep rg ag pg_dump pg_restore pg_dumpall pg_basebackup pg_isready pgbench vacuumdb createdb dropdb
+    reindexdb clusterdb dropuser tcpdump dumpcap tshark
     mkdir cp install tar touch scp ssh rsync mv rm ln chmod nmap masscan git make cmake psql wget
     python python3 perl squeue scancel sinfo sacct salloc srun sbatch bjobs bsub qsub qstat ps pgrep
     pkill lsof top perf strace gdb createuser journalctl systemd-run systemctl loginctl p4 kcat

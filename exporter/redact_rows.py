@@ -24,7 +24,7 @@ ECHOED = re.compile(r"(?P<kept>(?:echo|printf)\s(?:-\w+\s|'?%s'?\s)*).+", re.DOT
 """Of an option that takes a command which prints the secret."""
 
 
-PLACEHOLDERS = ("_", "?", "*", "**")
+PLACEHOLDERS = ("_", "?", "!", "*", "**")
 """What a place's way has where no certain word is waited for."""
 
 
@@ -53,7 +53,7 @@ class SecretPlace(NamedTuple):
 
     words: tuple[str, ...]
     """The way there: a word is waited for, `_` is whatever comes next, `?` a secret's name that has to come
-    next, `*` is the secret, `**` are all from here on."""
+    next, `*` is the secret, `!` one that has to come next, `**` are all from here on."""
     shape: re.Pattern[str] = ANYTHING
     """As in SecretOption."""
     beside: str = ""

@@ -62,7 +62,10 @@ HARMLESS_VALUES = (
 )
 """Values that hold no secret whatever the name says: switches, references, the mounts of `docker build`."""
 
-HEADER_OPTIONS = frozenset({"-H", "--header", "--proxy-header"})
+HEADER_OPTIONS = frozenset(
+    {"-H", "--header", "--headers", "--proxy-header", "--custom-header", "--add-header", "--http-header"}
+    | {"-header", "-headers", "--extra-header", "--rpc-header", "-rpc-header", "--metadata", "-metadata"}
+)
 SECRET_HEADERS = re.compile(
     r"authorization|proxy-authorization|cookie|set-cookie|x-auth|x-authentication"
     r"|(?!idempotency|sec-|x-idempotency|surrogate|.*cache|partition|routing|.*encryption|.*object)[\w-]+-key"

@@ -33,6 +33,13 @@ _CUT_USER_INFO = re.compile(
 )
 # user:password@tcp(host:port)/name, as Go's drivers have it.
 _DSN = re.compile(r"(?P<head>(?<![\w-])[\w-]{1,64}:)(?P<value>[^\s@\"'/]{1,256})(?=@(?:tcp|udp|unix)?[(/])")
+# user:password@host, alone
+_LOGIN = re.compile(
+    r"(?P<head>(?<![\w.:/@%+-])(?!(?:mailto|sips?|xmpp|jid|acct|npm|file|ssh|git|workspace|pkg|patch|link|did):)"
+    r"[\w.-]{1,64}:)(?P<value>[^\s/:\"',;]{3,128})"
+    r"(?=@(?:localhost|\d{1,3}(?:\.\d{1,3}){3}|"
+    r"[A-Za-z][\w-]{0,62}(?:(?:\.[\w-]{1,63}){0,8}\.[A-Za-z]{2,24}|:\d{2,5}))(?![\w@]))"
+)
 _ACCOUNT = re.compile(r"[a-z][a-z._-]{0,15}")
 
 _AUTHORIZATION = re.compile(r"(?i)(?P<head>authorization[\"']?\s*+:\s*+)(?P<value>[^\"'\r\n]++)")
@@ -185,6 +192,7 @@ _RULES = (
     _Rule("://", _USER_INFO, _without_user_info),
     _Rule("://", _CUT_USER_INFO, _without_cut_password),
     _Rule("@", _DSN, _without_value),
+    _Rule("@", _LOGIN, _without_value),
     *(
         _Rule(quote, re.compile(way.replace("Q", quote)), _without_value)
         for quote in "\"'"

@@ -27,7 +27,7 @@ def redact_named(word: str, previous: str) -> str | None:
         return None
     dash, name, colon, value = named.groups()
     # Without a dash it is rather an image with its tag or a target, such as token:1.2, if it isn't shouted.
-    is_name = dash or name.isupper() or colon != ":"
+    is_name = dash or name.isupper() or name == "pass" or colon != ":"
     return f"{dash or ''}{name}{colon}{REDACTED}" if is_name and is_secret(name, value) else None
 
 
