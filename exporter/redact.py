@@ -16,8 +16,10 @@ from exporter.redact_names import is_harmless, is_secret_name, is_weak_secret
 from exporter.redact_places import PLACES_OF_ANY, SECRET_PLACES
 from exporter.redact_programs import (
     CHANGES,
+    CONTAINER_PROGRAMS,
     HOUSES,
     LATE_WORDS,
+    LOGIN_OPTIONS,
     NO_PASSWORD,
     OTHER_PROGRAMS,
     PASSWORD_OPTIONS,
@@ -25,7 +27,7 @@ from exporter.redact_programs import (
     USER_OPTIONS,
     WRAPPED_PROGRAMS,
 )
-from exporter.redact_rows import NOTHING, PLACEHOLDERS, SecretOption, SecretPlace
+from exporter.redact_rows import LOGIN, NOTHING, PLACEHOLDERS, SecretOption, SecretPlace
 from exporter.redact_rules import REDACTED
 from exporter.redact_text import redact_texts
 from exporter.redact_words import KEY, redact_assignments, redact_named
@@ -34,6 +36,7 @@ _MAX_SCRIPT_DEPTH = 4
 _MAX_ROUNDS = 6
 _MAX_CLUSTER_CHARS = 8
 _MAX_LOGIN_WORDS = 24
+_OPTION_MARKS = ("-", "/")
 
 # A placeholder such as <redacted> or <token> is one word.
 _WORD = re.compile(
@@ -54,10 +57,10 @@ for _rank, _about in enumerate(SECRET_OPTIONS):
 _PLACES: dict[str, list[SecretPlace]] = {}
 for _row in SECRET_PLACES:
     _PLACES.setdefault(_row.words[0], []).append(_row)
-_PLACES_OF_ANY: dict[str, list[SecretPlace]] = {}
-"""Those that begin with a subcommand of whatever program, so not with the last part of a path."""
+_PLACES_OF_WORD = {word: list(rows) for word, rows in _PLACES.items()}
+"""With those that begin with a subcommand of whatever program, so not with the last part of a path."""
 for _row in PLACES_OF_ANY:
-    _PLACES_OF_ANY.setdefault(_row.words[0], []).append(_row)
+    _PLACES_OF_WORD.setdefault(_row.words[0], []).append(_row)
 
 
 def redact_arguments(arguments: Sequence[str]) -> list[str]:
@@ -113,26 +116,39 @@ class _Before:
         return f"{quote}{safe}{quote}"
 
     def _redact(self, word: str) -> str:
-        option = self._option(self._previous) or self._clustered(self._previous)
-        is_flag = option is not None and option.is_flag
-        if option is not None and option.separate and not is_flag:
+        option = self._option_before()
+        if option is not None and option.separate and not option.is_flag:
             safe = _without_secret(word, option.shape)
             return safe if safe != word or option.shape is NOTHING else self._redact_alone(word)
         at_place = self._redact_place(word) if self._here or word in self._awaited else None
         if at_place is not None:
             return at_place
-        if self._at == self._last_after_change:
-            return word if is_harmless(word) else REDACTED
-        if (
-            option is None
-            and self._previous in PASSWORD_OPTIONS
-            and not self._is_other
-            and self._is_password(word)
-        ):
-            return word if is_harmless(word) else REDACTED
-        if not is_flag and self._announces_secret(word):
+        if self._is_secret(word, option):
             return word if is_harmless(word, self._previous) else REDACTED
-        return self._redact_alone(word)
+        return self._redact_login(word) or self._redact_alone(word)
+
+    def _option_before(self) -> SecretOption | None:
+        if self._previous[:1] not in _OPTION_MARKS:
+            return None
+        return self._option(self._previous) or self._clustered(self._previous)
+
+    def _is_secret(self, word: str, option: SecretOption | None) -> bool:
+        """Whether all of `word` is a secret, after what stands before it; `option` is what is known of that."""
+        if self._at == self._last_after_change:
+            return True
+        if self._previous[:1] not in _OPTION_MARKS and self._previous[-1:] != ":":
+            return False
+        if option is None and self._previous in PASSWORD_OPTIONS and not self._is_other:
+            if self._is_password(word):
+                return True
+        return not (option is not None and option.is_flag) and self._announces_secret(word)
+
+    def _redact_login(self, word: str) -> str | None:
+        """`name:password` behind an option such as `--user`; None if it is none."""
+        if self._previous not in LOGIN_OPTIONS or not self._seen.isdisjoint(CONTAINER_PROGRAMS):
+            return None
+        safe = _without_secret(word, LOGIN)
+        return safe if safe != word else None
 
     def _redact_alone(self, word: str) -> str:
         """The word without what it says of itself."""
@@ -197,12 +213,15 @@ class _Before:
     def _go(self, row: SecretPlace, at: int, word: str, *, is_option: bool) -> None:
         """One step on the way of `row`, or none, or the end of it."""
         wanted = row.words[at]
+        is_waiting = wanted == "?" and _is_option(self._previous)
         if is_option:
             is_lost = row.words[at - 1] == "?" or wanted == "!"
         else:
-            is_lost = wanted == "?" and not (_NAME.fullmatch(word) and is_secret_name(word))
+            is_name = wanted != "?" or (_NAME.fullmatch(word) is not None and is_secret_name(word))
+            is_waiting = is_waiting and not is_name
+            is_lost = not is_name and not is_waiting
         if not is_lost:
-            self._enter(row, at if is_option or wanted == "**" else at + 1)
+            self._enter(row, at if is_option or is_waiting or wanted == "**" else at + 1)
 
     def _enter(self, row: SecretPlace, at: int) -> None:
         """From now on `row` waits for what its way has at `at`."""
@@ -221,10 +240,10 @@ class _Before:
         elif name in _ROWS and name not in self._seen:
             self._seen.add(name)
             self._learn(name)
-        for row in (*_PLACES.get(name, ()), *_PLACES_OF_ANY.get(word, ())):
+        for row in (_PLACES_OF_WORD if name == word else _PLACES).get(name, ()):
             if not row.beside or row.beside in self._late:
                 self._enter(row, 1)
-        if CHANGES.fullmatch(word):
+        if "pass" in word and CHANGES.fullmatch(word):
             self._last_after_change = _last_argument(self._words, self._at + 1)
         self._is_other = self._is_other or name in OTHER_PROGRAMS
         self._at += 1
@@ -262,6 +281,8 @@ def _is_password_of(before: Sequence[str], word: str) -> bool:
     """Whether `word` is the password behind `-u name`, perhaps other options, and `-p`."""
     if _is_option(word) or NO_PASSWORD.fullmatch(word):
         return False
+    if before[-1] == "-p" and "login" in before:
+        return True
     was_option = True
     for at in range(len(before) - 2, max(len(before) - _MAX_LOGIN_WORDS, 0), -1):
         is_option = _is_option(before[at])

@@ -4,10 +4,21 @@ from __future__ import annotations
 
 import re
 
-from exporter.redact_rows import AFTER_USER, ECHOED, PAIR, option
+from exporter.redact_rows import AFTER_USER, ECHOED, LOGIN_AT_HOST, PAIR, option
 
 OF_MACHINES = (
-    option("netclient rundeck-cli rd", "-t", shape=OPAQUE),
+    option("redli rdcli ardb-cli", "-a"),
+    option("redis-dump redis-load", "-u", shape=LOGIN_AT_HOST),
+    option("ipmi_exporter brook", "-p"),
+    option("snmp-check snmpcheck crowbar", "-c"),
+    option("snmp_exporter", "--community"),
+    option("ticketer.py", "-nthash -aesKey"),
+    option("nexmo", "-s"),
+    option("notion-cli", "-t"),
+    option("trcli sendgrid-cli", "-k"),
+    option("reportportal-cli", "--uuid"),
+    option("mailjet-cli", "-u -p"),
+    option("netclient rundeck-cli rd", "-t", shape=re.compile(r"[\w+/=~-]{16,}")),
     option("crowdin", "-T"),
     option("odoo odoo-bin spicy", "-w"),
     option("yunohost aircrack-ng jsignpdf", "-p -ksp -kp"),

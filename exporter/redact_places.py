@@ -18,6 +18,9 @@ _NO_REFERENCE = re.compile(r"[^@<].*", re.DOTALL)
 _SECRET_ID = re.compile(r"(?P<kept>(?:secret_id|password|bindpass|key|value|id|pass)=).+")
 
 _OF_HTTPIE = re.compile(r"(?i)(?P<kept>cookie:|[\w.-]*(?:token|key|password|secret)==).+")
+_OF_IMPACKET = (
+    "GetNPUsers GetUserSPNs GetADUsers dacledit owneredit lookupsid samrdump rpcdump addcomputer getTGT getST"
+)
 _OF_PERCONA = (
     "online-schema-change table-checksum table-sync archiver duplicate-key-checker heartbeat kill show-grants"
 )
@@ -232,6 +235,14 @@ SECRET_PLACES = (
     # users
     place("addauth digest *", re.compile(r"(?P<kept>[^:]*:).+")),
     place("garage key import _ *"),
+    place("elasticsearch-keystore add _ *"),
+    place("onesixtyone _ *"),
+    place("passwordspray _ *"),
+    place("apikey set *"),
+    place("trello-cli auth set _ *"),
+    place("zrok enable *"),
+    place("SMCIPMITool _ _ *"),
+    *(place(f"{name}.py *", re.compile(r"(?P<kept>[\w.-]*/[\w.-]*:).+")) for name in _OF_IMPACKET.split()),
     place("mullvad account login *"),
     place("changepass.pl _ _ *"),
     place("synouser --add _ *"),
@@ -355,6 +366,7 @@ PLACES_OF_ANY = (
     place("login *", _PLAIN_OPAQUE),
     place("login _ !", _PLAIN),
     place("auth.login _ !", _PLAIN),
+    place("auth !", _PLAIN_OPAQUE),
     place("auth token !", _PLAIN_OPAQUE),
     *(
         place(f"{way} _ !", _PLAIN)

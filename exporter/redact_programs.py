@@ -32,8 +32,8 @@ _LDAP = """
     dsconf dsidm ldapvi
 """
 _SNMP = """
-    snmpwalk snmpget snmpset snmpbulkwalk snmpbulkget snmpgetnext snmptrap snmpinform snmptable
-    snmpusm snmpdf snmpstatus net-snmp-create-v3-user
+    net-snmp-config snmpwalk snmpget snmpset snmpbulkwalk snmpbulkget snmpgetnext snmptrap snmpinform
+    snmptable snmpusm snmpdf snmpstatus net-snmp-create-v3-user
 """
 _REGISTRY_CLIENTS = """
     docker podman nerdctl buildah skopeo helm crane gcrane finch regctl cosign notation img ko
@@ -48,11 +48,14 @@ LATE_WORDS = words("SecureString --type=SecureString --secret --secure")
 """Words that say what the ones before them were."""
 
 CHANGES = re.compile(
-    r"(?:[a-z]+:)*(?:change|set|reset)[-_:]?(?:(?:admin|user|root|account)[-_:]?)?(?:password|passwd|pass|pw)"
+    r"(?:[a-z]+:)*(?:change|set|reset)[-_:]?(?:(?:admin|user|root|account)[-_:]?)?(?:password|passwd|pass)"
 )
 """Subcommands that change a password, whatever the program: `bench set-admin-password secret`."""
 USER_OPTIONS = words("-u -U -user --user --username -username --login -login --email -login-name")
 """After one of these and a name, `-p` holds a password, whatever the program."""
+LOGIN_OPTIONS = words("--user --auth --credentials --creds --basic-auth --login")
+"""Their value may be a name and a password, whatever the program, unless it is one of these:"""
+CONTAINER_PROGRAMS = words("docker podman nerdctl buildah kubectl oc")
 PASSWORD_OPTIONS = words("-p -P -w")
 NO_PASSWORD = re.compile(
     r"[\d.,:/-]*(?:/(?:tcp|udp))?|[~.]{0,2}/.*|.*://.*|[^=]+\.(?:pid|sock|log|conf|ya?ml|json|txt)", re.DOTALL
@@ -76,6 +79,7 @@ SECRET_OPTIONS = (
     option("gcloud berglas envconsul", "--secret -secret", shape=NOTHING),
     option("ansible-vault", "-n --name --stdin-name --vault-id --vault-password-file", shape=NOTHING),
     option("gh", "-h --hostname", shape=NOTHING),
+    option("saml2aws databricks aws aws-sso gimme-aws-creds", "-p", shape=NOTHING),
     option("pulumi netlify", "--secret", is_flag=True),
     option("pulumi", "-s --stack -C --cwd", shape=NOTHING),
     option("cargo", "--registry --index --config", shape=NOTHING),
@@ -141,7 +145,7 @@ SECRET_OPTIONS = (
     option("mount mount.cifs", "-o", shape=re.compile(r"(?P<kept>.*user(?:name)?=[^,%]{0,128}%)[^,]+.*")),
     option("ncftpput ncftpget ncftpls ncftp hydra sshpass autoexpect", "-p", attached=True),
     option(
-        "smbclient rpcclient smbget smbcacls smbcquotas smbtree winexe wmic net",
+        "smbclient rpcclient pth-winexe smbget smbcacls smbcquotas smbtree winexe wmic net",
         "-U --user",
         shape=AFTER_PERCENT,
         attached=True,

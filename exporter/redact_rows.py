@@ -11,6 +11,8 @@ NOTHING = re.compile(r"(?!)")
 USER_AND_PASSWORD = re.compile(r"[^:]+:.*|:.+", re.DOTALL)
 AFTER_USER = re.compile(r"(?P<kept>[^:]{1,128}:).+", re.DOTALL)
 """As USER_AND_PASSWORD, where the user stays."""
+LOGIN = re.compile(r"(?P<kept>(?P<user>[\w.@+-]{1,64}):)(?!\d+$|(?P=user)$)[^/\s].*", re.DOTALL)
+"""As AFTER_USER, where a user and a group, or a name and a port, are none."""
 USER_AND_PASSWORD_OR_TOKEN = re.compile(r"[^:]+:.*|:.+|[\w.~+/=-]{20,}", re.DOTALL)
 FILE_AND_PASSWORD = re.compile(r"(?P<kept>[^:]+:).+", re.DOTALL)
 PAIR = re.compile(r"(?P<kept>[^\s=]+=).+", re.DOTALL)
@@ -19,7 +21,7 @@ OPAQUE = re.compile(r"[\w+/=~-]{16,}")
 AFTER_PERCENT = re.compile(r"(?P<kept>[^%]*%).+")
 AFTER_COMMA = re.compile(r"(?P<kept>[^,]*,).+")
 LOGIN_OF_ORACLE = re.compile(r"(?P<kept>(?:userid=)?[\w$#]+/)[^/].*", re.DOTALL | re.IGNORECASE)
-LOGIN_AT_HOST = re.compile(r"(?P<kept>[^:@]{1,128}:).+@[^@]+", re.DOTALL)
+LOGIN_AT_HOST = re.compile(r"(?P<kept>[^:@]{0,128}:).+@[^@]+", re.DOTALL)
 ECHOED = re.compile(r"(?P<kept>(?:echo|printf)\s(?:-\w+\s|'?%s'?\s)*).+", re.DOTALL)
 """Of an option that takes a command which prints the secret."""
 

@@ -18,7 +18,7 @@ SECRET_NAMES = (
     r"(?:^|_)(?:pass|pw|pwd|pat|otp|auth|bearer|jwt|authorization)\d*$",
     r"^(?:(?:src|dest)?(?:store|key)pass|pass(?:in|out)|d?sonar_login|sig|x_(?:amz|goog)_signature)$",
     r"_art_api$",
-    r"(?:^|_)(?:db|ks|ts|user|admin|ca|bind|smtp|imap|ftp|root|master|require|key|store|web|sasl|rpc|sql|ldap|mail|http|smb)pass$|key_?material$|^cookie$",
+    r"(?:^|_)(?:db|ks|ts|user|admin|ca|bind|smtp|imap|ftp|root|master|require|key|store|web|sasl|rpc|sql|ldap|mail|http|smb)pass$|key_?material$|^cookie$|(?:proxy|upstream)_?auth$|(?:security|libsodium)_?key$",
     r"mnemonic$|seed_?phrase$|(?:^|_)psk$|pre_?shared_?key$|^unseal_key|(?:setup|registration|activation|certificate)_key$",
     r"erlang_?cookie$|cipher_?pass$",
 )

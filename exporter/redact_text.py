@@ -36,9 +36,9 @@ _DSN = re.compile(r"(?P<head>(?<![\w-])[\w-]{1,64}:)(?P<value>[^\s@\"'/]{1,256})
 # user:password@host, alone
 _LOGIN = re.compile(
     r"(?P<head>(?<![\w.:/@%+-])(?!(?:mailto|sips?|xmpp|jid|acct|npm|file|ssh|git|workspace|pkg|patch|link|did):)"
-    r"[\w.-]{1,64}:)(?P<value>[^\s/:\"',;]{3,128})"
+    r"[A-Za-z_][\w.-]{0,63}:)(?P<value>(?![\d.]+@)[^\s/:=\"',;]{3,128})"
     r"(?=@(?:localhost|\d{1,3}(?:\.\d{1,3}){3}|"
-    r"[A-Za-z][\w-]{0,62}(?:(?:\.[\w-]{1,63}){0,8}\.[A-Za-z]{2,24}|:\d{2,5}))(?![\w@]))"
+    r"[A-Za-z][\w-]{0,62}(?:(?:\.[\w-]{1,63}){0,8}\.[A-Za-z]{2,24}|:\d{2,5}|(?=[\s,/]|\Z)))(?![\w@]))"
 )
 _ACCOUNT = re.compile(r"[a-z][a-z._-]{0,15}")
 
