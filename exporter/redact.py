@@ -133,14 +133,13 @@ class _Before:
         return self._option(self._previous) or self._clustered(self._previous)
 
     def _is_secret(self, word: str, option: SecretOption | None) -> bool:
-        """Whether all of `word` is a secret, after what stands before it; `option` is what is known of that."""
+        """Whether all of `word` is a secret, after what stands before it, of which `option` is known."""
         if self._at == self._last_after_change:
             return True
         if self._previous[:1] not in _OPTION_MARKS and self._previous[-1:] != ":":
             return False
-        if option is None and self._previous in PASSWORD_OPTIONS and not self._is_other:
-            if self._is_password(word):
-                return True
+        if option is None and self._previous in PASSWORD_OPTIONS and self._is_password(word):
+            return True
         return not (option is not None and option.is_flag) and self._announces_secret(word)
 
     def _redact_login(self, word: str) -> str | None:
@@ -156,7 +155,8 @@ class _Before:
         return attached or redact_named(word, self._previous) or self._redact_inside(word)
 
     def _is_password(self, word: str) -> bool:
-        return _is_password_of(self._words[max(self._at - _MAX_LOGIN_WORDS, 0) : self._at], word)
+        before = self._words[max(self._at - _MAX_LOGIN_WORDS, 0) : self._at]
+        return not self._is_other and _is_password_of(before, word)
 
     def _option(self, name: str) -> SecretOption | None:
         ranked = self._options.get(name)
@@ -304,7 +304,9 @@ def _last_argument(words: Sequence[str], start: int) -> int:
 
 def _name(word: str) -> str:
     """The program that `word` is, if it is one: the last part of a path."""
-    return word.rpartition("/")[2].rpartition("=")[2].removesuffix(".exe")
+    if "/" in word or "=" in word or "." in word:
+        return word.rpartition("/")[2].rpartition("=")[2].removesuffix(".exe")
+    return word
 
 
 def _is_option(word: str) -> bool:

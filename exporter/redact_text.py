@@ -141,8 +141,9 @@ _TOKEN_HINTS = [(hint, shape.pattern) for shape in TOKEN_SHAPES for hint in shap
 def redact_texts(texts: list[str]) -> list[str]:
     """The texts with `<redacted>` for what gives itself away in them."""
     whole = "\0".join(texts)
-    tokens = list(dict.fromkeys(pattern for hint, pattern in _TOKEN_HINTS if hint in whole))
-    rules = [rule for rule in _RULES if rule.hint in whole]
+    hinted = [pattern for hint, pattern in _TOKEN_HINTS if hint in whole]
+    rules = [rule for mark, group in _RULES if mark in whole for rule in group if rule.hint in whole]
+    tokens = list(dict.fromkeys(hinted))
     return [_redact_text(text, tokens, rules) for text in texts] if tokens or rules else texts
 
 
@@ -187,38 +188,43 @@ class _Rule(NamedTuple):
     replacement: str | Callable[[re.Match[str]], str]
 
 
-_RULES = (
-    _Rule("PRIVATE KEY", _PRIVATE_KEY, REDACTED),
+_OF_URLS = (
     _Rule("://", _USER_INFO, _without_user_info),
     _Rule("://", _CUT_USER_INFO, _without_cut_password),
     _Rule("@", _DSN, _without_value),
     _Rule("@", _LOGIN, _without_value),
-    *(
-        _Rule(quote, re.compile(way.replace("Q", quote)), _without_value)
-        for quote in "\"'"
-        for way in _QUOTED
-    ),
-    *(
-        _Rule(hint.replace("Q", quote), re.compile(way.replace("Q", quote)), _without_value)
-        for quote in "\"'"
-        for hint, way in _HINTED_QUOTED
-    ),
-    _Rule('"', _NUMBER, _without_value),
-    _Rule(":", _AUTHORIZATION, _without_value),
+)
+_OF_SCRIPTS = (
     _Rule("alue=", _PAIR, _without_value),
     _Rule("</", _ELEMENT, _without_value),
-    _Rule("s/", _REPLACED, _without_value),
-    _Rule("s|", _REPLACED, _without_value),
-    _Rule("s#", _REPLACED, _without_value),
+    *(_Rule(hint, _REPLACED, _without_value) for hint in ("s/", "s|", "s#")),
     _Rule("s/", _PLACEHOLDER, _without_value),
-    _Rule("dentified ", _IDENTIFIED, _without_value),
-    _Rule("DENTIFIED ", _IDENTIFIED, _without_value),
-    _Rule("USING ", _CONNECT, _without_value),
-    _Rule("using ", _CONNECT, _without_value),
+    *(_Rule(hint, _IDENTIFIED, _without_value) for hint in ("dentified ", "DENTIFIED ")),
+    *(_Rule(hint, _CONNECT, _without_value) for hint in ("using ", "USING ")),
     _Rule("|", _PIPED, _without_value),
     _Rule("<<<", _HANDED, _without_value),
-    _Rule("=", _COMMAND, _without_value),
+    _Rule("echo ", _COMMAND, _without_value),
     _Rule("set pass", _ASSIGNED_IN_TCL, _without_value),
     _Rule(" password ", _DEBCONF, _without_value),
     _Rule(" ", _BEARER, _without_value),
 )
+
+
+def _of_quotes(quote: str) -> tuple[_Rule, ...]:
+    ways = [*((quote, way) for way in _QUOTED), *_HINTED_QUOTED]
+    return tuple(
+        _Rule(hint.replace("Q", quote), re.compile(way.replace("Q", quote)), _without_value)
+        for hint, way in ways
+    )
+
+
+_RULES = (
+    ("PRIVATE KEY", (_Rule("PRIVATE KEY", _PRIVATE_KEY, REDACTED),)),
+    (":", _OF_URLS),
+    ('"', _of_quotes('"')),
+    ("'", _of_quotes("'")),
+    ('"', (_Rule('"', _NUMBER, _without_value),)),
+    (":", (_Rule(":", _AUTHORIZATION, _without_value),)),
+    ("", _OF_SCRIPTS),
+)
+"""All of them, in their order; a group is looked at where its mark is in any text."""
