@@ -195,11 +195,11 @@ _OF_URLS = (
     _Rule("@", _LOGIN, _without_value),
 )
 _OF_SCRIPTS = (
-    _Rule("alue=", _PAIR, _without_value),
+    *(_Rule(hint, _PAIR, _without_value) for hint in ("value=", "Value=")),
     _Rule("</", _ELEMENT, _without_value),
     *(_Rule(hint, _REPLACED, _without_value) for hint in ("s/", "s|", "s#")),
     _Rule("s/", _PLACEHOLDER, _without_value),
-    *(_Rule(hint, _IDENTIFIED, _without_value) for hint in ("dentified ", "DENTIFIED ")),
+    *(_Rule(hint, _IDENTIFIED, _without_value) for hint in ("identified ", "IDENTIFIED ")),
     *(_Rule(hint, _CONNECT, _without_value) for hint in ("using ", "USING ")),
     _Rule("|", _PIPED, _without_value),
     _Rule("<<<", _HANDED, _without_value),

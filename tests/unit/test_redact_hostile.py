@@ -124,6 +124,23 @@ _REPEATED = sorted(
 )
 
 
+_LONG = (
+    *(" ".join(_WORDS[at::8]) for at in range(8)),
+    *(
+        "-u bob -p x ",
+        "set password x ",
+        "password: '",
+        "proxyauth=",
+        "user=",
+        "-u ",
+        "curl ",
+        "a:b@c ",
+        "a:b@",
+    ),
+    *("echo x | sudo ", "chpasswd <<< ", "<a>x</", "s/@TOKEN@/", "name=token,value=", "jwt.sign(x,'", " "),
+)
+
+
 def _cpu_s(piece: str, size: int, *, is_spread: bool) -> float:
     text = (piece * size)[:size]
     arguments = text.split(" ") if is_spread else ["sh", "-c", text]
@@ -139,4 +156,12 @@ def test_the_work_grows_no_faster_than_the_text(piece: str, *, is_spread: bool) 
     # Eight times the text takes eight times the time; quadratic would be sixty-four times. What else the
     # machine does only adds to it: one that was let alone tells.
     tries = (_cpu_s(piece, 32 << 10, is_spread=is_spread) for _ in range(30))
+    assert any(many < 24 * max(few, 0.001) for many in tries)
+
+
+@pytest.mark.parametrize("is_spread", [False, True], ids=["script", "arguments"])
+@pytest.mark.parametrize("piece", _LONG, ids=lambda piece: ascii(piece[:40]))
+def test_a_line_of_128_kib_is_no_worse(piece: str, *, is_spread: bool) -> None:
+    few = min(_cpu_s(piece, 16 << 10, is_spread=is_spread) for _ in range(3))
+    tries = (_cpu_s(piece, 128 << 10, is_spread=is_spread) for _ in range(10))
     assert any(many < 24 * max(few, 0.001) for many in tries)
