@@ -62,8 +62,8 @@ TAKEN_BY_SUDO = {
     "TMPDIR": "/var/tmp",  # noqa: S108
     "PYTHONPYCACHEPREFIX": "compiled",
 }
-"""Variables that a build may have and root must not. `sudo -E` takes all but the last one away, which says where
-Python looks for code that is compiled already, and puts it."""
+"""Variables that a build may have and root must not. `sudo -E` takes all but the last one away, which says
+where Python looks for code that is compiled already, and puts it."""
 SHOW_TAKEN = 'printf "%s\\n" "$PYTHONPATH" "$RUBYLIB" "$TMPDIR" "$PYTHONPYCACHEPREFIX"'
 
 
