@@ -25,6 +25,8 @@ class Stock:
     """It is to be refused, and nothing else is tried."""
     is_required: bool = True
     """Whether it is a failure that its archive can't be reached."""
+    is_extra: bool = False
+    """It is tried only where it is asked for."""
 
 
 KERNELS = (
@@ -47,6 +49,16 @@ KERNELS = (
         "linux-image-generic",
         "bookworm",
         is_required=False,
+    ),
+    Stock(
+        "ubuntu-24.04-hwe",
+        "6.17",
+        UBUNTU,
+        ("noble", "noble-updates"),
+        "linux-image-generic-hwe-24.04",
+        "bookworm",
+        is_required=False,
+        is_extra=True,
     ),
     Stock("debian-13", "6.12", DEBIAN, ("trixie",), "linux-image-amd64", "trixie"),
     Stock("debian-13-backports", "", DEBIAN, ("trixie-backports",), "linux-image-amd64", "trixie"),

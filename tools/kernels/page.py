@@ -23,6 +23,7 @@ _DISTRIBUTIONS = {
     "ubuntu-22.04": "Ubuntu 22.04",
     "debian-12": "Debian 12",
     "ubuntu-24.04": "Ubuntu 24.04",
+    "ubuntu-24.04-hwe": "Ubuntu 24.04, HWE",
     "debian-13": "Debian 13",
     "debian-13-backports": "Debian 13, backports",
     "this machine": "the machine of the run itself",
@@ -58,6 +59,7 @@ def page(outcomes: list[dict[str, Any]]) -> str:
     lines.append(
         _row("Tried on", [outcome["day"] if outcome["release"] else _NOT_RUN for outcome in outcomes])
     )
+    lines.append(_row("Seconds it took", [_seconds(outcome) for outcome in outcomes]))
     for feature, told in FEATURES.items():
         lines.append(_row(told, [_cell(outcome, feature) for outcome in outcomes]))
     compilers: list[str] = next((outcome["compilers"] for outcome in outcomes if outcome["compilers"]), [])
@@ -72,6 +74,10 @@ def _title(outcome: dict[str, Any]) -> str:
 
 def _release(outcome: dict[str, Any]) -> str:
     return f"`{outcome['release']}`" if outcome["release"] else _NOT_RUN
+
+
+def _seconds(outcome: dict[str, Any]) -> str:
+    return str(outcome.get("seconds") or "not noted") if outcome["release"] else _NOT_RUN
 
 
 def _cell(outcome: dict[str, Any], feature: str) -> str:

@@ -76,6 +76,7 @@ class Outcome:
             "day": datetime.now(UTC).date().isoformat(),
             "compilers": list(self.compilers),
             "not_run": self.not_run,
+            "seconds": round(sum(self.seconds.values())),
             "features": cells,
         }
 
