@@ -14,7 +14,7 @@ from pathlib import Path
 
 from exporter.errors import KernelError
 from exporter.kernel.btf import VMLINUX
-from tools.kernels.ahead import compile_for, keep_for_the_next_start, offsets_in, put
+from tools.kernels.ahead import compile_for, keep_for_the_next_start, offsets_in, put, put_compiler
 from tools.kernels.folders import CHECKOUT, RESULTS
 from tools.kernels.machine import boot
 from tools.kernels.results import FEATURES, ON_A_KERNEL_TOO_OLD, Check, Outcome, checks_in, unseen
@@ -53,6 +53,8 @@ def in_a_machine(kernel: Kernel, made: Made) -> Outcome:
         checks, wanted = _made_ahead(kernel.btf.read_bytes(), made, results, stock.root), tuple(FEATURES)
     seconds = {"ahead": time.monotonic() - began_s}
     if all(check.ok for check in checks):
+        if not (stock.is_compiled_on or stock.is_too_old):
+            put_compiler(results / "ahead", _COMPILERS[stock.root])
         job = _JOB.format(command=_pytest(".venv/bin/python", Path("/results"), is_too_old=stock.is_too_old))
         over = boot(kernel, made.roots[stock.root], made.checkouts[stock.root], results, job)
         checks += _checks(results, over.status, over.story())
