@@ -57,7 +57,7 @@ KERNELS = (
         "6.17",
         UBUNTU,
         ("noble", "noble-updates"),
-        "linux-image-generic-hwe-24.04",
+        "linux-image-generic-6.17",  # what -hwe-24.04 needed before 7.0
         "bookworm",
         is_required=False,
         is_extra=True,

@@ -24,7 +24,7 @@ _DISTRIBUTIONS = {
     "ubuntu-22.04": "Ubuntu 22.04",
     "debian-12": "Debian 12",
     "ubuntu-24.04": "Ubuntu 24.04",
-    "ubuntu-24.04-hwe": "Ubuntu 24.04, HWE",
+    "ubuntu-24.04-hwe": "Ubuntu 24.04, HWE 6.17",
     "debian-13": "Debian 13",
     "debian-13-backports": "Debian 13, backports",
     "this machine": "the machine of the run itself",
