@@ -21,7 +21,7 @@ from tools.kernels.machine import pack_checkout
 from tools.kernels.matrix import KERNELS, Stock
 from tools.kernels.results import FEATURES, Outcome
 from tools.kernels.roots import make_root
-from tools.kernels.trying import THIS_MACHINE, Made, in_a_machine, on_this_machine
+from tools.kernels.trying import THIS_MACHINE, Made, in_a_machine, on_this_machine, test_files
 from tools.kernels.unpacked import Kernel, fetch
 
 OUTCOMES = RESULTS / "results.json"
@@ -70,7 +70,7 @@ def _prepare(
     RESULTS.mkdir(parents=True, exist_ok=True)
     checkouts = {suite: RESULTS / f"checkout-{suite}.tar" for suite in roots}
     for suite, target in checkouts.items():
-        pack_checkout(roots[suite], target)
+        pack_checkout(roots[suite], test_files(), target)
     made = Made(roots, checkouts, test_programs(roots["bookworm"]))
     print(f"kernels: prepared in {time.monotonic() - began_s:.0f} s", flush=True)
     return made, kernels

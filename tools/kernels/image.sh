@@ -3,8 +3,8 @@
 #
 #   tools/kernels/image.sh FILE
 #
-# FILE stands in a folder of its own, which the image has as an empty one. .venv is at /venv, since in-root.sh shows
-# the checkout read-only; guest.sh links it into the checkout.
+# FILE stands in a folder of its own, which the image has as an empty one; venv.tar is left beside it. .venv is at
+# /venv, since in-root.sh shows the checkout read-only; guest.sh links it into the checkout.
 set -euo pipefail
 
 readonly file=$1 venv=/venv
@@ -23,6 +23,8 @@ env --unset=PYTHONDONTWRITEBYTECODE "$venv/bin/python" -m pytest --quiet --colle
 rm -r "$plugins"
 install -m 0755 /src/tools/kernels/guest.sh /sbin/guest
 mkdir -p /lib/modules /results "$folder"
+
+tar --create --directory=/ --file="$folder/venv.tar" "${venv#/}"
 
 # The root alone: neither what in-root.sh mounts in it, nor the image itself.
 mount --bind / /mnt

@@ -30,7 +30,7 @@ _HERE = Path(__file__).parent
 _PYPROJECT = CHECKOUT / "pyproject.toml"
 _READ_BY_PIP = ("build-system", "project")
 """Tables of pyproject.toml; the others are for tools that aren't in there."""
-_IMAGE = "root.ext4"
+_IMAGE, _VENV = "root.ext4", "venv.tar"
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,8 @@ class Root:
     """As debian-root.sh made it; its BCC is one of the compilers."""
     image: Path
     """The same with .venv."""
+    venv: Path
+    """That alone, as a tar file."""
 
     @property
     def busybox(self) -> Path:
@@ -86,7 +88,7 @@ def make_root(suite: str) -> Root:
     for older in CACHE.glob(f"root-{suite}-{'[0-9a-f]' * 12}"):
         if older != target:
             shutil.rmtree(older, ignore_errors=True)
-    return Root(suite, folder, target / _IMAGE)
+    return Root(suite, folder, target / _IMAGE, target / _VENV)
 
 
 def _make_image(root: Path, unfinished: Path) -> None:
@@ -94,5 +96,6 @@ def _make_image(root: Path, unfinished: Path) -> None:
     written.mkdir()
     command = in_root(root, "/src/tools/kernels/image.sh", f"/image/{_IMAGE}", kept=written)
     subprocess.run(command, check=True)
-    (written / "upper/image" / _IMAGE).rename(unfinished / _IMAGE)
+    for name in (_IMAGE, _VENV):
+        (written / "upper/image" / name).rename(unfinished / name)
     shutil.rmtree(written)

@@ -44,6 +44,15 @@ class Made:
     programs: Path
 
 
+def test_files() -> list[str]:
+    """Those that have tests for every kernel, from the checkout on."""
+    return [
+        str(path.relative_to(CHECKOUT))
+        for path in sorted((CHECKOUT / "tests").rglob("test_*.py"))
+        if "pytest.mark.everywhere(" in path.read_text()
+    ]
+
+
 def in_a_machine(kernel: Kernel, made: Made) -> Outcome:
     """Offsets, both compilers, and then all tests in one boot; one that is too old has to be refused."""
     stock, results = kernel.stock, _empty(RESULTS / kernel.stock.name)
@@ -108,15 +117,10 @@ def _made_ahead(btf: bytes, made: Made, results: Path, own_root: str) -> list[Ch
 
 def _pytest(python: str, results: Path, *, is_too_old: bool) -> str:
     """The tests that carry `everywhere`, those of one feature on a kernel that is to be refused."""
-    files = [
-        str(path.relative_to(CHECKOUT))
-        for path in sorted((CHECKOUT / "tests").rglob("test_*.py"))
-        if "pytest.mark.everywhere(" in path.read_text()
-    ]
     which = "everywhere(feature='refusal')" if is_too_old else "everywhere"
     return (
         f'{python} -m pytest -p no:cacheprovider -m "{which}" -o timeout={_TEST_LIMIT_S} --durations=15 -v'
-        f" --made-ahead={results}/ahead --junitxml={results}/tests.xml {' '.join(files)}"
+        f" --made-ahead={results}/ahead --junitxml={results}/tests.xml {' '.join(test_files())}"
     )
 
 
