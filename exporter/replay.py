@@ -188,7 +188,9 @@ class Replay:
 
 
 def _job(*, ids: dict[str, Any], provider: Any, run_id: Any, **names: Any) -> Job:
-    known = {name: _optional_text(value) for name, value in names.items()}
+    known: dict[str, Any] = {name: _optional_text(value) for name, value in names.items()}
+    if not known.keys().isdisjoint(("claims", "is_vouched")):
+        raise _UnfitError("it says whom a policy took the job for")
     return Job(_text(provider), _text(run_id), _ids(**ids), **known)
 
 

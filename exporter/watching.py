@@ -138,10 +138,10 @@ class JobWatch:
 
     def discover(self, event: Environment, program: Program) -> Discovered | None:
         """The job that `program` is a root of; None when it is of none."""
-        worker = program.parent.process if program.parent else None
-        found = self._identify(event.block, worker)
+        found = self._identify(event.block, program.parent)
         if found is None:
             return None
+        worker = program.parent.process if program.parent else None
         key, job, environ, step = found
         scope = self._scope_of.get(key)
         if scope in self._open:

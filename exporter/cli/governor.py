@@ -16,6 +16,7 @@ from exporter.kernel.registry import JobMode, Standing
 from exporter.policy.compile import Compiled, compile_policy
 from exporter.policy.executables import require_executables
 from exporter.policy.model import Address, JobPolicy, Mode, Policy
+from exporter.policy.sections import remarks
 from exporter.terms import Terms, terms_of
 from exporter.watching import WITHOUT_ROOM
 
@@ -89,7 +90,7 @@ class Governor:
         """
         self._steering = steering
         if self._source is not None:
-            for line in _missing(self._source.policy):
+            for line in _to_be_said(self._source.policy):
                 self._warn(line)
             if self._has_one_job:
                 return
@@ -173,7 +174,7 @@ class Governor:
         `changed` gets the terms of each scope whose policy is another one. Raises CiEgressError, and
         changes nothing, where the new policy can't be held to.
         """
-        lines = _missing(source.policy)
+        lines = _to_be_said(source.policy)
         self._scopes.look_again()
         plan = self._plan(source)
         after = {
@@ -274,7 +275,7 @@ class Governor:
                 self._scopes.remove(written.number)
 
 
-def _missing(policy: Policy) -> list[str]:
-    """What is to be said of executables in `lineage`. Raises FileError."""
+def _to_be_said(policy: Policy) -> list[str]:
+    """Of executables in `lineage`, and of sections that allow nobody anything. Raises FileError."""
     sections = (rule for section in policy.sections for rule in section.rules)
-    return require_executables([*policy.rules, *sections])
+    return [*require_executables([*policy.rules, *sections]), *map(str, remarks(policy))]

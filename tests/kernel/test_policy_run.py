@@ -184,7 +184,7 @@ def test_the_strictest_mode_wins(
 
 
 def test_a_section_for_another_job_does_not_count(lab: Lab, programs: Programs, tmp_path: Path) -> None:
-    text = f'mode: enforce\njobs: {{"*/build": {{allow: ["{V4.peer}:{PORT}"]}}}}\n'
+    text = f'mode: enforce\ntrust_names: true\njobs: {{"*/build": {{allow: ["{V4.peer}:{PORT}"]}}}}\n'
     act = ["sh", "-c", '"$@"; true', "sh", *programs.act("connect", V4.peer, PORT)]
     assert trace(lab, act, tmp_path, "--policy", policy(tmp_path, text), env=GITLAB).stdout == "EPERM\n"
 

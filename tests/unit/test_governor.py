@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 SECTIONS = """
 version: 1
 allow: [a.example]
+trust_names: true
 jobs:
   "*/strict": {mode: enforce}
   "*/more": {allow: [b.example]}

@@ -61,6 +61,32 @@ def test_steps_of_a_job_are_one_trace_under_one_span(tmp_path: Path) -> None:
     assert sorted(tops) == ["checkout", "test", "upload"]
 
 
+def test_a_project_is_believed_of_a_job_that_its_agent_made_and_of_no_other(tmp_path: Path) -> None:
+    """An engine makes the first process of a service container, with variables of the author's."""
+    told = environment("github")
+    with watched(tmp_path) as host:
+        worker = host.starts(BARE, name="Runner.Worker")
+        host.starts(told, worker, exec_id=1)
+        engine = host.starts(BARE, name="containerd-shim-runc-v2")
+        host.starts({**told, "GITHUB_RUN_ID": "2"}, engine, exec_id=1)
+        host.starts({**environment("buildkite"), "BUILDKITE_JOB_ID": "3"}, worker, exec_id=1)
+        host.starts({**environment("gitlab"), "CI_JOB_ID": "4"}, worker, exec_id=1)
+        imitation = host.starts(BARE, worker, name="Runner.Worker", exec_id=1)
+        host.starts({**told, "GITHUB_RUN_ID": "6"}, imitation, exec_id=1)
+        host.finds({**told, "GITHUB_RUN_ID": "5"}, worker)
+        host.finds({**told, "GITHUB_RUN_ID": "7"})
+        host.stops()
+    assert [(job.provider, job.is_vouched) for job in host.began] == [
+        ("github", True),
+        ("github", False),
+        ("buildkite", False),
+        ("gitlab", False),
+        ("github", False),
+        ("github", True),
+        ("github", False),
+    ]
+
+
 def test_what_a_step_does_says_which_step_whatever_its_programs_execute_with(tmp_path: Path) -> None:
     def step(name: str) -> dict[str, str]:
         return {**environment("github"), "GITHUB_ACTION": name}
