@@ -28,6 +28,7 @@ from exporter.events import (
     Flowed,
     Forked,
     Found,
+    Metered,
     ProcessKey,
     Stage,
     Switched,
@@ -92,6 +93,8 @@ class Pipeline:
                 self._acted(event)
             case Flowed():
                 self._flowed(event)
+            case Metered():
+                self._metered(event)
             case Aggregated():
                 self._aggregated(event)
             case Tampered():
@@ -240,6 +243,11 @@ class Pipeline:
             job.transferred(flow.destination, flow.program, event, flow.ruling)
             self._submit_flow(flow, event.at_ns)
 
+    def _metered(self, event: Metered) -> None:
+        flow = self._flows.measure(event)
+        if flow is not None:
+            self._submit_flow(flow, event.at_ns)
+
     def _aggregated(self, event: Aggregated) -> None:
         where = self._destination(event)
         program, owner = None, None
@@ -250,9 +258,10 @@ class Pipeline:
         job = self._job(program.scope if program else event.scope)
         said = self._said(job, event, where, program)
         span = job.spans.aggregate(event, where, program, owner, said)
-        job.counts(where, program, said, span.context, event.attempts)
-        job.tells(where, program, said, lambda: span, event.attempts)
-        job.summary.ended(where, program, event.outcome, event.attempts, said=said)
+        if event.attempts:
+            job.counts(where, program, said, span.context, event.attempts)
+            job.tells(where, program, said, lambda: span, event.attempts)
+            job.summary.ended(where, program, event.outcome, event.attempts, said=said)
         job.transferred(where, program, event, said)
         self._outlets.telemetry.submit(span, event.attempts, aggregated=True)
 
@@ -315,7 +324,9 @@ class Pipeline:
     def _submit_flow(self, flow: Flow, ended_ns: int) -> None:
         job = self._job(flow.program.scope)
         job.summary.ended(flow.destination, flow.program, flow.outcome, said=flow.ruling)
-        self._outlets.telemetry.submit(job.spans.egress(flow, ended_ns), attempts=1)
+        if flow.metered is not None:
+            job.transferred(flow.destination, flow.program, flow.metered, flow.ruling)
+        self._outlets.telemetry.submit(job.spans.egress(flow, flow.ended_ns(ended_ns)), attempts=1)
 
     def _ended(self, program: Program) -> None:
         was_only_forked = program.exec_id == 0 and program.became_another
