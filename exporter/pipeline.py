@@ -91,10 +91,8 @@ class Pipeline:
         match event:
             case Acted():
                 self._acted(event)
-            case Flowed():
-                self._flowed(event)
-            case Metered():
-                self._metered(event)
+            case Flowed() | Metered():
+                self._went_on(event)
             case Aggregated():
                 self._aggregated(event)
             case Tampered():
@@ -230,6 +228,14 @@ class Pipeline:
         names = self._names_of(event.process, event.scope).names_of(event.peer, event.at_ns)
         return early_ruling(terms, event, names, [each.path or "" for each in program.chain])
 
+    def _went_on(self, event: Flowed | Metered) -> None:
+        if isinstance(event, Flowed):
+            self._flowed(event)
+            return
+        flow = self._flows.measure(event)
+        if flow is not None:
+            self._submit_flow(flow, event.at_ns)
+
     def _flowed(self, event: Flowed) -> None:
         flow = self._flows.advance(event)
         if flow is None:
@@ -241,11 +247,6 @@ class Pipeline:
             job.metrics.connect_took(flow.destination, event.outcome, took_s, flow.context)
         if flow.end is not None:
             job.transferred(flow.destination, flow.program, event, flow.ruling)
-            self._submit_flow(flow, event.at_ns)
-
-    def _metered(self, event: Metered) -> None:
-        flow = self._flows.measure(event)
-        if flow is not None:
             self._submit_flow(flow, event.at_ns)
 
     def _aggregated(self, event: Aggregated) -> None:

@@ -96,8 +96,8 @@ def _acted(draw: Draw, key: ProcessKey) -> Acted:
     cookie, protocol = _number(draw, _U64), draw.choice((6, 17, 1, _number(draw, _U16)))
     ends = (address(draw), _number(draw, _U16), address(draw), _number(draw, _U16))
     ruling = (draw.choice(list(Verdict)), _number(draw, _U32), _number(draw, _U64), _number(draw, _U32))
-    told = (cookie, protocol, *ends, *ruling, draw.chance(0.5))
-    return Acted(_number(draw, _U64), *who, *told)
+    drawn = Acted(_number(draw, _U64), *who, cookie, protocol, *ends, *ruling)
+    return drawn._replace(is_metered=draw.chance(0.5))
 
 
 def _flowed(draw: Draw, _: ProcessKey) -> Flowed:

@@ -110,9 +110,7 @@ def flowed(event: Flowed) -> bytes:
 
 
 def metered(event: Metered) -> bytes:
-    return record(
-        wire.BYTES_RECORD, header(wire.KIND_BYTES, ProcessKey(0, 0), at_ns=event.at_ns), *event[1:]
-    )
+    return record(wire.BYTES_RECORD, header(wire.KIND_BYTES, ProcessKey(0, 0), at_ns=event.at_ns), *event[1:])
 
 
 def aggregated(event: Aggregated) -> bytes:
