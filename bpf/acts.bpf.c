@@ -192,6 +192,8 @@ static inline void keep(const struct act_value *act, struct bpf_sock *sk, enum c
 		change_act(last, act, is_metered ? METERING_COUNTED : METERING_NONE, window, slot);
 	else if (last)
 		change_act(last, 0, METERING_NONE, 0, 0);
+	if (!slot)
+		count(KIND_BYTES, COUNT_UNTRACKED);
 }
 
 /*
