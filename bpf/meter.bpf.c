@@ -127,8 +127,8 @@ static inline int is_peer(const struct last_peer *last, const struct datagram *d
 /* Whether a datagram is of the latest act. Others are of peers that aren't told apart. */
 static inline int is_of_act(const struct last_peer *last, const struct datagram *datagram)
 {
-	if (last->act.key.other)
-		return datagram->tid != 0;
+	if (last->act.key.other) /* to a connected socket only its peer can send */
+		return datagram->tid || last->act.key.act == ACT_CONNECT;
 	if (is_peer(last, datagram))
 		return 1;
 	if (last->is_mixed)

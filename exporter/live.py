@@ -133,7 +133,7 @@ _LOSABLE = {
     wire.KIND_EXEC: "exec",
     wire.KIND_EXIT: "exit",
     wire.KIND_FLOW: "connect outcome",
-    wire.KIND_BYTES: "number of bytes",
+    wire.KIND_BYTES: "byte count",
     wire.KIND_ENVIRONMENT: "environment",
 }
 

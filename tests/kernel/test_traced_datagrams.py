@@ -229,7 +229,7 @@ def test_bytes_of_each_way_to_send_add_up_by_peer(lab: Lab, tmp_path: Path, netw
             in_all[address, "receive"] += received
     assert io(seen) == +in_all
     assert seen.account.endswith("+ dropped 0 + pending 0")
-    assert "number of bytes" not in seen.stderr
+    assert "byte count" not in seen.stderr
 
 
 def test_each_datagram_has_its_own_bytes_and_a_connection_all_of_its(lab: Lab, tmp_path: Path) -> None:
