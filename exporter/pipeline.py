@@ -258,6 +258,8 @@ class Pipeline:
             self._outlets.metrics.unattributed("table_full", event.attempts)
         job = self._job(program.scope if program else event.scope)
         said = self._said(job, event, where, program)
+        if event.is_other and not event.attempts:  # nobody was met
+            said = said._replace(is_novel=None)
         span = job.spans.aggregate(event, where, program, owner, said)
         if event.attempts:
             job.counts(where, program, said, span.context, event.attempts)
