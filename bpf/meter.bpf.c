@@ -75,9 +75,10 @@ static inline void change_act(struct last_peer *last, const struct act_value *ac
 
 	if (was_told)
 		record = new_bytes_record();
+	LOAD_HERE(record); /* up to 6.1 the verifier forgets what was_told says of it */
 	bpf_spin_lock((void *)&last->lock);
 	is_told = last->metering == METERING_TOLD;
-	if (is_told && !was_told) {
+	if (!record && is_told && !was_told) {
 		bpf_spin_unlock((void *)&last->lock);
 		return;
 	}
@@ -101,9 +102,11 @@ static inline void change_act(struct last_peer *last, const struct act_value *ac
 	asm volatile("" ::: "memory");
 	last->window = window;
 	bpf_spin_unlock((void *)&last->lock);
-	if (record && is_told)
+	if (!record)
+		return;
+	if (is_told)
 		events.ringbuf_submit(record, BPF_RB_NO_WAKEUP);
-	else if (record)
+	else
 		events.ringbuf_discard(record, BPF_RB_NO_WAKEUP);
 }
 
