@@ -141,6 +141,7 @@ int on_answer(struct __sk_buff *skb)
 	struct bpf_sock *sk = skb->sk;
 	struct granting *granting;
 
+	meter_received(skb);
 	if (sk && !skb->remote_port)
 		hear(skb, sk);
 	if (!read_messages(skb, 0))

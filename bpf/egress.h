@@ -30,6 +30,7 @@ enum record_kind {
 	KIND_DNS = 8,
 	KIND_TAMPER = 9,
 	KIND_ENVIRONMENT = 10,
+	KIND_BYTES = 11,
 	KINDS
 };
 
@@ -182,7 +183,7 @@ struct act_record {
 	u32 verdict;
 	u64 held; /* executables in the chain of processes, as the policy numbers them */
 	u32 policy;
-	u32 pad;
+	u32 is_metered; /* 1: its bytes come in a record of their own, when they are all there */
 };
 
 /* What the kernel saw of a connection whose connect had a record of its own: cookie ties them. */
@@ -200,9 +201,19 @@ struct flow_record {
 	u32 pad;
 };
 
+/* Payload of the datagrams of an act that had a record of its own, until its socket's next act. */
+struct bytes_record {
+	struct record_header header; /* of no process */
+	u64 cookie;
+	u64 acted_ns; /* the act's at_ns: the two tie them */
+	u64 bytes_sent;
+	u64 bytes_received;
+};
+
 /*
  * Acts that were only counted, and the value of the map that counts them: those of one program with
- * one peer and one outcome inside a window. at_ns is the first one's.
+ * one peer and one outcome inside a window. at_ns is the first one's. Without attempts: these were
+ * counted before, and more of their bytes came.
  */
 struct aggregate_record {
 	struct record_header header;
@@ -313,14 +324,6 @@ struct flow_value {
 	u32 slot; /* where the others are counted; 0: nowhere yet */
 };
 
-struct last_peer {
-	struct flow_key key;
-	u32 window;
-	u32 slot;
-	u32 undecided; /* VERDICT_*, of a connect that was let through: then packets are judged */
-	u32 pad;
-};
-
 /* An act while it is counted; of a connect that is only counted, until its outcome is known. */
 struct act_value {
 	struct flow_key key;
@@ -333,6 +336,26 @@ struct act_value {
 	u32 rule;
 	u32 policy;
 	u64 held;
+};
+
+/* How the bytes of a datagram socket's latest act are counted. */
+enum metering {
+	METERING_NONE = 0,
+	METERING_TOLD = 1,   /* here, until there is another act */
+	METERING_COUNTED = 2 /* where the act is */
+};
+
+/* Stands with a socket: its latest act. */
+struct last_peer {
+	struct act_value act;
+	u64 bytes_sent;
+	u64 bytes_received;
+	u32 window;
+	u32 slot;
+	u32 undecided; /* VERDICT_*, of a connect that was let through: then packets are judged */
+	u32 metering;
+	u32 is_mixed; /* 1: it had several peers that packets without an act of theirs may go to */
+	u32 lock;     /* struct bpf_spin_lock: of what is above, but for `undecided` */
 };
 
 /* The policies: docs/policy.md says what they mean, exporter/policy/compile.py how they are asked.

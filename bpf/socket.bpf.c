@@ -48,6 +48,14 @@ static inline u32 judge_kind(struct act_value *act, struct proc_value *proc, str
 	return verdict;
 }
 
+/* Nothing leaves by what was denied. */
+static inline enum care care_for(const struct act_value *act, u32 is_denied)
+{
+	if (act->key.protocol == IPPROTO_UDP && !is_denied)
+		return CARE_METERED;
+	return act->key.act == ACT_SEND ? CARE_REPEATED : CARE_ONCE;
+}
+
 static inline int act_on(struct bpf_sock_addr *ctx, struct bpf_sock *sk, u32 kind,
 			 const union address *peer)
 {
@@ -78,7 +86,7 @@ static inline int act_on(struct bpf_sock_addr *ctx, struct bpf_sock *sk, u32 kin
 	act.cookie = cookie_of(ctx);
 	act.tid = pid_tgid;
 	act.uid = bpf_get_current_uid_gid();
-	report(&act, pid, proc, sk);
+	report(&act, pid, proc, sk, care_for(&act, is_denied));
 	return is_denied ? DENY : ALLOW;
 }
 
@@ -196,6 +204,6 @@ int on_sock_create(struct bpf_sock *sk)
 		return ALLOW;
 	act.tid = number_at(task, TASK_PID);
 	act.uid = number_at(pointer_at(task, TASK_CRED), CRED_UID);
-	report(&act, pid, proc, 0);
+	report(&act, pid, proc, 0, CARE_ONCE);
 	return DENY;
 }

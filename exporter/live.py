@@ -133,6 +133,7 @@ _LOSABLE = {
     wire.KIND_EXEC: "exec",
     wire.KIND_EXIT: "exit",
     wire.KIND_FLOW: "connect outcome",
+    wire.KIND_BYTES: "byte count",
     wire.KIND_ENVIRONMENT: "environment",
 }
 
@@ -156,6 +157,9 @@ def losses(tracer: Tracer) -> list[str]:
             lost = counts.lost(kind)
             were = "was" if lost == 1 else "were"
             lines.append(f"{counted(lost, what)} of {counts.seen(kind)} {were} lost: the ring was full")
+    if counts.unmetered():
+        found = counted(counts.unmetered(), "act or datagram", "acts or datagrams")
+        lines.append(f"bytes of {found} aren't counted: there was no room")
     if counts.ungranted():
         addresses = counted(counts.ungranted(), "address", "addresses")
         lines.append(f"{addresses} of names that the policy has found no room, and may be denied")

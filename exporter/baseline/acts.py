@@ -64,7 +64,7 @@ def add_span(seen: Seen, span: EgressSpan, repository: str | None = None) -> Non
     except NotLearntError as error:
         if error.why is not None:
             attempts = number_of(span.attributes.get("egress.attempts"))
-            seen.left_out[error.why] += attempts or 1
+            seen.left_out[error.why] += 1 if attempts is None else attempts
 
 
 def _add(seen: Seen, span: EgressSpan, repository: str | None) -> None:

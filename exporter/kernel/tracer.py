@@ -61,6 +61,10 @@ class Counts:
         """Processes that didn't fit into the table of processes: what they do is told by their ancestors."""
         return self._values[wire.KIND_FORK * wire.COUNTS + wire.COUNT_UNTRACKED]
 
+    def unmetered(self) -> int:
+        """Times that a datagram's bytes found no room where they could be counted."""
+        return self._values[wire.KIND_BYTES * wire.COUNTS + wire.COUNT_UNTRACKED]
+
     def ungranted(self) -> int:
         """Addresses that rules for names would have granted, for which there was no room."""
         return self._values[wire.KIND_DNS * wire.COUNTS + wire.COUNT_UNGRANTED]
