@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import socket
 import struct
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
 
 import pytest
 
-from demo.namespaces import Namespace
 from exporter.clock import boot_ns
 
+from .asking import NAME, Asking, bracketed, policy, udp
 from .attached import nothing_left
 from .governed import DENIED, SENT, Governed, connect, governed, question, record, reply
 from .lab import PORT, V4, V6, Lab, Network
@@ -23,7 +21,6 @@ from .lab import PORT, V4, V6, Lab, Network
 pytestmark = pytest.mark.kernel
 
 OTHER_PORT = 7001
-NAME = "registry.example"
 MINUTE_NS = 60_000_000_000
 FRESH = {V4: 10_000, V6: 1_000}
 GRANTS_MOST = 16_384
@@ -62,50 +59,10 @@ def network(request: pytest.FixtureRequest) -> Network:
     return chosen
 
 
-def bracketed(address: str) -> str:
-    return f"[{address}]" if ":" in address else address
-
-
-def policy(network: Network, *allow: object, deny: Sequence[str] = (), mode: str = "enforce") -> str:
-    """With the resolver at `evil`; its answers, and the peer's, come from this process, too."""
-    ours = [f"any://{bracketed(network.build)}"]
-    resolver = [f"{protocol}://{bracketed(network.evil)}:53" for protocol in ("udp", "tcp")]
-    return f"mode: {mode}\nallow: {json.dumps([*ours, *resolver, *allow])}\ndeny: {json.dumps([*deny])}\n"
-
-
-@dataclass
-class Asking:
-    """A client on the build side and its resolver."""
-
-    client: socket.socket
-    resolver: socket.socket
-    stranger: socket.socket
-    """Port 53 of the peer's other address."""
-
-    def ask(self, name: str, *records: str, kind: str = "A", ttl_s: int = 60) -> None:
-        """Ask for `name` and get that answer."""
-        self.client.sendto(question(name, kind), self.resolver.getsockname())
-        asked, client = self.resolver.recvfrom(4096)
-        self.resolver.sendto(reply(asked, *records, ttl_s=ttl_s), client)
-        self.client.recv(65535)
-
-
-def udp(stack: ExitStack, side: Namespace, address: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    made = stack.enter_context(side.call(socket.socket, family, socket.SOCK_DGRAM).result())
-    made.settimeout(60)
-    made.bind((address, port))
-    return made
-
-
 @pytest.fixture
 def asking(lab: Lab, network: Network) -> Iterator[Asking]:
     with ExitStack() as stack:
-        yield Asking(
-            udp(stack, lab.build, network.build, 0),
-            udp(stack, lab.peer, network.evil, 53),
-            udp(stack, lab.peer, network.peer, 53),
-        )
+        yield Asking.at(stack, lab, network)
 
 
 @pytest.mark.parametrize(
