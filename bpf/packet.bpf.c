@@ -211,7 +211,7 @@ int on_packet(struct __sk_buff *skb)
 		return is_stray_route(sk, &packet) ? DENY : ALLOW;
 
 	if (is_own_answer(skb, &packet, sk->type))
-		note_own_resolver(sk, proc);
+		note_own_resolver(network_of(address_of(sk)), proc);
 	if (skb->cb[0])
 		packet.to = packet.final;
 	FORGET(packet);

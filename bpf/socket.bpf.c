@@ -48,6 +48,12 @@ static inline u32 judge_kind(struct act_value *act, struct proc_value *proc, str
 	return verdict;
 }
 
+/* By a rule for it, that is: who sent a datagram and so may be answered is no resolver for that. */
+static inline int makes_resolver(const struct act_value *act, u32 said)
+{
+	return said == VERDICT_ALLOW && act->rule != RULE_OF_ANSWERS;
+}
+
 static inline int act_on(struct bpf_sock_addr *ctx, struct bpf_sock *sk, u32 kind,
 			 const union address *peer)
 {
@@ -72,7 +78,7 @@ static inline int act_on(struct bpf_sock_addr *ctx, struct bpf_sock *sk, u32 kin
 	if (!is_denied && is_told_by_its_packets(ctx))
 		return ALLOW;
 	if (said != VERDICT_DENY && ctx->user_port == bpf_htons(DNS_PORT))
-		note_asker(sk, pid, proc, peer, said);
+		note_asker(sk, pid, proc, peer, makes_resolver(&act, said));
 	if (!is_denied && kind == ACT_SEND && undecided(sk))
 		return ALLOW; /* its packet tells */
 	act.cookie = cookie_of(ctx);
@@ -155,26 +161,32 @@ int on_sendmsg6(struct bpf_sock_addr *ctx)
 	return act6(ctx, ctx->sk, ACT_SEND, &from);
 }
 
-static inline int on_bound(struct bpf_sock *sk)
+static inline int on_bound(struct bpf_sock *sk, const union address *address)
 {
 	struct proc_value *proc = process_of(current_pid());
 
-	if (proc) {
-		if (sk->src_port == DNS_PORT)
-			note_own_resolver(sk, proc);
+	if (sk->src_port == DNS_PORT)
+		note_resolver(sk, proc, address);
+	if (proc)
 		note_listener(sk, proc);
-	}
 	return ALLOW;
 }
 
 int on_bind4(struct bpf_sock *sk)
 {
-	return on_bound(sk);
+	union address address = { .words = { 0, 0, 0, sk->src_ip4 } };
+
+	if (address.words[3])
+		address.words[2] = bpf_htonl(0xffff);
+	return on_bound(sk, &address);
 }
 
 int on_bind6(struct bpf_sock *sk)
 {
-	return on_bound(sk);
+	union address address = { .words = { sk->src_ip6[0], sk->src_ip6[1], sk->src_ip6[2],
+					     sk->src_ip6[3] } };
+
+	return on_bound(sk, &address);
 }
 
 /*

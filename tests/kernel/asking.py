@@ -50,14 +50,14 @@ class Asking:
             udp(stack, lab.peer, network.peer, 53),
         )
 
-    def ask(self, name: str, *records: str, kind: str = "A", ttl_s: int = 60) -> None:
-        """Ask for `name` and get that answer."""
+    def ask(self, name: str, *records: str, kind: str = "A", ttl_s: int = 60, at: str = "") -> None:
+        """Ask for `name` and get that answer; of a resolver at many addresses, ask `at` one."""
         asked = question(name, kind)
-        self.get(asked, reply(asked, *records, ttl_s=ttl_s))
+        self.get(asked, reply(asked, *records, ttl_s=ttl_s), at=at)
 
-    def get(self, asked: bytes, answer: bytes) -> None:
+    def get(self, asked: bytes, answer: bytes, *, at: str = "") -> None:
         """Ask that and get that answer."""
-        self.client.sendto(asked, self.resolver.getsockname())
+        self.client.sendto(asked, (at, 53) if at else self.resolver.getsockname())
         taken, client = self.resolver.recvfrom(4096)
         assert taken == asked
         self.resolver.sendto(answer, client)

@@ -293,9 +293,10 @@ def drawn_records(draw: random.Random) -> list[bytes]:
         name(b"cdn", b"example"),
         name(b"example"),
     ]
-    targets = draw.sample(names[1:], draw.randrange(4))
-    records = behind(*targets)
-    records += [rr(draw.choice(names), A, draw.randbytes(4)) for _ in range(draw.randrange(6))]
+    chain = [ASKED, *draw.sample(names[1:], draw.randrange(4))]
+    owners = [each for each in names if each not in chain[:-1]]  # what has a CNAME has nothing else
+    records = behind(*chain[1:])
+    records += [rr(draw.choice(owners), A, draw.randbytes(4)) for _ in range(draw.randrange(6))]
     records += [rr(draw.choice(names), TXT, draw.randbytes(draw.randrange(1, 30)))]
     draw.shuffle(records)
     return records

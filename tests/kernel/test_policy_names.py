@@ -13,7 +13,7 @@ import pytest
 
 from exporter.clock import boot_ns
 
-from .asking import NAME, Asking, bracketed, policy, udp
+from .asking import NAME, Asking, bracketed, policy
 from .attached import nothing_left
 from .governed import DENIED, SENT, Governed, connect, governed, question, record, reply
 from .lab import PORT, V4, V6, Lab, Network
@@ -267,33 +267,3 @@ def test_an_answer_in_a_network_that_the_job_made_grants_nothing(
     done = subprocess.run(["unshare", "--map-root-user", "--net", *asks], timeout=60, check=False)
     assert done.returncode == 0
     assert connect(lab.build, network.peer, PORT) == DENIED
-
-
-def test_over_loopback_names_are_granted_until_the_job_takes_port_53_itself(
-    job: Governed, network: Network
-) -> None:
-    job.hold_to_text(policy(network, f"{NAME}:{PORT}", f"other.example:{OTHER_PORT}"))
-    stub = "::1" if ":" in network.peer else "127.0.0.53"
-    with Lab() as lab:
-        with ExitStack() as stack:
-            with job.away():
-                server = udp(stack, lab.build, stub, 53)
-            asking = Asking(udp(stack, lab.build, stub, 0), server, server)
-            asking.ask(NAME, record(network.peer))
-            assert connect(lab.build, network.peer, PORT) == SENT
-        with ExitStack() as stack:
-            server = udp(stack, lab.build, stub, 53)
-            asking = Asking(udp(stack, lab.build, stub, 0), server, server)
-            asking.ask("other.example", record(network.peer))
-            assert connect(lab.build, network.peer, OTHER_PORT) == DENIED
-
-
-def test_a_resolver_that_a_job_made_before_it_was_known_is_its_own(job: Governed, network: Network) -> None:
-    job.hold_to_text(policy(network, f"{NAME}:{PORT}", f"other.example:{OTHER_PORT}"))
-    stub = "::1" if ":" in network.peer else "127.0.0.53"
-    with Lab() as lab, ExitStack() as stack:
-        with job.before_it_is_known():
-            server = udp(stack, lab.build, stub, 53)
-        asking = Asking(udp(stack, lab.build, stub, 0), server, server)
-        asking.ask(NAME, record(network.peer))
-        assert connect(lab.build, network.peer, PORT) == DENIED
