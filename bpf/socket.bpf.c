@@ -3,7 +3,9 @@
  * What a process does: connects, and datagrams sent without one. It gets EPERM for what the policy
  * of its job denies: the verdict comes before anything else, so no full ring or table changes it.
  */
-#define TCP_ESTABLISHED 1 /* for a datagram socket: connected */
+#define TCP_ESTABLISHED 1	   /* for a datagram socket: connected */
+#define MPTCP_NAME 0x706374706dULL /* "mptcp", with the NUL behind it */
+#define MPTCP_NAME_MASK 0xffffffffffffULL
 
 /*
  * Raw and ping sockets and UDP-Lite, in packet.bpf.c: some of their connects and sends come here,
@@ -125,8 +127,27 @@ static inline int repeats_its_connect(struct bpf_sock_addr *ctx, struct bpf_sock
 	       !sk->dst_ip6[0] && !sk->dst_ip6[1] && sk->dst_port == ctx->user_port;
 }
 
+/*
+ * The kernel itself connects an MPTCP connection's further sockets, in nobody's name, to addresses
+ * that the peer announced: it may announce any. Without them the connection goes on.
+ */
+static inline int is_further_subflow(struct bpf_sock *sk)
+{
+	if (!sk || sk->protocol != IPPROTO_TCP)
+		return 0;
+
+	u64 socket = address_of(sk), protocol = pointer_at(socket, CONNECTION_PROTOCOL);
+	u64 subflow = pointer_at(socket, CONNECTION_DATA);
+
+	if (!protocol || (pointer_at(protocol, UPPER_NAME) & MPTCP_NAME_MASK) != MPTCP_NAME)
+		return 0;
+	return pointer_at(pointer_at(subflow, SUBFLOW_UPPER), MPTCP_FIRST) != socket;
+}
+
 int on_connect4(struct bpf_sock_addr *ctx)
 {
+	if (is_further_subflow(ctx->sk) && has_policies())
+		return DENY;
 	return act4(ctx, ctx->sk, ACT_CONNECT);
 }
 
@@ -135,6 +156,8 @@ int on_connect6(struct bpf_sock_addr *ctx)
 	struct bpf_sock *sk = ctx->sk;
 	union address from = {};
 
+	if (is_further_subflow(sk) && has_policies())
+		return DENY;
 	if (sk) {
 		from.words[0] = sk->src_ip6[0];
 		from.words[1] = sk->src_ip6[1];
