@@ -22,17 +22,19 @@
  */
 struct reading {
 	u32 is_on;
-	u32 begin; /* of the message in the packet, where the next five stand, too */
-	u32 end;
-	u32 first; /* record */
-	u32 name;
-	u32 name_at; /* how far it is compared with the record's owner; behind a difference, that */
-	u32 owner_at; /* how far that is read */
-	u32 behind;   /* the owner, where it isn't elsewhere by a pointer; 0: not known yet */
-	u32 is_other; /* 1: it isn't the name */
+	/* Places in the packet. */
+	u32 begin;    /* the message's */
+	u32 end;      /* its end */
+	u32 first;    /* its first record's */
+	u32 name;     /* that of the name */
+	u32 name_at;  /* how far it is compared with the owner; that, once they differ */
+	u32 owner_at; /* how far the record's owner is read */
+	u32 behind;   /* behind the owner, pointers not followed; 0: not known yet */
+	/* Of the record. */
+	u32 is_other; /* 1: its owner isn't the name */
 	u32 record;   /* its number */
-	u32 records;  /* of this turn */
-	u32 moved;    /* the last record that made another name the name */
+	u32 records;  /* how many there are, of this turn */
+	u32 moved;    /* the last one that made another name the name */
 };
 
 struct record {
