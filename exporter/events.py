@@ -292,7 +292,7 @@ class Answered(NamedTuple):
     counts: bool = False
     """Whether it may grant: the policy allowed its resolver, which nobody can stand in for."""
     is_doubtful: bool = False
-    """Whether somebody can: a process of the job made the network, or one of anybody's took the port later."""
+    """Whether somebody can: a process of the job made the network, or somebody took the port later."""
 
 
 class Switched(NamedTuple):
