@@ -16,12 +16,11 @@
 #define READING_STEPS 16 /* of one program's run; it calls itself again */
 
 /*
- * How far an answer is read. Its records are gone through from the first to the last; a CNAME of
- * the name makes its target the name. Those before the last one that did so are gone through again
- * in another turn, since they may be of that: a server may put records in any order.
+ * How far an answer is read. A CNAME of the name makes its target the name, and as a server may put
+ * records in any order, all others are compared with that: behind the last one comes the first one
+ * again, until there was none that moved it. Where CNAMEs lead round, the steps end it.
  */
 struct reading {
-	u32 is_on;
 	/* Places in the packet. */
 	u32 begin;    /* the message's */
 	u32 end;      /* its end */
@@ -32,9 +31,9 @@ struct reading {
 	u32 behind;   /* behind the owner, pointers not followed; 0: not known yet */
 	/* Of the record. */
 	u32 is_other; /* 1: its owner isn't the name */
-	u32 record;   /* its number */
-	u32 records;  /* how many there are, of this turn */
-	u32 moved;    /* the last one that made another name the name */
+	u32 number;   /* its own */
+	u32 records;  /* how many there are */
+	u32 left;     /* those to be compared with the name; 0: it is over */
 };
 
 struct record {
@@ -53,15 +52,6 @@ static inline void begin_record(volatile struct reading *reading, u32 at)
 	reading->is_other = 0;
 }
 
-static inline void begin_turn(volatile struct reading *reading, u32 records)
-{
-	reading->record = 0;
-	reading->records = records;
-	reading->moved = 0;
-	reading->is_on = records > 0;
-	begin_record(reading, reading->first);
-}
-
 /* Of the answer at `at`, whose question's name ends before `asked_at`. */
 static inline void begin_reading(struct __sk_buff *skb, u32 at, u32 asked_at, u32 end,
 				 volatile struct reading *reading)
@@ -72,12 +62,15 @@ static inline void begin_reading(struct __sk_buff *skb, u32 at, u32 asked_at, u3
 	reading->end = end;
 	reading->first = asked_at + 4;
 	reading->name = at + HEADER_SIZE;
-	begin_turn(reading, is_sound ? half_at(skb, at + 6) : 0);
+	reading->number = 0;
+	reading->records = is_sound ? half_at(skb, at + 6) : 0;
+	reading->left = reading->records;
+	begin_record(reading, reading->first);
 }
 
 static inline void end_unread(volatile struct reading *reading)
 {
-	reading->is_on = 0;
+	reading->left = 0;
 	count(KIND_DNS, COUNT_UNREAD);
 }
 
@@ -167,18 +160,22 @@ static inline int is_of_name(const volatile struct reading *reading, const struc
 	return !reading->is_other && record->class == INTERNET;
 }
 
-/* From this record to the next one, if there is one. */
+/* From this record to the next one. */
 static inline void go_on(volatile struct reading *reading, const struct record *record)
 {
+	u32 number = reading->number + 1, at = record->at + record->size;
+
 	if (record->type == CNAME_TYPE && is_of_name(reading, record)) {
 		reading->name = record->at;
-		reading->moved = reading->record;
+		reading->left = reading->records;
 	}
-	reading->record++;
-	if (reading->record < reading->records)
-		begin_record(reading, record->at + record->size);
-	else
-		begin_turn(reading, reading->moved);
+	reading->left--;
+	if (number == reading->records) {
+		number = 0;
+		at = reading->first;
+	}
+	reading->number = number;
+	begin_record(reading, at);
 }
 
 /* Returns whether it has an address. */

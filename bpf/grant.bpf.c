@@ -212,7 +212,7 @@ static inline void grant_records(struct __sk_buff *skb, struct granting *grantin
 	for (step = 0; step < READING_STEPS; step++) {
 		struct record record = {};
 
-		if (!reading->is_on)
+		if (!reading->left)
 			return;
 		if (!read_owner(skb, reading) || !read_record(skb, reading, &record))
 			continue;
@@ -287,7 +287,7 @@ int on_grant(struct __sk_buff *skb)
 {
 	struct granting *granting = current_granting();
 
-	if (!granting || (!granting->reading.is_on && !begin_next(skb, granting)))
+	if (!granting || (!granting->reading.left && !begin_next(skb, granting)))
 		return ALLOW;
 	grant_records(skb, granting);
 	later.call(skb, 0);

@@ -36,26 +36,27 @@ UNIT = "AdGuardHome.service"
 
 
 class Early(NamedTuple):
-    """A lab, the programs, and what had port 53 of each stub before."""
+    """The programs, and what had port 53 of stubs before them."""
 
-    lab: Lab
     job: Governed
+    lab: Lab
     stubs: dict[Network, socket.socket]
-
-
-@contextmanager
-def held_before() -> Iterator[Early]:
-    """Make them."""
-    with Lab() as lab, ExitStack() as stack:
-        stubs = {network: udp(stack, lab.build, stub, 53) for network, stub in STUBS.items()}
-        with nothing_left(), governed() as job:
-            yield Early(lab, job, stubs)
+    spare: dict[Network, Lab]
+    """A lab for each, whose stub may be spoilt."""
+    spare_stubs: dict[Network, socket.socket]
 
 
 @pytest.fixture(scope="module")
 def early() -> Iterator[Early]:
-    with held_before() as early:
-        yield early
+    with Lab() as lab, Lab() as one, Lab() as other, ExitStack() as stack:
+        stubs, spare = listening(stack, {V4: lab, V6: lab}), {V4: one, V6: other}
+        spare_stubs = listening(stack, spare)
+        with nothing_left(), governed() as job:
+            yield Early(job, lab, stubs, spare, spare_stubs)
+
+
+def listening(stack: ExitStack, labs: dict[Network, Lab]) -> dict[Network, socket.socket]:
+    return {network: udp(stack, lab.build, STUBS[network], 53) for network, lab in labs.items()}
 
 
 def told_by(stack: ExitStack, lab: Lab, server: socket.socket, at: str, network: Network) -> None:
@@ -157,14 +158,18 @@ def test_a_service_that_resolves_for_the_machine_may_begin_again(
 
 
 @NETWORKS
-def test_over_loopback_names_are_granted_until_the_job_takes_port_53_itself(network: Network) -> None:
-    with held_before() as (lab, job, stubs), ExitStack() as stack:
-        job.hold_to_text(policy(network, f"{NAME}:{PORT}", f"other.example:{OTHER_PORT}"))
-        told_by(stack, lab, stubs[network], STUBS[network], network)
+def test_over_loopback_names_are_granted_until_the_job_takes_port_53_itself(
+    early: Early, network: Network
+) -> None:
+    """Of whatever address: it can send under each of them."""
+    lab, stub = early.spare[network], early.spare_stubs[network]
+    early.job.hold_to_text(policy(network, f"{NAME}:{PORT}", f"other.example:{OTHER_PORT}"))
+    with ExitStack() as stack:
+        told_by(stack, lab, stub, STUBS[network], network)
         assert connect(lab.build, network.peer, PORT) == SENT
-        server = udp(stack, lab.build, LATE[network], 53)
-        for one, at in ((server, LATE[network]), (stubs[network], STUBS[network])):
-            asking = Asking(udp(stack, lab.build, at, 0), one, one)
+        own = udp(stack, lab.build, LATE[network], 53)
+        for server, at in ((own, LATE[network]), (stub, STUBS[network])):
+            asking = Asking(udp(stack, lab.build, at, 0), server, server)
             asking.ask("other.example", record(network.peer))
             assert connect(lab.build, network.peer, OTHER_PORT) == DENIED
 
