@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.kernel
 
-POLICY = compile_policy(rules(allow=f"{V4.peer}\n[{V6.peer}]", more="mode: enforce\n"))
+POLICY = compile_policy(rules(allow=f"any://{V4.peer}\nany://[{V6.peer}]", more="mode: enforce\n"))
 
 
 @pytest.fixture(scope="module")
