@@ -14,9 +14,10 @@
 enum limits {
 	ARGUMENTS_PIECE = 4096, /* bytes of argv in one record */
 	ARGUMENTS_MAX = 8 * ARGUMENTS_PIECE,
-	PATH_ROOM = 1024,   /* bytes for the components of an executable's path */
-	CGROUP_ROOM = 96,   /* bytes of a cgroup's own name: enough for a container's */
-	MESSAGE_ROOM = 2048 /* bytes of a DNS message in one record */
+	PATH_ROOM = 1024,    /* bytes for the components of an executable's path */
+	CGROUP_ROOM = 96,    /* bytes of a cgroup's own name: enough for a container's */
+	MESSAGE_ROOM = 2048, /* bytes of a DNS message in one record */
+	UNIT_ROOM = 64	     /* bytes of a systemd service's name, and its NUL */
 };
 
 enum record_kind {
@@ -249,7 +250,7 @@ struct dns_record {
 	u8 protocol;
 	u8 stage;
 	u16 counts;   /* of an answer: 1 where it may grant what the policy says of names */
-	u16 doubtful; /* of an answer: 1 where a process of the job may have made it */
+	u16 doubtful; /* of an answer: 1 where somebody else than the resolver may have made it */
 };
 
 /* Told for the first times, then each time the number has doubled: times says how often it was. */
@@ -297,7 +298,7 @@ struct query_value {
 	u8 told;	/* whether it got a record, as its answer then does */
 	u8 on_loopback; /* whether it left by lo, as its answer must come */
 	u8 counts;	/* whether the policy allows its resolver, and so its answer may grant */
-	u8 doubtful;	/* whether a process of the job may have made its answer */
+	u8 doubtful;	/* whether somebody else than its resolver may have made its answer */
 };
 
 /* By scope; those that wait are what was noted, less what was answered, less what expired. */
@@ -448,6 +449,17 @@ struct candidate_key {
 	u64 born_ns;
 	u32 tgid;
 	u32 program; /* its exec_id then */
+};
+
+/* An address in a network namespace, zeros for all of its addresses. */
+struct late_key {
+	u64 network; /* the namespace's cookie */
+	u8 address[16];
+};
+
+/* A systemd service, by its whole name, with NULs behind it. */
+struct unit_key {
+	u8 name[UNIT_ROOM];
 };
 
 /* What an instance tells other processes of a scope: of a job, with or without a policy. */

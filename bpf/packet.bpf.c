@@ -12,6 +12,7 @@
 #define SCTP_INIT 1
 #define TCP_FLAGS_AT 13
 #define TCP_SYN 2
+#define VRF_KIND 0x667276U /* "vrf" */
 
 BPF_PROG_ARRAY(packets, 1); /* on_packet */
 
@@ -35,20 +36,42 @@ static inline int is_ordinary(struct __sk_buff *skb, u32 type, u32 protocol)
 	return header[0] == NO_OPTIONS || (header[0] >> 4 == 6 && header[6] == protocol);
 }
 
+/* Of IPv4 127.0.0.0/8, of IPv6 ::1. */
+static inline int is_for_loopback(const u32 *header, u32 version)
+{
+	const u32 net = bpf_htonl(0xff000000), loopback = bpf_htonl(0x7f000000);
+
+	if (version == 4)
+		return (header[3] & net) == loopback || (header[4] & net) == loopback;
+	return (!(header[2] | header[3] | header[4]) && header[5] == bpf_htonl(1)) ||
+	       (!(header[6] | header[7] | header[8]) && header[9] == bpf_htonl(1));
+}
+
+/* Where a VRF takes in what is for its own loopback; leaving it, that is looked at again. */
+static inline int is_at_a_vrf(u64 packet)
+{
+	u64 kind =
+		pointer_at(pointer_at(pointer_at(packet, SKB_DEVICE), DEVICE_LINK_OPS), LINK_KIND);
+
+	return number_at(kind, 0) == VRF_KIND;
+}
+
 /*
- * An answer to ::1's own: no packet may leave a machine under this address. By a VRF one goes to
- * the same address.
+ * From or to a loopback address by another interface, where such packets have no business: an
+ * answer to ::1's own, or what a socket sends that is bound to an interface.
  */
 static inline int leaves_loopback(struct __sk_buff *skb)
 {
 	const u32 *header = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
 
-	if (skb->ifindex == LOOPBACK || header + IPV6_BYTES / sizeof(u32) > end)
+	if (skb->ifindex == LOOPBACK || header + IPV4_BYTES / sizeof(u32) > end)
 		return 0;
-	if (header[2] || header[3] || header[4] || header[5] != bpf_htonl(1))
+
+	u32 version = *(const u8 *)header >> 4;
+
+	if (version != 4 && header + IPV6_BYTES / sizeof(u32) > end)
 		return 0;
-	return *(const u8 *)header >> 4 == 6 &&
-	       (header[6] || header[7] || header[8] || header[9] != bpf_htonl(1));
+	return is_for_loopback(header, version) && !is_at_a_vrf(address_of(skb));
 }
 
 /* The kernel's own sockets, which answer for it while any task runs, have no file. */
@@ -237,7 +260,7 @@ static inline int act_by_packet(struct __sk_buff *skb, struct bpf_sock *sk, stru
 		return is_stray_route(sk, packet) ? DENY : ALLOW;
 
 	if (is_own_answer(skb, packet, sk->type))
-		note_own_resolver(sk, proc);
+		note_own_resolver(network_of(address_of(sk)), proc);
 	if (skb->cb[0])
 		packet->to = packet->final;
 	FORGET(*packet);

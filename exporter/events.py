@@ -306,9 +306,9 @@ class Answered(NamedTuple):
     message: bytes
     is_cut: bool
     counts: bool = False
-    """Whether it may grant: the policy allowed its resolver, which nobody of the job can stand in for."""
+    """Whether it may grant: the policy allowed its resolver, which nobody can stand in for."""
     is_doubtful: bool = False
-    """Whether somebody of the job can: a process of it took the port, or made the network."""
+    """Whether somebody can: a process of the job made the network, or somebody took the port later."""
 
 
 class Switched(NamedTuple):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from typing import NamedTuple
 
-LAYOUT = 0x15B11AEB
+LAYOUT = 0x253D1B1D
 """Edition of the layout; every record and every pinned instance carries it."""
 
 ARGUMENTS_PIECE = 4096
@@ -13,6 +13,7 @@ ARGUMENTS_MAX = 32768
 PATH_ROOM = 1024
 CGROUP_ROOM = 96
 MESSAGE_ROOM = 2048
+UNIT_ROOM = 64
 
 KIND_FORK = 1
 KIND_EXEC = 2
@@ -627,6 +628,25 @@ class CandidateKey(NamedTuple):
 CANDIDATE_KEY = struct.Struct("<QII")
 
 
+class LateKey(NamedTuple):
+    """`struct late_key`, 24 bytes."""
+
+    network: int
+    address: bytes
+
+
+LATE_KEY = struct.Struct("<Q16s")
+
+
+class UnitKey(NamedTuple):
+    """`struct unit_key`, 64 bytes."""
+
+    name: bytes
+
+
+UNIT_KEY = struct.Struct("<64s")
+
+
 class JobValue(NamedTuple):
     """`struct job_value`, 728 bytes."""
 
@@ -1027,6 +1047,8 @@ OFFSETS = {
     "exe_key": (16, {"inode": 0, "device": 8}),
     "exe_value": (24, {"bits": 0, "ctime_sec": 8, "ctime_nsec": 16}),
     "candidate_key": (16, {"born_ns": 0, "tgid": 8, "program": 12}),
+    "late_key": (24, {"network": 0, "address": 8}),
+    "unit_key": (64, {"name": 0}),
     "job_value": (
         728,
         {

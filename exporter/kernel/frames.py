@@ -7,7 +7,7 @@ where an interface came or went, or a packet socket was made. Links are pinned l
 stay when the exporter is killed.
 
 What would go past that program, by PACKET_QDISC_BYPASS or through XDP sockets, needs an option of the socket,
-and that is denied: `on_setsockopt`.
+and that is denied: `on_setsockopt`, which also judges who joins multicast groups.
 """
 
 from __future__ import annotations

@@ -141,6 +141,67 @@ def test_nothing_leaves_under_the_loopback_address(lab: Lab, kernel: KernelSide)
     assert watch.arrivals.packets_to(V6.evil) == 0
 
 
+LOOPBACK_BY_BUILD0 = {V4: "127.0.0.9", V6: "::1"}
+
+
+@pytest.fixture
+def lab_with_every_way() -> Iterator[Lab]:
+    """One whose build side sends everything that has no route of its own to the peer."""
+    with Lab() as lab:
+        lab.build.configure_links(
+            *("route add default dev build0", "-6 route add default dev build0"),
+            *(
+                f"neigh replace {address} lladdr 02:00:00:00:00:02 dev build0 nud permanent"
+                for address in LOOPBACK_BY_BUILD0.values()
+            ),
+        )
+        yield lab
+
+
+@pytest.fixture(scope="module")
+def lab_with_a_vrf() -> Iterator[Lab]:
+    """One whose build side has loopback addresses in a VRF, too."""
+    with Lab() as lab:
+        lab.build.configure_links(
+            *("link add vrf0 type vrf table 10", "link set vrf0 up"),
+            *("addr add 127.0.0.1/8 dev vrf0", "addr add ::1/128 dev vrf0 nodad"),
+        )
+        yield lab
+
+
+@NETWORKS
+@pytest.mark.parametrize("kind", ["SOCK_DGRAM", "SOCK_STREAM"])
+def test_loopback_is_no_way_out_by_an_interface(
+    lab_with_every_way: Lab, kernel: KernelSide, network: Network, kind: str
+) -> None:
+    """A socket that any user binds to an interface sends there, also what is for this machine."""
+    lab, address = lab_with_every_way, LOOPBACK_BY_BUILD0[network]
+    act = ["s.send(b'x')"] if kind == "SOCK_DGRAM" else []
+    make = (
+        f"s = socket.socket(socket.{'AF_INET' if network is V4 else 'AF_INET6'}, socket.{kind})",
+        "s.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b'build0')",
+        "s.settimeout(1)",
+    )
+    with lab.watch() as watch, agent(kernel, lab, enforced("198.51.100.77"), under=USER) as job:
+        assert job.do(*make, f"s.connect(('{address}', {PORT}))", *act) == "EPERM"
+    assert watch.arrivals.packets == {}
+
+
+@pytest.mark.parametrize("interface", ["lo", "vrf0"])
+@pytest.mark.parametrize(("family", "address"), [("AF_INET", "127.0.0.1"), ("AF_INET6", "::1")])
+def test_loopback_goes_on_by_lo_and_within_a_vrf(
+    lab_with_a_vrf: Lab, kernel: KernelSide, interface: str, family: str, address: str
+) -> None:
+    bound = f"setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b'{interface}')"
+    with agent(kernel, lab_with_a_vrf, enforced("198.51.100.77")) as job:
+        for name in ("one", "other"):
+            made = f"{name} = socket.socket(socket.{family}, socket.SOCK_DGRAM)"
+            assert job.do(made, f"{name}.{bound}", f"{name}.settimeout(30)") == "ok"
+        reached = f"other.connect(('{address}', 7200))"
+        assert job.do(f"one.bind(('{address}', 7200))", reached, "other.send(b'x')") == "ok"
+        assert job.do("assert one.recv(9) == b'x'") == "ok"
+
+
 RAW_ANSWER = {
     4: """
 r = socket.socket(socket.AF_INET, socket.SOCK_RAW, {protocol})
