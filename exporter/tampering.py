@@ -15,6 +15,8 @@ _NEVER_HONEST = frozenset({Tampering.PTRACE, Tampering.MEMORY})
 """What not even the host's own services do."""
 END = "end"
 """`egress.tamper.kind` of an end that was asked for without the token."""
+FAULT = "fault"
+"""Of what went wrong in a watch, which a job may have brought about."""
 _ENDING = frozenset({Tampering.SIGNAL})
 """What they may do, as a service manager does, unless the tracing is ended by a token alone."""
 

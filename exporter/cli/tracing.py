@@ -35,7 +35,7 @@ from exporter.jobs.model import Job
 from exporter.kernel.loading import Loading
 from exporter.kernel.tracer import Tracer
 from exporter.kernel.windows import Coverage
-from exporter.live import LiveSource, find_everyone, go_first, kernel_counts, losses, wait
+from exporter.live import LiveSource, find_everyone, kernel_counts, losses, wait
 from exporter.metrics import Metrics
 from exporter.otlp import (
     SpoolFolder,
@@ -51,6 +51,7 @@ from exporter.recording import Beginning, Ending, Recorder
 from exporter.signals import SignalRelay
 from exporter.spans import traceparent
 from exporter.summary import Summary
+from exporter.survival import go_first
 from exporter.traced import Outlets, TracedJob, known_by, traced_job
 
 SCOPE = 1

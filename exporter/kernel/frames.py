@@ -30,7 +30,7 @@ from exporter.kernel.exits import Way, exits, way_here
 from exporter.kernel.later import LaterLinks
 from exporter.kernel.locks import changing_modes
 from exporter.kernel.mounts import cgroup2_root
-from exporter.kernel.networks import LinkNews, inside
+from exporter.kernel.networks import LinkNews, inside, prepare
 from exporter.kernel.objects import AttachType, attach_to_cgroup
 
 LOOK_S = 1.0
@@ -69,6 +69,7 @@ class Frames:
 
         What is attached outlives this process with `outlives`. It goes by `way`; None: by what there is.
         """
+        prepare()
         self._pins, self._procs, self._modes = pins, maps["procs"], maps["modes"]
         self._candidates = maps["candidates"]
         self._networks: dict[int, _Network] = {}

@@ -1,0 +1,192 @@
+"""A watch that shares its limits with the jobs that it holds: what they take from it opens nothing."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shlex
+import subprocess
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from .attached import instance_of
+from .lab import PORT, V4
+from .shared_limits import limited
+from .test_adopt import HELD
+from .test_watch_policy import Steps, job, known, policy, run_id, steps
+from .watching import watching
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from .lab import Lab
+    from .watching import Watch
+
+pytestmark = pytest.mark.kernel
+
+__all__ = ["steps"]
+"""Fixtures that are used here, too."""
+
+_BEGIN = """
+import ctypes, errno, os, signal, socket, sys, time
+
+def tried(address):
+    with socket.socket() as opened:
+        return errno.errorcode.get(opened.connect_ex((address, int(sys.argv[2]))), "ok")
+
+def elsewhere():
+    assert ctypes.CDLL(None).unshare(0x40000000) == 0, "no network of its own"
+
+def child(*lives):
+    pid = os.fork()
+    if pid == 0:
+        try:
+            for live in lives:
+                live()
+            signal.pause()
+        finally:
+            os._exit(0)
+"""
+_END = """
+for _ in range(300):  # more than are told one by one
+    tried(sys.argv[1])
+time.sleep(3)
+elsewhere()
+time.sleep(3)
+print(tried(sys.argv[1]), flush=True)
+"""
+"""Takes from the watch what there is no room for any more: acts are only counted, a network is looked after."""
+
+BOMB = f"""{_BEGIN}
+print(tried(sys.argv[1]))
+try:
+    while True:
+        child()
+except BlockingIOError:
+    print("full")
+{_END}"""
+NETWORKS = f"""{_BEGIN}
+print(tried(sys.argv[1]))
+for _ in range(60):
+    child(elsewhere)
+print("full")
+{_END}"""
+MEMORY = f"""{_BEGIN}
+print(tried(sys.argv[1]))
+held = os.memfd_create("pages of nobody")
+def eat():
+    while True:
+        os.write(held, bytes(1 << 20))
+child(eat)
+os.wait()
+print("full")
+{_END}"""
+
+
+def python(lab: Lab, code: str) -> str:
+    """The words of a piece of Python on the build side; it gets the evil address and a port."""
+    words = lab.command([sys.executable, "-c", code, V4.evil, str(PORT)])
+    return shlex.join([os.fsdecode(word) for word in words])
+
+
+@contextmanager
+def holding(tmp_path: Path, *options: str, under: tuple[str, ...] = ()) -> Iterator[Watch]:
+    """A watch that holds jobs called `held`."""
+    file = policy(tmp_path, HELD)
+    with watching(tmp_path, "--policy", str(file), *options, under=under) as watch:
+        yield watch
+
+
+def goes_on(watch: Watch, steps: Steps, run: str) -> None:
+    """See that a job is held that begins now, and that the watch ends as it should."""
+    name = steps.start(job(run, "held"), steps.act(V4.evil))
+    known(watch, run)
+    assert steps.go(name) == "EPERM\n"
+    seen = watch.stop()
+    assert seen.status == 0, seen.said
+    assert [span["egress.verdict"] for span in seen.egress(run)] == ["deny"]
+
+
+@pytest.mark.everywhere(feature="failing closed")
+def test_a_job_that_takes_all_processes_stays_denied(steps: Steps, lab: Lab, tmp_path: Path) -> None:
+    run, after = run_id("bomb"), run_id("after-bomb")
+    with (
+        limited("pids") as shared,
+        lab.watch() as arrivals,
+        holding(tmp_path, under=tuple(shared.under)) as watch,
+    ):
+        inside = f"{shlex.join(shared.under)} {python(lab, BOMB)}"
+        name = steps.start(job(run, "held"), inside)
+        known(watch, run)
+        shared.leave_room(20)
+        assert steps.go(name) == "EPERM\nfull\nEPERM\n"
+        shared.lift()
+        goes_on(watch, steps, after)
+        end(shared.path)
+    assert arrivals.arrivals.packets_to(V4.evil) == 0
+
+
+def end(cgroup: Path) -> None:
+    """Kill what is left there of the job."""
+    for pid in (cgroup / "cgroup.procs").read_text().split():
+        subprocess.run(["kill", "-KILL", pid], check=False, capture_output=True)
+
+
+def test_a_job_that_takes_all_descriptors_stays_denied(steps: Steps, lab: Lab, tmp_path: Path) -> None:
+    """Each network that is looked after takes some."""
+    run, after = run_id("networks"), run_id("after-networks")
+    few = ("prlimit", "--nofile=128:128", "--")
+    with lab.watch() as arrivals, holding(tmp_path, under=few) as watch:
+        name = steps.start(job(run, "held"), f"timeout -s KILL 60 {python(lab, NETWORKS)}")
+        known(watch, run)
+        assert steps.go(name) == "EPERM\nfull\nEPERM\n"
+        goes_on(watch, steps, after)
+        assert any("can't be stopped (Too many open files)" in line["message"] for line in watch.said())
+    assert arrivals.arrivals.packets_to(V4.evil) == 0
+
+
+def test_a_job_that_takes_all_memory_stays_denied(steps: Steps, lab: Lab, tmp_path: Path) -> None:
+    run, after = run_id("memory"), run_id("after-memory")
+    with (
+        limited("memory") as shared,
+        lab.watch() as arrivals,
+        holding(tmp_path, under=tuple(shared.under)) as watch,
+    ):
+        inside = f"{shlex.join(shared.under)} {python(lab, MEMORY)}"
+        name = steps.start(job(run, "held"), inside)
+        known(watch, run)
+        shared.leave_room(64 << 20)
+        assert steps.go(name) == "EPERM\nfull\nEPERM\n"
+        shared.lift()
+        goes_on(watch, steps, after)
+        end(shared.path)
+    assert arrivals.arrivals.packets_to(V4.evil) == 0
+
+
+def test_what_goes_wrong_while_it_watches_is_told_and_opens_nothing(
+    steps: Steps, lab: Lab, tmp_path: Path
+) -> None:
+    """Whoever may, holds the lock that a change of modes takes."""
+    run, after = run_id("wrong"), run_id("after-wrong")
+    with lab.watch() as arrivals, holding(tmp_path) as watch:
+        left = steps.script("left", steps.act(V4.evil), steps.act(V4.evil))
+        name = steps.start(job(run, "held"), f"setsid sh -c {shlex.quote(left)} > /dev/null & true")
+        known(watch, run)
+        lock = os.open(instance_of(watch.process.pid) / "modes", os.O_RDONLY)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            steps.go(name)
+            watch.wait_until_said("what is denied stays denied")
+            assert steps.go("left") == "EPERM\n"
+        finally:
+            os.close(lock)
+        goes_on(watch, steps, after)
+        told = [line["message"] for line in watch.said() if "what is denied stays denied" in line["message"]]
+        assert len(told) == 1
+        assert "another process has been changing modes" in told[0]
+        assert steps.go("left", 1) != "EPERM\n"
+    assert arrivals.arrivals.packets_to(V4.evil) > 0, "once it has ended"
