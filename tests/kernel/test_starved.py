@@ -59,7 +59,7 @@ elsewhere()
 time.sleep(3)
 print(tried(sys.argv[1]), flush=True)
 """
-"""Takes from the watch what there is no room for any more: acts are only counted, a network is looked after."""
+"""Takes from the watch what it has no room for any more: a network to look after, acts that are counted."""
 
 BOMB = f"""{_BEGIN}
 print(tried(sys.argv[1]))
