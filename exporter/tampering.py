@@ -119,6 +119,10 @@ def sentence(event: Tampered) -> str:
     """For a person: what the process did, without its name."""
     if event.what is Tampering.FRAMES and event.detail == 0:
         return "made a packet socket before what it sends was stopped in its network"
+    if event.what is Tampering.FRAMES and event.detail == errno.EINPROGRESS:
+        return (
+            "is in a network of many interfaces: not at all of them is what packet sockets send stopped yet"
+        )
     return _SENTENCES[event.what].format(detail_of(event))
 
 

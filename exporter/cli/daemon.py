@@ -42,6 +42,7 @@ from exporter.flows import Flows
 from exporter.hosts import all_names
 from exporter.jobs.attributes import worker_attributes
 from exporter.jobs.model import Job
+from exporter.kernel.frames import TURN_S
 from exporter.kernel.tracer import Tracer
 from exporter.kernel.windows import Coverage
 from exporter.live import LiveSource, find_everyone, kernel_counts
@@ -206,6 +207,7 @@ class _Daemon:
             lambda: self._heed(asked),
         ]
         looked_s = time.monotonic()
+        self._tracer.frames.most_s = TURN_S
         while not asked.end:
             for part in turn:
                 self._faults.stand(part)
@@ -220,7 +222,11 @@ class _Daemon:
         if self._source.pump():
             self._pause_s = _BUSY_INTERVAL_S
         # Not before all of it is held to its policy: what executed until it was found is found by itself.
-        if self._adopted_ns < pumped_ns and not self._source.is_behind:
+        if (
+            self._adopted_ns < pumped_ns
+            and not self._source.is_behind
+            and not self._tracer.frames.is_about_to
+        ):
             self._tell_begun()
 
     def _heed(self, asked: Requests) -> None:

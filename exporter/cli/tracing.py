@@ -32,6 +32,7 @@ from exporter.hosts import all_names
 from exporter.jobs.attributes import worker_attributes
 from exporter.jobs.detect import detect, step_of
 from exporter.jobs.model import Job
+from exporter.kernel.frames import TURN_S
 from exporter.kernel.loading import Loading
 from exporter.kernel.tracer import Tracer
 from exporter.kernel.windows import Coverage
@@ -176,6 +177,7 @@ def _follow(run: _Run, governed: Governance | None, scopes: Sequence[int]) -> No
     run.tracer.follow(run.beginning.root, SCOPE)
     for scope in scopes:
         run.guards.steering.begin(scope)
+    run.tracer.frames.most_s = TURN_S  # from here on others wait meanwhile
 
 
 def _begin(run: _Run, config: RunConfig, held: HeldCommand) -> None:

@@ -145,7 +145,7 @@ def test_a_job_that_takes_all_descriptors_stays_denied(steps: Steps, lab: Lab, t
         known(watch, run)
         assert steps.go(name) == "EPERM\nfull\nEPERM\n"
         goes_on(watch, steps, after)
-        assert any("can't be stopped (Too many open files)" in line["message"] for line in watch.said())
+        assert any("can't be stopped (EMFILE)" in line["message"] for line in watch.said())
     assert arrivals.arrivals.packets_to(V4.evil) == 0
 
 
