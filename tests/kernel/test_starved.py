@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import resource
 import shlex
 import subprocess
 import sys
@@ -13,7 +14,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from .attached import instance_of
+from exporter.kernel.capabilities import has_effective
+
+from .attached import instance_of, running
 from .lab import PORT, V4
 from .shared_limits import limited
 from .test_adopt import HELD
@@ -27,6 +30,8 @@ if TYPE_CHECKING:
     from .watching import Watch
 
 pytestmark = pytest.mark.kernel
+
+CAP_SYS_RESOURCE = 24
 
 __all__ = ["steps"]
 """Fixtures that are used here, too."""
@@ -190,3 +195,16 @@ def test_what_goes_wrong_while_it_watches_is_told_and_opens_nothing(
         assert "another process has been changing modes" in told[0]
         assert steps.go("left", 1) != "EPERM\n"
     assert arrivals.arrivals.packets_to(V4.evil) > 0, "once it has ended"
+
+
+def test_command_has_what_the_caller_has(tmp_path: Path) -> None:
+    """What ci-egress takes for itself is not handed on."""
+    show = "ulimit -Sn; ulimit -Hn; cat /proc/self/oom_score_adj; read -r _"
+    own = Path("/proc/self/oom_score_adj").read_text().strip()
+    with running(["sh", "-c", show], tmp_path, under=("prlimit", "--nofile=300:400", "--")) as run:
+        assert [run.next_line() for _ in range(3)] == ["300", "400", own]
+        assert resource.prlimit(run.pid, resource.RLIMIT_NOFILE) == (400, 400)
+        may = has_effective(CAP_SYS_RESOURCE)
+        assert Path(f"/proc/{run.pid}/oom_score_adj").read_text().strip() == ("-1000" if may else own)
+        run.tell("go on")
+        assert run.end().status == 0
