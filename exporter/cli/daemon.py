@@ -101,6 +101,8 @@ def run(
         telemetry = stack.enter_context(
             Telemetry(destinations, identity, spooling=spooling, transcript=reporting.transcript)
         )
+        telemetry.prepare()
+        reporting.prepare()
         tracer = kernel.ready(Coverage(is_host=True, reads_environments=True))
         daemon = _Daemon(given, environment, tracer, telemetry, reporting)
         tell_leftovers()

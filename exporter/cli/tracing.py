@@ -87,6 +87,7 @@ def trace(
                 destinations, worker_attributes(job), spooling=spooling, transcript=reporting.transcript
             )
         )
+        telemetry.prepare()
         tracer = _ready(kernel, config)
         terms = governed.terms if governed else None
         step = step_of(environment, job_env=config.job_env)

@@ -56,6 +56,11 @@ class MetricStream:
         self._last = threading.Thread(target=self._finish, name="last otlp metrics", daemon=True)
         self._last.start()
 
+    def prepare(self) -> None:
+        """Have what encoding takes imported now."""
+        for sink, _ in self._sinks:
+            sink.encode(MetricsData([]))
+
     def finish(self, deadline_s: float) -> None:
         """Send the metrics a last time by `deadline_s` (monotonic)."""
         self._deadline_s = deadline_s

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from contextlib import contextmanager
+import signal
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -39,13 +40,21 @@ class Limited:
         """Take the limit away."""
         self._file(_LIMITS).write_text("max" if self.is_v2 or self.controller == "pids" else "-1")
 
+    def is_ended(self) -> bool:
+        """Whether nothing is left there; what is, is killed."""
+        pids = (self.path / "cgroup.procs").read_text().split()
+        for pid in pids:
+            with suppress(ProcessLookupError):
+                os.kill(int(pid), signal.SIGKILL)
+        return not pids
+
     def _file(self, names: dict[str, tuple[str, str]]) -> Path:
         return self.path / names[self.controller][0 if self.is_v2 else 1]
 
 
 @contextmanager
 def limited(controller: str) -> Iterator[Limited]:
-    """Make one, without processes and limit; it is removed when they have ended."""
+    """Make one, without processes and limit; it is removed when what is left of them is killed."""
     root, is_v2 = _hierarchy(controller)
     if is_v2:
         (root / "cgroup.subtree_control").write_text(f"+{controller}")
@@ -54,7 +63,7 @@ def limited(controller: str) -> Iterator[Limited]:
     try:
         yield made
     finally:
-        wait_for(lambda: not (made.path / "cgroup.procs").read_text())
+        wait_for(made.is_ended)
         made.path.rmdir()
 
 
