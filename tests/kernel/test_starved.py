@@ -21,7 +21,7 @@ from .shared_limits import limited
 from .steered import own_host
 from .test_adopt import HELD
 from .test_policy_run import logs
-from .test_watch_policy import Steps, job, known, policy, run_id, steps
+from .test_watch_policy import PEER, Steps, job, known, policy, run_id, steps
 from .watching import watching
 
 if TYPE_CHECKING:
@@ -129,6 +129,24 @@ def test_a_job_that_takes_all_processes_stays_denied(steps: Steps, lab: Lab, tmp
         shared.lift()
         goes_on(watch, steps, after)
     assert arrivals.arrivals.packets_to(V4.evil) == 0
+
+
+def test_a_command_that_takes_all_processes_is_traced_on(lab: Lab, tmp_path: Path) -> None:
+    command = lab.command(
+        [sys.executable, "-c", f"print('ready', flush=True); input()\n{BOMB}", V4.evil, str(PORT)]
+    )
+    enforced = ("--enforce", "--allowed-endpoints", PEER)
+    with limited("pids") as shared, running(command, tmp_path, *enforced, under=shared.under) as run:
+        assert run.next_line() == "ready"
+        shared.leave_room(20)
+        run.tell("go on")
+        assert [run.next_line() for _ in range(3)] == ["EPERM", "full", "EPERM"]
+        shared.lift()
+        seen = run.end()
+    assert seen.status == 0
+    assert "tracing failed" not in seen.stderr
+    assert seen.account.startswith("ci-egress: attempts 302 = ")
+    assert seen.account.endswith(" + dropped 0 + pending 0")
 
 
 def test_a_job_that_takes_all_descriptors_stays_denied(steps: Steps, lab: Lab, tmp_path: Path) -> None:
