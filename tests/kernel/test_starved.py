@@ -145,7 +145,7 @@ def test_a_command_that_takes_all_processes_is_traced_on(lab: Lab, tmp_path: Pat
         seen = run.end()
     assert seen.status == 0
     assert "tracing failed" not in seen.stderr
-    assert seen.account.startswith("ci-egress: attempts 302 = ")
+    assert seen.account.startswith("attempts 302 = ")
     assert seen.account.endswith(" + dropped 0 + pending 0")
 
 
