@@ -51,6 +51,7 @@ def child(*lives):
     pid = os.fork()
     if pid == 0:
         try:
+            ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # with its parent
             for live in lives:
                 live()
             signal.pause()
