@@ -85,9 +85,15 @@ class MetricStream:
 
     def _tick(self) -> None:
         while not self._closing.wait(self._interval_s):
-            if metrics := self._collect():
-                for sink, _ in self._sinks:
-                    self._send(sink, sink.encode(metrics), time.monotonic() + self._interval_s, tries=1)
+            try:
+                self._send_all()
+            except Exception as error:  # noqa: BLE001 - the next interval brings the same sums
+                self._complaints.add(("metrics", "internal"), f"the metrics weren't sent: {error!r}")
+
+    def _send_all(self) -> None:
+        if metrics := self._collect():
+            for sink, _ in self._sinks:
+                self._send(sink, sink.encode(metrics), time.monotonic() + self._interval_s, tries=1)
 
     def _finish(self) -> None:
         self._closing.wait()
