@@ -22,7 +22,7 @@ from .steered import own_host
 from .test_adopt import HELD
 from .test_policy_run import logs
 from .test_watch_policy import PEER, Steps, job, known, policy, run_id, steps
-from .watching import watching
+from .watching import Runner, watching
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -197,12 +197,12 @@ def test_what_goes_wrong_while_it_watches_is_told_and_opens_nothing(
     run, after = run_id("wrong"), run_id("after-wrong")
     with lab.watch() as arrivals, holding(tmp_path) as watch:
         left = steps.script("left", steps.act(V4.evil), steps.act(V4.evil))
-        name = steps.start(job(run, "held"), f"setsid sh -c {shlex.quote(left)} > /dev/null & echo left")
-        known(watch, run)
-        lock = os.open(instance_of(watch.process.pid) / "modes", os.O_RDONLY)
-        try:
+        with Runner() as worker:
+            worker.run((job(run, "held"), ["sh", "-c", f"setsid sh -c {shlex.quote(left)} & true"]))
+            known(watch, run)
+            lock = os.open(instance_of(watch.process.pid) / "modes", os.O_RDONLY)
             fcntl.flock(lock, fcntl.LOCK_EX)
-            steps.go(name)
+        try:
             watch.wait_until_said("what is denied stays denied")
             assert steps.go("left") == "EPERM\n"
         finally:
