@@ -129,7 +129,7 @@ class JobWatch:
         self._host_since_ns = 0
         self._reaped_ns = 0
         self.turned_away = 0
-        """Processes whose job was one too many, and so no job."""
+        """Processes whose job was one too many, or couldn't be held, and so no job."""
 
     def begin(self, pipeline: Pipeline, now_ns: int) -> None:
         """Watch for jobs, to be told to `pipeline`."""

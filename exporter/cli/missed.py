@@ -68,6 +68,7 @@ class Missed:
         """All there is to say of it."""
         refused = self._tracer.scopes.refused
         unheld = f"{refused} programs of jobs found the kernel's table of them full: no policy holds for them"
-        turned_away = f"{self._jobs.turned_away} processes are of no job: {JOBS_MAX} jobs ran already"
+        why = f"{JOBS_MAX} jobs ran already, or there was no room to hold it"
+        turned_away = f"{self._jobs.turned_away} processes are of no job: {why}"
         told = [*([turned_away] if self._jobs.turned_away else []), *([unheld] if refused else [])]
         return [*losses(self._tracer), *told]

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.kernel
 
 CAP_SYS_RESOURCE = 24
+GOES_ON = "the watch goes on, and what is denied stays denied"
 
 __all__ = ["steps"]
 """Fixtures that are used here, too."""
@@ -193,26 +194,24 @@ def test_a_job_that_takes_all_memory_stays_denied(steps: Steps, lab: Lab, tmp_pa
 def test_what_goes_wrong_while_it_watches_is_told_and_opens_nothing(
     steps: Steps, lab: Lab, tmp_path: Path
 ) -> None:
-    """Whoever may, holds the lock that a change of modes takes."""
-    run, after = run_id("wrong"), run_id("after-wrong")
+    """Whoever may, holds the lock that it takes when a job is over."""
+    run, brief, after = run_id("wrong"), run_id("brief"), run_id("after-wrong")
     with lab.watch() as arrivals, holding(tmp_path) as watch:
-        left = steps.script("left", steps.act(V4.evil), steps.act(V4.evil))
+        name = steps.start(job(run, "held"), steps.act(V4.evil))
         with Runner() as worker:
-            worker.run((job(run, "held"), ["sh", "-c", f"setsid sh -c {shlex.quote(left)} & true"]))
-            known(watch, run)
-            lock = os.open(instance_of(watch.process.pid) / "modes", os.O_RDONLY)
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            worker.run((job(brief, "held"), ["true"]))
+            known(watch, run, brief)
+        lock = os.open(instance_of(watch.process.pid) / "modes", os.O_RDONLY)
         try:
-            watch.wait_until_said("what is denied stays denied")
-            assert steps.go("left") == "EPERM\n"
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            watch.wait_until_said(GOES_ON)
         finally:
             os.close(lock)
+        assert steps.go(name) == "EPERM\n"
         goes_on(watch, steps, after)
-        told = [line["message"] for line in watch.said() if "what is denied stays denied" in line["message"]]
-        assert len(told) == 1
-        assert "another process has been changing modes" in told[0]
-        assert steps.go("left", 1) != "EPERM\n"
-    assert arrivals.arrivals.packets_to(V4.evil) > 0, "once it has ended"
+        (told,) = [line for line in watch.said() if GOES_ON in line["message"]]
+        assert told["message"].startswith("another process has been changing modes")
+    assert arrivals.arrivals.packets_to(V4.evil) == 0
 
 
 def test_command_has_what_the_caller_has(tmp_path: Path) -> None:
