@@ -19,6 +19,7 @@ from exporter.kernel.clsact import filter_name, has_clsact, put_filter, remove_f
 from exporter.kernel.instances import FILTERS
 from exporter.kernel.later import LaterLinks, pinned_program
 from exporter.kernel.objects import attach_to_interface, programs_at_interface
+from exporter.kernel.spare import require_share
 
 _LOOPBACK = 1
 _CLONE_NEWNET = 0x40000000
@@ -63,7 +64,8 @@ class TcxExits:
         """See `Exits`."""
         with pinned_program(self._pins, "on_frame") as descriptor:
             program = program_id(descriptor)
-        for index, _ in socket.if_nameindex():
+        for number, (index, _) in enumerate(socket.if_nameindex(), 1):
+            require_share(number)
             try:
                 has_changed = self._cover_interface(index, program)
             except OSError as error:

@@ -14,10 +14,12 @@ from typing import NamedTuple
 from exporter.events import Tampered
 from exporter.kernel.exits import Exits
 from exporter.kernel.networks import LinkNews, inside
-from exporter.kernel.spare import require_spare
+from exporter.kernel.spare import require_share, require_spare
 
 _LATE_S = 1.0
 _TOLD = float("inf")
+_DESCRIPTORS = 3
+"""That a network takes at least: its own, for its news, for the link at its `lo`."""
 
 
 class _Network(NamedTuple):
@@ -82,6 +84,9 @@ class Guarded:
             return
         try:
             require_spare(descriptor)
+            require_share(
+                _DESCRIPTORS * (1 + sum(who.scope == each.who.scope for each in self._networks.values()))
+            )
             news = inside(descriptor, LinkNews)  # first: no interface may come between
         except OSError as error:
             os.close(descriptor)
