@@ -51,8 +51,12 @@ BPF_F_TABLE("hash", u32, struct proc_value, procs, PROCS_MAX, BPF_F_NO_PREALLOC)
  */
 BPF_TABLE("lru_hash", u32, struct proc_value, strays, STRAYS_MAX);
 
-/* The processes of which user space found the job; entries go with the job. */
-BPF_F_TABLE("hash", struct candidate_key, u32, candidates, CANDIDATES_MAX, BPF_F_NO_PREALLOC);
+/*
+ * The processes of which user space found the job; entries go with the job. All of its memory is
+ * taken at once: a job that fills what it shares with the exporter must not keep the next from being
+ * held.
+ */
+BPF_HASH(candidates, struct candidate_key, u32, CANDIDATES_MAX);
 
 /* Whether `procs` was ever full: then a process that isn't there may still be of a job. */
 BPF_ARRAY(overflow, u32, 1);

@@ -194,6 +194,10 @@ class Tracer:
         """What is done, as of now, with what the policy of `scope` denies."""
         return mode_of(self._modes.lookup(_KEY.pack(scope)))
 
+    def denies(self) -> bool:
+        """Whether it enforces any policy."""
+        return any(mode_of(value) is JobMode.ENFORCE for _, value in self._modes.items())
+
     def is_attached(self) -> bool:
         """Whether all programs are where they were attached, as of now."""
         lost = self._held.lost()

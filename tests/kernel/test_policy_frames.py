@@ -24,7 +24,7 @@ from exporter.kernel.instances import remove, sweep
 from exporter.policy.compile import Compiled, compile_policy
 from tests.unit.policy.files import rules
 
-from .agents import COMMAND, agent
+from .agents import COMMAND, Agent, agent
 from .arrivals import UDP, Endpoint, Packet
 from .attached import attached, running, wait_for
 from .direct import KernelSide, kernel_side
@@ -340,6 +340,41 @@ def test_a_gap_is_told_like_any_tampering(lab: Lab, tmp_path: Path) -> None:
     ]
     assert kinds == ["packet_socket", "frames"]
     assert "made a packet socket before what it sends was stopped in its network" in seen.stderr
+
+
+INTERFACES = 16
+
+
+def add_interfaces(job: Agent) -> str:
+    """Give a job's network some more, in pairs; the last one's name."""
+    inside = ["nsenter", f"--net=/proc/{job.process.pid}/ns/net", "--", "ip", "-batch", "-"]
+    pairs = [f"link add a{pair} type veth peer name b{pair}" for pair in range(INTERFACES // 2)]
+    last = f"b{INTERFACES // 2 - 1}"
+    lines = [*pairs, f"link set {last} up", f"link set a{last[1:]} up"]
+    subprocess.run(inside, input="\n".join(lines).encode(), check=True)
+    return last
+
+
+@pytest.mark.everywhere(feature="frames")
+def test_many_interfaces_are_looked_after_in_turns(lab: Lab, kernel: KernelSide) -> None:
+    """Others wait meanwhile for one of them at most."""
+    frames = kernel.tracer.frames
+    with agent(kernel, lab, policy(), under=("unshare", "-n")) as job:
+        assert look(kernel) == []
+        last = add_interfaces(job)
+        frames.most_s = 0
+        turns = [frames.turn()]
+        while frames.is_about_to:
+            turns.append(frames.turn())
+        assert len(turns) > INTERFACES
+        assert gaps([event for told in turns for event in told]) in (
+            [],
+            [(Tampering.FRAMES, errno.EINPROGRESS)],
+        )
+        assert job.do(PACKET_SOCKET[0], f"p.bind(('{last}', 0))", send(MARK)) == "ENOBUFS"
+        kernel.tracer.govern(kernel.scope, policy(more=""))
+        wait_for(lambda: frames.turn() is not None and not pinned(kernel))
+        assert job.do(send(MARK)) == "ok"
 
 
 def test_few_rights_are_enough_in_its_own_namespace(lab: Lab, tmp_path: Path) -> None:
