@@ -3,15 +3,18 @@
 Two passes: first what a text gives away by itself (`redact_text.py`), then what an argument means by where it
 stands: `--password x`, `TOKEN=x`, `curl -u user:pw`, also among the words of a script as in `sh -c '…'`. Both
 take time linear in the length of the command line, whatever stands in it. The rules are data:
-`redact_rules.py`, `redact_programs.py`, `redact_tokens.py`; docs/redaction.md has what they find and miss.
+`redact_rules.py`, `redact_programs.py`, `redact_places.py`, `redact_tokens.py`; docs/redaction.md has what
+they find and miss.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import cached_property
 
 from exporter import redact_rules as rules
+from exporter.redact_logins import MAX_LOGIN_WORDS, is_option, is_password_of, last_argument, name_of
 from exporter.redact_names import is_harmless, is_secret_name, is_weak_secret
 from exporter.redact_places import PLACES_OF_ANY, SECRET_PLACES
 from exporter.redact_programs import (
@@ -20,11 +23,9 @@ from exporter.redact_programs import (
     HOUSES,
     LATE_WORDS,
     LOGIN_OPTIONS,
-    NO_PASSWORD,
     OTHER_PROGRAMS,
     PASSWORD_OPTIONS,
     SECRET_OPTIONS,
-    USER_OPTIONS,
     WRAPPED_PROGRAMS,
 )
 from exporter.redact_rows import LOGIN, NOTHING, PLACEHOLDERS, SecretOption, SecretPlace
@@ -35,7 +36,6 @@ from exporter.redact_words import KEY, redact_assignments, redact_named
 _MAX_SCRIPT_DEPTH = 4
 _MAX_ROUNDS = 6
 _MAX_CLUSTER_CHARS = 8
-_MAX_LOGIN_WORDS = 24
 _OPTION_MARKS = ("-", "/")
 
 # A placeholder such as <redacted> or <token> is one word.
@@ -99,8 +99,8 @@ class _Before:
         """Of the words that rows of SECRET_OPTIONS are about."""
         self._options: dict[str, tuple[int, SecretOption]] = {}
         """The options that hold a secret, or surely none, once these words were there."""
-        self._last_after_change = -1
-        """Where the last argument is of a command that changes a password: the password, as a rule."""
+        self._is_change = False
+        """Whether a password is changed: the last argument is the new one, as a rule."""
         self._here: dict[SecretPlace, int] = {}
         """How far the way to a place has been gone, where the next word counts whatever it is."""
         self._awaited: dict[str, dict[SecretPlace, int]] = {}
@@ -134,7 +134,7 @@ class _Before:
 
     def _is_secret(self, word: str, option: SecretOption | None) -> bool:
         """Whether all of `word` is a secret, after what stands before it, of which `option` is known."""
-        if self._at == self._last_after_change:
+        if self._is_change and self._at == self._last:
             return True
         if self._previous[:1] not in _OPTION_MARKS and self._previous[-1:] != ":":
             return False
@@ -154,9 +154,13 @@ class _Before:
         attached = self._redact_attached(word) if word[:1] in "-/" else None
         return attached or redact_named(word, self._previous) or self._redact_inside(word)
 
+    @cached_property
+    def _last(self) -> int:
+        return last_argument(self._words)
+
     def _is_password(self, word: str) -> bool:
-        before = self._words[max(self._at - _MAX_LOGIN_WORDS, 0) : self._at]
-        return not self._is_other and _is_password_of(before, word)
+        before = self._words[max(self._at - MAX_LOGIN_WORDS, 0) : self._at]
+        return not self._is_other and is_password_of(before, word)
 
     def _option(self, name: str) -> SecretOption | None:
         ranked = self._options.get(name)
@@ -199,29 +203,29 @@ class _Before:
 
     def _redact_place(self, word: str) -> str | None:
         """The word without its secret, if it stands where one does; None if it doesn't."""
-        is_option = _is_option(word)
+        is_an_option = is_option(word)
         safe = word
         here, self._here = self._here, {}
         for row, at in here.items():
-            if row.words[at] in ("!", "*", "**") and not is_option and safe == word:
+            if row.words[at] in ("!", "*", "**") and not is_an_option and safe == word:
                 safe = _without_secret(word, row.shape)
-            self._go(row, at, word, is_option=is_option)
+            self._go(row, at, word, is_an_option=is_an_option)
         for row, at in self._awaited.pop(word, {}).items():
             self._enter(row, at + 1)
         return safe if safe != word else None
 
-    def _go(self, row: SecretPlace, at: int, word: str, *, is_option: bool) -> None:
+    def _go(self, row: SecretPlace, at: int, word: str, *, is_an_option: bool) -> None:
         """One step on the way of `row`, or none, or the end of it."""
         wanted = row.words[at]
-        is_waiting = wanted == "?" and _is_option(self._previous)
-        if is_option:
+        is_waiting = wanted == "?" and is_option(self._previous)
+        if is_an_option:
             is_lost = row.words[at - 1] == "?" or wanted == "!"
         else:
             is_name = wanted != "?" or (_NAME.fullmatch(word) is not None and is_secret_name(word))
             is_waiting = is_waiting and not is_name
             is_lost = not is_name and not is_waiting
         if not is_lost:
-            self._enter(row, at if is_option or is_waiting or wanted == "**" else at + 1)
+            self._enter(row, at if is_an_option or is_waiting or wanted == "**" else at + 1)
 
     def _enter(self, row: SecretPlace, at: int) -> None:
         """From now on `row` waits for what its way has at `at`."""
@@ -232,7 +236,7 @@ class _Before:
         ways[row] = at
 
     def _note(self, word: str) -> None:
-        name = _name(word)
+        name = name_of(word)
         if name in WRAPPED_PROGRAMS and self._seen.isdisjoint(HOUSES):
             self._seen, self._options = set(self._late), {}
             self._here.clear()
@@ -244,7 +248,7 @@ class _Before:
             if not row.beside or row.beside in self._late:
                 self._enter(row, 1)
         if "pass" in word and CHANGES.fullmatch(word):
-            self._last_after_change = _last_argument(self._words, self._at + 1)
+            self._is_change = True
         self._is_other = self._is_other or name in OTHER_PROGRAMS
         self._at += 1
         is_scheme = word.lower() in rules.AUTHORIZATION_SCHEMES and _BARE_HEADER.fullmatch(self._previous)
@@ -275,42 +279,6 @@ def _quote_around(word: str) -> str:
     """The quote in which the whole word stands, as words of a script do; else nothing."""
     is_quoted = len(word) > 1 and word[0] in "\"'" and word.find(word[0], 1) == len(word) - 1
     return word[0] if is_quoted else ""
-
-
-def _is_password_of(before: Sequence[str], word: str) -> bool:
-    """Whether `word` is the password behind `-u name`, perhaps other options, and `-p`."""
-    if _is_option(word) or NO_PASSWORD.fullmatch(word):
-        return False
-    if before[-1] == "-p" and "login" in before:
-        return True
-    was_option = True
-    for at in range(len(before) - 2, max(len(before) - _MAX_LOGIN_WORDS, 0), -1):
-        is_option = _is_option(before[at])
-        if not (is_option or was_option):
-            return False
-        if not is_option and before[at - 1] in USER_OPTIONS:
-            return "/" not in before[at]
-        was_option = is_option
-    return False
-
-
-def _last_argument(words: Sequence[str], start: int) -> int:
-    """Where the last word is, from `start` on, that is no option nor stands behind one; -1 if nowhere."""
-    for at in range(len(words) - 1, start - 1, -1):
-        if not _is_option(words[at]) and not (at > start and _is_option(words[at - 1])):
-            return at
-    return -1
-
-
-def _name(word: str) -> str:
-    """The program that `word` is, if it is one: the last part of a path."""
-    if "/" in word or "=" in word or "." in word:
-        return word.rpartition("/")[2].rpartition("=")[2].removesuffix(".exe")
-    return word
-
-
-def _is_option(word: str) -> bool:
-    return len(word) > 1 and word.startswith("-")
 
 
 def _without_secret(value: str, shape: re.Pattern[str]) -> str:
