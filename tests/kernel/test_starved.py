@@ -6,8 +6,9 @@ import fcntl
 import os
 import resource
 import shlex
+import signal
 import sys
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -194,13 +195,15 @@ def test_a_job_that_takes_all_memory_stays_denied(steps: Steps, lab: Lab, tmp_pa
 def test_what_goes_wrong_while_it_watches_is_told_and_opens_nothing(
     steps: Steps, lab: Lab, tmp_path: Path
 ) -> None:
-    """Whoever may, holds the lock that it takes when a job is over."""
-    run, brief, after = run_id("wrong"), run_id("brief"), run_id("after-wrong")
-    with lab.watch() as arrivals, holding(tmp_path) as watch:
+    """Whoever may, holds the lock that it takes when a job is over that left something behind."""
+    run, brief, after, left = run_id("wrong"), run_id("brief"), run_id("after-wrong"), tmp_path / "left"
+    leaves = f"setsid sh -c 'echo $$ > {left}; exec sleep 300' & until test -s {left}; do sleep 0.01; done"
+    with lab.watch() as arrivals, holding(tmp_path) as watch, ExitStack() as stack:
         name = steps.start(job(run, "held"), steps.act(V4.evil))
         with Runner() as worker:
-            worker.run((job(brief, "held"), ["true"]))
+            worker.run((job(brief, "held"), ["sh", "-c", leaves]))
             known(watch, run, brief)
+        stack.callback(os.kill, int(left.read_text()), signal.SIGKILL)
         lock = os.open(instance_of(watch.process.pid) / "modes", os.O_RDONLY)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)
