@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import resource
 import shlex
@@ -15,14 +14,14 @@ import pytest
 
 from exporter.kernel.capabilities import has_effective
 
-from .attached import instance_of, running
+from .attached import running
 from .lab import PORT, V4
 from .shared_limits import limited
 from .steered import own_host
 from .test_adopt import HELD
 from .test_policy_run import logs
 from .test_watch_policy import PEER, Steps, job, known, policy, run_id, steps
-from .watching import Runner, watching
+from .watching import watching
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -194,23 +193,20 @@ def test_a_job_that_takes_all_memory_stays_denied(steps: Steps, lab: Lab, tmp_pa
 def test_what_goes_wrong_while_it_watches_is_told_and_opens_nothing(
     steps: Steps, lab: Lab, tmp_path: Path
 ) -> None:
-    """Whoever may, holds the lock that it takes when a job is over."""
-    run, brief, after = run_id("wrong"), run_id("brief"), run_id("after-wrong")
+    """Nothing can be opened any more, for a while."""
+    run, after = run_id("wrong"), run_id("after-wrong")
     with lab.watch() as arrivals, holding(tmp_path) as watch:
         name = steps.start(job(run, "held"), steps.act(V4.evil))
-        with Runner() as worker:
-            worker.run((job(brief, "held"), ["true"]))
-            known(watch, run, brief)
-        lock = os.open(instance_of(watch.process.pid) / "modes", os.O_RDONLY)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            watch.wait_until_said(GOES_ON)
-        finally:
-            os.close(lock)
+        known(watch, run)
+        pid, hard = watch.process.pid, resource.prlimit(watch.process.pid, resource.RLIMIT_NOFILE)[1]
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (10, hard))
+        watch.wait_until_said(GOES_ON)
         assert steps.go(name) == "EPERM\n"
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (hard, hard))
         goes_on(watch, steps, after)
         (told,) = [line for line in watch.said() if GOES_ON in line["message"]]
-        assert told["message"].startswith("another process has been changing modes")
+        assert "Too many open files" in told["message"]
+        assert told["message"].endswith("; raise the limit of open files (ulimit -n)")
     assert arrivals.arrivals.packets_to(V4.evil) == 0
 
 
