@@ -40,7 +40,7 @@ def kernel() -> Iterator[KernelSide]:
 @pytest.fixture(scope="module")
 def lab() -> Iterator[Lab]:
     with Lab() as lab:
-        lab.build.configure_links("route add 224.0.0.0/4 dev build0", "-6 route add ff00::/8 dev build0")
+        lab.build.configure_links("route add 224.0.0.0/4 dev build0")
         yield lab
 
 
