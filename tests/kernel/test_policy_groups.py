@@ -37,10 +37,11 @@ def kernel() -> Iterator[KernelSide]:
         yield side
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def lab() -> Iterator[Lab]:
+    """One for each test: that a group was left is reported later."""
     with Lab() as lab:
-        lab.build.configure_links("route add 224.0.0.0/4 dev build0", "-6 route add ff00::/8 dev build0")
+        lab.build.configure_links("route add 224.0.0.0/4 dev build0")
         yield lab
 
 
