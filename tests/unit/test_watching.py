@@ -376,7 +376,7 @@ class Refusing:
     """The kernel has no memory for what a job would be held to."""
 
     refuses = True
-    over = end = others = NoGovernor.end
+    over, end, others = NoGovernor.over, NoGovernor.end, NoGovernor.others
 
     def begin(self, _scope: int, _job: Job, _standing: object) -> None:
         if self.refuses:
