@@ -389,7 +389,7 @@ class Refusing:
 def test_a_job_that_cannot_be_held_is_of_those_without_room_until_it_can(tmp_path: Path) -> None:
     with watched(tmp_path) as host:
         governor = Refusing()
-        host.jobs._governor = governor  # type: ignore[assignment]
+        host.jobs._governor = governor
 
         def scope_of_a_step() -> int:
             program = host.pipeline.table.of(host.starts(gitlab()))
