@@ -45,49 +45,10 @@ static inline u32 gets_mixed(const struct flow_key *before, const struct flow_ke
 	return before->act != key->act || (key->act == ACT_CONNECT && !is_same_peer(before, key));
 }
 
-static inline struct bytes_record *new_bytes_record(void)
+/* Under the lock: from now on datagrams are of *act, or of none. */
+static inline void set_act(struct last_peer *last, const struct act_value *act, u32 metering,
+			   u32 window, u32 slot)
 {
-	u64 at_ns = bpf_ktime_get_boot_ns();
-	struct bytes_record *record = events.ringbuf_reserve(sizeof(*record));
-
-	count(KIND_BYTES, COUNT_SEEN);
-	if (!record) {
-		count(KIND_BYTES, COUNT_LOST);
-		return 0;
-	}
-	__builtin_memset(record, 0, sizeof(*record));
-	record->header.layout = LAYOUT;
-	record->header.kind = KIND_BYTES;
-	record->header.at_ns = at_ns;
-	return record;
-}
-
-/*
- * From now on datagrams are of *act, or of none; what came before is told, when nobody can add to
- * it any more. No helper may be called under the lock, so the record is there before: where another
- * thread's act came in between, that one stays.
- */
-static inline void change_act(struct last_peer *last, const struct act_value *act, u32 metering,
-			      u32 window, u32 slot)
-{
-	struct bytes_record *record = 0;
-	u32 is_told, was_told = last->metering == METERING_TOLD;
-
-	if (was_told)
-		record = new_bytes_record();
-	LOAD_HERE(record); /* up to 6.1 the verifier forgets what was_told says of it */
-	bpf_spin_lock((void *)&last->lock);
-	is_told = last->metering == METERING_TOLD;
-	if (!record && is_told && !was_told) {
-		bpf_spin_unlock((void *)&last->lock);
-		return;
-	}
-	if (record) {
-		record->cookie = last->act.cookie;
-		record->acted_ns = last->act.at_ns;
-		record->bytes_sent = last->bytes_sent;
-		record->bytes_received = last->bytes_received;
-	}
 	last->bytes_sent = last->bytes_received = 0;
 	last->metering = metering;
 	last->window = window - 1; /* not to be believed while it is being written */
@@ -101,13 +62,60 @@ static inline void change_act(struct last_peer *last, const struct act_value *ac
 	last->slot = slot;
 	asm volatile("" ::: "memory");
 	last->window = window;
+}
+
+/*
+ * Changes the act, and tells what came of the one before, when nobody can add to it any more. No
+ * helper may be called under the lock, so the record is there before; where another thread was
+ * quicker, it isn't needed. Returns 0, and changes nothing, where there is no room for it.
+ *
+ * The record is asked for null once: up to 6.1 the verifier follows the way to "null" at each such
+ * question, also where it knows better, and finds there that nobody let go of it.
+ */
+static inline int tell_and_set_act(struct last_peer *last, const struct act_value *act,
+				   u32 metering, u32 window, u32 slot)
+{
+	u64 at_ns = bpf_ktime_get_boot_ns();
+	struct bytes_record *record = events.ringbuf_reserve(sizeof(*record));
+	u32 is_told;
+
+	count(KIND_BYTES, COUNT_SEEN);
+	if (!record) {
+		count(KIND_BYTES, COUNT_LOST);
+		return 0;
+	}
+	__builtin_memset(record, 0, sizeof(*record));
+	record->header.layout = LAYOUT;
+	record->header.kind = KIND_BYTES;
+	record->header.at_ns = at_ns;
+	bpf_spin_lock((void *)&last->lock);
+	is_told = last->metering == METERING_TOLD;
+	record->cookie = last->act.cookie;
+	record->acted_ns = last->act.at_ns;
+	record->bytes_sent = last->bytes_sent;
+	record->bytes_received = last->bytes_received;
+	set_act(last, act, metering, window, slot);
 	bpf_spin_unlock((void *)&last->lock);
-	if (!record)
-		return;
 	if (is_told)
 		events.ringbuf_submit(record, BPF_RB_NO_WAKEUP);
 	else
 		events.ringbuf_discard(record, BPF_RB_NO_WAKEUP);
+	return 1;
+}
+
+/* From now on datagrams are of *act, or of none; where another thread's act comes first, of that.
+ */
+static inline void change_act(struct last_peer *last, const struct act_value *act, u32 metering,
+			      u32 window, u32 slot)
+{
+	u32 was_told = last->metering == METERING_TOLD;
+
+	if (was_told && tell_and_set_act(last, act, metering, window, slot))
+		return;
+	bpf_spin_lock((void *)&last->lock);
+	if (was_told || last->metering != METERING_TOLD)
+		set_act(last, act, metering, window, slot);
+	bpf_spin_unlock((void *)&last->lock);
 }
 
 /* Its last descriptor is closed: whatever arrives now, nobody reads. */
