@@ -67,6 +67,6 @@ def _is_attached(link: LinkInfo) -> bool:
 
 
 def _inodes(directory: Path) -> dict[str, int]:
-    """Of all that is pinned there, by name: what was put in another's place has another one. Raises OSError."""
+    """Of all that is pinned there, by name; others for what was put in another's place. Raises OSError."""
     with os.scandir(directory) as entries:
         return {entry.name: entry.inode() for entry in entries if not entry.name.startswith(LATER)}
