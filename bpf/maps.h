@@ -53,8 +53,8 @@ BPF_TABLE("lru_hash", u32, struct proc_value, strays, STRAYS_MAX);
 
 /*
  * The processes of which user space found the job; entries go with the job. All of its memory is
- * taken at once: a job that fills what it shares with the exporter must not keep the next from being
- * held.
+ * taken at once: a job that fills what it shares with the exporter must not keep the next from
+ * being held.
  */
 BPF_HASH(candidates, struct candidate_key, u32, CANDIDATES_MAX);
 

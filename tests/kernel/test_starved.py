@@ -207,6 +207,7 @@ def test_what_goes_wrong_while_it_watches_is_told_and_opens_nothing(
         (told,) = [line for line in watch.said() if GOES_ON in line["message"]]
         assert "Too many open files" in told["message"]
         assert told["message"].endswith("; raise the limit of open files (ulimit -n)")
+        assert not watch.has_said("tampering: "), "it can't see its pins, which are there"
     assert arrivals.arrivals.packets_to(V4.evil) == 0
 
 
