@@ -114,7 +114,6 @@ def goes_on(watch: Watch, steps: Steps, run: str) -> None:
     assert [span["egress.verdict"] for span in seen.egress(run)] == ["deny"]
 
 
-@pytest.mark.everywhere(feature="denial")
 def test_a_job_that_takes_all_processes_stays_denied(steps: Steps, lab: Lab, tmp_path: Path) -> None:
     run, after = run_id("bomb"), run_id("after-bomb")
     with (

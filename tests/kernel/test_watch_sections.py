@@ -63,7 +63,6 @@ def steps(lab: Lab, programs: Programs, runner: Runner, tmp_path: Path) -> Itera
     (folder / "over").touch()
 
 
-@pytest.mark.everywhere(feature="watch")
 def test_the_section_of_a_project_is_for_jobs_that_its_agent_makes_and_for_no_others(
     lab: Lab, steps: Steps, runner: Runner, tmp_path: Path
 ) -> None:
