@@ -150,7 +150,7 @@ send_environment_piece(u64 from, u64 size, u64 offset, u32 pid, const struct pro
 	record->size = size;
 	record->offset = offset;
 	record->here = here;
-	record->pad = 0;
+	record->standing = proc->standing;
 	if (read_user(record + 1, here, (void *)(from + offset)))
 		record->here = 0;
 	environments.ringbuf_submit(record, flags);
@@ -229,6 +229,16 @@ int after_exec(struct bpf_raw_tracepoint_args *ctx)
 
 	if (!proc || !config || !config->reads_environments || scope_of(proc))
 		return 0;
+	if (proc->standing == STANDING_AGENT)
+		return 0;
+	if (proc->standing == STANDING_NONE && is_agent(ctx->args[0], proc)) {
+		proc->standing = STANDING_AGENT;
+		return 0;
+	}
+	if (proc->standing != STANDING_STEP)
+		proc->standing = config->undecided && has_mark(pointer_at(ctx->args[0], TASK_MM))
+					 ? STANDING_MARKED
+					 : STANDING_NONE;
 	become_candidate(proc, pid);
 	/* Should it be a job's root: what it descends from is none of the job's. */
 	proc->held = executables_in(pointer_at(ctx->args[0], TASK_MM));

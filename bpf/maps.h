@@ -25,6 +25,8 @@
 #define EXECUTABLES_ROOM 1024
 #define OWN_RESOLVERS_MAX 4096
 #define EXE_NAMES_MAX 64
+#define AGENTS_MAX 256
+#define MARKS_MAX 64
 
 /*
  * A ring for each matter, so that none can fill another's: forks, execs and exits; the first act of
@@ -52,6 +54,10 @@ BPF_TABLE("lru_hash", u32, struct proc_value, strays, STRAYS_MAX);
 
 /* The processes of which user space found the job; entries go with the job. */
 BPF_F_TABLE("hash", struct candidate_key, u32, candidates, CANDIDATES_MAX, BPF_F_NO_PREALLOC);
+
+/* Who starts jobs, and what is looked for in the environments of what nobody known to started. */
+BPF_F_TABLE("hash", struct agent_key, u32, agents, AGENTS_MAX, BPF_F_NO_PREALLOC);
+BPF_F_TABLE("lpm_trie", struct mark_key, u32, marks, MARKS_MAX, BPF_F_NO_PREALLOC);
 
 /* Whether `procs` was ever full: then a process that isn't there may still be of a job. */
 BPF_ARRAY(overflow, u32, 1);
@@ -162,6 +168,7 @@ static inline void fill_header(struct record_header *header, u32 kind, u64 at_ns
  */
 static long (*read_kernel)(void *, u32, const void *) = (void *)BPF_FUNC_probe_read_kernel;
 static long (*read_kernel_text)(void *, u32, const void *) = (void *)BPF_FUNC_probe_read_kernel_str;
+static long (*read_user_text)(void *, u32, const void *) = (void *)BPF_FUNC_probe_read_user_str;
 static long (*read_user)(void *, u32, const void *) = (void *)BPF_FUNC_probe_read_user;
 
 /* A kernel struct's member, by the offset the exporter took from this kernel's BTF. */

@@ -19,7 +19,12 @@ static inline int has_own_resolver(u64 network)
 	u64 cookie = pointer_at(network, NETWORK_COOKIE);
 	struct candidate_key *found = own_resolvers.lookup(&cookie);
 
-	return found && (!found->tgid || candidates.lookup(found));
+	u32 *scope;
+
+	if (!found || !found->tgid)
+		return found != 0;
+	scope = candidates.lookup(found);
+	return scope && *scope;
 }
 
 /*
@@ -43,7 +48,7 @@ static inline void note_own_resolver(struct bpf_sock *sk, struct proc_value *pro
 
 	if (!is_of_the_host(network) || has_own_resolver(network))
 		return;
-	if (scope_of(proc))
+	if (held_as(proc))
 		own_resolvers.update(&cookie, &of_a_job);
 	else if (proc->candidate.tgid)
 		own_resolvers.update(&cookie, &proc->candidate);

@@ -36,7 +36,8 @@ class Environments:
         if is_next and len(block) < whole and len(piece) == wire.ARGUMENTS_PIECE:
             return None
         del self._waiting[process]
-        return Environment(record.at_ns, process, record.exec_id, bytes(block), len(block) < record.size)
+        is_cut = len(block) < record.size
+        return Environment(record.at_ns, process, record.exec_id, bytes(block), is_cut, record.standing)
 
 
 def names_one_of(names: Iterable[str]) -> re.Pattern[bytes]:

@@ -95,6 +95,8 @@ class Environment(NamedTuple):
     """`NAME=value`, each with its NUL."""
     is_cut: bool
     """Whether there was more."""
+    standing: int = 0
+    """wire.STANDING_*, of the process."""
 
 
 class Forked(NamedTuple):

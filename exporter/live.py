@@ -16,7 +16,7 @@ from exporter.account import Bookkeeping, KernelCounts
 from exporter.clock import boot_ns
 from exporter.decode import Decoder
 from exporter.errors import RecordError
-from exporter.events import Event, Found, Tampered, Tampering
+from exporter.events import Event, Found, ProcessKey, Tampered, Tampering
 from exporter.procfs import everyone
 from exporter.text import counted
 
@@ -174,14 +174,20 @@ def kernel_counts(tracer: Tracer) -> KernelCounts:
     return KernelCounts(counts.seen(wire.KIND_ACT) - before.settled - before.lost, lost)
 
 
-def find_everyone(tracer: Tracer, *, besides: Container[int]) -> Iterator[Found]:
+def find_everyone(
+    tracer: Tracer,
+    *,
+    besides: Container[int],
+    standing: Callable[[ProcessKey, int], int] = lambda *_: 0,
+) -> Iterator[Found]:
     """Follow what runs already, but the pids `besides`. What is made meanwhile the kernel's side follows.
 
-    Never ci-egress itself: what it exports would be traced, and exported.
+    Never ci-egress itself: what it exports would be traced, and exported. `standing` says of a process, and
+    its parent's pid, what it is to jobs (wire.STANDING_*).
     """
     for process, parent_pid in everyone():
         if process.pid not in besides:
-            tracer.find(process)
+            tracer.find(process, standing(process, parent_pid))
             yield Found(boot_ns(), process, parent_pid)
 
 

@@ -161,8 +161,8 @@ class Pipeline:
             earlier = {**job.earlier, job.terms.number: job.terms}
             self._jobs[scope] = replace(job, terms=terms, earlier=earlier)
         else:
-            rest = self._jobs[self._rest]
-            self._jobs[self._rest] = replace(rest, earlier={**rest.earlier, terms.number: terms})
+            for each, other in self._jobs.items():
+                self._jobs[each] = replace(other, earlier={**other.earlier, terms.number: terms})
 
     def change_novelty(self, scope: int, novelty: Novelty | None) -> None:
         """From now on the job of `scope`, which runs, is held against this."""

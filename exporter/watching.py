@@ -230,8 +230,8 @@ class JobWatch:
         outlets = replace(self._outlets, clock=self._clock())
         traced = traced_job(watched.job, outlets, watched.summary, watched.began_ns)
         terms = self._governor.begin(scope, watched.job, _standing(watched))
-        novelty = known_by(self.baseline, watched.job)
-        self._pipeline.begin(scope, replace(traced, terms=terms, novelty=novelty))
+        novelty, earlier = known_by(self.baseline, watched.job), self._governor.others()
+        self._pipeline.begin(scope, replace(traced, terms=terms, novelty=novelty, earlier=earlier))
 
     def _end(self, scope: int, now_ns: int, *, still_traced: bool) -> None:
         watched = self._open.pop(scope)

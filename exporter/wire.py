@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from typing import NamedTuple
 
-LAYOUT = 0xDB2462BA
+LAYOUT = 0x2B4931E7
 """Edition of the layout; every record and every pinned instance carries it."""
 
 ARGUMENTS_PIECE = 4096
@@ -13,6 +13,8 @@ ARGUMENTS_MAX = 32768
 PATH_ROOM = 1024
 CGROUP_ROOM = 96
 MESSAGE_ROOM = 2048
+AGENT_NAME_ROOM = 56
+MARK_ROOM = 28
 
 KIND_FORK = 1
 KIND_EXEC = 2
@@ -76,6 +78,15 @@ FLOW_ESTABLISHED = 1
 FLOW_ENDED = 2
 FLOW_NEVER_SENT = 3
 FLOW_FAILED = 4
+
+STANDING_NONE = 0
+STANDING_AGENT = 1
+STANDING_STEP = 2
+STANDING_MARKED = 3
+
+AGENT_PROGRAM = 1
+AGENT_UNIT = 2
+AGENT_USER = 3
 
 DNS_QUERY = 1
 DNS_ANSWER = 2
@@ -172,9 +183,10 @@ class EnvironmentRecord(NamedTuple):
     size: int
     offset: int
     here: int
+    standing: int
 
 
-ENVIRONMENT_RECORD = struct.Struct("<IH2xQQIIIII4x")
+ENVIRONMENT_RECORD = struct.Struct("<IH2xQQIIIIII")
 
 
 class ExitRecord(NamedTuple):
@@ -628,13 +640,14 @@ class ProcValue(NamedTuple):
     tgid: int
     program: int
     is_guest: int
+    standing: int
 
 
-PROC_VALUE = struct.Struct("<QIIIIIIQQIII4x")
+PROC_VALUE = struct.Struct("<QIIIIIIQQIIII")
 
 
 class ConfigValue(NamedTuple):
-    """`struct config_value`, 32 bytes."""
+    """`struct config_value`, 36 bytes."""
 
     layout: int
     window: int
@@ -644,9 +657,31 @@ class ConfigValue(NamedTuple):
     has_policies: int
     has_executables: int
     edition: int
+    undecided: int
 
 
-CONFIG_VALUE = struct.Struct("<IIIIIIII")
+CONFIG_VALUE = struct.Struct("<IIIIIIIII")
+
+
+class AgentKey(NamedTuple):
+    """`struct agent_key`, 64 bytes."""
+
+    kind: int
+    user: int
+    name: bytes
+
+
+AGENT_KEY = struct.Struct("<II56s")
+
+
+class MarkKey(NamedTuple):
+    """`struct mark_key`, 32 bytes."""
+
+    prefix_bits: int
+    text: bytes
+
+
+MARK_KEY = struct.Struct("<I28s")
 
 
 class PolicyValue(NamedTuple):
@@ -741,6 +776,7 @@ OFFSETS = {
             "size": 32,
             "offset": 36,
             "here": 40,
+            "standing": 44,
         },
     ),
     "exit_record": (
@@ -995,10 +1031,11 @@ OFFSETS = {
             "candidate.tgid": 48,
             "candidate.program": 52,
             "is_guest": 56,
+            "standing": 60,
         },
     ),
     "config_value": (
-        32,
+        36,
         {
             "layout": 0,
             "window": 4,
@@ -1008,8 +1045,11 @@ OFFSETS = {
             "has_policies": 20,
             "has_executables": 24,
             "edition": 28,
+            "undecided": 32,
         },
     ),
+    "agent_key": (64, {"kind": 0, "user": 4, "name": 8}),
+    "mark_key": (32, {"prefix_bits": 0, "text": 4}),
     "policy_value": (40, {"fingerprint": 0, "base": 32, "alternatives": 36}),
     "exe_name_key": (32, {"digest": 0}),
     "account_value": (16, {"settled": 0, "lost": 8}),

@@ -30,6 +30,7 @@ from exporter.cli.notices import (
 from exporter.cli.reporting import Reporting
 from exporter.cli.requests import Requests
 from exporter.cli.rereading import reread
+from exporter.cli.steps import Steps, as_a_whole
 from exporter.cli.takeover import Takeover
 from exporter.cli.viewing import Ticker, screen, shown
 from exporter.cli.watch_reporting import WatchReporting
@@ -136,7 +137,7 @@ class _Daemon:
         telemetry: Telemetry,
         reporting: Reporting,
     ) -> None:
-        config, policy, _, job = given
+        config, policy, _, job, agents = given
         self._config, self._tracer, self._telemetry = config, tracer, telemetry
         flows = Flows()
         self._books = Bookkeeping(
@@ -165,6 +166,7 @@ class _Daemon:
         self.reports = WatchReporting(reporting, given, self._books.account)
         self._apart = ancestors(os.getpid()) if job is not None else frozenset()
         """What started this: in the job's midst, and no part of it."""
+        self._steps = Steps(tracer, agents, config.job_env, self._apart, has_policy=policy is not None)
         self._jobs = self._watch_for_jobs(given, environment, outlets)
         self._pipeline = Pipeline(outlets, Proc(), flows, self._jobs)
         self._source = LiveSource(tracer, self._handle, self._books, flows, on_fault=tell_fault)
@@ -180,14 +182,16 @@ class _Daemon:
 
     def begin(self) -> None:
         """Take in what runs already."""
+        self._steps.begin()
         self._governor.start(self._guards.steering)
         self._jobs.begin(self._pipeline, boot_ns())
         if self._takeover is not None and self._tracer.is_adopted:
             self._takeover.begin(self._source.take)
+            self._steps.find_again()
             return
-        for found in find_everyone(self._tracer, besides={os.getpid()}):
+        for found in find_everyone(self._tracer, besides={os.getpid()}, standing=self._steps.standing):
             self._handle(found)
-            if found.process not in self._apart:
+            if found.process not in self._apart and not self._steps.is_agent(found.process):
                 read_environment(self._handle, found.process, exec_id=0)
 
     def loop(self, asked: Requests) -> None:
@@ -252,14 +256,19 @@ class _Daemon:
         )
 
     def _handle(self, event: Event) -> None:
-        if isinstance(event, Environment) and event.process.pid == os.getpid():
-            return  # from before an instance was adopted that had followed this process
+        if isinstance(event, Environment):
+            if event.process.pid == os.getpid():
+                return  # from before an instance was adopted that had followed this process
+            event = as_a_whole(event)
         self._pipeline.handle(event)
         if isinstance(event, Found | Environment):
             program = self._pipeline.table.of(event.process)
-            if program is not None and program.scope != HOST:
-                exec_id = event.exec_id if isinstance(event, Environment) else 0
-                self._tracer.scopes.adopt(event.process, exec_id, program.scope)
+            scope = program.scope if program is not None else HOST
+            if isinstance(event, Environment):
+                self._steps.decide(event, scope)
+            elif scope != HOST:
+                self._tracer.scopes.adopt(event.process, 0, scope)
+            if scope != HOST:
                 self._adopted_ns = boot_ns()
 
     def _changed(self, job: Job, summary: Summary | None) -> None:

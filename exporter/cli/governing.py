@@ -15,7 +15,7 @@ from exporter.name_service import dns_obstacles
 from exporter.policy.check import check_for_kernel
 from exporter.policy.compile import Compiled, compile_policy
 from exporter.policy.executables import require_executables
-from exporter.policy.model import Address, JobPolicy, Mode, Policy, effective, with_endpoints
+from exporter.policy.model import Address, Effect, JobPolicy, Mode, Policy, effective, with_endpoints
 from exporter.policy.resolvers import system_resolvers
 from exporter.terms import Terms, terms_of
 
@@ -56,6 +56,13 @@ class Source(NamedTuple):
         modes = {self.policy.mode, *(section.mode for section in self.policy.sections)}
         mode = Mode.ENFORCE if Mode.ENFORCE in modes else Mode.AUDIT
         return self._strict(JobPolicy(mode, self.policy.rules, self.policy.resolvers))
+
+    @property
+    def strictest(self) -> JobPolicy:
+        """What nobody's policy is stricter than: the same, and what any section denies."""
+        denied = (rule for each in self.policy.sections for rule in each.rules if rule.effect is Effect.DENY)
+        rules = {rule.meaning: rule for rule in (*denied, *reversed(self.policy.rules))}
+        return replace(self.of_others, rules=tuple(reversed(rules.values())))
 
     def _strict(self, policy: JobPolicy) -> JobPolicy:
         return replace(policy, mode=Mode.ENFORCE) if self.is_enforced else policy

@@ -18,10 +18,12 @@ from exporter.watching import JOBS_MAX, JobWatch
 _NEWS_S = 60.0
 
 
-def read_environment(handle: Callable[[Event], None], process: ProcessKey, exec_id: int) -> None:
+def read_environment(
+    handle: Callable[[Event], None], process: ProcessKey, exec_id: int, standing: int = wire.STANDING_NONE
+) -> None:
     """Hand over what `process` was executed with, as its `exec_id`th program, if /proc shows it."""
     if block := environment_of(process):
-        handle(Environment(boot_ns(), process, exec_id, block, is_cut=False))
+        handle(Environment(boot_ns(), process, exec_id, block, is_cut=False, standing=standing))
 
 
 class Missed:
@@ -49,8 +51,11 @@ class Missed:
         if lost > self._environments:
             self._environments = lost
             for program in self._pipeline.table.live({HOST}):
-                exec_id = self._tracer.scopes.exec_id(program.process) or max(program.exec_id, 1)
-                read_environment(self._handle, program.process, exec_id)
+                entry = self._tracer.scopes.entry(program.process)
+                standing = entry.standing if entry else wire.STANDING_NONE
+                if standing != wire.STANDING_AGENT:
+                    exec_id = (entry and entry.exec_id) or max(program.exec_id, 1)
+                    read_environment(self._handle, program.process, exec_id, standing)
 
     def news(self) -> list[str]:
         """What there is to say of it now, a line each; nothing when it was said, or another one just was."""

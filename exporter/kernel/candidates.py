@@ -46,6 +46,10 @@ class Candidates:
             return
         self._note(key, scope)
 
+    def release(self, process: ProcessKey, exec_id: int) -> None:
+        """Let that, which was held because it might have been a job's, be of none."""
+        self.adopt(process, exec_id, HOST)
+
     def scope_of(self, key: bytes) -> int:
         """Of what has `key` in the kernel; HOST for what is of no job."""
         return self._scopes.get(key, HOST)
@@ -66,7 +70,8 @@ def candidate_key(process: ProcessKey, exec_id: int) -> bytes:
     return wire.CANDIDATE_KEY.pack(process.started_ns, process.pid, exec_id)
 
 
-def found_value(process: ProcessKey) -> bytes:
+def found_value(process: ProcessKey, standing: int = wire.STANDING_NONE) -> bytes:
     """The entry of `process`, which was there before the programs, as one of no job."""
     none = [0] * 6
-    return wire.PROC_VALUE.pack(process.started_ns, HOST, *none, process.started_ns, process.pid, 0, 0)
+    own = (process.started_ns, process.pid, 0)
+    return wire.PROC_VALUE.pack(process.started_ns, HOST, *none, *own, 0, standing)

@@ -54,11 +54,15 @@ class Scopes:
         self._frames.arrived(process, scope)  # first: once something of it is denied, all is held
         self._candidates.adopt(process, exec_id, scope)
 
-    def exec_id(self, process: ProcessKey) -> int | None:
-        """Which of its programs `process` runs, whatever records were lost; None of one that isn't there."""
+    def release(self, process: ProcessKey, exec_id: int) -> None:
+        """Let what was held until it is known be of no job: see Candidates."""
+        self._candidates.release(process, exec_id)
+
+    def entry(self, process: ProcessKey) -> wire.ProcValue | None:
+        """What the kernel has of `process`, whatever records were lost; None of one that isn't there."""
         value = self._procs.lookup(_KEY.pack(process.pid))
         proc = value and wire.ProcValue._make(wire.PROC_VALUE.unpack(value))
-        return proc.exec_id if proc and proc.started_ns == process.started_ns else None
+        return proc if proc and proc.started_ns == process.started_ns else None
 
     @property
     def refused(self) -> int:

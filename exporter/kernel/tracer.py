@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import select
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, closing
 from functools import partial
 from pathlib import Path
@@ -32,7 +32,7 @@ RINGS = ("lineage", "first", "lookups", "events", "environments")
 """What is on a later one follows from what is on an earlier one."""
 PINNED_MAPS = [
     *RINGS,
-    *("procs", "candidates", "counters", "config"),
+    *("procs", "candidates", "agents", "marks", "counters", "config"),
     *("flows_even", "flows_odd", "slots", "free_slots", "others", "others_told", "open_connects", "account"),
     *("queries", "queries_noted", "queries_expired"),
     *("policy", "policies", "alternatives", "names", "rule_ports", "modes", "exe_bits", "exe_names", "jobs"),
@@ -123,13 +123,35 @@ class Tracer:
         """
         self._windows.follow(scope)
         self.frames.arrived(process, scope)
-        value = wire.PROC_VALUE.pack(process.started_ns, scope, *[0] * 5, held, 0, 0, 0, 0)
+        value = wire.PROC_VALUE.pack(process.started_ns, scope, *[0] * 5, held, 0, 0, 0, 0, 0)
         self._procs.update(_KEY.pack(process.pid), value)
 
-    def find(self, process: ProcessKey) -> None:
+    def find(self, process: ProcessKey, standing: int = wire.STANDING_NONE) -> None:
         """Follow `process`, which was there before the programs, as one of no job; unless it is followed."""
         self._windows.follow(HOST)
-        self._procs.insert(_KEY.pack(process.pid), found_value(process))
+        key = _KEY.pack(process.pid)
+        if not self._procs.insert(key, found_value(process, standing)) and standing:
+            self._stand(key, standing)
+
+    def _stand(self, key: bytes, standing: int) -> None:
+        """Of one that executed something while ci-egress began, and is followed since then."""
+        value = self._procs.lookup(key)
+        proc = value and wire.ProcValue._make(wire.PROC_VALUE.unpack(value))
+        if proc and proc.scope == HOST:
+            self._procs.update(key, wire.PROC_VALUE.pack(*proc._replace(standing=standing)))
+
+    def know_steps(self, agents: Iterable[bytes], marks: Iterable[bytes]) -> None:
+        """Take what `agents` make, and what executes with `marks`, for what may be a job's from now on."""
+        for name, keys in (("agents", agents), ("marks", marks)):
+            for key in list(self.maps[name]):
+                self.maps[name].delete(key)
+            for key in keys:
+                self.maps[name].update(key, _KEY.pack(1))
+
+    def hold_undecided(self, scope: int) -> None:
+        """Hold that to the policy of `scope` until it is known whose it is; 0: to none."""
+        self._windows.hold_undecided(scope)
+        self.frames.undecided = scope
 
     def govern(self, scope: int, policy: Compiled, seeds: Seeds = ()) -> int:
         """Hold what `scope` does against `policy` from now on; returns the policy's number here.

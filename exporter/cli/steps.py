@@ -1,0 +1,83 @@
+"""What may be a job's before that is known: told to the kernel, and let go of again where it isn't."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from exporter import wire
+from exporter.agents import KNOWN, Agent, is_agent, marks
+from exporter.events import HOST, Environment, ProcessKey
+from exporter.kernel.tracer import Tracer
+from exporter.procfs import environment_of, everyone
+
+_INIT = 1
+"""Makes the host's own services, whoever else it has made."""
+
+
+class Steps:
+    """Of a watch; without a policy nobody is an agent, and nothing is held."""
+
+    def __init__(
+        self,
+        tracer: Tracer,
+        named: Collection[Agent],
+        job_env: str | None,
+        above: Collection[ProcessKey],
+        *,
+        has_policy: bool,
+    ) -> None:
+        """`named` are agents besides those that are known, and so are who is `above` the watch."""
+        self._tracer = tracer
+        self._agents: frozenset[Agent] = frozenset((*KNOWN, *named))
+        self._marks = marks(job_env)
+        self._above = {process for process in above if process.pid != _INIT}
+        self._has_policy = has_policy
+        self._standing: dict[int, int] = {}
+
+    def begin(self) -> None:
+        """From now on the kernel knows agents, and what jobs are marked by."""
+        if self._has_policy:
+            self._tracer.know_steps((agent.key for agent in self._agents), self._marks)
+
+    def find_again(self) -> None:
+        """Of an instance that was adopted: who started before, and is an agent for this watch."""
+        for process, parent_pid in everyone():
+            if (standing := self.standing(process, parent_pid)) != wire.STANDING_NONE:
+                self._tracer.find(process, standing)
+
+    def standing(self, process: ProcessKey, parent_pid: int) -> int:
+        """What a process is that ran before (wire.STANDING_*); call it with parents first.
+
+        What those above the watch had made by then is no step.
+        """
+        if not self._has_policy:
+            return wire.STANDING_NONE
+        if process in self._above:
+            return wire.STANDING_AGENT
+        found = self._standing.get(parent_pid, wire.STANDING_NONE)
+        if found == wire.STANDING_AGENT:
+            found = wire.STANDING_STEP
+        if found == wire.STANDING_NONE and is_agent(process.pid, self._agents):
+            found = wire.STANDING_AGENT
+        self._standing[process.pid] = found
+        return found
+
+    def is_agent(self, process: ProcessKey) -> bool:
+        """Whether it was found to be one."""
+        return self._standing.get(process.pid) == wire.STANDING_AGENT
+
+    def decide(self, event: Environment, scope: int) -> None:
+        """Tell the kernel that who executed with that is of `scope`, or that it is of no job.
+
+        A step that nobody can tell the job of stays held, and so does what can't be read as a whole.
+        """
+        if scope != HOST:
+            self._tracer.scopes.adopt(event.process, event.exec_id, scope)
+        elif event.standing == wire.STANDING_MARKED and not event.is_cut:
+            self._tracer.scopes.release(event.process, event.exec_id)
+
+
+def as_a_whole(event: Environment) -> Environment:
+    """The same with what the kernel had no room for, if the process is still there."""
+    block = environment_of(event.process) if event.is_cut else b""
+    return event._replace(block=block, is_cut=False) if block else event

@@ -1,0 +1,209 @@
+"""What may be a job's is held before it is known: in the kernel, from its fork or its exec on."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from exporter import wire
+from exporter.agents import Agent as Starter
+from exporter.agents import marks
+from exporter.events import ProcessKey
+from exporter.kernel.loading import loading
+from exporter.kernel.windows import Coverage
+from exporter.procfs import started_ns
+
+from .agents import COMMAND, Agent
+from .direct import KernelSide
+from .governed import compiled
+from .lab import PORT, V4
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from .conftest import Programs
+    from .lab import Lab
+    from .watching import Environ, Runner
+
+pytestmark = pytest.mark.kernel
+
+PATH = {"PATH": os.environ.get("PATH", os.defpath)}
+STRICTEST, JOB = 1, 2
+"""Scopes."""
+MARK = "CI_EGRESS_TEST_JOB"
+"""A variable of this test's own: strangers of the host have none of it."""
+STRICT = compiled(f'mode: enforce\nallow: ["{V4.peer}:{PORT}"]\n')
+LAX = compiled('mode: enforce\nallow: ["any://0.0.0.0/0"]\n')
+ROUNDS = 20
+
+
+@pytest.fixture
+def kernel() -> Iterator[KernelSide]:
+    """What is undecided is held to STRICT; this test's MARK is the only one."""
+    with ExitStack() as stack:
+        side = KernelSide(
+            stack.enter_context(loading()).ready(Coverage(is_host=True, reads_environments=True))
+        )
+        for scope, policy in ((STRICTEST, STRICT), (JOB, LAX)):
+            side.tracer.scopes.open(scope)
+            side.tracer.govern(scope, policy)
+        mine = [mark for mark in marks(MARK) if MARK.encode() in mark]
+        side.tracer.know_steps([], mine)
+        side.tracer.hold_undecided(STRICTEST)
+        yield side
+
+
+def key(pid: int) -> ProcessKey:
+    """Of a process that runs."""
+    started = started_ns(pid)
+    assert started is not None
+    return ProcessKey(pid, started)
+
+
+@pytest.fixture
+def connect(lab: Lab, programs: Programs) -> dict[str, list[str]]:
+    """Commands that connect to an address, and end with the errno."""
+    addresses = (V4.peer, V4.evil)
+    return {
+        to: [os.fsdecode(part) for part in lab.command(programs.act("connect", to, PORT))] for to in addresses
+    }
+
+
+def test_what_an_agent_makes_is_held_from_its_fork_on(
+    kernel: KernelSide, runner: Runner, connect: dict[str, list[str]]
+) -> None:
+    denied, allowed = (PATH, connect[V4.evil]), (PATH, connect[V4.peer])
+    assert runner.statuses(denied) == [0]
+    kernel.tracer.find(key(runner.pid), wire.STANDING_AGENT)
+    assert [runner.statuses(denied) for _ in range(ROUNDS)] == [[errno.EPERM]] * ROUNDS
+    assert runner.statuses(allowed) == [0]
+
+
+def test_nothing_of_it_leaves_what_holds_it(
+    kernel: KernelSide, runner: Runner, programs: Programs, connect: dict[str, list[str]]
+) -> None:
+    kernel.tracer.find(key(runner.pid), wire.STANDING_AGENT)
+    ways: list[tuple[Environ, Sequence[str]]] = [
+        (PATH, programs.lineage("double-fork", *connect[V4.evil])),
+        ({}, ["/usr/bin/env", "-i", *connect[V4.evil]]),
+        (PATH, ["unshare", "--user", "--map-root-user", *connect[V4.evil]]),
+    ]
+    found = runner.statuses(*((environ, list(command)) for environ, command in ways))
+    assert found == [errno.EPERM] * len(ways)
+
+
+@contextmanager
+def doing(lab: Lab, *under: str, **variables: str) -> Iterator[Agent]:
+    """A process on the build side that does as it is told."""
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        [*under, *map(os.fsdecode, lab.command(COMMAND))],
+        stdin=pipe,
+        stdout=pipe,
+        text=True,
+        env={**PATH, **variables},
+    ) as child:
+        doer = Agent(child, key(child.pid))
+        assert doer.do("pass") == "ok"
+        try:
+            yield doer
+        finally:
+            doer.end()
+
+
+def tries(to: str) -> str:
+    """Python that connects."""
+    return f"socket.socket().connect(({to!r}, {PORT}))"
+
+
+def test_an_agent_itself_is_not_held(kernel: KernelSide, lab: Lab) -> None:
+    with doing(lab) as agent:
+        kernel.tracer.find(agent.process, wire.STANDING_AGENT)
+        assert agent.do(tries(V4.evil)) == "ok"
+        assert (
+            agent.do(f"assert os.fork() or os._exit(socket.socket().connect_ex({(V4.evil, PORT)}))") == "ok"
+        )
+        assert agent.value("os.waitstatus_to_exitcode(os.wait()[1])") == str(errno.EPERM)
+
+
+def test_an_agent_is_known_by_the_name_of_its_executable(
+    kernel: KernelSide, connect: dict[str, list[str]], tmp_path: Path
+) -> None:
+    """From its exec on, and nobody below it is another."""
+    name, shell = f"agent-of-{os.getpid()}", Path("/bin/sh")
+    for place in (name, "other"):
+        (tmp_path / place).write_bytes(shell.read_bytes())
+        (tmp_path / place).chmod(0o755)
+    kernel.tracer.know_steps([Starter(wire.AGENT_PROGRAM, name.encode()).key], [])
+    told = '"$@"; a=$?; "$0" -c \'"$@"; exit $?\' sh "$@"; exit $((a * 16 + $?))'
+    agent, other = str(tmp_path / name), str(tmp_path / "other")
+    ran = [
+        subprocess.run([each, "-c", told, agent, *connect[V4.evil]], env=PATH, check=False).returncode
+        for each in (agent, other)
+    ]
+    # The first one's are steps. What the other one makes is of none; but the agent that it starts makes some.
+    assert ran == [errno.EPERM * 16 + errno.EPERM, errno.EPERM]
+
+
+def test_who_may_be_of_a_job_is_held_until_it_is_known(kernel: KernelSide, lab: Lab) -> None:
+    with doing(lab, **{MARK: "1"}) as marked, doing(lab) as other:
+        assert [each.do(tries(V4.evil)) for each in (marked, other)] == ["EPERM", "ok"]
+        assert marked.do(tries(V4.peer)) == "ok"
+        kernel.tracer.scopes.release(*executed(kernel, marked))
+        assert marked.do(tries(V4.evil)) == "ok"
+    with doing(lab, **{MARK: "1"}) as marked:
+        assert marked.do(tries(V4.evil)) == "EPERM"
+        kernel.tracer.scopes.adopt(*executed(kernel, marked), JOB)
+        assert marked.do(tries(V4.evil)) == "ok"
+
+
+def test_a_step_is_its_jobs_once_that_is_known_and_else_stays_held(kernel: KernelSide, lab: Lab) -> None:
+    forks = f"assert os.fork() or os._exit(socket.socket().connect_ex({(V4.evil, PORT)}))"
+    ended = "os.waitstatus_to_exitcode(os.wait()[1])"
+    with doing(lab) as step:
+        kernel.tracer.find(step.process, wire.STANDING_STEP)
+        kernel.tracer.scopes.release(*executed(kernel, step))
+        assert step.do(tries(V4.evil)) == "EPERM"
+        assert step.do(forks) == "ok"
+        assert step.value(ended) == str(errno.EPERM)
+        kernel.tracer.scopes.adopt(*executed(kernel, step), JOB)
+        assert step.do(tries(V4.evil)) == "ok"
+        assert step.do(forks) == "ok"
+        assert step.value(ended) == "0"
+
+
+def executed(kernel: KernelSide, doer: Agent) -> tuple[ProcessKey, int]:
+    """The process as the kernel has it, and how often it executed something."""
+    value = kernel.tracer.maps["procs"].lookup(doer.process.pid.to_bytes(4, sys.byteorder))
+    proc = wire.ProcValue._make(wire.PROC_VALUE.unpack(value or b""))
+    return ProcessKey(doer.process.pid, proc.started_ns), proc.exec_id
+
+
+@pytest.mark.usefixtures("kernel")
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"BEFORE": "x" * 100_000, MARK: "1"},
+        {**{f"BEFORE{number}": "x" * 9_000 for number in range(40)}, MARK: "1"},
+        {f"BEFORE{number}": "" for number in range(2_000)},
+        {MARK: ""},
+    ],
+    ids=["a-long-one", "many-long-ones", "too-many-to-read", "blank"],
+)
+def test_a_mark_is_found_wherever_it_stands(lab: Lab, variables: dict[str, str]) -> None:
+    with doing(lab, **variables) as marked:
+        assert marked.do(tries(V4.evil)) == "EPERM"
+
+
+@pytest.mark.usefixtures("kernel")
+def test_what_has_no_mark_is_not_held(lab: Lab) -> None:
+    near = {f"X{MARK}": "1", MARK[:-1]: "1", "A": f"{MARK}=1", "LONG": "x" * 100_000}
+    with doing(lab, **near) as unmarked:
+        assert unmarked.do(tries(V4.evil)) == "ok"
