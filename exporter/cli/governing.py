@@ -15,7 +15,7 @@ from exporter.name_service import dns_obstacles
 from exporter.policy.check import check_for_kernel
 from exporter.policy.compile import Compiled, compile_policy
 from exporter.policy.executables import require_executables
-from exporter.policy.model import Address, Effect, JobPolicy, Mode, Policy, effective, with_endpoints
+from exporter.policy.model import Address, JobPolicy, Mode, Policy, effective, strictest, with_endpoints
 from exporter.policy.resolvers import system_resolvers
 from exporter.terms import Terms, terms_of
 
@@ -59,10 +59,8 @@ class Source(NamedTuple):
 
     @property
     def strictest(self) -> JobPolicy:
-        """What nobody's policy is stricter than: the same, and what any section denies."""
-        denied = (rule for each in self.policy.sections for rule in each.rules if rule.effect is Effect.DENY)
-        rules = {rule.meaning: rule for rule in (*denied, *reversed(self.policy.rules))}
-        return replace(self.of_others, rules=tuple(reversed(rules.values())))
+        """What nobody's is stricter than: for what may be any job's."""
+        return self._strict(strictest(self.policy))
 
     def _strict(self, policy: JobPolicy) -> JobPolicy:
         return replace(policy, mode=Mode.ENFORCE) if self.is_enforced else policy

@@ -211,6 +211,17 @@ def effective(policy: Policy, pipeline: str | None, task: str | None) -> JobPoli
     return JobPolicy(mode, tuple(rules.values()), policy.resolvers)
 
 
+def strictest(policy: Policy) -> JobPolicy:
+    """What no job's part of `policy` is stricter than: what all may, less what any section denies."""
+    modes = {policy.mode, *(section.mode for section in policy.sections)}
+    denied = (rule for section in policy.sections for rule in section.rules if rule.effect is Effect.DENY)
+    rules: dict[tuple[object, ...], Rule] = {}
+    for rule in (*policy.rules, *denied):
+        rules.setdefault(rule.meaning, rule)
+    mode = Mode.ENFORCE if Mode.ENFORCE in modes else Mode.AUDIT
+    return JobPolicy(mode, tuple(rules.values()), policy.resolvers)
+
+
 def with_endpoints(policy: Policy | None, endpoints: Policy) -> Policy:
     """`policy`, with what `--allowed-endpoints` adds to it."""
     if policy is None:

@@ -26,11 +26,11 @@ from .governed import compiled
 from .lab import PORT, V4
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from .conftest import Programs
     from .lab import Lab
-    from .watching import Environ, Runner
+    from .watching import Runner
 
 pytestmark = pytest.mark.kernel
 
@@ -86,17 +86,21 @@ def test_what_an_agent_makes_is_held_from_its_fork_on(
     assert runner.statuses(allowed) == [0]
 
 
-def test_nothing_of_it_leaves_what_holds_it(
-    kernel: KernelSide, runner: Runner, programs: Programs, connect: dict[str, list[str]]
+def test_nothing_that_a_step_does_makes_it_another(
+    kernel: KernelSide, lab: Lab, runner: Runner, programs: Programs
 ) -> None:
     kernel.tracer.find(key(runner.pid), wire.STANDING_AGENT)
-    ways: list[tuple[Environ, Sequence[str]]] = [
-        (PATH, programs.lineage("double-fork", *connect[V4.evil])),
-        ({}, ["/usr/bin/env", "-i", *connect[V4.evil]]),
-        (PATH, ["unshare", "--user", "--map-root-user", *connect[V4.evil]]),
+    act = programs.act("connect", V4.evil, PORT)
+    ways = [
+        programs.lineage("double-fork", *act),
+        ["/usr/bin/env", "-i", *act],
+        ["unshare", "--user", "--map-root-user", *act],
+        ["setsid", "--wait", *act],
     ]
-    found = runner.statuses(*((environ, list(command)) for environ, command in ways))
-    assert found == [errno.EPERM] * len(ways)
+    with lab.watch() as arrivals:
+        steps = [[os.fsdecode(part) for part in lab.command(way)] for way in ways]
+        assert runner.statuses(*((PATH, step) for step in steps))[1:] == [errno.EPERM] * 3
+    assert arrivals.arrivals.packets_to(V4.evil) == 0
 
 
 @contextmanager

@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from ipaddress import ip_address
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from exporter.policy.model import Mode, effective, with_endpoints
+from exporter.policy.decide import Act, decide
+from exporter.policy.model import (
+    Address,
+    Effect,
+    JobPolicy,
+    Mode,
+    Policy,
+    Section,
+    effective,
+    strictest,
+    with_endpoints,
+)
 from exporter.policy.parse import parse_allowed_endpoints
+from tests.unit.policy import drawn
 from tests.unit.policy.files import policy
 
 SECTIONS = policy("""\
@@ -42,6 +57,29 @@ def test_matching_sections_add_up_and_the_strictest_mode_wins(
     job = effective(SECTIONS, pipeline, task)
     assert job.mode is Mode(mode)
     assert [str(rule.host).removesuffix(".example") for rule in job.rules] == hosts.split()
+
+
+@given(
+    st.lists(drawn.policies(), min_size=1, max_size=3),
+    drawn.acts(),
+    drawn.answers,
+    drawn.chains,
+)
+def test_what_the_strictest_allows_every_job_may(
+    parts: list[JobPolicy], act: Act, answers: list[tuple[str, Address]], chain: list[str]
+) -> None:
+    common, *others = parts
+    sections = tuple(Section("*", rules=part.rules) for part in others)
+    whole = Policy(rules=common.rules, sections=sections, resolvers=common.resolvers)
+    names = [name for name, address in answers if address == act.address]
+
+    def says(policy: JobPolicy) -> Effect:
+        return decide(policy, act, names=names, chain=chain, resolvers=drawn.ADDRESSES[:1]).effect
+
+    if says(strictest(whole)) is Effect.ALLOW:
+        for size in range(len(sections) + 1):
+            job = effective(replace(whole, sections=sections[:size]), "any", None)
+            assert says(job) is Effect.ALLOW
 
 
 def test_a_policy_that_enforces_does_so_for_a_section_in_audit() -> None:

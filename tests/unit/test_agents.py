@@ -1,0 +1,69 @@
+"""Who starts jobs, and what they are marked by, as the kernel's programs compare it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from exporter import wire
+from exporter.agents import Agent, agent_named, is_agent, marks
+from exporter.errors import UsageError
+from exporter.jobs.providers import PROVIDERS
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("gitlab-runner.service", Agent(wire.AGENT_UNIT, b"gitlab-runner.service")),
+        ("session-3.scope", Agent(wire.AGENT_UNIT, b"session-3.scope")),
+        ("/opt/ci/bin/Runner.Worker", Agent(wire.AGENT_PROGRAM, b"Runner.Worker")),
+        ("gitlab-runner", Agent(wire.AGENT_PROGRAM, b"gitlab-runner")),
+        ("user:4711", Agent(wire.AGENT_USER, user=4711)),
+        ("x" * 80, Agent(wire.AGENT_PROGRAM, b"x" * 55)),
+    ],
+)
+def test_what_is_named_is_a_unit_an_executable_or_a_user(text: str, meant: Agent) -> None:
+    assert agent_named(text) == meant
+    assert len(meant.key) == wire.AGENT_KEY.size
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("/opt/ci/", "names nothing"),
+        ("user:nobody-has-this-name", "there is no such user"),
+        ("user:root", "all that the host does is root's"),
+        ("user:0", "all that the host does is root's"),
+    ],
+)
+def test_what_can_be_no_agent_is_said(text: str, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        agent_named(text)
+
+
+def test_each_mark_that_a_job_is_known_by_is_looked_for() -> None:
+    found = [
+        wire.MarkKey._make(wire.MARK_KEY.unpack(mark)) for mark in marks("BUILD_OF_MINE_WITH_A_LONG_NAME")
+    ]
+    texts = {mark.text[: mark.prefix_bits // 8].decode() for mark in found}
+    for provider in PROVIDERS:
+        assert any(mark if "=" in mark else f"{mark}=" in texts for mark in provider.present), provider.name
+    assert {"GITHUB_ACTIONS=true", "CI=woodpecker", "GITLAB_CI=", "BUILD_OF_MINE_WITH_A_LONG_NA"} <= texts
+    assert len(found) == len(texts) <= 64
+
+
+def test_a_process_that_runs_is_known_by_its_executable_or_its_user(tmp_path: Path) -> None:
+    name = tmp_path / "agent"
+    shutil.copy("/bin/sleep", name)
+    other, user = agent_named("other"), Agent(wire.AGENT_USER, user=os.getuid())
+    with subprocess.Popen([name, "100"]) as process:
+        assert is_agent(process.pid, {agent_named("agent"), other})
+        assert is_agent(process.pid, {user})
+        assert not is_agent(process.pid, {other})
+        name.unlink()
+        assert is_agent(process.pid, {agent_named("agent")})
+        process.kill()
