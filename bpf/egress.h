@@ -174,6 +174,9 @@ struct environment_record {
 	u32 offset;
 	u32 here;
 	u32 standing; /* of who executed with it */
+	u64 parent_started_ns; /* 0: the parent isn't followed */
+	u32 parent_pid;
+	u32 pad;
 };
 
 struct exit_record {

@@ -138,6 +138,8 @@ send_environment_piece(u64 from, u64 size, u64 offset, u32 pid, const struct pro
 		       u64 room, u64 flags)
 {
 	u64 left = size - offset, here = at_most(left, room);
+	u32 parent_pid = parent_of(bpf_get_current_task());
+	struct proc_value *parent = procs.lookup(&parent_pid);
 	u64 at_ns = bpf_ktime_get_boot_ns();
 	struct environment_record *record = environments.ringbuf_reserve(sizeof(*record) + room);
 
@@ -151,6 +153,9 @@ send_environment_piece(u64 from, u64 size, u64 offset, u32 pid, const struct pro
 	record->offset = offset;
 	record->here = here;
 	record->standing = proc->standing;
+	record->parent_pid = parent_pid;
+	record->parent_started_ns = parent ? parent->started_ns : 0;
+	record->pad = 0;
 	if (read_user(record + 1, here, (void *)(from + offset)))
 		record->here = 0;
 	environments.ringbuf_submit(record, flags);

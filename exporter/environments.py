@@ -37,7 +37,9 @@ class Environments:
             return None
         del self._waiting[process]
         is_cut = len(block) < record.size
-        return Environment(record.at_ns, process, record.exec_id, bytes(block), is_cut, record.standing)
+        parent = ProcessKey(record.parent_pid, record.parent_started_ns) if record.parent_started_ns else None
+        told = (bytes(block), is_cut, record.standing, parent)
+        return Environment(record.at_ns, process, record.exec_id, *told)
 
 
 def names_one_of(names: Iterable[str]) -> re.Pattern[bytes]:

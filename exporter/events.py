@@ -97,6 +97,8 @@ class Environment(NamedTuple):
     """Whether there was more."""
     standing: int = 0
     """wire.STANDING_*, of the process."""
+    parent: ProcessKey | None = None
+    """The kernel's parent, at that moment; None where it isn't known."""
 
 
 class Forked(NamedTuple):

@@ -16,7 +16,7 @@ from exporter.account import Bookkeeping, KernelCounts
 from exporter.clock import boot_ns
 from exporter.decode import Decoder
 from exporter.errors import RecordError
-from exporter.events import Event, Found, ProcessKey, Tampered, Tampering
+from exporter.events import Environment, Event, Found, ProcessKey, Tampered, Tampering
 from exporter.procfs import everyone
 from exporter.text import counted
 
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 _BUSY_INTERVAL_S = 0.005
 _IDLE_INTERVAL_S = 0.02
 _BATCH = 8192
+_PATIENCE_S = 0.002
+"""Of a root, while others' records are taken in."""
 _SETTLE_S = 0.5
 _CLOSING_S = 0.5
 _NICE = -10
@@ -68,17 +70,28 @@ class LiveSource:
         self._flows = flows
         self._on_fault = on_fault
         self._has_faults = False
+        self._decide: Callable[[Environment], object] | None = None
+        self._early = Decoder()
+        self._peeked_s = 0.0
         self.is_behind = False
         """Whether records wait that were there when the last batch was taken in."""
         self._decoder = Decoder()
 
     def pump(self) -> bool:
         """Take in what is there, a batch at most, so that the caller can look around; whether any was."""
+        self._peek()
         number = self._tracer.drain(self._take, limit=_BATCH)
         self.is_behind = number == _BATCH
         for event in self._tracer.frames.turn():
             self._handle(event)
         return number > 0
+
+    def decide_first(self, decide: Callable[[Environment], object]) -> None:
+        """From now on `decide` gets what processes of no job execute with before it is their turn, too.
+
+        However much waits, and however long it takes to tell of it.
+        """
+        self._decide = decide
 
     def take(self, data: memoryview, at: int, length: int) -> None:
         """Take in a record that comes some other way."""
@@ -113,10 +126,27 @@ class LiveSource:
                 self._handle(event)
                 if isinstance(event, Tampered) and event.what is Tampering.PACKET_SOCKET:
                     self._tracer.frames.alarm(event)
+            if time.monotonic() - self._peeked_s > _PATIENCE_S:
+                self._peek()
         except RecordError:
             self._fail("ring", "malformed", _attempts(data, at, length))
         except Exception:  # noqa: BLE001 - nothing that one process does may end the tracing of the others
             self._fail("process", "internal", _attempts(data, at, length))
+
+    def _peek(self) -> None:
+        if self._decide is not None:
+            self._tracer.peek_environments(self._take_early)
+            self._peeked_s = time.monotonic()
+
+    def _take_early(self, data: memoryview, at: int, length: int) -> None:
+        try:
+            for event in self._early.decode(data, at, length):
+                if isinstance(event, Environment) and self._decide is not None:
+                    self._decide(event)
+        except RecordError:
+            pass  # it is counted when its turn comes
+        except Exception:  # noqa: BLE001 - likewise of what one process executed with
+            self._fail("process", "internal", 0)
 
     def _fail(self, stage: str, error_type: str, attempts: int) -> None:
         """Count attempts that come to nothing, and tell the first fault, of whatever kind of record."""

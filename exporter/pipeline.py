@@ -80,6 +80,12 @@ class Pipeline:
             is_enforcing = job.terms is not None and job.terms.is_enforced
             self._outlets.metrics.began(job.metrics, is_enforcing=is_enforcing)
 
+    def begin_earlier(self, scope: int, at_ns: int) -> None:
+        """What the job of `scope` is known by happened at `at_ns`, if that isn't later than it began."""
+        job = self._jobs.get(scope)
+        if job is not None and at_ns < job.started_ns:
+            self._jobs[scope] = replace(job, started_ns=at_ns)
+
     def seed(self, root: ProcessKey, scope: int, at_ns: int, step: str | None = None) -> None:
         """Enter a job's root, which is there before anything is traced; `step` is what the job calls it."""
         self.table.seed(root, scope, at_ns, step)
@@ -187,7 +193,7 @@ class Pipeline:
                 self.table.exited(event)
 
     def _environment(self, event: Environment) -> None:
-        program = self.table.of(event.process)
+        program = self.table.of(event.process) or self.table.missed(event)
         if program is not None and program.scope == HOST:
             found = self._finder.discover(event, program)
             if found is not None:

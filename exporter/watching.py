@@ -34,6 +34,9 @@ JOBS_MAX = 1024
 TOLD_MAX = 4096
 """Jobs that are over and remembered, should they go on."""
 
+DECIDED_MAX = 16384
+"""Roots of which a job was told, and the rest of their records waits."""
+
 SCOPES_MAX = 2000
 """Jobs that run, or have left something that does: the kernel's maps have room for so many."""
 
@@ -123,6 +126,8 @@ class JobWatch:
         """Over, with processes that still run."""
         self._scope_of: dict[JobKey, int] = {}
         """Of both."""
+        self._decided: dict[tuple[ProcessKey, int], Discovered | None] = {}
+        """By process and program, what was said of it before it was known otherwise."""
         self._told: dict[JobKey, TraceIds] = {}
         """Where the spans of jobs that are over stand."""
         self._host_since_ns = 0
@@ -136,9 +141,32 @@ class JobWatch:
         self._host_since_ns = self._reaped_ns = now_ns
         self._pipeline.begin(HOST, self._host(now_ns), takes_rest=True)
 
+    def decide(self, event: Environment) -> int | None:
+        """The scope of which who executed with that is a root; None: of none.
+
+        Before anything else is taken in that waits: what came with the process isn't needed for it.
+        """
+        found = self._found(event, event.parent, event.at_ns)
+        self._decided[event.process, event.exec_id] = found
+        if len(self._decided) > DECIDED_MAX:
+            del self._decided[next(iter(self._decided))]
+        return found.scope if found else None
+
     def discover(self, event: Environment, program: Program) -> Discovered | None:
         """The job that `program` is a root of; None when it is of none."""
         worker = program.parent.process if program.parent else None
+        which = event.process, event.exec_id
+        if which not in self._decided:
+            return self._found(event, worker, program.started_ns)
+        decided = self._decided.pop(which)
+        watched = self._open.get(decided.scope) if decided else None
+        if decided and watched:
+            watched.join(worker, event.at_ns)
+            watched.began_ns = min(watched.began_ns, program.started_ns)
+            self._pipeline.begin_earlier(decided.scope, program.started_ns)
+        return decided
+
+    def _found(self, event: Environment, worker: ProcessKey | None, began_ns: int) -> Discovered | None:
         found = self._identify(event.block, worker)
         if found is None:
             return None
@@ -155,7 +183,6 @@ class JobWatch:
             scope, self._next_scope = self._next_scope, self._next_scope + 1
         placed = replace(job, ids=self._placed(job.ids, key, event))
         workers = None if worker is None else {worker}
-        began_ns = program.started_ns
         summary = Summary(environ, rows_max=ROWS_MAX)
         self._start(scope, Watched(key, placed, summary, workers, began_ns, began_ns, began_ns))
         self._on_change(placed, None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from typing import NamedTuple
 
-LAYOUT = 0x2B4931E7
+LAYOUT = 0xA6C04C9E
 """Edition of the layout; every record and every pinned instance carries it."""
 
 ARGUMENTS_PIECE = 4096
@@ -172,7 +172,7 @@ ARGUMENTS_RECORD = struct.Struct("<IH2xQQIIII")
 
 
 class EnvironmentRecord(NamedTuple):
-    """`struct environment_record`, 48 bytes."""
+    """`struct environment_record`, 64 bytes."""
 
     layout: int
     kind: int
@@ -184,9 +184,11 @@ class EnvironmentRecord(NamedTuple):
     offset: int
     here: int
     standing: int
+    parent_started_ns: int
+    parent_pid: int
 
 
-ENVIRONMENT_RECORD = struct.Struct("<IH2xQQIIIIII")
+ENVIRONMENT_RECORD = struct.Struct("<IH2xQQIIIIIIQI4x")
 
 
 class ExitRecord(NamedTuple):
@@ -765,7 +767,7 @@ OFFSETS = {
         },
     ),
     "environment_record": (
-        48,
+        64,
         {
             "header.layout": 0,
             "header.kind": 4,
@@ -777,6 +779,8 @@ OFFSETS = {
             "offset": 36,
             "here": 40,
             "standing": 44,
+            "parent_started_ns": 48,
+            "parent_pid": 56,
         },
     ),
     "exit_record": (

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from exporter import wire
 from exporter.clock import boot_ns
-from exporter.events import HOST, Environment, Event, ProcessKey
+from exporter.events import Environment, Event, ProcessKey
 from exporter.kernel.tracer import Tracer
 from exporter.live import losses
 from exporter.machine import MachineWatch
-from exporter.pipeline import Pipeline
 from exporter.procfs import environment_of
 from exporter.watching import JOBS_MAX, JobWatch
 
 _NEWS_S = 60.0
+_LOOK_S, _READ_S = 0.2, 0.005
+"""How often all processes are looked at for what got lost, and how long they are read at once."""
 
 
 def read_environment(
@@ -33,29 +34,33 @@ class Missed:
         self,
         tracer: Tracer,
         handle: Callable[[Event], None],
-        pipeline: Pipeline,
         jobs: JobWatch | MachineWatch,
     ) -> None:
         """Environments that are read late go to `handle`."""
         self._tracer = tracer
         self._handle = handle
-        self._pipeline = pipeline
         self._jobs = jobs
         self._environments = 0
+        self._unread: Iterator[tuple[ProcessKey, wire.ProcValue]] = iter(())
+        self._look_s = 0.0
         self._told: list[str] = []
         self._next_s = 0.0
 
     def make_up(self) -> None:
-        """Read the environments that got lost from /proc, of what is still there: a job may be among them."""
-        lost = self._tracer.counts().lost(wire.KIND_ENVIRONMENT)
-        if lost > self._environments:
-            self._environments = lost
-            for program in self._pipeline.table.live({HOST}):
-                entry = self._tracer.scopes.entry(program.process)
-                standing = entry.standing if entry else wire.STANDING_NONE
-                if standing != wire.STANDING_AGENT:
-                    exec_id = (entry and entry.exec_id) or max(program.exec_id, 1)
-                    read_environment(self._handle, program.process, exec_id, standing)
+        """Read the environments that got lost from /proc, of what is still there: a job may be among them.
+
+        The youngest first, for a while; the rest with the next calls.
+        """
+        lost = self._tracer.lost_environments()
+        if lost > self._environments and time.monotonic() >= self._look_s:
+            self._environments, self._look_s = lost, time.monotonic() + _LOOK_S
+            self._unread = self._tracer.scopes.undecided()
+        until_s = time.monotonic() + _READ_S
+        for process, proc in self._unread:
+            exec_id = proc.exec_id or 1
+            read_environment(self._handle, process, exec_id, proc.standing)
+            if time.monotonic() >= until_s:
+                return
 
     def news(self) -> list[str]:
         """What there is to say of it now, a line each; nothing when it was said, or another one just was."""
@@ -68,7 +73,10 @@ class Missed:
     def all(self) -> list[str]:
         """All there is to say of it."""
         refused = self._tracer.scopes.refused
-        unheld = f"{refused} programs of jobs found the kernel's table of them full: no policy holds for them"
+        unheld = (
+            f"{refused} programs of jobs found the kernel's table of them full: they are held to the "
+            "strictest policy where one is enforced, else to none"
+        )
         turned_away = f"{self._jobs.turned_away} processes are of no job: {JOBS_MAX} jobs ran already"
         told = [*([turned_away] if self._jobs.turned_away else []), *([unheld] if refused else [])]
         return [*losses(self._tracer), *told]

@@ -43,7 +43,7 @@ class Ring:
         self._shared = mmap.mmap(descriptor, length, prot=mmap.PROT_READ, offset=page)
         self._producer_at = memoryview(self._shared)[:page].cast("Q")
         self._data = memoryview(self._shared)[page:]
-        self._consumed = self._produced = self._freed = self._consumer_at[0]
+        self._consumed = self._produced = self._freed = self._peeked = self._consumer_at[0]
         self._length = 0
 
     def close(self) -> None:
@@ -73,16 +73,27 @@ class Ring:
 
     def waiting(self) -> Iterator[wire.RecordHeader]:
         """How the records begin that wait to be taken, as of now; they go on waiting."""
-        produced, position = self._producer_at[0], self._consumed
+        for at, *_ in self._finished(self._consumed):
+            yield wire.RecordHeader._make(wire.RECORD_HEADER.unpack_from(self._data, at))
+
+    def peek(self, handle: Handler) -> None:
+        """Hand over what waits now and wasn't handed over by this before; it goes on waiting."""
+        for at, length, behind in self._finished(max(self._peeked, self._consumed)):
+            self._peeked = behind
+            handle(self._data, at, length)
+
+    def _finished(self, position: int) -> Iterator[tuple[int, int, int]]:
+        """Of each record from `position` on that is there now: its place and length, and what is behind."""
+        produced = self._producer_at[0]
         while position < produced:
             at = position & self._size - 1
             header = _HEADER.unpack_from(self._data, at)[0]
             if header & _BUSY:
                 return
             length = header & ~_DISCARDED
-            if not header & _DISCARDED:
-                yield wire.RecordHeader._make(wire.RECORD_HEADER.unpack_from(self._data, at + _HEADER_SIZE))
             position += (_HEADER_SIZE + length + 7) & ~7
+            if not header & _DISCARDED:
+                yield at + _HEADER_SIZE, length, position
 
     def take(self, handle: Handler) -> None:
         """Hand over the record that `next_ns` told of."""

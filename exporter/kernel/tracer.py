@@ -32,7 +32,7 @@ RINGS = ("lineage", "first", "lookups", "events", "environments")
 """What is on a later one follows from what is on an earlier one."""
 PINNED_MAPS = [
     *RINGS,
-    *("procs", "candidates", "agents", "marks", "counters", "config"),
+    *("procs", "candidates", "agents", "marks", "own_resolvers", "counters", "config"),
     *("flows_even", "flows_odd", "slots", "free_slots", "others", "others_told", "open_connects", "account"),
     *("queries", "queries_noted", "queries_expired"),
     *("policy", "policies", "alternatives", "names", "rule_ports", "modes", "exe_bits", "exe_names", "jobs"),
@@ -108,6 +108,7 @@ class Tracer:
             for name in RINGS
             if name != "environments" or coverage.reads_environments
         ]
+        self._environments = self._rings[-1] if coverage.reads_environments else None
         self.before = inherited(opened, self._rings, self._windows) if is_adopted else Inherited()
         """What exporters before this one did with the counts."""
 
@@ -226,6 +227,15 @@ class Tracer:
             self._queries.turn()
             self._grants.turn(self._windows.number)
         return number
+
+    def peek_environments(self, handle: Handler) -> None:
+        """Hand over what processes of no job executed with since the last time; `drain` does it again."""
+        if self._environments is not None:
+            self._environments.peek(handle)
+
+    def lost_environments(self) -> int:
+        """How many of them found no room so far."""
+        return total(self._counters, wire.KIND_ENVIRONMENT * wire.COUNTS + wire.COUNT_LOST)
 
     def has_counted_open(self) -> bool:
         """Whether there are connects that were only counted and whose outcome isn't known yet."""
