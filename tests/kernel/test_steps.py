@@ -17,6 +17,7 @@ from exporter.agents import Agent as Starter
 from exporter.agents import marks
 from exporter.events import ProcessKey
 from exporter.kernel.loading import loading
+from exporter.kernel.scopes import SWEPT_FROM
 from exporter.kernel.windows import Coverage
 from exporter.procfs import started_ns
 
@@ -211,3 +212,34 @@ def test_what_has_no_mark_is_not_held(lab: Lab) -> None:
     near = {f"X{MARK}": "1", MARK[:-1]: "1", "A": f"{MARK}=1", "LONG": "x" * 100_000}
     with doing(lab, **near) as unmarked:
         assert unmarked.do(tries(V4.evil)) == "ok"
+
+
+def dead(number: int) -> ProcessKey:
+    """One that isn't there any more."""
+    return ProcessKey(number + 1, 1)
+
+
+def test_of_what_has_ended_nothing_stays_in_the_table(kernel: KernelSide, lab: Lab) -> None:
+    scopes, table = kernel.tracer.scopes, kernel.tracer.maps["candidates"]
+    with doing(lab, **{MARK: "1"}) as marked, doing(lab, **{MARK: "1"}) as other:
+        scopes.adopt(*executed(kernel, marked), JOB)
+        for number in range(SWEPT_FROM):
+            scopes.adopt(dead(number), 1, JOB)
+        scopes.sweep()
+        assert sum(1 for _ in table) == 1  # the other one's came to nothing yet
+        assert [each.do(tries(V4.evil)) for each in (marked, other)] == ["ok", "EPERM"]
+        for number in range(SWEPT_FROM):
+            scopes.adopt(dead(number), 1, JOB)
+        scopes.sweep()
+        assert sum(1 for _ in table) == 0  # by now it has its scope itself
+        assert marked.do(tries(V4.evil)) == "ok"
+
+
+def test_one_jobs_roots_leave_room_for_anothers(kernel: KernelSide, lab: Lab) -> None:
+    scopes, room = kernel.tracer.scopes, kernel.tracer.maps["candidates"].max_entries
+    for number in range(room):
+        scopes.adopt(dead(number), 1, STRICTEST)
+    assert scopes.refused == room // 2
+    with doing(lab, **{MARK: "1"}) as marked:
+        scopes.adopt(*executed(kernel, marked), JOB)
+        assert marked.do(tries(V4.evil)) == "ok"

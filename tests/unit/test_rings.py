@@ -111,6 +111,22 @@ def test_an_empty_ring_has_nothing_and_is_not_written(producer: Producer) -> Non
     assert producer.consumed == SIZE * 3 + 8
 
 
+def test_what_was_peeked_at_comes_again_and_is_peeked_at_once(producer: Producer, ring: Ring) -> None:
+    seen: list[bytes] = []
+    see = _kept_in(seen)
+    producer.submit(b"first")
+    busy = producer.submit(b"later", BUSY)
+    ring.peek(see)
+    ring.peek(see)
+    assert seen == [b"first"]
+    producer.commit(busy, b"later")
+    ring.peek(see)
+    assert seen == [b"first", b"later"]
+    assert drain(ring) == [b"first", b"later"]
+    ring.peek(see)
+    assert len(seen) == 2
+
+
 def test_a_busy_record_holds_up_what_stands_behind_it(producer: Producer, ring: Ring) -> None:
     producer.submit(b"first")
     at = producer.submit(b"second", flags=BUSY)

@@ -61,6 +61,31 @@ def test_steps_of_a_job_are_one_trace_under_one_span(tmp_path: Path) -> None:
     assert sorted(tops) == ["checkout", "test", "upload"]
 
 
+def test_a_root_is_decided_by_its_environment_alone_and_told_when_its_turn_comes(tmp_path: Path) -> None:
+    with watched(tmp_path) as host:
+        process, at_ns = ProcessKey(1000, host.now_ns + 1000), host.now_ns + 3000
+        early = Environment(at_ns, process, 1, block(gitlab()), is_cut=False)
+        scope = host.jobs.decide(early)
+        other = early._replace(process=ProcessKey(999, 7), block=block(BARE))
+        assert (scope, host.jobs.decide(other)) == (2, None)
+        assert len(host.began) == 1
+        host.connects(host.starts(gitlab(), name="first"))
+        host.connects(host.starts(gitlab(), name="second"))
+        host.stops()
+    (job,) = job_spans(host.spans())
+    roots = [span for span in host.spans() if span.get("parentSpanId") == job["spanId"]]
+    assert sorted(span["name"] for span in roots) == ["first", "second"]
+    assert min(int(span["startTimeUnixNano"]) for span in roots) == int(job["startTimeUnixNano"])
+
+
+def test_a_root_of_which_nothing_else_was_told_begins_its_job(tmp_path: Path) -> None:
+    with watched(tmp_path) as host:
+        unknown = ProcessKey(777, host.now_ns)
+        host.happens(Environment(host.now_ns, unknown, 1, block(gitlab()), is_cut=False))
+        assert len(host.began) == 0  # nothing is known of it, not even that it runs
+        host.stops()
+
+
 def test_what_a_step_does_says_which_step_whatever_its_programs_execute_with(tmp_path: Path) -> None:
     def step(name: str) -> dict[str, str]:
         return {**environment("github"), "GITHUB_ACTION": name}
