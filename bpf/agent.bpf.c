@@ -12,18 +12,25 @@ struct text {
 };
 BPF_PERCPU_ARRAY(texts, struct text, 1);
 
-static inline int is_known_agent(struct agent_key *key, u64 name)
+static inline int is_agent(struct agent_key *key, u64 name, struct proc_value *proc)
 {
+	u32 *which;
+
 	if (name && read_kernel_text(key->name, sizeof(key->name), (void *)name) < 0)
 		return 0;
-	return agents.lookup(key) != 0;
+	which = agents.lookup(key);
+	if (!which)
+		return 0;
+	proc->standing = STANDING_AGENT;
+	proc->agent = *which;
+	return 1;
 }
 
 /*
- * In a container nobody is one: what it executes, and under which name, may be a job's choice. Its
+ * In a container nobody does: what it executes, and under which name, may be a job's choice. Its
  * steps are known by their variables.
  */
-static inline int is_agent(u64 task, const struct proc_value *proc)
+static inline int become_agent(u64 task, struct proc_value *proc)
 {
 	u64 file = pointer_at(pointer_at(task, TASK_MM), MM_EXE_FILE);
 	u64 cgroup = pointer_at(pointer_at(task, TASK_CGROUPS), CSS_SET_CGROUP);
@@ -35,10 +42,9 @@ static inline int is_agent(u64 task, const struct proc_value *proc)
 
 	if (proc->is_guest)
 		return 0;
-	return is_known_agent(&program,
-			      pointer_at(pointer_at(file, FILE_DENTRY), DENTRY_NAME)) ||
-	       is_known_agent(&unit, pointer_at(pointer_at(cgroup, CGROUP_NODE), NODE_NAME)) ||
-	       is_known_agent(&owner, 0);
+	return is_agent(&program, pointer_at(pointer_at(file, FILE_DENTRY), DENTRY_NAME), proc) ||
+	       is_agent(&unit, pointer_at(pointer_at(cgroup, CGROUP_NODE), NODE_NAME), proc) ||
+	       is_agent(&owner, 0, proc);
 }
 
 /* Whether the environment has a variable that jobs are known by, or can't be read as a whole. */

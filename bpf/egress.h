@@ -81,7 +81,8 @@ enum tampering {
 	TAMPER_PTRACE = 4,
 	TAMPER_MEMORY = 5,
 	TAMPER_XDP_SOCKET = 6, /* as 1, past the kernel's network stack */
-	TAMPER_FRAMES = 7      /* told by user space: what 1 sends isn't stopped */
+	TAMPER_FRAMES = 7,     /* told by user space: what 1 sends isn't stopped */
+	TAMPER_MARKS = 8       /* likewise: a step says what its agent doesn't */
 };
 
 enum job_limits { JOB_NAME_ROOM = 256, RUN_ID_ROOM = 128 };
@@ -173,7 +174,8 @@ struct environment_record {
 	u32 size; /* of the whole block, all of its bytes */
 	u32 offset;
 	u32 here;
-	u32 standing; /* of who executed with it */
+	u16 standing; /* of who executed with it, like the next */
+	u16 agent;
 	u64 parent_started_ns; /* 0: the parent isn't followed */
 	u32 parent_pid;
 	u32 pad;
@@ -479,7 +481,8 @@ struct proc_value {
 	u64 held;	  /* of the executables that policies name, those in its chain */
 	struct candidate_key candidate; /* while scope is 0: what its job may be known by */
 	u32 is_guest; /* 1: it executed something in a container, since all this began */
-	u32 standing; /* while scope is 0; afterwards what it was until then */
+	u16 standing; /* while scope is 0; afterwards what it was until then */
+	u16 agent;    /* which kind of agent it is, or is below; 0: of one that nobody knows */
 };
 
 struct config_value {

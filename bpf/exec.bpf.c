@@ -153,6 +153,7 @@ send_environment_piece(u64 from, u64 size, u64 offset, u32 pid, const struct pro
 	record->offset = offset;
 	record->here = here;
 	record->standing = proc->standing;
+	record->agent = proc->agent;
 	record->parent_pid = parent_pid;
 	record->parent_started_ns = parent ? parent->started_ns : 0;
 	record->pad = 0;
@@ -236,10 +237,8 @@ int after_exec(struct bpf_raw_tracepoint_args *ctx)
 		return 0;
 	if (proc->standing == STANDING_AGENT)
 		return 0;
-	if (proc->standing == STANDING_NONE && is_agent(ctx->args[0], proc)) {
-		proc->standing = STANDING_AGENT;
+	if (proc->standing == STANDING_NONE && become_agent(ctx->args[0], proc))
 		return 0;
-	}
 	if (proc->standing != STANDING_STEP)
 		proc->standing = config->undecided && has_mark(pointer_at(ctx->args[0], TASK_MM))
 					 ? STANDING_MARKED

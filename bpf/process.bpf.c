@@ -101,6 +101,7 @@ static inline int find_stray(u64 task, u32 is_host, struct proc_value *proc)
 			proc->candidate = ancestor->candidate;
 			proc->is_guest = ancestor->is_guest;
 			proc->standing = standing_below(ancestor);
+			proc->agent = ancestor->agent;
 			return 1;
 		}
 	}
@@ -154,6 +155,7 @@ int on_newtask(struct bpf_raw_tracepoint_args *ctx)
 		.candidate = creator->candidate,
 		.is_guest = creator->is_guest,
 		.standing = standing_below(creator),
+		.agent = creator->agent,
 	};
 
 	/* Of what an agent may turn out to be, it is no part. */

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pwd
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -40,12 +40,28 @@ def _unit(name: str) -> Agent:
     return Agent(wire.AGENT_UNIT, name.encode()[:_CUT])
 
 
-KNOWN = (
-    *map(_program, ("Runner.Worker", "gitlab-runner", "buildkite-agent")),
-    *map(_program, ("act_runner", "forgejo-runner", "woodpecker-agent")),
-    *map(_unit, ("jenkins.service", "jenkins-agent.service")),
-)
-"""Those of GitHub, GitLab, Buildkite, Gitea, Forgejo, Woodpecker and Jenkins, as they install themselves."""
+KNOWN: Mapping[Agent, str] = {
+    _program("Runner.Worker"): "github",
+    _program("act_runner"): "github",
+    _program("forgejo-runner"): "github",
+    _program("gitlab-runner"): "gitlab",
+    _program("buildkite-agent"): "buildkite",
+    _program("woodpecker-agent"): "woodpecker",
+    _unit("jenkins.service"): "jenkins",
+    _unit("jenkins-agent.service"): "jenkins",
+}
+"""As they install themselves, with the CI system whose variables their steps have (jobs.detect.FAMILIES)."""
+_NUMBERED = ("", *sorted(set(KNOWN.values())))
+
+
+def number_of(agent: Agent) -> int:
+    """Of which kind it is, for the kernel; 0 where nobody knows."""
+    return _NUMBERED.index(KNOWN.get(agent, ""))
+
+
+def system_of(number: int) -> str | None:
+    """The CI system of agents of that kind; None where nobody knows."""
+    return _NUMBERED[number] if 0 < number < len(_NUMBERED) else None
 
 
 def agent_named(text: str) -> Agent:
@@ -79,22 +95,23 @@ def marks(job_env: str | None) -> Iterator[bytes]:
         yield wire.MARK_KEY.pack(8 * len(start), start)
 
 
-def is_agent(pid: int, agents: Iterable[Agent]) -> bool:
-    """Whether `pid`, which runs already, is one of `agents`, by the rules of the kernel's programs."""
-    return not _is_in_container(pid) and not _known_as(pid).isdisjoint(agents)
+def agent_of(pid: int, agents: Container[Agent]) -> Agent | None:
+    """Which of `agents` it is that `pid` runs, by the rules of the kernel's programs; None for none."""
+    if _is_in_container(pid):
+        return None
+    return next((each for each in _known_as(pid) if each in agents), None)
 
 
-def _known_as(pid: int) -> set[Agent]:
+def _known_as(pid: int) -> Iterator[Agent]:
     """All that it could be known by."""
-    folder, found = Path(f"/proc/{pid}"), set()
+    folder = Path(f"/proc/{pid}")
     with suppress(OSError):
-        found.add(_program((folder / "exe").readlink().name.removesuffix(" (deleted)")))
+        yield _program((folder / "exe").readlink().name.removesuffix(" (deleted)"))
     with suppress(OSError):
         groups = (folder / "cgroup").read_text(errors="replace").splitlines()
-        found |= {_unit(line.rsplit("/", 1)[-1]) for line in groups if line.startswith("0::")}
+        yield from (_unit(line.rsplit("/", 1)[-1]) for line in groups if line.startswith("0::"))
     if (uids := _status(folder, "Uid:")) is not None:
-        found.add(Agent(wire.AGENT_USER, user=int(uids[0])))
-    return found
+        yield Agent(wire.AGENT_USER, user=int(uids[0]))
 
 
 def _is_in_container(pid: int) -> bool:

@@ -38,7 +38,7 @@ class Environments:
         del self._waiting[process]
         is_cut = len(block) < record.size
         parent = ProcessKey(record.parent_pid, record.parent_started_ns) if record.parent_started_ns else None
-        told = (bytes(block), is_cut, record.standing, parent)
+        told = (bytes(block), is_cut, record.standing, record.agent, parent)
         return Environment(record.at_ns, process, record.exec_id, *told)
 
 

@@ -7,7 +7,7 @@ import resource
 import select
 import time
 import traceback
-from collections.abc import Callable, Container, Iterator, Sized
+from collections.abc import Callable, Container, Iterable, Iterator, Sized
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -208,16 +208,16 @@ def find_everyone(
     tracer: Tracer,
     *,
     besides: Container[int],
-    standing: Callable[[ProcessKey, int], int] = lambda *_: 0,
+    standing: Callable[[ProcessKey, int], Iterable[int]] = lambda *_: (),
 ) -> Iterator[Found]:
     """Follow what runs already, but the pids `besides`. What is made meanwhile the kernel's side follows.
 
     Never ci-egress itself: what it exports would be traced, and exported. `standing` says of a process, and
-    its parent's pid, what it is to jobs (wire.STANDING_*).
+    its parent's pid, what it is to jobs (as Tracer.find has it).
     """
     for process, parent_pid in everyone():
         if process.pid not in besides:
-            tracer.find(process, standing(process, parent_pid))
+            tracer.find(process, *standing(process, parent_pid))
             yield Found(boot_ns(), process, parent_pid)
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from exporter.agents import system_of
 from exporter.clock import Clock, system_clock
-from exporter.events import HOST, Environment, ProcessKey
+from exporter.events import HOST, Environment, ProcessKey, Tampered, Tampering
 from exporter.finder import Discovered
 from exporter.jobs.detect import host
 from exporter.jobs.ids import further_part, joined_late
@@ -15,7 +16,7 @@ from exporter.jobs.model import Job, TraceIds
 from exporter.kernel.registry import Registered, Standing
 from exporter.pipeline import Pipeline
 from exporter.processes import Census
-from exporter.procfs import all_pids
+from exporter.procfs import all_pids, owner_of
 from exporter.programs import Program
 from exporter.resumed import resumed
 from exporter.roots import Roots
@@ -23,6 +24,7 @@ from exporter.summary import Summary
 from exporter.terms import Terms
 from exporter.traced import Outlets, TracedJob, known_by, traced_job
 from exporter.watched import ROWS_MAX, JobKey, Watched
+from exporter.wire import STANDING_STEP
 
 if TYPE_CHECKING:
     from exporter.baseline.model import Baseline
@@ -34,6 +36,8 @@ JOBS_MAX = 1024
 TOLD_MAX = 4096
 """Jobs that are over and remembered, should they go on."""
 
+DOUBTED_MAX = 64
+"""Steps of which is told that they say what isn't so, before that is told at each doubling alone."""
 DECIDED_MAX = 16384
 """Roots of which a job was told, and the rest of their records waits."""
 
@@ -46,6 +50,14 @@ WITHOUT_ROOM = 1
 _REAP_S = 10.0
 _NS = 1_000_000_000
 _NOTHING = Census(0, 0)
+
+
+class _Decision(NamedTuple):
+    """What is made of an environment."""
+
+    job: Discovered | None
+    doubt: int = 0
+    """Why it is of no job, where its variables say something else: tampering.MARKS."""
 
 
 class Governor(Protocol):
@@ -113,7 +125,8 @@ class JobWatch:
         this host's processes, at any moment.
         """
         self._outlets = outlets
-        self._identify = Roots(job_env).identify
+        self._roots = Roots(job_env)
+        self._identify = self._roots.identify
         self._on_change = on_change
         self._clock = clock
         self._pids = pids
@@ -126,7 +139,8 @@ class JobWatch:
         """Over, with processes that still run."""
         self._scope_of: dict[JobKey, int] = {}
         """Of both."""
-        self._decided: dict[tuple[ProcessKey, int], Discovered | None] = {}
+        self._doubted = 0
+        self._decided: dict[tuple[ProcessKey, int], _Decision] = {}
         """By process and program, what was said of it before it was known otherwise."""
         self._told: dict[JobKey, TraceIds] = {}
         """Where the spans of jobs that are over stand."""
@@ -146,25 +160,41 @@ class JobWatch:
 
         Before anything else is taken in that waits: what came with the process isn't needed for it.
         """
-        found = self._found(event, event.parent, event.at_ns)
-        self._decided[event.process, event.exec_id] = found
+        decided = self._decision(event, event.parent, event.at_ns)
+        self._decided[event.process, event.exec_id] = decided
         if len(self._decided) > DECIDED_MAX:
             del self._decided[next(iter(self._decided))]
-        return found.scope if found else None
+        return decided.job.scope if decided.job else None
 
     def discover(self, event: Environment, program: Program) -> Discovered | None:
         """The job that `program` is a root of; None when it is of none."""
         worker = program.parent.process if program.parent else None
         which = event.process, event.exec_id
-        if which not in self._decided:
-            return self._found(event, worker, program.started_ns)
-        decided = self._decided.pop(which)
-        watched = self._open.get(decided.scope) if decided else None
-        if decided and watched:
+        decided = self._decided.pop(which, None) or self._decision(event, worker, program.started_ns)
+        job, doubt = decided
+        if doubt:
+            self._tell_of_doubt(event, doubt)
+        if job and (watched := self._open.get(job.scope)):
             watched.join(worker, event.at_ns)
             watched.began_ns = min(watched.began_ns, program.started_ns)
-            self._pipeline.begin_earlier(decided.scope, program.started_ns)
-        return decided
+            self._pipeline.begin_earlier(job.scope, program.started_ns)
+        return job
+
+    def _decision(self, event: Environment, worker: ProcessKey | None, began_ns: int) -> _Decision:
+        """A step that says what its agent doesn't is of no job that it could choose."""
+        is_step = event.standing == STANDING_STEP
+        if is_step and (doubt := self._roots.doubt(event.block, system_of(event.agent))):
+            return _Decision(None, doubt)
+        return _Decision(self._found(event, worker, began_ns))
+
+    def _tell_of_doubt(self, event: Environment, doubt: int) -> None:
+        """For the first times, then each time that there are twice as many."""
+        self._doubted += 1
+        times = self._doubted
+        if times <= DOUBTED_MAX or not times & times - 1:
+            uid, parent_pid = owner_of(event.process), event.parent.pid if event.parent else 0
+            who = (event.process, event.exec_id, parent_pid, uid, HOST)
+            self._pipeline.handle(Tampered(event.at_ns, *who, Tampering.MARKS, doubt, times))
 
     def _found(self, event: Environment, worker: ProcessKey | None, began_ns: int) -> Discovered | None:
         found = self._identify(event.block, worker)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from typing import NamedTuple
 
-LAYOUT = 0xA6C04C9E
+LAYOUT = 0x88F1B3C0
 """Edition of the layout; every record and every pinned instance carries it."""
 
 ARGUMENTS_PIECE = 4096
@@ -65,6 +65,7 @@ TAMPER_PTRACE = 4
 TAMPER_MEMORY = 5
 TAMPER_XDP_SOCKET = 6
 TAMPER_FRAMES = 7
+TAMPER_MARKS = 8
 
 JOB_NAME_ROOM = 256
 RUN_ID_ROOM = 128
@@ -184,11 +185,12 @@ class EnvironmentRecord(NamedTuple):
     offset: int
     here: int
     standing: int
+    agent: int
     parent_started_ns: int
     parent_pid: int
 
 
-ENVIRONMENT_RECORD = struct.Struct("<IH2xQQIIIIIIQI4x")
+ENVIRONMENT_RECORD = struct.Struct("<IH2xQQIIIIIHHQI4x")
 
 
 class ExitRecord(NamedTuple):
@@ -643,9 +645,10 @@ class ProcValue(NamedTuple):
     program: int
     is_guest: int
     standing: int
+    agent: int
 
 
-PROC_VALUE = struct.Struct("<QIIIIIIQQIIII")
+PROC_VALUE = struct.Struct("<QIIIIIIQQIIIHH")
 
 
 class ConfigValue(NamedTuple):
@@ -779,6 +782,7 @@ OFFSETS = {
             "offset": 36,
             "here": 40,
             "standing": 44,
+            "agent": 46,
             "parent_started_ns": 48,
             "parent_pid": 56,
         },
@@ -1036,6 +1040,7 @@ OFFSETS = {
             "candidate.program": 52,
             "is_guest": 56,
             "standing": 60,
+            "agent": 62,
         },
     ),
     "config_value": (

@@ -20,11 +20,14 @@ _LOOK_S, _READ_S = 0.2, 0.005
 
 
 def read_environment(
-    handle: Callable[[Event], None], process: ProcessKey, exec_id: int, standing: int = wire.STANDING_NONE
+    handle: Callable[[Event], None], process: ProcessKey, exec_id: int, standing: int = 0, agent: int = 0
 ) -> None:
-    """Hand over what `process` was executed with, as its `exec_id`th program, if /proc shows it."""
+    """Hand over what `process` was executed with, as its `exec_id`th program, if /proc shows it.
+
+    `standing` is what it is to jobs, `agent` below which kind of them, as the kernel has it.
+    """
     if block := environment_of(process):
-        handle(Environment(boot_ns(), process, exec_id, block, is_cut=False, standing=standing))
+        handle(Environment(boot_ns(), process, exec_id, block, False, standing, agent))
 
 
 class Missed:
@@ -58,7 +61,7 @@ class Missed:
         until_s = time.monotonic() + _READ_S
         for process, proc in self._unread:
             exec_id = proc.exec_id or 1
-            read_environment(self._handle, process, exec_id, proc.standing)
+            read_environment(self._handle, process, exec_id, proc.standing, proc.agent)
             if time.monotonic() >= until_s:
                 return
 

@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import NamedTuple
 
 from exporter import wire
-from exporter.agents import KNOWN, Agent, is_agent, marks
+from exporter.agents import KNOWN, Agent, agent_of, marks, number_of
 from exporter.events import HOST, Environment, ProcessKey
 from exporter.kernel.tracer import Tracer
 from exporter.procfs import environment_of, everyone
 
 _INIT = 1
 """Makes the host's own services, whoever else it has made."""
+
+
+class Standing(NamedTuple):
+    """What a process is to jobs."""
+
+    standing: int
+    """wire.STANDING_*."""
+    agent: int = 0
+    """Which kind of agent it is, or is below, by number."""
+
+
+NOBODY = Standing(wire.STANDING_NONE)
 
 
 class Steps:
@@ -32,39 +45,40 @@ class Steps:
         self._marks = marks(job_env)
         self._above = {process for process in above if process.pid != _INIT}
         self._has_policy = has_policy
-        self._standing: dict[int, int] = {}
+        self._found: dict[int, Standing] = {}
 
     def begin(self) -> None:
         """From now on the kernel knows agents, and what jobs are marked by."""
         if self._has_policy:
-            self._tracer.know_steps((agent.key for agent in self._agents), self._marks)
+            agents = {agent.key: number_of(agent) for agent in self._agents}
+            self._tracer.know_steps(agents, self._marks)
 
     def find_again(self) -> None:
         """Of an instance that was adopted: who started before, and is an agent for this watch."""
         for process, parent_pid in everyone():
-            if (standing := self.standing(process, parent_pid)) != wire.STANDING_NONE:
-                self._tracer.find(process, standing)
+            if (standing := self.standing(process, parent_pid)) != NOBODY:
+                self._tracer.find(process, *standing)
 
-    def standing(self, process: ProcessKey, parent_pid: int) -> int:
-        """What a process is that ran before (wire.STANDING_*); call it with parents first.
+    def standing(self, process: ProcessKey, parent_pid: int) -> Standing:
+        """What a process is that ran before; call it with parents first.
 
         What those above the watch had made by then is no step.
         """
         if not self._has_policy:
-            return wire.STANDING_NONE
+            return NOBODY
         if process in self._above:
-            return wire.STANDING_AGENT
-        found = self._standing.get(parent_pid, wire.STANDING_NONE)
-        if found == wire.STANDING_AGENT:
-            found = wire.STANDING_STEP
-        if found == wire.STANDING_NONE and is_agent(process.pid, self._agents):
-            found = wire.STANDING_AGENT
-        self._standing[process.pid] = found
+            return Standing(wire.STANDING_AGENT)
+        found = self._found.get(parent_pid, NOBODY)
+        if found.standing == wire.STANDING_AGENT:
+            found = found._replace(standing=wire.STANDING_STEP)
+        elif found == NOBODY and (agent := agent_of(process.pid, self._agents)) is not None:
+            found = Standing(wire.STANDING_AGENT, number_of(agent))
+        self._found[process.pid] = found
         return found
 
     def is_agent(self, process: ProcessKey) -> bool:
         """Whether it was found to be one."""
-        return self._standing.get(process.pid) == wire.STANDING_AGENT
+        return self._found.get(process.pid, NOBODY).standing == wire.STANDING_AGENT
 
     def decide(self, event: Environment, scope: int) -> None:
         """Tell the kernel that who executed with that is of `scope`, or that it is of no job.

@@ -87,8 +87,8 @@ def candidate_key(process: ProcessKey, exec_id: int) -> bytes:
     return wire.CANDIDATE_KEY.pack(process.started_ns, process.pid, exec_id)
 
 
-def found_value(process: ProcessKey, standing: int = wire.STANDING_NONE) -> bytes:
+def found_value(process: ProcessKey, standing: int = wire.STANDING_NONE, agent: int = 0) -> bytes:
     """The entry of `process`, which was there before the programs, as one of no job."""
     none = [0] * 6
     own = (process.started_ns, process.pid, 0)
-    return wire.PROC_VALUE.pack(process.started_ns, HOST, *none, *own, 0, standing)
+    return wire.PROC_VALUE.pack(process.started_ns, HOST, *none, *own, 0, standing, agent)

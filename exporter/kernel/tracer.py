@@ -124,30 +124,33 @@ class Tracer:
         """
         self._windows.follow(scope)
         self.frames.arrived(process, scope)
-        value = wire.PROC_VALUE.pack(process.started_ns, scope, *[0] * 5, held, 0, 0, 0, 0, 0)
+        value = wire.PROC_VALUE.pack(process.started_ns, scope, *[0] * 5, held, *[0] * 6)
         self._procs.update(_KEY.pack(process.pid), value)
 
-    def find(self, process: ProcessKey, standing: int = wire.STANDING_NONE) -> None:
+    def find(self, process: ProcessKey, standing: int = wire.STANDING_NONE, agent: int = 0) -> None:
         """Follow `process`, which was there before the programs, as one of no job; unless it is followed."""
         self._windows.follow(HOST)
         key = _KEY.pack(process.pid)
-        if not self._procs.insert(key, found_value(process, standing)) and standing:
-            self._stand(key, standing)
+        if not self._procs.insert(key, found_value(process, standing, agent)) and standing:
+            self._stand(key, standing, agent)
 
-    def _stand(self, key: bytes, standing: int) -> None:
+    def _stand(self, key: bytes, standing: int, agent: int) -> None:
         """Of one that executed something while ci-egress began, and is followed since then."""
         value = self._procs.lookup(key)
         proc = value and wire.ProcValue._make(wire.PROC_VALUE.unpack(value))
         if proc and proc.scope == HOST:
-            self._procs.update(key, wire.PROC_VALUE.pack(*proc._replace(standing=standing)))
+            self._procs.update(key, wire.PROC_VALUE.pack(*proc._replace(standing=standing, agent=agent)))
 
-    def know_steps(self, agents: Iterable[bytes], marks: Iterable[bytes]) -> None:
-        """Take what `agents` make, and what executes with `marks`, for what may be a job's from now on."""
-        for name, keys in (("agents", agents), ("marks", marks)):
+    def know_steps(self, agents: Mapping[bytes, int], marks: Iterable[bytes]) -> None:
+        """Take what `agents` make, and what executes with `marks`, for what may be a job's from now on.
+
+        The number of an agent says of which kind it is; 0: nobody knows.
+        """
+        for name, known in (("agents", agents), ("marks", dict.fromkeys(marks, 1))):
             for key in list(self.maps[name]):
                 self.maps[name].delete(key)
-            for key in keys:
-                self.maps[name].update(key, _KEY.pack(1))
+            for key, number in known.items():
+                self.maps[name].update(key, _KEY.pack(number))
 
     def hold_undecided(self, scope: int) -> None:
         """Hold that to the policy of `scope` until it is known whose it is; 0: to none."""

@@ -56,7 +56,7 @@ def kernel() -> Iterator[KernelSide]:
             side.tracer.scopes.open(scope)
             side.tracer.govern(scope, policy)
         mine = [mark for mark in marks(MARK) if MARK.encode() in mark]
-        side.tracer.know_steps([], mine)
+        side.tracer.know_steps({}, mine)
         side.tracer.hold_undecided(STRICTEST)
         yield side
 
@@ -146,7 +146,7 @@ def test_an_agent_is_known_by_the_name_of_its_executable(
     for place in (name, "other"):
         (tmp_path / place).write_bytes(shell.read_bytes())
         (tmp_path / place).chmod(0o755)
-    kernel.tracer.know_steps([Starter(wire.AGENT_PROGRAM, name.encode()).key], [])
+    kernel.tracer.know_steps({Starter(wire.AGENT_PROGRAM, name.encode()).key: 0}, [])
     told = '"$@"; a=$?; "$0" -c \'"$@"; exit $?\' sh "$@"; exit $((a * 16 + $?))'
     agent, other = str(tmp_path / name), str(tmp_path / "other")
     ran = [

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from exporter import wire
-from exporter.agents import Agent, agent_named, is_agent, marks
+from exporter.agents import KNOWN, Agent, agent_named, agent_of, marks, number_of, system_of
 from exporter.errors import UsageError
+from exporter.jobs.detect import FAMILIES
 from exporter.jobs.providers import PROVIDERS
 
 
@@ -61,9 +62,19 @@ def test_a_process_that_runs_is_known_by_its_executable_or_its_user(tmp_path: Pa
     shutil.copy("/bin/sleep", name)
     other, user = agent_named("other"), Agent(wire.AGENT_USER, user=os.getuid())
     with subprocess.Popen([name, "100"]) as process:
-        assert is_agent(process.pid, {agent_named("agent"), other})
-        assert is_agent(process.pid, {user})
-        assert not is_agent(process.pid, {other})
+        assert agent_of(process.pid, {agent_named("agent"), other}) == agent_named("agent")
+        assert agent_of(process.pid, {user}) == user
+        assert agent_of(process.pid, {other}) is None
         name.unlink()
-        assert is_agent(process.pid, {agent_named("agent")})
+        assert agent_of(process.pid, {agent_named("agent")})
         process.kill()
+
+
+def test_of_agents_that_are_known_it_is_known_whose_steps_they_start() -> None:
+    assert {system_of(number_of(agent)) for agent in KNOWN} == set(KNOWN.values()) <= families_of_providers()
+    assert (number_of(agent_named("another")), system_of(0), system_of(99)) == (0, None, None)
+
+
+def families_of_providers() -> set[str]:
+    """Of the CI systems."""
+    return {FAMILIES.get(provider.name, provider.name) for provider in PROVIDERS}

@@ -21,7 +21,7 @@ def pieces(block: bytes, process: ProcessKey = BASH) -> list[bytes]:
     starts = range(0, min(len(block), MOST), PIECE)
     head = header(wire.KIND_ENVIRONMENT, process, 1)
     return [
-        record(wire.ENVIRONMENT_RECORD, head, len(block), at, len(part), STEP, 7, 3) + part
+        record(wire.ENVIRONMENT_RECORD, head, len(block), at, len(part), STEP, 2, 7, 3) + part
         for at in starts
         for part in [block[at : min(at + PIECE, MOST)]]
     ]
@@ -40,7 +40,7 @@ def filler(size: int) -> bytes:
 @pytest.mark.parametrize("size", [10, 1024, PIECE, PIECE + 1, 3 * PIECE, MOST - 1, MOST])
 def test_a_block_comes_out_as_it_was(size: int) -> None:
     assert decoded(pieces(filler(size))) == [
-        Environment(5, BASH, 1, filler(size), False, STEP, ProcessKey(3, 7))
+        Environment(5, BASH, 1, filler(size), False, STEP, 2, ProcessKey(3, 7))
     ]
 
 

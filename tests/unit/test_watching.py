@@ -9,12 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from exporter.agents import agent_named, number_of
 from exporter.events import Environment, ProcessKey
 from exporter.jobs.detect import detect
 from exporter.kernel.registry import Registered, Standing, run_hash
 from exporter.programs import Image
 from exporter.watched import IDLE_S, QUIET_S, SETTLE_S
 from exporter.watching import HOST_TRACE_S, JOBS_MAX
+from exporter.wire import STANDING_STEP
 from tests.unit.jobs.documented import documented_providers, environment
 from tests.unit.samples import CLOCK
 from tests.unit.watches import AGENT, SECOND, Host, block, gitlab, job_spans, leaves, watched
@@ -76,6 +78,39 @@ def test_a_root_is_decided_by_its_environment_alone_and_told_when_its_turn_comes
     roots = [span for span in host.spans() if span.get("parentSpanId") == job["spanId"]]
     assert sorted(span["name"] for span in roots) == ["first", "second"]
     assert min(int(span["startTimeUnixNano"]) for span in roots) == int(job["startTimeUnixNano"])
+
+
+@pytest.mark.parametrize(
+    ("variables", "agent", "detail"),
+    [
+        ({"GITLAB_CI": "", "CI_JOB_ID": "7"}, "gitlab-runner", "blanked"),
+        (gitlab(GITHUB_ACTIONS="true"), "gitlab-runner", "contradicting"),
+        (environment("github"), "gitlab-runner", "contradicting"),
+        (environment("github"), "another", None),
+        (environment("gitea"), "act_runner", None),
+        (environment("harness"), "another", None),
+        (gitlab(CIRCLECI=""), "gitlab-runner", None),
+        (BARE, "gitlab-runner", None),
+    ],
+)
+def test_a_step_that_says_what_its_agent_does_not_is_of_no_job_and_told(
+    variables: dict[str, str], agent: str, detail: str | None, tmp_path: Path
+) -> None:
+    with watched(tmp_path) as host:
+        step = Environment(
+            host.now_ns,
+            host.starts(BARE),
+            2,
+            block(variables),
+            False,
+            STANDING_STEP,
+            number_of(agent_named(agent)),
+        )
+        host.happens(step)
+        assert bool(host.began) is (detail is None and variables != BARE)
+        host.stops()
+    told = (tmp_path / "logs.jsonl").read_text() if detail else ""
+    assert ('"marks"' in told, f'"{detail}"' in told) == (bool(detail), bool(detail))
 
 
 def test_a_root_of_which_nothing_else_was_told_begins_its_job(tmp_path: Path) -> None:
