@@ -4,7 +4,7 @@
  * executes with a job's variables may be one.
  */
 #define TEXT_MAX 4096
-#define TEXTS_MAX 512 /* variables of an environment, or pieces of long ones, that are looked at */
+#define TEXTS_MAX 512 /* variables, or pieces of long ones, that are looked at */
 
 /* Only its length counts: so it does no harm if another exec comes in between. */
 struct text {

@@ -14,8 +14,8 @@
 enum limits {
 	ARGUMENTS_PIECE = 4096, /* bytes of argv in one record */
 	ARGUMENTS_MAX = 8 * ARGUMENTS_PIECE,
-	PATH_ROOM = 1024,   /* bytes for the components of an executable's path */
-	CGROUP_ROOM = 96,   /* bytes of a cgroup's own name: enough for a container's */
+	PATH_ROOM = 1024,    /* bytes for the components of an executable's path */
+	CGROUP_ROOM = 96,    /* bytes of a cgroup's own name: enough for a container's */
 	MESSAGE_ROOM = 2048, /* bytes of a DNS message in one record */
 	AGENT_NAME_ROOM = 56,
 	MARK_ROOM = 28
@@ -494,7 +494,8 @@ struct config_value {
 	u32 has_policies;	/* 1: some scope has one */
 	u32 has_executables;	/* 1: and it names some */
 	u32 edition;		/* of the programs: a part of a hash of their sources */
-	u32 undecided; /* the scope that steps are held as until it is known whose they are; 0: as none */
+	u32 undecided; /* the scope that steps are held as until it is known whose they are; 0: as
+			  none */
 };
 
 /* Zeros where the kind has no use for it. */

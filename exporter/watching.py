@@ -259,9 +259,10 @@ class JobWatch:
     def look_around(self, now_ns: int) -> None:
         """End the jobs that are over. Costs as much as there are processes: call it once a second or so."""
         census = self._pipeline.table.census()
+        awaited = {decided.job.scope for decided in self._decided.values() if decided.job}
         for scope, watched in list(self._open.items()):
             watched.look(census.get(scope, _NOTHING), self._is_running, now_ns)
-            if watched.is_over(now_ns):
+            if watched.is_over(now_ns) and scope not in awaited:
                 self._end(scope, now_ns, still_traced=True)
         for scope in [scope for scope in self._left if scope not in census]:
             del self._scope_of[self._left.pop(scope).key]

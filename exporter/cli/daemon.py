@@ -166,7 +166,7 @@ class _Daemon:
         self.reports = WatchReporting(reporting, given, self._books.account)
         self._apart = ancestors(os.getpid()) if job is not None else frozenset()
         """What started this: in the job's midst, and no part of it."""
-        self._steps = Steps(tracer, agents, config.job_env, self._apart, has_policy=policy is not None)
+        self._steps = Steps(tracer, agents, config.job_env, self._apart)
         self._jobs = self._watch_for_jobs(given, environment, outlets)
         self._pipeline = Pipeline(outlets, Proc(), flows, self._jobs)
         self._source = LiveSource(tracer, self._handle, self._books, flows, on_fault=tell_fault)

@@ -28,7 +28,7 @@ NOBODY = Standing(wire.STANDING_NONE)
 
 
 class Steps:
-    """Of a watch; without a policy nobody is an agent, and nothing is held."""
+    """Of a watch. Where no policy is enforced, they are told apart and not held."""
 
     def __init__(
         self,
@@ -36,22 +36,18 @@ class Steps:
         named: Collection[Agent],
         job_env: str | None,
         above: Collection[ProcessKey],
-        *,
-        has_policy: bool,
     ) -> None:
         """`named` are agents besides those that are known, and so are who is `above` the watch."""
         self._tracer = tracer
         self._agents: frozenset[Agent] = frozenset((*KNOWN, *named))
         self._marks = marks(job_env)
         self._above = {process for process in above if process.pid != _INIT}
-        self._has_policy = has_policy
         self._found: dict[int, Standing] = {}
 
     def begin(self) -> None:
         """From now on the kernel knows agents, and what jobs are marked by."""
-        if self._has_policy:
-            agents = {agent.key: number_of(agent) for agent in self._agents}
-            self._tracer.know_steps(agents, self._marks)
+        agents = {agent.key: number_of(agent) for agent in self._agents}
+        self._tracer.know_steps(agents, self._marks)
 
     def find_again(self) -> None:
         """Of an instance that was adopted: who started before, and is an agent for this watch."""
@@ -64,8 +60,6 @@ class Steps:
 
         What those above the watch had made by then is no step.
         """
-        if not self._has_policy:
-            return NOBODY
         if process in self._above:
             return Standing(wire.STANDING_AGENT)
         found = self._found.get(parent_pid, NOBODY)

@@ -71,6 +71,8 @@ def test_a_root_is_decided_by_its_environment_alone_and_told_when_its_turn_comes
         other = early._replace(process=ProcessKey(999, 7), block=block(BARE))
         assert (scope, host.jobs.decide(other)) == (2, None)
         assert len(host.began) == 1
+        host.jobs.look_around(host.now_ns + 60 * SECOND)
+        assert not host.ended  # what it did is still to come
         host.connects(host.starts(gitlab(), name="first"))
         host.connects(host.starts(gitlab(), name="second"))
         host.stops()
