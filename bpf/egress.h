@@ -14,9 +14,11 @@
 enum limits {
 	ARGUMENTS_PIECE = 4096, /* bytes of argv in one record */
 	ARGUMENTS_MAX = 8 * ARGUMENTS_PIECE,
-	PATH_ROOM = 1024,    /* bytes for the components of an executable's path */
-	CGROUP_ROOM = 96,    /* bytes of a cgroup's own name: enough for a container's */
-	MESSAGE_ROOM = 2048, /* bytes of a DNS message in one record */
+	ENVIRONMENT_MAX = 64 *
+		ARGUMENTS_PIECE, /* of what may be a job's: a variable may take half */
+	PATH_ROOM = 1024,	 /* bytes for the components of an executable's path */
+	CGROUP_ROOM = 96,	 /* bytes of a cgroup's own name: enough for a container's */
+	MESSAGE_ROOM = 2048,	 /* bytes of a DNS message in one record */
 	AGENT_NAME_ROOM = 56,
 	MARK_ROOM = 28
 };

@@ -168,14 +168,16 @@ static inline void send_environment(u64 mm, u32 pid, const struct proc_value *pr
 {
 	u64 from = pointer_at(mm, MM_ENV_START);
 	u64 size = pointer_at(mm, MM_ENV_END) - from;
+	u64 most = proc->standing >= STANDING_STEP ? ENVIRONMENT_MAX : ARGUMENTS_MAX;
 	u64 offset;
 
 	if (size <= 1024) {
 		send_environment_piece(from, size, 0, pid, proc, 1024, flags);
 		return;
 	}
-	for (offset = 0; offset < ARGUMENTS_MAX; offset += ARGUMENTS_PIECE)
-		if (!send_environment_piece(from, size, offset, pid, proc, ARGUMENTS_PIECE, flags))
+	for (offset = 0; offset < ENVIRONMENT_MAX; offset += ARGUMENTS_PIECE)
+		if (offset >= most ||
+		    !send_environment_piece(from, size, offset, pid, proc, ARGUMENTS_PIECE, flags))
 			return;
 }
 

@@ -32,7 +32,8 @@ class Environments:
         is_next = record.offset == len(block)
         if is_next:
             block += piece
-        whole = min(record.size, wire.ARGUMENTS_MAX)
+        may_be_a_jobs = record.standing >= wire.STANDING_STEP
+        whole = min(record.size, wire.ENVIRONMENT_MAX if may_be_a_jobs else wire.ARGUMENTS_MAX)
         if is_next and len(block) < whole and len(piece) == wire.ARGUMENTS_PIECE:
             return None
         del self._waiting[process]

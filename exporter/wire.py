@@ -5,11 +5,12 @@ from __future__ import annotations
 import struct
 from typing import NamedTuple
 
-LAYOUT = 0x88F1B3C0
+LAYOUT = 0x8E0A98A7
 """Edition of the layout; every record and every pinned instance carries it."""
 
 ARGUMENTS_PIECE = 4096
 ARGUMENTS_MAX = 32768
+ENVIRONMENT_MAX = 262144
 PATH_ROOM = 1024
 CGROUP_ROOM = 96
 MESSAGE_ROOM = 2048

@@ -12,7 +12,7 @@ from exporter.environments import names_one_of, variables
 from exporter.events import Environment, ProcessKey
 from tests.unit.records import BASH, header, record
 
-PIECE, MOST = wire.ARGUMENTS_PIECE, wire.ARGUMENTS_MAX
+PIECE, MOST = wire.ARGUMENTS_PIECE, wire.ENVIRONMENT_MAX
 STEP = wire.STANDING_STEP
 
 
