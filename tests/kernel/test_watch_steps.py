@@ -110,6 +110,41 @@ def test_what_its_own_policy_allows_it_gets(lab: Lab, programs: Programs, tmp_pa
     assert found == [[0]] * ROUNDS
 
 
+FORKS = "while :; do (:); done"
+LONG = "while :; do /bin/true $(yes --key=word | head -n 3000 | tr '\\n' ' '); done"
+CONNECTS = "while :; do {} $(yes --key=word | head -n 3000 | tr '\\n' ' '); done"
+STORMS = {
+    "nothing": [],
+    "forks": [FORKS] * 2,
+    "long-command-lines": [LONG] * 2,
+    "that-connect": [CONNECTS] * 2,
+}
+SOON_MS = 1000
+"""More than it takes: others use this machine."""
+
+
+@pytest.mark.parametrize("storm", STORMS)
+def test_whose_a_step_is_is_known_soon_whatever_an_earlier_one_left_running(
+    lab: Lab, programs: Programs, tmp_path: Path, storm: str
+) -> None:
+    sections = f'{PEER_ALONE}jobs: {{"group/lax": {{allow: ["{V4.evil}:{PORT}"]}}}}\n'
+    act, told = (" ".join(programs.act("connect", to, PORT)) for to in (V4.evil, V4.peer)), tmp_path / "told"
+    denied, allowed = act
+    since = "a=$(date +%s%N)"
+    waits = f"{since}; until {denied}; do :; done; echo $((($(date +%s%N) - a) / 1000000)) >> {told}"
+    with (
+        agent(lab, tmp_path) as (runner, name),
+        watching(tmp_path, "--agent", name, "--policy", policy(tmp_path, sections)) as watch,
+    ):
+        runner.start(*((step("earlier"), ["sh", "-c", each.format(allowed)]) for each in STORMS[storm]))
+        for number in range(ROUNDS):
+            assert runner.statuses((step("lax", CI_JOB_ID=str(number)), ["sh", "-c", waits])) == [0]
+        runner.end()
+        watch.stop()
+    took_ms = sorted(map(int, told.read_text().split()))
+    assert max(took_ms) < SOON_MS, took_ms
+
+
 def test_who_says_nothing_or_what_is_not_so_stays_held(lab: Lab, programs: Programs, tmp_path: Path) -> None:
     sections = f'{PEER_ALONE}jobs: {{"group/lax": {{allow: ["{V4.evil}:{PORT}"]}}}}\n'
     later = ["sh", "-c", f"sleep 1; exec {' '.join(programs.act('connect', V4.evil, PORT))}"]
