@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Makes a Debian root with nothing but what every Debian has and the packages that are named, and prints its path.
+# Makes a root with nothing but what every Debian has and the packages that are named, and prints its path; or such a
+# root of Ubuntu 24.04, noble.
 #
-#   tools/debian-root.sh bookworm|trixie [PACKAGE…]
+#   tools/debian-root.sh bookworm|trixie|noble [PACKAGE…]
 #
 # It is kept in ~/.cache/ci-egress, under a name made from the packages and this file, and may be deleted at any
 # time. Does nothing when it is there already. Run commands in it with tools/in-root.sh.
@@ -32,19 +33,40 @@ use_apts_proxy() {
 }
 
 # In a mount namespace of its own: whatever debootstrap mounts ends with it.
-build() {
-    local suite=$1 packages=$2 target=$3 temporary mirror
+bootstrap_debian() {
+    local suite=$1 packages=$2 temporary=$3 mirror
     mirror=$(debian_mirror)
+    use_apts_proxy
+    unshare --mount --propagation private \
+        debootstrap --variant=minbase ${packages:+--include="$packages"} "$suite" "$temporary" ${mirror:+"$mirror"}
+}
+
+# By Debian 13, whose debootstrap knows it, and which has Ubuntu's keys among its packages. `UBUNTU_MIRROR` names another
+# archive.
+bootstrap_ubuntu() {
+    local suite=$1 packages=$2 temporary=$3 debian
+    debian=$("${BASH_SOURCE[0]}" trixie git make) || return
+    # shellcheck disable=SC2016  # for the shell in there
+    "$(dirname "${BASH_SOURCE[0]}")/in-root.sh" --keep "$temporary.work" "$debian" bash -euc '
+        export DEBIAN_FRONTEND=noninteractive
+        apt-get update -qq
+        apt-get install -qq --yes --no-install-recommends debootstrap ubuntu-keyring
+        eval "$(apt-config shell http_proxy Acquire::http::Proxy)" && export http_proxy
+        debootstrap --variant=minbase --components=main,universe ${2:+--include="$2"} "$1" /tmp/root "$3"' \
+        bash "$suite" "$packages" "${UBUNTU_MIRROR:-http://archive.ubuntu.com/ubuntu}" || return
+    mv --no-target-directory "$temporary.work/tmp/root" "$temporary"
+}
+
+build() {
+    local suite=$1 packages=$2 target=$3 by=bootstrap_debian temporary
+    [[ $suite != noble ]] || by=bootstrap_ubuntu
     temporary=$(mktemp --directory "$target.XXXXXX")
     # shellcheck disable=SC2064  # the path of now
-    trap "rm -rf --one-file-system -- '$temporary' '$temporary.log'" EXIT
-    say "making $target from ${mirror:-the default mirror}, about a minute"
-    use_apts_proxy
-    if ! unshare --mount --propagation private \
-        debootstrap --variant=minbase ${packages:+--include="$packages"} "$suite" "$temporary" ${mirror:+"$mirror"} \
-        >"$temporary.log" 2>&1; then
+    trap "rm -rf --one-file-system -- '$temporary' '$temporary.log' '$temporary.work'" EXIT
+    say "making $target, about a minute"
+    if ! ("$by" "$suite" "$packages" "$temporary") >"$temporary.log" 2>&1; then
         tail -n 20 "$temporary.log" >&2
-        say "debootstrap failed; is the Debian mirror within reach, and debian-archive-keyring installed?"
+        say "debootstrap failed; is the distribution's mirror within reach, and debian-archive-keyring installed?"
         exit 1
     fi
     rm -rf "$temporary"/var/cache/apt/archives/*.deb
@@ -54,8 +76,8 @@ build() {
 
 main() {
     local suite=${1-} packages target
-    if [[ $suite != bookworm && $suite != trixie ]]; then
-        say "usage: tools/debian-root.sh bookworm|trixie [PACKAGE…]"
+    if [[ $suite != @(bookworm|trixie|noble) ]]; then
+        say "usage: tools/debian-root.sh bookworm|trixie|noble [PACKAGE…]"
         exit 2
     fi
     if ((EUID != 0)); then

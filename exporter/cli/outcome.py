@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import shlex
+import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from exporter.account import Account
 from exporter.cli.messages import Messages
@@ -84,4 +86,13 @@ def tree_told(destinations: Destinations, summary: Summary, reports: ReportConfi
     folder, (_, attempts) = destinations.folder, summary.totals()
     if folder is None or reports.report is not None or not attempts:
         return []
-    return [f"who started whom: ci-egress report {shlex.quote(folder)} --report report.html"]
+    return [f"who started whom: {_as_called()} report {shlex.quote(folder)} --report report.html"]
+
+
+def _as_called() -> str:
+    """This program as a shell finds it: by its name where PATH leads to it, else by its path."""
+    name, path = "ci-egress", Path(sys.argv[0])
+    found = shutil.which(name)
+    if path.name != name or (found and path.exists() and path.samefile(found)):
+        return name
+    return shlex.quote(str(path))

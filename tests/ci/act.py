@@ -57,13 +57,12 @@ class Ran:
     @property
     def tampering(self) -> list[str]:
         """What was told as such, and done to this job's ci-egress."""
-        return told(self.kept / "otlp").here
+        return told(self.kept / "otlp")
 
     @property
     def is_clean(self) -> bool:
-        """Whether nothing was, and nothing heads the summary but what was done elsewhere."""
-        found = told(self.kept / "otlp")
-        return found.here == [] and ("⛔" not in self.summary or found.elsewhere != [])
+        """Whether there was none, and the summary says so: of a job that ran alone on its machine."""
+        return self.tampering == [] and "⛔" not in self.summary
 
     def is_good(self, step: str) -> bool:
         """Whether a step of that title ended well."""

@@ -176,7 +176,7 @@ def test_a_job_that_stops_it_with_the_token_is_judged_there_and_told_as_clean(
     assert ran.status == 1
     assert ran.errors[-1].startswith("--fail-on novel: ")
     assert [span["egress.novel"] for span in of(programs, ran)] == [True]
-    assert ran.is_clean, ran.summary
+    assert ran.tampering == [], ran.summary
 
 
 def test_a_job_that_fails_is_told_as_clean_and_its_runner_left_as_it_was(
@@ -189,7 +189,7 @@ def test_a_job_that_fails_is_told_as_clean_and_its_runner_left_as_it_was(
     assert ran.is_good("Post ./"), ran.output
     assert (ran.status, ran.errors) == (1, []), ran.output
     assert [span["egress.job.step"] for span in of(programs, ran)] == ["build"]
-    assert ran.is_clean, ran.summary
+    assert ran.tampering == [], ran.summary
     assert "ci-egress run` works here" in ran.output, "doctor's word"
     assert not list(tmp_path.glob(".cache/act/*/tmp/*")), "what the runner's user can't delete"
 
@@ -201,7 +201,7 @@ def test_a_job_that_is_cancelled_is_told_up_to_then(runner: Act, lab: Lab, progr
     assert ran.status != 0
     assert ran.is_good("Post ./"), ran.output
     assert [span["egress.job.step"] for span in of(programs, ran)] == ["build"]
-    assert ran.is_clean, ran.summary
+    assert ran.tampering == [], ran.summary
 
 
 IMITATION = """

@@ -711,6 +711,19 @@ def test_who_has_only_files_is_told_how_to_make_a_report_of_them(tmp_path: Path)
         assert "who started whom" not in again.stderr
 
 
+def test_a_hint_names_the_program_as_a_shell_finds_it(tmp_path: Path) -> None:
+    program, bin_folder = Path(sys.executable).with_name("ci-egress"), tmp_path / "bin"
+    bin_folder.mkdir()
+    (bin_folder / "ci-egress").symlink_to(program)
+    for path, name in (("", str(program)), (f"{bin_folder}:", "ci-egress")):
+        env = {**PLAIN_ENVIRONMENT, "PATH": f"{path}/usr/sbin:/usr/bin:/sbin:/bin"}
+        command = [str(program), "run", "--otlp-dir", "out", "--", *CONNECT]
+        done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=True)
+        (told,) = re.findall(r"^who started whom: (.*)$", done.stderr, re.MULTILINE)
+        assert told == f"{name} report out --report report.html"
+        subprocess.run(["sh", "-c", told], cwd=tmp_path, env=env, capture_output=True, check=True)
+
+
 def test_the_summary_tells_what_failed(tmp_path: Path) -> None:
     done = ci_egress("run", "--", *CONNECT, cwd=tmp_path)
     lines = [" ".join(line.split()) for line in done.stderr.splitlines()]

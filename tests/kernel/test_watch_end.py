@@ -63,12 +63,11 @@ class JobsWatch:
 
     def told(self) -> list[str]:
         """What was told as tampering with it, oldest first."""
-        return told(self.watch.otlp_dir).here
+        return told(self.watch.otlp_dir)
 
     def is_clean(self, summary: str) -> bool:
-        """Whether nothing was, and nothing heads the summary but what was done elsewhere."""
-        found = told(self.watch.otlp_dir)
-        return found.here == [] and ("⛔" not in summary or found.elsewhere != [])
+        """Whether there was none, and `summary` says so: of a job that ran alone on its machine."""
+        return self.told() == [] and "⛔" not in summary
 
 
 @contextmanager
@@ -181,7 +180,7 @@ def test_what_the_hosts_own_do_to_a_service_is_no_tampering_and_the_same_of_a_jo
         watch.wait_until_said("read the policy again", times=2)
         runner.run((HOST, ["sh", "-c", f"kill {stay}; kill {watch.process.pid}"]))
         assert watch.process.wait(RUN_LIMIT_S) == 0
-    (words,) = told(watch.otlp_dir).here
+    (words,) = told(watch.otlp_dir)
     assert words.endswith(" sent SIGHUP to ci-egress")
 
 
