@@ -20,11 +20,13 @@ from exporter.kernel.loading import loading
 from exporter.kernel.scopes import SWEPT_FROM
 from exporter.kernel.windows import Coverage
 from exporter.procfs import started_ns
+from tests.unit.dns_samples import query
 
 from .agents import COMMAND, Agent
 from .direct import KernelSide
-from .governed import compiled
+from .governed import compiled, reply
 from .lab import PORT, V4
+from .resolver import Resolver
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -182,6 +184,53 @@ def test_a_step_is_its_jobs_once_that_is_known_and_else_stays_held(kernel: Kerne
         assert step.do(tries(V4.evil)) == "ok"
         assert step.do(forks) == "ok"
         assert step.value(ended) == "0"
+
+
+def test_what_a_step_looked_up_early_holds_where_its_own_policy_allows_it(
+    kernel: KernelSide, lab: Lab
+) -> None:
+    """What the strictest policy allows, each does: the answer came before it was known which is its own."""
+    name = "www.registry.example"
+    strictest = f'mode: enforce\nallow: ["udp://{V4.evil}:53", "{name}:{PORT}"]\n'
+    kernel.tracer.govern(STRICTEST, compiled(strictest))
+    kernel.tracer.govern(JOB, compiled(f"{strictest}deny: [other.example]\n"))
+    asks = [
+        "asking = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)",
+        "asking.settimeout(60)",
+        f"asking.sendto(bytes.fromhex({query(name).hex()!r}), ({V4.evil!r}, 53))",
+        "asking.recv(4096)",
+    ]
+    with (
+        Resolver(lab, V4.evil, [f"{name} A {V4.peer}"]),
+        doing(lab, **{MARK: "1"}) as early,
+        doing(lab) as late,
+    ):
+        assert early.do(*asks) == "ok"
+        kernel.tracer.scopes.adopt(*executed(kernel, early), JOB)
+        assert early.do(tries(V4.peer)) == "ok"
+        assert early.do(tries(V4.evil)) == "EPERM"
+        kernel.tracer.follow(late.process, JOB)
+        assert late.do(tries(V4.peer)) == "EPERM"  # another one's
+        assert late.do(*asks) == "ok"
+        assert late.do(tries(V4.peer)) == "ok"
+
+
+def test_no_resolver_of_a_steps_own_opens_anything(kernel: KernelSide, lab: Lab) -> None:
+    name = "www.registry.example"
+    kernel.tracer.govern(STRICTEST, compiled(f'mode: enforce\nallow: ["{name}:{PORT}"]\n'))
+    answer = reply(query(name), f"= A {V4.evil}").hex()
+    with doing(lab, **{MARK: "1"}) as step:
+        serves = [
+            "own = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)",
+            "own.bind(('127.0.0.1', 53))",
+            "asking = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)",
+            f"asking.sendto(bytes.fromhex({query(name).hex()!r}), ('127.0.0.1', 53))",
+            "asked, whom = own.recvfrom(4096)",
+            f"own.sendto(asked[:2] + bytes.fromhex({answer!r})[2:], whom)",
+            "asking.recv(4096)",
+        ]
+        assert step.do(*serves) == "ok"
+        assert step.do(tries(V4.evil)) == "EPERM"
 
 
 def executed(kernel: KernelSide, doer: Agent) -> tuple[ProcessKey, int]:
