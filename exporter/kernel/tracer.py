@@ -147,10 +147,10 @@ class Tracer:
         The number of an agent says of which kind it is; 0: nobody knows.
         """
         for name, known in (("agents", agents), ("marks", dict.fromkeys(marks, 1))):
-            for key in list(self.maps[name]):
-                self.maps[name].delete(key)
             for key, number in known.items():
                 self.maps[name].update(key, _KEY.pack(number))
+            for key in set(self.maps[name]) - known.keys():  # an exporter before knew it
+                self.maps[name].delete(key)
 
     def hold_undecided(self, scope: int) -> None:
         """Hold that to the policy of `scope` until it is known whose it is; 0: to none."""

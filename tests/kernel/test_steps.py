@@ -27,6 +27,7 @@ from .direct import KernelSide
 from .governed import compiled, reply
 from .lab import PORT, V4
 from .resolver import Resolver
+from .test_policy_frames import MARK as FRAME
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -231,6 +232,27 @@ def test_no_resolver_of_a_steps_own_opens_anything(kernel: KernelSide, lab: Lab)
         ]
         assert step.do(*serves) == "ok"
         assert step.do(tries(V4.evil)) == "EPERM"
+
+
+SENDS_A_FRAME = """
+def sends(frame):
+    own = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+    own.bind(("build0", 0))
+    try:
+        own.send(frame)
+    except OSError as error:
+        return error.errno
+    return 0
+"""
+
+
+def test_frames_of_steps_are_stopped_from_the_first_on(kernel: KernelSide, lab: Lab) -> None:
+    with doing(lab) as agent:
+        kernel.tracer.find(agent.process, wire.STANDING_AGENT)
+        kernel.tracer.frames.look()
+        assert agent.do(f"exec({SENDS_A_FRAME!r})", f"assert sends({FRAME!r}) == 0") == "ok"
+        assert agent.do(f"assert os.fork() or os._exit(sends({FRAME!r}))") == "ok"
+        assert agent.value("os.waitstatus_to_exitcode(os.wait()[1])") == str(errno.ENOBUFS)
 
 
 def executed(kernel: KernelSide, doer: Agent) -> tuple[ProcessKey, int]:
