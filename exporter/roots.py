@@ -46,9 +46,9 @@ class Roots:
         return Identified(key, job, environ, step_of(environ, job_env=job_env))
 
     def doubt(self, block: bytes, system: str | None) -> int:
-        """What a step was given that its agent gives none (tampering.MARKS); 0: nothing.
+        """What `block` has that no agent gives its steps (tampering.MARKS); 0: nothing.
 
-        `system` is the agent's CI system; None: it isn't known.
+        `system` is the CI system of who started it; None: it isn't known.
         """
         if not self._telling.search(block):
             return 0

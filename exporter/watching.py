@@ -24,7 +24,6 @@ from exporter.summary import Summary
 from exporter.terms import Terms
 from exporter.traced import Outlets, TracedJob, known_by, traced_job
 from exporter.watched import ROWS_MAX, JobKey, Watched
-from exporter.wire import STANDING_STEP
 
 if TYPE_CHECKING:
     from exporter.baseline.model import Baseline
@@ -57,7 +56,7 @@ class _Decision(NamedTuple):
 
     job: Discovered | None
     doubt: int = 0
-    """Why it is of no job, where its variables say something else: tampering.MARKS."""
+    """What its variables say that isn't so: tampering.MARKS."""
 
 
 class Governor(Protocol):
@@ -181,11 +180,12 @@ class JobWatch:
         return job
 
     def _decision(self, event: Environment, worker: ProcessKey | None, began_ns: int) -> _Decision:
-        """A step that says what its agent doesn't is of no job that it could choose."""
-        is_step = event.standing == STANDING_STEP
-        if is_step and (doubt := self._roots.doubt(event.block, system_of(event.agent))):
-            return _Decision(None, doubt)
-        return _Decision(self._found(event, worker, began_ns))
+        """What says something else than who started it is of no job of its choice, if there is a policy."""
+        doubt = self._roots.doubt(event.block, system_of(event.agent)) if event.standing else 0
+        overflow = self._governor.overflow()
+        if doubt and overflow is not None:
+            return _Decision(Discovered(overflow), doubt)
+        return _Decision(self._found(event, worker, began_ns), doubt)
 
     def _tell_of_doubt(self, event: Environment, doubt: int) -> None:
         """For the first times, then each time that there are twice as many."""

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
+import shlex
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +18,7 @@ import pytest
 from tests.unit.watches import gitlab
 
 from .lab import PORT, V4
-from .test_policy_run import policy
+from .test_policy_run import logs, policy
 from .tracing import environment
 from .watching import Runner, watching
 
@@ -153,7 +155,19 @@ def test_who_says_nothing_or_what_is_not_so_stays_held(lab: Lab, programs: Progr
         watching(tmp_path, "--agent", name, "--policy", policy(tmp_path, sections)) as watch,
     ):
         assert runner.statuses((PATH, later), (step("lax", GITLAB_CI=""), later)) == [errno.EPERM] * 2
+        both = step("lax", GITHUB_ACTIONS="true", GITHUB_WORKFLOW="group/lax")
+        assert (
+            runner.statuses((both, later), (both, ["sh", "-c", f"true; {shlex.join(later)}"]))
+            == [errno.EPERM] * 2
+        )
         watch.stop()
+    told = [
+        record["attributes"] for record in logs(watch.otlp_dir) if record["eventName"] == "cicd.egress.tamper"
+    ]
+    kinds = Counter(
+        str(attributes).count("contradicting") for attributes in told if "'marks'" in str(attributes)
+    )
+    assert kinds == {0: 1, 1: 2}
 
 
 def test_a_variable_that_is_long_hides_nothing(lab: Lab, programs: Programs, tmp_path: Path) -> None:
@@ -165,6 +179,19 @@ def test_a_variable_that_is_long_hides_nothing(lab: Lab, programs: Programs, tmp
     ):
         assert [runner.statuses((hidden, denied)) for _ in range(ROUNDS)] == [[errno.EPERM]] * ROUNDS
         watch.wait_until_said(" began", run_id=hidden["CI_PIPELINE_ID"])
+        watch.stop()
+
+
+def test_what_no_agent_made_and_says_what_is_not_so_stays_held(
+    lab: Lab, programs: Programs, tmp_path: Path
+) -> None:
+    later = ["sh", "-c", f"sleep 1; exec {' '.join(programs.act('connect', V4.evil, PORT))}"]
+    with (
+        Runner(lab.command([])) as runner,
+        watching(tmp_path, "--policy", policy(tmp_path, PEER_ALONE)) as watch,
+    ):
+        blanked, other = step("blanked", GITLAB_CI=""), {**PATH, "BUILD_ID": "no job's"}
+        assert runner.statuses((blanked, later), (other, later)) == [errno.EPERM, 0]
         watch.stop()
 
 
