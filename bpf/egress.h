@@ -106,9 +106,10 @@ enum flow_stage {
 /* What a process is to the jobs of a host, as long as it is of none. */
 enum standing {
 	STANDING_NONE = 0,
-	STANDING_AGENT = 1, /* it starts jobs: what it makes is a step */
-	STANDING_STEP = 2,  /* made below an agent: a job's, whatever it says */
-	STANDING_MARKED = 3 /* executed with a job's variables, as far as could be read */
+	STANDING_AGENT = 1,	 /* it starts jobs: what it makes is a step */
+	STANDING_STEP = 2,	 /* made below an agent: a job's, whatever it says */
+	STANDING_MARKED = 3,	 /* executed with a job's variables, as far as could be read */
+	STANDING_MARKED_STEP = 4 /* both */
 };
 
 /* By what an agent is known. */

@@ -241,10 +241,12 @@ int after_exec(struct bpf_raw_tracepoint_args *ctx)
 		return 0;
 	if (proc->standing == STANDING_NONE && become_agent(ctx->args[0], proc))
 		return 0;
-	if (proc->standing != STANDING_STEP)
-		proc->standing = config->undecided && has_mark(pointer_at(ctx->args[0], TASK_MM))
-					 ? STANDING_MARKED
-					 : STANDING_NONE;
+	/* Its job is about to be known, by what it, or who made it, was executed with before. */
+	if (proc->standing >= STANDING_MARKED)
+		return 0;
+	if (config->undecided && has_mark(pointer_at(ctx->args[0], TASK_MM)))
+		proc->standing =
+			proc->standing == STANDING_STEP ? STANDING_MARKED_STEP : STANDING_MARKED;
 	become_candidate(proc, pid);
 	/* Should it be a job's root: what it descends from is none of the job's. */
 	proc->held = executables_in(pointer_at(ctx->args[0], TASK_MM));

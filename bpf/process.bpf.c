@@ -31,6 +31,14 @@ static inline void become_candidate(struct proc_value *proc, u32 pid)
 	proc->candidate.program = proc->exec_id;
 }
 
+/* What it was before its variables were seen, which turned out to be no job's. */
+static inline u32 unmarked(u32 standing)
+{
+	if (standing == STANDING_MARKED_STEP)
+		return STANDING_STEP;
+	return standing == STANDING_MARKED ? STANDING_NONE : standing;
+}
+
 /*
  * The process's job, 0 for none. What user space found is written down, and inherited from then on:
  * nothing has to look for who was forked meanwhile.
@@ -43,8 +51,8 @@ static inline u32 scope_of(struct proc_value *proc)
 		found = candidates.lookup(&proc->candidate);
 		if (found) {
 			proc->scope = *found;
-			if (!*found && proc->standing == STANDING_MARKED)
-				proc->standing = STANDING_NONE; /* it is known to be of none */
+			if (!*found)
+				proc->standing = unmarked(proc->standing);
 		}
 	}
 	return proc->scope;

@@ -71,6 +71,7 @@ class LiveSource:
         self._on_fault = on_fault
         self._has_faults = False
         self._decide: Callable[[Environment], object] | None = None
+        self._make_up: Callable[[], object] = lambda: None
         self._early = Decoder()
         self._peeked_s = 0.0
         self.is_behind = False
@@ -86,12 +87,13 @@ class LiveSource:
             self._handle(event)
         return number > 0
 
-    def decide_first(self, decide: Callable[[Environment], object]) -> None:
+    def decide_first(self, decide: Callable[[Environment], object], make_up: Callable[[], object]) -> None:
         """From now on `decide` gets what processes of no job execute with before it is their turn, too.
 
-        However much waits, and however long it takes to tell of it.
+        However much waits, and however long it takes to tell of it; `make_up` is called as often, for what
+        got lost.
         """
-        self._decide = decide
+        self._decide, self._make_up = decide, make_up
 
     def take(self, data: memoryview, at: int, length: int) -> None:
         """Take in a record that comes some other way."""
@@ -135,7 +137,8 @@ class LiveSource:
 
     def _peek(self) -> None:
         if self._decide is not None:
-            self._tracer.peek_environments(self._take_early)
+            self._tracer.take_environments(self._take_early)
+            self._make_up()
             self._peeked_s = time.monotonic()
 
     def _take_early(self, data: memoryview, at: int, length: int) -> None:

@@ -154,15 +154,17 @@ class JobWatch:
         self._host_since_ns = self._reaped_ns = now_ns
         self._pipeline.begin(HOST, self._host(now_ns), takes_rest=True)
 
-    def decide(self, event: Environment) -> int | None:
+    def decide(self, event: Environment, *, comes_again: bool = True) -> int | None:
         """The scope of which who executed with that is a root; None: of none.
 
-        Before anything else is taken in that waits: what came with the process isn't needed for it.
+        Before anything else is taken in that waits: what came with the process isn't needed for it. Where
+        `event` comes again in its turn, the same is said of it then.
         """
         decided = self._decision(event, event.parent, event.at_ns)
-        self._decided[event.process, event.exec_id] = decided
-        if len(self._decided) > DECIDED_MAX:
-            del self._decided[next(iter(self._decided))]
+        if comes_again:
+            self._decided[event.process, event.exec_id] = decided
+            if len(self._decided) > DECIDED_MAX:
+                del self._decided[next(iter(self._decided))]
         return decided.job.scope if decided.job else None
 
     def discover(self, event: Environment, program: Program) -> Discovered | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from typing import NamedTuple
 
-LAYOUT = 0x8E0A98A7
+LAYOUT = 0x5C3644EE
 """Edition of the layout; every record and every pinned instance carries it."""
 
 ARGUMENTS_PIECE = 4096
@@ -85,6 +85,7 @@ STANDING_NONE = 0
 STANDING_AGENT = 1
 STANDING_STEP = 2
 STANDING_MARKED = 3
+STANDING_MARKED_STEP = 4
 
 AGENT_PROGRAM = 1
 AGENT_UNIT = 2

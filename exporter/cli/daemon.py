@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from functools import partial
 from typing import Any, Protocol
 
 from exporter.account import Account, Bookkeeping
@@ -170,8 +171,6 @@ class _Daemon:
         self._jobs = self._watch_for_jobs(given, environment, outlets)
         self._pipeline = Pipeline(outlets, Proc(), flows, self._jobs)
         self._source = LiveSource(tracer, self._handle, self._books, flows, on_fault=tell_fault)
-        if isinstance(self._jobs, JobWatch):
-            self._source.decide_first(self._decide)
         self._takeover: Takeover | None = None
         if isinstance(self._jobs, JobWatch):
             self._takeover = Takeover(
@@ -179,7 +178,8 @@ class _Daemon:
             )
         owner = Owner(warned=self._jobs.warned, ends_by_token=config.end_folder is not None)
         self._guards = Guards(tracer, outlets, self._books, self._handle, owner)
-        self.missed = Missed(tracer, self._handle, self._jobs)
+        self.missed = Missed(tracer, partial(self._decide, comes_again=False), self._jobs)
+        self._source.decide_first(self._decide, self.missed.make_up)
         self._sleep = tracer.sleep if policy else time.sleep
 
     def begin(self) -> None:
@@ -202,7 +202,8 @@ class _Daemon:
         while not asked.end:
             pumped_ns = boot_ns()
             is_busy = self._source.pump()
-            self.missed.make_up()
+            if not self._source.is_behind:
+                self.missed.tell(self._handle)
             # Not before all of it is held to its policy: what executed until it was found is found by itself.
             if self._adopted_ns < pumped_ns and not self._source.is_behind:
                 self._tell_begun()
@@ -274,11 +275,12 @@ class _Daemon:
             if scope != HOST:
                 self._adopted_ns = boot_ns()
 
-    def _decide(self, event: Environment) -> None:
+    def _decide(self, event: Environment, *, comes_again: bool = True) -> None:
         """Hold a root to its job's policy, or let go of what is none, before it is told."""
-        if event.process.pid != os.getpid() and isinstance(self._jobs, JobWatch):
-            event = as_a_whole(event)
-            self._steps.decide(event, self._jobs.decide(event) or HOST)
+        if event.process.pid == os.getpid() or isinstance(self._jobs, MachineWatch):
+            return  # of one job is what may be of any
+        event = as_a_whole(event)
+        self._steps.decide(event, self._jobs.decide(event, comes_again=comes_again) or HOST)
 
     def _changed(self, job: Job, summary: Summary | None) -> None:
         if self.view is not None:

@@ -36,16 +36,17 @@ class Missed:
     def __init__(
         self,
         tracer: Tracer,
-        handle: Callable[[Event], None],
+        decide: Callable[[Environment], object],
         jobs: JobWatch | MachineWatch,
     ) -> None:
-        """Environments that are read late go to `handle`."""
+        """`decide` gets what processes were executed with by which the job of others shows."""
         self._tracer = tracer
-        self._handle = handle
+        self._decide = decide
         self._jobs = jobs
         self._environments = 0
         self._unread: Iterator[tuple[ProcessKey, wire.ProcValue]] = iter(())
         self._look_s = 0.0
+        self._late: list[Environment] = []
         self._told: list[str] = []
         self._next_s = 0.0
 
@@ -60,10 +61,19 @@ class Missed:
             self._unread = self._tracer.scopes.undecided()
         until_s = time.monotonic() + _READ_S
         for process, proc in self._unread:
-            exec_id = proc.exec_id or 1
-            read_environment(self._handle, process, exec_id, proc.standing, proc.agent)
+            if block := environment_of(process):
+                told = (block, False, proc.standing, proc.agent)
+                root = ProcessKey(proc.tgid, proc.born_ns)  # by it their job shows, whatever became of it
+                self._decide(Environment(boot_ns(), root, proc.program, *told))
+                self._late.append(Environment(boot_ns(), process, proc.exec_id or 1, *told))
             if time.monotonic() >= until_s:
                 return
+
+    def tell(self, handle: Callable[[Event], None]) -> None:
+        """Hand over what was read: all that these processes have done by then has been."""
+        late, self._late = self._late, []
+        for event in late:
+            handle(event)
 
     def news(self) -> list[str]:
         """What there is to say of it now, a line each; nothing when it was said, or another one just was."""

@@ -81,7 +81,7 @@ class Steps:
         """
         if scope != HOST:
             self._tracer.scopes.adopt(event.process, event.exec_id, scope)
-        elif event.standing == wire.STANDING_MARKED and not event.is_cut:
+        elif event.standing >= wire.STANDING_MARKED and not event.is_cut:
             self._tracer.scopes.release(event.process, event.exec_id)
 
 

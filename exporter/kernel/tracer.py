@@ -231,10 +231,10 @@ class Tracer:
             self._grants.turn(self._windows.number)
         return number
 
-    def peek_environments(self, handle: Handler) -> None:
+    def take_environments(self, handle: Handler) -> None:
         """Hand over what processes of no job executed with since the last time; `drain` does it again."""
         if self._environments is not None:
-            self._environments.peek(handle)
+            self._environments.take_early(handle)
 
     def lost_environments(self) -> int:
         """How many of them found no room so far."""

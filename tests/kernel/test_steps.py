@@ -256,10 +256,10 @@ def test_frames_of_steps_are_stopped_from_the_first_on(kernel: KernelSide, lab: 
 
 
 def executed(kernel: KernelSide, doer: Agent) -> tuple[ProcessKey, int]:
-    """The process as the kernel has it, and how often it executed something."""
+    """By which program of which process its job shows, as the kernel has it."""
     value = kernel.tracer.maps["procs"].lookup(doer.process.pid.to_bytes(4, sys.byteorder))
     proc = wire.ProcValue._make(wire.PROC_VALUE.unpack(value or b""))
-    return ProcessKey(doer.process.pid, proc.started_ns), proc.exec_id
+    return ProcessKey(proc.tgid, proc.born_ns), proc.program
 
 
 @pytest.mark.usefixtures("kernel")
