@@ -135,11 +135,9 @@ send_exec(u64 task, u64 mm, u64 from, u64 size, u32 pid, struct proc_value *proc
  */
 static inline __attribute__((always_inline)) int
 send_environment_piece(u64 from, u64 size, u64 offset, u32 pid, const struct proc_value *proc,
-		       u64 room, u64 flags)
+		       u32 parent_pid, u64 parent_started_ns, u64 room, u64 flags)
 {
 	u64 left = size - offset, here = at_most(left, room);
-	u32 parent_pid = parent_of(bpf_get_current_task());
-	struct proc_value *parent = procs.lookup(&parent_pid);
 	u64 at_ns = bpf_ktime_get_boot_ns();
 	struct environment_record *record = environments.ringbuf_reserve(sizeof(*record) + room);
 
@@ -155,7 +153,7 @@ send_environment_piece(u64 from, u64 size, u64 offset, u32 pid, const struct pro
 	record->standing = proc->standing;
 	record->agent = proc->agent;
 	record->parent_pid = parent_pid;
-	record->parent_started_ns = parent ? parent->started_ns : 0;
+	record->parent_started_ns = parent_started_ns;
 	record->pad = 0;
 	if (read_user(record + 1, here, (void *)(from + offset)))
 		record->here = 0;
@@ -169,15 +167,18 @@ static inline void send_environment(u64 mm, u32 pid, const struct proc_value *pr
 	u64 from = pointer_at(mm, MM_ENV_START);
 	u64 size = pointer_at(mm, MM_ENV_END) - from;
 	u64 most = proc->standing >= STANDING_STEP ? ENVIRONMENT_MAX : ARGUMENTS_MAX;
-	u64 offset;
+	u32 parent_pid = parent_of(bpf_get_current_task());
+	struct proc_value *parent = procs.lookup(&parent_pid);
+	u64 began_ns = parent ? parent->started_ns : 0, offset;
 
 	if (size <= 1024) {
-		send_environment_piece(from, size, 0, pid, proc, 1024, flags);
+		send_environment_piece(from, size, 0, pid, proc, parent_pid, began_ns, 1024, flags);
 		return;
 	}
 	for (offset = 0; offset < ENVIRONMENT_MAX; offset += ARGUMENTS_PIECE)
 		if (offset >= most ||
-		    !send_environment_piece(from, size, offset, pid, proc, ARGUMENTS_PIECE, flags))
+		    !send_environment_piece(from, size, offset, pid, proc, parent_pid, began_ns,
+					    ARGUMENTS_PIECE, flags))
 			return;
 }
 
