@@ -194,7 +194,9 @@ class Pipeline:
 
     def _environment(self, event: Environment) -> None:
         program = self.table.of(event.process) or self.table.missed(event)
-        if program is not None and program.scope == HOST:
+        if program is None or program.scope != HOST:
+            self._finder.passed(event)
+        else:
             found = self._finder.discover(event, program)
             if found is not None:
                 self.table.make_root(program, found.scope, "environment", found.step)

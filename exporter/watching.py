@@ -239,6 +239,10 @@ class JobWatch:
             self._start(scope, watched)
         return watched.job
 
+    def passed(self, event: Environment) -> None:
+        """Nothing is made of it: what was decided early is of no use any more."""
+        self._decided.pop((event.process, event.exec_id), None)
+
     def stirs(self, scope: int, at_ns: int) -> None:
         """What a job left behind acts: that is told in another part of it."""
         left = self._left.get(scope)

@@ -115,6 +115,19 @@ def test_of_a_step_that_says_what_its_agent_does_not_it_is_told(
     assert ('"marks"' in told, f'"{detail}"' in told) == (bool(detail), bool(detail))
 
 
+def test_a_job_ends_though_more_of_it_was_decided_early(tmp_path: Path) -> None:
+    """What a root made before it was known told of itself, too; by now it is of the job anyway."""
+    with watched(tmp_path) as host:
+        root = host.starts(gitlab())
+        child = ProcessKey(1001, host.now_ns + 1000)
+        assert host.jobs.decide(Environment(host.now_ns + 3000, child, 1, block(gitlab()), is_cut=False)) == 2
+        assert host.starts(gitlab(), root, exec_id=1) == child
+        host.ends(child, root, AGENT)
+        host.waits(SETTLE_S + 2)
+        assert len(host.ended) == 1
+        host.stops()
+
+
 def test_a_root_of_which_nothing_else_was_told_begins_its_job(tmp_path: Path) -> None:
     with watched(tmp_path) as host:
         unknown = ProcessKey(777, host.now_ns)
