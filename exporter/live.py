@@ -9,6 +9,7 @@ import time
 import traceback
 from collections.abc import Callable, Container, Iterable, Iterator, Sized
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 from exporter import wire
@@ -138,17 +139,26 @@ class LiveSource:
     def _peek(self) -> None:
         if self._decide is not None:
             self._tracer.take_environments(self._take_early)
-            self._make_up()
+            self._survive(self._make_up)
             self._peeked_s = time.monotonic()
 
     def _take_early(self, data: memoryview, at: int, length: int) -> None:
         try:
             for event in self._early.decode(data, at, length):
                 if isinstance(event, Environment) and self._decide is not None:
-                    self._decide(event)
+                    self._survive(partial(self._decide, event))
         except RecordError:
             pass  # it is counted when its turn comes
-        except Exception:  # noqa: BLE001 - likewise of what one process executed with
+
+    def hand(self, event: Event) -> None:
+        """Take in what isn't a record."""
+        self._survive(partial(self._handle, event))
+
+    def _survive(self, act: Callable[[], object]) -> None:
+        """Go on whatever comes of it: nothing that one process does may end the tracing of the others."""
+        try:
+            act()
+        except Exception:  # noqa: BLE001 - as above
             self._fail("process", "internal", 0)
 
     def _fail(self, stage: str, error_type: str, attempts: int) -> None:

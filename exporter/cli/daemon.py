@@ -203,7 +203,7 @@ class _Daemon:
             pumped_ns = boot_ns()
             is_busy = self._source.pump()
             if not self._source.is_behind:
-                self.missed.tell(self._handle)
+                self.missed.tell(self._source.hand)
             # Not before all of it is held to its policy: what executed until it was found is found by itself.
             if self._adopted_ns < pumped_ns and not self._source.is_behind:
                 self._tell_begun()
