@@ -87,9 +87,10 @@ def _uid(name: str) -> int:
 
 
 def marks(job_env: str | None) -> Iterator[bytes]:
-    """How the variables begin that a job is known by, as the map `marks` has it."""
+    """How the variables begin that a job is known by, one of each system, as the map `marks` has it."""
     named = (f"{job_env}=",) if job_env else ()
-    texts = {mark if "=" in mark else f"{mark}=" for provider in PROVIDERS for mark in provider.present}
+    first = (provider.present[0] for provider in PROVIDERS)
+    texts = {mark if "=" in mark else f"{mark}=" for mark in first}
     for text in sorted({*texts, *named}):
         start = text.encode()[: wire.MARK_ROOM]
         yield wire.MARK_KEY.pack(8 * len(start), start)
