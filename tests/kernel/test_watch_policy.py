@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from .conftest import Programs
     from .lab import Lab
 
-pytestmark = pytest.mark.kernel
+pytestmark = [pytest.mark.kernel, pytest.mark.alone]  # strangers' steps are held until they are known, too
 
 PATH = {"PATH": os.environ.get("PATH", os.defpath)}
 PEER, EVIL = f"{V4.peer}:{PORT}", f"{V4.evil}:{PORT}"

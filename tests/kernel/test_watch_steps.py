@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from .lab import Lab
 
 
-pytestmark = pytest.mark.kernel
+pytestmark = [pytest.mark.kernel, pytest.mark.alone]  # strangers' steps are held until they are known, too
 
 ROUNDS = 25
 PATH = {"PATH": os.environ.get("PATH", os.defpath)}
