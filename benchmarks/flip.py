@@ -20,12 +20,13 @@ from benchmarks.compare import middle
 from benchmarks.figures import LIMITS, Figure
 from benchmarks.workshop import BenchmarkError, Workshop
 from exporter.events import ProcessKey
+from exporter.jobs.claims import named
 from exporter.kernel.control import Governed, governed, instances, matching, switch
 from exporter.kernel.loading import loading
 from exporter.kernel.registry import JobMode, Registered
 from exporter.policy.compile import compile_policy
-from exporter.policy.model import effective
 from exporter.policy.parse import parse_policy
+from exporter.policy.sections import effective
 from exporter.procfs import started_ns
 
 _ROUNDS, _RULES, _SCOPE = 25, 10_000, 1
@@ -53,7 +54,7 @@ def measure(shop: Workshop) -> Iterator[Figure]:
     """One figure."""
     rules = "".join(f'  - "10.{number >> 8}.{number & 255}.0/24"\n' for number in range(_RULES))
     policy = parse_policy(f"version: 1\nallow:\n{rules}".encode(), "policy.yaml")
-    compiled = compile_policy(effective(policy, "release", "build"))
+    compiled = compile_policy(effective(policy, named("release", "build")))
     with loading() as kernel, _connecting() as child:
         tracer = kernel.ready()
         started = started_ns(child.pid)

@@ -15,9 +15,10 @@ from statistics import median
 
 from benchmarks.figures import LIMITS, Figure
 from benchmarks.workshop import Workshop
+from exporter.jobs.claims import named
 from exporter.policy.compile import compile_policy
-from exporter.policy.model import effective
 from exporter.policy.parse import parse_policy
+from exporter.policy.sections import effective
 
 _ROUNDS = 9
 _RULES = 10_000
@@ -39,7 +40,7 @@ def measure(shop: Workshop) -> Iterator[Figure]:
     data = policy_text(_RULES).encode()
     policy = parse_policy(data, "policy.yaml")
     yield _figure("reading", rounds, lambda: parse_policy(data, "policy.yaml"))
-    job = effective(policy, "release", "build")
+    job = effective(policy, named("release", "build"))
     compiled = compile_policy(job)
     note = (
         f"{len(compiled.addresses):,} entries for addresses, {len(compiled.names):,} for names, "

@@ -28,10 +28,11 @@ from benchmarks.meter import Program, metering
 from benchmarks.policy import policy_text
 from benchmarks.workshop import BenchmarkError, Workshop
 from demo.namespaces import Namespace
+from exporter.jobs.claims import named
 from exporter.kernel.tracer import Tracer
 from exporter.policy.compile import Compiled, compile_policy
-from exporter.policy.model import effective
 from exporter.policy.parse import parse_policy
+from exporter.policy.sections import effective
 
 _ROUNDS = 15
 _CONNECTS, _ANSWERS = 2_000, 300
@@ -97,7 +98,7 @@ def _connects(shop: Workshop, tracer: Tracer, program: Program) -> Mapping[_Case
 
 def _policy(case: _Case) -> Compiled:
     text = policy_text(case.rules).replace("version: 1", f"version: 1\nmode: {case.mode}", 1)
-    return compile_policy(effective(parse_policy(text.encode(), "policy.yaml"), "release", "build"))
+    return compile_policy(effective(parse_policy(text.encode(), "policy.yaml"), named("release", "build")))
 
 
 def _difference(name: str, ones: list[float], others: list[float], limit: float) -> Figure:

@@ -26,7 +26,7 @@ from exporter.jobs.model import Job
 from exporter.programs import Facts, Image, Lookup
 from exporter.terms import Terms
 
-VERSION = 7
+VERSION = 8
 _FLUSH_S = 1.0
 
 
@@ -92,7 +92,7 @@ class Recorder:
     def begin(self, beginning: Beginning) -> None:
         """Write the first line."""
         self._terms = beginning.terms
-        self._write(["recording", VERSION, asdict(beginning.job), *beginning.clock, *_rest(beginning)])
+        self._write(["recording", VERSION, _told(beginning.job), *beginning.clock, *_rest(beginning)])
         self._flush()
 
     def event(self, event: Event) -> None:
@@ -186,6 +186,13 @@ def _create(path: Path) -> int:
 
 def _reason(error: OSError) -> str:
     return "a symbolic link stands there" if error.errno == errno.ELOOP else error.strerror or str(error)
+
+
+def _told(job: Job) -> dict[str, Any]:
+    """Without what only its policy goes by: that has been settled."""
+    fields = asdict(job)
+    del fields["claims"], fields["is_vouched"]
+    return fields
 
 
 def _rest(beginning: Beginning) -> tuple[ProcessKey, int, int, tuple[str, str] | None, str | None]:

@@ -3,53 +3,64 @@
 Two passes: first what a text gives away by itself (`redact_text.py`), then what an argument means by where it
 stands: `--password x`, `TOKEN=x`, `curl -u user:pw`, also among the words of a script as in `sh -c '…'`. Both
 take time linear in the length of the command line, whatever stands in it. The rules are data:
-`redact_rules.py`, `redact_programs.py`, `redact_tokens.py`; docs/redaction.md has what they find and miss.
+`redact_rules.py`, `redact_programs.py`, `redact_places.py`, `redact_tokens.py`; docs/redaction.md has what
+they find and miss.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from collections.abc import Sequence
+from functools import cached_property
 
 from exporter import redact_rules as rules
-from exporter.redact_names import is_harmless, is_secret, is_secret_name, is_weak_name, is_weak_secret
+from exporter.redact_logins import MAX_LOGIN_WORDS, is_option, is_password_of, last_argument, name_of
+from exporter.redact_names import is_harmless, is_secret_name, is_weak_secret
+from exporter.redact_places import PLACES_OF_ANY, SECRET_PLACES
 from exporter.redact_programs import (
+    CHANGES,
+    CONTAINER_PROGRAMS,
+    HOUSES,
+    LATE_WORDS,
+    LOGIN_OPTIONS,
+    OTHER_PROGRAMS,
+    PASSWORD_OPTIONS,
     SECRET_OPTIONS,
-    SECRET_PLACES,
     WRAPPED_PROGRAMS,
-    SecretOption,
-    SecretPlace,
 )
+from exporter.redact_rows import LOGIN, NOTHING, PLACEHOLDERS, SecretOption, SecretPlace
 from exporter.redact_rules import REDACTED
 from exporter.redact_text import redact_texts
+from exporter.redact_words import KEY, redact_assignments, redact_named
 
 _MAX_SCRIPT_DEPTH = 4
 _MAX_ROUNDS = 6
 _MAX_CLUSTER_CHARS = 8
+_OPTION_MARKS = ("-", "/")
 
 # A placeholder such as <redacted> or <token> is one word.
 _WORD = re.compile(
     r"(?:<[\w-]{1,40}>|[^\s\"'`;&|<>()\\]++|\\.|\"(?:[^\"\\]|\\.)*+(?:\"|\Z)|'[^']*+(?:'|\Z))++", re.DOTALL
 )
-_NAME = re.compile(r"[\w.:/@-]+")
+_NAME = re.compile(r"[\w.:/@\[\]\"'-]+")
 _SPACE = re.compile(r"\s")
-_KEY = re.compile(r"(?<![\w.-])([\w.-]++)=(?!=)")
-_VALUE = re.compile(r"[^\s&;,\"']*+")
 _OPTION = re.compile(r"--?[A-Za-z][A-Za-z_.,-]*+(?:[=:].*)?|-[A-Za-z]\d{0,5}", re.DOTALL)
 # -DTOKEN is a macro and takes no value.
 _OPTION_NAME = re.compile(r"(--?(?!D)[\w.:-]++)=?")
-_NAMED = re.compile(r"(--?|/)?([\w.-]++)(:\s*+)(\S++)")
-_HEADER = re.compile(r"(-H=?|[\w.:/-]{0,256}?[hH]eader=)?([\"']?)([A-Za-z][\w-]*+)\s*+:\s*+(?=\S)")
 _BARE_HEADER = re.compile(r"(?i)(?:-H)?[\"']?(?:proxy-)?authorization:")
 
-_KNOWN_WORDS = frozenset[str]().union(
-    *(row.programs for row in SECRET_OPTIONS),
-    {row.subcommand for row in SECRET_OPTIONS if row.subcommand},
-)
+_ROWS: dict[str, list[tuple[int, SecretOption]]] = {}
+"""The rows of SECRET_OPTIONS that are about a word, with their rank: of two rows the first one counts."""
+for _rank, _about in enumerate(SECRET_OPTIONS):
+    for _word in _about.programs | _about.subcommands:
+        _ROWS.setdefault(_word, []).append((_rank, _about))
 _PLACES: dict[str, list[SecretPlace]] = {}
 for _row in SECRET_PLACES:
     _PLACES.setdefault(_row.words[0], []).append(_row)
+_PLACES_OF_WORD = {word: list(rows) for word, rows in _PLACES.items()}
+"""With those that begin with a subcommand of whatever program, so not with the last part of a path."""
+for _row in PLACES_OF_ANY:
+    _PLACES_OF_WORD.setdefault(_row.words[0], []).append(_row)
 
 
 def redact_arguments(arguments: Sequence[str]) -> list[str]:
@@ -69,20 +80,31 @@ def redact_arguments(arguments: Sequence[str]) -> list[str]:
 
 def _redact_words(words: Sequence[str], depth: int) -> list[str]:
     """Redact `words` by their places; `depth` counts the scripts around them."""
-    before = _Before(depth)
+    before = _Before(words, depth)
     return [before.redacted(word) for word in words]
 
 
 class _Before:
     """What the words so far say of the next one."""
 
-    def __init__(self, depth: int) -> None:
+    def __init__(self, words: Sequence[str], depth: int) -> None:
+        self._words = words
+        self._at = 0
+        self._is_other = False
+        """Whether one of OTHER_PROGRAMS was there, whose `-p` is no password."""
         self._depth = depth
-        self._seen: frozenset[str] = frozenset()
+        self._late = late = LATE_WORDS.intersection(words)
+        """Of LATE_WORDS, those that stand anywhere."""
+        self._seen = set(late)
         """Of the words that rows of SECRET_OPTIONS are about."""
-        self._options: Mapping[str, SecretOption] = {}
-        self._ways: dict[SecretPlace, int] = {}
-        """How far the way to a place has been gone."""
+        self._options: dict[str, tuple[int, SecretOption]] = {}
+        """The options that hold a secret, or surely none, once these words were there."""
+        self._is_change = False
+        """Whether a password is changed: the last argument is the new one, as a rule."""
+        self._here: dict[SecretPlace, int] = {}
+        """How far the way to a place has been gone, where the next word counts whatever it is."""
+        self._awaited: dict[str, dict[SecretPlace, int]] = {}
+        """The same where a certain word is waited for: a line full of first words has to stay cheap."""
         self._previous = ""
 
     def redacted(self, word: str) -> str:
@@ -94,16 +116,55 @@ class _Before:
         return f"{quote}{safe}{quote}"
 
     def _redact(self, word: str) -> str:
-        option = self._options.get(self._previous) or self._clustered(self._previous)
-        if option is not None and option.separate:
-            return _without_secret(word, option.shape)
-        at_place = self._redact_place(word)
+        option = self._option_before()
+        if option is not None and option.separate and not option.is_flag:
+            safe = _without_secret(word, option.shape)
+            return safe if safe != word or option.shape is NOTHING else self._redact_alone(word)
+        at_place = self._redact_place(word) if self._here or word in self._awaited else None
         if at_place is not None:
             return at_place
-        if self._announces_secret(word):
+        if self._is_secret(word, option):
             return word if is_harmless(word, self._previous) else REDACTED
+        return self._redact_login(word) or self._redact_alone(word)
+
+    def _option_before(self) -> SecretOption | None:
+        if self._previous[:1] not in _OPTION_MARKS:
+            return None
+        return self._option(self._previous) or self._clustered(self._previous)
+
+    def _is_secret(self, word: str, option: SecretOption | None) -> bool:
+        """Whether all of `word` is a secret, after what stands before it, of which `option` is known."""
+        if self._is_change and self._at == self._last:
+            return True
+        if self._previous[:1] not in _OPTION_MARKS and self._previous[-1:] != ":":
+            return False
+        if option is None and self._previous in PASSWORD_OPTIONS and self._is_password(word):
+            return True
+        return not (option is not None and option.is_flag) and self._announces_secret(word)
+
+    def _redact_login(self, word: str) -> str | None:
+        """`name:password` behind an option such as `--user`; None if it is none."""
+        if self._previous not in LOGIN_OPTIONS or not self._seen.isdisjoint(CONTAINER_PROGRAMS):
+            return None
+        safe = _without_secret(word, LOGIN)
+        return safe if safe != word else None
+
+    def _redact_alone(self, word: str) -> str:
+        """The word without what it says of itself."""
         attached = self._redact_attached(word) if word[:1] in "-/" else None
-        return attached or _redact_named(word, self._previous) or self._redact_inside(word)
+        return attached or redact_named(word, self._previous) or self._redact_inside(word)
+
+    @cached_property
+    def _last(self) -> int:
+        return last_argument(self._words)
+
+    def _is_password(self, word: str) -> bool:
+        before = self._words[max(self._at - MAX_LOGIN_WORDS, 0) : self._at]
+        return not self._is_other and is_password_of(before, word)
+
+    def _option(self, name: str) -> SecretOption | None:
+        ranked = self._options.get(name)
+        return ranked[1] if ranked else None
 
     def _announces_secret(self, word: str) -> bool:
         previous = self._previous
@@ -116,68 +177,100 @@ class _Before:
 
     def _clustered(self, word: str) -> SecretOption | None:
         """The option that ends a cluster of short ones: `curl -sSu`."""
-        option = self._options.get(f"-{word[-1:]}") if word.startswith("-") else None
+        option = self._option(f"-{word[-1:]}") if word.startswith("-") else None
         return option if option and option.flags and not word[1:-1].strip(option.flags) else None
 
     def _redact_attached(self, word: str) -> str | None:
         """`-psecret`, `-sSupsecret` or `--user=secret`; None when nothing secret is glued to an option."""
         name, equals, value = word.partition("=")
-        option = self._options.get(name)
-        if equals and option:
+        option = self._option(name)
+        if equals and option and not option.is_flag:
             return f"{name}={_without_secret(value, option.shape)}"
+        name, colon, value = word.partition(":")
+        option = self._option(f"{name}:") if colon else None
+        if option:
+            return f"{name}:{_without_secret(value, option.shape)}"
         if word.startswith("-") and not word.startswith("--"):
             return self._redact_cluster(word)
         return None
 
     def _redact_cluster(self, word: str) -> str | None:
         for at in range(1, min(len(word) - 1, _MAX_CLUSTER_CHARS)):
-            option = self._options.get(f"-{word[at]}")
+            option = self._option(f"-{word[at]}")
             if option and option.attached and all(flag in option.flags for flag in word[1:at]):
                 return word[: at + 1] + _without_secret(word[at + 1 :], option.shape)
         return None
 
     def _redact_place(self, word: str) -> str | None:
         """The word without its secret, if it stands where one does; None if it doesn't."""
-        is_option = word.startswith("-") and len(word) > 1
+        is_an_option = is_option(word)
         safe = word
-        for row, at in list(self._ways.items()):
-            if row.words[at] in ("*", "**") and not is_option and safe == word:
+        here, self._here = self._here, {}
+        for row, at in here.items():
+            if row.words[at] in ("!", "*", "**") and not is_an_option and safe == word:
                 safe = _without_secret(word, row.shape)
-            self._go(row, at, word, is_option=is_option)
+            self._go(row, at, word, is_an_option=is_an_option)
+        for row, at in self._awaited.pop(word, {}).items():
+            self._enter(row, at + 1)
         return safe if safe != word else None
 
-    def _go(self, row: SecretPlace, at: int, word: str, *, is_option: bool) -> None:
+    def _go(self, row: SecretPlace, at: int, word: str, *, is_an_option: bool) -> None:
         """One step on the way of `row`, or none, or the end of it."""
         wanted = row.words[at]
-        is_lost = is_option and row.words[at - 1] == "?"
-        is_step = wanted == word or (wanted in ("_", "*") and not is_option)
-        if wanted == "?" and not is_option:
-            is_step = _NAME.fullmatch(word) is not None and is_secret_name(word)
-            is_lost = not is_step
-        if is_lost or (is_step and at + 1 == len(row.words)):
-            del self._ways[row]
-        elif is_step:
-            self._ways[row] = at + 1
+        is_waiting = wanted == "?" and is_option(self._previous)
+        if is_an_option:
+            is_lost = row.words[at - 1] == "?" or wanted == "!"
+        else:
+            is_name = wanted != "?" or (_NAME.fullmatch(word) is not None and is_secret_name(word))
+            is_waiting = is_waiting and not is_name
+            is_lost = not is_name and not is_waiting
+        if not is_lost:
+            self._enter(row, at if is_an_option or is_waiting or wanted == "**" else at + 1)
+
+    def _enter(self, row: SecretPlace, at: int) -> None:
+        """From now on `row` waits for what its way has at `at`."""
+        if at == len(row.words):
+            return
+        wanted = row.words[at]
+        ways = self._here if wanted in PLACEHOLDERS else self._awaited.setdefault(wanted, {})
+        ways[row] = at
 
     def _note(self, word: str) -> None:
-        name = word.rpartition("/")[2].rpartition("=")[2]
-        if name in WRAPPED_PROGRAMS:
-            self._seen, self._options = frozenset(), {}
-            self._ways.clear()
-        elif name in _KNOWN_WORDS and name not in self._seen:
-            self._seen |= {name}
-            self._options = _options_after(self._seen)
-        for row in _PLACES.get(name, ()):
-            self._ways[row] = 1
+        name = name_of(word)
+        if name in WRAPPED_PROGRAMS and self._seen.isdisjoint(HOUSES):
+            self._seen, self._options = set(self._late), {}
+            self._here.clear()
+            self._awaited.clear()
+        elif name in _ROWS and name not in self._seen:
+            self._seen.add(name)
+            self._learn(name)
+        for row in (_PLACES_OF_WORD if name == word else _PLACES).get(name, ()):
+            if not row.beside or row.beside in self._late:
+                self._enter(row, 1)
+        if "pass" in word and CHANGES.fullmatch(word):
+            self._is_change = True
+        self._is_other = self._is_other or name in OTHER_PROGRAMS
+        self._at += 1
         is_scheme = word.lower() in rules.AUTHORIZATION_SCHEMES and _BARE_HEADER.fullmatch(self._previous)
         self._previous = self._previous if is_scheme else word
 
+    def _learn(self, name: str) -> None:
+        """The options that hold a secret, now that `name` was there; of two rows the first one counts."""
+        for rank, row in _ROWS[name]:
+            is_about = not self._seen.isdisjoint(row.programs)
+            if not is_about or (row.subcommands and self._seen.isdisjoint(row.subcommands)):
+                continue
+            for option in row.options:
+                known = self._options.get(option)
+                if known is None or rank < known[0]:
+                    self._options[option] = (rank, row)
+
     def _redact_inside(self, word: str) -> str:
-        key = _KEY.match(word)
+        key = KEY.match(word)
         is_assignment = key and self._previous not in rules.SCRIPT_OPTIONS and is_secret_name(key[1])
         is_script = _SPACE.search(word) is not None and self._previous not in rules.MESSAGE_OPTIONS
         if is_assignment or not is_script or self._depth >= _MAX_SCRIPT_DEPTH:
-            return _redact_assignments(word) if "=" in word else word
+            return redact_assignments(word) if "=" in word else word
         words = iter(_redact_words(_WORD.findall(word), self._depth + 1))
         return _WORD.sub(lambda _: next(words), word)
 
@@ -188,68 +281,8 @@ def _quote_around(word: str) -> str:
     return word[0] if is_quoted else ""
 
 
-@lru_cache(maxsize=256)
-def _options_after(seen: frozenset[str]) -> Mapping[str, SecretOption]:
-    """The options that hold a secret once these words were there; of two rows the first one counts."""
-    rows = [
-        row
-        for row in SECRET_OPTIONS
-        if not seen.isdisjoint(row.programs) and (row.subcommand is None or row.subcommand in seen)
-    ]
-    return {option: row for row in reversed(rows) for option in row.options}
-
-
 def _without_secret(value: str, shape: re.Pattern[str]) -> str:
     match = shape.fullmatch(value)
     if match is None or is_harmless(value):
         return value
     return match.groupdict().get("kept", "") + REDACTED
-
-
-def _redact_named(word: str, previous: str) -> str | None:
-    """`Name: value`, `--name:value` or `NAME:value` without its value; None when it is no secret one."""
-    if ":" not in word:
-        return None
-    header = _HEADER.match(word)
-    if header is not None and _is_secret_header(header, word[header.end() :], previous):
-        return header[0] + REDACTED + header[2]
-    named = _NAMED.fullmatch(word)
-    if named is None:
-        return None
-    dash, name, colon, value = named.groups()
-    # Without a dash it is rather an image with its tag or a target, such as token:1.2, if it isn't shouted.
-    is_name = dash or name.isupper() or colon != ":"
-    return f"{dash or ''}{name}{colon}{REDACTED}" if is_name and is_secret(name, value) else None
-
-
-def _is_secret_header(header: re.Match[str], value: str, previous: str) -> bool:
-    option, _, name = header.groups()
-    is_header = option or previous in rules.HEADER_OPTIONS or name.lower().startswith("x-")
-    is_known = name.lower() in rules.SECRET_HEADERS or is_secret_name(name)
-    return bool(is_header and is_known and not is_harmless(value))
-
-
-def _redact_assignments(word: str) -> str:
-    """`name=value` for secret names: the whole rest of the word when it starts it, else up to a delimiter."""
-    pieces: list[str] = []
-    done = 0
-    for key in _KEY.finditer(word):
-        # What a secret's name announces is taken as a whole, secret or not: no character is looked at twice.
-        if key.start() < done or not (is_secret_name(key[1]) or _may_be_weak(word, key)):
-            continue
-        value = word[key.end() :] if key.start() == 0 else _value_at(word, key.end())
-        is_found = is_secret(key[1], value) or is_weak_secret(key[1], value)
-        pieces += word[done : key.end()], REDACTED if is_found else value
-        done = key.end() + len(value)
-    return "".join((*pieces, word[done:]))
-
-
-def _may_be_weak(word: str, key: re.Match[str]) -> bool:
-    """Whether the name is a weak one, of an option or of a URL's parameter."""
-    is_parameter = word[key.start() - 1 : key.start()] in ("?", "&")
-    return (is_parameter or key[1].startswith("-")) and is_weak_name(key[1])
-
-
-def _value_at(word: str, start: int) -> str:
-    value = _VALUE.match(word, start)
-    return value[0] if value else ""

@@ -10,6 +10,7 @@ from exporter import redact_rules as rules
 _MAX_NAME_CHARS = 128
 
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+_DEFINED = re.compile(r"-[DJ](?=[a-z])")
 _LAST_PART = re.compile(r"[^:/@]*$")
 _SECRET = re.compile("|".join(rules.SECRET_NAMES))
 _HARMLESS = re.compile("|".join(rules.HARMLESS_NAMES))
@@ -56,7 +57,8 @@ def _is_secret_name(name: str) -> bool:
 
 
 def _snake_case(name: str) -> str:
-    """`--apiKey`, `API-KEY`, `api.key` and `//registry.example/:apiKey` as `api_key`."""
-    last = _LAST_PART.search(name[-_MAX_NAME_CHARS:])
+    """`--apiKey`, `API-KEY`, `api.key` and `-DapiKey` as `api_key`."""
+    defined = _DEFINED.match(name)
+    last = _LAST_PART.search(name[defined.end() if defined else 0 :][-_MAX_NAME_CHARS:])
     spaced = _CAMEL.sub("_", last[0].lstrip("-") if last else "")
     return spaced.lower().replace("-", "_").replace(".", "_")

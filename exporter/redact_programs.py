@@ -1,212 +1,252 @@
-"""Where programs take secrets that no name gives away, as data. New rules are rows here."""
+"""Which options of programs hold secrets that no name gives away, as data. New rules are rows here."""
 
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
 
-_ANYTHING = re.compile(r".+", re.DOTALL)
-_NOTHING = re.compile(r"(?!)")
-"""Of an option that holds the name of a secret or of something else."""
-_USER_AND_PASSWORD = re.compile(r"[^:]+:.*|:.+", re.DOTALL)
-_USER_AND_PASSWORD_OR_TOKEN = re.compile(r"[^:]+:.*|:.+|[\w.~+/=-]{20,}", re.DOTALL)
-_FILE_AND_PASSWORD = re.compile(r"(?P<kept>[^:]+:).+", re.DOTALL)
-_PAIR = re.compile(r"(?P<kept>[\w.-]+=).+", re.DOTALL)
-_NO_PAIR = re.compile(r"[^=]+")
-_OPAQUE = re.compile(r"[\w+/=~-]{16,}")
-_LOGIN_OF_ORACLE = re.compile(r"\w+/.+", re.DOTALL)
-
-
-class SecretOption(NamedTuple):
-    """An option that holds a secret although its name doesn't say so."""
-
-    programs: frozenset[str]
-    options: frozenset[str]
-    subcommand: str | None = None
-    """Only where this word came before, too."""
-    shape: re.Pattern[str] = _ANYTHING
-    """What a value with a secret looks like; its group `kept`, if it has one, is none."""
-    separate: bool = True
-    """The secret may be the next argument."""
-    attached: bool = False
-    """The secret may be glued to a short option: `-psecret`."""
-    flags: str = ""
-    """Short options without a value, which may stand before it in a cluster: `-fsSLu`."""
-
-
-class SecretPlace(NamedTuple):
-    """A secret that stands at a place among the arguments that are no options."""
-
-    words: tuple[str, ...]
-    """The way there: a word is waited for, `_` is whatever comes next, `?` a secret's name that has to come
-    next, `*` is the secret, `**` are all from here on."""
-    shape: re.Pattern[str] = _ANYTHING
-    """As in SecretOption."""
-
-
-def _words(text: str) -> frozenset[str]:
-    return frozenset(text.split())
-
-
-def _place(way: str, shape: re.Pattern[str] = _ANYTHING) -> SecretPlace:
-    return SecretPlace(tuple(way.split()), shape)
-
-
-_MYSQL = "mysql mysqldump mysqladmin mysqlimport mysqlcheck mysqlsh mariadb mariadb-dump mariadb-admin"
-_REGISTRY_CLIENTS = "docker podman nerdctl buildah skopeo helm crane"
-
-WRAPPED_PROGRAMS = _words("ssh scp sftp rsync")
-"""Programs whose options are their own, whatever started them: `sshpass -p x ssh -p 22`."""
-
-SECRET_OPTIONS = (
-    # transfer
-    SecretOption(
-        _words("curl"),
-        _words("-u -U"),
-        shape=_USER_AND_PASSWORD,
-        attached=True,
-        flags="fsSLkvgiIGOJNnq#012346",
-    ),
-    SecretOption(_words("curl"), _words("--user --proxy-user"), shape=_USER_AND_PASSWORD),
-    SecretOption(_words("curl"), _words("--oauth2-bearer")),
-    SecretOption(_words("curl"), _words("-b --cookie"), shape=_PAIR, flags="fsSLkv"),
-    SecretOption(_words("curl"), _words("-E --cert --proxy-cert"), shape=_FILE_AND_PASSWORD, flags="fsSLkv"),
-    SecretOption(_words("http https xh"), _words("-a --auth"), shape=_USER_AND_PASSWORD_OR_TOKEN),
-    SecretOption(_words("ab"), _words("-A -P"), shape=_USER_AND_PASSWORD),
-    SecretOption(_words("lftp open"), _words("-u"), shape=re.compile(r"(?P<kept>[^,]*,).+")),
-    SecretOption(_words("ncftpput ncftpget hydra"), _words("-p"), attached=True),
-    SecretOption(_words("sshpass"), _words("-p"), attached=True),
-    SecretOption(_words("smbclient rpcclient"), _words("-U"), shape=re.compile(r"(?P<kept>[^%]*%).+")),
-    SecretOption(_words("snmpwalk snmpget snmpset snmpbulkwalk"), _words("-A -X -c")),
-    SecretOption(_words("ipmitool"), _words("-P")),
-    SecretOption(_words("swaks sendemail"), _words("-ap -xp")),
-    # databases
-    SecretOption(_words(_MYSQL), _words("-p"), separate=False, attached=True),
-    SecretOption(
-        _words("mongo mongosh mongodump mongorestore cqlsh cypher-shell rabbitmqadmin"), _words("-p")
-    ),
-    SecretOption(_words("etcdctl"), _words("--user"), shape=_USER_AND_PASSWORD),
-    SecretOption(_words("redis-cli"), _words("-a")),
-    SecretOption(_words("sqlcmd bcp"), _words("-P"), attached=True),
-    SecretOption(_words("ldapsearch ldapadd ldapmodify ldapdelete ldapwhoami"), _words("-w"), attached=True),
-    # registries and packages
-    SecretOption(_words(_REGISTRY_CLIENTS), _words("-p"), subcommand="login", attached=True),
-    SecretOption(_words("oras"), _words("-p")),
-    SecretOption(_words("oc az cf fly conan"), _words("-p"), subcommand="login", attached=True),
-    SecretOption(_words("conan"), _words("-p"), subcommand="user"),
-    SecretOption(
-        _words("podman buildah skopeo crictl"),
-        _words("--creds --src-creds --dest-creds"),
-        shape=_USER_AND_PASSWORD,
-    ),
-    SecretOption(_words("ctr"), _words("-u --user"), shape=_USER_AND_PASSWORD),
-    SecretOption(_words("twine"), _words("-p"), attached=True),
-    SecretOption(_words("poetry uv"), _words("-p"), subcommand="publish"),
-    SecretOption(_words("uv"), _words("-t"), subcommand="publish"),
-    SecretOption(_words("pdm"), _words("-P"), subcommand="publish"),
-    SecretOption(_words("hatch"), _words("-a"), subcommand="publish"),
-    SecretOption(_words("gem nuget choco"), _words("-k"), shape=_OPAQUE),
-    SecretOption(_words("nuget"), _words("-p"), subcommand="source"),
-    SecretOption(_words("anaconda codecov doctl vercel"), _words("-t"), shape=_OPAQUE),
-    SecretOption(_words("chromatic"), _words("-t")),
-    SecretOption(_words("cypress"), _words("-k")),
-    SecretOption(_words("expo expo-cli"), _words("-p"), subcommand="login"),
-    # clouds, clusters and CI
-    SecretOption(_words("fly flyctl"), _words("-t"), subcommand="deploy", shape=_OPAQUE),
-    SecretOption(_words("kubectl oc"), _words("--from-literal"), subcommand="secret", shape=_PAIR),
-    SecretOption(_words("aws"), _words("--value"), subcommand="SecureString"),
-    SecretOption(_words("az"), _words("--value"), subcommand="secret"),
-    SecretOption(_words("az"), _words("-p"), subcommand="sql"),
-    SecretOption(_words("drone"), _words("--data"), subcommand="secret"),
-    SecretOption(_words("gh"), _words("-b --body"), subcommand="secret", attached=True),
-    SecretOption(_words("gitlab-runner"), _words("-r"), subcommand="register"),
-    SecretOption(_words("act"), _words("-s --secret"), shape=_PAIR),
-    SecretOption(_words("kaggle"), _words("-v"), subcommand="key"),
-    SecretOption(_words("honeymarker sc"), _words("-k"), shape=_OPAQUE),
-    # values that would be taken for secrets
-    SecretOption(_words("gcloud berglas envconsul"), _words("--secret -secret"), shape=_NOTHING),
-    SecretOption(_words("ansible-vault"), _words("-n --name --stdin-name"), shape=_NOTHING),
-    SecretOption(_words("gh"), _words("-h --hostname"), shape=_NOTHING),
-    # signing, packing, accounts
-    SecretOption(_words("openssl"), _words("-k -K -pass -hmac -psk")),
-    SecretOption(_words("ssh-keygen"), _words("-N -P")),
-    SecretOption(_words("signtool"), _words("/p")),
-    SecretOption(_words("security"), _words("-p"), subcommand="unlock-keychain"),
-    SecretOption(_words("security"), _words("-p"), subcommand="create-keychain"),
-    SecretOption(_words("security"), _words("-P"), subcommand="import"),
-    SecretOption(_words("security"), _words("-k"), subcommand="set-key-partition-list"),
-    SecretOption(_words("altool"), _words("-p")),
-    SecretOption(_words("zip unzip"), _words("-P"), attached=True, flags="rqejloX0123456789"),
-    SecretOption(_words("7z 7za 7zr unrar rar"), _words("-p"), separate=False, attached=True),
-    SecretOption(
-        _words("rar"), _words("-h"), shape=re.compile(r"(?P<kept>p).+"), separate=False, attached=True
-    ),
-    SecretOption(_words("useradd usermod"), _words("-p")),
-    SecretOption(_words("caddy"), _words("--plaintext")),
+from exporter.redact_machines import OF_MACHINES
+from exporter.redact_rows import (
+    AFTER_COMMA,
+    AFTER_PERCENT,
+    AFTER_USER,
+    ECHOED,
+    FILE_AND_PASSWORD,
+    LOGIN_AT_HOST,
+    NOTHING,
+    OPAQUE,
+    PAIR,
+    USER_AND_PASSWORD,
+    USER_AND_PASSWORD_OR_TOKEN,
+    option,
+    words,
 )
 
-SECRET_PLACES = (
-    # name and value as two arguments
-    _place("config ? *"),
-    _place("config set ? *"),
-    _place("configure set ? *"),
-    _place("npm set ? *"),
-    _place("put ? *"),
-    _place("write _ ? *"),
-    _place("modify _ ? *"),
-    _place("mysqladmin password *"),
-    _place("secret_access_key *"),
-    _place("wg private-key *"),
-    _place("nmcli password *"),
-    _place("machine login _ password *"),
-    _place("pdftk owner_pw *"),
-    _place("pdftk user_pw *"),
-    _place("qpdf --encrypt * *"),
-    _place("poetry config _ _ *", re.compile(r"[^\s:/]{6,}")),
-    _place("composer config _ _ *", re.compile(r"[^\s:/]{6,}")),
-    _place("composer config _ *", re.compile(r"[\w-]{20,}")),
-    _place("bundle config _ *", re.compile(r"[\w-]{20,}|[^\s:/]+:[^\s/]+")),
-    _place("bundle config set _ *", re.compile(r"[^\s:/]+:[^\s/]+")),
-    # logging in
-    _place("vault login **", _NO_PAIR),
-    _place("vault unwrap *"),
-    _place("vault unseal *"),
-    _place("cargo login **", _OPAQUE),
-    _place("snyk auth *", _OPAQUE),
-    _place("wandb login *", _OPAQUE),
-    _place("gh auth login *", _OPAQUE),
-    _place("ngrok authtoken *"),
-    _place("ngrok add-authtoken *"),
-    _place("cloudflared install *", _OPAQUE),
-    _place("fly auth token *"),
-    _place("bw login _ *"),
-    _place("bw unlock *"),
-    _place("op signin _ _ **"),
-    _place("gcloud activate-refresh-token _ *"),
-    _place("conda token set *"),
-    _place("nuget setapikey *"),
-    _place("nuget push _ *", _OPAQUE),
-    _place("mc set _ _ _ *"),
-    _place("mc add _ _ _ *"),
-    _place("sqlplus *", _LOGIN_OF_ORACLE),
-    _place("exp *", _LOGIN_OF_ORACLE),
-    _place("imp *", _LOGIN_OF_ORACLE),
-    # storing secrets
-    _place("vault kv put _ **", _PAIR),
-    _place("vault kv patch _ **", _PAIR),
-    _place("vault write _ **", re.compile(r"(?P<kept>secret_id=).+")),
-    _place("secrets set **", _PAIR),
-    _place("snyk config set *", re.compile(r"(?P<kept>api=).+")),
-    _place("glab variable set _ *"),
-    _place("user-secrets set _ *"),
-    _place("ansible-vault encrypt_string **"),
-    _place("redis-cli AUTH *"),
-    _place("rabbitmqctl add_user _ *"),
-    _place("rabbitmqctl change_password _ *"),
-    # hashing
-    _place("htpasswd _ **"),
-    _place("mkpasswd **"),
-    _place("openssl passwd *"),
-    _place("wpa_passphrase _ *"),
-    _place("rclone obscure *"),
+_MYSQL = """
+    mysql mysqldump mysqladmin mysqlimport mysqlcheck mysqlsh mysqlpump mysqlslap mysqlshow
+    mysqlbinlog mysql_upgrade mariadb mariadb-dump mariadb-admin mariadb-check mariadb-import
+    mariadb-show mariadb-upgrade mariadb-binlog mariadb-slap skeema taos taosdump
+"""
+_MONGO = "mongo mongosh mongodump mongorestore mongoexport mongoimport mongostat mongotop mongofiles"
+_LDAP = """
+    ldapsearch ldapadd ldapmodify ldapdelete ldapwhoami ldapmodrdn ldapcompare ldapexop ldappasswd
+    dsconf dsidm ldapvi
+"""
+_SNMP = """
+    net-snmp-config snmpwalk snmpget snmpset snmpbulkwalk snmpbulkget snmpgetnext snmptrap snmpinform
+    snmptable snmpusm snmpdf snmpstatus net-snmp-create-v3-user
+"""
+_REGISTRY_CLIENTS = """
+    docker podman nerdctl buildah skopeo helm crane gcrane finch regctl cosign notation img ko
+    harbor-cli apptainer singularity oras
+"""
+
+WRAPPED_PROGRAMS = words("ssh scp sftp rsync")
+"""Programs whose options are their own, whatever started them: `sshpass -p x ssh -p 22`."""
+HOUSES = words("rclone knife")
+"""Programs that have subcommands of such names: what follows is still theirs."""
+LATE_WORDS = words("SecureString --type=SecureString --secret --secure")
+"""Words that say what the ones before them were."""
+
+CHANGES = re.compile(
+    r"(?:[a-z]+:)*(?:change|set|reset)[-_:]?(?:(?:admin|user|root|account)[-_:]?)?(?:password|passwd|pass)"
+)
+"""Subcommands that change a password, whatever the program: `bench set-admin-password secret`."""
+USER_OPTIONS = words("-u -U -user --user --username -username --login -login --email -login-name")
+"""After one of these and a name, `-p` holds a password, whatever the program."""
+LOGIN_OPTIONS = words("--user --auth --credentials --creds --basic-auth --login")
+"""Their value may be a name and a password, whatever the program, unless it is one of these:"""
+CONTAINER_PROGRAMS = words("docker podman nerdctl buildah kubectl oc")
+PASSWORD_OPTIONS = words("-p -P -w")
+NO_PASSWORD = re.compile(
+    r"[\d.,:/-]*(?:/(?:tcp|udp))?|[~.]{0,2}/.*|.*://.*|[^=]+\.(?:pid|sock|log|conf|ya?ml|json|txt)", re.DOTALL
+)
+"""What a value of `-p` looks like that is a port, a process, a path or a URL."""
+OTHER_PROGRAMS = words(
+    """
+    curl grep rg ag pg_dump pg_restore pg_dumpall pg_basebackup pg_isready pgbench vacuumdb createdb dropdb
+    reindexdb clusterdb dropuser tcpdump dumpcap tshark
+    mkdir cp install tar touch scp ssh rsync mv rm ln chmod nmap masscan git make cmake psql wget
+    python python3 perl squeue scancel sinfo sacct salloc srun sbatch bjobs bsub qsub qstat ps pgrep
+    pkill lsof top perf strace gdb createuser journalctl systemd-run systemctl loginctl p4 kcat
+    gunicorn uwsgi mypy pytest docker-compose screen tmux nosetests phpunit patch diff read mosh
+    autossh sort
+    """
+)
+"""Programs whose `-p` is no password, whoever they run as: `sudo -u app -H mkdir -p x`."""
+
+SECRET_OPTIONS = (
+    # values that would be taken for secrets
+    option("gcloud berglas envconsul", "--secret -secret", shape=NOTHING),
+    option("ansible-vault", "-n --name --stdin-name --vault-id --vault-password-file", shape=NOTHING),
+    option("gh", "-h --hostname", shape=NOTHING),
+    option("saml2aws databricks aws aws-sso gimme-aws-creds", "-p", shape=NOTHING),
+    option("pulumi netlify", "--secret", is_flag=True),
+    option("pulumi", "-s --stack -C --cwd", shape=NOTHING),
+    option("cargo", "--registry --index --config", shape=NOTHING),
+    option("isql", "-S -U -i -o -D -d", shape=NOTHING),
+    option("add-user.sh", "-u -g -r -sc -dc", shape=NOTHING),
+    option(
+        "vault bao",
+        "-mode -field -format -increment -method -path -address -ns -namespace -nonce",
+        shape=NOTHING,
+    ),
+    option("glab", "-g --group -R --repo -s --scope", shape=NOTHING),
+    option("mkpasswd", "-m --method -S --salt -R --rounds", shape=NOTHING),
+    option("openssl", "-salt", shape=NOTHING),
+    option("digest.sh", "-a -i -s -h", shape=NOTHING),
+    option("smbclient", "-c -L -I -p -D -d -m -W -A", shape=NOTHING),
+    option("radtest", "-t", shape=NOTHING),
+    option("htpasswd", "-D", shape=NOTHING),
+    option("ykman", "-i --issuer", shape=NOTHING),
+    option("travis", "--add", shape=NOTHING),
+    option("schemaspy.jar", "-p"),
+    option("swift", "--auth", shape=NOTHING),
+    option("code-server", "--auth", shape=NOTHING),
+    option("config.sh config.cmd", "--auth", shape=NOTHING),
+    option("curl", "--login-options", shape=NOTHING),
+    option("softhsm2-util", "--token", shape=NOTHING),
+    option("scrypt", "--passphrase", shape=re.compile(r"(?!dev:|env:|file:).+")),
+    option("composer", "--auth", is_flag=True),
+    option("occ", "--password-from-env", is_flag=True),
+    # words of their own that are programs, too
+    option("az", "-p", after="sql postgres mysql vm acr container", shape=re.compile(r"(?![\w.-]+=).+")),
+    # transfer
+    option("curl", "-u -U", shape=USER_AND_PASSWORD, attached=True, flags="fsSLkvgiIGOJNnq#012346"),
+    option("curl", "--user --proxy-user", shape=USER_AND_PASSWORD),
+    option("curl", "--oauth2-bearer"),
+    option("curl", "-b --cookie", shape=PAIR, flags="fsSLkv"),
+    option("curl", "-E --cert --proxy-cert", shape=FILE_AND_PASSWORD, flags="fsSLkv"),
+    option("curl", "--proxy --socks5 --socks5-hostname --socks4 --socks4a -x", shape=LOGIN_AT_HOST),
+    option("sqlmap openfortivpn ffuf gobuster", "--cookie -b -c", shape=PAIR),
+    option("openconnect", "--cookie -C"),
+    option("http https xh", "-a --auth", after="bearer --auth-type=bearer --bearer"),
+    option("http https xh", "-a --auth", shape=USER_AND_PASSWORD_OR_TOKEN),
+    option("curlie hurl ntfy vegeta siege", "-u --user", shape=AFTER_USER),
+    option("hey oha wscat websocat", "-a --auth --basic-auth", shape=AFTER_USER),
+    option("ttyd gotty", "-c --credential", shape=AFTER_USER),
+    option("hurl", "--variable --secret", shape=PAIR),
+    option("ab", "-A -P", shape=USER_AND_PASSWORD),
+    option("ab", "-C", shape=PAIR),
+    option("ntfy", "-k"),
+    option("govc", "-u -l", shape=AFTER_USER),
+    option("transmission-remote", "-n --auth", shape=AFTER_USER),
+    option("nikto", "-id", shape=AFTER_USER),
+    option("sqlmap", "--auth-cred", shape=AFTER_USER),
+    option("check_http", "-a -b", shape=AFTER_USER),
+    option("solr", "-u --credentials -credentials", shape=AFTER_USER),
+    option("coturn turnserver", "-u --user", shape=AFTER_USER),
+    option("3proxy", "-u", shape=re.compile(r"(?P<kept>[^:]+:(?:CL:)?).+")),
+    option("concourse", "--add-local-user", shape=AFTER_USER),
+    option("monerod monero-wallet-rpc monero-wallet-cli", "--rpc-login --daemon-login", shape=AFTER_USER),
+    option("etcdctl ctr", "-u --user", shape=USER_AND_PASSWORD),
+    option("lftp open", "-u", shape=AFTER_COMMA),
+    option("tf", "/login:", shape=AFTER_COMMA),
+    option("curlftpfs", "-o", shape=re.compile(r"(?P<kept>user=[^:]*:).+")),
+    option("mount mount.cifs", "-o", shape=re.compile(r"(?P<kept>.*user(?:name)?=[^,%]{0,128}%)[^,]+.*")),
+    option("ncftpput ncftpget ncftpls ncftp hydra sshpass autoexpect", "-p", attached=True),
+    option(
+        "smbclient rpcclient pth-winexe smbget smbcacls smbcquotas smbtree winexe wmic net",
+        "-U --user",
+        shape=AFTER_PERCENT,
+        attached=True,
+    ),
+    option("wbinfo", "-a --authenticate", shape=AFTER_PERCENT),
+    option("smbmap crackmapexec netexec nxc evil-winrm medusa enum4linux psexec", "-p"),
+    option(_SNMP, "-A -X -c"),
+    option("check_snmp", "-C"),
+    option("swaks sendemail sendEmail sipp", "-ap -xp"),
+    option("rclone", "--b2-key"),
+    option("gpg-preset-passphrase", "-P"),
+    # databases
+    option(_MYSQL, "-p", separate=False, attached=True),
+    option(_MONGO, "-p", attached=True),
+    option(
+        """cqlsh cypher-shell rabbitmqadmin mydumper myloader mytop innotop hdbsql isql-fb beeline
+        ycqlsh dsbulk""",
+        "-p",
+    ),
+    option(
+        "surreal schemaspy schemaspy.jar voltadmin sqlline sqlline.sh elasticsearch-users hash.sh maxctrl",
+        "-p",
+    ),
+    option(
+        "couchbase-cli cbimport cbexport cbbackupmgr cbq couchdb-dump influx maxscale-maxctrl admintools",
+        "-p",
+    ),
+    option("influx", "-t"),
+    option("cbc asadm aql asbackup asrestore asinfo monetdb mclient mssql-cli", "-P", attached=True),
+    option("redis-cli redis-benchmark valkey-cli valkey-benchmark keydb-cli memtier_benchmark iredis", "-a"),
+    option("redis-server valkey-server dragonfly keydb-server", "--requirepass --masterauth"),
+    option("memtier_benchmark", "--authenticate"),
+    option("sqlcmd bcp tsql bsqldb isql osql freebcp", "-P -Z -z", attached=True),
+    option("vsql", "-w"),
+    option("sequelize-auto", "-x"),
+    option("stardog-admin", "-N"),
+    option("sqlpackage", "/sp: /tp:"),
+    option("dtexec", "/de"),
+    option("gbak gsec gfix isql-fb", "-pas -pw"),
+    option("ghost", "--dbpass"),
+    option("impala-shell", "--ldap_password_cmd", shape=ECHOED),
+    option("supabase", "-p", after="link push db start"),
+    option("p4", "-P"),
+    option("airflow flask superset", "-p", after="users fab"),
+    option(_LDAP, "-w", attached=True),
+    option("ldappasswd", "-a -s"),
+    option("slappasswd eapol_test", "-s"),
+    option("elasticsearch-certutil securityadmin.sh", "-kspass -tspass"),
+    # registries and packages
+    option("oras maturin", "-p"),
+    option(_REGISTRY_CLIENTS, "-p", after="login cm-push", attached=True),
+    option("reg twistcli", "-p", after="ls scan tags"),
+    option("anchore-cli", "--p"),
+    option(
+        "oc az cf fly flyctl fly-cli conan conan2 ibmcloud cloudsmith balena conjur credhub particle om",
+        "-p",
+        after="login",
+        attached=True,
+    ),
+    option("conan conan2", "-p", after="user"),
+    option("podman buildah skopeo crictl", "--creds --src-creds --dest-creds", shape=USER_AND_PASSWORD),
+    option("twine", "-p", attached=True),
+    option("poetry uv", "-p", after="publish"),
+    option("uv", "-t", after="publish"),
+    option("pdm", "-P", after="publish"),
+    option("hatch", "-a", after="publish"),
+    option("cabal", "-p", after="upload"),
+    option("stack", "--hackage-key"),
+    option("nuget choco dotnet", "-k -sk", after="push delete apikey"),
+    option("gem nuget choco", "-k", shape=OPAQUE),
+    option("gem", "--key", after="push"),
+    option("choco", "-p", after="source install upgrade"),
+    option("nuget", "-p", after="source"),
+    option("dotnet", "-p", after="dev-certs"),
+    option("doctl", "-t", after="auth"),
+    option("anaconda doctl vercel", "-t", shape=OPAQUE),
+    option(
+        "codecov codecovcli codecov.sh chromatic ghr conventional-github-releaser rancher tfx pushover", "-t"
+    ),
+    option("pushover", "-u", shape=OPAQUE),
+    option("codacy-coverage-reporter", "-t", after="report"),
+    option("cc-test-reporter", "-r --id", shape=OPAQUE),
+    option("cypress", "-k", after="run"),
+    option("expo expo-cli eas eas-cli npm-cli-login npm-cli-adduser cpan-upload", "-p"),
+    option("vsce ovsx themekit", "-p"),
+    option("strapi", "-p", after="admin:reset-user-password"),
+    option("ntl netlify", "-a", after="deploy"),
+    option("netlifyctl", "-A"),
+    option("sls serverless", "-k -s", after="credentials"),
+    option("serverless devspace deepsource hex", "--key", after="login report auth"),
+    option("algolia honeymarker honeyvent honeytail logdna logdna-agent cloudsmith pd-send", "-k"),
+    option("openai", "-k"),
+    option("llm", "--value", after="keys"),
+    option("wp", "--dbpass --user_pass"),
+    option("mvn", "-emp -ep"),
+    option("git-ftp", "-p"),
+    option("git", "-p", after="ftp"),
+    option("gitea forgejo", "-p", after="change-password create"),
+    option("instaloader", "-p"),
+    option("unity unity-editor Unity", "-serial"),
+    option("conda mamba micromamba", "-c --channel", shape=re.compile(r"(?P<kept>.*/t/)[^/]+.*")),
+    option("rpmsign rpm rpmbuild", "--define -D", shape=re.compile(r"(?P<kept>_gpg_passphrase\s).+")),
+    *OF_MACHINES,
 )

@@ -5,6 +5,8 @@ Shapes of tokens are in `redact_tokens.py`, options and places of single program
 
 from __future__ import annotations
 
+import re
+
 REDACTED = "<redacted>"
 
 SECRET_NAMES = (
@@ -16,6 +18,9 @@ SECRET_NAMES = (
     r"(?:^|_)(?:pass|pw|pwd|pat|otp|auth|bearer|jwt|authorization)\d*$",
     r"^(?:(?:src|dest)?(?:store|key)pass|pass(?:in|out)|d?sonar_login|sig|x_(?:amz|goog)_signature)$",
     r"_art_api$",
+    r"(?:^|_)(?:db|ks|ts|user|admin|ca|bind|smtp|imap|ftp|root|master|require|key|store|web|sasl|rpc|sql|ldap|mail|http|smb)pass$|key_?material$|^cookie$|(?:proxy|upstream)_?auth$|(?:security|libsodium)_?key$",
+    r"mnemonic$|seed_?phrase$|(?:^|_)psk$|pre_?shared_?key$|^unseal_key|(?:setup|registration|activation|certificate)_key$",
+    r"erlang_?cookie$|cipher_?pass$",
 )
 """Names (of options, variables, keys) whose value is a secret; names come as `lower_snake_case`.
 
@@ -31,14 +36,14 @@ HARMLESS_NAMES = (
     r"_(?:policy|policies|provider|manager|helper|store|backend|engine|mode|scopes?|issuer|audience|region)$",
     r"_(?:stdin|prompts?|attempts|env|var|variable|cmd|command|enabled|disabled|required|optional|only)$",
     r"_(?:authentication|algorithm|alg|method|index|location|rotation|check|hasher|encoder|encryption|uses|prefix|suffix)$",
-    r"_namespace$|^user_signingkey$|secret_keys_|_password_key$",
+    r"_config$|^auth_user_pass$|_namespace$|^user_signingkey$|secret_keys_|_password_key$",
     r"(?:passw(?:or)?d|passphrase|secret|token|credential)s?(?:file|path|dir|name|type|length|size|limit|count|policy)s?$",
 )
 """Names that only speak of a secret: `--password-stdin`, `TOKEN_FILE`, `--no-password`."""
 
-ALWAYS_SECRET_NAMES = frozenset({"vault_secret_id"})
+ALWAYS_SECRET_NAMES = frozenset({"vault_secret_id", "vault_dev_root_token_id", "npm_auth_ident"})
 
-WEAK_NAMES = r"(?:(?:\w*_publish_)?key|code|sig|signature|hmac|sid|session_?id|ticket)"
+WEAK_NAMES = r"(?:(?:\w*_publish_)?key|code|sig|signature|hmac|sid|(?:x_)?session_?id|ticket)"
 """Names of options and URL parameters whose value is a secret where it is an opaque one."""
 OPAQUE_VALUE = r"(?=[^\d]*\d)[\w%+=~-]{16,}"
 """Letters, digits and no path: `--key 0a1b2c3d4e5f6a7b` but not `--key client.pem`."""
@@ -48,7 +53,7 @@ NAMES_OF_FILES = r"(?:private_?key|service_?key|credentials?)$|^(?:old)?pwd$"
 
 HARMLESS_VALUES = (
     r"(?:true|false|yes|no|on|off|auto|enabled|disabled|none|null|undefined|[yn]|\d|\$)?",
-    r"\*+",
+    r"\*+|placeholder|x{3,}",
     r"(?:(?:bearer|basic|token)\s*)?(?:[:@,/%]?\\?(?:\$[A-Z_][A-Z0-9_]*|\$[a-z_]+|\$\{[^{}]*\}|\$\([^()]*\)))*",
     r"%\w+%|\{\{[^{}]*\}\}|\{\w+\}|<[\w-]+>",
     r"(?:file|fileb|env|fd):.*|stdin|-",
@@ -57,9 +62,14 @@ HARMLESS_VALUES = (
 )
 """Values that hold no secret whatever the name says: switches, references, the mounts of `docker build`."""
 
-HEADER_OPTIONS = frozenset({"-H", "--header", "--proxy-header"})
-SECRET_HEADERS = frozenset(
-    {"authorization", "proxy-authorization", "cookie", "set-cookie", "x-auth", "x-authentication"}
+HEADER_OPTIONS = frozenset(
+    {"-H", "--header", "--headers", "--proxy-header", "--custom-header", "--add-header", "--http-header"}
+    | {"-header", "-headers", "--extra-header", "--rpc-header", "-rpc-header", "--metadata", "-metadata"}
+)
+SECRET_HEADERS = re.compile(
+    r"authorization|proxy-authorization|cookie|set-cookie|x-auth|x-authentication"
+    r"|(?!idempotency|sec-|x-idempotency|surrogate|.*cache|partition|routing|.*encryption|.*object)[\w-]+-key"
+    r"|accesskey"
 )
 AUTHORIZATION_SCHEMES = frozenset({"basic", "bearer", "token", "apikey", "digest", "negotiate"})
 

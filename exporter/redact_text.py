@@ -33,6 +33,13 @@ _CUT_USER_INFO = re.compile(
 )
 # user:password@tcp(host:port)/name, as Go's drivers have it.
 _DSN = re.compile(r"(?P<head>(?<![\w-])[\w-]{1,64}:)(?P<value>[^\s@\"'/]{1,256})(?=@(?:tcp|udp|unix)?[(/])")
+# user:password@host, alone
+_LOGIN = re.compile(
+    r"(?P<head>(?<![\w.:/@%+-])(?!(?:mailto|sips?|xmpp|jid|acct|npm|file|ssh|git|workspace|pkg|patch|link|did):)"
+    r"[A-Za-z_][\w.-]{0,63}:)(?P<value>(?![\d.]+@)[^\s/:=\"',;]{3,128})"
+    r"(?=@(?:localhost|\d{1,3}(?:\.\d{1,3}){3}|"
+    r"[A-Za-z][\w-]{0,62}(?:(?:\.[\w-]{1,63}){0,8}\.[A-Za-z]{2,24}|:\d{2,5}|(?=[\s,/]|\Z)))(?![\w@]))"
+)
 _ACCOUNT = re.compile(r"[a-z][a-z._-]{0,15}")
 
 _AUTHORIZATION = re.compile(r"(?i)(?P<head>authorization[\"']?\s*+:\s*+)(?P<value>[^\"'\r\n]++)")
@@ -45,12 +52,88 @@ _QUOTED = (
     r"(?P<value>(?:[^Q\\]|\\.)*+)",
     # the same within a string, where quotes are escaped
     r"(?P<head>(?<![\w.-])(?P<name>[\w.-]{1,128}+)(?:\\Q)?\]?+\s*+[:=]\s*+\\Q)(?P<value>[^Q\\]*+)",
-    # PASSWORD 'value' and IDENTIFIED BY 'value' in SQL, ConvertTo-SecureString 'value' in PowerShell
-    r"(?P<head>(?i:\b(?:password|identified\s{1,4}by|securestring)\s{1,4})Q)(?P<value>[^Q]++)",
-    # auth=("user", "value"), HTTPBasicAuth("user", "value"), login("user", "value")
-    r"(?P<head>(?i:auth|login|create_user|create_superuser)\w{0,16}\s?=?\s?\((?:\s?Q[^Q]{0,128}Q\s?,){1,2}\s?Q)"
+    # PASSWORD 'value' and IDENTIFIED WITH … BY 'value' in SQL, ConvertTo-SecureString 'value' in PowerShell
+    r"(?P<head>(?i:\b(?:password|securestring|identified(?:\s{1,4}(?:with|via)\s{1,4}\w{1,40})?\s{1,4}by)\s{1,4})Q)"
     r"(?P<value>[^Q]++)",
+    # auth=("user", "value"), HTTPBasicAuth("user", "value"), login("user", "value")
+    r"(?P<head>(?i:auth|login|create_user|create_superuser|changeuserpassword|credentials|PDO|mysqli_connect"
+    r"|ftplib\.ftp)\w{0,16}\s?=?\s?\((?:\s?Q[^Q]{0,128}Q\s?,){1,3}\s?Q)(?P<value>[^Q]++)",
 )
+
+# The same, each behind a piece without which there is nothing to find.
+_HINTED_QUOTED = (
+    # PASSWORD('value'), set_password('value'), WITH PASSWORD = N'value'
+    ("assword", r"(?P<head>(?i:\b(?:set_)?password\s?\(\s?|\bpassword\s?=\s?N)Q)(?P<value>[^Q]++)"),
+    ("ASSWORD", r"(?P<head>\bPASSWORD\s?(?:\(\s?|=\s?N)Q)(?P<value>[^Q]++)"),
+    ("password_hash", r"(?P<head>\bpassword_hash\s?\(\s?Q)(?P<value>[^Q]++)"),
+    ("password_hash", r"(?P<head>Q)(?P<value>[^Q]++)(?=Q\s?\|\s?password_hash)"),
+    ("bcrypt", r"(?P<head>\bbcrypt\s?\(\s?Q)(?P<value>[^Q]++)"),
+    ("set_token", r"(?P<head>\bset_token\s?\(\s?Q)(?P<value>[^Q]++)"),
+    # SET PASSWORD FOR name = 'value', PRAGMA key = 'value', SECRET 'value', AS name KEY 'value'
+    ("SET PASSWORD ", r"(?P<head>\bSET\sPASSWORD\sFOR\s[^=\s]{1,80}\s{0,2}=\s{0,2}Q)(?P<value>[^Q]++)"),
+    ("PRAGMA ", r"(?P<head>\bPRAGMA\s{1,2}(?:re)?key\s{0,2}=\s{0,2}Q)(?P<value>[^Q]++)"),
+    ("SECRET ", r"(?P<head>\bSECRET\s{1,2}Q)(?P<value>[^Q]++)"),
+    (" KEY ", r"(?P<head>\bAS\s\w{1,32}\sKEY\s{1,2}Q)(?P<value>[^Q]++)"),
+    # jwt.encode(claims, 'value')
+    ("jwt.", r"(?P<head>\bjwt\.(?:encode|decode|sign|verify)\([^Q]{1,128}?,\s?Q)(?P<value>[^Q]++)"),
+    # {"name": "TOKEN", "value": "value"}
+    (
+        "alueQ",
+        r"(?P<head>Q(?i:name|key|parameterkey)Q\s*+:\s*+Q(?P<name>[\w.-]{1,128})Q\s*+,\s*+Q(?i:value|parametervalue)Q"
+        r"\s*+:\s*+Q)(?P<value>[^Q\\]++)",
+    ),
+    # expect "assword:"; send "value\r"
+    ("send ", r"(?P<head>(?i:assw|assphrase)[^\n]{0,80}?\bsend\s{1,4}(?:--\s)?Q)(?P<value>[^Q\\]++)"),
+)
+
+# name=TOKEN,value=value and the like
+_PAIR = re.compile(
+    r"(?P<head>(?i:name|key)=(?P<name>[\w.-]{1,128}),[\w.\[\]-]{0,64}?(?i:value)=)(?P<value>[^,\s\"']++)"
+)
+_ELEMENT = re.compile(
+    r"(?P<head><(?:\w{1,32}:)?(?P<name>[\w.-]{1,64}+)(?:\s[^<>]{0,128})?>)(?P<value>[^<>\s][^<>]{0,256})(?=</)"
+)
+# s/^password: .*/password: value/
+_REPLACED = re.compile(
+    r"(?P<head>(?<=[/|#])(?P<name>[\w.-]{1,64}+)(?:: {0,2}|=))(?P<value>[^/|#\s\"']++)"
+    r"(?=[/|#][gimsI]*(?:\s|\Z|['\"]))"
+)
+# s/@TOKEN@/value/
+_PLACEHOLDER = re.compile(
+    r"(?P<head>(?<!\w)s(?P<slash>[/|#])(?:[@_%{$]{1,3}(?P<marked>[\w.-]{1,64}?)[@_%}]{1,3}|(?P<named>\w{1,64})_PLACEHOLDER)"
+    r"(?P=slash))(?P<value>[^/|#\s\"']++)(?=(?P=slash))"
+)
+# ALTER USER name IDENTIFIED BY value
+_IDENTIFIED = re.compile(
+    r"(?i)(?P<head>(?:create|alter)\s+user\s+[^\s;]{1,64}\s+identified\s+by\s+)(?P<value>[^\s;'\"]++)"
+)
+_CONNECT = re.compile(
+    r"(?P<head>(?i:connect\s+to\s+\S{1,64}\s+user\s+\S{1,64}\s+using\s+))(?P<value>[^\s;'\"]++)"
+)
+_QUOTED_OR_NOT = r"(?P<open>[\"']|)(?P<value>(?<=[\"'])[^\"'|]++|[^\s\"'|]++)"
+_READING_PROGRAM = (
+    r"(?:sudo\s+)?(?:chpasswd|passwd|kinit|cryptsetup|cargo login|vault login|\w{1,16} secret create"
+    r"|openssl passwd)\b"
+)
+_READING_OPTION = r"(?:--password-stdin|--with-token|--passphrase-fd|--stdin|\bsudo\s+(?:\S{1,64}\s+)?-S)\b"
+# echo value | docker login --password-stdin
+_PIPED = re.compile(
+    r"(?P<head>\b(?:echo|printf)\s+(?:-\w{1,3}\s+|[\"']?%s[\"']?\s+){0,3})"
+    + _QUOTED_OR_NOT
+    + rf"(?=[\"']?\s*+\|\s*(?:{_READING_PROGRAM}|[^|;&\n]{{0,160}}?{_READING_OPTION}))"
+)
+# docker login --password-stdin <<< value
+_HANDED = re.compile(
+    rf"(?P<head>(?<![\w/.-])(?:{_READING_PROGRAM}|{_READING_OPTION})[^|;&<\n]{{0,160}}<<<\s*+)"
+    + _QUOTED_OR_NOT
+)
+# password-command="echo value"
+_COMMAND = re.compile(
+    r"(?P<head>(?i:pass(?:word|phrase)?[_-]?(?:command|cmd|eval)|askpass)=[\"']?(?:echo|printf)\s+(?:-\w\s+)?)"
+    + _QUOTED_OR_NOT
+)
+_ASSIGNED_IN_TCL = re.compile(r"(?P<head>\bset\s+(?P<name>pass\w{0,32})\s+)(?P<value>[^\s;\"']++)")
+_DEBCONF = re.compile(r"(?P<head>/[\w-]{0,64}password[\w-]{0,16}\s+password\s+)(?P<value>[^\s\"']++)")
 
 _TOKEN_HINTS = [(hint, shape.pattern) for shape in TOKEN_SHAPES for hint in shape.hints]
 
@@ -58,14 +141,16 @@ _TOKEN_HINTS = [(hint, shape.pattern) for shape in TOKEN_SHAPES for hint in shap
 def redact_texts(texts: list[str]) -> list[str]:
     """The texts with `<redacted>` for what gives itself away in them."""
     whole = "\0".join(texts)
-    tokens = list(dict.fromkeys(pattern for hint, pattern in _TOKEN_HINTS if hint in whole))
-    return [_redact_text(text, tokens) for text in texts]
+    hinted = [pattern for hint, pattern in _TOKEN_HINTS if hint in whole]
+    rules = [rule for mark, group in _RULES if mark in whole for rule in group if rule.hint in whole]
+    tokens = list(dict.fromkeys(hinted))
+    return [_redact_text(text, tokens, rules) for text in texts] if tokens or rules else texts
 
 
-def _redact_text(text: str, tokens: list[re.Pattern[str]]) -> str:
+def _redact_text(text: str, tokens: list[re.Pattern[str]], rules: list[_Rule]) -> str:
     for pattern in tokens:
         text = pattern.sub(REDACTED, text)
-    for rule in _RULES:
+    for rule in rules:
         if rule.hint in text:
             text = rule.pattern.sub(rule.replacement, text)
     return text
@@ -90,9 +175,10 @@ def _without_cut_password(match: re.Match[str]) -> str:
 
 def _without_value(match: re.Match[str]) -> str:
     """The match with `<redacted>` for its value, if that is a secret under its name, where it has one."""
-    name, value = match.groupdict().get("name"), match["value"]
+    groups = match.groupdict()
+    name, value = groups.get("name") or groups.get("marked") or groups.get("named"), match["value"]
     found = not is_harmless(value) if name is None else is_secret(name, value)
-    return match["head"] + REDACTED if found else match[0]
+    return match["head"] + (match.groupdict().get("open") or "") + REDACTED if found else match[0]
 
 
 class _Rule(NamedTuple):
@@ -102,17 +188,43 @@ class _Rule(NamedTuple):
     replacement: str | Callable[[re.Match[str]], str]
 
 
-_RULES = (
-    _Rule("PRIVATE KEY", _PRIVATE_KEY, REDACTED),
+_OF_URLS = (
     _Rule("://", _USER_INFO, _without_user_info),
     _Rule("://", _CUT_USER_INFO, _without_cut_password),
     _Rule("@", _DSN, _without_value),
-    *(
-        _Rule(quote, re.compile(way.replace("Q", quote)), _without_value)
-        for quote in "\"'"
-        for way in _QUOTED
-    ),
-    _Rule('"', _NUMBER, _without_value),
-    _Rule(":", _AUTHORIZATION, _without_value),
+    _Rule("@", _LOGIN, _without_value),
+)
+_OF_SCRIPTS = (
+    *(_Rule(hint, _PAIR, _without_value) for hint in ("value=", "Value=")),
+    _Rule("</", _ELEMENT, _without_value),
+    *(_Rule(hint, _REPLACED, _without_value) for hint in ("s/", "s|", "s#")),
+    _Rule("s/", _PLACEHOLDER, _without_value),
+    *(_Rule(hint, _IDENTIFIED, _without_value) for hint in ("identified ", "IDENTIFIED ")),
+    *(_Rule(hint, _CONNECT, _without_value) for hint in ("using ", "USING ")),
+    _Rule("|", _PIPED, _without_value),
+    _Rule("<<<", _HANDED, _without_value),
+    _Rule("echo ", _COMMAND, _without_value),
+    _Rule("set pass", _ASSIGNED_IN_TCL, _without_value),
+    _Rule(" password ", _DEBCONF, _without_value),
     _Rule(" ", _BEARER, _without_value),
 )
+
+
+def _of_quotes(quote: str) -> tuple[_Rule, ...]:
+    ways = [*((quote, way) for way in _QUOTED), *_HINTED_QUOTED]
+    return tuple(
+        _Rule(hint.replace("Q", quote), re.compile(way.replace("Q", quote)), _without_value)
+        for hint, way in ways
+    )
+
+
+_RULES = (
+    ("PRIVATE KEY", (_Rule("PRIVATE KEY", _PRIVATE_KEY, REDACTED),)),
+    (":", _OF_URLS),
+    ('"', _of_quotes('"')),
+    ("'", _of_quotes("'")),
+    ('"', (_Rule('"', _NUMBER, _without_value),)),
+    (":", (_Rule(":", _AUTHORIZATION, _without_value),)),
+    ("", _OF_SCRIPTS),
+)
+"""All of them, in their order; a group is looked at where its mark is in any text."""

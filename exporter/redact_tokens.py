@@ -45,6 +45,7 @@ TOKEN_SHAPES = (
     _token("cio", r"cio[A-Za-z0-9]{32}(?![A-Za-z0-9])"),
     _token("AKC", r"AKC[A-Za-z0-9]{60,}"),
     _token("dckr_", r"dckr_(?:pat|oat)_[\w-]{20,}"),
+    _token("AstraCS:", r"AstraCS:\w{20,}:[a-f0-9]{60,}"),
     # CI and deployment
     _token("CCIPAT_ CCIPRJ_", r"CCIP(?:AT|RJ)_\w{20,}"),
     _token("bkua_", r"bkua_[a-f0-9]{40,}"),
@@ -70,6 +71,8 @@ TOKEN_SHAPES = (
     _token("xox xapp-", r"(?:xox[abeoprs]|xapp)-[A-Za-z0-9-]{10,}"),
     _behind("hooks.slack.com/", r"(?:services|workflows|triggers)/[\w/]{16,}"),
     _behind("api/webhooks/", r"\d{5,}/[\w-]{20,}"),
+    _behind("discord://", r"\d{5,}/[\w-]{20,}"),
+    _behind("tgram://", r"\d{8,10}:[\w-]{30,}"),
     _behind("/webhookb2/", r"[\w@/-]{36,}"),
     _behind("/bot", r"\d{6,12}:[\w-]{30,}"),
     _token(":AA", r"\d{8,10}:AA[\w-]{33,}"),

@@ -26,6 +26,7 @@ from exporter.events import (
     Flowed,
     Forked,
     Found,
+    Metered,
     Outcome,
     ProcessKey,
     Stage,
@@ -98,7 +99,7 @@ class Replay:
     def _count(self, event: Event) -> None:
         """Add it up. Raises _UnfitError for what OTLP has no number for: sums over 63 bits, times below 0."""
         self.attempts += attempts_of(event)
-        if isinstance(event, Flowed | Aggregated):
+        if isinstance(event, Flowed | Metered | Aggregated):
             self._bytes += event.bytes_sent + event.bytes_received
         if max(self.attempts, self._bytes) > _SUM_MAX:
             raise _UnfitError(f"with those above it, it counts beyond {_SUM_MAX}")
@@ -188,7 +189,9 @@ class Replay:
 
 
 def _job(*, ids: dict[str, Any], provider: Any, run_id: Any, **names: Any) -> Job:
-    known = {name: _optional_text(value) for name, value in names.items()}
+    known: dict[str, Any] = {name: _optional_text(value) for name, value in names.items()}
+    if not known.keys().isdisjoint(("claims", "is_vouched")):
+        raise _UnfitError("it says whom a policy took the job for")
     return Job(_text(provider), _text(run_id), _ids(**ids), **known)
 
 
@@ -313,9 +316,11 @@ _EVENTS: dict[str, tuple[Callable[..., Any], tuple[Callable[[Any], Any], ...]]] 
             _u32,
             _u64,
             _u32,
+            _flag,
         ),
     ),
     "Flowed": (Flowed, (_time, _u64, Stage, Outcome, _u16, _u64, _u64, _u32, _address, _u16)),
+    "Metered": (Metered, (_time, _u64, _time, _u64, _u64)),
     "Aggregated": (
         Aggregated,
         (

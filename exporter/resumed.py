@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from exporter.events import ProcessKey
 from exporter.jobs.model import Job, TraceIds
 from exporter.kernel.registry import Registered, run_hash
 from exporter.procfs import environment_of
@@ -18,8 +17,8 @@ _INIT = 1
 """Adopts whoever's parent is gone."""
 
 
-Identify = Callable[[bytes, ProcessKey | None], Identified | None]
-"""Of a block of variables, and of who started the process that was executed with it."""
+Identify = Callable[[bytes, Program | None], Identified | None]
+"""Of a block of variables, and of what started the process that was executed with it."""
 
 
 def resumed(
@@ -41,7 +40,7 @@ def resumed(
     run_id = told.run_id if run_hash(told.run_id) == standing.run_hash else ""  # else it is longer
     job = Job("", run_id, ids, told.pipeline or None, told.task or None)
     key = JobKey(standing.identity, standing.run_hash)
-    workers = {program.process: _worker(program, above) for program in members if program.parent is None}
+    workers = {program.process: above(program.parent_pid) for program in members if program.parent is None}
     environ: Mapping[str, str] = {}
     for program in sorted(members, key=lambda program: program.parent is not None):
         found = identify(environment_of(program.process), workers.get(program.process))
@@ -50,11 +49,7 @@ def resumed(
             if program.parent is None:
                 program.attribution = "environment"
             break
-    known = {worker for worker in workers.values() if worker is not None and worker.pid != _INIT}
+    started = (worker.process for worker in workers.values() if worker is not None)
+    known = {process for process in started if process.pid != _INIT}
     summary = Summary(environ, rows_max=ROWS_MAX)
     return Watched(key, job, summary, known or None, standing.began_ns, now_ns, now_ns)
-
-
-def _worker(root: Program, above: Callable[[int], Program | None]) -> ProcessKey | None:
-    started_by = above(root.parent_pid)
-    return started_by.process if started_by else None

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import replace
 from typing import NamedTuple
 
 from exporter.environments import names_one_of, variables
@@ -11,6 +12,7 @@ from exporter.jobs.detect import MARKS, detect, families, is_blanked, recognise,
 from exporter.jobs.model import Job
 from exporter.jobs.sources import read
 from exporter.kernel.registry import run_hash
+from exporter.programs import Program
 from exporter.tampering import BLANKED, CONTRADICTING
 from exporter.watched import JobKey
 
@@ -33,15 +35,19 @@ class Roots:
         self._job_env = job_env
         self._telling = names_one_of([*MARKS, *([job_env] if job_env else [])])
 
-    def identify(self, block: bytes, worker: ProcessKey | None) -> Identified | None:
+    def identify(self, block: bytes, worker: Program | None) -> Identified | None:
         """The job of which who was executed with `block`, by `worker`, is a root; None: of none."""
         if not self._telling.search(block):
             return None
         environ = variables(block)
         job_env = self._job_env if self._job_env and read(self._job_env, environ) else None
-        if job_env is None and not recognise(environ):
+        provider = recognise(environ)
+        if job_env is None and provider is None:
             return None
-        job = _detect(environ, job_env, worker)
+        job = _detect(environ, job_env, worker.process if worker else None)
+        if job.is_vouched and not (provider and _is_agent(worker, provider.agents)):
+            # Somebody else made it, as an engine makes a container, with variables of the author's.
+            job = replace(job, is_vouched=False)
         key = JobKey(job.ids.job_span_id, run_hash(job.run_id))
         return Identified(key, job, environ, step_of(environ, job_env=job_env))
 
@@ -64,3 +70,15 @@ def _detect(environ: Mapping[str, str], job_env: str | None, worker: ProcessKey 
     if worker is None:
         return detect(environ, job_env=job_env)
     return detect(environ, job_env=job_env, new_run_id=lambda: f"{worker.pid}.{worker.started_ns}")
+
+
+def _is_agent(worker: Program | None, agents: Collection[str]) -> bool:
+    """Whether `worker` is one of `agents`, by its executable; one below another is a job's imitation."""
+    if worker is None or worker.name not in agents:
+        return False
+    above = worker.parent
+    while above is not None:
+        if above.name in agents:
+            return False
+        above = above.parent
+    return True

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from exporter.agents import system_of
 from exporter.clock import Clock, system_clock
+from exporter.errors import CiEgressError
 from exporter.events import HOST, Environment, ProcessKey, Tampered, Tampering
 from exporter.finder import Discovered
 from exporter.jobs.detect import host
@@ -146,7 +147,7 @@ class JobWatch:
         self._host_since_ns = 0
         self._reaped_ns = 0
         self.turned_away = 0
-        """Processes whose job was one too many, and so no job."""
+        """Processes whose job was one too many, or couldn't be held, and so no job."""
 
     def begin(self, pipeline: Pipeline, now_ns: int) -> None:
         """Watch for jobs, to be told to `pipeline`."""
@@ -155,33 +156,35 @@ class JobWatch:
         self._pipeline.begin(HOST, self._host(now_ns), takes_rest=True)
 
     def decide(self, event: Environment, *, comes_again: bool = True) -> int | None:
-        """The scope of which who executed with that is a root; None: of none.
+        """The scope of which who executed with that is a root, HOST for none; None: it isn't known yet.
 
-        Before anything else is taken in that waits: what came with the process isn't needed for it. Where
-        `event` comes again in its turn, the same is said of it then.
+        Before anything else is taken in that waits: what came with the process isn't needed for it, if its
+        worker is known. Where `event` comes again in its turn, the same is said of it then.
         """
-        decided = self._decision(event, event.parent, event.at_ns)
+        worker = self._pipeline.table.of(event.parent) if event.parent else None
+        if comes_again and worker is None:
+            return None
+        decided = self._decision(event, worker, event.at_ns)
         if comes_again:
             self._decided[event.process, event.exec_id] = decided
             if len(self._decided) > DECIDED_MAX:
                 del self._decided[next(iter(self._decided))]
-        return decided.job.scope if decided.job else None
+        return decided.job.scope if decided.job else HOST
 
     def discover(self, event: Environment, program: Program) -> Discovered | None:
         """The job that `program` is a root of; None when it is of none."""
-        worker = program.parent.process if program.parent else None
         which = event.process, event.exec_id
-        decided = self._decided.pop(which, None) or self._decision(event, worker, program.started_ns)
+        decided = self._decided.pop(which, None) or self._decision(event, program.parent, program.started_ns)
         job, doubt = decided
         if doubt:
             self._tell_of_doubt(event, doubt)
         if job and (watched := self._open.get(job.scope)):
-            watched.join(worker, event.at_ns)
+            watched.join(program.parent.process if program.parent else None, event.at_ns)
             watched.began_ns = min(watched.began_ns, program.started_ns)
             self._pipeline.begin_earlier(job.scope, program.started_ns)
         return job
 
-    def _decision(self, event: Environment, worker: ProcessKey | None, began_ns: int) -> _Decision:
+    def _decision(self, event: Environment, worker: Program | None, began_ns: int) -> _Decision:
         """What says something else than who started it is of no job of its choice, if there is a policy."""
         doubt = self._roots.doubt(event.block, system_of(event.agent)) if event.standing else 0
         overflow = self._governor.overflow()
@@ -198,27 +201,37 @@ class JobWatch:
             who = (event.process, event.exec_id, parent_pid, uid, HOST)
             self._pipeline.handle(Tampered(event.at_ns, *who, Tampering.MARKS, doubt, times))
 
-    def _found(self, event: Environment, worker: ProcessKey | None, began_ns: int) -> Discovered | None:
-        found = self._identify(event.block, worker)
+    def _found(self, event: Environment, made_by: Program | None, began_ns: int) -> Discovered | None:
+        found = self._identify(event.block, made_by)
         if found is None:
             return None
+        worker = made_by.process if made_by else None
         key, job, environ, step = found
         scope = self._scope_of.get(key)
         if scope in self._open:
             self._open[scope].join(worker, event.at_ns)
             return Discovered(scope, step)
         if len(self._open) >= JOBS_MAX or (scope is None and len(self._scope_of) >= SCOPES_MAX):
-            self.turned_away += 1
-            overflow = self._governor.overflow()
-            return None if overflow is None else Discovered(overflow)
+            return self._turn_away()
         if scope is None:
             scope, self._next_scope = self._next_scope, self._next_scope + 1
         placed = replace(job, ids=self._placed(job.ids, key, event))
         workers = None if worker is None else {worker}
         summary = Summary(environ, rows_max=ROWS_MAX)
-        self._start(scope, Watched(key, placed, summary, workers, began_ns, began_ns, began_ns))
+        try:
+            self._start(scope, Watched(key, placed, summary, workers, began_ns, began_ns, began_ns))
+        except (CiEgressError, OSError, MemoryError):
+            if self._governor.overflow() is None:
+                raise
+            return self._turn_away()
         self._on_change(placed, None)
         return Discovered(scope, step)
+
+    def _turn_away(self) -> Discovered | None:
+        """There is no room for its job."""
+        self.turned_away += 1
+        overflow = self._governor.overflow()
+        return None if overflow is None else Discovered(overflow)
 
     def resume(self, scope: int, told: Registered, now_ns: int) -> Job:
         """Go on with a job that another ci-egress watched, which is gone: its processes are in the table.
@@ -288,12 +301,12 @@ class JobWatch:
         self._pipeline.end(HOST, now_ns)
 
     def _start(self, scope: int, watched: Watched) -> None:
+        terms = self._governor.begin(scope, watched.job, _standing(watched))  # first: unheld, it hasn't begun
         self._left.pop(scope, None)
         self._scope_of[watched.key] = scope
         self._open[scope] = watched
         outlets = replace(self._outlets, clock=self._clock())
         traced = traced_job(watched.job, outlets, watched.summary, watched.began_ns)
-        terms = self._governor.begin(scope, watched.job, _standing(watched))
         novelty, earlier = known_by(self.baseline, watched.job), self._governor.others()
         self._pipeline.begin(scope, replace(traced, terms=terms, novelty=novelty, earlier=earlier))
 
@@ -310,11 +323,13 @@ class JobWatch:
             del self._told[next(iter(self._told))]
         if left:
             self._left[scope] = watched
-            self._governor.over(scope, _standing(watched, now_ns))
         else:
             del self._scope_of[watched.key]
-            self._governor.end(scope)
         self._on_change(watched.job, watched.summary)
+        if left:
+            self._governor.over(scope, _standing(watched, now_ns))
+        else:
+            self._governor.end(scope)
 
     def _placed(self, ids: TraceIds, key: JobKey, event: Environment) -> TraceIds:
         """Where a job's span stands: by what it is, unless that span was told, or may have been."""

@@ -31,6 +31,12 @@ _HEAD = """\
 version: 1
 mode: audit
 """
+_BY_NAMES = (
+    "# A baseline knows jobs by names, which their authors choose. With this line they are believed: whoever",
+    "# names a job of theirs so gets what is allowed here. Better name the project in each key, as in",
+    '# "github:github.com/OWNER/REPOSITORY:PIPELINE/TASK", and remove it.',
+    "trust_names: true",
+)
 
 
 @dataclass
@@ -62,7 +68,7 @@ def export(baseline: Baseline) -> Exported:
     patterns = Patterns(tasks)
     sections = {task: pattern for task in tasks if (pattern := patterns.of(task)) is not None}
     made.lines += _unsaid([task for task in tasks if task not in sections], patterns, tasks, made)
-    made.lines += ["jobs:"] if sections else ["jobs: {}"]
+    made.lines += [*_BY_NAMES, "jobs:"] if sections else ["jobs: {}"]
     for task, pattern in sections.items():
         made.lines += _key(pattern)
         made.lines += _allow(_rules(tasks[task], made), "    ")

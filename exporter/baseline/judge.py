@@ -8,8 +8,10 @@ from typing import NamedTuple
 
 from exporter.addresses import protocol_of
 from exporter.baseline.model import Task
+from exporter.jobs.claims import recorded
 from exporter.policy.decide import Act, Decision, decide
-from exporter.policy.model import ANSWER, NOTHING_SENT, Address, JobPolicy, Policy, effective
+from exporter.policy.model import ANSWER, NOTHING_SENT, Address, JobPolicy, Policy
+from exporter.policy.sections import effective
 from exporter.programs import Lineage
 
 REMEMBERED_MAX = 65_536
@@ -71,7 +73,7 @@ class Judge:
         if found is None:
             if len(self._jobs) >= REMEMBERED_MAX:
                 self._jobs.clear()
-            found = self._jobs[task] = effective(self._policy, *task)
+            found = self._jobs[task] = effective(self._policy, recorded(*task))
         return found
 
 

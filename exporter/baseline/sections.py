@@ -13,7 +13,7 @@ from exporter.text import printable
 _NO_NAMES = "a job without names can't be told from others"
 _PIPELINE = "a section for its jobs without a task would be for those of all its tasks"
 _SHARED = "a section for it would be for other tasks, too"
-_SPECIAL = re.compile(r"[*?\[]")
+_SPECIAL = re.compile(r"[*?\[:]")
 _TEXT_MAX = 120
 
 

@@ -15,8 +15,9 @@ from exporter.name_service import dns_obstacles
 from exporter.policy.check import check_for_kernel
 from exporter.policy.compile import Compiled, compile_policy
 from exporter.policy.executables import require_executables
-from exporter.policy.model import Address, JobPolicy, Mode, Policy, effective, strictest, with_endpoints
+from exporter.policy.model import Address, JobPolicy, Mode, Policy, strictest, with_endpoints
 from exporter.policy.resolvers import system_resolvers
+from exporter.policy.sections import effective, withheld
 from exporter.terms import Terms, terms_of
 
 _ENDPOINTS = "--allowed-endpoints"
@@ -48,7 +49,7 @@ class Source(NamedTuple):
 
     def of(self, job: Job) -> JobPolicy:
         """What it says for `job`."""
-        return self._strict(effective(self.policy, job.pipeline, job.task))
+        return self._strict(effective(self.policy, job.who))
 
     @property
     def of_others(self) -> JobPolicy:
@@ -98,7 +99,9 @@ def governance(config: RunConfig, policy: Policy | None, job: Job) -> Governance
     """
     if policy is None:
         return None
-    of_job = effective(policy, job.pipeline, job.task)
+    of_job = effective(policy, job.who)
+    for each in withheld(policy, job.who):
+        warn(str(each))
     if config.enforce:
         of_job = replace(of_job, mode=Mode.ENFORCE)
     if (in_vain := futile(config.fail_on, of_job.mode)) is not None:

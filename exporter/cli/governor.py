@@ -16,6 +16,7 @@ from exporter.kernel.registry import JobMode, Standing
 from exporter.policy.compile import Compiled, compile_policy
 from exporter.policy.executables import require_executables
 from exporter.policy.model import Address, JobPolicy, Mode, Policy
+from exporter.policy.sections import remarks
 from exporter.terms import Terms, terms_of
 from exporter.watching import WITHOUT_ROOM
 
@@ -89,7 +90,7 @@ class Governor:
         """
         self._steering = steering
         if self._source is not None:
-            for line in _missing(self._source.policy):
+            for line in _to_be_said(self._source.policy):
                 self._warn(line)
             if self._has_one_job:
                 return
@@ -175,7 +176,7 @@ class Governor:
         `changed` gets the terms of each scope whose policy is another one. Raises CiEgressError, and
         changes nothing, where the new policy can't be held to.
         """
-        lines = _missing(source.policy)
+        lines = _to_be_said(source.policy)
         self._scopes.look_again()
         plan = self._plan(source)
         after = {
@@ -266,16 +267,20 @@ class Governor:
         return written
 
     def _hold(self, scope: int, held: _Held) -> None:
-        self._tell(scope, held)
+        self._register(scope, held)
         if held.written is not None:
             self._scopes.hold(scope, held.written.number, held.written.compiled, self._seeds().items())
+        self._held[scope] = held  # not before: where that fails, it is tried again
         self._steering.begin(scope)
 
     def _tell(self, scope: int, held: _Held) -> None:
+        self._register(scope, held)
+        self._held[scope] = held
+
+    def _register(self, scope: int, held: _Held) -> None:
         written = held.written
         governed = None if written is None else Governance(written.compiled, written.terms, written.rules)
         self._tracer.register(scope, registered(held.job or _OTHERS[scope], governed, held.standing))
-        self._held[scope] = held
 
     def _terms(self, scope: int) -> Terms | None:
         """In the mode that is in force: somebody may have chosen it."""
@@ -293,7 +298,7 @@ class Governor:
                 self._scopes.remove(written.number)
 
 
-def _missing(policy: Policy) -> list[str]:
-    """What is to be said of executables in `lineage`. Raises FileError."""
+def _to_be_said(policy: Policy) -> list[str]:
+    """Of executables in `lineage`, and of sections that allow nobody anything. Raises FileError."""
     sections = (rule for section in policy.sections for rule in section.rules)
-    return require_executables([*policy.rules, *sections])
+    return [*require_executables([*policy.rules, *sections]), *map(str, remarks(policy))]

@@ -68,13 +68,17 @@ class Messages:
         if error.detail and not detail:
             self.say("run with -v for the details")
 
+    def tell_place(self, line: str, level: int = logging.WARNING) -> None:
+        """Say `file:line:column: …` as it is: editors and CI systems read that."""
+        if self.as_json:
+            self.say(line, level=level)
+        else:
+            self._write(printable(line, limit=_LINE_MAX) + "\n")
+
     def _list(self, error: FileError) -> None:
-        """Its lines as they are, without a prefix: editors and CI systems read `file:line:column: …`."""
+        """Its lines, each with a place."""
         for line in error.lines:
-            if self.as_json:
-                self.say(line, level=logging.ERROR)
-            else:
-                self._write(printable(line, limit=_LINE_MAX) + "\n")
+            self.tell_place(line, logging.ERROR)
 
     def _write(self, text: str) -> None:
         if self.elsewhere is not None:

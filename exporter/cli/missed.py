@@ -9,7 +9,7 @@ from exporter import wire
 from exporter.clock import boot_ns
 from exporter.events import Environment, Event, ProcessKey
 from exporter.kernel.tracer import Tracer
-from exporter.live import losses
+from exporter.live import LiveSource, losses
 from exporter.machine import MachineWatch
 from exporter.procfs import environment_of
 from exporter.watching import JOBS_MAX, JobWatch
@@ -36,11 +36,12 @@ class Missed:
     def __init__(
         self,
         tracer: Tracer,
+        source: LiveSource,
         decide: Callable[[Environment], object],
         jobs: JobWatch | MachineWatch,
     ) -> None:
         """`decide` gets what processes were executed with by which the job of others shows."""
-        self._tracer = tracer
+        self._tracer, self._source = tracer, source
         self._decide = decide
         self._jobs = jobs
         self._environments = 0
@@ -55,7 +56,7 @@ class Missed:
 
         The youngest first, for a while; the rest with the next calls.
         """
-        lost = self._tracer.lost_environments()
+        lost = self._tracer.lost_environments() + self._source.failed_environments
         if lost > self._environments and time.monotonic() >= self._look_s:
             self._environments, self._look_s = lost, time.monotonic() + _LOOK_S
             self._unread = self._tracer.scopes.undecided()
@@ -90,6 +91,7 @@ class Missed:
             f"{refused} programs of jobs found the kernel's table of them full: they are held to the "
             "strictest policy where one is enforced, else to none"
         )
-        turned_away = f"{self._jobs.turned_away} processes are of no job: {JOBS_MAX} jobs ran already"
+        why = f"{JOBS_MAX} jobs ran already, or there was no room to hold it"
+        turned_away = f"{self._jobs.turned_away} processes are of no job: {why}"
         told = [*([turned_away] if self._jobs.turned_away else []), *([unheld] if refused else [])]
         return [*losses(self._tracer), *told]

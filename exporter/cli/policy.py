@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network, IPv6Network
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -15,11 +16,13 @@ from exporter.cli.messages import Messages
 from exporter.cli.options import DOCUMENT, NAME, OTLP_PATH
 
 if TYPE_CHECKING:
+    from exporter.jobs.claims import Who
     from exporter.policy.decide import Act, Decision
     from exporter.policy.model import JobPolicy, Mode
 
 _DENIED_STATUS = 1
 _LOCALHOST = "localhost"
+_WHY_MAX = 400
 
 
 @click.group("policy", cls=Commands)
@@ -42,12 +45,16 @@ def command() -> None:
 def check(file: Path) -> int:
     """Say what is wrong with FILE: every error, as `file:line:column: what; how to fix`.
 
+    In the same way it remarks on sections of `jobs` whose `allow` counts for nobody, since they go by names
+    that a job's author chooses. Such a file is valid.
+
     \b
     ci-egress policy check policy.yaml
     """  # noqa: D301 - click wants a real backspace
     from exporter.policy.check import check_for_kernel
     from exporter.policy.parse import load_policy
     from exporter.policy.problems import PolicyError
+    from exporter.policy.sections import remarks
 
     try:
         policy = load_policy(file)
@@ -56,6 +63,8 @@ def check(file: Path) -> int:
         error.hint = None  # it would name this command
         raise
     rules = len(policy.rules) + sum(len(section.rules) for section in policy.sections)
+    for remark in remarks(policy):
+        Messages.current().tell_place(str(remark))
     Messages.current().say(
         f"{file} is valid: {_number(rules, 'rule')}, {_number(len(policy.sections), 'section')} for jobs, "
         f"mode {policy.mode.value}"
@@ -76,7 +85,12 @@ def check(file: Path) -> int:
     metavar="CHAIN",
     help='Executables from the job\'s root on, with > or commas between: "bash > npm > git".',
 )
-@click.option("--job", metavar="PIPELINE[/TASK]", type=NAME, help="Whose sections of `jobs` count, too.")
+@click.option(
+    "--job",
+    metavar="[PROVIDER:PROJECT:]PIPELINE[/TASK]",
+    type=NAME,
+    help="Whose sections of `jobs` count, too; without a project, those for which names are enough.",
+)
 @click.option("--json", "as_json", is_flag=True, help='{"verdict", "rule", "line", "others"}.')
 def explain(file: Path, destination: str, chain: str | None, job: str | None, *, as_json: bool) -> int:
     """Say what FILE does with a connect to DEST, which rule decides, and why others don't.
@@ -92,17 +106,30 @@ def explain(file: Path, destination: str, chain: str | None, job: str | None, *,
     \b
     ci-egress policy explain policy.yaml registry.example
     ci-egress policy explain policy.yaml github.com:443 --process "bash > git" --job release/build
+    ci-egress policy explain policy.yaml upload.example --job github:github.com/octo/app:release/publish
     """  # noqa: D301 - click wants a real backspace
-    from exporter.policy.decide import decide
-    from exporter.policy.model import Effect, effective
+    from exporter.policy.decide import Loser, decide, is_for
+    from exporter.policy.model import Effect
     from exporter.policy.parse import load_policy
     from exporter.policy.resolvers import system_resolvers
+    from exporter.policy.sections import effective, withheld
 
-    policy = effective(load_policy(file), *_job(job))
-    question = _question(destination)
+    whole, who, question = load_policy(file), _who(job), _question(destination)
+    policy = effective(whole, who)
     decision = decide(
-        policy, question.act, names=question.names, chain=_chain(chain), resolvers=system_resolvers()
+        policy,
+        question.act,
+        names=question.names,
+        chain=_chain(chain),
+        resolvers=system_resolvers(),
     )
+    uncounted = [
+        Loser(rule, each.why_not)
+        for each in withheld(whole, who)
+        for rule in each.rules
+        if is_for(rule, question.act, question.names)
+    ]
+    decision = replace(decision, others=(*decision.others, *uncounted))
     if as_json:
         print(json.dumps(fields(decision)))  # noqa: T201 - it is what was asked for
     else:
@@ -178,7 +205,8 @@ def show(question: Question, policy: JobPolicy, decision: Decision) -> None:
     table = Table.grid(padding=(0, 2, 0, 0))
     for other in decision.others:
         place = f"line {other.rule.line}" if other.rule.line else ""
-        table.add_row("not", Text(printable(other.rule.text)), place, Text(printable(other.why_not)))
+        why_not = Text(printable(other.why_not, limit=_WHY_MAX))
+        table.add_row("not", Text(printable(other.rule.text)), place, why_not)
     with printing(sys.stdout) as console:
         console.print(Text(_verdict(question, policy.mode, decision)), soft_wrap=True)
         if decision.others:
@@ -240,12 +268,22 @@ def _in_brackets(host: object) -> str:
             return str(host)
 
 
-def _job(text: str | None) -> tuple[str | None, str | None]:
-    """Pipeline and task: the task is what follows the last slash, since a pipeline may be `group/app`."""
+def _who(text: str | None) -> Who:
+    """The job: the task is what follows the last slash, since a pipeline may be `group/app`.
+
+    With a project it is taken to be of that. Raises UsageError.
+    """
+    from exporter.errors import UsageError
+    from exporter.jobs.claims import Who, named
+    from exporter.policy.keys import SectionKeyError, parse_claim
+
     if text is None:
-        return None, None
-    pipeline, slash, task = text.rpartition("/")
-    return (pipeline, task) if slash else (text, None)
+        return named(None, None)
+    try:
+        claim = parse_claim(text)
+    except SectionKeyError as error:
+        raise UsageError(f"--job: {error.what}", hint=error.fix) from None
+    return Who((claim,), is_vouched=claim.project is not None)
 
 
 def _chain(text: str | None) -> list[str]:

@@ -6,11 +6,12 @@ import uuid
 from collections.abc import Callable, Mapping
 
 from exporter.errors import UsageError
+from exporter.jobs.claims import Claim, claims_of, server_url
 from exporter.jobs.ids import GithubRun, Identity, trace_ids
 from exporter.jobs.model import HOST, Job, TraceIds
 from exporter.jobs.providers import PROVIDERS, Provider
 from exporter.jobs.sources import Source, read, resolve
-from exporter.jobs.text import clean_repository_url, clean_url, path_of, public_text, server_of
+from exporter.jobs.text import clean_repository_url, clean_url, path_of, public_text
 
 UNRECOGNISED = "run"
 """Provider of a job that no CI system started."""
@@ -37,15 +38,17 @@ def detect(
     """The job whose root has the environment `environ`; any text in it is survived.
 
     `job_env` names the variable that holds the job id, and wins over the provider table. Without it and
-    without a known provider the job is one of its own, under a fresh run id. Raises UsageError when the
-    variable that `job_env` names isn't set.
+    without a known provider the job is one of its own, under a fresh run id. Where the system's agent lets
+    nobody change what it tells of the project, it is taken for granted that the agent made the root. Raises
+    UsageError when the variable that `job_env` names isn't set.
     """
     if job_env is not None:
         return _named_by_user(environ, job_env)
     provider = recognise(environ)
     if provider is None:
         run_id = new_run_id()
-        return Job(provider=UNRECOGNISED, run_id=run_id, ids=_own_ids(environ, UNRECOGNISED, run_id))
+        ids, claims = _own_ids(environ, UNRECOGNISED, run_id), (Claim(UNRECOGNISED, None, None, None),)
+        return Job(provider=UNRECOGNISED, run_id=run_id, ids=ids, claims=claims)
     return _recognised(provider, environ, new_run_id)
 
 
@@ -89,7 +92,8 @@ def _named_by_user(environ: Mapping[str, str], job_env: str) -> Job:
         )
     ids = _own_ids(environ, NAMED_BY_USER, job_id, job_id)
     told = public_text(job_id) or job_id
-    return Job(provider=NAMED_BY_USER, run_id=told, task_run_id=told, ids=ids)
+    claims = (Claim(NAMED_BY_USER, None, None, None),)
+    return Job(provider=NAMED_BY_USER, run_id=told, task_run_id=told, ids=ids, claims=claims)
 
 
 def _own_ids(environ: Mapping[str, str], provider: str, run_id: str, job_id: str = "") -> TraceIds:
@@ -121,6 +125,8 @@ def _recognised(provider: Provider, environ: Mapping[str, str], new_run_id: Call
         revision=get(provider.revision),
         ref=ref,
         ref_type=ref_type,
+        claims=claims_of(provider, environ),
+        is_vouched=bool(provider.agents),
     )
 
 
@@ -128,7 +134,7 @@ def _ids(provider: Provider, environ: Mapping[str, str], run_id: str) -> TraceId
     attempt = resolve(provider.attempt, environ)
     identity = Identity(
         provider=provider.name,
-        server=_server(provider, environ) or "",
+        server=server_url(provider, environ) or "",
         project=resolve(provider.project, environ) or "",
         run_id=run_id,
         attempt=attempt or "",
@@ -137,12 +143,6 @@ def _ids(provider: Provider, environ: Mapping[str, str], run_id: str) -> TraceId
     check_run_id = resolve(provider.check_run_id, environ)
     github = GithubRun(run_id, attempt) if provider.check_run_id and attempt else None
     return trace_ids(identity, environ, github=github, check_run_id=check_run_id)
-
-
-def _server(provider: Provider, environ: Mapping[str, str]) -> str | None:
-    server = clean_url(resolve(provider.server, environ) or "")
-    run_url = clean_url(resolve(provider.run_url, environ) or "")
-    return server.rstrip("/") if server else server_of(run_url or "")
 
 
 def _job_id(provider: Provider, environ: Mapping[str, str]) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from exporter.jobs.claims import Claim, Who
+
 HOST = "host"
 """Provider of what belongs to no job."""
 
@@ -53,6 +55,15 @@ class Job:
     """`vcs.ref.head.name`"""
     ref_type: str | None = None
     """`vcs.ref.head.type`: `branch` or `tag`"""
+    claims: tuple[Claim, ...] = ()
+    """What the environment claims of it, for each CI system whose marks are there; empty: it isn't known."""
+    is_vouched: bool = False
+    """Whether system and project were told by an agent that lets no author change them."""
+
+    @property
+    def who(self) -> Who:
+        """What sections of a policy go by."""
+        return Who(self.claims or (Claim(None, None, self.pipeline, self.task),), self.is_vouched)
 
     @property
     def display_name(self) -> str:

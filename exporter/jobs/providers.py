@@ -44,6 +44,16 @@ class Provider:
     """Name of what is built, where its kind isn't told or stands in it (`refs/tags/v1`)."""
     run_url: Source = ()
     worker: Source = ()
+    place: str = ""
+    """Form of the project in keys of a policy's `jobs`; with a slash, the server comes first."""
+    keyed: Source = ()
+    """The project there, where `project` isn't all of its path."""
+    protected: Source = ()
+    """`true` or `false`: whether the branch or tag is a protected one."""
+    agents: tuple[str, ...] = ()
+    """Executables of its agent, if that sets server, project and `protected` last, and no author can."""
+    beside: tuple[str, ...] = ()
+    """Other systems whose marks its jobs may carry, too, without being a contradiction."""
     check_run_id: Source = ()
     """Given where the Collector's `githubreceiver` may publish the run's trace: then the ids are its ids."""
 
@@ -67,6 +77,13 @@ _GITHUB = Provider(
     ref=("$GITHUB_REF", "$GITHUB_REF_NAME"),
     run_url="$GITHUB_SERVER_URL/$GITHUB_REPOSITORY/actions/runs/$GITHUB_RUN_ID",
     worker="$RUNNER_NAME",
+    place="SERVER/OWNER/REPOSITORY",
+    protected="$GITHUB_REF_PROTECTED",
+    # Each step gets GITHUB_* from the `github` context, after `env` and GITHUB_ENV (Handlers/ScriptHandler.cs
+    # in actions/runner), and GITHUB_ACTIONS behind that (ProcessInvoker.cs).
+    agents=("Runner.Worker",),
+    # CodeBuild can be what GitHub's runner runs in.
+    beside=("codebuild",),
     check_run_id="$CI_EGRESS_CHECK_RUN_ID",
 )
 
@@ -80,11 +97,14 @@ _GITEA = replace(
     siblings=("$RUNNER_NAME",),
     # The web address counts runs per repository, GITHUB_RUN_ID counts them per server.
     run_url="$GITHUB_SERVER_URL/$GITHUB_REPOSITORY/actions/runs/$GITHUB_RUN_NUMBER",
+    # Its runner merges a step's own `env` last (pkg/runner/step.go in nektos/act).
+    agents=(),
+    beside=("github",),
     check_run_id=(),
 )
 
 PROVIDERS: tuple[Provider, ...] = (
-    replace(_GITEA, name="forgejo", present=("FORGEJO_ACTIONS",)),
+    replace(_GITEA, name="forgejo", present=("FORGEJO_ACTIONS",), beside=("gitea", "github")),
     _GITEA,
     _GITHUB,
     Provider(
@@ -104,6 +124,9 @@ PROVIDERS: tuple[Provider, ...] = (
         ref="$CI_COMMIT_REF_NAME",
         run_url="$CI_PIPELINE_URL",
         worker=("$CI_RUNNER_DESCRIPTION", "$CI_RUNNER_ID"),
+        place="SERVER/GROUP/PROJECT",
+        protected="$CI_COMMIT_REF_PROTECTED",
+        # Variables of .gitlab-ci.yml go before predefined ones, so that an author can change any of these.
     ),
     Provider(
         name="woodpecker",
@@ -120,6 +143,8 @@ PROVIDERS: tuple[Provider, ...] = (
         tag="$CI_COMMIT_TAG",
         branch=("$CI_COMMIT_SOURCE_BRANCH", "$CI_COMMIT_BRANCH"),
         run_url="$CI_PIPELINE_URL",
+        place="SERVER/OWNER/REPOSITORY",
+        beside=("drone",),
     ),
     Provider(
         name="jenkins",
@@ -138,6 +163,7 @@ PROVIDERS: tuple[Provider, ...] = (
         branch=("$CHANGE_BRANCH", "$BRANCH_NAME", "$GIT_BRANCH"),
         run_url="$BUILD_URL",
         worker="$NODE_NAME",
+        place="SERVER/JOB",
     ),
     Provider(
         name="circleci",
@@ -155,6 +181,7 @@ PROVIDERS: tuple[Provider, ...] = (
         tag="$CIRCLE_TAG",
         branch="$CIRCLE_BRANCH",
         run_url="$CIRCLE_BUILD_URL",
+        place="SERVER/OWNER/REPOSITORY",
     ),
     Provider(
         name="buildkite",
@@ -170,6 +197,10 @@ PROVIDERS: tuple[Provider, ...] = (
         branch="$BUILDKITE_BRANCH",
         run_url=("$BUILDKITE_BUILD_URL#$BUILDKITE_JOB_ID", "$BUILDKITE_BUILD_URL"),
         worker="$BUILDKITE_AGENT_NAME",
+        place="SERVER/ORGANIZATION/PIPELINE",
+        keyed="$BUILDKITE_ORGANIZATION_SLUG/$BUILDKITE_PIPELINE_SLUG",
+        # Its own variables are merged over those of pipelines, builds and steps.
+        agents=("buildkite-agent",),
     ),
     Provider(
         name="azure",
@@ -189,6 +220,7 @@ PROVIDERS: tuple[Provider, ...] = (
         ref="$BUILD_SOURCEBRANCH",
         run_url="$SYSTEM_TEAMFOUNDATIONSERVERURI$SYSTEM_TEAMPROJECTID/_build/results?buildId=$BUILD_BUILDID",
         worker="$AGENT_NAME",
+        place="SERVER/ORGANIZATION/REPOSITORY",
     ),
     Provider(
         name="harness",
@@ -204,6 +236,8 @@ PROVIDERS: tuple[Provider, ...] = (
         branch=("$DRONE_SOURCE_BRANCH", "$DRONE_COMMIT_BRANCH"),
         run_url="$DRONE_BUILD_LINK",
         worker="$DRONE_STAGE_MACHINE",
+        place="SERVER/PIPELINE",
+        beside=("drone",),
     ),
     Provider(
         name="drone",
@@ -219,6 +253,7 @@ PROVIDERS: tuple[Provider, ...] = (
         branch=("$DRONE_SOURCE_BRANCH", "$DRONE_COMMIT_BRANCH"),
         run_url="$DRONE_BUILD_LINK",
         worker="$DRONE_STAGE_MACHINE",
+        place="SERVER/OWNER/REPOSITORY",
     ),
     Provider(
         name="travis",
@@ -233,6 +268,7 @@ PROVIDERS: tuple[Provider, ...] = (
         tag="$TRAVIS_TAG",
         branch=("$TRAVIS_PULL_REQUEST_BRANCH", "$TRAVIS_BRANCH"),
         run_url=("$TRAVIS_BUILD_WEB_URL", "$TRAVIS_JOB_WEB_URL"),
+        place="SERVER/OWNER/REPOSITORY",
     ),
     Provider(
         name="teamcity",
@@ -243,6 +279,7 @@ PROVIDERS: tuple[Provider, ...] = (
         pipeline="$TEAMCITY_PROJECT_NAME",
         revision="$BUILD_VCS_NUMBER",
         run_url="$BUILD_URL",
+        place="SERVER/PROJECT/CONFIGURATION",
     ),
     Provider(
         name="bitbucket",
@@ -259,6 +296,7 @@ PROVIDERS: tuple[Provider, ...] = (
         tag="$BITBUCKET_TAG",
         branch="$BITBUCKET_BRANCH",
         run_url="https://bitbucket.org/$BITBUCKET_REPO_FULL_NAME/pipelines/results/$BITBUCKET_BUILD_NUMBER",
+        place="SERVER/OWNER/REPOSITORY",
     ),
     Provider(
         name="codebuild",
@@ -272,6 +310,7 @@ PROVIDERS: tuple[Provider, ...] = (
         revision="$CODEBUILD_RESOLVED_SOURCE_VERSION",
         ref="$CODEBUILD_WEBHOOK_HEAD_REF",
         run_url="$CODEBUILD_PUBLIC_BUILD_URL",
+        place="PROJECT",
     ),
     Provider(
         name="argo",

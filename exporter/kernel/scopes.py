@@ -45,7 +45,7 @@ class Scopes:
         self._policies, self._grants, self._queries = policies, grants, queries
         self._windows, self._procs = windows, maps["procs"]
         self._candidates = Candidates(maps["candidates"])
-        self._own_resolvers = maps["own_resolvers"]
+        self._late_resolvers = maps["late_resolvers"]
         self._modes = maps["modes"]
 
     def open(self, scope: int) -> None:
@@ -54,8 +54,10 @@ class Scopes:
 
     def adopt(self, process: ProcessKey, exec_id: int, scope: int) -> None:
         """Let what was followed as of no job be of `scope`: see Candidates."""
-        self._frames.arrived(process, scope)  # first: once something of it is denied, all is held
-        self._candidates.adopt(process, exec_id, scope)
+        try:
+            self._frames.arrived(process, scope)  # first: once something of it is denied, all is held
+        finally:
+            self._candidates.adopt(process, exec_id, scope)
 
     def release(self, process: ProcessKey, exec_id: int) -> None:
         """Let what was held until it is known be of no job: see Candidates."""
@@ -89,7 +91,7 @@ class Scopes:
         """
         if len(self._candidates) < SWEPT_FROM:
             return
-        needed = {key for _, key in self._own_resolvers.items()}
+        needed = {key for _, key in self._late_resolvers.items()}
         for _, value in self._procs.items():
             proc = wire.ProcValue._make(wire.PROC_VALUE.unpack(value))
             if proc.scope == HOST:

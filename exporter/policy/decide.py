@@ -90,7 +90,7 @@ def decide(
     from the job's root to the process, names or paths. `resolvers` are the system's.
     """
     act = act.plain
-    near = [rule for rule in policy.all_rules(resolvers) if _is_for(rule, act, names)]
+    near = [rule for rule in policy.all_rules(resolvers) if is_for(rule, act, names)]
     unmet = [_unmet(rule, act, chain) for rule in near]
     winner = _winner([rule for rule, reason in zip(near, unmet, strict=True) if reason is None], names)
     others = tuple(
@@ -142,7 +142,8 @@ def precedence(rule: Rule) -> tuple[tuple[int, ...], bool, bool, bool]:
     return specificity, rule.ports is not None, rule.effect is Effect.DENY, rule.protocol is not Protocol.ANY
 
 
-def _is_for(rule: Rule, act: Act, names: Collection[str]) -> bool:
+def is_for(rule: Rule, act: Act, names: Collection[str]) -> bool:
+    """Whether `rule` names the destination of `act`, whatever else it asks for."""
     if isinstance(rule.host, Name):
         return any(_names(rule, name) for name in names)
     return act.address is not None and act.address in rule.host

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from enum import Enum, IntEnum
-from fnmatch import fnmatchcase
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from exporter.policy.keys import Key
 
 ANY_PORT = 0
 """Stands for every port: a rule can't name port 0."""
@@ -127,12 +129,17 @@ class Rule:
 
 @dataclass(frozen=True)
 class Section:
-    """Rules, and perhaps a mode, for the jobs whose name matches."""
+    """Rules, and perhaps a mode, for the jobs that its key is for."""
 
-    pattern: str
-    """As fnmatch has it, for `pipeline` and for `pipeline/task`."""
+    key: Key
     mode: Mode | None = None
     rules: tuple[Rule, ...] = ()
+    trusts_names: bool | None = None
+    """Whether names count that a job's author chooses; None: as for the file as a whole."""
+    source: str = ""
+    """The file."""
+    line: int | None = None
+    column: int | None = None
 
 
 @dataclass(frozen=True)
@@ -144,6 +151,8 @@ class Policy:
     sections: tuple[Section, ...] = ()
     resolvers: Rule | None = None
     """Where `resolvers: system` stands: a rule without addresses of its own; None where it doesn't."""
+    trusts_names: bool = False
+    """Whether sections go by names that a job's author chooses, where they don't say."""
 
 
 @dataclass(frozen=True)
@@ -192,23 +201,6 @@ def job_names(pipeline: str | None, task: str | None) -> tuple[str, ...]:
     """What patterns of sections are held against: `pipeline`, and `pipeline/task` where there is a task."""
     of_all = pipeline or ""
     return (of_all,) if task is None else (of_all, f"{of_all}/{task}")
-
-
-def effective(policy: Policy, pipeline: str | None, task: str | None) -> JobPolicy:
-    """What `policy` says for the job `task` of `pipeline`; None where a job has no such name.
-
-    All matching sections add up, and the strictest mode wins. What several of them say alike counts once.
-    """
-    names = job_names(pipeline, task)
-    sections = [
-        section for section in policy.sections if any(fnmatchcase(name, section.pattern) for name in names)
-    ]
-    modes = {policy.mode, *(section.mode for section in sections)}
-    rules: dict[tuple[object, ...], Rule] = {}
-    for rule in (*policy.rules, *(rule for section in sections for rule in section.rules)):
-        rules.setdefault(rule.meaning, rule)
-    mode = Mode.ENFORCE if Mode.ENFORCE in modes else Mode.AUDIT
-    return JobPolicy(mode, tuple(rules.values()), policy.resolvers)
 
 
 def strictest(policy: Policy) -> JobPolicy:

@@ -18,6 +18,7 @@ from exporter.documents.fields import (
 from exporter.documents.problems import Problems
 from exporter.documents.tree import Kind, Listing, Mapping, Node, Scalar
 from exporter.policy import overlaps, rules
+from exporter.policy.keys import Key, SectionKeyError, parse_key
 from exporter.policy.model import Effect, Mode, Policy, Rule, Section, resolvers_rule
 from exporter.policy.problems import PolicyError
 from exporter.policy.rules import read_mapping_rule, read_scalar_rule
@@ -35,9 +36,9 @@ RULES_MAX = 20_000
 ENDPOINTS_SOURCE = "--allowed-endpoints"
 _ENDPOINTS_HINT = 'put blanks between destinations, as in "registry.example:443 udp://192.0.2.53:53"'
 
-TOP_KEYS = ("version", "mode", "resolvers", "allow", "deny", "jobs")
+TOP_KEYS = ("version", "mode", "resolvers", "allow", "deny", "trust_names", "jobs")
 _BASELINE_KEYS = ("entries", "pipelines")
-SECTION_KEYS = ("mode", "allow", "deny")
+SECTION_KEYS = ("mode", "allow", "deny", "protected_ref", "trust_names")
 _WORD = re.compile(r"\S+")
 
 
@@ -101,6 +102,7 @@ class _Reader:
             self._both(fields),
             self._sections(fields.get("jobs")),
             resolvers_rule(self._source, resolvers.line, resolvers.column) if resolvers else None,
+            self._flag(fields, "trust_names") or False,
         )
 
     def _sections(self, node: Node | None) -> tuple[Section, ...]:
@@ -112,15 +114,27 @@ class _Reader:
             )
             return ()
         sections = []
-        for pattern, body in read_pairs(node, self._problems):
-            if not pattern.text:
-                self._problems.add(
-                    pattern, "an empty pattern", 'name jobs, as in "release/*", or "*" for all'
-                )
+        for name, body in read_pairs(node, self._problems):
+            key = self._key(name)
             fields = read_fields(body, SECTION_KEYS, "a section of `jobs`", self._problems)
             if fields is not None:
-                sections.append(Section(pattern.text, self._mode(fields), self._both(fields)))
+                key = key._replace(is_protected=self._flag(fields, "protected_ref") or False)
+                trusts_names = self._flag(fields, "trust_names")
+                place = (self._source, name.line, name.column)
+                sections.append(Section(key, self._mode(fields), self._both(fields), trusts_names, *place))
         return tuple(sections)
+
+    def _key(self, node: Scalar) -> Key:
+        try:
+            return parse_key(node.text)
+        except SectionKeyError as error:
+            self._problems.add(node, error.what, error.fix)
+            return Key(node.text, node.text)
+
+    def _flag(self, fields: Fields, name: str) -> bool | None:
+        node = fields.get(name)
+        text = read_choice(node, name, ("true", "false"), self._problems) if node else None
+        return None if text is None else text == "true"
 
     def _mode(self, fields: Fields) -> Mode | None:
         node = fields.get("mode")

@@ -56,9 +56,15 @@ class User:
             os.chown(folder, self.uid, self.uid)
 
 
-TAKEN_BY_SUDO = {"PYTHONPATH": "src; touch owned", "RUBYLIB": 'it\'s "$HOME" `id`', "TMPDIR": "/var/tmp"}  # noqa: S108
-"""Variables that a build may have, and `sudo -E` takes away."""
-SHOW_TAKEN = 'printf "%s\\n" "$PYTHONPATH" "$RUBYLIB" "$TMPDIR"'
+TAKEN_BY_SUDO = {
+    "PYTHONPATH": "src; touch owned",
+    "RUBYLIB": 'it\'s "$HOME" `id`',
+    "TMPDIR": "/var/tmp",  # noqa: S108
+    "PYTHONPYCACHEPREFIX": "compiled",
+}
+"""Variables that a build may have and root must not. `sudo -E` takes all but the last one away, which says
+where Python looks for code that is compiled already, and puts it."""
+SHOW_TAKEN = 'printf "%s\\n" "$PYTHONPATH" "$RUBYLIB" "$TMPDIR" "$PYTHONPYCACHEPREFIX"'
 
 
 @pytest.fixture(scope="session")

@@ -202,8 +202,9 @@ def test_a_command_has_the_variables_that_sudo_takes_away(checkout: Path, path: 
     sudoer.give(checkout)
     done = run_hook(checkout, SHOW_TAKEN, path, {}, under=sudoer.under, **TAKEN_BY_SUDO)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-3:] == list(TAKEN_BY_SUDO.values())
+    assert done.stdout.splitlines()[-len(TAKEN_BY_SUDO) :] == list(TAKEN_BY_SUDO.values())
     assert not (checkout / "owned").exists()
+    assert not (checkout / "compiled").exists()
 
 
 @pytest.mark.parametrize(

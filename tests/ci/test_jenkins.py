@@ -129,6 +129,7 @@ def test_a_script_has_the_variables_that_sudo_takes_away(folder: Path, path: str
     (result,), log = call(folder, path, {"script": SHOW_TAKEN, "returnStdout": True}, under=under)
     assert result.get("returned", "").splitlines() == list(TAKEN_BY_SUDO.values()), log
     assert not (folder / "workspace" / "owned").exists()
+    assert not (folder / "workspace" / "compiled").exists()
 
 
 def test_a_value_is_never_an_option_or_a_shell_word(folder: Path, path: str) -> None:

@@ -115,6 +115,6 @@ def _is_clean(job: Job) -> None:
 
 
 def _texts(job: Job) -> Iterator[str]:
-    for name, value in vars(job).items():
-        if name != "ids" and value is not None:
-            yield value
+    yield from (value for value in vars(job).values() if isinstance(value, str))
+    for claim in job.claims:
+        yield from (name for name in (claim.provider, claim.pipeline, claim.task) if name is not None)

@@ -6,12 +6,14 @@ import re
 from ipaddress import ip_address
 
 from exporter.errors import FileError
+from exporter.jobs.claims import named
 from exporter.policy.compile import compile_policy
 from exporter.policy.decide import Act, decide
 from exporter.policy.entries import Verdict
-from exporter.policy.model import Effect, JobPolicy, Policy, effective
+from exporter.policy.model import Effect, JobPolicy, Policy
 from exporter.policy.parse import parse_allowed_endpoints, parse_policy
 from exporter.policy.problems import PolicyError
+from exporter.policy.sections import effective
 from tests.fuzz.draw import Draw
 from tests.unit.policy.files import EXAMPLE
 from tests.unit.policy.kernel_model import Kernel, held_mask
@@ -27,7 +29,15 @@ _SOUND = (*_HOSTS[:4], "192.0.2.1", "192.0.2.0/24", "0.0.0.0/0", "[::/0]", "[200
 _SCHEMES = ("", "", "", "tcp://", "udp://", "icmp://", "any://", "TCP://", "https://", "://")
 _PORTS = ("", "", ":443", ":80", ":*", ":0", ":65536", ":x", ":", ":443:443")
 _LINEAGES = ("[git]", "[git, npm]", "[/usr/bin/git]", "[]", "git", "[a b]", "[[git]]", '["\\0"]')
-_KEYS = ("allow", "deny", "allow", "mode", "resolvers", "jobs", "version", "allows", '""', "? a")
+_KEYS = (
+    *("allow", "deny", "allow", "mode", "resolvers", "jobs", "version", "allows", '""', "? a"),
+    *("trust_names", "protected_ref"),
+)
+_FULL = tuple(
+    f'"{key}"'
+    for key in ("github:github.com/octo/app:*", "g*:*:release/*", "gihub:a:b", "github::", "*:[:]:[", ":::")
+)
+"""Keys of `jobs` with parts, or nearly."""
 _DICTIONARY = [
     *(b"&a ", b"*a", b"!!str ", b"? ", b"<<: ", b"---\n", b"...\n", b"%YAML 1.1\n", b"\xff"),
     *(b"{", b"}", b"[", b"]", b"'", b'"', b"|\n", b">\n", b"#", b": ", b"- ", b"\r", b"\t", b"\0"),
@@ -53,7 +63,7 @@ def check(draw: Draw) -> None:
         data = draw.mutated(data, _DICTIONARY)
     policy = _parsed(data)
     if policy is not None:
-        _decides_alike(draw, effective(policy, "release", "build"))
+        _decides_alike(draw, effective(policy, named("release", "build")))
 
 
 def _sound(draw: Draw) -> str:
@@ -80,10 +90,11 @@ def _entry(draw: Draw, depth: int) -> str:
     key = draw.choice(_KEYS)
     indent = "  " * depth
     match key:
-        case "mode" | "resolvers" | "version":
-            return f"{indent}{key}: {draw.choice(('audit', 'enforce', 'system', '1', '[1]', draw.text(4)))}\n"
+        case "mode" | "resolvers" | "version" | "trust_names" | "protected_ref":
+            words = ("audit", "enforce", "system", "1", "[1]", "true", draw.text(4))
+            return f"{indent}{key}: {draw.choice(words)}\n"
         case "jobs" if depth == 0:
-            pattern = draw.choice(("release", '"release/*"', '"*"', '"*/build"', '""', "[a-"))
+            pattern = draw.choice(("release", '"release/*"', '"*"', '"*/build"', '""', "[a-", *_FULL))
             return f"jobs:\n  {pattern}:\n" + "".join(draw.some(lambda: _entry(draw, 2), 3))
         case _:
             rules = draw.some(lambda: _rule(draw), 5)

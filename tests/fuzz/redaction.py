@@ -7,15 +7,17 @@ from functools import cache
 
 from exporter.arguments import Arguments, arguments_block
 from exporter.redact import redact_arguments
-from exporter.redact_programs import SECRET_OPTIONS, SECRET_PLACES
+from exporter.redact_places import SECRET_PLACES
+from exporter.redact_programs import LATE_WORDS, SECRET_OPTIONS
 from exporter.redact_rules import REDACTED
 from exporter.redact_tokens import TOKEN_SHAPES
 from tests.fuzz.draw import Draw
-from tests.unit.corpus import SecretLine, ordinary_lines, secret_lines
+from tests.unit.corpus import SecretLine, ordinary_lines, readable_lines, secret_lines, tool_lines
 
 _WORDS = sorted(
-    {word for row in SECRET_OPTIONS for word in (*row.programs, *row.options, row.subcommand or "")}
+    {word for row in SECRET_OPTIONS for word in (*row.programs, *row.options, *row.subcommands)}
     | {word for place in SECRET_PLACES for word in place.words}
+    | LATE_WORDS
 )
 _HINTS = [hint for shape in TOKEN_SHAPES for hint in shape.hints]
 _MARKS = (*"\"'\\ \n\0=&;,:-_@/<>[](){}$|#.", "://", "=>", '\\"', "$X", "${X}", "$(x)", REDACTED, "«", "%41")
@@ -130,9 +132,11 @@ def _changed_line(draw: Draw) -> list[str]:
 @cache
 def _found_lines() -> list[SecretLine]:
     """Those of the corpus whose secrets are found when nothing else stands there."""
-    return [line for line in secret_lines() if not line.left_in(redact_arguments(line.arguments))]
+    lines = [*secret_lines(), *tool_lines()]
+    return [line for line in lines if not line.left_in(redact_arguments(line.arguments))]
 
 
 @cache
 def _all_lines() -> list[list[str]]:
-    return [*(line.arguments for line in secret_lines()), *ordinary_lines()]
+    secret = [*secret_lines(), *tool_lines()]
+    return [*(line.arguments for line in secret), *ordinary_lines(), *readable_lines()]

@@ -31,7 +31,12 @@ def explained(policy: Path, *arguments: str) -> tuple[int, Any]:
 def test_a_valid_policy_is_told_to_be_one(policy: Path) -> None:
     done = ci_egress("policy", "check", "policy.yaml", cwd=policy.parent)
     assert (done.status, done.stdout) == (0, b"")
-    assert done.stderr == "ci-egress: policy.yaml is valid: 10 rules, 1 section for jobs, mode audit\n"
+    *remarks, last = done.stderr.splitlines()
+    assert last == "ci-egress: policy.yaml is valid: 10 rules, 1 section for jobs, mode audit"
+    assert remarks == [
+        "policy.yaml:15:3: what `release/*` allows doesn't count: a job's author chooses this name; name the "
+        "project, as in `github:github.com/OWNER/REPOSITORY:release/*`, or add `trust_names: true`"
+    ]
 
 
 def test_all_errors_are_told_with_places_for_editors(policy: Path) -> None:
@@ -105,9 +110,37 @@ def test_a_destination_is_a_name_or_an_address(
 
 
 def test_sections_count_for_the_job_that_is_named(policy: Path) -> None:
+    policy.write_text(f"trust_names: true\n{EXAMPLE}")
     assert explained(policy, "upload.packages.example")[0] == 1
     assert explained(policy, "upload.packages.example", "--job", "release/build")[0] == 0
     assert explained(policy, "upload.packages.example", "--job", "nightly/build")[0] == 1
+
+
+KEYED = """\
+version: 1
+jobs:
+  "github:github.com/octo/app:release/*": {allow: [upload.example]}
+  "release/*": {mode: enforce, allow: [upload.example]}
+"""
+
+
+def test_a_section_that_a_job_could_claim_by_its_name_does_not_count_and_that_is_told(policy: Path) -> None:
+    policy.write_text(KEYED)
+    status, told = explained(policy, "upload.example", "--job", "release/build")
+    assert (status, told["verdict"], told["rule"]) == (1, "deny", "default")
+    assert [(other["line"], other["why_not"].partition(";")[0]) for other in told["others"]] == [
+        (3, "its section doesn't count: which project, or what kind of branch, the job is of isn't known"),
+        (4, "its section doesn't count: a job's author chooses this name"),
+    ]
+    ours, theirs = (f"github:github.com/{owner}/app:release/build" for owner in ("octo", "evil"))
+    assert explained(policy, "upload.example", "--job", ours)[0] == 0
+    assert explained(policy, "upload.example", "--job", theirs)[0] == 1
+
+
+def test_a_job_that_cannot_be_one_is_an_error(policy: Path) -> None:
+    done = ci_egress("policy", "explain", policy.name, "a.example", "--job", "gihub:a:b", cwd=policy.parent)
+    assert (done.status, done.stdout) == (2, b"")
+    assert done.stderr == "ci-egress: error: --job: unknown CI system `gihub`; did you mean github?\n"
 
 
 def test_for_a_person_it_is_said_in_words(policy: Path) -> None:

@@ -15,10 +15,11 @@ import dns.rrset
 
 from exporter import wire
 from exporter.events import ProcessKey
+from exporter.jobs.claims import named
 from exporter.kernel.grants import Grants
 from exporter.policy.compile import Compiled, compile_policy
-from exporter.policy.model import effective
 from exporter.policy.parse import parse_policy
+from exporter.policy.sections import effective
 from exporter.procfs import started_ns
 
 from .direct import KernelSide, kernel_side
@@ -34,7 +35,9 @@ DENIED, SENT = "EPERM", "ok"
 
 def compiled(text: str) -> Compiled:
     """The policy of a file with that behind `version: 1`."""
-    return compile_policy(effective(parse_policy(f"version: 1\n{text}".encode(), "policy.yaml"), None, None))
+    return compile_policy(
+        effective(parse_policy(f"version: 1\n{text}".encode(), "policy.yaml"), named(None, None))
+    )
 
 
 class Governed:
@@ -47,6 +50,11 @@ class Governed:
         started = started_ns(os.getpid())
         assert started is not None
         self._process = ProcessKey(os.getpid(), started)
+
+    @property
+    def scope(self) -> int:
+        """Of the latest job."""
+        return self._scope
 
     def hold_to(self, policy: Compiled) -> int:
         """Begin another job, of this process, under `policy`; its scope."""

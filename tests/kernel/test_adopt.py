@@ -91,6 +91,7 @@ def kill(watch: Watch) -> None:
 
 
 HELD = f"""
+trust_names: true
 jobs:
   "*/held": {{mode: enforce, allow: ["{PEER}"]}}
 """
@@ -294,6 +295,7 @@ def test_what_names_granted_goes_on_under_the_same_policy(
 
 
 GRANTED = f"""
+trust_names: true
 jobs:
   "*/held": {{{{mode: enforce, allow: ["udp://{V4.evil}:53", "{{}}:{PORT}"]}}}}
 """
@@ -352,13 +354,13 @@ def test_a_chain_of_processes_stays_what_it_was(host: Host, steps: Steps, tmp_pa
 def lineages(*executables: str) -> str:
     """Enforced: to the peer, and with each of these above."""
     rules = [f"{{host: {V4.peer}, ports: [{PORT}], lineage: [{name}]}}" for name in executables]
-    return f"jobs:\n  '*/held': {{mode: enforce, allow: [{', '.join(rules)}]}}\n"
+    return f"trust_names: true\njobs:\n  '*/held': {{mode: enforce, allow: [{', '.join(rules)}]}}\n"
 
 
 def sections(*tasks: str, allow: str = PEER) -> str:
     """Enforced for each."""
     lines = [f"  '{task}': {{mode: enforce, allow: ['{allow}']}}" for task in tasks]
-    return "\n".join(["jobs:", *lines, ""])
+    return "\n".join(["trust_names: true", "jobs:", *lines, ""])
 
 
 def test_a_job_whose_first_process_is_gone_stays_held(host: Host, steps: Steps, tmp_path: Path) -> None:

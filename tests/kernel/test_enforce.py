@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from exporter.jobs.claims import named
 from exporter.kernel.control import governed, instances, matching, switch
 from exporter.kernel.registry import JobMode, Registered
 from exporter.policy.compile import compile_policy
-from exporter.policy.model import effective
 from exporter.policy.parse import parse_policy
+from exporter.policy.sections import effective
 
 from .attached import wait_for
 from .direct import kernel_side
@@ -228,7 +229,7 @@ def test_a_recording_tells_the_same_of_a_flip(host: Host, lab: Lab, tmp_path: Pa
 
 def test_what_was_chosen_survives_another_policy() -> None:
     """However the two writers meet: the exporter that puts policies in force, and the command."""
-    audited = compile_policy(effective(parse_policy(b"version: 1\nallow: [192.0.2.1]", "a"), "a", "b"))
+    audited = compile_policy(effective(parse_policy(b"version: 1\nallow: [192.0.2.1]", "a"), named("a", "b")))
     with kernel_side() as kernel:
         tracer = kernel.tracer
         tracer.register(1, Registered("group/race", "b", 1, 1, 1, JobMode.AUDIT))

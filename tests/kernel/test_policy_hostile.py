@@ -172,7 +172,7 @@ def test_what_a_build_script_sets_moves_it_under_no_other_jobs_policy(
             ["192.0.2.77"],
             script(tmp_path, *acts),
             tmp_path,
-            more=f"jobs: {sections}\n",
+            more=f"trust_names: true\njobs: {sections}\n",
             env=GITLAB,
         )
     ruled = Ruled(ruled.seen, mode, ruled.file, ruled.records)

@@ -129,6 +129,7 @@ def known(watch: Watch, *runs: str) -> None:
 
 
 SECTIONS = f"""
+trust_names: true
 jobs:
   "*/strict": {{mode: enforce, allow: ["{PEER}"]}}
   "*/lax": {{allow: ["{EVIL}"]}}

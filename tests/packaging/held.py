@@ -6,5 +6,5 @@ from tests.kernel.test_watch_policy import PEER
 
 TASK = "packaged"
 """That job's name."""
-POLICY = f'version: 1\njobs:\n  "*/{TASK}": {{mode: enforce, allow: ["{PEER}"]}}\n'
+POLICY = f'version: 1\ntrust_names: true\njobs:\n  "*/{TASK}": {{mode: enforce, allow: ["{PEER}"]}}\n'
 """It may connect to the peer. What others do isn't denied, so that they may go on meanwhile."""

@@ -13,6 +13,7 @@ RECENT, ALL = (3, 4, 5), (1, 2, 3, 4, 5)
 RELEASE, NIGHTLY = (3, 4), (5,)
 TOTAL = 2 * HONEST + 2 * POISONED + SMOKE
 GIT, METRICS, MIRROR, REGISTRY = (f"{name}.example" for name in ("git", "metrics", "mirror", "registry"))
+_CARRIERS = (names.RESOLVER, METRICS, GIT, MIRROR, REGISTRY, BEACON)
 _PYTHON = "python3.11"
 
 
@@ -112,12 +113,15 @@ FLEET: dict[str, Expected] = {
     ),
     "By destination": Table(
         lambda fleet: [
-            (names.RESOLVER, 2, 11, None, None),
-            (METRICS, 2, 2, None, None),
-            *(
-                (host, 2, attempts, *_both_ways(fleet, RECENT, host))
-                for host, attempts in ((GIT, 3), (MIRROR, 2), (REGISTRY, 2), (BEACON, 4))
-            ),
+            (host, 2, attempts, *_both_ways(fleet, RECENT, host))
+            for host, attempts in {
+                names.RESOLVER: 11,
+                METRICS: 2,
+                GIT: 3,
+                MIRROR: 2,
+                REGISTRY: 2,
+                BEACON: 4,
+            }.items()
         ]
     ),
     "Attempts by verdict": Curves(lambda _: {"allow": TOTAL - 4, "audit": 2, "deny": 2}, ALL),
@@ -151,7 +155,7 @@ PIPELINE: dict[str, Expected] = {
         ("smoke", GIT, "81", "tcp", "allow", "false", 1),
     ),
     "Payload by destination": Table(
-        lambda fleet: [(host, *_both_ways(fleet, RELEASE, host)) for host in (GIT, MIRROR, REGISTRY, BEACON)]
+        lambda fleet: [(host, *_both_ways(fleet, RELEASE, host)) for host in _CARRIERS]
     ),
     "Chains of programs": lines(
         ("curl", GIT, 1),
@@ -171,9 +175,7 @@ PIPELINE: dict[str, Expected] = {
     ),
     "Time to connect, 95th percentile": Durations({BEACON, GIT, MIRROR, REGISTRY}, (1, 2, 3, 4)),
     "Sent by destination": Curves(
-        lambda fleet: {
-            host: fleet.payload("sent", (1, 2, 3, 4), host) for host in (BEACON, GIT, MIRROR, REGISTRY)
-        }
+        lambda fleet: {host: fleet.payload("sent", (1, 2, 3, 4), host) for host in _CARRIERS}
     ),
     "Traces": Traces((3, 4)),
     "Traces with something novel": Traces((3,)),

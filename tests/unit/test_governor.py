@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 SECTIONS = """
 version: 1
 allow: [a.example]
+trust_names: true
 jobs:
   "*/strict": {mode: enforce}
   "*/more": {allow: [b.example]}
@@ -50,6 +51,8 @@ class Kernel:
     refuses: str = ""
     """A rule that has no room."""
     numbers: Any = field(default_factory=lambda: count(1))
+    fails: bool = False
+    """Whether nobody can be held now."""
 
     @property
     def scopes(self) -> Kernel:
@@ -80,6 +83,8 @@ class Kernel:
         return Written(number, policy, 0)
 
     def hold(self, scope: int, number: int, policy: Compiled, _seeds: object) -> None:
+        if self.fails:
+            raise MemoryError
         assert self.written[number] is policy
         self.held[scope] = (number, policy.mode)
 
@@ -270,3 +275,16 @@ def test_without_a_policy_scopes_are_opened_and_closed() -> None:
     assert governor.begin(1, named("build")) is None
     assert (governor.overflow(), governor.others(), kernel.alive, kernel.held) == (None, {}, {1}, {})
     assert kernel.told[1].label == "release/build"
+
+
+def test_who_could_not_be_held_is_when_it_is_tried_again() -> None:
+    kernel = Kernel()
+    governor = started(kernel)
+    kernel.fails = True
+    with pytest.raises(MemoryError):
+        governor.begin(2, named("strict"))
+    assert 2 not in kernel.held
+    kernel.fails = False
+    terms = governor.begin(2, named("strict"))
+    assert terms is not None
+    assert kernel.held[2] == (terms.number, Mode.ENFORCE)

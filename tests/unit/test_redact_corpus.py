@@ -14,10 +14,19 @@ from detect_secrets.plugins.keyword import KeywordDetector
 
 from exporter.redact import redact_arguments
 from exporter.redact_tokens import TOKEN_SHAPES
-from tests.unit.corpus import LEFT_OVER_CHARS, SecretLine, ordinary_lines, secret_lines
+from tests.unit.corpus import (
+    LEFT_OVER_CHARS,
+    SecretLine,
+    ordinary_lines,
+    readable_lines,
+    secret_lines,
+    tool_lines,
+)
 
 _SECRETS = secret_lines()
+_TOOLS = tool_lines()
 _ORDINARY = ordinary_lines()
+_READABLE = readable_lines()
 _MANUAL = (Path(__file__).parents[2] / "docs" / "redaction.md").read_text(encoding="utf-8")
 
 
@@ -62,8 +71,36 @@ def test_false_positives_are_what_the_manual_says() -> None:
     assert listed("What is taken for a secret") == [shlex.join(arguments) for arguments in changed()]
 
 
+def test_no_tool_keeps_its_secret() -> None:
+    assert len(_TOOLS) >= 1800
+    assert len({line.arguments[0] for line in _TOOLS}) >= 800
+    assert len({line.text for line in _TOOLS}) == len(_TOOLS)
+    assert all(line.secrets for line in _TOOLS)
+    left = [line.text for line in _TOOLS if line.left_in(redact_arguments(line.arguments))]
+    assert left == []
+    assert f"all {len(_TOOLS):,} lines of" in _MANUAL
+
+
+def test_what_is_readable_stays_so() -> None:
+    assert len(_READABLE) >= 600
+    assert len({tuple(arguments) for arguments in _READABLE}) == len(_READABLE)
+    assert [arguments for arguments in _READABLE if redact_arguments(arguments) != arguments] == []
+    assert f"{len(_READABLE):,} that look like them" in _MANUAL
+
+
+def test_few_words_beside_a_secret_are_lost_with_it() -> None:
+    lost = [line.text for line in _TOOLS if _others(line, redact_arguments(line.arguments))]
+    assert f"another word is lost, too, in {len(lost)} of them" in _MANUAL, lost
+
+
+def _others(line: SecretLine, redacted: list[str]) -> list[str]:
+    """The arguments that hold nothing of a secret, and yet are others now."""
+    words = zip(line.arguments, redacted, line.others, strict=True)
+    return [word for word, shown, is_other in words if is_other and word != shown]
+
+
 def test_what_a_secret_leaves_behind_is_still_a_command_line() -> None:
-    for line in _SECRETS:
+    for line in (*_SECRETS, *_TOOLS):
         redacted = redact_arguments(line.arguments)
         assert len(redacted) == len(line.arguments)
         assert redacted[0] == line.arguments[0]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
@@ -15,11 +17,14 @@ from exporter.jobs.detect import detect
 from exporter.kernel.registry import Registered, Standing, run_hash
 from exporter.programs import Image
 from exporter.watched import IDLE_S, QUIET_S, SETTLE_S
-from exporter.watching import HOST_TRACE_S, JOBS_MAX
+from exporter.watching import HOST_TRACE_S, JOBS_MAX, WITHOUT_ROOM, NoGovernor
 from exporter.wire import STANDING_STEP
 from tests.unit.jobs.documented import documented_providers, environment
 from tests.unit.samples import CLOCK
 from tests.unit.watches import AGENT, SECOND, Host, block, gitlab, job_spans, leaves, watched
+
+if TYPE_CHECKING:
+    from exporter.jobs.model import Job
 
 IDS = detect(gitlab()).ids
 TRACE, SPAN = f"{IDS.trace_id:032x}", f"{IDS.job_span_id:016x}"
@@ -66,10 +71,10 @@ def test_steps_of_a_job_are_one_trace_under_one_span(tmp_path: Path) -> None:
 def test_a_root_is_decided_by_its_environment_alone_and_told_when_its_turn_comes(tmp_path: Path) -> None:
     with watched(tmp_path) as host:
         process, at_ns = ProcessKey(1000, host.now_ns + 1000), host.now_ns + 3000
-        early = Environment(at_ns, process, 1, block(gitlab()), is_cut=False)
+        early = Environment(at_ns, process, 1, block(gitlab()), is_cut=False, parent=AGENT)
         scope = host.jobs.decide(early)
         other = early._replace(process=ProcessKey(999, 7), block=block(BARE))
-        assert (scope, host.jobs.decide(other)) == (2, None)
+        assert (scope, host.jobs.decide(other), host.jobs.decide(early._replace(parent=None))) == (2, 0, None)
         assert len(host.began) == 1
         host.jobs.look_around(host.now_ns + 60 * SECOND)
         assert not host.ended  # what it did is still to come
@@ -120,7 +125,8 @@ def test_a_job_ends_though_more_of_it_was_decided_early(tmp_path: Path) -> None:
     with watched(tmp_path) as host:
         root = host.starts(gitlab())
         child = ProcessKey(1001, host.now_ns + 1000)
-        assert host.jobs.decide(Environment(host.now_ns + 3000, child, 1, block(gitlab()), is_cut=False)) == 2
+        told = Environment(host.now_ns + 3000, child, 1, block(gitlab()), is_cut=False, parent=root)
+        assert host.jobs.decide(told) == 2
         assert host.starts(gitlab(), root, exec_id=1) == child
         host.ends(child, root, AGENT)
         host.waits(SETTLE_S + 2)
@@ -134,6 +140,32 @@ def test_a_root_of_which_nothing_else_was_told_begins_its_job(tmp_path: Path) ->
         host.happens(Environment(host.now_ns, unknown, 1, block(gitlab()), is_cut=False))
         assert len(host.began) == 0  # nothing is known of it, not even that it runs
         host.stops()
+
+
+def test_a_project_is_believed_of_a_job_that_its_agent_made_and_of_no_other(tmp_path: Path) -> None:
+    """An engine makes the first process of a service container, with variables of the author's."""
+    told = environment("github")
+    with watched(tmp_path) as host:
+        worker = host.starts(BARE, name="Runner.Worker")
+        host.starts(told, worker, exec_id=1)
+        engine = host.starts(BARE, name="containerd-shim-runc-v2")
+        host.starts({**told, "GITHUB_RUN_ID": "2"}, engine, exec_id=1)
+        host.starts({**environment("buildkite"), "BUILDKITE_JOB_ID": "3"}, worker, exec_id=1)
+        host.starts({**environment("gitlab"), "CI_JOB_ID": "4"}, worker, exec_id=1)
+        imitation = host.starts(BARE, worker, name="Runner.Worker", exec_id=1)
+        host.starts({**told, "GITHUB_RUN_ID": "6"}, imitation, exec_id=1)
+        host.finds({**told, "GITHUB_RUN_ID": "5"}, worker)
+        host.finds({**told, "GITHUB_RUN_ID": "7"})
+        host.stops()
+    assert [(job.provider, job.is_vouched) for job in host.began] == [
+        ("github", True),
+        ("github", False),
+        ("buildkite", False),
+        ("gitlab", False),
+        ("github", False),
+        ("github", True),
+        ("github", False),
+    ]
 
 
 def test_what_a_step_does_says_which_step_whatever_its_programs_execute_with(tmp_path: Path) -> None:
@@ -414,6 +446,38 @@ def test_more_jobs_than_there_is_room_for_are_told_with_the_host(tmp_path: Path)
         account = host.stops()
     assert sum(leaf["attributes"]["egress.attribution"] == "host" for leaf in leaves(host.spans())) == 5
     assert account.exported == JOBS_MAX + 5
+
+
+class Refusing:
+    """The kernel has no memory for what a job would be held to."""
+
+    refuses = True
+    over, end, others = NoGovernor.over, NoGovernor.end, NoGovernor.others
+
+    def begin(self, _scope: int, _job: Job, _standing: object) -> None:
+        if self.refuses:
+            raise OSError(errno.ENOMEM, "no memory")
+
+    def overflow(self) -> int:
+        return WITHOUT_ROOM
+
+
+def test_a_job_that_cannot_be_held_is_of_those_without_room_until_it_can(tmp_path: Path) -> None:
+    with watched(tmp_path) as host:
+        governor = Refusing()
+        host.jobs._governor = governor
+
+        def scope_of_a_step() -> int:
+            program = host.pipeline.table.of(host.starts(gitlab()))
+            assert program
+            return program.scope
+
+        assert [scope_of_a_step(), scope_of_a_step()] == [WITHOUT_ROOM] * 2
+        assert (host.began, host.jobs.turned_away) == ([], 2)
+        governor.refuses = False
+        assert scope_of_a_step() > WITHOUT_ROOM
+        assert len(host.began) == 1
+        host.stops()
 
 
 @given(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from exporter.jobs.providers import PROVIDERS
 from exporter.policy import entries, parse, rules
 from exporter.policy.endpoints import DEFAULT_PORT, NAME_MAX
 from exporter.policy.model import LOOPBACK, Effect, Mode, Name, Protocol, Rule
@@ -14,9 +15,9 @@ _KEYS = {
     "resolvers": "`system`: port 53, udp and tcp, of the machine's own resolvers",
     "allow": "a list of rules",
     "deny": "a list of rules",
-    "jobs": "a mapping from patterns (fnmatch, of `pipeline` and of `pipeline/task`) to more of `mode`, "
-    "`allow` and "
-    "`deny`",
+    "trust_names": "`true`, `false`: whether what sections allow counts for whoever has the right name. The "
+    "default is `false`",
+    "jobs": "a mapping from keys to sections, which have more of these: for some jobs",
 }
 _RULE_KEYS = {
     "host": "a name, `*.name`, an address or a network. It must be there",
@@ -71,6 +72,14 @@ def text() -> str:
         f"A section of `jobs` has {codes(parse.SECTION_KEYS)}. All that match add up; the strictest mode "
         f"wins. Anchors, "
         "aliases, tags and further documents are errors.",
+        block("NAMES | PROVIDER:PROJECT:NAMES\nNAMES     PIPELINE | PIPELINE/TASK"),
+        "Its key is one of these, each part with patterns (fnmatch); `[:]` is a colon of a name. What a "
+        "section denies, and that it enforces, counts for every job that it may be for. What it allows "
+        "counts for jobs of a project that their system's agent tells, where the key names the system and "
+        "the project's first two parts without wildcards; for any by a key of `*`; and by names alone with "
+        "`trust_names: true`. With `protected_ref: true` a section is for protected branches and tags alone.",
+        "## Projects",
+        table(["system", "project", "told by its agent alone"], _projects()),
         "## Rules",
         "A rule is a text, or a mapping with these keys:",
         _rows(rules.KEYS, _RULE_KEYS),
@@ -87,6 +96,13 @@ def text() -> str:
         "## Limits",
         table(["", "at most"], _limits()),
     )
+
+
+def _projects() -> list[list[str]]:
+    return [
+        [code(each.name), each.place or "none", "yes" if each.agents else "no"]
+        for each in sorted(PROVIDERS, key=lambda each: each.name)
+    ]
 
 
 def _check() -> None:

@@ -52,8 +52,8 @@ private String commandLines(Map asked, String folder, String file, List command)
     def options = quotedWords(arguments)
     def words = quotedWords(command)
     // The folder is the agent's, who can empty it, whoever writes what is in it. Under sudo the script runs as the
-    // agent's user again; its PATH is handed on, which sudo replaces. What else sudo takes away, -E or not, the script
-    // gets, and root doesn't.
+    // agent's user again; its PATH is handed on, which sudo replaces. What else sudo takes away, -E or not, and what
+    // Python would heed, the script gets, and root doesn't.
     return """#!/bin/sh
 chmod 700 ${quoted(file)} && mkdir -p ${quoted(folder + '/otlp')} || exit 91
 status=0
@@ -61,13 +61,16 @@ if [ "\$(id -u)" = 0 ]; then
     ${program} run ${options} -- ${words} || status=\$?
 else
     set --
-    for name in LD_LIBRARY_PATH LD_PRELOAD TMPDIR PYTHONPATH PYTHONHOME PYTHONUSERBASE PERL5LIB PERL5OPT \\
-        RUBYLIB RUBYOPT JAVA_TOOL_OPTIONS BASH_ENV ENV
+    without=
+    of_python=\$(env | sed -n 's/^\\(PYTHON[A-Za-z0-9_]*\\)=.*/\\1/p')
+    for name in \$of_python; do without="\$without -u \$name"; done
+    for name in LD_LIBRARY_PATH LD_PRELOAD TMPDIR \$of_python PERL5LIB PERL5OPT RUBYLIB RUBYOPT \\
+        JAVA_TOOL_OPTIONS BASH_ENV ENV
     do
         eval "[ -z \\"\\\${\$name+set}\\" ] || set -- \\"\\\$@\\" \\"\$name=\\\$\$name\\""
     done
     [ \$# = 0 ] || set -- env "\$@"
-    sudo -n -E env "PATH=\$PATH" ${program} run ${options} -- "\$@" ${words} || status=\$?
+    sudo -n -E env \$without "PATH=\$PATH" ${program} run ${options} -- "\$@" ${words} || status=\$?
 fi
 rm -f ${quoted(file)}
 exit "\$status"

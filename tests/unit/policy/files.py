@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from exporter.policy.model import JobPolicy, Policy, effective
+from exporter.jobs.claims import named
+from exporter.policy.model import JobPolicy, Policy
 from exporter.policy.parse import parse_policy
+from exporter.policy.sections import effective
 from tests.unit.documents import errors_of
 
 NAME = "policy.yaml"
@@ -36,7 +38,7 @@ def rules(*, allow: str = "", deny: str = "", more: str = "") -> JobPolicy:
     """Of rules with a line each, the first of `allow` in line 3."""
     lists = {"allow": allow, "deny": deny}
     parts = (f"{key}:\n" + _items(listed) for key, listed in lists.items() if listed)
-    return effective(policy(f"version: 1\n{''.join(parts)}{more}"), None, None)
+    return effective(policy(f"version: 1\n{''.join(parts)}{more}"), named(None, None))
 
 
 def errors(text: str | bytes) -> list[str]:

@@ -7,8 +7,10 @@ from ipaddress import ip_address
 
 import pytest
 
+from exporter.jobs.claims import named
 from exporter.policy.decide import Act, Decision, decide
-from exporter.policy.model import Effect, JobPolicy, Mode, effective
+from exporter.policy.model import Effect, JobPolicy, Mode
+from exporter.policy.sections import effective
 from tests.unit.policy.files import EXAMPLE, policy, rules
 
 TCP, UDP, ICMP, ICMPV6, SCTP, UDPLITE, MPTCP = 6, 17, 1, 58, 132, 136, 262
@@ -73,7 +75,7 @@ def told(decision: Decision) -> tuple[str, int | None]:
 def test_the_policy_of_the_manual(
     act: tuple[str], names: tuple[str, ...], chain: tuple[str, ...], expected: tuple[str, int | None]
 ) -> None:
-    job = effective(policy(EXAMPLE), None, None)
+    job = effective(policy(EXAMPLE), named(None, None))
     assert told(ask(job, *act, names=names, chain=chain)) == expected
 
 

@@ -43,7 +43,7 @@ def test_a_policy_means_what_it_says() -> None:
     assert found.mode is Mode.AUDIT
     assert found.resolvers is None
     (section,) = found.sections
-    assert (section.pattern, section.mode) == ("release/*", Mode.ENFORCE)
+    assert (section.key.text, section.mode, section.trusts_names) == ("release/*", Mode.ENFORCE, None)
     assert [plain(rule) for rule in section.rules] == [
         (allow, Name("upload.packages.example"), tcp, _443, (), 15)
     ]
@@ -119,9 +119,9 @@ ONE_ERROR = [
     ("version: 2", "1:10: not a version that this program knows; write `version: 1`"),
     ('version: "1"', "1:10: not a version that this program knows; write `version: 1`"),
     ("version: [1]", "1:10: not a version that this program knows; write `version: 1`"),
-    ("- version: 1", "1:1: a policy can't be a list; it is a mapping with version, mode, resolvers, allow, deny, jobs"),
+    ("- version: 1", "1:1: a policy can't be a list; it is a mapping with version, mode, resolvers, allow, deny, trust_names, jobs"),
     ("version: 1\nallows: []", "2:1: unknown key `allows`; did you mean `allow`?"),
-    ("version: 1\nzzz: 1", "2:1: unknown key `zzz`; known here are version, mode, resolvers, allow, deny, jobs"),
+    ("version: 1\nzzz: 1", "2:1: unknown key `zzz`; known here are version, mode, resolvers, allow, deny, trust_names, jobs"),
     ("version: 1\nversion: 1", "2:1: `version` is there twice; merge it with line 1"),
     ("version: 1\n? [a]\n: b", "2:3: a key can't be a list; it is a text"),
     ("version: 1\nmode: enforced", "2:7: `mode` can't be `enforced`; did you mean `enforce`?"),
@@ -133,8 +133,13 @@ ONE_ERROR = [
     ("version: 1\nallow: [[2001:db8::/32]]", '2:9: a rule can\'t be a list; it is a text such as "[2001:db8::/32]:443" (in quotes), or a mapping'),
     ("version: 1\njobs: []", '2:7: `jobs` can\'t be a list; it is a mapping, as in `"release/*": {allow: [registry.example:443]}`'),
     ('version: 1\njobs: {"": {}}', '2:8: an empty pattern; name jobs, as in "release/*", or "*" for all'),
-    ("version: 1\njobs: {a: }", "2:11: a section of `jobs` is empty; it is a mapping with mode, allow, deny"),
-    ("version: 1\njobs: {a: {jobs: {}}}", "2:12: unknown key `jobs`; known here are mode, allow, deny"),
+    ("version: 1\njobs: {a: }", "2:11: a section of `jobs` is empty; it is a mapping with mode, allow, deny, protected_ref, trust_names"),
+    ("version: 1\ntrust_names: yes", "2:14: `trust_names` can't be `yes`; write true or false"),
+    ("version: 1\njobs: {a: {trust_names: []}}", "2:25: `trust_names` can't be a list; it is true or false"),
+    ("version: 1\njobs: {\"gihub:github.com/octo/app:x\": {}}", "2:8: unknown CI system `gihub`; did you mean github?"),
+    ("version: 1\njobs: {\"github:github.com/octo/app\": {}}", "2:8: `github:github.com/octo/app` lacks a part; write github:SERVER/OWNER/REPOSITORY:PIPELINE/TASK, with * for any; a colon in a name is written as [:]"),
+    ("version: 1\njobs: {\"github:octo/app:x\": {}}", "2:8: `octo/app` is no project of github; write it as SERVER/OWNER/REPOSITORY; a colon in a name is written as [:]"),
+    ("version: 1\njobs: {a: {jobs: {}}}", "2:12: unknown key `jobs`; known here are mode, allow, deny, protected_ref, trust_names"),
     ("version: 1\njobs:\n  a: {}\n  a: {}", "4:3: `a` is there twice; merge it with line 3"),
     ("version: 1\nallow: [{port: 443}]", "2:9: a rule without `host`; add one, as in {host: github.com, lineage: [git]}"),
     ("version: 1\nallow: [{host: [a]}]", "2:16: `host` can't be a list or a mapping; it is a single text"),

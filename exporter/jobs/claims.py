@@ -1,0 +1,101 @@
+"""Who a job says it is, and how far that can be believed: what sections of a policy go by.
+
+All of it stands in the job's environment. Names of pipelines and tasks are the author's to choose. On some
+systems the project isn't: their agent sets it last, whatever the job asks for. That holds for processes that
+the agent made, and for no others: a service container of GitHub's gets its variables from the author.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+from exporter.jobs.providers import PROVIDERS, Provider
+from exporter.jobs.sources import resolve
+from exporter.jobs.text import clean_text, clean_url, public_text, server_of
+
+_ANSWERS = {"true": True, "false": False}
+
+
+class Claim(NamedTuple):
+    """A job, as the variables of one CI system have it; None for what they don't tell."""
+
+    provider: str | None
+    """As in the provider table."""
+    project: str | None
+    """As keys of a policy name it, in the form of `Provider.place`."""
+    pipeline: str | None
+    task: str | None
+    is_protected: bool | None = None
+    """Whether it is of a branch or tag that the project protects."""
+
+
+class Who(NamedTuple):
+    """All that a job says of itself."""
+
+    claims: tuple[Claim, ...]
+    """One for each CI system whose marks it carries. With more than one it contradicts itself."""
+    is_vouched: bool = False
+    """Whether an agent that lets no author change them has told system and project."""
+    is_recorded: bool = False
+    """Whether only names are known, from a recording: what they leave open is then taken to fit."""
+
+    @property
+    def is_contradictory(self) -> bool:
+        """Whether several CI systems claim it, so that one of them is forged."""
+        return len(self.claims) > 1
+
+
+def named(pipeline: str | None, task: str | None) -> Who:
+    """Somebody of whom only names are known."""
+    return Who((Claim(None, None, pipeline, task),))
+
+
+def recorded(pipeline: str | None, task: str | None) -> Who:
+    """Somebody whose names were recorded."""
+    return named(pipeline, task)._replace(is_recorded=True)
+
+
+def claims_of(provider: Provider, environ: Mapping[str, str]) -> tuple[Claim, ...]:
+    """What `environ` claims: to be a job of `provider`, and of whoever else's marks there are.
+
+    A mark that is blank counts: that is how a job would get rid of its own.
+    """
+    others = (each for each in _marked(environ) if each is not provider and each.name not in provider.beside)
+    return tuple(_claim(each, environ) for each in (provider, *others))
+
+
+def server_url(provider: Provider, environ: Mapping[str, str]) -> str | None:
+    """URL of the CI system's server, without a slash at the end."""
+    server = clean_url(resolve(provider.server, environ) or "")
+    run_url = clean_url(resolve(provider.run_url, environ) or "")
+    return server.rstrip("/") if server else server_of(run_url or "")
+
+
+def _marked(environ: Mapping[str, str]) -> Iterator[Provider]:
+    for provider in PROVIDERS:
+        marks = (mark.partition("=") for mark in provider.present)
+        if all(environ.get(name) == value if equals else name in environ for name, equals, value in marks):
+            yield provider
+
+
+def _claim(provider: Provider, environ: Mapping[str, str]) -> Claim:
+    pipeline, task = (resolve(source, environ, public_text) for source in (provider.pipeline, provider.task))
+    protected = _ANSWERS.get(resolve(provider.protected, environ) or "")
+    return Claim(provider.name, _project(provider, environ), pipeline, task, protected)
+
+
+def _project(provider: Provider, environ: Mapping[str, str]) -> str | None:
+    """None also for a project that isn't told letter by letter: a cleaned text may be another one's."""
+    path = resolve(provider.keyed or provider.project, environ, _exact)
+    if "/" not in provider.place or path is None:
+        return path
+    url = server_url(provider, environ)
+    if url is None:
+        return None
+    host, slash, below = url.partition("://")[2].partition("/")
+    return f"{host.lower()}{slash}{below}/{path}"
+
+
+def _exact(raw: str) -> str | None:
+    return raw if clean_text(raw) == raw else None

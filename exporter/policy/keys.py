@@ -1,0 +1,169 @@
+"""Keys of a policy's `jobs`: `pipeline/task`, or `provider:project:pipeline/task`, a pattern in each part.
+
+Each part is held against a field of its own of what a job says it is, so that no name gets across the border
+between two. Colons divide a key, but for those in brackets: `[:]` is one that belongs to a name.
+"""
+
+from __future__ import annotations
+
+import re
+from difflib import get_close_matches
+from fnmatch import fnmatchcase
+from typing import NamedTuple
+
+from exporter.documents.problems import shown
+from exporter.jobs.claims import Claim
+from exporter.jobs.providers import PROVIDERS
+from exporter.policy.model import job_names
+
+_BY_NAME = {provider.name: provider for provider in PROVIDERS}
+_PIECE = re.compile(r"\[!?\]?[^\]]*\]|.", re.DOTALL)
+_LIKE_A_PROVIDER = re.compile(r"[a-z*?!\[\]-]+")
+_WILDCARD = re.compile(r"[*?\[]")
+_COLON = "[:]"
+_PARTS = 3
+_OWNED = 2
+"""How many parts of a project's path say whose it is: the server, and the owner."""
+_COMPARED_MAX = 40
+_COLONS = f"a colon in a name is written as {_COLON}"
+
+
+class SectionKeyError(ValueError):
+    """A key that means nothing; the error of the file says what and how to mend it."""
+
+    def __init__(self, what: str, fix: str) -> None:
+        """Both as told."""
+        super().__init__(what)
+        self.what, self.fix = what, fix
+
+
+class Key(NamedTuple):
+    """Which jobs a section is for; all parts as fnmatch has them."""
+
+    text: str
+    """As the file has it."""
+    names: str
+    """For `pipeline`, and for `pipeline/task`."""
+    provider: str = "*"
+    project: str = "*"
+    is_full: bool = False
+    """Whether the file has all three parts."""
+    is_protected: bool = False
+    """Whether it is for protected branches and tags alone: a key of the section says so."""
+
+    def fits(self, claim: Claim, *, unknown_fits: bool) -> bool:
+        """Whether it is for a job that is what `claim` says; `unknown_fits`: also by what isn't known."""
+        parts = ((claim.provider, self.provider), (claim.project, self.project))
+        fits_names = any(fnmatchcase(name, self.names) for name in job_names(claim.pipeline, claim.task))
+        is_protected = unknown_fits if claim.is_protected is None else claim.is_protected
+        return (
+            fits_names
+            and (is_protected or not self.is_protected)
+            and all(
+                (value is None and unknown_fits) or fnmatchcase(value or "", pattern)
+                for value, pattern in parts
+            )
+        )
+
+    @property
+    def is_for_all(self) -> bool:
+        """Whether it is for every job: no name leads there."""
+        return not self.is_full and not self.is_protected and not self.names.strip("*")
+
+    @property
+    def doubt(self) -> tuple[str, str] | None:
+        """Why it isn't enough that a job says it is one of these, and how to mend it; None where it is.
+
+        Where it is, an agent that lets no author change them still has to have told system and project.
+        """
+        if self.is_for_all:
+            return None
+        stated = "add `trust_names: true`"
+        if not self.is_full:
+            full = shown(f"github:github.com/OWNER/REPOSITORY:{self.names}")
+            return "a job's author chooses this name", f"name the project, as in {full}, or {stated}"
+        provider = _BY_NAME.get(self.provider)
+        if provider is None:
+            return "it doesn't name the CI system", f"write {_or(_protecting())} for it, or {stated}"
+        if not provider.agents:
+            what = f"on {provider.name} a job's author can change what it says of its project"
+            return what, f"give the project a runner and a policy of its own, or {stated}"
+        if not self._says_whose:
+            what = f"anybody can have a project like {shown(self.project)}"
+            return what, f"write {provider.place} with no wildcard in the first two, or {stated}"
+        return None
+
+    @property
+    def _says_whose(self) -> bool:
+        path = self.project.replace(_COLON, "").split("/")
+        return len(path) > _OWNED and all(part and not _WILDCARD.search(part) for part in path[:_OWNED])
+
+
+def parse_key(text: str) -> Key:
+    """The key `text`. Raises SectionKeyError for what can't be one."""
+    if not text:
+        raise SectionKeyError("an empty pattern", 'name jobs, as in "release/*", or "*" for all')
+    parts = divide(text)
+    is_full = len(parts) == _PARTS and _LIKE_A_PROVIDER.fullmatch(parts[0])
+    if not is_full and (len(parts) == 1 or parts[0] not in _BY_NAME):
+        return Key(text, text)
+    if len(parts) < _PARTS or not all(parts):
+        raise SectionKeyError(
+            f"{shown(text)} lacks a part", f"write {_form(parts[0])}, with * for any; {_COLONS}"
+        )
+    key = Key(text, parts[2], parts[0], parts[1], is_full=True)
+    _check_provider(key)
+    _check_project(key)
+    return key
+
+
+def divide(text: str) -> list[str]:
+    """`text` at its first two colons that aren't in brackets."""
+    parts = [""]
+    for piece in _PIECE.findall(text):
+        if piece == ":" and len(parts) < _PARTS:
+            parts.append("")
+        else:
+            parts[-1] += piece
+    return parts
+
+
+def parse_claim(text: str) -> Claim:
+    """The one job that `text` names in the form of a key, without patterns, of a protected branch.
+
+    Raises SectionKeyError.
+    """
+    key = parse_key(text)
+    provider, project, names = (part.replace(_COLON, ":") for part in (key.provider, key.project, key.names))
+    pipeline, slash, task = names.rpartition("/")
+    claim = Claim(None, None, pipeline if slash else names, task if slash else None, is_protected=True)
+    return claim._replace(provider=provider, project=project) if key.is_full else claim
+
+
+def _check_provider(key: Key) -> None:
+    if any(fnmatchcase(name, key.provider) for name in _BY_NAME):
+        return
+    near = get_close_matches(key.provider[:_COMPARED_MAX], _BY_NAME, n=1)
+    fix = f"did you mean {near[0]}?" if near else f"known are {', '.join(sorted(_BY_NAME))}; {_COLONS}"
+    raise SectionKeyError(f"unknown CI system {shown(key.provider)}", fix)
+
+
+def _check_project(key: Key) -> None:
+    provider = _BY_NAME.get(key.provider)
+    is_literal = not _WILDCARD.search(key.project.replace(_COLON, ""))
+    if provider and is_literal and key.project.count("/") < provider.place.count("/"):
+        what = f"{shown(key.project)} is no project of {provider.name}"
+        raise SectionKeyError(what, f"write it as {provider.place}; {_COLONS}")
+
+
+def _form(provider: str) -> str:
+    place = _BY_NAME[provider].place if provider in _BY_NAME else ""
+    return f"{provider or 'PROVIDER'}:{place or 'PROJECT'}:PIPELINE/TASK"
+
+
+def _protecting() -> list[str]:
+    return [provider.name for provider in PROVIDERS if provider.agents]
+
+
+def _or(names: list[str]) -> str:
+    return " or ".join(names)

@@ -1,0 +1,66 @@
+"""What a single word says of itself: `Name: value`, `--name:value`, `name=value`."""
+
+from __future__ import annotations
+
+import re
+
+from exporter import redact_rules as rules
+from exporter.redact_names import is_harmless, is_secret, is_secret_name, is_weak_name, is_weak_secret
+from exporter.redact_rules import REDACTED
+
+KEY = re.compile(r"(?<![\w.-])([\w.-]++):?=(?!=)")
+"""Where a name ends that a value follows."""
+_VALUE = re.compile(r"[^\s&;,\"']*+")
+_NAMED = re.compile(r"(--?|/)?([\w.-]++)(:\s*+)(\S++)")
+_HEADER = re.compile(r"(-H=?|[\w.:/-]{0,256}?[hH]eader=)?([\"']?)([A-Za-z][\w-]*+)\s*+:\s*+(?=\S)")
+
+
+def redact_named(word: str, previous: str) -> str | None:
+    """`Name: value`, `--name:value` or `NAME:value` without its value; None when it is no secret one."""
+    if ":" not in word:
+        return None
+    header = _HEADER.match(word)
+    if header is not None and _is_secret_header(header, word[header.end() :], previous):
+        return header[0] + REDACTED + header[2]
+    named = _NAMED.fullmatch(word)
+    if named is None:
+        return None
+    dash, name, colon, value = named.groups()
+    # Without a dash it is rather an image with its tag or a target, such as token:1.2, if it isn't shouted.
+    is_name = dash or name.isupper() or name == "pass" or colon != ":"
+    return f"{dash or ''}{name}{colon}{REDACTED}" if is_name and is_secret(name, value) else None
+
+
+def _is_secret_header(header: re.Match[str], value: str, previous: str) -> bool:
+    option, _, name = header.groups()
+    is_header = option or previous in rules.HEADER_OPTIONS or name.lower().startswith("x-")
+    is_known = (
+        rules.SECRET_HEADERS.fullmatch(name.lower()) or is_secret_name(name) or is_weak_secret(name, value)
+    )
+    return bool(is_header and is_known and not is_harmless(value))
+
+
+def redact_assignments(word: str) -> str:
+    """`name=value` for secret names: the whole rest of the word when it starts it, else up to a delimiter."""
+    pieces: list[str] = []
+    done = 0
+    for key in KEY.finditer(word):
+        # What a secret's name announces is taken as a whole, secret or not: no character is looked at twice.
+        if key.start() < done or not (is_secret_name(key[1]) or _may_be_weak(word, key)):
+            continue
+        value = word[key.end() :] if key.start() == 0 else _value_at(word, key.end())
+        is_found = is_secret(key[1], value) or is_weak_secret(key[1], value)
+        pieces += word[done : key.end()], REDACTED if is_found else value
+        done = key.end() + len(value)
+    return "".join((*pieces, word[done:]))
+
+
+def _may_be_weak(word: str, key: re.Match[str]) -> bool:
+    """Whether the name is a weak one, of an option or of a URL's parameter."""
+    is_parameter = word[key.start() - 1 : key.start()] in ("?", "&")
+    return (is_parameter or key[1].startswith("-")) and is_weak_name(key[1])
+
+
+def _value_at(word: str, start: int) -> str:
+    value = _VALUE.match(word, start)
+    return value[0] if value else ""

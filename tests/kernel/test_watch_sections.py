@@ -1,0 +1,90 @@
+"""Sections of `jobs` under `ci-egress watch`: what a job says of itself alone gets it nothing."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.unit.jobs.documented import environment as documented
+
+from .lab import V4
+from .test_watch_policy import EVIL, PATH, PEER, Steps, known, policy, run_id
+from .watching import Runner, watching
+
+if TYPE_CHECKING:
+    from .conftest import Programs
+    from .lab import Lab
+
+pytestmark = pytest.mark.kernel
+
+TASK = "held-by-its-project"
+OURS = f"""
+jobs:
+  "*/{TASK}": {{mode: enforce}}
+  "github:github.com/octo/app:release/*": {{allow: ["{PEER}"]}}
+  "release/*": {{allow: ["{EVIL}"]}}
+"""
+
+
+def github(run: str, **more: str) -> dict[str, str]:
+    """The variables of a job of octo/app, whose workflow is called release."""
+    named = {"GITHUB_REPOSITORY": "octo/app", "GITHUB_WORKFLOW": "release", "GITHUB_JOB": TASK}
+    return {**documented("github"), **named, "GITHUB_RUN_ID": run, **more}
+
+
+class Agents:
+    """Programs without a job's variables that make first processes of jobs; each is a shell."""
+
+    def __init__(self, folder: Path, steps: Steps, runner: Runner) -> None:
+        self._folder, self._steps, self._runner = folder, steps, runner
+
+    def start(self, name: str, environ: Mapping[str, str], words: str) -> str:
+        """Have one called `name` make a job that does `words` when told to; what to tell."""
+        agent = self._folder / name
+        if not agent.exists():
+            shutil.copy(Path("/bin/sh").resolve(), agent)
+        step = f"step-{environ['GITHUB_RUN_ID']}"
+        exports = "; ".join(f"export {key}={shlex.quote(value)}" for key, value in environ.items())
+        script = shlex.quote(self._steps.script(step, words))
+        self._runner.start((PATH, [str(agent), "-c", f"{exports}; sh -c {script}; true"]))
+        return step
+
+
+@pytest.fixture
+def steps(lab: Lab, programs: Programs, runner: Runner, tmp_path: Path) -> Iterator[Steps]:
+    folder = tmp_path / "steps"
+    folder.mkdir()
+    yield Steps(folder, lab, programs, runner)
+    (folder / "over").touch()
+
+
+@pytest.mark.everywhere(feature="watch")
+def test_the_section_of_a_project_is_for_jobs_that_its_agent_makes_and_for_no_others(
+    lab: Lab, steps: Steps, runner: Runner, tmp_path: Path
+) -> None:
+    agents, file = Agents(tmp_path, steps, runner), policy(tmp_path, OURS)
+    both = f"{steps.act(V4.peer)}; {steps.act(V4.evil)}"
+    runs = {name: run_id(name) for name in ("ours", "theirs", "forged", "several")}
+    with watching(tmp_path, "--policy", str(file)) as watch, lab.watch() as arrivals:
+        jobs = {
+            "ours": agents.start("Runner.Worker", github(runs["ours"]), both),
+            "theirs": agents.start(
+                "Runner.Worker", github(runs["theirs"], GITHUB_REPOSITORY="evil/app"), both
+            ),
+            "forged": agents.start("containerd-shim", github(runs["forged"]), both),
+            "several": agents.start("Runner.Worker", github(runs["several"], GITLAB_CI=""), both),
+        }
+        known(watch, *runs.values())
+        printed = {name: steps.go(step) for name, step in jobs.items()}
+        watch.stop()
+    denied = "EPERM\nEPERM\n"
+    assert printed == {"ours": "ok\nEPERM\n", "theirs": denied, "forged": denied, "several": denied}
+    assert arrivals.arrivals.packets_to(V4.evil) == 0
+    assert watch.has_said(
+        f"{file}:6:3: what `release/*` allows doesn't count: a job's author chooses this name"
+    )
