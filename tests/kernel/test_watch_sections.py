@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .conftest import Programs
     from .lab import Lab
 
-pytestmark = pytest.mark.kernel
+pytestmark = [pytest.mark.kernel, pytest.mark.alone]  # strangers' steps are held until they are known, too
 
 TASK = "held-by-its-project"
 OURS = f"""
