@@ -159,7 +159,8 @@ send_environment_piece(u64 from, u64 size, u64 offset, u32 pid, const struct pro
 	record->parent_pid = parent_pid;
 	record->parent_started_ns = parent_started_ns;
 	record->pad = 0;
-	if (read_user(record + 1, here, (void *)(from + offset)))
+	/* Once more, where it is used: 5.15 forgets what it knew of a size that was put aside. */
+	if (read_user(record + 1, at_most(left, room), (void *)(from + offset)))
 		record->here = 0;
 	environments.ringbuf_submit(record, flags);
 	/* Not by the offset: 5.15 and 6.1 would follow it on, and a rest below 0 with it. */
