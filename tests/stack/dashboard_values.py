@@ -80,8 +80,9 @@ def received(*hosts: str, jobs: tuple[int, ...]) -> Callable[[Fleet], float]:
     return lambda fleet: fleet.payload("received", jobs, *hosts)
 
 
-def _both_ways(fleet: Fleet, jobs: tuple[int, ...], *hosts: str) -> tuple[float, float]:
-    return fleet.payload("sent", jobs, *hosts), fleet.payload("received", jobs, *hosts)
+def _both_ways(fleet: Fleet, jobs: tuple[int, ...], *hosts: str) -> tuple[float | None, float | None]:
+    """None where nothing went that way, of which there is no series."""
+    return fleet.payload("sent", jobs, *hosts) or None, fleet.payload("received", jobs, *hosts) or None
 
 
 _AGAINST_POLICY = lines(
@@ -210,7 +211,7 @@ DESTINATION: dict[str, Expected] = {
     "Connects by outcome": Curves(lambda _: {"established": 2}),
     "Time to connect": Durations({"median", "95th percentile"}, (3,)),
     "Payload": Curves(
-        lambda fleet: dict(zip(("sent", "received"), _both_ways(fleet, RECENT, BEACON), strict=True))
+        lambda fleet: {way: fleet.payload(way, RECENT, BEACON) for way in ("sent", "received")}
     ),
 }
 
