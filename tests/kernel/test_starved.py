@@ -29,7 +29,10 @@ if TYPE_CHECKING:
     from .lab import Lab
     from .watching import Watch
 
-pytestmark = pytest.mark.kernel
+pytestmark = [
+    pytest.mark.kernel,
+    pytest.mark.alone,  # whatever job has no room any more is denied, others' jobs, too
+]
 
 CAP_SYS_RESOURCE = 24
 GOES_ON = "the watch goes on, and what is denied stays denied"
