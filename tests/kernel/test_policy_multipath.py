@@ -62,6 +62,7 @@ def speak(job: Agent, lab: Lab, network: Network) -> None:
     wait_for(lambda: counted(lab.build)["MPTcpExtAddAddr"] == 1)
 
 
+@pytest.mark.alone
 @NETWORKS
 def test_without_a_policy_the_kernel_goes_where_the_peer_says(
     lab: Lab, kernel: KernelSide, network: Network
