@@ -14,10 +14,14 @@
 enum limits {
 	ARGUMENTS_PIECE = 4096, /* bytes of argv in one record */
 	ARGUMENTS_MAX = 8 * ARGUMENTS_PIECE,
-	PATH_ROOM = 1024,    /* bytes for the components of an executable's path */
-	CGROUP_ROOM = 96,    /* bytes of a cgroup's own name: enough for a container's */
-	MESSAGE_ROOM = 2048, /* bytes of a DNS message in one record */
-	UNIT_ROOM = 64	     /* bytes of a systemd service's name, and its NUL */
+	ENVIRONMENT_MAX = 64 *
+		ARGUMENTS_PIECE, /* of what may be a job's: a variable may take half */
+	PATH_ROOM = 1024,	 /* bytes for the components of an executable's path */
+	CGROUP_ROOM = 96,	 /* bytes of a cgroup's own name: enough for a container's */
+	MESSAGE_ROOM = 2048,	 /* bytes of a DNS message in one record */
+	AGENT_NAME_ROOM = 56,
+	MARK_ROOM = 28,
+	UNIT_ROOM = 64 /* bytes of a systemd service's name, and its NUL */
 };
 
 enum record_kind {
@@ -81,7 +85,8 @@ enum tampering {
 	TAMPER_PTRACE = 4,
 	TAMPER_MEMORY = 5,
 	TAMPER_XDP_SOCKET = 6, /* as 1, past the kernel's network stack */
-	TAMPER_FRAMES = 7      /* told by user space: what 1 sends isn't stopped */
+	TAMPER_FRAMES = 7,     /* told by user space: what 1 sends isn't stopped */
+	TAMPER_MARKS = 8       /* likewise: a step says what its agent doesn't */
 };
 
 enum job_limits { JOB_NAME_ROOM = 256, RUN_ID_ROOM = 128 };
@@ -98,6 +103,22 @@ enum flow_stage {
 	FLOW_ENDED = 2,
 	FLOW_NEVER_SENT = 3,
 	FLOW_FAILED = 4 /* what connect(2) returned; how it ended is told by itself */
+};
+
+/* What a process is to the jobs of a host, as long as it is of none. */
+enum standing {
+	STANDING_NONE = 0,
+	STANDING_AGENT = 1,	 /* it starts jobs: what it makes is a step */
+	STANDING_STEP = 2,	 /* made below an agent: a job's, whatever it says */
+	STANDING_MARKED = 3,	 /* executed with a job's variables, as far as could be read */
+	STANDING_MARKED_STEP = 4 /* both */
+};
+
+/* By what an agent is known. */
+enum agent_kind {
+	AGENT_PROGRAM = 1, /* its executable's own name */
+	AGENT_UNIT = 2,	   /* its cgroup's */
+	AGENT_USER = 3
 };
 
 enum dns_stage { DNS_QUERY = 1, DNS_ANSWER = 2 };
@@ -158,6 +179,10 @@ struct environment_record {
 	u32 size; /* of the whole block, all of its bytes */
 	u32 offset;
 	u32 here;
+	u16 standing; /* of who executed with it, like the next */
+	u16 agent;
+	u64 parent_started_ns; /* 0: the parent isn't followed */
+	u32 parent_pid;
 	u32 pad;
 };
 
@@ -494,7 +519,8 @@ struct proc_value {
 	u64 held;	  /* of the executables that policies name, those in its chain */
 	struct candidate_key candidate; /* while scope is 0: what its job may be known by */
 	u32 is_guest; /* 1: it executed something in a container, since all this began */
-	u32 pad;
+	u16 standing; /* while scope is 0; afterwards what it was until then */
+	u16 agent;    /* which kind of agent it is, or is below; 0: of one that nobody knows */
 };
 
 struct config_value {
@@ -506,6 +532,21 @@ struct config_value {
 	u32 has_policies;	/* 1: some scope has one */
 	u32 has_executables;	/* 1: and it names some */
 	u32 edition;		/* of the programs: a part of a hash of their sources */
+	u32 undecided; /* the scope that steps are held as until it is known whose they are; 0: as
+			  none */
+};
+
+/* Zeros where the kind has no use for it. */
+struct agent_key {
+	u32 kind;
+	u32 user;
+	char name[AGENT_NAME_ROOM]; /* cut where it is longer, and then the last byte is 0 */
+};
+
+/* How a variable begins that a job is known by: its name and `=`, and for some the value. */
+struct mark_key {
+	u32 prefix_bits; /* of what follows */
+	char text[MARK_ROOM];
 };
 
 /* What was written as the policy of a number. */

@@ -139,7 +139,7 @@ send_exec(u64 task, u64 mm, u64 from, u64 size, u32 pid, struct proc_value *proc
  */
 static inline __attribute__((always_inline)) int
 send_environment_piece(u64 from, u64 size, u64 offset, u32 pid, const struct proc_value *proc,
-		       u64 room, u64 flags)
+		       u32 parent_pid, u64 parent_started_ns, u64 room, u64 flags)
 {
 	u64 left = size - offset, here = at_most(left, room);
 	u64 at_ns = bpf_ktime_get_boot_ns();
@@ -154,8 +154,13 @@ send_environment_piece(u64 from, u64 size, u64 offset, u32 pid, const struct pro
 	record->size = size;
 	record->offset = offset;
 	record->here = here;
+	record->standing = proc->standing;
+	record->agent = proc->agent;
+	record->parent_pid = parent_pid;
+	record->parent_started_ns = parent_started_ns;
 	record->pad = 0;
-	if (read_user(record + 1, here, (void *)(from + offset)))
+	/* Once more, where it is used: 5.15 forgets what it knew of a size that was put aside. */
+	if (read_user(record + 1, at_most(left, room), (void *)(from + offset)))
 		record->here = 0;
 	environments.ringbuf_submit(record, flags);
 	/* Not by the offset: 5.15 and 6.1 would follow it on, and a rest below 0 with it. */
@@ -166,14 +171,19 @@ static inline void send_environment(u64 mm, u32 pid, const struct proc_value *pr
 {
 	u64 from = pointer_at(mm, MM_ENV_START);
 	u64 size = pointer_at(mm, MM_ENV_END) - from;
-	u64 offset;
+	u64 most = proc->standing >= STANDING_STEP ? ENVIRONMENT_MAX : ARGUMENTS_MAX;
+	u32 parent_pid = parent_of(bpf_get_current_task());
+	struct proc_value *parent = procs.lookup(&parent_pid);
+	u64 began_ns = parent ? parent->started_ns : 0, offset;
 
 	if (size <= 1024) {
-		send_environment_piece(from, size, 0, pid, proc, 1024, flags);
+		send_environment_piece(from, size, 0, pid, proc, parent_pid, began_ns, 1024, flags);
 		return;
 	}
-	for (offset = 0; offset < ARGUMENTS_MAX; offset += ARGUMENTS_PIECE)
-		if (!send_environment_piece(from, size, offset, pid, proc, ARGUMENTS_PIECE, flags))
+	for (offset = 0; offset < ENVIRONMENT_MAX; offset += ARGUMENTS_PIECE)
+		if (offset >= most ||
+		    !send_environment_piece(from, size, offset, pid, proc, parent_pid, began_ns,
+					    ARGUMENTS_PIECE, flags))
 			return;
 }
 
@@ -233,6 +243,16 @@ int after_exec(struct bpf_raw_tracepoint_args *ctx)
 
 	if (!proc || !config || !config->reads_environments || scope_of(proc))
 		return 0;
+	if (proc->standing == STANDING_AGENT)
+		return 0;
+	if (proc->standing == STANDING_NONE && become_agent(ctx->args[0], proc))
+		return 0;
+	/* Its job is about to be known, by what it, or who made it, was executed with before. */
+	if (proc->standing >= STANDING_MARKED)
+		return 0;
+	if (config->undecided && has_mark(pointer_at(ctx->args[0], TASK_MM)))
+		proc->standing =
+			proc->standing == STANDING_STEP ? STANDING_MARKED_STEP : STANDING_MARKED;
 	become_candidate(proc, pid);
 	/* Should it be a job's root: what it descends from is none of the job's. */
 	proc->held = executables_in(pointer_at(ctx->args[0], TASK_MM));

@@ -136,10 +136,10 @@ static inline int note_query(struct query_key *key, struct query_value *query)
 /* An answer is for the job that is known by now: the question may have come before its policy. */
 static inline void look_again(struct query_value *query)
 {
-	struct proc_value *proc = query->scope ? 0 : earlier_process(query->pid);
+	struct proc_value *proc = earlier_process(query->pid);
 
 	if (proc && proc->started_ns == query->started_ns)
-		query->scope = scope_of(proc);
+		query->scope = held_as(proc);
 }
 
 static inline void on_question(struct __sk_buff *skb, struct dns_packet *packet,
@@ -173,7 +173,7 @@ static inline void on_question(struct __sk_buff *skb, struct dns_packet *packet,
 		.started_ns = proc->started_ns,
 		.pid = pid,
 		.exec_id = proc->exec_id,
-		.scope = scope_of(proc),
+		.scope = held_as(proc),
 		.on_loopback = skb->ifindex == LOOPBACK,
 		.counts = is_same_address(&packet->peer, &asker->allowed),
 	};

@@ -26,6 +26,8 @@
 #define LATE_RESOLVERS_MAX 4096
 #define RESOLVER_UNITS_MAX 64
 #define EXE_NAMES_MAX 64
+#define AGENTS_MAX 256
+#define MARKS_MAX 64
 
 /*
  * A ring for each matter, so that none can fill another's: forks, execs and exits; the first act of
@@ -57,6 +59,10 @@ BPF_TABLE("lru_hash", u32, struct proc_value, strays, STRAYS_MAX);
  * being held.
  */
 BPF_HASH(candidates, struct candidate_key, u32, CANDIDATES_MAX);
+
+/* Who starts jobs, and what is looked for in the environments of what nobody known to started. */
+BPF_F_TABLE("hash", struct agent_key, u32, agents, AGENTS_MAX, BPF_F_NO_PREALLOC);
+BPF_F_TABLE("lpm_trie", struct mark_key, u32, marks, MARKS_MAX, BPF_F_NO_PREALLOC);
 
 /* Whether `procs` was ever full: then a process that isn't there may still be of a job. */
 BPF_ARRAY(overflow, u32, 1);
@@ -170,6 +176,7 @@ static inline void fill_header(struct record_header *header, u32 kind, u64 at_ns
  */
 static long (*read_kernel)(void *, u32, const void *) = (void *)BPF_FUNC_probe_read_kernel;
 static long (*read_kernel_text)(void *, u32, const void *) = (void *)BPF_FUNC_probe_read_kernel_str;
+static long (*read_user_text)(void *, u32, const void *) = (void *)BPF_FUNC_probe_read_user_str;
 static long (*read_user)(void *, u32, const void *) = (void *)BPF_FUNC_probe_read_user;
 
 /* A kernel struct's member, by the offset the exporter took from this kernel's BTF. */

@@ -120,20 +120,42 @@ static inline u32 by_names(struct port_key *key, u64 low, u64 high, u64 held)
 	return allowed ? VERDICT_ALLOW : VERDICT_NONE;
 }
 
-static inline u32 look_up_names(const struct act_value *act, u32 scope, u32 window)
+/*
+ * What a step had looked up before it was known whose it is stands under the strictest policy: what
+ * that allows, its own does, too.
+ */
+static inline struct granted_value *granted_early(struct granted_key *key)
+{
+	struct config_value *config = settings();
+	struct mode_value *mode;
+
+	if (!config || !config->undecided)
+		return 0;
+	key->scope = config->undecided;
+	mode = modes.lookup(&key->scope);
+	if (!mode)
+		return 0;
+	key->policy = mode->policy;
+	return granted.lookup(key);
+}
+
+static inline u32 look_up_names(const struct act_value *act, const struct proc_value *proc,
+				u32 scope, u32 window)
 {
 	struct granted_key key = { .scope = scope, .policy = act->policy };
 	struct granted_value *granted_sets;
 
 	__builtin_memcpy(key.address, act->key.peer, sizeof(key.address));
 	granted_sets = granted.lookup(&key);
+	if (!granted_sets && proc->standing >= STANDING_STEP)
+		granted_sets = granted_early(&key);
 	if (!granted_sets)
 		return VERDICT_NONE;
 	if (granted_sets->used != window)
 		granted_sets->used = window;
 
 	struct port_key port = {
-		.policy = act->policy,
+		.policy = key.policy,
 		.port = act->key.peer_port,
 		.protocol = policy_protocol(act->key.protocol),
 	};
@@ -145,10 +167,10 @@ static inline u32 look_up_names(const struct act_value *act, u32 scope, u32 wind
 static inline void judge(struct act_value *act, struct proc_value *proc, struct bpf_sock *sk)
 {
 	struct config_value *config = settings();
-	u32 scope = scope_of(proc);
+	u32 scope = held_as(proc);
 
-	act->scope = scope;
-	if (!config || !config->has_policies || !is_governed(proc))
+	act->scope = proc->scope;
+	if (!config || !config->has_policies || !is_governed(proc, scope))
 		return;
 
 	struct mode_value *mode = modes.lookup(&scope);
@@ -179,7 +201,7 @@ static inline void judge(struct act_value *act, struct proc_value *proc, struct 
 	BLUR(rule, scope);
 	act->rule = rule;
 	if (has_names && rank < FINAL) {
-		u32 named = look_up_names(act, scope, config->window);
+		u32 named = look_up_names(act, proc, scope, config->window);
 
 		if (named != VERDICT_NONE) {
 			verdict = named;
@@ -202,11 +224,11 @@ static inline void judge(struct act_value *act, struct proc_value *proc, struct 
 static inline int may_create(struct act_value *act, struct proc_value *proc)
 {
 	struct config_value *config = settings();
-	u32 scope = scope_of(proc), protocol = policy_protocol(act->key.protocol);
+	u32 scope = held_as(proc), protocol = policy_protocol(act->key.protocol);
 
-	act->scope = scope;
+	act->scope = proc->scope;
 
-	if (!config || !config->has_policies || !is_governed(proc))
+	if (!config || !config->has_policies || !is_governed(proc, scope))
 		return 1;
 
 	struct mode_value *mode = modes.lookup(&scope);
@@ -227,10 +249,14 @@ static inline int is_enforced(void)
 {
 	struct proc_value *proc = process_of(current_pid());
 
-	if (!proc || !is_governed(proc))
+	if (!proc)
 		return 0;
 
-	u32 scope = scope_of(proc);
+	u32 scope = held_as(proc);
+
+	if (!is_governed(proc, scope))
+		return 0;
+
 	struct mode_value *mode = modes.lookup(&scope);
 
 	return mode && mode->is_enforcing;

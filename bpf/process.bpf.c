@@ -31,6 +31,14 @@ static inline void become_candidate(struct proc_value *proc, u32 pid)
 	proc->candidate.program = proc->exec_id;
 }
 
+/* What it was before its variables were seen, which turned out to be no job's. */
+static inline u32 unmarked(u32 standing)
+{
+	if (standing == STANDING_MARKED_STEP)
+		return STANDING_STEP;
+	return standing == STANDING_MARKED ? STANDING_NONE : standing;
+}
+
 /*
  * The process's job, 0 for none. What user space found is written down, and inherited from then on:
  * nothing has to look for who was forked meanwhile.
@@ -41,19 +49,43 @@ static inline u32 scope_of(struct proc_value *proc)
 
 	if (!proc->scope && proc->candidate.tgid) {
 		found = candidates.lookup(&proc->candidate);
-		if (found)
+		if (found) {
 			proc->scope = *found;
+			if (!*found)
+				proc->standing = unmarked(proc->standing);
+		}
 	}
 	return proc->scope;
+}
+
+/*
+ * The scope whose policy is for it: its job's. A step, or what may be one, is held to the strictest
+ * that there is until its job is known.
+ */
+static inline u32 held_as(struct proc_value *proc)
+{
+	u32 scope = scope_of(proc);
+	struct config_value *config;
+
+	if (scope || proc->standing < STANDING_STEP)
+		return scope;
+	config = settings();
+	return config ? config->undecided : 0;
 }
 
 /*
  * Whether a policy is for it: those of jobs, and where the host has one, what runs in containers.
  * The host's own services, and whoever started the job, go on.
  */
-static inline int is_governed(struct proc_value *proc)
+static inline int is_governed(const struct proc_value *proc, u32 scope)
 {
-	return scope_of(proc) || proc->is_guest;
+	return scope || proc->is_guest;
+}
+
+/* Of what it makes: below an agent nobody is one. */
+static inline u32 standing_below(const struct proc_value *creator)
+{
+	return creator->standing == STANDING_AGENT ? STANDING_STEP : creator->standing;
 }
 
 /* What there is to say of a process without an entry, by its nearest ancestor that has one. */
@@ -76,6 +108,8 @@ static inline int find_stray(u64 task, u32 is_host, struct proc_value *proc)
 			proc->held = ancestor->held;
 			proc->candidate = ancestor->candidate;
 			proc->is_guest = ancestor->is_guest;
+			proc->standing = standing_below(ancestor);
+			proc->agent = ancestor->agent;
 			return 1;
 		}
 	}
@@ -128,8 +162,13 @@ int on_newtask(struct bpf_raw_tracepoint_args *ctx)
 		.held = creator->held,
 		.candidate = creator->candidate,
 		.is_guest = creator->is_guest,
+		.standing = standing_below(creator),
+		.agent = creator->agent,
 	};
 
+	/* Of what an agent may turn out to be, it is no part. */
+	if (!proc.scope && creator->standing == STANDING_AGENT)
+		become_candidate(&proc, pid);
 	count(KIND_FORK, COUNT_SEEN);
 	/* BPF_ANY: whatever stands under a pid that is being born is a leftover. */
 	if (procs.update(&pid, &proc)) {

@@ -23,9 +23,14 @@ static inline int is_late(u64 network, const union address *resolver)
 	struct late_key key = { .network = pointer_at(network, NETWORK_COOKIE) };
 	struct candidate_key *found;
 
+	u32 *scope;
+
 	__builtin_memcpy(key.address, resolver->bytes, sizeof(key.address));
 	found = late_resolvers.lookup(&key);
-	return found && (!found->tgid || candidates.lookup(found));
+	if (!found || !found->tgid)
+		return found != 0;
+	scope = candidates.lookup(found);
+	return scope && *scope;
 }
 
 /*
@@ -60,7 +65,7 @@ static inline int note_own_resolver(u64 network, struct proc_value *proc)
 {
 	struct candidate_key of_a_job = {};
 	union address any = {};
-	u32 is_known = scope_of(proc) != 0;
+	u32 is_known = held_as(proc) != 0;
 
 	if (is_of_the_host(network) && !is_late(network, &any) &&
 	    (is_known || proc->candidate.tgid))

@@ -112,6 +112,8 @@ class WatchConfig:
     """More that is allowed, destinations with blanks between."""
     host_enforce: bool = False
     """What is executed in containers of no job is held to the policy, too."""
+    agents: tuple[str, ...] = ()
+    """Who starts jobs, besides those that are known: units, executables, users."""
     on_exporter_death: OnDeath = OnDeath.CLOSED
     adopt: bool = False
     """Take over the instance of a watch that was killed, if there is one."""

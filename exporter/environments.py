@@ -32,11 +32,15 @@ class Environments:
         is_next = record.offset == len(block)
         if is_next:
             block += piece
-        whole = min(record.size, wire.ARGUMENTS_MAX)
+        may_be_a_jobs = record.standing >= wire.STANDING_STEP
+        whole = min(record.size, wire.ENVIRONMENT_MAX if may_be_a_jobs else wire.ARGUMENTS_MAX)
         if is_next and len(block) < whole and len(piece) == wire.ARGUMENTS_PIECE:
             return None
         del self._waiting[process]
-        return Environment(record.at_ns, process, record.exec_id, bytes(block), len(block) < record.size)
+        is_cut = len(block) < record.size
+        parent = ProcessKey(record.parent_pid, record.parent_started_ns) if record.parent_started_ns else None
+        told = (bytes(block), is_cut, record.standing, record.agent, parent)
+        return Environment(record.at_ns, process, record.exec_id, *told)
 
 
 def names_one_of(names: Iterable[str]) -> re.Pattern[bytes]:

@@ -95,6 +95,12 @@ class Environment(NamedTuple):
     """`NAME=value`, each with its NUL."""
     is_cut: bool
     """Whether there was more."""
+    standing: int = 0
+    """wire.STANDING_*, of the process."""
+    agent: int = 0
+    """Which kind of agent it is below, by number; 0 for one that nobody knows."""
+    parent: ProcessKey | None = None
+    """The kernel's parent, at that moment; None where it isn't known."""
 
 
 class Forked(NamedTuple):
@@ -251,6 +257,8 @@ class Tampering(enum.IntEnum):
     """AF_XDP: as a packet socket, past the kernel's network stack."""
     FRAMES = 7
     """Nothing that a process did: what packet sockets send where it is can't be stopped, or couldn't yet."""
+    MARKS = 8
+    """A step has variables that say something else than who started it."""
 
 
 class Tampered(NamedTuple):

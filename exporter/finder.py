@@ -22,6 +22,9 @@ class Finder(Protocol):
     def discover(self, event: Environment, program: Program) -> Discovered | None:
         """The job that `program`, one of none, is a root of; None: of none."""
 
+    def passed(self, event: Environment) -> None:
+        """Nothing is made of `event`: its process is of a job by now, or over."""
+
     def stirs(self, scope: int, at_ns: int) -> None:
         """Something of `scope` acts, whose job is over: let it begin again, or leave that to the rest."""
 
@@ -32,6 +35,9 @@ class NoFinder:
     def discover(self, _: Environment, _program: Program) -> Discovered | None:
         """None is."""
         return None
+
+    def passed(self, _: Environment) -> None:
+        """Nothing was decided of it."""
 
     def stirs(self, scope: int, at_ns: int) -> None:
         """It stays over."""

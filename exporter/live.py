@@ -5,7 +5,8 @@ from __future__ import annotations
 import select
 import time
 import traceback
-from collections.abc import Callable, Container, Iterator, Sized
+from collections.abc import Callable, Container, Iterable, Iterator, Sized
+from functools import partial
 from typing import TYPE_CHECKING
 
 from exporter import wire
@@ -13,7 +14,7 @@ from exporter.account import Bookkeeping, KernelCounts
 from exporter.clock import boot_ns
 from exporter.decode import Decoder
 from exporter.errors import RecordError
-from exporter.events import Event, Found, Tampered, Tampering
+from exporter.events import Environment, Event, Found, ProcessKey, Tampered, Tampering
 from exporter.procfs import everyone
 from exporter.text import counted
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 _BUSY_INTERVAL_S = 0.005
 _IDLE_INTERVAL_S = 0.02
 _BATCH = 8192
+_PATIENCE_S = 0.002
+"""Of a root, while others' records are taken in."""
 _SETTLE_S = 0.5
 _CLOSING_S = 0.5
 
@@ -50,6 +53,10 @@ class LiveSource:
         self._flows = flows
         self._on_fault = on_fault
         self._has_faults = False
+        self._decide: Callable[[Environment], object] | None = None
+        self._make_up: Callable[[], object] = lambda: None
+        self._early = Decoder()
+        self._peeked_s = 0.0
         self.is_behind = False
         """Whether records wait that were there when the last batch was taken in."""
         self.failed_environments = 0
@@ -58,11 +65,20 @@ class LiveSource:
 
     def pump(self) -> bool:
         """Take in what is there, a batch at most, so that the caller can look around; whether any was."""
+        self._peek()
         number = self._tracer.drain(self._take, limit=_BATCH)
         self.is_behind = number == _BATCH
         for event in self._tracer.frames.turn():
             self._handle(event)
         return number > 0
+
+    def decide_first(self, decide: Callable[[Environment], object], make_up: Callable[[], object]) -> None:
+        """From now on `decide` gets what processes of no job execute with before it is their turn, too.
+
+        However much waits, and however long it takes to tell of it; `make_up` is called as often, for what
+        got lost.
+        """
+        self._decide, self._make_up = decide, make_up
 
     def take(self, data: memoryview, at: int, length: int) -> None:
         """Take in a record that comes some other way."""
@@ -97,11 +113,38 @@ class LiveSource:
                 self._handle(event)
                 if isinstance(event, Tampered) and event.what is Tampering.PACKET_SOCKET:
                     self._tracer.frames.alarm(event)
+            if time.monotonic() - self._peeked_s > _PATIENCE_S:
+                self._peek()
         except RecordError:
             self._fail("ring", "malformed", _attempts(data, at, length))
         except Exception:  # noqa: BLE001 - nothing that one process does may end the tracing of the others
             self.failed_environments += _kind(data, at, length) == wire.KIND_ENVIRONMENT
             self._fail("process", "internal", _attempts(data, at, length))
+
+    def _peek(self) -> None:
+        if self._decide is not None:
+            self._tracer.take_environments(self._take_early)
+            self._survive(self._make_up)
+            self._peeked_s = time.monotonic()
+
+    def _take_early(self, data: memoryview, at: int, length: int) -> None:
+        try:
+            for event in self._early.decode(data, at, length):
+                if isinstance(event, Environment) and self._decide is not None:
+                    self._survive(partial(self._decide, event))
+        except RecordError:
+            pass  # it is counted when its turn comes
+
+    def hand(self, event: Event) -> None:
+        """Take in what isn't a record."""
+        self._survive(partial(self._handle, event))
+
+    def _survive(self, act: Callable[[], object]) -> None:
+        """Go on whatever comes of it: nothing that one process does may end the tracing of the others."""
+        try:
+            act()
+        except Exception:  # noqa: BLE001 - as above
+            self._fail("process", "internal", 0)
 
     def _fail(self, stage: str, error_type: str, attempts: int) -> None:
         """Count attempts that come to nothing, and tell the first fault, of whatever kind of record."""
@@ -167,14 +210,20 @@ def kernel_counts(tracer: Tracer) -> KernelCounts:
     return KernelCounts(counts.seen(wire.KIND_ACT) - before.settled - before.lost, lost)
 
 
-def find_everyone(tracer: Tracer, *, besides: Container[int]) -> Iterator[Found]:
+def find_everyone(
+    tracer: Tracer,
+    *,
+    besides: Container[int],
+    standing: Callable[[ProcessKey, int], Iterable[int]] = lambda *_: (),
+) -> Iterator[Found]:
     """Follow what runs already, but the pids `besides`. What is made meanwhile the kernel's side follows.
 
-    Never ci-egress itself: what it exports would be traced, and exported.
+    Never ci-egress itself: what it exports would be traced, and exported. `standing` says of a process, and
+    its parent's pid, what it is to jobs (as Tracer.find has it).
     """
     for process, parent_pid in everyone():
         if process.pid not in besides:
-            tracer.find(process)
+            tracer.find(process, *standing(process, parent_pid))
             yield Found(boot_ns(), process, parent_pid)
 
 

@@ -94,6 +94,9 @@ class MachineWatch:
         found = self._roots.identify(event.block, program.parent)
         return Discovered(SCOPE, found.step) if found else None
 
+    def passed(self, event: Environment) -> None:
+        """Nothing was decided of it."""
+
     def stirs(self, scope: int, at_ns: int) -> None:
         """It isn't over before the watch is."""
 

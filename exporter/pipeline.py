@@ -81,6 +81,12 @@ class Pipeline:
             is_enforcing = job.terms is not None and job.terms.is_enforced
             self._outlets.metrics.began(job.metrics, is_enforcing=is_enforcing)
 
+    def begin_earlier(self, scope: int, at_ns: int) -> None:
+        """What the job of `scope` is known by happened at `at_ns`, if that isn't later than it began."""
+        job = self._jobs.get(scope)
+        if job is not None and at_ns < job.started_ns:
+            self._jobs[scope] = replace(job, started_ns=at_ns)
+
     def seed(self, root: ProcessKey, scope: int, at_ns: int, step: str | None = None) -> None:
         """Enter a job's root, which is there before anything is traced; `step` is what the job calls it."""
         self.table.seed(root, scope, at_ns, step)
@@ -162,8 +168,8 @@ class Pipeline:
             earlier = {**job.earlier, job.terms.number: job.terms}
             self._jobs[scope] = replace(job, terms=terms, earlier=earlier)
         else:
-            rest = self._jobs[self._rest]
-            self._jobs[self._rest] = replace(rest, earlier={**rest.earlier, terms.number: terms})
+            for each, other in self._jobs.items():
+                self._jobs[each] = replace(other, earlier={**other.earlier, terms.number: terms})
 
     def change_novelty(self, scope: int, novelty: Novelty | None) -> None:
         """From now on the job of `scope`, which runs, is held against this."""
@@ -188,8 +194,10 @@ class Pipeline:
                 self.table.exited(event)
 
     def _environment(self, event: Environment) -> None:
-        program = self.table.of(event.process)
-        if program is not None and program.scope == HOST:
+        program = self.table.of(event.process) or self.table.missed(event)
+        if program is None or program.scope != HOST:
+            self._finder.passed(event)
+        else:
             found = self._finder.discover(event, program)
             if found is not None:
                 self.table.make_root(program, found.scope, "environment", found.step)

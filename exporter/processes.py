@@ -6,7 +6,18 @@ from collections.abc import Callable, Collection, Container
 from dataclasses import replace
 from typing import NamedTuple
 
-from exporter.events import HOST, Acted, Aggregated, Execed, Exited, Forked, Found, ProcessKey, Tampered
+from exporter.events import (
+    HOST,
+    Acted,
+    Aggregated,
+    Environment,
+    Execed,
+    Exited,
+    Forked,
+    Found,
+    ProcessKey,
+    Tampered,
+)
 from exporter.procfs import container_in
 from exporter.programs import Image, Lookup, Program
 
@@ -170,6 +181,11 @@ class ProcessTable:
         if program is not None and program.process == event.process:
             del self._programs[event.process.pid]
             self._end(program, event.at_ns, event.wait_status)
+
+    def missed(self, event: Environment) -> Program | None:
+        """The program of a process whose own records were lost; None where it is over."""
+        program = self._find(event.process, event.exec_id, HOST, event.at_ns)
+        return program if program.ended_ns is None else None
 
     def acted(self, event: Acted | Aggregated | Tampered) -> Program:
         """The program that did it, with its facts; of what was counted, it may have ended meanwhile."""

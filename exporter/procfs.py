@@ -67,6 +67,14 @@ def environment_of(process: ProcessKey) -> bytes:
     return block if _is_still(process) else b""
 
 
+def owner_of(process: ProcessKey) -> int:
+    """Whose `process` is, 0 where it isn't there any more."""
+    try:
+        return Path(f"/proc/{process.pid}").stat().st_uid
+    except OSError:
+        return 0
+
+
 class Proc:
     """/proc, by way of psutil. A process that is gone, or whose pid is another's by now, has no facts."""
 

@@ -8,11 +8,12 @@ from typing import NamedTuple
 
 from exporter.environments import names_one_of, variables
 from exporter.events import ProcessKey
-from exporter.jobs.detect import MARKS, detect, recognise, step_of
+from exporter.jobs.detect import MARKS, detect, families, is_blanked, recognise, step_of
 from exporter.jobs.model import Job
 from exporter.jobs.sources import read
 from exporter.kernel.registry import run_hash
 from exporter.programs import Program
+from exporter.tampering import BLANKED, CONTRADICTING
 from exporter.watched import JobKey
 
 
@@ -49,6 +50,19 @@ class Roots:
             job = replace(job, is_vouched=False)
         key = JobKey(job.ids.job_span_id, run_hash(job.run_id))
         return Identified(key, job, environ, step_of(environ, job_env=job_env))
+
+    def doubt(self, block: bytes, system: str | None) -> int:
+        """What `block` has that no agent gives its steps (tampering.MARKS); 0: nothing.
+
+        `system` is the CI system of who started it; None: it isn't known.
+        """
+        if not self._telling.search(block):
+            return 0
+        environ = variables(block)
+        found = families(environ)
+        if len(found) > 1 or (found and system and system not in found):
+            return CONTRADICTING
+        return BLANKED if not found and is_blanked(environ) else 0
 
 
 def _detect(environ: Mapping[str, str], job_env: str | None, worker: ProcessKey | None) -> Job:

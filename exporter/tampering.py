@@ -11,7 +11,7 @@ from exporter.text import printable
 
 EVENT_NAME = "cicd.egress.tamper"
 
-_NEVER_HONEST = frozenset({Tampering.PTRACE, Tampering.MEMORY})
+_NEVER_HONEST = frozenset({Tampering.PTRACE, Tampering.MEMORY, Tampering.MARKS})
 """What not even the host's own services do."""
 END = "end"
 """`egress.tamper.kind` of an end that was asked for without the token."""
@@ -28,7 +28,11 @@ KINDS = {
     Tampering.MEMORY: "memory",
     Tampering.XDP_SOCKET: "xdp_socket",
     Tampering.FRAMES: "frames",
+    Tampering.MARKS: "marks",
 }
+MARKS = {1: "blanked", 2: "contradicting"}
+"""`egress.tamper.detail` of a step whose variables aren't what its agent gives it."""
+BLANKED, CONTRADICTING = MARKS
 _SENTENCES = {
     Tampering.PACKET_SOCKET: "made a packet socket ({}): what it sends isn't seen here",
     Tampering.BPF: "called bpf({})",
@@ -37,6 +41,7 @@ _SENTENCES = {
     Tampering.MEMORY: "called process_vm_writev on ci-egress",
     Tampering.XDP_SOCKET: "made an XDP socket: what it sends isn't seen here",
     Tampering.FRAMES: "is in a network where what packet sockets send can't be stopped ({})",
+    Tampering.MARKS: "was executed with {} variables of a CI system: it is held as if it were any job's",
 }
 # include/uapi/linux/if_ether.h
 _FRAMES = {
@@ -109,8 +114,9 @@ def detail_of(event: Tampered) -> str | None:
             return _signal_name(event.detail)
         case Tampering.PTRACE:
             return _REQUESTS.get(event.detail, f"{event.detail:#x}")
-        case Tampering.FRAMES:
-            return errno.errorcode.get(event.detail, str(event.detail)) if event.detail else None
+        case Tampering.FRAMES | Tampering.MARKS:
+            names = errno.errorcode if event.what is Tampering.FRAMES else MARKS
+            return names.get(event.detail, str(event.detail)) if event.detail else None
         case Tampering.MEMORY | Tampering.XDP_SOCKET:
             return None
 

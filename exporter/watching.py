@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from exporter.agents import system_of
 from exporter.clock import Clock, system_clock
 from exporter.errors import CiEgressError
-from exporter.events import HOST, Environment, ProcessKey
+from exporter.events import HOST, Environment, ProcessKey, Tampered, Tampering
 from exporter.finder import Discovered
 from exporter.jobs.detect import host
 from exporter.jobs.ids import further_part, joined_late
@@ -16,7 +17,7 @@ from exporter.jobs.model import Job, TraceIds
 from exporter.kernel.registry import Registered, Standing
 from exporter.pipeline import Pipeline
 from exporter.processes import Census
-from exporter.procfs import all_pids
+from exporter.procfs import all_pids, owner_of
 from exporter.programs import Program
 from exporter.resumed import resumed
 from exporter.roots import Roots
@@ -35,6 +36,11 @@ JOBS_MAX = 1024
 TOLD_MAX = 4096
 """Jobs that are over and remembered, should they go on."""
 
+DOUBTED_MAX = 64
+"""Steps of which is told that they say what isn't so, before that is told at each doubling alone."""
+DECIDED_MAX = 16384
+"""Roots of which a job was told, and the rest of their records waits."""
+
 SCOPES_MAX = 2000
 """Jobs that run, or have left something that does: the kernel's maps have room for so many."""
 
@@ -44,6 +50,14 @@ WITHOUT_ROOM = 1
 _REAP_S = 10.0
 _NS = 1_000_000_000
 _NOTHING = Census(0, 0)
+
+
+class _Decision(NamedTuple):
+    """What is made of an environment."""
+
+    job: Discovered | None
+    doubt: int = 0
+    """What its variables say that isn't so: tampering.MARKS."""
 
 
 class Governor(Protocol):
@@ -111,7 +125,8 @@ class JobWatch:
         this host's processes, at any moment.
         """
         self._outlets = outlets
-        self._identify = Roots(job_env).identify
+        self._roots = Roots(job_env)
+        self._identify = self._roots.identify
         self._on_change = on_change
         self._clock = clock
         self._pids = pids
@@ -124,6 +139,9 @@ class JobWatch:
         """Over, with processes that still run."""
         self._scope_of: dict[JobKey, int] = {}
         """Of both."""
+        self._doubted = 0
+        self._decided: dict[tuple[ProcessKey, int], _Decision] = {}
+        """By process and program, what was said of it before it was known otherwise."""
         self._told: dict[JobKey, TraceIds] = {}
         """Where the spans of jobs that are over stand."""
         self._host_since_ns = 0
@@ -137,12 +155,57 @@ class JobWatch:
         self._host_since_ns = self._reaped_ns = now_ns
         self._pipeline.begin(HOST, self._host(now_ns), takes_rest=True)
 
+    def decide(self, event: Environment, *, comes_again: bool = True) -> int | None:
+        """The scope of which who executed with that is a root, HOST for none; None: it isn't known yet.
+
+        Before anything else is taken in that waits: what came with the process isn't needed for it, if its
+        worker is known. Where `event` comes again in its turn, the same is said of it then.
+        """
+        worker = self._pipeline.table.of(event.parent) if event.parent else None
+        if comes_again and worker is None:
+            return None
+        decided = self._decision(event, worker, event.at_ns)
+        if comes_again:
+            self._decided[event.process, event.exec_id] = decided
+            if len(self._decided) > DECIDED_MAX:
+                del self._decided[next(iter(self._decided))]
+        return decided.job.scope if decided.job else HOST
+
     def discover(self, event: Environment, program: Program) -> Discovered | None:
         """The job that `program` is a root of; None when it is of none."""
-        found = self._identify(event.block, program.parent)
+        which = event.process, event.exec_id
+        decided = self._decided.pop(which, None) or self._decision(event, program.parent, program.started_ns)
+        job, doubt = decided
+        if doubt:
+            self._tell_of_doubt(event, doubt)
+        if job and (watched := self._open.get(job.scope)):
+            watched.join(program.parent.process if program.parent else None, event.at_ns)
+            watched.began_ns = min(watched.began_ns, program.started_ns)
+            self._pipeline.begin_earlier(job.scope, program.started_ns)
+        return job
+
+    def _decision(self, event: Environment, worker: Program | None, began_ns: int) -> _Decision:
+        """What says something else than who started it is of no job of its choice, if there is a policy."""
+        doubt = self._roots.doubt(event.block, system_of(event.agent)) if event.standing else 0
+        overflow = self._governor.overflow()
+        if doubt and overflow is not None:
+            return _Decision(Discovered(overflow), doubt)
+        return _Decision(self._found(event, worker, began_ns), doubt)
+
+    def _tell_of_doubt(self, event: Environment, doubt: int) -> None:
+        """For the first times, then each time that there are twice as many."""
+        self._doubted += 1
+        times = self._doubted
+        if times <= DOUBTED_MAX or not times & times - 1:
+            uid, parent_pid = owner_of(event.process), event.parent.pid if event.parent else 0
+            who = (event.process, event.exec_id, parent_pid, uid, HOST)
+            self._pipeline.handle(Tampered(event.at_ns, *who, Tampering.MARKS, doubt, times))
+
+    def _found(self, event: Environment, made_by: Program | None, began_ns: int) -> Discovered | None:
+        found = self._identify(event.block, made_by)
         if found is None:
             return None
-        worker = program.parent.process if program.parent else None
+        worker = made_by.process if made_by else None
         key, job, environ, step = found
         scope = self._scope_of.get(key)
         if scope in self._open:
@@ -154,7 +217,6 @@ class JobWatch:
             scope, self._next_scope = self._next_scope, self._next_scope + 1
         placed = replace(job, ids=self._placed(job.ids, key, event))
         workers = None if worker is None else {worker}
-        began_ns = program.started_ns
         summary = Summary(environ, rows_max=ROWS_MAX)
         try:
             self._start(scope, Watched(key, placed, summary, workers, began_ns, began_ns, began_ns))
@@ -190,6 +252,10 @@ class JobWatch:
             self._start(scope, watched)
         return watched.job
 
+    def passed(self, event: Environment) -> None:
+        """Nothing is made of it: what was decided early is of no use any more."""
+        self._decided.pop((event.process, event.exec_id), None)
+
     def stirs(self, scope: int, at_ns: int) -> None:
         """What a job left behind acts: that is told in another part of it."""
         left = self._left.get(scope)
@@ -212,9 +278,10 @@ class JobWatch:
     def look_around(self, now_ns: int) -> None:
         """End the jobs that are over. Costs as much as there are processes: call it once a second or so."""
         census = self._pipeline.table.census()
+        awaited = {decided.job.scope for decided in self._decided.values() if decided.job}
         for scope, watched in list(self._open.items()):
             watched.look(census.get(scope, _NOTHING), self._is_running, now_ns)
-            if watched.is_over(now_ns):
+            if watched.is_over(now_ns) and scope not in awaited:
                 self._end(scope, now_ns, still_traced=True)
         for scope in [scope for scope in self._left if scope not in census]:
             del self._scope_of[self._left.pop(scope).key]
@@ -240,8 +307,8 @@ class JobWatch:
         self._open[scope] = watched
         outlets = replace(self._outlets, clock=self._clock())
         traced = traced_job(watched.job, outlets, watched.summary, watched.began_ns)
-        novelty = known_by(self.baseline, watched.job)
-        self._pipeline.begin(scope, replace(traced, terms=terms, novelty=novelty))
+        novelty, earlier = known_by(self.baseline, watched.job), self._governor.others()
+        self._pipeline.begin(scope, replace(traced, terms=terms, novelty=novelty, earlier=earlier))
 
     def _end(self, scope: int, now_ns: int, *, still_traced: bool) -> None:
         watched = self._open.pop(scope)

@@ -5,14 +5,17 @@ from __future__ import annotations
 import struct
 from typing import NamedTuple
 
-LAYOUT = 0x253D1B1D
+LAYOUT = 0x27B33E21
 """Edition of the layout; every record and every pinned instance carries it."""
 
 ARGUMENTS_PIECE = 4096
 ARGUMENTS_MAX = 32768
+ENVIRONMENT_MAX = 262144
 PATH_ROOM = 1024
 CGROUP_ROOM = 96
 MESSAGE_ROOM = 2048
+AGENT_NAME_ROOM = 56
+MARK_ROOM = 28
 UNIT_ROOM = 64
 
 KIND_FORK = 1
@@ -65,6 +68,7 @@ TAMPER_PTRACE = 4
 TAMPER_MEMORY = 5
 TAMPER_XDP_SOCKET = 6
 TAMPER_FRAMES = 7
+TAMPER_MARKS = 8
 
 JOB_NAME_ROOM = 256
 RUN_ID_ROOM = 128
@@ -78,6 +82,16 @@ FLOW_ESTABLISHED = 1
 FLOW_ENDED = 2
 FLOW_NEVER_SENT = 3
 FLOW_FAILED = 4
+
+STANDING_NONE = 0
+STANDING_AGENT = 1
+STANDING_STEP = 2
+STANDING_MARKED = 3
+STANDING_MARKED_STEP = 4
+
+AGENT_PROGRAM = 1
+AGENT_UNIT = 2
+AGENT_USER = 3
 
 DNS_QUERY = 1
 DNS_ANSWER = 2
@@ -167,7 +181,7 @@ ARGUMENTS_RECORD = struct.Struct("<IH2xQQIIII")
 
 
 class EnvironmentRecord(NamedTuple):
-    """`struct environment_record`, 48 bytes."""
+    """`struct environment_record`, 64 bytes."""
 
     layout: int
     kind: int
@@ -178,9 +192,13 @@ class EnvironmentRecord(NamedTuple):
     size: int
     offset: int
     here: int
+    standing: int
+    agent: int
+    parent_started_ns: int
+    parent_pid: int
 
 
-ENVIRONMENT_RECORD = struct.Struct("<IH2xQQIIIII4x")
+ENVIRONMENT_RECORD = struct.Struct("<IH2xQQIIIIIHHQI4x")
 
 
 class ExitRecord(NamedTuple):
@@ -686,13 +704,15 @@ class ProcValue(NamedTuple):
     tgid: int
     program: int
     is_guest: int
+    standing: int
+    agent: int
 
 
-PROC_VALUE = struct.Struct("<QIIIIIIQQIII4x")
+PROC_VALUE = struct.Struct("<QIIIIIIQQIIIHH")
 
 
 class ConfigValue(NamedTuple):
-    """`struct config_value`, 32 bytes."""
+    """`struct config_value`, 36 bytes."""
 
     layout: int
     window: int
@@ -702,9 +722,31 @@ class ConfigValue(NamedTuple):
     has_policies: int
     has_executables: int
     edition: int
+    undecided: int
 
 
-CONFIG_VALUE = struct.Struct("<IIIIIIII")
+CONFIG_VALUE = struct.Struct("<IIIIIIIII")
+
+
+class AgentKey(NamedTuple):
+    """`struct agent_key`, 64 bytes."""
+
+    kind: int
+    user: int
+    name: bytes
+
+
+AGENT_KEY = struct.Struct("<II56s")
+
+
+class MarkKey(NamedTuple):
+    """`struct mark_key`, 32 bytes."""
+
+    prefix_bits: int
+    text: bytes
+
+
+MARK_KEY = struct.Struct("<I28s")
 
 
 class PolicyValue(NamedTuple):
@@ -788,7 +830,7 @@ OFFSETS = {
         },
     ),
     "environment_record": (
-        48,
+        64,
         {
             "header.layout": 0,
             "header.kind": 4,
@@ -799,6 +841,10 @@ OFFSETS = {
             "size": 32,
             "offset": 36,
             "here": 40,
+            "standing": 44,
+            "agent": 46,
+            "parent_started_ns": 48,
+            "parent_pid": 56,
         },
     ),
     "exit_record": (
@@ -1085,10 +1131,12 @@ OFFSETS = {
             "candidate.tgid": 48,
             "candidate.program": 52,
             "is_guest": 56,
+            "standing": 60,
+            "agent": 62,
         },
     ),
     "config_value": (
-        32,
+        36,
         {
             "layout": 0,
             "window": 4,
@@ -1098,8 +1146,11 @@ OFFSETS = {
             "has_policies": 20,
             "has_executables": 24,
             "edition": 28,
+            "undecided": 32,
         },
     ),
+    "agent_key": (64, {"kind": 0, "user": 4, "name": 8}),
+    "mark_key": (32, {"prefix_bits": 0, "text": 4}),
     "policy_value": (40, {"fingerprint": 0, "base": 32, "alternatives": 36}),
     "exe_name_key": (32, {"digest": 0}),
     "account_value": (16, {"settled": 0, "lost": 8}),

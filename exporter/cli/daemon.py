@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from functools import partial
 from typing import Any, Protocol
 
 from exporter.account import Account, Bookkeeping
@@ -32,6 +33,7 @@ from exporter.cli.notices import (
 from exporter.cli.reporting import Reporting
 from exporter.cli.requests import Requests
 from exporter.cli.rereading import reread
+from exporter.cli.steps import Steps, as_a_whole
 from exporter.cli.takeover import Takeover
 from exporter.cli.viewing import Ticker, screen, shown
 from exporter.cli.watch_reporting import WatchReporting
@@ -142,7 +144,7 @@ class _Daemon:
         telemetry: Telemetry,
         reporting: Reporting,
     ) -> None:
-        config, policy, _, job = given
+        config, policy, _, job, agents = given
         self._config, self._tracer, self._telemetry = config, tracer, telemetry
         flows = Flows()
         self._books = Bookkeeping(
@@ -171,6 +173,7 @@ class _Daemon:
         self.reports = WatchReporting(reporting, given, self._books.account)
         self._apart = ancestors(os.getpid()) if job is not None else frozenset()
         """What started this: in the job's midst, and no part of it."""
+        self._steps = Steps(tracer, agents, config.job_env, self._apart)
         self._jobs = self._watch_for_jobs(given, environment, outlets)
         self._pipeline = Pipeline(outlets, Proc(), flows, self._jobs)
         self._source = LiveSource(tracer, self._handle, self._books, flows, on_fault=tell_fault)
@@ -182,20 +185,24 @@ class _Daemon:
         owner = Owner(warned=self._jobs.warned, ends_by_token=config.end_folder is not None)
         self._guards = Guards(tracer, outlets, self._books, self._handle, owner)
         self._faults = Faults(self._guards.went_wrong)
-        self.missed = Missed(tracer, self._source, self._pipeline, self._jobs, self._stood)
+        decide = partial(self._decide, comes_again=False)
+        self.missed = Missed(tracer, self._source, decide, self._jobs)
+        self._source.decide_first(self._decide, self.missed.make_up)
         self._sleep = tracer.sleep if policy else time.sleep
         self._pause_s = _IDLE_INTERVAL_S
 
     def begin(self) -> None:
         """Take in what runs already."""
+        self._steps.begin()
         self._governor.start(self._guards.steering)
         self._jobs.begin(self._pipeline, boot_ns())
         if self._takeover is not None and self._tracer.is_adopted:
             self._takeover.begin(self._source.take)
+            self._steps.find_again()
             return
-        for found in find_everyone(self._tracer, besides={os.getpid()}):
+        for found in find_everyone(self._tracer, besides={os.getpid()}, standing=self._steps.standing):
             self._handle(found)
-            if found.process not in self._apart:
+            if found.process not in self._apart and not self._steps.is_agent(found.process):
                 read_environment(self._handle, found.process, exec_id=0)
 
     def loop(self, asked: Requests) -> None:
@@ -223,6 +230,8 @@ class _Daemon:
         pumped_ns = boot_ns()
         if self._source.pump():
             self._pause_s = _BUSY_INTERVAL_S
+        if not self._source.is_behind:
+            self.missed.tell(self._source.hand)
         # Not before all of it is held to its policy: what executed until it was found is found by itself.
         if (
             self._adopted_ns < pumped_ns
@@ -275,15 +284,29 @@ class _Daemon:
         )
 
     def _handle(self, event: Event) -> None:
-        if isinstance(event, Environment) and event.process.pid == os.getpid():
-            return  # from before an instance was adopted that had followed this process
+        if isinstance(event, Environment):
+            if event.process.pid == os.getpid():
+                return  # from before an instance was adopted that had followed this process
+            event = as_a_whole(event)
         self._pipeline.handle(event)
         if isinstance(event, Found | Environment):
             program = self._pipeline.table.of(event.process)
-            if program is not None and program.scope != HOST:
-                exec_id = event.exec_id if isinstance(event, Environment) else 0
-                self._tracer.scopes.adopt(event.process, exec_id, program.scope)
+            scope = program.scope if program is not None else HOST
+            if isinstance(event, Environment):
+                self._steps.decide(event, scope)
+            elif scope != HOST:
+                self._tracer.scopes.adopt(event.process, 0, scope)
+            if scope != HOST:
                 self._adopted_ns = boot_ns()
+
+    def _decide(self, event: Environment, *, comes_again: bool = True) -> None:
+        """Hold a root to its job's policy, or let go of what is none, before it is told."""
+        if event.process.pid == os.getpid() or isinstance(self._jobs, MachineWatch):
+            return  # of one job is what may be of any
+        event = as_a_whole(event)
+        scope = self._jobs.decide(event, comes_again=comes_again)
+        if scope is not None:
+            self._steps.decide(event, scope)
 
     def _changed(self, job: Job, summary: Summary | None) -> None:
         if self.view is not None:
@@ -309,7 +332,7 @@ class _Daemon:
     def _looks(self) -> list[Callable[[], object]]:
         """What is looked after once a second."""
         return [
-            self.missed.make_up,
+            self._tracer.scopes.sweep,
             lambda: self._jobs.look_around(boot_ns()),
             lambda: self._governor.look(lambda scope: self._tracer.scopes.close(scope, self._source.take)),
             self._guards.tick,

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING, NamedTuple
 
 from exporter.config import RunConfig, WatchConfig
 
 if TYPE_CHECKING:
+    from exporter.agents import Agent
     from exporter.baseline.model import Baseline
     from exporter.cli.governing import Source
     from exporter.jobs.model import Job
@@ -30,3 +32,5 @@ class GivenWatch(NamedTuple):
     baseline: Baseline | None
     job: Job | None
     """The one that the whole machine belongs to; None: it belongs to none."""
+    agents: Collection[Agent] = ()
+    """Who starts jobs, besides those that are known."""

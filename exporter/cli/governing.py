@@ -15,7 +15,7 @@ from exporter.name_service import dns_obstacles
 from exporter.policy.check import check_for_kernel
 from exporter.policy.compile import Compiled, compile_policy
 from exporter.policy.executables import require_executables
-from exporter.policy.model import Address, JobPolicy, Mode, Policy, with_endpoints
+from exporter.policy.model import Address, JobPolicy, Mode, Policy, strictest, with_endpoints
 from exporter.policy.resolvers import system_resolvers
 from exporter.policy.sections import effective, withheld
 from exporter.terms import Terms, terms_of
@@ -57,6 +57,11 @@ class Source(NamedTuple):
         modes = {self.policy.mode, *(section.mode for section in self.policy.sections)}
         mode = Mode.ENFORCE if Mode.ENFORCE in modes else Mode.AUDIT
         return self._strict(JobPolicy(mode, self.policy.rules, self.policy.resolvers))
+
+    @property
+    def strictest(self) -> JobPolicy:
+        """What nobody's is stricter than: for what may be any job's."""
+        return self._strict(strictest(self.policy))
 
     def _strict(self, policy: JobPolicy) -> JobPolicy:
         return replace(policy, mode=Mode.ENFORCE) if self.is_enforced else policy

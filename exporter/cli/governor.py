@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from exporter.steering import Steering
 
 OVERFLOW = WITHOUT_ROOM
-"""Held to the file as a whole, in its strictest mode."""
+"""Held to what nobody's policy is stricter than; so is what may be a job's, until it is known."""
 
 _NO_JOB = Job(provider="", run_id="", ids=TraceIds(0, 0, None))
 _OTHERS = {
@@ -94,10 +94,10 @@ class Governor:
                 self._warn(line)
             if self._has_one_job:
                 return
-            others = self._write(self._source.of_others, self._source, OVERFLOW)
             for scope in (OVERFLOW, *([HOST] if self._source.is_for_host else [])):
                 self._scopes.open(scope)
-                self._hold(scope, _Held(None, others))
+                self._hold(scope, _Held(None, self._of_others(self._source, scope)))
+            self._hold_undecided(self._source)
 
     def begin(self, scope: int, job: Job, standing: Standing | None = None) -> Terms | None:
         """Hold `scope` to what the policy says for `job`, unless it is already; returns its terms.
@@ -113,8 +113,10 @@ class Governor:
                 self._tell(scope, _Held(job, None, standing))
             else:
                 self._hold(scope, _Held(job, self._fitting(job, self._source, scope), standing))
-        if self._has_one_job and scope != HOST and self._source is not None and self._source.is_for_host:
-            self.begin(HOST, job)
+        if self._has_one_job and scope != HOST and self._source is not None:
+            self._tracer.hold_undecided(scope)
+            if self._source.is_for_host:
+                self.begin(HOST, job)
         return self._terms(scope)
 
     def over(self, scope: int, standing: Standing) -> None:
@@ -197,6 +199,7 @@ class Governor:
             self._hold(scope, before[scope]._replace(written=written))
             if (terms := self._terms(scope)) is not None:
                 changed(scope, terms)
+        self._hold_undecided(source)
         wait_for_programs()
         for scope in after:
             if old := before[scope].written:
@@ -207,9 +210,10 @@ class Governor:
     def _plan(self, source: Source) -> dict[int, _Written]:
         """What each scope will be held to. What was written for that is removed where it comes to nothing."""
         try:
-            rest = self._write(source.of_others, source, OVERFLOW)
             return {
-                scope: rest if held.job is None else self._fitting(held.job, source, scope)
+                scope: self._of_others(source, scope)
+                if held.job is None
+                else self._fitting(held.job, source, scope)
                 for scope, held in self._held.items()
             }
         except CiEgressError:
@@ -222,6 +226,21 @@ class Governor:
             return 0
         named = after.compiled.named
         return self._scopes.carry_over(scope, before.number, after.number, named, names.granting())
+
+    def _of_others(self, source: Source, scope: int) -> _Written:
+        """What `source` says for what is of no job: OVERFLOW, or HOST."""
+        if scope != OVERFLOW or source.strictest == source.of_others:
+            return self._write(source.of_others, source, scope)
+        try:
+            return self._write(source.strictest, source, scope)
+        except CiEgressError as error:
+            self._warn(f"what the sections deny doesn't hold until a step's job is known: {error.what}")
+        return self._write(source.of_others, source, scope)
+
+    def _hold_undecided(self, source: Source) -> None:
+        """Hold steps from their beginning; where nothing is enforced, their own policy tells of them."""
+        if not self._has_one_job:
+            self._tracer.hold_undecided(OVERFLOW if source.of_others.mode is Mode.ENFORCE else 0)
 
     def _fitting(self, job: Job, source: Source, scope: int) -> _Written:
         """What `source` says for `job`; where sections are too much together, what it says for all."""

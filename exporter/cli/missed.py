@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from exporter import wire
 from exporter.clock import boot_ns
-from exporter.events import HOST, Environment, Event, ProcessKey
+from exporter.events import Environment, Event, ProcessKey
 from exporter.kernel.tracer import Tracer
 from exporter.live import LiveSource, losses
 from exporter.machine import MachineWatch
-from exporter.pipeline import Pipeline
 from exporter.procfs import environment_of
 from exporter.watching import JOBS_MAX, JobWatch
 
 _NEWS_S = 60.0
+_LOOK_S, _READ_S = 0.2, 0.005
+"""How often all processes are looked at for what got lost, and how long they are read at once."""
 
 
-def read_environment(handle: Callable[[Event], None], process: ProcessKey, exec_id: int) -> None:
-    """Hand over what `process` was executed with, as its `exec_id`th program, if /proc shows it."""
+def read_environment(
+    handle: Callable[[Event], None], process: ProcessKey, exec_id: int, standing: int = 0, agent: int = 0
+) -> None:
+    """Hand over what `process` was executed with, as its `exec_id`th program, if /proc shows it.
+
+    `standing` is what it is to jobs, `agent` below which kind of them, as the kernel has it.
+    """
     if block := environment_of(process):
-        handle(Environment(boot_ns(), process, exec_id, block, is_cut=False))
+        handle(Environment(boot_ns(), process, exec_id, block, False, standing, agent))
 
 
 class Missed:
@@ -31,30 +37,44 @@ class Missed:
         self,
         tracer: Tracer,
         source: LiveSource,
-        pipeline: Pipeline,
+        decide: Callable[[Environment], object],
         jobs: JobWatch | MachineWatch,
-        handle: Callable[[Event], None],
     ) -> None:
-        """Environments that are read late go to `handle`, whatever comes of the one before."""
+        """`decide` gets what processes were executed with by which the job of others shows."""
         self._tracer, self._source = tracer, source
-        self._handle = handle
-        self._pipeline = pipeline
+        self._decide = decide
         self._jobs = jobs
         self._environments = 0
+        self._unread: Iterator[tuple[ProcessKey, wire.ProcValue]] = iter(())
+        self._look_s = 0.0
+        self._late: list[Environment] = []
         self._told: list[str] = []
         self._next_s = 0.0
 
     def make_up(self) -> None:
         """Read the environments that got lost from /proc, of what is still there: a job may be among them.
 
-        So it does of those that came to nothing here.
+        The youngest first, for a while; the rest with the next calls.
         """
-        lost = self._tracer.counts().lost(wire.KIND_ENVIRONMENT) + self._source.failed_environments
-        if lost > self._environments:
-            self._environments = lost
-            for program in self._pipeline.table.live({HOST}):
-                exec_id = self._tracer.scopes.exec_id(program.process) or max(program.exec_id, 1)
-                read_environment(self._handle, program.process, exec_id)
+        lost = self._tracer.lost_environments() + self._source.failed_environments
+        if lost > self._environments and time.monotonic() >= self._look_s:
+            self._environments, self._look_s = lost, time.monotonic() + _LOOK_S
+            self._unread = self._tracer.scopes.undecided()
+        until_s = time.monotonic() + _READ_S
+        for process, proc in self._unread:
+            if block := environment_of(process):
+                told = (block, False, proc.standing, proc.agent)
+                root = ProcessKey(proc.tgid, proc.born_ns)  # by it their job shows, whatever became of it
+                self._decide(Environment(boot_ns(), root, proc.program, *told))
+                self._late.append(Environment(boot_ns(), process, proc.exec_id or 1, *told))
+            if time.monotonic() >= until_s:
+                return
+
+    def tell(self, handle: Callable[[Event], None]) -> None:
+        """Hand over what was read: all that these processes have done by then has been."""
+        late, self._late = self._late, []
+        for event in late:
+            handle(event)
 
     def news(self) -> list[str]:
         """What there is to say of it now, a line each; nothing when it was said, or another one just was."""
@@ -67,7 +87,10 @@ class Missed:
     def all(self) -> list[str]:
         """All there is to say of it."""
         refused = self._tracer.scopes.refused
-        unheld = f"{refused} programs of jobs found the kernel's table of them full: no policy holds for them"
+        unheld = (
+            f"{refused} programs of jobs found the kernel's table of them full: they are held to the "
+            "strictest policy where one is enforced, else to none"
+        )
         why = f"{JOBS_MAX} jobs ran already, or there was no room to hold it"
         turned_away = f"{self._jobs.turned_away} processes are of no job: {why}"
         told = [*([turned_away] if self._jobs.turned_away else []), *([unheld] if refused else [])]

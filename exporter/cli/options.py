@@ -192,6 +192,19 @@ def host_enforce_option(function: _F) -> _F:
     )(function)
 
 
+def agent_option(function: _F) -> _F:
+    """Who starts jobs."""
+    return click.option(
+        "--agent",
+        "agents",
+        type=NAME,
+        multiple=True,
+        metavar="UNIT|PATH|USER",
+        help="Who starts jobs here, besides the agents that are known: a unit (NAME.service), an executable, "
+        "or user:NAME. Where a policy is enforced, what they make is held from its fork on. Repeatable.",
+    )(function)
+
+
 def live_option(function: _F) -> _F:
     """Whether somebody watches."""
     return click.option(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,7 @@ from exporter.cli.options import (
     FILE,
     NAME,
     Mebibytes,
+    agent_option,
     baseline_option,
     death_option,
     fail_on_option,
@@ -38,6 +39,7 @@ from exporter.errors import UsageError
 from exporter.pid_file import pid_file
 
 if TYPE_CHECKING:
+    from exporter.agents import Agent
     from exporter.cli.daemon import Kernel
     from exporter.cli.governing import Source
     from exporter.jobs.model import Job
@@ -102,6 +104,7 @@ _LIMIT_MIB = 1536
 @live_option
 @metric_lineage_option
 @host_enforce_option
+@agent_option
 def command(
     *,
     otlp_dir: Path | None,
@@ -136,7 +139,7 @@ def watch(config: WatchConfig, environment: Mapping[str, str]) -> int:
     _require_whole(config)
     job = _job(config, environment)
     baseline = required_baseline(config.baseline, config.fail_on)
-    given = GivenWatch(config, _policy(config), baseline, job)  # before anything is loaded
+    given = GivenWatch(config, _policy(config), baseline, job, _agents(config))  # before anything is loaded
     with (
         end_folder(config.end_folder, config.end_digest) as folder,
         requests(folder) as asked,
@@ -155,6 +158,14 @@ def _require_whole(config: WatchConfig) -> None:
     if config.end_folder is not None and not config.is_host:
         hint = "add --host, or omit both: a service is ended by signals"
         raise UsageError("--end-folder is given without --host", hint=hint)
+
+
+def _agents(config: WatchConfig) -> Collection[Agent]:
+    if not config.agents:
+        return ()
+    from exporter.agents import agent_named
+
+    return [agent_named(text) for text in config.agents]
 
 
 def _job(config: WatchConfig, environment: Mapping[str, str]) -> Job | None:

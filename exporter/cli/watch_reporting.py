@@ -34,7 +34,7 @@ class WatchReporting:
             return
         from exporter.report.sheet import sheet_of_run
 
-        _, policy, baseline, _ = self._given
+        _, policy, baseline, *_ = self._given
         mode, today = policy.of(job).mode.value if policy else None, datetime.now(UTC).date()
         sheet = sheet_of_run(job.display_name, job, summary, mode=mode, baseline=baseline, day=today)
         if self._is_ending:
@@ -49,7 +49,7 @@ class WatchReporting:
     def finish(self, account: Account) -> None:
         """Write the rest, with the account of it all."""
         self._reporting.summarise(self._sheets, account)
-        _, policy, baseline, _ = self._given
+        _, policy, baseline, *_ = self._given
         self._reporting.report(account, baseline=baseline, policy=policy.policy if policy else None)
 
 

@@ -21,6 +21,11 @@ NAMED_BY_USER = "other"
 MARKS = frozenset(mark.partition("=")[0] for provider in PROVIDERS for mark in provider.present)
 """Variables of which each CI system sets one at least."""
 
+FAMILIES = {"gitea": "github", "forgejo": "github", "harness": "drone"}
+"""Systems that have another one's variables, too, which is their family."""
+_SHARED = frozenset({"CI", "BUILD_ID"})
+"""Marks that others have, empty or not."""
+
 _REF_PREFIXES = {"refs/heads/": "branch", "refs/tags/": "tag"}
 
 
@@ -61,6 +66,16 @@ def host(trace_name: str) -> Job:
 def recognise(environ: Mapping[str, str]) -> Provider | None:
     """The first provider of the table that `environ` carries the marks of."""
     return next((each for each in PROVIDERS if _is_present(each, environ)), None)
+
+
+def families(environ: Mapping[str, str]) -> set[str]:
+    """The CI systems that `environ` carries the marks of; those that share variables are one."""
+    return {FAMILIES.get(each.name, each.name) for each in PROVIDERS if _is_present(each, environ)}
+
+
+def is_blanked(environ: Mapping[str, str]) -> bool:
+    """Whether a mark is there and says nothing: no CI system does that."""
+    return any(environ.get(name) == "" for name in MARKS - _SHARED)
 
 
 def _is_present(provider: Provider, environ: Mapping[str, str]) -> bool:

@@ -10,12 +10,15 @@ from __future__ import annotations
 import errno
 import struct
 from collections import defaultdict
+from collections.abc import Container
 
 from exporter import wire
 from exporter.events import HOST, ProcessKey
 from exporter.kernel.bpf import Map
 
 _SCOPE = struct.Struct("=I")
+KEPT = 256
+"""Entries that each scope has room for, as long as there is any; half of the room is for who needs more."""
 
 
 class Candidates:
@@ -23,7 +26,7 @@ class Candidates:
 
     def __init__(self, candidates: Map) -> None:
         """Those that `candidates` has: an exporter that ended may have found some."""
-        self._map = candidates
+        self._map, self._room = candidates, candidates.max_entries
         self._known: defaultdict[int, set[bytes]] = defaultdict(set)
         self._scopes: dict[bytes, int] = {}
         self.refused = 0
@@ -34,9 +37,12 @@ class Candidates:
     def adopt(self, process: ProcessKey, exec_id: int, scope: int) -> None:
         """Let the `exec_id`th program of `process`, and what was made by it, be of `scope` from now on.
 
-        When there are too many, it stays of none, and is counted.
+        When there are too many, of this scope or of all, it stays of none, and is counted.
         """
         key = candidate_key(process, exec_id)
+        if len(self._known[scope]) >= KEPT and len(self._scopes) >= self._room // 2:
+            self.refused += 1
+            return
         try:
             self._map.update(key, _SCOPE.pack(scope))
         except OSError as error:
@@ -46,9 +52,24 @@ class Candidates:
             return
         self._note(key, scope)
 
+    def release(self, process: ProcessKey, exec_id: int) -> None:
+        """Let that, which was held because it might have been a job's, be of none."""
+        self.adopt(process, exec_id, HOST)
+
     def scope_of(self, key: bytes) -> int:
         """Of what has `key` in the kernel; HOST for what is of no job."""
         return self._scopes.get(key, HOST)
+
+    def __len__(self) -> int:
+        return len(self._scopes)
+
+    def forget_all_but(self, needed: Container[bytes]) -> None:
+        """Forget what no process goes by any more: whoever had acted since has its scope itself."""
+        for key, scope in list(self._scopes.items()):
+            if key not in needed:
+                self._map.delete(key)
+                self._known[scope].discard(key)
+                del self._scopes[key]
 
     def forget(self, scope: int) -> None:
         """No process of `scope` is left."""
@@ -66,7 +87,8 @@ def candidate_key(process: ProcessKey, exec_id: int) -> bytes:
     return wire.CANDIDATE_KEY.pack(process.started_ns, process.pid, exec_id)
 
 
-def found_value(process: ProcessKey) -> bytes:
+def found_value(process: ProcessKey, standing: int = wire.STANDING_NONE, agent: int = 0) -> bytes:
     """The entry of `process`, which was there before the programs, as one of no job."""
     none = [0] * 6
-    return wire.PROC_VALUE.pack(process.started_ns, HOST, *none, process.started_ns, process.pid, 0, 0)
+    own = (process.started_ns, process.pid, 0)
+    return wire.PROC_VALUE.pack(process.started_ns, HOST, *none, *own, 0, standing, agent)

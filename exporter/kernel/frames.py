@@ -68,6 +68,8 @@ class Frames:
         self._next_s = 0.0
         self._until_s = 0.0
         self._is_over = False
+        self.undecided = 0
+        """The scope that is enforced for what may be a job's; 0: none is."""
 
     def close(self) -> None:
         """Attach nothing any more; pins keep what is attached."""
@@ -201,7 +203,8 @@ class Frames:
         for key, value in self._procs.items():
             process = wire.ProcValue._make(wire.PROC_VALUE.unpack(value))
             root = wire.CANDIDATE_KEY.pack(process.born_ns, process.tgid, process.program)
-            scope = process.scope or found.get(root, process.scope)
+            early = self.undecided if process.standing else process.scope
+            scope = process.scope or found.get(root, early)
             if scope in scopes:
                 yield _NUMBER.unpack(key)[0], process._replace(scope=scope)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mmap
 import struct
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 
 from exporter import wire
@@ -21,6 +22,9 @@ _LONGEST = 1 << 16
 
 _FREED_EVERY = 64
 """Records: a batch may take seconds, and its room is what a burst meanwhile has need of."""
+
+KEPT_MAX_BYTES = 32 << 20
+"""Of records that were handed over before it was their turn."""
 
 _UNFINISHED_NS, _NOTHING_NS = -1, 1 << 64
 """Before all times, and after all of them."""
@@ -48,6 +52,8 @@ class Ring:
         self._data = memoryview(self._shared)[page:]
         self._consumed = self._produced = self._freed = self._consumer_at[0]
         self._length = 0
+        self._kept: deque[bytes] = deque()
+        self._kept_bytes = 0
 
     def close(self) -> None:
         """Unmap."""
@@ -62,6 +68,12 @@ class Ring:
 
     def next_ns(self) -> int:
         """`at_ns` of the next record; -1 while the kernel is still writing it, 1 << 64 when there is none."""
+        if self._kept:
+            at_ns: int = _TIME.unpack_from(self._kept[0], _TIME_AT - _HEADER_SIZE)[0]
+            return at_ns
+        return self._next_here_ns()
+
+    def _next_here_ns(self) -> int:
         while self._consumed < self._produced:
             at = self._consumed & self._size - 1
             header = _HEADER.unpack_from(self._data, at)[0]
@@ -87,8 +99,27 @@ class Ring:
                 yield wire.RecordHeader._make(wire.RECORD_HEADER.unpack_from(self._data, at + _HEADER_SIZE))
             position += (_HEADER_SIZE + length + 7) & ~7
 
+    def take_early(self, handle: Handler) -> None:
+        """Hand over what is there now, and keep it, to be handed over again in order; its room is free."""
+        while self._kept_bytes < KEPT_MAX_BYTES:
+            self.look()
+            if not _UNFINISHED_NS < self._next_here_ns() < _NOTHING_NS:
+                break
+            at = (self._consumed & self._size - 1) + _HEADER_SIZE
+            record = bytes(self._data[at : at + self._length])
+            self._advance()
+            self.free()
+            self._kept.append(record)
+            self._kept_bytes += len(record)
+            handle(memoryview(record), 0, len(record))
+
     def take(self, handle: Handler) -> None:
         """Hand over the record that `next_ns` told of."""
+        if self._kept:
+            record = self._kept.popleft()
+            self._kept_bytes -= len(record)
+            handle(memoryview(record), 0, len(record))
+            return
         handle(self._data, (self._consumed & self._size - 1) + _HEADER_SIZE, self._length)
         self._advance()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from exporter import wire
 from exporter.events import HOST, ProcessKey
@@ -20,6 +20,8 @@ from exporter.policy.compile import Compiled
 from exporter.policy.compile_names import NamedRules
 
 _KEY = struct.Struct("=I")
+SWEPT_FROM = 1024
+"""Candidates: below that there is room for all."""
 
 Answers = Mapping[bytes, tuple[set[str], int]]
 """By address (16 bytes): the names that led there, and when the last answer said so, since boot."""
@@ -43,6 +45,7 @@ class Scopes:
         self._policies, self._grants, self._queries = policies, grants, queries
         self._windows, self._procs = windows, maps["procs"]
         self._candidates = Candidates(maps["candidates"])
+        self._late_resolvers = maps["late_resolvers"]
         self._modes = maps["modes"]
 
     def open(self, scope: int) -> None:
@@ -56,16 +59,44 @@ class Scopes:
         finally:
             self._candidates.adopt(process, exec_id, scope)
 
-    def exec_id(self, process: ProcessKey) -> int | None:
-        """Which of its programs `process` runs, whatever records were lost; None of one that isn't there."""
+    def release(self, process: ProcessKey, exec_id: int) -> None:
+        """Let what was held until it is known be of no job: see Candidates."""
+        self._candidates.release(process, exec_id)
+
+    def entry(self, process: ProcessKey) -> wire.ProcValue | None:
+        """What the kernel has of `process`, whatever records were lost; None of one that isn't there."""
         value = self._procs.lookup(_KEY.pack(process.pid))
         proc = value and wire.ProcValue._make(wire.PROC_VALUE.unpack(value))
-        return proc.exec_id if proc and proc.started_ns == process.started_ns else None
+        return proc if proc and proc.started_ns == process.started_ns else None
 
     @property
     def refused(self) -> int:
         """Programs of jobs that had no room: no policy holds for what they do."""
         return self._candidates.refused
+
+    def undecided(self) -> Iterator[tuple[ProcessKey, wire.ProcValue]]:
+        """What is of no job, as far as is known, the youngest first; agents aside."""
+        found = []
+        for key, value in self._procs.items():
+            proc = wire.ProcValue._make(wire.PROC_VALUE.unpack(value))
+            if proc.standing != wire.STANDING_AGENT and self.scope_of(proc) == HOST:
+                found.append((ProcessKey(_KEY.unpack(key)[0], proc.started_ns), proc))
+        yield from sorted(found, reverse=True, key=lambda each: each[0].started_ns)
+
+    def sweep(self) -> None:
+        """Free what was noted of processes that have ended, or have their scope by now.
+
+        What has none yet, and may turn out to be of the noted one, is in the kernel's table; nothing comes to
+        be made by it without taking the scope first.
+        """
+        if len(self._candidates) < SWEPT_FROM:
+            return
+        needed = {key for _, key in self._late_resolvers.items()}
+        for _, value in self._procs.items():
+            proc = wire.ProcValue._make(wire.PROC_VALUE.unpack(value))
+            if proc.scope == HOST:
+                needed.add(wire.CANDIDATE_KEY.pack(proc.born_ns, proc.tgid, proc.program))
+        self._candidates.forget_all_but(needed)
 
     def write(self, policy: Compiled, scope: int | None = None) -> Written:
         """Write a policy, for `hold`. Raises KernelError when it has no room.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import select
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, closing
 from functools import partial
 from pathlib import Path
@@ -33,7 +33,7 @@ RINGS = ("lineage", "first", "lookups", "events", "environments")
 """What is on a later one follows from what is on an earlier one."""
 PINNED_MAPS = [
     *RINGS,
-    *("procs", "candidates", "counters", "config"),
+    *("procs", "candidates", "agents", "marks", "late_resolvers", "counters", "config"),
     *("flows_even", "flows_odd", "slots", "free_slots", "others", "others_told", "open_connects", "account"),
     *("queries", "queries_noted", "queries_expired"),
     *("policy", "policies", "alternatives", "names", "rule_ports", "modes", "exe_bits", "exe_names", "jobs"),
@@ -114,6 +114,7 @@ class Tracer:
             for name in RINGS
             if name != "environments" or coverage.reads_environments
         ]
+        self._environments = self._rings[-1] if coverage.reads_environments else None
         self.before = inherited(opened, self._rings, self._windows) if is_adopted else Inherited()
         """What exporters before this one did with the counts."""
 
@@ -129,13 +130,38 @@ class Tracer:
         """
         self._windows.follow(scope)
         self.frames.arrived(process, scope)
-        value = wire.PROC_VALUE.pack(process.started_ns, scope, *[0] * 5, held, 0, 0, 0, 0)
+        value = wire.PROC_VALUE.pack(process.started_ns, scope, *[0] * 5, held, *[0] * 6)
         self._procs.update(_KEY.pack(process.pid), value)
 
-    def find(self, process: ProcessKey) -> None:
+    def find(self, process: ProcessKey, standing: int = wire.STANDING_NONE, agent: int = 0) -> None:
         """Follow `process`, which was there before the programs, as one of no job; unless it is followed."""
         self._windows.follow(HOST)
-        self._procs.insert(_KEY.pack(process.pid), found_value(process))
+        key = _KEY.pack(process.pid)
+        if not self._procs.insert(key, found_value(process, standing, agent)) and standing:
+            self._stand(key, standing, agent)
+
+    def _stand(self, key: bytes, standing: int, agent: int) -> None:
+        """Of one that executed something while ci-egress began, and is followed since then."""
+        value = self._procs.lookup(key)
+        proc = value and wire.ProcValue._make(wire.PROC_VALUE.unpack(value))
+        if proc and proc.scope == HOST:
+            self._procs.update(key, wire.PROC_VALUE.pack(*proc._replace(standing=standing, agent=agent)))
+
+    def know_steps(self, agents: Mapping[bytes, int], marks: Iterable[bytes]) -> None:
+        """Take what `agents` make, and what executes with `marks`, for what may be a job's from now on.
+
+        The number of an agent says of which kind it is; 0: nobody knows.
+        """
+        for name, known in (("agents", agents), ("marks", dict.fromkeys(marks, 1))):
+            for key, number in known.items():
+                self.maps[name].update(key, _KEY.pack(number))
+            for key in set(self.maps[name]) - known.keys():  # an exporter before knew it
+                self.maps[name].delete(key)
+
+    def hold_undecided(self, scope: int) -> None:
+        """Hold that to the policy of `scope` until it is known whose it is; 0: to none."""
+        self._windows.hold_undecided(scope)
+        self.frames.undecided = scope
 
     def govern(self, scope: int, policy: Compiled, seeds: Seeds = ()) -> int:
         """Hold what `scope` does against `policy` from now on; returns the policy's number here.
@@ -214,6 +240,15 @@ class Tracer:
             self._queries.turn()
             self._grants.turn(self._windows.number)
         return number
+
+    def take_environments(self, handle: Handler) -> None:
+        """Hand over what processes of no job executed with since the last time; `drain` does it again."""
+        if self._environments is not None:
+            self._environments.take_early(handle)
+
+    def lost_environments(self) -> int:
+        """How many of them found no room so far."""
+        return total(self._counters, wire.KIND_ENVIRONMENT * wire.COUNTS + wire.COUNT_LOST)
 
     def has_counted_open(self) -> bool:
         """Whether there are connects that were only counted and whose outcome isn't known yet."""

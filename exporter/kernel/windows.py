@@ -61,6 +61,7 @@ class Windows:
         self._grace: Grace | None = None
         self._number = 0
         self._has_policies = self._has_executables = False
+        self._undecided = 0
         if goes_on:
             self._go_on()
         else:
@@ -105,6 +106,11 @@ class Windows:
         self._has_policies, self._has_executables = True, has_executables
         self._configure()
 
+    def hold_undecided(self, scope: int) -> None:
+        """Hold what may be a job's to the policy of `scope` until it is known; 0: to none."""
+        self._undecided = scope
+        self._configure()
+
     def turn(self, handle: Handler) -> None:
         """Hand over what was counted in a window that is over; begin another when this one was long enough.
 
@@ -147,13 +153,15 @@ class Windows:
         config = wire.ConfigValue._make(wire.CONFIG_VALUE.unpack(self._config.lookup(_KEY.pack(0)) or b""))
         self._number, self._began_s = config.window, time.monotonic()
         self._has_policies, self._has_executables = bool(config.has_policies), bool(config.has_executables)
+        self._undecided = config.undecided
         self._told_others.update({key: _COUNT.unpack(value)[0] for key, value in self._others_told.items()})
         self._configure()
         self._grace = Grace()
 
     def _configure(self) -> None:
         policies = (self._has_policies, self._has_executables)
-        values = (wire.LAYOUT, self._number, os.getpid(), *self._coverage, *policies, edition())
+        rest = (edition(), self._undecided)
+        values = (wire.LAYOUT, self._number, os.getpid(), *self._coverage, *policies, *rest)
         self._config.update(_KEY.pack(0), wire.CONFIG_VALUE.pack(*values))
 
     def _collect(self, handle: Handler) -> None:

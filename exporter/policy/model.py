@@ -203,6 +203,17 @@ def job_names(pipeline: str | None, task: str | None) -> tuple[str, ...]:
     return (of_all,) if task is None else (of_all, f"{of_all}/{task}")
 
 
+def strictest(policy: Policy) -> JobPolicy:
+    """What no job's part of `policy` is stricter than: what all may, less what any section denies."""
+    modes = {policy.mode, *(section.mode for section in policy.sections)}
+    denied = (rule for section in policy.sections for rule in section.rules if rule.effect is Effect.DENY)
+    rules: dict[tuple[object, ...], Rule] = {}
+    for rule in (*policy.rules, *denied):
+        rules.setdefault(rule.meaning, rule)
+    mode = Mode.ENFORCE if Mode.ENFORCE in modes else Mode.AUDIT
+    return JobPolicy(mode, tuple(rules.values()), policy.resolvers)
+
+
 def with_endpoints(policy: Policy | None, endpoints: Policy) -> Policy:
     """`policy`, with what `--allowed-endpoints` adds to it."""
     if policy is None:

@@ -52,7 +52,8 @@ def _one_of_few_processes(draw: Draw) -> bytes:
         piece = draw.blob(40) if draw.chance(0.5) else bytes(wire.ARGUMENTS_PIECE)
         head = records.header(wire.KIND_ENVIRONMENT, key, draw.getrandbits(1))
         offset = draw.choice((0, 0, wire.ARGUMENTS_PIECE, draw.unsigned(32)))
-        return records.record(wire.ENVIRONMENT_RECORD, head, draw.unsigned(32), offset, len(piece)) + piece
+        rest = (draw.unsigned(32), offset, len(piece), draw.unsigned(8), draw.unsigned(8), 0, 0)
+        return records.record(wire.ENVIRONMENT_RECORD, head, *rest) + piece
     event = drawn_event(draw, key)
     if isinstance(event, Forked):
         event = event._replace(creator=process(draw))

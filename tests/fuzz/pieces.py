@@ -47,5 +47,5 @@ def _added(
     environments: Environments, key: ProcessKey, size: int, offset: int, piece: bytes
 ) -> list[Environment]:
     head = (wire.LAYOUT, wire.KIND_ENVIRONMENT, 5, key.started_ns, key.pid, 1)
-    whole = environments.add(wire.EnvironmentRecord(*head, size, offset, len(piece)), piece)
+    whole = environments.add(wire.EnvironmentRecord(*head, size, offset, len(piece), 0, 0, 0, 0), piece)
     return [] if whole is None else [whole]

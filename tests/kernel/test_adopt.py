@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from .lab import Lab
     from .tracing import Span
 
-pytestmark = pytest.mark.kernel
+pytestmark = [pytest.mark.kernel, pytest.mark.alone]  # strangers' steps are held until they are known, too
 
 __all__ = ["steps"]
 """Fixtures that are used here, too."""

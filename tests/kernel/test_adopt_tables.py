@@ -142,6 +142,10 @@ def test_a_process_is_as_it_was_before_the_records_that_wait(lab: Lab, kernel: K
         (found,) = (each for each in tracer.running() if each.process == process)
         return found.exec_id, found.is_past
 
+    def kernels_exec_id() -> int | None:
+        entry = tracer.scopes.entry(process)
+        return entry.exec_id if entry else None
+
     with kernel.beginning(lab, ["sleep", "1000"]) as (child, process):
         name = Path(f"/proc/{process.pid}/comm")
         wait_for(lambda: name.read_text() == "sh\n")
@@ -151,7 +155,7 @@ def test_a_process_is_as_it_was_before_the_records_that_wait(lab: Lab, kernel: K
         assert child.stdin is not None
         child.stdin.write("\n")
         child.stdin.flush()
-        wait_for(lambda: name.read_text() == "sleep\n" and tracer.scopes.exec_id(process) != exec_id)
+        wait_for(lambda: name.read_text() == "sleep\n" and kernels_exec_id() != exec_id)
         assert seen(process) == (exec_id, True)
         kernel.drain()
         assert seen(process) == (exec_id + 1, False)

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from .direct import KernelSide
     from .lab import Lab
 
-pytestmark = pytest.mark.kernel
+pytestmark = [pytest.mark.kernel, pytest.mark.alone]  # strangers' steps are held until they are known, too
 
 __all__ = ["kernel"]
 """Fixtures that are used here, too."""

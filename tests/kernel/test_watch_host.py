@@ -264,8 +264,9 @@ def test_what_no_job_does_is_no_failure(runner: Runner, blocked: list[str], tmp_
         (["--fail-on", "novel"], {}, "--fail-on novel needs a baseline"),
         (["--fail-on", "audit"], {}, "--fail-on audit needs a policy"),
         (["--pid-file", "/nowhere/at/all"], {}, "cannot write /nowhere/at/all: No such file or directory"),
+        (["--agent", "user:root"], {}, "--agent user:root: all that the host does is root's"),
     ],
-    ids=["no-job", "no-variable", "adopt", "no-baseline", "no-policy", "no-folder"],
+    ids=["no-job", "no-variable", "adopt", "no-baseline", "no-policy", "no-folder", "no-agent"],
 )
 def test_what_it_cannot_do_is_said_before_anything_is_loaded(
     tmp_path: Path, options: list[str], env: dict[str, str], said: str

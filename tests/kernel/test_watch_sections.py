@@ -19,7 +19,7 @@ from .watching import Runner, watching
 if TYPE_CHECKING:
     from .lab import Lab
 
-pytestmark = pytest.mark.kernel
+pytestmark = [pytest.mark.kernel, pytest.mark.alone]  # strangers' steps are held until they are known, too
 __all__ = ["steps"]
 """Fixtures that are used here, too."""
 

@@ -55,15 +55,15 @@ finally:
 class Runner:
     """What starts the steps of jobs: no descendant of the test, which may be a step of some job itself."""
 
-    def __init__(self, under: Sequence[str | bytes] = ()) -> None:
-        """`under` is a command that starts it elsewhere."""
-        self._under = under
+    def __init__(self, under: Sequence[str | bytes] = (), python: str = sys.executable) -> None:
+        """`under` is a command that starts it elsewhere, `python` what it runs."""
+        self._under, self._python = under, python
 
     def __enter__(self) -> Self:
         """Start it; init adopts it."""
         pipe = subprocess.PIPE
         self._process = subprocess.Popen(
-            [*self._under, sys.executable, "-c", _RUNNER],
+            [*self._under, self._python, "-c", _RUNNER],
             stdin=pipe,
             stdout=pipe,
             text=True,
@@ -93,7 +93,11 @@ class Runner:
 
     def run(self, *steps: Step) -> None:
         """Run them side by side, to their ends, which must be good ones."""
-        assert self._ask(steps, waits=True) == [0] * len(steps)
+        assert self.statuses(*steps) == [0] * len(steps)
+
+    def statuses(self, *steps: Step) -> list[int]:
+        """Run them side by side, to their ends; what they ended with."""
+        return self._ask(steps, waits=True)
 
     def start(self, *steps: Step) -> list[int]:
         """Start them; returns their pids."""

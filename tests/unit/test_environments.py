@@ -12,7 +12,8 @@ from exporter.environments import names_one_of, variables
 from exporter.events import Environment, ProcessKey
 from tests.unit.records import BASH, header, record
 
-PIECE, MOST = wire.ARGUMENTS_PIECE, wire.ARGUMENTS_MAX
+PIECE, MOST = wire.ARGUMENTS_PIECE, wire.ENVIRONMENT_MAX
+STEP = wire.STANDING_STEP
 
 
 def pieces(block: bytes, process: ProcessKey = BASH) -> list[bytes]:
@@ -20,7 +21,7 @@ def pieces(block: bytes, process: ProcessKey = BASH) -> list[bytes]:
     starts = range(0, min(len(block), MOST), PIECE)
     head = header(wire.KIND_ENVIRONMENT, process, 1)
     return [
-        record(wire.ENVIRONMENT_RECORD, head, len(block), at, len(part)) + part
+        record(wire.ENVIRONMENT_RECORD, head, len(block), at, len(part), STEP, 2, 7, 3) + part
         for at in starts
         for part in [block[at : min(at + PIECE, MOST)]]
     ]
@@ -38,7 +39,9 @@ def filler(size: int) -> bytes:
 
 @pytest.mark.parametrize("size", [10, 1024, PIECE, PIECE + 1, 3 * PIECE, MOST - 1, MOST])
 def test_a_block_comes_out_as_it_was(size: int) -> None:
-    assert decoded(pieces(filler(size))) == [Environment(5, BASH, 1, filler(size), is_cut=False)]
+    assert decoded(pieces(filler(size))) == [
+        Environment(5, BASH, 1, filler(size), False, STEP, 2, ProcessKey(3, 7))
+    ]
 
 
 def test_one_that_is_too_long_is_cut() -> None:

@@ -47,6 +47,9 @@ class Kernel:
     carried: list[tuple[int, int, int]] = field(default_factory=list)
     chosen: dict[int, JobMode] = field(default_factory=dict)
     alive: set[int] = field(default_factory=set)
+    undecided: int = 0
+    refuses: str = ""
+    """A rule that has no room."""
     numbers: Any = field(default_factory=lambda: count(1))
     fails: bool = False
     """Whether nobody can be held now."""
@@ -54,6 +57,9 @@ class Kernel:
     @property
     def scopes(self) -> Kernel:
         return self
+
+    def hold_undecided(self, scope: int) -> None:
+        self.undecided = scope
 
     def open(self, scope: int) -> None:
         self.alive.add(scope)
@@ -69,7 +75,7 @@ class Kernel:
         return self.chosen.get(scope, asked)
 
     def write(self, policy: Compiled, _scope: int) -> Written:
-        if len(self.written) >= self.room:
+        if len(self.written) >= self.room or self.refuses in {rule.text for rule in policy.rules}:
             raise KernelError("no room")
         number: int = next(self.numbers)
         policy = replace(policy, named=replace(policy.named))  # as an instance numbers its executables
@@ -145,6 +151,35 @@ def test_jobs_for_which_the_policy_says_the_same_share_it() -> None:
         2: JobMode.AUDIT,
         4: JobMode.ENFORCE,
     }
+
+
+def test_what_may_be_any_jobs_is_held_to_what_none_is_stricter_than() -> None:
+    kernel = Kernel()
+    text = SECTIONS.replace("{allow: [b.example]}", "{allow: [b.example], deny: [no.example]}")
+    governor = started(kernel, source(text))
+    assert kernel.undecided == OVERFLOW
+    held = kernel.written[kernel.held[OVERFLOW][0]]
+    assert [rule.text for rule in held.rules][:2] == ["a.example", "no.example"]
+    assert governor.others().keys() == {kernel.held[OVERFLOW][0]}
+
+
+def test_where_nothing_is_enforced_nothing_is_held_that_is_undecided() -> None:
+    kernel = Kernel()
+    governor = started(kernel, source(SECTIONS.replace("enforce", "audit")))
+    assert kernel.undecided == 0
+    change(governor, SECTIONS)
+    assert kernel.undecided == OVERFLOW
+    change(governor, SECTIONS.replace("enforce", "audit"))
+    assert kernel.undecided == 0
+
+
+def test_what_sections_deny_is_left_out_where_it_has_no_room() -> None:
+    kernel, said = Kernel(), list[str]()
+    text = SECTIONS.replace("{allow: [b.example]}", "{deny: [no.example]}")
+    kernel.refuses = "no.example"
+    started(kernel, source(text), said)
+    assert kernel.held[OVERFLOW] == (1, Mode.ENFORCE)
+    assert "what the sections deny doesn't hold" in said[0]
 
 
 def test_rules_for_names_are_told_by_the_policy_as_it_was_written() -> None:

@@ -229,7 +229,7 @@ def test_environments_that_nothing_came_of_are_counted() -> None:
 
     block = b"GITLAB_CI=true\0"
     head = records.header(wire.KIND_ENVIRONMENT, EXIT.process, 1)
-    environment = records.record(wire.ENVIRONMENT_RECORD, head, len(block), 0, len(block)) + block
+    environment = records.record(wire.ENVIRONMENT_RECORD, head, len(block), 0, len(block), 0, 0, 0, 0) + block
     live = Live([environment, records.exited(EXIT)])
     live.handle = fail
     live.source.pump()

@@ -111,6 +111,26 @@ def test_an_empty_ring_has_nothing_and_is_not_written(producer: Producer) -> Non
     assert producer.consumed == SIZE * 3 + 8
 
 
+def test_what_was_taken_early_comes_again_in_its_turn_and_its_room_is_free(
+    producer: Producer, ring: Ring, second: tuple[Producer, Ring]
+) -> None:
+    seen: list[bytes] = []
+    see = _kept_in(seen)
+    producer.submit(b"first", at_ns=1)
+    second[0].submit(b"between", at_ns=2)
+    busy = producer.submit(b"later", BUSY, at_ns=3)
+    ring.take_early(see)
+    ring.take_early(see)
+    assert (seen, producer.consumed) == ([b"first"], busy)
+    producer.commit(busy, b"later")
+    ring.take_early(see)
+    assert seen == [b"first", b"later"]
+    producer.submit(b"last", at_ns=4)
+    assert drain(ring, second[1]) == [b"first", b"between", b"later", b"last"]
+    ring.take_early(see)
+    assert len(seen) == 2
+
+
 def test_a_busy_record_holds_up_what_stands_behind_it(producer: Producer, ring: Ring) -> None:
     producer.submit(b"first")
     at = producer.submit(b"second", flags=BUSY)

@@ -11,12 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from exporter.agents import agent_named, number_of
 from exporter.events import Environment, ProcessKey
 from exporter.jobs.detect import detect
 from exporter.kernel.registry import Registered, Standing, run_hash
 from exporter.programs import Image
 from exporter.watched import IDLE_S, QUIET_S, SETTLE_S
 from exporter.watching import HOST_TRACE_S, JOBS_MAX, WITHOUT_ROOM, NoGovernor
+from exporter.wire import STANDING_STEP
 from tests.unit.jobs.documented import documented_providers, environment
 from tests.unit.samples import CLOCK
 from tests.unit.watches import AGENT, SECOND, Host, block, gitlab, job_spans, leaves, watched
@@ -64,6 +66,80 @@ def test_steps_of_a_job_are_one_trace_under_one_span(tmp_path: Path) -> None:
     assert lineages == [["checkout", "curl"], ["test", "curl"], ["upload", "curl"]]
     tops = [span["name"] for span in host.spans() if span.get("parentSpanId") == job["spanId"]]
     assert sorted(tops) == ["checkout", "test", "upload"]
+
+
+def test_a_root_is_decided_by_its_environment_alone_and_told_when_its_turn_comes(tmp_path: Path) -> None:
+    with watched(tmp_path) as host:
+        process, at_ns = ProcessKey(1000, host.now_ns + 1000), host.now_ns + 3000
+        early = Environment(at_ns, process, 1, block(gitlab()), is_cut=False, parent=AGENT)
+        scope = host.jobs.decide(early)
+        other = early._replace(process=ProcessKey(999, 7), block=block(BARE))
+        assert (scope, host.jobs.decide(other), host.jobs.decide(early._replace(parent=None))) == (2, 0, None)
+        assert len(host.began) == 1
+        host.jobs.look_around(host.now_ns + 60 * SECOND)
+        assert not host.ended  # what it did is still to come
+        host.connects(host.starts(gitlab(), name="first"))
+        host.connects(host.starts(gitlab(), name="second"))
+        host.stops()
+    (job,) = job_spans(host.spans())
+    roots = [span for span in host.spans() if span.get("parentSpanId") == job["spanId"]]
+    assert sorted(span["name"] for span in roots) == ["first", "second"]
+    assert min(int(span["startTimeUnixNano"]) for span in roots) == int(job["startTimeUnixNano"])
+
+
+@pytest.mark.parametrize(
+    ("variables", "agent", "detail"),
+    [
+        ({"GITLAB_CI": "", "CI_JOB_ID": "7"}, "gitlab-runner", "blanked"),
+        (gitlab(GITHUB_ACTIONS="true"), "gitlab-runner", "contradicting"),
+        (environment("github"), "gitlab-runner", "contradicting"),
+        (environment("github"), "another", None),
+        (environment("gitea"), "act_runner", None),
+        (environment("harness"), "another", None),
+        (gitlab(CIRCLECI=""), "gitlab-runner", None),
+        (BARE, "gitlab-runner", None),
+    ],
+)
+def test_of_a_step_that_says_what_its_agent_does_not_it_is_told(
+    variables: dict[str, str], agent: str, detail: str | None, tmp_path: Path
+) -> None:
+    with watched(tmp_path) as host:
+        step = Environment(
+            host.now_ns,
+            host.starts(BARE),
+            2,
+            block(variables),
+            False,
+            STANDING_STEP,
+            number_of(agent_named(agent)),
+        )
+        host.happens(step)
+        assert bool(host.began) is (detail != "blanked" and variables != BARE)  # there is no policy
+        host.stops()
+    told = (tmp_path / "logs.jsonl").read_text() if detail else ""
+    assert ('"marks"' in told, f'"{detail}"' in told) == (bool(detail), bool(detail))
+
+
+def test_a_job_ends_though_more_of_it_was_decided_early(tmp_path: Path) -> None:
+    """What a root made before it was known told of itself, too; by now it is of the job anyway."""
+    with watched(tmp_path) as host:
+        root = host.starts(gitlab())
+        child = ProcessKey(1001, host.now_ns + 1000)
+        told = Environment(host.now_ns + 3000, child, 1, block(gitlab()), is_cut=False, parent=root)
+        assert host.jobs.decide(told) == 2
+        assert host.starts(gitlab(), root, exec_id=1) == child
+        host.ends(child, root, AGENT)
+        host.waits(SETTLE_S + 2)
+        assert len(host.ended) == 1
+        host.stops()
+
+
+def test_a_root_of_which_nothing_else_was_told_begins_its_job(tmp_path: Path) -> None:
+    with watched(tmp_path) as host:
+        unknown = ProcessKey(777, host.now_ns)
+        host.happens(Environment(host.now_ns, unknown, 1, block(gitlab()), is_cut=False))
+        assert len(host.began) == 0  # nothing is known of it, not even that it runs
+        host.stops()
 
 
 def test_a_project_is_believed_of_a_job_that_its_agent_made_and_of_no_other(tmp_path: Path) -> None:

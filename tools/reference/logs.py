@@ -66,6 +66,9 @@ _INTRODUCTION = (
 _KINDS = {
     "packet_socket": "a job made a packet socket, whose frames aren't seen; detail: the frames' protocol",
     "xdp_socket": "the same of an XDP socket",
+    "marks": "what may be a step has a CI system's variable `blanked`, or has variables of several or of "
+    "another one than its [agent's](../watch.md#agents) (`contradicting`): whose it is isn't known, and it "
+    "stays held to the strictest policy",
     "frames": "frames that should be stopped can't be, or weren't yet; detail: the errno, if there is one",
     "bpf": "a job called bpf(2); detail: the command",
     "signal": "a job sent a signal to ci-egress; detail: which",

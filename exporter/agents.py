@@ -1,0 +1,129 @@
+"""Agents: the programs of CI systems that start jobs. What they make is a step from its fork on."""
+
+from __future__ import annotations
+
+import pwd
+from collections.abc import Container, Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+from exporter import wire
+from exporter.errors import UsageError
+from exporter.jobs.providers import PROVIDERS
+
+_UNITS = (".service", ".scope", ".slice")
+_USER = "user:"
+_CUT = wire.AGENT_NAME_ROOM - 1
+
+
+class Agent(NamedTuple):
+    """By what one is known, as the kernel's programs compare it."""
+
+    kind: int
+    """wire.AGENT_*."""
+    name: bytes = b""
+    """Of an executable, without its folder, or of a cgroup; cut as the kernel cuts it."""
+    user: int = 0
+
+    @property
+    def key(self) -> bytes:
+        """As the map has it."""
+        return wire.AGENT_KEY.pack(self.kind, self.user, self.name)
+
+
+def _program(name: str) -> Agent:
+    return Agent(wire.AGENT_PROGRAM, name.encode()[:_CUT])
+
+
+def _unit(name: str) -> Agent:
+    return Agent(wire.AGENT_UNIT, name.encode()[:_CUT])
+
+
+KNOWN: Mapping[Agent, str] = {
+    _program("Runner.Worker"): "github",
+    _program("act_runner"): "github",
+    _program("forgejo-runner"): "github",
+    _program("gitlab-runner"): "gitlab",
+    _program("buildkite-agent"): "buildkite",
+    _program("woodpecker-agent"): "woodpecker",
+    _unit("jenkins.service"): "jenkins",
+    _unit("jenkins-agent.service"): "jenkins",
+}
+"""As they install themselves, with the CI system whose variables their steps have (jobs.detect.FAMILIES)."""
+_NUMBERED = ("", *sorted(set(KNOWN.values())))
+
+
+def number_of(agent: Agent) -> int:
+    """Of which kind it is, for the kernel; 0 where nobody knows."""
+    return _NUMBERED.index(KNOWN.get(agent, ""))
+
+
+def system_of(number: int) -> str | None:
+    """The CI system of agents of that kind; None where nobody knows."""
+    return _NUMBERED[number] if 0 < number < len(_NUMBERED) else None
+
+
+def agent_named(text: str) -> Agent:
+    """What `--agent` names: a unit by its ending, `user:NAME`, else an executable. Raises UsageError."""
+    if text.startswith(_USER):
+        return Agent(wire.AGENT_USER, user=_uid(text.removeprefix(_USER)))
+    name = text.rsplit("/", 1)[-1]
+    if not name:
+        raise UsageError(f"--agent {text!r} names nothing", hint="name a unit, an executable or `user:NAME`")
+    return _unit(name) if name.endswith(_UNITS) else _program(name)
+
+
+def _uid(name: str) -> int:
+    try:
+        uid = int(name) if name.isdecimal() else pwd.getpwnam(name).pw_uid
+    except KeyError:
+        what = f"--agent {_USER}{name}: there is no such user"
+        raise UsageError(what, hint="name one of this host") from None
+    if uid == 0:
+        what = f"--agent {_USER}{name}: all that the host does is root's"
+        raise UsageError(what, hint="name a user of its own, or the agent's unit or executable")
+    return uid
+
+
+def marks(job_env: str | None) -> Iterator[bytes]:
+    """How the variables begin that a job is known by, one of each system, as the map `marks` has it."""
+    named = (f"{job_env}=",) if job_env else ()
+    first = (provider.present[0] for provider in PROVIDERS)
+    texts = {mark if "=" in mark else f"{mark}=" for mark in first}
+    for text in sorted({*texts, *named}):
+        start = text.encode()[: wire.MARK_ROOM]
+        yield wire.MARK_KEY.pack(8 * len(start), start)
+
+
+def agent_of(pid: int, agents: Container[Agent]) -> Agent | None:
+    """Which of `agents` it is that `pid` runs, by the rules of the kernel's programs; None for none."""
+    if _is_in_container(pid):
+        return None
+    return next((each for each in _known_as(pid) if each in agents), None)
+
+
+def _known_as(pid: int) -> Iterator[Agent]:
+    """All that it could be known by."""
+    folder = Path(f"/proc/{pid}")
+    with suppress(OSError):
+        yield _program((folder / "exe").readlink().name.removesuffix(" (deleted)"))
+    with suppress(OSError):
+        groups = (folder / "cgroup").read_text(errors="replace").splitlines()
+        yield from (_unit(line.rsplit("/", 1)[-1]) for line in groups if line.startswith("0::"))
+    if (uids := _status(folder, "Uid:")) is not None:
+        yield Agent(wire.AGENT_USER, user=int(uids[0]))
+
+
+def _is_in_container(pid: int) -> bool:
+    """Whether it is in a pid namespace below that of ci-egress."""
+    numbers, own = (_status(Path(f"/proc/{name}"), "NSpid:") for name in (pid, "self"))
+    return len(numbers or ()) > len(own or ())
+
+
+def _status(folder: Path, name: str) -> list[str] | None:
+    with suppress(OSError):
+        for line in (folder / "status").read_text(errors="replace").splitlines():
+            if line.startswith(name):
+                return line.split()[1:]
+    return None

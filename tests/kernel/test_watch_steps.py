@@ -1,0 +1,246 @@
+"""The first acts of steps, while a watch has yet to find out whose they are: none gets through."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.unit.watches import gitlab
+
+from .lab import PORT, V4
+from .test_policy_run import logs, policy
+from .tracing import environment
+from .watching import Runner, watching
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from .conftest import Programs
+    from .lab import Lab
+
+
+pytestmark = [pytest.mark.kernel, pytest.mark.alone]  # strangers' steps are held until they are known, too
+
+ROUNDS = 25
+PATH = {"PATH": os.environ.get("PATH", os.defpath)}
+PEER_ALONE = f'mode: enforce\nallow: ["{V4.peer}:{PORT}"]\n'
+ALL_BUT_EVIL = f'mode: enforce\nallow: ["any://0.0.0.0/0", "any://[::/0]"]\ndeny: ["{V4.evil}"]\n'
+"""For where strangers are held, too."""
+WAYS = ["static", "curl", "python", "node"]
+
+
+def command(way: str, programs: Programs, to: str) -> tuple[list[str], int]:
+    """A command that connects, and what it ends with where it can't."""
+    if way == "static":
+        return programs.act("connect", to, PORT), errno.EPERM
+    if way == "curl":
+        return ["bash", "-c", f"curl -s -m 9 {to}:{PORT}"], 7
+    if way == "python":
+        code = f"import socket, sys; sys.exit(socket.socket().connect_ex(({to!r}, {PORT})))"
+        return [sys.executable, "-S", "-E", "-c", code], errno.EPERM
+    code = f"require('net').connect({PORT}, '{to}').on('error', e => process.exit(-e.errno))"
+    return [shutil.which("node") or "node", "-e", code], errno.EPERM
+
+
+@contextmanager
+def agent(lab: Lab, folder: Path) -> Iterator[tuple[Runner, str]]:
+    """What starts steps on the build side, and the name of its executable."""
+    name = f"agent-of-{os.getpid()}"
+    shutil.copy(Path(sys.executable).resolve(), folder / name)
+    with Runner(lab.command([]), str(folder / name)) as runner:
+        yield runner, name
+
+
+@contextmanager
+def busy() -> Iterator[None]:
+    """Two loops."""
+    with ExitStack() as stack:
+        for _ in range(2):
+            loop = stack.enter_context(subprocess.Popen(["sh", "-c", "while :; do :; done"]))
+            stack.callback(loop.kill)
+        yield
+
+
+def step(run: str, **more: str) -> dict[str, str]:
+    """The variables of a step."""
+    return {**PATH, **gitlab(run=f"{run}-{os.getpid()}", CI_PROJECT_PATH=f"group/{run}"), **more}
+
+
+@pytest.mark.parametrize("load", ["quiet", "busy"])
+@pytest.mark.parametrize("way", WAYS)
+def test_no_first_act_gets_through(lab: Lab, programs: Programs, tmp_path: Path, way: str, load: str) -> None:
+    """Neither that of a job's first step, nor of a later one."""
+    denied, status = command(way, programs, V4.evil)
+    if shutil.which(denied[0]) is None:
+        pytest.skip(f"{denied[0]} isn't here")
+    with (
+        agent(lab, tmp_path) as (runner, name),
+        watching(tmp_path, "--agent", name, "--policy", policy(tmp_path, PEER_ALONE)) as watch,
+        ExitStack() as stack,
+        lab.watch() as arrivals,
+    ):
+        if load == "busy":
+            stack.enter_context(busy())
+        found = [runner.statuses((step(f"{way}-{number // 2}"), denied)) for number in range(ROUNDS)]
+        watch.stop()
+    assert found == [[status]] * ROUNDS
+    assert arrivals.arrivals.packets_to(V4.evil) == 0
+
+
+def test_what_its_own_policy_allows_it_gets(lab: Lab, programs: Programs, tmp_path: Path) -> None:
+    """At once where every policy allows it, else once it is known; the agent itself is never held."""
+    sections = f'{PEER_ALONE}jobs: {{"group/lax": {{allow: ["{V4.evil}:{PORT}"]}}}}\n'
+    allowed, denied = (programs.act("connect", to, PORT) for to in (V4.peer, V4.evil))
+    later = ["sh", "-c", f"sleep 1; exec {' '.join(denied)}"]
+    with (
+        agent(lab, tmp_path) as (runner, name),
+        watching(tmp_path, "--agent", name, "--policy", policy(tmp_path, sections)) as watch,
+    ):
+        found = [runner.statuses((step("own"), allowed)) for _ in range(ROUNDS)]
+        assert runner.statuses((step("lax"), later), (step("strict"), later)) == [0, errno.EPERM]
+        watch.stop()
+    assert found == [[0]] * ROUNDS
+
+
+FORKS = "while :; do (:); done"
+LONG = "while :; do /bin/true $(yes --key=word | head -n 3000 | tr '\\n' ' '); done"
+CONNECTS = "while :; do {} $(yes --key=word | head -n 3000 | tr '\\n' ' '); done"
+STORMS = {
+    "nothing": [],
+    "forks": [FORKS] * 2,
+    "long-command-lines": [LONG] * 2,
+    "that-connect": [CONNECTS] * 2,
+}
+STORM_ROUNDS, TRIES = 8, 1000
+SOON_MS = 1000
+"""More than it takes: others use this machine."""
+
+
+@pytest.mark.parametrize("storm", STORMS)
+def test_whose_a_step_is_is_known_soon_whatever_an_earlier_one_left_running(
+    lab: Lab, programs: Programs, tmp_path: Path, storm: str
+) -> None:
+    sections = f'{PEER_ALONE}jobs: {{"group/lax": {{allow: ["{V4.evil}:{PORT}"]}}}}\n'
+    act, told = (" ".join(programs.act("connect", to, PORT)) for to in (V4.evil, V4.peer)), tmp_path / "told"
+    denied, allowed = act
+    tries = f"for try in $(seq {TRIES}); do {denied} && break; done"
+    waits = f"a=$(date +%s%N); {tries}; echo $((($(date +%s%N) - a) / 1000000)) >> {told}"
+    with (
+        agent(lab, tmp_path) as (runner, name),
+        watching(tmp_path, "--agent", name, "--policy", policy(tmp_path, sections)) as watch,
+    ):
+        runner.start(*((step("earlier"), ["sh", "-c", each.format(allowed)]) for each in STORMS[storm]))
+        for number in range(STORM_ROUNDS):
+            assert runner.statuses((step("lax", CI_JOB_ID=str(number)), ["sh", "-c", waits])) == [0]
+        runner.end()
+        watch.stop()
+    took_ms = sorted(map(int, told.read_text().split()))
+    assert max(took_ms) < SOON_MS, took_ms
+
+
+def test_who_says_nothing_or_what_is_not_so_stays_held(lab: Lab, programs: Programs, tmp_path: Path) -> None:
+    sections = f'{PEER_ALONE}jobs: {{"group/lax": {{allow: ["{V4.evil}:{PORT}"]}}}}\n'
+    later = ["sh", "-c", f"sleep 1; exec {' '.join(programs.act('connect', V4.evil, PORT))}"]
+    with (
+        agent(lab, tmp_path) as (runner, name),
+        watching(tmp_path, "--agent", name, "--policy", policy(tmp_path, sections)) as watch,
+    ):
+        assert runner.statuses((PATH, later), (step("lax", GITLAB_CI=""), later)) == [errno.EPERM] * 2
+        both = step("lax", GITHUB_ACTIONS="true", GITHUB_WORKFLOW="group/lax")
+        assert (
+            runner.statuses((both, later), (both, ["sh", "-c", f"true; {shlex.join(later)}"]))
+            == [errno.EPERM] * 2
+        )
+        watch.stop()
+    told = [
+        record["attributes"] for record in logs(watch.otlp_dir) if record["eventName"] == "cicd.egress.tamper"
+    ]
+    kinds = Counter(
+        str(attributes).count("contradicting") for attributes in told if "'marks'" in str(attributes)
+    )
+    assert kinds == {0: 1, 1: 2}
+
+
+def test_a_variable_that_is_long_hides_nothing(lab: Lab, programs: Programs, tmp_path: Path) -> None:
+    denied = programs.act("connect", V4.evil, PORT)
+    hidden = {"GITHUB_ENV": "x" * 60_000, **step("long")}
+    with (
+        Runner(lab.command([])) as runner,
+        watching(tmp_path, "--policy", policy(tmp_path, PEER_ALONE)) as watch,
+    ):
+        assert [runner.statuses((hidden, denied)) for _ in range(ROUNDS)] == [[errno.EPERM]] * ROUNDS
+        watch.wait_until_said(" began", run_id=hidden["CI_PIPELINE_ID"])
+        watch.stop()
+
+
+def test_what_no_agent_made_and_says_what_is_not_so_stays_held(lab: Lab, tmp_path: Path) -> None:
+    """What is of no job, and looked like it, is let go of."""
+    code = f"import socket, sys, time; time.sleep(1); sys.exit(socket.socket().connect_ex({(V4.evil, PORT)}))"
+    later = [sys.executable, "-S", "-E", "-c", code]
+    with (
+        Runner(lab.command([])) as runner,
+        watching(tmp_path, "--policy", policy(tmp_path, PEER_ALONE)) as watch,
+    ):
+        blanked, other = step("blanked", GITLAB_CI=""), {**PATH, "JENKINS_URL": "no job's"}
+        assert runner.statuses((blanked, later), (other, later)) == [errno.EPERM, 0]
+        watch.stop()
+
+
+def test_what_no_agent_made_is_held_from_its_exec_on(lab: Lab, programs: Programs, tmp_path: Path) -> None:
+    denied = programs.act("connect", V4.evil, PORT)
+    with (
+        Runner(lab.command([])) as runner,
+        watching(tmp_path, "--policy", policy(tmp_path, PEER_ALONE)) as watch,
+        lab.watch() as arrivals,
+    ):
+        found = [runner.statuses((step("outside"), denied)) for _ in range(ROUNDS)]
+        assert runner.statuses((PATH, programs.act("connect", V4.peer, PORT))) == [0]
+        assert arrivals.arrivals.packets_to(V4.evil) == 0
+        assert runner.statuses((PATH, denied)) == [0]
+        watch.stop()
+    assert found == [[errno.EPERM]] * ROUNDS
+
+
+def test_above_a_watch_of_the_machine_are_agents(lab: Lab, programs: Programs, tmp_path: Path) -> None:
+    """This test started it: what it makes besides is a step, whatever it says."""
+    denied, allowed = (programs.act("connect", to, PORT) for to in (V4.evil, V4.peer))
+    with (
+        watching(tmp_path, "--host", "--policy", policy(tmp_path, ALL_BUT_EVIL), env=step("host")) as watch,
+        lab.watch() as arrivals,
+    ):
+        found = [status(lab, denied) for _ in range(ROUNDS)]
+        assert status(lab, allowed) == 0
+        seen = watch.stop()
+    assert found == [errno.EPERM] * ROUNDS
+    assert arrivals.arrivals.packets_to(V4.evil) == 0
+    assert [span["egress.verdict"] for span in seen.of_program(denied[0])].count("deny") == ROUNDS
+
+
+def status(lab: Lab, act: list[str]) -> int:
+    """What it ends with, on the build side."""
+    return subprocess.run(lab.command(act), env=environment({}), check=False).returncode
+
+
+def test_in_audit_nothing_is_held(lab: Lab, programs: Programs, tmp_path: Path) -> None:
+    """It stays passive: each act goes out, and is told against the policy of its own job."""
+    denied = programs.act("connect", V4.evil, PORT)
+    file = policy(tmp_path, PEER_ALONE.replace("enforce", "audit"))
+    with (
+        agent(lab, tmp_path) as (runner, name),
+        watching(tmp_path, "--agent", name, "--policy", file) as watch,
+    ):
+        assert [runner.statuses((step("audit"), denied)) for _ in range(3)] == [[0]] * 3
+        run = step("audit")["CI_PIPELINE_ID"]
+        watch.wait_for(lambda: len(watch.egress(run)) == 3)
+        seen = watch.stop()
+    assert [span["egress.verdict"] for span in seen.egress(run)] == ["audit"] * 3

@@ -1,0 +1,81 @@
+"""Who starts jobs, and what they are marked by, as the kernel's programs compare it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from exporter import wire
+from exporter.agents import KNOWN, Agent, agent_named, agent_of, marks, number_of, system_of
+from exporter.errors import UsageError
+from exporter.jobs.detect import FAMILIES
+from exporter.jobs.providers import PROVIDERS
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("gitlab-runner.service", Agent(wire.AGENT_UNIT, b"gitlab-runner.service")),
+        ("session-3.scope", Agent(wire.AGENT_UNIT, b"session-3.scope")),
+        ("/opt/ci/bin/Runner.Worker", Agent(wire.AGENT_PROGRAM, b"Runner.Worker")),
+        ("gitlab-runner", Agent(wire.AGENT_PROGRAM, b"gitlab-runner")),
+        ("user:4711", Agent(wire.AGENT_USER, user=4711)),
+        ("x" * 80, Agent(wire.AGENT_PROGRAM, b"x" * 55)),
+    ],
+)
+def test_what_is_named_is_a_unit_an_executable_or_a_user(text: str, meant: Agent) -> None:
+    assert agent_named(text) == meant
+    assert len(meant.key) == wire.AGENT_KEY.size
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("/opt/ci/", "names nothing"),
+        ("user:nobody-has-this-name", "there is no such user"),
+        ("user:root", "all that the host does is root's"),
+        ("user:0", "all that the host does is root's"),
+    ],
+)
+def test_what_can_be_no_agent_is_said(text: str, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        agent_named(text)
+
+
+def test_each_mark_that_a_job_is_known_by_is_looked_for() -> None:
+    found = [
+        wire.MarkKey._make(wire.MARK_KEY.unpack(mark)) for mark in marks("BUILD_OF_MINE_WITH_A_LONG_NAME")
+    ]
+    texts = {mark.text[: mark.prefix_bits // 8].decode() for mark in found}
+    for provider in PROVIDERS:
+        assert any(mark if "=" in mark else f"{mark}=" in texts for mark in provider.present), provider.name
+    assert "BUILD_ID=" not in texts  # others have it, too
+    assert {"GITHUB_ACTIONS=true", "CI=woodpecker", "GITLAB_CI=", "BUILD_OF_MINE_WITH_A_LONG_NA"} <= texts
+    assert len(found) == len(texts) <= 64
+
+
+def test_a_process_that_runs_is_known_by_its_executable_or_its_user(tmp_path: Path) -> None:
+    name = tmp_path / "agent"
+    shutil.copy("/bin/sleep", name)
+    other, user = agent_named("other"), Agent(wire.AGENT_USER, user=os.getuid())
+    with subprocess.Popen([name, "100"]) as process:
+        assert agent_of(process.pid, {agent_named("agent"), other}) == agent_named("agent")
+        assert agent_of(process.pid, {user}) == user
+        assert agent_of(process.pid, {other}) is None
+        name.unlink()
+        assert agent_of(process.pid, {agent_named("agent")})
+        process.kill()
+
+
+def test_of_agents_that_are_known_it_is_known_whose_steps_they_start() -> None:
+    assert {system_of(number_of(agent)) for agent in KNOWN} == set(KNOWN.values()) <= families_of_providers()
+    assert (number_of(agent_named("another")), system_of(0), system_of(99)) == (0, None, None)
+
+
+def families_of_providers() -> set[str]:
+    """Of the CI systems."""
+    return {FAMILIES.get(provider.name, provider.name) for provider in PROVIDERS}
