@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,14 +13,15 @@ import pytest
 from tests.unit.jobs.documented import environment as documented
 
 from .lab import V4
-from .test_watch_policy import EVIL, PATH, PEER, Steps, known, policy, run_id
+from .test_watch_policy import EVIL, PATH, PEER, Steps, known, policy, run_id, steps
 from .watching import Runner, watching
 
 if TYPE_CHECKING:
-    from .conftest import Programs
     from .lab import Lab
 
 pytestmark = pytest.mark.kernel
+__all__ = ["steps"]
+"""Fixtures that are used here, too."""
 
 TASK = "held-by-its-project"
 OURS = f"""
@@ -53,14 +54,6 @@ class Agents:
         script = shlex.quote(self._steps.script(step, words))
         self._runner.start((PATH, [str(agent), "-c", f"{exports}; sh -c {script}; true"]))
         return step
-
-
-@pytest.fixture
-def steps(lab: Lab, programs: Programs, runner: Runner, tmp_path: Path) -> Iterator[Steps]:
-    folder = tmp_path / "steps"
-    folder.mkdir()
-    yield Steps(folder, lab, programs, runner)
-    (folder / "over").touch()
 
 
 def test_the_section_of_a_project_is_for_jobs_that_its_agent_makes_and_for_no_others(
