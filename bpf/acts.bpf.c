@@ -3,137 +3,13 @@
  * What becomes of an act: a record of its own, or a count. The first acts of a program with a peer
  * are told one by one; a flood of them costs user space nothing, and still adds up.
  */
-#define ALLOW 1
-#define DENY 0	   /* EPERM for the caller */
-#define LOOPBACK 1 /* lo's index, in every network namespace */
-#define AF_INET6 10
-#define SOCK_RAW 3
-#define IPPROTO_ICMP 1
-#define IPPROTO_TCP 6
-#define IPPROTO_UDP 17
-#define IPPROTO_ICMPV6 58
-#define IPPROTO_UDPLITE 136
 #define EACH_MAX 32    /* records of a program with one peer, in a window */
 #define FIRSTS_MAX 256 /* peers that a process is told apart with, in a window */
 #define KEY_WORDS (sizeof(struct flow_key) / sizeof(u64))
 
-#define ALLOW 1
-#define DENY 0 /* EPERM for the caller */
-
-/* Else LLVM may load through a pointer that it computes, which no socket's and no context's may be.
- */
-#define LOAD_HERE(value) asm volatile("" : "+r"(value))
-
+/* How long an act stands with its socket. */
+enum care { CARE_ONCE, CARE_REPEATED, CARE_METERED };
 enum lane { LANE_NONE, LANE_FIRST, LANE_EVENTS };
-
-/* BCC declares this helper u32, and cookies would collide. */
-static u64 (*cookie_of)(void *) = (void *)BPF_FUNC_get_socket_cookie;
-
-union address {
-	u8 bytes[16];
-	u32 words[4];
-};
-
-static inline u32 current_window(void)
-{
-	u32 zero = 0;
-	struct config_value *value = config.lookup(&zero);
-
-	return value ? value->window : 0;
-}
-
-static inline struct flow_value *find_flow(struct flow_key *key, u32 window)
-{
-	if (window & 1)
-		return flows_odd.lookup(key);
-	return flows_even.lookup(key);
-}
-
-/* Unless it is there: another CPU may have been faster. */
-static inline struct flow_value *note_flow(struct flow_key *key, u32 told, u32 window)
-{
-	struct flow_value value = { .told = told };
-
-	if (window & 1)
-		flows_odd.insert(key, &value);
-	else
-		flows_even.insert(key, &value);
-	return find_flow(key, window);
-}
-
-/* Two CPUs may do so at once for the same key: then both slots count for it. */
-static inline u32 new_slot(const struct act_value *act, u32 window)
-{
-	u32 index = 0;
-
-	if (free_slots.pop(&index))
-		return 0;
-
-	struct aggregate_record *slot = slots.lookup(&index);
-
-	if (!slot)
-		return 0;
-	slot->header.layout = LAYOUT;
-	slot->header.at_ns = act->at_ns;
-	slot->header.started_ns = act->key.started_ns;
-	slot->header.pid = act->key.pid;
-	slot->header.exec_id = act->key.exec_id;
-	slot->parent_pid = act->parent_pid;
-	slot->uid = act->uid;
-	slot->scope = act->scope;
-	slot->peer_port = act->key.peer_port;
-	slot->protocol = act->key.protocol;
-	__builtin_memcpy(slot->peer, act->key.peer, sizeof(slot->peer));
-	slot->act = act->key.act;
-	slot->outcome = act->key.outcome;
-	slot->other = act->key.other;
-	slot->verdict = act->key.verdict;
-	slot->rule = act->rule;
-	slot->policy = act->policy;
-	slot->held = act->held;
-	slot->window = window;
-	slot->header.kind = KIND_AGGREGATE; /* last: a slot without a kind is a free one */
-	return index;
-}
-
-static inline void count_other(const struct act_value *act)
-{
-	u64 key = (u64)act->scope << 16 | act->key.verdict << 8 | act->key.act;
-	u64 *number = others.lookup(&key);
-
-	if (number)
-		__sync_fetch_and_add(number, 1);
-	else
-		count(KIND_ACT, COUNT_LOST);
-}
-
-/* Returns the slot, or 0 where there was none. */
-static inline u32 count_act(struct act_value *act, u64 bytes_sent, u64 bytes_received, u32 window)
-{
-	struct flow_value *flow = find_flow(&act->key, window);
-
-	if (!flow)
-		flow = note_flow(&act->key, 0, window);
-
-	u32 index = flow ? flow->slot : 0;
-
-	if (flow && !index) {
-		index = new_slot(act, window);
-		flow->slot = index;
-	}
-
-	struct aggregate_record *slot = slots.lookup(&index);
-
-	if (!index || !slot) {
-		count_other(act);
-		return 0;
-	}
-	__sync_fetch_and_add(&slot->attempts, 1);
-	__sync_fetch_and_add(&slot->bytes_sent, bytes_sent);
-	__sync_fetch_and_add(&slot->bytes_received, bytes_received);
-	slot->last_ns = bpf_ktime_get_boot_ns();
-	return index;
-}
 
 /* A raw socket keeps its protocol where others have a port, a ping socket its identifier. */
 static inline int has_ports(u32 type, u32 protocol)
@@ -163,7 +39,8 @@ static inline void fill_local(struct act_record *record, struct bpf_sock *sk)
 }
 
 /* Returns whether the ring had room. */
-static inline int tell(const struct act_value *act, struct bpf_sock *sk, enum lane lane)
+static inline int tell(const struct act_value *act, struct bpf_sock *sk, enum lane lane,
+		       u32 is_metered)
 {
 	struct act_record *record;
 
@@ -193,23 +70,23 @@ static inline int tell(const struct act_value *act, struct bpf_sock *sk, enum la
 	record->verdict = act->key.verdict;
 	record->held = act->held;
 	record->policy = act->policy;
-	record->pad = 0;
+	record->is_metered = is_metered;
 	fill_local(record, sk);
 	first.ringbuf_submit(record, BPF_RB_NO_WAKEUP);
 	return 1;
 }
 
 /* The short way of a socket that goes on sending to the peer it was counted with. */
-static inline int repeats(const struct flow_key *key, struct bpf_sock *sk, u32 window)
+static inline int repeats(const struct act_value *act, struct bpf_sock *sk, u32 window)
 {
 	struct last_peer *last = lasts.sk_storage_get((void *)sk, 0, 0);
-	const u64 *now = (const void *)key;
+	const u64 *now = (const void *)&act->key;
 	u32 word, index;
 
-	if (!last || last->window != window)
+	if (!last || last->window != window || !last->slot)
 		return 0;
 
-	const u64 *before = (const void *)&last->key;
+	const u64 *before = (const void *)&last->act.key;
 
 #pragma unroll
 	for (word = 0; word < KEY_WORDS; word++)
@@ -223,28 +100,19 @@ static inline int repeats(const struct flow_key *key, struct bpf_sock *sk, u32 w
 		return 0;
 	__sync_fetch_and_add(&slot->attempts, 1);
 	slot->last_ns = bpf_ktime_get_boot_ns();
+	last->act.tid = act->tid;
 	return 1;
 }
 
-static inline void remember(const struct flow_key *key, struct bpf_sock *sk, u32 window, u32 slot)
+static inline struct last_peer *place_for(struct bpf_sock *sk)
 {
-	struct last_peer *last = lasts.sk_storage_get((void *)sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
-
-	if (!last)
-		return;
-	last->window = window - 1; /* not to be believed while it is being written */
-	asm volatile("" ::: "memory");
-	last->key = *key;
-	last->slot = slot;
-	asm volatile("" ::: "memory");
-	last->window = window;
+	return lasts.sk_storage_get((void *)sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
 }
 
 /* From now on each packet of the socket is decided, by packet.bpf.c; returns 0 without room. */
 static inline int set_undecided(struct bpf_sock *sk, u32 verdict)
 {
-	struct last_peer *last =
-		sk ? lasts.sk_storage_get((void *)sk, 0, BPF_SK_STORAGE_GET_F_CREATE) : 0;
+	struct last_peer *last = sk ? place_for(sk) : 0;
 
 	if (!last)
 		return 0;
@@ -255,11 +123,8 @@ static inline int set_undecided(struct bpf_sock *sk, u32 verdict)
 /* What was said to its connect; VERDICT_NONE: it isn't. */
 static inline u32 undecided(struct bpf_sock *sk)
 {
-	struct last_peer *last;
+	struct last_peer *last = sk ? latest(sk) : 0;
 
-	if (!sk || sk->protocol != IPPROTO_UDP || sk->type == SOCK_RAW)
-		return VERDICT_NONE;
-	last = lasts.sk_storage_get((void *)sk, 0, 0);
 	return last ? last->undecided : VERDICT_NONE;
 }
 
@@ -289,14 +154,6 @@ static inline enum lane lane_of(struct act_value *act, struct proc_value *proc, 
 	return LANE_NONE;
 }
 
-static inline int is_same_peer(const struct flow_key *key, const struct flow_key *other)
-{
-	const u64 *peer = (const void *)key->peer, *other_peer = (const void *)other->peer;
-
-	return peer[0] == other_peer[0] && peer[1] == other_peer[1] &&
-	       key->peer_port == other->peer_port;
-}
-
 /*
  * A TCP connect that isn't told is counted with its outcome, in flow.bpf.c. What waits for one on a
  * socket that now connects to another peer never left: then that one is in *act, to be counted.
@@ -320,12 +177,31 @@ static inline int wait_for_outcome(struct act_value *act, int is_told)
 	return 1;
 }
 
+/* The act is counted at `slot`; 0: nowhere, and then its bytes aren't, either. */
+static inline void keep(const struct act_value *act, struct bpf_sock *sk, enum care care,
+			u32 window, u32 slot)
+{
+	u32 is_metered = care == CARE_METERED;
+
+	if (care == CARE_ONCE || !(is_metered || (slot && !act->key.other)))
+		return;
+
+	struct last_peer *last = place_for(sk);
+
+	if (last && slot)
+		change_act(last, act, is_metered ? METERING_COUNTED : METERING_NONE, window, slot);
+	else if (last)
+		change_act(last, 0, METERING_NONE, 0, 0);
+	if (!slot)
+		count(KIND_BYTES, COUNT_UNTRACKED);
+}
+
 /*
  * The caller has it judged, and fills in tid and uid: not every kind of program may ask for them in
- * the same way.
+ * the same way. Without a socket, there is nothing to care for.
  */
 static inline void report(struct act_value *act, u32 pid, struct proc_value *proc,
-			  struct bpf_sock *sk)
+			  struct bpf_sock *sk, enum care care)
 {
 	u32 window = current_window();
 
@@ -333,25 +209,28 @@ static inline void report(struct act_value *act, u32 pid, struct proc_value *pro
 	act->key.pid = pid;
 	act->key.exec_id = proc->exec_id;
 	count(KIND_ACT, COUNT_SEEN);
-	if (sk && act->key.act == ACT_SEND && repeats(&act->key, sk, window))
+	if (sk && act->key.act == ACT_SEND && repeats(act, sk, window))
 		return;
 	act->at_ns = bpf_ktime_get_boot_ns();
 	act->parent_pid = parent_of(bpf_get_current_task());
 
 	enum lane lane = lane_of(act, proc, window);
+	struct last_peer *last = sk && care == CARE_METERED ? place_for(sk) : 0;
 
-	int is_told = lane != LANE_NONE && tell(act, sk, lane);
+	int is_told = lane != LANE_NONE && tell(act, sk, lane, last != 0);
 
 	if (act->key.act == ACT_CONNECT && act->key.protocol == IPPROTO_TCP &&
 	    act->key.verdict != VERDICT_DENY) {
 		if (!wait_for_outcome(act, is_told))
 			return;
 	} else if (is_told) {
+		if (last)
+			change_act(last, act, METERING_TOLD, window, 0);
 		return;
 	}
 
-	u32 slot = count_act(act, 0, 0, window);
+	u32 slot = count_act(act, 1, 0, 0, window);
 
-	if (slot && sk && act->key.act == ACT_SEND && !act->key.other)
-		remember(&act->key, sk, window, slot);
+	if (sk)
+		keep(act, sk, care, window, slot);
 }

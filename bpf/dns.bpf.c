@@ -113,6 +113,7 @@ static inline int read_messages(struct __sk_buff *skb, u32 is_query)
 	granting->number = 0;
 	granting->is_for_next = 0;
 	granting->next = 0;
+	granting->reading.left = 0;
 	for (step = 0; step <= MESSAGES_MAX; step++) {
 		forget(&packet);
 		if (packet.protocol == IPPROTO_TCP) {
@@ -141,6 +142,7 @@ int on_answer(struct __sk_buff *skb)
 	struct bpf_sock *sk = skb->sk;
 	struct granting *granting;
 
+	meter_received(skb);
 	if (sk && !skb->remote_port)
 		hear(skb, sk);
 	if (!read_messages(skb, 0))

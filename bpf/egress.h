@@ -14,9 +14,10 @@
 enum limits {
 	ARGUMENTS_PIECE = 4096, /* bytes of argv in one record */
 	ARGUMENTS_MAX = 8 * ARGUMENTS_PIECE,
-	PATH_ROOM = 1024,   /* bytes for the components of an executable's path */
-	CGROUP_ROOM = 96,   /* bytes of a cgroup's own name: enough for a container's */
-	MESSAGE_ROOM = 2048 /* bytes of a DNS message in one record */
+	PATH_ROOM = 1024,    /* bytes for the components of an executable's path */
+	CGROUP_ROOM = 96,    /* bytes of a cgroup's own name: enough for a container's */
+	MESSAGE_ROOM = 2048, /* bytes of a DNS message in one record */
+	UNIT_ROOM = 64	     /* bytes of a systemd service's name, and its NUL */
 };
 
 enum record_kind {
@@ -30,6 +31,7 @@ enum record_kind {
 	KIND_DNS = 8,
 	KIND_TAMPER = 9,
 	KIND_ENVIRONMENT = 10,
+	KIND_BYTES = 11,
 	KINDS
 };
 
@@ -182,7 +184,7 @@ struct act_record {
 	u32 verdict;
 	u64 held; /* executables in the chain of processes, as the policy numbers them */
 	u32 policy;
-	u32 pad;
+	u32 is_metered; /* 1: its bytes come in a record of their own, when they are all there */
 };
 
 /* What the kernel saw of a connection whose connect had a record of its own: cookie ties them. */
@@ -200,9 +202,19 @@ struct flow_record {
 	u32 pad;
 };
 
+/* Payload of the datagrams of an act that had a record of its own, until its socket's next act. */
+struct bytes_record {
+	struct record_header header; /* of no process */
+	u64 cookie;
+	u64 acted_ns; /* the act's at_ns: the two tie them */
+	u64 bytes_sent;
+	u64 bytes_received;
+};
+
 /*
  * Acts that were only counted, and the value of the map that counts them: those of one program with
- * one peer and one outcome inside a window. at_ns is the first one's.
+ * one peer and one outcome inside a window. at_ns is the first one's. Without attempts: these were
+ * counted before, and more of their bytes came.
  */
 struct aggregate_record {
 	struct record_header header;
@@ -238,7 +250,7 @@ struct dns_record {
 	u8 protocol;
 	u8 stage;
 	u16 counts;   /* of an answer: 1 where it may grant what the policy says of names */
-	u16 doubtful; /* of an answer: 1 where a process of the job may have made it */
+	u16 doubtful; /* of an answer: 1 where somebody else than the resolver may have made it */
 };
 
 /* Told for the first times, then each time the number has doubled: times says how often it was. */
@@ -286,7 +298,7 @@ struct query_value {
 	u8 told;	/* whether it got a record, as its answer then does */
 	u8 on_loopback; /* whether it left by lo, as its answer must come */
 	u8 counts;	/* whether the policy allows its resolver, and so its answer may grant */
-	u8 doubtful;	/* whether a process of the job may have made its answer */
+	u8 doubtful;	/* whether somebody else than its resolver may have made its answer */
 };
 
 /* By scope; those that wait are what was noted, less what was answered, less what expired. */
@@ -313,14 +325,6 @@ struct flow_value {
 	u32 slot; /* where the others are counted; 0: nowhere yet */
 };
 
-struct last_peer {
-	struct flow_key key;
-	u32 window;
-	u32 slot;
-	u32 undecided; /* VERDICT_*, of a connect that was let through: then packets are judged */
-	u32 pad;
-};
-
 /* An act while it is counted; of a connect that is only counted, until its outcome is known. */
 struct act_value {
 	struct flow_key key;
@@ -333,6 +337,26 @@ struct act_value {
 	u32 rule;
 	u32 policy;
 	u64 held;
+};
+
+/* How the bytes of a datagram socket's latest act are counted. */
+enum metering {
+	METERING_NONE = 0,
+	METERING_TOLD = 1,   /* here, until there is another act */
+	METERING_COUNTED = 2 /* where the act is */
+};
+
+/* Stands with a socket: its latest act. */
+struct last_peer {
+	struct act_value act;
+	u64 bytes_sent;
+	u64 bytes_received;
+	u32 window;
+	u32 slot;
+	u32 undecided; /* VERDICT_*, of a connect that was let through: then packets are judged */
+	u32 metering;
+	u32 is_mixed; /* 1: it had several peers that packets without an act of theirs may go to */
+	u32 lock;     /* struct bpf_spin_lock: of what is above, but for `undecided` */
 };
 
 /* The policies: docs/policy.md says what they mean, exporter/policy/compile.py how they are asked.
@@ -425,6 +449,17 @@ struct candidate_key {
 	u64 born_ns;
 	u32 tgid;
 	u32 program; /* its exec_id then */
+};
+
+/* An address in a network namespace, zeros for all of its addresses. */
+struct late_key {
+	u64 network; /* the namespace's cookie */
+	u8 address[16];
+};
+
+/* A systemd service, by its whole name, with NULs behind it. */
+struct unit_key {
+	u8 name[UNIT_ROOM];
 };
 
 /* What an instance tells other processes of a scope: of a job, with or without a policy. */

@@ -67,13 +67,17 @@ static inline void read_path(struct exec_record *record, u64 mm)
 		*length = n;
 }
 
+static inline u64 name_of_cgroup(u64 cgroup)
+{
+	return pointer_at(pointer_at(cgroup, CGROUP_NODE), NODE_NAME);
+}
+
 /* A container's id: who asks /proc comes too late for a short process. */
 static inline void read_cgroup(struct exec_record *record, u64 task)
 {
 	u64 cgroup = pointer_at(pointer_at(task, TASK_CGROUPS), CSS_SET_CGROUP);
-	u64 name = pointer_at(pointer_at(cgroup, CGROUP_NODE), NODE_NAME);
 
-	if (read_kernel_text(record->cgroup, CGROUP_ROOM, (void *)name) < 0)
+	if (read_kernel_text(record->cgroup, CGROUP_ROOM, (void *)name_of_cgroup(cgroup)) < 0)
 		record->cgroup[0] = 0;
 }
 

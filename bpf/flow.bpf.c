@@ -141,7 +141,7 @@ static inline void on_ended(struct bpf_sock_ops *ctx, u32 old)
 
 		open_connects.delete(&cookie);
 		act.key.outcome = ending.outcome;
-		count_act(&act, ending.bytes_sent, ending.bytes_received, current_window());
+		count_act(&act, 1, ending.bytes_sent, ending.bytes_received, current_window());
 		return;
 	}
 
@@ -184,6 +184,7 @@ int on_sock_ops(struct bpf_sock_ops *ctx)
  */
 int on_sock_release(struct bpf_sock *sk)
 {
+	close_meter(sk);
 	if (sk->protocol != IPPROTO_TCP || sk->state != TCP_CLOSE)
 		return 1;
 
@@ -199,7 +200,7 @@ int on_sock_release(struct bpf_sock *sk)
 
 		open_connects.delete(&cookie);
 		act.key.outcome = OUTCOME_UNREACHABLE;
-		count_act(&act, 0, 0, current_window());
+		count_act(&act, 1, 0, 0, current_window());
 		return 1;
 	}
 

@@ -44,7 +44,7 @@ int on_setsockopt(struct bpf_sockopt *ctx)
 			  (level == SOL_XDP && option == XDP_TX_RING);
 
 	ctx->optlen = 0; /* the value stays the caller's, of whatever size: it was not looked at */
-	return is_way_past && is_enforced() ? DENY : ALLOW;
+	return (is_way_past && is_enforced()) || is_denied_join(ctx) ? DENY : ALLOW;
 }
 
 int idle_setsockopt(struct bpf_sockopt *ctx)

@@ -3,13 +3,7 @@
  * What an answer grants: where the question's name is one that the policy names, the addresses in
  * it, before the process that asked gets to see them. docs/policy.md says which answers count.
  */
-#define A_TYPE 1
-#define AAAA_TYPE 28
-#define INTERNET 1 /* the class */
 #define NAME_STEPS 254
-#define LABEL_MAX 63
-#define COMPRESSED 0xc0
-#define RECORD_STEPS 96 /* labels of owners' names, and records */
 #define NAME_KEY_HEAD_BITS 32
 #define TTL_LEAST_S 600 /* clients go on using the addresses that they have */
 #define TTL_MOST_S 86400
@@ -35,6 +29,7 @@ struct granting {
 	struct answer answers[MESSAGES_MAX];
 	u32 number;
 	u32 next;
+	struct reading reading; /* of the next one, once it has begun */
 	struct name_key key;
 	u8 wire[256]; /* the question's name */
 	/* Here, where the verifier doesn't follow what they are. */
@@ -42,8 +37,6 @@ struct granting {
 	struct granted_value fresh;
 	u64 made;
 	u64 ended;
-	u32 at;
-	u32 left; /* records */
 	u32 label_at;
 	u32 is_for_next; /* 1: it is gone through again, for the policy to come */
 };
@@ -64,8 +57,9 @@ static inline int is_of_host_names(u32 byte)
 }
 
 /*
- * Fills in the key's name from `size` bytes on the wire, which end with the root's label; 0 where
- * it is not a host's name: a dot within a label would make another name of it.
+ * Fills in the key's name from `size` bytes on the wire, up to the first 0; 0 where it is not a
+ * host's name. A dot within a label would make another name of it, and so would a 0, behind which
+ * whoever made the name goes on: the last label must end where the name does.
  */
 static inline u32 reverse_name(struct granting *granting, u32 size)
 {
@@ -99,6 +93,8 @@ static inline u32 reverse_name(struct granting *granting, u32 size)
 
 	u64 length = size - 2;
 
+	if (*label_at + 1 != size)
+		return 0;
 	asm volatile("" : "+r"(length));
 	if (length >= HOST_NAME_ROOM)
 		return 0;
@@ -189,20 +185,6 @@ static inline void grant(struct granting *granting)
 		there->until_ns = fresh->until_ns;
 }
 
-/* The address of a record of the answer, if it has one; the record's data stand at `at`. */
-static inline int read_answer_address(struct __sk_buff *skb, u32 at, u32 type, u32 size,
-				      union address *address)
-{
-	address->words[0] = 0;
-	address->words[1] = 0;
-	address->words[2] = bpf_htonl(0xffff);
-	if (type == A_TYPE && size == 4)
-		return !bpf_skb_load_bytes(skb, at, &address->words[3], 4);
-	if (type == AAAA_TYPE && size == 16)
-		return !bpf_skb_load_bytes(skb, at, address, 16);
-	return 0;
-}
-
 static inline u64 lifetime_ns(u32 ttl_s)
 {
 	if (ttl_s < TTL_LEAST_S)
@@ -212,51 +194,32 @@ static inline u64 lifetime_ns(u32 ttl_s)
 	return ttl_s * NS_PER_S;
 }
 
-static inline void grant_record(struct __sk_buff *skb, struct granting *granting, u64 now_ns,
-				u32 at, const u8 *record)
+static inline void grant_record(struct __sk_buff *skb, struct granting *granting,
+				const struct record *record)
 {
-	u32 type = record[0] << 8 | record[1], class = record[2] << 8 | record[3];
-	u32 ttl_s = record[4] << 24 | record[5] << 16 | record[6] << 8 | record[7];
-	u32 size = record[8] << 8 | record[9];
-
-	if (class != INTERNET ||
-	    !read_answer_address(skb, at, type, size, (union address *)granting->granted.address))
+	if (!read_record_address(skb, record, (union address *)granting->granted.address))
 		return;
-	granting->fresh.until_ns = now_ns + lifetime_ns(ttl_s);
+	granting->fresh.until_ns = bpf_ktime_get_boot_ns() + lifetime_ns(record->ttl_s);
 	grant(granting);
 }
 
-/* A step takes a label of a record's owner, or the end of that name and the record behind it. */
-static inline void grant_records(struct __sk_buff *skb, u32 end, struct granting *granting)
+static inline void grant_records(struct __sk_buff *skb, struct granting *granting)
 {
-	volatile u32 *cursor = &granting->at, *left = &granting->left;
-	u64 now_ns = bpf_ktime_get_boot_ns();
+	volatile struct reading *reading = &granting->reading;
 	u32 step;
 
 #pragma clang loop unroll(disable)
-	for (step = 0; step < RECORD_STEPS; step++) {
-		u32 at = *cursor;
-		u8 record[10];
+	for (step = 0; step < READING_STEPS; step++) {
+		struct record record = {};
 
-		if (!*left)
+		if (!reading->left)
 			return;
-		if (bpf_skb_load_bytes(skb, at, record, 1))
-			break;
-		if (record[0] && record[0] <= LABEL_MAX) {
-			*cursor = at + 1 + record[0];
+		if (!read_owner(skb, reading) || !read_record(skb, reading, &record))
 			continue;
-		}
-		at += record[0] >= COMPRESSED ? 2 : 1;
-		if (bpf_skb_load_bytes(skb, at, record, sizeof(record)))
-			break;
-		at += sizeof(record);
-		*cursor = at + (record[8] << 8 | record[9]);
-		if (*cursor > end)
-			break;
-		*left = *left - 1;
-		grant_record(skb, granting, now_ns, at, record);
+		if (is_of_name(reading, &record))
+			grant_record(skb, granting, &record);
+		go_on(reading, &record);
 	}
-	count(KIND_DNS, COUNT_UNREAD);
 }
 
 /* For an answer that was asked for, and counts; on_grant comes to it. */
@@ -282,19 +245,12 @@ static inline void note_answer(const struct dns_packet *packet, u32 scope)
 	granting->number = number + 1;
 }
 
-static inline void grant_answer(struct __sk_buff *skb, const struct answer *answer, u32 policy,
+/* Begins to read an answer, if there is anything in it that can be granted. */
+static inline void begin_answer(struct __sk_buff *skb, const struct answer *answer, u32 policy,
 				struct granting *granting)
 {
-	u8 records[2];
-	u32 set;
+	u32 set = policy ? find_set(skb, answer, policy, granting) : NO_SET;
 
-	if (!policy || bpf_skb_load_bytes(skb, answer->at + 6, records, 2))
-		return;
-	granting->left = records[0] << 8 | records[1];
-	granting->at = answer->asked_at + 4;
-	if (!granting->left)
-		return;
-	set = find_set(skb, answer, policy, granting);
 	if (set == NO_SET)
 		return;
 	granting->granted.scope = answer->scope;
@@ -302,33 +258,39 @@ static inline void grant_answer(struct __sk_buff *skb, const struct answer *answ
 	granting->fresh.sets_low = set < 64 ? 1ULL << set : 0;
 	granting->fresh.sets_high = set < 64 ? 0 : 1ULL << (set & 63);
 	granting->fresh.used = 0;
-	grant_records(skb, answer->end, granting);
+	begin_reading(skb, answer->at, answer->asked_at, answer->end, &granting->reading);
 }
 
-/* Of one answer for one policy; then it begins again with the next. */
-int on_grant(struct __sk_buff *skb)
+/* The next answer, or the same one for the policy to come; returns 0 where there is none. */
+static inline int begin_next(struct __sk_buff *skb, struct granting *granting)
 {
-	struct granting *granting = current_granting();
-
-	if (!granting)
-		return ALLOW;
-
 	u64 which = granting->next;
 	u32 is_for_next = granting->is_for_next;
 
 	asm volatile("" : "+r"(which));
 	if (which >= MESSAGES_MAX || which >= granting->number)
-		return ALLOW;
+		return 0;
 
 	struct answer answer = granting->answers[which];
 	struct mode_value *mode = modes.lookup(&answer.scope);
 
 	if (!mode)
-		return ALLOW;
+		return 0;
 	granting->is_for_next = !is_for_next && mode->next_policy;
 	granting->next = which + !granting->is_for_next;
-	grant_answer(skb, &answer, is_for_next ? mode->next_policy : mode->policy, granting);
-	if (granting->next < granting->number)
-		later.call(skb, 0);
+	begin_answer(skb, &answer, is_for_next ? mode->next_policy : mode->policy, granting);
+	return 1;
+}
+
+/* Some steps of an answer for a policy; then it calls itself, as often as the kernel lets it. */
+int on_grant(struct __sk_buff *skb)
+{
+	struct granting *granting = current_granting();
+
+	if (!granting || (!granting->reading.left && !begin_next(skb, granting)))
+		return ALLOW;
+	grant_records(skb, granting);
+	later.call(skb, 0);
+	count(KIND_DNS, COUNT_UNREAD);
 	return ALLOW;
 }

@@ -11,8 +11,6 @@
 #define IPPROTO_AH 51
 #define IPPROTO_DSTOPTS 60
 #define IPPROTO_SCTP 132
-#define IPV4_BYTES 20
-#define IPV6_BYTES 40
 #define MORE_FRAGMENTS_AT 0x1fff
 #define OPTIONS_MAX 40
 #define OPTION_END 0

@@ -33,7 +33,7 @@ struct asker {
 BPF_SK_STORAGE(askers, struct asker);
 
 static inline void note_asker(struct bpf_sock *sk, u32 pid, const struct proc_value *proc,
-			      const union address *resolver, u32 verdict)
+			      const union address *resolver, u32 is_allowed)
 {
 	struct asker *asker;
 
@@ -47,7 +47,7 @@ static inline void note_asker(struct bpf_sock *sk, u32 pid, const struct proc_va
 	asker->started_ns = proc->started_ns;
 	asker->pid = pid;
 	asker->resolver = *resolver;
-	if (verdict == VERDICT_ALLOW)
+	if (is_allowed)
 		asker->allowed = *resolver;
 	asker->sends = 1;
 	asker->out.state = STREAM_NEW;
@@ -217,7 +217,7 @@ static inline void on_reply(struct __sk_buff *skb, struct dns_packet *packet, u6
 		__sync_fetch_and_add(&all->answered, 1);
 	count(KIND_DNS, COUNT_SEEN);
 	look_again(&query);
-	query.doubtful = !is_trusted(socket, on_loopback);
+	query.doubtful = !is_trusted(socket, on_loopback, &packet->peer);
 	query.counts = query.counts && !query.doubtful;
 	if (query.counts)
 		note_answer(packet, query.scope);

@@ -4,7 +4,7 @@
 
 #include "egress.h"
 
-#define LINEAGE_PAGES 1024 /* 4 MiB: 20 ms of the fastest two cores measured */
+#define LINEAGE_PAGES 4096 /* 16 MiB: a burst of 10,000 programs, at 1.6 KiB each */
 #define RING_PAGES 256
 #define ENVIRONMENTS_PAGES 512 /* 1,500 usual ones: one that is lost may be a job's */
 #define LOOKUPS_PAGES 128
@@ -23,7 +23,8 @@
 #define GRANTED_MAX 262144
 #define RULE_PORTS_MAX 65536
 #define EXECUTABLES_ROOM 1024
-#define OWN_RESOLVERS_MAX 4096
+#define LATE_RESOLVERS_MAX 4096
+#define RESOLVER_UNITS_MAX 64
 #define EXE_NAMES_MAX 64
 
 /*
@@ -50,8 +51,12 @@ BPF_F_TABLE("hash", u32, struct proc_value, procs, PROCS_MAX, BPF_F_NO_PREALLOC)
  */
 BPF_TABLE("lru_hash", u32, struct proc_value, strays, STRAYS_MAX);
 
-/* The processes of which user space found the job; entries go with the job. */
-BPF_F_TABLE("hash", struct candidate_key, u32, candidates, CANDIDATES_MAX, BPF_F_NO_PREALLOC);
+/*
+ * The processes of which user space found the job; entries go with the job. All of its memory is
+ * taken at once: a job that fills what it shares with the exporter must not keep the next from
+ * being held.
+ */
+BPF_HASH(candidates, struct candidate_key, u32, CANDIDATES_MAX);
 
 /* Whether `procs` was ever full: then a process that isn't there may still be of a job. */
 BPF_ARRAY(overflow, u32, 1);
@@ -121,11 +126,14 @@ BPF_HASH(grants_made, u32, u64, SCOPES_MAX);
 BPF_HASH(grants_ended, u32, u64, SCOPES_MAX);
 
 /*
- * Network namespaces, by their cookies, in which a process of a job took port 53: what answers over
- * loopback there may be the job's. Where it may turn out to be of one, that by which it would;
- * zeros: it is.
+ * Where port 53 was taken since the programs run, by the network namespace's cookie and the
+ * address, zeros for all of them: what answers there over loopback may be the job's, or anybody's.
+ * Where it was a process that may turn out to be of a job, that by which it would; else zeros.
  */
-BPF_TABLE("lru_hash", u64, struct candidate_key, own_resolvers, OWN_RESOLVERS_MAX);
+BPF_TABLE("lru_hash", struct late_key, struct candidate_key, late_resolvers, LATE_RESOLVERS_MAX);
+
+/* The systemd services that may do so: they resolve names for the machine, and start again. */
+BPF_HASH(resolver_units, struct unit_key, u32, RESOLVER_UNITS_MAX);
 
 /* The peer a socket sent to last, and the slot where its next sends to that peer are counted. */
 BPF_SK_STORAGE(lasts, struct last_peer);

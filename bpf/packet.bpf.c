@@ -12,6 +12,7 @@
 #define SCTP_INIT 1
 #define TCP_FLAGS_AT 13
 #define TCP_SYN 2
+#define VRF_KIND 0x667276U /* "vrf" */
 
 BPF_PROG_ARRAY(packets, 1); /* on_packet */
 
@@ -35,20 +36,42 @@ static inline int is_ordinary(struct __sk_buff *skb, u32 type, u32 protocol)
 	return header[0] == NO_OPTIONS || (header[0] >> 4 == 6 && header[6] == protocol);
 }
 
+/* Of IPv4 127.0.0.0/8, of IPv6 ::1. */
+static inline int is_for_loopback(const u32 *header, u32 version)
+{
+	const u32 net = bpf_htonl(0xff000000), loopback = bpf_htonl(0x7f000000);
+
+	if (version == 4)
+		return (header[3] & net) == loopback || (header[4] & net) == loopback;
+	return (!(header[2] | header[3] | header[4]) && header[5] == bpf_htonl(1)) ||
+	       (!(header[6] | header[7] | header[8]) && header[9] == bpf_htonl(1));
+}
+
+/* Where a VRF takes in what is for its own loopback; leaving it, that is looked at again. */
+static inline int is_at_a_vrf(u64 packet)
+{
+	u64 kind =
+		pointer_at(pointer_at(pointer_at(packet, SKB_DEVICE), DEVICE_LINK_OPS), LINK_KIND);
+
+	return number_at(kind, 0) == VRF_KIND;
+}
+
 /*
- * An answer to ::1's own: no packet may leave a machine under this address. By a VRF one goes to
- * the same address.
+ * From or to a loopback address by another interface, where such packets have no business: an
+ * answer to ::1's own, or what a socket sends that is bound to an interface.
  */
 static inline int leaves_loopback(struct __sk_buff *skb)
 {
 	const u32 *header = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
 
-	if (skb->ifindex == LOOPBACK || header + IPV6_BYTES / sizeof(u32) > end)
+	if (skb->ifindex == LOOPBACK || header + IPV4_BYTES / sizeof(u32) > end)
 		return 0;
-	if (header[2] || header[3] || header[4] || header[5] != bpf_htonl(1))
+
+	u32 version = *(const u8 *)header >> 4;
+
+	if (version != 4 && header + IPV6_BYTES / sizeof(u32) > end)
 		return 0;
-	return *(const u8 *)header >> 4 == 6 &&
-	       (header[6] || header[7] || header[8] || header[9] != bpf_htonl(1));
+	return is_for_loopback(header, version) && !is_at_a_vrf(address_of(skb));
 }
 
 /* The kernel's own sockets, which answer for it while any task runs, have no file. */
@@ -64,8 +87,8 @@ static inline void note_route(struct bpf_sock *sk, const struct packet *packet, 
 
 	if (!last)
 		return;
-	__builtin_memcpy(last->key.peer, packet->to.bytes, sizeof(last->key.peer));
-	last->key.verdict = verdict;
+	__builtin_memcpy(last->act.key.peer, packet->to.bytes, sizeof(last->act.key.peer));
+	last->act.key.verdict = verdict;
 }
 
 static inline int is_known_route(struct bpf_sock *sk, const struct packet *packet)
@@ -73,9 +96,9 @@ static inline int is_known_route(struct bpf_sock *sk, const struct packet *packe
 	struct last_peer *last = lasts.sk_storage_get((void *)sk, 0, 0);
 	union address hop;
 
-	if (!last || last->key.verdict == VERDICT_NONE)
+	if (!last || last->act.key.verdict == VERDICT_NONE)
 		return 0;
-	__builtin_memcpy(hop.bytes, last->key.peer, sizeof(hop.bytes));
+	__builtin_memcpy(hop.bytes, last->act.key.peer, sizeof(hop.bytes));
 	return is_same_address(&hop, &packet->to);
 }
 
@@ -147,7 +170,7 @@ static inline int is_denied_connection(struct bpf_sock *sk)
 	if (!has_connections(sk->type))
 		return 0;
 	last = lasts.sk_storage_get((void *)sk, 0, 0);
-	return last && last->key.verdict == VERDICT_DENY;
+	return last && last->act.key.verdict == VERDICT_DENY;
 }
 
 /* Through a raw socket whoever may open one answers without having the port. */
@@ -173,10 +196,14 @@ int on_egress(struct __sk_buff *skb)
 	if (!sk)
 		return ALLOW;
 
-	u32 said = undecided(sk);
+	struct last_peer *last = latest(sk);
+	u32 said = last ? last->undecided : VERDICT_NONE;
 
-	if (!said && is_ordinary(skb, sk->type, sk->protocol))
+	if (!said && is_ordinary(skb, sk->type, sk->protocol)) {
+		if (last)
+			meter_sent(skb, last);
 		return ALLOW;
+	}
 	if (is_denied_connection(sk))
 		return DENY;
 
@@ -187,18 +214,84 @@ int on_egress(struct __sk_buff *skb)
 	return is_enforced() ? DENY : ALLOW; /* what can't be judged doesn't leave */
 }
 
+/* A datagram with extras in its header. */
+static inline void meter_packet(struct __sk_buff *skb, struct bpf_sock *sk,
+				const struct packet *packet)
+{
+	struct last_peer *last = latest(sk);
+	u32 header_size = packet->payload_at + UDP_BYTES;
+
+	if (!last || packet->protocol != IPPROTO_UDP || packet->is_fragment ||
+	    header_size > skb->len)
+		return;
+
+	struct datagram datagram = {
+		.end = packet->to,
+		.port = packet->port,
+		.bytes = skb->len - header_size,
+		.tid = number_at(bpf_get_current_task(), TASK_PID),
+	};
+
+	add_datagram(last, &datagram);
+}
+
+/* The first hop of a route whose end a hook told is no act that bytes are counted for. */
+static inline enum care care_for_packet(struct bpf_sock *sk, const struct act_value *act)
+{
+	if (!is_metered(sk))
+		return CARE_REPEATED;
+	if (!is_told_here(sk))
+		return CARE_ONCE;
+	return act->key.verdict == VERDICT_DENY ? CARE_REPEATED : CARE_METERED;
+}
+
 /*
  * The packet's act. A source route is two of them; for sockets with address hooks, these told the
- * final one. The second one comes by calling this again: both at once are long to verify.
+ * final one. The second one comes by calling on_packet again: both at once are long to verify.
  */
-int on_packet(struct __sk_buff *skb)
+static inline int act_by_packet(struct __sk_buff *skb, struct bpf_sock *sk, struct packet *packet)
 {
-	struct bpf_sock *sk = skb->sk;
 	u64 task = bpf_get_current_task();
 	u32 pid = number_at(task, TASK_TGID);
 	struct proc_value *proc = process_of(pid);
-	struct packet packet = {};
 	struct act_value act = {};
+
+	if (!proc || !is_act(skb, packet, sk))
+		return is_stray_route(sk, packet) ? DENY : ALLOW;
+
+	if (is_own_answer(skb, packet, sk->type))
+		note_own_resolver(network_of(address_of(sk)), proc);
+	if (skb->cb[0])
+		packet->to = packet->final;
+	FORGET(*packet);
+	__builtin_memcpy(act.key.peer, packet->to.bytes, sizeof(act.key.peer));
+	act.key.peer_port = packet->port;
+	act.key.protocol = packet->protocol;
+	act.key.act = ACT_SEND;
+	judge(&act, proc, sk);
+	FORGET(act);
+	act.cookie = cookie_of(skb);
+	act.tid = number_at(task, TASK_PID);
+	act.uid = number_at(pointer_at(task, TASK_CRED), CRED_UID);
+	report(&act, pid, proc, sk, care_for_packet(sk, &act));
+
+	u32 is_denied = skb->cb[1] || act.key.verdict == VERDICT_DENY;
+
+	if (has_connections(sk->type) && (!skb->cb[0] || is_denied))
+		note_route(sk, packet, is_denied ? VERDICT_DENY : VERDICT_ALLOW);
+	if (!skb->cb[0] && packet->is_routed && is_told_here(sk)) {
+		skb->cb[0] = 1;
+		skb->cb[1] = is_denied;
+		packets.call(skb, 0);
+		return DENY;
+	}
+	return is_denied ? DENY : ALLOW;
+}
+
+int on_packet(struct __sk_buff *skb)
+{
+	struct bpf_sock *sk = skb->sk;
+	struct packet packet = {};
 
 	if (!sk)
 		return DENY;
@@ -207,34 +300,8 @@ int on_packet(struct __sk_buff *skb)
 		return DENY;
 	read_packet(skb, &packet);
 	FORGET(packet);
-	if (!proc || !is_act(skb, &packet, sk))
-		return is_stray_route(sk, &packet) ? DENY : ALLOW;
-
-	if (is_own_answer(skb, &packet, sk->type))
-		note_own_resolver(sk, proc);
-	if (skb->cb[0])
-		packet.to = packet.final;
-	FORGET(packet);
-	__builtin_memcpy(act.key.peer, packet.to.bytes, sizeof(act.key.peer));
-	act.key.peer_port = packet.port;
-	act.key.protocol = packet.protocol;
-	act.key.act = ACT_SEND;
-	judge(&act, proc, sk);
-	FORGET(act);
-	act.cookie = cookie_of(skb);
-	act.tid = number_at(task, TASK_PID);
-	act.uid = number_at(pointer_at(task, TASK_CRED), CRED_UID);
-	report(&act, pid, proc, sk);
-
-	u32 is_denied = skb->cb[1] || act.key.verdict == VERDICT_DENY;
-
-	if (has_connections(sk->type) && (!skb->cb[0] || is_denied))
-		note_route(sk, &packet, is_denied ? VERDICT_DENY : VERDICT_ALLOW);
-	if (!skb->cb[0] && packet.is_routed && is_told_here(sk)) {
-		skb->cb[0] = 1;
-		skb->cb[1] = is_denied;
-		packets.call(skb, 0);
+	if (act_by_packet(skb, sk, &packet) == DENY)
 		return DENY;
-	}
-	return is_denied ? DENY : ALLOW;
+	meter_packet(skb, sk, &packet);
+	return ALLOW;
 }

@@ -191,6 +191,7 @@ static inline void judge(struct act_value *act, struct proc_value *proc, struct 
 		verdict = VERDICT_ALLOW;
 		act->rule = RULE_OF_ANSWERS;
 	}
+	FORGET(act->rule);
 	if (verdict == VERDICT_ALLOW)
 		act->key.verdict = VERDICT_ALLOW;
 	else

@@ -3,7 +3,9 @@
  * What a process does: connects, and datagrams sent without one. It gets EPERM for what the policy
  * of its job denies: the verdict comes before anything else, so no full ring or table changes it.
  */
-#define TCP_ESTABLISHED 1 /* for a datagram socket: connected */
+#define TCP_ESTABLISHED 1	   /* for a datagram socket: connected */
+#define MPTCP_NAME 0x706374706dULL /* "mptcp", with the NUL behind it */
+#define MPTCP_NAME_MASK 0xffffffffffffULL
 
 /*
  * Raw and ping sockets and UDP-Lite, in packet.bpf.c: some of their connects and sends come here,
@@ -48,6 +50,20 @@ static inline u32 judge_kind(struct act_value *act, struct proc_value *proc, str
 	return verdict;
 }
 
+/* Nothing leaves by what was denied. */
+static inline enum care care_for(const struct act_value *act, u32 is_denied)
+{
+	if (act->key.protocol == IPPROTO_UDP && !is_denied)
+		return CARE_METERED;
+	return act->key.act == ACT_SEND ? CARE_REPEATED : CARE_ONCE;
+}
+
+/* By a rule for it, that is: who sent a datagram and so may be answered is no resolver for that. */
+static inline int makes_resolver(const struct act_value *act, u32 said)
+{
+	return said == VERDICT_ALLOW && act->rule != RULE_OF_ANSWERS;
+}
+
 static inline int act_on(struct bpf_sock_addr *ctx, struct bpf_sock *sk, u32 kind,
 			 const union address *peer)
 {
@@ -72,13 +88,13 @@ static inline int act_on(struct bpf_sock_addr *ctx, struct bpf_sock *sk, u32 kin
 	if (!is_denied && is_told_by_its_packets(ctx))
 		return ALLOW;
 	if (said != VERDICT_DENY && ctx->user_port == bpf_htons(DNS_PORT))
-		note_asker(sk, pid, proc, peer, said);
+		note_asker(sk, pid, proc, peer, makes_resolver(&act, said));
 	if (!is_denied && kind == ACT_SEND && undecided(sk))
 		return ALLOW; /* its packet tells */
 	act.cookie = cookie_of(ctx);
 	act.tid = pid_tgid;
 	act.uid = bpf_get_current_uid_gid();
-	report(&act, pid, proc, sk);
+	report(&act, pid, proc, sk, care_for(&act, is_denied));
 	return is_denied ? DENY : ALLOW;
 }
 
@@ -119,8 +135,27 @@ static inline int repeats_its_connect(struct bpf_sock_addr *ctx, struct bpf_sock
 	       !sk->dst_ip6[0] && !sk->dst_ip6[1] && sk->dst_port == ctx->user_port;
 }
 
+/*
+ * The kernel itself connects an MPTCP connection's further sockets, in nobody's name, to addresses
+ * that the peer announced: it may announce any. Without them the connection goes on.
+ */
+static inline int is_further_subflow(struct bpf_sock *sk)
+{
+	if (!sk || sk->protocol != IPPROTO_TCP)
+		return 0;
+
+	u64 socket = address_of(sk), protocol = pointer_at(socket, CONNECTION_PROTOCOL);
+	u64 subflow = pointer_at(socket, CONNECTION_DATA);
+
+	if (!protocol || (pointer_at(protocol, UPPER_NAME) & MPTCP_NAME_MASK) != MPTCP_NAME)
+		return 0;
+	return pointer_at(pointer_at(subflow, SUBFLOW_UPPER), MPTCP_FIRST) != socket;
+}
+
 int on_connect4(struct bpf_sock_addr *ctx)
 {
+	if (is_further_subflow(ctx->sk) && has_policies())
+		return DENY;
 	return act4(ctx, ctx->sk, ACT_CONNECT);
 }
 
@@ -129,6 +164,8 @@ int on_connect6(struct bpf_sock_addr *ctx)
 	struct bpf_sock *sk = ctx->sk;
 	union address from = {};
 
+	if (is_further_subflow(sk) && has_policies())
+		return DENY;
 	if (sk) {
 		from.words[0] = sk->src_ip6[0];
 		from.words[1] = sk->src_ip6[1];
@@ -155,26 +192,32 @@ int on_sendmsg6(struct bpf_sock_addr *ctx)
 	return act6(ctx, ctx->sk, ACT_SEND, &from);
 }
 
-static inline int on_bound(struct bpf_sock *sk)
+static inline int on_bound(struct bpf_sock *sk, const union address *address)
 {
 	struct proc_value *proc = process_of(current_pid());
 
-	if (proc) {
-		if (sk->src_port == DNS_PORT)
-			note_own_resolver(sk, proc);
+	if (sk->src_port == DNS_PORT)
+		note_resolver(sk, proc, address);
+	if (proc)
 		note_listener(sk, proc);
-	}
 	return ALLOW;
 }
 
 int on_bind4(struct bpf_sock *sk)
 {
-	return on_bound(sk);
+	union address address = { .words = { 0, 0, 0, sk->src_ip4 } };
+
+	if (address.words[3])
+		address.words[2] = bpf_htonl(0xffff);
+	return on_bound(sk, &address);
 }
 
 int on_bind6(struct bpf_sock *sk)
 {
-	return on_bound(sk);
+	union address address = { .words = { sk->src_ip6[0], sk->src_ip6[1], sk->src_ip6[2],
+					     sk->src_ip6[3] } };
+
+	return on_bound(sk, &address);
 }
 
 /*
@@ -196,6 +239,6 @@ int on_sock_create(struct bpf_sock *sk)
 		return ALLOW;
 	act.tid = number_at(task, TASK_PID);
 	act.uid = number_at(pointer_at(task, TASK_CRED), CRED_UID);
-	report(&act, pid, proc, 0);
+	report(&act, pid, proc, 0, CARE_ONCE);
 	return DENY;
 }

@@ -168,6 +168,8 @@ class Acted(NamedTuple):
     """Mask of the executables in the chain of processes, as the kernel numbers them."""
     policy: int = 0
     """The kernel's number of the policy; 0 for none."""
+    is_metered: bool = False
+    """Whether a `Metered` is to come."""
 
 
 class Flowed(NamedTuple):
@@ -188,6 +190,19 @@ class Flowed(NamedTuple):
     local: bytes
     """16 bytes as `Acted.peer`."""
     local_port: int
+
+
+class Metered(NamedTuple):
+    """The payload of all datagrams of an act that was an `Acted`: its socket is closed, or acted again."""
+
+    at_ns: int
+    cookie: int
+    """The act's, like the next one."""
+    acted_ns: int
+    bytes_sent: int
+    """Handed to the network: whether it arrived isn't known."""
+    bytes_received: int
+    """What came from its peer meanwhile."""
 
 
 class Aggregated(NamedTuple):
@@ -212,6 +227,7 @@ class Aggregated(NamedTuple):
     is_other: bool
     """Whether the peers were too many to tell apart: then `peer` and `peer_port` say nothing."""
     attempts: int
+    """0 where these came in an earlier one, and only more of their bytes in this one."""
     bytes_sent: int
     bytes_received: int
     verdict: Verdict = Verdict.NONE
@@ -290,9 +306,9 @@ class Answered(NamedTuple):
     message: bytes
     is_cut: bool
     counts: bool = False
-    """Whether it may grant: the policy allowed its resolver, which nobody of the job can stand in for."""
+    """Whether it may grant: the policy allowed its resolver, which nobody can stand in for."""
     is_doubtful: bool = False
-    """Whether somebody of the job can: a process of it took the port, or made the network."""
+    """Whether somebody can: a process of the job made the network, or somebody took the port later."""
 
 
 class Switched(NamedTuple):
@@ -313,6 +329,7 @@ Event = (
     | Exited
     | Acted
     | Flowed
+    | Metered
     | Aggregated
     | Tampered
     | Asked

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from opentelemetry.trace import SpanContext
 
 from exporter.destinations import Destination
-from exporter.events import Act, Acted, Asked, Flowed, Outcome, Stage
+from exporter.events import Act, Acted, Asked, Flowed, Metered, Outcome, Stage
 from exporter.programs import Program
 from exporter.questions import PORT, Questions
 from exporter.terms import Ruling
 
 HELD_MAX = 8192
-"""Connections held at once; beyond that the oldest is told as still open."""
+"""Connections held at once, and acts with datagrams; beyond that the oldest is told as still open."""
 
 _TCP, _UDP = (6, 262), 17
 
@@ -43,11 +43,19 @@ class Flow:
     """errno that connect(2) returned at once; 0 where it didn't, and when it isn't known."""
     established: Flowed | None = None
     end: Flowed | None = None
+    metered: Metered | None = None
+    """What its datagrams carried; None where it has none, and while that isn't known."""
 
     @property
     def peer(self) -> tuple[bytes, int]:
         """Address and port."""
         return self.event.peer, self.event.peer_port
+
+    def ended_ns(self, now_ns: int) -> int:
+        """When it ended, as far as that is known at `now_ns`: a datagram is a moment."""
+        if self.event.act is Act.SEND:
+            return self.event.at_ns
+        return self.metered.at_ns if self.metered is not None else now_ns
 
     @property
     def error(self) -> int:
@@ -73,6 +81,8 @@ class Flow:
 class Flows:
     """The acts that are held: connections until they end, lookups until they show what they ask for.
 
+    What sends datagrams is held until it is known what they carried.
+
     `len` may be asked from any thread.
     """
 
@@ -80,9 +90,12 @@ class Flows:
         """None is."""
         self._held: dict[int, Flow] = {}
         self._lookups = Questions[Flow]()
+        self._metered: dict[tuple[int, int], Flow] = {}
+        self._asking: dict[tuple[int, int], Flow] = {}
+        """Those of the lookups whose bytes aren't known yet."""
 
     def __len__(self) -> int:
-        return len(self._held) + len(self._lookups)
+        return len(self._held) + len(self._lookups) + len(self._metered)
 
     def hold(self, flow: Flow) -> Iterator[Flow]:
         """Hold `flow` while there is something to wait for; gives what is held no longer, in the end itself.
@@ -106,9 +119,11 @@ class Flows:
             if len(self._held) > HELD_MAX:
                 yield self._let_go(next(iter(self._held)))
         elif event.protocol == _UDP and event.peer_port == PORT:
-            yield from _answered(self._lookups.wait(event, flow))
+            if event.is_metered:
+                self._asking[_key(event)] = flow
+            yield from self._answered(self._lookups.wait(event, flow))
         else:
-            yield flow
+            yield from self._meter(flow)
 
     def advance(self, event: Flowed) -> Flow | None:
         """The flow that came further by `event`, no longer held when that is its end; else None."""
@@ -125,17 +140,28 @@ class Flows:
             self._let_go(event.cookie)
         return flow
 
+    def measure(self, event: Metered) -> Flow | None:
+        """The act whose bytes `event` tells, if it was held and is no longer; else None."""
+        key = event.cookie, event.acted_ns
+        known = self._metered.pop(key, None)
+        flow = known or self._asking.pop(key, None)
+        if flow is not None:
+            flow.metered = event
+        return known
+
     def asked(self, event: Asked, name: str | None) -> Iterator[Flow]:
-        """The lookup that asks for `name`, if it is held; it isn't any more."""
-        return _answered(self._lookups.asked(event, name))
+        """The lookup that asks for `name`, if it was held and is no longer."""
+        return self._answered(self._lookups.asked(event, name))
 
     def overdue(self, at_ns: int) -> Iterator[Flow]:
-        """The lookups whose question should have come long before `at_ns`; they are held no longer."""
-        return _answered(self._lookups.due(at_ns))
+        """Of the lookups whose question should have come long before `at_ns`, those held no longer."""
+        return self._answered(self._lookups.due(at_ns))
 
     def rest(self, scopes: Container[int]) -> Iterator[Flow]:
-        """Let go of all that are of programs of `scopes`: lookups, then connections, the oldest first."""
-        yield from _answered(self._lookups.flush(lambda flow: flow.program.scope in scopes))
+        """Let go of all that are of programs of `scopes`: datagrams, then connections, the oldest first."""
+        yield from self._answered(self._lookups.flush(lambda flow: flow.program.scope in scopes))
+        for key in [key for key, flow in self._metered.items() if flow.program.scope in scopes]:
+            yield self._metered.pop(key)
         for cookie in [cookie for cookie, flow in self._held.items() if flow.program.scope in scopes]:
             yield self._let_go(cookie)
 
@@ -145,8 +171,24 @@ class Flows:
             flow.question = self._lookups.first_on(cookie)
         return flow
 
+    def _answered(self, found: Iterable[tuple[Flow, str | None]]) -> Iterator[Flow]:
+        for flow, question in found:
+            flow.question = question
+            self._asking.pop(_key(flow.event), None)
+            yield from self._meter(flow)
 
-def _answered(found: Iterable[tuple[Flow, str | None]]) -> Iterator[Flow]:
-    for flow, question in found:
-        flow.question = question
-        yield flow
+    def _meter(self, flow: Flow) -> Iterator[Flow]:
+        """Hold `flow` until its bytes are known; gives what is held no longer, in the end itself."""
+        if flow.metered is not None or not flow.event.is_metered:
+            yield flow
+            return
+        key = _key(flow.event)
+        if key in self._metered:  # in a recording that somebody made up
+            yield self._metered.pop(key)
+        self._metered[key] = flow
+        if len(self._metered) > HELD_MAX:
+            yield self._metered.pop(next(iter(self._metered)))
+
+
+def _key(event: Acted) -> tuple[int, int]:
+    return event.cookie, event.at_ns

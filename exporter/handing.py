@@ -10,6 +10,7 @@ from pathlib import Path
 from exporter.documents import placing
 from exporter.folders import UnsafeFolderError, require_ours_alone
 from exporter.kernel.compiling import SYSTEM_PYTHON
+from exporter.survival import as_others
 from exporter.users import CommandUser
 
 _TIMEOUT_S = 20.0
@@ -64,22 +65,26 @@ def _place_as(user: CommandUser, data: bytes, arguments: list[str]) -> None:
     """Raises OSError, as the other user's process met it."""
     # The system's Python, and the text on the command line: what lies in root's folders that user can't read.
     source = Path(placing.__file__).read_text(encoding="utf-8")
-    try:
-        done = subprocess.run(  # noqa: S603
+    pipe = subprocess.PIPE
+    with as_others():
+        writer = subprocess.Popen(  # noqa: S603
             [SYSTEM_PYTHON, "-I", "-S", "-c", source, *arguments],
-            input=data,
-            capture_output=True,
-            check=False,
-            timeout=_TIMEOUT_S,
+            stdin=pipe,
+            stdout=pipe,
+            stderr=pipe,
             user=user.uid,
             group=user.gid,
             extra_groups=user.groups,
             env={},
         )
-    except subprocess.TimeoutExpired:
-        raise OSError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT)) from None
-    if done.returncode != 0:
-        number, _, reason = done.stderr.decode(errors="replace").strip().partition(" ")
+    with writer:
+        try:
+            _, told = writer.communicate(data, _TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            writer.kill()
+            raise OSError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT)) from None
+    if writer.returncode != 0:
+        number, _, reason = told.decode(errors="replace").strip().partition(" ")
         raise OSError(int(number) if number.isdecimal() else errno.EIO, reason or "its writer was killed")
 
 

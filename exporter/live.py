@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import resource
 import select
 import time
 import traceback
 from collections.abc import Callable, Container, Iterator, Sized
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from exporter import wire
@@ -28,21 +25,6 @@ _IDLE_INTERVAL_S = 0.02
 _BATCH = 8192
 _SETTLE_S = 0.5
 _CLOSING_S = 0.5
-_NICE = -10
-"""Ten times the share of a usual process."""
-
-
-def go_first() -> None:
-    """Let this thread, and those that it makes from now on, have the processor before the job's processes.
-
-    A job that starts more of them than there are processors would starve whoever tells what they do. And it
-    may have as much CPU time as it takes: a limit is meant for the job, whose end it would be, too. Without
-    the right to it (CAP_SYS_NICE, CAP_SYS_RESOURCE) all stays as it is.
-    """
-    with suppress(PermissionError):
-        os.setpriority(os.PRIO_PROCESS, 0, _NICE)
-    with suppress(ValueError):
-        resource.setrlimit(resource.RLIMIT_CPU, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 
 
 class LiveSource:
@@ -70,6 +52,8 @@ class LiveSource:
         self._has_faults = False
         self.is_behind = False
         """Whether records wait that were there when the last batch was taken in."""
+        self.failed_environments = 0
+        """Environments that nothing came of, for a fault."""
         self._decoder = Decoder()
 
     def pump(self) -> bool:
@@ -116,6 +100,7 @@ class LiveSource:
         except RecordError:
             self._fail("ring", "malformed", _attempts(data, at, length))
         except Exception:  # noqa: BLE001 - nothing that one process does may end the tracing of the others
+            self.failed_environments += _kind(data, at, length) == wire.KIND_ENVIRONMENT
             self._fail("process", "internal", _attempts(data, at, length))
 
     def _fail(self, stage: str, error_type: str, attempts: int) -> None:
@@ -133,13 +118,18 @@ _LOSABLE = {
     wire.KIND_EXEC: "exec",
     wire.KIND_EXIT: "exit",
     wire.KIND_FLOW: "connect outcome",
+    wire.KIND_BYTES: "byte count",
     wire.KIND_ENVIRONMENT: "environment",
 }
 
 
+def _kind(data: memoryview, at: int, length: int) -> int:
+    return data[at + _KIND_AT] if length > _KIND_AT else 0
+
+
 def _attempts(data: memoryview, at: int, length: int) -> int:
     """How many attempts a record stands for."""
-    kind = data[at + _KIND_AT] if length > _KIND_AT else 0
+    kind = _kind(data, at, length)
     if kind == wire.KIND_ACT:
         return 1
     if kind == wire.KIND_AGGREGATE and length == wire.AGGREGATE_RECORD.size:
@@ -156,6 +146,9 @@ def losses(tracer: Tracer) -> list[str]:
             lost = counts.lost(kind)
             were = "was" if lost == 1 else "were"
             lines.append(f"{counted(lost, what)} of {counts.seen(kind)} {were} lost: the ring was full")
+    if counts.unmetered():
+        found = counted(counts.unmetered(), "act or datagram", "acts or datagrams")
+        lines.append(f"bytes of {found} aren't counted: there was no room")
     if counts.ungranted():
         addresses = counted(counts.ungranted(), "address", "addresses")
         lines.append(f"{addresses} of names that the policy has found no room, and may be denied")

@@ -87,7 +87,7 @@ class JobMetrics:
         count.last = span
 
     def transferred(self, destination: Destination, bytes_sent: int, bytes_received: int) -> None:
-        """Count the payload of connections that ended."""
+        """Count the payload of what is over."""
         count = self._io.setdefault(self._host(destination), _Bytes())
         count.sent += bytes_sent
         count.received += bytes_received

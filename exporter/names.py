@@ -28,7 +28,7 @@ class _Named(NamedTuple):
     counts: bool
     """Whether it was an answer that may grant."""
     is_doubtful: bool
-    """Whether the job may have given it to itself."""
+    """Whether the job may have given it to itself, or had it given."""
     last_ns: int
     """When it came again."""
 

@@ -28,6 +28,7 @@ from exporter.events import (
     Flowed,
     Forked,
     Found,
+    Metered,
     ProcessKey,
     Stage,
     Switched,
@@ -90,8 +91,8 @@ class Pipeline:
         match event:
             case Acted():
                 self._acted(event)
-            case Flowed():
-                self._flowed(event)
+            case Flowed() | Metered():
+                self._went_on(event)
             case Aggregated():
                 self._aggregated(event)
             case Tampered():
@@ -227,6 +228,14 @@ class Pipeline:
         names = self._names_of(event.process, event.scope).names_of(event.peer, event.at_ns)
         return early_ruling(terms, event, names, [each.path or "" for each in program.chain])
 
+    def _went_on(self, event: Flowed | Metered) -> None:
+        if isinstance(event, Flowed):
+            self._flowed(event)
+            return
+        flow = self._flows.measure(event)
+        if flow is not None:
+            self._submit_flow(flow, event.at_ns)
+
     def _flowed(self, event: Flowed) -> None:
         flow = self._flows.advance(event)
         if flow is None:
@@ -249,10 +258,13 @@ class Pipeline:
             self._outlets.metrics.unattributed("table_full", event.attempts)
         job = self._job(program.scope if program else event.scope)
         said = self._said(job, event, where, program)
+        if event.is_other and not event.attempts:  # nobody was met
+            said = said._replace(is_novel=None)
         span = job.spans.aggregate(event, where, program, owner, said)
-        job.counts(where, program, said, span.context, event.attempts)
-        job.tells(where, program, said, lambda: span, event.attempts)
-        job.summary.ended(where, program, event.outcome, event.attempts, said=said)
+        if event.attempts:
+            job.counts(where, program, said, span.context, event.attempts)
+            job.tells(where, program, said, lambda: span, event.attempts)
+            job.summary.ended(where, program, event.outcome, event.attempts, said=said)
         job.transferred(where, program, event, said)
         self._outlets.telemetry.submit(span, event.attempts, aggregated=True)
 
@@ -315,7 +327,9 @@ class Pipeline:
     def _submit_flow(self, flow: Flow, ended_ns: int) -> None:
         job = self._job(flow.program.scope)
         job.summary.ended(flow.destination, flow.program, flow.outcome, said=flow.ruling)
-        self._outlets.telemetry.submit(job.spans.egress(flow, ended_ns), attempts=1)
+        if flow.metered is not None:
+            job.transferred(flow.destination, flow.program, flow.metered, flow.ruling)
+        self._outlets.telemetry.submit(job.spans.egress(flow, flow.ended_ns(ended_ns)), attempts=1)
 
     def _ended(self, program: Program) -> None:
         was_only_forked = program.exec_id == 0 and program.became_another

@@ -80,7 +80,7 @@ class Proc:
 
     def facts(self, process: ProcessKey) -> Facts:
         """Working directory and container."""
-        live = _live(process.pid)
+        live = _live_one(process)
         if live is None:
             return Facts()
         facts = Facts(_clean(_readable(live.cwd)), container_id(process.pid))
@@ -88,7 +88,7 @@ class Proc:
 
     def image(self, process: ProcessKey) -> Image:
         """Executable and argv, redacted."""
-        live = _live(process.pid)
+        live = _live_one(process)
         if live is None:
             return Image()
         arguments = [clean(part) for part in _readable(live.cmdline) or []]
@@ -105,6 +105,11 @@ def _live(pid: int) -> psutil.Process | None:
         return psutil.Process(pid)
     except (psutil.Error, OSError):
         return None
+
+
+def _live_one(process: ProcessKey) -> psutil.Process | None:
+    """As `_live`. Most that a burst leaves behind is gone, which psutil takes long to find out."""
+    return _live(process.pid) if _is_still(process) else None
 
 
 def _readable(read: Callable[[], _T]) -> _T | None:

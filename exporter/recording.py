@@ -26,7 +26,7 @@ from exporter.jobs.model import Job
 from exporter.programs import Facts, Image, Lookup
 from exporter.terms import Terms
 
-VERSION = 7
+VERSION = 8
 _FLUSH_S = 1.0
 
 

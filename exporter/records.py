@@ -17,6 +17,7 @@ from exporter.events import (
     Event,
     Exited,
     Flowed,
+    Metered,
     Outcome,
     ProcessKey,
     Stage,
@@ -109,6 +110,7 @@ def _acted(data: Buffer, at: int, length: int) -> Acted:
         record.rule,
         record.held,
         record.policy,
+        bool(record.is_metered),
     )
 
 
@@ -168,6 +170,11 @@ def _flowed(data: Buffer, at: int, length: int) -> Flowed:
     )
 
 
+def _metered(data: Buffer, at: int, length: int) -> Metered:
+    record = wire.BytesRecord._make(whole(wire.BYTES_RECORD, data, at, length))
+    return Metered(record.at_ns, record.cookie, record.acted_ns, record.bytes_sent, record.bytes_received)
+
+
 def _aggregated(data: Buffer, at: int, length: int) -> Aggregated:
     record = wire.AggregateRecord._make(whole(wire.AGGREGATE_RECORD, data, at, length))
     outcome = _OUTCOMES.get(record.outcome)
@@ -223,6 +230,7 @@ def _tampered(data: Buffer, at: int, length: int) -> Tampered:
 WHOLE: dict[int, Callable[[Buffer, int, int], Event]] = {
     wire.KIND_ACT: _acted,
     wire.KIND_AGGREGATE: _aggregated,
+    wire.KIND_BYTES: _metered,
     wire.KIND_DNS: _looked_up,
     wire.KIND_EXIT: _exited,
     wire.KIND_FLOW: _flowed,

@@ -26,6 +26,7 @@ from exporter.events import (
     Flowed,
     Forked,
     Found,
+    Metered,
     Outcome,
     ProcessKey,
     Stage,
@@ -98,7 +99,7 @@ class Replay:
     def _count(self, event: Event) -> None:
         """Add it up. Raises _UnfitError for what OTLP has no number for: sums over 63 bits, times below 0."""
         self.attempts += attempts_of(event)
-        if isinstance(event, Flowed | Aggregated):
+        if isinstance(event, Flowed | Metered | Aggregated):
             self._bytes += event.bytes_sent + event.bytes_received
         if max(self.attempts, self._bytes) > _SUM_MAX:
             raise _UnfitError(f"with those above it, it counts beyond {_SUM_MAX}")
@@ -315,9 +316,11 @@ _EVENTS: dict[str, tuple[Callable[..., Any], tuple[Callable[[Any], Any], ...]]] 
             _u32,
             _u64,
             _u32,
+            _flag,
         ),
     ),
     "Flowed": (Flowed, (_time, _u64, Stage, Outcome, _u16, _u64, _u64, _u32, _address, _u16)),
+    "Metered": (Metered, (_time, _u64, _time, _u64, _u64)),
     "Aggregated": (
         Aggregated,
         (

@@ -20,7 +20,7 @@ from exporter.addresses import address, is_known
 from exporter.attributes import Attributes, Layer, Layered, LayeredSpan, Value
 from exporter.clock import Clock
 from exporter.destinations import Destination
-from exporter.events import HOST, Act, Acted, Aggregated, Flowed, Stage
+from exporter.events import HOST, Act, Acted, Aggregated, Flowed, Metered, Stage
 from exporter.flows import Flow
 from exporter.jobs.attributes import span_attributes
 from exporter.jobs.model import Job
@@ -102,6 +102,8 @@ class Spans:
             own.add("error.type", errno.errorcode.get(flow.error, str(flow.error)))
         if flow.end is not None:
             _add_end(own, flow.end)
+        if flow.metered is not None:
+            _add_bytes(own, flow.metered)
         deed = _Deed(
             event, flow.destination, flow.program, flow.owner, flow.context, flow.parent, flow.ruling
         )
@@ -119,8 +121,7 @@ class Spans:
         own = Attributes({"egress.attempts": event.attempts})
         own.add("egress.outcome", event.outcome)
         if event.bytes_sent or event.bytes_received:
-            own.add("egress.bytes_sent", event.bytes_sent)
-            own.add("egress.bytes_received", event.bytes_received)
+            _add_bytes(own, event)
         parent = self.program_context(program) if program else self.job_context
         deed = _Deed(event, destination, program, owner, self.next_context(event.at_ns), parent, ruling)
         return self._leaf(deed, own, event.last_ns)
@@ -269,10 +270,14 @@ def attribution(program: Program) -> str:
     return "container" if program.container else "host"
 
 
+def _add_bytes(attributes: Attributes, event: Flowed | Metered | Aggregated) -> None:
+    attributes.add("egress.bytes_sent", event.bytes_sent)
+    attributes.add("egress.bytes_received", event.bytes_received)
+
+
 def _add_end(attributes: Attributes, end: Flowed) -> None:
     if end.stage is Stage.ENDED:
-        attributes.add("egress.bytes_sent", end.bytes_sent)
-        attributes.add("egress.bytes_received", end.bytes_received)
+        _add_bytes(attributes, end)
     if end.rtt_us:
         attributes.add("egress.rtt_us", end.rtt_us)
 

@@ -15,6 +15,8 @@ _NEVER_HONEST = frozenset({Tampering.PTRACE, Tampering.MEMORY})
 """What not even the host's own services do."""
 END = "end"
 """`egress.tamper.kind` of an end that was asked for without the token."""
+FAULT = "fault"
+"""Of what went wrong in a watch, which a job may have brought about."""
 _ENDING = frozenset({Tampering.SIGNAL})
 """What they may do, as a service manager does, unless the tracing is ended by a token alone."""
 
@@ -117,6 +119,10 @@ def sentence(event: Tampered) -> str:
     """For a person: what the process did, without its name."""
     if event.what is Tampering.FRAMES and event.detail == 0:
         return "made a packet socket before what it sends was stopped in its network"
+    if event.what is Tampering.FRAMES and event.detail == errno.EINPROGRESS:
+        return (
+            "is in a network of many interfaces: not at all of them is what packet sockets send stopped yet"
+        )
     return _SENTENCES[event.what].format(detail_of(event))
 
 

@@ -15,7 +15,7 @@ from exporter.clock import Clock
 from exporter.config import ProcessSpans
 from exporter.denials import Denials
 from exporter.destinations import Destination
-from exporter.events import RULE_OF_ANSWERS, Act, Acted, Aggregated, Flowed
+from exporter.events import RULE_OF_ANSWERS, Act, Acted, Aggregated, Flowed, Metered
 from exporter.jobs.attributes import resource_attributes
 from exporter.jobs.model import Job
 from exporter.metrics import JobMetrics, Metrics
@@ -129,7 +129,11 @@ class TracedJob:
             self.novelties.meet(program, where, why, span, attempts)
 
     def transferred(
-        self, where: Destination, program: Program | None, event: Flowed | Aggregated, said: Ruling
+        self,
+        where: Destination,
+        program: Program | None,
+        event: Flowed | Metered | Aggregated,
+        said: Ruling,
     ) -> None:
         """Count bytes."""
         if event.bytes_sent or event.bytes_received:

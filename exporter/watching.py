@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 from exporter.clock import Clock, system_clock
+from exporter.errors import CiEgressError
 from exporter.events import HOST, Environment, ProcessKey
 from exporter.finder import Discovered
 from exporter.jobs.detect import host
@@ -128,7 +129,7 @@ class JobWatch:
         self._host_since_ns = 0
         self._reaped_ns = 0
         self.turned_away = 0
-        """Processes whose job was one too many, and so no job."""
+        """Processes whose job was one too many, or couldn't be held, and so no job."""
 
     def begin(self, pipeline: Pipeline, now_ns: int) -> None:
         """Watch for jobs, to be told to `pipeline`."""
@@ -148,18 +149,27 @@ class JobWatch:
             self._open[scope].join(worker, event.at_ns)
             return Discovered(scope, step)
         if len(self._open) >= JOBS_MAX or (scope is None and len(self._scope_of) >= SCOPES_MAX):
-            self.turned_away += 1
-            overflow = self._governor.overflow()
-            return None if overflow is None else Discovered(overflow)
+            return self._turn_away()
         if scope is None:
             scope, self._next_scope = self._next_scope, self._next_scope + 1
         placed = replace(job, ids=self._placed(job.ids, key, event))
         workers = None if worker is None else {worker}
         began_ns = program.started_ns
         summary = Summary(environ, rows_max=ROWS_MAX)
-        self._start(scope, Watched(key, placed, summary, workers, began_ns, began_ns, began_ns))
+        try:
+            self._start(scope, Watched(key, placed, summary, workers, began_ns, began_ns, began_ns))
+        except (CiEgressError, OSError, MemoryError):
+            if self._governor.overflow() is None:
+                raise
+            return self._turn_away()
         self._on_change(placed, None)
         return Discovered(scope, step)
+
+    def _turn_away(self) -> Discovered | None:
+        """There is no room for its job."""
+        self.turned_away += 1
+        overflow = self._governor.overflow()
+        return None if overflow is None else Discovered(overflow)
 
     def resume(self, scope: int, told: Registered, now_ns: int) -> Job:
         """Go on with a job that another ci-egress watched, which is gone: its processes are in the table.
@@ -224,12 +234,12 @@ class JobWatch:
         self._pipeline.end(HOST, now_ns)
 
     def _start(self, scope: int, watched: Watched) -> None:
+        terms = self._governor.begin(scope, watched.job, _standing(watched))  # first: unheld, it hasn't begun
         self._left.pop(scope, None)
         self._scope_of[watched.key] = scope
         self._open[scope] = watched
         outlets = replace(self._outlets, clock=self._clock())
         traced = traced_job(watched.job, outlets, watched.summary, watched.began_ns)
-        terms = self._governor.begin(scope, watched.job, _standing(watched))
         novelty = known_by(self.baseline, watched.job)
         self._pipeline.begin(scope, replace(traced, terms=terms, novelty=novelty))
 
@@ -246,11 +256,13 @@ class JobWatch:
             del self._told[next(iter(self._told))]
         if left:
             self._left[scope] = watched
-            self._governor.over(scope, _standing(watched, now_ns))
         else:
             del self._scope_of[watched.key]
-            self._governor.end(scope)
         self._on_change(watched.job, watched.summary)
+        if left:
+            self._governor.over(scope, _standing(watched, now_ns))
+        else:
+            self._governor.end(scope)
 
     def _placed(self, ids: TraceIds, key: JobKey, event: Environment) -> TraceIds:
         """Where a job's span stands: by what it is, unless that span was told, or may have been."""

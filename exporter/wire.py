@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from typing import NamedTuple
 
-LAYOUT = 0xDB2462BA
+LAYOUT = 0x253D1B1D
 """Edition of the layout; every record and every pinned instance carries it."""
 
 ARGUMENTS_PIECE = 4096
@@ -13,6 +13,7 @@ ARGUMENTS_MAX = 32768
 PATH_ROOM = 1024
 CGROUP_ROOM = 96
 MESSAGE_ROOM = 2048
+UNIT_ROOM = 64
 
 KIND_FORK = 1
 KIND_EXEC = 2
@@ -24,7 +25,8 @@ KIND_AGGREGATE = 7
 KIND_DNS = 8
 KIND_TAMPER = 9
 KIND_ENVIRONMENT = 10
-KINDS = 11
+KIND_BYTES = 11
+KINDS = 12
 
 ACT_CONNECT = 1
 ACT_SEND = 2
@@ -87,6 +89,10 @@ COUNT_UNREAD = 3
 COUNT_UNASKED = 4
 COUNT_UNGRANTED = 5
 COUNTS = 6
+
+METERING_NONE = 0
+METERING_TOLD = 1
+METERING_COUNTED = 2
 
 
 class RecordHeader(NamedTuple):
@@ -216,9 +222,10 @@ class ActRecord(NamedTuple):
     verdict: int
     held: int
     policy: int
+    is_metered: int
 
 
-ACT_RECORD = struct.Struct("<IH2xQQIIQIIII16s16sHHHHIIQI4x")
+ACT_RECORD = struct.Struct("<IH2xQQIIQIIII16s16sHHHHIIQII")
 
 
 class FlowRecord(NamedTuple):
@@ -242,6 +249,24 @@ class FlowRecord(NamedTuple):
 
 
 FLOW_RECORD = struct.Struct("<IH2xQQIIQQQ16sIHHHH4x")
+
+
+class BytesRecord(NamedTuple):
+    """`struct bytes_record`, 64 bytes."""
+
+    layout: int
+    kind: int
+    at_ns: int
+    started_ns: int
+    pid: int
+    exec_id: int
+    cookie: int
+    acted_ns: int
+    bytes_sent: int
+    bytes_received: int
+
+
+BYTES_RECORD = struct.Struct("<IH2xQQIIQQQQ")
 
 
 class AggregateRecord(NamedTuple):
@@ -410,27 +435,6 @@ class FlowValue(NamedTuple):
 FLOW_VALUE = struct.Struct("<II")
 
 
-class LastPeer(NamedTuple):
-    """`struct last_peer`, 56 bytes."""
-
-    started_ns: int
-    pid: int
-    exec_id: int
-    peer: bytes
-    peer_port: int
-    protocol: int
-    act: int
-    outcome: int
-    other: int
-    verdict: int
-    window: int
-    slot: int
-    undecided: int
-
-
-LAST_PEER = struct.Struct("<QII16sHHBBBBIII4x")
-
-
 class ActValue(NamedTuple):
     """`struct act_value`, 88 bytes."""
 
@@ -456,6 +460,41 @@ class ActValue(NamedTuple):
 
 
 ACT_VALUE = struct.Struct("<QII16sHHBBBBQQIIIIIIQ")
+
+
+class LastPeer(NamedTuple):
+    """`struct last_peer`, 128 bytes."""
+
+    started_ns: int
+    pid: int
+    exec_id: int
+    peer: bytes
+    peer_port: int
+    protocol: int
+    act: int
+    outcome: int
+    other: int
+    verdict: int
+    at_ns: int
+    cookie: int
+    parent_pid: int
+    uid: int
+    scope: int
+    tid: int
+    rule: int
+    policy: int
+    held: int
+    bytes_sent: int
+    bytes_received: int
+    window: int
+    slot: int
+    undecided: int
+    metering: int
+    is_mixed: int
+    lock: int
+
+
+LAST_PEER = struct.Struct("<QII16sHHBBBBQQIIIIIIQQQIIIIII")
 
 
 class PolicyKey(NamedTuple):
@@ -587,6 +626,25 @@ class CandidateKey(NamedTuple):
 
 
 CANDIDATE_KEY = struct.Struct("<QII")
+
+
+class LateKey(NamedTuple):
+    """`struct late_key`, 24 bytes."""
+
+    network: int
+    address: bytes
+
+
+LATE_KEY = struct.Struct("<Q16s")
+
+
+class UnitKey(NamedTuple):
+    """`struct unit_key`, 64 bytes."""
+
+    name: bytes
+
+
+UNIT_KEY = struct.Struct("<64s")
 
 
 class JobValue(NamedTuple):
@@ -779,6 +837,7 @@ OFFSETS = {
             "verdict": 100,
             "held": 104,
             "policy": 112,
+            "is_metered": 116,
         },
     ),
     "flow_record": (
@@ -799,6 +858,21 @@ OFFSETS = {
             "error": 78,
             "stage": 80,
             "outcome": 82,
+        },
+    ),
+    "bytes_record": (
+        64,
+        {
+            "header.layout": 0,
+            "header.kind": 4,
+            "header.at_ns": 8,
+            "header.started_ns": 16,
+            "header.pid": 24,
+            "header.exec_id": 28,
+            "cookie": 32,
+            "acted_ns": 40,
+            "bytes_sent": 48,
+            "bytes_received": 56,
         },
     ),
     "aggregate_record": (
@@ -903,24 +977,6 @@ OFFSETS = {
         },
     ),
     "flow_value": (8, {"told": 0, "slot": 4}),
-    "last_peer": (
-        56,
-        {
-            "key.started_ns": 0,
-            "key.pid": 8,
-            "key.exec_id": 12,
-            "key.peer": 16,
-            "key.peer_port": 32,
-            "key.protocol": 34,
-            "key.act": 36,
-            "key.outcome": 37,
-            "key.other": 38,
-            "key.verdict": 39,
-            "window": 40,
-            "slot": 44,
-            "undecided": 48,
-        },
-    ),
     "act_value": (
         88,
         {
@@ -945,6 +1001,38 @@ OFFSETS = {
             "held": 80,
         },
     ),
+    "last_peer": (
+        128,
+        {
+            "act.key.started_ns": 0,
+            "act.key.pid": 8,
+            "act.key.exec_id": 12,
+            "act.key.peer": 16,
+            "act.key.peer_port": 32,
+            "act.key.protocol": 34,
+            "act.key.act": 36,
+            "act.key.outcome": 37,
+            "act.key.other": 38,
+            "act.key.verdict": 39,
+            "act.at_ns": 40,
+            "act.cookie": 48,
+            "act.parent_pid": 56,
+            "act.uid": 60,
+            "act.scope": 64,
+            "act.tid": 68,
+            "act.rule": 72,
+            "act.policy": 76,
+            "act.held": 80,
+            "bytes_sent": 88,
+            "bytes_received": 96,
+            "window": 104,
+            "slot": 108,
+            "undecided": 112,
+            "metering": 116,
+            "is_mixed": 120,
+            "lock": 124,
+        },
+    ),
     "policy_key": (28, {"prefix_bits": 0, "policy": 4, "port": 8, "protocol": 10, "address": 12}),
     "choice_value": (24, {"needed": 0, "rule": 8, "rank": 12, "following": 16, "verdict": 20}),
     "name_key": (260, {"prefix_bits": 0, "policy": 4, "name": 8}),
@@ -959,6 +1047,8 @@ OFFSETS = {
     "exe_key": (16, {"inode": 0, "device": 8}),
     "exe_value": (24, {"bits": 0, "ctime_sec": 8, "ctime_nsec": 16}),
     "candidate_key": (16, {"born_ns": 0, "tgid": 8, "program": 12}),
+    "late_key": (24, {"network": 0, "address": 8}),
+    "unit_key": (64, {"name": 0}),
     "job_value": (
         728,
         {

@@ -64,7 +64,8 @@ def add_span(seen: Seen, span: EgressSpan, repository: str | None = None) -> Non
     except NotLearntError as error:
         if error.why is not None:
             attempts = number_of(span.attributes.get("egress.attempts"))
-            seen.left_out[error.why] += attempts or 1
+            if attempts != 0:  # more bytes of attempts that were told
+                seen.left_out[error.why] += attempts or 1
 
 
 def _add(seen: Seen, span: EgressSpan, repository: str | None) -> None:

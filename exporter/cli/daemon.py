@@ -12,9 +12,11 @@ from typing import Any, Protocol
 from exporter.account import Account, Bookkeeping
 from exporter.cli.baselines import warn_of_unknown
 from exporter.cli.failing import Judged, futile
+from exporter.cli.faults import Faults
 from exporter.cli.given import GivenWatch
 from exporter.cli.governor import Governor
 from exporter.cli.guards import Guards, Owner, frames_told
+from exporter.cli.leaving import held_unless_asked
 from exporter.cli.leftovers import tell_leftovers
 from exporter.cli.messages import Messages
 from exporter.cli.missed import Missed, read_environment
@@ -40,9 +42,10 @@ from exporter.flows import Flows
 from exporter.hosts import all_names
 from exporter.jobs.attributes import worker_attributes
 from exporter.jobs.model import Job
+from exporter.kernel.frames import TURN_S
 from exporter.kernel.tracer import Tracer
 from exporter.kernel.windows import Coverage
-from exporter.live import LiveSource, find_everyone, go_first, kernel_counts
+from exporter.live import LiveSource, find_everyone, kernel_counts
 from exporter.machine import MachineWatch
 from exporter.metrics import Metrics
 from exporter.otlp import (
@@ -57,6 +60,7 @@ from exporter.otlp import (
 from exporter.pipeline import Pipeline
 from exporter.procfs import Proc, ancestors
 from exporter.summary import Summary
+from exporter.survival import go_first
 from exporter.systemd import notify
 from exporter.traced import Outlets
 from exporter.watching import JobWatch
@@ -97,6 +101,8 @@ def run(
         telemetry = stack.enter_context(
             Telemetry(destinations, identity, spooling=spooling, transcript=reporting.transcript)
         )
+        telemetry.prepare()
+        reporting.prepare()
         tracer = kernel.ready(Coverage(is_host=True, reads_environments=True))
         daemon = _Daemon(given, environment, tracer, telemetry, reporting)
         tell_leftovers()
@@ -108,7 +114,7 @@ def run(
         Messages.current().say(f"watching, telemetry goes to {', '.join(destinations.shown) or 'nowhere'}")
         if destinations.disabled:
             warn("OTEL_SDK_DISABLED is set: nothing is exported")
-        with shown(daemon.view):
+        with shown(daemon.view), held_unless_asked(tracer):
             daemon.loop(asked)
         notify("STOPPING=1", environment)
         account = daemon.finish()
@@ -175,8 +181,10 @@ class _Daemon:
             )
         owner = Owner(warned=self._jobs.warned, ends_by_token=config.end_folder is not None)
         self._guards = Guards(tracer, outlets, self._books, self._handle, owner)
-        self.missed = Missed(tracer, self._handle, self._pipeline, self._jobs)
+        self._faults = Faults(self._guards.went_wrong)
+        self.missed = Missed(tracer, self._source, self._pipeline, self._jobs, self._stood)
         self._sleep = tracer.sleep if policy else time.sleep
+        self._pause_s = _IDLE_INTERVAL_S
 
     def begin(self) -> None:
         """Take in what runs already."""
@@ -191,22 +199,37 @@ class _Daemon:
                 read_environment(self._handle, found.process, exec_id=0)
 
     def loop(self, asked: Requests) -> None:
-        """Until `asked` says to end it."""
+        """Until `asked` says to end it. Where a part can't be done, that is told, and the others are."""
+        turn: list[Callable[[], object]] = [
+            self._take_in,
+            lambda: self._sleep(self._pause_s),
+            lambda: self._pipeline.tick(boot_ns()),
+            self._ticker.tick,
+            lambda: self._tracer.note(self._books.settled),
+            lambda: self._heed(asked),
+        ]
         looked_s = time.monotonic()
+        self._tracer.frames.most_s = TURN_S
         while not asked.end:
-            pumped_ns = boot_ns()
-            is_busy = self._source.pump()
-            # Not before all of it is held to its policy: what executed until it was found is found by itself.
-            if self._adopted_ns < pumped_ns and not self._source.is_behind:
-                self._tell_begun()
-            self._sleep(_BUSY_INTERVAL_S if is_busy else _IDLE_INTERVAL_S)
-            self._pipeline.tick(boot_ns())
-            self._ticker.tick()
-            self._tracer.note(self._books.settled)
-            self._heed(asked)
+            for part in turn:
+                self._faults.stand(part)
             if time.monotonic() - looked_s >= _LOOK_AROUND_S:
                 looked_s = time.monotonic()
-                self._look_around()
+                for part in self._looks():
+                    self._faults.stand(part)
+
+    def _take_in(self) -> None:
+        self._pause_s = _IDLE_INTERVAL_S
+        pumped_ns = boot_ns()
+        if self._source.pump():
+            self._pause_s = _BUSY_INTERVAL_S
+        # Not before all of it is held to its policy: what executed until it was found is found by itself.
+        if (
+            self._adopted_ns < pumped_ns
+            and not self._source.is_behind
+            and not self._tracer.frames.is_about_to
+        ):
+            self._tell_begun()
 
     def _heed(self, asked: Requests) -> None:
         asked.look()
@@ -283,13 +306,22 @@ class _Daemon:
         while self._source.pump():
             pass
 
-    def _look_around(self) -> None:
-        self.missed.make_up()
-        self._jobs.look_around(boot_ns())
-        self._governor.look(lambda scope: self._tracer.scopes.close(scope, self._source.take))
-        self._guards.tick()
+    def _looks(self) -> list[Callable[[], object]]:
+        """What is looked after once a second."""
+        return [
+            self.missed.make_up,
+            lambda: self._jobs.look_around(boot_ns()),
+            lambda: self._governor.look(lambda scope: self._tracer.scopes.close(scope, self._source.take)),
+            self._guards.tick,
+            self._tell_problems,
+        ]
+
+    def _tell_problems(self) -> None:
         for problem in (*self.missed.news(), *self._telemetry.complaints()):
             warn(problem)
+
+    def _stood(self, event: Event) -> None:
+        self._faults.stand(lambda: self._handle(event))
 
 
 def _tell(job: Job, summary: Summary | None) -> None:

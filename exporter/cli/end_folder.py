@@ -8,9 +8,9 @@ text: a folder that is held open is listed without opening what a job has put th
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import closing, contextmanager
 from hashlib import sha256
 from hmac import compare_digest
 from itertools import islice
@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from exporter.errors import UsageError
+from exporter.kernel.inotify import NewNames
 
-_NAMES_MAX = 1000
-"""Of a folder that a job floods, as many are looked at."""
+_MOMENT_S, _AT_ONCE = 0.02, 100
+"""How long one look may take in a folder that a job floods; after so many names that is asked."""
 
 
 class Found(NamedTuple):
@@ -32,23 +33,60 @@ class Found(NamedTuple):
     """By somebody who hasn't."""
 
 
-@dataclass(frozen=True)
 class EndFolder:
-    """Where the end is asked for."""
+    """Where the end is asked for: names are told as they come, and read where too many came at once."""
 
-    descriptor: int
-    digest: bytes
-    """SHA-256 of the token."""
+    def __init__(self, descriptor: int, digest: bytes) -> None:
+        """Of the directory that is open as `descriptor`; `digest` is the SHA-256 of the token."""
+        self._descriptor, self._digest = descriptor, digest
+        self._new = _new_names(descriptor)
+        self._has_missed = True
+        """Names that stand there and weren't told."""
+        self._listing: Iterator[bytes] | None = None
+
+    def close(self) -> None:
+        """Look no more."""
+        self._listing = None
+        if self._new is not None:
+            self._new.close()
 
     def look(self) -> Found:
-        """What stands there now; nothing where it can't be read, as without a free descriptor."""
+        """What came since the last look, as far as a moment suffices: the rest is for the next one."""
+        is_end = is_forged = False
+        for name in self._names(time.monotonic() + _MOMENT_S):
+            is_one = compare_digest(sha256(name).digest(), self._digest)
+            is_end, is_forged = is_end or is_one, is_forged or not is_one
+        return Found(is_end, is_forged)
+
+    def _names(self, until_s: float) -> Iterator[bytes]:
+        while time.monotonic() < until_s and (told := self._told()):
+            yield from filter(None, told)
+            self._has_missed = self._has_missed or None in told
+        if self._listing is None and (self._has_missed or self._new is None):
+            self._has_missed = False
+            self._listing = self._listed()
+        while self._listing is not None and time.monotonic() < until_s:
+            yield from islice(self._listing, _AT_ONCE)
+
+    def _told(self) -> list[bytes | None]:
+        return self._new.take() if self._new is not None else []
+
+    def _listed(self) -> Iterator[bytes]:
         try:
-            with os.scandir(self.descriptor) as entries:
-                names = [os.fsencode(entry.name) for entry in islice(entries, _NAMES_MAX)]
-        except OSError:
-            return Found(is_end=False, is_forged=False)
-        told = [compare_digest(sha256(name).digest(), self.digest) for name in names]
-        return Found(any(told), not all(told))
+            with os.scandir(self._descriptor) as entries:
+                for entry in entries:
+                    yield os.fsencode(entry.name)
+        except OSError:  # as without a free descriptor
+            self._has_missed = True
+        self._listing = None
+
+
+def _new_names(directory: int) -> NewNames | None:
+    """None where the machine, or its user, has no room for it: then all are read again and again."""
+    try:
+        return NewNames(directory)
+    except OSError:
+        return None
 
 
 @contextmanager
@@ -63,6 +101,7 @@ def end_folder(path: Path | None, digest: bytes | None) -> Iterator[EndFolder | 
         hint = "make it, empty, before the watch starts"
         raise UsageError(f"--end-folder: cannot open {path}: {error.strerror}", hint=hint) from None
     try:
-        yield EndFolder(descriptor, digest)
+        with closing(EndFolder(descriptor, digest)) as folder:
+            yield folder
     finally:
         os.close(descriptor)

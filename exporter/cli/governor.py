@@ -248,16 +248,20 @@ class Governor:
         return written
 
     def _hold(self, scope: int, held: _Held) -> None:
-        self._tell(scope, held)
+        self._register(scope, held)
         if held.written is not None:
             self._scopes.hold(scope, held.written.number, held.written.compiled, self._seeds().items())
+        self._held[scope] = held  # not before: where that fails, it is tried again
         self._steering.begin(scope)
 
     def _tell(self, scope: int, held: _Held) -> None:
+        self._register(scope, held)
+        self._held[scope] = held
+
+    def _register(self, scope: int, held: _Held) -> None:
         written = held.written
         governed = None if written is None else Governance(written.compiled, written.terms, written.rules)
         self._tracer.register(scope, registered(held.job or _OTHERS[scope], governed, held.standing))
-        self._held[scope] = held
 
     def _terms(self, scope: int) -> Terms | None:
         """In the mode that is in force: somebody may have chosen it."""

@@ -88,13 +88,17 @@ class Guards:
             told = "the end was asked for without the token: --end-folder has a name that isn't it"
             self._tampered(tampering.END, told)
 
+    def went_wrong(self, told: str, where: str) -> None:
+        """Something did in here, and may have been brought about."""
+        self._tampered(tampering.FAULT, told, detail=where)
+
     def _lost(self, told: str) -> None:
         warn(f"tampering: {told}")
         self._warned(told)
 
-    def _tampered(self, kind: str, told: str) -> None:
+    def _tampered(self, kind: str, told: str, *, detail: str = "") -> None:
         self._warned(told)
-        Messages.current().say(told, level=logging.ERROR)
+        Messages.current().say(told, level=logging.ERROR, detail=detail)
         attributes = {"egress.tamper.kind": kind}
         event, at_ns = tampering.EVENT_NAME, self._outlets.clock.wall_ns(boot_ns())
         self._outlets.telemetry.log(

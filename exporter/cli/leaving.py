@@ -1,12 +1,15 @@
-"""What `run` does with processes that COMMAND leaves behind while its policy is enforced."""
+"""Who is held isn't let go of: what COMMAND leaves behind, and the jobs of a watch that ends unasked."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from exporter.cli.messages import Messages
+from exporter.errors import CANNOT_TRACE_STATUS
 from exporter.kernel.ending import Ended, end_scope
 from exporter.kernel.registry import JobMode
 
@@ -34,6 +37,21 @@ def end_what_is_left(tracer: Tracer, scope: int, meanwhile: Callable[[], object]
         Messages.current().say(
             f"{what}; once it is gone: `ci-egress stop {tracer.name}`", level=logging.ERROR
         )
+
+
+@contextmanager
+def held_unless_asked(tracer: Tracer) -> Iterator[None]:
+    """Where nobody asked the block to end, what is denied stays denied, as if this had been killed."""
+    try:
+        yield
+    except BaseException:
+        try:
+            if tracer.denies():
+                tracer.let_it_go_on()
+                tracer.detach()
+        except BaseException:  # noqa: BLE001 - without the memory for that, say: nothing is tidied up then
+            os._exit(CANNOT_TRACE_STATUS)
+        raise
 
 
 def _tell(came: Ended) -> None:

@@ -9,7 +9,7 @@ from exporter import wire
 from exporter.clock import boot_ns
 from exporter.events import HOST, Environment, Event, ProcessKey
 from exporter.kernel.tracer import Tracer
-from exporter.live import losses
+from exporter.live import LiveSource, losses
 from exporter.machine import MachineWatch
 from exporter.pipeline import Pipeline
 from exporter.procfs import environment_of
@@ -30,12 +30,13 @@ class Missed:
     def __init__(
         self,
         tracer: Tracer,
-        handle: Callable[[Event], None],
+        source: LiveSource,
         pipeline: Pipeline,
         jobs: JobWatch | MachineWatch,
+        handle: Callable[[Event], None],
     ) -> None:
-        """Environments that are read late go to `handle`."""
-        self._tracer = tracer
+        """Environments that are read late go to `handle`, whatever comes of the one before."""
+        self._tracer, self._source = tracer, source
         self._handle = handle
         self._pipeline = pipeline
         self._jobs = jobs
@@ -44,8 +45,11 @@ class Missed:
         self._next_s = 0.0
 
     def make_up(self) -> None:
-        """Read the environments that got lost from /proc, of what is still there: a job may be among them."""
-        lost = self._tracer.counts().lost(wire.KIND_ENVIRONMENT)
+        """Read the environments that got lost from /proc, of what is still there: a job may be among them.
+
+        So it does of those that came to nothing here.
+        """
+        lost = self._tracer.counts().lost(wire.KIND_ENVIRONMENT) + self._source.failed_environments
         if lost > self._environments:
             self._environments = lost
             for program in self._pipeline.table.live({HOST}):
@@ -64,6 +68,7 @@ class Missed:
         """All there is to say of it."""
         refused = self._tracer.scopes.refused
         unheld = f"{refused} programs of jobs found the kernel's table of them full: no policy holds for them"
-        turned_away = f"{self._jobs.turned_away} processes are of no job: {JOBS_MAX} jobs ran already"
+        why = f"{JOBS_MAX} jobs ran already, or there was no room to hold it"
+        turned_away = f"{self._jobs.turned_away} processes are of no job: {why}"
         told = [*([turned_away] if self._jobs.turned_away else []), *([unheld] if refused else [])]
         return [*losses(self._tracer), *told]

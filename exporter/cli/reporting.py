@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
+from importlib import import_module
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -53,6 +54,12 @@ class Reporting:
             self._probe()
         self.transcript = self._transcript(environment.get("TMPDIR"))
         """What the telemetry is to write its spans to, for the report."""
+
+    def prepare(self) -> None:
+        """Import now what is used whenever a job ends: later a job may leave nothing to do it with."""
+        if self.wants_summary:
+            import_module("exporter.report.sheet")
+            import_module("exporter.report.markdown")
 
     def of_run(
         self,

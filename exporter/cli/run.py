@@ -10,6 +10,7 @@ import logging
 import os
 import traceback
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -174,7 +175,12 @@ def _go_on_untraced(config: RunConfig, relay: SignalRelay, held: HeldCommand) ->
         level=logging.ERROR,
         detail=traceback.format_exc(),
     )
-    status = held.wait(lambda: relay.pump(held))
+
+    def hand_on_signals() -> None:
+        with suppress(OSError, MemoryError):  # what is denied must not be let go of before COMMAND ends
+            relay.pump(held)
+
+    status = held.wait(hand_on_signals)
     if status == 0 and config.strict:
         return LOST_STATUS
     return FAIL_ON_STATUS if status == 0 and config.fail_on else status

@@ -32,10 +32,11 @@ from exporter.hosts import all_names
 from exporter.jobs.attributes import worker_attributes
 from exporter.jobs.detect import detect, step_of
 from exporter.jobs.model import Job
+from exporter.kernel.frames import TURN_S
 from exporter.kernel.loading import Loading
 from exporter.kernel.tracer import Tracer
 from exporter.kernel.windows import Coverage
-from exporter.live import LiveSource, find_everyone, go_first, kernel_counts, losses, wait
+from exporter.live import LiveSource, find_everyone, kernel_counts, losses, wait
 from exporter.metrics import Metrics
 from exporter.otlp import (
     SpoolFolder,
@@ -51,6 +52,7 @@ from exporter.recording import Beginning, Ending, Recorder
 from exporter.signals import SignalRelay
 from exporter.spans import traceparent
 from exporter.summary import Summary
+from exporter.survival import go_first
 from exporter.traced import Outlets, TracedJob, known_by, traced_job
 
 SCOPE = 1
@@ -85,6 +87,7 @@ def trace(
                 destinations, worker_attributes(job), spooling=spooling, transcript=reporting.transcript
             )
         )
+        telemetry.prepare()
         tracer = _ready(kernel, config)
         terms = governed.terms if governed else None
         step = step_of(environment, job_env=config.job_env)
@@ -175,6 +178,7 @@ def _follow(run: _Run, governed: Governance | None, scopes: Sequence[int]) -> No
     run.tracer.follow(run.beginning.root, SCOPE)
     for scope in scopes:
         run.guards.steering.begin(scope)
+    run.tracer.frames.most_s = TURN_S  # from here on others wait meanwhile
 
 
 def _begin(run: _Run, config: RunConfig, held: HeldCommand) -> None:

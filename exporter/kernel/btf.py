@@ -59,6 +59,9 @@ MEMBERS = {
     "TASK_CGROUPS": ("task_struct", "cgroups"),
     "CSS_SET_CGROUP": ("css_set", "dfl_cgrp"),
     "CGROUP_NODE": ("cgroup", "kn"),
+    "CGROUP_LEVEL": ("cgroup", "level"),
+    "CGROUP_PARENT": ("cgroup", "self", "parent"),
+    "CSS_CGROUP": ("cgroup_subsys_state", "cgroup"),
     "NODE_NAME": ("kernfs_node", "name"),
     "VFSMOUNT_ROOT": ("vfsmount", "mnt_root"),
     "SOCK_COOKIE": ("sock", "__sk_common", "skc_cookie"),
@@ -76,6 +79,14 @@ MEMBERS = {
     "TABLE_FILES": ("fdtable", "fd"),
     "FILE_PRIVATE": ("file", "private_data"),
     "INET_OPTIONS": ("inet_sock", "inet_opt"),
+    "CONNECTION_PROTOCOL": ("inet_connection_sock", "icsk_ulp_ops"),
+    "CONNECTION_DATA": ("inet_connection_sock", "icsk_ulp_data"),
+    "UPPER_NAME": ("tcp_ulp_ops", "name"),
+    "SUBFLOW_UPPER": ("mptcp_subflow_context", "conn"),
+    "MPTCP_FIRST": ("mptcp_sock", "first"),
+    "SKB_DEVICE": ("sk_buff", "dev"),
+    "DEVICE_LINK_OPS": ("net_device", "rtnl_link_ops"),
+    "LINK_KIND": ("rtnl_link_ops", "kind"),
     "INET_IPV6": ("inet_sock", "pinet6"),
     "IPV6_OPTIONS": ("ipv6_pinfo", "opt"),
     "SOCK_NETWORK": ("sock", "__sk_common", "skc_net", "net"),
@@ -99,7 +110,7 @@ EARLIER: dict[str, list[tuple[str, ...]]] = {
     "INODE_CTIME_NSEC": [("inode", "__i_ctime", "tv_nsec"), ("inode", "i_ctime", "tv_nsec")],
 }
 """What some of them were before: in Linux 6.6 to 6.10, and before that."""
-OPTIONAL = frozenset({"io_kiocb", "io_socket"})
+OPTIONAL = frozenset({"io_kiocb", "io_socket", "mptcp_subflow_context", "mptcp_sock"})
 """Structs that a kernel may lack, with what needs them: their members' offsets are 0 then."""
 
 

@@ -31,6 +31,8 @@ _ALL_PROTOCOLS = 0x0003
 _TYPE_MASK = 0x3FFF
 _ROOM = 1 << 16
 _NO_PROGRAM = 0xFFFFFFFF
+_LACKS = (errno.ENOENT, errno.EOPNOTSUPP, errno.EINVAL)
+"""Of a qdisc, or a kind of filter, that there isn't."""
 _PRIORITIES = range(1, 9)
 """The first one is taken by filters of another kind, or for another protocol, where those came before."""
 
@@ -47,14 +49,14 @@ def filter_name(instance: str) -> str:
     return f"ci-egress/{instance}"
 
 
-def put_filter(program: int, index: int, name: str) -> None:
-    """Have `program` at the way out of an interface of this thread's namespace, unless it is there.
+def put_filter(program: int, index: int, name: str) -> bool:
+    """Have `program` at the way out of an interface of this thread's namespace; whether it wasn't there.
 
     Before other filters of its kind. Raises OSError: ENOENT where the kernel has no clsact, or no cls_bpf.
     """
     with _Netlink() as netlink:
         if any(found.name == name for found in netlink.filters(index)):
-            return
+            return False
         with suppress(FileExistsError):
             netlink.ask(_NEW_QDISC, _CREATE | _EXCL, (index, _HANDLE, _CLSACT, 0), _text(_KIND, "clsact"))
         options = _number(_FD, program) + _text(_NAME, name) + _number(_FLAGS, _DIRECT_ACTION)
@@ -68,15 +70,19 @@ def put_filter(program: int, index: int, name: str) -> None:
                 if error.errno != errno.EINVAL or priority == _PRIORITIES[-1]:
                     raise
             else:
-                return
+                break
+    return True
 
 
 def has_clsact(index: int) -> bool:
-    """Whether the kernel has what it takes, tried at an interface: with no program, no filter comes of it."""
+    """Whether the kernel has what it takes, tried at an interface: with no program, no filter comes of it.
+
+    It has unless it says that it hasn't: who can't try it now, as without a free descriptor, tells it later.
+    """
     try:
         put_filter(_NO_PROGRAM, index, filter_name("try"))
     except OSError as error:
-        return error.errno == errno.EBADF
+        return error.errno not in _LACKS
     return True
 
 

@@ -19,6 +19,7 @@ from exporter.kernel.clsact import filter_name, has_clsact, put_filter, remove_f
 from exporter.kernel.instances import FILTERS
 from exporter.kernel.later import LaterLinks, pinned_program
 from exporter.kernel.objects import attach_to_interface, programs_at_interface
+from exporter.kernel.spare import require_share
 
 _LOOPBACK = 1
 _CLONE_NEWNET = 0x40000000
@@ -41,8 +42,12 @@ class Way(Enum):
 class Exits(Protocol):
     """Those of one instance."""
 
-    def cover(self) -> None:
-        """Put the program on every interface of this thread's namespace. Raises OSError."""
+    def cover(self, until_s: float) -> bool:
+        """Put the program on every interface of this thread's namespace; whether it is on all of them.
+
+        After each that hadn't got it, no further one gets it that isn't done by `until_s` (monotonic).
+        Raises OSError.
+        """
 
     def withdraw(self) -> None:
         """Take it away everywhere."""
@@ -55,21 +60,29 @@ class TcxExits:
         """`links` knows those that are there."""
         self._pins, self._links = pins, links
 
-    def cover(self) -> None:
+    def cover(self, until_s: float) -> bool:
         """See `Exits`."""
         with pinned_program(self._pins, "on_frame") as descriptor:
             program = program_id(descriptor)
-        for index, _ in socket.if_nameindex():
+        for number, (index, _) in enumerate(socket.if_nameindex(), 1):
+            require_share(number)
             try:
-                self._cover_interface(index, program)
+                has_changed = self._cover_interface(index, program)
             except OSError as error:
                 if error.errno not in _IS_GONE:
                     raise
+            else:
+                if has_changed and time.monotonic() >= until_s:
+                    return False
+        return True
 
-    def _cover_interface(self, index: int, program: int) -> None:
+    def _cover_interface(self, index: int, program: int) -> bool:
+        """Whether it didn't have the program."""
         attach = partial(attach_to_interface, index=index)
         deadline_s = time.monotonic() + _OTHERS_WITHIN_S
+        has_changed = False
         while program not in programs_at_interface(index):
+            has_changed = True
             try:
                 self._links.attach("on_frame", attach, f"_{secrets.token_hex(8)}")
             except FileExistsError:
@@ -78,6 +91,7 @@ class TcxExits:
                     raise OSError(errno.EBUSY, os.strerror(errno.EBUSY)) from None
                 time.sleep(_OTHERS_LOOK_S)
                 self._links.find()
+        return has_changed
 
     def withdraw(self) -> None:
         """The links go with all that are detached."""
@@ -90,16 +104,20 @@ class ClsactExits:
         """Nothing is put anywhere yet."""
         self._pins, self._name = pins, filter_name(pins.name)
 
-    def cover(self) -> None:
+    def cover(self, until_s: float) -> bool:
         """See `Exits`."""
         (self._pins / FILTERS).mkdir(exist_ok=True)  # first: who removes the instance looks for them then
         with pinned_program(self._pins, "on_frame") as program:
             for index, _ in socket.if_nameindex():
                 try:
-                    put_filter(program, index, self._name)
+                    has_changed = put_filter(program, index, self._name)
                 except OSError as error:
                     if error.errno != errno.ENODEV:  # else it is gone
                         raise
+                else:
+                    if has_changed and time.monotonic() >= until_s:
+                        return False
+        return True
 
     def withdraw(self) -> None:
         """See `Exits`."""
@@ -110,8 +128,10 @@ class ClsactExits:
 class NoExits:
     """Frames aren't stopped on this kernel: a limit, which is told once."""
 
-    def cover(self) -> None:
-        """It can't."""
+    def cover(self, until_s: float) -> bool:
+        """It can't, now or later."""
+        del until_s
+        return True
 
     def withdraw(self) -> None:
         """There is nothing."""

@@ -7,7 +7,7 @@ where an interface came or went, or a packet socket was made. Links are pinned l
 stay when the exporter is killed.
 
 What would go past that program, by PACKET_QDISC_BYPASS or through XDP sockets, needs an option of the socket,
-and that is denied: `on_setsockopt`.
+and that is denied: `on_setsockopt`, which also judges who joins multicast groups.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 from exporter import wire
 from exporter.clock import boot_ns
@@ -27,36 +26,20 @@ from exporter.errors import KernelError
 from exporter.events import ProcessKey, Tampered, Tampering
 from exporter.kernel.bpf import Map
 from exporter.kernel.exits import Way, exits, way_here
+from exporter.kernel.guarded import Guarded
 from exporter.kernel.later import LaterLinks
 from exporter.kernel.locks import changing_modes
 from exporter.kernel.mounts import cgroup2_root
-from exporter.kernel.networks import LinkNews, inside
+from exporter.kernel.networks import prepare
 from exporter.kernel.objects import AttachType, attach_to_cgroup
 
-LOOK_S = 1.0
+LOOK_S, TURN_S = 1.0, 0.05
+"""How often there is a look, and how long a turn of it may take where others wait."""
 
 _NUMBER = struct.Struct("=I")
 _OPTIONS = "on_setsockopt"
 _EVERYWHERE, _UNREADABLE = 0, 1
 """No namespace's number."""
-
-
-class _Network(NamedTuple):
-    """A namespace that is watched. Holding these keeps it alive, so they are let go of with its processes."""
-
-    descriptor: int
-    news: LinkNews
-    found_at: Path
-
-    def is_in_use(self, number: int) -> bool:
-        """Whether it is still that of the process, or thread, that it was found by."""
-        with suppress(OSError):
-            return self.found_at.stat().st_ino == number
-        return False
-
-    def close(self) -> None:
-        self.news.close()
-        os.close(self.descriptor)
 
 
 class Frames:
@@ -69,40 +52,51 @@ class Frames:
 
         What is attached outlives this process with `outlives`. It goes by `way`; None: by what there is.
         """
+        prepare()
         self._pins, self._procs, self._modes = pins, maps["procs"], maps["modes"]
         self._candidates = maps["candidates"]
-        self._networks: dict[int, _Network] = {}
-        self._failed: set[int] = set()
-        """Namespaces where they can't be stopped; it was told."""
         self._told: list[Tampered] = []
         self._links = LaterLinks(pins, outlives=outlives)
         self.way = way or way_here()
         """How they are stopped; NONE: on this kernel they can't be."""
         self._exits = exits(self.way, pins, self._links)
+        self._guarded = Guarded(self._exits, self._tell)
+        self.most_s = float("inf")
+        """How long one call goes on, or little longer: the next turns do the rest."""
+        self._under_way: Iterator[None] | None = None
+        """A look."""
         self._next_s = 0.0
+        self._until_s = 0.0
         self._is_over = False
 
     def close(self) -> None:
         """Attach nothing any more; pins keep what is attached."""
-        self._is_over = True
-        self._watch_only(())
+        self._is_over, self._under_way = True, None
+        self._guarded.keep_only(())
         self._links.close()
 
     def detach(self) -> None:
         """Attach nothing any more, and detach what is."""
-        self._is_over = True
+        self._is_over, self._under_way = True, None
         self._withdraw()
 
     def unpinned(self) -> frozenset[str]:
         """Pins that somebody else removed."""
         return self._links.unpinned()
 
+    @property
+    def is_about_to(self) -> bool:
+        """Whether turns are still to put programs where they have to be, within a second or so."""
+        return self._guarded.is_about_to
+
     def turn(self) -> list[Tampered]:
         """Have the programs wherever they have to be; gives where they can't be, or came late."""
         if not self._is_over:
-            changed = [number for number, network in self._networks.items() if network.news.came()]
-            if changed or time.monotonic() >= self._next_s:
-                self.look(changed)
+            if self._guarded.look_again():
+                self._next_s = 0.0
+            if self._under_way is None and time.monotonic() >= self._next_s:
+                self._under_way = self._looking(())
+            self._go_on()
         return self.found()
 
     def found(self) -> list[Tampered]:
@@ -112,70 +106,86 @@ class Frames:
 
     def alarm(self, event: Tampered) -> None:
         """A packet socket was made, perhaps by a thread in a namespace of its own, which no look finds."""
-        is_known = event.network in self._networks or event.network in self._failed
+        network = event.network
+        is_known = network in self._guarded or self._guarded.has_failed(network)
         if self._is_over or is_known or event.scope not in self._enforced():
             return
-        for thread in Path(f"/proc/{event.process.pid}/task").glob("*"):
+        self._begin_turn()
+        for path in Path(f"/proc/{event.process.pid}/task").glob("*/ns/net"):
             with suppress(OSError):
-                self._take_in(thread / "ns/net", event)
-        if event.network not in self._failed:
+                if path.stat().st_ino == network:
+                    self._guarded.take_in(path, event, self._until_s)
+        if not self._guarded.has_failed(network):
             self._tell(event, 0)
 
     def arrived(self, process: ProcessKey, scope: int) -> None:
         """`process` is about to be of `scope`: it is held from the beginning where that is enforced."""
         if not self._is_over and scope in self._enforced():
-            who = _told_of(process, 0, scope)
-            try:
-                self._take_in(Path(f"/proc/{process.pid}/ns/net"), who)
-            except (FileNotFoundError, ProcessLookupError):
-                return  # it has ended
-            except OSError as error:
-                self._fail(_UNREADABLE, who, error)
-            self._hold_options(who)
+            self._begin_turn()
+            self._take_in(_told_of(process, 0, scope))
 
-    def look(self, changed: Collection[int] = (), *, about_to_be: Collection[int] = ()) -> None:
-        """Do it now: what is enforced has changed, or interfaces of namespaces with these numbers have.
+    def look(self, *, about_to_be: Collection[int] = ()) -> None:
+        """Do it now: what is enforced has changed, or namespaces with their interfaces.
 
         Scopes that are `about_to_be` enforced are as if they were. What there is to tell of it comes with the
         next turn, or by `found`.
         """
+        if self._under_way is None:
+            self._under_way = self._looking(about_to_be)
+        else:
+            self._next_s = 0.0  # by then these are
+        self._go_on()
+
+    def _begin_turn(self) -> None:
+        self._until_s = time.monotonic() + self.most_s
+
+    def _go_on(self) -> None:
+        """With what is under way, as long as a call may take."""
+        self._begin_turn()
+        if not self._guarded.cover(self._until_s):
+            self._next_s = 0.0  # what isn't looked after any more a look takes in again, or tells
+        for _ in self._under_way or ():
+            if time.monotonic() >= self._until_s:
+                return
+        self._under_way = None
+
+    def _looking(self, about_to_be: Collection[int]) -> Iterator[None]:
+        """A look, process by process."""
         self._next_s = time.monotonic() + LOOK_S
         if not self._pins.exists():
             return  # somebody stopped the instance, or removed its pins, which is told elsewhere
         scopes = self._enforced().union(about_to_be)
         self._links.find()
         if not scopes:
-            self._withdraw_unless_wanted()
+            yield from self._withdrawing()
             return
         if self._links.forget_gone():
-            changed = self._networks.keys()
-        for number in list(changed):
-            try:
-                self._cover(self._networks[number].descriptor)
-            except OSError:
-                self._networks.pop(number).close()  # it is told below, if it can't be taken in again
-        found = self._take_in_all(scopes)
-        found |= {number for number, network in self._networks.items() if network.is_in_use(number)}
-        self._failed &= found | {_EVERYWHERE, _UNREADABLE}
-        self._watch_only(found)
-
-    def _take_in_all(self, scopes: Collection[int]) -> set[int]:
-        """The numbers of the namespaces in which processes of these scopes are."""
+            self._guarded.look_again(at_all=True)
+            self._guarded.cover(self._until_s)
         found: set[int] = set()
         for pid, value in self._processes(scopes):
-            path = Path(f"/proc/{pid}/ns/net")
+            yield
             who = _told_of(ProcessKey(pid, value.started_ns), value.exec_id, value.scope)
-            try:
-                number = path.stat().st_ino
-                if number not in found:
-                    found.add(number)
-                    self._take_in(path, who)
-            except (FileNotFoundError, ProcessLookupError):
-                continue  # it has ended
-            except OSError as error:
-                self._fail(_UNREADABLE, who, error)
-            self._hold_options(who)
-        return found
+            number = self._take_in(who, but=found)
+            if number is not None:
+                found.add(number)
+        found |= self._guarded.in_use()
+        self._guarded.keep_only(found, (_EVERYWHERE, _UNREADABLE))
+
+    def _take_in(self, who: Tampered, but: Collection[int] = ()) -> int | None:
+        """Look after the namespace of a process, unless it is one of these; its number, None for none."""
+        path = Path(f"/proc/{who.process.pid}/ns/net")
+        number = None
+        try:
+            number = path.stat().st_ino
+            if number not in but:
+                self._guarded.take_in(path, who, self._until_s)
+        except (FileNotFoundError, ProcessLookupError):
+            return number
+        except OSError as error:
+            self._guarded.fail(_UNREADABLE, who, error)
+        self._hold_options(who)
+        return number
 
     def _enforced(self) -> set[int]:
         """Scopes."""
@@ -195,33 +205,9 @@ class Frames:
             if scope in scopes:
                 yield _NUMBER.unpack(key)[0], process._replace(scope=scope)
 
-    def _take_in(self, path: Path, who: Tampered) -> None:
-        """Watch the namespace at `path`, unless it is. Raises OSError when there is none any more."""
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        number = os.fstat(descriptor).st_ino
-        if number in self._networks or number in self._failed:
-            os.close(descriptor)
-            return
-        try:
-            news = inside(descriptor, LinkNews)  # first: no interface may come between
-        except OSError as error:
-            os.close(descriptor)
-            self._fail(number, who, error)
-            return
-        self._networks[number] = _Network(descriptor, news, path)
-        try:
-            self._cover(descriptor)
-        except OSError as error:
-            self._networks.pop(number).close()
-            self._fail(number, who, error)
-
-    def _cover(self, namespace: int) -> None:
-        """Put the program on every interface without it. Raises OSError where the kernel can't do that."""
-        inside(namespace, self._exits.cover)
-
     def _hold_options(self, who: Tampered) -> None:
         """Keep sockets from sending past the program."""
-        if _OPTIONS in self._links or _EVERYWHERE in self._failed:
+        if _OPTIONS in self._links or self._guarded.has_failed(_EVERYWHERE):
             return
         try:
             cgroup = os.open(cgroup2_root(), os.O_RDONLY | os.O_DIRECTORY)
@@ -229,30 +215,27 @@ class Frames:
                 attach = partial(attach_to_cgroup, cgroup=cgroup, attach_type=AttachType.SETSOCKOPT)
                 self._links.attach(_OPTIONS, attach)
         except OSError as error:
-            self._fail(_EVERYWHERE, who, error)
+            self._guarded.fail(_EVERYWHERE, who, error)
 
-    def _withdraw_unless_wanted(self) -> None:
-        if len(self._links) or self._failed:
-            with suppress(KernelError), changing_modes(self._pins):  # somebody may be turning one on
-                if not self._enforced():
-                    self._withdraw()
+    def _withdrawing(self) -> Iterator[None]:
+        """As long as no job's policy is enforced; somebody may be turning one on."""
+        with suppress(KernelError):
+            while len(self._links) or self._guarded.is_any_failed:
+                with changing_modes(self._pins):
+                    if self._enforced():
+                        self._guarded.look_again(at_all=True)  # some may have been taken away
+                        return
+                    if len(self._links) > 1:
+                        self._links.detach_one()
+                    else:
+                        self._withdraw()
+                yield
 
     def _withdraw(self) -> None:
         """No job's policy is enforced any more."""
         self._exits.withdraw()
         self._links.detach_all()
-        self._watch_only(())
-        self._failed.clear()
-
-    def _watch_only(self, numbers: Collection[int]) -> None:
-        """Let go of the other namespaces."""
-        for number in self._networks.keys() - set(numbers):
-            self._networks.pop(number).close()
-
-    def _fail(self, number: int, who: Tampered, error: OSError) -> None:
-        if number not in self._failed:
-            self._failed.add(number)
-            self._tell(who, error.errno or 0)
+        self._guarded.keep_only(())
 
     def _tell(self, who: Tampered, reason: int) -> None:
         event = who._replace(at_ns=boot_ns(), what=Tampering.FRAMES, detail=reason, times=1)

@@ -4,29 +4,31 @@ from __future__ import annotations
 
 import ctypes
 import platform
-import threading
 import time
+
+from exporter.kernel.threads import thread
 
 _MEMBARRIER = {"x86_64": 324, "aarch64": 283}
 _MEMBARRIER_CMD_GLOBAL = 1
 _PATIENCE_S = 1.0
+NAME = "grace"
+"""Of the thread that waits."""
 
 
 class Grace:
-    """A thread that waits, so that nobody else has to."""
+    """A thread waits, so that nobody else has to."""
 
     def __init__(self) -> None:
         """It begins now."""
-        self._thread = threading.Thread(target=wait_for_programs, name="grace", daemon=True)
-        self._thread.start()
+        self._waiting = thread(NAME).submit(wait_for_programs)
 
     def is_over(self) -> bool:
         """Whether every program that ran at the beginning has ended."""
-        return not self._thread.is_alive()
+        return self._waiting.done()
 
     def wait(self) -> None:
         """Return when it is over."""
-        self._thread.join()
+        self._waiting.result()
 
 
 def wait_for_programs() -> None:

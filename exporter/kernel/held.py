@@ -32,12 +32,21 @@ class Held:
 
     def lost(self) -> Mapping[str, frozenset[str]]:
         """Names of pins and programs that aren't what they were, by what became of them."""
-        pins, links = _inodes(self._directory), {name: link_info(link) for name, link in self._held.items()}
+        pins, links = self._pins_now(), {name: link_info(link) for name, link in self._held.items()}
         detached = {name for name, link in links.items() if not _is_attached(link)}
         replaced = {name for name, link in links.items() if link.program_id != self._programs[name]}
         unpinned = {name for name, inode in self._pins.items() if pins.get(name) != inode}
         found = {UNPINNED: unpinned, DETACHED: detached, REPLACED: replaced - detached}
         return {what: frozenset(names) for what, names in found.items()}
+
+    def _pins_now(self) -> Mapping[str, int]:
+        """Those of the beginning where they can't be read, as without a free descriptor."""
+        try:
+            return _inodes(self._directory)
+        except FileNotFoundError:
+            return {}
+        except OSError:
+            return self._pins
 
     def detach(self) -> None:
         """Detach all of them at once, whoever else holds them."""
@@ -58,9 +67,6 @@ def _is_attached(link: LinkInfo) -> bool:
 
 
 def _inodes(directory: Path) -> dict[str, int]:
-    """Of all that is pinned there, by name: what was put in another's place has another one."""
-    try:
-        with os.scandir(directory) as entries:
-            return {entry.name: entry.inode() for entry in entries if not entry.name.startswith(LATER)}
-    except OSError:
-        return {}
+    """Of all that is pinned there, by name; others for what was put in another's place. Raises OSError."""
+    with os.scandir(directory) as entries:
+        return {entry.name: entry.inode() for entry in entries if not entry.name.startswith(LATER)}

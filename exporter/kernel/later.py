@@ -17,6 +17,7 @@ from pathlib import Path
 from exporter.kernel.bpf import detach_link, link_info, open_pinned, program_id
 from exporter.kernel.held import LATER
 from exporter.kernel.objects import pin, replace_program
+from exporter.kernel.spare import require_spare
 
 UNTIL_PINNED = {"on_frame": "idle_frame", "on_setsockopt": "idle_setsockopt"}
 """The program in whose place each one comes; the names of links begin with those of the former."""
@@ -61,12 +62,17 @@ class LaterLinks:
         """
         name = program + suffix
         with pinned_program(self._pins, UNTIL_PINNED[program]) as idle:
+            require_spare(idle)
             self._links[name] = attach(idle)
         try:
             if self._outlives:
                 pin(self._links[name], self._pins / f"{LATER}{name}")
         finally:
             self._let_deny(name)
+
+    def detach_one(self) -> None:
+        """Detach one of them at once: the kernel waits for tens of milliseconds."""
+        self._detach(next(iter(self._links)))
 
     def detach_all(self) -> None:
         """Detach every one at once, whoever holds it."""

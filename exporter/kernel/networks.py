@@ -6,10 +6,12 @@ import ctypes
 import os
 import socket
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import TypeVar
+
+from exporter.kernel.threads import thread
 
 _CLONE_NEWNET = 0x40000000
 _RTMGRP_LINK, _RTMGRP_TC = 1, 8  # include/uapi/linux/rtnetlink.h
@@ -25,15 +27,44 @@ def inside(namespace: int, function: Callable[[], _T]) -> _T:
     """
     if os.fstat(namespace).st_ino == _OWN.stat().st_ino:
         return function()
+    return _traveller().inside(namespace, function)
 
-    def enter_and_call() -> _T:
-        if ctypes.CDLL(None, use_errno=True).setns(namespace, _CLONE_NEWNET):
-            code = ctypes.get_errno()
-            raise OSError(code, os.strerror(code))
-        return function()
 
-    with ThreadPoolExecutor(1, "network") as thread:
-        return thread.submit(enter_and_call).result()
+@cache
+def _traveller() -> Traveller:
+    return Traveller()
+
+
+def prepare() -> None:
+    """Have what `inside` needs now: later there may be no room for it."""
+    _traveller()
+
+
+class Traveller:
+    """A thread that goes into namespaces, and stays in none, so that it keeps none alive."""
+
+    def __init__(self) -> None:
+        """It begins where the caller is. Raises OSError, and RuntimeError where there is no room for it."""
+        self._thread = thread("network")
+        self._home = os.open(_OWN, os.O_RDONLY | os.O_CLOEXEC)
+
+    def inside(self, namespace: int, function: Callable[[], _T]) -> _T:
+        """Have it call `function` in there. Raises OSError."""
+
+        def go_and_call() -> _T:
+            _enter(namespace)
+            try:
+                return function()
+            finally:
+                _enter(self._home)
+
+        return self._thread.submit(go_and_call).result()
+
+
+def _enter(namespace: int) -> None:
+    if ctypes.CDLL(None, use_errno=True).setns(namespace, _CLONE_NEWNET):
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
 
 
 def everywhere() -> Iterator[int]:

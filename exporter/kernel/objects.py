@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from enum import IntEnum
 from pathlib import Path
 
+from exporter import wire
 from exporter.kernel.bpf import bpf, bpf_in
 from exporter.kernel.bytecode import MapSpec
 from exporter.kernel.verifier import refusal
@@ -29,6 +30,10 @@ _BEFORE = 1 << 3  # BPF_F_BEFORE, of no other one: of all
 _SK_STORAGE = 24  # enum bpf_map_type
 _NAME_MAX = 15
 _INSTRUCTION_BYTES = 8
+_KEY_TYPE, _VALUE_TYPE = 1, 5
+_LOCK = "bpf_spin_lock"
+_LOCKS = {"lasts": wire.OFFSETS["last_peer"][1]["lock"]}
+"""Where in a map's values there is a lock that the kernel has to know of."""
 
 
 class ProgramType(IntEnum):
@@ -68,9 +73,9 @@ def create_map(spec: MapSpec) -> int:
     if spec.type != _SK_STORAGE:
         return bpf(_MAP_CREATE, _MAP.pack(*sizes, name, 0, 0, 0))
     # The only type that the kernel doesn't make without being told the types of key and value.
-    types = _load_btf(_btf_of(spec.value_size))
+    types = _load_btf(_btf_of(spec.value_size, _LOCKS.get(spec.name)))
     try:
-        return bpf(_MAP_CREATE, _MAP.pack(*sizes, name, types, 1, 3))
+        return bpf(_MAP_CREATE, _MAP.pack(*sizes, name, types, _KEY_TYPE, _VALUE_TYPE))
     finally:
         os.close(types)
 
@@ -154,11 +159,30 @@ def _load_btf(types: bytes) -> int:
     return bpf(_BTF_LOAD, _BTF.pack(ctypes.addressof(data), 0, len(types), 0, 0))
 
 
-def _btf_of(value_size: int) -> bytes:
-    """Three types: 1 a key, 4 bytes; 2 a byte; 3 a value, `value_size` bytes (Documentation/bpf/btf.rst)."""
-    integer, array = 1 << 24, 3 << 24
-    types = struct.pack("=IIII", 1, integer, 4, 32) + struct.pack("=IIII", 5, integer, 1, 8)
+def _btf_of(value_size: int, lock_at: int | None) -> bytes:
+    """Types by number: 1 a key, 2 a byte, 3 all bytes of a value, 4 a lock, 5 a value of `value_size` bytes.
+
+    A byte that is named stands for all that the kernel needn't know (Documentation/bpf/btf.rst).
+    """
+    integer, array, structure = 1 << 24, 3 << 24, 4 << 24
+    names = _Names()
+    types = struct.pack("=IIII", names.add("key"), integer, 4, 32)
+    types += struct.pack("=IIII", names.add("byte"), integer, 1, 8)
     types += struct.pack("=IIIIII", 0, array, 0, 2, 1, value_size)
-    strings = b"\0key\0byte\0"
-    header = struct.pack("=HBBIIIII", 0xEB9F, 1, 0, 24, 0, len(types), len(types), len(strings))
-    return header + types + strings
+    types += struct.pack("=IIIIII", names.add(_LOCK), structure | 1, 4, names.add("value"), 1, 0)
+    at, kind = (0, 3) if lock_at is None else (lock_at, 4)
+    types += struct.pack("=IIIIII", 0, structure | 1, value_size, names.add("member"), kind, at * 8)
+    header = struct.pack("=HBBIIIII", 0xEB9F, 1, 0, 24, 0, len(types), len(types), len(names.text))
+    return header + types + names.text
+
+
+class _Names:
+    """The strings of types, each known by where it stands."""
+
+    def __init__(self) -> None:
+        self.text = b"\0"
+
+    def add(self, name: str) -> int:
+        at = len(self.text)
+        self.text += name.encode() + b"\0"
+        return at

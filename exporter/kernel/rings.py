@@ -19,6 +19,9 @@ _TIME_AT = _HEADER_SIZE + 8  # at_ns in struct record_header
 _LONGEST = 1 << 16
 """Bytes of a record, its header included, at most."""
 
+_FREED_EVERY = 64
+"""Records: a batch may take seconds, and its room is what a burst meanwhile has need of."""
+
 _UNFINISHED_NS, _NOTHING_NS = -1, 1 << 64
 """Before all times, and after all of them."""
 
@@ -118,6 +121,12 @@ def drain(rings: Sequence[Ring], handle: Handler, *, limit: int) -> int:
         rings[index].take(handle)
         times[index] = rings[index].next_ns()
         done += 1
+        if done % _FREED_EVERY == 0:
+            _free(rings)
+    _free(rings)
+    return done
+
+
+def _free(rings: Sequence[Ring]) -> None:
     for ring in rings:
         ring.free()
-    return done

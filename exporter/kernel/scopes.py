@@ -51,8 +51,10 @@ class Scopes:
 
     def adopt(self, process: ProcessKey, exec_id: int, scope: int) -> None:
         """Let what was followed as of no job be of `scope`: see Candidates."""
-        self._frames.arrived(process, scope)  # first: once something of it is denied, all is held
-        self._candidates.adopt(process, exec_id, scope)
+        try:
+            self._frames.arrived(process, scope)  # first: once something of it is denied, all is held
+        finally:
+            self._candidates.adopt(process, exec_id, scope)
 
     def exec_id(self, process: ProcessKey) -> int | None:
         """Which of its programs `process` runs, whatever records were lost; None of one that isn't there."""

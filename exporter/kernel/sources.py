@@ -11,10 +11,11 @@ from exporter.errors import KernelError
 
 # BCC rewrites map access only in its main text, so what uses maps is concatenated; egress.h is included.
 _FILES = (
-    *("maps.h", "process.bpf.c", "executable.bpf.c", "exec.bpf.c", "acts.bpf.c", "message.bpf.c"),
-    *("listener.bpf.c", "policy.bpf.c", "resolver.bpf.c", "grant.bpf.c", "lookup.bpf.c"),
-    *("dns.bpf.c", "header.bpf.c", "socket.bpf.c", "flow.bpf.c", "packet.bpf.c", "calls.h"),
-    *("tamper.bpf.c", "failure.bpf.c", "frame.bpf.c"),
+    *("maps.h", "process.bpf.c", "executable.bpf.c", "exec.bpf.c"),
+    *("slots.bpf.c", "meter.bpf.c", "acts.bpf.c", "message.bpf.c"),
+    *("header.bpf.c", "listener.bpf.c", "policy.bpf.c", "resolver.bpf.c", "answer.bpf.c"),
+    *("grant.bpf.c", "lookup.bpf.c", "dns.bpf.c", "socket.bpf.c", "flow.bpf.c", "packet.bpf.c"),
+    *("calls.h", "tamper.bpf.c", "failure.bpf.c", "join.bpf.c", "frame.bpf.c"),
 )
 
 

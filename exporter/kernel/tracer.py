@@ -23,6 +23,7 @@ from exporter.kernel.locks import changing_modes
 from exporter.kernel.policies import Policies
 from exporter.kernel.queries import Queries
 from exporter.kernel.registry import JobMode, Registered, Registry
+from exporter.kernel.resolvers import trust_units
 from exporter.kernel.rings import Handler, Ring, drain
 from exporter.kernel.scopes import Scopes, Seeds
 from exporter.kernel.windows import Coverage, Windows
@@ -36,7 +37,7 @@ PINNED_MAPS = [
     *("flows_even", "flows_odd", "slots", "free_slots", "others", "others_told", "open_connects", "account"),
     *("queries", "queries_noted", "queries_expired"),
     *("policy", "policies", "alternatives", "names", "rule_ports", "modes", "exe_bits", "exe_names", "jobs"),
-    *("granted", "grants_made", "grants_ended", "later", "packets"),
+    *("granted", "grants_made", "grants_ended", "later", "packets", "resolver_units"),
 ]
 _KEY = struct.Struct("=I")
 _START = struct.Struct("=Q")
@@ -60,6 +61,10 @@ class Counts:
     def untracked(self) -> int:
         """Processes that didn't fit into the table of processes: what they do is told by their ancestors."""
         return self._values[wire.KIND_FORK * wire.COUNTS + wire.COUNT_UNTRACKED]
+
+    def unmetered(self) -> int:
+        """Times that a datagram's bytes found no room where they could be counted."""
+        return self._values[wire.KIND_BYTES * wire.COUNTS + wire.COUNT_UNTRACKED]
 
     def ungranted(self) -> int:
         """Addresses that rules for names would have granted, for which there was no room."""
@@ -92,6 +97,7 @@ class Tracer:
         opened = {name: stack.enter_context(closing(Map(directory / f"map_{name}"))) for name in PINNED_MAPS}
         self.maps: Mapping[str, Map] = opened
         self._procs, self._counters = opened["procs"], opened["counters"]
+        trust_units(opened["resolver_units"])
         self.frames = stack.enter_context(closing(Frames(directory, opened, outlives=unpinned is None)))
         self._queries = Queries(opened)
         self._modes = opened["modes"]
@@ -187,6 +193,10 @@ class Tracer:
     def mode(self, scope: int) -> JobMode:
         """What is done, as of now, with what the policy of `scope` denies."""
         return mode_of(self._modes.lookup(_KEY.pack(scope)))
+
+    def denies(self) -> bool:
+        """Whether it enforces any policy."""
+        return any(mode_of(value) is JobMode.ENFORCE for _, value in self._modes.items())
 
     def is_attached(self) -> bool:
         """Whether all programs are where they were attached, as of now."""

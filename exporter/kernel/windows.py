@@ -12,9 +12,10 @@ from typing import NamedTuple
 
 from exporter import wire
 from exporter.kernel.bpf import Map
-from exporter.kernel.grace import Grace, wait_for_programs
+from exporter.kernel.grace import NAME, Grace, wait_for_programs
 from exporter.kernel.rings import Handler
 from exporter.kernel.sources import edition
+from exporter.kernel.threads import thread
 
 WINDOW_S = 1.0
 
@@ -47,6 +48,7 @@ class Windows:
 
     def __init__(self, maps: Mapping[str, Map], coverage: Coverage, *, goes_on: bool = False) -> None:
         """Begin the first window, or go on where an exporter that ended stopped."""
+        thread(NAME)  # now, when there is room for it
         self._coverage = coverage
         self._config, self._others, self._others_told = maps["config"], maps["others"], maps["others_told"]
         self._flows = (maps["flows_even"], maps["flows_odd"])

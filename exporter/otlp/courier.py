@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from exporter.limits import limit_hint
 from exporter.otlp.complaints import Complaints
 from exporter.otlp.depot import CORRUPT, Books, Depot, Waiting
 from exporter.otlp.ledger import EXPORT, SPOOL, Entry
@@ -162,7 +163,7 @@ class Courier:
 
     def _bring(self, parcel: Parcel) -> None:
         try:
-            receipt = self._sink.transport.send(parcel.payload, self._timeout_s())
+            receipt = self._send(parcel.payload)
         except SendError as error:
             self._complaints.add_failure(self._what, self._sink.where, error)
             if error.retryable or isinstance(error, MisdirectedError):
@@ -172,6 +173,14 @@ class Courier:
         else:
             self._complaints.add_receipt(self._what, self._sink.where, receipt)
             self._settle(parcel, receipt)
+
+    def _send(self, payload: bytes) -> Receipt:
+        """Raises SendError alone."""
+        try:
+            return self._sink.transport.send(payload, self._timeout_s())
+        except (OSError, RuntimeError, LookupError, ImportError, MemoryError) as error:
+            fix = limit_hint(str(error)) or "free what it lacks"
+            raise SendError(type(error).__name__, repr(error), fix=fix, retryable=True) from None
 
     def _settle(self, parcel: Parcel, outcome: Receipt | str) -> None:
         """The collector took it, or refused it for good with this `error.type`; the next one's turn."""

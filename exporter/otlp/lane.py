@@ -13,6 +13,7 @@ from exporter.otlp.courier import Courier
 from exporter.otlp.ledger import Entry, Ledger
 from exporter.otlp.pauses import pauses_s
 from exporter.otlp.sinks import SendError, Sink
+from exporter.text import counted
 
 BATCH = 512
 _LAST_TRIES = 2
@@ -68,6 +69,10 @@ class Lane:
         self._thread = threading.Thread(target=self._run, name=f"otlp {sink.where}", daemon=True)
         self._thread.start()
 
+    def prepare(self) -> None:
+        """Have what encoding takes imported now."""
+        self._sink.encode(())
+
     @property
     def room(self) -> int:
         """Entries that the queue has room for at this moment; never waits."""
@@ -104,15 +109,30 @@ class Lane:
 
     def _run(self) -> None:
         while entries := self._next_batch():
-            for part, payload in self._payloads(entries):
-                if self._courier:
-                    self._hand_over(self._courier, part, payload)
-                else:
-                    self._deliver(part, payload)
+            try:
+                self._carry(entries)
+            except Exception as error:  # noqa: BLE001 - what comes after these is carried all the same
+                self._drop(error)
         if self._courier:
             self._courier.finish(self._deadline_s)
         else:
             self._sink.transport.close()
+
+    def _carry(self, entries: Sequence[Entry]) -> None:
+        for part, payload in self._payloads(entries):
+            if self._courier:
+                self._hand_over(self._courier, part, payload)
+            else:
+                self._deliver(part, payload)
+
+    def _drop(self, error: Exception) -> None:
+        """Count what is left of those under way as lost."""
+        with self._changed:
+            left, self._under_way = self._under_way, []
+        for entry in left:
+            self._ledger.failed(entry, "internal")
+        told = f"{counted(len(left), 'entry', 'entries')} for {self._sink.where} got lost: {error!r}"
+        self._complaints.add((self._cargo.what, "internal"), told)
 
     def _next_batch(self) -> Sequence[Entry]:
         """Up to BATCH entries, gathered for a moment; empty when closing and nothing is left."""

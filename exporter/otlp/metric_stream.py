@@ -51,16 +51,22 @@ class MetricStream:
         self.producers: list[Producer] = []
         self._start_ns = time.time_ns()
         threading.Thread(target=self._tick, name="otlp metrics", daemon=True).start()
+        self._deadline_s = float("inf")
+        # A thread of its own, whatever the other one waits for; now, since later there may be no room for it.
+        self._last = threading.Thread(target=self._finish, name="last otlp metrics", daemon=True)
+        self._last.start()
+
+    def prepare(self) -> None:
+        """Have what encoding takes imported now."""
+        for sink, _ in self._sinks:
+            sink.encode(MetricsData([]))
 
     def finish(self, deadline_s: float) -> None:
-        """Send the metrics a last time by `deadline_s` (monotonic), whatever an earlier send waits for."""
+        """Send the metrics a last time by `deadline_s` (monotonic)."""
+        self._deadline_s = deadline_s
         self._closing.set()
-        last = threading.Thread(
-            target=self._finish, args=(deadline_s,), name="last otlp metrics", daemon=True
-        )
-        last.start()
-        last.join(max(deadline_s - time.monotonic(), 0))
-        if last.is_alive():
+        self._last.join(max(deadline_s - time.monotonic(), 0))
+        if self._last.is_alive():
             self._complaints.add(
                 "last metrics", "the last metrics were not sent in time; check the collector"
             )
@@ -79,12 +85,19 @@ class MetricStream:
 
     def _tick(self) -> None:
         while not self._closing.wait(self._interval_s):
-            if metrics := self._collect():
-                for sink, _ in self._sinks:
-                    self._send(sink, sink.encode(metrics), time.monotonic() + self._interval_s, tries=1)
+            try:
+                self._send_all()
+            except Exception as error:  # noqa: BLE001 - the next interval brings the same sums
+                self._complaints.add(("metrics", "internal"), f"the metrics weren't sent: {error!r}")
 
-    def _finish(self, deadline_s: float) -> None:
-        metrics = self._collect()
+    def _send_all(self) -> None:
+        if metrics := self._collect():
+            for sink, _ in self._sinks:
+                self._send(sink, sink.encode(metrics), time.monotonic() + self._interval_s, tries=1)
+
+    def _finish(self) -> None:
+        self._closing.wait()
+        deadline_s, metrics = self._deadline_s, self._collect()
         self._provider.shutdown()
         for sink, courier in self._sinks:
             if metrics and courier:

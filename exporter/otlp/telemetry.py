@@ -7,6 +7,7 @@ import platform
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
 from types import TracebackType
 from typing import Self
 
@@ -93,6 +94,14 @@ class Telemetry:
         self._log_lanes = [self._lane(LOG_RECORDS, sink, log_books) for sink in log_sinks]
         metrics = [(sink, self._courier("metrics", sink, metric_books)) for sink in metric_sinks]
         self._metrics = MetricStream(metrics, self.resource, destinations.metric_interval_s, self._complaints)
+
+    def prepare(self) -> None:
+        """Import now what would be when it is first used: later a job may leave nothing to do it with."""
+        for lane in (*self._lanes, *self._copies, *self._log_lanes):
+            lane.prepare()
+        self._metrics.prepare()
+        if self._spooling is not None:
+            import_module("exporter.otlp.spool")
 
     @property
     def meter(self) -> Meter:

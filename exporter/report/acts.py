@@ -80,8 +80,6 @@ class _First:
 
     def whole(self) -> Act:
         act = self.act
-        if not self.attempts:
-            return act
         return replace(
             act,
             ended_ns=max(act.ended_ns, self.ended_ns),
@@ -177,7 +175,8 @@ def act_of(span: WholeSpan, texts: Texts) -> Act:
 
 def attempts_of(span: WholeSpan) -> int:
     """How many attempts a span of an act stands for."""
-    return _number(span.attributes.get("egress.attempts")) or 1
+    attempts = _number(span.attributes.get("egress.attempts"))
+    return 1 if attempts is None else attempts
 
 
 def program_of(span: WholeSpan, texts: Texts) -> Program:

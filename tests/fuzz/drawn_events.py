@@ -18,6 +18,7 @@ from exporter.events import (
     Exited,
     Flowed,
     Forked,
+    Metered,
     Outcome,
     ProcessKey,
     Stage,
@@ -95,7 +96,8 @@ def _acted(draw: Draw, key: ProcessKey) -> Acted:
     cookie, protocol = _number(draw, _U64), draw.choice((6, 17, 1, _number(draw, _U16)))
     ends = (address(draw), _number(draw, _U16), address(draw), _number(draw, _U16))
     ruling = (draw.choice(list(Verdict)), _number(draw, _U32), _number(draw, _U64), _number(draw, _U32))
-    return Acted(_number(draw, _U64), *who, cookie, protocol, *ends, *ruling)
+    drawn = Acted(_number(draw, _U64), *who, cookie, protocol, *ends, *ruling)
+    return drawn._replace(is_metered=draw.chance(0.5))
 
 
 def _flowed(draw: Draw, _: ProcessKey) -> Flowed:
@@ -103,6 +105,10 @@ def _flowed(draw: Draw, _: ProcessKey) -> Flowed:
     told = (_number(draw, _U16), _number(draw, _U64), _number(draw, _U64), _number(draw, _U32))
     ends = (address(draw), _number(draw, _U16))
     return Flowed(_number(draw, _U64), _number(draw, _U64), stage, outcome, *told, *ends)
+
+
+def _metered(draw: Draw, _: ProcessKey) -> Metered:
+    return Metered(*(_number(draw, _U64) for _ in range(5)))
 
 
 def _aggregated(draw: Draw, key: ProcessKey) -> Aggregated:
@@ -149,6 +155,7 @@ EVENTS: dict[type[Event], Kind] = {
     Exited: Kind(_exited, records.exited),
     Acted: Kind(_acted, records.acted),
     Flowed: Kind(_flowed, records.flowed),
+    Metered: Kind(_metered, records.metered),
     Aggregated: Kind(_aggregated, records.aggregated),
     Tampered: Kind(_tampered, records.tampered),
     Asked: Kind(_asked, records.looked_up),

@@ -17,6 +17,7 @@ _SIZES = {
     wire.KIND_EXIT: wire.EXIT_RECORD.size,
     wire.KIND_ACT: wire.ACT_RECORD.size,
     wire.KIND_FLOW: wire.FLOW_RECORD.size,
+    wire.KIND_BYTES: wire.BYTES_RECORD.size,
     wire.KIND_AGGREGATE: wire.AGGREGATE_RECORD.size,
     wire.KIND_TAMPER: wire.TAMPER_RECORD.size,
 }

@@ -12,7 +12,7 @@ from typing import Any
 
 from exporter.account import KernelCounts
 from exporter.errors import UsageError
-from exporter.events import Event, ProcessKey
+from exporter.events import Event, Metered, ProcessKey
 from exporter.programs import Facts, Image
 from exporter.recording import Recorder, _plain
 from exporter.replay import Replay
@@ -23,12 +23,18 @@ from tests.unit.pipelines import BEGINNING, NothingKnown
 from tests.unit.records import ACT, AGGREGATE, ANSWER, ASK, ENDED, ESTABLISHED, EXEC, EXIT, FORK, TAMPER
 
 _NAME = "a.rec"
-_BOUNDED = ("at_ns", "last_ns", "attempts", "bytes_sent", "bytes_received")
+_BOUNDED = ("at_ns", "last_ns", "acted_ns", "attempts", "bytes_sent", "bytes_received")
 _SANE = (1 << 56) - 1
-_STORY: tuple[Event, ...] = (FORK, EXEC, ACT, ACT, ESTABLISHED, ENDED, ASK, ANSWER, AGGREGATE, TAMPER, EXIT)
+_TIMES = (600, 700, 800, 60_000_000)
+_DATAGRAM = ACT._replace(protocol=17, is_metered=True)
+_CARRIED = Metered(60_000_000, ACT.cookie, 700, 120, 3)
+_STORY: tuple[Event, ...] = (
+    *(FORK, EXEC, ACT, ACT, ESTABLISHED, ENDED, _DATAGRAM, _CARRIED, ASK, ANSWER, AGGREGATE, TAMPER, EXIT),
+)
 """Parts of one, in any order."""
 _SHARED: dict[str, tuple[Any, ...]] = {
-    "at_ns": (600, 700, 800, 60_000_000),
+    "at_ns": _TIMES,
+    "acted_ns": _TIMES,
     "scope": (0, 1, 7),
     "cookie": (0, 77, 77, 77),
     "protocol": (6, 6, 17),

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from opentelemetry.metrics import Observation
@@ -26,7 +27,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceRequest,
     ExportTraceServiceResponse,
 )
-from opentelemetry.trace import TraceFlags
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.trace import SpanContext, TraceFlags
 
 from exporter.errors import UsageError
 from exporter.otlp import Account, Telemetry
@@ -115,6 +117,27 @@ def test_a_request_too_large_for_a_collector_is_split() -> None:
         assert telemetry.account == Account(exported=64)
         assert len(receiver.spans()) == 64
         assert max(len(request.body) for request in receiver.requests) < 4 << 20
+
+
+class Exhausting(ReadableSpan):
+    """Where it is encoded there is nothing left of what that takes."""
+
+    @property
+    def resource(self) -> NoReturn:
+        raise RuntimeError("can't start new thread")
+
+
+def test_a_fault_on_the_way_out_takes_nothing_with_it_that_comes_later() -> None:
+    with collector() as receiver, telemetry_to(receiver.url) as telemetry:
+        telemetry.submit(Exhausting("x", SpanContext(1, 1, is_remote=False), start_time=1, end_time=2), 2)
+        wait_until(lambda: telemetry.account.dropped == {("export", "internal"): 2})
+        telemetry.submit(span(), 1)
+        telemetry.close()
+        assert telemetry.account == Account(exported=1, dropped={("export", "internal"): 2})
+        told = '1 entry for {} got lost: RuntimeError("can\'t start new thread")'
+        assert [line for line in telemetry.complaints() if "got lost" in line] == [
+            told.format(f"{receiver.url}/v1/traces")
+        ]
 
 
 def test_a_span_that_cant_be_encoded_takes_no_other_with_it() -> None:

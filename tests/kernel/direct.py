@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from exporter.decode import Decoder
@@ -15,6 +16,7 @@ from exporter.events import Acted, Aggregated, Event, ProcessKey, Tampered, atte
 from exporter.kernel.loading import loading
 from exporter.kernel.tracer import Tracer
 
+from .attached import wait_for
 from .lab import RUN_LIMIT_S
 
 if TYPE_CHECKING:
@@ -79,6 +81,7 @@ class KernelSide:
             stderr=pipe,
             text=True,
         ) as child:
+            wait_for(lambda: _name(child.pid) == "sh")  # first it is in the network that nsenter comes from
             process = ProcessKey(child.pid, time.clock_gettime_ns(time.CLOCK_BOOTTIME))
             self.scope = next(self._scopes)
             if policy is not None:
@@ -114,6 +117,10 @@ class KernelSide:
 
     def _handle(self, data: memoryview, at: int, length: int) -> None:
         self._events.extend(self._decoder.decode(bytes(data[at : at + length]), 0, length))
+
+
+def _name(pid: int) -> str:
+    return Path(f"/proc/{pid}/comm").read_text().rstrip("\n")
 
 
 def _is_of(event: Event, process: ProcessKey) -> bool:

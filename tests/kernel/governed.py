@@ -51,6 +51,11 @@ class Governed:
         assert started is not None
         self._process = ProcessKey(os.getpid(), started)
 
+    @property
+    def scope(self) -> int:
+        """Of the latest job."""
+        return self._scope
+
     def hold_to(self, policy: Compiled) -> int:
         """Begin another job, of this process, under `policy`; its scope."""
         self.grants().forget(self._scope)

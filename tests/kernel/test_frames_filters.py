@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,7 @@ from .test_policy_frames import (
     send_as_the_host,
     through,
 )
+from .tracing import ROOT, environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -145,3 +147,25 @@ def test_an_interface_that_appears_or_moves_is_no_way_out(lab: Lab, kernel: Kern
         assert gaps(kernel.tracer.frames.turn()) == []
         assert job.do(PACKET_SOCKET[0], through("near"), send(MARK)) == "ENOBUFS"
         assert arrived(receiving) == 0
+
+
+WITHOUT_DESCRIPTORS = """
+import ctypes, os, resource
+from exporter.kernel.clsact import has_clsact
+
+assert ctypes.CDLL(None).unshare(0x40000000) == 0
+resource.setrlimit(resource.RLIMIT_NOFILE, (0, 100))
+print(has_clsact(1))
+"""
+
+
+def test_who_cannot_try_does_not_take_the_kernel_for_one_that_cannot() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_DESCRIPTORS],
+        capture_output=True,
+        text=True,
+        env=environment(),
+        cwd=ROOT,
+        check=False,
+    )
+    assert (done.stdout, done.stderr) == ("True\n", "")

@@ -141,6 +141,56 @@ def test_nothing_leaves_under_the_loopback_address(lab: Lab, kernel: KernelSide)
     assert watch.arrivals.packets_to(V6.evil) == 0
 
 
+LOOPBACK_BY_BUILD0 = {V4: "127.0.0.9", V6: "::1"}
+
+
+@pytest.fixture
+def lab_with_every_way() -> Iterator[Lab]:
+    """One whose build side sends everything that has no route of its own to the peer."""
+    with Lab() as lab:
+        lab.build.configure_links(
+            *("route add default dev build0", "route add ::/0 dev build0"),
+            *(
+                f"neigh replace {address} lladdr 02:00:00:00:00:02 dev build0 nud permanent"
+                for address in LOOPBACK_BY_BUILD0.values()
+            ),
+        )
+        yield lab
+
+
+@NETWORKS
+@pytest.mark.parametrize("kind", ["SOCK_DGRAM", "SOCK_STREAM"])
+def test_loopback_is_no_way_out_by_an_interface(
+    lab_with_every_way: Lab, kernel: KernelSide, network: Network, kind: str
+) -> None:
+    """A socket that any user binds to an interface sends there, also what is for this machine."""
+    lab, address = lab_with_every_way, LOOPBACK_BY_BUILD0[network]
+    make = (
+        f"s = socket.socket(socket.{'AF_INET' if network is V4 else 'AF_INET6'}, socket.{kind})",
+        "s.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b'build0')",
+        "s.setblocking(False)",
+    )
+    connect, send = f"s.connect(('{address}', {PORT}))", "s.send(b'x')"
+    with lab.watch() as watch, agent(kernel, lab, enforced("198.51.100.77"), under=USER) as job:
+        if kind == "SOCK_DGRAM":
+            assert job.do(*make, connect, send) == "EPERM"
+        else:
+            assert job.do(*make, connect) == "EINPROGRESS", "of a SYN that is dropped TCP tells nobody"
+    assert watch.arrivals.packets == {}
+
+
+@pytest.mark.parametrize(("family", "address"), [("AF_INET", "127.0.0.1"), ("AF_INET6", "::1")])
+def test_loopback_goes_on_by_lo(lab: Lab, kernel: KernelSide, family: str, address: str) -> None:
+    with agent(kernel, lab, enforced("198.51.100.77")) as job:
+        for name in ("one", "other"):
+            made = f"{name} = socket.socket(socket.{family}, socket.SOCK_DGRAM)"
+            bound = f"{name}.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b'lo')"
+            assert job.do(made, bound, f"{name}.settimeout(30)") == "ok"
+        reached = f"other.connect(('{address}', 7200))"
+        assert job.do(f"one.bind(('{address}', 7200))", reached, "other.send(b'x')") == "ok"
+        assert job.do("assert one.recv(9) == b'x'") == "ok"
+
+
 RAW_ANSWER = {
     4: """
 r = socket.socket(socket.AF_INET, socket.SOCK_RAW, {protocol})

@@ -238,7 +238,8 @@ def test_a_job_cannot_ask_itself_in_anothers_name(lab: Lab, kernel: KernelSide) 
 
 
 def test_a_job_cannot_ask_itself_in_anothers_name_by_a_group(lab: Lab, kernel: KernelSide) -> None:
-    with lab.watch() as watch, forger(kernel, lab, allow=f'"udp://[ff02::fb]:{LISTENER}"') as job:
+    allow = f'"udp://[ff02::fb]:{LISTENER}"\n"icmp://[ff02::fb]"'  # the latter: to join the group
+    with lab.watch() as watch, forger(kernel, lab, allow=allow) as job:
         listen(job, V6, at="::")
         assert (
             job.do(

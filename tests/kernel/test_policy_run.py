@@ -14,16 +14,18 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from .attached import nothing_left, running, wait_for
-from .lab import NETWORKS, PORT, RUN_LIMIT_S, V4, Lab, Network
+from .lab import PORT, RUN_LIMIT_S, V4, V6, Lab
 from .test_accounting import copy_with
 from .tracing import ROOT, Trace, copy_of_the_program, environment, read, run_command, trace
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from .conftest import Programs
 
 pytestmark = pytest.mark.kernel
 
-BOTH = '"$@"; shift 5; "$@"; true'
+PEER_THEN_EVIL = (V4.peer, V4.evil)
 GITLAB = {
     "GITLAB_CI": "true",
     "CI_SERVER_URL": "https://gitlab.example",
@@ -63,55 +65,50 @@ def statuses(otlp_dir: Path) -> dict[str, int]:
     }
 
 
-def peer_then_evil(lab: Lab, programs: Programs, network: Network, otlp_dir: Path, *options: str) -> Trace:
-    """Connect to both, one after the other, whatever comes of it."""
-    acts = [*programs.act("connect", network.peer, PORT), "--"]
-    return trace(
-        lab, ["sh", "-c", BOTH, "sh", *acts, *programs.act("connect", network.evil, PORT)], otlp_dir, *options
-    )
+def connecting_to(
+    lab: Lab, programs: Programs, addresses: Sequence[str], otlp_dir: Path, *options: str
+) -> Trace:
+    """Connect to one after the other, whatever comes of it."""
+    acts = (shlex.join(programs.act("connect", address, PORT)) for address in addresses)
+    return trace(lab, ["sh", "-c", "; ".join([*acts, "true"])], otlp_dir, *options)
 
 
-@pytest.mark.everywhere(feature="denial")
-@NETWORKS
-def test_what_no_rule_allows_is_denied_and_told(
-    lab: Lab, programs: Programs, tmp_path: Path, network: Network
-) -> None:
-    rule = f"[{network.peer}]:{PORT}" if ":" in network.peer else f"{network.peer}:{PORT}"
-    evil = rule.replace(network.peer, network.evil)
-    file = policy(tmp_path, f'mode: enforce\nallow: ["{rule}"]\n')
+def test_what_no_rule_allows_is_denied_and_told(lab: Lab, programs: Programs, tmp_path: Path) -> None:
+    peers = [f"{V4.peer}:{PORT}", f"[{V6.peer}]:{PORT}"]
+    evils = [f"{V4.evil}:{PORT}", f"[{V6.evil}]:{PORT}"]
+    file = policy(tmp_path, f"mode: enforce\nallow: {json.dumps(peers)}\n")
+    addresses = (V4.peer, V6.peer, V4.evil, V6.evil)
     with lab.watch() as watch:
-        seen = peer_then_evil(lab, programs, network, tmp_path, "--policy", file)
-    assert seen.stdout == "ok\nEPERM\n"
-    assert watch.arrivals.packets_to(network.evil) == 0
-    allowed, denied = seen.egress
+        seen = connecting_to(lab, programs, addresses, tmp_path, "--policy", file)
+    assert seen.stdout == "ok\nok\nEPERM\nEPERM\n"
+    assert [watch.arrivals.packets_to(network.evil) for network in (V4, V6)] == [0, 0]
+    allowed, denied = seen.egress[:2], seen.egress[2:]
     common = {"egress.mode": "enforce", "security_rule.ruleset.name": file}
-    assert common.items() <= allowed.attributes.items()
-    assert {"egress.verdict": "allow", "egress.rule": rule, "security_rule.name": rule}.items() <= (
-        allowed.attributes.items()
-    )
-    assert {
-        **common,
-        "egress.verdict": "deny",
-        "egress.rule": "default",
-        "egress.outcome": "denied",
-        "error.type": "EPERM",
-    }.items() <= denied.attributes.items()
-    assert statuses(tmp_path)[denied.name] == 2
-    assert statuses(tmp_path)[allowed.name] == 0
-    blocked = f"blocked: act (dash → act) → {evil}, rule default"
-    assert f"ci-egress: {blocked}" in seen.stderr.splitlines()
-    assert "1 attempt to 1 destination denied by the policy" in seen.stderr.splitlines()
-    (record,) = logs(tmp_path)
-    assert (record["eventName"], record["severityText"]) == ("cicd.egress.denied", "ERROR")
-    assert record["body"] == {"stringValue": blocked}
-    assert (record["traceId"], record["spanId"]) == (denied.trace_id, denied.span_id)
+    for span, rule in zip(allowed, peers, strict=True):
+        ruling = {"egress.verdict": "allow", "egress.rule": rule, "security_rule.name": rule}
+        assert {**common, **ruling}.items() <= span.attributes.items()
+    ruling = {"egress.verdict": "deny", "egress.rule": "default", "egress.outcome": "denied"}
+    for span in denied:
+        assert {**common, **ruling, "error.type": "EPERM"}.items() <= span.attributes.items()
+    assert [statuses(tmp_path)[span.name] for span in seen.egress] == [0, 0, 2, 2]
+    blocked = [f"blocked: act (dash → act) → {evil}, rule default" for evil in evils]
+    said = seen.stderr.splitlines()
+    assert [f"ci-egress: {each}" for each in blocked] == [line for line in said if "blocked: " in line]
+    assert "2 attempts to 2 destinations denied by the policy" in said
+    records = logs(tmp_path)
+    told = {(record["eventName"], record["severityText"]) for record in records}
+    assert told == {("cicd.egress.denied", "ERROR")}
+    assert [record["body"]["stringValue"] for record in records] == blocked
+    assert [(record["traceId"], record["spanId"]) for record in records] == [
+        (span.trace_id, span.span_id) for span in denied
+    ]
     verdicts = {
         point.attributes["server.address"]: point.attributes["egress.verdict"]
         for point in seen.metrics["cicd.egress.connections"]
     }
-    assert verdicts == {network.peer: "allow", network.evil: "deny"}
+    assert verdicts == {V4.peer: "allow", V6.peer: "allow", V4.evil: "deny", V6.evil: "deny"}
     assert [point.value for point in seen.metrics["cicd.egress.enforcing"]] == [1]
-    assert seen.account == "attempts 2 = exported 2 + aggregated 0 + dropped 0 + pending 0"
+    assert seen.account == "attempts 4 = exported 4 + aggregated 0 + dropped 0 + pending 0"
 
 
 @pytest.mark.parametrize("options", [[], ["--json-log"]], ids=["plain", "json"])
@@ -155,7 +152,7 @@ def test_what_is_denied_is_told_while_the_job_goes_on(
 
 def test_audit_denies_nothing_and_tells_what_it_would(lab: Lab, programs: Programs, tmp_path: Path) -> None:
     file = policy(tmp_path, f'allow: ["{V4.peer}:{PORT}"]\n')
-    seen = peer_then_evil(lab, programs, V4, tmp_path, "--policy", file)
+    seen = connecting_to(lab, programs, PEER_THEN_EVIL, tmp_path, "--policy", file)
     assert seen.stdout == "ok\nok\n"
     told = [(span["egress.verdict"], span["egress.mode"], span["egress.outcome"]) for span in seen.egress]
     assert told == [("allow", "audit", "established"), ("audit", "audit", "established")]
@@ -193,7 +190,7 @@ def test_a_section_for_another_job_does_not_count(lab: Lab, programs: Programs, 
 
 def test_endpoints_alone_are_a_policy(lab: Lab, programs: Programs, tmp_path: Path) -> None:
     allowed = f"{V4.peer}:{PORT} 198.51.100.1:443"
-    seen = peer_then_evil(lab, programs, V4, tmp_path, "--enforce", "--allowed-endpoints", allowed)
+    seen = connecting_to(lab, programs, PEER_THEN_EVIL, tmp_path, "--enforce", "--allowed-endpoints", allowed)
     assert seen.stdout == "ok\nEPERM\n"
     assert {span["security_rule.ruleset.name"] for span in seen.egress} == {"--allowed-endpoints"}
 
@@ -216,7 +213,9 @@ def test_descendants_are_denied_too(lab: Lab, programs: Programs, tmp_path: Path
 def test_a_recording_tells_the_same_of_the_policy(lab: Lab, programs: Programs, tmp_path: Path) -> None:
     file = policy(tmp_path, f'mode: enforce\nallow: ["{V4.peer}:{PORT}"]\n')
     recording = tmp_path / "a.rec"
-    seen = peer_then_evil(lab, programs, V4, tmp_path / "run", "--policy", file, "--record", str(recording))
+    seen = connecting_to(
+        lab, programs, PEER_THEN_EVIL, tmp_path / "run", "--policy", file, "--record", str(recording)
+    )
     replayed = replay(recording, tmp_path / "replay")
     assert [span.attributes for span in seen.egress] == [span.attributes for span in replayed.egress]
     assert len(seen.egress) == 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,20 +15,22 @@ from .lab import PORT, V4, V6, Lab, Network
 from .resolver import lab_with_resolver
 from .test_policy_run import policy, replay
 from .test_traced_forgeries import FORGE_AND_CONNECT, SYSTEM_PYTHON, leading_to, query, silent
-from .test_traced_names import client, connections, trace_inside
+from .test_traced_names import client, connections, lookups, trace_inside
 from .tracing import trace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-NAME, WILDCARD = "www.registry.example", "*.registry.example"
+DOMAIN = "registry.example"
+NAME, WILDCARD = f"www.{DOMAIN}", f"*.{DOMAIN}"
 RECORDS = [
+    *(f"{name}.{DOMAIN} CNAME {name}.cdn.example" for name in ("v4", "v6")),
+    *(f"v4.cdn.example A {V4.peer}", f"v6.cdn.example AAAA {V6.peer}"),
     f"{NAME} CNAME edge.cdn.example",
     *(f"edge.cdn.example {'AAAA' if ':' in peer else 'A'} {peer}" for peer in (V4.peer, V6.peer)),
     *(f"evil.example {'AAAA' if ':' in evil else 'A'} {evil}" for evil in (V4.evil, V6.evil)),
 ]
 PYTHON = Path(SYSTEM_PYTHON).resolve().name
-TRANSPORTS = pytest.mark.parametrize("options", ["", "use-vc"], ids=["udp", "tcp"])
 
 
 @pytest.fixture(params=[V4, V6], ids=["ipv4", "ipv6"])
@@ -51,31 +54,42 @@ def looked_up_and_connected(*names: str) -> list[str]:
     return ["sh", "-c", script, "sh", program, code]
 
 
-@pytest.mark.everywhere(feature="names")
-@TRANSPORTS
+@pytest.mark.parametrize(
+    "network", [pytest.param(V4, marks=pytest.mark.everywhere(feature="names")), V6], ids=["ipv4", "ipv6"]
+)
 def test_a_name_that_a_rule_names_is_reached_and_another_is_denied(
-    resolving: Lab, tmp_path: Path, options: str
+    resolving: Lab, tmp_path: Path, network: Network
 ) -> None:
+    """Over UDP one address is looked up, over TCP another: neither answer grants what the other has to."""
+    by_udp, by_tcp = ("v4", "v6") if network is V4 else ("v6", "v4")
+    asked = {f"{by_udp}.{DOMAIN}": "udp", f"{by_tcp}.{DOMAIN}": "tcp", "evil.example": "tcp"}
+    clients = [
+        f"RES_OPTIONS={'use-vc' if transport == 'tcp' else ''} {shlex.join(client(name))}"
+        for name, transport in asked.items()
+    ]
     file = policy(tmp_path, f'mode: enforce\nresolvers: system\nallow: ["{WILDCARD}:{PORT}"]\n')
     with resolving.watch() as watch:
         seen = trace_inside(
             resolving,
-            looked_up_and_connected(NAME, "evil.example"),
+            ["sh", "-c", "; ".join([*clients, "true"])],
             tmp_path / "otlp",
             *("--policy", file, "--record", str(tmp_path / "recording")),
-            env={"RES_OPTIONS": options},
         )
+    peers = {"v4": V4.peer, "v6": V6.peer}
     assert seen.stdout.splitlines() == [
-        f"{V4.peer} {V6.peer}",
-        f"{V4.evil} {V6.evil}",
+        *(peers[by_udp], peers[by_tcp], f"{V4.evil} {V6.evil}"),
         *["Operation not permitted"] * 2,
     ]
     accepted = {(endpoint.address, number) for endpoint, number in watch.arrivals.accepted.items()}
     assert accepted == {(V4.peer, 1), (V6.peer, 1)}
+    assert {span["dns.question.name"]: span["network.transport"] for span in lookups(seen)} == asked
     told = {
         (span["server.address"], span["egress.verdict"], span["egress.rule"]) for span in connections(seen)
     }
-    assert told == {(NAME, "allow", f"{WILDCARD}:{PORT}"), ("evil.example", "deny", "default")}
+    assert told == {
+        *((f"{each}.{DOMAIN}", "allow", f"{WILDCARD}:{PORT}") for each in peers),
+        ("evil.example", "deny", "default"),
+    }
     assert f"ci-egress: blocked: {PYTHON} (dash → {PYTHON}) → evil.example:{PORT}, rule default" in (
         seen.stderr.splitlines()
     )

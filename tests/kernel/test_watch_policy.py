@@ -254,9 +254,11 @@ def test_every_act_of_a_job_before_its_policy_holds_is_told_against_it(
         watch.process.send_signal(signal.SIGCONT)
         known(watch, run)
         seen = watch.stop()
-    told = [(span["egress.verdict"], span["egress.mode"], span["egress.rule"]) for span in seen.egress(run)]
+    acts = seen.egress(run)
+    told = [(span["egress.verdict"], span["egress.mode"], span["egress.rule"]) for span in acts]
     assert told == [("audit", "audit", "default"), ("allow", "audit", PEER)]
-    (record,) = (log for log in logs(watch.otlp_dir) if log["eventName"] == "cicd.egress.would_deny")
+    of_the_job = [log for log in logs(watch.otlp_dir) if log.get("traceId") == acts[0].trace_id]
+    (record,) = (log for log in of_the_job if log["eventName"] == "cicd.egress.would_deny")
     assert "would block: act" in record["body"]["stringValue"]
 
 

@@ -13,6 +13,7 @@ RECENT, ALL = (3, 4, 5), (1, 2, 3, 4, 5)
 RELEASE, NIGHTLY = (3, 4), (5,)
 TOTAL = 2 * HONEST + 2 * POISONED + SMOKE
 GIT, METRICS, MIRROR, REGISTRY = (f"{name}.example" for name in ("git", "metrics", "mirror", "registry"))
+_CARRIERS = (names.RESOLVER, METRICS, GIT, MIRROR, REGISTRY, BEACON)
 _PYTHON = "python3.11"
 
 
@@ -79,8 +80,9 @@ def received(*hosts: str, jobs: tuple[int, ...]) -> Callable[[Fleet], float]:
     return lambda fleet: fleet.payload("received", jobs, *hosts)
 
 
-def _both_ways(fleet: Fleet, jobs: tuple[int, ...], *hosts: str) -> tuple[float, float]:
-    return fleet.payload("sent", jobs, *hosts), fleet.payload("received", jobs, *hosts)
+def _both_ways(fleet: Fleet, jobs: tuple[int, ...], *hosts: str) -> tuple[float | None, float | None]:
+    """None where nothing went that way, of which there is no series."""
+    return fleet.payload("sent", jobs, *hosts) or None, fleet.payload("received", jobs, *hosts) or None
 
 
 _AGAINST_POLICY = lines(
@@ -112,12 +114,15 @@ FLEET: dict[str, Expected] = {
     ),
     "By destination": Table(
         lambda fleet: [
-            (names.RESOLVER, 2, 11, None, None),
-            (METRICS, 2, 2, None, None),
-            *(
-                (host, 2, attempts, *_both_ways(fleet, RECENT, host))
-                for host, attempts in ((GIT, 3), (MIRROR, 2), (REGISTRY, 2), (BEACON, 4))
-            ),
+            (host, 2, attempts, *_both_ways(fleet, RECENT, host))
+            for host, attempts in {
+                names.RESOLVER: 11,
+                METRICS: 2,
+                GIT: 3,
+                MIRROR: 2,
+                REGISTRY: 2,
+                BEACON: 4,
+            }.items()
         ]
     ),
     "Attempts by verdict": Curves(lambda _: {"allow": TOTAL - 4, "audit": 2, "deny": 2}, ALL),
@@ -151,7 +156,7 @@ PIPELINE: dict[str, Expected] = {
         ("smoke", GIT, "81", "tcp", "allow", "false", 1),
     ),
     "Payload by destination": Table(
-        lambda fleet: [(host, *_both_ways(fleet, RELEASE, host)) for host in (GIT, MIRROR, REGISTRY, BEACON)]
+        lambda fleet: [(host, *_both_ways(fleet, RELEASE, host)) for host in _CARRIERS]
     ),
     "Chains of programs": lines(
         ("curl", GIT, 1),
@@ -171,9 +176,7 @@ PIPELINE: dict[str, Expected] = {
     ),
     "Time to connect, 95th percentile": Durations({BEACON, GIT, MIRROR, REGISTRY}, (1, 2, 3, 4)),
     "Sent by destination": Curves(
-        lambda fleet: {
-            host: fleet.payload("sent", (1, 2, 3, 4), host) for host in (BEACON, GIT, MIRROR, REGISTRY)
-        }
+        lambda fleet: {host: fleet.payload("sent", (1, 2, 3, 4), host) for host in _CARRIERS}
     ),
     "Traces": Traces((3, 4)),
     "Traces with something novel": Traces((3,)),
@@ -208,7 +211,7 @@ DESTINATION: dict[str, Expected] = {
     "Connects by outcome": Curves(lambda _: {"established": 2}),
     "Time to connect": Durations({"median", "95th percentile"}, (3,)),
     "Payload": Curves(
-        lambda fleet: dict(zip(("sent", "received"), _both_ways(fleet, RECENT, BEACON), strict=True))
+        lambda fleet: {way: fleet.payload(way, RECENT, BEACON) for way in ("sent", "received")}
     ),
 }
 

@@ -18,6 +18,7 @@ from exporter.events import (
     Exited,
     Flowed,
     Forked,
+    Metered,
     Outcome,
     ProcessKey,
     Stage,
@@ -88,6 +89,7 @@ def acted(event: Acted) -> bytes:
         event.verdict,
         event.held,
         event.policy,
+        event.is_metered,
     )
 
 
@@ -105,6 +107,10 @@ def flowed(event: Flowed) -> bytes:
         event.stage,
         OUTCOMES.index(event.outcome),
     )
+
+
+def metered(event: Metered) -> bytes:
+    return record(wire.BYTES_RECORD, header(wire.KIND_BYTES, ProcessKey(0, 0), at_ns=event.at_ns), *event[1:])
 
 
 def aggregated(event: Aggregated) -> bytes:

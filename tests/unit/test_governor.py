@@ -48,6 +48,8 @@ class Kernel:
     chosen: dict[int, JobMode] = field(default_factory=dict)
     alive: set[int] = field(default_factory=set)
     numbers: Any = field(default_factory=lambda: count(1))
+    fails: bool = False
+    """Whether nobody can be held now."""
 
     @property
     def scopes(self) -> Kernel:
@@ -75,6 +77,8 @@ class Kernel:
         return Written(number, policy, 0)
 
     def hold(self, scope: int, number: int, policy: Compiled, _seeds: object) -> None:
+        if self.fails:
+            raise MemoryError
         assert self.written[number] is policy
         self.held[scope] = (number, policy.mode)
 
@@ -236,3 +240,16 @@ def test_without_a_policy_scopes_are_opened_and_closed() -> None:
     assert governor.begin(1, named("build")) is None
     assert (governor.overflow(), governor.others(), kernel.alive, kernel.held) == (None, {}, {1}, {})
     assert kernel.told[1].label == "release/build"
+
+
+def test_who_could_not_be_held_is_when_it_is_tried_again() -> None:
+    kernel = Kernel()
+    governor = started(kernel)
+    kernel.fails = True
+    with pytest.raises(MemoryError):
+        governor.begin(2, named("strict"))
+    assert 2 not in kernel.held
+    kernel.fails = False
+    terms = governor.begin(2, named("strict"))
+    assert terms is not None
+    assert kernel.held[2] == (terms.number, Mode.ENFORCE)

@@ -9,7 +9,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tools.kernels.cpio import Entry, archived
+from tools.kernels.folders import digest
+from tools.kernels.matrix import KERNELS
+from tools.kernels.page import page
 from tools.kernels.results import FEATURES, WITHOUT_BOOT, Check, Outcome, checks_in, unseen
+from tools.kernels.roots import recipe
 from tools.kernels.vmlinuz import NoBtfError, btf_of
 
 if TYPE_CHECKING:
@@ -53,6 +57,40 @@ def test_a_cell_is_yes_when_all_of_it_passed() -> None:
         "no (1 of 2 failed)",
         "not run",
     ]
+
+
+def test_the_page_tells_how_long_each_kernel_took_where_that_was_noted() -> None:
+    timed = Outcome("debian-12", "6.1", seconds={"ahead": 3.4, "boot": 100.2}).as_json()
+    untimed = Outcome("debian-13", "6.12").as_json()
+    del untimed["seconds"]
+    missing = Outcome("ubuntu-24.04", "", not_run="no archive").as_json()
+    assert "| Seconds it took | 104 | not noted | not run |" in page([timed, untimed, missing])
+
+
+def test_the_page_can_be_made_of_every_kernel_and_the_extra_ones_are_no_failure_when_missing() -> None:
+    assert page([Outcome(stock.name, "1").as_json() for stock in KERNELS])
+    assert not any(stock.is_extra and stock.is_required for stock in KERNELS)
+
+
+PROJECT = """\
+[build-system]
+requires = ["hatchling"]
+[project]
+dependencies = ["click"]
+[tool.ruff]
+line-length = 1
+"""
+
+
+@pytest.mark.parametrize(("change", "is_another"), [("click", True), ("hatchling", True), ("ruff", False)])
+def test_an_image_is_another_one_only_with_what_is_in_it(
+    tmp_path: Path, change: str, *, is_another: bool
+) -> None:
+    project = tmp_path / "pyproject.toml"
+    project.write_text(PROJECT)
+    before = digest(*recipe(project))
+    project.write_text(PROJECT.replace(change, f"{change}-x"))
+    assert (digest(*recipe(project)) != before) == is_another
 
 
 def test_each_feature_has_tests_and_each_such_test_has_a_feature() -> None:

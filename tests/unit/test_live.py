@@ -221,3 +221,17 @@ def test_a_record_that_is_none_is_told_also_when_no_attempt_is_lost_with_it() ->
     assert live.books.account().dropped == {}
     (told,) = live.faults
     assert "truncated" in told
+
+
+def test_environments_that_nothing_came_of_are_counted() -> None:
+    def fail(_: Event) -> None:
+        raise RuntimeError("can't start new thread")
+
+    block = b"GITLAB_CI=true\0"
+    head = records.header(wire.KIND_ENVIRONMENT, EXIT.process, 1)
+    environment = records.record(wire.ENVIRONMENT_RECORD, head, len(block), 0, len(block)) + block
+    live = Live([environment, records.exited(EXIT)])
+    live.handle = fail
+    live.source.pump()
+    assert live.source.failed_environments == 1
+    assert len(live.faults) == 1, "of the first fault"

@@ -225,3 +225,13 @@ def test_who_is_not_known_is_told_to_be_so(tmp_path: Path) -> None:
     )
     seen = Seen([started(), nobody], tmp_path, [])
     assert seen.lines == ["novel: a program that isn't known → _other, not in the baseline"]
+
+
+@pytest.mark.parametrize(("attempts", "is_told"), [(3, True), (0, False)])
+def test_bytes_of_peers_that_arent_told_apart_are_no_new_destination(
+    tmp_path: Path, attempts: int, is_told: bool
+) -> None:
+    others = AGGREGATE._replace(process=ROOT, is_other=True, attempts=attempts, bytes_sent=10)
+    seen = Seen([started(), others], tmp_path, known(NAME))
+    (span,) = seen.egress
+    assert (span["attributes"].get("egress.novel"), len(seen.records)) == (is_told or None, int(is_told))

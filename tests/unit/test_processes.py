@@ -25,6 +25,7 @@ from exporter.events import (
     Flowed,
     Forked,
     Found,
+    Metered,
     ProcessKey,
     Switched,
     Tampered,
@@ -346,7 +347,7 @@ def feed(life: Life, event: Event) -> Program | None:
             return None
         case Found():
             return life.table.found(event)
-        case Flowed() | Environment() | Asked() | Answered() | Switched():
+        case Flowed() | Metered() | Environment() | Asked() | Answered() | Switched():
             return None
 
 

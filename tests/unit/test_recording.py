@@ -30,6 +30,7 @@ from exporter.events import (
     Exited,
     Flowed,
     Forked,
+    Metered,
     Outcome,
     ProcessKey,
     Stage,
@@ -81,7 +82,9 @@ EVENTS = st.one_of(
         U32,
         U64,
         U32,
+        st.booleans(),
     ),
+    st.builds(Metered, TIMES, U64, TIMES, SUMS, SUMS),
     st.builds(
         Flowed,
         TIMES,

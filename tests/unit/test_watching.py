@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
@@ -14,10 +16,13 @@ from exporter.jobs.detect import detect
 from exporter.kernel.registry import Registered, Standing, run_hash
 from exporter.programs import Image
 from exporter.watched import IDLE_S, QUIET_S, SETTLE_S
-from exporter.watching import HOST_TRACE_S, JOBS_MAX
+from exporter.watching import HOST_TRACE_S, JOBS_MAX, WITHOUT_ROOM, NoGovernor
 from tests.unit.jobs.documented import documented_providers, environment
 from tests.unit.samples import CLOCK
 from tests.unit.watches import AGENT, SECOND, Host, block, gitlab, job_spans, leaves, watched
+
+if TYPE_CHECKING:
+    from exporter.jobs.model import Job
 
 IDS = detect(gitlab()).ids
 TRACE, SPAN = f"{IDS.trace_id:032x}", f"{IDS.job_span_id:016x}"
@@ -365,6 +370,38 @@ def test_more_jobs_than_there_is_room_for_are_told_with_the_host(tmp_path: Path)
         account = host.stops()
     assert sum(leaf["attributes"]["egress.attribution"] == "host" for leaf in leaves(host.spans())) == 5
     assert account.exported == JOBS_MAX + 5
+
+
+class Refusing:
+    """The kernel has no memory for what a job would be held to."""
+
+    refuses = True
+    over, end, others = NoGovernor.over, NoGovernor.end, NoGovernor.others
+
+    def begin(self, _scope: int, _job: Job, _standing: object) -> None:
+        if self.refuses:
+            raise OSError(errno.ENOMEM, "no memory")
+
+    def overflow(self) -> int:
+        return WITHOUT_ROOM
+
+
+def test_a_job_that_cannot_be_held_is_of_those_without_room_until_it_can(tmp_path: Path) -> None:
+    with watched(tmp_path) as host:
+        governor = Refusing()
+        host.jobs._governor = governor
+
+        def scope_of_a_step() -> int:
+            program = host.pipeline.table.of(host.starts(gitlab()))
+            assert program
+            return program.scope
+
+        assert [scope_of_a_step(), scope_of_a_step()] == [WITHOUT_ROOM] * 2
+        assert (host.began, host.jobs.turned_away) == ([], 2)
+        governor.refuses = False
+        assert scope_of_a_step() > WITHOUT_ROOM
+        assert len(host.began) == 1
+        host.stops()
 
 
 @given(

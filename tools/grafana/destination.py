@@ -200,7 +200,7 @@ def _over_time() -> list[Panel]:
         ),
         over_time(
             "Payload",
-            "What went each way, counted when a connection ends.",
+            "What went each way, of TCP and UDP, counted once it is over.",
             [
                 Curve(f"sum({added(SCOPE.sent, INTERVAL)})", "sent"),
                 Curve(f"sum({added(SCOPE.received, INTERVAL)})", "received"),

@@ -126,10 +126,10 @@ def _destinations() -> list[Panel]:
         ),
         rows(
             "Payload by destination",
-            "What went each way on connections that ended.",
+            "What went each way, of TCP and UDP, once it is over.",
             [added_by((HOST,), SCOPE.sent), added_by((HOST,), SCOPE.received)],
             [DESTINATION, *columns.sent_and_received("A", "B")],
-            no_value="No connection carried anything",
+            no_value="Nothing was carried",
         ),
         rows(
             "Chains of programs",
@@ -159,7 +159,7 @@ def _over_time() -> list[Panel]:
         ),
         over_time(
             "Sent by destination",
-            "Payload that left, counted when a connection ends.",
+            "Payload that left, of TCP and UDP, counted once it is over.",
             [sums(HOST, SCOPE.sent)],
             unit=BYTES,
             links=(to_destination,),

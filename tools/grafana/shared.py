@@ -92,7 +92,7 @@ def attempts(scope: Scope) -> Panel:
 
 def payload(scope: Scope) -> list[Panel]:
     """How much went each way."""
-    told = "Payload of connections that ended."
+    told = "Payload of TCP and UDP that is over."
     return [
         number("Sent", told, total(scope.sent), unit=BYTES),
         number("Received", told, total(scope.received), unit=BYTES),

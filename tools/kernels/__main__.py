@@ -8,8 +8,9 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 from rich.console import Console
 from rich.table import Table
@@ -20,20 +21,26 @@ from tools.kernels.machine import pack_checkout
 from tools.kernels.matrix import KERNELS, Stock
 from tools.kernels.results import FEATURES, Outcome
 from tools.kernels.roots import make_root
-from tools.kernels.trying import THIS_MACHINE, Made, in_a_machine, on_this_machine
+from tools.kernels.trying import THIS_MACHINE, Made, in_a_machine, on_this_machine, test_files
 from tools.kernels.unpacked import Kernel, fetch
 
 OUTCOMES = RESULTS / "results.json"
+_SHORT = (THIS_MACHINE, *(stock.name for stock in KERNELS if stock.is_too_old))
+"""What takes a minute: it begins last, so that all end at about the same time."""
 _TABLE_WIDTH = 250
 
 
 def main() -> int:
     """Returns the exit status."""
-    names = [stock.name for stock in KERNELS]
+    extras = [stock.name for stock in KERNELS if stock.is_extra]
+    names = [stock.name for stock in KERNELS if not stock.is_extra]
     parser = argparse.ArgumentParser(prog="python -m tools.kernels", description=__doc__)
     parser.add_argument("--fetch", action="store_true", help="prepare all that takes long, and boot nothing")
     parser.add_argument(
-        "--only", action="append", choices=[*names, THIS_MACHINE], help="one; may be repeated"
+        "--only", action="append", choices=[*names, *extras, THIS_MACHINE], help="one; may be repeated"
+    )
+    parser.add_argument(
+        "--also", action="append", default=[], choices=extras, help="one that isn't tried unless asked for"
     )
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="how many at once")
     asked = parser.parse_args()
@@ -41,14 +48,14 @@ def main() -> int:
         print("kernels: needs root, on an x86-64", file=sys.stderr)
         return 2
     with ThreadPoolExecutor(asked.jobs) as pool:
-        chosen = [stock for stock in KERNELS if stock.name in (asked.only or names)]
+        chosen = [stock for stock in KERNELS if stock.name in [*(asked.only or names), *asked.also]]
         made, kernels = _prepare(pool, chosen)
         if asked.fetch:
             return _tell_fetched(kernels)
-        tried = [pool.submit(_try, stock, kernel, made) for stock, kernel in kernels.items()]
+        jobs = {stock.name: partial(_try, stock, kernel, made) for stock, kernel in kernels.items()}
         if not asked.only or THIS_MACHINE in asked.only:
-            tried.append(pool.submit(lambda: _told(on_this_machine(made))))
-        outcomes = [each.result() for each in tried]
+            jobs[THIS_MACHINE] = partial(_here, made)
+        outcomes = _all_tried(pool, jobs)
     OUTCOMES.write_text(json.dumps([outcome.as_json() for outcome in outcomes], indent=1) + "\n")
     return _report(outcomes)
 
@@ -63,10 +70,16 @@ def _prepare(
     RESULTS.mkdir(parents=True, exist_ok=True)
     checkouts = {suite: RESULTS / f"checkout-{suite}.tar" for suite in roots}
     for suite, target in checkouts.items():
-        pack_checkout(roots[suite], target)
+        pack_checkout(roots[suite], test_files(), target)
     made = Made(roots, checkouts, test_programs(roots["bookworm"]))
     print(f"kernels: prepared in {time.monotonic() - began_s:.0f} s", flush=True)
     return made, kernels
+
+
+def _all_tried(pool: ThreadPoolExecutor, jobs: Mapping[str, Callable[[], Outcome]]) -> list[Outcome]:
+    """Side by side; what came of each, in their order."""
+    begun = {name: pool.submit(jobs[name]) for name in sorted(jobs, key=lambda name: name in _SHORT)}
+    return [begun[name].result() for name in jobs]
 
 
 def _fetched(stock: Stock) -> Kernel | UnavailableError:
@@ -86,6 +99,10 @@ def _try(stock: Stock, kernel: Kernel | UnavailableError, made: Made) -> Outcome
     if isinstance(kernel, Kernel):
         return _told(in_a_machine(kernel, made))
     return Outcome(stock.name, "", not_run=str(kernel))
+
+
+def _here(made: Made) -> Outcome:
+    return _told(on_this_machine(made))
 
 
 def _told(outcome: Outcome) -> Outcome:

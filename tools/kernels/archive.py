@@ -15,7 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
-from tools.kernels.folders import CACHE, UnavailableError, made_once
+from tools.kernels.folders import CACHE, UnavailableError, locked, made_once
 
 DEBIAN_KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 UBUNTU_KEYRING = "usr/share/keyrings/ubuntu-archive-keyring.gpg"
@@ -109,18 +109,19 @@ Signed-By: {keyring}
 
 
 class Index:
-    """What suites of an archive have, kept from one run to the next."""
+    """What suites of an archive have, kept from one run to the next; apt can't be asked twice at once."""
 
     def __init__(self, archive: Archive, suites: Sequence[str]) -> None:
         """Nothing is asked yet. Raises UnavailableError without the archive's keys."""
         self._url = archive.url()
         self._folder = folder = CACHE / "apt" / f"{archive.name.lower()}-{suites[0]}"
-        for name in ("lists/partial", "archives/partial"):
-            (folder / name).mkdir(parents=True, exist_ok=True)
-        (folder / "status").touch()
-        (folder / "apt.conf").write_text(_APT.format(folder=folder))
         sources = _SOURCES.format(url=self._url, suites=" ".join(suites), keyring=archive.keyring())
-        (folder / "archive.sources").write_text(sources)
+        with locked(folder):
+            for name in ("lists/partial", "archives/partial"):
+                (folder / name).mkdir(parents=True, exist_ok=True)
+            (folder / "status").touch()
+            (folder / "apt.conf").write_text(_APT.format(folder=folder))
+            (folder / "archive.sources").write_text(sources)
 
     def update(self) -> None:
         """Ask the archive what is new. Raises UnavailableError."""
@@ -156,5 +157,8 @@ class Index:
 
     def _run(self, *command: str, cwd: Path | None = None) -> str:
         environment = {**os.environ, "APT_CONFIG": str(self._folder / "apt.conf"), "LC_ALL": "C.UTF-8"}
-        done = subprocess.run(command, env=environment, cwd=cwd, capture_output=True, text=True, check=True)
+        with locked(self._folder):
+            done = subprocess.run(
+                command, env=environment, cwd=cwd, capture_output=True, text=True, check=True
+            )
         return done.stdout

@@ -25,6 +25,10 @@ class Stock:
     """It is to be refused, and nothing else is tried."""
     is_required: bool = True
     """Whether it is a failure that its archive can't be reached."""
+    is_compiled_on: bool = False
+    """Whether `doctor` compiles on it, which takes a minute; elsewhere it gets what was compiled ahead."""
+    is_extra: bool = False
+    """It is tried only where it is asked for."""
 
 
 KERNELS = (
@@ -38,7 +42,7 @@ KERNELS = (
         "bookworm",
         is_required=False,
     ),
-    Stock("debian-12", "6.1", DEBIAN, ("bookworm",), "linux-image-amd64", "bookworm"),
+    Stock("debian-12", "6.1", DEBIAN, ("bookworm",), "linux-image-amd64", "bookworm", is_compiled_on=True),
     Stock(
         "ubuntu-24.04",
         "6.8",
@@ -47,6 +51,16 @@ KERNELS = (
         "linux-image-generic",
         "bookworm",
         is_required=False,
+    ),
+    Stock(
+        "ubuntu-24.04-hwe",
+        "6.17",
+        UBUNTU,
+        ("noble", "noble-updates"),
+        "linux-image-generic-6.17",  # what -hwe-24.04 needed before 7.0
+        "bookworm",
+        is_required=False,
+        is_extra=True,
     ),
     Stock("debian-13", "6.12", DEBIAN, ("trixie",), "linux-image-amd64", "trixie"),
     Stock("debian-13-backports", "", DEBIAN, ("trixie-backports",), "linux-image-amd64", "trixie"),

@@ -13,6 +13,7 @@ from typing import Any
 
 from tools.checked_in import bring_up_to_date
 from tools.kernels.folders import CHECKOUT, RESULTS
+from tools.kernels.matrix import KERNELS
 from tools.kernels.results import FEATURES, Outcome
 
 DATA = CHECKOUT / "docs/kernels.json"
@@ -23,6 +24,7 @@ _DISTRIBUTIONS = {
     "ubuntu-22.04": "Ubuntu 22.04",
     "debian-12": "Debian 12",
     "ubuntu-24.04": "Ubuntu 24.04",
+    "ubuntu-24.04-hwe": "Ubuntu 24.04, HWE 6.17",
     "debian-13": "Debian 13",
     "debian-13-backports": "Debian 13, backports",
     "this machine": "the machine of the run itself",
@@ -38,12 +40,14 @@ The last column is the machine of the run itself, whose kernel is no distributio
 
 This page is generated from the results of the last run of each, by `make kernels` after `make test-kernels`.
 The tests are those of `make test` that carry `@pytest.mark.everywhere`, and **yes** is that all of them
-passed; a denial is held to what arrived on the other side, which is nothing.
+passed; a denial is held to what arrived on the other side, which is nothing. Seconds are by the clock, with
+as many kernels tried at once as that machine had processors.
 
 """
 TAIL = """
 The programs were compiled ahead of the boot, for the kernel's own offsets, by BCC with {compilers}.
-Only `doctor` compiles where it runs, with the BCC of its Debian.
+Only `doctor` compiles where it runs, with the BCC of its Debian, on {compiled_on}
+and the machine of the run itself; on the others that takes a minute more, and it got what was compiled ahead.
 
 Of arm64 nothing was run. On any machine, `ci-egress doctor` tries the kernel that runs, and says what is
 missing.
@@ -58,12 +62,23 @@ def page(outcomes: list[dict[str, Any]]) -> str:
     lines.append(
         _row("Tried on", [outcome["day"] if outcome["release"] else _NOT_RUN for outcome in outcomes])
     )
+    lines.append(_row("Seconds it took", [_seconds(outcome) for outcome in outcomes]))
     for feature, told in FEATURES.items():
         lines.append(_row(told, [_cell(outcome, feature) for outcome in outcomes]))
     compilers: list[str] = next((outcome["compilers"] for outcome in outcomes if outcome["compilers"]), [])
     left_out = [f"{_title(outcome)}: {outcome['not_run']}" for outcome in outcomes if outcome["not_run"]]
     missing = f"\nNot run: {'; '.join(left_out)}.\n" if left_out else ""
-    return HEAD + "\n".join(lines) + "\n" + missing + TAIL.format(compilers=" and ".join(compilers))
+    return (
+        HEAD
+        + "\n".join(lines)
+        + "\n"
+        + missing
+        + TAIL.format(compilers=" and ".join(compilers), compiled_on=_compiled_on())
+    )
+
+
+def _compiled_on() -> str:
+    return ", ".join(_DISTRIBUTIONS[stock.name] for stock in KERNELS if stock.is_compiled_on)
 
 
 def _title(outcome: dict[str, Any]) -> str:
@@ -72,6 +87,10 @@ def _title(outcome: dict[str, Any]) -> str:
 
 def _release(outcome: dict[str, Any]) -> str:
     return f"`{outcome['release']}`" if outcome["release"] else _NOT_RUN
+
+
+def _seconds(outcome: dict[str, Any]) -> str:
+    return str(outcome.get("seconds") or "not noted") if outcome["release"] else _NOT_RUN
 
 
 def _cell(outcome: dict[str, Any], feature: str) -> str:

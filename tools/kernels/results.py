@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 FEATURES = {
     "offsets": "Members of kernel structs found in its BTF",
     "verifier": "Every program taken by the verifier, from either compiler",
-    "doctor": "`doctor` compiles, attaches and detaches them",
+    "doctor": "`doctor` misses nothing; it attaches and detaches them",
     "connects": "Connects, IPv4 and IPv6",
     "udp": "UDP, IPv4 and IPv6",
     "lineage": "Lineage",
@@ -76,6 +76,7 @@ class Outcome:
             "day": datetime.now(UTC).date().isoformat(),
             "compilers": list(self.compilers),
             "not_run": self.not_run,
+            "seconds": round(sum(self.seconds.values())),
             "features": cells,
         }
 

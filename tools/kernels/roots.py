@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,11 +27,10 @@ PACKAGES = (
 )
 """What `make setup` installs, what the tests call, and what makes image, programs and initrd."""
 _HERE = Path(__file__).parent
-_RECIPE = (
-    *(_HERE / name for name in ("image.sh", "guest.sh")),
-    *(CHECKOUT / name for name in ("pyproject.toml", "constraints.txt")),
-)
-_IMAGE = "root.ext4"
+_PYPROJECT = CHECKOUT / "pyproject.toml"
+_READ_BY_PIP = ("build-system", "project")
+"""Tables of pyproject.toml; the others are for tools that aren't in there."""
+_IMAGE, _VENV = "root.ext4", "venv.tar"
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,8 @@ class Root:
     """As debian-root.sh made it; its BCC is one of the compilers."""
     image: Path
     """The same with .venv."""
+    venv: Path
+    """That alone, as a tar file."""
 
     @property
     def busybox(self) -> Path:
@@ -67,19 +69,26 @@ def in_root(folder: Path, *command: str, kept: Path | None = None) -> list[str]:
     return [str(CHECKOUT / "tools/in-root.sh"), *keeping, str(folder), *command]
 
 
+def recipe(pyproject: Path = _PYPROJECT) -> tuple[object, ...]:
+    """All that the image is made from, but for the root: with a change of it, the image is another one."""
+    project = tomllib.loads(pyproject.read_text())
+    scripts = (_HERE / name for name in ("image.sh", "guest.sh"))
+    return *scripts, CHECKOUT / "constraints.txt", *(project[table] for table in _READ_BY_PIP)
+
+
 def make_root(suite: str) -> Root:
     """Some minutes the first time."""
     script = CHECKOUT / "tools/debian-root.sh"
     done = subprocess.run([script, suite, *PACKAGES], stdout=subprocess.PIPE, text=True, check=True)
     folder = Path(done.stdout.strip())
-    target = CACHE / f"root-{suite}-{digest(folder.name, *_RECIPE)}"
+    target = CACHE / f"root-{suite}-{digest(folder.name, *recipe())}"
     with made_once(target) as unfinished:
         if unfinished:
             _make_image(folder, unfinished)
     for older in CACHE.glob(f"root-{suite}-{'[0-9a-f]' * 12}"):
         if older != target:
             shutil.rmtree(older, ignore_errors=True)
-    return Root(suite, folder, target / _IMAGE)
+    return Root(suite, folder, target / _IMAGE, target / _VENV)
 
 
 def _make_image(root: Path, unfinished: Path) -> None:
@@ -87,5 +96,6 @@ def _make_image(root: Path, unfinished: Path) -> None:
     written.mkdir()
     command = in_root(root, "/src/tools/kernels/image.sh", f"/image/{_IMAGE}", kept=written)
     subprocess.run(command, check=True)
-    (written / "upper/image" / _IMAGE).rename(unfinished / _IMAGE)
+    for name in (_IMAGE, _VENV):
+        (written / "upper/image" / name).rename(unfinished / name)
     shutil.rmtree(written)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from exporter.errors import KernelError
 from exporter.kernel.btf import VMLINUX
-from tools.kernels.ahead import compile_for, keep_for_the_next_start, offsets_in, put
+from tools.kernels.ahead import compile_for, keep_for_the_next_start, offsets_in, put, put_compiler
 from tools.kernels.folders import CHECKOUT, RESULTS
 from tools.kernels.machine import boot
 from tools.kernels.results import FEATURES, ON_A_KERNEL_TOO_OLD, Check, Outcome, checks_in, unseen
@@ -44,6 +44,15 @@ class Made:
     programs: Path
 
 
+def test_files() -> list[str]:
+    """Those that have tests for every kernel, from the checkout on."""
+    return [
+        str(path.relative_to(CHECKOUT))
+        for path in sorted((CHECKOUT / "tests").rglob("test_*.py"))
+        if "pytest.mark.everywhere(" in path.read_text()
+    ]
+
+
 def in_a_machine(kernel: Kernel, made: Made) -> Outcome:
     """Offsets, both compilers, and then all tests in one boot; one that is too old has to be refused."""
     stock, results = kernel.stock, _empty(RESULTS / kernel.stock.name)
@@ -53,6 +62,8 @@ def in_a_machine(kernel: Kernel, made: Made) -> Outcome:
         checks, wanted = _made_ahead(kernel.btf.read_bytes(), made, results, stock.root), tuple(FEATURES)
     seconds = {"ahead": time.monotonic() - began_s}
     if all(check.ok for check in checks):
+        if not (stock.is_compiled_on or stock.is_too_old):
+            put_compiler(results / "ahead", _COMPILERS[stock.root])
         job = _JOB.format(command=_pytest(".venv/bin/python", Path("/results"), is_too_old=stock.is_too_old))
         over = boot(kernel, made.roots[stock.root], made.checkouts[stock.root], results, job)
         checks += _checks(results, over.status, over.story())
@@ -106,15 +117,10 @@ def _made_ahead(btf: bytes, made: Made, results: Path, own_root: str) -> list[Ch
 
 def _pytest(python: str, results: Path, *, is_too_old: bool) -> str:
     """The tests that carry `everywhere`, those of one feature on a kernel that is to be refused."""
-    files = [
-        str(path.relative_to(CHECKOUT))
-        for path in sorted((CHECKOUT / "tests").rglob("test_*.py"))
-        if "pytest.mark.everywhere(" in path.read_text()
-    ]
     which = "everywhere(feature='refusal')" if is_too_old else "everywhere"
     return (
         f'{python} -m pytest -p no:cacheprovider -m "{which}" -o timeout={_TEST_LIMIT_S} --durations=15 -v'
-        f" --made-ahead={results}/ahead --junitxml={results}/tests.xml {' '.join(files)}"
+        f" --made-ahead={results}/ahead --junitxml={results}/tests.xml {' '.join(test_files())}"
     )
 
 

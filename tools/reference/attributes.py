@@ -135,7 +135,8 @@ EGRESS = (
     Attribute(
         "egress.attempts",
         INT,
-        "how many acts it stands for; more than 1 where repeats were only counted",
+        "how many acts it stands for; more than 1 where repeats were only counted, 0 where only more bytes of"
+        " theirs came",
         "1",
     ),
     Attribute(
@@ -150,8 +151,19 @@ EGRESS = (
         "the errno's name: `EPERM` of what was denied, else why it failed",
         "ECONNREFUSED",
     ),
-    Attribute("egress.bytes_sent", INT, "payload, when the connection is over; missing of datagrams", "259"),
-    Attribute("egress.bytes_received", INT, "the same, the other way", "1400"),
+    Attribute(
+        "egress.bytes_sent",
+        INT,
+        "payload: of TCP, when the connection is over; of UDP, what left until its socket acted again, or was"
+        " closed. Missing of other protocols, and where it isn't known",
+        "259",
+    ),
+    Attribute(
+        "egress.bytes_received",
+        INT,
+        "the same, the other way; to UDP, what came from `network.peer.address` and its port",
+        "1400",
+    ),
     Attribute("egress.rtt_us", INT, "the smoothed round-trip time, in microseconds", "180"),
     Attribute(
         "egress.verdict",

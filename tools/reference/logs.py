@@ -78,6 +78,8 @@ _KINDS = {
     "by that as well",
     "stopped": "with --end-folder, `ci-egress stop` was called",
     "end": "with --end-folder, the end was asked for without the token",
+    "fault": "something went wrong in a watch, as where a job takes all that a limit leaves to both; "
+    "it goes on, and what is denied stays denied",
 }
 
 
@@ -107,6 +109,7 @@ def _check() -> None:
         *tampering.KINDS.values(),
         *tampering.LOST,
         tampering.END,
+        tampering.FAULT,
         steering.POLICY,
         steering.STOPPED,
     }

@@ -41,7 +41,7 @@ ATTRIBUTES = {
 _NOTES = {
     "cicd.egress.connections": "Aggregated attempts count, too. `egress.novel` is there with a baseline, "
     "`egress.lineage` (joined with `>`) with `--metric-lineage`. Exemplars have the egress span's trace.",
-    "cicd.egress.io": "`transmit` and `receive`; counted when a connection ends. What datagrams carry isn't.",
+    "cicd.egress.io": "`transmit` and `receive`: payload of TCP and UDP, counted with the span that has it.",
     "cicd.egress.connect.duration": "Each bucket has a span as exemplar.",
     "cicd.egress.jobs": "",
     "cicd.egress.enforcing": "1 where what the policy denies fails, by what is in force in the kernel; else "

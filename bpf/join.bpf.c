@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only
+/*
+ * Multicast groups that a job joins. The kernel tells the network of each, by a report (IGMP, MLD)
+ * that no hook sees, and the group's address can carry what somebody chose: so joining is taken for
+ * sending that report to the group. By lo nothing is reported.
+ */
+#define SOL_IP 0
+#define SOL_IPV6 41
+#define IPPROTO_IGMP 2
+#define IP_ADD_MEMBERSHIP 35
+#define IP_ADD_SOURCE_MEMBERSHIP 39
+#define IPV6_ADD_MEMBERSHIP 20
+#define MCAST_JOIN_GROUP 42
+#define MCAST_JOIN_SOURCE_GROUP 46
+#define GROUP_REQUEST_FAMILY 8 /* in struct group_req, like the next two */
+#define GROUP_REQUEST_IPV4 12
+#define GROUP_REQUEST_IPV6 16
+
+/* A group to be joined, and the interface's number; 0 where the kernel chooses it. */
+struct join {
+	union address group;
+	u32 interface;
+};
+
+static inline void read_ipv4_group(const u8 *at, union address *group)
+{
+	group->words[2] = bpf_htonl(0xffff);
+	group->words[3] = *(const u32 *)at;
+}
+
+static inline void read_ipv6_group(const u8 *at, union address *group)
+{
+	group->words[0] = ((const u32 *)at)[0];
+	group->words[1] = ((const u32 *)at)[1];
+	group->words[2] = ((const u32 *)at)[2];
+	group->words[3] = ((const u32 *)at)[3];
+}
+
+/* struct ip_mreqn, ip_mreq or ip_mreq_source: the second one has no number, the third a source. */
+static inline int read_ipv4_join(const u8 *value, const u8 *end, s32 option, struct join *join)
+{
+	if (value + 8 > end)
+		return 0;
+	read_ipv4_group(value, &join->group);
+	join->interface = *(const u32 *)(value + 4) == bpf_htonl(0x7f000001) ? LOOPBACK : 0;
+	if (option == IP_ADD_MEMBERSHIP && value + 12 <= end && *(const u32 *)(value + 8))
+		join->interface = *(const u32 *)(value + 8);
+	return 1;
+}
+
+static inline int read_ipv6_join(const u8 *value, const u8 *end, struct join *join)
+{
+	if (value + 20 > end)
+		return 0;
+	read_ipv6_group(value, &join->group);
+	join->interface = *(const u32 *)(value + 16);
+	return 1;
+}
+
+/* struct group_req, or group_source_req, which begins likewise. */
+static inline int read_any_join(const u8 *value, const u8 *end, struct join *join)
+{
+	if (value + GROUP_REQUEST_IPV6 + 16 > end)
+		return 0;
+	join->interface = *(const u32 *)value;
+	if (*(const u16 *)(value + GROUP_REQUEST_FAMILY) == AF_INET6)
+		read_ipv6_group(value + GROUP_REQUEST_IPV6, &join->group);
+	else
+		read_ipv4_group(value + GROUP_REQUEST_IPV4, &join->group);
+	return 1;
+}
+
+/* Returns whether it is one, and whole: what isn't, the kernel refuses. */
+static inline int read_join(struct bpf_sockopt *ctx, struct join *join)
+{
+	const u8 *value = ctx->optval, *end = ctx->optval_end;
+	s32 level = ctx->level, option = ctx->optname;
+
+	if (level != SOL_IP && level != SOL_IPV6)
+		return 0;
+	if (option == MCAST_JOIN_GROUP || option == MCAST_JOIN_SOURCE_GROUP)
+		return read_any_join(value, end, join);
+	if (level == SOL_IPV6)
+		return option == IPV6_ADD_MEMBERSHIP && read_ipv6_join(value, end, join);
+	return (option == IP_ADD_MEMBERSHIP || option == IP_ADD_SOURCE_MEMBERSHIP) &&
+	       read_ipv4_join(value, end, option, join);
+}
+
+/* Where the policy of the current task's job is enforced, whether it denies this; then it is told.
+ */
+static inline int is_denied_join(struct bpf_sockopt *ctx)
+{
+	struct join join = {};
+
+	if (!read_join(ctx, &join) || join.interface == LOOPBACK || !is_enforced())
+		return 0;
+
+	u64 task = bpf_get_current_task();
+	u32 pid = number_at(task, TASK_TGID);
+	struct proc_value *proc = process_of(pid);
+	struct act_value act = { .key.act = ACT_SEND };
+
+	if (!proc)
+		return 0;
+	act.key.protocol = ctx->level == SOL_IP ? IPPROTO_IGMP : IPPROTO_ICMPV6;
+	__builtin_memcpy(act.key.peer, join.group.bytes, sizeof(act.key.peer));
+	judge(&act, proc, 0);
+	FORGET(act);
+	if (act.key.verdict != VERDICT_DENY)
+		return 0;
+	act.tid = number_at(task, TASK_PID);
+	act.uid = number_at(pointer_at(task, TASK_CRED), CRED_UID);
+	report(&act, pid, proc, 0, CARE_ONCE);
+	return 1;
+}

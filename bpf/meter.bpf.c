@@ -1,0 +1,273 @@
+// SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only
+/*
+ * The payload of datagrams, by the act that they are of: the latest one of their socket. What a
+ * packet's header says tells most of them; behind NAT it names another address, and then the thread
+ * that acted is the one that sends. What can't be told is counted as of other peers, never guessed.
+ */
+#define IPV4_BYTES 20
+#define IPV6_BYTES 40
+#define UDP_BYTES 8
+#define PLAIN_IPV4 0x45 /* how a header without options begins */
+#define NO_THREAD (~0U)
+
+/* The far end of a datagram, and how much it carries. */
+struct datagram {
+	union address end;
+	u64 bytes;
+	u32 tid; /* the sender's, where the address doesn't tell; 0: it arrived */
+	u16 port;
+};
+
+static inline int is_metered(const struct bpf_sock *sk)
+{
+	return sk->protocol == IPPROTO_UDP && sk->type != SOCK_RAW;
+}
+
+/* Of a datagram socket; null: no process of a job acted on it. */
+static inline struct last_peer *latest(struct bpf_sock *sk)
+{
+	return is_metered(sk) ? lasts.sk_storage_get((void *)sk, 0, 0) : 0;
+}
+
+static inline int is_same_peer(const struct flow_key *key, const struct flow_key *other)
+{
+	const u64 *peer = (const void *)key->peer, *other_peer = (const void *)other->peer;
+
+	return peer[0] == other_peer[0] && peer[1] == other_peer[1] &&
+	       key->peer_port == other->peer_port;
+}
+
+/* A datagram that is sent without an act of its own goes to whom the socket is connected to. */
+static inline u32 gets_mixed(const struct flow_key *before, const struct flow_key *key)
+{
+	if (!before->act)
+		return 0;
+	return before->act != key->act || (key->act == ACT_CONNECT && !is_same_peer(before, key));
+}
+
+/* Under the lock: from now on datagrams are of *act, or of none. */
+static inline void set_act(struct last_peer *last, const struct act_value *act, u32 metering,
+			   u32 window, u32 slot)
+{
+	last->bytes_sent = last->bytes_received = 0;
+	last->metering = metering;
+	last->window = window - 1; /* not to be believed while it is being written */
+	asm volatile("" ::: "memory");
+	if (act) {
+		last->is_mixed |= gets_mixed(&last->act.key, &act->key);
+		last->act = *act;
+	} else {
+		last->act.key.act = 0;
+	}
+	last->slot = slot;
+	asm volatile("" ::: "memory");
+	last->window = window;
+}
+
+/*
+ * Changes the act, and tells what came of the one before, when nobody can add to it any more. No
+ * helper may be called under the lock, so the record is there before; where another thread was
+ * quicker, it isn't needed. Returns 0, and changes nothing, where there is no room for it.
+ *
+ * The record is asked for null once: up to 6.1 the verifier follows the way to "null" at each such
+ * question, also where it knows better, and finds there that nobody let go of it.
+ */
+static inline int tell_and_set_act(struct last_peer *last, const struct act_value *act,
+				   u32 metering, u32 window, u32 slot)
+{
+	u64 at_ns = bpf_ktime_get_boot_ns();
+	struct bytes_record *record = events.ringbuf_reserve(sizeof(*record));
+	u32 is_told;
+
+	count(KIND_BYTES, COUNT_SEEN);
+	if (!record) {
+		count(KIND_BYTES, COUNT_LOST);
+		return 0;
+	}
+	__builtin_memset(record, 0, sizeof(*record));
+	record->header.layout = LAYOUT;
+	record->header.kind = KIND_BYTES;
+	record->header.at_ns = at_ns;
+	bpf_spin_lock((void *)&last->lock);
+	is_told = last->metering == METERING_TOLD;
+	record->cookie = last->act.cookie;
+	record->acted_ns = last->act.at_ns;
+	record->bytes_sent = last->bytes_sent;
+	record->bytes_received = last->bytes_received;
+	set_act(last, act, metering, window, slot);
+	bpf_spin_unlock((void *)&last->lock);
+	if (is_told)
+		events.ringbuf_submit(record, BPF_RB_NO_WAKEUP);
+	else
+		events.ringbuf_discard(record, BPF_RB_NO_WAKEUP);
+	return 1;
+}
+
+/* From now on datagrams are of *act, or of none; where another thread's act comes first, of that.
+ */
+static inline void change_act(struct last_peer *last, const struct act_value *act, u32 metering,
+			      u32 window, u32 slot)
+{
+	u32 was_told = last->metering == METERING_TOLD;
+
+	if (was_told && tell_and_set_act(last, act, metering, window, slot))
+		return;
+	bpf_spin_lock((void *)&last->lock);
+	if (was_told || last->metering != METERING_TOLD)
+		set_act(last, act, metering, window, slot);
+	bpf_spin_unlock((void *)&last->lock);
+}
+
+/* Its last descriptor is closed: whatever arrives now, nobody reads. */
+static inline void close_meter(struct bpf_sock *sk)
+{
+	struct last_peer *last = latest(sk);
+
+	if (last)
+		change_act(last, 0, METERING_NONE, 0, 0);
+}
+
+static inline int is_peer(const struct last_peer *last, const struct datagram *datagram)
+{
+	const u64 *peer = (const void *)last->act.key.peer;
+	const u64 *end = (const void *)datagram->end.bytes;
+
+	return peer[0] == end[0] && peer[1] == end[1] && last->act.key.peer_port == datagram->port;
+}
+
+/* Whether a datagram is of the latest act. Others are of peers that aren't told apart. */
+static inline int is_of_act(const struct last_peer *last, const struct datagram *datagram)
+{
+	if (last->act.key.other) /* to a connected socket only its peer can send */
+		return datagram->tid || last->act.key.act == ACT_CONNECT;
+	if (is_peer(last, datagram))
+		return 1;
+	if (last->is_mixed)
+		return 0;
+	return last->act.key.act == ACT_CONNECT || last->act.tid == datagram->tid;
+}
+
+/* Where it is counted. Nothing is received of an act that the datagram isn't of. */
+static inline void add_elsewhere(struct last_peer *last, const struct datagram *datagram,
+				 u32 window, u32 is_of)
+{
+	u64 sent = datagram->tid ? datagram->bytes : 0, received = datagram->bytes - sent;
+	struct act_value act;
+
+	bpf_spin_lock((void *)&last->lock);
+	act = last->act;
+	bpf_spin_unlock((void *)&last->lock);
+	if (!act.key.act || (!is_of && !sent))
+		return;
+	if (!is_of) {
+		__builtin_memset(act.key.peer, 0, sizeof(act.key.peer));
+		act.key.peer_port = 0;
+		act.key.other = 1;
+		if (act.key.verdict == VERDICT_DENY)
+			act.key.verdict = VERDICT_ALLOW; /* it left */
+	}
+	act.at_ns = bpf_ktime_get_boot_ns();
+
+	u32 slot = count_act(&act, 0, sent, received, window);
+
+	if (!slot)
+		count(KIND_BYTES, COUNT_UNTRACKED);
+	if (!slot || !is_of)
+		return;
+	bpf_spin_lock((void *)&last->lock);
+	if (last->metering == METERING_COUNTED && is_of_act(last, datagram)) {
+		last->slot = slot;
+		last->window = window;
+	}
+	bpf_spin_unlock((void *)&last->lock);
+}
+
+static inline void add_datagram(struct last_peer *last, const struct datagram *datagram)
+{
+	u32 metering, is_of, window = current_window(), is_sent = datagram->tid != 0;
+	u32 slot, counted_window;
+
+	bpf_spin_lock((void *)&last->lock);
+	metering = last->metering;
+	is_of = metering != METERING_NONE && is_of_act(last, datagram);
+	slot = last->slot;
+	counted_window = last->window;
+	if (is_of && metering == METERING_TOLD) {
+		if (is_sent)
+			last->bytes_sent += datagram->bytes;
+		else
+			last->bytes_received += datagram->bytes;
+	}
+	bpf_spin_unlock((void *)&last->lock);
+	if (is_of && metering == METERING_TOLD)
+		return;
+
+	struct aggregate_record *record = slots.lookup(&slot);
+
+	if (!is_of || counted_window != window || !record) {
+		add_elsewhere(last, datagram, window, is_of);
+		return;
+	}
+	if (is_sent)
+		__sync_fetch_and_add(&record->bytes_sent, datagram->bytes);
+	else
+		__sync_fetch_and_add(&record->bytes_received, datagram->bytes);
+}
+
+/* Reads a datagram without extras in its header; returns 0 for others. */
+static inline int read_datagram(struct __sk_buff *skb, u32 is_sent, struct datagram *datagram)
+{
+	const u8 *header = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
+	const u32 *address;
+	const u8 *ports;
+
+	if (header + IPV4_BYTES + UDP_BYTES > end)
+		return 0;
+	if (header[0] == PLAIN_IPV4 && header[9] == IPPROTO_UDP) {
+		address = (const void *)(header + (is_sent ? 16 : 12));
+		datagram->end.words[0] = datagram->end.words[1] = 0;
+		datagram->end.words[2] = bpf_htonl(0xffff);
+		datagram->end.words[3] = address[0];
+		ports = header + IPV4_BYTES;
+		datagram->bytes = skb->len - IPV4_BYTES - UDP_BYTES;
+	} else {
+		if (header + IPV6_BYTES + UDP_BYTES > end || header[0] >> 4 != 6 ||
+		    header[6] != IPPROTO_UDP)
+			return 0;
+		address = (const void *)(header + (is_sent ? 24 : 8));
+		datagram->end.words[0] = address[0];
+		datagram->end.words[1] = address[1];
+		datagram->end.words[2] = address[2];
+		datagram->end.words[3] = address[3];
+		ports = header + IPV6_BYTES;
+		datagram->bytes = skb->len - IPV6_BYTES - UDP_BYTES;
+	}
+	datagram->port = bpf_ntohs(*(const u16 *)(ports + (is_sent ? 2 : 0)));
+	return 1;
+}
+
+/* Whatever the kernel cuts it into on its way, it has one header here. */
+static inline void meter_sent(struct __sk_buff *skb, struct last_peer *last)
+{
+	struct datagram datagram = { .tid = NO_THREAD };
+
+	if (!last->act.key.act || !read_datagram(skb, 1, &datagram))
+		return;
+	if (!is_peer(last, &datagram))
+		datagram.tid = number_at(bpf_get_current_task(), TASK_PID);
+	add_datagram(last, &datagram);
+}
+
+/* The address that NAT gave it is undone before it arrives here. */
+static inline void meter_received(struct __sk_buff *skb)
+{
+	struct bpf_sock *sk = skb->sk;
+	struct datagram datagram = {};
+
+	if (sk)
+		sk = bpf_sk_fullsock(sk);
+	struct last_peer *last = sk ? latest(sk) : 0;
+
+	if (last && last->metering != METERING_NONE && read_datagram(skb, 0, &datagram))
+		add_datagram(last, &datagram);
+}

@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only
+/*
+ * Acts that are only counted, and the bytes of these: by program, peer and outcome, window by
+ * window.
+ */
+#define ALLOW 1
+#define DENY 0	   /* EPERM for the caller */
+#define LOOPBACK 1 /* lo's index, in every network namespace */
+#define AF_INET6 10
+#define SOCK_RAW 3
+#define IPPROTO_ICMP 1
+#define IPPROTO_TCP 6
+#define IPPROTO_UDP 17
+#define IPPROTO_ICMPV6 58
+#define IPPROTO_UDPLITE 136
+
+/* Else LLVM may load through a pointer that it computes, which no socket's and no context's may be.
+ */
+#define LOAD_HERE(value) asm volatile("" : "+r"(value))
+
+/* BCC declares this helper u32, and cookies would collide. */
+static u64 (*cookie_of)(void *) = (void *)BPF_FUNC_get_socket_cookie;
+
+union address {
+	u8 bytes[16];
+	u32 words[4];
+};
+
+static inline u32 current_window(void)
+{
+	u32 zero = 0;
+	struct config_value *value = config.lookup(&zero);
+
+	return value ? value->window : 0;
+}
+
+static inline struct flow_value *find_flow(struct flow_key *key, u32 window)
+{
+	if (window & 1)
+		return flows_odd.lookup(key);
+	return flows_even.lookup(key);
+}
+
+/* Unless it is there: another CPU may have been faster. */
+static inline struct flow_value *note_flow(struct flow_key *key, u32 told, u32 window)
+{
+	struct flow_value value = { .told = told };
+
+	if (window & 1)
+		flows_odd.insert(key, &value);
+	else
+		flows_even.insert(key, &value);
+	return find_flow(key, window);
+}
+
+/* Two CPUs may do so at once for the same key: then both slots count for it. */
+static inline u32 new_slot(const struct act_value *act, u32 window)
+{
+	u32 index = 0;
+
+	if (free_slots.pop(&index))
+		return 0;
+
+	struct aggregate_record *slot = slots.lookup(&index);
+
+	if (!slot)
+		return 0;
+	slot->header.layout = LAYOUT;
+	slot->header.at_ns = act->at_ns;
+	slot->header.started_ns = act->key.started_ns;
+	slot->header.pid = act->key.pid;
+	slot->header.exec_id = act->key.exec_id;
+	slot->parent_pid = act->parent_pid;
+	slot->uid = act->uid;
+	slot->scope = act->scope;
+	slot->peer_port = act->key.peer_port;
+	slot->protocol = act->key.protocol;
+	__builtin_memcpy(slot->peer, act->key.peer, sizeof(slot->peer));
+	slot->act = act->key.act;
+	slot->outcome = act->key.outcome;
+	slot->other = act->key.other;
+	slot->verdict = act->key.verdict;
+	slot->rule = act->rule;
+	slot->policy = act->policy;
+	slot->held = act->held;
+	slot->window = window;
+	slot->header.kind = KIND_AGGREGATE; /* last: a slot without a kind is a free one */
+	return index;
+}
+
+static inline void count_other(const struct act_value *act)
+{
+	u64 key = (u64)act->scope << 16 | act->key.verdict << 8 | act->key.act;
+	u64 *number = others.lookup(&key);
+
+	if (number)
+		__sync_fetch_and_add(number, 1);
+	else
+		count(KIND_ACT, COUNT_LOST);
+}
+
+/* Returns the slot, or 0 where there was none. */
+static inline u32 count_act(struct act_value *act, u64 attempts, u64 bytes_sent, u64 bytes_received,
+			    u32 window)
+{
+	struct flow_value *flow = find_flow(&act->key, window);
+
+	if (!flow)
+		flow = note_flow(&act->key, 0, window);
+
+	u32 index = flow ? flow->slot : 0;
+
+	if (flow && !index) {
+		index = new_slot(act, window);
+		flow->slot = index;
+	}
+
+	struct aggregate_record *slot = slots.lookup(&index);
+
+	if (!index || !slot) {
+		if (attempts)
+			count_other(act);
+		return 0;
+	}
+	__sync_fetch_and_add(&slot->attempts, attempts);
+	__sync_fetch_and_add(&slot->bytes_sent, bytes_sent);
+	__sync_fetch_and_add(&slot->bytes_received, bytes_received);
+	slot->last_ns = bpf_ktime_get_boot_ns();
+	return index;
+}

@@ -1,0 +1,46 @@
+"""What goes wrong while a watch runs is told, and it goes on: without it no further job would be held."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable
+
+from exporter.errors import CiEgressError
+from exporter.limits import limit_hint
+
+_TOLD_MAX = 16
+_GOES_ON = "the watch goes on, and what is denied stays denied"
+
+
+class Faults:
+    """Those of one watch."""
+
+    def __init__(self, tell: Callable[[str, str], object]) -> None:
+        """`tell` gets a line, and where in the code it was."""
+        self._tell = tell
+        self._told: set[tuple[object, ...]] = set()
+
+    def stand(self, part: Callable[[], object]) -> None:
+        """Do `part` as far as it goes."""
+        try:
+            part()
+        except Exception as error:  # noqa: BLE001 - whatever a job brought about
+            self._met(error)
+
+    def _met(self, error: Exception) -> None:
+        """Tell of each kind once."""
+        kind = (type(error), getattr(error, "errno", None), getattr(error, "what", None))
+        if kind in self._told or len(self._told) >= _TOLD_MAX:
+            return
+        self._told.add(kind)
+        said = f"{_said(error)}; {_GOES_ON}"
+        hint = error.hint if isinstance(error, CiEgressError) else limit_hint(said)
+        self._tell(f"{said}; {hint or 'please report this'}", traceback.format_exc())
+
+
+def _said(error: Exception) -> str:
+    if isinstance(error, CiEgressError):
+        return error.what
+    if isinstance(error, MemoryError):
+        return "Cannot allocate memory"
+    return f"{type(error).__name__}: {error}"

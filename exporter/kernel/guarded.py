@@ -1,0 +1,151 @@
+"""The network namespaces that are looked after: in each, the program has to be on every interface."""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+from collections.abc import Callable, Collection
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+from exporter.events import Tampered
+from exporter.kernel.exits import Exits
+from exporter.kernel.networks import LinkNews, inside
+from exporter.kernel.spare import require_share, require_spare
+
+_LATE_S = 1.0
+_TOLD = float("inf")
+_DESCRIPTORS = 3
+"""That a network takes at least: its own, for its news, for the link at its `lo`."""
+
+
+class _Network(NamedTuple):
+    """Holding these keeps it alive, so they are let go of with its processes."""
+
+    descriptor: int
+    news: LinkNews
+    found_at: Path
+    who: Tampered
+    """By whose process it was found."""
+
+    def is_in_use(self, number: int) -> bool:
+        """Whether it is still that of the process, or thread, that it was found by."""
+        with suppress(OSError):
+            return self.found_at.stat().st_ino == number
+        return False
+
+    def close(self) -> None:
+        self.news.close()
+        os.close(self.descriptor)
+
+
+class Guarded:
+    """Those of one instance, by their numbers."""
+
+    def __init__(self, exits: Exits, tell: Callable[[Tampered, int], object]) -> None:
+        """`tell` gets who is somewhere where frames aren't stopped, and the error's number."""
+        self._exits, self._tell = exits, tell
+        self._networks: dict[int, _Network] = {}
+        self._failed: set[int] = set()
+        """Where they can't be stopped; it was told."""
+        self._uncovered: dict[int, float] = {}
+        """Where some interface may have no program yet, and since when; _TOLD once that was told."""
+
+    def __contains__(self, number: int) -> bool:
+        """Whether it is looked after."""
+        return number in self._networks
+
+    def has_failed(self, number: int) -> bool:
+        """Whether it was told that frames can't be stopped there."""
+        return number in self._failed
+
+    @property
+    def is_any_failed(self) -> bool:
+        """Whether that was told of any."""
+        return bool(self._failed)
+
+    @property
+    def is_about_to(self) -> bool:
+        """Whether an interface waits for its program, but for those that take so long that it was told."""
+        return any(since_s != _TOLD for since_s in self._uncovered.values())
+
+    def take_in(self, path: Path, who: Tampered, until_s: float) -> None:
+        """Look after the namespace at `path`, too. Raises OSError when there is none any more.
+
+        By `until_s` (monotonic) as many interfaces as possible have the program, and one of them in any case.
+        """
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        number = os.fstat(descriptor).st_ino
+        if number in self._networks or number in self._failed:
+            os.close(descriptor)
+            return
+        try:
+            require_spare(descriptor)
+            require_share(
+                _DESCRIPTORS * (1 + sum(who.scope == each.who.scope for each in self._networks.values()))
+            )
+            news = inside(descriptor, LinkNews)  # first: no interface may come between
+        except OSError as error:
+            os.close(descriptor)
+            self.fail(number, who, error)
+            return
+        self._networks[number] = _Network(descriptor, news, path, who)
+        try:
+            self._cover(number, until_s)
+        except OSError as error:
+            self._let_go(number)
+            self.fail(number, who, error)
+
+    def look_again(self, *, at_all: bool = False) -> bool:
+        """See where interfaces came or went, or take that to be so everywhere; whether it is so anywhere."""
+        changed = [number for number, network in self._networks.items() if network.news.came() or at_all]
+        for number in changed:
+            self._uncovered.setdefault(number, time.monotonic())
+        return bool(changed)
+
+    def cover(self, until_s: float) -> bool:
+        """Go on with those that have interfaces without the program; whether all are looked after still."""
+        before = len(self._networks)
+        for number in list(self._uncovered):
+            try:
+                self._cover(number, until_s)
+            except OSError:
+                self._let_go(number)
+            if time.monotonic() >= until_s:
+                break
+        return len(self._networks) == before
+
+    def fail(self, number: int, who: Tampered, error: OSError) -> None:
+        """Frames can't be stopped there."""
+        if number not in self._failed:
+            self._failed.add(number)
+            self._tell(who, error.errno or 0)
+
+    def in_use(self) -> set[int]:
+        """Those that are still where they were found."""
+        return {number for number, network in self._networks.items() if network.is_in_use(number)}
+
+    def keep_only(self, numbers: Collection[int], failed: Collection[int] = ()) -> None:
+        """Let go of the others; of those that were told, `failed` stay known as well."""
+        for number in self._networks.keys() - set(numbers):
+            self._let_go(number)
+        self._failed.intersection_update({*numbers, *failed})
+
+    def _cover(self, number: int, until_s: float) -> None:
+        """Put the program on interfaces without it. Raises OSError where the kernel can't do that."""
+        network = self._networks[number]
+        if inside(network.descriptor, partial(self._exits.cover, until_s)):
+            self._uncovered.pop(number, None)
+            return
+        since_s = self._uncovered.pop(number, time.monotonic())
+        if since_s != _TOLD and time.monotonic() - since_s > _LATE_S:
+            since_s = _TOLD
+            self._tell(network.who, errno.EINPROGRESS)
+        self._uncovered[number] = since_s  # behind the others
+
+    def _let_go(self, number: int) -> None:
+        self._uncovered.pop(number, None)
+        self._networks.pop(number).close()

@@ -1,0 +1,47 @@
+"""The names that come up in a directory, as they do: however many there are already."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import struct
+from collections.abc import Iterator
+
+_EVENT = struct.Struct("=iIII")
+_MOVED_TO, _CREATE, _OVERFLOW = 0x80, 0x100, 0x4000  # include/uapi/linux/inotify.h
+_ROOM = 65536
+
+
+class NewNames:
+    """Those of one directory."""
+
+    def __init__(self, directory: int) -> None:
+        """From now on, whatever becomes of its path; `directory` is a descriptor. Raises OSError."""
+        libc = ctypes.CDLL(None, use_errno=True)
+        self._descriptor = libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
+        path = f"/proc/self/fd/{directory}".encode()
+        if self._descriptor < 0 or libc.inotify_add_watch(self._descriptor, path, _CREATE | _MOVED_TO) < 0:
+            code = ctypes.get_errno()
+            if self._descriptor >= 0:
+                os.close(self._descriptor)
+            raise OSError(code, os.strerror(code))
+
+    def close(self) -> None:
+        """Watch no more."""
+        os.close(self._descriptor)
+
+    def take(self) -> list[bytes | None]:
+        """Some of those since the last time, none when there are no more; None: some couldn't be kept."""
+        try:
+            data = os.read(self._descriptor, _ROOM)
+        except BlockingIOError:
+            return []
+        return list(_names(data))
+
+
+def _names(data: bytes) -> Iterator[bytes | None]:
+    at = 0
+    while at < len(data):
+        _, mask, _, length = _EVENT.unpack_from(data, at)
+        at += _EVENT.size + length
+        yield None if mask & _OVERFLOW else data[at - length : at].rstrip(b"\0")
