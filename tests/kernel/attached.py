@@ -95,7 +95,8 @@ def of_others(known: frozenset[int]) -> Attached:
             with suppress(OSError):
                 lines = (descriptor.parents[1] / "fdinfo" / descriptor.name).read_text().splitlines()
                 told = dict(line.partition(":\t")[::2] for line in lines)
-                programs.add(int(told["prog_id"]))
+                # Without that it is another file by now: the descriptor was closed meanwhile.
+                programs |= {int(told["prog_id"])} if "prog_id" in told else set()
                 links |= {int(told["link_id"])} if "link_id" in told else set()
     return Attached(frozenset(programs), frozenset(links), frozenset(pins))
 

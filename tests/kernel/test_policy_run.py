@@ -73,7 +73,6 @@ def connecting_to(
     return trace(lab, ["sh", "-c", "; ".join([*acts, "true"])], otlp_dir, *options)
 
 
-@pytest.mark.everywhere(feature="denial")
 def test_what_no_rule_allows_is_denied_and_told(lab: Lab, programs: Programs, tmp_path: Path) -> None:
     peers = [f"{V4.peer}:{PORT}", f"[{V6.peer}]:{PORT}"]
     evils = [f"{V4.evil}:{PORT}", f"[{V6.evil}]:{PORT}"]

@@ -54,7 +54,9 @@ def looked_up_and_connected(*names: str) -> list[str]:
     return ["sh", "-c", script, "sh", program, code]
 
 
-@pytest.mark.everywhere(feature="names")
+@pytest.mark.parametrize(
+    "network", [pytest.param(V4, marks=pytest.mark.everywhere(feature="names")), V6], ids=["ipv4", "ipv6"]
+)
 def test_a_name_that_a_rule_names_is_reached_and_another_is_denied(
     resolving: Lab, tmp_path: Path, network: Network
 ) -> None:

@@ -398,7 +398,6 @@ def test_a_bound_socket_shows_where_it_is_bound(lab: Lab, tmp_path: Path, networ
     assert span["network.local.port"] == int(seen.stdout)
 
 
-@pytest.mark.everywhere(feature="account")
 def test_every_attempt_is_in_the_metrics_and_carries_the_trace(
     lab: Lab, programs: Programs, tmp_path: Path
 ) -> None:

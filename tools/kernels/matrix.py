@@ -62,6 +62,6 @@ KERNELS = (
         is_required=False,
         is_extra=True,
     ),
-    Stock("debian-13", "6.12", DEBIAN, ("trixie",), "linux-image-amd64", "trixie", is_compiled_on=True),
+    Stock("debian-13", "6.12", DEBIAN, ("trixie",), "linux-image-amd64", "trixie"),
     Stock("debian-13-backports", "", DEBIAN, ("trixie-backports",), "linux-image-amd64", "trixie"),
 )

@@ -27,6 +27,7 @@ FEATURES = {
 }
 """Rows of the table; each test that carries `everywhere` names one."""
 ON_A_KERNEL_TOO_OLD: tuple[str, ...] = ("refusal",)
+ON_OTHERS = tuple(feature for feature in FEATURES if feature not in ON_A_KERNEL_TOO_OLD)
 WITHOUT_BOOT = ("offsets",)
 
 

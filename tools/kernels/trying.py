@@ -17,7 +17,7 @@ from exporter.kernel.btf import VMLINUX
 from tools.kernels.ahead import compile_for, keep_for_the_next_start, offsets_in, put, put_compiler
 from tools.kernels.folders import CHECKOUT, RESULTS
 from tools.kernels.machine import boot
-from tools.kernels.results import FEATURES, ON_A_KERNEL_TOO_OLD, Check, Outcome, checks_in, unseen
+from tools.kernels.results import ON_A_KERNEL_TOO_OLD, ON_OTHERS, Check, Outcome, checks_in, unseen
 from tools.kernels.roots import Root
 from tools.kernels.unpacked import Kernel
 
@@ -59,7 +59,7 @@ def in_a_machine(kernel: Kernel, made: Made) -> Outcome:
     began_s = time.monotonic()
     checks, wanted = list[Check](), ON_A_KERNEL_TOO_OLD
     if not stock.is_too_old:
-        checks, wanted = _made_ahead(kernel.btf.read_bytes(), made, results, stock.root), tuple(FEATURES)
+        checks, wanted = _made_ahead(kernel.btf.read_bytes(), made, results, stock.root), ON_OTHERS
     seconds = {"ahead": time.monotonic() - began_s}
     if all(check.ok for check in checks):
         if not (stock.is_compiled_on or stock.is_too_old):
@@ -93,7 +93,7 @@ def on_this_machine(made: Made) -> Outcome:
         )
     checks += _checks(results, done.returncode, log.read_text())
     seconds["boot"] = time.monotonic() - began_s - seconds["ahead"]
-    return _outcome(THIS_MACHINE, platform.release(), [*checks, *unseen(checks, FEATURES)], made, seconds)
+    return _outcome(THIS_MACHINE, platform.release(), [*checks, *unseen(checks, ON_OTHERS)], made, seconds)
 
 
 def _outcome(
@@ -116,8 +116,9 @@ def _made_ahead(btf: bytes, made: Made, results: Path, own_root: str) -> list[Ch
 
 
 def _pytest(python: str, results: Path, *, is_too_old: bool) -> str:
-    """The tests that carry `everywhere`, those of one feature on a kernel that is to be refused."""
-    which = "everywhere(feature='refusal')" if is_too_old else "everywhere"
+    """The tests that carry `everywhere`: on a kernel that is to be refused those of that, else the others."""
+    refused = "everywhere(feature='refusal')"
+    which = refused if is_too_old else f"everywhere and not {refused}"
     return (
         f'{python} -m pytest -p no:cacheprovider -m "{which}" -o timeout={_TEST_LIMIT_S} --durations=15 -v'
         f" --made-ahead={results}/ahead --junitxml={results}/tests.xml {' '.join(test_files())}"
