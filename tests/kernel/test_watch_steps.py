@@ -34,6 +34,7 @@ pytestmark = [pytest.mark.kernel, pytest.mark.alone]  # strangers' steps are hel
 ROUNDS = 25
 PATH = {"PATH": os.environ.get("PATH", os.defpath)}
 PEER_ALONE = f'mode: enforce\nallow: ["{V4.peer}:{PORT}"]\n'
+LAX = f'{PEER_ALONE}trust_names: true\njobs: {{"group/lax": {{allow: ["{V4.evil}:{PORT}"]}}}}\n'
 ALL_BUT_EVIL = f'mode: enforce\nallow: ["any://0.0.0.0/0", "any://[::/0]"]\ndeny: ["{V4.evil}"]\n'
 """For where strangers are held, too."""
 WAYS = ["static", "curl", "python", "node"]
@@ -99,12 +100,11 @@ def test_no_first_act_gets_through(lab: Lab, programs: Programs, tmp_path: Path,
 
 def test_what_its_own_policy_allows_it_gets(lab: Lab, programs: Programs, tmp_path: Path) -> None:
     """At once where every policy allows it, else once it is known; the agent itself is never held."""
-    sections = f'{PEER_ALONE}jobs: {{"group/lax": {{allow: ["{V4.evil}:{PORT}"]}}}}\n'
     allowed, denied = (programs.act("connect", to, PORT) for to in (V4.peer, V4.evil))
     later = ["sh", "-c", f"sleep 1; exec {' '.join(denied)}"]
     with (
         agent(lab, tmp_path) as (runner, name),
-        watching(tmp_path, "--agent", name, "--policy", policy(tmp_path, sections)) as watch,
+        watching(tmp_path, "--agent", name, "--policy", policy(tmp_path, LAX)) as watch,
     ):
         found = [runner.statuses((step("own"), allowed)) for _ in range(ROUNDS)]
         assert runner.statuses((step("lax"), later), (step("strict"), later)) == [0, errno.EPERM]
@@ -130,14 +130,13 @@ SOON_MS = 1000
 def test_whose_a_step_is_is_known_soon_whatever_an_earlier_one_left_running(
     lab: Lab, programs: Programs, tmp_path: Path, storm: str
 ) -> None:
-    sections = f'{PEER_ALONE}jobs: {{"group/lax": {{allow: ["{V4.evil}:{PORT}"]}}}}\n'
     act, told = (" ".join(programs.act("connect", to, PORT)) for to in (V4.evil, V4.peer)), tmp_path / "told"
     denied, allowed = act
     tries = f"for try in $(seq {TRIES}); do {denied} && break; done"
     waits = f"a=$(date +%s%N); {tries}; echo $((($(date +%s%N) - a) / 1000000)) >> {told}"
     with (
         agent(lab, tmp_path) as (runner, name),
-        watching(tmp_path, "--agent", name, "--policy", policy(tmp_path, sections)) as watch,
+        watching(tmp_path, "--agent", name, "--policy", policy(tmp_path, LAX)) as watch,
     ):
         runner.start(*((step("earlier"), ["sh", "-c", each.format(allowed)]) for each in STORMS[storm]))
         for number in range(STORM_ROUNDS):
@@ -149,11 +148,10 @@ def test_whose_a_step_is_is_known_soon_whatever_an_earlier_one_left_running(
 
 
 def test_who_says_nothing_or_what_is_not_so_stays_held(lab: Lab, programs: Programs, tmp_path: Path) -> None:
-    sections = f'{PEER_ALONE}jobs: {{"group/lax": {{allow: ["{V4.evil}:{PORT}"]}}}}\n'
     later = ["sh", "-c", f"sleep 1; exec {' '.join(programs.act('connect', V4.evil, PORT))}"]
     with (
         agent(lab, tmp_path) as (runner, name),
-        watching(tmp_path, "--agent", name, "--policy", policy(tmp_path, sections)) as watch,
+        watching(tmp_path, "--agent", name, "--policy", policy(tmp_path, LAX)) as watch,
     ):
         assert runner.statuses((PATH, later), (step("lax", GITLAB_CI=""), later)) == [errno.EPERM] * 2
         both = step("lax", GITHUB_ACTIONS="true", GITHUB_WORKFLOW="group/lax")
