@@ -7,8 +7,8 @@
 #define NAME_ROOM 256
 
 /*
- * By hand: LLVM compares another copy of n than it goes on with, or one from before it put n aside, and the
- * verifiers up to 6.1 know nothing of n then.
+ * By hand: LLVM compares another copy of n than it goes on with, or one from before it put n
+ * aside, of which the verifiers up to 6.1 know nothing any more.
  */
 static inline u64 at_most(u64 n, u64 limit)
 {
