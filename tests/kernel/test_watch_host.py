@@ -141,7 +141,8 @@ def test_a_first_step_starts_it_and_the_last_one_ends_it(
         runner.run((mine, ["sh", "-c", f"cd {ROOT}; {shlex.join([*main, *options, *held])}"]))
         assert int((tmp_path / "pid").read_text()) > 1
         runner.run((step("__run"), act), (step("__run_2"), denied_soon(blocked)))
-        runner.run((PATH, fails_with(errno.ENETUNREACH, blocked)))  # the machine's own are never denied
+        with Runner() as machine:  # no agent: its own are never denied
+            machine.run((PATH, fails_with(errno.ENETUNREACH, blocked)))
         runner.run((step("__post_egress"), ["sh", "-c", POST.format(folder=tmp_path)]))
         wait_for(lambda: status.exists() and bool(status.read_text()))
     seen = Watched(0, read_log(tmp_path / "log"), spans(tmp_path / "otlp/traces.jsonl"), {})
