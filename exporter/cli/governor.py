@@ -243,17 +243,19 @@ class Governor:
             self._tracer.hold_undecided(OVERFLOW if source.of_others.mode is Mode.ENFORCE else 0)
 
     def _fitting(self, job: Job, source: Source, scope: int) -> _Written:
-        """What `source` says for `job`; where sections are too much together, what it says for all."""
+        """What `source` says for `job`; where sections are too much together, what is no laxer."""
         policy = source.of(job)
         try:
             return self._write(policy, source, scope)
         except CiEgressError as error:
-            self._warn(
-                f"job {job.display_name}: {error.what}: it is held to the rules of the file as a whole, "
-                "without those of its sections"
-            )
-        whole = replace(source.of_others, mode=policy.mode)
-        return self._write(whole, source, scope)
+            held = f"job {job.display_name}: {error.what}: it is held to the rules of the file as a whole"
+        try:
+            written = self._write(replace(source.strictest, mode=policy.mode), source, scope)
+        except CiEgressError:
+            self._warn(f"{held}; what its sections deny doesn't hold")
+            return self._write(replace(source.of_others, mode=policy.mode), source, scope)
+        self._warn(f"{held}, less what any section denies")
+        return written
 
     def _write(self, policy: JobPolicy, source: Source, scope: int) -> _Written:
         key = (policy, source.resolvers)

@@ -235,6 +235,25 @@ def test_a_job_whose_part_has_no_room_is_held_to_the_rules_of_all_in_its_mode() 
     assert "held to the rules of the file as a whole" in said[0]
 
 
+@pytest.mark.parametrize(
+    ("refused", "left", "said"),
+    [
+        ("b.example", ["a.example", "no.example"], "less what any section denies"),
+        ("no.example", ["a.example"], "what its sections deny doesn't hold"),
+    ],
+)
+def test_a_job_whose_part_has_no_room_is_denied_what_sections_deny_as_long_as_that_has_some(
+    refused: str, left: list[str], said: str
+) -> None:
+    kernel, lines = Kernel(refuses=refused), list[str]()
+    text = SECTIONS.replace("{allow: [b.example]}", "{allow: [b.example], deny: [no.example]}")
+    governor = started(kernel, source(text), lines)
+    governor.begin(2, named("more"))
+    held = kernel.written[kernel.held[2][0]]
+    assert [rule.text for rule in held.rules if rule.text.endswith(".example")] == left
+    assert lines[-1].endswith(said)
+
+
 def test_a_changed_policy_takes_over_in_each_scope_and_the_old_one_goes() -> None:
     kernel, changed = Kernel(), list[tuple[int, Any]]()
     governor = started(kernel)
