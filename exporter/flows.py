@@ -92,7 +92,7 @@ class Flows:
         self._lookups = Questions[Flow]()
         self._metered: dict[tuple[int, int], Flow] = {}
         self._asking: dict[tuple[int, int], Flow] = {}
-        """Those of the lookups whose bytes aren't known yet."""
+        """Lookups whose bytes aren't known yet."""
 
     def __len__(self) -> int:
         return len(self._held) + len(self._lookups) + len(self._metered)

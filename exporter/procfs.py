@@ -116,7 +116,7 @@ def _live(pid: int) -> psutil.Process | None:
 
 
 def _live_one(process: ProcessKey) -> psutil.Process | None:
-    """As `_live`. Most that a burst leaves behind is gone, which psutil takes long to find out."""
+    """Give `process` while it runs. psutil takes long to find out that a process is gone."""
     return _live(process.pid) if _is_still(process) else None
 
 

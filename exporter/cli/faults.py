@@ -13,7 +13,7 @@ _GOES_ON = "the watch goes on, and what is denied stays denied"
 
 
 class Faults:
-    """Those of one watch."""
+    """A watch tells each kind of fault once, and goes on."""
 
     def __init__(self, tell: Callable[[str, str], object]) -> None:
         """`tell` gets a line, and where in the code it was."""

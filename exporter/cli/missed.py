@@ -17,6 +17,8 @@ from exporter.watching import JOBS_MAX, JobWatch
 _NEWS_S = 60.0
 _LOOK_S, _READ_S = 0.2, 0.005
 """How often all processes are looked at for what got lost, and how long they are read at once."""
+LATE_MAX_BYTES = 32 << 20
+"""Of environments that wait to be told: beyond that none is read, and steps stay held, until they are."""
 
 
 def read_environment(
@@ -48,6 +50,7 @@ class Missed:
         self._unread: Iterator[tuple[ProcessKey, wire.ProcValue]] = iter(())
         self._look_s = 0.0
         self._late: list[Environment] = []
+        self._late_bytes = 0
         self._told: list[str] = []
         self._next_s = 0.0
 
@@ -61,8 +64,10 @@ class Missed:
             self._environments, self._look_s = lost, time.monotonic() + _LOOK_S
             self._unread = self._tracer.scopes.undecided()
         until_s = time.monotonic() + _READ_S
-        for process, proc in self._unread:
+        while self._late_bytes < LATE_MAX_BYTES and (unread := next(self._unread, None)):
+            process, proc = unread
             if block := environment_of(process):
+                self._late_bytes += len(block)
                 told = (block, False, proc.standing, proc.agent)
                 root = ProcessKey(proc.tgid, proc.born_ns)  # by it their job shows, whatever became of it
                 self._decide(Environment(boot_ns(), root, proc.program, *told))
@@ -72,7 +77,7 @@ class Missed:
 
     def tell(self, handle: Callable[[Event], None]) -> None:
         """Hand over what was read: all that these processes have done by then has been."""
-        late, self._late = self._late, []
+        late, self._late, self._late_bytes = self._late, [], 0
         for event in late:
             handle(event)
 

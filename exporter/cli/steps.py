@@ -86,6 +86,6 @@ class Steps:
 
 
 def as_a_whole(event: Environment) -> Environment:
-    """The same with what the kernel had no room for, if the process is still there."""
+    """Complete a cut environment from /proc, if the process is still there."""
     block = environment_of(event.process) if event.is_cut else b""
     return event._replace(block=block, is_cut=False) if block else event

@@ -43,7 +43,7 @@ class _Network(NamedTuple):
 
 
 class Guarded:
-    """Those of one instance, by their numbers."""
+    """The network namespaces that one instance looks after, by their inode numbers."""
 
     def __init__(self, exits: Exits, tell: Callable[[Tampered, int], object]) -> None:
         """`tell` gets who is somewhere where frames aren't stopped, and the error's number."""
@@ -125,7 +125,7 @@ class Guarded:
             self._tell(who, error.errno or 0)
 
     def in_use(self) -> set[int]:
-        """Those that are still where they were found."""
+        """The namespaces in which a process still is where it was found."""
         return {number for number, network in self._networks.items() if network.is_in_use(number)}
 
     def keep_only(self, numbers: Collection[int], failed: Collection[int] = ()) -> None:

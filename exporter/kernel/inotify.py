@@ -13,7 +13,7 @@ _ROOM = 65536
 
 
 class NewNames:
-    """Those of one directory."""
+    """Tells the names that come up in one directory."""
 
     def __init__(self, directory: int) -> None:
         """From now on, whatever becomes of its path; `directory` is a descriptor. Raises OSError."""

@@ -1,0 +1,40 @@
+"""Environments whose records were lost are read from /proc, and bounded however long nobody tells of them."""
+
+from __future__ import annotations
+
+import os
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+from exporter.cli import missed
+from exporter.cli.missed import Missed
+from exporter.events import Environment, Event, ProcessKey
+from exporter.procfs import environment_of, started_ns
+
+if TYPE_CHECKING:
+    import pytest
+
+CALLS = 1000
+
+
+def test_what_waits_to_be_told_is_bounded_and_nothing_of_it_is_left_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    own = ProcessKey(os.getpid(), started_ns(os.getpid()) or 0)
+    proc = SimpleNamespace(standing=2, agent=0, tgid=own.pid, born_ns=own.started_ns, program=1, exec_id=1)
+    size = len(environment_of(own))
+    assert size > 0
+    monkeypatch.setattr(missed, "LATE_MAX_BYTES", 3 * size)
+    scopes = SimpleNamespace(undecided=lambda: iter([(own, proc)] * 7))
+    tracer: Any = SimpleNamespace(lost_environments=lambda: 1, scopes=scopes)
+    source: Any = SimpleNamespace(failed_environments=0)
+    decided, told, waited = list[Environment](), list[Event](), list[int]()
+    made = Missed(tracer, source, decided.append, source)
+    for _ in range(3):
+        for _ in range(CALLS):
+            made.make_up()
+        before = len(told)
+        made.tell(told.append)
+        waited.append(len(told) - before)
+    assert waited == [3, 3, 1]
+    assert len(decided) == 7
