@@ -129,8 +129,9 @@ static inline u32 undecided(struct bpf_sock *sk)
 }
 
 /* The lane for this act's record; key names "other peers" where it is one peer too many. */
-static inline enum lane lane_of(struct act_value *act, struct proc_value *proc, u32 window)
+static inline enum lane lane_of(struct act_value *act, u32 window)
 {
+	struct proc_value *proc;
 	struct flow_value *flow = find_flow(&act->key, window);
 
 	if (flow) {
@@ -139,11 +140,12 @@ static inline enum lane lane_of(struct act_value *act, struct proc_value *proc, 
 		__sync_fetch_and_add(&flow->told, 1);
 		return LANE_EVENTS;
 	}
-	if (proc->window != window) {
+	proc = entry_of(act->key.pid);
+	if (proc && proc->window != window) {
 		proc->window = window;
 		proc->firsts = 0;
 	}
-	if (proc->firsts < FIRSTS_MAX) {
+	if (proc && proc->firsts < FIRSTS_MAX) {
 		__sync_fetch_and_add(&proc->firsts, 1);
 		note_flow(&act->key, 1, window);
 		return LANE_FIRST;
@@ -200,7 +202,7 @@ static inline void keep(const struct act_value *act, struct bpf_sock *sk, enum c
  * The caller has it judged, and fills in tid and uid: not every kind of program may ask for them in
  * the same way. Without a socket, there is nothing to care for.
  */
-static inline void report(struct act_value *act, u32 pid, struct proc_value *proc,
+static inline void report(struct act_value *act, u32 pid, const struct proc_value *proc,
 			  struct bpf_sock *sk, enum care care)
 {
 	u32 window = current_window();
@@ -214,7 +216,7 @@ static inline void report(struct act_value *act, u32 pid, struct proc_value *pro
 	act->at_ns = bpf_ktime_get_boot_ns();
 	act->parent_pid = parent_of(bpf_get_current_task());
 
-	enum lane lane = lane_of(act, proc, window);
+	enum lane lane = lane_of(act, window);
 	struct last_peer *last = sk && care == CARE_METERED ? place_for(sk) : 0;
 
 	int is_told = lane != LANE_NONE && tell(act, sk, lane, last != 0);

@@ -70,7 +70,7 @@ static inline int has_mark(u64 mm)
 		if (length <= 0)
 			return 1;
 		/* One that is as long goes on, and ends with a NUL that isn't there. */
-		at += length == TEXT_MAX ? TEXT_MAX - 1 : length;
+		at += length - (u64)length / TEXT_MAX;
 	}
 	return at < end;
 }

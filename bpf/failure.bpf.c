@@ -62,8 +62,9 @@ int on_sys_exit(struct bpf_raw_tracepoint_args *ctx)
 	u64 task = bpf_get_current_task();
 	int is_32_bits = (number_at(task, TASK_ABI) & COMPAT_CALL) != 0;
 	u32 pid = bpf_get_current_pid_tgid() >> 32;
+	struct proc_value proc;
 
-	if (!is_connect(number, is_32_bits) || !process_of(pid))
+	if (!is_connect(number, is_32_bits) || !read_current(pid, &proc))
 		return 0;
 
 	u64 cookie = cookie_behind(task, first_argument_at_exit(registers, is_32_bits));

@@ -163,9 +163,7 @@ int on_sock_ops(struct bpf_sock_ops *ctx)
 	/* In the context of who connects, Fast Open included; a socket that isn't ours is let be.
 	 */
 	if (ctx->op == BPF_SOCK_OPS_TCP_CONNECT_CB) {
-		u32 pid = current_pid();
-
-		if (procs.lookup(&pid) || strays.lookup(&pid))
+		if (entry_of(current_pid()))
 			bpf_sock_ops_cb_flags_set(ctx, BPF_SOCK_OPS_STATE_CB_FLAG);
 	} else if (ctx->op == BPF_SOCK_OPS_STATE_CB) {
 		u32 old = ctx->args[0], new = ctx->args[1];

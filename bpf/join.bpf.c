@@ -97,19 +97,19 @@ static inline int is_denied_join(struct bpf_sockopt *ctx)
 
 	u64 task = bpf_get_current_task();
 	u32 pid = number_at(task, TASK_TGID);
-	struct proc_value *proc = process_of(pid);
+	struct proc_value proc;
 	struct act_value act = { .key.act = ACT_SEND };
 
-	if (!proc)
+	if (!read_current(pid, &proc))
 		return 0;
 	act.key.protocol = ctx->level == SOL_IP ? IPPROTO_IGMP : IPPROTO_ICMPV6;
 	__builtin_memcpy(act.key.peer, join.group.bytes, sizeof(act.key.peer));
-	judge(&act, proc, 0);
+	judge(&act, &proc, 0);
 	FORGET(act);
 	if (act.key.verdict != VERDICT_DENY)
 		return 0;
 	act.tid = number_at(task, TASK_PID);
 	act.uid = number_at(pointer_at(task, TASK_CRED), CRED_UID);
-	report(&act, pid, proc, 0, CARE_ONCE);
+	report(&act, pid, &proc, 0, CARE_ONCE);
 	return 1;
 }

@@ -59,7 +59,7 @@ static inline struct heard_key heard_of(struct bpf_sock *sk, const struct listen
 }
 
 /* Called where it is bound by its owner, not where the kernel finds a port for who sends first. */
-static inline void note_listener(struct bpf_sock *sk, struct proc_value *proc)
+static inline void note_listener(struct bpf_sock *sk, const struct proc_value *proc)
 {
 	struct listener *listener;
 
@@ -69,7 +69,7 @@ static inline void note_listener(struct bpf_sock *sk, struct proc_value *proc)
 	if (!listener)
 		return;
 	listener->namespace = namespace_of(sk);
-	listener->scope = scope_of(proc);
+	listener->scope = proc->scope;
 }
 
 /*

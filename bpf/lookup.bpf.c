@@ -60,14 +60,6 @@ static inline int is_same_address(const union address *one, const union address 
 	       one->words[2] == other->words[2] && one->words[3] == other->words[3];
 }
 
-/* Not the current process, but one that asked before. */
-static inline struct proc_value *earlier_process(u32 pid)
-{
-	struct proc_value *proc = procs.lookup(&pid);
-
-	return proc ? proc : strays.lookup(&pid);
-}
-
 /*
  * Whether another record is within the process's share of a second. Twice that, for a second's end
  * and the next one's begin, fits into the ring: no process alone can fill it.
@@ -89,7 +81,7 @@ static inline u32 has_share(struct proc_value *proc, u32 here)
 /* Of who asked; if that is gone, nobody needs the answer. */
 static inline u32 has_share_left(const struct query_value *query, u32 here)
 {
-	struct proc_value *proc = earlier_process(query->pid);
+	struct proc_value *proc = entry_of(query->pid);
 
 	if (!proc || proc->started_ns != query->started_ns)
 		return 0;
@@ -136,10 +128,10 @@ static inline int note_query(struct query_key *key, struct query_value *query)
 /* An answer is for the job that is known by now: the question may have come before its policy. */
 static inline void look_again(struct query_value *query)
 {
-	struct proc_value *proc = earlier_process(query->pid);
+	struct proc_value proc;
 
-	if (proc && proc->started_ns == query->started_ns)
-		query->scope = held_as(proc);
+	if (read_process(entry_of(query->pid), &proc) && proc.started_ns == query->started_ns)
+		query->scope = held_as(&proc);
 }
 
 static inline void on_question(struct __sk_buff *skb, struct dns_packet *packet,
@@ -154,31 +146,28 @@ static inline void on_question(struct __sk_buff *skb, struct dns_packet *packet,
 		return;
 
 	u32 pid = current_pid();
-	struct proc_value *proc;
+	struct proc_value proc;
 
 	if (packet->protocol == IPPROTO_TCP) {
 		pid = asker->pid;
-		proc = earlier_process(pid);
-		if (!proc || proc->started_ns != asker->started_ns)
+		if (!read_process(entry_of(pid), &proc) || proc.started_ns != asker->started_ns)
 			return;
-	} else {
-		proc = process_of(pid);
-		if (!proc)
-			return;
+	} else if (!read_current(pid, &proc)) {
+		return;
 	}
 	count(KIND_DNS, COUNT_SEEN);
 
 	struct query_value query = {
 		.at_ns = bpf_ktime_get_boot_ns(),
-		.started_ns = proc->started_ns,
+		.started_ns = proc.started_ns,
 		.pid = pid,
-		.exec_id = proc->exec_id,
-		.scope = held_as(proc),
+		.exec_id = proc.exec_id,
+		.scope = held_as(&proc),
 		.on_loopback = skb->ifindex == LOOPBACK,
 		.counts = is_same_address(&packet->peer, &asker->allowed),
 	};
 
-	query.told = has_share(proc, packet->here);
+	query.told = has_share_left(&query, packet->here);
 	if (note_query(&key, &query) && query.told)
 		tell_message(skb, packet, &key, &query, DNS_QUERY);
 	else

@@ -25,6 +25,7 @@ struct dns_packet {
 	u16 peer_port;
 	u8 protocol;
 	u8 is_syn;
+	u16 length; /* a segment's message has it in front of it, in network order */
 };
 
 /* IPv6 extension headers are not followed: no resolver sends any. */
@@ -88,7 +89,7 @@ static inline u32 lower(u32 word)
 static inline u32 read_question(struct __sk_buff *skb, struct dns_packet *packet,
 				struct query_key *key)
 {
-	u8 header[HEADER_SIZE], type[2];
+	u8 header[HEADER_SIZE];
 	u32 at = packet->at, word, end = 0, step;
 	u64 hash = 0xcbf29ce484222325ULL;
 
@@ -102,8 +103,7 @@ static inline u32 read_question(struct __sk_buff *skb, struct dns_packet *packet
 		if (bpf_skb_load_bytes(skb, at, &word, 4))
 			return 0;
 		end = (word - EACH_BYTE) & ~word & 0x80 * EACH_BYTE;
-		if (end) /* what is below the lowest 0 */
-			word &= ((end & -end) >> 7) - 1;
+		word &= ((end & -end) >> 7) - 1; /* what is below the lowest 0; without one, all */
 		hash = (hash ^ lower(word)) * 0x100000001b3ULL;
 		hash ^= hash >> 29;
 		if (end)
@@ -117,14 +117,15 @@ static inline u32 read_question(struct __sk_buff *skb, struct dns_packet *packet
 		return 0;
 	end = ((end & -end) >> 7) - 1;
 	at += ((end & EACH_BYTE) * EACH_BYTE >> 24) + 1;
-	if (at + 4 > packet->at + packet->here || bpf_skb_load_bytes(skb, at, type, 2))
+	if (at + 4 > packet->at + packet->here ||
+	    bpf_skb_load_bytes(skb, at, &key->type, sizeof(key->type)))
 		return 0;
 	packet->asked_at = at;
 	key->cookie = packet->cookie;
 	key->hash = hash;
 	__builtin_memcpy(key->resolver, &packet->peer, sizeof(key->resolver));
 	key->id = header[0] << 8 | header[1];
-	key->type = type[0] << 8 | type[1];
+	key->type = bpf_ntohs(key->type);
 	return 1 << 8 | header[2];
 }
 

@@ -207,8 +207,10 @@ int on_egress(struct __sk_buff *skb)
 	if (is_denied_connection(sk))
 		return DENY;
 
+	struct proc_value proc;
+
 	/* A socket that is handed to a process of no job is no way around what was said. */
-	if (!process_of(current_pid()) && !has_connections(sk->type))
+	if (!read_current(current_pid(), &proc) && !has_connections(sk->type))
 		return said == VERDICT_DENY ? DENY : ALLOW;
 	packets.call(skb, 0);
 	return is_enforced() ? DENY : ALLOW; /* what can't be judged doesn't leave */
@@ -253,14 +255,14 @@ static inline int act_by_packet(struct __sk_buff *skb, struct bpf_sock *sk, stru
 {
 	u64 task = bpf_get_current_task();
 	u32 pid = number_at(task, TASK_TGID);
-	struct proc_value *proc = process_of(pid);
+	struct proc_value proc;
 	struct act_value act = {};
 
-	if (!proc || !is_act(skb, packet, sk))
+	if (!read_current(pid, &proc) || !is_act(skb, packet, sk))
 		return is_stray_route(sk, packet) ? DENY : ALLOW;
 
 	if (is_own_answer(skb, packet, sk->type))
-		note_own_resolver(network_of(address_of(sk)), proc);
+		note_own_resolver(network_of(address_of(sk)), &proc);
 	if (skb->cb[0])
 		packet->to = packet->final;
 	FORGET(*packet);
@@ -268,12 +270,12 @@ static inline int act_by_packet(struct __sk_buff *skb, struct bpf_sock *sk, stru
 	act.key.peer_port = packet->port;
 	act.key.protocol = packet->protocol;
 	act.key.act = ACT_SEND;
-	judge(&act, proc, sk);
+	judge(&act, &proc, sk);
 	FORGET(act);
 	act.cookie = cookie_of(skb);
 	act.tid = number_at(task, TASK_PID);
 	act.uid = number_at(pointer_at(task, TASK_CRED), CRED_UID);
-	report(&act, pid, proc, sk, care_for_packet(sk, &act));
+	report(&act, pid, &proc, sk, care_for_packet(sk, &act));
 
 	u32 is_denied = skb->cb[1] || act.key.verdict == VERDICT_DENY;
 

@@ -59,6 +59,9 @@ static inline u32 look_up(struct policy_key *key, u64 held, u32 *verdict, u32 *r
 {
 	u32 best = 0, class;
 
+	BLUR(best, held);
+	BLUR(*verdict, held);
+	BLUR(*rule, held);
 #pragma clang loop unroll(disable)
 	for (class = 0; class < CLASSES; class++) {
 		struct choice_value *choice = choice_of(key, held);
@@ -90,6 +93,7 @@ static inline struct step_value *first_step(struct port_key *key)
 			key->protocol = 0;
 		key->port = 0;
 	}
+	FORGET(*key);
 	return step;
 }
 
@@ -164,7 +168,7 @@ static inline u32 look_up_names(const struct act_value *act, const struct proc_v
 }
 
 /* Fills in scope, verdict and rule; an act of a scope without a policy gets no verdict. */
-static inline void judge(struct act_value *act, struct proc_value *proc, struct bpf_sock *sk)
+static inline void judge(struct act_value *act, const struct proc_value *proc, struct bpf_sock *sk)
 {
 	struct config_value *config = settings();
 	u32 scope = held_as(proc);
@@ -192,6 +196,7 @@ static inline void judge(struct act_value *act, struct proc_value *proc, struct 
 	};
 
 	__builtin_memcpy(key.address, act->key.peer, sizeof(key.address));
+	FORGET(key);
 
 	u32 verdict = VERDICT_DENY, rule = 0;
 	u32 rank = look_up(&key, act->held, &verdict, &rule);
@@ -218,10 +223,11 @@ static inline void judge(struct act_value *act, struct proc_value *proc, struct 
 		act->key.verdict = VERDICT_ALLOW;
 	else
 		act->key.verdict = is_enforcing ? VERDICT_DENY : VERDICT_AUDIT;
+	FORGET(act->key.verdict);
 }
 
 /* Whether some rule has a use for a socket without ports; else fills in what is said to that. */
-static inline int may_create(struct act_value *act, struct proc_value *proc)
+static inline int may_create(struct act_value *act, const struct proc_value *proc)
 {
 	struct config_value *config = settings();
 	u32 scope = held_as(proc), protocol = policy_protocol(act->key.protocol);
@@ -247,14 +253,14 @@ static inline int may_create(struct act_value *act, struct proc_value *proc)
 /* Whether the policy of the current task's job is enforced. */
 static inline int is_enforced(void)
 {
-	struct proc_value *proc = process_of(current_pid());
+	struct proc_value proc;
 
-	if (!proc)
+	if (!read_current(current_pid(), &proc))
 		return 0;
 
-	u32 scope = held_as(proc);
+	u32 scope = held_as(&proc);
 
-	if (!is_governed(proc, scope))
+	if (!is_governed(&proc, scope))
 		return 0;
 
 	struct mode_value *mode = modes.lookup(&scope);

@@ -62,13 +62,12 @@ static inline u32 scope_of(struct proc_value *proc)
  * The scope whose policy is for it: its job's. A step, or what may be one, is held to the strictest
  * that there is until its job is known.
  */
-static inline u32 held_as(struct proc_value *proc)
+static inline u32 held_as(const struct proc_value *proc)
 {
-	u32 scope = scope_of(proc);
 	struct config_value *config;
 
-	if (scope || proc->standing < STANDING_STEP)
-		return scope;
+	if (proc->scope || proc->standing < STANDING_STEP)
+		return proc->scope;
 	config = settings();
 	return config ? config->undecided : 0;
 }
@@ -134,12 +133,28 @@ static inline struct proc_value *stray(u64 task, u32 pid)
 	return strays.lookup(&pid);
 }
 
-/* The current process, if it is followed. */
-static inline struct proc_value *process_of(u32 pid)
+static inline struct proc_value *entry_of(u32 pid)
 {
-	struct proc_value *proc = procs.lookup(&pid);
+	struct proc_value *entry = procs.lookup(&pid);
 
-	return proc ? proc : stray(bpf_get_current_task(), pid);
+	return entry ? entry : strays.lookup(&pid);
+}
+
+/* A copy: what comes is verified once, not for the entries of each of the two tables. */
+static inline int read_process(struct proc_value *entry, struct proc_value *proc)
+{
+	if (!entry)
+		return 0;
+	scope_of(entry);
+	return !read_kernel(proc, sizeof(*proc), entry);
+}
+
+/* Reads what there is to say of the current process; returns 0 where it isn't followed. */
+static inline int read_current(u32 pid, struct proc_value *proc)
+{
+	struct proc_value *entry = procs.lookup(&pid);
+
+	return read_process(entry ? entry : stray(bpf_get_current_task(), pid), proc);
 }
 
 int on_newtask(struct bpf_raw_tracepoint_args *ctx)
@@ -150,24 +165,24 @@ int on_newtask(struct bpf_raw_tracepoint_args *ctx)
 		return 0;
 
 	u32 creator_pid = bpf_get_current_pid_tgid() >> 32;
-	struct proc_value *creator = process_of(creator_pid);
+	struct proc_value creator;
 
-	if (!creator)
+	if (!read_current(creator_pid, &creator))
 		return 0;
 
 	u32 pid = number_at(task, TASK_TGID);
 	struct proc_value proc = {
 		.started_ns = bpf_ktime_get_boot_ns(),
-		.scope = scope_of(creator),
-		.held = creator->held,
-		.candidate = creator->candidate,
-		.is_guest = creator->is_guest,
-		.standing = standing_below(creator),
-		.agent = creator->agent,
+		.scope = creator.scope,
+		.held = creator.held,
+		.candidate = creator.candidate,
+		.is_guest = creator.is_guest,
+		.standing = standing_below(&creator),
+		.agent = creator.agent,
 	};
 
 	/* Of what an agent may turn out to be, it is no part. */
-	if (!proc.scope && creator->standing == STANDING_AGENT)
+	if (!proc.scope && creator.standing == STANDING_AGENT)
 		become_candidate(&proc, pid);
 	count(KIND_FORK, COUNT_SEEN);
 	/* BPF_ANY: whatever stands under a pid that is being born is a leftover. */
@@ -189,9 +204,9 @@ int on_newtask(struct bpf_raw_tracepoint_args *ctx)
 		return 0;
 	}
 	fill_header(&record->header, KIND_FORK, proc.started_ns, pid, &proc);
-	record->creator_started_ns = creator->started_ns;
+	record->creator_started_ns = creator.started_ns;
 	record->creator_pid = creator_pid;
-	record->creator_exec_id = creator->exec_id;
+	record->creator_exec_id = creator.exec_id;
 	record->parent_pid = parent_of(task);
 	record->scope = proc.scope;
 	lineage.ringbuf_submit(record, BPF_RB_NO_WAKEUP);

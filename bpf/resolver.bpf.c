@@ -61,7 +61,7 @@ static inline void note_late(u64 network, const union address *address,
  * since it can send under each of the network's (IP_PKTINFO). Returns whether it is known to be of
  * one.
  */
-static inline int note_own_resolver(u64 network, struct proc_value *proc)
+static inline int note_own_resolver(u64 network, const struct proc_value *proc)
 {
 	struct candidate_key of_a_job = {};
 	union address any = {};
@@ -102,7 +102,7 @@ static inline void note_late_resolver(u64 network, const union address *taken)
 }
 
 /* Called where a process takes port 53 of an address, or of all: then that is zeros. */
-static inline void note_resolver(struct bpf_sock *sk, struct proc_value *proc,
+static inline void note_resolver(struct bpf_sock *sk, const struct proc_value *proc,
 				 const union address *taken)
 {
 	u64 network = network_of(address_of(sk));

@@ -22,7 +22,8 @@ static inline int is_told_by_its_packets(struct bpf_sock_addr *ctx)
  * what the socket sends from then on is decided packet by packet, whatever it connects to: another
  * thread may connect it at the same time. Returns what was said to UDP.
  */
-static inline u32 judge_kind(struct act_value *act, struct proc_value *proc, struct bpf_sock *sk)
+static inline u32 judge_kind(struct act_value *act, const struct proc_value *proc,
+			     struct bpf_sock *sk)
 {
 	u32 protocol = act->key.protocol, verdict, rule;
 	u32 is_udp_connect = act->key.act == ACT_CONNECT && protocol == IPPROTO_UDP;
@@ -69,12 +70,11 @@ static inline int act_on(struct bpf_sock_addr *ctx, struct bpf_sock *sk, u32 kin
 {
 	u64 pid_tgid = bpf_get_current_pid_tgid();
 	u32 pid = pid_tgid >> 32;
-	struct proc_value *proc = process_of(pid);
-
-	if (!proc)
-		return ALLOW;
-
+	struct proc_value proc;
 	struct act_value act = {};
+
+	if (!read_current(pid, &proc))
+		return ALLOW;
 
 	__builtin_memcpy(act.key.peer, peer->bytes, sizeof(act.key.peer));
 	if (has_ports(ctx->type, ctx->protocol))
@@ -82,19 +82,19 @@ static inline int act_on(struct bpf_sock_addr *ctx, struct bpf_sock *sk, u32 kin
 	act.key.protocol = ctx->protocol;
 	act.key.act = kind;
 
-	u32 said = judge_kind(&act, proc, sk);
+	u32 said = judge_kind(&act, &proc, sk);
 	u32 is_denied = act.key.verdict == VERDICT_DENY;
 
 	if (!is_denied && is_told_by_its_packets(ctx))
 		return ALLOW;
 	if (said != VERDICT_DENY && ctx->user_port == bpf_htons(DNS_PORT))
-		note_asker(sk, pid, proc, peer, makes_resolver(&act, said));
+		note_asker(sk, pid, &proc, peer, makes_resolver(&act, said));
 	if (!is_denied && kind == ACT_SEND && undecided(sk))
 		return ALLOW; /* its packet tells */
 	act.cookie = cookie_of(ctx);
 	act.tid = pid_tgid;
 	act.uid = bpf_get_current_uid_gid();
-	report(&act, pid, proc, sk, care_for(&act, is_denied));
+	report(&act, pid, &proc, sk, care_for(&act, is_denied));
 	return is_denied ? DENY : ALLOW;
 }
 
@@ -194,12 +194,13 @@ int on_sendmsg6(struct bpf_sock_addr *ctx)
 
 static inline int on_bound(struct bpf_sock *sk, const union address *address)
 {
-	struct proc_value *proc = process_of(current_pid());
+	struct proc_value proc;
+	int is_followed = read_current(current_pid(), &proc);
 
 	if (sk->src_port == DNS_PORT)
-		note_resolver(sk, proc, address);
-	if (proc)
-		note_listener(sk, proc);
+		note_resolver(sk, is_followed ? &proc : 0, address);
+	if (is_followed)
+		note_listener(sk, &proc);
 	return ALLOW;
 }
 
@@ -231,14 +232,13 @@ int on_sock_create(struct bpf_sock *sk)
 
 	u64 task = bpf_get_current_task();
 	u32 pid = number_at(task, TASK_TGID);
-	struct proc_value *proc = process_of(pid);
-
+	struct proc_value proc;
 	struct act_value act = { .key.protocol = sk->protocol, .key.act = ACT_CREATE };
 
-	if (!proc || may_create(&act, proc))
+	if (!read_current(pid, &proc) || may_create(&act, &proc))
 		return ALLOW;
 	act.tid = number_at(task, TASK_PID);
 	act.uid = number_at(pointer_at(task, TASK_CRED), CRED_UID);
-	report(&act, pid, proc, 0, CARE_ONCE);
+	report(&act, pid, &proc, 0, CARE_ONCE);
 	return DENY;
 }

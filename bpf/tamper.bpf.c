@@ -44,7 +44,7 @@ static inline u32 times_to_tell(const struct proc_value *proc, u32 pid, u32 what
 	return times <= TOLD_EACH || !(times & (times - 1)) ? times : 0;
 }
 
-static inline void tell_tampering(struct proc_value *proc, u32 pid, u32 what, u32 detail)
+static inline void tell_tampering(const struct proc_value *proc, u32 pid, u32 what, u32 detail)
 {
 	u64 at_ns = bpf_ktime_get_boot_ns(), task = bpf_get_current_task();
 	u32 times = times_to_tell(proc, pid, kind_of(what, detail), at_ns);
@@ -60,7 +60,7 @@ static inline void tell_tampering(struct proc_value *proc, u32 pid, u32 what, u3
 		return;
 	}
 	fill_header(&record->header, KIND_TAMPER, at_ns, pid, proc);
-	record->scope = scope_of(proc);
+	record->scope = proc->scope;
 	record->uid = bpf_get_current_uid_gid();
 	record->parent_pid = parent_of(task);
 	record->times = times;
@@ -114,9 +114,9 @@ int on_sys_enter(struct bpf_raw_tracepoint_args *ctx)
 		return 0;
 
 	u32 pid = bpf_get_current_pid_tgid() >> 32;
-	struct proc_value *proc = process_of(pid);
+	struct proc_value proc;
 
-	if (!proc)
+	if (!read_current(pid, &proc))
 		return 0;
 
 	int is_32_bits = (number_at(bpf_get_current_task(), TASK_ABI) & COMPAT_CALL) != 0;
@@ -140,7 +140,7 @@ int on_sys_enter(struct bpf_raw_tracepoint_args *ctx)
 		detail = 0;
 	}
 	if (what)
-		tell_tampering(proc, pid, what, detail);
+		tell_tampering(&proc, pid, what, detail);
 	return 0;
 }
 
@@ -153,12 +153,11 @@ int on_uring_submit(struct bpf_raw_tracepoint_args *ctx)
 
 	/* Of the job also in a thread of the kernel's that polls for it. */
 	u32 pid = bpf_get_current_pid_tgid() >> 32;
-	struct proc_value *proc = process_of(pid);
-
+	struct proc_value proc;
 	u32 what = tampering_of(number_at(request, URING_SOCKET_FAMILY));
 
-	if (proc && what)
-		tell_tampering(proc, pid, what,
+	if (what && read_current(pid, &proc))
+		tell_tampering(&proc, pid, what,
 			       bpf_ntohs(number_at(request, URING_SOCKET_PROTOCOL)));
 	return 0;
 }
@@ -187,10 +186,10 @@ int on_signal(struct bpf_raw_tracepoint_args *ctx)
 		return 0;
 
 	u32 pid = bpf_get_current_pid_tgid() >> 32;
-	struct proc_value *proc = process_of(pid);
+	struct proc_value proc;
 
-	if (proc)
-		tell_tampering(proc, pid, is_attached_to ? TAMPER_PTRACE : TAMPER_SIGNAL,
+	if (read_current(pid, &proc))
+		tell_tampering(&proc, pid, is_attached_to ? TAMPER_PTRACE : TAMPER_SIGNAL,
 			       is_attached_to ? PTRACE_ATTACH : signal);
 	return 0;
 }
