@@ -18,7 +18,6 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import hypothesis
 import pytest
 
 from tests.times import Times
@@ -30,10 +29,6 @@ if TYPE_CHECKING:
 TESTS = Path(__file__).parent
 KINDS = {"browser", "kernel", "integration", "stack"}
 LEFT_OUT = ("skipped", "deselected", "xfailed", "xpassed")
-
-hypothesis.settings.register_profile("default", deadline=None, database=None)
-hypothesis.settings.register_profile("ci", deadline=None, database=None, derandomize=True)
-hypothesis.settings.load_profile("ci" if os.environ.get("CI") == "true" else "default")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

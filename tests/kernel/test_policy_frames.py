@@ -355,7 +355,6 @@ def add_interfaces(job: Agent) -> str:
     return last
 
 
-@pytest.mark.everywhere(feature="frames")
 def test_many_interfaces_are_looked_after_in_turns(lab: Lab, kernel: KernelSide) -> None:
     """Others wait meanwhile for one of them at most."""
     frames = kernel.tracer.frames

@@ -12,6 +12,7 @@ from itertools import count
 import pytest
 from hypothesis import given, settings
 
+import tests.examples  # noqa: F401
 from exporter.events import RULE_OF_NAMES, Acted, ProcessKey, Verdict
 from exporter.kernel.instances import open_map
 from exporter.kernel.verdicts import MAPS, Peer, Verdicts

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import tests.examples  # noqa: F401
 from exporter.kernel.bpf import Map
 from exporter.kernel.bytecode import MapSpec
 from exporter.kernel.mounts import ensure_bpffs

@@ -12,6 +12,7 @@ import pytest
 
 from .arrivals import MPTCP, TCP, Arrivals, Endpoint
 from .lab import CLOSED_PORT, MPTCP_PORT, NETWORKS, PORT, V4, V6, Lab, Network
+from .test_traced_lineage import assert_whole
 from .tracing import (
     CLIENT,
     ROOT,
@@ -279,13 +280,17 @@ class Compared:
     commands: list[list[str]]
     untraced: list[Done]
     traced: list[Done]
+    more: list[list[str]]
+    """What else the shell that is traced did then: commands of one act each."""
+    printed: list[str]
+    """By `more`."""
     seen: Trace
 
     def assert_all_exact(self) -> None:
         """Each of them is, and nothing else is told."""
         for network, act in self.acts:
             self.assert_exact(network, act)
-        n = sum(len(act.reported) for _, act in self.acts)
+        n = sum(len(act.reported) for _, act in self.acts) + len(self.more)
         assert len(self.seen.egress) == n
         assert self.seen.account == f"attempts {n} = exported {n} + aggregated 0 + dropped 0 + pending 0"
 
@@ -301,15 +306,18 @@ class Compared:
         assert_exact(spans, self.seen.job, traced.printed[0], act, network, self.commands[at], SHELL)
 
 
-def compared(lab: Lab, programs: Programs, to: Path, acts: list[tuple[Network, Act]]) -> Compared:
+def compared(
+    lab: Lab, programs: Programs, to: Path, acts: list[tuple[Network, Act]], more: Sequence[list[str]] = ()
+) -> Compared:
     """Do them; what is traced goes to the folder `to`."""
     commands = [argv(programs, act, network) for network, act in acts]
     with shell(lab.command(SHELL)) as plain:
         untraced = done_by(plain, lab, commands)
     with shell(run_command(to, lab.command(SHELL))) as followed:
         traced = done_by(followed, lab, commands)
+        printed = [line for command in more for line in followed.do(command)]
         seen = read(followed.end(), to)
-    return Compared(acts, commands, untraced, traced, seen)
+    return Compared(acts, commands, untraced, traced, list(more), printed, seen)
 
 
 def done_by(shell: Shell, lab: Lab, commands: list[list[str]]) -> list[Done]:
@@ -326,7 +334,11 @@ def done_by(shell: Shell, lab: Lab, commands: list[list[str]]) -> list[Done]:
 def of_every_kernel(lab: Lab, programs: Programs, tmp_path_factory: pytest.TempPathFactory) -> Compared:
     """Those that are done on each kernel, traced by one run."""
     acts = [(network, act) for network in (V4, V6) for act in (CONNECT, DATAGRAMS)]
-    return compared(lab, programs, tmp_path_factory.mktemp("acts"), acts)
+    shapes = [
+        programs.lineage("double-fork", *programs.act("connect", V4.peer, PORT)),
+        programs.lineage("fork-noexec", V4.peer, PORT),
+    ]
+    return compared(lab, programs, tmp_path_factory.mktemp("acts"), acts, shapes)
 
 
 @NETWORKS
@@ -344,6 +356,25 @@ def test_datagrams_are_traced_exactly_and_not_changed(of_every_kernel: Compared,
 @pytest.mark.everywhere(feature="account")
 def test_acts_told_one_by_one_are_the_whole_account(of_every_kernel: Compared) -> None:
     of_every_kernel.assert_all_exact()
+
+
+@pytest.mark.everywhere(feature="lineage")
+def test_an_orphan_and_a_child_that_never_execs_hang_below_their_creators(of_every_kernel: Compared) -> None:
+    seen = of_every_kernel.seen
+    assert_whole(seen)
+    orphan, never_execed = seen.egress[-2:]
+    assert orphan["egress.lineage"] == ["dash", "lineage", "lineage", "act"]
+    assert never_execed["egress.lineage"] == ["dash", "lineage", "lineage"]
+    creator, middle, _ = seen.above(orphan)[2:]
+    assert orphan["process.parent_pid"] not in {creator["process.pid"], middle["process.pid"]}
+    assert middle["process.parent_pid"] == creator["process.pid"]
+    first, child = seen.above(never_execed)[2:]
+    assert child["process.command_args"] == first["process.command_args"] == of_every_kernel.more[1]
+    assert child["process.pid"] != first["process.pid"] == child["process.parent_pid"]
+    shapes = [span for span in seen.processes if span.name == "lineage"]
+    assert len(shapes) == 2 + 2
+    output = [*of_every_kernel.printed, *seen.stdout.splitlines(keepends=True)]
+    assert sorted(output) == ["ok\n", "status 0\n", "status 0\n"]
 
 
 @NETWORKS

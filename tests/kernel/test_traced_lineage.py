@@ -93,29 +93,6 @@ def test_the_span_hangs_below_whoever_created_the_process(
     assert len(seen.processes) == len(LINEAGES[name])
 
 
-@pytest.mark.everywhere(feature="lineage")
-def test_an_orphan_and_a_child_that_never_execs_hang_below_their_creators(
-    lab: Lab, programs: Programs, tmp_path: Path
-) -> None:
-    shapes = [
-        programs.lineage("double-fork", *connect(programs)),
-        programs.lineage("fork-noexec", V4.peer, PORT),
-    ]
-    seen = trace(lab, ["sh", "-c", "; ".join([*map(shlex.join, shapes), "true"])], tmp_path)
-    assert (seen.status, seen.stdout) == (0, "ok\n")
-    assert_whole(seen)
-    orphan, never_execed = sorted(seen.egress, key=lambda leaf: str(leaf["process.executable.name"]))
-    assert orphan["egress.lineage"] == ["dash", "lineage", "lineage", "act"]
-    assert never_execed["egress.lineage"] == ["dash", "lineage", "lineage"]
-    creator, middle, _ = seen.above(orphan)[2:]
-    assert orphan["process.parent_pid"] not in {creator["process.pid"], middle["process.pid"]}
-    assert middle["process.parent_pid"] == creator["process.pid"]
-    first, child = seen.above(never_execed)[2:]
-    assert child["process.command_args"] == first["process.command_args"] == shapes[1]
-    assert child["process.pid"] != first["process.pid"] == child["process.parent_pid"]
-    assert len(seen.processes) == 1 + 3 + 2
-
-
 def test_a_sibling_made_by_a_child_hangs_below_the_child(
     lab: Lab, programs: Programs, tmp_path: Path
 ) -> None:

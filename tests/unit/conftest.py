@@ -1,0 +1,3 @@
+"""For all unit tests: many state properties."""
+
+import tests.examples  # noqa: F401
