@@ -120,8 +120,8 @@ def _pytest(python: str, results: Path, *, is_too_old: bool) -> str:
     refused = "everywhere(feature='refusal')"
     which = refused if is_too_old else f"everywhere and not {refused}"
     return (
-        f'{python} -m pytest -p no:cacheprovider -p no:hypothesispytest -m "{which}" -o timeout={_TEST_LIMIT_S}'
-        " --durations=15 -v"
+        f'{python} -m pytest -p no:cacheprovider -p no:hypothesispytest -m "{which}"'
+        f" -o timeout={_TEST_LIMIT_S} --durations=15 -v"
         f" --made-ahead={results}/ahead --junitxml={results}/tests.xml {' '.join(test_files())}"
     )
 
