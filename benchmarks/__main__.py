@@ -27,6 +27,7 @@ from benchmarks import (
     short,
     soak,
     start,
+    steps,
     verdicts,
 )
 from benchmarks.figures import Figure
@@ -49,6 +50,7 @@ _BENCHMARKS: dict[str, Callable[[Workshop], Iterator[Figure]]] = {
     "policy": policy.measure,
     "verdicts": verdicts.measure,
     "flip": flip.measure,
+    "steps": steps.measure,
     "baseline": baseline.measure,
     "page": page.measure,
     "soak": soak.measure,

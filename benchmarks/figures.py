@@ -41,6 +41,8 @@ class Limits:
     """What a DNS answer is delayed by that grants addresses."""
     flip_ms: float = 1
     """From `enforce on` to the next connect that is denied."""
+    first_connect_us: float = 1000
+    """What the 99th percentile of steps' first connects takes more where a policy is enforced."""
     open_s: float = 1
     """From asking a browser for a report of 5,000 spans until it is drawn; the same of each view."""
     learn_s: float = 60

@@ -11,6 +11,11 @@
  *   load cpu COMMAND...     the same, but how much CPU time it took, not how long
  *   load hits               itself with a number of its own as argument, which connects and ends
  *
+ * Without a meter, once:
+ *
+ *   load first ADDRESS PORT   how many nanoseconds its first TCP connect takes, and its errno
+ *   load until ADDRESS PORT   how many nanoseconds it connects in vain, and the last errno
+ *
  * Without a meter, until it is killed:
  *
  *   load flood              sends as fast as it can
@@ -18,6 +23,7 @@
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <err.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <signal.h>
@@ -31,6 +37,8 @@
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
+
+#define UNTIL_MOST_NS 60000000000LL
 
 extern char **environ;
 
@@ -257,6 +265,30 @@ static const struct kind *find_kind(const char *name)
 	errx(2, "unknown load %s", name);
 }
 
+static int connect_to(const struct sockaddr_in *address)
+{
+	int client = check(socket(AF_INET, SOCK_STREAM, 0), "socket");
+	int error = connect(client, (const struct sockaddr *)address, sizeof(*address)) ? errno : 0;
+
+	close(client);
+	return error;
+}
+
+static int connect_first(const char *address, const char *port, int until)
+{
+	struct sockaddr_in peer = { .sin_family = AF_INET, .sin_port = htons(atoi(port)) };
+	long long began_ns = now_ns();
+	int error;
+
+	if (inet_pton(AF_INET, address, &peer.sin_addr) != 1)
+		errx(2, "%s is no IPv4 address", address);
+	do
+		error = connect_to(&peer);
+	while (until && error && now_ns() - began_ns < UNTIL_MOST_NS);
+	printf("%lld %d\n", now_ns() - began_ns, error);
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	struct load load = { .command = argv + 2 };
@@ -270,6 +302,8 @@ int main(int argc, char **argv)
 		return hit();
 	if (!strcmp(argv[1], "flood"))
 		flood();
+	if (argc == 4 && (!strcmp(argv[1], "first") || !strcmp(argv[1], "until")))
+		return connect_first(argv[2], argv[3], *argv[1] == 'u');
 	printf("%lld\n", now_ns());
 	kind = find_kind(argv[1]);
 	kind->prepare(&load);

@@ -11,21 +11,17 @@ what is written. Every attempt must be exported, and every job over in the end.
 
 from __future__ import annotations
 
-import json
 import os
-import signal
 import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 from benchmarks.figures import LIMITS, Figure
-from benchmarks.workshop import ROOT, BenchmarkError, Workshop
+from benchmarks.watching import Watch, watching
+from benchmarks.workshop import BenchmarkError, Workshop
 
 _JOBS, _JOBS_QUICKLY = 1200, 40
 _AT_ONCE = 4
@@ -33,8 +29,6 @@ _EVERY_S = 0.15
 _STEPS = 4
 _CONNECTS = 5
 """Of a step."""
-_LOOK_S = 0.5
-_DEADLINE_S = 120
 _LIMIT_MIB = 24
 _SHOWN = 10
 
@@ -46,12 +40,12 @@ def measure(shop: Workshop) -> Iterator[Figure]:
     """Memory, its growth, and the files."""
     jobs = _JOBS_QUICKLY if shop.is_quick else _JOBS
     folder = shop.folder / "soak"
-    with _watch(shop, folder) as (process, log):
+    with watching(shop, folder, f"--otlp-dir-limit={_LIMIT_MIB}") as watch:
         began_s = time.monotonic()
-        resident_mb = _run_jobs(shop, jobs, process)
+        resident_mb = _run_jobs(shop, jobs, watch.process)
         took_s = time.monotonic() - began_s
-        _wait_for_ends(log, jobs)
-    account = _said(log)[-1]["account"]
+        _wait_for_ends(watch, jobs)
+    account = watch.said()[-1]["account"]
     lost = account["attempts"] - account["exported"] - account["aggregated"]
     if lost:
         raise BenchmarkError(f"{lost} attempts were not exported: the machine is too busy")
@@ -65,22 +59,6 @@ def measure(shop: Workshop) -> Iterator[Figure]:
     held_mb = sum(path.stat().st_size for path in folder.glob("*.jsonl")) / 1e6
     limit_mb = _LIMIT_MIB * (1 << 20) / 1e6
     yield Figure(f"watch, {jobs:,} jobs, files", held_mb, "MB", "a third of it is for traces", limit_mb)
-
-
-@contextmanager
-def _watch(shop: Workshop, folder: Path) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
-    options = ["--json-log", f"--otlp-dir={folder}", f"--otlp-dir-limit={_LIMIT_MIB}"]
-    log = shop.folder / "soak.log"
-    command = [sys.executable, "-m", "exporter", "watch", *options]
-    with (
-        log.open("wb") as stream,
-        subprocess.Popen(command, stderr=stream, cwd=ROOT, env=shop.environment) as process,
-    ):
-        try:
-            _wait(lambda: any("watching" in line["message"] for line in _said(log)), "it doesn't start")
-            yield process, log
-        finally:
-            process.send_signal(signal.SIGTERM)
 
 
 def _run_jobs(shop: Workshop, jobs: int, process: subprocess.Popen[bytes]) -> list[float]:
@@ -110,21 +88,8 @@ def _resident_mb(pid: int) -> float:
     return int(line.split()[1]) * 1024 / 1e6
 
 
-def _wait_for_ends(log: Path, jobs: int) -> None:
+def _wait_for_ends(watch: Watch, jobs: int) -> None:
     def all_ended() -> bool:
-        return sum(" ended: " in line["message"] for line in _said(log)) >= jobs
+        return sum(" ended: " in line["message"] for line in watch.said()) >= jobs
 
-    _wait(all_ended, "not every job ended")
-
-
-def _wait(is_so: Callable[[], bool], otherwise: str) -> None:
-    deadline_s = time.monotonic() + _DEADLINE_S
-    while not is_so():
-        if time.monotonic() > deadline_s:
-            raise BenchmarkError(f"ci-egress watch: {otherwise}")
-        time.sleep(_LOOK_S)
-
-
-def _said(log: Path) -> Sequence[dict[str, Any]]:
-    lines = log.read_text().splitlines(keepends=True)
-    return [json.loads(line) for line in lines if line.endswith("\n")]
+    watch.wait(all_ended, "not every job ended")

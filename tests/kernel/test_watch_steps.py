@@ -113,8 +113,8 @@ def test_what_its_own_policy_allows_it_gets(lab: Lab, programs: Programs, tmp_pa
 
 
 FORKS = "while :; do (:); done"
-LONG = "while :; do /bin/true $(yes --key=word | head -n 3000 | tr '\\n' ' '); done"
-CONNECTS = "while :; do {} $(yes --key=word | head -n 3000 | tr '\\n' ' '); done"
+LONG = "while :; do /bin/true $(yes -- --key=word | head -n 3000 | tr '\\n' ' '); done"
+CONNECTS = "while :; do {} $(yes -- --key=word | head -n 3000 | tr '\\n' ' '); done"
 STORMS = {
     "nothing": [],
     "forks": [FORKS] * 2,
