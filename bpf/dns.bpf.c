@@ -143,8 +143,7 @@ int on_answer(struct __sk_buff *skb)
 	struct granting *granting;
 	int has_messages = read_messages(skb, 0);
 
-	/* Behind what takes the verifier longest, which it would go through for each way through
-	 * these. */
+	/* Afterwards: each way through these would be one more through all of read_messages. */
 	meter_received(skb);
 	if (sk && !skb->remote_port)
 		hear(skb, sk);
