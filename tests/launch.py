@@ -18,6 +18,9 @@ PLAIN_ENVIRONMENT = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "PYTHO
 DEADLINE_S = 100.0
 """Within what pytest lets a test take."""
 
+PYTHON_NAME = Path("/usr/bin/python3").resolve().name
+"""What the distribution's is called in a lineage."""
+
 JsonObject = dict[str, Any]
 
 

@@ -70,11 +70,12 @@ install_packages() {
     apt-get install -qq --yes --no-install-recommends -o DPkg::Lock::Timeout=300 "${missing[@]}" >/dev/null
 }
 
-# Where Ubuntu keeps it, /usr/sbin/bpftool is a script that refuses any other kernel than its own.
+# Where Ubuntu keeps it, /usr/sbin/bpftool is a script that refuses any other kernel than its own. Not in .venv: what
+# tests run finds it by PATH, in which that isn't.
 link_bpftool() {
     local candidates=(/usr/lib/linux-tools/*/bpftool)
-    if [[ -x ${candidates[-1]} ]]; then
-        ln -sf "${candidates[-1]}" "$venv/bin/bpftool"
+    if [[ -x ${candidates[-1]} ]] && ! bpftool version >/dev/null 2>&1; then
+        ln -sf "${candidates[-1]}" /usr/local/sbin/bpftool
     fi
 }
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tests.launch import PYTHON_NAME
+
 from .arrivals import UDP
 from .lab import PORT, V4, V6, Network
 from .ruled import bracketed
@@ -151,7 +153,7 @@ INCIDENTS = {
         poisoned="report.py",
         command="python3 get.py registry.example; bash entrypoint.sh",
         culprit="python3 report.py",
-        chain=("dash", "bash", "python3.11"),
+        chain=("dash", "bash", PYTHON_NAME),
         destination=lambda _: f"scan.securlty-vendor.example:{PORT}",
         allow=(f"*.security-vendor.example:{PORT}",),
         honest=(REGISTRY, "scan.security-vendor.example"),

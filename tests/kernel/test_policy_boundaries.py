@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.launch import PYTHON_NAME
+
 from .arrivals import UDP, Endpoint, Packet
 from .attached import running
 from .containers import container
@@ -93,7 +95,7 @@ def test_in_a_container_names_are_looked_up_and_the_jobs_policy_holds(
     ruled.assert_allowed(lookups(ruled.seen), f"udp://{V4.peer}:53")
     ruled.assert_against(spans[2:])
     for span in spans:
-        assert span["egress.lineage"][-2:] == ["dash", "python3.11"]  # type: ignore[index]
+        assert span["egress.lineage"][-2:] == ["dash", PYTHON_NAME]  # type: ignore[index]
         assert span["egress.attribution"] == "lineage"
     told = [ruled.seen.by_id[record["spanId"]] for record in ruled.records]
     assert told[-2:] == spans[2:]

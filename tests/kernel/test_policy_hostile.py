@@ -14,6 +14,7 @@ import dns.name
 import pytest
 
 from tests.integration.receivers import Answer, collector
+from tests.launch import PYTHON_NAME
 
 from .attached import running, wait_for
 from .lab import HOSTILE_ARGUMENTS, PORT, V4, V6, Lab, Network
@@ -106,7 +107,7 @@ def expected_lines() -> list[str]:
             ("act", "act"),
             (SHOWN_NAME, f"{SHOWN_NAME[:39]}…"),
             ("act", "act"),
-            ("python3.11", "dash → python3.11"),
+            (PYTHON_NAME, f"dash → {PYTHON_NAME}"),
         )
     ]
 

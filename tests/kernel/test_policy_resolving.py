@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
+from tests.launch import PYTHON_NAME
+
 from .arrivals import TCP, Endpoint, Packet
 from .lab import NETWORKS, PORT, V4, V6, Lab, Network
 from .resolver import Resolver, lab_with_resolver
@@ -177,7 +179,7 @@ def test_a_lookup_over_tcp_or_https_is_a_connect_like_any_other(
         expected
         for network in both
         for expected in (
-            ("python3.11", network.evil, 53),
+            (PYTHON_NAME, network.evil, 53),
             ("curl", network.evil, PORT),
             ("act", network.peer, PORT),
         )

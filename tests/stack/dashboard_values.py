@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from demo import names
+from tests.launch import PYTHON_NAME
 from tests.stack.demo_fleet import BEACON, HONEST, POISONED, SMOKE, Fleet
 
 RECENT, ALL = (3, 4, 5), (1, 2, 3, 4, 5)
@@ -14,7 +15,6 @@ RELEASE, NIGHTLY = (3, 4), (5,)
 TOTAL = 2 * HONEST + 2 * POISONED + SMOKE
 GIT, METRICS, MIRROR, REGISTRY = (f"{name}.example" for name in ("git", "metrics", "mirror", "registry"))
 _CARRIERS = (names.RESOLVER, METRICS, GIT, MIRROR, REGISTRY, BEACON)
-_PYTHON = "python3.11"
 
 
 @dataclass(frozen=True)
@@ -164,12 +164,12 @@ PIPELINE: dict[str, Expected] = {
         ("dash>curl", GIT, 1),
         ("dash>curl", MIRROR, 1),
         ("dash>curl", names.RESOLVER, 2),
-        (f"dash>{_PYTHON}", REGISTRY, 1),
-        (f"dash>{_PYTHON}", names.RESOLVER, 2),
-        (f"dash>{_PYTHON}>{_PYTHON}", METRICS, 1),
-        (f"dash>{_PYTHON}>dash>dash>curl", names.RESOLVER, 1),
-        (f"dash>{_PYTHON}>dash>dash>curl", BEACON, 1),
-        (f"dash>{_PYTHON}>dash>dash>dash>curl", BEACON, 1),
+        (f"dash>{PYTHON_NAME}", REGISTRY, 1),
+        (f"dash>{PYTHON_NAME}", names.RESOLVER, 2),
+        (f"dash>{PYTHON_NAME}>{PYTHON_NAME}", METRICS, 1),
+        (f"dash>{PYTHON_NAME}>dash>dash>curl", names.RESOLVER, 1),
+        (f"dash>{PYTHON_NAME}>dash>dash>curl", BEACON, 1),
+        (f"dash>{PYTHON_NAME}>dash>dash>dash>curl", BEACON, 1),
     ),
     "Attempts by destination": Curves(
         lambda _: {names.RESOLVER: 14, BEACON: 2, GIT: 4, METRICS: 3, MIRROR: 3, REGISTRY: 3}, (1, 2, 3, 4)
@@ -200,7 +200,7 @@ DESTINATION: dict[str, Expected] = {
     "New by history": lines(("release", 2)),
     "Programs": lines(
         *(
-            ("curl", f"dash>{_PYTHON}>dash>{chain}>curl", pipeline, 1)
+            ("curl", f"dash>{PYTHON_NAME}>dash>{chain}>curl", pipeline, 1)
             for chain in ("dash", "dash>dash")
             for pipeline in ("nightly", "release")
         )
