@@ -43,11 +43,15 @@ missing_packages() {
     done
 }
 
-# Ubuntu has no package bpftool before 25.04: there it belongs to the kernel's tools. Its Chromium is a snap, which
-# opens no file of /tmp, so that tests couldn't show it anything.
+# shellcheck source=/dev/null
+distribution() {
+    (. /etc/os-release && echo "$ID $VERSION_ID")
+}
+
+# Ubuntu has no package bpftool before 25.04: there it belongs to the kernel's tools. Its Chromium is a snap:
+# tools/debian-chromium.sh.
 name_packages_for_ubuntu() {
-    # shellcheck source=/dev/null
-    if [[ $(. /etc/os-release && echo "$ID $VERSION_ID") == "ubuntu 24.04" ]]; then
+    if [[ $(distribution) == "ubuntu 24.04" ]]; then
         packages=("${packages[@]/#bpftool/linux-tools-generic}")
         mapfile -t packages < <(printf '%s\n' "${packages[@]}" | grep -vx chromium)
         [[ -z $extras ]] || packages+=(debian-archive-keyring) # debootstrap checks Debian's signature with it
@@ -145,16 +149,14 @@ main() {
         name_packages_for_ubuntu
         install_packages
     fi
+    if [[ $system == yes && $extras && $(distribution) == "ubuntu 24.04" ]]; then
+        tools/debian-chromium.sh
+    fi
     check_python
     [[ $own == yes ]] || return 0
     make_venv
     link_bpftool
     say "ready: $venv/bin/ci-egress"
-    if [[ $system == yes && $extras ]] && ! command -v chromium >/dev/null; then
-        say "tests/browser will fail: no chromium on PATH, and a snap's doesn't do. For example, as root:"
-        say "    $venv/bin/playwright install --with-deps chromium"
-        say "    ln -s ~/.cache/ms-playwright/chromium-*/chrome-linux/chrome /usr/local/bin/chromium"
-    fi
 }
 
 main "$@"

@@ -54,7 +54,7 @@ Open = Callable[..., Opened]
 @pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
     """One for all tests here. It ends before others begin: they may want an event loop of their own."""
-    assert CHROMIUM.exists(), "tests/browser need Debian's package chromium: make setup-dev installs it"
+    assert CHROMIUM.exists(), "tests/browser need Debian's chromium: make setup-dev installs it"
     with chromium() as running:
         yield running
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +11,7 @@ from pathlib import Path
 from playwright.sync_api import Browser, expect, sync_playwright
 
 FOLDER = Path(__file__).resolve().parents[2] / "build" / "pictures"
-CHROMIUM = Path("/usr/bin/chromium")
+CHROMIUM = Path(shutil.which("chromium") or "/usr/bin/chromium")
 WAIT_MS = 60_000
 """For what comes at once, unless the machine stalls: who waits that long sees something that failed."""
 _WIDE_PX = 4000
