@@ -79,9 +79,11 @@ class Watches:
         return [span for watch in self._all for span in watch.egress(run)]
 
     def lost(self) -> int:
-        """How many attempts they said were lost with others, at most."""
-        lines = (line for watch in self._all for line in watch.said())
-        return sum(line["lost"] for line in lines if "lost" in line)
+        """How many attempts they said were lost: each with others at its begin, the last one by its end."""
+        *earlier, last = self._all
+        lines = (line for watch in earlier for line in watch.said())
+        dropped: dict[str, int] = last.said()[-1]["account"]["dropped"]
+        return sum(int(line["lost"]) for line in lines if "lost" in line) + sum(dropped.values())
 
 
 def kill(watch: Watch) -> None:
