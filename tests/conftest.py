@@ -15,11 +15,14 @@ that denies other tests' jobs something, too.
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from exporter.errors import KernelError
+from exporter.kernel.control import described, instances, leftovers
 from tests.times import Times
 from tests.turns import turn
 
@@ -44,6 +47,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Say in the end where the time went."""
     config.pluginmanager.register(Times(TESTS))
+
+
+def pytest_report_header() -> list[str]:
+    """What killed exporters left on this machine: it may deny tests something, and ci-egress tells of it."""
+    if os.geteuid() != 0:
+        return []
+    with suppress(KernelError):
+        return [f"left over: {described(instance)}" for instance in leftovers(instances())]
+    return []
 
 
 @pytest.hookimpl(tryfirst=True)
