@@ -38,7 +38,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define UNTIL_MOST_NS 60000000000LL
+#define UNTIL_MOST_NS 10000000000LL
 
 extern char **environ;
 

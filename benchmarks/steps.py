@@ -2,7 +2,7 @@
 
 What: how much longer the first connect of a step takes where `watch` enforces a policy, to an address that
 every job may reach; of first connects to one that none may, how many went through; how long a step whose own
-section allows more waits for that, alone and beside what an earlier step left running.
+section allows more waits for that.
 
 How: an agent in a network of its own makes step after step, each a job of its own that does nothing but
 connect. The same steps before anything is watched are what the first figure is compared with; it is a
@@ -29,7 +29,7 @@ from benchmarks.watching import watching
 from benchmarks.workshop import BenchmarkError, Workshop
 from demo.namespaces import Namespace
 
-_STEPS, _STORM_STEPS, _WARM_UP = 1000, 100, 20
+_STEPS, _KNOWN_STEPS, _WARM_UP = 1000, 100, 20
 _US, _MS = 1e3, 1e6
 _PORT = 8080
 _EVERYBODYS, _OWN, _DENIED = "192.0.2.1", "198.51.100.1", "203.0.113.1"
@@ -41,27 +41,12 @@ trust_names: true
 jobs:
   "group/more": {{allow: ["{_OWN}:{_PORT}"]}}
 """
-_LONG = "$(yes -- --key=word | head -n 3000 | tr '\\n' ' ')"
-_STORMS = {
-    "alone": (),
-    "beside forks": ("while :; do (:); done",) * 2,
-    "beside long command lines": (f"while :; do /bin/true {_LONG}; done",) * 2,
-    "beside loops": ("while :; do :; done",) * 2,
-}
 _AGENT = """
 import json, subprocess, sys
-left = []
 for line in sys.stdin:
-    variables, command, is_left_running = json.loads(line)
-    if is_left_running:
-        left.append(subprocess.Popen(command, env=variables, start_new_session=True))
-        told = ""
-    else:
-        told = subprocess.run(command, env=variables, stdout=subprocess.PIPE, text=True).stdout
-    print(json.dumps(told), flush=True)
-for each in left:
-    each.kill()
-    each.wait()
+    variables, command = json.loads(line)
+    done = subprocess.run(command, env=variables, stdout=subprocess.PIPE, text=True)
+    print(json.dumps(done.stdout), flush=True)
 """
 
 
@@ -91,8 +76,7 @@ def measure(shop: Workshop) -> Iterator[Figure]:
         yield from _latency(plain, held)
         through = sum(one.error != errno.EPERM for one in denied)
         yield Figure(f"first connects of {count:,} steps that went through", through, "", limit=0)
-        for name, storm in _STORMS.items():
-            yield _known(shop, network, policy, name, storm)
+        yield _known(shop, network, policy)
 
 
 def _latency(plain: Sequence[_Connected], held: Sequence[_Connected]) -> Iterator[Figure]:
@@ -109,21 +93,18 @@ def _latency(plain: Sequence[_Connected], held: Sequence[_Connected]) -> Iterato
     )
 
 
-def _known(shop: Workshop, network: Namespace, policy: Path, name: str, storm: Sequence[str]) -> Figure:
-    count = 5 if shop.is_quick else _STORM_STEPS
-    folder = shop.folder / f"steps-{name.replace(' ', '-')}"
+def _known(shop: Workshop, network: Namespace, policy: Path) -> Figure:
+    count = 5 if shop.is_quick else _KNOWN_STEPS
     with (
         _Agent(shop, network) as agent,
-        watching(shop, folder, f"--policy={policy}", f"--agent={agent.name}"),
+        watching(shop, shop.folder / "known", f"--policy={policy}", f"--agent={agent.name}"),
     ):
-        for each in storm:
-            agent.leave_running(["sh", "-c", each])
         waited = agent.connects("until", _OWN, count, project="group/more")
-    if any(one.error for one in waited):
-        raise BenchmarkError(f"a step was still held after a minute, {name}")
+    if waited[-1].error:
+        raise BenchmarkError("a step was still held after ten seconds")
     took_ms = sorted(one.took_ns / _MS for one in waited)
     note = f"99th percentile {quantiles(took_ms, n=100)[-1]:.1f}, at most {took_ms[-1]:.1f}"
-    return Figure(f"until a step's own policy holds, {name}", median(took_ms), "ms", note)
+    return Figure("until a step's own policy holds", median(took_ms), "ms", note)
 
 
 @contextmanager
@@ -139,7 +120,7 @@ def _network() -> Iterator[Namespace]:
 
 
 def _listen(address: str) -> socket.socket:
-    """Nobody accepts: the backlog is as long as the kernel lets it be, and closed connections leave it."""
+    """Nobody accepts: the backlog has room for all."""
     return socket.create_server((address, _PORT), backlog=1 << 16)
 
 
@@ -161,20 +142,21 @@ class _Agent:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """End it, and what it left running."""
+        """End it."""
         self._process.communicate()
 
     def connects(self, kind: str, address: str, count: int, project: str = "group/plain") -> list[_Connected]:
-        """So many steps one after the other, each a job of its own; what their load.c said."""
+        """So many steps one after the other, each a job of its own; what their load.c said.
+
+        The first that waits in vain is the last one.
+        """
         command = [self._load, kind, address, str(_PORT)]
-        told = (self._ask(command, project, is_left_running=False) for _ in range(count))
-        return [_Connected(*map(int, each.split())) for each in told]
+        told: list[_Connected] = []
+        while len(told) < count and not (kind == "until" and told and told[-1].error):
+            told.append(_Connected(*map(int, self._ask(command, project).split())))
+        return told
 
-    def leave_running(self, command: list[str]) -> None:
-        """What an earlier step leaves behind."""
-        self._ask(command, "group/plain", is_left_running=True)
-
-    def _ask(self, command: list[str], project: str, *, is_left_running: bool) -> str:
+    def _ask(self, command: list[str], project: str) -> str:
         self._number += 1
         variables = {
             "PATH": os.environ.get("PATH", os.defpath),
@@ -187,7 +169,7 @@ class _Agent:
         }
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps([variables, command, is_left_running]) + "\n")
+        self._process.stdin.write(json.dumps([variables, command]) + "\n")
         self._process.stdin.flush()
         answer: str = json.loads(self._process.stdout.readline())
         return answer
