@@ -13,7 +13,8 @@
  *
  * Without a meter, once:
  *
- *   load first ADDRESS PORT   how many nanoseconds its first TCP connect takes, and its errno
+ *   load first ADDRESS PORT   how many nanoseconds its first TCP connect takes, with the
+ *                             socket's making and closing, and its errno
  *   load until ADDRESS PORT   how many nanoseconds it connects in vain, and the last errno
  *
  * Without a meter, until it is killed:
@@ -297,7 +298,7 @@ int main(int argc, char **argv)
 
 	if (argc < 2)
 		errx(2, "usage: load connect | send | scan | bulk | spawn | cpu | hits | flood "
-			"[COMMAND...]");
+			"[COMMAND...], or load first | until ADDRESS PORT");
 	if (!strcmp(argv[1], "hit"))
 		return hit();
 	if (!strcmp(argv[1], "flood"))

@@ -78,7 +78,7 @@ install_packages() {
 # tests run finds it by PATH, in which that isn't.
 link_bpftool() {
     local candidates=(/usr/lib/linux-tools/*/bpftool)
-    if [[ -x ${candidates[-1]} ]] && ! bpftool version >/dev/null 2>&1; then
+    if ((EUID == 0)) && [[ -x ${candidates[-1]} ]] && ! bpftool version >/dev/null 2>&1; then
         ln -sf "${candidates[-1]}" /usr/local/sbin/bpftool
     fi
 }
@@ -149,7 +149,7 @@ main() {
         name_packages_for_ubuntu
         install_packages
     fi
-    if [[ $system == yes && $extras && $(distribution) == "ubuntu 24.04" ]]; then
+    if [[ $system == yes && $extras && $EUID == 0 && $(distribution) == "ubuntu 24.04" ]]; then
         tools/debian-chromium.sh
     fi
     check_python
@@ -157,6 +157,9 @@ main() {
     make_venv
     link_bpftool
     say "ready: $venv/bin/ci-egress"
+    if [[ $system == yes && $extras ]] && ! command -v chromium >/dev/null; then
+        say "tests/browser will fail: no chromium on PATH. On Ubuntu, tools/debian-chromium.sh makes one, as root"
+    fi
 }
 
 main "$@"
