@@ -51,7 +51,7 @@ for line in sys.stdin:
 
 
 class _Connected(NamedTuple):
-    """What a load.c says."""
+    """A step's answer: what load.c printed."""
 
     took_ns: int
     error: int
@@ -59,7 +59,7 @@ class _Connected(NamedTuple):
 
 
 def measure(shop: Workshop) -> Iterator[Figure]:
-    """Latency, what went through, how soon."""
+    """Measure the latency, the connects that went through, and the wait for a step's own policy."""
     count = 20 if shop.is_quick else _STEPS
     policy = shop.folder / "steps.yaml"
     policy.write_text(_POLICY)
@@ -109,7 +109,7 @@ def _known(shop: Workshop, network: Namespace, policy: Path) -> Figure:
 
 @contextmanager
 def _network() -> Iterator[Namespace]:
-    """One in which the three addresses answer."""
+    """Make a network in which the three addresses answer."""
     with Namespace() as network, ExitStack() as stack:
         network.configure_links(
             "link set lo up", *(f"addr add {each}/32 dev lo" for each in (_EVERYBODYS, _OWN, _DENIED))

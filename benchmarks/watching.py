@@ -19,18 +19,18 @@ _DEADLINE_S = 120
 
 
 class Watch(NamedTuple):
-    """One that runs."""
+    """A watch that runs."""
 
     process: subprocess.Popen[bytes]
     log: Path
 
     def said(self) -> Sequence[dict[str, Any]]:
-        """Its log records so far."""
+        """Return its log records so far."""
         lines = self.log.read_text().splitlines(keepends=True)
         return [json.loads(line) for line in lines if line.endswith("\n")]
 
     def wait(self, is_so: Callable[[], bool], otherwise: str) -> None:
-        """Until it is so. Raises BenchmarkError, which says `otherwise`, after two minutes."""
+        """Wait until it is so. Raises BenchmarkError, which says `otherwise`, after two minutes."""
         deadline_s = time.monotonic() + _DEADLINE_S
         while not is_so():
             if time.monotonic() > deadline_s:

@@ -19,7 +19,7 @@ DEADLINE_S = 100.0
 """Within what pytest lets a test take."""
 
 PYTHON_NAME = Path("/usr/bin/python3").resolve().name
-"""What the distribution's is called in a lineage."""
+"""The name that the distribution's Python has in a lineage."""
 
 JsonObject = dict[str, Any]
 

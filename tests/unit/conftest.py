@@ -1,3 +1,3 @@
-"""For all unit tests: many state properties."""
+"""Unit tests state properties, so examples are made alike for all of them."""
 
 import tests.examples  # noqa: F401
