@@ -84,24 +84,31 @@ class LiveSource:
         """Take in a record that comes some other way."""
         self._take(data, at, length)
 
+    def catch_up(self) -> None:
+        """Take in all that waits now; what comes meanwhile may be more than can be taken in, and goes on."""
+        is_done = self._tracer.caught_up()
+        while self.pump() and not is_done():
+            pass
+
     def finish(self) -> None:
         """Stop tracing, then take in what the kernel still holds."""
         self._await_ends()
         self._tracer.detach()
-        while self.pump():
-            pass
+        self.catch_up()
         self._tracer.finish(self._take)
-        deadline_s = time.monotonic() + _SETTLE_S
         # A program that was running while we detached may submit yet.
-        while self.pump() or (self._books.account().pending["ring"] > 0 and time.monotonic() < deadline_s):
-            time.sleep(_BUSY_INTERVAL_S)
+        self._pump_while(lambda: self._books.account().pending["ring"] > 0, _SETTLE_S)
         for event in self._decoder.flush():
             self._handle(event)
 
     def _await_ends(self) -> None:
         """What COMMAND's last processes had open is closing: give it a moment, to learn how it ended."""
-        deadline_s = time.monotonic() + _CLOSING_S
-        while self.pump() or (self._has_open() and time.monotonic() < deadline_s):
+        self._pump_while(self._has_open, _CLOSING_S)
+
+    def _pump_while(self, is_awaited: Callable[[], bool], most_s: float) -> None:
+        """As long as there is something, or is to be; and no longer: who goes on needn't ever pause."""
+        deadline_s = time.monotonic() + most_s
+        while (self.pump() or is_awaited()) and time.monotonic() < deadline_s:
             time.sleep(_BUSY_INTERVAL_S)
 
     def _has_open(self) -> bool:

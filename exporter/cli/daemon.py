@@ -246,7 +246,7 @@ class _Daemon:
             self._guards.end_was_forged()
         if asked.reread:
             asked.reread = False
-            reread(self._config, self._governor, self._jobs, self._pipeline, self._catch_up)
+            reread(self._config, self._governor, self._jobs, self._pipeline, self._source.catch_up)
 
     def finish(self) -> Account:
         """Detach, tell the rest, and flush."""
@@ -324,10 +324,6 @@ class _Daemon:
             job = self._begun.pop(0)
             _tell(job, None)
             warn_of_unknown(self._jobs.baseline, job)
-
-    def _catch_up(self) -> None:
-        while self._source.pump():
-            pass
 
     def _looks(self) -> list[Callable[[], object]]:
         """What is looked after once a second."""

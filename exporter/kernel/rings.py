@@ -52,7 +52,8 @@ class Ring:
         self._data = memoryview(self._shared)[page:]
         self._consumed = self._produced = self._freed = self._consumer_at[0]
         self._length = 0
-        self._kept: deque[bytes] = deque()
+        self._kept: deque[tuple[int, bytes]] = deque()
+        """Each with its position."""
         self._kept_bytes = 0
 
     def close(self) -> None:
@@ -62,6 +63,16 @@ class Ring:
         self._shared.close()
         self._consumer.close()
 
+    @property
+    def produced(self) -> int:
+        """How far the kernel got by now: a position, in bytes since the ring was made."""
+        return self._producer_at[0]
+
+    @property
+    def handed(self) -> int:
+        """How far the records are handed over for good: a position, too."""
+        return self._kept[0][0] if self._kept else self._consumed
+
     def look(self) -> None:
         """See how far the kernel got: what it reserves from now on isn't there until the next look."""
         self._produced = self._producer_at[0]
@@ -69,7 +80,7 @@ class Ring:
     def next_ns(self) -> int:
         """`at_ns` of the next record; -1 while the kernel is still writing it, 1 << 64 when there is none."""
         if self._kept:
-            at_ns: int = _TIME.unpack_from(self._kept[0], _TIME_AT - _HEADER_SIZE)[0]
+            at_ns: int = _TIME.unpack_from(self._kept[0][1], _TIME_AT - _HEADER_SIZE)[0]
             return at_ns
         return self._next_here_ns()
 
@@ -105,18 +116,19 @@ class Ring:
             self.look()
             if not _UNFINISHED_NS < self._next_here_ns() < _NOTHING_NS:
                 break
-            at = (self._consumed & self._size - 1) + _HEADER_SIZE
+            position = self._consumed
+            at = (position & self._size - 1) + _HEADER_SIZE
             record = bytes(self._data[at : at + self._length])
             self._advance()
             self.free()
-            self._kept.append(record)
+            self._kept.append((position, record))
             self._kept_bytes += len(record)
             handle(memoryview(record), 0, len(record))
 
     def take(self, handle: Handler) -> None:
         """Hand over the record that `next_ns` told of."""
         if self._kept:
-            record = self._kept.popleft()
+            _, record = self._kept.popleft()
             self._kept_bytes -= len(record)
             handle(memoryview(record), 0, len(record))
             return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import select
 import struct
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, closing
 from functools import partial
 from pathlib import Path
@@ -240,6 +240,11 @@ class Tracer:
             self._queries.turn()
             self._grants.turn(self._windows.number)
         return number
+
+    def caught_up(self) -> Callable[[], bool]:
+        """Tells, whenever it is called, whether all that waits now has been handed over."""
+        until = [ring.produced for ring in self._rings]
+        return lambda: all(ring.handed >= position for ring, position in zip(self._rings, until, strict=True))
 
     def take_environments(self, handle: Handler) -> None:
         """Hand over what processes of no job executed with since the last time; `drain` does it again."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Sized
+from collections.abc import Callable, Sized
 from typing import TYPE_CHECKING, cast
 
 from exporter import wire
@@ -49,13 +49,19 @@ class FakeTracer:
         self.frames = NoFrames()
         self.before = Inherited()
         self._counts = counts or {}
+        self._drained = 0
 
     def drain(self, handle: Handler, *, limit: int) -> int:
         batch = self.batches.pop(0) if self.batches else []
+        self._drained += 1
         assert len(batch) <= limit
         for one in batch:
             handle(memoryview(one), 0, len(one))
         return len(batch)
+
+    def caught_up(self) -> Callable[[], bool]:
+        left = len(self.batches)
+        return lambda: not self.batches or self._drained >= left
 
     def finish(self, handle: Handler) -> None:
         assert self.is_detached
@@ -82,13 +88,12 @@ class Live:
         self.books = Bookkeeping(lambda: KernelCounts(attempts, 0), Account)
         self.faults: list[str] = []
         self.handle = self.events.append
-        self.source = LiveSource(
-            cast("Tracer", self.tracer),
-            self._take,
-            self.books,
-            flows,
-            on_fault=self.faults.append,
-        )
+        self._flows = flows
+        self.source = self.source_of(self.tracer)
+
+    def source_of(self, tracer: FakeTracer) -> LiveSource:
+        books, flows = self.books, self._flows
+        return LiveSource(cast("Tracer", tracer), self._take, books, flows, on_fault=self.faults.append)
 
     def _take(self, event: Event) -> None:
         self.handle(event)
@@ -123,6 +128,24 @@ def test_at_the_end_it_takes_what_is_left_and_what_was_only_counted_last() -> No
     live.tracer.counted = [records.aggregated(AGGREGATE)]
     live.source.finish()
     assert live.events == [ACT, EXIT, AGGREGATE]
+
+
+class BusyTracer(FakeTracer):
+    """A machine on which there is always more by the time that a batch is taken in."""
+
+    def drain(self, handle: Handler, *, limit: int) -> int:
+        self.batches.append([records.exited(EXIT)])
+        return super().drain(handle, limit=limit)
+
+
+def test_catching_up_and_the_end_come_to_an_end_where_the_machine_does_not_pause() -> None:
+    live = Live()
+    live.tracer = BusyTracer([records.acted(ACT)], [records.acted(ACT)])
+    live.source = live.source_of(live.tracer)
+    live.source.catch_up()
+    assert live.events == [ACT, ACT]
+    live.source.finish()
+    assert live.events[-1] == EXIT
 
 
 def test_at_the_end_it_waits_for_open_connections_but_not_for_ever() -> None:

@@ -126,7 +126,9 @@ def test_what_was_taken_early_comes_again_in_its_turn_and_its_room_is_free(
     ring.take_early(see)
     assert seen == [b"first", b"later"]
     producer.submit(b"last", at_ns=4)
+    assert ring.handed == 0, "what was taken early is still to come"
     assert drain(ring, second[1]) == [b"first", b"between", b"later", b"last"]
+    assert ring.handed == ring.produced == producer.consumed
     ring.take_early(see)
     assert len(seen) == 2
 
