@@ -2,7 +2,7 @@
 
 What: how much longer the first connect of a step takes where `watch` enforces a policy, to an address that
 every job may reach; of first connects to one that none may, how many went through; how long a step whose own
-section allows more waits for that.
+section allows more waits for that, alone and beside what an earlier step has left running.
 
 How: an agent in a network of its own makes step after step, each a job of its own that does nothing but
 connect. The same steps before anything is watched are what the first figure is compared with; it is a
@@ -41,12 +41,27 @@ trust_names: true
 jobs:
   "group/more": {{allow: ["{_OWN}:{_PORT}"]}}
 """
+_LONG = "$(yes -- --key=word | head -n 3000 | tr '\\n' ' ')"
+_STORMS = {
+    "alone": (),
+    "beside forks": ("while :; do (:); done",) * 2,
+    "beside long command lines": (f"while :; do /bin/true {_LONG}; done",) * 2,
+    "beside loops": ("while :; do :; done",) * 2,
+}
 _AGENT = """
 import json, subprocess, sys
+left = []
 for line in sys.stdin:
-    variables, command = json.loads(line)
-    done = subprocess.run(command, env=variables, stdout=subprocess.PIPE, text=True)
-    print(json.dumps(done.stdout), flush=True)
+    variables, command, is_left_running = json.loads(line)
+    if is_left_running:
+        left.append(subprocess.Popen(command, env=variables))
+        said = ""
+    else:
+        said = subprocess.run(command, env=variables, stdout=subprocess.PIPE, text=True).stdout
+    print(json.dumps(said), flush=True)
+for each in left:
+    each.kill()
+    each.wait()
 """
 
 
@@ -76,7 +91,8 @@ def measure(shop: Workshop) -> Iterator[Figure]:
         yield from _latency(plain, held)
         through = sum(one.error != errno.EPERM for one in denied)
         yield Figure(f"first connects of {count:,} steps that went through", through, "", limit=0)
-        yield _known(shop, network, policy)
+        for name, storm in _STORMS.items():
+            yield _known(shop, network, policy, name, storm)
 
 
 def _latency(plain: Sequence[_Connected], held: Sequence[_Connected]) -> Iterator[Figure]:
@@ -93,18 +109,21 @@ def _latency(plain: Sequence[_Connected], held: Sequence[_Connected]) -> Iterato
     )
 
 
-def _known(shop: Workshop, network: Namespace, policy: Path) -> Figure:
+def _known(shop: Workshop, network: Namespace, policy: Path, name: str, storm: Sequence[str]) -> Figure:
     count = 5 if shop.is_quick else _KNOWN_STEPS
+    folder = shop.folder / name.replace(" ", "-")
     with (
         _Agent(shop, network) as agent,
-        watching(shop, shop.folder / "known", f"--policy={policy}", f"--agent={agent.name}"),
+        watching(shop, folder, f"--policy={policy}", f"--agent={agent.name}"),
     ):
+        for each in storm:
+            agent.leave_running(["sh", "-c", each])
         waited = agent.connects("until", _OWN, count, project="group/more")
     if waited[-1].error:
-        raise BenchmarkError("a step was still held after ten seconds")
+        raise BenchmarkError(f"a step was still held after ten seconds, {name}")
     took_ms = sorted(one.took_ns / _MS for one in waited)
     note = f"99th percentile {quantiles(took_ms, n=100)[-1]:.1f}, at most {took_ms[-1]:.1f}"
-    return Figure("until a step's own policy holds", median(took_ms), "ms", note)
+    return Figure(f"until a step's own policy holds, {name}", median(took_ms), "ms", note)
 
 
 @contextmanager
@@ -142,7 +161,7 @@ class _Agent:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """End it."""
+        """End it, and the steps that it left running."""
         self._process.communicate()
 
     def connects(self, kind: str, address: str, count: int, project: str = "group/plain") -> list[_Connected]:
@@ -153,10 +172,15 @@ class _Agent:
         command = [self._load, kind, address, str(_PORT)]
         told: list[_Connected] = []
         while len(told) < count and not (kind == "until" and told and told[-1].error):
-            told.append(_Connected(*map(int, self._ask(command, project).split())))
+            said = self._ask(command, project, is_left_running=False)
+            told.append(_Connected(*map(int, said.split())))
         return told
 
-    def _ask(self, command: list[str], project: str) -> str:
+    def leave_running(self, command: list[str]) -> None:
+        """A step that goes on until the agent ends."""
+        self._ask(command, "group/plain", is_left_running=True)
+
+    def _ask(self, command: list[str], project: str, *, is_left_running: bool) -> str:
         self._number += 1
         variables = {
             "PATH": os.environ.get("PATH", os.defpath),
@@ -169,7 +193,7 @@ class _Agent:
         }
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps([variables, command]) + "\n")
+        self._process.stdin.write(json.dumps([variables, command, is_left_running]) + "\n")
         self._process.stdin.flush()
         answer: str = json.loads(self._process.stdout.readline())
         return answer
