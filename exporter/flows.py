@@ -105,7 +105,8 @@ class Flows:
         no way to the first one.
         """
         event = flow.event
-        if flow.ruling.is_denied:  # of its socket nothing more comes, but for what it did before
+        # Of a socket that was denied nothing more comes, but for what it did before.
+        if flow.ruling.is_denied or flow.ruling.refused is not None:
             yield flow
             return
         before = self._held.get(event.cookie)
@@ -147,11 +148,16 @@ class Flows:
         flow = known or self._asking.pop(key, None)
         if flow is not None:
             flow.metered = event
+            self._name(flow)
         return known
 
     def asked(self, event: Asked, name: str | None) -> Iterator[Flow]:
         """The lookup that asks for `name`, if it was held and is no longer."""
         return self._answered(self._lookups.asked(event, name))
+
+    def last_asked(self, cookie: int) -> str | None:
+        """The name that was asked for last on a socket, as far as it is known."""
+        return self._lookups.last_on(cookie)
 
     def overdue(self, at_ns: int) -> Iterator[Flow]:
         """Of the lookups whose question should have come long before `at_ns`, those held no longer."""
@@ -161,15 +167,22 @@ class Flows:
         """Let go of all that are of programs of `scopes`: datagrams, then connections, the oldest first."""
         yield from self._answered(self._lookups.flush(lambda flow: flow.program.scope in scopes))
         for key in [key for key, flow in self._metered.items() if flow.program.scope in scopes]:
-            yield self._metered.pop(key)
+            flow = self._metered.pop(key)
+            self._name(flow)
+            yield flow
         for cookie in [cookie for cookie, flow in self._held.items() if flow.program.scope in scopes]:
             yield self._let_go(cookie)
 
     def _let_go(self, cookie: int) -> Flow:
         flow = self._held.pop(cookie)
-        if flow.event.peer_port == PORT:
-            flow.question = self._lookups.first_on(cookie)
+        self._name(flow)
         return flow
+
+    def _name(self, flow: Flow) -> None:
+        """Over TCP, and on a socket that asks long after its connect, the first question is the act's."""
+        event = flow.event
+        if flow.question is None and event.peer_port == PORT and event.act is Act.CONNECT:
+            flow.question = self._lookups.first_on(event.cookie)
 
     def _answered(self, found: Iterable[tuple[Flow, str | None]]) -> Iterator[Flow]:
         for flow, question in found:
