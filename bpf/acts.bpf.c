@@ -200,9 +200,10 @@ static inline void keep(const struct act_value *act, struct bpf_sock *sk, enum c
 
 /*
  * The caller has it judged, and fills in tid and uid: not every kind of program may ask for them in
- * the same way. Without a socket, there is nothing to care for.
+ * the same way. `task` is of the process; 0: none of its is at hand. Without a socket, there is
+ * nothing to care for.
  */
-static inline void report(struct act_value *act, u32 pid, const struct proc_value *proc,
+static inline void report(struct act_value *act, u32 pid, u64 task, const struct proc_value *proc,
 			  struct bpf_sock *sk, enum care care)
 {
 	u32 window = current_window();
@@ -214,7 +215,7 @@ static inline void report(struct act_value *act, u32 pid, const struct proc_valu
 	if (sk && act->key.act == ACT_SEND && repeats(act, sk, window))
 		return;
 	act->at_ns = bpf_ktime_get_boot_ns();
-	act->parent_pid = parent_of(bpf_get_current_task());
+	act->parent_pid = task ? parent_of(task) : 0;
 
 	enum lane lane = lane_of(act, window);
 	struct last_peer *last = sk && care == CARE_METERED ? place_for(sk) : 0;

@@ -12,13 +12,8 @@ static inline void lose(struct stream *stream)
 	count(KIND_DNS, COUNT_UNREAD);
 }
 
-/*
- * A segment's messages stand one behind the other, each behind its length, and it ends anywhere in
- * them. What it repeats was read before; what it has too early is never read. TCP itself has not
- * looked at it yet: it may be anybody's, but for the sequence number.
- */
-static inline int follow_segment(struct __sk_buff *skb, struct dns_packet *packet,
-				 struct stream *stream)
+/* From the segment that opens the connection on. */
+static inline void begin_stream(struct dns_packet *packet, struct stream *stream)
 {
 	packet->sequence += packet->is_syn;
 	if (packet->is_syn && stream->state == STREAM_NEW) {
@@ -26,7 +21,16 @@ static inline int follow_segment(struct __sk_buff *skb, struct dns_packet *packe
 		stream->size = 0;
 		stream->state = STREAM_FOLLOWED;
 	}
-	if (stream->state != STREAM_FOLLOWED || packet->payload >= skb->len)
+}
+
+/*
+ * A segment's messages stand one behind the other, each behind its length, and it ends anywhere in
+ * them. What it repeats was read before; what it has too early is never read. TCP itself has not
+ * looked at it yet: it may be anybody's, but for the sequence number.
+ */
+static inline int follow_segment(const struct dns_packet *packet, const struct stream *stream)
+{
+	if (stream->state != STREAM_FOLLOWED)
 		return 0;
 	if ((s32)(stream->next - packet->sequence) >= 0)
 		return 1;
@@ -73,6 +77,14 @@ static inline void forget(struct dns_packet *packet)
 	read_kernel(packet, sizeof(*packet), packet);
 }
 
+/* Of what leaves, and has something that can't be read: then it is refused where lookups are. */
+static inline int unread(struct __sk_buff *skb, u32 is_query)
+{
+	if (is_query)
+		mark_refused(skb);
+	return is_query;
+}
+
 /*
  * The first test is the one that bulk traffic meets; a socket without a peer has port 0. Returns
  * whether there may be messages.
@@ -93,21 +105,29 @@ static inline int read_messages(struct __sk_buff *skb, u32 is_query)
 
 	struct asker *asker = askers.sk_storage_get((void *)sk, 0, 0);
 
-	if (!asker || !read_dns_packet(skb, is_query, &packet))
+	if (!asker && (!port || !is_query))
 		return 0;
+	if (!read_dns_packet(skb, is_query, &packet))
+		return unread(skb, is_query);
+	if (!asker)
+		return packet.payload < skb->len && unread(skb, is_query);
 	if (packet.peer_port != DNS_PORT) {
 		if (!is_query || (!port && !asker->sends))
 			return 0;
 		packet.peer = asker->resolver;
+	} else if (is_query && !port && asker->sends) {
+		__sync_fetch_and_add(&asker->sends, -1);
 	}
-	if (is_query)
-		asker->sends = 0;
 
 	struct stream *stream = is_query ? &asker->out : &asker->in;
 	u64 socket = address_of(sk);
 
-	if (packet.protocol == IPPROTO_TCP && !follow_segment(skb, &packet, stream))
+	if (packet.protocol == IPPROTO_TCP)
+		begin_stream(&packet, stream);
+	if (packet.payload >= skb->len)
 		return 0;
+	if (packet.protocol == IPPROTO_TCP && !follow_segment(&packet, stream))
+		return unread(skb, is_query);
 	packet.at = packet.payload;
 	packet.size = packet.here = skb->len - packet.at;
 	granting->number = 0;
@@ -128,13 +148,17 @@ static inline int read_messages(struct __sk_buff *skb, u32 is_query)
 		else
 			on_reply(skb, &packet, socket);
 	}
+	if (is_query && stream->state == STREAM_LOST)
+		mark_refused(skb);
 	return 1;
 }
 
 int on_query(struct __sk_buff *skb)
 {
-	read_messages(skb, 1);
-	return PASS;
+	if (!read_messages(skb, 1) || !has_policies())
+		return PASS;
+	questions.call(skb, ON_LOOKUP);
+	return DENY; /* there was nothing to call */
 }
 
 int on_answer(struct __sk_buff *skb)

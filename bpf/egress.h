@@ -74,6 +74,12 @@ enum policy_limits {
 	HOST_NAME_ROOM = 252   /* of a name that rules name, and its NUL */
 };
 
+/*
+ * What the map `names` says of a name: the number of a rule set, or that it has none and is there
+ * for questions alone; and whether it may be asked for where lookups are refused.
+ */
+enum named { NAMED_WITHOUT_RULES = 0x7fffffff, NAMED_MAY_BE_ASKED = 0x80000000 };
+
 /* A rule allows a protocol that has sockets without ports, to some address or name. */
 enum portless { PORTLESS_ICMP = 1, PORTLESS_TCP = 2, PORTLESS_UDP = 4, PORTLESS_OTHER = 8 };
 
@@ -448,8 +454,9 @@ struct mode_value {
 	u32 policy;
 	u32 next_policy; /* what names grant is kept for this one, too: it is about to take over */
 	u32 is_enforcing;
-	u32 has_names; /* 1: one of the two has rules for names */
-	u32 portless;  /* what raw and ping sockets of an enforced job may be made for */
+	u32 has_names;	     /* 1: one of the two has rules for names */
+	u32 portless;	     /* what raw and ping sockets of an enforced job may be made for */
+	u32 refuses_lookups; /* 1: what no rule allows isn't asked for, either */
 };
 
 /* A file that policies name as an executable: what is executed, whatever its path. */

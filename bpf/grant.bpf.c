@@ -13,7 +13,10 @@
 #define GRANTS_KEPT 512	  /* a scope's own, for 256 of them; the other half is for who needs more */
 #define GRANTS_MOST 16384 /* of a scope */
 
-#define MESSAGES_MAX 4 /* in a segment */
+#define MESSAGES_MAX 4	/* in a segment */
+#define ALIAS_STEPS 320 /* bytes of a name, and its pointers */
+#define ON_GRANT 0
+#define ON_ALIAS 1
 
 /* A message that answers, in a packet. */
 struct answer {
@@ -38,10 +41,16 @@ struct granting {
 	u64 made;
 	u64 ended;
 	u32 label_at;
+	u32 size;	 /* of what is in `wire` */
+	u32 alias_at;	 /* where the name stands that a CNAME leads to; 0: there is none to note */
 	u32 is_for_next; /* 1: it is gone through again, for the policy to come */
+	u32 has_aliases; /* 1: what CNAMEs lead to may be asked for, which else is refused */
 };
 BPF_PERCPU_ARRAY(grantings, struct granting, 1);
-BPF_PROG_ARRAY(later, 1); /* on_grant: with on_answer it is more than the verifier can follow */
+BPF_PROG_ARRAY(later, 2); /* with on_answer they are more than the verifier can follow */
+
+/* Targets of the CNAMEs of names that a policy names: they may be asked for, too. */
+BPF_TABLE("lru_hash", struct name_key, u32, further_names, FURTHER_NAMES_MAX);
 
 static inline struct granting *current_granting(void)
 {
@@ -124,7 +133,9 @@ static inline u32 find_set(struct __sk_buff *skb, const struct answer *answer, u
 	granting->key.prefix_bits = NAME_KEY_HEAD_BITS + 8 * (size + 1);
 	granting->key.policy = policy;
 	set = names.lookup(&granting->key);
-	return set ? *set : NO_SET;
+	if (!set || (*set & NAMED_WITHOUT_RULES) == NAMED_WITHOUT_RULES)
+		return NO_SET;
+	return *set & ~NAMED_MAY_BE_ASKED;
 }
 
 static inline u64 number_of(u64 *value)
@@ -219,6 +230,10 @@ static inline void grant_records(struct __sk_buff *skb, struct granting *grantin
 		if (is_of_name(reading, &record))
 			grant_record(skb, granting, &record);
 		go_on(reading, &record);
+		if (granting->has_aliases && reading->name == record.at) {
+			granting->alias_at = record.at;
+			return;
+		}
 	}
 }
 
@@ -276,6 +291,7 @@ static inline int begin_next(struct __sk_buff *skb, struct granting *granting)
 
 	if (!mode)
 		return 0;
+	granting->has_aliases = !is_for_next && mode->refuses_lookups;
 	granting->is_for_next = !is_for_next && mode->next_policy;
 	granting->next = which + !granting->is_for_next;
 	begin_answer(skb, &answer, is_for_next ? mode->next_policy : mode->policy, granting);
@@ -289,8 +305,62 @@ int on_grant(struct __sk_buff *skb)
 
 	if (!granting || (!granting->reading.left && !begin_next(skb, granting)))
 		return ALLOW;
+	granting->alias_at = 0;
 	grant_records(skb, granting);
-	later.call(skb, 0);
+	later.call(skb, granting->alias_at ? ON_ALIAS : ON_GRANT);
+	count(KIND_DNS, COUNT_UNREAD);
+	return ALLOW;
+}
+
+/* Into `wire`, as it stood there were it not for pointers; returns whether it ends. */
+static inline int copy_alias(struct __sk_buff *skb, struct granting *granting)
+{
+	volatile u32 *at = &granting->alias_at, *size = &granting->size;
+	volatile u32 *left = &granting->label_at;
+	u32 step;
+
+	*left = *size = 0;
+#pragma clang loop unroll(disable)
+	for (step = 0; step < ALIAS_STEPS; step++) {
+		u32 byte = byte_at(skb, *at), to = *size;
+
+		if (!*left && byte >= POINTER) {
+			*at = granting->reading.begin + (half_at(skb, *at) & 0x3fff);
+			continue;
+		}
+		if (to >= sizeof(granting->wire))
+			return 0;
+		granting->wire[to & 255] = byte;
+		*size = to + 1;
+		*at += 1;
+		if (*left)
+			*left -= 1;
+		else if (byte)
+			*left = byte;
+		else
+			return 1;
+	}
+	return 0;
+}
+
+/* What the CNAME leads to that was read last may be asked for from now on. */
+int on_alias(struct __sk_buff *skb)
+{
+	struct granting *granting = current_granting();
+	u32 length, is = 1;
+
+	if (!granting)
+		return ALLOW;
+	if (copy_alias(skb, granting)) {
+		__builtin_memset(granting->key.name, 0, sizeof(granting->key.name));
+		length = reverse_name(granting, granting->size);
+		if (length) {
+			granting->key.prefix_bits = NAME_KEY_HEAD_BITS + 8 * (length + 1);
+			granting->key.policy = granting->granted.policy;
+			further_names.update(&granting->key, &is);
+		}
+	}
+	later.call(skb, ON_GRANT);
 	count(KIND_DNS, COUNT_UNREAD);
 	return ALLOW;
 }

@@ -110,6 +110,6 @@ static inline int is_denied_join(struct bpf_sockopt *ctx)
 		return 0;
 	act.tid = number_at(task, TASK_PID);
 	act.uid = number_at(pointer_at(task, TASK_CRED), CRED_UID);
-	report(&act, pid, &proc, 0, CARE_ONCE);
+	report(&act, pid, task, &proc, 0, CARE_ONCE);
 	return 1;
 }

@@ -6,9 +6,10 @@
 #define SHARE_MAX 196608 /* bytes of a process's records, in a second */
 #define WAITING_KEPT 64	 /* questions of a scope, for 256 of them; the other half is for all */
 #define WAITING_MAX 8192 /* of a scope */
-#define UNTOLD_MAX 2048	 /* where one of those that are not told finds so many, it has no room */
+#define REFUSED 0xffffffffU
+#define UNTOLD_MAX 2048 /* where one of those that are not told finds so many, it has no room */
 
-enum stream_state { STREAM_NEW, STREAM_FOLLOWED, STREAM_LOST };
+enum stream_state { STREAM_NEW, STREAM_FOLLOWED, STREAM_LOST, STREAM_REFUSED };
 
 /* One direction of a TCP connection: where in it the next message begins. */
 struct stream {
@@ -24,7 +25,9 @@ struct stream {
 struct asker {
 	u64 started_ns;
 	u32 pid;
-	u32 sends; /* 1: the next datagram is for port 53, even where NAT gives it another one */
+	u32 sends; /* datagrams for port 53 that are to come, whatever port NAT gives them */
+	u32 scope; /* of that process, like the next: of a segment that leaves when it is gone */
+	u32 is_guest;
 	union address resolver;
 	union address allowed; /* by the policy, the latest such: threads write it at once */
 	struct stream out;
@@ -32,26 +35,31 @@ struct asker {
 };
 BPF_SK_STORAGE(askers, struct asker);
 
-static inline void note_asker(struct bpf_sock *sk, u32 pid, const struct proc_value *proc,
-			      const union address *resolver, u32 is_allowed)
+/* Returns whether it is: who fills what the socket has memory for can keep it from being noted. */
+static inline int note_asker(struct bpf_sock *sk, u32 pid, const struct proc_value *proc,
+			     const union address *resolver, u32 kind, u32 is_allowed)
 {
 	struct asker *asker;
 
 	if (!sk)
-		return;
+		return 0;
 	asker = askers.sk_storage_get((void *)sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
 	if (!asker) {
 		count(KIND_DNS, COUNT_UNTRACKED);
-		return;
+		return 0;
 	}
 	asker->started_ns = proc->started_ns;
 	asker->pid = pid;
+	asker->scope = held_as(proc);
+	asker->is_guest = proc->is_guest;
 	asker->resolver = *resolver;
 	if (is_allowed)
 		asker->allowed = *resolver;
-	asker->sends = 1;
+	if (kind == ACT_SEND)
+		__sync_fetch_and_add(&asker->sends, 1);
 	asker->out.state = STREAM_NEW;
 	asker->in.state = STREAM_NEW;
+	return 1;
 }
 
 static inline int is_same_address(const union address *one, const union address *other)
@@ -134,17 +142,9 @@ static inline void look_again(struct query_value *query)
 		query->scope = held_as(&proc);
 }
 
-static inline void on_question(struct __sk_buff *skb, struct dns_packet *packet,
-			       const struct asker *asker)
+static inline void tell_question(struct __sk_buff *skb, struct dns_packet *packet,
+				 const struct asker *asker, struct query_key *key)
 {
-	struct query_key key = {};
-	u32 flags = read_question(skb, packet, &key);
-
-	if (!flags)
-		count(KIND_DNS, COUNT_UNREAD);
-	if (!flags || flags & IS_ANSWER)
-		return;
-
 	u32 pid = current_pid();
 	struct proc_value proc;
 
@@ -168,10 +168,42 @@ static inline void on_question(struct __sk_buff *skb, struct dns_packet *packet,
 	};
 
 	query.told = has_share_left(&query, packet->here);
-	if (note_query(&key, &query) && query.told)
-		tell_message(skb, packet, &key, &query, DNS_QUERY);
+	if (note_query(key, &query) && query.told)
+		tell_message(skb, packet, key, &query, DNS_QUERY);
 	else
 		count(KIND_DNS, COUNT_UNTRACKED);
+}
+
+/*
+ * Something in a packet that leaves can't be judged, or mustn't be asked. By hand, since LLVM keeps
+ * the place's address for the next time, and the verifier wants the context's own.
+ */
+static inline void mark_refused(struct __sk_buff *skb)
+{
+	asm volatile("*(u32 *)(%0 + %1) = %2"
+		     :
+		     : "r"(skb), "i"(__builtin_offsetof(struct __sk_buff, cb[4])), "r"(REFUSED)
+		     : "memory");
+}
+
+/* Tells a question, and has it judged; skb->cb: see question.bpf.c. */
+static inline void on_question(struct __sk_buff *skb, struct dns_packet *packet,
+			       const struct asker *asker)
+{
+	struct query_key key = {};
+	u32 flags = read_question(skb, packet, &key);
+
+	if (!flags)
+		count(KIND_DNS, COUNT_UNREAD);
+	if (!flags || flags & IS_ANSWER) {
+		mark_refused(skb);
+		return;
+	}
+	skb->cb[3] = skb->cb[2];
+	skb->cb[2] = skb->cb[1];
+	skb->cb[1] = skb->cb[0];
+	skb->cb[0] = packet->at;
+	tell_question(skb, packet, asker, &key);
 }
 
 static inline void on_reply(struct __sk_buff *skb, struct dns_packet *packet, u64 socket)

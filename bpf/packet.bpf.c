@@ -275,7 +275,7 @@ static inline int act_by_packet(struct __sk_buff *skb, struct bpf_sock *sk, stru
 	act.cookie = cookie_of(skb);
 	act.tid = number_at(task, TASK_PID);
 	act.uid = number_at(pointer_at(task, TASK_CRED), CRED_UID);
-	report(&act, pid, &proc, sk, care_for_packet(sk, &act));
+	report(&act, pid, task, &proc, sk, care_for_packet(sk, &act));
 
 	u32 is_denied = skb->cb[1] || act.key.verdict == VERDICT_DENY;
 

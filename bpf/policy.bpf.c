@@ -8,6 +8,7 @@
 #define RULE_OF_NAMES 0xffffffffU
 #define RULE_OF_ANSWERS 0xfffffffeU
 #define RULE_OF_NOTHING_SENT 0xfffffffdU
+#define RULE_OF_LOOKUPS 0xfffffffcU
 #define POLICY_KEY_BITS (8 * sizeof(struct policy_key) - 32)
 
 static inline u32 has_policies(void)
@@ -167,6 +168,35 @@ static inline u32 look_up_names(const struct act_value *act, const struct proc_v
 	return by_names(&port, granted_sets->sets_low, granted_sets->sets_high, act->held);
 }
 
+/* The mode of the scope that a process is held as; null: it has no policy. */
+static inline struct mode_value *mode_of(const struct proc_value *proc)
+{
+	u32 scope = held_as(proc);
+
+	return is_governed(proc, scope) ? modes.lookup(&scope) : 0;
+}
+
+/* Whether what a process asks for is refused where it can't be told. */
+static inline u32 must_be_read(const struct proc_value *proc)
+{
+	struct mode_value *mode = mode_of(proc);
+
+	return mode && mode->refuses_lookups && mode->is_enforcing;
+}
+
+/*
+ * Where lookups are refused, resolvers get questions that can be read, and nothing else: not by
+ * packets that the sender wrote himself, nor where the packet's socket isn't the one that
+ * connected.
+ */
+static inline int is_unreadable(const struct act_value *act, struct bpf_sock *sk)
+{
+	if (act->key.peer_port != DNS_PORT)
+		return 0;
+	return !sk || sk->type == SOCK_RAW || act->key.protocol == IPPROTO_MPTCP ||
+	       act->key.protocol == IPPROTO_UDPLITE;
+}
+
 /* Fills in scope, verdict and rule; an act of a scope without a policy gets no verdict. */
 static inline void judge(struct act_value *act, const struct proc_value *proc, struct bpf_sock *sk)
 {
@@ -184,6 +214,7 @@ static inline void judge(struct act_value *act, const struct proc_value *proc, s
 
 	u32 is_enforcing = mode->is_enforcing;
 	u32 has_names = mode->has_names;
+	u32 refuses_lookups = mode->refuses_lookups;
 
 	act->policy = mode->policy;
 	act->held = proc->held;
@@ -217,6 +248,10 @@ static inline void judge(struct act_value *act, const struct proc_value *proc, s
 	if (verdict != VERDICT_ALLOW && rank < FINAL && is_answer(act, sk)) {
 		verdict = VERDICT_ALLOW;
 		act->rule = RULE_OF_ANSWERS;
+	}
+	if (verdict == VERDICT_ALLOW && refuses_lookups && is_unreadable(act, sk)) {
+		verdict = VERDICT_DENY;
+		act->rule = RULE_OF_LOOKUPS;
 	}
 	FORGET(act->rule);
 	if (verdict == VERDICT_ALLOW)
@@ -258,12 +293,7 @@ static inline int is_enforced(void)
 	if (!read_current(current_pid(), &proc))
 		return 0;
 
-	u32 scope = held_as(&proc);
-
-	if (!is_governed(&proc, scope))
-		return 0;
-
-	struct mode_value *mode = modes.lookup(&scope);
+	struct mode_value *mode = mode_of(&proc);
 
 	return mode && mode->is_enforcing;
 }

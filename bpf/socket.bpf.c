@@ -87,14 +87,19 @@ static inline int act_on(struct bpf_sock_addr *ctx, struct bpf_sock *sk, u32 kin
 
 	if (!is_denied && is_told_by_its_packets(ctx))
 		return ALLOW;
-	if (said != VERDICT_DENY && ctx->user_port == bpf_htons(DNS_PORT))
-		note_asker(sk, pid, &proc, peer, makes_resolver(&act, said));
+	if (said != VERDICT_DENY && ctx->user_port == bpf_htons(DNS_PORT) &&
+	    !note_asker(sk, pid, &proc, peer, kind, makes_resolver(&act, said)) &&
+	    must_be_read(&proc)) {
+		act.key.verdict = VERDICT_DENY;
+		act.rule = RULE_OF_LOOKUPS;
+		is_denied = 1;
+	}
 	if (!is_denied && kind == ACT_SEND && undecided(sk))
 		return ALLOW; /* its packet tells */
 	act.cookie = cookie_of(ctx);
 	act.tid = pid_tgid;
 	act.uid = bpf_get_current_uid_gid();
-	report(&act, pid, &proc, sk, care_for(&act, is_denied));
+	report(&act, pid, bpf_get_current_task(), &proc, sk, care_for(&act, is_denied));
 	return is_denied ? DENY : ALLOW;
 }
 
@@ -239,6 +244,6 @@ int on_sock_create(struct bpf_sock *sk)
 		return ALLOW;
 	act.tid = number_at(task, TASK_PID);
 	act.uid = number_at(pointer_at(task, TASK_CRED), CRED_UID);
-	report(&act, pid, &proc, 0, CARE_ONCE);
+	report(&act, pid, task, &proc, 0, CARE_ONCE);
 	return DENY;
 }

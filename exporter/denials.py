@@ -23,6 +23,7 @@ class _First(NamedTuple):
     exec_id: int
     destination: Destination
     verdict: str
+    refused: str | None
 
 
 class Denials:
@@ -58,7 +59,7 @@ class Denials:
             self.first[ruling.verdict] = _told(program, destination, ruling)
             (self._lookups.add if is_lookup else self._lookups.discard)(ruling.verdict)
         process, exec_id = (program.process, program.exec_id) if program else (None, 0)
-        if self._firsts.meets(_First(process, exec_id, destination, ruling.verdict)):
+        if self._firsts.meets(_First(process, exec_id, destination, ruling.verdict, ruling.refused)):
             self._tell(program, destination, ruling, span())
 
     def _tell(
@@ -71,8 +72,10 @@ class Denials:
             return
         self._firsts.record(DENIED_EVENT, Severity.ERROR, span, told)
         by = {"rule": ruling.rule, "ruleset": ruling.ruleset}
+        by |= {"question": ruling.refused} if ruling.refused else {}
         self._firsts.show(told, DENIED_EVENT, span, **facts(program, destination), **by)
 
 
 def _told(program: Program | None, destination: Destination, ruling: Ruling) -> str:
-    return sentence(program, destination, f"rule {ruling.rule}" if ruling.rule else "")
+    rule = f"rule {ruling.rule}" if ruling.rule else ""
+    return sentence(program, destination, rule, asked=ruling.refused)

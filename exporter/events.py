@@ -72,6 +72,8 @@ RULE_OF_ANSWERS = (1 << 32) - 2
 """In place of a rule's number: a listener of the job's own answered who asked it."""
 RULE_OF_NOTHING_SENT = (1 << 32) - 3
 """In place of a rule's number: a datagram socket connected where TCP may, and what it sends is decided."""
+RULE_OF_LOOKUPS = (1 << 32) - 4
+"""In place of a rule's number: no rule allows the name that a resolver was to be asked for."""
 
 HOST = 0
 """The scope of what belongs to no job."""

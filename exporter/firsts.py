@@ -76,10 +76,16 @@ def facts(program: Program | None, destination: Destination) -> dict[str, object
     return {**who, "destination": destination.shown, "transport": destination.transport}
 
 
-def sentence(program: Program | None, destination: Destination, more: str = "") -> str:
-    """The same in words, with `more` behind a comma; harmless for a terminal."""
+def sentence(
+    program: Program | None, destination: Destination, more: str = "", *, asked: str | None = None
+) -> str:
+    """The same in words, with `more` behind a comma; harmless for a terminal.
+
+    `asked` is the name that a resolver, the destination, was to be asked for.
+    """
     who = "a program that isn't known"
     if program is not None:
         who = f"{program.name or 'a program'} ({shown_chain(program.lineage, ' → ')})"
     behind = f", {more}" if more else ""
-    return printable(f"{who} → {destination.shown}{behind}", limit=500)
+    for_it = f" asks for {asked}" if asked else ""
+    return printable(f"{who} → {destination.shown}{for_it}{behind}", limit=500)

@@ -16,6 +16,7 @@ from exporter.config import ProcessSpans
 from exporter.destinations import Destination, destination
 from exporter.events import (
     HOST,
+    RULE_OF_LOOKUPS,
     RULE_OF_NAMES,
     Acted,
     Aggregated,
@@ -212,7 +213,9 @@ class Pipeline:
         owner, parent = self._lookup.owner(event.uid), job.spans.program_context(program)
         where = self._destination(event)
         said = self._said(job, event, where, program)
-        flow = Flow(event, where, program, owner, context, parent, ruling=said)
+        if event.rule == RULE_OF_LOOKUPS:
+            said = said._replace(refused=self._flows.last_asked(event.cookie))
+        flow = Flow(event, where, program, owner, context, parent, said.refused, said)
         job.counts(where, program, said, context)
         job.tells(where, program, said, lambda: job.spans.egress(flow, event.at_ns))
         for known in self._flows.hold(flow):  # last: whatever fails before is an attempt not handed over

@@ -35,6 +35,7 @@ class Questions(Generic[T]):
         self._waiting: dict[int, _Waiting[T]] = {}  # by number, the oldest first
         self._of_socket: dict[int, list[int]] = {}
         self._first_asked: dict[int, str] = {}
+        self._last_asked: dict[int, str] = {}
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -50,10 +51,12 @@ class Questions(Generic[T]):
 
     def asked(self, event: Asked, name: str | None) -> list[tuple[T, str | None]]:
         """`name` was asked for: returns what waits for that, if anything does."""
-        if name is not None and event.cookie not in self._first_asked:
-            self._first_asked[event.cookie] = name
-            if len(self._first_asked) > _SOCKETS_MAX:
-                del self._first_asked[next(iter(self._first_asked))]
+        if name is not None:
+            self._first_asked.setdefault(event.cookie, name)
+            self._last_asked[event.cookie] = name
+            for each in (self._first_asked, self._last_asked):
+                if len(each) > _SOCKETS_MAX:
+                    del each[next(iter(each))]
         for number in self._of_socket.get(event.cookie, ()):
             act = self._waiting[number].event
             if act.peer == event.resolver and act.at_ns <= event.at_ns:
@@ -76,6 +79,10 @@ class Questions(Generic[T]):
     def first_on(self, cookie: int) -> str | None:
         """The first name asked for on a socket: a connection's, which asks after its act."""
         return self._first_asked.get(cookie)
+
+    def last_on(self, cookie: int) -> str | None:
+        """The last one: what was to be asked for when that was refused."""
+        return self._last_asked.get(cookie)
 
     def _take(self, number: int) -> T:
         event, what = self._waiting.pop(number)

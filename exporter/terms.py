@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from exporter.events import (
     RULE_OF_ANSWERS,
+    RULE_OF_LOOKUPS,
     RULE_OF_NAMES,
     RULE_OF_NOTHING_SENT,
     Acted,
@@ -21,6 +22,7 @@ from exporter.policy.decide import Act, decide
 from exporter.policy.model import (
     ANSWER,
     DEFAULT,
+    LOOKUPS,
     NOTHING_SENT,
     Address,
     Effect,
@@ -39,7 +41,12 @@ _WORDS = {
     Verdict.DENY: DENIED,
     Verdict.AUDIT: WOULD_DENY,
 }
-_IMPLIED = {0: DEFAULT, RULE_OF_ANSWERS: ANSWER, RULE_OF_NOTHING_SENT: NOTHING_SENT}
+_IMPLIED = {
+    0: DEFAULT,
+    RULE_OF_ANSWERS: ANSWER,
+    RULE_OF_NOTHING_SENT: NOTHING_SENT,
+    RULE_OF_LOOKUPS: LOOKUPS,
+}
 """Rules that no file has, by number."""
 
 
@@ -57,6 +64,8 @@ class Ruling(NamedTuple):
     """`egress.novel`: whether the baseline doesn't have it; None where there is no baseline."""
     is_doubted: bool = False
     """Whether the job may have made up the name, which the baseline isn't asked for then."""
+    refused: str | None = None
+    """The name that no rule allows, where a resolver was to be asked for one."""
 
     @property
     def is_denied(self) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from typing import NamedTuple
 
-LAYOUT = 0x27B33E21
+LAYOUT = 0x9BDE5732
 """Edition of the layout; every record and every pinned instance carries it."""
 
 ARGUMENTS_PIECE = 4096
@@ -55,6 +55,9 @@ ALTERNATIVES_MAX = 16
 STEPS_MAX = 64
 CLASSES = 3
 HOST_NAME_ROOM = 252
+
+NAMED_WITHOUT_RULES = 2147483647
+NAMED_MAY_BE_ASKED = 2147483648
 
 PORTLESS_ICMP = 1
 PORTLESS_TCP = 2
@@ -602,16 +605,17 @@ STEP_VALUE = struct.Struct("<QQQQQI4x")
 
 
 class ModeValue(NamedTuple):
-    """`struct mode_value`, 20 bytes."""
+    """`struct mode_value`, 24 bytes."""
 
     policy: int
     next_policy: int
     is_enforcing: int
     has_names: int
     portless: int
+    refuses_lookups: int
 
 
-MODE_VALUE = struct.Struct("<IIIII")
+MODE_VALUE = struct.Struct("<IIIIII")
 
 
 class ExeKey(NamedTuple):
@@ -1089,7 +1093,17 @@ OFFSETS = {
         48,
         {"needed": 0, "allow_low": 8, "allow_high": 16, "deny_low": 24, "deny_high": 32, "more": 40},
     ),
-    "mode_value": (20, {"policy": 0, "next_policy": 4, "is_enforcing": 8, "has_names": 12, "portless": 16}),
+    "mode_value": (
+        24,
+        {
+            "policy": 0,
+            "next_policy": 4,
+            "is_enforcing": 8,
+            "has_names": 12,
+            "portless": 16,
+            "refuses_lookups": 20,
+        },
+    ),
     "exe_key": (16, {"inode": 0, "device": 8}),
     "exe_value": (24, {"bits": 0, "ctime_sec": 8, "ctime_nsec": 16}),
     "candidate_key": (16, {"born_ns": 0, "tgid": 8, "program": 12}),

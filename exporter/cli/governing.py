@@ -54,9 +54,7 @@ class Source(NamedTuple):
     @property
     def of_others(self) -> JobPolicy:
         """Its rules without those of sections, in its strictest mode: for what it can't be made to fit."""
-        modes = {self.policy.mode, *(section.mode for section in self.policy.sections)}
-        mode = Mode.ENFORCE if Mode.ENFORCE in modes else Mode.AUDIT
-        return self._strict(JobPolicy(mode, self.policy.rules, self.policy.resolvers))
+        return self._strict(self.policy.held_to(self.policy.sections, ()))
 
     @property
     def strictest(self) -> JobPolicy:

@@ -199,6 +199,7 @@ def show(question: Question, policy: JobPolicy, decision: Decision) -> None:
     from rich.text import Text
 
     from exporter.console import printing
+    from exporter.policy.decide import may_ask
     from exporter.policy.model import Effect
     from exporter.text import printable
 
@@ -214,6 +215,9 @@ def show(question: Question, policy: JobPolicy, decision: Decision) -> None:
         is_open = decision.effect is Effect.ALLOW and bool(question.names)
         if is_open and any(rule.is_final for rule in policy.rules):
             console.print("An address that it leads to may be denied by itself: ask about that, too.")
+        if question.names and policy.lookups.are_refused:
+            may = all(may_ask(policy, name) for name in question.names)
+            console.print(f"Resolvers {'may be' if may else 'are not'} asked for it: `dns: deny`.")
 
 
 def _verdict(question: Question, mode: Mode, decision: Decision) -> str:

@@ -75,7 +75,8 @@ class Continuation(NamedTuple):
     type: ProgramType
     attach_type: AttachType
     """The other one's."""
-    place: str
+    places: str
+    place: int = 0
 
     def load(self, code: bytes, maps: Sequence[int]) -> int:
         """Returns the program's descriptor. Raises VerifierError."""
@@ -83,7 +84,7 @@ class Continuation(NamedTuple):
 
     def attach(self, program: int, maps: Mapping[str, int], _cgroup: int) -> int | None:
         """There is no link. Raises OSError."""
-        place_program(maps[self.place], program)
+        place_program(maps[self.places], self.place, program)
         return None
 
 
@@ -126,7 +127,10 @@ PROGRAMS: list[Program] = [
     Hook("on_bind4", ProgramType.CGROUP_SOCK, AttachType.INET4_POST_BIND),
     Hook("on_bind6", ProgramType.CGROUP_SOCK, AttachType.INET6_POST_BIND),
     Continuation("on_grant", ProgramType.CGROUP_SKB, AttachType.INET_INGRESS, "later"),
+    Continuation("on_alias", ProgramType.CGROUP_SKB, AttachType.INET_INGRESS, "later", 1),
     Hook("on_answer", ProgramType.CGROUP_SKB, AttachType.INET_INGRESS),
+    Continuation("on_lookup", ProgramType.CGROUP_SKB, AttachType.INET_EGRESS, "questions"),
+    Continuation("on_name", ProgramType.CGROUP_SKB, AttachType.INET_EGRESS, "questions", 1),
     Hook("on_query", ProgramType.CGROUP_SKB, AttachType.INET_EGRESS),
     Reserve("on_frame", ProgramType.SCHED_CLS),
     Reserve("idle_frame", ProgramType.SCHED_CLS),

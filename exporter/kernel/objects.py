@@ -142,10 +142,10 @@ def replace_program(link: int, program: int) -> None:
     bpf(_LINK_UPDATE, struct.pack("=IIII", link, program, 0, 0))
 
 
-def place_program(place: int, program: int) -> None:
-    """Let the programs that go on at `place`, a map of one program, go on with this one. Raises OSError."""
-    held = [ctypes.create_string_buffer(struct.pack("=I", number), 4) for number in (0, program)]
-    bpf(_MAP_UPDATE_ELEM, struct.pack("=I4xQQQ", place, *map(ctypes.addressof, held), 0))
+def place_program(places: int, place: int, program: int) -> None:
+    """Let the programs that go on at `place` of the map `places` go on with this one. Raises OSError."""
+    held = [ctypes.create_string_buffer(struct.pack("=I", number), 4) for number in (place, program)]
+    bpf(_MAP_UPDATE_ELEM, struct.pack("=I4xQQQ", places, *map(ctypes.addressof, held), 0))
 
 
 def pin(descriptor: int, path: Path) -> None:

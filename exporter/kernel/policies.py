@@ -113,7 +113,9 @@ class Policies:
         """
         with self._registry.changing():
             is_enforcing = self._registry.wants_enforcing(scope, policy.mode)
-            value = wire.MODE_VALUE.pack(number, 0, is_enforcing, bool(policy.names), policy.portless)
+            value = wire.MODE_VALUE.pack(
+                number, 0, is_enforcing, bool(policy.names), policy.portless, policy.refuses_lookups
+            )
             self._modes.update(_NUMBER.pack(scope), value)
 
     def prepare(self, scope: int, number: int, policy: Compiled) -> None:
@@ -195,7 +197,7 @@ def _known(value: bytes) -> _Known:
 
 def _fingerprint(policy: Compiled) -> bytes:
     """Of all that is written for it, the mode aside."""
-    digest = hashlib.sha256(f"{policy.portless:d}".encode())
+    digest = hashlib.sha256(f"{policy.portless:d} {policy.refuses_lookups:d}".encode())
     for choice in policy.alternatives[1:]:
         digest.update(_choice(choice, 0))
     for key, value in (*_entries(0, policy, 0), *_names(0, policy), *_steps(0, policy)):
@@ -216,8 +218,11 @@ def _entries(number: int, policy: Compiled, base: int) -> Iterator[tuple[bytes, 
 
 
 def _names(number: int, policy: Compiled) -> Iterator[tuple[bytes, bytes]]:
-    for key, rule_set in policy.names.items():
-        yield name_key(key, number), _NUMBER.pack(rule_set)
+    for key in policy.names | policy.questions:
+        value = policy.names.get(key, wire.NAMED_WITHOUT_RULES)
+        if policy.questions.get(key):
+            value |= wire.NAMED_MAY_BE_ASKED
+        yield name_key(key, number), _NUMBER.pack(value)
 
 
 def _steps(number: int, policy: Compiled) -> Iterator[tuple[bytes, bytes]]:

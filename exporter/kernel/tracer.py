@@ -38,6 +38,7 @@ PINNED_MAPS = [
     *("queries", "queries_noted", "queries_expired"),
     *("policy", "policies", "alternatives", "names", "rule_ports", "modes", "exe_bits", "exe_names", "jobs"),
     *("granted", "grants_made", "grants_ended", "later", "packets", "resolver_units"),
+    *("questions", "further_names"),
 ]
 _KEY = struct.Struct("=I")
 _START = struct.Struct("=Q")

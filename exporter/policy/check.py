@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from exporter.policy.compile import compile_policy
-from exporter.policy.model import JobPolicy, Policy
+from exporter.policy.model import Policy
 
 
 def check_for_kernel(policy: Policy) -> None:
@@ -12,5 +12,4 @@ def check_for_kernel(policy: Policy) -> None:
     A job that several sections match may still be too much together: it is told when that job begins.
     """
     for section in (None, *policy.sections):
-        rules = policy.rules + (section.rules if section else ())
-        compile_policy(JobPolicy(policy.mode, rules, policy.resolvers))
+        compile_policy(policy.held_to((section,), section.rules) if section else policy.held_to((), ()))

@@ -21,6 +21,10 @@ Granting is the other half: a question's name, if it is a host's name of at most
 to the mask of each address in the answer. So one hash lookup tells all that names say of an address,
 however many names share it. Rule sets that deny are granted like the others.
 
+Where lookups are refused, the same lookup of a question's name tells whether it may be asked for: `questions`
+says so, or a CNAME of such a name led there. Each pattern is there with each of the searched domains behind
+it, too; that has no rules of its own, and so the rule set of the wildcard around it, if there is one.
+
 Why the three lookups suffice. A trie finds only the longest prefix of its class, so what is shorter, in the
 same class, comes along as alternatives where it can matter: a deny that is final, or a rule for all chains
 behind one with a lineage. Across the classes nothing has to be added, since ranks compare: a deny is above
@@ -69,11 +73,14 @@ class Compiled:
     """From 1: `alternatives[0]` is never used."""
     names: dict[NameKey, int]
     """To the number of a rule set, from 0."""
+    questions: dict[NameKey, bool]
+    """Where lookups are refused: which of the names, and of those without a rule set, may be asked for."""
     ports: dict[PortKey, Step]
     named: NamedRules
     """Which rules names have."""
     portless: Portless
     """What raw and ping sockets may be made for."""
+    refuses_lookups: bool
 
     def rule(self, number: int) -> Rule | None:
         """The rule of a choice; None for `default`."""
@@ -87,12 +94,23 @@ def compile_policy(policy: JobPolicy, resolvers: Iterable[Address] = ()) -> Comp
     bits = _bits(rules, problems)
     needed = [sum(1 << bits[executable] for executable in set(rule.lineage)) for rule in rules]
     addresses, alternatives = compile_addresses(rules, needed, problems)
-    named = compile_names(rules, needed, problems)
+    named = compile_names(rules, needed, problems, policy.lookups)
     if problems:
         first = next(rule for rule in rules if rule.line is not None)
         raise PolicyError(first.source, problems)
-    names, ports, portless = named.names, named.ports, portless_sockets(rules)
-    return Compiled(policy.mode, rules, bits, addresses, alternatives, names, ports, named.rules, portless)
+    return Compiled(
+        policy.mode,
+        rules,
+        bits,
+        addresses,
+        alternatives,
+        named.names,
+        named.questions,
+        named.ports,
+        named.rules,
+        portless_sockets(rules),
+        policy.lookups.are_refused,
+    )
 
 
 def portless_sockets(rules: Iterable[Rule]) -> Portless:

@@ -14,8 +14,9 @@ from typing import NamedTuple
 
 from exporter.documents.problems import Problems
 from exporter.policy.decide import precedence
+from exporter.policy.endpoints import NAME_MAX
 from exporter.policy.entries import RULE_SETS_MAX, STEPS_MAX, NameKey, PortKey, Step
-from exporter.policy.model import Effect, Name, PortClass, Protocol, Rule
+from exporter.policy.model import ANY_LOOKUP, Effect, Lookups, Name, PortClass, Protocol, Rule
 
 _EVERYTHING = PortClass(Protocol.ANY, 0)
 
@@ -50,6 +51,15 @@ class NamedRules:
         exact = Name(name)
         return next((each for each in (exact, *_around(exact)) if each in self.patterns), None)
 
+    def around(self, pattern: Name) -> Name | None:
+        """The nearest wildcard that covers it."""
+        return next((each for each in _around(pattern) if each in self.patterns), None)
+
+    def set_around(self, pattern: Name) -> int | None:
+        """The rule set of names that no narrower pattern than it covers; None for none."""
+        wider = pattern if pattern in self.patterns else self.around(pattern)
+        return None if wider is None else self.sets[wider]
+
     def rule_set(self, name: str) -> int | None:
         """What a question for `name` grants; None for nothing."""
         pattern = self.pattern(name)
@@ -80,7 +90,7 @@ class NamedRules:
             (
                 place
                 for place in places
-                if _covers(self.rules[place], wanted) and held & self.needed[place] == self.needed[place]
+                if self.rules[place].covers(wanted) and held & self.needed[place] == self.needed[place]
             ),
             None,
         )
@@ -91,11 +101,14 @@ class CompiledNames:
     """Entries of both maps, and which rules they stand for."""
 
     names: dict[NameKey, int]
+    questions: dict[NameKey, bool]
     ports: dict[PortKey, Step]
     rules: NamedRules
 
 
-def compile_names(rules: Sequence[Rule], needed: Sequence[int], problems: Problems) -> CompiledNames:
+def compile_names(
+    rules: Sequence[Rule], needed: Sequence[int], problems: Problems, lookups: Lookups = ANY_LOOKUP
+) -> CompiledNames:
     """The entries; more rule sets or steps than the kernel has room for are a problem."""
     patterns = _patterns(rules)
     behaviours: dict[tuple[tuple[object, ...], ...], int] = {}
@@ -115,7 +128,37 @@ def compile_names(rules: Sequence[Rule], needed: Sequence[int], problems: Proble
     ports = _ports([dict(behaviour) for behaviour in distinct])
     _check_steps(ports, rules, problems)
     named = NamedRules(tuple(rules), tuple(needed), patterns, sets)
-    return CompiledNames({_key(pattern): number for pattern, number in sets.items()}, ports, named)
+    names = {_key(pattern): number for pattern, number in sets.items()}
+    if not lookups.are_refused:
+        return CompiledNames(names, {}, ports, named)
+    searched = {each for pattern in sets for each in _searched(pattern, lookups.search)}
+    around = ((each, named.around(each)) for each in sorted(searched - sets.keys()))
+    names |= {_key(each): sets[wider] for each, wider in around if wider is not None}
+    allowing = {number for behaviour, number in distinct.items() if _allows(behaviour)}
+    questions = {
+        _key(each): any(named.set_around(meant) in allowing for meant in _meant(each, lookups.search))
+        for each in (*sets, *sorted(searched - sets.keys()))
+    }
+    return CompiledNames(names, questions, ports, named)
+
+
+def _allows(behaviour: Iterable[tuple[PortClass, _Chain]]) -> bool:
+    return any(say.effect is Effect.ALLOW for _, chain in behaviour for say in chain)
+
+
+def _searched(pattern: Name, domains: Iterable[str]) -> Iterator[Name]:
+    """With each of the domains behind it; what is too long for a name nobody can look for."""
+    for domain in domains:
+        if len(pattern.text) + len(domain) + 1 <= NAME_MAX:
+            yield pattern._replace(text=f"{pattern.text}.{domain}")
+
+
+def _meant(pattern: Name, domains: Iterable[str]) -> Iterator[Name]:
+    """What may be looked for by it: itself, and what one of the domains may have been put behind."""
+    yield pattern
+    for domain in domains:
+        if pattern.text.endswith(f".{domain}"):
+            yield pattern._replace(text=pattern.text.removesuffix(f".{domain}"))
 
 
 def _patterns(rules: Sequence[Rule]) -> dict[Name, tuple[int, ...]]:
@@ -160,14 +203,9 @@ def _chain(wanted: PortClass, rules: Sequence[Rule], needed: Sequence[int]) -> _
     """What counts there, without what never does: behind something that holds whenever it does."""
     kept: list[_Say] = []
     for rule, mask in zip(rules, needed, strict=True):
-        if _covers(rule, wanted) and not any(mask & earlier.needed == earlier.needed for earlier in kept):
+        if rule.covers(wanted) and not any(mask & earlier.needed == earlier.needed for earlier in kept):
             kept.append(_Say(mask, rule.effect))
     return tuple(kept)
-
-
-def _covers(rule: Rule, wanted: PortClass) -> bool:
-    is_its_protocol = rule.protocol in (Protocol.ANY, wanted.protocol)
-    return is_its_protocol and (rule.ports is None or wanted.port in rule.ports)
 
 
 def _inherited(behaviour: _Behaviour, wanted: PortClass) -> _Chain:
@@ -231,7 +269,7 @@ def _check_steps(ports: Mapping[PortKey, Step], rules: Sequence[Rule], problems:
         return
     wanted = PortClass(long.protocol, long.port)
     rule = next(
-        rule for rule in rules if isinstance(rule.host, Name) and rule.lineage and _covers(rule, wanted)
+        rule for rule in rules if isinstance(rule.host, Name) and rule.lineage and rule.covers(wanted)
     )
     what = f"more than {STEPS_MAX} different lineages of names for one port"
     problems.add(rule, what, "use the same lineages for several names")

@@ -26,6 +26,7 @@ from exporter.policy.model import (
     JobPolicy,
     Mode,
     Name,
+    PortClass,
     Protocol,
     Rule,
     plain_address,
@@ -112,6 +113,35 @@ def may_create(policy: JobPolicy, protocol: int, *, resolvers: Iterable[Address]
         for rule in policy.all_rules(resolvers)
         if rule not in LOOPBACK
     )
+
+
+def may_ask(policy: JobPolicy, name: str) -> bool:
+    """Whether a resolver may be asked for `name` (in lower case, without the final dot).
+
+    A rule allows it, or what is left of it without one of the domains that are searched, and none that goes
+    before denies that to all processes that it is allowed to.
+    """
+    if not policy.lookups.are_refused:
+        return True
+    meant = [name, *(name.removesuffix(f".{domain}") for domain in policy.lookups.search)]
+    return any(_is_allowed_to_somebody(policy, each) for each in meant)
+
+
+def _is_allowed_to_somebody(policy: JobPolicy, name: str) -> bool:
+    matched = [rule for rule in policy.rules if _names(rule, name)]
+    denying = [rule for rule in matched if rule.effect is Effect.DENY]
+    return any(
+        not any(_takes_back(each, rule, wanted) for each in denying)
+        for rule in matched
+        if rule.effect is Effect.ALLOW
+        for wanted in rule.classes
+    )
+
+
+def _takes_back(denying: Rule, allowing: Rule, wanted: PortClass) -> bool:
+    """Whether it goes before the other one, for each chain of processes that this is for."""
+    is_first = denying.covers(wanted) and precedence(denying) > precedence(allowing)
+    return is_first and set(denying.lineage) <= set(allowing.lineage)
 
 
 def missing_executables(rule: Rule, chain: Collection[str]) -> list[str]:

@@ -19,6 +19,8 @@ ANSWER = "answer"
 """Told as the rule where a listener of the job's own answers who asked it."""
 NOTHING_SENT = "nothing sent"
 """Told as the rule where a datagram socket connects, which sends nothing, and only TCP may go there."""
+LOOKUPS = "dns: deny"
+"""Told as the rule where a resolver was to be asked for a name that no rule allows."""
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
@@ -116,6 +118,11 @@ class Rule:
         """The map entries that it takes: one for each port, or one for all of them."""
         return tuple(PortClass(self.protocol, port) for port in self.ports or (ANY_PORT,))
 
+    def covers(self, wanted: PortClass) -> bool:
+        """Whether it is about that protocol and port, of its host."""
+        is_its_protocol = self.protocol in (Protocol.ANY, wanted.protocol)
+        return is_its_protocol and (self.ports is None or wanted.port in self.ports)
+
     @property
     def meaning(self) -> tuple[object, ...]:
         """What it says, wherever it stands."""
@@ -127,6 +134,18 @@ class Rule:
         return f"{self.source}:{self.line}" if self.line is not None else ""
 
 
+class Lookups(NamedTuple):
+    """What resolvers may be asked for."""
+
+    are_refused: bool = False
+    """Whether a name must be one that a rule allows."""
+    search: tuple[str, ...] = ()
+    """What programs put behind such a name to look for it; in lower case, without the final dot."""
+
+
+ANY_LOOKUP = Lookups()
+
+
 @dataclass(frozen=True)
 class Section:
     """Rules, and perhaps a mode, for the jobs that its key is for."""
@@ -136,6 +155,8 @@ class Section:
     rules: tuple[Rule, ...] = ()
     trusts_names: bool | None = None
     """Whether names count that a job's author chooses; None: as for the file as a whole."""
+    refuses_lookups: bool = False
+    """Whether resolvers may be asked for what rules allow alone, whatever the file says as a whole."""
     source: str = ""
     """The file."""
     line: int | None = None
@@ -153,6 +174,22 @@ class Policy:
     """Where `resolvers: system` stands: a rule without addresses of its own; None where it doesn't."""
     trusts_names: bool = False
     """Whether sections go by names that a job's author chooses, where they don't say."""
+    lookups: Lookups = ANY_LOOKUP
+
+    def held_to(self, sections: Iterable[Section], rules: Iterable[Rule]) -> JobPolicy:
+        """What holds for a job that `sections` are for: `rules`, each once, and the strictest of the rest."""
+        sections = tuple(sections)
+        modes = {self.mode, *(section.mode for section in sections)}
+        refuses = self.lookups.are_refused or any(section.refuses_lookups for section in sections)
+        distinct: dict[tuple[object, ...], Rule] = {}
+        for rule in (*self.rules, *rules):
+            distinct.setdefault(rule.meaning, rule)
+        return JobPolicy(
+            Mode.ENFORCE if Mode.ENFORCE in modes else Mode.AUDIT,
+            tuple(distinct.values()),
+            self.resolvers,
+            self.lookups._replace(are_refused=refuses),
+        )
 
 
 @dataclass(frozen=True)
@@ -163,6 +200,7 @@ class JobPolicy:
     rules: tuple[Rule, ...] = ()
     """In the order of the file, sections last."""
     resolvers: Rule | None = None
+    lookups: Lookups = ANY_LOOKUP
 
     def all_rules(self, resolvers: Iterable[Address] = ()) -> tuple[Rule, ...]:
         """Its rules and those implied: loopback, and port 53 of `resolvers` where they are allowed."""
@@ -205,13 +243,8 @@ def job_names(pipeline: str | None, task: str | None) -> tuple[str, ...]:
 
 def strictest(policy: Policy) -> JobPolicy:
     """What no job's part of `policy` is stricter than: what all may, less what any section denies."""
-    modes = {policy.mode, *(section.mode for section in policy.sections)}
     denied = (rule for section in policy.sections for rule in section.rules if rule.effect is Effect.DENY)
-    rules: dict[tuple[object, ...], Rule] = {}
-    for rule in (*policy.rules, *denied):
-        rules.setdefault(rule.meaning, rule)
-    mode = Mode.ENFORCE if Mode.ENFORCE in modes else Mode.AUDIT
-    return JobPolicy(mode, tuple(rules.values()), policy.resolvers)
+    return policy.held_to(policy.sections, denied)
 
 
 def with_endpoints(policy: Policy | None, endpoints: Policy) -> Policy:

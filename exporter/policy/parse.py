@@ -15,11 +15,13 @@ from exporter.documents.fields import (
     read_pairs,
     wrong_kind,
 )
-from exporter.documents.problems import Problems
+from exporter.documents.problems import Problems, shown
 from exporter.documents.tree import Kind, Listing, Mapping, Node, Scalar
 from exporter.policy import overlaps, rules
+from exporter.policy.endpoints import EndpointError
+from exporter.policy.hosts import parse_single_host
 from exporter.policy.keys import Key, SectionKeyError, parse_key
-from exporter.policy.model import Effect, Mode, Policy, Rule, Section, resolvers_rule
+from exporter.policy.model import Effect, Lookups, Mode, Name, Policy, Rule, Section, resolvers_rule
 from exporter.policy.problems import PolicyError
 from exporter.policy.rules import read_mapping_rule, read_scalar_rule
 
@@ -36,9 +38,11 @@ RULES_MAX = 20_000
 ENDPOINTS_SOURCE = "--allowed-endpoints"
 _ENDPOINTS_HINT = 'put blanks between destinations, as in "registry.example:443 udp://192.0.2.53:53"'
 
-TOP_KEYS = ("version", "mode", "resolvers", "allow", "deny", "trust_names", "jobs")
+TOP_KEYS = ("version", "mode", "resolvers", "dns", "search_domains", "allow", "deny", "trust_names", "jobs")
 _BASELINE_KEYS = ("entries", "pipelines")
-SECTION_KEYS = ("mode", "allow", "deny", "protected_ref", "trust_names")
+SECTION_KEYS = ("mode", "dns", "allow", "deny", "protected_ref", "trust_names")
+SEARCH_MAX = 16
+"""Domains; each is as many entries in the kernel as there are rules for names."""
 _WORD = re.compile(r"\S+")
 
 
@@ -103,6 +107,7 @@ class _Reader:
             self._sections(fields.get("jobs")),
             resolvers_rule(self._source, resolvers.line, resolvers.column) if resolvers else None,
             self._flag(fields, "trust_names") or False,
+            Lookups(self._refuses_lookups(fields), self._search(fields.get("search_domains"))),
         )
 
     def _sections(self, node: Node | None) -> tuple[Section, ...]:
@@ -120,8 +125,9 @@ class _Reader:
             if fields is not None:
                 key = key._replace(is_protected=self._flag(fields, "protected_ref") or False)
                 trusts_names = self._flag(fields, "trust_names")
-                place = (self._source, name.line, name.column)
-                sections.append(Section(key, self._mode(fields), self._both(fields), trusts_names, *place))
+                refuses = self._refuses_lookups(fields)
+                said = (self._mode(fields), self._both(fields), trusts_names, refuses)
+                sections.append(Section(key, *said, self._source, name.line, name.column))
         return tuple(sections)
 
     def _key(self, node: Scalar) -> Key:
@@ -135,6 +141,34 @@ class _Reader:
         node = fields.get(name)
         text = read_choice(node, name, ("true", "false"), self._problems) if node else None
         return None if text is None else text == "true"
+
+    def _refuses_lookups(self, fields: Fields) -> bool:
+        node = fields.get("dns")
+        effects = tuple(effect.value for effect in Effect)
+        return node is not None and read_choice(node, "dns", effects, self._problems) == Effect.DENY.value
+
+    def _search(self, node: Node | None) -> tuple[str, ...]:
+        if node is None:
+            return ()
+        if not isinstance(node, Listing):
+            self._wrong_kind(node, "`search_domains`", "a list, as in `[corp.example, lan]`")
+            return ()
+        if len(node.items) > SEARCH_MAX:
+            self._problems.add(node, f"more than {SEARCH_MAX} domains that are searched", "name fewer")
+        return tuple(name for item in node.items[:SEARCH_MAX] if (name := self._domain(item)) is not None)
+
+    def _domain(self, node: Node) -> str | None:
+        if not isinstance(node, Scalar):
+            self._wrong_kind(node, "a domain of `search_domains`", "a text such as `corp.example`")
+            return None
+        try:
+            host = parse_single_host(node.text)
+        except EndpointError:
+            host = None
+        if isinstance(host, Name) and not host.is_wildcard:
+            return host.text
+        self._problems.add(node, f"{shown(node.text)} is no domain", "write it as in `corp.example`")
+        return None
 
     def _mode(self, fields: Fields) -> Mode | None:
         node = fields.get("mode")

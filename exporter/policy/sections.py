@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from exporter.documents.problems import shown
 from exporter.jobs.claims import Who
-from exporter.policy.model import Effect, JobPolicy, Mode, Policy, Rule, Section
+from exporter.policy.model import Effect, JobPolicy, Policy, Rule, Section
 
 
 class Withheld(NamedTuple):
@@ -42,15 +42,11 @@ class Withheld(NamedTuple):
 def effective(policy: Policy, who: Who) -> JobPolicy:
     """What `policy` says for the job `who`.
 
-    All sections that may be for it add up, and the strictest mode wins. What several say alike counts once.
+    All sections that may be for it add up, and the strictest mode wins, as does that lookups are refused.
+    What several say alike counts once.
     """
     sections = _for(policy, who)
-    modes = {policy.mode, *(section.mode for section in sections)}
-    rules: dict[tuple[object, ...], Rule] = {}
-    for rule in (*policy.rules, *(rule for each in sections for rule in _counting(policy, each, who))):
-        rules.setdefault(rule.meaning, rule)
-    mode = Mode.ENFORCE if Mode.ENFORCE in modes else Mode.AUDIT
-    return JobPolicy(mode, tuple(rules.values()), policy.resolvers)
+    return policy.held_to(sections, (rule for each in sections for rule in _counting(policy, each, who)))
 
 
 def withheld(policy: Policy, who: Who) -> Iterator[Withheld]:

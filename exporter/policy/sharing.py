@@ -7,12 +7,12 @@ from functools import lru_cache
 
 from exporter.policy.endpoints import EndpointError, parse_endpoint, parse_host
 from exporter.policy.hosts import parse_single_host
-from exporter.policy.model import ANSWER, DEFAULT, LOOPBACK, NOTHING_SENT, Host, Name
+from exporter.policy.model import ANSWER, DEFAULT, LOOKUPS, LOOPBACK, NOTHING_SENT, Host, Name
 
 _REMEMBERED_MAX = 4096
 _TEXT_MAX = 2048
 """Characters of a rule; recorded ones may be anything."""
-_IMPLIED = frozenset({DEFAULT, ANSWER, NOTHING_SENT, *(rule.text for rule in LOOPBACK)})
+_IMPLIED = frozenset({DEFAULT, ANSWER, LOOKUPS, NOTHING_SENT, *(rule.text for rule in LOOPBACK)})
 """What is told as a rule and is none of a file."""
 _HOST = re.compile(r'[{ ]"?host"?: (?:"([^"\\]+)"|([^\s,{}\[\]"]+))[,}]')
 """In a mapping, on one line as rules are told; YAML takes its time, and spans may hold many rules."""

@@ -116,6 +116,22 @@ def test_sections_count_for_the_job_that_is_named(policy: Path) -> None:
     assert explained(policy, "upload.packages.example", "--job", "nightly/build")[0] == 1
 
 
+def test_where_lookups_are_refused_it_says_whether_a_name_may_be_asked_for(tmp_path: Path) -> None:
+    (tmp_path / "policy.yaml").write_text(
+        "version: 1\ndns: deny\nsearch_domains: [lan]\nallow: [a.example]\n"
+    )
+    for name, may in (
+        ("a.example", True),
+        ("a.example.lan", True),
+        ("b.example", False),
+        ("192.0.2.1", None),
+    ):
+        said = ci_egress("policy", "explain", "policy.yaml", name, cwd=tmp_path).stdout.decode().splitlines()
+        words = {True: "may be", False: "are not"}
+        lines = [] if may is None else [f"Resolvers {words[may]} asked for it: `dns: deny`."]
+        assert [line for line in said if "dns" in line] == lines
+
+
 KEYED = """\
 version: 1
 jobs:

@@ -97,6 +97,38 @@ def test_a_name_that_a_rule_names_is_reached_and_another_is_denied(
     assert [span.attributes for span in replayed.egress] == [span.attributes for span in seen.egress]
 
 
+@pytest.mark.parametrize(
+    "network", [pytest.param(V4, marks=pytest.mark.everywhere(feature="names")), V6], ids=["ipv4", "ipv6"]
+)
+def test_what_no_rule_allows_is_not_looked_up_where_lookups_are_refused(
+    resolving: Lab, tmp_path: Path, network: Network
+) -> None:
+    allowed, searched = f"v4.{DOMAIN}", f"v6.{DOMAIN}.corp.example"
+    refusing = "mode: enforce\nresolvers: system\ndns: deny\nsearch_domains: [corp.example]\n"
+    text = f'{refusing}allow: ["{WILDCARD}:{PORT}"]\n'
+    others = "; ".join(f"getent ahosts {name}" for name in ("evil.example", searched))
+    seen = trace_inside(
+        resolving,
+        ["sh", "-c", f"{shlex.join(client(allowed))}; {others}; true"],
+        tmp_path / "otlp",
+        *("--policy", policy(tmp_path, text), "--record", str(tmp_path / "recording")),
+    )
+    assert (seen.status, seen.stdout) == (0, f"{V4.peer}\n")
+    refused = {
+        (span["dns.question.name"], span["egress.rule"], span["server.address"], span["error.type"])
+        for span in lookups(seen)
+        if span["egress.verdict"] == "deny"
+    }
+    assert refused == {("evil.example", "dns: deny", network.evil, "EPERM")}
+    resolver = f"[{network.evil}]" if network is V6 else network.evil
+    told = f"ci-egress: blocked: getent (dash → getent) → {resolver}:53 asks for evil.example, rule dns: deny"
+    assert seen.stderr.splitlines().count(told) == 1
+    asked = {span["dns.question.name"] for span in lookups(seen) if span["egress.verdict"] == "allow"}
+    assert asked >= {allowed, searched}
+    replayed = replay(tmp_path / "recording", tmp_path / "replay")
+    assert [span.attributes for span in replayed.egress] == [span.attributes for span in seen.egress]
+
+
 @pytest.mark.parametrize("mode", ["audit", "enforce"])
 def test_an_unlisted_name_at_an_allowed_name_s_address_goes_on_and_is_told(tmp_path: Path, mode: str) -> None:
     records = [f"{name} A {V4.peer}" for name in ("deb.example", "registry.example")]

@@ -14,7 +14,7 @@ from exporter.cli.failing import failings
 from exporter.config import FailOn
 from exporter.denials import Denials
 from exporter.destinations import destination
-from exporter.events import Act, Acted, Aggregated, Outcome, Verdict
+from exporter.events import RULE_OF_LOOKUPS, Act, Acted, Aggregated, Outcome, Verdict
 from exporter.firsts import SAID_MAX, TOLD_MAX
 from exporter.flows import Flow
 from exporter.novelties import OTHER_CHAINS, UNLISTED, Novelties
@@ -55,14 +55,30 @@ class Told:
         span = self._spans.aggregate(event, where, None, None, said)
         self._denials.meet(None, where, said, lambda: span, event.attempts)
 
-    def meet(self, event: Acted, looked_up: str | None = None, **who: Any) -> Flow:
-        said, actor = ruling(TERMS, event), program(**{"parent": bash(), **who})
+    def meet(
+        self, event: Acted, looked_up: str | None = None, *, refused: str | None = None, **who: Any
+    ) -> Flow:
+        said, actor = ruling(TERMS, event)._replace(refused=refused), program(**{"parent": bash(), **who})
         context = self._spans.next_context(event.at_ns)
         flow = Flow(
             event, destination(event, looked_up), actor, "root", context, self._spans.job_context, ruling=said
         )
         self._denials.meet(actor, flow.destination, said, lambda: self._spans.egress(flow, event.at_ns))
         return flow
+
+
+def test_each_name_that_a_resolver_is_not_asked_for_is_told_once() -> None:
+    told = Told()
+    refused = DENIED._replace(rule=RULE_OF_LOOKUPS, act=Act.SEND, peer_port=53, protocol=17)
+    for name in ("one.example", "two.example\x1b[2J", "one.example", None):
+        told.meet(refused, refused=name)
+    to = "blocked: curl (bash → curl) → 192.0.2.7:53"
+    assert told.lines == [
+        f"{to} asks for one.example, rule dns: deny",
+        f"{to} asks for two.example\\x1b[2J, rule dns: deny",
+        f"{to}, rule dns: deny",
+    ]
+    assert [fields.get("question") for fields in told.fields] == ["one.example", "two.example\x1b[2J", None]
 
 
 def test_a_denied_act_is_a_record_with_the_attributes_of_its_span_and_a_line() -> None:

@@ -9,7 +9,17 @@ from typing import Any
 
 import pytest
 
-from exporter.events import Act, Acted, Answered, Asked, Event, Execed, ProcessKey
+from exporter.events import (
+    RULE_OF_LOOKUPS,
+    Act,
+    Acted,
+    Answered,
+    Asked,
+    Event,
+    Execed,
+    ProcessKey,
+    Verdict,
+)
 from exporter.jobs.model import TraceIds
 from exporter.recording import Beginning
 from tests.unit.dns_samples import RESOLVER, answer, answered, asked, mapped, query
@@ -85,6 +95,23 @@ def test_an_act_has_the_name_that_its_job_was_told(tmp_path: Path) -> None:
     assert span["name"] == f"connect {NAME}:443"
     assert (told(span)["server.address"], told(span)["network.peer.address"]) == (NAME, "192.0.2.7")
     assert str(account) == "attempts 1 = exported 1 + aggregated 0 + dropped 0 + pending 0"
+
+
+@pytest.mark.parametrize("verdict", [Verdict.DENY, Verdict.AUDIT])
+@pytest.mark.parametrize("protocol", [UDP, TCP])
+def test_a_question_that_is_refused_is_told_with_its_name(
+    tmp_path: Path, verdict: Verdict, protocol: int
+) -> None:
+    """On a socket that has asked for another one before."""
+    act = lookup_act(protocol)
+    first, second = (
+        asked(query(name), at_ns=at_ns, process=ROOT, scope=1, cookie=1)
+        for name, at_ns in ((NAME, 1000), ("evil.example", 1010))
+    )
+    refused = act._replace(at_ns=1011, act=Act.SEND, verdict=verdict, rule=RULE_OF_LOOKUPS)
+    run([started(), act, first, second, refused], tmp_path, say=lambda *_, **_fields: None)
+    names = {told(span)["dns.question.name"]: told(span)["egress.verdict"] for span in egress(tmp_path)}
+    assert names == {NAME: "allow", "evil.example": verdict.name.lower()}
 
 
 def test_an_act_before_the_answer_has_the_address(tmp_path: Path) -> None:

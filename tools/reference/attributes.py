@@ -176,7 +176,8 @@ EGRESS = (
         "egress.rule",
         STRING,
         "the rule as the file has it; `default` where none matched, `answer` for a "
-        "server's reply to who asked it, `nothing sent` for a datagram socket that connects where TCP may",
+        "server's reply to who asked it, `nothing sent` for a datagram socket that connects where TCP may, "
+        "`dns: deny` for a question that was refused",
         "git.example:443",
     ),
     Attribute("security_rule.name", STRING, "the same, for tools that know this name", "git.example:443"),

@@ -13,6 +13,8 @@ _KEYS = {
     "mode": f"{codes(mode.value for mode in Mode)}: what isn't allowed is told, or denied. The default is "
     f"{code(Mode.AUDIT.value)}",
     "resolvers": "`system`: port 53, udp and tcp, of the machine's own resolvers",
+    "dns": "`allow`, `deny`: whether resolvers are asked for what no rule allows. The default is `allow`",
+    "search_domains": "a list of domains: with `dns: deny` an allowed name may have one of them behind it",
     "allow": "a list of rules",
     "deny": "a list of rules",
     "trust_names": "`true`, `false`: whether what sections allow counts for whoever has the right name. The "

@@ -25,7 +25,7 @@ class Told(NamedTuple):
     is_by_name: bool
 
 
-class Lookups(NamedTuple):
+class Asked(NamedTuple):
     """How often the maps were asked: the promise is 3, 1, 3."""
 
     addresses: int
@@ -48,6 +48,10 @@ class Kernel:
         if rule_set is not None:
             at = packed(address)
             self.granted[at] = self.granted.get(at, 0) | 1 << rule_set
+
+    def may_ask(self, name: str) -> bool:
+        """Whether a question for `name` leaves, where lookups are refused."""
+        return bool(longest_name(self.compiled.questions, name))
 
     def decide(self, act: Act, held: int) -> Told:
         """A connect or send of a process with the mask `held`."""

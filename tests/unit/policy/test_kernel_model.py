@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from ipaddress import ip_address
 
 import pytest
@@ -9,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exporter.policy.compile import compile_policy
-from exporter.policy.decide import Act, decide, may_create
+from exporter.policy.decide import Act, decide, may_ask, may_create
 from exporter.policy.entries import Portless, Verdict
-from exporter.policy.model import LOOPBACK, Address, Effect, JobPolicy, plain_address
-from tests.unit.policy.drawn import acts, answers, chains, policies
-from tests.unit.policy.kernel_model import Kernel, Lookups, held_mask, packed
+from exporter.policy.model import LOOPBACK, Address, Effect, JobPolicy, Lookups, plain_address
+from tests.unit.policy.drawn import NAMES, acts, answers, chains, policies
+from tests.unit.policy.kernel_model import Asked, Kernel, held_mask, longest_name, packed
 
 RESOLVERS = [ip_address("192.0.2.2"), ip_address("::ffff:192.0.2.1"), ip_address("2001:db8::1")]
 PORTLESS = {1: Portless.ICMP, 6: Portless.TCP, 17: Portless.UDP}
@@ -39,7 +40,7 @@ def test_the_kernel_says_what_the_policy_says(
         found = kernel.decide(act, held)
         assert found.verdict is VERDICTS[expected.effect]
         assert kernel.rule(found, act, names, held) == expected.rule
-        asked = Lookups(*map(kernel.asked.count, Lookups._fields))
+        asked = Asked(*map(kernel.asked.count, Asked._fields))
         assert asked.addresses == 3
         assert asked.granted <= 1
         assert asked.ports <= 3
@@ -58,6 +59,30 @@ def test_a_socket_that_may_not_be_made_is_of_no_use(
         decided = decide(policy, act, names=names, chain=chain, resolvers=RESOLVERS)
         is_loopback = decided.rule in LOOPBACK
         assert may_be_made or is_loopback or decided.effect is Effect.DENY
+
+
+QUESTIONS = [
+    *NAMES,
+    *("x.a.example", "example", "x.example", "zone", "a.zone"),
+    *(f"{name}.zone" for name in (*NAMES, "example")),
+    *(f"{name}.a.example" for name in NAMES),
+    *(f"{name}.zone.zone" for name in NAMES),
+]
+
+
+@settings(max_examples=500, deadline=None)
+@given(policies(), st.sampled_from(((), ("zone",), ("a.example", "zone"), ("b.a.example",))))
+def test_the_kernel_lets_be_asked_for_what_may_be_and_grants_by_that_what_it_did(
+    policy: JobPolicy, search: tuple[str, ...]
+) -> None:
+    refusing = replace(policy, lookups=Lookups(are_refused=True, search=search))
+    compiled, plain = compile_policy(refusing, RESOLVERS), compile_policy(policy, RESOLVERS)
+    kernel = Kernel(compiled)
+    for name in QUESTIONS:
+        assert kernel.may_ask(name) == may_ask(refusing, name), name
+        assert longest_name(compiled.names, name) == longest_name(plain.names, name), name
+    assert plain.questions == {}
+    assert not plain.refuses_lookups
 
 
 def _packed(act: Act) -> bytes:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from exporter.errors import UsageError
 from exporter.policy import parse
-from exporter.policy.model import Effect, Mode, Name, Policy, Protocol, Rule
+from exporter.policy.model import Effect, Lookups, Mode, Name, Policy, Protocol, Rule
 from exporter.policy.parse import KIND, load_policy, parse_allowed_endpoints, parse_policy
 from exporter.policy.problems import PolicyError
 from tests.unit.documents import bomb
@@ -47,6 +47,15 @@ def test_a_policy_means_what_it_says() -> None:
     assert [plain(rule) for rule in section.rules] == [
         (allow, Name("upload.packages.example"), tcp, _443, (), 15)
     ]
+
+
+def test_lookups_are_refused_and_domains_searched_where_it_says_so() -> None:
+    found = policy(
+        "version: 1\ndns: deny\nsearch_domains: [Corp.example., lan]\njobs: {a: {}, b: {dns: deny}}"
+    )
+    assert found.lookups == Lookups(are_refused=True, search=("corp.example", "lan"))
+    assert [section.refuses_lookups for section in found.sections] == [False, True]
+    assert policy("version: 1\ndns: allow").lookups == policy("version: 1").lookups == Lookups()
 
 
 @pytest.mark.parametrize(
@@ -119,27 +128,36 @@ ONE_ERROR = [
     ("version: 2", "1:10: not a version that this program knows; write `version: 1`"),
     ('version: "1"', "1:10: not a version that this program knows; write `version: 1`"),
     ("version: [1]", "1:10: not a version that this program knows; write `version: 1`"),
-    ("- version: 1", "1:1: a policy can't be a list; it is a mapping with version, mode, resolvers, allow, deny, trust_names, jobs"),
+    ("- version: 1", "1:1: a policy can't be a list; it is a mapping with version, mode, resolvers, dns, search_domains, allow, deny, trust_names, jobs"),
     ("version: 1\nallows: []", "2:1: unknown key `allows`; did you mean `allow`?"),
-    ("version: 1\nzzz: 1", "2:1: unknown key `zzz`; known here are version, mode, resolvers, allow, deny, trust_names, jobs"),
+    ("version: 1\nzzz: 1", "2:1: unknown key `zzz`; known here are version, mode, resolvers, dns, search_domains, allow, deny, trust_names, jobs"),
     ("version: 1\nversion: 1", "2:1: `version` is there twice; merge it with line 1"),
     ("version: 1\n? [a]\n: b", "2:3: a key can't be a list; it is a text"),
     ("version: 1\nmode: enforced", "2:7: `mode` can't be `enforced`; did you mean `enforce`?"),
     ("version: 1\nmode: [audit]", "2:7: `mode` can't be a list; it is audit or enforce"),
     ("version: 1\nmode:", "2:6: `mode` can't be ``; write audit or enforce"),
     ("version: 1\nresolvers: 8.8.8.8", "2:12: `resolvers` can't be `8.8.8.8`; write system"),
+    ("version: 1\ndns: none", "2:6: `dns` can't be `none`; write allow or deny"),
+    ("version: 1\njobs: {a: {dns: [deny]}}", "2:17: `dns` can't be a list; it is allow or deny"),
+    ("version: 1\njobs: {a: {search_domains: []}}", "2:12: unknown key `search_domains`; known here are mode, dns, allow, deny, protected_ref, trust_names"),
+    ("version: 1\nsearch_domains: lan", "2:17: `search_domains` can't be a text; it is a list, as in `[corp.example, lan]`"),
+    ("version: 1\nsearch_domains: [[lan]]", "2:18: a domain of `search_domains` can't be a list; it is a text such as `corp.example`"),
+    ("version: 1\nsearch_domains: [192.0.2.1]", "2:18: `192.0.2.1` is no domain; write it as in `corp.example`"),
+    ('version: 1\nsearch_domains: ["*.corp.example"]', "2:18: `*.corp.example` is no domain; write it as in `corp.example`"),
+    ("version: 1\nsearch_domains: [lan:53]", "2:18: `lan:53` is no domain; write it as in `corp.example`"),
+    (f"version: 1\nsearch_domains: [{', '.join(['lan'] * 17)}]", "2:17: more than 16 domains that are searched; name fewer"),
     ("version: 1\nallow: a.example", "2:8: `allow` can't be a text; it is a list, with `- registry.example:443` on each line"),
     ("version: 1\nallow:", "2:7: `allow` is empty; it is a list, with `- registry.example:443` on each line"),
     ("version: 1\nallow: [[2001:db8::/32]]", '2:9: a rule can\'t be a list; it is a text such as "[2001:db8::/32]:443" (in quotes), or a mapping'),
     ("version: 1\njobs: []", '2:7: `jobs` can\'t be a list; it is a mapping, as in `"release/*": {allow: [registry.example:443]}`'),
     ('version: 1\njobs: {"": {}}', '2:8: an empty pattern; name jobs, as in "release/*", or "*" for all'),
-    ("version: 1\njobs: {a: }", "2:11: a section of `jobs` is empty; it is a mapping with mode, allow, deny, protected_ref, trust_names"),
+    ("version: 1\njobs: {a: }", "2:11: a section of `jobs` is empty; it is a mapping with mode, dns, allow, deny, protected_ref, trust_names"),
     ("version: 1\ntrust_names: yes", "2:14: `trust_names` can't be `yes`; write true or false"),
     ("version: 1\njobs: {a: {trust_names: []}}", "2:25: `trust_names` can't be a list; it is true or false"),
     ("version: 1\njobs: {\"gihub:github.com/octo/app:x\": {}}", "2:8: unknown CI system `gihub`; did you mean github?"),
     ("version: 1\njobs: {\"github:github.com/octo/app\": {}}", "2:8: `github:github.com/octo/app` lacks a part; write github:SERVER/OWNER/REPOSITORY:PIPELINE/TASK, with * for any; a colon in a name is written as [:]"),
     ("version: 1\njobs: {\"github:octo/app:x\": {}}", "2:8: `octo/app` is no project of github; write it as SERVER/OWNER/REPOSITORY; a colon in a name is written as [:]"),
-    ("version: 1\njobs: {a: {jobs: {}}}", "2:12: unknown key `jobs`; known here are mode, allow, deny, protected_ref, trust_names"),
+    ("version: 1\njobs: {a: {jobs: {}}}", "2:12: unknown key `jobs`; known here are mode, dns, allow, deny, protected_ref, trust_names"),
     ("version: 1\njobs:\n  a: {}\n  a: {}", "4:3: `a` is there twice; merge it with line 3"),
     ("version: 1\nallow: [{port: 443}]", "2:9: a rule without `host`; add one, as in {host: github.com, lineage: [git]}"),
     ("version: 1\nallow: [{host: [a]}]", "2:16: `host` can't be a list or a mapping; it is a single text"),

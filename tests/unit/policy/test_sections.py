@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from exporter.jobs.claims import Claim, Who, named, recorded
 from exporter.policy.decide import Act, decide
 from exporter.policy.keys import parse_key
-from exporter.policy.model import Effect, JobPolicy, Mode, Policy, Section
+from exporter.policy.model import Effect, JobPolicy, Lookups, Mode, Policy, Section, strictest
 from exporter.policy.sections import effective, remarks, withheld
 from tests.unit.policy import drawn
 from tests.unit.policy.files import policy
@@ -99,6 +99,15 @@ def test_a_section_says_whether_names_are_trusted_and_goes_before_the_file() -> 
     assert hosts(named("app", None), of_section) == ("audit", "a")
     assert hosts(named("app", None), but_not) == ("audit", "")
     assert hosts(named("b", None), but_not) == ("audit", "b")
+
+
+def test_a_section_refuses_lookups_by_any_name_and_none_gives_them_back() -> None:
+    found = policy("version: 1\nsearch_domains: [lan]\njobs: {a: {dns: deny}, b: {dns: allow}}\n")
+    assert effective(found, named("a", None)).lookups == Lookups(are_refused=True, search=("lan",))
+    assert effective(found, named("b", None)).lookups == Lookups(are_refused=False, search=("lan",))
+    assert strictest(found).lookups.are_refused
+    refusing = policy("version: 1\ndns: deny\njobs: {b: {dns: allow}}\n")
+    assert effective(refusing, named("b", None)).lookups.are_refused
 
 
 def test_a_policy_that_enforces_does_so_for_a_section_in_audit() -> None:
