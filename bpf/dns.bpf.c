@@ -5,13 +5,6 @@
  */
 #define PASS 1
 
-/* For good, until it connects again: the text of a message could be taken for a message. */
-static inline void lose(struct stream *stream)
-{
-	stream->state = STREAM_LOST;
-	count(KIND_DNS, COUNT_UNREAD);
-}
-
 /* From the segment that opens the connection on. */
 static inline void begin_stream(struct dns_packet *packet, struct stream *stream)
 {
@@ -40,7 +33,7 @@ static inline int follow_segment(const struct dns_packet *packet, const struct s
 
 /* Finds the message that the stream goes on with, and moves it on; 0 where there is none. */
 static inline int next_in_segment(struct __sk_buff *skb, struct dns_packet *packet,
-				  struct stream *stream, u32 is_one_more)
+				  struct stream *stream, u32 is_query, u32 is_one_more)
 {
 	u32 end = skb->len, past = *(volatile u32 *)&stream->next - packet->sequence;
 
@@ -56,6 +49,10 @@ static inline int next_in_segment(struct __sk_buff *skb, struct dns_packet *pack
 			return 0;
 		}
 		packet->size = bpf_ntohs(packet->length);
+		if (is_query && packet->size < QUESTION_LEAST) {
+			lose(stream);
+			return 0;
+		}
 		packet->at += 2;
 		past += 2;
 	}
@@ -85,15 +82,91 @@ static inline int unread(struct __sk_buff *skb, u32 is_query)
 	return is_query;
 }
 
+static inline int is_connected_to(struct bpf_sock *sk, const union address *peer)
+{
+	u32 differing = peer->words[3];
+
+	if (sk->family != AF_INET6) {
+		u32 address = sk->dst_ip4;
+
+		LOAD_HERE(address);
+		return !(differing ^ address) && peer->words[2] == bpf_htonl(0xffff);
+	}
+	differing ^= sk->dst_ip6[3];
+	differing |= peer->words[0] ^ sk->dst_ip6[0];
+	differing |= peer->words[1] ^ sk->dst_ip6[1];
+	differing |= peer->words[2] ^ sk->dst_ip6[2];
+	return !differing;
+}
+
 /*
- * The first test is the one that bulk traffic meets; a socket without a peer has port 0. Returns
- * whether there may be messages.
+ * Whether a datagram of a socket that asked goes somewhere else: to whom the socket is connected,
+ * or to whom it was sent last. To neither, it is for port 53, and NAT has given it another one.
  */
+static inline int goes_elsewhere(struct __sk_buff *skb, const struct dns_packet *packet)
+{
+	struct bpf_sock *sk = skb->sk;
+	struct last_peer *last;
+	struct flow_key key = {};
+
+	if (packet->protocol != IPPROTO_UDP)
+		return 0;
+	sk = sk ? bpf_sk_fullsock(sk) : 0;
+	last = sk ? latest(sk) : 0;
+	if (!last)
+		return 0;
+	__builtin_memcpy(key.peer, packet->peer.bytes, sizeof(key.peer));
+	key.peer_port = packet->peer_port;
+	if (skb->remote_port == bpf_htonl(packet->peer_port) && is_connected_to(sk, &packet->peer))
+		return 1;
+
+	u32 is_last;
+
+	/* No helper may be called under the lock. */
+	bpf_spin_lock((void *)&last->lock);
+	is_last = is_same_peer(&last->act.key, &key);
+	bpf_spin_unlock((void *)&last->lock);
+	return is_last;
+}
+
+/* Whom a packet is for. NAT may have given one for a resolver another port. */
+enum target { TARGET_OTHER, TARGET_UNKNOWN, TARGET_RESOLVER };
+
+/*
+ * The first test is the one that bulk traffic meets: a segment goes to its socket's peer, and a
+ * socket without one has port 0. A datagram may go anywhere, whatever its socket is connected to.
+ */
+static inline enum target target_of(struct __sk_buff *skb, u32 is_query)
+{
+	const u8 *header = (void *)(long)skb->data, *end = (void *)(long)skb->data_end, *ports;
+	u32 port = skb->remote_port;
+
+	if (port == bpf_htonl(DNS_PORT))
+		return TARGET_RESOLVER;
+	if (!is_query)
+		return port ? TARGET_OTHER : TARGET_UNKNOWN;
+	if (header + IPV4_BYTES + UDP_BYTES > end)
+		return TARGET_UNKNOWN;
+	ports = header + IPV4_BYTES;
+	if (header[0] != PLAIN_IPV4) {
+		if (header[0] >> 4 != 6 || header + IPV6_BYTES + UDP_BYTES > end)
+			return TARGET_UNKNOWN;
+		ports = header + IPV6_BYTES;
+		if (header[6] != IPPROTO_UDP)
+			return port && header[6] == IPPROTO_TCP ? TARGET_OTHER : TARGET_UNKNOWN;
+	} else if (header[9] != IPPROTO_UDP) {
+		return port && header[9] == IPPROTO_TCP ? TARGET_OTHER : TARGET_UNKNOWN;
+	}
+	return *(const u16 *)(ports + 2) == bpf_htons(DNS_PORT) ? TARGET_RESOLVER : TARGET_UNKNOWN;
+}
+
+/* Returns whether there may be messages. */
 static inline int read_messages(struct __sk_buff *skb, u32 is_query)
 {
-	u32 port = skb->remote_port, step;
+	enum target target = target_of(skb, is_query);
+	u32 step;
 
-	if (port && port != bpf_htonl(DNS_PORT))
+	if (target == TARGET_OTHER)
 		return 0;
 
 	struct bpf_sock *sk = skb->sk;
@@ -105,18 +178,17 @@ static inline int read_messages(struct __sk_buff *skb, u32 is_query)
 
 	struct asker *asker = askers.sk_storage_get((void *)sk, 0, 0);
 
-	if (!asker && (!port || !is_query))
+	if (!asker && (!is_query || target != TARGET_RESOLVER))
 		return 0;
 	if (!read_dns_packet(skb, is_query, &packet))
 		return unread(skb, is_query);
 	if (!asker)
-		return packet.payload < skb->len && unread(skb, is_query);
+		return (packet.payload < skb->len || packet.protocol == IPPROTO_UDP) &&
+		       unread(skb, is_query);
 	if (packet.peer_port != DNS_PORT) {
-		if (!is_query || (!port && !asker->sends))
+		if (!is_query || goes_elsewhere(skb, &packet))
 			return 0;
 		packet.peer = asker->resolver;
-	} else if (is_query && !port && asker->sends) {
-		__sync_fetch_and_add(&asker->sends, -1);
 	}
 
 	struct stream *stream = is_query ? &asker->out : &asker->in;
@@ -125,7 +197,7 @@ static inline int read_messages(struct __sk_buff *skb, u32 is_query)
 	if (packet.protocol == IPPROTO_TCP)
 		begin_stream(&packet, stream);
 	if (packet.payload >= skb->len)
-		return 0;
+		return packet.protocol == IPPROTO_UDP && unread(skb, is_query);
 	if (packet.protocol == IPPROTO_TCP && !follow_segment(&packet, stream))
 		return unread(skb, is_query);
 	packet.at = packet.payload;
@@ -134,10 +206,10 @@ static inline int read_messages(struct __sk_buff *skb, u32 is_query)
 	granting->is_for_next = 0;
 	granting->next = 0;
 	granting->reading.left = 0;
-	for (step = 0; step <= MESSAGES_MAX; step++) {
+	for (step = 0; step < MESSAGES_MAX + !is_query; step++) {
 		forget(&packet);
 		if (packet.protocol == IPPROTO_TCP) {
-			if (!next_in_segment(skb, &packet, stream, step == MESSAGES_MAX))
+			if (!next_in_segment(skb, &packet, stream, is_query, step == MESSAGES_MAX))
 				break;
 		} else if (step) {
 			break;
@@ -153,12 +225,17 @@ static inline int read_messages(struct __sk_buff *skb, u32 is_query)
 	return 1;
 }
 
+/* Of a segment, it is called again for what comes behind its first messages. */
 int on_query(struct __sk_buff *skb)
 {
+	u32 control = skb->cb[4], verdict;
+
 	if (!read_messages(skb, 1) || !has_policies())
 		return PASS;
 	questions.call(skb, ON_LOOKUP);
-	return DENY; /* there was nothing to call */
+	verdict = control == FREE ? PASS : control ? give_up(skb, control) : DENY;
+	asm volatile("" : "+r"(verdict)); /* else LLVM makes a number of it that has no bounds */
+	return verdict & PASS;
 }
 
 int on_answer(struct __sk_buff *skb)

@@ -106,6 +106,13 @@ static inline void read_ipv4(struct __sk_buff *skb, struct packet *packet)
 	read_options(skb, packet);
 }
 
+static inline int is_extension(u32 protocol)
+{
+	return protocol == IPPROTO_HOPOPTS || protocol == IPPROTO_ROUTING ||
+	       protocol == IPPROTO_FRAGMENT || protocol == IPPROTO_AH ||
+	       protocol == IPPROTO_DSTOPTS;
+}
+
 /* start is how the routing header begins: next header, size, kind, hops left. */
 static inline void read_route(struct __sk_buff *skb, u32 at, const u8 *start, struct packet *packet)
 {

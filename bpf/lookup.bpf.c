@@ -7,6 +7,7 @@
 #define WAITING_KEPT 64	 /* questions of a scope, for 256 of them; the other half is for all */
 #define WAITING_MAX 8192 /* of a scope */
 #define REFUSED 0xffffffffU
+#define FREE 0xfffffffeU
 #define UNTOLD_MAX 2048 /* where one of those that are not told finds so many, it has no room */
 
 enum stream_state { STREAM_NEW, STREAM_FOLLOWED, STREAM_LOST, STREAM_REFUSED };
@@ -25,7 +26,6 @@ struct stream {
 struct asker {
 	u64 started_ns;
 	u32 pid;
-	u32 sends; /* datagrams for port 53 that are to come, whatever port NAT gives them */
 	u32 scope; /* of that process, like the next: of a segment that leaves when it is gone */
 	u32 is_guest;
 	union address resolver;
@@ -35,9 +35,16 @@ struct asker {
 };
 BPF_SK_STORAGE(askers, struct asker);
 
+/* For good, until it connects again: the text of a message could be taken for a message. */
+static inline void lose(struct stream *stream)
+{
+	stream->state = STREAM_LOST;
+	count(KIND_DNS, COUNT_UNREAD);
+}
+
 /* Returns whether it is: who fills what the socket has memory for can keep it from being noted. */
 static inline int note_asker(struct bpf_sock *sk, u32 pid, const struct proc_value *proc,
-			     const union address *resolver, u32 kind, u32 is_allowed)
+			     const union address *resolver, u32 is_allowed)
 {
 	struct asker *asker;
 
@@ -55,8 +62,6 @@ static inline int note_asker(struct bpf_sock *sk, u32 pid, const struct proc_val
 	asker->resolver = *resolver;
 	if (is_allowed)
 		asker->allowed = *resolver;
-	if (kind == ACT_SEND)
-		__sync_fetch_and_add(&asker->sends, 1);
 	asker->out.state = STREAM_NEW;
 	asker->in.state = STREAM_NEW;
 	return 1;
@@ -175,15 +180,20 @@ static inline void tell_question(struct __sk_buff *skb, struct dns_packet *packe
 }
 
 /*
- * Something in a packet that leaves can't be judged, or mustn't be asked. By hand, since LLVM keeps
- * the place's address for the next time, and the verifier wants the context's own.
+ * By hand, since LLVM keeps the place's address for the next time, and the verifier wants the
+ * context's own.
  */
+#define SET_CONTROL(skb, number, value)                                                            \
+	asm volatile("*(u32 *)(%0 + %1) = %2"                                                      \
+		     :                                                                             \
+		     : "r"(skb), "i"(__builtin_offsetof(struct __sk_buff, cb[number])),            \
+		       "r"((u32)(value))                                                           \
+		     : "memory")
+
+/* Something in a packet that leaves can't be judged, or mustn't be asked. */
 static inline void mark_refused(struct __sk_buff *skb)
 {
-	asm volatile("*(u32 *)(%0 + %1) = %2"
-		     :
-		     : "r"(skb), "i"(__builtin_offsetof(struct __sk_buff, cb[4])), "r"(REFUSED)
-		     : "memory");
+	SET_CONTROL(skb, 4, REFUSED);
 }
 
 /* Tells a question, and has it judged; skb->cb: see question.bpf.c. */
@@ -199,10 +209,12 @@ static inline void on_question(struct __sk_buff *skb, struct dns_packet *packet,
 		mark_refused(skb);
 		return;
 	}
+	if (packet->here < packet->size || packet->at > 0xffff)
+		mark_refused(skb);
 	skb->cb[3] = skb->cb[2];
 	skb->cb[2] = skb->cb[1];
 	skb->cb[1] = skb->cb[0];
-	skb->cb[0] = packet->at;
+	skb->cb[0] = packet->size << 16 | packet->at;
 	tell_question(skb, packet, asker, &key);
 }
 

@@ -6,6 +6,7 @@
  */
 #define DNS_PORT 53
 #define HEADER_SIZE 12
+#define QUESTION_LEAST (HEADER_SIZE + 5)
 #define NAME_WORDS 64
 #define SMALL_ROOM 128
 #define MIDDLE_ROOM 512

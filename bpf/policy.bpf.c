@@ -191,10 +191,14 @@ static inline u32 must_be_read(const struct proc_value *proc)
  */
 static inline int is_unreadable(const struct act_value *act, struct bpf_sock *sk)
 {
+	u32 protocol = act->key.protocol;
+
+	if (sk && sk->type == SOCK_RAW && is_extension(protocol))
+		return 1; /* so many headers that the one with the port wasn't found */
 	if (act->key.peer_port != DNS_PORT)
 		return 0;
-	return !sk || sk->type == SOCK_RAW || act->key.protocol == IPPROTO_MPTCP ||
-	       act->key.protocol == IPPROTO_UDPLITE;
+	return !sk || sk->type == SOCK_RAW || protocol == IPPROTO_MPTCP ||
+	       protocol == IPPROTO_UDPLITE;
 }
 
 /* Fills in scope, verdict and rule; an act of a scope without a policy gets no verdict. */

@@ -5,15 +5,28 @@
  * nothing out in the names that it is asked for. on_query (dns.bpf.c) finds the questions of a
  * packet, and these two programs judge them one by one.
  *
- * What isn't on the stack stands in skb->cb: 0 to 3, where the messages are that ask; 4, the
- * policy's number, or REFUSED. Programs at egress may be preempted, so that memory of the
- * processor's would be another packet's.
+ * What isn't on the stack stands in skb->cb: 0 to 3, where messages are that ask, and above these
+ * 16 bits their size; 4, the policy's number, REFUSED, or FREE where nothing is. Programs at egress
+ * may be preempted, so that memory of the processor's would be another packet's.
  */
 #define ON_LOOKUP 0
 #define ON_NAME 1
+#define ON_QUERY 2
 #define LABELS_MAX 128
+/* With the policy's number. */
+#define IS_STREAM 0x80000000U
+#define IS_ENFORCED 0x40000000U
+#define OPT_TYPE 41
+#define OPT_HEAD 11
+#define OPTIONS_OF_A_QUESTION 8
+#define OPTION_SERVER_ID 3
+#define OPTION_COOKIE 10
+#define OPTION_KEEPALIVE 11
+#define OPTION_PADDING 12
+#define COOKIE_MAX 40
+#define KEEPALIVE_MAX 2
 
-BPF_PROG_ARRAY(questions, 2); /* on_lookup, on_name */
+BPF_PROG_ARRAY(questions, 3);
 
 /* Where the text of a name ends, which begins with a label's length; 0: it is none. */
 static inline u32 end_of_name(struct __sk_buff *skb, u32 at)
@@ -34,8 +47,9 @@ static inline u32 end_of_name(struct __sk_buff *skb, u32 at)
 }
 
 /*
- * Fills in a host's name, as `names` has it; returns 0 for what isn't one. What is left of a label
- * is counted down: compared with the step, each of its values would be one to be verified.
+ * Fills in a host's name, as `names` has it; returns how many bytes it has in the message, 0 for
+ * what isn't one. What is left of a label is counted down: compared with the step, each of its
+ * values would be one to be verified.
  */
 static inline int read_asked_name(struct __sk_buff *skb, u32 at, struct name_key *key)
 {
@@ -65,7 +79,45 @@ static inline int read_asked_name(struct __sk_buff *skb, u32 at, struct name_key
 		key->name[to] = byte;
 	}
 	key->prefix_bits = NAME_KEY_HEAD_BITS + 8 * (length + 1);
-	return 1;
+	return length + 2;
+}
+
+/* What a client tells the server alone that it asks. */
+static inline int is_between_them(u32 option, u32 size)
+{
+	return (option == OPTION_SERVER_ID && !size) ||
+	       (option == OPTION_COOKIE && size <= COOKIE_MAX) ||
+	       (option == OPTION_KEEPALIVE && size <= KEEPALIVE_MAX) || option == OPTION_PADDING;
+}
+
+/* Whether from `at` to `end` there is one OPT record, and such options in it. */
+static inline int has_options_alone(struct __sk_buff *skb, u32 at, u32 end)
+{
+	u32 step;
+
+	if (byte_at(skb, at) || half_at(skb, at + 1) != OPT_TYPE ||
+	    at + OPT_HEAD + half_at(skb, at + OPT_HEAD - 2) != end)
+		return 0;
+	at += OPT_HEAD;
+#pragma clang loop unroll(disable)
+	for (step = 0; step < OPTIONS_OF_A_QUESTION; step++) {
+		u32 size = half_at(skb, at + 2);
+
+		if (at >= end || !is_between_them(half_at(skb, at), size))
+			break;
+		at += 4 + size;
+	}
+	return at == end;
+}
+
+/* Whether the message at `at` has nothing behind its question that others might be told. */
+static inline int is_question_alone(struct __sk_buff *skb, u32 at, u32 size, u32 asked_at)
+{
+	u32 end = at + size, rest = asked_at + 4, additional = half_at(skb, at + 10);
+
+	if (half_at(skb, asked_at + 2) != INTERNET || half_at(skb, at + 6) || half_at(skb, at + 8))
+		return 0;
+	return additional ? additional == 1 && has_options_alone(skb, rest, end) : rest == end;
 }
 
 static inline int may_be_asked(struct name_key *key)
@@ -75,39 +127,66 @@ static inline int may_be_asked(struct name_key *key)
 	return (named && *named & NAMED_MAY_BE_ASKED) || further_names.lookup(key);
 }
 
-/* A question; then it calls itself for the next one. */
+/*
+ * The kernel lets programs go on with others 33 times: 20 questions in a segment, and no more. What
+ * was read of it and not judged must not be taken for known when it is sent again.
+ */
+static inline int give_up(struct __sk_buff *skb, u32 control)
+{
+	struct bpf_sock *sk = skb->sk;
+	struct asker *asker = sk ? askers.sk_storage_get((void *)sk, 0, 0) : 0;
+
+	if (asker && control & IS_STREAM)
+		lose(&asker->out);
+	return control & IS_ENFORCED ? DENY : ALLOW;
+}
+
+/* A question; then it calls itself for the next one, and behind the last one of a segment on_query.
+ */
 int on_name(struct __sk_buff *skb)
 {
-	struct name_key key = { .policy = skb->cb[4] };
+	u32 control = skb->cb[4];
+	struct name_key key = { .policy = control & ~(IS_STREAM | IS_ENFORCED) };
+	u32 at = skb->cb[0] & 0xffff, size = skb->cb[0] >> 16;
+	u32 name_size = read_asked_name(skb, at + HEADER_SIZE, &key);
 
-	if (!read_asked_name(skb, skb->cb[0] + HEADER_SIZE, &key) || !may_be_asked(&key)) {
+	if (!name_size || !may_be_asked(&key) ||
+	    !is_question_alone(skb, at, size, at + HEADER_SIZE + name_size)) {
 		skb->cb[4] = REFUSED;
 		questions.call(skb, ON_LOOKUP);
-		return DENY;
+		return give_up(skb, control);
 	}
 	skb->cb[0] = skb->cb[1];
 	skb->cb[1] = skb->cb[2];
 	skb->cb[2] = skb->cb[3];
 	skb->cb[3] = 0;
-	if (!skb->cb[0])
+	if (skb->cb[0])
+		questions.call(skb, ON_NAME);
+	else if (control & IS_STREAM)
+		questions.call(skb, ON_QUERY);
+	else
 		return ALLOW;
-	questions.call(skb, ON_NAME);
-	return DENY;
+	return give_up(skb, control);
 }
 
 /*
- * Who asks: the current task, unless it is a segment's, which may leave while any task runs. Where
- * the process is gone, what stands with its socket speaks for it. Returns 0 for nobody.
+ * Who asks: the current task, unless it is a segment's that leaves while nobody has the socket.
+ * Then it is who connected it; where that is gone, what stands with the socket speaks for it.
+ * Returns 0 for nobody.
  */
 static inline u32 find_asking(struct bpf_sock *sk, const struct asker *asker,
 			      struct proc_value *proc)
 {
 	u32 pid = current_pid();
 
-	if (sk->protocol != IPPROTO_TCP)
-		return read_current(pid, proc) ? pid : 0;
+	if (sk->protocol != IPPROTO_TCP || number_at(address_of(sk), SOCK_OWNED)) {
+		if (read_current(pid, proc))
+			return pid;
+		if (sk->protocol != IPPROTO_TCP)
+			return 0;
+	}
 	if (!asker)
-		return number_at(address_of(sk), SOCK_OWNED) && read_current(pid, proc) ? pid : 0;
+		return 0;
 	pid = asker->pid;
 	if (!read_process(entry_of(pid), proc) || proc->started_ns != asker->started_ns) {
 		__builtin_memset(proc, 0, sizeof(*proc));
@@ -126,7 +205,10 @@ static inline u32 find_asking(struct bpf_sock *sk, const struct asker *asker,
 static inline int may_change(struct __sk_buff *skb, u32 protocol)
 {
 	u64 packet = address_of(skb), size = skb->data_end - skb->data;
+	u32 start = byte_at(skb, 0);
 
+	if (start >> 4 == 4 && start != PLAIN_IPV4)
+		return 1; /* options can have a text, too */
 	if (protocol != IPPROTO_TCP)
 		return size < skb->len || skb->gso_size;
 	return number_at(pointer_at(packet, SKB_HEAD) + number_at(packet, SKB_END), SHARED_FLAGS) &
@@ -137,22 +219,29 @@ static inline int may_change(struct __sk_buff *skb, u32 protocol)
 static inline void take_back(struct __sk_buff *skb, struct bpf_sock *sk)
 {
 	struct last_peer *last = latest(sk);
-	struct datagram datagram = { .tid = NO_THREAD };
-	u32 slot, is_told;
+	struct packet packet = {};
+	u32 slot, is_told, header;
+	u64 bytes;
 
-	if (!last || !read_datagram(skb, 1, &datagram))
+	if (!last)
 		return;
+	read_packet(skb, &packet);
+	FORGET(packet);
+	header = packet.payload_at + UDP_BYTES;
+	if (header > skb->len)
+		return;
+	bytes = skb->len - header;
 	bpf_spin_lock((void *)&last->lock);
 	is_told = last->metering == METERING_TOLD;
 	slot = last->metering == METERING_COUNTED ? last->slot : 0;
-	if (is_told && last->bytes_sent >= datagram.bytes)
-		last->bytes_sent -= datagram.bytes;
+	if (is_told && last->bytes_sent >= bytes)
+		last->bytes_sent -= bytes;
 	bpf_spin_unlock((void *)&last->lock);
 
 	struct aggregate_record *record = slot ? slots.lookup(&slot) : 0;
 
-	if (record && record->bytes_sent >= datagram.bytes)
-		__sync_fetch_and_add(&record->bytes_sent, -datagram.bytes);
+	if (record && record->bytes_sent >= bytes)
+		__sync_fetch_and_add(&record->bytes_sent, -bytes);
 }
 
 /* Tells that what is asked is refused, and for good where it is part of a stream. */
@@ -205,17 +294,29 @@ int on_lookup(struct __sk_buff *skb)
 
 	struct mode_value *mode = pid ? mode_of(&proc) : 0;
 
-	if (!mode || !mode->refuses_lookups)
+	if (!mode || !mode->refuses_lookups) {
+		if (sk->protocol != IPPROTO_TCP || !skb->cb[0])
+			return ALLOW;
+		SET_CONTROL(skb, 0, 0);
+		SET_CONTROL(skb, 1, 0);
+		SET_CONTROL(skb, 2, 0);
+		SET_CONTROL(skb, 3, 0);
+		SET_CONTROL(skb, 4, FREE);
+		questions.call(skb, ON_QUERY);
 		return ALLOW;
+	}
 
 	u32 is_enforcing = mode->is_enforcing;
 
-	if (!skb->cb[4] && !may_change(skb, sk->protocol)) {
+	if (skb->cb[4] != REFUSED && !may_change(skb, sk->protocol)) {
 		if (!skb->cb[0])
 			return ALLOW;
-		skb->cb[4] = mode->policy;
+		u32 control = mode->policy | (is_enforcing ? IS_ENFORCED : 0) |
+			      (sk->protocol == IPPROTO_TCP ? IS_STREAM : 0);
+
+		skb->cb[4] = control;
 		questions.call(skb, ON_NAME);
-		return is_enforcing ? DENY : ALLOW;
+		return give_up(skb, control);
 	}
 	if (sk->protocol != IPPROTO_TCP) {
 		refuse(skb, sk, asker, &proc, pid, mode);

@@ -88,8 +88,7 @@ static inline int act_on(struct bpf_sock_addr *ctx, struct bpf_sock *sk, u32 kin
 	if (!is_denied && is_told_by_its_packets(ctx))
 		return ALLOW;
 	if (said != VERDICT_DENY && ctx->user_port == bpf_htons(DNS_PORT) &&
-	    !note_asker(sk, pid, &proc, peer, kind, makes_resolver(&act, said)) &&
-	    must_be_read(&proc)) {
+	    !note_asker(sk, pid, &proc, peer, makes_resolver(&act, said)) && must_be_read(&proc)) {
 		act.key.verdict = VERDICT_DENY;
 		act.rule = RULE_OF_LOOKUPS;
 		is_denied = 1;

@@ -58,13 +58,18 @@ class Hook(NamedTuple):
     name: str
     type: ProgramType
     attach_type: AttachType
+    places: str = ""
+    """Where others go on with it; empty: nowhere."""
+    place: int = 0
 
     def load(self, code: bytes, maps: Sequence[int]) -> int:
         """Returns the program's descriptor. Raises VerifierError."""
         return load_program(self.name, self.type, self.attach_type, code, maps)
 
-    def attach(self, program: int, _maps: Mapping[str, int], cgroup: int) -> int | None:
+    def attach(self, program: int, maps: Mapping[str, int], cgroup: int) -> int | None:
         """Returns the link's descriptor. Raises OSError."""
+        if self.places:
+            place_program(maps[self.places], self.place, program)
         return attach_to_cgroup(program, cgroup, self.attach_type)
 
 
@@ -131,7 +136,7 @@ PROGRAMS: list[Program] = [
     Hook("on_answer", ProgramType.CGROUP_SKB, AttachType.INET_INGRESS),
     Continuation("on_lookup", ProgramType.CGROUP_SKB, AttachType.INET_EGRESS, "questions"),
     Continuation("on_name", ProgramType.CGROUP_SKB, AttachType.INET_EGRESS, "questions", 1),
-    Hook("on_query", ProgramType.CGROUP_SKB, AttachType.INET_EGRESS),
+    Hook("on_query", ProgramType.CGROUP_SKB, AttachType.INET_EGRESS, "questions", 2),
     Reserve("on_frame", ProgramType.SCHED_CLS),
     Reserve("idle_frame", ProgramType.SCHED_CLS),
     Reserve("on_setsockopt", ProgramType.CGROUP_SOCKOPT, AttachType.SETSOCKOPT),

@@ -8,11 +8,12 @@ import socket
 import struct
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
+import dns.edns
 import dns.flags
 import dns.message
 import dns.opcode
@@ -20,17 +21,19 @@ import pytest
 
 from exporter.events import RULE_OF_LOOKUPS, Act, Acted, Metered, Verdict
 
-from .asking import NAME, Asking, policy
+from .asking import NAME, Asking, bracketed, policy, udp
 from .attached import nothing_left
 from .governed import DENIED, SENT, Governed, connect, governed, question, record
 from .lab import PORT, V4, V6, Lab, Network
+from .servers import family_of
 
 pytestmark = pytest.mark.kernel
 
 EVIL = "c2VjcmV0.evil.example"
 ZONE = f"*.{NAME}"
 UDP, TCP, MPTCP = socket.IPPROTO_UDP, socket.IPPROTO_TCP, 262
-SO_RCVBUFFORCE, SO_ZEROCOPY, MSG_ZEROCOPY, UDP_SEGMENT = 33, 60, 0x4000000, 103
+OTHER_PORT = 7009
+IPV6_HDRINCL, SO_RCVBUFFORCE, SO_ZEROCOPY, MSG_ZEROCOPY, UDP_SEGMENT = 36, 33, 60, 0x4000000, 103
 EACH = 2000
 WINDOW_S = 1.1
 
@@ -201,6 +204,28 @@ def answered() -> bytes:
     return made.to_wire()
 
 
+def with_records(at: int) -> bytes:
+    """A question behind which a record stands, which the count at `at` of the header tells of."""
+    plain = question(NAME)
+    record_of_evil = question(EVIL)[12:-4] + struct.pack("!HHIH", 1, 1, 60, 4) + bytes(4)
+    return plain[:at] + b"\0\1" + plain[at + 2 :] + record_of_evil
+
+
+def with_option(code: int, data: bytes) -> bytes:
+    """A question with that in its OPT record."""
+    option = dns.edns.GenericOption(str(code), data)
+    return dns.message.make_query(NAME, "A", use_edns=0, options=[option]).to_wire()
+
+
+def test_what_a_client_tells_its_resolver_alone_goes_along(
+    job: Governed, network: Network, asking: Asking
+) -> None:
+    job.hold_to_text(refusing(network, NAME))
+    plain = dns.message.make_query(NAME, "A", use_edns=0).to_wire()
+    for message in (plain, with_option(10, bytes(24)), with_option(3, b""), with_option(11, b""), padded()):
+        assert sent(asking, message)
+
+
 @pytest.mark.parametrize(
     "message",
     [
@@ -213,8 +238,31 @@ def answered() -> bytes:
         question(NAME)[:12] + b"\x3f" + b"a" * 63 + b"\x40" + b"b" * 64 + b"\0\0\1\0\1",
         update(),
         answered(),
+        b"",
+        question(NAME) + b"secret",
+        question(NAME)[:-2] + b"\0\3",
+        with_records(6),
+        with_records(8),
+        with_records(10),
+        with_option(8, b"secret"),
+        with_option(3, b"secret"),
+        with_option(65001, b"secret"),
+        with_option(10, bytes(8)) + b"secret",
     ],
-    ids=["a-byte", "text", "cut", "two", "none", "pointer", "long-label", "notify", "answer"],
+    ids=[
+        *("a-byte", "text", "cut", "two", "none", "pointer", "long-label", "notify", "answer", "nothing"),
+        *(
+            "text-behind",
+            "class",
+            "record",
+            "authority",
+            "additional",
+            "subnet",
+            "server-id",
+            "unknown-option",
+        ),
+        "text-behind-options",
+    ],
 )
 def test_what_is_no_question_does_not_get_to_a_resolver(
     job: Governed, network: Network, asking: Asking, message: bytes
@@ -241,7 +289,12 @@ def test_what_was_refused_is_not_counted_as_sent(
 
 
 @contextmanager
-def stream(lab: Lab, network: Network, protocol: int = TCP) -> Iterator[tuple[socket.socket, socket.socket]]:
+def stream(
+    lab: Lab,
+    network: Network,
+    protocol: int = TCP,
+    connects: Callable[[socket.socket, tuple[str, int]], object] = socket.socket.connect,
+) -> Iterator[tuple[socket.socket, socket.socket]]:
     """A connection to the resolver, from both ends."""
     family = socket.AF_INET6 if network is V6 else socket.AF_INET
     with (
@@ -254,11 +307,31 @@ def stream(lab: Lab, network: Network, protocol: int = TCP) -> Iterator[tuple[so
         client.settimeout(60)
         if protocol == TCP:
             client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        client.connect((network.evil, 53))
+        connects(client, (network.evil, 53))
         server, _ = listener.accept()
         with server:
             server.settimeout(60)
             yield client, server
+
+
+def connected_by_a_child(client: socket.socket, to: tuple[str, int]) -> None:
+    """It is over when this returns."""
+    child = os.fork()
+    if child == 0:
+        os._exit(client.connect_ex(to))
+    assert os.waitpid(child, 0)[1] == 0
+
+
+@contextmanager
+def udp_at(lab: Lab, address: str, port: int) -> Iterator[socket.socket]:
+    with ExitStack() as stack:
+        yield udp(stack, lab.peer, address, port)
+
+
+def with_elsewhere(network: Network) -> str:
+    """A policy that allows datagrams to another port of the peer, too."""
+    elsewhere = f"udp://{bracketed(network.peer)}:{OTHER_PORT}"
+    return refusing(network, NAME).replace("allow: [", f'allow: ["{elsewhere}", ', 1)
 
 
 def framed(*messages: bytes) -> bytes:
@@ -292,7 +365,8 @@ def test_over_tcp_what_is_allowed_arrives_in_whatever_pieces(
     job.hold_to_text(refusing(network, NAME))
     with stream(lab, network) as (client, server):
         one, four = framed(question(NAME)), framed(*(question(NAME, txid=number) for number in range(4)))
-        for piece in (one, four, one[:2], one[2:], framed(padded())[:-40], framed(padded())[-40:], one):
+        crowd = framed(*(question(NAME, txid=number) for number in range(20)))
+        for piece in (one, four, one[:2], one[2:], framed(padded()), crowd, one):
             client.sendall(piece)
             assert taken(server, len(piece)) == piece
 
@@ -307,14 +381,17 @@ def test_over_tcp_what_is_allowed_arrives_in_whatever_pieces(
         ([], framed(question(EVIL))[:20]),
         ([], framed(question(NAME))[:20]),
         ([], framed(question(EVIL))[:1]),
-        ([], framed(*[question(NAME)] * 5)),
+        ([], framed(*[question(NAME)] * 19, question(EVIL))),
+        ([], framed(*[question(NAME)] * 40)),
         ([], framed(b"secret" * 20)),
         ([], b"secret" * 20),
-        ([framed(padded())[:-40]], framed(padded())[-40:] + framed(question(EVIL))),
+        ([], framed(padded())[:-40]),
+        ([], struct.pack("!H", 0xFFFF) + question(NAME)),
+        ([], bytes(2)),
     ],
     ids=[
         *("alone", "second", "later", "behind-its-length", "cut", "allowed-and-cut", "length-cut"),
-        *("crowd", "framed-text", "text", "behind-the-rest"),
+        *("behind-a-crowd", "too-many", "framed-text", "text", "rest-cut", "endless", "empty"),
     ],
 )
 def test_over_tcp_nothing_arrives_from_where_something_else_begins(
@@ -373,6 +450,112 @@ def test_a_datagram_that_becomes_several_is_refused(job: Governed, network: Netw
     assert not sent(asking, padded() + question(EVIL))
     asking.client.setsockopt(UDP, UDP_SEGMENT, 0)
     assert sent(asking, padded())
+
+
+def test_a_datagram_goes_where_its_own_call_says_whatever_its_socket_is_connected_to(
+    job: Governed, lab: Lab, network: Network, asking: Asking
+) -> None:
+    job.hold_to_text(with_elsewhere(network))
+    resolver, family = asking.resolver.getsockname(), family_of(network.evil)
+    with (
+        udp_at(lab, network.peer, OTHER_PORT) as other,
+        lab.build.call(socket.socket, family, socket.SOCK_DGRAM).result() as client,
+    ):
+        for connected_to in ((network.peer, OTHER_PORT), resolver[:2]):
+            client.connect(connected_to)
+            for message in (question(EVIL), b"any text"):
+                with pytest.raises(PermissionError):
+                    client.sendto(message, resolver)
+            client.sendto(question(NAME), resolver)
+            assert asking.resolver.recv(4096) == question(NAME)
+            with suppress(OSError):  # too large: it was to be sent, and nothing leaves
+                client.sendto(bytes(65507), resolver)
+            for _ in range(2):
+                client.sendto(b"hello", (network.peer, OTHER_PORT))
+                assert other.recv(4096) == b"hello"
+        client.connect((network.peer, OTHER_PORT))
+        client.sendto(question(NAME), resolver)
+        client.send(b"hello")
+        assert (asking.resolver.recv(4096), other.recv(4096)) == (question(NAME), b"hello")
+    assert nothing_came(asking)
+
+
+def test_nothing_gets_by_while_another_thread_connects_the_socket(
+    job: Governed, lab: Lab, network: Network, asking: Asking
+) -> None:
+    job.hold_to_text(with_elsewhere(network))
+    is_over: list[bool] = []
+    with (
+        lab.build.call(socket.socket, family_of(network.evil), socket.SOCK_DGRAM).result() as client,
+        ThreadPoolExecutor(1) as pool,
+    ):
+
+        def connect_again_and_again() -> None:
+            while not is_over:
+                client.connect((network.peer, OTHER_PORT))
+
+        connecting = pool.submit(connect_again_and_again)
+        refused = 0
+        for _ in range(EACH):
+            try:
+                client.sendto(question(EVIL), asking.resolver.getsockname())
+            except PermissionError:
+                refused += 1
+        is_over.append(True)
+        connecting.result()
+    assert refused == EACH
+    assert nothing_came(asking)
+
+
+def test_options_of_a_header_carry_nothing_to_a_resolver(
+    job: Governed, lab: Lab, network: Network, asking: Asking
+) -> None:
+    """Nor do they count as sent."""
+    job.hold_to_text(refusing(network, NAME))
+    job.kernel.drain()
+    with lab.build.call(socket.socket, family_of(network.evil), socket.SOCK_DGRAM).result() as client:
+        client.connect(asking.resolver.getsockname()[:2])
+        client.send(question(NAME))
+        if network is V4:
+            options = bytes([7, 15, 16]) + b"secret secre" + bytes(1)
+            client.setsockopt(socket.IPPROTO_IP, socket.IP_OPTIONS, options)
+        else:
+            options = bytes([0, 0, 30, 4]) + b"text"
+            client.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_DSTOPTS, options)
+        for message in (question(NAME), b""):
+            with pytest.raises(PermissionError):
+                client.send(message)
+    assert asking.resolver.recv(4096) == question(NAME)
+    assert nothing_came(asking)
+    (metered,) = [event for event in job.kernel.drain() if isinstance(event, Metered)]
+    assert metered.bytes_sent == len(question(NAME))
+
+
+@pytest.mark.parametrize("network", [V6], ids=["v6"])
+@pytest.mark.parametrize("headers", [1, 8, 9, 12])
+def test_a_resolver_is_found_behind_any_number_of_headers(
+    job: Governed, lab: Lab, network: Network, headers: int
+) -> None:
+    job.hold_to_text(refusing(network, NAME).replace("allow: [", f'allow: ["any://[{V6.evil}]", ', 1))
+    datagram = struct.pack("!HHHH", 5300, 53, 8 + len(question(EVIL)), 0) + question(EVIL)
+    chain = b"".join(bytes([60 if left else UDP, 0, 1, 4, 0, 0, 0, 0]) for left in reversed(range(headers)))
+    ends = b"".join(socket.inet_pton(socket.AF_INET6, each) for each in (V6.build, V6.evil))
+    packet = struct.pack("!IHBB", 6 << 28, len(chain + datagram), 60, 64) + ends + chain + datagram
+    with lab.build.call(socket.socket, socket.AF_INET6, socket.SOCK_RAW, 255).result() as raw:
+        raw.setsockopt(socket.IPPROTO_IPV6, IPV6_HDRINCL, 1)
+        with pytest.raises(PermissionError):
+            raw.sendto(packet, (V6.evil, 0))
+
+
+def test_who_writes_to_a_stream_is_told_although_who_connected_it_is_gone(
+    job: Governed, lab: Lab, network: Network
+) -> None:
+    job.hold_to_text(refusing(network, NAME))
+    acts(job)
+    with stream(lab, network, connects=connected_by_a_child) as (client, server):
+        client.sendall(framed(question(EVIL)))
+        assert nothing_comes(server)
+    assert acts(job) == [(Act.SEND, Verdict.DENY)]
 
 
 def test_a_packet_that_its_sender_wrote_gets_to_no_resolver(
