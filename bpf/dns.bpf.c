@@ -196,8 +196,12 @@ static inline int read_messages(struct __sk_buff *skb, u32 is_query)
 
 	if (packet.protocol == IPPROTO_TCP)
 		begin_stream(&packet, stream);
-	if (packet.payload >= skb->len)
-		return packet.protocol == IPPROTO_UDP && unread(skb, is_query);
+	if (packet.payload >= skb->len) {
+		if (packet.protocol != IPPROTO_UDP)
+			return 0;
+		count(KIND_DNS, COUNT_UNREAD);
+		return unread(skb, is_query);
+	}
 	if (packet.protocol == IPPROTO_TCP && !follow_segment(&packet, stream))
 		return unread(skb, is_query);
 	packet.at = packet.payload;
