@@ -170,15 +170,19 @@ static inline int read_messages(struct __sk_buff *skb, u32 is_query)
 		return 0;
 
 	struct bpf_sock *sk = skb->sk;
-	struct granting *granting = current_granting();
-	struct dns_packet packet = {}; /* whole: 5.15 reads a datagram's as a segment's, too */
 
-	if (!sk || !granting)
+	if (!sk)
 		return 0;
 
 	struct asker *asker = askers.sk_storage_get((void *)sk, 0, 0);
 
 	if (!asker && (!is_query || target != TARGET_RESOLVER))
+		return 0;
+
+	struct granting *granting = current_granting();
+	struct dns_packet packet = {}; /* whole: 5.15 reads a datagram's as a segment's, too */
+
+	if (!granting)
 		return 0;
 	if (!read_dns_packet(skb, is_query, &packet))
 		return unread(skb, is_query);

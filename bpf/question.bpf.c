@@ -275,6 +275,17 @@ static inline void refuse(struct __sk_buff *skb, struct bpf_sock *sk, struct ask
 	report(&act, pid, task, proc, sk, CARE_ONCE);
 }
 
+/* To what stands in a segment behind what was read of it. Returns only where it can't. */
+static inline void go_on_reading(struct __sk_buff *skb, u32 control)
+{
+	SET_CONTROL(skb, 0, 0);
+	SET_CONTROL(skb, 1, 0);
+	SET_CONTROL(skb, 2, 0);
+	SET_CONTROL(skb, 3, 0);
+	SET_CONTROL(skb, 4, control);
+	questions.call(skb, ON_QUERY);
+}
+
 /* Whether the policy of who asks refuses lookups; then on_name judges them, and comes back. */
 int on_lookup(struct __sk_buff *skb)
 {
@@ -295,25 +306,18 @@ int on_lookup(struct __sk_buff *skb)
 	struct mode_value *mode = pid ? mode_of(&proc) : 0;
 
 	if (!mode || !mode->refuses_lookups) {
-		if (sk->protocol != IPPROTO_TCP || !skb->cb[0])
-			return ALLOW;
-		SET_CONTROL(skb, 0, 0);
-		SET_CONTROL(skb, 1, 0);
-		SET_CONTROL(skb, 2, 0);
-		SET_CONTROL(skb, 3, 0);
-		SET_CONTROL(skb, 4, FREE);
-		questions.call(skb, ON_QUERY);
+		if (sk->protocol == IPPROTO_TCP && skb->cb[0])
+			go_on_reading(skb, FREE);
 		return ALLOW;
 	}
 
 	u32 is_enforcing = mode->is_enforcing;
+	u32 control = mode->policy | (is_enforcing ? IS_ENFORCED : 0) |
+		      (sk->protocol == IPPROTO_TCP ? IS_STREAM : 0);
 
 	if (skb->cb[4] != REFUSED && !may_change(skb, sk->protocol)) {
 		if (!skb->cb[0])
 			return ALLOW;
-		u32 control = mode->policy | (is_enforcing ? IS_ENFORCED : 0) |
-			      (sk->protocol == IPPROTO_TCP ? IS_STREAM : 0);
-
 		skb->cb[4] = control;
 		questions.call(skb, ON_NAME);
 		return give_up(skb, control);
@@ -326,6 +330,8 @@ int on_lookup(struct __sk_buff *skb)
 		refuse(skb, sk, asker, &proc, pid, mode);
 		if (asker && (is_enforcing || asker->out.state != STREAM_FOLLOWED))
 			asker->out.state = STREAM_REFUSED;
+		else
+			go_on_reading(skb, control);
 	}
 	return is_enforcing ? DENY : ALLOW;
 }
