@@ -130,7 +130,7 @@ def test_containers_are_held_to_the_policy_if_asked_for_and_services_never(
         run.tell("go")
         seen = run.end()
     assert seen.status == 0
-    mine = [span for span in seen.egress if span["network.peer.address"] == DENIED]
+    mine = [span for span in seen.egress if span.attributes.get("network.peer.address") == DENIED]
     told = [(span["egress.verdict"], span["egress.attribution"]) for span in mine]
     assert told == [("deny" if options else "allow", "container"), ("allow", "host")]
 
