@@ -233,7 +233,7 @@ static inline int read_messages(struct __sk_buff *skb, u32 is_query)
 	return 1;
 }
 
-/* Of a segment, it is called again for what comes behind its first messages. */
+/* It is called again for what stands in a segment behind the first messages. */
 int on_query(struct __sk_buff *skb)
 {
 	u32 control = skb->cb[4], verdict;

@@ -6,9 +6,11 @@
 #define SHARE_MAX 196608 /* bytes of a process's records, in a second */
 #define WAITING_KEPT 64	 /* questions of a scope, for 256 of them; the other half is for all */
 #define WAITING_MAX 8192 /* of a scope */
+#define UNTOLD_MAX 2048	 /* where one of those that are not told finds so many, it has no room */
+
+/* In skb->cb[4] of a packet that leaves, in place of a policy's number: see question.bpf.c. */
 #define REFUSED 0xffffffffU
 #define FREE 0xfffffffeU
-#define UNTOLD_MAX 2048 /* where one of those that are not told finds so many, it has no room */
 
 enum stream_state { STREAM_NEW, STREAM_FOLLOWED, STREAM_LOST, STREAM_REFUSED };
 

@@ -170,21 +170,18 @@ int on_name(struct __sk_buff *skb)
 }
 
 /*
- * Who asks: the current task, unless it is a segment's that leaves while nobody has the socket.
- * Then it is who connected it; where that is gone, what stands with the socket speaks for it.
- * Returns 0 for nobody.
+ * Who asks: the current task, unless nobody follows it, or a segment leaves while nobody has its
+ * socket. Then it is who connected that, or sent by it; where that process is gone, what stands
+ * with the socket speaks for it. Returns 0 for nobody.
  */
 static inline u32 find_asking(struct bpf_sock *sk, const struct asker *asker,
 			      struct proc_value *proc)
 {
 	u32 pid = current_pid();
+	u32 is_senders = sk->protocol != IPPROTO_TCP || number_at(address_of(sk), SOCK_OWNED);
 
-	if (sk->protocol != IPPROTO_TCP || number_at(address_of(sk), SOCK_OWNED)) {
-		if (read_current(pid, proc))
-			return pid;
-		if (sk->protocol != IPPROTO_TCP)
-			return 0;
-	}
+	if (is_senders && read_current(pid, proc))
+		return pid;
 	if (!asker)
 		return 0;
 	pid = asker->pid;

@@ -243,7 +243,7 @@ class Tracer:
         return number
 
     def caught_up(self) -> Callable[[], bool]:
-        """Tells, whenever it is called, whether all that waits now has been handed over."""
+        """Return a function that tells whether all that waits now has been handed over."""
         until = [ring.produced for ring in self._rings]
         return lambda: all(ring.handed >= position for ring, position in zip(self._rings, until, strict=True))
 

@@ -118,8 +118,8 @@ def may_create(policy: JobPolicy, protocol: int, *, resolvers: Iterable[Address]
 def may_ask(policy: JobPolicy, name: str) -> bool:
     """Whether a resolver may be asked for `name` (in lower case, without the final dot).
 
-    A rule allows it, or what is left of it without one of the domains that are searched, and none that goes
-    before denies that to all processes that it is allowed to.
+    Some rule allows it, or what is left of it without one of the searched domains, and no rule that goes
+    before takes that back for all the processes that the first one is for.
     """
     if not policy.lookups.are_refused:
         return True
