@@ -11,7 +11,6 @@
 #define CODE 15	   /* of the header's second byte of flags: 0 is no error */
 #define LABEL_MAX 63
 #define POINTER 0xc0
-#define EACH_OF_8 0x0101010101010101ULL
 #define RECORD_HEAD 10
 #define READING_STEPS 16 /* of one program's run; it calls itself again */
 
@@ -88,17 +87,17 @@ static inline int is_same_label(struct __sk_buff *skb, u32 one_at, u32 other_at,
 	u64 one[8] = {}, other[8] = {}, differing = 0;
 	u32 word;
 
-	asm volatile("" : "+r"(size));
+	OPAQUE(size);
 	size = (size & LABEL_MAX) + 1; /* with its length, which stands in front of it */
 	if (bpf_skb_load_bytes(skb, one_at, one, size) ||
 	    bpf_skb_load_bytes(skb, other_at, other, size))
 		return 0;
 #pragma unroll
 	for (word = 0; word < 8; word++) {
-		u64 small = one[word] | 0x20 * EACH_OF_8, low = small & 0x7f * EACH_OF_8;
-		u64 letters = ((low + 0x1f * EACH_OF_8) ^ (low + 5 * EACH_OF_8)) & ~small;
+		u64 small = one[word] | 0x20 * EACH_BYTE, low = small & 0x7f * EACH_BYTE;
+		u64 letters = ((low + 0x1f * EACH_BYTE) ^ (low + 5 * EACH_BYTE)) & ~small;
 
-		differing |= (one[word] ^ other[word]) & ~((letters & 0x80 * EACH_OF_8) >> 2);
+		differing |= (one[word] ^ other[word]) & ~((letters & 0x80 * EACH_BYTE) >> 2);
 	}
 	return !differing;
 }

@@ -39,12 +39,15 @@ static inline int next_in_segment(struct __sk_buff *skb, struct dns_packet *pack
 
 	if (past >= end - packet->payload)
 		return 0;
+	if (is_one_more) {
+		lose(stream);
+		return 0;
+	}
 	packet->at = packet->payload + past;
 	packet->size = stream->size;
 	stream->size = 0;
 	if (!packet->size) {
-		if (is_one_more ||
-		    bpf_skb_load_bytes(skb, packet->at, &packet->length, sizeof(packet->length))) {
+		if (bpf_skb_load_bytes(skb, packet->at, &packet->length, sizeof(packet->length))) {
 			lose(stream);
 			return 0;
 		}
@@ -242,7 +245,7 @@ int on_query(struct __sk_buff *skb)
 		return PASS;
 	questions.call(skb, ON_LOOKUP);
 	verdict = control == FREE ? PASS : control ? give_up(skb, control) : DENY;
-	asm volatile("" : "+r"(verdict)); /* else LLVM makes a number of it that has no bounds */
+	OPAQUE(verdict); /* else LLVM makes a number of it that has no bounds */
 	return verdict & PASS;
 }
 

@@ -118,7 +118,10 @@ send_exec(u64 task, u64 mm, u64 from, u64 size, u32 pid, struct proc_value *proc
 {
 	u64 at_ns = bpf_ktime_get_boot_ns();
 	struct exec_record *record = lineage.ringbuf_reserve(sizeof(*record) + room);
-	u64 here = at_most(size, room);
+	u64 here = size;
+
+	BLUR(here, at_ns); /* else what it is says something of `size`, too */
+	here = at_most(here, room);
 
 	if (!record) {
 		count(KIND_EXEC, COUNT_LOST);

@@ -3,7 +3,6 @@
  * What an answer grants: where the question's name is one that the policy names, the addresses in
  * it, before the process that asked gets to see them. docs/policy.md says which answers count.
  */
-#define NAME_STEPS 254
 #define NAME_KEY_HEAD_BITS 32
 #define TTL_LEAST_S 600 /* clients go on using the addresses that they have */
 #define TTL_MOST_S 86400
@@ -14,7 +13,8 @@
 #define GRANTS_MOST 16384 /* of a scope */
 
 #define MESSAGES_MAX 4	/* in a segment */
-#define ALIAS_STEPS 320 /* bytes of a name, and its pointers */
+#define ALIAS_STEPS 160 /* labels of a name, and its pointers */
+#define NAME_ON_WIRE 256
 #define ON_GRANT 0
 #define ON_ALIAS 1
 
@@ -34,13 +34,12 @@ struct granting {
 	u32 next;
 	struct reading reading; /* of the next one, once it has begun */
 	struct name_key key;
-	u8 wire[256]; /* the question's name */
+	u32 wire[(NAME_ON_WIRE + LABEL_MAX + 1) / 4]; /* a name, and room for a label more */
 	/* Here, where the verifier doesn't follow what they are. */
 	struct granted_key granted;
 	struct granted_value fresh;
 	u64 made;
 	u64 ended;
-	u32 label_at;
 	u32 size;	 /* of what is in `wire` */
 	u32 alias_at;	 /* where the name stands that a CNAME leads to; 0: there is none to note */
 	u32 is_for_next; /* 1: it is gone through again, for the policy to come */
@@ -59,10 +58,50 @@ static inline struct granting *current_granting(void)
 	return grantings.lookup(&zero);
 }
 
-static inline int is_of_host_names(u32 byte)
+/* Below the bits of each byte: how many more than its code is 0x80. */
+#define FROM(word, character) ((word) + (0x80 - (character)) * EACH_BYTE)
+
+/* 0x80 for each of the bytes that a host's name may have in a label, in small letters. */
+static inline u64 are_of_host_names(u64 word)
 {
-	return (byte >= 'a' && byte <= 'z') || (byte >= '0' && byte <= '9') || byte == '-' ||
-	       byte == '_';
+	u64 low = word & 0x7f * EACH_BYTE;
+	u64 are = FROM(low, 'a') & ~FROM(low, 'z' + 1);
+
+	are |= FROM(low, '0') & ~FROM(low, '9' + 1);
+	are |= FROM(low, '-') & ~FROM(low, '-' + 1);
+	are |= FROM(low, '_') & ~FROM(low, '_' + 1);
+	return are & ~word & 0x80 * EACH_BYTE;
+}
+
+/* A name on the wire while it is gone through. */
+struct spelling {
+	u64 left;     /* bytes of the label; 0: the next byte is a label's length */
+	u64 is_other; /* not 0: it is no host's name */
+};
+
+/*
+ * Its next four bytes, in small letters, the first one to `to` and the others in front of it: a dot
+ * for a label's length. Without comparisons: the verifier would follow both ways for each byte.
+ * Returns 0 once there is nothing in front.
+ */
+static inline int reverse_word(struct spelling *name, u32 word, u64 to, char *reversed)
+{
+	u64 small = lower(word), are = are_of_host_names(small);
+	u32 next;
+
+#pragma unroll
+	for (next = 0; next < 4; next++) {
+		u64 byte = small >> 8 * next & 255, begins = -((name->left - 1) >> 63);
+
+		OPAQUE(to);
+		if (to >= HOST_NAME_ROOM)
+			return 0;
+		BLUR(begins, byte);
+		name->is_other |= (begins & byte >> 6) | (~begins & (~are >> (8 * next + 7) & 1));
+		name->left = (begins & byte) | (~begins & (name->left - 1));
+		reversed[to--] = (begins & '.') | (~begins & byte);
+	}
+	return 1;
 }
 
 /*
@@ -72,40 +111,21 @@ static inline int is_of_host_names(u32 byte)
  */
 static inline u32 reverse_name(struct granting *granting, u32 size)
 {
-	volatile u32 *label_at = &granting->label_at;
+	u64 length = (u64)size - 2, any = granting->made;
+	struct spelling name = {};
 	u32 step;
 
-	*label_at = 0;
-#pragma clang loop unroll(disable)
-	for (step = 0; step < NAME_STEPS; step++) {
-		if (step + 1 >= size)
-			break;
-
-		u32 byte = lower(granting->wire[step & 255]) & 255;
-		u64 to = size - 2 - step;
-
-		if (step == *label_at) {
-			if (byte > LABEL_MAX)
-				return 0;
-			*label_at = step + byte + 1;
-			if (!step)
-				continue;
-			byte = '.';
-		} else if (!is_of_host_names(byte)) {
-			return 0;
-		}
-		asm volatile("" : "+r"(to));
-		if (to >= HOST_NAME_ROOM)
-			return 0;
-		granting->key.name[to] = byte;
-	}
-
-	u64 length = size - 2;
-
-	if (*label_at + 1 != size)
-		return 0;
-	asm volatile("" : "+r"(length));
+	BLUR(length, any);
+	BLUR(name.is_other, any);
 	if (length >= HOST_NAME_ROOM)
+		return 0;
+#pragma clang loop unroll(disable)
+	for (step = 0; step < HOST_NAME_ROOM / 4; step++)
+		if (!reverse_word(&name, granting->wire[step], length - 4 * step,
+				  granting->key.name))
+			break;
+	BLUR(length, any);
+	if (name.left || name.is_other || length >= HOST_NAME_ROOM)
 		return 0;
 	granting->key.name[length] = 0;
 	return length;
@@ -123,8 +143,8 @@ static inline u32 find_set(struct __sk_buff *skb, const struct answer *answer, u
 	u64 last = answer->asked_at - HEADER_SIZE - answer->at - 1;
 	u32 size, *set;
 
-	asm volatile("" : "+r"(last));
-	if (last >= sizeof(granting->wire) ||
+	OPAQUE(last);
+	if (last >= NAME_ON_WIRE ||
 	    bpf_skb_load_bytes(skb, answer->at + HEADER_SIZE, granting->wire, last + 1))
 		return NO_SET;
 	size = reverse_name(granting, last + 1);
@@ -250,7 +270,7 @@ static inline void note_answer(const struct dns_packet *packet, u32 scope)
 	if (!granting)
 		return;
 	number = granting->number;
-	asm volatile("" : "+r"(number));
+	OPAQUE(number);
 	if (number >= MESSAGES_MAX)
 		return;
 	granting->answers[number].at = packet->at;
@@ -282,7 +302,7 @@ static inline int begin_next(struct __sk_buff *skb, struct granting *granting)
 	u64 which = granting->next;
 	u32 is_for_next = granting->is_for_next;
 
-	asm volatile("" : "+r"(which));
+	OPAQUE(which);
 	if (which >= MESSAGES_MAX || which >= granting->number)
 		return 0;
 
@@ -316,28 +336,26 @@ int on_grant(struct __sk_buff *skb)
 static inline int copy_alias(struct __sk_buff *skb, struct granting *granting)
 {
 	volatile u32 *at = &granting->alias_at, *size = &granting->size;
-	volatile u32 *left = &granting->label_at;
 	u32 step;
 
-	*left = *size = 0;
+	*size = 0;
 #pragma clang loop unroll(disable)
 	for (step = 0; step < ALIAS_STEPS; step++) {
-		u32 byte = byte_at(skb, *at), to = *size;
+		u32 start = half_at(skb, *at);
+		u64 last = start >> 8, to = *size; /* of the label's bytes, its length among them */
 
-		if (!*left && byte >= POINTER) {
-			*at = granting->reading.begin + (half_at(skb, *at) & 0x3fff);
+		if (start >= POINTER << 8) {
+			*at = granting->reading.begin + (start & 0x3fff);
 			continue;
 		}
-		if (to >= sizeof(granting->wire))
+		OPAQUE(last);
+		OPAQUE(to);
+		if (last > LABEL_MAX || to >= NAME_ON_WIRE ||
+		    bpf_skb_load_bytes(skb, *at, (u8 *)granting->wire + to, last + 1))
 			return 0;
-		granting->wire[to & 255] = byte;
-		*size = to + 1;
-		*at += 1;
-		if (*left)
-			*left -= 1;
-		else if (byte)
-			*left = byte;
-		else
+		*size = to + last + 1;
+		*at += last + 1;
+		if (!last)
 			return 1;
 	}
 	return 0;

@@ -43,7 +43,7 @@ static inline int is_this_machine(const union address *address)
 		    (address->words[3] & ~bpf_htonl(1));
 
 	/* One comparison: after each the verifier would follow what it says of the address. */
-	asm volatile("" : "+r"(other));
+	OPAQUE(other);
 	return !other;
 }
 
@@ -74,8 +74,10 @@ static inline void map_ipv4(struct __sk_buff *skb, u32 at, union address *addres
 /* The kernel and every sender of such packets put the final destination behind the hops. */
 static inline void read_options(struct __sk_buff *skb, struct packet *packet)
 {
-	u32 at = IPV4_BYTES, step;
+	u64 at = IPV4_BYTES, any = skb->len;
+	u32 step;
 
+	BLUR(at, any); /* else it follows each place on its own */
 	for (step = 0; step < OPTIONS_MAX && at + 3 < packet->payload_at; step++) {
 		u32 option = byte_at(skb, at), size = byte_at(skb, at + 1);
 
@@ -130,9 +132,11 @@ static inline void read_route(struct __sk_buff *skb, u32 at, const u8 *start, st
 /* Where a header is cut off, the one before has named its protocol. */
 static inline void read_ipv6(struct __sk_buff *skb, struct packet *packet)
 {
-	u32 at = IPV6_BYTES, next = byte_at(skb, 6), step;
+	u64 at = IPV6_BYTES, any = skb->len;
+	u32 next = byte_at(skb, 6), step;
 	union address from = {};
 
+	BLUR(at, any);
 	bpf_skb_load_bytes(skb, 8, from.bytes, 16);
 	bpf_skb_load_bytes(skb, 24, packet->to.bytes, 16);
 	if (is_this_machine(&packet->to) && !is_this_machine(&from))
@@ -164,6 +168,7 @@ static inline void read_ipv6(struct __sk_buff *skb, struct packet *packet)
 
 static inline void read_packet(struct __sk_buff *skb, struct packet *packet)
 {
+	FORGET(*packet);
 	if (byte_at(skb, 0) >> 4 == 6)
 		read_ipv6(skb, packet);
 	else

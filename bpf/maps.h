@@ -180,6 +180,18 @@ static long (*read_kernel_text)(void *, u32, const void *) = (void *)BPF_FUNC_pr
 static long (*read_user_text)(void *, u32, const void *) = (void *)BPF_FUNC_probe_read_user_str;
 static long (*read_user)(void *, u32, const void *) = (void *)BPF_FUNC_probe_read_user;
 
+/* LLVM knows no more what it is, and so makes nothing else of what is done with it. */
+#define OPAQUE(value) asm volatile("" : "+r"(value))
+
+/*
+ * The value stays what it is, but the verifier knows it no more: else it follows each way to each
+ * value through all that comes. `by` is a number that it doesn't know.
+ */
+#define BLUR(value, by) asm volatile("%0 -= %1\n%0 += %1" : "+r"(value) : "r"(by))
+
+/* The same for what stands in memory. */
+#define FORGET(value) read_kernel(&(value), sizeof(value), &(value))
+
 /* A kernel struct's member, by the offset the exporter took from this kernel's BTF. */
 static inline u64 pointer_at(u64 base, u32 offset)
 {

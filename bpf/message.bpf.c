@@ -7,10 +7,10 @@
 #define DNS_PORT 53
 #define HEADER_SIZE 12
 #define QUESTION_LEAST (HEADER_SIZE + 5)
-#define NAME_WORDS 64
+#define NAME_WORDS 32
 #define SMALL_ROOM 128
 #define MIDDLE_ROOM 512
-#define EACH_BYTE 0x01010101u
+#define EACH_BYTE 0x0101010101010101ULL
 #define IS_ANSWER 0x80 /* of the header's flags */
 
 /* A packet, and the message in it that is looked at. */
@@ -73,11 +73,11 @@ static inline int read_dns_packet(struct __sk_buff *skb, u32 is_query, struct dn
 	return 1;
 }
 
-/* A to Z in lower case, four at once; the lengths of labels are below them. */
-static inline u32 lower(u32 word)
+/* A to Z in lower case, eight at once; the lengths of labels are below them. */
+static inline u64 lower(u64 word)
 {
-	u32 low = word & 0x7f * EACH_BYTE;
-	u32 upper = (low + 0x3f * EACH_BYTE) ^ (low + 0x25 * EACH_BYTE);
+	u64 low = word & 0x7f * EACH_BYTE;
+	u64 upper = (low + 0x3f * EACH_BYTE) ^ (low + 0x25 * EACH_BYTE);
 
 	return word | (upper & ~word & 0x80 * EACH_BYTE) >> 2;
 }
@@ -91,8 +91,8 @@ static inline u32 read_question(struct __sk_buff *skb, struct dns_packet *packet
 				struct query_key *key)
 {
 	u8 header[HEADER_SIZE];
-	u32 at = packet->at, word, end = 0, step;
-	u64 hash = 0xcbf29ce484222325ULL;
+	u32 at = packet->at, step;
+	u64 hash = 0xcbf29ce484222325ULL, word, end = 0;
 
 	if (packet->here < HEADER_SIZE || bpf_skb_load_bytes(skb, at, header, HEADER_SIZE))
 		return 0;
@@ -101,7 +101,7 @@ static inline u32 read_question(struct __sk_buff *skb, struct dns_packet *packet
 		return 0;
 	at += HEADER_SIZE;
 	for (step = 0; step < NAME_WORDS; step++) {
-		if (bpf_skb_load_bytes(skb, at, &word, 4))
+		if (bpf_skb_load_bytes(skb, at, &word, 8) && bpf_skb_load_bytes(skb, at, &word, 4))
 			return 0;
 		end = (word - EACH_BYTE) & ~word & 0x80 * EACH_BYTE;
 		word &= ((end & -end) >> 7) - 1; /* what is below the lowest 0; without one, all */
@@ -109,15 +109,15 @@ static inline u32 read_question(struct __sk_buff *skb, struct dns_packet *packet
 		hash ^= hash >> 29;
 		if (end)
 			break;
-		at += 4;
+		at += 8;
 	}
 	/* Not by step, nor by what LLVM knows of it: the verifier would follow each of its values.
 	 */
-	asm volatile("" : "+r"(end));
+	OPAQUE(end);
 	if (!end)
 		return 0;
 	end = ((end & -end) >> 7) - 1;
-	at += ((end & EACH_BYTE) * EACH_BYTE >> 24) + 1;
+	at += ((end & EACH_BYTE) * EACH_BYTE >> 56) + 1;
 	if (at + 4 > packet->at + packet->here ||
 	    bpf_skb_load_bytes(skb, at, &key->type, sizeof(key->type)))
 		return 0;

@@ -26,15 +26,6 @@ static inline u32 policy_protocol(u32 protocol)
 	return protocol == IPPROTO_MPTCP ? IPPROTO_TCP : protocol;
 }
 
-/* Makes the verifier forget what it knows of it: else it follows each way to that on its own. */
-#define FORGET(value) read_kernel(&(value), sizeof(value), &(value))
-
-/*
- * The value stays what it is, but the verifier knows it no more: else it follows each way to each
- * value through all that comes. `by` is a number that it doesn't know.
- */
-#define BLUR(value, by) asm volatile("%0 -= %1\n%0 += %1" : "+r"(value) : "r"(by))
-
 /* The longest match of one class, or what stands behind it and holds; null: nothing does. */
 static inline struct choice_value *choice_of(struct policy_key *key, u64 held)
 {
@@ -105,6 +96,8 @@ static inline u32 by_names(struct port_key *key, u64 low, u64 high, u64 held)
 	u64 denied = 0, allowed = 0;
 	u32 number;
 
+	BLUR(denied, held);
+	BLUR(allowed, held);
 #pragma clang loop unroll(disable)
 	for (number = 1; number <= STEPS_MAX; number++) {
 		if (!step)

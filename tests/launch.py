@@ -13,7 +13,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 CI_EGRESS = (sys.executable, "-m", "exporter")
-PLAIN_ENVIRONMENT = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
+PLAIN_ENVIRONMENT = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
 """Nothing of the CI system that runs these tests."""
 DEADLINE_S = 100.0
 """Within what pytest lets a test take."""
