@@ -122,7 +122,7 @@ def _ring(records: Sequence[bytes]) -> Iterator[Ring]:
 
 
 def _drain(given: _Input, ring: Ring, handle: Handler = lambda *_: None) -> None:
-    if drain([ring], handle, limit=len(given.records) + 1) != len(given.records):
+    if drain([ring], handle, limit=len(given.records) + 1).number != len(given.records):
         raise BenchmarkError("the ring didn't give out what is in it")
 
 

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 _BUSY_INTERVAL_S = 0.005
 _IDLE_INTERVAL_S = 0.02
 _BATCH = 8192
+_BATCH_S = 0.1
+"""Long command lines take a millisecond each, and meanwhile nobody looks at anything else."""
 _PATIENCE_S = 0.002
 """Of a root, while others' records are taken in."""
 _SETTLE_S = 0.5
@@ -66,11 +68,11 @@ class LiveSource:
     def pump(self) -> bool:
         """Take in what is there, a batch at most, so that the caller can look around; whether any was."""
         self._peek()
-        number = self._tracer.drain(self._take, limit=_BATCH)
-        self.is_behind = number == _BATCH
+        drained = self._tracer.drain(self._take, limit=_BATCH, most_s=_BATCH_S)
+        self.is_behind = not drained.is_all
         for event in self._tracer.frames.turn():
             self._handle(event)
-        return number > 0
+        return drained.number > 0
 
     def decide_first(self, decide: Callable[[Environment], object], make_up: Callable[[], object]) -> None:
         """From now on `decide` gets what processes of no job execute with before it is their turn, too.

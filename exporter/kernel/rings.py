@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import mmap
 import struct
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 from exporter import wire
 from exporter.clock import boot_ns
@@ -145,8 +148,17 @@ class Ring:
         self._consumed += (_HEADER_SIZE + self._length + 7) & ~7
 
 
-def drain(rings: Sequence[Ring], handle: Handler, *, limit: int) -> int:
-    """Hand over at most `limit` finished records in the order of their times; returns how many.
+class Drained(NamedTuple):
+    """What came of a drain."""
+
+    number: int
+    """Records that were handed over."""
+    is_all: bool
+    """Whether nothing is left of what was there and finished when it began."""
+
+
+def drain(rings: Sequence[Ring], handle: Handler, *, limit: int, most_s: float = math.inf) -> Drained:
+    """Hand over finished records in the order of their times: at most `limit`, none but one after `most_s`.
 
     Records on one ring may follow from records on another: those on a later one of `rings` from those on an
     earlier one, so the earlier ones are looked at last; and the other way round, so what is younger than the
@@ -154,20 +166,22 @@ def drain(rings: Sequence[Ring], handle: Handler, *, limit: int) -> int:
     although the times on one ring needn't rise. An unfinished record holds up all the rings, for as long as
     a program in the kernel takes to write it.
     """
-    until_ns = boot_ns()
+    until_ns, deadline_s = boot_ns(), time.monotonic() + most_s
     for ring in reversed(rings):
         ring.look()
     times = [ring.next_ns() for ring in rings]
-    done = 0
-    while done < limit and _UNFINISHED_NS < (earliest := min(times)) <= until_ns:
+    number = 0
+    while is_there := _UNFINISHED_NS < (earliest := min(times)) <= until_ns:
+        if number == limit or (number and time.monotonic() >= deadline_s):
+            break
         index = times.index(earliest)
         rings[index].take(handle)
         times[index] = rings[index].next_ns()
-        done += 1
-        if done % _FREED_EVERY == 0:
+        number += 1
+        if number % _FREED_EVERY == 0:
             _free(rings)
     _free(rings)
-    return done
+    return Drained(number, not is_there)
 
 
 def _free(rings: Sequence[Ring]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import select
 import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -24,7 +25,7 @@ from exporter.kernel.policies import Policies
 from exporter.kernel.queries import Queries
 from exporter.kernel.registry import JobMode, Registered, Registry
 from exporter.kernel.resolvers import trust_units
-from exporter.kernel.rings import Handler, Ring, drain
+from exporter.kernel.rings import Drained, Handler, Ring, drain
 from exporter.kernel.scopes import Scopes, Seeds
 from exporter.kernel.windows import Coverage, Windows
 from exporter.policy.compile import Compiled
@@ -230,17 +231,17 @@ class Tracer:
         lost = self._held.lost()
         return not self._is_detached and not lost[DETACHED] and not lost[REPLACED]
 
-    def drain(self, handle: Handler, *, limit: int) -> int:
-        """Hand the finished records to `handle`, at most `limit`; returns how many there were.
+    def drain(self, handle: Handler, *, limit: int, most_s: float = math.inf) -> Drained:
+        """Hand the finished records to `handle`: at most `limit`, none but one after `most_s`.
 
         Those of what the kernel only counted come along with the last of them.
         """
-        number = drain(self._rings, handle, limit=limit)
-        if number < limit:
+        drained = drain(self._rings, handle, limit=limit, most_s=most_s)
+        if drained.is_all:
             self._windows.turn(handle)
             self._queries.turn()
             self._grants.turn(self._windows.number)
-        return number
+        return drained
 
     def caught_up(self) -> Callable[[], bool]:
         """Return a function that tells whether all that waits now has been handed over."""

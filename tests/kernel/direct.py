@@ -95,7 +95,7 @@ class KernelSide:
 
     def drain(self) -> list[Event]:
         """What has been told since the last time."""
-        while self.tracer.drain(self._handle, limit=_BATCH):
+        while self.tracer.drain(self._handle, limit=_BATCH).number:
             pass
         events, self._events = self._events, []
         return events

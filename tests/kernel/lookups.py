@@ -100,7 +100,7 @@ class Lookups:
                 assert isinstance(event, Asked | Answered)
                 events.append(event)
 
-        while drain([self._ring], take, limit=1000):
+        while drain([self._ring], take, limit=1000).number:
             pass
         return events
 

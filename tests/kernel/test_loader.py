@@ -77,7 +77,7 @@ def events_of(tracer: Tracer, command: Sequence[str | bytes]) -> list[Event]:
         tracer.follow(ProcessKey(held.pid, started), 1)
         held.communicate(b"go on\n")
     decoder, events = Decoder(), list[Event]()
-    while tracer.drain(lambda data, at, n: events.extend(decoder.decode(data, at, n)), limit=1000):
+    while tracer.drain(lambda data, at, n: events.extend(decoder.decode(data, at, n)), limit=1000).number:
         pass
     return [event for event in (*events, *decoder.flush()) if not isinstance(event, Flowed)]
 

@@ -86,12 +86,12 @@ def drained(records: Iterable[bytes]) -> list[Event]:
     decoder, events = Decoder(), list[Event]()
     try:
         with closing(Ring(descriptor, size)) as ring:
-            count = drain(
+            drained = drain(
                 [ring], lambda *record: events.extend(decoder.decode(*record)), limit=len(listed) + 1
             )
     finally:
         os.close(descriptor)
-    assert count == len(listed)
+    assert drained.number == len(listed)
     return events
 
 

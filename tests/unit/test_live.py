@@ -13,6 +13,7 @@ from exporter.arguments import arguments_of
 from exporter.clock import boot_ns
 from exporter.events import Event, Execed, Tampered, Tampering
 from exporter.kernel.inherited import Inherited
+from exporter.kernel.rings import Drained
 from exporter.kernel.tracer import Counts
 from exporter.live import LiveSource, kernel_counts, losses, wait
 from exporter.otlp import Account
@@ -51,13 +52,13 @@ class FakeTracer:
         self._counts = counts or {}
         self._drained = 0
 
-    def drain(self, handle: Handler, *, limit: int) -> int:
+    def drain(self, handle: Handler, *, limit: int, most_s: float) -> Drained:
         batch = self.batches.pop(0) if self.batches else []
         self._drained += 1
         assert len(batch) <= limit
         for one in batch:
             handle(memoryview(one), 0, len(one))
-        return len(batch)
+        return Drained(len(batch), is_all=len(batch) < limit and most_s > 0)
 
     def caught_up(self) -> Callable[[], bool]:
         left = len(self.batches)
@@ -133,9 +134,9 @@ def test_at_the_end_it_takes_what_is_left_and_what_was_only_counted_last() -> No
 class BusyTracer(FakeTracer):
     """A machine on which there is always more by the time that a batch is taken in."""
 
-    def drain(self, handle: Handler, *, limit: int) -> int:
+    def drain(self, handle: Handler, *, limit: int, most_s: float) -> Drained:
         self.batches.append([records.exited(EXIT)])
-        return super().drain(handle, limit=limit)
+        return super().drain(handle, limit=limit, most_s=most_s)
 
 
 def test_catching_up_and_the_end_come_to_an_end_where_the_machine_does_not_pause() -> None:

@@ -7,6 +7,7 @@ import os
 import struct
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import closing
 
@@ -107,7 +108,7 @@ def test_records_come_in_order_and_their_room_is_free_again(producer: Producer, 
 def test_an_empty_ring_has_nothing_and_is_not_written(producer: Producer) -> None:
     producer.start_at(SIZE * 3 + 8)
     with closing(Ring(producer.descriptor, SIZE)) as ring:
-        assert drain_rings([ring], lambda *_: pytest.fail("there is no record"), limit=10) == 0
+        assert drain_rings([ring], lambda *_: pytest.fail("there is no record"), limit=10) == (0, True)
     assert producer.consumed == SIZE * 3 + 8
 
 
@@ -170,10 +171,28 @@ def test_a_limit_leaves_the_rest_for_the_next_time(producer: Producer, ring: Rin
     assert drain(ring, limit=3) == [b"\2", b"\3", b"\4"]
 
 
+def test_what_takes_long_leaves_the_rest_for_the_next_time_and_says_so(
+    producer: Producer, ring: Ring
+) -> None:
+    for number in range(3):
+        producer.submit(bytes([number]))
+    seen: list[bytes] = []
+    keep = _kept_in(seen)
+
+    def keep_slowly(data: memoryview, at: int, length: int) -> None:
+        time.sleep(0.02)
+        keep(data, at, length)
+
+    assert drain_rings([ring], keep_slowly, limit=10, most_s=0.01) == (1, False)
+    assert drain_rings([ring], keep, limit=1) == (1, False)
+    assert drain_rings([ring], keep_slowly, limit=10, most_s=0.01) == (1, True)
+    assert seen == [b"\0", b"\1", b"\2"]
+
+
 def test_the_number_of_records_is_returned_discarded_ones_left_out(producer: Producer, ring: Ring) -> None:
     producer.submit(b"a")
     producer.submit(b"b", flags=DISCARDED)
-    assert drain_rings([ring], lambda *_: None, limit=10) == 1
+    assert drain_rings([ring], lambda *_: None, limit=10) == (1, True)
 
 
 @pytest.fixture
@@ -242,7 +261,7 @@ def test_every_record_comes_once_wherever_the_ring_stands(
     for payload, is_discarded in records:
         producer.submit(payload, flags=DISCARDED if is_discarded else 0)
     seen: list[bytes] = []
-    while batch := drain_rings([ring], _kept_in(seen), limit=limit):
+    while batch := drain_rings([ring], _kept_in(seen), limit=limit).number:
         assert batch <= limit
     ring.close()
     os.close(producer.descriptor)
@@ -288,6 +307,6 @@ def test_who_looks_at_any_moment_sees_no_room_taken_back(producer: Producer, rin
         assert watcher.stdout.readline() == b"ready\n"
         for lap in range(1, laps + 1):
             os.pwrite(producer.descriptor, struct.pack("=Q", lap * SIZE), PAGE)
-            while drain_rings([ring], lambda *_: None, limit=1):
+            while drain_rings([ring], lambda *_: None, limit=1).number:
                 pass
     assert watcher.returncode == 0
