@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 from dataclasses import dataclass
+from string import ascii_lowercase, ascii_uppercase, digits
 from typing import TYPE_CHECKING
 
 from .governed import question, reply
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from .lab import Lab, Network
 
 NAME = "registry.example"
+OF_HOST_NAMES = "-" + digits + ascii_uppercase + "_" + ascii_lowercase
+"""What a label may have, in the order of its codes."""
 
 
 def bracketed(address: str) -> str:

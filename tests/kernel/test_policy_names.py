@@ -13,7 +13,7 @@ import pytest
 
 from exporter.clock import boot_ns
 
-from .asking import NAME, Asking, bracketed, policy
+from .asking import NAME, OF_HOST_NAMES, Asking, bracketed, policy
 from .attached import nothing_left
 from .governed import DENIED, SENT, Governed, connect, governed, question, record, reply
 from .lab import PORT, V4, V6, Lab, Network
@@ -98,6 +98,18 @@ def test_an_address_is_granted_by_the_name_that_was_asked_for(
     assert connect(lab.build, network.peer, PORT) == DENIED
     asking.ask(name, record(network.peer))
     assert connect(lab.build, network.peer, PORT) == result
+
+
+def test_a_label_that_is_granted_has_bytes_of_host_names_alone(
+    job: Governed, lab: Lab, network: Network, asking: Asking
+) -> None:
+    job.hold_to_text(policy(network, f"*.{NAME}:{PORT}"))
+    for behind in range(4):
+        for byte in set(range(256)) - set(OF_HOST_NAMES.encode()):
+            asking.ask(rf"{'a' * behind}\{byte:03d}z.{NAME}", record(network.peer))
+    assert connect(lab.build, network.peer, PORT) == DENIED
+    asking.ask(f"{OF_HOST_NAMES[:32]}.{OF_HOST_NAMES[32:]}.{NAME}", record(network.peer))
+    assert connect(lab.build, network.peer, PORT) == SENT
 
 
 def test_the_longest_name_that_a_rule_can_have_is_granted(

@@ -21,7 +21,7 @@ import pytest
 
 from exporter.events import RULE_OF_LOOKUPS, Act, Acted, Metered, Verdict
 
-from .asking import NAME, Asking, bracketed, policy, udp
+from .asking import NAME, OF_HOST_NAMES, Asking, bracketed, policy, udp
 from .attached import nothing_left
 from .governed import DENIED, SENT, Governed, connect, governed, question, record
 from .lab import PORT, V4, V6, Lab, Network
@@ -115,6 +115,19 @@ def test_what_no_rule_allows_is_not_asked_for(
 ) -> None:
     job.hold_to_text(refusing(network, rule))
     assert sent(asking, question(name, kind)) is is_sent
+
+
+def test_a_label_that_is_asked_for_has_bytes_of_host_names_alone(
+    job: Governed, network: Network, asking: Asking
+) -> None:
+    job.hold_to_text(refusing(network, ZONE))
+    asked = {
+        byte
+        for byte in range(256)
+        for behind in range(4)
+        if sent(asking, question(rf"{'a' * behind}\{byte:03d}z.{NAME}"))
+    }
+    assert bytes(sorted(asked)).decode() == OF_HOST_NAMES
 
 
 def test_a_name_of_any_length_is_asked_for_whole(job: Governed, network: Network, asking: Asking) -> None:
