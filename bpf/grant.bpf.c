@@ -96,7 +96,7 @@ static inline int reverse_word(struct spelling *name, u32 word, u64 to, char *re
 		OPAQUE(to);
 		if (to >= HOST_NAME_ROOM)
 			return 0;
-		BLUR(begins, byte);
+		BLUR(begins, byte); /* a mask of all or nothing 6.18 tries as both */
 		name->is_other |= (begins & byte >> 6) | (~begins & (~are >> (8 * next + 7) & 1));
 		name->left = (begins & byte) | (~begins & (name->left - 1));
 		reversed[to--] = (begins & '.') | (~begins & byte);
