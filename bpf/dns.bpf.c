@@ -187,8 +187,11 @@ static inline int read_messages(struct __sk_buff *skb, u32 is_query)
 
 	if (!granting)
 		return 0;
-	if (!read_dns_packet(skb, is_query, &packet))
+	if (!read_dns_packet(skb, is_query, &packet)) {
+		if (asker && is_query && asker->out.state == STREAM_FOLLOWED)
+			lose(&asker->out);
 		return unread(skb, is_query);
+	}
 	if (!asker)
 		return (packet.payload < skb->len || packet.protocol == IPPROTO_UDP) &&
 		       unread(skb, is_query);

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only
 /*
- * Frames of packet sockets, which no hook of a cgroup sees: those of a job whose policy is enforced
- * are dropped where they leave. Nobody can tell where they go, and no rule can allow them. These
- * programs are attached while there is such a job (exporter/kernel/frames.py). Each has one that
- * lets everything pass, in its place until its link is pinned (exporter/kernel/later.py).
+ * Frames of packet sockets and others that aren't IP's, as PPPoE's, which no hook of a cgroup sees:
+ * those of a job whose policy is enforced are dropped where they leave. Nobody can tell where they
+ * go, and no rule can allow them. These programs are attached while there is such a job
+ * (exporter/kernel/frames.py). Each has one that lets everything pass, in its place until its link
+ * is pinned (exporter/kernel/later.py).
  */
 #define TCX_NEXT (-1)
 #define TCX_DROP 2 /* ENOBUFS for the caller */
@@ -11,6 +12,8 @@
 #define PACKET_QDISC_BYPASS 20
 #define SOL_XDP 283
 #define XDP_TX_RING 3
+#define IP_FREEBIND 15
+#define IPV6_FREEBIND 78
 
 /*
  * A frame leaves in the context of who sends it. One that came in by an interface before may still
@@ -23,7 +26,7 @@ int on_frame(struct __sk_buff *skb)
 	if (!sk || skb->ingress_ifindex)
 		return TCX_NEXT;
 	sk = bpf_sk_fullsock(sk);
-	if (!sk || sk->family != AF_PACKET)
+	if (!sk || sk->family == AF_INET || sk->family == AF_INET6)
 		return TCX_NEXT;
 	return is_enforced() ? TCX_DROP : TCX_NEXT;
 }
@@ -31,6 +34,19 @@ int on_frame(struct __sk_buff *skb)
 int idle_frame(struct __sk_buff *skb)
 {
 	return TCX_NEXT;
+}
+
+/*
+ * Any user may have an IPv6 socket send under an address that isn't the machine's, and whom it
+ * sends to answers there, with the beginning of a datagram that nobody takes.
+ */
+static inline int is_under_any_address(struct bpf_sockopt *ctx)
+{
+	struct bpf_sock *sk = ctx->sk;
+
+	return sk && sk->family == AF_INET6 &&
+	       ((ctx->level == SOL_IP && ctx->optname == IP_FREEBIND) ||
+		(ctx->level == SOL_IPV6 && ctx->optname == IPV6_FREEBIND));
 }
 
 /*
@@ -44,7 +60,9 @@ int on_setsockopt(struct bpf_sockopt *ctx)
 			  (level == SOL_XDP && option == XDP_TX_RING);
 
 	ctx->optlen = 0; /* the value stays the caller's, of whatever size: it was not looked at */
-	return (is_way_past && is_enforced()) || is_denied_join(ctx) ? DENY : ALLOW;
+	if (is_way_past || is_under_any_address(ctx))
+		return is_enforced() ? DENY : ALLOW;
+	return is_denied_join(ctx) ? DENY : ALLOW;
 }
 
 int idle_setsockopt(struct bpf_sockopt *ctx)

@@ -105,6 +105,8 @@ static inline void read_ipv4(struct __sk_buff *skb, struct packet *packet)
 	packet->protocol = byte_at(skb, 9);
 	packet->is_fragment = (half_at(skb, 6) & MORE_FRAGMENTS_AT) != 0;
 	map_ipv4(skb, 16, &packet->to);
+	if (!packet->to.words[3])
+		map_ipv4(skb, 12, &packet->to); /* this machine's, which answers where it is from */
 	read_options(skb, packet);
 }
 
@@ -115,14 +117,15 @@ static inline int is_extension(u32 protocol)
 	       protocol == IPPROTO_DSTOPTS;
 }
 
-/* start is how the routing header begins: next header, size, kind, hops left. */
+/*
+ * start is how the routing header begins: next header, size, kind, hops left. Of the newer kinds
+ * the kernel sends a packet to the hop that its owner named even where none is left behind that.
+ */
 static inline void read_route(struct __sk_buff *skb, u32 at, const u8 *start, struct packet *packet)
 {
 	u32 last = at + 8;
 
-	if (!start[3])
-		return;
-	if (start[2] == ROUTE_OLD)
+	if (start[2] == ROUTE_OLD && start[3])
 		last = at + start[1] * 8 - 8;
 	else if (start[2] != ROUTE_MOBILE && start[2] != ROUTE_SEGMENTS)
 		return;

@@ -12,6 +12,7 @@
 #define MIDDLE_ROOM 512
 #define EACH_BYTE 0x0101010101010101ULL
 #define IS_ANSWER 0x80 /* of the header's flags */
+#define TCP_URGENT 0x20
 
 /* A packet, and the message in it that is looked at. */
 struct dns_packet {
@@ -66,6 +67,9 @@ static inline int read_dns_packet(struct __sk_buff *skb, u32 is_query, struct dn
 	if (packet->protocol == IPPROTO_UDP)
 		return 1;
 	if (packet->protocol != IPPROTO_TCP || bpf_skb_load_bytes(skb, at, header, 14))
+		return 0;
+	/* Who reads a stream gets it without its urgent byte. */
+	if (is_query && header[13] & TCP_URGENT)
 		return 0;
 	packet->payload = at + (header[12] >> 4) * 4;
 	packet->is_syn = header[13] >> 1 & 1;

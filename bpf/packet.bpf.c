@@ -10,6 +10,9 @@
 #define NO_OPTIONS 0x45 /* how such an IPv4 header begins */
 #define SCTP_CHUNK_AT 12
 #define SCTP_INIT 1
+#define DCCP_TYPE_AT 8
+#define DCCP_TYPE 0x1e
+#define DCCP_REQUEST 0
 #define TCP_FLAGS_AT 13
 #define TCP_SYN 2
 #define VRF_KIND 0x667276U /* "vrf" */
@@ -108,6 +111,16 @@ static inline int is_syn(struct __sk_buff *skb, const struct packet *packet)
 	       (byte_at(skb, packet->payload_at + TCP_FLAGS_AT) & TCP_SYN);
 }
 
+/* Of protocols without address hooks. */
+static inline int is_first(struct __sk_buff *skb, const struct packet *packet)
+{
+	u32 at = packet->payload_at;
+
+	if (packet->protocol == IPPROTO_DCCP)
+		return (byte_at(skb, at + DCCP_TYPE_AT) & DCCP_TYPE) == DCCP_REQUEST;
+	return packet->protocol == IPPROTO_SCTP && byte_at(skb, at + SCTP_CHUNK_AT) == SCTP_INIT;
+}
+
 /*
  * Protocols with connections send by timer and in answer to packets, too, when the current task is
  * a stranger: then nobody owns the socket's lock. Of these the packet that opens one is told, and
@@ -119,8 +132,7 @@ static inline int opens(struct __sk_buff *skb, const struct packet *packet, stru
 		return 0;
 	if (packet->is_routed)
 		return is_syn(skb, packet) || !is_known_route(sk, packet);
-	return packet->protocol == IPPROTO_SCTP &&
-	       byte_at(skb, packet->payload_at + SCTP_CHUNK_AT) == SCTP_INIT;
+	return is_first(skb, packet);
 }
 
 /* Sockets that no address hook told of. */
@@ -137,20 +149,25 @@ static inline int has_own_route(u64 socket)
 }
 
 /*
- * What nobody sends, since it had to wait, goes by a source route that was decided when its owner
- * sent. Any other is dropped where there are policies, for whose the socket is isn't known: until
- * the owner sends.
+ * What nobody sends, since it had to wait, opens a connection, or goes by a source route, that was
+ * decided when its owner sent. Any other is dropped where there are policies, for whose the socket
+ * is isn't known: until the owner sends. So is what a socket without a file sends while a process
+ * of a job runs: it is one that the kernel made behind another, with the options of that.
  */
-static inline int is_stray_route(struct bpf_sock *sk, const struct packet *packet)
+static inline int is_stray(struct __sk_buff *skb, struct bpf_sock *sk, const struct packet *packet,
+			   int is_followed)
 {
 	u64 socket = address_of(sk);
+	int opens_one = is_first(skb, packet);
 
-	if (!has_connections(sk->type) || !packet->is_routed || is_known_route(sk, packet))
+	if (!has_connections(sk->type) || (!packet->is_routed && !opens_one) ||
+	    is_known_route(sk, packet))
 		return 0;
-	if (!number_at(socket, SOCK_OWNED))
-		return has_policies() && has_own_route(socket);
-	note_route(sk, packet, VERDICT_ALLOW);
-	return 0;
+	if (!is_followed && number_at(socket, SOCK_OWNED)) {
+		note_route(sk, packet, VERDICT_ALLOW);
+		return 0;
+	}
+	return has_policies() && (opens_one || has_own_route(socket));
 }
 
 static inline int is_act(struct __sk_buff *skb, const struct packet *packet, struct bpf_sock *sk)
@@ -258,8 +275,10 @@ static inline int act_by_packet(struct __sk_buff *skb, struct bpf_sock *sk, stru
 	struct proc_value proc;
 	struct act_value act = {};
 
-	if (!read_current(pid, &proc) || !is_act(skb, packet, sk))
-		return is_stray_route(sk, packet) ? DENY : ALLOW;
+	int is_followed = read_current(pid, &proc);
+
+	if (!is_followed || !is_act(skb, packet, sk))
+		return is_stray(skb, sk, packet, is_followed) ? DENY : ALLOW;
 
 	if (is_own_answer(skb, packet, sk->type))
 		note_own_resolver(network_of(address_of(sk)), &proc);

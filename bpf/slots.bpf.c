@@ -6,6 +6,7 @@
 #define ALLOW 1
 #define DENY 0	   /* EPERM for the caller */
 #define LOOPBACK 1 /* lo's index, in every network namespace */
+#define AF_INET 2
 #define AF_INET6 10
 #define SOCK_RAW 3
 #define IPPROTO_ICMP 1

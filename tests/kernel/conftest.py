@@ -70,6 +70,15 @@ def lab() -> Iterator[Lab]:
 
 
 @pytest.fixture
+def any_source(lab: Lab) -> Iterator[None]:
+    """Sockets of the build side may have any IPv6 address, as with IPV6_FREEBIND where that isn't denied."""
+    name = "net/ipv6/ip_nonlocal_bind"
+    lab.build.configure({name: 1})
+    yield
+    lab.build.configure({name: 0})
+
+
+@pytest.fixture
 def act(lab: Lab, programs: Programs) -> list[str]:
     """A command that connects to the lab's peer."""
     return [str(part) for part in lab.command(programs.act("connect", V4.peer, PORT))]

@@ -38,6 +38,12 @@ def enforced(allow: str) -> Compiled:
     return compile_policy(rules(allow=allow, more="mode: enforce\n"))
 
 
+def to_evil_at_last(end: str) -> str:
+    """A line that gives a socket a route of which no hop is left: the kernel goes by it all the same."""
+    header = f"bytes([0, 2, 4, 0, 0, 0, 0, 0]) + socket.inet_pton(socket.AF_INET6, '{V6.evil}')"
+    return f"{end}.setsockopt(socket.IPPROTO_IPV6, {IPV6_RTHDR}, {header})"
+
+
 def by_way_of_evil(end: str, network: Network, final: str) -> list[str]:
     """Lines that give a connection a source route, and have the kernel look for its way anew."""
     if network is V4:
@@ -91,6 +97,36 @@ def test_what_waited_for_room_takes_no_source_route_either(
     assert watch.arrivals.packets_to(V6.evil) == 0
 
 
+@pytest.mark.parametrize("target", ["::1", V6.peer])
+def test_a_route_that_is_at_its_end_is_decided_like_any_other(
+    lab: Lab, kernel: KernelSide, target: str
+) -> None:
+    """Of a datagram, of a connection's first segment, and on one that is open."""
+    with lab.watch() as watch, agent(kernel, lab, enforced(f"any://[{V6.peer}]"), under=USER) as job:
+        udp = "u = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)"
+        assert job.do(udp, to_evil_at_last("u"), f"u.sendto(b'secret', ('{target}', {PORT}))") == "EPERM"
+        tcp = ("s = socket.socket(socket.AF_INET6)", "s.setblocking(False)")
+        assert job.do(*tcp, to_evil_at_last("s"), f"s.connect(('{target}', {PORT}))") == "EINPROGRESS"
+        assert job.do(f"o = socket.create_connection(('{V6.peer}', {PORT}))", to_evil_at_last("o")) == "ok"
+        assert job.do(f"o.setsockopt(socket.IPPROTO_IPV6, {IPV6_TCLASS}, 4)", "o.sendall(b'secret')") == "ok"
+    assert watch.arrivals.packets_to(V6.evil) == 0
+
+
+def test_a_raw_packet_for_no_address_is_for_whom_it_is_from(lab: Lab, kernel: KernelSide) -> None:
+    """This machine's own kernel takes it in by `lo`, and answers with all that is in it."""
+    with lab.watch() as watch, agent(kernel, lab, enforced("tcp://198.51.100.77")) as job:
+        echo = struct.pack("!BBHHH", 8, 0, 0xF7FF, 0, 0)
+        lines = (
+            "r = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_TCP)",
+            "r.setsockopt(socket.SOL_IP, socket.IP_HDRINCL, 1)",
+            f"ends = socket.inet_aton('{V4.evil}') + bytes(4)",
+            f"head = struct.pack('!BBHHHBBH', 0x45, 0, {20 + len(echo)}, 1, 0, 64, 1, 0) + ends",
+            f"r.sendto(head + {echo!r}, ('127.0.0.1', 0))",
+        )
+        assert job.do(*lines) == "EPERM"
+    assert watch.arrivals.packets_to(V4.evil) == 0
+
+
 def test_a_source_route_that_is_allowed_works(lab: Lab, kernel: KernelSide) -> None:
     with lab.watch() as watch, agent(kernel, lab, enforced(f"any://[{V6.peer}]\nany://[{V6.evil}]")) as job:
         assert job.do(f"s = socket.create_connection(('{V6.peer}', {PORT}))") == "ok"
@@ -101,17 +137,17 @@ def test_a_source_route_that_is_allowed_works(lab: Lab, kernel: KernelSide) -> N
 
 
 def under_evils_address(job: Agent, kind: str) -> None:
-    """Have it make a socket `f`, which takes no privilege."""
+    """Have it make a socket `f`, whose address isn't the machine's."""
     assert (
         job.do(
             f"f = socket.socket(socket.AF_INET6, {kind})",
-            f"f.setsockopt(socket.IPPROTO_IPV6, {IPV6_FREEBIND}, 1)",
             f"f.bind(('{V6.evil}', 7200))",
         )
         == "ok"
     )
 
 
+@pytest.mark.usefixtures("any_source")
 @pytest.mark.parametrize("port", [LISTENER, CLOSED])
 def test_loopback_is_no_way_to_who_is_answered(lab: Lab, kernel: KernelSide, port: int) -> None:
     """A SYN-ACK or a reset; with an ICMP error goes what was sent, with an echo reply, too."""

@@ -41,6 +41,9 @@ pytestmark = pytest.mark.kernel
 ENFORCED = "mode: enforce\n"
 ALLOWED = f"udp://{V4.peer}:{PORT}"
 PACKET_SOCKET = ("p = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)", "p.bind(('build0', 0))")
+MODES = pytest.mark.parametrize(
+    ("mode", "done"), [(ENFORCED, "EPERM"), ("", "ok")], ids=["enforced", "audited"]
+)
 BYPASS = "p.setsockopt(263, 20, 1)"
 """PACKET_QDISC_BYPASS."""
 OWN_NAMESPACE = (
@@ -148,7 +151,19 @@ def test_a_way_past_the_hook_is_closed(lab: Lab, kernel: KernelSide) -> None:
         assert job.do(send(frame(V4, V4.evil))) == "ENOBUFS"
 
 
-@pytest.mark.parametrize(("mode", "done"), [(ENFORCED, "EPERM"), ("", "ok")], ids=["enforced", "audited"])
+@MODES
+@pytest.mark.parametrize("option", ["socket.IPPROTO_IPV6, 78", "socket.SOL_IP, 15"])
+def test_no_socket_is_answered_at_an_address_that_is_not_this_machine_s(
+    lab: Lab, kernel: KernelSide, mode: str, done: str, option: str
+) -> None:
+    """IPV6_FREEBIND and IP_FREEBIND, which any user may set."""
+    with agent(kernel, lab, policy(more=mode)) as job:
+        assert look(kernel) == []
+        assert job.do("f = socket.socket(socket.AF_INET6)", f"f.setsockopt({option}, 1)") == done
+        assert job.do("f = socket.socket()", "f.setsockopt(socket.SOL_IP, 15, 1)") == "ok", "to listen"
+
+
+@MODES
 def test_an_xdp_socket_gets_no_ring_to_send_from(lab: Lab, kernel: KernelSide, mode: str, done: str) -> None:
     with agent(kernel, lab, policy(more=mode)) as job:
         assert look(kernel) == []

@@ -423,6 +423,18 @@ def test_over_tcp_nothing_arrives_from_where_something_else_begins(
     assert acts(job) == [(Act.SEND, Verdict.DENY)]
 
 
+@pytest.mark.parametrize("mode", ["enforce", "audit"])
+def test_what_a_stream_has_as_urgent_is_refused(job: Governed, lab: Lab, network: Network, mode: str) -> None:
+    """A resolver reads the stream without that byte: what it takes for a message is another one."""
+    job.hold_to_text(refusing(network, NAME, mode=mode))
+    acts(job)
+    with stream(lab, network) as (client, server):
+        client.send(framed(padded()), socket.MSG_OOB)
+        client.sendall(framed(question(NAME)))
+        assert nothing_comes(server) is (mode == "enforce")
+    assert acts(job) == [(Act.SEND, Verdict.DENY if mode == "enforce" else Verdict.AUDIT)]
+
+
 def test_in_audit_mode_a_stream_goes_on(job: Governed, lab: Lab, network: Network) -> None:
     job.hold_to_text(refusing(network, NAME, mode="audit"))
     acts(job)

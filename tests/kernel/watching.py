@@ -177,7 +177,11 @@ class Watch:
             assert self.process.poll() is None, self.log.read_text()
             return is_so()
 
-        wait_for(is_so_or_over, LIMIT_S)
+        try:
+            wait_for(is_so_or_over, LIMIT_S)
+        except AssertionError as error:
+            error.add_note(self.log.read_text())
+            raise
 
     def wait_until_said(self, words: str, *, times: int = 1, run_id: str = "") -> None:
         """Wait until it said `words` so often, of `run_id` if one is given."""
