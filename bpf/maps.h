@@ -69,6 +69,12 @@ BPF_F_TABLE("lpm_trie", struct mark_key, u32, marks, MARKS_MAX, BPF_F_NO_PREALLO
 BPF_ARRAY(overflow, u32, 1);
 
 BPF_PERCPU_ARRAY(counters, u64, (KINDS * COUNTS));
+
+/*
+ * How many processes each scope has made. Whoever walks through `procs` may miss one that goes on
+ * as another before its turn comes: what shows that there is none is that meanwhile none was made.
+ */
+BPF_HASH(forks, u32, u64, SCOPES_MAX);
 BPF_ARRAY(config, struct config_value, 1);
 
 /*

@@ -157,6 +157,14 @@ static inline int read_current(u32 pid, struct proc_value *proc)
 	return read_process(entry ? entry : stray(bpf_get_current_task(), pid), proc);
 }
 
+static inline void count_fork(u32 scope)
+{
+	u64 *made = forks.lookup(&scope);
+
+	if (made)
+		__sync_fetch_and_add(made, 1);
+}
+
 int on_newtask(struct bpf_raw_tracepoint_args *ctx)
 {
 	u64 task = ctx->args[0];
@@ -196,6 +204,8 @@ int on_newtask(struct bpf_raw_tracepoint_args *ctx)
 	} else {
 		strays.delete(&pid);
 	}
+	/* Not before: who sees this count unchanged is to have seen the process, or its creator. */
+	count_fork(proc.scope);
 
 	struct fork_record *record = lineage.ringbuf_reserve(sizeof(*record));
 

@@ -24,19 +24,15 @@ def end_what_is_left(tracer: Tracer, scope: int, meanwhile: Callable[[], object]
 
     What can't be ended stays held: then the programs are left attached.
     """
-    if tracer.mode(scope) is not JobMode.ENFORCE or not tracer.live_pids(scope) or not tracer.is_attached():
+    if tracer.mode(scope) is not JobMode.ENFORCE or not tracer.is_attached():
         return
     came = end_scope(tracer, scope, meanwhile)
     if came.ended:
         _tell(came)
-    if came.left:
+    if not came.is_over:
         tracer.let_it_go_on()
-        who = f"{_processes(len(came.left))} left behind by COMMAND"
-        stays = "stays" if len(came.left) == 1 else "stay"
-        what = f"{who} can't be ended and {stays} denied: {_listed(came.left)}"
-        Messages.current().say(
-            f"{what}; once it is gone: `ci-egress stop {tracer.name}`", level=logging.ERROR
-        )
+        what = f"{_of_left(came.left)}; once {'it is' if len(came.left) == 1 else 'they are'} gone"
+        Messages.current().say(f"{what}: `ci-egress stop {tracer.name}`", level=logging.ERROR)
 
 
 @contextmanager
@@ -61,6 +57,14 @@ def _tell(came: Ended) -> None:
         f"ended {_processes(number)} that COMMAND left behind, since nothing would hold {whom} to the policy"
     )
     Messages.current().say(f"{told}: {_listed(came.ended)}")
+
+
+def _of_left(left: list[str]) -> str:
+    if not left:
+        return "processes left behind by COMMAND fork faster than they can be ended, and stay denied"
+    stay = "stays" if len(left) == 1 else "stay"
+    who = f"{_processes(len(left))} left behind by COMMAND"
+    return f"{who} can't be ended and {stay} denied: {_listed(left)}"
 
 
 def _processes(number: int) -> str:

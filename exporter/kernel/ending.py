@@ -16,6 +16,8 @@ from exporter.text import printable
 LIMIT_S = 10.0
 """For all of them. What makes processes faster than they are ended isn't waited for without end."""
 _PAUSE_S = 0.005
+_CHASE_S = 0.02
+"""What forks all the time is killed as it is met for so long, before others' records are read again."""
 
 
 class Ended(NamedTuple):
@@ -25,6 +27,8 @@ class Ended(NamedTuple):
     """`name (pid)` of each, in no order."""
     left: list[str]
     """The same of those that run on."""
+    is_over: bool
+    """Whether nothing of the job is there any more. Who forks and exits without end may show in neither."""
 
 
 def end_scope(tracer: Tracer, scope: int, meanwhile: Callable[[], object], limit_s: float = LIMIT_S) -> Ended:
@@ -35,31 +39,44 @@ def end_scope(tracer: Tracer, scope: int, meanwhile: Callable[[], object], limit
     met: dict[ProcessKey, str] = {}
     deadline_s = time.monotonic() + limit_s
     while True:
+        made = tracer.made(scope)
         live = [process for process in tracer.live(scope) if _is_there(process)]
-        is_over = not live or time.monotonic() >= deadline_s
-        if is_over:
+        is_over = not live and tracer.made(scope) == made
+        if is_over or time.monotonic() >= deadline_s:
             break
         for process in live:
             met.setdefault(process, _shown(process))
             _kill(process, tracer)
+        if tracer.made(scope) != made:
+            _chase(tracer, scope, met)
         meanwhile()
         time.sleep(_PAUSE_S)
     ended = [name for process, name in met.items() if process not in live]
-    return Ended(ended, [met.get(process) or _shown(process) for process in live])
+    return Ended(ended, [met.get(process) or _shown(process) for process in live], is_over)
 
 
-def _kill(process: ProcessKey, tracer: Tracer) -> None:
+def _chase(tracer: Tracer, scope: int, met: dict[ProcessKey, str]) -> None:
+    """Kill those that are gone before a list of them is made; one shows in `met` if the signal found it."""
+    for process in tracer.meet(scope, _CHASE_S):
+        if _kill(process, tracer):
+            met.setdefault(process, _shown(process))
+
+
+def _kill(process: ProcessKey, tracer: Tracer) -> bool:
+    """Whether there was anything to kill."""
     try:
         descriptor = os.pidfd_open(process.pid)
     except OSError:
-        return
+        return False
     try:
         if tracer.is_live(process):  # still, so this is no other process of that number
             signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+            return True
     except (ProcessLookupError, PermissionError):
         pass  # it ended, or shows among those that are left
     finally:
         os.close(descriptor)
+    return False
 
 
 def _is_there(process: ProcessKey) -> bool:

@@ -9,6 +9,7 @@ from exporter import wire
 from exporter.events import HOST, ProcessKey
 from exporter.kernel.bpf import Map
 from exporter.kernel.candidates import Candidates
+from exporter.kernel.forks import Forks
 from exporter.kernel.frames import Frames
 from exporter.kernel.grace import wait_for_programs
 from exporter.kernel.grants import Grants
@@ -37,13 +38,14 @@ class Scopes:
         policies: Policies,
         grants: Grants,
         queries: Queries,
+        forks: Forks,
         windows: Windows,
         frames: Frames,
     ) -> None:
         """None is open. Of `maps`, by their names in bpf/."""
         self._frames = frames
         self._policies, self._grants, self._queries = policies, grants, queries
-        self._windows, self._procs = windows, maps["procs"]
+        self._windows, self._forks, self._procs = windows, forks, maps["procs"]
         self._candidates = Candidates(maps["candidates"])
         self._late_resolvers = maps["late_resolvers"]
         self._modes = maps["modes"]
@@ -51,6 +53,8 @@ class Scopes:
     def open(self, scope: int) -> None:
         """Have a count for what `scope` does. Raises OSError (E2BIG) when there are too many scopes."""
         self._windows.follow(scope)
+        if scope != HOST:
+            self._forks.follow(scope)
 
     def adopt(self, process: ProcessKey, exec_id: int, scope: int) -> None:
         """Let what was followed as of no job be of `scope`: see Candidates."""
@@ -164,11 +168,12 @@ class Scopes:
         return {_KEY.unpack(key)[0] for key, _ in self._modes.items()}
 
     def is_empty(self, scope: int) -> bool:
-        """Whether no process of it is left, whatever records were lost."""
+        """Whether no process of it is left, whatever records were lost; False if that can't be told now."""
+        made = self._forks.made(scope)
         for _, value in self._procs.items():
             if self.scope_of(wire.ProcValue._make(wire.PROC_VALUE.unpack(value))) == scope:
                 return False
-        return True
+        return self._forks.made(scope) == made
 
     def close(self, scope: int, handle: Handler) -> None:
         """Let go of all there is of an empty scope; the rest of what was counted goes to `handle`."""
@@ -176,4 +181,5 @@ class Scopes:
         self._policies.release(scope)
         self._grants.forget(scope)
         self._queries.forget(scope)
+        self._forks.forget(scope)
         self._windows.forget(scope, handle)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import select
 import struct
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, closing
 from functools import partial
@@ -15,6 +16,7 @@ from exporter.events import HOST, ProcessKey
 from exporter.kernel.bpf import Map
 from exporter.kernel.candidates import found_value
 from exporter.kernel.executables import Executables
+from exporter.kernel.forks import Forks
 from exporter.kernel.frames import Frames
 from exporter.kernel.grants import Grants
 from exporter.kernel.held import DETACHED, REPLACED, UNPINNED, Held
@@ -34,7 +36,7 @@ RINGS = ("lineage", "first", "lookups", "events", "environments")
 """What is on a later one follows from what is on an earlier one."""
 PINNED_MAPS = [
     *RINGS,
-    *("procs", "candidates", "agents", "marks", "late_resolvers", "counters", "config"),
+    *("procs", "forks", "candidates", "agents", "marks", "late_resolvers", "counters", "config"),
     *("flows_even", "flows_odd", "slots", "free_slots", "others", "others_told", "open_connects", "account"),
     *("queries", "queries_noted", "queries_expired"),
     *("policy", "policies", "alternatives", "names", "rule_ports", "modes", "exe_bits", "exe_names", "jobs"),
@@ -101,13 +103,14 @@ class Tracer:
         self._procs, self._counters = opened["procs"], opened["counters"]
         trust_units(opened["resolver_units"])
         self.frames = stack.enter_context(closing(Frames(directory, opened, outlives=unpinned is None)))
-        self._queries = Queries(opened)
+        self._queries, self._forks = Queries(opened), Forks(opened["forks"])
         self._modes = opened["modes"]
         self._registry = Registry(opened["jobs"], partial(changing_modes, directory))
         self._policies, self._grants = Policies(opened, self._registry), Grants(opened)
         self._held = stack.enter_context(closing(Held(directory, unpinned or {})))
         self._windows = stack.enter_context(closing(Windows(opened, coverage, goes_on=is_adopted)))
-        self.scopes = Scopes(opened, self._policies, self._grants, self._queries, self._windows, self.frames)
+        parts = (self._policies, self._grants, self._queries, self._forks, self._windows, self.frames)
+        self.scopes = Scopes(opened, *parts)
         self._urgent = select.poll()
         if coverage.reads_environments:
             self._urgent.register(opened["environments"].fileno(), select.POLLIN)
@@ -131,6 +134,7 @@ class Tracer:
         `held` is what `executables.held_by` says, of one whose execs weren't seen.
         """
         self._windows.follow(scope)
+        self._forks.follow(scope)
         self.frames.arrived(process, scope)
         value = wire.PROC_VALUE.pack(process.started_ns, scope, *[0] * 5, held, *[0] * 6)
         self._procs.update(_KEY.pack(process.pid), value)
@@ -283,14 +287,25 @@ class Tracer:
         return [pid for pid in pids if not self._is_detached or _runs(pid)]
 
     def live(self, scope: int) -> list[ProcessKey]:
-        """The same, in no order, told from others that had or will have their pids."""
-        found = []
-        for key in list(self._procs):
+        """The same, in no order, told from others that had or will have their pids.
+
+        One that was made meanwhile may be missing, with the one that made it: see `made`.
+        """
+        return [found for key, value in self._procs.items() if (found := _member(key, value, scope))]
+
+    def made(self, scope: int) -> int:
+        """How many processes `scope` has made so far. None is left if that stays while none is found."""
+        return self._forks.made(scope)
+
+    def meet(self, scope: int, most_s: float) -> Iterator[ProcessKey]:
+        """Those of `scope`, each as soon as it is found; the same again, as long as others come and go."""
+        until_s = time.monotonic() + most_s
+        for key in self._procs:
             value = self._procs.lookup(key)
-            proc = value and wire.ProcValue._make(wire.PROC_VALUE.unpack(value))
-            if proc and proc.scope == scope:
-                found.append(ProcessKey(_KEY.unpack(key)[0], proc.started_ns))
-        return found
+            if value and (found := _member(key, value, scope)):
+                yield found
+            if time.monotonic() >= until_s:
+                return
 
     def is_live(self, process: ProcessKey) -> bool:
         """Whether it is one of a job, and has not ended."""
@@ -316,6 +331,12 @@ class Tracer:
     def finish(self, handle: Handler) -> None:
         """Hand over the rest of what the kernel only counted. Call it once, detached and drained."""
         self._windows.finish(handle)
+
+
+def _member(key: bytes, value: bytes, scope: int) -> ProcessKey | None:
+    """Whose entry that is, if it is of `scope`."""
+    proc = wire.ProcValue._make(wire.PROC_VALUE.unpack(value))
+    return ProcessKey(_KEY.unpack(key)[0], proc.started_ns) if proc.scope == scope else None
 
 
 def _runs(pid: int) -> bool:

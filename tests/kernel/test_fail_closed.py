@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from contextlib import ExitStack, suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -216,6 +217,26 @@ for _ in range(8):
         seen = run.end()
         assert in_session(run.pid) == []
     assert " processes that COMMAND left behind, since nothing would hold them" in seen.stderr
+
+
+HOPS_S = 14
+"""Longer than anybody is after them: LIMIT_S in exporter/kernel/ending.py."""
+
+
+@pytest.mark.timeout(60 * ROUNDS)
+def test_who_is_another_process_all_the_time_is_ended_or_stays_denied(
+    host: Host, lab: Lab, programs: Programs, tmp_path: Path
+) -> None:
+    hopper = lab.command(programs.lineage("hop", HOPS_S, V4.evil, PORT))
+    reaping = replace(host, under=[*host.under, *programs.lineage("reap")])
+    with lab.watch() as watch:
+        for number in range(ROUNDS):
+            with reaping.running(hopper, tmp_path / str(number), *ENFORCED) as run:
+                seen = run.end()  # no process is left then
+                is_denied = "stay denied" in seen.stderr
+                assert is_denied or "since nothing would hold" in seen.stderr
+                assert [mode for _, mode in host.modes()] == (["enforce"] if is_denied else [])
+    assert watch.arrivals.packets_to(V4.evil) == 0
 
 
 @pytest.fixture

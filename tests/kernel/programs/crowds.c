@@ -1,5 +1,6 @@
 #define _GNU_SOURCE
 #include "lineage.h"
+#include "peer.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -8,12 +9,16 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #define BURST_WIDTH 8
 #define REUSE_TRIES 1000
 #define RETRY_US 1000
+#define HOPS_PER_TRY 32
 
 int burst(char **argv)
 {
@@ -49,6 +54,51 @@ int at_once(char **argv)
 	for (long i = 0; i < n; i++)
 		failed |= wait_for(-1);
 	return failed;
+}
+
+static void try_to_connect(const struct peer *peer)
+{
+	int fd = socket(peer->any.sa_family, SOCK_STREAM | SOCK_NONBLOCK, 0);
+
+	if (fd >= 0)
+		connect(fd, &peer->any, peer->size); /* what comes of it shows where it arrives */
+	close(fd);
+}
+
+/* Returns at once. What it leaves behind ends by itself, whoever is after it. */
+int hop(char **argv)
+{
+	time_t until = time(NULL) + number(argv[0]);
+	struct peer peer;
+
+	require(argv, 3);
+	if (peer_parse(&peer, argv[1], argv[2]))
+		return EXIT_FAILURE;
+	if (must(fork()) > 0)
+		return 0;
+	closefrom(0);
+	for (unsigned int n = 1; time(NULL) < until; n++) {
+		if (fork() > 0)
+			_exit(0);
+		if (n % HOPS_PER_TRY == 0)
+			try_to_connect(&peer);
+	}
+	return 0;
+}
+
+/* Ends after all of them, with COMMAND's status. */
+int reap(char **argv)
+{
+	int status, result = EXIT_FAILURE;
+	pid_t ended, command;
+
+	must(prctl(PR_SET_CHILD_SUBREAPER, 1));
+	command = spawn(argv);
+	closefrom(0);
+	while ((ended = wait(&status)) > 0)
+		if (ended == command && WIFEXITED(status))
+			result = WEXITSTATUS(status);
+	return result;
 }
 
 /*

@@ -35,6 +35,8 @@ static const struct shape {
 	{ "leader-exits", leader_exits, "COMMAND...    forked after the leader thread ended" },
 	{ "burst", burst, "N COMMAND...  N children, a few at a time" },
 	{ "at-once", at_once, "N COMMAND...  N children that exec at the same moment" },
+	{ "hop", hop, "SECONDS ADDRESS PORT  is another process all the time, and connects" },
+	{ "reap", reap, "COMMAND...    waits for its orphans too: init may not keep up" },
 	{ "pid-reuse", pid_reuse, "N COMMAND...  N children, one by one, with the same pid" },
 	{ "argv", argv_long, "SIZE COMMAND...  one argument of SIZE bytes more" },
 	{ "argv-bytes", argv_bytes, "COMMAND...    hostile arguments more" },

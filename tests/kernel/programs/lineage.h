@@ -25,6 +25,8 @@ int leader_exits(char **argv);
 /* crowds.c: many processes, reused pids, odd argument vectors. */
 int burst(char **argv);
 int at_once(char **argv);
+int hop(char **argv);
+int reap(char **argv);
 int pid_reuse(char **argv);
 int argv_long(char **argv);
 int argv_bytes(char **argv);
