@@ -9,12 +9,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 from exporter import wire
+from exporter.bounded import beginning_of
 from exporter.errors import UsageError
 from exporter.jobs.providers import PROVIDERS
 
 _UNITS = (".service", ".scope", ".slice")
 _USER = "user:"
 _CUT = wire.AGENT_NAME_ROOM - 1
+_TOLD_MAX = 1 << 20
+"""Of a process: it may have 65,536 groups."""
 
 
 class Agent(NamedTuple):
@@ -109,7 +112,7 @@ def _known_as(pid: int) -> Iterator[Agent]:
     with suppress(OSError):
         yield _program((folder / "exe").readlink().name.removesuffix(" (deleted)"))
     with suppress(OSError):
-        groups = (folder / "cgroup").read_text(errors="replace").splitlines()
+        groups = _lines(folder / "cgroup")
         yield from (_unit(line.rsplit("/", 1)[-1]) for line in groups if line.startswith("0::"))
     if (uids := _status(folder, "Uid:")) is not None:
         yield Agent(wire.AGENT_USER, user=int(uids[0]))
@@ -123,7 +126,12 @@ def _is_in_container(pid: int) -> bool:
 
 def _status(folder: Path, name: str) -> list[str] | None:
     with suppress(OSError):
-        for line in (folder / "status").read_text(errors="replace").splitlines():
+        for line in _lines(folder / "status"):
             if line.startswith(name):
                 return line.split()[1:]
     return None
+
+
+def _lines(path: Path) -> list[str]:
+    """Raises OSError."""
+    return beginning_of(path, _TOLD_MAX).decode(errors="replace").splitlines()

@@ -1,4 +1,8 @@
-"""/proc, by way of psutil: what the kernel's records don't say of a process, as long as it is there."""
+"""/proc: what the kernel's records don't say of a process, as long as it is there.
+
+Where its arguments and variables stand, and how long they are, a process may say itself: PR_SET_MM_MAP takes
+no right. So as much is read as there can be, and no more, and for no longer than a moment.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +16,9 @@ from typing import TypeVar
 
 import psutil
 
-from exporter.arguments import arguments_of
+from exporter import wire
+from exporter.arguments import arguments_of, split
+from exporter.bounded import beginning_of, readers
 from exporter.events import ProcessKey
 from exporter.hosts import HostsFile
 from exporter.programs import Facts, Image
@@ -20,6 +26,11 @@ from exporter.text import clean
 
 _NS_PER_TICK = 10_000_000  # USER_HZ is 100 on every machine supported
 _START_TOLERANCE_TICKS = 2
+_DELETED = " (deleted)"
+_ENVIRONMENT_MAX = 6 << 20
+"""No exec takes more, arguments included: three quarters of _STK_LIM (fs/exec.c, bprm_set_stack_limit)."""
+_CGROUPS_MAX = 1 << 17
+"""A path for each hierarchy: there are some 15."""
 _T = TypeVar("_T")
 _CONTAINER_ID = re.compile(r"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
 
@@ -59,12 +70,16 @@ def all_pids() -> frozenset[int]:
 
 
 def environment_of(process: ProcessKey) -> bytes:
-    """The block that `process` was executed with, as /proc still shows it; empty when it doesn't."""
+    """The block that `process` was executed with, as /proc still shows it; empty when it doesn't.
+
+    So it is where that is longer than what can be executed with: then it isn't what was. So it is, too, where
+    the process keeps others from reading it.
+    """
     try:
-        block = Path(f"/proc/{process.pid}/environ").read_bytes()
+        block = readers().beginning_of(Path(f"/proc/{process.pid}/environ"), _ENVIRONMENT_MAX + 1)
     except OSError:
         return b""
-    return block if _is_still(process) else b""
+    return block if len(block) <= _ENVIRONMENT_MAX and _is_still(process) else b""
 
 
 def owner_of(process: ProcessKey) -> int:
@@ -76,10 +91,11 @@ def owner_of(process: ProcessKey) -> int:
 
 
 class Proc:
-    """/proc, by way of psutil. A process that is gone, or whose pid is another's by now, has no facts."""
+    """/proc. A process that is gone, or whose pid is another's by now, has no facts."""
 
     def __init__(self) -> None:
         """Nothing is read yet."""
+        readers()  # now, when there is room for it
         self._hosts = HostsFile()
 
     def host_name(self, peer: bytes, at_ns: int) -> str | None:
@@ -88,19 +104,17 @@ class Proc:
 
     def facts(self, process: ProcessKey) -> Facts:
         """Working directory and container."""
-        live = _live_one(process)
-        if live is None:
+        if not _is_still(process):
             return Facts()
-        facts = Facts(_clean(_readable(live.cwd)), container_id(process.pid))
+        facts = Facts(_target(process.pid, "cwd"), container_id(process.pid))
         return facts if _is_still(process) else Facts()
 
     def image(self, process: ProcessKey) -> Image:
         """Executable and argv, redacted."""
-        live = _live_one(process)
-        if live is None:
+        if not _is_still(process):
             return Image()
-        arguments = [clean(part) for part in _readable(live.cmdline) or []]
-        image = Image(_clean(_readable(live.exe)), arguments_of(arguments))
+        arguments = [clean(part) for part in _arguments(process.pid)]
+        image = Image(_target(process.pid, "exe"), arguments_of(arguments))
         return image if _is_still(process) else Image()
 
     def owner(self, uid: int) -> str:
@@ -115,11 +129,6 @@ def _live(pid: int) -> psutil.Process | None:
         return None
 
 
-def _live_one(process: ProcessKey) -> psutil.Process | None:
-    """Give `process` while it runs. psutil takes long to find out that a process is gone."""
-    return _live(process.pid) if _is_still(process) else None
-
-
 def _readable(read: Callable[[], _T]) -> _T | None:
     """What `read` finds. What it raises is the job's to choose: a directory too deep, a pid used again."""
     try:
@@ -128,8 +137,24 @@ def _readable(read: Callable[[], _T]) -> _T | None:
         return None
 
 
-def _clean(text: str | None) -> str | None:
-    return None if text is None else clean(text)
+def _target(pid: int, link: str) -> str | None:
+    """What a link of /proc leads to; None where that can't be said, as of a directory too deep."""
+    try:
+        target = Path(f"/proc/{pid}/{link}").readlink()
+    except OSError:
+        return None
+    return clean(str(target).removesuffix(_DELETED))
+
+
+def _arguments(pid: int) -> list[str]:
+    """As much of them as is kept of an exec's."""
+    try:
+        block = readers().beginning_of(Path(f"/proc/{pid}/cmdline"), wire.ARGUMENTS_MAX)
+    except OSError:
+        return []
+    arguments = split(block)
+    # Who shows something else in their place writes one text over all of them.
+    return arguments[0].split(" ") if len(arguments) == 1 else arguments
 
 
 def _is_still(process: ProcessKey) -> bool:
@@ -141,7 +166,7 @@ def _is_still(process: ProcessKey) -> bool:
 def container_id(pid: int) -> str | None:
     """The container that `pid` runs in, from its cgroups; None outside of one."""
     try:
-        return container_in(Path(f"/proc/{pid}/cgroup").read_text(errors="replace"))
+        return container_in(beginning_of(Path(f"/proc/{pid}/cgroup"), _CGROUPS_MAX).decode(errors="replace"))
     except OSError:
         return None
 

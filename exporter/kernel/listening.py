@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from pathlib import Path
 
 _LISTEN = "0A"
@@ -15,9 +16,10 @@ def listening_ports(pid: int) -> frozenset[int]:
 
 
 def _ports(table: Path) -> list[int]:
+    """Line by line: there is one for each socket of the network."""
     try:
-        lines = table.read_text(encoding="ascii", errors="replace").splitlines()[1:]
+        with table.open(encoding="ascii", errors="replace") as lines:
+            rows = (line.split() for line in islice(lines, 1, None))
+            return [int(row[_LOCAL].rpartition(":")[2], 16) for row in rows if row[_STATE] == _LISTEN]
     except OSError:
         return []
-    rows = (line.split() for line in lines)
-    return [int(row[_LOCAL].rpartition(":")[2], 16) for row in rows if row[_STATE] == _LISTEN]

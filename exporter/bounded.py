@@ -1,0 +1,90 @@
+"""Files of /proc whose length, and time to be read, a process chooses: neither is waited for without end.
+
+What stands in a process's memory takes the lock of that memory, which it may hold as long as it likes: a file
+system of its own needn't answer when another of its threads is in a page of it. Nothing ends such a read but
+its answer. So others read, of whom some may be stuck.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from concurrent.futures import Future
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+from queue import SimpleQueue
+from threading import Thread
+
+PATIENCE_S = 0.25
+READERS_MAX = 8
+_PIECE_BYTES = 1 << 16
+
+
+def beginning_of(path: Path, most_bytes: int) -> bytes:
+    """What the file begins with, `most_bytes` at most. Raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    found = bytearray()
+    try:
+        while part := os.read(descriptor, min(_PIECE_BYTES, most_bytes - len(found))):
+            found += part
+    finally:
+        os.close(descriptor)
+    return bytes(found)
+
+
+class _Reader:
+    """A thread that ends with this process, whatever it waits for."""
+
+    def __init__(self) -> None:
+        """Raises RuntimeError when there is no room for a thread."""
+        self._wanted: SimpleQueue[tuple[Path, int, Future[bytes]]] = SimpleQueue()
+        self._under_way = Future[bytes]()
+        self._under_way.set_result(b"")
+        Thread(target=self._live, daemon=True, name="reader").start()
+
+    @property
+    def is_idle(self) -> bool:
+        return self._under_way.done()
+
+    def read(self, path: Path, most_bytes: int) -> bytes:
+        """Raises OSError: TimeoutError when it takes longer than PATIENCE_S."""
+        self._under_way = Future()
+        self._wanted.put((path, most_bytes, self._under_way))
+        return self._under_way.result(PATIENCE_S)
+
+    def _live(self) -> None:
+        while True:
+            path, most_bytes, future = self._wanted.get()
+            try:
+                future.set_result(beginning_of(path, most_bytes))
+            except Exception as error:  # noqa: BLE001 - it is raised where the file was asked for
+                future.set_exception(error)
+
+
+class Readers:
+    """One as long as none is stuck, up to READERS_MAX; one thread may use it."""
+
+    def __init__(self) -> None:
+        """The first one is there. Raises RuntimeError when there is no room for a thread."""
+        self._all = [_Reader()]
+
+    def beginning_of(self, path: Path, most_bytes: int) -> bytes:
+        """The same, in time. Raises OSError, also when as many are stuck as there can be."""
+        reader = next((each for each in self._all if each.is_idle), None) or self._further()
+        if reader is None:
+            raise OSError(errno.EBUSY, os.strerror(errno.EBUSY), str(path))
+        return reader.read(path, most_bytes)
+
+    def _further(self) -> _Reader | None:
+        if len(self._all) < READERS_MAX:
+            with suppress(RuntimeError):  # a job may have taken all threads that there can be
+                self._all.append(_Reader())
+                return self._all[-1]
+        return None
+
+
+@cache
+def readers() -> Readers:
+    """Those of this process: call it before a job can take all threads that there can be."""
+    return Readers()

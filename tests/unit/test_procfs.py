@@ -1,0 +1,67 @@
+"""What /proc shows of a process is as long as the process likes, and read only so far."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+import tracemalloc
+from pathlib import Path
+
+from exporter import wire
+from exporter.events import ProcessKey
+from exporter.procfs import Proc, environment_of, started_ns
+from tests.unit.boundless import boundless
+
+MIB = 1 << 20
+SIZE = 256 * MIB
+"""As much as is read where nothing is bounded."""
+BOUND = 32 * MIB
+LONG = """
+import os, resource
+resource.setrlimit(resource.RLIMIT_STACK, (64 << 20, resource.getrlimit(resource.RLIMIT_STACK)[1]))
+os.execve("/bin/sleep", ["sleep", "100"], {f"V{number}": "v" * 131_000 for number in range(45)})
+"""
+
+
+def test_an_environment_without_end_is_read_only_so_far_and_is_none() -> None:
+    with boundless(SIZE) as process:
+        tracemalloc.start()
+        block = environment_of(process)
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    assert block == b""
+    assert most < BOUND
+
+
+def test_of_arguments_without_end_as_much_is_read_as_is_kept_of_any() -> None:
+    with boundless(SIZE) as process:
+        tracemalloc.start()
+        image = Proc().image(process)
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    assert image.path is not None
+    assert 0 < image.arguments.size_bytes <= wire.ARGUMENTS_MAX
+    assert most < BOUND
+
+
+def test_the_longest_environment_that_can_be_executed_with_is_read_whole() -> None:
+    """Each variable is 128 KiB at most, all of them and the arguments 6 MiB."""
+    with subprocess.Popen([sys.executable, "-c", LONG]) as child:
+        process = ProcessKey(child.pid, started_ns(child.pid) or 0)
+        while Path(f"/proc/{child.pid}/comm").read_text() != "sleep\n":
+            time.sleep(0.01)
+        block = environment_of(process)
+        child.kill()
+    assert len(block) > 45 * 131_000
+
+
+def test_a_program_that_was_deleted_is_called_as_it_was(tmp_path: Path) -> None:
+    sleep = tmp_path / "sleep"
+    sleep.write_bytes(Path("/bin/sleep").read_bytes())
+    sleep.chmod(0o755)
+    with subprocess.Popen([sleep, "100"]) as child:
+        sleep.unlink()
+        image = Proc().image(ProcessKey(child.pid, started_ns(child.pid) or 0))
+        child.kill()
+    assert image.path == str(sleep)
