@@ -115,7 +115,7 @@ class Frames:
         self._begin_turn()
         for path in Path(f"/proc/{event.process.pid}/task").glob("*/ns/net"):
             with suppress(OSError):
-                if path.stat().st_ino == network:
+                if path.stat().st_ino == network and not self._guarded.has_failed(network):
                     self._guarded.take_in(path, event, self._until_s)
         if not self._guarded.has_failed(network):
             self._tell(event, 0)

@@ -76,10 +76,11 @@ class Guarded:
         """Look after the namespace at `path`, too. Raises OSError when there is none any more.
 
         By `until_s` (monotonic) as many interfaces as possible have the program, and one of them in any case.
+        Where that failed before it is tried again, and not told again: descriptors may be free by now.
         """
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         number = os.fstat(descriptor).st_ino
-        if number in self._networks or number in self._failed:
+        if number in self._networks:
             os.close(descriptor)
             return
         try:
