@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 from concurrent.futures import Future
 from contextlib import suppress
 from functools import cache
@@ -16,7 +17,10 @@ from pathlib import Path
 from queue import SimpleQueue
 from threading import Thread
 
-PATIENCE_S = 0.25
+PATIENCE_S, IMPATIENCE_S = 0.25, 0.01
+"""How long a read may take; the second holds for a while after one that took longer."""
+_WHILE_S = 10 * PATIENCE_S
+"""So who gets stuck again and again costs a tenth of the time, no more."""
 READERS_MAX = 8
 _PIECE_BYTES = 1 << 16
 
@@ -47,11 +51,11 @@ class _Reader:
     def is_idle(self) -> bool:
         return self._under_way.done()
 
-    def read(self, path: Path, most_bytes: int) -> bytes:
-        """Raises OSError: TimeoutError when it takes longer than PATIENCE_S."""
+    def read(self, path: Path, most_bytes: int, most_s: float) -> bytes:
+        """Raises OSError: TimeoutError when it takes longer than `most_s`."""
         self._under_way = Future()
         self._wanted.put((path, most_bytes, self._under_way))
-        return self._under_way.result(PATIENCE_S)
+        return self._under_way.result(most_s)
 
     def _live(self) -> None:
         while True:
@@ -68,13 +72,19 @@ class Readers:
     def __init__(self) -> None:
         """The first one is there. Raises RuntimeError when there is no room for a thread."""
         self._all = [_Reader()]
+        self._impatient_until_s = 0.0
 
     def beginning_of(self, path: Path, most_bytes: int) -> bytes:
         """The same, in time. Raises OSError, also when as many are stuck as there can be."""
         reader = next((each for each in self._all if each.is_idle), None) or self._further()
         if reader is None:
             raise OSError(errno.EBUSY, os.strerror(errno.EBUSY), str(path))
-        return reader.read(path, most_bytes)
+        is_patient = time.monotonic() >= self._impatient_until_s
+        try:
+            return reader.read(path, most_bytes, PATIENCE_S if is_patient else IMPATIENCE_S)
+        except TimeoutError:
+            self._impatient_until_s = time.monotonic() + _WHILE_S
+            raise
 
     def _further(self) -> _Reader | None:
         if len(self._all) < READERS_MAX:
