@@ -22,7 +22,7 @@ _SHOWN = 10
 def end_what_is_left(tracer: Tracer, scope: int, meanwhile: Callable[[], object] = lambda: None) -> None:
     """When enforcing, end what is left of the job: once the programs are detached nothing would hold it.
 
-    What can't be ended stays held: then the programs are left attached.
+    What can't be ended stays held, if the programs outlive this process: then they are left attached.
     """
     if tracer.mode(scope) is not JobMode.ENFORCE or not tracer.is_attached():
         return
@@ -30,9 +30,12 @@ def end_what_is_left(tracer: Tracer, scope: int, meanwhile: Callable[[], object]
     if came.ended:
         _tell(came)
     if not came.is_over:
-        tracer.let_it_go_on()
-        what = f"{_of_left(came.left)}; once {'it is' if len(came.left) == 1 else 'they are'} gone"
-        Messages.current().say(f"{what}: `ci-egress stop {tracer.name}`", level=logging.ERROR)
+        is_denied = tracer.let_it_go_on()
+        what = _of_left(came.left, is_denied=is_denied)
+        if is_denied:
+            gone = "it is gone" if len(came.left) == 1 else "they are gone"
+            what += f"; once {gone}: `ci-egress stop {tracer.name}`"
+        Messages.current().say(what, level=logging.ERROR)
 
 
 @contextmanager
@@ -59,12 +62,14 @@ def _tell(came: Ended) -> None:
     Messages.current().say(f"{told}: {_listed(came.ended)}")
 
 
-def _of_left(left: list[str]) -> str:
-    if not left:
-        return "processes left behind by COMMAND fork faster than they can be ended, and stay denied"
-    stay = "stays" if len(left) == 1 else "stay"
-    who = f"{_processes(len(left))} left behind by COMMAND"
-    return f"{who} can't be ended and {stay} denied: {_listed(left)}"
+def _of_left(left: list[str], *, is_denied: bool) -> str:
+    who, listed = "processes left behind by COMMAND fork faster than they can be ended", ""
+    if left:
+        who, listed = f"{_processes(len(left))} left behind by COMMAND can't be ended", f": {_listed(left)}"
+    is_one = len(left) == 1
+    stay = f"{'stays' if is_one else 'stay'} denied"
+    go = f"{'is' if is_one else 'are'} held to nothing any more, for `--on-exporter-death open`"
+    return f"{who} and {stay if is_denied else go}{listed}"
 
 
 def _processes(number: int) -> str:

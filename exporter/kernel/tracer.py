@@ -324,9 +324,13 @@ class Tracer:
         self._held.detach()
         remove(self.directory)
 
-    def let_it_go_on(self) -> None:
-        """Detach nothing at the end: what is denied stays denied until somebody stops this instance."""
+    def let_it_go_on(self) -> bool:
+        """Detach nothing at the end: what is denied stays denied until somebody stops this instance.
+
+        Returns whether it does: not where the programs are to end with this process.
+        """
         self._goes_on = self._outlives
+        return self._goes_on
 
     def finish(self, handle: Handler) -> None:
         """Hand over the rest of what the kernel only counted. Call it once, detached and drained."""
