@@ -103,6 +103,8 @@ class Environment(NamedTuple):
     """Which kind of agent it is below, by number; 0 for one that nobody knows."""
     parent: ProcessKey | None = None
     """The kernel's parent, at that moment; None where it isn't known."""
+    is_from_proc: bool = False
+    """Whether it was read from /proc, some time after that: the process may have written it itself."""
 
 
 class Forked(NamedTuple):

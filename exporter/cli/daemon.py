@@ -290,14 +290,18 @@ class _Daemon:
             event = as_a_whole(event)
         self._pipeline.handle(event)
         if isinstance(event, Found | Environment):
-            program = self._pipeline.table.of(event.process)
-            scope = program.scope if program is not None else HOST
-            if isinstance(event, Environment):
-                self._steps.decide(event, scope)
-            elif scope != HOST:
-                self._tracer.scopes.adopt(event.process, 0, scope)
-            if scope != HOST:
-                self._adopted_ns = boot_ns()
+            self._tell_kernel(event)
+
+    def _tell_kernel(self, event: Found | Environment) -> None:
+        program = self._pipeline.table.of(event.process)
+        if program is None:
+            return  # nobody can tell any more whose it was: what was decided early, if anything was, holds
+        if isinstance(event, Environment):
+            self._steps.decide(event, program.scope)
+        elif program.scope != HOST:
+            self._tracer.scopes.adopt(event.process, 0, program.scope)
+        if program.scope != HOST:
+            self._adopted_ns = boot_ns()
 
     def _decide(self, event: Environment, *, comes_again: bool = True) -> None:
         """Hold a root to its job's policy, or let go of what is none, before it is told."""

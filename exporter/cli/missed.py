@@ -29,7 +29,16 @@ def read_environment(
     `standing` is what it is to jobs, `agent` below which kind of them, as the kernel has it.
     """
     if block := environment_of(process):
-        handle(Environment(boot_ns(), process, exec_id, block, False, standing, agent))
+        handle(_read(process, exec_id, block, standing, agent))
+
+
+def _read(process: ProcessKey, exec_id: int, block: bytes, standing: int, agent: int) -> Environment:
+    return Environment(boot_ns(), process, exec_id, block, False, standing, agent, is_from_proc=True)
+
+
+def _shows_its_job(process: ProcessKey, proc: wire.ProcValue) -> bool:
+    """Whether its job shows by what `process` itself was executed with, and not by what made it."""
+    return process == (proc.tgid, proc.born_ns) and proc.exec_id == proc.program
 
 
 class Missed:
@@ -57,7 +66,8 @@ class Missed:
     def make_up(self) -> None:
         """Read the environments that got lost from /proc, of what is still there: a job may be among them.
 
-        The youngest first, for a while; the rest with the next calls.
+        The youngest first, for a while; the rest with the next calls. What something else shows by is left
+        out, gone or not: by what it was made by nobody is let go of, nor taken for a job's.
         """
         lost = self._tracer.lost_environments() + self._source.failed_environments
         if lost > self._environments and time.monotonic() >= self._look_s:
@@ -66,12 +76,11 @@ class Missed:
         until_s = time.monotonic() + _READ_S
         while self._late_bytes < LATE_MAX_BYTES and (unread := next(self._unread, None)):
             process, proc = unread
-            if block := environment_of(process):
+            if _shows_its_job(process, proc) and (block := environment_of(process)):
                 self._late_bytes += len(block)
-                told = (block, False, proc.standing, proc.agent)
-                root = ProcessKey(proc.tgid, proc.born_ns)  # by it their job shows, whatever became of it
-                self._decide(Environment(boot_ns(), root, proc.program, *told))
-                self._late.append(Environment(boot_ns(), process, proc.exec_id or 1, *told))
+                event = _read(process, proc.program, block, proc.standing, proc.agent)
+                self._decide(event)
+                self._late.append(event._replace(exec_id=proc.exec_id or 1))
             if time.monotonic() >= until_s:
                 return
 

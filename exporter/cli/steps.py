@@ -77,11 +77,12 @@ class Steps:
     def decide(self, event: Environment, scope: int) -> None:
         """Tell the kernel that who executed with that is of `scope`, or that it is of no job.
 
-        A step that nobody can tell the job of stays held, and so does what can't be read as a whole.
+        A step that nobody can tell the job of stays held, and so does what can't be read as a whole, or was
+        read when the process may have written it itself.
         """
         if scope != HOST:
             self._tracer.scopes.adopt(event.process, event.exec_id, scope)
-        elif event.standing >= wire.STANDING_MARKED and not event.is_cut:
+        elif event.standing >= wire.STANDING_MARKED and not event.is_cut and not event.is_from_proc:
             self._tracer.scopes.release(event.process, event.exec_id)
 
 

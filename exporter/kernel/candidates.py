@@ -53,8 +53,9 @@ class Candidates:
         self._note(key, scope)
 
     def release(self, process: ProcessKey, exec_id: int) -> None:
-        """Let that, which was held because it might have been a job's, be of none."""
-        self.adopt(process, exec_id, HOST)
+        """Let that, which was held because it might have been a job's, be of none; unless it is one's."""
+        if self.scope_of(candidate_key(process, exec_id)) == HOST:
+            self.adopt(process, exec_id, HOST)
 
     def scope_of(self, key: bytes) -> int:
         """Of what has `key` in the kernel; HOST for what is of no job."""

@@ -172,6 +172,14 @@ def test_who_may_be_of_a_job_is_held_until_it_is_known(kernel: KernelSide, lab: 
         assert marked.do(tries(V4.evil)) == "ok"
 
 
+def test_what_is_known_to_be_a_jobs_is_let_go_of_by_nobody(kernel: KernelSide, lab: Lab) -> None:
+    """Not even before it has acted for the first time since."""
+    with doing(lab, **{MARK: "1"}) as marked:
+        kernel.tracer.scopes.adopt(*executed(kernel, marked), STRICTEST)
+        kernel.tracer.scopes.release(*executed(kernel, marked))
+        assert marked.do(tries(V4.evil)) == "EPERM"
+
+
 def test_a_step_is_its_jobs_once_that_is_known_and_else_stays_held(kernel: KernelSide, lab: Lab) -> None:
     forks = f"assert os.fork() or os._exit(socket.socket().connect_ex({(V4.evil, PORT)}))"
     ended = "os.waitstatus_to_exitcode(os.wait()[1])"

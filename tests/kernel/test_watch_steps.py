@@ -6,8 +6,10 @@ import errno
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from collections import Counter
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -18,6 +20,7 @@ import pytest
 
 from tests.unit.watches import gitlab
 
+from .attached import wait_for
 from .lab import PORT, V4
 from .test_policy_run import logs, policy
 from .tracing import environment
@@ -167,6 +170,42 @@ def test_who_says_nothing_or_what_is_not_so_stays_held(lab: Lab, programs: Progr
         str(attributes).count("contradicting") for attributes in told if "'marks'" in str(attributes)
     )
     assert kinds == {0: 1, 1: 2}
+
+
+FLOODS = """
+import os
+for _ in range(6000):
+    os.waitpid(os.posix_spawn("/bin/true", ["true", "x" * 2000], {}), 0)
+"""
+
+
+def test_a_root_of_which_all_else_was_lost_is_not_let_go_of(
+    lab: Lab, programs: Programs, tmp_path: Path
+) -> None:
+    """It is gone when its turn comes, and only what it was executed with has been told."""
+    go, told, flooded, waits = (tmp_path / name for name in ("go", "told", "flooded", "waits"))
+    os.mkfifo(go)
+    act = shlex.join(programs.act("connect", V4.evil, PORT))
+    child = f": > {waits}; read go < {go}; {act}; echo $? > {told}.new; mv {told}.new {told}"
+    root, flooder = step("lost"), step("floods")
+    flood = f"sleep 2; {sys.executable} -S -E -c {shlex.quote(FLOODS)}; touch {flooded}"
+    with (
+        Runner(lab.command([])) as runner,
+        watching(tmp_path, "--policy", policy(tmp_path, PEER_ALONE)) as watch,
+    ):
+        runner.start((flooder, ["sh", "-c", flood]))
+        watch.wait_until_said(" began", run_id=flooder["CI_PIPELINE_ID"])
+        watch.process.send_signal(signal.SIGSTOP)
+        wait_for(flooded.exists, 60)
+        runner.run((root, ["sh", "-c", f"setsid env -i sh -c {shlex.quote(child)} & true"]))
+        wait_for(waits.exists)  # and from then on does nothing
+        watch.process.send_signal(signal.SIGCONT)
+        watch.wait_until_said(" began", run_id=root["CI_PIPELINE_ID"])
+        time.sleep(1)
+        go.write_text("go\n")
+        wait_for(told.exists)
+        watch.stop()
+    assert int(told.read_text()) == errno.EPERM
 
 
 def test_a_variable_that_is_long_hides_nothing(lab: Lab, programs: Programs, tmp_path: Path) -> None:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import os
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pytest
 
 from exporter.cli import missed
 from exporter.cli.missed import Missed
 from exporter.events import Environment, Event, ProcessKey
 from exporter.procfs import environment_of, started_ns
-
-if TYPE_CHECKING:
-    import pytest
 
 CALLS = 1000
 
@@ -38,3 +37,26 @@ def test_what_waits_to_be_told_is_bounded_and_nothing_of_it_is_left_out(
         waited.append(len(told) - before)
     assert waited == [3, 3, 1]
     assert len(decided) == 7
+    assert all(event.is_from_proc for event in (*decided, *told) if isinstance(event, Environment))
+
+
+OWN = ProcessKey(os.getpid(), started_ns(os.getpid()) or 0)
+
+
+@pytest.mark.parametrize(
+    ("root", "exec_id", "is_asked"),
+    [(OWN, 1, True), (OWN, 2, False), (ProcessKey(1, 7), 1, False)],
+    ids=["itself", "another-program-by-now", "what-made-it"],
+)
+def test_only_what_a_process_shows_by_itself_is_read(root: ProcessKey, exec_id: int, is_asked: bool) -> None:
+    proc = SimpleNamespace(
+        standing=3, agent=0, tgid=root.pid, born_ns=root.started_ns, program=1, exec_id=exec_id
+    )
+    scopes = SimpleNamespace(undecided=lambda: iter([(OWN, proc)]))
+    tracer: Any = SimpleNamespace(lost_environments=lambda: 1, scopes=scopes)
+    source: Any = SimpleNamespace(failed_environments=0)
+    decided, told = list[Environment](), list[Event]()
+    made = Missed(tracer, source, decided.append, source)
+    made.make_up()
+    made.tell(told.append)
+    assert ([event.process for event in decided], len(told)) == ([OWN] * is_asked, is_asked)
