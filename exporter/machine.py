@@ -91,7 +91,7 @@ class MachineWatch:
         """The job, where `program` is a root of any."""
         if program.exec_id == 0 and program.process in self._apart:
             return None
-        found = self._roots.identify(event.block, program.parent)
+        found = self._roots.identify(event, program.parent)
         return Discovered(SCOPE, found.step) if found else None
 
     def passed(self, event: Environment) -> None:

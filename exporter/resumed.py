@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
+from exporter.events import Environment
 from exporter.jobs.model import Job, TraceIds
 from exporter.kernel.registry import Registered, run_hash
 from exporter.procfs import environment_of
@@ -17,8 +18,8 @@ _INIT = 1
 """Adopts whoever's parent is gone."""
 
 
-Identify = Callable[[bytes, Program | None], Identified | None]
-"""Of a block of variables, and of what started the process that was executed with it."""
+Identify = Callable[[Environment, Program | None], Identified | None]
+"""By what a process was executed with, and what made it."""
 
 
 def resumed(
@@ -43,7 +44,7 @@ def resumed(
     workers = {program.process: above(program.parent_pid) for program in members if program.parent is None}
     environ: Mapping[str, str] = {}
     for program in sorted(members, key=lambda program: program.parent is not None):
-        found = identify(environment_of(program.process), workers.get(program.process))
+        found = identify(_environment(program, now_ns), workers.get(program.process))
         if found is not None and found.key == key:
             job, environ = replace(found.job, ids=ids), found.environ
             if program.parent is None:
@@ -53,3 +54,8 @@ def resumed(
     known = {process for process in started if process.pid != _INIT}
     summary = Summary(environ, rows_max=ROWS_MAX)
     return Watched(key, job, summary, known or None, standing.began_ns, now_ns, now_ns)
+
+
+def _environment(program: Program, now_ns: int) -> Environment:
+    block = environment_of(program.process)
+    return Environment(now_ns, program.process, program.exec_id, block, is_cut=False, is_from_proc=True)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from exporter.environments import names_one_of, variables
-from exporter.events import ProcessKey
+from exporter.events import Environment, ProcessKey
 from exporter.jobs.detect import MARKS, detect, families, is_blanked, recognise, step_of
 from exporter.jobs.model import Job
 from exporter.jobs.sources import read
@@ -35,19 +35,25 @@ class Roots:
         self._job_env = job_env
         self._telling = names_one_of([*MARKS, *([job_env] if job_env else [])])
 
-    def identify(self, block: bytes, worker: Program | None) -> Identified | None:
-        """The job of which who was executed with `block`, by `worker`, is a root; None: of none."""
-        if not self._telling.search(block):
+    def identify(self, event: Environment, worker: Program | None) -> Identified | None:
+        """The job of which who executed with that, made by `worker`, is a root; None: of none.
+
+        What isn't all there may say something else besides. And what was read from /proc, it may have written
+        there itself: it is vouched for by nobody.
+        """
+        if not self._telling.search(event.block):
             return None
-        environ = variables(block)
+        environ = variables(event.block)
         job_env = self._job_env if self._job_env and read(self._job_env, environ) else None
         provider = recognise(environ)
         if job_env is None and provider is None:
             return None
         job = _detect(environ, job_env, worker.process if worker else None)
-        if job.is_vouched and not (provider and _is_agent(worker, provider.agents)):
-            # Somebody else made it, as an engine makes a container, with variables of the author's.
-            job = replace(job, is_vouched=False)
+        # Where it wasn't its agent, somebody else made it, as an engine makes a container, with variables of
+        # the author's.
+        is_agents = provider is not None and _is_agent(worker, provider.agents)
+        is_vouched = job.is_vouched and is_agents and not event.is_cut and not event.is_from_proc
+        job = replace(job, is_vouched=is_vouched, is_partial=event.is_cut)
         key = JobKey(job.ids.job_span_id, run_hash(job.run_id))
         return Identified(key, job, environ, step_of(environ, job_env=job_env))
 

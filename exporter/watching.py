@@ -202,12 +202,15 @@ class JobWatch:
             self._pipeline.handle(Tampered(event.at_ns, *who, Tampering.MARKS, doubt, times))
 
     def _found(self, event: Environment, made_by: Program | None, began_ns: int) -> Discovered | None:
-        found = self._identify(event.block, made_by)
+        found = self._identify(event, made_by)
         if found is None:
             return None
         worker = made_by.process if made_by else None
         key, job, environ, step = found
         scope = self._scope_of.get(key)
+        overflow = self._governor.overflow()
+        if event.is_from_proc and overflow is not None and self._is_vouched(scope):
+            return Discovered(overflow)  # nobody vouches for it, and that job may more than others
         if scope in self._open:
             self._open[scope].join(worker, event.at_ns)
             return Discovered(scope, step)
@@ -226,6 +229,10 @@ class JobWatch:
             return self._turn_away()
         self._on_change(placed, None)
         return Discovered(scope, step)
+
+    def _is_vouched(self, scope: int | None) -> bool:
+        watched = None if scope is None else self._open.get(scope) or self._left.get(scope)
+        return watched is not None and watched.job.is_vouched
 
     def _turn_away(self) -> Discovered | None:
         """There is no room for its job."""

@@ -33,7 +33,7 @@ from exporter.cli.notices import (
 from exporter.cli.reporting import Reporting
 from exporter.cli.requests import Requests
 from exporter.cli.rereading import reread
-from exporter.cli.steps import Steps, as_a_whole
+from exporter.cli.steps import Steps
 from exporter.cli.takeover import Takeover
 from exporter.cli.viewing import Ticker, screen, shown
 from exporter.cli.watch_reporting import WatchReporting
@@ -284,10 +284,8 @@ class _Daemon:
         )
 
     def _handle(self, event: Event) -> None:
-        if isinstance(event, Environment):
-            if event.process.pid == os.getpid():
-                return  # from before an instance was adopted that had followed this process
-            event = as_a_whole(event)
+        if isinstance(event, Environment) and event.process.pid == os.getpid():
+            return  # from before an instance was adopted that had followed this process
         self._pipeline.handle(event)
         if isinstance(event, Found | Environment):
             self._tell_kernel(event)
@@ -307,7 +305,6 @@ class _Daemon:
         """Hold a root to its job's policy, or let go of what is none, before it is told."""
         if event.process.pid == os.getpid() or isinstance(self._jobs, MachineWatch):
             return  # of one job is what may be of any
-        event = as_a_whole(event)
         scope = self._jobs.decide(event, comes_again=comes_again)
         if scope is not None:
             self._steps.decide(event, scope)

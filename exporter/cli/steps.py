@@ -9,7 +9,7 @@ from exporter import wire
 from exporter.agents import KNOWN, Agent, agent_of, marks, number_of
 from exporter.events import HOST, Environment, ProcessKey
 from exporter.kernel.tracer import Tracer
-from exporter.procfs import environment_of, everyone
+from exporter.procfs import everyone
 
 _INIT = 1
 """Makes the host's own services, whoever else it has made."""
@@ -84,9 +84,3 @@ class Steps:
             self._tracer.scopes.adopt(event.process, event.exec_id, scope)
         elif event.standing >= wire.STANDING_MARKED and not event.is_cut and not event.is_from_proc:
             self._tracer.scopes.release(event.process, event.exec_id)
-
-
-def as_a_whole(event: Environment) -> Environment:
-    """Complete a cut environment from /proc, if the process is still there."""
-    block = environment_of(event.process) if event.is_cut else b""
-    return event._replace(block=block, is_cut=False) if block else event

@@ -39,6 +39,8 @@ class Who(NamedTuple):
     """Whether an agent that lets no author change them has told system and project."""
     is_recorded: bool = False
     """Whether only names are known, from a recording: what they leave open is then taken to fit."""
+    is_partial: bool = False
+    """Whether there may be more claims, which nobody could read."""
 
     @property
     def is_contradictory(self) -> bool:

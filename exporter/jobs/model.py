@@ -59,11 +59,14 @@ class Job:
     """What the environment claims of it, for each CI system whose marks are there; empty: it isn't known."""
     is_vouched: bool = False
     """Whether system and project were told by an agent that lets no author change them."""
+    is_partial: bool = False
+    """Whether there may be more that it says of itself, which nobody could read."""
 
     @property
     def who(self) -> Who:
         """What sections of a policy go by."""
-        return Who(self.claims or (Claim(None, None, self.pipeline, self.task),), self.is_vouched)
+        claims = self.claims or (Claim(None, None, self.pipeline, self.task),)
+        return Who(claims, self.is_vouched, is_partial=self.is_partial)
 
     @property
     def display_name(self) -> str:

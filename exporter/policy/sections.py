@@ -2,7 +2,7 @@
 
 What a section denies, and that it enforces, counts for every job that may be meant. What it allows counts
 for a job that is known to be meant: by more than a name that its author chooses, or where the file says
-`trust_names`. A job that contradicts itself isn't known to be anybody.
+`trust_names`. A job that contradicts itself isn't known to be anybody, nor is one that is known in part.
 """
 
 from __future__ import annotations
@@ -66,6 +66,9 @@ def remarks(policy: Policy) -> Iterator[Withheld]:
 
 
 def _for(policy: Policy, who: Who) -> list[Section]:
+    """Those that may be for it."""
+    if who.is_partial:
+        return list(policy.sections)
     return [
         section
         for section in policy.sections
@@ -82,9 +85,8 @@ def _counting(policy: Policy, section: Section, who: Who) -> tuple[Rule, ...]:
 def _doubt(policy: Policy, section: Section, who: Who) -> tuple[str, str] | None:
     """Why `who` isn't known to be one of those that `section` is for, and how to mend it; None: it is."""
     key = section.key
-    if who.is_contradictory:
-        systems = " and ".join(str(claim.provider) for claim in who.claims)
-        return f"the job has the marks of {systems}", "see that its environment has one system's alone"
+    if who.is_contradictory or who.is_partial:
+        return _doubt_of_all(who)
     if not key.fits(who.claims[0], unknown_fits=who.is_recorded):
         what = "which project, or what kind of branch, the job is of isn't known"
         return what, "name it: PROVIDER:PROJECT:PIPELINE/TASK"
@@ -96,6 +98,14 @@ def _doubt(policy: Policy, section: Section, who: Who) -> tuple[str, str] | None
         return None
     what = f"no agent of {key.provider} made the job's first process"
     return what, "let it be a step of its own, not a container's first process, or add `trust_names: true`"
+
+
+def _doubt_of_all(who: Who) -> tuple[str, str]:
+    if who.is_partial:
+        what = "not all that the job says of itself is known"
+        return what, "see that the environment of its first process is less than 256 KiB"
+    systems = " and ".join(str(claim.provider) for claim in who.claims)
+    return f"the job has the marks of {systems}", "see that its environment has one system's alone"
 
 
 def _allowing(section: Section) -> tuple[Rule, ...]:

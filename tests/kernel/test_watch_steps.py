@@ -208,6 +208,27 @@ def test_a_root_of_which_all_else_was_lost_is_not_let_go_of(
     assert int(told.read_text()) == errno.EPERM
 
 
+def test_what_cannot_be_read_as_a_whole_is_not_let_go_of_for_what_it_says_later(
+    lab: Lab, programs: Programs, tmp_path: Path
+) -> None:
+    told, act = tmp_path / "told", shlex.join(programs.act("connect", V4.evil, PORT))
+    long = {**{f"BEFORE{number}": "x" * 9_000 for number in range(40)}, **step("cut")}
+    later = f"sleep 2; {act}; echo $? > {told}.new; mv {told}.new {told}"
+    with (
+        Runner(lab.command([])) as runner,
+        watching(tmp_path, "--policy", policy(tmp_path, PEER_ALONE)) as watch,
+    ):
+        watch.process.send_signal(signal.SIGSTOP)
+        (pid,) = runner.start(
+            (long, ["sh", "-c", f"exec env -i PATH={PATH['PATH']} sh -c {shlex.quote(later)}"])
+        )
+        wait_for(lambda: b"BEFORE" not in Path(f"/proc/{pid}/environ").read_bytes())
+        watch.process.send_signal(signal.SIGCONT)
+        wait_for(told.exists)
+        watch.stop()
+    assert int(told.read_text()) == errno.EPERM
+
+
 def test_a_variable_that_is_long_hides_nothing(lab: Lab, programs: Programs, tmp_path: Path) -> None:
     denied = programs.act("connect", V4.evil, PORT)
     hidden = {"GITHUB_ENV": "x" * 60_000, **step("long")}

@@ -144,17 +144,17 @@ def test_a_root_of_which_nothing_else_was_told_begins_its_job(tmp_path: Path) ->
 
 def test_a_project_is_believed_of_a_job_that_its_agent_made_and_of_no_other(tmp_path: Path) -> None:
     """An engine makes the first process of a service container, with variables of the author's."""
-    told = environment("github")
+    told, ours = environment("github"), "Runner.Worker"
     with watched(tmp_path) as host:
         worker = host.starts(BARE, name="Runner.Worker")
-        host.starts(told, worker, exec_id=1)
+        host.starts(told, worker, exec_id=1, below=ours)
         engine = host.starts(BARE, name="containerd-shim-runc-v2")
-        host.starts({**told, "GITHUB_RUN_ID": "2"}, engine, exec_id=1)
-        host.starts({**environment("buildkite"), "BUILDKITE_JOB_ID": "3"}, worker, exec_id=1)
-        host.starts({**environment("gitlab"), "CI_JOB_ID": "4"}, worker, exec_id=1)
+        host.starts({**told, "GITHUB_RUN_ID": "2"}, engine, exec_id=1, below=ours)
+        host.starts({**environment("buildkite"), "BUILDKITE_JOB_ID": "3"}, worker, exec_id=1, below=ours)
+        host.starts({**environment("gitlab"), "CI_JOB_ID": "4"}, worker, exec_id=1, below=ours)
         imitation = host.starts(BARE, worker, name="Runner.Worker", exec_id=1)
-        host.starts({**told, "GITHUB_RUN_ID": "6"}, imitation, exec_id=1)
-        host.finds({**told, "GITHUB_RUN_ID": "5"}, worker)
+        host.starts({**told, "GITHUB_RUN_ID": "6"}, imitation, exec_id=1, below=ours)
+        host.finds({**told, "GITHUB_RUN_ID": "5"}, worker)  # by now it may say anything
         host.finds({**told, "GITHUB_RUN_ID": "7"})
         host.stops()
     assert [(job.provider, job.is_vouched) for job in host.began] == [
@@ -163,9 +163,57 @@ def test_a_project_is_believed_of_a_job_that_its_agent_made_and_of_no_other(tmp_
         ("buildkite", False),
         ("gitlab", False),
         ("github", False),
-        ("github", True),
+        ("github", False),
         ("github", False),
     ]
+
+
+@pytest.mark.parametrize("below", [None, "another", "gitlab-runner", "act_runner"])
+def test_no_name_makes_an_agent_of_what_the_kernel_takes_for_none(below: str | None, tmp_path: Path) -> None:
+    """As in a container, where a job chooses what its programs are called."""
+    with watched(tmp_path) as host:
+        name = "act_runner" if below == "act_runner" else "Runner.Worker"
+        host.starts(environment("github"), host.starts(BARE, name=name), exec_id=1, below=below)
+        host.stops()
+    assert [job.is_vouched for job in host.began] == [False]
+
+
+@pytest.mark.parametrize(("is_cut", "is_from_proc"), [(True, False), (False, True)])
+def test_what_may_say_something_else_is_vouched_for_by_nobody(
+    is_cut: bool, is_from_proc: bool, tmp_path: Path
+) -> None:
+    with watched(tmp_path) as host:
+        step = host.starts(BARE, host.starts(BARE, name="Runner.Worker"), exec_id=1)
+        standing = (STANDING_STEP, number_of(agent_named("Runner.Worker")))
+        told = Environment(host.now_ns, step, 2, block(environment("github")), is_cut, *standing)
+        host.happens(told._replace(is_from_proc=is_from_proc))
+        host.stops()
+    assert [(job.is_vouched, job.who.is_partial) for job in host.began] == [(False, is_cut)]
+
+
+class Governing(NoGovernor):
+    """There is a policy."""
+
+    def overflow(self) -> int:  # type: ignore[override]
+        return WITHOUT_ROOM
+
+
+def test_nobody_gets_into_a_job_that_is_vouched_for_by_what_proc_says(tmp_path: Path) -> None:
+    """It is of those without room, whom nobody is held stricter than; into other jobs it may."""
+    with watched(tmp_path) as host:
+        host.jobs._governor = Governing()
+        worker = host.starts(BARE, name="Runner.Worker")
+        scopes = []
+        for told, below in ((environment("github"), "Runner.Worker"), (gitlab(), None)):
+            host.starts(told, worker, exec_id=1, below=below)
+            late = Environment(host.now_ns, host.starts(BARE), 1, block(told), False, is_from_proc=True)
+            host.happens(late)
+            program = host.pipeline.table.of(late.process)
+            assert program
+            scopes.append(program.scope)
+        host.stops()
+    assert [job.is_vouched for job in host.began] == [True, False]
+    assert scopes == [WITHOUT_ROOM, WITHOUT_ROOM + 2]
 
 
 def test_what_a_step_does_says_which_step_whatever_its_programs_execute_with(tmp_path: Path) -> None:

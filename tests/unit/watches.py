@@ -8,6 +8,7 @@ from itertools import count
 from pathlib import Path
 
 from exporter.account import Account, Bookkeeping, KernelCounts
+from exporter.agents import agent_named, number_of
 from exporter.arguments import arguments_of
 from exporter.baseline.model import Baseline
 from exporter.config import ProcessSpans
@@ -31,6 +32,7 @@ from exporter.pipeline import Pipeline
 from exporter.summary import Summary
 from exporter.traced import Outlets
 from exporter.watching import JobWatch
+from exporter.wire import STANDING_STEP
 from tests.launch import JsonObject, spans_in
 from tests.unit.pipelines import NothingKnown
 from tests.unit.records import ACT
@@ -99,26 +101,41 @@ class Host:
         """A process that was there before the watch."""
         process = self._new()
         self.happens(Found(self._later(), process, parent.pid))
-        self.happens(Environment(self._later(), process, 0, block(environ), is_cut=False))
+        event = Environment(self._later(), process, 0, block(environ), is_cut=False, is_from_proc=True)
+        self.happens(event)
         return process
 
     def starts(
-        self, environ: Mapping[str, str], creator: ProcessKey = AGENT, name: str = "sh", exec_id: int = 0
+        self,
+        environ: Mapping[str, str],
+        creator: ProcessKey = AGENT,
+        name: str = "sh",
+        exec_id: int = 0,
+        below: str | None = None,
     ) -> ProcessKey:
-        """`creator`, in its `exec_id`th program, makes a process that executes with `environ`."""
+        """`creator`, in its `exec_id`th program, makes a process that executes with `environ`.
+
+        `below` is the agent whose step it is, as the kernel has it.
+        """
         process = self._new()
         self.happens(Forked(process.started_ns, process, creator, exec_id, creator.pid, HOST))
-        self.executes(process, environ, creator, name)
+        self.executes(process, environ, creator, name, below)
         return process
 
     def executes(
-        self, process: ProcessKey, environ: Mapping[str, str], creator: ProcessKey = AGENT, name: str = "sh"
+        self,
+        process: ProcessKey,
+        environ: Mapping[str, str],
+        creator: ProcessKey = AGENT,
+        name: str = "sh",
+        below: str | None = None,
     ) -> None:
         arguments = arguments_of([name])
         self.happens(
             Execed(self._later(), process, 1, creator.pid, HOST, f"/bin/{name}", arguments, False, "")
         )
-        self.happens(Environment(self._later(), process, 1, block(environ), is_cut=False))
+        standing = (STANDING_STEP, number_of(agent_named(below))) if below else ()
+        self.happens(Environment(self._later(), process, 1, block(environ), False, *standing))
 
     def connects(self, process: ProcessKey, exec_id: int = 1) -> Acted:
         """To 192.0.2.7:443; it stays open."""

@@ -251,12 +251,20 @@ jobs:
             "*",
             "the job has the marks of github and gitlab",
         ),
+        (github()._replace(is_partial=True), "*", "not all that the job says of itself is known"),
     ],
 )
 def test_why_a_section_does_not_count_for_a_job_is_told(who: Who, key: str, why: str) -> None:
     (found,) = [each for each in withheld(KEYED, who) if each.section.key.text == key]
     assert found.why.startswith(why)
     assert [rule.effect.value for rule in found.rules] == ["allow"]
+
+
+@pytest.mark.parametrize("of", [KEYED, BY_NAME, BELIEVED])
+def test_who_is_known_in_part_is_held_to_the_strictest_that_there_is(of: Policy) -> None:
+    """Whatever it says, also where names are trusted: what wasn't read may say something else besides."""
+    for who in (github(), named("release", "build"), named(None, None)):
+        assert effective(of, who._replace(is_partial=True)) == strictest(of)
 
 
 def test_nothing_is_withheld_from_whom_sections_are_for() -> None:
