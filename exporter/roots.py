@@ -6,15 +6,18 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
+from exporter.agents import system_of
 from exporter.environments import names_one_of, variables
 from exporter.events import Environment, ProcessKey
-from exporter.jobs.detect import MARKS, detect, families, is_blanked, recognise, step_of
+from exporter.jobs.detect import FAMILIES, MARKS, detect, families, is_blanked, recognise, step_of
 from exporter.jobs.model import Job
+from exporter.jobs.providers import Provider
 from exporter.jobs.sources import read
 from exporter.kernel.registry import run_hash
 from exporter.programs import Program
 from exporter.tampering import BLANKED, CONTRADICTING
 from exporter.watched import JobKey
+from exporter.wire import STANDING_MARKED_STEP, STANDING_STEP
 
 
 class Identified(NamedTuple):
@@ -51,7 +54,7 @@ class Roots:
         job = _detect(environ, job_env, worker.process if worker else None)
         # Where it wasn't its agent, somebody else made it, as an engine makes a container, with variables of
         # the author's.
-        is_agents = provider is not None and _is_agent(worker, provider.agents)
+        is_agents = provider is not None and _is_step_of(event, worker, provider)
         is_vouched = job.is_vouched and is_agents and not event.is_cut and not event.is_from_proc
         job = replace(job, is_vouched=is_vouched, is_partial=event.is_cut)
         key = JobKey(job.ids.job_span_id, run_hash(job.run_id))
@@ -76,6 +79,17 @@ def _detect(environ: Mapping[str, str], job_env: str | None, worker: ProcessKey 
     if worker is None:
         return detect(environ, job_env=job_env)
     return detect(environ, job_env=job_env, new_run_id=lambda: f"{worker.pid}.{worker.started_ns}")
+
+
+def _is_step_of(event: Environment, worker: Program | None, provider: Provider) -> bool:
+    """Whether an agent of `provider` made it: for the kernel, and by its executable.
+
+    A name alone is anybody's choice, as in a container; and what agents of one kind have made isn't all of
+    one system.
+    """
+    is_step = event.standing in (STANDING_STEP, STANDING_MARKED_STEP)
+    is_ones = system_of(event.agent) == FAMILIES.get(provider.name, provider.name)
+    return is_step and is_ones and _is_agent(worker, provider.agents)
 
 
 def _is_agent(worker: Program | None, agents: Collection[str]) -> bool:
