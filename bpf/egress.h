@@ -498,13 +498,15 @@ struct unit_key {
 struct job_value {
 	u64 trace_high;
 	u64 trace_low;
-	u64 span;		    /* the job's */
-	u64 run_hash;		    /* the first 8 bytes of its run id's SHA-256 */
-	u64 identity;		    /* the span that it has by what it is; with run_hash, the job */
-	u64 parent;		    /* the span above the job's; 0: there is none */
-	u64 below;		    /* what ids below its span are derived from; 0: from its own */
-	u64 began_ns;		    /* CLOCK_BOOTTIME, like told_ns */
-	u64 told_ns;		    /* when its span was; 0: it wasn't yet */
+	u64 span;     /* the job's */
+	u64 run_hash; /* the first 8 bytes of its run id's SHA-256 */
+	u64 identity; /* the span that it has by what it is; with run_hash, the job */
+	u64 parent;   /* the span above the job's; 0: there is none */
+	u64 below;    /* what ids below its span are derived from; 0: from its own */
+	u64 began_ns; /* CLOCK_BOOTTIME, like told_ns */
+	u64 told_ns;  /* when its span was; 0: it wasn't yet */
+	u64 who_high; /* 128 bits of whom it was taken for; 0: for nobody for sure */
+	u64 who_low;
 	u32 rules;		    /* of the policy, as its file has them */
 	u32 requested;		    /* the mode that was asked for: enum job_mode */
 	u32 switched;		    /* that which somebody chose since; it goes before */

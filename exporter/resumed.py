@@ -32,21 +32,23 @@ def resumed(
     """The job that the other one told of as `told`, of which `members` run; `above` knows programs by pid.
 
     In the same trace and with the same span as there. Where all are gone that it shows by, only its names and
-    its run are known; whoever has another job's variables by now is none of those.
+    its run are known; whoever has another job's variables by now is none of those. Its policy goes by whom it
+    was taken for there, and not by what a process has in its environment by now.
     """
     standing = told.standing
     ids = TraceIds(
         told.trace_id, told.span_id, standing.parent_id or None, derive_from=standing.below or None
     )
     run_id = told.run_id if run_hash(told.run_id) == standing.run_hash else ""  # else it is longer
-    job = Job("", run_id, ids, told.pipeline or None, told.task or None)
+    names = (told.pipeline or None, told.task or None)
+    job = Job("", run_id, ids, *names, is_partial=standing.who == 0)
     key = JobKey(standing.identity, standing.run_hash)
     workers = {program.process: above(program.parent_pid) for program in members if program.parent is None}
     environ: Mapping[str, str] = {}
     for program in sorted(members, key=lambda program: program.parent is not None):
         found = identify(_environment(program, now_ns), workers.get(program.process))
         if found is not None and found.key == key:
-            job, environ = replace(found.job, ids=ids), found.environ
+            job, environ = replace(_as_told(found.job, job, standing.who), ids=ids), found.environ
             if program.parent is None:
                 program.attribution = "environment"
             break
@@ -54,6 +56,16 @@ def resumed(
     known = {process for process in started if process.pid != _INIT}
     summary = Summary(environ, rows_max=ROWS_MAX)
     return Watched(key, job, summary, known or None, standing.began_ns, now_ns, now_ns)
+
+
+def _as_told(found: Job, told: Job, who: int) -> Job:
+    """`found`, if it is still who it was taken for; else its policy goes by what `told` says alone."""
+    for job in (found, replace(found, is_vouched=True)):
+        if who and job.who.digest == who:
+            return job
+    return replace(
+        found, pipeline=told.pipeline, task=told.task, claims=told.claims, is_partial=told.is_partial
+    )
 
 
 def _environment(program: Program, now_ns: int) -> Environment:

@@ -362,4 +362,4 @@ class JobWatch:
 def _standing(watched: Watched, told_ns: int = 0) -> Standing:
     key, ids = watched.key, watched.job.ids
     places = (ids.parent_span_id or 0, ids.derive_from or 0)
-    return Standing(key.run_hash, key.job_span_id, *places, watched.began_ns, told_ns)
+    return Standing(key.run_hash, key.job_span_id, *places, watched.began_ns, told_ns, watched.job.who.digest)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from typing import NamedTuple
 
-LAYOUT = 0x9BDE5732
+LAYOUT = 0xBF842373
 """Edition of the layout; every record and every pinned instance carries it."""
 
 ARGUMENTS_PIECE = 4096
@@ -670,7 +670,7 @@ UNIT_KEY = struct.Struct("<64s")
 
 
 class JobValue(NamedTuple):
-    """`struct job_value`, 728 bytes."""
+    """`struct job_value`, 744 bytes."""
 
     trace_high: int
     trace_low: int
@@ -681,6 +681,8 @@ class JobValue(NamedTuple):
     below: int
     began_ns: int
     told_ns: int
+    who_high: int
+    who_low: int
     rules: int
     requested: int
     switched: int
@@ -690,7 +692,7 @@ class JobValue(NamedTuple):
     run: bytes
 
 
-JOB_VALUE = struct.Struct("<QQQQQQQQQIIII256s256s128s")
+JOB_VALUE = struct.Struct("<QQQQQQQQQQQIIII256s256s128s")
 
 
 class ProcValue(NamedTuple):
@@ -1110,7 +1112,7 @@ OFFSETS = {
     "late_key": (24, {"network": 0, "address": 8}),
     "unit_key": (64, {"name": 0}),
     "job_value": (
-        728,
+        744,
         {
             "trace_high": 0,
             "trace_low": 8,
@@ -1121,13 +1123,15 @@ OFFSETS = {
             "below": 48,
             "began_ns": 56,
             "told_ns": 64,
-            "rules": 72,
-            "requested": 76,
-            "switched": 80,
-            "switched_by": 84,
-            "pipeline": 88,
-            "task": 344,
-            "run": 600,
+            "who_high": 72,
+            "who_low": 80,
+            "rules": 88,
+            "requested": 92,
+            "switched": 96,
+            "switched_by": 100,
+            "pipeline": 104,
+            "task": 360,
+            "run": 616,
         },
     ),
     "proc_value": (

@@ -7,6 +7,7 @@ the agent made, and for no others: a service container of GitHub's gets its vari
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
@@ -46,6 +47,14 @@ class Who(NamedTuple):
     def is_contradictory(self) -> bool:
         """Whether several CI systems claim it, so that one of them is forged."""
         return len(self.claims) > 1
+
+    @property
+    def digest(self) -> int:
+        """128 bits by which it is known again; 0 where it isn't known for sure who it is."""
+        if self.is_contradictory or self.is_partial:
+            return 0
+        text = repr((*map(tuple, self.claims), self.is_vouched))
+        return int.from_bytes(hashlib.sha256(text.encode(errors="replace")).digest()[:16])
 
 
 def named(pipeline: str | None, task: str | None) -> Who:

@@ -49,6 +49,8 @@ class Standing(NamedTuple):
     """Since boot, like `told_ns`."""
     told_ns: int = 0
     """When its span was told: then it was over, and left something behind. 0: not yet."""
+    who: int = 0
+    """Whom its policy took it for (Who.digest)."""
 
 
 @dataclass(frozen=True)
@@ -149,14 +151,17 @@ class Registry:
 
 def _encoded(job: Registered) -> bytes:
     ids = (job.trace_id >> 64, job.trace_id & _LOW, job.span_id)
+    *places, who = job.standing
     modes = (job.rules, job.requested, job.switched, job.switched_by)
     return wire.JOB_VALUE.pack(
-        *ids, *job.standing, *modes, _room(job.pipeline), _room(job.task), _room(job.run_id, wire.RUN_ID_ROOM)
+        *(*ids, *places, who >> 64, who & _LOW, *modes),
+        *(_room(job.pipeline), _room(job.task), _room(job.run_id, wire.RUN_ID_ROOM)),
     )
 
 
 def _decoded(value: bytes) -> Registered:
     told = wire.JobValue._make(wire.JOB_VALUE.unpack(value))
+    places = (told.run_hash, told.identity, told.parent, told.below, told.began_ns, told.told_ns)
     return Registered(
         _text(told.pipeline),
         _text(told.task),
@@ -167,7 +172,7 @@ def _decoded(value: bytes) -> Registered:
         JobMode(told.switched),
         told.switched_by,
         _text(told.run),
-        Standing(told.run_hash, told.identity, told.parent, told.below, told.began_ns, told.told_ns),
+        Standing(*places, told.who_high << 64 | told.who_low),
     )
 
 

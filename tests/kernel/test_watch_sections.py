@@ -13,6 +13,8 @@ import pytest
 from tests.unit.jobs.documented import environment as documented
 
 from .lab import V4
+from .steered import own_host
+from .test_adopt import Watches, kill
 from .test_watch_policy import EVIL, PATH, PEER, Steps, known, policy, run_id, steps
 from .watching import Runner, watching
 
@@ -44,14 +46,14 @@ class Agents:
     def __init__(self, folder: Path, steps: Steps, runner: Runner) -> None:
         self._folder, self._steps, self._runner = folder, steps, runner
 
-    def start(self, name: str, environ: Mapping[str, str], words: str) -> str:
-        """Have one called `name` make a job that does `words` when told to; what to tell."""
+    def start(self, name: str, environ: Mapping[str, str], *rounds: str) -> str:
+        """Have one called `name` make a job that does each of `rounds` when told to; what to tell."""
         agent = self._folder / name
         if not agent.exists():
             shutil.copy(Path("/bin/sh").resolve(), agent)
         step = f"step-{environ['GITHUB_RUN_ID']}"
         exports = "; ".join(f"export {key}={shlex.quote(value)}" for key, value in environ.items())
-        script = shlex.quote(self._steps.script(step, words))
+        script = shlex.quote(self._steps.script(step, *rounds))
         self._runner.start((PATH, [str(agent), "-c", f"{exports}; sh -c {script}; true"]))
         return step
 
@@ -80,3 +82,25 @@ def test_the_section_of_a_project_is_for_jobs_that_its_agent_makes_and_for_no_ot
     assert watch.has_said(
         f"{file}:6:3: what `release/*` allows doesn't count: a job's author chooses this name"
     )
+
+
+def test_what_a_project_may_it_may_under_the_next_watch_if_that_takes_over(
+    steps: Steps, runner: Runner, tmp_path: Path
+) -> None:
+    """One that starts anew has but /proc to go by, which the job may have written."""
+    agents, run, act = Agents(tmp_path, steps, runner), run_id("next"), steps.act(V4.peer)
+    with own_host() as host:
+        watches = Watches(host, tmp_path, "--policy", str(policy(tmp_path, OURS)))
+        with watches.watching() as first:
+            step = agents.start("Runner.Worker", github(run), act, act, act)
+            known(first, run)
+            assert steps.go(step) == "ok\n"
+            kill(first)
+        with watches.watching("--adopt") as second:
+            second.wait_until_said("goes on", run_id=run)
+            assert steps.go(step, 1) == "ok\n"
+            second.stop()
+        with watches.watching() as third:
+            known(third, run)
+            assert steps.go(step, 2) == "EPERM\n"
+            third.stop()
