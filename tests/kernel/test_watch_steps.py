@@ -242,7 +242,7 @@ def test_a_variable_that_is_long_hides_nothing(lab: Lab, programs: Programs, tmp
 
 
 def test_what_no_agent_made_and_says_what_is_not_so_stays_held(lab: Lab, tmp_path: Path) -> None:
-    """What is of no job, and looked like it, is let go of."""
+    """What is of no job, and looked like it, is let go of: so has Jenkins' own agent in a container."""
     code = f"import socket, sys, time; time.sleep(1); sys.exit(socket.socket().connect_ex({(V4.evil, PORT)}))"
     later = [sys.executable, "-S", "-E", "-c", code]
     with (
