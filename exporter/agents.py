@@ -54,6 +54,8 @@ KNOWN: Mapping[Agent, str] = {
     _unit("jenkins-agent.service"): "jenkins",
 }
 """As they install themselves, with the CI system whose variables their steps have (jobs.detect.FAMILIES)."""
+PROGRAMS = frozenset(agent.name.decode() for agent in KNOWN if agent.kind == wire.AGENT_PROGRAM)
+"""The executables among them."""
 _NUMBERED = ("", *sorted(set(KNOWN.values())))
 
 

@@ -6,18 +6,22 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
-from exporter.agents import system_of
+from exporter.agents import PROGRAMS, system_of
 from exporter.environments import names_one_of, variables
 from exporter.events import Environment, ProcessKey
 from exporter.jobs.detect import FAMILIES, MARKS, detect, families, is_blanked, recognise, step_of
 from exporter.jobs.model import Job
-from exporter.jobs.providers import Provider
+from exporter.jobs.providers import PROVIDERS, Provider
 from exporter.jobs.sources import read
 from exporter.kernel.registry import run_hash
 from exporter.programs import Program
 from exporter.tampering import BLANKED, CONTRADICTING
 from exporter.watched import JobKey
 from exporter.wire import STANDING_MARKED_STEP, STANDING_STEP
+
+_STEPS = (STANDING_STEP, STANDING_MARKED_STEP)
+_VOUCHING = {provider.name for provider in PROVIDERS if provider.agents}
+"""Systems whose agents do."""
 
 
 class Identified(NamedTuple):
@@ -60,6 +64,14 @@ class Roots:
         key = JobKey(job.ids.job_span_id, run_hash(job.run_id))
         return Identified(key, job, environ, step_of(environ, job_env=job_env))
 
+    def awaits_worker(self, event: Environment, worker: Program) -> bool:
+        """Whether it may turn out that `worker` is an agent that vouches for it.
+
+        For the kernel one made it, and what is known of `worker` may be from before it became that.
+        """
+        is_step = event.standing in _STEPS and system_of(event.agent) in _VOUCHING
+        return is_step and worker.name not in PROGRAMS
+
     def doubt(self, block: bytes, system: str | None) -> int:
         """What `block` has that no agent gives its steps (tampering.MARKS); 0: nothing.
 
@@ -87,7 +99,7 @@ def _is_step_of(event: Environment, worker: Program | None, provider: Provider) 
     A name alone is anybody's choice, as in a container; and what agents of one kind have made isn't all of
     one system.
     """
-    is_step = event.standing in (STANDING_STEP, STANDING_MARKED_STEP)
+    is_step = event.standing in _STEPS
     is_ones = system_of(event.agent) == FAMILIES.get(provider.name, provider.name)
     return is_step and is_ones and _is_agent(worker, provider.agents)
 

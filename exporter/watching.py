@@ -159,10 +159,11 @@ class JobWatch:
         """The scope of which who executed with that is a root, HOST for none; None: it isn't known yet.
 
         Before anything else is taken in that waits: what came with the process isn't needed for it, if its
-        worker is known. Where `event` comes again in its turn, the same is said of it then.
+        worker is known, and as what it is by now. Where `event` comes again in its turn, the same is said of
+        it then.
         """
         worker = self._pipeline.table.of(event.parent) if event.parent else None
-        if comes_again and worker is None:
+        if comes_again and (worker is None or self._roots.awaits_worker(event, worker)):
             return None
         decided = self._decision(event, worker, event.at_ns)
         if comes_again:

@@ -12,13 +12,15 @@ import pytest
 
 from tests.unit.jobs.documented import environment as documented
 
-from .lab import V4
+from .containers import container
+from .lab import PORT, V4
 from .steered import own_host
 from .test_adopt import Watches, kill
 from .test_watch_policy import EVIL, PATH, PEER, Steps, known, policy, run_id, steps
 from .watching import Runner, watching
 
 if TYPE_CHECKING:
+    from .conftest import Programs
     from .lab import Lab
 
 pytestmark = [pytest.mark.kernel, pytest.mark.alone]  # strangers' steps are held until they are known, too
@@ -40,6 +42,11 @@ def github(run: str, **more: str) -> dict[str, str]:
     return {**documented("github"), **named, "GITHUB_RUN_ID": run, **more}
 
 
+def exports(environ: Mapping[str, str]) -> str:
+    """Words that give these to what follows."""
+    return "; ".join(f"export {key}={shlex.quote(value)}" for key, value in environ.items())
+
+
 class Agents:
     """Programs without a job's variables that make first processes of jobs; each is a shell."""
 
@@ -52,9 +59,8 @@ class Agents:
         if not agent.exists():
             shutil.copy(Path("/bin/sh").resolve(), agent)
         step = f"step-{environ['GITHUB_RUN_ID']}"
-        exports = "; ".join(f"export {key}={shlex.quote(value)}" for key, value in environ.items())
         script = shlex.quote(self._steps.script(step, *rounds))
-        self._runner.start((PATH, [str(agent), "-c", f"{exports}; sh -c {script}; true"]))
+        self._runner.start((PATH, [str(agent), "-c", f"{exports(environ)}; sh -c {script}; true"]))
         return step
 
 
@@ -82,6 +88,30 @@ def test_the_section_of_a_project_is_for_jobs_that_its_agent_makes_and_for_no_ot
     assert watch.has_said(
         f"{file}:6:3: what `release/*` allows doesn't count: a job's author chooses this name"
     )
+
+
+def test_who_is_called_like_an_agent_in_a_container_vouches_for_nobody(
+    lab: Lab, programs: Programs, runner: Runner, tmp_path: Path
+) -> None:
+    run, turn, agent = run_id("contained"), tmp_path / "turn", tmp_path / "agents" / "Runner.Worker"
+    for folder in (turn, agent.parent):
+        folder.mkdir()
+    shutil.copy(Path("/bin/sh").resolve(), agent)
+    waits = (
+        f"until test -e {turn}/go; do sleep 0.02; done; {shlex.join(programs.act('connect', V4.peer, PORT))}"
+    )
+    command = [str(agent), "-c", f"{exports(github(run))}; sh -c {shlex.quote(f'{waits}; true')}; true"]
+    shown = [programs.directory, turn, agent.parent]
+    with (
+        container(command, tmp_path / "bundle", network=lab.build.path, shown=shown) as made,
+        watching(tmp_path, "--policy", str(policy(tmp_path, OURS)), "--host-enforce") as watch,
+    ):
+        runner.start((PATH, made.command))
+        known(watch, run)
+        (turn / "go").touch()
+        watch.wait_for(lambda: bool(watch.egress(run)))
+        seen = watch.stop()
+    assert [span["egress.verdict"] for span in seen.egress(run)] == ["deny"]
 
 
 def test_what_a_project_may_it_may_under_the_next_watch_if_that_takes_over(

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.agents import agent_named, number_of
-from exporter.events import Environment, ProcessKey
+from exporter.events import HOST, Environment, Forked, ProcessKey
 from exporter.jobs.detect import detect
 from exporter.kernel.registry import Registered, Standing, run_hash
 from exporter.programs import Image
@@ -166,6 +166,21 @@ def test_a_project_is_believed_of_a_job_that_its_agent_made_and_of_no_other(tmp_
         ("github", False),
         ("github", False),
     ]
+
+
+def test_what_an_agent_makes_at_once_waits_until_that_is_known_as_one(tmp_path: Path) -> None:
+    """It has been forked, and that it executed something since is still to be told."""
+    with watched(tmp_path) as host:
+        agent = ProcessKey(999, host.now_ns)
+        host.happens(Forked(host.now_ns, agent, AGENT, 0, AGENT.pid, HOST))
+        standing = (STANDING_STEP, number_of(agent_named("Runner.Worker")))
+        root = ProcessKey(1000, host.now_ns + 1000)
+        told = Environment(root.started_ns + 2000, root, 1, block(environment("github")), False, *standing)
+        assert host.jobs.decide(told._replace(parent=agent)) is None
+        host.executes(agent, BARE, name="Runner.Worker")
+        assert host.jobs.decide(told._replace(parent=agent)) == WITHOUT_ROOM + 1
+        host.stops()
+    assert [job.is_vouched for job in host.began] == [True]
 
 
 @pytest.mark.parametrize("below", [None, "another", "gitlab-runner", "act_runner"])
