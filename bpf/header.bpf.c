@@ -21,6 +21,8 @@
 #define ROUTE_OLD 0
 #define ROUTE_MOBILE 2
 #define ROUTE_SEGMENTS 4
+#define ROUTED 1
+#define ROUTED_TO_ITS_END 2 /* where it is sent: no hop is left */
 
 /* Of one packet, read once. */
 struct packet {
@@ -29,7 +31,7 @@ struct packet {
 	u32 payload_at;
 	u16 port;
 	u8 protocol;
-	u8 is_routed;
+	u8 is_routed;	/* 0, ROUTED, or ROUTED_TO_ITS_END */
 	u8 is_fragment; /* not the first, so no port stands in it */
 };
 
@@ -129,7 +131,8 @@ static inline void read_route(struct __sk_buff *skb, u32 at, const u8 *start, st
 		last = at + start[1] * 8 - 8;
 	else if (start[2] != ROUTE_MOBILE && start[2] != ROUTE_SEGMENTS)
 		return;
-	packet->is_routed = !bpf_skb_load_bytes(skb, last, packet->final.bytes, 16);
+	if (!bpf_skb_load_bytes(skb, last, packet->final.bytes, 16))
+		packet->is_routed = start[3] ? ROUTED : ROUTED_TO_ITS_END;
 }
 
 /* Where a header is cut off, the one before has named its protocol. */

@@ -300,7 +300,7 @@ static inline int act_by_packet(struct __sk_buff *skb, struct bpf_sock *sk, stru
 
 	if (has_connections(sk->type) && (!skb->cb[0] || is_denied))
 		note_route(sk, packet, is_denied ? VERDICT_DENY : VERDICT_ALLOW);
-	if (!skb->cb[0] && packet->is_routed && is_told_here(sk)) {
+	if (!skb->cb[0] && packet->is_routed == ROUTED && is_told_here(sk)) {
 		skb->cb[0] = 1;
 		skb->cb[1] = is_denied;
 		packets.call(skb, 0);
