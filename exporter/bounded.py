@@ -75,7 +75,10 @@ class Readers:
         self._impatient_until_s = 0.0
 
     def beginning_of(self, path: Path, most_bytes: int) -> bytes:
-        """The same, in time. Raises OSError, also when as many are stuck as there can be."""
+        """Read the file's beginning as the function of that name does, but give up in time.
+
+        Raises OSError, also when as many readers are stuck as there can be.
+        """
         reader = next((each for each in self._all if each.is_idle), None) or self._further()
         if reader is None:
             raise OSError(errno.EBUSY, os.strerror(errno.EBUSY), str(path))

@@ -66,8 +66,8 @@ class Missed:
     def make_up(self) -> None:
         """Read the environments that got lost from /proc, of what is still there: a job may be among them.
 
-        The youngest first, for a while; the rest with the next calls. What something else shows by is left
-        out, gone or not: by what it was made by nobody is let go of, nor taken for a job's.
+        The youngest first, for a while; the rest with the next calls. A process is read only where its job
+        shows by its own variables: those of a descendant say nothing of the root that made it.
         """
         lost = self._tracer.lost_environments() + self._source.failed_environments
         if lost > self._environments and time.monotonic() >= self._look_s:

@@ -60,7 +60,7 @@ class Job:
     is_vouched: bool = False
     """Whether system and project were told by an agent that lets no author change them."""
     is_partial: bool = False
-    """Whether there may be more that it says of itself, which nobody could read."""
+    """Whether its environment was read in part, so that the rest may say something else of it."""
 
     @property
     def who(self) -> Who:
