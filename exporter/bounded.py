@@ -11,7 +11,6 @@ import errno
 import os
 import time
 from concurrent.futures import Future
-from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from queue import SimpleQueue
@@ -21,7 +20,7 @@ PATIENCE_S, IMPATIENCE_S = 0.25, 0.01
 """How long a read may take; the second holds for a while after one that took longer."""
 _WHILE_S = 10 * PATIENCE_S
 """So who gets stuck again and again costs a tenth of the time, no more."""
-READERS_MAX = 8
+READERS_MAX = 4
 _PIECE_BYTES = 1 << 16
 
 
@@ -67,19 +66,22 @@ class _Reader:
 
 
 class Readers:
-    """One as long as none is stuck, up to READERS_MAX; one thread may use it."""
+    """READERS_MAX of them, so that some may be stuck; one thread may use them."""
 
     def __init__(self) -> None:
-        """The first one is there. Raises RuntimeError when there is no room for a thread."""
-        self._all = [_Reader()]
+        """All are made here: later a job may have taken all threads that there can be.
+
+        Raises RuntimeError when there is no room for them.
+        """
+        self._all = [_Reader() for _ in range(READERS_MAX)]
         self._impatient_until_s = 0.0
 
     def beginning_of(self, path: Path, most_bytes: int) -> bytes:
         """Read the file's beginning as the function of that name does, but give up in time.
 
-        Raises OSError, also when as many readers are stuck as there can be.
+        Raises OSError, also when all readers are stuck.
         """
-        reader = next((each for each in self._all if each.is_idle), None) or self._further()
+        reader = next((each for each in self._all if each.is_idle), None)
         if reader is None:
             raise OSError(errno.EBUSY, os.strerror(errno.EBUSY), str(path))
         is_patient = time.monotonic() >= self._impatient_until_s
@@ -88,13 +90,6 @@ class Readers:
         except TimeoutError:
             self._impatient_until_s = time.monotonic() + _WHILE_S
             raise
-
-    def _further(self) -> _Reader | None:
-        if len(self._all) < READERS_MAX:
-            with suppress(RuntimeError):  # a job may have taken all threads that there can be
-                self._all.append(_Reader())
-                return self._all[-1]
-        return None
 
 
 @cache
