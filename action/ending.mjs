@@ -1,6 +1,7 @@
 // The end of the tracing: stop it, show what it said, and judge how it ended.
 
-import { existsSync, writeFileSync } from 'node:fs';
+import { createHmac } from 'node:crypto';
+import { writeFileSync } from 'node:fs';
 
 import { hasArtifacts, upload } from './artifact.mjs';
 import { contents } from './contents.mjs';
@@ -17,7 +18,7 @@ const LOST = 92;
  * step did. Throws Refusal when it doesn't end.
  */
 export async function endTracing(folder, watch, token) {
-  if (existsSync(places(folder).told) && startOf(watch.pid) !== watch.started) {
+  if (startOf(watch.pid) !== watch.started && isTold(places(folder).told, token)) {
     say('ci-egress: an earlier step ended the tracing, and told all');
     return undefined;
   }
@@ -27,7 +28,7 @@ export async function endTracing(folder, watch, token) {
   said.filter(({ event }) => event !== undefined).slice(0, ANNOTATIONS_MAX).forEach(annotateAct);
   const link = watch.artifact ? await keepReport(places(folder).report, watch.artifact) : '';
   if (watch.hasSummary) summarise(folder, link);
-  noteTold(places(folder).told);
+  noteTold(places(folder).told, token);
   return { status, wasRunning, said };
 }
 
@@ -45,12 +46,25 @@ export function judge({ status, wasRunning, said }) {
 }
 
 // Where a step has put something else there, or emptied the folder, post tells it all again.
-function noteTold(path) {
+function noteTold(path, token) {
   try {
-    writeFileSync(path, '', { flag: 'wx' });
+    writeFileSync(path, proofOf(token), { flag: 'wx' });
   } catch (error) {
     annotate('warning', 'ci-egress', `${path} can't be written: ${error.message}`);
   }
+}
+
+function isTold(path, token) {
+  try {
+    return contents(path).toString() === proofOf(token);
+  } catch {
+    return false;
+  }
+}
+
+// That whoever wrote it has the token: else a step could end the tracing some other way, and say that all was told.
+function proofOf(token) {
+  return createHmac('sha256', token).update('told').digest('hex');
 }
 
 function shown({ level, message, detail = '' }) {

@@ -7,9 +7,10 @@ import { join } from 'node:path';
 import { artifactName } from './artifact.mjs';
 import { provideCiEgress } from './install.mjs';
 import { places, watchEnvironment, watchOptions } from './options.mjs';
+import { readOnce } from './once.mjs';
 import { handedOn, requireRoot, runAsRoot } from './root.mjs';
 import { start, traceOf } from './watch.mjs';
-import { Refusal, fail, input, isTrue, mask, say, saveState, setOutput, showFolded } from './workflow.mjs';
+import { Refusal, fail, filesOfState, input, isTrue, mask, say, saveState, setOutput, showFolded } from './workflow.mjs';
 
 async function main() {
   if (process.platform !== 'linux') {
@@ -23,7 +24,7 @@ async function main() {
   const ciEgress = provideCiEgress();
   diagnose(ciEgress);
   makeFolder(folder);
-  handOver(token);
+  await handOver(token);
   saveState('folder', folder); // from here on there is something to end, even if this is cancelled
   const watch = await start(folder, [ciEgress, 'watch', ...options], handedOn(watchEnvironment()), token);
   keep(folder, { ...watch, ...kept });
@@ -39,9 +40,10 @@ function diagnose(ciEgress) {
 }
 
 // Who has the token ends the tracing, all others tamper with it. The runner alone keeps it, in its memory: for post, and
-// for a step that the workflow gives it to. It is in no file, and in no step's environment.
-function handOver(token) {
+// for a step that the workflow gives it to. When it has read it, it is in no file, and it is in no step's environment.
+async function handOver(token) {
   mask(token); // also in logs of the runner's that say what it was handed
+  await readOnce(filesOfState());
   saveState('token', token);
   setOutput('token', token);
 }

@@ -39,6 +39,11 @@ export function setOutput(name, value) {
   appendTo('GITHUB_OUTPUT', name, value);
 }
 
+/** Where the runner reads what both were given. */
+export function filesOfState() {
+  return ['GITHUB_STATE', 'GITHUB_OUTPUT'].map(environmentFile);
+}
+
 /** Add to the summary of this step. */
 export function addToSummary(text) {
   appendFileSync(environmentFile('GITHUB_STEP_SUMMARY'), text);

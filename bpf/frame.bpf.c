@@ -13,7 +13,9 @@
 #define SOL_XDP 283
 #define XDP_TX_RING 3
 #define IP_FREEBIND 15
+#define IP_TRANSPARENT 19
 #define IPV6_FREEBIND 78
+#define IPV6_TRANSPARENT 75
 
 /*
  * A frame leaves in the context of who sends it. One that came in by an interface before may still
@@ -37,16 +39,21 @@ int idle_frame(struct __sk_buff *skb)
 }
 
 /*
- * Any user may have an IPv6 socket send under an address that isn't the machine's, and whom it
- * sends to answers there, with the beginning of a datagram that nobody takes.
+ * A socket that may send under an address that isn't the machine's: whom it sends to answers there,
+ * with the beginning of a datagram that nobody takes. With the first of these options any user has
+ * that of an IPv6 socket; with the second, root in a container of any.
  */
 static inline int is_under_any_address(struct bpf_sockopt *ctx)
 {
 	struct bpf_sock *sk = ctx->sk;
+	s32 level = ctx->level, option = ctx->optname;
 
+	if ((level == SOL_IP && option == IP_TRANSPARENT) ||
+	    (level == SOL_IPV6 && option == IPV6_TRANSPARENT))
+		return 1;
 	return sk && sk->family == AF_INET6 &&
-	       ((ctx->level == SOL_IP && ctx->optname == IP_FREEBIND) ||
-		(ctx->level == SOL_IPV6 && ctx->optname == IPV6_FREEBIND));
+	       ((level == SOL_IP && option == IP_FREEBIND) ||
+		(level == SOL_IPV6 && option == IPV6_FREEBIND));
 }
 
 /*
@@ -55,14 +62,14 @@ static inline int is_under_any_address(struct bpf_sockopt *ctx)
  */
 int on_setsockopt(struct bpf_sockopt *ctx)
 {
-	s32 level = ctx->level, option = ctx->optname;
+	s32 level = ctx->level, option = ctx->optname, length = ctx->optlen;
 	int is_way_past = (level == SOL_PACKET && option == PACKET_QDISC_BYPASS) ||
 			  (level == SOL_XDP && option == XDP_TX_RING);
 
 	ctx->optlen = 0; /* the value stays the caller's, of whatever size: it was not looked at */
 	if (is_way_past || is_under_any_address(ctx))
 		return is_enforced() ? DENY : ALLOW;
-	return is_denied_join(ctx) ? DENY : ALLOW;
+	return is_denied_join(ctx, length) ? DENY : ALLOW;
 }
 
 int idle_setsockopt(struct bpf_sockopt *ctx)

@@ -36,14 +36,19 @@ static inline void read_ipv6_group(const u8 *at, union address *group)
 	group->words[3] = ((const u32 *)at)[3];
 }
 
-/* struct ip_mreqn, ip_mreq or ip_mreq_source: the second one has no number, the third a source. */
-static inline int read_ipv4_join(const u8 *value, const u8 *end, s32 option, struct join *join)
+/*
+ * struct ip_mreqn, ip_mreq or ip_mreq_source: the second one has no number, the third a source. The
+ * kernel goes by the length that it was given; behind that there are zeros here, or what it
+ * ignores.
+ */
+static inline int read_ipv4_join(const u8 *value, const u8 *end, s32 length, s32 option,
+				 struct join *join)
 {
-	if (value + 8 > end)
+	if (length < 8 || value + 12 > end)
 		return 0;
 	read_ipv4_group(value, &join->group);
 	join->interface = *(const u32 *)(value + 4) == bpf_htonl(0x7f000001) ? LOOPBACK : 0;
-	if (option == IP_ADD_MEMBERSHIP && value + 12 <= end && *(const u32 *)(value + 8))
+	if (option == IP_ADD_MEMBERSHIP && length >= 12 && *(const u32 *)(value + 8))
 		join->interface = *(const u32 *)(value + 8);
 	return 1;
 }
@@ -70,8 +75,9 @@ static inline int read_any_join(const u8 *value, const u8 *end, struct join *joi
 	return 1;
 }
 
-/* Returns whether it is one, and whole: what isn't, the kernel refuses. */
-static inline int read_join(struct bpf_sockopt *ctx, struct join *join)
+/* Returns whether it is one, and whole: what isn't, the kernel refuses. It has room for 16 bytes at
+ * least. */
+static inline int read_join(struct bpf_sockopt *ctx, s32 length, struct join *join)
 {
 	const u8 *value = ctx->optval, *end = ctx->optval_end;
 	s32 level = ctx->level, option = ctx->optname;
@@ -83,16 +89,22 @@ static inline int read_join(struct bpf_sockopt *ctx, struct join *join)
 	if (level == SOL_IPV6)
 		return option == IPV6_ADD_MEMBERSHIP && read_ipv6_join(value, end, join);
 	return (option == IP_ADD_MEMBERSHIP || option == IP_ADD_SOURCE_MEMBERSHIP) &&
-	       read_ipv4_join(value, end, option, join);
+	       read_ipv4_join(value, end, length, option, join);
 }
 
-/* Where the policy of the current task's job is enforced, whether it denies this; then it is told.
+/*
+ * Where the policy of the current task's job is enforced, whether it denies this; then it is told.
+ * The kernel is to take the copy that is judged here, of `length`, and not what another thread may
+ * have put in its place since.
  */
-static inline int is_denied_join(struct bpf_sockopt *ctx)
+static inline int is_denied_join(struct bpf_sockopt *ctx, s32 length)
 {
 	struct join join = {};
 
-	if (!read_join(ctx, &join) || join.interface == LOOPBACK || !is_enforced())
+	if (!read_join(ctx, length, &join) || !is_enforced())
+		return 0;
+	ctx->optlen = length;
+	if (join.interface == LOOPBACK)
 		return 0;
 
 	u64 task = bpf_get_current_task();

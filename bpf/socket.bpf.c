@@ -3,8 +3,10 @@
  * What a process does: connects, and datagrams sent without one. It gets EPERM for what the policy
  * of its job denies: the verdict comes before anything else, so no full ring or table changes it.
  */
-#define TCP_ESTABLISHED 1	   /* for a datagram socket: connected */
-#define MPTCP_NAME 0x706374706dULL /* "mptcp", with the NUL behind it */
+#define LOCALHOST 0x7f000001
+#define DOCKERS_RESOLVER 0x7f00000b /* 127.0.0.11 */
+#define TCP_ESTABLISHED 1	    /* for a datagram socket: connected */
+#define MPTCP_NAME 0x706374706dULL  /* "mptcp", with the NUL behind it */
 #define MPTCP_NAME_MASK 0xffffffffffffULL
 
 /*
@@ -65,6 +67,16 @@ static inline int makes_resolver(const struct act_value *act, u32 said)
 	return said == VERDICT_ALLOW && act->rule != RULE_OF_ANSWERS;
 }
 
+/*
+ * In a container Docker's resolver is behind port 53 by the kernel's translation alone, which comes
+ * after this: at its own port, which anybody can see, it takes questions, too.
+ */
+static inline int is_past_translation(const union address *peer, u32 is_for_names)
+{
+	return !is_for_names && !peer->words[0] && !peer->words[1] &&
+	       peer->words[2] == bpf_htonl(0xffff) && peer->words[3] == bpf_htonl(DOCKERS_RESOLVER);
+}
+
 static inline int act_on(struct bpf_sock_addr *ctx, struct bpf_sock *sk, u32 kind,
 			 const union address *peer)
 {
@@ -87,8 +99,13 @@ static inline int act_on(struct bpf_sock_addr *ctx, struct bpf_sock *sk, u32 kin
 
 	if (!is_denied && is_told_by_its_packets(ctx))
 		return ALLOW;
-	if (said != VERDICT_DENY && ctx->user_port == bpf_htons(DNS_PORT) &&
-	    !note_asker(sk, pid, &proc, peer, makes_resolver(&act, said)) && must_be_read(&proc)) {
+
+	u32 is_for_names = ctx->user_port == bpf_htons(DNS_PORT);
+
+	if (said != VERDICT_DENY &&
+	    (is_past_translation(peer, is_for_names) ||
+	     (is_for_names && !note_asker(sk, pid, &proc, peer, makes_resolver(&act, said)))) &&
+	    must_be_read(&proc)) {
 		act.key.verdict = VERDICT_DENY;
 		act.rule = RULE_OF_LOOKUPS;
 		is_denied = 1;
@@ -100,6 +117,17 @@ static inline int act_on(struct bpf_sock_addr *ctx, struct bpf_sock *sk, u32 kin
 	act.uid = bpf_get_current_uid_gid();
 	report(&act, pid, bpf_get_current_task(), &proc, sk, care_for(&act, is_denied));
 	return is_denied ? DENY : ALLOW;
+}
+
+/*
+ * For 0.0.0.0 the kernel takes the sender's own address, that which it bound or its device's, and
+ * from there the host's rules may lead further. Who is held to a policy is to get where that
+ * allows.
+ */
+static inline void mean_this_machine(struct bpf_sock_addr *ctx)
+{
+	if (!ctx->user_ip4 && is_enforced())
+		ctx->user_ip4 = bpf_htonl(LOCALHOST);
 }
 
 /* The address by the hook, never by user_family: that is whatever the caller wrote there. */
@@ -160,6 +188,7 @@ int on_connect4(struct bpf_sock_addr *ctx)
 {
 	if (is_further_subflow(ctx->sk) && has_policies())
 		return DENY;
+	mean_this_machine(ctx);
 	return act4(ctx, ctx->sk, ACT_CONNECT);
 }
 
@@ -170,6 +199,9 @@ int on_connect6(struct bpf_sock_addr *ctx)
 
 	if (is_further_subflow(sk) && has_policies())
 		return DENY;
+	if (!ctx->user_ip6[0] && !ctx->user_ip6[1] && ctx->user_ip6[2] == bpf_htonl(0xffff) &&
+	    !ctx->user_ip6[3] && is_enforced())
+		ctx->user_ip6[3] = bpf_htonl(LOCALHOST);
 	if (sk) {
 		from.words[0] = sk->src_ip6[0];
 		from.words[1] = sk->src_ip6[1];
@@ -185,6 +217,7 @@ int on_sendmsg4(struct bpf_sock_addr *ctx)
 
 	if (repeats_its_connect(ctx, sk))
 		return ALLOW;
+	mean_this_machine(ctx);
 	return act4(ctx, sk, ACT_SEND);
 }
 

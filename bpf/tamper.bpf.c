@@ -8,6 +8,10 @@
 #define TOLD_EACH 4	/* times that are told before only each doubling is */
 #define COMMANDS_MAX 64 /* of bpf(2) that are told apart */
 #define SIGNAL_KERNEL 1 /* in place of a siginfo: sent by the kernel itself */
+/* A terminal's, those of the exporter's own timers, and SIGKILL where memory ran out. */
+#define SIGNALS_OF_THE_KERNEL                                                                      \
+	(1u << 1 | 1u << 2 | 1u << 3 | 1u << 9 | 1u << 14 | 1u << 18 | 1u << 20 | 1u << 21 |       \
+	 1u << 22 | 1u << 26 | 1u << 27 | 1u << 28)
 #define URING_SOCKET 45
 #define PTRACE_ATTACH 16
 #define SIGCHLD 17
@@ -25,10 +29,18 @@ static inline u32 kind_of(u32 what, u32 detail)
 	return what | (detail < COMMANDS_MAX ? detail : COMMANDS_MAX) << 8;
 }
 
-/* How often this process did so within a second; 0: it isn't to be told. */
+/*
+ * How often this process did so within a second; 0: it isn't to be told. Any user may call bpf(2)
+ * as often as he likes, so that counts by job: a crowd would push other entries out.
+ */
 static inline u32 times_to_tell(const struct proc_value *proc, u32 pid, u32 what, u64 at_ns)
 {
-	struct tamper_key key = { .started_ns = proc->started_ns, .pid = pid, .what = what };
+	u32 is_by_job = proc->scope && (what & 0xff) == TAMPER_BPF;
+	struct tamper_key key = {
+		.started_ns = is_by_job ? 0 : proc->started_ns,
+		.pid = is_by_job ? proc->scope : pid,
+		.what = what,
+	};
 	struct tamper_value *value = tampers.lookup(&key);
 
 	if (!value || at_ns - value->began_ns > NS_PER_S) {
@@ -169,7 +181,7 @@ int on_uring_submit(struct bpf_raw_tracepoint_args *ctx)
 static inline int is_of_the_kernel(u64 signal, u64 information)
 {
 	if (information == SIGNAL_KERNEL)
-		return 1;
+		return signal < 32 && (SIGNALS_OF_THE_KERNEL >> signal & 1);
 	return signal == SIGCHLD && information && (s32)number_at(information, SIGINFO_CODE) > 0;
 }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import subprocess
+from functools import cache
 from pathlib import Path
 
 from exporter.documents import placing
@@ -61,14 +62,19 @@ def _place(data: bytes, arguments: list[str]) -> None:
         placing.replace(path, data)
 
 
+@cache
+def _source() -> str:
+    """Of `placing`; read when it is probed, before a job may put something else there."""
+    return Path(placing.__file__).read_text(encoding="utf-8")
+
+
 def _place_as(user: CommandUser, data: bytes, arguments: list[str]) -> None:
     """Raises OSError, as the other user's process met it."""
     # The system's Python, and the text on the command line: what lies in root's folders that user can't read.
-    source = Path(placing.__file__).read_text(encoding="utf-8")
     pipe = subprocess.PIPE
     with as_others():
         writer = subprocess.Popen(  # noqa: S603
-            [SYSTEM_PYTHON, "-I", "-S", "-c", source, *arguments],
+            [SYSTEM_PYTHON, "-I", "-S", "-c", _source(), *arguments],
             stdin=pipe,
             stdout=pipe,
             stderr=pipe,

@@ -25,7 +25,8 @@ _BUSY_INTERVAL_S = 0.005
 _IDLE_INTERVAL_S = 0.02
 _BATCH = 8192
 _BATCH_S = 0.1
-"""Long command lines take a millisecond each, and meanwhile nobody looks at anything else."""
+"""Of it, and of environments taken early: a long command line takes a millisecond, roots may come faster than
+they are decided, and meanwhile nobody looks at anything else."""
 _PATIENCE_S = 0.002
 """Of a root, while others' records are taken in."""
 _SETTLE_S = 0.5
@@ -132,7 +133,7 @@ class LiveSource:
 
     def _peek(self) -> None:
         if self._decide is not None:
-            self._tracer.take_environments(self._take_early)
+            self._tracer.take_environments(self._take_early, most_s=_BATCH_S)
             self._survive(self._make_up)
             self._peeked_s = time.monotonic()
 
@@ -172,6 +173,7 @@ _LOSABLE = {
     wire.KIND_FLOW: "connect outcome",
     wire.KIND_BYTES: "byte count",
     wire.KIND_ENVIRONMENT: "environment",
+    wire.KIND_TAMPER: "tampering record",
 }
 
 

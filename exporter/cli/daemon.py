@@ -68,6 +68,9 @@ from exporter.traced import Outlets
 from exporter.watching import JobWatch
 
 _LOOK_AROUND_S = 1.0
+_BEGUN_S = 1.0
+"""By then it is said that a job began, whatever of it is still found one by one: a shell without a job's
+variables may make command after command with them."""
 _BUSY_INTERVAL_S, _IDLE_INTERVAL_S = 0.005, 0.02
 
 
@@ -165,8 +168,8 @@ class _Daemon:
         showing = self._ticker if self.view else None
         outlets = Outlets(telemetry, metrics, system_clock(), spans, tell_act_of, showing)
         self._governor = Governor(tracer, policy, all_names, warn, has_one_job=job is not None)
-        self._begun: list[Job] = []
-        """Jobs of which it isn't said yet."""
+        self._begun: list[tuple[float, Job]] = []
+        """Jobs of which it isn't said yet, and since when."""
         self._adopted_ns = 0
         """When a process was last found to be of a job."""
         self._judged = Judged()
@@ -232,13 +235,10 @@ class _Daemon:
             self._pause_s = _BUSY_INTERVAL_S
         if not self._source.is_behind:
             self.missed.tell(self._source.hand)
-        # Not before all of it is held to its policy: what executed until it was found is found by itself.
-        if (
-            self._adopted_ns < pumped_ns
-            and not self._source.is_behind
-            and not self._tracer.frames.is_about_to
-        ):
-            self._tell_begun()
+        if not self._tracer.frames.is_about_to:
+            # Not before all of it is held to its policy: what executed until it was found is found by itself.
+            is_settled = self._adopted_ns < pumped_ns and not self._source.is_behind
+            self._tell_begun(0 if is_settled else _BEGUN_S)
 
     def _heed(self, asked: Requests) -> None:
         asked.look()
@@ -313,16 +313,17 @@ class _Daemon:
         if self.view is not None:
             self.view.changed(job, is_over=summary is not None)
         if summary is None:
-            self._begun.append(job)
+            self._begun.append((time.monotonic(), job))
         else:
             self._tell_begun()
             self._judged.add(job, summary)
             _tell(job, summary)
             self.reports.over(job, summary)
 
-    def _tell_begun(self) -> None:
-        while self._begun:
-            job = self._begun.pop(0)
+    def _tell_begun(self, after_s: float = 0) -> None:
+        """Say which jobs began `after_s` ago, or earlier."""
+        while self._begun and time.monotonic() - self._begun[0][0] >= after_s:
+            _, job = self._begun.pop(0)
             _tell(job, None)
             warn_of_unknown(self._jobs.baseline, job)
 

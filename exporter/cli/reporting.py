@@ -56,10 +56,18 @@ class Reporting:
         """What the telemetry is to write its spans to, for the report."""
 
     def prepare(self) -> None:
-        """Import now what is used whenever a job ends: later a job may leave nothing to do it with."""
+        """Import and read now what is used when a job ends.
+
+        Later a job may leave nothing to do it with, or have put something else in its place.
+        """
         if self.wants_summary:
             import_module("exporter.report.sheet")
             import_module("exporter.report.markdown")
+        if self._config.report is not None:
+            from exporter.report.html import prepare
+
+            prepare()
+            import_module("exporter.report.read")
 
     def of_run(
         self,

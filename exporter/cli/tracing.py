@@ -88,6 +88,7 @@ def trace(
             )
         )
         telemetry.prepare()
+        reporting.prepare()
         tracer = _ready(kernel, config)
         terms = governed.terms if governed else None
         step = step_of(environment, job_env=config.job_env)

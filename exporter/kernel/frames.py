@@ -15,7 +15,7 @@ from __future__ import annotations
 import os
 import struct
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -110,7 +110,10 @@ class Frames:
         """A packet socket was made, perhaps by a thread in a namespace of its own, which no look finds."""
         network = event.network
         is_known = network in self._guarded or self._guarded.has_failed(network)
-        if self._is_over or is_known or event.scope not in self._enforced():
+        if self._is_over or is_known:
+            return
+        event = event._replace(scope=event.scope or self._held_yet(event.process))
+        if event.scope not in self._enforced():
             return
         self._begin_turn()
         for path in Path(f"/proc/{event.process.pid}/task").glob("*/ns/net"):
@@ -199,14 +202,30 @@ class Frames:
 
     def _processes(self, scopes: Collection[int]) -> Iterator[tuple[int, wire.ProcValue]]:
         """Of these scopes, by their pids; also those that haven't done anything yet since they were found."""
-        found = {key: _NUMBER.unpack(scope)[0] for key, scope in self._candidates.items()}
+        found = dict(self._candidates.items())
         for key, value in self._procs.items():
             process = wire.ProcValue._make(wire.PROC_VALUE.unpack(value))
-            root = wire.CANDIDATE_KEY.pack(process.born_ns, process.tgid, process.program)
-            early = self.undecided if process.standing else process.scope
-            scope = process.scope or found.get(root, early)
+            scope = self._held_as(process, found.get)
             if scope in scopes:
                 yield _NUMBER.unpack(key)[0], process._replace(scope=scope)
+
+    def _held_yet(self, process: ProcessKey) -> int:
+        """The scope that holds a process of which the kernel knew none; 0: none does."""
+        value = self._procs.lookup(_NUMBER.pack(process.pid))
+        proc = value and wire.ProcValue._make(wire.PROC_VALUE.unpack(value))
+        if not proc or proc.started_ns != process.started_ns:
+            return 0
+        return self._held_as(proc, self._candidates.lookup)
+
+    def _held_as(self, process: wire.ProcValue, found: Callable[[bytes], bytes | None]) -> int:
+        """Its job's scope; what may be a job's has another one until that is known."""
+        if process.scope:
+            return process.scope
+        root = wire.CANDIDATE_KEY.pack(process.born_ns, process.tgid, process.program)
+        scope = found(root)
+        if scope is not None:
+            return int(_NUMBER.unpack(scope)[0])
+        return self.undecided if process.standing else 0
 
     def _hold_options(self, who: Tampered) -> None:
         """Keep sockets from sending past the program."""

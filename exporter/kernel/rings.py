@@ -113,9 +113,15 @@ class Ring:
                 yield wire.RecordHeader._make(wire.RECORD_HEADER.unpack_from(self._data, at + _HEADER_SIZE))
             position += (_HEADER_SIZE + length + 7) & ~7
 
-    def take_early(self, handle: Handler) -> None:
-        """Hand over what is there now, and keep it, to be handed over again in order; its room is free."""
-        while self._kept_bytes < KEPT_MAX_BYTES:
+    def take_early(self, handle: Handler, *, most_s: float) -> None:
+        """Hand over what is there, none but one after `most_s`, and keep it, to be handed over in order, too.
+
+        Its room is free at once.
+        """
+        deadline_s = time.monotonic() + most_s
+        is_first = True
+        while self._kept_bytes < KEPT_MAX_BYTES and (is_first or time.monotonic() < deadline_s):
+            is_first = False
             self.look()
             if not _UNFINISHED_NS < self._next_here_ns() < _NOTHING_NS:
                 break

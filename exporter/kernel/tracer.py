@@ -252,10 +252,13 @@ class Tracer:
         until = [ring.produced for ring in self._rings]
         return lambda: all(ring.handed >= position for ring, position in zip(self._rings, until, strict=True))
 
-    def take_environments(self, handle: Handler) -> None:
-        """Hand over what processes of no job executed with since the last time; `drain` does it again."""
+    def take_environments(self, handle: Handler, *, most_s: float) -> None:
+        """Hand over what processes of no job executed with since the last time; `drain` does it again.
+
+        None but one after `most_s`.
+        """
         if self._environments is not None:
-            self._environments.take_early(handle)
+            self._environments.take_early(handle, most_s=most_s)
 
     def lost_environments(self) -> int:
         """How many of them found no room so far."""

@@ -18,6 +18,8 @@ from exporter.report.page.data import PageData
 from exporter.report.page.plain import plain_jobs
 
 if TYPE_CHECKING:
+    from jinja2 import Template
+
     from exporter.baseline.model import Baseline
     from exporter.policy.model import Policy
     from exporter.report.model import Report
@@ -52,6 +54,13 @@ _ESCAPES = str.maketrans(
 )
 
 
+def prepare() -> None:
+    """Read now all that pages are made of: later a job may have put something else in its place."""
+    _page()
+    _joined("js", SCRIPTS)
+    _joined("css", _STYLES)
+
+
 def render(
     report: Report,
     *,
@@ -65,7 +74,6 @@ def render(
     that, not by what was recorded; with a `policy`, the page tells what it would do to each act, where
     `resolvers: system` stands for those of this machine.
     """
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
     from exporter.policy.resolvers import system_resolvers
@@ -73,14 +81,7 @@ def render(
     resolvers = system_resolvers() if policy is not None else ()
     data = PageData(report, baseline=baseline, policy=policy, resolvers=resolvers, trace_url=trace_url)
     script, style = _joined("js", SCRIPTS), _joined("css", _STYLES)
-    environment = Environment(
-        loader=FileSystemLoader(PAGE),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("page.html.jinja").render(
+    return _page().render(
         csp=_policy(script, style),
         script=Markup(script),  # noqa: S704 - the project's own
         style=Markup(style),  # noqa: S704
@@ -114,6 +115,20 @@ def _policy(script: str, style: str) -> str:
 
 def _hash(text: str) -> str:
     return f"sha256-{b64encode(sha256(text.encode()).digest()).decode()}"
+
+
+@lru_cache(maxsize=1)
+def _page() -> Template:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(PAGE),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("page.html.jinja")
 
 
 @lru_cache(maxsize=2)

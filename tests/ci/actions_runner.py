@@ -159,9 +159,7 @@ class Job:
             timeout=limits.COMMAND_S,
             check=False,
         )
-        texts = {name: file.read_text() for name, file in files.items()}
-        for file in files.values():
-            file.unlink()
+        texts = {name: file.read_text() for name, file in files.items()}  # and there they stay
         step = Step(
             done.returncode,
             done.stdout,

@@ -61,10 +61,11 @@ TAKEN_BY_SUDO = {
     "RUBYLIB": 'it\'s "$HOME" `id`',
     "TMPDIR": "/var/tmp",  # noqa: S108
     "PYTHONPYCACHEPREFIX": "compiled",
+    "OPENSSL_CONF": "own.cnf",
 }
-"""Variables that a build may have and root must not. `sudo -E` takes all but the last one away, which says
-where Python looks for code that is compiled already, and puts it."""
-SHOW_TAKEN = 'printf "%s\\n" "$PYTHONPATH" "$RUBYLIB" "$TMPDIR" "$PYTHONPYCACHEPREFIX"'
+"""Variables that a build may have and root must not. `sudo -E` leaves the last two: one of them says
+where Python looks for code that is compiled already, and puts it, the other which libraries OpenSSL loads."""
+SHOW_TAKEN = 'printf "%s\\n" "$PYTHONPATH" "$RUBYLIB" "$TMPDIR" "$PYTHONPYCACHEPREFIX" "$OPENSSL_CONF"'
 
 
 @pytest.fixture(scope="session")

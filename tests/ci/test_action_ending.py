@@ -155,6 +155,32 @@ def test_an_end_before_the_jobs_fails_it(job: Job) -> None:
     ]
 
 
+def test_who_ends_it_some_other_way_cannot_say_that_all_was_told(job: Job) -> None:
+    job.use(ROOT)
+    kept = json.loads((job.temp / "ci-egress" / "state.json").read_text())
+    os.kill(kept["pid"], signal.SIGTERM)
+    assert is_gone(kept["pid"])
+    (job.temp / "ci-egress" / "told").touch()
+    (post,) = job.finish()
+    assert post.annotations("error")[0].startswith("ci-egress ended before the job did")
+
+
+def test_the_token_is_in_no_file_once_the_runner_has_read_it(job: Job) -> None:
+    """The runner keeps its files until the job is over, and later steps may read them."""
+    begun = job.use(ROOT)
+    token = begun.outputs["token"]
+    folder = job.temp.parent
+    wait_for(lambda: not _with(token, folder))
+    (post,) = job.finish()
+    assert (post.status, post.summary) == (0, "a summary\n")
+
+
+def _with(text: str, folder: Path) -> list[Path]:
+    """The files that have it."""
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return [path for path in files if text.encode() in path.read_bytes()]
+
+
 def test_a_start_that_is_cancelled_is_ended_with_the_job(job: Job, stand_in: StandIn) -> None:
     (stand_in.path.parent / "cancels").touch()
     assert job.use(ROOT).status == -signal.SIGKILL

@@ -177,6 +177,49 @@ def test_nothing_leaves_under_the_loopback_address(lab: Lab, kernel: KernelSide)
     assert watch.arrivals.packets_to(V6.evil) == 0
 
 
+@pytest.mark.parametrize("is_held", [True, False], ids=["enforced", "no-policy"])
+def test_no_address_is_this_machines_loopback_whatever_the_sender_has(
+    lab: Lab, kernel: KernelSide, *, is_held: bool
+) -> None:
+    """The kernel would take that which is bound, here one that the policy denies."""
+    policy = enforced("198.51.100.77") if is_held else None
+    server = f"listener = socket.create_server(('{V4.build}', {LISTENER}))"
+    tcp = ("s = socket.socket()", f"s.bind(('{V4.build}', 0))", f"s.connect(('0.0.0.0', {LISTENER}))")
+    mapped = (
+        "m = socket.socket(socket.AF_INET6)",
+        f"m.bind(('::ffff:{V4.build}', 0))",
+        f"m.connect(('::ffff:0.0.0.0', {LISTENER}))",
+    )
+    udp = (
+        "taking = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)",
+        f"taking.bind(('{V4.build}', {LISTENER}))",
+        "taking.settimeout(1)",
+        "u = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)",
+        f"u.bind(('{V4.build}', 0))",
+        f"u.sendto(b'x', ('0.0.0.0', {LISTENER}))",
+    )
+    with agent(kernel, lab, policy, under=USER) as job:
+        assert job.do(server, *tcp) == ("ECONNREFUSED" if is_held else "ok")
+        assert job.do(*mapped) == ("ECONNREFUSED" if is_held else "ok")
+        assert job.do(*udp) == "ok"
+        got = "exec('try: got = taking.recv(9)\\nexcept TimeoutError: got = None')"
+        assert job.do(got) == "ok"
+        assert job.value("got") == ("None" if is_held else "b'x'")
+
+
+def test_where_lookups_are_refused_dockers_resolver_is_asked_at_port_53_alone(
+    lab: Lab, kernel: KernelSide
+) -> None:
+    """The port behind it, to which the kernel translates in a container, would take any question."""
+    for more, done in (("mode: enforce\ndns: deny\n", "EPERM"), ("mode: enforce\n", "ok")):
+        policy = compile_policy(rules(allow="198.51.100.77", more=more))
+        with agent(kernel, lab, policy, under=USER) as job:
+            assert job.do(f"listener = socket.create_server(('127.0.0.11', {LISTENER}))") == "ok"
+            assert job.do("s = socket.socket()", f"s.connect(('127.0.0.11', {LISTENER}))") == done
+            udp = "u = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)"
+            assert job.do(udp, f"u.sendto(b'x', ('127.0.0.11', {LISTENER}))") == done
+
+
 LOOPBACK_BY_BUILD0 = {V4: "127.0.0.9", V6: "::1"}
 
 

@@ -152,11 +152,14 @@ def test_a_way_past_the_hook_is_closed(lab: Lab, kernel: KernelSide) -> None:
 
 
 @MODES
-@pytest.mark.parametrize("option", ["socket.IPPROTO_IPV6, 78", "socket.SOL_IP, 15"])
+@pytest.mark.parametrize(
+    "option",
+    ["socket.IPPROTO_IPV6, 78", "socket.SOL_IP, 15", "socket.IPPROTO_IPV6, 75", "socket.SOL_IP, 19"],
+)
 def test_no_socket_is_answered_at_an_address_that_is_not_this_machine_s(
     lab: Lab, kernel: KernelSide, mode: str, done: str, option: str
 ) -> None:
-    """IPV6_FREEBIND and IP_FREEBIND, which any user may set."""
+    """IPV6_FREEBIND and IP_FREEBIND, which any user may set; IPV6_TRANSPARENT and IP_TRANSPARENT."""
     with agent(kernel, lab, policy(more=mode)) as job:
         assert look(kernel) == []
         assert job.do("f = socket.socket(socket.AF_INET6)", f"f.setsockopt({option}, 1)") == done

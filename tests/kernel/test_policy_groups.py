@@ -78,6 +78,7 @@ def joins(network: Network, interface: int = 0) -> list[list[str]]:
         ways += [
             (35, packed + by_address),
             (35, packed + bytes(4) + struct.pack("=I", interface)),
+            (35, packed + by_address + b"\x01"),
             (39, packed + by_address + socket.inet_aton(network.peer)),
         ]
     return [join(level, option, value, family=network) for option, value in ways]
@@ -133,6 +134,41 @@ def test_a_group_that_a_rule_allows_is(lab: Lab, kernel: KernelSide, network: Ne
     with agent(kernel, lab, policy(allow)) as job:
         for lines in joins(network):
             assert job.do(*lines) == "ok", lines
+
+
+SWAPPED = """
+import ctypes, mmap, signal
+
+def elsewhere(group, tries):
+    far = group + bytes(4) + socket.if_nametoindex("build0").to_bytes(4, "little")
+    near = group + bytes(4) + (1).to_bytes(4, "little")
+    memory, libc, joined = mmap.mmap(-1, 4096), ctypes.CDLL(None), 0
+    child = os.fork()
+    while not child:
+        memory[:12] = near
+        memory[:12] = far
+    at = ctypes.c_void_p(ctypes.addressof(ctypes.c_char.from_buffer(memory)))
+    own = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    for _ in range(tries):
+        libc.setsockopt(own.fileno(), 0, 35, at, 12)
+        for value in (far, near):
+            try:
+                own.setsockopt(0, 36, value)
+            except OSError:
+                continue
+            joined += value == far
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    return joined
+"""
+"""How often a group was joined by an interface while another process swaps that for `lo`, and back."""
+
+
+def test_what_is_judged_is_what_the_kernel_takes(lab: Lab, kernel: KernelSide) -> None:
+    with lab.watch() as watch, agent(kernel, lab, policy(), under=USER) as job:
+        assert job.do(f"exec({SWAPPED!r})") == "ok"
+        assert job.value(f"elsewhere({socket.inet_aton(GROUPS[V4])!r}, 20000)") == "0"
+    assert watch.arrivals.packets == {}
 
 
 @NETWORKS

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import shlex
 import shutil
 import signal
 import subprocess
@@ -18,7 +19,7 @@ from tests.unit.watches import gitlab
 
 from .attached import running
 from .lab import PORT, V4, Lab
-from .tracing import RUN_LIMIT_S, Trace, environment, trace
+from .tracing import RUN_LIMIT_S, Trace, copy_of_the_program, environment, trace
 from .watching import Runner, watching
 
 if TYPE_CHECKING:
@@ -50,6 +51,21 @@ def private() -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(dir="/var/tmp"))
     yield folder
     shutil.rmtree(folder)
+
+
+def test_what_a_job_puts_in_the_programs_place_is_not_run(tmp_path: Path) -> None:
+    """As it may where that belongs to its user: an action's checkout, a virtual environment."""
+    copy, owned, page = tmp_path / "copy", tmp_path / "owned", tmp_path / "report.html"
+    spoiled = shlex.quote(f"import pathlib; pathlib.Path({str(owned)!r}).touch()")
+    script = f'find {copy} -type f | while read -r file; do echo {spoiled} > "$file"; done'
+    written = ("--report", str(page), "--summary", str(tmp_path / "summary.md"))
+    env, command = copy_of_the_program(copy), ["sh", "-c", script]
+    seen = trace(None, command, tmp_path / "otlp", *written, env=env, cwd=tmp_path)
+    assert (seen.status, seen.stdout) == (0, "")
+    assert not owned.exists()
+    assert page.read_text().startswith("<!doctype html>")
+    assert "import pathlib" not in page.read_text().partition("</head>")[0]
+    assert (tmp_path / "summary.md").read_text()
 
 
 def run_as_nobody(script: str, folder: Path, *options: str, **env: str) -> Trace:

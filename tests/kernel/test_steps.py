@@ -15,7 +15,7 @@ import pytest
 from exporter import wire
 from exporter.agents import Agent as Starter
 from exporter.agents import marks
-from exporter.events import ProcessKey
+from exporter.events import HOST, ProcessKey, Tampered, Tampering
 from exporter.kernel.loading import loading
 from exporter.kernel.scopes import SWEPT_FROM
 from exporter.kernel.windows import Coverage
@@ -28,6 +28,7 @@ from .governed import compiled, reply
 from .lab import PORT, V4
 from .resolver import Resolver
 from .test_policy_frames import MARK as FRAME
+from .test_policy_frames import OWN_NAMESPACE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -252,6 +253,23 @@ def sends(frame):
         return error.errno
     return 0
 """
+
+
+def test_a_thread_of_a_step_finds_no_way_out_in_a_network_of_its_own(kernel: KernelSide, lab: Lab) -> None:
+    """Although it isn't known yet whose that step is."""
+    with doing(lab) as step:
+        kernel.tracer.find(step.process, wire.STANDING_STEP)
+        kernel.tracer.frames.look()
+        assert step.do(*OWN_NAMESPACE) == "ok"
+        told = [event for event in kernel.drain() if isinstance(event, Tampered)]
+        (made,) = (event for event in told if event.process == step.process)
+        assert made.scope == HOST
+        kernel.tracer.frames.alarm(made)
+        assert [(event.what, event.scope) for event in kernel.tracer.frames.turn()] == [
+            (Tampering.FRAMES, STRICTEST)
+        ]
+        kernel.tracer.frames.alarm(made)
+        assert kernel.tracer.frames.turn() == [], "it is looked after now"
 
 
 def test_frames_of_steps_are_stopped_from_the_first_on(kernel: KernelSide, lab: Lab) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shlex
 import signal
 from collections import Counter
 from pathlib import Path
@@ -58,6 +59,21 @@ def test_a_step_that_is_gone_before_anybody_looks_is_attributed(
     assert (egress.name, egress.trace_id) == (PEER, span.trace_id)
     assert egress["egress.lineage"] == ["act"]
     assert egress["process.command_line"] == f"{act[-4]} connect {V4.peer} {PORT}"
+
+
+def test_a_job_is_said_to_have_begun_while_its_commands_are_still_found_one_by_one(
+    runner: Runner, tmp_path: Path
+) -> None:
+    """As where a shell has none of the job's variables, and gives them to each command."""
+    run, over = run_id("one-by-one"), tmp_path / "over"
+    variables = [f"{name}={value}" for name, value in job(run).items()]
+    commands = shlex.join(["env", *variables, "true"])
+    loop = (PATH, ["sh", "-c", f"until test -e {over}; do {commands}; done"])
+    with watching(tmp_path) as watch:
+        runner.start(loop, loop, loop)
+        watch.wait_until_said(" began", run_id=run)
+        over.touch()
+        watch.wait_for_end(run)
 
 
 def test_jobs_of_many_systems_at_once_do_not_bleed(runner: Runner, act: list[str], tmp_path: Path) -> None:

