@@ -61,6 +61,7 @@ def test_a_step_that_is_gone_before_anybody_looks_is_attributed(
     assert egress["process.command_line"] == f"{act[-4]} connect {V4.peer} {PORT}"
 
 
+@pytest.mark.alone  # what others do may get lost meanwhile
 def test_a_job_is_said_to_have_begun_while_its_commands_are_still_found_one_by_one(
     runner: Runner, tmp_path: Path
 ) -> None:
