@@ -16,7 +16,7 @@ import time
 
 LIMIT_S = 3600.0
 """No step that begins takes longer."""
-_IN_CLOSE_NOWRITE = 0x10
+_IN_CLOSE_NOWRITE, _IN_Q_OVERFLOW = 0x10, 0x4000
 _EVENT = struct.Struct("=iIII")
 _EVENTS_BYTES = 4096
 _LIBC = ctypes.CDLL(None, use_errno=True)
@@ -35,23 +35,25 @@ def main(paths: list[str]) -> None:
     deadline_s = time.monotonic() + LIMIT_S
     while files and (left_s := deadline_s - time.monotonic()) > 0:
         if select.select([news], [], [], left_s)[0]:
-            for number in _read(os.read(news, _EVENTS_BYTES)):
-                file = files.pop(number, None)
-                if file is not None:
-                    os.ftruncate(file, 0)
+            read, is_all = _told(os.read(news, _EVENTS_BYTES))
+            for number in read & files.keys():
+                os.ftruncate(files.pop(number), 0)
+            if not is_all:
+                break
     for file in files.values():
         os.ftruncate(file, 0)
 
 
-def _read(events: bytes) -> list[int]:
-    """The watches that tell of a file that was read."""
-    at, found = 0, []
+def _told(events: bytes) -> tuple[set[int], bool]:
+    """The watches that tell of a file that was read, and whether the kernel had room to tell of all."""
+    at, found, is_all = 0, set(), True
     while at < len(events):
         number, what, _, length = _EVENT.unpack_from(events, at)
         at += _EVENT.size + length
         if what & _IN_CLOSE_NOWRITE:
-            found.append(number)
-    return found
+            found.add(number)
+        is_all = is_all and not what & _IN_Q_OVERFLOW
+    return found, is_all
 
 
 def _call(name: str, *arguments: int | bytes) -> int:

@@ -40,8 +40,8 @@ int idle_frame(struct __sk_buff *skb)
 
 /*
  * A socket that may send under an address that isn't the machine's: whom it sends to answers there,
- * with the beginning of a datagram that nobody takes. With the first of these options any user has
- * that of an IPv6 socket; with the second, root in a container of any.
+ * with the beginning of a datagram that nobody takes. FREEBIND makes that of an IPv6 socket, for
+ * any user; TRANSPARENT of every socket, for root in a container.
  */
 static inline int is_under_any_address(struct bpf_sockopt *ctx)
 {

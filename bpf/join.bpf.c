@@ -75,8 +75,10 @@ static inline int read_any_join(const u8 *value, const u8 *end, struct join *joi
 	return 1;
 }
 
-/* Returns whether it is one, and whole: what isn't, the kernel refuses. It has room for 16 bytes at
- * least. */
+/*
+ * Returns whether it is one, and whole: what isn't, the kernel refuses. Of a shorter value the copy
+ * has 16 bytes all the same, with zeros at its end.
+ */
 static inline int read_join(struct bpf_sockopt *ctx, s32 length, struct join *join)
 {
 	const u8 *value = ctx->optval, *end = ctx->optval_end;

@@ -25,8 +25,8 @@ _BUSY_INTERVAL_S = 0.005
 _IDLE_INTERVAL_S = 0.02
 _BATCH = 8192
 _BATCH_S = 0.1
-"""Of it, and of environments taken early: a long command line takes a millisecond, roots may come faster than
-they are decided, and meanwhile nobody looks at anything else."""
+"""How long a batch is taken in, and how long environments are before it. A long command line takes a
+millisecond, roots may come faster than they are decided, and meanwhile nobody looks at anything else."""
 _PATIENCE_S = 0.002
 """Of a root, while others' records are taken in."""
 _SETTLE_S = 0.5

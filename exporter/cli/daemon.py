@@ -69,8 +69,8 @@ from exporter.watching import JobWatch
 
 _LOOK_AROUND_S = 1.0
 _BEGUN_S = 1.0
-"""By then it is said that a job began, whatever of it is still found one by one: a shell without a job's
-variables may make command after command with them."""
+"""After that it is said that a job began, although processes of it are still found one by one: a shell
+without the job's variables may give them to one command after the other, without end."""
 _BUSY_INTERVAL_S, _IDLE_INTERVAL_S = 0.005, 0.02
 
 

@@ -218,7 +218,10 @@ class Frames:
         return self._held_as(proc, self._candidates.lookup)
 
     def _held_as(self, process: wire.ProcValue, found: Callable[[bytes], bytes | None]) -> int:
-        """Its job's scope; what may be a job's has another one until that is known."""
+        """The scope whose policy holds it: its job's, or until that is known the one for steps; 0: none.
+
+        `found` gives what `candidates` has under a key.
+        """
         if process.scope:
             return process.scope
         root = wire.CANDIDATE_KEY.pack(process.born_ns, process.tgid, process.program)
