@@ -94,19 +94,39 @@ static inline int read_join(struct bpf_sockopt *ctx, s32 length, struct join *jo
 	       read_ipv4_join(value, end, length, option, join);
 }
 
+/* How many bytes of the caller's value there are here: a page at most. */
+static inline s32 copied_of(struct bpf_sockopt *ctx)
+{
+	return (u64)ctx->optval_end - (u64)ctx->optval;
+}
+
+/*
+ * The length that the kernel is to go by. It is 0 where a program before this one gave the caller's
+ * own value back to the kernel.
+ */
+static inline s32 length_of_join(struct bpf_sockopt *ctx, s32 length)
+{
+	s32 copied = copied_of(ctx), option = ctx->optname;
+
+	if (length > 0)
+		return length < copied ? length : copied;
+	return option == IP_ADD_MEMBERSHIP || option == IP_ADD_SOURCE_MEMBERSHIP ? 12 : copied;
+}
+
 /*
  * Where the policy of the current task's job is enforced, whether it denies this; then it is told.
- * The kernel is to take the copy that is judged here, of `length`, and not what another thread may
- * have put in its place since.
+ * The kernel is to take the copy that is judged here, and not what another thread may have put in
+ * its place since: so whoever looks at a join leaves its length, for the other programs, too.
  */
 static inline int is_denied_join(struct bpf_sockopt *ctx, s32 length)
 {
 	struct join join = {};
 
-	if (!read_join(ctx, length, &join) || !is_enforced())
+	length = length_of_join(ctx, length);
+	if (!read_join(ctx, length, &join))
 		return 0;
 	ctx->optlen = length;
-	if (join.interface == LOOPBACK)
+	if (!is_enforced() || join.interface == LOOPBACK)
 		return 0;
 
 	u64 task = bpf_get_current_task();

@@ -139,10 +139,10 @@ def test_a_group_that_a_rule_allows_is(lab: Lab, kernel: KernelSide, network: Ne
 SWAPPED = """
 import ctypes, mmap, signal
 
-def elsewhere(group, tries):
+def elsewhere(group, tries, length):
     far = group + bytes(4) + socket.if_nametoindex("build0").to_bytes(4, "little")
     near = group + bytes(4) + (1).to_bytes(4, "little")
-    memory, libc, joined = mmap.mmap(-1, 4096), ctypes.CDLL(None), 0
+    memory, libc, joined = mmap.mmap(-1, 8192), ctypes.CDLL(None), 0
     child = os.fork()
     while not child:
         memory[:12] = near
@@ -150,7 +150,7 @@ def elsewhere(group, tries):
     at = ctypes.c_void_p(ctypes.addressof(ctypes.c_char.from_buffer(memory)))
     own = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     for _ in range(tries):
-        libc.setsockopt(own.fileno(), 0, 35, at, 12)
+        libc.setsockopt(own.fileno(), 0, 35, at, length)
         for value in (far, near):
             try:
                 own.setsockopt(0, 36, value)
@@ -164,10 +164,23 @@ def elsewhere(group, tries):
 """How often a group was joined by an interface while another process swaps that for `lo`, and back."""
 
 
-def test_what_is_judged_is_what_the_kernel_takes(lab: Lab, kernel: KernelSide) -> None:
+@pytest.mark.parametrize("length", [12, 5000], ids=["whole", "beyond-the-copy"])
+def test_what_is_judged_is_what_the_kernel_takes(lab: Lab, kernel: KernelSide, length: int) -> None:
     with lab.watch() as watch, agent(kernel, lab, policy(), under=USER) as job:
         assert job.do(f"exec({SWAPPED!r})") == "ok"
-        assert job.value(f"elsewhere({socket.inet_aton(GROUPS[V4])!r}, 20000)") == "0"
+        assert job.value(f"elsewhere({socket.inet_aton(GROUPS[V4])!r}, 20000, {length})") == "0"
+    assert watch.arrivals.packets == {}
+
+
+@NETWORKS
+def test_another_instance_before_this_one_changes_nothing(lab: Lab, network: Network) -> None:
+    """Its program sees each value first, and knows no such job."""
+    with kernel_side() as other, agent(other, lab, policy()), kernel_side() as kernel, lab.watch() as watch:
+        with agent(kernel, lab, policy(), under=USER) as job:
+            for lines in joins(network):
+                assert job.do(*lines) == "EPERM", lines
+            assert job.do(f"exec({SWAPPED!r})") == "ok"
+            assert job.value(f"elsewhere({socket.inet_aton(GROUPS[V4])!r}, 20000, 12)") == "0"
     assert watch.arrivals.packets == {}
 
 
