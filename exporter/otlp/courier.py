@@ -92,6 +92,7 @@ class Courier:
         self._pauses_s = pauses_s()
         self._closing = False
         self._abandoned = False
+        self._is_asking = False
         self._last_failures = 0
         self._last_error_type = "timeout"
         self._deadline_s = float("inf")
@@ -127,6 +128,9 @@ class Courier:
         self._thread.join(max(deadline_s - _MARGIN_S - time.monotonic(), 0))
         with self._changed:
             self._abandoned = True
+            if self._is_asking:  # the answer that comes later is told to nobody
+                none = SendError("timeout", "no answer by the end", fix="check the collector", retryable=True)
+                self._complaints.add_failure(self._what, self._sink.where, none)
             self._spill()
             for parcel in self._window:
                 self._books.own.settle(
@@ -165,7 +169,8 @@ class Courier:
         try:
             receipt = self._send(parcel.payload)
         except SendError as error:
-            self._complaints.add_failure(self._what, self._sink.where, error)
+            if not self._abandoned:
+                self._complaints.add_failure(self._what, self._sink.where, error)
             if error.retryable or isinstance(error, MisdirectedError):
                 self._went_away(error)
             else:
@@ -176,11 +181,14 @@ class Courier:
 
     def _send(self, payload: bytes) -> Receipt:
         """Raises SendError alone."""
+        self._is_asking = True
         try:
             return self._sink.transport.send(payload, self._timeout_s())
         except (OSError, RuntimeError, LookupError, ImportError, MemoryError) as error:
             fix = limit_hint(str(error)) or "free what it lacks"
             raise SendError(type(error).__name__, repr(error), fix=fix, retryable=True) from None
+        finally:
+            self._is_asking = False
 
     def _settle(self, parcel: Parcel, outcome: Receipt | str) -> None:
         """The collector took it, or refused it for good with this `error.type`; the next one's turn."""

@@ -138,6 +138,21 @@ def test_a_collector_that_hangs_never_fills_the_queue(folder: Path, protocol: st
         wait_until(lambda: any(line.startswith("spans (6000 attempts)") for line in telemetry.notes()))
 
 
+@pytest.mark.parametrize("waits", [True, False])
+@pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
+def test_a_collector_that_hangs_at_the_end_is_told_once(folder: Path, protocol: str, *, waits: bool) -> None:
+    asked = threading.Event()
+    with raw_server(lambda _: asked.set()) as url:
+        telemetry = open_telemetry(url, folder, timer=Timer(), OTEL_EXPORTER_OTLP_PROTOCOL=protocol)
+        telemetry.submit(span(), attempts=1)
+        assert not waits or asked.wait(10)  # else the span is sent for the first time at the end
+        telemetry.close(timeout_s=2)
+        told = telemetry.complaints()
+        assert [f"spans can't be sent to {url}" in line and "no answer" in line for line in told] == [True]
+        time.sleep(0.5)
+    assert telemetry.complaints() == []
+
+
 def test_what_waits_at_the_end_is_pending_and_the_next_start_delivers_it(
     folder: Path, receiver: Collector, doorman: Doorman
 ) -> None:
