@@ -62,8 +62,8 @@ def pytest_report_header() -> list[str]:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark each test with the kind that its folder names; skip what needs root without it.
 
-    Those that must be alone come first: the other row is then at tests that don't trace (tools/test.sh), and
-    neither waits for the other.
+    Those that must be alone come first, then those that don't trace, which other rows are at meanwhile
+    (tools/test.sh): so hardly anybody waits.
     """
     needs_root = pytest.mark.skip(reason="needs root")
     for item in items:
@@ -72,18 +72,23 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(kind)
         for mark in item.iter_markers("everywhere"):
             item.user_properties.append(("feature", mark.kwargs["feature"]))
-        if item.get_closest_marker("kernel") and os.geteuid() != 0:
+        if takes_turns(item) and os.geteuid() != 0:
             item.add_marker(needs_root)
-    items.sort(key=is_alone, reverse=True)
+    items.sort(key=lambda item: (not is_alone(item), takes_turns(item)))
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)  # before the time of the test begins
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
     """Wait until the test may trace."""
-    if not item.get_closest_marker("kernel"):
+    if not takes_turns(item):
         return (yield)
     with turn(alone=is_alone(item)):
         return (yield)
+
+
+def takes_turns(item: pytest.Item) -> bool:
+    """Whether it traces."""
+    return item.get_closest_marker("kernel") is not None
 
 
 def is_alone(item: pytest.Item) -> bool:

@@ -17,9 +17,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+FILES_SHOWN = 40
+
+
 @dataclass
 class Spent:
-    """By the tests of one folder."""
+    """By the tests of one folder, or file."""
 
     tests: int = 0
     all_s: float = 0.0
@@ -35,29 +38,36 @@ class Times:
     def __init__(self, tests: Path) -> None:
         """`tests` has the folders."""
         self._tests = tests
-        self._spent = defaultdict[str, Spent](Spent)
+        self._by_folder = defaultdict[str, Spent](Spent)
+        self._by_file = defaultdict[str, Spent](Spent)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
         """Measure one."""
-        spent = self._spent[item.path.relative_to(self._tests).parts[0]]
+        path = item.path.relative_to(self._tests)
         before = time.monotonic(), turns.waited_s, _processor_s()
         try:
             return (yield)
         finally:
-            spent.tests += 1
-            spent.all_s += time.monotonic() - before[0]
-            spent.turn_s += turns.waited_s - before[1]
-            spent.processor_s += _processor_s() - before[2]
+            for spent in (self._by_folder[path.parts[0]], self._by_file[str(path)]):
+                spent.tests += 1
+                spent.all_s += time.monotonic() - before[0]
+                spent.turn_s += turns.waited_s - before[1]
+                spent.processor_s += _processor_s() - before[2]
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """A line for each folder."""
-        line = "{:16}{:>8}{:>10}{:>10}{:>12}".format
+        """A line for each folder, and for the files that took longest."""
+        line = "{:48}{:>8}{:>10}{:>10}{:>12}".format
         terminalreporter.section("seconds")
         terminalreporter.write_line(line("", "tests", "all", "turn", "processors"))
-        for folder, spent in sorted(self._spent.items(), key=lambda each: -each[1].all_s):
+        by_file = sorted(self._by_file.items(), key=_seconds)[:FILES_SHOWN]
+        for name, spent in [*sorted(self._by_folder.items(), key=_seconds), *by_file]:
             figures = (f"{each:.0f}" for each in (spent.all_s, spent.turn_s, spent.processor_s))
-            terminalreporter.write_line(line(folder, spent.tests, *figures))
+            terminalreporter.write_line(line(name, spent.tests, *figures))
+
+
+def _seconds(row: tuple[str, Spent]) -> float:
+    return -row[1].all_s
 
 
 def _processor_s() -> float:

@@ -4,8 +4,9 @@
 #   tools/test.sh
 #
 # Prints the first row's output as it comes, then the others'. What looks at the whole host, or would deny others
-# something, runs alone (tests/turns.py): it comes first in its row, and the last row begins with what traces nothing,
-# so hardly anything waits for it. What takes minutes to build or to download is begun beside them.
+# something, runs alone (tests/turns.py): all of it is in the first row, at its beginning. Meanwhile the others are at
+# what traces nothing, which comes first there (tests/conftest.py): so hardly anything waits. Of the rest, each has what
+# makes it take as long as the others. What takes minutes to build or to download is begun beside them.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -13,25 +14,29 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # start, and tests are about that.
 readonly pytest=(env --default-signal='HUP,INT,QUIT' .venv/bin/python -m pytest -p no:cacheprovider)
 
-first=()
-second=()
-last=(tests/unit tests/fuzz tests/docs tests/browser)
-for file in tests/kernel/test_*.py; do # of these, either half takes the same time
-    if [[ $file < tests/kernel/test_p ]]; then first+=("$file"); else second+=("$file"); fi
-done
-for folder in tests/*/; do
-    [[ " ${last[*]} tests/__pycache__ tests/data tests/kernel tests/stack " == *" ${folder%/} "* ]] ||
-        last+=("${folder%/}")
+mapfile -t first < <(grep --files-with-matches 'pytest\.mark\.alone' tests/*/test_*.py)
+readonly alone=" ${first[*]} "
+second=(tests/unit)
+last=()
+for file in tests/*/test_*.py; do
+    if [[ $alone == *" $file "* || $file == tests/unit/* ]]; then
+        continue
+    elif [[ $file == tests/@(browser|docs|fuzz|stack)/* || $file == tests/kernel/test_@(policy|traced)_* ]]; then
+        second+=("$file")
+    elif [[ $file == tests/kernel/test_[a-l]* ]]; then
+        first+=("$file")
+    else
+        last+=("$file")
+    fi
 done
 
-first+=(tests/stack)
 mkdir -p build
 readonly second_log=build/second-row.log last_log=build/last-row.log
 setsid tools/prefetch.sh >build/prefetch.log 2>&1 &
 readonly prefetch=$!
-"${pytest[@]}" "${last[@]}" >"$last_log" 2>&1 &
-rows=($!)
 "${pytest[@]}" "${second[@]}" >"$second_log" 2>&1 &
+rows=($!)
+"${pytest[@]}" "${last[@]}" >"$last_log" 2>&1 &
 rows+=($!)
 trap 'kill -INT "${rows[@]}" 2>/dev/null || true; kill -- "-$prefetch" 2>/dev/null || true' EXIT
 

@@ -175,12 +175,17 @@ def test_what_is_judged_is_what_the_kernel_takes(lab: Lab, kernel: KernelSide, l
 @NETWORKS
 def test_another_instance_before_this_one_changes_nothing(lab: Lab, network: Network) -> None:
     """Its program sees each value first, and knows no such job."""
-    with kernel_side() as other, agent(other, lab, policy()), kernel_side() as kernel, lab.watch() as watch:
-        with agent(kernel, lab, policy(), under=USER) as job:
-            for lines in joins(network):
-                assert job.do(*lines) == "EPERM", lines
-            assert job.do(f"exec({SWAPPED!r})") == "ok"
-            assert job.value(f"elsewhere({socket.inet_aton(GROUPS[V4])!r}, 20000, 12)") == "0"
+    with (
+        kernel_side() as other,
+        agent(other, lab, policy()),
+        kernel_side() as kernel,
+        lab.watch() as watch,
+        agent(kernel, lab, policy(), under=USER) as job,
+    ):
+        for lines in joins(network):
+            assert job.do(*lines) == "EPERM", lines
+        assert job.do(f"exec({SWAPPED!r})") == "ok"
+        assert job.value(f"elsewhere({socket.inet_aton(GROUPS[V4])!r}, 20000, 12)") == "0"
     assert watch.arrivals.packets == {}
 
 

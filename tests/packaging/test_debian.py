@@ -35,7 +35,12 @@ if TYPE_CHECKING:
     from .machine import Machine
     from .releases import Built
 
-pytestmark = [pytest.mark.kernel, pytest.mark.index, pytest.mark.timeout(RELEASE_LIMIT_S)]
+pytestmark = [
+    pytest.mark.kernel,
+    pytest.mark.alone,  # its service holds others' steps until it knows them
+    pytest.mark.index,
+    pytest.mark.timeout(RELEASE_LIMIT_S),
+]
 
 OPTIONS = "WATCH_OPTIONS=--json-log --policy /etc/ci-egress/policy.yaml\n"
 

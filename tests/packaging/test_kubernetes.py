@@ -169,6 +169,7 @@ def node(image: Machine) -> Node:
 
 
 @pytest.mark.kernel
+@pytest.mark.alone  # they hold others' steps until they know them
 @pytest.mark.index
 @pytest.mark.timeout(RELEASE_LIMIT_S)
 def test_the_containers_trace_and_deny_with_just_the_manifests_rights(node: Node, steps: Steps) -> None:

@@ -85,6 +85,7 @@ def test_what_the_documentation_shows_of_it_is_so() -> None:
 
 
 @pytest.mark.kernel
+@pytest.mark.alone  # it holds others' steps until it knows them
 def test_with_its_rights_alone_it_is_ready_denies_and_tells_that_it_stops(
     steps: Steps, tmp_path: Path
 ) -> None:
