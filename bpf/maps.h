@@ -8,7 +8,7 @@
 #define RING_PAGES 256
 #define ENVIRONMENTS_PAGES 512 /* 1,500 usual ones: one that is lost may be a job's */
 #define LOOKUPS_PAGES 128
-#define PROCS_MAX 262144 /* more than a user has on most machines: RLIMIT_NPROC */
+#define PROCS_MAX 131072 /* more than a user has on most machines: RLIMIT_NPROC */
 #define STRAYS_MAX 1024
 #define CANDIDATES_MAX 32768
 #define FLOWS_MAX 16384
@@ -43,10 +43,11 @@ BPF_RINGBUF_OUTPUT(lookups, LOOKUPS_PAGES);
 BPF_RINGBUF_OUTPUT(environments, ENVIRONMENTS_PAGES);
 
 /*
- * The processes of every job, by tgid; whatever isn't here belongs to no job. It takes memory for
- * those that there are.
+ * The processes of every job, by tgid; whatever isn't here belongs to no job. All of its memory, 18
+ * MB, is taken at once: it is of whoever loads this, and a job that fills what it shares with the
+ * exporter could make processes that find none.
  */
-BPF_F_TABLE("hash", u32, struct proc_value, procs, PROCS_MAX, BPF_F_NO_PREALLOC);
+BPF_HASH(procs, u32, struct proc_value, PROCS_MAX);
 
 /*
  * Of processes that aren't there although they should be, what could be found out when they acted:
@@ -55,9 +56,8 @@ BPF_F_TABLE("hash", u32, struct proc_value, procs, PROCS_MAX, BPF_F_NO_PREALLOC)
 BPF_TABLE("lru_hash", u32, struct proc_value, strays, STRAYS_MAX);
 
 /*
- * The processes of which user space found the job; entries go with the job. All of its memory is
- * taken at once: a job that fills what it shares with the exporter must not keep the next from
- * being held.
+ * The processes of which user space found the job; entries go with the job. Its memory is taken at
+ * once, too: nobody is to keep the next job from being held.
  */
 BPF_HASH(candidates, struct candidate_key, u32, CANDIDATES_MAX);
 

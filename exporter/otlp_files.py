@@ -16,6 +16,8 @@ from exporter.otlp_json import LineError
 
 LINE_MAX = 64 << 20
 """Bytes; a request has at most some megabytes."""
+NODES_MAX = 4 << 20
+"""Objects and arrays of a line: each takes some 64 bytes to read, so that 64 kB, unpacked, could take gigabytes."""
 _COMPRESSED = ".gz"
 _TELL_BYTES = 1 << 20
 _BUFFER_BYTES = 1 << 18
@@ -79,6 +81,8 @@ def _is_unfinished(line: bytes, beginning: bytes) -> bool:
 
 def _items_of(line: bytes, kind: Kind, read_line: Callable[[bytes], Iterable[T]], place: str) -> Iterable[T]:
     try:
+        if line.count(b"{") + line.count(b"[") > NODES_MAX:
+            raise LineError
         return read_line(line)
     except LineError:
         raise UsageError(f"{place}: not a line of OTLP {kind.what}", hint=kind.hint) from None

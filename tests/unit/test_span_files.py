@@ -140,6 +140,19 @@ def test_a_line_without_end_is_given_up(tmp_path: Path, monkeypatch: pytest.Monk
         next(egress_spans(path, pytest.fail))
 
 
+def test_a_line_that_would_take_gigabytes_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "traces.jsonl"
+    path.write_bytes(line())
+    nodes = line().count(b"{") + line().count(b"[")
+    monkeypatch.setattr(files, "NODES_MAX", nodes)
+    assert next(egress_spans(path, pytest.fail)) == ATTRIBUTES
+    monkeypatch.setattr(files, "NODES_MAX", nodes - 1)
+    with pytest.raises(UsageError, match=r"traces\.jsonl:1:1: not a line of OTLP spans"):
+        next(egress_spans(path, pytest.fail))
+
+
 def test_a_folder_without_spans_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"has no traces\*\.jsonl or traces\*\.jsonl\.gz, nor has a folder"):
         span_files([tmp_path])
