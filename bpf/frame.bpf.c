@@ -8,6 +8,8 @@
  */
 #define TCX_NEXT (-1)
 #define TCX_DROP 2 /* ENOBUFS for the caller */
+#define AF_PACKET 17
+#define PF_KTHREAD 0x200000
 #define SOL_PACKET 263
 #define PACKET_QDISC_BYPASS 20
 #define SOL_XDP 283
@@ -23,6 +25,7 @@
  */
 int on_frame(struct __sk_buff *skb)
 {
+	u64 task = bpf_get_current_task();
 	struct bpf_sock *sk = skb->sk;
 
 	if (!sk || skb->ingress_ifindex)
@@ -30,6 +33,9 @@ int on_frame(struct __sk_buff *skb)
 	sk = bpf_sk_fullsock(sk);
 	if (!sk || sk->family == AF_INET || sk->family == AF_INET6)
 		return TCX_NEXT;
+	/* By vhost-net a thread of the kernel sends for whoever gave it the socket. */
+	if (sk->family == AF_PACKET && number_at(task, TASK_FLAGS) & PF_KTHREAD)
+		return has_policies() ? TCX_DROP : TCX_NEXT;
 	return is_enforced() ? TCX_DROP : TCX_NEXT;
 }
 
@@ -66,6 +72,8 @@ int on_setsockopt(struct bpf_sockopt *ctx)
 	int is_way_past = (level == SOL_PACKET && option == PACKET_QDISC_BYPASS) ||
 			  (level == SOL_XDP && option == XDP_TX_RING);
 
+	if (length < 0)
+		return ALLOW; /* a program before this one has done what was asked for */
 	ctx->optlen = 0; /* the value stays the caller's, of whatever size: it was not looked at */
 	if (is_way_past || is_under_any_address(ctx))
 		return is_enforced() ? DENY : ALLOW;

@@ -164,9 +164,10 @@ int on_name(struct __sk_buff *skb)
 }
 
 /*
- * Who asks: the current task, unless nobody follows it, or a segment leaves while nobody has its
- * socket. Then it is who connected that, or sent by it; where that process is gone, what stands
- * with the socket speaks for it. Returns 0 for nobody.
+ * Who asks: the current task, unless nobody follows it or holds it to anything, as a daemon that
+ * lets queued packets go on, or a segment leaves while nobody has its socket. Then it is who
+ * connected that, or sent by it; where that process is gone, what stands with the socket speaks for
+ * it. Returns 0 for nobody.
  */
 static inline u32 find_asking(struct bpf_sock *sk, const struct asker *asker,
 			      struct proc_value *proc)
@@ -174,7 +175,7 @@ static inline u32 find_asking(struct bpf_sock *sk, const struct asker *asker,
 	u32 pid = current_pid();
 	u32 is_senders = sk->protocol != IPPROTO_TCP || number_at(address_of(sk), SOCK_OWNED);
 
-	if (is_senders && read_current(pid, proc))
+	if (is_senders && read_current(pid, proc) && (held_as(proc) || !asker || !asker->scope))
 		return pid;
 	if (!asker)
 		return 0;

@@ -168,6 +168,16 @@ static inline int repeats_its_connect(struct bpf_sock_addr *ctx, struct bpf_sock
 }
 
 /*
+ * With a control message, such as a type of service, a connected datagram socket comes here at each
+ * send, and without an address. Its connect was reported, and what it sends goes there; nothing can
+ * be sent to port 0.
+ */
+static inline int sends_where_connected(struct bpf_sock_addr *ctx, struct bpf_sock *sk, u32 address)
+{
+	return sk && sk->state == TCP_ESTABLISHED && !ctx->user_port && !address;
+}
+
+/*
  * The kernel itself connects an MPTCP connection's further sockets, in nobody's name, to addresses
  * that the peer announced: it may announce any. Without them the connection goes on.
  */
@@ -215,7 +225,7 @@ int on_sendmsg4(struct bpf_sock_addr *ctx)
 {
 	struct bpf_sock *sk = ctx->sk;
 
-	if (repeats_its_connect(ctx, sk))
+	if (repeats_its_connect(ctx, sk) || sends_where_connected(ctx, sk, ctx->user_ip4))
 		return ALLOW;
 	mean_this_machine(ctx);
 	return act4(ctx, sk, ACT_SEND);
@@ -223,10 +233,14 @@ int on_sendmsg4(struct bpf_sock_addr *ctx)
 
 int on_sendmsg6(struct bpf_sock_addr *ctx)
 {
+	struct bpf_sock *sk = ctx->sk;
 	union address from = { .words = { ctx->msg_src_ip6[0], ctx->msg_src_ip6[1],
 					  ctx->msg_src_ip6[2], ctx->msg_src_ip6[3] } };
+	u32 address = ctx->user_ip6[0] | ctx->user_ip6[1] | ctx->user_ip6[2] | ctx->user_ip6[3];
 
-	return act6(ctx, ctx->sk, ACT_SEND, &from);
+	if (sends_where_connected(ctx, sk, address))
+		return ALLOW;
+	return act6(ctx, sk, ACT_SEND, &from);
 }
 
 static inline int on_bound(struct bpf_sock *sk, const union address *address)

@@ -44,6 +44,16 @@ def dns_obstacles(of: NameService = NameService()) -> list[Obstacle]:  # noqa: B
     return [*_nscd(of), *_services(of)]
 
 
+def others_that_ask(of: NameService = NameService()) -> Iterator[Obstacle]:  # noqa: B008 - immutable
+    """Who looks up a name for whoever connects to it: `dns: deny` is about packets of the job's own."""
+    for daemon, path, ways in (("systemd-resolved", of.resolved, " and by D-Bus"), ("nscd", of.nscd, "")):
+        if _listens(path):
+            yield Obstacle(
+                f"no `dns: deny` for what {daemon} is asked at {path}{ways}: it asks in its own name",
+                f"stop {daemon}, or keep the job from it",
+            )
+
+
 def _nscd(of: NameService) -> Iterator[Obstacle]:
     configuration = _read(of.nscd_configuration)
     if (configuration is None or _CACHES_HOSTS.search(configuration)) and _listens(of.nscd):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, TypeVar
 
@@ -17,7 +17,7 @@ from exporter.otlp_json import LineError
 LINE_MAX = 64 << 20
 """Bytes; a request has at most some megabytes."""
 NODES_MAX = 4 << 20
-"""Objects and arrays of a line: each takes some 64 bytes to read, so that 64 kB, unpacked, could take gigabytes."""
+"""Objects and arrays of a line. To read each takes some 64 bytes: 64 kB, unpacked, could take gigabytes."""
 _COMPRESSED = ".gz"
 _TELL_BYTES = 1 << 20
 _BUFFER_BYTES = 1 << 18
@@ -80,12 +80,10 @@ def _is_unfinished(line: bytes, beginning: bytes) -> bool:
 
 
 def _items_of(line: bytes, kind: Kind, read_line: Callable[[bytes], Iterable[T]], place: str) -> Iterable[T]:
-    try:
-        if line.count(b"{") + line.count(b"[") > NODES_MAX:
-            raise LineError
-        return read_line(line)
-    except LineError:
-        raise UsageError(f"{place}: not a line of OTLP {kind.what}", hint=kind.hint) from None
+    with suppress(LineError):
+        if line.count(b"{") + line.count(b"[") <= NODES_MAX:
+            return read_line(line)
+    raise UsageError(f"{place}: not a line of OTLP {kind.what}", hint=kind.hint)
 
 
 def _lines(path: Path, on_read: Callable[[int], object]) -> Iterator[bytes]:

@@ -11,7 +11,7 @@ from exporter.config import FailOn, RunConfig, WatchConfig
 from exporter.errors import UsageError
 from exporter.jobs.model import Job
 from exporter.kernel.registry import JobMode, Registered, Standing, run_hash
-from exporter.name_service import dns_obstacles
+from exporter.name_service import dns_obstacles, others_that_ask
 from exporter.policy.check import check_for_kernel
 from exporter.policy.compile import Compiled, compile_policy
 from exporter.policy.executables import require_executables
@@ -102,14 +102,21 @@ def governance(config: RunConfig, policy: Policy | None, job: Job) -> Governance
         warn(str(each))
     if config.enforce:
         of_job = replace(of_job, mode=Mode.ENFORCE)
-    if (in_vain := futile(config.fail_on, of_job.mode)) is not None:
-        warn(in_vain)
+    warn_of_gaps(config, of_job)
     for what in require_executables(of_job.rules):
         warn(what)
     compiled = compile_policy(of_job, system_resolvers())
     for obstacle in dns_obstacles() if compiled.names else ():
         warn(str(obstacle))
     return Governance(compiled, terms_of(compiled, ruleset_of(config)), len(of_job.rules))
+
+
+def warn_of_gaps(config: RunConfig | WatchConfig, policy: JobPolicy) -> None:
+    """Say what of --fail-on can't happen, and by whom what `dns: deny` refuses is asked all the same."""
+    if (in_vain := futile(config.fail_on, policy.mode)) is not None:
+        warn(in_vain)
+    for other in others_that_ask() if policy.lookups.are_refused else ():
+        warn(str(other))
 
 
 def ruleset_of(config: RunConfig | WatchConfig) -> str:

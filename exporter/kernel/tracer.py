@@ -147,11 +147,19 @@ class Tracer:
             self._stand(key, standing, agent)
 
     def _stand(self, key: bytes, standing: int, agent: int) -> None:
-        """Of one that executed something while ci-egress began, and is followed since then."""
+        """Of one that is followed: since it executed something while ci-egress began, or by a watch before.
+
+        What the kernel saw of it comes first: by /proc a step may look like an agent.
+        """
         value = self._procs.lookup(key)
         proc = value and wire.ProcValue._make(wire.PROC_VALUE.unpack(value))
-        if proc and proc.scope == HOST:
-            self._procs.update(key, wire.PROC_VALUE.pack(*proc._replace(standing=standing, agent=agent)))
+        if not proc or proc.scope != HOST:
+            return
+        if (proc.standing, standing) == (wire.STANDING_MARKED, wire.STANDING_STEP):
+            standing = wire.STANDING_MARKED_STEP
+        elif proc.standing != wire.STANDING_NONE:
+            return
+        self._procs.update(key, wire.PROC_VALUE.pack(*proc._replace(standing=standing, agent=agent)))
 
     def know_steps(self, agents: Mapping[bytes, int], marks: Iterable[bytes]) -> None:
         """Take what `agents` make, and what executes with `marks`, for what may be a job's from now on.

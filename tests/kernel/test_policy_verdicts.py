@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from exporter.addresses import address
 from exporter.events import Act, Acted, Aggregated, Event, Execed, Outcome, ProcessKey, Verdict
 from exporter.policy.compile import Compiled, compile_policy
 from exporter.policy.model import Mode
 from tests.unit.policy.files import rules
 
+from .agents import acts, agent
+from .arrivals import UDP, Endpoint, Packet
 from .direct import KernelSide, attempts, kernel_side
 from .lab import MPTCP_PORT, NETWORKS, PORT, RUN_LIMIT_S, V4, V6, Lab, Network
 from .servers import has_udplite
@@ -218,6 +221,28 @@ def test_a_source_route_through_a_denied_peer_is_denied(
 
 
 @NETWORKS
+@NETWORKS
+@pytest.mark.parametrize("policy", [None, ALL], ids=["without", "enforced"])
+def test_what_a_connected_socket_sends_with_a_control_message_goes_where_it_is_connected(
+    lab: Lab, kernel: KernelSide, network: Network, policy: str | None
+) -> None:
+    """As QUIC does, with a type of service; for the kernel's hook such a send has no address."""
+    family, level, option = ("AF_INET", 0, 1) if network is V4 else ("AF_INET6", 41, 67)
+    service = f"[({level}, {option}, struct.pack('i', 16))]"
+    with (
+        lab.watch() as watch,
+        agent(kernel, lab, None if policy is None else allowing(policy)) as job,
+    ):
+        assert job.do(f"s = socket.socket(socket.{family}, socket.SOCK_DGRAM)") == "ok"
+        assert job.do(f"s.connect({(network.peer, PORT)})") == "ok"
+        assert [job.do(f"s.sendmsg([b'quic'], {service})") for _ in range(3)] == ["ok"] * 3
+        told = acts(kernel.drain(), job.process)
+    assert watch.arrivals.packets == {Packet(UDP, Endpoint(network.peer, PORT)): 3}
+    assert [(event.act, address(event.peer).text, event.peer_port) for event in told] == [
+        (Act.CONNECT, network.peer, PORT)
+    ]
+
+
 def test_the_denied_half_of_several_messages_is_not_sent(
     lab: Lab, programs: Programs, kernel: KernelSide, network: Network
 ) -> None:

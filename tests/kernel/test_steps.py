@@ -288,6 +288,44 @@ def executed(kernel: KernelSide, doer: Agent) -> tuple[ProcessKey, int]:
     return ProcessKey(proc.tgid, proc.born_ns), proc.program
 
 
+def executes(**variables: str) -> str:
+    """Python that becomes another such process, executed with those."""
+    environ, command = {**PATH, **variables}, [os.fsdecode(word) for word in COMMAND]
+    return f"print('ok', flush=True); os.execve({command[0]!r}, {command!r}, {environ!r})"
+
+
+@pytest.mark.parametrize("standing", [wire.STANDING_AGENT, wire.STANDING_STEP])
+def test_what_the_kernel_saw_of_a_step_outlasts_what_proc_says(
+    kernel: KernelSide, lab: Lab, standing: int
+) -> None:
+    """As when an instance is adopted: the name of its executable is its own choice."""
+    with doing(lab, **{MARK: "1"}) as step:
+        first = executed(kernel, step)
+        kernel.tracer.find(step.process, standing, 1)
+        assert step.do(tries(V4.evil)) == "EPERM"
+        assert step.do(executes(**{MARK: "2"})) == "ok"
+        assert step.do("pass") == "ok"
+        assert executed(kernel, step) == first
+
+
+@pytest.mark.parametrize("undecided", [HOST, STRICTEST])
+def test_what_a_step_is_first_executed_with_is_what_its_job_is_known_by(
+    kernel: KernelSide, lab: Lab, undecided: int
+) -> None:
+    """Also where steps are held to nothing until then: enforcement may be turned on for single jobs."""
+    kernel.tracer.hold_undecided(undecided)
+    with doing(lab) as step:
+        kernel.tracer.find(step.process, wire.STANDING_STEP)
+        before = executed(kernel, step)
+        assert step.do(executes(**{MARK: "1"})) == "ok"
+        assert step.do("pass") == "ok"
+        first = executed(kernel, step)
+        assert first != before
+        assert step.do(executes(**{MARK: "2"})) == "ok"
+        assert step.do("pass") == "ok"
+        assert executed(kernel, step) == first
+
+
 @pytest.mark.usefixtures("kernel")
 @pytest.mark.parametrize(
     "variables",

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from exporter.kernel.doctor import Check, name_resolution
-from exporter.name_service import NameService, dns_obstacles
+from exporter.name_service import NameService, dns_obstacles, others_that_ask
 
 UNSEEN = "no rules for names in policies, and no names in traces: "
 
@@ -125,6 +125,18 @@ def test_nscd_hides_names_if_it_keeps_them(
         told = [obstacle.lost for obstacle in dns_obstacles(of)]
     assert told == ([f"{UNSEEN}nscd looks them up and answers at {of.nscd}"] if hides else [])
     assert dns_obstacles(of) == [], "it has ended, and left its socket"
+
+
+def test_who_asks_for_others_is_named_whatever_the_c_library_does(of: NameService) -> None:
+    of.nsswitch.write_text("hosts: files dns\n")
+    assert list(others_that_ask(of)) == []
+    with listening(of.resolved), listening(of.nscd):
+        resolved, nscd = map(str, others_that_ask(of))
+    assert resolved == (
+        f"no `dns: deny` for what systemd-resolved is asked at {of.resolved} and by D-Bus: it asks in its "
+        "own name; stop systemd-resolved, or keep the job from it"
+    )
+    assert nscd.startswith(f"no `dns: deny` for what nscd is asked at {of.nscd}: ")
 
 
 def test_the_check_names_all_that_is_in_the_way(of: NameService) -> None:
