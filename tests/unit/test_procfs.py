@@ -8,7 +8,9 @@ import time
 import tracemalloc
 from pathlib import Path
 
-from exporter import wire
+import pytest
+
+from exporter import bounded, wire
 from exporter.events import ProcessKey
 from exporter.procfs import Proc, environment_of, started_ns
 from tests.unit.boundless import boundless
@@ -22,6 +24,13 @@ import os, resource
 resource.setrlimit(resource.RLIMIT_STACK, (64 << 20, resource.getrlimit(resource.RLIMIT_STACK)[1]))
 os.execve("/bin/sleep", ["sleep", "100"], {f"V{number}": "v" * 131_000 for number in range(45)})
 """
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a busy machine a read takes longer; how long it may take is for test_bounded.py."""
+    for name in ("PATIENCE_S", "IMPATIENCE_S"):
+        monkeypatch.setattr(bounded, name, 60.0)
 
 
 def test_an_environment_without_end_is_read_only_so_far_and_is_none() -> None:
