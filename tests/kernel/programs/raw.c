@@ -255,14 +255,13 @@ void routed_tcp(const struct plan *plan)
 	connect_routed(plan);
 }
 
-/* In fact: the kernel only counts another try while somebody still reads what was sent before. */
 static int was_sent_again(int fd)
 {
 	struct tcp_info info = {};
 	socklen_t size = sizeof(info);
 
 	check(getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &size));
-	return info.tcpi_total_retrans > 0;
+	return info.tcpi_retransmits > 0;
 }
 
 /*
