@@ -124,16 +124,22 @@ static inline int act_on(struct bpf_sock_addr *ctx, struct bpf_sock *sk, u32 kin
  * from there the host's rules may lead further. Who is held to a policy is to get where that
  * allows.
  */
-static inline void mean_this_machine(struct bpf_sock_addr *ctx)
+static inline u32 meant(struct bpf_sock_addr *ctx, u32 address)
 {
-	if (!ctx->user_ip4 && is_enforced())
-		ctx->user_ip4 = bpf_htonl(LOCALHOST);
+	u32 port = ctx->user_port;
+
+	if (!address && is_enforced()) {
+		address = bpf_htonl(LOCALHOST);
+		ctx->user_ip4 = address;
+	}
+	BLUR(address, port);
+	return address;
 }
 
 /* The address by the hook, never by user_family: that is whatever the caller wrote there. */
-static inline int act4(struct bpf_sock_addr *ctx, struct bpf_sock *sk, u32 kind)
+static inline int act4(struct bpf_sock_addr *ctx, struct bpf_sock *sk, u32 kind, u32 address)
 {
-	union address peer = { .words = { 0, 0, bpf_htonl(0xffff), ctx->user_ip4 } };
+	union address peer = { .words = { 0, 0, bpf_htonl(0xffff), address } };
 
 	return act_on(ctx, sk, kind, &peer);
 }
@@ -160,10 +166,10 @@ static inline int act6(struct bpf_sock_addr *ctx, struct bpf_sock *sk, u32 kind,
  * An IPv6 socket connected to ::ffff:a.b.c.d comes here at every send, although its connect was
  * reported: one act, one record.
  */
-static inline int repeats_its_connect(struct bpf_sock_addr *ctx, struct bpf_sock *sk)
+static inline int repeats_its_connect(struct bpf_sock_addr *ctx, struct bpf_sock *sk, u32 address)
 {
 	return sk && sk->family == AF_INET6 && sk->state == TCP_ESTABLISHED &&
-	       sk->dst_ip6[3] == ctx->user_ip4 && sk->dst_ip6[2] == bpf_htonl(0xffff) &&
+	       sk->dst_ip6[3] == address && sk->dst_ip6[2] == bpf_htonl(0xffff) &&
 	       !sk->dst_ip6[0] && !sk->dst_ip6[1] && sk->dst_port == ctx->user_port;
 }
 
@@ -198,8 +204,7 @@ int on_connect4(struct bpf_sock_addr *ctx)
 {
 	if (is_further_subflow(ctx->sk) && has_policies())
 		return DENY;
-	mean_this_machine(ctx);
-	return act4(ctx, ctx->sk, ACT_CONNECT);
+	return act4(ctx, ctx->sk, ACT_CONNECT, meant(ctx, ctx->user_ip4));
 }
 
 int on_connect6(struct bpf_sock_addr *ctx)
@@ -225,10 +230,11 @@ int on_sendmsg4(struct bpf_sock_addr *ctx)
 {
 	struct bpf_sock *sk = ctx->sk;
 
-	if (repeats_its_connect(ctx, sk) || sends_where_connected(ctx, sk, ctx->user_ip4))
+	u32 address = ctx->user_ip4;
+
+	if (repeats_its_connect(ctx, sk, address) || sends_where_connected(ctx, sk, address))
 		return ALLOW;
-	mean_this_machine(ctx);
-	return act4(ctx, sk, ACT_SEND);
+	return act4(ctx, sk, ACT_SEND, meant(ctx, address));
 }
 
 int on_sendmsg6(struct bpf_sock_addr *ctx)

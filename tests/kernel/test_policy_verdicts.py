@@ -221,7 +221,6 @@ def test_a_source_route_through_a_denied_peer_is_denied(
 
 
 @NETWORKS
-@NETWORKS
 @pytest.mark.parametrize("policy", [None, ALL], ids=["without", "enforced"])
 def test_what_a_connected_socket_sends_with_a_control_message_goes_where_it_is_connected(
     lab: Lab, kernel: KernelSide, network: Network, policy: str | None
@@ -243,6 +242,7 @@ def test_what_a_connected_socket_sends_with_a_control_message_goes_where_it_is_c
     ]
 
 
+@NETWORKS
 def test_the_denied_half_of_several_messages_is_not_sent(
     lab: Lab, programs: Programs, kernel: KernelSide, network: Network
 ) -> None:
