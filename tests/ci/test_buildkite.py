@@ -176,6 +176,27 @@ def test_a_script_is_made_executable_where_the_agent_evaluates_commands(checkout
     assert (checkout / "ran").exists()
 
 
+def test_a_script_that_names_no_interpreter_is_the_shells(checkout: Path, path: str) -> None:
+    script_at(checkout / "scripts" / "build", "[[ 1 ]] && echo ok\n", 0o755)
+    done = run_hook(checkout, "scripts/build", path)
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "ok"), done.stderr
+
+
+def test_the_newlines_of_a_pipelines_block_are_no_part_of_a_scripts_name(checkout: Path, path: str) -> None:
+    script_at(checkout / "scripts" / "build", "#!/bin/sh\ntouch ran\n", 0o755)
+    done = run_hook(checkout, "scripts/build\n", path, BUILDKITE_COMMAND_EVAL="false")
+    assert done.returncode == 0, done.stderr
+    assert (checkout / "ran").exists()
+
+
+def test_a_program_of_the_machine_is_run_by_a_user_who_may_not_change_it(
+    checkout: Path, path: str, sudoer: User
+) -> None:
+    sudoer.give(checkout)
+    done = run_hook(checkout, "/usr/bin/true", path, under=sudoer.under)
+    assert done.returncode == 0, done.stderr
+
+
 def test_an_agent_without_command_eval_makes_nothing_executable(checkout: Path, path: str) -> None:
     script = script_at(checkout / "scripts" / "build", "#!/bin/sh\ntouch ran\n", 0o644)
     done = run_hook(checkout, "scripts/build", path, BUILDKITE_COMMAND_EVAL="false")
