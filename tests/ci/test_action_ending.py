@@ -71,6 +71,22 @@ def test_a_flood_of_acts_leaves_room_for_the_reason(job: Job, stand_in: StandIn)
     assert post.annotations("error")[-1] == why["message"]
 
 
+def test_tampering_is_annotated_before_a_flood_of_acts(job: Job, stand_in: StandIn) -> None:
+    acts = [{"level": "error", "message": f"blocked: {n}", "event": "cicd.egress.denied"} for n in range(40)]
+    tampering = "tampering: sh > curl (7) sent SIGTERM to ci-egress\n::error::owned"
+    notes = ["40 attempts denied", 1, None, {"toString": 1}, f"warning: {tampering}"]
+    over = {"level": "info", "message": "job x ended", "summary": {"notes": notes}}
+    hostile = [{"level": "info", "message": "x", "summary": it} for it in (None, 1, {"notes": tampering})]
+    stand_in.says(*acts, *hostile, over)
+    job.use(ROOT, {"summary": "false"})
+    (post,) = job.finish()
+    assert post.status == 0
+    first, *rest = post.annotations("error")
+    assert first == tampering
+    assert {told.partition(" ")[0] for told in rest} == {"blocked:"}
+    assert len(rest) < 10  # all that GitHub shows
+
+
 def test_the_report_becomes_an_artifact_that_the_summary_links_to(job: Job) -> None:
     results = Results()
     with serving(results.server):
