@@ -208,6 +208,17 @@ def test_a_start_that_is_cancelled_is_ended_with_the_job(job: Job, stand_in: Sta
     assert is_gone(int(record[1]))
 
 
+def test_a_job_whose_runner_kept_nothing_for_the_last_step_is_ended_and_fails(job: Job) -> None:
+    """As where something read the runner's file before the runner did: then it is empty."""
+    job.use(ROOT)
+    kept = json.loads((job.temp / "ci-egress" / "state.json").read_text())
+    job.posts[-1].state.clear()
+    (post,) = job.finish()
+    assert post.status == 1
+    assert post.annotations("error")[0].startswith("what the runner kept for this step is gone, ")
+    assert is_gone(kept["pid"])
+
+
 def test_another_process_of_the_same_pid_is_left_alone(job: Job) -> None:
     job.use(ROOT)
     kept = json.loads((job.temp / "ci-egress" / "state.json").read_text())
