@@ -12,11 +12,17 @@ const OUTPUT_MAX = 16 * 1024 * 1024;
 const HANDED_ON =
   /^(CI|(GITHUB|RUNNER|GITEA|FORGEJO|OTEL|CI_EGRESS)_\w+|TRACEPARENT|TRACESTATE|STATE_DIRECTORY)$/;
 const KEPT_BACK = /^GITHUB_(TOKEN|ENV|OUTPUT|PATH|STATE|STEP_SUMMARY)$/;
+const OF_A_PROXY = /^(https?|no)_proxy$/i; // programs heed either spelling
 
 /** The part of the environment that ci-egress gets, and what `more` adds. */
 export function handedOn(more = {}) {
   const kept = Object.entries(process.env).filter(([name]) => HANDED_ON.test(name) && !KEPT_BACK.test(name));
   return { ...Object.fromEntries(kept), ...more };
+}
+
+/** The part that names a proxy: for what fetches packages. ci-egress sends to where the inputs say, as they say it. */
+export function throughProxy() {
+  return Object.fromEntries(Object.entries(process.env).filter(([name]) => OF_A_PROXY.test(name)));
 }
 
 /** How to start COMMAND as root with `environment`: for `spawn`. Values never stand on a command line. */

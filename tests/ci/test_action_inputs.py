@@ -211,6 +211,11 @@ def action_that_sets_up(folder: Path, script: str) -> Path:
     return checkout
 
 
+def linking(stand_in: StandIn) -> str:
+    """What such a script does to install it."""
+    return f'[ "$1" = --system-only ] || {{ mkdir -p .venv/bin; ln -s {stand_in.path} .venv/bin/; }}'
+
+
 def on_a_new_runner(folder: Path, user: User | None = None, under: Sequence[str] = ()) -> Job:
     """A job where no ci-egress is installed."""
     job = Job(
@@ -224,14 +229,34 @@ def on_a_new_runner(folder: Path, user: User | None = None, under: Sequence[str]
 
 
 def test_where_none_is_installed_the_actions_own_is_set_up(tmp_path: Path, stand_in: StandIn) -> None:
-    linked = f'[ "$1" = --system-only ] || {{ mkdir -p .venv/bin; ln -s {stand_in.path} .venv/bin/; }}'
-    checkout = action_that_sets_up(tmp_path, linked)
+    checkout = action_that_sets_up(tmp_path, linking(stand_in))
     with on_a_new_runner(tmp_path / "job") as job:
         begun = job.use(checkout)
     assert begun.status == 0, begun.output
     assert (checkout / "asked").read_text().splitlines() == ["--system-only", "--no-system"]
     assert begun.outputs["ci-egress"] == str(checkout / ".venv" / "bin" / "ci-egress")
     assert job.ended[0].status == 0
+
+
+@pytest.mark.parametrize("is_root", [True, False], ids=["root", "sudo"])
+def test_a_set_up_goes_through_the_runners_proxy_and_the_watch_does_not(
+    tmp_path: Path, stand_in: StandIn, sudoer: User, *, is_root: bool
+) -> None:
+    proxies = {
+        "http_proxy": "http://proxy.example:3128",
+        "HTTPS_PROXY": "http://proxy.example:3128",
+        "no_proxy": "10.0.0.0/8,.example",
+    }
+    checkout = action_that_sets_up(tmp_path, f'env >"given$1"; {linking(stand_in)}')
+    sudoer.give(checkout)
+    with on_a_new_runner(tmp_path / "job", None if is_root else sudoer) as job:
+        job.variables |= proxies
+        begun = job.use(checkout)
+    assert begun.status == 0, begun.output
+    for part in ("--system-only", "--no-system"):
+        given = (checkout / f"given{part}").read_text().splitlines()
+        assert {f"{name}={value}" for name, value in proxies.items()} <= {*given}, part
+    assert not proxies.keys() & stand_in.given["env"].keys()
 
 
 @pytest.mark.parametrize("is_root", [True, False], ids=["root", "sudo"])
