@@ -11,6 +11,7 @@ import { Refusal, addToSummary, annotate, say, showFolded } from './workflow.mjs
 
 const ANNOTATIONS_MAX = 8; // the runner shows ten of each level for a step
 const TAMPERING = /^warning: (?=tampering: )/; // among the notes of a job's summary
+const SUMMARY_MAX_BYTES = 1 << 20; // what the runner takes of a step: of more it takes nothing
 const FAILED_ON = 90;
 const LOST = 92;
 
@@ -88,8 +89,9 @@ function annotateAct({ level, message }) {
 // The summary of a step is a file of that step alone: the one that main had is read by now.
 function summarise(folder, link) {
   try {
-    addToSummary(contents(places(folder).summary).toString());
-    if (link) addToSummary(`\n[The whole report](${link})\n`);
+    const summary = contents(places(folder).summary).toString();
+    const linked = `${summary}\n[The whole report](${link})\n`;
+    addToSummary(link && Buffer.byteLength(linked) <= SUMMARY_MAX_BYTES ? linked : summary);
   } catch (error) {
     annotate('warning', 'ci-egress', `the summary is missing: ${error.message}`);
   }

@@ -114,6 +114,23 @@ def test_the_report_becomes_an_artifact_that_the_summary_links_to(job: Job) -> N
     assert "hidden" not in post.output
 
 
+@pytest.mark.parametrize("too_many", [0, 1])
+def test_a_link_for_which_a_summary_has_no_room_is_left_away(
+    too_many: int, job: Job, stand_in: StandIn
+) -> None:
+    """Of one that is larger than that, the runner takes nothing."""
+    results = Results()
+    link = "https://github.com/octocat/Hello-World/actions/runs/1234567890/artifacts/815"
+    linked = f"\n[The whole report]({link})\n"
+    summary = "ü".ljust((1 << 20) - len(linked) + too_many - 1, ".")  # which is two bytes
+    stand_in.summarises(summary)
+    with serving(results.server):
+        job.use(ROOT, {}, **results.runtime)
+        (post,) = job.finish()
+    assert post.summary == (summary if too_many else summary + linked)
+    assert f"the report is {link}" in post.output
+
+
 def test_a_report_that_is_not_taken_costs_the_job_nothing(job: Job) -> None:
     results = Results(refusal=403)
     with serving(results.server):
