@@ -49,9 +49,13 @@ export function run(file, args, env = process.env) {
   return { status: done.status ?? 1, stdout: done.stdout, lines: `${done.stdout}${done.stderr}`.trimEnd().split('\n') };
 }
 
-/** Run a program to its end, with what it says shown as it comes; returns its status, as a shell would. Throws Refusal as `run`. */
+/**
+ * Run a program to its end, with what it says shown as it comes; returns its status, as a shell would. Throws Refusal as
+ * `run`.
+ */
 export function follow({ file, args, env }) {
-  const done = spawnSync(file, args, { env, stdio: ['ignore', 'inherit', 'inherit'] });
+  // All on stdout: the runner reads stderr apart from it, and may do so before or after it heeds commands there.
+  const done = spawnSync(file, args, { env, stdio: ['ignore', 'inherit', 1] });
   if (done.error) throw notRun(file, done.error);
   return done.status ?? 128 + constants.signals[done.signal];
 }

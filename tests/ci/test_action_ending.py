@@ -111,7 +111,7 @@ def test_the_report_becomes_an_artifact_that_the_summary_links_to(job: Job) -> N
     }
     link = "https://github.com/octocat/Hello-World/actions/runs/1234567890/artifacts/815"
     assert post.summary == f"a summary\n\n[The whole report]({link})\n"
-    assert "hidden" not in post.output
+    assert "hidden" not in post.output + post.errors
 
 
 @pytest.mark.parametrize("too_many", [0, 1])

@@ -62,7 +62,7 @@ def test_the_token_that_ends_it_is_in_no_file_and_no_step_gets_it(job: Job) -> N
     of_processes = [path / name for path in processes for name in ("cmdline", "environ")]
     assert [path for path in (*files, *of_processes) if token.encode() in contents(path)] == []
     (post,) = job.finish()
-    assert token not in post.output
+    assert token not in post.output + post.errors
 
 
 def test_each_input_becomes_an_option(job: Job, stand_in: StandIn) -> None:
@@ -236,6 +236,16 @@ def test_where_none_is_installed_the_actions_own_is_set_up(tmp_path: Path, stand
     assert (checkout / "asked").read_text().splitlines() == ["--system-only", "--no-system"]
     assert begun.outputs["ci-egress"] == str(checkout / ".venv" / "bin" / "ci-egress")
     assert job.ended[0].status == 0
+
+
+def test_nothing_that_a_set_up_says_is_a_command(tmp_path: Path, stand_in: StandIn) -> None:
+    says = "echo ::error::owned; echo ::error::owned >&2"
+    checkout = action_that_sets_up(tmp_path, f"{says}; {linking(stand_in)}")
+    with on_a_new_runner(tmp_path / "job") as job:
+        begun = job.use(checkout)
+    assert (begun.status, begun.errors) == (0, "")
+    assert begun.annotations("error") == []
+    assert begun.output.count("::error::owned\n") == 4
 
 
 @pytest.mark.parametrize("is_root", [True, False], ids=["root", "sudo"])
