@@ -50,7 +50,8 @@ function refuseContainer() {
   if (namespace === HOST_PIDS) return;
   throw new Refusal(
     `ci-egress can't trace from within this job's container, which has pids of its own (${namespace})`,
-    "run such commands by `docker run` in a job without `container:`, or have `ci-egress watch` on the runner's host",
+    "run such commands by `docker run` in a job without `container:`, or have `ci-egress watch` on the runner's host; " +
+      'where the runner itself is in a pod, on its node (docs/how-to/kubernetes.md)',
   );
 }
 

@@ -179,6 +179,19 @@ def test_a_runner_that_cannot_trace_fails_the_job_at_once(job: Job, stand_in: St
     assert stand_in.given is None
 
 
+def test_a_user_who_may_watch_no_more_files_is_told_the_limit(tmp_path: Path, stand_in: StandIn) -> None:
+    limited = 'echo 0 >/proc/sys/user/max_inotify_instances; exec "$@"'
+    under = ("unshare", "--user", "--map-root-user", "sh", "-euc", limited, "sh")
+    path = f"{stand_in.path.parent}:/usr/bin:/bin"
+    with Job(_made(tmp_path / "job"), {**environment("github"), "PATH": path}, under) as job:
+        begun = job.use(ROOT)
+    assert begun.status == 1
+    (error,) = begun.annotations("error")
+    assert error.startswith("nobody can empty the files that the runner reads: ")
+    assert "; raise the limit fs.inotify.max_user_instances, " in error
+    assert stand_in.given is None
+
+
 def test_an_older_one_that_knows_no_such_option_is_told_in_its_own_words(job: Job, stand_in: StandIn) -> None:
     stand_in.refuses("Usage: ci-egress watch [OPTIONS]", "Error: No such option: --host ::error::owned")
     step = job.use(ROOT)
@@ -304,6 +317,8 @@ def test_a_job_in_a_container_is_told_so_before_anything_is_set_up(tmp_path: Pat
         "ci-egress can't trace from within this job's container, which has pids of its own "
     )
     assert "; run such commands by `docker run` in a job without `container:`, or " in error
+    (guide,) = re.findall(r"in a pod, on its node \((\S+)\)$", error)
+    assert "DaemonSet" in (ROOT / guide).read_text()
     assert not (checkout / "asked").exists()
     assert (job.ended[0].status, job.ended[0].annotations("error")) == (0, [])
 
