@@ -180,8 +180,9 @@ def test_a_runner_that_cannot_trace_fails_the_job_at_once(job: Job, stand_in: St
 
 
 def test_a_user_who_may_watch_no_more_files_is_told_the_limit(tmp_path: Path, stand_in: StandIn) -> None:
+    # By bash, as in conftest.py.
     limited = 'echo 0 >/proc/sys/user/max_inotify_instances; exec "$@"'
-    under = ("unshare", "--user", "--map-root-user", "sh", "-euc", limited, "sh")
+    under = ("unshare", "--user", "--map-root-user", "bash", "-euc", limited, "bash")
     path = f"{stand_in.path.parent}:/usr/bin:/bin"
     with Job(_made(tmp_path / "job"), {**environment("github"), "PATH": path}, under) as job:
         begun = job.use(ROOT)
