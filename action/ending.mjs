@@ -10,6 +10,8 @@ import { messages, startOf, stop } from './watch.mjs';
 import { Refusal, addToSummary, annotate, say, showFolded } from './workflow.mjs';
 
 const ANNOTATIONS_MAX = 8; // the runner shows ten of each level for a step
+const TAMPERING = /^warning: (?=tampering: )/; // among the notes of a job's summary
+const SUMMARY_MAX_BYTES = 1 << 20; // what the runner takes of a step: of more it takes nothing
 const FAILED_ON = 90;
 const LOST = 92;
 
@@ -24,8 +26,9 @@ export async function endTracing(folder, watch, token) {
   }
   const { status, wasRunning } = await stop(folder, watch, token);
   const said = messages(folder);
-  showFolded('What ci-egress said', said.flatMap(shown));
-  said.filter(({ event }) => event !== undefined).slice(0, ANNOTATIONS_MAX).forEach(annotateAct);
+  const [tampering, acts] = [tamperingOf(said), said.filter(({ event }) => event !== undefined)];
+  showFolded('What ci-egress said', [...said, ...tampering].flatMap(shown));
+  [...tampering, ...acts].slice(0, ANNOTATIONS_MAX).forEach(annotateAct); // whoever tampers may make acts without number
   const link = watch.artifact ? await keepReport(places(folder).report, watch.artifact) : '';
   if (watch.hasSummary) summarise(folder, link);
   noteTold(places(folder).told, token);
@@ -72,6 +75,13 @@ function shown({ level, message, detail = '' }) {
   return `${label}${message}\n${detail}`.trimEnd().split('\n');
 }
 
+// What got around the tracing, or tried to: it is said once a job is over, and in nobody's message of its own.
+function tamperingOf(said) {
+  const notes = said.flatMap(({ summary }) => (Array.isArray(summary?.notes) ? summary.notes : []));
+  const told = notes.filter((note) => typeof note === 'string' && TAMPERING.test(note));
+  return told.map((note) => ({ level: 'error', message: note.replace(TAMPERING, '') }));
+}
+
 function annotateAct({ level, message }) {
   annotate(level === 'error' ? 'error' : 'warning', 'ci-egress', message);
 }
@@ -79,8 +89,9 @@ function annotateAct({ level, message }) {
 // The summary of a step is a file of that step alone: the one that main had is read by now.
 function summarise(folder, link) {
   try {
-    addToSummary(contents(places(folder).summary).toString());
-    if (link) addToSummary(`\n[The whole report](${link})\n`);
+    const summary = contents(places(folder).summary).toString();
+    const linked = `${summary}\n[The whole report](${link})\n`;
+    addToSummary(link && Buffer.byteLength(linked) <= SUMMARY_MAX_BYTES ? linked : summary);
   } catch (error) {
     annotate('warning', 'ci-egress', `the summary is missing: ${error.message}`);
   }

@@ -4,7 +4,7 @@ import { accessSync, constants, readlinkSync } from 'node:fs';
 import { delimiter, dirname, isAbsolute, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-import { asRoot, follow } from './root.mjs';
+import { asRoot, follow, throughProxy } from './root.mjs';
 import { Refusal, input, say, showFoldedWhile } from './workflow.mjs';
 
 const CHECKOUT = dirname(dirname(fileURLToPath(import.meta.url)));
@@ -37,7 +37,7 @@ function setUp() {
   const script = join(CHECKOUT, 'tools', 'setup.sh');
   const limited = ['timeout', '--kill-after=10', `${SETUP_LIMIT_S}`, script];
   const [file, ...args] = [...limited, '--no-system'];
-  for (const step of [asRoot([...limited, '--system-only']), { file, args, env: process.env }]) {
+  for (const step of [asRoot([...limited, '--system-only'], throughProxy()), { file, args, env: process.env }]) {
     const status = showFoldedWhile('Setting up ci-egress', () => follow(step));
     if (status !== 0) throw notSetUp(status);
   }
@@ -50,7 +50,8 @@ function refuseContainer() {
   if (namespace === HOST_PIDS) return;
   throw new Refusal(
     `ci-egress can't trace from within this job's container, which has pids of its own (${namespace})`,
-    "run such commands by `docker run` in a job without `container:`, or have `ci-egress watch` on the runner's host",
+    "run such commands by `docker run` in a job without `container:`, or have `ci-egress watch` on the runner's host; " +
+      'where the runner itself is in a pod, on its node (docs/how-to/kubernetes.md)',
   );
 }
 

@@ -2,21 +2,21 @@
 
 import { randomBytes } from 'node:crypto';
 import { mkdirSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
 
 import { artifactName } from './artifact.mjs';
 import { provideCiEgress } from './install.mjs';
-import { places, watchEnvironment, watchOptions } from './options.mjs';
+import { folderOfJob, places, watchEnvironment, watchOptions } from './options.mjs';
 import { readOnce } from './once.mjs';
 import { handedOn, requireRoot, runAsRoot } from './root.mjs';
 import { start, traceOf } from './watch.mjs';
 import { Refusal, fail, filesOfState, input, isTrue, mask, say, saveState, setOutput, showFolded } from './workflow.mjs';
 
 async function main() {
+  saveState('began', 'true'); // before all else: where post hasn't got it, what the runner kept is gone
   if (process.platform !== 'linux') {
     throw new Refusal('ci-egress traces Linux only', "add `if: runner.os == 'Linux'` to this step");
   }
-  const folder = join(process.env.RUNNER_TEMP ?? '/tmp', 'ci-egress');
+  const folder = folderOfJob();
   const token = randomBytes(32).toString('hex');
   const options = watchOptions(folder, token);
   const kept = { hasSummary: isTrue('summary'), artifact: isTrue('report') ? artifactName(input('check-run-id')) : '' };

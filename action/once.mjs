@@ -6,6 +6,7 @@ import { fileURLToPath } from 'node:url';
 import { Refusal } from './workflow.mjs';
 
 const PYTHON = '/usr/bin/python3'; // which ci-egress needs, too
+const NO_INSTANCE = /inotify_init1: Too many open files$/; // of the user's; forget.py has few of its own
 const FORGET = fileURLToPath(new URL('forget.py', import.meta.url));
 
 /** From here on `files` are emptied as soon as somebody has read them: the runner, when this step is over. Throws Refusal. */
@@ -22,6 +23,11 @@ export async function readOnce(files) {
   child.unref();
   if (!isReady) {
     const last = said.trim().split('\n').pop();
-    throw new Refusal(`nobody can empty the files that the runner reads: ${last}`, `install ${PYTHON}, which ci-egress needs`);
+    throw new Refusal(`nobody can empty the files that the runner reads: ${last}`, hintFor(last));
   }
+}
+
+function hintFor(said) {
+  if (NO_INSTANCE.test(said)) return 'raise the limit fs.inotify.max_user_instances, which this user has used up';
+  return `install ${PYTHON}, which ci-egress needs`;
 }

@@ -1,7 +1,7 @@
 // From the action's inputs to the options of `ci-egress watch`.
 
 import { createHash } from 'node:crypto';
-import { resolve } from 'node:path';
+import { join, resolve } from 'node:path';
 
 import { Refusal, input, isTrue } from './workflow.mjs';
 
@@ -43,6 +43,11 @@ export function watchEnvironment() {
     ...(endpoint && { ...UNSET, OTEL_EXPORTER_OTLP_ENDPOINT: endpoint }),
     ...(checkRun && { CI_EGRESS_CHECK_RUN_ID: checkRun }),
   };
+}
+
+/** The folder of a run; a job has one. */
+export function folderOfJob() {
+  return join(process.env.RUNNER_TEMP ?? '/tmp', 'ci-egress');
 }
 
 /** Where things are in the folder of a run. */

@@ -12,11 +12,17 @@ const OUTPUT_MAX = 16 * 1024 * 1024;
 const HANDED_ON =
   /^(CI|(GITHUB|RUNNER|GITEA|FORGEJO|OTEL|CI_EGRESS)_\w+|TRACEPARENT|TRACESTATE|STATE_DIRECTORY)$/;
 const KEPT_BACK = /^GITHUB_(TOKEN|ENV|OUTPUT|PATH|STATE|STEP_SUMMARY)$/;
+const OF_A_PROXY = /^(https?|no)_proxy$/i; // programs heed either spelling
 
 /** The part of the environment that ci-egress gets, and what `more` adds. */
 export function handedOn(more = {}) {
   const kept = Object.entries(process.env).filter(([name]) => HANDED_ON.test(name) && !KEPT_BACK.test(name));
   return { ...Object.fromEntries(kept), ...more };
+}
+
+/** The part that names a proxy: for what fetches packages. ci-egress sends to where the inputs say, as they say it. */
+export function throughProxy() {
+  return Object.fromEntries(Object.entries(process.env).filter(([name]) => OF_A_PROXY.test(name)));
 }
 
 /** How to start COMMAND as root with `environment`: for `spawn`. Values never stand on a command line. */
@@ -43,9 +49,13 @@ export function run(file, args, env = process.env) {
   return { status: done.status ?? 1, stdout: done.stdout, lines: `${done.stdout}${done.stderr}`.trimEnd().split('\n') };
 }
 
-/** Run a program to its end, with what it says shown as it comes; returns its status, as a shell would. Throws Refusal as `run`. */
+/**
+ * Run a program to its end, with what it says shown as it comes; returns its status, as a shell would. Throws Refusal as
+ * `run`.
+ */
 export function follow({ file, args, env }) {
-  const done = spawnSync(file, args, { env, stdio: ['ignore', 'inherit', 'inherit'] });
+  // All on stdout: the runner reads stderr apart from it, and may do so before or after it heeds commands there.
+  const done = spawnSync(file, args, { env, stdio: ['ignore', 'inherit', 1] });
   if (done.error) throw notRun(file, done.error);
   return done.status ?? 128 + constants.signals[done.signal];
 }

@@ -1,14 +1,12 @@
 // The action `stop`: the same as post, for those who want what is written before their job is over.
 
-import { join } from 'node:path';
-
 import { contents } from './contents.mjs';
 import { endTracing, judge } from './ending.mjs';
-import { places } from './options.mjs';
+import { folderOfJob, places } from './options.mjs';
 import { Refusal, fail, input, setOutput } from './workflow.mjs';
 
 async function stop() {
-  const folder = join(process.env.RUNNER_TEMP ?? '/tmp', 'ci-egress');
+  const folder = folderOfJob();
   const { otlpDir, report } = places(folder);
   setOutput('otlp-dir', otlpDir);
   setOutput('report', report);

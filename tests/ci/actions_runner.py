@@ -49,7 +49,9 @@ class Step:
 
     status: int
     output: str
-    """What it printed, stderr as well."""
+    """What it printed on stdout."""
+    errors: str
+    """What it printed on stderr, which the runner reads apart, and takes commands from as well."""
     commands: list[Command] = field(repr=False)
     outputs: dict[str, str]
     summary: str = field(repr=False)
@@ -152,8 +154,7 @@ class Job:
             env={**self.variables, **env, **{name: str(file) for name, file in files.items()}},
             cwd=self.workspace,
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
+            capture_output=True,
             text=True,
             errors="backslashreplace",
             timeout=limits.COMMAND_S,
@@ -163,7 +164,8 @@ class Job:
         step = Step(
             done.returncode,
             done.stdout,
-            list(commands(done.stdout)),
+            done.stderr,
+            [*commands(done.stdout), *commands(done.stderr)],
             _pairs(texts["GITHUB_OUTPUT"]),
             texts["GITHUB_STEP_SUMMARY"],
         )

@@ -32,6 +32,6 @@ if sys.argv[1] == "watch":
     while not (is_asked() or signal.sigtimedwait({signal.SIGTERM}, 0.02)):
         pass
     sys.stderr.write((place / "words").read_text())
-    Path(options["summary"]).write_text("a summary\n")
+    Path(options["summary"]).write_text((place / "summary").read_text())
     Path(options["report"]).write_text("<p>a report</p>")
 sys.exit(int((place / f"{sys.argv[1]}.status").read_text()))

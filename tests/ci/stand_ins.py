@@ -19,6 +19,7 @@ class StandIn:
         shutil.copy(Path(__file__).with_name("stand_in.py"), self.path)
         self.path.chmod(0o755)
         self.says()
+        self.summarises("a summary\n")
 
     def says(self, *words: object, watch: int = 0, doctor: int = 0) -> None:
         """What it says when it is ended, and how it ends."""
@@ -26,6 +27,10 @@ class StandIn:
         (self.path.parent / "words").write_text("".join(f"{line}\n" for line in lines))
         (self.path.parent / "watch.status").write_text(str(watch))
         (self.path.parent / "doctor.status").write_text(str(doctor))
+
+    def summarises(self, text: str) -> None:
+        """What it writes as the summary then."""
+        (self.path.parent / "summary").write_text(text)
 
     def refuses(self, *lines: str) -> None:
         """What it says in place of beginning, with status 2."""

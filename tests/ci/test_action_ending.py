@@ -71,6 +71,22 @@ def test_a_flood_of_acts_leaves_room_for_the_reason(job: Job, stand_in: StandIn)
     assert post.annotations("error")[-1] == why["message"]
 
 
+def test_tampering_is_annotated_before_a_flood_of_acts(job: Job, stand_in: StandIn) -> None:
+    acts = [{"level": "error", "message": f"blocked: {n}", "event": "cicd.egress.denied"} for n in range(40)]
+    tampering = "tampering: sh > curl (7) sent SIGTERM to ci-egress\n::error::owned"
+    notes = ["40 attempts denied", 1, None, {"toString": 1}, f"warning: {tampering}"]
+    over = {"level": "info", "message": "job x ended", "summary": {"notes": notes}}
+    hostile = [{"level": "info", "message": "x", "summary": it} for it in (None, 1, {"notes": tampering})]
+    stand_in.says(*acts, *hostile, over)
+    job.use(ROOT, {"summary": "false"})
+    (post,) = job.finish()
+    assert post.status == 0
+    first, *rest = post.annotations("error")
+    assert first == tampering
+    assert {told.partition(" ")[0] for told in rest} == {"blocked:"}
+    assert len(rest) < 10  # all that GitHub shows
+
+
 def test_the_report_becomes_an_artifact_that_the_summary_links_to(job: Job) -> None:
     results = Results()
     with serving(results.server):
@@ -95,7 +111,24 @@ def test_the_report_becomes_an_artifact_that_the_summary_links_to(job: Job) -> N
     }
     link = "https://github.com/octocat/Hello-World/actions/runs/1234567890/artifacts/815"
     assert post.summary == f"a summary\n\n[The whole report]({link})\n"
-    assert "hidden" not in post.output
+    assert "hidden" not in post.output + post.errors
+
+
+@pytest.mark.parametrize("too_many", [0, 1])
+def test_a_link_for_which_a_summary_has_no_room_is_left_away(
+    too_many: int, job: Job, stand_in: StandIn
+) -> None:
+    """Of one that is larger than that, the runner takes nothing."""
+    results = Results()
+    link = "https://github.com/octocat/Hello-World/actions/runs/1234567890/artifacts/815"
+    linked = f"\n[The whole report]({link})\n"
+    summary = "ü".ljust((1 << 20) - len(linked) + too_many - 1, ".")  # which is two bytes
+    stand_in.summarises(summary)
+    with serving(results.server):
+        job.use(ROOT, {}, **results.runtime)
+        (post,) = job.finish()
+    assert post.summary == (summary if too_many else summary + linked)
+    assert f"the report is {link}" in post.output
 
 
 def test_a_report_that_is_not_taken_costs_the_job_nothing(job: Job) -> None:
@@ -190,6 +223,17 @@ def test_a_start_that_is_cancelled_is_ended_with_the_job(job: Job, stand_in: Sta
     record = (job.temp / "ci-egress" / "record").read_text().split()
     assert record[::2] == ["pid", "status"]
     assert is_gone(int(record[1]))
+
+
+def test_a_job_whose_runner_kept_nothing_for_the_last_step_is_ended_and_fails(job: Job) -> None:
+    """As where something read the runner's file before the runner did: then it is empty."""
+    job.use(ROOT)
+    kept = json.loads((job.temp / "ci-egress" / "state.json").read_text())
+    job.posts[-1].state.clear()
+    (post,) = job.finish()
+    assert post.status == 1
+    assert post.annotations("error")[0].startswith("what the runner kept for this step is gone, ")
+    assert is_gone(kept["pid"])
 
 
 def test_another_process_of_the_same_pid_is_left_alone(job: Job) -> None:

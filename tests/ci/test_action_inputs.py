@@ -62,7 +62,7 @@ def test_the_token_that_ends_it_is_in_no_file_and_no_step_gets_it(job: Job) -> N
     of_processes = [path / name for path in processes for name in ("cmdline", "environ")]
     assert [path for path in (*files, *of_processes) if token.encode() in contents(path)] == []
     (post,) = job.finish()
-    assert token not in post.output
+    assert token not in post.output + post.errors
 
 
 def test_each_input_becomes_an_option(job: Job, stand_in: StandIn) -> None:
@@ -179,6 +179,20 @@ def test_a_runner_that_cannot_trace_fails_the_job_at_once(job: Job, stand_in: St
     assert stand_in.given is None
 
 
+def test_a_user_who_may_watch_no_more_files_is_told_the_limit(tmp_path: Path, stand_in: StandIn) -> None:
+    # By bash, as in conftest.py.
+    limited = 'echo 0 >/proc/sys/user/max_inotify_instances; exec "$@"'
+    under = ("unshare", "--user", "--map-root-user", "bash", "-euc", limited, "bash")
+    path = f"{stand_in.path.parent}:/usr/bin:/bin"
+    with Job(_made(tmp_path / "job"), {**environment("github"), "PATH": path}, under) as job:
+        begun = job.use(ROOT)
+    assert begun.status == 1
+    (error,) = begun.annotations("error")
+    assert error.startswith("nobody can empty the files that the runner reads: ")
+    assert "; raise the limit fs.inotify.max_user_instances, " in error
+    assert stand_in.given is None
+
+
 def test_an_older_one_that_knows_no_such_option_is_told_in_its_own_words(job: Job, stand_in: StandIn) -> None:
     stand_in.refuses("Usage: ci-egress watch [OPTIONS]", "Error: No such option: --host ::error::owned")
     step = job.use(ROOT)
@@ -211,6 +225,11 @@ def action_that_sets_up(folder: Path, script: str) -> Path:
     return checkout
 
 
+def linking(stand_in: StandIn) -> str:
+    """What such a script does to install it."""
+    return f'[ "$1" = --system-only ] || {{ mkdir -p .venv/bin; ln -s {stand_in.path} .venv/bin/; }}'
+
+
 def on_a_new_runner(folder: Path, user: User | None = None, under: Sequence[str] = ()) -> Job:
     """A job where no ci-egress is installed."""
     job = Job(
@@ -224,14 +243,44 @@ def on_a_new_runner(folder: Path, user: User | None = None, under: Sequence[str]
 
 
 def test_where_none_is_installed_the_actions_own_is_set_up(tmp_path: Path, stand_in: StandIn) -> None:
-    linked = f'[ "$1" = --system-only ] || {{ mkdir -p .venv/bin; ln -s {stand_in.path} .venv/bin/; }}'
-    checkout = action_that_sets_up(tmp_path, linked)
+    checkout = action_that_sets_up(tmp_path, linking(stand_in))
     with on_a_new_runner(tmp_path / "job") as job:
         begun = job.use(checkout)
     assert begun.status == 0, begun.output
     assert (checkout / "asked").read_text().splitlines() == ["--system-only", "--no-system"]
     assert begun.outputs["ci-egress"] == str(checkout / ".venv" / "bin" / "ci-egress")
     assert job.ended[0].status == 0
+
+
+def test_nothing_that_a_set_up_says_is_a_command(tmp_path: Path, stand_in: StandIn) -> None:
+    says = "echo ::error::owned; echo ::error::owned >&2"
+    checkout = action_that_sets_up(tmp_path, f"{says}; {linking(stand_in)}")
+    with on_a_new_runner(tmp_path / "job") as job:
+        begun = job.use(checkout)
+    assert (begun.status, begun.errors) == (0, "")
+    assert begun.annotations("error") == []
+    assert begun.output.count("::error::owned\n") == 4
+
+
+@pytest.mark.parametrize("is_root", [True, False], ids=["root", "sudo"])
+def test_a_set_up_goes_through_the_runners_proxy_and_the_watch_does_not(
+    tmp_path: Path, stand_in: StandIn, sudoer: User, *, is_root: bool
+) -> None:
+    proxies = {
+        "http_proxy": "http://proxy.example:3128",
+        "HTTPS_PROXY": "http://proxy.example:3128",
+        "no_proxy": "10.0.0.0/8,.example",
+    }
+    checkout = action_that_sets_up(tmp_path, f'env >"given$1"; {linking(stand_in)}')
+    sudoer.give(checkout)
+    with on_a_new_runner(tmp_path / "job", None if is_root else sudoer) as job:
+        job.variables |= proxies
+        begun = job.use(checkout)
+    assert begun.status == 0, begun.output
+    for part in ("--system-only", "--no-system"):
+        given = (checkout / f"given{part}").read_text().splitlines()
+        assert {f"{name}={value}" for name, value in proxies.items()} <= {*given}, part
+    assert not proxies.keys() & stand_in.given["env"].keys()
 
 
 @pytest.mark.parametrize("is_root", [True, False], ids=["root", "sudo"])
@@ -269,6 +318,8 @@ def test_a_job_in_a_container_is_told_so_before_anything_is_set_up(tmp_path: Pat
         "ci-egress can't trace from within this job's container, which has pids of its own "
     )
     assert "; run such commands by `docker run` in a job without `container:`, or " in error
+    (guide,) = re.findall(r"in a pod, on its node \((\S+)\)$", error)
+    assert "DaemonSet" in (ROOT / guide).read_text()
     assert not (checkout / "asked").exists()
     assert (job.ended[0].status, job.ended[0].annotations("error")) == (0, [])
 

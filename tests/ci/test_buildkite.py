@@ -156,12 +156,65 @@ def test_a_failing_command_fails_the_step_as_ever(checkout: Path, path: str) -> 
     assert run_hook(checkout, "exit 7", path).returncode == 7
 
 
+def script_at(path: Path, text: str, mode: int) -> Path:
+    """A script, with its folder."""
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text)
+    path.chmod(mode)
+    return path
+
+
 def test_a_script_of_the_checkout_is_run_as_the_agent_does(checkout: Path, path: str) -> None:
-    script = checkout / "scripts" / "build"
-    script.parent.mkdir()
-    script.write_text("#!/usr/bin/env python3\nprint('by its interpreter')\n")
+    script_at(checkout / "scripts" / "build", "#!/usr/bin/env python3\nprint('by its interpreter')\n", 0o755)
     done = run_hook(checkout, "scripts/build", path, BUILDKITE_COMMAND_EVAL="false")
     assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "by its interpreter"), done.stderr
+
+
+def test_a_script_is_made_executable_where_the_agent_evaluates_commands(checkout: Path, path: str) -> None:
+    script_at(checkout / "scripts" / "build", "#!/bin/sh\ntouch ran\n", 0o644)
+    assert run_hook(checkout, "scripts/build", path).returncode == 0
+    assert (checkout / "ran").exists()
+
+
+def test_a_script_that_names_no_interpreter_is_the_shells(checkout: Path, path: str) -> None:
+    script_at(checkout / "scripts" / "build", "[[ 1 ]] && echo ok\n", 0o755)
+    done = run_hook(checkout, "scripts/build", path)
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "ok"), done.stderr
+
+
+def test_the_newlines_of_a_pipelines_block_are_no_part_of_a_scripts_name(checkout: Path, path: str) -> None:
+    script_at(checkout / "scripts" / "build", "#!/bin/sh\ntouch ran\n", 0o755)
+    done = run_hook(checkout, "scripts/build\n", path, BUILDKITE_COMMAND_EVAL="false")
+    assert done.returncode == 0, done.stderr
+    assert (checkout / "ran").exists()
+
+
+def test_a_program_of_the_machine_is_run_by_a_user_who_may_not_change_it(
+    checkout: Path, path: str, sudoer: User
+) -> None:
+    sudoer.give(checkout)
+    done = run_hook(checkout, "/usr/bin/true", path, under=sudoer.under)
+    assert done.returncode == 0, done.stderr
+
+
+def test_an_agent_without_command_eval_makes_nothing_executable(checkout: Path, path: str) -> None:
+    script = script_at(checkout / "scripts" / "build", "#!/bin/sh\ntouch ran\n", 0o644)
+    done = run_hook(checkout, "scripts/build", path, BUILDKITE_COMMAND_EVAL="false")
+    assert done.returncode == 126, done.stderr
+    assert script.stat().st_mode & 0o777 == 0o644
+    assert not (checkout / "ran").exists()
+
+
+@pytest.mark.parametrize("command", ["../outside", "scripts/../../outside", "{folder}/outside"])
+def test_an_agent_without_command_eval_runs_scripts_of_the_checkout_only(
+    command: str, checkout: Path, path: str
+) -> None:
+    script_at(checkout.parent / "outside", "#!/bin/sh\ntouch ran\n", 0o755)
+    named = command.format(folder=checkout.parent)
+    done = run_hook(checkout, named, path, BUILDKITE_COMMAND_EVAL="false")
+    assert done.returncode == 2
+    assert "scripts of the checkout only" in done.stderr
+    assert not list(checkout.iterdir())
 
 
 def test_an_agent_without_command_eval_evaluates_nothing(checkout: Path, path: str) -> None:
