@@ -25,6 +25,7 @@ from exporter.clock import boot_ns
 from exporter.errors import KernelError
 from exporter.events import ProcessKey, Tampered, Tampering
 from exporter.kernel.bpf import Map
+from exporter.kernel.candidates import all_of, known_scope, one_of
 from exporter.kernel.exits import Way, exits, way_here
 from exporter.kernel.guarded import Guarded
 from exporter.kernel.later import LaterLinks
@@ -202,7 +203,7 @@ class Frames:
 
     def _processes(self, scopes: Collection[int]) -> Iterator[tuple[int, wire.ProcValue]]:
         """Of these scopes, by their pids; also those that haven't done anything yet since they were found."""
-        found = dict(self._candidates.items())
+        found = all_of(self._candidates)
         for key, value in self._procs.items():
             process = wire.ProcValue._make(wire.PROC_VALUE.unpack(value))
             scope = self._held_as(process, found.get)
@@ -215,19 +216,16 @@ class Frames:
         proc = value and wire.ProcValue._make(wire.PROC_VALUE.unpack(value))
         if not proc or proc.started_ns != process.started_ns:
             return 0
-        return self._held_as(proc, self._candidates.lookup)
+        return self._held_as(proc, partial(one_of, self._candidates))
 
-    def _held_as(self, process: wire.ProcValue, found: Callable[[bytes], bytes | None]) -> int:
+    def _held_as(self, process: wire.ProcValue, found: Callable[[bytes], int | None]) -> int:
         """The scope whose policy holds it: its job's, or until that is known the one for steps; 0: none.
 
         `found` gives what `candidates` has under a key.
         """
-        if process.scope:
-            return process.scope
-        root = wire.CANDIDATE_KEY.pack(process.born_ns, process.tgid, process.program)
-        scope = found(root)
+        scope = known_scope(process, found)
         if scope is not None:
-            return int(_NUMBER.unpack(scope)[0])
+            return scope
         return self.undecided if process.standing else 0
 
     def _hold_options(self, who: Tampered) -> None:
