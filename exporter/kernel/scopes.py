@@ -147,6 +147,11 @@ class Scopes:
         """Remove the policy `number`, by which no scope goes, and no program that still runs."""
         self._policies.remove(number)
 
+    def let_go(self, scope: int) -> None:
+        """Hold `scope` to no policy any more, although something of it may go on."""
+        self._policies.release(scope)
+        self._grants.forget(scope)
+
     def forget_earlier(self) -> int:
         """Remove what exporters before this one wrote and no scope goes by, and what names granted there.
 
