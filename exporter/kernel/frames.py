@@ -2,9 +2,9 @@
 
 No hook of a cgroup sees them, so a program stands at the way out of every interface, in every network
 namespace where such a job has a process: `on_frame` in bpf/frame.bpf.c. Interfaces tell of themselves when
-they appear (rtnetlink). Namespaces don't: they are found by their processes, once in a second, and at once
-where an interface came or went, or a packet socket was made. Links are pinned like the instance's others, and
-stay when the exporter is killed.
+they appear (rtnetlink). Namespaces don't: they are found by their processes, once in a second, sooner where
+an interface came or went, and at once where a packet socket was made. Links are pinned like the instance's
+others, and stay when the exporter is killed.
 
 What would go past that program, by PACKET_QDISC_BYPASS or through XDP sockets, needs an option of the socket,
 and that is denied: `on_setsockopt`, which also judges who joins multicast groups.
@@ -36,6 +36,8 @@ from exporter.kernel.objects import AttachType, attach_to_cgroup
 
 LOOK_S, TURN_S = 1.0, 0.05
 """How often there is a look, and how long a turn of it may take where others wait."""
+CALM_S = 0.05
+"""How long news bring no other one: an interface that comes and goes would take up every turn."""
 
 _NUMBER = struct.Struct("=I")
 _OPTIONS = "on_setsockopt"
@@ -66,7 +68,7 @@ class Frames:
         """How long one call goes on, or little longer: the next turns do the rest."""
         self._under_way: Iterator[None] | None = None
         """A look."""
-        self._next_s = 0.0
+        self._next_s = self._calm_until_s = 0.0
         self._until_s = 0.0
         self._is_over = False
         self.undecided = 0
@@ -97,7 +99,7 @@ class Frames:
         if not self._is_over:
             if self._guarded.look_again():
                 self._next_s = 0.0
-            if self._under_way is None and time.monotonic() >= self._next_s:
+            if self._under_way is None and time.monotonic() >= max(self._next_s, self._calm_until_s):
                 self._under_way = self._looking(())
             self._go_on()
         return self.found()
@@ -150,10 +152,13 @@ class Frames:
         self._begin_turn()
         if not self._guarded.cover(self._until_s):
             self._next_s = 0.0  # what isn't looked after any more a look takes in again, or tells
-        for _ in self._under_way or ():
+        if self._under_way is None:
+            return
+        for _ in self._under_way:
             if time.monotonic() >= self._until_s:
                 return
         self._under_way = None
+        self._calm_until_s = time.monotonic() + CALM_S
 
     def _looking(self, about_to_be: Collection[int]) -> Iterator[None]:
         """A look, process by process."""

@@ -17,7 +17,7 @@ import pytest
 
 from demo.namespaces import Namespace
 from exporter.events import Tampered, Tampering
-from exporter.kernel import exits
+from exporter.kernel import exits, frames
 from exporter.kernel.bpf import detach_link, link_info, open_pinned
 from exporter.kernel.held import UNPINNED
 from exporter.kernel.instances import remove, sweep
@@ -230,8 +230,23 @@ def test_an_interface_that_appears_later_is_no_way_out(lab: Lab, kernel: KernelS
             assert job.do(PACKET_SOCKET[0], through("nearer"), send(MARK)) == "ENOBUFS"
             assert arrived(receiving) == 0
         before = len(pinned(kernel))
-        assert gaps(kernel.tracer.frames.turn()) == []
-        assert len(pinned(kernel)) == before - 2, "what is gone is forgotten"
+        wait_for(lambda: gaps(kernel.tracer.frames.turn()) == [] and len(pinned(kernel)) == before - 2)
+
+
+def test_right_after_a_look_news_bring_no_other_and_no_way_out(
+    lab: Lab, kernel: KernelSide, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(frames, "CALM_S", 60.0, raising=False)
+    with agent(kernel, lab, policy()) as job:
+        assert look(kernel) == []
+        before = len(pinned(kernel))
+        for number in (1, 2):
+            with cable(lab) as receiving:
+                assert gaps(kernel.tracer.frames.turn()) == []
+                assert job.do(PACKET_SOCKET[0], through("near"), send(MARK)) == "ENOBUFS"
+                assert arrived(receiving) == 0
+            assert gaps(kernel.tracer.frames.turn()) == []
+            assert len(pinned(kernel)) == before + 2 * number, "what is gone is forgotten by a look"
 
 
 @pytest.mark.parametrize("mode", [ENFORCED, ""], ids=["enforced", "audited"])
