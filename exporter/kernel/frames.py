@@ -94,6 +94,11 @@ class Frames:
         """Whether turns are still to put programs where they have to be, within a second or so."""
         return self._guarded.is_about_to
 
+    @property
+    def is_looking(self) -> bool:
+        """Whether a look hasn't come to its end, or to every interface, in the time that a call may take."""
+        return self._under_way is not None or self.is_about_to
+
     def turn(self) -> list[Tampered]:
         """Have the programs wherever they have to be; gives where they can't be, or came late."""
         if not self._is_over:
@@ -138,6 +143,7 @@ class Frames:
         Scopes that are `about_to_be` enforced are as if they were. What there is to tell of it comes with the
         next turn, or by `found`.
         """
+        self._guarded.look_again()
         if self._under_way is None:
             self._under_way = self._looking(about_to_be)
         else:
