@@ -127,6 +127,9 @@ class Governor:
     def forget_earlier(self) -> None:
         """Remove what exporters before wrote and no job goes by. All jobs that there are have begun."""
         self._scopes.look_again()
+        for scope in self._scopes.held() - self._held.keys():  # containers of no job, without --host-enforce
+            self._tracer.unregister(scope)
+            self._scopes.let_go(scope)
         lost = self._scopes.forget_earlier()
         if lost:
             self._warn(

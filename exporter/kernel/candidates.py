@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import struct
 from collections import defaultdict
-from collections.abc import Container
+from collections.abc import Callable, Container
 
 from exporter import wire
 from exporter.events import HOST, ProcessKey
@@ -31,8 +31,8 @@ class Candidates:
         self._scopes: dict[bytes, int] = {}
         self.refused = 0
         """For which there was no room."""
-        for key, scope in candidates.items():
-            self._note(key, _SCOPE.unpack(scope)[0])
+        for key, scope in all_of(candidates).items():
+            self._note(key, scope)
 
     def adopt(self, process: ProcessKey, exec_id: int, scope: int) -> None:
         """Let the `exec_id`th program of `process`, and what was made by it, be of `scope` from now on.
@@ -54,12 +54,12 @@ class Candidates:
 
     def release(self, process: ProcessKey, exec_id: int) -> None:
         """Let that, which was held because it might have been a job's, be of none; unless it is one's."""
-        if self.scope_of(candidate_key(process, exec_id)) == HOST:
+        if self._scopes.get(candidate_key(process, exec_id), HOST) == HOST:
             self.adopt(process, exec_id, HOST)
 
-    def scope_of(self, key: bytes) -> int:
-        """Of what has `key` in the kernel; HOST for what is of no job."""
-        return self._scopes.get(key, HOST)
+    def scope_of(self, proc: wire.ProcValue) -> int:
+        """Of a process; HOST for what is of no job, as far as is known."""
+        return known_scope(proc, self._scopes.get) or HOST
 
     def __len__(self) -> int:
         return len(self._scopes)
@@ -83,9 +83,34 @@ class Candidates:
         self._scopes[key] = scope
 
 
+def known_scope(proc: wire.ProcValue, found: Callable[[bytes], int | None]) -> int | None:
+    """The scope of a process, whether or not it has acted since that was found; HOST for one of no job.
+
+    None: it isn't known yet. `found` gives the scope under a key. As `scope_of` in bpf/process.bpf.c, which
+    writes it down when the process acts next.
+    """
+    return proc.scope if proc.scope != HOST else found(root_key(proc))
+
+
+def root_key(proc: wire.ProcValue) -> bytes:
+    """Of what the job of a process without scope may be known by."""
+    return wire.CANDIDATE_KEY.pack(proc.born_ns, proc.tgid, proc.program)
+
+
 def candidate_key(process: ProcessKey, exec_id: int) -> bytes:
     """As the map has it."""
     return wire.CANDIDATE_KEY.pack(process.started_ns, process.pid, exec_id)
+
+
+def all_of(candidates: Map) -> dict[bytes, int]:
+    """Every key with its scope. To be read before the processes: who acts meanwhile has its scope itself."""
+    return {key: _SCOPE.unpack(scope)[0] for key, scope in candidates.items()}
+
+
+def one_of(candidates: Map, key: bytes) -> int | None:
+    """The scope under a key; None where there is none."""
+    scope = candidates.lookup(key)
+    return None if scope is None else int(_SCOPE.unpack(scope)[0])
 
 
 def found_value(process: ProcessKey, standing: int = wire.STANDING_NONE, agent: int = 0) -> bytes:

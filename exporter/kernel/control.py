@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import shutil
 import struct
-from collections.abc import Iterator
-from contextlib import ExitStack, closing, suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing, nullcontext, suppress
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import partial
@@ -15,9 +16,7 @@ from pathlib import Path
 
 from exporter import wire
 from exporter.errors import KernelError
-from exporter.events import Tampered
 from exporter.kernel.bpf import Map, detach_link
-from exporter.kernel.frames import Frames
 from exporter.kernel.instances import (
     has_links,
     home_of,
@@ -33,11 +32,14 @@ from exporter.kernel.locks import changing_modes, is_locked
 from exporter.kernel.mounts import find_bpffs
 from exporter.kernel.registry import JobMode, Registered, Registry
 from exporter.kernel.requirements import tracing_capabilities
+from exporter.kernel.stopping import Gap, stopping
 from exporter.kernel.tracer import mode_of
 
 _HOME = re.compile(r"ci-egress(-[0-9]+)?")
 _KEY = struct.Struct("=I")
 _UNREADABLE = (OSError, ValueError, struct.error)
+LOCKED_S = 1.0
+"""How long frames are looked after while others wait to change a mode, which they do for a few seconds."""
 
 
 @dataclass(frozen=True)
@@ -177,48 +179,39 @@ def switch(job: Governed, mode: JobMode, *, by: int) -> None:
     directory = job.instance.directory
     name = f"{job.job.label} (instance {job.instance.name})"
     try:
-        _stop_frames(job, mode)  # now: it may take a while, and others wait for the lock
-        with (
-            open_map(directory, "jobs") as jobs,
-            open_map(directory, "modes") as modes,
-            changing_modes(directory),
-        ):
-            key = _KEY.pack(job.scope)
-            value = modes.lookup(key)
-            if value is None:
-                what = f"{name} has no policy: there is nothing to {_verb(mode)}"
-                raise KernelError(what, hint="start it with --policy FILE or --allowed-endpoints TEXT")
-            gaps = _stop_frames(job, mode)  # before it is in force: nobody comes between, whoever is killed
-            # First who chose, then what: whoever sees the one knows the other.
-            Registry(jobs, partial(changing_modes, directory)).switch(job.scope, mode, by)
-            before = wire.ModeValue._make(wire.MODE_VALUE.unpack(value))
-            is_enforcing = int(mode is JobMode.ENFORCE)
-            modes.update(key, wire.MODE_VALUE.pack(*before._replace(is_enforcing=is_enforcing)))
+        with _stopping(job, mode) as stop_frames:
+            stop_frames(math.inf)  # now: it may take a while, and others wait for the lock
+            with (
+                open_map(directory, "jobs") as jobs,
+                open_map(directory, "modes") as modes,
+                changing_modes(directory),
+            ):
+                key = _KEY.pack(job.scope)
+                value = modes.lookup(key)
+                if value is None:
+                    what = f"{name} has no policy: there is nothing to {_verb(mode)}"
+                    raise KernelError(what, hint="start it with --policy FILE or --allowed-endpoints TEXT")
+                gaps = stop_frames(LOCKED_S)  # before it is in force: nobody comes between, whoever is killed
+                # First who chose, then what: whoever sees the one knows the other.
+                Registry(jobs, partial(changing_modes, directory)).switch(job.scope, mode, by)
+                before = wire.ModeValue._make(wire.MODE_VALUE.unpack(value))
+                is_enforcing = int(mode is JobMode.ENFORCE)
+                modes.update(key, wire.MODE_VALUE.pack(*before._replace(is_enforcing=is_enforcing)))
     except _UNREADABLE as error:
         raise KernelError(f"{name} can't be changed: {error}", hint=_hint(job.instance)) from None
     if not job.is_attached:
         what = f"{name}: its programs are not all attached, so not all that it does is looked at"
         raise KernelError(what, hint=f"{_hint(job.instance)}; then start it again")
     for gap in gaps:
-        where = f"in a network of process {gap.process.pid} what packet sockets send can't be stopped"
-        what = f"{name} is enforced, but {where}: {os.strerror(gap.detail)}"
-        raise KernelError(what, hint="take CAP_NET_RAW from the job, or end that process")
+        raise KernelError(f"{name} is enforced, but {gap.what}", hint=gap.hint)
 
 
-def _stop_frames(job: Governed, mode: JobMode) -> list[Tampered]:
-    """Have them stopped, where what is denied outlives its exporter: that may be gone, or go now.
-
-    Gives where they can't be.
-    """
+def _stopping(job: Governed, mode: JobMode) -> AbstractContextManager[Callable[[float], list[Gap]]]:
+    """Has its frames stopped, where what is denied outlives its exporter: that may be gone, or go now."""
     directory = job.instance.directory
     if mode is not JobMode.ENFORCE or job.mode is JobMode.NONE or not has_links(directory):
-        return []
-    with ExitStack() as stack:
-        names = ("procs", "modes", "candidates")
-        maps = {name: stack.enter_context(open_map(directory, name)) for name in names}
-        frames = stack.enter_context(closing(Frames(directory, maps)))
-        frames.look(about_to_be={job.scope})
-        return frames.found()
+        return nullcontext(lambda _: [])
+    return stopping(directory, job.scope)
 
 
 def _verb(mode: JobMode) -> str:

@@ -19,7 +19,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from exporter import wire
+from exporter.events import HOST
 from exporter.kernel.bpf import Map
+from exporter.kernel.candidates import all_of, known_scope
 from exporter.kernel.instances import open_map
 from exporter.kernel.listening import listening_ports
 from exporter.kernel.verdicts import MAPS, Peer, Verdicts
@@ -58,9 +60,10 @@ def cut(instance: Path, scope: int) -> Cut:
     ended: set[int] = set()
     failed: list[str] = []
     with ExitStack() as stack:
-        maps = {name: stack.enter_context(open_map(instance, name)) for name in (*MAPS, "procs")}
+        names = (*MAPS, "procs", "candidates")
+        maps = {name: stack.enter_context(open_map(instance, name)) for name in names}
         verdicts = Verdicts(maps)
-        for process in _processes(maps["procs"], scope):
+        for process in _processes(maps["procs"], maps["candidates"], scope):
             try:
                 ended |= set(_cut_of(process, scope, verdicts))
             except OSError as error:
@@ -68,11 +71,13 @@ def cut(instance: Path, scope: int) -> Cut:
     return Cut(len(ended), failed)
 
 
-def _processes(procs: Map, scope: int) -> Iterator[_Held]:
+def _processes(procs: Map, candidates: Map, scope: int) -> Iterator[_Held]:
+    """Of no job those in containers, as `is_governed` in bpf/process.bpf.c has it."""
+    found = all_of(candidates)
     for key in list(procs):
         value = procs.lookup(key)
         proc = value and wire.ProcValue._make(wire.PROC_VALUE.unpack(value))
-        if proc and proc.scope == scope:
+        if proc and (known_scope(proc, found.get) or HOST) == scope and (scope != HOST or proc.is_guest):
             yield _Held(_KEY.unpack(key)[0], proc.held)
 
 

@@ -8,7 +8,9 @@ import os
 import secrets
 import socket
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from enum import Enum
 from functools import lru_cache, partial
 from pathlib import Path
@@ -26,6 +28,8 @@ _CLONE_NEWNET = 0x40000000
 _IS_GONE = (errno.ENODEV, errno.ENOLINK)
 _OTHERS_WITHIN_S, _OTHERS_LOOK_S = 2.0, 0.005
 """What another process begins at an interface takes a tenth of a second."""
+AT_ONCE = 32
+"""Interfaces that are looked at whatever the time is: one takes microseconds, unless it has to be changed."""
 
 
 class Way(Enum):
@@ -39,15 +43,57 @@ class Way(Enum):
     """Neither: it was built without, or the modules sch_ingress and cls_bpf aren't there."""
 
 
+@dataclass
+class Round:
+    """Through the interfaces of one namespace, which may go on another time."""
+
+    scope: int
+    """Whose process was found there."""
+    is_stale: bool = True
+    """Whether some came, went or changed since they were listed: another round follows."""
+    _left: list[int] = field(default_factory=list, init=False)
+
+    def go_on(self, until_s: float, cover: Callable[[int], bool]) -> bool:
+        """Have `cover` look at those that are left, the newest first; whether none is.
+
+        It gets an index, and says whether it changed anything there. None follows after `until_s` (monotonic)
+        but some that it finds as they should be. Raises OSError.
+        """
+        looked_at = 0
+        while self._is_any_left():
+            looked_at += 1
+            is_due = self._cover_next(cover) or looked_at % AT_ONCE == 0
+            if is_due and time.monotonic() >= until_s:
+                return not self._left and not self.is_stale
+        return True
+
+    def _is_any_left(self) -> bool:
+        if not self._left and self.is_stale:
+            self._left, self.is_stale = sorted(index for index, _ in socket.if_nameindex()), False
+        return bool(self._left)
+
+    def _cover_next(self, cover: Callable[[int], bool]) -> bool:
+        """Whether that changed anything; nothing at one that is gone."""
+        try:
+            return cover(self._left.pop())
+        except OSError as error:
+            if error.errno not in _IS_GONE:
+                raise
+        return False
+
+
 class Exits(Protocol):
     """Those of one instance."""
 
-    def cover(self, until_s: float) -> bool:
+    def cover(self, through: Round, until_s: float, besides: int) -> bool:
         """Put the program on every interface of this thread's namespace; whether it is on all of them.
 
-        After each that hadn't got it, no further one gets it that isn't done by `until_s` (monotonic).
-        Raises OSError.
+        `until_s` is as for a round, `besides` are the descriptors that the same scope's networks take.
+        Raises OSError, EMFILE where it had more than its share.
         """
+
+    def held_for(self, scope: int) -> int:
+        """How many descriptors it keeps for the networks of a scope."""
 
     def withdraw(self) -> None:
         """Take it away everywhere."""
@@ -60,31 +106,23 @@ class TcxExits:
         """`links` knows those that are there."""
         self._pins, self._links = pins, links
 
-    def cover(self, until_s: float) -> bool:
+    def cover(self, through: Round, until_s: float, besides: int) -> bool:
         """See `Exits`."""
         with pinned_program(self._pins, "on_frame") as descriptor:
             program = program_id(descriptor)
-        for number, (index, _) in enumerate(socket.if_nameindex(), 1):
-            require_share(number)
-            try:
-                has_changed = self._cover_interface(index, program)
-            except OSError as error:
-                if error.errno not in _IS_GONE:
-                    raise
-            else:
-                if has_changed and time.monotonic() >= until_s:
-                    return False
-        return True
+        cover = partial(self._cover_interface, program=program, scope=through.scope, besides=besides)
+        return through.go_on(until_s, cover)
 
-    def _cover_interface(self, index: int, program: int) -> bool:
+    def _cover_interface(self, index: int, *, program: int, scope: int, besides: int) -> bool:
         """Whether it didn't have the program."""
         attach = partial(attach_to_interface, index=index)
         deadline_s = time.monotonic() + _OTHERS_WITHIN_S
         has_changed = False
         while program not in programs_at_interface(index):
             has_changed = True
+            require_share(besides + self.held_for(scope) + 1)
             try:
-                self._links.attach("on_frame", attach, f"_{secrets.token_hex(8)}")
+                self._links.attach("on_frame", attach, f"_{scope}_{secrets.token_hex(8)}")
             except FileExistsError:
                 # Another process is about to do it, and lets everything pass until it has, or is killed.
                 if time.monotonic() > deadline_s:
@@ -92,6 +130,10 @@ class TcxExits:
                 time.sleep(_OTHERS_LOOK_S)
                 self._links.find()
         return has_changed
+
+    def held_for(self, scope: int) -> int:
+        """A link for each interface, until that goes: also where a namespace came to have too many."""
+        return self._links.number_of(f"on_frame_{scope}_")
 
     def withdraw(self) -> None:
         """The links go with all that are detached."""
@@ -104,20 +146,17 @@ class ClsactExits:
         """Nothing is put anywhere yet."""
         self._pins, self._name = pins, filter_name(pins.name)
 
-    def cover(self, until_s: float) -> bool:
+    def cover(self, through: Round, until_s: float, besides: int) -> bool:
         """See `Exits`."""
+        del besides
         (self._pins / FILTERS).mkdir(exist_ok=True)  # first: who removes the instance looks for them then
         with pinned_program(self._pins, "on_frame") as program:
-            for index, _ in socket.if_nameindex():
-                try:
-                    has_changed = put_filter(program, index, self._name)
-                except OSError as error:
-                    if error.errno != errno.ENODEV:  # else it is gone
-                        raise
-                else:
-                    if has_changed and time.monotonic() >= until_s:
-                        return False
-        return True
+            return through.go_on(until_s, lambda index: put_filter(program, index, self._name))
+
+    def held_for(self, scope: int) -> int:
+        """Filters need none."""
+        del scope
+        return 0
 
     def withdraw(self) -> None:
         """See `Exits`."""
@@ -128,10 +167,15 @@ class ClsactExits:
 class NoExits:
     """Frames aren't stopped on this kernel: a limit, which is told once."""
 
-    def cover(self, until_s: float) -> bool:
+    def cover(self, through: Round, until_s: float, besides: int) -> bool:
         """It can't, now or later."""
-        del until_s
+        del through, until_s, besides
         return True
+
+    def held_for(self, scope: int) -> int:
+        """It needs none."""
+        del scope
+        return 0
 
     def withdraw(self) -> None:
         """There is nothing."""

@@ -2,9 +2,9 @@
 
 No hook of a cgroup sees them, so a program stands at the way out of every interface, in every network
 namespace where such a job has a process: `on_frame` in bpf/frame.bpf.c. Interfaces tell of themselves when
-they appear (rtnetlink). Namespaces don't: they are found by their processes, once in a second, and at once
-where an interface came or went, or a packet socket was made. Links are pinned like the instance's others, and
-stay when the exporter is killed.
+they appear (rtnetlink). Namespaces don't: they are found by their processes, once in a second, sooner where
+an interface came or went, and at once where a packet socket was made. Links are pinned like the instance's
+others, and stay when the exporter is killed.
 
 What would go past that program, by PACKET_QDISC_BYPASS or through XDP sockets, needs an option of the socket,
 and that is denied: `on_setsockopt`, which also judges who joins multicast groups.
@@ -25,6 +25,7 @@ from exporter.clock import boot_ns
 from exporter.errors import KernelError
 from exporter.events import ProcessKey, Tampered, Tampering
 from exporter.kernel.bpf import Map
+from exporter.kernel.candidates import all_of, known_scope, one_of
 from exporter.kernel.exits import Way, exits, way_here
 from exporter.kernel.guarded import Guarded
 from exporter.kernel.later import LaterLinks
@@ -35,6 +36,8 @@ from exporter.kernel.objects import AttachType, attach_to_cgroup
 
 LOOK_S, TURN_S = 1.0, 0.05
 """How often there is a look, and how long a turn of it may take where others wait."""
+CALM_S = 0.05
+"""How long news bring no other one: an interface that comes and goes would take up every turn."""
 
 _NUMBER = struct.Struct("=I")
 _OPTIONS = "on_setsockopt"
@@ -65,7 +68,7 @@ class Frames:
         """How long one call goes on, or little longer: the next turns do the rest."""
         self._under_way: Iterator[None] | None = None
         """A look."""
-        self._next_s = 0.0
+        self._next_s = self._calm_until_s = 0.0
         self._until_s = 0.0
         self._is_over = False
         self.undecided = 0
@@ -91,12 +94,17 @@ class Frames:
         """Whether turns are still to put programs where they have to be, within a second or so."""
         return self._guarded.is_about_to
 
+    @property
+    def is_looking(self) -> bool:
+        """Whether a look hasn't come to its end, or to every interface, in the time that a call may take."""
+        return self._under_way is not None or self.is_about_to
+
     def turn(self) -> list[Tampered]:
         """Have the programs wherever they have to be; gives where they can't be, or came late."""
         if not self._is_over:
             if self._guarded.look_again():
                 self._next_s = 0.0
-            if self._under_way is None and time.monotonic() >= self._next_s:
+            if self._under_way is None and time.monotonic() >= max(self._next_s, self._calm_until_s):
                 self._under_way = self._looking(())
             self._go_on()
         return self.found()
@@ -135,6 +143,7 @@ class Frames:
         Scopes that are `about_to_be` enforced are as if they were. What there is to tell of it comes with the
         next turn, or by `found`.
         """
+        self._guarded.look_again()
         if self._under_way is None:
             self._under_way = self._looking(about_to_be)
         else:
@@ -149,10 +158,13 @@ class Frames:
         self._begin_turn()
         if not self._guarded.cover(self._until_s):
             self._next_s = 0.0  # what isn't looked after any more a look takes in again, or tells
-        for _ in self._under_way or ():
+        if self._under_way is None:
+            return
+        for _ in self._under_way:
             if time.monotonic() >= self._until_s:
                 return
         self._under_way = None
+        self._calm_until_s = time.monotonic() + CALM_S
 
     def _looking(self, about_to_be: Collection[int]) -> Iterator[None]:
         """A look, process by process."""
@@ -202,7 +214,7 @@ class Frames:
 
     def _processes(self, scopes: Collection[int]) -> Iterator[tuple[int, wire.ProcValue]]:
         """Of these scopes, by their pids; also those that haven't done anything yet since they were found."""
-        found = dict(self._candidates.items())
+        found = all_of(self._candidates)
         for key, value in self._procs.items():
             process = wire.ProcValue._make(wire.PROC_VALUE.unpack(value))
             scope = self._held_as(process, found.get)
@@ -215,19 +227,16 @@ class Frames:
         proc = value and wire.ProcValue._make(wire.PROC_VALUE.unpack(value))
         if not proc or proc.started_ns != process.started_ns:
             return 0
-        return self._held_as(proc, self._candidates.lookup)
+        return self._held_as(proc, partial(one_of, self._candidates))
 
-    def _held_as(self, process: wire.ProcValue, found: Callable[[bytes], bytes | None]) -> int:
+    def _held_as(self, process: wire.ProcValue, found: Callable[[bytes], int | None]) -> int:
         """The scope whose policy holds it: its job's, or until that is known the one for steps; 0: none.
 
         `found` gives what `candidates` has under a key.
         """
-        if process.scope:
-            return process.scope
-        root = wire.CANDIDATE_KEY.pack(process.born_ns, process.tgid, process.program)
-        scope = found(root)
+        scope = known_scope(process, found)
         if scope is not None:
-            return int(_NUMBER.unpack(scope)[0])
+            return scope
         return self.undecided if process.standing else 0
 
     def _hold_options(self, who: Tampered) -> None:

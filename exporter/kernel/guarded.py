@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from exporter.events import Tampered
-from exporter.kernel.exits import Exits
+from exporter.kernel.exits import Exits, Round
 from exporter.kernel.networks import LinkNews, inside
 from exporter.kernel.spare import require_share, require_spare
 
 _LATE_S = 1.0
 _TOLD = float("inf")
-_DESCRIPTORS = 3
-"""That a network takes at least: its own, for its news, for the link at its `lo`."""
+_DESCRIPTORS = 2
+"""That a network takes: its own, and for its news. What its interfaces take comes to that."""
 
 
 class _Network(NamedTuple):
@@ -30,6 +30,8 @@ class _Network(NamedTuple):
     found_at: Path
     who: Tampered
     """By whose process it was found."""
+    round: Round
+    """Through its interfaces."""
 
     def is_in_use(self, number: int) -> bool:
         """Whether it is still that of the process, or thread, that it was found by."""
@@ -85,15 +87,14 @@ class Guarded:
             return
         try:
             require_spare(descriptor)
-            require_share(
-                _DESCRIPTORS * (1 + sum(who.scope == each.who.scope for each in self._networks.values()))
-            )
+            held = self._held_by_networks(who.scope) + self._exits.held_for(who.scope)
+            require_share(held + _DESCRIPTORS + 1)  # it has `lo` at least
             news = inside(descriptor, LinkNews)  # first: no interface may come between
         except OSError as error:
             os.close(descriptor)
             self.fail(number, who, error)
             return
-        self._networks[number] = _Network(descriptor, news, path, who)
+        self._networks[number] = _Network(descriptor, news, path, who, Round(who.scope))
         try:
             self._cover(number, until_s)
         except OSError as error:
@@ -104,6 +105,7 @@ class Guarded:
         """See where interfaces came or went, or take that to be so everywhere; whether it is so anywhere."""
         changed = [number for number, network in self._networks.items() if network.news.came() or at_all]
         for number in changed:
+            self._networks[number].round.is_stale = True
             self._uncovered.setdefault(number, time.monotonic())
         return bool(changed)
 
@@ -138,7 +140,8 @@ class Guarded:
     def _cover(self, number: int, until_s: float) -> None:
         """Put the program on interfaces without it. Raises OSError where the kernel can't do that."""
         network = self._networks[number]
-        if inside(network.descriptor, partial(self._exits.cover, until_s)):
+        besides = self._held_by_networks(network.who.scope)
+        if inside(network.descriptor, partial(self._exits.cover, network.round, until_s, besides)):
             self._uncovered.pop(number, None)
             return
         since_s = self._uncovered.pop(number, time.monotonic())
@@ -146,6 +149,10 @@ class Guarded:
             since_s = _TOLD
             self._tell(network.who, errno.EINPROGRESS)
         self._uncovered[number] = since_s  # behind the others
+
+    def _held_by_networks(self, scope: int) -> int:
+        """Descriptors of those that were found by processes of `scope`, without what interfaces take."""
+        return _DESCRIPTORS * sum(network.who.scope == scope for network in self._networks.values())
 
     def _let_go(self, number: int) -> None:
         self._uncovered.pop(number, None)

@@ -7,14 +7,14 @@ import secrets
 import shutil
 import stat
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from exporter import wire
 from exporter.errors import KernelError
-from exporter.events import HOST
 from exporter.kernel.bpf import Map, detach_link, open_pinned
+from exporter.kernel.candidates import all_of, known_scope
 from exporter.kernel.clsact import filter_name, remove_filters
 from exporter.kernel.locks import MODES, lock, locked
 
@@ -175,15 +175,17 @@ def live_processes(directory: Path) -> list[int]:
     Processes that belong to no job don't count: of a whole host that was followed there always are some.
     """
     with suppress(FileNotFoundError):
-        with open_map(directory, "procs") as procs:
-            pids = [_KEY.unpack(key)[0] for key in procs if _scope_of(procs.lookup(key)) != HOST]
+        with open_map(directory, "candidates") as candidates, open_map(directory, "procs") as procs:
+            found = all_of(candidates)
+            pids = [_KEY.unpack(key)[0] for key in procs if _is_of_a_job(procs.lookup(key), found)]
         return [pid for pid in pids if Path(f"/proc/{pid}").exists()]
     return []
 
 
-def _scope_of(value: bytes | None) -> int:
-    """Of a process; None is one that ended meanwhile."""
-    return HOST if value is None else wire.ProcValue._make(wire.PROC_VALUE.unpack_from(value)).scope
+def _is_of_a_job(value: bytes | None, found: Mapping[bytes, int]) -> bool:
+    """Whether a process is; None is one that ended meanwhile."""
+    proc = value and wire.ProcValue._make(wire.PROC_VALUE.unpack(value))
+    return bool(proc and known_scope(proc, found.get))
 
 
 def remove(directory: Path) -> bool:

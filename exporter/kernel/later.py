@@ -46,6 +46,10 @@ class LaterLinks:
         """How many there are."""
         return len(self._links)
 
+    def number_of(self, beginning: str) -> int:
+        """How many have names that begin so, whoever attached them."""
+        return sum(name.startswith(beginning) for name in self._links)
+
     def find(self) -> None:
         """Know those that others pinned, too: an exporter before this one, or `ci-egress enforce`."""
         for path in self._pins.glob(f"{LATER}*"):

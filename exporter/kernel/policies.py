@@ -58,6 +58,7 @@ class Policies:
         self.executables = Executables(maps["exe_bits"], maps["exe_names"])
         self._known = {_NUMBER.unpack(key)[0]: _known(value) for key, value in self._all.items()}
         self._numbers = count(max(self._known, default=0) + 1)
+        self._forget_further(maps["further_names"])
         self._rooms = Rooms(1, self._alternatives.max_entries)
         """For alternatives; 0 stands for none."""
         for known in self._known.values():
@@ -151,12 +152,19 @@ class Policies:
         entries = _by_number(
             self._entries, lambda key: wire.PolicyKey._make(wire.POLICY_KEY.unpack(key)).policy
         )
-        names = _by_number(self._names, lambda key: wire.NameKey._make(wire.NAME_KEY.unpack(key)).policy)
+        names = _by_number(self._names, _policy_of_name)
         steps = _by_number(self._ports, lambda key: wire.PortKey._make(wire.PORT_KEY.unpack(key)).policy)
         while self._known:
             number, known = self._known.popitem()
             keys = (found.get(number, []) for found in (entries, names, steps))
             self._remove(number, (known.base, known.alternatives), *keys)
+
+    def _forget_further(self, further: Map) -> None:
+        """Forget what CNAMEs led to under policies that were removed: another may get such a number now."""
+        for number, keys in _by_number(further, _policy_of_name).items():
+            if number not in self._known:
+                for key in keys:
+                    further.delete(key)
 
     def is_held(self, scope: int, number: int) -> bool:
         """Whether `scope` is held to what was written as `number`."""
@@ -203,6 +211,10 @@ def _fingerprint(policy: Compiled) -> bytes:
     for key, value in (*_entries(0, policy, 0), *_names(0, policy), *_steps(0, policy)):
         digest.update(key + value)
     return digest.digest()
+
+
+def _policy_of_name(key: bytes) -> int:
+    return wire.NameKey._make(wire.NAME_KEY.unpack(key)).policy
 
 
 def _by_number(table: Map, number_of: Callable[[bytes], int]) -> dict[int, list[bytes]]:

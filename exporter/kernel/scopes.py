@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from exporter import wire
 from exporter.events import HOST, ProcessKey
 from exporter.kernel.bpf import Map
-from exporter.kernel.candidates import Candidates
+from exporter.kernel.candidates import Candidates, root_key
 from exporter.kernel.forks import Forks
 from exporter.kernel.frames import Frames
 from exporter.kernel.grace import wait_for_programs
@@ -99,7 +99,7 @@ class Scopes:
         for _, value in self._procs.items():
             proc = wire.ProcValue._make(wire.PROC_VALUE.unpack(value))
             if proc.scope == HOST:
-                needed.add(wire.CANDIDATE_KEY.pack(proc.born_ns, proc.tgid, proc.program))
+                needed.add(root_key(proc))
         self._candidates.forget_all_but(needed)
 
     def write(self, policy: Compiled, scope: int | None = None) -> Written:
@@ -147,6 +147,11 @@ class Scopes:
         """Remove the policy `number`, by which no scope goes, and no program that still runs."""
         self._policies.remove(number)
 
+    def let_go(self, scope: int) -> None:
+        """Hold `scope` to no policy any more, although something of it may go on."""
+        self._policies.release(scope)
+        self._grants.forget(scope)
+
     def forget_earlier(self) -> int:
         """Remove what exporters before this one wrote and no scope goes by, and what names granted there.
 
@@ -159,9 +164,7 @@ class Scopes:
 
     def scope_of(self, proc: wire.ProcValue) -> int:
         """The scope of a process, HOST for none."""
-        if proc.scope != HOST:
-            return proc.scope
-        return self._candidates.scope_of(wire.CANDIDATE_KEY.pack(proc.born_ns, proc.tgid, proc.program))
+        return self._candidates.scope_of(proc)
 
     def held(self) -> set[int]:
         """Those that are held to a policy."""

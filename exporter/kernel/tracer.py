@@ -302,7 +302,7 @@ class Tracer:
 
         One that was made meanwhile may be missing, with the one that made it: see `made`.
         """
-        return [found for key, value in self._procs.items() if (found := _member(key, value, scope))]
+        return [found for key, value in self._procs.items() if (found := self._member(key, value, scope))]
 
     def made(self, scope: int) -> int:
         """How many processes `scope` has made so far. None is left if that stays while none is found."""
@@ -313,7 +313,7 @@ class Tracer:
         until_s = time.monotonic() + most_s
         for key in self._procs:
             value = self._procs.lookup(key)
-            if value and (found := _member(key, value, scope)):
+            if value and (found := self._member(key, value, scope)):
                 yield found
             if time.monotonic() >= until_s:
                 return
@@ -347,11 +347,11 @@ class Tracer:
         """Hand over the rest of what the kernel only counted. Call it once, detached and drained."""
         self._windows.finish(handle)
 
-
-def _member(key: bytes, value: bytes, scope: int) -> ProcessKey | None:
-    """Whose entry that is, if it is of `scope`."""
-    proc = wire.ProcValue._make(wire.PROC_VALUE.unpack(value))
-    return ProcessKey(_KEY.unpack(key)[0], proc.started_ns) if proc.scope == scope else None
+    def _member(self, key: bytes, value: bytes, scope: int) -> ProcessKey | None:
+        """Whose entry that is, if it is of `scope`."""
+        proc = wire.ProcValue._make(wire.PROC_VALUE.unpack(value))
+        is_one = self.scopes.scope_of(proc) == scope
+        return ProcessKey(_KEY.unpack(key)[0], proc.started_ns) if is_one else None
 
 
 def _runs(pid: int) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shlex
 import signal
@@ -17,6 +18,7 @@ from exporter.jobs.detect import detect
 from tests.unit.dns_samples import query
 
 from .attached import wait_for
+from .containers import container
 from .lab import PORT, V4
 from .resolver import Resolver
 from .steered import Host, agent, end_agent, own_host
@@ -24,6 +26,7 @@ from .steered import kill as kill_run
 from .test_policy_frames import frame
 from .test_watch_policy import (
     EVIL,
+    PATH,
     PEER,
     RESOLVE_AND_CONNECT,
     Steps,
@@ -39,6 +42,7 @@ from .watching import Runner, Watch, watching
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from .conftest import Programs
     from .lab import Lab
     from .tracing import Span
 
@@ -116,6 +120,26 @@ def test_what_a_dead_watch_denies_is_told_by_its_jobs_alone(host: Host, steps: S
     assert "group/app/held" in denies
     assert no_jobs.isdisjoint(denies)
     assert steps.go(name) == "EPERM\n"
+
+
+def test_what_is_adopted_without_host_enforce_holds_containers_of_no_job_to_nothing(
+    host: Host, lab: Lab, programs: Programs, runner: Runner, tmp_path: Path
+) -> None:
+    def connects(code: int) -> list[str]:
+        return ["sh", "-c", f"{shlex.join(programs.act('connect', V4.peer, PORT))}; test $? = {code}"]
+
+    watches = Watches(host, tmp_path, "--policy", str(policy(tmp_path, HELD)))
+    denied, allowed = tmp_path / "denied", tmp_path / "allowed"
+    shown, network = [programs.directory], lab.build.path
+    with watches.watching("--host-enforce") as first:
+        with container(connects(errno.EPERM), denied, network=network, shown=shown) as made:
+            runner.run((PATH, made.command))
+        kill(first)
+    with watches.watching("--adopt") as second:
+        with container(connects(0), allowed, network=network, shown=shown) as made:
+            runner.run((PATH, made.command))
+        assert "(containers of no job)" not in {row["job"] for row in host.status()}
+        second.stop()
 
 
 @pytest.mark.everywhere(feature="adoption")

@@ -12,6 +12,7 @@ import pytest
 
 from exporter import wire
 from exporter.events import Acted, ProcessKey
+from exporter.kernel.policies import name_key
 from exporter.kernel.tracer import Tracer
 from exporter.kernel.windows import Coverage
 
@@ -98,6 +99,20 @@ def test_what_was_in_the_middle_of_a_change_is_brought_to_an_end(
     tracer.scopes.forget_earlier()
     assert policies(tracer) == {after}
     assert before != after
+
+
+def test_what_a_cname_led_to_goes_with_its_policy(kernel: KernelSide, stack: ExitStack) -> None:
+    stays, goes = (
+        kernel.tracer.govern(SCOPE, compiled(FIRST)),
+        kernel.tracer.scopes.write(compiled(SECOND)).number,
+    )
+    (name,) = compiled(FIRST).names
+    further = kernel.tracer.maps["further_names"]
+    further.update_all((name_key(name, number), b"\1\0\0\0") for number in (stays, goes))
+    kernel.tracer.scopes.remove(goes)
+    tracer = adopted(kernel, stack)
+    assert tracer.scopes.write(compiled(SECOND)).number == goes, "it is another's now"
+    assert list(tracer.maps["further_names"]) == [name_key(name, stays)]
 
 
 def test_executables_keep_their_bits(kernel: KernelSide, stack: ExitStack) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 import socket
 import subprocess
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,11 +15,14 @@ import pytest
 from .attached import wait_for
 from .lab import MPTCP_PORT, NETWORKS, PORT, V4, Lab, Network
 from .steered import Host, agent, asked, end_agent, kill, own_host
+from .test_watch_policy import PATH, job, known, policy, run_id
+from .watching import watching
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from .attached import Running
+    from .watching import Runner
 
 pytestmark = pytest.mark.kernel
 
@@ -32,9 +37,9 @@ def host() -> Iterator[Host]:
         yield made
 
 
-def cut(host: Host) -> list[str]:
+def cut(host: Host, *selectors: str) -> list[str]:
     """What it says of the one job, without the instance."""
-    said = host.ci_egress("enforce", "on", "--cut").stdout.splitlines()
+    said = host.ci_egress("enforce", "on", "--cut", *selectors).stdout.splitlines()
     return [line.rpartition("): ")[2] for line in said]
 
 
@@ -158,3 +163,62 @@ def is_of(instance: str, run: Running) -> bool:
     """Whether `run` holds the lock of `instance`."""
     links = Path(f"/proc/{run.pid}/fd").iterdir()
     return any(link.readlink().name == instance for link in links if link.is_symlink())
+
+
+@contextmanager
+def earlier(
+    lab: Lab, runner: Runner, environ: Mapping[str, str], folder: Path
+) -> Iterator[Callable[..., str]]:
+    """An agent that a runner starts, before anybody watches; what has it act, and gives its answer."""
+    asks, answers = folder / "asks", folder / "answers"
+    os.mkfifo(asks)
+    os.mkfifo(answers)
+    command = shlex.join(map(os.fsdecode, lab.command(agent())))
+    runner.start((dict(environ), ["sh", "-c", f"exec {command} < {asks} > {answers}"]))
+    with asks.open("w") as asking, answers.open() as answering:
+
+        def do(*words: object) -> str:
+            print(*words, file=asking, flush=True)
+            return answering.readline().rstrip("\n")
+
+        assert answering.readline() == "ready\n"
+        yield do
+
+
+def test_what_ran_before_its_job_was_known_is_cut_too(
+    host: Host, lab: Lab, runner: Runner, tmp_path: Path
+) -> None:
+    """It has done nothing since by which the kernel would have looked at it."""
+    run = run_id("cut")
+    with earlier(lab, runner, job(run, "cut"), tmp_path) as do:
+        assert do("open", "evil", "tcp", V4.evil, PORT) == "ok"
+        assert do("open", "peer", "tcp", V4.peer, PORT) == "ok"
+        with watching(tmp_path, *AUDITED, under=host.under) as watch:
+            known(watch, run)
+            assert cut(host, "--job", "group/app/cut") == ["enforcing", "1 open connection ended"]
+            assert do("say", "evil") in GONE
+            assert do("say", "peer") == "ok"
+            watch.stop()
+
+
+@pytest.mark.alone  # what anybody's container has open ends
+def test_what_services_have_open_goes_on(host: Host, lab: Lab, runner: Runner, tmp_path: Path) -> None:
+    """A policy of the host is for its containers alone."""
+    file = policy(tmp_path, f'allow: ["any://0.0.0.0/0", "any://[::/0]"]\ndeny: ["{V4.evil}"]\n')
+    options = ("--policy", str(file), "--host-enforce")
+    with earlier(lab, runner, PATH, tmp_path) as do:
+        assert do("open", "evil", "tcp", V4.evil, PORT) == "ok"
+        with watching(tmp_path, *options, under=host.under) as watch:
+            (instance,) = host.instances()
+            assert host.python(CUT, instance) == "Cut(ended=0, failed=[])\n"
+            assert do("say", "evil") == "ok"
+            watch.stop()
+
+
+CUT = """
+import sys
+from pathlib import Path
+from exporter.events import HOST
+from exporter.kernel.cutting import cut
+print(cut(Path("/sys/fs/bpf/ci-egress", sys.argv[1]), HOST))
+"""

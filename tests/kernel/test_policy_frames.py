@@ -16,12 +16,16 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from demo.namespaces import Namespace
+from exporter.errors import KernelError
 from exporter.events import Tampered, Tampering
-from exporter.kernel import exits
+from exporter.kernel import control, exits, frames
 from exporter.kernel.bpf import detach_link, link_info, open_pinned
 from exporter.kernel.held import UNPINNED
 from exporter.kernel.instances import remove, sweep
+from exporter.kernel.locks import changing_modes
+from exporter.kernel.registry import JobMode, Registered
 from exporter.policy.compile import Compiled, compile_policy
+from exporter.wire import LAYOUT
 from tests.unit.policy.files import rules
 
 from .agents import COMMAND, Agent, agent
@@ -230,8 +234,23 @@ def test_an_interface_that_appears_later_is_no_way_out(lab: Lab, kernel: KernelS
             assert job.do(PACKET_SOCKET[0], through("nearer"), send(MARK)) == "ENOBUFS"
             assert arrived(receiving) == 0
         before = len(pinned(kernel))
-        assert gaps(kernel.tracer.frames.turn()) == []
-        assert len(pinned(kernel)) == before - 2, "what is gone is forgotten"
+        wait_for(lambda: gaps(kernel.tracer.frames.turn()) == [] and len(pinned(kernel)) == before - 2)
+
+
+def test_right_after_a_look_news_bring_no_other_and_no_way_out(
+    lab: Lab, kernel: KernelSide, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(frames, "CALM_S", 60.0, raising=False)
+    with agent(kernel, lab, policy()) as job:
+        assert look(kernel) == []
+        before = len(pinned(kernel))
+        for number in (1, 2):
+            with cable(lab) as receiving:
+                assert gaps(kernel.tracer.frames.turn()) == []
+                assert job.do(PACKET_SOCKET[0], through("near"), send(MARK)) == "ENOBUFS"
+                assert arrived(receiving) == 0
+            assert gaps(kernel.tracer.frames.turn()) == []
+            assert len(pinned(kernel)) == before + 2 * number, "what is gone is forgotten by a look"
 
 
 @pytest.mark.parametrize("mode", [ENFORCED, ""], ids=["enforced", "audited"])
@@ -392,6 +411,31 @@ def test_many_interfaces_are_looked_after_in_turns(lab: Lab, kernel: KernelSide)
         kernel.tracer.govern(kernel.scope, policy(more=""))
         wait_for(lambda: frames.turn() is not None and not pinned(kernel))
         assert job.do(send(MARK)) == "ok"
+
+
+def test_who_turns_enforcement_on_holds_up_nobody_else(
+    lab: Lab, kernel: KernelSide, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By what came in the last moment: it is told where there is no time for that."""
+    with agent(kernel, lab, policy(more=""), under=("unshare", "-n")) as job:
+        kernel.tracer.register(kernel.scope, Registered("release", "build", 1, 1))
+        last = []
+
+        @contextmanager
+        def changing_late(instance: Path) -> Iterator[None]:
+            with changing_modes(instance):
+                last.append(add_interfaces(job))
+                yield
+
+        (row,) = control.governed(control.Instance(kernel.tracer.directory, is_alive=True, layout=LAYOUT))
+        with monkeypatch.context() as patched:
+            patched.setattr(control, "LOCKED_S", 0.0, raising=False)
+            patched.setattr(control, "changing_modes", changing_late)
+            with pytest.raises(KernelError, match="is enforced, but there wasn't time to "):
+                control.switch(row, JobMode.ENFORCE, by=0)
+        assert kernel.tracer.mode(kernel.scope) is JobMode.ENFORCE
+        control.switch(row, JobMode.ENFORCE, by=0)
+        assert job.do(PACKET_SOCKET[0], f"p.bind(('{last[0]}', 0))", send(MARK)) == "ENOBUFS"
 
 
 def test_few_rights_are_enough_in_its_own_namespace(lab: Lab, tmp_path: Path) -> None:

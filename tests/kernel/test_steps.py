@@ -16,6 +16,7 @@ from exporter import wire
 from exporter.agents import Agent as Starter
 from exporter.agents import marks
 from exporter.events import HOST, ProcessKey, Tampered, Tampering
+from exporter.kernel.instances import live_processes
 from exporter.kernel.loading import loading
 from exporter.kernel.scopes import SWEPT_FROM
 from exporter.kernel.windows import Coverage
@@ -368,6 +369,16 @@ def test_of_what_has_ended_nothing_stays_in_the_table(kernel: KernelSide, lab: L
         scopes.sweep()
         assert sum(1 for _ in table) == 0  # by now it has its scope itself
         assert marked.do(tries(V4.evil)) == "ok"
+
+
+def test_who_has_not_acted_since_it_was_found_is_one_of_its_job(kernel: KernelSide, lab: Lab) -> None:
+    with doing(lab, **{MARK: "1"}) as marked:
+        kernel.tracer.scopes.adopt(*executed(kernel, marked), JOB)
+        entry = kernel.tracer.scopes.entry(marked.process)
+        assert entry is not None
+        assert entry.scope == HOST
+        assert kernel.tracer.live(JOB) == [marked.process]
+        assert live_processes(kernel.tracer.directory) == [marked.process.pid]
 
 
 def test_one_jobs_roots_leave_room_for_anothers(kernel: KernelSide, lab: Lab) -> None:

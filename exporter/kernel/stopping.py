@@ -1,0 +1,53 @@
+"""Frames of a job whose policy is about to be enforced, stopped by whoever turns that on."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from exporter.events import Tampered
+from exporter.kernel.frames import Frames
+from exporter.kernel.instances import open_map
+
+
+class Gap(NamedTuple):
+    """Where they leave all the same."""
+
+    what: str
+    hint: str
+
+
+_LEFT = Gap(
+    "there wasn't time to stop what packet sockets send in all of its networks",
+    "an exporter that runs does it within seconds; without one, do this again",
+)
+
+
+@contextmanager
+def stopping(instance: Path, scope: int) -> Iterator[Callable[[float], list[Gap]]]:
+    """Give what has those of `scope` stopped, as if its policy were enforced.
+
+    It does as much as it can in so many seconds, or little longer, goes on from there the next time, and
+    gives the gaps that there are by then. Raises OSError.
+    """
+    gaps: list[Gap] = []
+    with ExitStack() as stack:
+        names = ("procs", "modes", "candidates")
+        maps = {name: stack.enter_context(open_map(instance, name)) for name in names}
+        frames = stack.enter_context(closing(Frames(instance, maps)))
+
+        def stop(most_s: float) -> list[Gap]:
+            frames.most_s = most_s
+            frames.look(about_to_be={scope})
+            gaps.extend(map(_gap, frames.found()))
+            return [*gaps, _LEFT] if frames.is_looking else gaps
+
+        yield stop
+
+
+def _gap(told: Tampered) -> Gap:
+    where = f"in a network of process {told.process.pid} what packet sockets send can't be stopped"
+    return Gap(f"{where}: {os.strerror(told.detail)}", "take CAP_NET_RAW from the job, or end that process")
