@@ -184,6 +184,7 @@ class Governor:
         }
         for line in lines:
             self._warn(line)
+        self._source = source  # who begins from here on is held to it
         for scope, written in after.items():
             self._scopes.prepare(scope, written.number, written.compiled)
         wait_for_programs()  # from here on answers grant for both
@@ -193,7 +194,6 @@ class Governor:
             self._warn(
                 f"{lost} addresses lost their names: until they are looked up again they may be denied"
             )
-        self._source = source
         before = dict(self._held)
         for scope, written in after.items():
             self._hold(scope, before[scope]._replace(written=written))

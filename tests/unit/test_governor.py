@@ -19,6 +19,8 @@ from tests.unit.policy.files import policy
 from tests.unit.samples import JOB
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from exporter.jobs.model import Job
     from exporter.policy.compile import Compiled
     from exporter.terms import Terms
@@ -134,9 +136,14 @@ def named(task: str) -> Job:
     return replace(JOB, task=task)
 
 
-def change(governor: Governor, text: str, changed: list[tuple[int, Terms]] | None = None) -> int:
+def change(
+    governor: Governor,
+    text: str,
+    changed: list[tuple[int, Terms]] | None = None,
+    catch_up: Callable[[], object] = lambda: None,
+) -> int:
     told = changed if changed is not None else []
-    return governor.change(source(text), lambda _: Names(), lambda: None, lambda *each: told.append(each))
+    return governor.change(source(text), lambda _: Names(), catch_up, lambda *each: told.append(each))
 
 
 def test_jobs_for_which_the_policy_says_the_same_share_it() -> None:
@@ -265,6 +272,17 @@ def test_a_changed_policy_takes_over_in_each_scope_and_the_old_one_goes() -> Non
     assert sorted(kernel.written) == [1, 2, 4]
     governor.begin(9, named("more"))
     assert kernel.held[9] == kernel.held[3]
+
+
+def test_a_job_that_begins_while_the_policy_is_changed_is_held_to_the_new_one() -> None:
+    kernel = Kernel()
+    governor = started(kernel)
+    governor.begin(2, named("more"))
+    new = SECTIONS.replace("b.example", "c.example")
+    assert change(governor, new, catch_up=lambda: governor.begin(9, named("more"))) == 2
+    assert kernel.held[9] == kernel.held[2]
+    assert "c.example" in {rule.text for rule in kernel.written[kernel.held[9][0]].rules}
+    assert sorted(kernel.written) == [kernel.held[OVERFLOW][0], kernel.held[9][0]]
 
 
 def test_what_somebody_chose_outlives_a_change() -> None:
