@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
+from exporter.cli.fitting import Fitting, Written
 from exporter.cli.governing import Governance, Source, registered
 from exporter.errors import CiEgressError
 from exporter.events import HOST
 from exporter.jobs.model import Job, TraceIds
 from exporter.kernel.grace import wait_for_programs
 from exporter.kernel.registry import JobMode, Standing
-from exporter.policy.compile import Compiled, compile_policy
 from exporter.policy.executables import require_executables
-from exporter.policy.model import Address, JobPolicy, Mode, Policy
+from exporter.policy.model import Mode, Policy
 from exporter.policy.sections import remarks
-from exporter.terms import Terms, terms_of
+from exporter.terms import Terms
 from exporter.watching import WITHOUT_ROOM
 
 if TYPE_CHECKING:
@@ -35,30 +34,17 @@ _OTHERS = {
 }
 """What stands for them in `ci-egress enforce status`, in brackets since none is a job."""
 
-_Key = tuple[JobPolicy, tuple[Address, ...]]
-
-
-@dataclass(frozen=True)
-class _Written:
-    """A policy in the kernel; jobs that it says the same for share it."""
-
-    number: int
-    compiled: Compiled
-    terms: Terms
-    rules: int
-    """How many there are in the file for it."""
-
 
 class _Held(NamedTuple):
     job: Job | None
     """None: those that found no room, and containers of none."""
-    written: _Written | None
+    written: Written | None
     """None: there is no policy."""
     standing: Standing | None = None
 
 
 class Governor:
-    """Writes policies, counts who goes by which, and removes those by which nobody does."""
+    """Knows who goes by which policy, and removes those by which nobody does."""
 
     def __init__(
         self,
@@ -79,7 +65,7 @@ class Governor:
         self._source = source
         self._seeds = seeds
         self._warn = warn
-        self._written: dict[_Key, _Written] = {}
+        self._fitting = Fitting(self._scopes, warn)
         self._held: dict[int, _Held] = {}
         self._closing: set[int] = set()
 
@@ -96,7 +82,7 @@ class Governor:
                 return
             for scope in (OVERFLOW, *([HOST] if self._source.is_for_host else [])):
                 self._scopes.open(scope)
-                self._hold(scope, _Held(None, self._of_others(self._source, scope)))
+                self._hold(scope, _Held(None, self._for_no_job(self._source, scope)))
             self._hold_undecided(self._source)
 
     def begin(self, scope: int, job: Job, standing: Standing | None = None) -> Terms | None:
@@ -112,7 +98,7 @@ class Governor:
             if self._source is None:
                 self._tell(scope, _Held(job, None, standing))
             else:
-                self._hold(scope, _Held(job, self._fitting(job, self._source, scope), standing))
+                self._hold(scope, _Held(job, self._fitting.for_job(job, self._source, scope), standing))
         if self._has_one_job and scope != HOST and self._source is not None:
             self._tracer.hold_undecided(scope)
             if self._source.is_for_host:
@@ -207,66 +193,33 @@ class Governor:
         self._remove_unused()
         return sum(held.job is not None for scope, held in self._held.items() if scope != HOST)
 
-    def _plan(self, source: Source) -> dict[int, _Written]:
+    def _plan(self, source: Source) -> dict[int, Written]:
         """What each scope will be held to. What was written for that is removed where it comes to nothing."""
         try:
             return {
-                scope: self._of_others(source, scope)
+                scope: self._for_no_job(source, scope)
                 if held.job is None
-                else self._fitting(held.job, source, scope)
+                else self._fitting.for_job(held.job, source, scope)
                 for scope, held in self._held.items()
             }
         except CiEgressError:
             self._remove_unused()
             raise
 
-    def _carry_over(self, scope: int, after: _Written, names: Names) -> int:
+    def _carry_over(self, scope: int, after: Written, names: Names) -> int:
         before = self._held[scope].written
         if before is None:
             return 0
         named = after.compiled.named
         return self._scopes.carry_over(scope, before.number, after.number, named, names.granting())
 
-    def _of_others(self, source: Source, scope: int) -> _Written:
-        """What `source` says for what is of no job: OVERFLOW, or HOST."""
-        if scope != OVERFLOW or source.strictest == source.of_others:
-            return self._write(source.of_others, source, scope)
-        try:
-            return self._write(source.strictest, source, scope)
-        except CiEgressError as error:
-            self._warn(f"what the sections deny doesn't hold until a step's job is known: {error.what}")
-        return self._write(source.of_others, source, scope)
+    def _for_no_job(self, source: Source, scope: int) -> Written:
+        return self._fitting.for_no_job(source, scope, may_be_any=scope == OVERFLOW)
 
     def _hold_undecided(self, source: Source) -> None:
         """Hold steps from their beginning; where nothing is enforced, their own policy tells of them."""
         if not self._has_one_job:
             self._tracer.hold_undecided(OVERFLOW if source.of_others.mode is Mode.ENFORCE else 0)
-
-    def _fitting(self, job: Job, source: Source, scope: int) -> _Written:
-        """What `source` says for `job`; where sections are too much together, what is no laxer."""
-        policy = source.of(job)
-        try:
-            return self._write(policy, source, scope)
-        except CiEgressError as error:
-            held = f"job {job.display_name}: {error.what}: it is held to the rules of the file as a whole"
-        try:
-            written = self._write(replace(source.strictest, mode=policy.mode), source, scope)
-        except CiEgressError:
-            self._warn(f"{held}; what its sections deny doesn't hold")
-            return self._write(replace(source.of_others, mode=policy.mode), source, scope)
-        self._warn(f"{held}, less what any section denies")
-        return written
-
-    def _write(self, policy: JobPolicy, source: Source, scope: int) -> _Written:
-        key = (policy, source.resolvers)
-        known = self._written.get(key)
-        if known is not None:
-            return known
-        number, compiled, _ = self._scopes.write(compile_policy(policy, source.resolvers), scope)
-        terms = terms_of(compiled, source.ruleset, policy, source.resolvers)
-        written = _Written(number, compiled, replace(terms, number=number), len(policy.rules))
-        self._written[key] = written
-        return written
 
     def _hold(self, scope: int, held: _Held) -> None:
         self._register(scope, held)
@@ -293,11 +246,7 @@ class Governor:
         return replace(written.terms, mode=(Mode.ENFORCE if is_enforcing else Mode.AUDIT).value)
 
     def _remove_unused(self) -> None:
-        used = Counter(held.written.number for held in self._held.values() if held.written)
-        for key, written in list(self._written.items()):
-            if not used[written.number]:
-                del self._written[key]
-                self._scopes.remove(written.number)
+        self._fitting.keep_only({held.written.number for held in self._held.values() if held.written})
 
 
 def _to_be_said(policy: Policy) -> list[str]:
