@@ -133,8 +133,8 @@ class Scopes:
     def carry_over(self, scope: int, before: int, after: int, named: NamedRules, answers: Answers) -> int:
         """Grant under the policy `after`, of rules `named`, as if it had been there when `answers` came.
 
-        Returns how many addresses were granted under `before` and aren't now because what led to them isn't
-        remembered: which rules they would have isn't known.
+        Returns how many addresses aren't granted that were under `before`, or would be, because what led to
+        them isn't remembered, so that which rules they would have isn't known, or because there is no room.
         """
         masks = {peer: (named.granted(names), at_ns) for peer, (names, at_ns) in answers.items()}
         return self._grants.carry_over(scope, before, after, masks)
