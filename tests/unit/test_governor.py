@@ -61,6 +61,7 @@ class Kernel:
     numbers: Any = field(default_factory=lambda: count(1))
     fails: bool = False
     """Whether nobody can be held now."""
+    closed: list[int] = field(default_factory=list)
     unholdable: set[int] = field(default_factory=set)
     """Scopes for which there is no memory now."""
     is_locked: bool = False
@@ -83,7 +84,7 @@ class Kernel:
         self.told[scope] = job
 
     def unregister(self, scope: int) -> None:
-        del self.told[scope]
+        self.told.pop(scope, None)
 
     def mode(self, scope: int) -> JobMode:
         asked = JobMode.ENFORCE if self.held[scope][1] is Mode.ENFORCE else JobMode.AUDIT
@@ -132,7 +133,8 @@ class Kernel:
         return scope not in self.alive
 
     def close(self, scope: int) -> None:
-        del self.held[scope]
+        self.held.pop(scope, None)
+        self.closed.append(scope)
 
     def begin(self, scope: int) -> None:
         """It is known what mode the scope has."""
@@ -468,3 +470,18 @@ def test_who_could_not_be_held_is_when_it_is_tried_again() -> None:
     terms = governor.begin(2, named("strict"))
     assert terms is not None
     assert kernel.held[2] == (terms.number, Mode.ENFORCE)
+
+
+def test_nothing_is_left_in_the_kernel_of_who_could_not_begin() -> None:
+    kernel = Kernel()
+    governor = started(kernel)
+    kernel.unholdable = {2}
+    with pytest.raises(OSError, match="Cannot allocate memory"):
+        governor.begin(2, named("more"))
+    assert (2 in kernel.told, 2 in kernel.alive) == (True, True)
+    governor.end(2)
+    kernel.alive.discard(2)
+    governor.look(kernel.close)
+    assert (list(kernel.told), kernel.closed, len(kernel.written)) == ([OVERFLOW], [2], 1)
+    governor.look(kernel.close)
+    assert kernel.closed == [2]
