@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import struct
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
@@ -170,8 +172,9 @@ class Scopes:
     def is_empty(self, scope: int) -> bool:
         """Whether no process of it is left, whatever records were lost; False if that can't be told now."""
         made = self._forks.made(scope)
-        for _, value in self._procs.items():
-            if self.scope_of(wire.ProcValue._make(wire.PROC_VALUE.unpack(value))) == scope:
+        for key, value in self._procs.items():
+            proc = wire.ProcValue._make(wire.PROC_VALUE.unpack(value))
+            if self.scope_of(proc) == scope and _is_there(_KEY.unpack(key)[0]):
                 return False
         return self._forks.made(scope) == made
 
@@ -183,3 +186,15 @@ class Scopes:
         self._queries.forget(scope)
         self._forks.forget(scope)
         self._windows.forget(scope, handle)
+
+
+def _is_there(pid: int) -> bool:
+    """Whether some process has it. One that had ended before it was entered is in the table until then.
+
+    Who has the pid next takes its entry over.
+    """
+    try:
+        os.kill(pid, 0)
+    except OSError as error:
+        return error.errno != errno.ESRCH
+    return True
