@@ -74,13 +74,13 @@ class Pipeline:
 
     def begin(self, scope: int, job: TracedJob, *, takes_rest: bool = False) -> None:
         """From now on the events of `scope` are this job's; with the rest, those of no other job too."""
-        self._jobs[scope] = job
-        self._names[scope] = Names(self._lookup.host_name)
-        if takes_rest:
-            self._rest = scope
+        names = Names(self._lookup.host_name)
         if job.is_a_job:
             is_enforcing = job.terms is not None and job.terms.is_enforced
             self._outlets.metrics.began(job.metrics, is_enforcing=is_enforcing)
+        self._jobs[scope], self._names[scope] = job, names
+        if takes_rest:
+            self._rest = scope
 
     def begin_earlier(self, scope: int, at_ns: int) -> None:
         """What the job of `scope` is known by happened at `at_ns`, if that isn't later than it began."""

@@ -73,7 +73,7 @@ class Governor(Protocol):
         """The job's span is told, as `standing` has it."""
 
     def end(self, scope: int) -> None:
-        """Nothing of the job is left."""
+        """Nothing of the job is left, or it could not begin."""
 
     def overflow(self) -> int | None:
         """The scope of what finds no room; None without a policy."""
@@ -217,14 +217,15 @@ class JobWatch:
             return Discovered(scope, step)
         if len(self._open) >= JOBS_MAX or (scope is None and len(self._scope_of) >= SCOPES_MAX):
             return self._turn_away()
-        if scope is None:
-            scope, self._next_scope = self._next_scope, self._next_scope + 1
+        scope = self._next_scope if scope is None else scope
         placed = replace(job, ids=self._placed(job.ids, key, event))
         workers = None if worker is None else {worker}
         summary = Summary(environ, rows_max=ROWS_MAX)
         try:
             self._start(scope, Watched(key, placed, summary, workers, began_ns, began_ns, began_ns))
         except (CiEgressError, OSError, MemoryError):
+            if scope not in self._left:
+                self._governor.end(scope)
             if self._governor.overflow() is None:
                 raise
             return self._turn_away()
@@ -309,14 +310,16 @@ class JobWatch:
         self._pipeline.end(HOST, now_ns)
 
     def _start(self, scope: int, watched: Watched) -> None:
+        """Nothing is noted of it before it has begun: where that fails, the next step begins it."""
         terms = self._governor.begin(scope, watched.job, _standing(watched))  # first: unheld, it hasn't begun
-        self._left.pop(scope, None)
-        self._scope_of[watched.key] = scope
-        self._open[scope] = watched
+        self._next_scope = max(self._next_scope, scope + 1)
         outlets = replace(self._outlets, clock=self._clock())
         traced = traced_job(watched.job, outlets, watched.summary, watched.began_ns)
         novelty, earlier = known_by(self.baseline, watched.job), self._governor.others()
         self._pipeline.begin(scope, replace(traced, terms=terms, novelty=novelty, earlier=earlier))
+        self._left.pop(scope, None)
+        self._scope_of[watched.key] = scope
+        self._open[scope] = watched
 
     def _end(self, scope: int, now_ns: int, *, still_traced: bool) -> None:
         watched = self._open.pop(scope)

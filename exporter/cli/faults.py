@@ -33,12 +33,13 @@ class Faults:
         if kind in self._told or len(self._told) >= _TOLD_MAX:
             return
         self._told.add(kind)
-        said = f"{_said(error)}; {_GOES_ON}"
+        said = f"{told_of(error)}; {_GOES_ON}"
         hint = error.hint if isinstance(error, CiEgressError) else limit_hint(said)
         self._tell(f"{said}; {hint or 'please report this'}", traceback.format_exc())
 
 
-def _said(error: Exception) -> str:
+def told_of(error: Exception) -> str:
+    """What went wrong, in a line."""
     if isinstance(error, CiEgressError):
         return error.what
     if isinstance(error, MemoryError):

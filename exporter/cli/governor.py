@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
+from exporter.cli.faults import told_of
+from exporter.cli.fitting import Fitting, Written
 from exporter.cli.governing import Governance, Source, registered
 from exporter.errors import CiEgressError
 from exporter.events import HOST
 from exporter.jobs.model import Job, TraceIds
 from exporter.kernel.grace import wait_for_programs
 from exporter.kernel.registry import JobMode, Standing
-from exporter.policy.compile import Compiled, compile_policy
 from exporter.policy.executables import require_executables
-from exporter.policy.model import Address, JobPolicy, Mode, Policy
+from exporter.policy.model import Mode, Policy
 from exporter.policy.sections import remarks
-from exporter.terms import Terms, terms_of
+from exporter.terms import Terms
 from exporter.watching import WITHOUT_ROOM
 
 if TYPE_CHECKING:
@@ -35,30 +37,17 @@ _OTHERS = {
 }
 """What stands for them in `ci-egress enforce status`, in brackets since none is a job."""
 
-_Key = tuple[JobPolicy, tuple[Address, ...]]
-
-
-@dataclass(frozen=True)
-class _Written:
-    """A policy in the kernel; jobs that it says the same for share it."""
-
-    number: int
-    compiled: Compiled
-    terms: Terms
-    rules: int
-    """How many there are in the file for it."""
-
 
 class _Held(NamedTuple):
     job: Job | None
     """None: those that found no room, and containers of none."""
-    written: _Written | None
+    written: Written | None
     """None: there is no policy."""
     standing: Standing | None = None
 
 
 class Governor:
-    """Writes policies, counts who goes by which, and removes those by which nobody does."""
+    """Knows who goes by which policy, and removes those by which nobody does."""
 
     def __init__(
         self,
@@ -79,9 +68,15 @@ class Governor:
         self._source = source
         self._seeds = seeds
         self._warn = warn
-        self._written: dict[_Key, _Written] = {}
+        self._fitting = Fitting(self._scopes, warn)
         self._held: dict[int, _Held] = {}
         self._closing: set[int] = set()
+        self._next: dict[int, Written] = {}
+        """What scopes are to be held to and aren't yet, since the policy was read again."""
+        self._turn_over: Callable[[], object] = lambda: None
+        """Holds them to it, as far as that goes."""
+        self._obstacle = ""
+        """Why not all of them could be."""
 
     def start(self, steering: Steering) -> None:
         """Write what holds for every job. Raises CiEgressError where that has no room.
@@ -96,7 +91,7 @@ class Governor:
                 return
             for scope in (OVERFLOW, *([HOST] if self._source.is_for_host else [])):
                 self._scopes.open(scope)
-                self._hold(scope, _Held(None, self._of_others(self._source, scope)))
+                self._hold(scope, _Held(None, self._for_no_job(self._source, scope)))
             self._hold_undecided(self._source)
 
     def begin(self, scope: int, job: Job, standing: Standing | None = None) -> Terms | None:
@@ -112,7 +107,7 @@ class Governor:
             if self._source is None:
                 self._tell(scope, _Held(job, None, standing))
             else:
-                self._hold(scope, _Held(job, self._fitting(job, self._source, scope), standing))
+                self._hold(scope, _Held(job, self._fitting.for_job(job, self._source, scope), standing))
         if self._has_one_job and scope != HOST and self._source is not None:
             self._tracer.hold_undecided(scope)
             if self._source.is_for_host:
@@ -138,9 +133,8 @@ class Governor:
             )
 
     def end(self, scope: int) -> None:
-        """Nothing of the job is left, as far as is known."""
-        if scope in self._held:
-            self._closing.add(scope)
+        """Nothing of the job is left, as far as is known; or it could not begin."""
+        self._closing.add(scope)
 
     @property
     def source(self) -> Source | None:
@@ -157,13 +151,21 @@ class Governor:
         return OVERFLOW if self._source is not None else None
 
     def look(self, close: Callable[[int], object]) -> None:
-        """`close` scopes that are over, once the kernel has no process of theirs either."""
+        """`close` scopes that are over, once the kernel has no process of theirs either.
+
+        Give others the policy that they couldn't be given when it was read again.
+        """
         for scope in [scope for scope in self._closing if self._scopes.is_empty(scope)]:
             self._steering.end(scope)
             self._tracer.unregister(scope)
             close(scope)
             self._closing.remove(scope)
-            del self._held[scope]
+            self._held.pop(scope, None)
+            self._next.pop(scope, None)
+        if self._next:
+            self._go_on()
+            if not self._next:
+                self._warn("all that are held to the policy go by it now as it was read last")
         self._remove_unused()
 
     def change(
@@ -173,110 +175,127 @@ class Governor:
         catch_up: Callable[[], object],
         changed: Callable[[int, Terms], object],
     ) -> int:
-        """Hold every scope to `source` from now on, each in one step; returns how many jobs there are.
+        """Hold every scope to `source` from now on, each in one step; returns how many jobs go by it.
 
         `catch_up` has all handled that was told so far; `names_in` tells what a scope has looked up, and
-        `changed` gets the terms of each scope whose policy is another one. Raises CiEgressError, and
-        changes nothing, where the new policy can't be held to.
+        `changed` gets the terms of each scope whose policy is another one. Raises CiEgressError, OSError and
+        MemoryError, and changes nothing, where the new policy can't be held to. A scope that can't be given
+        it now keeps the one before, which is told, until `look` can.
         """
         lines = _to_be_said(source.policy)
         self._scopes.look_again()
         plan = self._plan(source)
-        after = {
-            scope: written for scope, written in plan.items() if written is not self._held[scope].written
-        }
         for line in lines:
             self._warn(line)
-        for scope, written in after.items():
-            self._scopes.prepare(scope, written.number, written.compiled)
+        self._next = {
+            scope: written
+            for scope, written in plan.items()
+            # Where another one was prepared that it wasn't held to, answers are to grant for that no more.
+            if scope in self._next or written is not self._held[scope].written
+        }
+        self._source = source  # who begins from here on is held to it
+        self._hold_undecided(source)
+        self._turn_over = partial(self._turn, names_in, catch_up, changed)
+        self._go_on()
+        if self._next:
+            self._warn(
+                f"{len(self._next)} of {len(plan)} that are held to the policy can't be given it now: "
+                f"{self._obstacle}; they keep the one before, and it is tried again"
+            )
+        return sum(
+            held.job is not None for scope, held in self._held.items() if scope not in {HOST, *self._next}
+        )
+
+    def _go_on(self) -> None:
+        """Hold those to their next policy that aren't yet; what is in the way may be gone another time."""
+        try:
+            self._turn_over()
+        except (CiEgressError, OSError, MemoryError) as error:
+            self._obstacle = told_of(error)
+
+    def _turn(
+        self,
+        names_in: Callable[[int], Names],
+        catch_up: Callable[[], object],
+        changed: Callable[[int, Terms], object],
+    ) -> None:
+        """Hold to their next policy as many as can be."""
+        prepared = self._each(
+            self._next, lambda scope, written: self._scopes.prepare(scope, written.number, written.compiled)
+        )
         wait_for_programs()  # from here on answers grant for both
         catch_up()
-        lost = sum(self._carry_over(scope, written, names_in(scope)) for scope, written in after.items())
-        if lost:
-            self._warn(
-                f"{lost} addresses lost their names: until they are looked up again they may be denied"
-            )
-        self._source = source
-        before = dict(self._held)
-        for scope, written in after.items():
-            self._hold(scope, before[scope]._replace(written=written))
+        before = {scope: self._held[scope].written for scope in prepared}
+        lost = Counter[int]()
+
+        def take_over(scope: int, written: Written) -> None:
+            lost[scope] = self._carry_over(scope, written, names_in(scope))
+            self._hold(scope, self._held[scope]._replace(written=written))
+            del self._next[scope]
             if (terms := self._terms(scope)) is not None:
                 changed(scope, terms)
-        self._hold_undecided(source)
+
+        turned = self._each(prepared, take_over)
+        if lost.total():
+            told = f"{lost.total()} addresses lost their names"
+            self._warn(f"{told}: until they are looked up again they may be denied")
         wait_for_programs()
-        for scope in after:
-            if old := before[scope].written:
+        for scope, written in turned.items():
+            if (old := before[scope]) and old is not written:
                 self._scopes.drop_grants(scope, old.number)
         self._remove_unused()
-        return sum(held.job is not None for scope, held in self._held.items() if scope != HOST)
 
-    def _plan(self, source: Source) -> dict[int, _Written]:
+    def _each(
+        self, scopes: Mapping[int, Written], act: Callable[[int, Written], object]
+    ) -> dict[int, Written]:
+        """Those for which `act` could be done."""
+        done = {}
+        for scope, written in scopes.items():
+            try:
+                act(scope, written)
+            except (OSError, MemoryError) as error:
+                self._obstacle = told_of(error)
+            except CiEgressError as error:
+                self._obstacle = told_of(error)
+                break  # somebody holds on to the modes: each of the others would wait for seconds, too
+            else:
+                done[scope] = written
+        return done
+
+    def _plan(self, source: Source) -> dict[int, Written]:
         """What each scope will be held to. What was written for that is removed where it comes to nothing."""
         try:
             return {
-                scope: self._of_others(source, scope)
+                scope: self._for_no_job(source, scope)
                 if held.job is None
-                else self._fitting(held.job, source, scope)
+                else self._fitting.for_job(held.job, source, scope)
                 for scope, held in self._held.items()
             }
         except CiEgressError:
             self._remove_unused()
             raise
 
-    def _carry_over(self, scope: int, after: _Written, names: Names) -> int:
+    def _carry_over(self, scope: int, after: Written, names: Names) -> int:
         before = self._held[scope].written
-        if before is None:
+        if before is None or before is after:
             return 0
         named = after.compiled.named
         return self._scopes.carry_over(scope, before.number, after.number, named, names.granting())
 
-    def _of_others(self, source: Source, scope: int) -> _Written:
-        """What `source` says for what is of no job: OVERFLOW, or HOST."""
-        if scope != OVERFLOW or source.strictest == source.of_others:
-            return self._write(source.of_others, source, scope)
-        try:
-            return self._write(source.strictest, source, scope)
-        except CiEgressError as error:
-            self._warn(f"what the sections deny doesn't hold until a step's job is known: {error.what}")
-        return self._write(source.of_others, source, scope)
+    def _for_no_job(self, source: Source, scope: int) -> Written:
+        return self._fitting.for_no_job(source, scope, may_be_any=scope == OVERFLOW)
 
     def _hold_undecided(self, source: Source) -> None:
         """Hold steps from their beginning; where nothing is enforced, their own policy tells of them."""
         if not self._has_one_job:
             self._tracer.hold_undecided(OVERFLOW if source.of_others.mode is Mode.ENFORCE else 0)
 
-    def _fitting(self, job: Job, source: Source, scope: int) -> _Written:
-        """What `source` says for `job`; where sections are too much together, what is no laxer."""
-        policy = source.of(job)
-        try:
-            return self._write(policy, source, scope)
-        except CiEgressError as error:
-            held = f"job {job.display_name}: {error.what}: it is held to the rules of the file as a whole"
-        try:
-            written = self._write(replace(source.strictest, mode=policy.mode), source, scope)
-        except CiEgressError:
-            self._warn(f"{held}; what its sections deny doesn't hold")
-            return self._write(replace(source.of_others, mode=policy.mode), source, scope)
-        self._warn(f"{held}, less what any section denies")
-        return written
-
-    def _write(self, policy: JobPolicy, source: Source, scope: int) -> _Written:
-        key = (policy, source.resolvers)
-        known = self._written.get(key)
-        if known is not None:
-            return known
-        number, compiled, _ = self._scopes.write(compile_policy(policy, source.resolvers), scope)
-        terms = terms_of(compiled, source.ruleset, policy, source.resolvers)
-        written = _Written(number, compiled, replace(terms, number=number), len(policy.rules))
-        self._written[key] = written
-        return written
-
     def _hold(self, scope: int, held: _Held) -> None:
         self._register(scope, held)
         if held.written is not None:
             self._scopes.hold(scope, held.written.number, held.written.compiled, self._seeds().items())
-        self._held[scope] = held  # not before: where that fails, it is tried again
         self._steering.begin(scope)
+        self._held[scope] = held  # not before: where that fails, it is tried again
 
     def _tell(self, scope: int, held: _Held) -> None:
         self._register(scope, held)
@@ -296,11 +315,8 @@ class Governor:
         return replace(written.terms, mode=(Mode.ENFORCE if is_enforcing else Mode.AUDIT).value)
 
     def _remove_unused(self) -> None:
-        used = Counter(held.written.number for held in self._held.values() if held.written)
-        for key, written in list(self._written.items()):
-            if not used[written.number]:
-                del self._written[key]
-                self._scopes.remove(written.number)
+        held = (held.written for held in self._held.values() if held.written)
+        self._fitting.keep_only({written.number for written in (*held, *self._next.values())})
 
 
 def _to_be_said(policy: Policy) -> list[str]:

@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from exporter.cli.baselines import baseline_of
+from exporter.cli.faults import told_of
 from exporter.cli.governing import source_of
 from exporter.cli.governor import Governor
 from exporter.cli.messages import Messages
 from exporter.config import WatchConfig
-from exporter.errors import CiEgressError, FileError, UsageError
+from exporter.errors import CiEgressError, FileError, KernelError, UsageError
+from exporter.limits import limit_hint
 from exporter.machine import MachineWatch
 from exporter.pipeline import Pipeline
 from exporter.text import counted
@@ -47,15 +49,22 @@ def _reread(what: str, file: Path | None, change: Callable[[], int]) -> None:
             hint = "let it be a file; a pipe is read at the start alone"
             raise UsageError(f"cannot read the {what} {file} again: it is a pipe", hint=hint)
         jobs = change()
-    except CiEgressError as error:
-        if isinstance(error, FileError):
-            error.hint = None  # to see them without starting anything: they are told here, and nothing starts
-        messages.fail(error)
+    except (CiEgressError, OSError, MemoryError) as error:
+        messages.fail(_as_told(error))
         came[what] = "kept"
         messages.say(f"SIGHUP: the {what} stays as it was", level=logging.ERROR, **came)
         return
     go = f"{counted(jobs, 'job')} {'goes' if jobs == 1 else 'go'}"
     messages.say(f"SIGHUP: read the {what} again, {go} by it", **came, jobs=jobs)
+
+
+def _as_told(error: Exception) -> CiEgressError:
+    if isinstance(error, FileError):
+        error.hint = None  # to see them without starting anything: they are told here, and nothing starts
+    if isinstance(error, CiEgressError):
+        return error
+    what = told_of(error)
+    return KernelError(what, hint=limit_hint(what))
 
 
 def _change_policy(

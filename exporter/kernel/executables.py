@@ -83,14 +83,17 @@ class Executables:
 
         Raises KernelError and OSError.
         """
-        before, self._masks = self._masks, {}
+        now: dict[Inode, int] = {}
         for executable, bit in self._bits.items():
-            self._add(executable, 1 << bit)
-        for inode in self._masks:  # only now: none counts for less in between
+            for inode in _files_of(executable):
+                now[inode] = now.get(inode, 0) | 1 << bit
+        before = self._masks
+        self._masks = before | now  # as long as that isn't done, the map may have any of them
+        for inode in now:  # only now: none counts for less in between
             self._write(inode)
-        now = {_key(inode) for inode in self._masks}
-        for key in {_key(inode) for inode in before} - now:
+        for key in {_key(inode) for inode in before} - {_key(inode) for inode in now}:
             self._map.delete(key)
+        self._masks = now
 
     def mask(self, executables: Iterable[str]) -> int:
         """What holds who has all of `executables` in its chain. Raises KeyError for what no policy names."""
@@ -111,24 +114,25 @@ class Executables:
         return held
 
     def _look_for(self, executable: str, bit: int) -> None:
-        for inode in self._add(executable, bit):
-            self._write(inode)
-
-    def _add(self, executable: str, bit: int) -> list[Inode]:
-        """Note that its files have `bit`; returns these."""
-        found = []
-        for path in find(executable).files:
-            inode = inode_at(path, MOUNTINFO)
-            if inode is None:
-                what = f"cannot tell which file {path} is"
-                raise KernelError(what, hint=f"see that {MOUNTINFO} shows its mount")
+        for inode in _files_of(executable):
             # One that was changed since another policy named it counts for this one alone.
             self._masks[inode] = self._masks.get(inode, 0) | bit
-            found.append(inode)
-        return found
+            self._write(inode)
 
     def _write(self, inode: Inode) -> None:
         self._map.update(_key(inode), wire.EXE_VALUE.pack(self._masks[inode], *inode.ctime))
+
+
+def _files_of(executable: str) -> list[Inode]:
+    """The files that count as `executable`. Raises KernelError."""
+    found = []
+    for path in find(executable).files:
+        inode = inode_at(path, MOUNTINFO)
+        if inode is None:
+            what = f"cannot tell which file {path} is"
+            raise KernelError(what, hint=f"see that {MOUNTINFO} shows its mount")
+        found.append(inode)
+    return found
 
 
 def _entry(key: bytes, value: bytes) -> tuple[Inode, int]:

@@ -54,24 +54,29 @@ class Grants:
         """Grant under the policy `after`, too, what was granted under `before`, or would have been.
 
         `masks` are by address (16 bytes), with when the last answer gave it (since boot). What was granted
-        stays so as long as it was. Returns how many addresses were and have no mask.
+        stays so as long as it was. Returns how many addresses were and have no mask, or found no room.
         """
-        added = lost = 0
+        added, lost = 0, set[bytes]()
+
+        def add(address: bytes, mask: int, like: bytes) -> None:
+            nonlocal added
+            try:
+                added += self._add(wire.GRANTED_KEY.pack(scope, after, address), mask, like)
+            except OSError:  # no room: nobody stays with what was allowed before because of that
+                lost.add(address)
+
         for peer, (mask, at_ns) in masks.items():
             if mask and at_ns + IN_USE_NS > boot_ns():
-                value = wire.GRANTED_VALUE.pack(0, 0, at_ns + IN_USE_NS, 0)
-                added += self._add(wire.GRANTED_KEY.pack(scope, after, peer), mask, value)
-        for packed, value in list(self._granted.items()):
-            key = wire.GrantedKey._make(wire.GRANTED_KEY.unpack(packed))
-            if (key.scope, key.policy) != (scope, before) or _is_for_good(value):
-                continue
-            lost += key.address not in masks
-            mask, _ = masks.get(key.address, (0, 0))
+                add(peer, mask, wire.GRANTED_VALUE.pack(0, 0, at_ns + IN_USE_NS, 0))
+        for peer, value in self._looked_up(scope, before):
+            mask, _ = masks.get(peer, (0, 0))
             if mask:
-                added += self._add(wire.GRANTED_KEY.pack(scope, after, key.address), mask, value)
+                add(peer, mask, value)
+            elif peer not in masks:
+                lost.add(peer)
         # What the kernel didn't count as made ends all the same: it is taken off here, where only one writes.
         self._count(Counter({scope: -added, _ALL_SCOPES: -added}))
-        return lost
+        return len(lost)
 
     def turn(self, window: int) -> None:
         """End what is over, every few seconds; `window` is the current one. Cheap at any time in between."""
@@ -120,6 +125,15 @@ class Grants:
                     ended.update((key.scope, _ALL_SCOPES))
         self._count(ended)
         return ended[_ALL_SCOPES]
+
+    def _looked_up(self, scope: int, number: int) -> list[tuple[bytes, bytes]]:
+        """The addresses that answers led to under the policy `number`, each with its grant."""
+        found = []
+        for packed, value in self._granted.items():
+            key = wire.GrantedKey._make(wire.GRANTED_KEY.unpack(packed))
+            if (key.scope, key.policy) == (scope, number) and not _is_for_good(value):
+                found.append((key.address, value))
+        return found
 
     def _add(self, key: bytes, mask: int, like: bytes) -> bool:
         """Grant as long as `like`; whether there was nothing yet."""

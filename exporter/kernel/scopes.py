@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import struct
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
@@ -133,8 +135,8 @@ class Scopes:
     def carry_over(self, scope: int, before: int, after: int, named: NamedRules, answers: Answers) -> int:
         """Grant under the policy `after`, of rules `named`, as if it had been there when `answers` came.
 
-        Returns how many addresses were granted under `before` and aren't now because what led to them isn't
-        remembered: which rules they would have isn't known.
+        Returns how many addresses aren't granted that were under `before`, or would be, because what led to
+        them isn't remembered, so that which rules they would have isn't known, or because there is no room.
         """
         masks = {peer: (named.granted(names), at_ns) for peer, (names, at_ns) in answers.items()}
         return self._grants.carry_over(scope, before, after, masks)
@@ -173,8 +175,9 @@ class Scopes:
     def is_empty(self, scope: int) -> bool:
         """Whether no process of it is left, whatever records were lost; False if that can't be told now."""
         made = self._forks.made(scope)
-        for _, value in self._procs.items():
-            if self.scope_of(wire.ProcValue._make(wire.PROC_VALUE.unpack(value))) == scope:
+        for key, value in self._procs.items():
+            proc = wire.ProcValue._make(wire.PROC_VALUE.unpack(value))
+            if self.scope_of(proc) == scope and _is_there(_KEY.unpack(key)[0]):
                 return False
         return self._forks.made(scope) == made
 
@@ -186,3 +189,15 @@ class Scopes:
         self._queries.forget(scope)
         self._forks.forget(scope)
         self._windows.forget(scope, handle)
+
+
+def _is_there(pid: int) -> bool:
+    """Whether some process has it. One that had ended before it was entered is in the table until then.
+
+    Who has the pid next takes its entry over.
+    """
+    try:
+        os.kill(pid, 0)
+    except OSError as error:
+        return error.errno != errno.ESRCH
+    return True

@@ -69,3 +69,15 @@ def test_a_scope_is_empty_whatever_others_fork(programs: Programs, tracer: Trace
     tracer.scopes.open(OTHER)
     with hopping(programs, tracer):
         assert tracer.scopes.is_empty(OTHER)
+
+
+def test_who_had_ended_before_it_was_entered_keeps_no_scope_open(tracer: Tracer) -> None:
+    """It was listed while it ran; nothing takes it out of the table then."""
+    with subprocess.Popen(["true"]) as ended:
+        process = ProcessKey(ended.pid, time.clock_gettime_ns(time.CLOCK_BOOTTIME))
+    with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as running:
+        for scope, entered in ((SCOPE, process), (OTHER, ProcessKey(running.pid, process.started_ns))):
+            tracer.scopes.open(scope)
+            tracer.find(entered)
+            tracer.scopes.adopt(entered, 0, scope)
+        assert (tracer.scopes.is_empty(SCOPE), tracer.scopes.is_empty(OTHER)) == (True, False)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import socket
 import struct
 import subprocess
@@ -11,6 +13,7 @@ from contextlib import ExitStack
 
 import pytest
 
+from exporter import wire
 from exporter.clock import boot_ns
 
 from .asking import NAME, OF_HOST_NAMES, Asking, bracketed, policy
@@ -276,6 +279,25 @@ def test_a_flood_of_lookups_costs_no_other_job_a_grant(
     job.hold_to_text(text)
     asking.ask("b.fresh.example", record(network.peer))
     assert connect(lab.build, network.peer, 9, socket.SOCK_DGRAM) == SENT
+
+
+def test_what_finds_no_room_under_a_changed_policy_is_lost_and_keeps_nobody_under_the_old_one(
+    job: Governed, network: Network, asking: Asking
+) -> None:
+    scope, stranger = job.hold_to_text(policy(network, f"{NAME}:{PORT}")), (1 << 32) - 2
+    asking.ask(NAME, record(network.peer))
+    granted, grants = job.kernel.tracer.maps["granted"], job.grants()
+    known = (wire.GrantedKey._make(wire.GRANTED_KEY.unpack(key)) for key in granted)
+    ((_, before, address),) = (key for key in known if key.scope == scope)
+    others = ((each.to_bytes(16), 1) for each in range(granted.max_entries))
+    try:
+        with pytest.raises(OSError, match=os.strerror(errno.E2BIG)):
+            grants.seed(stranger, before, others)
+        assert grants.carry_over(scope, before, before + 1, {address: (1, boot_ns())}) == 1
+    finally:
+        grants.forget(stranger)
+    assert grants.carry_over(scope, before, before + 1, {address: (1, boot_ns())}) == 0
+    grants.forget(scope)
 
 
 def test_an_answer_in_a_network_that_the_job_made_grants_nothing(

@@ -294,6 +294,25 @@ def test_a_changed_policy_holds_for_jobs_that_run(steps: Steps, tmp_path: Path) 
     assert told == [[("deny", "default"), ("allow", EVIL)], [("allow", EVIL), ("deny", "default")]]
 
 
+@pytest.mark.alone
+def test_a_job_that_begins_while_the_policy_is_changed_is_held_to_the_new_one(
+    steps: Steps, tmp_path: Path
+) -> None:
+    """It waits to be told of when the change is made."""
+    file, run = policy(tmp_path, SECTIONS), run_id("amid")
+    peer, evil = steps.act(V4.peer), steps.act(V4.evil)
+    with watching(tmp_path, "--policy", str(file)) as watch:
+        watch.process.send_signal(signal.SIGSTOP)
+        name = steps.start(job(run, "strict"), evil, peer)
+        policy(tmp_path, SECTIONS.replace(PEER, EVIL))
+        watch.process.send_signal(signal.SIGHUP)
+        watch.process.send_signal(signal.SIGCONT)
+        watch.wait_until_said("read the policy again")
+        known(watch, run)
+        assert (steps.go(name), steps.go(name, 1)) == ("ok\n", "EPERM\n")
+        watch.stop()
+
+
 BROKEN = ["version: 1\nmode: enforced\n", None, "pipe"]
 
 

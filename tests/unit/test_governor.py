@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from dataclasses import dataclass, field, replace
 from itertools import count
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from exporter.cli.governing import Source
 from exporter.cli.governor import OVERFLOW, Governor
+from exporter.cli.rereading import reread
+from exporter.config import OutputConfig, ProcessSpans, WatchConfig
 from exporter.errors import CiEgressError, KernelError
 from exporter.kernel.policies import Written
 from exporter.kernel.registry import JobMode, Registered
@@ -19,6 +24,9 @@ from tests.unit.policy.files import policy
 from tests.unit.samples import JOB
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
     from exporter.jobs.model import Job
     from exporter.policy.compile import Compiled
     from exporter.terms import Terms
@@ -53,6 +61,14 @@ class Kernel:
     numbers: Any = field(default_factory=lambda: count(1))
     fails: bool = False
     """Whether nobody can be held now."""
+    closed: list[int] = field(default_factory=list)
+    unholdable: set[int] = field(default_factory=set)
+    """Scopes for which there is no memory now."""
+    is_locked: bool = False
+    """Whether somebody holds on to the modes."""
+    lock_waits: int = 0
+    following: dict[int, int] = field(default_factory=dict)
+    """The policy that answers grant for, too, by scope."""
 
     @property
     def scopes(self) -> Kernel:
@@ -68,7 +84,7 @@ class Kernel:
         self.told[scope] = job
 
     def unregister(self, scope: int) -> None:
-        del self.told[scope]
+        self.told.pop(scope, None)
 
     def mode(self, scope: int) -> JobMode:
         asked = JobMode.ENFORCE if self.held[scope][1] is Mode.ENFORCE else JobMode.AUDIT
@@ -85,11 +101,18 @@ class Kernel:
     def hold(self, scope: int, number: int, policy: Compiled, _seeds: object) -> None:
         if self.fails:
             raise MemoryError
+        if scope in self.unholdable:
+            raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
         assert self.written[number] is policy
         self.held[scope] = (number, policy.mode)
+        self.following.pop(scope, None)
 
     def prepare(self, scope: int, number: int, _policy: Compiled) -> None:
+        if self.is_locked:
+            self.lock_waits += 1
+            raise KernelError("another process has been changing modes for a while")
         self.prepared.append((scope, number))
+        self.following[scope] = number
 
     def carry_over(self, scope: int, before: int, after: int, *_: object) -> int:
         assert (scope, after) in self.prepared
@@ -110,7 +133,8 @@ class Kernel:
         return scope not in self.alive
 
     def close(self, scope: int) -> None:
-        del self.held[scope]
+        self.held.pop(scope, None)
+        self.closed.append(scope)
 
     def begin(self, scope: int) -> None:
         """It is known what mode the scope has."""
@@ -134,9 +158,14 @@ def named(task: str) -> Job:
     return replace(JOB, task=task)
 
 
-def change(governor: Governor, text: str, changed: list[tuple[int, Terms]] | None = None) -> int:
+def change(
+    governor: Governor,
+    text: str,
+    changed: list[tuple[int, Terms]] | None = None,
+    catch_up: Callable[[], object] = lambda: None,
+) -> int:
     told = changed if changed is not None else []
-    return governor.change(source(text), lambda _: Names(), lambda: None, lambda *each: told.append(each))
+    return governor.change(source(text), lambda _: Names(), catch_up, lambda *each: told.append(each))
 
 
 def test_jobs_for_which_the_policy_says_the_same_share_it() -> None:
@@ -267,6 +296,17 @@ def test_a_changed_policy_takes_over_in_each_scope_and_the_old_one_goes() -> Non
     assert kernel.held[9] == kernel.held[3]
 
 
+def test_a_job_that_begins_while_the_policy_is_changed_is_held_to_the_new_one() -> None:
+    kernel = Kernel()
+    governor = started(kernel)
+    governor.begin(2, named("more"))
+    new = SECTIONS.replace("b.example", "c.example")
+    assert change(governor, new, catch_up=lambda: governor.begin(9, named("more"))) == 2
+    assert kernel.held[9] == kernel.held[2]
+    assert "c.example" in {rule.text for rule in kernel.written[kernel.held[9][0]].rules}
+    assert sorted(kernel.written) == [kernel.held[OVERFLOW][0], kernel.held[9][0]]
+
+
 def test_what_somebody_chose_outlives_a_change() -> None:
     kernel, changed = Kernel(), list[tuple[int, Any]]()
     governor = started(kernel)
@@ -274,6 +314,129 @@ def test_what_somebody_chose_outlives_a_change() -> None:
     kernel.chosen[2] = JobMode.AUDIT
     change(governor, SECTIONS.replace("a.example", "c.example"), changed)
     assert [terms.mode for scope, terms in changed if scope == 2] == ["audit"]
+
+
+AUDITED = SECTIONS.replace("enforce", "audit")
+CHANGED = SECTIONS.replace("a.example", "c.example")
+
+
+def test_who_cannot_be_given_a_changed_policy_is_until_it_can_and_the_others_have_it() -> None:
+    kernel, said, changed = Kernel(), list[str](), list[tuple[int, Any]]()
+    governor = started(kernel, source(AUDITED), said)
+    for scope, task in enumerate(("build", "more", "strict"), 2):
+        governor.begin(scope, named(task))
+    before = kernel.held[3]
+    kernel.unholdable = {3}
+    assert change(governor, CHANGED, changed) == 2
+    assert said == [
+        "1 of 4 that are held to the policy can't be given it now: OSError: [Errno 12] Cannot allocate "
+        "memory; they keep the one before, and it is tried again"
+    ]
+    governor.look(kernel.close)
+    governor.begin(5, named("build"))
+    assert (kernel.held[3], kernel.held[5], kernel.held[4][1]) == (before, kernel.held[2], Mode.ENFORCE)
+    assert (kernel.undecided, {scope for scope, _ in changed}) == (OVERFLOW, {OVERFLOW, 2, 4})
+    kernel.unholdable = set()
+    governor.look(kernel.close)
+    assert said[1:] == ["all that are held to the policy go by it now as it was read last"]
+    assert (changed[-1][0], kernel.following) == (3, {})
+    assert {rule.text for rule in kernel.written[kernel.held[3][0]].rules} >= {"c.example", "b.example"}
+    assert sorted(kernel.written) == sorted({number for number, _ in kernel.held.values()})
+
+
+def test_while_somebody_holds_on_to_the_modes_not_every_job_waits_for_it() -> None:
+    kernel = Kernel()
+    governor = started(kernel)
+    for scope in (2, 3, 4):
+        governor.begin(scope, named("build"))
+    kernel.is_locked = True
+    assert (change(governor, CHANGED), kernel.lock_waits) == (0, 1)
+    kernel.is_locked = False
+    governor.look(kernel.close)
+    assert len({kernel.held[scope] for scope in (2, 3, 4)}) == 1
+    assert change(governor, CHANGED) == 3
+
+
+def test_a_change_goes_on_where_what_was_told_could_not_be_taken_in() -> None:
+    kernel, errors = Kernel(), [OSError(errno.ENOMEM, "no memory")]
+
+    def catch_up() -> None:
+        if errors:
+            raise errors.pop()
+
+    governor = started(kernel)
+    governor.begin(2, named("build"))
+    assert change(governor, CHANGED, catch_up=catch_up) == 0
+    governor.look(kernel.close)
+    assert "c.example" in {rule.text for rule in kernel.written[kernel.held[2][0]].rules}
+
+
+def test_a_change_that_could_not_be_made_is_taken_back_by_the_next_one() -> None:
+    kernel = Kernel()
+    governor = started(kernel)
+    governor.begin(2, named("build"))
+    before = kernel.held[2]
+    kernel.unholdable = {2}
+    assert change(governor, CHANGED) == 0
+    assert 2 in kernel.following
+    kernel.unholdable = set()
+    assert change(governor, SECTIONS) == 1
+    assert (kernel.held[2], kernel.following) == (before, {})
+    assert sorted(kernel.written) == sorted({number for number, _ in kernel.held.values()})
+
+
+def test_a_scope_that_is_over_is_given_no_policy_any_more() -> None:
+    kernel = Kernel()
+    governor = started(kernel)
+    governor.begin(2, named("build"))
+    kernel.unholdable = {2}
+    change(governor, CHANGED)
+    governor.end(2)
+    kernel.alive.discard(2)
+    governor.look(kernel.close)
+    assert list(kernel.held) == [OVERFLOW]
+    assert len(kernel.written) == 1
+
+
+def reread_by(governor: Governor, file: Path, text: str, capsys: pytest.CaptureFixture[str]) -> str:
+    """What is said where the policy is `text` by now."""
+    file.write_text(text)
+    config = WatchConfig(
+        OutputConfig(None, ProcessSpans.NETWORK), None, strict=False, otlp_dir_limit_mib=1, policy=file
+    )
+    pipeline: Any = SimpleNamespace(names_in=lambda _: Names(), change_terms=lambda *_: None)
+    reread(config, governor, pipeline, pipeline, lambda: None)
+    return capsys.readouterr().err
+
+
+@pytest.mark.parametrize("error", [OSError(errno.E2BIG, "full"), MemoryError()])
+def test_a_policy_that_cannot_be_taken_stays_whatever_is_in_the_way(
+    error: Exception, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kernel = Kernel()
+    governor = started(kernel)
+    before = dict(kernel.held)
+
+    def look_again() -> None:
+        raise error
+
+    monkeypatch.setattr(kernel, "look_again", look_again)
+    said = reread_by(governor, tmp_path / "policy.yaml", CHANGED, capsys)
+    assert "SIGHUP: the policy stays as it was" in said
+    assert kernel.held == before
+
+
+def test_a_policy_that_some_could_not_be_given_is_not_said_to_stay(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kernel, warned = Kernel(), list[str]()
+    governor = started(kernel, said=warned)
+    for scope in (2, 3):
+        governor.begin(scope, named("build"))
+    kernel.unholdable = {3}
+    said = reread_by(governor, tmp_path / "policy.yaml", CHANGED, capsys)
+    assert "SIGHUP: read the policy again, 1 job goes by it" in said
+    assert "1 of 3 that are held to the policy can't be given it now" in warned[-1]
 
 
 def test_a_change_for_which_there_is_no_room_changes_nothing() -> None:
@@ -307,3 +470,18 @@ def test_who_could_not_be_held_is_when_it_is_tried_again() -> None:
     terms = governor.begin(2, named("strict"))
     assert terms is not None
     assert kernel.held[2] == (terms.number, Mode.ENFORCE)
+
+
+def test_nothing_is_left_in_the_kernel_of_who_could_not_begin() -> None:
+    kernel = Kernel()
+    governor = started(kernel)
+    kernel.unholdable = {2}
+    with pytest.raises(OSError, match="Cannot allocate memory"):
+        governor.begin(2, named("more"))
+    assert (2 in kernel.told, 2 in kernel.alive) == (True, True)
+    governor.end(2)
+    kernel.alive.discard(2)
+    governor.look(kernel.close)
+    assert (list(kernel.told), kernel.closed, len(kernel.written)) == ([OVERFLOW], [2], 1)
+    governor.look(kernel.close)
+    assert kernel.closed == [2]

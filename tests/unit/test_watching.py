@@ -17,7 +17,7 @@ from exporter.jobs.detect import detect
 from exporter.kernel.registry import Registered, Standing, run_hash
 from exporter.programs import Image
 from exporter.watched import IDLE_S, QUIET_S, SETTLE_S
-from exporter.watching import HOST_TRACE_S, JOBS_MAX, WITHOUT_ROOM, NoGovernor
+from exporter.watching import HOST_TRACE_S, JOBS_MAX, SCOPES_MAX, WITHOUT_ROOM, NoGovernor
 from exporter.wire import STANDING_STEP
 from tests.unit.jobs.documented import documented_providers, environment
 from tests.unit.samples import CLOCK
@@ -515,11 +515,18 @@ class Refusing:
     """The kernel has no memory for what a job would be held to."""
 
     refuses = True
-    over, end, others = NoGovernor.over, NoGovernor.end, NoGovernor.others
+    over, others = NoGovernor.over, NoGovernor.others
 
-    def begin(self, _scope: int, _job: Job, _standing: object) -> None:
+    def __init__(self) -> None:
+        self.begun, self.ended = list[int](), list[int]()
+
+    def begin(self, scope: int, _job: Job, _standing: object) -> None:
+        self.begun.append(scope)
         if self.refuses:
             raise OSError(errno.ENOMEM, "no memory")
+
+    def end(self, scope: int) -> None:
+        self.ended.append(scope)
 
     def overflow(self) -> int:
         return WITHOUT_ROOM
@@ -541,6 +548,45 @@ def test_a_job_that_cannot_be_held_is_of_those_without_room_until_it_can(tmp_pat
         assert scope_of_a_step() > WITHOUT_ROOM
         assert len(host.began) == 1
         host.stops()
+
+
+def test_jobs_that_cannot_be_held_take_no_room_from_others(tmp_path: Path) -> None:
+    with watched(tmp_path) as host:
+        governor = Refusing()
+        host.jobs._governor = governor
+        for number in range(SCOPES_MAX + 1000):
+            host.ends(host.starts(gitlab(job=str(number))))
+        assert set(governor.begun) == {WITHOUT_ROOM + 1}
+        assert governor.ended == governor.begun
+        governor.refuses = False
+        host.starts(gitlab())
+        assert (len(host.began), governor.begun[-1]) == (1, WITHOUT_ROOM + 1)
+        host.starts(gitlab(job="another"))
+        assert governor.begun[-1] == WITHOUT_ROOM + 2
+        host.stops()
+
+
+def test_a_job_that_is_held_and_cannot_be_told_of_is_over_for_the_governor(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with watched(tmp_path) as host:
+        governor = Refusing()
+        governor.refuses = False
+        host.jobs._governor = governor
+
+        def no_memory(*_: object) -> None:
+            raise MemoryError
+
+        with monkeypatch.context() as patch:
+            patch.setattr(host.pipeline, "begin", no_memory)
+            step = host.starts(gitlab())
+        assert (governor.ended, host.began, host.jobs.turned_away) == ([WITHOUT_ROOM + 1], [], 1)
+        host.ends(step)
+        host.waits(IDLE_S + 2)
+        host.connects(host.starts(gitlab()))
+        assert governor.begun == [WITHOUT_ROOM + 1, WITHOUT_ROOM + 2]  # what the first was held to isn't its
+        host.stops()
+    assert len(job_spans(host.spans())) == 1
 
 
 @given(
