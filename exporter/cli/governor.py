@@ -92,7 +92,7 @@ class Governor:
             for scope in (OVERFLOW, *([HOST] if self._source.is_for_host else [])):
                 self._scopes.open(scope)
                 self._hold(scope, _Held(None, self._for_no_job(self._source, scope)))
-            self._hold_undecided(self._source)
+            self._hold_undecided(is_enforced=self._is_enforced(OVERFLOW))
 
     def begin(self, scope: int, job: Job, standing: Standing | None = None) -> Terms | None:
         """Hold `scope` to what the policy says for `job`, unless it is already; returns its terms.
@@ -153,7 +153,8 @@ class Governor:
     def look(self, close: Callable[[int], object]) -> None:
         """`close` scopes that are over, once the kernel has no process of theirs either.
 
-        Give others the policy that they couldn't be given when it was read again.
+        Give others the policy that they couldn't be given when it was read again, and hold steps as whoever
+        turned enforcement on or off wants it.
         """
         for scope in [scope for scope in self._closing if self._scopes.is_empty(scope)]:
             self._steering.end(scope)
@@ -166,6 +167,8 @@ class Governor:
             self._go_on()
             if not self._next:
                 self._warn("all that are held to the policy go by it now as it was read last")
+        if self._source is not None:
+            self._hold_undecided(is_enforced=self._is_enforced(OVERFLOW))
         self._remove_unused()
 
     def change(
@@ -194,7 +197,7 @@ class Governor:
             if scope in self._next or written is not self._held[scope].written
         }
         self._source = source  # who begins from here on is held to it
-        self._hold_undecided(source)
+        self._hold_undecided(is_enforced=source.of_others.mode is Mode.ENFORCE)
         self._turn_over = partial(self._turn, names_in, catch_up, changed)
         self._go_on()
         if self._next:
@@ -285,10 +288,14 @@ class Governor:
     def _for_no_job(self, source: Source, scope: int) -> Written:
         return self._fitting.for_no_job(source, scope, may_be_any=scope == OVERFLOW)
 
-    def _hold_undecided(self, source: Source) -> None:
+    def _hold_undecided(self, *, is_enforced: bool) -> None:
         """Hold steps from their beginning; where nothing is enforced, their own policy tells of them."""
         if not self._has_one_job:
-            self._tracer.hold_undecided(OVERFLOW if source.of_others.mode is Mode.ENFORCE else 0)
+            self._tracer.hold_undecided(OVERFLOW if is_enforced else 0)
+
+    def _is_enforced(self, scope: int) -> bool:
+        """Whether it is as of now: somebody may have turned that on or off."""
+        return self._tracer.mode(scope) is JobMode.ENFORCE
 
     def _hold(self, scope: int, held: _Held) -> None:
         self._register(scope, held)
@@ -307,12 +314,12 @@ class Governor:
         self._tracer.register(scope, registered(held.job or _OTHERS[scope], governed, held.standing))
 
     def _terms(self, scope: int) -> Terms | None:
-        """In the mode that is in force: somebody may have chosen it."""
+        """In the mode that is in force."""
         written = self._held[scope].written
         if written is None:
             return None
-        is_enforcing = self._tracer.mode(scope) is JobMode.ENFORCE
-        return replace(written.terms, mode=(Mode.ENFORCE if is_enforcing else Mode.AUDIT).value)
+        mode = Mode.ENFORCE if self._is_enforced(scope) else Mode.AUDIT
+        return replace(written.terms, mode=mode.value)
 
     def _remove_unused(self) -> None:
         held = (held.written for held in self._held.values() if held.written)

@@ -192,6 +192,17 @@ def test_what_may_be_any_jobs_is_held_to_what_none_is_stricter_than() -> None:
     assert governor.others().keys() == {kernel.held[OVERFLOW][0]}
 
 
+def test_who_turns_enforcement_on_has_steps_held_from_their_beginning_too() -> None:
+    kernel = Kernel()
+    governor = started(kernel, source(SECTIONS.replace("enforce", "audit")))
+    kernel.chosen[OVERFLOW] = JobMode.ENFORCE
+    governor.look(lambda _: None)
+    assert kernel.undecided == OVERFLOW
+    kernel.chosen[OVERFLOW] = JobMode.AUDIT
+    governor.look(lambda _: None)
+    assert kernel.undecided == 0
+
+
 def test_where_nothing_is_enforced_nothing_is_held_that_is_undecided() -> None:
     kernel = Kernel()
     governor = started(kernel, source(SECTIONS.replace("enforce", "audit")))
