@@ -256,8 +256,7 @@ int after_exec(struct bpf_raw_tracepoint_args *ctx)
 	/* Its job is about to be known, by what it, or who made it, was executed with before. */
 	if (proc->standing >= STANDING_MARKED)
 		return 0;
-	/* Also where it is held to nothing until then: what it executes next may say something
-	 * else. */
+	/* Also in audit, where nothing is held: what it executes next may say something else. */
 	if (config->has_policies && has_mark(pointer_at(ctx->args[0], TASK_MM)))
 		proc->standing =
 			proc->standing == STANDING_STEP ? STANDING_MARKED_STEP : STANDING_MARKED;

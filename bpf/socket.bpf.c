@@ -229,7 +229,6 @@ int on_connect6(struct bpf_sock_addr *ctx)
 int on_sendmsg4(struct bpf_sock_addr *ctx)
 {
 	struct bpf_sock *sk = ctx->sk;
-
 	u32 address = ctx->user_ip4;
 
 	if (repeats_its_connect(ctx, sk, address) || sends_where_connected(ctx, sk, address))
