@@ -144,7 +144,7 @@ send_exec(u64 task, u64 mm, u64 from, u64 size, u32 pid, struct proc_value *proc
  * may have a policy waiting for it, user space is woken.
  */
 static inline __attribute__((always_inline)) int
-send_environment_piece(u64 from, u64 size, u64 offset, u32 pid, const struct proc_value *proc,
+send_environment_piece(u64 from, u64 size, u64 offset, u32 pid, struct proc_value *proc,
 		       u32 parent_pid, u64 parent_started_ns, u64 room, u64 flags)
 {
 	u64 left = size - offset, here = at_most(left, room);
@@ -154,6 +154,8 @@ send_environment_piece(u64 from, u64 size, u64 offset, u32 pid, const struct pro
 	count(KIND_ENVIRONMENT, COUNT_SEEN);
 	if (!record) {
 		count(KIND_ENVIRONMENT, COUNT_LOST);
+		if (!held_as(proc)) /* then what it executes next may show its job */
+			proc->standing = unmarked(proc->standing);
 		return 0;
 	}
 	fill_header(&record->header, KIND_ENVIRONMENT, at_ns, pid, proc);
@@ -173,7 +175,7 @@ send_environment_piece(u64 from, u64 size, u64 offset, u32 pid, const struct pro
 	return left > room;
 }
 
-static inline void send_environment(u64 mm, u32 pid, const struct proc_value *proc, u64 flags)
+static inline void send_environment(u64 mm, u32 pid, struct proc_value *proc, u64 flags)
 {
 	u64 from = pointer_at(mm, MM_ENV_START);
 	u64 size = pointer_at(mm, MM_ENV_END) - from;

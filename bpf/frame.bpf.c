@@ -10,6 +10,8 @@
 #define TCX_DROP 2 /* ENOBUFS for the caller */
 #define AF_PACKET 17
 #define PF_KTHREAD 0x200000
+#define VHOST_NAME 0x2d74736f6876ULL /* "vhost-" */
+#define VHOST_NAME_MASK 0xffffffffffffULL
 #define SOL_PACKET 263
 #define PACKET_QDISC_BYPASS 20
 #define SOL_XDP 283
@@ -19,13 +21,24 @@
 #define IPV6_FREEBIND 78
 #define IPV6_TRANSPARENT 75
 
+/* vhost-net sends by a thread of the kernel for whoever gave it the socket: nobody knows who. */
+static inline int is_by_vhost(struct bpf_sock *sk)
+{
+	u64 task;
+
+	if (sk->family != AF_PACKET || !has_policies())
+		return 0;
+	task = bpf_get_current_task();
+	return number_at(task, TASK_FLAGS) & PF_KTHREAD &&
+	       (pointer_at(task, TASK_NAME) & VHOST_NAME_MASK) == VHOST_NAME;
+}
+
 /*
  * A frame leaves in the context of who sends it. One that came in by an interface before may still
  * have its socket, as from the far end of a veth, but the current task is a stranger.
  */
 int on_frame(struct __sk_buff *skb)
 {
-	u64 task = bpf_get_current_task();
 	struct bpf_sock *sk = skb->sk;
 
 	if (!sk || skb->ingress_ifindex)
@@ -33,10 +46,7 @@ int on_frame(struct __sk_buff *skb)
 	sk = bpf_sk_fullsock(sk);
 	if (!sk || sk->family == AF_INET || sk->family == AF_INET6)
 		return TCX_NEXT;
-	/* By vhost-net a thread of the kernel sends for whoever gave it the socket. */
-	if (sk->family == AF_PACKET && number_at(task, TASK_FLAGS) & PF_KTHREAD)
-		return has_policies() ? TCX_DROP : TCX_NEXT;
-	return is_enforced() ? TCX_DROP : TCX_NEXT;
+	return is_enforced() || is_by_vhost(sk) ? TCX_DROP : TCX_NEXT;
 }
 
 int idle_frame(struct __sk_buff *skb)

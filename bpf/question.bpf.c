@@ -175,7 +175,8 @@ static inline u32 find_asking(struct bpf_sock *sk, const struct asker *asker,
 	u32 pid = current_pid();
 	u32 is_senders = sk->protocol != IPPROTO_TCP || number_at(address_of(sk), SOCK_OWNED);
 
-	if (is_senders && read_current(pid, proc) && (held_as(proc) || !asker || !asker->scope))
+	if (is_senders && read_current(pid, proc) &&
+	    (is_governed(proc, held_as(proc)) || !asker || !asker->scope))
 		return pid;
 	if (!asker)
 		return 0;

@@ -19,10 +19,19 @@ static inline int is_told_by_its_packets(struct bpf_sock_addr *ctx)
 }
 
 /*
- * A datagram socket that connects sends nothing, and the C library connects one to each address of
- * a name, to put them in order. Where the policy lets TCP go, and at no port, that is let through;
- * what the socket sends from then on is decided packet by packet, whatever it connects to: another
- * thread may connect it at the same time. Returns what was said to UDP.
+ * The ports at which a socket is connected to learn which address of its own it gets: by glibc, Go,
+ * later versions of Go, ping, musl.
+ */
+static inline int is_for_order(u16 port)
+{
+	return port == 0 || port == 9 || port == 53 || port == 1025 || port == 65535;
+}
+
+/*
+ * A datagram socket that connects sends nothing, and C libraries connect one to each address of a
+ * name, to put them in order. Where the policy lets TCP go, and at such a port, that is let
+ * through; what the socket sends from then on is decided packet by packet, whatever it connects to:
+ * another thread may connect it at the same time. Returns what was said to UDP.
  */
 static inline u32 judge_kind(struct act_value *act, const struct proc_value *proc,
 			     struct bpf_sock *sk)
@@ -42,7 +51,7 @@ static inline u32 judge_kind(struct act_value *act, const struct proc_value *pro
 	act->key.protocol = IPPROTO_TCP;
 	judge(act, proc, sk);
 	act->key.protocol = protocol;
-	if ((act->key.verdict == VERDICT_ALLOW || !act->key.peer_port) &&
+	if ((act->key.verdict == VERDICT_ALLOW || is_for_order(act->key.peer_port)) &&
 	    set_undecided(sk, verdict)) {
 		act->key.verdict = VERDICT_ALLOW;
 		act->rule = RULE_OF_NOTHING_SENT;
@@ -183,6 +192,15 @@ static inline int sends_where_connected(struct bpf_sock_addr *ctx, struct bpf_so
 	return sk && sk->state == TCP_ESTABLISHED && !ctx->user_port && !address;
 }
 
+/* Whether it is connected to this machine, where `from` isn't: then that is who is answered. */
+static inline int is_detour_of(struct bpf_sock *sk, const union address *from)
+{
+	union address to = { .words = { sk->dst_ip6[0], sk->dst_ip6[1], sk->dst_ip6[2],
+					sk->dst_ip6[3] } };
+
+	return is_this_machine(&to) & !is_this_machine(from);
+}
+
 /*
  * The kernel itself connects an MPTCP connection's further sockets, in nobody's name, to addresses
  * that the peer announced: it may announce any. Without them the connection goes on.
@@ -243,7 +261,7 @@ int on_sendmsg6(struct bpf_sock_addr *ctx)
 					  ctx->msg_src_ip6[2], ctx->msg_src_ip6[3] } };
 	u32 address = ctx->user_ip6[0] | ctx->user_ip6[1] | ctx->user_ip6[2] | ctx->user_ip6[3];
 
-	if (sends_where_connected(ctx, sk, address))
+	if (sends_where_connected(ctx, sk, address) && !is_detour_of(sk, &from))
 		return ALLOW;
 	return act6(ctx, sk, ACT_SEND, &from);
 }

@@ -17,7 +17,7 @@ from exporter.otlp_json import LineError
 LINE_MAX = 64 << 20
 """Bytes; a request has at most some megabytes."""
 NODES_MAX = 4 << 20
-"""Objects and arrays of a line. To read each takes some 64 bytes: 64 kB, unpacked, could take gigabytes."""
+"""Objects and arrays of a line. Each takes 64 bytes once read: a packed file of 64 kB could fill memory."""
 _COMPRESSED = ".gz"
 _TELL_BYTES = 1 << 20
 _BUFFER_BYTES = 1 << 18

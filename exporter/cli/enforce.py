@@ -175,25 +175,31 @@ def _switch(
 ) -> int:
     rows = _rows(pattern, instance_id)
     _require(rows, pattern, instance_id)
-    turned = [row for row in rows if _is_switched(row, mode)]
+    came = [(row, _switched(row, mode)) for row in rows]
+    turned = [row for row, outcome in came if outcome is not None]
     if turned and mode.name == "ENFORCE":
         Messages.current().say(_NOT_READ)
     done = [and_then(row.job) for row in turned if row.job]
-    return 0 if len(turned) == len(rows) and all(done) else 1
+    return 0 if all(outcome for _, outcome in came) and all(done) else 1
 
 
-def _is_switched(row: _Row, mode: JobMode) -> bool:
+def _switched(row: _Row, mode: JobMode) -> bool | None:
+    """Whether all that the policy denies is stopped as `mode` says; None: nothing was changed."""
     from exporter.kernel.control import switch
 
     if row.job is None:
         what = f"instance {row.instance.name} is of another version of ci-egress"
-        return _failed(f"{what}; use that one, or end it: `ci-egress stop {row.instance.name}`")
+        _failed(f"{what}; use that one, or end it: `ci-egress stop {row.instance.name}`")
+        return None
+    name = f"{row.job.job.label} (instance {row.instance.name})"
     try:
-        switch(row.job, mode, by=caller())
+        gaps = switch(row.job, mode, by=caller())
     except KernelError as error:
-        return _failed(str(error))
-    done = "enforcing" if mode.name == "ENFORCE" else "auditing"
-    _say(f"{row.job.job.label} (instance {row.instance.name}): {done}")
+        _failed(str(error))
+        return None
+    if gaps:
+        return _failed(f"{name} is enforced, but {gaps[0].what}; {gaps[0].hint}")
+    _say(f"{name}: {'enforcing' if mode.name == 'ENFORCE' else 'auditing'}")
     return True
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
 
 OVERFLOW = WITHOUT_ROOM
 """Held to what nobody's policy is stricter than; so is what may be a job's, until it is known."""
+
+_PAUSES = 10
+"""How many times as long as a try has taken it is until the next one: others are waited for in it."""
 
 _NO_JOB = Job(provider="", run_id="", ids=TraceIds(0, 0, None))
 _OTHERS = {
@@ -77,6 +81,8 @@ class Governor:
         """Holds them to it, as far as that goes."""
         self._obstacle = ""
         """Why not all of them could be."""
+        self._again_s = 0.0
+        """When that is tried again at the earliest."""
 
     def start(self, steering: Steering) -> None:
         """Write what holds for every job. Raises CiEgressError where that has no room.
@@ -92,7 +98,7 @@ class Governor:
             for scope in (OVERFLOW, *([HOST] if self._source.is_for_host else [])):
                 self._scopes.open(scope)
                 self._hold(scope, _Held(None, self._for_no_job(self._source, scope)))
-            self._hold_undecided(is_enforced=self._is_enforced(OVERFLOW))
+            self._hold_undecided()
 
     def begin(self, scope: int, job: Job, standing: Standing | None = None) -> Terms | None:
         """Hold `scope` to what the policy says for `job`, unless it is already; returns its terms.
@@ -163,12 +169,12 @@ class Governor:
             self._closing.remove(scope)
             self._held.pop(scope, None)
             self._next.pop(scope, None)
-        if self._next:
+        if self._next and time.monotonic() >= self._again_s:
             self._go_on()
             if not self._next:
                 self._warn("all that are held to the policy go by it now as it was read last")
         if self._source is not None:
-            self._hold_undecided(is_enforced=self._is_enforced(OVERFLOW))
+            self._hold_undecided()
         self._remove_unused()
 
     def change(
@@ -190,6 +196,7 @@ class Governor:
         plan = self._plan(source)
         for line in lines:
             self._warn(line)
+        given_up = self._next
         self._next = {
             scope: written
             for scope, written in plan.items()
@@ -197,9 +204,12 @@ class Governor:
             if scope in self._next or written is not self._held[scope].written
         }
         self._source = source  # who begins from here on is held to it
-        self._hold_undecided(is_enforced=source.of_others.mode is Mode.ENFORCE)
+        is_asked_for = source.of_others.mode is Mode.ENFORCE
+        self._hold_undecided(is_asked_for=is_asked_for)
         self._turn_over = partial(self._turn, names_in, catch_up, changed)
         self._go_on()
+        self._hold_undecided(is_asked_for=is_asked_for)
+        self._forget(given_up)
         if self._next:
             self._warn(
                 f"{len(self._next)} of {len(plan)} that are held to the policy can't be given it now: "
@@ -209,12 +219,21 @@ class Governor:
             held.job is not None for scope, held in self._held.items() if scope not in {HOST, *self._next}
         )
 
+    def _forget(self, given_up: Mapping[int, Written]) -> None:
+        """What answers granted under policies that scopes were never held to."""
+        for scope, written in given_up.items():
+            if written is not self._held[scope].written and written is not self._next.get(scope):
+                self._scopes.drop_grants(scope, written.number)
+
     def _go_on(self) -> None:
         """Hold those to their next policy that aren't yet; what is in the way may be gone another time."""
+        began_s = time.monotonic()
         try:
             self._turn_over()
         except (CiEgressError, OSError, MemoryError) as error:
             self._obstacle = told_of(error)
+        now_s = time.monotonic()
+        self._again_s = now_s + _PAUSES * (now_s - began_s)
 
     def _turn(
         self,
@@ -226,6 +245,8 @@ class Governor:
         prepared = self._each(
             self._next, lambda scope, written: self._scopes.prepare(scope, written.number, written.compiled)
         )
+        if not prepared:
+            return
         wait_for_programs()  # from here on answers grant for both
         catch_up()
         before = {scope: self._held[scope].written for scope in prepared}
@@ -274,7 +295,7 @@ class Governor:
                 else self._fitting.for_job(held.job, source, scope)
                 for scope, held in self._held.items()
             }
-        except CiEgressError:
+        except (CiEgressError, OSError, MemoryError):
             self._remove_unused()
             raise
 
@@ -288,9 +309,10 @@ class Governor:
     def _for_no_job(self, source: Source, scope: int) -> Written:
         return self._fitting.for_no_job(source, scope, may_be_any=scope == OVERFLOW)
 
-    def _hold_undecided(self, *, is_enforced: bool) -> None:
+    def _hold_undecided(self, *, is_asked_for: bool = False) -> None:
         """Hold steps from their beginning; where nothing is enforced, their own policy tells of them."""
         if not self._has_one_job:
+            is_enforced = is_asked_for or self._is_enforced(OVERFLOW)
             self._tracer.hold_undecided(OVERFLOW if is_enforced else 0)
 
     def _is_enforced(self, scope: int) -> bool:

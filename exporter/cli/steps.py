@@ -82,5 +82,9 @@ class Steps:
         """
         if scope != HOST:
             self._tracer.scopes.adopt(event.process, event.exec_id, scope)
-        elif event.standing >= wire.STANDING_MARKED and not event.is_cut and not event.is_from_proc:
+        elif event.standing >= wire.STANDING_MARKED and self._may_let_go(event):
             self._tracer.scopes.release(event.process, event.exec_id)
+
+    def _may_let_go(self, event: Environment) -> bool:
+        """Whether that holds nobody, or what was read is all of it, and not of the process's own making."""
+        return not self._tracer.frames.undecided or not (event.is_cut or event.is_from_proc)

@@ -25,6 +25,7 @@ _ENTRY_SIZE = {4: 12, 5: 12, 6: 8, 13: 8, 15: 12, 19: 12}
 # as the struct's own, as in C.
 MEMBERS = {
     "TASK_FLAGS": ("task_struct", "flags"),
+    "TASK_NAME": ("task_struct", "comm"),
     "TASK_MM": ("task_struct", "mm"),
     "TASK_PID": ("task_struct", "pid"),
     "TASK_TGID": ("task_struct", "tgid"),

@@ -170,11 +170,12 @@ def selected(job: Governed, pattern: str | None) -> bool:
     return pattern is None or any(fnmatchcase(name, pattern) for name in job.job.names)
 
 
-def switch(job: Governed, mode: JobMode, *, by: int) -> None:
+def switch(job: Governed, mode: JobMode, *, by: int) -> list[Gap]:
     """Have what the policy of `job` denies denied, or only told, from the next act on.
 
     One entry of a map is written, however many rules there are. What the exporter writes meanwhile waits, and
-    goes by it: it keeps what user `by` chose. Raises KernelError, and does nothing, where that means nothing.
+    goes by it: it keeps what user `by` chose. Returns where frames leave all the same. Raises KernelError,
+    and does nothing, where that means nothing.
     """
     directory = job.instance.directory
     name = f"{job.job.label} (instance {job.instance.name})"
@@ -202,8 +203,7 @@ def switch(job: Governed, mode: JobMode, *, by: int) -> None:
     if not job.is_attached:
         what = f"{name}: its programs are not all attached, so not all that it does is looked at"
         raise KernelError(what, hint=f"{_hint(job.instance)}; then start it again")
-    for gap in gaps:
-        raise KernelError(f"{name} is enforced, but {gap.what}", hint=gap.hint)
+    return gaps
 
 
 def _stopping(job: Governed, mode: JobMode) -> AbstractContextManager[Callable[[float], list[Gap]]]:

@@ -37,7 +37,7 @@ from exporter.kernel.objects import AttachType, attach_to_cgroup
 LOOK_S, TURN_S = 1.0, 0.05
 """How often there is a look, and how long a turn of it may take where others wait."""
 CALM_S = 0.05
-"""How long news bring no other one: an interface that comes and goes would take up every turn."""
+"""For so long after a look news bring no other one: an interface that flaps would fill every turn."""
 
 _NUMBER = struct.Struct("=I")
 _OPTIONS = "on_setsockopt"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
@@ -33,7 +34,7 @@ def stopping(instance: Path, scope: int) -> Iterator[Callable[[float], list[Gap]
     It does as much as it can in so many seconds, or little longer, goes on from there the next time, and
     gives the gaps that there are by then. Raises OSError.
     """
-    gaps: list[Gap] = []
+    gaps, late = list[Gap](), list[Tampered]()
     with ExitStack() as stack:
         names = ("procs", "modes", "candidates")
         maps = {name: stack.enter_context(open_map(instance, name)) for name in names}
@@ -42,8 +43,12 @@ def stopping(instance: Path, scope: int) -> Iterator[Callable[[float], list[Gap]
         def stop(most_s: float) -> list[Gap]:
             frames.most_s = most_s
             frames.look(about_to_be={scope})
-            gaps.extend(map(_gap, frames.found()))
-            return [*gaps, _LEFT] if frames.is_looking else gaps
+            for told in frames.found():
+                if told.detail == errno.EINPROGRESS:
+                    late.append(told)
+                else:
+                    gaps.append(_gap(told))
+            return [*gaps, _LEFT] if late or frames.is_looking else gaps
 
         yield stop
 

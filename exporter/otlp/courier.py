@@ -128,7 +128,7 @@ class Courier:
         self._thread.join(max(deadline_s - _MARGIN_S - time.monotonic(), 0))
         with self._changed:
             self._abandoned = True
-            if self._is_asking:  # the answer that comes later is told to nobody
+            if self._is_asking:  # what it answers later is said to nobody
                 none = SendError("timeout", "no answer by the end", fix="check the collector", retryable=True)
                 self._complaints.add_failure(self._what, self._sink.where, none)
             self._spill()
@@ -153,6 +153,7 @@ class Courier:
         with self._changed:
             while not self._is_over():
                 if parcel := self._first():
+                    self._is_asking = True
                     return parcel
                 if self._closing:
                     return None
@@ -166,29 +167,34 @@ class Courier:
         return Parcel(waiting.number, waiting.payload, waiting=waiting) if waiting else None
 
     def _bring(self, parcel: Parcel) -> None:
-        try:
-            receipt = self._send(parcel.payload)
-        except SendError as error:
-            if not self._abandoned:
-                self._complaints.add_failure(self._what, self._sink.where, error)
-            if error.retryable or isinstance(error, MisdirectedError):
-                self._went_away(error)
-            else:
-                self._settle(parcel, error.error_type)
+        answer = self._answer_to(parcel.payload)
+        self._hear(answer)
+        if isinstance(answer, Receipt):
+            self._settle(parcel, answer)
+        elif answer.retryable or isinstance(answer, MisdirectedError):
+            self._went_away(answer)
         else:
-            self._complaints.add_receipt(self._what, self._sink.where, receipt)
-            self._settle(parcel, receipt)
+            self._settle(parcel, answer.error_type)
 
-    def _send(self, payload: bytes) -> Receipt:
-        """Raises SendError alone."""
-        self._is_asking = True
+    def _hear(self, answer: Receipt | SendError) -> None:
+        """Say what is wrong there, unless `finish` did so for want of an answer."""
+        with self._changed:
+            self._is_asking = False
+            if self._abandoned:
+                return
+            if isinstance(answer, Receipt):
+                self._complaints.add_receipt(self._what, self._sink.where, answer)
+            else:
+                self._complaints.add_failure(self._what, self._sink.where, answer)
+
+    def _answer_to(self, payload: bytes) -> Receipt | SendError:
         try:
             return self._sink.transport.send(payload, self._timeout_s())
+        except SendError as error:
+            return error
         except (OSError, RuntimeError, LookupError, ImportError, MemoryError) as error:
             fix = limit_hint(str(error)) or "free what it lacks"
-            raise SendError(type(error).__name__, repr(error), fix=fix, retryable=True) from None
-        finally:
-            self._is_asking = False
+            return SendError(type(error).__name__, repr(error), fix=fix, retryable=True)
 
     def _settle(self, parcel: Parcel, outcome: Receipt | str) -> None:
         """The collector took it, or refused it for good with this `error.type`; the next one's turn."""

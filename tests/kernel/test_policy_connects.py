@@ -89,10 +89,13 @@ def test_where_tcp_may_not_go_it_does_not_connect(lab: Lab, kernel: KernelSide, 
 
 
 @NETWORKS
-def test_at_no_port_it_connects_anywhere(lab: Lab, kernel: KernelSide, network: Network) -> None:
-    """As the C library does for a program that asks it without a port."""
+@pytest.mark.parametrize("port", [0, 9, 53, 1025, 65535], ids=["glibc", "go", "later-go", "ping", "musl"])
+def test_at_ports_that_mean_none_it_connects_anywhere(
+    lab: Lab, kernel: KernelSide, network: Network, port: int
+) -> None:
+    """As who only puts the addresses of a name in order, or asks for an address of its own."""
     with lab.watch() as watch, agent(kernel, lab, policy(network)) as job:
-        assert job.do(made(network), to(network, 0, "evil")) == "ok"
+        assert job.do(made(network), to(network, port, "evil")) == "ok"
         assert job.do(SENDS["send"]) == "EPERM"
         assert told(kernel, job) == [LET_THROUGH, (Act.SEND, Verdict.DENY, 0)]
     assert watch.arrivals.packets == {}

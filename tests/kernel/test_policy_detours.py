@@ -159,6 +159,10 @@ def test_loopback_is_no_way_to_who_is_answered(lab: Lab, kernel: KernelSide, por
             under_evils_address(job, "socket.SOCK_DGRAM")
             assert job.do(f"f.sendto(b'secret', ('{target}', {port}))") == "EPERM"
             assert job.do(f"f.connect(('{target}', {port}))") == "EPERM"
+        connect = ("f = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)", f"f.connect(('::1', {port}))")
+        assert job.do(*connect, "f.sendmsg([b'ok'], [(41, 67, bytes(4))])") == "ok"
+        under_evils = f"socket.inet_pton(socket.AF_INET6, '{V6.evil}') + bytes(4)"
+        assert job.do(*connect, f"f.sendmsg([b'secret'], [(41, 50, {under_evils})])") == "EPERM"
         under_evils_address(job, "socket.SOCK_DGRAM, socket.IPPROTO_ICMPV6")
         job.do("f.sendto(bytes([128, 0, 0, 0, 0, 0, 0, 1]) + b'secret', ('::1', 0))")
     assert watch.arrivals.packets_to(V6.evil) == 0

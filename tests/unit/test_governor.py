@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from exporter.cli import governor as governors
 from exporter.cli.governing import Source
 from exporter.cli.governor import OVERFLOW, Governor
 from exporter.cli.rereading import reread
@@ -39,6 +40,12 @@ jobs:
   "*/strict": {mode: enforce}
   "*/more": {allow: [b.example]}
 """
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another try follows at once."""
+    monkeypatch.setattr(governors, "_PAUSES", 0)
 
 
 @dataclass
@@ -198,6 +205,9 @@ def test_who_turns_enforcement_on_has_steps_held_from_their_beginning_too() -> N
     kernel.chosen[OVERFLOW] = JobMode.ENFORCE
     governor.look(lambda _: None)
     assert kernel.undecided == OVERFLOW
+    seen = []
+    change(governor, SECTIONS.replace("enforce", "audit"), catch_up=lambda: seen.append(kernel.undecided))
+    assert {*seen, kernel.undecided} <= {OVERFLOW}, "all the while"
     kernel.chosen[OVERFLOW] = JobMode.AUDIT
     governor.look(lambda _: None)
     assert kernel.undecided == 0

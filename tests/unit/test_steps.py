@@ -32,11 +32,22 @@ EXECUTED = Environment(1, ROOT, 3, b"A=1\0", False, STANDING_MARKED)
 def test_only_what_the_kernel_saw_as_a_whole_is_let_go_of(
     event: Environment, scope: int, told: list[tuple[object, ...]]
 ) -> None:
+    assert decided(event, scope, undecided=JOB) == told
+
+
+@pytest.mark.parametrize("event", [EXECUTED._replace(is_cut=True), EXECUTED._replace(is_from_proc=True)])
+def test_where_steps_are_held_to_nothing_all_are_let_go_of(event: Environment) -> None:
+    """What they execute next may show their job."""
+    assert decided(event, HOST, undecided=HOST) == [("release", ROOT, 3)]
+
+
+def decided(event: Environment, scope: int, *, undecided: int) -> list[tuple[object, ...]]:
+    """What the kernel is told."""
     said = list[tuple[object, ...]]()
     scopes = SimpleNamespace(
         adopt=lambda *given: said.append(("adopt", *given)),
         release=lambda *given: said.append(("release", *given)),
     )
-    tracer: Any = SimpleNamespace(scopes=scopes)
+    tracer: Any = SimpleNamespace(scopes=scopes, frames=SimpleNamespace(undecided=undecided))
     Steps(tracer, (), None, ()).decide(event, scope)
-    assert said == told
+    return said
