@@ -72,6 +72,9 @@ static inline void read_ending(struct ending *ending, struct bpf_sock_ops *ctx, 
 	ending->error = number_at(socket, SOCK_ERROR);
 	if (!ending->error && old == TCP_SYN_SENT)
 		ending->error = queued_error(socket);
+	/* A reset that comes when it is closed, as to what TLS says then, is nobody's failure. */
+	if (old != TCP_SYN_SENT && ending->error != ETIMEDOUT && !pointer_at(socket, SOCK_SOCKET))
+		ending->error = 0;
 	ending->outcome = outcome_of(old, ending->error);
 }
 
