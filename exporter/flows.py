@@ -69,8 +69,9 @@ class Flow:
         """None when nothing can be known of it."""
         if self.ruling.is_denied:
             return Outcome.DENIED
-        if self.event.act is Act.SEND:
-            return Outcome.SENT
+        if self.event.act is Act.SEND:  # without a route, or memory, nothing left
+            has_left = self.metered is None or self.metered.bytes_sent > 0
+            return Outcome.SENT if has_left else None
         if self.has_no_route:
             return Outcome.UNREACHABLE
         if self.end is not None:

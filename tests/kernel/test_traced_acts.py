@@ -111,6 +111,7 @@ OTHERS = [
     Act(
         "connect-udp-twice", "connect", "udp", peers=("peer", "evil"), reported=("peer", "evil"), outcome=None
     ),
+    Act("udp-sendto", "send", "udp", peers=("no_route",), reported=("no_route",), outcome=None, sends=0),
     Act("udp-sendmsg", "send", "udp", outcome="sent"),
     Act(
         "udp-sendmmsg",
