@@ -220,6 +220,7 @@ while test -d "/proc/$pid"; do sleep 0.05; done
 """
 
 
+@pytest.mark.alone
 def test_a_step_that_does_as_the_action_does_is_tampering_and_fails_the_job(runner: Act) -> None:
     ran = runner.run(uses(), runs(KILL, "kills"), **{"imitation.cjs": IMITATION})
     assert ran.is_good("Main kills"), ran.output
