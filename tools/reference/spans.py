@@ -37,11 +37,13 @@ _OUTCOMES = {
     Outcome.ESTABLISHED: "the peer answered; the span has an event `established` at that moment",
     Outcome.REFUSED: "the peer, or somebody on the way, said no",
     Outcome.TIMEOUT: "nobody answered in time",
-    Outcome.RESET: "the connection was reset",
+    Outcome.RESET: "the connection was reset, and some process still had it",
     Outcome.UNREACHABLE: "there is no way there",
     Outcome.ABORTED: "the process gave up, or ended, before there was an answer",
     Outcome.OPEN: "it goes on when the job is over",
-    Outcome.SENT: "a datagram: whether it arrived isn't known",
+    Outcome.SENT: (
+        "a datagram: whether it arrived isn't known; without an outcome it didn't leave, or had nothing in it"
+    ),
     Outcome.DENIED: "by the policy: nothing was sent",
 }
 _INTRODUCTION = (
