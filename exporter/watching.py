@@ -58,6 +58,8 @@ class _Decision(NamedTuple):
     job: Discovered | None
     doubt: int = 0
     """What its variables say that isn't so: tampering.MARKS."""
+    at_ns: int = 0
+    """When it was executed with that."""
 
 
 class Governor(Protocol):
@@ -163,6 +165,8 @@ class JobWatch:
         it then.
         """
         worker = self._pipeline.table.of(event.parent) if event.parent else None
+        if worker is not None and (scope := self._scope_below(worker, event.process)) != HOST:
+            return scope
         if comes_again and (worker is None or self._roots.awaits_worker(event, worker)):
             return None
         decided = self._decision(event, worker, event.at_ns)
@@ -172,11 +176,24 @@ class JobWatch:
                 del self._decided[next(iter(self._decided))]
         return decided.job.scope if decided.job else HOST
 
+    def _scope_below(self, maker: Program, made: ProcessKey) -> int:
+        """The job whose process `maker` is, as far as that is decided: then what it made is of that, too.
+
+        Whatever it says itself. HOST: of none, or made before.
+        """
+        if maker.scope != HOST:
+            return maker.scope
+        for exec_id in (maker.exec_id, maker.exec_id + 1):  # that one may still have to be told
+            decided = self._decided.get((maker.process, exec_id))
+            if decided and decided.job and decided.at_ns <= made.started_ns:
+                return decided.job.scope
+        return HOST
+
     def discover(self, event: Environment, program: Program) -> Discovered | None:
         """The job that `program` is a root of; None when it is of none."""
         which = event.process, event.exec_id
         decided = self._decided.pop(which, None) or self._decision(event, program.parent, program.started_ns)
-        job, doubt = decided
+        job, doubt, _ = decided
         if doubt:
             self._tell_of_doubt(event, doubt)
         if job and (watched := self._open.get(job.scope)):
@@ -190,8 +207,8 @@ class JobWatch:
         doubt = self._roots.doubt(event.block, system_of(event.agent)) if event.standing else 0
         overflow = self._governor.overflow()
         if doubt and overflow is not None:
-            return _Decision(Discovered(overflow), doubt)
-        return _Decision(self._found(event, worker, began_ns), doubt)
+            return _Decision(Discovered(overflow), doubt, event.at_ns)
+        return _Decision(self._found(event, worker, began_ns), doubt, event.at_ns)
 
     def _tell_of_doubt(self, event: Environment, doubt: int) -> None:
         """For the first times, then each time that there are twice as many."""

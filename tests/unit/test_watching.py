@@ -134,6 +134,26 @@ def test_a_job_ends_though_more_of_it_was_decided_early(tmp_path: Path) -> None:
         host.stops()
 
 
+@pytest.mark.parametrize("is_told", [True, False], ids=["known", "decided-early"])
+def test_what_a_jobs_process_makes_is_of_that_job_whatever_it_says_early(
+    tmp_path: Path, *, is_told: bool
+) -> None:
+    with watched(tmp_path) as host:
+        if is_told:
+            root = host.starts(gitlab("thief"))
+        else:  # it has been forked, and what it executed is still to be told
+            root = ProcessKey(999, host.now_ns)
+            host.happens(Forked(host.now_ns, root, AGENT, 0, AGENT.pid, HOST))
+            own = Environment(host.now_ns + 500, root, 1, block(gitlab("thief")), is_cut=False, parent=AGENT)
+            assert host.jobs.decide(own) == WITHOUT_ROOM + 1
+        child = ProcessKey(1001, host.now_ns + 1000)
+        lies = Environment(host.now_ns + 3000, child, 2, block(gitlab("victim")), is_cut=False, parent=root)
+        assert host.jobs.decide(lies) == WITHOUT_ROOM + 1
+        before = lies._replace(process=ProcessKey(1002, root.started_ns - 1))
+        assert host.jobs.decide(before) == (WITHOUT_ROOM + 1 if is_told else WITHOUT_ROOM + 2)
+        host.stops()
+
+
 def test_a_root_of_which_nothing_else_was_told_begins_its_job(tmp_path: Path) -> None:
     with watched(tmp_path) as host:
         unknown = ProcessKey(777, host.now_ns)
