@@ -185,7 +185,10 @@ def test_a_lookup_elsewhere_than_at_the_allowed_resolvers_is_denied(
         seen = trace_inside(resolving, client(NAME), tmp_path / "otlp", "--policy", file)
     assert seen.status != 0
     assert watch.arrivals.packets_to(network.evil) == 0
-    assert {(span["server.port"], span["egress.verdict"]) for span in seen.egress} == {(53, "deny")}
+    assert {
+        (span.name.partition(" ")[0], span["server.port"], span["egress.verdict"], span["egress.rule"])
+        for span in seen.egress
+    } == {("connect", 53, "allow", "nothing sent"), ("send", 53, "deny", "default")}
 
 
 def test_an_answer_that_a_root_job_forges_grants_nothing(lab: Lab, tmp_path: Path) -> None:
