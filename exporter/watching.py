@@ -177,12 +177,12 @@ class JobWatch:
         return decided.job.scope if decided.job else HOST
 
     def _scope_below(self, maker: Program, made: ProcessKey) -> int:
-        """The job whose process `maker` is, as far as that is decided: then what it made is of that, too.
+        """The job of `maker`, as far as that is decided; whatever it made since then is of that job, too.
 
-        Whatever it says itself. HOST: of none, or made before.
+        HOST: it is of none, or was of none when it made that.
         """
         if maker.scope != HOST:
-            return maker.scope
+            return maker.scope if maker.root.started_ns <= made.started_ns else HOST
         for exec_id in (maker.exec_id, maker.exec_id + 1):  # that one may still have to be told
             decided = self._decided.get((maker.process, exec_id))
             if decided and decided.job and decided.at_ns <= made.started_ns:

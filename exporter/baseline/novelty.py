@@ -12,8 +12,10 @@ from exporter.programs import Lineage
 _REMEMBERED_MAX = 4096
 """Destinations of which it is remembered what covers them; a job can make up more."""
 
-_ORDERING_PORTS = (0, 9, 53, 65535)
-"""To which a UDP socket is connected by who only puts addresses in order: glibc, Go twice, musl."""
+_ORDERING_PORTS = (0, 9, 65535)
+"""To which a UDP socket is connected by who only puts addresses in order: glibc, Go, musl.
+
+Later versions of Go take 53; but what is then sent there would be known, too, and that is a channel."""
 _ORDERING = "ordering"
 """In place of a transport, for that."""
 

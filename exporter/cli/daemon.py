@@ -12,10 +12,9 @@ from typing import Any, Protocol
 
 from exporter.account import Account, Bookkeeping
 from exporter.cli.baselines import warn_of_unknown
-from exporter.cli.failing import Judged
+from exporter.cli.failing import Judged, futile
 from exporter.cli.faults import Faults
 from exporter.cli.given import GivenWatch
-from exporter.cli.governing import warn_of_gaps
 from exporter.cli.governor import Governor
 from exporter.cli.guards import Guards, Owner, frames_told
 from exporter.cli.leaving import held_unless_asked
@@ -95,8 +94,8 @@ def run(
     """
     config = given.config
     warn_of_ignored(ignored_variables(environment))
-    if given.policy is not None:
-        warn_of_gaps(config, given.policy.strictest)
+    if given.policy and (in_vain := futile(config.fail_on, given.policy.of_others.mode)) is not None:
+        warn(in_vain)
     rotation = Rotation.within(config.otlp_dir_limit_mib << 20)
     destinations = resolve_destinations(environment, otlp_dir=config.output.otlp_dir, rotation=rotation)
     go_first()

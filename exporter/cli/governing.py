@@ -102,21 +102,16 @@ def governance(config: RunConfig, policy: Policy | None, job: Job) -> Governance
         warn(str(each))
     if config.enforce:
         of_job = replace(of_job, mode=Mode.ENFORCE)
-    warn_of_gaps(config, of_job)
+    if (in_vain := futile(config.fail_on, of_job.mode)) is not None:
+        warn(in_vain)
     for what in require_executables(of_job.rules):
         warn(what)
     compiled = compile_policy(of_job, system_resolvers())
     for obstacle in dns_obstacles() if compiled.names else ():
         warn(str(obstacle))
-    return Governance(compiled, terms_of(compiled, ruleset_of(config)), len(of_job.rules))
-
-
-def warn_of_gaps(config: RunConfig | WatchConfig, policy: JobPolicy) -> None:
-    """Say what of --fail-on can't happen, and by whom what `dns: deny` refuses is asked all the same."""
-    if (in_vain := futile(config.fail_on, policy.mode)) is not None:
-        warn(in_vain)
-    for other in others_that_ask() if policy.lookups.are_refused else ():
+    for other in others_that_ask() if compiled.refuses_lookups else ():
         warn(str(other))
+    return Governance(compiled, terms_of(compiled, ruleset_of(config)), len(of_job.rules))
 
 
 def ruleset_of(config: RunConfig | WatchConfig) -> str:

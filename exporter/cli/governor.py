@@ -17,8 +17,9 @@ from exporter.events import HOST
 from exporter.jobs.model import Job, TraceIds
 from exporter.kernel.grace import wait_for_programs
 from exporter.kernel.registry import JobMode, Standing
+from exporter.name_service import others_that_ask
 from exporter.policy.executables import require_executables
-from exporter.policy.model import Mode, Policy
+from exporter.policy.model import Mode
 from exporter.policy.sections import remarks
 from exporter.terms import Terms
 from exporter.watching import WITHOUT_ROOM
@@ -32,7 +33,7 @@ OVERFLOW = WITHOUT_ROOM
 """Held to what nobody's policy is stricter than; so is what may be a job's, until it is known."""
 
 _PAUSES = 10
-"""How many times as long as a try has taken it is until the next one: others are waited for in it."""
+"""After a try, as many times its length pass before the next one: a try may wait for others for seconds."""
 
 _NO_JOB = Job(provider="", run_id="", ids=TraceIds(0, 0, None))
 _OTHERS = {
@@ -91,7 +92,7 @@ class Governor:
         """
         self._steering = steering
         if self._source is not None:
-            for line in _to_be_said(self._source.policy):
+            for line in _to_be_said(self._source):
                 self._warn(line)
             if self._has_one_job:
                 return
@@ -191,7 +192,7 @@ class Governor:
         MemoryError, and changes nothing, where the new policy can't be held to. A scope that can't be given
         it now keeps the one before, which is told, until `look` can.
         """
-        lines = _to_be_said(source.policy)
+        lines = _to_be_said(source)
         self._scopes.look_again()
         plan = self._plan(source)
         for line in lines:
@@ -348,7 +349,9 @@ class Governor:
         self._fitting.keep_only({written.number for written in (*held, *self._next.values())})
 
 
-def _to_be_said(policy: Policy) -> list[str]:
-    """Of executables in `lineage`, and of sections that allow nobody anything. Raises FileError."""
+def _to_be_said(source: Source) -> list[str]:
+    """Of executables in `lineage`, sections that allow nobody anything, and `dns: deny`. Raises FileError."""
+    policy = source.policy
     sections = (rule for section in policy.sections for rule in section.rules)
-    return [*require_executables([*policy.rules, *sections]), *map(str, remarks(policy))]
+    others = others_that_ask() if source.strictest.lookups.are_refused else ()
+    return [*require_executables([*policy.rules, *sections]), *map(str, (*remarks(policy), *others))]

@@ -56,8 +56,8 @@ class Round:
     def go_on(self, until_s: float, cover: Callable[[int], bool]) -> bool:
         """Have `cover` look at those that are left, the newest first; whether none is.
 
-        It gets an index, and says whether it changed anything there. None follows after `until_s` (monotonic)
-        but some that it finds as they should be. Raises OSError.
+        It gets an index, and says whether it changed anything there. After `until_s` (monotonic) it goes on
+        for AT_ONCE interfaces at most, as long as it has to change none. Raises OSError.
         """
         looked_at = 0
         while self._is_any_left():

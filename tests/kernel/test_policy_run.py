@@ -8,6 +8,7 @@ import shlex
 import socket
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,9 +18,10 @@ from .attached import nothing_left, running, wait_for
 from .lab import PORT, RUN_LIMIT_S, V4, V6, Lab
 from .test_accounting import copy_with
 from .tracing import ROOT, Trace, copy_of_the_program, environment, read, run_command, trace
+from .watching import watching
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from .conftest import Programs
 
@@ -313,16 +315,37 @@ NAMES_ELSEWHERE = (
 )
 
 
+@contextmanager
+def elsewhere(tmp_path: Path, hosts: str) -> Iterator[list[str]]:
+    """What a command is run under where systemd-resolved listens, and nsswitch.conf has that for `hosts`."""
+    (tmp_path / "nsswitch.conf").write_text(f"hosts: {hosts}\n")
+    (tmp_path / "resolve").mkdir()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as resolved:
+        resolved.bind(str(tmp_path / "resolve/io.systemd.Resolve"))
+        resolved.listen()
+        yield ["unshare", "-m", "sh", "-c", NAMES_ELSEWHERE, "sh", str(tmp_path)]
+
+
+@pytest.mark.parametrize("refuses", [True, False], ids=["deny", "any"])
+def test_where_lookups_are_refused_whoever_asks_for_others_is_warned_of(
+    tmp_path: Path, *, refuses: bool
+) -> None:
+    file = tmp_path / "policy.yaml"
+    file.write_text(f"version: 1\n{'dns: deny' if refuses else ''}\nallow: [registry.example]\n")
+    with elsewhere(tmp_path, "files dns") as under:
+        seen = trace(None, ["true"], tmp_path / "otlp", "--policy", str(file), under=under)
+        with watching(tmp_path, "--policy", str(file), under=tuple(under)) as watch:
+            watched = watch.stop().said
+    assert seen.status == 0, seen.stderr
+    warned = "no `dns: deny` for what systemd-resolved is asked at /run/systemd/resolve/io.systemd.Resolve"
+    assert [warned in seen.stderr, any(warned in str(line) for line in watched)] == [refuses] * 2
+
+
 @pytest.mark.parametrize(("endpoint", "is_warned"), [("registry.example", True), ("192.0.2.10:443", False)])
 def test_where_names_come_by_no_packet_a_policy_of_names_is_warned_of(
     tmp_path: Path, endpoint: str, *, is_warned: bool
 ) -> None:
-    (tmp_path / "nsswitch.conf").write_text("hosts: files resolve [!UNAVAIL=return] dns\n")
-    (tmp_path / "resolve").mkdir()
-    under = ["unshare", "-m", "sh", "-c", NAMES_ELSEWHERE, "sh", str(tmp_path)]
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as resolved:
-        resolved.bind(str(tmp_path / "resolve/io.systemd.Resolve"))
-        resolved.listen()
+    with elsewhere(tmp_path, "files resolve [!UNAVAIL=return] dns") as under:
         seen = trace(None, ["true"], tmp_path / "otlp", "--allowed-endpoints", endpoint, under=under)
     assert seen.status == 0, seen.stderr
     warned = (

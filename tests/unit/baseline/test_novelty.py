@@ -122,9 +122,9 @@ def test_a_connect_that_sends_nothing_is_known_where_tcp_is() -> None:
         return novelty.is_novel(where, lineage, is_connect=True)
 
     assert [
-        asks(to("registry.example", port=port, transport="udp")) for port in (443, 0, 9, 53, 65535, 80, 54)
+        asks(to("registry.example", port=port, transport="udp")) for port in (443, 0, 9, 65535, 80, 53)
     ] == [
-        *(False, False, False, False, False),
+        *(False, False, False, False),
         *(True, True),
     ]
     assert not asks(to("registry.example", port=0, transport="udp"), CURL)
