@@ -85,6 +85,12 @@ static inline int unread(struct __sk_buff *skb, u32 is_query)
 	return is_query;
 }
 
+/* 0.0.0.0 or ::, which is this machine. */
+static inline int is_any(const union address *address)
+{
+	return !address->words[0] && !address->words[1] && !address->words[3];
+}
+
 static inline int is_connected_to(struct bpf_sock *sk, const union address *peer)
 {
 	u32 differing = peer->words[3];
@@ -103,27 +109,29 @@ static inline int is_connected_to(struct bpf_sock *sk, const union address *peer
 }
 
 /*
- * Whether a datagram of a socket that asked goes somewhere else: to whom the socket is connected,
- * or to whom it was sent last. To neither, it is for port 53, and NAT has given it another one.
+ * Whether a packet of a socket that asked goes where the socket says: to whom it is connected, or,
+ * of a datagram, to whom it was sent last. Else it is for a resolver in whose place NAT has put
+ * another.
  */
-static inline int goes_elsewhere(struct __sk_buff *skb, const struct dns_packet *packet)
+static inline int goes_as_it_says(struct __sk_buff *skb, const struct dns_packet *packet)
 {
 	struct bpf_sock *sk = skb->sk;
 	struct last_peer *last;
 	struct flow_key key = {};
+	u32 is_connected, is_last;
 
-	if (packet->protocol != IPPROTO_UDP)
-		return 0;
 	sk = sk ? bpf_sk_fullsock(sk) : 0;
-	last = sk ? latest(sk) : 0;
-	if (!last)
+	if (!sk)
 		return 0;
+	is_connected = skb->remote_port == bpf_htonl(packet->peer_port) &&
+		       is_connected_to(sk, &packet->peer);
+	if (packet->protocol != IPPROTO_UDP)
+		return is_connected;
+	last = latest(sk);
+	if (!last || is_connected)
+		return last && is_connected;
 	__builtin_memcpy(key.peer, packet->peer.bytes, sizeof(key.peer));
 	key.peer_port = packet->peer_port;
-	if (skb->remote_port == bpf_htonl(packet->peer_port) && is_connected_to(sk, &packet->peer))
-		return 1;
-
-	u32 is_last;
 
 	/* No helper may be called under the lock. */
 	bpf_spin_lock((void *)&last->lock);
@@ -195,9 +203,11 @@ static inline int read_messages(struct __sk_buff *skb, u32 is_query)
 	if (!asker)
 		return (packet.payload < skb->len || packet.protocol == IPPROTO_UDP) &&
 		       unread(skb, is_query);
-	if (packet.peer_port != DNS_PORT) {
-		if (!is_query || goes_elsewhere(skb, &packet))
+	/* The answer comes under the address that was asked; of 0.0.0.0 the kernel made another. */
+	if (!is_query || goes_as_it_says(skb, &packet)) {
+		if (packet.peer_port != DNS_PORT)
 			return 0;
+	} else if (!is_any(&asker->resolver)) {
 		packet.peer = asker->resolver;
 	}
 

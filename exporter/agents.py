@@ -45,15 +45,16 @@ def _unit(name: str) -> Agent:
 
 KNOWN: Mapping[Agent, str] = {
     _program("Runner.Worker"): "github",
-    _program("act_runner"): "github",
-    _program("forgejo-runner"): "github",
+    _program("act_runner"): "gitea",
+    _program("gitea-runner"): "gitea",
+    _program("forgejo-runner"): "forgejo",
     _program("gitlab-runner"): "gitlab",
     _program("buildkite-agent"): "buildkite",
     _program("woodpecker-agent"): "woodpecker",
     _unit("jenkins.service"): "jenkins",
     _unit("jenkins-agent.service"): "jenkins",
 }
-"""As they install themselves, with the CI system whose variables their steps have (jobs.detect.FAMILIES)."""
+"""As they install themselves, with the CI system whose variables their steps have."""
 PROGRAMS = frozenset(agent.name.decode() for agent in KNOWN if agent.kind == wire.AGENT_PROGRAM)
 """The executables among them."""
 _NUMBERED = ("", *sorted(set(KNOWN.values())))
@@ -92,12 +93,13 @@ def _uid(name: str) -> int:
 
 
 def marks(job_env: str | None) -> Iterator[bytes]:
-    """How the variables begin that a job is known by, one of each system, as the map `marks` has it."""
-    named = (f"{job_env}=",) if job_env else ()
-    first = (provider.present[0] for provider in PROVIDERS)
-    texts = {mark if "=" in mark else f"{mark}=" for mark in first}
-    for text in sorted({*texts, *named}):
-        start = text.encode()[: wire.MARK_ROOM]
+    """How the variables begin that a job is known by, one of each system, as the map `marks` has it.
+
+    Whatever their value: who gives one another value isn't done with by that.
+    """
+    first = (provider.present[0].partition("=")[0] for provider in PROVIDERS)
+    for name in sorted({*first, *([job_env] if job_env else [])}):
+        start = f"{name}=".encode()[: wire.MARK_ROOM - 1]  # the kernel reads a text with its NUL
         yield wire.MARK_KEY.pack(8 * len(start), start)
 
 

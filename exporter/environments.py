@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from exporter import wire
 from exporter.events import Environment, ProcessKey
@@ -46,6 +46,17 @@ class Environments:
 def names_one_of(names: Iterable[str]) -> re.Pattern[bytes]:
     """Matches in a block that has one of these variables, much faster than it can be read."""
     return re.compile(rb"(?:^|\0)(?:" + b"|".join(re.escape(name.encode()) for name in names) + rb")=")
+
+
+def contested(block: bytes, names: Collection[str]) -> bool:
+    """Whether one of `names` stands in it several times, with another value each time.
+
+    Programs differ in which one they take, and an agent may have added its own behind an author's.
+    """
+    sought = {name.encode() for name in names}
+    found: dict[bytes, bytes] = {}
+    entries = (entry.partition(b"=") for entry in block.split(b"\0"))
+    return any(name in sought and found.setdefault(name, value) != value for name, _, value in entries)
 
 
 def variables(block: bytes) -> dict[str, str]:

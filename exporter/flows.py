@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass
+from weakref import WeakValueDictionary
 
 from opentelemetry.trace import SpanContext
 
@@ -16,10 +17,13 @@ from exporter.terms import Ruling
 HELD_MAX = 8192
 """Connections held at once, and acts with datagrams; beyond that the oldest is told as still open."""
 
+NAMES_MAX = 32
+"""Names that an act tells of those that were asked for by it."""
+
 _TCP, _UDP = (6, 262), 17
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, weakref_slot=True)
 class Flow:
     """An act, and what became of it so far."""
 
@@ -33,7 +37,7 @@ class Flow:
     parent: SpanContext
     """Of the span above it, when it began."""
     question: str | None = None
-    """The name that a DNS lookup asks for; None for other acts, and when it isn't known."""
+    """The name that a DNS lookup asks for first; None for other acts, and when it isn't known."""
     ruling: Ruling = Ruling()  # noqa: RUF009 - immutable
     is_watched: bool = False
     """Whether the kernel tells what becomes of it."""
@@ -45,11 +49,24 @@ class Flow:
     end: Flowed | None = None
     metered: Metered | None = None
     """What its datagrams carried; None where it has none, and while that isn't known."""
+    questions: int = 0
+    """How many a DNS lookup carried, with those that can't be read."""
+    names: tuple[str, ...] = ()
+    """The first of those that they ask for, each once."""
 
     @property
     def peer(self) -> tuple[bytes, int]:
         """Address and port."""
         return self.event.peer, self.event.peer_port
+
+    def asked(self, name: str | None) -> None:
+        """It carried one more question: for `name`, if that can be read."""
+        self.questions += 1
+        if name is None or name in self.names:
+            return
+        self.question = self.question or name
+        if len(self.names) < NAMES_MAX:
+            self.names = (*self.names, name)
 
     def ended_ns(self, now_ns: int) -> int:
         """When it ended, as far as that is known at `now_ns`: a datagram is a moment."""
@@ -94,6 +111,8 @@ class Flows:
         self._metered: dict[tuple[int, int], Flow] = {}
         self._asking: dict[tuple[int, int], Flow] = {}
         """Lookups whose bytes aren't known yet."""
+        self._carriers: WeakValueDictionary[tuple[int, bytes], Flow] = WeakValueDictionary()
+        """The latest act on port 53 of each socket with each peer, as long as it is held."""
 
     def __len__(self) -> int:
         return len(self._held) + len(self._lookups) + len(self._metered)
@@ -110,6 +129,8 @@ class Flows:
         if flow.ruling.is_denied or flow.ruling.refused is not None:
             yield flow
             return
+        if event.peer_port == PORT:
+            self._carriers[event.cookie, event.peer] = flow
         before = self._held.get(event.cookie)
         if before is not None and before.peer != flow.peer and event.act is Act.CONNECT:
             before.has_no_route = True
@@ -119,11 +140,11 @@ class Flows:
             flow.is_watched = True
             self._held[event.cookie] = flow
             if len(self._held) > HELD_MAX:
-                yield self._let_go(next(iter(self._held)))
+                yield self._held.pop(next(iter(self._held)))
         elif event.protocol == _UDP and event.peer_port == PORT:
             if event.is_metered:
                 self._asking[_key(event)] = flow
-            yield from self._answered(self._lookups.wait(event, flow))
+            yield from self._go_on(self._lookups.wait(event, flow))
         else:
             yield from self._meter(flow)
 
@@ -139,7 +160,7 @@ class Flows:
             flow.established = event
         else:
             flow.end = event
-            self._let_go(event.cookie)
+            del self._held[event.cookie]
         return flow
 
     def measure(self, event: Metered) -> Flow | None:
@@ -149,12 +170,18 @@ class Flows:
         flow = known or self._asking.pop(key, None)
         if flow is not None:
             flow.metered = event
-            self._name(flow)
         return known
 
     def asked(self, event: Asked, name: str | None) -> Iterator[Flow]:
-        """The lookup that asks for `name`, if it was held and is no longer."""
-        return self._answered(self._lookups.asked(event, name))
+        """The lookup that asks for `name`, if it was held and is no longer.
+
+        One that waits for its question; else, over TCP and on a socket that asks for more, the latest act.
+        """
+        waited = self._lookups.asked(event, name)
+        flow = waited or self._carriers.get((event.cookie, event.resolver))
+        if flow is not None:
+            flow.asked(name)
+        return self._go_on([waited] if waited is not None else [])
 
     def last_asked(self, cookie: int) -> str | None:
         """The name that was asked for last on a socket, as far as it is known."""
@@ -162,32 +189,18 @@ class Flows:
 
     def overdue(self, at_ns: int) -> Iterator[Flow]:
         """Of the lookups whose question should have come long before `at_ns`, those held no longer."""
-        return self._answered(self._lookups.due(at_ns))
+        return self._go_on(self._lookups.due(at_ns))
 
     def rest(self, scopes: Container[int]) -> Iterator[Flow]:
         """Let go of all that are of programs of `scopes`: datagrams, then connections, the oldest first."""
-        yield from self._answered(self._lookups.flush(lambda flow: flow.program.scope in scopes))
+        yield from self._go_on(self._lookups.flush(lambda flow: flow.program.scope in scopes))
         for key in [key for key, flow in self._metered.items() if flow.program.scope in scopes]:
-            flow = self._metered.pop(key)
-            self._name(flow)
-            yield flow
+            yield self._metered.pop(key)
         for cookie in [cookie for cookie, flow in self._held.items() if flow.program.scope in scopes]:
-            yield self._let_go(cookie)
+            yield self._held.pop(cookie)
 
-    def _let_go(self, cookie: int) -> Flow:
-        flow = self._held.pop(cookie)
-        self._name(flow)
-        return flow
-
-    def _name(self, flow: Flow) -> None:
-        """Over TCP, and on a socket that asks long after its connect, the first question is the act's."""
-        event = flow.event
-        if flow.question is None and event.peer_port == PORT and event.act is Act.CONNECT:
-            flow.question = self._lookups.first_on(event.cookie)
-
-    def _answered(self, found: Iterable[tuple[Flow, str | None]]) -> Iterator[Flow]:
-        for flow, question in found:
-            flow.question = question
+    def _go_on(self, lookups: Iterable[Flow]) -> Iterator[Flow]:
+        for flow in lookups:
             self._asking.pop(_key(flow.event), None)
             yield from self._meter(flow)
 

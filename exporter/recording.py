@@ -191,7 +191,7 @@ def _reason(error: OSError) -> str:
 def _told(job: Job) -> dict[str, Any]:
     """Without what only its policy goes by: that has been settled."""
     fields = asdict(job)
-    del fields["claims"], fields["is_vouched"], fields["is_partial"]
+    del fields["claims"], fields["besides"], fields["is_vouched"], fields["is_partial"]
     return fields
 
 

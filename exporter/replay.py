@@ -190,7 +190,7 @@ class Replay:
 
 def _job(*, ids: dict[str, Any], provider: Any, run_id: Any, **names: Any) -> Job:
     known: dict[str, Any] = {name: _optional_text(value) for name, value in names.items()}
-    if not known.keys().isdisjoint(("claims", "is_vouched", "is_partial")):
+    if not known.keys().isdisjoint(("claims", "besides", "is_vouched", "is_partial")):
         raise _UnfitError("it says whom a policy took the job for")
     return Job(_text(provider), _text(run_id), _ids(**ids), **known)
 

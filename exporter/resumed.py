@@ -63,9 +63,8 @@ def _as_told(found: Job, told: Job, who: int) -> Job:
     for job in (found, replace(found, is_vouched=True)):
         if who and job.who.digest == who:
             return job
-    return replace(
-        found, pipeline=told.pipeline, task=told.task, claims=told.claims, is_partial=told.is_partial
-    )
+    known = {name: getattr(told, name) for name in ("pipeline", "task", "claims", "besides", "is_partial")}
+    return replace(found, **known)
 
 
 def _environment(program: Program, now_ns: int) -> Environment:

@@ -7,11 +7,12 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from exporter.agents import PROGRAMS, system_of
-from exporter.environments import names_one_of, variables
+from exporter.environments import contested, names_one_of, variables
 from exporter.events import Environment, ProcessKey
-from exporter.jobs.detect import FAMILIES, MARKS, detect, families, is_blanked, recognise, step_of
+from exporter.jobs.claims import marked
+from exporter.jobs.detect import MARKS, detect, recognise, recognised, step_of
 from exporter.jobs.model import Job
-from exporter.jobs.providers import PROVIDERS, Provider
+from exporter.jobs.providers import PROVIDERS, VARIABLES, Provider
 from exporter.jobs.sources import read
 from exporter.kernel.registry import run_hash
 from exporter.programs import Program
@@ -22,6 +23,8 @@ from exporter.wire import STANDING_MARKED_STEP, STANDING_STEP
 _STEPS = (STANDING_STEP, STANDING_MARKED_STEP)
 _VOUCHING = {provider.name for provider in PROVIDERS if provider.agents}
 """Systems whose agents do."""
+_BESIDE = {provider.name: {provider.name, *provider.beside} for provider in PROVIDERS}
+"""By a system, those whose marks its jobs may have."""
 
 
 class Identified(NamedTuple):
@@ -40,13 +43,15 @@ class Roots:
     def __init__(self, job_env: str | None) -> None:
         """`job_env` names a variable that makes a job of whatever has it, besides the known CI systems."""
         self._job_env = job_env
-        self._telling = names_one_of([*MARKS, *([job_env] if job_env else [])])
+        named = [job_env] if job_env else []
+        self._telling = names_one_of([*MARKS, *named])
+        self._variables = VARIABLES.union(named)
 
     def identify(self, event: Environment, worker: Program | None) -> Identified | None:
         """The job of which who executed with that, made by `worker`, is a root; None: of none.
 
-        What isn't all there may say something else besides. And what was read from /proc, it may have written
-        there itself: it is vouched for by nobody.
+        What isn't all there may say something else besides, and so may what has a variable twice. What was
+        read from /proc, it may have written there itself: it is vouched for by nobody.
         """
         if not self._telling.search(event.block):
             return None
@@ -59,8 +64,9 @@ class Roots:
         # Where it wasn't its agent, somebody else made it, as an engine makes a container, with variables of
         # the author's.
         is_agents = provider is not None and _is_step_of(event, worker, provider)
-        is_vouched = job.is_vouched and is_agents and not event.is_cut and not event.is_from_proc
-        job = replace(job, is_vouched=is_vouched, is_partial=event.is_cut)
+        is_partial = event.is_cut or contested(event.block, self._variables)
+        is_vouched = job.is_vouched and is_agents and not is_partial and not event.is_from_proc
+        job = replace(job, is_vouched=is_vouched, is_partial=is_partial)
         key = JobKey(job.ids.job_span_id, run_hash(job.run_id))
         return Identified(key, job, environ, step_of(environ, job_env=job_env))
 
@@ -79,11 +85,14 @@ class Roots:
         """
         if not self._telling.search(block):
             return 0
-        environ = variables(block)
-        found = families(environ)
-        if len(found) > 1 or (found and system and system not in found):
+        if contested(block, self._variables):
             return CONTRADICTING
-        return BLANKED if not found and is_blanked(environ) else 0
+        environ = variables(block)
+        found = [provider.name for provider in recognised(environ)]
+        if not found:
+            return BLANKED if any(marked(environ)) else 0
+        is_anothers = system is not None and found[0] not in _BESIDE[system]
+        return CONTRADICTING if is_anothers or not _BESIDE[found[0]].issuperset(found) else 0
 
 
 def _detect(environ: Mapping[str, str], job_env: str | None, worker: ProcessKey | None) -> Job:
@@ -100,7 +109,7 @@ def _is_step_of(event: Environment, worker: Program | None, provider: Provider) 
     one system.
     """
     is_step = event.standing in _STEPS
-    is_ones = system_of(event.agent) == FAMILIES.get(provider.name, provider.name)
+    is_ones = system_of(event.agent) == provider.name
     return is_step and is_ones and _is_agent(worker, provider.agents)
 
 

@@ -97,6 +97,10 @@ class Spans:
         if is_known(known.local):
             own.add("network.local.address", address(known.local).text)
         own.add("dns.question.name", flow.question)
+        if flow.questions > 1:
+            own.add("egress.dns.questions", flow.questions)
+        if len(flow.names) > 1:
+            own.add_list("egress.dns.names", list(flow.names))
         own.add("egress.outcome", flow.outcome)
         if flow.error:
             own.add("error.type", errno.errorcode.get(flow.error, str(flow.error)))

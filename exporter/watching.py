@@ -20,8 +20,9 @@ from exporter.processes import Census
 from exporter.procfs import all_pids, owner_of
 from exporter.programs import Program
 from exporter.resumed import resumed
-from exporter.roots import Roots
+from exporter.roots import Identified, Roots
 from exporter.summary import Summary
+from exporter.tampering import CONTRADICTING
 from exporter.terms import Terms
 from exporter.traced import Outlets, TracedJob, known_by, traced_job
 from exporter.watched import ROWS_MAX, JobKey, Watched
@@ -203,12 +204,26 @@ class JobWatch:
         return job
 
     def _decision(self, event: Environment, worker: Program | None, began_ns: int) -> _Decision:
-        """What says something else than who started it is of no job of its choice, if there is a policy."""
+        """What says something else than who started it is of no job of its choice, if there is a policy.
+
+        Nor is what has the ids of a job that is there, and says of itself something else than that did.
+        """
         doubt = self._roots.doubt(event.block, system_of(event.agent)) if event.standing else 0
+        found = self._identify(event, worker)
+        if found and not doubt and self._is_said_otherwise(found):
+            doubt = CONTRADICTING
         overflow = self._governor.overflow()
         if doubt and overflow is not None:
             return _Decision(Discovered(overflow), doubt, event.at_ns)
-        return _Decision(self._found(event, worker, began_ns), doubt, event.at_ns)
+        job = self._found(event, found, worker, began_ns) if found else None
+        return _Decision(job, doubt, event.at_ns)
+
+    def _is_said_otherwise(self, found: Identified) -> bool:
+        """Whether a job with its ids is there that isn't the one that it claims to be."""
+        there = self._watched(self._scope_of.get(found.key))
+        if there is None or not there.job.claims or there.job.is_partial:
+            return False
+        return there.job.claims != found.job.claims
 
     def _tell_of_doubt(self, event: Environment, doubt: int) -> None:
         """For the first times, then each time that there are twice as many."""
@@ -219,10 +234,9 @@ class JobWatch:
             who = (event.process, event.exec_id, parent_pid, uid, HOST)
             self._pipeline.handle(Tampered(event.at_ns, *who, Tampering.MARKS, doubt, times))
 
-    def _found(self, event: Environment, made_by: Program | None, began_ns: int) -> Discovered | None:
-        found = self._identify(event, made_by)
-        if found is None:
-            return None
+    def _found(
+        self, event: Environment, found: Identified, made_by: Program | None, began_ns: int
+    ) -> Discovered | None:
         worker = made_by.process if made_by else None
         key, job, environ, step = found
         scope = self._scope_of.get(key)
@@ -250,8 +264,12 @@ class JobWatch:
         return Discovered(scope, step)
 
     def _is_vouched(self, scope: int | None) -> bool:
-        watched = None if scope is None else self._open.get(scope) or self._left.get(scope)
+        watched = self._watched(scope)
         return watched is not None and watched.job.is_vouched
+
+    def _watched(self, scope: int | None) -> Watched | None:
+        """The job of `scope`, also one that is over and has left something."""
+        return None if scope is None else self._open.get(scope) or self._left.get(scope)
 
     def _turn_away(self) -> Discovered | None:
         """There is no room for its job."""

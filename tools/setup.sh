@@ -20,7 +20,7 @@ readonly stamp=$venv/ci-egress.stamp
 packages=(python3 python3-venv python3-bpfcc ca-certificates curl iproute2)
 dev_packages=(
     bash-completion bpftool chromium debootstrap default-jre-headless e2fsprogs fish fonts-dejavu-core gcc git groovy
-    iproute2 libc6-dev make man-db mandoc procps runc shellcheck strace sudo systemd util-linux zsh
+    iproute2 libc6-dev make man-db mandoc nftables procps runc shellcheck strace sudo systemd util-linux zsh
 )
 kernel_packages=(debian-archive-keyring debootstrap kmod qemu-system-x86 zstd)
 extras=

@@ -16,6 +16,8 @@ from exporter.jobs.sources import resolve
 from exporter.jobs.text import clean_text, clean_url, public_text, server_of
 
 _ANSWERS = {"true": True, "false": False}
+_SHARED = frozenset({"CI", "BUILD_ID"})
+"""Marks that others have, empty or not."""
 
 
 class Claim(NamedTuple):
@@ -42,6 +44,8 @@ class Who(NamedTuple):
     """Whether only names are known, from a recording: what they leave open is then taken to fit."""
     is_partial: bool = False
     """Whether there may be more claims, which nobody could read."""
+    besides: tuple[Claim, ...] = ()
+    """What it would be as a job of systems whose marks it may have beside its own: that may deny it more."""
 
     @property
     def is_contradictory(self) -> bool:
@@ -53,7 +57,7 @@ class Who(NamedTuple):
         """128 bits by which it is known again; 0 where it isn't known for sure who it is."""
         if self.is_contradictory or self.is_partial:
             return 0
-        text = repr((*map(tuple, self.claims), self.is_vouched))
+        text = repr((*map(tuple, self.claims), self.is_vouched, *map(tuple, self.besides)))
         return int.from_bytes(hashlib.sha256(text.encode(errors="replace")).digest()[:16])
 
 
@@ -72,8 +76,13 @@ def claims_of(provider: Provider, environ: Mapping[str, str]) -> tuple[Claim, ..
 
     A mark that is blank counts: that is how a job would get rid of its own.
     """
-    others = (each for each in _marked(environ) if each is not provider and each.name not in provider.beside)
+    others = (each for each in marked(environ) if each is not provider and each.name not in provider.beside)
     return tuple(_claim(each, environ) for each in (provider, *others))
+
+
+def besides(provider: Provider, environ: Mapping[str, str]) -> tuple[Claim, ...]:
+    """What `environ` claims to be a job of beside `provider`, as its jobs may."""
+    return tuple(_claim(each, environ) for each in marked(environ) if each.name in provider.beside)
 
 
 def server_url(provider: Provider, environ: Mapping[str, str]) -> str | None:
@@ -83,10 +92,15 @@ def server_url(provider: Provider, environ: Mapping[str, str]) -> str | None:
     return server.rstrip("/") if server else server_of(run_url or "")
 
 
-def _marked(environ: Mapping[str, str]) -> Iterator[Provider]:
+def marked(environ: Mapping[str, str]) -> Iterator[Provider]:
+    """Systems whose marks are there, whatever they say, and those of which one is blank."""
     for provider in PROVIDERS:
-        marks = (mark.partition("=") for mark in provider.present)
-        if all(environ.get(name) == value if equals else name in environ for name, equals, value in marks):
+        marks = [mark.partition("=") for mark in provider.present]
+        are_there = all(
+            environ.get(name) == value if equals else name in environ for name, equals, value in marks
+        )
+        is_blanked = any(environ.get(name) == "" for name, _, _ in marks if name not in _SHARED)
+        if are_there or is_blanked:
             yield provider
 
 

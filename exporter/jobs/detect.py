@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from exporter.errors import UsageError
-from exporter.jobs.claims import Claim, claims_of, server_url
+from exporter.jobs.claims import Claim, besides, claims_of, server_url
 from exporter.jobs.ids import GithubRun, Identity, trace_ids
 from exporter.jobs.model import HOST, Job, TraceIds
 from exporter.jobs.providers import PROVIDERS, Provider
@@ -20,11 +20,6 @@ NAMED_BY_USER = "other"
 
 MARKS = frozenset(mark.partition("=")[0] for provider in PROVIDERS for mark in provider.present)
 """Variables of which each CI system sets one at least."""
-
-FAMILIES = {"gitea": "github", "forgejo": "github", "harness": "drone"}
-"""Systems that have another one's variables, too, which is their family."""
-_SHARED = frozenset({"CI", "BUILD_ID"})
-"""Marks that others have, empty or not."""
 
 _REF_PREFIXES = {"refs/heads/": "branch", "refs/tags/": "tag"}
 
@@ -65,17 +60,12 @@ def host(trace_name: str) -> Job:
 
 def recognise(environ: Mapping[str, str]) -> Provider | None:
     """The first provider of the table that `environ` carries the marks of."""
-    return next((each for each in PROVIDERS if _is_present(each, environ)), None)
+    return next(recognised(environ), None)
 
 
-def families(environ: Mapping[str, str]) -> set[str]:
-    """The CI systems that `environ` carries the marks of; those that share variables are one."""
-    return {FAMILIES.get(each.name, each.name) for each in PROVIDERS if _is_present(each, environ)}
-
-
-def is_blanked(environ: Mapping[str, str]) -> bool:
-    """Whether a mark is there and says nothing: no CI system does that."""
-    return any(environ.get(name) == "" for name in MARKS - _SHARED)
+def recognised(environ: Mapping[str, str]) -> Iterator[Provider]:
+    """All providers that it carries the marks of, in the order of the table."""
+    return (each for each in PROVIDERS if _is_present(each, environ))
 
 
 def _is_present(provider: Provider, environ: Mapping[str, str]) -> bool:
@@ -92,8 +82,10 @@ def _named_by_user(environ: Mapping[str, str], job_env: str) -> Job:
         )
     ids = _own_ids(environ, NAMED_BY_USER, job_id, job_id)
     told = public_text(job_id) or job_id
-    claims = (Claim(NAMED_BY_USER, None, None, None),)
-    return Job(provider=NAMED_BY_USER, run_id=told, task_run_id=told, ids=ids, claims=claims)
+    provider = recognise(environ)  # any job may set the variable: what it is held to goes by what it is
+    claims = claims_of(provider, environ) if provider else (Claim(NAMED_BY_USER, None, None, None),)
+    also = besides(provider, environ) if provider else ()
+    return Job(NAMED_BY_USER, told, ids, task_run_id=told, claims=claims, besides=also)
 
 
 def _own_ids(environ: Mapping[str, str], provider: str, run_id: str, job_id: str = "") -> TraceIds:
@@ -126,6 +118,7 @@ def _recognised(provider: Provider, environ: Mapping[str, str], new_run_id: Call
         ref=ref,
         ref_type=ref_type,
         claims=claims_of(provider, environ),
+        besides=besides(provider, environ),
         is_vouched=bool(provider.agents),
     )
 

@@ -57,6 +57,8 @@ class Job:
     """`vcs.ref.head.type`: `branch` or `tag`"""
     claims: tuple[Claim, ...] = ()
     """What the environment claims of it, for each CI system whose marks are there; empty: it isn't known."""
+    besides: tuple[Claim, ...] = ()
+    """The same for systems whose marks such jobs have beside their own."""
     is_vouched: bool = False
     """Whether system and project were told by an agent that lets no author change them."""
     is_partial: bool = False
@@ -66,7 +68,7 @@ class Job:
     def who(self) -> Who:
         """What sections of a policy go by."""
         claims = self.claims or (Claim(None, None, self.pipeline, self.task),)
-        return Who(claims, self.is_vouched, is_partial=self.is_partial)
+        return Who(claims, self.is_vouched, is_partial=self.is_partial, besides=self.besides)
 
     @property
     def display_name(self) -> str:

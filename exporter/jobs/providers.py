@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from exporter.jobs.sources import Part, Source
+from exporter.jobs.sources import Part, Source, variables
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ PROVIDERS: tuple[Provider, ...] = (
     ),
     Provider(
         name="woodpecker",
-        present=("CI=woodpecker",),
+        present=("CI_SYSTEM_NAME",),  # and CI=woodpecker, over which a step's `environment` may go
         run_id="$CI_PIPELINE_NUMBER",
         project="$CI_REPO",
         server="$CI_SYSTEM_URL",
@@ -324,3 +324,10 @@ PROVIDERS: tuple[Provider, ...] = (
     ),
 )
 """In the order of detection: later ones share variables with earlier ones."""
+VARIABLES = frozenset(
+    name.partition("=")[0]
+    for provider in PROVIDERS
+    for names in (provider.present, *map(variables, vars(provider).values()))
+    for name in names
+)
+"""All that are read: those that tell a system, and those that tell a job of it."""

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from exporter.redact import redact_arguments
 
 MAX_CHARS = 1024
 """Longest value kept. Providers stay far below (GitLab cuts job names and refs at 255, Jenkins nests folders
 of 255 a few deep); these values stand on every egress span, so what is longer is an attack or a mistake."""
+
+_KEPT = 256
+"""Texts whose public form is kept."""
 
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]+")
 _SPACES = re.compile(r"(\s+)")
@@ -29,7 +33,17 @@ def clean_text(raw: str) -> str | None:
 
 def public_text(raw: str) -> str | None:
     """`raw` as `clean_text` has it, with `<redacted>` for what would be a secret in a command line."""
-    return _shortened(_without_secrets(_legible(raw)))
+    text = _legible(raw)
+    head = text[: 2 * MAX_CHARS]  # before, too: a job waits for this
+    if head != text:
+        head = head.rpartition(" ")[0] or head  # half a secret is harder to know
+    return _public(head)
+
+
+@lru_cache(_KEPT)
+def _public(text: str) -> str | None:
+    """A job's processes have the same values again and again."""
+    return _shortened(_without_secrets(text))
 
 
 def _legible(raw: str) -> str:

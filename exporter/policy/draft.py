@@ -56,7 +56,8 @@ class Draft:
 
     def add(self, span: Mapping[str, Any]) -> None:
         """Take in the attributes of an egress span."""
-        attempts = number_of(span.get("egress.attempts")) or 1
+        attempts = number_of(span.get("egress.attempts"))
+        attempts = 1 if attempts is None else attempts
         self._attempts += attempts
         self._jobs.add(text_of(span.get("cicd.pipeline.name")) or "a job")
         place = _place(span)
@@ -117,6 +118,8 @@ def _place(span: Mapping[str, Any]) -> _Place | str:
     if is_loopback(peer or host):
         return "loopback, which is always allowed"
     scheme = scheme_of(text_of(span.get("network.transport")) or "")
+    if scheme == "udp" and span.get("egress.bytes_sent") == 0:
+        return "UDP sockets that sent nothing, as libraries connect them to put addresses in order"
     has_port = has_ports(scheme)
     port = (number_of(span.get("server.port")) or 0) if has_port else 0
     if 0 < port <= PORT_MAX or not has_port:

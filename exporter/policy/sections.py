@@ -51,7 +51,7 @@ def effective(policy: Policy, who: Who) -> JobPolicy:
 
 def withheld(policy: Policy, who: Who) -> Iterator[Withheld]:
     """What would be allowed to `who` if it were known to be who it says."""
-    for section in _for(policy, who):
+    for section in _for(policy, who._replace(besides=())):
         doubt = _doubt(policy, section, who) if _allowing(section) else None
         if doubt is not None:
             yield Withheld(section, *doubt)
@@ -72,7 +72,7 @@ def _for(policy: Policy, who: Who) -> list[Section]:
     return [
         section
         for section in policy.sections
-        if any(section.key.fits(claim, unknown_fits=True) for claim in who.claims)
+        if any(section.key.fits(claim, unknown_fits=True) for claim in (*who.claims, *who.besides))
     ]
 
 

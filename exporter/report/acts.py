@@ -22,6 +22,7 @@ ATTRIBUTES = frozenset(
         "egress.attempts",
         "egress.bytes_received",
         "egress.bytes_sent",
+        "egress.dns.names",
         "egress.job.step",
         "egress.lineage",
         "egress.novel",
@@ -170,6 +171,7 @@ def act_of(span: WholeSpan, texts: Texts) -> Act:
         chain=texts.names(get("egress.lineage")),
         command_line=_command_line(span.attributes, texts),
         ancestors=texts.lines(get("egress.ancestors")),
+        names=texts.names(get("egress.dns.names")),
     )
 
 

@@ -72,6 +72,8 @@ class Act:
     """Of who did it."""
     ancestors: tuple[str, ...]
     """`egress.ancestors`: command lines, root first, without who did it."""
+    names: tuple[str, ...] = ()
+    """`egress.dns.names`: what a lookup asked for, where that is several names."""
 
     @property
     def destination(self) -> str:

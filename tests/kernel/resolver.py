@@ -5,6 +5,7 @@ from __future__ import annotations
 import select
 import socket
 import struct
+import subprocess
 import threading
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -139,6 +140,14 @@ def resolving_with(lab: Lab, address: str, directory: Path, *, hosts: str = "") 
         if path.exists():
             shown[path.resolve()] = directory / path.name
     lab.build.replace_files(shown)
+
+
+def answering_for(lab: Lab, address: str, resolver: str) -> None:
+    """Let NAT put `resolver` in the place of `address`, as for the address of a cluster's service."""
+    family = "ip6" if ":" in address else "ip"
+    rule = f"{family} daddr {address} meta l4proto {{ tcp, udp }} th dport 53 dnat to {resolver}"
+    table = f"table {family} services {{ chain output {{ type nat hook output priority dstnat; {rule}; }}; }}"
+    subprocess.run(lab.build.command(["nft", "--file", "-"]), input=table, text=True, check=True)
 
 
 @contextmanager

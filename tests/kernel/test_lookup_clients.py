@@ -17,7 +17,7 @@ from exporter.names import Names
 from .attached import nothing_left
 from .lab import V4, V6, Lab, Network
 from .lookups import Lookups, packed, reading_lookups
-from .resolver import lab_with_resolver
+from .resolver import answering_for, lab_with_resolver, resolving_with
 
 pytestmark = pytest.mark.kernel
 
@@ -87,6 +87,20 @@ def test_every_address_has_the_name_that_was_asked_for(
     names = take_in(events)
     assert {names.name_of(packed(address), boot_ns()) for address in ADDRESSES} == {"www.registry.example"}
     assert names.name_of(packed(network.peer), boot_ns()) is None
+    assert (names.counts.unparsed, names.counts.unasked) == (0, 0)
+
+
+@pytest.mark.parametrize("options", ["", "use-vc", "single-request"])
+def test_a_resolver_behind_nat_is_known_by_the_address_that_is_asked(
+    lookups: Lookups, configured: Lab, network: Network, options: str, tmp_path: Path
+) -> None:
+    answering_for(configured, network.evil, network.peer)
+    resolving_with(configured, network.evil, tmp_path)
+    assert resolve(configured, "www.registry.example", options) == ADDRESSES
+    events = lookups.drain()
+    assert {event.resolver for event in events} == {packed(network.evil)}
+    names = take_in(events)
+    assert {names.name_of(packed(address), boot_ns()) for address in ADDRESSES} == {"www.registry.example"}
     assert (names.counts.unparsed, names.counts.unasked) == (0, 0)
 
 

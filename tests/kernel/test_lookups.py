@@ -289,6 +289,42 @@ def test_a_resolver_on_the_same_host_counts(lookups: Lookups, lab: Lab, resolver
     ]
 
 
+@pytest.mark.parametrize("how", ["sendto", "connected", "tcp"])
+@pytest.mark.parametrize(("asked", "resolver"), [("0.0.0.0", "127.0.0.1"), ("::", "::1")])  # noqa: S104 - asked
+def test_a_resolver_that_is_only_asked_as_this_machine_counts(
+    lookups: Lookups, lab: Lab, asked: str, resolver: str, how: str
+) -> None:
+    """The kernel makes another address of it."""
+    kind = socket.SOCK_STREAM if how == "tcp" else socket.SOCK_DGRAM
+    made = [lab.build.call(socket.socket, family(resolver), kind).result() for _ in range(2)]
+    with made[0] as server, made[1] as client, lookups.counting(seen=2):
+        for each in made:
+            each.settimeout(WAIT_S)
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        server.bind((resolver, 53))
+        if how == "tcp":
+            server.listen()
+            client.connect((asked, 53))
+            with server.accept()[0] as accepted:
+                client.sendall(struct.pack("!H", len(QUESTION)) + QUESTION)
+                accepted.recv(4096)
+                accepted.sendall(struct.pack("!H", len(REPLY)) + REPLY)
+                assert client.recv(4096)[2:] == REPLY
+        else:
+            if how == "connected":
+                client.connect((asked, 53))
+                client.send(QUESTION)
+            else:
+                client.sendto(QUESTION, (asked, 53))
+            _, peer = server.recvfrom(4096)
+            server.sendto(REPLY, peer)
+            assert client.recv(4096) == REPLY
+    assert [(event.message, event.resolver) for event in lookups.drain()] == [
+        (QUESTION, packed(resolver)),
+        (REPLY, packed(resolver)),
+    ]
+
+
 def test_one_question_to_several_resolvers_has_an_answer_from_each(
     lookups: Lookups, lab: Lab, pair: Pair, network: Network
 ) -> None:

@@ -12,7 +12,7 @@ import pytest
 from tests.launch import ci_egress
 
 from .lab import PORT, V4, V6, Lab, Network
-from .resolver import lab_with_resolver
+from .resolver import answering_for, lab_with_resolver, resolving_with
 from .test_policy_run import policy, replay
 from .test_traced_forgeries import FORGE_AND_CONNECT, SYSTEM_PYTHON, leading_to, query, silent
 from .test_traced_names import client, connections, lookups, trace_inside
@@ -130,6 +130,30 @@ def test_what_no_rule_allows_is_not_looked_up_where_lookups_are_refused(
     assert asked >= {(allowed, "udp"), (by_tcp, "tcp"), (searched, "udp")}
     replayed = replay(tmp_path / "recording", tmp_path / "replay")
     assert [span.attributes for span in replayed.egress] == [span.attributes for span in seen.egress]
+
+
+@pytest.mark.parametrize("lookups_are", ["allow", "deny"])
+@pytest.mark.parametrize("options", ["", "use-vc"])
+def test_what_a_resolver_behind_nat_answers_is_reached(
+    resolving: Lab, tmp_path: Path, network: Network, options: str, lookups_are: str
+) -> None:
+    """As in a cluster, whose resolver has the address of a service."""
+    service = network.peer
+    answering_for(resolving, service, network.evil)
+    resolving_with(resolving, service, tmp_path)
+    text = f'mode: enforce\nresolvers: system\ndns: {lookups_are}\nallow: ["{NAME}:{PORT}"]\n'
+    command = ["sh", "-c", f"{shlex.join(client(NAME))}; getent ahosts evil.example; true"]
+    seen = trace_inside(
+        *(resolving, command, tmp_path / "otlp", "--policy", policy(tmp_path, text)),
+        env={"RES_OPTIONS": options},
+    )
+    assert seen.stdout.splitlines()[0] == f"{V4.peer} {V6.peer}"
+    assert {(span["server.address"], span["egress.outcome"]) for span in connections(seen)} == {
+        (NAME, "established")
+    }
+    assert {span["network.peer.address"] for span in lookups(seen)} == {service}
+    asked = {(span["dns.question.name"], span["egress.verdict"]) for span in lookups(seen)}
+    assert asked == {(NAME, "allow"), ("evil.example", lookups_are)}
 
 
 @pytest.mark.parametrize("mode", ["audit", "enforce"])

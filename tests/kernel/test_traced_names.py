@@ -136,6 +136,33 @@ def test_an_answer_too_large_for_udp_gives_its_name_over_tcp(
     assert {span["network.peer.address"] for span in lookups(seen)} == {network.evil}
 
 
+ASK = """
+import socket, struct, sys
+resolver, transport, *names = sys.argv[1:]
+family = socket.AF_INET6 if ":" in resolver else socket.AF_INET
+asker = socket.socket(family, socket.SOCK_STREAM if transport == "tcp" else socket.SOCK_DGRAM)
+asker.connect((resolver, 53))
+for number, name in enumerate(names):
+    labels = b"".join(bytes([len(label)]) + label for label in name.encode().split(b"."))
+    question = struct.pack("!6H", number, 0x100, 1, 0, 0, 0) + labels + struct.pack("!x2H", 1, 1)
+    asker.sendall((struct.pack("!H", len(question)) if transport == "tcp" else b"") + question)
+    asker.recv(4096)
+"""
+
+
+@pytest.mark.parametrize("transport", ["udp", "tcp"])
+def test_all_that_is_asked_on_a_connected_socket_is_told(
+    resolving: Lab, tmp_path: Path, network: Network, transport: str
+) -> None:
+    names = [f"{number}.evil.example" for number in range(40)]
+    command = [SYSTEM_PYTHON, "-c", ASK, network.evil, transport, NAME, *names, NAME]
+    seen = trace_inside(resolving, command, tmp_path / "otlp")
+    (lookup,) = lookups(seen)
+    assert (seen.status, lookup["network.transport"]) == (0, transport)
+    assert (lookup["dns.question.name"], lookup["egress.dns.questions"]) == (NAME, 42)
+    assert lookup["egress.dns.names"] == [NAME, *names[:31]]
+
+
 def test_what_one_program_looks_up_names_what_another_connects_to(
     resolving: Lab, programs: Programs, tmp_path: Path
 ) -> None:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from exporter import wire
 from exporter.decode import Decoder
-from exporter.environments import names_one_of, variables
+from exporter.environments import contested, names_one_of, variables
 from exporter.events import Environment, ProcessKey
 from tests.unit.records import BASH, header, record
 
@@ -92,3 +92,18 @@ def test_any_block_can_be_read(block: bytes) -> None:
 def test_a_block_names_a_variable_just_when_it_has_it(pairs: list[tuple[str, str]]) -> None:
     block = b"".join(f"{name}={value}\0".encode() for name, value in pairs)
     assert bool(names_one_of(["A", "B"]).search(block)) == bool({"A", "B"} & variables(block).keys())
+
+
+@pytest.mark.parametrize(
+    ("block", "is_contested"),
+    [
+        (b"A=1\0B=1\0A=2\0", True),
+        (b"A=1\0A=1\0", False),
+        (b"A\0A=1\0", True),
+        (b"C=1\0C=2\0A=1\0", False),
+        (b"A==1\0A=1", True),
+        (b"", False),
+    ],
+)
+def test_a_variable_with_two_values_is_contested(block: bytes, *, is_contested: bool) -> None:
+    assert contested(block, {"A", "B"}) is is_contested

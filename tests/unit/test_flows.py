@@ -28,7 +28,6 @@ def flow_of(event: Acted) -> Flow:
 @pytest.mark.parametrize("act", [Act.CONNECT, Act.SEND])
 @pytest.mark.parametrize("is_measured", [True, False])
 def test_a_question_that_comes_late_is_still_its_sockets(act: Act, *, is_measured: bool) -> None:
-    """Of a socket that only sends, it may be another act's."""
     flows, event = Flows(), CONNECT._replace(act=act)
     flow, late_ns = flow_of(event), event.at_ns + 3 * SECOND_NS
     assert [*flows.hold(flow)] == []
@@ -38,4 +37,4 @@ def test_a_question_that_comes_late_is_still_its_sockets(act: Act, *, is_measure
         assert flows.measure(Metered(late_ns, event.cookie, event.at_ns, 34, 50)) is flow
     else:
         assert [*flows.rest({flow.program.scope})] == [flow]
-    assert flow.question == (NAME if act is Act.CONNECT else None)
+    assert flow.question == NAME

@@ -17,9 +17,11 @@ from exporter.events import (
     Asked,
     Event,
     Execed,
+    Metered,
     ProcessKey,
     Verdict,
 )
+from exporter.flows import NAMES_MAX
 from exporter.jobs.model import TraceIds
 from exporter.recording import Beginning
 from tests.unit.dns_samples import RESOLVER, answer, answered, asked, mapped, query
@@ -164,6 +166,78 @@ class WithHosts(NothingKnown):
 def test_the_hosts_name_counts_until_the_job_looks_one_up(tmp_path: Path) -> None:
     events = [started(), connected(at_ns=900), *looked_up(NAME, "192.0.2.7"), connected()]
     assert hosts_of(events, tmp_path, lookup=WithHosts()) == ["mirror.example", NAME]
+
+
+def many(names: Sequence[str | None], *, protocol: int = UDP) -> list[Event]:
+    """A question each, on the socket of `lookup_act`; None for what can't be read."""
+    return [
+        asked(query(name) if name else b"", at_ns=1000 + number, process=ROOT, scope=1, cookie=1)._replace(
+            protocol=protocol
+        )
+        for number, name in enumerate(names)
+    ]
+
+
+def names_in(span: dict[str, Any]) -> list[str] | None:
+    """`egress.dns.names`, where it has that."""
+    for one in span["attributes"]:
+        if one["key"] == "egress.dns.names":
+            return [value["stringValue"] for value in one["value"]["arrayValue"]["values"]]
+    return None
+
+
+def closed(act: Acted) -> Metered:
+    """The end of an act whose bytes are counted."""
+    return Metered(9000, act.cookie, act.at_ns, 34, 50)
+
+
+@pytest.mark.parametrize("protocol", [UDP, TCP])
+@pytest.mark.parametrize(
+    ("names", "first", "told_names", "number"),
+    [
+        ([NAME], NAME, None, None),
+        ([NAME, NAME], NAME, None, "2"),
+        ([NAME, "evil.example", NAME], NAME, [NAME, "evil.example"], "3"),
+        ([None, NAME], NAME, None, "2"),
+        (
+            [f"{number}.evil.example" for number in range(5000)],
+            "0.evil.example",
+            [f"{number}.evil.example" for number in range(NAMES_MAX)],
+            "5000",
+        ),
+    ],
+)
+def test_an_act_tells_all_that_is_asked_on_its_socket(
+    tmp_path: Path,
+    protocol: int,
+    names: list[str | None],
+    first: str,
+    told_names: list[str] | None,
+    number: str | None,
+) -> None:
+    act = lookup_act(protocol)._replace(is_metered=protocol == UDP)
+    end = closed(act) if protocol == UDP else ENDED._replace(cookie=1, at_ns=9000)
+    run([started(), act, *many(names, protocol=protocol), end], tmp_path)
+    (span,) = egress(tmp_path)
+    assert told(span)["dns.question.name"] == first
+    assert told(span).get("egress.dns.questions") == number
+    assert names_in(span) == told_names
+
+
+def test_each_of_several_acts_on_a_socket_has_its_own_questions(tmp_path: Path) -> None:
+    """As of who asks two resolvers by one socket: each answers, and is asked again."""
+    first = lookup_act()._replace(is_metered=True)
+    second = first._replace(at_ns=995, peer=mapped("192.0.2.54"))
+    names = ["a.example", "b.example", "c.example", "d.example"]
+    questions = [
+        event._replace(resolver=act.peer) if isinstance(event, Asked) else event
+        for event, act in zip(many(names), [first, second, first, second], strict=True)
+    ]
+    run([started(), first, second, *questions, closed(first), closed(second)], tmp_path)
+    assert [names_in(span) for span in egress(tmp_path)] == [
+        ["a.example", "c.example"],
+        ["b.example", "d.example"],
+    ]
 
 
 def question_of(directory: Path) -> list[str | None]:

@@ -67,8 +67,14 @@ def test_what_was_rewritten_changes_nothing(change: dict[str, str]) -> None:
     """Its names are those that were told; by which project it is of, it gets nothing any more."""
     found = taken_over({**OURS, **change}, detect(OURS))
     assert (found.run_id, found.pipeline, found.is_vouched) == (OURS["GITHUB_RUN_ID"], "test", False)
-    ((claim, *others), is_vouched, _, is_partial) = found.who
-    assert (claim[:3], others, is_vouched, is_partial) == ((None, None, "test"), [], False, False)
+    ((claim, *others), is_vouched, _, is_partial, besides) = found.who
+    assert (claim[:3], others, is_vouched, is_partial, besides) == (
+        (None, None, "test"),
+        [],
+        False,
+        False,
+        (),
+    )
 
 
 def test_who_was_known_for_nobody_stays_so() -> None:

@@ -18,12 +18,14 @@ from exporter.kernel.registry import Registered, Standing, run_hash
 from exporter.programs import Image
 from exporter.watched import IDLE_S, QUIET_S, SETTLE_S
 from exporter.watching import HOST_TRACE_S, JOBS_MAX, SCOPES_MAX, WITHOUT_ROOM, NoGovernor
-from exporter.wire import STANDING_STEP
+from exporter.wire import STANDING_MARKED, STANDING_STEP
 from tests.unit.jobs.documented import documented_providers, environment
 from tests.unit.samples import CLOCK
 from tests.unit.watches import AGENT, SECOND, Host, block, gitlab, job_spans, leaves, watched
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from exporter.jobs.model import Job
 
 IDS = detect(gitlab()).ids
@@ -95,6 +97,16 @@ def test_a_root_is_decided_by_its_environment_alone_and_told_when_its_turn_comes
         (environment("github"), "gitlab-runner", "contradicting"),
         (environment("github"), "another", None),
         (environment("gitea"), "act_runner", None),
+        (environment("gitea"), "gitea-runner", None),
+        (environment("forgejo"), "forgejo-runner", None),
+        (environment("github"), "act_runner", None),  # of versions that mark theirs no further
+        (environment("github"), "Runner.Worker", None),
+        (environment("github") | environment("codebuild"), "Runner.Worker", None),
+        (environment("github") | {"GITEA_ACTIONS": "1"}, "Runner.Worker", "contradicting"),
+        (environment("github") | {"FORGEJO_ACTIONS": "1"}, "Runner.Worker", "contradicting"),
+        (environment("github") | {"GITHUB_ACTIONS": ""}, "another", "blanked"),
+        (environment("woodpecker") | {"CI": "1"}, "another", None),
+        (environment("woodpecker") | {"CI_SYSTEM_NAME": ""}, "another", "blanked"),
         (environment("harness"), "another", None),
         (gitlab(CIRCLECI=""), "gitlab-runner", None),
         (BARE, "gitlab-runner", None),
@@ -118,6 +130,78 @@ def test_of_a_step_that_says_what_its_agent_does_not_it_is_told(
         host.stops()
     told = (tmp_path / "logs.jsonl").read_text() if detail else ""
     assert ('"marks"' in told, f'"{detail}"' in told) == (bool(detail), bool(detail))
+
+
+def twice(first: str, environ: Mapping[str, str]) -> bytes:
+    """A block that has `first`, an entry, before an environment that has its name, too."""
+    return first.encode() + b"\0" + block(environ)
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        "GITHUB_REPOSITORY=octo/infra-=x",  # `env` has the key "GITHUB_REPOSITORY=octo/infra-"
+        "GITHUB_REPOSITORY=octo/app",  # the same with a NUL behind it
+        "GITHUB_ACTIONS==x",
+        "GITHUB_JOB=publish",
+    ],
+)
+@pytest.mark.parametrize("standing", [STANDING_STEP, STANDING_MARKED])
+def test_a_variable_that_stands_twice_is_vouched_for_by_nobody_and_told(
+    entry: str, standing: int, tmp_path: Path
+) -> None:
+    """Authors choose the names in `env`, and GitHub's runner adds its own variables behind."""
+    with watched(tmp_path) as host:
+        host.jobs._governor = Governing()
+        step = host.starts(BARE, host.starts(BARE, name="Runner.Worker"), exec_id=1)
+        number = number_of(agent_named("Runner.Worker")) if standing == STANDING_STEP else 0
+        told = Environment(host.now_ns, step, 2, twice(entry, environment("github")), False, standing, number)
+        assert host.jobs.decide(told, comes_again=False) == WITHOUT_ROOM
+        identified = host.jobs._identify(told, host.pipeline.table.of(step))
+        assert identified is None or (identified.job.is_vouched, identified.job.is_partial) == (False, True)
+        host.happens(told)
+        host.stops()
+    assert '"contradicting"' in (tmp_path / "logs.jsonl").read_text()
+
+
+def test_a_variable_that_stands_twice_alike_is_as_good_as_once(tmp_path: Path) -> None:
+    with watched(tmp_path) as host:
+        worker = host.starts(BARE, name="Runner.Worker")
+        standing = (STANDING_STEP, number_of(agent_named("Runner.Worker")))
+        same = twice("GITHUB_JOB=" + environment("github")["GITHUB_JOB"], environment("github"))
+        told = Environment(host.now_ns, host.starts(BARE, worker, exec_id=1), 2, same, False, *standing)
+        host.happens(told)
+        host.stops()
+    assert [(job.is_vouched, job.is_partial) for job in host.began] == [(True, False)]
+
+
+@pytest.mark.parametrize("has_policy", [True, False])
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"CI_JOB_NAME": "publish"},
+        {"CI_COMMIT_REF_PROTECTED": "true"},
+        {"CIRCLECI": ""},
+        {"CI_PROJECT_PATH": "group/app"},
+    ],
+)
+def test_who_has_a_jobs_ids_and_says_something_else_of_itself_is_not_of_that_job(
+    changed: dict[str, str], has_policy: bool, tmp_path: Path
+) -> None:
+    """A step can set the ids of another job of its run, and would get what that one may."""
+    with watched(tmp_path) as host:
+        if has_policy:
+            host.jobs._governor = Governing()
+        host.starts(gitlab(CI_COMMIT_REF_PROTECTED="false"))
+        other = Environment(host.now_ns, host.starts(BARE), 2, b"", False, STANDING_MARKED)
+        other = other._replace(block=block(gitlab(CI_COMMIT_REF_PROTECTED="false") | changed))
+        is_same = "CI_PROJECT_PATH" in changed
+        scope = WITHOUT_ROOM if has_policy and not is_same else WITHOUT_ROOM + 1
+        assert host.jobs.decide(other, comes_again=False) == scope
+        host.happens(other)
+        host.stops()
+    logs = tmp_path / "logs.jsonl"
+    assert (logs.exists() and '"contradicting"' in logs.read_text()) is not is_same
 
 
 def test_a_job_ends_though_more_of_it_was_decided_early(tmp_path: Path) -> None:

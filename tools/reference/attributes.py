@@ -131,6 +131,18 @@ EGRESS = (
     ),
     Attribute("network.type", STRING, "`ipv4` or `ipv6`", "ipv4"),
     Attribute("dns.question.name", STRING, "what a lookup asks for, on the lookup's own span", "git.example"),
+    Attribute(
+        "egress.dns.questions",
+        INT,
+        "how many questions the lookup's connection or socket carried to that resolver; missing of one",
+        "2",
+    ),
+    Attribute(
+        "egress.dns.names",
+        STRINGS,
+        "the names that they ask for, the first 32, each once; missing of one name",
+        "git.example, registry.example",
+    ),
     Attribute("process.owner", STRING, "the user, by name where the host has one", "runner"),
     Attribute(
         "egress.attempts",

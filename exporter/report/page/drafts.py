@@ -105,6 +105,7 @@ def _attributes(job: JobReport, act: Act) -> dict[str, Any]:
     return {
         "cicd.pipeline.name": job.pipeline,
         "egress.attempts": act.attempts,
+        "egress.bytes_sent": act.bytes_sent,
         "egress.lineage": list(act.chain),
         "network.peer.address": act.address,
         "network.transport": act.transport,

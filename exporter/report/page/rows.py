@@ -64,7 +64,8 @@ class Counts:
         self.acts.append(place)
         self.is_lookup |= act.port == DNS_PORT or act.question is not None
         _count(self.addresses, act.address, act.attempts, _ADDRESSES_MAX)
-        _count(self.questions, act.question, act.attempts, _QUESTIONS_MAX)
+        for name in act.names or (act.question,):
+            _count(self.questions, name, act.attempts, _QUESTIONS_MAX)
 
 
 Table = dict[Row, Counts]

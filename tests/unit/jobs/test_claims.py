@@ -7,6 +7,9 @@ import pytest
 from exporter.jobs.claims import Claim
 from exporter.jobs.detect import detect
 from exporter.jobs.providers import PROVIDERS
+from exporter.policy.model import Mode
+from exporter.policy.parse import parse_policy
+from exporter.policy.sections import effective, withheld
 from tests.unit.jobs.documented import documented_providers, environment
 
 PROJECTS = {
@@ -60,7 +63,8 @@ def test_only_systems_whose_agents_let_no_author_change_it_vouch_for_a_project()
         (environment("gitea") | {"GITEA_ACTIONS": ""}, ["github", "gitea"]),
         (environment("github") | {"JENKINS_URL": "", "BUILD_ID": ""}, ["github", "jenkins"]),
         (environment("gitlab") | {"GITHUB_ACTIONS": "false"}, ["gitlab"]),
-        (environment("github") | {"CI": "woodpecker"}, ["github", "woodpecker"]),
+        (environment("github") | {"CI_SYSTEM_NAME": "woodpecker"}, ["github", "woodpecker"]),
+        (environment("gitlab") | {"GITHUB_ACTIONS": ""}, ["gitlab", "github"]),
         (environment("github") | environment("codebuild"), ["github"]),
         (environment("drone") | environment("harness"), ["harness"]),
         (environment("github") | environment("gitea") | environment("forgejo"), ["forgejo"]),
@@ -99,7 +103,26 @@ def test_without_a_server_no_project_is_known() -> None:
     assert detect(environ).claims[0].project is None
 
 
-def test_a_job_of_no_system_or_named_by_a_variable_has_no_names() -> None:
+def test_a_job_of_no_system_has_no_names() -> None:
     assert detect({}).claims == (Claim("run", None, None, None),)
-    named = detect(environment("github") | {"BUILD": "1"}, job_env="BUILD")
-    assert (named.claims, named.is_vouched) == ((Claim("other", None, None, None),), False)
+    assert detect({"BUILD": "1"}, job_env="BUILD").claims == (Claim("other", None, None, None),)
+
+
+def test_a_job_named_by_a_variable_stays_what_it_is_and_nobody_vouches_for_it() -> None:
+    """Any job may set the variable."""
+    environ = environment("github")
+    named, plain = detect(environ | {"BUILD": "1"}, job_env="BUILD"), detect(environ)
+    assert (named.claims, named.is_vouched) == (plain.claims, False)
+
+
+def test_a_job_is_held_to_what_is_denied_to_the_system_whose_marks_it_has_beside_its_own() -> None:
+    """A job of GitHub's can set GITEA_ACTIONS; one of Gitea's has GITHUB_ACTIONS anyway."""
+    section = "{mode: enforce, deny: [registry.example], allow: [cdn.example], trust_names: true}"
+    text = f"version: 1\nmode: audit\njobs: {{'github:github.com/octocat/*:*': {section}}}\n"
+    policy = parse_policy(text.encode(), "p")
+    who = detect(environment("github") | {"GITEA_ACTIONS": "1"}).who
+    assert [claim.provider for claim in (*who.claims, *who.besides)] == ["gitea", "github"]
+    held = effective(policy, who)
+    assert (held.mode, [rule.text for rule in held.rules]) == (Mode.ENFORCE, ["registry.example"])
+    assert list(withheld(policy, who)) == []
+    assert who.digest != who._replace(besides=()).digest

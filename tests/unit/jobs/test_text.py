@@ -100,3 +100,9 @@ def test_an_ordinary_text_stays_as_it_is(ordinary: str) -> None:
 def test_a_secret_at_the_end_of_what_is_kept_is_redacted_before_the_cut() -> None:
     text = public_text("x" * (MAX_CHARS - 10) + " ghp_" + "a1B2" * 9)
     assert text == "x" * (MAX_CHARS - 10) + " <redacted>"[:10]
+
+
+def test_a_secret_that_is_cut_before_it_is_looked_for_is_left_out() -> None:
+    before = "ghp_" + "a1B2" * 400 + " "
+    between = "y" * (2 * MAX_CHARS - len(before) - 10)
+    assert public_text(before + between + " ghp_" + "a1B2" * 9) == f"<redacted> {between}"

@@ -94,6 +94,10 @@ def test_of_many_lineages_the_most_frequent_are_told() -> None:
         (span("192.0.2.1", None), "destinations that no rule can name"),
         (span("192.0.2.1", 65_536), "destinations that no rule can name"),
         ({}, "destinations that no rule can name"),
+        (
+            span("192.0.2.1", 443, "udp") | {"egress.bytes_sent": 0},
+            "UDP sockets that sent nothing, as libraries connect them to put addresses in order",
+        ),
     ],
 )
 def test_what_gets_no_rule_is_told(seen: dict[str, Any], reason: str) -> None:
@@ -105,6 +109,17 @@ def test_what_gets_no_rule_is_told(seen: dict[str, Any], reason: str) -> None:
 def test_a_name_that_no_rule_can_have_gives_its_address() -> None:
     (rule,) = parsed(draft([span(f"a{ESCAPE}")])).rules
     assert rule.text == "198.51.100.7:443"
+
+
+def test_a_udp_socket_that_may_have_sent_gets_a_rule() -> None:
+    sent = {"egress.bytes_sent": 1}
+    seen = [span("192.0.2.1", 443, "udp") | sent, span("192.0.2.2", 443, "udp")]
+    assert [rule.text for rule in parsed(draft(seen)).rules] == ["udp://192.0.2.1:443", "udp://192.0.2.2:443"]
+
+
+def test_bytes_that_come_later_are_no_further_attempt() -> None:
+    made = draft([span("a.example", egress_attempts=5), span("a.example", egress_attempts=0)])
+    assert "  # 5 ×: bash > npm\n" in text(made)
 
 
 def test_one_attempt_is_told_in_the_singular() -> None:

@@ -84,6 +84,14 @@ def test_rows_begin_with_what_is_new_then_denied_then_failed_and_end_with_lookup
     assert [counts.failed for counts in table.values()] == [0, 0, 1, 0, 0, 0, 0]
 
 
+def test_a_row_has_all_names_that_its_lookups_asked_for() -> None:
+    lookup = act(1, "192.0.2.53", by=1, chain=CHAIN, port=53, transport="udp")
+    several = replace(lookup, question="a.example", names=("a.example", "b.example"))
+    acts = [lookup, replace(lookup, question="c.example"), several]
+    (counts,) = table_of(acts, Held(job(*acts))).values()
+    assert list(counts.questions) == ["c.example", "a.example", "b.example"]
+
+
 def test_a_draft_allows_nothing_that_was_denied_or_would_be() -> None:
     acts = [
         act(1, "a.example", by=1, chain=CHAIN),

@@ -107,6 +107,7 @@ def test_each_attribute_is_told(tmp_path: Path) -> None:
         "error__type": "ECONNRESET",
         "egress__mode": "enforce",
         "dns__question__name": "a.example",
+        "egress__dns__names": ["a.example", "b.example"],
     }
     file = written(
         tmp_path, line([job(JOB), act(2, JOB, **more)], vcs__owner__name="g", vcs__repository__name="a")
@@ -136,6 +137,7 @@ def test_each_attribute_is_told(tmp_path: Path) -> None:
         chain=("sh", "npm"),
         command_line="npm ci",
         ancestors=("sh -e",),
+        names=("a.example", "b.example"),
     )
     found = only_job(report)
     told = (found.pipeline, found.task, found.run_id, found.repository, found.mode)
