@@ -120,6 +120,12 @@ enum standing {
 	STANDING_MARKED_STEP = 4 /* both */
 };
 
+/* Scopes that are no job's; the host is 0. */
+enum scopes {
+	SCOPE_WITHOUT_ROOM = 1,	 /* of jobs for which there is none, and as which steps are held */
+	SCOPE_EARLY = 0x80000000 /* in what a step asks, and is granted, before its job is known */
+};
+
 /* By what an agent is known. */
 enum agent_kind {
 	AGENT_PROGRAM = 1, /* its executable's own name */
@@ -527,9 +533,10 @@ struct proc_value {
 	u32 lookup_bytes; /* of records within that second */
 	u64 held;	  /* of the executables that policies name, those in its chain */
 	struct candidate_key candidate; /* while scope is 0: what its job may be known by */
-	u32 is_guest; /* 1: it executed something in a container, since all this began */
-	u16 standing; /* while scope is 0; afterwards what it was until then */
-	u16 agent;    /* which kind of agent it is, or is below; 0: of one that nobody knows */
+	u8 is_guest; /* 1: it executed something in a container, since all this began */
+	u8 standing; /* while scope is 0; afterwards what it was until then */
+	u16 agent;   /* which kind of agent it is, or is below; 0: of one that nobody knows */
+	u32 early;   /* of the step that it is part of: SCOPE_EARLY and a number; 0: of none */
 };
 
 struct config_value {

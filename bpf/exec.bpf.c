@@ -269,12 +269,16 @@ int after_exec(struct bpf_raw_tracepoint_args *ctx)
 	if (agent) {
 		proc->standing = STANDING_AGENT;
 		proc->agent = *agent;
+		proc->early = 0;
 		return 0;
 	}
 	/* Also in audit, where nothing is held: what it executes next may say something else. */
-	if (config->has_policies && is_marked)
+	if (config->has_policies && is_marked) {
+		if (proc->standing == STANDING_NONE)
+			begin_step(proc, pid);
 		proc->standing =
 			proc->standing == STANDING_STEP ? STANDING_MARKED_STEP : STANDING_MARKED;
+	}
 	become_candidate(proc, pid);
 	/* Should it be a job's root: what it descends from is none of the job's. */
 	proc->held = executables_in(pointer_at(ctx->args[0], TASK_MM));

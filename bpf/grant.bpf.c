@@ -11,6 +11,7 @@
 #define ALL_SCOPES 0xffffffffU
 #define GRANTS_KEPT 512	  /* a scope's own, for 256 of them; the other half is for who needs more */
 #define GRANTS_MOST 16384 /* of a scope */
+#define GRANTS_EARLY 256  /* of a step in the least time, before its job is known */
 
 #define MESSAGES_MAX 4	/* in a segment */
 #define ALIAS_STEPS 160 /* labels of a name, and its pointers */
@@ -187,8 +188,12 @@ static inline s64 grants_of(u32 scope, struct granting *granting)
 
 static inline int has_room_for_grant(struct granting *granting)
 {
-	s64 own = grants_of(granting->granted.scope, granting);
+	u32 scope = granting->granted.scope;
+	s64 own = grants_of(counted_as(scope), granting);
 
+	if (scope & SCOPE_EARLY)
+		return own < GRANTS_MOST &&
+		       take_share(scope, SHARE_GRANTED, GRANTS_EARLY, TTL_LEAST_S * NS_PER_S);
 	return own < GRANTS_KEPT ||
 	       (own < GRANTS_MOST && grants_of(ALL_SCOPES, granting) < GRANTED_MAX / 2);
 }
@@ -200,7 +205,7 @@ static inline void grant(struct granting *granting)
 
 	if (!there && has_room_for_grant(granting)) {
 		if (!granted.insert(&granting->granted, &granting->fresh)) {
-			add_one(granting->granted.scope);
+			add_one(counted_as(granting->granted.scope));
 			add_one(ALL_SCOPES);
 			return;
 		}
@@ -216,9 +221,10 @@ static inline void grant(struct granting *granting)
 		there->until_ns = fresh->until_ns;
 }
 
-static inline u64 lifetime_ns(u32 ttl_s)
+/* What a step looked up early is forgotten unless it is used: nobody says when that is over. */
+static inline u64 lifetime_ns(u32 scope, u32 ttl_s)
 {
-	if (ttl_s < TTL_LEAST_S)
+	if (ttl_s < TTL_LEAST_S || scope & SCOPE_EARLY)
 		ttl_s = TTL_LEAST_S;
 	if (ttl_s > TTL_MOST_S)
 		ttl_s = TTL_MOST_S;
@@ -230,7 +236,8 @@ static inline void grant_record(struct __sk_buff *skb, struct granting *granting
 {
 	if (!read_record_address(skb, record, (union address *)granting->granted.address))
 		return;
-	granting->fresh.until_ns = bpf_ktime_get_boot_ns() + lifetime_ns(record->ttl_s);
+	granting->fresh.until_ns =
+		bpf_ktime_get_boot_ns() + lifetime_ns(granting->granted.scope, record->ttl_s);
 	grant(granting);
 }
 
@@ -260,7 +267,8 @@ static inline void grant_records(struct __sk_buff *skb, struct granting *grantin
 /* For an answer that was asked for, and counts; on_grant comes to it. */
 static inline void note_answer(const struct dns_packet *packet, u32 scope)
 {
-	struct mode_value *mode = modes.lookup(&scope);
+	u32 held = governing(scope);
+	struct mode_value *mode = modes.lookup(&held);
 	struct granting *granting;
 	u64 number;
 
@@ -307,7 +315,8 @@ static inline int begin_next(struct __sk_buff *skb, struct granting *granting)
 		return 0;
 
 	struct answer answer = granting->answers[which];
-	struct mode_value *mode = modes.lookup(&answer.scope);
+	u32 held = governing(answer.scope);
+	struct mode_value *mode = modes.lookup(&held);
 
 	if (!mode)
 		return 0;

@@ -31,14 +31,6 @@ struct heard_key {
 /* When it sent last. */
 BPF_TABLE("lru_hash", struct heard_key, u64, heard, HEARD_MAX);
 
-struct heard_share {
-	u64 began_ns;
-	u64 noted;
-};
-
-/* How much of the above each scope filled lately: so no scope pushes out what another one noted. */
-BPF_TABLE("lru_hash", u32, struct heard_share, heard_shares, SCOPES_MAX);
-
 static u64 (*namespace_of)(void *) = (void *)BPF_FUNC_get_netns_cookie;
 
 static inline int can_listen(u32 protocol)
@@ -69,7 +61,7 @@ static inline void note_listener(struct bpf_sock *sk, const struct proc_value *p
 	if (!listener)
 		return;
 	listener->namespace = namespace_of(sk);
-	listener->scope = proc->scope;
+	listener->scope = noted_as(proc);
 }
 
 /*
@@ -107,22 +99,6 @@ static inline u32 read_ends(struct __sk_buff *skb, u32 protocol, union address *
 	return (start & 15) * 4;
 }
 
-static inline int has_heard_share(u32 scope, u64 now_ns)
-{
-	struct heard_share *share = heard_shares.lookup(&scope);
-
-	if (!share || now_ns - share->began_ns > ANSWERED_NS) {
-		struct heard_share begun = { .began_ns = now_ns, .noted = 1 };
-
-		heard_shares.update(&scope, &begun);
-		return 1;
-	}
-	if (share->noted >= HEARD_SHARE)
-		return 0;
-	__sync_fetch_and_add(&share->noted, 1);
-	return 1;
-}
-
 /* For each datagram that arrives at a socket that isn't connected. */
 static inline void hear(struct __sk_buff *skb, struct bpf_sock *sk)
 {
@@ -154,7 +130,7 @@ static inline void hear(struct __sk_buff *skb, struct bpf_sock *sk)
 
 	if (at_ns)
 		*at_ns = now_ns;
-	else if (has_heard_share(listener->scope, now_ns))
+	else if (take_share(listener->scope, SHARE_HEARD, HEARD_SHARE, ANSWERED_NS))
 		heard.update(&key, &now_ns);
 }
 

@@ -7,6 +7,9 @@
 #define WAITING_KEPT 64	 /* questions of a scope, for 256 of them; the other half is for all */
 #define WAITING_MAX 8192 /* of a scope */
 #define UNTOLD_MAX 2048	 /* where one of those that are not told finds so many, it has no room */
+#define EARLY_MAX 4096	 /* of all steps whose job isn't known */
+#define EARLY_SHARE 256	 /* of such a step, in so long as answers are waited for */
+#define WAITED_FOR_NS 16000000000ULL
 
 /* In skb->cb[4] of a packet that leaves, in place of a policy's number: see question.bpf.c. */
 #define REFUSED 0xffffffffU
@@ -188,19 +191,26 @@ static inline s64 waiting_of(const struct quota_value *quota, u32 scope)
 	return quota->noted - quota->answered - number_of(queries_expired.lookup(&scope));
 }
 
+static inline int has_room_for_query(const struct query_value *query, const struct quota_value *own,
+				     const struct quota_value *all)
+{
+	s64 waiting = waiting_of(own, counted_as(query->scope));
+
+	if (query->scope & SCOPE_EARLY)
+		return waiting < EARLY_MAX &&
+		       take_share(query->scope, SHARE_ASKED, EARLY_SHARE, WAITED_FOR_NS);
+	if (waiting >= (query->told ? WAITING_MAX : UNTOLD_MAX))
+		return 0;
+	return waiting < WAITING_KEPT || waiting_of(all, ALL_SCOPES) < QUERIES_MAX / 2;
+}
+
 /* Returns whether it now waits for its answer. */
 static inline int note_query(struct query_key *key, struct query_value *query)
 {
-	struct quota_value *own = quota_of(query->scope), *all = quota_of(ALL_SCOPES);
+	u32 scope = counted_as(query->scope);
+	struct quota_value *own = quota_of(scope), *all = quota_of(ALL_SCOPES);
 
-	if (!own || !all)
-		return 0;
-
-	s64 waiting = waiting_of(own, query->scope);
-
-	if (waiting >= (query->told ? WAITING_MAX : UNTOLD_MAX))
-		return 0;
-	if (waiting >= WAITING_KEPT && waiting_of(all, ALL_SCOPES) >= QUERIES_MAX / 2)
+	if (!own || !all || !has_room_for_query(query, own, all))
 		return 0;
 	if (queries.insert(key, query))
 		return !queries.update(key, query); /* the same one again, or no room */
@@ -215,7 +225,7 @@ static inline void look_again(struct query_value *query)
 	struct proc_value proc;
 
 	if (read_process(entry_of(query->pid), &proc) && proc.started_ns == query->started_ns)
-		query->scope = held_as(&proc);
+		query->scope = noted_as(&proc);
 }
 
 static inline void tell_question(struct __sk_buff *skb, struct dns_packet *packet,
@@ -238,7 +248,7 @@ static inline void tell_question(struct __sk_buff *skb, struct dns_packet *packe
 		.started_ns = proc.started_ns,
 		.pid = pid,
 		.exec_id = proc.exec_id,
-		.scope = held_as(&proc),
+		.scope = noted_as(&proc),
 		.on_loopback = skb->ifindex == LOOPBACK,
 		.counts = is_same_address(&packet->peer, &asker->allowed),
 	};
@@ -309,7 +319,8 @@ static inline void on_reply(struct __sk_buff *skb, struct dns_packet *packet, u6
 	}
 
 	struct query_value query = *waiting;
-	struct quota_value *own = quota_of(query.scope), *all = quota_of(ALL_SCOPES);
+	u32 scope = counted_as(query.scope);
+	struct quota_value *own = quota_of(scope), *all = quota_of(ALL_SCOPES);
 
 	if (queries.delete(&key)) { /* another CPU has the same answer */
 		count(KIND_DNS, COUNT_UNASKED);

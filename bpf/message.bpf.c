@@ -157,7 +157,7 @@ send_message(struct __sk_buff *skb, const struct dns_packet *packet, const struc
 	record->header.exec_id = query->exec_id;
 	record->cookie = key->cookie;
 	__builtin_memcpy(record->resolver, key->resolver, sizeof(record->resolver));
-	record->scope = query->scope;
+	record->scope = governing(query->scope);
 	record->resolver_port = DNS_PORT;
 	record->message_size = packet->size;
 	record->message_here = here;

@@ -4,7 +4,8 @@
  * lookup is the one that exporter/policy/compile.py describes.
  */
 #define IPPROTO_MPTCP 262
-#define FINAL 0x80000000U /* ranks from here on are of denies that no name overrides */
+#define FINAL 0x80000000U	       /* ranks from here on are of denies that no name overrides */
+#define FOR_GOOD 0xffffffffffffffffULL /* of a grant that no answer made */
 #define RULE_OF_NAMES 0xffffffffU
 #define RULE_OF_ANSWERS 0xfffffffeU
 #define RULE_OF_NOTHING_SENT 0xfffffffdU
@@ -118,47 +119,81 @@ static inline u32 by_names(struct port_key *key, u64 low, u64 high, u64 held)
 	return allowed ? VERDICT_ALLOW : VERDICT_NONE;
 }
 
-/*
- * What a step had looked up before it was known whose it is stands under the strictest policy: what
- * that allows, its own does, too.
- */
-static inline struct granted_value *granted_early(struct granted_key *key)
-{
-	struct config_value *config = settings();
-	struct mode_value *mode;
+/* Sets of rules, of one policy. */
+struct sets {
+	u64 low;
+	u64 high;
+};
 
-	if (!config || !config->undecided)
-		return 0;
-	key->scope = config->undecided;
-	mode = modes.lookup(&key->scope);
-	if (!mode)
-		return 0;
-	key->policy = mode->policy;
-	return granted.lookup(key);
+/* Those that names granted to an address; of some, what nobody has to look up alone. */
+static inline struct sets granted_to(const struct granted_key *key, u32 window, u32 is_for_good)
+{
+	struct granted_value *found = granted.lookup(key);
+	struct sets sets = {};
+
+	if (!found || (is_for_good && found->until_ns != FOR_GOOD))
+		return sets;
+	if (found->used != window)
+		found->used = window;
+	sets.low = found->sets_low;
+	sets.high = found->sets_high;
+	return sets;
 }
 
-static inline u32 look_up_names(const struct act_value *act, const struct proc_value *proc,
-				u32 scope, u32 window)
+static inline u32 say_by_names(const struct act_value *act, u32 policy, const struct sets *sets)
 {
-	struct granted_key key = { .scope = scope, .policy = act->policy };
-	struct granted_value *granted_sets;
-
-	__builtin_memcpy(key.address, act->key.peer, sizeof(key.address));
-	granted_sets = granted.lookup(&key);
-	if (!granted_sets && proc->standing >= STANDING_STEP)
-		granted_sets = granted_early(&key);
-	if (!granted_sets)
-		return VERDICT_NONE;
-	if (granted_sets->used != window)
-		granted_sets->used = window;
-
 	struct port_key port = {
-		.policy = key.policy,
+		.policy = policy,
 		.port = act->key.peer_port,
 		.protocol = policy_protocol(act->key.protocol),
 	};
 
-	return by_names(&port, granted_sets->sets_low, granted_sets->sets_high, act->held);
+	if (!sets->low && !sets->high)
+		return VERDICT_NONE;
+	return by_names(&port, sets->low, sets->high, act->held);
+}
+
+/*
+ * What a step had looked up before it was known whose it is stands under the strictest policy. What
+ * that allows, its own does, too; what that denies, its own has to say.
+ */
+static inline u32 look_up_early(const struct act_value *act, u32 early, u32 window)
+{
+	struct granted_key key = { .scope = early };
+	u32 strictest = SCOPE_WITHOUT_ROOM;
+	struct mode_value *mode = modes.lookup(&strictest);
+
+	if (!mode)
+		return VERDICT_NONE;
+	key.policy = mode->policy;
+	__builtin_memcpy(key.address, act->key.peer, sizeof(key.address));
+
+	struct sets sets = granted_to(&key, window, 0);
+	u32 verdict = say_by_names(act, key.policy, &sets);
+
+	return verdict == VERDICT_ALLOW ? VERDICT_ALLOW : VERDICT_NONE;
+}
+
+static inline u32 look_up_names(const struct act_value *act, const struct proc_value *proc,
+				u32 window)
+{
+	struct granted_key key = { .scope = noted_as(proc), .policy = act->policy };
+	struct sets sets, for_all = {};
+	u32 verdict;
+
+	__builtin_memcpy(key.address, act->key.peer, sizeof(key.address));
+	sets = granted_to(&key, window, 0);
+	if (key.scope & SCOPE_EARLY) {
+		key.scope = governing(key.scope);
+		for_all = granted_to(&key, window, 1);
+		sets.low |= for_all.low;
+		sets.high |= for_all.high;
+		return say_by_names(act, key.policy, &sets);
+	}
+	verdict = say_by_names(act, key.policy, &sets);
+	if (verdict == VERDICT_NONE && proc->standing >= STANDING_STEP)
+		return look_up_early(act, proc->early, window);
+	return verdict;
 }
 
 /* The mode of the scope that a process is held as; null: it has no policy. */
@@ -234,7 +269,7 @@ static inline void judge(struct act_value *act, const struct proc_value *proc, s
 	BLUR(rule, scope);
 	act->rule = rule;
 	if (has_names && rank < FINAL) {
-		u32 named = look_up_names(act, proc, scope, config->window);
+		u32 named = look_up_names(act, proc, config->window);
 
 		if (named != VERDICT_NONE) {
 			verdict = named;

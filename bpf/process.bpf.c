@@ -31,6 +31,17 @@ static inline void become_candidate(struct proc_value *proc, u32 pid)
 	proc->candidate.program = proc->exec_id;
 }
 
+/*
+ * A step begins with this process, whose job is to be found. What it executes then may be what that
+ * is known by, again and again; this stays.
+ */
+static inline void begin_step(struct proc_value *proc, u32 pid)
+{
+	u64 mixed = (proc->started_ns ^ (u64)pid << 40) * 0x9e3779b97f4a7c15ULL;
+
+	proc->early = SCOPE_EARLY | mixed >> 33;
+}
+
 /* What it was before its variables were seen, which turned out to be no job's. */
 static inline u32 unmarked(u32 standing)
 {
@@ -73,6 +84,29 @@ static inline u32 held_as(const struct proc_value *proc)
 }
 
 /*
+ * The scope of what it asks, and of what that grants: its job's. Before that is known, its step's
+ * alone: it may turn out to be anybody's, and so may whoever else is held as it is.
+ */
+static inline u32 noted_as(const struct proc_value *proc)
+{
+	u32 scope = held_as(proc);
+
+	return !proc->scope && scope == SCOPE_WITHOUT_ROOM ? proc->early | SCOPE_EARLY : scope;
+}
+
+/* The scope whose policy is for what is noted as of that. */
+static inline u32 governing(u32 noted)
+{
+	return noted & SCOPE_EARLY ? SCOPE_WITHOUT_ROOM : noted;
+}
+
+/* The one that it is counted under: there may be many steps, and none is told to be over. */
+static inline u32 counted_as(u32 noted)
+{
+	return noted & SCOPE_EARLY ? SCOPE_EARLY : noted;
+}
+
+/*
  * Whether a policy is for it: those of jobs, and where the host has one, what runs in containers.
  * The host's own services, and whoever started the job, go on.
  */
@@ -109,6 +143,7 @@ static inline int find_stray(u64 task, u32 is_host, struct proc_value *proc)
 			proc->is_guest = ancestor->is_guest;
 			proc->standing = standing_below(ancestor);
 			proc->agent = ancestor->agent;
+			proc->early = ancestor->early;
 			return 1;
 		}
 	}
@@ -128,6 +163,8 @@ static inline struct proc_value *stray(u64 task, u32 pid)
 			return 0;
 		if (!proc.scope && !proc.candidate.tgid)
 			become_candidate(&proc, pid);
+		if (!proc.early)
+			begin_step(&proc, pid);
 		strays.update(&pid, &proc);
 	}
 	return strays.lookup(&pid);
@@ -187,11 +224,14 @@ int on_newtask(struct bpf_raw_tracepoint_args *ctx)
 		.is_guest = creator.is_guest,
 		.standing = standing_below(&creator),
 		.agent = creator.agent,
+		.early = creator.early,
 	};
 
 	/* Of what an agent may turn out to be, it is no part. */
-	if (!proc.scope && creator.standing == STANDING_AGENT)
+	if (!proc.scope && creator.standing == STANDING_AGENT) {
 		become_candidate(&proc, pid);
+		begin_step(&proc, pid);
+	}
 	count(KIND_FORK, COUNT_SEEN);
 	/* BPF_ANY: whatever stands under a pid that is being born is a leftover. */
 	if (procs.update(&pid, &proc)) {

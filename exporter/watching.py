@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from exporter import wire
 from exporter.agents import system_of
 from exporter.clock import Clock, system_clock
 from exporter.errors import CiEgressError
@@ -45,7 +46,7 @@ DECIDED_MAX = 16384
 SCOPES_MAX = 2000
 """Jobs that run, or have left something that does: the kernel's maps have room for so many."""
 
-WITHOUT_ROOM = 1
+WITHOUT_ROOM = wire.SCOPE_WITHOUT_ROOM
 """The scope of jobs for which there is none."""
 
 _REAP_S = 10.0

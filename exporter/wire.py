@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from typing import NamedTuple
 
-LAYOUT = 0xBF842373
+LAYOUT = 0x5AD313BE
 """Edition of the layout; every record and every pinned instance carries it."""
 
 ARGUMENTS_PIECE = 4096
@@ -91,6 +91,9 @@ STANDING_AGENT = 1
 STANDING_STEP = 2
 STANDING_MARKED = 3
 STANDING_MARKED_STEP = 4
+
+SCOPE_WITHOUT_ROOM = 1
+SCOPE_EARLY = 2147483648
 
 AGENT_PROGRAM = 1
 AGENT_UNIT = 2
@@ -712,9 +715,10 @@ class ProcValue(NamedTuple):
     is_guest: int
     standing: int
     agent: int
+    early: int
 
 
-PROC_VALUE = struct.Struct("<QIIIIIIQQIIIHH")
+PROC_VALUE = struct.Struct("<QIIIIIIQQIIBBHI")
 
 
 class ConfigValue(NamedTuple):
@@ -1149,8 +1153,9 @@ OFFSETS = {
             "candidate.tgid": 48,
             "candidate.program": 52,
             "is_guest": 56,
-            "standing": 60,
-            "agent": 62,
+            "standing": 57,
+            "agent": 58,
+            "early": 60,
         },
     ),
     "config_value": (

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import struct
+import zlib
 from collections import defaultdict
 from collections.abc import Callable, Container
 
@@ -113,8 +114,16 @@ def one_of(candidates: Map, key: bytes) -> int | None:
     return None if scope is None else int(_SCOPE.unpack(scope)[0])
 
 
+def early_of(process: ProcessKey, standing: int) -> int:
+    """The number of the step that begins with `process`; 0 where none does."""
+    is_step = standing >= wire.STANDING_STEP
+    return wire.SCOPE_EARLY | zlib.crc32(candidate_key(process, 0)) if is_step else 0
+
+
 def found_value(process: ProcessKey, standing: int = wire.STANDING_NONE, agent: int = 0) -> bytes:
     """The entry of `process`, which was there before the programs, as one of no job."""
     none = [0] * 6
     own = (process.started_ns, process.pid, 0)
-    return wire.PROC_VALUE.pack(process.started_ns, HOST, *none, *own, 0, standing, agent)
+    return wire.PROC_VALUE.pack(
+        process.started_ns, HOST, *none, *own, 0, standing, agent, early_of(process, standing)
+    )

@@ -11,6 +11,7 @@ from exporter import wire
 from exporter.clock import boot_ns
 from exporter.kernel.bpf import Map
 from exporter.kernel.policies import halves
+from exporter.kernel.queries import counted_as
 
 FOR_GOOD = (1 << 64) - 1
 IN_USE_NS = 600_000_000_000
@@ -96,7 +97,7 @@ class Grants:
         for key, value in list(self._granted.items()):
             if _is_over(value, now_ns, unused_before) and self._end(key, now_ns):
                 scope = wire.GrantedKey._make(wire.GRANTED_KEY.unpack(key)).scope
-                ended.update((scope, _ALL_SCOPES))
+                ended.update((counted_as(scope), _ALL_SCOPES))
         self._count(ended)
         return ended[_ALL_SCOPES]
 
@@ -122,7 +123,7 @@ class Grants:
             if key.policy not in numbers:
                 value = self._granted.take(packed)
                 if value is not None and not _is_for_good(value):
-                    ended.update((key.scope, _ALL_SCOPES))
+                    ended.update((counted_as(key.scope), _ALL_SCOPES))
         self._count(ended)
         return ended[_ALL_SCOPES]
 

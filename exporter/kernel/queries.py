@@ -19,6 +19,11 @@ _NUMBER = struct.Struct("=Q")
 _ALL_SCOPES = (1 << 32) - 1
 
 
+def counted_as(scope: int) -> int:
+    """Under which scope there is a count of that: one for all steps whose job wasn't known."""
+    return wire.SCOPE_EARLY if scope & wire.SCOPE_EARLY else scope
+
+
 class Queries:
     """The questions that wait in the kernel, and each scope's room for them."""
 
@@ -44,7 +49,7 @@ class Queries:
         for key in list(self._waiting):
             query = self._query(key)
             if query and query.at_ns < now_ns - PATIENCE_NS and self._waiting.delete(key):
-                removed.update((query.scope, _ALL_SCOPES))
+                removed.update((counted_as(query.scope), _ALL_SCOPES))
         self._count(removed)
         return removed[_ALL_SCOPES]
 

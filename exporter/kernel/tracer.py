@@ -14,7 +14,7 @@ from pathlib import Path
 from exporter import wire
 from exporter.events import HOST, ProcessKey
 from exporter.kernel.bpf import Map
-from exporter.kernel.candidates import found_value
+from exporter.kernel.candidates import early_of, found_value
 from exporter.kernel.executables import Executables
 from exporter.kernel.forks import Forks
 from exporter.kernel.frames import Frames
@@ -136,7 +136,7 @@ class Tracer:
         self._windows.follow(scope)
         self._forks.follow(scope)
         self.frames.arrived(process, scope)
-        value = wire.PROC_VALUE.pack(process.started_ns, scope, *[0] * 5, held, *[0] * 6)
+        value = wire.PROC_VALUE.pack(process.started_ns, scope, *[0] * 5, held, *[0] * 7)
         self._procs.update(_KEY.pack(process.pid), value)
 
     def find(self, process: ProcessKey, standing: int = wire.STANDING_NONE, agent: int = 0) -> None:
@@ -159,7 +159,10 @@ class Tracer:
             standing = wire.STANDING_MARKED_STEP
         elif proc.standing != wire.STANDING_NONE:
             return
-        self._procs.update(key, wire.PROC_VALUE.pack(*proc._replace(standing=standing, agent=agent)))
+        process = ProcessKey(_KEY.unpack(key)[0], proc.started_ns)
+        early = proc.early if proc.standing else early_of(process, standing)
+        proc = proc._replace(standing=standing, agent=agent, early=early)
+        self._procs.update(key, wire.PROC_VALUE.pack(*proc))
 
     def know_steps(self, agents: Mapping[bytes, int], marks: Mapping[bytes, int]) -> None:
         """Take what `agents` make, and what executes with `marks`, for what may be a job's from now on.

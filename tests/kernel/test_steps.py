@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from contextlib import ExitStack, contextmanager
@@ -16,9 +17,12 @@ import pytest
 from exporter import wire
 from exporter.agents import Agent as Starter
 from exporter.agents import marks
+from exporter.clock import boot_ns
 from exporter.events import HOST, ProcessKey, Tampered, Tampering
+from exporter.kernel.grants import IN_USE_NS, Grants
 from exporter.kernel.instances import live_processes
 from exporter.kernel.loading import loading
+from exporter.kernel.queries import PATIENCE_NS, Queries
 from exporter.kernel.scopes import SWEPT_FROM
 from exporter.kernel.windows import Coverage
 from exporter.procfs import started_ns
@@ -42,8 +46,15 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.kernel
 
 PATH = {"PATH": os.environ.get("PATH", os.defpath)}
-STRICTEST, JOB = 1, 2
+STRICTEST, JOB, OTHER = 1, 2, 3
 """Scopes."""
+EARLY, ALL_SCOPES = (number.to_bytes(4, sys.byteorder) for number in (1 << 31, (1 << 32) - 1))
+"""Under these is counted what all steps did whose job wasn't known, and what everybody did."""
+WAITING_MAX, EARLY_ASKED = 8192, 256
+"""Questions: that a scope may wait for, and that a step may ask in a while before its job is known."""
+HEARD_SHARE, FIRST_PORT = 2048, 20000
+"""Peers that a scope's UDP servers may answer for a while, and the first one's port here."""
+SECOND_NS = 1_000_000_000
 MARK = "CI_EGRESS_TEST_JOB"
 """A variable of this test's own: strangers of the host have none of it."""
 STRICT = compiled(f'mode: enforce\nallow: ["{V4.peer}:{PORT}"]\n')
@@ -217,33 +228,209 @@ def test_a_step_is_its_jobs_once_that_is_known_and_else_stays_held(kernel: Kerne
         assert step.value(ended) == "0"
 
 
+NAME = "www.registry.example"
+RESOLVER = f"udp://{V4.evil}:53"
+NAMES = f'mode: enforce\nallow: ["{RESOLVER}", "{NAME}:{PORT}"]\n'
+
+
+def mapped(address: str) -> bytes:
+    """As the kernel's tables have it."""
+    return bytes(10) + b"\xff\xff" + socket.inet_aton(address)
+
+
+def asks(name: str = NAME, txid: int = 7) -> list[str]:
+    """Python that looks a name up."""
+    return [
+        "asking = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)",
+        "asking.settimeout(60)",
+        f"asking.sendto(bytes.fromhex({query(name, txid=txid).hex()!r}), ({V4.evil!r}, 53))",
+        "asking.recv(4096)",
+    ]
+
+
 def test_what_a_step_looked_up_early_holds_where_its_own_policy_allows_it(
     kernel: KernelSide, lab: Lab
 ) -> None:
     """What the strictest policy allows, each does: the answer came before it was known which is its own."""
-    name = "www.registry.example"
-    strictest = f'mode: enforce\nallow: ["udp://{V4.evil}:53", "{name}:{PORT}"]\n'
-    kernel.tracer.govern(STRICTEST, compiled(strictest))
-    kernel.tracer.govern(JOB, compiled(f"{strictest}deny: [other.example]\n"))
-    asks = [
-        "asking = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)",
-        "asking.settimeout(60)",
-        f"asking.sendto(bytes.fromhex({query(name).hex()!r}), ({V4.evil!r}, 53))",
-        "asking.recv(4096)",
-    ]
+    kernel.tracer.govern(STRICTEST, compiled(NAMES))
+    kernel.tracer.scopes.open(OTHER)
+    for scope in (JOB, OTHER):
+        kernel.tracer.govern(scope, compiled(f"{NAMES}deny: [other.example]\n"))
     with (
-        Resolver(lab, V4.evil, [f"{name} A {V4.peer}"]),
+        Resolver(lab, V4.evil, [f"{NAME} A {V4.peer}"]),
         doing(lab, **{MARK: "1"}) as early,
-        doing(lab) as late,
+        doing(lab, **{MARK: "1"}) as late,
+        doing(lab, **{MARK: "1"}) as doubted,
     ):
-        assert early.do(*asks) == "ok"
+        assert early.do(*asks()) == "ok"
+        assert [each.do(tries(V4.peer)) for each in (early, late, doubted)] == ["ok", "EPERM", "EPERM"]
         kernel.tracer.scopes.adopt(*executed(kernel, early), JOB)
         assert early.do(tries(V4.peer)) == "ok"
         assert early.do(tries(V4.evil)) == "EPERM"
-        kernel.tracer.follow(late.process, JOB)
-        assert late.do(tries(V4.peer)) == "EPERM"  # another one's
-        assert late.do(*asks) == "ok"
-        assert late.do(tries(V4.peer)) == "ok"
+        kernel.tracer.scopes.adopt(*executed(kernel, late), OTHER)
+        kernel.tracer.scopes.adopt(*executed(kernel, doubted), STRICTEST)
+        assert [each.do(tries(V4.peer)) for each in (late, doubted)] == ["EPERM"] * 2  # another one's
+        assert [each.do(*asks()) for each in (late, doubted)] == ["ok"] * 2
+        assert [each.do(tries(V4.peer)) for each in (late, doubted)] == ["ok"] * 2
+
+
+def test_what_is_held_to_the_strictest_for_good_opens_nothing_for_steps(kernel: KernelSide, lab: Lab) -> None:
+    """As who says what isn't so, or found no room. What is known without a lookup is the same for all."""
+    number = kernel.tracer.govern(STRICTEST, compiled(NAMES))
+    with (
+        Resolver(lab, V4.evil, [f"{NAME} A {V4.peer}"]),
+        doing(lab, **{MARK: "1"}) as doubted,
+        doing(lab, **{MARK: "1"}) as step,
+    ):
+        kernel.tracer.scopes.adopt(*executed(kernel, doubted), STRICTEST)
+        assert doubted.do(*asks()) == "ok"
+        assert [each.do(tries(V4.peer)) for each in (doubted, step)] == ["ok", "EPERM"]
+        mask = compiled(NAMES).named.granted([NAME])
+        Grants(kernel.tracer.maps).seed(STRICTEST, number, [(mapped(V4.peer), mask)])
+        assert step.do(tries(V4.peer)) == "ok"
+
+
+def test_what_a_step_looked_up_early_denies_nothing_that_its_job_may(kernel: KernelSide, lab: Lab) -> None:
+    """Neither to it nor to others: a name that leads to an address is anybody's to give."""
+    by_address = f'mode: enforce\nallow: ["{RESOLVER}", "{V4.peer}:{PORT}"]\n'
+    kernel.tracer.govern(STRICTEST, compiled(f"{by_address}deny: [{NAME}]\n"))
+    kernel.tracer.govern(JOB, compiled(f"{by_address}deny: [{NAME}]\n"))
+    with (
+        Resolver(lab, V4.evil, [f"{NAME} A {V4.peer}"]),
+        doing(lab, **{MARK: "1"}) as early,
+        doing(lab, **{MARK: "1"}) as late,
+    ):
+        assert early.do(*asks()) == "ok"
+        assert [each.do(tries(V4.peer)) for each in (early, late)] == ["EPERM", "ok"]
+        for each in (early, late):
+            kernel.tracer.scopes.adopt(*executed(kernel, each), JOB)
+        assert [each.do(tries(V4.peer)) for each in (early, late)] == ["ok"] * 2
+        assert [early.do(*asks()), early.do(tries(V4.peer))] == ["ok", "EPERM"]
+
+
+def test_what_is_looked_up_later_takes_nothing_back(kernel: KernelSide, lab: Lab) -> None:
+    """Two names at one address, and each opens a port of it."""
+    policy = compiled(f'mode: enforce\nallow: ["{RESOLVER}", "{NAME}:{PORT}", "b.example:80"]\n')
+    for scope in (STRICTEST, JOB):
+        kernel.tracer.govern(scope, policy)
+    with (
+        Resolver(lab, V4.evil, [f"{name} A {V4.peer}" for name in (NAME, "b.example")]),
+        doing(lab, **{MARK: "1"}) as step,
+    ):
+        assert step.do(*asks()) == "ok"
+        kernel.tracer.scopes.adopt(*executed(kernel, step), JOB)
+        assert step.do(*asks("b.example")) == "ok"
+        assert step.do(tries(V4.peer)) == "ok"
+
+
+@pytest.mark.parametrize("is_known", [False, True], ids=["undecided", "decided"])
+def test_what_a_step_looked_up_holds_for_all_of_it(kernel: KernelSide, lab: Lab, *, is_known: bool) -> None:
+    """Whatever it executes, and each program may be what its job is known by."""
+    kernel.tracer.govern(STRICTEST, compiled(NAMES))
+    kernel.tracer.govern(JOB, compiled(f"{NAMES}deny: [other.example]\n"))
+    with Resolver(lab, V4.evil, [f"{NAME} A {V4.peer}"]), doing(lab) as step:
+        kernel.tracer.find(step.process, wire.STANDING_STEP)
+        first = executed(kernel, step)
+        assert step.do("read, write = os.pipe()", *forking([*asks(), "os.write(write, b'1')"])) == "ok"
+        assert step.do("assert os.read(read, 1)") == "ok"
+        assert step.do(executes(**{MARK: "1"})) == "ok"
+        assert step.do("pass") == "ok"
+        assert executed(kernel, step) != first
+        if is_known:
+            kernel.tracer.scopes.adopt(*executed(kernel, step), JOB)
+        assert step.do(tries(V4.peer)) == "ok"
+
+
+def forking(lines: list[str]) -> list[str]:
+    """Python that has a child do that."""
+    return [f"os.fork() or [exec(line) for line in {lines!r}] and os._exit(0)"]
+
+
+def test_questions_of_whom_is_held_to_the_strictest_for_good_take_no_room_of_steps(
+    kernel: KernelSide, lab: Lab
+) -> None:
+    kernel.tracer.govern(STRICTEST, compiled(NAMES))
+    noted = kernel.tracer.maps["queries_noted"]
+    with (
+        Resolver(lab, V4.evil, [f"{NAME} A {V4.peer}"]),
+        doing(lab, **{MARK: "1"}) as doubted,
+        doing(lab, **{MARK: "1"}) as step,
+    ):
+        kernel.tracer.scopes.adopt(*executed(kernel, doubted), STRICTEST)
+        assert doubted.do("pass") == "ok"
+        noted.update(STRICTEST.to_bytes(4, sys.byteorder), wire.QUOTA_VALUE.pack(WAITING_MAX, 0))
+        assert [each.do(*asks()) for each in (doubted, step)] == ["ok"] * 2
+        assert [each.do(tries(V4.peer)) for each in (doubted, step)] == ["EPERM", "ok"]
+
+
+def test_questions_of_a_step_take_no_room_of_another_ones(kernel: KernelSide, lab: Lab) -> None:
+    both = f'mode: enforce\nallow: ["{RESOLVER}", "udp://{V4.peer}:53", "{NAME}:{PORT}"]\n'
+    kernel.tracer.govern(STRICTEST, compiled(both))
+    floods = (
+        f"for number in range({2 * EARLY_ASKED}): "
+        "flood = socket.socket(socket.AF_INET, socket.SOCK_DGRAM);"
+        f"flood.sendto(bytes.fromhex({query('no.example').hex()!r}), ({V4.peer!r}, 53)); flood.close()"
+    )
+    with (
+        Resolver(lab, V4.evil, [f"{NAME} A {V4.peer}"]),
+        doing(lab, **{MARK: "1"}) as flooder,
+        doing(lab, **{MARK: "1"}) as step,
+    ):
+        assert flooder.do(floods) == "ok"
+        assert [each.do(*asks()) for each in (flooder, step)] == ["ok"] * 2
+        assert [each.do(tries(V4.peer)) for each in (flooder, step)] == ["EPERM", "ok"]
+        quota = wire.QuotaValue._make(
+            wire.QUOTA_VALUE.unpack(kernel.tracer.maps["queries_noted"].lookup(EARLY) or b"")
+        )
+        queries = Queries(kernel.tracer.maps)
+        assert queries.expire(boot_ns() + PATIENCE_NS) == quota.noted - quota.answered
+        expired = kernel.tracer.maps["queries_expired"]
+        assert {number for number, _ in expired.items()} == {ALL_SCOPES, EARLY}
+
+
+def test_what_steps_looked_up_ends_after_a_while_unless_it_is_used(kernel: KernelSide, lab: Lab) -> None:
+    kernel.tracer.govern(STRICTEST, compiled(NAMES))
+    grants, made = Grants(kernel.tracer.maps), kernel.tracer.maps["grants_made"]
+    with (
+        Resolver(lab, V4.evil, [f"{NAME} A {V4.peer}"], ttl_s=86_400),
+        doing(lab, **{MARK: "1"}) as step,
+        doing(lab, **{MARK: "1"}) as other,
+    ):
+        assert [each.do(*asks()) for each in (step, other)] == ["ok"] * 2
+        assert {number: int.from_bytes(value, sys.byteorder) for number, value in made.items()} == {
+            ALL_SCOPES: 2,
+            EARLY: 2,
+        }
+        grants.expire(boot_ns(), 1)
+        assert step.do(tries(V4.peer)) == "ok"
+        assert grants.expire(boot_ns() + IN_USE_NS + SECOND_NS, 2) == 1
+        assert [each.do(tries(V4.peer)) for each in (step, other)] == ["ok", "EPERM"]
+        ended = kernel.tracer.maps["grants_ended"]
+        assert {*ended.items()} == {
+            (number, (1).to_bytes(8, sys.byteorder)) for number in (EARLY, ALL_SCOPES)
+        }
+
+
+@pytest.mark.usefixtures("kernel")
+def test_who_asks_the_host_takes_no_answer_of_a_step(lab: Lab) -> None:
+    binds = (
+        "served = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)",
+        "served.settimeout(60)",
+        f"served.bind(({V4.build!r}, 0))",
+    )
+    with doing(lab) as other, doing(lab, **{MARK: "1"}) as step:
+        assert [each.do(*binds) for each in (other, step)] == ["ok"] * 2
+        for each, times in ((other, HEARD_SHARE + 10), (step, 1)):
+            lab.peer.call(ask, (V4.build, int(each.value("served.getsockname()[1]"))), times).result()
+        assert step.do("asker = served.recvfrom(9)[1]", "served.sendto(b'!', asker)") == "ok"
+
+
+def ask(whom: tuple[str, int], times: int) -> None:
+    """A UDP server, each time from another port."""
+    for port in range(FIRST_PORT, FIRST_PORT + times):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
+            asking.bind((V4.evil, port))
+            asking.sendto(b"?", whom)
 
 
 def test_no_resolver_of_a_steps_own_opens_anything(kernel: KernelSide, lab: Lab) -> None:
