@@ -11,6 +11,7 @@ from contextlib import contextmanager
 import pytest
 
 from exporter.events import RULE_OF_NOTHING_SENT, Act, Acted, Verdict
+from exporter.kernel.windows import Coverage
 from exporter.policy.compile import Compiled, compile_policy
 from tests.unit.policy.files import rules
 
@@ -141,12 +142,24 @@ def test_a_flip_is_seen_by_what_is_connected(lab: Lab, kernel: KernelSide) -> No
 
 
 def test_handed_to_a_process_of_no_job_it_sends_nothing_either(lab: Lab, kernel: KernelSide) -> None:
-    with lab.watch() as watch, agent(kernel, lab, policy(V4)) as job:
+    with lab.watch() as watch:
+        send_by_a_process_of_no_job(lab, kernel)
+    assert watch.arrivals.packets == {}
+
+
+def test_nor_where_processes_of_no_job_are_traced(lab: Lab) -> None:
+    with lab.watch() as watch, kernel_side(Coverage(is_host=True)) as kernel:
+        send_by_a_process_of_no_job(lab, kernel)
+    assert watch.arrivals.packets == {}
+
+
+def send_by_a_process_of_no_job(lab: Lab, kernel: KernelSide) -> None:
+    """With a socket of a job, which was let through because it sends nothing; in vain."""
+    with agent(kernel, lab, policy(V4)) as job:
         assert job.do(made(V4), to(V4, PORT)) == "ok"
         descriptor = int(job.value("s.fileno()"))
         with taken(job.process.pid, descriptor) as handed, pytest.raises(PermissionError):
             handed.send(b"x")
-    assert watch.arrivals.packets == {}
 
 
 @contextmanager
