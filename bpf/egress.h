@@ -388,13 +388,12 @@ struct last_peer {
 	u32 window;
 	u32 slot;
 	u32 metering;
-	u32 is_mixed;  /* 1: it had several peers that packets without an act of theirs may go to */
-	u32 lock;      /* struct bpf_spin_lock: of what is above; what follows has the socket's */
-	u8 undecided;  /* 0: packets aren't judged; else VERDICT_*, for who has no policy of his own
-			*/
-	u8 peers;      /* PEERS_* */
-	u16 peer_port; /* of its first peer, like the next */
-	u8 peer[16];
+	u32 is_mixed; /* 1: it had several peers that packets without an act of theirs may go to */
+	u32 lock;     /* struct bpf_spin_lock: of what is above; what follows has the socket's */
+	u8 undecided; /* 0: packets aren't judged; else VERDICT_*, of who has no policy */
+	u8 peers;     /* PEERS_* */
+	u16 first_port; /* of the first peer, like the next */
+	u8 first[16];
 };
 
 /* The policies: docs/policy.md says what they mean, exporter/policy/compile.py how they are asked.

@@ -2,7 +2,7 @@
 /*
  * What goes out through sockets that have no address hook: raw and ping sockets, UDP-Lite, SCTP;
  * the first hop of a source route, which those hooks can't know; and datagram sockets that
- * undecided.bpf.c tells of. Here the packet is the act, and its header tells where it goes: that of
+ * peers.bpf.c tells of. Here the packet is the act, and its header tells where it goes: that of
  * a raw socket may say something else than its owner's call. What the policy denies is dropped,
  * with EPERM for the caller.
  */

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from typing import NamedTuple
 
-LAYOUT = 0xDC7DF13F
+LAYOUT = 0xD9213350
 """Edition of the layout; every record and every pinned instance carries it."""
 
 ARGUMENTS_PIECE = 4096
@@ -518,8 +518,8 @@ class LastPeer(NamedTuple):
     lock: int
     undecided: int
     peers: int
-    peer_port: int
-    peer: bytes
+    first_port: int
+    first: bytes
 
 
 LAST_PEER = struct.Struct("<QII16sHHBBBBQQIIIIIIQQQIIIIIBBH16s")
@@ -1091,8 +1091,8 @@ OFFSETS = {
             "lock": 120,
             "undecided": 124,
             "peers": 125,
-            "peer_port": 126,
-            "peer": 128,
+            "first_port": 126,
+            "first": 128,
         },
     ),
     "policy_key": (28, {"prefix_bits": 0, "policy": 4, "port": 8, "protocol": 10, "address": 12}),

@@ -150,21 +150,35 @@ def test_a_flip_is_seen_by_what_is_connected(lab: Lab, kernel: KernelSide) -> No
 
 
 def test_handed_to_a_process_of_no_job_it_sends_nothing_either(lab: Lab, kernel: KernelSide) -> None:
-    with lab.watch() as watch:
-        assert sent_by_a_process_of_no_job(lab, kernel) == "EPERM"
+    with lab.watch() as watch, agent(kernel, lab, policy(V4)) as job:
+        assert job.do(made(V4), to(V4, PORT)) == "ok"
+        assert sent_by_a_process_of_no_job(job) == "EPERM"
     assert watch.arrivals.packets == {}
 
 
 def test_nor_where_processes_of_no_job_are_traced(lab: Lab) -> None:
-    with lab.watch() as watch, kernel_side(Coverage(is_host=True)) as kernel:
-        assert sent_by_a_process_of_no_job(lab, kernel) == "EPERM"
+    with (
+        lab.watch() as watch,
+        kernel_side(Coverage(is_host=True)) as kernel,
+        agent(kernel, lab, policy(V4)) as job,
+    ):
+        assert job.do(made(V4), to(V4, PORT)) == "ok"
+        assert sent_by_a_process_of_no_job(job) == "EPERM"
     assert watch.arrivals.packets == {}
 
 
-def sent_by_a_process_of_no_job(lab: Lab, kernel: KernelSide) -> str:
-    """With a job's socket, which was let through because it sends nothing; what comes of it."""
-    with agent(kernel, lab, policy(V4)) as job:
-        assert job.do(made(V4), to(V4, PORT)) == "ok"
-        of = [str(job.process.pid), job.value("s.fileno()")]
-        done = subprocess.run([sys.executable, "-c", STRANGER, *of], capture_output=True, text=True, check=True)
+@pytest.mark.parametrize(("mode", "expected"), [("enforce", "EPERM"), ("audit", "ok")])
+def test_one_with_several_peers_sends_nothing_by_it_where_they_are_enforced(
+    lab: Lab, kernel: KernelSide, mode: str, expected: str
+) -> None:
+    """Which of its peers that is may be nobody's."""
+    with agent(kernel, lab, policy(V4, f"'udp://{V4.evil}:{PORT}'", mode=mode)) as job:
+        assert job.do(made(V4), to(V4, OTHER), to(V4, PORT, "evil")) == "ok"
+        assert sent_by_a_process_of_no_job(job) == expected
+
+
+def sent_by_a_process_of_no_job(job: Agent) -> str:
+    """What comes of it, with the job's socket."""
+    of = [str(job.process.pid), job.value("s.fileno()")]
+    done = subprocess.run([sys.executable, "-c", STRANGER, *of], capture_output=True, text=True, check=True)
     return done.stdout.rstrip("\n")

@@ -29,9 +29,9 @@ static inline u32 undecided(struct bpf_sock *sk)
 
 static inline int is_first_peer(const struct last_peer *last, const struct flow_key *key)
 {
-	const u64 *first = (const void *)last->peer, *peer = (const void *)key->peer;
+	const u64 *first = (const void *)last->first, *peer = (const void *)key->peer;
 
-	return first[0] == peer[0] && first[1] == peer[1] && last->peer_port == key->peer_port;
+	return first[0] == peer[0] && first[1] == peer[1] && last->first_port == key->peer_port;
 }
 
 /*
@@ -43,8 +43,8 @@ static inline int add_peer(struct last_peer *last, struct bpf_sock *sk, const st
 	u32 peers = last->peers, connects = key->act == ACT_CONNECT;
 
 	if (!peers) {
-		__builtin_memcpy(last->peer, key->peer, sizeof(last->peer));
-		last->peer_port = key->peer_port;
+		__builtin_memcpy(last->first, key->peer, sizeof(last->first));
+		last->first_port = key->peer_port;
 	} else if (!is_first_peer(last, key) ||
 		   (connects && peers & PEERS_CONNECTED && sk->state != TCP_ESTABLISHED)) {
 		peers |= PEERS_SEVERAL;
