@@ -123,7 +123,7 @@ static inline int has_heard_share(u32 scope, u64 now_ns)
 	return 1;
 }
 
-/* For each datagram that arrives at a socket that isn't connected. */
+/* For each datagram that arrives at a socket that isn't connected, or whose packets are decided. */
 static inline void hear(struct __sk_buff *skb, struct bpf_sock *sk)
 {
 	struct listener *listener = listeners.sk_storage_get((void *)sk, 0, 0);
