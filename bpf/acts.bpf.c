@@ -109,25 +109,6 @@ static inline struct last_peer *place_for(struct bpf_sock *sk)
 	return lasts.sk_storage_get((void *)sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
 }
 
-/* From now on each packet of the socket is decided, by packet.bpf.c; returns 0 without room. */
-static inline int set_undecided(struct bpf_sock *sk, u32 verdict)
-{
-	struct last_peer *last = sk ? place_for(sk) : 0;
-
-	if (!last)
-		return 0;
-	last->undecided = verdict;
-	return 1;
-}
-
-/* What was said to its connect; VERDICT_NONE: it isn't. */
-static inline u32 undecided(struct bpf_sock *sk)
-{
-	struct last_peer *last = sk ? latest(sk) : 0;
-
-	return last ? last->undecided : VERDICT_NONE;
-}
-
 /* The lane for this act's record; key names "other peers" where it is one peer too many. */
 static inline enum lane lane_of(struct act_value *act, u32 window)
 {

@@ -202,6 +202,13 @@ int on_query(struct __sk_buff *skb)
 	return verdict & PASS;
 }
 
+/* Then who is connected to it is answered packet by packet, too. */
+static inline int is_undecided(struct bpf_sock *sk)
+{
+	sk = bpf_sk_fullsock(sk);
+	return sk && undecided(sk);
+}
+
 int on_answer(struct __sk_buff *skb)
 {
 	struct bpf_sock *sk = skb->sk;
@@ -210,7 +217,7 @@ int on_answer(struct __sk_buff *skb)
 
 	/* Afterwards: each way through these would be one more through all of read_messages. */
 	meter_received(skb);
-	if (sk && !skb->remote_port)
+	if (sk && (!skb->remote_port || is_undecided(sk)))
 		hear(skb, sk);
 	if (!has_messages)
 		return PASS;

@@ -383,17 +383,23 @@ enum metering {
 	METERING_COUNTED = 2 /* where the act is */
 };
 
-/* Stands with a socket: its latest act. */
+/* What is known of whom a socket was given as its peers, by the calls that were let through. */
+enum peers { PEERS_ANY = 1, PEERS_CONNECTED = 2, PEERS_SEVERAL = 4 };
+
+/* Stands with a socket: its latest act, and what becomes of its packets. */
 struct last_peer {
 	struct act_value act;
 	u64 bytes_sent;
 	u64 bytes_received;
 	u32 window;
 	u32 slot;
-	u32 undecided; /* VERDICT_*, of a connect that was let through: then packets are judged */
 	u32 metering;
 	u32 is_mixed; /* 1: it had several peers that packets without an act of theirs may go to */
-	u32 lock;     /* struct bpf_spin_lock: of what is above, but for `undecided` */
+	u32 lock;     /* struct bpf_spin_lock: of what is above; what follows has the socket's */
+	u8 undecided; /* 0: packets aren't judged; else VERDICT_*, of who has no policy */
+	u8 peers;     /* PEERS_* */
+	u16 first_port; /* of the first peer, like the next */
+	u8 first[16];
 };
 
 /* The policies: docs/policy.md says what they mean, exporter/policy/compile.py how they are asked.

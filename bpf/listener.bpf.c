@@ -99,7 +99,7 @@ static inline u32 read_ends(struct __sk_buff *skb, u32 protocol, union address *
 	return (start & 15) * 4;
 }
 
-/* For each datagram that arrives at a socket that isn't connected. */
+/* For each datagram that arrives at a socket that isn't connected, or whose packets are decided. */
 static inline void hear(struct __sk_buff *skb, struct bpf_sock *sk)
 {
 	struct listener *listener = listeners.sk_storage_get((void *)sk, 0, 0);

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only
 /*
  * What goes out through sockets that have no address hook: raw and ping sockets, UDP-Lite, SCTP;
- * the first hop of a source route, which those hooks can't know; and datagram sockets whose connect
- * was let through because it sends nothing. Here the packet is the act, and its header tells where
- * it goes: that of a raw socket may say something else than its owner's call. What the policy
- * denies is dropped, with EPERM for the caller.
+ * the first hop of a source route, which those hooks can't know; and datagram sockets that
+ * peers.bpf.c tells of. Here the packet is the act, and its header tells where it goes: that of
+ * a raw socket may say something else than its owner's call. What the policy denies is dropped,
+ * with EPERM for the caller.
  */
 #define SOCK_DGRAM 2
 #define NO_OPTIONS 0x45 /* how such an IPv4 header begins */
@@ -225,10 +225,13 @@ int on_egress(struct __sk_buff *skb)
 		return DENY;
 
 	struct proc_value proc;
+	int is_followed = read_current(current_pid(), &proc);
 
-	/* A socket that is handed to a process of no job is no way around what was said. */
-	if (!read_current(current_pid(), &proc) && !has_connections(sk->type))
-		return said == VERDICT_DENY ? DENY : ALLOW;
+	/* Handed to who has no policy, it is no way around that of who had it. */
+	if (said == VERDICT_DENY && (!is_followed || !mode_of(&proc)))
+		return DENY;
+	if (!is_followed && !has_connections(sk->type))
+		return ALLOW;
 	packets.call(skb, 0);
 	return is_enforced() ? DENY : ALLOW; /* what can't be judged doesn't leave */
 }

@@ -5,7 +5,6 @@
  */
 #define LOCALHOST 0x7f000001
 #define DOCKERS_RESOLVER 0x7f00000b /* 127.0.0.11 */
-#define TCP_ESTABLISHED 1	    /* for a datagram socket: connected */
 #define MPTCP_NAME 0x706374706dULL  /* "mptcp", with the NUL behind it */
 #define MPTCP_NAME_MASK 0xffffffffffffULL
 
@@ -119,8 +118,17 @@ static inline int act_on(struct bpf_sock_addr *ctx, struct bpf_sock *sk, u32 kin
 		act.rule = RULE_OF_LOOKUPS;
 		is_denied = 1;
 	}
-	if (!is_denied && kind == ACT_SEND && undecided(sk))
-		return ALLOW; /* its packet tells */
+	if (!is_denied && act.key.protocol == IPPROTO_UDP) {
+		enum noted noted = note_peer(sk, &act, &proc);
+
+		if (noted == NOTED_UNDECIDED && kind == ACT_SEND)
+			return ALLOW; /* its packet tells */
+		if (noted == NOTED_NOTHING) {
+			act.key.verdict = VERDICT_DENY;
+			act.rule = 0;
+			is_denied = 1;
+		}
+	}
 	act.cookie = cookie_of(ctx);
 	act.tid = pid_tgid;
 	act.uid = bpf_get_current_uid_gid();

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from typing import NamedTuple
 
-LAYOUT = 0x5AD313BE
+LAYOUT = 0x6BBF888E
 """Edition of the layout; every record and every pinned instance carries it."""
 
 ARGUMENTS_PIECE = 4096
@@ -113,6 +113,10 @@ COUNTS = 6
 METERING_NONE = 0
 METERING_TOLD = 1
 METERING_COUNTED = 2
+
+PEERS_ANY = 1
+PEERS_CONNECTED = 2
+PEERS_SEVERAL = 4
 
 
 class RecordHeader(NamedTuple):
@@ -487,7 +491,7 @@ ACT_VALUE = struct.Struct("<QII16sHHBBBBQQIIIIIIQ")
 
 
 class LastPeer(NamedTuple):
-    """`struct last_peer`, 128 bytes."""
+    """`struct last_peer`, 144 bytes."""
 
     started_ns: int
     pid: int
@@ -512,13 +516,16 @@ class LastPeer(NamedTuple):
     bytes_received: int
     window: int
     slot: int
-    undecided: int
     metering: int
     is_mixed: int
     lock: int
+    undecided: int
+    peers: int
+    first_port: int
+    first: bytes
 
 
-LAST_PEER = struct.Struct("<QII16sHHBBBBQQIIIIIIQQQIIIIII")
+LAST_PEER = struct.Struct("<QII16sHHBBBBQQIIIIIIQQQIIIIIBBH16s")
 
 
 class PolicyKey(NamedTuple):
@@ -1058,7 +1065,7 @@ OFFSETS = {
         },
     ),
     "last_peer": (
-        128,
+        144,
         {
             "act.key.started_ns": 0,
             "act.key.pid": 8,
@@ -1083,10 +1090,13 @@ OFFSETS = {
             "bytes_received": 96,
             "window": 104,
             "slot": 108,
-            "undecided": 112,
-            "metering": 116,
-            "is_mixed": 120,
-            "lock": 124,
+            "metering": 112,
+            "is_mixed": 116,
+            "lock": 120,
+            "undecided": 124,
+            "peers": 125,
+            "first_port": 126,
+            "first": 128,
         },
     ),
     "policy_key": (28, {"prefix_bits": 0, "policy": 4, "port": 8, "protocol": 10, "address": 12}),

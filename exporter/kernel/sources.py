@@ -13,7 +13,8 @@ from exporter.errors import KernelError
 _FILES = (
     *("maps.h", "process.bpf.c", "executable.bpf.c", "agent.bpf.c", "exec.bpf.c"),
     *("slots.bpf.c", "meter.bpf.c", "acts.bpf.c", "message.bpf.c"),
-    *("header.bpf.c", "share.bpf.c", "listener.bpf.c", "policy.bpf.c", "resolver.bpf.c", "answer.bpf.c"),
+    *("header.bpf.c", "share.bpf.c", "listener.bpf.c", "policy.bpf.c", "peers.bpf.c"),
+    *("resolver.bpf.c", "answer.bpf.c"),
     *("grant.bpf.c", "lookup.bpf.c", "question.bpf.c", "dns.bpf.c"),
     *("socket.bpf.c", "flow.bpf.c", "packet.bpf.c"),
     *("calls.h", "tamper.bpf.c", "failure.bpf.c", "join.bpf.c", "frame.bpf.c"),

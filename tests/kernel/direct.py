@@ -15,6 +15,7 @@ from exporter.decode import Decoder
 from exporter.events import Acted, Aggregated, Event, ProcessKey, Tampered, attempts_of
 from exporter.kernel.loading import loading
 from exporter.kernel.tracer import Tracer
+from exporter.kernel.windows import Coverage
 
 from .attached import wait_for
 from .lab import RUN_LIMIT_S
@@ -136,7 +137,7 @@ def attempts(events: Sequence[Event]) -> Counter[str]:
 
 
 @contextmanager
-def kernel_side() -> Iterator[KernelSide]:
-    """Attach the programs for the block."""
+def kernel_side(coverage: Coverage | None = None) -> Iterator[KernelSide]:
+    """Attach the programs for the block; without `coverage` jobs alone are followed."""
     with ExitStack() as stack:
-        yield KernelSide(stack.enter_context(loading()).ready())
+        yield KernelSide(stack.enter_context(loading()).ready(coverage or Coverage()))

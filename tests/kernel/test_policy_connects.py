@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import ctypes
-import os
-import socket
+import subprocess
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
 
 from exporter.events import RULE_OF_NOTHING_SENT, Act, Acted, Verdict
+from exporter.kernel.windows import Coverage
 from exporter.policy.compile import Compiled, compile_policy
 from tests.unit.policy.files import rules
 
@@ -23,8 +22,18 @@ from .ruled import bracketed
 pytestmark = pytest.mark.kernel
 
 OTHER = 7105
-PIDFD_GETFD = 438
-"""Of every machine."""
+STRANGER = """
+import ctypes, errno, os, socket, sys
+
+GETFD = 438  # of every machine
+taken = ctypes.CDLL(None).syscall(GETFD, os.pidfd_open(int(sys.argv[1])), int(sys.argv[2]), 0)
+try:
+    socket.socket(fileno=taken).send(b"x")
+    print("ok")
+except OSError as error:
+    print(errno.errorcode[error.errno])
+"""
+"""Sends with a socket of the process that is named by its arguments."""
 LET_THROUGH = (Act.CONNECT, Verdict.ALLOW, RULE_OF_NOTHING_SENT)
 SENDS = {
     "send": "s.send(b'x')",
@@ -143,20 +152,33 @@ def test_a_flip_is_seen_by_what_is_connected(lab: Lab, kernel: KernelSide) -> No
 def test_handed_to_a_process_of_no_job_it_sends_nothing_either(lab: Lab, kernel: KernelSide) -> None:
     with lab.watch() as watch, agent(kernel, lab, policy(V4)) as job:
         assert job.do(made(V4), to(V4, PORT)) == "ok"
-        descriptor = int(job.value("s.fileno()"))
-        with taken(job.process.pid, descriptor) as handed, pytest.raises(PermissionError):
-            handed.send(b"x")
+        assert sent_by_a_process_of_no_job(job) == "EPERM"
     assert watch.arrivals.packets == {}
 
 
-@contextmanager
-def taken(pid: int, descriptor: int) -> Iterator[socket.socket]:
-    """A socket of that process, in this one."""
-    process = os.pidfd_open(pid)
-    try:
-        got = ctypes.CDLL(None, use_errno=True).syscall(PIDFD_GETFD, process, descriptor, 0)
-    finally:
-        os.close(process)
-    assert got >= 0, os.strerror(ctypes.get_errno())
-    with socket.socket(fileno=got) as handed:
-        yield handed
+def test_nor_where_processes_of_no_job_are_traced(lab: Lab) -> None:
+    with (
+        lab.watch() as watch,
+        kernel_side(Coverage(is_host=True)) as kernel,
+        agent(kernel, lab, policy(V4)) as job,
+    ):
+        assert job.do(made(V4), to(V4, PORT)) == "ok"
+        assert sent_by_a_process_of_no_job(job) == "EPERM"
+    assert watch.arrivals.packets == {}
+
+
+@pytest.mark.parametrize(("mode", "expected"), [("enforce", "EPERM"), ("audit", "ok")])
+def test_one_with_several_peers_sends_nothing_by_it_where_they_are_enforced(
+    lab: Lab, kernel: KernelSide, mode: str, expected: str
+) -> None:
+    """Which of its peers that is may be nobody's."""
+    with agent(kernel, lab, policy(V4, f"'udp://{V4.evil}:{PORT}'", mode=mode)) as job:
+        assert job.do(made(V4), to(V4, OTHER), to(V4, PORT, "evil")) == "ok"
+        assert sent_by_a_process_of_no_job(job) == expected
+
+
+def sent_by_a_process_of_no_job(job: Agent) -> str:
+    """What comes of it, with the job's socket."""
+    of = [str(job.process.pid), job.value("s.fileno()")]
+    done = subprocess.run([sys.executable, "-c", STRANGER, *of], capture_output=True, text=True, check=True)
+    return done.stdout.rstrip("\n")

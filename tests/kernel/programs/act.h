@@ -47,6 +47,9 @@ void mapped_udp_connected(const struct plan *plan);
 void sendto_unspec(const struct plan *plan);
 void v6sock_v4addr(const struct plan *plan);
 void udp_corked(const struct plan *plan);
+void udp_torn(const struct plan *plan);
+void udp_torn_corked(const struct plan *plan);
+void udp_torn_control(const struct plan *plan);
 
 /* Raw and ping sockets, source routes, UDP-Lite. */
 void raw_echo(const struct plan *plan);
