@@ -7,8 +7,8 @@ an interface came or went, and at once where a packet socket was made. Links are
 others, and stay when the exporter is killed.
 
 What would go past that program, by PACKET_QDISC_BYPASS or through XDP sockets, needs an option of the socket,
-and that is denied: `on_setsockopt`, which also judges who joins multicast groups. It is there before anything is
-enforced, whoever is: a socket keeps such an option for as long as it lives.
+and that is denied: `on_setsockopt`, which also judges who joins multicast groups. It is there before anything
+is enforced, whoever is: a socket keeps such an option for as long as it lives.
 """
 
 from __future__ import annotations

@@ -75,6 +75,11 @@ class Scopes:
         proc = value and wire.ProcValue._make(wire.PROC_VALUE.unpack(value))
         return proc if proc and proc.started_ns == process.started_ns else None
 
+    def is_agent(self, process: ProcessKey) -> bool:
+        """Whether that starts jobs, as the kernel has it: a name is anybody's choice."""
+        entry = self.entry(process)
+        return entry is not None and entry.standing == wire.STANDING_AGENT
+
     @property
     def refused(self) -> int:
         """Programs of jobs that had no room: no policy holds for what they do."""

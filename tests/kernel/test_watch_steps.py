@@ -286,9 +286,7 @@ def test_no_first_step_of_all_opens_a_way_past_the_hooks(
 
 def test_who_turns_enforcement_on_closes_that_way_before_it_is_in_force(tmp_path: Path) -> None:
     """Also where nobody is there yet who is held."""
-    with watching(
-        tmp_path, "--policy", policy(tmp_path, PEER_ALONE.replace("enforce", "audit"))
-    ) as watch:
+    with watching(tmp_path, "--policy", policy(tmp_path, PEER_ALONE.replace("enforce", "audit"))) as watch:
         pin = instance_of(watch.process.pid) / "link_later_on_setsockopt"
         assert not pin.exists()
         assert enforce_on(watch, "*") == 0
