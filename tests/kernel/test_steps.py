@@ -135,7 +135,9 @@ def tries(to: str) -> str:
 
 def test_an_agent_itself_is_not_held(kernel: KernelSide, lab: Lab) -> None:
     with doing(lab) as agent:
+        assert not kernel.tracer.scopes.is_agent(agent.process)
         kernel.tracer.find(agent.process, wire.STANDING_AGENT)
+        assert kernel.tracer.scopes.is_agent(agent.process)
         assert agent.do(tries(V4.evil)) == "ok"
         assert (
             agent.do(f"assert os.fork() or os._exit(socket.socket().connect_ex({(V4.evil, PORT)}))") == "ok"
