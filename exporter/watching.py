@@ -222,6 +222,8 @@ class JobWatch:
         if job and (watched := self._open.get(job.scope)):
             watched.join(program.parent.process if program.parent else None, event.at_ns)
             watched.began_ns = min(watched.began_ns, program.started_ns)
+            if watched.tenant == event.process:  # by the kernel's parent, where it was decided early
+                watched.tenant = self._tenant(event, program.parent)
             self._pipeline.begin_earlier(job.scope, program.started_ns)
         return job
 

@@ -669,13 +669,18 @@ def test_whose_room_it_is_shows_before_that_is_scarce_and_else_with_its_fork(tmp
         told = Environment(host.now_ns + 2, orphan, 1, block(gitlab()), is_cut=False, parent=INIT)
         known = host.jobs.decide(told)
         assert known is not None
+        assert host.jobs._open[known].tenant == orphan
+        host.happens(Forked(orphan.started_ns, orphan, bash, 1, 1, HOST))
+        host.executes(orphan, gitlab(), INIT)
+        assert host.jobs._open[known].tenant == bash
         filled(host)
+        told = told._replace(process=ProcessKey(779, host.now_ns + 1))
         assert host.jobs.decide(told) == known
         told = told._replace(block=block(gitlab(job="2")))
         assert host.jobs.decide(told) is None
         child = told._replace(process=ProcessKey(778, host.now_ns + 1), block=block(gitlab(job="3")))
         assert host.jobs.decide(child._replace(parent=bash)) is not None
-        host.happens(Forked(orphan.started_ns, orphan, bash, 1, 1, HOST))
+        host.happens(Forked(told.process.started_ns, told.process, bash, 1, 1, HOST))
         assert host.jobs.decide(told) is not None
         assert {watched.tenant for watched in list(host.jobs._open.values())[-2:]} == {bash}
         host.stops()
