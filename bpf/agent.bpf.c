@@ -12,43 +12,42 @@ struct text {
 };
 BPF_PERCPU_ARRAY(texts, struct text, 1);
 
-static inline int is_agent(struct agent_key *key, u64 name, struct proc_value *proc)
+/* The number of its system, 0 where nobody knows that; null: it is no agent. */
+static inline u32 *agent_named(struct agent_key *key, u64 name)
 {
-	u32 *which;
-
-	if (name && read_kernel_text(key->name, sizeof(key->name), (void *)name) < 0)
+	if (read_kernel_text(key->name, sizeof(key->name), (void *)name) < 0)
 		return 0;
-	which = agents.lookup(key);
-	if (!which)
-		return 0;
-	proc->standing = STANDING_AGENT;
-	proc->agent = *which;
-	return 1;
+	return agents.lookup(key);
 }
 
-/*
- * In a container nobody does: what it executes, and under which name, may be a job's choice. Its
- * steps are known by their variables.
- */
-static inline int become_agent(u64 task, struct proc_value *proc)
+/* By its executable's name, which may be a job's choice. */
+static inline u32 *agent_by_program(u64 task)
 {
 	u64 file = pointer_at(pointer_at(task, TASK_MM), MM_EXE_FILE);
+	struct agent_key program = { .kind = AGENT_PROGRAM };
+
+	return agent_named(&program, pointer_at(pointer_at(file, FILE_DENTRY), DENTRY_NAME));
+}
+
+/* By its unit or its user, which the host's administrator chose. */
+static inline u32 *agent_by_place(u64 task)
+{
 	u64 cgroup = pointer_at(pointer_at(task, TASK_CGROUPS), CSS_SET_CGROUP);
-	struct agent_key program = { .kind = AGENT_PROGRAM }, unit = { .kind = AGENT_UNIT };
+	struct agent_key unit = { .kind = AGENT_UNIT };
 	struct agent_key owner = {
 		.kind = AGENT_USER,
 		.user = number_at(pointer_at(task, TASK_CRED), CRED_UID),
 	};
+	u32 *agent = agent_named(&unit, pointer_at(pointer_at(cgroup, CGROUP_NODE), NODE_NAME));
 
-	if (proc->is_guest)
-		return 0;
-	return is_agent(&program, pointer_at(pointer_at(file, FILE_DENTRY), DENTRY_NAME), proc) ||
-	       is_agent(&unit, pointer_at(pointer_at(cgroup, CGROUP_NODE), NODE_NAME), proc) ||
-	       is_agent(&owner, 0, proc);
+	return agent ? agent : agents.lookup(&owner);
 }
 
-/* Whether the environment has a variable that jobs are known by, or can't be read as a whole. */
-static inline int has_mark(u64 mm)
+/*
+ * Whether the environment has a variable that jobs are known by, but for those of the system with
+ * that number, or can't be read as a whole.
+ */
+static inline int has_mark(u64 mm, u32 own)
 {
 	u64 at = pointer_at(mm, MM_ENV_START), end = pointer_at(mm, MM_ENV_END);
 	struct mark_key key = { .prefix_bits = 8 * MARK_ROOM };
@@ -61,8 +60,12 @@ static inline int has_mark(u64 mm)
 	for (number = 0; number < TEXTS_MAX; number++) {
 		if (at >= end)
 			return 0;
-		if (read_user_text(key.text, sizeof(key.text), (void *)at) <= 0 ||
-		    marks.lookup(&key))
+		if (read_user_text(key.text, sizeof(key.text), (void *)at) <= 0)
+			return 1;
+
+		u32 *system = marks.lookup(&key);
+
+		if (system && (!own || *system != own))
 			return 1;
 
 		long length = read_user_text(text->bytes, sizeof(text->bytes), (void *)at);

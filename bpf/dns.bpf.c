@@ -85,61 +85,6 @@ static inline int unread(struct __sk_buff *skb, u32 is_query)
 	return is_query;
 }
 
-/* 0.0.0.0 or ::, which is this machine. */
-static inline int is_any(const union address *address)
-{
-	return !address->words[0] && !address->words[1] && !address->words[3];
-}
-
-static inline int is_connected_to(struct bpf_sock *sk, const union address *peer)
-{
-	u32 differing = peer->words[3];
-
-	if (sk->family != AF_INET6) {
-		u32 address = sk->dst_ip4;
-
-		LOAD_HERE(address);
-		return !(differing ^ address) && peer->words[2] == bpf_htonl(0xffff);
-	}
-	differing ^= sk->dst_ip6[3];
-	differing |= peer->words[0] ^ sk->dst_ip6[0];
-	differing |= peer->words[1] ^ sk->dst_ip6[1];
-	differing |= peer->words[2] ^ sk->dst_ip6[2];
-	return !differing;
-}
-
-/*
- * Whether a packet of a socket that asked goes where the socket says: to whom it is connected, or,
- * of a datagram, to whom it was sent last. Else it is for a resolver in whose place NAT has put
- * another.
- */
-static inline int goes_as_it_says(struct __sk_buff *skb, const struct dns_packet *packet)
-{
-	struct bpf_sock *sk = skb->sk;
-	struct last_peer *last;
-	struct flow_key key = {};
-	u32 is_connected, is_last;
-
-	sk = sk ? bpf_sk_fullsock(sk) : 0;
-	if (!sk)
-		return 0;
-	is_connected = skb->remote_port == bpf_htonl(packet->peer_port) &&
-		       is_connected_to(sk, &packet->peer);
-	if (packet->protocol != IPPROTO_UDP)
-		return is_connected;
-	last = latest(sk);
-	if (!last || is_connected)
-		return last && is_connected;
-	__builtin_memcpy(key.peer, packet->peer.bytes, sizeof(key.peer));
-	key.peer_port = packet->peer_port;
-
-	/* No helper may be called under the lock. */
-	bpf_spin_lock((void *)&last->lock);
-	is_last = is_same_peer(&last->act.key, &key);
-	bpf_spin_unlock((void *)&last->lock);
-	return is_last;
-}
-
 /* Whom a packet is for. NAT may have given one for a resolver another port. */
 enum target { TARGET_OTHER, TARGET_UNKNOWN, TARGET_RESOLVER };
 
@@ -203,13 +148,8 @@ static inline int read_messages(struct __sk_buff *skb, u32 is_query)
 	if (!asker)
 		return (packet.payload < skb->len || packet.protocol == IPPROTO_UDP) &&
 		       unread(skb, is_query);
-	/* The answer comes under the address that was asked; of 0.0.0.0 the kernel made another. */
-	if (!is_query || goes_as_it_says(skb, &packet)) {
-		if (packet.peer_port != DNS_PORT)
-			return 0;
-	} else if (!is_any(&asker->resolver)) {
-		packet.peer = asker->resolver;
-	}
+	if ((!is_query || !see_through_nat(skb, &packet, asker)) && packet.peer_port != DNS_PORT)
+		return 0;
 
 	struct stream *stream = is_query ? &asker->out : &asker->in;
 	u64 socket = address_of(sk);

@@ -251,15 +251,28 @@ int after_exec(struct bpf_raw_tracepoint_args *ctx)
 
 	if (!proc || !config || !config->reads_environments || scope_of(proc))
 		return 0;
-	if (proc->standing == STANDING_AGENT)
-		return 0;
-	if (proc->standing == STANDING_NONE && become_agent(ctx->args[0], proc))
-		return 0;
 	/* Its job is about to be known, by what it, or who made it, was executed with before. */
-	if (proc->standing >= STANDING_MARKED)
+	if (proc->standing == STANDING_AGENT || proc->standing >= STANDING_MARKED)
 		return 0;
+
+	/* In a container nobody is an agent: its steps are known by their variables. */
+	u32 may_be_agent = proc->standing == STANDING_NONE && !proc->is_guest;
+	u32 *agent = may_be_agent ? agent_by_program(ctx->args[0]) : 0;
+	u32 is_marked = (config->has_policies || agent) &&
+			has_mark(pointer_at(ctx->args[0], TASK_MM), agent ? *agent : 0);
+
+	/* Who is called as an agent is, and has a job's variables, may be called so by the job. */
+	if (is_marked)
+		agent = 0;
+	if (may_be_agent && !agent)
+		agent = agent_by_place(ctx->args[0]);
+	if (agent) {
+		proc->standing = STANDING_AGENT;
+		proc->agent = *agent;
+		return 0;
+	}
 	/* Also in audit, where nothing is held: what it executes next may say something else. */
-	if (config->has_policies && has_mark(pointer_at(ctx->args[0], TASK_MM)))
+	if (config->has_policies && is_marked)
 		proc->standing =
 			proc->standing == STANDING_STEP ? STANDING_MARKED_STEP : STANDING_MARKED;
 	become_candidate(proc, pid);

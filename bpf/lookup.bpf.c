@@ -37,6 +37,75 @@ struct asker {
 };
 BPF_SK_STORAGE(askers, struct asker);
 
+/* 0.0.0.0 or ::, which is this machine. */
+static inline int is_any(const union address *address)
+{
+	return !address->words[0] && !address->words[1] && !address->words[3];
+}
+
+static inline int is_connected_to(struct bpf_sock *sk, const union address *peer)
+{
+	u32 differing = peer->words[3];
+
+	if (sk->family != AF_INET6) {
+		u32 address = sk->dst_ip4;
+
+		LOAD_HERE(address);
+		return !(differing ^ address) && peer->words[2] == bpf_htonl(0xffff);
+	}
+	differing ^= sk->dst_ip6[3];
+	differing |= peer->words[0] ^ sk->dst_ip6[0];
+	differing |= peer->words[1] ^ sk->dst_ip6[1];
+	differing |= peer->words[2] ^ sk->dst_ip6[2];
+	return !differing;
+}
+
+/*
+ * Whether a packet of a socket that asked goes where the socket says: to whom it is connected, or,
+ * of a datagram, to whom it was sent last. Else it is for a resolver in whose place NAT has put
+ * another.
+ */
+static inline int goes_as_it_says(struct __sk_buff *skb, const struct dns_packet *packet)
+{
+	struct bpf_sock *sk = skb->sk;
+	struct last_peer *last;
+	struct flow_key key = {};
+	u32 is_connected, is_last;
+
+	sk = sk ? bpf_sk_fullsock(sk) : 0;
+	if (!sk)
+		return 0;
+	is_connected = skb->remote_port == bpf_htonl(packet->peer_port) &&
+		       is_connected_to(sk, &packet->peer);
+	if (packet->protocol != IPPROTO_UDP)
+		return is_connected;
+	last = latest(sk);
+	if (!last || is_connected)
+		return last && is_connected;
+	__builtin_memcpy(key.peer, packet->peer.bytes, sizeof(key.peer));
+	key.peer_port = packet->peer_port;
+
+	/* No helper may be called under the lock. */
+	bpf_spin_lock((void *)&last->lock);
+	is_last = is_same_peer(&last->act.key, &key);
+	bpf_spin_unlock((void *)&last->lock);
+	return is_last;
+}
+
+/*
+ * Takes the resolver that was asked for the one behind NAT: the answer comes under that address. Of
+ * 0.0.0.0 the kernel has made another one itself. Returns whether it was another.
+ */
+static inline int see_through_nat(struct __sk_buff *skb, struct dns_packet *packet,
+				  const struct asker *asker)
+{
+	if (goes_as_it_says(skb, packet))
+		return 0;
+	if (!is_any(&asker->resolver))
+		packet->peer = asker->resolver;
+	return 1;
+}
+
 /* For good, until it connects again: the text of a message could be taken for a message. */
 static inline void lose(struct stream *stream)
 {

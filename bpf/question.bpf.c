@@ -255,10 +255,10 @@ static inline void refuse(struct __sk_buff *skb, struct bpf_sock *sk, struct ask
 	struct dns_packet packet = {};
 	u64 task = current_pid() == pid ? bpf_get_current_task() : 0;
 
-	if (!read_dns_packet(skb, 1, &packet) || packet.peer_port != DNS_PORT) {
-		if (asker)
-			packet.peer = asker->resolver;
-	}
+	if (asker && !read_dns_packet(skb, 1, &packet))
+		packet.peer = asker->resolver;
+	else if (asker)
+		see_through_nat(skb, &packet, asker);
 	__builtin_memcpy(act.key.peer, &packet.peer, sizeof(act.key.peer));
 	FORGET(act);
 	act.cookie = cookie_of(skb);

@@ -92,22 +92,48 @@ def _uid(name: str) -> int:
     return uid
 
 
-def marks(job_env: str | None) -> Iterator[bytes]:
+def marks(job_env: str | None) -> dict[bytes, int]:
     """How the variables begin that a job is known by, one of each system, as the map `marks` has it.
 
-    Whatever their value: who gives one another value isn't done with by that.
+    Whatever their value: who gives one another value isn't done with by that. With each goes the number of
+    the system, as `number_of` has it for its agents.
     """
-    first = (provider.present[0].partition("=")[0] for provider in PROVIDERS)
-    for name in sorted({*first, *([job_env] if job_env else [])}):
-        start = f"{name}=".encode()[: wire.MARK_ROOM - 1]  # the kernel reads a text with its NUL
-        yield wire.MARK_KEY.pack(8 * len(start), start)
+    numbers = {name: number for number, name in enumerate(_NUMBERED)}
+    found = {provider.present[0].partition("=")[0]: numbers.get(provider.name, 0) for provider in PROVIDERS}
+    if job_env:
+        found[job_env] = 0
+    return {_mark(name): number for name, number in found.items()}
 
 
-def agent_of(pid: int, agents: Container[Agent]) -> Agent | None:
-    """Which of `agents` it is that `pid` runs, by the rules of the kernel's programs; None for none."""
+def _mark(name: str) -> bytes:
+    start = f"{name}=".encode()[: wire.MARK_ROOM - 1]  # the kernel reads a text with its NUL
+    return wire.MARK_KEY.pack(8 * len(start), start)
+
+
+def agent_of(pid: int, agents: Container[Agent], marks: Mapping[bytes, int]) -> Agent | None:
+    """Which of `agents` it is that `pid` runs, by the rules of the kernel's programs; None for none.
+
+    Who is called as one is, and has `marks` of another system, may be called so by a job.
+    """
     if _is_in_container(pid):
         return None
-    return next((each for each in _known_as(pid) if each in agents), None)
+    for agent in _known_as(pid):
+        is_named = agent.kind == wire.AGENT_PROGRAM
+        if agent in agents and not (is_named and _has_mark(pid, marks, number_of(agent))):
+            return agent
+    return None
+
+
+def _has_mark(pid: int, marks: Mapping[bytes, int], own: int) -> bool:
+    """Whether it was executed with one that isn't of the system `own`, as far as /proc shows that."""
+    others = (
+        wire.MarkKey._make(wire.MARK_KEY.unpack(mark)) for mark, of in marks.items() if of != own or not own
+    )
+    starts = tuple(mark.text[: mark.prefix_bits // 8] for mark in others)
+    with suppress(OSError):
+        block = beginning_of(Path(f"/proc/{pid}/environ"), _TOLD_MAX)
+        return any(entry.startswith(starts) for entry in block.split(b"\0"))
+    return False
 
 
 def _known_as(pid: int) -> Iterator[Agent]:

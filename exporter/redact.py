@@ -14,11 +14,18 @@ from collections.abc import Sequence
 from functools import cached_property
 
 from exporter import redact_rules as rules
-from exporter.redact_logins import MAX_LOGIN_WORDS, is_option, is_password_of, last_argument, name_of
+from exporter.redact_logins import (
+    MAX_LOGIN_WORDS,
+    changes_password,
+    is_option,
+    is_password_of,
+    last_argument,
+    name_of,
+    takes_value,
+)
 from exporter.redact_names import is_harmless, is_secret_name, is_weak_secret
 from exporter.redact_places import PLACES_OF_ANY, SECRET_PLACES
 from exporter.redact_programs import (
-    CHANGES,
     CONTAINER_PROGRAMS,
     HOUSES,
     LATE_WORDS,
@@ -31,7 +38,14 @@ from exporter.redact_programs import (
 from exporter.redact_rows import LOGIN, NOTHING, PLACEHOLDERS, SecretOption, SecretPlace
 from exporter.redact_rules import REDACTED
 from exporter.redact_text import redact_texts
-from exporter.redact_words import KEY, redact_assignments, redact_named
+from exporter.redact_words import (
+    KEY,
+    options_behind_name,
+    quote_around,
+    redact_assignments,
+    redact_named,
+    without_secret,
+)
 
 _MAX_SCRIPT_DEPTH = 4
 _MAX_ROUNDS = 6
@@ -101,15 +115,15 @@ class _Before:
         """The options that hold a secret, or surely none, once these words were there."""
         self._is_change = False
         """Whether a password is changed: the last argument is the new one, as a rule."""
-        self._here: dict[SecretPlace, int] = {}
-        """How far the way to a place has been gone, where the next word counts whatever it is."""
+        self._here: dict[tuple[SecretPlace, int], None] = {}
+        """How far the ways to places have been gone, where the next word counts whatever it is."""
         self._awaited: dict[str, dict[SecretPlace, int]] = {}
         """The same where a certain word is waited for: a line full of first words has to stay cheap."""
         self._previous = ""
 
     def redacted(self, word: str) -> str:
         """The word without its secret; from now on it is one of those before."""
-        quote = _quote_around(word)
+        quote = quote_around(word)
         bare = word[1:-1] if quote else word
         safe = self._redact(bare)
         self._note(bare)
@@ -118,7 +132,7 @@ class _Before:
     def _redact(self, word: str) -> str:
         option = self._option_before()
         if option is not None and option.separate and not option.is_flag:
-            safe = _without_secret(word, option.shape)
+            safe = without_secret(word, option.shape)
             return safe if safe != word or option.shape is NOTHING else self._redact_alone(word)
         at_place = self._redact_place(word) if self._here or word in self._awaited else None
         if at_place is not None:
@@ -146,7 +160,7 @@ class _Before:
         """`name:password` behind an option such as `--user`; None if it is none."""
         if self._previous not in LOGIN_OPTIONS or not self._seen.isdisjoint(CONTAINER_PROGRAMS):
             return None
-        safe = _without_secret(word, LOGIN)
+        safe = without_secret(word, LOGIN)
         return safe if safe != word else None
 
     def _redact_alone(self, word: str) -> str:
@@ -185,11 +199,11 @@ class _Before:
         name, equals, value = word.partition("=")
         option = self._option(name)
         if equals and option and not option.is_flag:
-            return f"{name}={_without_secret(value, option.shape)}"
+            return f"{name}={without_secret(value, option.shape)}"
         name, colon, value = word.partition(":")
         option = self._option(f"{name}:") if colon else None
         if option:
-            return f"{name}:{_without_secret(value, option.shape)}"
+            return f"{name}:{without_secret(value, option.shape)}"
         if word.startswith("-") and not word.startswith("--"):
             return self._redact_cluster(word)
         return None
@@ -198,7 +212,7 @@ class _Before:
         for at in range(1, min(len(word) - 1, _MAX_CLUSTER_CHARS)):
             option = self._option(f"-{word[at]}")
             if option and option.attached and all(flag in option.flags for flag in word[1:at]):
-                return word[: at + 1] + _without_secret(word[at + 1 :], option.shape)
+                return word[: at + 1] + without_secret(word[at + 1 :], option.shape)
         return None
 
     def _redact_place(self, word: str) -> str | None:
@@ -206,9 +220,9 @@ class _Before:
         is_an_option = is_option(word)
         safe = word
         here, self._here = self._here, {}
-        for row, at in here.items():
+        for row, at in here:
             if row.words[at] in ("!", "*", "**") and not is_an_option and safe == word:
-                safe = _without_secret(word, row.shape)
+                safe = without_secret(word, row.shape)
             self._go(row, at, word, is_an_option=is_an_option)
         for row, at in self._awaited.pop(word, {}).items():
             self._enter(row, at + 1)
@@ -224,16 +238,25 @@ class _Before:
             is_name = wanted != "?" or (_NAME.fullmatch(word) is not None and is_secret_name(word))
             is_waiting = is_waiting and not is_name
             is_lost = not is_name and not is_waiting
+        if not is_an_option and wanted in ("_", "*") and self._may_be_taken(row, at):
+            self._enter(row, at)
         if not is_lost:
             self._enter(row, at if is_an_option or is_waiting or wanted == "**" else at + 1)
+
+    def _may_be_taken(self, row: SecretPlace, at: int) -> bool:
+        """Whether the word may be an option's value, and the next one that of the way."""
+        previous = self._previous
+        return takes_value(previous) and previous != row.words[at - 1] and "!" not in row.words
 
     def _enter(self, row: SecretPlace, at: int) -> None:
         """From now on `row` waits for what its way has at `at`."""
         if at == len(row.words):
             return
         wanted = row.words[at]
-        ways = self._here if wanted in PLACEHOLDERS else self._awaited.setdefault(wanted, {})
-        ways[row] = at
+        if wanted in PLACEHOLDERS:
+            self._here[row, at] = None
+        else:
+            self._awaited.setdefault(wanted, {})[row] = at
 
     def _note(self, word: str) -> None:
         name = name_of(word)
@@ -247,8 +270,7 @@ class _Before:
         for row in (_PLACES_OF_WORD if name == word else _PLACES).get(name, ()):
             if not row.beside or row.beside in self._late:
                 self._enter(row, 1)
-        if "pass" in word and CHANGES.fullmatch(word):
-            self._is_change = True
+        self._is_change = self._is_change or changes_password(self._previous, word)
         self._is_other = self._is_other or name in OTHER_PROGRAMS
         self._at += 1
         is_scheme = word.lower() in rules.AUTHORIZATION_SCHEMES and _BARE_HEADER.fullmatch(self._previous)
@@ -271,18 +293,6 @@ class _Before:
         is_script = _SPACE.search(word) is not None and self._previous not in rules.MESSAGE_OPTIONS
         if is_assignment or not is_script or self._depth >= _MAX_SCRIPT_DEPTH:
             return redact_assignments(word) if "=" in word else word
-        words = iter(_redact_words(_WORD.findall(word), self._depth + 1))
-        return _WORD.sub(lambda _: next(words), word)
-
-
-def _quote_around(word: str) -> str:
-    """The quote in which the whole word stands, as words of a script do; else nothing."""
-    is_quoted = len(word) > 1 and word[0] in "\"'" and word.find(word[0], 1) == len(word) - 1
-    return word[0] if is_quoted else ""
-
-
-def _without_secret(value: str, shape: re.Pattern[str]) -> str:
-    match = shape.fullmatch(value)
-    if match is None or is_harmless(value):
-        return value
-    return match.groupdict().get("kept", "") + REDACTED
+        head, options = options_behind_name(word)
+        words = iter(_redact_words(_WORD.findall(options), self._depth + 1))
+        return head + _WORD.sub(lambda _: next(words), options)

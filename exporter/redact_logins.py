@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from exporter.redact_programs import NO_PASSWORD, USER_OPTIONS
+from exporter.redact_programs import ASKING, CHANGES, NO_PASSWORD, USER_OPTIONS
 
 MAX_LOGIN_WORDS = 24
 
@@ -26,6 +26,11 @@ def is_password_of(before: Sequence[str], word: str) -> bool:
     return False
 
 
+def changes_password(program: str, word: str) -> bool:
+    """Whether the subcommand `word` changes a password, and `program` before it doesn't ask for it."""
+    return "pass" in word and CHANGES.fullmatch(word) is not None and (name_of(program), word) not in ASKING
+
+
 def last_argument(words: Sequence[str]) -> int:
     """Where the last word is that is no option nor stands behind one; -1 if there is none."""
     for at in range(len(words) - 1, 0, -1):
@@ -39,6 +44,11 @@ def name_of(word: str) -> str:
     if "/" in word or "=" in word or "." in word:
         return word.rpartition("/")[2].rpartition("=")[2].removesuffix(".exe")
     return word
+
+
+def takes_value(option: str) -> bool:
+    """Whether the word behind `option` may be its value."""
+    return is_option(option) and "=" not in option and option != "--"
 
 
 def is_option(word: str) -> bool:

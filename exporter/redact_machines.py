@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from exporter.redact_rows import AFTER_USER, ECHOED, LOGIN_AT_HOST, OPAQUE, PAIR, option
+from exporter.redact_rows import AFTER_USER, ECHOED, LOGIN_AT_HOST, NAMED, OPAQUE, PAIR, option
 
 OF_MACHINES = (
     # clouds, clusters and CI
@@ -14,16 +14,18 @@ OF_MACHINES = (
     option("ibmcloud openstack", "--arbitrary-payload --payload -p", after="secret secret-create"),
     option("kubeadm", "--certificate-key"),
     option("aws", "--value", after="SecureString --type=SecureString"),
+    option("aws", "--value", after="create-api-key"),
     option("ssm-cli", "--value", after="--secure"),
     option("az", "--value", after="secret --secret"),
     option("az", "--key-value", after="keys"),
     option("az", "--secure-environment-variables --secrets", shape=PAIR),
+    option("wrangler", "--var", shape=NAMED),
     option("copilot", "--values", after="secret", shape=PAIR),
     option("k3s", "-t"),
     option("gsutil", "-p", after="signurl"),
     option("frpc gitlab-runner", "-t", after="tcp http register verify unregister"),
     option("frpc", "-t"),
-    option("vagrant okteto k6 glab doppler balena", "-t", after="login run"),
+    option("vagrant okteto k6 glab doppler balena northflank", "-t", after="login run"),
     option("cloud-sql-proxy bws k6", "-t", shape=OPAQUE),
     option("swa", "-d", after="deploy", shape=OPAQUE),
     option("bore", "-s"),

@@ -18,7 +18,7 @@ _OF_FILE = re.compile(rules.NAMES_OF_FILES)
 _WEAK = re.compile(rules.WEAK_NAMES)
 _OPAQUE_VALUE = re.compile(rules.OPAQUE_VALUE)
 _HARMLESS_VALUE = re.compile("|".join(rules.HARMLESS_VALUES), re.IGNORECASE | re.DOTALL)
-_PATH = re.compile(r"(?:~|\.{1,2})?/.*|.*\.(?:pem|key|json)", re.DOTALL)
+_PATH = re.compile(r"(?:~|\.{1,2})?/.*|.*\.(?:pem|key|json|creds)", re.DOTALL)
 
 
 def is_secret_name(name: str) -> bool:

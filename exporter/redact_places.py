@@ -9,6 +9,7 @@ from exporter.redact_rows import (
     ANYTHING,
     LOGIN_AT_HOST,
     LOGIN_OF_ORACLE,
+    NAMED,
     NO_PAIR,
     OPAQUE,
     PAIR,
@@ -16,7 +17,7 @@ from exporter.redact_rows import (
 )
 
 _NO_REFERENCE = re.compile(r"[^@<].*", re.DOTALL)
-_SECRET_ID = re.compile(r"(?P<kept>(?:secret_id|password|bindpass|key|value|id|pass)=).+")
+_SECRET_ID = re.compile(r"(?P<kept>(?:secret_id|password|bindpass|key|value|id|pass|plaintext)=).+")
 
 _OF_HTTPIE = re.compile(r"(?i)(?P<kept>cookie:|[\w.-]*(?:token|key|password|secret)==).+")
 _OF_PERCONA = (
@@ -31,6 +32,13 @@ SECRET_PLACES = (
     place("--set _ _ ? *"),
     place("--set _ ? *"),
     place("--arg ? *"),
+    place("--key ? --value *"),
+    place("--name ? --value *"),
+    place("variable:update ? --value *"),
+    place("env add ? --value *"),
+    place("xmlstarlet -u ? -v *"),
+    place("tccli secretKey *"),
+    place("hex.config ? *"),
     place("put ? *"),
     place("write _ ? *"),
     place("modify _ ? *"),
@@ -70,7 +78,7 @@ SECRET_PLACES = (
     place("az --secrets **", PAIR),
     place("az --secure-environment-variables **", PAIR),
     place("pulumi config set-all **", PAIR),
-    place("fastlane **", re.compile(r"(?i)(?P<kept>\w{0,64}(?:password|token|api_key|secret)\w{0,64}:).+")),
+    place("fastlane **", NAMED),
     *(place(f"{program} **", _OF_HTTPIE) for program in ("http", "https", "xh", "xhs")),
     place("uci set *", re.compile(r"(?P<kept>[^=]*\.(?:key|password|psk|secret)=).+")),
     place("asterisk database put _ _ *"),
@@ -135,6 +143,9 @@ SECRET_PLACES = (
     place("pro attach *"),
     place("ua attach *"),
     place("incus remote add _ *"),
+    place("lxc remote add _ *", OPAQUE),
+    place("civo apikey add _ *"),
+    place("civo apikey save _ *"),
     place("sem connect _ *"),
     place("orientdb connect _ _ *"),
     place("deluge-console connect _ _ *"),
@@ -174,6 +185,7 @@ SECRET_PLACES = (
     place("valkey-cli AUTH **"),
     place("valkey-cli auth **"),
     place("HELLO _ AUTH _ *"),
+    place("AUTH2 _ *"),
     place("requirepass *"),
     place("masterauth *"),
     place("auth-pass _ *"),
@@ -228,6 +240,7 @@ SECRET_PLACES = (
     place("glab variable update _ *"),
     place("user-secrets set _ *"),
     place("ansible-vault encrypt_string **", _NO_REFERENCE),
+    place("ConvertTo-SecureString *"),
     place("meta-data set ? *"),
     place("vmq-admin add *", PAIR),
     *OF_ACCOUNTS,

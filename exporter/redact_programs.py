@@ -51,6 +51,8 @@ CHANGES = re.compile(
     r"(?:[a-z]+:)*(?:change|set|reset)[-_:]?(?:(?:admin|user|root|account)[-_:]?)?(?:password|passwd|pass)"
 )
 """Subcommands that change a password, whatever the program: `bench set-admin-password secret`."""
+ASKING = frozenset({("manage.py", "changepassword"), ("django-admin", "changepassword")})
+"""Programs, and their subcommands of such names, that ask for the password."""
 USER_OPTIONS = words("-u -U -user --user --username -username --login -login --email -login-name")
 """After one of these and a name, `-p` holds a password, whatever the program."""
 LOGIN_OPTIONS = words("--user --auth --credentials --creds --basic-auth --login")
@@ -77,6 +79,22 @@ OTHER_PROGRAMS = words(
 SECRET_OPTIONS = (
     # values that would be taken for secrets
     option("gcloud berglas envconsul", "--secret -secret", shape=NOTHING),
+    option("gcloud", "--set-secrets --update-secrets", shape=NOTHING),
+    option("docker podman nerdctl buildah", "--secret --secret-add --secret-rm", shape=NOTHING),
+    option("kubectl oc kustomize", "--from-file", shape=NOTHING),
+    option(
+        """bw cf chamber composer credstash doppler dotnet kubeadm mc ngrok nuget poetry pro rabbitmqctl sops
+        sst travis""",
+        """--api --backend --config --description --directory --groups --input-type --kubeconfig --method
+        --node --origin --output-type --project --repo --stage --ttl --usages --vhost --working-dir
+        -Source""",
+        shape=NOTHING,
+    ),
+    option("rabbitmqctl", "-n -p", shape=NOTHING),
+    option("doppler", "-p -c", shape=NOTHING),
+    option("chamber", "-b", shape=NOTHING),
+    option("credstash", "-k -r -t", shape=NOTHING),
+    option("bw", "--passwordenv --passwordfile", shape=NOTHING),
     option("ansible-vault", "-n --name --stdin-name --vault-id --vault-password-file", shape=NOTHING),
     option("gh", "-h --hostname", shape=NOTHING),
     option("saml2aws databricks aws aws-sso gimme-aws-creds", "-p", shape=NOTHING),

@@ -16,6 +16,7 @@ LOGIN = re.compile(r"(?P<kept>(?P<user>[\w.@+-]{1,64}):)(?!\d+$|(?P=user)$)[^/\s
 USER_AND_PASSWORD_OR_TOKEN = re.compile(r"[^:]+:.*|:.+|[\w.~+/=-]{20,}", re.DOTALL)
 FILE_AND_PASSWORD = re.compile(r"(?P<kept>[^:]+:).+", re.DOTALL)
 PAIR = re.compile(r"(?P<kept>[^\s=]+=).+", re.DOTALL)
+NAMED = re.compile(r"(?i)(?P<kept>\w{0,64}(?:password|token|api_key|secret)\w{0,64}:).+", re.DOTALL)
 NO_PAIR = re.compile(r"[^=]+")
 OPAQUE = re.compile(r"[\w+/=~-]{16,}")
 AFTER_PERCENT = re.compile(r"(?P<kept>[^%]*%).+")

@@ -9,6 +9,12 @@ import re
 
 REDACTED = "<redacted>"
 
+_KEY_HOLDERS = (
+    "stripe|openai|anthropic|sendgrid|mailgun|twilio|tencent|kaggle|tailscale|opsgenie|recaptcha|cosmos"
+    "|fernet|jwt|session|aes|enc|encrypt|sops_age|insert|ingest|ingestion|integration|consumer"
+)
+"""Whose keys, or which, are secrets though the name says no more: `STRIPE_KEY`, but not `PARTITION_KEY`."""
+
 SECRET_NAMES = (
     r"(?:passw(?:or)?d|passphrase|passcode|credential)(?!(?:_?less|ed|ing)(?:_|$))",
     r"secret(?!(?:ar(?:y|ies|ial|iat)|i(?:on|n|ve|vely)|ly|ome|ory?|_?less)s?(?:_|$))",
@@ -18,7 +24,12 @@ SECRET_NAMES = (
     r"(?:^|_)(?:pass|pw|pwd|pat|otp|auth|bearer|jwt|authorization)\d*$",
     r"^(?:(?:src|dest)?(?:store|key)pass|pass(?:in|out)|d?sonar_login|sig|x_(?:amz|goog)_signature)$",
     r"_art_api$",
-    r"(?:^|_)(?:db|ks|ts|user|admin|ca|bind|smtp|imap|ftp|root|master|require|key|store|web|sasl|rpc|sql|ldap|mail|http|smb)pass$|key_?material$|^cookie$|(?:proxy|upstream)_?auth$|(?:security|libsodium)_?key$",
+    r"(?:^|_)(?:db|ks|ts|user|admin|ca|bind|smtp|imap|ftp|root|master|require|key|store)(?:pass|pw)$",
+    r"(?:^|_)(?:web|sasl|rpc|sql|ldap|mail|http|smb|ssh|sudo)(?:pass|pw)$|_(?:psw|creds)\d*$",
+    r"key_?material$|^cookie$|(?:proxy|upstream)_?auth$|(?:security|libsodium)_?key$",
+    rf"(?:^|_)(?:{_KEY_HOLDERS})_(?:key|sk)\d*$|(?:auth|nonce|logged_in)_salt$",
+    r"npm_auth_ident$|signing_in_memory_key$|basic_?auth_users$",
+    r"^bundle_(?!mirror_)\w+__(?:com|org|net|io|dev)$",
     r"mnemonic$|seed_?phrase$|(?:^|_)psk$|pre_?shared_?key$|^unseal_key|(?:setup|registration|activation|certificate)_key$",
     r"erlang_?cookie$|cipher_?pass$",
 )
@@ -41,24 +52,32 @@ HARMLESS_NAMES = (
 )
 """Names that only speak of a secret: `--password-stdin`, `TOKEN_FILE`, `--no-password`."""
 
-ALWAYS_SECRET_NAMES = frozenset({"vault_secret_id", "vault_dev_root_token_id", "npm_auth_ident"})
+ALWAYS_SECRET_NAMES = frozenset({"vault_secret_id", "vault_dev_root_token_id"})
 
 WEAK_NAMES = r"(?:(?:\w*_publish_)?key|code|sig|signature|hmac|sid|(?:x_)?session_?id|ticket)"
 """Names of options and URL parameters whose value is a secret where it is an opaque one."""
 OPAQUE_VALUE = r"(?=[^\d]*\d)[\w%+=~-]{16,}"
 """Letters, digits and no path: `--key 0a1b2c3d4e5f6a7b` but not `--key client.pem`."""
 
-NAMES_OF_FILES = r"(?:private_?key|service_?key|credentials?)$|^(?:old)?pwd$"
+NAMES_OF_FILES = (
+    r"(?:private_?key|service_?key|credentials?|creds|(?:jwt|session|sops_age)_key)$|^(?:old)?pwd$"
+)
 """Names whose value is no secret where it is a path."""
+
+_ECHOED = r"(?:echo|printf)\s+(?:-\w+\s+|[\"']?%s[\"']?\s+)?[\"']?[^\s\"'$%-]"
+"""What a command that isn't run yet prints, if that isn't a variable."""
 
 HARMLESS_VALUES = (
     r"(?:true|false|yes|no|on|off|auto|enabled|disabled|none|null|undefined|[yn]|\d|\$)?",
     r"\*+|placeholder|x{3,}",
-    r"(?:(?:bearer|basic|token)\s*)?(?:[:@,/%]?\\?(?:\$[A-Z_][A-Z0-9_]*|\$[a-z_]+|\$\{[^{}]*\}|\$\([^()]*\)))*",
+    r"(?:(?:bearer|basic|token)\s*)?"
+    rf"(?:[:@,/%]?\\?(?:\$[A-Z_][A-Z0-9_]*|\$[a-z_]+|\$\{{[^{{}}]*\}}|\$\((?!{_ECHOED})[^()]*\)))*",
     r"%\w+%|\{\{[^{}]*\}\}|\{\w+\}|<[\w-]+>",
-    r"(?:file|fileb|env|fd):.*|stdin|-",
+    r"(?:file|fileb|env|fd|secretref):.*|stdin|-|file|env|@microsoft\.keyvault\(.*\)",
+    r"(?:process\.)?env\.\w+|\$env:\w+|convertto-securestring|read-host",
+    r"@(?:\.{0,2}/.*|[\w-]+\.(?:txt|json|ya?ml|pem|key))",
     r"(?:id|type|src|source)=.*",
-    r"[\w-]+:latest",
+    r"[\w-]+:latest|inherit|read|write|required|optional",
 )
 """Values that hold no secret whatever the name says: switches, references, the mounts of `docker build`."""
 
@@ -69,7 +88,7 @@ HEADER_OPTIONS = frozenset(
 SECRET_HEADERS = re.compile(
     r"authorization|proxy-authorization|cookie|set-cookie|x-auth|x-authentication"
     r"|(?!idempotency|sec-|x-idempotency|surrogate|.*cache|partition|routing|.*encryption|.*object)[\w-]+-key"
-    r"|accesskey"
+    r"|accesskey|authentication|x-honeycomb-team"
 )
 AUTHORIZATION_SCHEMES = frozenset({"basic", "bearer", "token", "apikey", "digest", "negotiate"})
 

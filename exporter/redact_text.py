@@ -53,13 +53,17 @@ _QUOTED = (
     # the same within a string, where quotes are escaped
     r"(?P<head>(?<![\w.-])(?P<name>[\w.-]{1,128}+)(?:\\Q)?\]?+\s*+[:=]\s*+\\Q)(?P<value>[^Q\\]*+)",
     # PASSWORD 'value' and IDENTIFIED WITH … BY 'value' in SQL, ConvertTo-SecureString 'value' in PowerShell
-    r"(?P<head>(?i:\b(?:password|securestring|identified(?:\s{1,4}(?:with|via)\s{1,4}\w{1,40})?\s{1,4}by)\s{1,4})Q)"
-    r"(?P<value>[^Q]++)",
+    r"(?P<head>(?i:\b(?:password|securestring|identified(?:\s{1,4}(?:with|via)\s{1,4}Q?\w{1,40}Q?)?\s{1,4}by)"
+    r"\s{1,4})Q)(?P<value>[^Q]++)",
     # auth=("user", "value"), HTTPBasicAuth("user", "value"), login("user", "value")
     r"(?P<head>(?i:auth|login|create_user|create_superuser|changeuserpassword|credentials|PDO|mysqli_connect"
     r"|ftplib\.ftp)\w{0,16}\s?=?\s?\((?:\s?Q[^Q]{0,128}Q\s?,){1,3}\s?Q)(?P<value>[^Q]++)",
 )
 
+_DECRYPTED = (
+    r"(?P<head>(?i:(?:pgp_sym|aes)_(?:en|de)crypt)\(\s?(?:[^Q(),]{1,64}|Q[^Q]{0,128}Q)\s?,\s?Q)"
+    r"(?P<value>[^Q]++)"
+)
 # The same, each behind a piece without which there is nothing to find.
 _HINTED_QUOTED = (
     # PASSWORD('value'), set_password('value'), WITH PASSWORD = N'value'
@@ -71,16 +75,25 @@ _HINTED_QUOTED = (
     ("set_token", r"(?P<head>\bset_token\s?\(\s?Q)(?P<value>[^Q]++)"),
     # SET PASSWORD FOR name = 'value', PRAGMA key = 'value', SECRET 'value', AS name KEY 'value'
     ("SET PASSWORD ", r"(?P<head>\bSET\sPASSWORD\sFOR\s[^=\s]{1,80}\s{0,2}=\s{0,2}Q)(?P<value>[^Q]++)"),
+    # crypt('value', gen_salt('bf')), pgp_sym_decrypt(column, 'value'), AES_DECRYPT(column, 'value')
+    ("crypt(", r"(?P<head>\bcrypt\(\s?Q)(?P<value>[^Q]++)(?=Q\s?,\s?gen_salt\()"),
+    *((hint, _DECRYPTED) for hint in ("crypt(", "CRYPT(")),
+    # set_config('name', 'value', false)
+    ("set_config(", r"(?P<head>\bset_config\(\s?Q(?P<name>[\w.-]{1,128})Q\s?,\s?Q)(?P<value>[^Q]++)"),
+    # mysql('host:port', 'database', 'table', 'user', 'value') of ClickHouse
+    ("sql(", r"(?P<head>\b(?:mysql|postgresql)\((?:\s?Q[^Q]{0,128}Q\s?,){4}\s?Q)(?P<value>[^Q]++)"),
     ("PRAGMA ", r"(?P<head>\bPRAGMA\s{1,2}(?:re)?key\s{0,2}=\s{0,2}Q)(?P<value>[^Q]++)"),
     ("SECRET ", r"(?P<head>\bSECRET\s{1,2}Q)(?P<value>[^Q]++)"),
     (" KEY ", r"(?P<head>\bAS\s\w{1,32}\sKEY\s{1,2}Q)(?P<value>[^Q]++)"),
     # jwt.encode(claims, 'value')
     ("jwt.", r"(?P<head>\bjwt\.(?:encode|decode|sign|verify)\([^Q]{1,128}?,\s?Q)(?P<value>[^Q]++)"),
-    # {"name": "TOKEN", "value": "value"}
+    # "Type": "SecureString", "Value": "value"
+    ("SecureString", r"(?P<head>QSecureStringQ\s*+,\s*+QValueQ\s*+:\s*+Q)(?P<value>[^Q\\]++)"),
+    # {"name": "TOKEN", "value": "value"}, {"path": "/data/token", "value": "value"}
     (
         "alueQ",
-        r"(?P<head>Q(?i:name|key|parameterkey)Q\s*+:\s*+Q(?P<name>[\w.-]{1,128})Q\s*+,\s*+Q(?i:value|parametervalue)Q"
-        r"\s*+:\s*+Q)(?P<value>[^Q\\]++)",
+        r"(?P<head>Q(?i:name|key|parameterkey|path)Q\s*+:\s*+Q(?:[\w./~-]{0,128}/)?(?P<name>[\w.-]{1,128})Q"
+        r"\s*+,\s*+Q(?i:value|parametervalue)Q\s*+:\s*+Q)(?P<value>[^Q\\]++)",
     ),
     # expect "assword:"; send "value\r"
     ("send ", r"(?P<head>(?i:assw|assphrase)[^\n]{0,80}?\bsend\s{1,4}(?:--\s)?Q)(?P<value>[^Q\\]++)"),
@@ -89,6 +102,13 @@ _HINTED_QUOTED = (
 # name=TOKEN,value=value and the like
 _PAIR = re.compile(
     r"(?P<head>(?i:name|key)=(?P<name>[\w.-]{1,128}),[\w.\[\]-]{0,64}?(?i:value)=)(?P<value>[^,\s\"']++)"
+)
+# password = value, {password: value, …}
+_SETTING = re.compile(
+    r"(?P<head>(?:^|(?<=[\n\"'])|(?<=\\n))[ \t]{0,16}(?P<name>[\w.-]{1,64}+)"
+    r"(?:[ \t]{0,4}:|[ \t]{1,4}=)[ \t]{1,4}"
+    r"|(?<=[{,])[ \t]{0,16}(?P<named>[\w.-]{1,64}+)[ \t]{0,4}:[ \t]{1,4})"
+    r"(?P<value>(?!\.)[^\s\"',;(){}\[\]<>$\\]{3,256}+)(?=[ \t]{0,4}(?:[\n},]|[\"'](?!\w)|\\n|\Z))"
 )
 _ELEMENT = re.compile(
     r"(?P<head><(?:\w{1,32}:)?(?P<name>[\w.-]{1,64}+)(?:\s[^<>]{0,128})?>)(?P<value>[^<>\s][^<>]{0,256})(?=</)"
@@ -110,22 +130,37 @@ _IDENTIFIED = re.compile(
 _CONNECT = re.compile(
     r"(?P<head>(?i:connect\s+to\s+\S{1,64}\s+user\s+\S{1,64}\s+using\s+))(?P<value>[^\s;'\"]++)"
 )
-_QUOTED_OR_NOT = r"(?P<open>[\"']|)(?P<value>(?<=[\"'])[^\"'|]++|[^\s\"'|]++)"
+_QUOTED_OR_NOT = r"(?P<open>[\"']|)(?P<value>(?<=[\"'])[^\"'|]++|(?:[^\s\"'|;()\\]|\\\S|\([^\s\"'|()]*+\))+)"
 _READING_PROGRAM = (
-    r"(?:sudo\s+)?(?:chpasswd|passwd|kinit|cryptsetup|cargo login|vault login|\w{1,16} secret create"
-    r"|openssl passwd)\b"
+    r"(?:sudo\s+|npx\s+)?(?:chpasswd|passwd|smbpasswd|kinit|cryptsetup|kubeseal|cargo login|openssl passwd"
+    r"|(?:vault|bao) (?:login|kv put|kv patch)|vercel env add|pass insert|secret-tool store"
+    r"|\w{1,16} (?:create secret|secrets? (?:create|put|set|import|versions add)|functions:secrets:set)"
+    r"|pulumi config set (?:[^|;&\n]{0,80} )?--secret"
+    r"|systemd-creds encrypt)\b"
 )
-_READING_OPTION = r"(?:--password-stdin|--with-token|--passphrase-fd|--stdin|\bsudo\s+(?:\S{1,64}\s+)?-S)\b"
+_READING_OPTION = (
+    r"(?:--password-stdin|--with-token|--passphrase-fd|--stdin|-pass(?:in|out)? stdin"
+    r"|\bsudo\s+(?:\S{1,64}\s+)?-S)\b"
+)
+# … of (echo value; echo value) |
+_REST_OF_GROUP = r"(?:;\s*(?:echo|printf)\s[^|;&\n)]{1,80}){0,3};?\s*[)}]"
 # echo value | docker login --password-stdin
 _PIPED = re.compile(
     r"(?P<head>\b(?:echo|printf)\s+(?:-\w{1,3}\s+|[\"']?%s[\"']?\s+){0,3})"
     + _QUOTED_OR_NOT
-    + rf"(?=[\"']?\s*+\|\s*(?:{_READING_PROGRAM}|[^|;&\n]{{0,160}}?{_READING_OPTION}))"
+    + rf"(?=[\"']?\s*+(?:{_REST_OF_GROUP}\s*)?\|\s*"
+    + rf"(?:{_READING_PROGRAM}|[^|;&\n]{{0,160}}?{_READING_OPTION}))"
 )
-# docker login --password-stdin <<< value
+# docker login --password-stdin <<< value, or with a here-document
 _HANDED = re.compile(
     rf"(?P<head>(?<![\w/.-])(?:{_READING_PROGRAM}|{_READING_OPTION})[^|;&<\n]{{0,160}}<<<\s*+)"
     + _QUOTED_OR_NOT
+)
+_LINE_OF_DOCUMENT = r"(?!\t{0,16}(?P=end)(?:[\n\"']|\Z))[^\n]*+"
+_IN_DOCUMENT = re.compile(
+    rf"(?P<head>(?<![\w/.-])(?:{_READING_PROGRAM}|{_READING_OPTION})[^|;&<\n]{{0,160}}"
+    r"<<-?[ \t]{0,4}(?P<quote>[\"']?)(?P<end>\w{1,32}+)(?P=quote)[^\n<]{0,160}\n)"
+    rf"(?P<value>{_LINE_OF_DOCUMENT}(?:\n{_LINE_OF_DOCUMENT})*)"
 )
 # password-command="echo value"
 _COMMAND = re.compile(
@@ -196,13 +231,15 @@ _OF_URLS = (
 )
 _OF_SCRIPTS = (
     *(_Rule(hint, _PAIR, _without_value) for hint in ("value=", "Value=")),
+    *(_Rule(hint, _SETTING, _without_value) for hint in (": ", "= ")),
     _Rule("</", _ELEMENT, _without_value),
     *(_Rule(hint, _REPLACED, _without_value) for hint in ("s/", "s|", "s#")),
-    _Rule("s/", _PLACEHOLDER, _without_value),
+    *(_Rule(hint, _PLACEHOLDER, _without_value) for hint in ("s/", "s|", "s#")),
     *(_Rule(hint, _IDENTIFIED, _without_value) for hint in ("identified ", "IDENTIFIED ")),
     *(_Rule(hint, _CONNECT, _without_value) for hint in ("using ", "USING ")),
     _Rule("|", _PIPED, _without_value),
     _Rule("<<<", _HANDED, _without_value),
+    _Rule("<<", _IN_DOCUMENT, _without_value),
     _Rule("echo ", _COMMAND, _without_value),
     _Rule("set pass", _ASSIGNED_IN_TCL, _without_value),
     _Rule(" password ", _DEBCONF, _without_value),

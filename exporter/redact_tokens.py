@@ -29,6 +29,14 @@ def _behind(place: str, pattern: str) -> TokenShape:
     return TokenShape((place,), re.compile(rf"(?<={re.escape(place)}){pattern}"))
 
 
+_UUID = "[a-f0-9]{8}(?:-[a-f0-9]{4}){3}-[a-f0-9]{12}"
+_SECRET_PATHS = (
+    *("/bot/v2/hook/", "/with/key/", "api.day.app/", "netlify.com/build_hooks/", ".alchemy.com/v2/"),
+    *("hc-ping.com/", "cronitor.link/p/", "betterstack.com/api/v1/heartbeat/", "pagerduty.com/integration/"),
+    *(".loggly.com/inputs/", "/receiver/v1/http/", ".infura.io/v3/"),
+)
+"""Behind these, a word of 16 characters or more is a key."""
+
 TOKEN_SHAPES = (
     # forges and package registries
     _token("ghp_ gho_ ghu_ ghs_ ghr_", r"gh[pousr]_[A-Za-z0-9]{20,}"),
@@ -72,6 +80,8 @@ TOKEN_SHAPES = (
     _behind("hooks.slack.com/", r"(?:services|workflows|triggers)/[\w/]{16,}"),
     _behind("api/webhooks/", r"\d{5,}/[\w-]{20,}"),
     _behind("discord://", r"\d{5,}/[\w-]{20,}"),
+    _behind("slack://", r"T\w{6,}/[A-Z]\w{6,}/[\w-]{16,}"),
+    _behind("pover://", r"\w{1,32}@[\w-]{16,}"),
     _behind("tgram://", r"\d{8,10}:[\w-]{30,}"),
     _behind("/webhookb2/", r"[\w@/-]{36,}"),
     _behind("/bot", r"\d{6,12}:[\w-]{30,}"),
@@ -82,6 +92,14 @@ TOKEN_SHAPES = (
     _token("-us", r"[0-9a-z]{32}-us[0-9]{1,2}(?![A-Za-z0-9])"),
     _token("key-", r"(?<![\w-])key-[a-f0-9]{32}(?![A-Za-z0-9])"),
     _token("xkeysib-", r"xkeysib-[a-f0-9]{64}-[A-Za-z0-9]{16}"),
+    # other URLs that are their own password
+    *(_behind(place, r"[\w=+-]{16,}") for place in _SECRET_PATHS),
+    *(_behind(place, _UUID) for place in ("/webhook/", "/webhooks/", "/deploy_hooks/", "/20131114/alert/")),
+    _behind("/hooks/", r"(?:[a-z0-9]{26}(?![\w.-])|\w{17,24}/\w{40,})"),
+    _behind("zapier.com/hooks/catch/", r"\d+/[\w-]{6,}"),
+    _behind("vercel.com/v1/integrations/deploy/", r"\w+/[\w-]{8,}"),
+    _behind(".make.com/", r"[a-z0-9]{24,}(?![\w-])"),
+    _behind("/api/push/", r"(?=[A-Za-z]*\d)[A-Za-z0-9]{10,}(?![\w-])"),
     # payment
     _token("k_live_ k_test_ whsec_", r"(?:[rsp]k_(?:live|test)|whsec)_[A-Za-z0-9]{10,}"),
     _token("sq0csp- sq0atp- sq0idp-", r"sq0(?:csp|atp|idp)-[\w-]{20,}"),

@@ -10,9 +10,32 @@ from exporter.redact_rules import REDACTED
 
 KEY = re.compile(r"(?<![\w.-])([\w.-]++):?=(?!=)")
 """Where a name ends that a value follows."""
+_OPTIONS_BEHIND = re.compile(r"[\"']?-")
 _VALUE = re.compile(r"[^\s&;,\"']*+")
 _NAMED = re.compile(r"(--?|/)?([\w.-]++)(:\s*+)(\S++)")
 _HEADER = re.compile(r"(-H=?|[\w.:/-]{0,256}?[hH]eader=)?([\"']?)([A-Za-z][\w-]*+)\s*+:\s*+(?=\S)")
+
+
+def quote_around(word: str) -> str:
+    """The quote in which the whole word stands, as words of a script do; else nothing."""
+    is_quoted = len(word) > 1 and word[0] in "\"'" and word.find(word[0], 1) == len(word) - 1
+    return word[0] if is_quoted else ""
+
+
+def options_behind_name(word: str) -> tuple[str, str]:
+    """`ARGS=` and `--token x`, where the word is both: the first option isn't part of a name."""
+    key = KEY.match(word)
+    at = key.end() if key and _OPTIONS_BEHIND.match(word, key.end()) else 0
+    return word[:at], word[at:]
+
+
+def without_secret(value: str, shape: re.Pattern[str]) -> str:
+    """`<redacted>` for what of `value` isn't kept by `shape`, if it is one that holds a secret."""
+    match = shape.fullmatch(value)
+    if match is None or is_harmless(value):
+        return value
+    kept = match.groupdict().get("kept", "")
+    return value if is_harmless(value[len(kept) :]) else kept + REDACTED
 
 
 def redact_named(word: str, previous: str) -> str | None:

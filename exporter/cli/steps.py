@@ -65,7 +65,7 @@ class Steps:
         found = self._found.get(parent_pid, NOBODY)
         if found.standing == wire.STANDING_AGENT:
             found = found._replace(standing=wire.STANDING_STEP)
-        elif found == NOBODY and (agent := agent_of(process.pid, self._agents)) is not None:
+        elif found == NOBODY and (agent := agent_of(process.pid, self._agents, self._marks)) is not None:
             found = Standing(wire.STANDING_AGENT, number_of(agent))
         self._found[process.pid] = found
         return found

@@ -6,7 +6,7 @@ import math
 import select
 import struct
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing
 from functools import partial
 from pathlib import Path
@@ -161,12 +161,12 @@ class Tracer:
             return
         self._procs.update(key, wire.PROC_VALUE.pack(*proc._replace(standing=standing, agent=agent)))
 
-    def know_steps(self, agents: Mapping[bytes, int], marks: Iterable[bytes]) -> None:
+    def know_steps(self, agents: Mapping[bytes, int], marks: Mapping[bytes, int]) -> None:
         """Take what `agents` make, and what executes with `marks`, for what may be a job's from now on.
 
-        The number of an agent says of which kind it is; 0: nobody knows.
+        The number of an agent, and of a mark, says of which system it is; 0: nobody knows.
         """
-        for name, known in (("agents", agents), ("marks", dict.fromkeys(marks, 1))):
+        for name, known in (("agents", agents), ("marks", marks)):
             for key, number in known.items():
                 self.maps[name].update(key, _KEY.pack(number))
             for key in set(self.maps[name]) - known.keys():  # an exporter before knew it

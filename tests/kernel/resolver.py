@@ -146,7 +146,7 @@ def answering_for(lab: Lab, address: str, resolver: str) -> None:
     """Let NAT put `resolver` in the place of `address`, as for the address of a cluster's service."""
     family = "ip6" if ":" in address else "ip"
     rule = f"{family} daddr {address} meta l4proto {{ tcp, udp }} th dport 53 dnat to {resolver}"
-    table = f"table {family} services {{ chain output {{ type nat hook output priority dstnat; {rule}; }}; }}"
+    table = f"table {family} services {{ chain output {{ type nat hook output priority -100; {rule}; }}; }}"
     subprocess.run(lab.build.command(["nft", "--file", "-"]), input=table, text=True, check=True)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import subprocess
 import sys
 from contextlib import ExitStack, contextmanager
@@ -60,7 +61,7 @@ def kernel() -> Iterator[KernelSide]:
         for scope, policy in ((STRICTEST, STRICT), (JOB, LAX)):
             side.tracer.scopes.open(scope)
             side.tracer.govern(scope, policy)
-        mine = [mark for mark in marks(MARK) if MARK.encode() in mark]
+        mine = {mark: number for mark, number in marks(MARK).items() if MARK.encode() in mark}
         side.tracer.know_steps({}, mine)
         side.tracer.hold_undecided(STRICTEST)
         yield side
@@ -153,7 +154,7 @@ def test_an_agent_is_known_by_the_name_of_its_executable(
     for place in (name, "other"):
         (tmp_path / place).write_bytes(shell.read_bytes())
         (tmp_path / place).chmod(0o755)
-    kernel.tracer.know_steps({Starter(wire.AGENT_PROGRAM, name.encode()).key: 0}, [])
+    kernel.tracer.know_steps({Starter(wire.AGENT_PROGRAM, name.encode()).key: 0}, {})
     told = '"$@"; a=$?; "$0" -c \'"$@"; exit $?\' sh "$@"; exit $((a * 16 + $?))'
     agent, other = str(tmp_path / name), str(tmp_path / "other")
     ran = [
@@ -162,6 +163,25 @@ def test_an_agent_is_known_by_the_name_of_its_executable(
     ]
     # The first one's are steps. What the other one makes is of none; but the agent that it starts makes some.
     assert ran == [errno.EPERM * 16 + errno.EPERM, errno.EPERM]
+
+
+@pytest.mark.parametrize(
+    ("system", "expected"),
+    [(0, errno.EPERM), (7, errno.EPERM), (5, 0)],
+    ids=["of-nobody-knows-which", "of-another", "its-own"],
+)
+def test_a_jobs_variables_count_for_more_than_an_agents_name(
+    kernel: KernelSide, connect: dict[str, list[str]], tmp_path: Path, system: int, expected: int
+) -> None:
+    """A job may give any file an agent's name; but an agent may have its own system's variables."""
+    *inside, act, verb, address, port = connect[V4.evil]
+    tool = tmp_path / f"agent-of-{os.getpid()}"
+    shutil.copy(act, tool)
+    mine = {mark: system for mark in marks(MARK) if MARK.encode() in mark}
+    kernel.tracer.know_steps({Starter(wire.AGENT_PROGRAM, tool.name.encode()).key: 5}, mine)
+    for variables, status in (([f"{MARK}=1"], expected), ([], 0)):
+        command = [*inside, "env", *variables, str(tool), verb, address, port]
+        assert subprocess.run(command, env=PATH, check=False).returncode == status
 
 
 def test_who_may_be_of_a_job_is_held_until_it_is_known(kernel: KernelSide, lab: Lab) -> None:

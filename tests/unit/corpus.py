@@ -61,7 +61,7 @@ def secret_lines() -> list[SecretLine]:
 
 def ordinary_lines() -> list[list[str]]:
     """The argv of each line of tests/data/ordinary.txt."""
-    return [shlex.split(line) for line in _lines("ordinary.txt")]
+    return [_words(line) for line in _lines("ordinary.txt")]
 
 
 def tool_lines() -> list[SecretLine]:
@@ -71,14 +71,14 @@ def tool_lines() -> list[SecretLine]:
 
 def readable_lines() -> list[list[str]]:
     """The argv of each line of tests/data/readable.txt."""
-    return [shlex.split(line) for line in _lines("readable.txt")]
+    return [_words(line) for line in _lines("readable.txt")]
 
 
 def _secret_line(text: str) -> SecretLine:
     # Drawn by the line's own text, so that a failure is the same one the next time.
     drawing = random.Random(text)  # noqa: S311 - it only has to look like a secret
     marked = _MARKED.sub(lambda match: f"«{_assembled(match[1], drawing)}»", text)
-    arguments = shlex.split(marked)
+    arguments = _words(marked)
     secrets = tuple(secret for argument in arguments for secret in _MARKED.findall(argument))
     others = tuple("«" not in argument for argument in arguments)
     return SecretLine(text, [re.sub("[«»]", "", argument) for argument in arguments], secrets, others)
@@ -90,12 +90,16 @@ def _assembled(template: str, drawing: random.Random) -> str:
             return drawing.choice(_WEAK_PASSWORDS)
         return "".join(drawing.choices(_ALPHABETS[match[1]], k=int(match[2])))
 
-    return _DRAWN.sub(drawn, template).replace("·", "").replace("␤", "\n")
+    return _DRAWN.sub(drawn, template).replace("·", "")
 
 
 def _pieces(secret: str) -> list[str]:
     last = max(len(secret) - LEFT_OVER_CHARS, 0)
     return [secret[at : at + LEFT_OVER_CHARS] for at in range(last + 1)]
+
+
+def _words(line: str) -> list[str]:
+    return shlex.split(line.replace("␤", "\n"))
 
 
 def _lines(name: str) -> list[str]:

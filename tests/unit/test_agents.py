@@ -64,12 +64,36 @@ def test_a_process_that_runs_is_known_by_its_executable_or_its_user(tmp_path: Pa
     shutil.copy("/bin/sleep", name)
     other, user = agent_named("other"), Agent(wire.AGENT_USER, user=os.getuid())
     with subprocess.Popen([name, "100"]) as process:
-        assert agent_of(process.pid, {agent_named("agent"), other}) == agent_named("agent")
-        assert agent_of(process.pid, {user}) == user
-        assert agent_of(process.pid, {other}) is None
+        assert agent_of(process.pid, {agent_named("agent"), other}, {}) == agent_named("agent")
+        assert agent_of(process.pid, {user}, {}) == user
+        assert agent_of(process.pid, {other}, {}) is None
         name.unlink()
-        assert agent_of(process.pid, {agent_named("agent")})
+        assert agent_of(process.pid, {agent_named("agent")}, {})
         process.kill()
+
+
+@pytest.mark.parametrize(
+    ("name", "variable", "is_agent"),
+    [
+        ("gitlab-runner", "TF_BUILD", False),
+        ("gitlab-runner", "BUILD_OF_MINE", False),
+        ("gitlab-runner", "GITLAB_CI", True),
+        ("gitlab-runner", "OTHER", True),
+        ("agent", "GITLAB_CI", False),
+    ],
+)
+def test_a_jobs_variables_count_for_more_than_an_agents_name(
+    name: str, variable: str, is_agent: bool, tmp_path: Path
+) -> None:
+    tool = tmp_path / name
+    shutil.copy("/bin/sleep", tool)
+    user = Agent(wire.AGENT_USER, user=os.getuid())
+    with subprocess.Popen([tool, "100"], env={variable: "1"}) as process:
+        found = agent_of(process.pid, {agent_named(name)}, marks("BUILD_OF_MINE"))
+        by_user = agent_of(process.pid, {agent_named(name), user}, marks("BUILD_OF_MINE"))
+        process.kill()
+    assert found == (agent_named(name) if is_agent else None)
+    assert by_user == (agent_named(name) if is_agent else user), "whose user is an agent's is one anyway"
 
 
 def test_of_agents_that_are_known_it_is_known_whose_steps_they_start() -> None:

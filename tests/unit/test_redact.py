@@ -121,6 +121,22 @@ _SECRET_COMMANDS = [
     ("npx vsce publish -p hunter2-s3cr3t", "npx vsce publish -p <redacted>"),
     ("mosquitto_pub -u u -P hunter2-s3cr3t -t t", "mosquitto_pub -u u -P <redacted> -t t"),
     ("jq --arg user u --arg token hunter2-s3cr3t .", "jq --arg user u --arg token <redacted> ."),
+    # options behind a name, options between the words of a place
+    ("make deploy ARGS='--token hunter2-s3cr3t'", "make deploy 'ARGS=--token <redacted>'"),
+    ("./gradlew run --args='--token hunter2-s3cr3t -v'", "./gradlew run '--args=--token <redacted> -v'"),
+    ("sh -c 'ARGS=\"-v --token hunter2-s3cr3t\" make'", "sh -c 'ARGS=\"-v --token <redacted>\" make'"),
+    ("rabbitmqctl add_user -n r@h bob hunter2-s3cr3t", "rabbitmqctl add_user -n r@h bob <redacted>"),
+    ("rabbitmqctl add_user --quiet bob hunter2-s3cr3t", "rabbitmqctl add_user --quiet bob <redacted>"),
+    ("mc alias set --path auto m https://m A hunter2-s3cr3t", None),
+    ("wkhtmltopdf --cookie a hunter2-s3cr3t b.pdf", None),
+    # settings within a longer text
+    ("dbt run --vars '{pw: hunter2-s3cr3t, a: b}'", "dbt run --vars '{pw: <redacted>, a: b}'"),
+    ("sh -c 'echo \"pw = hunter2-s3cr3t\" >> f'", "sh -c 'echo \"pw = <redacted>\" >> f'"),
+    ("sh -c 'cat > f <<E\n  pw: hunter2-s3cr3t\nE'", "sh -c 'cat > f <<E\n  pw: <redacted>\nE'"),
+    ("sh -c 'passwd bob <<E\nhunter2-s3cr3t\nE\nls'", "sh -c 'passwd bob <<E\n<redacted>\nE\nls'"),
+    ("sh -c 'printf \"a = b\\npw = hunter2-s3cr3t\\n\"'", "sh -c 'printf \"a = b\\npw = <redacted>\\n\"'"),
+    ("sh -c '(echo hunter2-s3cr3t; echo hunter2-s3cr3t) | passwd bob'", None),
+    ("sh -c 'echo hunter2-s3cr3t | gh secret set A'", "sh -c 'echo <redacted> | gh secret set A'"),
     # of a program that has no row
     ("unheard -u bob -h h.example -p hunter2-s3cr3t", "unheard -u bob -h h.example -p <redacted>"),
     ("unheard --user bob:hunter2-s3cr3t x", "unheard --user bob:<redacted> x"),

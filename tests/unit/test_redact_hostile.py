@@ -121,6 +121,45 @@ _REPEATED = sorted(
         "connect to x user y using ",
     }
     | {"vault login ", "config token ", "ssh curl ", "ssh mysql zip "}
+    | {
+        "mc alias set --x y ",
+        "-x y ",
+        "A='-x ",
+        "A=-x ",
+        "$(echo ",
+        "=$(a)",
+        "@/",
+        "manage.py changepassword ",
+    }
+    | {
+        "pw: x\n",
+        "{pw: x,",
+        "{ ",
+        "\n  ",
+        '"pw = x"',
+        "\\npw = x\\n",
+        "pw:    ",
+        "\n" + " " * 16,
+        "(echo x; ",
+        "echo (x",
+    }
+    | {"(echo x; echo x) | ", "chpasswd <<E\n", "chpasswd <<E\nE\n", "--stdin <<", "| vault kv put "}
+    | {
+        "crypt('x'",
+        "aes_decrypt('x','",
+        "aes_decrypt(x,'",
+        "set_config('pw','",
+        "mysql('a',",
+        "mysql('a','a','a','a','",
+    }
+    | {
+        '"SecureString","Value":"',
+        '"path":"/a/pw","value":"',
+        '"path":"/',
+        "/hooks/a",
+        "/api/push/a",
+        "bundle_a__com=",
+    }
 )
 
 
@@ -137,6 +176,7 @@ _LONG = (
         "a:b@c ",
         "a:b@",
     ),
+    *("mc alias set --x y ", "pw: x\n", "(echo x; ", "chpasswd <<E\n", "mysql('a','a','a','a','"),
     *("echo x | sudo ", "chpasswd <<< ", "<a>x</", "s/@TOKEN@/", "name=token,value=", "jwt.sign(x,'", " "),
 )
 
