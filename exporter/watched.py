@@ -49,6 +49,8 @@ class Watched:
     """What ran at the last look."""
     attempts: int = 0
     """Up to the last look."""
+    tenant: ProcessKey | None = None
+    """Whose room it takes (exporter/tenants.py); None: nobody knows."""
 
     def join(self, worker: ProcessKey | None, at_ns: int) -> None:
         """Another of its first processes is there, started by `worker`: a step, however short."""

@@ -24,6 +24,7 @@ from exporter.resumed import resumed
 from exporter.roots import Identified, Roots
 from exporter.summary import Summary
 from exporter.tampering import CONTRADICTING
+from exporter.tenants import has_room, is_plenty, tenant_of
 from exporter.terms import Terms
 from exporter.traced import Outlets, TracedJob, known_by, traced_job
 from exporter.watched import ROWS_MAX, JobKey, Watched
@@ -34,7 +35,10 @@ if TYPE_CHECKING:
 HOST_TRACE_S = 3600.0
 """How long one trace takes in what belongs to no job."""
 JOBS_MAX = 1024
-"""Jobs at once: what belongs to none can execute with any variables, again and again."""
+"""Jobs at once: what belongs to none can execute with any variables, again and again.
+
+Once half of them are there, each tenant has room for some alone (exporter/tenants.py): others find some.
+"""
 TOLD_MAX = 4096
 """Jobs that are over and remembered, should they go on."""
 
@@ -117,6 +121,7 @@ class JobWatch:
         on_change: Callable[[Job, Summary | None], None],
         governor: Governor = NoGovernor(),  # noqa: B008
         baseline: Baseline | None = None,
+        is_agent: Callable[[ProcessKey], bool] = lambda _: False,
         clock: Callable[[], Clock] = system_clock,
         pids: Callable[[], Collection[int]] = all_pids,
     ) -> None:
@@ -124,7 +129,7 @@ class JobWatch:
 
         `on_change` hears of each job when it begins, and with its summary when it is over; `governor` of its
         scope before anything is told of it, and when none of its processes is left. Jobs are held against
-        `baseline`; None: there is none.
+        `baseline`; None: there is none. `is_agent` says whether a process starts jobs, whoever they are for.
         `clock` is read for each job: the host's time may be set while it is watched. `pids` are those of
         this host's processes, at any moment.
         """
@@ -137,6 +142,7 @@ class JobWatch:
         self._governor = governor
         self.baseline = baseline
         """What jobs are held against."""
+        self._is_agent = is_agent
         self._next_scope = WITHOUT_ROOM + 1
         self._open: dict[int, Watched] = {}
         self._left: dict[int, Watched] = {}
@@ -171,12 +177,25 @@ class JobWatch:
             return scope
         if comes_again and (worker is None or self._roots.awaits_worker(event, worker)):
             return None
-        decided = self._decision(event, worker, event.at_ns)
+        found = self._identify(event, worker)
+        if comes_again and worker and found and self._awaits_maker(event, found, worker):
+            return None
+        decided = self._decision(event, found, worker, event.at_ns)
         if comes_again:
             self._decided[event.process, event.exec_id] = decided
             if len(self._decided) > DECIDED_MAX:
                 del self._decided[next(iter(self._decided))]
         return decided.job.scope if decided.job else HOST
+
+    def _awaits_maker(self, event: Environment, found: Identified, worker: Program) -> bool:
+        """Whether its job takes room, which is scarce, and whose will turn out when its fork is told.
+
+        `worker` is the kernel's parent: an agent, an engine and init are also those of whatever they adopt.
+        """
+        if self._is_plenty() or self._scope_of.get(found.key) in self._open:
+            return False
+        is_known = self._pipeline.table.of(event.process) is not None
+        return not is_known and self._tenant(event, worker) == event.process
 
     def _scope_below(self, maker: Program, made: ProcessKey) -> int:
         """The job of `maker`, as far as that is decided; whatever it made since then is of that job, too.
@@ -194,23 +213,29 @@ class JobWatch:
     def discover(self, event: Environment, program: Program) -> Discovered | None:
         """The job that `program` is a root of; None when it is of none."""
         which = event.process, event.exec_id
-        decided = self._decided.pop(which, None) or self._decision(event, program.parent, program.started_ns)
+        decided = self._decided.pop(which, None)
+        if decided is None:
+            maker = program.parent
+            decided = self._decision(event, self._identify(event, maker), maker, program.started_ns)
         job, doubt, _ = decided
         if doubt:
             self._tell_of_doubt(event, doubt)
         if job and (watched := self._open.get(job.scope)):
             watched.join(program.parent.process if program.parent else None, event.at_ns)
             watched.began_ns = min(watched.began_ns, program.started_ns)
+            if watched.tenant == event.process:  # by the kernel's parent, where it was decided early
+                watched.tenant = self._tenant(event, program.parent)
             self._pipeline.begin_earlier(job.scope, program.started_ns)
         return job
 
-    def _decision(self, event: Environment, worker: Program | None, began_ns: int) -> _Decision:
+    def _decision(
+        self, event: Environment, found: Identified | None, worker: Program | None, began_ns: int
+    ) -> _Decision:
         """What says something else than who started it is of no job of its choice, if there is a policy.
 
         Nor is what has the ids of a job that is there, and says of itself something else than that did.
         """
         doubt = self._roots.doubt(event.block, system_of(event.agent)) if event.standing else 0
-        found = self._identify(event, worker)
         if found and not doubt and self._is_said_otherwise(found):
             doubt = CONTRADICTING
         overflow = self._governor.overflow()
@@ -247,14 +272,16 @@ class JobWatch:
         if scope in self._open:
             self._open[scope].join(worker, event.at_ns)
             return Discovered(scope, step)
-        if len(self._open) >= JOBS_MAX or (scope is None and len(self._scope_of) >= SCOPES_MAX):
+        tenant = self._tenant(event, made_by)
+        if not self._has_room(tenant, is_new=scope is None):
             return self._turn_away()
         scope = self._next_scope if scope is None else scope
         placed = replace(job, ids=self._placed(job.ids, key, event))
         workers = None if worker is None else {worker}
         summary = Summary(environ, rows_max=ROWS_MAX)
         try:
-            self._start(scope, Watched(key, placed, summary, workers, began_ns, began_ns, began_ns))
+            times = (began_ns, began_ns, began_ns)
+            self._start(scope, Watched(key, placed, summary, workers, *times, tenant=tenant))
         except (CiEgressError, OSError, MemoryError):
             if scope not in self._left:
                 self._governor.end(scope)
@@ -263,6 +290,31 @@ class JobWatch:
             return self._turn_away()
         self._on_change(placed, None)
         return Discovered(scope, step)
+
+    def _tenant(self, event: Environment, worker: Program | None) -> ProcessKey | None:
+        """Whose room a job takes that begins with who executed with that; None: nobody knows."""
+        made = self._pipeline.table.of(event.process)
+        maker = made.parent if made else worker
+        if maker is None:
+            return None
+        if maker.scope != HOST:  # it was made before that was a job's, and stands below it
+            job = self._watched(maker.scope)
+            return job.tenant if job else None
+        is_sure = not (event.is_from_proc or (made or maker).has_gap)
+        return tenant_of(maker, event.process, self._is_agent, is_sure=is_sure)
+
+    def _has_room(self, tenant: ProcessKey | None, *, is_new: bool) -> bool:
+        """Whether `tenant` may have another job that runs, and may have left something with `is_new`."""
+        if not has_room(self._open.values(), JOBS_MAX, tenant):
+            return False
+        return not is_new or has_room(self._all(), SCOPES_MAX, tenant)
+
+    def _is_plenty(self) -> bool:
+        return is_plenty(self._open.values(), JOBS_MAX) and is_plenty(self._all(), SCOPES_MAX)
+
+    def _all(self) -> list[Watched]:
+        """Jobs that run, and those that have left something."""
+        return [*self._open.values(), *self._left.values()]
 
     def _is_vouched(self, scope: int | None) -> bool:
         watched = self._watched(scope)
@@ -304,10 +356,11 @@ class JobWatch:
     def stirs(self, scope: int, at_ns: int) -> None:
         """What a job left behind acts: that is told in another part of it."""
         left = self._left.get(scope)
-        if left is not None and len(self._open) < JOBS_MAX:
+        if left is not None and self._has_room(left.tenant, is_new=False):
             job = replace(left.job, ids=further_part(left.job.ids, str(at_ns)))
             summary = Summary({}, rows_max=ROWS_MAX)
-            self._start(scope, Watched(left.key, job, summary, set(), at_ns, at_ns, at_ns))
+            times = (at_ns, at_ns, at_ns)
+            self._start(scope, Watched(left.key, job, summary, set(), *times, tenant=left.tenant))
             self._on_change(job, None)
 
     def change_baseline(self, baseline: Baseline) -> int:

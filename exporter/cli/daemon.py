@@ -270,7 +270,14 @@ class _Daemon:
         job_env, changed, governor = given.config.job_env, self._changed, self._governor
         baseline = given.baseline
         if given.job is None:
-            return JobWatch(outlets, job_env=job_env, on_change=changed, governor=governor, baseline=baseline)
+            return JobWatch(
+                outlets,
+                job_env=job_env,
+                on_change=changed,
+                governor=governor,
+                baseline=baseline,
+                is_agent=self._tracer.scopes.is_agent,
+            )
         return MachineWatch(
             outlets,
             given.job,

@@ -12,6 +12,7 @@ from exporter.kernel.tracer import Tracer
 from exporter.live import LiveSource, losses
 from exporter.machine import MachineWatch
 from exporter.procfs import environment_of
+from exporter.tenants import KEPT
 from exporter.watching import JOBS_MAX, JobWatch
 
 _NEWS_S = 60.0
@@ -105,7 +106,10 @@ class Missed:
             f"{refused} programs of jobs found the kernel's table of them full: they are held to the "
             "strictest policy where one is enforced, else to none"
         )
-        why = f"{JOBS_MAX} jobs ran already, or there was no room to hold it"
+        why = (
+            f"{JOBS_MAX} jobs ran already, or half as many and {KEPT} from the same step or container, "
+            "or there was no room to hold it"
+        )
         turned_away = f"{self._jobs.turned_away} processes are of no job: {why}"
         told = [*([turned_away] if self._jobs.turned_away else []), *([unheld] if refused else [])]
         return [*losses(self._tracer), *told]

@@ -7,7 +7,8 @@ an interface came or went, and at once where a packet socket was made. Links are
 others, and stay when the exporter is killed.
 
 What would go past that program, by PACKET_QDISC_BYPASS or through XDP sockets, needs an option of the socket,
-and that is denied: `on_setsockopt`, which also judges who joins multicast groups.
+and that is denied: `on_setsockopt`, which also judges who joins multicast groups. It is there before anything
+is enforced, whoever is: a socket keeps such an option for as long as it lives.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from exporter.events import ProcessKey, Tampered, Tampering
 from exporter.kernel.bpf import Map
 from exporter.kernel.candidates import all_of, known_scope, one_of
 from exporter.kernel.exits import Way, exits, way_here
+from exporter.kernel.failures import failures_told
 from exporter.kernel.guarded import Guarded
 from exporter.kernel.later import LaterLinks
 from exporter.kernel.locks import changing_modes
@@ -68,6 +70,8 @@ class Frames:
         """How long one call goes on, or little longer: the next turns do the rest."""
         self._under_way: Iterator[None] | None = None
         """A look."""
+        self._is_withdrawing = False
+        """Whether that one takes away what isn't needed."""
         self._next_s = self._calm_until_s = 0.0
         self._until_s = 0.0
         self._is_over = False
@@ -144,11 +148,17 @@ class Frames:
         next turn, or by `found`.
         """
         self._guarded.look_again()
-        if self._under_way is None:
+        if self._under_way is None or (about_to_be and self._is_withdrawing):
             self._under_way = self._looking(about_to_be)
         else:
             self._next_s = 0.0  # by then these are
         self._go_on()
+
+    def require_options(self) -> None:
+        """Have the options denied that lead past the program to whoever is held. Raises KernelError."""
+        if not self._is_over and self._pins.exists():
+            with failures_told("attach", _OPTIONS):
+                self._hold_options()
 
     def _begin_turn(self) -> None:
         self._until_s = time.monotonic() + self.most_s
@@ -169,16 +179,20 @@ class Frames:
     def _looking(self, about_to_be: Collection[int]) -> Iterator[None]:
         """A look, process by process."""
         self._next_s = time.monotonic() + LOOK_S
+        self._is_withdrawing = False
         if not self._pins.exists():
             return  # somebody stopped the instance, or removed its pins, which is told elsewhere
         scopes = self._enforced().union(about_to_be)
         self._links.find()
         if not scopes:
+            self._is_withdrawing = True
             yield from self._withdrawing()
             return
         if self._links.forget_gone():
             self._guarded.look_again(at_all=True)
             self._guarded.cover(self._until_s)
+        with suppress(OSError, KernelError):  # it is told of whoever is there
+            self._hold_options()
         found: set[int] = set()
         for pid, value in self._processes(scopes):
             yield
@@ -201,7 +215,7 @@ class Frames:
             return number
         except OSError as error:
             self._guarded.fail(_UNREADABLE, who, error)
-        self._hold_options(who)
+        self._hold_options_of(who)
         return number
 
     def _enforced(self) -> set[int]:
@@ -239,17 +253,24 @@ class Frames:
             return scope
         return self.undecided if process.standing else 0
 
-    def _hold_options(self, who: Tampered) -> None:
-        """Keep sockets from sending past the program."""
-        if _OPTIONS in self._links or self._guarded.has_failed(_EVERYWHERE):
+    def _hold_options_of(self, who: Tampered) -> None:
+        """Where that fails, it is told of `who`, once."""
+        if self._guarded.has_failed(_EVERYWHERE):
             return
         try:
-            cgroup = os.open(cgroup2_root(), os.O_RDONLY | os.O_DIRECTORY)
-            with _closed(cgroup):
-                attach = partial(attach_to_cgroup, cgroup=cgroup, attach_type=AttachType.SETSOCKOPT)
-                self._links.attach(_OPTIONS, attach)
+            self._hold_options()
         except OSError as error:
             self._guarded.fail(_EVERYWHERE, who, error)
+
+    def _hold_options(self) -> None:
+        """Keep sockets from sending past the program. Raises OSError."""
+        if _OPTIONS in self._links:
+            return
+        cgroup = os.open(cgroup2_root(), os.O_RDONLY | os.O_DIRECTORY)
+        with _closed(cgroup):
+            attach = partial(attach_to_cgroup, cgroup=cgroup, attach_type=AttachType.SETSOCKOPT)
+            with suppress(FileExistsError):  # another process was quicker, and this one denies, too
+                self._links.attach(_OPTIONS, attach)
 
     def _withdrawing(self) -> Iterator[None]:
         """As long as no job's policy is enforced; somebody may be turning one on."""

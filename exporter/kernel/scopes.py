@@ -75,6 +75,11 @@ class Scopes:
         proc = value and wire.ProcValue._make(wire.PROC_VALUE.unpack(value))
         return proc if proc and proc.started_ns == process.started_ns else None
 
+    def is_agent(self, process: ProcessKey) -> bool:
+        """Whether that starts jobs, as the kernel has it: a name is anybody's choice."""
+        entry = self.entry(process)
+        return entry is not None and entry.standing == wire.STANDING_AGENT
+
     @property
     def refused(self) -> int:
         """Programs of jobs that had no room: no policy holds for what they do."""
@@ -114,13 +119,15 @@ class Scopes:
     def hold(self, scope: int, number: int, policy: Compiled, seeds: Seeds = ()) -> None:
         """Hold what `scope` does against `policy`, written as `number`, from now on, in its mode.
 
-        `seeds` are the names that addresses (16 bytes) have without being looked up.
+        `seeds` are the names that addresses (16 bytes) have without being looked up. Raises KernelError where
+        it is to be enforced and can't be, as far as that is known.
         """
         if not self._policies.is_held(scope, number):  # else it has them, and what it was granted since
             masks = ((peer, policy.named.granted(names)) for peer, names in seeds)
             self._grants.seed(scope, number, ((peer, mask) for peer, mask in masks if mask))
         if self._policies.will_enforce(scope, policy):
             self._frames.look(about_to_be={scope})  # first: whoever is killed from here on leaves it held
+            self._frames.require_options()
         self._policies.hold(scope, number, policy)
         self._windows.judge(has_executables=bool(self._policies.executables))
 

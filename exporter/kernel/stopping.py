@@ -9,6 +9,7 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+from exporter.errors import KernelError
 from exporter.events import Tampered
 from exporter.kernel.frames import Frames
 from exporter.kernel.instances import open_map
@@ -48,9 +49,19 @@ def stopping(instance: Path, scope: int) -> Iterator[Callable[[float], list[Gap]
                     late.append(told)
                 else:
                     gaps.append(_gap(told))
-            return [*gaps, _LEFT] if late or frames.is_looking else gaps
+            left = [_LEFT] if late or frames.is_looking else []
+            return [*gaps, *_options_left(frames), *left]
 
         yield stop
+
+
+def _options_left(frames: Frames) -> list[Gap]:
+    """Whether sockets may have what leads past the programs."""
+    try:
+        frames.require_options()
+    except KernelError as error:
+        return [Gap(error.what, error.hint or "")]
+    return []
 
 
 def _gap(told: Tampered) -> Gap:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from demo.namespaces import Namespace
+from exporter.errors import CANNOT_TRACE_STATUS, KernelError
 from exporter.events import Tampered, Tampering
 from exporter.kernel import control, exits, frames, guarded
 from exporter.kernel.bpf import detach_link, link_info, open_pinned
@@ -47,6 +48,7 @@ PACKET_SOCKET = ("p = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)", "p.bind
 MODES = pytest.mark.parametrize(
     ("mode", "done"), [(ENFORCED, "EPERM"), ("", "ok")], ids=["enforced", "audited"]
 )
+OPTIONS = "link_later_on_setsockopt"
 BYPASS = "p.setsockopt(263, 20, 1)"
 """PACKET_QDISC_BYPASS."""
 OWN_NAMESPACE = (
@@ -190,6 +192,36 @@ def test_what_is_enforced_can_change_while_it_runs(lab: Lab, kernel: KernelSide)
         assert look(kernel) == []
         assert pinned(kernel) == []
         assert job.do(line, BYPASS) == "ok"
+
+
+def test_what_is_enforced_again_while_it_is_taken_away_keeps_sockets_from_a_way_past(
+    lab: Lab, kernel: KernelSide
+) -> None:
+    with agent(kernel, lab, policy()) as job:
+        assert look(kernel) == []
+        kernel.tracer.frames.most_s = 0
+        kernel.tracer.govern(kernel.scope, policy(more=""))
+        while OPTIONS in pinned(kernel):
+            kernel.tracer.frames.look()
+        assert len(pinned(kernel)) > 0, "there is more to take away"
+        kernel.tracer.govern(kernel.scope, policy())
+        assert job.do(*PACKET_SOCKET, BYPASS) == "EPERM"
+
+
+def test_where_options_cannot_be_denied_nothing_is_enforced(
+    kernel: KernelSide, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where any hook can't be attached; what is only told needs it not."""
+
+    def refuse(*_: int, **__: object) -> int:
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(frames, "attach_to_cgroup", refuse)
+    kernel.tracer.govern(1, policy(more=""))
+    with pytest.raises(KernelError, match="on_setsockopt: Operation not permitted") as raised:
+        kernel.tracer.govern(1, policy())
+    assert raised.value.exit_status == CANNOT_TRACE_STATUS
+    assert kernel.tracer.mode(1) is JobMode.AUDIT
 
 
 @contextmanager

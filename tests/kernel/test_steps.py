@@ -33,8 +33,8 @@ from .direct import KernelSide
 from .governed import compiled, reply
 from .lab import PORT, V4
 from .resolver import Resolver
+from .test_policy_frames import BYPASS, OWN_NAMESPACE
 from .test_policy_frames import MARK as FRAME
-from .test_policy_frames import OWN_NAMESPACE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -147,7 +147,9 @@ def tries(to: str) -> str:
 
 def test_an_agent_itself_is_not_held(kernel: KernelSide, lab: Lab) -> None:
     with doing(lab) as agent:
+        assert not kernel.tracer.scopes.is_agent(agent.process)
         kernel.tracer.find(agent.process, wire.STANDING_AGENT)
+        assert kernel.tracer.scopes.is_agent(agent.process)
         assert agent.do(tries(V4.evil)) == "ok"
         assert (
             agent.do(f"assert os.fork() or os._exit(socket.socket().connect_ex({(V4.evil, PORT)}))") == "ok"
@@ -487,6 +489,16 @@ def test_frames_of_steps_are_stopped_from_the_first_on(kernel: KernelSide, lab: 
         assert agent.do(f"exec({SENDS_A_FRAME!r})", f"assert sends({FRAME!r}) == 0") == "ok"
         assert agent.do(f"assert os.fork() or os._exit(sends({FRAME!r}))") == "ok"
         assert agent.value("os.waitstatus_to_exitcode(os.wait()[1])") == str(errno.ENOBUFS)
+
+
+@pytest.mark.usefixtures("kernel")
+def test_sockets_of_the_first_step_get_no_option_that_leads_past_the_hooks(lab: Lab) -> None:
+    """Nobody was there to be looked after when what is enforced was."""
+    bypass = ("p = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)", BYPASS)
+    answered_anywhere = ("f = socket.socket(socket.AF_INET6)", "f.setsockopt(socket.IPPROTO_IPV6, 78, 1)")
+    with doing(lab, **{MARK: "1"}) as step, doing(lab) as other:
+        assert [step.do(*lines) for lines in (answered_anywhere, bypass)] == ["EPERM", "EPERM"]
+        assert [other.do(*lines) for lines in (answered_anywhere, bypass)] == ["ok", "ok"]
 
 
 def executed(kernel: KernelSide, doer: Agent) -> tuple[ProcessKey, int]:

@@ -20,9 +20,10 @@ import pytest
 
 from tests.unit.watches import gitlab
 
-from .attached import wait_for
-from .lab import PORT, V4
+from .attached import instance_of, wait_for
+from .lab import PORT, V4, V6
 from .test_policy_run import logs, policy
+from .test_watch_policy import enforce_on
 from .tracing import environment
 from .watching import Runner, watching
 
@@ -268,6 +269,29 @@ def test_what_no_agent_made_is_held_from_its_exec_on(lab: Lab, programs: Program
         assert runner.statuses((PATH, denied)) == [0]
         watch.stop()
     assert found == [[errno.EPERM]] * ROUNDS
+
+
+def test_no_first_step_of_all_opens_a_way_past_the_hooks(
+    lab: Lab, programs: Programs, tmp_path: Path
+) -> None:
+    """What a socket may do once, it may for as long as it lives."""
+    freebind = programs.act("freebind", V6.peer, PORT)
+    with (
+        Runner(lab.command([])) as runner,
+        watching(tmp_path, "--policy", policy(tmp_path, PEER_ALONE)) as watch,
+    ):
+        assert runner.statuses((step("outside"), freebind), (PATH, freebind)) == [errno.EPERM, 0]
+        watch.stop()
+
+
+def test_who_turns_enforcement_on_closes_that_way_before_it_is_in_force(tmp_path: Path) -> None:
+    """Also where nobody is there yet who is held."""
+    with watching(tmp_path, "--policy", policy(tmp_path, PEER_ALONE.replace("enforce", "audit"))) as watch:
+        pin = instance_of(watch.process.pid) / "link_later_on_setsockopt"
+        assert not pin.exists()
+        assert enforce_on(watch, "*") == 0
+        assert pin.exists()
+        watch.stop()
 
 
 def test_above_a_watch_of_the_machine_are_agents(lab: Lab, programs: Programs, tmp_path: Path) -> None:

@@ -12,10 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.agents import agent_named, number_of
-from exporter.events import HOST, Environment, Forked, ProcessKey
+from exporter.events import HOST, Environment, Forked, Found, ProcessKey
 from exporter.jobs.detect import detect
 from exporter.kernel.registry import Registered, Standing, run_hash
-from exporter.programs import Image
+from exporter.programs import DEPTH_MAX, Image
+from exporter.tenants import KEPT
 from exporter.watched import IDLE_S, QUIET_S, SETTLE_S
 from exporter.watching import HOST_TRACE_S, JOBS_MAX, SCOPES_MAX, WITHOUT_ROOM, NoGovernor
 from exporter.wire import STANDING_MARKED, STANDING_STEP
@@ -613,6 +614,158 @@ def test_more_jobs_than_there_is_room_for_are_told_with_the_host(tmp_path: Path)
         account = host.stops()
     assert sum(leaf["attributes"]["egress.attribution"] == "host" for leaf in leaves(host.spans())) == 5
     assert account.exported == JOBS_MAX + 5
+
+
+def test_one_step_leaves_room_for_others_jobs(tmp_path: Path) -> None:
+    """However many ids its commands say that they have."""
+    with watched(tmp_path) as host:
+        flooding, quiet = (host.starts(BARE, name="bash") for _ in range(2))
+        for number in range(JOBS_MAX + 5):
+            host.starts(gitlab(job=str(number)), flooding, exec_id=1)
+        assert len(host.began) == JOBS_MAX // 2, "more than its share, while there is plenty"
+        assert host.jobs.turned_away == JOBS_MAX // 2 + 5
+        for number in range(KEPT + 1):
+            host.starts(gitlab(run="another", job=str(number)), quiet, exec_id=1)
+        assert len(host.began) == JOBS_MAX // 2 + KEPT
+        host.starts(gitlab(run="its own"))
+        assert len(host.began) == JOBS_MAX // 2 + KEPT + 1, "what an agent makes is a tenant of its own"
+        host.stops()
+
+
+def filled(host: Host) -> None:
+    """With jobs of others, to half of the room."""
+    for number in range(JOBS_MAX // 2):
+        host.starts(gitlab(run="others", job=str(number)))
+
+
+def began(host: Host, run: str, *makers: ProcessKey, exec_id: int = 0) -> int:
+    """How many jobs begin where each of `makers` makes a root of one more."""
+    before = len(host.began)
+    for number, maker in enumerate(makers):
+        host.starts(gitlab(run, job=str(number)), maker, exec_id=exec_id)
+    return len(host.began) - before
+
+
+INIT = ProcessKey(1, 1)
+
+
+def test_no_way_to_make_a_process_makes_another_tenant_of_it(tmp_path: Path) -> None:
+    with watched(tmp_path) as host:
+        filled(host)
+        host.happens(Found(host.now_ns, INIT, 0))
+        bash = host.starts(BARE, name="bash")
+        orphans = [host.starts(BARE, bash, exec_id=1) for _ in range(KEPT + 5)]
+        host.ends(bash)
+        assert began(host, "orphans", *orphans, exec_id=1) == KEPT
+        host.stops()
+
+
+def test_whose_room_it_is_shows_before_that_is_scarce_and_else_with_its_fork(tmp_path: Path) -> None:
+    """The kernel's parent may be who adopted it."""
+    with watched(tmp_path) as host:
+        host.happens(Found(host.now_ns, INIT, 0))
+        bash = host.starts(BARE, name="bash")
+        orphan = ProcessKey(777, host.now_ns + 1)
+        told = Environment(host.now_ns + 2, orphan, 1, block(gitlab()), is_cut=False, parent=INIT)
+        known = host.jobs.decide(told)
+        assert known is not None
+        assert host.jobs._open[known].tenant == orphan
+        host.happens(Forked(orphan.started_ns, orphan, bash, 1, 1, HOST))
+        host.executes(orphan, gitlab(), INIT)
+        assert host.jobs._open[known].tenant == bash
+        filled(host)
+        told = told._replace(process=ProcessKey(779, host.now_ns + 1))
+        assert host.jobs.decide(told) == known
+        told = told._replace(block=block(gitlab(job="2")))
+        assert host.jobs.decide(told) is None
+        child = told._replace(process=ProcessKey(778, host.now_ns + 1), block=block(gitlab(job="3")))
+        assert host.jobs.decide(child._replace(parent=bash)) is not None
+        host.happens(Forked(told.process.started_ns, told.process, bash, 1, 1, HOST))
+        assert host.jobs.decide(told) is not None
+        assert {watched.tenant for watched in list(host.jobs._open.values())[-2:]} == {bash}
+        host.stops()
+
+
+def forks(host: Host, creator: ProcessKey, exec_id: int = 0) -> ProcessKey:
+    """A process that `creator` makes, in its `exec_id`th program, and that has executed nothing yet."""
+    child = host._new()
+    host.happens(Forked(child.started_ns, child, creator, exec_id, creator.pid, HOST))
+    return child
+
+
+def test_what_a_jobs_root_made_before_takes_the_room_of_the_same(tmp_path: Path) -> None:
+    with watched(tmp_path) as host:
+        filled(host)
+        bash = host.starts(BARE, name="bash")
+        roots = [forks(host, bash, 1) for _ in range(KEPT)]
+        children = [forks(host, root) for root in roots]
+        for number, root in enumerate(roots):
+            host.executes(root, gitlab(run="roots", job=str(number)), bash)
+        before = len(host.began)
+        for number, (root, child) in enumerate(zip(roots, children, strict=True)):
+            told = gitlab(run="children", job=str(number))
+            early = Environment(host.now_ns, child, 1, block(told), is_cut=False, parent=root)
+            assert host.jobs.decide(early, comes_again=False) == HOST
+            unknown = early._replace(process=ProcessKey(child.pid, child.started_ns - 1))
+            assert host.jobs.decide(unknown, comes_again=False) == HOST
+            host.executes(child, told, root)
+        assert (before, len(host.began)) == (JOBS_MAX // 2 + KEPT, JOBS_MAX // 2 + KEPT)
+        host.stops()
+
+
+def test_who_makes_the_jobs_of_all_is_no_tenant(tmp_path: Path) -> None:
+    """An agent, by whatever it is known; init; an engine, whose containers have a shim each."""
+    with watched(tmp_path) as host:
+        filled(host)
+        host.happens(Found(host.now_ns, INIT, 0))
+        java, dockerd = host.starts(BARE, INIT, name="java"), host.starts(BARE, INIT, name="dockerd")
+        host._agents.add(java)
+        containerd = host.starts(BARE, dockerd, name="containerd", exec_id=1)
+        shims = [
+            host.starts(BARE, containerd, name="containerd-shim-runc-v2", exec_id=1) for _ in range(KEPT + 1)
+        ]
+        assert began(host, "java", *[java] * (KEPT + 1), exec_id=1) == KEPT + 1
+        assert began(host, "systemd", *[INIT] * (KEPT + 1)) == KEPT + 1
+        assert began(host, "dockerd", *shims, exec_id=1) == KEPT + 1
+        unknown = host.starts(BARE, INIT, name="java")
+        assert began(host, "unknown", *[unknown] * (KEPT + 1), exec_id=1) == KEPT
+        host.stops()
+
+
+def test_nobody_is_a_tenant_by_hiding_who_made_him(tmp_path: Path) -> None:
+    """What was made too far down is told as made at the top, and of what gets lost nobody knows."""
+    with watched(tmp_path) as host:
+        filled(host)
+        host.happens(Found(host.now_ns, INIT, 0))
+        deep = host.starts(BARE, INIT, name="unknown-agent")
+        deep = forks(host, deep, 1)
+        for _ in range(DEPTH_MAX + 1):
+            deep = forks(host, deep)
+        lost = [ProcessKey(host._new().pid, 7) for _ in range(KEPT)]
+        found = began(host, "deep", *[deep] * (KEPT + 1)) + began(host, "lost", *lost)
+        for number in range(KEPT + 1):
+            host.finds(gitlab(run="found", job=str(number)), INIT)
+        assert len(host.began) == JOBS_MAX // 2 + KEPT
+        assert found == KEPT
+        host.stops()
+
+
+def test_what_is_left_and_begins_again_is_counted_as_before(tmp_path: Path) -> None:
+    with watched(tmp_path) as host:
+        bash = host.starts(BARE, name="bash")
+        left = []
+        for number in range(KEPT + 1):
+            root = host.starts(gitlab(run="left", job=str(number)), bash, exec_id=1)
+            left.append(host.starts(BARE, root, exec_id=1))
+            host.ends(root)
+        host.ends(bash)
+        host.waits(QUIET_S + 5)
+        assert len(host.ended) == KEPT + 1
+        filled(host)
+        for process in left:
+            host.connects(process)
+        assert len(host.began) == KEPT + 1 + JOBS_MAX // 2 + KEPT
+        host.stops()
 
 
 class Refusing:

@@ -72,6 +72,7 @@ class Host:
         )
         self.metrics = Metrics(telemetry.meter, telemetry.add_producer, self.books.account)
         outlets = Outlets(telemetry, self.metrics, CLOCK, ProcessSpans.NETWORK)
+        self._agents = {AGENT}
         self._alive: set[int] = {AGENT.pid}
         self._pids = count(1000)
         self._cookies = count(1)
@@ -80,6 +81,7 @@ class Host:
             job_env=job_env,
             on_change=self._changed,
             baseline=baseline,
+            is_agent=self._agents.__contains__,
             clock=lambda: CLOCK,
             pids=lambda: self._alive,
         )

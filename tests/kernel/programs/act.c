@@ -85,6 +85,7 @@ static const struct verb {
 	{ "mapped-udp-sendto", mapped_udp_sendto },
 	{ "mapped-udp-connected", mapped_udp_connected },
 	{ "sendto-unspec", sendto_unspec },
+	{ "freebind", freebind },
 	{ "v6sock-v4addr", v6sock_v4addr },
 	{ "udp-corked", udp_corked },
 	{ "udp-torn", udp_torn },

@@ -45,6 +45,7 @@ void udplite_sendto(const struct plan *plan);
 void mapped_udp_sendto(const struct plan *plan);
 void mapped_udp_connected(const struct plan *plan);
 void sendto_unspec(const struct plan *plan);
+void freebind(const struct plan *plan);
 void v6sock_v4addr(const struct plan *plan);
 void udp_corked(const struct plan *plan);
 void udp_torn(const struct plan *plan);

@@ -17,6 +17,14 @@ void udp_connect_send(const struct plan *plan)
 	send_connected(fd, plan->count);
 }
 
+/* A socket that may have any address afterwards. */
+void freebind(const struct plan *plan)
+{
+	int fd = open_socket(&plan->peers[0], SOCK_DGRAM, 0), on = 1;
+
+	check(setsockopt(fd, IPPROTO_IPV6, IPV6_FREEBIND, &on, sizeof(on)));
+}
+
 void connect_udp_twice(const struct plan *plan)
 {
 	int fd = open_socket(&plan->peers[0], SOCK_DGRAM, 0);
