@@ -20,6 +20,7 @@ from tools.reference.__main__ import generated
 
 OF_NO_RUN_HERE = {
     "container.id": "needs a container: tests/kernel/test_traced_containers.py",
+    "egress.dns.names": "each lookup asks for one name: tests/kernel/test_traced_names.py",
     "egress.job.attempt": "the sample job's GitLab tells none: tests/unit/jobs/test_attributes.py",
     "egress.job.step": "GitLab has no steps: tests/kernel/test_scenarios.py",
     "egress.truncated": "needs long text: tests/kernel/test_traced_argv.py",
