@@ -400,6 +400,11 @@ struct last_peer {
 	u8 peers;     /* PEERS_* */
 	u16 first_port; /* of the first peer, like the next */
 	u8 first[16];
+	u8 called[16];	  /* the latest peer of a call that was let through, by the lock */
+	u8 connected[16]; /* the same of a connect */
+	u16 called_port;  /* their ports */
+	u16 connected_port;
+	u32 held_as; /* the scope that it became undecided for */
 };
 
 /* The policies: docs/policy.md says what they mean, exporter/policy/compile.py how they are asked.

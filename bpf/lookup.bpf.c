@@ -63,36 +63,43 @@ static inline int is_connected_to(struct bpf_sock *sk, const union address *peer
 	return !differing;
 }
 
+/* Under the lock: without it, one's address could be read with another's port. */
+static inline int is_called(const struct last_peer *last, const struct dns_packet *packet)
+{
+	const u64 *called = (const void *)last->called, *peer = (const void *)packet->peer.bytes;
+	const u64 *connected = (const void *)last->connected;
+	u64 to_called = (called[0] ^ peer[0]) | (called[1] ^ peer[1]) |
+			(last->called_port ^ packet->peer_port);
+	u64 to_connected = (connected[0] ^ peer[0]) | (connected[1] ^ peer[1]) |
+			   (last->connected_port ^ packet->peer_port);
+
+	return !to_called || !to_connected;
+}
+
 /*
- * Whether a packet of a socket that asked goes where the socket says: to whom it is connected, or,
- * of a datagram, to whom it was sent last. Else it is for a resolver in whose place NAT has put
- * another.
+ * Whether a packet of a socket that asked goes where its owner said: a segment to whom the socket
+ * is connected, a datagram to whom it was connected or sent last. Else it is for a resolver in
+ * whose place NAT has put another. Not by the latest act: that may be one that was denied.
  */
 static inline int goes_as_it_says(struct __sk_buff *skb, const struct dns_packet *packet)
 {
 	struct bpf_sock *sk = skb->sk;
 	struct last_peer *last;
-	struct flow_key key = {};
-	u32 is_connected, is_last;
+	u32 is_same;
 
 	sk = sk ? bpf_sk_fullsock(sk) : 0;
 	if (!sk)
 		return 0;
-	is_connected = skb->remote_port == bpf_htonl(packet->peer_port) &&
-		       is_connected_to(sk, &packet->peer);
 	if (packet->protocol != IPPROTO_UDP)
-		return is_connected;
+		return skb->remote_port == bpf_htonl(packet->peer_port) &&
+		       is_connected_to(sk, &packet->peer);
 	last = latest(sk);
-	if (!last || is_connected)
-		return last && is_connected;
-	__builtin_memcpy(key.peer, packet->peer.bytes, sizeof(key.peer));
-	key.peer_port = packet->peer_port;
-
-	/* No helper may be called under the lock. */
+	if (!last)
+		return 0;
 	bpf_spin_lock((void *)&last->lock);
-	is_last = is_same_peer(&last->act.key, &key);
+	is_same = is_called(last, packet);
 	bpf_spin_unlock((void *)&last->lock);
-	return is_last;
+	return is_same;
 }
 
 /*
@@ -204,6 +211,16 @@ static inline int has_room_for_query(const struct query_value *query, const stru
 	return waiting < WAITING_KEPT || waiting_of(all, ALL_SCOPES) < QUERIES_MAX / 2;
 }
 
+/* The same one again, which stays counted where it was; or there is no room. */
+static inline int note_again(const struct query_key *key, const struct query_value *query)
+{
+	struct query_value *there = queries.lookup((void *)key), again = *query;
+
+	if (there)
+		again.scope = there->scope;
+	return !queries.update((void *)key, &again);
+}
+
 /* Returns whether it now waits for its answer. */
 static inline int note_query(struct query_key *key, struct query_value *query)
 {
@@ -213,7 +230,7 @@ static inline int note_query(struct query_key *key, struct query_value *query)
 	if (!own || !all || !has_room_for_query(query, own, all))
 		return 0;
 	if (queries.insert(key, query))
-		return !queries.update(key, query); /* the same one again, or no room */
+		return note_again(key, query);
 	__sync_fetch_and_add(&own->noted, 1);
 	__sync_fetch_and_add(&all->noted, 1);
 	return 1;

@@ -200,6 +200,15 @@ static inline int is_own_answer(struct __sk_buff *skb, const struct packet *pack
 	       half_at(skb, packet->payload_at) == DNS_PORT;
 }
 
+/* Whether who had the socket is still held to what was said. */
+static inline int is_still_held(const struct last_peer *last)
+{
+	u32 scope = last->held_as;
+	struct mode_value *mode = modes.lookup(&scope);
+
+	return mode && mode->is_enforcing;
+}
+
 /* Who sends is the current task. */
 int on_egress(struct __sk_buff *skb)
 {
@@ -228,7 +237,8 @@ int on_egress(struct __sk_buff *skb)
 	int is_followed = read_current(current_pid(), &proc);
 
 	/* Handed to who has no policy, it is no way around that of who had it. */
-	if (said == VERDICT_DENY && (!is_followed || !mode_of(&proc)))
+	if (last && said == VERDICT_DENY && (!is_followed || !mode_of(&proc)) &&
+	    is_still_held(last))
 		return DENY;
 	if (!is_followed && !has_connections(sk->type))
 		return ALLOW;

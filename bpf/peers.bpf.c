@@ -9,13 +9,14 @@
 #define TCP_ESTABLISHED 1 /* for a datagram socket: connected */
 
 /* Of the address hooks, which have the socket's lock. Returns 0 without room. */
-static inline int set_undecided(struct bpf_sock *sk, u32 verdict)
+static inline int set_undecided(struct bpf_sock *sk, u32 verdict, u32 held_as)
 {
 	struct last_peer *last = sk ? place_for(sk) : 0;
 
 	if (!last)
 		return 0;
 	last->undecided = verdict;
+	last->held_as = held_as;
 	return 1;
 }
 
@@ -46,12 +47,25 @@ static inline int add_peer(struct last_peer *last, struct bpf_sock *sk, const st
 		__builtin_memcpy(last->first, key->peer, sizeof(last->first));
 		last->first_port = key->peer_port;
 	} else if (!is_first_peer(last, key) ||
-		   (connects && peers & PEERS_CONNECTED && sk->state != TCP_ESTABLISHED)) {
+		   (peers & PEERS_CONNECTED && sk->state != TCP_ESTABLISHED)) {
 		peers |= PEERS_SEVERAL;
 	}
 	peers |= PEERS_ANY | (connects ? PEERS_CONNECTED : 0);
 	last->peers = peers;
 	return (peers & PEERS_SEVERAL) && (peers & PEERS_CONNECTED);
+}
+
+/* By the lock, since who compares with it hasn't the socket's, and must not read it in halves. */
+static inline void set_called(struct last_peer *last, const struct flow_key *key)
+{
+	bpf_spin_lock((void *)&last->lock);
+	__builtin_memcpy(last->called, key->peer, sizeof(last->called));
+	last->called_port = key->peer_port;
+	if (key->act == ACT_CONNECT) {
+		__builtin_memcpy(last->connected, key->peer, sizeof(last->connected));
+		last->connected_port = key->peer_port;
+	}
+	bpf_spin_unlock((void *)&last->lock);
 }
 
 /* What becomes of an act that the policy lets go. */
@@ -68,13 +82,17 @@ static inline enum noted note_peer(struct bpf_sock *sk, const struct act_value *
 	u32 may_be_torn = last && add_peer(last, sk, &act->key), is_enforcing;
 	struct mode_value *mode;
 
+	if (last)
+		set_called(last, &act->key);
 	if (act->key.verdict != VERDICT_NONE && (!last || may_be_torn)) {
 		mode = mode_of(proc);
 		is_enforcing = mode && mode->is_enforcing;
 		if (!last)
 			return is_enforcing ? NOTED_NOTHING : NOTED;
-		if (last->undecided != VERDICT_DENY)
+		if (last->undecided != VERDICT_DENY) {
 			last->undecided = is_enforcing ? VERDICT_DENY : VERDICT_AUDIT;
+			last->held_as = held_as(proc);
+		}
 	}
 	return last && last->undecided ? NOTED_UNDECIDED : NOTED;
 }

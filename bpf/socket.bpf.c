@@ -51,7 +51,7 @@ static inline u32 judge_kind(struct act_value *act, const struct proc_value *pro
 	judge(act, proc, sk);
 	act->key.protocol = protocol;
 	if ((act->key.verdict == VERDICT_ALLOW || is_for_order(act->key.peer_port)) &&
-	    set_undecided(sk, verdict)) {
+	    set_undecided(sk, verdict, held_as(proc))) {
 		act->key.verdict = VERDICT_ALLOW;
 		act->rule = RULE_OF_NOTHING_SENT;
 	} else {

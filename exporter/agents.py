@@ -11,7 +11,7 @@ from typing import NamedTuple
 from exporter import wire
 from exporter.bounded import beginning_of
 from exporter.errors import UsageError
-from exporter.jobs.providers import PROVIDERS
+from exporter.jobs.providers import PROVIDERS, Provider
 
 _UNITS = (".service", ".scope", ".slice")
 _USER = "user:"
@@ -98,11 +98,16 @@ def marks(job_env: str | None) -> dict[bytes, int]:
     Whatever their value: who gives one another value isn't done with by that. With each goes the number of
     the system, as `number_of` has it for its agents.
     """
-    numbers = {name: number for number, name in enumerate(_NUMBERED)}
-    found = {provider.present[0].partition("=")[0]: numbers.get(provider.name, 0) for provider in PROVIDERS}
+    found = {provider.present[0].partition("=")[0]: _number_of_system(provider) for provider in PROVIDERS}
     if job_env:
         found[job_env] = 0
     return {_mark(name): number for name, number in found.items()}
+
+
+def _number_of_system(provider: Provider) -> int:
+    """Its own, or of the one whose agents may run in it; 0: nobody's."""
+    names = (provider.name, *(each.name for each in PROVIDERS if provider.name in each.beside))
+    return next((_NUMBERED.index(name) for name in names if name in _NUMBERED), 0)
 
 
 def _mark(name: str) -> bytes:

@@ -48,15 +48,17 @@ def names_one_of(names: Iterable[str]) -> re.Pattern[bytes]:
     return re.compile(rb"(?:^|\0)(?:" + b"|".join(re.escape(name.encode()) for name in names) + rb")=")
 
 
-def contested(block: bytes, names: Collection[str]) -> bool:
+def contested(block: bytes, names: Collection[bytes]) -> bool:
     """Whether one of `names` stands in it several times, with another value each time.
 
     Programs differ in which one they take, and an agent may have added its own behind an author's.
     """
-    sought = {name.encode() for name in names}
     found: dict[bytes, bytes] = {}
-    entries = (entry.partition(b"=") for entry in block.split(b"\0"))
-    return any(name in sought and found.setdefault(name, value) != value for name, _, value in entries)
+    for entry in block.split(b"\0"):
+        name, _, value = entry.partition(b"=")
+        if name in names and found.setdefault(name, value) != value:
+            return True
+    return False
 
 
 def variables(block: bytes) -> dict[str, str]:

@@ -19,6 +19,8 @@ HELD_MAX = 8192
 
 NAMES_MAX = 32
 """Names that an act tells of those that were asked for by it."""
+NAMES_CHARS = 1024
+"""Of these names together: a job can have thousands of such acts at once."""
 
 _TCP, _UDP = (6, 262), 17
 
@@ -65,7 +67,8 @@ class Flow:
         if name is None or name in self.names:
             return
         self.question = self.question or name
-        if len(self.names) < NAMES_MAX:
+        has_room = sum(map(len, self.names)) + len(name) <= NAMES_CHARS or not self.names
+        if has_room and len(self.names) < NAMES_MAX:
             self.names = (*self.names, name)
 
     def ended_ns(self, now_ns: int) -> int:
@@ -129,9 +132,10 @@ class Flows:
         if flow.ruling.is_denied or flow.ruling.refused is not None:
             yield flow
             return
-        if event.peer_port == PORT:
-            self._carriers[event.cookie, event.peer] = flow
         before = self._held.get(event.cookie)
+        if event.peer_port == PORT:
+            is_same = before is not None and before.peer == flow.peer and event.protocol in _TCP
+            self._carriers[event.cookie, event.peer] = before if before and is_same else flow
         if before is not None and before.peer != flow.peer and event.act is Act.CONNECT:
             before.has_no_route = True
             yield self._held.pop(event.cookie)

@@ -45,7 +45,7 @@ class Roots:
         self._job_env = job_env
         named = [job_env] if job_env else []
         self._telling = names_one_of([*MARKS, *named])
-        self._variables = VARIABLES.union(named)
+        self._variables = frozenset(name.encode() for name in VARIABLES.union(named))
 
     def identify(self, event: Environment, worker: Program | None) -> Identified | None:
         """The job of which who executed with that, made by `worker`, is a root; None: of none.
@@ -66,6 +66,8 @@ class Roots:
         is_agents = provider is not None and _is_step_of(event, worker, provider)
         is_partial = event.is_cut or contested(event.block, self._variables)
         is_vouched = job.is_vouched and is_agents and not is_partial and not event.is_from_proc
+        if provider and event.standing in _STEPS and system_of(event.agent) == provider.name:
+            job = replace(job, besides=())  # it is what it says
         job = replace(job, is_vouched=is_vouched, is_partial=is_partial)
         key = JobKey(job.ids.job_span_id, run_hash(job.run_id))
         return Identified(key, job, environ, step_of(environ, job_env=job_env))

@@ -12,7 +12,8 @@ from exporter.clock import Clock, system_clock
 from exporter.errors import CiEgressError
 from exporter.events import HOST, Environment, ProcessKey, Tampered, Tampering
 from exporter.finder import Discovered
-from exporter.jobs.detect import host
+from exporter.jobs.claims import are_of_one
+from exporter.jobs.detect import NAMED_BY_USER, host
 from exporter.jobs.ids import further_part, joined_late
 from exporter.jobs.model import Job, TraceIds
 from exporter.kernel.registry import Registered, Standing
@@ -249,7 +250,8 @@ class JobWatch:
         there = self._watched(self._scope_of.get(found.key))
         if there is None or not there.job.claims or there.job.is_partial:
             return False
-        return there.job.claims != found.job.claims
+        names_count = there.job.provider != NAMED_BY_USER
+        return not are_of_one(there.job.claims, found.job.claims, names_count=names_count)
 
     def _tell_of_doubt(self, event: Environment, doubt: int) -> None:
         """For the first times, then each time that there are twice as many."""

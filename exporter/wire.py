@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from typing import NamedTuple
 
-LAYOUT = 0x6BBF888E
+LAYOUT = 0x66E5E35F
 """Edition of the layout; every record and every pinned instance carries it."""
 
 ARGUMENTS_PIECE = 4096
@@ -491,7 +491,7 @@ ACT_VALUE = struct.Struct("<QII16sHHBBBBQQIIIIIIQ")
 
 
 class LastPeer(NamedTuple):
-    """`struct last_peer`, 144 bytes."""
+    """`struct last_peer`, 184 bytes."""
 
     started_ns: int
     pid: int
@@ -523,9 +523,14 @@ class LastPeer(NamedTuple):
     peers: int
     first_port: int
     first: bytes
+    called: bytes
+    connected: bytes
+    called_port: int
+    connected_port: int
+    held_as: int
 
 
-LAST_PEER = struct.Struct("<QII16sHHBBBBQQIIIIIIQQQIIIIIBBH16s")
+LAST_PEER = struct.Struct("<QII16sHHBBBBQQIIIIIIQQQIIIIIBBH16s16s16sHHI")
 
 
 class PolicyKey(NamedTuple):
@@ -1065,7 +1070,7 @@ OFFSETS = {
         },
     ),
     "last_peer": (
-        144,
+        184,
         {
             "act.key.started_ns": 0,
             "act.key.pid": 8,
@@ -1097,6 +1102,11 @@ OFFSETS = {
             "peers": 125,
             "first_port": 126,
             "first": 128,
+            "called": 144,
+            "connected": 160,
+            "called_port": 176,
+            "connected_port": 178,
+            "held_as": 180,
         },
     ),
     "policy_key": (28, {"prefix_bits": 0, "policy": 4, "port": 8, "protocol": 10, "address": 12}),

@@ -8,7 +8,7 @@ the agent made, and for no others: a service container of GitHub's gets its vari
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from exporter.jobs.providers import PROVIDERS, Provider
@@ -83,6 +83,20 @@ def claims_of(provider: Provider, environ: Mapping[str, str]) -> tuple[Claim, ..
 def besides(provider: Provider, environ: Mapping[str, str]) -> tuple[Claim, ...]:
     """What `environ` claims to be a job of beside `provider`, as its jobs may."""
     return tuple(_claim(each, environ) for each in marked(environ) if each.name in provider.beside)
+
+
+def are_of_one(known: Sequence[Claim], later: Sequence[Claim], *, names_count: bool) -> bool:
+    """Whether who claims `later` may be of the job that claimed `known`: he may say less, and nothing else.
+
+    Names of pipeline and task don't count where a variable of the user's groups several of them.
+    """
+    fields = [True, True, names_count, names_count, True]
+    pairs = zip(known, later, strict=False)
+    return len(known) == len(later) and all(
+        new is None or new == old or not counts
+        for pair in pairs
+        for old, new, counts in zip(*pair, fields, strict=True)
+    )
 
 
 def server_url(provider: Provider, environ: Mapping[str, str]) -> str | None:

@@ -78,7 +78,7 @@ class Draft:
     @property
     def is_empty(self) -> bool:
         """Whether there was no span at all."""
-        return self._attempts == 0
+        return not (self._seen or self.left_out)
 
     def lines(self) -> Iterator[str]:
         """The policy file."""

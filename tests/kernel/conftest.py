@@ -54,10 +54,10 @@ def made_ahead(request: pytest.FixtureRequest) -> Path | None:
 
 @pytest.fixture(scope="session")
 def programs(tmp_path_factory: pytest.TempPathFactory, made_ahead: Path | None) -> Programs:
-    """Compile them, once."""
+    """Compile them, once; below a name that nobody else's on this machine have, from another root either."""
     if made_ahead:
         return Programs(made_ahead / "programs")
-    directory = tmp_path_factory.mktemp("programs")
+    directory = tmp_path_factory.mktemp(f"programs-{os.getpid()}-")
     subprocess.run(["make", "--silent", "-C", SOURCES, f"OUT={directory}"], check=True, timeout=120)
     return Programs(directory)
 

@@ -142,12 +142,19 @@ def resolving_with(lab: Lab, address: str, directory: Path, *, hosts: str = "") 
     lab.build.replace_files(shown)
 
 
-def answering_for(lab: Lab, address: str, resolver: str) -> None:
-    """Let NAT put `resolver` in the place of `address`, as for the address of a cluster's service."""
+def answering_for(lab: Lab, address: str, resolver: str, port: int | None = None) -> None:
+    """Let NAT put `resolver` in the place of `address`, as a cluster does; with `port`, as Docker does."""
     family = "ip6" if ":" in address else "ip"
-    rule = f"{family} daddr {address} meta l4proto {{ tcp, udp }} th dport 53 dnat to {resolver}"
+    there = f"[{resolver}]" if ":" in resolver and port else resolver
+    to = f"{there}:{port}" if port else there
+    rule = f"{family} daddr {address} meta l4proto {{ tcp, udp }} th dport 53 dnat to {to}"
     table = f"table {family} services {{ chain output {{ type nat hook output priority -100; {rule}; }}; }}"
     subprocess.run(lab.build.command(["nft", "--file", "-"]), input=table, text=True, check=True)
+
+
+def answering_for_itself(lab: Lab) -> None:
+    """Nobody is put in anybody's place any more."""
+    subprocess.run(lab.build.command(["nft", "flush", "ruleset"]), check=True)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import mmap
 import os
 import socket
@@ -11,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 import dns.edns
@@ -19,12 +21,15 @@ import dns.message
 import dns.opcode
 import pytest
 
+from exporter import wire
 from exporter.events import RULE_OF_LOOKUPS, Act, Acted, Metered, Verdict
 
 from .asking import NAME, OF_HOST_NAMES, Asking, bracketed, policy, udp
 from .attached import nothing_left
-from .governed import DENIED, SENT, Governed, connect, governed, question, record
+from .governed import DENIED, SENT, Governed, connect, governed, question, record, reply
 from .lab import PORT, V4, V6, Lab, Network
+from .lookups import packed
+from .resolver import answering_for, answering_for_itself
 from .servers import family_of
 
 pytestmark = pytest.mark.kernel
@@ -345,6 +350,74 @@ def with_elsewhere(network: Network) -> str:
     """A policy that allows datagrams to another port of the peer, too."""
     elsewhere = f"udp://{bracketed(network.peer)}:{OTHER_PORT}"
     return refusing(network, NAME).replace("allow: [", f'allow: ["{elsewhere}", ', 1)
+
+
+@pytest.fixture
+def behind_nat(lab: Lab, network: Network, asking: Asking) -> Iterator[Asking]:
+    """The resolver is at another port of another address, as Docker's is at another one of 127.0.0.11."""
+    answering_for(lab, network.evil, network.peer, OTHER_PORT)
+    with udp_at(lab, network.peer, OTHER_PORT) as resolver:
+        yield replace(asking, resolver=resolver)
+    answering_for_itself(lab)
+
+
+def is_asked(asking: Asking, name: str) -> bool:
+    """By a socket that is connected."""
+    try:
+        asking.client.send(question(name))
+    except PermissionError:
+        assert nothing_came(asking)
+        return False
+    assert asking.resolver.recvfrom(65535)[0] == question(name)
+    return True
+
+
+def test_what_was_denied_before_hides_no_question_from_who_reads_it(
+    job: Governed, network: Network, behind_nat: Asking
+) -> None:
+    """Of so many that they are counted only: the latest act is one that was denied, to where NAT sends."""
+    job.hold_to_text(refusing(network, NAME))
+    behind_nat.client.connect((network.evil, 53))
+    for _ in range(3 * 32):
+        with pytest.raises(PermissionError):
+            behind_nat.client.sendto(b"x", (network.peer, OTHER_PORT))
+    assert not is_asked(behind_nat, EVIL)
+    assert is_asked(behind_nat, NAME)
+
+
+def test_nor_do_other_peers_of_the_socket(job: Governed, network: Network, behind_nat: Asking) -> None:
+    """Then its packets are acts, by where NAT sends them."""
+    job.hold_to_text(with_elsewhere(network))
+    for to in ((network.build, PORT), (network.evil, 53)):
+        behind_nat.client.connect(to)
+    assert [is_asked(behind_nat, EVIL) for _ in range(3)] == [False] * 3
+    assert [is_asked(behind_nat, NAME) for _ in range(3)] == [True] * 3
+
+
+def test_who_connects_for_each_question_gets_its_answers_behind_nat(
+    job: Governed, network: Network, behind_nat: Asking
+) -> None:
+    job.hold_to_text(with_elsewhere(network).replace("dns: deny\n", ""))
+    client = behind_nat.client
+    addresses = (network.peer, network.blackhole, network.unreachable)
+    for number, address in enumerate(addresses):
+        client.connect((network.evil, 53))
+        asked = question(NAME, "AAAA" if network is V6 else "A", txid=number)
+        client.send(asked)
+        taken_there, asker = behind_nat.resolver.recvfrom(4096)
+        assert taken_there == asked
+        behind_nat.resolver.sendto(reply(asked, record(address)), asker)
+        assert client.recv(4096)
+        disconnect(client)
+    granted = [
+        wire.GrantedKey._make(wire.GRANTED_KEY.unpack(key)) for key in job.kernel.tracer.maps["granted"]
+    ]
+    assert {key.address for key in granted if key.scope == job.scope} == set(map(packed, addresses))
+
+
+def disconnect(client: socket.socket) -> None:
+    address = struct.pack("=H14x", socket.AF_UNSPEC)
+    assert ctypes.CDLL(None).connect(client.fileno(), address, len(address)) == 0
 
 
 def framed(*messages: bytes) -> bytes:

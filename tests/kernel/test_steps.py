@@ -390,6 +390,40 @@ def test_questions_of_a_step_take_no_room_of_another_ones(kernel: KernelSide, la
         assert {number for number, _ in expired.items()} == {ALL_SCOPES, EARLY}
 
 
+def test_a_question_that_is_asked_again_stays_counted_where_it_was(kernel: KernelSide, lab: Lab) -> None:
+    """Once before its job is known, and once after."""
+    both = f'mode: enforce\nallow: ["udp://{V4.peer}:53"]\n'
+    for scope in (STRICTEST, JOB):
+        kernel.tracer.govern(scope, compiled(both))
+    asks_nobody = f"s.sendto(bytes.fromhex({query('no.example').hex()!r}), ({V4.peer!r}, 53))"
+    with doing(lab, **{MARK: "1"}) as step:
+        assert step.do("s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)", asks_nobody) == "ok"
+        kernel.tracer.scopes.adopt(*executed(kernel, step), JOB)
+        assert step.do(asks_nobody) == "ok"
+    assert Queries(kernel.tracer.maps).expire(boot_ns() + PATIENCE_NS) == 1
+    noted, expired = (kernel.tracer.maps[name] for name in ("queries_noted", "queries_expired"))
+    quotas = {
+        scope: wire.QuotaValue._make(wire.QUOTA_VALUE.unpack(value)).noted for scope, value in noted.items()
+    }
+    ended = {scope: int.from_bytes(value, sys.byteorder) for scope, value in expired.items()}
+    assert {scope: number for scope, number in quotas.items() if number} == ended
+    assert ended == {ALL_SCOPES: 1, EARLY: 1}
+
+
+def test_a_socket_with_several_peers_is_free_once_nobody_is_held(kernel: KernelSide, lab: Lab) -> None:
+    peers = f'mode: enforce\nallow: ["udp://{V4.peer}:{PORT}", "udp://{V4.evil}:{PORT}"]\n'
+    kernel.tracer.govern(STRICTEST, compiled(peers))
+    with doing(lab, **{MARK: "1"}) as step:
+        connects = [f"s.connect(({to!r}, {PORT}))" for to in (V4.peer, V4.evil)]
+        made = "s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)"
+        assert step.do(made, *connects, "s.send(b'x')") == "ok"
+        kernel.tracer.govern(STRICTEST, STRICT)
+        assert step.do("s.send(b'x')") == "EPERM"
+        kernel.tracer.scopes.let_go(STRICTEST)
+        kernel.tracer.hold_undecided(0)
+        assert step.do("s.send(b'x')") == "ok"
+
+
 def test_what_steps_looked_up_ends_after_a_while_unless_it_is_used(kernel: KernelSide, lab: Lab) -> None:
     kernel.tracer.govern(STRICTEST, compiled(NAMES))
     grants, made = Grants(kernel.tracer.maps), kernel.tracer.maps["grants_made"]

@@ -80,6 +80,7 @@ def test_a_process_that_runs_is_known_by_its_executable_or_its_user(tmp_path: Pa
         ("gitlab-runner", "GITLAB_CI", True),
         ("gitlab-runner", "OTHER", True),
         ("agent", "GITLAB_CI", False),
+        ("Runner.Worker", "CODEBUILD_BUILD_ARN", True),  # in which GitHub's runner can be
     ],
 )
 def test_a_jobs_variables_count_for_more_than_an_agents_name(
@@ -89,6 +90,8 @@ def test_a_jobs_variables_count_for_more_than_an_agents_name(
     shutil.copy("/bin/sleep", tool)
     user = Agent(wire.AGENT_USER, user=os.getuid())
     with subprocess.Popen([tool, "100"], env={variable: "1"}) as process:
+        while not Path(f"/proc/{process.pid}/environ").read_bytes():
+            pass  # its exec goes on for a moment
         found = agent_of(process.pid, {agent_named(name)}, marks("BUILD_OF_MINE"))
         by_user = agent_of(process.pid, {agent_named(name), user}, marks("BUILD_OF_MINE"))
         process.kill()

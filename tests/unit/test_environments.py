@@ -106,4 +106,4 @@ def test_a_block_names_a_variable_just_when_it_has_it(pairs: list[tuple[str, str
     ],
 )
 def test_a_variable_with_two_values_is_contested(block: bytes, *, is_contested: bool) -> None:
-    assert contested(block, {"A", "B"}) is is_contested
+    assert contested(block, {b"A", b"B"}) is is_contested

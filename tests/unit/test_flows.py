@@ -7,7 +7,7 @@ from opentelemetry.sdk.resources import Resource
 
 from exporter.destinations import destination
 from exporter.events import Act, Acted, Metered
-from exporter.flows import Flow, Flows
+from exporter.flows import NAMES_CHARS, Flow, Flows
 from exporter.spans import Spans
 from tests.unit.records import ACT, ASK
 from tests.unit.samples import CLOCK, JOB, program
@@ -23,6 +23,27 @@ def flow_of(event: Acted) -> Flow:
     spans = Spans(JOB, Resource({}), CLOCK)
     context = spans.next_context(event.at_ns)
     return Flow(event, destination(event), program(), "root", context, spans.job_context)
+
+
+def test_of_long_names_so_many_are_kept_as_have_room() -> None:
+    flow = flow_of(CONNECT)
+    for number in range(40):
+        flow.asked(f"{number}{'x' * 300}.example")
+    assert (len(flow.names), flow.questions) == (3, 40)
+    flow = flow_of(CONNECT)
+    flow.asked("x" * 2 * NAMES_CHARS)
+    assert len(flow.names) == 1
+
+
+def test_what_a_connection_asks_is_told_though_it_was_begun_twice() -> None:
+    """Where there was no way at first; the act is the first one's."""
+    flows, event = Flows(), CONNECT._replace(protocol=6, is_metered=False)
+    first, again = flow_of(event), flow_of(event._replace(at_ns=event.at_ns + 1))
+    assert [*flows.hold(first)] == []
+    assert [*flows.hold(again)] == [again]
+    assert [*flows.asked(ASK, NAME)] == []
+    assert [*flows.rest({first.program.scope})] == [first]
+    assert first.question == NAME
 
 
 @pytest.mark.parametrize("act", [Act.CONNECT, Act.SEND])

@@ -184,6 +184,7 @@ def test_a_variable_that_stands_twice_alike_is_as_good_as_once(tmp_path: Path) -
         {"CI_COMMIT_REF_PROTECTED": "true"},
         {"CIRCLECI": ""},
         {"CI_PROJECT_PATH": "group/app"},
+        {"CI_JOB_NAME": ""},  # it says less: as a container that is given the ids alone
     ],
 )
 def test_who_has_a_jobs_ids_and_says_something_else_of_itself_is_not_of_that_job(
@@ -196,13 +197,39 @@ def test_who_has_a_jobs_ids_and_says_something_else_of_itself_is_not_of_that_job
         host.starts(gitlab(CI_COMMIT_REF_PROTECTED="false"))
         other = Environment(host.now_ns, host.starts(BARE), 2, b"", False, STANDING_MARKED)
         other = other._replace(block=block(gitlab(CI_COMMIT_REF_PROTECTED="false") | changed))
-        is_same = "CI_PROJECT_PATH" in changed
+        is_same = changed in ({"CI_PROJECT_PATH": "group/app"}, {"CI_JOB_NAME": ""})
         scope = WITHOUT_ROOM if has_policy and not is_same else WITHOUT_ROOM + 1
         assert host.jobs.decide(other, comes_again=False) == scope
         host.happens(other)
         host.stops()
     logs = tmp_path / "logs.jsonl"
     assert (logs.exists() and '"contradicting"' in logs.read_text()) is not is_same
+
+
+def test_stages_that_a_variable_of_the_users_makes_one_job_are_of_it(tmp_path: Path) -> None:
+    """Whatever they are called; but another project's isn't."""
+    stage = environment("jenkins") | {"STAGE_NAME": "Build"}
+    with watched(tmp_path, job_env="BUILD_TAG") as host:
+        host.jobs._governor = Governing()
+        host.starts(stage)
+        scopes = []
+        for changed in ({"STAGE_NAME": "Deploy"}, {"JOB_NAME": "another"}):
+            told = Environment(
+                host.now_ns, host.starts(BARE), 2, block(stage | changed), False, STANDING_MARKED
+            )
+            scopes.append(host.jobs.decide(told, comes_again=False))
+        host.stops()
+    assert scopes == [WITHOUT_ROOM + 1, WITHOUT_ROOM]
+
+
+def test_what_an_agent_that_is_known_made_is_no_job_of_a_system_besides(tmp_path: Path) -> None:
+    """Marks of GitHub's are in Gitea's jobs, too; nobody has to hold them to sections for that."""
+    with watched(tmp_path) as host:
+        for run, below in (("1", "act_runner"), ("2", "another")):
+            runner = host.starts(BARE, name=below)
+            host.starts(environment("gitea") | {"GITHUB_RUN_ID": run}, runner, exec_id=1, below=below)
+        host.stops()
+    assert [len(job.besides) for job in host.began] == [0, 1]
 
 
 def test_a_job_ends_though_more_of_it_was_decided_early(tmp_path: Path) -> None:

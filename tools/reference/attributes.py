@@ -134,13 +134,15 @@ EGRESS = (
     Attribute(
         "egress.dns.questions",
         INT,
-        "how many questions the lookup's connection or socket carried to that resolver; missing of one",
+        "how many questions the lookup's connection or socket asked of that resolver, also those that were"
+        " refused, which have spans of their own; missing of one",
         "2",
     ),
     Attribute(
         "egress.dns.names",
         STRINGS,
-        "the names that they ask for, the first 32, each once; missing of one name",
+        "the names that they ask for, each once, the first 32, and of 1,024 characters in all; missing of one"
+        " name",
         "git.example, registry.example",
     ),
     Attribute("process.owner", STRING, "the user, by name where the host has one", "runner"),

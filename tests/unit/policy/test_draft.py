@@ -122,6 +122,11 @@ def test_bytes_that_come_later_are_no_further_attempt() -> None:
     assert "  # 5 ×: bash > npm\n" in text(made)
 
 
+def test_bytes_alone_are_no_empty_draft() -> None:
+    assert not draft([span("a.example", egress_attempts=0)]).is_empty
+    assert draft([]).is_empty
+
+
 def test_one_attempt_is_told_in_the_singular() -> None:
     assert text(draft([span("a.example")])).startswith(
         "# A draft: what release did on the network, 1 attempt in all."
