@@ -55,9 +55,19 @@ static inline int add_peer(struct last_peer *last, struct bpf_sock *sk, const st
 	return (peers & PEERS_SEVERAL) && (peers & PEERS_CONNECTED);
 }
 
+static inline int is_peer_called(const struct last_peer *last, const struct flow_key *key)
+{
+	const u64 *called = (const void *)last->called, *peer = (const void *)key->peer;
+
+	return called[0] == peer[0] && called[1] == peer[1] && last->called_port == key->peer_port;
+}
+
 /* By the lock, since who compares with it hasn't the socket's, and must not read it in halves. */
 static inline void set_called(struct last_peer *last, const struct flow_key *key)
 {
+	/* Who writes has the socket's, so what is there already needs none. */
+	if (key->act == ACT_SEND && is_peer_called(last, key))
+		return;
 	bpf_spin_lock((void *)&last->lock);
 	__builtin_memcpy(last->called, key->peer, sizeof(last->called));
 	last->called_port = key->peer_port;
