@@ -130,7 +130,7 @@ def agent_of(pid: int, agents: Container[Agent], marks: Mapping[bytes, int]) -> 
 
 
 def _has_mark(pid: int, marks: Mapping[bytes, int], own: int) -> bool:
-    """Whether it was executed with one that isn't of the system `own`, as far as /proc shows that."""
+    """Whether it was executed with one that isn't of the system `own`; true also where that can't be read."""
     others = (
         wire.MarkKey._make(wire.MARK_KEY.unpack(mark)) for mark, of in marks.items() if of != own or not own
     )
@@ -138,7 +138,7 @@ def _has_mark(pid: int, marks: Mapping[bytes, int], own: int) -> bool:
     with suppress(OSError):
         block = beginning_of(Path(f"/proc/{pid}/environ"), _TOLD_MAX)
         return any(entry.startswith(starts) for entry in block.split(b"\0"))
-    return False
+    return True
 
 
 def _known_as(pid: int) -> Iterator[Agent]:

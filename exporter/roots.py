@@ -46,6 +46,7 @@ class Roots:
         named = [job_env] if job_env else []
         self._telling = names_one_of([*MARKS, *named])
         self._variables = frozenset(name.encode() for name in VARIABLES.union(named))
+        self._latest: tuple[bytes, dict[str, str], bool] = (b"", {}, False)
 
     def identify(self, event: Environment, worker: Program | None) -> Identified | None:
         """The job of which who executed with that, made by `worker`, is a root; None: of none.
@@ -55,7 +56,7 @@ class Roots:
         """
         if not self._telling.search(event.block):
             return None
-        environ = variables(event.block)
+        environ, is_contested = self._read(event.block)
         job_env = self._job_env if self._job_env and read(self._job_env, environ) else None
         provider = recognise(environ)
         if job_env is None and provider is None:
@@ -64,7 +65,7 @@ class Roots:
         # Where it wasn't its agent, somebody else made it, as an engine makes a container, with variables of
         # the author's.
         is_agents = provider is not None and _is_step_of(event, worker, provider)
-        is_partial = event.is_cut or contested(event.block, self._variables)
+        is_partial = event.is_cut or is_contested
         is_vouched = job.is_vouched and is_agents and not is_partial and not event.is_from_proc
         if provider and event.standing in _STEPS and system_of(event.agent) == provider.name:
             job = replace(job, besides=())  # it is what it says
@@ -87,14 +88,20 @@ class Roots:
         """
         if not self._telling.search(block):
             return 0
-        if contested(block, self._variables):
+        environ, is_contested = self._read(block)
+        if is_contested:
             return CONTRADICTING
-        environ = variables(block)
         found = [provider.name for provider in recognised(environ)]
         if not found:
             return BLANKED if any(marked(environ)) else 0
         is_anothers = system is not None and found[0] not in _BESIDE[system]
         return CONTRADICTING if is_anothers or not _BESIDE[found[0]].issuperset(found) else 0
+
+    def _read(self, block: bytes) -> tuple[dict[str, str], bool]:
+        """The variables of a block, and whether one has two values. The latest block is read once."""
+        if block is not self._latest[0]:
+            self._latest = block, variables(block), contested(block, self._variables)
+        return self._latest[1:]
 
 
 def _detect(environ: Mapping[str, str], job_env: str | None, worker: ProcessKey | None) -> Job:

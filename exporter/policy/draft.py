@@ -118,7 +118,7 @@ def _place(span: Mapping[str, Any]) -> _Place | str:
     if is_loopback(peer or host):
         return "loopback, which is always allowed"
     scheme = scheme_of(text_of(span.get("network.transport")) or "")
-    if scheme == "udp" and span.get("egress.bytes_sent") == 0:
+    if scheme == "udp" and number_of(span.get("egress.bytes_sent")) == 0:
         return "UDP sockets that sent nothing, as libraries connect them to put addresses in order"
     has_port = has_ports(scheme)
     port = (number_of(span.get("server.port")) or 0) if has_port else 0

@@ -273,6 +273,11 @@ def forged(source: str, to: tuple[str, int], message: bytes) -> bytes:
     return struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(datagram), 1, 0, 64, 17, 0) + addresses + datagram
 
 
+def exchanged(lookups: Lookups) -> list[tuple[bytes, bytes]]:
+    """Messages, each with the resolver that it went to or came from."""
+    return [(event.message, event.resolver) for event in lookups.drain()]
+
+
 @pytest.mark.parametrize("resolver", ["127.0.0.53", "::1", V4.build, V6.build])
 def test_a_resolver_on_the_same_host_counts(lookups: Lookups, lab: Lab, resolver: str) -> None:
     with udp(lab.build, resolver, 53) as server, lookups.counting(seen=2):
@@ -283,10 +288,7 @@ def test_a_resolver_on_the_same_host_counts(lookups: Lookups, lab: Lab, resolver
             _, peer = server.recvfrom(4096)
             server.sendto(REPLY, peer)
             assert client.recv(4096) == REPLY
-    assert [(event.message, event.resolver) for event in lookups.drain()] == [
-        (QUESTION, packed(resolver)),
-        (REPLY, packed(resolver)),
-    ]
+    assert exchanged(lookups) == [(QUESTION, packed(resolver)), (REPLY, packed(resolver))]
 
 
 @pytest.mark.parametrize("how", ["sendto", "connected", "tcp"])
@@ -319,10 +321,7 @@ def test_a_resolver_that_is_only_asked_as_this_machine_counts(
             _, peer = server.recvfrom(4096)
             server.sendto(REPLY, peer)
             assert client.recv(4096) == REPLY
-    assert [(event.message, event.resolver) for event in lookups.drain()] == [
-        (QUESTION, packed(resolver)),
-        (REPLY, packed(resolver)),
-    ]
+    assert exchanged(lookups) == [(QUESTION, packed(resolver)), (REPLY, packed(resolver))]
 
 
 def test_one_question_to_several_resolvers_has_an_answer_from_each(

@@ -11,6 +11,7 @@ import pytest
 
 from exporter import wire
 from exporter.agents import KNOWN, Agent, agent_named, agent_of, marks, number_of, system_of
+from exporter.bounded import beginning_of
 from exporter.errors import UsageError
 from exporter.jobs.providers import PROVIDERS
 
@@ -97,6 +98,22 @@ def test_a_jobs_variables_count_for_more_than_an_agents_name(
         process.kill()
     assert found == (agent_named(name) if is_agent else None)
     assert by_user == (agent_named(name) if is_agent else user), "whose user is an agent's is one anyway"
+
+
+def test_who_keeps_his_variables_from_being_read_is_no_agent_by_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unreadable(path: Path, most: int) -> bytes:
+        if path.name == "environ":
+            raise OSError
+        return beginning_of(path, most)
+
+    tool = tmp_path / "gitlab-runner"
+    shutil.copy("/bin/sleep", tool)
+    monkeypatch.setattr("exporter.agents.beginning_of", unreadable)
+    with subprocess.Popen([tool, "100"]) as process:
+        assert agent_of(process.pid, {agent_named(tool.name)}, marks(None)) is None
+        process.kill()
 
 
 def test_of_agents_that_are_known_it_is_known_whose_steps_they_start() -> None:
