@@ -37,7 +37,7 @@ from exporter.kernel.networks import prepare
 from exporter.kernel.objects import AttachType, attach_to_cgroup
 
 LOOK_S, TURN_S = 1.0, 0.05
-"""The seconds between looks, and the most seconds that a turn of a look may take where others wait."""
+"""The seconds between looks, and the most seconds that one turn may take where others wait."""
 CALM_S = 0.05
 """The seconds after a look in which no news starts another: a flapping interface would fill every turn."""
 
@@ -80,13 +80,13 @@ class Frames:
         """The scope whose policy is enforced for processes that may be a job's; 0: there is none."""
 
     def close(self) -> None:
-        """Attach nothing more; pins keep the programs attached that are."""
+        """Attach no more programs; pins keep those that are attached."""
         self._is_over, self._under_way = True, None
         self._guarded.keep_only(())
         self._links.close()
 
     def detach(self) -> None:
-        """Attach nothing more, and detach the programs that are attached."""
+        """Attach no more programs, and detach those that are attached."""
         self._is_over, self._under_way = True, None
         self._withdraw()
 

@@ -19,8 +19,7 @@ from exporter.kernel.spare import require_share, require_spare
 _LATE_S = 1.0
 _TOLD = float("inf")
 _DESCRIPTORS = 2
-"""The descriptors that a network takes: its own, and one for its news. Those of its interfaces come on
-top."""
+"""The descriptors that a network takes: its own and one for its news; its interfaces' come on top."""
 
 
 class _Network(NamedTuple):
@@ -58,7 +57,7 @@ class Guarded:
         self._failed: set[int] = set()
         """The namespaces in which frames can't be stopped; each was reported."""
         self._uncovered: dict[int, float] = {}
-        """The namespaces where an interface may lack the program, each with since when; _TOLD once that was
+        """The namespaces where an interface may lack the program, each with since when; _TOLD once
         reported."""
 
     def __contains__(self, number: int) -> bool:
@@ -71,7 +70,7 @@ class Guarded:
 
     @property
     def is_any_failed(self) -> bool:
-        """Whether that was reported of any namespace."""
+        """Whether that was reported of any namespace at all."""
         return bool(self._failed)
 
     @property

@@ -21,10 +21,7 @@ class Held:
     """The links of an instance, held open: while this exists, no program goes when its pin is removed."""
 
     def __init__(self, directory: Path, unpinned: Mapping[str, int]) -> None:
-        """Open the links pinned in `directory`; `unpinned` are others, by their programs' names.
-
-        Raises OSError.
-        """
+        """Open the links pinned in `directory`; `unpinned` are others, by program. Raises OSError."""
         self._directory = directory
         self._pins = _inodes(directory)
         self._held = dict(unpinned)

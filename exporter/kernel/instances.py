@@ -22,8 +22,7 @@ _KEY = struct.Struct("=I")
 _LEFT = "left"
 """The name of a directory beside the pins, by which an instance stays although its exporter ended."""
 FILTERS = "filters"
-"""The name of a directory beside the pins of an instance that has, or had, filters at interfaces
-(exits.py)."""
+"""The name of a directory beside the pins of an instance that has, or had, filters (exits.py)."""
 _REMOVALS = 3
 """The number of times that removing an instance is tried."""
 
