@@ -106,7 +106,7 @@ def _take(home: Path, stack: ExitStack) -> Path | None:
         )
     if not chosen:
         return None
-    stack.callback(os.close, os.dup(dead[chosen[0]]))  # of the same lock
+    stack.callback(os.close, os.dup(dead[chosen[0]]))  # the duplicate holds the same lock
     others.close()
     return chosen[0]
 

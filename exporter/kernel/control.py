@@ -230,7 +230,7 @@ def stop(instance: Instance, *, by: int) -> bool:
     """Detach and unpin everything of `instance`; return whether it is gone. A living exporter notices."""
     directory = instance.directory
     if directory.lstat().st_uid != os.geteuid():
-        # Whoever owns it may have put links there to what is others'.
+        # Its owner may have put links there to what belongs to others.
         shutil.rmtree(directory, ignore_errors=True)
         return not directory.exists()
     if instance.is_of_this_version:

@@ -154,7 +154,7 @@ def _peer(opened: socket.socket) -> Peer | None:
     if opened.family not in _NAME_BYTES or not is_known:
         return None
     try:
-        # Other than getpeername(2) it knows whom a socket is still connecting to.
+        # Unlike getpeername(2), this has the peer of a socket that is still connecting, too.
         name = opened.getsockopt(socket.SOL_SOCKET, _SO_PEERNAME, _NAME_BYTES[opened.family])
         if (
             opened.proto in _STREAMS
@@ -170,6 +170,6 @@ def _peer(opened: socket.socket) -> Peer | None:
 def _end(opened: socket.socket) -> None:
     """End the connection of a socket. Raises OSError."""
     if _libc.connect(opened.fileno(), _NO_ADDRESS, len(_NO_ADDRESS)) != 0:
-        # Some kernels don't while another thread waits for the socket.
+        # Some kernels refuse while another thread waits for the socket.
         opened.shutdown(socket.SHUT_RDWR)
         _libc.connect(opened.fileno(), _NO_ADDRESS, len(_NO_ADDRESS))

@@ -55,7 +55,7 @@ class Executables:
             if bit == EXECUTABLES_MAX:
                 raise _too_many()
             if key not in self._given:
-                self._names.update(key, _BIT.pack(bit))  # first: no other one may get it
+                self._names.update(key, _BIT.pack(bit))  # first: no other executable may get this bit
                 self._given[key] = bit
             self._look_for(executable, 1 << bit)
             self._bits[executable] = bit
@@ -89,7 +89,7 @@ class Executables:
             for inode in _files_of(executable):
                 now[inode] = now.get(inode, 0) | 1 << bit
         before = self._masks
-        self._masks = before | now  # as long as that isn't done, the map may have any of them
+        self._masks = before | now  # until this is done, the map may have any of them
         for inode in now:  # only now: none counts for less in between
             self._write(inode)
         for key in {_key(inode) for inode in before} - {_key(inode) for inode in now}:

@@ -155,7 +155,7 @@ class Frames:
         if self._under_way is None or (about_to_be and self._is_withdrawing):
             self._under_way = self._looking(about_to_be)
         else:
-            self._next_s = 0.0  # by then these are
+            self._next_s = 0.0  # by then these scopes are enforced
         self._go_on()
 
     def require_options(self) -> None:
@@ -171,7 +171,7 @@ class Frames:
         """Continue the look under way, for as long as a call may take."""
         self._begin_turn()
         if not self._guarded.cover(self._until_s):
-            self._next_s = 0.0  # what isn't looked after any more a look takes in again, or tells
+            self._next_s = 0.0  # a look takes in again what was given up, or reports it
         if self._under_way is None:
             return
         for _ in self._under_way:
@@ -195,7 +195,7 @@ class Frames:
         if self._links.forget_gone():
             self._guarded.look_again(at_all=True)
             self._guarded.cover(self._until_s)
-        with suppress(OSError, KernelError):  # it is told of whoever is there
+        with suppress(OSError, KernelError):  # a failure is reported for a process, below
             self._hold_options()
         found: set[int] = set()
         for pid, value in self._processes(scopes):

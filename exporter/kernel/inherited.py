@@ -58,7 +58,7 @@ def inherited(maps: Mapping[str, Map], rings: Sequence[Ring], windows: Windows) 
         if (seen, lost) == (total(counters, _SEEN), total(counters, _LOST)):
             break
     taken = max(0, seen - lost - waiting)
-    # It may have told what it hadn't let go of: then that comes once more.
+    # An exporter may have reported records that it hadn't freed yet: they come once more.
     settled = min(noted.settled, taken)
     return Inherited(settled, noted.lost, taken - settled, waiting)
 

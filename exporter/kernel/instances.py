@@ -201,7 +201,7 @@ def remove(directory: Path) -> bool:
     """
     if (directory / FILTERS).exists():
         with suppress(OSError), open_map(directory, "modes") as modes:
-            modes.clear()  # one that isn't found drops nothing any more
+            modes.clear()  # a filter that isn't found drops nothing any more
         remove_filters(filter_name(directory.name))
     for _ in range(_REMOVALS):
         for pin in sorted(directory.glob("link_*")):

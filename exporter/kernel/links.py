@@ -16,7 +16,7 @@ from exporter.kernel.bpf import bpf, bpf_in, open_pinned
 # enum bpf_cmd
 _GET_INFO, _PROG_BY_ID, _LINK_BY_ID, _LINK_NEXT_ID = 15, 13, 30, 31
 
-_CGROUP, _TCX = 3, 11  # enum bpf_link_type; those of another type are attached as long as they are there
+_CGROUP, _TCX = 3, 11  # enum bpf_link_type; links of other types are attached as long as they exist
 _LINK_INFO = struct.Struct(
     "=III4xQ"
 )  # how struct bpf_link_info begins: type, id, program, where it is attached

@@ -111,7 +111,7 @@ Program = Tracepoint | Hook | Continuation | Reserve
 _ADDRESS = ProgramType.CGROUP_SOCK_ADDR
 PROGRAMS: list[Program] = [
     Tracepoint("on_newtask", "task_newtask"),
-    # Those of one tracepoint are called in the order in which they are attached.
+    # The programs of one tracepoint are called in the order in which they are attached.
     Tracepoint("before_exec", "sched_process_exec"),
     Tracepoint("on_exec", "sched_process_exec"),
     Tracepoint("after_exec", "sched_process_exec"),
@@ -144,7 +144,7 @@ PROGRAMS: list[Program] = [
 ]
 
 HOOKS = frozenset(program.name for program in PROGRAMS if isinstance(program, Hook))
-"""The programs without which some acts aren't seen, and so not denied."""
+"""The names of the programs without which some acts aren't seen, and so not denied."""
 
 _VERIFIERS = 2
 """The number of threads that load programs: the kernel verifies one program on one processor."""

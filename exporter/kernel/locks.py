@@ -12,8 +12,7 @@ from pathlib import Path
 from exporter.errors import KernelError
 
 MODES = "modes"
-"""The name of a directory beside the pins, made before them: whoever changes a mode of the instance holds its
-lock."""
+"""The name of a directory made before the pins: whoever changes a mode of the instance holds its lock."""
 _PATIENCE_S, _PAUSE_S = 5.0, 0.005
 
 

@@ -20,7 +20,7 @@ MOUNT_BPFFS = ["mount", "-t", "bpf", "-o", "mode=0700", "bpf", str(BPFFS_HOME)]
 
 _DEVICE, _ROOT_AND_PATH = slice(2, 3), slice(3, 5)
 _NUMBERS = re.compile(r"(\d+):(\d+)")
-# Of the hierarchy's root, fs/kernfs/dir.c: ids begin with it.
+# The inode of the hierarchy's root, the first number that fs/kernfs/dir.c gives.
 _TOP_INODE = 1
 _ESCAPE = re.compile(r"\\([0-7]{3})")
 
@@ -33,8 +33,7 @@ class Mount(NamedTuple):
     path: Path
     kind: str
     device: int = 0
-    """The number of the file system's device, as `os.makedev` makes it; `st_dev` may differ (Btrfs,
-    overlayfs)."""
+    """The file system's device, as made by `os.makedev`; `st_dev` may be another one (Btrfs, overlayfs)."""
     number: int = 0
     """The mount's id."""
 

@@ -25,7 +25,7 @@ _BTF = struct.Struct("=QQIII4x")
 _TCX_LINK = struct.Struct("=IIII16x")
 _QUERY = struct.Struct("=IIIIQI36x")
 _AT_INTERFACE_MAX = 64
-_BEFORE = 1 << 3  # BPF_F_BEFORE, of no other one: of all
+_BEFORE = 1 << 3  # BPF_F_BEFORE, without another program: before all
 
 _SK_STORAGE = 24  # enum bpf_map_type
 _NAME_MAX = 15
@@ -168,7 +168,7 @@ def _load_btf(types: bytes) -> int:
 def _btf_of(value_size: int, lock_at: int | None) -> bytes:
     """Encode types: 1 a key, 2 a byte, 3 all bytes of a value, 4 a lock, 5 a value of `value_size` bytes.
 
-    The value's only member is its lock, or else all of its bytes: more the kernel needn't know
+    The value's only member is its lock, or else all of its bytes: the kernel needn't know more
     (Documentation/bpf/btf.rst).
     """
     integer, array, structure = 1 << 24, 3 << 24, 4 << 24

@@ -40,17 +40,18 @@ class Standing(NamedTuple):
     run_hash: int = 0
     """The first 64 bits of the SHA-256 of the run's id."""
     identity: int = 0
-    """The id of the span that the job has by what it is; with `run_hash` it identifies the job."""
+    """The id that the job's span has by the job's identity; with `run_hash` it tells which job it is."""
     parent_id: int = 0
     """The id of the span above the job's; 0: there is none."""
     below: int = 0
     """The id from which ids below the job's span are derived; 0: the job's own span's."""
     began_ns: int = 0
-    """When the job began, since boot, like `told_ns`."""
+    """When the job began, in ns since boot."""
     told_ns: int = 0
-    """When its span was exported: then it was over, and left processes behind. 0: not yet."""
+    """When its span was reported, in ns since boot: the job was over, and left processes behind. 0: not
+    yet."""
     who: int = 0
-    """A digest of whom its policy took it for (Who.digest)."""
+    """A digest of who the job was taken for when it got its policy (Who.digest)."""
 
 
 @dataclass(frozen=True)

@@ -24,8 +24,7 @@ _LONGEST = 1 << 16
 """Bytes of a record, its header included, at most."""
 
 _FREED_EVERY = 64
-"""The records after which room is given back: a batch may take seconds, and a burst meanwhile needs the
-room."""
+"""Records after which room is freed: a batch may take seconds, and a burst meanwhile needs the room."""
 
 KEPT_MAX_BYTES = 32 << 20
 """The most bytes kept of records that were handed over before it was their turn."""

@@ -13,5 +13,5 @@ from functools import cache
 def thread(name: str) -> ThreadPoolExecutor:
     """Return the only thread of that name, which does one thing after the other; the first call starts it."""
     executor = ThreadPoolExecutor(1, name)
-    executor.submit(int).result()  # it starts with what it first gets, and never another one
+    executor.submit(int).result()  # it starts the thread; no other one ever starts
     return executor

@@ -1,4 +1,4 @@
-"""The kernel's programs while they run, read through what is pinned of them."""
+"""The kernel's programs while they run, as seen through their pinned maps and links."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Counts:
         return self._values[kind * wire.COUNTS + wire.COUNT_LOST]
 
     def untracked(self) -> int:
-        """The processes without room in the table of processes: what they do counts as their ancestors'."""
+        """The processes without room in the table of processes: their scope is found by their ancestors."""
         return self._values[wire.KIND_FORK * wire.COUNTS + wire.COUNT_UNTRACKED]
 
     def unmetered(self) -> int:
@@ -173,7 +173,7 @@ class Tracer:
         for name, known in (("agents", agents), ("marks", marks)):
             for key, number in known.items():
                 self.maps[name].update(key, _KEY.pack(number))
-            for key in set(self.maps[name]) - known.keys():  # an exporter before knew it
+            for key in set(self.maps[name]) - known.keys():  # an earlier exporter entered it
                 self.maps[name].delete(key)
 
     def hold_undecided(self, scope: int) -> None:
@@ -267,7 +267,7 @@ class Tracer:
     def take_environments(self, handle: Handler, *, most_s: float) -> None:
         """Hand over the environments that processes of no job executed with since the last call.
 
-        After `most_s` none but one is handed over. `drain` hands them over once more.
+        After `most_s` none but one is handed over. `drain` hands them over once more, in order.
         """
         if self._environments is not None:
             self._environments.take_early(handle, most_s=most_s)
@@ -298,7 +298,7 @@ class Tracer:
     def live_pids(self, scope: int) -> list[int]:
         """Return the pids of the processes of `scope` that run now, whatever records were lost."""
         pids = sorted(process.pid for process in self.live(scope))
-        # Once detached, nobody takes out of the table who ends.
+        # Once detached, nobody removes processes that end from the table.
         return [pid for pid in pids if not self._is_detached or _runs(pid)]
 
     def live(self, scope: int) -> list[ProcessKey]:

@@ -16,8 +16,7 @@ from exporter.policy.entries import FINAL, Verdict
 
 MAPS = ("modes", "policy", "alternatives", "granted", "rule_ports")
 RULE_OF_NAMES = (1 << 32) - 1
-"""In place of a rule's number where names decided: only user space, which saw the answers, knows which
-rule."""
+"""In place of a rule's number where names decided: only user space saw the answers, and knows which."""
 
 _NUMBER = struct.Struct("=I")
 _KEY_BITS = 8 * (wire.POLICY_KEY.size - 4)

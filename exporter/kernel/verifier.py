@@ -8,10 +8,10 @@ import os
 from collections.abc import Callable
 
 Attempt = Callable[[int, int, int], int]
-"""A function that loads a program with the given log_level, log_size and log_buf; it returns a descriptor and
-raises OSError."""
+"""A function that loads a program, given log_level, log_size and log_buf: returns a descriptor, raises
+OSError."""
 
-# log_level of BPF_PROG_LOAD: its way through the program, or only what is wrong with that, and figures
+# log_level of BPF_PROG_LOAD: the verifier's way through the program, or only the fault and some figures
 _WAY, _FAULT = 1, 4
 _FAULT_ROOM = 1 << 16
 _WAY_ROOMS = (1 << 20, 1 << 23, 1 << 26)

@@ -93,7 +93,7 @@ class Windows:
             self._others.insert(key, _COUNT.pack(0))
 
     def forget(self, scope: int, handle: Handler) -> None:
-        """Hand over what is left of that count, and end it: no process of `scope` is there any more."""
+        """Hand over the rest of the count that `follow` began, and end it: no process of `scope` is left."""
         for record in self._further_others(_others_keys(scope)):
             handle(memoryview(record), 0, _SLOT)
         for key in _others_keys(scope):
