@@ -127,7 +127,7 @@ class Map:
     def lookup(self, key: bytes) -> bytes | None:
         """Return the value under `key`, or None.
 
-        For a per-CPU map the value has those of all CPUs, one after the other.
+        In a per-CPU map it consists of the values of all CPUs, one after the other.
         """
         value = ctypes.create_string_buffer(self._value_size)
         try:

@@ -44,7 +44,7 @@ LOCKED_S = 1.0
 
 @dataclass(frozen=True)
 class Instance:
-    """What one exporter pinned: an instance, with or without its exporter."""
+    """An instance, as its exporter pinned it."""
 
     directory: Path
     is_alive: bool

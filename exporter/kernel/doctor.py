@@ -50,13 +50,13 @@ class Check:
     name: str
     ok: bool
     found: str = ""
-    """What is there; empty when it isn't ok."""
+    """What was found; empty when the check failed."""
     lost: str = ""
-    """What doesn't work without it, and why; empty when it is ok."""
+    """What doesn't work while the check fails, and why; empty when it is ok."""
     fix: str = ""
-    """How to get it; empty when it is ok."""
+    """How to make the check succeed; empty when it is ok."""
     detail: str = ""
-    """What a tool said about it."""
+    """The output of a tool about the failure, such as the compiler's."""
     is_loss: bool = True
     """Whether something isn't reported while the check fails."""
     is_required: bool = True

@@ -20,7 +20,7 @@ from exporter.kernel.objects import pin, replace_program
 from exporter.kernel.spare import require_spare
 
 UNTIL_PINNED = {"on_frame": "idle_frame", "on_setsockopt": "idle_setsockopt"}
-"""By each program's name, with which its links' names begin: the idle one attached until a link is pinned."""
+"""For each program, with whose name its links' names begin, the idle one attached until a link is pinned."""
 _INDEX = 0xFFFFFFFF
 
 

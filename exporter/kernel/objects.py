@@ -33,7 +33,8 @@ _INSTRUCTION_BYTES = 8
 _KEY_TYPE, _VALUE_TYPE = 1, 5
 _LOCK = "bpf_spin_lock"
 _LOCKS = {"lasts": wire.OFFSETS["last_peer"][1]["lock"]}
-"""By a map's name, the offset of a lock in its values, in bytes: the kernel has to know of it."""
+"""For maps whose values have a lock that the kernel has to know of: the lock's offset in bytes, by map
+name."""
 
 
 class ProgramType(IntEnum):

@@ -160,7 +160,7 @@ class Policies:
             self._remove(number, (known.base, known.alternatives), *keys)
 
     def _forget_further(self, further: Map) -> None:
-        """Remove names that CNAMEs led to under removed policies: another one may get such a number now."""
+        """Remove names that CNAMEs led to under removed policies: a new policy may get such a number."""
         for number, keys in _by_number(further, _policy_of_name).items():
             if number not in self._known:
                 for key in keys:

@@ -35,7 +35,7 @@ class JobMode(IntEnum):
 
 
 class Standing(NamedTuple):
-    """What it takes to continue the trace of a job."""
+    """What a watch that adopts the instance needs to continue a job's trace."""
 
     run_hash: int = 0
     """The first 64 bits of the SHA-256 of the run's id."""

@@ -30,7 +30,7 @@ KEPT_MAX_BYTES = 32 << 20
 """The most bytes kept of records that were handed over before it was their turn."""
 
 _UNFINISHED_NS, _NOTHING_NS = -1, 1 << 64
-"""Before all times, and after all of them."""
+"""A time before all others, and one after all others."""
 
 Handler = Callable[[memoryview, int, int], None]
 """Called with the ring's memory, the offset and the length in bytes of a record; must not keep the memory."""
@@ -135,7 +135,7 @@ class Ring:
             handle(memoryview(record), 0, len(record))
 
     def take(self, handle: Handler) -> None:
-        """Hand over the record that `next_ns` told of."""
+        """Hand over the record whose time `next_ns` returned."""
         if self._kept:
             _, record = self._kept.popleft()
             self._kept_bytes -= len(record)

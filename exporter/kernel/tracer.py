@@ -235,7 +235,7 @@ class Tracer:
             self.maps["account"].update(_KEY.pack(0), value)
 
     def mode(self, scope: int) -> JobMode:
-        """Return the mode by which the kernel goes for `scope`, as of now."""
+        """Return the mode that the kernel applies to `scope` now."""
         return mode_of(self._modes.lookup(_KEY.pack(scope)))
 
     def denies(self) -> bool:
@@ -302,7 +302,7 @@ class Tracer:
         return [pid for pid in pids if not self._is_detached or _runs(pid)]
 
     def live(self, scope: int) -> list[ProcessKey]:
-        """Return the processes of `scope`, in no order, told from others that had or will have their pids.
+        """Return the processes of `scope`, in no order, with their start times, since pids are reused.
 
         One that was made meanwhile may be missing, along with the one that made it: see `made`.
         """

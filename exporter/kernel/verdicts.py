@@ -1,4 +1,4 @@
-"""What the policy in the kernel's maps says to an act, looked up without doing the act.
+"""What the policy in the kernel's maps says to an act, found by the kernel's lookup, without doing the act.
 
 The lookup is the same as in bpf/policy.bpf.c, on the same maps: so it needs neither the policy's file nor the
 exporter that wrote the maps.

@@ -1,4 +1,4 @@
-"""What the verifier says when it refuses a program, read to its end on every kernel."""
+"""The verifier's log on a program that it refuses, read to its end on every kernel."""
 
 from __future__ import annotations
 
