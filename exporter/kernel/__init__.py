@@ -1,1 +1,1 @@
-"""The kernel's side, as user space sees it: loading the programs, and reading what they pinned."""
+"""User space's side of the kernel's programs: loading them, and reading and writing their pinned maps."""

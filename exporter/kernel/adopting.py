@@ -1,4 +1,4 @@
-"""Taking over the instance of a watch that was killed: its programs go on all the while, as they are."""
+"""Taking over the instance of a killed watch, whose programs have gone on running unchanged."""
 
 from __future__ import annotations
 
@@ -34,20 +34,23 @@ from exporter.kernel.windows import Coverage
 
 _KEY = struct.Struct("=I")
 _NAME_BYTES = 15
-"""Of a program's, which the kernel keeps."""
+"""The most bytes of a program's name that the kernel keeps."""
 _PATIENCE_S, _PAUSE_S = 1.0, 0.01
 
 
 class Adopted:
-    """An instance that is this process's from now on."""
+    """An instance that this process has taken over."""
 
     def __init__(self, directory: Path, stack: ExitStack) -> None:
-        """`stack` ends it."""
+        """Closing `stack` gives up the lock on the instance, and closes what `ready` opened."""
         self._directory = directory
         self._stack = stack
 
     def ready(self, coverage: Coverage) -> Tracer:
-        """Its programs have been running all the time. Raises KernelError."""
+        """Open the instance's maps for a tracer; its programs have been running all the time.
+
+        Raises KernelError.
+        """
         assert coverage.is_host and coverage.reads_environments  # noqa: S101, PT018 - what watches follow
         try:
             return Tracer(self._directory, self._stack, coverage, is_adopted=True)
@@ -57,10 +60,11 @@ class Adopted:
 
 @contextmanager
 def adopting(*, has_policy: bool) -> Iterator[Adopted | None]:
-    """Take over the instance of the watch that was killed; None where none was.
+    """Take over the instance of a killed watch; yields None where there is none.
 
-    Where this fails, or what is done with the instance, that stays as it is: it is removed only once it is
-    detached. Raises KernelError where it can't be told which one to take, or it doesn't fit.
+    If this fails, or the caller's work with the instance, the instance stays as it is: only detaching its
+    programs removes it. Raises KernelError when a watch is still running, when several instances could be
+    meant, or when the instance doesn't fit.
     """
     require_host()
     home = home_of(os.geteuid(), ensure_bpffs())
@@ -78,7 +82,7 @@ def adopting(*, has_policy: bool) -> Iterator[Adopted | None]:
 
 
 def _take(home: Path, stack: ExitStack) -> Path | None:
-    """The instance, locked until `stack` ends; None where there is none."""
+    """Find the instance to adopt, and lock it until `stack` ends; None where there is none."""
     others = stack.enter_context(ExitStack())
     dead, living = dict[Path, int](), list[Path]()
     for directory in sorted(path for path in home.iterdir() if path.is_dir()):
@@ -102,13 +106,13 @@ def _take(home: Path, stack: ExitStack) -> Path | None:
         )
     if not chosen:
         return None
-    stack.callback(os.close, os.dup(dead[chosen[0]]))  # of the same lock
+    stack.callback(os.close, os.dup(dead[chosen[0]]))  # the duplicate holds the same lock
     others.close()
     return chosen[0]
 
 
 def _is_watchs(directory: Path) -> bool:
-    """Whether a watch made it, or may have: of another version's, nobody can tell whose they are."""
+    """Whether a watch made the instance, or may have: nobody can tell who made one of another version."""
     try:
         layout = layout_of(directory)
         if layout == wire.LAYOUT:
@@ -126,7 +130,10 @@ def _is_needed(directory: Path) -> bool:
 
 
 def _lock(directory: Path) -> int | None:
-    """Patiently: whoever looks whether an exporter lives holds its lock for a moment."""
+    """Lock `directory`; None if its exporter is alive, and still holds the lock after a second.
+
+    A process that only looks whether the exporter is alive holds the lock for a moment.
+    """
     deadline_s = time.monotonic() + _PATIENCE_S
     while (held := lock(directory, blocking=False)) is None and time.monotonic() < deadline_s:
         time.sleep(_PAUSE_S)
@@ -134,7 +141,7 @@ def _lock(directory: Path) -> int | None:
 
 
 def _require_whole(directory: Path) -> None:
-    """See that it is what this version makes, and that all of its programs are attached."""
+    """Check that this version made the instance, and that its programs are attached. Raises KernelError."""
     try:
         if layout_of(directory) != wire.LAYOUT or config_of(directory).edition != edition():
             raise _unfit(directory, "it is of another version of ci-egress")
@@ -156,7 +163,7 @@ def _require_whole(directory: Path) -> None:
 
 
 def _linked() -> list[str]:
-    """Programs that every instance has attached."""
+    """Return the names of the programs that every instance has attached."""
     return [
         each.name
         for each in PROGRAMS
@@ -183,7 +190,7 @@ def _require_policy(directory: Path, *, has_policy: bool) -> None:
 
 
 def _put_in_charge(directory: Path) -> None:
-    """From now on this process is the exporter, which isn't traced."""
+    """Enter this process as the instance's exporter, which isn't traced."""
     (directory / MODES).mkdir(mode=0o700, exist_ok=True)  # somebody may have removed it
     with open_map(directory, "config") as config, open_map(directory, "procs") as procs:
         value = config_of(directory)._replace(self_pid=os.getpid())

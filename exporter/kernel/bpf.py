@@ -33,12 +33,12 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def bpf(command: int, attributes: bytes) -> int:
-    """Raises OSError with the kernel's errno. A descriptor that it returns is close-on-exec."""
+    """Make the system call. Raises OSError with the kernel's errno. Descriptors are close-on-exec."""
     return bpf_in(command, ctypes.create_string_buffer(attributes, len(attributes)))
 
 
 def bpf_in(command: int, attributes: ctypes.Array[ctypes.c_char]) -> int:
-    """The same, for commands that write into their attributes."""
+    """Make the system call with a command that writes into `attributes`; see `bpf`."""
     number = _NUMBERS.get(platform.machine())
     if number is None:
         raise KernelError(f"{platform.machine()} is not supported", hint="x86_64 and aarch64 are")
@@ -58,7 +58,7 @@ def open_pinned(path: Path) -> int:
 def detach_link(descriptor: int) -> None:
     """Detach a link of a cgroup or an interface at once, whoever else still holds it.
 
-    Other kinds of link don't know this.
+    For links of other kinds, which can't be detached so, it does nothing.
     """
     try:
         bpf(_LINK_DETACH, struct.pack("=I", descriptor))
@@ -68,22 +68,23 @@ def detach_link(descriptor: int) -> None:
 
 
 class LinkInfo(NamedTuple):
-    """How struct bpf_link_info begins."""
+    """The first members of struct bpf_link_info."""
 
     type: int
     id: int
     program_id: int
     anchor: int
-    """Of a cgroup link the cgroup's id, of one at an interface its index in the low half; 0 once detached."""
+    """The cgroup's id for a cgroup link, the interface's index in the low half for one at an interface; 0
+    once detached."""
 
 
 def link_info(descriptor: int) -> LinkInfo:
-    """What the kernel says of a link. Raises OSError."""
+    """Ask the kernel about a link. Raises OSError."""
     return LinkInfo._make(_info(descriptor, _LINK_INFO))
 
 
 def program_id(descriptor: int) -> int:
-    """The kernel's id of a program. Raises OSError."""
+    """Ask the kernel for its id of a program. Raises OSError."""
     return _info(descriptor, _PROGRAM_INFO)[1]
 
 
@@ -95,13 +96,13 @@ def _info(descriptor: int, layout: struct.Struct) -> tuple[int, ...]:
 
 @lru_cache(maxsize=1)
 def possible_cpus() -> int:
-    """How many values an element of a per-CPU map has."""
+    """Return how many values an element of a per-CPU map has."""
     text = Path("/sys/devices/system/cpu/possible").read_text()
     return int(text.replace(",", "-").rsplit("-", 1)[-1]) + 1
 
 
 class Map:
-    """A pinned map; keys and values are bytes of the sizes that the kernel tells. Any thread may use it."""
+    """A pinned map; keys and values are bytes of the sizes that the kernel reports. Any thread may use it."""
 
     def __init__(self, path: Path) -> None:
         """Open the map pinned at `path`. Raises OSError."""
@@ -120,11 +121,14 @@ class Map:
         return self._descriptor
 
     def close(self) -> None:
-        """Let go of the map; pins keep it alive."""
+        """Close the descriptor; the pin keeps the map alive."""
         os.close(self._descriptor)
 
     def lookup(self, key: bytes) -> bytes | None:
-        """The value under `key` (of every CPU, one behind the other, in a per-CPU map), or None."""
+        """Return the value under `key`, or None.
+
+        In a per-CPU map it consists of the values of all CPUs, one after the other.
+        """
         value = ctypes.create_string_buffer(self._value_size)
         try:
             self._element(_MAP_LOOKUP_ELEM, key, value)
@@ -139,7 +143,7 @@ class Map:
         self._element(_MAP_UPDATE_ELEM, key, ctypes.create_string_buffer(value, self._value_size))
 
     def update_all(self, items: Iterable[tuple[bytes, bytes]]) -> None:
-        """Set many values, a call for a thousand of them. Raises OSError (E2BIG, ENOSPC when it is full)."""
+        """Set many values, a thousand by each call. Raises OSError (E2BIG or ENOSPC when the map is full)."""
         remaining = iter(items)
         while batch := list(islice(remaining, _BATCH_MAX)):
             keys, values = (b"".join(parts) for parts in zip(*batch, strict=True))
@@ -148,7 +152,7 @@ class Map:
             bpf(_UPDATE_BATCH, _BATCH.pack(0, 0, *addresses, len(batch), self._descriptor, 0, 0))
 
     def delete(self, key: bytes) -> bool:
-        """Remove what is under `key`; whether there was anything."""
+        """Remove the entry under `key`; return whether there was one."""
         try:
             self._element(_MAP_DELETE_ELEM, key, None)
         except OSError as error:
@@ -158,7 +162,7 @@ class Map:
         return True
 
     def take(self, key: bytes) -> bytes | None:
-        """Remove what is under `key` of a hash, in one step; the value that was there, or None."""
+        """Remove the entry under `key` of a hash and return its value, in one step; None if there is none."""
         value = ctypes.create_string_buffer(self._value_size)
         try:
             self._element(_MAP_LOOKUP_AND_DELETE_ELEM, key, value)
@@ -181,7 +185,7 @@ class Map:
         return True
 
     def push(self, values: Iterable[bytes]) -> None:
-        """Put `values` on a stack, one on the other. Raises OSError (E2BIG when it is full)."""
+        """Push `values` on a stack, one after the other. Raises OSError (E2BIG when it is full)."""
         held = ctypes.create_string_buffer(self._value_size)
         for held.raw in values:
             self._element(_MAP_UPDATE_ELEM, None, held)
@@ -192,9 +196,9 @@ class Map:
             pass
 
     def items(self) -> Iterator[tuple[bytes, bytes]]:
-        """Every key of a hash with its value, a call for a thousand of them.
+        """Iterate over the keys and values of a hash, with one call for each thousand of them.
 
-        What is added or removed meanwhile may be missing; nothing comes twice.
+        An entry that is added or removed meanwhile may be missing; none comes twice.
         """
         for keys, values in self._batches(_LOOKUP_BATCH):
             yield from zip(_split(keys, self._key_size), _split(values, self._value_size), strict=True)
@@ -216,7 +220,7 @@ class Map:
             before = addresses[0]
 
     def __iter__(self) -> Iterator[bytes]:
-        """Every key, in the kernel's order; one that goes away meanwhile may start the walk again."""
+        """Iterate over the keys, in the kernel's order; if one goes meanwhile, the walk may start again."""
         key: bytes | None = None
         while True:
             following = ctypes.create_string_buffer(self._key_size)
@@ -239,7 +243,7 @@ class Map:
 
 
 def _goes_on(command: int, request: ctypes.Array[ctypes.c_char]) -> bool:
-    """Whether there is more behind this batch."""
+    """Have the kernel fill one batch; return whether there is more behind it."""
     try:
         bpf_in(command, request)
     except OSError as error:

@@ -114,16 +114,16 @@ EARLIER: dict[str, list[tuple[str, ...]]] = {
     "INODE_CTIME_SEC": [("inode", "__i_ctime", "tv_sec"), ("inode", "i_ctime", "tv_sec")],
     "INODE_CTIME_NSEC": [("inode", "__i_ctime", "tv_nsec"), ("inode", "i_ctime", "tv_nsec")],
 }
-"""What some of them were before: in Linux 6.6 to 6.10, and before that."""
+"""Where some of these members were before: in Linux 6.6 to 6.10, and before 6.6."""
 OPTIONAL = frozenset({"io_kiocb", "io_socket", "mptcp_subflow_context", "mptcp_sock"})
-"""Structs that a kernel may lack, with what needs them: their members' offsets are 0 then."""
+"""Structs that a kernel may lack, along with the feature that uses them; their offsets are 0 then."""
 
 
 class Btf:
-    """The types of one BTF blob; names are looked up, nothing is copied until asked for."""
+    """The types of one BTF blob, in which structs and their members are looked up by name."""
 
     def __init__(self, blob: bytes) -> None:
-        """Index the structs and unions of `blob`, a whole BTF section; KernelError when it isn't one."""
+        """Index the types of `blob`, a whole BTF section. Raises KernelError when it isn't one."""
         if len(blob) < _HEADER.size:
             raise KernelError("the kernel's BTF is empty", hint="boot a kernel with CONFIG_DEBUG_INFO_BTF=y")
         magic, _, _, header_size, type_at, type_size, string_at, string_size = _HEADER.unpack_from(blob)
@@ -136,7 +136,7 @@ class Btf:
         self._at = self._walk()
 
     def _walk(self) -> list[int]:
-        """Byte offset of each type; type ids begin at 1, and 0 is void."""
+        """Return the byte offset of each type, by type id: ids begin at 1, and 0 is void."""
         types, at, offsets = self._types, 0, [0]
         unpack, fixed, entry = _TYPE.unpack_from, _FIXED_SIZE, _ENTRY_SIZE
         while at < len(types):
@@ -163,7 +163,7 @@ class Btf:
         return found
 
     def _member(self, type_id: int, name: bytes) -> tuple[int, int] | None:
-        """Offset in bytes and type of the member `name`, also of one in an anonymous struct or union."""
+        """Find the member `name`, also in an anonymous struct or union: its offset in bytes and its type."""
         at = self._at[type_id]
         _, info, referred = _TYPE.unpack_from(self._types, at)
         kind = info >> 24 & 0x1F
@@ -184,7 +184,7 @@ class Btf:
         return None
 
     def offsets(self, members: dict[str, tuple[str, ...]]) -> dict[str, int]:
-        """Offset in bytes of each member, given as (struct, member[, member of that member]).
+        """Return the offset in bytes of each member, given as (struct, member[, member of that member]).
 
         Raises KernelError naming the first one that this kernel lacks, unless its struct is OPTIONAL.
         """
@@ -212,7 +212,7 @@ class Btf:
 
 
 def kernel_offsets(path: Path = VMLINUX) -> dict[str, int]:
-    """Offsets in bytes for every constant in MEMBERS, on the running kernel."""
+    """Return the offset in bytes for every constant in MEMBERS, on the running kernel. Raises KernelError."""
     try:
         blob = path.read_bytes()
     except OSError as error:

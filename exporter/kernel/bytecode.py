@@ -1,7 +1,7 @@
-"""What the compiler makes of bpf/, and the folder in which that is kept from one start to the next.
+"""The bytecode compiled from bpf/, and the folder that keeps it from one start to the next.
 
-Nine tenths of a start are the compiler's, and what it makes depends on nothing but its input: the source, the
-flags (with the kernel's offsets) and the headers. So it is kept under the digest of all of that.
+Compiling takes nine tenths of a start, and its result depends only on its input: the source, the flags (with
+the kernel's offsets) and the headers. So the bytecode is kept under the digest of all that.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from exporter.folders import UnsafeFolderError, open_ours_alone, require_ours_al
 
 ROOTS_FOLDER = Path("/var/cache/ci-egress")
 _KEPT = 8
-"""Files: one for each kernel and version that are used in turn."""
+"""The number of files that are kept: one for each kernel and version that are used in turn."""
 _EDITION = b"ci-egress bytecode 1\n"
 _LIMIT_BYTES = 4 << 20
-"""Of a file; ours have 100 KB."""
+"""The most bytes that are read of a file; ours have 100 KB."""
 _STALE_S = 3600
-"""Age of an unfinished file that nobody writes to any more: its writer was killed."""
+"""The age in seconds from which an unfinished file is removed: its writer was killed."""
 _INSTRUCTION_BYTES = 8
 _U32_MAX = (1 << 32) - 1
 
@@ -46,21 +46,21 @@ class MapSpec(NamedTuple):
 
 
 class Bytecode(NamedTuple):
-    """Everything that the kernel needs to be given."""
+    """The maps and programs to load into the kernel."""
 
     maps: list[MapSpec]
     programs: dict[str, bytes]
-    """Instructions by name; they name maps by their index in `maps`."""
+    """The instructions of each program, by its name; they refer to maps by their index in `maps`."""
 
     @classmethod
     def of(cls, answer: Mapping[str, Any]) -> Bytecode:
-        """From what the compiler printed (see compiler.py)."""
+        """Decode the compiler's answer (see compiler.py)."""
         maps = [MapSpec(**spec) for spec in answer["maps"]]
         return cls(maps, {name: base64.b64decode(code) for name, code in answer["programs"].items()})
 
     @classmethod
     def parse(cls, text: bytes) -> Bytecode | None:
-        """From what somebody wrote; None when that isn't what the compiler prints."""
+        """Decode text that anybody may have written; None when it isn't an answer of the compiler's."""
         try:
             bytecode = cls.of(json.loads(text))
         # AttributeError, KeyError and TypeError are JSON of another shape; ValueError is base64's, too.
@@ -85,7 +85,7 @@ def _is_code(code: bytes) -> bool:
 
 @dataclass(frozen=True)
 class Request:
-    """What is to be compiled."""
+    """A request to the compiler."""
 
     source: str
     flags: list[str]
@@ -93,11 +93,11 @@ class Request:
     """Folder of the headers."""
 
     def fields(self) -> dict[str, Any]:
-        """As the compiler reads it."""
+        """Return the request in the form that compiler.py reads."""
         return {"source": self.source, "flags": self.flags, "include": str(self.include)}
 
     def digest(self) -> str:
-        """The same for what compiles to the same, wherever the folder is."""
+        """Hash the input of the compiler: equal for requests with the same result, wherever the folder is."""
         flags = [flag.replace(str(self.include), "") for flag in self.flags]
         digest = hashlib.sha256(json.dumps([self.source, flags, os.uname().machine]).encode())
         for header in sorted(self.include.rglob("*.h")):
@@ -107,10 +107,10 @@ class Request:
 
 
 class Cache:
-    """Compiled bytecode on disk. Nothing that goes wrong with it is an error: it is compiled again.
+    """Compiled bytecode on disk. No failure here is an error: the programs are compiled again then.
 
-    The kernel runs what is in there, so it counts only while nobody but this user can write to the folder or
-    to one above it.
+    The kernel runs this bytecode, so it is used only while nobody but this user can write to the folder or to
+    one above it.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -118,7 +118,7 @@ class Cache:
         self._folder = folder
 
     def get(self, digest: str) -> Bytecode | None:
-        """What was kept under `digest`; None when there is nothing, or it isn't whole, or not ours alone."""
+        """Return the bytecode kept under `digest`; None when it is missing, not whole, or not ours alone."""
         with suppress(OSError, UnsafeFolderError):
             require_ours_alone(self._folder)
             if file := open_ours_alone(self._path(digest), _LIMIT_BYTES):
@@ -127,7 +127,7 @@ class Cache:
         return None
 
     def put(self, digest: str, answer: Mapping[str, Any]) -> None:
-        """Keep what the compiler printed, and no more than _KEPT such files."""
+        """Keep the compiler's answer in a file, and remove all but the _KEPT files that were used last."""
         text = json.dumps(answer).encode()
         with suppress(OSError, UnsafeFolderError):
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -159,7 +159,10 @@ class Cache:
 
 
 def _kept(file: BinaryIO) -> Bytecode | None:
-    """What `put` wrote; None when it isn't whole. Notes that it was used, where the file system lets it."""
+    """Read a file that `put` wrote; None when it isn't whole.
+
+    Sets the file's time, by which `put` removes the oldest, where the file system allows it.
+    """
     # To the limit only: nothing says that it doesn't grow meanwhile.
     head, _, text = file.read(_LIMIT_BYTES).removeprefix(_EDITION).partition(b"\n")
     if head != hashlib.sha256(text).hexdigest().encode():
@@ -177,5 +180,5 @@ def _write_new(path: Path, data: bytes) -> None:
 
 
 def default_cache(euid: int) -> Cache | None:
-    """Root's; for another user None, whose jobs could write what the kernel is to run."""
+    """Return root's cache. None for any other user, whose jobs could write what the kernel is to run."""
     return Cache(ROOTS_FOLDER) if euid == 0 else None

@@ -1,8 +1,8 @@
-"""Filters at the ways out of interfaces, by netlink: what there is for programs before Linux 6.6.
+"""Filters at the egress of interfaces, set by netlink: how programs are attached there before Linux 6.6.
 
-A filter is in force when the call returns and needs no link, so it stays whoever is killed. It stays as well
-when its instance's pins are gone: by its name it is found again. What others have there is left alone, and so
-is the clsact qdisc, which all filters share: who put theirs in meanwhile would lose them with it.
+A filter is in force when the call returns and needs no link, so it stays whoever is killed. It stays even
+when its instance's pins are gone, and is found again by its name. Filters of others are left alone, and so is
+the clsact qdisc, which all filters share: removing it would remove those that others added meanwhile.
 """
 
 from __future__ import annotations
@@ -32,27 +32,28 @@ _TYPE_MASK = 0x3FFF
 _ROOM = 1 << 16
 _NO_PROGRAM = 0xFFFFFFFF
 _LACKS = (errno.ENOENT, errno.EOPNOTSUPP, errno.EINVAL)
-"""Of a qdisc, or a kind of filter, that there isn't."""
+"""The errors by which the kernel says that it has no such qdisc, or no such kind of filter."""
 _PRIORITIES = range(1, 9)
-"""The first one is taken by filters of another kind, or for another protocol, where those came before."""
+"""The priorities to try: filters of another kind, or for another protocol, may have taken the first one."""
 
 
 class _Filter(NamedTuple):
     handle: int
     info: int
-    """Priority and protocol."""
+    """The priority in the high 16 bits, the protocol in the low ones."""
     name: str
 
 
 def filter_name(instance: str) -> str:
-    """What the filters of an instance are called, as `tc filter show` has it."""
+    """Return the name of an instance's filters, as `tc filter show` prints it."""
     return f"ci-egress/{instance}"
 
 
 def put_filter(program: int, index: int, name: str) -> bool:
-    """Have `program` at the way out of an interface of this thread's namespace; whether it wasn't there.
+    """Put `program` at the egress of an interface of this thread's namespace; return whether it was missing.
 
-    Before other filters of its kind. Raises OSError: ENOENT where the kernel has no clsact, or no cls_bpf.
+    It comes before other filters of its kind. Raises OSError: ENOENT where the kernel has no clsact, or no
+    cls_bpf.
     """
     with _Netlink() as netlink:
         if any(found.name == name for found in netlink.filters(index)):
@@ -75,9 +76,10 @@ def put_filter(program: int, index: int, name: str) -> bool:
 
 
 def has_clsact(index: int) -> bool:
-    """Whether the kernel has what it takes, tried at an interface: with no program, no filter comes of it.
+    """Whether the kernel has clsact and cls_bpf, tried at an interface without a program: no filter is made.
 
-    It has unless it says that it hasn't: who can't try it now, as without a free descriptor, tells it later.
+    True unless the kernel says that it lacks them: where this can't be tried now, as without a free
+    descriptor, the lack shows when a filter is needed.
     """
     try:
         put_filter(_NO_PROGRAM, index, filter_name("try"))
@@ -87,7 +89,7 @@ def has_clsact(index: int) -> bool:
 
 
 def remove_filters(name: str) -> None:
-    """Remove those called so, of every namespace that can be found."""
+    """Remove the filters called `name` in every network namespace that can be found."""
     for namespace in everywhere():
         with suppress(OSError):  # it may not be entered, or is gone
             inside(namespace, lambda: _remove_here(name))
@@ -104,7 +106,7 @@ def _remove_here(name: str) -> None:
 
 
 class _Netlink:
-    """A socket of this thread's namespace."""
+    """A netlink socket in this thread's network namespace."""
 
     def __enter__(self) -> _Netlink:
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
@@ -114,12 +116,12 @@ class _Netlink:
         self._socket.close()
 
     def ask(self, kind: int, flags: int, place: tuple[int, int, int, int], attributes: bytes = b"") -> None:
-        """Have it done. Raises OSError."""
+        """Send a request, and wait until it is done. Raises OSError."""
         for _ in self._answers(kind, flags | _ACK, place, attributes):
             pass
 
     def filters(self, index: int) -> list[_Filter]:
-        """Those of bpf at the way out of an interface, in the order in which they are asked."""
+        """Return the BPF filters at the egress of an interface, in the order in which they run."""
         found = []
         for answer in self._answers(_GET_FILTER, _DUMP, (index, 0, _EGRESS, 0)):
             _, _, handle, _, info = _TRAFFIC.unpack_from(answer)

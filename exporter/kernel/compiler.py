@@ -1,6 +1,7 @@
-"""Compile; then exit. Run by the system's Python, which owns BCC: standard library and bcc only.
+"""Compile the programs with BCC, then exit.
 
-Reads one JSON request on stdin, prints the bytecode as JSON on stdout:
+The system's Python runs this, since it has BCC; so this imports only the standard library and bcc. It reads
+one JSON request on stdin, and prints the bytecode as JSON on stdout:
 
     {"source": C text, "flags": [...], "include": DIR}
     {"bcc": version,
@@ -8,11 +9,11 @@ Reads one JSON request on stdin, prints the bytecode as JSON on stdout:
      "programs": {name: instructions in base64, ...}}
 
 Types and flags are the kernel's numbers (enum bpf_map_type, BPF_F_*), sizes are bytes. An instruction that
-loads a map has the map's index in "maps" (BPF_PSEUDO_MAP_IDX), so that it goes with maps yet to be made.
+loads a map has the map's index in "maps" (BPF_PSEUDO_MAP_IDX), so that the maps can be made later.
 
 With `--check` it reads nothing and only says whether BCC can be used: {"bcc": version}.
 
-On failure: exit status 1 and {"error": what, "stage": "import" | "compile"}; what the compiler said is on
+On failure: exit status 1 and {"error": what, "stage": "import" | "compile"}; the compiler's messages are on
 stderr.
 """
 
@@ -32,7 +33,7 @@ _MAP_FD, _MAP_INDEX = 1, 5  # BPF_PSEUDO_MAP_FD, BPF_PSEUDO_MAP_IDX (Linux 5.14)
 
 
 class CompileError(Exception):
-    """Why compiling ended, and where."""
+    """An error that ended the compiling, and its stage."""
 
     def __init__(self, stage: str, what: str) -> None:
         super().__init__(what)
@@ -40,7 +41,7 @@ class CompileError(Exception):
 
 
 def main() -> int:
-    """Serve one request, or check."""
+    """Answer one request, or check for BCC; return the exit status."""
     try:
         bcc = import_bcc()
         is_check = sys.argv[1:] == ["--check"]
@@ -66,7 +67,10 @@ def import_bcc() -> Any:
 
 
 def compile_source(bcc: Any, request: dict[str, Any]) -> dict[str, Any]:
-    """Compile with the shim in place of kernel headers. BCC makes maps, too: they end with this process."""
+    """Compile with the few headers of bpf/ instead of the kernel's.
+
+    The maps that BCC makes end with this process.
+    """
     os.environ["BCC_KERNEL_SOURCE"] = request["include"]
 
     class Module(bcc.BPF):  # type: ignore[misc]
@@ -84,13 +88,13 @@ def compile_source(bcc: Any, request: dict[str, Any]) -> dict[str, Any]:
 
 
 def functions_of(bcc: Any, module: Any) -> int:
-    """How many programs there are."""
+    """Return the number of programs."""
     number: int = bcc.lib.bpf_num_functions(module.module)
     return number
 
 
 def maps_of(lib: Any, module: ctypes.c_void_p) -> tuple[list[dict[str, Any]], dict[int, int]]:
-    """What the maps are, and the index of each by the descriptor that its instructions have."""
+    """Describe the maps, and return the index of each by the descriptor that the instructions have for it."""
     lib.bpf_table_name.restype = ctypes.c_char_p
 
     def told(what: str, table: int) -> int:
@@ -116,7 +120,7 @@ def maps_of(lib: Any, module: ctypes.c_void_p) -> tuple[list[dict[str, Any]], di
 
 
 def portable(instructions: bytes, descriptors: dict[int, int]) -> str:
-    """Instructions in base64, each descriptor of a map replaced by the map's index."""
+    """Encode instructions in base64, with each descriptor of a map replaced by the map's index."""
     return base64.b64encode(b"".join(_portable(instructions, descriptors))).decode()
 
 

@@ -1,6 +1,6 @@
-"""From the sources to bytecode: by a child, or by one of an earlier start.
+"""Getting bytecode from the sources: a child process compiles it, or an earlier start left it.
 
-The compiler (BCC and LLVM) never enters this process; what it prints is all that is taken from it.
+The compiler (BCC and LLVM) never enters this process; only what it prints is taken from it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from exporter.limits import limit_hint
 SYSTEM_PYTHON = "/usr/bin/python3"
 _SCRIPT = Path(__file__).with_name("compiler.py")
 TIMEOUT_S = 300.0
-"""It takes a second where nobody else has the processors, on a busy machine minutes."""
+"""The most seconds that compiling may take: on an idle machine it takes one, on a busy one minutes."""
 _HINTS = {
     "import": "apt-get install python3-bpfcc (0.25 or newer; PyPI's bcc is another thing)",
     "compile": "run with -v for the compiler's words, and report them",
@@ -28,7 +28,7 @@ _HINTS = {
 
 
 class Compiler:
-    """BCC, in a child of its own."""
+    """BCC, run in a child process."""
 
     def __init__(self, command: list[str]) -> None:
         """`command` runs compiler.py under a Python that has BCC."""
@@ -36,16 +36,19 @@ class Compiler:
         self._child: subprocess.Popen[str] | None = None
 
     def version(self) -> str:
-        """BCC's. Raises KernelError when there is none that can be used."""
+        """Return BCC's version. Raises KernelError when there is none that can be used."""
         version: str = self._run("", "--check")["bcc"]
         return version
 
     def compile(self, request: Request) -> dict[str, Any]:
-        """What it prints (see compiler.py). Raises KernelError with what is missing and how to get it."""
+        """Have the child compile `request`; return its answer (see compiler.py).
+
+        Raises KernelError with what is missing and how to get it.
+        """
         return self._run(json.dumps(request.fields()))
 
     def end(self) -> None:
-        """End it, whatever it is at; from any thread."""
+        """Kill the child, whatever it is doing. Any thread may call this."""
         if self._child:
             self._child.kill()
 
@@ -93,12 +96,12 @@ class Compiler:
 
 
 def system_compiler(python: str = SYSTEM_PYTHON) -> Compiler:
-    """The one of this machine; `python` has BCC."""
+    """Return the compiler of this machine; `python` is the interpreter that has BCC."""
     return Compiler([python, "-I", str(_SCRIPT)])
 
 
 def our_request() -> Request:
-    """Our programs, for this kernel."""
+    """Return the request for our programs on this kernel. Raises KernelError."""
     folder = bpf_directory()
     return Request(source_text(folder), compiler_flags(folder, kernel_offsets()), folder)
 
@@ -109,7 +112,7 @@ def compiled(
     cache: Cache | None,
     is_complete: Callable[[Bytecode], bool] = lambda _: True,
 ) -> Bytecode:
-    """From the cache, where it `is_complete`, or from the compiler and then into the cache.
+    """Return the bytecode from the cache, if it `is_complete`; else compile it and put it into the cache.
 
     Raises KernelError.
     """

@@ -1,4 +1,4 @@
-"""Instances as other processes see them, through their pins, whether or not their exporters live."""
+"""Instances as other processes see them, by their pins, whether or not their exporters are alive."""
 
 from __future__ import annotations
 
@@ -39,27 +39,27 @@ _HOME = re.compile(r"ci-egress(-[0-9]+)?")
 _KEY = struct.Struct("=I")
 _UNREADABLE = (OSError, ValueError, struct.error)
 LOCKED_S = 1.0
-"""How long frames are looked after while others wait to change a mode, which they do for a few seconds."""
+"""The most seconds spent on stopping frames while others wait for the lock: they give up after a few."""
 
 
 @dataclass(frozen=True)
 class Instance:
-    """What one exporter pinned."""
+    """An instance, as its exporter pinned it."""
 
     directory: Path
     is_alive: bool
-    """Whether its exporter is there."""
+    """Whether its exporter is running."""
     layout: int
-    """0: it never came to run."""
+    """The edition of bpf/egress.h that it was made with; 0: it never began to run; -1: it can't be read."""
 
     @property
     def name(self) -> str:
-        """Its id."""
+        """The instance's id."""
         return self.directory.name
 
     @property
     def is_of_this_version(self) -> bool:
-        """Whether its maps can be read."""
+        """Whether this version can read its maps."""
         return self.layout == wire.LAYOUT
 
 
@@ -71,18 +71,18 @@ class Governed:
     scope: int
     job: Registered
     mode: JobMode
-    """By its maps; NONE: it has no policy."""
+    """The mode in the instance's maps; NONE: the job has no policy."""
     is_attached: bool
-    """Whether all programs are: else acts go by them."""
+    """Whether all programs are attached: otherwise some acts go unseen."""
 
     @property
     def effective(self) -> JobMode:
-        """What is done with what its policy denies; NONE: nothing at all."""
+        """The mode that takes effect on what the policy denies; NONE: nothing is done about it."""
         return self.mode if self.is_attached else JobMode.NONE
 
 
 def instances() -> list[Instance]:
-    """Those of this user, and for root those of all users. Raises KernelError without the right to look."""
+    """List this user's instances, or for root all users'. Raises KernelError without the right to look."""
     tracing_capabilities()
     bpffs = find_bpffs()
     if bpffs is None:
@@ -110,7 +110,10 @@ def _looked_at(directory: Path) -> Iterator[Instance]:
 
 
 def matching(found: list[Instance], name: str) -> Instance:
-    """The one called `name`, or the only one whose id begins so. Raises KernelError when there isn't one."""
+    """Return the instance called `name`, or the only one whose id begins with that.
+
+    Raises KernelError when there isn't exactly one.
+    """
     matches = [instance for instance in found if instance.name.startswith(name)]
     exact = [instance for instance in matches if instance.name == name]
     if len(exact or matches) == 1:
@@ -122,13 +125,13 @@ def matching(found: list[Instance], name: str) -> Instance:
 
 
 class NoMatchError(KernelError):
-    """Nothing is what was asked for."""
+    """An error: what was asked for matches no instance or no job, or several instances."""
 
     exit_status = 1
 
 
 def governed(instance: Instance) -> list[Governed]:
-    """The jobs of `instance`, which is of this version. Raises KernelError when it can't be read."""
+    """List the jobs of `instance`, which is of this version. Raises KernelError when it can't be read."""
     directory = instance.directory
     try:
         with open_map(directory, "jobs") as jobs, open_map(directory, "modes") as modes:
@@ -144,14 +147,14 @@ def governed(instance: Instance) -> list[Governed]:
 
 
 def _attached(directory: Path) -> frozenset[str]:
-    """Names of the programs that are: those of pinned links, else of those that the exporter keeps."""
+    """Return the names of the attached programs, by pinned links, else by those that the exporter holds."""
     if has_links(directory):
         return attached_pins(directory)
     return frozenset(link.program for link in _unpinned(directory))
 
 
 def _unpinned(directory: Path) -> Iterator[Link]:
-    """Links of programs that use maps of this instance."""
+    """Iterate over the attached links of programs that use maps of this instance."""
     numbers = {_number(pin) for pin in directory.glob("map_*")}
     return (link for link in attached_links() if link.maps & numbers)
 
@@ -166,16 +169,17 @@ def _hint(instance: Instance) -> str:
 
 
 def selected(job: Governed, pattern: str | None) -> bool:
-    """Whether `pattern` (as of a shell) matches the job's pipeline, or pipeline/task."""
+    """Whether `pattern` (as in a shell) matches the job's pipeline, or pipeline/task; None matches all."""
     return pattern is None or any(fnmatchcase(name, pattern) for name in job.job.names)
 
 
 def switch(job: Governed, mode: JobMode, *, by: int) -> list[Gap]:
-    """Have what the policy of `job` denies denied, or only told, from the next act on.
+    """Have what the policy of `job` denies denied, or only reported, from the next act on.
 
-    One entry of a map is written, however many rules there are. What the exporter writes meanwhile waits, and
-    goes by it: it keeps what user `by` chose. Returns where frames leave all the same. Raises KernelError,
-    and does nothing, where that means nothing.
+    This writes one entry of a map, however many rules there are. An exporter that writes a mode meanwhile
+    waits, and keeps what user `by` chose. Returns the gaps through which frames still leave. Raises
+    KernelError: if the job has no policy, nothing is changed; if not all of its programs are attached, the
+    mode is changed all the same.
     """
     directory = job.instance.directory
     name = f"{job.job.label} (instance {job.instance.name})"
@@ -207,7 +211,11 @@ def switch(job: Governed, mode: JobMode, *, by: int) -> list[Gap]:
 
 
 def _stopping(job: Governed, mode: JobMode) -> AbstractContextManager[Callable[[float], list[Gap]]]:
-    """Has its frames stopped, where what is denied outlives its exporter: that may be gone, or go now."""
+    """Return a context whose value stops the job's frames, if its denials outlive its exporter.
+
+    The exporter may be gone already, or end now, so this process has to stop them. Otherwise the value does
+    nothing.
+    """
     directory = job.instance.directory
     if mode is not JobMode.ENFORCE or job.mode is JobMode.NONE or not has_links(directory):
         return nullcontext(lambda _: [])
@@ -219,10 +227,10 @@ def _verb(mode: JobMode) -> str:
 
 
 def stop(instance: Instance, *, by: int) -> bool:
-    """Detach and unpin everything of `instance`; whether it is gone. An exporter that lives notices."""
+    """Detach and unpin everything of `instance`; return whether it is gone. A living exporter notices."""
     directory = instance.directory
     if directory.lstat().st_uid != os.geteuid():
-        # Whoever owns it may have put links there to what is others'.
+        # Its owner may have put links there to what belongs to others.
         shutil.rmtree(directory, ignore_errors=True)
         return not directory.exists()
     if instance.is_of_this_version:
@@ -247,7 +255,7 @@ def _detach_unpinned(directory: Path) -> None:
 
 
 def leftovers(found: list[Instance]) -> list[Instance]:
-    """Of `found` those whose exporters are dead and that go on all the same, or can't be told of."""
+    """Return the instances in `found` that go on although their exporters are dead, or that can't be read."""
     return [instance for instance in found if not instance.is_alive and _goes_on(instance)]
 
 
@@ -259,7 +267,7 @@ def _goes_on(instance: Instance) -> bool:
 
 
 def described(instance: Instance) -> str:
-    """What a leftover does, in words."""
+    """Describe what a leftover still does, in words."""
     name = f"instance {instance.name}"
     if not instance.is_of_this_version:
         return f"{name} of another version of ci-egress is still attached, without its exporter"

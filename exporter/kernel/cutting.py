@@ -1,9 +1,9 @@
-"""Ending the connections of a job that its policy denies and that were there before it was enforced.
+"""Ending the connections that a job's policy denies and that are older than the policy's enforcement.
 
-The sockets are found where processes hold them, in whatever network namespace, and ended through a copy of
-the descriptor: a connect to no address makes the kernel forget the peer, of TCP with a reset and an error
-for whoever waits. Of what others opened the policy doesn't speak: connections of a port that listens are
-let be.
+The sockets are found in the processes that hold them, in whatever network namespace, and ended through a copy
+of the descriptor: a connect without an address makes the kernel forget the peer. Over TCP it also sends a
+reset, and whoever waits for the socket gets an error. The policy says nothing about connections that others
+opened: those accepted at a listening port are left alone.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _PIDFD_THREAD = os.O_EXCL
 _NO_ADDRESS = struct.pack("=H14x", socket.AF_UNSPEC)
 _SO_PEERNAME, _SO_COOKIE = 28, 57
 _NAME_BYTES = {socket.AF_INET: 16, socket.AF_INET6: 28}
-"""Of the address of a peer: the kernel refuses to fill more."""
+"""The size of a peer's address in bytes, by family: the kernel refuses to fill a larger buffer."""
 _TCP_CLOSE = 7
 _MPTCP, _UDPLITE = 262, 136
 _STREAMS, _DATAGRAMS = {socket.IPPROTO_TCP, _MPTCP}, {socket.IPPROTO_UDP, _UDPLITE}
@@ -41,22 +41,22 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 class Cut(NamedTuple):
-    """What came of it."""
+    """The result of `cut`."""
 
     ended: int
-    """Connections."""
+    """The number of connections that were ended."""
     failed: list[str]
-    """What couldn't be ended, or looked at: `pid: why`."""
+    """The processes in which connections couldn't be looked at or ended, each as `pid: why`."""
 
 
 class _Held(NamedTuple):
     pid: int
     mask: int
-    """Of executables in its chain."""
+    """The bits of the executables in its chain of processes."""
 
 
 def cut(instance: Path, scope: int) -> Cut:
-    """End what processes of `scope` have open and its policy denies. Raises OSError without the right."""
+    """End the connections of `scope`'s processes that its policy denies. Raises OSError without the right."""
     ended: set[int] = set()
     failed: list[str] = []
     with ExitStack() as stack:
@@ -72,7 +72,10 @@ def cut(instance: Path, scope: int) -> Cut:
 
 
 def _processes(procs: Map, candidates: Map, scope: int) -> Iterator[_Held]:
-    """Of no job those in containers, as `is_governed` in bpf/process.bpf.c has it."""
+    """Iterate over the processes of `scope`; for HOST only over those in containers.
+
+    That is the rule of `is_governed` in bpf/process.bpf.c.
+    """
     found = all_of(candidates)
     for key in list(procs):
         value = procs.lookup(key)
@@ -82,7 +85,7 @@ def _processes(procs: Map, candidates: Map, scope: int) -> Iterator[_Held]:
 
 
 def _cut_of(process: _Held, scope: int, verdicts: Verdicts) -> Iterator[int]:
-    """Cookies of the sockets that were ended."""
+    """End the denied connections of one process; yields the cookies of their sockets."""
     listening = listening_ports(process.pid)
     for opened in _sockets(process.pid):
         with opened:
@@ -96,7 +99,7 @@ def _cut_of(process: _Held, scope: int, verdicts: Verdicts) -> Iterator[int]:
 
 
 def _sockets(pid: int) -> Iterator[socket.socket]:
-    """Copies of all that any thread of `pid` holds: each may have descriptors of its own."""
+    """Iterate over copies of the sockets of all threads of `pid`: each may have descriptors of its own."""
     met: set[str] = set()
     with suppress(FileNotFoundError, ProcessLookupError):
         for thread in Path(f"/proc/{pid}/task").iterdir():
@@ -128,7 +131,7 @@ def _target(link: Path) -> str:
 
 
 def _pidfd(pid: int, thread: int) -> int:
-    """Raises OSError; kernels before 6.9 know those of whole processes alone."""
+    """Open a pidfd of the thread, or of its process before Linux 6.9. Raises OSError."""
     if thread == pid:
         return os.pidfd_open(pid)
     try:
@@ -146,12 +149,12 @@ def _get(pidfd: int, number: int) -> int:
 
 
 def _peer(opened: socket.socket) -> Peer | None:
-    """Whom it is connected to, or about to be; None where the policy has nothing to say of it any more."""
+    """Return the peer that a socket is connected or connecting to; None where no policy is about it."""
     is_known = opened.proto in _STREAMS | _DATAGRAMS
     if opened.family not in _NAME_BYTES or not is_known:
         return None
     try:
-        # Other than getpeername(2) it knows whom a socket is still connecting to.
+        # Unlike getpeername(2), this has the peer of a socket that is still connecting, too.
         name = opened.getsockopt(socket.SOL_SOCKET, _SO_PEERNAME, _NAME_BYTES[opened.family])
         if (
             opened.proto in _STREAMS
@@ -165,8 +168,8 @@ def _peer(opened: socket.socket) -> Peer | None:
 
 
 def _end(opened: socket.socket) -> None:
-    """Raises OSError."""
+    """End the connection of a socket. Raises OSError."""
     if _libc.connect(opened.fileno(), _NO_ADDRESS, len(_NO_ADDRESS)) != 0:
-        # Some kernels don't while another thread waits for the socket.
+        # Some kernels refuse while another thread waits for the socket.
         opened.shutdown(socket.SHUT_RDWR)
         _libc.connect(opened.fileno(), _NO_ADDRESS, len(_NO_ADDRESS))

@@ -1,4 +1,4 @@
-"""Whether `run` would work here: each thing it needs, asked by the very function that `run` calls."""
+"""Whether `run` would work here: each thing it needs is checked by the function that `run` itself calls."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _ENDING = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT}
 _NO_TRACING = "no tracing: "
 
 Need = Callable[[], str]
-"""Returns what was found; raises KernelError when it isn't there."""
+"""A function that returns what was found; it raises KernelError when something is missing."""
 
 CGROUP_NAMESPACE = Path("/proc/self/ns/cgroup")
 
@@ -45,26 +45,26 @@ _HELPFUL = {
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was looked at."""
+    """The result of one check."""
 
     name: str
     ok: bool
     found: str = ""
-    """What is there; empty when it isn't ok."""
+    """What was found; empty when the check failed."""
     lost: str = ""
-    """What doesn't work without it, and why; empty when it is ok."""
+    """What doesn't work while the check fails, and why; empty when it is ok."""
     fix: str = ""
-    """How to get it; empty when it is ok."""
+    """How to make the check succeed; empty when it is ok."""
     detail: str = ""
-    """What a tool said about it."""
+    """The output of a tool about the failure, such as the compiler's."""
     is_loss: bool = True
-    """Whether something isn't told while it isn't ok."""
+    """Whether something isn't reported while the check fails."""
     is_required: bool = True
-    """Whether `run` can't work without it; else only something is missing from what it tells."""
+    """Whether `run` can't work without it; otherwise `run` works, and only reports less."""
 
 
 def examine() -> list[Check]:
-    """Every check, in the order in which one would mend things. Never raises for what is missing."""
+    """Run every check, in the order in which one would fix things. Never raises when something is missing."""
     compiler = bcc()
     checks = [*_required(), compiler, *helpful_capabilities(), host_cgroup_namespace(), name_resolution()]
     checks += [*frames(), *left_over()]
@@ -88,7 +88,7 @@ def _required() -> Iterator[Check]:
 
 
 def require(name: str, need: Need) -> Check:
-    """The check called `name`: ok when `need` returns."""
+    """Run the check called `name`: it is ok when `need` returns."""
     try:
         return Check(name, ok=True, found=need())
     except KernelError as error:
@@ -98,9 +98,9 @@ def require(name: str, need: Need) -> Check:
 
 
 def bcc(compiler: Compiler | None = None, cache: Cache | None = None) -> Check:
-    """Whether the programs can be compiled. If not, what an earlier start compiled is enough to trace.
+    """Check whether the programs can be compiled; if not, what an earlier start compiled is enough to trace.
 
-    By default with the compiler and the cache of `run`.
+    The default compiler and cache are those of `run`.
     """
     check = require("bcc", (compiler or system_compiler()).version)
     cache = cache or default_cache(os.geteuid())
@@ -123,7 +123,7 @@ def _btf() -> str:
 
 
 def bpffs(found: Callable[[], Path | None] = find_bpffs) -> str:
-    """Where bpffs is, or that it can be mounted. Raises KernelError when neither."""
+    """Say where bpffs is, or that `run` can mount it. Raises KernelError when neither."""
     path = found()
     if path is None and not capabilities.has_effective(requirements.CAP_SYS_ADMIN):
         raise KernelError("bpffs is not mounted", hint=f"as root: {' '.join(MOUNT_BPFFS)}")
@@ -131,7 +131,7 @@ def bpffs(found: Callable[[], Path | None] = find_bpffs) -> str:
 
 
 def helpful_capabilities() -> Iterator[Check]:
-    """Those without which `run` works, and tells less."""
+    """Check the capabilities without which `run` works, but reports less."""
     for name, (number, lost) in _HELPFUL.items():
         if capabilities.has_effective(number):
             yield Check(name, ok=True, found="there", is_required=False)
@@ -148,7 +148,7 @@ def helpful_capabilities() -> Iterator[Check]:
 def host_cgroup_namespace(
     link: Path = CGROUP_NAMESPACE, sees_all: Callable[[], bool] = sees_all_cgroups
 ) -> Check:
-    """Whether cgroup v2 is seen from the host's root, or only from a container's part of it."""
+    """Check whether cgroup v2 is seen from the host's root, or only from a container's part of it."""
     name = "cgroup namespace"
     try:
         namespace = str(link.readlink())
@@ -173,7 +173,7 @@ def _is_so(question: Callable[[], bool]) -> bool:
 
 
 def name_resolution(of: NameService = NameService()) -> Check:  # noqa: B008 - immutable
-    """Whether names are resolved by DNS packets of the process that asks."""
+    """Check whether names are resolved by DNS packets of the process that asks."""
     obstacles = dns_obstacles(of)
     if not obstacles:
         return Check("name resolution", ok=True, found="by DNS packets", is_required=False)
@@ -182,7 +182,7 @@ def name_resolution(of: NameService = NameService()) -> Check:  # noqa: B008 - i
 
 
 def frames(way: Callable[[], Way] = way_here) -> Iterator[Check]:
-    """How frames of packet sockets are stopped while a policy is enforced, if one may look."""
+    """Check how frames of packet sockets can be stopped under an enforced policy, if this user may look."""
     name = "packet sockets"
     if not capabilities.has_effective(requirements.TRACING_CAPABILITIES["CAP_NET_ADMIN"]):
         return
@@ -201,7 +201,7 @@ def frames(way: Callable[[], Way] = way_here) -> Iterator[Check]:
 
 
 def left_over() -> Iterator[Check]:
-    """What exporters that were killed left attached, if one may look."""
+    """Look for instances that killed exporters left attached, if this user may look."""
     try:
         found = leftovers(instances())
     except KernelError:

@@ -1,4 +1,4 @@
-"""Ending what is left of a job, by lineage: wherever it went, the kernel's table of processes knows it."""
+"""Ending the processes that are left of a job: the kernel's table has them, wherever they went."""
 
 from __future__ import annotations
 
@@ -14,27 +14,28 @@ from exporter.kernel.tracer import Tracer
 from exporter.text import printable
 
 LIMIT_S = 10.0
-"""For all of them. What makes processes faster than they are ended isn't waited for without end."""
+"""The most seconds for ending all processes of a job, which may make them faster than they are killed."""
 _PAUSE_S = 0.005
 _CHASE_S = 0.02
-"""What forks all the time is killed as it is met for so long, before others' records are read again."""
+"""The seconds for which processes that keep forking are killed as each is found, before `meanwhile` is
+called."""
 
 
 class Ended(NamedTuple):
-    """What came of it."""
+    """The result of `end_scope`."""
 
     ended: list[str]
-    """`name (pid)` of each, in no order."""
+    """The processes that ended, each as `name (pid)`, in no order."""
     left: list[str]
-    """The same of those that run on."""
+    """The processes that are still running, likewise."""
     is_over: bool
-    """Whether nothing of the job is there any more. Who forks and exits without end may show in neither."""
+    """Whether no process of the job is left. One that forks and exits all the time may be in neither list."""
 
 
 def end_scope(tracer: Tracer, scope: int, meanwhile: Callable[[], object], limit_s: float = LIMIT_S) -> Ended:
-    """Kill every process of `scope`, and what they make meanwhile, until there is none, or for `limit_s`.
+    """Kill every process of `scope`, and those made meanwhile, until none is left or `limit_s` is over.
 
-    The programs must be attached: it is they that know. `meanwhile` is called now and then.
+    The programs must be attached: they keep the table of processes. `meanwhile` is called now and then.
     """
     met: dict[ProcessKey, str] = {}
     deadline_s = time.monotonic() + limit_s
@@ -56,14 +57,17 @@ def end_scope(tracer: Tracer, scope: int, meanwhile: Callable[[], object], limit
 
 
 def _chase(tracer: Tracer, scope: int, met: dict[ProcessKey, str]) -> None:
-    """Kill those that are gone before a list of them is made; one shows in `met` if the signal found it."""
+    """Kill processes as each is found, since they are gone before a list of them is made.
+
+    A process is added to `met` if the signal reached it.
+    """
     for process in tracer.meet(scope, _CHASE_S):
         if _kill(process, tracer):
             met.setdefault(process, _shown(process))
 
 
 def _kill(process: ProcessKey, tracer: Tracer) -> bool:
-    """Whether there was anything to kill."""
+    """Kill a process; return whether it was still there."""
     try:
         descriptor = os.pidfd_open(process.pid)
     except OSError:

@@ -23,28 +23,29 @@ _NS = 1_000_000_000
 
 
 class Executables:
-    """Each one's bit, in the mask that a process inherits and adds to at each exec.
+    """The bits of executables, in the mask that a process inherits and adds to at each exec.
 
-    Bits are the same in all policies, and none is given away twice: what a process holds stays true when its
-    job's policy changes, or its exporter. A file counts as long as it is as it was when a policy first named
-    it.
+    An executable has the same bit in all policies, and none is given away twice: what a process holds stays
+    true when its job's policy changes, or its exporter. A file counts as long as it hasn't changed since a
+    policy first named it.
     """
 
     def __init__(self, exe_bits: Map, exe_names: Map) -> None:
-        """Those that the maps have: an exporter that ended may have named some."""
+        """Take in the executables that the maps have: an exporter that ended may have named some."""
         self._map, self._names = exe_bits, exe_names
         self._bits: dict[str, int] = {}
         self._given = {key: _BIT.unpack(value)[0] for key, value in exe_names.items()}
         self._masks = dict(_entry(key, value) for key, value in exe_bits.items())
 
     def __len__(self) -> int:
-        """How many were ever named."""
+        """Return how many executables were ever named."""
         return len(self._given)
 
     def name(self, executables: Iterable[str]) -> None:
-        """Have `executables`, names and paths, count from the next exec on.
+        """Have the kernel recognise `executables`, names and paths, from the next exec on.
 
-        Raises KernelError when there are too many, or one can't be told, and OSError when the map is full.
+        Raises KernelError when there are too many, or a file can't be identified, and OSError when a map is
+        full.
         """
         for executable in executables:
             if executable in self._bits:
@@ -54,15 +55,15 @@ class Executables:
             if bit == EXECUTABLES_MAX:
                 raise _too_many()
             if key not in self._given:
-                self._names.update(key, _BIT.pack(bit))  # first: no other one may get it
+                self._names.update(key, _BIT.pack(bit))  # first: no other executable may get this bit
                 self._given[key] = bit
             self._look_for(executable, 1 << bit)
             self._bits[executable] = bit
 
     def renumbered(self, policy: Compiled) -> Compiled:
-        """`policy` with the bits that its executables have here, as `held` of events has them.
+        """Return `policy` with the bits that its executables have here, as in `held` of events.
 
-        They count from now on. Raises as `name`.
+        The executables count from now on. Raises what `name` raises.
         """
         self.name(policy.executables)
         bits = {executable: self._bits[executable] for executable in policy.executables}
@@ -79,7 +80,7 @@ class Executables:
         )
 
     def look_again(self) -> None:
-        """Take the files as they are now: what was installed, updated or changed since counts.
+        """Take the files as they are now: what was installed, updated or changed meanwhile counts, too.
 
         Raises KernelError and OSError.
         """
@@ -88,7 +89,7 @@ class Executables:
             for inode in _files_of(executable):
                 now[inode] = now.get(inode, 0) | 1 << bit
         before = self._masks
-        self._masks = before | now  # as long as that isn't done, the map may have any of them
+        self._masks = before | now  # until this is done, the map may have any of them
         for inode in now:  # only now: none counts for less in between
             self._write(inode)
         for key in {_key(inode) for inode in before} - {_key(inode) for inode in now}:
@@ -96,16 +97,20 @@ class Executables:
         self._masks = now
 
     def mask(self, executables: Iterable[str]) -> int:
-        """What holds who has all of `executables` in its chain. Raises KeyError for what no policy names."""
+        """Return the mask of a process with all of `executables` in its chain.
+
+        Raises KeyError for one that no policy names.
+        """
         mask = 0
         for executable in executables:
             mask |= 1 << self._bits[executable]
         return mask
 
     def held_by(self, pids: Iterable[int]) -> int:
-        """What holds whose chain, of its job, is `pids`: for one that was there before it was looked at.
+        """Return the mask of a process that ran before it was traced; `pids` are its chain within its job.
 
-        Goes by what /proc/PID/exe is; a process that is gone, or runs nothing that is named, adds nothing.
+        It goes by what /proc/PID/exe shows now; a process that is gone, or runs nothing that a policy names,
+        adds nothing.
         """
         held = 0
         for pid in pids:
@@ -124,7 +129,7 @@ class Executables:
 
 
 def _files_of(executable: str) -> list[Inode]:
-    """The files that count as `executable`. Raises KernelError."""
+    """Find the files that count as `executable`. Raises KernelError."""
     found = []
     for path in find(executable).files:
         inode = inode_at(path, MOUNTINFO)
@@ -142,7 +147,7 @@ def _entry(key: bytes, value: bytes) -> tuple[Inode, int]:
 
 
 def _translation(before: dict[str, int], after: dict[str, int]) -> Callable[[int], int]:
-    """Of masks, from the bits of some executables to others."""
+    """Return a function that translates masks from the bits in `before` to the bits in `after`."""
     pairs = [(1 << bit, 1 << after[executable]) for executable, bit in before.items()]
 
     def translate(mask: int) -> int:

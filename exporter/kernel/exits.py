@@ -1,4 +1,4 @@
-"""How a program comes to stand at the ways out of interfaces, by what the kernel has for that."""
+"""Attaching a program to the egress of interfaces, in the way that the kernel has for that."""
 
 from __future__ import annotations
 
@@ -27,37 +27,38 @@ _LOOPBACK = 1
 _CLONE_NEWNET = 0x40000000
 _IS_GONE = (errno.ENODEV, errno.ENOLINK)
 _OTHERS_WITHIN_S, _OTHERS_LOOK_S = 2.0, 0.005
-"""What another process begins at an interface takes a tenth of a second."""
+"""The seconds to wait for another process to attach the program, which takes a tenth, and between looks."""
 AT_ONCE = 32
-"""Interfaces that are looked at whatever the time is: one takes microseconds, unless it has to be changed."""
+"""The interfaces covered between looks at the clock: one takes microseconds, unless it is changed."""
 
 
 class Way(Enum):
-    """What the kernel has."""
+    """A way to attach programs to the egress of interfaces."""
 
     TCX = "tcx"
     """Links, since Linux 6.6."""
     CLSACT = "clsact"
-    """Filters."""
+    """Filters of the clsact qdisc."""
     NONE = "none"
-    """Neither: it was built without, or the modules sch_ingress and cls_bpf aren't there."""
+    """Neither: the kernel was built without, or the modules sch_ingress and cls_bpf aren't there."""
 
 
 @dataclass
 class Round:
-    """Through the interfaces of one namespace, which may go on another time."""
+    """A round through the interfaces of one network namespace, which may be continued later."""
 
     scope: int
-    """Whose process was found there."""
+    """The scope whose process was found in the namespace."""
     is_stale: bool = True
-    """Whether some came, went or changed since they were listed: another round follows."""
+    """Whether interfaces came, went or changed since they were listed: another round follows."""
     _left: list[int] = field(default_factory=list, init=False)
 
     def go_on(self, until_s: float, cover: Callable[[int], bool]) -> bool:
-        """Have `cover` look at those that are left, the newest first; whether none is.
+        """Call `cover` for the interfaces that are left, the newest first; return whether none is left.
 
-        It gets an index, and says whether it changed anything there. After `until_s` (monotonic) it goes on
-        for AT_ONCE interfaces at most, as long as it has to change none. Raises OSError.
+        `cover` gets an interface's index, and returns whether it changed anything there. After `until_s`
+        (monotonic) this stops at the first interface that was changed, and after AT_ONCE of them at the
+        latest. Raises OSError.
         """
         looked_at = 0
         while self._is_any_left():
@@ -73,7 +74,10 @@ class Round:
         return bool(self._left)
 
     def _cover_next(self, cover: Callable[[int], bool]) -> bool:
-        """Whether that changed anything; nothing at one that is gone."""
+        """Call `cover` for the next interface; return whether it changed anything there.
+
+        An interface that is gone counts as unchanged.
+        """
         try:
             return cover(self._left.pop())
         except OSError as error:
@@ -83,27 +87,30 @@ class Round:
 
 
 class Exits(Protocol):
-    """Those of one instance."""
+    """One instance's program at the egress of interfaces, however it is attached."""
 
     def cover(self, through: Round, until_s: float, besides: int) -> bool:
-        """Put the program on every interface of this thread's namespace; whether it is on all of them.
+        """Put the program on every interface of this thread's namespace; return whether it is on all of them.
 
-        `until_s` is as for a round, `besides` are the descriptors that the same scope's networks take.
-        Raises OSError, EMFILE where it had more than its share.
+        `until_s` is as for `Round.go_on`; `besides` is the number of descriptors that networks of the same
+        scope take. Raises OSError: EMFILE where the scope would have more than its share of descriptors.
         """
 
     def held_for(self, scope: int) -> int:
-        """How many descriptors it keeps for the networks of a scope."""
+        """Return how many descriptors are kept for the interfaces in the networks of `scope`."""
 
     def withdraw(self) -> None:
-        """Take it away everywhere."""
+        """Remove the program from all interfaces."""
 
 
 class TcxExits:
-    """By links, before all others. They go along with an interface that moves to another namespace."""
+    """The program attached by tcx links, ahead of all others.
+
+    A link stays with an interface that moves to another namespace.
+    """
 
     def __init__(self, pins: Path, links: LaterLinks) -> None:
-        """`links` knows those that are there."""
+        """`links` has the links that are there already."""
         self._pins, self._links = pins, links
 
     def cover(self, through: Round, until_s: float, besides: int) -> bool:
@@ -114,7 +121,7 @@ class TcxExits:
         return through.go_on(until_s, cover)
 
     def _cover_interface(self, index: int, *, program: int, scope: int, besides: int) -> bool:
-        """Whether it didn't have the program."""
+        """Attach the program unless it is there; return whether it was missing. Raises OSError."""
         attach = partial(attach_to_interface, index=index)
         deadline_s = time.monotonic() + _OTHERS_WITHIN_S
         has_changed = False
@@ -132,18 +139,18 @@ class TcxExits:
         return has_changed
 
     def held_for(self, scope: int) -> int:
-        """A link for each interface, until that goes: also where a namespace came to have too many."""
+        """Return the number of links: one for each interface, even in a network that has too many."""
         return self._links.number_of(f"on_frame_{scope}_")
 
     def withdraw(self) -> None:
-        """The links go with all that are detached."""
+        """Do nothing: these links are detached along with the other later links."""
 
 
 class ClsactExits:
-    """By filters, which stay whatever becomes of the instance, until it is removed."""
+    """The program attached by clsact filters, which stay until the instance is removed."""
 
     def __init__(self, pins: Path) -> None:
-        """Nothing is put anywhere yet."""
+        """Make no filter yet."""
         self._pins, self._name = pins, filter_name(pins.name)
 
     def cover(self, through: Round, until_s: float, besides: int) -> bool:
@@ -154,7 +161,7 @@ class ClsactExits:
             return through.go_on(until_s, lambda index: put_filter(program, index, self._name))
 
     def held_for(self, scope: int) -> int:
-        """Filters need none."""
+        """Return 0: filters need no descriptors."""
         del scope
         return 0
 
@@ -165,24 +172,24 @@ class ClsactExits:
 
 
 class NoExits:
-    """Frames aren't stopped on this kernel: a limit, which is told once."""
+    """No program at interfaces: frames can't be stopped on this kernel, a limit that is reported once."""
 
     def cover(self, through: Round, until_s: float, besides: int) -> bool:
-        """It can't, now or later."""
+        """Return True: there is nothing to do, now or later."""
         del through, until_s, besides
         return True
 
     def held_for(self, scope: int) -> int:
-        """It needs none."""
+        """Return 0: there is nothing that needs descriptors."""
         del scope
         return 0
 
     def withdraw(self) -> None:
-        """There is nothing."""
+        """Do nothing: there is no program."""
 
 
 def exits(way: Way, pins: Path, links: LaterLinks) -> Exits:
-    """Those of the instance whose pins are there, by `way`."""
+    """Return the exits of the instance whose pins are in `pins`, by `way`."""
     if way is Way.TCX:
         return TcxExits(pins, links)
     return ClsactExits(pins) if way is Way.CLSACT else NoExits()
@@ -190,7 +197,7 @@ def exits(way: Way, pins: Path, links: LaterLinks) -> Exits:
 
 @lru_cache(maxsize=1)
 def way_here() -> Way:
-    """What this kernel has."""
+    """Find out which way this kernel has."""
     try:
         programs_at_interface(_LOOPBACK)
     except OSError as error:
@@ -200,7 +207,10 @@ def way_here() -> Way:
 
 
 def _has_filters() -> bool:
-    """Tried where it is nobody's: in a namespace of a thread's own; where none can be made, it may be."""
+    """Whether filters work, tried in a namespace of a thread's own, where nobody else is.
+
+    True as well where no namespace can be made.
+    """
 
     def try_it() -> bool:
         if ctypes.CDLL(None, use_errno=True).unshare(_CLONE_NEWNET):

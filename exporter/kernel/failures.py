@@ -1,4 +1,4 @@
-"""What the kernel didn't do, in words: which of it, why, and how to mend that."""
+"""Why the programs couldn't be loaded or attached, in words: which object, the reason, and how to mend it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _RIGHTS = (
 
 @contextmanager
 def failures_told(stage: str, name: str) -> Iterator[None]:
-    """Turn what is raised about `name` into a KernelError: the verifier's reason, a right, a limit."""
+    """Turn an error about `name` into a KernelError: the verifier's reason, a missing right, or a limit."""
     try:
         yield
     except VerifierError as error:

@@ -1,4 +1,4 @@
-"""Which inode a file is, as the kernel's programs see it and no mount namespace changes it."""
+"""Which inode a file is, as the kernel's programs see it: the same in every mount namespace."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ from exporter.errors import KernelError
 from exporter.kernel.mounts import devices
 
 _MINOR_BITS = 20
-"""Of a dev_t in the kernel."""
+"""The bits of a device's minor number in the kernel's dev_t."""
 _NS = 1_000_000_000
 
 
 class Inode(NamedTuple):
-    """A file, whatever its path; what of it is compared at an exec."""
+    """A file's identity, whatever its path, as it is compared at an exec."""
 
     device: int
-    """As `super_block.s_dev` has it."""
+    """The number of the file system's device, as in `super_block.s_dev`."""
     number: int
     ctime_ns: int
-    """When it was last changed in any way: nobody can set that to what it was."""
+    """When the file was last changed in any way, in ns since the epoch: nobody can set that back."""
 
     @property
     def ctime(self) -> tuple[int, int]:
-        """In seconds and nanoseconds."""
+        """The time of the last change, in seconds and nanoseconds."""
         return divmod(self.ctime_ns, _NS)
 
 
 def inode_at(path: Path, mountinfo: Path) -> Inode | None:
-    """The file at `path`, through links; None where there is none that can be told.
+    """Identify the file at `path`, following links; None where there is none, or it can't be identified.
 
-    Neither device nor number are what stat(2) says: on Btrfs and overlayfs that is another device.
-    `mountinfo` is that of a process which has the file's mount.
+    Neither device nor number are taken from stat(2), which gives another device on Btrfs and overlayfs.
+    `mountinfo` is the mountinfo of a process that has the file's mount.
     """
     try:
         with _opened(path) as descriptor:
@@ -53,7 +53,7 @@ def inode_at(path: Path, mountinfo: Path) -> Inode | None:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[int]:
-    """Without any right to read it."""
+    """Open `path` without needing any right to read it."""
     descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
     try:
         yield descriptor

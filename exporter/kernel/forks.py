@@ -1,9 +1,9 @@
 """How many processes each scope has made: whether a walk through the table of processes can have missed any.
 
-Processes come and go while the table is read. One that forks and exits again and again stands behind the
-reader at one moment and is gone from before it at the next. So that none was met says little; that none was
-made meanwhile besides says that there is none: the kernel counts a process when it is in the table, and its
-creator is in it until then.
+Processes come and go while the table is read. One that forks and exits again and again can evade the reader:
+the new process is entered behind the reader, and the old one is gone before the reader gets there. So finding
+none says little. If none was made meanwhile either, there is none: the kernel counts a new process once its
+entry is in the table, and its creator's entry is there until then.
 """
 
 from __future__ import annotations
@@ -17,18 +17,21 @@ _NUMBER = struct.Struct("=Q")
 
 
 class Forks:
-    """The kernel's counts."""
+    """The kernel's counts of the processes that each scope has made."""
 
     def __init__(self, forks: Map) -> None:
-        """`forks` may have counts: those of an exporter that ended go on."""
+        """`forks` may have counts already: those of an exporter that ended go on."""
         self._map = forks
 
     def follow(self, scope: int) -> None:
-        """Count those of `scope` from now on. Raises OSError (E2BIG) when there are too many scopes."""
+        """Count the processes that `scope` makes from now on.
+
+        Raises OSError (E2BIG) when there are too many scopes.
+        """
         self._map.insert(_SCOPE.pack(scope), _NUMBER.pack(0))
 
     def made(self, scope: int) -> int:
-        """How many there were since it is followed; that it is from now on, at the latest."""
+        """Return how many processes `scope` has made since it is followed; follow it if it isn't yet."""
         value = self._map.lookup(_SCOPE.pack(scope))
         if value is None:
             self.follow(scope)
@@ -36,5 +39,5 @@ class Forks:
         return int(_NUMBER.unpack(value)[0])
 
     def forget(self, scope: int) -> None:
-        """No process of `scope` is left."""
+        """Remove the count of `scope`, of which no process is left."""
         self._map.delete(_SCOPE.pack(scope))

@@ -1,14 +1,14 @@
-"""Frames of packet sockets, stopped where they leave, while a job's policy is enforced.
+"""Stopping the frames that packet sockets send, while a job's policy is enforced.
 
-No hook of a cgroup sees them, so a program stands at the way out of every interface, in every network
-namespace where such a job has a process: `on_frame` in bpf/frame.bpf.c. Interfaces tell of themselves when
-they appear (rtnetlink). Namespaces don't: they are found by their processes, once in a second, sooner where
-an interface came or went, and at once where a packet socket was made. Links are pinned like the instance's
+No cgroup hook sees these frames. So a program, `on_frame` in bpf/frame.bpf.c, is put at the egress of every
+interface, in every network namespace where such a job has a process. The kernel announces interfaces that
+appear (rtnetlink), but no namespaces: they are found by their processes, once a second, sooner where an
+interface came or went, and at once where a packet socket was made. Links are pinned like the instance's
 others, and stay when the exporter is killed.
 
-What would go past that program, by PACKET_QDISC_BYPASS or through XDP sockets, needs an option of the socket,
-and that is denied: `on_setsockopt`, which also judges who joins multicast groups. It is there before anything
-is enforced, whoever is: a socket keeps such an option for as long as it lives.
+Frames could get past that program by PACKET_QDISC_BYPASS or through XDP sockets. Both need a socket option,
+which `on_setsockopt` denies; it also judges who joins multicast groups. It is attached before the policy of
+any job is enforced: a socket keeps such an option for as long as it lives.
 """
 
 from __future__ import annotations
@@ -37,25 +37,26 @@ from exporter.kernel.networks import prepare
 from exporter.kernel.objects import AttachType, attach_to_cgroup
 
 LOOK_S, TURN_S = 1.0, 0.05
-"""How often there is a look, and how long a turn of it may take where others wait."""
+"""The seconds between looks, and the most seconds that one turn may take where others wait."""
 CALM_S = 0.05
-"""For so long after a look news bring no other one: an interface that flaps would fill every turn."""
+"""The seconds after a look in which no news starts another: a flapping interface would fill every turn."""
 
 _NUMBER = struct.Struct("=I")
 _OPTIONS = "on_setsockopt"
 _EVERYWHERE, _UNREADABLE = 0, 1
-"""No namespace's number."""
+"""Keys for failures that are of no one namespace; no namespace has these numbers."""
 
 
 class Frames:
-    """The programs at interfaces; a turn is cheap while nothing changes."""
+    """The programs that stop frames; a turn is cheap while nothing changes."""
 
     def __init__(
         self, pins: Path, maps: Mapping[str, Map], *, outlives: bool = True, way: Way | None = None
     ) -> None:
         """`pins` is the instance's directory; an earlier exporter may have left programs attached.
 
-        What is attached outlives this process with `outlives`. It goes by `way`; None: by what there is.
+        With `outlives` the attached programs stay when this process ends. `way` is how they are put at
+        interfaces; None: as this kernel can.
         """
         prepare()
         self._pins, self._procs, self._modes = pins, maps["procs"], maps["modes"]
@@ -63,48 +64,48 @@ class Frames:
         self._told: list[Tampered] = []
         self._links = LaterLinks(pins, outlives=outlives)
         self.way = way or way_here()
-        """How they are stopped; NONE: on this kernel they can't be."""
+        """How frames are stopped; NONE: on this kernel they can't be."""
         self._exits = exits(self.way, pins, self._links)
         self._guarded = Guarded(self._exits, self._tell)
         self.most_s = float("inf")
-        """How long one call goes on, or little longer: the next turns do the rest."""
+        """The seconds after which a call ends, or little later: the next turns do the rest."""
         self._under_way: Iterator[None] | None = None
-        """A look."""
+        """The look that was begun and isn't finished; None: there is none."""
         self._is_withdrawing = False
-        """Whether that one takes away what isn't needed."""
+        """Whether that look detaches what isn't needed any more."""
         self._next_s = self._calm_until_s = 0.0
         self._until_s = 0.0
         self._is_over = False
         self.undecided = 0
-        """The scope that is enforced for what may be a job's; 0: none is."""
+        """The scope whose policy is enforced for processes that may be a job's; 0: there is none."""
 
     def close(self) -> None:
-        """Attach nothing any more; pins keep what is attached."""
+        """Attach no more programs; pins keep those that are attached."""
         self._is_over, self._under_way = True, None
         self._guarded.keep_only(())
         self._links.close()
 
     def detach(self) -> None:
-        """Attach nothing any more, and detach what is."""
+        """Attach no more programs, and detach those that are attached."""
         self._is_over, self._under_way = True, None
         self._withdraw()
 
     def unpinned(self) -> frozenset[str]:
-        """Pins that somebody else removed."""
+        """Return the names of pins that somebody else removed."""
         return self._links.unpinned()
 
     @property
     def is_about_to(self) -> bool:
-        """Whether turns are still to put programs where they have to be, within a second or so."""
+        """Whether interfaces lack a program that the next turns will attach, within a second or so."""
         return self._guarded.is_about_to
 
     @property
     def is_looking(self) -> bool:
-        """Whether a look hasn't come to its end, or to every interface, in the time that a call may take."""
+        """Whether the time of a call was up before its look was over, or every interface was covered."""
         return self._under_way is not None or self.is_about_to
 
     def turn(self) -> list[Tampered]:
-        """Have the programs wherever they have to be; gives where they can't be, or came late."""
+        """Attach the programs wherever they are needed; return the places where that failed or came late."""
         if not self._is_over:
             if self._guarded.look_again():
                 self._next_s = 0.0
@@ -114,12 +115,15 @@ class Frames:
         return self.found()
 
     def found(self) -> list[Tampered]:
-        """What the looks so far have to tell."""
+        """Return what looks have had to report since the last call."""
         told, self._told = self._told, []
         return told
 
     def alarm(self, event: Tampered) -> None:
-        """A packet socket was made, perhaps by a thread in a namespace of its own, which no look finds."""
+        """Look after the network in which a packet socket was made.
+
+        It may be a namespace of one thread's own, which no look finds.
+        """
         network = event.network
         is_known = network in self._guarded or self._guarded.has_failed(network)
         if self._is_over or is_known:
@@ -136,26 +140,26 @@ class Frames:
             self._tell(event, 0)
 
     def arrived(self, process: ProcessKey, scope: int) -> None:
-        """`process` is about to be of `scope`: it is held from the beginning where that is enforced."""
+        """Look after the network of `process`, about to be of `scope`, if that scope's policy is enforced."""
         if not self._is_over and scope in self._enforced():
             self._begin_turn()
             self._take_in(_told_of(process, 0, scope))
 
     def look(self, *, about_to_be: Collection[int] = ()) -> None:
-        """Do it now: what is enforced has changed, or namespaces with their interfaces.
+        """Look now: what is enforced has changed, or namespaces or their interfaces have.
 
-        Scopes that are `about_to_be` enforced are as if they were. What there is to tell of it comes with the
-        next turn, or by `found`.
+        Scopes that are `about_to_be` enforced are treated as if they were. The next turn, or `found`, returns
+        what there is to report.
         """
         self._guarded.look_again()
         if self._under_way is None or (about_to_be and self._is_withdrawing):
             self._under_way = self._looking(about_to_be)
         else:
-            self._next_s = 0.0  # by then these are
+            self._next_s = 0.0  # by then these scopes are enforced
         self._go_on()
 
     def require_options(self) -> None:
-        """Have the options denied that lead past the program to whoever is held. Raises KernelError."""
+        """Deny the options by which sockets get past the program to all who are held. Raises KernelError."""
         if not self._is_over and self._pins.exists():
             with failures_told("attach", _OPTIONS):
                 self._hold_options()
@@ -164,10 +168,10 @@ class Frames:
         self._until_s = time.monotonic() + self.most_s
 
     def _go_on(self) -> None:
-        """With what is under way, as long as a call may take."""
+        """Continue the look under way, for as long as a call may take."""
         self._begin_turn()
         if not self._guarded.cover(self._until_s):
-            self._next_s = 0.0  # what isn't looked after any more a look takes in again, or tells
+            self._next_s = 0.0  # a look takes in again what was given up, or reports it
         if self._under_way is None:
             return
         for _ in self._under_way:
@@ -177,7 +181,7 @@ class Frames:
         self._calm_until_s = time.monotonic() + CALM_S
 
     def _looking(self, about_to_be: Collection[int]) -> Iterator[None]:
-        """A look, process by process."""
+        """Do a look; it can be interrupted at each process."""
         self._next_s = time.monotonic() + LOOK_S
         self._is_withdrawing = False
         if not self._pins.exists():
@@ -191,7 +195,7 @@ class Frames:
         if self._links.forget_gone():
             self._guarded.look_again(at_all=True)
             self._guarded.cover(self._until_s)
-        with suppress(OSError, KernelError):  # it is told of whoever is there
+        with suppress(OSError, KernelError):  # a failure is reported for a process, below
             self._hold_options()
         found: set[int] = set()
         for pid, value in self._processes(scopes):
@@ -204,7 +208,7 @@ class Frames:
         self._guarded.keep_only(found, (_EVERYWHERE, _UNREADABLE))
 
     def _take_in(self, who: Tampered, but: Collection[int] = ()) -> int | None:
-        """Look after the namespace of a process, unless it is one of these; its number, None for none."""
+        """Look after a process's namespace, unless it is in `but`; return its number, None if it is gone."""
         path = Path(f"/proc/{who.process.pid}/ns/net")
         number = None
         try:
@@ -219,7 +223,7 @@ class Frames:
         return number
 
     def _enforced(self) -> set[int]:
-        """Scopes."""
+        """Return the scopes whose policies are enforced."""
         return {
             _NUMBER.unpack(key)[0]
             for key, value in self._modes.items()
@@ -227,7 +231,10 @@ class Frames:
         }
 
     def _processes(self, scopes: Collection[int]) -> Iterator[tuple[int, wire.ProcValue]]:
-        """Of these scopes, by their pids; also those that haven't done anything yet since they were found."""
+        """Iterate over the processes of `scopes`, each with its pid.
+
+        Includes those that haven't acted since their scope was found.
+        """
         found = all_of(self._candidates)
         for key, value in self._procs.items():
             process = wire.ProcValue._make(wire.PROC_VALUE.unpack(value))
@@ -236,7 +243,7 @@ class Frames:
                 yield _NUMBER.unpack(key)[0], process._replace(scope=scope)
 
     def _held_yet(self, process: ProcessKey) -> int:
-        """The scope that holds a process of which the kernel knew none; 0: none does."""
+        """Return the scope that holds a process for which the kernel reported none; 0: none does."""
         value = self._procs.lookup(_NUMBER.pack(process.pid))
         proc = value and wire.ProcValue._make(wire.PROC_VALUE.unpack(value))
         if not proc or proc.started_ns != process.started_ns:
@@ -244,9 +251,9 @@ class Frames:
         return self._held_as(proc, partial(one_of, self._candidates))
 
     def _held_as(self, process: wire.ProcValue, found: Callable[[bytes], int | None]) -> int:
-        """The scope whose policy holds it: its job's, or until that is known the one for steps; 0: none.
+        """Return the scope whose policy holds a process: its job's, or `undecided` until that is known.
 
-        `found` gives what `candidates` has under a key.
+        0: no policy does. `found` returns the scope that `candidates` has under a key.
         """
         scope = known_scope(process, found)
         if scope is not None:
@@ -254,7 +261,7 @@ class Frames:
         return self.undecided if process.standing else 0
 
     def _hold_options_of(self, who: Tampered) -> None:
-        """Where that fails, it is told of `who`, once."""
+        """Attach the program that denies the options; where that fails, report it once, for `who`."""
         if self._guarded.has_failed(_EVERYWHERE):
             return
         try:
@@ -263,7 +270,7 @@ class Frames:
             self._guarded.fail(_EVERYWHERE, who, error)
 
     def _hold_options(self) -> None:
-        """Keep sockets from sending past the program. Raises OSError."""
+        """Keep sockets from sending past the program, by denying the options for that. Raises OSError."""
         if _OPTIONS in self._links:
             return
         cgroup = os.open(cgroup2_root(), os.O_RDONLY | os.O_DIRECTORY)
@@ -273,7 +280,7 @@ class Frames:
                 self._links.attach(_OPTIONS, attach)
 
     def _withdrawing(self) -> Iterator[None]:
-        """As long as no job's policy is enforced; somebody may be turning one on."""
+        """Detach a program at each step, as long as no policy is enforced: somebody may be turning one on."""
         with suppress(KernelError):
             while len(self._links) or self._guarded.is_any_failed:
                 with changing_modes(self._pins):
@@ -287,7 +294,7 @@ class Frames:
                 yield
 
     def _withdraw(self) -> None:
-        """No job's policy is enforced any more."""
+        """Detach all programs: no job's policy is enforced any more."""
         self._exits.withdraw()
         self._links.detach_all()
         self._guarded.keep_only(())
@@ -300,7 +307,7 @@ class Frames:
 
 
 def _told_of(process: ProcessKey, exec_id: int, scope: int) -> Tampered:
-    """What is told of a process, if there is anything to tell."""
+    """Return the event that would report a process, if there is anything to report."""
     return Tampered(boot_ns(), process, exec_id, 0, 0, scope, Tampering.FRAMES, 0, 1)
 
 

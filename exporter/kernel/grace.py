@@ -1,4 +1,4 @@
-"""Waiting for the kernel's programs: whoever saw the maps as they were before is done then."""
+"""Waiting for the kernel's programs: until all that saw the maps as they were before have ended."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ _MEMBARRIER = {"x86_64": 324, "aarch64": 283}
 _MEMBARRIER_CMD_GLOBAL = 1
 _PATIENCE_S = 1.0
 NAME = "grace"
-"""Of the thread that waits."""
+"""The name of the thread that waits."""
 
 
 class Grace:
-    """A thread waits, so that nobody else has to."""
+    """A wait for the running programs, done by a thread so that nobody else has to wait."""
 
     def __init__(self) -> None:
-        """It begins now."""
+        """Begin to wait."""
         self._waiting = thread(NAME).submit(wait_for_programs)
 
     def is_over(self) -> bool:
@@ -27,7 +27,7 @@ class Grace:
         return self._waiting.done()
 
     def wait(self) -> None:
-        """Return when it is over."""
+        """Block until the wait is over."""
         self._waiting.result()
 
 

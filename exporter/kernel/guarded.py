@@ -1,4 +1,4 @@
-"""The network namespaces that are looked after: in each, the program has to be on every interface."""
+"""The network namespaces that an instance looks after: in each, the program has to be on every interface."""
 
 from __future__ import annotations
 
@@ -19,22 +19,25 @@ from exporter.kernel.spare import require_share, require_spare
 _LATE_S = 1.0
 _TOLD = float("inf")
 _DESCRIPTORS = 2
-"""That a network takes: its own, and for its news. What its interfaces take comes to that."""
+"""The descriptors that a network takes: its own and one for its news; its interfaces' come on top."""
 
 
 class _Network(NamedTuple):
-    """Holding these keeps it alive, so they are let go of with its processes."""
+    """A network namespace that is looked after.
+
+    The descriptors keep it alive, so they are closed when its processes are gone.
+    """
 
     descriptor: int
     news: LinkNews
     found_at: Path
     who: Tampered
-    """By whose process it was found."""
+    """The process by which it was found, as it is reported."""
     round: Round
-    """Through its interfaces."""
+    """The round through its interfaces."""
 
     def is_in_use(self, number: int) -> bool:
-        """Whether it is still that of the process, or thread, that it was found by."""
+        """Whether the process, or thread, by which it was found is still in it."""
         with suppress(OSError):
             return self.found_at.stat().st_ino == number
         return False
@@ -48,37 +51,39 @@ class Guarded:
     """The network namespaces that one instance looks after, by their inode numbers."""
 
     def __init__(self, exits: Exits, tell: Callable[[Tampered, int], object]) -> None:
-        """`tell` gets who is somewhere where frames aren't stopped, and the error's number."""
+        """`tell` is called with a process in whose network frames aren't stopped, and with the errno."""
         self._exits, self._tell = exits, tell
         self._networks: dict[int, _Network] = {}
         self._failed: set[int] = set()
-        """Where they can't be stopped; it was told."""
+        """The namespaces in which frames can't be stopped; each was reported."""
         self._uncovered: dict[int, float] = {}
-        """Where some interface may have no program yet, and since when; _TOLD once that was told."""
+        """The namespaces where an interface may lack the program, each with since when; _TOLD once
+        reported."""
 
     def __contains__(self, number: int) -> bool:
-        """Whether it is looked after."""
+        """Whether the namespace `number` is looked after."""
         return number in self._networks
 
     def has_failed(self, number: int) -> bool:
-        """Whether it was told that frames can't be stopped there."""
+        """Whether it was reported that frames can't be stopped in the namespace `number`."""
         return number in self._failed
 
     @property
     def is_any_failed(self) -> bool:
-        """Whether that was told of any."""
+        """Whether that was reported of any namespace at all."""
         return bool(self._failed)
 
     @property
     def is_about_to(self) -> bool:
-        """Whether an interface waits for its program, but for those that take so long that it was told."""
+        """Whether an interface waits for the program; not counting delays so long that they were reported."""
         return any(since_s != _TOLD for since_s in self._uncovered.values())
 
     def take_in(self, path: Path, who: Tampered, until_s: float) -> None:
-        """Look after the namespace at `path`, too. Raises OSError when there is none any more.
+        """Look after the namespace at `path`, too. Raises OSError when it is gone.
 
         By `until_s` (monotonic) as many interfaces as possible have the program, and one of them in any case.
-        Where that failed before it is tried again, and not told again: descriptors may be free by now.
+        A namespace where that failed before is tried again, since descriptors may be free by now, but not
+        reported again.
         """
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         number = os.fstat(descriptor).st_ino
@@ -102,7 +107,7 @@ class Guarded:
             self.fail(number, who, error)
 
     def look_again(self, *, at_all: bool = False) -> bool:
-        """See where interfaces came or went, or take that to be so everywhere; whether it is so anywhere."""
+        """Note where interfaces came or went, with `at_all` in every namespace; return whether anywhere."""
         changed = [number for number, network in self._networks.items() if network.news.came() or at_all]
         for number in changed:
             self._networks[number].round.is_stale = True
@@ -110,7 +115,7 @@ class Guarded:
         return bool(changed)
 
     def cover(self, until_s: float) -> bool:
-        """Go on with those that have interfaces without the program; whether all are looked after still."""
+        """Go on in namespaces that have interfaces without the program; return whether none was given up."""
         before = len(self._networks)
         for number in list(self._uncovered):
             try:
@@ -122,17 +127,17 @@ class Guarded:
         return len(self._networks) == before
 
     def fail(self, number: int, who: Tampered, error: OSError) -> None:
-        """Frames can't be stopped there."""
+        """Note, and report once, that frames can't be stopped in the namespace `number`."""
         if number not in self._failed:
             self._failed.add(number)
             self._tell(who, error.errno or 0)
 
     def in_use(self) -> set[int]:
-        """The namespaces in which a process still is where it was found."""
+        """Return the namespaces that the processes by which they were found are still in."""
         return {number for number, network in self._networks.items() if network.is_in_use(number)}
 
     def keep_only(self, numbers: Collection[int], failed: Collection[int] = ()) -> None:
-        """Let go of the others; of those that were told, `failed` stay known as well."""
+        """Let go of all namespaces but `numbers`; forget failures but those of `numbers` and `failed`."""
         for number in self._networks.keys() - set(numbers):
             self._let_go(number)
         self._failed.intersection_update({*numbers, *failed})
@@ -151,7 +156,7 @@ class Guarded:
         self._uncovered[number] = since_s  # behind the others
 
     def _held_by_networks(self, scope: int) -> int:
-        """Descriptors of those that were found by processes of `scope`, without what interfaces take."""
+        """Count the descriptors of networks found by processes of `scope`, without those of interfaces."""
         return _DESCRIPTORS * sum(network.who.scope == scope for network in self._networks.values())
 
     def _let_go(self, number: int) -> None:

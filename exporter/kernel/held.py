@@ -10,18 +10,18 @@ from pathlib import Path
 from exporter.kernel.bpf import LinkInfo, detach_link, link_info, open_pinned
 
 UNPINNED, DETACHED, REPLACED = "unpinned", "detached", "replaced"
-"""What can become of pins, and of programs."""
+"""What can happen to a pin, and (the last two) to a program."""
 
 LATER = "link_later_"
-"""How the pins begin of links that come and go (exporter/kernel/frames.py); these aren't meant here."""
+"""The prefix of the pins of links that come and go (exporter/kernel/frames.py), which `Held` leaves out."""
 _CGROUP_LINK = 3  # enum bpf_link_type
 
 
 class Held:
-    """The links of an instance, held open: while this lives, no program goes because its pin is removed."""
+    """The links of an instance, held open: while this exists, no program goes when its pin is removed."""
 
     def __init__(self, directory: Path, unpinned: Mapping[str, int]) -> None:
-        """Of what is pinned in `directory`, and `unpinned` by their programs' names. Raises OSError."""
+        """Open the links pinned in `directory`; `unpinned` are others, by program. Raises OSError."""
         self._directory = directory
         self._pins = _inodes(directory)
         self._held = dict(unpinned)
@@ -31,7 +31,7 @@ class Held:
         self._programs = {name: link_info(link).program_id for name, link in self._held.items()}
 
     def lost(self) -> Mapping[str, frozenset[str]]:
-        """Names of pins and programs that aren't what they were, by what became of them."""
+        """Return the names of pins and programs that aren't as they were, by what happened to them."""
         pins, links = self._pins_now(), {name: link_info(link) for name, link in self._held.items()}
         detached = {name for name, link in links.items() if not _is_attached(link)}
         replaced = {name for name, link in links.items() if link.program_id != self._programs[name]}
@@ -40,7 +40,7 @@ class Held:
         return {what: frozenset(names) for what, names in found.items()}
 
     def _pins_now(self) -> Mapping[str, int]:
-        """Those of the beginning where they can't be read, as without a free descriptor."""
+        """Return the pins there are, or the first ones if reading fails, as without a free descriptor."""
         try:
             return _inodes(self._directory)
         except FileNotFoundError:
@@ -49,24 +49,24 @@ class Held:
             return self._pins
 
     def detach(self) -> None:
-        """Detach all of them at once, whoever else holds them."""
+        """Detach all links at once, whoever else holds them."""
         for link in self._held.values():
             with suppress(OSError):
                 detach_link(link)
         self.close()
 
     def close(self) -> None:
-        """Let go of them; pins keep them attached."""
+        """Close the links; pins keep them attached."""
         while self._held:
             os.close(self._held.popitem()[1])
 
 
 def _is_attached(link: LinkInfo) -> bool:
-    """Links of other kinds can't be detached while somebody holds them."""
+    """Whether a link is attached: only cgroup links can be detached while somebody holds them."""
     return link.type != _CGROUP_LINK or link.anchor != 0
 
 
 def _inodes(directory: Path) -> dict[str, int]:
-    """Of all that is pinned there, by name; others for what was put in another's place. Raises OSError."""
+    """Return the inode of each pin, by name: another inode if it was replaced. Raises OSError."""
     with os.scandir(directory) as entries:
         return {entry.name: entry.inode() for entry in entries if not entry.name.startswith(LATER)}

@@ -1,8 +1,8 @@
 """What an exporter that ended leaves to the one that adopts its instance: counts, records, processes.
 
-Its programs went on. What it hadn't read waits on the rings and in the tables of what is only counted, and
-comes to whoever reads them next. What it had read is gone with it, unless it was exported; of how much that
-was it kept a note, so that what is missing can be counted.
+Its programs went on. What it hadn't read waits on the rings and in the tables of aggregated acts, for whoever
+reads them next. What it had read is gone with it, unless it was exported; it noted how much it had exported
+or given up, so that the missing rest can be counted.
 """
 
 from __future__ import annotations
@@ -24,31 +24,31 @@ _LOST = wire.KIND_ACT * wire.COUNTS + wire.COUNT_LOST
 
 
 class Inherited(NamedTuple):
-    """Attempts that aren't this exporter's to tell, of those that the kernel counted; and others that are."""
+    """Attempts that the kernel counted before this exporter took over, by what became of them."""
 
     settled: int = 0
-    """Told by exporters before, or given up by them."""
+    """Attempts that earlier exporters reported, or gave up."""
     lost: int = 0
-    """Besides, by the rings."""
+    """Attempts besides these that the rings had no room for, as the earlier exporter noted."""
     gone: int = 0
-    """Neither: taken from the kernel by exporters that were killed before they told. Nobody can any more."""
+    """Attempts that killed exporters had read and not reported yet: nobody can report them any more."""
     waiting: int = 0
-    """Nobody has taken them yet."""
+    """Attempts that nobody has read yet: they are this exporter's to report."""
 
 
 class Running(NamedTuple):
-    """A process that goes on."""
+    """A process that was followed already, and goes on."""
 
     process: ProcessKey
     exec_id: int
-    """Of the program that it ran when the oldest record was written that nobody has taken."""
+    """Which of its programs it ran when the oldest unread record was written."""
     scope: int
     is_past: bool
-    """Whether it runs another one now: that is among the records."""
+    """Whether it runs another program by now: that exec is among the unread records."""
 
 
 def inherited(maps: Mapping[str, Map], rings: Sequence[Ring], windows: Windows) -> Inherited:
-    """As of now; where more is counted all the time, `gone` may be too small by what was meanwhile."""
+    """Sum up the attempts so far; while more are counted all the time, `gone` may be too small by those."""
     noted = wire.AccountValue._make(wire.ACCOUNT_VALUE.unpack(maps["account"].lookup(_KEY.pack(0)) or b""))
     counters = maps["counters"]
     for _ in range(_TRIES):
@@ -58,13 +58,13 @@ def inherited(maps: Mapping[str, Map], rings: Sequence[Ring], windows: Windows) 
         if (seen, lost) == (total(counters, _SEEN), total(counters, _LOST)):
             break
     taken = max(0, seen - lost - waiting)
-    # It may have told what it hadn't let go of: then that comes once more.
+    # An exporter may have reported records that it hadn't freed yet: they come once more.
     settled = min(noted.settled, taken)
     return Inherited(settled, noted.lost, taken - settled, waiting)
 
 
 def running(procs: Map, lineage: Ring, scope_of: Callable[[wire.ProcValue], int]) -> Iterator[Running]:
-    """What `procs` has now, less what records on `lineage` announce; oldest first."""
+    """Iterate over the processes in `procs`, oldest first, without those whose forks wait on `lineage`."""
     entries = [
         (_KEY.unpack(key)[0], wire.ProcValue._make(wire.PROC_VALUE.unpack(value)))
         for key, value in procs.items()
@@ -85,6 +85,6 @@ def running(procs: Map, lineage: Ring, scope_of: Callable[[wire.ProcValue], int]
 
 
 def total(counters: Map, index: int) -> int:
-    """One of the counters, over all CPUs."""
+    """Return one of the counters, summed up over all CPUs."""
     value = counters.lookup(_KEY.pack(index)) or b""
     return sum(struct.unpack_from(f"={possible_cpus()}Q", value))

@@ -1,4 +1,4 @@
-"""The names that come up in a directory, as they do: however many there are already."""
+"""The names that appear in a directory, reported as they appear, however many are there already."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _ROOM = 65536
 
 
 class NewNames:
-    """Tells the names that come up in one directory."""
+    """An inotify descriptor that reports the names that appear in one directory."""
 
     def __init__(self, directory: int) -> None:
-        """From now on, whatever becomes of its path; `directory` is a descriptor. Raises OSError."""
+        """Watch `directory` (a descriptor) from now on, whatever becomes of its path. Raises OSError."""
         libc = ctypes.CDLL(None, use_errno=True)
         self._descriptor = libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
         path = f"/proc/self/fd/{directory}".encode()
@@ -27,11 +27,11 @@ class NewNames:
             raise OSError(code, os.strerror(code))
 
     def close(self) -> None:
-        """Watch no more."""
+        """Stop watching."""
         os.close(self._descriptor)
 
     def take(self) -> list[bytes | None]:
-        """Some of those since the last time, none when there are no more; None: some couldn't be kept."""
+        """Return some names since the last call, none when there are no more; None: some were lost."""
         try:
             data = os.read(self._descriptor, _ROOM)
         except BlockingIOError:

@@ -1,4 +1,4 @@
-"""Pin directories: one an instance, locked while it lives, swept when it died without tidying up."""
+"""Pin directories: one for each instance, locked while it lives, swept when it died without tidying up."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from exporter.kernel.locks import MODES, lock, locked
 
 _KEY = struct.Struct("=I")
 _LEFT = "left"
-"""A directory beside the pins of an instance that stands although its exporter ended."""
+"""The name of a directory beside the pins, by which an instance stays although its exporter ended."""
 FILTERS = "filters"
-"""A directory beside the pins of an instance that has, or had, filters at interfaces (exits.py)."""
+"""The name of a directory beside the pins of an instance that has, or had, filters (exits.py)."""
 _REMOVALS = 3
-"""How often it is tried to remove an instance."""
+"""The number of times that removing an instance is tried."""
 
 
 @contextmanager
 def new_instance(bpffs: Path) -> Iterator[Path]:
-    """A pin directory of one's own under `bpffs`, removed with everything pinned in it at the end.
+    """Make a pin directory under `bpffs`; at the end, remove it with everything pinned in it.
 
     First sweeps what dead instances left. Raises KernelError when bpffs can't be written.
     """
@@ -57,12 +57,12 @@ def new_instance(bpffs: Path) -> Iterator[Path]:
 
 
 def leave(directory: Path) -> None:
-    """Let the instance stand when its exporter ends: what it denies stays denied until it is stopped."""
+    """Let the instance stay when its exporter ends: what it denies stays denied until it is stopped."""
     (directory / _LEFT).mkdir(exist_ok=True)
 
 
 def home_of(uid: int, bpffs: Path) -> Path:
-    """Where a user's instances are: each has a home of its own, since nobody may look into another's."""
+    """Return the directory of a user's instances: each user has one, since nobody may look into another's."""
     return bpffs / ("ci-egress" if uid == 0 else f"ci-egress-{uid}")
 
 
@@ -70,7 +70,7 @@ def _claim(home: Path) -> None:
     """Make `home` unless it is there. Raises KernelError when it is somebody else's.
 
     Where anyone may write to bpffs, somebody could have made it first, to hold its lock or to move instances
-    away. Root moves that aside; another user can't.
+    away. Root moves such a directory aside; another user can't.
     """
     with suppress(FileExistsError):
         home.mkdir(mode=0o700)
@@ -88,7 +88,7 @@ def _claim(home: Path) -> None:
 
 
 def is_ours_alone(home: Path) -> bool:
-    """Whether nobody else can have put anything there. Raises OSError."""
+    """Whether nobody but this user can have put anything into `home`. Raises OSError."""
     status = home.lstat()
     is_own = stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid()
     return is_own and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
@@ -97,7 +97,7 @@ def is_ours_alone(home: Path) -> bool:
 def sweep(home: Path) -> list[Path]:
     """Remove the instances that nobody needs any more, and return them.
 
-    Those are the ones whose lock is free, that don't enforce, and whose jobs have no live process.
+    An instance is removed when its lock is free, it doesn't enforce, and no process of its jobs is alive.
     """
     swept = []
     for directory in sorted(path for path in home.iterdir() if path.is_dir()):
@@ -113,7 +113,7 @@ def sweep(home: Path) -> list[Path]:
 
 
 def _try_remove(directory: Path) -> bool:
-    """Remove an instance that nobody needs; whether it is gone.
+    """Remove the instance if nobody needs it; return whether it is gone.
 
     What can't be read or removed stays, and hinders nobody: a killed exporter may be at its last call,
     another version may have pinned other things, and anything may have been put there by hand.
@@ -125,9 +125,10 @@ def _try_remove(directory: Path) -> bool:
 
 
 def is_needed(directory: Path) -> bool:
-    """Whether the instance of a dead exporter still does anything for somebody. Raises what reading raises.
+    """Whether the instance of a dead exporter still does anything for somebody.
 
     Without links it does nothing: its start was interrupted, or it detached by itself with its exporter.
+    Raises OSError, ValueError or struct.error when it can't be read.
     """
     if not has_links(directory):
         return False
@@ -136,12 +137,12 @@ def is_needed(directory: Path) -> bool:
 
 
 def has_links(directory: Path) -> bool:
-    """Whether programs go on without their exporter."""
+    """Whether there are pinned links, by which programs go on without their exporter."""
     return any(directory.glob("link_*"))
 
 
 def layout_of(directory: Path) -> int:
-    """Which edition of bpf/egress.h the instance was made with; 0: it never began. Raises OSError."""
+    """Return the instance's edition of bpf/egress.h; 0: it never began. Raises OSError."""
     with suppress(FileNotFoundError):
         with open_map(directory, "config") as config:
             value = config.lookup(_KEY.pack(0)) or b""
@@ -150,19 +151,22 @@ def layout_of(directory: Path) -> int:
 
 
 def config_of(directory: Path) -> wire.ConfigValue:
-    """What its exporter set, of an instance of this version. Raises OSError."""
+    """Return the settings of an instance of this version, as its exporter wrote them. Raises OSError."""
     with open_map(directory, "config") as config:
         return wire.ConfigValue._make(wire.CONFIG_VALUE.unpack(config.lookup(_KEY.pack(0)) or b""))
 
 
 def is_of_watch(directory: Path) -> bool:
-    """Whether a watch made it, which is of this version: nothing else follows as much. Raises OSError."""
+    """Whether a watch made the instance, which is of this version. Raises OSError.
+
+    Only a watch follows the whole host and reads environments.
+    """
     config = config_of(directory)
     return bool(config.is_host and config.reads_environments)
 
 
 def is_enforcing(directory: Path) -> bool:
-    """Whether some policy of the instance denies; what can't be read (an interrupted start) doesn't."""
+    """Whether some policy of the instance is enforced; False for one whose start was interrupted."""
     with suppress(FileNotFoundError), open_map(directory, "modes") as modes:
         values = filter(None, map(modes.lookup, list(modes)))
         return any(wire.ModeValue._make(wire.MODE_VALUE.unpack(value)).is_enforcing for value in values)
@@ -170,9 +174,9 @@ def is_enforcing(directory: Path) -> bool:
 
 
 def live_processes(directory: Path) -> list[int]:
-    """Pids of the instance's jobs that are still there; its programs keep this up to date while attached.
+    """Return the pids of jobs' processes that are still there; attached programs keep this up to date.
 
-    Processes that belong to no job don't count: of a whole host that was followed there always are some.
+    Processes that belong to no job don't count: on a host that is followed as a whole there always are some.
     """
     with suppress(FileNotFoundError):
         with open_map(directory, "candidates") as candidates, open_map(directory, "procs") as procs:
@@ -183,21 +187,21 @@ def live_processes(directory: Path) -> list[int]:
 
 
 def _is_of_a_job(value: bytes | None, found: Mapping[bytes, int]) -> bool:
-    """Whether a process is; None is one that ended meanwhile."""
+    """Whether an entry of `procs` is of a job's process; None is one that ended meanwhile."""
     proc = value and wire.ProcValue._make(wire.PROC_VALUE.unpack(value))
     return bool(proc and known_scope(proc, found.get))
 
 
 def remove(directory: Path) -> bool:
-    """Detach and unpin everything in `directory`, and the directory itself; whether it is gone.
+    """Detach and unpin everything in `directory`, and remove the directory itself; return whether it is gone.
 
-    Links of cgroups and interfaces are detached one by one: merely unpinning lets the kernel do it at some
-    later time. What somebody else put there goes too, also meanwhile, like the pin of an interface that just
-    came; where he goes on doing so, it stays for the next start to sweep.
+    Links of cgroups and interfaces are detached one by one: after a mere unpinning the kernel would do it at
+    some later time. What others put there goes too, also meanwhile, like the pin of an interface that just
+    came; if they go on doing so, the directory stays for the next start to sweep.
     """
     if (directory / FILTERS).exists():
         with suppress(OSError), open_map(directory, "modes") as modes:
-            modes.clear()  # one that isn't found drops nothing any more
+            modes.clear()  # a filter that isn't found drops nothing any more
         remove_filters(filter_name(directory.name))
     for _ in range(_REMOVALS):
         for pin in sorted(directory.glob("link_*")):
@@ -220,7 +224,7 @@ def _detach(pin: Path) -> None:
 
 @contextmanager
 def open_map(directory: Path, name: str) -> Iterator[Map]:
-    """A map of the instance. Raises OSError: FileNotFoundError where it has none of that name."""
+    """Open a map of the instance. Raises OSError: FileNotFoundError where it has none of that name."""
     opened = Map(directory / f"map_{name}")
     try:
         yield opened

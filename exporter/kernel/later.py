@@ -1,8 +1,8 @@
-"""Links that come and go while something is enforced, each of which stays from the moment that it denies.
+"""Links that come and go while a policy is enforced, each of which is pinned before it denies anything.
 
-A program runs as soon as it is attached, and only then can its link be pinned: at an interface the kernel
-waits for tens of milliseconds in between, and whoever kills the exporter meanwhile would open again what was
-denied already. So a program that lets everything pass is attached and pinned, and then replaced, in one step,
+A program runs as soon as it is attached, and only then can its link be pinned. At an interface the kernel
+waits for tens of milliseconds in between; if the exporter were killed then, what was denied already would be
+allowed again. So a program that lets everything pass is attached and pinned, and then replaced, in one step,
 by the one that denies.
 """
 
@@ -20,21 +20,21 @@ from exporter.kernel.objects import pin, replace_program
 from exporter.kernel.spare import require_spare
 
 UNTIL_PINNED = {"on_frame": "idle_frame", "on_setsockopt": "idle_setsockopt"}
-"""The program in whose place each one comes; the names of links begin with those of the former."""
+"""For each program, with whose name its links' names begin, the idle one attached until a link is pinned."""
 _INDEX = 0xFFFFFFFF
 
 
 class LaterLinks:
-    """Those of one instance, held open: none goes because its pin is removed."""
+    """The links of one instance that come and go, held open: none goes when its pin is removed."""
 
     def __init__(self, pins: Path, *, outlives: bool) -> None:
-        """`pins` is the instance's directory; they outlive this process with `outlives`."""
+        """`pins` is the instance's directory; with `outlives` the links stay when this process ends."""
         self._pins, self._outlives = pins, outlives
         self._links: dict[str, int] = {}
         self.find()
 
     def close(self) -> None:
-        """Let go of them; pins keep them attached."""
+        """Close the links; pins keep them attached."""
         while self._links:
             os.close(self._links.popitem()[1])
 
@@ -43,15 +43,15 @@ class LaterLinks:
         return name in self._links
 
     def __len__(self) -> int:
-        """How many there are."""
+        """Return how many links there are."""
         return len(self._links)
 
     def number_of(self, beginning: str) -> int:
-        """How many have names that begin so, whoever attached them."""
+        """Count the links whose names begin with `beginning`, whoever attached them."""
         return sum(name.startswith(beginning) for name in self._links)
 
     def find(self) -> None:
-        """Know those that others pinned, too: an exporter before this one, or `ci-egress enforce`."""
+        """Take in the links that others pinned, too: an earlier exporter, or `ci-egress enforce`."""
         for path in self._pins.glob(f"{LATER}*"):
             name = path.name.removeprefix(LATER)
             if name not in self._links:
@@ -60,7 +60,7 @@ class LaterLinks:
                     self._let_deny(name)  # whoever pinned it may have been killed just then
 
     def attach(self, program: str, attach: Callable[[int], int], suffix: str = "") -> None:
-        """Have `program` attached by `attach`, which gives a link of the program that it gets.
+        """Attach `program` by `attach`, which gets a program's descriptor and returns its link's.
 
         Raises OSError.
         """
@@ -75,23 +75,23 @@ class LaterLinks:
             self._let_deny(name)
 
     def detach_one(self) -> None:
-        """Detach one of them at once: the kernel waits for tens of milliseconds."""
+        """Detach one of the links at once; that takes the kernel tens of milliseconds."""
         self._detach(next(iter(self._links)))
 
     def detach_all(self) -> None:
-        """Detach every one at once, whoever holds it."""
+        """Detach every link at once, whoever holds it."""
         for name in list(self._links):
             self._detach(name)
 
     def forget_gone(self) -> bool:
-        """Let go of those that aren't attached to anything any more; whether there were any."""
+        """Close the links that aren't attached to anything any more; return whether there were any."""
         gone = [name for name, link in self._links.items() if link_info(link).anchor & _INDEX == 0]
         for name in gone:
             self._forget(name)
         return bool(gone)
 
     def unpinned(self) -> frozenset[str]:
-        """Pins that somebody else removed."""
+        """Return the names of pins that somebody else removed."""
         if not self._outlives:
             return frozenset()
         pins = (f"{LATER}{name}" for name in self._links)
@@ -126,7 +126,7 @@ class LaterLinks:
 
 @contextmanager
 def pinned_program(pins: Path, name: str) -> Iterator[int]:
-    """The program of an instance that is attached when it is needed. Raises OSError."""
+    """Open a program of the instance that is pinned until it is needed. Raises OSError."""
     descriptor = open_pinned(pins / f"prog_{name}")
     try:
         yield descriptor

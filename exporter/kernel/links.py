@@ -1,4 +1,4 @@
-"""Which programs are attached now: a link says so only by what it tells, since anybody may detach it."""
+"""Which programs are attached now, by what the kernel says of each link, since anybody may detach it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from exporter.kernel.bpf import bpf, bpf_in, open_pinned
 # enum bpf_cmd
 _GET_INFO, _PROG_BY_ID, _LINK_BY_ID, _LINK_NEXT_ID = 15, 13, 30, 31
 
-_CGROUP, _TCX = 3, 11  # enum bpf_link_type; those of another type are attached as long as they are there
+_CGROUP, _TCX = 3, 11  # enum bpf_link_type; links of other types are attached as long as they exist
 _LINK_INFO = struct.Struct(
     "=III4xQ"
 )  # how struct bpf_link_info begins: type, id, program, where it is attached
@@ -27,18 +27,18 @@ _TCX_MASK = (1 << 32) - 1
 
 
 class Link(NamedTuple):
-    """A program that is attached."""
+    """An attached program, and its link."""
 
     descriptor: int
-    """Valid while the list is gone through."""
+    """The link's descriptor, valid until the next link is asked for."""
     program: str
-    """Its name, cut to what the kernel keeps: 15 bytes."""
+    """The program's name, cut to what the kernel keeps: 15 bytes."""
     maps: frozenset[int]
     """Ids of the maps that it uses."""
 
 
 def attached_pins(directory: Path) -> frozenset[str]:
-    """Names of the programs whose links are pinned in `directory` and attached."""
+    """Return the names of the programs whose links are pinned in `directory` and attached."""
     names = []
     for pin in directory.glob("link_*"):
         with suppress(OSError):
@@ -52,7 +52,7 @@ def attached_pins(directory: Path) -> frozenset[str]:
 
 
 def pinned_links(directory: Path) -> Iterator[tuple[str, Link]]:
-    """Those of `attached_pins`, by their pins' names. Raises OSError where programs can't be told of."""
+    """Iterate over the links of `attached_pins`, each with its name. Raises OSError if one can't be read."""
     for name in sorted(attached_pins(directory)):
         descriptor = open_pinned(directory / f"link_{name}")
         try:
@@ -62,18 +62,18 @@ def pinned_links(directory: Path) -> Iterator[tuple[str, Link]]:
 
 
 def is_attached(descriptor: int) -> bool:
-    """Whether the link is. Raises OSError for what is no link."""
+    """Whether a link is attached. Raises OSError when `descriptor` is no link's."""
     kind, _, _, where = _LINK_INFO.unpack_from(_info(descriptor))
     return kind not in (_CGROUP, _TCX) or _is_somewhere(kind, where)
 
 
 def _is_somewhere(kind: int, where: int) -> bool:
-    """Of an interface's link, `where` begins with the interface, and ends with the direction."""
+    """Whether `where` is a place; for an interface's link, its low half has the interface's index."""
     return bool(where & _TCX_MASK if kind == _TCX else where)
 
 
 def attached_links() -> Iterator[Link]:
-    """Every program that is attached to a cgroup or an interface, whoever has its link, pinned or not.
+    """Iterate over the links at cgroups and interfaces that are attached, whoever holds them, pinned or not.
 
     Raises OSError without the right to know (CAP_SYS_ADMIN).
     """
@@ -120,7 +120,7 @@ def _program(number: int) -> tuple[str, frozenset[int]]:
 
 
 def _by_number(command: int, number: int) -> int | None:
-    """A descriptor; None when it is gone."""
+    """Open a program or a link by its id; None when it is gone."""
     try:
         return bpf(command, struct.pack("=III", number, 0, 0))
     except OSError as error:
@@ -130,7 +130,7 @@ def _by_number(command: int, number: int) -> int | None:
 
 
 def _info(descriptor: int, asked: bytes = b"") -> bytes:
-    """What the kernel tells of an object; zeros behind what it knows."""
+    """Return what the kernel tells of an object, with zeros behind it."""
     room = ctypes.create_string_buffer(asked, _INFO_BYTES)
     size = len(asked) or _INFO_BYTES
     bpf(_GET_INFO, struct.pack("=IIQ", descriptor, size, ctypes.addressof(room)))

@@ -1,4 +1,4 @@
-"""Which local ports of a process's network take connections: what was accepted there has one of these."""
+"""Which local ports of a process's network take connections: an accepted connection has one of them."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ _LOCAL, _STATE = 1, 3
 
 
 def listening_ports(pid: int) -> frozenset[int]:
-    """TCP ports in the network namespace of `pid`; none when it is gone."""
+    """Return the TCP ports that listen in the network namespace of `pid`; none when the process is gone."""
     return frozenset(port for name in ("tcp", "tcp6") for port in _ports(Path(f"/proc/{pid}/net/{name}")))
 
 
 def _ports(table: Path) -> list[int]:
-    """Line by line: there is one for each socket of the network."""
+    """Return the listening ports of a table; it is read line by line, since every socket has one."""
     try:
         with table.open(encoding="ascii", errors="replace") as lines:
             rows = (line.split() for line in islice(lines, 1, None))

@@ -1,4 +1,4 @@
-"""From bytecode to programs that run: maps made, programs taken by the verifier, attached, and pinned."""
+"""Turning bytecode into running programs: making maps, loading programs, attaching them, and pinning both."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ class Tracepoint(NamedTuple):
     name: str
     tracepoint: str
     is_optional: bool = False
-    """Left out where the kernel has no such tracepoint."""
+    """Whether the program is left out where the kernel has no such tracepoint."""
 
     def load(self, code: bytes, maps: Sequence[int]) -> int:
-        """Returns the program's descriptor. Raises VerifierError."""
+        """Load the program; return its descriptor. Raises VerifierError."""
         return load_program(self.name, ProgramType.RAW_TRACEPOINT, None, code, maps)
 
     def attach(self, program: int, _maps: Mapping[str, int], _cgroup: int) -> int | None:
-        """Returns the link's descriptor, or None where it is left out. Raises OSError."""
+        """Attach the program; return the link's descriptor, None where it is left out. Raises OSError."""
         try:
             return attach_raw_tracepoint(program, self.tracepoint)
         except FileNotFoundError:
@@ -59,36 +59,36 @@ class Hook(NamedTuple):
     type: ProgramType
     attach_type: AttachType
     places: str = ""
-    """Where others go on with it; empty: nowhere."""
+    """The map through which other programs tail-call this one; empty: none does."""
     place: int = 0
 
     def load(self, code: bytes, maps: Sequence[int]) -> int:
-        """Returns the program's descriptor. Raises VerifierError."""
+        """Load the program; return its descriptor. Raises VerifierError."""
         return load_program(self.name, self.type, self.attach_type, code, maps)
 
     def attach(self, program: int, maps: Mapping[str, int], cgroup: int) -> int | None:
-        """Returns the link's descriptor. Raises OSError."""
+        """Attach the program; return the link's descriptor. Raises OSError."""
         if self.places:
             place_program(maps[self.places], self.place, program)
         return attach_to_cgroup(program, cgroup, self.attach_type)
 
 
 class Continuation(NamedTuple):
-    """A program that another one goes on with, by a place in a map: while that is pinned, it lasts."""
+    """A program that others tail-call through a map: it lasts while the map is pinned."""
 
     name: str
     type: ProgramType
     attach_type: AttachType
-    """The other one's."""
+    """The attach type of the programs that call it."""
     places: str
     place: int = 0
 
     def load(self, code: bytes, maps: Sequence[int]) -> int:
-        """Returns the program's descriptor. Raises VerifierError."""
+        """Load the program; return its descriptor. Raises VerifierError."""
         return load_program(self.name, self.type, self.attach_type, code, maps)
 
     def attach(self, program: int, maps: Mapping[str, int], _cgroup: int) -> int | None:
-        """There is no link. Raises OSError."""
+        """Put the program into the map; return None, since there is no link. Raises OSError."""
         place_program(maps[self.places], self.place, program)
         return None
 
@@ -101,7 +101,7 @@ class Reserve(NamedTuple):
     attach_type: AttachType | None = None
 
     def load(self, code: bytes, maps: Sequence[int]) -> int:
-        """Returns the program's descriptor. Raises VerifierError."""
+        """Load the program; return its descriptor. Raises VerifierError."""
         return load_program(self.name, self.type, self.attach_type, code, maps)
 
 
@@ -111,7 +111,7 @@ Program = Tracepoint | Hook | Continuation | Reserve
 _ADDRESS = ProgramType.CGROUP_SOCK_ADDR
 PROGRAMS: list[Program] = [
     Tracepoint("on_newtask", "task_newtask"),
-    # Those of one tracepoint are called in the order in which they are attached.
+    # The programs of one tracepoint are called in the order in which they are attached.
     Tracepoint("before_exec", "sched_process_exec"),
     Tracepoint("on_exec", "sched_process_exec"),
     Tracepoint("after_exec", "sched_process_exec"),
@@ -144,14 +144,14 @@ PROGRAMS: list[Program] = [
 ]
 
 HOOKS = frozenset(program.name for program in PROGRAMS if isinstance(program, Hook))
-"""Without one of these something isn't seen, and so not denied."""
+"""The names of the programs without which some acts aren't seen, and so not denied."""
 
 _VERIFIERS = 2
-"""Threads: the kernel verifies one program on one processor."""
+"""The number of threads that load programs: the kernel verifies one program on one processor."""
 
 
 def is_complete(bytecode: Bytecode) -> bool:
-    """Whether it has every program that is attached and every map that is pinned."""
+    """Whether `bytecode` has every program to load and every map to pin."""
     names = {spec.name for spec in bytecode.maps}
     return names.issuperset(PINNED_MAPS) and all(each.name in bytecode.programs for each in PROGRAMS)
 
@@ -166,8 +166,8 @@ def load(  # noqa: PLR0913, PLR0917 - the last two are of who can be interrupted
 ) -> None:
     """Make the maps, load and attach `programs`, and pin both in `pins`, as long as `goes_on()`.
 
-    With `unpinned`, the programs' links go there, by name, and only maps are pinned. Raises KernelError; what
-    was pinned until then is the caller's to remove, and so is what is in `unpinned`.
+    With `unpinned`, the links are put there by their programs' names, and not pinned. Raises KernelError; the
+    caller has to remove what was pinned until then, and to close what is in `unpinned`.
     """
     with ExitStack() as stack:
         with failures_told("attach", "cgroup v2"):
@@ -201,7 +201,7 @@ def _verified(
     stack: ExitStack,
     goes_on: Callable[[], bool],
 ) -> list[int]:
-    """Have the verifier take the programs, two at once; returns descriptors, as far as `goes_on()`."""
+    """Load programs, two at a time, as long as `goes_on()`; return the descriptors, as far as it got."""
 
     def take(program: Program) -> int | None:
         if not goes_on():
@@ -218,7 +218,7 @@ def _verified(
 def _put_in_place(
     program: Program, loaded: int, maps: Mapping[str, int], cgroup: int, pins: Path
 ) -> int | None:
-    """Returns the link's descriptor; None where there is none."""
+    """Attach a loaded program, or pin a reserve; return the link's descriptor, None if there is no link."""
     if isinstance(program, Reserve):
         with failures_told("pin", program.name):
             pin(loaded, pins / f"prog_{program.name}")
@@ -228,12 +228,12 @@ def _put_in_place(
 
 
 class Loading:
-    """The kernel side, being loaded by a thread; whoever waits for it can do something else meanwhile."""
+    """The programs, being loaded by a thread: until they are ready, the caller can do something else."""
 
     def __init__(self, stack: ExitStack, compiler: Compiler, *, uses_cache: bool, outlives: bool) -> None:
-        """Begin; `stack` ends it. With `outlives`, what is attached outlives a killed exporter.
+        """Begin to load; closing `stack` ends it.
 
-        Raises KernelError.
+        With `outlives`, the programs stay attached when the exporter is killed. Raises KernelError.
         """
         self._stack = stack
         self._unpinned: dict[str, int] | None = None if outlives else {}
@@ -241,7 +241,7 @@ class Loading:
         self._cache = default_cache(os.geteuid()) if uses_cache else None
         self._directory = stack.enter_context(new_instance(ensure_bpffs()))
         self.tracer: Tracer | None = None
-        """What `ready` returned."""
+        """The tracer that `ready` returned; None until then."""
         self._is_over = Event()
         self._error: BaseException | None = None
         self._thread = Thread(target=self._work, name="loading")
@@ -284,8 +284,8 @@ def loading(
 ) -> Iterator[Loading]:
     """Begin to load the programs; at the end they are detached and unpinned, and nothing of them is left.
 
-    What is compiled is kept for the next start, and taken from there, with `uses_cache`. Where this process
-    is killed before, the programs go on with `outlives`, and else are gone with it. Raises KernelError.
+    With `uses_cache`, bytecode is taken from an earlier start, or kept for the next one. If this process is
+    killed, the programs go on with `outlives`, and are gone otherwise. Raises KernelError.
     """
     require_host()
     with ExitStack() as stack:

@@ -1,4 +1,4 @@
-"""Locks on directories of bpffs, which go away with whoever holds them."""
+"""Locks on directories of bpffs, which are released when the process that holds them ends."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from pathlib import Path
 from exporter.errors import KernelError
 
 MODES = "modes"
-"""A directory beside the pins, made before them: whoever changes a mode of the instance holds its lock."""
+"""The name of a directory made before the pins: whoever changes a mode of the instance holds its lock."""
 _PATIENCE_S, _PAUSE_S = 5.0, 0.005
 
 
 def lock(directory: Path, *, blocking: bool) -> int | None:
-    """A descriptor that holds the lock until closed; None when somebody else holds it, or it is gone."""
+    """Return a descriptor that holds the lock until closed; None if somebody else does, or it is gone."""
     try:
         descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     except FileNotFoundError:
@@ -32,7 +32,7 @@ def lock(directory: Path, *, blocking: bool) -> int | None:
 
 @contextmanager
 def locked(directory: Path) -> Iterator[None]:
-    """Hold the lock, once whoever has it lets go; of a directory that is gone there is none."""
+    """Wait for the lock, and hold it; if the directory is gone, there is no lock to hold."""
     descriptor = lock(directory, blocking=True)
     try:
         yield
@@ -52,10 +52,10 @@ def is_locked(directory: Path) -> bool:
 
 @contextmanager
 def changing_modes(instance: Path) -> Iterator[None]:
-    """Nobody else changes a mode of `instance` meanwhile; of one that is gone there is nothing to change.
+    """Keep others from changing a mode of `instance` meanwhile; if it is gone, there is nothing to keep.
 
-    Makes nothing: it would come back while somebody removes the instance. Raises KernelError when somebody
-    holds on to the lock for seconds.
+    The directory of the lock isn't made here: it would come back while somebody removes the instance. Raises
+    KernelError when somebody holds on to the lock for seconds.
     """
     directory = instance / MODES
     deadline_s = time.monotonic() + _PATIENCE_S

@@ -20,7 +20,7 @@ MOUNT_BPFFS = ["mount", "-t", "bpf", "-o", "mode=0700", "bpf", str(BPFFS_HOME)]
 
 _DEVICE, _ROOT_AND_PATH = slice(2, 3), slice(3, 5)
 _NUMBERS = re.compile(r"(\d+):(\d+)")
-# Of the hierarchy's root, fs/kernfs/dir.c: ids begin with it.
+# The inode of the hierarchy's root, the first number that fs/kernfs/dir.c gives.
 _TOP_INODE = 1
 _ESCAPE = re.compile(r"\\([0-7]{3})")
 
@@ -33,13 +33,13 @@ class Mount(NamedTuple):
     path: Path
     kind: str
     device: int = 0
-    """The file system's, as `os.makedev` has it; `st_dev` may be another one (Btrfs, overlayfs)."""
+    """The file system's device, as made by `os.makedev`; `st_dev` may be another one (Btrfs, overlayfs)."""
     number: int = 0
     """The mount's id."""
 
 
 def mounts(text: str) -> list[Mount]:
-    """Every mount in `text`, a mountinfo file; a line that isn't one is passed over."""
+    """Parse every mount in `text`, a mountinfo file; lines that are no mounts are skipped."""
     found = []
     for line in text.split("\n"):  # other line breaks stand in paths as they are
         left, _, right = line.partition(" - ")
@@ -58,7 +58,7 @@ def _device(text: str) -> int:
 
 
 def is_visible(mount: Mount) -> bool:
-    """Whether one gets to it by its path: another mount may cover it."""
+    """Whether the mount's path leads to it: another mount may cover it."""
     try:
         return mount.path.stat().st_dev == mount.device
     except OSError:
@@ -66,10 +66,10 @@ def is_visible(mount: Mount) -> bool:
 
 
 def is_whole(mount: Mount) -> bool:
-    """Whether all of cgroup v2 is seen there.
+    """Whether a mount shows all of cgroup v2.
 
-    In a cgroup namespace the mount of all has the way up as its root (`/..`), and one of the namespace's own
-    part has `/`: what tells them apart is the inode.
+    In a cgroup namespace a mount of the whole has a way up as its root (`/..`), and a mount of the
+    namespace's own part has `/`, as the whole has on the host: only the inode tells them apart.
     """
     if not set(mount.root.split("/")) <= {"", ".."}:
         return False
@@ -80,7 +80,7 @@ def is_whole(mount: Mount) -> bool:
 
 
 def _on_top(found: Iterable[Mount]) -> list[Mount]:
-    """Of those at one path only the last, which covers the others."""
+    """Keep only the last mount at each path, which covers the others."""
     return list({mount.path: mount for mount in found}.values())
 
 
@@ -95,7 +95,7 @@ def _read(mountinfo: Path) -> list[Mount]:
 
 
 def devices(mountinfo: Path = MOUNTINFO) -> dict[int, int]:
-    """Each mount's file system, as `Mount.device`, by the mount's id. Raises KernelError."""
+    """Return each mount's device, as in `Mount.device`, by the mount's id. Raises KernelError."""
     return {mount.number: mount.device for mount in _read(mountinfo)}
 
 
@@ -104,10 +104,10 @@ def _unescape(field: str) -> str:
 
 
 def cgroup2_root(mountinfo: Path = MOUNTINFO, is_visible: Callable[[Mount], bool] = is_visible) -> Path:
-    """Where the root of the cgroup v2 hierarchy is mounted, on hybrid hosts too.
+    """Find where the root of the cgroup v2 hierarchy is mounted, on hybrid hosts too.
 
-    Where only the own part of a cgroup namespace is mounted, it is that. Raises KernelError when it isn't
-    mounted, when only another part is (as in a container), and when another mount covers it.
+    Where only the own part of a cgroup namespace is mounted, the result is that. Raises KernelError when
+    nothing is mounted, when only another part is (as in a container), and when another mount covers it.
     """
     mounted = [mount for mount in _read(mountinfo) if mount.kind == "cgroup2"]
     found = [mount for mount in _on_top(mounted) if is_visible(mount)]
@@ -132,18 +132,18 @@ def cgroup2_root(mountinfo: Path = MOUNTINFO, is_visible: Callable[[Mount], bool
 
 
 def sees_all_cgroups(mountinfo: Path = MOUNTINFO) -> bool:
-    """Whether all of cgroup v2 is mounted, in whatever cgroup namespace one is. Raises KernelError."""
+    """Whether all of cgroup v2 is mounted, in whatever cgroup namespace. Raises KernelError."""
     return is_whole(Mount("/", cgroup2_root(mountinfo), "cgroup2"))
 
 
 def find_bpffs(mountinfo: Path = MOUNTINFO, is_visible: Callable[[Mount], bool] = is_visible) -> Path | None:
-    """Where bpffs is mounted, /sys/fs/bpf before any other place; None when it isn't, or is covered."""
+    """Find where bpffs is mounted, preferably at /sys/fs/bpf; None when it isn't, or is covered."""
     found = [mount.path for mount in _read(mountinfo) if mount.kind == "bpf" and is_visible(mount)]
     return BPFFS_HOME if BPFFS_HOME in found else next(iter(found), None)
 
 
 def ensure_bpffs(mountinfo: Path = MOUNTINFO) -> Path:
-    """Where bpffs is mounted, after mounting it if need be. Raises KernelError when that fails."""
+    """Return where bpffs is mounted, and mount it if need be. Raises KernelError when that fails."""
     found = find_bpffs(mountinfo)
     if found:
         return found

@@ -1,4 +1,4 @@
-"""Network namespaces of other processes: what is done inside of one, and news of its interfaces."""
+"""Network namespaces of other processes: calling functions inside them, and news of their interfaces."""
 
 from __future__ import annotations
 
@@ -36,20 +36,23 @@ def _traveller() -> Traveller:
 
 
 def prepare() -> None:
-    """Have what `inside` needs now: later there may be no room for it."""
+    """Start the thread that `inside` needs: later there may be no room for it."""
     _traveller()
 
 
 class Traveller:
-    """A thread that goes into namespaces, and stays in none, so that it keeps none alive."""
+    """A thread that enters namespaces, and stays in none of them, so that it keeps none alive."""
 
     def __init__(self) -> None:
-        """It begins where the caller is. Raises OSError, and RuntimeError where there is no room for it."""
+        """Start the thread in the caller's namespace.
+
+        Raises OSError, and RuntimeError where no thread can start.
+        """
         self._thread = thread("network")
         self._home = os.open(_OWN, os.O_RDONLY | os.O_CLOEXEC)
 
     def inside(self, namespace: int, function: Callable[[], _T]) -> _T:
-        """Have it call `function` in there. Raises OSError."""
+        """Have the thread call `function` in `namespace` (a descriptor). Raises OSError."""
 
         def go_and_call() -> _T:
             _enter(namespace)
@@ -68,7 +71,10 @@ def _enter(namespace: int) -> None:
 
 
 def everywhere() -> Iterator[int]:
-    """Network namespaces that a thread is in, or that are mounted; each descriptor lasts until the next."""
+    """Iterate over the network namespaces that threads are in, or that are mounted.
+
+    Each descriptor is valid until the next one.
+    """
     seen = set()
     for path in [*Path("/proc").glob("[0-9]*/task/*/ns/net"), *_mounted()]:
         with suppress(OSError):  # it has ended
@@ -88,21 +94,21 @@ def _mounted() -> list[Path]:
 
 
 class LinkNews:
-    """Tells whether interfaces, or filters at them, were added, removed or changed, where it is made."""
+    """A subscription to changes of interfaces, and of filters at them, in the namespace where it is made."""
 
     def __init__(self) -> None:
-        """From now on. Raises OSError."""
+        """Subscribe from now on. Raises OSError."""
         self._socket = socket.socket(
             socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE
         )
         self._socket.bind((0, _RTMGRP_LINK | _RTMGRP_TC))
 
     def close(self) -> None:
-        """Tell no more; a namespace doesn't go away before."""
+        """Unsubscribe; until then the namespace doesn't go away."""
         self._socket.close()
 
     def came(self) -> bool:
-        """Whether there was any since the last time. What they say isn't looked at."""
+        """Whether there was any news since the last call. What it says isn't looked at."""
         has_come = False
         while True:
             try:

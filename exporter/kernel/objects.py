@@ -1,4 +1,4 @@
-"""What is made in the kernel by bpf(2): maps, programs, links, and pins under bpffs."""
+"""Objects made in the kernel by bpf(2): maps, programs, links, and pins under bpffs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _BTF = struct.Struct("=QQIII4x")
 _TCX_LINK = struct.Struct("=IIII16x")
 _QUERY = struct.Struct("=IIIIQI36x")
 _AT_INTERFACE_MAX = 64
-_BEFORE = 1 << 3  # BPF_F_BEFORE, of no other one: of all
+_BEFORE = 1 << 3  # BPF_F_BEFORE, without another program: before all
 
 _SK_STORAGE = 24  # enum bpf_map_type
 _NAME_MAX = 15
@@ -33,7 +33,8 @@ _INSTRUCTION_BYTES = 8
 _KEY_TYPE, _VALUE_TYPE = 1, 5
 _LOCK = "bpf_spin_lock"
 _LOCKS = {"lasts": wire.OFFSETS["last_peer"][1]["lock"]}
-"""Where in a map's values there is a lock that the kernel has to know of."""
+"""For maps whose values have a lock that the kernel has to know of: the lock's offset in bytes, by map
+name."""
 
 
 class ProgramType(IntEnum):
@@ -83,7 +84,7 @@ def create_map(spec: MapSpec) -> int:
 def load_program(
     name: str, kind: ProgramType, attach_type: AttachType | None, instructions: bytes, maps: Sequence[int]
 ) -> int:
-    """Have the verifier take a program, whose instructions name `maps` (descriptors) by their index.
+    """Load a program, whose instructions refer to `maps` (descriptors) by their index.
 
     Returns its descriptor. Raises VerifierError.
     """
@@ -109,18 +110,21 @@ def load_program(
 
 
 def attach_raw_tracepoint(program: int, tracepoint: str) -> int:
-    """Returns the link's descriptor. Raises OSError: FileNotFoundError where there is no such tracepoint."""
+    """Attach a program to a raw tracepoint; return the link's descriptor.
+
+    Raises OSError: FileNotFoundError where there is no such tracepoint.
+    """
     name = ctypes.create_string_buffer(tracepoint.encode())
     return bpf(_RAW_TRACEPOINT_OPEN, struct.pack("=QI4x", ctypes.addressof(name), program))
 
 
 def attach_to_cgroup(program: int, cgroup: int, attach_type: AttachType) -> int:
-    """Returns the link's descriptor. Raises OSError."""
+    """Attach a program to a cgroup (a descriptor); return the link's descriptor. Raises OSError."""
     return bpf(_LINK_CREATE, struct.pack("=IIII", program, cgroup, attach_type, 0))
 
 
 def attach_to_interface(program: int, index: int) -> int:
-    """Before all that are at its way out; the interface is one of this thread's network namespace.
+    """Attach a program to the egress of an interface of this thread's network namespace, ahead of all others.
 
     It runs before this returns the link's descriptor: the kernel waits in between, for tens of milliseconds.
     Raises OSError: EEXIST where the program is there already, EINVAL before Linux 6.6.
@@ -129,7 +133,10 @@ def attach_to_interface(program: int, index: int) -> int:
 
 
 def programs_at_interface(index: int) -> list[int]:
-    """The ids of those at its way out, in their order. Raises OSError: EINVAL before Linux 6.6."""
+    """Return the ids of the programs at an interface's egress, in their order.
+
+    Raises OSError: EINVAL before Linux 6.6.
+    """
     room = (ctypes.c_uint32 * _AT_INTERFACE_MAX)()
     asked = _QUERY.pack(index, AttachType.TCX_EGRESS, 0, 0, ctypes.addressof(room), len(room))
     told = ctypes.create_string_buffer(asked, len(asked))
@@ -138,12 +145,12 @@ def programs_at_interface(index: int) -> list[int]:
 
 
 def replace_program(link: int, program: int) -> None:
-    """Have `link` run this one from now on, in one step. Raises OSError: EEXIST where it is there already."""
+    """Have `link` run `program` from now on, in one step. Raises OSError: EEXIST where it does already."""
     bpf(_LINK_UPDATE, struct.pack("=IIII", link, program, 0, 0))
 
 
 def place_program(places: int, place: int, program: int) -> None:
-    """Let the programs that go on at `place` of the map `places` go on with this one. Raises OSError."""
+    """Put a program into `places`, a map of programs to tail-call, at the index `place`. Raises OSError."""
     held = [ctypes.create_string_buffer(struct.pack("=I", number), 4) for number in (place, program)]
     bpf(_MAP_UPDATE_ELEM, struct.pack("=I4xQQQ", places, *map(ctypes.addressof, held), 0))
 
@@ -160,9 +167,10 @@ def _load_btf(types: bytes) -> int:
 
 
 def _btf_of(value_size: int, lock_at: int | None) -> bytes:
-    """Types by number: 1 a key, 2 a byte, 3 all bytes of a value, 4 a lock, 5 a value of `value_size` bytes.
+    """Encode types: 1 a key, 2 a byte, 3 all bytes of a value, 4 a lock, 5 a value of `value_size` bytes.
 
-    A byte that is named stands for all that the kernel needn't know (Documentation/bpf/btf.rst).
+    The value's only member is its lock, or else all of its bytes: the kernel needn't know more
+    (Documentation/bpf/btf.rst).
     """
     integer, array, structure = 1 << 24, 3 << 24, 4 << 24
     names = _Names()
@@ -177,7 +185,7 @@ def _btf_of(value_size: int, lock_at: int | None) -> bytes:
 
 
 class _Names:
-    """The strings of types, each known by where it stands."""
+    """The string section of BTF, in which names are referred to by their offsets."""
 
     def __init__(self) -> None:
         self.text = b"\0"

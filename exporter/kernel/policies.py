@@ -1,4 +1,4 @@
-"""Policies as the kernel's programs ask them: what exporter/policy/compile.py made, written into maps."""
+"""Policies in the kernel's maps: what exporter/policy/compile.py made, where the programs look it up."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from exporter.policy.entries import AddressKey, Choice, NameKey
 
 _NUMBER = struct.Struct("=I")
 _HEAD_BITS, _NAME_HEAD_BITS = 64, 32
-"""Of a key, before the address, and before the name."""
+"""The bits of a key before its address, and before its name."""
 _LOW = (1 << 64) - 1
 _FULL = (errno.E2BIG, errno.ENOSPC)
 
 
 _UNFINISHED = bytes(32)
-"""Fingerprint of what isn't all there."""
+"""The fingerprint of a policy whose entries aren't all there."""
 
 
 class Written(NamedTuple):
@@ -34,13 +34,13 @@ class Written(NamedTuple):
 
     number: int
     policy: Compiled
-    """As it was written: with the bits that its executables have in this instance."""
+    """The policy as it was written: with the bits that its executables have in this instance."""
     base: int
-    """Of its alternatives."""
+    """The number that is added to the indexes of its alternatives in the map."""
 
 
 class _Known(NamedTuple):
-    """A policy of an exporter that ended."""
+    """A policy that an exporter that ended wrote."""
 
     fingerprint: bytes
     base: int
@@ -48,10 +48,10 @@ class _Known(NamedTuple):
 
 
 class Policies:
-    """The rules of every policy, and which scopes are held to which."""
+    """The rules of every policy, and which scopes are held to which policy."""
 
     def __init__(self, maps: Mapping[str, Map], registry: Registry) -> None:
-        """Those that an exporter that ended wrote may be there; `registry` knows what somebody chose."""
+        """Take in the policies of an exporter that ended; `registry` knows the modes that users chose."""
         self._registry, self._all = registry, maps["policies"]
         self._entries, self._alternatives, self._modes = maps["policy"], maps["alternatives"], maps["modes"]
         self._names, self._ports = maps["names"], maps["rule_ports"]
@@ -60,7 +60,7 @@ class Policies:
         self._numbers = count(max(self._known, default=0) + 1)
         self._forget_further(maps["further_names"])
         self._rooms = Rooms(1, self._alternatives.max_entries)
-        """For alternatives; 0 stands for none."""
+        """The places for alternatives; 0 stands for no alternative."""
         for known in self._known.values():
             self._rooms.claim(known.base + 1, known.alternatives)
         self._written: dict[int, Written] = {}
@@ -68,7 +68,7 @@ class Policies:
     def write(self, policy: Compiled, scope: int | None = None) -> Written:
         """Write the entries of `policy`. Raises KernelError when they have no room.
 
-        What `scope` is held to by an exporter that ended stays, with its number, where it is the same.
+        If `scope` is held to the same policy by an exporter that ended, its entries stay, with their number.
         """
         policy = self._with_executables(policy)
         fingerprint = _fingerprint(policy)
@@ -103,14 +103,14 @@ class Policies:
         return written
 
     def will_enforce(self, scope: int, policy: Compiled) -> bool:
-        """Whether `hold` enforces it, unless somebody chooses meanwhile."""
+        """Whether `hold` enforces `policy`, unless somebody chooses another mode meanwhile."""
         return self._registry.wants_enforcing(scope, policy.mode)
 
     def hold(self, scope: int, number: int, policy: Compiled) -> None:
-        """Hold what `scope` does against `policy`, written as `number`, from now on.
+        """Hold `scope` to `policy`, written as `number`, from now on.
 
-        In its mode, or in the one that somebody chose for the scope: who turned enforcement on or off
-        meanwhile is heeded, whatever the file says.
+        Its mode is the one that somebody chose for the scope, else the policy's: whoever turned enforcement
+        on or off meanwhile is heeded, whatever the file says.
         """
         with self._registry.changing():
             is_enforcing = self._registry.wants_enforcing(scope, policy.mode)
@@ -120,7 +120,7 @@ class Policies:
             self._modes.update(_NUMBER.pack(scope), value)
 
     def prepare(self, scope: int, number: int, policy: Compiled) -> None:
-        """Have grants to `scope` made for `policy`, too, written as `number`, until it is held to that."""
+        """Have grants to `scope` made for `policy`, too, written as `number`, until it takes over."""
         with self._registry.changing():
             mode = self._mode(scope)
             if mode is not None:
@@ -129,11 +129,11 @@ class Policies:
                 self._modes.update(_NUMBER.pack(scope), wire.MODE_VALUE.pack(*after))
 
     def release(self, scope: int) -> None:
-        """Hold `scope` to nothing any more."""
+        """Hold `scope` to no policy any more."""
         self._modes.delete(_NUMBER.pack(scope))
 
     def remove(self, number: int) -> None:
-        """Remove what was written as `number`: nothing goes by it any more."""
+        """Remove the policy written as `number`: no scope is held to it any more."""
         _, policy, base = self._written.pop(number)
         rooms = (base, len(policy.alternatives) - 1)
         entries = [key for key, _ in _entries(number, policy, base)]
@@ -142,11 +142,11 @@ class Policies:
 
     @property
     def numbers(self) -> Collection[int]:
-        """Of what was written, by this exporter or by one before whose policy is the same."""
+        """The numbers of the policies that this exporter wrote, or found written by an earlier one."""
         return self._written.keys()
 
     def remove_unknown(self) -> None:
-        """Remove what an exporter that ended wrote, and this one didn't: nothing goes by it any more."""
+        """Remove policies of an exporter that ended, unless this one has them: nothing uses them any more."""
         if not self._known:
             return
         entries = _by_number(
@@ -160,14 +160,14 @@ class Policies:
             self._remove(number, (known.base, known.alternatives), *keys)
 
     def _forget_further(self, further: Map) -> None:
-        """Forget what CNAMEs led to under policies that were removed: another may get such a number now."""
+        """Remove names that CNAMEs led to under removed policies: a new policy may get such a number."""
         for number, keys in _by_number(further, _policy_of_name).items():
             if number not in self._known:
                 for key in keys:
                     further.delete(key)
 
     def is_held(self, scope: int, number: int) -> bool:
-        """Whether `scope` is held to what was written as `number`."""
+        """Whether `scope` is held to the policy written as `number`."""
         mode = self._mode(scope)
         return mode is not None and mode.policy == number
 
@@ -204,7 +204,7 @@ def _known(value: bytes) -> _Known:
 
 
 def _fingerprint(policy: Compiled) -> bytes:
-    """Of all that is written for it, the mode aside."""
+    """Hash everything that is written for a policy, except its mode."""
     digest = hashlib.sha256(f"{policy.portless:d} {policy.refuses_lookups:d}".encode())
     for choice in policy.alternatives[1:]:
         digest.update(_choice(choice, 0))
@@ -245,18 +245,18 @@ def _steps(number: int, policy: Compiled) -> Iterator[tuple[bytes, bytes]]:
 
 
 def halves(mask: int) -> tuple[int, int]:
-    """The low and the high 64 bits of a mask of rule sets."""
+    """Return the low and the high 64 bits of a mask of rule sets."""
     return mask & _LOW, mask >> 64
 
 
 def policy_key(key: AddressKey, number: int) -> bytes:
-    """As the map `policy` has it, of the policy written as `number`."""
+    """Encode a key of the map `policy`, for the policy written as `number`."""
     bits = _HEAD_BITS + key.prefix_bits
     return wire.POLICY_KEY.pack(bits, number, key.port, key.protocol, key.address)
 
 
 def name_key(key: NameKey, number: int) -> bytes:
-    """As the map `names` has it, of the policy written as `number`."""
+    """Encode a key of the map `names`, for the policy written as `number`."""
     return wire.NAME_KEY.pack(_NAME_HEAD_BITS + key.prefix_bits, number, key.reversed_name)
 
 

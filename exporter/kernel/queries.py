@@ -1,4 +1,4 @@
-"""DNS questions that the kernel keeps until they are answered: those that never are, are removed here."""
+"""DNS questions that the kernel keeps until they are answered: the others are removed here."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _ALL_SCOPES = (1 << 32) - 1
 
 
 def counted_as(scope: int) -> int:
-    """Under which scope there is a count of that: one for all steps whose job wasn't known."""
+    """Return the scope under which a question is counted: one for all steps whose job wasn't known."""
     return wire.SCOPE_EARLY if scope & wire.SCOPE_EARLY else scope
 
 
@@ -28,22 +28,23 @@ class Queries:
     """The questions that wait in the kernel, and each scope's room for them."""
 
     def __init__(self, maps: Mapping[str, Map]) -> None:
-        """Of `maps`, by their names in bpf/."""
+        """`maps` has the instance's maps, by their names in bpf/."""
         self._waiting, self._noted = maps["queries"], maps["queries_noted"]
         self._expired = maps["queries_expired"]
         self._next_ns = 0
 
     def turn(self) -> None:
-        """Remove what is too old, every few seconds. Cheap to call at any time in between."""
+        """Remove questions that are too old, every few seconds. Cheap to call at any time in between."""
         now_ns = boot_ns()
         if now_ns >= self._next_ns:
             self._next_ns = now_ns + _INTERVAL_NS
             self.expire(now_ns)
 
     def expire(self, now_ns: int) -> int:
-        """Remove what was asked longer than PATIENCE_NS before `now_ns` (since boot); returns how many.
+        """Remove questions asked longer than PATIENCE_NS before `now_ns` (since boot); return how many.
 
-        The kernel counts what it notes and what is answered; with these it knows how much room is left.
+        The kernel counts the questions that it keeps, and those answered; with these counts it knows how much
+        room is left.
         """
         removed = Counter[int]()
         for key in list(self._waiting):
@@ -54,7 +55,7 @@ class Queries:
         return removed[_ALL_SCOPES]
 
     def forget(self, scope: int) -> None:
-        """Keep nothing of a scope whose job is over."""
+        """Remove the questions and the counts of a scope whose job is over."""
         removed = Counter[int]()
         for key in list(self._waiting):
             query = self._query(key)
@@ -71,6 +72,6 @@ class Queries:
             self._expired.update(_SCOPE.pack(scope), _NUMBER.pack(total))
 
     def _query(self, key: bytes) -> wire.QueryValue | None:
-        """None for one that was answered meanwhile."""
+        """Return a question that waits; None for one that was answered meanwhile."""
         value = self._waiting.lookup(key)
         return None if value is None else wire.QueryValue._make(wire.QUERY_VALUE.unpack(value))

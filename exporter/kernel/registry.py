@@ -1,8 +1,8 @@
-"""The jobs of an instance, as its pins tell other processes of them: `ci-egress enforce`, or an adopter.
+"""The jobs of an instance, pinned for other processes: `ci-egress enforce`, or a watch that adopts it.
 
-Of a scope's mode there are three things to know. What was asked for when it began, and what somebody chose
-since, stand here; what the kernel does stands in the map `modes`, which follows from the two. The mode that
-was chosen goes before the one that was asked for, also when another policy takes over.
+A scope's mode shows in three places. The mode that was requested when the job began, and the one that
+somebody chose since, are kept here. The mode by which the kernel goes is in the map `modes`, and follows from
+the two: the chosen mode goes before the requested one, also when another policy takes over.
 """
 
 from __future__ import annotations
@@ -35,22 +35,23 @@ class JobMode(IntEnum):
 
 
 class Standing(NamedTuple):
-    """Of a job what it takes to go on with its trace."""
+    """What a watch that adopts the instance needs to continue a job's trace."""
 
     run_hash: int = 0
-    """64 bits of the run's id."""
+    """The first 64 bits of the SHA-256 of the run's id."""
     identity: int = 0
-    """The span that it has by what it is; with `run_hash` it makes the job."""
+    """The id that the job's span has by the job's identity; with `run_hash` it tells which job it is."""
     parent_id: int = 0
-    """Of the span above the job's; 0: there is none."""
+    """The id of the span above the job's; 0: there is none."""
     below: int = 0
-    """What ids below the job's span are derived from; 0: its own."""
+    """The id from which ids below the job's span are derived; 0: the job's own span's."""
     began_ns: int = 0
-    """Since boot, like `told_ns`."""
+    """When the job began, in ns since boot."""
     told_ns: int = 0
-    """When its span was told: then it was over, and left something behind. 0: not yet."""
+    """When its span was reported, in ns since boot: the job was over, and left processes behind. 0: not
+    yet."""
     who: int = 0
-    """Whom its policy took it for (Who.digest)."""
+    """A digest of who the job was taken for when it got its policy (Who.digest)."""
 
 
 @dataclass(frozen=True)
@@ -62,16 +63,16 @@ class Registered:
     task: str
     trace_id: int
     span_id: int
-    """Of the job's span."""
+    """The id of the job's span."""
     rules: int = 0
-    """Of its policy."""
+    """The number of rules of its policy."""
     requested: JobMode = JobMode.NONE
     switched: JobMode = JobMode.NONE
-    """What somebody chose since."""
+    """The mode that somebody chose since; NONE: nobody did."""
     switched_by: int = 0
-    """That user."""
+    """The uid of the user who chose it."""
     run_id: str = ""
-    """At most 128 bytes of it."""
+    """The run's id, at most 128 bytes of it."""
     standing: Standing = Standing()  # noqa: RUF009 - immutable
 
     @property
@@ -81,43 +82,43 @@ class Registered:
 
     @property
     def is_job(self) -> bool:
-        """Whether it is one: what stands for containers of no job, or jobs without room, has no trace."""
+        """Whether this is a job: an entry for containers of no job, or jobs without room, has no trace."""
         return self.trace_id != 0
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What a pattern for jobs is held against: as for the sections of a policy, and the label."""
+        """The names that a pattern for jobs is matched with: those for a policy's sections, and the label."""
         return (self.pipeline, *([f"{self.pipeline}/{self.task}"] if self.task else []), self.label)
 
 
 def run_hash(run_id: str) -> int:
-    """Of the id of a run, which may be of any length."""
+    """Return 64 bits that stand for the id of a run, which may be of any length."""
     return int.from_bytes(hashlib.sha256(run_id.encode(errors="replace")).digest()[:8])
 
 
 class Registry:
-    """The map `jobs`, by scope."""
+    """The map `jobs`: an instance's jobs by their scopes."""
 
     def __init__(self, jobs: Map, lock: Callable[[], AbstractContextManager[object]]) -> None:
         """`lock` keeps other processes from changing modes meanwhile."""
         self._jobs = jobs
         self.changing = lock
-        """To be held by whoever changes a mode: what is chosen here and the map `modes` go together."""
+        """The lock to hold while a mode is changed: the choice noted here and the map `modes` go together."""
 
     def __iter__(self) -> Iterator[tuple[int, Registered]]:
-        """Every scope with its job, in the order of scopes."""
+        """Iterate over the scopes, in their order, each with its job."""
         for scope in sorted(_KEY.unpack(key)[0] for key in list(self._jobs)):
             job = self.of(scope)
             if job is not None:
                 yield scope, job
 
     def of(self, scope: int) -> Registered | None:
-        """The job of `scope`; None when there is none, or when it is over."""
+        """Return the job of `scope`; None when there is none, or when it is over."""
         value = self._jobs.lookup(_KEY.pack(scope))
         return None if value is None else _decoded(value)
 
     def enter(self, scope: int, job: Registered) -> None:
-        """Tell of `job`; what somebody chose for this scope before, stays."""
+        """Enter `job` as that of `scope`; the mode that somebody chose for this scope before stays."""
         with self.changing():
             before = self.of(scope)
             if before is not None:
@@ -125,22 +126,22 @@ class Registry:
             self._put(scope, job)
 
     def wants_enforcing(self, scope: int, requested: Mode) -> bool:
-        """Whether a policy in mode `requested` is enforced for `scope`: by what somebody chose, if so."""
+        """Whether to enforce a policy for `scope`: as somebody chose, else as `requested`."""
         job = self.of(scope)
         if job is None or job.switched not in (JobMode.AUDIT, JobMode.ENFORCE):
             return requested is Mode.ENFORCE
         return job.switched is JobMode.ENFORCE
 
     def stopped_by(self) -> int | None:
-        """The user who had the instance stopped; None: nobody had."""
+        """Return the uid of the user who stopped the instance; None: nobody did."""
         return next((job.switched_by for _, job in self if job.switched is JobMode.STOPPED), None)
 
     def leave(self, scope: int) -> None:
-        """Its job is over."""
+        """Remove the job of `scope`, which is over."""
         self._jobs.delete(_KEY.pack(scope))
 
     def switch(self, scope: int, mode: JobMode, by: int) -> None:
-        """Note what user `by` chose; the caller holds the lock."""
+        """Note the mode that user `by` chose; the caller holds the lock."""
         job = self.of(scope)
         if job is not None:
             self._put(scope, replace(job, switched=mode, switched_by=by))
@@ -177,7 +178,7 @@ def _decoded(value: bytes) -> Registered:
 
 
 def _room(text: str, size_bytes: int = wire.JOB_NAME_ROOM) -> bytes:
-    """As much of it as there is room for, in whole characters."""
+    """Encode as much of `text` as there is room for, in whole characters."""
     return text.encode(errors="replace")[:size_bytes].decode(errors="ignore").encode()
 
 

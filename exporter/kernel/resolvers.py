@@ -17,13 +17,14 @@ UNITS = (
     *("pdns-recursor.service", "dnscrypt-proxy.service", "stubby.service"),
     *("pihole-FTL.service", "AdGuardHome.service", "coredns.service"),
 )
-"""Of systemd, right below system.slice. What is in none of them and takes port 53 while the programs run
-isn't believed over loopback: it may do so for a job, as Docker does for whoever publishes a port."""
+"""Systemd units right below system.slice. A process that is in none of them and takes port 53 while the
+programs run isn't believed over loopback: it may do so for a job, as Docker does for whoever publishes a
+port."""
 
 _TRUSTED = struct.pack("=I", 1)
 
 
 def trust_units(units: Map) -> None:
-    """Have the programs know them; `units` is their map `resolver_units`."""
+    """Enter the units into `units`, the map `resolver_units`, for the kernel's programs."""
     for name in UNITS:
         units.update(wire.UNIT_KEY.pack(name.encode()), _TRUSTED)

@@ -24,13 +24,13 @@ _LONGEST = 1 << 16
 """Bytes of a record, its header included, at most."""
 
 _FREED_EVERY = 64
-"""Records: a batch may take seconds, and its room is what a burst meanwhile has need of."""
+"""Records after which room is freed: a batch may take seconds, and a burst meanwhile needs the room."""
 
 KEPT_MAX_BYTES = 32 << 20
-"""Of records that were handed over before it was their turn."""
+"""The most bytes kept of records that were handed over before it was their turn."""
 
 _UNFINISHED_NS, _NOTHING_NS = -1, 1 << 64
-"""Before all times, and after all of them."""
+"""A time before all others, and one after all others."""
 
 Handler = Callable[[memoryview, int, int], None]
 """Called with the ring's memory, the offset and the length in bytes of a record; must not keep the memory."""
@@ -56,7 +56,7 @@ class Ring:
         self._consumed = self._produced = self._freed = self._consumer_at[0]
         self._length = 0
         self._kept: deque[tuple[int, bytes]] = deque()
-        """Each with its position."""
+        """The records that were handed over early, each with its position."""
         self._kept_bytes = 0
 
     def close(self) -> None:
@@ -101,7 +101,7 @@ class Ring:
         return _NOTHING_NS
 
     def waiting(self) -> Iterator[wire.RecordHeader]:
-        """How the records begin that wait to be taken, as of now; they go on waiting."""
+        """Iterate over the headers of the records that wait to be taken, as of now; they go on waiting."""
         produced, position = self._producer_at[0], self._consumed
         while position < produced:
             at = position & self._size - 1
@@ -135,7 +135,7 @@ class Ring:
             handle(memoryview(record), 0, len(record))
 
     def take(self, handle: Handler) -> None:
-        """Hand over the record that `next_ns` told of."""
+        """Hand over the record whose time `next_ns` returned."""
         if self._kept:
             _, record = self._kept.popleft()
             self._kept_bytes -= len(record)
@@ -155,7 +155,7 @@ class Ring:
 
 
 class Drained(NamedTuple):
-    """What came of a drain."""
+    """The result of `drain`."""
 
     number: int
     """Records that were handed over."""

@@ -1,19 +1,19 @@
-"""Rooms in an array: which of its entries are whose."""
+"""Finding room in an array: which of its entries are in use."""
 
 from __future__ import annotations
 
 
 class Rooms:
-    """Runs of entries, taken and given back."""
+    """The runs of entries of an array, taken and given back."""
 
     def __init__(self, first: int, end: int) -> None:
-        """From `first` to before `end` all are free."""
+        """All entries from `first` to before `end` are free."""
         self._first = first
         self._free = {first: end}
-        """Their ends, by where they begin: none touches another."""
+        """The ends of the free runs, by where they begin: no run touches another."""
 
     def take(self, size: int) -> int | None:
-        """Where `size` entries that nobody has begin; None when no run is as long."""
+        """Take `size` free entries; return where they begin, None when no run is as long."""
         if size == 0:
             return self._first
         for start, end in sorted(self._free.items()):
@@ -25,7 +25,7 @@ class Rooms:
         return None
 
     def claim(self, start: int, size: int) -> None:
-        """Have `size` entries from `start` taken, as they were before this was made."""
+        """Mark `size` entries from `start` as taken: they were in use before this was made."""
         if size == 0:
             return
         before, end = max((free, its_end) for free, its_end in self._free.items() if free <= start)
@@ -36,7 +36,7 @@ class Rooms:
             self._free[start + size] = end
 
     def give(self, start: int, size: int) -> None:
-        """Give back what `take` gave."""
+        """Give back `size` entries from `start`, which were taken or claimed."""
         end = start + size
         for before, its_end in list(self._free.items()):
             if its_end == start:

@@ -24,15 +24,15 @@ from exporter.policy.compile_names import NamedRules
 
 _KEY = struct.Struct("=I")
 SWEPT_FROM = 1024
-"""Candidates: below that there is room for all."""
+"""The number of candidates from which on they are swept: below that there is room for all."""
 
 Answers = Mapping[bytes, tuple[set[str], int]]
-"""By address (16 bytes): the names that led there, and when the last answer said so, since boot."""
+"""The names that led to each address (16 bytes), and when the last answer came, in ns since boot."""
 Seeds = Iterable[tuple[bytes, Collection[str]]]
 
 
 class Scopes:
-    """Opened when a job begins, closed when none of its processes is left."""
+    """The scopes of an instance: each opened when its job begins, closed when no process of it is left."""
 
     def __init__(  # noqa: PLR0913, PLR0917 - all that a scope has a part of
         self,
@@ -44,7 +44,7 @@ class Scopes:
         windows: Windows,
         frames: Frames,
     ) -> None:
-        """None is open. Of `maps`, by their names in bpf/."""
+        """Begin without an open scope; `maps` has the instance's maps, by their names in bpf/."""
         self._frames = frames
         self._policies, self._grants, self._queries = policies, grants, queries
         self._windows, self._forks, self._procs = windows, forks, maps["procs"]
@@ -53,40 +53,40 @@ class Scopes:
         self._modes = maps["modes"]
 
     def open(self, scope: int) -> None:
-        """Have a count for what `scope` does. Raises OSError (E2BIG) when there are too many scopes."""
+        """Begin to count what `scope` does. Raises OSError (E2BIG) when there are too many scopes."""
         self._windows.follow(scope)
         if scope != HOST:
             self._forks.follow(scope)
 
     def adopt(self, process: ProcessKey, exec_id: int, scope: int) -> None:
-        """Let what was followed as of no job be of `scope`: see Candidates."""
+        """Put a program that was followed as one of no job into `scope`: see Candidates."""
         try:
             self._frames.arrived(process, scope)  # first: once something of it is denied, all is held
         finally:
             self._candidates.adopt(process, exec_id, scope)
 
     def release(self, process: ProcessKey, exec_id: int) -> None:
-        """Let what was held until it is known be of no job: see Candidates."""
+        """Let go of a program that was held and turned out to be of no job: see Candidates."""
         self._candidates.release(process, exec_id)
 
     def entry(self, process: ProcessKey) -> wire.ProcValue | None:
-        """What the kernel has of `process`, whatever records were lost; None of one that isn't there."""
+        """Return the kernel's entry of `process`, whatever records were lost; None when it has none."""
         value = self._procs.lookup(_KEY.pack(process.pid))
         proc = value and wire.ProcValue._make(wire.PROC_VALUE.unpack(value))
         return proc if proc and proc.started_ns == process.started_ns else None
 
     def is_agent(self, process: ProcessKey) -> bool:
-        """Whether that starts jobs, as the kernel has it: a name is anybody's choice."""
+        """Whether `process` is an agent, by the kernel's entry: a name is anybody's choice."""
         entry = self.entry(process)
         return entry is not None and entry.standing == wire.STANDING_AGENT
 
     @property
     def refused(self) -> int:
-        """Programs of jobs that had no room: no policy holds for what they do."""
+        """The number of jobs' programs without room: no policy holds for what they do."""
         return self._candidates.refused
 
     def undecided(self) -> Iterator[tuple[ProcessKey, wire.ProcValue]]:
-        """What is of no job, as far as is known, the youngest first; agents aside."""
+        """Iterate over the processes of no job, as far as is known, the youngest first, without agents."""
         found = []
         for key, value in self._procs.items():
             proc = wire.ProcValue._make(wire.PROC_VALUE.unpack(value))
@@ -95,10 +95,10 @@ class Scopes:
         yield from sorted(found, reverse=True, key=lambda each: each[0].started_ns)
 
     def sweep(self) -> None:
-        """Free what was noted of processes that have ended, or have their scope by now.
+        """Remove the candidates of processes that have ended, or have their scope in their own entry by now.
 
-        What has none yet, and may turn out to be of the noted one, is in the kernel's table; nothing comes to
-        be made by it without taking the scope first.
+        A process that may still take its scope from a candidate is in the kernel's table, and takes it before
+        it makes another process.
         """
         if len(self._candidates) < SWEPT_FROM:
             return
@@ -112,15 +112,15 @@ class Scopes:
     def write(self, policy: Compiled, scope: int | None = None) -> Written:
         """Write a policy, for `hold`. Raises KernelError when it has no room.
 
-        What `scope` is held to by an exporter that ended stays, with its number, where it is the same.
+        If `scope` is held to the same policy by an exporter that ended, its entries stay, with their number.
         """
         return self._policies.write(policy, scope)
 
     def hold(self, scope: int, number: int, policy: Compiled, seeds: Seeds = ()) -> None:
-        """Hold what `scope` does against `policy`, written as `number`, from now on, in its mode.
+        """Hold `scope` to `policy`, written as `number`, from now on, in its mode.
 
-        `seeds` are the names that addresses (16 bytes) have without being looked up. Raises KernelError where
-        it is to be enforced and can't be, as far as that is known.
+        `seeds` are the names that addresses (16 bytes) have without being looked up. Raises KernelError when
+        the policy has to be enforced and, as far as is known, can't be.
         """
         if not self._policies.is_held(scope, number):  # else it has them, and what it was granted since
             masks = ((peer, policy.named.granted(names)) for peer, names in seeds)
@@ -136,33 +136,33 @@ class Scopes:
         self._policies.executables.look_again()
 
     def prepare(self, scope: int, number: int, policy: Compiled) -> None:
-        """Have what names grant to `scope` kept for `policy`, too, written as `number`: it will take over."""
+        """Have grants to `scope` made for `policy`, too, written as `number`: it is about to take over."""
         self._policies.prepare(scope, number, policy)
 
     def carry_over(self, scope: int, before: int, after: int, named: NamedRules, answers: Answers) -> int:
         """Grant under the policy `after`, of rules `named`, as if it had been there when `answers` came.
 
-        Returns how many addresses aren't granted that were under `before`, or would be, because what led to
-        them isn't remembered, so that which rules they would have isn't known, or because there is no room.
+        Returns how many addresses aren't granted although they were under `before`, or would be: the names
+        that led to them aren't remembered, so that their rules aren't known, or there is no room.
         """
         masks = {peer: (named.granted(names), at_ns) for peer, (names, at_ns) in answers.items()}
         return self._grants.carry_over(scope, before, after, masks)
 
     def drop_grants(self, scope: int, number: int) -> None:
-        """Keep nothing that was granted to `scope` under the policy `number`."""
+        """Remove what was granted to `scope` under the policy `number`."""
         self._grants.forget(scope, number)
 
     def remove(self, number: int) -> None:
-        """Remove the policy `number`, by which no scope goes, and no program that still runs."""
+        """Remove the policy `number`, to which no scope is held, and which no running program uses."""
         self._policies.remove(number)
 
     def let_go(self, scope: int) -> None:
-        """Hold `scope` to no policy any more, although something of it may go on."""
+        """Hold `scope` to no policy any more, although some of its processes may go on."""
         self._policies.release(scope)
         self._grants.forget(scope)
 
     def forget_earlier(self) -> int:
-        """Remove what exporters before this one wrote and no scope goes by, and what names granted there.
+        """Remove policies of earlier exporters that hold no scope, and what names granted under them.
 
         Returns how many addresses lost their names.
         """
@@ -172,15 +172,15 @@ class Scopes:
         return lost
 
     def scope_of(self, proc: wire.ProcValue) -> int:
-        """The scope of a process, HOST for none."""
+        """Return the scope of a process; HOST when it is of no job."""
         return self._candidates.scope_of(proc)
 
     def held(self) -> set[int]:
-        """Those that are held to a policy."""
+        """Return the scopes that are held to a policy."""
         return {_KEY.unpack(key)[0] for key, _ in self._modes.items()}
 
     def is_empty(self, scope: int) -> bool:
-        """Whether no process of it is left, whatever records were lost; False if that can't be told now."""
+        """Whether no process of `scope` is left, whatever records were lost; False if that is unsure now."""
         made = self._forks.made(scope)
         for key, value in self._procs.items():
             proc = wire.ProcValue._make(wire.PROC_VALUE.unpack(value))
@@ -189,7 +189,7 @@ class Scopes:
         return self._forks.made(scope) == made
 
     def close(self, scope: int, handle: Handler) -> None:
-        """Let go of all there is of an empty scope; the rest of what was counted goes to `handle`."""
+        """Remove all that is kept of an empty scope; the rest of what was counted goes to `handle`."""
         self._candidates.forget(scope)
         self._policies.release(scope)
         self._grants.forget(scope)
@@ -199,9 +199,10 @@ class Scopes:
 
 
 def _is_there(pid: int) -> bool:
-    """Whether some process has it. One that had ended before it was entered is in the table until then.
+    """Whether some process has `pid`.
 
-    Who has the pid next takes its entry over.
+    One that had ended before it was entered stays in the table, until another process with its pid takes the
+    entry over.
     """
     try:
         os.kill(pid, 0)

@@ -22,7 +22,7 @@ _FILES = (
 
 
 def bpf_directory() -> Path:
-    """Where bpf/ is: inside the installed package, or beside it in a checkout."""
+    """Find bpf/: inside the installed package, or beside it in a checkout. Raises KernelError."""
     package = Path(__file__).resolve().parent.parent
     for folder in (package / "_bpf", package.parent / "bpf"):
         if (folder / "egress.h").is_file():
@@ -31,21 +31,21 @@ def bpf_directory() -> Path:
 
 
 def source_text(folder: Path) -> str:
-    """One C text; compiler and verifier messages still name file and line of each part."""
+    """Return one C text, in which messages of compiler and verifier still name file and line of each part."""
     parts = [f'#line 1 "{name}"\n{(folder / name).read_text()}' for name in _FILES]
     return "\n".join([*parts, '#line 1 "exporter/wire.py"', *layout_assertions(), ""])
 
 
 @lru_cache(maxsize=1)
 def edition() -> int:
-    """32 bits that tell these programs from those of other versions, also where records are the same."""
+    """Return 32 bits that tell these programs from those of other versions, even with the same records."""
     folder = bpf_directory()
     text = (folder / "egress.h").read_text() + source_text(folder)
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4])
 
 
 def compiler_flags(folder: Path, offsets: dict[str, int]) -> list[str]:
-    """Flags with the kernel's offsets (bytes) and the layout's edition as constants."""
+    """Return flags that define the kernel's offsets (bytes) and the layout's edition as constants."""
     constants = [f"-D{name}={value}" for name, value in offsets.items()]
     return [
         f"-I{folder}",
@@ -57,7 +57,7 @@ def compiler_flags(folder: Path, offsets: dict[str, int]) -> list[str]:
 
 
 def layout_assertions() -> list[str]:
-    """Every size and offset that exporter/wire.py was generated with, as static assertions."""
+    """Return static assertions of every size and offset that exporter/wire.py was generated with."""
     lines = []
     for name, (size, offsets) in wire.OFFSETS.items():
         lines.append(f'_Static_assert(sizeof(struct {name}) == {size}, "run `make wire`");')

@@ -1,4 +1,4 @@
-"""Descriptors that stay free, however many networks and interfaces of jobs take some."""
+"""Keeping descriptors free, however many the networks and interfaces of jobs take."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ import os
 import resource
 
 KEPT_FREE = 32
-"""For what has to be opened for a moment."""
+"""The descriptors kept free for what has to be opened for a moment."""
 
 
 def require_spare(newest: int) -> None:
-    """Raise OSError (EMFILE) where too few are free: `newest`, just opened, was the lowest of them."""
+    """Raise OSError (EMFILE) if too few descriptors are free; `newest`, just opened, was the lowest one."""
     if newest >= _most() - KEPT_FREE:
         raise _too_many()
 
 
 def require_share(number: int) -> None:
-    """Raise OSError (EMFILE) where `number` of them are more than one job may have: others need some."""
+    """Raise OSError (EMFILE) if one job may not have `number` descriptors: others need some."""
     if number > _most() // 2:
         raise _too_many()
 

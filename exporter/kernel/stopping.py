@@ -1,4 +1,4 @@
-"""Frames of a job whose policy is about to be enforced, stopped by whoever turns that on."""
+"""Stopping the frames of a job whose policy is about to be enforced, in the process that turns that on."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from exporter.kernel.instances import open_map
 
 
 class Gap(NamedTuple):
-    """Where they leave all the same."""
+    """A way for frames to leave all the same, and a hint against it."""
 
     what: str
     hint: str
@@ -30,10 +30,10 @@ _LEFT = Gap(
 
 @contextmanager
 def stopping(instance: Path, scope: int) -> Iterator[Callable[[float], list[Gap]]]:
-    """Give what has those of `scope` stopped, as if its policy were enforced.
+    """Yield a function that stops the frames of `scope`, as if its policy were enforced.
 
-    It does as much as it can in so many seconds, or little longer, goes on from there the next time, and
-    gives the gaps that there are by then. Raises OSError.
+    It does as much as it can in the seconds that it is given, or little longer, goes on from there the next
+    time, and returns the gaps that are there by then. Raises OSError.
     """
     gaps, late = list[Gap](), list[Tampered]()
     with ExitStack() as stack:
@@ -56,7 +56,7 @@ def stopping(instance: Path, scope: int) -> Iterator[Callable[[float], list[Gap]
 
 
 def _options_left(frames: Frames) -> list[Gap]:
-    """Whether sockets may have what leads past the programs."""
+    """Deny the socket options that lead past the programs; return a gap where that fails."""
     try:
         frames.require_options()
     except KernelError as error:

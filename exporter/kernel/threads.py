@@ -1,6 +1,6 @@
-"""Threads that are there before a job is watched.
+"""Threads that are started before a job is watched.
 
-A job that has the same limit of processes as the exporter can take all of it, and then none can be made.
+A job that has the same limit of processes as the exporter can use it up, and then no thread can be started.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from functools import cache
 
 @cache
 def thread(name: str) -> ThreadPoolExecutor:
-    """The only one of that name, which does what it gets one after the other: the first call starts it."""
+    """Return the only thread of that name, which does one thing after the other; the first call starts it."""
     executor = ThreadPoolExecutor(1, name)
-    executor.submit(int).result()  # it starts with what it first gets, and never another one
+    executor.submit(int).result()  # it starts the thread; no other one ever starts
     return executor

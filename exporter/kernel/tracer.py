@@ -1,4 +1,4 @@
-"""The kernel side, running, read through what is pinned of it."""
+"""The kernel's programs while they run, as seen through their pinned maps and links."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from exporter.kernel.windows import Coverage, Windows
 from exporter.policy.compile import Compiled
 
 RINGS = ("lineage", "first", "lookups", "events", "environments")
-"""What is on a later one follows from what is on an earlier one."""
+"""The rings in an order: what is on a later one follows from what is on an earlier one."""
 PINNED_MAPS = [
     *RINGS,
     *("procs", "forks", "candidates", "agents", "marks", "late_resolvers", "counters", "config"),
@@ -55,23 +55,23 @@ class Counts:
         self._values = values
 
     def seen(self, kind: int) -> int:
-        """How often it happened in a job."""
+        """How often an event of this kind happened in a job."""
         return self._values[kind * wire.COUNTS + wire.COUNT_SEEN]
 
     def lost(self, kind: int) -> int:
-        """How often the ring had no room for its record."""
+        """How often the ring had no room for a record of this kind."""
         return self._values[kind * wire.COUNTS + wire.COUNT_LOST]
 
     def untracked(self) -> int:
-        """Processes that didn't fit into the table of processes: what they do is told by their ancestors."""
+        """The processes without room in the table of processes: their scope is found by their ancestors."""
         return self._values[wire.KIND_FORK * wire.COUNTS + wire.COUNT_UNTRACKED]
 
     def unmetered(self) -> int:
-        """Times that a datagram's bytes found no room where they could be counted."""
+        """How often there was no room to count the bytes of a datagram."""
         return self._values[wire.KIND_BYTES * wire.COUNTS + wire.COUNT_UNTRACKED]
 
     def ungranted(self) -> int:
-        """Addresses that rules for names would have granted, for which there was no room."""
+        """The addresses that rules for names would have granted, and for which there was no room."""
         return self._values[wire.KIND_DNS * wire.COUNTS + wire.COUNT_UNGRANTED]
 
 
@@ -89,8 +89,8 @@ class Tracer:
     ) -> None:
         """Open what is pinned in `directory`; `stack` closes it again.
 
-        `unpinned` are links by their programs' names, where these are to end with this process: then none
-        is pinned. With `is_adopted` an exporter that ended has used all this before.
+        `unpinned` are the links by their programs' names, where the programs are to end with this process:
+        then no link is pinned. With `is_adopted` an exporter that ended has used this instance before.
         """
         self.directory = directory
         """Where the pins are."""
@@ -121,17 +121,17 @@ class Tracer:
         ]
         self._environments = self._rings[-1] if coverage.reads_environments else None
         self.before = inherited(opened, self._rings, self._windows) if is_adopted else Inherited()
-        """What exporters before this one did with the counts."""
+        """What earlier exporters did with the attempts that the kernel counted."""
 
     @property
     def window(self) -> int:
-        """The number of the current window of what is only counted."""
+        """The number of the current window for acts that are only counted."""
         return self._windows.number
 
     def follow(self, process: ProcessKey, scope: int, held: int = 0) -> None:
         """Make `process` the root of the job `scope`: from now on it and its descendants are traced.
 
-        `held` is what `executables.held_by` says, of one whose execs weren't seen.
+        `held` is the mask from `executables.held_by`, for a process whose execs weren't seen.
         """
         self._windows.follow(scope)
         self._forks.follow(scope)
@@ -140,16 +140,17 @@ class Tracer:
         self._procs.update(_KEY.pack(process.pid), value)
 
     def find(self, process: ProcessKey, standing: int = wire.STANDING_NONE, agent: int = 0) -> None:
-        """Follow `process`, which was there before the programs, as one of no job; unless it is followed."""
+        """Follow `process`, which was there before the programs, as one of no job, unless it is followed."""
         self._windows.follow(HOST)
         key = _KEY.pack(process.pid)
         if not self._procs.insert(key, found_value(process, standing, agent)) and standing:
             self._stand(key, standing, agent)
 
     def _stand(self, key: bytes, standing: int, agent: int) -> None:
-        """Of one that is followed: since it executed something while ci-egress began, or by a watch before.
+        """Set the standing of a process that is followed already.
 
-        What the kernel saw of it comes first: by /proc a step may look like an agent.
+        It executed something while ci-egress began, or an earlier watch followed it. What the kernel saw of
+        it comes first: by /proc a step may look like an agent.
         """
         value = self._procs.lookup(key)
         proc = value and wire.ProcValue._make(wire.PROC_VALUE.unpack(value))
@@ -165,26 +166,26 @@ class Tracer:
         self._procs.update(key, wire.PROC_VALUE.pack(*proc))
 
     def know_steps(self, agents: Mapping[bytes, int], marks: Mapping[bytes, int]) -> None:
-        """Take what `agents` make, and what executes with `marks`, for what may be a job's from now on.
+        """Treat what `agents` make, and what executes with `marks`, as possibly a job's from now on.
 
-        The number of an agent, and of a mark, says of which system it is; 0: nobody knows.
+        The number of an agent, or of a mark, says of which system it is; 0: nobody knows.
         """
         for name, known in (("agents", agents), ("marks", marks)):
             for key, number in known.items():
                 self.maps[name].update(key, _KEY.pack(number))
-            for key in set(self.maps[name]) - known.keys():  # an exporter before knew it
+            for key in set(self.maps[name]) - known.keys():  # an earlier exporter entered it
                 self.maps[name].delete(key)
 
     def hold_undecided(self, scope: int) -> None:
-        """Hold that to the policy of `scope` until it is known whose it is; 0: to none."""
+        """Hold what may be a job's to the policy of `scope` until its job is known; 0: to none."""
         self._windows.hold_undecided(scope)
         self.frames.undecided = scope
 
     def govern(self, scope: int, policy: Compiled, seeds: Seeds = ()) -> int:
-        """Hold what `scope` does against `policy` from now on; returns the policy's number here.
+        """Hold `scope` to `policy` from now on; return the policy's number here.
 
         `seeds` are the names that addresses (16 bytes) have without being looked up. Raises KernelError when
-        it has no room.
+        the policy has no room, or can't be enforced.
         """
         written = self.scopes.write(policy)
         self.scopes.hold(scope, written.number, written.policy, seeds)
@@ -192,41 +193,41 @@ class Tracer:
 
     @property
     def executables(self) -> Executables:
-        """Those that the policies name."""
+        """The executables that the policies name."""
         return self._policies.executables
 
     def sleep(self, most_s: float) -> None:
-        """Until a process of no job executes something, where policies wait for jobs; `most_s` at most."""
+        """Sleep for `most_s`; where there are policies, only until a process of no job executes something."""
         self._urgent.poll(most_s * 1000)
 
     def register(self, scope: int, job: Registered) -> None:
-        """Tell other processes of the job that `scope` is: before it is governed, and before a change."""
+        """Publish the job of `scope` to other processes: before it is governed, and before each change."""
         self._registry.enter(scope, job)
 
     def unregister(self, scope: int) -> None:
-        """The job of `scope` is over."""
+        """Remove the job of `scope`, which is over, from what other processes see."""
         self._registry.leave(scope)
 
     def registered(self, scope: int) -> Registered | None:
-        """What other processes are told, and what they chose for it."""
+        """Return the job of `scope` as other processes see it, with the mode that somebody chose."""
         return self._registry.of(scope)
 
     def stopped_by(self) -> int | None:
-        """The user who had this instance stopped; None: nobody had."""
+        """Return the uid of the user who stopped this instance; None: nobody did."""
         return self._registry.stopped_by()
 
     def jobs(self) -> Mapping[int, Registered | None]:
-        """By scope, those of an instance that was adopted; None for a scope that nobody told of."""
+        """Return the jobs of an adopted instance by scope; None for a scope whose job wasn't registered."""
         told: dict[int, Registered | None] = dict(self._registry)
         running = (process.scope for process in self.running())
         return {**dict.fromkeys((*self.scopes.held(), *running)), **told}
 
     def running(self) -> Iterator[Running]:
-        """What was followed already when the first of the records came that wait now, oldest first."""
+        """Iterate over the processes that were followed when the oldest unread record came, oldest first."""
         return running(self._procs, self._rings[0], self.scopes.scope_of)
 
     def note(self, settled: int) -> None:
-        """Have it known, should this process be killed, how many attempts are told, or given up."""
+        """Note, in case this process is killed, how many attempts it has reported or given up."""
         lost = total(self._counters, wire.KIND_ACT * wire.COUNTS + wire.COUNT_LOST)
         value = wire.ACCOUNT_VALUE.pack(self.before.settled + settled, lost)
         if value != self._noted:
@@ -234,11 +235,11 @@ class Tracer:
             self.maps["account"].update(_KEY.pack(0), value)
 
     def mode(self, scope: int) -> JobMode:
-        """What is done, as of now, with what the policy of `scope` denies."""
+        """Return the mode that the kernel applies to `scope` now."""
         return mode_of(self._modes.lookup(_KEY.pack(scope)))
 
     def denies(self) -> bool:
-        """Whether it enforces any policy."""
+        """Whether any policy is enforced."""
         return any(mode_of(value) is JobMode.ENFORCE for _, value in self._modes.items())
 
     def is_attached(self) -> bool:
@@ -249,7 +250,7 @@ class Tracer:
     def drain(self, handle: Handler, *, limit: int, most_s: float = math.inf) -> Drained:
         """Hand the finished records to `handle`: at most `limit`, none but one after `most_s`.
 
-        Those of what the kernel only counted come along with the last of them.
+        Aggregate records of what the kernel only counted come once there are no others.
         """
         drained = drain(self._rings, handle, limit=limit, most_s=most_s)
         if drained.is_all:
@@ -264,15 +265,15 @@ class Tracer:
         return lambda: all(ring.handed >= position for ring, position in zip(self._rings, until, strict=True))
 
     def take_environments(self, handle: Handler, *, most_s: float) -> None:
-        """Hand over what processes of no job executed with since the last time; `drain` does it again.
+        """Hand over the environments that processes of no job executed with since the last call.
 
-        None but one after `most_s`.
+        After `most_s` none but one is handed over. `drain` hands them over once more, in order.
         """
         if self._environments is not None:
             self._environments.take_early(handle, most_s=most_s)
 
     def lost_environments(self) -> int:
-        """How many of them found no room so far."""
+        """Return how many environments found no room so far."""
         return total(self._counters, wire.KIND_ENVIRONMENT * wire.COUNTS + wire.COUNT_LOST)
 
     def has_counted_open(self) -> bool:
@@ -280,11 +281,11 @@ class Tracer:
         return self._windows.has_open()
 
     def counts(self) -> Counts:
-        """What the kernel counted, over all CPUs."""
+        """Return what the kernel counted, summed up over all CPUs."""
         return Counts([total(self._counters, index) for index in range(wire.KINDS * wire.COUNTS)])
 
     def lost(self) -> Mapping[str, frozenset[str]]:
-        """What isn't attached or pinned any more, by what became of it (exporter/kernel/held.py)."""
+        """Return the names of programs and pins that aren't as they were, by what happened to them."""
         found = dict(self._held.lost())
         found[UNPINNED] |= self.frames.unpinned()
         return found
@@ -295,24 +296,27 @@ class Tracer:
         return self.directory.name
 
     def live_pids(self, scope: int) -> list[int]:
-        """Processes of the job `scope` that run now, whatever records were lost."""
+        """Return the pids of the processes of `scope` that run now, whatever records were lost."""
         pids = sorted(process.pid for process in self.live(scope))
-        # Once detached, nobody takes out of the table who ends.
+        # Once detached, nobody removes processes that end from the table.
         return [pid for pid in pids if not self._is_detached or _runs(pid)]
 
     def live(self, scope: int) -> list[ProcessKey]:
-        """The same, in no order, told from others that had or will have their pids.
+        """Return the processes of `scope`, in no order, with their start times, since pids are reused.
 
-        One that was made meanwhile may be missing, with the one that made it: see `made`.
+        One that was made meanwhile may be missing, along with the one that made it: see `made`.
         """
         return [found for key, value in self._procs.items() if (found := self._member(key, value, scope))]
 
     def made(self, scope: int) -> int:
-        """How many processes `scope` has made so far. None is left if that stays while none is found."""
+        """Return how many processes `scope` has made. If that stays while none is found, none is left."""
         return self._forks.made(scope)
 
     def meet(self, scope: int, most_s: float) -> Iterator[ProcessKey]:
-        """Those of `scope`, each as soon as it is found; the same again, as long as others come and go."""
+        """Iterate over the processes of `scope`, each as soon as it is found, for at most `most_s`.
+
+        While processes come and go, the same one may come several times.
+        """
         until_s = time.monotonic() + most_s
         for key in self._procs:
             value = self._procs.lookup(key)
@@ -322,12 +326,12 @@ class Tracer:
                 return
 
     def is_live(self, process: ProcessKey) -> bool:
-        """Whether it is one of a job, and has not ended."""
+        """Whether `process` is followed, and has not ended."""
         value = self._procs.lookup(_KEY.pack(process.pid))
         return value is not None and _START.unpack_from(value)[0] == process.started_ns
 
     def detach(self) -> None:
-        """Stop tracing. The rings and the counts can still be read."""
+        """Stop tracing, unless it is to go on. The rings and the counts can still be read."""
         if self._goes_on:
             self.frames.close()
             self._held.close()
@@ -339,7 +343,7 @@ class Tracer:
         remove(self.directory)
 
     def let_it_go_on(self) -> bool:
-        """Detach nothing at the end: what is denied stays denied until somebody stops this instance.
+        """Have `detach` detach nothing: what is denied stays denied until somebody stops this instance.
 
         Returns whether it does: not where the programs are to end with this process.
         """
@@ -347,18 +351,18 @@ class Tracer:
         return self._goes_on
 
     def finish(self, handle: Handler) -> None:
-        """Hand over the rest of what the kernel only counted. Call it once, detached and drained."""
+        """Hand over the rest of what the kernel only counted. Call it once, when detached and drained."""
         self._windows.finish(handle)
 
     def _member(self, key: bytes, value: bytes, scope: int) -> ProcessKey | None:
-        """Whose entry that is, if it is of `scope`."""
+        """Return the process of an entry, if it is of `scope`; else None."""
         proc = wire.ProcValue._make(wire.PROC_VALUE.unpack(value))
         is_one = self.scopes.scope_of(proc) == scope
         return ProcessKey(_KEY.unpack(key)[0], proc.started_ns) if is_one else None
 
 
 def _runs(pid: int) -> bool:
-    """Whether there is such a process; what has ended and wasn't waited for has no executable any more."""
+    """Whether a process has `pid` and runs: a zombie has no executable any more."""
     try:
         Path(f"/proc/{pid}/exe").readlink()
     except PermissionError:
@@ -369,7 +373,7 @@ def _runs(pid: int) -> bool:
 
 
 def mode_of(value: bytes | None) -> JobMode:
-    """What an entry of the map `modes` says; None is none."""
+    """Return the mode that an entry of the map `modes` says; None stands for no entry."""
     if value is None:
         return JobMode.NONE
     mode = wire.ModeValue._make(wire.MODE_VALUE.unpack(value))

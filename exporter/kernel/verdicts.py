@@ -1,7 +1,7 @@
-"""What the policy in the kernel's maps says to an act, found out without doing it.
+"""What the policy in the kernel's maps says to an act, found by the kernel's lookup, without doing the act.
 
-The same lookup as in bpf/policy.bpf.c, on the same maps: so it needs neither the file nor the exporter
-that wrote it.
+The lookup is the same as in bpf/policy.bpf.c, on the same maps: so it needs neither the policy's file nor the
+exporter that wrote the maps.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from exporter.policy.entries import FINAL, Verdict
 
 MAPS = ("modes", "policy", "alternatives", "granted", "rule_ports")
 RULE_OF_NAMES = (1 << 32) - 1
-"""Where names decided: which, only user space that saw the answers knows."""
+"""In place of a rule's number where names decided: only user space saw the answers, and knows which."""
 
 _NUMBER = struct.Struct("=I")
 _KEY_BITS = 8 * (wire.POLICY_KEY.size - 4)
@@ -25,7 +25,7 @@ _PLAIN = {_ICMPV6: _ICMP, _MPTCP: _TCP}
 
 
 class Peer(NamedTuple):
-    """Whom an act is meant for."""
+    """The destination of an act."""
 
     address: bytes
     """16 bytes, network order; IPv4 as ::ffff:a.b.c.d."""
@@ -35,11 +35,11 @@ class Peer(NamedTuple):
 
 
 class Said(NamedTuple):
-    """What the policy says, whatever its mode."""
+    """The answer of a policy, whatever its mode."""
 
     verdict: Verdict
     rule: int
-    """0 for none of its rules."""
+    """The number of the rule that decided; 0: none of the policy's rules did."""
 
 
 class _Class(NamedTuple):
@@ -51,13 +51,16 @@ class Verdicts:
     """The policies of one instance."""
 
     def __init__(self, maps: Mapping[str, Map]) -> None:
-        """`maps` are those of MAPS, by name."""
+        """`maps` has the maps named in MAPS, by name."""
         self._modes, self._policy = maps["modes"], maps["policy"]
         self._alternatives = maps["alternatives"]
         self._granted, self._ports = maps["granted"], maps["rule_ports"]
 
     def decide(self, scope: int, peer: Peer, held: int) -> Said | None:
-        """For a process of `scope` with the mask `held` of executables in its chain; None: no policy."""
+        """Return what the policy of `scope` says to an act with `peer`; None: the scope has no policy.
+
+        `held` is the mask of the executables in the chain of the process that acts.
+        """
         value = self._modes.lookup(_NUMBER.pack(scope))
         if value is None:
             return None
@@ -78,7 +81,7 @@ class Verdicts:
         return max((choice for choice in found if choice), key=lambda choice: choice.rank, default=None)
 
     def _holding(self, value: bytes | None, held: int) -> wire.ChoiceValue | None:
-        """The entry, or the first behind it that holds."""
+        """Return the entry, or the first alternative behind it, that holds for `held`; None: none does."""
         for _ in range(wire.ALTERNATIVES_MAX):
             if value is None:
                 return None
@@ -89,7 +92,7 @@ class Verdicts:
         return None
 
     def _sets(self, scope: int, policy: int, address: bytes) -> int:
-        """What names granted."""
+        """Return the mask of the rule sets that names granted to an address."""
         value = self._granted.lookup(wire.GRANTED_KEY.pack(scope, policy, address))
         if value is None:
             return 0
@@ -111,7 +114,7 @@ class Verdicts:
         return Verdict.ALLOW if allowed else None
 
     def _steps(self, policy: int, classes: tuple[_Class, ...]) -> list[wire.StepValue]:
-        """Of the narrowest class that has any."""
+        """Return the steps of the narrowest class that has any."""
         for each in classes:
             steps: list[wire.StepValue] = []
             while len(steps) < wire.STEPS_MAX and (not steps or steps[-1].more):

@@ -1,4 +1,4 @@
-"""What the verifier says to a program that it refuses, on every kernel to its end."""
+"""The verifier's log on a program that it refuses, read to its end on every kernel."""
 
 from __future__ import annotations
 
@@ -8,29 +8,30 @@ import os
 from collections.abc import Callable
 
 Attempt = Callable[[int, int, int], int]
-"""Have it look at a program, by log_level, log_size and log_buf: returns a descriptor. Raises OSError."""
+"""A function that loads a program, given log_level, log_size and log_buf: returns a descriptor, raises
+OSError."""
 
-# log_level of BPF_PROG_LOAD: its way through the program, or only what is wrong with that, and figures
+# log_level of BPF_PROG_LOAD: the verifier's way through the program, or only the fault and some figures
 _WAY, _FAULT = 1, 4
 _FAULT_ROOM = 1 << 16
 _WAY_ROOMS = (1 << 20, 1 << 23, 1 << 26)
-"""Bytes. Before Linux 6.4 what finds no room is the end."""
+"""The bytes of room for a log, tried in turn: before Linux 6.4 a log that is too long lacks its end."""
 _WAY_LINES = 100
 _FIGURES = ("processed ", "verification time ", "stack depth ")
 
 
 class VerifierError(Exception):
-    """A program that the kernel doesn't take: its errno's words; no more where the verifier had no part."""
+    """A program that the kernel refuses; without a `reason`, the verifier had no part in that."""
 
     def __init__(self, what: str, reason: str = "", log: str = "") -> None:
-        """`reason` is its last word, `log` how it came to that, as far as that is of use."""
+        """`what` is the errno's text, `reason` the verifier's last word, `log` how it came to that."""
         super().__init__(what)
         self.reason = reason
         self.log = log
 
 
 def refusal(code: int, attempt: Attempt) -> VerifierError:
-    """The error for a program that was refused with errno `code`, after the same attempt with all reasons."""
+    """Return the error for a program refused with errno `code`; it is tried again, to get the reason."""
     what = os.strerror(code)
     fault, _ = _said(attempt, _FAULT, _FAULT_ROOM)
     reason = last_word(fault)
@@ -38,13 +39,13 @@ def refusal(code: int, attempt: Attempt) -> VerifierError:
 
 
 def last_word(log: str) -> str:
-    """The last line that says what is wrong; empty where there are but figures."""
+    """Return the last line that says what is wrong; empty where there are only figures."""
     lines = (line.strip() for line in reversed(log.splitlines()))
     return next((line for line in lines if line and not line.startswith(_FIGURES)), "")
 
 
 def _way(attempt: Attempt) -> str:
-    """The last lines of its way; empty where that is longer than all that there is room for."""
+    """Return the last lines of the verifier's way; empty where the log is longer than all room for it."""
     for room in _WAY_ROOMS:
         log, is_whole = _said(attempt, _WAY, room)
         if is_whole:
@@ -53,7 +54,7 @@ def _way(attempt: Attempt) -> str:
 
 
 def _said(attempt: Attempt, level: int, room: int) -> tuple[str, bool]:
-    """What it says at `level`, and whether there was room for all of it."""
+    """Return what the verifier says at `level`, and whether there was room for all of it."""
     log = ctypes.create_string_buffer(room)
     is_whole = True
     try:

@@ -1,4 +1,4 @@
-"""What the kernel only counts: collected window by window, when no program can be counting there any more."""
+"""Acts that the kernel only counts: collected window by window, once no program can count there any more."""
 
 from __future__ import annotations
 
@@ -31,23 +31,23 @@ _WINDOW_AT = wire.OFFSETS["aggregate_record"][1]["window"]
 
 
 class Coverage(NamedTuple):
-    """Which processes are followed."""
+    """The processes that are followed, and whether jobs are found among them."""
 
     is_host: bool = False
-    """Those of no job, too."""
+    """Whether processes of no job are followed, too."""
     reads_environments: bool = False
-    """What those execute with comes as events, to find jobs by."""
+    """Whether the environments that these execute with come as events, to find jobs by."""
 
 
 class Windows:
     """Acts that got no record of their own, handed over as aggregate records.
 
-    The kernel's programs count in the maps of the current window, odd or even. Once another one has begun and
-    every program that may still be in the old one has ended, that one's numbers are final.
+    The kernel's programs count in the maps of the current window, odd or even. Once another window has begun,
+    and every program that may still be in the old one has ended, the old one's numbers are final.
     """
 
     def __init__(self, maps: Mapping[str, Map], coverage: Coverage, *, goes_on: bool = False) -> None:
-        """Begin the first window, or go on where an exporter that ended stopped."""
+        """Begin the first window, or with `goes_on` continue where an exporter that ended stopped."""
         thread(NAME)  # now, when there is room for it
         self._coverage = coverage
         self._config, self._others, self._others_told = maps["config"], maps["others"], maps["others_told"]
@@ -70,12 +70,12 @@ class Windows:
 
     @property
     def number(self) -> int:
-        """Of the current window."""
+        """The number of the current window."""
         return self._number
 
     @property
     def attempts(self) -> int:
-        """What is counted here now and was not handed over."""
+        """The attempts that are counted here now, and weren't handed over."""
         starts = (
             index * _SLOT for index, kind in enumerate(self._slots[_KIND_AT : self._end : _SLOT]) if kind
         )
@@ -88,12 +88,12 @@ class Windows:
         self._slots.close()
 
     def follow(self, scope: int) -> None:
-        """Have a count for those acts of `scope` for which there is nothing else."""
+        """Begin to count those acts of `scope` that have no other place to be counted."""
         for key in _others_keys(scope):
             self._others.insert(key, _COUNT.pack(0))
 
     def forget(self, scope: int, handle: Handler) -> None:
-        """Hand over what is left of that count: no process of `scope` is there any more."""
+        """Hand over the rest of the count that `follow` began, and end it: no process of `scope` is left."""
         for record in self._further_others(_others_keys(scope)):
             handle(memoryview(record), 0, _SLOT)
         for key in _others_keys(scope):
@@ -102,19 +102,19 @@ class Windows:
             del self._told_others[key]
 
     def judge(self, *, has_executables: bool) -> None:
-        """Have acts held against the policies from now on: some scope has one, which may name executables."""
+        """Have acts judged by policies from now on; with `has_executables`, some policy names executables."""
         self._has_policies, self._has_executables = True, has_executables
         self._configure()
 
     def hold_undecided(self, scope: int) -> None:
-        """Hold what may be a job's to the policy of `scope` until it is known; 0: to none."""
+        """Hold what may be a job's to the policy of `scope` until its job is known; 0: to none."""
         self._undecided = scope
         self._configure()
 
     def turn(self, handle: Handler) -> None:
         """Hand over what was counted in a window that is over; begin another when this one was long enough.
 
-        Never waits. Call it when the rings are drained, so that whoever is counted is known.
+        Never waits. Call it when the rings are drained, so that the processes of what was counted are known.
         """
         if self._grace is not None:
             if self._grace.is_over():
@@ -125,7 +125,7 @@ class Windows:
             self._grace = Grace()
 
     def finish(self, handle: Handler) -> None:
-        """Hand over all that was counted. Call it when the programs are detached; waits for them to end."""
+        """Hand over everything counted. Call it when the programs are detached; it waits for them to end."""
         if self._grace is not None:
             self._grace.wait()
             self._grace = None
@@ -149,7 +149,7 @@ class Windows:
         self._configure()
 
     def _go_on(self) -> None:
-        """The window goes on; the one before may not have been collected, or only in part."""
+        """Continue the current window; the one before may not have been collected, or only in part."""
         config = wire.ConfigValue._make(wire.CONFIG_VALUE.unpack(self._config.lookup(_KEY.pack(0)) or b""))
         self._number, self._began_s = config.window, time.monotonic()
         self._has_policies, self._has_executables = bool(config.has_policies), bool(config.has_executables)
