@@ -135,7 +135,7 @@ def command(
 
 
 def watch(config: WatchConfig, environment: Mapping[str, str]) -> int:
-    """Watch; returns the exit status. Raises CiEgressError when it can't be traced."""
+    """Watch the host; returns the exit status. Raises CiEgressError when it can't be traced."""
     _require_whole(config)
     job = _job(config, environment)
     baseline = required_baseline(config.baseline, config.fail_on)
@@ -169,7 +169,7 @@ def _agents(config: WatchConfig) -> Collection[Agent]:
 
 
 def _job(config: WatchConfig, environment: Mapping[str, str]) -> Job | None:
-    """The one that the whole machine belongs to; None: it belongs to none."""
+    """Return the job that the whole machine belongs to; None when it belongs to none. Raises UsageError."""
     if not config.is_host:
         return None
     from exporter.jobs.detect import detect, recognise
