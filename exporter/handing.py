@@ -73,7 +73,7 @@ def _source() -> str:
 
 def _place_as(user: CommandUser, data: bytes, arguments: list[str]) -> None:
     """Write in a process of `user`. Raises OSError, as that process met it."""
-    # The system's Python, and the text on the command line: what lies in root's folders that user can't read.
+    # The system's Python, with the source on its command line: that user can't read files in root's folders.
     pipe = subprocess.PIPE
     with as_others():
         writer = subprocess.Popen(  # noqa: S603

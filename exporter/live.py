@@ -25,7 +25,7 @@ _BUSY_INTERVAL_S = 0.005
 _IDLE_INTERVAL_S = 0.02
 _BATCH = 8192
 _BATCH_S = 0.1
-"""How many seconds a batch is taken in, and before it environments.
+"""How many seconds a batch may take; the environments that are taken before it may take as many.
 
 A long command line takes a millisecond, and roots may come faster than they are decided; meanwhile nothing
 else is looked at.
@@ -112,7 +112,7 @@ class LiveSource:
         self._pump_while(self._has_open, _CLOSING_S)
 
     def _pump_while(self, is_awaited: Callable[[], bool], most_s: float) -> None:
-        """Pump while there are records or `is_awaited`, for `most_s` at most: who runs on may never pause."""
+        """Pump while records come or `is_awaited`, for `most_s` at most: other processes may never pause."""
         deadline_s = time.monotonic() + most_s
         while (self.pump() or is_awaited()) and time.monotonic() < deadline_s:
             time.sleep(_BUSY_INTERVAL_S)

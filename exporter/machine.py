@@ -25,7 +25,7 @@ SCOPE = WITHOUT_ROOM + 1
 """The job's number in the kernel."""
 
 _INIT = 1
-"""The process that becomes the parent of those whose own parent ended."""
+"""The pid of init, which becomes the parent of processes whose own parent ended."""
 _REAP_S = 10.0
 _NS = 1_000_000_000
 

@@ -15,7 +15,7 @@ from exporter.summary import Summary
 from exporter.watched import ROWS_MAX, JobKey, Watched
 
 _INIT = 1
-"""The process that becomes the parent of those whose own parent ended."""
+"""The pid of init, which becomes the parent of processes whose own parent ended."""
 
 
 Identify = Callable[[Environment, Program | None], Identified | None]
@@ -40,7 +40,7 @@ def resumed(
     ids = TraceIds(
         told.trace_id, told.span_id, standing.parent_id or None, derive_from=standing.below or None
     )
-    run_id = told.run_id if run_hash(told.run_id) == standing.run_hash else ""  # else it is longer
+    run_id = told.run_id if run_hash(told.run_id) == standing.run_hash else ""  # else it was cut
     names = (told.pipeline or None, told.task or None)
     job = Job("", run_id, ids, *names, is_partial=standing.who == 0)
     key = JobKey(standing.identity, standing.run_hash)

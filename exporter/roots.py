@@ -63,13 +63,13 @@ class Roots:
         if job_env is None and provider is None:
             return None
         job = _detect(environ, job_env, worker.process if worker else None)
-        # Where it wasn't its agent, somebody else made it, as an engine makes a container, with variables of
-        # the author's.
+        # If its agent didn't make the process, somebody else did, with variables of the author's: as an
+        # engine makes a container.
         is_agents = provider is not None and _is_step_of(event, worker, provider)
         is_partial = event.is_cut or is_contested
         is_vouched = job.is_vouched and is_agents and not is_partial and not event.is_from_proc
         if provider and event.standing in _STEPS and system_of(event.agent) == provider.name:
-            job = replace(job, besides=())  # it is what it says
+            job = replace(job, besides=())  # it is of the system that it names
         job = replace(job, is_vouched=is_vouched, is_partial=is_partial)
         key = JobKey(job.ids.job_span_id, run_hash(job.run_id))
         return Identified(key, job, environ, step_of(environ, job_env=job_env))

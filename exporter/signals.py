@@ -91,7 +91,7 @@ class _Arrival(NamedTuple):
 
 
 class SignalRelay:
-    """Holds back the signals of `RELAYED` from ci-egress and hands them on to COMMAND.
+    """A relay that holds back the signals of `RELAYED` from ci-egress and hands them on to COMMAND.
 
     To be entered in the main thread before other threads start, since they inherit the mask, and to be left
     last: until then ci-egress doesn't die of these signals. Those that came too late for COMMAND are
@@ -106,7 +106,7 @@ class SignalRelay:
         self._undecided: list[_Arrival] = []
         self._looked_s = time.monotonic()
         self._reached: dict[int, _Moment] = {}
-        """When a signal last reached COMMAND as a member of the group (once it has left that, through us)."""
+        """By number, when a signal last reached COMMAND: with the group, or by us once it has left that."""
 
     def __enter__(self) -> Self:
         ignored = signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN

@@ -31,7 +31,7 @@ def go_first() -> None:
     with suppress(ValueError):
         resource.setrlimit(resource.RLIMIT_CPU, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    with suppress(ValueError, OSError):  # above what the machine gives anybody now
+    with suppress(ValueError, OSError):  # the hard limit is above what the machine allows now
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     _set_oom_score(_NEVER)
 

@@ -16,7 +16,7 @@ from exporter.programs import Program
 KEPT = 64
 """The most jobs of a tenant once half of all room is taken; until then each has as many as it needs."""
 AGENT_DEPTH_MAX = 64
-"""How many programs, from the topmost down, may be agents: a job can make its chain as long as it likes."""
+"""How many programs of a chain, from the topmost down, are searched for an agent: chains may be endless."""
 
 _INIT = 1
 _ENGINES = frozenset({"containerd", "crio", "dockerd", "k3s", "k3s-server", "podman", "rke2"})

@@ -72,7 +72,8 @@ class Watched:
         """Whether the job is over, by the last look.
 
         While something runs, it isn't enough that the worker is gone: that of a container ends when the
-        container has begun, and so does that of a step that goes on by itself.
+        container has begun, and so does that of a step that goes on by itself. Then the job is over once it
+        was quiet for QUIET_S.
         """
         has_no_worker = self.workers is not None and not self.workers
         if self.census.running:

@@ -38,7 +38,7 @@ HOST_TRACE_S = 3600.0
 JOBS_MAX = 1024
 """The most jobs at once: any process can execute with any variables, again and again.
 
-Once half of them are there, each tenant has room for some alone (exporter/tenants.py), so that others find
+Once half of them are there, each tenant has room for a few only (exporter/tenants.py), so that others find
 room, too.
 """
 TOLD_MAX = 4096
@@ -170,9 +170,9 @@ class JobWatch:
     def decide(self, event: Environment, *, comes_again: bool = True) -> int | None:
         """Decide of which scope the process in `event` is a root: HOST for none; None: it isn't known yet.
 
-        It is called before the records that wait are handled: if the worker is known, as what it is by now,
-        nothing that came with the process is needed. With `comes_again` the environment comes once more in
-        its turn, and `discover` returns the same decision then.
+        It is called before the records that wait are handled; they aren't needed if the process's worker is
+        known as the program that it runs by now. With `comes_again` the environment comes once more in its
+        turn, and `discover` returns the same decision then.
         """
         worker = self._pipeline.table.of(event.parent) if event.parent else None
         if worker is not None and (scope := self._scope_below(worker, event.process)) != HOST:
@@ -206,7 +206,7 @@ class JobWatch:
         """
         if maker.scope != HOST:
             return maker.scope if maker.root.started_ns <= made.started_ns else HOST
-        for exec_id in (maker.exec_id, maker.exec_id + 1):  # that one may still have to be told
+        for exec_id in (maker.exec_id, maker.exec_id + 1):  # the record of the second may still wait
             decided = self._decided.get((maker.process, exec_id))
             if decided and decided.job and decided.at_ns <= made.started_ns:
                 return decided.job.scope
@@ -225,7 +225,7 @@ class JobWatch:
         if job and (watched := self._open.get(job.scope)):
             watched.join(program.parent.process if program.parent else None, event.at_ns)
             watched.began_ns = min(watched.began_ns, program.started_ns)
-            if watched.tenant == event.process:  # by the kernel's parent, where it was decided early
+            if watched.tenant == event.process:  # decided early, by the kernel's parent alone
                 watched.tenant = self._tenant(event, program.parent)
             self._pipeline.begin_earlier(job.scope, program.started_ns)
         return job
@@ -272,7 +272,7 @@ class JobWatch:
         scope = self._scope_of.get(key)
         overflow = self._governor.overflow()
         if event.is_from_proc and overflow is not None and self._is_vouched(scope):
-            return Discovered(overflow)  # nobody vouches for it, and that job may more than others
+            return Discovered(overflow)  # nobody vouches for it, and that job may have more rights
         if scope in self._open:
             self._open[scope].join(worker, event.at_ns)
             return Discovered(scope, step)
@@ -301,7 +301,7 @@ class JobWatch:
         maker = made.parent if made else worker
         if maker is None:
             return None
-        if maker.scope != HOST:  # it was made before that was a job's, and stands below it
+        if maker.scope != HOST:  # it was made before its maker was of that job, and descends from it
             job = self._watched(maker.scope)
             return job.tenant if job else None
         is_sure = not (event.is_from_proc or (made or maker).has_gap)
@@ -418,7 +418,7 @@ class JobWatch:
         watched = self._open.pop(scope)
         left = [program.process.pid for program in self._pipeline.table.live({scope})]
         last_end_ns = self._pipeline.table.take_last_end_ns(scope)
-        # Nobody said that it was over: that shows later.
+        # Nobody said that it was over: that shows some time after its last process.
         ended_ns = now_ns if left or last_end_ns is None else last_end_ns
         self._pipeline.end(scope, ended_ns, left_behind=left, still_traced=still_traced)
         self._told.pop(watched.key, None)

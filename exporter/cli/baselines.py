@@ -24,7 +24,7 @@ def required_baseline(file: Path | None, fail_on: Collection[FailOn]) -> Baselin
 def baseline_of(file: Path | None) -> Baseline | None:
     """Read the baseline in `file`; None without a file. Raises UsageError, also if it isn't valid."""
     if file is None:
-        return None  # and nothing of what reads one is imported
+        return None  # so nothing that reads one is imported
     from exporter.baseline.parse import load_baseline
     from exporter.baseline.problems import CHECK_HINT, BaselineError
 

@@ -40,7 +40,7 @@ def futile(fail_on: Collection[FailOn], mode: Mode) -> str | None:
 def failings(
     fail_on: Collection[FailOn], denials: Denials, novelties: Novelties, account: Account
 ) -> list[str]:
-    """Return what of `fail_on` happened, a line each. Attempts of which that isn't known count, too."""
+    """Return what of `fail_on` happened, a line each. Attempts that nobody could judge count, too."""
     attempts = {FailOn.NOVEL: novelties.attempts, **denials.attempts}
     first = {FailOn.NOVEL: novelties.first, **denials.first}
     return _lines(fail_on, attempts, first, account)
@@ -55,7 +55,7 @@ class Judged:
         self._first: dict[str, str] = {}
 
     def add(self, job: Job, summary: Summary) -> None:
-        """Add the attempts in the summary of `job`, which is over, or of which a part is."""
+        """Add the attempts in `summary`; a job that goes on after its end is added again, part by part."""
         for what, attempts in summary.against.items():
             self._attempts[what] += attempts
             if attempts:

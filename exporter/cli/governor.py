@@ -168,8 +168,8 @@ class Governor:
     def look(self, close: Callable[[int], object]) -> None:
         """Call `close` for scopes that are over, once the kernel has no process of theirs, either.
 
-        Also give scopes the policy that they couldn't be given when it was read again, and hold steps as
-        somebody wants it who turned enforcement on or off.
+        Also give scopes the policy that they couldn't be given when it was read again, and hold undecided
+        steps if enforcement is on by now.
         """
         for scope in [scope for scope in self._closing if self._scopes.is_empty(scope)]:
             self._steering.end(scope)
@@ -209,10 +209,10 @@ class Governor:
         self._next = {
             scope: written
             for scope, written in plan.items()
-            # Where another one was prepared that it wasn't held to, answers are to grant for that no more.
+            # Where another policy was prepared and never held to, answers must no more grant under that one.
             if scope in self._next or written is not self._held[scope].written
         }
-        self._source = source  # who begins from here on is held to it
+        self._source = source  # jobs that begin from here on are held to it
         is_asked_for = source.of_others.mode is Mode.ENFORCE
         self._hold_undecided(is_asked_for=is_asked_for)
         self._turn_over = partial(self._turn, names_in, catch_up, changed)
@@ -256,7 +256,7 @@ class Governor:
         )
         if not prepared:
             return
-        wait_for_programs()  # from here on answers grant for both
+        wait_for_programs()  # from here on answers grant under both policies
         catch_up()
         before = {scope: self._held[scope].written for scope in prepared}
         lost = Counter[int]()
@@ -290,7 +290,7 @@ class Governor:
                 self._obstacle = told_of(error)
             except CiEgressError as error:
                 self._obstacle = told_of(error)
-                break  # somebody holds on to the modes: each of the others would wait for seconds, too
+                break  # somebody holds the lock of the modes: each of the others would wait for seconds
             else:
                 done[scope] = written
         return done

@@ -26,7 +26,7 @@ from exporter.traced import Outlets
 
 @dataclass(frozen=True)
 class Owner:
-    """The job that an instance belongs to, if it has one alone."""
+    """The job that an instance is for; a watch leaves `resource` and `context` out."""
 
     resource: Resource | None = None
     """The resource of the only job; None: the exporter's own is used."""

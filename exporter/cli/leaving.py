@@ -44,7 +44,7 @@ def end_what_is_left(tracer: Tracer, scope: int, meanwhile: Callable[[], object]
 
 @contextmanager
 def held_unless_asked(tracer: Tracer) -> Iterator[None]:
-    """When the block raises, leave what is denied denied, as if this process had been killed."""
+    """Keep what is denied denied when the block raises, as if this process had been killed."""
     try:
         yield
     except BaseException:
@@ -52,7 +52,7 @@ def held_unless_asked(tracer: Tracer) -> Iterator[None]:
             if tracer.denies():
                 tracer.let_it_go_on()
                 tracer.detach()
-        except BaseException:  # noqa: BLE001 - without the memory for that, say: nothing is tidied up then
+        except BaseException:  # noqa: BLE001 - for lack of memory, say: then nothing is tidied up
             os._exit(CANNOT_TRACE_STATUS)
         raise
 

@@ -56,7 +56,7 @@ class Missed:
         decide: Callable[[Environment], object],
         jobs: JobWatch | MachineWatch,
     ) -> None:
-        """`decide` gets each environment that `make_up` reads, long before `tell` hands it over."""
+        """`decide` gets each environment that `make_up` reads, before `tell` hands it over."""
         self._tracer, self._source = tracer, source
         self._decide = decide
         self._jobs = jobs

@@ -40,7 +40,7 @@ class Outcome:
     """What else a person should know, a line each."""
 
     def tell(self) -> None:
-        """Say it on stderr; the account is the last line."""
+        """Say all of this on stderr; the account is the last line."""
         messages = Messages.current()
         for problem in (*drops(self.account), *self.losses, *self.telemetry.complaints()):
             messages.say(problem, level=logging.WARNING)

@@ -16,7 +16,7 @@ _PLACE = "{trace_id}"
 _URL_MAX = 2048
 """The most characters of a trace's URL."""
 TO_THE_STEP = "by default to $GITHUB_STEP_SUMMARY"
-"""Where the summary of what is traced in a step goes, as help says it."""
+"""The summary's default place, as the help of commands that trace a step has it."""
 
 
 class _TraceUrlType(click.ParamType[str]):

@@ -41,7 +41,7 @@ WRITE_HINT = "name a file in a folder that you can write to, on a disk with room
 
 
 class Reporting:
-    """A writer of the report and the summary; use it in a `with` block around the telemetry of both."""
+    """A writer of the report and the summary; use it in a `with` block around the telemetry's."""
 
     def __init__(self, config: ReportConfig, environment: Mapping[str, str], user: str | None = None) -> None:
         """Documents will belong to `user`, as --user names it; without one, to the user who called."""

@@ -64,7 +64,7 @@ def _reread(what: str, file: Path | None, change: Callable[[], int]) -> None:
 
 def _as_told(error: Exception) -> CiEgressError:
     if isinstance(error, FileError):
-        error.hint = None  # to see them without starting anything: they are told here, and nothing starts
+        error.hint = None  # it says how to see the errors without a start: here they show, and nothing starts
     if isinstance(error, CiEgressError):
         return error
     what = told_of(error)

@@ -30,7 +30,7 @@ _GONE = ("process", "exporter_killed")
 class Takeover:
     """The takeover of an adopted instance; without one it does nothing."""
 
-    def __init__(  # noqa: PLR0913, PLR0917 - it is all of a watch that has to know
+    def __init__(  # noqa: PLR0913, PLR0917 - all parts of a watch that have to know
         self,
         tracer: Tracer,
         outlets: Outlets,

@@ -110,7 +110,7 @@ def shown(view: Screen | None) -> Iterator[None]:
 
 
 def tell_besides(job: Job, told: str, **fields: Any) -> None:
-    """Say `told`, unless it has an `event`: then it is about one act, which a view of lines shows already."""
+    """Say `told`, unless `fields` has an `event`: then it is about one act, which a view of lines shows."""
     if "event" not in fields:
         tell_act(job, told, **fields)
 

@@ -207,7 +207,7 @@ def _policy(config: WatchConfig) -> Source | None:
     has_policy = config.policy is not None or config.allowed_endpoints is not None
     needs_one = config.enforce or config.host_enforce or config.fail_on - {FailOn.NOVEL}
     if not (has_policy or needs_one):
-        return None  # and nothing of what reads one is imported
+        return None  # so nothing that reads one is imported
     from exporter.cli.governing import source_of
 
     return source_of(config)
