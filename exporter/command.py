@@ -27,7 +27,7 @@ from exporter.signals import SignalState
 from exporter.users import CommandUser
 
 _END_OF_ENVIRONMENT = b"\n"
-"""Stands behind the JSON that goes through the gate; without it the parent died while writing."""
+"""The end of what goes through the gate, behind its JSON; without it the parent died while writing."""
 
 _PAUSE_S = 0.01
 _SHELL = b"/bin/sh"
@@ -107,7 +107,7 @@ class HeldCommand:
         A user to become adds HOME, USER and LOGNAME. A COMMAND without a slash is looked for in the PATH of
         this environment, and a script without `#!` line is given to /bin/sh, as env(1) and its like do.
         Raises CommandNotFoundError, CommandNotExecutableError, and KernelError when the user can't be
-        changed. That a signal ended the child before is no error: `poll` tells.
+        changed. It is no error when a signal ended the child before: `poll` returns its status.
         """
         own = self._user.environment() if self._user else {}
         message = json.dumps({**environment, **own}).encode("ascii") + _END_OF_ENVIRONMENT
@@ -128,7 +128,7 @@ class HeldCommand:
         return self._status
 
     def wait(self, meanwhile: Callable[[], object]) -> int:
-        """The exit status, once COMMAND has ended; until then `meanwhile` is called every 10 ms."""
+        """Wait for COMMAND's end and return its exit status; until then `meanwhile` is called every 10 ms."""
         while (status := self.poll()) is None:
             meanwhile()
             time.sleep(_PAUSE_S)
@@ -150,7 +150,7 @@ def _is_readable(descriptor: int) -> bool:
 
 
 def _shown_wait_status(pid: int) -> int | None:
-    """What wait(2) will say of a process that has ended; None where this user may not know."""
+    """Return what wait(2) will say of a process that has ended; None when this user may not know."""
     try:
         Path(f"/proc/{pid}/exe").readlink()
     except PermissionError:  # /proc/PID/stat would show a 0, as if all had been well
@@ -164,7 +164,7 @@ def _shown_wait_status(pid: int) -> int | None:
 def _wait_and_become(
     argv: Sequence[str], user: CommandUser | None, signals: SignalState, *, gate: int, report: int
 ) -> NoReturn:
-    """The child's whole life. Nothing may escape: the parent's stack is below."""
+    """Live the child's whole life. No exception may escape it: below it is the parent's stack."""
     step = "user"
     try:
         environment = _receive_environment(gate)
@@ -180,7 +180,7 @@ def _wait_and_become(
 
 
 def _receive_environment(gate: int) -> dict[str, str] | None:
-    """None when the gate was closed without a word."""
+    """Read COMMAND's environment from the gate; None when the gate was closed before all of it came."""
     with os.fdopen(gate, "rb") as stream:
         message = stream.read()
     if not message.endswith(_END_OF_ENVIRONMENT):
@@ -197,7 +197,7 @@ def _take_rights(user: CommandUser | None) -> None:
 
 
 def _execute(argv: list[bytes], environment: Mapping[str, str]) -> NoReturn:
-    """As execvp(3), but with the PATH of `environment`; raises OSError with the path tried."""
+    """Execute as execvp(3) does, but with the PATH of `environment`; raises OSError with the path tried."""
     failure: OSError = FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), argv[0])
     for path in _candidates(argv[0], environment):
         try:

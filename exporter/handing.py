@@ -1,4 +1,4 @@
-"""Documents for the user who called, with that user's rights: a job may have a hand in the folder."""
+"""Write documents for the user who called, with that user's rights: a job may have a hand in the folder."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def append(path: Path, data: bytes, limit_bytes: int, user: CommandUser | None) 
 
 
 def replace(path: Path, data: bytes, user: CommandUser | None) -> None:
-    """Put `data` in the place of what `path` held. Raises HandingError."""
+    """Replace what `path` held by `data`. Raises HandingError."""
     _hand(path, data, [placing.REPLACE, str(path)], user)
 
 
@@ -37,7 +37,10 @@ def probe(path: Path, user: CommandUser | None) -> None:
 
 
 def _hand(path: Path, data: bytes, arguments: list[str], user: CommandUser | None) -> None:
-    """As `user`; without one, and where that may not write and the folder is ours alone, as this process."""
+    """Write as `user`; without one, write as this process. Raises HandingError.
+
+    When the user may not write there and the folder is ours alone, this process writes as well.
+    """
     try:
         if user is None:
             _place(data, arguments)
@@ -64,13 +67,13 @@ def _place(data: bytes, arguments: list[str]) -> None:
 
 @cache
 def _source() -> str:
-    """Of `placing`; read when it is probed, before a job may put something else there."""
+    """Return the source of `placing`. `probe` reads it, before a job may put something else in its place."""
     return Path(placing.__file__).read_text(encoding="utf-8")
 
 
 def _place_as(user: CommandUser, data: bytes, arguments: list[str]) -> None:
-    """Raises OSError, as the other user's process met it."""
-    # The system's Python, and the text on the command line: what lies in root's folders that user can't read.
+    """Write in a process of `user`. Raises OSError, as that process met it."""
+    # The system's Python, with the source on its command line: that user can't read files in root's folders.
     pipe = subprocess.PIPE
     with as_others():
         writer = subprocess.Popen(  # noqa: S603
@@ -95,7 +98,10 @@ def _place_as(user: CommandUser, data: bytes, arguments: list[str]) -> None:
 
 
 def _is_ours_alone(folder: Path) -> bool:
-    """Also the way there: whoever owns a link, or a folder, on it can let it lead elsewhere."""
+    """Whether nobody but us and root can change `folder`, or the way there.
+
+    Whoever owns a link, or a folder, on the way can let it lead elsewhere.
+    """
     way = folder.absolute()
     try:
         require_ours_alone(folder)

@@ -1,4 +1,4 @@
-"""What is lost of the kernel's side while it runs, told as tampering: programs detached, pins removed."""
+"""Report losses on the kernel's side as tampering, while it runs: programs detached, pins removed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _EVERY_S = 1.0
 
 
 class Integrity:
-    """Looks once a second, and tells each loss once."""
+    """A check that looks once a second, and reports each loss once."""
 
     def __init__(
         self,
@@ -31,7 +31,7 @@ class Integrity:
         resource: Resource,
         context: SpanContext | None = None,
     ) -> None:
-        """Of `tracer`; `say` shows what is lost, a line each.
+        """Check `tracer`; `say` gets a line about each loss.
 
         `context` is that of the job's span, None where there are several jobs.
         """
@@ -44,14 +44,14 @@ class Integrity:
         self._next_s = 0.0
 
     def tick(self) -> None:
-        """Look, unless that was just now; cheap, for a loop."""
+        """Look, unless the last look was less than a second ago; cheap enough for a loop."""
         now_s = time.monotonic()
         if now_s >= self._next_s:
             self._next_s = now_s + _EVERY_S
             self.look()
 
     def look(self) -> None:
-        """Tell what got lost since the last time, unless it was `ci-egress stop` that took it."""
+        """Report what got lost since the last look, unless `ci-egress stop` took it."""
         if self._tracer.stopped_by() is not None:
             return
         for what, names in self._tracer.lost().items():

@@ -1,4 +1,4 @@
-"""Tracing COMMAND while it runs: the kernel's ring on one side, the pipeline on the other."""
+"""Live tracing: take records from the kernel's rings, and hand their events to the pipeline."""
 
 from __future__ import annotations
 
@@ -25,10 +25,13 @@ _BUSY_INTERVAL_S = 0.005
 _IDLE_INTERVAL_S = 0.02
 _BATCH = 8192
 _BATCH_S = 0.1
-"""How long a batch is taken in, and how long environments are before it. A long command line takes a
-millisecond, roots may come faster than they are decided, and meanwhile nobody looks at anything else."""
+"""How many seconds a batch may take; the environments that are taken before it may take as many.
+
+A long command line takes a millisecond, and roots may come faster than they are decided; meanwhile nothing
+else is looked at.
+"""
 _PATIENCE_S = 0.002
-"""Of a root, while others' records are taken in."""
+"""How many seconds a root waits for its decision while other records are taken in."""
 _SETTLE_S = 0.5
 _CLOSING_S = 0.5
 
@@ -45,10 +48,10 @@ class LiveSource:
         *,
         on_fault: Callable[[str], None],
     ) -> None:
-        """Each event goes to `handle`; an attempt that comes to nothing on the way is entered in `books`.
+        """Hand each event to `handle`; attempts that get lost on the way are entered in `books`.
 
-        `flows` tells how many connections are open.
-        `on_fault` gets the traceback of the first fault of ours, if there is one.
+        The length of `flows` is the number of open connections. `on_fault` gets the traceback of the first
+        fault of ci-egress itself, if there is one.
         """
         self._tracer = tracer
         self._handle = handle
@@ -63,11 +66,11 @@ class LiveSource:
         self.is_behind = False
         """Whether records wait that were there when the last batch was taken in."""
         self.failed_environments = 0
-        """Environments that nothing came of, for a fault."""
+        """The number of environments that a fault kept from being handled."""
         self._decoder = Decoder()
 
     def pump(self) -> bool:
-        """Take in what is there, a batch at most, so that the caller can look around; whether any was."""
+        """Take in a batch of records, so that the caller can look around; returns whether there was any."""
         self._peek()
         drained = self._tracer.drain(self._take, limit=_BATCH, most_s=_BATCH_S)
         self.is_behind = not drained.is_all
@@ -76,19 +79,19 @@ class LiveSource:
         return drained.number > 0
 
     def decide_first(self, decide: Callable[[Environment], object], make_up: Callable[[], object]) -> None:
-        """From now on `decide` gets what processes of no job execute with before it is their turn, too.
+        """From now on call `decide` with environments of processes of no job before their turn, too.
 
-        However much waits, and however long it takes to tell of it; `make_up` is called as often, for what
-        got lost.
+        So a root is decided soon, however many records wait. `make_up` is called as often, for environments
+        that got lost.
         """
         self._decide, self._make_up = decide, make_up
 
     def take(self, data: memoryview, at: int, length: int) -> None:
-        """Take in a record that comes some other way."""
+        """Take in a record that comes from elsewhere than the rings."""
         self._take(data, at, length)
 
     def catch_up(self) -> None:
-        """Take in all that waits now; what comes meanwhile may be more than can be taken in, and goes on."""
+        """Take in all records that wait now, but not all that come meanwhile: these may never end."""
         is_done = self._tracer.caught_up()
         while self.pump() and not is_done():
             pass
@@ -105,11 +108,11 @@ class LiveSource:
             self._handle(event)
 
     def _await_ends(self) -> None:
-        """What COMMAND's last processes had open is closing: give it a moment, to learn how it ended."""
+        """Give open connections a moment to close, to learn how they ended."""
         self._pump_while(self._has_open, _CLOSING_S)
 
     def _pump_while(self, is_awaited: Callable[[], bool], most_s: float) -> None:
-        """As long as there is something, or is to be; and no longer: who goes on needn't ever pause."""
+        """Pump while records come or `is_awaited`, for `most_s` at most: other processes may never pause."""
         deadline_s = time.monotonic() + most_s
         while (self.pump() or is_awaited()) and time.monotonic() < deadline_s:
             time.sleep(_BUSY_INTERVAL_S)
@@ -146,18 +149,18 @@ class LiveSource:
             pass  # it is counted when its turn comes
 
     def hand(self, event: Event) -> None:
-        """Take in what isn't a record."""
+        """Handle an event that comes from no record."""
         self._survive(partial(self._handle, event))
 
     def _survive(self, act: Callable[[], object]) -> None:
-        """Go on whatever comes of it: nothing that one process does may end the tracing of the others."""
+        """Call `act`, and go on if it fails: one process may not end the tracing of the others."""
         try:
             act()
         except Exception:  # noqa: BLE001 - as above
             self._fail("process", "internal", 0)
 
     def _fail(self, stage: str, error_type: str, attempts: int) -> None:
-        """Count attempts that come to nothing, and tell the first fault, of whatever kind of record."""
+        """Enter lost attempts in the books, and report the first fault, whatever record it came from."""
         if attempts:
             self._books.drop(stage, error_type, attempts)
         if not self._has_faults:
@@ -192,7 +195,7 @@ def _attempts(data: memoryview, at: int, length: int) -> int:
 
 
 def losses(tracer: Tracer) -> list[str]:
-    """What got lost of the processes, a line each; attempts that got lost are in the account."""
+    """Return what got lost besides attempts, a line each; attempts that got lost are in the account."""
     counts = tracer.counts()
     lines = []
     for kind, what in _LOSABLE.items():
@@ -215,7 +218,7 @@ def losses(tracer: Tracer) -> list[str]:
 
 
 def kernel_counts(tracer: Tracer) -> KernelCounts:
-    """Attempts by the kernel's count, without those that an exporter before this one settled."""
+    """Return the kernel's counts of attempts, without those that an earlier exporter settled or lost."""
     counts, before = tracer.counts(), tracer.before
     lost = counts.lost(wire.KIND_ACT) - before.lost
     return KernelCounts(counts.seen(wire.KIND_ACT) - before.settled - before.lost, lost)
@@ -227,10 +230,11 @@ def find_everyone(
     besides: Container[int],
     standing: Callable[[ProcessKey, int], Iterable[int]] = lambda *_: (),
 ) -> Iterator[Found]:
-    """Follow what runs already, but the pids `besides`. What is made meanwhile the kernel's side follows.
+    """Follow the processes that run already; the kernel's programs follow what these make meanwhile.
 
-    Never ci-egress itself: what it exports would be traced, and exported. `standing` says of a process, and
-    its parent's pid, what it is to jobs (as Tracer.find has it).
+    `besides` are pids to leave out, ci-egress's own among them: what it exports would be traced, and
+    exported. `standing` returns, for a process and its parent's pid, what it is to jobs (as Tracer.find has
+    it).
     """
     for process, parent_pid in everyone():
         if process.pid not in besides:

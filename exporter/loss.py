@@ -1,4 +1,4 @@
-"""Losses as log records, so that an alert needs no arithmetic over counters."""
+"""Report losses as log records, so that an alert needs no arithmetic over counters."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _EVERY_S = 1.0
 
 
 class LossReporter:
-    """One record for each kind of loss and second at most, however many attempts are lost."""
+    """A reporter of lost attempts: one log record for each kind of loss and second at most."""
 
     def __init__(
         self,
@@ -35,14 +35,14 @@ class LossReporter:
         self._next_s = 0.0
 
     def tick(self) -> None:
-        """Tell what got lost since the last time, unless that was just now; cheap, for a loop."""
+        """Report what got lost, unless the last report was just now; cheap enough for a loop."""
         now_s = time.monotonic()
         if now_s >= self._next_s:
             self._next_s = now_s + _EVERY_S
             self.tell()
 
     def tell(self) -> None:
-        """Tell what got lost since the last time."""
+        """Report what got lost since the last report."""
         for (stage, error_type), total in self._account().dropped.items():
             fresh = total - self._told.get((stage, error_type), 0)
             if fresh > 0:

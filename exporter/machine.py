@@ -25,16 +25,16 @@ SCOPE = WITHOUT_ROOM + 1
 """The job's number in the kernel."""
 
 _INIT = 1
-"""Adopts whoever's parent is gone."""
+"""The pid of init, which becomes the parent of processes whose own parent ended."""
 _REAP_S = 10.0
 _NS = 1_000_000_000
 
 
 class MachineWatch:
-    """The job: its steps, what they start, and whatever else runs."""
+    """A watch of one job: its steps, what they start, and whatever else runs on the machine."""
 
     turned_away = 0
-    """Processes whose job was one too many: there is only one."""
+    """The number of processes whose job found no room: none, since there is only one job."""
 
     def __init__(  # noqa: PLR0913 - the last one is the system's
         self,
@@ -50,11 +50,11 @@ class MachineWatch:
         ends_by_token: bool = False,
         pids: Callable[[], Collection[int]] = all_pids,
     ) -> None:
-        """`job` is what `environ` tells of; a root of any job is one of its.
+        """`job` is the one that `environ` names; a root of any job counts as a root of this one.
 
-        `apart` are processes that are no roots whatever they were executed with: what the watch itself was
-        started by. With `ends_by_token`, no process does anything to ci-egress on behalf of the host either.
-        `job_env` and the rest are as for JobWatch.
+        `apart` are the processes that started the watch: they are no roots, whatever their environment. With
+        `ends_by_token`, no process does anything to ci-egress on behalf of the host, either. `job_env` and
+        the rest are as for JobWatch.
         """
         self._outlets, self._job = outlets, job
         self._roots = Roots(job_env)
@@ -66,10 +66,10 @@ class MachineWatch:
         self._summary = Summary(environ, sees_daemons=True)
         self._reaped_ns = 0
         self.baseline = baseline
-        """What the job is held against."""
+        """The baseline that the job is held against; None without one."""
 
     def begin(self, pipeline: Pipeline, now_ns: int) -> None:
-        """Let the job begin, to be told to `pipeline`."""
+        """Begin the job in `pipeline`."""
         self._pipeline = pipeline
         self._reaped_ns = now_ns
         ids = self._job.ids
@@ -88,30 +88,30 @@ class MachineWatch:
         self._on_change(self._job, None)
 
     def discover(self, event: Environment, program: Program) -> Discovered | None:
-        """The job, where `program` is a root of any."""
+        """Return the job if `program` is a root of any job; else None."""
         if program.exec_id == 0 and program.process in self._apart:
             return None
         found = self._roots.identify(event, program.parent)
         return Discovered(SCOPE, found.step) if found else None
 
     def passed(self, event: Environment) -> None:
-        """Nothing was decided of it."""
+        """Do nothing: no environment is decided early here."""
 
     def stirs(self, scope: int, at_ns: int) -> None:
-        """It isn't over before the watch is."""
+        """Do nothing: the job isn't over before the watch is."""
 
     def change_baseline(self, baseline: Baseline) -> int:
-        """From now on the job is held against it; returns how many jobs are: this one."""
+        """Hold the job against `baseline` from now on; returns how many jobs are held against it: one."""
         self.baseline = baseline
         self._pipeline.change_novelty(SCOPE, known_by(baseline, self._job))
         return 1
 
     def warned(self, told: str) -> None:
-        """Something got at the tracing; who it was isn't known."""
+        """Note in the job's summary that somebody tampered with the tracing; who it was isn't known."""
         self._summary.warned(told)
 
     def look_around(self, now_ns: int) -> None:
-        """Let go of processes whose end got lost. Call it once a second or so."""
+        """End the processes whose exit records got lost. Call it once a second or so."""
         if now_ns - self._reaped_ns >= _REAP_S * _NS:
             self._reaped_ns = now_ns
             self._pipeline.table.reap(self._pids(), now_ns)
@@ -126,6 +126,6 @@ class MachineWatch:
 
 
 def _is_left_behind(program: Program) -> bool:
-    """Whether its step is over. One that goes on, as that which ends the watch, isn't left."""
+    """Whether the program's step is over. A step that goes on, as the one that ends the watch, isn't left."""
     root = program.root
     return root.ended_ns is not None or root.parent_pid == _INIT

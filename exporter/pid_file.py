@@ -16,10 +16,11 @@ _MODE = 0o644
 
 @contextmanager
 def pid_file(path: Path | None) -> Iterator[Callable[[], None]]:
-    """Yields what makes `path`, with the pid of this process in it; at the end it is gone. None: no file.
+    """Yield a function that makes the file `path`, with the pid of this process in it; None: no file.
 
-    It comes whole: who sees it can read the pid. What stood there before goes at once, links not followed.
-    Raises UsageError where it can't be made, which shows at the start.
+    At the end of the block the file is removed. It is made whole: who sees it can read the pid. What stood
+    there before is removed at once; links aren't followed. Raises UsageError where the file can't be made,
+    which shows at the start.
     """
     if path is None:
         yield lambda: None
@@ -51,7 +52,7 @@ def _write(path: Path, data: bytes) -> None:
 
 
 def _holds(path: Path, data: bytes) -> bool:
-    """Whether it is still ours; where a script has the folder too, anything may stand there by now."""
+    """Whether `path` still holds `data`: if a script has the folder, too, anything may stand there."""
     file = open_ours_alone(path, len(data))
     if file is None:
         return False

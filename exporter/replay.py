@@ -1,4 +1,4 @@
-"""Reading recordings. Whoever made the file may be hostile: what doesn't fit is told by line and column."""
+"""Read recordings. The file may be hostile: what doesn't fit is refused, with its line and column."""
 
 from __future__ import annotations
 
@@ -50,11 +50,11 @@ _SUM_MAX = (1 << 63) - 1
 
 
 class _UnfitError(Exception):
-    """What is wrong with a line, in words."""
+    """A line that doesn't fit; the text says why."""
 
 
 class Replay:
-    """A recording being read; also the `Lookup` of what it recorded."""
+    """A recording that is being read; also the `Lookup` of the facts that were recorded."""
 
     def __init__(self, stream: IO[str], name: str) -> None:
         """Read `stream`, a file called `name` in errors, up to the first event. Raises UsageError."""
@@ -68,19 +68,19 @@ class Replay:
         self.ending: Ending | None = None
         """None until the last event was read, and for a recording that was broken off."""
         self.attempts = 0
-        """Acts read so far."""
+        """The number of attempts read so far."""
         self._bytes = 0
         self.beginning = self._read_beginning()
         self._next = self._read_event()
 
     def events(self) -> Iterator[Event]:
-        """The events in their order, each after what was looked up for it. UsageError at a bad line."""
+        """Yield the events in order, each after its facts are read. Raises UsageError at a bad line."""
         while (event := self._next) is not None:
             self._next = self._read_event()
             yield event
 
     def _read_event(self) -> Event | None:
-        """The next event, with what was looked up until then kept; None at the end."""
+        """Return the next event, and keep what was looked up before it; None at the end."""
         for number, line in self._lines:
             if not line.endswith("\n") and len(line) < _LINE_MAX:
                 break  # it was being written when the recording was broken off
@@ -97,7 +97,10 @@ class Replay:
         return None
 
     def _count(self, event: Event) -> None:
-        """Add it up. Raises _UnfitError for what OTLP has no number for: sums over 63 bits, times below 0."""
+        """Add up attempts and bytes. Raises _UnfitError for what OTLP has no number for.
+
+        That is a sum over 63 bits, or a time before 1970.
+        """
         self.attempts += attempts_of(event)
         if isinstance(event, Flowed | Metered | Aggregated):
             self._bytes += event.bytes_sent + event.bytes_received
@@ -112,21 +115,21 @@ class Replay:
         return ending
 
     def facts(self, process: ProcessKey) -> Facts:
-        """What was looked up then; nothing when it wasn't."""
+        """Return the facts that were looked up at this point of the recording; empty ones when none were."""
         kept = self._facts.get(process)
         return kept.popleft() if kept else Facts()
 
     def image(self, process: ProcessKey) -> Image:
-        """What was looked up then; nothing when it wasn't."""
+        """Return the image that was looked up at this point of the recording; an empty one when none was."""
         kept = self._images.get(process)
         return kept.popleft() if kept else Image()
 
     def owner(self, uid: int) -> str:
-        """The name on the host of the recording."""
+        """Return the user's name on the host of the recording; the number when none was recorded."""
         return self._owners.get(uid, str(uid))
 
     def host_name(self, peer: bytes, _at_ns: int) -> str | None:
-        """What the host of the recording called it then."""
+        """Return what the host of the recording called `peer`; None when it had no name for it."""
         return self._host_names.get(peer)
 
     def _read_beginning(self) -> Beginning:
@@ -144,7 +147,7 @@ class Replay:
             return Beginning(_job(**job), clock, _key(root), _u32(scope), at_ns, *told)
 
     def _terms(self, value: Any) -> Terms | None:
-        """Its rules are told where they decide."""
+        """Return the policy's terms; each rule is recorded later, where it decides for the first time."""
         if value is None:
             return None
         mode, ruleset = value

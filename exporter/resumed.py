@@ -1,4 +1,4 @@
-"""A job that goes on although the ci-egress that watched it is gone: what can be known of it again."""
+"""Find out again what is known of a job whose ci-egress is gone while the job goes on."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from exporter.summary import Summary
 from exporter.watched import ROWS_MAX, JobKey, Watched
 
 _INIT = 1
-"""Adopts whoever's parent is gone."""
+"""The pid of init, which becomes the parent of processes whose own parent ended."""
 
 
 Identify = Callable[[Environment, Program | None], Identified | None]
-"""By what a process was executed with, and what made it."""
+"""Finds the job of a process by the environment it was executed with and by the program that made it."""
 
 
 def resumed(
@@ -29,17 +29,18 @@ def resumed(
     identify: Identify,
     now_ns: int,
 ) -> Watched:
-    """The job that the other one told of as `told`, of which `members` run; `above` knows programs by pid.
+    """Return the job that the earlier watch registered as `told`, of which the programs `members` run.
 
-    In the same trace and with the same span as there. Where all are gone that it shows by, only its names and
-    its run are known; whoever has another job's variables by now is none of those. Its policy goes by whom it
-    was taken for there, and not by what a process has in its environment by now.
+    It keeps its trace and its span. `above` returns the program that runs under a pid. Where no member is
+    left whose environment names the job, only its names and its run are known; a member that has the
+    variables of another job by now doesn't count. The policy goes by whom the earlier watch took the job for,
+    and not by what a process has in its environment by now.
     """
     standing = told.standing
     ids = TraceIds(
         told.trace_id, told.span_id, standing.parent_id or None, derive_from=standing.below or None
     )
-    run_id = told.run_id if run_hash(told.run_id) == standing.run_hash else ""  # else it is longer
+    run_id = told.run_id if run_hash(told.run_id) == standing.run_hash else ""  # else it was cut
     names = (told.pipeline or None, told.task or None)
     job = Job("", run_id, ids, *names, is_partial=standing.who == 0)
     key = JobKey(standing.identity, standing.run_hash)
@@ -59,7 +60,7 @@ def resumed(
 
 
 def _as_told(found: Job, told: Job, who: int) -> Job:
-    """`found`, if it is still who it was taken for; else its policy goes by what `told` says alone."""
+    """Return `found` if it is still who it was taken for; else with the names and claims that `told` has."""
     for job in (found, replace(found, is_vouched=True)):
         if who and job.who.digest == who:
             return job

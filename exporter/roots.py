@@ -1,4 +1,4 @@
-"""Which processes are roots of a job, and of which: told by the environment that they were executed with."""
+"""Find out which processes are roots of a job, and of which, by the environment they were executed with."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ from exporter.wire import STANDING_MARKED_STEP, STANDING_STEP
 
 _STEPS = (STANDING_STEP, STANDING_MARKED_STEP)
 _VOUCHING = {provider.name for provider in PROVIDERS if provider.agents}
-"""Systems whose agents do."""
+"""The CI systems whose agents vouch for their steps."""
 _BESIDE = {provider.name: {provider.name, *provider.beside} for provider in PROVIDERS}
-"""By a system, those whose marks its jobs may have."""
+"""By CI system, the systems whose marks its jobs may have."""
 
 
 class Identified(NamedTuple):
-    """A job, as the environment tells it that one of its first processes was executed with."""
+    """A job, as the environment of one of its roots names it."""
 
     key: JobKey
     job: Job
     environ: Mapping[str, str]
     step: str | None
-    """What the CI system calls what this process does."""
+    """The CI system's name for what this process does."""
 
 
 class Roots:
-    """Tells them."""
+    """A reader of environments that finds the jobs they name."""
 
     def __init__(self, job_env: str | None) -> None:
         """`job_env` names a variable that makes a job of whatever has it, besides the known CI systems."""
@@ -49,10 +49,11 @@ class Roots:
         self._latest: tuple[bytes, dict[str, str], bool] = (b"", {}, False)
 
     def identify(self, event: Environment, worker: Program | None) -> Identified | None:
-        """The job of which who executed with that, made by `worker`, is a root; None: of none.
+        """Find the job of which the process in `event`, made by `worker`, is a root; None when it is none.
 
-        What isn't all there may say something else besides, and so may what has a variable twice. What was
-        read from /proc, it may have written there itself: it is vouched for by nobody.
+        When the environment isn't all there, or has a variable twice, it may say something else besides: then
+        the job is partial. When it was read from /proc, the process may have written it itself: then nobody
+        vouches for it.
         """
         if not self._telling.search(event.block):
             return None
@@ -62,29 +63,30 @@ class Roots:
         if job_env is None and provider is None:
             return None
         job = _detect(environ, job_env, worker.process if worker else None)
-        # Where it wasn't its agent, somebody else made it, as an engine makes a container, with variables of
-        # the author's.
+        # If its agent didn't make the process, somebody else did, with variables of the author's: as an
+        # engine makes a container.
         is_agents = provider is not None and _is_step_of(event, worker, provider)
         is_partial = event.is_cut or is_contested
         is_vouched = job.is_vouched and is_agents and not is_partial and not event.is_from_proc
         if provider and event.standing in _STEPS and system_of(event.agent) == provider.name:
-            job = replace(job, besides=())  # it is what it says
+            job = replace(job, besides=())  # it is of the system that it names
         job = replace(job, is_vouched=is_vouched, is_partial=is_partial)
         key = JobKey(job.ids.job_span_id, run_hash(job.run_id))
         return Identified(key, job, environ, step_of(environ, job_env=job_env))
 
     def awaits_worker(self, event: Environment, worker: Program) -> bool:
-        """Whether it may turn out that `worker` is an agent that vouches for it.
+        """Whether `worker` may turn out to be an agent that vouches for the process in `event`.
 
-        For the kernel one made it, and what is known of `worker` may be from before it became that.
+        The kernel says that an agent made the process; what is known of `worker` may be from before it became
+        one.
         """
         is_step = event.standing in _STEPS and system_of(event.agent) in _VOUCHING
         return is_step and worker.name not in PROGRAMS
 
     def doubt(self, block: bytes, system: str | None) -> int:
-        """What `block` has that no agent gives its steps (tampering.MARKS); 0: nothing.
+        """Return what `block` has that no agent gives its steps, as in tampering.MARKS; 0: nothing.
 
-        `system` is the CI system of who started it; None: it isn't known.
+        `system` is the CI system of the agent that started the process; None when it isn't known.
         """
         if not self._telling.search(block):
             return 0
@@ -98,24 +100,24 @@ class Roots:
         return CONTRADICTING if is_anothers or not _BESIDE[found[0]].issuperset(found) else 0
 
     def _read(self, block: bytes) -> tuple[dict[str, str], bool]:
-        """The variables of a block, and whether one has two values. The latest block is read once."""
+        """Return the variables of a block, and whether one has two values. The latest block is read once."""
         if block is not self._latest[0]:
             self._latest = block, variables(block), contested(block, self._variables)
         return self._latest[1:]
 
 
 def _detect(environ: Mapping[str, str], job_env: str | None, worker: ProcessKey | None) -> Job:
-    """A system that gives its runs no id gives them a worker: the steps below it are one run."""
+    """Detect the job. If the CI system gives its runs no id, all steps below one worker are one run."""
     if worker is None:
         return detect(environ, job_env=job_env)
     return detect(environ, job_env=job_env, new_run_id=lambda: f"{worker.pid}.{worker.started_ns}")
 
 
 def _is_step_of(event: Environment, worker: Program | None, provider: Provider) -> bool:
-    """Whether an agent of `provider` made it: for the kernel, and by its executable.
+    """Whether an agent of `provider` made the process, both by the kernel's word and by its executable.
 
-    A name alone is anybody's choice, as in a container; and what agents of one kind have made isn't all of
-    one system.
+    A name alone is anybody's choice, as in a container; and the steps of one kind of agent aren't all of one
+    system.
     """
     is_step = event.standing in _STEPS
     is_ones = system_of(event.agent) == provider.name

@@ -25,16 +25,19 @@ _NOT_RELAYED = (
     | {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGTRAP, signal.SIGSYS}  # faults
 )
 RELAYED = frozenset(signal.valid_signals()) - _NOT_RELAYED
-"""Every other one would end ci-egress and leave COMMAND to itself."""
+"""The signals that are handed on to COMMAND; each would end ci-egress, and leave COMMAND to itself."""
 
 _GRACE_S = 0.05
-"""How far apart a signal to ci-egress and one to its group may be and still be one: timeout(1) sends both."""
+"""How many seconds apart a signal to ci-egress and one to its group may be and still be one.
+
+timeout(1) sends both.
+"""
 
 _IGNORED_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
 
 
 class Receiver(Protocol):
-    """COMMAND, as far as signals are concerned."""
+    """COMMAND, as a receiver of signals."""
 
     @property
     def pid(self) -> int:
@@ -47,7 +50,7 @@ class Receiver(Protocol):
 
 @dataclass(frozen=True)
 class SignalState:
-    """How signals stood when ci-egress was started, so that COMMAND starts with the same."""
+    """The state of signals when ci-egress was started, so that COMMAND starts with the same."""
 
     mask: frozenset[int]
     """Blocked signals."""
@@ -71,13 +74,13 @@ class SignalState:
 
 
 class _Moment(NamedTuple):
-    """When something came: between two looks for it, which lie far apart on a busy machine."""
+    """The time at which something came: between two looks for it, which lie far apart on a busy machine."""
 
     since_s: float
     at_s: float
 
     def is_with(self, other: _Moment) -> bool:
-        """Whether both may be of one act."""
+        """Whether both may have been sent by one act."""
         return self.since_s - other.at_s < _GRACE_S and other.since_s - self.at_s < _GRACE_S
 
 
@@ -88,7 +91,7 @@ class _Arrival(NamedTuple):
 
 
 class SignalRelay:
-    """Holds back the signals of `RELAYED` from ci-egress and hands them on to COMMAND.
+    """A relay that holds back the signals of `RELAYED` from ci-egress and hands them on to COMMAND.
 
     To be entered in the main thread before other threads start, since they inherit the mask, and to be left
     last: until then ci-egress doesn't die of these signals. Those that came too late for COMMAND are
@@ -96,14 +99,14 @@ class SignalRelay:
     """
 
     inherited: SignalState
-    """For `HeldCommand`."""
+    """The state with which `HeldCommand` lets COMMAND start."""
 
     def __init__(self) -> None:
         self._canary = _Canary()
         self._undecided: list[_Arrival] = []
         self._looked_s = time.monotonic()
         self._reached: dict[int, _Moment] = {}
-        """When a signal last reached COMMAND as a member of the group (once it has left that, through us)."""
+        """By number, when a signal last reached COMMAND: with the group, or by us once it has left that."""
 
     def __enter__(self) -> Self:
         ignored = signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN
@@ -141,7 +144,7 @@ class SignalRelay:
         ]
 
     def _settle(self, arrival: _Arrival, command: Receiver, now_s: float, beside_us: bool) -> bool:
-        """Whether the arrival is dealt with; if not, it is to be asked about again."""
+        """Deal with an arrival; returns False when it is too early for that: then ask about it again."""
         # What COMMAND itself sends to its parent, or to everyone (reboot does), must not come back to it.
         if arrival.sender_pid == command.pid or self._has_reached(arrival) or _is_about_us(arrival):
             return True
@@ -165,7 +168,7 @@ class _Canary:
         self._requests = -1
 
     def start(self) -> None:
-        """Fork it, with the signals already blocked."""
+        """Fork the canary; the signals must be blocked already."""
         requests, self._requests = os.pipe()
         self._pid = os.fork()
         if self._pid == 0:
@@ -173,13 +176,13 @@ class _Canary:
         os.close(requests)
 
     def stop(self) -> None:
-        """End it and leave nothing of it."""
+        """Kill the canary and wait for its end, so that no zombie stays."""
         os.close(self._requests)
         os.kill(self._pid, signal.SIGKILL)
         os.waitpid(self._pid, 0)
 
     def take(self) -> frozenset[int]:
-        """Numbers of the signals sent to the group since the last time."""
+        """Return the numbers of the signals sent to the group since the last call."""
         pending = self._pending()
         if pending:
             with contextlib.suppress(BrokenPipeError):
@@ -195,7 +198,7 @@ class _Canary:
 
 
 def _live_as_canary(requests: int) -> NoReturn:
-    """Drop the signals that are asked for, until ci-egress is gone."""
+    """Live as the canary: drop the pending signals that are asked for, until ci-egress is gone."""
     try:
         # Who reads ci-egress's output to its end must not wait for this process too.
         for descriptor in [int(entry.name) for entry in Path("/proc/self/fd").iterdir()]:

@@ -1,4 +1,4 @@
-"""What others do to an instance while its exporter runs: turn enforcement on or off, or stop it."""
+"""Notice what others do to an instance while its exporter runs: switch enforcement on or off, or stop it."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from exporter.kernel.tracer import Tracer
 
 POLICY = "policy"
-"""`egress.tamper.kind` of what wasn't done by `ci-egress enforce`, or not by whom it is for."""
+"""`egress.tamper.kind` of a mode changed without `ci-egress enforce`, or with it where that isn't allowed."""
 STOPPED = "stopped"
-"""Of what `ci-egress stop` did, where it isn't for whoever called it."""
+"""`egress.tamper.kind` of a `ci-egress stop` where that isn't allowed."""
 _LOOK_S = 1.0
 
 
 class Steering:
-    """Looks what mode each job is in, by the kernel's maps, and whether somebody called `ci-egress stop`."""
+    """A check of which mode each job is in, by the kernel's maps, and whether `ci-egress stop` was called."""
 
     def __init__(
         self,
@@ -33,11 +33,11 @@ class Steering:
         *,
         ends_by_token: bool = False,
     ) -> None:
-        """`handle` gets changes of what is in force, `say` a line for people on each.
+        """`handle` gets an event for each change of mode, and `say` a line about it.
 
-        `tampered` gets the kind and a line where it was none of ci-egress's own commands. With
-        `ends_by_token` these are tampering as well: the job, whose machine it is, may have had anybody call
-        them.
+        `tampered` gets the kind and a line instead when the change was made by none of ci-egress's own
+        commands. With `ends_by_token` what these do is tampering as well: the job, whose machine it is, may
+        have had anybody call them.
         """
         self._tracer = tracer
         self._handle = handle
@@ -49,15 +49,18 @@ class Steering:
         self._looked_s = time.monotonic()
 
     def begin(self, scope: int) -> None:
-        """The job of `scope` is registered, and governed if it has a policy; again when that changes."""
+        """Note the mode of `scope`, whose job is registered, and held to its policy if it has one.
+
+        Call it again when the policy changes.
+        """
         self._modes[scope] = self._tracer.mode(scope)
 
     def end(self, scope: int) -> None:
-        """It is over."""
+        """Forget `scope`, since its job is over."""
         self._modes.pop(scope, None)
 
     def look(self) -> None:
-        """See what changed. Cheap: a lookup for each job, and once a second one more."""
+        """Report what changed. Cheap: a lookup for each job, once a second a look for `ci-egress stop`."""
         if self._is_stopped:
             return
         for scope, before in list(self._modes.items()):
@@ -87,7 +90,7 @@ class Steering:
             self._tampered(POLICY, f"{told}, and not by `ci-egress enforce`")
 
     def _stopped(self, by: int) -> None:
-        self._tracer.detach()  # what is held open here, `ci-egress stop` can't detach
+        self._tracer.detach()  # `ci-egress stop` can't detach what is held open here
         for scope, mode in self._modes.items():
             if mode is JobMode.ENFORCE:
                 self._handle(Switched(boot_ns(), scope, is_enforcing=False))

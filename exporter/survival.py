@@ -1,4 +1,4 @@
-"""Not starved by a job that shares limits with this process: processor, memory, descriptors."""
+"""Keep a job from starving this process of what they share: processor, memory, descriptors."""
 
 from __future__ import annotations
 
@@ -9,19 +9,20 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 _NICE = -10
-"""Ten times the share of a usual process."""
+"""The nice value of this process: about ten times the processor share of a usual one."""
 _OOM_SCORE = Path("/proc/self/oom_score_adj")
 _NEVER = "-1000"
-"""What the kernel never kills to have memory again."""
+"""The OOM score adjustment of a process that the kernel never kills to free memory."""
 
 
 def go_first() -> None:
-    """Let this process, with the threads that it makes from now on, have what it takes before the job's.
+    """Give this process, and the threads that it makes from now on, what it needs before the job.
 
-    A job that starts more processes than there are processors would starve whoever tells what they do; one
-    that fills the memory in pages that belong to nobody would have it killed first. It may have as much CPU
-    time as it takes, and as many descriptors as it may: a limit is meant for the job, whose end it would be,
-    too. Without the right to something (CAP_SYS_NICE, CAP_SYS_RESOURCE) that stays as it is.
+    A job that starts more processes than there are processors would starve this process, which reports on
+    them; one that fills the memory with pages that belong to nobody would have it killed first. It may use
+    CPU time without limit, and as many descriptors as its hard limit allows: the caller's limits are meant
+    for the job, and if this process reached them, that would be the job's end, too. What it lacks the right
+    for (CAP_SYS_NICE, CAP_SYS_RESOURCE) stays as it is.
 
     COMMAND is forked before, so it has what the caller has.
     """
@@ -30,16 +31,17 @@ def go_first() -> None:
     with suppress(ValueError):
         resource.setrlimit(resource.RLIMIT_CPU, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    with suppress(ValueError, OSError):  # above what the machine gives anybody now
+    with suppress(ValueError, OSError):  # the hard limit is above what the machine allows now
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     _set_oom_score(_NEVER)
 
 
 @contextmanager
 def as_others() -> Iterator[None]:
-    """What is forked in the block is killed for memory as soon as anybody, and can't ask for less.
+    """Let processes forked in the block be killed for memory like any other; they can't lower that again.
 
-    A process with the rights of the job's user would else be what the job can hide in.
+    Without it, a process with the rights of the job's user could never be killed, and the job could hide in
+    it.
     """
     before = _OOM_SCORE.read_text()
     _set_oom_score("0")

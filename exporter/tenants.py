@@ -1,7 +1,7 @@
-"""Whose room a job takes: what an agent, an engine or init has made has some of its own, each of them.
+"""Tenants: whose room a job takes. Each process that an agent, an engine or init made has some of its own.
 
-A job chooses its ids, and one step can have its programs say any number of them. So jobs are counted by the
-topmost process that they came from, by who created whom, which nobody can choose.
+A process can name any job in its environment, and one step can start any number of such processes. So jobs
+are counted by the topmost process that they came from, by who created whom, which nobody can choose.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from exporter.events import ProcessKey
 from exporter.programs import Program
 
 KEPT = 64
-"""Jobs that each tenant has room for, as long as there is any; half of the room is for who needs more."""
+"""The most jobs of a tenant once half of all room is taken; until then each has as many as it needs."""
 AGENT_DEPTH_MAX = 64
-"""Programs above an agent and it: what is below can make its chain as long as it likes."""
+"""How many programs of a chain, from the topmost down, are searched for an agent: chains may be endless."""
 
 _INIT = 1
 _ENGINES = frozenset({"containerd", "crio", "dockerd", "k3s", "k3s-server", "podman", "rke2"})
-"""They make the shim of each container, or pod."""
+"""Executables that make the shim of each container, or pod."""
 
 
 class Counted(Protocol):
-    """A job, as far as it matters here."""
+    """A job, as far as it is counted here."""
 
     tenant: ProcessKey | None
 
@@ -32,11 +32,11 @@ class Counted(Protocol):
 def tenant_of(
     maker: Program, made: ProcessKey, is_agent: Callable[[ProcessKey], bool], *, is_sure: bool
 ) -> ProcessKey | None:
-    """Whose room that takes which `maker` made `made` for; None: nobody knows.
+    """Return whose room a job takes for which `maker` made the process `made`; None when nobody knows.
 
-    That is the process right below the topmost agent, or where there is none, below init and its engines;
-    `made` where these made it themselves. With `is_sure` false some between them may not be known: then what
-    is below one agent is counted as one.
+    It is the process right below the topmost agent or, where there is none, below init and its engines; it is
+    `made` where these made it themselves. With `is_sure` false, processes between them may not be known: then
+    all that is below one agent counts as one tenant, the agent.
     """
     chain = _chain(maker)
     places = range(min(len(chain), AGENT_DEPTH_MAX))
@@ -48,19 +48,19 @@ def tenant_of(
 
 
 def has_room(jobs: Collection[Counted], most: int, tenant: ProcessKey | None) -> bool:
-    """Whether `tenant` may have one more of `most`, where there are `jobs`."""
+    """Whether `tenant` may have one more job, where there are `jobs` and may be `most`."""
     if is_plenty(jobs, most):
         return True
     return len(jobs) < most and sum(job.tenant == tenant for job in jobs) < KEPT
 
 
 def is_plenty(jobs: Collection[Counted], most: int) -> bool:
-    """Whether whoever it is may have one more."""
+    """Whether any tenant may have one more job, since less than half of the room is taken."""
     return len(jobs) < most // 2
 
 
 def _chain(program: Program) -> list[Program]:
-    """From the topmost that is known to `program`."""
+    """Return the programs from the topmost that is known down to `program`."""
     chain = [program]
     while (above := chain[-1].parent) is not None:
         chain.append(above)

@@ -1,4 +1,4 @@
-"""Whose rights COMMAND has: tracing needs root, a build shouldn't have it."""
+"""The user with whose rights COMMAND runs: tracing needs root, a build shouldn't have it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How long a job lasts that nobody says the end of."""
+"""How long a job lasts, since nobody says when it ends."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from exporter.processes import Census
 from exporter.summary import Summary
 
 IDLE_S = 30.0
-"""How long after its last process a job is over."""
+"""How many seconds after its last process a job is over."""
 SETTLE_S = 3.0
-"""The same where its worker is gone, too: time for what the kernel counted, and for the next worker."""
+"""The same when its worker is gone, too: time for what the kernel counted, and for the next worker."""
 ROWS_MAX = 200
-"""Rows in the summary of each; that of the host, which nobody reads, has none."""
+"""The most rows in a job's summary; that of the host, which nobody reads, has none."""
 QUIET_S = 600.0
-"""How long a job whose worker is gone lasts while processes of it run and nothing is seen of them."""
+"""How many seconds a job lasts whose worker is gone while its processes run and nothing is seen of them."""
 
 _NS = 1_000_000_000
 
 
 class JobKey(NamedTuple):
-    """What makes two processes those of one job; a TRACEPARENT, which any of them may set, doesn't."""
+    """What all processes of a job have in common. TRACEPARENT isn't in it, since any of them may set that."""
 
     job_span_id: int
     run_hash: int
-    """Of the run's id."""
+    """The hash of the run's id."""
 
 
 @dataclass
@@ -39,27 +39,27 @@ class Watched:
     job: Job
     summary: Summary
     workers: set[ProcessKey] | None
-    """What started its first processes, those that run; None when that isn't known."""
+    """The running processes that started its first ones; None when they aren't known."""
     began_ns: int
     seen_ns: int
     """When a process of it was last there."""
     stirred_ns: int
     """When something of it was last seen to happen."""
     census: Census = field(default_factory=lambda: Census(0, 0))
-    """What ran at the last look."""
+    """How many of its programs ran at the last look, and when the youngest began."""
     attempts: int = 0
-    """Up to the last look."""
+    """Its number of attempts up to the last look."""
     tenant: ProcessKey | None = None
-    """Whose room it takes (exporter/tenants.py); None: nobody knows."""
+    """The tenant whose room it takes (exporter/tenants.py); None when nobody knows."""
 
     def join(self, worker: ProcessKey | None, at_ns: int) -> None:
-        """Another of its first processes is there, started by `worker`: a step, however short."""
+        """Note another first process of the job, a step, however short, which `worker` started."""
         self.seen_ns = self.stirred_ns = at_ns
         if self.workers is not None and worker is not None:
             self.workers.add(worker)
 
     def look(self, census: Census, is_running: Callable[[ProcessKey], bool], now_ns: int) -> None:
-        """See what there is of it now."""
+        """Note what runs of the job now, and whether something happened."""
         if self.workers is not None:
             self.workers = {*filter(is_running, self.workers)}
         attempts = self.summary.totals()[1]
@@ -69,10 +69,11 @@ class Watched:
             self.census, self.attempts, self.stirred_ns = census, attempts, now_ns
 
     def is_over(self, now_ns: int) -> bool:
-        """By the last look.
+        """Whether the job is over, by the last look.
 
-        A worker that is gone isn't enough while something runs: the one of a container ends when the
-        container has begun, and so does a step's that goes on by itself.
+        While something runs, it isn't enough that the worker is gone: that of a container ends when the
+        container has begun, and so does that of a step that goes on by itself. Then the job is over once it
+        was quiet for QUIET_S.
         """
         has_no_worker = self.workers is not None and not self.workers
         if self.census.running:

@@ -34,25 +34,26 @@ if TYPE_CHECKING:
     from exporter.baseline.model import Baseline
 
 HOST_TRACE_S = 3600.0
-"""How long one trace takes in what belongs to no job."""
+"""How many seconds one trace takes in what belongs to no job, before the next one begins."""
 JOBS_MAX = 1024
-"""Jobs at once: what belongs to none can execute with any variables, again and again.
+"""The most jobs at once: any process can execute with any variables, again and again.
 
-Once half of them are there, each tenant has room for some alone (exporter/tenants.py): others find some.
+Once half of them are there, each tenant has room for a few only (exporter/tenants.py), so that others find
+room, too.
 """
 TOLD_MAX = 4096
-"""Jobs that are over and remembered, should they go on."""
+"""The most jobs that are remembered when they are over, in case they go on."""
 
 DOUBTED_MAX = 64
-"""Steps of which is told that they say what isn't so, before that is told at each doubling alone."""
+"""The most steps with false variables that are reported one by one; after that, only each doubling is."""
 DECIDED_MAX = 16384
-"""Roots of which a job was told, and the rest of their records waits."""
+"""The most early decisions that are kept until the environment's own turn comes."""
 
 SCOPES_MAX = 2000
-"""Jobs that run, or have left something that does: the kernel's maps have room for so many."""
+"""The most jobs that run or have left processes that do: the kernel's maps have room for so many."""
 
 WITHOUT_ROOM = wire.SCOPE_WITHOUT_ROOM
-"""The scope of jobs for which there is none."""
+"""The scope of jobs that find no room."""
 
 _REAP_S = 10.0
 _NS = 1_000_000_000
@@ -60,59 +61,59 @@ _NOTHING = Census(0, 0)
 
 
 class _Decision(NamedTuple):
-    """What is made of an environment."""
+    """What an environment makes of the process that was executed with it."""
 
     job: Discovered | None
     doubt: int = 0
-    """What its variables say that isn't so: tampering.MARKS."""
+    """What is false about its variables, as in tampering.MARKS; 0: nothing."""
     at_ns: int = 0
-    """When it was executed with that."""
+    """When the process was executed with it, in nanoseconds since boot."""
 
 
 class Governor(Protocol):
-    """Holds jobs to their policies."""
+    """A part of the watch that holds jobs to their policies."""
 
     def begin(self, scope: int, job: Job, standing: Standing) -> Terms | None:
-        """Hold `scope` to what the policy says for `job`; None without a policy.
+        """Hold `scope` to what the policy says for `job`; returns its terms, None without a policy.
 
-        `standing` is what whoever adopts the instance has to know besides.
+        `standing` is what else a watch that adopts the instance has to know.
         """
 
     def over(self, scope: int, standing: Standing) -> None:
-        """The job's span is told, as `standing` has it."""
+        """Register `standing` for a job whose span was sent, and that left processes behind."""
 
     def end(self, scope: int) -> None:
-        """Nothing of the job is left, or it could not begin."""
+        """Note that no process of the job is left, or that it could not begin."""
 
     def overflow(self) -> int | None:
-        """The scope of what finds no room; None without a policy."""
+        """Return the scope of jobs that find no room; None without a policy."""
 
     def others(self) -> Mapping[int, Terms]:
-        """The terms of that, by the kernel's number of them."""
+        """Return the terms of that scope, by the kernel's number of its policy."""
 
 
 class NoGovernor:
-    """There is no policy."""
+    """A governor for a watch without a policy."""
 
     def begin(self, _scope: int, _job: Job, _standing: Standing) -> None:
-        """It has none."""
+        """Return None: no job has a policy."""
 
     def over(self, scope: int, standing: Standing) -> None:
-        """It had none."""
+        """Do nothing: the job had no policy."""
 
     def end(self, scope: int) -> None:
-        """It had none."""
+        """Do nothing: the job had no policy."""
 
     def overflow(self) -> None:
-        """It would have none."""
+        """Return None: jobs that find no room have no policy, either."""
 
     def others(self) -> Mapping[int, Terms]:
-        """There are none."""
+        """Return no terms."""
         return {}
 
 
 class JobWatch:
-    """Every job that runs on this host, each in its own trace, and one more for what belongs to none."""
+    """All jobs that run on this host, each in its own trace, and one more trace for what belongs to none."""
 
     def __init__(  # noqa: PLR0913 - the last two are the system's
         self,
@@ -128,11 +129,11 @@ class JobWatch:
     ) -> None:
         """`job_env` names a variable that makes a job of whatever has it, besides the known CI systems.
 
-        `on_change` hears of each job when it begins, and with its summary when it is over; `governor` of its
-        scope before anything is told of it, and when none of its processes is left. Jobs are held against
-        `baseline`; None: there is none. `is_agent` says whether a process starts jobs, whoever they are for.
-        `clock` is read for each job: the host's time may be set while it is watched. `pids` are those of
-        this host's processes, at any moment.
+        `on_change` is called with each job when it begins, and with its summary, too, when it is over.
+        `governor` is called before anything of a job is reported, and when none of its processes is left.
+        Jobs are held against `baseline`; None without one. `is_agent` says whether a process starts jobs,
+        whoever they are for. `clock` is read for each job: the host's time may be set while it is watched.
+        `pids` returns those of this host's processes at that moment.
         """
         self._outlets = outlets
         self._roots = Roots(job_env)
@@ -142,36 +143,36 @@ class JobWatch:
         self._pids = pids
         self._governor = governor
         self.baseline = baseline
-        """What jobs are held against."""
+        """The baseline that jobs are held against; None without one."""
         self._is_agent = is_agent
         self._next_scope = WITHOUT_ROOM + 1
         self._open: dict[int, Watched] = {}
         self._left: dict[int, Watched] = {}
-        """Over, with processes that still run."""
+        """Jobs that are over, and whose processes still run, by scope."""
         self._scope_of: dict[JobKey, int] = {}
-        """Of both."""
+        """The scopes of the jobs that run, and of those that are over."""
         self._doubted = 0
         self._decided: dict[tuple[ProcessKey, int], _Decision] = {}
-        """By process and program, what was said of it before it was known otherwise."""
+        """Early decisions, by the process and the number of its program, until the environment's own turn."""
         self._told: dict[JobKey, TraceIds] = {}
-        """Where the spans of jobs that are over stand."""
+        """The ids of the spans of jobs that are over."""
         self._host_since_ns = 0
         self._reaped_ns = 0
         self.turned_away = 0
-        """Processes whose job was one too many, or couldn't be held, and so no job."""
+        """The number of processes that count to no job because theirs found no room or couldn't be held."""
 
     def begin(self, pipeline: Pipeline, now_ns: int) -> None:
-        """Watch for jobs, to be told to `pipeline`."""
+        """Begin to watch for jobs, and to report them to `pipeline`."""
         self._pipeline = pipeline
         self._host_since_ns = self._reaped_ns = now_ns
         self._pipeline.begin(HOST, self._host(now_ns), takes_rest=True)
 
     def decide(self, event: Environment, *, comes_again: bool = True) -> int | None:
-        """The scope of which who executed with that is a root, HOST for none; None: it isn't known yet.
+        """Decide of which scope the process in `event` is a root: HOST for none; None: it isn't known yet.
 
-        Before anything else is taken in that waits: what came with the process isn't needed for it, if its
-        worker is known, and as what it is by now. Where `event` comes again in its turn, the same is said of
-        it then.
+        It is called before the records that wait are handled; they aren't needed if the process's worker is
+        known as the program that it runs by now. With `comes_again` the environment comes once more in its
+        turn, and `discover` returns the same decision then.
         """
         worker = self._pipeline.table.of(event.parent) if event.parent else None
         if worker is not None and (scope := self._scope_below(worker, event.process)) != HOST:
@@ -189,9 +190,9 @@ class JobWatch:
         return decided.job.scope if decided.job else HOST
 
     def _awaits_maker(self, event: Environment, found: Identified, worker: Program) -> bool:
-        """Whether its job takes room, which is scarce, and whose will turn out when its fork is told.
+        """Whether to wait for the record of the fork: it tells whose room the job takes while that is scarce.
 
-        `worker` is the kernel's parent: an agent, an engine and init are also those of whatever they adopt.
+        `worker` is the kernel's parent: agents, engines and init are also the parents of what they adopt.
         """
         if self._is_plenty() or self._scope_of.get(found.key) in self._open:
             return False
@@ -199,20 +200,20 @@ class JobWatch:
         return not is_known and self._tenant(event, worker) == event.process
 
     def _scope_below(self, maker: Program, made: ProcessKey) -> int:
-        """The job of `maker`, as far as that is decided; whatever it made since then is of that job, too.
+        """Return the scope that `made` has by `maker`: that of `maker`'s job when it made `made`.
 
-        HOST: it is of none, or was of none when it made that.
+        HOST: it was of none, as far as that is decided.
         """
         if maker.scope != HOST:
             return maker.scope if maker.root.started_ns <= made.started_ns else HOST
-        for exec_id in (maker.exec_id, maker.exec_id + 1):  # that one may still have to be told
+        for exec_id in (maker.exec_id, maker.exec_id + 1):  # the record of the second may still wait
             decided = self._decided.get((maker.process, exec_id))
             if decided and decided.job and decided.at_ns <= made.started_ns:
                 return decided.job.scope
         return HOST
 
     def discover(self, event: Environment, program: Program) -> Discovered | None:
-        """The job that `program` is a root of; None when it is of none."""
+        """Return the job that `program` is a root of; None when it is of none."""
         which = event.process, event.exec_id
         decided = self._decided.pop(which, None)
         if decided is None:
@@ -224,7 +225,7 @@ class JobWatch:
         if job and (watched := self._open.get(job.scope)):
             watched.join(program.parent.process if program.parent else None, event.at_ns)
             watched.began_ns = min(watched.began_ns, program.started_ns)
-            if watched.tenant == event.process:  # by the kernel's parent, where it was decided early
+            if watched.tenant == event.process:  # decided early, by the kernel's parent alone
                 watched.tenant = self._tenant(event, program.parent)
             self._pipeline.begin_earlier(job.scope, program.started_ns)
         return job
@@ -232,9 +233,10 @@ class JobWatch:
     def _decision(
         self, event: Environment, found: Identified | None, worker: Program | None, began_ns: int
     ) -> _Decision:
-        """What says something else than who started it is of no job of its choice, if there is a policy.
+        """Decide of which job the process in `event` is a root.
 
-        Nor is what has the ids of a job that is there, and says of itself something else than that did.
+        When its variables contradict who started it, or the known job that has the same ids, it isn't of the
+        job that they name if there is a policy: it is held as one that finds no room.
         """
         doubt = self._roots.doubt(event.block, system_of(event.agent)) if event.standing else 0
         if found and not doubt and self._is_said_otherwise(found):
@@ -246,7 +248,7 @@ class JobWatch:
         return _Decision(job, doubt, event.at_ns)
 
     def _is_said_otherwise(self, found: Identified) -> bool:
-        """Whether a job with its ids is there that isn't the one that it claims to be."""
+        """Whether a job with the same ids is known that claims to be another one."""
         there = self._watched(self._scope_of.get(found.key))
         if there is None or not there.job.claims or there.job.is_partial:
             return False
@@ -254,7 +256,7 @@ class JobWatch:
         return not are_of_one(there.job.claims, found.job.claims, names_count=names_count)
 
     def _tell_of_doubt(self, event: Environment, doubt: int) -> None:
-        """For the first times, then each time that there are twice as many."""
+        """Report false variables as tampering: the first DOUBTED_MAX times, then at each doubling."""
         self._doubted += 1
         times = self._doubted
         if times <= DOUBTED_MAX or not times & times - 1:
@@ -270,7 +272,7 @@ class JobWatch:
         scope = self._scope_of.get(key)
         overflow = self._governor.overflow()
         if event.is_from_proc and overflow is not None and self._is_vouched(scope):
-            return Discovered(overflow)  # nobody vouches for it, and that job may more than others
+            return Discovered(overflow)  # nobody vouches for it, and that job may have more rights
         if scope in self._open:
             self._open[scope].join(worker, event.at_ns)
             return Discovered(scope, step)
@@ -294,19 +296,19 @@ class JobWatch:
         return Discovered(scope, step)
 
     def _tenant(self, event: Environment, worker: Program | None) -> ProcessKey | None:
-        """Whose room a job takes that begins with who executed with that; None: nobody knows."""
+        """Return whose room the job takes that begins with the process in `event`; None when nobody knows."""
         made = self._pipeline.table.of(event.process)
         maker = made.parent if made else worker
         if maker is None:
             return None
-        if maker.scope != HOST:  # it was made before that was a job's, and stands below it
+        if maker.scope != HOST:  # it was made before its maker was of that job, and descends from it
             job = self._watched(maker.scope)
             return job.tenant if job else None
         is_sure = not (event.is_from_proc or (made or maker).has_gap)
         return tenant_of(maker, event.process, self._is_agent, is_sure=is_sure)
 
     def _has_room(self, tenant: ProcessKey | None, *, is_new: bool) -> bool:
-        """Whether `tenant` may have another job that runs, and may have left something with `is_new`."""
+        """Whether `tenant` may have another running job; with `is_new`, also another scope."""
         if not has_room(self._open.values(), JOBS_MAX, tenant):
             return False
         return not is_new or has_room(self._all(), SCOPES_MAX, tenant)
@@ -315,7 +317,7 @@ class JobWatch:
         return is_plenty(self._open.values(), JOBS_MAX) and is_plenty(self._all(), SCOPES_MAX)
 
     def _all(self) -> list[Watched]:
-        """Jobs that run, and those that have left something."""
+        """Return the jobs that run, and those that are over and have left processes."""
         return [*self._open.values(), *self._left.values()]
 
     def _is_vouched(self, scope: int | None) -> bool:
@@ -323,19 +325,19 @@ class JobWatch:
         return watched is not None and watched.job.is_vouched
 
     def _watched(self, scope: int | None) -> Watched | None:
-        """The job of `scope`, also one that is over and has left something."""
+        """Return the job of `scope`, also one that is over and has left processes; None without one."""
         return None if scope is None else self._open.get(scope) or self._left.get(scope)
 
     def _turn_away(self) -> Discovered | None:
-        """There is no room for its job."""
+        """Count a process whose job finds no room; returns the scope for these, None without a policy."""
         self.turned_away += 1
         overflow = self._governor.overflow()
         return None if overflow is None else Discovered(overflow)
 
     def resume(self, scope: int, told: Registered, now_ns: int) -> Job:
-        """Go on with a job that another ci-egress watched, which is gone: its processes are in the table.
+        """Go on with a job of another watch, which is gone; the job's processes are in the table already.
 
-        It stays in its trace, under the same span where that wasn't told.
+        It stays in its trace, and under the same span unless that was sent.
         """
         self._next_scope = max(self._next_scope, scope + 1)
         table, told_ns = self._pipeline.table, told.standing.told_ns
@@ -352,11 +354,11 @@ class JobWatch:
         return watched.job
 
     def passed(self, event: Environment) -> None:
-        """Nothing is made of it: what was decided early is of no use any more."""
+        """Forget what was decided early of `event`: it is of no use any more."""
         self._decided.pop((event.process, event.exec_id), None)
 
     def stirs(self, scope: int, at_ns: int) -> None:
-        """What a job left behind acts: that is told in another part of it."""
+        """Begin another part of a job that is over, since a process that it left behind acts."""
         left = self._left.get(scope)
         if left is not None and self._has_room(left.tenant, is_new=False):
             job = replace(left.job, ids=further_part(left.job.ids, str(at_ns)))
@@ -366,17 +368,17 @@ class JobWatch:
             self._on_change(job, None)
 
     def change_baseline(self, baseline: Baseline) -> int:
-        """From now on jobs are held against it, those that run too; returns how many these are."""
+        """Hold jobs against `baseline` from now on, running ones too; returns how many of these there are."""
         self.baseline = baseline
         for scope, watched in self._open.items():
             self._pipeline.change_novelty(scope, known_by(baseline, watched.job))
         return len(self._open)
 
     def warned(self, _told: str) -> None:
-        """Something got at the tracing: of several jobs, none has it in its summary."""
+        """Do nothing: with several jobs, tampering with the tracing is in nobody's summary."""
 
     def look_around(self, now_ns: int) -> None:
-        """End the jobs that are over. Costs as much as there are processes: call it once a second or so."""
+        """End the jobs that are over. It takes time for each process: call it once a second or so."""
         census = self._pipeline.table.census()
         awaited = {decided.job.scope for decided in self._decided.values() if decided.job}
         for scope, watched in list(self._open.items()):
@@ -395,13 +397,13 @@ class JobWatch:
             self._pipeline.renew(HOST, self._host(now_ns))
 
     def finish(self, now_ns: int) -> None:
-        """End all of them: nothing is watched any more."""
+        """End all jobs, since nothing is watched any more."""
         for scope in list(self._open):
             self._end(scope, now_ns, still_traced=False)
         self._pipeline.end(HOST, now_ns)
 
     def _start(self, scope: int, watched: Watched) -> None:
-        """Nothing is noted of it before it has begun: where that fails, the next step begins it."""
+        """Begin a job. Nothing is noted of it before that worked: else the job's next step begins it."""
         terms = self._governor.begin(scope, watched.job, _standing(watched))  # first: unheld, it hasn't begun
         self._next_scope = max(self._next_scope, scope + 1)
         outlets = replace(self._outlets, clock=self._clock())
@@ -416,7 +418,7 @@ class JobWatch:
         watched = self._open.pop(scope)
         left = [program.process.pid for program in self._pipeline.table.live({scope})]
         last_end_ns = self._pipeline.table.take_last_end_ns(scope)
-        # Nobody said that it was over: that shows later.
+        # Nobody said that it was over: that shows some time after its last process.
         ended_ns = now_ns if left or last_end_ns is None else last_end_ns
         self._pipeline.end(scope, ended_ns, left_behind=left, still_traced=still_traced)
         self._told.pop(watched.key, None)
@@ -434,7 +436,7 @@ class JobWatch:
             self._governor.end(scope)
 
     def _placed(self, ids: TraceIds, key: JobKey, event: Environment) -> TraceIds:
-        """Where a job's span stands: by what it is, unless that span was told, or may have been."""
+        """Return the ids of a job's spans: by what the job is, unless its span was sent, or may have been."""
         if key in self._told:
             return further_part(self._told[key], str(event.at_ns))
         if event.exec_id == 0:  # it ran before this did, perhaps under another ci-egress

@@ -36,36 +36,39 @@ _COMMANDS = {
 
 
 class _Commands(Commands):
-    """Knows its commands by name; importing one costs time that the others shouldn't spend."""
+    """A group that imports a command only when it is called, since each import takes time."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """As click does; `help run` is `run --help`, as in git and go."""
+        """Parse as click does, but take `help run` for `run --help`, as git and go do."""
         if args[:1] == ["help"]:
             args = [*args[1:], "--help"]
         return super().parse_args(ctx, args)
 
     def list_commands(self, _: click.Context) -> list[str]:
-        """In the order in which one meets them."""
+        """List the commands in the order in which a user comes to need them."""
         return list(_COMMANDS)
 
     def get_command(self, _: click.Context, name: str) -> click.Command | None:
-        """Import it."""
+        """Import the command called `name`; None when there is none."""
         if name not in _COMMANDS:
             return None
         command: click.Command = importlib.import_module(f"exporter.cli.{name}").command
         return command
 
     def format_commands(self, _: click.Context, formatter: click.HelpFormatter) -> None:
-        """List them without importing them."""
+        """Write the list of commands without importing any of them."""
         with formatter.section("Commands"):
             formatter.write_dl(list(_COMMANDS.items()))
 
     def summaries(self, _: click.Context) -> dict[str, str]:
-        """As they stand here, without importing them."""
+        """Return each command's line of help without importing any of them."""
         return dict(_COMMANDS)
 
     def _main_shell_completion(self, *_: object, **__: object) -> None:
-        """No variable of the environment turns `run` into something else: `completion --answer` does this."""
+        """Do nothing, unlike click, in which an environment variable turns a `run` into a completion.
+
+        `ci-egress completion --answer` completes instead.
+        """
 
 
 @click.group(
@@ -122,7 +125,10 @@ def _usage_error(error: click.ClickException) -> UsageError:
 
 
 def _called(arguments: list[str]) -> str:
-    """The command that `arguments` name; click doesn't say of which one it couldn't read the options."""
+    """Return the path of the command that `arguments` name.
+
+    It is needed because click doesn't say which command has the options that it couldn't read.
+    """
     path = "ci-egress"
     command: click.Group = cli
     for argument in arguments:

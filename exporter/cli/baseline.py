@@ -1,4 +1,4 @@
-"""`ci-egress baseline`: what pipelines are known to connect to, from recorded runs to a policy."""
+"""`ci-egress baseline`: learn what pipelines connect to from recorded runs, and make a policy of it."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
 
 _DIFFER_STATUS = 1
 _LINES_MAX = 1000
-"""Of a difference; --json has them all."""
+"""The most lines of a difference that are printed; --json prints all of them."""
 _MODULES = {"learn": "exporter.cli.baseline_learn", "show": "exporter.cli.baseline_show"}
 """Commands that have a module of their own, which is imported when they are called."""
 
 
 class _Commands(Commands):
     def list_commands(self, _: click.Context) -> list[str]:
-        """In the order in which one meets them."""
+        """List the commands in the order in which a user comes to need them."""
         return [*_MODULES, *self.commands]
 
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
-        """Import it where it has a module."""
+        """Return the command called `name`, importing its module if it has one."""
         module = _MODULES.get(name)
         if module is None:
             return super().get_command(context, name)

@@ -1,4 +1,4 @@
-"""`ci-egress baseline learn`: a baseline from files of spans, from Prometheus's memory, or from both."""
+"""`ci-egress baseline learn`: make a baseline from files of spans, from Prometheus, or from both."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def learn(paths: tuple[Path, ...], *, onto: Path | None, output: Path | None, **
 
 
 class _Asked(NamedTuple):
-    """What to learn from."""
+    """The sources to learn from, as they were given."""
 
     paths: tuple[Path, ...]
     url: str | None
@@ -96,7 +96,7 @@ class _Asked(NamedTuple):
     repository: str | None
 
     def check(self) -> None:
-        """Raise UsageError where that can't be."""
+        """Raise UsageError for no source, a URL in place of a PATH, or --repository with Prometheus."""
         from exporter.errors import UsageError
 
         if not self.paths and self.url is None:
@@ -111,7 +111,7 @@ class _Asked(NamedTuple):
 
 
 def _size(before: Baseline, after: Baseline, *, is_onto: bool) -> str:
-    """`1 pipeline, 5 destinations (2 new), 3 runs`."""
+    """Return how much a baseline knows, as in `1 pipeline, 5 destinations (2 new), 3 runs`."""
     from exporter.baseline.compare import compare
     from exporter.text import counted
 
@@ -132,12 +132,12 @@ def _runs(baseline: Baseline) -> int:
 
 
 def _is_url(path: Path) -> bool:
-    """Slashes that follow each other are one in a path."""
+    """Whether `path` was meant as a URL. A Path makes one slash of the two in `https://`."""
     return str(path).startswith(("http:/", "https:/")) and not path.exists()
 
 
 def _seen(asked: _Asked) -> Seen:
-    """Of both sources. Raises UsageError where there is nothing in them."""
+    """Read the sources that were given. Raises UsageError when one of them has nothing to learn from."""
     from exporter.baseline.learn import read_files, require_jobs, total_bytes
     from exporter.baseline.seen import Seen
     from exporter.span_files import span_files

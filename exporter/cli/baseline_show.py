@@ -1,4 +1,4 @@
-"""`ci-egress baseline show`: what a baseline has, and whether enforcing it would have broken a run."""
+"""`ci-egress baseline show`: what a baseline knows, and whether enforcing it would have broken a run."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def _dry_run(baseline: Baseline, paths: tuple[Path, ...]) -> DryRun:
 
 
 def _pipelines(baseline: Baseline, dry_run: DryRun | None) -> Iterator[_Pipeline]:
-    """Those of the baseline and those that were recorded, by name."""
+    """Yield the pipelines of the baseline and of the recorded runs, by name."""
     from exporter.baseline.dry_run import Verdicts
 
     recorded = dry_run.pipelines if dry_run else {}
@@ -135,7 +135,7 @@ def _row(pipeline: _Pipeline) -> Iterator[str]:
 
 
 def _verdict_lines(dry_run: DryRun) -> Iterator[str]:
-    """In all, then pipeline by pipeline where and in which runs."""
+    """Yield the dry run in words: how many runs were denied, the places, then the runs of each pipeline."""
     from exporter.baseline.sections import shown_task
     from exporter.text import counted, printable
 
@@ -157,7 +157,10 @@ def _verdict_lines(dry_run: DryRun) -> Iterator[str]:
 
 
 def _shared_lines(dry_run: DryRun) -> Iterator[str]:
-    """What no rule names, and goes on all the same: the kernel grants addresses."""
+    """Yield the destinations that no rule names and that would be allowed all the same.
+
+    The kernel grants addresses, so a rule for another name of the same address lets them through.
+    """
     from exporter.baseline.sections import shown_task
     from exporter.text import counted, printable
 

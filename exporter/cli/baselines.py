@@ -1,4 +1,4 @@
-"""The baseline that jobs are held against: read, and told where it has nothing of a job."""
+"""Read the baseline that jobs are held against, and warn when it knows nothing of a job."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ if TYPE_CHECKING:
 
 
 def required_baseline(file: Path | None, fail_on: Collection[FailOn]) -> Baseline | None:
-    """What `file` has, as for `baseline_of`. Raises UsageError also where there is none and it takes one."""
+    """Read the baseline as `baseline_of` does. Raises UsageError also for `novel` without a file."""
     if FailOn.NOVEL in fail_on and file is None:
         raise UsageError("--fail-on novel needs a baseline", hint="name one with --baseline FILE")
     return baseline_of(file)
 
 
 def baseline_of(file: Path | None) -> Baseline | None:
-    """What `file` has; None: none is given. Raises UsageError, also for one that isn't valid."""
+    """Read the baseline in `file`; None without a file. Raises UsageError, also if it isn't valid."""
     if file is None:
-        return None  # and nothing of what reads one is imported
+        return None  # so nothing that reads one is imported
     from exporter.baseline.parse import load_baseline
     from exporter.baseline.problems import CHECK_HINT, BaselineError
 
@@ -36,7 +36,7 @@ def baseline_of(file: Path | None) -> Baseline | None:
 
 
 def warn_of_unknown(baseline: Baseline | None, job: Job) -> None:
-    """Say it where `baseline` has nothing of `job`."""
+    """Warn when `baseline` knows nothing of the task that `job` is."""
     if baseline is None:
         return
     from exporter.baseline.model import Task

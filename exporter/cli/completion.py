@@ -1,4 +1,4 @@
-"""`ci-egress completion`: a shell completes what is typed."""
+"""`ci-egress completion`: let a shell complete what is typed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from click.shell_completion import ShellComplete
 
 SCRIPTS = Path(__file__).resolve().parents[1] / "completion"
-"""What `ci-egress completion` prints, and packages install."""
+"""The folder with the scripts that `ci-egress completion` prints and that packages install."""
 FILES = {"bash": "ci-egress.bash", "zsh": "_ci-egress", "fish": "ci-egress.fish"}
 
 
@@ -38,7 +38,7 @@ def command(*, shell: str, is_question: bool) -> int:
 
 
 def _answer(shell: str) -> str:
-    """What the words of COMP_WORDS, as the script asks, may go on with: nothing where they make no sense."""
+    """Return the completions of the words in COMP_WORDS, a line each; none if they make no sense."""
     from click.shell_completion import get_completion_class
 
     from exporter.cli import cli

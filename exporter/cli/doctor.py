@@ -40,9 +40,10 @@ def command(*, as_json: bool, verbose: bool) -> int:
 
 
 def fields(checks: list[Check]) -> dict[str, object]:
-    """For scripts. `ok` at the top is what the exit status says: `run` would work, if perhaps telling less.
+    """Return the checks as fields for scripts; `ok` at the top says the same as the exit status.
 
-    So it can be true while a check isn't ok; `lost` and `fix` are null where a check is.
+    It means that `run` would work, perhaps telling less, so it can be true while a check isn't ok. `lost` and
+    `fix` are null for a check that is ok.
     """
     from exporter.kernel.doctor import would_work
 
@@ -56,7 +57,7 @@ def fields(checks: list[Check]) -> dict[str, object]:
 
 
 def show(checks: list[Check], *, verbose: bool) -> None:
-    """On stdout: a line a check, with what was found, or with what is lost and how to get it."""
+    """Print a line for each check: what was found, or what is lost without it and how to get it."""
     from rich.table import Table
     from rich.text import Text
 
@@ -78,7 +79,7 @@ def show(checks: list[Check], *, verbose: bool) -> None:
 
 
 def _state(check: Check) -> tuple[str, str]:
-    """A word, and its colour on a terminal."""
+    """Return the state of `check` in a word, and the word's colour on a terminal."""
     if check.ok:
         return "ok", "green"
     if not check.is_loss:

@@ -1,8 +1,9 @@
-"""The end of a watch that is one job's, asked for with a token: a file of that name, in a folder.
+"""Let a token end the watch of a job's own machine: a file that has the token as its name.
 
-On a machine that is the job's, whoever is root sends any signal, as whomever. The token is known to whom the
-CI system gives it; the watch has its digest alone, which may stand in its arguments. It is a name, and not a
-text: a folder that is held open is listed without opening what a job has put there, or mounted over it.
+On such a machine the job may be root and send any signal in anybody's name, so a signal proves nothing. The
+token is known only to whom the CI system gives it; the watch has its digest alone, which may stand in its
+arguments. The token is the name of the file and not its text, because a folder that is held open can be
+listed without opening what a job has put there or mounted over it.
 """
 
 from __future__ import annotations
@@ -21,37 +22,43 @@ from exporter.errors import UsageError
 from exporter.kernel.inotify import NewNames
 
 _MOMENT_S, _AT_ONCE = 0.02, 100
-"""How long one look may take in a folder that a job floods; after so many names that is asked."""
+"""How many seconds one look may take in a folder that a job floods.
+
+`_AT_ONCE` is how many names are listed before the clock is read again.
+"""
 
 
 class Found(NamedTuple):
-    """What was asked there."""
+    """What a look into the folder found."""
 
     is_end: bool
-    """By somebody who has the token."""
+    """Whether somebody who has the token asked for the end."""
     is_forged: bool
-    """By somebody who hasn't."""
+    """Whether somebody who doesn't have the token asked for it."""
 
 
 class EndFolder:
-    """Where the end is asked for: names are told as they come, and read where too many came at once."""
+    """The folder in which the end is asked for.
+
+    inotify tells the names that come up in it; when that missed some, the folder is listed.
+    """
 
     def __init__(self, descriptor: int, digest: bytes) -> None:
-        """Of the directory that is open as `descriptor`; `digest` is the SHA-256 of the token."""
+        """Watch the directory that is open as `descriptor`; `digest` is the SHA-256 of the token."""
         self._descriptor, self._digest = descriptor, digest
         self._new = _new_names(descriptor)
         self._has_missed = True
-        """Names that stand there and weren't told."""
+        """Whether the folder may have names that inotify didn't tell."""
         self._listing: Iterator[bytes] | None = None
 
     def close(self) -> None:
-        """Look no more."""
+        """Stop watching; the descriptor of the folder stays open."""
         self._listing = None
         if self._new is not None:
             self._new.close()
 
     def look(self) -> Found:
-        """What came since the last look, as far as a moment suffices: the rest is for the next one."""
+        """Check the names that came since the last look, for `_MOMENT_S` at most; the next look goes on."""
         is_end = is_forged = False
         for name in self._names(time.monotonic() + _MOMENT_S):
             is_one = compare_digest(sha256(name).digest(), self._digest)
@@ -82,7 +89,7 @@ class EndFolder:
 
 
 def _new_names(directory: int) -> NewNames | None:
-    """None where the machine, or its user, has no room for it: then all are read again and again."""
+    """Watch `directory` with inotify; None when its limits are reached: then each look lists the folder."""
     try:
         return NewNames(directory)
     except OSError:
@@ -91,7 +98,7 @@ def _new_names(directory: int) -> NewNames | None:
 
 @contextmanager
 def end_folder(path: Path | None, digest: bytes | None) -> Iterator[EndFolder | None]:
-    """Hold `path` open; None: signals alone end it. Raises UsageError."""
+    """Hold the folder `path` open; without one, yield None: only signals end the watch. Raises UsageError."""
     if path is None or digest is None:
         yield None
         return

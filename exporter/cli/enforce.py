@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _F = TypeVar("_F", bound=Callable[..., object])
 _WORDS = {"AUDIT": "audit", "ENFORCE": "enforce"}
-"""Of JobMode, as policies have them."""
+"""The names of JobMode, spelled as in policy files."""
 _NOT_READ = (
     "what is denied goes by the policy as it was read last; of a file that was changed since, SIGHUP tells "
     "`watch`, and `run` takes it at its next start"
@@ -137,7 +137,7 @@ def status(*, as_json: bool, job: str | None, instance_id: str | None) -> int:
 class _Row(NamedTuple):
     instance: Instance
     job: Governed | None
-    """None: its jobs can't be told."""
+    """None when its jobs can't be read, since another version of ci-egress made the instance."""
 
 
 def _rows(pattern: str | None, instance_id: str | None) -> list[_Row]:
@@ -154,7 +154,7 @@ def _rows(pattern: str | None, instance_id: str | None) -> list[_Row]:
 
 
 def _require(rows: list[_Row], pattern: str | None, instance_id: str | None) -> None:
-    """Raises NoMatchError when nothing was selected."""
+    """Raise NoMatchError when nothing was selected."""
     from exporter.kernel.control import NoMatchError
 
     if not rows:
@@ -184,7 +184,11 @@ def _switch(
 
 
 def _switched(row: _Row, mode: JobMode) -> bool | None:
-    """Whether all that the policy denies is stopped as `mode` says; None: nothing was changed."""
+    """Switch the job of `row` to `mode`, and say what came of it.
+
+    Returns True when all that its policy denies is treated as `mode` says, False when packet sockets can
+    still send frames against it, and None when the job couldn't be switched.
+    """
     from exporter.kernel.control import switch
 
     if row.job is None:
@@ -223,7 +227,10 @@ def _failed(why: str) -> bool:
 
 
 def _fields(row: _Row) -> dict[str, object]:
-    """For scripts; null for what isn't known, and for the mode of a job without a policy."""
+    """Return `row` as fields for scripts.
+
+    Null stands for what isn't known, and for the mode of a job without a policy.
+    """
     job = row.job
     return {
         "instance": row.instance.name,
@@ -255,7 +262,7 @@ def _show(rows: list[_Row]) -> None:
 
 
 def _told(job: Governed | None) -> tuple[str, str, str, str]:
-    """Its name, what was asked for, what is done, and its rules."""
+    """Return the cells of a job: its name, the mode asked for, the mode in force, the number of rules."""
     if job is None:
         return "of another version", "", "unknown", ""
     if job.mode.name == "NONE":
@@ -269,6 +276,6 @@ def _say(text: str) -> None:
 
 
 def caller() -> int:
-    """Who asks: the user behind sudo, else the one that this runs as."""
+    """Return the id of the user who called: the one behind sudo, else the one that this process runs as."""
     behind = os.environ.get("SUDO_UID", "") if os.geteuid() == 0 else ""
     return int(behind) if behind.isascii() and behind.isdigit() else os.getuid()

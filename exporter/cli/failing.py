@@ -1,4 +1,4 @@
-"""`--fail-on`: whether what policy and baseline said makes a run fail whose COMMAND succeeded."""
+"""`--fail-on`: make a run fail for what policy and baseline said, although its COMMAND succeeded."""
 
 from __future__ import annotations
 
@@ -21,11 +21,14 @@ _HAPPENED = {
     FailOn.DENY: "denied",
 }
 _UNJUDGED_STAGES = ("kernel", "ring", "process")
-"""Where attempts get lost before it is known here what policy and baseline said."""
+"""The stages that lose attempts before it is known what policy and baseline say of them."""
 
 
 def futile(fail_on: Collection[FailOn], mode: Mode) -> str | None:
-    """What of `fail_on` can't happen in `mode`, so that it would never fail; None: what was asked for can."""
+    """Return a warning when `fail_on` has `deny` and `mode` denies nothing; else None.
+
+    There is none if `fail_on` has `audit`, too: then what would be denied makes the run fail.
+    """
     if mode is Mode.ENFORCE or FailOn.DENY not in fail_on or FailOn.AUDIT in fail_on:
         return None
     return (
@@ -37,29 +40,32 @@ def futile(fail_on: Collection[FailOn], mode: Mode) -> str | None:
 def failings(
     fail_on: Collection[FailOn], denials: Denials, novelties: Novelties, account: Account
 ) -> list[str]:
-    """What of `fail_on` happened, a line each; an attempt of which it isn't known counts, too."""
+    """Return what of `fail_on` happened, a line each. Attempts that nobody could judge count, too."""
     attempts = {FailOn.NOVEL: novelties.attempts, **denials.attempts}
     first = {FailOn.NOVEL: novelties.first, **denials.first}
     return _lines(fail_on, attempts, first, account)
 
 
 class Judged:
-    """What policy and baseline said to many jobs."""
+    """The attempts of many jobs that policy or baseline were against."""
 
     def __init__(self) -> None:
-        """Of none so far."""
+        """Begin with no attempts."""
         self._attempts = Counter[str]()
         self._first: dict[str, str] = {}
 
     def add(self, job: Job, summary: Summary) -> None:
-        """`job` is over, or a part of it is."""
+        """Add the attempts in `summary`; a job that goes on after its end is added again, part by part."""
         for what, attempts in summary.against.items():
             self._attempts[what] += attempts
             if attempts:
                 self._first.setdefault(what, f"in {job_told(job)}")
 
     def failings(self, fail_on: Collection[FailOn], account: Account, unknown: int) -> list[str]:
-        """As for one job; `unknown` are processes of jobs that found no room, so that nobody judged them."""
+        """Return what of `fail_on` happened in any of the jobs, a line each.
+
+        `unknown` is the number of processes whose jobs found no room, so that nobody judged what they did.
+        """
         lines = _lines(fail_on, self._attempts, self._first, account)
         if fail_on and unknown:
             lines.append(f"--fail-on: {counted(unknown, 'process', 'processes')} of jobs had no room")

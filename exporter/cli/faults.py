@@ -1,4 +1,4 @@
-"""What goes wrong while a watch runs is told, and it goes on: without it no further job would be held."""
+"""Keep a watch going when something goes wrong in it: without it no further job would be held."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ _GOES_ON = "the watch goes on, and what is denied stays denied"
 
 
 class Faults:
-    """A watch tells each kind of fault once, and goes on."""
+    """A guard around the parts of a watch: it reports each kind of fault once, and lets the watch go on."""
 
     def __init__(self, tell: Callable[[str, str], object]) -> None:
-        """`tell` gets a line, and where in the code it was."""
+        """Report faults to `tell`, which gets a line for people and the traceback."""
         self._tell = tell
         self._told: set[tuple[object, ...]] = set()
 
     def stand(self, part: Callable[[], object]) -> None:
-        """Do `part` as far as it goes."""
+        """Call `part`; when it raises an exception, report that instead of passing it on."""
         try:
             part()
         except Exception as error:  # noqa: BLE001 - whatever a job brought about
             self._met(error)
 
     def _met(self, error: Exception) -> None:
-        """Tell of each kind once."""
+        """Report `error`, unless one of its kind was reported, or `_TOLD_MAX` kinds were."""
         kind = (type(error), getattr(error, "errno", None), getattr(error, "what", None))
         if kind in self._told or len(self._told) >= _TOLD_MAX:
             return
@@ -39,7 +39,7 @@ class Faults:
 
 
 def told_of(error: Exception) -> str:
-    """What went wrong, in a line."""
+    """Return what went wrong, in a line."""
     if isinstance(error, CiEgressError):
         return error.what
     if isinstance(error, MemoryError):

@@ -1,4 +1,4 @@
-"""What of a policy each job gets, in the kernel: the same for jobs of which it says the same."""
+"""Write to the kernel what a policy says for each job: once for all jobs for which it says the same."""
 
 from __future__ import annotations
 
@@ -18,26 +18,30 @@ _Key = tuple[JobPolicy, tuple[Address, ...]]
 
 @dataclass(frozen=True)
 class Written:
-    """A policy in the kernel; jobs that it says the same for share it."""
+    """A policy in the kernel, which jobs share if it says the same for them."""
 
     number: int
     compiled: Compiled
     terms: Terms
     rules: int
-    """How many there are in the file for it."""
+    """The number of rules that the file has for it."""
 
 
 class Fitting:
-    """Writes policies that fit, and removes those by which nobody goes."""
+    """A writer of policies to the kernel: it also removes those that no job goes by any more."""
 
     def __init__(self, scopes: Scopes, warn: Callable[[str], object]) -> None:
-        """None is written yet; `warn` says a line of what doesn't fit."""
+        """Begin with no policy written; `warn` gets a line about what doesn't fit."""
         self._scopes = scopes
         self._warn = warn
         self._written: dict[_Key, Written] = {}
 
     def for_job(self, job: Job, source: Source, scope: int) -> Written:
-        """What `source` says for `job`; where sections are too much together, what is no laxer."""
+        """Write what `source` says for `job`; when that doesn't fit, the general rules of the file instead.
+
+        Then what any section denies is denied, too; when not even that fits, a warning says that these
+        denials don't hold. Raises CiEgressError when nothing fits.
+        """
         policy = source.of(job)
         try:
             return self._write(policy, source, scope)
@@ -52,7 +56,11 @@ class Fitting:
         return written
 
     def for_no_job(self, source: Source, scope: int, *, may_be_any: bool) -> Written:
-        """What `source` says for what is of no job, or of one that isn't known: then it `may_be_any`."""
+        """Write what `source` says for processes of no job.
+
+        With `may_be_any` they may turn out to be of any job: then what any section denies is denied, too, if
+        that fits. Raises CiEgressError when nothing fits.
+        """
         if not may_be_any or source.strictest == source.of_others:
             return self._write(source.of_others, source, scope)
         try:
@@ -62,7 +70,7 @@ class Fitting:
         return self._write(source.of_others, source, scope)
 
     def keep_only(self, numbers: Collection[int]) -> None:
-        """Remove what is written under others than these."""
+        """Remove all policies but those of these numbers."""
         for key, written in list(self._written.items()):
             if written.number not in numbers:
                 del self._written[key]

@@ -1,4 +1,4 @@
-"""What a command was given: options, and what was read of the files that they name."""
+"""The options that a command was given, and what was read from the files that they name."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ if TYPE_CHECKING:
 
 
 class GivenRun(NamedTuple):
-    """For `run`."""
+    """What `run` was given."""
 
     config: RunConfig
     policy: Policy | None
-    """For any job."""
+    """The whole policy, with its sections for all jobs; None without one."""
     baseline: Baseline | None
 
 
 class GivenWatch(NamedTuple):
-    """For `watch`."""
+    """What `watch` was given."""
 
     config: WatchConfig
     policy: Source | None
     baseline: Baseline | None
     job: Job | None
-    """The one that the whole machine belongs to; None: it belongs to none."""
+    """The job that the whole machine belongs to; None when it belongs to none."""
     agents: Collection[Agent] = ()
-    """Who starts jobs, besides those that are known."""
+    """The agents that start jobs here, besides those that are known."""

@@ -31,34 +31,37 @@ class Governance(NamedTuple):
     terms: Terms
     """For telemetry."""
     rules: int
-    """How many the file has for the job, and the options."""
+    """The number of rules that the file and the options have for the job."""
 
 
 class Source(NamedTuple):
-    """A policy, as it was read."""
+    """A policy as it was read, with the options that change it."""
 
     policy: Policy
     is_enforced: bool
-    """By an option."""
+    """Whether `--enforce` was given: then every mode counts as `enforce`."""
     ruleset: str
-    """What it is called."""
+    """The policy's name in telemetry: its file, or the option that it came from."""
     resolvers: tuple[Address, ...]
-    """The system's."""
+    """The addresses of the system's resolvers."""
     is_for_host: bool = False
-    """Containers of no job are held to it, too."""
+    """Whether containers of no job are held to the policy, too."""
 
     def of(self, job: Job) -> JobPolicy:
-        """What it says for `job`."""
+        """Return what the policy says for `job`."""
         return self._strict(effective(self.policy, job.who))
 
     @property
     def of_others(self) -> JobPolicy:
-        """Its rules without those of sections, in its strictest mode: for what it can't be made to fit."""
+        """The general rules without those of sections, in the strictest mode that the file has anywhere.
+
+        It holds for what is of no job, and for jobs whose sections don't fit into the kernel.
+        """
         return self._strict(self.policy.held_to(self.policy.sections, ()))
 
     @property
     def strictest(self) -> JobPolicy:
-        """What nobody's is stricter than: for what may be any job's."""
+        """The policy that no job's is stricter than, for what may be of any job."""
         return self._strict(strictest(self.policy))
 
     def _strict(self, policy: JobPolicy) -> JobPolicy:
@@ -66,7 +69,10 @@ class Source(NamedTuple):
 
 
 def requested(config: RunConfig | WatchConfig) -> Policy | None:
-    """What the options ask for; None: no policy. Raises UsageError, also for a policy that isn't valid."""
+    """Read the policy that the options ask for; None when they ask for none.
+
+    Raises UsageError for a policy that isn't valid, and for options that need a policy and have none.
+    """
     if config.policy is None and config.allowed_endpoints is None:
         needing = _needing(config)
         if needing:
@@ -83,17 +89,18 @@ def requested(config: RunConfig | WatchConfig) -> Policy | None:
 
 
 def _needing(config: RunConfig | WatchConfig) -> list[str]:
-    """Options that mean nothing without a policy."""
+    """Return the options that were given and mean nothing without a policy."""
     asked = {"--enforce": config.enforce, "--host-enforce": config.host_enforce}
     asked |= {f"--fail-on {what}": what in config.fail_on for what in (FailOn.AUDIT, FailOn.DENY)}
     return [option for option, is_given in asked.items() if is_given]
 
 
 def governance(config: RunConfig, policy: Policy | None, job: Job) -> Governance | None:
-    """What the policy says for `job`, in the strictest mode; None without a policy.
+    """Compile what the policy says for `job`; None without a policy.
 
-    Tells which executables of `lineage` aren't here, what keeps names from being seen, and what of --fail-on
-    can't happen. Raises UsageError for executables that can't count.
+    Warns of sections whose `allow` doesn't count for the job, of executables in `lineage` that aren't here,
+    of what keeps names from being seen, and of what of --fail-on can't happen. Raises UsageError for
+    executables that can't count.
     """
     if policy is None:
         return None
@@ -115,12 +122,12 @@ def governance(config: RunConfig, policy: Policy | None, job: Job) -> Governance
 
 
 def ruleset_of(config: RunConfig | WatchConfig) -> str:
-    """What the policy is called."""
+    """Return the policy's name in telemetry: its file, or the option that it came from."""
     return _ENDPOINTS if config.policy is None else str(config.policy)
 
 
 def registered(job: Job, governed: Governance | None, standing: Standing | None = None) -> Registered:
-    """What other processes are told of `job`."""
+    """Return what `ci-egress enforce`, and a watch that adopts the instance, are told of `job`."""
     names = (job.pipeline or "", job.task or "")
     standing = standing or Standing(run_hash(job.run_id), job.ids.job_span_id)
     known = Registered(*names, job.ids.trace_id, job.ids.job_span_id, run_id=job.run_id, standing=standing)
@@ -131,7 +138,7 @@ def registered(job: Job, governed: Governance | None, standing: Standing | None 
 
 
 def source_of(config: WatchConfig) -> Source | None:
-    """The policy of a watch as it is now; None: there is none. Raises UsageError."""
+    """Read the policy of a watch as it is now; None without one. Raises UsageError."""
     policy = requested(config)
     if policy is None:
         return None

@@ -30,29 +30,32 @@ if TYPE_CHECKING:
     from exporter.steering import Steering
 
 OVERFLOW = WITHOUT_ROOM
-"""Held to what nobody's policy is stricter than; so is what may be a job's, until it is known."""
+"""The scope of jobs that find no room; it is held to the policy that no job's is stricter than.
+
+Processes that may be of a job are held to the same, until their job is known.
+"""
 
 _PAUSES = 10
-"""After a try, as many times its length pass before the next one: a try may wait for others for seconds."""
+"""The pause after a try, in lengths of that try: one that waits for other processes may take seconds."""
 
 _NO_JOB = Job(provider="", run_id="", ids=TraceIds(0, 0, None))
 _OTHERS = {
     OVERFLOW: replace(_NO_JOB, task="(jobs without room)"),
     HOST: replace(_NO_JOB, task="(containers of no job)"),
 }
-"""What stands for them in `ci-egress enforce status`, in brackets since none is a job."""
+"""What `ci-egress enforce status` shows for these scopes; in brackets, since none is a job."""
 
 
 class _Held(NamedTuple):
     job: Job | None
-    """None: those that found no room, and containers of none."""
+    """None for jobs that found no room, and for containers of no job."""
     written: Written | None
-    """None: there is no policy."""
+    """None without a policy."""
     standing: Standing | None = None
 
 
 class Governor:
-    """Knows who goes by which policy, and removes those by which nobody does."""
+    """A record of which scope is held to which policy; it removes the policies that no scope is held to."""
 
     def __init__(
         self,
@@ -63,10 +66,11 @@ class Governor:
         *,
         has_one_job: bool = False,
     ) -> None:
-        """Hold nobody to anything yet; `source` None: there is no policy.
+        """Hold no scope to anything yet; `source` is None without a policy.
 
-        `seeds` are the names that addresses (16 bytes) have without being looked up; `warn` says a line.
-        With `has_one_job` containers that are held to the policy are that job's, and there is always room.
+        `seeds` returns the names that addresses (16 bytes) have without being looked up; `warn` gets a line
+        for people. With `has_one_job`, containers that are held to the policy are that job's, and there is
+        always room.
         """
         self._has_one_job = has_one_job
         self._tracer, self._scopes = tracer, tracer.scopes
@@ -77,18 +81,19 @@ class Governor:
         self._held: dict[int, _Held] = {}
         self._closing: set[int] = set()
         self._next: dict[int, Written] = {}
-        """What scopes are to be held to and aren't yet, since the policy was read again."""
+        """The policies that scopes are to be held to and aren't yet, since the policy was read again."""
         self._turn_over: Callable[[], object] = lambda: None
-        """Holds them to it, as far as that goes."""
+        """Holds the scopes of `_next` to their new policies, as far as that is possible now."""
         self._obstacle = ""
-        """Why not all of them could be."""
+        """Why the last scope that kept its old policy had to keep it."""
         self._again_s = 0.0
-        """When that is tried again at the earliest."""
+        """The earliest time for the next try, by the monotonic clock."""
 
     def start(self, steering: Steering) -> None:
-        """Write what holds for every job. Raises CiEgressError where that has no room.
+        """Hold the scopes that are no job's to the policy. Raises CiEgressError when it has no room.
 
-        `steering` looks after what others do to the modes.
+        They are OVERFLOW and, with --host-enforce, HOST; with one job there are none yet. `steering` looks
+        after what others do to the modes.
         """
         self._steering = steering
         if self._source is not None:
@@ -104,7 +109,7 @@ class Governor:
     def begin(self, scope: int, job: Job, standing: Standing | None = None) -> Terms | None:
         """Hold `scope` to what the policy says for `job`, unless it is already; returns its terms.
 
-        `standing` is what whoever adopts the instance has to know besides.
+        Returns None without a policy. `standing` is what else a watch that adopts the instance has to know.
         """
         self._closing.discard(scope)
         if scope in self._held:
@@ -122,12 +127,12 @@ class Governor:
         return self._terms(scope)
 
     def over(self, scope: int, standing: Standing) -> None:
-        """The span of its job is told, as `standing` has it; it left something behind."""
+        """Register `standing` for a job whose span was sent, and that left processes behind."""
         if scope in self._held:
             self._tell(scope, self._held[scope]._replace(standing=standing))
 
     def forget_earlier(self) -> None:
-        """Remove what exporters before wrote and no job goes by. All jobs that there are have begun."""
+        """Remove the policies of earlier exporters that no job goes by; all running jobs must have begun."""
         self._scopes.look_again()
         for scope in self._scopes.held() - self._held.keys():  # containers of no job, without --host-enforce
             self._tracer.unregister(scope)
@@ -140,28 +145,31 @@ class Governor:
             )
 
     def end(self, scope: int) -> None:
-        """Nothing of the job is left, as far as is known; or it could not begin."""
+        """Note that no process of the job is left, as far as is known, or that it couldn't begin.
+
+        `look` closes its scope once the kernel knows of no process, either.
+        """
         self._closing.add(scope)
 
     @property
     def source(self) -> Source | None:
-        """What they are held to."""
+        """The policy that jobs are held to; None without one."""
         return self._source
 
     def others(self) -> dict[int, Terms]:
-        """The terms of those for which there was no room, by the kernel's number of them."""
+        """Return the terms of jobs that find no room, by the kernel's number of their policy."""
         held = self._held.get(OVERFLOW)
         return {held.written.number: held.written.terms} if held and held.written else {}
 
     def overflow(self) -> int | None:
-        """The scope of jobs for which there is no room; None: they have no policy to be held to."""
+        """Return the scope of jobs that find no room; None without a policy."""
         return OVERFLOW if self._source is not None else None
 
     def look(self, close: Callable[[int], object]) -> None:
-        """`close` scopes that are over, once the kernel has no process of theirs either.
+        """Call `close` for scopes that are over, once the kernel has no process of theirs, either.
 
-        Give others the policy that they couldn't be given when it was read again, and hold steps as whoever
-        turned enforcement on or off wants it.
+        Also give scopes the policy that they couldn't be given when it was read again, and hold undecided
+        steps if enforcement is on by now.
         """
         for scope in [scope for scope in self._closing if self._scopes.is_empty(scope)]:
             self._steering.end(scope)
@@ -187,10 +195,10 @@ class Governor:
     ) -> int:
         """Hold every scope to `source` from now on, each in one step; returns how many jobs go by it.
 
-        `catch_up` has all handled that was told so far; `names_in` tells what a scope has looked up, and
-        `changed` gets the terms of each scope whose policy is another one. Raises CiEgressError, OSError and
-        MemoryError, and changes nothing, where the new policy can't be held to. A scope that can't be given
-        it now keeps the one before, which is told, until `look` can.
+        `catch_up` handles all that the kernel has reported so far; `names_in` returns what a scope has looked
+        up, and `changed` gets the terms of each scope whose policy is another one. Raises CiEgressError,
+        OSError and MemoryError, and changes nothing, when the new policy can't be written. A scope that can't
+        be held to it now keeps the one before, which is said, until `look` succeeds.
         """
         lines = _to_be_said(source)
         self._scopes.look_again()
@@ -201,10 +209,10 @@ class Governor:
         self._next = {
             scope: written
             for scope, written in plan.items()
-            # Where another one was prepared that it wasn't held to, answers are to grant for that no more.
+            # Where another policy was prepared and never held to, answers must no more grant under that one.
             if scope in self._next or written is not self._held[scope].written
         }
-        self._source = source  # who begins from here on is held to it
+        self._source = source  # jobs that begin from here on are held to it
         is_asked_for = source.of_others.mode is Mode.ENFORCE
         self._hold_undecided(is_asked_for=is_asked_for)
         self._turn_over = partial(self._turn, names_in, catch_up, changed)
@@ -221,13 +229,13 @@ class Governor:
         )
 
     def _forget(self, given_up: Mapping[int, Written]) -> None:
-        """What answers granted under policies that scopes were never held to."""
+        """Drop what answers granted under policies that scopes were prepared for and never held to."""
         for scope, written in given_up.items():
             if written is not self._held[scope].written and written is not self._next.get(scope):
                 self._scopes.drop_grants(scope, written.number)
 
     def _go_on(self) -> None:
-        """Hold those to their next policy that aren't yet; what is in the way may be gone another time."""
+        """Try once more to hold the scopes of `_next` to their new policies; note what is in the way."""
         began_s = time.monotonic()
         try:
             self._turn_over()
@@ -242,13 +250,13 @@ class Governor:
         catch_up: Callable[[], object],
         changed: Callable[[int, Terms], object],
     ) -> None:
-        """Hold to their next policy as many as can be."""
+        """Hold as many scopes of `_next` to their new policies as possible."""
         prepared = self._each(
             self._next, lambda scope, written: self._scopes.prepare(scope, written.number, written.compiled)
         )
         if not prepared:
             return
-        wait_for_programs()  # from here on answers grant for both
+        wait_for_programs()  # from here on answers grant under both policies
         catch_up()
         before = {scope: self._held[scope].written for scope in prepared}
         lost = Counter[int]()
@@ -273,7 +281,7 @@ class Governor:
     def _each(
         self, scopes: Mapping[int, Written], act: Callable[[int, Written], object]
     ) -> dict[int, Written]:
-        """Those for which `act` could be done."""
+        """Call `act` for each scope; returns those for which it succeeded."""
         done = {}
         for scope, written in scopes.items():
             try:
@@ -282,13 +290,13 @@ class Governor:
                 self._obstacle = told_of(error)
             except CiEgressError as error:
                 self._obstacle = told_of(error)
-                break  # somebody holds on to the modes: each of the others would wait for seconds, too
+                break  # somebody holds the lock of the modes: each of the others would wait for seconds
             else:
                 done[scope] = written
         return done
 
     def _plan(self, source: Source) -> dict[int, Written]:
-        """What each scope will be held to. What was written for that is removed where it comes to nothing."""
+        """Write the policy that each scope will be held to; if one can't be written, remove all and raise."""
         try:
             return {
                 scope: self._for_no_job(source, scope)
@@ -311,13 +319,17 @@ class Governor:
         return self._fitting.for_no_job(source, scope, may_be_any=scope == OVERFLOW)
 
     def _hold_undecided(self, *, is_asked_for: bool = False) -> None:
-        """Hold steps from their beginning; where nothing is enforced, their own policy tells of them."""
+        """Hold steps from their beginning if the policy of OVERFLOW is enforced, or `is_asked_for`.
+
+        Otherwise they are held to nothing until their job is known, and what its policy says of them is told
+        then.
+        """
         if not self._has_one_job:
             is_enforced = is_asked_for or self._is_enforced(OVERFLOW)
             self._tracer.hold_undecided(OVERFLOW if is_enforced else 0)
 
     def _is_enforced(self, scope: int) -> bool:
-        """Whether it is as of now: somebody may have turned that on or off."""
+        """Whether the policy of `scope` is enforced now: somebody may have turned that on or off."""
         return self._tracer.mode(scope) is JobMode.ENFORCE
 
     def _hold(self, scope: int, held: _Held) -> None:
@@ -337,7 +349,7 @@ class Governor:
         self._tracer.register(scope, registered(held.job or _OTHERS[scope], governed, held.standing))
 
     def _terms(self, scope: int) -> Terms | None:
-        """In the mode that is in force."""
+        """Return the terms of `scope`, with the mode that is in force; None without a policy."""
         written = self._held[scope].written
         if written is None:
             return None
@@ -350,7 +362,10 @@ class Governor:
 
 
 def _to_be_said(source: Source) -> list[str]:
-    """Of executables in `lineage`, sections that allow nobody anything, and `dns: deny`. Raises FileError."""
+    """Return what is to be said of executables in `lineage`, sections that allow nothing, and `dns: deny`.
+
+    Raises FileError for executables that can't count.
+    """
     policy = source.policy
     sections = (rule for section in policy.sections for rule in section.rules)
     others = others_that_ask() if source.strictest.lookups.are_refused else ()

@@ -1,4 +1,4 @@
-"""Commands below a command: what is none of them gets the name that it's like."""
+"""Groups of commands; an unknown command is answered with the name of a similar one."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
 _COMPARED_MAX = 100
-"""Characters; comparing takes their square."""
+"""The most characters of a name that are compared: the time for it grows with their square."""
 
 
 class UnknownCommandError(click.UsageError):
     """There is no command of that name."""
 
     def __init__(self, name: str, near: str | None, ctx: click.Context) -> None:
-        """`near` is the one that it's like."""
+        """`near` is the command that `name` is most like; None when it is like none."""
         super().__init__(f"No such command {name!r}" + (f", did you mean `{near}`?" if near else "."), ctx)
         self.name = name
 
 
 def is_program(name: str) -> bool:
-    """Whether it may have been meant as COMMAND."""
+    """Whether PATH has a program called `name`, so that it may have been meant as COMMAND."""
     import shutil
 
     return shutil.which(name) is not None
@@ -36,12 +36,12 @@ def _near(name: str, names: list[str]) -> list[str]:
 
 
 class Commands(click.Group):
-    """Asks for its commands by name alone, so that they may be imported when they are called."""
+    """A group that asks for its commands by name alone, so that they can be imported when they are called."""
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """The command that is called. Raises UnknownCommandError where there is none of that name."""
+        """Find the command that is called. Raises UnknownCommandError when there is none of that name."""
         name = args[0]
         if not name.startswith("-") and self.get_command(ctx, name) is None:
             near = [] if is_program(name) else _near(name, self.list_commands(ctx))
@@ -49,7 +49,10 @@ class Commands(click.Group):
         return super().resolve_command(ctx, args)
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[str]]:
-        """The commands that begin so, which click would import, and the options."""
+        """Return the commands and options that begin with `incomplete`.
+
+        click would import every command for it; `summaries` needn't.
+        """
         from click.shell_completion import CompletionItem
 
         told = self.summaries(ctx)
@@ -58,6 +61,6 @@ class Commands(click.Group):
         return [*commands, *click.Command.shell_complete(self, ctx, incomplete)]
 
     def summaries(self, ctx: click.Context) -> dict[str, str]:
-        """What each command does, in a line, in the order in which one meets them."""
+        """Return what each command does, in a line, in the order of `list_commands`."""
         commands = {name: self.get_command(ctx, name) for name in self.list_commands(ctx)}
         return {name: found.get_short_help_str(100) for name, found in commands.items() if found}

@@ -1,4 +1,4 @@
-"""What is looked after beside the events: losses, what others do to the instance, and to its programs."""
+"""Checks beside the events: of losses, and of what others do to the instance and its programs."""
 
 from __future__ import annotations
 
@@ -26,27 +26,30 @@ from exporter.traced import Outlets
 
 @dataclass(frozen=True)
 class Owner:
-    """Whose the instance is."""
+    """The job that an instance is for; a watch leaves `resource` and `context` out."""
 
     resource: Resource | None = None
-    """That of its only job; None: there are several."""
+    """The resource of the only job; None: the exporter's own is used."""
     context: SpanContext | None = None
-    """Of that job's span."""
+    """The context of that job's span; None without one."""
     warned: Callable[[str], object] = lambda _: None
-    """Gets tampering in words."""
+    """Called with each tampering, in words."""
     ends_by_token: bool = False
-    """Nobody is outside of the job, whose machine it is: what ci-egress's own commands do is tampering."""
+    """Whether a token alone ends the watch: the machine is the job's, and nobody on it is outside of the job.
+
+    Then what ci-egress's own commands do to the instance is tampering, too.
+    """
 
 
 def frames_told(tracer: Tracer, *, is_enforced: bool) -> list[str]:
-    """What this kernel can't keep a job from, where its policy is enforced."""
+    """Return a warning when a policy is enforced and this kernel can't stop the frames of packet sockets."""
     if not is_enforced or tracer.frames.way is not Way.NONE:
         return []
     return ["frames of packet sockets aren't stopped on this kernel: `ci-egress doctor` says what it needs"]
 
 
 class Guards:
-    """Those of one instance; what they tell is on stderr, and as log records."""
+    """The checks of one instance; what they find is said on stderr, and sent as log records."""
 
     def __init__(
         self,
@@ -56,7 +59,7 @@ class Guards:
         handle: Callable[[Switched], object],
         owner: Owner,
     ) -> None:
-        """`handle` gets changes of what is in force."""
+        """Set up the checks; `handle` gets an event when enforcement is turned on or off for a scope."""
         self._outlets = outlets
         self._resource, self._context = whose = owner.resource or outlets.telemetry.resource, owner.context
         self._loss = LossReporter(books.account, outlets.telemetry.log, *whose)
@@ -67,29 +70,32 @@ class Guards:
         self.steering = Steering(tracer, handle, say, self._tampered, ends_by_token=owner.ends_by_token)
 
     def tick(self) -> None:
-        """Look at what is due; cheap, for a loop."""
+        """Make the checks that are due; cheap enough for a loop."""
         self.steering.look()
         self._integrity.tick()
         self._loss.tick()
 
     def look(self) -> None:
-        """Look once more, before the programs are detached."""
+        """Make the checks once more, before the programs are detached."""
         self.steering.look()
         self._integrity.look()
 
     def tell_losses(self) -> None:
-        """Tell the last ones."""
+        """Report the losses that aren't reported yet."""
         self._loss.tell()
 
     def end_was_forged(self) -> None:
-        """Somebody asked for the end who may not; told once, however often that is done."""
+        """Report that somebody asked for the end without the token; once, however often that is done."""
         if not self._is_end_forged:
             self._is_end_forged = True
             told = "the end was asked for without the token: --end-folder has a name that isn't it"
             self._tampered(tampering.END, told)
 
     def went_wrong(self, told: str, where: str) -> None:
-        """Something did in here, and may have been brought about."""
+        """Report a fault of ci-egress as tampering, since a job may have brought it about.
+
+        `told` says it in a line; `where` is the traceback.
+        """
         self._tampered(tampering.FAULT, told, detail=where)
 
     def _lost(self, told: str) -> None:

@@ -1,4 +1,4 @@
-"""What to type instead of a command line that isn't one: hints for the first five minutes."""
+"""Hints for a command line that is wrong: what to type instead."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _WITH_COMMANDS_OPTIONS = ("run", "watch", "enforce", "stop", "replay", "report",
 
 
 def hint(error: click.ClickException, path: str, root: click.Group) -> str:
-    """How to mend a command line of which `path` was understood."""
+    """Return how to mend a command line of which `path` was understood."""
     shows = f"`{path} --help` shows how to use it"
     match error:
         case UnknownCommandError() if path == "ci-egress" and is_program(error.name):
@@ -42,7 +42,7 @@ def _is_below(root: click.Group, path: str, option: str) -> bool:
 
 
 def _owner(root: click.Group, option: str) -> str | None:
-    """The first command that has the option."""
+    """Return the first command that has the option; None when none has it."""
     context = click.Context(root)
     for name in _WITH_COMMANDS_OPTIONS:
         command = root.get_command(context, name)

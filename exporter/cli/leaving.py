@@ -1,4 +1,7 @@
-"""Who is held isn't let go of: what COMMAND leaves behind, and the jobs of a watch that ends unasked."""
+"""Let no process out of an enforced policy when tracing ends.
+
+What COMMAND leaves behind is ended. The jobs of a watch that ends unasked stay denied.
+"""
 
 from __future__ import annotations
 
@@ -20,9 +23,10 @@ _SHOWN = 10
 
 
 def end_what_is_left(tracer: Tracer, scope: int, meanwhile: Callable[[], object] = lambda: None) -> None:
-    """When enforcing, end what is left of the job: once the programs are detached nothing would hold it.
+    """End what is left of the job if its policy is enforced: nothing holds it once programs are detached.
 
-    What can't be ended stays held, if the programs outlive this process: then they are left attached.
+    What can't be ended stays held if the programs outlive this process: then they are left attached.
+    `meanwhile` is called now and then.
     """
     if tracer.mode(scope) is not JobMode.ENFORCE or not tracer.is_attached():
         return
@@ -40,7 +44,7 @@ def end_what_is_left(tracer: Tracer, scope: int, meanwhile: Callable[[], object]
 
 @contextmanager
 def held_unless_asked(tracer: Tracer) -> Iterator[None]:
-    """Where nobody asked the block to end, what is denied stays denied, as if this had been killed."""
+    """Keep what is denied denied when the block raises, as if this process had been killed."""
     try:
         yield
     except BaseException:
@@ -48,7 +52,7 @@ def held_unless_asked(tracer: Tracer) -> Iterator[None]:
             if tracer.denies():
                 tracer.let_it_go_on()
                 tracer.detach()
-        except BaseException:  # noqa: BLE001 - without the memory for that, say: nothing is tidied up then
+        except BaseException:  # noqa: BLE001 - for lack of memory, say: then nothing is tidied up
             os._exit(CANNOT_TRACE_STATUS)
         raise
 

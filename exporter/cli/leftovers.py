@@ -1,4 +1,4 @@
-"""What exporters that were killed left attached, told at the next start: nothing takes it away by itself."""
+"""Warn at the start of what killed exporters left attached: nothing removes it by itself."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from exporter.kernel.instances import is_enforcing, is_of_watch
 
 
 def tell_leftovers() -> None:
-    """Say of each that stays how to get rid of it; what only traces goes with the last process of its job."""
+    """Say of each instance that stays how to get rid of it.
+
+    Instances that only trace aren't mentioned: they go with the last process of their jobs.
+    """
     with suppress(KernelError):
         for instance in leftovers(instances()):
             if _stays(instance):

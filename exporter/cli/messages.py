@@ -16,21 +16,21 @@ _LINE_MAX = 4000
 
 
 class Messages:
-    """The one voice of a command; COMMAND's own output never passes through it."""
+    """The writer of all that a command says on stderr; COMMAND's own output never passes through it."""
 
     _current: ClassVar[Messages | None] = None
 
     def __init__(self, *, as_json: bool, is_verbose: bool) -> None:
-        """Become the current one."""
+        """Make this the writer that `current` returns."""
         self.as_json = as_json
         self.is_verbose = is_verbose
         self.elsewhere: Callable[[str], object] | None = None
-        """Takes whole lines in place of stderr, while something else is on its terminal."""
+        """Gets whole lines in place of stderr while a view is on its terminal; else None."""
         Messages._current = self
 
     @classmethod
     def current(cls) -> Messages:
-        """The one that the options asked for; a plain one until they were read."""
+        """Return the writer that the options asked for; a plain one until they were read."""
         return cls._current or cls(as_json=False, is_verbose=False)
 
     def say(
@@ -44,7 +44,8 @@ class Messages:
     ) -> None:
         """Say one thing on one line, then the lines of `detail`; `fields` appear in JSON only.
 
-        Without a label the level, too. Any of it may be hostile: a terminal is left as it was.
+        With `has_label` false, so does the level. Any text may be hostile: a terminal never gets its control
+        characters.
         """
         if level < logging.INFO and not self.is_verbose:
             return
@@ -59,7 +60,7 @@ class Messages:
         self._write("".join(f"{line}\n" for line in lines))
 
     def fail(self, error: CiEgressError) -> None:
-        """Say why it ends: what, how to mend it, and with -v what a tool said about it."""
+        """Say what went wrong, how to mend it, and with -v what a tool said about it."""
         if isinstance(error, FileError):
             self._list(error)
         detail = error.detail if self.is_verbose else ""
@@ -69,14 +70,14 @@ class Messages:
             self.say("run with -v for the details")
 
     def tell_place(self, line: str, level: int = logging.WARNING) -> None:
-        """Say `file:line:column: …` as it is: editors and CI systems read that."""
+        """Say `file:line:column: …` without a prefix: editors and CI systems read that."""
         if self.as_json:
             self.say(line, level=level)
         else:
             self._write(printable(line, limit=_LINE_MAX) + "\n")
 
     def _list(self, error: FileError) -> None:
-        """Its lines, each with a place."""
+        """Say the lines of `error`, each of which has a place in the file."""
         for line in error.lines:
             self.tell_place(line, logging.ERROR)
 

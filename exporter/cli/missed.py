@@ -1,4 +1,4 @@
-"""What a watch had no room to be told: made up for where it can be, and said."""
+"""Make up for records that the kernel had no room to report to a watch, and say what can't be made up for."""
 
 from __future__ import annotations
 
@@ -17,17 +17,21 @@ from exporter.watching import JOBS_MAX, JobWatch
 
 _NEWS_S = 60.0
 _LOOK_S, _READ_S = 0.2, 0.005
-"""How often all processes are looked at for what got lost, and how long they are read at once."""
+"""Seconds between searches of all processes for lost environments, and seconds that one call reads them."""
 LATE_MAX_BYTES = 32 << 20
-"""Of environments that wait to be told: beyond that none is read, and steps stay held, until they are."""
+"""The most bytes of environments that wait to be handed over.
+
+Beyond that none is read, and steps stay held, until they are.
+"""
 
 
 def read_environment(
     handle: Callable[[Event], None], process: ProcessKey, exec_id: int, standing: int = 0, agent: int = 0
 ) -> None:
-    """Hand over what `process` was executed with, as its `exec_id`th program, if /proc shows it.
+    """Read the environment of `process` from /proc and hand it to `handle`, if /proc shows it.
 
-    `standing` is what it is to jobs, `agent` below which kind of them, as the kernel has it.
+    `exec_id` is the number of its program. `standing` (wire.STANDING_*) and `agent`, the kind of agent that
+    it is below, are what the kernel has of it.
     """
     if block := environment_of(process):
         handle(_read(process, exec_id, block, standing, agent))
@@ -38,12 +42,12 @@ def _read(process: ProcessKey, exec_id: int, block: bytes, standing: int, agent:
 
 
 def _shows_its_job(process: ProcessKey, proc: wire.ProcValue) -> bool:
-    """Whether its job shows by what `process` itself was executed with, and not by what made it."""
+    """Whether the job of `process` shows by its own environment, and not by that of a process above it."""
     return process == (proc.tgid, proc.born_ns) and proc.exec_id == proc.program
 
 
 class Missed:
-    """What the kernel had no room to tell."""
+    """A search for what the kernel had no room to report, and a report of all that got lost."""
 
     def __init__(
         self,
@@ -52,7 +56,7 @@ class Missed:
         decide: Callable[[Environment], object],
         jobs: JobWatch | MachineWatch,
     ) -> None:
-        """`decide` gets what processes were executed with by which the job of others shows."""
+        """`decide` gets each environment that `make_up` reads, before `tell` hands it over."""
         self._tracer, self._source = tracer, source
         self._decide = decide
         self._jobs = jobs
@@ -65,10 +69,10 @@ class Missed:
         self._next_s = 0.0
 
     def make_up(self) -> None:
-        """Read the environments that got lost from /proc, of what is still there: a job may be among them.
+        """Read lost environments from /proc, of processes that still run: one of them may be a job's root.
 
-        The youngest first, for a while; the rest with the next calls. A process is read only where its job
-        shows by its own variables: those of a descendant say nothing of the root that made it.
+        The youngest are read first, for `_READ_S`; the next calls read the rest. A process is read only where
+        its job shows by its own variables: those of a descendant say nothing of the root that made it.
         """
         lost = self._tracer.lost_environments() + self._source.failed_environments
         if lost > self._environments and time.monotonic() >= self._look_s:
@@ -86,13 +90,13 @@ class Missed:
                 return
 
     def tell(self, handle: Callable[[Event], None]) -> None:
-        """Hand over what was read: all that these processes have done by then has been."""
+        """Hand over the environments that were read. Call it once earlier records have been handled."""
         late, self._late, self._late_bytes = self._late, [], 0
         for event in late:
             handle(event)
 
     def news(self) -> list[str]:
-        """What there is to say of it now, a line each; nothing when it was said, or another one just was."""
+        """Return the lines of `all` if they changed, and a minute after the last ones; else nothing."""
         lines = self.all()
         if lines == self._told or time.monotonic() < self._next_s:
             return []
@@ -100,7 +104,7 @@ class Missed:
         return lines
 
     def all(self) -> list[str]:
-        """All there is to say of it."""
+        """Return all that got lost, a line each."""
         refused = self._tracer.scopes.refused
         unheld = (
             f"{refused} programs of jobs found the kernel's table of them full: they are held to the "

@@ -1,4 +1,4 @@
-"""What several commands say in the same words."""
+"""Messages that several commands have in common."""
 
 from __future__ import annotations
 
@@ -28,23 +28,26 @@ def warn_of_ignored(variables: list[str]) -> None:
 
 
 def tell_act(_: Job, told: str, *, level: int = logging.ERROR, **fields: Any) -> None:
-    """Say what the only job did, or wasn't let do; `fields` are for programs."""
+    """Say what the only job did, or wasn't let do; `fields` appear in JSON only."""
     Messages.current().say(told, level=level, has_label=False, **fields)
 
 
 def tell_act_of(job: Job, told: str, **fields: Any) -> None:
-    """Say what `job` did, which is one of many."""
+    """Say what `job`, one of many, did or wasn't let do; the line names the job."""
     tell_act(job, f"{told}, {job_told(job)}", job=job.display_name, run_id=job.run_id, **fields)
 
 
 def job_told(job: Job) -> str:
-    """A job among many, in words."""
+    """Return a job's name with that of its pipeline, to tell it from other jobs."""
     return f"job {job.display_name} of {job.pipeline or job.provider}"
 
 
 @contextmanager
 def long_flush_told() -> Iterator[None]:
-    """Say what it waits for when a flush takes more than a second: no signal cuts it short."""
+    """When the flush in the block takes more than a second, say what the command waits for.
+
+    It is said because no signal cuts the flush short.
+    """
     told = f"sending the rest of the telemetry, for {FLUSH_TIMEOUT_S:.0f} s at most"
     timer = Timer(_PATIENCE_S, Messages.current().say, (told,))
     with suppress(RuntimeError):  # no thread to be had: it isn't said then
@@ -67,6 +70,6 @@ def tell_fault(traceback: str, lost: str = "that event") -> None:
 
 
 def drops(account: Account) -> Iterator[str]:
-    """What was dropped, a line each."""
+    """Yield how many attempts were dropped, a line for each stage and error type."""
     for (stage, error_type), attempts in sorted(account.dropped.items()):
         yield f"{attempts} of {account.attempts} attempts were dropped ({stage}: {error_type})"

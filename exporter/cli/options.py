@@ -21,16 +21,16 @@ class _PathType(click.Path):
     """A path that was really given: not `--`, which comes next, nor "", as from an empty variable."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """A Path. Raises BadParameter."""
+        """Convert to a Path. Raises BadParameter."""
         _require_given(self, value, param, ctx)
         return super().convert(value, param, ctx)
 
 
 class _NameType(click.types.StringParamType):
-    """A name that was really given."""
+    """A name that was really given, like `_PathType`."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """A text. Raises BadParameter."""
+        """Check the text. Raises BadParameter."""
         _require_given(self, value, param, ctx)
         return super().convert(value, param, ctx)
 
@@ -48,22 +48,22 @@ def _require_given(
 
 FILE = _PathType(dir_okay=False, path_type=Path)
 DOCUMENT = _PathType(dir_okay=False, readable=False, path_type=Path)
-"""A policy or a baseline: whoever reads it says why it can't be read."""
+"""A policy or a baseline; whether it can be read isn't checked here, since its reader says why it can't."""
 OTLP_PATH = _PathType(readable=False, path_type=Path)
-"""A file or a folder: likewise."""
+"""A file of spans, or a folder of such files; whether it can be read isn't checked here, either."""
 DIRECTORY = _PathType(file_okay=False, path_type=Path)
 NAME = _NameType()
 
 
 class _FailOnType(click.ParamType[frozenset[FailOn]]):
-    """What makes a run fail, with commas between."""
+    """A list of what makes a run fail, with commas between."""
 
     name = "LIST"
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> frozenset[FailOn]:
-        """A set. Raises BadParameter."""
+        """Convert to a set. Raises BadParameter."""
         if isinstance(value, frozenset):  # the default
             return value
         _require_given(self, value, param, ctx)
@@ -72,7 +72,7 @@ class _FailOnType(click.ParamType[frozenset[FailOn]]):
     def shell_complete(
         self, _: click.Context, __: click.Parameter, incomplete: str
     ) -> list[CompletionItem[str]]:
-        """The names that aren't given yet, behind those that are."""
+        """Complete the last name of the list with those that aren't in it yet."""
         from click.shell_completion import CompletionItem
 
         before, comma, begun = incomplete.rpartition(",")
@@ -92,7 +92,7 @@ class _DigestType(click.ParamType[bytes]):
     name = "SHA256"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> bytes:
-        """Its bytes. Raises BadParameter."""
+        """Convert to the digest's bytes. Raises BadParameter."""
         if isinstance(value, bytes):
             return value
         if not re.fullmatch("[0-9a-fA-F]{64}", value):
@@ -110,7 +110,7 @@ class Mebibytes(click.IntRange):
 
 
 def output_options(function: _F) -> _F:
-    """Where telemetry goes, which spans there are, and how much is said."""
+    """Add the options for where telemetry goes, which spans there are, and how much is said."""
     for option in reversed(
         (
             click.option(
@@ -141,14 +141,14 @@ def output_options(function: _F) -> _F:
 
 
 def strict_option(function: _F) -> _F:
-    """Whether lost evidence is a failure."""
+    """Add `--strict`: lost telemetry is a failure."""
     return click.option(
         "--strict", is_flag=True, help="End with status 92 when telemetry was lost, if all else went well."
     )(function)
 
 
 def death_option(function: _F) -> _F:
-    """What becomes of the programs when ci-egress is killed."""
+    """Add `--on-exporter-death`: what becomes of the kernel's programs when ci-egress is killed."""
     return click.option(
         "--on-exporter-death",
         type=click.Choice([choice.value for choice in OnDeath]),
@@ -160,7 +160,7 @@ def death_option(function: _F) -> _F:
 
 
 def policy_options(function: _F) -> _F:
-    """What a job may connect to."""
+    """Add the options for what jobs may connect to."""
     for option in reversed(
         (
             click.option(
@@ -183,7 +183,7 @@ def policy_options(function: _F) -> _F:
 
 
 def host_enforce_option(function: _F) -> _F:
-    """What is held to the policy besides jobs."""
+    """Add `--host-enforce`: containers that aren't a job's are held to the policy, too."""
     return click.option(
         "--host-enforce",
         is_flag=True,
@@ -193,7 +193,7 @@ def host_enforce_option(function: _F) -> _F:
 
 
 def agent_option(function: _F) -> _F:
-    """Who starts jobs."""
+    """Add `--agent`: which agents start jobs here."""
     return click.option(
         "--agent",
         "agents",
@@ -206,7 +206,7 @@ def agent_option(function: _F) -> _F:
 
 
 def live_option(function: _F) -> _F:
-    """Whether somebody watches."""
+    """Add `--live`: destinations are shown on a terminal as they come."""
     return click.option(
         "--live",
         "is_live",
@@ -216,7 +216,7 @@ def live_option(function: _F) -> _F:
 
 
 def baseline_option(function: _F) -> _F:
-    """What jobs are known to connect to."""
+    """Add `--baseline`: the file of what tasks are known to connect to."""
     return click.option(
         "--baseline",
         type=DOCUMENT,
@@ -226,7 +226,7 @@ def baseline_option(function: _F) -> _F:
 
 
 def metric_lineage_option(function: _F) -> _F:
-    """Whether metrics tell of processes."""
+    """Add `--metric-lineage`: connections are counted by chains of processes, too."""
     return click.option(
         "--metric-lineage",
         is_flag=True,
@@ -235,7 +235,7 @@ def metric_lineage_option(function: _F) -> _F:
 
 
 def fail_on_option(function: _F) -> _F:
-    """Whether what the baseline doesn't have, or the policy is against, is a failure."""
+    """Add `--fail-on`: what the baseline doesn't have, or the policy is against, is a failure."""
     for option in reversed(
         (
             click.option(
@@ -253,5 +253,5 @@ def fail_on_option(function: _F) -> _F:
 
 
 def output_config(otlp_dir: Path | None, process_spans: str) -> OutputConfig:
-    """What the options of `output_options` ask for."""
+    """Return what the options of `output_options` ask for."""
     return OutputConfig(otlp_dir, ProcessSpans(process_spans))

@@ -33,14 +33,14 @@ class Outcome:
     telemetry: Telemetry
     destinations: Destinations
     losses: Sequence[str] = ()
-    """What got lost of its processes, a line each."""
+    """Lost records of its processes, a line for each kind."""
     failings: Sequence[str] = ()
     """Why the run fails although COMMAND succeeded, a line each."""
     remarks: Sequence[str] = ()
     """What else a person should know, a line each."""
 
     def tell(self) -> None:
-        """Say it on stderr; the account is the last line."""
+        """Say all of this on stderr; the account is the last line."""
         messages = Messages.current()
         for problem in (*drops(self.account), *self.losses, *self.telemetry.complaints()):
             messages.say(problem, level=logging.WARNING)
@@ -65,7 +65,10 @@ class Outcome:
         )
 
     def exit_status(self, command_status: int, *, is_strict: bool) -> int:
-        """COMMAND's own failure comes first; then, when asked for, that evidence got lost; then failings."""
+        """Return the exit status: COMMAND's own if it failed, else that of lost telemetry or of failings.
+
+        Lost telemetry counts only with `is_strict`.
+        """
         has_losses = self.telemetry.has_losses or any(self.account.dropped.values())
         if command_status == 0 and is_strict and has_losses:
             return LOST_STATUS
@@ -73,7 +76,7 @@ class Outcome:
 
 
 def policy_told(ruleset: str | None, summary: Summary, account: Account, *, is_enforced: bool) -> list[str]:
-    """That a policy was there, where nothing else tells it, since it had nothing against anything."""
+    """Return a line about the policy when it was against nothing, since nothing else mentions it then."""
     if ruleset is None or summary.against[DENIED] or summary.against[WOULD_DENY]:
         return []
     how = "enforced: nothing was denied" if is_enforced else "in audit: it would have denied nothing"
@@ -82,7 +85,7 @@ def policy_told(ruleset: str | None, summary: Summary, account: Account, *, is_e
 
 
 def tree_told(destinations: Destinations, summary: Summary, reports: ReportConfig) -> list[str]:
-    """How to see more than the table: for who didn't ask for a report, but has files to make it of."""
+    """Return a hint how to make a report, for a user who asked for none and has files to make it of."""
     folder, (_, attempts) = destinations.folder, summary.totals()
     if folder is None or reports.report is not None or not attempts:
         return []

@@ -1,4 +1,4 @@
-"""`ci-egress policy`: is a policy valid, what does it say, and a first one from recorded traffic."""
+"""`ci-egress policy`: check a policy, ask it what it allows, or draft one from recorded traffic."""
 
 from __future__ import annotations
 
@@ -171,7 +171,7 @@ def init(paths: tuple[Path, ...]) -> int:
 
 
 class Question(NamedTuple):
-    """What `explain` asks."""
+    """The act that `explain` asks about."""
 
     shown: str
     act: Act
@@ -179,7 +179,7 @@ class Question(NamedTuple):
 
 
 def fields(decision: Decision) -> dict[str, object]:
-    """For scripts. `rule` is `default` and `line` null when none matched."""
+    """Return `decision` as fields for scripts; `rule` is `default` and `line` null when no rule matched."""
     from exporter.policy.model import DEFAULT
 
     return {
@@ -194,7 +194,7 @@ def fields(decision: Decision) -> dict[str, object]:
 
 
 def show(question: Question, policy: JobPolicy, decision: Decision) -> None:
-    """On stdout: the verdict and its rule, then the other rules for the destination."""
+    """Print the verdict and its rule, then the other rules for the destination."""
     from rich.table import Table
     from rich.text import Text
 
@@ -235,7 +235,7 @@ def _verdict(question: Question, mode: Mode, decision: Decision) -> str:
 
 
 def _question(destination: str) -> Question:
-    """Raises UsageError for what is no single destination."""
+    """Parse DEST. Raises UsageError when it isn't a single destination."""
     from exporter.errors import UsageError
     from exporter.policy.decide import Act
     from exporter.policy.endpoints import EndpointError, parse_endpoint, reach
@@ -273,9 +273,9 @@ def _in_brackets(host: object) -> str:
 
 
 def _who(text: str | None) -> Who:
-    """The job: the task is what follows the last slash, since a pipeline may be `group/app`.
+    """Parse `--job`. The task is what follows the last slash, since a pipeline may be `group/app`.
 
-    With a project it is taken to be of that. Raises UsageError.
+    When a project is named, the job counts as known to be of that project. Raises UsageError.
     """
     from exporter.errors import UsageError
     from exporter.jobs.claims import Who, named
@@ -291,7 +291,7 @@ def _who(text: str | None) -> Who:
 
 
 def _chain(text: str | None) -> list[str]:
-    """Executables, with `>` or commas between."""
+    """Split the text of `--process`, executables with `>` or commas between."""
     return [part.strip() for part in (text or "").replace(",", ">").split(">") if part.strip()]
 
 

@@ -1,4 +1,4 @@
-"""How far a command is that reads a lot."""
+"""A progress bar for commands that read a lot."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from contextlib import contextmanager
 
 @contextmanager
 def progress(what: str, total: int, *, is_bytes: bool) -> Iterator[Callable[[int], object]]:
-    """A bar on stderr while it lasts, where that is a terminal."""
+    """Show a bar on stderr during the block, if that is a terminal.
+
+    Yields a function to be called with how much was done since its last call.
+    """
     if not sys.stderr.isatty():
         yield lambda _: None
         return

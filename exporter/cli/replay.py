@@ -1,4 +1,4 @@
-"""`ci-egress replay`: a recording through the same pipeline."""
+"""`ci-egress replay`: run a recording through the same pipeline as `run` does."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def replay(
     baseline: Baseline | None = None,
     reports: ReportConfig = ReportConfig(),  # noqa: B008 - immutable
 ) -> int:
-    """Replay; returns the exit status. Raises UsageError for a file that isn't a recording."""
+    """Replay `file`; returns the exit status. Raises UsageError for a file that isn't a recording."""
     from exporter.account import Bookkeeping, KernelCounts
     from exporter.cli.notices import long_flush_told, tell_act
     from exporter.cli.outcome import Outcome
@@ -114,7 +114,7 @@ def replay(
 
 
 def _play(recording: Replay, pipeline: Pipeline, job: TracedJob, file: Path) -> None:
-    """From the job's beginning to its end, or to where `file` breaks off."""
+    """Hand the recording to the pipeline, to the job's end or to where `file` breaks off."""
     beginning = recording.beginning
     pipeline.begin(beginning.scope, job, takes_rest=True)
     pipeline.seed(beginning.root, beginning.scope, beginning.at_ns, beginning.step)

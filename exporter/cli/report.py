@@ -68,7 +68,7 @@ def command(paths: tuple[Path, ...], *, baseline: Path | None, policy: Path | No
 
 
 class _Held(NamedTuple):
-    """What the reader holds it against."""
+    """The baseline and the policy that recorded traffic is held against."""
 
     baseline: Baseline | None
     policy: Policy | None
@@ -83,7 +83,7 @@ def _policy(path: Path | None) -> Policy | None:
 
 
 def _read(paths: tuple[Path, ...]) -> Report:
-    """Raises UsageError, also where there is nothing in them."""
+    """Read the spans in `paths`. Raises UsageError, also when no job is in them."""
     from exporter.baseline.learn import total_bytes
     from exporter.report.read import read
     from exporter.span_files import span_files
@@ -100,7 +100,7 @@ def _read(paths: tuple[Path, ...]) -> Report:
 
 @contextmanager
 def _written(path: Path) -> Iterator[CommandUser | None]:
-    """As whose file. Raises UsageError where it can't be written."""
+    """Yield the user whose file it becomes; None for this process's. Raises UsageError if writing fails."""
     try:
         yield command_user(None, os.environ, euid=os.geteuid())
     except HandingError as error:
@@ -116,7 +116,7 @@ def _write_page(report: Report, config: ReportConfig, path: Path, held: _Held) -
 
 
 def _write_summary(report: Report, config: ReportConfig, held: _Held) -> None:
-    """Appended to a file; on stdout it has the same bound."""
+    """Append the summary to its file, or print it; both have the same limit of size."""
     from exporter.policy.resolvers import system_resolvers
     from exporter.report.markdown import render
     from exporter.report.preview import previewed

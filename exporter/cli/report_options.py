@@ -1,4 +1,4 @@
-"""Options of what is written for people: a report, a summary, and where they link to."""
+"""Options for what is written for people: a report, a summary, and where their links lead."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from exporter.config import ReportConfig
 _F = TypeVar("_F", bound=Callable[..., object])
 _PLACE = "{trace_id}"
 _URL_MAX = 2048
-"""Characters."""
+"""The most characters of a trace's URL."""
 TO_THE_STEP = "by default to $GITHUB_STEP_SUMMARY"
-"""Where the summary goes of what is traced in a step."""
+"""The summary's default place, as the help of commands that trace a step has it."""
 
 
 class _TraceUrlType(click.ParamType[str]):
-    """Where a trace is to be seen."""
+    """A template of the URL at which a trace can be seen."""
 
     name = "TEMPLATE"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """The template. Raises BadParameter for what is no http(s) URL with one place for the id."""
+        """Check the template. Raises BadParameter unless it is an http(s) URL with a place for the id."""
         text = str(value)
         if _PLACE not in text:
             example = f"https://jaeger.example/trace/{_PLACE}"
@@ -45,7 +45,10 @@ def _is_link(text: str) -> bool:
 
 
 def report_options(summary_default: str = "") -> Callable[[_F], _F]:
-    """Which documents there are, and where their links go; `summary_default` says where that is by itself."""
+    """Return a decorator that adds the options for which documents are written, and where their links lead.
+
+    `summary_default` says, in the help, where the summary goes by itself.
+    """
     options = (
         click.option(
             "--report",
@@ -76,5 +79,5 @@ def report_options(summary_default: str = "") -> Callable[[_F], _F]:
 
 
 def report_config(options: dict[str, Any]) -> ReportConfig:
-    """What the options of `report_options` ask for, which are taken out of `options`."""
+    """Return what the options of `report_options` ask for, and remove these from `options`."""
     return ReportConfig(options.pop("report"), options.pop("summary"), options.pop("trace_url"))

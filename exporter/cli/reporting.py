@@ -1,4 +1,4 @@
-"""The report and the summary at the end of what was traced. Trouble with them is said and changes nothing."""
+"""The report and the summary at the end of tracing. Trouble with them is said, and changes nothing else."""
 
 from __future__ import annotations
 
@@ -36,15 +36,15 @@ if TYPE_CHECKING:
 
 STEP_SUMMARY = "GITHUB_STEP_SUMMARY"
 SUMMARY_MAX_BYTES = 1 << 20
-"""What GitHub takes of a step, with all that stands in the file already: of a larger one it takes nothing."""
+"""The most bytes of a step's summary file that GitHub takes; of a larger file it takes nothing."""
 WRITE_HINT = "name a file in a folder that you can write to, on a disk with room"
 
 
 class Reporting:
-    """What the options ask for; use it in a `with` block, around the telemetry that it reports of."""
+    """A writer of the report and the summary; use it in a `with` block around the telemetry's."""
 
     def __init__(self, config: ReportConfig, environment: Mapping[str, str], user: str | None = None) -> None:
-        """Documents become those of `user`, as --user has it; without one, of who called."""
+        """Documents will belong to `user`, as --user names it; without one, to the user who called."""
         in_place = environment.get(STEP_SUMMARY)
         self._summary = config.summary or (Path(in_place) if in_place else None)
         self._config = config
@@ -53,12 +53,12 @@ class Reporting:
             self._find_user(user, environment)
             self._probe()
         self.transcript = self._transcript(environment.get("TMPDIR"))
-        """What the telemetry is to write its spans to, for the report."""
+        """Where the telemetry writes its spans, too, for the report; None without one."""
 
     def prepare(self) -> None:
         """Import and read now what is used when a job ends.
 
-        Later a job may leave nothing to do it with, or have put something else in its place.
+        Later a job may have left no memory or descriptors for it, or have put something else in its place.
         """
         if self.wants_summary:
             import_module("exporter.report.sheet")
@@ -76,7 +76,7 @@ class Reporting:
         baseline: Baseline | None = None,
         policy: Policy | None = None,
     ) -> None:
-        """Both, of a run that is over."""
+        """Write the summary and the report of a run that is over."""
         if self.wants_summary:
             from exporter.report.sheet import sheet_of_run
 
@@ -88,7 +88,7 @@ class Reporting:
 
     @property
     def wants_summary(self) -> bool:
-        """Whether sheets are of use."""
+        """Whether there will be a summary, so that sheets are needed for it."""
         return self._summary is not None
 
     def summarise(self, sheets: Sequence[Sheet], account: Account | None, notes: Sequence[str] = ()) -> None:
@@ -128,7 +128,10 @@ class Reporting:
             warn(f"there will be no report and no summary: {error}")
 
     def _probe(self) -> None:
-        """Tell now what would be told after a build of an hour, unless that makes the folder."""
+        """Warn now of a document that couldn't be written, and not only after a build of an hour.
+
+        It is only a warning, since the build may make the folder.
+        """
         for what, path in (("report", self._config.report), ("summary", self._summary)):
             try:
                 if path is not None:
@@ -146,13 +149,13 @@ class Reporting:
             return None
 
     def __enter__(self) -> Self:
-        """Nothing more."""
+        """Return this object."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Let go of the transcript."""
+        """Close the transcript."""
         if self.transcript is not None:
             self.transcript.close()
 
@@ -165,7 +168,7 @@ def append_summary(  # noqa: PLR0913, PLR0917 - what a summary consists of
     trace_url: str | None,
     user: CommandUser | None,
 ) -> None:
-    """Append Markdown of `sheets` to `path`, as much as it has room for. Raises HandingError."""
+    """Append Markdown of `sheets` to the file `path`, as much as it has room for. Raises HandingError."""
     from exporter.report.markdown import render
 
     room = max(SUMMARY_MAX_BYTES - _size(path) - 1, 0)
@@ -201,5 +204,5 @@ def _size(path: Path) -> int:
 
 
 def encoded(text: str) -> bytes:
-    """As it stands in a file."""
+    """Encode `text` as UTF-8, with `?` for what can't be encoded."""
     return text.encode(errors="replace")

@@ -28,9 +28,9 @@ def reread(
     pipeline: Pipeline,
     catch_up: Callable[[], object],
 ) -> None:
-    """Hold the jobs that run to policy and baseline as they are now, and say what came of it.
+    """Read policy and baseline again, hold the running jobs to them, and say what came of it.
 
-    `catch_up` has all handled that the kernel told so far.
+    `catch_up` handles all that the kernel has reported so far.
     """
     if governor.source is None and config.baseline is None:
         Messages.current().say("SIGHUP: there is neither a policy nor a baseline to read again")
@@ -41,7 +41,11 @@ def reread(
 
 
 def _reread(what: str, file: Path | None, change: Callable[[], int]) -> None:
-    """`change` returns how many jobs go by what it read. Raises nothing."""
+    """Call `change`, which reads `file` again, and say what came of it.
+
+    `change` returns how many jobs go by what it read. An error is said and not raised: what was read before
+    stays.
+    """
     messages = Messages.current()
     came: dict[str, Any] = {what: "read"}
     try:
@@ -60,7 +64,7 @@ def _reread(what: str, file: Path | None, change: Callable[[], int]) -> None:
 
 def _as_told(error: Exception) -> CiEgressError:
     if isinstance(error, FileError):
-        error.hint = None  # to see them without starting anything: they are told here, and nothing starts
+        error.hint = None  # it says how to see the errors without a start: here they show, and nothing starts
     if isinstance(error, CiEgressError):
         return error
     what = told_of(error)

@@ -1,4 +1,4 @@
-"""Jobs and instances that run, for a shell to complete: none where they can't be told, and quickly."""
+"""Names of running jobs and instances, for a shell to complete; none when they can't be read."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ if TYPE_CHECKING:
     from exporter.kernel.control import Instance
 
 _PLAIN = re.compile(r"[A-Za-z0-9_./@%+-]+")
-"""A shell takes these as they are; a job's name is its pipeline's author's to choose."""
+"""Names that a shell takes as they are. No others are offered: a pipeline's author chooses job names."""
 
 
 def instance_ids(_: click.Context, __: click.Parameter, incomplete: str) -> list[str]:
-    """Of all instances."""
+    """Return the ids of all instances that begin with `incomplete`."""
     return _begun_so((instance.name for instance in _instances()), incomplete)
 
 
 def job_names(_: click.Context, __: click.Parameter, incomplete: str) -> list[str]:
-    """Of all jobs that are traced."""
+    """Return the names of all traced jobs that begin with `incomplete`."""
     from exporter.kernel.control import governed
 
     names = {job.job.label for each in _instances() if each.is_of_this_version for job in governed(each)}

@@ -1,4 +1,4 @@
-"""`ci-egress stop`: the way back for a host, whatever became of the exporter."""
+"""`ci-egress stop`: detach and remove what exporters attached, whether they run or not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A watch goes on where another one was killed: its jobs, what waits to be told, and what nobody can tell."""
+"""Take over from a watch that was killed: its jobs, the records that wait, and a count of what got lost."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from exporter.watching import JobWatch
 
 EVENT = "cicd.egress.exporter.adopted"
 _GONE = ("process", "exporter_killed")
-"""`egress.stage` and `error.type` of what the other one had taken from the kernel and not told."""
+"""`egress.stage` and `error.type` of attempts that the killed watch took from the kernel and never sent."""
 
 
 class Takeover:
-    """Of an instance that was adopted; else it does nothing."""
+    """The takeover of an adopted instance; without one it does nothing."""
 
-    def __init__(  # noqa: PLR0913, PLR0917 - it is all of a watch that has to know
+    def __init__(  # noqa: PLR0913, PLR0917 - all parts of a watch that have to know
         self,
         tracer: Tracer,
         outlets: Outlets,
@@ -39,12 +39,15 @@ class Takeover:
         governor: Governor,
         books: Bookkeeping,
     ) -> None:
-        """What is lost is entered in `books`."""
+        """Enter what is lost in `books`."""
         self._tracer, self._outlets, self._pipeline = tracer, outlets, pipeline
         self._jobs, self._governor, self._books = jobs, governor, books
 
     def begin(self, take: Handler) -> None:
-        """Know what runs, and hold it to the policy; `take` gets what was counted of scopes that are over."""
+        """Take over the processes and jobs that run, and hold them to the policy.
+
+        `take` gets what was counted of scopes that are over.
+        """
         self._adopt_processes()
         number = 0
         for scope, told in sorted(self._tracer.jobs().items()):
@@ -59,7 +62,10 @@ class Takeover:
         self._tell(number)
 
     def end(self) -> None:
-        """All there was has been taken in: what is missing is what the other one had taken."""
+        """Enter attempts that are still missing as lost, once all waiting records are handled.
+
+        The killed watch had taken them from the kernel.
+        """
         if self._tracer.is_adopted:
             missing = self._books.account().pending["ring"]
             if missing:
@@ -74,7 +80,7 @@ class Takeover:
                 self._pipeline.table.adopt(process, exec_id, scope, parents[process.pid], image)
 
     def _unknown(self, scope: int) -> Registered:
-        """A job of which there is nothing but processes."""
+        """Make up a job for a scope of which only the processes are known."""
         made_up = Identity("", "", "", f"{self._tracer.name}.{scope}", "", "")
         standing = Standing(identity=made_up.job_span_id, began_ns=boot_ns())
         return Registered("", "", made_up.trace_id, made_up.job_span_id, standing=standing)

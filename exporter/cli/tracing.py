@@ -122,7 +122,7 @@ def trace(
 
 
 class _Run(NamedTuple):
-    """What is at work while COMMAND runs."""
+    """The parts that are at work while COMMAND runs."""
 
     tracer: Tracer
     beginning: Beginning
@@ -169,7 +169,10 @@ def _assembled(  # noqa: PLR0913, PLR0917 - it puts just these together
 
 
 def _follow(run: _Run, governed: Governance | None, scopes: Sequence[int]) -> None:
-    """Of what is of no job in the kernel, HOST, a policy is for what runs in containers alone."""
+    """Register `scopes`, hold them to the policy, and follow COMMAND.
+
+    In the scope HOST, of what is of no job for the kernel, the policy holds only for what runs in containers.
+    """
     for scope in scopes:
         run.tracer.register(scope, registered(run.beginning.job, governed))
     if governed:  # first: nothing that COMMAND does is older than its policy
@@ -246,7 +249,7 @@ def _handler(pipeline: Pipeline, recorder: Recorder | None) -> Callable[[Event],
 
 
 def _handed_on(environment: Mapping[str, str], parent: str, job: Job) -> dict[str, str]:
-    """COMMAND's environment: the caller's, with which an instrumented build nests under the job's span.
+    """Return COMMAND's environment: the caller's, with a TRACEPARENT that puts its spans below the job's.
 
     A tracestate goes with its traceparent: one that came with an invalid one is dropped (W3C Trace Context).
     """

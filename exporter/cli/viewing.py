@@ -1,4 +1,4 @@
-"""`--live`: what shows acts as they come, where there is a terminal for it."""
+"""`--live`: show acts as they come, if there is a terminal for it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from exporter.view.terminal import Terminal
 
 _NO_SEQUENCES = frozenset({"", "dumb", "unknown"})
-"""Values of TERM."""
+"""The values of TERM for terminals without control sequences."""
 
 
 class _Showing(View, Protocol):
@@ -37,20 +37,20 @@ class _Closing(Protocol):
 
 
 class Ticker:
-    """Hands a view what it is to show. One with a fault is let be: tracing goes on, and no act is lost."""
+    """A wrapper of a view. When the view has a fault it is dropped: tracing goes on, and no act is lost."""
 
     def __init__(self, view: _Showing | None) -> None:
-        """None: there is none."""
+        """Wrap `view`; None when nothing is shown."""
         self._view = view
 
     def met(self, job: Job, where: Destination, program: Program | None, said: Ruling, attempts: int) -> None:
-        """Acts, as they are counted."""
+        """Pass acts on to the view, as they are counted."""
         if self._view is not None:
             with self._let_be():
                 self._view.met(job, where, program, said, attempts)
 
     def tick(self) -> None:
-        """For a loop."""
+        """Let the view show what is due; to be called in a loop."""
         if self._view is not None:
             with self._let_be():
                 self._view.tick()
@@ -65,7 +65,7 @@ class Ticker:
 
 
 def finish(view: _Closing | None) -> None:
-    """COMMAND is over; a fault of the view's is no reason to lose what is to be flushed and said."""
+    """Close the view once COMMAND is over. A fault in it isn't raised: the flush is still to come."""
     if view is not None:
         try:
             view.close()
@@ -74,7 +74,7 @@ def finish(view: _Closing | None) -> None:
 
 
 def lines(environment: Mapping[str, str], *, is_live: bool) -> Lines | None:
-    """For `run`; None where nothing is to be shown, or can't be, which is said."""
+    """Return the view for `run`; None when nothing is to be shown, or can't be, which is said."""
     terminal = _terminal(environment) if is_live else None
     if terminal is None:
         return None
@@ -84,7 +84,7 @@ def lines(environment: Mapping[str, str], *, is_live: bool) -> Lines | None:
 
 
 def screen(environment: Mapping[str, str], *, is_live: bool) -> Screen | None:
-    """For `watch`, likewise."""
+    """Return the view for `watch`; None as for `lines`."""
     terminal = _terminal(environment) if is_live else None
     if terminal is None:
         return None
@@ -95,7 +95,7 @@ def screen(environment: Mapping[str, str], *, is_live: bool) -> Screen | None:
 
 @contextmanager
 def shown(view: Screen | None) -> Iterator[None]:
-    """Show it meanwhile; what is said then is on the screen, and on stderr when that is gone."""
+    """Show `view` during the block; messages appear on it, and on stderr once it is gone."""
     if view is None:
         yield
         return
@@ -110,7 +110,7 @@ def shown(view: Screen | None) -> Iterator[None]:
 
 
 def tell_besides(job: Job, told: str, **fields: Any) -> None:
-    """Say what a view of lines doesn't show already: those about single acts have an event."""
+    """Say `told`, unless `fields` has an `event`: then it is about one act, which a view of lines shows."""
     if "event" not in fields:
         tell_act(job, told, **fields)
 

@@ -135,7 +135,7 @@ def command(
 
 
 def watch(config: WatchConfig, environment: Mapping[str, str]) -> int:
-    """Watch; returns the exit status. Raises CiEgressError when it can't be traced."""
+    """Watch the host; returns the exit status. Raises CiEgressError when it can't be traced."""
     _require_whole(config)
     job = _job(config, environment)
     baseline = required_baseline(config.baseline, config.fail_on)
@@ -169,7 +169,7 @@ def _agents(config: WatchConfig) -> Collection[Agent]:
 
 
 def _job(config: WatchConfig, environment: Mapping[str, str]) -> Job | None:
-    """The one that the whole machine belongs to; None: it belongs to none."""
+    """Return the job that the whole machine belongs to; None when it belongs to none. Raises UsageError."""
     if not config.is_host:
         return None
     from exporter.jobs.detect import detect, recognise
@@ -207,7 +207,7 @@ def _policy(config: WatchConfig) -> Source | None:
     has_policy = config.policy is not None or config.allowed_endpoints is not None
     needs_one = config.enforce or config.host_enforce or config.fail_on - {FailOn.NOVEL}
     if not (has_policy or needs_one):
-        return None  # and nothing of what reads one is imported
+        return None  # so nothing that reads one is imported
     from exporter.cli.governing import source_of
 
     return source_of(config)

@@ -20,16 +20,20 @@ _OF_ALL = "the account is of all jobs, as far as this watch has told of them by 
 
 
 class WatchReporting:
-    """Sheets are written one by one, and those of jobs that last as long as the watch with its account."""
+    """The summaries and the report of a watch.
+
+    The summary of a job is written when the job ends; those of jobs that end with the watch are written
+    together, with the final account.
+    """
 
     def __init__(self, reporting: Reporting, given: GivenWatch, account: Callable[[], Account]) -> None:
-        """`account` is asked as jobs end."""
+        """`account` is called whenever a job ends."""
         self._reporting, self._given, self._account = reporting, given, account
         self._is_ending = False
         self._sheets: list[Sheet] = []
 
     def over(self, job: Job, summary: Summary) -> None:
-        """A job is over."""
+        """Write the summary of a job that is over; once the watch ends, keep it for `finish`."""
         if not self._reporting.wants_summary:
             return
         from exporter.report.sheet import sheet_of_run
@@ -43,16 +47,16 @@ class WatchReporting:
             self._reporting.summarise([sheet], _settled(self._account()), [_OF_ALL])
 
     def ending(self) -> None:
-        """What is over from now on is written by `finish`."""
+        """Leave the summaries of jobs that are over from now on to `finish`."""
         self._is_ending = True
 
     def finish(self, account: Account) -> None:
-        """Write the rest, with the account of it all."""
+        """Write the remaining summaries and the report, with the account of all jobs."""
         self._reporting.summarise(self._sheets, account)
         _, policy, baseline, *_ = self._given
         self._reporting.report(account, baseline=baseline, policy=policy.policy if policy else None)
 
 
 def _settled(account: Account) -> Account:
-    """Without what is on its way: of other jobs that go on, and of this one for a moment."""
+    """Return `account` without what is pending: that is of other jobs, or will be settled in a moment."""
     return replace(account, attempts=account.attempts - sum(account.pending.values()), pending={})
