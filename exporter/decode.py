@@ -36,7 +36,7 @@ class _LongExec:
 
 
 class Decoder:
-    """A decoder of records into events, in their order. An exec with a long argv waits for its other pieces."""
+    """A decoder of records into events, in their order. An exec with a long argv waits for more pieces."""
 
     def __init__(self) -> None:
         """Create a decoder in which no exec waits."""

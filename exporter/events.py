@@ -88,7 +88,7 @@ class Found(NamedTuple):
 
 
 class Environment(NamedTuple):
-    """The environment that a process of no job executed with. Full of secrets, it never leaves this program."""
+    """The environment that a process of no job executed with. It is full of secrets: it never leaves us."""
 
     at_ns: int
     process: ProcessKey
@@ -319,8 +319,8 @@ class Answered(NamedTuple):
     counts: bool = False
     """Whether it may grant: the policy allowed its resolver, and nobody else may have made the answer."""
     is_doubtful: bool = False
-    """Whether somebody but the resolver may have made it: a process of the job made the network, or
-    somebody took the port later."""
+    """Whether somebody but the resolver may have made it. That can be when a process of the job made the
+    network, or when somebody took the port later."""
 
 
 class Switched(NamedTuple):
