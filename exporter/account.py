@@ -15,7 +15,7 @@ class KernelCounts(NamedTuple):
 
     attempts: int
     lost: int
-    """Number of these whose record found no room in the ring."""
+    """Number of attempts whose record found no room in the ring."""
 
 
 class Delivered(Protocol):
@@ -83,7 +83,7 @@ class Nothing(NamedTuple):
 
 
 class Bookkeeping:
-    """Draws up the account from the counts that each stage keeps for itself."""
+    """A bookkeeper that draws up the account from the counts that each stage keeps for itself."""
 
     def __init__(
         self,

@@ -19,7 +19,7 @@ from threading import Thread
 PATIENCE_S, IMPATIENCE_S = 0.25, 0.01
 """The most seconds that a read may take; the second holds for a while after a read took longer."""
 _WHILE_S = 10 * PATIENCE_S
-"""Seconds for which that holds: who hangs reads again and again costs a tenth of the time, no more."""
+"""Seconds for which that holds: a process that hangs reads again and again costs a tenth of the time."""
 READERS_MAX = 4
 _PIECE_BYTES = 1 << 16
 

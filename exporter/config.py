@@ -122,7 +122,7 @@ class WatchConfig:
     pid_file: Path | None = None
     """The file to write the watch's process id to when it is ready; None: none is written."""
     end_folder: Path | None = None
-    """The folder in which a file named as the token asks for the end; None: only signals end the watch."""
+    """The folder where a file with the token as its name ends the watch; None: only signals end it."""
     end_digest: bytes | None = None
     """The SHA-256 of the token."""
     fail_on: frozenset[FailOn] = frozenset()

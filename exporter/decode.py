@@ -20,7 +20,7 @@ from exporter.records import WHOLE, Buffer, behind, key, unpack, whole
 _DURING_EXEC = (wire.KIND_ARGUMENTS, wire.KIND_DNS)
 """Records that may come before an exec is complete: its pieces, and answers to the program before it."""
 WAITING_MAX = 256
-"""The most execs that wait for pieces, which are lost, as exits are, when the ring was full."""
+"""The most execs that wait for pieces; when the ring was full, pieces may be lost, and exits, too."""
 
 
 @dataclass

@@ -66,7 +66,7 @@ def parse_question(message: bytes) -> Question:
 
 
 def parse_reply(message: bytes, *, is_cut: bool) -> Reply:
-    """Return the answer in `message`; with `is_cut`, what is left of it. Raises MessageError."""
+    """Return the answer in `message`; with `is_cut`, its part before the cut. Raises MessageError."""
     with _refusing():
         parser, flags, number = _begin(message)
         if not flags & _IS_ANSWER:

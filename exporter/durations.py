@@ -18,7 +18,7 @@ from opentelemetry.trace import SpanContext
 from exporter.events import Outcome
 
 Producer = Callable[[int, int], Iterator[Metric]]
-"""Yields metrics as they are; the arguments are when counting began and now, in Unix nanoseconds."""
+"""Function that yields metrics; its arguments are when counting began and now, in Unix nanoseconds."""
 
 _BOUNDS_S = (
     *(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5),

@@ -88,7 +88,7 @@ class Found(NamedTuple):
 
 
 class Environment(NamedTuple):
-    """The environment that a process of no job executed with. It is full of secrets: it never leaves us."""
+    """The environment that a process of no job executed with. Full of secrets; never leaves this program."""
 
     at_ns: int
     process: ProcessKey
@@ -259,9 +259,9 @@ class Tampering(enum.IntEnum):
     XDP_SOCKET = 6
     """An AF_XDP socket: like a packet socket, it bypasses the kernel's network stack."""
     FRAMES = 7
-    """No act of the process: frames of packet sockets can't be stopped where it is, or couldn't be yet."""
+    """No act of the process: in its network, packet sockets can't be stopped, or couldn't be yet."""
     MARKS = 8
-    """A step has variables that contradict who started it."""
+    """A step has variables that contradict the agent that started it."""
 
 
 class Tampered(NamedTuple):

@@ -17,7 +17,7 @@ class Discovered(NamedTuple):
 
 
 class Finder(Protocol):
-    """Decides, for the pipeline, about what happens outside of the jobs that it was told of."""
+    """A finder of jobs, which the pipeline asks about processes outside of the jobs that it knows."""
 
     def discover(self, event: Environment, program: Program) -> Discovered | None:
         """Find the job that `program` is a root of. Returns None when it is a root of no job.
@@ -29,9 +29,9 @@ class Finder(Protocol):
         """Forget `event`: no job is made of it, since its process belongs to one by now, or has ended."""
 
     def stirs(self, scope: int, at_ns: int) -> None:
-        """Take in that a process of `scope` acts, whose job is over.
+        """Take in that a process of `scope`, whose job is over, acts.
 
-        That job may begin again; else the act counts as the rest's.
+        The job may begin again; else the act counts as the rest's.
         """
 
 

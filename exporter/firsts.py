@@ -79,9 +79,9 @@ def facts(program: Program | None, destination: Destination) -> dict[str, object
 def sentence(
     program: Program | None, destination: Destination, more: str = "", *, asked: str | None = None
 ) -> str:
-    """Return the same as text for people, with `more` behind a comma; it is harmless on a terminal.
+    """Return who acted and where to, as text for people that is harmless on a terminal.
 
-    `asked` is the name for which a resolver, the destination, was to be asked.
+    `more` goes behind a comma; `asked` is the name for which a resolver, the destination, was to be asked.
     """
     who = "a program that isn't known"
     if program is not None:

@@ -44,7 +44,7 @@ class Flow:
     is_watched: bool = False
     """Whether the kernel reports its outcome."""
     has_no_route: bool = False
-    """Whether it never left, as the next connect of its socket shows."""
+    """Whether none of its packets left, for lack of a route, as the socket's next connect shows."""
     failure: int = 0
     """The errno that connect(2) returned at once; 0 when it returned none, and when that isn't known."""
     established: Flowed | None = None
@@ -131,7 +131,7 @@ class Flows:
         kernel had no route to the first one.
         """
         event = flow.event
-        # Of a socket that was denied nothing more comes, but for what it did before.
+        # A socket that was denied causes no more events, except for what it did before.
         if flow.ruling.is_denied or flow.ruling.refused is not None:
             yield flow
             return

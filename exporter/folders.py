@@ -9,7 +9,7 @@ from typing import BinaryIO
 
 
 class UnsafeFolderError(Exception):
-    """A folder in which somebody else may have a hand; the text says why."""
+    """A folder that somebody else may change; the text says why."""
 
 
 def require_ours_alone(path: Path) -> None:

@@ -19,7 +19,7 @@ _LINES_MAX = 20_000
 _INTERVAL_NS = 1_000_000_000
 
 HostName = Callable[[bytes, int], str | None]
-"""Returns the host's own name for a peer (16 bytes), at a time in nanoseconds since boot; None: it has none."""
+"""Function from a peer (16 bytes) and a time in nanoseconds since boot to the host's own name for it."""
 
 _Version = tuple[int, int, int, int]
 """Device, inode, mtime in nanoseconds, size."""

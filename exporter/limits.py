@@ -17,7 +17,7 @@ _HINTS = {
     os.strerror(errno.ENFILE): "raise the machine's limit of open files (sysctl fs.file-max)",
     os.strerror(errno.ENOMEM): "free memory, or raise its limit (ulimit -v, or the container's)",
 }
-"""By words, not by errno: the dynamic linker and BCC give only words."""
+"""Hints by the words of an error, not by errno: words are all that the dynamic linker and BCC give."""
 
 
 def limit_hint(said: str) -> str | None:

@@ -39,7 +39,7 @@ class _Named(NamedTuple):
 
 @dataclass
 class NameCounts:
-    """Counts of messages that told no name, and of entries that were forgotten."""
+    """Counts of messages that gave no name, and of entries that were forgotten."""
 
     unparsed: int = 0
     """Messages that couldn't be parsed, in whole or in part."""

@@ -79,7 +79,7 @@ class Pipeline:
     def begin(self, scope: int, job: TracedJob, *, takes_rest: bool = False) -> None:
         """Assign the events of `scope` to `job` from now on.
 
-        With `takes_rest`, it also gets the events of all scopes that have no job of their own.
+        With `takes_rest`, `job` also gets the events of all scopes that have no job of their own.
         """
         names = Names(self._lookup.host_name)
         if job.is_a_job:
@@ -96,7 +96,10 @@ class Pipeline:
             self._jobs[scope] = replace(job, started_ns=at_ns)
 
     def seed(self, root: ProcessKey, scope: int, at_ns: int, step: str | None = None) -> None:
-        """Enter a job's root, which exists before anything is traced; `step` is its `egress.job.step`."""
+        """Enter a job's root into the table; it exists before anything is traced.
+
+        `step` is its `egress.job.step`.
+        """
         self.table.seed(root, scope, at_ns, step)
 
     def handle(self, event: Event) -> None:
@@ -254,7 +257,7 @@ class Pipeline:
     def _ruling(self, job: TracedJob, event: Acted | Aggregated, program: Program | None) -> Ruling:
         terms = job.terms_of(event.policy)
         if terms is None or event.verdict is not Verdict.NONE or program is None or program.scope == HOST:
-            return ruling(terms, event)  # what isn't the job's though the machine is goes by no policy
+            return ruling(terms, event)  # no policy is for what isn't the job's, even if the machine is
         names = self._names_of(event.process, event.scope).names_of(event.peer, event.at_ns)
         return early_ruling(terms, event, names, [each.path or "" for each in program.chain])
 

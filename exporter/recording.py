@@ -167,7 +167,7 @@ class Recorder:
 
 
 def _plain(value: object) -> object:
-    """Convert what JSON can't hold: bytes to hexadecimal, arguments to a list of redacted texts."""
+    """Convert values that JSON can't hold: bytes to hexadecimal, arguments to a list of redacted texts."""
     return value.hex() if isinstance(value, bytes) else list(value) if isinstance(value, Arguments) else value
 
 

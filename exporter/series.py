@@ -17,7 +17,7 @@ _LINEAGE_CHARACTERS_MAX = 1024
 _ARROW = ">"
 
 UNKNOWN_LINEAGE: Lineage = (OTHER,)
-"""Stands for chains that are unknown or can't be told apart; an empty one would match any chain."""
+"""Stands for chains that are unknown or can't be told apart; without a chain, a series would mean any."""
 
 
 class Where(NamedTuple):

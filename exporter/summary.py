@@ -46,7 +46,7 @@ class Tally:
     novel: int = 0
     """Number of attempts that the baseline doesn't have."""
     warnings: Sequence[str] = ()
-    """Attempts to get around the tracing, or to attack it, one line each."""
+    """Descriptions of tampering with the tracing, one line each."""
     notes: Sequence[str] = ()
     """Notes on activity that isn't seen and on processes left behind, one line each."""
     unseen: Sequence[str] = ()
@@ -54,7 +54,7 @@ class Tally:
 
 
 class Summary:
-    """Counts the attempts of one job, by destination and process chain."""
+    """A counter of one job's attempts, by destination and process chain."""
 
     def __init__(
         self,
@@ -134,7 +134,7 @@ class Summary:
         self.warned(f"{' > '.join(program.lineage)} ({program.process.pid}) {sentence(event)}")
 
     def warned(self, told: str) -> None:
-        """Add `told`, a warning of the same sort that is already in words."""
+        """Add the warning `told`, which is already in words."""
         if len(self._tampering) < self._rows_max:
             self._tampering[told] = None
 

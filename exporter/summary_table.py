@@ -65,13 +65,13 @@ class Traffic:
 
     attempts: int = 0
     failed: int = 0
-    """Number of these that were refused, timed out, were reset or aborted, or found no route."""
+    """Number of attempts that were refused, timed out, were reset or aborted, or found no route."""
     bytes_sent: int = 0
     bytes_received: int = 0
     rule: str | None = None
     """`egress.rule` of the first attempt; None without a policy."""
     shared: int = 0
-    """Number of these that were allowed by a rule for another name of their address."""
+    """Number of attempts that were allowed by a rule for another name of their address."""
     shared_rule: str | None = None
     """`egress.rule` of the first attempt that was allowed so."""
 
@@ -191,5 +191,5 @@ def _columns(rows: Sequence[Counted]) -> Iterator[_Column]:
 
 
 def _size(number: int) -> str:
-    """Return a number of bytes in words; empty for 0, where no transfer is known."""
+    """Return a number of bytes as text with a unit; empty for 0, where no transfer is known."""
     return decimal(number) if number else ""

@@ -1,4 +1,4 @@
-"""A job's policy, and its ruling and the baseline's on an act, in the form that telemetry reports."""
+"""The terms of a job's policy, and rulings on acts by policy and baseline, as telemetry reports them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from exporter.policy.model import (
 ALLOWED, DENIED, WOULD_DENY = "allow", "deny", "audit"
 """Values of `egress.verdict`; an act without a policy is allowed."""
 VERDICT_WORDS = {ALLOWED: "allowed", DENIED: "denied", WOULD_DENY: "would be denied"}
-"""The same in words, for people."""
+"""Words for people, by `egress.verdict`."""
 _WORDS = {
     Verdict.NONE: ALLOWED,
     Verdict.ALLOW: ALLOWED,
@@ -88,9 +88,9 @@ class Terms:
     rules: Mapping[int, str]
     """Texts of the rules, as they stand in the file, by number."""
     named: NamedRules | None = None
-    """Finds which rule for a name decided; None in a replay, since a recording has that number already."""
+    """The rules for names, to find the one that decided; None in a replay, since recordings tell it."""
     policy: JobPolicy | None = None
-    """Judges acts that came before the kernel knew the policy; None where there are no such acts."""
+    """The policy, to judge acts that came before the kernel knew it; None where there are no such acts."""
     resolvers: tuple[Address, ...] = ()
     """The system's resolvers, for judging such acts."""
     number: int = 0

@@ -47,9 +47,9 @@ class Outlets:
     clock: Clock
     process_spans: ProcessSpans
     say: Callable[..., object] = lambda *_, **__: None
-    """Shows a line about what a job does, at once; the keywords tell programs the same."""
+    """Function that shows a line about what a job does, at once; its keywords tell programs the same."""
     view: View | None = None
-    """Shows acts to somebody who watches; None: nobody does."""
+    """Display of acts for somebody who watches; None: nobody does."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class TracedJob:
     novelty: Novelty | None = None
     """The baseline for its task; None: it has no baseline."""
     shows: Callable[[Destination, Program | None, Ruling, int], None] | None = None
-    """Shows its acts to somebody who watches; None: nobody does."""
+    """Function that shows acts to somebody who watches; None: nobody does."""
     ends_by_token: bool = False
     """Whether only a token ends its watch: then no process of the host signals ci-egress in good faith."""
 
@@ -118,7 +118,7 @@ class TracedJob:
         span: Callable[[], LayeredSpan],
         attempts: int = 1,
     ) -> None:
-        """Report the same attempts at once if they were denied, would be denied, or are novel.
+        """Report attempts at once if they were denied, would be denied, or are novel.
 
         `span` makes their span; it is called only where there is something to report.
         """

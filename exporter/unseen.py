@@ -32,7 +32,7 @@ _DAEMON_CLIENTS = {
 }
 
 
-# Of what these run, the script says what it is.
+# For these interpreters, the script's name tells which program runs.
 _INTERPRETER = re.compile(r"(?:ba|da|z|k)?sh|busybox|node|perl|ruby|python[0-9.]*")
 
 
@@ -60,7 +60,7 @@ class Unseen:
                 self._daemons[name] = _DAEMON_CLIENTS[name]
 
     def connected(self, destination: Destination) -> None:
-        """Take in a connect or send, or an attempt to: its destination may be a proxy."""
+        """Take in an attempt to connect or send: its destination may be a proxy."""
         if self._proxies:
             known = [self._proxies[name] for name in _known_as(destination) if name in self._proxies]
             self._proxies_met.update(known)

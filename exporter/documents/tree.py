@@ -54,7 +54,7 @@ class Kind:
     wildcard: str
     """A wildcard as such a file may have it, without quotes."""
     made_of_spans: str
-    """How to make such a file of spans, for somebody who gave a file of spans instead."""
+    """How to make such a file from spans, for somebody who gave a file of spans instead."""
 
 
 class Scalar(NamedTuple):
