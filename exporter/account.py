@@ -11,58 +11,58 @@ from typing import NamedTuple, Protocol
 
 
 class KernelCounts(NamedTuple):
-    """Attempts as the kernel counted them."""
+    """Numbers of attempts, as the kernel counted them."""
 
     attempts: int
     lost: int
-    """Of those, the ones for whose record the ring had no room."""
+    """Number of attempts whose record found no room in the ring."""
 
 
 class Delivered(Protocol):
-    """What became of the attempts that were handed to OTLP."""
+    """Counts of the attempts that were handed to OTLP, by what became of them."""
 
     @property
     def exported(self) -> int:
-        """Accepted by a collector or written to a file, one by one."""
+        """Attempts with a span of their own that a collector accepted, or that were written to a file."""
 
     @property
     def aggregated(self) -> int:
-        """The same for those that an aggregate span stands for."""
+        """Attempts of aggregate spans that a collector accepted, or that were written to a file."""
 
     @property
     def dropped(self) -> Mapping[tuple[str, str], int]:
-        """By (`egress.stage`, `error.type`)."""
+        """Attempts that were given up, by (`egress.stage`, `error.type`)."""
 
     @property
     def pending(self) -> int:
-        """In a queue, or under way."""
+        """Attempts that are in a queue or being sent."""
 
     @property
     def spooled(self) -> int:
-        """On disk, until the collector answers again."""
+        """Attempts that wait on disk until the collector answers again."""
 
 
 @dataclass(frozen=True)
 class Account:
-    """attempts = exported + aggregated + sum(dropped) + sum(pending), at every moment."""
+    """The balance: attempts = exported + aggregated + sum(dropped) + sum(pending), at every moment."""
 
     attempts: int
     exported: int
     aggregated: int
     dropped: Mapping[tuple[str, str], int] = field(default_factory=dict)
-    """By (`egress.stage`, `error.type`)."""
+    """Number of attempts by (`egress.stage`, `error.type`)."""
     pending: Mapping[str, int] = field(default_factory=dict)
-    """By `egress.stage`: ring, queue, spool."""
+    """Number of attempts by `egress.stage`: ring, queue, spool."""
 
     def __str__(self) -> str:
-        """The summary's last line."""
+        """Return the last line of the summary."""
         return (
             f"attempts {self.attempts} = exported {self.exported} + aggregated {self.aggregated}"
             f" + dropped {sum(self.dropped.values())} + pending {sum(self.pending.values())}"
         )
 
     def fields(self) -> dict[str, object]:
-        """For JSON."""
+        """Return the account as a value for JSON."""
         return {
             "attempts": self.attempts,
             "exported": self.exported,
@@ -73,7 +73,7 @@ class Account:
 
 
 class Nothing(NamedTuple):
-    """Nothing was handed over."""
+    """A `Delivered` to which nothing was handed over."""
 
     exported: int = 0
     aggregated: int = 0
@@ -83,7 +83,7 @@ class Nothing(NamedTuple):
 
 
 class Bookkeeping:
-    """Draws up the account from what each stage counted for itself."""
+    """A bookkeeper that draws up the account from the counts that each stage keeps for itself."""
 
     def __init__(
         self,
@@ -92,10 +92,10 @@ class Bookkeeping:
         waiting: Callable[[], int] = lambda: 0,
         earlier: Callable[[], Delivered] = Nothing,
     ) -> None:
-        """All are asked anew for each account, from whatever thread.
+        """All callables are called anew for each account, from any thread.
 
-        `waiting` attempts are in open flows. `earlier` is what becomes of those that an earlier process left
-        on disk: they are among its attempts, not among ours.
+        `waiting` returns the number of attempts in open flows. `earlier` returns the counts of attempts that
+        an earlier process left on disk: they are among its attempts, not among ours.
         """
         self._kernel = kernel
         self._delivered = delivered
@@ -105,13 +105,13 @@ class Bookkeeping:
         self._dropped: Counter[tuple[str, str]] = Counter()
 
     def drop(self, stage: str, error_type: str, attempts: int = 1) -> None:
-        """Count attempts that go no further."""
+        """Count attempts that are given up."""
         with self._lock:
             self._dropped[stage, error_type] += attempts
 
     @property
     def settled(self) -> int:
-        """Attempts that are told, waiting on disk, or given up: whatever becomes of this process."""
+        """Number of attempts that are exported, on disk, or given up: that stays so if this process dies."""
         delivered = self._delivered()
         with self._lock:
             own = sum(self._dropped.values())
@@ -119,12 +119,12 @@ class Bookkeeping:
         return told + own + sum(delivered.dropped.values())
 
     def account(self) -> Account:
-        """As of now.
+        """Return the account as of now.
 
-        What is in the ring is what the kernel counted and nobody has settled: an attempt that got lost
-        without being counted would stay pending for ever, and be seen there. The stages are asked from the
-        last to the first: an attempt that moves on meanwhile is missed, and so found in the ring, but never
-        counted twice.
+        The attempts in the ring are those that the kernel counted and nobody has settled: an attempt that got
+        lost without being counted would stay pending for ever, and be seen there. The stages are asked from
+        the last to the first: an attempt that moves on meanwhile is missed, and so found in the ring, but
+        never counted twice.
         """
         delivered = self._delivered()
         with self._lock:
@@ -141,7 +141,10 @@ class Bookkeeping:
         return Account(kernel.attempts, delivered.exported, delivered.aggregated, dropped, pending)
 
     def published(self) -> Account:
-        """For metrics: an attempt counts in the process that settles it, so those of `earlier` come in."""
+        """Return the account for metrics, which includes what became of the attempts of `earlier`.
+
+        In metrics, an attempt counts in the process that settles it.
+        """
         own, earlier = self.account(), self._earlier()
         dropped = Counter(own.dropped)
         dropped.update(earlier.dropped)

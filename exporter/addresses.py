@@ -1,4 +1,4 @@
-"""Addresses and protocols as the field writes them."""
+"""Addresses and protocols as text, in the usual notation."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import NamedTuple
 _MAPPED = bytes(10) + b"\xff\xff"
 _UNSPECIFIED = (bytes(16), _MAPPED + bytes(4))
 _TEXT_MAX = 64
-"""Characters; more than any address has, scope included."""
+"""The most characters that are parsed; no address is as long, scope included."""
 
 # IANA keywords, in lower case; 262 is the kernel's own number for MPTCP, which is tcp to the peer.
 _TRANSPORTS = {
@@ -37,11 +37,11 @@ _WITH_PORTS = frozenset({6, 17, 33, 132, 136, 262})
 _TRANSPORTS_WITH_PORTS = frozenset(_TRANSPORTS[number] for number in _WITH_PORTS)
 _NUMBERS = {keyword: number for number, keyword in reversed(_TRANSPORTS.items())}
 _DIGITS_MAX = 3
-"""Of a protocol's number."""
+"""The most digits of a protocol's number."""
 
 
 class Address(NamedTuple):
-    """An address as text, with what it is."""
+    """An address as text, with its properties."""
 
     text: str
     network_type: str
@@ -52,7 +52,7 @@ class Address(NamedTuple):
 
 @lru_cache(maxsize=4096)
 def address(packed: bytes) -> Address:
-    """Of 16 bytes in network order, IPv4 as ::ffff:a.b.c.d."""
+    """Describe an address of 16 bytes in network order, IPv4 as ::ffff:a.b.c.d."""
     if packed.startswith(_MAPPED):
         ipv4 = ipaddress.IPv4Address(packed[12:])
         return Address(str(ipv4), "ipv4", ipv4.is_loopback or ipv4.is_unspecified)
@@ -75,12 +75,12 @@ def _is_loopback(text: str) -> bool:
 
 
 def is_known(packed: bytes) -> bool:
-    """Whether it is a local address: a socket that is bound to none in particular has 0.0.0.0 or ::."""
+    """Whether a local address is specific: a socket bound to none in particular has 0.0.0.0 or ::."""
     return packed not in _UNSPECIFIED
 
 
 def transport(protocol: int) -> str | None:
-    """The IANA keyword of a protocol number; the number itself where it has none; None for 0, unknown."""
+    """Return the IANA keyword of a protocol number, or the number where it has none; None for 0, unknown."""
     return _TRANSPORTS.get(protocol, str(protocol) if protocol else None)
 
 
@@ -90,7 +90,7 @@ def has_ports(protocol: int) -> bool:
 
 
 def protocol_of(text: str) -> int | None:
-    """The protocol's number for which `transport` gives `text`; None where there is none."""
+    """Return the number of the protocol for which `transport` gives `text`; None when there is none."""
     if text.isdecimal() and text.isascii() and len(text) <= _DIGITS_MAX:
         number = int(text)
         return number if transport(number) == text else None
@@ -103,7 +103,7 @@ def is_transport(text: str) -> bool:
 
 
 def transport_has_ports(text: str) -> bool:
-    """Whether a peer has a port where `transport` gives `text`."""
+    """Whether peers have ports with the protocol that `transport` calls `text`."""
     return text in _TRANSPORTS_WITH_PORTS
 
 

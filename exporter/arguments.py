@@ -1,4 +1,4 @@
-"""A program's argv: kept as the kernel sent it, and redacted when somebody looks at it."""
+"""A program's argv, kept as the kernel sent it, and redacted when somebody looks at it."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from exporter.redact import redact_arguments
 
 
 class Arguments(Sequence[str]):
-    """What stands in a NUL-terminated block, secrets redacted.
+    """The arguments in a NUL-terminated block, with secrets redacted.
 
-    Most programs of a build never connect, so nobody ever looks at theirs: redacting all would cost more than
-    everything else that is done for an exec, and a tuple of strings more memory than the block.
+    Most programs of a build never connect, so nobody looks at their arguments. Redacting all would cost more
+    than everything else that is done for an exec, and tuples of strings take more memory than blocks.
     """
 
     __slots__ = ("_block", "_shown")
@@ -24,17 +24,17 @@ class Arguments(Sequence[str]):
 
     @property
     def size_bytes(self) -> int:
-        """Of the block."""
+        """Size of the block."""
         return len(self._block)
 
     def as_executed(self, index: int) -> str | None:
-        """One argument with whatever secret is in it, to be compared, not shown; None past the end."""
+        """Return one argument with any secret in it, to be compared, not shown; None past the end."""
         parts = self._block.split(b"\0", index + 1)
         return parts[index].decode(errors="replace") if index < len(parts) else None
 
     @property
     def shown(self) -> tuple[str, ...]:
-        """All of them, redacted."""
+        """All arguments, redacted."""
         if self._shown is None:
             self._shown = tuple(redact_arguments(split(self._block)))
         return self._shown
@@ -65,17 +65,17 @@ class Arguments(Sequence[str]):
 
 
 def arguments_of(arguments: Sequence[str]) -> Arguments:
-    """Of a list, as /proc or a recording gives it."""
+    """Create Arguments from a list, as /proc or a recording gives it."""
     return Arguments(arguments_block(arguments))
 
 
 def arguments_block(arguments: Sequence[str]) -> bytes:
-    """A list as the kernel has it: each argument with its NUL."""
+    """Join a list to a block as the kernel has it: each argument with its NUL."""
     return "".join(f"{argument}\0" for argument in arguments).encode(errors="replace")
 
 
 def split(block: bytes) -> list[str]:
-    """The argv in a NUL-terminated block, as text with U+FFFD for what isn't UTF-8."""
+    """Split a NUL-terminated block into the arguments, with U+FFFD for what isn't UTF-8."""
     if not block:
         return []
     return [part.decode(errors="replace") for part in block.removesuffix(b"\0").split(b"\0")]

@@ -24,13 +24,13 @@ class Layer:
     __slots__ = ("__weakref__", "_encoded", "cut_names", "values")
 
     def __init__(self, values: Mapping[str, Value], cut_names: tuple[str, ...] = ()) -> None:
-        """`cut_names` are those of `values` that aren't whole."""
+        """`cut_names` are the names of values that were cut."""
         self.values = values
         self.cut_names = cut_names
         self._encoded: dict[Callable[..., Any], Any] = {}
 
     def encoded(self, encode: Callable[[Mapping[str, Value]], T]) -> T:
-        """What `encode` makes of the values; it is asked once."""
+        """Return what `encode` makes of the values; it is called once."""
         if encode not in self._encoded:
             self._encoded[encode] = encode(self.values)
         found: T = self._encoded[encode]
@@ -38,35 +38,35 @@ class Layer:
 
 
 class Layered(Mapping[str, Value]):
-    """The attributes of one span: those that it shares, and its own. No name is in two of them."""
+    """The attributes of one span: layers that it shares, and its own. No name is in two of these."""
 
     __slots__ = ("layers", "own")
 
     def __init__(self, layers: tuple[Layer, ...], own: Mapping[str, Value]) -> None:
-        """Of these two."""
+        """`layers` are shared with other spans, `own` are the span's own attributes."""
         self.layers = layers
         self.own = own
 
     def __getitem__(self, name: str) -> Value:
-        """The value of `name`. Raises KeyError."""
+        """Return the value of `name`. Raises KeyError."""
         for layer in self.layers:
             if name in layer.values:
                 return layer.values[name]
         return self.own[name]
 
     def __iter__(self) -> Iterator[str]:
-        """All names."""
+        """Yield all names."""
         for layer in self.layers:
             yield from layer.values
         yield from self.own
 
     def __len__(self) -> int:
-        """How many names there are."""
+        """Return the number of names."""
         return len(self.own) + sum(len(layer.values) for layer in self.layers)
 
 
 class LayeredSpan(ReadableSpan):
-    """A span that tells its encoder what it shares with others."""
+    """A span that shows its encoder which attributes it shares with other spans."""
 
     def __init__(self, *identity: Any, attributes: Layered, **fields: Any) -> None:
         """`identity` (name, context, parent) and `fields` are those of a ReadableSpan."""
@@ -75,12 +75,12 @@ class LayeredSpan(ReadableSpan):
 
     @property
     def attributes(self) -> Layered:
-        """All of them."""
+        """All attributes, the shared ones and its own."""
         return self._layered
 
 
 class Attributes:
-    """Attributes under construction: unknown values are left out, long ones cut and listed."""
+    """A builder of attributes: unknown values are left out, long ones are cut and listed."""
 
     def __init__(self, values: Mapping[str, Value] | None = None) -> None:
         """Start from `values`."""
@@ -88,7 +88,7 @@ class Attributes:
         self.cut_names: list[str] = []
 
     def add(self, name: str, value: str | int | None) -> None:
-        """Add a value if it is known."""
+        """Add a value; one that is unknown (None, or empty) is left out."""
         if value is None or value == "":
             return
         if isinstance(value, str) and len(value) > _SURELY_SHORT:
@@ -98,7 +98,7 @@ class Attributes:
         self._values[name] = value
 
     def add_list(self, name: str, values: list[str], *, each_bytes: int = _LIST_LIMIT_BYTES) -> None:
-        """Add a list of at most 32 KiB in all, each value at most `each_bytes`; the rest is missing."""
+        """Add a list, each value at most `each_bytes` and all at most 32 KiB; the rest is left out."""
         kept: list[str] = []
         room_bytes = _LIST_LIMIT_BYTES
         for value in values:
@@ -112,11 +112,11 @@ class Attributes:
         self._values[name] = kept
 
     def layer(self) -> Layer:
-        """All of them, for many spans."""
+        """Return all attributes as a layer for many spans."""
         return Layer(self._values, tuple(dict.fromkeys(self.cut_names)))
 
     def upon(self, *layers: Layer) -> Layered:
-        """All of them upon `layers`, with `egress.truncated` where something was cut."""
+        """Return `layers` and all attributes, with `egress.truncated` where something was cut."""
         cut_names = [name for layer in layers for name in layer.cut_names] + self.cut_names
         if cut_names:
             self._values["egress.truncated"] = cut_names

@@ -1,8 +1,8 @@
-"""Files of /proc whose length, and time to be read, a process chooses: neither is waited for without end.
+"""Reads files of /proc whose length and time to read a process chooses, within bounds on both.
 
-What stands in a process's memory takes the lock of that memory, which it may hold as long as it likes: a file
-system of its own needn't answer when another of its threads is in a page of it. Nothing ends such a read but
-its answer. So others read, of whom some may be stuck.
+Whoever reads a process's memory takes that memory's lock, which the process may hold as long as it likes: a
+file system of its own needn't answer while another of its threads waits for a page of it. Nothing ends such a
+read but that answer. So separate threads do the reading, and some of them may be stuck.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from queue import SimpleQueue
 from threading import Thread
 
 PATIENCE_S, IMPATIENCE_S = 0.25, 0.01
-"""How long a read may take; the second holds for a while after one that took longer."""
+"""The most seconds that a read may take; the second holds for a while after a read took longer."""
 _WHILE_S = 10 * PATIENCE_S
-"""So who gets stuck again and again costs a tenth of the time, no more."""
+"""Seconds for which that holds: a process that hangs reads again and again costs a tenth of the time."""
 READERS_MAX = 4
 _PIECE_BYTES = 1 << 16
 
 
 def beginning_of(path: Path, most_bytes: int) -> bytes:
-    """What the file begins with, `most_bytes` at most. Raises OSError."""
+    """Return the first bytes of the file, `most_bytes` at most. Raises OSError."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     found = bytearray()
     try:
@@ -37,10 +37,10 @@ def beginning_of(path: Path, most_bytes: int) -> bytes:
 
 
 class _Reader:
-    """A thread that ends with this process, whatever it waits for."""
+    """A thread that reads files, and that ends with this process, whatever it waits for."""
 
     def __init__(self) -> None:
-        """Raises RuntimeError when there is no room for a thread."""
+        """Start the thread. Raises RuntimeError when there is no room for one."""
         self._wanted: SimpleQueue[tuple[Path, int, Future[bytes]]] = SimpleQueue()
         self._under_way = Future[bytes]()
         self._under_way.set_result(b"")
@@ -51,7 +51,7 @@ class _Reader:
         return self._under_way.done()
 
     def read(self, path: Path, most_bytes: int, most_s: float) -> bytes:
-        """Raises OSError: TimeoutError when it takes longer than `most_s`."""
+        """Read a file's beginning. Raises OSError; TimeoutError when it takes longer than `most_s`."""
         self._under_way = Future()
         self._wanted.put((path, most_bytes, self._under_way))
         return self._under_way.result(most_s)
@@ -66,10 +66,10 @@ class _Reader:
 
 
 class Readers:
-    """READERS_MAX of them, so that some may be stuck; one thread may use them."""
+    """READERS_MAX readers, so that some may be stuck. Only one thread may use them."""
 
     def __init__(self) -> None:
-        """All are made here: later a job may have taken all threads that there can be.
+        """Start all threads now: later, a job may have taken all threads that there can be.
 
         Raises RuntimeError when there is no room for them.
         """
@@ -94,5 +94,5 @@ class Readers:
 
 @cache
 def readers() -> Readers:
-    """Those of this process: call it before a job can take all threads that there can be."""
+    """Return this process's readers; call it once before a job can take all threads that there can be."""
     return Readers()

@@ -1,4 +1,4 @@
-"""What was asked for, decided once at the start."""
+"""The settings from the command line, decided once at the start."""
 
 from __future__ import annotations
 
@@ -8,129 +8,129 @@ from pathlib import Path
 
 
 class ProcessSpans(enum.StrEnum):
-    """Which programs get a span of their own; the values are those of --process-spans."""
+    """The choice of programs that get a span of their own; the values are those of --process-spans."""
 
     NETWORK = "network"
-    """Those that did something on a socket, and their ancestors."""
+    """Programs that did something on a socket, and their ancestors."""
     ALL = "all"
     NONE = "none"
 
 
 class FailOn(enum.StrEnum):
-    """What makes a run fail; the values are those of --fail-on, the last two of `egress.verdict`, too."""
+    """A reason for a run to fail: the values of --fail-on, the last two of `egress.verdict`, too."""
 
     NOVEL = "novel"
-    """Something wasn't in the baseline."""
+    """An attempt wasn't in the baseline."""
     AUDIT = "audit"
-    """Something would have been denied."""
+    """An attempt would have been denied."""
     DENY = "deny"
-    """Something was denied."""
+    """An attempt was denied."""
 
 
 @dataclass(frozen=True)
 class OutputConfig:
-    """Where telemetry goes, and how much of it there is."""
+    """The settings for the telemetry: where it goes, and how much there is."""
 
     otlp_dir: Path | None
-    """None: where the environment says, else ./ci-egress."""
+    """Folder of its files; None: ./ci-egress, for signals for which the environment has no endpoint."""
     process_spans: ProcessSpans
 
 
 @dataclass(frozen=True)
 class ReportConfig:
-    """What is written for people, besides what is said on stderr."""
+    """The documents for people, besides the messages on stderr."""
 
     report: Path | None = None
-    """The HTML file; None: there is none."""
+    """The HTML file to write; None: none is written."""
     summary: Path | None = None
-    """The Markdown file that is appended to; None: where the CI system says."""
+    """The Markdown file to append to; None: the one that the CI system names."""
     trace_url: str | None = None
-    """Where traces are to be seen, with `{trace_id}` in it."""
+    """URL where a trace can be seen, with `{trace_id}` in it; None: there are no links."""
 
 
 class OnDeath(enum.StrEnum):
-    """What becomes of the programs when the exporter is killed, as --on-exporter-death has it."""
+    """The fate of the kernel's programs when the exporter is killed; the values of --on-exporter-death."""
 
     CLOSED = "closed"
-    """They go on: what was denied stays denied, until somebody stops them."""
+    """They go on: what was denied stays denied until somebody stops them."""
     OPEN = "open"
-    """They are detached with it."""
+    """They are detached with the exporter."""
 
 
 @dataclass(frozen=True)
 class RunConfig:
-    """How COMMAND is to be run and traced."""
+    """The settings for running and tracing COMMAND."""
 
     command: tuple[str, ...]
     output: OutputConfig
     record: Path | None
-    """Where to keep the events for a replay."""
+    """The recording to write, for a replay; None: none is written."""
     user: str | None
-    """COMMAND's user; None for the one that called, also through sudo."""
+    """COMMAND's user; None: the user who called, also through sudo."""
     job_env: str | None
     """Name of the variable that holds the job's id."""
     strict: bool = False
-    """Evidence that got lost makes the run fail, unless COMMAND failed."""
+    """Whether lost evidence makes the run fail, unless COMMAND failed."""
     is_host: bool = False
-    """The whole machine belongs to this job, what doesn't descend from COMMAND too."""
+    """Whether the whole machine belongs to this job, with processes that don't descend from COMMAND."""
     host_enforce: bool = False
-    """What is executed in containers is held to the job's policy, too, whoever started them."""
+    """Whether programs in containers are held to the job's policy, too, whoever started the containers."""
     policy: Path | None = None
-    """The file that says what COMMAND may connect to; None: there is none."""
+    """The file that says what COMMAND may connect to; None: there is no such file."""
     enforce: bool = False
-    """Deny what the policy doesn't allow, whatever mode it has."""
+    """Whether to deny what the policy doesn't allow, whatever mode the policy has."""
     allowed_endpoints: str | None = None
-    """More that is allowed, destinations with blanks between."""
+    """More destinations to allow, separated by blanks."""
     fail_on: frozenset[FailOn] = frozenset()
-    """What makes the run fail, unless COMMAND failed."""
+    """Reasons for the run to fail, unless COMMAND failed."""
     on_exporter_death: OnDeath = OnDeath.CLOSED
     baseline: Path | None = None
-    """The file of what tasks are known to connect to; None: there is none."""
+    """The file that says what tasks are known to connect to; None: there is no baseline."""
     metric_lineage: bool = False
-    """Connections are counted by chains of processes, too."""
+    """Whether metrics count connections by chains of processes, too."""
     is_live: bool = False
-    """What COMMAND connects to is shown as it comes, on a terminal."""
+    """Whether destinations are shown at once on a terminal."""
     reports: ReportConfig = ReportConfig()
 
 
 @dataclass(frozen=True)
 class WatchConfig:
-    """How a host is to be watched."""
+    """The settings for watching a host."""
 
     output: OutputConfig
     job_env: str | None
-    """Name of a variable that holds a job's id, on CI systems that aren't known."""
+    """Name of a variable that holds a job's id, for CI systems that aren't known."""
     strict: bool
-    """Evidence that got lost makes the exit status another one."""
+    """Whether lost evidence changes the exit status."""
     otlp_dir_limit_mib: int
-    """Most that the files of the telemetry's folder hold together."""
+    """The most MiB that all files in the telemetry's folder may have together."""
     policy: Path | None = None
-    """The file that says what jobs may connect to; None: there is none."""
+    """The file that says what jobs may connect to; None: there is no such file."""
     enforce: bool = False
-    """Deny what the policy doesn't allow, whatever mode it has."""
+    """Whether to deny what the policy doesn't allow, whatever mode the policy has."""
     allowed_endpoints: str | None = None
-    """More that is allowed, destinations with blanks between."""
+    """More destinations to allow, separated by blanks."""
     host_enforce: bool = False
-    """What is executed in containers of no job is held to the policy, too."""
+    """Whether programs in containers of no job are held to the policy, too."""
     agents: tuple[str, ...] = ()
-    """Who starts jobs, besides those that are known: units, executables, users."""
+    """Agents that start jobs, besides the known ones: units, executables, users."""
     on_exporter_death: OnDeath = OnDeath.CLOSED
     adopt: bool = False
-    """Take over the instance of a watch that was killed, if there is one."""
+    """Whether to take over the instance of a watch that was killed, if there is one."""
     is_host: bool = False
-    """The whole machine belongs to the job that the environment names."""
+    """Whether the whole machine belongs to the job that the environment names."""
     pid_file: Path | None = None
-    """Where it says that it is ready, and which process it is."""
+    """The file to write the watch's process id to when it is ready; None: none is written."""
     end_folder: Path | None = None
-    """Where the end is asked for by a token; None: signals alone end it."""
+    """The folder where a file with the token as its name ends the watch; None: only signals end it."""
     end_digest: bytes | None = None
-    """The token's SHA-256."""
+    """The SHA-256 of the token."""
     fail_on: frozenset[FailOn] = frozenset()
-    """What makes it end with a failure."""
+    """Reasons for the watch to end with a failure."""
     is_live: bool = False
-    """Jobs are shown on a terminal."""
+    """Whether jobs are shown on a terminal."""
     baseline: Path | None = None
-    """The file of what tasks are known to connect to; None: there is none."""
+    """The file that says what tasks are known to connect to; None: there is no baseline."""
     metric_lineage: bool = False
-    """Connections are counted by chains of processes, too."""
+    """Whether metrics count connections by chains of processes, too."""
     reports: ReportConfig = ReportConfig()

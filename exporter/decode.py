@@ -1,4 +1,4 @@
-"""From the ring's bytes to events."""
+"""Decodes the ring's bytes into events."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from exporter.events import (
 from exporter.records import WHOLE, Buffer, behind, key, unpack, whole
 
 _DURING_EXEC = (wire.KIND_ARGUMENTS, wire.KIND_DNS)
-"""What may come before an exec is complete: its pieces, and answers to what the program before it asked."""
+"""Records that may come before an exec is complete: its pieces, and answers to the program before it."""
 WAITING_MAX = 256
-"""Execs that wait for pieces. Where the ring was full, these may be lost, and the exits behind them too."""
+"""The most execs that wait for pieces; when the ring was full, pieces may be lost, and exits, too."""
 
 
 @dataclass
@@ -36,15 +36,15 @@ class _LongExec:
 
 
 class Decoder:
-    """Turns records into events, in their order; an exec with a long argv waits for its further pieces."""
+    """A decoder of records into events, in their order. An exec with a long argv waits for more pieces."""
 
     def __init__(self) -> None:
-        """Nothing is waiting."""
+        """Create a decoder in which no exec waits."""
         self._waiting: dict[int, _LongExec] = {}
         self._environments = Environments()
 
     def decode(self, data: Buffer, at: int, length: int) -> Iterable[Event]:
-        """The events that the record of `length` bytes at `data[at:]` completes: none, or up to three.
+        """Return the events that the record of `length` bytes at `data[at:]` completes: up to three.
 
         Raises RecordError for a record of another layout, an unknown kind, or a length that doesn't fit.
         """
@@ -71,7 +71,7 @@ class Decoder:
             raise RecordError(f"a record has the unknown kind {kind}")
 
     def flush(self) -> Iterator[Event]:
-        """What still waits for pieces that never came."""
+        """Finish and yield the execs that still wait for pieces."""
         for pid in list(self._waiting):
             yield self._finish(pid)
 
@@ -123,11 +123,11 @@ _PIECES: dict[int, Callable[[Decoder, Buffer, int, int], Iterator[Event]]] = {
     wire.KIND_ARGUMENTS: Decoder._continue,
     wire.KIND_ENVIRONMENT: Decoder._environment,
 }
-"""Kinds of which a record may be a piece of an event, or complete another one."""
+"""Kinds whose records may be a piece of an event, or complete another event."""
 
 
 def _program(record: wire.ExecRecord | wire.ArgumentsRecord) -> tuple[int, int]:
-    """What tells the programs that a pid has been apart."""
+    """Return the key that tells apart the programs that a pid has run."""
     return record.started_ns, record.exec_id
 
 
@@ -160,6 +160,6 @@ def _execed(whole: _LongExec) -> Execed:
 
 
 def _path(components: bytes, *, is_cut: bool) -> str:
-    """A path from its NUL-terminated components, the last one first."""
+    """Build a path from its NUL-terminated components, the last one first."""
     names = [name.decode(errors="replace") for name in components.split(b"\0")[:-1]]
     return ("…/" if is_cut else "/") + "/".join(reversed(names))

@@ -1,4 +1,4 @@
-"""What a policy denies, or would deny, told at once: the first time that a program meets a destination."""
+"""Reports denied and would-be denied attempts at once, the first time that a program meets a destination."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ class _First(NamedTuple):
 
 
 class Denials:
-    """Those of one job."""
+    """The denied and would-be denied attempts of one job."""
 
     def __init__(self, log: Callable[[LogRecord], object], say: Callable[..., object]) -> None:
-        """`say` shows a line to whoever watches the job; for programs, what it says comes as keywords."""
+        """`say` shows a line to whoever watches the job; the keywords tell programs the same."""
         self.attempts = Counter[str]()
-        """All that were denied or would be, by `egress.verdict`."""
+        """Number of all denied and would-be denied attempts, by `egress.verdict`."""
         self.first: dict[str, str] = {}
-        """Of each verdict the first one, in words; a lookup only where there was nothing else."""
+        """The first attempt of each verdict, in words; a DNS lookup only where there was nothing else."""
         self._lookups: set[str] = set()
-        """Verdicts of which `first` is a lookup."""
+        """Verdicts for which `first` is a DNS lookup."""
         self._firsts = Firsts(log, say, Words("denials", "blocked"))
 
     def meet(
@@ -47,9 +47,9 @@ class Denials:
         span: Callable[[], LayeredSpan],
         attempts: int = 1,
     ) -> None:
-        """Count attempts, and tell of them by a span that `span` makes, unless their like was told before.
+        """Count attempts against the policy; report the first of their kind, by the span that `span` makes.
 
-        `program` is None where it isn't known who they are of.
+        `program` is None when it isn't known who made them.
         """
         if not ruling.is_against:
             return

@@ -1,4 +1,4 @@
-"""Where an act goes, as spans, metrics and the summary name it."""
+"""Destinations of acts, as spans, metrics and the summary name them."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from exporter.events import Act, Acted, Aggregated
 OTHER = "_other"
 """Stands for all destinations beyond those that are told apart."""
 SOCKET = "_socket"
-"""Stands for none: the socket was denied before it had a peer."""
+"""Stands for no destination: the socket was denied before it had a peer."""
 _ICMP = frozenset({"icmp", "ipv6-icmp"})
 
 
 class Destination(NamedTuple):
-    """One destination; hashable, and small enough to be counted by."""
+    """A destination of acts; hashable, so that acts can be counted by it."""
 
     host: str
-    """`server.address`: the name this job resolved to the address, else the address, else `_other`;
-    for a socket that was denied `_socket`, in metrics only."""
+    """`server.address`: the name this job resolved to the address, else the address, else `_other`; for a
+    socket that was denied `_socket`, in metrics only."""
     port: int | None
     """None for a protocol without ports, and for `_other`."""
     transport: str | None
@@ -29,7 +29,7 @@ class Destination(NamedTuple):
 
     @property
     def is_address(self) -> bool:
-        """Whether there is one: a socket that was denied has none yet."""
+        """Whether there is a destination: a socket that was denied has none yet."""
         return self.peer is not None or self.host != SOCKET
 
     @property
@@ -44,14 +44,14 @@ class Destination(NamedTuple):
 
 
 def shown_destination(host: str | None, port: int | None, kind: str | None) -> str:
-    """A destination for people; `host` is None for a socket without an address, `kind` its transport."""
+    """Return a destination as text; `host` is None for a socket without an address, `kind` its transport."""
     if host is None:
         return f"{'' if kind in _ICMP else 'raw '}{kind or 'unknown'} socket"
     return host if port is None else endpoint(host, port)
 
 
 def destination(event: Acted | Aggregated, name: str | None = None) -> Destination:
-    """Of an act, or of several; `name` is what this job resolved to the address."""
+    """Return the destination of one act or several; `name` is what this job resolved to the address."""
     protocol = transport(event.protocol)
     if isinstance(event, Aggregated) and event.is_other:
         return Destination(OTHER, None, protocol, None)

@@ -1,4 +1,4 @@
-"""DNS messages. Whoever sent one may be hostile: what isn't as RFC 1035 has it is refused, never guessed.
+"""Parses DNS messages, whose sender may be hostile: what RFC 1035 doesn't allow is refused, never guessed.
 
 dnspython reads the names; it is imported with the first message, since many jobs ask nothing.
 """
@@ -20,43 +20,44 @@ _IS_ANSWER, _OPERATION, _IS_TRUNCATED, _CODE = 0x8000, 0x7800, 0x0200, 0x000F
 _RECORDS_MAX = 128
 _MAPPED = bytes(10) + b"\xff\xff"
 _HINTS = {4: (_MAPPED, 4), 6: (b"", 16)}
-"""What makes 16 bytes of an address in the parameters ipv4hint and ipv6hint (RFC 9460), and its size."""
+"""By the keys of the parameters ipv4hint and ipv6hint (RFC 9460): the prefix that makes an address 16 bytes
+long, and the size of the address without it."""
 _HOST_NAME = re.compile(r"[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*")
 _HOST_NAME_MAX = 253
 
 
 class MessageError(ValueError):
-    """It is no DNS message with one question of class IN."""
+    """Bytes that are no DNS message with one question of class IN."""
 
 
 class Question(NamedTuple):
-    """What a message asks, or answers."""
+    """The question that a message asks or answers."""
 
     identifier: int
     kind: int
     """The type that is asked for: 1 A, 28 AAAA, 65 HTTPS, …"""
     name: str
-    """In lower case, without the final dot; other bytes than printable ASCII, and dots inside a label, as in
-    RFC 1035's files: `\\DDD`, `\\.`."""
+    """The name in lower case, without the final dot. Bytes other than printable ASCII, and dots inside a
+    label, are written as in RFC 1035's files: `\\DDD`, `\\.`."""
 
 
 class Reply(NamedTuple):
-    """An answer: what was asked, and the addresses that belong to it."""
+    """The answer to a question, with the addresses that belong to it."""
 
     question: Question
     addresses: tuple[bytes, ...]
-    """16 bytes each, IPv4 as ::ffff:a.b.c.d; of the name itself or of one that its CNAMEs lead to."""
+    """Addresses of the name or of one that its CNAMEs lead to: 16 bytes each, IPv4 as ::ffff:a.b.c.d."""
 
 
 class _Record(NamedTuple):
     owner: Name
     target: Name | None
-    """Of a CNAME."""
+    """Target of a CNAME; None for other types."""
     addresses: tuple[bytes, ...]
 
 
 def parse_question(message: bytes) -> Question:
-    """What `message` asks. Raises MessageError, also for an answer."""
+    """Return the question that `message` asks. Raises MessageError, also for an answer."""
     with _refusing():
         parser, flags, _ = _begin(message)
         if flags & _IS_ANSWER:
@@ -65,7 +66,7 @@ def parse_question(message: bytes) -> Question:
 
 
 def parse_reply(message: bytes, *, is_cut: bool) -> Reply:
-    """The answer in `message`; where `is_cut`, what of it stands in front of the cut. Raises MessageError."""
+    """Return the answer in `message`; with `is_cut`, its part before the cut. Raises MessageError."""
     with _refusing():
         parser, flags, number = _begin(message)
         if not flags & _IS_ANSWER:
@@ -78,7 +79,7 @@ def parse_reply(message: bytes, *, is_cut: bool) -> Reply:
 
 
 def question_name(message: bytes) -> str | None:
-    """The name that `message` asks for; None when it asks nothing that can be read."""
+    """Return the name that `message` asks for; None when it has no question that can be read."""
     try:
         return parse_question(message).name
     except MessageError:
@@ -86,7 +87,7 @@ def question_name(message: bytes) -> str | None:
 
 
 def is_host_name(name: str) -> bool:
-    """Whether a host may be called so: letters, digits, `-` and `_`, in lower case."""
+    """Whether `name` may be a host's: letters, digits, `-` and `_`, in lower case."""
     return len(name) <= _HOST_NAME_MAX and _HOST_NAME.fullmatch(name) is not None
 
 
@@ -101,7 +102,7 @@ def _refusing() -> Iterator[None]:
 
 
 def _begin(message: bytes) -> tuple[Parser, int, int]:
-    """The parser at the question, the header's flags, and how many answers it claims."""
+    """Return a parser at the question, the header's flags, and the number of answers that it claims."""
     from dns.wire import Parser
 
     parser = Parser(message)
@@ -123,7 +124,7 @@ def _question(message: bytes, parser: Parser) -> tuple[Question, Name]:
 
 
 def _records(parser: Parser, number: int, *, is_cut: bool) -> list[_Record]:
-    """The answers' records that matter, of the first few: a sane answer has no more."""
+    """Return the answer's relevant records, of the first few: a sane answer has no more."""
     from dns.exception import DNSException
 
     records = []
@@ -162,7 +163,7 @@ def _ipv6(parser: Parser) -> Iterator[bytes]:
 
 
 def _hints(parser: Parser) -> Iterator[bytes]:
-    """The addresses that a service's record brings along, so that clients needn't ask for them."""
+    """Yield the addresses that a service's record contains so that clients needn't ask for them."""
     from dns.name import from_wire_parser
 
     parser.get_uint16()
@@ -187,7 +188,7 @@ _READERS: dict[int, Callable[[Parser], Iterator[bytes]]] = {
 
 
 def _addresses(name: Name, records: list[_Record]) -> Iterator[bytes]:
-    """Those of `name`, and of what it stands for."""
+    """Yield the addresses of `name`, and of the names that its CNAMEs lead to."""
     targets = {record.owner: record.target for record in records if record.target is not None}
     names = {name}
     while (target := targets.get(name)) is not None and target not in names:

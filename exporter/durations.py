@@ -1,4 +1,4 @@
-"""How long connects took, as histograms of their own: the SDK's instrument takes more than a span does."""
+"""Histograms of how long connects took; the SDK's instrument would cost more than a span."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ from opentelemetry.trace import SpanContext
 from exporter.events import Outcome
 
 Producer = Callable[[int, int], Iterator[Metric]]
-"""Gives metrics as they are: from when on they count, and now, Unix time in nanoseconds."""
+"""Function that yields metrics; its arguments are when counting began and now, in Unix nanoseconds."""
 
 _BOUNDS_S = (
     *(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5),
     *(1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 130.0),
 )
-"""Up to the two minutes after which Linux gives up."""
+"""Upper bounds of the buckets, up to the two minutes after which Linux gives up."""
 
 
 class Durations:
-    """Those of one pipeline, whose tasks have them in common; counted by one thread, read by another."""
+    """The histograms of one pipeline, common to its tasks; one thread counts, another one reads."""
 
     def __init__(self, pipeline: Mapping[str, str]) -> None:
-        """`pipeline` are the attributes of all series."""
+        """`pipeline` holds the attributes that all series have."""
         self._pipeline = pipeline
         self._series: dict[tuple[str, Outcome], _Series] = {}
 
     def add(self, host: str, outcome: Outcome, duration_s: float, span: SpanContext) -> None:
-        """Count one connect, whose span is the exemplar of those that took about as long."""
+        """Count one connect; its span is the exemplar of its bucket until the next one."""
         series = self._series.get((host, outcome))
         if series is None:
             told = {"server.address": host, "egress.outcome": outcome.value}
@@ -44,19 +44,19 @@ class Durations:
         series.add(duration_s, span)
 
     def points(self, start_ns: int, now_ns: int) -> Iterator[HistogramDataPoint]:
-        """A series for each destination and outcome: what was counted between the two (Unix time)."""
+        """Yield a data point for each destination and outcome, with the two times (Unix, in nanoseconds)."""
         for series in list(self._series.values()):
             yield series.point(start_ns, now_ns)
 
 
 @dataclass(slots=True)
 class _Latest:
-    """Of a bucket."""
+    """The latest connect of a bucket."""
 
     duration_s: float
     span: SpanContext
     told_ns: int | None = None
-    """When it was first told of: told again, it is the same exemplar and not another one."""
+    """When it was first reported. Reported again, it keeps this time, and so is the same exemplar."""
 
     def exemplar(self, now_ns: int) -> Exemplar:
         self.told_ns = self.told_ns or now_ns
@@ -97,7 +97,7 @@ class _Series:
 
 
 def durations_metric(points: Iterable[HistogramDataPoint]) -> Iterator[Metric]:
-    """`cicd.egress.connect.duration`; nothing as long as there is no point."""
+    """Yield the metric `cicd.egress.connect.duration`; nothing when there is no point."""
     if listed := list(points):
         data = Histogram(data_points=listed, aggregation_temporality=AggregationTemporality.CUMULATIVE)
         yield Metric("cicd.egress.connect.duration", "From a connect to its outcome", "s", data)

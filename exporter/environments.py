@@ -1,4 +1,4 @@
-"""Environments, put together from the pieces in which the kernel sends them."""
+"""Puts environments together from the pieces in which the kernel sends them."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ WAITING_MAX = 256
 
 
 class Environments:
-    """Those of which not all pieces are here; of the ones that never will be, the oldest make room."""
+    """A store of environments of which pieces are missing; the oldest ones make room."""
 
     def __init__(self) -> None:
-        """None is."""
+        """Create an empty store."""
         self._waiting: dict[ProcessKey, bytearray] = {}
 
     def add(self, record: wire.EnvironmentRecord, piece: bytes | memoryview) -> Environment | None:
-        """The environment, if this piece is its last one, or shows that one was lost."""
+        """Add a piece. Returns the environment if the piece is its last one, or shows that one was lost."""
         process = ProcessKey(record.pid, record.started_ns)
         if record.offset == 0:
             self._waiting.pop(process, None)
@@ -44,12 +44,12 @@ class Environments:
 
 
 def names_one_of(names: Iterable[str]) -> re.Pattern[bytes]:
-    """Matches in a block that has one of these variables, much faster than it can be read."""
+    """Compile a pattern that finds a block with one of these variables, much faster than parsing it."""
     return re.compile(rb"(?:^|\0)(?:" + b"|".join(re.escape(name.encode()) for name in names) + rb")=")
 
 
 def contested(block: bytes, names: Collection[bytes]) -> bool:
-    """Whether one of `names` stands in it several times, with another value each time.
+    """Whether one of the variables `names` is in `block` several times, with different values.
 
     Programs differ in which one they take, and an agent may have added its own behind an author's.
     """
@@ -62,9 +62,9 @@ def contested(block: bytes, names: Collection[bytes]) -> bool:
 
 
 def variables(block: bytes) -> dict[str, str]:
-    """The variables in a block, as text with U+FFFD for what isn't UTF-8; of a repeated name the first.
+    """Parse the variables in a block, with U+FFFD for what isn't UTF-8.
 
-    The C library gives a program the first one, too.
+    Of a repeated name, the first value counts: the C library gives programs that one, too.
     """
     found: dict[str, str] = {}
     for entry in block.split(b"\0"):

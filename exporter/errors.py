@@ -11,19 +11,19 @@ NOT_FOUND_STATUS = 127
 
 
 class CiEgressError(Exception):
-    """An error meant for the user: one line of what went wrong, one of how to fix it."""
+    """An error meant for the user: one line says what went wrong, another one how to fix it."""
 
     exit_status = CANNOT_TRACE_STATUS
 
     def __init__(self, what: str, *, hint: str | None = None, detail: str = "") -> None:
-        """`what` went wrong, how to mend it, and what a tool said about it (shown with -v)."""
+        """`what` went wrong, `hint` is how to fix it, `detail` what a tool said about it (shown with -v)."""
         super().__init__(what)
         self.what = what
         self.hint = hint
         self.detail = detail
 
     def __str__(self) -> str:
-        """`what`, and behind a semicolon how to fix it."""
+        """Return `what` and, behind a semicolon, how to fix it."""
         return f"{self.what}; {self.hint}" if self.hint else self.what
 
 
@@ -37,7 +37,7 @@ class FileError(UsageError):
     """A file is wrong in places that can be named."""
 
     def __init__(self, what: str, *, lines: tuple[str, ...], hint: str | None = None) -> None:
-        """`lines` are `file:line:column: what; how to fix`, one for each thing that is wrong."""
+        """`lines` are `file:line:column: what; how to fix`, one for each problem."""
         super().__init__(what, hint=hint)
         self.lines = lines
 

@@ -1,4 +1,4 @@
-"""What the kernel reports, one type per fact. Hot path: `NamedTuple`s, made by `decode`."""
+"""The facts that the kernel reports, one type for each. Hot path: `NamedTuple`s, made by `decode`."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from exporter.arguments import Arguments
 
 
 class ProcessKey(NamedTuple):
-    """A process for good: pids are reused, a pid with its start time is not."""
+    """The identity of a process: pids are reused, but a pid with its start time isn't."""
 
     pid: int
     """The host's number (tgid), also for a process in a pid namespace."""
     started_ns: int
-    """Nanoseconds since boot at which the kernel hook saw it created."""
+    """Time in nanoseconds since boot at which the kernel hook saw the process created."""
 
 
 class Act(enum.IntEnum):
-    """What a process did on a socket."""
+    """A kind of act on a socket."""
 
     CONNECT = 1
     SEND = 2
     CREATE = 3
-    """Of a raw or ping socket: only told when it was denied, and there is no peer."""
+    """A raw or ping socket was created: reported only when that was denied, and there is no peer."""
 
 
 class Outcome(enum.StrEnum):
-    """What became of an act, as `egress.outcome` says it."""
+    """The outcome of an act, as in `egress.outcome`."""
 
     ESTABLISHED = "established"
     REFUSED = "refused"
@@ -38,13 +38,13 @@ class Outcome(enum.StrEnum):
     """The process gave up, or ended, before there was an answer."""
     OPEN = "open"
     SENT = "sent"
-    """A datagram: whether it arrived isn't known."""
+    """A datagram was sent; whether it arrived isn't known."""
     DENIED = "denied"
-    """By the policy: nothing was sent."""
+    """The policy denied the act, and nothing was sent."""
 
 
 class Verdict(enum.IntEnum):
-    """What the policy says to an act."""
+    """The policy's verdict on an act."""
 
     NONE = 0
     """There is no policy."""
@@ -56,22 +56,22 @@ class Verdict(enum.IntEnum):
 
 
 class Stage(enum.IntEnum):
-    """How far a connection has come."""
+    """A stage that a connection has reached."""
 
     ESTABLISHED = 1
     ENDED = 2
     NEVER_SENT = 3
-    """Closed, and no packet had left: there was no route."""
+    """The socket was closed before any packet left: there was no route."""
     FAILED = 4
-    """connect(2) returned an error at once; what becomes of its socket comes by itself."""
+    """connect(2) returned an error at once; the end of its socket is reported separately."""
 
 
 RULE_OF_NAMES = (1 << 32) - 1
-"""In place of a rule's number: the kernel knows that names decided, and not which."""
+"""In place of a rule's number: rules for names decided, but the kernel doesn't know which one."""
 RULE_OF_ANSWERS = (1 << 32) - 2
-"""In place of a rule's number: a listener of the job's own answered who asked it."""
+"""In place of a rule's number: a listener of the job answered a peer that had asked it."""
 RULE_OF_NOTHING_SENT = (1 << 32) - 3
-"""In place of a rule's number: a datagram socket connected where TCP may, and what it sends is decided."""
+"""In place of a rule's number: a datagram socket connected where TCP may; its sends are decided later."""
 RULE_OF_LOOKUPS = (1 << 32) - 4
 """In place of a rule's number: no rule allows the name that a resolver was to be asked for."""
 
@@ -80,7 +80,7 @@ HOST = 0
 
 
 class Found(NamedTuple):
-    """A process that was there before anything was traced."""
+    """A process that ran before anything was traced."""
 
     at_ns: int
     process: ProcessKey
@@ -88,35 +88,35 @@ class Found(NamedTuple):
 
 
 class Environment(NamedTuple):
-    """What a process of no job executed with. Never leaves this program: it is full of secrets."""
+    """The environment that a process of no job executed with. Full of secrets; never leaves this program."""
 
     at_ns: int
     process: ProcessKey
     exec_id: int
     block: bytes
-    """`NAME=value`, each with its NUL."""
+    """The variables, as `NAME=value`, each with its NUL."""
     is_cut: bool
-    """Whether there was more."""
+    """Whether the environment was longer than `block`."""
     standing: int = 0
-    """wire.STANDING_*, of the process."""
+    """The standing of the process, one of wire.STANDING_*."""
     agent: int = 0
-    """Which kind of agent it is below, by number; 0 for one that nobody knows."""
+    """Number of the kind of agent that the process is below; 0 for a kind that isn't known."""
     parent: ProcessKey | None = None
-    """The kernel's parent, at that moment; None where it isn't known."""
+    """The kernel's parent of the process at that moment; None when it isn't known."""
     is_from_proc: bool = False
-    """Whether it was read from /proc, some time after that: the process may have written it itself."""
+    """Whether `block` was read from /proc some time later: the process may have written it itself."""
 
 
 class Forked(NamedTuple):
-    """A process of a job made another one."""
+    """A process of a job created another one."""
 
     at_ns: int
     process: ProcessKey
     creator: ProcessKey
     creator_exec_id: int
-    """Which of the creator's programs it was: 0 before its first exec inside the job."""
+    """Which of its programs the creator ran: 0 before its first exec inside the job."""
     parent_pid: int
-    """The kernel's parent: another than the creator after CLONE_PARENT."""
+    """The kernel's parent; after CLONE_PARENT, that isn't the creator."""
     scope: int
 
 
@@ -129,13 +129,13 @@ class Execed(NamedTuple):
     parent_pid: int
     scope: int
     path: str
-    """Of the executable itself (of the interpreter, for a script), resolved by the kernel; `…/` where cut."""
+    """Path of the executable (for a script, of its interpreter), resolved by the kernel; `…/` where cut."""
     arguments: Arguments
     """argv as executed."""
     arguments_cut: bool
-    """Whether argv was longer than what came: 32 KiB, or less when the ring was full."""
+    """Whether argv was longer than `arguments`, which hold 32 KiB, or less when the ring was full."""
     cgroup: str
-    """The last part of its cgroup's path (v2); empty in the root's, and where it couldn't be read."""
+    """Last part of its cgroup's path (v2); empty in the root cgroup, and when it couldn't be read."""
 
 
 class Exited(NamedTuple):
@@ -144,11 +144,11 @@ class Exited(NamedTuple):
     at_ns: int
     process: ProcessKey
     wait_status: int
-    """As `wait(2)` gives it: exit code << 8 | signal."""
+    """The status as `wait(2)` gives it: exit code << 8 | signal."""
 
 
 class Acted(NamedTuple):
-    """A connect, a datagram sent without one, or a socket that was denied."""
+    """A connect, a datagram sent without a connect, or a socket that was denied."""
 
     at_ns: int
     process: ProcessKey
@@ -172,26 +172,25 @@ class Acted(NamedTuple):
     """0 when not bound yet."""
     verdict: Verdict = Verdict.NONE
     rule: int = 0
-    """Number of the policy's rule that decided, from 1; 0 for none, RULE_OF_NAMES where names did,
-    RULE_OF_ANSWERS where a listener answered who asked it."""
+    """Number, from 1, of the policy's rule that decided; 0 for none, or one of the RULE_OF_* above."""
     held: int = 0
     """Mask of the executables in the chain of processes, as the kernel numbers them."""
     policy: int = 0
     """The kernel's number of the policy; 0 for none."""
     is_metered: bool = False
-    """Whether a `Metered` is to come."""
+    """Whether a `Metered` will follow."""
 
 
 class Flowed(NamedTuple):
-    """A connection whose connect was an `Acted` came to another stage."""
+    """A connection reached another stage; its connect was an `Acted`."""
 
     at_ns: int
     cookie: int
-    """The connect's."""
+    """The cookie of its connect."""
     stage: Stage
     outcome: Outcome
     error: int
-    """errno; 0 without one, and when it isn't known."""
+    """The errno; 0 without an error, and when it isn't known."""
     bytes_sent: int
     """Payload that the peer acknowledged; 0 before the end."""
     bytes_received: int
@@ -203,26 +202,26 @@ class Flowed(NamedTuple):
 
 
 class Metered(NamedTuple):
-    """The payload of all datagrams of an act that was an `Acted`: its socket is closed, or acted again."""
+    """The payload of all datagrams of an `Acted`, whose socket has since closed or acted again."""
 
     at_ns: int
     cookie: int
-    """The act's, like the next one."""
+    """The cookie of that act; `acted_ns` is its time."""
     acted_ns: int
     bytes_sent: int
-    """Handed to the network: whether it arrived isn't known."""
+    """Payload handed to the network; whether it arrived isn't known."""
     bytes_received: int
-    """What came from its peer meanwhile."""
+    """Payload that came from the act's peer meanwhile."""
 
 
 class Aggregated(NamedTuple):
     """Acts of one program with one peer that the kernel only counted, within about a second."""
 
     at_ns: int
-    """The first one's."""
+    """Time of the first act."""
     last_ns: int
     process: ProcessKey
-    """(0, 0) where there were too many to count even by process."""
+    """The process that acted; (0, 0) where there were too many to count even by process."""
     exec_id: int
     act: Act
     outcome: Outcome | None
@@ -231,42 +230,42 @@ class Aggregated(NamedTuple):
     uid: int
     scope: int
     protocol: int
-    """0 where there were too many to count even by process."""
+    """IANA number; 0 where there were too many to count even by process."""
     peer: bytes
     peer_port: int
     is_other: bool
     """Whether the peers were too many to tell apart: then `peer` and `peer_port` say nothing."""
     attempts: int
-    """0 where these came in an earlier one, and only more of their bytes in this one."""
+    """Number of attempts; 0 where an earlier event counted them, and this one only adds bytes."""
     bytes_sent: int
     bytes_received: int
     verdict: Verdict = Verdict.NONE
     rule: int = 0
-    """As in `Acted`, of the first one, like the next two; says nothing for others."""
+    """The rule of the first act, as in `Acted`; the same holds for the next two fields."""
     held: int = 0
     policy: int = 0
 
 
 class Tampering(enum.IntEnum):
-    """What a process tried that gets around the tracing, or at it."""
+    """A way to get around the tracing, or to attack it."""
 
     PACKET_SOCKET = 1
-    """AF_PACKET: what it sends, nothing else here sees."""
+    """An AF_PACKET socket: nothing else here sees what it sends."""
     BPF = 2
     SIGNAL = 3
-    """At the exporter, like the next two."""
+    """A signal to the exporter; the next two are aimed at it as well."""
     PTRACE = 4
     MEMORY = 5
     XDP_SOCKET = 6
-    """AF_XDP: as a packet socket, past the kernel's network stack."""
+    """An AF_XDP socket: like a packet socket, it bypasses the kernel's network stack."""
     FRAMES = 7
-    """Nothing that a process did: what packet sockets send where it is can't be stopped, or couldn't yet."""
+    """No act of the process: in its network, packet sockets can't be stopped, or couldn't be yet."""
     MARKS = 8
-    """A step has variables that say something else than who started it."""
+    """A step has variables that contradict the agent that started it."""
 
 
 class Tampered(NamedTuple):
-    """A process tampered: told for its first times within a second, then at each doubling."""
+    """A process tampered. Reported for the first times within a second, then at each doubling."""
 
     at_ns: int
     process: ProcessKey
@@ -276,11 +275,11 @@ class Tampered(NamedTuple):
     scope: int
     what: Tampering
     detail: int
-    """By `what`: protocol of the frames, bpf(2) command, signal, ptrace(2) request, errno, 0."""
+    """Depends on `what`: protocol of the frames, bpf(2) command, signal, ptrace(2) request, errno, or 0."""
     times: int
     """How often this process did so within that second, this time included."""
     network: int = 0
-    """Number of the network namespace that it was in; 0 when unknown."""
+    """Number of the network namespace that the process was in; 0 when unknown."""
 
 
 class Asked(NamedTuple):
@@ -291,24 +290,24 @@ class Asked(NamedTuple):
     exec_id: int
     scope: int
     cookie: int
-    """Of the socket, as in `Acted`."""
+    """The socket's cookie, as in `Acted`."""
     protocol: int
     """IANA number: 6 tcp, 17 udp."""
     resolver: bytes
-    """16 bytes, as a peer."""
+    """The resolver's address: 16 bytes, as `Acted.peer`."""
     resolver_port: int
     message: bytes
-    """As on the wire, without TCP's length."""
+    """The DNS message as on the wire, without TCP's length."""
     is_cut: bool
-    """Whether the message was longer than that."""
+    """Whether the message was longer than `message`."""
 
 
 class Answered(NamedTuple):
-    """The answer to a question that was asked: on its socket, from its resolver. Fields as in `Asked`."""
+    """The answer to an `Asked`, on its socket and from its resolver. Fields are as in `Asked`."""
 
     at_ns: int
     process: ProcessKey
-    """Who asked."""
+    """The process that asked."""
     exec_id: int
     scope: int
     cookie: int
@@ -318,19 +317,20 @@ class Answered(NamedTuple):
     message: bytes
     is_cut: bool
     counts: bool = False
-    """Whether it may grant: the policy allowed its resolver, which nobody can stand in for."""
+    """Whether it may grant: the policy allowed its resolver, and nobody else may have made the answer."""
     is_doubtful: bool = False
-    """Whether somebody can: a process of the job made the network, or somebody took the port later."""
+    """Whether somebody but the resolver may have made it. That can be when a process of the job made the
+    network, or when somebody took the port later."""
 
 
 class Switched(NamedTuple):
     """Somebody turned enforcement on or off for a job while it runs."""
 
     at_ns: int
-    """When it was noticed."""
+    """When the change was noticed."""
     scope: int
     is_enforcing: bool
-    """Whether what its policy denies fails from now on."""
+    """Whether acts that its policy denies fail from now on."""
 
 
 Event = (
@@ -351,7 +351,7 @@ Event = (
 
 
 def attempts_of(event: Event) -> int:
-    """How many attempts `event` reports."""
+    """Return the number of attempts that `event` reports."""
     match event:
         case Acted():
             return 1

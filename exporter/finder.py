@@ -1,4 +1,4 @@
-"""Who finds the jobs that nobody announces."""
+"""The interface to whoever finds the jobs that nobody announces."""
 
 from __future__ import annotations
 
@@ -9,35 +9,41 @@ from exporter.programs import Program
 
 
 class Discovered(NamedTuple):
-    """The job that a program is a root of."""
+    """A job that a program is a root of."""
 
     scope: int
     step: str | None = None
-    """What the CI system calls what this root does; None where that isn't told."""
+    """The CI system's name for what this root does; None where it doesn't tell."""
 
 
 class Finder(Protocol):
-    """Asked by the pipeline about what happens outside of the jobs that it was told of."""
+    """A finder of jobs, which the pipeline asks about processes outside of the jobs that it knows."""
 
     def discover(self, event: Environment, program: Program) -> Discovered | None:
-        """The job that `program`, one of none, is a root of; None: of none."""
+        """Find the job that `program` is a root of. Returns None when it is a root of no job.
+
+        `program` belongs to no job so far.
+        """
 
     def passed(self, event: Environment) -> None:
-        """Nothing is made of `event`: its process is of a job by now, or over."""
+        """Forget `event`: no job is made of it, since its process belongs to one by now, or has ended."""
 
     def stirs(self, scope: int, at_ns: int) -> None:
-        """Something of `scope` acts, whose job is over: let it begin again, or leave that to the rest."""
+        """Take in that a process of `scope`, whose job is over, acts.
+
+        The job may begin again; else the act counts as the rest's.
+        """
 
 
 class NoFinder:
-    """All jobs are announced."""
+    """A finder for runs in which all jobs are announced."""
 
     def discover(self, _: Environment, _program: Program) -> Discovered | None:
-        """None is."""
+        """Return None: no job is found."""
         return None
 
     def passed(self, _: Environment) -> None:
-        """Nothing was decided of it."""
+        """Do nothing: there was no decision to forget."""
 
     def stirs(self, scope: int, at_ns: int) -> None:
-        """It stays over."""
+        """Do nothing: the job stays over."""

@@ -1,4 +1,4 @@
-"""What is told at once, and once: the first of acts that are alike, by a log record and a line."""
+"""Reports the first of several acts that are alike, at once, by a log record and a line."""
 
 from __future__ import annotations
 
@@ -13,35 +13,35 @@ from exporter.summary_table import shown_chain
 from exporter.text import printable
 
 TOLD_MAX = 4096
-"""Log records of a job; a job can make up destinations without end, and the spans tell them all."""
+"""The most log records for a job, which can make up destinations without end; spans report all of them."""
 SAID_MAX = 50
-"""Lines on stderr."""
+"""The most lines on stderr."""
 
 
 class Words(NamedTuple):
-    """How acts of some kind are called."""
+    """The words for acts of one kind."""
 
     many: str
-    """In the plural."""
+    """Name of the kind, in the plural."""
     line: str
-    """How their lines begin."""
+    """First word of the lines about them."""
 
 
 class Firsts:
-    """Those of one kind, of one job."""
+    """The reports about acts of one kind in one job."""
 
     def __init__(self, log: Callable[[LogRecord], object], say: Callable[..., object], words: Words) -> None:
-        """`say` shows a line to whoever watches the job; for programs, what it says comes as keywords."""
+        """`say` shows a line to whoever watches the job; the keywords tell programs the same."""
         self._log = log
         self._say = say
         self._words = words
         self._met: set[int] = set()
-        """Hashes, with a key of this process: a chain of processes is long, and a job can make up many."""
+        """Hashes, keyed for this process, of the acts met: chains are long, and a job can make up many."""
         self._said = 0
         self._is_full = False
 
     def meets(self, like: Hashable) -> bool:
-        """Whether it is the first one like that, and to be told."""
+        """Whether `like` is met for the first time, and is to be reported."""
         known_by = hash(like)
         if known_by in self._met or self._is_full:
             return False
@@ -54,13 +54,13 @@ class Firsts:
         return True
 
     def record(self, name: str, severity: Severity, span: LayeredSpan, told: str) -> None:
-        """Log what `span` is of, called `name`."""
+        """Send a log record called `name` with the attributes of `span` and the text `told`."""
         attributes = {name: value for name, value in span.attributes.items() if name != "egress.attempts"}
         at_ns = span.start_time or 0
         self._log(LogRecord(name, severity, at_ns, attributes, span.resource, span.context, told))
 
     def show(self, told: str, event: str, span: LayeredSpan, **fields: object) -> None:
-        """Say it on a line, which for programs is `event` with what is known of `span`, and `fields`."""
+        """Show `told` as a line; programs get it as `event`, with the ids of `span` and with `fields`."""
         self._said += 1
         if self._said <= SAID_MAX:
             context = span.context
@@ -71,7 +71,7 @@ class Firsts:
 
 
 def facts(program: Program | None, destination: Destination) -> dict[str, object]:
-    """Who did it and where to, for programs; None: it isn't known who."""
+    """Return who acted and where to, as keywords for programs; `program` is None when unknown."""
     who = {"pid": program.process.pid, "chain": program.lineage} if program else {}
     return {**who, "destination": destination.shown, "transport": destination.transport}
 
@@ -79,9 +79,9 @@ def facts(program: Program | None, destination: Destination) -> dict[str, object
 def sentence(
     program: Program | None, destination: Destination, more: str = "", *, asked: str | None = None
 ) -> str:
-    """The same in words, with `more` behind a comma; harmless for a terminal.
+    """Return who acted and where to, as text for people that is harmless on a terminal.
 
-    `asked` is the name that a resolver, the destination, was to be asked for.
+    `more` goes behind a comma; `asked` is the name for which a resolver, the destination, was to be asked.
     """
     who = "a program that isn't known"
     if program is not None:

@@ -1,4 +1,4 @@
-"""Acts under way: held until their end is known, so that one span tells all of them."""
+"""Acts under way. Each is held until its end is known, so that a single span can report all of it."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from exporter.questions import PORT, Questions
 from exporter.terms import Ruling
 
 HELD_MAX = 8192
-"""Connections held at once, and acts with datagrams; beyond that the oldest is told as still open."""
+"""The most connections held at once, and acts with datagrams; the oldest is then reported as still open."""
 
 NAMES_MAX = 32
-"""Names that an act tells of those that were asked for by it."""
+"""The most names of its questions that one DNS lookup keeps."""
 NAMES_CHARS = 1024
-"""Of these names together: a job can have thousands of such acts at once."""
+"""The most characters of these names together: a job can have thousands of lookups at once."""
 
 _TCP, _UDP = (6, 262), 17
 
 
 @dataclass(slots=True, weakref_slot=True)
 class Flow:
-    """An act, and what became of it so far."""
+    """An act, and its progress so far."""
 
     event: Acted
     destination: Destination
@@ -35,34 +35,34 @@ class Flow:
     owner: str
     """Name of the user who did it."""
     context: SpanContext
-    """Of its span to be."""
+    """Context of the span that the act will get."""
     parent: SpanContext
-    """Of the span above it, when it began."""
+    """Context of the parent span, taken when the act began."""
     question: str | None = None
     """The name that a DNS lookup asks for first; None for other acts, and when it isn't known."""
     ruling: Ruling = Ruling()  # noqa: RUF009 - immutable
     is_watched: bool = False
-    """Whether the kernel tells what becomes of it."""
+    """Whether the kernel reports its outcome."""
     has_no_route: bool = False
-    """Whether it never left, by what its socket did next."""
+    """Whether none of its packets left, for lack of a route, as the socket's next connect shows."""
     failure: int = 0
-    """errno that connect(2) returned at once; 0 where it didn't, and when it isn't known."""
+    """The errno that connect(2) returned at once; 0 when it returned none, and when that isn't known."""
     established: Flowed | None = None
     end: Flowed | None = None
     metered: Metered | None = None
-    """What its datagrams carried; None where it has none, and while that isn't known."""
+    """The payload of its datagrams; None when it has none, and until the payload is known."""
     questions: int = 0
-    """How many a DNS lookup carried, with those that can't be read."""
+    """Number of questions that a DNS lookup carried, including those that can't be read."""
     names: tuple[str, ...] = ()
-    """The first of those that they ask for, each once."""
+    """The first names that these questions ask for, each once."""
 
     @property
     def peer(self) -> tuple[bytes, int]:
-        """Address and port."""
+        """The peer's address and port."""
         return self.event.peer, self.event.peer_port
 
     def asked(self, name: str | None) -> None:
-        """It carried one more question: for `name`, if that can be read."""
+        """Count one more question that the act carried; `name` is None when it can't be read."""
         self.questions += 1
         if name is None or name in self.names:
             return
@@ -72,21 +72,21 @@ class Flow:
             self.names = (*self.names, name)
 
     def ended_ns(self, now_ns: int) -> int:
-        """When it ended, as far as that is known at `now_ns`: a datagram is a moment."""
+        """Return when the act ended, as far as that is known at `now_ns`. A datagram ends when it is sent."""
         if self.event.act is Act.SEND:
             return self.event.at_ns
         return self.metered.at_ns if self.metered is not None else now_ns
 
     @property
     def error(self) -> int:
-        """errno; 0 without one, and when it isn't known."""
+        """The errno that the act ended with; 0 without an error, and when it isn't known."""
         if self.has_no_route or (self.end is not None and self.end.stage is Stage.NEVER_SENT):
             return self.failure
         return self.end.error if self.end is not None else 0
 
     @property
     def outcome(self) -> Outcome | None:
-        """None when nothing can be known of it."""
+        """The outcome so far; None when it can't be known."""
         if self.ruling.is_denied:
             return Outcome.DENIED
         if self.event.act is Act.SEND:  # without a route, or memory, nothing left
@@ -100,20 +100,21 @@ class Flow:
 
 
 class Flows:
-    """The acts that are held: connections until they end, lookups until they show what they ask for.
+    """A store of the acts that are held until more is known of them.
 
-    What sends datagrams is held until it is known what they carried.
+    Connections are held until they end, DNS lookups until their question is known, and acts with datagrams
+    until their bytes are known.
 
-    `len` may be asked from any thread.
+    `len` may be called from any thread.
     """
 
     def __init__(self) -> None:
-        """None is."""
+        """Create an empty store."""
         self._held: dict[int, Flow] = {}
         self._lookups = Questions[Flow]()
         self._metered: dict[tuple[int, int], Flow] = {}
         self._asking: dict[tuple[int, int], Flow] = {}
-        """Lookups whose bytes aren't known yet."""
+        """DNS lookups whose bytes aren't known yet, by the socket's cookie and the time of the act."""
         self._carriers: WeakValueDictionary[tuple[int, bytes], Flow] = WeakValueDictionary()
         """The latest act on port 53 of each socket with each peer, as long as it is held."""
 
@@ -121,14 +122,16 @@ class Flows:
         return len(self._held) + len(self._lookups) + len(self._metered)
 
     def hold(self, flow: Flow) -> Iterator[Flow]:
-        """Hold `flow` while there is something to wait for; gives what is held no longer, in the end itself.
+        """Hold `flow` while there is something to wait for; yield the flows that are no longer held.
 
-        A socket that is connecting may be connected again, just to see how it is doing: that is an attempt
-        of its own, and the outcome is the first one's. When it connects to another peer, the kernel had
-        no way to the first one.
+        `flow` itself may be among these, as the last one.
+
+        A socket that is connecting may be connected again, just to see how it is doing. That is an attempt of
+        its own, and the outcome belongs to the first one. When the socket connects to another peer, the
+        kernel had no route to the first one.
         """
         event = flow.event
-        # Of a socket that was denied nothing more comes, but for what it did before.
+        # A socket that was denied causes no more events, except for what it did before.
         if flow.ruling.is_denied or flow.ruling.refused is not None:
             yield flow
             return
@@ -153,7 +156,10 @@ class Flows:
             yield from self._meter(flow)
 
     def advance(self, event: Flowed) -> Flow | None:
-        """The flow that came further by `event`, no longer held when that is its end; else None."""
+        """Apply `event` to the connection of its socket and return it; at its end it is held no longer.
+
+        Returns None when no connection is held, or when `event` only says that connect(2) failed at once.
+        """
         flow = self._held.get(event.cookie)
         if flow is None:
             return None
@@ -168,7 +174,10 @@ class Flows:
         return flow
 
     def measure(self, event: Metered) -> Flow | None:
-        """The act whose bytes `event` tells, if it was held and is no longer; else None."""
+        """Store the payload that `event` reports in its act.
+
+        Returns the act if it was held for that and is no longer, else None.
+        """
         key = event.cookie, event.acted_ns
         known = self._metered.pop(key, None)
         flow = known or self._asking.pop(key, None)
@@ -177,9 +186,10 @@ class Flows:
         return known
 
     def asked(self, event: Asked, name: str | None) -> Iterator[Flow]:
-        """The lookup that asks for `name`, if it was held and is no longer.
+        """Add a question for `name` to the lookup that carried it; yield that if it is held no longer.
 
-        One that waits for its question; else, over TCP and on a socket that asks for more, the latest act.
+        It is the lookup that waits for its question; else, over TCP and on a socket that asks for more, the
+        latest act.
         """
         waited = self._lookups.asked(event, name)
         flow = waited or self._carriers.get((event.cookie, event.resolver))
@@ -188,15 +198,15 @@ class Flows:
         return self._go_on([waited] if waited is not None else [])
 
     def last_asked(self, cookie: int) -> str | None:
-        """The name that was asked for last on a socket, as far as it is known."""
+        """Return the name that was asked for last on the socket `cookie`; None when it isn't known."""
         return self._lookups.last_on(cookie)
 
     def overdue(self, at_ns: int) -> Iterator[Flow]:
-        """Of the lookups whose question should have come long before `at_ns`, those held no longer."""
+        """Stop waiting for questions that are overdue at `at_ns`; yield the lookups held no longer."""
         return self._go_on(self._lookups.due(at_ns))
 
     def rest(self, scopes: Container[int]) -> Iterator[Flow]:
-        """Let go of all that are of programs of `scopes`: datagrams, then connections, the oldest first."""
+        """Release all acts of programs of `scopes`: lookups, datagrams, then connections, oldest first."""
         yield from self._go_on(self._lookups.flush(lambda flow: flow.program.scope in scopes))
         for key in [key for key, flow in self._metered.items() if flow.program.scope in scopes]:
             yield self._metered.pop(key)
@@ -209,7 +219,7 @@ class Flows:
             yield from self._meter(flow)
 
     def _meter(self, flow: Flow) -> Iterator[Flow]:
-        """Hold `flow` until its bytes are known; gives what is held no longer, in the end itself."""
+        """Hold `flow` until its bytes are known; yield the flows that are no longer held, itself last."""
         if flow.metered is not None or not flow.event.is_metered:
             yield flow
             return

@@ -1,4 +1,4 @@
-"""Folders that hold what nobody else may change, and files in them."""
+"""Checks that nobody else may change a folder's contents or a file."""
 
 from __future__ import annotations
 
@@ -9,11 +9,14 @@ from typing import BinaryIO
 
 
 class UnsafeFolderError(Exception):
-    """Why somebody else may have a hand in a folder."""
+    """A folder that somebody else may change; the text says why."""
 
 
 def require_ours_alone(path: Path) -> None:
-    """Raise UnsafeFolderError when another user owns `path`, or could move it or write to it; OSError."""
+    """Check that no other user owns `path`, may write to it, or could move it.
+
+    Raises UnsafeFolderError when one does, may or could, and OSError.
+    """
     if path.stat().st_uid != os.geteuid():
         raise UnsafeFolderError("it belongs to another user")
     if _is_open(path.stat()):
@@ -28,9 +31,9 @@ def require_ours_alone(path: Path) -> None:
 
 
 def open_ours_alone(path: Path, limit_bytes: int) -> BinaryIO | None:
-    """Open a file for reading; None unless it is a regular one of at most `limit_bytes`, and ours alone.
+    """Open a file for reading. Returns at once, whatever is there.
 
-    Returns at once, whatever stands there. Raises OSError.
+    Returns None unless it is a regular file of at most `limit_bytes` that is ours alone. Raises OSError.
     """
     # Without O_NONBLOCK a FIFO would be waited for.
     file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
@@ -43,7 +46,7 @@ def open_ours_alone(path: Path, limit_bytes: int) -> BinaryIO | None:
 
 
 def _is_open(status: os.stat_result) -> bool:
-    """Others can change what is in it; the user's own group and root's are no others."""
+    """Whether others can change its contents; the user's own group and root's don't count as others."""
     is_foreign_group = status.st_gid not in (0, os.getegid())
     mask = stat.S_IWOTH | (stat.S_IWGRP if is_foreign_group else 0)
     return bool(status.st_mode & mask)

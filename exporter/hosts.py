@@ -1,4 +1,4 @@
-"""The names that /etc/hosts gives to addresses. Its text is untrusted: what is no name there is none here."""
+"""The names that /etc/hosts gives to addresses. Its text is untrusted: only valid host names are taken."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _LINES_MAX = 20_000
 _INTERVAL_NS = 1_000_000_000
 
 HostName = Callable[[bytes, int], str | None]
-"""The name that the host itself knows a peer (16 bytes) by, at a time in nanoseconds since boot."""
+"""Function from a peer (16 bytes) and a time in nanoseconds since boot to the host's own name for it."""
 
 _Version = tuple[int, int, int, int]
 """Device, inode, mtime in nanoseconds, size."""
 
 
 class HostsFile:
-    """The file as it is now: it is looked at again when a second has gone by, and read when it changed."""
+    """The hosts file as it is now: checked again after a second, and read again when it has changed."""
 
     def __init__(self, path: Path = PATH) -> None:
         """Nothing is read before the first name is asked for."""
@@ -36,9 +36,10 @@ class HostsFile:
         self._names: dict[bytes, str] = {}
 
     def name_of(self, peer: bytes, at_ns: int) -> str | None:
-        """The first name on the first line of `peer` (16 bytes); None without one and for the loopback.
+        """Return the first name on the first line of `peer` (16 bytes); None without one.
 
-        `at_ns`, in nanoseconds of any clock that goes on, is when: it tells how old the last look is.
+        The loopback has none. `at_ns` is the time now, by any clock in nanoseconds that goes on; it shows how
+        old the last check is.
         """
         if self._looked_ns is None or abs(at_ns - self._looked_ns) >= _INTERVAL_NS:
             self._looked_ns = at_ns
@@ -61,7 +62,7 @@ class HostsFile:
 
 
 def parse_hosts(text: bytes) -> dict[bytes, str]:
-    """The first name of each address; of an address on several lines, the first line's."""
+    """Return the first name of each address; of an address on several lines, the first line's."""
     names: dict[bytes, str] = {}
     for peer, (first, *_) in _lines(text):
         if is_host_name(first):
@@ -70,7 +71,7 @@ def parse_hosts(text: bytes) -> dict[bytes, str]:
 
 
 def all_names(path: Path = PATH) -> dict[bytes, set[str]]:
-    """Every name of each address (16 bytes), but for the loopback's; none where `path` can't be read."""
+    """Return all names of each address (16 bytes), except the loopback's; none when `path` can't be read."""
     try:
         with path.open("rb") as file:
             text = file.read(_SIZE_MAX)
@@ -83,7 +84,7 @@ def all_names(path: Path = PATH) -> dict[bytes, set[str]]:
 
 
 def _lines(text: bytes) -> Iterator[tuple[bytes, list[str]]]:
-    """Addresses, with what stands behind them, in lower case: at least one word."""
+    """Yield addresses with the words behind them, at least one, in lower case."""
     for line in text.split(b"\n", _LINES_MAX)[:_LINES_MAX]:
         fields = line.partition(b"#")[0].decode("ascii", errors="replace").lower().split()
         if len(fields) > 1 and (peer := _packed(fields[0])):
@@ -91,7 +92,7 @@ def _lines(text: bytes) -> Iterator[tuple[bytes, list[str]]]:
 
 
 def _packed(text: str) -> bytes | None:
-    """16 bytes; None for what is no address, or one of this host's loopback."""
+    """Convert an address to 16 bytes; None for other text, and for an address of this host's loopback."""
     try:
         parsed = ipaddress.ip_address(text)
     except ValueError:

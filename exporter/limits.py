@@ -1,4 +1,4 @@
-"""Limits of the machine and of its user, when it is they that are in the way."""
+"""Tells which limit of the machine or the user an error comes from."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ _HINTS = {
     os.strerror(errno.ENFILE): "raise the machine's limit of open files (sysctl fs.file-max)",
     os.strerror(errno.ENOMEM): "free memory, or raise its limit (ulimit -v, or the container's)",
 }
-"""By words, not by errno: those are all that the dynamic linker and BCC give."""
+"""Hints by the words of an error, not by errno: words are all that the dynamic linker and BCC give."""
 
 
 def limit_hint(said: str) -> str | None:
-    """Which limit to raise after an error that was told as `said`; None when it tells of no limit."""
+    """Return which limit to raise after an error with the text `said`; None when no limit was in the way."""
     return next((hint for words, hint in _HINTS.items() if words in said), None)
 
 
 @contextmanager
 def limits_told() -> Iterator[None]:
-    """Turn what Python raises when a limit is reached into a KernelError that names the limit."""
+    """Turn an error that Python raises at a limit into a KernelError that names the limit."""
     try:
         yield
     except (OSError, RuntimeError, ImportError) as error:

@@ -1,4 +1,4 @@
-"""The metrics: what jobs connect to, and whether everything they did is accounted for."""
+"""The metrics: what jobs connect to, and whether every attempt is accounted for."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Labels = tuple[dict[str, str], dict[str, str]]
 class _Count:
     attempts: int = 0
     last: SpanContext = INVALID_SPAN_CONTEXT
-    """The latest attempt's."""
+    """Context of the latest attempt's span."""
 
 
 @dataclass
@@ -39,7 +39,7 @@ class _Bytes:
 
 
 class _OfPipeline:
-    """What the jobs of a pipeline share."""
+    """The limits and histograms that all jobs of a pipeline share."""
 
     def __init__(self, pipeline: Mapping[str, str]) -> None:
         self.connections, self.hosts = Caps(), Cap(DESTINATIONS_MAX)
@@ -47,18 +47,18 @@ class _OfPipeline:
 
 
 class JobMetrics:
-    """What is counted for the jobs of one pipeline and task."""
+    """The counters of the jobs of one pipeline and task."""
 
     def __init__(self, labels: Labels, shared: _OfPipeline, *, has_lineages: bool = False) -> None:
-        """`labels` are the pipeline's attributes and the task's; its jobs have `shared` in common.
+        """`labels` are the pipeline's attributes and the task's; `shared` is common to the pipeline's jobs.
 
-        With lineages, connections are counted by chains of processes, too.
+        With `has_lineages`, connections are also counted by chains of processes.
         """
         self.pipeline, self._task = labels
         self.running = 0
-        """Jobs being traced."""
+        """Number of jobs that are being traced."""
         self.is_enforcing = False
-        """Whether the policy of the latest one denies."""
+        """Whether the policy of the latest job is enforced."""
         self._shared = shared
         self._has_lineages = has_lineages
         self._connections: dict[Series, _Count] = {}
@@ -73,9 +73,9 @@ class JobMetrics:
         said: Ruling = Ruling(),  # noqa: B008 - immutable
         lineage: Lineage | None = None,
     ) -> None:
-        """Count attempts, on which `said` was ruled, with their span as exemplar.
+        """Count attempts that got the ruling `said`; `span` is the exemplar.
 
-        `lineage` are the executables from the job's root to the process; None where that isn't known.
+        `lineage` holds the executables from the job's root to the process; None when that isn't known.
         """
         where = Where(destination.host, destination.port, destination.transport)
         chain = (lineage or UNKNOWN_LINEAGE) if self._has_lineages else None
@@ -87,7 +87,7 @@ class JobMetrics:
         count.last = span
 
     def transferred(self, destination: Destination, bytes_sent: int, bytes_received: int) -> None:
-        """Count the payload of what is over."""
+        """Count payload bytes, once they are final."""
         count = self._io.setdefault(self._host(destination), _Bytes())
         count.sent += bytes_sent
         count.received += bytes_received
@@ -95,18 +95,18 @@ class JobMetrics:
     def connect_took(
         self, destination: Destination, outcome: Outcome, duration_s: float, span: SpanContext
     ) -> None:
-        """Count a connect by how long its outcome took, with its span as exemplar."""
+        """Count a connect in the histogram of its outcome; `span` is the exemplar."""
         self._shared.durations.add(self._host(destination), outcome, duration_s, span)
 
     def observe_connections(self) -> Iterator[Observation]:
-        """Attempts so far, a series for each destination."""
+        """Yield the attempts so far, one observation for each series."""
         for series, count in list(self._connections.items()):
             attributes = {**self.pipeline, **self._task, **series.attributes()}
             exemplar = trace.set_span_in_context(NonRecordingSpan(count.last))
             yield Observation(count.attempts, attributes, exemplar)
 
     def observe_io(self) -> Iterator[Observation]:
-        """Payload so far, two series for each destination."""
+        """Yield the payload bytes so far, two series for each host."""
         for host, count in list(self._io.items()):
             attributes = {**self.pipeline, **self._task, "server.address": host}
             yield Observation(count.sent, {**attributes, "network.io.direction": "transmit"})
@@ -117,7 +117,7 @@ class JobMetrics:
 
 
 class Metrics:
-    """The instruments; names and attributes are fixed, other tools query them."""
+    """The instruments. Their names and attributes are fixed, since other tools query them."""
 
     def __init__(
         self,
@@ -127,9 +127,10 @@ class Metrics:
         *,
         has_lineages: bool = False,
     ) -> None:
-        """What no instrument of `meter` holds comes by a producer. All are asked from the reader's thread.
+        """Create the instruments of `meter`, and add a producer for what none of them can hold.
 
-        With lineages, connections are counted by chains of processes, too.
+        All are read from the metric reader's thread. With `has_lineages`, connections are also counted by
+        chains of processes.
         """
         add_producer(self._produce)
         self._has_lineages = has_lineages
@@ -173,7 +174,7 @@ class Metrics:
         )
 
     def of(self, job: Job) -> JobMetrics:
-        """Where to count for `job`: all jobs of one pipeline and task count together."""
+        """Return the counters for `job`, which all jobs of one pipeline and task share."""
         key = (job.pipeline, job.task)
         if key not in self._jobs and len(self._jobs) >= PIPELINES_MAX:
             key = (OTHER, None)
@@ -191,18 +192,18 @@ class Metrics:
         return found
 
     def began(self, job: JobMetrics, *, is_enforcing: bool = False) -> None:
-        """A job is being traced."""
+        """Count a job whose tracing begins."""
         job.running += 1
         job.is_enforcing = is_enforcing
         self._running.add(1, job.pipeline)
 
     def ended(self, job: JobMetrics) -> None:
-        """It isn't any more."""
+        """Count a job whose tracing has ended."""
         job.running -= 1
         self._running.add(-1, job.pipeline)
 
     def detached(self) -> None:
-        """Programs that enforce aren't attached any more: whatever is asked for, nothing enforces."""
+        """Report from now on that nothing enforces: the programs that do are no longer attached."""
         self._is_detached = True
 
     def unattributed(self, why: str, attempts: int = 1) -> None:

@@ -1,6 +1,6 @@
-"""How this machine resolves names: where no DNS packet is sent, no name is seen, and none can be granted.
+"""How this machine resolves names: a name that is resolved without a DNS packet isn't seen, nor granted.
 
-nsswitch.conf(5) says whom the C library asks, nscd(8) answers before any of them.
+By nsswitch.conf(5) the C library chooses whom to ask; nscd(8) answers before any of these.
 """
 
 from __future__ import annotations
@@ -13,39 +13,39 @@ from typing import NamedTuple
 
 _ACTIONS = re.compile(r"\[[^\]]*\]")
 _SENDS_OR_KNOWS = re.compile(r"dns|files|myhostname|mdns[46]?_minimal")
-"""What asks by DNS, what knows names that stand on this machine, and multicast for `.local` alone."""
+"""Services that ask by DNS, that know this machine's own names, or that multicast for `.local` alone."""
 _CACHES_HOSTS = re.compile(r"^\s*enable-cache\s+hosts\s+yes\b", re.MULTILINE)
 
 
 class NameService(NamedTuple):
-    """The files that say how names are resolved, and the sockets of who does it."""
+    """The files that say how names are resolved, and the sockets of the daemons that resolve them."""
 
     nsswitch: Path = Path("/etc/nsswitch.conf")
     resolved: Path = Path("/run/systemd/resolve/io.systemd.Resolve")
-    """Of systemd-resolved, for nss-resolve."""
+    """Socket of systemd-resolved, for nss-resolve."""
     nscd: Path = Path("/run/nscd/socket")
     nscd_configuration: Path = Path("/etc/nscd.conf")
 
 
 class Obstacle(NamedTuple):
-    """Something that resolves names without a DNS packet of the process that asks."""
+    """A way in which names are resolved without a DNS packet of the process that asks."""
 
     lost: str
-    """What policies and traces lack because of it, and why."""
+    """Consequence for policies and traces, with the reason."""
     fix: str
 
     def __str__(self) -> str:
-        """Both on one line."""
+        """Return consequence and fix on one line."""
         return f"{self.lost}; {self.fix}"
 
 
 def dns_obstacles(of: NameService = NameService()) -> list[Obstacle]:  # noqa: B008 - immutable
-    """What keeps rules for names from being held to on this machine; empty when names come by DNS packets."""
+    """Find what keeps rules for names from working on this machine; empty when names come by DNS packets."""
     return [*_nscd(of), *_services(of)]
 
 
 def others_that_ask(of: NameService = NameService()) -> Iterator[Obstacle]:  # noqa: B008 - immutable
-    """Who looks up a name for whoever connects to it: `dns: deny` is about packets of the job's own."""
+    """Yield daemons that look up names for others: `dns: deny` is about packets of the job's own."""
     for daemon, path, ways in (("systemd-resolved", of.resolved, " and by D-Bus"), ("nscd", of.nscd, "")):
         if _listens(path):
             yield Obstacle(
@@ -75,7 +75,7 @@ def _services(of: NameService) -> Iterator[Obstacle]:
 
 
 def _hosts_services(text: str) -> list[str]:
-    """In their order; as in the C library, the last of several lines counts."""
+    """Return the services of the line `hosts`; as in the C library, the last of several lines counts."""
     lines = [line.partition("#")[0].partition(":") for line in text.splitlines()]
     named = [services for name, _, services in lines if name.strip() == "hosts"]
     return _ACTIONS.sub(" ", named[-1]).split() if named else []
@@ -94,7 +94,7 @@ def _without(service: str, services: list[str]) -> str:
 
 
 def _read(path: Path) -> str | None:
-    """None where it can't be read, as if it weren't there."""
+    """Return the file's text; None when it can't be read, as if it didn't exist."""
     try:
         return path.read_text(errors="replace")
     except OSError:
@@ -102,7 +102,7 @@ def _read(path: Path) -> str | None:
 
 
 def _listens(path: Path) -> bool:
-    """Whether somebody takes connections there: what a killed daemon left doesn't count."""
+    """Whether a process accepts connections at `path`; the socket of a killed daemon doesn't count."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as client:
         try:
             client.connect(str(path))

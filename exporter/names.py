@@ -1,4 +1,4 @@
-"""Which name a job resolved to an address: by what it asked, and what it was answered."""
+"""The names that a job resolved to addresses, learned from its DNS questions and the answers to them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from exporter.hosts import HostName
 _QUESTIONS_MAX = 4096
 _ADDRESSES_MAX = 8192
 _NAMES_MAX = 16
-"""Of one address."""
+"""The most names kept for one address."""
 
 
 class _Asking(NamedTuple):
@@ -26,45 +26,45 @@ class _Named(NamedTuple):
     name: str
     process: ProcessKey
     counts: bool
-    """Whether it was an answer that may grant."""
+    """Whether the name comes from an answer that may grant."""
     is_doubtful: bool
-    """Whether the job may have given it to itself, or had it given."""
+    """Whether the job may have given the answer to itself, or had somebody give it."""
     last_ns: int
-    """When it came again."""
+    """When the same answer came again for the last time, in nanoseconds since boot."""
 
     def is_like(self, other: _Named) -> bool:
-        """Whether they differ in time alone."""
+        """Whether the two differ in time alone."""
         return self[1:5] == other[1:5]
 
 
 @dataclass
 class NameCounts:
-    """What came to nothing."""
+    """Counts of messages that gave no name, and of entries that were forgotten."""
 
     unparsed: int = 0
-    """Messages that can't be read, whole or in part."""
+    """Messages that couldn't be parsed, in whole or in part."""
     unasked: int = 0
-    """Answers to what wasn't asked, or whose question is forgotten."""
+    """Answers to questions that weren't asked or are forgotten."""
     forgotten: int = 0
-    """Addresses that had to make room, and questions."""
+    """Addresses and questions that were removed to make room."""
 
 
 class Names:
-    """The names of one job. What is remembered is bounded; the oldest goes.
+    """A bounded store of the names that one job resolved; the oldest entries make room.
 
-    A name is kept beyond its time to live, since clients go on using the addresses that they have; until it
-    makes room for another one, the job did resolve it to that address.
+    A name is kept beyond its time to live, since clients go on using the addresses that they have. It stays
+    true that the job resolved the name to that address.
     """
 
     def __init__(self, host_name: HostName = lambda _peer, _at_ns: None) -> None:
-        """`host_name` is asked for addresses of which no answer told."""
+        """`host_name` supplies the host's own name for an address; by default the host has none."""
         self.counts = NameCounts()
         self._host_name = host_name
         self._questions: dict[_Asking, None] = {}
         self._named: dict[bytes, tuple[_Named, ...]] = {}
 
     def asked(self, event: Asked) -> str | None:
-        """Take in a question; returns the name that is asked for, None when it can't be read."""
+        """Take in a question and return the name that it asks for; None when it can't be parsed."""
         try:
             question = parse_question(event.message)
         except MessageError:
@@ -96,9 +96,10 @@ class Names:
                 self._name(peer, named)
 
     def name_of(self, peer: bytes, at_ns: int, process: ProcessKey | None = None) -> str | None:
-        """The name that this job resolved to `peer` (16 bytes) before `at_ns`, else what the host calls it.
+        """Return the name of `peer` (16 bytes) by this job's lookups up to `at_ns`, else the host's own.
 
-        Of several the latest that `process` itself asked for, else the latest: hosts share addresses.
+        Hosts share addresses. Of several names, the latest that `process` itself asked for is returned, else
+        the latest of all. None: there is no name.
         """
         known = [named for named in self._named.get(peer, ()) if named.at_ns <= at_ns]
         own = [named for named in known if named.process == process]
@@ -107,18 +108,21 @@ class Names:
         return self._host_name(peer, at_ns)
 
     def doubts(self, name: str, peer: bytes, at_ns: int) -> bool:
-        """Whether before `at_ns` nobody but the job itself can be known to have called `peer` by `name`."""
+        """Whether all answers up to `at_ns` that call `peer` by `name` may have been made by the job."""
         told = [one for one in self._named.get(peer, ()) if one.name == name and one.at_ns <= at_ns]
         return bool(told) and all(one.is_doubtful for one in told)
 
     def names_of(self, peer: bytes, at_ns: int) -> set[str]:
-        """All names that this job resolved to `peer` before `at_ns`, with what the host calls it."""
+        """Return all names of `peer` by this job's lookups up to `at_ns`, and the host's own name for it."""
         names = {named.name for named in self._named.get(peer, ()) if named.at_ns <= at_ns}
         host_name = self._host_name(peer, at_ns)
         return names | ({host_name} if host_name else set())
 
     def granting(self) -> dict[bytes, tuple[set[str], int]]:
-        """By address: its names by answers that may grant, and when the last one came."""
+        """Return each address's names from answers that may grant, and when the last such answer came.
+
+        Times are in nanoseconds since boot.
+        """
         found = {}
         for peer, all_named in self._named.items():
             counting = [named for named in all_named if named.counts]

@@ -1,4 +1,4 @@
-"""What a baseline doesn't have, told at once: the first time that a chain of processes meets it."""
+"""Reports novel attempts at once, the first time that a chain of processes meets a destination."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ class _First(NamedTuple):
 
 
 class Novelties:
-    """Those of one job."""
+    """The novel attempts of one job: those that the baseline doesn't have."""
 
     def __init__(self, log: Callable[[LogRecord], object], say: Callable[..., object]) -> None:
-        """`say` shows a line to whoever watches the job; for programs, what it says comes as keywords."""
+        """`say` shows a line to whoever watches the job; the keywords tell programs the same."""
         self.attempts = 0
-        """All that were novel."""
+        """Number of all novel attempts."""
         self.first: str | None = None
-        """The one to look at first, in words: a destination that nobody knows, and hardly a lookup."""
+        """The most urgent one, in words; DNS lookups and listed destinations are less urgent."""
         self._urgency = (True, True)
         self._firsts = Firsts(log, partial(say, level=logging.WARNING), Words("novelties", "novel"))
 
@@ -47,9 +47,9 @@ class Novelties:
         span: Callable[[], LayeredSpan],
         attempts: int = 1,
     ) -> None:
-        """Count novel attempts, and tell of them by a span that `span` makes, unless their like was told.
+        """Count novel attempts; report the first of their kind, by the span that `span` makes.
 
-        `program` is None where it isn't known who they are of.
+        `program` is None when it isn't known who made them.
         """
         self.attempts += attempts
         lineage = program.lineage if program else None
@@ -66,7 +66,10 @@ class Novelties:
 
 
 def why_novel(program: Program | None, *, is_known: bool, is_doubted: bool) -> str:
-    """In words; `is_known` where the baseline has the destination, if only with other chains."""
+    """Return in words why an attempt is novel.
+
+    `is_known` says whether the baseline has its destination, if only with other chains.
+    """
     if not is_known:
         return UNLISTED
     if is_doubted:

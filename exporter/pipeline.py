@@ -1,8 +1,8 @@
-"""How an event becomes telemetry, from top to bottom.
+"""The pipeline that turns events into telemetry, stage by stage.
 
     decode → process table (psutil) → job → names → policy, baseline → flows → spans, metrics → OTLP
 
-The left end is the kernel's ring or a recording; nothing here knows which.
+The events come from the kernel's ring or from a recording; no code here knows which.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 
 
 class Pipeline:
-    """The events of all jobs, one by one, in the order in which they happened."""
+    """A handler for the events of all jobs, taken one by one in the order in which they happened."""
 
     def __init__(
         self,
@@ -61,19 +61,26 @@ class Pipeline:
         flows: Flows,
         finder: Finder = NoFinder(),  # noqa: B008
     ) -> None:
-        """`lookup` fills in what the kernel doesn't say; `flows` holds what has begun and not ended."""
+        """Create a pipeline without jobs.
+
+        `lookup` supplies facts that events lack, `flows` holds the attempts that haven't ended, and `finder`
+        finds the jobs that nobody announced.
+        """
         self._finder = finder
         self._outlets = outlets
         self._lookup = lookup
         self._flows = flows
         self.table = ProcessTable(lookup, on_end=self._ended)
-        """What runs, and whatever it descends from."""
+        """The programs that run, and their ancestors."""
         self._jobs: dict[int, TracedJob] = {}
         self._names: dict[int, Names] = {}
         self._rest = HOST
 
     def begin(self, scope: int, job: TracedJob, *, takes_rest: bool = False) -> None:
-        """From now on the events of `scope` are this job's; with the rest, those of no other job too."""
+        """Assign the events of `scope` to `job` from now on.
+
+        With `takes_rest`, `job` also gets the events of all scopes that have no job of their own.
+        """
         names = Names(self._lookup.host_name)
         if job.is_a_job:
             is_enforcing = job.terms is not None and job.terms.is_enforced
@@ -83,17 +90,20 @@ class Pipeline:
             self._rest = scope
 
     def begin_earlier(self, scope: int, at_ns: int) -> None:
-        """What the job of `scope` is known by happened at `at_ns`, if that isn't later than it began."""
+        """Move the start of the job of `scope` back to `at_ns`, if it began later than that."""
         job = self._jobs.get(scope)
         if job is not None and at_ns < job.started_ns:
             self._jobs[scope] = replace(job, started_ns=at_ns)
 
     def seed(self, root: ProcessKey, scope: int, at_ns: int, step: str | None = None) -> None:
-        """Enter a job's root, which is there before anything is traced; `step` is what the job calls it."""
+        """Enter a job's root into the table; it exists before anything is traced.
+
+        `step` is its `egress.job.step`.
+        """
         self.table.seed(root, scope, at_ns, step)
 
     def handle(self, event: Event) -> None:
-        """Take in one event; whatever it completes is on its way when this returns."""
+        """Process one event; the telemetry that it completes has been submitted when this returns."""
         event = self.settled(event)
         match event:
             case Acted():
@@ -114,7 +124,11 @@ class Pipeline:
                 assert_never(event)
 
     def settled(self, event: Event) -> Event:
-        """`event` with the number of the rule that decided, where the kernel says only that names did."""
+        """Return `event` with the number of the rule that decided.
+
+        Where a rule for a name decided, the kernel reports RULE_OF_NAMES without saying which; the number
+        stays that when the rule can't be found. Other events are returned unchanged.
+        """
         if not isinstance(event, Acted | Aggregated) or event.rule != RULE_OF_NAMES:
             return event
         program = self.table.of(event.process)
@@ -125,17 +139,18 @@ class Pipeline:
         return event._replace(rule=terms.rule_for(event, names))
 
     def tick(self, at_ns: int) -> None:
-        """Give up waiting for what should have come before `at_ns`. Call it now and then."""
+        """Stop waiting for DNS questions that are overdue at `at_ns`. Call this regularly."""
         for flow in self._flows.overdue(at_ns):
             self._submit_flow(flow, flow.event.at_ns)
 
     def end(
         self, scope: int, at_ns: int, *, left_behind: Collection[int] = (), still_traced: bool = False
     ) -> None:
-        """The job of `scope` is over: close what is open, the job's span last.
+        """End the job of `scope`: submit its open attempts and its programs, and the job's span last.
 
-        `left_behind` are the pids that still run. The table alone can't tell: an exit's record may be lost.
-        With `still_traced`, what they do from now on is told, too.
+        `left_behind` are the pids that still run; the table alone can't tell, since the record of an exit may
+        be lost. With `still_traced`, these processes stay in the table, and what they do from now on is
+        reported.
         """
         job = self._jobs[scope]
         scopes: Container[int] = {scope}
@@ -156,13 +171,20 @@ class Pipeline:
         del self._jobs[scope], self._names[scope]
 
     def renew(self, scope: int, job: TracedJob) -> None:
-        """Let another trace begin for `scope`, whose processes and connections go on."""
+        """Continue `scope` in a new trace, that of `job`; processes and connections go on.
+
+        The span of the old job is submitted.
+        """
         before = self._jobs[scope]
         self._outlets.telemetry.submit(before.spans.job(before.started_ns, job.started_ns), attempts=0)
         self._jobs[scope] = job
 
     def change_terms(self, scope: int, terms: Terms) -> None:
-        """From now on the job of `scope` has these; where it is over, what it left behind."""
+        """Set the terms of the job of `scope` from now on.
+
+        Where that job is over, the processes that it left behind are still held to its policy: then all jobs
+        get `terms` among their earlier ones, to look them up by number.
+        """
         job = self._jobs.get(scope)
         if job is not None and job.terms is not None:
             job.metrics.is_enforcing = terms.is_enforced
@@ -173,11 +195,11 @@ class Pipeline:
                 self._jobs[each] = replace(other, earlier={**other.earlier, terms.number: terms})
 
     def change_novelty(self, scope: int, novelty: Novelty | None) -> None:
-        """From now on the job of `scope`, which runs, is held against this."""
+        """Compare the running job of `scope` with `novelty` from now on; None: with no baseline."""
         self._jobs[scope] = replace(self._jobs[scope], novelty=novelty)
 
     def names_in(self, scope: int) -> Names:
-        """What the job of `scope` has looked up."""
+        """Return the names that the job of `scope` looked up; without such a job, those of the rest."""
         return self._names.get(scope) or self._names[self._rest]
 
     def _lived(self, event: Found | Environment | Forked | Execed | Exited) -> None:
@@ -235,7 +257,7 @@ class Pipeline:
     def _ruling(self, job: TracedJob, event: Acted | Aggregated, program: Program | None) -> Ruling:
         terms = job.terms_of(event.policy)
         if terms is None or event.verdict is not Verdict.NONE or program is None or program.scope == HOST:
-            return ruling(terms, event)  # what isn't the job's though the machine is goes by no policy
+            return ruling(terms, event)  # no policy is for what isn't the job's, even if the machine is
         names = self._names_of(event.process, event.scope).names_of(event.peer, event.at_ns)
         return early_ruling(terms, event, names, [each.path or "" for each in program.chain])
 
@@ -299,7 +321,10 @@ class Pipeline:
         return destination(event, names.name_of(event.peer, event.at_ns, event.process))
 
     def _names_of(self, process: ProcessKey, scope: int) -> Names:
-        """What the job of `process` has looked up; of `scope` where the process isn't known."""
+        """Return the names that the job of `process` looked up.
+
+        Where the process isn't known, `scope` tells the job.
+        """
         program = self.table.of(process)
         return self._names.get(program.scope if program else scope) or self._names[self._rest]
 
@@ -321,7 +346,7 @@ class Pipeline:
         )
 
     def _program(self, event: Acted | Aggregated | Tampered) -> Program:
-        """Who did it; from now on it and what it descends from have spans."""
+        """Find the program behind `event`; from now on it and its ancestors have spans."""
         program = self.table.acted(event)
         attempts = attempts_of(event)
         if program.scope not in self._jobs:

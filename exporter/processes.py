@@ -1,4 +1,4 @@
-"""The process table: which program did it, made by whom. Made of the kernel's records."""
+"""The process table: which program did something, and which program created it. Built from kernel records."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from exporter.procfs import container_in
 from exporter.programs import Image, Lookup, Program
 
 ENDED_MAX = 4096
-"""Programs remembered after their end: what the kernel counted of them comes a second or two later."""
+"""The most ended programs remembered: acts that the kernel only counted arrive a second or two later."""
 ENDED_MAX_BYTES = 16 << 20
-"""Of their arguments: one may have 32 KiB."""
+"""The most bytes of arguments of ended programs; one program may have 32 KiB."""
 
 
 class AllBut(Container[int]):
-    """All scopes but those of other jobs."""
+    """A container of all scopes except those of some other jobs."""
 
     def __init__(self, others: Collection[int]) -> None:
-        """`others` are theirs."""
+        """`others` are the scopes that it doesn't contain."""
         self._others = others
 
     def __contains__(self, scope: object) -> bool:
@@ -39,16 +39,16 @@ class AllBut(Container[int]):
 
 
 class Census(NamedTuple):
-    """What runs of a scope."""
+    """The number and the age of a scope's running programs."""
 
     running: int
-    """Programs."""
+    """Number of programs."""
     youngest_ns: int
-    """When the last of them began, since boot."""
+    """When the latest of them began, in nanoseconds since boot."""
 
 
 class Ended:
-    """The programs that ended last, ENDED_MAX of them and ENDED_MAX_BYTES of arguments at most."""
+    """A store of the programs that ended last, bounded by ENDED_MAX and ENDED_MAX_BYTES."""
 
     def __init__(self) -> None:
         self._programs: dict[tuple[ProcessKey, int], Program] = {}
@@ -58,7 +58,7 @@ class Ended:
         return len(self._programs)
 
     def add(self, program: Program) -> None:
-        """Remember it; the oldest make room."""
+        """Remember `program`; the oldest ones make room."""
         self._forget((program.process, program.exec_id))
         self._programs[program.process, program.exec_id] = program
         self._size_bytes += _own_bytes(program)
@@ -66,7 +66,7 @@ class Ended:
             self._forget(next(iter(self._programs)))
 
     def get(self, process: ProcessKey, exec_id: int) -> Program | None:
-        """The program that the process ran, if it is remembered."""
+        """Return the program that `process` ran after its exec `exec_id`; None when it isn't remembered."""
         return self._programs.get((process, exec_id))
 
     def _forget(self, key: tuple[ProcessKey, int]) -> None:
@@ -76,17 +76,20 @@ class Ended:
 
 
 def _own_bytes(program: Program) -> int:
-    """Of arguments that aren't its creator's: those are there as long as it is."""
+    """Return the bytes of arguments that `program` has for itself.
+
+    That is 0 where it shares its creator's arguments, which stay in memory as long as it does.
+    """
     creator = program.parent
     is_shared = creator is not None and creator.arguments is program.arguments
     return 0 if is_shared else program.arguments.size_bytes
 
 
 class ProcessTable:
-    """Every live process of the jobs, and through `parent` whatever a live or reported one descends from."""
+    """A table of all live processes; `Program.parent` leads from their programs to all ancestors."""
 
     def __init__(self, lookup: Lookup, on_end: Callable[[Program], None]) -> None:
-        """`on_end` is called with each program that ends, `ended_ns` set."""
+        """`on_end` is called with each program that ends, after its `ended_ns` was set."""
         self._programs: dict[int, Program] = {}
         self._ended = Ended()
         self._missing: dict[int, Program] = {}
@@ -95,14 +98,14 @@ class ProcessTable:
         self._on_end = on_end
 
     def seed(self, process: ProcessKey, scope: int, at_ns: int, step: str | None = None) -> Program:
-        """Enter a job's root, which no record announces."""
+        """Enter a job's root, for which the kernel sends no record."""
         image = self._lookup.image(process)
         root = Program(process, 0, scope, None, 0, at_ns, image.path, image.arguments, step=step)
         self._programs[process.pid] = root
         return root
 
     def found(self, event: Found) -> Program:
-        """Enter a process that was there already: of its parent's job, else of none."""
+        """Enter a process that ran before anything was traced. It belongs to its parent's job, or to none."""
         image = self._lookup.image(event.process)
         parent = self._programs.get(event.parent_pid)
         scope = parent.scope if parent else HOST
@@ -113,7 +116,10 @@ class ProcessTable:
         return program
 
     def adopt(self, process: ProcessKey, exec_id: int, scope: int, parent_pid: int, image: Image) -> Program:
-        """Enter a process of which another ci-egress was told, which is gone: what it told hangs on these."""
+        """Enter a process that an earlier ci-egress, which is gone, has traced.
+
+        Spans that the earlier one exported may lie below the program's: in a job, it counts as having egress.
+        """
         above = self._programs.get(parent_pid)
         parent = above if above is not None and above.scope == scope else None
         program = Program(
@@ -124,16 +130,16 @@ class ProcessTable:
         return program
 
     def of(self, process: ProcessKey) -> Program | None:
-        """The program that `process` runs now."""
+        """Return the program that `process` runs now; None when the process isn't in the table."""
         program = self._programs.get(process.pid)
         return program if program is not None and program.process == process else None
 
     def at(self, pid: int) -> Program | None:
-        """The program that runs under `pid` now."""
+        """Return the program that runs under `pid` now; None when there is none."""
         return self._programs.get(pid)
 
     def make_root(self, program: Program, scope: int, attribution: str, step: str | None = None) -> Program:
-        """Let a program be the root of the job `scope`, whoever created it; what it creates is the job's."""
+        """Make `program` the root of the job `scope`, whoever created it; its children belong to that job."""
         root = replace(program, parent=None, scope=scope, attribution=attribution, step=step)
         self._programs[program.process.pid] = root
         return root
@@ -157,7 +163,7 @@ class ProcessTable:
         return child
 
     def execed(self, event: Execed) -> Program:
-        """Let a process become another program; whoever created the process created that too."""
+        """Enter the program that a process became by an exec; its parent is the process's creator."""
         before = self.of(event.process)
         program = Program(
             event.process,
@@ -176,32 +182,35 @@ class ProcessTable:
         return program
 
     def exited(self, event: Exited) -> None:
-        """Let go of a process; its program lives on where something still refers to it."""
+        """Remove a process that exited; its program stays in memory while something refers to it."""
         program = self._programs.get(event.process.pid)
         if program is not None and program.process == event.process:
             del self._programs[event.process.pid]
             self._end(program, event.at_ns, event.wait_status)
 
     def missed(self, event: Environment) -> Program | None:
-        """The program of a process whose own records were lost; None where it is over."""
+        """Find or recover the program of a process whose own records were lost; None when it has ended."""
         program = self._find(event.process, event.exec_id, HOST, event.at_ns)
         return program if program.ended_ns is None else None
 
     def acted(self, event: Acted | Aggregated | Tampered) -> Program:
-        """The program that did it, with its facts; of what was counted, it may have ended meanwhile."""
+        """Find the program behind `event`, with its facts; if acts were only counted, it may have ended."""
         program = self._find(event.process, event.exec_id, event.scope, event.at_ns)
         if program.facts is None:
             program.facts = self._lookup.facts(event.process)
         return program
 
     def end_all(self, scopes: Container[int], at_ns: int) -> None:
-        """End what still runs of `scopes`, as when the job is over and leaves processes behind."""
+        """End the programs of `scopes` that still run, as when a job is over and leaves processes behind."""
         for program in self.live(scopes):
             del self._programs[program.process.pid]
             self._end(program, at_ns, None)
 
     def report_all(self, scopes: Container[int], at_ns: int) -> None:
-        """Tell of what runs of `scopes` as it is now: the job is over, and they go on."""
+        """Report the running programs of `scopes`, whose job is over, as if they ended at `at_ns`.
+
+        They go on and stay in the table.
+        """
         for program in self.live(scopes):
             program.ended_ns = at_ns
             self._on_end(program)
@@ -209,7 +218,7 @@ class ProcessTable:
                 program.ended_ns = None
 
     def census(self) -> dict[int, Census]:
-        """How many programs run now, and when the youngest began, by scope."""
+        """Count the running programs of each scope, and find when the latest of them began."""
         found: dict[int, Census] = {}
         for program in self._programs.values():
             running, youngest_ns = found.get(program.scope, (0, 0))
@@ -217,9 +226,9 @@ class ProcessTable:
         return found
 
     def reap(self, pids: Collection[int], at_ns: int) -> None:
-        """End programs whose pid has twice not been among `pids`, those of this host: their exit was lost.
+        """End programs whose pid isn't among `pids`, the host's, in two calls in a row.
 
-        Not at once: the record of an exit may still be on its way.
+        The record of their exit was lost. At the first call it may still be on its way.
         """
         missing = {pid: program for pid, program in self._programs.items() if pid not in pids}
         for pid, program in missing.items():
@@ -229,11 +238,14 @@ class ProcessTable:
         self._missing = missing
 
     def live(self, scopes: Container[int]) -> list[Program]:
-        """The programs of `scopes` that run now."""
+        """Return the programs of `scopes` that run now."""
         return [program for program in self._programs.values() if program.scope in scopes]
 
     def take_last_end_ns(self, scope: int) -> int | None:
-        """When the last program of `scope` that is over ended, and forget it; None when none is."""
+        """Return when the latest ended program of `scope` ended, and forget it.
+
+        Returns None when none has ended since the last call.
+        """
         return self._last_end_ns.pop(scope, None)
 
     def _find(self, process: ProcessKey, exec_id: int, scope: int, at_ns: int) -> Program:
@@ -246,7 +258,7 @@ class ProcessTable:
         return self._recover(process, exec_id, scope, at_ns)
 
     def _recover(self, process: ProcessKey, exec_id: int, scope: int, at_ns: int) -> Program:
-        """Enter a program whose own record was lost (the kernel counted it), with what /proc still knows."""
+        """Enter a program whose own record was lost, as the kernel counted, with what /proc still knows."""
         before = self.of(process)
         is_over = before is not None and before.exec_id > exec_id  # /proc shows the program after it
         image = Image() if is_over else self._lookup.image(process)
@@ -284,7 +296,7 @@ class ProcessTable:
 
 
 def _go_on(program: Program, before: Program | None) -> None:
-    """What holds of a process whatever it executes."""
+    """Carry over from `before`, the program that the process ran, what an exec doesn't change."""
     if before is not None:
         program.has_gap |= before.has_gap
         program.step = before.step

@@ -1,4 +1,4 @@
-"""Programs: what a job runs, and how one came from another."""
+"""Programs that a job runs, and their ancestry."""
 
 from __future__ import annotations
 
@@ -10,42 +10,42 @@ from exporter.arguments import Arguments
 from exporter.events import ProcessKey
 
 CHAIN_MAX = 64
-"""Programs that a lineage names at most."""
+"""The most programs that a lineage names."""
 DEPTH_MAX = 1024
-"""Ancestors that are remembered at most: a program that forks and exits without end would fill the memory."""
+"""The most ancestors remembered: a program that forks and exits without end would fill the memory."""
 
 Lineage = tuple[str, ...]
 """Names of executables, from the job's root to the process: `egress.lineage`."""
 
 
 class Facts(NamedTuple):
-    """What /proc tells of a process while it is there; never needed to know who did something."""
+    """Facts that /proc has about a running process; who did something is known without them."""
 
     working_directory: str | None = None
     container_id: str | None = None
 
 
 class Image(NamedTuple):
-    """The program that a process runs, as /proc tells it: for the case that its exec record was lost."""
+    """The program that a process runs, as /proc shows it: used where there is no exec record."""
 
     path: str | None = None
     arguments: Arguments = Arguments(b"")
 
 
 class Lookup(Protocol):
-    """Where facts come from: /proc, or a recording. What can't be known is None."""
+    """A source of facts: /proc, or a recording. None stands for what can't be known."""
 
     def facts(self, process: ProcessKey) -> Facts:
-        """Those of `process`."""
+        """Return the facts about `process`."""
 
     def image(self, process: ProcessKey) -> Image:
-        """That of `process`."""
+        """Return the program that `process` runs."""
 
     def owner(self, uid: int) -> str:
-        """Name of the user `uid`, or the number where it has none."""
+        """Return the name of the user `uid`, or the number as text where the user has no name."""
 
     def host_name(self, peer: bytes, at_ns: int) -> str | None:
-        """What the host's own file of names calls `peer` (16 bytes), at a time since boot."""
+        """Return the name of `peer` (16 bytes) in the host's own file of names, at a time since boot."""
 
 
 @dataclass(eq=False)
@@ -54,7 +54,7 @@ class Program:
 
     process: ProcessKey
     exec_id: int
-    """0 before the process's first exec in the job; with `process`, what tells programs apart."""
+    """0 before the process's first exec in the job; together with `process` it identifies the program."""
     scope: int
     parent: Program | None
     """The program that created the process; None for the job's root, and where a record was lost."""
@@ -62,15 +62,15 @@ class Program:
     """The kernel's parent when the program began."""
     started_ns: int
     path: str | None
-    """Of the executable; None when unknown."""
+    """Path of the executable; None when unknown."""
     arguments: Arguments
-    """Without secrets."""
+    """Its argv, without secrets."""
     is_cut: bool = False
-    """Whether `arguments` are not all there."""
+    """Whether some of `arguments` are missing."""
     container_id: str | None = None
-    """Of the container in which it was executed, as the kernel said then."""
+    """Id of the container in which it was executed, as the kernel reported it then."""
     is_recovered: bool = False
-    """Whether its own record was lost, and this is what /proc still knew."""
+    """Whether its own record was lost, and its fields are what /proc still knew."""
     ended_ns: int | None = None
     wait_status: int | None = None
     """As wait(2) gives it; None after an exec, and while it runs."""
@@ -79,11 +79,11 @@ class Program:
     has_egress: bool = False
     """Whether it or a descendant did something on a socket."""
     attribution: str | None = None
-    """`egress.attribution` where that isn't told by the scope."""
+    """`egress.attribution`; None where the scope tells it."""
     step: str | None = None
-    """`egress.job.step`: what its root was executed with, whatever it has in its own environment."""
+    """`egress.job.step`, from the environment of its root, whatever its own environment says."""
     is_reported: bool = False
-    """Whether its span is on its way."""
+    """Whether its span has been submitted."""
     facts: Facts | None = field(default=None, repr=False)
     """None until the first act asks for them."""
 
@@ -94,21 +94,21 @@ class Program:
 
     @property
     def container(self) -> str | None:
-        """The container that it runs in; known by the kernel also of a program that is gone at once.
+        """Id of the container that it runs in; the kernel knows it even for a program that ends at once.
 
-        /proc comes first: it knows the whole path, and hierarchies that the kernel's record doesn't.
+        /proc comes first: it has the whole path, and hierarchies that the kernel's record lacks.
         """
         return (self.facts.container_id if self.facts else None) or self.container_id
 
     depth: int = field(init=False, repr=False)
-    """How many programs stand above it."""
+    """Number of programs above it."""
     topmost: Program | None = field(init=False, repr=False)
-    """The last of them; None for a job's root."""
+    """The topmost program above it; None for a job's root."""
     has_gap: bool = field(init=False, repr=False)
     """Whether programs between the root and this one were forgotten, or their records lost."""
 
     def __post_init__(self) -> None:
-        """Place it below its parent, or below the root where a job forks without end."""
+        """Place it below its parent, or directly below the root where the chain would be too deep."""
         parent = self.parent
         if parent is not None and parent.depth >= DEPTH_MAX:
             self.parent = parent = parent.root
@@ -123,15 +123,16 @@ class Program:
 
     @property
     def root(self) -> Program:
-        """The topmost of those above it; itself for a job's root."""
+        """The topmost program of its chain; for a job's root, itself."""
         return self.topmost or self
 
     @property
     def chain(self) -> tuple[Program, ...]:
-        """From the job's root to this program, itself included, by who created whom.
+        """The programs from the job's root to this one, both included, by who created whom.
 
-        Of a long one the root and the last CHAIN_MAX - 1; `is_chain_whole` tells. It isn't kept: a program
-        that refers to itself would stay, with its arguments, until the collector of cycles comes by.
+        Of a long chain, only the root and the last CHAIN_MAX - 1 are there; `is_chain_whole` tells. It isn't
+        cached: a program that refers to itself would stay in memory, with its arguments, until the garbage
+        collector finds the cycle.
         """
         programs = [self]
         while programs[-1].parent is not None and len(programs) < CHAIN_MAX - 1:
@@ -142,12 +143,12 @@ class Program:
 
     @cached_property
     def lineage(self) -> Lineage:
-        """Names of the executables of `chain`."""
+        """The executables' names of `chain`."""
         return tuple(program.name or "unknown" for program in self.chain)
 
     @property
     def known_lineage(self) -> Lineage | None:
-        """`lineage` to be compared with others; None where a gap makes it look like a chain that it isn't."""
+        """`lineage` for comparing; None where a gap makes it look like a chain that it isn't."""
         return None if self.has_gap else self.lineage
 
     @property

@@ -1,4 +1,4 @@
-"""Which question an act on port 53 carried: it shows a moment after the act, on the same socket."""
+"""Matches an act on port 53 with the DNS question that follows it a moment later on the same socket."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from exporter.events import Acted, Asked
 PORT = 53
 
 _WAIT_NS = 1_000_000_000
-"""A socket is connected before it asks, and on a busy machine its process may have to wait in between."""
+"""How long an act waits for its question: on a busy machine its process may pause after the connect."""
 _WAITING_MAX = 1024
 _SOCKETS_MAX = 4096
 
@@ -24,10 +24,10 @@ class _Waiting(NamedTuple, Generic[T]):
 
 
 class Questions(Generic[T]):
-    """What waits for the question of its act. It comes back once, when it is flushed at the latest."""
+    """A queue of items that wait for the question of their act; each is returned once."""
 
     def __init__(self) -> None:
-        """Nothing waits."""
+        """Create an empty queue."""
         self._numbers = count()
         self._waiting: dict[int, _Waiting[T]] = {}  # by number, the oldest first
         self._of_socket: dict[int, list[int]] = {}
@@ -37,7 +37,7 @@ class Questions(Generic[T]):
         return len(self._waiting)
 
     def wait(self, event: Acted, what: T) -> list[T]:
-        """Keep `what` until the question of `event` comes, an act on port 53; returns what makes room."""
+        """Keep `what` until the question of `event`, an act on port 53, comes; return what made room."""
         number = next(self._numbers)
         self._waiting[number] = _Waiting(event, what)
         self._of_socket.setdefault(event.cookie, []).append(number)
@@ -46,7 +46,7 @@ class Questions(Generic[T]):
         return [self._take(next(iter(self._waiting)))]
 
     def asked(self, event: Asked, name: str | None) -> T | None:
-        """`name` was asked for (None: it can't be read): returns what waits for that, if anything does."""
+        """Take in a question for `name`, None if it can't be read; return the item that waited for it."""
         if name is not None:
             self._last_asked[event.cookie] = name
             if len(self._last_asked) > _SOCKETS_MAX:
@@ -58,7 +58,10 @@ class Questions(Generic[T]):
         return None
 
     def due(self, at_ns: int) -> Iterator[T]:
-        """What has waited for a second at `at_ns`: its question was lost, or there is none."""
+        """Remove and yield items that have waited for a second at `at_ns`.
+
+        Their question was lost, or there was none.
+        """
         while self._waiting:
             number, oldest = next(iter(self._waiting.items()))
             if oldest.event.at_ns > at_ns - _WAIT_NS:
@@ -66,12 +69,12 @@ class Questions(Generic[T]):
             yield self._take(number)
 
     def flush(self, is_due: Callable[[T], bool] = lambda _: True) -> Iterator[T]:
-        """All that waits, as far as `is_due` says so."""
+        """Remove and yield all items for which `is_due` is true."""
         for number in [number for number, waiting in self._waiting.items() if is_due(waiting.what)]:
             yield self._take(number)
 
     def last_on(self, cookie: int) -> str | None:
-        """The last name asked for on a socket: what was to be asked for when that was refused."""
+        """Return the name asked for last on a socket; after a refusal, this is the refused name."""
         return self._last_asked.get(cookie)
 
     def _take(self, number: int) -> T:

@@ -1,7 +1,8 @@
 """Recordings: a job's events as JSON lines, so that the pipeline can be run again, anywhere, without root.
 
-The first line tells the job and the clock, the last what the kernel counted; in between each line is
-`[type, field, …]` of an event, or of facts that were looked up. What a span would redact is redacted here.
+The first line describes the job and the clock, and the last has the kernel's counts. Each line between them
+is `[type, field, …]` of an event, or of facts that were looked up. All that a span would redact is redacted
+here, too.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ _FLUSH_S = 1.0
 
 @dataclass(frozen=True)
 class Beginning:
-    """What is known when a job begins."""
+    """The facts that are known when a job begins."""
 
     job: Job
     clock: Clock
@@ -40,28 +41,29 @@ class Beginning:
     scope: int
     at_ns: int
     terms: Terms | None = None
-    """None: the job has no policy."""
+    """The terms of its policy; None: it has no policy."""
     step: str | None = None
-    """What the job calls what its root does; None where that isn't told."""
+    """`egress.job.step` of its root; None where the CI system doesn't tell."""
 
 
 @dataclass(frozen=True)
 class Ending:
-    """What is known when it is over."""
+    """The facts that are known when a job is over."""
 
     at_ns: int
     kernel: KernelCounts
     left_behind: Sequence[int]
-    """Pids that still ran."""
+    """Pids of the processes that still ran."""
 
 
 class Recorder:
-    """Writes a recording, and stands between the pipeline and /proc to keep what was looked up."""
+    """A writer of a recording, and a `Lookup` between pipeline and /proc that records all answers."""
 
     def __init__(self, path: Path, lookup: Lookup, *, on_failure: Callable[[str], None]) -> None:
         """Create `path`, which its owner alone may write. Raises UsageError when that can't be done.
 
-        When it can't be written any more (a full disk), `on_failure` is told so once, and tracing goes on.
+        When writing fails later (a full disk), `on_failure` is called once with a message, and tracing goes
+        on.
         """
         try:
             self._file = os.fdopen(_create(path), "w", encoding="utf-8")
@@ -80,12 +82,15 @@ class Recorder:
         self._rules_written: set[int] = set()
 
     def tick(self) -> None:
-        """Once a second, hand over what was written: a run that is killed leaves that much. For a loop."""
+        """Flush the file if the last flush is a second ago, so that a run that is killed leaves that much.
+
+        To be called in a loop.
+        """
         if time.monotonic() - self._flushed_s >= _FLUSH_S:
             self._flush()
 
     def close(self) -> None:
-        """Finish the file."""
+        """Close the file."""
         with self._writing():
             self._file.close()
 
@@ -96,7 +101,7 @@ class Recorder:
         self._flush()
 
     def event(self, event: Event) -> None:
-        """Write an event, unless it is an environment: what is in those is nobody's to keep."""
+        """Write an event, unless it is an environment: these hold secrets and are never kept."""
         if isinstance(event, Acted | Aggregated):
             self._rule(event.rule)
         if not isinstance(event, Environment):
@@ -107,32 +112,32 @@ class Recorder:
         self._write(["end", ending.at_ns, *ending.kernel, ending.left_behind])
 
     def _rule(self, number: int) -> None:
-        """Write what the policy's rule says, when it decides for the first time."""
+        """Write the text of the policy's rule `number` when it decides for the first time."""
         if self._terms and number not in self._rules_written and number in self._terms.rules:
             self._rules_written.add(number)
             self._write(["Rule", number, self._terms.rules[number]])
 
     def facts(self, process: ProcessKey) -> Facts:
-        """Look up and write."""
+        """Look up the facts about `process`, and record them."""
         facts = self._lookup.facts(process)
         self._write(["Facts", process, *facts])
         return facts
 
     def image(self, process: ProcessKey) -> Image:
-        """Look up and write."""
+        """Look up the program that `process` runs, and record it."""
         image = self._lookup.image(process)
         self._write(["Image", process, *image])
         return image
 
     def owner(self, uid: int) -> str:
-        """Look up, and write what wasn't written before."""
+        """Look up the name of the user `uid`; record it the first time."""
         if uid not in self._owners:
             self._owners[uid] = self._lookup.owner(uid)
             self._write(["Owner", uid, self._owners[uid]])
         return self._owners[uid]
 
     def host_name(self, peer: bytes, at_ns: int) -> str | None:
-        """Look up, and write what is another one than before."""
+        """Look up the host's name for `peer`; record it when it has changed."""
         name = self._lookup.host_name(peer, at_ns)
         if self._host_names.get(peer) != name:
             self._host_names[peer] = name
@@ -162,7 +167,7 @@ class Recorder:
 
 
 def _plain(value: object) -> object:
-    """What JSON doesn't know: addresses, and arguments, which are redacted by being looked at."""
+    """Convert values that JSON can't hold: bytes to hexadecimal, arguments to a list of redacted texts."""
     return value.hex() if isinstance(value, bytes) else list(value) if isinstance(value, Arguments) else value
 
 
@@ -189,7 +194,7 @@ def _reason(error: OSError) -> str:
 
 
 def _told(job: Job) -> dict[str, Any]:
-    """Without what only its policy goes by: that has been settled."""
+    """Return the job's fields, without those that serve only to choose its policy: that is settled."""
     fields = asdict(job)
     del fields["claims"], fields["besides"], fields["is_vouched"], fields["is_partial"]
     return fields

@@ -1,4 +1,4 @@
-"""Records of the ring that are an event each."""
+"""Decodes those records of the ring that are one event each."""
 
 from __future__ import annotations
 
@@ -39,28 +39,28 @@ _OfProcess = (
 
 
 def unpack(layout: Struct, data: Buffer, at: int, length: int) -> tuple[Any, ...]:
-    """The fixed part of a record that may be longer. Raises RecordError when it is shorter."""
+    """Unpack the fixed part of a record that may be longer. Raises RecordError when it is shorter."""
     if length < layout.size:
         raise RecordError(f"a record of {length} bytes is truncated: {layout.size} are needed")
     return layout.unpack_from(data, at)
 
 
 def whole(layout: Struct, data: Buffer, at: int, length: int) -> tuple[Any, ...]:
-    """The members of a record behind which nothing stands."""
+    """Unpack a record that consists of its fixed part. Raises RecordError when it has another length."""
     if length > layout.size:
         raise RecordError(f"a record of {length} bytes is longer than its {layout.size}")
     return unpack(layout, data, at, length)
 
 
 def behind(data: Buffer, at: int, length: int, start: int, size: int) -> Buffer:
-    """The `size` bytes that stand behind a record's fixed part of `start` bytes."""
+    """Return the `size` bytes behind a record's fixed part of `start` bytes. Raises RecordError."""
     if start + size > length:
         raise RecordError(f"a record of {length} bytes claims {size} bytes behind it")
     return data[at + start : at + start + size]
 
 
 def key(record: _OfProcess) -> ProcessKey:
-    """Whose record it is."""
+    """Return the process that the record is about."""
     return ProcessKey(record.pid, record.started_ns)
 
 
@@ -236,4 +236,4 @@ WHOLE: dict[int, Callable[[Buffer, int, int], Event]] = {
     wire.KIND_FLOW: _flowed,
     wire.KIND_TAMPER: _tampered,
 }
-"""Kinds of which one record is one event."""
+"""Decoders of the kinds of which one record is one event."""

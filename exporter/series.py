@@ -1,4 +1,4 @@
-"""What attempts are counted by in metrics, and how much of what a job can make up stands for itself."""
+"""The series by which metrics count attempts, and caps on the values that a job can make up."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from exporter.destinations import OTHER
 from exporter.programs import Lineage
 
 DESTINATIONS_MAX = 200
-"""Of a pipeline."""
+"""The most destinations of one pipeline."""
 LINEAGES_MAX = 32
-"""Chains of processes of one destination."""
+"""The most chains of processes of one destination."""
 
 _LINEAGE_CHARACTERS_MAX = 1024
 _ARROW = ">"
 
 UNKNOWN_LINEAGE: Lineage = (OTHER,)
-"""Stands for chains that can't be told apart, or aren't known: without any, all would do."""
+"""Stands for chains that are unknown or can't be told apart; without a chain, a series would mean any."""
 
 
 class Where(NamedTuple):
-    """A destination."""
+    """A destination, as metrics count it."""
 
     host: str
     port: int | None
@@ -29,17 +29,17 @@ class Where(NamedTuple):
 
 
 class Series(NamedTuple):
-    """One of `cicd.egress.connections`."""
+    """One series of `cicd.egress.connections`."""
 
     where: Where
     verdict: str
     is_novel: bool | None
-    """None without a baseline."""
+    """`egress.novel`; None without a baseline."""
     lineage: Lineage | None
-    """None where it isn't wanted."""
+    """`egress.lineage`; None where lineages aren't counted."""
 
     def attributes(self) -> dict[str, str | int | bool]:
-        """What tells it from others of its pipeline and task."""
+        """Return the attributes that tell this series from others of its pipeline and task."""
         host, port, transport = self.where
         return {
             "server.address": host,
@@ -52,30 +52,30 @@ class Series(NamedTuple):
 
 
 class Cap:
-    """Lets the first of whatever a job can make up without end stand for themselves."""
+    """A limit on values that a job can make up without end: the first ones are admitted, others aren't."""
 
     def __init__(self, largest: int) -> None:
-        """At most `largest`."""
+        """`largest` is the number of values that are admitted."""
         self._largest = largest
         self._known: set[Hashable] = set()
 
     def admits(self, name: Hashable) -> bool:
-        """Whether `name` is one of them."""
+        """Whether `name` is one of the admitted values; it becomes one while there is room."""
         if name not in self._known and len(self._known) < self._largest:
             self._known.add(name)
         return name in self._known
 
 
 class Caps:
-    """Those of one pipeline's connections."""
+    """The caps on the connections of one pipeline."""
 
     def __init__(self) -> None:
-        """None was met."""
+        """Start with no value met."""
         self._destinations = Cap(DESTINATIONS_MAX)
         self._lineages: dict[Where, Cap] = {}
 
     def capped(self, series: Series) -> Series:
-        """It, or what counts in its stead."""
+        """Return `series`, or the series to count it under when a cap is reached."""
         where, lineage = series.where, series.lineage
         if not self._destinations.admits(where):
             where = Where(OTHER, None, where.transport)
@@ -87,6 +87,6 @@ class Caps:
 
 
 def _can_be_told(lineage: Lineage) -> bool:
-    """Whether no other one reads like it when it is joined, and it is no longer than a label should be."""
+    """Whether `lineage`, joined, is short enough for a label and can't be taken for another chain."""
     joined = _ARROW.join(lineage)
     return len(joined) <= _LINEAGE_CHARACTERS_MAX and joined.count(_ARROW) < len(lineage)

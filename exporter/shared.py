@@ -1,4 +1,4 @@
-"""Attempts that were allowed for the sake of another name at their address, as people are told of them."""
+"""Attempts that were allowed by a rule for another name of their address, in words for people."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ _REMARKS_MAX = 10
 
 
 def is_shared_with_another(verdict: str, rule: str | None, host: str | None) -> bool:
-    """Whether `rule` allowed an act to `host` because its address has the name of the rule, too.
+    """Whether `rule` allowed an act to `host` only because its address also has the name in the rule.
 
-    The kernel is asked about addresses, and grants those of names that a rule has.
+    The kernel decides by address, and grants the addresses of names that a rule has.
     """
     return verdict == ALLOWED and bool(rule and host) and is_of_another_name(rule or "", host or "")
 
 
 def shared_remarks(shared: Iterable[tuple[str, str, int]]) -> Iterator[str]:
-    """A line for each destination and rule, the most attempts first, of `(destination, rule, attempts)`.
+    """Yield a line for each destination and rule of `(destination, rule, attempts)`, most attempts first.
 
-    They hold texts of the attacker's.
+    The lines contain texts that may come from an attacker.
     """
     attempts = Counter[tuple[str, str]]()
     for destination, rule, number in shared:

@@ -1,4 +1,4 @@
-"""The trace model: a job, in it the programs that ran, and what they did on the network as leaves."""
+"""The trace model: the job's span, below it those of its programs, and as leaves their network acts."""
 
 from __future__ import annotations
 
@@ -34,20 +34,20 @@ _SCOPE = InstrumentationScope(SCOPE_NAME, __version__)
 _SAMPLED = TraceFlags(TraceFlags.SAMPLED)
 _UNSET, _ERROR = Status(), Status(StatusCode.ERROR)
 _ENDED_MAX = 32
-"""Programs that are over and whose attributes are kept: their connections end right after them."""
+"""The most ended programs whose attributes are kept: their connections end right after them."""
 _VERBS = {Act.CONNECT: "connect", Act.SEND: "send", Act.CREATE: "create"}
 
 
 class _Described(NamedTuple):
     layer: Layer
     facts: Facts | None
-    """Those that went into it."""
+    """The facts of the program that went into `layer`."""
     context: SpanContext
-    """Of the program's span."""
+    """Context of the program's span."""
 
 
 class _Deed(NamedTuple):
-    """One act, or several that were only counted: what, where, whose, its span's context and its parent's."""
+    """One act, or several that were only counted, with all that their span needs."""
 
     event: Acted | Aggregated
     destination: Destination
@@ -59,13 +59,19 @@ class _Deed(NamedTuple):
 
 
 class Spans:
-    """Makes the spans of one job. Ids are derived, not drawn: a recording replayed gives the same trace."""
+    """A maker of the spans of one job.
+
+    Ids are derived, not drawn at random: a recording that is replayed gives the same trace.
+    """
 
     def __init__(self, job: Job, resource: Resource, clock: Clock, *, has_programs: bool = True) -> None:
-        """For `job`; `resource` goes on every span. Without programs' spans, leaves hang on the job's."""
+        """`resource` goes on every span.
+
+        Without `has_programs`, programs have no spans, and the spans of acts hang on the job's.
+        """
         self._job = job
         self.resource = resource
-        """On every span."""
+        """The resource of every span."""
         self._span = partial(LayeredSpan, resource=resource, instrumentation_scope=_SCOPE)
         self.clock = clock
         self._job_attributes = span_attributes(job)
@@ -79,16 +85,16 @@ class Spans:
         self._ended: deque[Program] = deque()
         derive_from = job.ids.derive_from or job.ids.job_span_id
         self._ids = hashlib.blake2b(f"{job.ids.trace_id}\0{derive_from}".encode(), digest_size=8)
-        """What all ids of this job's spans are derived from."""
+        """The hash that all ids of this job's spans are derived from."""
         self.job_context = self._context(job.ids.job_span_id)
 
     def next_context(self, at_ns: int) -> SpanContext:
-        """Of the span of an act at `at_ns`: known at the act, although the span is made at its end."""
+        """Return the context for the span of an act at `at_ns`; the span itself is made at the act's end."""
         self._sequence += 1
         return self._context(self._id("egress", self._sequence, at_ns))
 
     def egress(self, flow: Flow, ended_ns: int) -> LayeredSpan:
-        """The span of one connect or send: CLIENT, a leaf under the program that did it."""
+        """Make the span of one connect or send: kind CLIENT, a leaf under the program that did it."""
         event = flow.event
         own = Attributes({"egress.attempts": 1})
         known = flow.end if flow.end and flow.end.local_port else flow.established or event
@@ -121,7 +127,10 @@ class Spans:
         owner: str | None,
         ruling: Ruling = Ruling(),  # noqa: B008 - immutable
     ) -> LayeredSpan:
-        """The span of acts that were only counted; on the job where the program isn't known."""
+        """Make the span of acts that were only counted.
+
+        It hangs on the job's span where the program isn't known.
+        """
         own = Attributes({"egress.attempts": event.attempts})
         own.add("egress.outcome", event.outcome)
         if event.bytes_sent or event.bytes_received:
@@ -131,14 +140,14 @@ class Spans:
         return self._leaf(deed, own, event.last_ns)
 
     def process_attributes(self, program: Program, parent_pid: int, owner: str) -> dict[str, Value]:
-        """What a log record about a deed of `program` says of it."""
+        """Return the attributes of a log record about something that `program` did."""
         own = Attributes()
         own.add("process.parent_pid", parent_pid or None)
         own.add("process.owner", owner)
         return dict(own.upon(self._describe(program).layer))
 
     def program(self, program: Program) -> LayeredSpan:
-        """The span of one executed program, from its beginning to its end."""
+        """Make the span of one executed program, from its beginning to its end."""
         described = self._describe(program)
         own = Attributes()
         own.add("process.parent_pid", program.parent_pid or None)
@@ -154,7 +163,7 @@ class Spans:
         )
 
     def job(self, started_ns: int, ended_ns: int) -> LayeredSpan:
-        """The span of the whole job; times in nanoseconds since boot."""
+        """Make the span of the whole job; times are in nanoseconds since boot."""
         parent_id = self._job.ids.parent_span_id
         return self._span(
             self._job.display_name,
@@ -166,17 +175,20 @@ class Spans:
         )
 
     def program_context(self, program: Program) -> SpanContext:
-        """Where spans below `program` hang."""
+        """Return the context of the span that is the parent of spans below `program`."""
         return self._describe(program).context if self.has_programs else self.job_context
 
     def ended(self, program: Program) -> None:
-        """It did all it will, so what its spans share isn't kept for long: a program is remembered longer."""
+        """Let go of the attributes shared by the program's spans once _ENDED_MAX more programs have ended.
+
+        The process table remembers the program itself for longer.
+        """
         self._ended.append(program)
         if len(self._ended) > _ENDED_MAX:
             self._described.pop(self._ended.popleft(), None)
 
     def _describe(self, program: Program) -> _Described:
-        """What all spans of a program share, made once."""
+        """Return what all spans of a program share; it is made once, and again when its facts change."""
         known = self._described.get(program)
         if known is None or known.facts is not program.facts:
             context = self._context(self._id("program", *program.process, program.exec_id))
@@ -247,7 +259,7 @@ class Spans:
 
 @lru_cache(maxsize=4096)
 def _where(destination: Destination, ruling: Ruling) -> Layer:
-    """What all spans to a destination share, on which the same was ruled."""
+    """Return the attributes that all spans with this destination and ruling share."""
     attributes = Attributes({"egress.verdict": ruling.verdict})
     attributes.add("egress.mode", ruling.mode)
     attributes.add("egress.rule", ruling.rule)
@@ -266,7 +278,7 @@ def _where(destination: Destination, ruling: Ruling) -> Layer:
 
 
 def attribution(program: Program) -> str:
-    """How it is known which job `program` belongs to."""
+    """Return `egress.attribution`: by what it is known which job `program` belongs to."""
     if program.attribution is not None:
         return program.attribution
     if program.scope != HOST:
@@ -292,11 +304,11 @@ def command_line(program: Program) -> str:
 
 
 def exit_code(wait_status: int) -> int:
-    """As a shell counts it: the code, or 128 + the signal that ended it."""
+    """Return the exit code as a shell reports it: the code, or 128 + the signal that ended the process."""
     signal = wait_status & 0x7F
     return 128 + signal if signal else wait_status >> 8 & 0xFF
 
 
 def traceparent(context: SpanContext) -> str:
-    """The W3C header that puts another program's spans under `context`."""
+    """Return the W3C `traceparent` header that puts another program's spans under `context`."""
     return f"00-{context.trace_id:032x}-{context.span_id:016x}-01"

@@ -1,4 +1,7 @@
-"""What a job talked to, for a person: a table on stderr when it ends. Every text in it is the attacker's."""
+"""The summary for people: a table of what a job connected to, printed to stderr when the job ends.
+
+Every text in it may come from an attacker.
+"""
 
 from __future__ import annotations
 
@@ -32,26 +35,26 @@ _NOTHING_SAID = Ruling()
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """What a summary has counted, and what else is to be known. Every text in it is the attacker's."""
+    """The counts of a summary, with its warnings and notes. Every text in it may come from an attacker."""
 
     rows: Sequence[Counted]
-    """What is new first, then what is denied or would be, then by attempts."""
+    """The rows: new ones first, then denied and would-be denied ones, then by attempts."""
     uncounted: int = 0
     """Attempts that are in no row."""
     verdicts: Mapping[str, int] = field(default_factory=dict)
-    """All attempts, by `egress.verdict`."""
+    """Number of attempts by `egress.verdict`."""
     novel: int = 0
-    """Of all attempts, the ones that the baseline doesn't have."""
+    """Number of attempts that the baseline doesn't have."""
     warnings: Sequence[str] = ()
-    """What got around the tracing, or tried to, a line each."""
+    """Descriptions of tampering with the tracing, one line each."""
     notes: Sequence[str] = ()
-    """What isn't seen, and what was left behind, a line each."""
+    """Notes on activity that isn't seen and on processes left behind, one line each."""
     unseen: Sequence[str] = ()
-    """What isn't seen, in a few words each, which are ours: `what the Docker daemon did`."""
+    """Activity that isn't seen, each in a few words, none an attacker's: `what the Docker daemon did`."""
 
 
 class Summary:
-    """Counts destinations × process chains of one job."""
+    """A counter of one job's attempts, by destination and process chain."""
 
     def __init__(
         self,
@@ -60,10 +63,10 @@ class Summary:
         sees_daemons: bool = False,
         rows_max: int = _COUNTED_MAX,
     ) -> None:
-        """`environment` is COMMAND's: it tells whether there is a proxy.
+        """`environment` is COMMAND's environment, whose variables tell whether there is a proxy.
 
-        `sees_daemons`: what other processes of the host do on the job's behalf is traced, too.
-        `rows_max` destinations and process chains of each kind are told apart, further attempts only counted.
+        With `sees_daemons`, what other processes of the host do on the job's behalf is traced, too. Of each
+        kind, `rows_max` pairs of destination and process chain get a row; further attempts are only counted.
         """
         self._rows_max = rows_max
         self._rows = Rows(rows_max)
@@ -76,7 +79,7 @@ class Summary:
         self._tampering: dict[str, None] = {}
 
     def ran(self, program: Program) -> None:
-        """A program was executed."""
+        """Take in that a program was executed."""
         self._unseen.ran(program)
 
     def connected(
@@ -87,10 +90,7 @@ class Summary:
         *,
         said: Ruling = _NOTHING_SAID,
     ) -> None:
-        """A program connected or sent, or tried to; None: which one it was isn't known.
-
-        `said` is what was ruled on it.
-        """
+        """Count attempts to connect or send that got the ruling `said`; `program` is None when unknown."""
         self._verdicts[said.verdict] += attempts
         if said.is_novel:
             self._novel += attempts
@@ -109,7 +109,7 @@ class Summary:
         *,
         said: Ruling = _NOTHING_SAID,
     ) -> None:
-        """It is known what became of attempts; None: it isn't."""
+        """Count attempts as failed if `outcome` is a failure; None: the outcome isn't known."""
         traffic = self._rows.get(_row(destination, program, said)) if outcome in FAILED else None
         if traffic is not None:
             traffic.failed += attempts
@@ -123,28 +123,28 @@ class Summary:
         *,
         said: Ruling = _NOTHING_SAID,
     ) -> None:
-        """Bytes went to and from where a program had connected to."""
+        """Count bytes sent to a destination and received from it."""
         traffic = self._rows.get(_row(destination, program, said))
         if traffic is not None:
             traffic.bytes_sent += bytes_sent
             traffic.bytes_received += bytes_received
 
     def tampered(self, event: Tampered, program: Program) -> None:
-        """A program tried to get around the tracing, or at it."""
+        """Add a warning that a program tried to get around the tracing, or to attack it."""
         self.warned(f"{' > '.join(program.lineage)} ({program.process.pid}) {sentence(event)}")
 
     def warned(self, told: str) -> None:
-        """The same, in words."""
+        """Add the warning `told`, which is already in words."""
         if len(self._tampering) < self._rows_max:
             self._tampering[told] = None
 
     def left_behind(self, programs: list[Program], *, still_traced: bool = False) -> None:
-        """What still ran when the job ended."""
+        """Set the programs that still ran when the job ended."""
         self._left_behind = programs
         self._is_left_traced = still_traced
 
     def print(self, stream: TextIO | None, *, account: str, title: str, notes: Iterable[str] = ()) -> None:
-        """Write it all: destinations, loopback apart, what isn't seen, `notes`, the account as last line."""
+        """Print the tables (loopback apart), remarks, and `notes`; `account` is the last line."""
         with printing(stream) as console:
             console.print()
             self._print_table(console, title, is_loopback=False)
@@ -154,7 +154,7 @@ class Summary:
             console.print(Text(account), soft_wrap=True)
 
     def fields(self) -> dict[str, object]:
-        """For JSON."""
+        """Return the summary as a value for JSON."""
         return {
             "destinations": [
                 {
@@ -172,7 +172,7 @@ class Summary:
         }
 
     def tally(self) -> Tally:
-        """For whoever writes it in another form."""
+        """Return the counts and remarks, for output in another form."""
         return Tally(
             ordered(self._rows.items()),
             self._uncounted,
@@ -184,19 +184,19 @@ class Summary:
         )
 
     def totals(self) -> tuple[int, int]:
-        """How many destinations there were, and how many attempts."""
+        """Return the number of destinations that have rows, and of all attempts."""
         attempts = sum(traffic.attempts for _, traffic in self._rows.items()) + self._uncounted
         return len({row.destination for row, _ in self._rows.items()}), attempts
 
     @property
     def against(self) -> dict[str, int]:
-        """Attempts that the policy is against, by `egress.verdict`, and `novel` ones."""
+        """Number of denied and would-be denied attempts by `egress.verdict`, and of `novel` ones."""
         return {**{verdict: self._verdicts[verdict] for verdict in _AGAINST}, "novel": self._novel}
 
     def told(self) -> str:
-        """Both in words, how many attempts the policy is against, and how many the baseline doesn't have.
+        """Return the totals in words, with the attempts against the policy and those the baseline lacks.
 
-        Of destinations there may be more than are told apart.
+        There may be more destinations than have rows.
         """
         number, attempts = self.totals()
         destinations = f"{'at least ' if self._uncounted else ''}{counted(number, 'destination')}"
@@ -264,7 +264,7 @@ def _row(destination: Destination, program: Program | None, said: Ruling) -> Row
 
 
 def _told(row: Row) -> dict[str, object]:
-    """For JSON: what isn't known is left out."""
+    """Return a row as a value for JSON; unknown fields are left out."""
     told = {
         "destination": row.destination,
         "transport": row.transport or "?",

@@ -1,4 +1,4 @@
-"""The summary's table: destinations and process chains, what is new first. Every text is the attacker's."""
+"""The summary's table of destinations and process chains. Every text in it may come from an attacker."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from exporter.text import counted, printable
 ROWS_MAX = 50
 
 _CHAIN_HEAD, _CHAIN_TAIL = 2, 5
-"""Programs shown of a long chain: the first, and the last, of which one did it."""
+"""Programs shown at the beginning and at the end of a long chain; the last one did it."""
 NAME_MAX = 40
-"""Characters of a program, or of a step."""
+"""The most characters shown of a program or a step."""
 
 
 class Row(NamedTuple):
-    """What is counted together."""
+    """The key by which attempts are counted together."""
 
     host: str | None
     """`server.address`; None for a socket that was denied before it had a peer."""
@@ -47,13 +47,13 @@ class Row(NamedTuple):
 
     @property
     def kind(self) -> tuple[bool, bool]:
-        """Whether somebody should look at it, and else whether it stays on this machine."""
+        """Whether somebody should look at the row; and if not, whether it is about the loopback."""
         is_of_note = self.verdict != ALLOWED or bool(self.novel)
         return is_of_note, self.is_loopback and not is_of_note
 
     @property
     def order(self) -> tuple[object, ...]:
-        """Compares rows that were counted as often: what is unknown comes first."""
+        """The sort key of rows with equal counts: unknown values come first."""
         port = -1 if self.port is None else self.port
         where = (self.host or "", port, self.transport or "")
         return (*where, self.chain, self.step or "", self.is_loopback, self.verdict, bool(self.novel))
@@ -61,22 +61,22 @@ class Row(NamedTuple):
 
 @dataclass(slots=True)
 class Traffic:
-    """What was counted."""
+    """The counts of one row."""
 
     attempts: int = 0
     failed: int = 0
-    """Of those, the ones that were refused, timed out, were reset or aborted, or found no way."""
+    """Number of attempts that were refused, timed out, were reset or aborted, or found no route."""
     bytes_sent: int = 0
     bytes_received: int = 0
     rule: str | None = None
-    """`egress.rule` of the first of them; None without a policy."""
+    """`egress.rule` of the first attempt; None without a policy."""
     shared: int = 0
-    """Of those, the ones that a rule for another name of their address allowed."""
+    """Number of attempts that were allowed by a rule for another name of their address."""
     shared_rule: str | None = None
-    """That of the first of these."""
+    """`egress.rule` of the first attempt that was allowed so."""
 
     def attempted(self, attempts: int, rule: str | None, *, is_shared: bool) -> None:
-        """Count more of them."""
+        """Count `attempts` more."""
         self.attempts += attempts
         if is_shared:
             self.shared += attempts
@@ -87,26 +87,26 @@ Counted = tuple[Row, Traffic]
 
 
 class Rows:
-    """What is counted together, in bounds: however much there is of one kind, there is room for the others.
+    """A bounded store of rows, with room for each kind of row, however many there are of another.
 
-    The kinds are what somebody should look at (new, denied, would be denied), what stays on this machine, and
-    the rest: a build that scans its own ports hides nothing behind them.
+    The kinds are attempts that somebody should look at (new, denied, would be denied), attempts on this
+    machine, and the rest: a build that scans its own ports hides nothing behind them.
     """
 
     def __init__(self, rows_max: int) -> None:
-        """`rows_max` are told apart of each kind."""
+        """`rows_max` is the most rows of each kind."""
         self._max = rows_max
         self._rows: dict[Row, Traffic] = {}
         self._known = Counter[tuple[bool, bool]]()
 
     def get(self, row: Row) -> Traffic | None:
-        """What was counted of `row` so far; None where it isn't told apart."""
+        """Return the counts of `row` so far; None when it has no place in the store."""
         return self._rows.get(row)
 
     def count(self, row: Row, attempts: int, rule: str | None, *, is_shared: bool = False) -> Traffic | None:
-        """Count `attempts`, of which `rule` decided the first; None where there is no room for `row`.
+        """Count `attempts`, the first of which `rule` decided; return None when there is no room for `row`.
 
-        `is_shared`: the rule is of another name at their address.
+        With `is_shared`, the rule is for another name of their address.
         """
         traffic = self._rows.get(row)
         if traffic is None:
@@ -118,7 +118,7 @@ class Rows:
         return traffic
 
     def items(self) -> Iterable[Counted]:
-        """All of them."""
+        """Return all rows with their counts."""
         return self._rows.items()
 
 
@@ -130,7 +130,7 @@ class _Column(NamedTuple):
 
 
 def ordered(rows: Iterable[Counted]) -> list[Counted]:
-    """What is new first, then what is denied or would be, then by attempts, the most first."""
+    """Sort rows: new ones first, then denied and would-be denied ones, then by attempts, descending."""
     return sorted(
         rows,
         key=lambda item: (not item[0].novel, item[0].verdict == ALLOWED, -item[1].attempts, item[0].order),
@@ -138,14 +138,14 @@ def ordered(rows: Iterable[Counted]) -> list[Counted]:
 
 
 def shared_of(rows: Iterable[Counted]) -> Iterator[tuple[str, str, int]]:
-    """Destination, rule and attempts of what rules for other names allowed."""
+    """Yield destination, rule and number of the attempts that rules for other names allowed."""
     for row, traffic in rows:
         if traffic.shared_rule is not None:
             yield row.destination, traffic.shared_rule, traffic.shared
 
 
 def print_rows(console: Console, rows: Sequence[Counted]) -> None:
-    """The first ones, and how many more there are."""
+    """Print the first ROWS_MAX rows, and how many more there are."""
     table = Table(box=None, pad_edge=False)
     columns = list(_columns(rows))
     for name, _, justify, is_long in columns:
@@ -163,12 +163,12 @@ def print_rows(console: Console, rows: Sequence[Counted]) -> None:
 
 
 def shown_chain(chain: tuple[str, ...], arrow: str = " > ") -> str:
-    """For a person: bounded, and harmless for a terminal."""
+    """Return a process chain as text for people: of bounded length, and harmless on a terminal."""
     return arrow.join(printable(name, limit=NAME_MAX) for name in shortened(chain))
 
 
 def shortened(chain: tuple[str, ...]) -> tuple[str, ...]:
-    """The same; of a long one the first and the last programs, with … between."""
+    """Return `chain`; of a long one, the first and the last programs with … between them."""
     if len(chain) <= _CHAIN_HEAD + _CHAIN_TAIL:
         return chain
     return (*chain[:_CHAIN_HEAD], "…", *chain[-_CHAIN_TAIL:])
@@ -191,5 +191,5 @@ def _columns(rows: Sequence[Counted]) -> Iterator[_Column]:
 
 
 def _size(number: int) -> str:
-    """Nothing where nothing is known to have been transferred."""
+    """Return a number of bytes as text with a unit; empty for 0, where no transfer is known."""
     return decimal(number) if number else ""

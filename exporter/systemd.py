@@ -1,4 +1,4 @@
-"""What systemd wants to know of a service of Type=notify: one datagram, see sd_notify(3)."""
+"""Tells systemd the state of a service of Type=notify by one datagram, see sd_notify(3)."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ _PATIENCE_S = 1.0
 
 
 def notify(state: str, environment: Mapping[str, str]) -> None:
-    """Tell systemd `state` (`READY=1`); nothing happens where it wasn't systemd that started this.
+    """Tell systemd `state` (`READY=1`). Does nothing when systemd didn't start this process.
 
-    Never raises, and waits for a second at most: whatever stands in NOTIFY_SOCKET isn't worth ending for.
+    Never raises, and waits for a second at most: whatever is in NOTIFY_SOCKET isn't worth ending for.
     """
     address = os.fsencode(environment.get("NOTIFY_SOCKET", ""))
     if not address.startswith((b"/", b"@")):

@@ -1,4 +1,4 @@
-"""A job's policy, and what it and the baseline said to an act, as telemetry tells it."""
+"""The terms of a job's policy, and rulings on acts by policy and baseline, as telemetry reports them."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ from exporter.policy.model import (
 )
 
 ALLOWED, DENIED, WOULD_DENY = "allow", "deny", "audit"
-"""`egress.verdict`; what there is no policy for is allowed."""
+"""Values of `egress.verdict`; an act without a policy is allowed."""
 VERDICT_WORDS = {ALLOWED: "allowed", DENIED: "denied", WOULD_DENY: "would be denied"}
-"""For people."""
+"""Words for people, by `egress.verdict`."""
 _WORDS = {
     Verdict.NONE: ALLOWED,
     Verdict.ALLOW: ALLOWED,
@@ -47,67 +47,70 @@ _IMPLIED = {
     RULE_OF_NOTHING_SENT: NOTHING_SENT,
     RULE_OF_LOOKUPS: LOOKUPS,
 }
-"""Rules that no file has, by number."""
+"""Texts of the rules that stand in no policy file, by the number that the kernel reports."""
 
 
 class Ruling(NamedTuple):
-    """What was said to an act; None for what isn't known, and where there is no policy or baseline."""
+    """A ruling on an act. A field is None when it isn't known, and where there is no policy or baseline."""
 
     verdict: str = ALLOWED
     mode: str | None = None
-    """`egress.mode` at that moment."""
+    """`egress.mode` when the act happened."""
     rule: str | None = None
-    """As the file has it."""
+    """The rule that decided, as it stands in the policy file."""
     ruleset: str | None = None
-    """Where it stands."""
+    """Name of the file, or of the option, in which the rule stands."""
     is_novel: bool | None = None
-    """`egress.novel`: whether the baseline doesn't have it; None where there is no baseline."""
+    """`egress.novel`: whether the baseline lacks the act; None where there is no baseline."""
     is_doubted: bool = False
-    """Whether the job may have made up the name, which the baseline isn't asked for then."""
+    """Whether the job may have made up the name; the baseline is then asked about the address."""
     refused: str | None = None
-    """The name that no rule allows, where a resolver was to be asked for one."""
+    """The name of a DNS lookup that was refused because no rule allows it; None for other acts."""
 
     @property
     def is_denied(self) -> bool:
-        """Whether nothing was sent."""
+        """Whether the policy denied the act, so that nothing was sent."""
         return self.verdict == DENIED
 
     @property
     def is_against(self) -> bool:
-        """Whether it is denied, or would be."""
+        """Whether the act was denied, or would be if the policy were enforced."""
         return self.verdict != ALLOWED
 
 
 @dataclass(frozen=True)
 class Terms:
-    """A policy, as far as telemetry tells of it."""
+    """The facts about a policy that telemetry reports."""
 
     mode: str
     ruleset: str | None
-    """The file's name, or the option's; None where it isn't known."""
+    """Name of the policy's file, or of the option; None when it isn't known."""
     rules: Mapping[int, str]
-    """By number, as files have them."""
+    """Texts of the rules, as they stand in the file, by number."""
     named: NamedRules | None = None
-    """What tells which rule for a name decided; None in a replay, where that was told before."""
+    """The rules for names, to find the one that decided; None in a replay, since recordings tell it."""
     policy: JobPolicy | None = None
-    """What says of an act before the kernel knew the policy; None where there is no such act."""
+    """The policy, to judge acts that came before the kernel knew it; None where there are no such acts."""
     resolvers: tuple[Address, ...] = ()
-    """The system's, for that."""
+    """The system's resolvers, for judging such acts."""
     number: int = 0
-    """The kernel's, where there may be several."""
+    """The kernel's number of the policy, where there may be several policies."""
 
     @property
     def is_enforced(self) -> bool:
-        """Whether what it denies fails."""
+        """Whether acts that the policy denies fail."""
         return self.mode == Mode.ENFORCE.value
 
     @property
     def of_another(self) -> Terms:
-        """Those of another policy in this one's place, of which nothing is known."""
+        """Terms for a policy that held in this one's place, of which nothing but the mode is assumed."""
         return Terms(self.mode, None, {})
 
     def rule_for(self, event: Acted | Aggregated, names: Iterable[str]) -> int:
-        """Which rule decided, where `names` led to the peer; RULE_OF_NAMES where that isn't known."""
+        """Return the number of the rule that decided, where `names` led to the peer.
+
+        Returns RULE_OF_NAMES when that isn't known.
+        """
         if self.named is None:
             return RULE_OF_NAMES
         act = Act(None, event.protocol, event.peer_port).plain
@@ -119,7 +122,7 @@ class Terms:
 def terms_of(
     policy: Compiled, ruleset: str, source: JobPolicy | None = None, resolvers: tuple[Address, ...] = ()
 ) -> Terms:
-    """Those of `policy`, which is called `ruleset` and was made of `source`."""
+    """Return the terms of `policy`, which is called `ruleset` and was compiled from `source`."""
     rules = {number: rule.text for number, rule in enumerate(policy.rules, 1)}
     return Terms(policy.mode.value, ruleset, rules, policy.named, source, resolvers)
 
@@ -127,7 +130,7 @@ def terms_of(
 def early_ruling(
     terms: Terms, event: Acted | Aggregated, names: Collection[str], chain: Sequence[str]
 ) -> Ruling:
-    """What would have been said to an act that came before the kernel knew its job: it went on, anyway.
+    """Judge an act that came before the kernel knew its job: it went on, as in mode audit.
 
     `names` led to the peer; `chain` holds the executables from the job's root to the process.
     """
@@ -140,7 +143,7 @@ def early_ruling(
 
 
 def ruling(terms: Terms | None, event: Acted | Aggregated) -> Ruling:
-    """What the kernel decided under `terms`; None: the job has no policy."""
+    """Return what the kernel decided about `event` under `terms`; None: the job has no policy."""
     if terms is None or event.verdict is Verdict.NONE:
         return Ruling(_WORDS[event.verdict])
     mode = {Verdict.DENY: Mode.ENFORCE.value, Verdict.AUDIT: Mode.AUDIT.value}.get(event.verdict, terms.mode)

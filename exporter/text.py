@@ -1,4 +1,4 @@
-"""Text as it may leave the process: valid UTF-8 of bounded size, on a terminal without effect."""
+"""Text that may leave the process: valid UTF-8 of bounded size, and harmless on a terminal."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ _SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 
 def clean(text: str) -> str:
-    """`text` with U+FFFD for surrogates: Python's stand-in for bytes that aren't UTF-8."""
+    """Put U+FFFD in place of surrogates, which are Python's stand-in for bytes that aren't UTF-8."""
     return _SURROGATE.sub("\ufffd", text)
 
 
 def cut(text: str, limit_bytes: int = LIMIT_BYTES) -> tuple[str, bool]:
-    """`text` of at most `limit_bytes` of UTF-8, never within a character, and whether it was longer."""
+    """Cut `text` to at most `limit_bytes` of UTF-8, at the end of a character; tell whether it was longer."""
     if len(text) * 4 <= limit_bytes:
         return text, False
     encoded = text.encode()
@@ -26,9 +26,9 @@ def cut(text: str, limit_bytes: int = LIMIT_BYTES) -> tuple[str, bool]:
 
 
 def printable(text: str, *, limit: int = 160) -> str:
-    """`text` on one line of at most `limit` characters, with escapes for what a terminal obeys or hides.
+    """Return `text` on one line of at most `limit` characters, harmless on a terminal.
 
-    These are controls, format characters, unassigned ones, and blanks other than the space.
+    Controls, format characters, unassigned ones, and blanks other than the space are written as escapes.
     """
     kept = clean(text[: limit + 1])
     safe = kept if kept.isprintable() else "".join(map(_shown, kept))
@@ -36,12 +36,15 @@ def printable(text: str, *, limit: int = 160) -> str:
 
 
 def counted(number: int, what: str, plural: str = "") -> str:
-    """`1 attempt`, `2 attempts`: `what` is the singular; the plural is by default that and an s."""
+    """Return number and noun (`1 attempt`, `2 attempts`); `plural` is by default `what` with an s."""
     return f"{number} {what if number == 1 else plural or f'{what}s'}"
 
 
 def json_line(value: object) -> str:
-    """`value` as JSON on one line, in ASCII, with U+FFFD for lone surrogates, which strict parsers refuse."""
+    """Return `value` as JSON on one line, in ASCII.
+
+    Lone surrogates, which strict parsers refuse, become U+FFFD.
+    """
     return json.dumps(json.loads(clean(json.dumps(value, ensure_ascii=False))))
 
 

@@ -1,4 +1,4 @@
-"""A job that is traced: what its events become, and where that goes."""
+"""A traced job: the makers of its telemetry, and the outlets that the telemetry goes to."""
 
 from __future__ import annotations
 
@@ -32,59 +32,59 @@ if TYPE_CHECKING:
 
 
 class View(Protocol):
-    """Shows acts."""
+    """A display of acts for somebody who watches."""
 
     def met(self, job: Job, where: Destination, program: Program | None, said: Ruling, attempts: int) -> None:
-        """Take in acts of `job` that are alike, at once; `program` None: it isn't known who."""
+        """Show several acts of `job` that are alike; `program` is None when it isn't known."""
 
 
 @dataclass(frozen=True)
 class Outlets:
-    """Where the telemetry of all jobs goes."""
+    """The outlets that the telemetry of all jobs goes to."""
 
     telemetry: Telemetry
     metrics: Metrics
     clock: Clock
     process_spans: ProcessSpans
     say: Callable[..., object] = lambda *_, **__: None
-    """Shows a line about what a job does, at once, with what programs read of it as keywords."""
+    """Function that shows a line about what a job does, at once; its keywords tell programs the same."""
     view: View | None = None
-    """What shows acts to somebody who watches; None: nobody does."""
+    """Display of acts for somebody who watches; None: nobody does."""
 
 
 @dataclass(frozen=True)
 class TracedJob:
-    """What the events of one job become."""
+    """A job with all that turns its events into telemetry."""
 
     spans: Spans
     metrics: JobMetrics
     summary: Summary
     started_ns: int
-    """Since boot."""
+    """When the job began, in nanoseconds since boot."""
     denials: Denials
     novelties: Novelties
     is_a_job: bool = True
-    """False: what belongs to no job."""
+    """False for the stand-in that takes what belongs to no job."""
     terms: Terms | None = None
-    """None: it has no policy."""
+    """The terms of its policy; None: it has no policy."""
     earlier: Mapping[int, Terms] = field(default_factory=dict)
-    """Those of other policies, by the kernel's numbers: for what was on its way when its own changed."""
+    """Terms of other policies, by the kernel's numbers, for events that one of these has decided."""
     novelty: Novelty | None = None
-    """None: it has no baseline."""
+    """The baseline for its task; None: it has no baseline."""
     shows: Callable[[Destination, Program | None, Ruling, int], None] | None = None
-    """None: nobody watches."""
+    """Function that shows acts to somebody who watches; None: nobody does."""
     ends_by_token: bool = False
-    """Its machine is the job's alone: what the host's own processes send to ci-egress, they send for it."""
+    """Whether only a token ends its watch: then no process of the host signals ci-egress in good faith."""
 
     def terms_of(self, policy: int) -> Terms | None:
-        """Those that the kernel's policy `policy` has."""
+        """Return the terms of the kernel's policy number `policy`."""
         terms = self.earlier.get(policy, self.terms)
         if terms is None or policy in (0, terms.number) or not terms.number or policy in self.earlier:
             return terms
         return terms.of_another  # that of an exporter before, which is gone
 
     def is_novel(self, event: Acted | Aggregated, where: Destination, program: Program | None) -> bool | None:
-        """Whether the baseline doesn't have an act; None without one. Who is asked may answer whomever."""
+        """Whether the baseline lacks an act; None without one. Answers of a listener aren't novel."""
         if self.novelty is None:
             return None
         if event.rule == RULE_OF_ANSWERS:
@@ -100,9 +100,9 @@ class TracedJob:
         context: SpanContext,
         attempts: int = 1,
     ) -> None:
-        """Count attempts on which `said` was ruled; `context` is their span's.
+        """Count attempts that got the ruling `said`; `context` is that of their span.
 
-        `program` is None where it isn't known who they are of.
+        `program` is None when it isn't known who made them.
         """
         lineage = program.known_lineage if program else None
         self.metrics.connection(where, context, attempts, said=said, lineage=lineage)
@@ -118,7 +118,10 @@ class TracedJob:
         span: Callable[[], LayeredSpan],
         attempts: int = 1,
     ) -> None:
-        """Tell of the same attempts what is to be told at once, by the span that `span` makes."""
+        """Report attempts at once if they were denied, would be denied, or are novel.
+
+        `span` makes their span; it is called only where there is something to report.
+        """
         self.denials.meet(program, where, said, span, attempts)
         if said.is_novel and self.novelty is not None:
             has = self.novelty.has
@@ -135,7 +138,7 @@ class TracedJob:
         event: Flowed | Metered | Aggregated,
         said: Ruling,
     ) -> None:
-        """Count bytes."""
+        """Add the bytes of `event` to the metrics and the summary."""
         if event.bytes_sent or event.bytes_received:
             self.metrics.transferred(where, event.bytes_sent, event.bytes_received)
             self.summary.transferred(where, program, event.bytes_sent, event.bytes_received, said=said)
@@ -144,7 +147,10 @@ class TracedJob:
 def traced_job(
     job: Job, outlets: Outlets, summary: Summary, started_ns: int, *, is_a_job: bool = True
 ) -> TracedJob:
-    """What the events of `job` become; acts that are of no job hang on one span, not on their programs'."""
+    """Set up the tracing of `job`.
+
+    With `is_a_job` False, acts hang on one span, not on those of their programs.
+    """
     resource = outlets.telemetry.resource.merge(Resource(resource_attributes(job)))
     has_programs = is_a_job and outlets.process_spans is not ProcessSpans.NONE
     spans = Spans(job, resource, outlets.clock, has_programs=has_programs)
@@ -156,7 +162,7 @@ def traced_job(
 
 
 def known_by(baseline: Baseline | None, job: Job) -> Novelty | None:
-    """What `baseline` has of `job`; None without one."""
+    """Return the part of `baseline` that is about the task of `job`; None without a baseline."""
     if baseline is None:
         return None  # and nothing of it is imported
     from exporter.baseline.model import Task

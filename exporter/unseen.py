@@ -1,4 +1,4 @@
-"""What of a job isn't seen, as far as it shows: behind proxies, and by daemons on its behalf."""
+"""Notes on activity of a job that can't be seen: behind proxies, and by daemons on its behalf."""
 
 from __future__ import annotations
 
@@ -32,44 +32,47 @@ _DAEMON_CLIENTS = {
 }
 
 
-# Of what these run, the script says what it is.
+# For these interpreters, the script's name tells which program runs.
 _INTERPRETER = re.compile(r"(?:ba|da|z|k)?sh|busybox|node|perl|ruby|python[0-9.]*")
 
 
 NOTHING_SEEN = "none of its processes reached beyond this machine"
-"""Of a job without egress. Others may have done so on its behalf, and that isn't always seen."""
+"""Words for a job without egress. Others may have acted on its behalf, and that isn't always seen."""
 
 
 class Unseen:
-    """That of one job."""
+    """The signs of one job's unseen activity."""
 
     def __init__(self, environment: Mapping[str, str], *, sees_daemons: bool) -> None:
-        """`environment` tells whether there is a proxy; `sees_daemons`: what daemons do is traced, too."""
+        """`environment` has the variables that name a proxy.
+
+        With `sees_daemons`, what daemons do is traced, too.
+        """
         self._sees_daemons = sees_daemons
         self._daemons: dict[str, str] = {}
         self._proxies = _proxies(environment)
         self._proxies_met: set[str] = set()
 
     def ran(self, program: Program) -> None:
-        """A program was executed."""
+        """Take in that a program was executed: it may be a client of a daemon."""
         for name in _called(program):
             if name in _DAEMON_CLIENTS and not self._sees_daemons:
                 self._daemons[name] = _DAEMON_CLIENTS[name]
 
     def connected(self, destination: Destination) -> None:
-        """A program connected or sent, or tried to."""
+        """Take in an attempt to connect or send: its destination may be a proxy."""
         if self._proxies:
             known = [self._proxies[name] for name in _known_as(destination) if name in self._proxies]
             self._proxies_met.update(known)
 
     def parties(self) -> Iterator[str]:
-        """The same in a few words each, of which none is the job's: "what the Docker daemon did"."""
+        """Yield unseen activity in a few words each, none from the job: "what the Docker daemon did"."""
         yield from (f"what {daemon} did" for daemon in sorted(set(self._daemons.values())))
         if self._proxies_met:
             yield "what lies behind its proxy"
 
     def notes(self) -> Iterator[str]:
-        """What a person should know of it, a line each."""
+        """Yield notes for people on unseen activity, one line each."""
         for proxy in sorted(self._proxies_met):
             yield f"note: {proxy} is a proxy: what lies behind it isn't seen here"
         for name, daemon in sorted(self._daemons.items()):
@@ -77,7 +80,7 @@ class Unseen:
 
 
 def _known_as(destination: Destination) -> Iterator[str]:
-    """How a proxy's variable may have named it."""
+    """Yield the forms in which a proxy variable may name `destination`."""
     if destination.peer is not None and destination.port is not None:
         yield destination.shown
         yield endpoint(destination.peer.text, destination.port)
@@ -85,7 +88,7 @@ def _known_as(destination: Destination) -> Iterator[str]:
 
 
 def _called(program: Program) -> Iterator[str]:
-    """The names a program goes by: the executable's, and the script's that it runs."""
+    """Yield the program's names: that of its executable, and that of the script that it runs."""
     if program.name:
         yield program.name
         if _INTERPRETER.fullmatch(program.name):
@@ -93,7 +96,10 @@ def _called(program: Program) -> Iterator[str]:
 
 
 def _proxies(environment: Mapping[str, str]) -> dict[str, str]:
-    """Proxies by `address:port`; one given by name by `*:port`, since only its port can be known here."""
+    """Return the proxies that variables name, by `address:port`.
+
+    A proxy that is given by name has the key `*:port`, since only its port can be recognized.
+    """
     found = {}
     for variable in _PROXY_VARIABLES:
         value = environment.get(variable, "")

@@ -1,1 +1,1 @@
-"""Files that people write: YAML as a tree whose nodes know their places, and all that is wrong with it."""
+"""Files that people write, read as a YAML tree whose nodes know their places; all problems are reported."""

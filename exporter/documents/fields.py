@@ -1,4 +1,4 @@
-"""What the readers of such files have in common: keys that must be known, once each, and kinds of values."""
+"""Helpers for the readers of YAML documents: they check keys and kinds of values."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from exporter.documents.tree import Listing, Mapping, Node, Scalar
 
 VERSION = "1"
 Fields = dict[str, Node]
-"""Values by their keys."""
+"""The values of a mapping, by their keys."""
 
 _KINDS = {Scalar: "a text", Listing: "a list", Mapping: "a mapping"}
 _EMPTY = ("", "~", "null")
 _COMPARED_MAX = 100
-"""Characters; comparing takes their square."""
+"""The most characters that are compared: the time it takes grows with their square."""
 
 
 def read_fields(node: Node, known: tuple[str, ...], what: str, problems: Problems) -> Fields | None:
-    """The values by their keys, which must be among `known`; None for what is no mapping."""
+    """Return the values of a mapping by their keys, which must be among `known`; None for any other node."""
     if not isinstance(node, Mapping):
         wrong_kind(node, what, f"a mapping with {', '.join(known)}", problems)
         return None
@@ -35,7 +35,7 @@ def read_fields(node: Node, known: tuple[str, ...], what: str, problems: Problem
 
 
 def is_another(node: Node, own: Collection[str], others: Collection[str]) -> bool:
-    """Whether it is a file of another kind: with keys of `others`, and none of `own` but the version."""
+    """Whether this is another kind of file: with keys of `others`, and none of `own` except the version."""
     if not isinstance(node, Mapping):
         return False
     keys = {key.text for key, _ in node.pairs if isinstance(key, Scalar)} - {"version"}
@@ -43,7 +43,7 @@ def is_another(node: Node, own: Collection[str], others: Collection[str]) -> boo
 
 
 def read_pairs(node: Mapping, problems: Problems) -> list[tuple[Scalar, Node]]:
-    """Those whose keys are text, and there once."""
+    """Return the pairs whose keys are text; of a repeated key, the first."""
     seen: dict[str, Scalar] = {}
     pairs = []
     for key, value in node.pairs:
@@ -59,7 +59,7 @@ def read_pairs(node: Mapping, problems: Problems) -> list[tuple[Scalar, Node]]:
 
 
 def check_version(root: Node, fields: Fields, problems: Problems) -> None:
-    """It must be there, and be the one that this program knows."""
+    """Report a problem unless `version` is there, and is the one that this program knows."""
     version = fields.get("version")
     if version is None:
         problems.add(root, "`version` is missing", "begin the file with `version: 1`")
@@ -68,7 +68,7 @@ def check_version(root: Node, fields: Fields, problems: Problems) -> None:
 
 
 def read_choice(node: Node, key: str, known: tuple[str, ...], problems: Problems) -> str | None:
-    """One of a few words; None for anything else."""
+    """Return one of the words `known`; None, with a problem reported, for anything else."""
     if not isinstance(node, Scalar):
         wrong_kind(node, f"`{key}`", " or ".join(known), problems)
         return None
@@ -81,11 +81,11 @@ def read_choice(node: Node, key: str, known: tuple[str, ...], problems: Problems
 
 
 def wrong_kind(node: Node, what: str, expected: str, problems: Problems) -> None:
-    """Tell that `what` is of another kind than `expected`, or empty."""
+    """Report the problem that `what` is empty, or of another kind than `expected`."""
     told = "is empty" if is_empty(node) else f"can't be {_KINDS[type(node)]}"
     problems.add(node, f"{what} {told}", f"it is {expected}")
 
 
 def is_empty(node: Node) -> bool:
-    """Whether nothing stands there."""
+    """Whether there is no value, or one that means nothing: `~` or `null`."""
     return isinstance(node, Scalar) and node.is_plain and node.text in _EMPTY

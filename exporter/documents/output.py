@@ -1,4 +1,4 @@
-"""Files that a command makes for a person: whole, or not at all."""
+"""Writes files that a command makes for a person: whole, or not at all."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from exporter.text import clean
 
 _NEW_MODE = 0o666
 _NAME_KEPT = 50
-"""Characters of the name in that of the temporary file; together they have at most 255 bytes."""
+"""Characters of the name that the temporary file's name has in it; a name has at most 255 bytes."""
 
 
 def write_lines(path: Path, lines: Iterable[str]) -> None:
-    """Make the file `path` of `lines`, or put them in place of what it held. Raises UsageError.
+    """Write `lines` to the file `path`, in place of what it held. Raises UsageError.
 
-    Whoever reads it meanwhile has the old text or the new one. Links are followed. A file that is
-    there keeps its mode and, where this user may give files away, its owner; what is no file, as /dev/stdout,
-    is written to.
+    Whoever reads it meanwhile gets the old text or the new one. Links are followed. An existing file keeps
+    its mode and, where this user may give files away, its owner; something other than a file, such as
+    /dev/stdout, is written to.
     """
     text = "".join(f"{line}\n" for line in lines)
     try:

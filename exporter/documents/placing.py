@@ -1,7 +1,7 @@
-"""Puts bytes into a file that the traced job, or anyone before it, may have prepared with malice.
+"""Writes to a file that the traced job, or anyone before it, may have prepared with malice.
 
-Standard library only: this text is also run by itself, by the system's Python with another user's rights
-(see exporter/handing.py). No symbolic link is followed in the last two components of a path, what is no
+Standard library only: this text is also run by itself, by the system's Python with another user's rights (see
+exporter/handing.py). No symbolic link is followed in the last two components of a path, anything but a
 regular file with a single name is refused, and nothing is waited for.
 """
 
@@ -21,13 +21,13 @@ _MODE = 0o666
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
 _KEPT = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 _NAME_KEPT = 50
-"""Characters of the name in that of a temporary file; together they have at most 255 bytes."""
+"""Characters of the name that the temporary file's name has in it; a name has at most 255 bytes."""
 _NOT_SO = (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT)
-"""Of a file system that has no files without a name, or that can't give them one."""
+"""Errors of file systems that have no files without a name, or can't give them one."""
 
 
 def append(path: str, data: bytes, limit_bytes: int) -> None:
-    """Append `data` whole or not at all; the file has `limit_bytes` at most. Raises OSError."""
+    """Append `data` whole or not at all, to a file of at most `limit_bytes`. Raises OSError."""
     directory = _directory_of(path)
     try:
         descriptor = _opened(directory, Path(path).name)
@@ -40,10 +40,10 @@ def append(path: str, data: bytes, limit_bytes: int) -> None:
 
 
 def replace(path: str, data: bytes) -> None:
-    """Make the file of `data`, or put that in place of what it held. Raises OSError.
+    """Write `data` to the file, in place of what it held. Raises OSError.
 
-    Whoever reads it meanwhile has the old text or the new one. Where files without a name are possible, what
-    ends this leaves no other file, but between two system calls.
+    Whoever reads it meanwhile gets the old text or the new one. Where files without a name are possible, a
+    killed process leaves no other file behind, except between two system calls.
     """
     directory, name = _directory_of(path), Path(path).name
     try:
@@ -59,7 +59,7 @@ def replace(path: str, data: bytes) -> None:
 
 
 def probe(path: str) -> None:
-    """Raise OSError where neither would work now; nothing is written."""
+    """Raise OSError when neither `append` nor `replace` would work now. Writes nothing."""
     directory, name = _directory_of(path), Path(path).name
     try:
         known = _regular(directory, name)
@@ -102,7 +102,7 @@ def _opened_anew(directory: int, name: str) -> int:
 
 
 def _regular(directory: int, name: str) -> os.stat_result | None:
-    """What stands there; None where nothing does."""
+    """Return the status of the regular file at `name`; None when nothing is there. Raises OSError."""
     try:
         known = os.stat(name, dir_fd=directory, follow_symlinks=False)
     except FileNotFoundError:
@@ -141,7 +141,7 @@ def _append(descriptor: int, data: bytes, limit_bytes: int) -> None:
 
 
 def _put_nameless(directory: int, name: str, data: bytes, known: os.stat_result | None) -> None:
-    """By way of a file without a name: it is gone when this process is killed."""
+    """Replace by way of a file without a name, which is gone when this process is killed."""
     descriptor = os.open(".", os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, _MODE, dir_fd=directory)
     with os.fdopen(descriptor, "wb") as file:
         _fill(file.fileno(), data, known)
@@ -169,7 +169,7 @@ def _put_named(directory: int, name: str, data: bytes, known: os.stat_result | N
 
 
 def _fill(descriptor: int, data: bytes, known: os.stat_result | None) -> None:
-    """As what is replaced: with its mode, and where this user may give files away, its owner."""
+    """Write `data`; the file gets the mode of `known` and, where this user may give files away, its owner."""
     if known is not None:
         with contextlib.suppress(PermissionError):
             os.fchown(descriptor, known.st_uid, known.st_gid)
@@ -193,7 +193,10 @@ def _rename(directory: int, temporary: str, name: str) -> None:
 
 
 def main() -> int:
-    """`append PATH LIMIT`, `replace PATH`, `probe PATH`, bytes on stdin; on stderr the errno, in words."""
+    """Run `append PATH LIMIT`, `replace PATH` or `probe PATH`, with the data from stdin.
+
+    An error is written to stderr: its errno, and its text.
+    """
     how, path, *limit = sys.argv[1:]
     data = sys.stdin.buffer.read()
     try:

@@ -1,4 +1,4 @@
-"""What is wrong with a file: all of it, each with its place and how to mend it."""
+"""Collects all problems of a file, each with its place and its fix."""
 
 from __future__ import annotations
 
@@ -10,30 +10,30 @@ from exporter.text import counted, printable
 
 _SHOWN_MAX = 60
 TOLD_MAX = 1000
-"""Of one file, each with a line of its own; more are counted."""
+"""The most problems of one file that have a line each; more are only counted."""
 
 
 class Placed(Protocol):
-    """Something that stands in a file."""
+    """Something that has a place in a file."""
 
     @property
     def line(self) -> int | None:
-        """From 1."""
+        """The line, counted from 1."""
 
     @property
     def column(self) -> int | None:
-        """From 1, in characters."""
+        """The column, counted from 1 in characters."""
 
 
 class Place(NamedTuple):
-    """Where in a file; both from 1."""
+    """A place in a file; line and column are counted from 1."""
 
     line: int
     column: int
 
 
 class Problem(NamedTuple):
-    """One thing that is wrong."""
+    """One problem of a file, with its place and its fix."""
 
     line: int
     column: int
@@ -42,33 +42,33 @@ class Problem(NamedTuple):
 
 
 class Problems:
-    """Collects them, so that all are told at once."""
+    """A collection of problems, so that all can be reported at once."""
 
     def __init__(self) -> None:
-        """None so far."""
+        """Start without problems."""
         self._found: list[Problem] = []
 
     def add(self, place: Placed, what: str, fix: str) -> None:
-        """One more, at `place`."""
+        """Add a problem at `place`."""
         self._found.append(Problem(place.line or 1, place.column or 1, what, fix))
 
     def __len__(self) -> int:
-        """How many there are."""
+        """Return the number of problems."""
         return len(self._found)
 
     def __iter__(self) -> Iterator[Problem]:
-        """In the order of the file."""
+        """Iterate over the problems in the order of the file."""
         return iter(sorted(self._found, key=lambda problem: problem[:2]))
 
 
 class DocumentError(FileError):
-    """A file that isn't valid: it means nothing."""
+    """An error for a file that isn't valid; nothing in it is used."""
 
     kind: ClassVar[str]
-    """What the file is, as in "not a valid policy"."""
+    """The kind of file, as in "not a valid policy"."""
 
     def __init__(self, source: str, problems: Iterable[Problem], hint: str | None = None) -> None:
-        """`source` is the file, or the option."""
+        """`source` is the file, or the option that has its text."""
         self.problems = tuple(problems)
         number = len(self.problems)
         told = self.problems[:TOLD_MAX]
@@ -79,5 +79,5 @@ class DocumentError(FileError):
 
 
 def shown(text: str, limit: int = _SHOWN_MAX) -> str:
-    """`text` of a file in backquotes, on one line, bounded to `limit` characters and harmless."""
+    """Return `text` of a file in backquotes: on one line, of at most `limit` characters, and harmless."""
     return f"`{printable(text, limit=limit)}`"

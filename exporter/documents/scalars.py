@@ -1,4 +1,4 @@
-"""Text as YAML: plain where every reader takes it for that text, else in double quotes, with escapes."""
+"""Writes text as YAML: plain where every reader takes it for that text, else quoted, with escapes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from exporter.text import clean
 
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_./+@-]*")
 _WORDS = frozenset({"null", "true", "false", "yes", "no", "on", "off", "y", "n"})
-"""Of YAML 1.1 and 1.2, which in any case mean something else than text."""
+"""Words that YAML 1.1 or 1.2 takes, in upper or lower case, for something else than text."""
 _NOT_ASCII = re.compile(r"[^ -~]")
 _BEYOND_BMP = 0x10000
 _KEPT_MAX = 16_384
@@ -19,7 +19,7 @@ _KEPT_MAX = 16_384
 
 @lru_cache(maxsize=_KEPT_MAX)
 def scalar(text: str) -> str:
-    """`text` as a value, a key, or within `[]` or `{}`; on one line, and harmless on a terminal.
+    """Return `text` as a YAML value or key, also within `[]` or `{}`: on one line, harmless on a terminal.
 
     Lone surrogates, which no file in UTF-8 can hold, become U+FFFD.
     """
@@ -29,7 +29,7 @@ def scalar(text: str) -> str:
 
 
 def listed(texts: Iterable[str]) -> str:
-    """A list in brackets."""
+    """Return texts as a YAML list in brackets."""
     return f"[{', '.join(map(scalar, texts))}]"
 
 

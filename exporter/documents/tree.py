@@ -1,9 +1,8 @@
-"""A YAML file as a small tree in which every node knows its place. The file may be hostile.
+"""Reads a YAML file, which may be hostile, into a small tree in which every node knows its place.
 
-It is read as a stream of events, so that nothing is built from what such a file has no use for: anchors and
-aliases (a few of them can stand for a billion nodes), tags, further documents, deep nesting. Values stay
-text; what a place of the file expects there is for the reader of the tree to say, so `no` and `1_0` are
-no riddles.
+The file is read as a stream of events, so that nothing is built from what it has no use for: anchors and
+aliases (a few of them can stand for a billion nodes), tags, further documents, deep nesting. All values stay
+text; the reader of the tree decides what they mean, so that `no` and `1_0` aren't misread.
 """
 
 from __future__ import annotations
@@ -32,30 +31,30 @@ _INDENTATION = (
     "did not find expected key",
     "mapping values are not allowed in this context",
 )
-"""What the parser says where lines don't stand below each other; of a line, or of the one behind it."""
+"""The parser's messages about lines that aren't aligned; it names the wrong line or the next one."""
 _CONFLICT = re.compile(r"^(<{7}|={7}|>{7})(?=[ \r\n]|\Z)", re.MULTILINE)
-"""What a version control system leaves where two changes met."""
+"""Marks that a version control system leaves where two changes met."""
 _SPANS = re.compile(rb'\s*\{\s*"resource(Spans|Metrics|Logs)"')
 
 
 @dataclass(frozen=True)
 class Kind:
-    """What a file is, and how much of it is read."""
+    """A kind of file, with the limits on what is read of one."""
 
     name: str
-    """As in "a policy is one document"."""
+    """Name of the kind, as in "a policy is one document"."""
     size_max: int
-    """Bytes."""
+    """The most bytes."""
     nodes_max: int
-    """Values, lists and mappings, keys included."""
+    """The most values, lists and mappings, keys included."""
     levels: str
-    """How deep a valid one is, in words."""
+    """The most levels of nesting in a valid file, as a word."""
     smaller: str
-    """How to mend one that is too large."""
+    """How to fix a file that is too large."""
     wildcard: str
-    """One as such a file has it, without quotes."""
+    """A wildcard as such a file may have it, without quotes."""
     made_of_spans: str
-    """How one is made of telemetry, which it was taken for."""
+    """How to make such a file from spans, for somebody who gave a file of spans instead."""
 
 
 class Scalar(NamedTuple):
@@ -65,7 +64,7 @@ class Scalar(NamedTuple):
     column: int
     text: str
     is_plain: bool
-    """Whether it stands there without quotes."""
+    """Whether it is written without quotes."""
 
 
 class Listing(NamedTuple):
@@ -88,7 +87,7 @@ Node: TypeAlias = Scalar | Listing | Mapping
 
 
 class _UnreadableError(Exception):
-    """Nothing can be read from here on; what and where is told to the problems."""
+    """The rest of the file can't be read; the reason and its place have been added to the problems."""
 
 
 class _Builder:
@@ -96,7 +95,7 @@ class _Builder:
         self._kind = kind
         self._problems = problems
         self._extras: dict[str, Problem] = {}
-        """What such a file has no use for: the first of each sort."""
+        """The first anchor, alias and tag, which such a file has no use for."""
         self._extras_found: Counter[str] = Counter()
         self._open: list[Listing | Mapping] = []
         self._keys: list[Node | None] = []
@@ -105,7 +104,7 @@ class _Builder:
         self.roots: list[Node] = []
 
     def take(self, event: Any) -> None:
-        """The next event. Raises _UnreadableError."""
+        """Add the parser's next event to the tree. Raises _UnreadableError."""
         mark = event.start_mark
         line, column = mark.line + 1, mark.column + 1
         match event:
@@ -163,7 +162,10 @@ class _Builder:
             self._extras[sort] = Problem(place.line or 1, place.column or 1, f"{sort}, {shown(text)}", fix)
 
     def tell_extras(self) -> bool:
-        """Whether there were any. One line a sort: thousands of them are as quickly written as one."""
+        """Report anchors, aliases and tags; return whether there were any.
+
+        Each sort has one line, since thousands of them are as quickly written as one.
+        """
         for sort, first in self._extras.items():
             others = self._extras_found[sort] - 1
             more = f" and {others:,} more" if others else ""
@@ -176,7 +178,7 @@ class _Builder:
 
 
 def load(path: Path, kind: Kind) -> bytes:
-    """The bytes of the file `path`, one more than `kind` allows at most. Raises UsageError."""
+    """Return the bytes of the file `path`, up to one more than `kind` allows. Raises UsageError."""
     try:
         with path.open("rb") as file:
             return file.read(kind.size_max + 1)
@@ -186,9 +188,10 @@ def load(path: Path, kind: Kind) -> bytes:
 
 
 def read(data: bytes, kind: Kind, problems: Problems) -> Node | None:
-    """The tree in `data`; None where it is empty or can't be read, which `problems` then tell.
+    """Return the tree in `data`; None when it is empty or can't be read, which `problems` then say.
 
-    Neither can a file with aliases: what stands in their places would be told as wrong, too.
+    None is returned for a file with anchors, aliases or tags, too: what aliases stand for would be missing,
+    and be reported as wrong.
     """
     if _SPANS.match(data):
         problems.add(Place(1, 1), f"these are lines of OTLP, no {kind.name}", kind.made_of_spans)
@@ -207,7 +210,7 @@ def read(data: bytes, kind: Kind, problems: Problems) -> Node | None:
 
 
 def _build(builder: _Builder, text: str, kind: Kind, problems: Problems) -> bool:
-    """Whether it was read to its end."""
+    """Feed the parser's events to `builder`; return whether `text` was read to its end."""
     try:
         for event in yaml.parse(text, Loader=_PARSER):
             builder.take(event)
@@ -241,7 +244,7 @@ def _text(data: bytes, kind: Kind, problems: Problems) -> str | None:
 
 
 def _syntax_problem(error: yaml.YAMLError, text: str, kind: Kind) -> tuple[Place, str, str]:
-    """What the parser said, at the place where it begins to be wrong."""
+    """Return the place where `text` begins to be wrong, with what is wrong and how to fix it."""
     if isinstance(error, yaml.reader.ReaderError):  # its position is in bytes, or in characters
         found = yaml.reader.Reader.NON_PRINTABLE.search(text)
         fix = "remove it, or write it as an escape in quotes"
@@ -265,5 +268,5 @@ def _marked(error: yaml.YAMLError, name: str) -> Place:
 
 
 def _behind(text: str) -> Place:
-    """The place of what follows `text`."""
+    """Return the place right behind `text`."""
     return Place(text.count("\n") + 1, len(text) - text.rfind("\n"))
