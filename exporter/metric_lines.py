@@ -1,4 +1,4 @@
-"""Reads exporters' accounts from a line of OTLP/JSON metrics. Its writer may be hostile or another program."""
+"""Reads exporters' accounts in a line of OTLP/JSON metrics. Its writer may be hostile, or another program."""
 
 from __future__ import annotations
 
