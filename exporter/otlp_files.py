@@ -94,7 +94,7 @@ def _lines(path: Path, on_read: Callable[[int], object]) -> Iterator[bytes]:
         plain: BinaryIO | gzip.GzipFile = file
         if path.suffix == _COMPRESSED:
             plain = stack.enter_context(gzip.GzipFile(fileobj=file))
-        position = file.tell if file.seekable() else lambda: 0  # of a pipe nobody knows how much is to come
+        position = file.tell if file.seekable() else lambda: 0  # a pipe's length isn't known
         while line := plain.readline(LINE_MAX):
             yield line
             unchecked += len(line)

@@ -3,9 +3,8 @@
 There are two passes. The first finds secrets that are recognizable anywhere in a text (`redact_text.py`). The
 second finds those that an argument's place reveals: `--password x`, `TOKEN=x`, `curl -u user:pw`, also among
 the words of a script as in `sh -c '…'`. Both take time linear in the length of the command line, whatever
-stands in it. The rules are data:
-`redact_rules.py`, `redact_programs.py`, `redact_places.py`, `redact_tokens.py`; docs/redaction.md has what
-they find and miss.
+stands in it. The rules are data: `redact_rules.py`, `redact_programs.py`, `redact_places.py`,
+`redact_tokens.py`; docs/redaction.md has what they find and miss.
 """
 
 from __future__ import annotations
@@ -73,7 +72,7 @@ _PLACES: dict[str, list[SecretPlace]] = {}
 for _row in SECRET_PLACES:
     _PLACES.setdefault(_row.words[0], []).append(_row)
 _PLACES_OF_WORD = {word: list(rows) for word, rows in _PLACES.items()}
-"""_PLACES and PLACES_OF_ANY, which begin with a subcommand of any program: so they aren't for paths."""
+"""The rows of _PLACES and PLACES_OF_ANY, for words that are no path: the latter begin with a subcommand."""
 for _row in PLACES_OF_ANY:
     _PLACES_OF_WORD.setdefault(_row.words[0], []).append(_row)
 

@@ -28,7 +28,7 @@ ECHOED = re.compile(r"(?P<kept>(?:echo|printf)\s(?:-\w+\s|'?%s'?\s)*).+", re.DOT
 
 
 PLACEHOLDERS = ("_", "?", "!", "*", "**")
-"""The symbols in `SecretPlace.words` that stand for any word."""
+"""The symbols in `SecretPlace.words`, which stand for words that aren't spelled out."""
 
 
 class SecretOption(NamedTuple):

@@ -66,7 +66,7 @@ def _anything(line: bytes, names: Collection[str] | None) -> Iterator[EgressSpan
 
 
 def repository_of(resource: Attributes) -> str | None:
-    """Return the repository that a job's resource with these attributes names: see `EgressSpan`."""
+    """Return the repository that a job's resource names, as in `EgressSpan.repository`. None: it has none."""
     owner, name, url = (text_of(resource.get(key)) for key in REPOSITORY)
     told = f"{owner}/{name}" if owner and name else name or url
     return told if told and len(told) <= _REPOSITORY_MAX else None

@@ -135,7 +135,7 @@ class Depot:
         books: Books,
         on_problem: Callable[[SpoolError], None],
     ) -> None:
-        """Don't touch the disk yet. `on_problem` is called with the disk errors that no method raises."""
+        """Don't touch the disk yet. `on_problem` is called with the disk errors that aren't raised."""
         self._folder = folder
         self._endpoint = endpoint
         self._books = books
@@ -150,7 +150,7 @@ class Depot:
 
     @property
     def own_attempts(self) -> int:
-        """The attempts that these parcels stand for."""
+        """The number of attempts that the waiting parcels of this process stand for."""
         return sum(claim.attempts for claim in self._own.claims.values()) if self._own else 0
 
     def adopt(self) -> None:

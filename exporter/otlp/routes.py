@@ -14,7 +14,7 @@ from exporter.otlp.settings import DEFAULT_TIMEOUT_S, Endpoint, Protocol, Rotati
 from exporter.otlp.sinks import Sink, Transport
 
 _LARGEST_REQUEST = 3_500_000
-"""Bytes of a request to a collector: gRPC servers take 4 MiB by default."""
+"""The most bytes of a request to a collector: gRPC servers take 4 MiB by default."""
 _LARGEST_LINE = 16_000_000
 
 

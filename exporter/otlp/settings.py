@@ -34,7 +34,7 @@ class Endpoint:
     url: str
     """http(s)://host[:port]/path; for grpc only scheme, host and port count. Never holds credentials."""
     variable: str
-    """The environment variable that named it."""
+    """The environment variable that names the endpoint."""
     protocol: Protocol = Protocol.HTTP
     timeout_s: float = DEFAULT_TIMEOUT_S
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -90,14 +90,14 @@ class Destinations:
     metrics: Route = Route()
     logs: Route = Route()
     defaulted: bool = False
-    """A signal has neither an endpoint nor a directory, so it goes to ./ci-egress."""
+    """Whether a signal has neither an endpoint nor a directory, so that it goes to ./ci-egress."""
     disabled: bool = False
-    """OTEL_SDK_DISABLED: nothing is exported."""
+    """Whether OTEL_SDK_DISABLED is true: then nothing is exported."""
     metric_interval_s: float = DEFAULT_METRIC_INTERVAL_S
     service_name: str | None = None
-    """OTEL_SERVICE_NAME"""
+    """The value of OTEL_SERVICE_NAME."""
     resource_attributes: Mapping[str, str] = field(default_factory=dict)
-    """OTEL_RESOURCE_ATTRIBUTES"""
+    """The attributes in OTEL_RESOURCE_ATTRIBUTES."""
 
     @property
     def shown(self) -> tuple[str, ...]:

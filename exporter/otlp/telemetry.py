@@ -192,7 +192,7 @@ class Telemetry:
     def close(
         self, timeout_s: float = FLUSH_TIMEOUT_S, *, before_logs: Callable[[], None] = lambda: None
     ) -> None:
-        """Flush spans, log records, and last metrics, which count the lost spans, in `timeout_s` altogether.
+        """Flush spans, then log records, then metrics, which count lost spans, in `timeout_s` altogether.
 
         What isn't sent by then is dropped as `timeout`, unless it waits on disk. `before_logs` is called when
         all spans are settled, and may log how many got lost. Closing again does nothing.

@@ -30,7 +30,7 @@ _ATTRIBUTES = ("egress.stage", "egress.result", "error.type")
 Key = tuple[str, str, str, str]
 """A metric's name and the values of _ATTRIBUTES."""
 Series = dict[Key, tuple[int, int]]
-"""By key, the time of the last value (nanoseconds since 1970), and that value."""
+"""For each key, the time of its last value in nanoseconds since 1970 (UTC), and that value."""
 
 
 class Accounts:
@@ -115,5 +115,5 @@ def _account(sums: Counter[Key]) -> Account:
     # What one instance left on disk and a later one delivered counts as pending, and as exported, too.
     surplus = settled + pending.total() - totals["attempts"]
     pending[_SPOOL] -= min(max(surplus, 0), pending[_SPOOL])
-    attempts = max(totals["attempts"], settled + pending.total())  # more: of an instance without metrics here
+    attempts = max(totals["attempts"], settled + pending.total())  # any more are of an instance not read here
     return Account(attempts, exported, aggregated, dict(+dropped), dict(pending))

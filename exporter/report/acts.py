@@ -122,7 +122,7 @@ class Acts:
         return len(self._firsts) + len(self._others)
 
     def __iter__(self) -> Iterator[tuple[int, Act]]:
-        """Yield each act, behind the number of its job."""
+        """Yield the number of the job and the act, for each act."""
         for kind, first in self._firsts.items():
             yield kind.job, first.whole()
         for kind, act in self._others:

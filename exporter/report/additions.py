@@ -81,7 +81,7 @@ def _for_policy(sheet: Sheet) -> Additions:
 
 
 def _first_policy(sheet: Sheet) -> Additions:
-    """Make a whole policy, in mode audit."""
+    """Make a whole policy, in mode audit, that allows what the job did."""
     made = _draft(sheet, (item for item in sheet.outward if item[0].verdict == ALLOWED))
     head = []
     for line in made.lines():
@@ -115,7 +115,7 @@ def _novel(sheet: Sheet) -> tuple[dict[Subject, frozenset[Lineage]], int]:
 
 
 def _learnt(sheet: Sheet, row: Row) -> tuple[Subject, Lineage] | None:
-    """Return what `baseline learn` would make of `row`. None: it would leave it out, as if denied."""
+    """Return what `baseline learn` would make of `row`. None: it was denied, or would be left out there."""
     if row.verdict == DENIED:
         return None
     try:

@@ -29,7 +29,7 @@ Key = tuple[str, ...]
 
 
 def job_key(span: WholeSpan) -> Key:
-    """Return a key that all spans of a job share, in all parts of it, and that no other job has."""
+    """Return a key that all spans of a job share, also if it is exported in parts, and no other job has."""
     get = span.attributes.get
     return (span.trace_id, *(text_of(get(name)) or "" for name in IDENTITY))
 
@@ -48,7 +48,7 @@ class Found:
     first_part: tuple[int, str] | None = None
     """The start and the id of the first of the job's own spans."""
     mode: tuple[int, str] | None = None
-    """The latest mode that a span has, behind the start of that span."""
+    """The start of the latest span that has a mode, and that mode."""
     started_ns: int = 0
     ended_ns: int = 0
     programs: dict[str, Program] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""The data that a report is made from: jobs, each with the programs that ran and their acts on the network.
+"""The data of a report: jobs, each with the programs that ran and their acts (attempts) on the network.
 
 Every text in it may come from an attacker, and none is escaped: whoever writes it somewhere must do that.
 """

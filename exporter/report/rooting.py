@@ -9,7 +9,7 @@ from exporter.report.model import Act, Program
 
 
 def rooted(programs: Mapping[str, Program], root: str | None) -> dict[str, Program]:
-    """Return `programs`, by span id. A parent that is missing or would close a circle becomes `root`."""
+    """Return `programs`, by span id, with `root` for each parent that is missing or would close a circle."""
     parents: dict[str, str | None] = {}
     for start in programs:
         way: list[str] = []

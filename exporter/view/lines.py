@@ -86,7 +86,7 @@ class Lines:
             self._show([*self._of_note.take(now_s), *self._others.take(now_s)], now_s)
 
     def close(self) -> None:
-        """End with COMMAND: show the lines that there is room for, and say how many aren't shown."""
+        """At COMMAND's end, show the lines that there is room for, and say how many aren't shown."""
         now_s = self._clock_s()
         firsts = [*self._of_note.take(now_s), *self._others.take(now_s)]
         self._more += len(self._of_note) + len(self._others)

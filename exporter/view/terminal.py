@@ -51,7 +51,7 @@ class Terminal:
 
     @property
     def is_taken(self) -> bool:
-        """Whether a program has it to itself: an editor, a pager, or a shell that waits for a command."""
+        """Whether a program has taken the terminal: an editor, a pager, a shell that waits for a command."""
         try:
             return not termios.tcgetattr(self._descriptor)[_LOCAL_FLAGS] & termios.ICANON
         except termios.error:
@@ -59,16 +59,16 @@ class Terminal:
 
     @property
     def is_behind(self) -> bool:
-        """Whether it hasn't taken all yet that was written."""
+        """Whether the terminal hasn't taken yet all that was written."""
         return bool(self._pending)
 
     def write(self, text: str) -> None:
-        """Append `text` to what it hasn't taken yet, and write as much as it takes now."""
+        """Append `text` to what the terminal hasn't taken yet, and write as much as it takes now."""
         self._pending += text.encode(self._encoding, errors="replace")
         self.flush()
 
     def flush(self) -> None:
-        """Write more of what it hasn't taken yet; forget that if the terminal is gone."""
+        """Write more of what the terminal hasn't taken yet; if the terminal is gone, forget the rest."""
         try:
             while self._pending:
                 del self._pending[: os.write(self._descriptor, self._pending[:_CHUNK])]
@@ -78,7 +78,7 @@ class Terminal:
             self._pending.clear()
 
     def forget(self) -> None:
-        """Forget what it hasn't taken yet; it may have taken a part, such as half an escape sequence."""
+        """Forget what the terminal hasn't taken yet; before, it may have taken half an escape sequence."""
         self._pending.clear()
 
     def close(self) -> None:

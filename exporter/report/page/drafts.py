@@ -35,7 +35,7 @@ class Drafted(NamedTuple):
     """The draft of a policy."""
 
     lines: list[str]
-    """The lines of the file; comments name what was left out. None: the job did nothing."""
+    """The lines of the file, with what was left out in comments; empty if the job did nothing."""
     endpoints: list[str]
     """The rules as words of `--allowed-endpoints`."""
 
