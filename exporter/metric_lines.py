@@ -1,4 +1,4 @@
-"""The exporters' accounts in a line of OTLP/JSON metrics. Who wrote it may be hostile, or another program."""
+"""Reads exporters' accounts in a line of OTLP/JSON metrics. Its writer may be hostile, or another program."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ _INSTANCE = "service.instance.id"
 
 
 class Point(NamedTuple):
-    """What one instance counted of itself until a moment."""
+    """The value of a metric that one instance of this program reported at a moment."""
 
     instance: str
-    """`service.instance.id`."""
+    """The instance's `service.instance.id`."""
     metric: str
-    """Its name."""
+    """The metric's name."""
     at_ns: int
-    """Since 1970, in UTC; 0 where the line doesn't tell."""
+    """Nanoseconds since 1970 (UTC); 0 where the line has no time."""
     attributes: Attributes
     value: int
 
@@ -76,7 +76,10 @@ _read_points = msgspec.json.Decoder(_Points).decode
 
 
 def read_metric_line(line: bytes, kinds: Mapping[str, str]) -> list[Point]:
-    """Points of the metrics in `kinds`, which says if one is a `sum` or a `gauge`. Raises LineError."""
+    """Return the points of the metrics in `kinds`, which says of each if it is a `sum` or a `gauge`.
+
+    Raises LineError.
+    """
     try:
         return list(_well_formed(line, kinds))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -84,7 +87,7 @@ def read_metric_line(line: bytes, kinds: Mapping[str, str]) -> list[Point]:
 
 
 def _well_formed(line: bytes, kinds: Mapping[str, str]) -> Iterator[Point]:
-    """Raises what msgspec does where a type is another one than OTLP says, or it isn't JSON."""
+    """Read a well-formed line fast. Raises msgspec's errors where it isn't JSON or a type isn't OTLP's."""
     for group in _read_request(line).resource_metrics:
         instance = plain_of(group.resource.attributes, (_INSTANCE,)).get(_INSTANCE)
         ours = [scoped.metrics for scoped in group.scope_metrics if scoped.scope.name == SCOPE]
@@ -97,7 +100,7 @@ def _well_formed(line: bytes, kinds: Mapping[str, str]) -> Iterator[Point]:
 
 
 def _anything(line: bytes, kinds: Mapping[str, str]) -> Iterator[Point]:
-    """The same of a line with wrong types in places, which are left out."""
+    """Read any line of JSON, leaving out values of wrong types. Raises LineError."""
     for group in groups_of(line, "resourceMetrics"):
         resource = group.get("resource") if isinstance(group, dict) else None
         instance = attributes_of(resource, (_INSTANCE,)).get(_INSTANCE)

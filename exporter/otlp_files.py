@@ -1,4 +1,4 @@
-"""Files of OTLP/JSON lines, as `--otlp-dir` and a collector's file exporter write them, line by line."""
+"""Reads files of OTLP/JSON lines, as `--otlp-dir` and a collector's file exporter write them."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from exporter.errors import UsageError
 from exporter.otlp_json import LineError
 
 LINE_MAX = 64 << 20
-"""Bytes; a request has at most some megabytes."""
+"""The most bytes of a line; a request has some megabytes at most."""
 NODES_MAX = 4 << 20
-"""Objects and arrays of a line. Each takes 64 bytes once read: a packed file of 64 kB could fill memory."""
+"""The most objects and arrays in a line. Each takes 64 bytes: a packed file of 64 kB could fill memory."""
 _COMPRESSED = ".gz"
 _TELL_BYTES = 1 << 20
 _BUFFER_BYTES = 1 << 18
-"""A line of spans has tens of kilobytes."""
+"""Bytes read at once; a line of spans has tens of kilobytes."""
 
 T = TypeVar("T")
 
 
 class Kind(NamedTuple):
-    """What a file's lines are."""
+    """The kind of the lines in a file."""
 
     what: str
-    """`spans`, `metrics`."""
+    """What the lines hold, for messages: `spans`, `metrics`."""
     beginning: bytes
-    """Of each line."""
+    """The bytes that each line begins with."""
     hint: str
-    """What to name instead of a file that is none of them."""
+    """Advice for a user who named a file of another kind."""
 
 
 def read_file(
@@ -45,11 +45,11 @@ def read_file(
     say: Callable[[str], object],
     on_read: Callable[[int], object] = lambda _: None,
 ) -> Iterator[T]:
-    """What `read_line` makes of each line of `path`; it raises LineError for one that is no such line.
+    """Yield what `read_line` makes of each line of `path`; it raises LineError for a line of another kind.
 
-    A last line that isn't finished is left out, which `say` tells: its writer may still be at work.
-    `on_read` is told now and then how many bytes of the file were read since. Raises UsageError, with the
-    line of what is wrong.
+    An unfinished last line is left out, and reported to `say`: its writer may still be at work. `on_read` is
+    called now and then with the bytes of the file read since its last call. Raises UsageError, which names
+    the line that is wrong.
     """
     try:
         for number, line in enumerate(_lines(path, on_read), 1):
@@ -64,12 +64,12 @@ def read_file(
 
 
 def _is_last(line: bytes) -> bool:
-    """Whether nothing follows it; behind one of which only the beginning was read, something does."""
+    """Whether `line` ends the file: it has no newline, and isn't merely the beginning of a longer line."""
     return not line.endswith(b"\n") and len(line) < LINE_MAX
 
 
 def _is_unfinished(line: bytes, beginning: bytes) -> bool:
-    """Whether it is the beginning of such a line: its writer is at work, or was ended."""
+    """Whether `line` is only the beginning of a line of this kind: its writer is at work, or was ended."""
     if not beginning.startswith(line[: len(beginning)]):
         return False
     try:
@@ -87,14 +87,14 @@ def _items_of(line: bytes, kind: Kind, read_line: Callable[[bytes], Iterable[T]]
 
 
 def _lines(path: Path, on_read: Callable[[int], object]) -> Iterator[bytes]:
-    """One at a time, and of one that is longer than LINE_MAX its beginning: it fails to parse."""
+    """Yield the lines of a file. A line longer than LINE_MAX comes in pieces, which will fail to parse."""
     told = unchecked = 0
     with ExitStack() as stack:
         file = stack.enter_context(path.open("rb", buffering=_BUFFER_BYTES))
         plain: BinaryIO | gzip.GzipFile = file
         if path.suffix == _COMPRESSED:
             plain = stack.enter_context(gzip.GzipFile(fileobj=file))
-        position = file.tell if file.seekable() else lambda: 0  # of a pipe nobody knows how much is to come
+        position = file.tell if file.seekable() else lambda: 0  # a pipe's length isn't known
         while line := plain.readline(LINE_MAX):
             yield line
             unchecked += len(line)

@@ -1,7 +1,7 @@
-"""OTLP/JSON as it is read back: types, values, attributes. Who wrote it may be hostile, or another program.
+"""Types and functions for reading OTLP/JSON. Its writer may be hostile, or another program.
 
-What is read comes in two ways: the fast one builds only what is asked for, and refuses a wrong type anywhere;
-the other one takes whatever JSON there is, and leaves out what has a wrong type.
+A line is read in one of two ways. The fast one builds only the parts that are asked for, and fails at any
+wrong type; the slow one takes whatever JSON there is, and leaves out the parts that have a wrong type.
 """
 
 from __future__ import annotations
@@ -18,25 +18,25 @@ _INTEGER = re.compile(r"-?[0-9]{1,19}")
 _TIME = re.compile(r"[0-9]{1,20}")
 
 Attributes = dict[str, Any]
-"""Values are str, int, bool, float or a list of them."""
+"""Attributes by name; a value is a str, int, bool, float or a list of them."""
 
 
 class LineError(ValueError):
-    """It is no OTLP/JSON request of the signal that is read."""
+    """A line is no OTLP/JSON request of the signal that is being read."""
 
 
 def text_of(value: object) -> str | None:
-    """An attribute's value that is text, and not empty; None for any other."""
+    """Return an attribute's value if it is a text and not empty, else None."""
     return value if isinstance(value, str) and value else None
 
 
 def number_of(value: object) -> int | None:
-    """An attribute's value that is a number from 0 on; None for any other."""
+    """Return an attribute's value if it is an integer from 0 on, else None."""
     return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
 
 
 def texts_of(value: object) -> tuple[str, ...]:
-    """An attribute's value that is a list of texts; empty for any other."""
+    """Return an attribute's value if it is a list of texts, else an empty tuple."""
     if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
         return ()
     return tuple(value)
@@ -44,7 +44,7 @@ def texts_of(value: object) -> tuple[str, ...]:
 
 # Only what is used, so that the rest is skipped, not built; gc=False, since JSON has no circles.
 class Value(msgspec.Struct, gc=False, rename="camel"):
-    """An attribute's value: one of them."""
+    """An attribute's value: one of the fields is set."""
 
     string_value: str | None = None
     int_value: int | str | None = None
@@ -60,20 +60,20 @@ class Values(msgspec.Struct, gc=False):
 
 
 class Pair(msgspec.Struct, gc=False):
-    """An attribute."""
+    """An attribute: its name and its value."""
 
     key: str
     value: Value
 
 
 class Scope(msgspec.Struct, gc=False, frozen=True):
-    """Who instrumented it."""
+    """The instrumentation scope of a group of spans or metrics."""
 
     name: str = ""
 
 
 class Resource(msgspec.Struct, gc=False):
-    """What it is of."""
+    """The resource of a group of spans or metrics."""
 
     attributes: list[Pair] = []
 
@@ -83,7 +83,7 @@ read_pairs = msgspec.json.Decoder(list[Pair]).decode
 
 
 def plain_of(pairs: list[Pair], names: Collection[str] | None = None) -> Attributes:
-    """Attributes, those in `names` or all, as Python has them."""
+    """Convert attributes, those in `names` or all, to Python values by name."""
     return {
         pair.key: value
         for pair in pairs
@@ -92,7 +92,7 @@ def plain_of(pairs: list[Pair], names: Collection[str] | None = None) -> Attribu
 
 
 def _plain(value: Value) -> Any:
-    """As Python has it; None for what is no value."""
+    """Convert a value to Python's. None: it holds no value."""
     if value.string_value is not None:
         return value.string_value
     if value.bool_value is not None:
@@ -107,19 +107,19 @@ def _plain(value: Value) -> Any:
 
 
 def integer(value: int | str) -> int | None:
-    """Of 64 bits, which stand as text; None for what is no number."""
+    """Parse a 64-bit integer, which OTLP/JSON writes as text. None: it is no number."""
     if isinstance(value, int):
         return value
     return int(value) if _INTEGER.fullmatch(value) else None
 
 
 def time_ns(text: object) -> int:
-    """Since 1970, in UTC; 0 where it isn't told."""
+    """Parse a time, in nanoseconds since 1970 (UTC). Returns 0 if `text` is none."""
     return int(text) if isinstance(text, str) and _TIME.fullmatch(text) else 0
 
 
 def groups_of(line: bytes, member: str) -> list[Any]:
-    """`member` of whatever JSON `line` is. Raises LineError where it has none."""
+    """Return the list called `member` in whatever JSON `line` is. Raises LineError if it has none."""
     try:
         request = json.loads(line.decode(errors="replace"))
     except (ValueError, RecursionError):
@@ -131,19 +131,19 @@ def groups_of(line: bytes, member: str) -> list[Any]:
 
 
 def is_ours(scoped: object) -> bool:
-    """Whether it is of this program's scope."""
+    """Whether a group of spans or metrics is of this program's scope."""
     scope = scoped.get("scope") if isinstance(scoped, dict) else None
     return isinstance(scope, dict) and scope.get("name") == SCOPE
 
 
 def members(value: object, name: str) -> list[Any]:
-    """A member that is a list; empty for any other."""
+    """Return the member `name` of a JSON object if it is a list, else an empty list."""
     found = value.get(name) if isinstance(value, dict) else None
     return found if isinstance(found, list) else []
 
 
 def attributes_of(owner: object, names: Collection[str] | None = None) -> Attributes:
-    """Those of a span, a data point or a resource, in `names` or all, as `plain_of` has them."""
+    """Convert attributes as `plain_of` does; `owner` is any JSON, meant as a span, data point or resource."""
     pairs = (
         (pair.get("key"), _any_value(pair.get("value")))
         for pair in members(owner, "attributes")

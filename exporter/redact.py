@@ -1,10 +1,10 @@
 """Secrets in command lines become `<redacted>` before anything leaves the process.
 
-Two passes: first what a text gives away by itself (`redact_text.py`), then what an argument means by where it
-stands: `--password x`, `TOKEN=x`, `curl -u user:pw`, also among the words of a script as in `sh -c '…'`. Both
-take time linear in the length of the command line, whatever stands in it. The rules are data:
-`redact_rules.py`, `redact_programs.py`, `redact_places.py`, `redact_tokens.py`; docs/redaction.md has what
-they find and miss.
+There are two passes. The first finds secrets that are recognizable anywhere in a text (`redact_text.py`). The
+second finds those that an argument's place reveals: `--password x`, `TOKEN=x`, `curl -u user:pw`, also among
+the words of a script as in `sh -c '…'`. Both take time linear in the length of the command line, whatever
+stands in it. The rules are data: `redact_rules.py`, `redact_programs.py`, `redact_places.py`,
+`redact_tokens.py`; docs/redaction.md has what they find and miss.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ _OPTION_NAME = re.compile(r"(--?(?!D)[\w.:-]++)=?")
 _BARE_HEADER = re.compile(r"(?i)(?:-H)?[\"']?(?:proxy-)?authorization:")
 
 _ROWS: dict[str, list[tuple[int, SecretOption]]] = {}
-"""The rows of SECRET_OPTIONS that are about a word, with their rank: of two rows the first one counts."""
+"""The rows of SECRET_OPTIONS by each word that they are about, with their rank: the first row counts."""
 for _rank, _about in enumerate(SECRET_OPTIONS):
     for _word in _about.programs | _about.subcommands:
         _ROWS.setdefault(_word, []).append((_rank, _about))
@@ -72,13 +72,13 @@ _PLACES: dict[str, list[SecretPlace]] = {}
 for _row in SECRET_PLACES:
     _PLACES.setdefault(_row.words[0], []).append(_row)
 _PLACES_OF_WORD = {word: list(rows) for word, rows in _PLACES.items()}
-"""With those that begin with a subcommand of whatever program, so not with the last part of a path."""
+"""The rows of _PLACES and PLACES_OF_ANY, for words that are no path: the latter begin with a subcommand."""
 for _row in PLACES_OF_ANY:
     _PLACES_OF_WORD.setdefault(_row.words[0], []).append(_row)
 
 
 def redact_arguments(arguments: Sequence[str]) -> list[str]:
-    """The arguments (argv, the program first) with `<redacted>` for what is secret in them; idempotent.
+    """Replace the secrets in the arguments (argv, the program first) by `<redacted>`; idempotent.
 
     A recording holds redacted arguments, and its replay, which redacts again, has to give the same spans.
     """
@@ -87,42 +87,42 @@ def redact_arguments(arguments: Sequence[str]) -> list[str]:
         redacted = _redact_words(redact_texts(given), depth=0)
         if redacted == given:
             break
-        # Without a secret, what stood around it may mean something else.
+        # Once a secret is gone, the words around it may mean something else.
         given = redacted
     return redacted
 
 
 def _redact_words(words: Sequence[str], depth: int) -> list[str]:
-    """Redact `words` by their places; `depth` counts the scripts around them."""
+    """Redact `words` by their places; `depth` is the number of scripts that they are nested in."""
     before = _Before(words, depth)
     return [before.redacted(word) for word in words]
 
 
 class _Before:
-    """What the words so far say of the next one."""
+    """The state after some words of a command line, by which the next word is judged."""
 
     def __init__(self, words: Sequence[str], depth: int) -> None:
         self._words = words
         self._at = 0
         self._is_other = False
-        """Whether one of OTHER_PROGRAMS was there, whose `-p` is no password."""
+        """Whether one of OTHER_PROGRAMS, whose `-p` is no password, was among the words so far."""
         self._depth = depth
         self._late = late = LATE_WORDS.intersection(words)
-        """Of LATE_WORDS, those that stand anywhere."""
+        """The words of LATE_WORDS that stand anywhere in the command line."""
         self._seen = set(late)
-        """Of the words that rows of SECRET_OPTIONS are about."""
+        """The words so far that rows of SECRET_OPTIONS are about, and those in `_late`."""
         self._options: dict[str, tuple[int, SecretOption]] = {}
-        """The options that hold a secret, or surely none, once these words were there."""
+        """Rows with their rank, by options that hold a secret (or surely none) after the words so far."""
         self._is_change = False
-        """Whether a password is changed: the last argument is the new one, as a rule."""
+        """Whether a subcommand changes a password: then the last argument is the new one, as a rule."""
         self._here: dict[tuple[SecretPlace, int], None] = {}
-        """How far the ways to places have been gone, where the next word counts whatever it is."""
+        """The places under way, with the position reached, for which any next word counts."""
         self._awaited: dict[str, dict[SecretPlace, int]] = {}
-        """The same where a certain word is waited for: a line full of first words has to stay cheap."""
+        """Other places under way, by the word they wait for: a line full of first words must stay cheap."""
         self._previous = ""
 
     def redacted(self, word: str) -> str:
-        """The word without its secret; from now on it is one of those before."""
+        """Return the word without its secret, and take it in as the word before the next one."""
         quote = quote_around(word)
         bare = word[1:-1] if quote else word
         safe = self._redact(bare)
@@ -147,7 +147,7 @@ class _Before:
         return self._option(self._previous) or self._clustered(self._previous)
 
     def _is_secret(self, word: str, option: SecretOption | None) -> bool:
-        """Whether all of `word` is a secret, after what stands before it, of which `option` is known."""
+        """Whether all of `word` is a secret, by the words before it; `option` is the row of the last one."""
         if self._is_change and self._at == self._last:
             return True
         if self._previous[:1] not in _OPTION_MARKS and self._previous[-1:] != ":":
@@ -157,14 +157,14 @@ class _Before:
         return not (option is not None and option.is_flag) and self._announces_secret(word)
 
     def _redact_login(self, word: str) -> str | None:
-        """`name:password` behind an option such as `--user`; None if it is none."""
+        """Redact `name:password` behind an option such as `--user`. None: the word is no such pair."""
         if self._previous not in LOGIN_OPTIONS or not self._seen.isdisjoint(CONTAINER_PROGRAMS):
             return None
         safe = without_secret(word, LOGIN)
         return safe if safe != word else None
 
     def _redact_alone(self, word: str) -> str:
-        """The word without what it says of itself."""
+        """Redact the secrets that the word itself reveals."""
         attached = self._redact_attached(word) if word[:1] in "-/" else None
         return attached or redact_named(word, self._previous) or self._redact_inside(word)
 
@@ -190,12 +190,12 @@ class _Before:
         return previous.endswith(":") and _BARE_HEADER.fullmatch(previous) is not None
 
     def _clustered(self, word: str) -> SecretOption | None:
-        """The option that ends a cluster of short ones: `curl -sSu`."""
+        """Find the option that ends a cluster of short ones: `curl -sSu`."""
         option = self._option(f"-{word[-1:]}") if word.startswith("-") else None
         return option if option and option.flags and not word[1:-1].strip(option.flags) else None
 
     def _redact_attached(self, word: str) -> str | None:
-        """`-psecret`, `-sSupsecret` or `--user=secret`; None when nothing secret is glued to an option."""
+        """Redact `-psecret`, `-sSupsecret` or `--user=secret`. None: no secret is glued to an option."""
         name, equals, value = word.partition("=")
         option = self._option(name)
         if equals and option and not option.is_flag:
@@ -216,7 +216,7 @@ class _Before:
         return None
 
     def _redact_place(self, word: str) -> str | None:
-        """The word without its secret, if it stands where one does; None if it doesn't."""
+        """Redact the word if it stands at a secret's place. None: it doesn't. Moves all places on, too."""
         is_an_option = is_option(word)
         safe = word
         here, self._here = self._here, {}
@@ -229,7 +229,7 @@ class _Before:
         return safe if safe != word else None
 
     def _go(self, row: SecretPlace, at: int, word: str, *, is_an_option: bool) -> None:
-        """One step on the way of `row`, or none, or the end of it."""
+        """Move `row` on by `word`: it goes a step further, stays, or is given up."""
         wanted = row.words[at]
         is_waiting = wanted == "?" and is_option(self._previous)
         if is_an_option:
@@ -244,12 +244,12 @@ class _Before:
             self._enter(row, at if is_an_option or is_waiting or wanted == "**" else at + 1)
 
     def _may_be_taken(self, row: SecretPlace, at: int) -> bool:
-        """Whether the word may be an option's value, and the next one that of the way."""
+        """Whether the word may be an option's value, so that the next word would be the one at `at`."""
         previous = self._previous
         return takes_value(previous) and previous != row.words[at - 1] and "!" not in row.words
 
     def _enter(self, row: SecretPlace, at: int) -> None:
-        """From now on `row` waits for what its way has at `at`."""
+        """Let `row` wait for the word at position `at` of its way; at the end, it waits for none."""
         if at == len(row.words):
             return
         wanted = row.words[at]
@@ -277,7 +277,7 @@ class _Before:
         self._previous = self._previous if is_scheme else word
 
     def _learn(self, name: str) -> None:
-        """The options that hold a secret, now that `name` was there; of two rows the first one counts."""
+        """Add the options that hold a secret now that `name` was there; of two rows the first one counts."""
         for rank, row in _ROWS[name]:
             is_about = not self._seen.isdisjoint(row.programs)
             if not is_about or (row.subcommands and self._seen.isdisjoint(row.subcommands)):

@@ -137,4 +137,4 @@ OF_ACCOUNTS = (
     place("bcrypt hash *"),
     place("bcrypt-cli hash *"),
 )
-"""Rows of SECRET_PLACES."""
+"""More rows of SECRET_PLACES."""

@@ -1,4 +1,4 @@
-"""What the words of any command line have alike: options, programs, a user and a password."""
+"""Recognizes options, programs, users and passwords among the words of any command line."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def changes_password(program: str, word: str) -> bool:
 
 
 def last_argument(words: Sequence[str]) -> int:
-    """Where the last word is that is no option nor stands behind one; -1 if there is none."""
+    """Return the index of the last word that is no option and stands behind none; -1 if there is none."""
     for at in range(len(words) - 1, 0, -1):
         if not (is_option(words[at]) or is_option(words[at - 1])):
             return at
@@ -40,7 +40,7 @@ def last_argument(words: Sequence[str]) -> int:
 
 
 def name_of(word: str) -> str:
-    """The program that `word` is, if it is one: the last part of a path."""
+    """Return the program's name if `word` is a program: the last part of its path."""
     if "/" in word or "=" in word or "." in word:
         return word.rpartition("/")[2].rpartition("=")[2].removesuffix(".exe")
     return word

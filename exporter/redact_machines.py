@@ -215,4 +215,4 @@ OF_MACHINES = (
     option("caddy", "--plaintext -p", after="hash-password"),
     option("cvs", "-d", shape=re.compile(r"(?P<kept>:pserver:[^:@]*:).+@.*")),
 )
-"""Rows of SECRET_OPTIONS."""
+"""More rows of SECRET_OPTIONS."""

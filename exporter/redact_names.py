@@ -1,4 +1,4 @@
-"""What a name says of its value, and what a value says of itself."""
+"""Decides whether a value is a secret, by its name and by its own form."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ def is_secret(name: str, value: str) -> bool:
 
 
 def is_weak_name(name: str) -> bool:
-    """Whether the name mostly means something else, and a secret where its value is an opaque one."""
+    """Whether the name is one of WEAK_NAMES, which mean a secret only with an opaque value."""
     return _WEAK.fullmatch(_snake_case(name)) is not None
 
 
 def is_weak_secret(name: str, value: str) -> bool:
-    """Whether `value` is a secret under such a name: `?key=`, `--key`."""
+    """Whether the name is a weak one, such as `key`, and `value` an opaque one, so a secret."""
     return is_weak_name(name) and _OPAQUE_VALUE.fullmatch(value) is not None
 
 
@@ -57,7 +57,7 @@ def _is_secret_name(name: str) -> bool:
 
 
 def _snake_case(name: str) -> str:
-    """`--apiKey`, `API-KEY`, `api.key` and `-DapiKey` as `api_key`."""
+    """Convert a name to snake case: `--apiKey`, `API-KEY`, `api.key` and `-DapiKey` become `api_key`."""
     defined = _DEFINED.match(name)
     last = _LAST_PART.search(name[defined.end() if defined else 0 :][-_MAX_NAME_CHARS:])
     spaced = _CAMEL.sub("_", last[0].lstrip("-") if last else "")

@@ -1,4 +1,4 @@
-"""At which places among their arguments programs take secrets, as data. New rules are rows here."""
+"""The places among programs' arguments at which secrets stand, as data. New rules are rows here."""
 
 from __future__ import annotations
 
@@ -270,4 +270,4 @@ PLACES_OF_ANY = (
     place("add-user _ !", _PLAIN),
     place("create-user _ !", _PLAIN),
 )
-"""The same for any program: what follows its subcommands."""
+"""Places behind the subcommands of any program."""

@@ -1,4 +1,4 @@
-"""Which options of programs hold secrets that no name gives away, as data. New rules are rows here."""
+"""Options that hold secrets although their name doesn't say so, as data. New rules are rows here."""
 
 from __future__ import annotations
 
@@ -41,28 +41,28 @@ _REGISTRY_CLIENTS = """
 """
 
 WRAPPED_PROGRAMS = words("ssh scp sftp rsync")
-"""Programs whose options are their own, whatever started them: `sshpass -p x ssh -p 22`."""
+"""Programs whose name ends the rules of the program that starts them: `sshpass -p x ssh -p 22`."""
 HOUSES = words("rclone knife")
-"""Programs that have subcommands of such names: what follows is still theirs."""
+"""Programs that have subcommands named like WRAPPED_PROGRAMS: these don't end their rules."""
 LATE_WORDS = words("SecureString --type=SecureString --secret --secure")
-"""Words that say what the ones before them were."""
+"""Words that give a meaning to words before them, so that they count wherever they stand."""
 
 CHANGES = re.compile(
     r"(?:[a-z]+:)*(?:change|set|reset)[-_:]?(?:(?:admin|user|root|account)[-_:]?)?(?:password|passwd|pass)"
 )
 """Subcommands that change a password, whatever the program: `bench set-admin-password secret`."""
 ASKING = frozenset({("manage.py", "changepassword"), ("django-admin", "changepassword")})
-"""Programs, and their subcommands of such names, that ask for the password."""
+"""Programs with such a subcommand that asks for the password instead of taking it as an argument."""
 USER_OPTIONS = words("-u -U -user --user --username -username --login -login --email -login-name")
-"""After one of these and a name, `-p` holds a password, whatever the program."""
+"""Options with a user's name as their value: after one of them, `-p` holds a password in any program."""
 LOGIN_OPTIONS = words("--user --auth --credentials --creds --basic-auth --login")
-"""Their value may be a name and a password, whatever the program, unless it is one of these:"""
+"""Options whose value may be a name and a password, in any program but CONTAINER_PROGRAMS."""
 CONTAINER_PROGRAMS = words("docker podman nerdctl buildah kubectl oc")
 PASSWORD_OPTIONS = words("-p -P -w")
 NO_PASSWORD = re.compile(
     r"[\d.,:/-]*(?:/(?:tcp|udp))?|[~.]{0,2}/.*|.*://.*|[^=]+\.(?:pid|sock|log|conf|ya?ml|json|txt)", re.DOTALL
 )
-"""What a value of `-p` looks like that is a port, a process, a path or a URL."""
+"""The form of a value of `-p` that is no password, but a port, a process, a path or a URL."""
 OTHER_PROGRAMS = words(
     """
     curl grep rg ag pg_dump pg_restore pg_dumpall pg_basebackup pg_isready pgbench vacuumdb createdb dropdb
@@ -74,7 +74,7 @@ OTHER_PROGRAMS = words(
     autossh sort
     """
 )
-"""Programs whose `-p` is no password, whoever they run as: `sudo -u app -H mkdir -p x`."""
+"""Programs whose `-p` is no password, even behind a user's name: `sudo -u app -H mkdir -p x`."""
 
 SECRET_OPTIONS = (
     # values that would be taken for secrets

@@ -1,4 +1,4 @@
-"""What a row says that tells where a program takes a secret; the rows are in the modules named after them."""
+"""The types and shapes of the rows that say where programs take secrets; other modules hold the rows."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import NamedTuple
 
 ANYTHING = re.compile(r".+", re.DOTALL)
 NOTHING = re.compile(r"(?!)")
-"""Of an option that holds the name of a secret or of something else."""
+"""The shape for an option whose value is no secret, but the name of one or of something else."""
 USER_AND_PASSWORD = re.compile(r"[^:]+:.*|:.+", re.DOTALL)
 AFTER_USER = re.compile(r"(?P<kept>[^:]{1,128}:).+", re.DOTALL)
-"""As USER_AND_PASSWORD, where the user stays."""
+"""Like USER_AND_PASSWORD, but the user is kept."""
 LOGIN = re.compile(r"(?P<kept>(?P<user>[\w.@+-]{1,64}):)(?!\d+$|(?P=user)$)[^/\s].*", re.DOTALL)
-"""As AFTER_USER, where a user and a group, or a name and a port, are none."""
+"""Like AFTER_USER, but doesn't match a user and a group (`app:app`), or a name and a port."""
 USER_AND_PASSWORD_OR_TOKEN = re.compile(r"[^:]+:.*|:.+|[\w.~+/=-]{20,}", re.DOTALL)
 FILE_AND_PASSWORD = re.compile(r"(?P<kept>[^:]+:).+", re.DOTALL)
 PAIR = re.compile(r"(?P<kept>[^\s=]+=).+", re.DOTALL)
@@ -24,11 +24,11 @@ AFTER_COMMA = re.compile(r"(?P<kept>[^,]*,).+")
 LOGIN_OF_ORACLE = re.compile(r"(?P<kept>(?:userid=)?[\w$#]+/)[^/].*", re.DOTALL | re.IGNORECASE)
 LOGIN_AT_HOST = re.compile(r"(?P<kept>[^:@]{0,128}:).+@[^@]+", re.DOTALL)
 ECHOED = re.compile(r"(?P<kept>(?:echo|printf)\s(?:-\w+\s|'?%s'?\s)*).+", re.DOTALL)
-"""Of an option that takes a command which prints the secret."""
+"""The shape for an option that takes a command which prints the secret."""
 
 
 PLACEHOLDERS = ("_", "?", "!", "*", "**")
-"""What a place's way has where no certain word is waited for."""
+"""The symbols in `SecretPlace.words`, which stand for words that aren't spelled out."""
 
 
 class SecretOption(NamedTuple):
@@ -36,35 +36,36 @@ class SecretOption(NamedTuple):
 
     programs: frozenset[str]
     options: frozenset[str]
-    """As they are written; one that ends in a colon has its value glued to it: `/p:secret`."""
+    """The options as they are written; to one that ends in a colon the value is glued: `/p:secret`."""
     subcommands: frozenset[str] = frozenset()
-    """Only where one of these words came before, too, or stands anywhere if it is one of LATE_WORDS."""
+    """If set, the row counts only behind one of these words; one of LATE_WORDS may stand anywhere."""
     shape: re.Pattern[str] = ANYTHING
-    """What a value with a secret looks like; its group `kept`, if it has one, is none."""
+    """The form of a value with a secret; its group `kept`, if any, isn't part of the secret."""
     separate: bool = True
-    """The secret may be the next argument."""
+    """Whether the secret may be the next argument."""
     attached: bool = False
-    """The secret may be glued to a short option: `-psecret`."""
+    """Whether the secret may be glued to a short option: `-psecret`."""
     flags: str = ""
-    """Short options without a value, which may stand before it in a cluster: `-fsSLu`."""
+    """Short options without a value that may stand before this one in a cluster: `-fsSLu`."""
     is_flag: bool = False
-    """It takes no value: what comes after it is none of its own."""
+    """Whether the option takes no value, so that the next argument isn't its own."""
 
 
 class SecretPlace(NamedTuple):
-    """A secret that stands at a place among the arguments that are no options."""
+    """A place of a secret among the arguments that are no options."""
 
     words: tuple[str, ...]
-    """The way there: a word is waited for, `_` is whatever comes next, `?` a secret's name that has to come
-    next, `*` is the secret, `!` one that has to come next, `**` are all from here on."""
+    """The way to the secret. A plain word may come later, with other words before it; `_` is any next word;
+    `?` is a secret's name, which must come next; `*` is the secret; `!` is the secret, which must come next;
+    `**` is each word from here on."""
     shape: re.Pattern[str] = ANYTHING
-    """As in SecretOption."""
+    """The form of a value with a secret, as in SecretOption."""
     beside: str = ""
-    """Only where this word, one of LATE_WORDS, stands anywhere."""
+    """If set, the row counts only if this word, one of LATE_WORDS, stands anywhere."""
 
 
 def words(text: str) -> frozenset[str]:
-    """The words of a row."""
+    """Split a column of a row into its words."""
     return frozenset(text.split())
 
 
@@ -79,12 +80,12 @@ def option(  # noqa: PLR0913 - the columns of a row
     flags: str = "",
     is_flag: bool = False,
 ) -> SecretOption:
-    """A row of SECRET_OPTIONS; `after` are its subcommands."""
+    """Make a row of SECRET_OPTIONS; `after` holds its subcommands."""
     return SecretOption(
         words(programs), words(options), words(after), shape, separate, attached, flags, is_flag
     )
 
 
 def place(way: str, shape: re.Pattern[str] = ANYTHING, beside: str = "") -> SecretPlace:
-    """A row of SECRET_PLACES."""
+    """Make a row of SECRET_PLACES; `way` holds its words."""
     return SecretPlace(tuple(way.split()), shape, beside)

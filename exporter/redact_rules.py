@@ -1,6 +1,7 @@
-"""Which names and values are secrets, as data: new rules are rows here.
+"""Patterns of the names and values that are secrets, as data: new rules are rows here.
 
-Shapes of tokens are in `redact_tokens.py`, options and places of single programs in `redact_programs.py`.
+The forms of tokens are in `redact_tokens.py`, the options and places of single programs in
+`redact_programs.py` and `redact_places.py`.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ _KEY_HOLDERS = (
     "stripe|openai|anthropic|sendgrid|mailgun|twilio|tencent|kaggle|tailscale|opsgenie|recaptcha|cosmos"
     "|fernet|jwt|session|aes|enc|encrypt|sops_age|insert|ingest|ingestion|integration|consumer"
 )
-"""Whose keys, or which, are secrets though the name says no more: `STRIPE_KEY`, but not `PARTITION_KEY`."""
+"""Words before `_key` that make it a secret's name: `STRIPE_KEY` is one, but `PARTITION_KEY` isn't."""
 
 SECRET_NAMES = (
     r"(?:passw(?:or)?d|passphrase|passcode|credential)(?!(?:_?less|ed|ing)(?:_|$))",
@@ -33,9 +34,9 @@ SECRET_NAMES = (
     r"mnemonic$|seed_?phrase$|(?:^|_)psk$|pre_?shared_?key$|^unseal_key|(?:setup|registration|activation|certificate)_key$",
     r"erlang_?cookie$|cipher_?pass$",
 )
-"""Names (of options, variables, keys) whose value is a secret; names come as `lower_snake_case`.
+"""Names (of options, variables, keys) whose value is a secret; they are matched in `lower_snake_case`.
 
-A word that only begins like a secret one, as secretary does, is another word.
+Words that only begin like one of them, such as secretary, are excluded.
 """
 
 HARMLESS_NAMES = (
@@ -55,17 +56,17 @@ HARMLESS_NAMES = (
 ALWAYS_SECRET_NAMES = frozenset({"vault_secret_id", "vault_dev_root_token_id"})
 
 WEAK_NAMES = r"(?:(?:\w*_publish_)?key|code|sig|signature|hmac|sid|(?:x_)?session_?id|ticket)"
-"""Names of options and URL parameters whose value is a secret where it is an opaque one."""
+"""Names of options and URL parameters whose value is a secret only if it has the form of OPAQUE_VALUE."""
 OPAQUE_VALUE = r"(?=[^\d]*\d)[\w%+=~-]{16,}"
-"""Letters, digits and no path: `--key 0a1b2c3d4e5f6a7b` but not `--key client.pem`."""
+"""A long word with a digit that is no path: `--key 0a1b2c3d4e5f6a7b` but not `--key client.pem`."""
 
 NAMES_OF_FILES = (
     r"(?:private_?key|service_?key|credentials?|creds|(?:jwt|session|sops_age)_key)$|^(?:old)?pwd$"
 )
-"""Names whose value is no secret where it is a path."""
+"""Names whose value is no secret if it is a path."""
 
 _ECHOED = r"(?:echo|printf)\s+(?:-\w+\s+|[\"']?%s[\"']?\s+)?[\"']?[^\s\"'$%-]"
-"""What a command that isn't run yet prints, if that isn't a variable."""
+"""A command that prints its own argument, not a variable: in `$(echo value)` the value may be a secret."""
 
 HARMLESS_VALUES = (
     r"(?:true|false|yes|no|on|off|auto|enabled|disabled|none|null|undefined|[yn]|\d|\$)?",
@@ -95,4 +96,4 @@ AUTHORIZATION_SCHEMES = frozenset({"basic", "bearer", "token", "apikey", "digest
 SCRIPT_OPTIONS = frozenset({"-c", "-ec", "-lc", "-xc", "-ce", "-exc", "-euc", "-euxc", "--command", "--eval"})
 """Options whose value is a program in some language: an assignment in it ends where its word ends."""
 MESSAGE_OPTIONS = frozenset({"-m", "-am", "--message", "--title", "--body", "--description", "--notes"})
-"""Options whose value is prose: a word in it that looks like an option is none."""
+"""Options whose value is prose, in which a word that looks like an option is none."""

@@ -1,6 +1,6 @@
-"""Secrets that give themselves away wherever they stand: keys, URLs, headers, JSON, code, tokens.
+"""Redacts secrets that are recognizable wherever they stand: keys, URLs, headers, JSON, code, tokens.
 
-All patterns are linear: repetition is possessive, bounded, or starts only where the one before has ended.
+All patterns take linear time: a repetition is possessive, bounded, or starts only where the one before ended.
 """
 
 from __future__ import annotations
@@ -174,7 +174,7 @@ _TOKEN_HINTS = [(hint, shape.pattern) for shape in TOKEN_SHAPES for hint in shap
 
 
 def redact_texts(texts: list[str]) -> list[str]:
-    """The texts with `<redacted>` for what gives itself away in them."""
+    """Replace the secrets that are recognizable in the texts by `<redacted>`."""
     whole = "\0".join(texts)
     hinted = [pattern for hint, pattern in _TOKEN_HINTS if hint in whole]
     rules = [rule for mark, group in _RULES if mark in whole for rule in group if rule.hint in whole]
@@ -209,7 +209,7 @@ def _without_cut_password(match: re.Match[str]) -> str:
 
 
 def _without_value(match: re.Match[str]) -> str:
-    """The match with `<redacted>` for its value, if that is a secret under its name, where it has one."""
+    """Redact the match's value if it is a secret, under its name if it has one."""
     groups = match.groupdict()
     name, value = groups.get("name") or groups.get("marked") or groups.get("named"), match["value"]
     found = not is_harmless(value) if name is None else is_secret(name, value)
@@ -218,7 +218,7 @@ def _without_value(match: re.Match[str]) -> str:
 
 class _Rule(NamedTuple):
     hint: str
-    """Without this piece in a text there is nothing to find: what makes the usual case cheap."""
+    """A piece without which a text has nothing for the pattern to find: so the usual case is cheap."""
     pattern: re.Pattern[str]
     replacement: str | Callable[[re.Match[str]], str]
 
@@ -264,4 +264,4 @@ _RULES = (
     (":", (_Rule(":", _AUTHORIZATION, _without_value),)),
     ("", _OF_SCRIPTS),
 )
-"""All of them, in their order; a group is looked at where its mark is in any text."""
+"""All rules in their order, in groups; a group is applied only if its mark is in one of the texts."""

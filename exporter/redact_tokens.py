@@ -1,7 +1,7 @@
-"""Shapes of tokens that give themselves away, as data. New ones are rows here.
+"""The forms of tokens that are recognizable by themselves, as data. New ones are rows here.
 
-The forms are those that the vendors document or that scanners of secrets agree on; a test holds them against
-detect-secrets. There is no rule by randomness: a commit id, a digest and a cache key look as random as a
+The forms are those that the vendors document or that scanners of secrets agree on; a test compares them with
+detect-secrets. No rule looks for randomness: a commit id, a digest and a cache key look as random as a
 password.
 """
 
@@ -12,20 +12,20 @@ from typing import NamedTuple
 
 
 class TokenShape(NamedTuple):
-    """A token that its own form gives away."""
+    """A kind of token that is recognizable by its form."""
 
     hints: tuple[str, ...]
-    """Without any of these pieces in a text there is no such token: what makes the usual case cheap."""
+    """A text without any of these pieces has no such token: so the usual case is cheap."""
     pattern: re.Pattern[str]
 
 
 def _token(hints: str, pattern: str) -> TokenShape:
-    """A token that begins where no longer word does; `hints` are separated by blanks."""
+    """Make the shape of a token that doesn't begin within a word; `hints` are separated by blanks."""
     return TokenShape(tuple(hints.split()), re.compile(rf"(?<![A-Za-z0-9])(?:{pattern})"))
 
 
 def _behind(place: str, pattern: str) -> TokenShape:
-    """What makes a URL its own password: it stands behind `place`."""
+    """Make the shape of the part of a URL that is its password: it stands behind `place`."""
     return TokenShape((place,), re.compile(rf"(?<={re.escape(place)}){pattern}"))
 
 
@@ -35,7 +35,7 @@ _SECRET_PATHS = (
     *("hc-ping.com/", "cronitor.link/p/", "betterstack.com/api/v1/heartbeat/", "pagerduty.com/integration/"),
     *(".loggly.com/inputs/", "/receiver/v1/http/", ".infura.io/v3/"),
 )
-"""Behind these, a word of 16 characters or more is a key."""
+"""Parts of URLs behind which a word of 16 characters or more is a key."""
 
 TOKEN_SHAPES = (
     # forges and package registries
@@ -128,4 +128,4 @@ TOKEN_SHAPES = (
     # of anybody
     _token("eyJ", r"eyJ[\w-]{8,1024}\.eyJ[\w-]{8,}\.[\w-]*"),
 )
-"""All of them; any text is looked through for the hints first."""
+"""All shapes; texts are searched for the hints first."""

@@ -1,4 +1,4 @@
-"""What a single word says of itself: `Name: value`, `--name:value`, `name=value`."""
+"""Redacts the secrets that a single word names itself: `Name: value`, `--name:value`, `name=value`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from exporter.redact_names import is_harmless, is_secret, is_secret_name, is_wea
 from exporter.redact_rules import REDACTED
 
 KEY = re.compile(r"(?<![\w.-])([\w.-]++):?=(?!=)")
-"""Where a name ends that a value follows."""
+"""A name with its `=`, behind which a value follows."""
 _OPTIONS_BEHIND = re.compile(r"[\"']?-")
 _VALUE = re.compile(r"[^\s&;,\"']*+")
 _NAMED = re.compile(r"(--?|/)?([\w.-]++)(:\s*+)(\S++)")
@@ -17,20 +17,23 @@ _HEADER = re.compile(r"(-H=?|[\w.:/-]{0,256}?[hH]eader=)?([\"']?)([A-Za-z][\w-]*
 
 
 def quote_around(word: str) -> str:
-    """The quote in which the whole word stands, as words of a script do; else nothing."""
+    """Return the quote that encloses the whole word, as in a script; empty if none does."""
     is_quoted = len(word) > 1 and word[0] in "\"'" and word.find(word[0], 1) == len(word) - 1
     return word[0] if is_quoted else ""
 
 
 def options_behind_name(word: str) -> tuple[str, str]:
-    """`ARGS=` and `--token x`, where the word is both: the first option isn't part of a name."""
+    """Split `ARGS=--token x` into `ARGS=` and `--token x`, so that the name isn't taken for the option's.
+
+    For a word of another form, the first part is empty.
+    """
     key = KEY.match(word)
     at = key.end() if key and _OPTIONS_BEHIND.match(word, key.end()) else 0
     return word[:at], word[at:]
 
 
 def without_secret(value: str, shape: re.Pattern[str]) -> str:
-    """`<redacted>` for what of `value` isn't kept by `shape`, if it is one that holds a secret."""
+    """Replace `value` by `<redacted>`, except what `shape` keeps, if it has that shape and isn't harmless."""
     match = shape.fullmatch(value)
     if match is None or is_harmless(value):
         return value
@@ -39,7 +42,7 @@ def without_secret(value: str, shape: re.Pattern[str]) -> str:
 
 
 def redact_named(word: str, previous: str) -> str | None:
-    """`Name: value`, `--name:value` or `NAME:value` without its value; None when it is no secret one."""
+    """Redact the value in `Name: value`, `--name:value` or `NAME:value`. None: it is no secret."""
     if ":" not in word:
         return None
     header = _HEADER.match(word)
@@ -49,7 +52,7 @@ def redact_named(word: str, previous: str) -> str | None:
     if named is None:
         return None
     dash, name, colon, value = named.groups()
-    # Without a dash it is rather an image with its tag or a target, such as token:1.2, if it isn't shouted.
+    # Without a dash, and not in capitals, it is rather an image with its tag or a target, such as token:1.2.
     is_name = dash or name.isupper() or name == "pass" or colon != ":"
     return f"{dash or ''}{name}{colon}{REDACTED}" if is_name and is_secret(name, value) else None
 
@@ -64,7 +67,7 @@ def _is_secret_header(header: re.Match[str], value: str, previous: str) -> bool:
 
 
 def redact_assignments(word: str) -> str:
-    """`name=value` for secret names: the whole rest of the word when it starts it, else up to a delimiter."""
+    """Redact secret values in `name=value`: all the rest if the word begins with it, else to a delimiter."""
     pieces: list[str] = []
     done = 0
     for key in KEY.finditer(word):

@@ -1,4 +1,4 @@
-"""Spans in OTLP/JSON files, as `--otlp-dir` and a collector's file exporter write them."""
+"""Reads spans from OTLP/JSON files, as `--otlp-dir` and a collector's file exporter write them."""
 
 from __future__ import annotations
 
@@ -16,13 +16,16 @@ _SPANS = Kind("spans", b'{"resourceSpans"', SPANS_HINT)
 
 
 def span_files(paths: Iterable[Path]) -> list[Path]:
-    """`paths`, each once, folders as their files of spans. Raises UsageError where they have none."""
+    """List the files in `paths`, each once, and for each folder its files of spans.
+
+    Raises UsageError for a folder without any.
+    """
     files = (file for path in paths for file in (files_below(path) if path.is_dir() else [path]))
     return [*dict.fromkeys(files)]
 
 
 def egress_spans(path: Path, say: Callable[[str], object]) -> Iterator[Attributes]:
-    """Attributes of each egress span in `path`, as `read_spans` has them."""
+    """Yield the attributes of each egress span in `path`, as `read_spans` does."""
     return (span.attributes for span in read_spans(path, say=say))
 
 
@@ -33,7 +36,7 @@ def read_spans(
     say: Callable[[str], object],
     on_read: Callable[[int], object] = lambda _: None,
 ) -> Iterator[EgressSpan]:
-    """Each egress span in `path`, with the attributes in `names` or with all. Raises as `read_file` does."""
+    """Yield each egress span in `path`, with the attributes in `names` or all. Raises like `read_file`."""
     return read_file(path, _SPANS, partial(read_line, names=names), say=say, on_read=on_read)
 
 
@@ -44,5 +47,5 @@ def read_whole_spans(
     say: Callable[[str], object],
     on_read: Callable[[int], object] = lambda _: None,
 ) -> Iterator[WholeSpan]:
-    """Each span of this program in `path`, with the attributes in `names`. Raises as `read_file` does."""
+    """Yield each span of this program in `path`, with the attributes in `names`. Raises like `read_file`."""
     return read_file(path, _SPANS, partial(read_whole_line, names=names), say=say, on_read=on_read)

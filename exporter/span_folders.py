@@ -1,4 +1,4 @@
-"""Files of spans in a folder and in those below it."""
+"""Finds the files of spans in a folder and the folders below it."""
 
 from __future__ import annotations
 
@@ -10,14 +10,17 @@ from pathlib import Path
 from exporter.errors import UsageError
 
 PATTERNS = ("traces*.jsonl", "traces*.jsonl.gz")
-"""Names of files of spans, rotated ones included."""
+"""The names of files of spans, including rotated files."""
 SPANS_HINT = "name files or folders that `ci-egress run --otlp-dir` wrote"
 _LOOKED_MAX = 1_000_000
-"""Files and folders below one that is named."""
+"""The most files and folders looked at below a folder that the user names."""
 
 
 def files_below(folder: Path) -> list[Path]:
-    """Sorted; links to folders aren't followed. Raises UsageError, and where there is none, too."""
+    """List the files of spans below `folder`, sorted. Links to folders aren't followed.
+
+    Raises UsageError, also if there is no such file.
+    """
     found = sorted(_files_below(folder))
     if not found:
         what = f"{folder} has no {' or '.join(PATTERNS)}, nor has a folder below it"
@@ -44,12 +47,12 @@ def _files_below(folder: Path) -> list[Path]:
 
 
 def is_named(entry: os.DirEntry[str], patterns: Iterable[str]) -> bool:
-    """Whether its name is like one of `patterns`."""
+    """Whether the entry's name matches one of `patterns`."""
     return any(fnmatchcase(entry.name, pattern) for pattern in patterns)
 
 
 def entries_of(folder: Path) -> list[os.DirEntry[str]]:
-    """What is in it. Raises UsageError."""
+    """List the entries of a folder. Raises UsageError."""
     try:
         with os.scandir(folder) as entries:
             return list(entries)

@@ -1,4 +1,4 @@
-"""Egress spans in a line of OTLP/JSON. Who wrote it may be hostile, or another program altogether."""
+"""Reads the egress spans in a line of OTLP/JSON. Its writer may be hostile, or another program."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from exporter.otlp_json import Attributes, attributes_of, plain_of, read_pairs, 
 from exporter.span_requests import CLIENT, Request, own_of_any
 
 REPOSITORY = ("vcs.owner.name", "vcs.repository.name", "vcs.repository.url.full")
-"""Attributes of a resource."""
+"""The attributes of a resource that name a job's repository."""
 _REPOSITORY_MAX = 1024
-"""Characters."""
+"""The most characters of a repository's name."""
 
 
 class EgressSpan(NamedTuple):
-    """One act, or several."""
+    """A span of one attempt, or of several."""
 
     started_ns: int
-    """Since 1970, in UTC; 0 where the line doesn't tell."""
+    """Nanoseconds since 1970 (UTC); 0 where the line has no time."""
     attributes: Attributes
     repository: str | None = None
-    """Whose job it is: `vcs.owner.name` and `vcs.repository.name` with a slash between, or its URL."""
+    """The job's repository: `vcs.owner.name` and `vcs.repository.name` with a slash between, or its URL."""
 
 
 # Only what is used, as in otlp_json.
@@ -31,14 +31,14 @@ class _Span(msgspec.Struct, gc=False, rename="camel"):
     kind: int = 0
     start_time_unix_nano: str = ""
     attributes: msgspec.Raw = msgspec.Raw(b"[]")
-    """Read of the spans that are wanted only: half of all are processes."""
+    """Decoded for egress spans only: half of all spans are processes."""
 
 
 _read_request = msgspec.json.Decoder(Request[_Span]).decode
 
 
 def read_line(line: bytes, names: Collection[str] | None = None) -> list[EgressSpan]:
-    """The egress spans of this program, with the attributes in `names` or with all. Raises LineError."""
+    """Return the egress spans of this program, with the attributes in `names` or all. Raises LineError."""
     try:
         return list(_well_formed(line, names))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -46,7 +46,7 @@ def read_line(line: bytes, names: Collection[str] | None = None) -> list[EgressS
 
 
 def _well_formed(line: bytes, names: Collection[str] | None) -> Iterator[EgressSpan]:
-    """Raises what msgspec does where a type is another one than OTLP says, or it isn't JSON."""
+    """Read a well-formed line fast. Raises msgspec's errors where it isn't JSON or a type isn't OTLP's."""
     for resource, spans in _read_request(line).own(REPOSITORY):
         repository = repository_of(resource)
         for span in spans:
@@ -56,7 +56,7 @@ def _well_formed(line: bytes, names: Collection[str] | None) -> Iterator[EgressS
 
 
 def _anything(line: bytes, names: Collection[str] | None) -> Iterator[EgressSpan]:
-    """The same of a line with wrong types in places, which are left out."""
+    """Read any line of JSON, leaving out values of wrong types. Raises LineError."""
     for resource, spans in own_of_any(line, REPOSITORY):
         repository = repository_of(resource)
         for span in spans:
@@ -66,7 +66,7 @@ def _anything(line: bytes, names: Collection[str] | None) -> Iterator[EgressSpan
 
 
 def repository_of(resource: Attributes) -> str | None:
-    """Whose job a resource with these attributes is of: see `EgressSpan.repository`."""
+    """Return the repository that a job's resource names, as in `EgressSpan.repository`. None: it has none."""
     owner, name, url = (text_of(resource.get(key)) for key in REPOSITORY)
     told = f"{owner}/{name}" if owner and name else name or url
     return told if told and len(told) <= _REPOSITORY_MAX else None

@@ -1,6 +1,6 @@
-"""Requests of OTLP/JSON spans, of which readers want more or less. Who wrote them may be hostile.
+"""Reads requests of OTLP/JSON spans for readers that want different fields. Their writer may be hostile.
 
-Lines with what only this program writes are decoded to what a reader wants of each span; see `otlp_json`.
+A line that is well-formed is decoded to just the fields that a reader wants of each span; see `otlp_json`.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from exporter.otlp_json import (
 )
 
 CLIENT = 3
-"""The kind of an act's span."""
+"""OTLP's kind of an attempt's span."""
 
 SpanT = TypeVar("SpanT")
-"""What is read of a span."""
+"""The type that a span is decoded to: it has the fields that a reader wants."""
 
 
 # Only what is used, as in otlp_json.
@@ -42,12 +42,12 @@ class _ResourceSpans(msgspec.Struct, Generic[SpanT], gc=False, rename="camel"):
 
 
 class Request(msgspec.Struct, Generic[SpanT], gc=False, rename="camel"):
-    """A line, to be decoded to; msgspec raises where a type is another one than OTLP says."""
+    """The type that a line is decoded to; msgspec raises an error where a type isn't OTLP's."""
 
     resource_spans: list[_ResourceSpans[SpanT]]
 
     def own(self, names: Collection[str]) -> Iterator[tuple[Attributes, Iterator[SpanT]]]:
-        """The spans of this program by their resource, of which the attributes in `names` are read."""
+        """Yield, resource by resource, its attributes in `names` and its spans of this program."""
         for group in self.resource_spans:
             ours = [scoped.spans for scoped in group.scope_spans if scoped.scope.name == SCOPE]
             if ours:  # a collector's file holds other producers' spans, too
@@ -56,9 +56,9 @@ class Request(msgspec.Struct, Generic[SpanT], gc=False, rename="camel"):
 
 
 def own_of_any(line: bytes, names: Collection[str]) -> Iterator[tuple[Attributes, Iterator[dict[str, Any]]]]:
-    """As `Request.own`, of a line with wrong types in places, which are left out. Five times as slow.
+    """Do the same as `Request.own` for any JSON, leaving out values of wrong types. Five times as slow.
 
-    Raises LineError where it is no such line.
+    Raises LineError where it is no request of spans.
     """
     for group in groups_of(line, "resourceSpans"):
         resource = group.get("resource") if isinstance(group, dict) else None

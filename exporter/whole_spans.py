@@ -1,4 +1,4 @@
-"""All that a line of OTLP/JSON says of this program's spans: what `span_lines` skips, too."""
+"""Reads all spans of this program in a line of OTLP/JSON, with fields that `span_lines` skips."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from exporter.span_requests import CLIENT, Request, own_of_any
 
 _TRACE_ID, _SPAN_ID = re.compile(r"[0-9a-f]{32}"), re.compile(r"[0-9a-f]{16}")
 _TIME_MAX_NS = 1 << 63
-"""In the year 2262."""
+"""Nanoseconds since 1970: a time in the year 2262."""
 
 
 class WholeSpan(NamedTuple):
-    """A span of a job, a program or an act."""
+    """A span of a job, a process or an attempt."""
 
     trace_id: str
-    """32 hexadecimal digits; empty where the line has no such thing."""
+    """32 hexadecimal digits; empty where the line has no valid id."""
     span_id: str
-    """16 hexadecimal digits; likewise."""
+    """16 hexadecimal digits; empty where the line has no valid id."""
     parent_id: str
-    """Likewise: a root has none."""
+    """16 hexadecimal digits; empty for a root, or where the line has no valid id."""
     name: str
     is_egress: bool
-    """Whether it is an act's."""
+    """Whether it is the span of an attempt."""
     started_ns: int
-    """Since 1970, in UTC; 0 where the line doesn't tell."""
+    """Nanoseconds since 1970 (UTC); 0 where the line has no time."""
     ended_ns: int
-    """Not before `started_ns`."""
+    """Nanoseconds since 1970 (UTC), never before `started_ns`."""
     attributes: Attributes
     resource: Attributes
 
@@ -52,7 +52,10 @@ _read_request = msgspec.json.Decoder(Request[_Span]).decode
 
 
 def read_whole_line(line: bytes, names: Collection[str]) -> list[WholeSpan]:
-    """The spans of this program, with the attributes in `names`, their resources' too. Raises LineError."""
+    """Return the spans of this program, with their and their resources' attributes in `names`.
+
+    Raises LineError.
+    """
     try:
         return list(_well_formed(line, names))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -60,7 +63,7 @@ def read_whole_line(line: bytes, names: Collection[str]) -> list[WholeSpan]:
 
 
 def _well_formed(line: bytes, names: Collection[str]) -> Iterator[WholeSpan]:
-    """Raises what msgspec does where a type is another one than OTLP says, or it isn't JSON."""
+    """Read a well-formed line fast. Raises msgspec's errors where it isn't JSON or a type isn't OTLP's."""
     for resource, spans in _read_request(line).own(names):
         for span in spans:
             attributes = plain_of(read_pairs(span.attributes), names)
@@ -70,7 +73,7 @@ def _well_formed(line: bytes, names: Collection[str]) -> Iterator[WholeSpan]:
 
 
 def _anything(line: bytes, names: Collection[str]) -> Iterator[WholeSpan]:
-    """The same of a line with wrong types in places, which are left out."""
+    """Read any line of JSON, leaving out values of wrong types. Raises LineError."""
     for resource, spans in own_of_any(line, names):
         for span in spans:
             get = span.get
@@ -103,7 +106,7 @@ def _span(  # noqa: PLR0913, PLR0917 - what a span has
 
 
 def _id(value: Any, form: re.Pattern[str]) -> str:
-    """In lower case; a collector may write it in capitals."""
+    """Return an id in lower case (a collector may write capitals); empty if it isn't a valid one."""
     lower = value.lower() if isinstance(value, str) and len(value) <= len("0" * 32) else ""
     return lower if form.fullmatch(lower) and lower.strip("0") else ""
 

@@ -1,4 +1,4 @@
-"""OTLP out: spans, metrics, log records to a collector, to files, or to both, each attempt accounted for."""
+"""Export of spans, metrics and log records as OTLP, to collectors and files; accounts for every attempt."""
 
 from exporter.otlp.courier import Spooling, Timer
 from exporter.otlp.environment import ignored_variables, resolve_destinations

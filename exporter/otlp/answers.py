@@ -1,4 +1,4 @@
-"""What a collector says about a request it took: OTLP's partial success."""
+"""Parsers of a collector's answer to a request that it accepted, maybe in part (OTLP's partial success)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _JSON_COUNT = {
 
 
 def parse_answer(signal: Signal, answer: bytes) -> Receipt | None:
-    """From a serialized Export…ServiceResponse, empty when all is well; None for anything else."""
+    """Parse a serialized Export…ServiceResponse (empty when all was accepted). None: it is something else."""
     try:
         return _PARSERS[signal](answer)
     except DecodeError:
@@ -51,7 +51,7 @@ _PARSERS: dict[Signal, Callable[[bytes], Receipt]] = {
 
 
 def parse_json_answer(signal: Signal, answer: bytes) -> Receipt | None:
-    """The same from JSON, which some receivers answer to protobuf as well."""
+    """Parse the same answer in JSON, which some receivers send even when the request was protobuf."""
     try:
         partial = json.loads(answer or b"{}").get("partialSuccess") or {}
         return Receipt(max(int(partial.get(_JSON_COUNT[signal], 0)), 0), str(partial.get("errorMessage", "")))

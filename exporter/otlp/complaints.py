@@ -1,4 +1,4 @@
-"""Problems worth a line to the user, each said once while it lasts."""
+"""Problems that are reported to the user, in one line each, and once for as long as the problem lasts."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from urllib.parse import urlsplit
 from exporter.otlp.sinks import Receipt, SendError
 
 AGAIN_S = 60.0
-"""What comes back sooner than that after it was said isn't said again: a collector may come and go."""
+"""Seconds in which a problem isn't reported again even if it went away: a collector may come and go."""
 
 _LONGEST = 500
 _OF_THE_SERVER = frozenset({"unreachable", "timeout", "tls"})
 
 
 class Complaints:
-    """Thread-safe; what was said isn't said again until it has gone away and come back."""
+    """A thread-safe list of problems; each is reported again only if it has gone away and come back."""
 
     def __init__(self, now_s: Callable[[], float] = time.monotonic) -> None:
         self._now_s = now_s
@@ -27,16 +27,19 @@ class Complaints:
         self._untold: list[str] = []
 
     def add(self, key: Hashable, line: str) -> None:
-        """Keep `line` unless something was said under `key` before. Text from outside may be hostile."""
+        """Keep `line`, unless one is known under `key` already.
+
+        The line is cut, and unprintable characters become spaces: text from outside may be hostile.
+        """
         with self._lock:
             if key not in self._known:
                 self._known[key] = self._now_s()
                 self._untold.append(_printable(line[:_LONGEST]))
 
     def add_failure(self, what: str, where: str, error: SendError) -> None:
-        """`what` (spans, metrics) can't be sent to `where`: one line for each kind of failure there.
+        """Report that `what` (spans, metrics) can't be sent to `where`, once for each kind of failure there.
 
-        A server that is away is away for spans and metrics alike, whatever their paths.
+        A server that can't be reached is reported once for all signals, whatever their paths.
         """
         place = urlsplit(where).netloc if error.error_type in _OF_THE_SERVER else where
         self.add(
@@ -45,7 +48,7 @@ class Complaints:
         )
 
     def add_receipt(self, what: str, where: str, receipt: Receipt) -> None:
-        """`where` took something: what was wrong there is over, unless it took only a part."""
+        """Report what `where` rejected; if it took everything, forget the problems reported about it."""
         if not receipt.rejected:
             self._forget({where, urlsplit(where).netloc or where})
         else:
@@ -64,7 +67,7 @@ class Complaints:
             }
 
     def take(self) -> list[str]:
-        """The lines nobody has taken yet."""
+        """Return the lines that were added since the last call."""
         with self._lock:
             lines, self._untold = self._untold, []
             return lines
@@ -75,7 +78,7 @@ def _printable(text: str) -> str:
 
 
 class ComplaintHandler(logging.Handler):
-    """Turns what the OpenTelemetry SDK logs into complaints, where it would otherwise go to stderr."""
+    """A handler that turns the OpenTelemetry SDK's warnings into complaints: else they would go to stderr."""
 
     def __init__(self, complaints: Complaints) -> None:
         super().__init__(logging.WARNING)
@@ -84,7 +87,7 @@ class ComplaintHandler(logging.Handler):
         self._propagated = self._logger.propagate
 
     def emit(self, record: logging.LogRecord) -> None:
-        """One complaint for each place in the SDK that has something to say."""
+        """Add the record as a complaint, once for each line of the SDK's code that logs."""
         self._complaints.add((record.name, record.lineno), f"{record.name}: {record.getMessage()}")
 
     def install(self) -> None:
@@ -94,6 +97,6 @@ class ComplaintHandler(logging.Handler):
         self._logger.propagate = False
 
     def remove(self) -> None:
-        """Give them back."""
+        """Undo `install`."""
         self._logger.removeHandler(self)
         self._logger.propagate = self._propagated

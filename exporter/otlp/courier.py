@@ -1,7 +1,7 @@
-"""Brings parcels to a collector that may be away: then they wait on disk, and go out in order afterwards.
+"""Delivery of parcels (encoded requests) to a collector; while it is away, they wait on disk, in order.
 
-A collector that refuses whatever comes (a wrong header, path or certificate) is away, too: one typo must not
-cost what waits for it. Only what it refuses of a parcel for what the parcel is, is lost.
+A collector that refuses every request (for a wrong header, path or certificate) counts as away, too: a typo
+must not lose what waits for it. Only a parcel that the collector refuses for its content is lost.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ _OTHERWISE = "what the collector doesn't take meanwhile is lost"
 
 
 class Timer:
-    """How the pauses between tries pass; a test has them pass faster."""
+    """A clock for the pauses between tries; tests replace it by a faster one."""
 
     def now_s(self) -> float:
-        """Seconds, monotonic."""
+        """Return the monotonic time in seconds."""
         return time.monotonic()
 
     def wait(self, changed: threading.Condition, timeout_s: float) -> None:
-        """Wait for a change, `timeout_s` at most."""
+        """Wait until `changed` is notified, `timeout_s` at most."""
         changed.wait(timeout_s)
 
 
@@ -52,7 +52,7 @@ class Spooling:
 
 
 class Parcel:
-    """A request to send. It is in the window of what is in memory alone, or waits on disk as well."""
+    """An encoded request: in the window, so in memory alone, or on disk as well (then `waiting` is set)."""
 
     __slots__ = ("entries", "number", "payload", "waiting")
 
@@ -66,17 +66,18 @@ class Parcel:
 
 
 class Courier:
-    """Sends one parcel at a time, in order; two are in memory at most.
+    """A thread that sends one parcel at a time, in order; two are in memory at most.
 
-    As soon as the collector is away, or keeps the next parcel waiting for longer than PATIENCE_S, everything
-    goes to disk, the parcel under way included, so that the queue before it never fills. It stays like that
-    until nothing is left on disk. What the disk doesn't take is dropped and counted (`spool`).
+    As soon as the collector is away, or keeps the next parcel waiting for longer than PATIENCE_S, all parcels
+    go to disk, the one under way included, so that the lane's queue never fills. It stays like that until
+    no parcel of this process is left on disk. A parcel that the disk doesn't take is dropped and counted
+    (stage `spool`).
     """
 
     def __init__(
         self, what: str, sink: Sink, spooling: Spooling, books: Books, complaints: Complaints
     ) -> None:
-        """`what` it delivers, for messages; `sink` has an endpoint."""
+        """Start the thread. `what` names the signal in messages; `sink` must have an endpoint."""
         assert sink.endpoint  # noqa: S101 - for mypy: files have no courier
         self._what = what
         self._sink = sink
@@ -97,12 +98,12 @@ class Courier:
         self._last_error_type = "timeout"
         self._deadline_s = float("inf")
         self.left = ""
-        """What waits on disk in the end, for messages."""
+        """What `finish` left on disk, in words, for messages; empty for nothing."""
         self._thread = threading.Thread(target=self._run, name=f"otlp courier {sink.where}", daemon=True)
         self._thread.start()
 
     def put(self, entries: Sequence[Entry], payload: bytes) -> None:
-        """Take over a request and the account of its entries; waits for PATIENCE_S at most, and the disk."""
+        """Take over a request and the account of its entries. Waits for PATIENCE_S at most, plus the disk."""
         with self._changed:
             self._number += 1
             parcel = Parcel(self._number, payload, entries)
@@ -116,11 +117,11 @@ class Courier:
             self._changed.notify_all()
 
     def hurry(self, deadline_s: float) -> None:
-        """All must be settled by `deadline_s` (monotonic). Returns at once."""
+        """Set the deadline (monotonic) by which every parcel must be settled. Returns at once."""
         self._deadline_s = deadline_s
 
     def finish(self, deadline_s: float) -> None:
-        """Send what there is by `deadline_s` (monotonic); what is left waits on disk for the next start."""
+        """Send parcels until `deadline_s` (monotonic); those left over wait on disk for the next start."""
         with self._changed:
             self._deadline_s = deadline_s
             self._closing = True
@@ -128,7 +129,7 @@ class Courier:
         self._thread.join(max(deadline_s - _MARGIN_S - time.monotonic(), 0))
         with self._changed:
             self._abandoned = True
-            if self._is_asking:  # what it answers later is said to nobody
+            if self._is_asking:  # an answer that comes later is reported to nobody
                 none = SendError("timeout", "no answer by the end", fix="check the collector", retryable=True)
                 self._complaints.add_failure(self._what, self._sink.where, none)
             self._spill()
@@ -149,7 +150,7 @@ class Courier:
             self._bring(parcel)
 
     def _next(self) -> Parcel | None:
-        """The parcel that is due; None when all is over."""
+        """Wait for the parcel that is due. None: there is nothing more to send."""
         with self._changed:
             while not self._is_over():
                 if parcel := self._first():
@@ -177,7 +178,7 @@ class Courier:
             self._settle(parcel, answer.error_type)
 
     def _hear(self, answer: Receipt | SendError) -> None:
-        """Say what is wrong there, unless `finish` did so for want of an answer."""
+        """Report what the answer says is wrong, unless `finish` has reported already that no answer came."""
         with self._changed:
             self._is_asking = False
             if self._abandoned:
@@ -197,7 +198,7 @@ class Courier:
             return SendError(type(error).__name__, repr(error), fix=fix, retryable=True)
 
     def _settle(self, parcel: Parcel, outcome: Receipt | str) -> None:
-        """The collector took it, or refused it for good with this `error.type`; the next one's turn."""
+        """Account for a parcel that the collector took, or refused for good (with an `error.type`); go on."""
         with self._changed:
             if self._abandoned:
                 return
@@ -224,18 +225,18 @@ class Courier:
             self._pause(error.retry_after_s or next(self._pauses_s))
 
     def _pause(self, pause_s: float) -> None:
-        """Until the next try: cut short when closing begins, a moment when it has begun."""
+        """Wait for the next try: `pause_s`, or until closing begins; once it has begun, a short while."""
         was_closing = self._closing
         end_s = self._timer.now_s() + (_LAST_PAUSE_S if was_closing else pause_s)
         while self._closing == was_closing and not self._is_over() and self._timer.now_s() < end_s:
             self._timer.wait(self._changed, end_s - self._timer.now_s())
 
     def _is_over(self) -> bool:
-        """At the end, the second failure is one too many."""
+        """Whether sending is over: `finish` has given up, or the second failure since closing began came."""
         return self._abandoned or self._last_failures >= _LAST_TRIES
 
     def _spill(self) -> None:
-        """Bring to disk what is in memory, as far as the disk takes it."""
+        """Write the parcels in memory to disk, as far as the disk takes them."""
         while self._window:
             parcel = self._window[0]
             try:

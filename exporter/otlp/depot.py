@@ -1,4 +1,4 @@
-"""What waits on disk for one collector: the parcels of this process, and those that dead ones left."""
+"""The parcels that wait on disk for one collector: this process's, and those that dead processes left."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ CORRUPT = "corrupt"
 
 
 class Books(NamedTuple):
-    """Where attempts are accounted for."""
+    """The ledgers in which the attempts of one signal are accounted for."""
 
     own: Ledger
     earlier: Ledger
-    """Those that earlier processes left on disk."""
+    """The ledger of the attempts that earlier processes left on disk."""
     counted: str = ""
-    """One of what is counted, for messages."""
+    """What is counted, for messages; empty where nothing is."""
 
 
 class Waiting(NamedTuple):
@@ -40,34 +40,34 @@ class Waiting(NamedTuple):
     shelf: Shelf
 
     def heaviest(self, number: int) -> Claim:
-        """What its `number` heaviest entries stand for."""
+        """Return the attempts that its `number` heaviest entries stand for."""
         from exporter.otlp.spool import heaviest
 
         return heaviest(self.weights, number)
 
 
 class Shelf:
-    """One file of parcels, and the claims to them."""
+    """A file of parcels, and the claims (numbers of attempts) of the parcels in it."""
 
     def __init__(self, file: SpoolFile, ledger: Ledger) -> None:
-        """Open it. Raises SpoolError."""
+        """Open the file. Raises SpoolError."""
         from exporter.otlp.spool import Spool  # not before it is needed: SQLite takes 10 ms to import
 
         self.file = file
         self.ledger = ledger
         self.spool: Spool = Spool(file.path)
         self.claims: dict[int, Claim] = {}
-        """By number: of the parcels that this process put there."""
+        """Claims by parcel number, for the parcels that this process wrote."""
         self.found = Claim()
-        """What the parcels stand for that another process put there, as far as it is known and left."""
+        """Attempts of the parcels that another process wrote, as far as they are known and not settled."""
         self.damage: SpoolError | None = None
-        """Why it isn't known; then each parcel is counted when it comes to light."""
+        """Why `found` couldn't be read at first; then each parcel is counted when it is read."""
         self._last_seen = 0
         self._is_closed = False
         self._count()
 
     def close(self) -> None:
-        """Close the file; its lock stays."""
+        """Close the file, but keep its lock."""
         self._is_closed = True
         with contextlib.suppress(SpoolError):
             self.spool.close()
@@ -89,14 +89,14 @@ class Shelf:
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing is left in it, as far as can be seen."""
+        """Whether no parcel is left in the file; False when it can't be read."""
         try:
             return not self.claims and self.spool.is_empty
         except SpoolError:
             return False
 
     def oldest(self) -> Waiting | None:
-        """The next one to send. Raises SpoolError."""
+        """Return the parcel to send next, if any. Raises SpoolError."""
         stored = self.spool.oldest()
         if stored is None and self.claims:
             raise SpoolError(CORRUPT, "parcels are missing")
@@ -110,7 +110,7 @@ class Shelf:
         return Waiting(stored.number, payload, stored.weights, claim, self)
 
     def forget(self, waiting: Waiting) -> None:
-        """Its parcel is settled. Raises SpoolError when the disk goes on showing it."""
+        """Remove a settled parcel. Raises SpoolError when it can't be removed from the disk."""
         if self._is_closed:  # it was given up while the parcel was under way
             return
         if self.claims.pop(waiting.number, None) is None:
@@ -119,14 +119,14 @@ class Shelf:
         self.spool.remove(waiting.number)
 
     def give_up(self, error_type: str) -> None:
-        """What is left in it can't be read any more."""
+        """Count everything left in the file as lost, for the reason `error_type`."""
         for claim in (*self.claims.values(), self.found):
             self.ledger.lost(claim, error_type)
         self.claims.clear()
 
 
 class Depot:
-    """Not thread-safe: the courier's lock guards it."""
+    """The files of parcels for one endpoint. Not thread-safe: the courier's lock guards it."""
 
     def __init__(
         self,
@@ -135,7 +135,7 @@ class Depot:
         books: Books,
         on_problem: Callable[[SpoolError], None],
     ) -> None:
-        """Touches no disk yet. `on_problem` hears of what the disk didn't do and nobody else is told."""
+        """Don't touch the disk yet. `on_problem` is called with the disk errors that aren't raised."""
         self._folder = folder
         self._endpoint = endpoint
         self._books = books
@@ -150,11 +150,11 @@ class Depot:
 
     @property
     def own_attempts(self) -> int:
-        """What those stand for."""
+        """The number of attempts that the waiting parcels of this process stand for."""
         return sum(claim.attempts for claim in self._own.claims.values()) if self._own else 0
 
     def adopt(self) -> None:
-        """Take over what dead processes left."""
+        """Take over the files that dead processes left; count outdated ones as lost and delete them."""
         for file in self._folder.adopt(self._endpoint):
             try:
                 shelf = Shelf(file, self._books.earlier)
@@ -169,7 +169,7 @@ class Depot:
             self._expire(file)
 
     def store(self, number: int, entries: Sequence[Entry], payload: bytes) -> Waiting:
-        """Keep a parcel; its entries are settled by what becomes of it. Raises SpoolError."""
+        """Write a parcel to disk; its claim is settled instead of its entries. Raises SpoolError."""
         try:
             return self._append(number, entries, payload)
         except SpoolError as error:
@@ -181,7 +181,7 @@ class Depot:
             return self._append(number, entries, payload)
 
     def oldest(self, *, own_only: bool) -> Waiting | None:
-        """The next one to send: what dead processes left comes first, unless `own_only`."""
+        """Return the parcel to send next: those of dead processes come first, unless `own_only`."""
         while self._left_over and not own_only:
             if waiting := self._look(self._left_over[0]):
                 return waiting
@@ -195,7 +195,7 @@ class Depot:
         return waiting
 
     def forget(self, waiting: Waiting) -> None:
-        """It is settled."""
+        """Remove a settled parcel from disk."""
         try:
             waiting.shelf.forget(waiting)
             if waiting.shelf is self._own and not self._own.claims:
@@ -230,7 +230,7 @@ class Depot:
         return Waiting(number, payload, weights, claim, self._own)
 
     def _look(self, shelf: Shelf) -> Waiting | None:
-        """Its oldest parcel; None when there is none, or when none can be read any more."""
+        """Return its oldest parcel. None: it has none, or none can be read any more."""
         try:
             return shelf.oldest()
         except SpoolError as error:
@@ -262,7 +262,7 @@ class Depot:
             self._discard(shelf)
 
     def _set_aside(self, file: SpoolFile, error: SpoolError) -> None:
-        """What is damaged goes; what another version wrote stays for that."""
+        """Delete a file that is damaged; leave one that another version wrote to that version."""
         if error.error_type == CORRUPT:
             self._folder.delete(file)
         else:

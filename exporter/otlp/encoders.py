@@ -1,6 +1,6 @@
-"""From spans, metrics and log records to OTLP requests, as protobuf for the network and as JSON for files.
+"""Encoders of spans, metrics and log records as OTLP requests: protobuf for the network, JSON for files.
 
-Each encoder is imported when it is first asked for: files need no protobuf, a collector no JSON.
+Each encoder is imported when it is first used: files need no protobuf, a collector needs no JSON.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Encoder = Callable[[Any], bytes]
 
 
 def protobuf_encoder(signal: Signal) -> Encoder:
-    """A function from spans, metrics or log records to a serialized Export…ServiceRequest."""
+    """Return a function that makes a serialized Export…ServiceRequest of spans, metrics or log records."""
     match signal:
         case Signal.TRACES:
             return _protobuf_spans
@@ -39,7 +39,7 @@ def protobuf_encoder(signal: Signal) -> Encoder:
 
 
 def json_line_encoder(signal: Signal) -> Encoder:
-    """A function from spans, metrics or log records to one line of OTLP/JSON, newline included.
+    """Return a function that makes one line of OTLP/JSON of spans, metrics or log records, with its newline.
 
     Everything outside ASCII is escaped, so that no text can start a new line or steer a terminal.
     """

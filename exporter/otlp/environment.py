@@ -1,4 +1,4 @@
-"""Where telemetry goes, from the OTEL_* variables and --otlp-dir.
+"""Decides where telemetry goes, by the OTEL_* variables and --otlp-dir.
 
 Names and meanings are those of the OpenTelemetry specification ("OTLP exporter configuration", "Environment
 variable specification"): an empty variable counts as unset, a variable of one signal beats the general one,
@@ -66,7 +66,7 @@ def resolve_destinations(
 
 
 def ignored_variables(environ: Mapping[str, str]) -> list[str]:
-    """OTEL_* variables that are set but have no effect, sorted: evidence is neither sampled nor trimmed."""
+    """List the OTEL_* variables that are set without effect: evidence is neither sampled nor trimmed."""
     return sorted(name for name, value in environ.items() if value.strip() and _IGNORED.fullmatch(name))
 
 
@@ -80,7 +80,7 @@ def _value(environ: Mapping[str, str], variable: str) -> str | None:
 
 
 def _setting(environ: Mapping[str, str], signal: Signal, name: str) -> _Setting | None:
-    """The signal's own variable, else the general one, else None."""
+    """Return the signal's own variable if it is set, else the general one, else None."""
     for variable in (f"OTEL_EXPORTER_OTLP_{signal.upper()}_{name}", f"OTEL_EXPORTER_OTLP_{name}"):
         if value := _value(environ, variable):
             return _Setting(variable, value)
@@ -121,7 +121,7 @@ def _protocol(setting: _Setting | None) -> Protocol:
 
 
 def _http_url(signal: Signal, setting: _Setting) -> str:
-    """The signal's own endpoint as it is; the general one with v1/traces and the like behind it."""
+    """Return the signal's own endpoint unchanged, or the general one with /v1/traces or the like appended."""
     _check_url(setting, setting.value)
     if signal.upper() in setting.variable:
         return setting.value
@@ -129,7 +129,7 @@ def _http_url(signal: Signal, setting: _Setting) -> str:
 
 
 def _grpc_url(environ: Mapping[str, str], signal: Signal, setting: _Setting) -> str:
-    """host:port without a scheme is TLS, unless …_INSECURE says otherwise."""
+    """Add the scheme that a plain host:port lacks: https (TLS), unless …_INSECURE is true."""
     url = setting.value
     if "://" not in url:
         insecure = _setting(environ, signal, "INSECURE")
@@ -158,7 +158,7 @@ def _check_url(setting: _Setting, url: str) -> None:
 
 
 def _split_url(url: str) -> SplitResult | None:
-    """None when the port is not a number up to 65535, or brackets don't match."""
+    """Split `url`. None: its port is not a number up to 65535, or its brackets don't match."""
     try:
         parts = urlsplit(url)
         _ = parts.port
@@ -168,7 +168,7 @@ def _split_url(url: str) -> SplitResult | None:
 
 
 def _timeout_s(setting: _Setting | None) -> float:
-    """Never under a second: the job doesn't wait for it, and less would lose evidence on a busy runner."""
+    """Return the timeout, a second at least: no job waits for it, and less would lose evidence under load."""
     if setting is None:
         return DEFAULT_TIMEOUT_S
     return max(_milliseconds(setting) / 1000, _SHORTEST_TIMEOUT_S)
@@ -232,7 +232,7 @@ def _headers(environ: Mapping[str, str], setting: _Setting | None) -> Mapping[st
 
 
 def _pairs(environ: Mapping[str, str], variable: str) -> Mapping[str, str]:
-    """key=value,key=value with percent-encoded values. Values may be secret: an error doesn't show them."""
+    """Parse key=value,key=value with percent-encoded values. They may be secret: no error shows them."""
     pairs: dict[str, str] = {}
     for member in environ.get(variable, "").split(","):
         if not member.strip():

@@ -1,4 +1,4 @@
-"""Spans as one line of OTLP/JSON, each layer of their attributes encoded once: see protobuf_spans.py."""
+"""Encodes spans as one line of OTLP/JSON, each layer of their attributes once: see protobuf_spans.py."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _dumps = json.JSONEncoder(separators=(",", ":")).encode
 
 
 def encode_spans(spans: Sequence[ReadableSpan]) -> bytes:
-    """In ASCII, newline included. Raises TypeError for what OTLP can't hold."""
+    """Return one line of ASCII, newline included. Raises ValueError or TypeError for what OTLP can't hold."""
     resources = ",".join(map(_resource_spans, grouped(spans)))
     return f'{{"resourceSpans":[{resources}]}}\n'.encode("ascii")
 
@@ -66,7 +66,7 @@ def _span(span: ReadableSpan) -> str:
 
 
 def _object(members: Mapping[str, str]) -> str:
-    """Of members that are encoded already."""
+    """Build a JSON object of members that are encoded already."""
     return "{" + ",".join(f'"{name}":{text}' for name, text in members.items()) + "}"
 
 
@@ -93,7 +93,7 @@ def _pieces(attributes: Mapping[str, Any] | None) -> list[str]:
 
 
 def _attributes(values: Mapping[str, Any]) -> str:
-    """The inside of an array."""
+    """Encode attributes as the elements of a JSON array, without its brackets."""
     return _dumps(_key_values(values))[1:-1]
 
 
@@ -118,5 +118,5 @@ def _any_value(value: Any) -> dict[str, Any]:
 
 
 def _without_defaults(fields: dict[str, Any]) -> dict[str, Any]:
-    """As proto3 has it: what is empty or zero isn't there."""
+    """Leave out fields that are empty or zero, as proto3 does."""
     return {name: value for name, value in fields.items() if value not in ("", 0, None, [])}

@@ -1,4 +1,4 @@
-"""A queue and a thread for each destination: a slow one holds up neither the job nor another."""
+"""A queue and a thread for each destination, so that a slow one delays neither the job nor another one."""
 
 from __future__ import annotations
 
@@ -23,26 +23,26 @@ _SHORTEST_TIMEOUT_S = 0.05
 
 @dataclass(frozen=True)
 class Cargo:
-    """What a lane carries."""
+    """A kind of telemetry that a lane carries, and how much of it may wait for how long."""
 
     what: str
-    """For messages."""
+    """Its name in messages."""
     capacity: int
-    """Entries that may wait."""
+    """The most entries that may wait in the queue."""
     gather_s: float
-    """How long one waits for others to travel with it."""
+    """Seconds for which an entry waits for others to be sent with it."""
 
 
 SPANS = Cargo("spans", 8192, 0.5)
 LOG_RECORDS = Cargo("log records", 8192, 0.1)
-"""Room for all that one job may have told at once, denied and novel (firsts.TOLD_MAX of each)."""
+"""The queue has room for all that one job may log at once: firsts.TOLD_MAX denials and as many novelties."""
 
 
 class Lane:
-    """Delivers to one sink, in order and in batches, again and again while the sink may still take them.
+    """A queue and a thread that deliver entries to one sink, in order, in batches and with retries.
 
-    What doesn't fit in the queue is dropped and counted (`queue_full`): the newest, so that the first sights
-    of a flood survive. Once closing, failures no longer lead to patience: the second one ends it.
+    An entry that finds the queue full is dropped and counted (`queue_full`), so that the first entries of a
+    flood survive. Once closing has begun, the second failure ends the retries.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class Lane:
         complaints: Complaints,
         courier: Courier | None = None,
     ) -> None:
-        """A `courier` takes over what is ready to be sent, so that an outage of the sink costs nothing."""
+        """Start the thread. A `courier` takes over encoded requests, so that an outage loses none of them."""
         self._cargo = cargo
         self._sink = sink
         self._ledger = ledger
@@ -70,12 +70,12 @@ class Lane:
         self._thread.start()
 
     def prepare(self) -> None:
-        """Have what encoding takes imported now."""
+        """Import now the modules that encoding needs."""
         self._sink.encode(())
 
     @property
     def room(self) -> int:
-        """Entries that the queue has room for at this moment; never waits."""
+        """The number of entries that the queue has room for at this moment; never waits."""
         return max(self._cargo.capacity - len(self._queue), 0)
 
     def put(self, entry: Entry) -> None:
@@ -98,7 +98,7 @@ class Lane:
             self._changed.notify()
 
     def wait(self) -> None:
-        """Wait for what `finish` asked; what is left at the deadline is dropped as `timeout`."""
+        """Wait for the deliveries that `finish` asked for; drop entries left at the deadline as `timeout`."""
         self._thread.join(max(self._deadline_s - time.monotonic(), 0))
         with self._changed:
             self._abandoned = True
@@ -126,7 +126,7 @@ class Lane:
                 self._deliver(part, payload)
 
     def _drop(self, error: Exception) -> None:
-        """Count what is left of those under way as lost."""
+        """Count the entries that are still under way as lost, after an unexpected error."""
         with self._changed:
             left, self._under_way = self._under_way, []
         for entry in left:
@@ -135,7 +135,7 @@ class Lane:
         self._complaints.add((self._cargo.what, "internal"), told)
 
     def _next_batch(self) -> Sequence[Entry]:
-        """Up to BATCH entries, gathered for a moment; empty when closing and nothing is left."""
+        """Wait for up to BATCH entries, gathered for a moment. Empty: it is closing, and none is left."""
         with self._changed:
             self._changed.wait_for(lambda: self._queue or self._closing.is_set())
             self._changed.wait_for(
@@ -145,7 +145,10 @@ class Lane:
             return tuple(self._under_way)
 
     def _payloads(self, entries: Sequence[Entry]) -> Iterator[tuple[Sequence[Entry], bytes]]:
-        """Halve until the receiver's limit is kept, and until a span that can't be encoded stands alone."""
+        """Encode `entries`, halving them until each payload is small enough for the receiver.
+
+        An entry that can't be encoded is singled out in the same way, and counted as lost.
+        """
         payload = self._encode(entries)
         if payload is not None and (len(payload) <= self._sink.largest_payload or len(entries) == 1):
             yield entries, payload
@@ -203,7 +206,7 @@ class Lane:
         return self._last_tries <= 0
 
     def _pause(self, pause_s: float) -> None:
-        """Until the next try: cut short when closing begins, a moment when it has begun."""
+        """Wait for the next try: `pause_s`, or until closing begins; once it has begun, a short while."""
         if self._closing.is_set():
             time.sleep(_LAST_PAUSE_S)
         else:

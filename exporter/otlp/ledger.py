@@ -1,4 +1,4 @@
-"""The account of what was handed over: an attempt ends as exported, aggregated or dropped, exactly once."""
+"""Accounting of the attempts handed over: each ends as exported, aggregated or dropped, exactly once."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SPOOL = "spool"
 
 @dataclass(frozen=True)
 class Account:
-    """Attempts (kernel events) so far.
+    """The outcomes of the attempts (kernel events) so far.
 
     submitted = exported + aggregated + sum(dropped.values()) + pending + spooled
     """
@@ -25,7 +25,7 @@ class Account:
     exported: int = 0
     """Accepted by a collector or written to a file."""
     dropped: Mapping[tuple[str, str], int] = field(default_factory=dict)
-    """By (`egress.stage`, `error.type`)."""
+    """Attempts lost, by (`egress.stage`, `error.type`)."""
     pending: int = 0
     """Waiting in a queue or under way."""
     aggregated: int = 0
@@ -46,11 +46,11 @@ class Claim:
 
     @property
     def attempts(self) -> int:
-        """Both together."""
+        """Exported and aggregated attempts together."""
         return self.exported + self.aggregated
 
     def add(self, attempts: int, *, is_aggregated: bool) -> None:
-        """Let it stand for more; for fewer, if `attempts` is negative."""
+        """Add `attempts` to the claim; a negative number takes some away."""
         if is_aggregated:
             self.aggregated += attempts
         else:
@@ -58,7 +58,7 @@ class Claim:
 
 
 class Entry:
-    """A span or a log record on its way, to one destination or to several at once."""
+    """A span or a log record on its way to one destination, or to several at once."""
 
     __slots__ = ("attempts", "claim", "is_aggregated", "is_settled", "item", "outstanding")
 
@@ -69,14 +69,17 @@ class Entry:
         self.attempts = attempts
         self.is_aggregated = is_aggregated
         self.outstanding = outstanding
-        """Destinations that may take it yet."""
+        """The number of destinations that may still take it."""
         self.claim: Claim | None = None
-        """It stands on disk, too."""
+        """The claim of the parcel on disk that holds it, if any."""
         self.is_settled = False
 
 
 class Ledger:
-    """Thread-safe. An entry is exported when one destination takes it, dropped when all have failed."""
+    """A thread-safe count of outcomes.
+
+    An entry is exported when one destination takes it, and dropped when all have failed.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -86,7 +89,7 @@ class Ledger:
         self._spooled = 0
         self._dropped: Counter[tuple[str, str]] = Counter()
         self.has_losses = False
-        """Whether anything got lost, also what stands for no attempt, such as a job's span."""
+        """Whether anything got lost, including a span that stands for no attempt, such as a job's."""
 
     def open(self, entry: Entry) -> None:
         """Count an entry as pending."""
@@ -94,9 +97,9 @@ class Ledger:
             self._pending += entry.attempts
 
     def settle(self, entries: Sequence[Entry], *, rejected: int, error_type: str) -> None:
-        """A destination took all but `rejected` of `entries`.
+        """Account for `entries`, of which a destination took all but `rejected`.
 
-        Nobody says which ones were rejected: those that stand for most attempts are taken for it, to be safe.
+        Nobody says which ones were rejected. To be safe, those with the most attempts count as rejected.
         """
         if rejected:
             self.note_loss()
@@ -107,7 +110,7 @@ class Ledger:
             self._delivered(entry)
 
     def failed(self, entry: Entry, error_type: str, *, stage: str = EXPORT) -> None:
-        """A destination will never take the entry; the last one to fail names the reason."""
+        """Note that a destination will never take the entry; the last one to fail names the reason."""
         with self._lock:
             entry.outstanding -= 1
             if entry.outstanding <= 0 and not entry.is_settled and entry.claim is None:
@@ -116,12 +119,12 @@ class Ledger:
                 self._drop(stage, error_type, entry.attempts)
 
     def refused(self, attempts: int, error_type: str) -> None:
-        """An entry that no destination was ever asked to take."""
+        """Count the attempts of an entry that was offered to no destination as dropped."""
         with self._lock:
             self._drop(EXPORT, error_type, attempts)
 
     def spooled(self, entries: Sequence[Entry]) -> Claim:
-        """They stand in a parcel on disk, and may be forgotten here: the claim is settled instead of them."""
+        """Note that `entries` are in a parcel on disk. The returned claim is settled instead of them."""
         claim = Claim()
         with self._lock:
             for entry in entries:
@@ -134,12 +137,12 @@ class Ledger:
         return claim
 
     def adopt(self, claim: Claim) -> None:
-        """A parcel that another process left on disk."""
+        """Count the attempts of parcels that another process left on disk."""
         with self._lock:
             self._spooled += claim.attempts
 
     def replayed(self, claim: Claim, rejected: Claim) -> None:
-        """A destination took a parcel from disk, all but what `rejected` stands for."""
+        """Account for a parcel from disk that a destination took, except for the attempts in `rejected`."""
         with self._lock:
             if claim.is_settled:
                 return
@@ -152,7 +155,7 @@ class Ledger:
                 self._drop(EXPORT, "rejected", claim.attempts - exported - aggregated)
 
     def lost(self, claim: Claim, error_type: str, *, stage: str = SPOOL) -> None:
-        """A parcel from disk is lost: it can't be read any more, or was refused for good."""
+        """Count a claim's attempts as lost: its parcels can't be read, expired or were refused for good."""
         with self._lock:
             if claim.is_settled:
                 return
@@ -160,11 +163,11 @@ class Ledger:
             self._drop(stage, error_type, claim.attempts)
 
     def note_loss(self) -> None:
-        """Something got lost that stands for no attempt, or nobody knows for how many."""
+        """Note a loss that stands for no attempt, or for an unknown number of them."""
         self.has_losses = True
 
     def account(self) -> Account:
-        """The account at this moment; reasons that cost no attempt are left out."""
+        """Return the account at this moment, without the reasons that lost no attempt."""
         with self._lock:
             dropped = dict(+self._dropped)
             return Account(self._exported, dropped, self._pending, self._aggregated, self._spooled)

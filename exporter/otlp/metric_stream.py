@@ -25,10 +25,10 @@ _SHORTEST_TIMEOUT_S = 0.05
 
 
 class MetricStream:
-    """Cumulative metrics, with exemplars of sampled spans.
+    """A sender of cumulative metrics, with exemplars of sampled spans.
 
-    A failure is told but not tried again: the next interval brings the same sums. Only the last sending gets
-    a second try, or waits on disk where the sink comes with a courier.
+    A failed sending is reported but not repeated: the next interval sends the same sums. Only the last
+    sending gets a second try, or waits on disk where the sink has a courier.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class MetricStream:
         self._last.start()
 
     def prepare(self) -> None:
-        """Have what encoding takes imported now."""
+        """Import now the modules that encoding needs."""
         for sink, _ in self._sinks:
             sink.encode(MetricsData([]))
 
@@ -72,7 +72,7 @@ class MetricStream:
             )
 
     def _collect(self) -> MetricsData | None:
-        """What the meter has, and in the same scope what the producers have."""
+        """Return the meter's metrics and, in the same scope, the producers'. None: the meter has none."""
         data = self._reader.get_metrics_data()
         if data is None:
             return None

@@ -1,4 +1,4 @@
-"""OTLP/gRPC. Imported only when asked for: grpc costs 20 MB and 80 ms of CPU."""
+"""OTLP/gRPC. Imported only when a destination uses it: grpc costs 20 MB and 80 ms of CPU."""
 
 from __future__ import annotations
 

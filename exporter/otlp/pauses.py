@@ -1,4 +1,4 @@
-"""How long to leave a collector alone that didn't take something."""
+"""The pauses before a collector that didn't take something is tried again."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _LONGEST_S = 30.0
 
 
 def pauses_s() -> Iterator[float]:
-    """Exponential backoff with jitter, without end."""
+    """Yield pauses in seconds without end: exponential backoff with jitter."""
     pause_s = _FIRST_S
     while True:
         yield pause_s * random.uniform(0.8, 1.2)  # noqa: S311 - spreads retries, keeps no secret

@@ -1,8 +1,9 @@
-"""Spans as a serialized ExportTraceServiceRequest, each layer of their attributes encoded once.
+"""Encodes spans as a serialized ExportTraceServiceRequest, each layer of their attributes once.
 
-The SDK's encoder makes 29 attributes anew for every span, most of which are those of the span before.
-Serialized messages can be joined: a message may come in pieces, and what repeats in it adds up. So a span is
-joined from pieces, most of which were serialized for another one. The tests hold it against the SDK's.
+The SDK's encoder encodes all 29 attributes of every span anew, although most equal those of the span before.
+In protobuf, the pieces of a message can be serialized separately and joined: repeated fields add up. So a
+span is joined from pieces, most of which were serialized for another span. The tests compare the result with
+that of the SDK's encoder.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ _CODES = {code: Status.StatusCode.Value(f"STATUS_CODE_{code.name}") for code in 
 
 
 def encode_spans(spans: Sequence[ReadableSpan]) -> bytes:
-    """Raises ValueError or TypeError for what OTLP can't hold."""
+    """Serialize a request with `spans`. Raises ValueError or TypeError for what OTLP can't hold."""
     request = ExportTraceServiceRequest()
     for group in grouped(spans):
         of_resource = request.resource_spans.add(schema_url=group.resource.schema_url)
@@ -40,7 +41,7 @@ def encode_spans(spans: Sequence[ReadableSpan]) -> bytes:
 
 
 def _fields(span: ReadableSpan) -> bytes:
-    """All but the attributes."""
+    """Serialize everything of a span but its attributes."""
     context, parent = span.context, span.parent
     return Span(
         trace_id=context.trace_id.to_bytes(16, "big"),

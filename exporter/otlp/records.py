@@ -1,4 +1,4 @@
-"""Log records: what must be known at once, before any span ends."""
+"""Log records, for events that must be known at once, before any span ends."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ class LogRecord:
     """An event, in the trace of the job that it is about."""
 
     event_name: str
-    """Such as `cicd.egress.denied`."""
+    """The event's name, such as `cicd.egress.denied`."""
     severity: Severity
     at_ns: int
     """Unix time in nanoseconds."""
     attributes: Mapping[str, AttributeValue]
     resource: Resource
-    """The job's, as on its spans."""
+    """The job's resource, the same as on its spans."""
     context: SpanContext | None = None
     """The span it belongs to; None when it is about no job."""
     body: str | None = None

@@ -1,4 +1,4 @@
-"""From a route to the sinks it stands for: files opened, clients made, nothing imported that isn't needed."""
+"""Opens the sinks that a route stands for: files and collector clients. Imports only the modules needed."""
 
 from __future__ import annotations
 
@@ -14,16 +14,17 @@ from exporter.otlp.settings import DEFAULT_TIMEOUT_S, Endpoint, Protocol, Rotati
 from exporter.otlp.sinks import Sink, Transport
 
 _LARGEST_REQUEST = 3_500_000
-"""gRPC servers take 4 MiB unless told otherwise."""
+"""The most bytes of a request to a collector: gRPC servers take 4 MiB by default."""
 _LARGEST_LINE = 16_000_000
 
 
 def open_sinks(
     signal: Signal, route: Route, complaints: Complaints, on_loss: Callable[[], None]
 ) -> list[Sink]:
-    """The sinks of one signal, the file first: it answers at once. `on_loss` hears when a file is deleted.
+    """Open the sinks of one signal, the file first: it answers at once.
 
-    Raises CiEgressError for a directory that can't be used, UsageError for such certificates.
+    `on_loss` is called when the file was deleted meanwhile. Raises CiEgressError for a directory that can't
+    be used, UsageError for certificates that can't be used.
     """
     sinks: list[Sink] = []
     if route.directory:
@@ -70,7 +71,7 @@ def _transport(endpoint: Endpoint) -> Transport:
 
 @contextlib.contextmanager
 def _meanwhile(variable: str, value: str) -> Iterator[None]:
-    """Set an environment variable that the user hasn't; it doesn't stay, since COMMAND inherits them all."""
+    """Set an environment variable, unless the user has, and only for the block: COMMAND inherits them all."""
     if variable in os.environ:
         yield
         return

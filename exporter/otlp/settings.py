@@ -1,4 +1,4 @@
-"""Where telemetry goes, decided once at the start."""
+"""The settings of the export, above all where telemetry goes; they are decided once, at the start."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ DEFAULT_TIMEOUT_S = 10.0
 
 
 class Signal(enum.StrEnum):
-    """What OTLP carries; the value is the path of its HTTP endpoint and the stem of its file."""
+    """A kind of telemetry; the value is the path of its HTTP endpoint and the stem of its file's name."""
 
     TRACES = "traces"
     METRICS = "metrics"
@@ -20,7 +20,7 @@ class Signal(enum.StrEnum):
 
 
 class Protocol(enum.StrEnum):
-    """How OTLP travels, as OTEL_EXPORTER_OTLP_PROTOCOL spells it."""
+    """A protocol that carries OTLP, spelled as in OTEL_EXPORTER_OTLP_PROTOCOL."""
 
     HTTP = "http/protobuf"
     GRPC = "grpc"
@@ -28,22 +28,22 @@ class Protocol(enum.StrEnum):
 
 @dataclass(frozen=True)
 class Endpoint:
-    """A collector, for one signal."""
+    """The address of a collector for one signal, and how to connect to it."""
 
     signal: Signal
     url: str
     """http(s)://host[:port]/path; for grpc only scheme, host and port count. Never holds credentials."""
     variable: str
-    """The environment variable that named it."""
+    """The environment variable that names the endpoint."""
     protocol: Protocol = Protocol.HTTP
     timeout_s: float = DEFAULT_TIMEOUT_S
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
-    """Names in lower case. Often secret, so never shown."""
+    """Headers, with names in lower case. Values are often secret, so headers are never shown."""
     gzip: bool = False
     certificate: Path | None = None
-    """PEM of the authorities to trust; None for the system's."""
+    """A PEM file of the authorities to trust. None: the system's."""
     client_certificate: Path | None = None
-    """PEM; comes with `client_key` or not at all."""
+    """A PEM file; set together with `client_key` or not at all."""
     client_key: Path | None = None
 
     @property
@@ -53,22 +53,22 @@ class Endpoint:
 
     @property
     def place(self) -> str:
-        """The collector, whatever the signal, as the general variable would name it; fit for messages."""
+        """The URL without the signal's path, as the general variable would give it; fit for messages."""
         return self.shown.removesuffix(f"/v1/{self.signal}")
 
 
 @dataclass(frozen=True)
 class Rotation:
-    """How much the files of a directory may hold, for each signal."""
+    """The limits on the files of each signal in a directory."""
 
     max_bytes: int = 64 << 20
-    """Of one file."""
+    """The most bytes of one file."""
     keep: int = 7
-    """Full files beside the one that is written; the oldest goes."""
+    """The number of full files kept beside the one being written; the oldest is deleted."""
 
     @classmethod
     def within(cls, total_bytes: int) -> Rotation:
-        """That with which the files of all signals together hold `total_bytes` at most."""
+        """Return the limits with which the files of all signals together hold `total_bytes` at most."""
         return cls(max_bytes=total_bytes // (len(Signal) * (cls.keep + 1)))
 
 
@@ -79,29 +79,29 @@ class Route:
     endpoint: Endpoint | None = None
     directory: Path | None = None
     rotation: Rotation | None = None
-    """Of the file; None when it may grow without end."""
+    """The limits on the file. None: it may grow without end."""
 
 
 @dataclass(frozen=True)
 class Destinations:
-    """Where everything goes, and what else the environment says about it."""
+    """Where each signal goes, and the other export settings that the environment holds."""
 
     traces: Route = Route()
     metrics: Route = Route()
     logs: Route = Route()
     defaulted: bool = False
-    """A signal has neither an endpoint nor a directory, so it goes to ./ci-egress."""
+    """Whether a signal has neither an endpoint nor a directory, so that it goes to ./ci-egress."""
     disabled: bool = False
-    """OTEL_SDK_DISABLED: nothing is exported."""
+    """Whether OTEL_SDK_DISABLED is true: then nothing is exported."""
     metric_interval_s: float = DEFAULT_METRIC_INTERVAL_S
     service_name: str | None = None
-    """OTEL_SERVICE_NAME"""
+    """The value of OTEL_SERVICE_NAME."""
     resource_attributes: Mapping[str, str] = field(default_factory=dict)
-    """OTEL_RESOURCE_ATTRIBUTES"""
+    """The attributes in OTEL_RESOURCE_ATTRIBUTES."""
 
     @property
     def shown(self) -> tuple[str, ...]:
-        """Every place telemetry goes to, for people: folders as one would type them here, and collectors."""
+        """All places telemetry goes to, for people: folders as one would type them here, and collectors."""
         places: dict[str, None] = {}
         for route in (self.traces, self.metrics, self.logs):
             if route.directory:
@@ -112,7 +112,7 @@ class Destinations:
 
     @property
     def folder(self) -> str | None:
-        """The one that holds spans, as one would type it here; None without one."""
+        """The folder that spans are written to, as one would type it here. None: there is none."""
         return _typed(self.traces.directory) if self.traces.directory else None
 
 

@@ -1,4 +1,4 @@
-"""What every way out has in common: bytes go in, a receipt or a SendError comes back."""
+"""The interface of all transports: bytes go in, a Receipt or a SendError comes back."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from exporter.otlp.settings import Endpoint
 
 
 class SendError(Exception):
-    """A payload was not taken."""
+    """The receiver didn't take a payload."""
 
     def __init__(
         self, error_type: str, reason: str, *, fix: str, retryable: bool, retry_after_s: float | None = None
@@ -21,17 +21,17 @@ class SendError(Exception):
         self.reason = reason
         self.fix = fix
         self.retryable = retryable
-        """The same payload may be taken later."""
+        """Whether the receiver may take the same payload later."""
         self.retry_after_s = retry_after_s
-        """How long the receiver asked to be left alone."""
+        """Seconds for which the receiver asked to be left alone."""
 
 
 class MisdirectedError(SendError):
-    """No payload would be taken: who answers isn't the receiver that is meant, or doesn't know us."""
+    """No payload would be taken: the server isn't the receiver that is meant, or refuses our credentials."""
 
 
 class SpoolError(Exception):
-    """Something can't be kept on disk, or not be read any more."""
+    """A parcel can't be stored on disk, or can't be read back."""
 
     def __init__(self, error_type: str, reason: str) -> None:
         super().__init__(reason)
@@ -41,16 +41,16 @@ class SpoolError(Exception):
 
 
 class Receipt(NamedTuple):
-    """What the receiver took."""
+    """A receiver's answer to a payload that it took, at least in part."""
 
     rejected: int = 0
     """Spans, data points or log records of the payload that it refused for good."""
     message: str = ""
-    """Its own words about that."""
+    """The receiver's own words about the rejection."""
 
 
 class Transport(Protocol):
-    """Carries one encoded request."""
+    """A way to deliver encoded requests to one receiver."""
 
     def send(self, payload: bytes, timeout_s: float) -> Receipt:
         """Deliver `payload`, in about `timeout_s` at most. Raises SendError."""
@@ -61,15 +61,15 @@ class Transport(Protocol):
 
 @dataclass(frozen=True)
 class Sink:
-    """A place one signal goes to."""
+    """A place that one signal is sent to."""
 
     where: str
-    """For messages: a URL or a path."""
+    """The URL or the path, for messages."""
     transport: Transport
     encode: Callable[[Any], bytes]
-    """From spans, metrics data or log records to the payload `transport` carries."""
+    """Makes the payload that `transport` carries of spans, metrics data or log records."""
     timeout_s: float
     largest_payload: int
-    """Bytes the receiver takes in one request."""
+    """The most bytes that the receiver takes in one request."""
     endpoint: Endpoint | None = None
-    """Of a collector, which may be away for a while."""
+    """The endpoint of a collector, which may be away for a while. None: it is a file."""

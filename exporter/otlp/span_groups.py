@@ -1,4 +1,4 @@
-"""What the two encodings of spans have in common."""
+"""Functions that both encoders of spans use."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ class Group(NamedTuple):
 
 
 def grouped(spans: Sequence[ReadableSpan]) -> Iterator[Group]:
-    """`spans` by their resource and scope, in their order.
+    """Group `spans` by resource and scope, in their order.
 
-    By identity: the hash of a resource is that of a JSON text made for it, and a job has one resource.
-    Raises ValueError for a span without a context.
+    Resources and scopes are compared by identity: a resource's hash takes a JSON text, made each time, and a
+    job has one resource object. Raises ValueError for a span without a context.
     """
     groups: dict[tuple[int, int], Group] = {}
     for span in spans:
@@ -39,7 +39,7 @@ def grouped(spans: Sequence[ReadableSpan]) -> Iterator[Group]:
 
 
 def state(context: SpanContext) -> str:
-    """W3C tracestate; empty without one."""
+    """Return the W3C tracestate of a context; empty if it has none."""
     return (
         ",".join(f"{key}={value}" for key, value in context.trace_state.items())
         if context.trace_state
@@ -48,5 +48,5 @@ def state(context: SpanContext) -> str:
 
 
 def flags(other: SpanContext | None) -> int:
-    """OTLP's flags of a parent or a link: whether it is known if that is another process's, and if it is."""
+    """Return OTLP's flags for a parent or a link: whether it is remote, and that this is known."""
     return _HAS_IS_REMOTE | (_IS_REMOTE if other is not None and other.is_remote else 0)

@@ -1,4 +1,4 @@
-"""A file of parcels that a collector didn't take yet: SQLite, which survives whatever ends the process."""
+"""An SQLite file of parcels that a collector hasn't taken yet; it survives whatever ends the process."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ class Stored(NamedTuple):
     number: int
     claim: Claim
     weights: bytes
-    """The attempts of each entry as a 64-bit integer: times two, plus one for an aggregate span."""
+    """A 64-bit integer for each entry: twice its attempts, plus one for an aggregate span."""
     packed: bytes
     """The payload, compressed by zlib: outages are long, disks are small."""
 
 
 def heaviest(weights: bytes, number: int) -> Claim:
-    """What the `number` heaviest entries of a parcel stand for: nobody says which ones were rejected."""
+    """Return the attempts of a parcel's `number` heaviest entries: nobody says which ones were rejected."""
     claim = Claim()
     for weight in sorted(array("q", weights), reverse=True)[:number]:
         claim.add(weight >> 1, is_aggregated=bool(weight & 1))
@@ -54,7 +54,7 @@ def _weights(entries: Sequence[Entry]) -> bytes:
 
 
 class Spool:
-    """Parcels by number, the oldest first. All methods raise SpoolError; not thread-safe."""
+    """A file of parcels by number, the oldest first. All methods raise SpoolError; not thread-safe."""
 
     def __init__(self, path: Path) -> None:
         """Open the file at `path`, which may be empty."""
@@ -70,7 +70,7 @@ class Spool:
                 raise
 
     def append(self, number: int, entries: Sequence[Entry], packed: bytes) -> bytes:
-        """Keep a parcel, whole or not at all; returns its weights."""
+        """Store a parcel, whole or not at all. Returns the weights of its entries."""
         unsettled = [entry for entry in entries if not entry.is_settled]
         claim = Claim()
         for entry in unsettled:
@@ -82,7 +82,7 @@ class Spool:
         return weights
 
     def oldest(self) -> Stored | None:
-        """The parcel with the lowest number that isn't removed."""
+        """Return the parcel with the lowest number that isn't removed, if any."""
         with _errors():
             row = self._db.execute(
                 "SELECT * FROM parcels WHERE number > ? ORDER BY number LIMIT 1", (self._done_up_to,)
@@ -106,14 +106,14 @@ class Spool:
 
     @property
     def free_bytes(self) -> int:
-        """What the file holds for parcels to come."""
+        """Bytes that the file holds unused, for later parcels."""
         with _errors():
             (pages,) = self._db.execute("PRAGMA freelist_count").fetchone()
             (size,) = self._db.execute("PRAGMA page_size").fetchone()
             return int(pages) * int(size)
 
     def total(self) -> Claim:
-        """What all parcels stand for."""
+        """Return the attempts that all parcels together stand for."""
         with _errors():
             row = self._db.execute("SELECT total(exported), total(aggregated) FROM parcels").fetchone()
         return Claim(int(row[0]), int(row[1]))

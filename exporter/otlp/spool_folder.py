@@ -1,7 +1,7 @@
-"""The folder where telemetry waits on disk: whose it may be, which files are whose, and how much they hold.
+"""The folder where telemetry waits on disk: who may own it, which process owns a file, how much it holds.
 
-Each process writes files of its own and keeps a lock (flock) beside each. A file whose lock is free belongs
-to a process that is gone; the next one that sends to the same endpoint adopts it.
+Each process writes its own files, and holds a lock (flock) on a lock file beside each. A file whose lock is
+free belongs to a process that is gone; the next process that sends to the same endpoint adopts it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def default_folder(environment: Mapping[str, str], euid: int) -> Path:
-    """$STATE_DIRECTORY of systemd, else root's /var/lib/ci-egress/spool, else the user's own state folder."""
+    """Return systemd's $STATE_DIRECTORY/spool, else root's /var/lib/ci-egress/spool, else the user's own."""
     if given := environment.get("STATE_DIRECTORY", "").partition(":")[0]:
         return Path(given) / "spool"
     if euid == 0:
@@ -47,7 +47,7 @@ class SpoolFile(NamedTuple):
 
     path: Path
     lock: int
-    """Descriptor; closing it frees the lock."""
+    """The lock's descriptor; closing it frees the lock."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class SpoolFolder:
     limit_bytes: int = DEFAULT_LIMIT_BYTES
 
     def prepare(self) -> None:
-        """Make the folder. Raises SpoolError unless it is this user's alone: a job may have prepared it."""
+        """Make the folder. Raises SpoolError unless it is this user's alone: a job may have made it first."""
         try:
             self.path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
             parent = os.open(self.path.parent, _OPEN_DIRECTORY)
@@ -75,7 +75,7 @@ class SpoolFolder:
             raise SpoolError("unusable", str(error)) from error
 
     def create(self, endpoint: Endpoint) -> SpoolFile:
-        """A new file for what goes to `endpoint`. Raises SpoolError."""
+        """Create and lock a file for parcels to `endpoint`. Raises SpoolError."""
         try:
             while True:
                 # By time, so that what waits longest is sent first.
@@ -88,24 +88,24 @@ class SpoolFolder:
             raise SpoolError(_name(error), error.strerror or str(error)) from error
 
     def adopt(self, endpoint: Endpoint) -> Iterator[SpoolFile]:
-        """Files that dead processes left for `endpoint`, the oldest first, each locked."""
+        """Yield the files that dead processes left for `endpoint`, the oldest first, each locked."""
         yield from _orphans(self.path.glob(f"{_prefix(endpoint)}-*{_DATA}"))
 
     def outdated(self, endpoint: Endpoint) -> Iterator[SpoolFile]:
-        """Files of its signal that nobody wanted for OUTDATED_DAYS: they would hold their space for ever."""
+        """Yield the signal's files that nobody adopted for OUTDATED_DAYS: they would take space for ever."""
         oldest_ns = time.time_ns() - OUTDATED_DAYS * 86_400_000_000_000
         paths = self.path.glob(f"{endpoint.signal}-*{_DATA}")
         yield from _orphans(path for path in paths if _made_ns(path) < oldest_ns)
 
     def delete(self, file: SpoolFile) -> None:
-        """Remove it, the lock last."""
+        """Delete the file and what belongs to it, the lock last."""
         for suffix in _BELONGING:
             with contextlib.suppress(OSError):
                 file.path.with_suffix(suffix).unlink(missing_ok=True)
         os.close(file.lock)
 
     def used_bytes(self) -> int:
-        """What all files hold, whoever's they are."""
+        """Return the bytes that all files in the folder hold, whatever process wrote them."""
         used = 0
         with contextlib.suppress(OSError), os.scandir(self.path) as entries:
             for entry in entries:
@@ -123,7 +123,7 @@ class SpoolFolder:
 
 
 def _prefix(endpoint: Endpoint) -> str:
-    """Stands for the endpoint in names: its query may hold a token, which belongs on no disk."""
+    """Return a digest for the endpoint in file names: its URL may hold a token, which belongs on no disk."""
     digest = hashlib.sha256(f"{endpoint.protocol} {endpoint.url}".encode()).hexdigest()[:32]
     return f"{endpoint.signal}-{digest}"
 
@@ -134,7 +134,7 @@ def _made_ns(path: Path) -> int:
 
 
 def _orphans(paths: Iterable[Path]) -> Iterator[SpoolFile]:
-    """Those whose owner is gone, locked."""
+    """Yield the files whose owner is gone, each locked."""
     for path in sorted(paths):
         with contextlib.suppress(OSError):
             if lock := _locked(path.with_suffix(_LOCK)):
@@ -145,7 +145,7 @@ def _orphans(paths: Iterable[Path]) -> Iterator[SpoolFile]:
 
 
 def _locked(path: Path) -> int | None:
-    """A descriptor that holds the lock, unless another process has it or just removed it."""
+    """Take a lock and return its descriptor. None: another process has it, or has just removed it."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,4 +1,4 @@
-"""The front door: spans, log records and a meter in, OTLP out, an account and complaints on the side."""
+"""The export's front door: it takes spans, log records and measurements, and keeps account of them."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ _OVERRIDABLE = frozenset({"service.name", "host.name"})
 
 
 class Telemetry:
-    """Exports until closed; use it in a `with` block. All methods may be called from any thread.
+    """An exporter of all signals, until it is closed; use it in a `with` block. All methods are thread-safe.
 
-    Exported means that a collector accepted it or that it stands in a file: with both, one of them is enough.
+    Exported means that a collector accepted a span or that it is in a file: with both, one of them is enough.
     """
 
     def __init__(  # noqa: PLR0913 - the last ones are options
@@ -57,12 +57,12 @@ class Telemetry:
         """Open files, start threads. Raises CiEgressError for a directory or certificate that can't be used.
 
         `resource_attributes` are the identity known so far (`vcs.*`, `cicd.*`), which the environment can't
-        change. `queue_capacity` counts spans, for each destination.
-        With `spooling`, what a collector doesn't take waits on disk. Spans are written to `transcript`, too,
-        which counts in no account.
+        change. `queue_capacity` is the most spans that may wait for each destination.
+        With `spooling`, telemetry that a collector doesn't take waits on disk. Spans are written to
+        `transcript`, too, which counts in no account.
         """
         self.resource = _resource(destinations, resource_attributes, instance_id or str(uuid.uuid4()))
-        """On metrics; spans of a job merge the job's attributes into it."""
+        """The resource of metrics; for spans, the attributes of their job are merged into it."""
         self._complaints = Complaints()
         self._ledger, self._earlier, self._log_ledger = Ledger(), Ledger(), Ledger()
         self._spooling = self._prepared(spooling, destinations)
@@ -96,7 +96,7 @@ class Telemetry:
         self._metrics = MetricStream(metrics, self.resource, destinations.metric_interval_s, self._complaints)
 
     def prepare(self) -> None:
-        """Import now what would be when it is first used: later a job may leave nothing to do it with."""
+        """Import now the modules that are needed later: by then, a job may have used up what that takes."""
         for lane in (*self._lanes, *self._copies, *self._log_lanes):
             lane.prepare()
         self._metrics.prepare()
@@ -105,43 +105,43 @@ class Telemetry:
 
     @property
     def meter(self) -> Meter:
-        """Scope `ci_egress`, cumulative. Measurements in the context of a sampled span become exemplars."""
+        """The meter of scope `ci_egress`. Measurements in the context of a sampled span become exemplars."""
         return self._metrics.meter
 
     def add_producer(self, producer: Producer) -> None:
-        """Have `producer` asked for metrics, too, at each collection: for what the meter can't hold."""
+        """Ask `producer`, too, for metrics at each collection: for those that the meter can't hold."""
         self._metrics.producers.append(producer)
 
     @property
     def account(self) -> Account:
-        """What became of the attempts submitted so far."""
+        """The outcomes of the attempts submitted so far."""
         return self._ledger.account()
 
     @property
     def earlier(self) -> Account:
-        """What becomes of attempts that earlier processes left on disk; none of them is in `account`."""
+        """The outcomes of attempts that earlier processes left on disk; none of them is in `account`."""
         return self._earlier.account()
 
     @property
     def log_account(self) -> Account:
-        """What became of the log records so far, counted one by one."""
+        """The outcomes of the log records so far, counted one by one."""
         return self._log_ledger.account()
 
     @property
     def has_losses(self) -> bool:
-        """Whether telemetry got lost: of any signal, of this process or of an earlier one's on disk."""
+        """Whether telemetry of any signal got lost, this process's or what an earlier one left on disk."""
         return any(ledger.has_losses for books in self._all_books for ledger in (books.own, books.earlier))
 
     @property
     def room(self) -> int:
-        """Spans that every queue has room for at this moment: a source that heeds it loses none to them."""
+        """The number of spans that every queue has room for now: a source that heeds it overflows none."""
         return min((lane.room for lane in (*self._lanes, *self._copies)), default=self._capacity)
 
     def submit(self, span: ReadableSpan, attempts: int, *, aggregated: bool = False) -> None:
         """Hand over a finished span that stands for `attempts` kernel events: 0 for a job's or a process's.
 
-        Those of an `aggregated` span are accounted as such once it is delivered, not as exported one by one.
-        Never waits: what finds its queue full is counted as dropped.
+        The attempts of an `aggregated` span count as aggregated, not as exported, once it is delivered.
+        Never waits: a span that finds a queue full is counted as dropped there.
         """
         if self._transcript:
             self._copy(Entry(span, attempts, outstanding=1, is_aggregated=aggregated), self._transcript)
@@ -156,7 +156,7 @@ class Telemetry:
     def log(self, record: LogRecord) -> None:
         """Hand over a log record, which leaves within a fifth of a second when the way is free.
 
-        Never waits: what finds its queue full is counted as lost, and told.
+        Never waits: a record that finds its queue full is counted as lost, and the loss is reported.
         """
         if self._log_refusal:
             self._log_ledger.refused(1, self._log_refusal)
@@ -167,11 +167,11 @@ class Telemetry:
             lane.put(entry)
 
     def complaints(self) -> list[str]:
-        """Problems met since the last call, a line each; every distinct problem comes once."""
+        """Return the problems met since the last call, a line each; every distinct problem comes once."""
         return self._complaints.take()
 
     def notes(self) -> list[str]:
-        """What is worth knowing at the end, a line each: what waits on disk, and what no longer does."""
+        """Describe at the end, a line each, what waits on disk and what became of earlier runs' leftovers."""
         if self._spooling is None:
             return []
         path, earlier = self._spooling.folder.path, self.earlier
@@ -192,10 +192,10 @@ class Telemetry:
     def close(
         self, timeout_s: float = FLUSH_TIMEOUT_S, *, before_logs: Callable[[], None] = lambda: None
     ) -> None:
-        """Flush spans and log records, then metrics, which tell how the spans fared, in `timeout_s` in all.
+        """Flush spans, then log records, then metrics, which count lost spans, in `timeout_s` altogether.
 
-        What isn't out by then is dropped as `timeout`, unless it waits on disk. `before_logs` is called when
-        all spans are settled, and may log what got lost of them. Closing again does nothing.
+        What isn't sent by then is dropped as `timeout`, unless it waits on disk. `before_logs` is called when
+        all spans are settled, and may log how many got lost. Closing again does nothing.
         """
         if self._closed:
             return
@@ -219,7 +219,7 @@ class Telemetry:
             lane.put(entry)
 
     def _prepared(self, spooling: Spooling | None, destinations: Destinations) -> Spooling | None:
-        """None when telemetry can't wait on disk, which isn't worth ending for."""
+        """Prepare the folder. None: telemetry can't wait on disk, or need not; the run goes on without."""
         routes = (destinations.traces, destinations.metrics, destinations.logs)
         if spooling is None or not any(route.endpoint for route in routes):
             return None
@@ -247,13 +247,13 @@ class Telemetry:
         return courier
 
     def __enter__(self) -> Self:
-        """Nothing more: exporting began when it was made."""
+        """Return the object itself: exporting began when it was made."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close, with the time that a flush may take."""
+        """Close, with the default time limit for the flush."""
         self.close()
 
 
@@ -265,7 +265,7 @@ def _finish(lanes: Sequence[Lane], deadline_s: float) -> None:
 
 
 def _resource(destinations: Destinations, identity: Mapping[str, str], instance_id: str) -> Resource:
-    """OTEL_RESOURCE_ATTRIBUTES may name the service and the host, and add what isn't ours to say."""
+    """Build the resource: OTEL_RESOURCE_ATTRIBUTES may name the service and the host, and add attributes."""
     ours = {
         "service.name": "ci-egress",
         "service.version": __version__,

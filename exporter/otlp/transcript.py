@@ -1,4 +1,4 @@
-"""Spans of this process, kept for the report at its end: in a file without a name, in no account."""
+"""A copy of this process's spans for the report at the end, in a file without a name, in no account."""
 
 from __future__ import annotations
 
@@ -21,41 +21,41 @@ _FOLDERS = ("/var/tmp", "/tmp")  # noqa: S108 - the file has no name there
 
 
 class Transcript:
-    """A bounded file of OTLP/JSON lines; whoever made it closes it."""
+    """A bounded file of OTLP/JSON lines; its maker must close it."""
 
     def __init__(self, folder: str | None = None, *, limit_bytes: int = LIMIT_BYTES) -> None:
         """Make the file, if possible on the disk of `folder`. Raises SpoolError where it can't be made."""
         self._file = _File(_nameless([folder, *_FOLDERS] if folder else _FOLDERS), limit_bytes)
         self.ledger = Ledger()
-        """Of the attempts that it is to hold; no one else counts by it."""
+        """The ledger of the attempts handed to it; it is part of no other account."""
         self.sink = Sink(
             "the report", self._file, json_line_encoder(Signal.TRACES), DEFAULT_TIMEOUT_S, _LARGEST_LINE
         )
 
     @property
     def path(self) -> Path:
-        """Where it can be read, by this process alone and until it is closed."""
+        """The path at which this process alone can read it, until it is closed."""
         return self._file.path
 
     @property
     def account(self) -> Account:
-        """What became of the attempts."""
+        """The outcomes of the attempts handed to it."""
         return self.ledger.account()
 
     def close(self) -> None:
-        """Let go of it: nothing is left."""
+        """Close the file, which deletes it: it has no name."""
         self._file.end()
 
 
 class _File:
-    """The transport of a lane."""
+    """The transport with which a lane appends to the file."""
 
     def __init__(self, descriptor: int, limit_bytes: int) -> None:
         self._limit_bytes = limit_bytes
         self._descriptor = descriptor
         self._size = 0
         self._lock = threading.Lock()
-        """A lane that was given up may still be at it when the file is closed."""
+        """Guards the descriptor: a lane that was given up may still write when the file is closed."""
         self._is_open = True
 
     @property
@@ -78,7 +78,7 @@ class _File:
         return Receipt()
 
     def close(self) -> None:
-        """The lane is done with it; what it holds is to be read."""
+        """Do nothing: the lane has finished, but the file is still to be read."""
 
     def end(self) -> None:
         with self._lock:
@@ -98,7 +98,10 @@ def _refusal(error_type: str, reason: str) -> SendError:
 
 
 def _nameless(folders: Iterable[str]) -> int:
-    """For its owner alone, which on most systems stays on disk, and not in memory as much of /tmp does."""
+    """Create a file without a name, for this user alone, in the first folder possible. Raises SpoolError.
+
+    On most systems /var/tmp is on disk, while /tmp is often in memory.
+    """
     error: OSError | None = None
     for folder in folders:
         try:

@@ -1,4 +1,4 @@
-"""The account of those who wrote files of spans, from the metrics that they wrote beside them."""
+"""Reads the account of the processes that wrote files of spans, from the metrics that they wrote, too."""
 
 from __future__ import annotations
 
@@ -16,33 +16,33 @@ from exporter.report.texts import NAME_MAX
 from exporter.span_folders import entries_of, is_named
 
 PATTERNS = ("metrics*.jsonl", "metrics*.jsonl.gz")
-"""Names of files of metrics, rotated ones included."""
+"""The names of files of metrics, including rotated files."""
 _ATTEMPTS, _EVENTS, _PENDING = (f"cicd.egress.exporter.{name}" for name in ("attempts", "events", "pending"))
 KINDS = {_ATTEMPTS: "sum", _EVENTS: "sum", _PENDING: "gauge"}
 _METRICS = Kind("metrics", b'{"resourceMetrics"', "move the file away, and the report has no account")
 _SERIES_MAX = 100_000
-"""Of all instances: each has a dozen."""
+"""The most series of all instances; each has a dozen."""
 _SUM_MAX = 1 << 62
 _SPOOL = "spool"
 
 _ATTRIBUTES = ("egress.stage", "egress.result", "error.type")
 
 Key = tuple[str, str, str, str]
-"""Metric and _ATTRIBUTES."""
+"""A metric's name and the values of _ATTRIBUTES."""
 Series = dict[Key, tuple[int, int]]
-"""When it was told last, since 1970 in nanoseconds, and what."""
+"""For each key, the time of its last value in nanoseconds since 1970 (UTC), and that value."""
 
 
 class Accounts:
-    """The last value of each series of each instance, in whatever order they come."""
+    """The last value of each series of each instance, in whatever order points come."""
 
     def __init__(self) -> None:
         self._last: dict[str, Series] = {}
-        """By instance."""
+        """The series by instance."""
         self._room = _SERIES_MAX
 
     def add(self, point: Point) -> None:
-        """Take in what an instance counted."""
+        """Take in a value that an instance reported."""
         get = point.attributes.get
         stage, result, error = (text_of(get(name)) or "" for name in _ATTRIBUTES)
         key = (point.metric, stage[:NAME_MAX], result[:NAME_MAX], error[:NAME_MAX])
@@ -57,9 +57,9 @@ class Accounts:
             self._last.setdefault(instance, series)[key] = (point.at_ns, point.value)
 
     def account(self, instances: Collection[str]) -> Account | None:
-        """Of `instances` together, and of those that exported nothing; None where no metric tells of one.
+        """Sum up the account of `instances` and of those that exported nothing. None: no metric has one.
 
-        Files of spans hold nothing of the latter: what they lost would show nowhere.
+        Instances that exported nothing have no spans in the files, so that their losses would show nowhere.
         """
         own = [told for instance, told in self._last.items() if instance in instances or _has_nothing(told)]
         if not any(key[0] == _ATTEMPTS for told in own for key in told):
@@ -72,7 +72,7 @@ class Accounts:
 
 
 def accounts_beside(files: Iterable[Path], say: Callable[[str], object]) -> Accounts:
-    """From the files of metrics in the folders of `files`; what can't be read there, `say` tells."""
+    """Read the files of metrics in the folders of `files`; what can't be read is reported to `say`."""
     accounts = Accounts()
     for path in _metric_files(files):
         try:
@@ -87,9 +87,9 @@ def _metric_files(files: Iterable[Path]) -> Iterator[Path]:
     for folder in dict.fromkeys(path.parent for path in files):
         try:
             found = sorted(Path(entry.path) for entry in entries_of(folder) if is_named(entry, PATTERNS))
-        except UsageError:  # files in it can be read though
+        except UsageError:  # `files` in it may be readable all the same
             continue
-        yield from (path for path in found if path.is_file())  # nobody is to wait for the writer of a FIFO
+        yield from (path for path in found if path.is_file())  # a FIFO would wait for its writer
 
 
 def _has_nothing(told: Series) -> bool:
@@ -112,8 +112,8 @@ def _account(sums: Counter[Key]) -> Account:
             totals[result] += value
     exported, aggregated = totals["exported"], totals["aggregated"]
     settled = exported + aggregated + dropped.total()
-    # What one instance left on disk and a later one delivered is pending of the one, exported of the other.
+    # What one instance left on disk and a later one delivered counts as pending, and as exported, too.
     surplus = settled + pending.total() - totals["attempts"]
     pending[_SPOOL] -= min(max(surplus, 0), pending[_SPOOL])
-    attempts = max(totals["attempts"], settled + pending.total())  # of an instance that isn't here
+    attempts = max(totals["attempts"], settled + pending.total())  # any more are of an instance not read here
     return Account(attempts, exported, aggregated, dict(+dropped), dict(pending))

@@ -1,4 +1,4 @@
-"""What a span says of an act or a program, and how many of them are told one by one."""
+"""Makes acts and programs of spans, and limits how many acts are listed one by one."""
 
 from __future__ import annotations
 
@@ -39,15 +39,15 @@ ATTRIBUTES = frozenset(
         "server.port",
     }
 )
-"""All that is read of them."""
+"""All attributes that are read from the spans of acts and programs."""
 
 _VERDICTS = (ALLOWED, WOULD_DENY, DENIED)
 _NUMBER_MAX = 1 << 53
-"""What JavaScript has exactly."""
+"""The largest number up to which JavaScript represents each integer exactly."""
 
 
 class Kind(NamedTuple):
-    """What acts have in common that can stand for each other."""
+    """The properties that acts must have in common so that one can stand for the other."""
 
     job: int
     host: str
@@ -65,7 +65,7 @@ class Kind(NamedTuple):
 
 @dataclass(slots=True)
 class _First:
-    """The first act of a kind, and what became one with it."""
+    """The first act of a kind, and the sums of the acts that were added to it."""
 
     act: Act
     attempts: int = 0
@@ -91,9 +91,9 @@ class _First:
 
 
 class Acts:
-    """At most `limit` acts: of each kind the first, as long as there is room, and then others of known kinds.
+    """At most `limit` acts: the first one of each kind, and others of these kinds while there is room.
 
-    An act that finds none is added to the first one of its kind, which stands for several from then on.
+    An act that finds no room is added to the first one of its kind, which stands for several from then on.
     """
 
     def __init__(self, limit: int) -> None:
@@ -101,12 +101,12 @@ class Acts:
         self._firsts: dict[Kind, _First] = {}
         self._others: list[tuple[Kind, Act]] = []
         self.folded = 0
-        """Acts that another one stands for."""
+        """The number of acts that were added to another one."""
         self.left_out = 0
-        """Attempts of kinds that found no room."""
+        """The number of attempts of kinds that found no room."""
 
     def add(self, job: int, act: Act) -> None:
-        """Take in an act of the job of that number."""
+        """Take in an act of the job with the number `job`."""
         kind = _kind(job, act)
         if kind in self._firsts:
             self._add_other(kind, act)
@@ -118,11 +118,11 @@ class Acts:
                 self._fold(*self._others.pop())
 
     def __len__(self) -> int:
-        """How many there are."""
+        """Return the number of acts."""
         return len(self._firsts) + len(self._others)
 
     def __iter__(self) -> Iterator[tuple[int, Act]]:
-        """All of them, with the number of the job."""
+        """Yield the number of the job and the act, for each act."""
         for kind, first in self._firsts.items():
             yield kind.job, first.whole()
         for kind, act in self._others:
@@ -140,7 +140,7 @@ class Acts:
 
 
 def act_of(span: WholeSpan, texts: Texts) -> Act:
-    """The act that `span`, which is one of an act, tells of."""
+    """Make an act of an egress span."""
     get = span.attributes.get
     transport = texts.name(get("network.transport"))
     host = texts.name(get("server.address")) or SOCKET
@@ -176,13 +176,13 @@ def act_of(span: WholeSpan, texts: Texts) -> Act:
 
 
 def attempts_of(span: WholeSpan) -> int:
-    """How many attempts a span of an act stands for."""
+    """Return the number of attempts that an egress span stands for."""
     attempts = _number(span.attributes.get("egress.attempts"))
     return 1 if attempts is None else attempts
 
 
 def program_of(span: WholeSpan, texts: Texts) -> Program:
-    """The program that `span`, which is one of a program, tells of."""
+    """Make a program of a process's span."""
     get = span.attributes.get
     name = texts.name(get("process.executable.name")) or texts.name(span.name) or "unknown"
     return Program(

@@ -1,4 +1,4 @@
-"""What to add to a baseline or a policy, ready to be pasted, for a job that went where they don't lead."""
+"""Additions to a baseline or a policy, ready to be pasted, for a job's destinations that they lack."""
 
 from __future__ import annotations
 
@@ -19,30 +19,33 @@ from exporter.terms import ALLOWED, DENIED, WOULD_DENY
 from exporter.text import printable
 
 _COMMAND = "##"
-"""Begins a command for runners, wherever in a line of a log: this text may be printed, too."""
+"""Begins a command to a CI runner, wherever it stands in a line of a log: this text may be printed to one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Additions:
-    """Pieces of a YAML file, each of them whole: as many as there is room for may be shown."""
+    """Pieces of a YAML file, each of them complete, so that any number of them may be shown."""
 
     title: str
     where: str
-    """Says where they belong; HTML."""
+    """A sentence that says where the pieces belong, as HTML."""
     pieces: Sequence[str]
-    """Text of one or more lines, without the last one's end."""
+    """YAML of one or more lines each, without the last newline."""
     head: str = ""
-    """What stands above them; the same. Empty for what goes into a file that is there."""
+    """YAML above the pieces, without the last newline. Empty for additions to an existing file."""
     left_out: int = 0
-    """How many attempts are in none."""
+    """The number of attempts that no piece covers."""
     inline: Sequence[str] = ()
-    """The same as words of one line, where there is such a form."""
+    """The pieces as words of one line, where they have such a form."""
     is_policy: bool = False
-    """Whether they belong in a policy; else in a baseline."""
+    """Whether the pieces belong in a policy; else in a baseline."""
 
 
 def additions(sheet: Sheet) -> Iterator[Additions]:
-    """For what is novel; for what the policy is against, or without a policy and a baseline, for all."""
+    """Yield additions to the baseline for what is novel, and to the policy for what it would deny.
+
+    Without a policy and a baseline, yield a whole policy for all that the job did.
+    """
     if sheet.novel:
         yield from _for_baseline(sheet)
     if sheet.mode is not None:
@@ -52,7 +55,7 @@ def additions(sheet: Sheet) -> Iterator[Additions]:
 
 
 def _for_baseline(sheet: Sheet) -> Iterator[Additions]:
-    """Entries that it lacks; and those that stand in for ones that it has, with more chains."""
+    """Yield entries that the baseline lacks, and replacements, with more chains, for entries that it has."""
     chains, left_out = _novel(sheet)
     known = {entry.subject: entry for entry in sheet.baseline.entries} if sheet.baseline else {}
     added, changed = [], []
@@ -69,7 +72,7 @@ def _for_baseline(sheet: Sheet) -> Iterator[Additions]:
 
 
 def _for_policy(sheet: Sheet) -> Additions:
-    """Rules for what none would have allowed; what a `deny` names, and what was denied, stays so."""
+    """Make rules for what no rule allows. What a `deny` rule names, and what was denied, stays so."""
     would = sheet.against(WOULD_DENY)
     unruled = [item for item in would if item[1].rule in (None, DEFAULT)]
     left_out = attempts_of(sheet.against(DENIED)) + attempts_of(would) - attempts_of(unruled)
@@ -78,7 +81,7 @@ def _for_policy(sheet: Sheet) -> Additions:
 
 
 def _first_policy(sheet: Sheet) -> Additions:
-    """A whole one, in mode audit."""
+    """Make a whole policy, in mode audit, that allows what the job did."""
     made = _draft(sheet, (item for item in sheet.outward if item[0].verdict == ALLOWED))
     head = []
     for line in made.lines():
@@ -98,7 +101,7 @@ def _rules(title: str, where: str, made: Draft, head: str = "", left_out: int = 
 
 
 def _novel(sheet: Sheet) -> tuple[dict[Subject, frozenset[Lineage]], int]:
-    """Chains of what the baseline lacks, and how many attempts no entry can be about."""
+    """Return the chains of what the baseline lacks, and the number of attempts that no entry can cover."""
     found: dict[Subject, frozenset[Lineage]] = {}
     left_out = 0
     for row, traffic in sheet.novel:
@@ -112,7 +115,7 @@ def _novel(sheet: Sheet) -> tuple[dict[Subject, frozenset[Lineage]], int]:
 
 
 def _learnt(sheet: Sheet, row: Row) -> tuple[Subject, Lineage] | None:
-    """What `baseline learn` would make of it; None where it would leave it out, as what is denied."""
+    """Return what `baseline learn` would make of `row`. None: it was denied, or would be left out there."""
     if row.verdict == DENIED:
         return None
     try:
@@ -148,5 +151,5 @@ def _draft(sheet: Sheet, rows: Iterable[Counted]) -> Draft:
 
 
 def _inert(yaml: str) -> str:
-    r"""Without what a runner would obey. In quotes, where alone a value could hold it, `\x23` is a #."""
+    r"""Break up what a runner would obey. Only quoted values can hold it, and in quotes `\x23` is a #."""
     return yaml.replace(_COMMAND, "#\\x23")

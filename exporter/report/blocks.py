@@ -1,4 +1,4 @@
-"""Parts of a job's summary, and how they share what room there is."""
+"""The parts of a job's summary, and how they share the room that there is."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from exporter.report.inert import fenced, prose, size
 from exporter.text import counted
 
 Section = Callable[[int], str]
-"""Text of at most so many bytes; empty where there is nothing to say, or no room for it."""
+"""Makes a text of at most so many bytes; it is empty if there is nothing to say, or no room for it."""
 
 _NOTES_MAX = 50
 _FRAME_BYTES = 600
-"""That additions take besides their pieces: the fold, sentences, a fence of a length that isn't made up."""
+"""The bytes that additions take besides their pieces: the fold, the sentences, a fence of usual length."""
 _FENCE_MAX = 100
 _INLINE_MAX = 4000
-"""Characters of a line that somebody may still paste."""
+"""The most characters of a line that is offered for pasting."""
 
 
 def fitted(sections: Sequence[Section], limit_bytes: int) -> str:
-    """One after the other, each with a fair share of what the ones before it left."""
+    """Join sections, each with a fair share of the room that those before it left."""
     text = []
     for index, section in enumerate(sections):
         share = max(0, limit_bytes // (len(sections) - index))
@@ -32,14 +32,14 @@ def fitted(sections: Sequence[Section], limit_bytes: int) -> str:
 
 
 def folded(title: str, body: str, *, is_open: bool = False) -> str:
-    """`body` behind its title, which is HTML; nothing where there is none."""
+    """Fold `body` behind `title`, which is HTML; return nothing if there is no body."""
     if not body:
         return ""
     return f"<details{' open' if is_open else ''}><summary>{title}</summary>\n\n{body}\n</details>\n\n"
 
 
 def listed(notes: Sequence[str], limit_bytes: int) -> str:
-    """Sentences that quote the attacker, an item each."""
+    """Format sentences, which may quote an attacker, as the items of an HTML list."""
     items = [f"<li>{prose(note)}</li>\n" for note in notes[:_NOTES_MAX]]
     more = f"<li>… and {len(notes)} more</li>\n"
     kept = fitting(items, limit_bytes - size(f"<ul>\n{more}</ul>\n\n"))
@@ -50,7 +50,7 @@ def listed(notes: Sequence[str], limit_bytes: int) -> str:
 
 
 def fitting(texts: Iterable[str], limit_bytes: int) -> list[str]:
-    """The first ones, up to the first for which there is no room."""
+    """Return the first texts, up to the first one for which there is no room."""
     kept = []
     for text in texts:
         limit_bytes -= size(text)
@@ -61,7 +61,7 @@ def fitting(texts: Iterable[str], limit_bytes: int) -> list[str]:
 
 
 def pasted(made: Additions, limit_bytes: int) -> str:
-    """A block of code to be copied, folded; nothing where there is nothing to add."""
+    """Format additions as a folded block of code to copy; empty if there is nothing to add, or no room."""
     room = limit_bytes - _FRAME_BYTES - size(made.head) - size(made.title) - size(made.where)
     kept = fitting((f"{piece}\n" for piece in made.pieces), room)
     if not kept:

@@ -1,4 +1,4 @@
-"""Whether a summary holds all that was done, and what it lacks, in words."""
+"""Says in words whether a summary holds all attempts, and which it lacks."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _PENDING = {
 
 
 def completeness(account: Account | None) -> str:
-    """One paragraph of HTML."""
+    """Return a paragraph of HTML that says whether an account is complete; `account` may be missing."""
     if account is None:
         return "<p>⚠️ Whether these are all attempts isn't known: there is no account of them.</p>\n"
     told = account.exported + account.aggregated

@@ -1,4 +1,4 @@
-"""From spans to a report, in bounds whatever their number: what is left out is counted, and said."""
+"""Makes a report of spans, within limits whatever their number: what is left out is counted, and noted."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from exporter.text import counted
 from exporter.whole_spans import WholeSpan
 
 ATTRIBUTES = acts.ATTRIBUTES | jobs.ATTRIBUTES
-"""All that is read of spans and their resources."""
+"""All attributes that are read from spans and their resources."""
 
 
 class Limits(NamedTuple):
-    """How much of each a report has at most."""
+    """The most of each kind of thing that a report holds."""
 
     acts: int = 20_000
     programs: int = 20_000
     programs_read: int = 100_000
-    """Of which those are chosen that did something."""
+    """The most programs read; of these, the ones that did something are chosen first."""
     jobs: int = 1_000
     spans_told_apart: int = 1_000_000
-    """Further ones may be there twice."""
+    """The most spans of which duplicates are recognized; further ones may count twice."""
     instances: int = 10_000
 
 
 class Gathering:
-    """Spans, as they are read."""
+    """A report under construction, from spans as they are read."""
 
     def __init__(self, limits: Limits = Limits()) -> None:  # noqa: B008 - immutable
         self._limits = limits
@@ -45,12 +45,12 @@ class Gathering:
         self._seen: set[int] = set()
         self._programs = 0
         self.instances: set[str] = set()
-        """`service.instance.id` of those who made them, the first NAME_MAX characters."""
+        """The `service.instance.id`, cut to NAME_MAX characters, of each process that made the spans."""
         self._left_out = self._programs_left_out = self._without_ids = 0
         self._has_more_jobs = self._has_more_instances = False
 
     def add(self, span: WholeSpan) -> None:
-        """Take in a span; one that was read already is no other one."""
+        """Take in a span, unless it was read already."""
         if not span.trace_id or not span.span_id:
             self._without_ids += 1
             return
@@ -66,7 +66,7 @@ class Gathering:
         self._add_to(number, span)
 
     def report(self, account: Account | None = None, notes: tuple[str, ...] = ()) -> Report:
-        """What was read, with `notes` before what there is to say about it."""
+        """Make the report of what was read; `notes` come before its own notes."""
         of_job: dict[int, list[Act]] = defaultdict(list)
         for number, act in self._acts:
             of_job[number].append(act)
@@ -97,7 +97,7 @@ class Gathering:
                 self._has_more_instances = True
 
     def _job(self, span: WholeSpan) -> int | None:
-        """Its number; None where it is one too many."""
+        """Return the number of the span's job. None: it is one job too many."""
         key = job_key(span)
         number = self._jobs.get(key)
         if number is not None:

@@ -1,4 +1,4 @@
-"""Recorded acts, held against a baseline and a policy of the reader's."""
+"""Holds recorded acts against a baseline and a policy that the reader of a report gives."""
 
 from __future__ import annotations
 
@@ -22,28 +22,28 @@ if TYPE_CHECKING:
 
 
 class Seen(NamedTuple):
-    """What they say to an act."""
+    """What the baseline and the policy say to an act."""
 
     novel: bool | None
-    """None where no baseline was asked."""
+    """Whether it is new to the baseline. None: no baseline was asked, not even when it was recorded."""
     is_known: bool | None
-    """For what is novel: whether the destination is known, if only with other chains; None: not asked."""
+    """For a novel act, whether its destination is known, if only with other chains. None: not asked."""
     effect: str | None
-    """`allow`, `deny`; None where no policy is asked."""
+    """`allow` or `deny`. None: no policy is asked."""
     rule: str | None
     line: int | None
-    """Where the rule stands; None for one that no file has."""
+    """The line of the rule in its file. None: no file has it."""
     is_shared: bool = False
-    """Whether the rule is for another name of the address."""
+    """Whether the rule is for another name of the same address."""
 
     @property
     def is_denied(self) -> bool:
-        """By the policy that acts are held against."""
+        """Whether the policy that acts are held against denies the act."""
         return self.effect == Effect.DENY.value
 
 
 class Held:
-    """For the acts of one job."""
+    """A baseline and a policy that the acts of one job are held against."""
 
     def __init__(
         self,
@@ -52,7 +52,7 @@ class Held:
         policy: Policy | None = None,
         resolvers: Iterable[model.Address] = (),
     ) -> None:
-        """Without a baseline, what was recorded counts. `resolvers` are the system's."""
+        """Without a baseline, the recorded novelty counts. `resolvers` are the system's."""
         self._task = Task(job.pipeline or None, job.task or None)
         self._novelty = None if baseline is None else Novelty(baseline, self._task)
         self._judge = None if policy is None else Judge(policy, resolvers)
@@ -72,7 +72,7 @@ class Held:
         return self._judge is not None
 
     def seen(self, act: Act) -> Seen:
-        """What they say to `act`."""
+        """Return what the baseline and the policy say to `act`."""
         novel, is_known = self._novel(act)
         effect, rule, line = self._ruled(act)
         is_shared = is_shared_with_another(effect or "", rule, act.host)

@@ -1,8 +1,8 @@
-"""A report as one HTML file: nothing is loaded, and what it says of itself can't run or hide anything.
+"""Renders a report as one HTML file. It loads nothing, and no recorded text in it can run or hide anything.
 
-Its Content-Security-Policy lets the one script and the one style sheet through, by their hashes. What was
-recorded comes as JSON in a block that no browser runs, and becomes text nodes. Without JavaScript there is
-a table of destinations.
+Its Content-Security-Policy lets only the one script and the one style sheet through, by their hashes. The
+recorded data comes as JSON in a block that no browser runs, and becomes text nodes. Without JavaScript there
+is a table of destinations.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ SCRIPTS = (
     "tabs",
     "main",
 )
-"""In the order in which they are joined to one."""
+"""The names of the scripts, in the order in which they are joined to one."""
 _STYLES = ("base", "views", "narrow")
 _ESCAPES = str.maketrans(
     {
@@ -55,7 +55,7 @@ _ESCAPES = str.maketrans(
 
 
 def prepare() -> None:
-    """Read now all that pages are made of: later a job may have put something else in its place."""
+    """Read now the files that pages are made of: later, a job may have put other files in their place."""
     _page()
     _joined("js", SCRIPTS)
     _joined("css", _STYLES)
@@ -68,11 +68,11 @@ def render(
     baseline: Baseline | None = None,
     policy: Policy | None = None,
 ) -> str:
-    """The page.
+    """Render the page.
 
-    `trace_url` is where traces are to be seen, with `{trace_id}` in it. With a `baseline`, what is new is by
-    that, not by what was recorded; with a `policy`, the page tells what it would do to each act, where
-    `resolvers: system` stands for those of this machine.
+    `trace_url` is the URL of a trace, with `{trace_id}` in it. With a `baseline`, that decides which acts are
+    new, not what was recorded. With a `policy`, the page says what it would do to each act; in it,
+    `resolvers: system` stands for this machine's resolvers.
     """
     from markupsafe import Markup
 
@@ -94,7 +94,7 @@ def render(
 
 
 def embedded(value: Any) -> str:
-    """`value` as JSON that means nothing to a parser of HTML, wherever it stands."""
+    """Encode `value` as JSON that means nothing to a parser of HTML, wherever it stands."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).translate(_ESCAPES)
 
 

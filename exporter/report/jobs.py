@@ -1,4 +1,4 @@
-"""Jobs under construction: what their spans say, in whatever order they come."""
+"""Jobs under construction, from what their spans say, in whatever order spans come."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ IDENTITY = (
     "egress.job.attempt",
 )
 ATTRIBUTES = frozenset({*IDENTITY, *REPOSITORY, "egress.mode", "service.instance.id"})
-"""All that is read of them."""
+"""All attributes that are read about jobs."""
 
 _UNNAMED = "run"
-"""The name of a job's span, where no CI system gives it one."""
+"""The name of a job's span if no CI system gives it one."""
 
 Key = tuple[str, ...]
 
 
 def job_key(span: WholeSpan) -> Key:
-    """What all spans of a job have in common, and those of no other job: all parts of it are one job."""
+    """Return a key that all spans of a job share, also if it is exported in parts, and no other job has."""
     get = span.attributes.get
     return (span.trace_id, *(text_of(get(name)) or "" for name in IDENTITY))
 
 
 @dataclass(slots=True)
 class Found:
-    """A job, as far as its spans were read."""
+    """A job, as far as its spans have been read."""
 
     trace_id: str
     pipeline: str | None
@@ -44,17 +44,17 @@ class Found:
     run_id: str | None
     repository: str | None
     name: str | None = None
-    """Of its own span."""
+    """The name of the job's own span."""
     first_part: tuple[int, str] | None = None
-    """When the first of its own spans began, and its id."""
+    """The start and the id of the first of the job's own spans."""
     mode: tuple[int, str] | None = None
-    """The latest that is known, and since when."""
+    """The start of the latest span that has a mode, and that mode."""
     started_ns: int = 0
     ended_ns: int = 0
     programs: dict[str, Program] = field(default_factory=dict)
 
     def meet(self, span: WholeSpan) -> None:
-        """Take in what any of its spans says of it."""
+        """Take in what any span of the job says of it."""
         if span.started_ns:
             self.started_ns = min(self.started_ns or span.started_ns, span.started_ns)
             self.ended_ns = max(self.ended_ns, span.ended_ns)
@@ -63,12 +63,12 @@ class Found:
             self.mode = (span.started_ns, mode)
 
     def add_part(self, span: WholeSpan) -> None:
-        """Take in a span of its own: it has several when it is told in parts."""
+        """Take in the job's own span; a job that is exported in parts has several."""
         part = (span.started_ns, span.span_id)
         self.first_part = min(self.first_part or part, part)
 
     def report(self, acts: Sequence[Act], programs_max: int) -> JobReport:
-        """The job with `acts`, and `programs_max` programs at most."""
+        """Make the report of the job, with `acts`, and `programs_max` programs at most."""
         span_id = self.first_part[1] if self.first_part else ""
         programs = chosen(rooted(self.programs, span_id or None), acts, programs_max)
         named = self._named() or self.task or self.pipeline
@@ -88,12 +88,12 @@ class Found:
         )
 
     def _named(self) -> str | None:
-        """What its own span says, unless that says nothing."""
+        """Return the name of its own span, unless that is the default name."""
         return None if self.name == _UNNAMED else self.name
 
 
 def _root_program(programs: Mapping[str, Program], span_id: str, acts: Sequence[Act]) -> str | None:
-    """What a job is called that no CI system names, as `run` does: the first program in it."""
+    """Return the name of the first program, by which a job is called that no CI system names, as in `run`."""
     roots = (each for each in programs.values() if each.parent_id == (span_id or None))
     first = min(roots, key=lambda each: (each.started_ns, each.span_id), default=None)
     if first is not None:
@@ -102,6 +102,6 @@ def _root_program(programs: Mapping[str, Program], span_id: str, acts: Sequence[
 
 
 def found_by(span: WholeSpan, texts: Texts) -> Found:
-    """The job of which `span` is the first to be read."""
+    """Start a job with `span`, the first of its spans to be read."""
     pipeline, task, _, run_id, _ = (texts.name(span.attributes.get(name)) for name in IDENTITY)
     return Found(span.trace_id, pipeline, task, run_id, repository_of(span.resource))

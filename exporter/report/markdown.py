@@ -1,6 +1,6 @@
-"""Jobs as Markdown, for a CI system's summary or a pull request: what matters within ten seconds comes first.
+"""Renders jobs as Markdown, for a CI system's summary or a pull request: the most urgent comes first.
 
-Whatever comes from a job stands in HTML blocks, as code, or in fences: see `inert`.
+Every text that comes from a job stands in HTML blocks, as code, or in fences: see `inert`.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ from exporter.terms import DENIED, WOULD_DENY
 from exporter.text import counted
 
 LIMIT_BYTES = 1 << 20
-"""What GitHub takes as the summary of a step."""
+"""The most bytes that GitHub takes as the summary of a step."""
 
 _URGENT_ROWS_MAX = 100
 _ROWS_MAX = 500
 _OPEN_ROWS_MAX = 10
 _OPEN_JOBS_MAX = 3
 _JOB_MIN_BYTES = 4096
-"""Below that, a job is only counted."""
+"""The bytes that a job needs at least: with less room, it is only counted."""
 _FOLD_BYTES = 100
 _MARKS = {"Denied": {NEW}, "New destinations": {WOULD_DENY}}
-"""What a table tells of its rows besides what its title says."""
+"""The marks that a table's rows get besides what its title says, by that title."""
 _TITLE_MAX = 120
 _TRACE_ID_CHARACTERS = 32
 
@@ -47,10 +47,10 @@ def render(
     notes: Sequence[str] = (),
     limit_bytes: int = LIMIT_BYTES,
 ) -> str:
-    """All jobs, the most urgent first; then whether that is all, and `notes`, a line each.
+    """Render all jobs, the most urgent first; then whether that is all, and `notes`, a line each.
 
-    `account` is None where it isn't known. `trace_url` holds `{trace_id}`. Of what doesn't fit into
-    `limit_bytes`, whole rows and entries are left out, and that is said; it is empty where no job fits.
+    `account` is None where it isn't known. `trace_url` holds `{trace_id}`. Whole rows and entries that don't
+    fit into `limit_bytes` are left out, and the text says so; it is empty if no job fits.
     """
     complete = f"{completeness(account)}\n"
     room = limit_bytes - size(complete)
@@ -80,7 +80,7 @@ def _jobs(judged: Sequence[tuple[Verdict, Sheet]], trace_url: str | None, limit_
 
 
 def _began(sheet: Sheet) -> str:
-    """Tells apart what is called alike."""
+    """Return a job's start, which tells jobs of the same title apart."""
     try:
         began = datetime.fromtimestamp(sheet.began_ns // 10**9, UTC)
     except (OverflowError, OSError, ValueError):
@@ -138,7 +138,7 @@ def _sections(sheet: Sheet) -> Iterator[Section]:
 
 
 def _urgent(sheet: Sheet) -> list[tuple[str, Sequence[Counted]]]:
-    """What was denied first, new or not; then what is new; what isn't, but would be denied, by itself."""
+    """Return urgent rows by title: all that were denied; others that are new; others that would be denied."""
     urgent = [
         ("Denied", sheet.against(DENIED)),
         ("New destinations", [item for item in sheet.novel if item[0].verdict != DENIED]),

@@ -1,6 +1,6 @@
-"""What a report is made from: jobs, in each the programs that ran and what they did on the network.
+"""The data of a report: jobs, each with the programs that ran and their acts (attempts) on the network.
 
-Every text in it is the attacker's, and none of it is escaped: that is for whoever writes it somewhere.
+Every text in it may come from an attacker, and none is escaped: whoever writes it somewhere must do that.
 """
 
 from __future__ import annotations
@@ -19,24 +19,24 @@ class Program:
     span_id: str
     """16 hexadecimal digits, here as everywhere below."""
     parent_id: str | None
-    """Of who created it: a program, or the job."""
+    """The span of its creator: a program's, or the job's."""
     name: str
     """`process.executable.name`."""
     command_line: str
     """Redacted; empty where it isn't known."""
     pid: int | None
     started_ns: int
-    """Since 1970, in UTC; here as everywhere below."""
+    """Nanoseconds since 1970 (UTC), here as everywhere below."""
     ended_ns: int
 
 
 @dataclass(frozen=True, slots=True)
 class Act:
-    """A span of one connect or send, or of several that were only counted."""
+    """A span of one attempt (a connect or a send), or of several that were only counted."""
 
     span_id: str
     parent_id: str | None
-    """Of who did it: a program, or, with --process-spans none, the job."""
+    """The span of the program that did it, or, with --process-spans none, of the job."""
     started_ns: int
     ended_ns: int
     host: str
@@ -50,7 +50,7 @@ class Act:
     question: str | None
     """`dns.question.name`: what a lookup asked for."""
     attempts: int
-    """1, or how many it stands for."""
+    """1, or the number of attempts that it stands for."""
     outcome: str | None
     """`egress.outcome`; None where nothing is known."""
     error: str | None
@@ -64,14 +64,14 @@ class Act:
     novel: bool | None
     """`egress.novel`; None without a baseline."""
     step: str | None
-    """`egress.job.step`: as the CI system calls it; None where it doesn't."""
+    """`egress.job.step`, as the CI system names it; None where it doesn't."""
     pid: int | None
     chain: tuple[str, ...]
-    """`egress.lineage`: executables from the job's root to who did it."""
+    """`egress.lineage`: executables from the job's root to the program that did it."""
     command_line: str
-    """Of who did it."""
+    """The command line of the program that did it."""
     ancestors: tuple[str, ...]
-    """`egress.ancestors`: command lines, root first, without who did it."""
+    """`egress.ancestors`: command lines of the processes above that program, root first."""
     names: tuple[str, ...] = ()
     """`egress.dns.names`: what a lookup asked for, where that is several names."""
 
@@ -82,7 +82,7 @@ class Act:
 
     @property
     def is_address(self) -> bool:
-        """Whether it had one: a socket that was denied has none yet."""
+        """Whether it had a destination: a socket whose creation was denied has none yet."""
         return self.host != SOCKET or self.address is not None
 
 
@@ -93,7 +93,7 @@ class JobReport:
     trace_id: str
     """32 hexadecimal digits."""
     span_id: str
-    """Of the job; empty where its span is missing (it still runs, or was killed)."""
+    """The job's own span; empty where that is missing (the job still runs, or was killed)."""
     title: str
     """The task, else the pipeline, else the name of its first program, else `run`."""
     pipeline: str | None
@@ -105,20 +105,20 @@ class JobReport:
     started_ns: int
     ended_ns: int
     programs: Sequence[Program] = ()
-    """By start."""
+    """The job's programs, by start."""
     acts: Sequence[Act] = ()
-    """By start."""
+    """The job's acts, by start."""
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What some files of spans say."""
+    """The contents of a report, read from some files of spans."""
 
     jobs: Sequence[JobReport]
-    """By start."""
+    """The jobs, by start."""
     account: Account | None = None
-    """Of those who wrote the files; None where their metrics aren't there."""
+    """The account of the processes that wrote the files. None: their metrics aren't there."""
     left_out: int = 0
-    """Attempts beyond those that are told apart: they are in the account, not in `jobs`."""
+    """The number of attempts for which there was no room: they are in the account, not in `jobs`."""
     notes: Sequence[str] = field(default_factory=tuple)
-    """What whoever reads it should know besides, a line each."""
+    """What a reader should know besides, a line each."""

@@ -20,16 +20,16 @@ _AUDIT = "audit"
 def previewed(
     report: Report, baseline: Baseline | None, policy: Policy | None, resolvers: Iterable[Address] = ()
 ) -> Report:
-    """`report` with what they say to each act in place of what was recorded; with neither it is the same.
+    """Return `report` with what `baseline` and `policy` say to each act in place of what was recorded.
 
-    What was denied stays so. `resolvers` are the system's.
+    With neither it stays the same. What was denied stays denied. `resolvers` are the system's.
     """
     jobs = [previewed_job(job, Held(job, baseline, policy, resolvers)) for job in report.jobs]
     return replace(report, jobs=jobs)
 
 
 def previewed_job(job: JobReport, held: Held) -> JobReport:
-    """The same of one job, whose acts are `held`."""
+    """Do the same for one job, with the baseline and the policy in `held`."""
     if held.to_nothing:
         return job
     mode = (job.mode or _AUDIT) if held.has_policy else job.mode

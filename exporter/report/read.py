@@ -1,4 +1,4 @@
-"""From files of spans to a report: `ci-egress report PATH…`, and `--report` at the end of a run."""
+"""Reads files of spans into a report: for `ci-egress report PATH…`, and `--report` at the end of a run."""
 
 from __future__ import annotations
 
@@ -21,10 +21,11 @@ def read(
     on_read: Callable[[int], object] = lambda _: None,
     limits: Limits = Limits(),  # noqa: B008 - immutable
 ) -> Report:
-    """What the spans in `paths`, files or folders, tell, with the account from the metrics beside them.
+    """Read a report from the spans in `paths` (files, folders), and the account from the metrics beside them.
 
-    `say` hears of what isn't complete, which the report's notes have, too; `on_read` is told now and then how
-    many bytes were read since. Raises UsageError where a path can't be read or holds something else.
+    What isn't complete is reported to `say`, and is in the report's notes, too. `on_read` is called now and
+    then with the bytes read since its last call. Raises UsageError where a path can't be read or holds
+    something else.
     """
     notes: dict[str, None] = {}
 
@@ -41,9 +42,9 @@ def read(
 
 
 def read_transcript(path: Path, account: Account, lost: Mapping[tuple[str, str], int]) -> Report:
-    """What the spans in `path` tell, which this process wrote there; `lost` attempts found no room in it.
+    """Read a report from the spans that this process wrote to `path`; `lost` attempts found no room there.
 
-    Raises UsageError where it can't be read.
+    Raises UsageError where the file can't be read.
     """
     notes: list[str] = []
     gathering = Gathering()

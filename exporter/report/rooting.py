@@ -1,4 +1,4 @@
-"""Process trees of spans: whatever is wrong with them, each program hangs on another or on the job."""
+"""Repairs the process trees of spans: each program's parent becomes another program, or else the job."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from exporter.report.model import Act, Program
 
 
 def rooted(programs: Mapping[str, Program], root: str | None) -> dict[str, Program]:
-    """`programs`, by span id, with `root` as parent where theirs is none of them, or a circle would be."""
+    """Return `programs`, by span id, with `root` for each parent that is missing or would close a circle."""
     parents: dict[str, str | None] = {}
     for start in programs:
         way: list[str] = []
@@ -19,7 +19,7 @@ def rooted(programs: Mapping[str, Program], root: str | None) -> dict[str, Progr
             parents[current] = above if above in programs else None
             way.append(current)
             current = parents[current]
-        if current is not None and current in way:  # it was met on this very way
+        if current is not None and current in way:  # the way came back to it: a circle
             parents[current] = None
     return {
         span_id: replace(program, parent_id=parents[span_id] or root) for span_id, program in programs.items()
@@ -27,7 +27,7 @@ def rooted(programs: Mapping[str, Program], root: str | None) -> dict[str, Progr
 
 
 def chosen(programs: Mapping[str, Program], acts: Iterable[Act], limit: int) -> dict[str, Program]:
-    """At most `limit` of `programs`, which are `rooted`: first those of `acts` and what is above them."""
+    """Choose at most `limit` of `programs`, which are `rooted`: first those of `acts` and their ancestors."""
     wanted: dict[str, None] = {}
     for act in acts:
         _want(programs, act.parent_id, wanted, limit)
@@ -37,7 +37,7 @@ def chosen(programs: Mapping[str, Program], acts: Iterable[Act], limit: int) -> 
 
 
 def _want(programs: Mapping[str, Program], span_id: str | None, wanted: dict[str, None], limit: int) -> None:
-    """It and all above it, or none of them where there is too little room."""
+    """Add a program and all its ancestors to `wanted`, or none of them if there is too little room."""
     way: list[str] = []
     while span_id is not None and span_id in programs and span_id not in wanted:
         way.append(span_id)
@@ -47,7 +47,7 @@ def _want(programs: Mapping[str, Program], span_id: str | None, wanted: dict[str
 
 
 def hung(acts: Iterable[Act], programs: Set[str], root: str | None) -> list[Act]:
-    """`acts` by start, with `root` as parent where theirs is none of `programs`."""
+    """Return `acts` by start, with `root` as the parent of those whose parent is none of `programs`."""
     placed = (
         act if act.parent_id in programs or act.parent_id == root else replace(act, parent_id=root)
         for act in acts

@@ -1,4 +1,4 @@
-"""One job as its summary has it: what was counted together, and what else a reader has to know."""
+"""The contents of a job's summary: the acts that were counted together, and what else a reader must know."""
 
 from __future__ import annotations
 
@@ -23,51 +23,51 @@ _ROWS_MAX = 10_000
 
 @dataclass(frozen=True)
 class Sheet:
-    """Every text in it is the attacker's."""
+    """The contents of one job's summary. Every text in it may come from an attacker."""
 
     title: str
-    """What people call the job."""
+    """The job's name for people."""
     pipeline: str | None
     task: str | None
     trace_id: str
-    """32 hexadecimal digits, unless a file said otherwise."""
+    """32 hexadecimal digits, unless a file says something else."""
     tally: Tally
     mode: str | None = None
     """`egress.mode`, audit or enforce; None without a policy."""
     baseline: Baseline | None = None
-    """What it was held against, where that is at hand: for entries that are there with other chains."""
+    """The baseline that the job was held against, if at hand: for its entries that have other chains."""
     day: date | None = None
-    """When it ended, in UTC."""
+    """The day on which the job ended, in UTC."""
     began_ns: int = field(default=0, compare=False)
-    """Since 1970, in UTC; 0 where that is of no use."""
+    """The job's start, in nanoseconds since 1970 (UTC); 0 where that isn't needed."""
 
     @cached_property
     def has_baseline(self) -> bool:
-        """Whether it was held against one."""
+        """Whether the job was held against a baseline."""
         return self.baseline is not None or any(row.novel is not None for row, _ in self.tally.rows)
 
     @cached_property
     def outward(self) -> Sequence[Counted]:
-        """What isn't on loopback."""
+        """The rows that aren't on loopback."""
         return [item for item in self.tally.rows if not item[0].is_loopback]
 
     @cached_property
     def loopback(self) -> Sequence[Counted]:
-        """What is."""
+        """The rows on loopback."""
         return [item for item in self.tally.rows if item[0].is_loopback]
 
     @cached_property
     def novel(self) -> Sequence[Counted]:
-        """What the baseline doesn't have."""
+        """The rows that the baseline doesn't have."""
         return [item for item in self.tally.rows if item[0].novel]
 
     def against(self, verdict: str) -> Sequence[Counted]:
-        """What `verdict` was given to, which is DENIED or WOULD_DENY."""
+        """Return the rows with `verdict`, which is DENIED or WOULD_DENY."""
         return [item for item in self.tally.rows if item[0].verdict == verdict]
 
     @cached_property
     def attempts(self) -> int:
-        """All of them."""
+        """All attempts, including those that no row counts."""
         return attempts_of(self.tally.rows) + self.tally.uncounted
 
 
@@ -80,30 +80,30 @@ def sheet_of_run(  # noqa: PLR0913 - what a run knows besides its spans
     baseline: Baseline | None = None,
     day: date | None = None,
 ) -> Sheet:
-    """Of a job that is over, from what was counted while it ran."""
+    """Make the sheet of a job that is over, from what was counted while it ran."""
     trace_id = f"{job.ids.trace_id:032x}"
     return Sheet(title, job.pipeline, job.task, trace_id, summary.tally(), mode, baseline, day)
 
 
 def sheet_of_report(job: JobReport, *, baseline: Baseline | None = None) -> Sheet:
-    """Of a job that was read back from its spans."""
+    """Make the sheet of a job that was read back from its spans."""
     tally, day = _tally(job.acts), _day(job.ended_ns)
     known = (job.title, job.pipeline, job.task, job.trace_id, tally, job.mode, baseline, day)
     return Sheet(*known, job.started_ns)
 
 
 def attempts_of(rows: Iterable[Counted]) -> int:
-    """How many `rows` stand for."""
+    """Return the number of attempts that `rows` stand for."""
     return sum(traffic.attempts for _, traffic in rows)
 
 
 def destinations(rows: Iterable[Counted]) -> int:
-    """How many different ones there are."""
+    """Return the number of different destinations in `rows`."""
     return len({(row.host, row.port, row.transport) for row, _ in rows})
 
 
 def _day(at_ns: int) -> date | None:
-    """None for what no calendar has."""
+    """Return the day of a time, in UTC. None: no calendar has it."""
     try:
         return datetime.fromtimestamp(at_ns // 10**9, UTC).date()
     except (OverflowError, OSError, ValueError):

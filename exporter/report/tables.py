@@ -1,4 +1,4 @@
-"""Tables of a job's summary: whole rows, as many as there is room for, and how many more there are."""
+"""The tables of a job's summary: as many whole rows as there is room for, and the number of the others."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NEW = "new"
 _AGAINST = frozenset({DENIED, WOULD_DENY})
 ALL_MARKS = _AGAINST | {NEW}
 _MORE_MAX = 120
-"""Bytes of the line that says how many rows there are besides."""
+"""The most bytes of the line that says how many more rows there are."""
 
 
 class _Column(NamedTuple):
@@ -29,9 +29,9 @@ class _Column(NamedTuple):
 
 
 def table(rows: Sequence[Counted], limit_bytes: int, *, rows_max: int, marks: Collection[str] = ()) -> str:
-    """An HTML table of `rows`, at most `limit_bytes` of it; empty where not even one fits.
+    """Return an HTML table of `rows` of at most `limit_bytes`; empty if not even one row fits.
 
-    `marks`: which of NEW and the verdicts are told of each row.
+    `marks` says which of NEW and the verdicts are shown in a row that they apply to.
     """
     columns = list(_columns(rows, marks))
     heads = "".join(f"<th{column.attributes}>{column.head}</th>" for column in columns)
@@ -49,7 +49,7 @@ def table(rows: Sequence[Counted], limit_bytes: int, *, rows_max: int, marks: Co
 
 
 def _columns(rows: Sequence[Counted], marks: Collection[str]) -> Iterator[_Column]:
-    """Three, since a phone has no room for more."""
+    """Yield three columns, since a phone has no room for more."""
     yield _Column("destination", partial(_where, marks))
     has_steps = any(row.step is not None for row, _ in rows)
     yield _Column("process chain, step" if has_steps else "process chain", _who)
@@ -70,7 +70,7 @@ def _where(marks: Collection[str], row: Row, traffic: Traffic) -> str:
 
 
 def _who(row: Row, _: Traffic) -> str:
-    """Each program is an element of its own: none can pass for two."""
+    """Format a process chain, each program as an element of its own, so that none can pass for two."""
     chain = " › ".join(code(name, limit=NAME_MAX) for name in shortened(row.chain)) or "?"
     return f"{chain}<br>in {code(row.step, limit=NAME_MAX)}" if row.step else chain
 

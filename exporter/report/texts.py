@@ -1,4 +1,4 @@
-"""Texts of spans, which are the attacker's: each kept once, cut, and all of them together bounded."""
+"""Keeps the texts of spans, which may come from an attacker: each once and cut, all within a limit."""
 
 from __future__ import annotations
 
@@ -9,39 +9,39 @@ from exporter.programs import CHAIN_MAX
 from exporter.text import LIMIT_BYTES, clean
 
 NAME_MAX = 1024
-"""Characters of a name."""
+"""The most characters of a name."""
 _ROOM = 96 << 20
-"""Bytes of memory."""
+"""The most bytes of memory for all texts."""
 _SHORT, _FEW = 200, 4
-"""Characters of a text that finds no room, and texts of a list."""
+"""The most characters of a text that finds no room, and the most texts of a list that finds none."""
 
 
 class Texts:
-    """What is kept of the texts of all spans."""
+    """The texts of all spans, each kept once."""
 
     def __init__(self, room: int = _ROOM) -> None:
-        """`room` bytes of memory in all; what comes then is cut short, and kept by nobody here."""
+        """`room` is the memory for all texts, in bytes; later texts are cut short and not kept here."""
         self._room = room
         self._known: dict[str, str] = {}
         self._lists: dict[tuple[str, ...], tuple[str, ...]] = {}
         self.cut = 0
-        """How many were cut for want of room."""
+        """The number of texts and lists that were cut for want of room."""
 
     def line(self, value: object) -> str:
-        """A command line; empty for what is no text."""
+        """Return a command line; empty if `value` is no text."""
         return self._kept(text_of(value) or "", LIMIT_BYTES)
 
     def name(self, value: object) -> str | None:
-        """A name; None for what is no text."""
+        """Return a name. None: `value` is no text."""
         text = text_of(value)
         return None if text is None else self._kept(text, NAME_MAX)
 
     def names(self, value: object) -> tuple[str, ...]:
-        """A chain of names; empty for what is no list of texts."""
+        """Return a chain of names; empty if `value` is no list of texts."""
         return self._list(value, NAME_MAX)
 
     def lines(self, value: object) -> tuple[str, ...]:
-        """Command lines; likewise."""
+        """Return command lines; empty if `value` is no list of texts."""
         return self._list(value, LIMIT_BYTES)
 
     def _list(self, value: object, limit: int) -> tuple[str, ...]:
@@ -65,7 +65,7 @@ class Texts:
         return self._known.setdefault(shown, shown)
 
     def _takes(self, what: object) -> bool:
-        """Whether there is room for it, which is then taken."""
+        """Whether there is room for `what`; if so, take that room."""
         size = sys.getsizeof(what)
         if size > self._room:
             return False

@@ -1,4 +1,4 @@
-"""What a job comes to, in a sentence and a line of counts."""
+"""Sums up a job in a sentence and a line of counts."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from exporter.unseen import NOTHING_SEEN
 
 
 class Verdict(NamedTuple):
-    """On one job."""
+    """The summary of one job in a sentence."""
 
     rank: int
-    """The more urgent, the higher; 0 where nobody has to do anything."""
+    """The urgency, higher for more urgent; 0 where nobody has to do anything."""
     sign: str
     sentence: str
 
 
 def verdict(sheet: Sheet) -> Verdict:
-    """The most urgent first, and all of it."""
+    """Return all findings about a job in one sentence, the most urgent first."""
     found = list(_findings(sheet))
     if not found:
         sign = "✅" if sheet.has_baseline or sheet.mode is not None else "ℹ️"
@@ -35,7 +35,7 @@ def verdict(sheet: Sheet) -> Verdict:
 
 
 def counts(sheet: Sheet) -> Iterator[str]:
-    """HTML, a count each."""
+    """Yield the job's counts, each as HTML."""
     out, inside = sheet.outward, attempts_of(sheet.loopback)
     attempts = number(sheet.attempts - inside, "attempt")
     yield f"{attempts} to {_least(sheet)}{number(destinations(out), 'destination')}"
@@ -54,7 +54,7 @@ def counts(sheet: Sheet) -> Iterator[str]:
 
 
 def number(count: int, what: str) -> str:
-    """`<b>1,204</b> attempts`."""
+    """Format a count as HTML: `<b>1,204</b> attempts`."""
     return f"<b>{count:,}</b> {counted(count, what).partition(' ')[2]}"
 
 

@@ -1,4 +1,4 @@
-"""What is shown of jobs on a terminal while they run: lines between COMMAND's own, or a screen of a watch.
+"""Shows jobs on a terminal while they run: as lines between COMMAND's own, or on the screen of a watch.
 
-Nothing here ever waits for the terminal: what it doesn't take at once is kept, in bounds.
+Nothing here ever waits for the terminal: output that it doesn't take at once is kept, within limits.
 """

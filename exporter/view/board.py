@@ -1,4 +1,4 @@
-"""What the screen of a watch shows, made to fit it. Every text is the attacker's."""
+"""The contents of a watch's screen, made to fit it. Every text may come from an attacker."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from exporter.text import counted, printable
 from exporter.view.firsts import First, drawn
 
 _SAID = 4
-"""Lines of what was said last."""
+"""The most lines for the latest messages."""
 _AROUND = 3
-"""The heading, the table's, and that of what is new."""
+"""Lines for headings: the screen's, the table's and that of the new acts."""
 _MINUTE_S, _HOUR_S = 60, 3600
 
 
 class Row(NamedTuple):
-    """A job."""
+    """A job's row in the table."""
 
     title: str
     run_id: str
@@ -30,33 +30,33 @@ class Row(NamedTuple):
     would_be_denied: int
     attempts: int
     idle_s: float
-    """Since something was seen of it."""
+    """Seconds since something was seen of the job."""
     is_over: bool
 
 
 class Latest(NamedTuple):
-    """What was new in a job."""
+    """An act that was new in its job."""
 
     first: First
     title: str
-    """The job's."""
+    """The job's title."""
 
 
 @dataclass(frozen=True)
 class Board:
-    """All of it."""
+    """Everything that the screen shows."""
 
     running: int
-    """Jobs."""
+    """The number of running jobs."""
     rows: Sequence[Row]
-    """In the order in which they are shown, with one for what belongs to no job."""
+    """The rows in the order in which they are shown, with one for acts that belong to no job."""
     latest: Sequence[Latest]
-    """The newest first."""
+    """New acts, the newest first."""
     said: Sequence[str]
-    """The newest last; printable."""
+    """Lines of messages, the newest last; printable."""
 
     def lines(self, columns: int, lines: int) -> list[str]:
-        """At most so many, of so many columns each."""
+        """Return at most `lines` lines of `columns` columns each."""
         said = list(self.said)[-min(_SAID, max(lines // 5, 1)) :]
         rest = max(lines - len(said) - _AROUND, 2)
         jobs = min(len(self.rows), max(rest // 2, 1, rest - len(self.latest)))

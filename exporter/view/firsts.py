@@ -1,4 +1,4 @@
-"""What is new in a job, as a line: where to, what was ruled on it, by whom. Every text is the attacker's."""
+"""New acts of a job, a line each: destination, verdict, process chain. Texts may come from an attacker."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from exporter.terms import DENIED, VERDICT_WORDS, WOULD_DENY, Ruling
 from exporter.text import printable
 
 KNOWN_MAX = 20_000
-"""Kinds of acts that are told apart in a job."""
+"""The most kinds of acts that are told apart in a job."""
 
 _STYLES = {DENIED: "bold red", WOULD_DENY: "magenta"}
 
 
 class First(NamedTuple):
-    """An act like none before it in its job."""
+    """An act that is unlike all before it in its job."""
 
     where: Destination
     chain: tuple[str, ...]
@@ -31,16 +31,16 @@ class First(NamedTuple):
 
     @property
     def is_of_note(self) -> bool:
-        """Whether somebody should look at it."""
+        """Whether somebody should look at it: it is new, was denied, or would be."""
         return self.said.is_against or bool(self.said.is_novel)
 
     @property
     def is_shown(self) -> bool:
-        """Whether it is worth a line: what stays on this machine only is where somebody should look at it."""
+        """Whether it is worth a line: an act that stays on this machine is only if it is of note."""
         return self.is_of_note or not self.where.is_loopback
 
     def line(self) -> Text:
-        """For a person."""
+        """Format it as a line for people."""
         line = Text.assemble(("→ ", "dim"), (printable(self.where.shown), "bold"))
         if self.where.transport != "tcp":
             line.append(f" {printable(self.where.transport or '?')}")
@@ -56,17 +56,17 @@ class First(NamedTuple):
 
 
 class Known:
-    """What there was of a job, in bounds."""
+    """The kinds of acts that a job has done so far, KNOWN_MAX at most."""
 
     def __init__(self) -> None:
-        """Nothing."""
+        """Start without any."""
         self._known: set[int] = set()
-        """Hashes, with a key of this process: a chain of processes is long."""
+        """Hashes of the kinds (process chains are long), with a key of this process."""
         self.is_full = False
-        """Whether what is new can't be told any more."""
+        """Whether the limit is reached, so that new kinds aren't recognized any more."""
 
     def first(self, where: Destination, program: Program | None, said: Ruling) -> First | None:
-        """The act, if there was none like it; None also where that isn't known."""
+        """Return the act if it is the first of its kind. None: it isn't, or that can't be known any more."""
         chain = program.lineage if program else ()
         like: Hashable = (where[:3], chain, said.verdict, said.is_novel)
         known_by = hash(like)
@@ -78,9 +78,9 @@ class Known:
 
 
 def drawn(what: RenderableType, columns: int) -> str:
-    """`what` as a terminal of `columns` takes it, without a line's end behind the last one.
+    """Render `what` for a terminal of `columns`, without a newline at the end.
 
-    In colours, unless NO_COLOR is set.
+    It is coloured, unless NO_COLOR is set.
     """
     console = _console(columns)
     with console.capture() as capture:

@@ -1,4 +1,4 @@
-"""`run --live`: what COMMAND connects to, a line each, between its own lines on its own terminal."""
+"""`run --live`: shows what COMMAND connects to, a line each, between its own lines on its terminal."""
 
 from __future__ import annotations
 
@@ -16,33 +16,33 @@ from exporter.view.firsts import First, Known, drawn
 from exporter.view.terminal import Terminal
 
 BURST = 40
-"""Lines at once."""
+"""The most lines at once."""
 A_SECOND = 5
-"""Lines a second, on and on."""
+"""The most lines a second in the long run."""
 MORE_S = 1.0
-"""Between two lines that say how many more there were."""
+"""The fewest seconds between two lines that say how many more there were."""
 _SURROUNDING = 12
-"""Columns that a line needs at least."""
+"""The fewest columns that lines are made for."""
 
 
 class _Lane:
-    """Lines of one importance, so many at once and so many a second."""
+    """A queue for lines of one importance: BURST at once, and A_SECOND in the long run."""
 
     def __init__(self, now_s: float) -> None:
-        """With room for all that may come at once."""
+        """Start with room for a whole burst."""
         self._waiting: deque[First] = deque()
         self._room: float = BURST
         self._since_s = now_s
 
     def offer(self, first: First) -> bool:
-        """Take it, if there is room."""
+        """Queue `first` if there is room, and return whether there was."""
         if len(self._waiting) >= BURST:
             return False
         self._waiting.append(first)
         return True
 
     def take(self, now_s: float) -> list[First]:
-        """Those whose turn it is."""
+        """Remove and return those whose turn it is."""
         self._room = min(BURST, self._room + (now_s - self._since_s) * A_SECOND)
         self._since_s = now_s
         number = min(len(self._waiting), int(self._room))
@@ -54,17 +54,17 @@ class _Lane:
 
 
 class Lines:
-    """Those of one job."""
+    """The lines about one job on a terminal."""
 
     def __init__(self, terminal: Terminal, clock_s: Callable[[], float] = time.monotonic) -> None:
-        """`clock_s` is one that only goes on."""
+        """`clock_s` must be monotonic."""
         self._terminal = terminal
         self._clock_s = clock_s
         self._known = Known()
         now_s = clock_s()
         self._of_note, self._others = _Lane(now_s), _Lane(now_s)
         self._more = 0
-        """Those that found no room, since that was said."""
+        """The number of lines that found no room and haven't been mentioned yet."""
         self._more_said_s = now_s - MORE_S
         self._has_said_full = False
 
@@ -78,7 +78,7 @@ class Lines:
             self._more += not lane.offer(first)
 
     def tick(self) -> None:
-        """Show what there is, as far as the terminal takes it. Cheap; call it every some milliseconds."""
+        """Show waiting lines, as far as the terminal takes them. Cheap: call it every few milliseconds."""
         if self._terminal.is_behind:
             self._terminal.flush()
         elif (self._of_note or self._others or self._more) and not self._terminal.is_taken:
@@ -86,7 +86,7 @@ class Lines:
             self._show([*self._of_note.take(now_s), *self._others.take(now_s)], now_s)
 
     def close(self) -> None:
-        """COMMAND is over: show what is left of what there is room for, and say how much isn't shown."""
+        """At COMMAND's end, show the lines that there is room for, and say how many aren't shown."""
         now_s = self._clock_s()
         firsts = [*self._of_note.take(now_s), *self._others.take(now_s)]
         self._more += len(self._of_note) + len(self._others)
@@ -113,10 +113,10 @@ def _own(line: Text) -> Text:
 
 
 def _to_the_beginning(columns: int) -> str:
-    """Moves to the beginning of a line: of this one where nothing stands on it, else of the next.
+    """Return a text that moves to the beginning of a line: this one if it is empty, else the next.
 
-    Where the cursor is can't be asked without reading what is typed. As many blanks as there are columns end
-    at the same column, on this line if they began at its first one (a terminal wraps when the next character
-    comes), else on the next: from there a carriage return does the rest.
+    The cursor's position can't be asked without reading what the user types. As many blanks as there are
+    columns end at the column where they began. They end on this line if they began at its first column (a
+    terminal wraps only when the next character comes), else on the next. A carriage return does the rest.
     """
     return f"{' ' * columns}\r"

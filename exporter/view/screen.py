@@ -1,4 +1,4 @@
-"""`watch --live`: the jobs of a host on a screen, as top(1) has its processes."""
+"""`watch --live`: shows the jobs of a host on a screen, as top(1) shows its processes."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from exporter.view.terminal import Terminal
 
 REFRESH_S = 0.25
 STILL_S = 1.0
-"""Between two looks where nothing happens: it says how long ago things were."""
+"""Seconds between two drawings while nothing happens: the screen says how long ago things were."""
 OVER_S = 60.0
-"""How long a job is shown that is over."""
+"""Seconds for which a job is still shown when it is over."""
 LATEST_MAX = 100
 SAID_MAX = 1000
-"""Lines that are kept, to be written when the screen is gone."""
+"""The most lines of messages that are kept, to be written when the screen is gone."""
 
 _OPEN = "\x1b[?1049h\x1b[?25l\x1b[?7l"
-"""Another screen, without a cursor, on which nothing wraps."""
+"""Switches to another screen, without a cursor, on which nothing wraps."""
 _CLOSE = "\x18\x1b[0m\x1b[?7h\x1b[?25h\x1b[?1049l"
-"""The first character ends a sequence that was broken off."""
+"""Switches back; the first character ends an escape sequence that was broken off."""
 
 
 @dataclass
@@ -48,42 +48,42 @@ class _Shown:
 
     @property
     def title(self) -> str:
-        """What it is called."""
+        """The name under which it is shown."""
         names = [self.job.pipeline, self.job.task]
         return "(no job)" if self.job.provider == HOST else "/".join(filter(None, names)) or "run"
 
     def row(self, now_s: float) -> Row:
-        """For the board."""
+        """Make its row for the board."""
         known = f"{len(self.destinations):,}{'+' if self.known.is_full else ''}"
         counts = (known, self.novel, self.denied, self.would_be, self.attempts)
         return Row(self.title, self.job.run_id, *counts, now_s - self.last_s, self.over_s is not None)
 
 
 class Screen:
-    """What there is to see of all jobs."""
+    """The state of all jobs, and the terminal that it is drawn on."""
 
     def __init__(self, terminal: Terminal, clock_s: Callable[[], float] = time.monotonic) -> None:
-        """Nothing is shown yet; `clock_s` is one that only goes on."""
+        """Show nothing yet; `clock_s` must be monotonic."""
         self._terminal = terminal
         self._clock_s = clock_s
         self._jobs: dict[int, _Shown] = {}
         self._latest: deque[Latest] = deque(maxlen=LATEST_MAX)
         self._said: deque[str] = deque(maxlen=SAID_MAX)
         self._unsaid = 0
-        """Lines that weren't kept."""
+        """The number of lines of messages that weren't kept."""
         self._drawn_s = clock_s() - STILL_S
         self._has_news = True
         self._size = (0, 0)
 
     def changed(self, job: Job, *, is_over: bool) -> None:
-        """A job began, or is over."""
+        """Take in that a job began, or is over."""
         now_s = self._clock_s()
         self._forget(now_s)  # also while the terminal takes nothing, and so nothing is drawn
         self._of(job).over_s = now_s if is_over else None
         self._has_news = True
 
     def met(self, job: Job, where: Destination, program: Program | None, said: Ruling, attempts: int) -> None:
-        """Take in acts of a job."""
+        """Take in an act of a job, which stands for `attempts`."""
         shown = self._of(job)
         shown.attempts += attempts
         shown.novel += attempts if said.is_novel else 0
@@ -98,7 +98,7 @@ class Screen:
                 self._latest.append(Latest(first, shown.title))
 
     def say(self, text: str) -> None:
-        """Show whole lines for a moment, and keep them."""
+        """Show whole lines of a message for a while, and keep them for `take_said`."""
         for line in text.splitlines():
             self._unsaid += len(self._said) == SAID_MAX
             self._said.append(line)
@@ -106,7 +106,7 @@ class Screen:
 
     @contextmanager
     def shown(self) -> Iterator[None]:
-        """Have the terminal meanwhile; in the end it is as it was, whatever happened."""
+        """Take the terminal for the block; afterwards it is as it was, whatever happened."""
         with around_stops(self._leave, self._enter):
             self._enter()
             try:
@@ -116,14 +116,14 @@ class Screen:
                 self._terminal.close()
 
     def take_said(self) -> str:
-        """What was said and isn't on the terminal any more, whole lines."""
+        """Return and forget what was said and isn't on the terminal any more, in whole lines."""
         more = [f"… {self._unsaid:,} lines before these weren't kept"] if self._unsaid else []
         lines = [*more, *self._said]
         self._said.clear()
         return "".join(f"{line}\n" for line in lines)
 
     def tick(self) -> None:
-        """Draw it, if it's time and the terminal took what was drawn before. Cheap, for a loop."""
+        """Draw the screen if it is time and the terminal took the last drawing. Cheap: call it in a loop."""
         if self._terminal.is_behind:
             self._terminal.flush()
             return
@@ -134,7 +134,7 @@ class Screen:
     def _of(self, job: Job) -> _Shown:
         key = job.ids.derive_from or job.ids.job_span_id
         if job.provider == HOST:
-            key = 0  # in whichever trace it is told
+            key = 0  # one row for all, whichever trace they are in
         shown = self._jobs.get(key)
         if shown is None:
             now_s = self._clock_s()
@@ -142,7 +142,7 @@ class Screen:
         return shown
 
     def _forget(self, now_s: float) -> None:
-        """What was over for long."""
+        """Forget the jobs that ended more than OVER_S ago."""
         for key, shown in list(self._jobs.items()):
             if shown.over_s is not None and now_s - shown.over_s > OVER_S:
                 del self._jobs[key]

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def around_stops(leave: Callable[[], object], enter: Callable[[], object]) -> Iterator[None]:
-    """Call `leave` before this process is stopped by SIGTSTP, and `enter` when it goes on, meanwhile."""
+    """During the block, call `leave` before SIGTSTP stops this process, and `enter` when it goes on."""
 
     def stop(*_: object) -> None:
         leave()

@@ -1,4 +1,4 @@
-"""A terminal that is written to without ever waiting for it, beside others who write to it."""
+"""A terminal that is written to without ever waiting for it, while other programs write to it, too."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ import time
 from typing import TextIO
 
 _SIZE = (80, 24)
-"""Where it doesn't say which it has."""
+"""The columns and lines of a terminal that doesn't report its size."""
 _CHUNK = 4096
 _LAST_WORDS_S = 0.5
 _LOCAL_FLAGS = 3
-"""Their place in what tcgetattr gives."""
+"""The index of the local flags in what tcgetattr returns."""
 
 
 class Terminal:
-    """One that was opened anew: so that its mode, which processes share, needn't change for them."""
+    """A terminal, opened anew so that it doesn't block here, without a change for others who have it open."""
 
     def __init__(self, descriptor: int, encoding: str) -> None:
-        """`descriptor` doesn't block, and is this one's to close."""
+        """`descriptor` must not block; `close` closes it."""
         self._descriptor = descriptor
         self._encoding = encoding
         self._pending = bytearray()
-        # Whoever isn't in the foreground, as beside an interactive shell, would be stopped (`stty tostop`).
+        # A process in the background, as beside an interactive shell, would be stopped (`stty tostop`).
         self._was_blocked = signal.SIGTTOU in signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTTOU})
 
     @classmethod
     def of(cls, stream: TextIO | None) -> Terminal | None:
-        """The one behind `stream`; None where there is none, or it can't be opened."""
+        """Open the terminal behind `stream`. None: there is none, or it can't be opened."""
         if stream is None or not stream.isatty():
             return None
         flags = os.O_WRONLY | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC
@@ -51,7 +51,7 @@ class Terminal:
 
     @property
     def is_taken(self) -> bool:
-        """Whether a program has it to itself: an editor, a pager, or a shell that waits for a command."""
+        """Whether a program has taken the terminal: an editor, a pager, a shell that waits for a command."""
         try:
             return not termios.tcgetattr(self._descriptor)[_LOCAL_FLAGS] & termios.ICANON
         except termios.error:
@@ -59,16 +59,16 @@ class Terminal:
 
     @property
     def is_behind(self) -> bool:
-        """Whether it hasn't taken all that was written."""
+        """Whether the terminal hasn't taken yet all that was written."""
         return bool(self._pending)
 
     def write(self, text: str) -> None:
-        """Write `text` behind what it hasn't taken yet, as far as it takes it now."""
+        """Append `text` to what the terminal hasn't taken yet, and write as much as it takes now."""
         self._pending += text.encode(self._encoding, errors="replace")
         self.flush()
 
     def flush(self) -> None:
-        """Write more of what it hasn't taken; what a terminal that is gone would have had is forgotten."""
+        """Write more of what the terminal hasn't taken yet; if the terminal is gone, forget the rest."""
         try:
             while self._pending:
                 del self._pending[: os.write(self._descriptor, self._pending[:_CHUNK])]
@@ -78,11 +78,11 @@ class Terminal:
             self._pending.clear()
 
     def forget(self) -> None:
-        """Let what it hasn't taken be: something in the midst of it may have been."""
+        """Forget what the terminal hasn't taken yet; before, it may have taken half an escape sequence."""
         self._pending.clear()
 
     def close(self) -> None:
-        """Give it half a second for what it hasn't taken, and let go of it."""
+        """Give the terminal half a second to take what is left, and close it."""
         deadline_s = time.monotonic() + _LAST_WORDS_S
         poll = select.poll()
         poll.register(self._descriptor, select.POLLOUT)

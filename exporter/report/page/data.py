@@ -1,7 +1,7 @@
-"""What the page is made from in the browser, as plain data: texts once, then columns of numbers.
+"""The plain data from which the browser makes the page: each text once, and columns of numbers.
 
-Texts are shown as they are there, so that what hides or turns others around (controls, bidirectional marks)
-is escaped here. What there is no room for is said in `notes`: the counts hold all the same.
+The browser shows texts as they are in it. So characters that hide or reorder others (controls, bidirectional
+marks) are escaped here. `notes` say what there was no room for; the counts are complete all the same.
 """
 
 from __future__ import annotations
@@ -26,40 +26,40 @@ if TYPE_CHECKING:
     from exporter.report.model import Act, JobReport, Report
 
 ACTS_MAX = PROGRAMS_MAX = 100_000
-"""Of all jobs together, that are listed one by one."""
+"""The most acts, and the most programs, of all jobs together, that are listed one by one."""
 ENDPOINTS_MAX = 200
-"""Of `--allowed-endpoints`: a longer list belongs into a file."""
+"""The most words of `--allowed-endpoints`: a longer list belongs in a file."""
 TEXT_MAX = 4000
-"""Characters of a text."""
+"""The most characters of a text."""
 TEXTS_MAX = 32_000_000
-"""Bytes of all of them; from there on, each has `_SHORT_MAX`."""
+"""The bytes of all texts from which on each further text has `_SHORT_MAX` characters at most."""
 _SHORT_MAX = 80
 _WORD_MAX, _STEP_MAX = 20, 120
-"""Characters of what is one of few words, and of a step's name."""
+"""The most characters of a text that is one of few words, and of a step's name."""
 _NONE = -1
 _US = 1000
-"""Nanoseconds."""
+"""Nanoseconds in a microsecond."""
 
 
 def shown(text: str, limit: int = TEXT_MAX) -> str:
-    """`text` on one line, with escapes for what a browser would obey or hide."""
+    """Return `text` on one line, with escapes for characters that a browser would obey or hide."""
     if len(text) <= limit and text.isprintable():
         return text
     return printable(text, limit=limit)
 
 
 class TextPool:
-    """Each once, by its place."""
+    """Texts, each kept once, and referred to by its place (index)."""
 
     def __init__(self) -> None:
-        """None yet."""
+        """Start without texts."""
         self.all: list[str] = []
         self.are_cut = False
         self._places: dict[tuple[str, int], int] = {}
         self._size = 0
 
     def place(self, text: str | None, limit: int = TEXT_MAX) -> int:
-        """-1 for none."""
+        """Return the place of `text`, which is added if it is new; -1 for no text."""
         if not text:
             return _NONE
         found = self._places.get((text, limit))
@@ -73,12 +73,12 @@ class TextPool:
         return found
 
     def places(self, texts: Iterable[str | None]) -> list[int]:
-        """Of several."""
+        """Return the places of several texts."""
         return [self.place(text) for text in texts]
 
 
 class PageData:
-    """All jobs of a report."""
+    """The data of the page, with all jobs of a report."""
 
     def __init__(
         self,
@@ -194,7 +194,7 @@ class PageData:
 
 
 def remarks(table: Table) -> Iterable[str]:
-    """What a reader should know of a job, a sentence each."""
+    """Yield what a reader should know of a job, a sentence each."""
     return shared_remarks(
         (row.destination, row.rule, counts.attempts)
         for row, counts in table.items()
@@ -203,7 +203,7 @@ def remarks(table: Table) -> Iterable[str]:
 
 
 def head(job: JobReport, trace_url: str | None = None) -> dict[str, Any]:
-    """What a job is called, and when it was."""
+    """Return a job's names and times."""
     return {
         "title": shown(job.title or "run", 200),
         "pipeline": _named(job.pipeline),
@@ -221,12 +221,12 @@ def head(job: JobReport, trace_url: str | None = None) -> dict[str, Any]:
 
 
 def is_judged(job: JobReport) -> bool:
-    """Whether a policy said something to what it did; else `allow` only means that nothing was in the way."""
+    """Whether a policy judged the job's acts; else `allow` only means that nothing was in the way."""
     return job.mode is not None or any(act.verdict != ALLOWED for act in job.acts)
 
 
 def _taken_along(job: JobReport, baseline: Baseline | None) -> dict[str, Any]:
-    """Of a job as its reader's baseline and policy have it."""
+    """Return what a reader takes along from a job that was judged by the reader's baseline and policy."""
     draft = drafted(job)
     return {
         "draft": [clean(line) for line in draft.lines] or None,
@@ -236,14 +236,14 @@ def _taken_along(job: JobReport, baseline: Baseline | None) -> dict[str, Any]:
 
 
 def linked(trace_url: str | None, trace_id: str) -> str | None:
-    """Where the trace is to be seen; None where that isn't known, or is no address of the web."""
+    """Return the URL at which the trace is shown. None: it isn't known, or is no web address."""
     if trace_url is None or not trace_url.startswith(("https://", "http://")):
         return None
     return trace_url.replace("{trace_id}", trace_id) if trace_id.isalnum() else None
 
 
 def account_fields(report: Report) -> dict[str, int] | None:
-    """Sums of the account; None where there is none."""
+    """Return the sums of the report's account. None: it has none."""
     account = report.account
     if account is None:
         return None
@@ -262,7 +262,7 @@ def _named(text: str | None) -> str | None:
 
 
 def _since(job: JobReport, at_ns: int) -> int:
-    """Microseconds since the job began; files may say that something was before."""
+    """Return microseconds since the job began; 0 for a time before that, which files may hold."""
     return max(0, at_ns - job.started_ns) // _US
 
 

@@ -1,4 +1,4 @@
-"""What a reader takes along: a draft of a policy, and what the job's own policy and baseline lack."""
+"""Texts for a reader to take along: a draft of a policy, and additions to the job's policy and baseline."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from exporter.baseline.model import Baseline
 
 PIECES_MAX = 1000
-"""Entries or rules of one addition; rules that a draft leaves out."""
+"""The most entries or rules of one addition, and the most rules that a draft lists as left out."""
 _REASON_MAX = 200
-"""Characters."""
+"""The most characters of a reason."""
 _NOTHING_ALLOWED = (
     "# A draft: all that this job did was denied, or would be.",
     "version: 1",
@@ -32,16 +32,16 @@ _TAG = re.compile(r"<[^<>]*>")
 
 
 class Drafted(NamedTuple):
-    """A policy to begin with."""
+    """The draft of a policy."""
 
     lines: list[str]
-    """Of the file, which names what was left out in comments; none where nothing was done."""
+    """The lines of the file, with what was left out in comments; empty if the job did nothing."""
     endpoints: list[str]
-    """The same as words of `--allowed-endpoints`."""
+    """The rules as words of `--allowed-endpoints`."""
 
 
 def drafted(job: JobReport) -> Drafted:
-    """Allows what `job` did, but for what its policy denied, or would."""
+    """Draft a policy that allows what `job` did, except for what its policy denied or would deny."""
     allowed = _draft(job, (act for act in job.acts if act.verdict == ALLOWED))
     against = {reason: _draft(job, acts) for reason, acts in _by_reason(job).items()}
     if allowed.is_empty and not against:
@@ -67,7 +67,7 @@ def _reason(act: Act) -> str:
 
 
 def _left_out(against: Mapping[str, Draft], allowed: frozenset[str]) -> Iterator[str]:
-    """Comments, each rule with the reason why it is one."""
+    """Yield comments that list the rules that were left out, by the reason why."""
     left = PIECES_MAX
     for reason, made in against.items():
         rules = list(made.rules())[:left]
@@ -80,7 +80,7 @@ def _left_out(against: Mapping[str, Draft], allowed: frozenset[str]) -> Iterator
 
 
 def added(job: JobReport, baseline: Baseline | None) -> Iterator[dict[str, Any]]:
-    """What to add to the baseline and the policy that `job` was held against, as YAML."""
+    """Yield additions, as YAML, to the baseline and the policy that `job` was held against."""
     for made in additions(sheet_of_report(job, baseline=baseline)):
         if made.pieces and not made.head:  # with a head it is a whole policy, which is drafted anyway
             pieces = list(made.pieces[:PIECES_MAX])
@@ -101,7 +101,7 @@ def _draft(job: JobReport, acts: Iterable[Act]) -> Draft:
 
 
 def _attributes(job: JobReport, act: Act) -> dict[str, Any]:
-    """Those of the span that `act` was read from which a draft is made of."""
+    """Return those attributes of the act's span that a draft is made from."""
     return {
         "cicd.pipeline.name": job.pipeline,
         "egress.attempts": act.attempts,

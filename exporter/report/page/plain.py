@@ -1,4 +1,4 @@
-"""What the page shows where nothing runs: what to look at first, of each job, as a table."""
+"""What the page shows without JavaScript: for each job, a table of what to look at first."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from exporter.report.page.rows import Counts, Row, Table
 from exporter.terms import VERDICT_WORDS
 
 ROWS_MAX = 200
-"""Of all jobs together: a browser takes them in before it runs the script, which they keep waiting."""
+"""The most rows of all jobs together: a browser reads them before it runs the script, so they delay it."""
 _TEXT_MAX = 300
 _ASKED_MAX = 5
 
 
 def plain_jobs(data: PageData) -> list[dict[str, Any]]:
-    """For the template: each job with its rows, as texts."""
+    """Return each job with its rows as texts, for the template."""
     left = ROWS_MAX
     jobs = []
     for job, table in data.tables:

@@ -1,4 +1,4 @@
-"""What acts have in common: a row of the table of destinations for each kind of them."""
+"""The table of destinations: a row for all acts that have the same properties."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _ADDRESSES_MAX = _QUESTIONS_MAX = 20
 
 
 class Row(NamedTuple):
-    """What is counted together."""
+    """The properties that acts of one row have in common."""
 
     destination: str
     transport: str | None
@@ -30,7 +30,7 @@ class Row(NamedTuple):
     is_shared: bool
     """Whether the rule is for another name of the address."""
     seen: Seen
-    """By the baseline and the policy that the acts are held against."""
+    """What the baseline and the policy that the acts are held against say to them."""
 
     @property
     def is_against(self) -> bool:
@@ -40,7 +40,7 @@ class Row(NamedTuple):
 
 @dataclass(slots=True)
 class Counts:
-    """What was counted."""
+    """The sums over the acts of one row."""
 
     attempts: int = 0
     failed: int = 0
@@ -48,14 +48,14 @@ class Counts:
     bytes_received: int = 0
     first_ns: int = 0
     acts: list[int] = field(default_factory=list)
-    """Places of the acts."""
+    """The places (indices) of the acts in their job."""
     addresses: Counter[str] = field(default_factory=Counter)
     questions: Counter[str] = field(default_factory=Counter)
-    """What lookups asked for."""
+    """Attempts by the name that a lookup asked for."""
     is_lookup: bool = False
 
     def add(self, place: int, act: Act) -> None:
-        """Count `act`, the one at `place`."""
+        """Count `act`, whose place in its job is `place`."""
         self.attempts += act.attempts
         self.failed += act.attempts if act.outcome in FAILED else 0
         self.bytes_sent += act.bytes_sent or 0
@@ -72,9 +72,9 @@ Table = dict[Row, Counts]
 
 
 def table_of(acts: Iterable[Act], held: Held) -> Table:
-    """Rows in the order of reading: what is new or denied, what failed, then the most bytes and attempts.
+    """Count acts in rows, in the order of reading: new or denied, failed, then by bytes and attempts.
 
-    Lookups of names are the last among equals.
+    Loopback comes last, and among rows that are equally new and denied, lookups of names come last.
     """
     rows: Table = {}
     for place, act in enumerate(acts):

@@ -1,6 +1,6 @@
-"""The tree of programs of one job: parents before children, whatever the files say of who is whose.
+"""The tree of programs of one job: parents before children, whatever parents the files name.
 
-Where there is no program for an act (`--process-spans none`), those that its lineage names stand in.
+Where an act's program has no span (`--process-spans none`), the programs that its lineage names stand in.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from exporter.report.model import Act, JobReport, Program
 
 NONE = -1
-"""In place of a parent or a program."""
+"""The place that stands for no parent, or no program."""
 
 _Lineage = tuple[int, str, str]
-"""A parent, the executable's name and its command line: one program, as far as acts tell."""
+"""A parent's place, an executable's name and its command line: a program that only acts name."""
 
 
 @dataclass
@@ -25,21 +25,21 @@ class Tree:
     parents: list[int] = field(default_factory=list)
     names: list[str] = field(default_factory=list)
     command_lines: list[str] = field(default_factory=list)
-    """Empty where it isn't known."""
+    """The command lines; empty where one isn't known."""
     pids: list[int | None] = field(default_factory=list)
     times_ns: list[tuple[int, int] | None] = field(default_factory=list)
-    """Start and end; None for one that only acts tell of."""
+    """Start and end in nanoseconds; None for a program that only acts name."""
     _by_span: dict[str, int] = field(default_factory=dict)
     _by_lineage: dict[_Lineage, int] = field(default_factory=dict)
 
     @property
     def command_line(self) -> str | None:
-        """Of the one program above all others; None where there are several, or none."""
+        """The command line of the program above all others. None: there are several, or none."""
         roots = [place for place, parent in enumerate(self.parents) if parent == NONE]
         return self.command_lines[roots[0]] if len(roots) == 1 else None
 
     def add(self, program: Program, parent: int) -> int | None:
-        """The place of `program`, whose parent is at `parent`; None where it is in already."""
+        """Add `program` below the place `parent` and return its place. None: the tree has it already."""
         if program.span_id in self._by_span:
             return None
         times_ns = (program.started_ns, program.ended_ns)
@@ -48,13 +48,13 @@ class Tree:
         return place
 
     def program_of(self, act: Act) -> int:
-        """Whose act it is; NONE where nothing is known of that."""
+        """Return the place of the program that did `act`; NONE where that isn't known."""
         found = self._by_span.get(act.parent_id or "")
         return self._stand_in(act) if found is None else found
 
     def _stand_in(self, act: Act) -> int:
-        """The last program of its lineage, made with those above it where they are new."""
-        # Both begin at the job's root; where they differ in length, who knows which line is whose.
+        """Return the last program of the act's lineage; add it, and those above it, where they are new."""
+        # Both begin at the job's root; where they differ in length, nobody knows which line is whose.
         lines: Sequence[str] = (*act.ancestors, act.command_line)
         if len(lines) != len(act.chain):
             lines = ("",) * (len(act.chain) - 1) + (act.command_line,)
@@ -84,7 +84,7 @@ class Tree:
 
 
 def tree_of(job: JobReport, limit: int) -> Tree:
-    """Of at most `limit` programs with spans. One that is its own ancestor has no parent."""
+    """Make a tree of at most `limit` programs with spans. One that is its own ancestor has no parent."""
     made = Tree()
     programs = {program.span_id: program for program in job.programs[:limit]}
     children: dict[str, list[Program]] = {}
