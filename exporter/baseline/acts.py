@@ -1,4 +1,4 @@
-"""Read from a span what a baseline learns: task, run, destination and chain of programs; or why nothing."""
+"""Read from a span what a baseline learns (task, run, destination, chain), or why it learns nothing."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def _where(attributes: dict[str, Any]) -> Where:
         raise NotLearntError(None)
     if get("egress.verdict") == "deny":
         raise NotLearntError(DENIED)
-    if get("egress.rule") == ANSWER and kind == "udp":  # a rule that is called so is one for tcp
+    if get("egress.rule") == ANSWER and kind == "udp":  # with tcp, a policy's rule for a host of that name
         raise NotLearntError(ANSWERED)
     return where_of(host, number_of(get("server.port")), kind)
 
@@ -145,7 +145,7 @@ def _identity(
 
 
 def task_of(pipeline: str | None, task: str | None) -> Task:
-    """Return the task as a file can hold it; a name of None or "" is missing. Raises NotLearntError."""
+    """Return the task as a file can hold it; None or "" stands for a missing name. Raises NotLearntError."""
     if any(len(name) > _NAME_MAX for name in (pipeline, task) if name):
         raise NotLearntError(NO_NAME)
     return Task(clean(pipeline) if pipeline else None, clean(task) if task else None)
@@ -154,7 +154,8 @@ def task_of(pipeline: str | None, task: str | None) -> Task:
 def _chain(value: object, truncated: object) -> Lineage:
     """Return the span's chain of programs. Raises NotLearntError.
 
-    That is where it is missing, too long to be kept, or marked as truncated though it is below CHAIN_MAX.
+    A chain is refused where it is missing, too long to be kept, or marked as truncated though it has fewer
+    than CHAIN_MAX programs.
     """
     if isinstance(value, list) and len(value) < CHAIN_MAX and _lists(truncated, "egress.lineage"):
         raise NotLearntError(NOBODY)

@@ -87,7 +87,7 @@ def compare(old: Baseline, new: Baseline) -> Difference:
 
 
 def difference_lines(difference: Difference) -> Iterator[str]:
-    """Return one line for each difference, sorted by its entry; harmless on a terminal."""
+    """Return one line for each difference, sorted as entries are; harmless on a terminal."""
     found: list[tuple[Entry, str]] = [
         *((entry, f"+ {_shown(entry)}  {_chains(entry.lineages)}") for entry in difference.added),
         *((entry, f"- {_shown(entry)}  {_chains(entry.lineages)}") for entry in difference.removed),

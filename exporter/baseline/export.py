@@ -20,7 +20,7 @@ from exporter.text import counted
 
 _NO_PORT = "port 0, which no rule can name"
 _TOLD_MAX = 100
-"""The most tasks without a section that comments name."""
+"""The most tasks without a section that are named in comments."""
 _SERVERS_MAX = 3
 _KEY_MAX = 1000
 """The most characters of a key that YAML readers take on one line."""
@@ -45,9 +45,9 @@ class Exported:
 
     lines: list[str]
     wider: Counter[str] = field(default_factory=Counter)
-    """Entries whose rules allow more than the entry has, by transport."""
+    """The number of entries whose rules allow more than the entry has, by transport."""
     left_out: Counter[str] = field(default_factory=Counter)
-    """Entries that are in no rule, by reason."""
+    """The number of entries that are in no rule, by reason."""
 
 
 class _Rules(NamedTuple):
@@ -163,7 +163,7 @@ def _allow(rules: _Rules, indent: str) -> Iterator[str]:
 
 
 def _described(entry: Entry) -> str:
-    """Say how often, when and by which chains it was reached; and where its rule allows more."""
+    """Describe how often, when and by which chains it was reached, and what more its rule allows."""
     told = []
     if entry.runs is not None:
         told.append(counted(entry.runs, "run"))

@@ -1,6 +1,6 @@
 """Fold names that vary from run to run, as a content-delivery network's do, into one wildcard.
 
-It is done only where at least three names of one owner vary for the same task, port and transport. A name
+That is done only where at least three names of one owner vary for the same task, port and transport. A name
 varies if it was reached in less than half of the runs (in a history in days: of the days). The public suffix
 list says who owns what, its private section included, so that customers of one cloud are never taken for one
 owner. A name that most runs reach isn't there by chance, and stays an entry of its own.
@@ -84,7 +84,7 @@ def _folds(names: Sequence[Labels]) -> Iterator[tuple[Labels, Sequence[Labels]]]
     for name in names:
         branches[name[len(parent)]].append(name)
     if len(branches) < NAMES_MIN:
-        depth = len(parent) + 1  # of what no wildcard below it stands for
+        depth = len(parent) + 1  # a name that is itself the branch is below no narrower wildcard
         branches_alone = ([name for name in branch if len(name) > depth] for branch in branches.values())
         narrower = [found for branch in branches_alone for found in _folds(branch)]
         if narrower:
@@ -104,9 +104,10 @@ def _common_parent(names: Sequence[Labels]) -> Labels:
 
 
 def _varies(met: Met, task: TaskSeen) -> bool:
-    """Return whether it was met in less than half of the task's runs, and of its days, where there are any.
+    """Return whether the destination was met in less than half of the task's runs, and of its days.
 
-    A destination that was met only in runs that aren't counted doesn't vary.
+    Where the task has no runs, or no days, only the other ones count. A destination that was met only in runs
+    that aren't counted doesn't vary.
     """
     if not met.runs and not met.days:
         return False

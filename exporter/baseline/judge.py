@@ -45,10 +45,10 @@ class Judge:
         self._judged: dict[tuple[Task, Recorded, tuple[str, ...]], Decision] = {}
 
     def decision(self, task: Task, act: Recorded, neighbours: tuple[str, ...] = ()) -> Decision | None:
-        """Return the policy's decision. None: the attempt is of a kind about which no policy is asked.
+        """Return the policy's decision. None: it is UDP of a kind about which no policy is asked.
 
-        `neighbours` are further names that led to the address: as in the kernel, their grants count for it,
-        too.
+        That is UDP to port 0, an answer, or a connect after which nothing was sent. `neighbours` are further
+        names that led to the address: what they are granted counts for it, too, as in the kernel.
         """
         if act.transport == "udp" and (not act.port or act.rule in (ANSWER, NOTHING_SENT)):
             return None

@@ -25,10 +25,10 @@ OnProgress = Callable[[int], object]
 """Called with the number of bytes that were read since the last call."""
 
 _ALONE_BYTES = 32 << 20
-"""Up to this size of all files, one process is done before others have started."""
+"""The most bytes that one process reads alone: it is done before others would have started."""
 _SHARE_BYTES = 16 << 20, 128 << 20
 _SHARES = 8
-"""Shares of the files for each process, so that none waits long for another."""
+"""Shares of the files for each process: more than one, so that none waits long for another."""
 _POLL_S = 0.1
 _TEXT_MAX = 200
 
@@ -97,7 +97,7 @@ def _shares(files: Sequence[Path], sizes: Sequence[int], share_bytes: int) -> It
 def _read_side_by_side(
     shares: Sequence[list[Path]], repository: str | None, on_progress: OnProgress, processes: int
 ) -> Seen:
-    context = multiprocessing.get_context("spawn")  # a fork would copy the threads of a progress bar half
+    context = multiprocessing.get_context("spawn")  # a fork would copy locks without their threads
     counter = context.Value("q", 0)
     pool = ProcessPoolExecutor(processes, context, initializer=_begin, initargs=(counter,))
     seen = Seen()
@@ -132,7 +132,7 @@ def _begin(counter: Synchronized[int]) -> None:
 
 
 def _end_with_parent() -> None:
-    """End with the parent: one that is killed can't tell its pool, which would wait for work forever."""
+    """End with the parent process: if killed, it can't tell its pool, which would wait for work forever."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()

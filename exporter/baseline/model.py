@@ -34,7 +34,7 @@ class Where(NamedTuple):
 
 
 class Subject(NamedTuple):
-    """What an entry is about: one destination of a task."""
+    """The subject of an entry: one destination of a task."""
 
     task: Task
     host: Name | Address

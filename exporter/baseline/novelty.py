@@ -15,8 +15,8 @@ _REMEMBERED_MAX = 4096
 _ORDERING_PORTS = (0, 9, 65535)
 """Ports to which glibc, Go and musl connect a UDP socket only to put a name's addresses in order.
 
-Later versions of Go take 53. That isn't here: what is then sent to it would be known, too, and is a channel
-out.
+Later versions of Go take 53. That isn't here: what is then sent to port 53 would be known, too, so that data
+could leave that way.
 """
 _ORDERING = "ordering"
 """Stands in place of the transport for such a connect."""
@@ -56,7 +56,8 @@ class Novelty:
         `_other`, which stands for destinations that aren't told apart, always is.
 
         A connect of a UDP socket sends nothing: C libraries connect one to each address of a name that has
-        several, to put them in order. So such a connect is known where a TCP connect is.
+        several, to put them in order. So it is known where a TCP connect to that host is, by the same chain:
+        at the port of TCP and at _ORDERING_PORTS.
         """
         if is_connect and destination.transport == "udp":
             ordering = destination._replace(transport=_ORDERING)

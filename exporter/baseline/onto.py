@@ -22,7 +22,7 @@ class Onto:
         self.entries = {entry.subject: entry for entry in baseline.entries}
 
     def known(self, name: Task, task: TaskSeen) -> Iterator[Known]:
-        """Yield all that `task` met: each destination once, below an existing entry, else as `fold` has it.
+        """Yield all that `task` met, each destination once: by its existing entry, else as `fold` has it.
 
         No two of them have the same subject.
         """
@@ -36,7 +36,7 @@ class Onto:
                 mets[entry.subject].append(met)
         for each in fold(rest):
             subject = Subject(name, each.host, each.port, each.transport)
-            several = mets.pop(subject, None)  # a wildcard that is there, by other chains
+            several = mets.pop(subject, None)  # an existing wildcard, reached by other chains
             yield each._replace(met=together([*several, each.met])) if several else each
         for subject, several in mets.items():
             yield Known(subject.host, subject.port, subject.transport, together(several))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from exporter.documents.problems import DocumentError
 
 CHECK_HINT = "`ci-egress baseline show` shows them without starting anything"
-"""The hint for commands that the invalid file kept from starting something."""
+"""The hint where an invalid file kept a command from starting anything."""
 
 
 class BaselineError(DocumentError):

@@ -27,8 +27,8 @@ _LABELS = (
     "egress_novel",
     "egress_lineage",
 )
-# Series of a day that began in it or grew: one of a daemon goes on long after its last attempt. A runner's
-# own labels fall away.
+# Selects the series that began or grew on a day: those of a daemon go on long after its last attempt. Labels
+# of the runner itself are dropped.
 _ACTIVE = (
     "group by ({labels}) (increase({metric}[1d]) > 0 or "
     "(present_over_time({metric}[1d]) unless present_over_time({metric}[1d] offset 1d)))"
@@ -41,7 +41,7 @@ _NO_CHAIN = "by programs beyond those that are told apart"
 
 
 class Server(Protocol):
-    """A Prometheus that can be asked."""
+    """A Prometheus server that can be queried."""
 
     shown: str
 

@@ -30,7 +30,7 @@ _TOO_MUCH = ("too many samples", "too many series", "too many chunks", "limit", 
 
 
 class PrometheusError(UsageError):
-    """A failure to read the history of a Prometheus."""
+    """A failure to read the history of a Prometheus server."""
 
 
 class Series(msgspec.Struct, gc=False):
@@ -63,7 +63,7 @@ class Answer(NamedTuple):
 
 
 class Prometheus:
-    """A server, asked with the credentials of its URL, else of the environment."""
+    """A Prometheus server, queried with the credentials of its URL, else of the environment."""
 
     def __init__(self, url: str, environ: Mapping[str, str]) -> None:
         """`url` may hold user and password, else the environment a token. Raises PrometheusError."""

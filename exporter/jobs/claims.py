@@ -45,7 +45,7 @@ class Who(NamedTuple):
     is_partial: bool = False
     """Whether there may be more claims, in a part of the environment that couldn't be read."""
     besides: tuple[Claim, ...] = ()
-    """Claims by marks that such jobs may carry beside their system's: what these match may be denied, too."""
+    """Claims by marks that such jobs may carry beside their own: sections for these may deny it more."""
 
     @property
     def is_contradictory(self) -> bool:
@@ -74,7 +74,7 @@ def recorded(pipeline: str | None, task: str | None) -> Who:
 def claims_of(provider: Provider, environ: Mapping[str, str]) -> tuple[Claim, ...]:
     """Return the claims of `environ`: first `provider`'s, then those of other systems with marks there.
 
-    A blank mark counts, too: that is how a job would get rid of its own. Systems in `provider.beside` are
+    A blank mark counts, too: that is how a job would hide its own system. Systems in `provider.beside` are
     left out.
     """
     others = (each for each in marked(environ) if each is not provider and each.name not in provider.beside)
@@ -87,10 +87,10 @@ def besides(provider: Provider, environ: Mapping[str, str]) -> tuple[Claim, ...]
 
 
 def are_of_one(known: Sequence[Claim], later: Sequence[Claim], *, names_count: bool) -> bool:
-    """Return whether who claims `later` may be of the job that claimed `known`.
+    """Return whether a process that claims `later` may be of the job that claimed `known`.
 
-    It may claim less than the job did, but nothing else. Names of pipeline and task don't count where a
-    variable of the user's groups several of them.
+    It may claim less than the job did, but nothing else. Without `names_count`, pipeline and task may differ:
+    a variable of the user's groups several of them into one job.
     """
     fields = [True, True, names_count, names_count, True]
     pairs = zip(known, later, strict=False)

@@ -30,7 +30,7 @@ def detect(
     job_env: str | None = None,
     new_run_id: Callable[[], str] = lambda: uuid.uuid4().hex,
 ) -> Job:
-    """Return the job whose root has the environment `environ`, in which any text may stand.
+    """Return the job whose root has the environment `environ`, which may hold any text.
 
     `job_env` names the variable that holds the job id, and wins over the provider table. Without it and
     without a known provider the job is one of its own, under a fresh run id. Where the system's agent lets
@@ -82,7 +82,7 @@ def _named_by_user(environ: Mapping[str, str], job_env: str) -> Job:
         )
     ids = _own_ids(environ, NAMED_BY_USER, job_id, job_id)
     told = public_text(job_id) or job_id
-    provider = recognise(environ)  # any job may set the variable: what it is held to goes by what it is
+    provider = recognise(environ)  # any job may set the variable, so its policy goes by its CI system
     claims = claims_of(provider, environ) if provider else (Claim(NAMED_BY_USER, None, None, None),)
     also = besides(provider, environ) if provider else ()
     return Job(NAMED_BY_USER, told, ids, task_run_id=told, claims=claims, besides=also)
@@ -98,7 +98,7 @@ def _recognised(provider: Provider, environ: Mapping[str, str], new_run_id: Call
         return resolve(source, environ, public_text)
 
     # Without a run id every run would share a trace: a fresh one keeps them apart. The trace's ids are made
-    # of what stands there, secret or not: others compute them, who redact nothing.
+    # of unredacted values, since others compute the same ids and redact nothing.
     run_id = resolve(provider.run_id, environ) or new_run_id()
     repository_url = clean_repository_url(get(provider.repository_url) or "")
     ref, ref_type = _head(provider, environ)

@@ -1,4 +1,4 @@
-"""Trace and span ids of a job: by TRACEPARENT, by GitHub's formula, or by one that all runners share."""
+"""Trace and span ids of a job: from TRACEPARENT, by GitHub's formula, or by one that all runners agree on."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ class Provider:
     task: Source = ()
     task_run_id: Source = ()
     siblings: tuple[Source, ...] = ()
-    """What else tells jobs of one run apart, beside the task's run id or its name. Only for the ids."""
+    """What else tells jobs of one run apart, where the task's run id or name doesn't. Only for the ids."""
     step: Source = ()
     """The name of the step, where it isn't the task's; each root of the job may have another one."""
     pipeline: Source = ()
@@ -130,7 +130,7 @@ PROVIDERS: tuple[Provider, ...] = (
     ),
     Provider(
         name="woodpecker",
-        present=("CI_SYSTEM_NAME",),  # and CI=woodpecker, over which a step's `environment` may go
+        present=("CI_SYSTEM_NAME",),  # not CI=woodpecker, which a step's `environment` may override
         run_id="$CI_PIPELINE_NUMBER",
         project="$CI_REPO",
         server="$CI_SYSTEM_URL",
@@ -330,4 +330,4 @@ VARIABLES = frozenset(
     for names in (provider.present, *map(variables, vars(provider).values()))
     for name in names
 )
-"""All variables that are read: marks of a system, and those that tell a job of it."""
+"""All variables that are read: the marks of systems, and those that describe a job."""

@@ -35,9 +35,9 @@ def clean_text(raw: str) -> str | None:
 def public_text(raw: str) -> str | None:
     """Return what `clean_text` does, with `<redacted>` for what would be a secret in a command line."""
     text = _legible(raw)
-    head = text[: 2 * MAX_CHARS]  # before, too: a job waits for this
+    head = text[: 2 * MAX_CHARS]  # cut here, too, to bound the work: a job waits for it
     if head != text:
-        head = head.rpartition(" ")[0] or head  # half a secret is harder to know
+        head = head.rpartition(" ")[0] or head  # half a secret is harder to recognise
     return _public(head)
 
 
@@ -62,7 +62,7 @@ def _without_secrets(text: str) -> str:
 
 
 def _shortened(text: str) -> str | None:
-    """Cut the text. This comes last: a secret that was cut is harder to know."""
+    """Cut the text. This comes last: a secret that was cut is harder to recognise."""
     return text[:MAX_CHARS].strip() or None
 
 

@@ -114,7 +114,7 @@ def compile_policy(policy: JobPolicy, resolvers: Iterable[Address] = ()) -> Comp
 
 
 def portless_sockets(rules: Iterable[Rule]) -> Portless:
-    """Return the protocols that some rule allows beyond loopback: only for these sockets may be made."""
+    """Return the protocols that some rule allows beyond loopback: a socket of any other is of no use."""
     allowing = (rule for rule in rules if rule.effect is Effect.ALLOW and rule not in LOOPBACK)
     return reduce(or_, (_PORTLESS[rule.protocol] for rule in allowing), Portless.NOTHING)
 

@@ -71,7 +71,7 @@ def _choice(rule: Rule, number: int, needed: int, prefix: _Prefix) -> Choice:
 
 
 def _rank(rule: Rule, number: int, prefix: _Prefix) -> int:
-    """Return a number that is larger for the rule that wins by decide.py's `precedence`; never 0: none."""
+    """Return a number that is larger for the rule that wins in decide.py; never 0, which stands for none."""
     parts = prefix.bits << 2 | (rule.ports is not None) << 1 | bool(rule.protocol)
     return (FINAL if rule.is_final else 0) | parts << 20 | (RULES_MAX - number)
 
@@ -79,7 +79,8 @@ def _rank(rule: Rule, number: int, prefix: _Prefix) -> int:
 def _with_wider(table: _Table) -> Iterable[tuple[_Prefix, _Chain]]:
     """Give each prefix all choices that can decide there: its own and those of the prefixes around it.
 
-    They are made from short to long, so that the nearest prefix around already has the choices of the others.
+    Prefixes are taken from short to long, so that the nearest one around already has the choices of the
+    others.
     """
     done: _Table = {}
     lengths: list[int] = []

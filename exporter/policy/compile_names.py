@@ -155,7 +155,7 @@ def _searched(pattern: Name, domains: Iterable[str]) -> Iterator[Name]:
 
 
 def _meant(pattern: Name, domains: Iterable[str]) -> Iterator[Name]:
-    """Yield what a question for it may mean: itself, and what is left without a search domain at its end."""
+    """Yield what a question for `pattern` may mean: itself, or what is before a search domain at its end."""
     yield pattern
     for domain in domains:
         if pattern.text.endswith(f".{domain}"):
@@ -190,7 +190,10 @@ def _key(pattern: Name) -> NameKey:
 
 
 def _behaviour(rules: Sequence[Rule], needed: Sequence[int]) -> _Behaviour:
-    """Return what `rules`, sorted by precedence, say for each port class that they name."""
+    """Return what `rules`, sorted by precedence, say for each port class that they name.
+
+    A class for which they say the same as for the next wider one is left out.
+    """
     behaviour: dict[PortClass, _Chain] = {}
     classes = {each for rule in rules for each in rule.classes}
     for wanted in sorted(classes, key=lambda each: (each.protocol != 0, each.port != 0)):

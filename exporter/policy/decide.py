@@ -145,7 +145,7 @@ def _takes_back(denying: Rule, allowing: Rule, wanted: PortClass) -> bool:
 
 
 def missing_executables(rule: Rule, chain: Collection[str]) -> list[str]:
-    """Return what `rule` asks for and `chain` lacks; a name is also that of a path in the chain."""
+    """Return the executables that `rule` needs and `chain` lacks; a name also matches a path's end."""
     present = {*chain, *(path.rpartition("/")[2] for path in chain)}
     return [executable for executable in rule.lineage if executable not in present]
 

@@ -42,8 +42,8 @@ class Withheld(NamedTuple):
 def effective(policy: Policy, who: Who) -> JobPolicy:
     """Return what `policy` says for the job `who`.
 
-    All sections that it may match add up. The strictest mode wins, and one section that refuses lookups is
-    enough. Rules that say the same count once.
+    All sections that it may match add up. The strictest mode wins, and lookups are refused if one section
+    refuses them. Rules that say the same count once.
     """
     sections = _for(policy, who)
     return policy.held_to(sections, (rule for each in sections for rule in _counting(policy, each, who)))
