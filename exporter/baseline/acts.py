@@ -1,4 +1,4 @@
-"""What a span tells a baseline: which task of which run went where by which programs; or why not."""
+"""Read from a span what a baseline learns (task, run, destination, chain), or why it learns nothing."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ ATTRIBUTES = frozenset(
         "server.port",
     }
 )
-"""All that is read."""
+"""The span attributes that learning reads."""
 
 DENIED = "denied, so nothing went there"
 TOGETHER = f"of destinations that were counted together ({OTHER})"
@@ -50,26 +50,26 @@ ELSEWHERE = "of other repositories, or of none that is known"
 NO_NAME = "of what no baseline can name"
 
 _NAME_MAX = 1024
-"""Characters of the name of a pipeline, a task or a run."""
+"""The most characters of the name of a pipeline or a task, or of a run's id."""
 _CHAIN_MAX = 1024
-"""Characters of a chain in all."""
+"""The most characters of a chain, all its names together."""
 _TIME_MAX_NS = 4_102_444_800 * 10**9  # the year 2100
 
 
 def add_span(seen: Seen, span: EgressSpan, repository: str | None = None) -> None:
-    """Take in what `span` tells; with a `repository`, only of its runs."""
+    """Add what `span` tells to `seen`; with a `repository`, only if the span is of one of its runs."""
     seen.spans += 1
     try:
         _add(seen, span, repository)
     except NotLearntError as error:
         if error.why is not None:
             attempts = number_of(span.attributes.get("egress.attempts"))
-            if attempts != 0:  # more bytes of attempts that were told
+            if attempts != 0:  # 0: it only has further bytes of attempts that another span told
                 seen.left_out[error.why] += attempts or 1
 
 
 def _add(seen: Seen, span: EgressSpan, repository: str | None) -> None:
-    """Raises NotLearntError."""
+    """Add the span to `seen`. Raises NotLearntError with the reason where nothing is learnt of it."""
     at_ns, attributes, own = span
     if repository is not None and own != repository:
         raise NotLearntError(ELSEWHERE)
@@ -100,14 +100,14 @@ def _where(attributes: dict[str, Any]) -> Where:
         raise NotLearntError(None)
     if get("egress.verdict") == "deny":
         raise NotLearntError(DENIED)
-    if get("egress.rule") == ANSWER and kind == "udp":  # a rule that is called so is one for tcp
+    if get("egress.rule") == ANSWER and kind == "udp":  # with tcp, a policy's rule for a host of that name
         raise NotLearntError(ANSWERED)
     return where_of(host, number_of(get("server.port")), kind)
 
 
 @lru_cache(maxsize=16_384)
 def where_of(host: str | None, port: int | None, kind: str | None) -> Where:
-    """Where to, in one form. Raises NotLearntError."""
+    """Return the destination in the one form that baselines use. Raises NotLearntError."""
     if host is None or host == SOCKET:
         raise NotLearntError(NO_ADDRESS)
     if host == OTHER:
@@ -122,7 +122,7 @@ def where_of(host: str | None, port: int | None, kind: str | None) -> Where:
 
 
 def identity_of(attributes: Mapping[str, Any]) -> tuple[Task, Run]:
-    """The task, and its run. Raises NotLearntError for what no job did."""
+    """Return a span's task and run. Raises NotLearntError where it has no run, or too long a name."""
     get = attributes.get
     return _identity(
         text_of(get("cicd.pipeline.name")),
@@ -145,14 +145,18 @@ def _identity(
 
 
 def task_of(pipeline: str | None, task: str | None) -> Task:
-    """As a file can hold it; None or "" for what has no name. Raises NotLearntError."""
+    """Return the task as a file can hold it; None or "" stands for a missing name. Raises NotLearntError."""
     if any(len(name) > _NAME_MAX for name in (pipeline, task) if name):
         raise NotLearntError(NO_NAME)
     return Task(clean(pipeline) if pipeline else None, clean(task) if task else None)
 
 
 def _chain(value: object, truncated: object) -> Lineage:
-    """Raises NotLearntError where it is missing, too long to be kept, or looks shorter than it was."""
+    """Return the span's chain of programs. Raises NotLearntError.
+
+    A chain is refused where it is missing, too long to be kept, or marked as truncated though it has fewer
+    than CHAIN_MAX programs.
+    """
     if isinstance(value, list) and len(value) < CHAIN_MAX and _lists(truncated, "egress.lineage"):
         raise NotLearntError(NOBODY)
     if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
@@ -166,7 +170,7 @@ def _lists(names: object, name: str) -> bool:
 
 @lru_cache(maxsize=16_384)
 def chain_of(names: Lineage) -> Lineage:
-    """The same tuple for the same names. Raises NotLearntError."""
+    """Return the chain as a file can hold it; equal chains share one tuple. Raises NotLearntError."""
     if not names or not all(names) or sum(map(len, names)) > _CHAIN_MAX:
         raise NotLearntError(NOBODY)
     return tuple(map(clean, names))

@@ -1,4 +1,4 @@
-"""What differs between two baselines: not when and how often something was seen, but what is known."""
+"""Compare two baselines by what they know; when and how often something was seen makes no difference."""
 
 from __future__ import annotations
 
@@ -19,31 +19,31 @@ NAMES_SHOWN = 5
 
 
 class Change(NamedTuple):
-    """A destination that both have, with other chains of processes."""
+    """A destination that both baselines have, with different chains of processes."""
 
     before: Entry
     after: Entry
 
     @property
     def gained(self) -> list[Lineage] | None:
-        """Chains that are known now, sorted; None: any is, which wasn't so."""
+        """The chains that only the new entry has, sorted. None: it accepts any chain, unlike the old one."""
         return _beyond(self.after.lineages, self.before.lineages)
 
     @property
     def lost(self) -> list[Lineage] | None:
-        """Chains that aren't known any more, sorted; None: any was."""
+        """The chains that only the old entry has, sorted. None: it accepted any chain, unlike the new one."""
         return _beyond(self.before.lineages, self.after.lineages)
 
 
 class Fold(NamedTuple):
-    """A wildcard that stands where names of its were."""
+    """A new wildcard, with the removed entries for names below it."""
 
     wildcard: Entry
     names: tuple[Entry, ...]
 
     @property
     def gained(self) -> list[Lineage] | None:
-        """Chains that none of the names had, sorted; None: any is known now, which wasn't so."""
+        """The chains that none of the names had, sorted. None: the wildcard accepts any, none of them did."""
         known = [entry.lineages for entry in self.names]
         chains = None if None in known else frozenset[Lineage]().union(*(each for each in known if each))
         return _beyond(self.wildcard.lineages, chains)
@@ -51,22 +51,22 @@ class Fold(NamedTuple):
 
 @dataclass(frozen=True)
 class Difference:
-    """Of two baselines, each part sorted as their entries are."""
+    """The difference between two baselines; each part is sorted as entries are."""
 
     added: tuple[Entry, ...]
     removed: tuple[Entry, ...]
     changed: tuple[Change, ...]
     folded: tuple[Fold, ...]
-    """These entries are neither in `added` nor in `removed`."""
+    """New wildcards in place of names; their entries are neither in `added` nor in `removed`."""
 
     @property
     def is_none(self) -> bool:
-        """Whether both know the same."""
+        """Whether both baselines know the same."""
         return not (self.added or self.removed or self.changed or self.folded)
 
 
 def compare(old: Baseline, new: Baseline) -> Difference:
-    """What `new` has instead of `old`."""
+    """Find what differs between `old` and `new`."""
     before = {entry.subject: entry for entry in old.entries}
     after = {entry.subject: entry for entry in new.entries}
     removed = [entry for entry in old.entries if entry.subject not in after]
@@ -87,7 +87,7 @@ def compare(old: Baseline, new: Baseline) -> Difference:
 
 
 def difference_lines(difference: Difference) -> Iterator[str]:
-    """One for each, sorted by what it is about; harmless on a terminal."""
+    """Return one line for each difference, sorted as entries are; harmless on a terminal."""
     found: list[tuple[Entry, str]] = [
         *((entry, f"+ {_shown(entry)}  {_chains(entry.lineages)}") for entry in difference.added),
         *((entry, f"- {_shown(entry)}  {_chains(entry.lineages)}") for entry in difference.removed),
@@ -98,7 +98,7 @@ def difference_lines(difference: Difference) -> Iterator[str]:
 
 
 def difference_fields(difference: Difference) -> dict[str, object]:
-    """For scripts."""
+    """Return the difference as fields for `--json`."""
     return {
         "added": [_fields(entry) for entry in difference.added],
         "removed": [_fields(entry) for entry in difference.removed],
@@ -114,7 +114,7 @@ def difference_fields(difference: Difference) -> dict[str, object]:
 
 
 def _folds(added: Iterable[Entry], removed: Iterable[Entry]) -> Iterator[Fold]:
-    """For each new wildcard the names below it that are gone; of several wildcards the first one has them."""
+    """Match new wildcards with the removed names below them; a name goes to the first one that covers it."""
     gone: defaultdict[tuple[Task, int | None, str], list[Entry]] = defaultdict(list)
     for entry in removed:
         gone[entry.task, entry.port, entry.transport].append(entry)
@@ -132,7 +132,7 @@ def _folds(added: Iterable[Entry], removed: Iterable[Entry]) -> Iterator[Fold]:
 
 
 def _is_below(name: Name, wildcard: Name) -> bool:
-    """A narrower wildcard is, too."""
+    """Return whether `wildcard` covers `name`, which may itself be a narrower wildcard."""
     return wildcard.covers(name.text)
 
 

@@ -1,4 +1,4 @@
-"""From what was seen to a baseline, with what a person should know beside it."""
+"""Make a baseline of what was seen, with notes for the person who reviews it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from exporter.errors import UsageError
 
 
 class Learnt(NamedTuple):
-    """A baseline, and what it doesn't say itself."""
+    """A baseline, and notes on what its file doesn't say."""
 
     baseline: Baseline
     notes: tuple[str, ...]
@@ -23,7 +23,7 @@ class Learnt(NamedTuple):
 
 
 def conclude(seen: Seen, onto: Baseline | None = None) -> Learnt:
-    """What was learnt, added to `onto`. Raises UsageError where together they are more than a file holds."""
+    """Add what was seen to `onto`. Raises UsageError where the result is more than a file may hold."""
     before = Onto(onto or Baseline())
     made = [
         _made(before, _entry(name, each), each)
@@ -73,7 +73,7 @@ def _entry(task: Task, known: Known) -> Entry:
 
 
 def _history(runs: Runs, brought: set[Run]) -> History:
-    """`brought` are the runs that did something for the first time."""
+    """Make a pipeline's history; `brought` are the runs that did something for the first time."""
     ordered = runs.in_order()
     quiet_runs = 0
     for run in reversed(ordered):

@@ -1,4 +1,4 @@
-"""What a policy would have done to runs that were recorded: how many it would have broken, and where."""
+"""Try a policy on recorded runs: how many it would have broken, and where."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ ATTRIBUTES = frozenset(
         *("network.peer.address", "network.transport", "server.address", "server.port"),
     }
 )
-"""All that is read of a span."""
+"""The span attributes that a dry run reads."""
 RUNS_MAX = 1_000_000
-"""Of all pipelines together; what more there are isn't judged."""
+"""The most runs that are judged, of all pipelines together."""
 PLACES_MAX = 1000
-"""Destinations that are told, of all pipelines together."""
+"""The most destinations that are reported, of all pipelines together."""
 WAITING_MAX = 16_384
-"""Spans that are judged together, when all before them are known."""
+"""The most attempts that wait, until more spans are read, to be judged together."""
 EXAMPLES_MAX = 5
-"""Runs that are named, of one pipeline."""
+"""The most runs of one pipeline that are named."""
 DENIED_ALREADY = "denied already when they were recorded"
 _NOWHERE = "an unknown destination"
 _TEXT_MAX = 300
@@ -41,20 +41,20 @@ _Place = TypeVar("_Place")
 
 @dataclass
 class Verdicts:
-    """Of the runs of one pipeline."""
+    """What the policy would have done to the runs of one pipeline."""
 
     runs: set[Run] = field(default_factory=set)
     denied_runs: set[Run] = field(default_factory=set)
     places: Counter[tuple[Task, str]] = field(default_factory=Counter)
     """Attempts that would have been denied, by task and destination."""
     shared: Counter[tuple[Task, str, str]] = field(default_factory=Counter)
-    """Attempts that only a rule for another name of their address would have allowed, with that."""
+    """Attempts that only a rule for another name of their address allows, by task, destination and rule."""
     examples: list[str] = field(default_factory=list)
-    """Ids of the first runs that it would have broken."""
+    """The ids of the first runs that the policy would have broken."""
 
 
 class _Waiting(NamedTuple):
-    """What the policy doesn't allow, unless another name of its address is allowed."""
+    """An attempt that is denied by its own name, but may be allowed by another name of its address."""
 
     at_ns: int
     task: Task
@@ -65,17 +65,17 @@ class _Waiting(NamedTuple):
 
 
 class DryRun:
-    """Holds recorded spans against a policy, one at a time, in bounds; at the end `settle` has to be called.
+    """A policy that is tried on recorded spans, one at a time, within limits. Call `settle` at the end.
 
-    The policy only allows, as one that is made of a baseline does: another name at an address can't deny what
-    its own allows.
+    The policy must only allow, as one that is made of a baseline does: then another name of an address can't
+    deny what the attempt's own name allows.
     """
 
     def __init__(self, policy: Policy, resolvers: Iterable[Address] = ()) -> None:
-        """`resolvers` are the system's, for `resolvers: system`."""
+        """`resolvers` are the addresses that `resolvers: system` stands for."""
         self.pipelines: dict[str | None, Verdicts] = {}
         self.left_out: Counter[str] = Counter()
-        """Attempts that aren't judged, by the reason."""
+        """Attempts that aren't judged, by reason."""
         self._judge = Judge(policy, resolvers)
         self._neighbours = Neighbours()
         self._waiting: list[_Waiting] = []
@@ -104,7 +104,7 @@ class DryRun:
                 self.settle()
 
     def settle(self) -> None:
-        """Judge what had to wait for others."""
+        """Judge the attempts that waited for further spans to name their addresses."""
         for each in self._waiting:
             neighbours = self._neighbours.names((each.task, each.run), each.act, each.at_ns)
             rule = self._allowing(each.task, each.act, neighbours)
@@ -112,7 +112,7 @@ class DryRun:
         self._waiting.clear()
 
     def _conclude(self, each: _Waiting, rule: str | None) -> None:
-        """None: nothing allows it."""
+        """Count an attempt as allowed by `rule`, or as denied where `rule` is None."""
         verdicts = self.pipelines[each.task.pipeline]
         if rule is not None:
             self._count(verdicts.shared, (each.task, _shown(each.act), rule), each.attempts)
@@ -124,7 +124,7 @@ class DryRun:
                 verdicts.examples.append(each.run_id)
 
     def _of_run(self, pipeline: str | None, run: Run) -> Verdicts | None:
-        """None for a run for which there is no room."""
+        """Find or add the run's pipeline. Returns None for a run for which there is no room."""
         verdicts = self.pipelines.get(pipeline)
         if verdicts is None or run not in verdicts.runs:
             if self._runs >= RUNS_MAX:
@@ -142,7 +142,7 @@ class DryRun:
         places[place] += attempts
 
     def _allowing(self, task: Task, act: Recorded, neighbours: tuple[str, ...] = ()) -> str | None:
-        """The rule that allows it, empty where no policy is asked; None where the policy denies it."""
+        """Return the rule that allows `act`, empty where no policy is asked. None: it is denied."""
         said = self._judge.decision(task, act, neighbours)
         if said is None:
             return ""

@@ -1,4 +1,4 @@
-"""One entry of a baseline: a destination of a task, and which chains of processes reached it."""
+"""Read one entry of a baseline: a destination of a task, and the chains of processes that reached it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ KEYS = (
     *("lineage", "first_seen", "last_seen", "runs"),
 )
 ANY = "any"
-"""In place of chains: all of them."""
+"""Stands in place of a list of chains: any chain is known."""
 
 _DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 _COUNT = re.compile(r"0|[1-9][0-9]{0,11}")
@@ -36,7 +36,7 @@ _T = TypeVar("_T")
 
 
 def read_entry(node: Node, problems: Problems) -> Entry | None:
-    """The entry at `node`; None where something is wrong with it, which `problems` then tell."""
+    """Read the entry at `node`. Returns None where something is wrong; `problems` then say what."""
     fields = read_fields(node, KEYS, "an entry", problems)
     if fields is None:
         return None
@@ -60,17 +60,17 @@ def read_entry(node: Node, problems: Problems) -> Entry | None:
 
 
 def read_task(fields: Fields, problems: Problems) -> Task:
-    """Names of a pipeline and a task; None for a job that has none."""
+    """Read the names of a pipeline and a task; a name that the job doesn't have is None."""
     return Task(_value(fields, "pipeline", _name, problems), _value(fields, "task", _name, problems))
 
 
 def read_date(fields: Fields, key: str, problems: Problems) -> date | None:
-    """None where it is missing or wrong."""
+    """Read the date at `key`. Returns None where it is missing or wrong."""
     return _value(fields, key, _date, problems)
 
 
 def read_count(fields: Fields, key: str, least: int, problems: Problems) -> int | None:
-    """None where it is missing or wrong."""
+    """Read the number at `key`, at least `least`. Returns None where it is missing or wrong."""
 
     def parse(text: str) -> int:
         if not _COUNT.fullmatch(text) or int(text) < least:
@@ -81,7 +81,7 @@ def read_count(fields: Fields, key: str, least: int, problems: Problems) -> int 
 
 
 def _value(fields: Fields, key: str, parse: Callable[[str], _T], problems: Problems) -> _T | None:
-    """What `parse`, which may raise EndpointError, makes of it; None where it is missing or wrong."""
+    """Read a text by `parse`, which may raise EndpointError. Returns None where it is missing or wrong."""
     node = fields.get(key)
     if node is None:
         return None
@@ -123,7 +123,7 @@ def _port(node: Node, fields: Fields, transport: str | None, problems: Problems)
 
 
 def _port_number(text: str) -> int:
-    """0 is one, too: a socket can be connected to it to find out the way."""
+    """Read a port. 0 is valid here: programs connect UDP sockets to it to find out the route."""
     if not (text.isdecimal() and text.isascii()):
         raise EndpointError(f"port {shown(text)} is not a port", f"ports are 0 to {PORT_MAX}")
     if len(text) > len(str(PORT_MAX)) or int(text) > PORT_MAX:
@@ -139,7 +139,7 @@ def _date(text: str) -> date:
 
 
 def _lineages(node: Node, problems: Problems) -> frozenset[Lineage] | None:
-    """None for `any`, and for what is wrong."""
+    """Read the chains. Returns None for `any`, and where something is wrong."""
     if isinstance(node, Scalar) and node.text == ANY:
         return None
     if not isinstance(node, Listing) or not node.items:
@@ -159,7 +159,7 @@ def _lineages(node: Node, problems: Problems) -> frozenset[Lineage] | None:
 
 
 def _chain(node: Node, problems: Problems) -> Lineage | None:
-    """None for what is wrong."""
+    """Read one chain. Returns None where it is no list, or an empty one."""
     if not isinstance(node, Listing) or not node.items:
         what = shown(node.text) if isinstance(node, Scalar) else "what has no executables in it"
         problems.add(node, f"{what} is no chain", "a chain is a list of executables: [[bash, npm]]")

@@ -1,4 +1,4 @@
-"""A policy that allows what a baseline has: a section for each task, so that none gains another one's."""
+"""Make a policy that allows what a baseline has: a section per task, so that none gets another one's."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from exporter.text import counted
 
 _NO_PORT = "port 0, which no rule can name"
 _TOLD_MAX = 100
-"""Tasks that have no section."""
+"""The most tasks without a section that are named in comments."""
 _SERVERS_MAX = 3
 _KEY_MAX = 1000
-"""Characters of a key that YAML's readers take on one line."""
+"""The most characters of a key that YAML readers take on one line."""
 _HEAD = """\
 # Made from a baseline of {size}.
 # What it has of a task is allowed to that task, by whatever program. Read each line, then try it with
@@ -41,24 +41,24 @@ _BY_NAMES = (
 
 @dataclass
 class Exported:
-    """A policy file, and what of the baseline it says otherwise."""
+    """A policy file, and where it differs from its baseline."""
 
     lines: list[str]
     wider: Counter[str] = field(default_factory=Counter)
-    """Entries whose rules allow more than they say, by transport."""
+    """The number of entries whose rules allow more than the entry has, by transport."""
     left_out: Counter[str] = field(default_factory=Counter)
-    """Entries that are in no rule, by the reason."""
+    """The number of entries that are in no rule, by reason."""
 
 
 class _Rules(NamedTuple):
-    """Of one task: which entries each rule is for."""
+    """The rules of one task, each with the entries that it is for."""
 
     by_text: Mapping[str, Sequence[Entry]]
     left_out: Sequence[Entry]
 
 
 def export(baseline: Baseline) -> Exported:
-    """The policy of `baseline`, in mode `audit`."""
+    """Make the policy of `baseline`, in mode `audit`."""
     made = Exported(list(_head(baseline)))
     tasks = baseline.tasks
     if set(tasks) == {Task(None, None)}:
@@ -76,7 +76,7 @@ def export(baseline: Baseline) -> Exported:
 
 
 def as_policy(made: Exported) -> Policy:
-    """What `made` means. Raises UsageError where it is more than a policy, or the kernel, can hold."""
+    """Parse the made file. Raises UsageError where it is more than a policy, or the kernel, can hold."""
     text = "".join(f"{line}\n" for line in made.lines)
     try:
         policy = parse_policy(text.encode(), "policy")
@@ -117,7 +117,7 @@ def _dns_servers(baseline: Baseline) -> list[str]:
 def _unsaid(
     without: Sequence[Task], patterns: Patterns, tasks: Mapping[Task, Sequence[Entry]], made: Exported
 ) -> Iterator[str]:
-    """Of tasks that have no section."""
+    """Count the entries of the tasks that have no section, and name the tasks in comments."""
     for task in without:
         made.left_out[patterns.why_not(task)] += len(tasks[task])
     for task in without[:_TOLD_MAX]:
@@ -142,7 +142,7 @@ def _rules(entries: Sequence[Entry], made: Exported) -> _Rules:
 
 
 def _rule(entry: Entry) -> str | None:
-    """None where none can say it."""
+    """Return the text of the rule for `entry`. None: its port is 0, which no rule can name."""
     scheme = scheme_of(entry.transport)
     port = entry.port if has_ports(scheme) else None
     return None if port == 0 else rule_text(str(entry.host), port, scheme)
@@ -163,7 +163,7 @@ def _allow(rules: _Rules, indent: str) -> Iterator[str]:
 
 
 def _described(entry: Entry) -> str:
-    """How often, when, by whom; and where the rule says more than the entry."""
+    """Describe how often, when and by which chains it was reached, and what more its rule allows."""
     told = []
     if entry.runs is not None:
         told.append(counted(entry.runs, "run"))

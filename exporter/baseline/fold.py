@@ -1,9 +1,9 @@
-"""Names that vary from run to run, as a content-delivery network's do, become one wildcard.
+"""Fold names that vary from run to run, as a content-delivery network's do, into one wildcard.
 
-Only where at least three names of one owner vary for the same task, port and transport: each of them was met
-in less than half of the runs (of a history in days: of the days). The public suffix list says who owns what,
-its private section included, so that customers of one cloud are never taken for one owner. What is met in
-most runs is no matter of chance and stays an entry of its own.
+That is done only where at least three names of one owner vary for the same task, port and transport. A name
+varies if it was reached in less than half of the runs (in a history in days: of the days). The public suffix
+list says who owns what, its private section included, so that customers of one cloud are never taken for one
+owner. A name that most runs reach isn't there by chance, and stays an entry of its own.
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ if TYPE_CHECKING:
 NAMES_MIN = 3
 
 Labels = tuple[str, ...]
-"""Of a name, the last one first."""
+"""The labels of a name, the last one first."""
 
 
 class Known(NamedTuple):
-    """What becomes an entry."""
+    """A destination, or a wildcard for several, that becomes an entry."""
 
     host: Name | Address
     port: int | None
     transport: str
     met: Met
     folded: tuple[str, ...] = ()
-    """Names that a wildcard stands for, sorted."""
+    """The names that a wildcard stands for, sorted."""
 
 
 def fold(task: TaskSeen) -> Iterator[Known]:
-    """All destinations of `task`, of which each is met by exactly one."""
+    """Yield what becomes entries: each destination of `task` is part of exactly one."""
     hosts = {where: parse_single_host(where.host) for where in task.destinations}
     owners: dict[tuple[str, int | None, str], list[Where]] = defaultdict(list)
     for where, host in hosts.items():
@@ -58,9 +58,10 @@ def fold(task: TaskSeen) -> Iterator[Known]:
 
 
 def folds(names: Sequence[str]) -> Mapping[str, Sequence[str]]:
-    """Parents whose wildcards stand for `names`, all of one owner, that vary; a name may be in none of them.
+    """Group names that vary, all of one owner, below parents whose wildcards stand for them.
 
-    As narrow as possible: where a parent has fewer than three branches, each is looked at by itself.
+    A parent is as low as possible: where one has fewer than three branches, each branch is tried by itself.
+    So some names may be in no group.
     """
     labels = {tuple(reversed(name.split("."))): name for name in names}
     return {
@@ -70,7 +71,7 @@ def folds(names: Sequence[str]) -> Mapping[str, Sequence[str]]:
 
 
 def registrable(name: str) -> str | None:
-    """The part of `name` that one owner registered; None for a public suffix."""
+    """Return the part of `name` that one owner registered. None: it is a public suffix."""
     found = _suffixes().privatesuffix(name)
     return str(found) if found else None
 
@@ -83,7 +84,7 @@ def _folds(names: Sequence[Labels]) -> Iterator[tuple[Labels, Sequence[Labels]]]
     for name in names:
         branches[name[len(parent)]].append(name)
     if len(branches) < NAMES_MIN:
-        depth = len(parent) + 1  # of what no wildcard below it stands for
+        depth = len(parent) + 1  # a name that is itself the branch is below no narrower wildcard
         branches_alone = ([name for name in branch if len(name) > depth] for branch in branches.values())
         narrower = [found for branch in branches_alone for found in _folds(branch)]
         if narrower:
@@ -93,7 +94,7 @@ def _folds(names: Sequence[Labels]) -> Iterator[tuple[Labels, Sequence[Labels]]]
 
 
 def _common_parent(names: Sequence[Labels]) -> Labels:
-    """The longest one below which all of `names` are; they are sorted, so the ends differ most."""
+    """Return the longest parent of all `names`, which are sorted: so the first and the last differ most."""
     shortest = min(len(name) for name in names) - 1
     first, last = names[0], names[-1]
     length = 0
@@ -103,9 +104,10 @@ def _common_parent(names: Sequence[Labels]) -> Labels:
 
 
 def _varies(met: Met, task: TaskSeen) -> bool:
-    """Whether it was met in less than half of the task's runs, and days; each where there are any.
+    """Return whether the destination was met in less than half of the task's runs, and of its days.
 
-    What was only met in runs for which there was no room says nothing.
+    Where the task has no runs, or no days, only the other ones count. A destination that was met only in runs
+    that aren't counted doesn't vary.
     """
     if not met.runs and not met.days:
         return False
@@ -114,7 +116,7 @@ def _varies(met: Met, task: TaskSeen) -> bool:
 
 
 def together(several: Sequence[Met]) -> Met:
-    """What all of them saw, in one."""
+    """Merge `several` into a new one."""
     made = Met()
     for met in several:
         made.merge(met)
@@ -123,7 +125,7 @@ def together(several: Sequence[Met]) -> Met:
 
 @lru_cache(maxsize=1)
 def _suffixes() -> PublicSuffixList:
-    """The list that comes with the package, its private section included."""
+    """Load the public suffix list of the package, its private section included."""
     from publicsuffixlist import PublicSuffixList
 
     return PublicSuffixList()

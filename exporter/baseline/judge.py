@@ -1,4 +1,4 @@
-"""What a policy says to acts that were recorded, by what their spans tell."""
+"""Judge recorded attempts by a policy, from what their spans tell."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from exporter.programs import Lineage
 
 REMEMBERED_MAX = 65_536
 _UNKNOWN = -1
-"""For a protocol: none has it."""
+"""Stands for an unknown protocol: no protocol has this number."""
 
 
 class Recorded(NamedTuple):
-    """One act of a job; None for what its span doesn't tell."""
+    """A recorded attempt of a job; None for what its span doesn't tell."""
 
     host: str | None
     """`server.address`."""
@@ -31,23 +31,24 @@ class Recorded(NamedTuple):
     rule: str | None = None
     """`egress.rule`."""
     chain: Lineage = ()
-    """`egress.lineage`; empty where it doesn't matter."""
+    """`egress.lineage`; empty where no rule asks for one."""
 
 
 class Judge:
-    """One policy, asked about acts of whatever job."""
+    """A policy that is asked about recorded attempts of any job."""
 
     def __init__(self, policy: Policy, resolvers: Iterable[Address] = ()) -> None:
-        """`resolvers` are the system's, for `resolvers: system`."""
+        """`resolvers` are the addresses that `resolvers: system` stands for."""
         self._policy = policy
         self._resolvers = tuple(resolvers)
         self._jobs: dict[Task, JobPolicy] = {}
         self._judged: dict[tuple[Task, Recorded, tuple[str, ...]], Decision] = {}
 
     def decision(self, task: Task, act: Recorded, neighbours: tuple[str, ...] = ()) -> Decision | None:
-        """What the policy says; None for what no policy is asked about.
+        """Return the policy's decision. None: it is UDP of a kind about which no policy is asked.
 
-        `neighbours` are further names that led to the address: as in the kernel, theirs are its grants.
+        That is UDP to port 0, an answer, or a connect after which nothing was sent. `neighbours` are further
+        names that led to the address: what they are granted counts for it, too, as in the kernel.
         """
         if act.transport == "udp" and (not act.port or act.rule in (ANSWER, NOTHING_SENT)):
             return None

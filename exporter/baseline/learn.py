@@ -1,4 +1,4 @@
-"""Files of spans: read side by side where they are large, added up in their order."""
+"""Learn from files of spans: large ones are read in parallel, and added up in their order."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ if TYPE_CHECKING:
     from multiprocessing.sharedctypes import Synchronized
 
 OnProgress = Callable[[int], object]
-"""Told how many bytes were read since."""
+"""Called with the number of bytes that were read since the last call."""
 
 _ALONE_BYTES = 32 << 20
-"""Up to here, one process is done before others have started."""
+"""The most bytes that one process reads alone: it is done before others would have started."""
 _SHARE_BYTES = 16 << 20, 128 << 20
 _SHARES = 8
-"""For each process, so that none waits long for another."""
+"""Shares of the files for each process: more than one, so that none waits long for another."""
 _POLL_S = 0.1
 _TEXT_MAX = 200
 
 _counter: Synchronized[int] | None = None
-"""Of a process that reads for another: how many bytes all of them have read."""
+"""In a process that reads for another: the bytes that all of them have read."""
 
 
 def require_jobs(seen: Seen, where: str, repository: str | None = None) -> None:
-    """Raise UsageError where there is nothing to learn from; `repository` is whose runs were asked for."""
+    """Raise UsageError where `seen` has no jobs; only those of `repository` were asked for, if given."""
     if not seen.tasks:
         hint = (
             "name what ci-egress wrote of jobs that connect: `run --otlp-dir`, or a collector's file exporter"
@@ -54,9 +54,9 @@ def read_files(
     on_progress: OnProgress = lambda _: None,
     processes: int | None = None,
 ) -> Seen:
-    """What they tell, with a `repository` of its runs alone. Raises UsageError.
+    """Read what the files tell, with a `repository` of its runs alone. Raises UsageError.
 
-    With `processes`, or those that pay, it is the same.
+    The result is the same for any number of `processes`; None: as many as pay off.
     """
     sizes = [_size(file) for file in files]
     if processes is None:
@@ -68,7 +68,7 @@ def read_files(
 
 
 def total_bytes(files: Iterable[Path]) -> int:
-    """That they have on disk; what can't be looked at counts nothing, since reading it tells."""
+    """Add up the sizes on disk. A file that can't be looked at counts 0: reading it reports that."""
     return sum(map(_size, files))
 
 
@@ -81,7 +81,7 @@ def _read(files: Iterable[Path], repository: str | None, on_progress: OnProgress
 
 
 def _shares(files: Sequence[Path], sizes: Sequence[int], share_bytes: int) -> Iterator[list[Path]]:
-    """Files one after the other, together at least so many bytes."""
+    """Split the files, in their order, into lists of at least `share_bytes` each; the last may have less."""
     share: list[Path] = []
     size = 0
     for file, more in zip(files, sizes, strict=True):
@@ -97,7 +97,7 @@ def _shares(files: Sequence[Path], sizes: Sequence[int], share_bytes: int) -> It
 def _read_side_by_side(
     shares: Sequence[list[Path]], repository: str | None, on_progress: OnProgress, processes: int
 ) -> Seen:
-    context = multiprocessing.get_context("spawn")  # a fork would copy the threads of a progress bar half
+    context = multiprocessing.get_context("spawn")  # a fork would copy locks without their threads
     counter = context.Value("q", 0)
     pool = ProcessPoolExecutor(processes, context, initializer=_begin, initargs=(counter,))
     seen = Seen()
@@ -132,7 +132,7 @@ def _begin(counter: Synchronized[int]) -> None:
 
 
 def _end_with_parent() -> None:
-    """A parent that is killed can't tell its pool, which would wait for work forever."""
+    """End with the parent process: if killed, it can't tell its pool, which would wait for work forever."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()

@@ -1,4 +1,4 @@
-"""A baseline as data: for each task of each pipeline the destinations that are known, and by whom."""
+"""A baseline as data: the destinations known for each task of each pipeline, and the chains to them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from exporter.programs import Lineage
 
 
 class Task(NamedTuple):
-    """What destinations are known for; None for a job that has no such name."""
+    """A task of a pipeline, for which destinations are known; None for a name that the job doesn't have."""
 
     pipeline: str | None
     """`cicd.pipeline.name`"""
@@ -23,7 +23,7 @@ class Task(NamedTuple):
 
 
 class Where(NamedTuple):
-    """Where to, as a span names it."""
+    """A destination as a span names it."""
 
     host: str
     """`server.address`: a name in lower case, or an address."""
@@ -34,7 +34,7 @@ class Where(NamedTuple):
 
 
 class Subject(NamedTuple):
-    """What an entry is about: one destination of a task."""
+    """The subject of an entry: one destination of a task."""
 
     task: Task
     host: Name | Address
@@ -43,7 +43,7 @@ class Subject(NamedTuple):
 
     @property
     def order(self) -> tuple[object, ...]:
-        """What entries are sorted by: pipeline, task, destination, port, transport; what is missing first."""
+        """The sort key of entries: pipeline, task, destination, port, transport; missing ones come first."""
         pipeline, task = self.task
         port = -1 if self.port is None else self.port
         has_names = (pipeline is not None, pipeline or "", task is not None, task or "")
@@ -51,7 +51,7 @@ class Subject(NamedTuple):
 
     @property
     def shown(self) -> str:
-        """`registry.example:443`, `udp://192.0.2.53:53`, `icmp://192.0.2.1`; names may be hostile."""
+        """The destination as `registry.example:443` or `udp://192.0.2.53:53`; its name may be hostile."""
         host = str(self.host)
         where = host if self.port is None else endpoint(host, self.port)
         return where if self.transport == "tcp" else f"{self.transport}://{where}"
@@ -68,31 +68,31 @@ class Entry:
     transport: str
     """The IANA keyword in lower case, as in `network.transport`."""
     lineages: frozenset[Lineage] | None
-    """Chains that were seen; None for `any`."""
+    """The chains of programs that reached it; None for `any`."""
     first_seen: date | None = None
-    """In UTC; None where the file doesn't tell."""
+    """The date in UTC; None where the file doesn't tell."""
     last_seen: date | None = None
     runs: int | None = None
-    """In how many runs it was met; None where that isn't known."""
+    """The number of runs that reached it; None where that isn't known."""
     folded: tuple[str, ...] = field(default=(), compare=False)
-    """Names that a wildcard stands for, sorted; empty where it wasn't made of names. Told in a comment."""
+    """The names that a wildcard was made of, sorted; the file lists them in a comment. Empty for others."""
     line: int | None = field(default=None, compare=False)
-    """Where it stands in its file; None for what was just learnt."""
+    """The line of the file at which the entry begins; None for one that was just learnt."""
 
     @property
     def subject(self) -> Subject:
-        """What no two entries of a baseline have in common."""
+        """The key of the entry: no two entries of a baseline have the same."""
         return Subject(self.task, self.host, self.port, self.transport)
 
 
 class History(NamedTuple):
-    """What was learnt of one pipeline."""
+    """The runs of one pipeline from which a baseline was learnt."""
 
     runs: int
     quiet_runs: int
-    """How many runs in a row, the latest ones, brought nothing new."""
+    """The number of latest runs, in a row, that brought nothing new."""
     last_run: date
-    """Of the latest one, in UTC."""
+    """The date of the latest run, in UTC."""
 
 
 @dataclass(frozen=True)
@@ -102,11 +102,11 @@ class Baseline:
     entries: tuple[Entry, ...] = ()
     """Sorted; no two of them have task, host, port and transport in common."""
     histories: Mapping[str | None, History] = field(default_factory=dict)
-    """By pipeline; empty for a file that doesn't tell."""
+    """The history of each pipeline, by its name; empty where the file has none."""
 
     @cached_property
     def tasks(self) -> Mapping[Task, tuple[Entry, ...]]:
-        """Entries by what they are for."""
+        """The entries by task."""
         found: dict[Task, list[Entry]] = {}
         for entry in self.entries:
             found.setdefault(entry.task, []).append(entry)

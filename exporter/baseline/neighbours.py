@@ -1,4 +1,4 @@
-"""Names that a job had met at an address: where a policy allows one of them, the others pass, too."""
+"""The names that a job met at an address: where a policy allows one of them, the others pass, too."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ from exporter.policy.hosts import recorded_host
 from exporter.policy.sharing import name_in
 
 MET_MAX = 65_536
-"""Names at addresses, of all jobs together; of what comes later nothing is known."""
+"""The most pairs of a name and an address, of all jobs together; further ones are ignored."""
 _PEER_MAX = 45
-"""Characters of an address."""
+"""The most characters of an address."""
 _NAMES_MAX = 16
-"""Of one address, as in `exporter.names`."""
+"""The most names of one address, as in `exporter.names`."""
 
 
 class Neighbours:
-    """Of many jobs, in bounds.
+    """The names of addresses, by job, within limits.
 
-    That a name led to an address is known by an act whose span has both, or by the rule for a name that
-    decided. What was looked up and never connected to leaves no such trace.
+    A name is known to have led to an address if a span has both, or if a rule for that name decided about the
+    address. A name that was looked up and never connected to leaves no such trace.
     """
 
     def __init__(self) -> None:
-        """None yet."""
+        """Begin without names."""
         self._since_ns: dict[tuple[Hashable, str], dict[str, int]] = {}
         self._met = 0
 
     def meet(self, job: Hashable, act: Recorded, at_ns: int) -> None:
-        """Take in what `act`, which began at `at_ns`, shows."""
+        """Note the names that `act`, which began at `at_ns`, shows for its address."""
         if act.peer is None or len(act.peer) > _PEER_MAX:
             return
         host = recorded_host(act.host or "")
@@ -41,7 +41,7 @@ class Neighbours:
             self._add((job, act.peer), str(named), at_ns)
 
     def names(self, job: Hashable, act: Recorded, at_ns: int) -> tuple[str, ...]:
-        """Those that the address of `act` is known to have had by `at_ns`, sorted, without its own."""
+        """Return the names that the address of `act` had by `at_ns`, sorted, without the one of `act`."""
         met = self._since_ns.get((job, act.peer or ""), {})
         return tuple(sorted(name for name, since_ns in met.items() if since_ns <= at_ns and name != act.host))
 

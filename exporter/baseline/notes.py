@@ -1,4 +1,4 @@
-"""What a person should know beside a baseline that was learnt, a line each; names in them may be hostile."""
+"""Notes for the person who reviews a learnt baseline, a line each; names in them may be hostile."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from exporter.baseline.seen import CHAINS_MAX, NO_ROOM, Met, Seen
 from exporter.text import counted
 
 _NOTES_MAX = 20
-"""Of one kind; the rest is only counted."""
+"""The most notes of one kind; further ones are only counted."""
 _REPOSITORIES_SHOWN = 5
 
 
@@ -22,16 +22,16 @@ class Made(NamedTuple):
     entry: Entry
     met: Met
     before: Entry | None = None
-    """What the baseline had that this was learnt onto; None where it had nothing."""
+    """The entry of the baseline that was learnt onto; None where that had none."""
 
     @property
     def is_news(self) -> bool:
-        """Whether it says more than before."""
+        """Whether the entry is new, or has other chains than before."""
         return self.before is None or self.before.lineages != self.entry.lineages
 
 
 def notes(seen: Seen, made: Sequence[Made]) -> Iterator[str]:
-    """Of all kinds."""
+    """Yield the notes of all kinds."""
     yield from seen.notes
     for why, attempts in sorted(seen.left_out.items()):
         yield f"not learnt: {counted(attempts, 'attempt')} {why}"

@@ -1,4 +1,4 @@
-"""Whether a job connects to what its task never connected to: asked at every act."""
+"""Decide at every attempt whether a job connects to what its task never connected to."""
 
 from __future__ import annotations
 
@@ -10,29 +10,31 @@ from exporter.policy.model import Name, plain_address
 from exporter.programs import Lineage
 
 _REMEMBERED_MAX = 4096
-"""Destinations of which it is remembered what covers them; a job can make up more."""
+"""The most destinations whose entries are cached; a job can make up more."""
 
 _ORDERING_PORTS = (0, 9, 65535)
-"""To which a UDP socket is connected by who only puts addresses in order: glibc, Go, musl.
+"""Ports to which glibc, Go and musl connect a UDP socket only to put a name's addresses in order.
 
-Later versions of Go take 53; but what is then sent there would be known, too, and that is a channel."""
+Later versions of Go take 53. That isn't here: what is then sent to port 53 would be known, too, so that data
+could leave that way.
+"""
 _ORDERING = "ordering"
-"""In place of a transport, for that."""
+"""Stands in place of the transport for such a connect."""
 
 _Chains = frozenset[Lineage] | None
-"""Of an entry; None for `any`."""
+"""The chains of an entry; None for `any`."""
 
 
 class Novelty:
     """The baseline of one task.
 
-    A destination is judged by its `server.address`: where that is a name, an entry with the address behind
-    it says nothing of it, since names move from address to address. Whoever answers the job's lookups
-    chooses the name, and the address that goes with it.
+    A destination is judged by its `server.address`. Where that is a name, an entry for the address behind it
+    doesn't count, since names move from address to address. Whoever answers the job's lookups chooses the
+    name, and the address that goes with it.
     """
 
     def __init__(self, baseline: Baseline, task: Task) -> None:
-        """Of `task`; all is novel where `baseline` doesn't have it."""
+        """Take the entries of `task`; where `baseline` has none, all is novel."""
         entries = baseline.tasks.get(task, ())
         self._exact: dict[Where, _Chains] = {}
         self._below: dict[Where, _Chains] = {}
@@ -48,13 +50,14 @@ class Novelty:
     def is_novel(
         self, destination: Destination, lineage: Lineage | None, *, is_connect: bool = False
     ) -> bool:
-        """Whether no entry has it: the destination, and this very chain of executables or `any`.
+        """Return whether no entry has the destination with this very chain of executables, or with `any`.
 
-        `lineage` is None where the program isn't known, which only `any` includes. The loopback is never
-        novel. What isn't told apart, `_other`, always is.
+        `lineage` is None where the program isn't known: only `any` includes it. The loopback is never novel.
+        `_other`, which stands for destinations that aren't told apart, always is.
 
-        A connect of a UDP socket sends nothing: C libraries do that to each address of a name that has
-        several, to put them in order. So it is known where TCP is.
+        A connect of a UDP socket sends nothing: C libraries connect one to each address of a name that has
+        several, to put them in order. So it is known where a TCP connect to that host is, by the same chain:
+        at the port of TCP and at _ORDERING_PORTS.
         """
         if is_connect and destination.transport == "udp":
             ordering = destination._replace(transport=_ORDERING)
@@ -69,7 +72,7 @@ class Novelty:
         return not destination.is_loopback
 
     def has(self, destination: Destination) -> bool:
-        """Whether it is known, if only with other chains."""
+        """Return whether the destination is known, if only with other chains."""
         return destination.is_loopback or any(True for _ in self._covers(destination))
 
     def _remember(self, destination: Destination) -> tuple[_Chains, ...]:
@@ -79,7 +82,7 @@ class Novelty:
         return found
 
     def _covers(self, destination: Destination) -> Iterator[_Chains]:
-        """What entries say: one for each label of the name, at most."""
+        """Yield the chains of each entry that covers it: one entry for each label of the name, at most."""
         host, port, transport, _ = destination
         if transport is None:
             return
@@ -103,6 +106,6 @@ def _add(table: dict[Where, _Chains], where: Where, chains: _Chains) -> None:
 
 
 def _where(entry: Entry) -> Where:
-    """Its host as a span names it, of a wildcard what stands behind the `*.`."""
+    """Return the destination as a span names it; for a wildcard, its host is what stands behind `*.`."""
     host = entry.host.text if isinstance(entry.host, Name) else str(plain_address(entry.host))
     return Where(host, entry.port, entry.transport)

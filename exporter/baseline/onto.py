@@ -1,4 +1,4 @@
-"""What was learnt, added to a baseline that is there: all that it knows stays."""
+"""Add what was learnt to an existing baseline, which keeps all that it knows."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from exporter.policy.model import Name
 
 
 class Onto:
-    """The baseline that is there; an empty one where there is none."""
+    """The baseline that is added to; an empty one where there is none."""
 
     def __init__(self, baseline: Baseline) -> None:
-        """It isn't changed."""
+        """`baseline` itself isn't changed."""
         self.histories = baseline.histories
         self.entries = {entry.subject: entry for entry in baseline.entries}
 
     def known(self, name: Task, task: TaskSeen) -> Iterator[Known]:
-        """All that `task` met, each destination in exactly one: as an entry has it, else as `fold` does.
+        """Yield all that `task` met, each destination once: by its existing entry, else as `fold` has it.
 
-        No two are about the same.
+        No two of them have the same subject.
         """
         mets: defaultdict[Subject, list[Met]] = defaultdict(list)
         rest = TaskSeen({}, task.runs, task.days)
@@ -36,13 +36,13 @@ class Onto:
                 mets[entry.subject].append(met)
         for each in fold(rest):
             subject = Subject(name, each.host, each.port, each.transport)
-            several = mets.pop(subject, None)  # a wildcard that is there, by other chains
+            several = mets.pop(subject, None)  # an existing wildcard, reached by other chains
             yield each._replace(met=together([*several, each.met])) if several else each
         for subject, several in mets.items():
             yield Known(subject.host, subject.port, subject.transport, together(several))
 
     def _entry_of(self, name: Task, where: Where, met: Met) -> Entry | None:
-        """Its own; else the narrowest wildcard above it that knows all that reached it."""
+        """Find the entry of `where`; else the narrowest wildcard above it that knows all chains of `met`."""
         host = parse_single_host(where.host)
         own = self.entries.get(Subject(name, host, where.port, where.transport))
         if own is not None or not isinstance(host, Name):
@@ -56,7 +56,7 @@ class Onto:
         return None
 
     def history(self, pipeline: str | None, learnt: History) -> History:
-        """Of both; the runs that were learnt are taken for later ones."""
+        """Add up both histories of a pipeline; the runs that were learnt count as the later ones."""
         before = self.histories.get(pipeline)
         if before is None:
             return learnt
@@ -69,7 +69,7 @@ class Onto:
 
 
 def widened(before: Entry | None, learnt: Entry) -> Entry:
-    """What both know: dates widen, runs add up."""
+    """Combine two entries of one subject: chains join, dates widen, runs add up."""
     if before is None:
         return learnt
     lineages = None
@@ -89,7 +89,7 @@ def widened(before: Entry | None, learnt: Entry) -> Entry:
 
 
 def firsts(before: Entry | None, met: Met) -> Iterator[First]:
-    """Each time that something about it was new, to `before`, too."""
+    """Yield the times at which the destination or a chain was seen first, if `before` lacks it."""
     if before is None:
         yield from met.firsts
     elif before.lineages is not None:

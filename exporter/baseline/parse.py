@@ -1,4 +1,4 @@
-"""The baseline file: YAML, `version: 1`. All that is wrong in it is told, each with its place."""
+"""Read the baseline file: YAML, `version: 1`. All errors in it are reported, each with its place."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ KIND = Kind(
     wildcard="*.registry.example",
     made_of_spans="`ci-egress baseline learn` makes a baseline of spans",
 )
-"""A fleet's, 100 pipelines of 50 destinations each, has less than a tenth of that."""
+"""Limits and words for baseline files. 100 pipelines of 50 destinations each take less than a tenth."""
 ENTRIES_MAX = 50_000
 
 TOP_KEYS = ("version", "entries", "pipelines")
@@ -30,12 +30,12 @@ HISTORY_KEYS = ("pipeline", "runs", "quiet_runs", "last_run")
 
 
 def load_baseline(path: Path) -> Baseline:
-    """The baseline in the file `path`. Raises BaselineError, and UsageError where it can't be read."""
+    """Read the baseline file `path`. Raises BaselineError, and UsageError where it can't be read."""
     return parse_baseline(tree.load(path, KIND), str(path))
 
 
 def parse_baseline(data: bytes, source: str) -> Baseline:
-    """The baseline in `data`; `source` is its name in errors. Raises BaselineError."""
+    """Read the baseline in `data`; `source` is its name in errors. Raises BaselineError."""
     problems = Problems()
     root = tree.read(data, KIND, problems)
     baseline = _baseline(root, problems) if root is not None else Baseline()
@@ -70,7 +70,7 @@ def _items(fields: Fields, key: str, problems: Problems) -> list[Node]:
 
 
 def _entries(nodes: list[Node], problems: Problems) -> tuple[Entry, ...]:
-    """Sorted; those that are there twice are told."""
+    """Read all entries, sorted; duplicates are problems."""
     found: dict[Subject, Entry] = {}
     for node in nodes:
         entry = read_entry(node, problems)

@@ -1,4 +1,4 @@
-"""What a fleet connected to, by the days of Prometheus's memory: runners that are long gone included."""
+"""Learn from the days that Prometheus remembers what a fleet connected to, runners long gone included."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ _LABELS = (
     "egress_novel",
     "egress_lineage",
 )
-# Series of a day that began in it or grew: one of a daemon goes on long after its last attempt. A runner's
-# own labels fall away.
+# Selects the series that began or grew on a day: those of a daemon go on long after its last attempt. Labels
+# of the runner itself are dropped.
 _ACTIVE = (
     "group by ({labels}) (increase({metric}[1d]) > 0 or "
     "(present_over_time({metric}[1d]) unless present_over_time({metric}[1d] offset 1d)))"
@@ -41,20 +41,20 @@ _NO_CHAIN = "by programs beyond those that are told apart"
 
 
 class Server(Protocol):
-    """Who is asked."""
+    """A Prometheus server that can be queried."""
 
     shown: str
 
     def query(self, expression: str, at_s: str) -> Answer:
-        """What `expression` gives at a moment in seconds since 1970. Raises PrometheusError."""
+        """Return what `expression` gives at a time in seconds since 1970. Raises PrometheusError."""
 
 
 def read_history(
     server: Server, days: int, *, today: date, on_progress: Callable[[int], object] = lambda _: None
 ) -> Seen:
-    """Of so many days, the last of them `today`, in UTC. Raises PrometheusError.
+    """Read the last `days` days, up to and with `today`, in UTC. Raises PrometheusError.
 
-    `on_progress` is told of each day. A query is about one day, so that none gets too large.
+    `on_progress` is called after each day. Each query is about one day, so that no answer gets too large.
     """
     history = _History()
     for back in range(days - 1, -1, -1):
@@ -68,7 +68,7 @@ def read_history(
 
 
 def require_history(seen: Seen, server: Server, days: int) -> None:
-    """Raise PrometheusError where no job is in it."""
+    """Raise PrometheusError where `seen` has no job."""
     if not seen.tasks:
         what = f"{server.shown} has no {_METRIC} of a pipeline in the last {counted(days, 'day')}"
         hint = "ask for more --days, or have it scrape the collector that ci-egress sends to"
@@ -93,7 +93,7 @@ class _History:
                     known.add(who)
 
     def _add(self, labels: dict[str, str], day: int) -> None:
-        """Raises NotLearntError."""
+        """Add a series that was active on `day`. Raises NotLearntError."""
         pipeline, task = labels.get("cicd_pipeline_name"), labels.get("cicd_pipeline_task_name")
         if not pipeline and not task:
             raise NotLearntError(_NO_JOB)
@@ -143,13 +143,13 @@ def _port(label: str) -> int | None:
 
 
 def _chain(label: str) -> Lineage | None:
-    """None where the label is missing. Raises NotLearntError where it stands for several."""
+    """Read a chain; None where the label is missing. Raises NotLearntError where it stands for several."""
     if label == OTHER:
         raise NotLearntError(_NO_CHAIN)
     return chain_of(tuple(label.split(_ARROW))) if label else None
 
 
 def _end_of(day: date) -> str:
-    """Its last millisecond, in seconds since 1970."""
+    """Return the last millisecond of `day`, in seconds since 1970."""
     midnight = datetime(day.year, day.month, day.day, tzinfo=UTC) + timedelta(days=1)
     return f"{int(midnight.timestamp()) - 1}.999"

@@ -1,4 +1,4 @@
-"""Prometheus's HTTP API, as far as a history is read by it. Mimir and Thanos have it, too."""
+"""The part of Prometheus's HTTP API by which a history is read. Mimir and Thanos have it, too."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from exporter.text import printable
 TOKEN = "CI_EGRESS_PROMETHEUS_TOKEN"  # noqa: S105 - a variable's name
 _CONNECT_S = 10.0
 _ANSWER_S = 120.0
-"""Prometheus gives up a query after two minutes."""
+"""Seconds to wait for an answer: Prometheus gives up a query after two minutes."""
 _ANSWER_MAX = 64 << 20
-"""Bytes."""
+"""The most bytes of an answer."""
 _CHUNK = 1 << 20
 _TOLD_MAX = 300
-"""Characters of what it said."""
+"""The most characters of the server's own words in an error."""
 _WRAPPED_MAX = 30
-"""Errors and parts of them that are looked at for a reason."""
+"""The most errors, and arguments of them, that are searched for a reason."""
 _DENIED = (401, 403)
 _TOO_MUCH = ("too many samples", "too many series", "too many chunks", "limit", "timed out", "timeout")
 
 
 class PrometheusError(UsageError):
-    """Its history can't be read."""
+    """A failure to read the history of a Prometheus server."""
 
 
 class Series(msgspec.Struct, gc=False):
-    """One of an answer; its value isn't read."""
+    """A series of an answer; its value isn't read."""
 
     metric: dict[str, str]
 
@@ -55,22 +55,22 @@ _read_answer = msgspec.json.Decoder(_Answer).decode
 
 
 class Answer(NamedTuple):
-    """To a query."""
+    """The answer to a query."""
 
     series: list[Series]
     warnings: list[str]
-    """As Prometheus words them; hostile as everything that comes over a network."""
+    """Warnings in Prometheus's words; hostile, as everything that comes over a network."""
 
 
 class Prometheus:
-    """One server, asked as whoever the URL or the environment says."""
+    """A Prometheus server, queried with the credentials of its URL, else of the environment."""
 
     def __init__(self, url: str, environ: Mapping[str, str]) -> None:
-        """`url` may have a user and a password, else the environment a token. Raises PrometheusError."""
+        """`url` may hold user and password, else the environment a token. Raises PrometheusError."""
         parts = _parts(url)
         host = parts.netloc.rpartition("@")[2]
         self.shown = urlunsplit((parts.scheme, host, parts.path.rstrip("/"), "", ""))
-        """The URL without what is secret."""
+        """The URL without its secrets."""
         self._headers = {
             "Accept": "application/json",
             **_authorization(parts.username, parts.password, environ),
@@ -78,7 +78,7 @@ class Prometheus:
         self._pool = urllib3.PoolManager(ssl_context=ssl.create_default_context())
 
     def query(self, expression: str, at_s: str) -> Answer:
-        """What `expression` gives at a moment in seconds since 1970. Raises PrometheusError."""
+        """Return what `expression` gives at a time in seconds since 1970. Raises PrometheusError."""
         try:
             status, body = self._post({"query": expression, "time": at_s})
         except HTTPError as error:
@@ -149,9 +149,9 @@ class Prometheus:
 
 
 def _reason(error: BaseException) -> str | None:
-    """What the operating system, the resolver or TLS said, in words; None where none of them said a thing.
+    """Find what the operating system, the resolver or TLS said, in words. None: none of them said a thing.
 
-    urllib3 wraps it in errors of its own, as their cause or in what they are made of.
+    urllib3 wraps their errors in its own: as the cause, the context or an argument.
     """
     waiting: list[object] = [error]
     for _ in range(_WRAPPED_MAX):
@@ -176,7 +176,7 @@ class _Parts(NamedTuple):
 
 
 def _parts(url: str) -> _Parts:
-    """Never shows `url`, which may hold a password."""
+    """Split `url`. Raises PrometheusError, which never shows the URL, since it may hold a password."""
     hint = "write it as https://prometheus.example:9090"
     try:
         parts = urlsplit(url)

@@ -1,4 +1,4 @@
-"""Which section of a policy's `jobs` stands for one task, and for no other one."""
+"""Find the section key of a policy's `jobs` that stands for one task, and for no other one."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ _TEXT_MAX = 120
 
 
 class Patterns:
-    """Those of all tasks of a baseline."""
+    """The keys for all tasks of a baseline."""
 
     def __init__(self, tasks: Collection[Task]) -> None:
-        """`tasks` are all that there are, each once."""
+        """`tasks` are all tasks of the baseline, each once."""
         self._known = Counter(name for task in tasks for name in job_names(*task))
 
     def of(self, task: Task) -> str | None:
-        """What matches `task` and nothing else of the baseline; None where no pattern does.
+        """Return the pattern that matches `task` and no other task of the baseline. None: there is none.
 
-        A pattern is held against the pipeline, whatever the task, and against pipeline/task. So none is for
-        the jobs of a pipeline that have no task beside those that have one, or for one of `a/b`, `c` and `a`,
-        `b/c` alone.
+        A pattern is held against the pipeline, whatever the task, and against pipeline/task. So there is none
+        for the jobs of a pipeline that have no task beside those that have one, or for one of `a/b`, `c` and
+        `a`, `b/c` alone.
         """
         literal = job_names(*task)[-1]
         if not literal or self._known[literal] > 1:
@@ -37,13 +37,13 @@ class Patterns:
         return _SPECIAL.sub(r"[\g<0>]", literal)
 
     def why_not(self, task: Task) -> str:
-        """Why there is none for `task`."""
+        """Return why there is no pattern for `task`."""
         if not job_names(*task)[-1]:
             return _NO_NAMES
         return _PIPELINE if task.task is None else _SHARED
 
 
 def shown_task(task: Task) -> str:
-    """`release, build`, for people, whatever is in it."""
+    """Return the task's names for people, as in `release, build`; harmless on a terminal."""
     names = [printable(name, limit=_TEXT_MAX) for name in task if name is not None]
     return ", ".join(names) or "jobs without names"

@@ -1,4 +1,4 @@
-"""What was seen of pipelines, in parts that add up to the same whatever their number and order."""
+"""What recorded runs did, in parts that can be merged in any number and order with the same result."""
 
 from __future__ import annotations
 
@@ -14,56 +14,56 @@ from exporter.baseline.parse import ENTRIES_MAX
 from exporter.programs import Lineage
 
 CHAINS_MAX = 64
-"""Lineages of one destination that are told apart; with more, any will do."""
+"""The most chains to one destination that are told apart; beyond them, any chain is accepted."""
 DESTINATIONS_MAX = 2000
-"""Of one task."""
+"""The most destinations of one task."""
 REPOSITORIES_MAX = 100
-"""Of one pipeline; those beyond aren't told."""
+"""The most repositories of one pipeline; further ones are ignored."""
 RUNS_MAX = 1_000_000
-"""Of all pipelines together."""
+"""The most runs that are counted, of all pipelines together."""
 NO_ROOM = f"beyond {DESTINATIONS_MAX:,} destinations of a task or {ENTRIES_MAX:,} of all, which no file holds"
 
 _DAY_NS = 86_400 * 10**9
 _EPOCH = date(1970, 1, 1).toordinal()
 
 Run = bytes
-"""A digest of what a run is known by in its pipeline."""
+"""A digest of a run's id and attempt: identifies the run within its pipeline."""
 First = tuple[int, Run]
-"""When in ns since 1970, and in which run."""
+"""When something was first seen, in ns since 1970, and in which run."""
 
 
 class NotLearntError(Exception):
-    """Why something is in no baseline; `why` is None for loopback, of which nothing needs to be said."""
+    """Something that no baseline learns; `why` is the reason, None for loopback, which isn't reported."""
 
     def __init__(self, why: str | None) -> None:
-        """As in `not learnt: 3 attempts …`."""
+        """`why` ends a line such as `not learnt: 3 attempts …`."""
         super().__init__(why)
         self.why = why
 
 
 class Met:
-    """One destination, or several that became one, as a task met it."""
+    """What is known of how a task reached one destination, or several that were merged into one."""
 
     __slots__ = ("chains", "days", "first", "is_crowded", "last_ns", "novel", "runs")
 
     def __init__(self) -> None:
-        """Not met yet."""
+        """Begin with a destination that was never reached."""
         self.chains: dict[Lineage, First] | None = {}
-        """The first time of each; None for any."""
+        """The chains that reached it, each with its first time; None for any chain."""
         self.is_crowded = False
-        """Whether it is any because there were too many."""
+        """Whether `chains` is None because there were too many of them."""
         self.first: First | None = None
-        """None where only days are known."""
+        """When it was first reached; None where only days are known."""
         self.last_ns = 0
         self.runs = 0
-        """A bit for each, by its place in `Runs`."""
+        """A bitmap of the runs that reached it, by their places in `Runs`."""
         self.days: set[int] = set()
-        """Of a history in days, as ordinals of dates."""
+        """The days on which it was reached (ordinals of dates), where the history has days only."""
         self.novel: tuple[int, str] | None = None
-        """The first day, an ordinal, on which a baseline didn't have it; and the run's id, or ""."""
+        """The first day (an ordinal) on which it was novel when recorded, and the run's id or ""; or None."""
 
     def add(self, at: First, run: int, chain: Lineage) -> None:
-        """`run` is its bit, 0 where it has none."""
+        """Add one attempt by `chain`; `run` is the bit of its run, 0 for a run that isn't counted."""
         at_ns = at[0]
         self.runs |= run
         if self.first is None or at < self.first:
@@ -76,7 +76,7 @@ class Met:
                 self._limit()
 
     def add_day(self, day: int, chain: Lineage | None) -> None:
-        """None for a chain that isn't known."""
+        """Add a day on which it was reached; `chain` is None where it isn't known."""
         self.days.add(day)
         if chain is None:
             self.chains = None
@@ -85,11 +85,11 @@ class Met:
             self._limit()
 
     def was_novel(self, day: int, run_id: str = "") -> None:
-        """When it was recorded, by the baseline of then."""
+        """Note that it was novel on `day`, by the baseline of that time."""
         self.novel = min(self.novel or (day, run_id), (day, run_id))
 
     def merge(self, other: Met, places: Sequence[int] | None = None) -> None:
-        """Add `other`; `places` are those of its runs here, None where they are the same."""
+        """Add `other`; `places` maps the places of its runs to places here, None where they are the same."""
         self.is_crowded |= other.is_crowded
         self.runs |= other.runs if places is None else moved(other.runs, places)
         self.days |= other.days
@@ -107,7 +107,7 @@ class Met:
 
     @property
     def firsts(self) -> Iterator[First]:
-        """Each time that something about it was new."""
+        """The times at which the destination or one of its chains was seen first."""
         if self.first is not None:
             yield self.first
         yield from () if self.chains is None else self.chains.values()
@@ -119,20 +119,20 @@ class Met:
 
 
 NEVER: First = (1 << 63, b"")
-"""Of a chain that only a history in days has: later than any time of a run."""
+"""The first time of a chain that only a history in days has: later than any time of a run."""
 
 
 class Runs:
-    """Those of one pipeline, each with a place of its own, by which bitmaps have it."""
+    """The runs of one pipeline, each with a place: the number of its bit in bitmaps."""
 
     def __init__(self) -> None:
-        """None yet."""
+        """Begin without runs."""
         self.places: dict[Run, int] = {}
         self.first_ns = array("q")
         self.last_ns = array("q")
 
     def place(self, run: Run, at_ns: int, *, has_room: bool) -> int | None:
-        """Of a run that did something at that time; None where it is new and there is no room."""
+        """Return the place of a run that was active at `at_ns`. None: it is new, and there is no room."""
         found = self.places.get(run)
         if found is None:
             if not has_room:
@@ -147,43 +147,43 @@ class Runs:
         return found
 
     def in_order(self) -> list[Run]:
-        """By their first act."""
+        """Return the runs by the time at which each began to be seen."""
         return sorted(self.places, key=lambda run: (self.first_ns[self.places[run]], run))
 
 
 @dataclass
 class TaskSeen:
-    """One task of a pipeline."""
+    """What one task of a pipeline did."""
 
     destinations: dict[Where, Met] = field(default_factory=dict)
     runs: int = 0
-    """Bits of those in which it did anything at all."""
+    """A bitmap of the runs in which it did anything at all."""
     days: set[int] = field(default_factory=set)
-    """The same of a history in days."""
+    """The days on which it did anything (ordinals of dates), where the history has days only."""
 
 
 class Seen:
-    """All of it, with what is bounded bounded, and what was left out counted."""
+    """All that recorded runs did, within limits; what is left out is counted."""
 
     def __init__(self) -> None:
-        """Nothing yet."""
+        """Begin with nothing seen."""
         self.tasks: dict[Task, TaskSeen] = {}
         self.runs: dict[str | None, Runs] = {}
         self.repositories: dict[str | None, set[str]] = {}
-        """Of each pipeline; those that are known."""
+        """The repositories of each pipeline, as far as they are known."""
         self.left_out: Counter[str] = Counter()
-        """Attempts that aren't learnt, by the reason."""
+        """Attempts that aren't learnt, by reason."""
         self.unkept = 0
-        """Destinations of parts, for which there was no room when the parts were added up."""
+        """Destinations of merged parts for which there was no room."""
         self.notes: list[str] = []
         self.spans = 0
         self.counted_runs = 0
         self.uncounted = 0
-        """Spans of runs for which there was no room."""
+        """Spans of runs beyond RUNS_MAX: they are learnt, but their runs aren't counted."""
         self._entries = 0
 
     def task(self, name: Task) -> TaskSeen:
-        """What is known of it. Raises NotLearntError where there is no room for another."""
+        """Find or add a task. Raises NotLearntError where there is no room for another."""
         found = self.tasks.get(name)
         if found is None:
             if len(self.tasks) >= ENTRIES_MAX:
@@ -192,7 +192,7 @@ class Seen:
         return found
 
     def run(self, pipeline: str | None, run: Run, at_ns: int) -> int | None:
-        """The place of a run that did something at that time; None where there is no room for another."""
+        """Return the place of a run that was active at `at_ns`. None: there is no room for another."""
         runs = self.runs.get(pipeline)
         if runs is None:
             runs = self.runs[pipeline] = Runs()
@@ -202,14 +202,14 @@ class Seen:
         return place
 
     def belongs(self, pipeline: str | None, repository: str | None) -> None:
-        """Whose pipeline it is; None for one of which that isn't known."""
+        """Note that `pipeline` is of `repository`; None where that isn't known."""
         if repository is not None:
             known = self.repositories.setdefault(pipeline, set())
             if len(known) < REPOSITORIES_MAX:
                 known.add(repository)
 
     def met(self, task: TaskSeen, where: Where) -> Met:
-        """What `task` met there. Raises NotLearntError where there is no room for another destination."""
+        """Find or add what `task` did at `where`. Raises NotLearntError where there is no room."""
         found = task.destinations.get(where)
         if found is None:
             if len(task.destinations) >= DESTINATIONS_MAX or self._entries >= ENTRIES_MAX:
@@ -219,7 +219,7 @@ class Seen:
         return found
 
     def merge(self, other: Seen) -> None:
-        """Add what `other` saw."""
+        """Add all that `other` saw."""
         self.spans += other.spans
         self.uncounted += other.uncounted
         self.left_out += other.left_out
@@ -246,7 +246,7 @@ class Seen:
                 self.unkept += 1
 
     def _merge_runs(self, pipeline: str | None, runs: Runs) -> Sequence[int]:
-        """Their places here, as a range where they are one; -1 for those that have none."""
+        """Add `runs`. Returns their places here: a range if they are in a row; -1 where there is no room."""
         places = []
         for run, place in runs.places.items():
             here = self.run(pipeline, run, runs.first_ns[place])
@@ -258,12 +258,12 @@ class Seen:
 
 
 def day_of(at_ns: int) -> int:
-    """The ordinal of the date, in UTC."""
+    """Return the ordinal of the date in UTC."""
     return _EPOCH + at_ns // _DAY_NS
 
 
 def moved(bits: int, places: Sequence[int]) -> int:
-    """The same runs, each at its place in `places`; those at -1 are left out. A range is much faster."""
+    """Move each run of a bitmap to its place in `places`, or drop it at -1. A range is much faster."""
     if not bits:
         return 0
     if isinstance(places, range):

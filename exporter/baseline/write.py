@@ -1,4 +1,4 @@
-"""A baseline as the text of its file: sorted, a destination an entry, so that a reviewer sees changes."""
+"""Write a baseline as a file: sorted, an entry per destination, so that a reviewer sees what changed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from exporter.programs import Lineage
 from exporter.text import printable
 
 NAMES_SHOWN = 50
-"""Of those that a wildcard stands for."""
+"""The most names that the comment above a wildcard lists."""
 _WIDTH = 100
 _NAME_MAX = 253
 _HEAD = """\
@@ -27,7 +27,7 @@ version: 1
 
 
 def baseline_lines(baseline: Baseline) -> Iterator[str]:
-    """The file, line by line, without line ends. Reading it gives an equal baseline."""
+    """Yield the lines of the file, without line ends. Reading them gives an equal baseline."""
     yield from _HEAD.splitlines()
     yield "entries:" if baseline.entries else "entries: []"
     for entry in sorted(baseline.entries, key=lambda entry: entry.subject.order):
@@ -39,7 +39,7 @@ def baseline_lines(baseline: Baseline) -> Iterator[str]:
 
 
 def readable_lines(baseline: Baseline) -> list[str]:
-    """The same. Raises UsageError for more than a file may have: else that is met where jobs are to run."""
+    """Return the file's lines. Raises UsageError if they are more than can be read when a job is to run."""
     lines = [*baseline_lines(baseline)]
     data = "".join(f"{line}\n" for line in lines).encode()
     if len(data) < KIND.nodes_max:  # no value takes less than a byte
@@ -53,7 +53,7 @@ def readable_lines(baseline: Baseline) -> list[str]:
 
 
 def entry_lines(entry: Entry) -> Iterator[str]:
-    """One entry, as it stands below `entries:`."""
+    """Yield the lines of one entry as they stand below `entries:`."""
     if entry.folded:
         yield from (f"  # {line}" for line in wrap(_folded(entry.folded), _WIDTH, break_on_hyphens=False))
     yield from _item(
@@ -77,7 +77,7 @@ def _folded(names: tuple[str, ...]) -> str:
 
 
 def _lineages(lineages: frozenset[Lineage] | None) -> Iterator[str]:
-    """A chain a line, even where there is one, so that a second one doesn't change its line."""
+    """Write a chain per line, even a single one, so that a second one doesn't change the first one's line."""
     if lineages is None:
         yield f"    lineage: {ANY}"
     else:
@@ -97,7 +97,7 @@ def _history(pipeline: str | None, history: History) -> Iterator[str]:
 
 
 def _item(fields: dict[str, object]) -> Iterator[str]:
-    """Of a list; what is None is left out."""
+    """Write an item of a list; keys whose value is None are left out."""
     lead = "  - "
     for key, value in fields.items():
         if value is not None:

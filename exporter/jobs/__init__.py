@@ -1,1 +1,1 @@
-"""Recognising CI jobs: which job, which run, where its spans stand."""
+"""Recognise CI jobs: which job it is, of which run, and where its spans stand in a trace."""

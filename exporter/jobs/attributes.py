@@ -8,7 +8,7 @@ WORKER = "cicd.worker.name"
 
 
 def resource_attributes(job: Job) -> dict[str, str]:
-    """What belongs on the resource of all spans of `job`; what is unknown is left out."""
+    """Return the attributes for the resource of all spans of `job`; what is unknown is left out."""
     owner, _, name = (job.repository or "").rpartition("/")
     return span_attributes(job) | _known(
         {
@@ -25,12 +25,12 @@ def resource_attributes(job: Job) -> dict[str, str]:
 
 
 def worker_attributes(job: Job) -> dict[str, str]:
-    """What metrics say of `job` on their resource: its worker, which isn't another one with each run."""
+    """Return what metrics say of `job` on their resource: the worker alone, which lasts over many runs."""
     return _known({WORKER: job.worker})
 
 
 def span_attributes(job: Job) -> dict[str, str]:
-    """What each egress span says of its job; what is unknown is left out."""
+    """Return what each egress span says of its job; what is unknown is left out."""
     return _known(
         {
             "cicd.pipeline.name": job.pipeline,

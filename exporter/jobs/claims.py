@@ -1,8 +1,8 @@
-"""Who a job says it is, and how far that can be believed: what sections of a policy go by.
+"""Who a job says it is, and how far that can be believed: sections of a policy are chosen by this.
 
-All of it stands in the job's environment. Names of pipelines and tasks are the author's to choose. On some
-systems the project isn't: their agent sets it last, whatever the job asks for. That holds for processes that
-the agent made, and for no others: a service container of GitHub's gets its variables from the author.
+All of it stands in the job's environment. The job's author chooses the names of pipelines and tasks. On some
+systems the author can't choose the project: the agent sets it last, whatever the job asks for. That holds
+only for processes that the agent made: a service container of GitHub's gets its variables from the author.
 """
 
 from __future__ import annotations
@@ -17,35 +17,35 @@ from exporter.jobs.text import clean_text, clean_url, public_text, server_of
 
 _ANSWERS = {"true": True, "false": False}
 _SHARED = frozenset({"CI", "BUILD_ID"})
-"""Marks that others have, empty or not."""
+"""Marks that other programs set, too, so that a blank one says nothing of a system."""
 
 
 class Claim(NamedTuple):
-    """A job, as the variables of one CI system have it; None for what they don't tell."""
+    """A job as the variables of one CI system describe it; None for what they don't tell."""
 
     provider: str | None
-    """As in the provider table."""
+    """The provider's name in the provider table."""
     project: str | None
-    """As keys of a policy name it, in the form of `Provider.place`."""
+    """The project as keys of a policy name it, in the form of `Provider.place`."""
     pipeline: str | None
     task: str | None
     is_protected: bool | None = None
-    """Whether it is of a branch or tag that the project protects."""
+    """Whether the job is of a branch or tag that the project protects."""
 
 
 class Who(NamedTuple):
-    """All that a job says of itself."""
+    """All that a job says about itself."""
 
     claims: tuple[Claim, ...]
-    """One for each CI system whose marks it carries. With more than one it contradicts itself."""
+    """One for each CI system whose marks the job carries. With more than one it contradicts itself."""
     is_vouched: bool = False
-    """Whether an agent that lets no author change them has told system and project."""
+    """Whether system and project were set by an agent that lets no author change them."""
     is_recorded: bool = False
-    """Whether only names are known, from a recording: what they leave open is then taken to fit."""
+    """Whether only names are known, from a recording: a field that isn't known is then taken to fit."""
     is_partial: bool = False
-    """Whether there may be more claims, which nobody could read."""
+    """Whether there may be more claims, in a part of the environment that couldn't be read."""
     besides: tuple[Claim, ...] = ()
-    """What it would be as a job of systems whose marks it may have beside its own: that may deny it more."""
+    """Claims by marks that such jobs may carry beside their own: sections for these may deny it more."""
 
     @property
     def is_contradictory(self) -> bool:
@@ -54,7 +54,7 @@ class Who(NamedTuple):
 
     @property
     def digest(self) -> int:
-        """128 bits by which it is known again; 0 where it isn't known for sure who it is."""
+        """A 128-bit number by which the job is known again; 0 where it isn't known for sure who it is."""
         if self.is_contradictory or self.is_partial:
             return 0
         text = repr((*map(tuple, self.claims), self.is_vouched, *map(tuple, self.besides)))
@@ -62,33 +62,35 @@ class Who(NamedTuple):
 
 
 def named(pipeline: str | None, task: str | None) -> Who:
-    """Somebody of whom only names are known."""
+    """Return a job of which only the names are known."""
     return Who((Claim(None, None, pipeline, task),))
 
 
 def recorded(pipeline: str | None, task: str | None) -> Who:
-    """Somebody whose names were recorded."""
+    """Return a job of which only the names were recorded."""
     return named(pipeline, task)._replace(is_recorded=True)
 
 
 def claims_of(provider: Provider, environ: Mapping[str, str]) -> tuple[Claim, ...]:
-    """What `environ` claims: to be a job of `provider`, and of whoever else's marks there are.
+    """Return the claims of `environ`: first `provider`'s, then those of other systems with marks there.
 
-    A mark that is blank counts: that is how a job would get rid of its own.
+    A blank mark counts, too: that is how a job would hide its own system. Systems in `provider.beside` are
+    left out.
     """
     others = (each for each in marked(environ) if each is not provider and each.name not in provider.beside)
     return tuple(_claim(each, environ) for each in (provider, *others))
 
 
 def besides(provider: Provider, environ: Mapping[str, str]) -> tuple[Claim, ...]:
-    """What `environ` claims to be a job of beside `provider`, as its jobs may."""
+    """Return the claims by marks that jobs of `provider` may carry beside its own."""
     return tuple(_claim(each, environ) for each in marked(environ) if each.name in provider.beside)
 
 
 def are_of_one(known: Sequence[Claim], later: Sequence[Claim], *, names_count: bool) -> bool:
-    """Whether who claims `later` may be of the job that claimed `known`: he may say less, and nothing else.
+    """Return whether a process that claims `later` may be of the job that claimed `known`.
 
-    Names of pipeline and task don't count where a variable of the user's groups several of them.
+    It may claim less than the job did, but nothing else. Without `names_count`, pipeline and task may differ:
+    a variable of the user's groups several of them into one job.
     """
     fields = [True, True, names_count, names_count, True]
     pairs = zip(known, later, strict=False)
@@ -100,14 +102,14 @@ def are_of_one(known: Sequence[Claim], later: Sequence[Claim], *, names_count: b
 
 
 def server_url(provider: Provider, environ: Mapping[str, str]) -> str | None:
-    """URL of the CI system's server, without a slash at the end."""
+    """Return the URL of the CI system's server, without a slash at the end."""
     server = clean_url(resolve(provider.server, environ) or "")
     run_url = clean_url(resolve(provider.run_url, environ) or "")
     return server.rstrip("/") if server else server_of(run_url or "")
 
 
 def marked(environ: Mapping[str, str]) -> Iterator[Provider]:
-    """Systems whose marks are there, whatever they say, and those of which one is blank."""
+    """Yield systems whose marks are all there, whatever they say, or that have a blank mark of their own."""
     for provider in PROVIDERS:
         marks = [mark.partition("=") for mark in provider.present]
         are_there = all(
@@ -125,7 +127,7 @@ def _claim(provider: Provider, environ: Mapping[str, str]) -> Claim:
 
 
 def _project(provider: Provider, environ: Mapping[str, str]) -> str | None:
-    """None also for a project that isn't told letter by letter: a cleaned text may be another one's."""
+    """Return the project. None also where a text had to be cleaned: it may then name another project."""
     path = resolve(provider.keyed or provider.project, environ, _exact)
     if "/" not in provider.place or path is None:
         return path

@@ -1,4 +1,4 @@
-"""Which CI job is this? Decided by the environment of the job's root, and by nothing below it."""
+"""Find out which CI job this is, by the environment of the job's root and by nothing below it."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from exporter.jobs.sources import Source, read, resolve
 from exporter.jobs.text import clean_repository_url, clean_url, path_of, public_text
 
 UNRECOGNISED = "run"
-"""Provider of a job that no CI system started."""
+"""The provider of a job that no known CI system started."""
 NAMED_BY_USER = "other"
-"""Provider of a job whose id comes from `--job-env`."""
+"""The provider of a job whose id comes from `--job-env`."""
 
 MARKS = frozenset(mark.partition("=")[0] for provider in PROVIDERS for mark in provider.present)
-"""Variables of which each CI system sets one at least."""
+"""The variables that mark a CI system; each system sets at least one of them."""
 
 _REF_PREFIXES = {"refs/heads/": "branch", "refs/tags/": "tag"}
 
@@ -30,12 +30,12 @@ def detect(
     job_env: str | None = None,
     new_run_id: Callable[[], str] = lambda: uuid.uuid4().hex,
 ) -> Job:
-    """The job whose root has the environment `environ`; any text in it is survived.
+    """Return the job whose root has the environment `environ`, which may hold any text.
 
     `job_env` names the variable that holds the job id, and wins over the provider table. Without it and
     without a known provider the job is one of its own, under a fresh run id. Where the system's agent lets
-    nobody change what it tells of the project, it is taken for granted that the agent made the root. Raises
-    UsageError when the variable that `job_env` names isn't set.
+    nobody change what it tells of the project, the agent is assumed to have made the root. Raises UsageError
+    when the variable that `job_env` names isn't set.
     """
     if job_env is not None:
         return _named_by_user(environ, job_env)
@@ -48,23 +48,23 @@ def detect(
 
 
 def step_of(environ: Mapping[str, str], *, job_env: str | None = None) -> str | None:
-    """What the CI system calls the step whose root has `environ`; None where it has no name of its own."""
+    """Return what the CI system calls the step whose root has `environ`. None: it has no name of its own."""
     provider = recognise(environ) if job_env is None else None
     return resolve(provider.step, environ, public_text) if provider else None
 
 
 def host(trace_name: str) -> Job:
-    """What stands for all that belongs to no job, in a trace of its own for each `trace_name`."""
+    """Make the job that stands for all that belongs to no job; each `trace_name` has a trace of its own."""
     return Job(provider=HOST, run_id="", ids=_own_ids({}, HOST, trace_name))
 
 
 def recognise(environ: Mapping[str, str]) -> Provider | None:
-    """The first provider of the table that `environ` carries the marks of."""
+    """Return the first provider of the table whose marks `environ` carries."""
     return next(recognised(environ), None)
 
 
 def recognised(environ: Mapping[str, str]) -> Iterator[Provider]:
-    """All providers that it carries the marks of, in the order of the table."""
+    """Return all providers whose marks `environ` carries, in the order of the table."""
     return (each for each in PROVIDERS if _is_present(each, environ))
 
 
@@ -82,7 +82,7 @@ def _named_by_user(environ: Mapping[str, str], job_env: str) -> Job:
         )
     ids = _own_ids(environ, NAMED_BY_USER, job_id, job_id)
     told = public_text(job_id) or job_id
-    provider = recognise(environ)  # any job may set the variable: what it is held to goes by what it is
+    provider = recognise(environ)  # any job may set the variable, so its policy goes by its CI system
     claims = claims_of(provider, environ) if provider else (Claim(NAMED_BY_USER, None, None, None),)
     also = besides(provider, environ) if provider else ()
     return Job(NAMED_BY_USER, told, ids, task_run_id=told, claims=claims, besides=also)
@@ -98,7 +98,7 @@ def _recognised(provider: Provider, environ: Mapping[str, str], new_run_id: Call
         return resolve(source, environ, public_text)
 
     # Without a run id every run would share a trace: a fresh one keeps them apart. The trace's ids are made
-    # of what stands there, secret or not: others compute them, who redact nothing.
+    # of unredacted values, since others compute the same ids and redact nothing.
     run_id = resolve(provider.run_id, environ) or new_run_id()
     repository_url = clean_repository_url(get(provider.repository_url) or "")
     ref, ref_type = _head(provider, environ)
@@ -145,7 +145,7 @@ def _job_id(provider: Provider, environ: Mapping[str, str]) -> str:
 
 
 def _head(provider: Provider, environ: Mapping[str, str]) -> tuple[str | None, str | None]:
-    """Name and type of what is built; a name may come in full, as `refs/tags/v1`."""
+    """Return name and type of the branch or tag that is built; a name may come in full, as `refs/tags/v1`."""
     told = ((provider.tag, "tag"), (provider.branch, "branch"), (provider.ref, None))
     found = ((resolve(source, environ, public_text), kind) for source, kind in told)
     name, ref_type = next((each for each in found if each[0]), (None, None))

@@ -1,4 +1,4 @@
-"""Trace and span ids of a job: TRACEPARENT, GitHub's formula, and the formula that every runner agrees on."""
+"""Trace and span ids of a job: from TRACEPARENT, by GitHub's formula, or by one that all runners agree on."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class SpanContext(NamedTuple):
 
 
 class Identity(NamedTuple):
-    """What makes a job that job, for everyone who computes its ids; a missing field is empty."""
+    """The fields that identify a job, of which its ids are computed; a missing field is empty."""
 
     provider: str
     server: str
@@ -38,17 +38,17 @@ class Identity(NamedTuple):
 
     @property
     def trace_id(self) -> int:
-        """128 bits that all jobs of one attempt of the run share."""
+        """The 128-bit id of the trace, which all jobs of one attempt of the run share."""
         return _sliced_digest("\0".join(self[:-1]), _TRACE_HEX)
 
     @property
     def job_span_id(self) -> int:
-        """64 bits of the job span."""
+        """The 64-bit id of the job span."""
         return _sliced_digest("\0".join(self), _SPAN_HEX)
 
 
 class GithubRun(NamedTuple):
-    """The ids that the Collector's `githubreceiver` gives a workflow run, so that egress nests under it.
+    """A workflow run, with the ids that the Collector's `githubreceiver` gives it: egress nests under it.
 
     Source: receiver/githubreceiver of opentelemetry-collector-contrib.
     """
@@ -67,19 +67,19 @@ class GithubRun(NamedTuple):
         return _sliced_digest(f"{self.run_id}{self.attempt}s", _GITHUB_SPAN_HEX)
 
     def parent_span_id(self, check_run_id: str | None) -> int:
-        """The receiver's job span when the check run is known, else its root span."""
+        """Return the id of the receiver's job span if the check run is known, else of its root span."""
         return github_job_span_id(check_run_id) if _is_number(check_run_id) else self.root_span_id
 
 
 def github_job_span_id(check_run_id: str | None) -> int:
-    """Id of the receiver's span of one job."""
+    """Return the id of the receiver's span of one job."""
     return _sliced_digest(f"{check_run_id}-j", _GITHUB_SPAN_HEX)
 
 
 def trace_ids(
     identity: Identity, environ: Mapping[str, str], *, github: GithubRun | None, check_run_id: str | None
 ) -> TraceIds:
-    """Where the job's spans stand: under TRACEPARENT when valid, else under GitHub's run, else a root."""
+    """Place the job's spans under TRACEPARENT if it is valid, else under GitHub's run, else as a root."""
     inherited = parse_traceparent(environ.get("TRACEPARENT", ""))
     if inherited:
         # Inside an outer instance TRACEPARENT names this very job span: a span can't be its own parent.
@@ -92,22 +92,23 @@ def trace_ids(
 
 
 def further_part(first: TraceIds, began: str) -> TraceIds:
-    """Where a job goes on that was told already: beside its first span, under an id of its own.
+    """Return ids for a further part of a job whose span was exported already: a span beside the first one.
 
-    A span id stands for one content, so it can't be told again. `began` tells parts of a job apart. What is
-    below has ids that all parts derive in the same way: a program that outlives a part keeps its span.
+    The first span can't be exported again with other contents, so each part has a span id of its own; `began`
+    tells the parts apart. Spans below have ids that all parts derive in the same way: a program that outlives
+    a part keeps its span.
     """
     below = first.derive_from or first.job_span_id
     return replace(first, job_span_id=_part_span_id(below, began), derive_from=below)
 
 
 def joined_late(job: TraceIds, began: str) -> TraceIds:
-    """Where a job stands whose beginning somebody else may have told: under ids that are all its own."""
+    """Return ids for a job whose beginning another tracer may have exported: its span ids are all new."""
     return replace(job, job_span_id=_part_span_id(job.job_span_id, began))
 
 
 def parse_traceparent(text: str) -> SpanContext | None:
-    """The span that a W3C `traceparent` names, flags ignored; None when it is invalid.
+    """Return the span that a W3C `traceparent` names, flags ignored. None: it is invalid.
 
     Versions above 00 may carry more fields, 00 may not, ff is forbidden (Trace Context level 1, 3.2).
     """
@@ -119,7 +120,7 @@ def parse_traceparent(text: str) -> SpanContext | None:
 
 
 def parse_tracestate(text: str) -> str:
-    """`tracestate` as it came when it is printable ASCII of at most 512 characters, else empty."""
+    """Return `tracestate` as it came if it is printable ASCII of at most 512 characters, else empty."""
     return text if len(text) <= _MAX_TRACESTATE_CHARS and text.isascii() and text.isprintable() else ""
 
 
@@ -132,5 +133,5 @@ def _is_number(text: str | None) -> bool:
 
 
 def _sliced_digest(text: str, hex_digits: slice) -> int:
-    """A piece of SHA-256 as a number, never 0: all-zero ids are invalid."""
+    """Return a piece of SHA-256 as a number, never 0: all-zero ids are invalid."""
     return int(hashlib.sha256(text.encode()).hexdigest()[hex_digits], 16) or 1

@@ -1,4 +1,4 @@
-"""What a CI job is to the rest of the program: its names, its repository, its place in a trace."""
+"""A CI job as the rest of the program sees it: its names, its repository, its place in a trace."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from dataclasses import dataclass
 from exporter.jobs.claims import Claim, Who
 
 HOST = "host"
-"""Provider of what belongs to no job."""
+"""The provider of the job that stands for all that belongs to no job."""
 
 
 @dataclass(frozen=True)
 class TraceIds:
-    """Where a job's spans stand: 128-bit trace id, 64-bit span ids, all non-zero."""
+    """The place of a job's spans: 128-bit trace id, 64-bit span ids, all non-zero."""
 
     trace_id: int
     job_span_id: int
     parent_span_id: int | None
     """The span above the job span (TRACEPARENT's, or GitHub's by formula); None for a root."""
     trace_state: str = ""
-    """W3C tracestate that came with TRACEPARENT, passed on unchanged; empty without one."""
+    """The W3C tracestate that came with TRACEPARENT, passed on unchanged; empty without one."""
     derive_from: int | None = None
-    """The 64 bits that the ids below the job span are derived from; None for those of the job span."""
+    """The 64 bits that the ids below the job span are derived from; None: the job span's id."""
 
 
 @dataclass(frozen=True)
@@ -56,21 +56,21 @@ class Job:
     ref_type: str | None = None
     """`vcs.ref.head.type`: `branch` or `tag`"""
     claims: tuple[Claim, ...] = ()
-    """What the environment claims of it, for each CI system whose marks are there; empty: it isn't known."""
+    """One for each CI system whose marks the environment has; empty where they aren't known."""
     besides: tuple[Claim, ...] = ()
-    """The same for systems whose marks such jobs have beside their own."""
+    """Claims by marks that jobs of its system may carry beside the system's own."""
     is_vouched: bool = False
-    """Whether system and project were told by an agent that lets no author change them."""
+    """Whether system and project were set by an agent that lets no author change them."""
     is_partial: bool = False
-    """Whether its environment was read in part, so that the rest may say something else of it."""
+    """Whether only a part of its environment was read, so that the rest may claim something else."""
 
     @property
     def who(self) -> Who:
-        """What sections of a policy go by."""
+        """The job as sections of a policy are matched with it."""
         claims = self.claims or (Claim(None, None, self.pipeline, self.task),)
         return Who(claims, self.is_vouched, is_partial=self.is_partial, besides=self.besides)
 
     @property
     def display_name(self) -> str:
-        """Name of the job span: the task's, else the pipeline's, else `run` (`host` for what is no job)."""
+        """The job span's name: the task's, else the pipeline's, else `run` (`host` for what is of no job)."""
         return self.task or self.pipeline or (HOST if self.provider == HOST else "run")

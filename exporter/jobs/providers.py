@@ -13,27 +13,27 @@ from exporter.jobs.sources import Part, Source, variables
 
 @dataclass(frozen=True)
 class Provider:
-    """Which variables of one CI system tell what. A field left empty isn't told."""
+    """The variables of one CI system that tell each field of a job. A field left empty isn't told."""
 
     name: str
     """`Job.provider`, and the first field of the ids: it never changes."""
     present: tuple[str, ...]
-    """What tells this system: variables that are set, or `NAME=value`. All of them."""
+    """The marks of the system, which must all be there: variables that are set, or `NAME=value`."""
     run_id: Source
     project: Source
     """The scope in which `run_id` is unique on its server: repository or pipeline. Only for the ids."""
     server: Source = ()
-    """URL of the server, for the ids; where it isn't told it is the origin of `run_url`."""
+    """URL of the server, for the ids; where it isn't told, the origin of `run_url` is taken."""
     attempt: Source = ()
     task: Source = ()
     task_run_id: Source = ()
     siblings: tuple[Source, ...] = ()
-    """What tells jobs of one run apart where the task's run id, else its name, does not. Only for the ids."""
+    """What else tells jobs of one run apart, where the task's run id or name doesn't. Only for the ids."""
     step: Source = ()
-    """What a root of the job is called, where the task's name isn't that; each root may have another one."""
+    """The name of the step, where it isn't the task's; each root of the job may have another one."""
     pipeline: Source = ()
     repository: Source = ()
-    """Path of the repository; where it isn't told it is the path of `repository_url`."""
+    """Path of the repository; where it isn't told, the path of `repository_url` is taken."""
     repository_url: Source = ()
     revision: Source = ()
     tag: Source = ()
@@ -41,21 +41,21 @@ class Provider:
     branch: Source = ()
     """Name of the branch; of a pull request, the one it comes from. Wins over `ref`."""
     ref: Source = ()
-    """Name of what is built, where its kind isn't told or stands in it (`refs/tags/v1`)."""
+    """Name of what is built, where its kind isn't told or is part of the name (`refs/tags/v1`)."""
     run_url: Source = ()
     worker: Source = ()
     place: str = ""
-    """Form of the project in keys of a policy's `jobs`; with a slash, the server comes first."""
+    """The form of a project in keys of a policy's `jobs`; with a slash in it, the server comes first."""
     keyed: Source = ()
-    """The project there, where `project` isn't all of its path."""
+    """The project in such keys, where `project` isn't its whole path."""
     protected: Source = ()
     """`true` or `false`: whether the branch or tag is a protected one."""
     agents: tuple[str, ...] = ()
-    """Executables of its agent, if that sets server, project and `protected` last, and no author can."""
+    """Executables of the agent, if it sets server, project and `protected` last, so that no author can."""
     beside: tuple[str, ...] = ()
-    """Other systems whose marks its jobs may carry, too, without being a contradiction."""
+    """Other systems whose marks such jobs may carry, too, without contradicting themselves."""
     check_run_id: Source = ()
-    """Given where the Collector's `githubreceiver` may publish the run's trace: then the ids are its ids."""
+    """Set where the Collector's `githubreceiver` may publish the run's trace, whose ids are then taken."""
 
 
 _GITHUB = Provider(
@@ -130,7 +130,7 @@ PROVIDERS: tuple[Provider, ...] = (
     ),
     Provider(
         name="woodpecker",
-        present=("CI_SYSTEM_NAME",),  # and CI=woodpecker, over which a step's `environment` may go
+        present=("CI_SYSTEM_NAME",),  # not CI=woodpecker, which a step's `environment` may override
         run_id="$CI_PIPELINE_NUMBER",
         project="$CI_REPO",
         server="$CI_SYSTEM_URL",
@@ -323,11 +323,11 @@ PROVIDERS: tuple[Provider, ...] = (
         worker="$ARGO_POD_NAME",
     ),
 )
-"""In the order of detection: later ones share variables with earlier ones."""
+"""The CI systems in the order of detection: later ones share variables with earlier ones."""
 VARIABLES = frozenset(
     name.partition("=")[0]
     for provider in PROVIDERS
     for names in (provider.present, *map(variables, vars(provider).values()))
     for name in names
 )
-"""All that are read: those that tell a system, and those that tell a job of it."""
+"""All variables that are read: the marks of systems, and those that describe a job."""

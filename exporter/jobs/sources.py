@@ -1,4 +1,4 @@
-"""Where a field of a job comes from: the small language in which the provider table is written."""
+"""The small language of the provider table: it says from which variables a job's field is read."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ class Part(NamedTuple):
 
     variable: str
     pattern: str
-    """Regular expression with one group, matched at the start of the cleaned value."""
+    """A regular expression with one group, matched at the start of the cleaned value."""
 
 
 Source = str | Part | tuple[str | Part, ...]
-"""A template with `$VARIABLES`, a `Part`, or several of them of which the first that is whole counts."""
+"""A template with `$VARIABLES`, a `Part`, or several of them: the first whose variables are set counts."""
 
 
 Clean = Callable[[str], str | None]
-"""What makes a variable's value one that can be used; None when nothing is left."""
+"""A function that makes a variable's value usable; it returns None when nothing is left."""
 
 
 def resolve(source: Source, environ: Mapping[str, str], clean: Clean = clean_text) -> str | None:
-    """The cleaned value that `source` has in `environ`; None when a variable it needs is unset or empty."""
+    """Return the cleaned value of `source` in `environ`. None: a variable it needs is unset or empty."""
     if isinstance(source, Part):
         return _part(source, environ, clean)
     if isinstance(source, str):
@@ -37,7 +37,7 @@ def resolve(source: Source, environ: Mapping[str, str], clean: Clean = clean_tex
 
 
 def variables(source: Source) -> frozenset[str]:
-    """Names of the variables that `source` reads."""
+    """Return the names of the variables that `source` reads."""
     if isinstance(source, Part):
         return frozenset({source.variable})
     if isinstance(source, str):
@@ -58,5 +58,5 @@ def _fill(template: str, environ: Mapping[str, str], clean: Clean) -> str | None
 
 
 def read(name: str, environ: Mapping[str, str], clean: Clean = clean_text) -> str | None:
-    """The cleaned value of one variable; None when it is unset or empty."""
+    """Return the cleaned value of one variable. None: it is unset or empty."""
     return clean(environ.get(name, ""))

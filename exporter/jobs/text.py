@@ -1,4 +1,4 @@
-"""Hostile text: what a job's environment says becomes short, printable, valid UTF-8, without credentials."""
+"""Make hostile text of a job's environment short, printable, valid UTF-8, without credentials."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ MAX_CHARS = 1024
 of 255 a few deep); these values stand on every egress span, so what is longer is an attack or a mistake."""
 
 _KEPT = 256
-"""Texts whose public form is kept."""
+"""The number of texts whose public form is cached."""
 
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]+")
 _SPACES = re.compile(r"(\s+)")
@@ -24,25 +24,26 @@ _SCP = re.compile(r"(?:[\w.-]+@)?([\w.-]+\.[\w-]+):(?!/)(\S+)")
 
 
 def clean_text(raw: str) -> str | None:
-    """`raw` as short, valid UTF-8; None when nothing is left.
+    """Return `raw` as short, valid UTF-8; None when nothing is left.
 
-    Control and direction characters and the user info of URLs go, and the rest is cut to `MAX_CHARS`.
+    Control and direction characters and the user info of URLs are removed, and the rest is cut to
+    `MAX_CHARS`.
     """
     return _shortened(_legible(raw))
 
 
 def public_text(raw: str) -> str | None:
-    """`raw` as `clean_text` has it, with `<redacted>` for what would be a secret in a command line."""
+    """Return what `clean_text` does, with `<redacted>` for what would be a secret in a command line."""
     text = _legible(raw)
-    head = text[: 2 * MAX_CHARS]  # before, too: a job waits for this
+    head = text[: 2 * MAX_CHARS]  # cut here, too, to bound the work: a job waits for it
     if head != text:
-        head = head.rpartition(" ")[0] or head  # half a secret is harder to know
+        head = head.rpartition(" ")[0] or head  # half a secret is harder to recognise
     return _public(head)
 
 
 @lru_cache(_KEPT)
 def _public(text: str) -> str | None:
-    """A job's processes have the same values again and again."""
+    """Redact and shorten; cached, since a job's processes have the same values again and again."""
     return _shortened(_without_secrets(text))
 
 
@@ -61,18 +62,18 @@ def _without_secrets(text: str) -> str:
 
 
 def _shortened(text: str) -> str | None:
-    """Last: a secret that was cut is harder to know."""
+    """Cut the text. This comes last: a secret that was cut is harder to recognise."""
     return text[:MAX_CHARS].strip() or None
 
 
 def clean_url(raw: str) -> str | None:
-    """An http(s) URL without user and password; None for anything else (`javascript:` would be clickable)."""
+    """Remove user and password of an http(s) URL; None for others (`javascript:` would be clickable)."""
     url = _without_credentials(raw)
     return url if url and url.lower().startswith(("http://", "https://")) else None
 
 
 def clean_repository_url(raw: str) -> str | None:
-    """The URL of a repository without credentials, query, fragment and `.git`; None for a path or a helper.
+    """Return a repository's URL without credentials, query, fragment and `.git`; None for a path or a helper.
 
     The short form of ssh, `git@host:group/app.git`, comes out as `ssh://host/group/app`.
     """
@@ -82,19 +83,19 @@ def clean_repository_url(raw: str) -> str | None:
 
 
 def server_of(url: str) -> str | None:
-    """`scheme://host:port` of a URL; None when it isn't one."""
+    """Return `scheme://host:port` of a URL; None when it isn't one."""
     match = _URL.fullmatch(url)
     return f"{match[1]}://{match[2]}" if match else None
 
 
 def path_of(url: str) -> str | None:
-    """The path of a cleaned repository URL, without slashes around it; None when it has none."""
+    """Return the path of a cleaned repository URL, without slashes around it; None when it has none."""
     match = _URL.fullmatch(url)
     return match[3].strip("/") or None if match else None
 
 
 def _without_credentials(raw: str) -> str | None:
-    """The URL without user info; None when what is left is no host: a password may hold a slash."""
+    """Remove a URL's user info. None: what is left is no host, since a password may hold a slash."""
     match = _URL.fullmatch(raw)
     if match is None:
         return None

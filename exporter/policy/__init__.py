@@ -1,1 +1,1 @@
-"""The policy: what a job may connect to. From the file to a decision, and to entries of the kernel's maps."""
+"""What a job may connect to: the policy file, decisions by it, and its form as entries of kernel maps."""

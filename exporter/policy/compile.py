@@ -65,30 +65,30 @@ class Compiled:
 
     mode: Mode
     rules: tuple[Rule, ...]
-    """Those of the file and the implied ones. A choice's `rule` is the place in here, from 1; 0 is none."""
+    """The file's rules and the implied ones. A choice's `rule` is a place in here, from 1; 0 is none."""
     executables: dict[str, int]
     """Names and paths in `lineage`, each with its bit's number, from 0. One file may have several."""
     addresses: dict[AddressKey, Choice]
     alternatives: tuple[Choice, ...]
-    """From 1: `alternatives[0]` is never used."""
+    """The choices that `following` leads to. `alternatives[0]` is never used, since 0 stands for none."""
     names: dict[NameKey, int]
-    """To the number of a rule set, from 0."""
+    """The number of each pattern's rule set, from 0."""
     questions: dict[NameKey, bool]
-    """Where lookups are refused: which of the names, and of those without a rule set, may be asked for."""
+    """Whether each pattern may be asked for, those without a rule set included, if lookups are refused."""
     ports: dict[PortKey, Step]
     named: NamedRules
-    """Which rules names have."""
+    """The rules of each name pattern."""
     portless: Portless
-    """What raw and ping sockets may be made for."""
+    """The protocols for which raw and ping sockets may be made."""
     refuses_lookups: bool
 
     def rule(self, number: int) -> Rule | None:
-        """The rule of a choice; None for `default`."""
+        """Return the rule of a choice; None for `default`."""
         return self.rules[number - 1] if number else None
 
 
 def compile_policy(policy: JobPolicy, resolvers: Iterable[Address] = ()) -> Compiled:
-    """Entries for `policy`; `resolvers` are the system's. Raises PolicyError for what doesn't fit."""
+    """Compile `policy`; `resolvers` are the system's. Raises PolicyError for what doesn't fit."""
     rules = policy.all_rules(resolvers)
     problems = Problems()
     bits = _bits(rules, problems)
@@ -114,7 +114,7 @@ def compile_policy(policy: JobPolicy, resolvers: Iterable[Address] = ()) -> Comp
 
 
 def portless_sockets(rules: Iterable[Rule]) -> Portless:
-    """What some rule allows beyond the machine itself: for a socket of anything else nothing is allowed."""
+    """Return the protocols that some rule allows beyond loopback: a socket of any other is of no use."""
     allowing = (rule for rule in rules if rule.effect is Effect.ALLOW and rule not in LOOPBACK)
     return reduce(or_, (_PORTLESS[rule.protocol] for rule in allowing), Portless.NOTHING)
 

@@ -1,4 +1,4 @@
-"""Rules for addresses as entries of a trie: see compile.py."""
+"""Compile rules for addresses to entries of a trie: see compile.py."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ _MAPPED_BITS = 96
 
 
 class _Prefix(NamedTuple):
-    """Ordered by length."""
+    """A network's prefix; prefixes sort by length."""
 
     bits: int
-    """Of 128."""
+    """The length of the prefix, of 128 bits."""
     address: int
-    """Zero behind the prefix; IPv4 as ::ffff:a.b.c.d."""
+    """The address, zero behind the prefix; IPv4 as ::ffff:a.b.c.d."""
 
 
 _Chain = tuple[Choice, ...]
 _Table = dict[_Prefix, _Chain]
-"""Of one class and one version of IP."""
+"""The choices at each prefix, of one port class and one version of IP."""
 
 
 def compile_addresses(
     rules: Sequence[Rule], needed: Sequence[int], problems: Problems
 ) -> tuple[dict[AddressKey, Choice], _Chain]:
-    """The trie's entries, and the alternatives that they point to; too many of these are a problem."""
+    """Return the trie's entries, and the alternatives that they lead to; too many of these are a problem."""
     tables: defaultdict[tuple[PortClass, int], _Table] = defaultdict(dict)
     for number, (rule, mask) in enumerate(zip(rules, needed, strict=True), 1):
         if not isinstance(rule.host, Name):
@@ -71,15 +71,16 @@ def _choice(rule: Rule, number: int, needed: int, prefix: _Prefix) -> Choice:
 
 
 def _rank(rule: Rule, number: int, prefix: _Prefix) -> int:
-    """So that the larger one wins, as decide.py's precedence has it; never 0, which is for nothing."""
+    """Return a number that is larger for the rule that wins in decide.py; never 0, which stands for none."""
     parts = prefix.bits << 2 | (rule.ports is not None) << 1 | bool(rule.protocol)
     return (FINAL if rule.is_final else 0) | parts << 20 | (RULES_MAX - number)
 
 
 def _with_wider(table: _Table) -> Iterable[tuple[_Prefix, _Chain]]:
-    """Each prefix with all that can decide there: its own choices and those of the prefixes around it.
+    """Give each prefix all choices that can decide there: its own and those of the prefixes around it.
 
-    From short to long, so that the nearest one around has the others' already.
+    Prefixes are taken from short to long, so that the nearest one around already has the choices of the
+    others.
     """
     done: _Table = {}
     lengths: list[int] = []
@@ -103,7 +104,7 @@ def _cut(address: int, bits: int) -> int:
 
 
 def _reachable(choices: _Chain) -> _Chain:
-    """By rank, without those that never decide: behind one that holds whenever they do."""
+    """Sort choices by rank, without those that never decide: an earlier one holds whenever they do."""
     if len(choices) == 1:
         return choices
     kept: list[Choice] = []
@@ -114,7 +115,7 @@ def _reachable(choices: _Chain) -> _Chain:
 
 
 def _linked(chain: _Chain, alternatives: list[Choice]) -> Choice:
-    """The first, with `following` for the others, which are added to `alternatives`."""
+    """Return the first choice; its `following` leads to the others, which are added to `alternatives`."""
     following = 0
     for choice in reversed(chain[1:]):
         alternatives.append(choice._replace(following=following))
@@ -123,6 +124,6 @@ def _linked(chain: _Chain, alternatives: list[Choice]) -> Choice:
 
 
 def _keep_apart(table: _Table, all_ipv4: AddressKey, entries: dict[AddressKey, Choice]) -> None:
-    """Keep IPv4, which is a part of the trie's ::/80, from being found by rules for IPv6 as wide as that."""
+    """Keep IPv6 rules for a network around ::ffff:0:0/96 from matching IPv4, which the trie holds there."""
     if any(prefix.bits <= _MAPPED_BITS and prefix.address == _cut(_MAPPED, prefix.bits) for prefix in table):
         entries.setdefault(all_ipv4, Choice(0, Verdict.NONE, 0, 0, 0))

@@ -1,8 +1,8 @@
-"""Rules for names as entries of a trie and a hash: see compile.py.
+"""Compile rules for names to entries of a trie and a hash: see compile.py.
 
 A pattern (a name or wildcard that rules name) takes in the rules of the wildcards around it, since a trie
-finds the longest match only. What those rules then say, port by port, is its behaviour; patterns of one
-behaviour share a rule set, of which a policy of a thousand names has a handful.
+finds the longest match only. What those rules then say, port by port, is the pattern's behaviour. Patterns of
+the same behaviour share a rule set: a policy of a thousand names has a handful of rule sets.
 """
 
 from __future__ import annotations
@@ -22,61 +22,62 @@ _EVERYTHING = PortClass(Protocol.ANY, 0)
 
 
 class _Say(NamedTuple):
-    """What a rule says, if it holds."""
+    """What one rule says, if the executables that it needs are in the chain."""
 
     needed: int
     effect: Effect
 
 
 _Chain = tuple[_Say, ...]
-"""By precedence: the first that holds counts."""
+"""What several rules say, sorted by precedence: the first one that holds decides."""
 _Behaviour = Mapping[PortClass, _Chain]
-"""A class that isn't there is as its wider one is."""
+"""What a pattern's rules say for each port class; a class that isn't there is as the next wider one."""
 _Masks = dict[tuple[int, int], tuple[int, int]]
-"""By place in the chain and executables needed: which sets allow, and which deny."""
+"""The rule sets that allow and those that deny, by place in the chain and executables needed."""
 
 
 @dataclass(frozen=True)
 class NamedRules:
-    """Which rules each pattern has: what the kernel's answer doesn't say."""
+    """The rules of each pattern, to find the one that decided: the kernel doesn't say which."""
 
     rules: tuple[Rule, ...]
     needed: tuple[int, ...]
     patterns: dict[Name, tuple[int, ...]]
-    """To places in `rules`, by precedence: those of the pattern itself and of the wildcards around it."""
+    """Places in `rules`, by precedence: the rules of the pattern itself and of the wildcards around it."""
     sets: dict[Name, int]
 
     def pattern(self, name: str) -> Name | None:
-        """The most specific one that covers `name` (in lower case)."""
+        """Find the most specific pattern that covers `name` (in lower case)."""
         exact = Name(name)
         return next((each for each in (exact, *_around(exact)) if each in self.patterns), None)
 
     def around(self, pattern: Name) -> Name | None:
-        """The nearest wildcard that covers it."""
+        """Find the nearest wildcard with rules that covers `pattern`."""
         return next((each for each in _around(pattern) if each in self.patterns), None)
 
     def set_around(self, pattern: Name) -> int | None:
-        """The rule set of names that no narrower pattern than it covers; None for none."""
+        """Return the rule set of `pattern`, else of the nearest wildcard around it. None: there is none."""
         wider = pattern if pattern in self.patterns else self.around(pattern)
         return None if wider is None else self.sets[wider]
 
     def rule_set(self, name: str) -> int | None:
-        """What a question for `name` grants; None for nothing."""
+        """Return the rule set that a question for `name` grants. None: it grants nothing."""
         pattern = self.pattern(name)
         return None if pattern is None else self.sets[pattern]
 
     def granted(self, names: Iterable[str]) -> int:
-        """The mask of an address that questions for `names` led to.
+        """Return the mask of the rule sets granted to an address that questions for `names` led to.
 
-        Rule sets of another policy have other numbers: when a job's policy changes, all masks are made anew.
+        Another policy numbers its rule sets otherwise: when a job's policy changes, all masks are made anew.
         """
         numbers = {self.rule_set(name) for name in names}
         return sum(1 << number for number in numbers if number is not None)
 
     def decided(self, effect: Effect, wanted: PortClass, names: Iterable[str], held: int) -> int | None:
-        """The number, from 1, of the rule behind the kernel's word that `names` allow or deny `wanted`.
+        """Find the rule by which the kernel allowed or denied `wanted` by `names`; return its number, from 1.
 
-        `held` is the mask of executables in the chain. None where these names can't have said so.
+        `effect` is what the kernel decided, `held` the mask of executables in the chain. None: no rule for
+        these names can have decided that.
         """
         best = [self._best(name, wanted, held) for name in names]
         places = sorted(place for place in best if place is not None and self.rules[place].effect is effect)
@@ -98,7 +99,7 @@ class NamedRules:
 
 @dataclass(frozen=True)
 class CompiledNames:
-    """Entries of both maps, and which rules they stand for."""
+    """The entries of the maps for names and for ports, and the rules that they stand for."""
 
     names: dict[NameKey, int]
     questions: dict[NameKey, bool]
@@ -109,7 +110,7 @@ class CompiledNames:
 def compile_names(
     rules: Sequence[Rule], needed: Sequence[int], problems: Problems, lookups: Lookups = ANY_LOOKUP
 ) -> CompiledNames:
-    """The entries; more rule sets or steps than the kernel has room for are a problem."""
+    """Compile the rules for names; more rule sets or steps than the kernel has room for are a problem."""
     patterns = _patterns(rules)
     behaviours: dict[tuple[tuple[object, ...], ...], int] = {}
     distinct: dict[frozenset[tuple[PortClass, _Chain]], int] = {}
@@ -147,14 +148,14 @@ def _allows(behaviour: Iterable[tuple[PortClass, _Chain]]) -> bool:
 
 
 def _searched(pattern: Name, domains: Iterable[str]) -> Iterator[Name]:
-    """With each of the domains behind it; what is too long for a name nobody can look for."""
+    """Yield the pattern with each search domain behind it, unless that is too long for a name."""
     for domain in domains:
         if len(pattern.text) + len(domain) + 1 <= NAME_MAX:
             yield pattern._replace(text=f"{pattern.text}.{domain}")
 
 
 def _meant(pattern: Name, domains: Iterable[str]) -> Iterator[Name]:
-    """What may be looked for by it: itself, and what one of the domains may have been put behind."""
+    """Yield what a question for `pattern` may mean: itself, or what is before a search domain at its end."""
     yield pattern
     for domain in domains:
         if pattern.text.endswith(f".{domain}"):
@@ -176,7 +177,7 @@ def _patterns(rules: Sequence[Rule]) -> dict[Name, tuple[int, ...]]:
 
 
 def _around(pattern: Name) -> Iterator[Name]:
-    """The wildcards that cover it, nearest first."""
+    """Yield the wildcards that cover `pattern`, nearest first."""
     zone = pattern.text
     while "." in zone:
         zone = zone.partition(".")[2]
@@ -189,7 +190,10 @@ def _key(pattern: Name) -> NameKey:
 
 
 def _behaviour(rules: Sequence[Rule], needed: Sequence[int]) -> _Behaviour:
-    """What `rules`, by precedence, say of each class that they name."""
+    """Return what `rules`, sorted by precedence, say for each port class that they name.
+
+    A class for which they say the same as for the next wider one is left out.
+    """
     behaviour: dict[PortClass, _Chain] = {}
     classes = {each for rule in rules for each in rule.classes}
     for wanted in sorted(classes, key=lambda each: (each.protocol != 0, each.port != 0)):
@@ -200,7 +204,7 @@ def _behaviour(rules: Sequence[Rule], needed: Sequence[int]) -> _Behaviour:
 
 
 def _chain(wanted: PortClass, rules: Sequence[Rule], needed: Sequence[int]) -> _Chain:
-    """What counts there, without what never does: behind something that holds whenever it does."""
+    """List what rules say for `wanted`, without what never decides: an earlier one holds whenever it does."""
     kept: list[_Say] = []
     for rule, mask in zip(rules, needed, strict=True):
         if rule.covers(wanted) and not any(mask & earlier.needed == earlier.needed for earlier in kept):
@@ -218,7 +222,7 @@ def _inherited(behaviour: _Behaviour, wanted: PortClass) -> _Chain:
 
 
 def _ports(behaviours: Sequence[_Behaviour]) -> dict[PortKey, Step]:
-    """An entry for each class in which a set differs from the wider class; it has the words of all sets."""
+    """Make entries for each class in which a set differs from the wider class; they hold for all sets."""
     own: defaultdict[PortClass, dict[int, _Chain]] = defaultdict(dict)
     for number, behaviour in enumerate(behaviours):
         for wanted, chain in behaviour.items():
@@ -242,7 +246,7 @@ def _wider_masks(masks: Mapping[PortClass, _Masks], wanted: PortClass) -> _Masks
 
 
 def _merged(wider: _Masks, own: Mapping[int, _Chain]) -> _Masks:
-    """Words of the wider class, but for the sets that have their own."""
+    """Take the masks of the wider class, but for the sets in `own`, which say something else here."""
     others = ~sum(1 << number for number in own)
     merged = {at: (allow & others, deny & others) for at, (allow, deny) in wider.items()}
     for number, chain in own.items():
@@ -257,7 +261,7 @@ def _merged(wider: _Masks, own: Mapping[int, _Chain]) -> _Masks:
 
 
 def _steps(masks: _Masks) -> Iterator[Step]:
-    """In the order of the places in the chains; within a place it doesn't matter: each has other sets."""
+    """Yield steps by place in the chains; steps of one place are for different sets, so any order will do."""
     said = [(needed, *masks[place, needed]) for place, needed in sorted(masks) if any(masks[place, needed])]
     for number, (needed, allow, deny) in enumerate(said, 1):
         yield Step(needed, allow, deny, more=number < len(said))

@@ -85,7 +85,7 @@ def decide(
     chain: Sequence[str] = (),
     resolvers: Iterable[Address] = (),
 ) -> Decision:
-    """What `policy` says to `act`.
+    """Return what `policy` says to `act`, and by which rule.
 
     `names` were asked for and led to the address (lower case, no final dot). `chain` holds the executables
     from the job's root to the process, names or paths. `resolvers` are the system's.
@@ -105,7 +105,7 @@ def decide(
 def may_create(policy: JobPolicy, protocol: int, *, resolvers: Iterable[Address] = ()) -> bool:
     """Whether a raw or ping socket of `protocol` can be of use: some rule allows it to something else.
 
-    Loopback alone is no such thing, unless the policy names it.
+    Loopback alone doesn't count, unless the policy names it.
     """
     plain = Act(None, protocol).plain.protocol
     return any(
@@ -118,8 +118,8 @@ def may_create(policy: JobPolicy, protocol: int, *, resolvers: Iterable[Address]
 def may_ask(policy: JobPolicy, name: str) -> bool:
     """Whether a resolver may be asked for `name` (in lower case, without the final dot).
 
-    Some rule allows it, or what is left of it without one of the searched domains, and no rule that goes
-    before takes that back for all the processes that the first one is for.
+    It may if a rule allows the name, or what is left of it without one of the search domains, and no deny of
+    higher precedence takes that back for all processes that the rule is for.
     """
     if not policy.lookups.are_refused:
         return True
@@ -139,19 +139,19 @@ def _is_allowed_to_somebody(policy: JobPolicy, name: str) -> bool:
 
 
 def _takes_back(denying: Rule, allowing: Rule, wanted: PortClass) -> bool:
-    """Whether it goes before the other one, for each chain of processes that this is for."""
+    """Return whether `denying` goes before `allowing`, for each chain of processes that the latter is for."""
     is_first = denying.covers(wanted) and precedence(denying) > precedence(allowing)
     return is_first and set(denying.lineage) <= set(allowing.lineage)
 
 
 def missing_executables(rule: Rule, chain: Collection[str]) -> list[str]:
-    """Those that `rule` asks for and `chain` lacks; a name is also that of a path there."""
+    """Return the executables that `rule` needs and `chain` lacks; a name also matches a path's end."""
     present = {*chain, *(path.rpartition("/")[2] for path in chain)}
     return [executable for executable in rule.lineage if executable not in present]
 
 
 def _winner(matched: list[Rule], names: Collection[str]) -> Rule | None:
-    """Of rules that match in all respects. Of equal ones, `max` takes the first."""
+    """Return the rule that decides, of those that match in all respects. Of equal ones it is the first."""
     final = [rule for rule in matched if rule.is_final]
     if final:
         return max(final, key=precedence)
@@ -166,7 +166,7 @@ def _winner(matched: list[Rule], names: Collection[str]) -> Rule | None:
 
 
 def precedence(rule: Rule) -> tuple[tuple[int, ...], bool, bool, bool]:
-    """The largest wins, among rules for names, and among rules for addresses."""
+    """Return a key of which the largest wins, among rules for names and among rules for addresses."""
     host = rule.host
     specificity = host.specificity if isinstance(host, Name) else (host.prefixlen,)
     return specificity, rule.ports is not None, rule.effect is Effect.DENY, rule.protocol is not Protocol.ANY
@@ -184,7 +184,7 @@ def _names(rule: Rule, name: str) -> bool:
 
 
 def _unmet(rule: Rule, act: Act, chain: Collection[str]) -> str | None:
-    """Why a rule for the destination doesn't match; None when it does."""
+    """Return why a rule for the destination doesn't match; None when it does."""
     if rule.protocol not in (Protocol.ANY, act.protocol):
         return f"it is for {rule.protocol.name.lower()}"
     if rule.ports is not None and act.port not in rule.ports:
@@ -195,7 +195,7 @@ def _unmet(rule: Rule, act: Act, chain: Collection[str]) -> str | None:
 
 
 def _why_lost(rule: Rule, winner: Rule | None, names: Collection[str]) -> str:
-    """Why one that matches isn't the one that decides."""
+    """Return why `rule`, which matches, isn't the one that decides."""
     if winner is None:
         raise AssertionError("of rules that match, one decides")
     if winner.is_final and not rule.is_final:

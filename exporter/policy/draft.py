@@ -1,4 +1,4 @@
-"""A first policy from what jobs did: every destination once, with how often and by whom, to be reviewed."""
+"""Draft a first policy from what jobs did: each destination once, with how often and by which programs."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ mode: audit
 
 
 class _Place(NamedTuple):
-    """Where to; sorted by host, then port."""
+    """A destination as a rule names it; sorted by host, then port."""
 
     host: str
     port: int
-    """0 for none."""
+    """0 where there is none."""
     scheme: str
-    """`tcp`, `udp`, `icmp`, or `any` for what a rule has no name for."""
+    """`tcp`, `udp`, `icmp`, or `any` for a protocol that no rule can name."""
 
 
 @dataclass
@@ -44,18 +44,18 @@ class _Seen:
 
 
 class Draft:
-    """Counts destinations; then it is a policy."""
+    """A policy in the making: counts the destinations of spans, then gives a rule for each."""
 
     def __init__(self) -> None:
-        """Nothing seen yet."""
+        """Begin without destinations."""
         self._seen: dict[_Place, _Seen] = {}
         self._jobs: set[str] = set()
         self._attempts = 0
         self.left_out: Counter[str] = Counter()
-        """Attempts that are in no rule, by the reason."""
+        """Attempts that are in no rule, by reason."""
 
     def add(self, span: Mapping[str, Any]) -> None:
-        """Take in the attributes of an egress span."""
+        """Count the attributes of an egress span."""
         attempts = number_of(span.get("egress.attempts"))
         attempts = 1 if attempts is None else attempts
         self._attempts += attempts
@@ -81,7 +81,7 @@ class Draft:
         return not (self._seen or self.left_out)
 
     def lines(self) -> Iterator[str]:
-        """The policy file."""
+        """Yield the lines of the policy file."""
         noun = "attempt" if self._attempts == 1 else "attempts"
         yield from _HEAD.format(jobs=self._whose(), attempts=self._attempts, noun=noun).splitlines()
         for reason, attempts in sorted(self.left_out.items()):
@@ -92,7 +92,7 @@ class Draft:
             yield f'  - "{rule}"'
 
     def rules(self) -> Iterator[tuple[str, str]]:
-        """Each in its short form, with what a comment beside it says."""
+        """Yield each rule in its short form, with the text of a comment that describes it."""
         for place, seen in sorted(self._seen.items()):
             yield rule_text(place.host, place.port or None, place.scheme), _described(place, seen)
 
@@ -103,7 +103,7 @@ class Draft:
 
 
 def draft(spans: Iterable[Mapping[str, Any]]) -> Draft:
-    """Of the attributes of egress spans."""
+    """Make a draft from the attributes of egress spans."""
     made = Draft()
     for span in spans:
         made.add(span)
@@ -111,7 +111,7 @@ def draft(spans: Iterable[Mapping[str, Any]]) -> Draft:
 
 
 def _place(span: Mapping[str, Any]) -> _Place | str:
-    """Where a span went; or why no rule is made of it."""
+    """Return where a span went; or, as a text, why no rule is made of it."""
     host, peer = (text_of(span.get(name)) or "" for name in ("server.address", "network.peer.address"))
     if host == OTHER:
         return "destinations that were counted together (_other)"
@@ -130,7 +130,7 @@ def _place(span: Mapping[str, Any]) -> _Place | str:
 
 
 def _described(place: _Place, seen: _Seen) -> str:
-    """Counts and lineages, the most frequent first."""
+    """Describe counts and lineages, the most frequent first."""
     kinds = f" ({', '.join(sorted(seen.transports))})" if place.scheme == ANY else ""
     hint = "; DNS: `resolvers: system` allows the machine's own" if place.port == DNS_PORT else ""
     ordered = sorted(seen.lineages.items(), key=lambda item: (-item[1], item[0]))

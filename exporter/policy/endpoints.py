@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 DEFAULT_PORT = 443
 PORT_MAX = 65535
 NAME_MAX = 251
-"""Characters: a key of the kernel's tries has 256 bytes, of which 4 are the job's and one ends the name."""
+"""The most characters of a name.
+
+A key of the kernel's tries has 256 bytes, of which 4 are the job's scope and one ends the name.
+"""
 
 _PROTOCOLS = {protocol.name.lower(): protocol for protocol in Protocol}
 _PORTLESS = {
@@ -34,33 +37,33 @@ _PRIVATE_ZONES = frozenset({"example", "internal", "invalid", "local", "localhos
 
 
 class EndpointError(ValueError):
-    """What is wrong with a destination, and how to mend it."""
+    """A destination that isn't valid: what is wrong with it, and how to fix it."""
 
     def __init__(self, what: str, fix: str) -> None:
-        """Both on one line."""
+        """Both texts are one line."""
         super().__init__(what)
         self.what = what
         self.fix = fix
 
 
 class Endpoint(NamedTuple):
-    """A destination as it was written; `None` is what wasn't."""
+    """A destination as it was written; a part that wasn't written is None."""
 
     host: Host
     protocol: Protocol | None
     ports: tuple[int, ...] | None
-    """Empty for `*`."""
+    """Empty for `*`, every port."""
 
 
 class Reach(NamedTuple):
-    """Which protocol and ports a rule is about; ports None for all of them."""
+    """The protocol and the ports that a rule is about; `ports` is None for all of them."""
 
     protocol: Protocol
     ports: tuple[int, ...] | None
 
 
 def parse_endpoint(text: str) -> Endpoint:
-    """What `text` names. Raises EndpointError."""
+    """Parse the destination `text`. Raises EndpointError."""
     if "," in text:
         raise EndpointError(f"{shown(text)} has a comma", _NO_COMMAS)
     scheme, separator, rest = text.partition("://")
@@ -75,7 +78,7 @@ def parse_endpoint(text: str) -> Endpoint:
 
 
 def reach(effect: Effect, protocol: Protocol | None, ports: tuple[int, ...] | None) -> Reach:
-    """With what is meant where nothing was written. Raises EndpointError for ports of a portless protocol.
+    """Fill in protocol and ports that weren't written. Raises EndpointError for a portless protocol's ports.
 
     An allow without a port means 443, and tcp without a protocol; a deny without a port means every port, and
     without a protocol, too, everything.
@@ -92,7 +95,7 @@ def reach(effect: Effect, protocol: Protocol | None, ports: tuple[int, ...] | No
 
 
 def parse_protocol(scheme: str, text: str) -> Protocol:
-    """The protocol called `scheme`. Raises EndpointError, which shows `text`."""
+    """Find the protocol called `scheme`. Raises EndpointError, which shows `text`."""
     found = _PROTOCOLS.get(scheme.lower())
     if found is not None:
         return found
@@ -104,7 +107,7 @@ def parse_protocol(scheme: str, text: str) -> Protocol:
 
 
 def parse_port(text: str) -> tuple[int, ...]:
-    """One port; none at all for `*`, every port. Raises EndpointError."""
+    """Parse a port; the result is empty for `*`, every port. Raises EndpointError."""
     if text == "*":
         return ()
     if _PORT.fullmatch(text) and 1 <= int(text) <= PORT_MAX:
@@ -114,7 +117,7 @@ def parse_port(text: str) -> tuple[int, ...]:
 
 
 def parse_host(text: str) -> Host:
-    """A name, `*.name`, an address, or a network. Raises EndpointError."""
+    """Parse a name, `*.name`, an address, or a network. Raises EndpointError."""
     if not text:
         raise EndpointError("no host", "name one, as in registry.example:443")
     last = text.removesuffix(".").rpartition(".")[2].lower()  # with the final dot, a number is no name either
@@ -124,14 +127,14 @@ def parse_host(text: str) -> Host:
 
 
 def _require_no_scheme(text: str) -> None:
-    """`udp:443` may be a host's port; `udp:a.example` and `udp:192.0.2.53:53` can't."""
+    """Raise EndpointError for `udp:a.example` or `udp:192.0.2.53:53`; `udp:443` may be a host's port."""
     scheme, _, rest = text.partition(":")
     if rest and scheme.lower() in _PROTOCOLS and not (_PORT.fullmatch(rest) or rest == "*"):
         raise EndpointError(f"{shown(text)} lacks slashes", f"write {shown(f'{scheme.lower()}://{rest}')}")
 
 
 def _split(text: str) -> tuple[str, str | None]:
-    """Host and port; None without one."""
+    """Split host and port; the port is None where there is none. Raises EndpointError."""
     if text.startswith("["):
         host, bracket, tail = text[1:].partition("]")
         if not bracket or not (tail == "" or tail.startswith(":")):
@@ -211,7 +214,7 @@ def _as_dns_has_it(text: str) -> str:
 
 
 def _is_public_suffix(zone: str) -> bool:
-    """Whether names below `zone` belong to different owners, by the registries' part of the public list."""
+    """Return whether names below `zone` have different owners, by the registries' part of the suffix list."""
     if zone in _PRIVATE_ZONES:
         return False
     suffixes = _suffixes()
@@ -220,7 +223,7 @@ def _is_public_suffix(zone: str) -> bool:
 
 @lru_cache(maxsize=1)
 def _suffixes() -> PublicSuffixList:
-    """The list that comes with the package, 70 ms: read only when a wildcard asks for it."""
+    """Load the package's public suffix list, which takes 70 ms: only when a wildcard needs it."""
     from publicsuffixlist import PublicSuffixList
 
     return PublicSuffixList(only_icann=True)

@@ -1,4 +1,4 @@
-"""Keys and values of the kernel's maps, but for the job's scope. compile.py tells what they mean."""
+"""Keys and values of the kernel's maps, without the job's scope. compile.py tells what they mean."""
 
 from __future__ import annotations
 
@@ -7,26 +7,26 @@ from typing import NamedTuple
 
 EXECUTABLES_MAX = 64
 ALTERNATIVES_MAX = 16
-"""Choices of one address entry, the first included."""
+"""The most choices of one address entry, the first included."""
 RULE_SETS_MAX = 128
 STEPS_MAX = 64
-"""Of one port entry."""
+"""The most steps of one port entry."""
 RULES_MAX = 1 << 20
 FINAL = 1 << 31
-"""Ranks from here on are of denies that no name overrides."""
+"""Ranks from this one on are those of denies that no name overrides."""
 
 
 class Verdict(IntEnum):
     """What an entry says."""
 
     NONE = 0
-    """Nothing, as if it weren't there: it keeps a wider one from being found."""
+    """Neither, as if there were no entry: it keeps a wider entry from being found."""
     ALLOW = 1
     DENY = 2
 
 
 class Portless(IntFlag):
-    """What sockets without ports (raw, ping) may be made for where the policy is enforced."""
+    """The protocols of the sockets without ports (raw, ping) that may be made where a policy is enforced."""
 
     NOTHING = 0
     ICMP = 1
@@ -37,10 +37,10 @@ class Portless(IntFlag):
 
 
 class AddressKey(NamedTuple):
-    """Of the trie `policy`."""
+    """A key of the trie `policy`."""
 
     prefix_bits: int
-    """Of `address` alone, 0 to 128; the key's own also counts scope, protocol and port."""
+    """The length of `address` alone, 0 to 128; the map's own also counts scope, protocol and port."""
     protocol: int
     port: int
     address: bytes
@@ -48,45 +48,45 @@ class AddressKey(NamedTuple):
 
 
 class Choice(NamedTuple):
-    """What one rule says to an address, if it holds."""
+    """What one rule says to an address, if it holds: if the executables that it needs are in the chain."""
 
     needed: int
-    """Mask of executables, 64 bits."""
+    """Mask of the executables, 64 bits."""
     verdict: Verdict
     rule: int
-    """Its number, from 1; 0 for none."""
+    """The rule's number, from 1; 0 for none."""
     rank: int
-    """32 bits: the larger one decides."""
+    """32 bits: of two choices, the one with the larger rank decides."""
     following: int
-    """The alternative to take when this one doesn't hold; 0 for none."""
+    """The number of the alternative to take when this one doesn't hold; 0 for none."""
 
 
 class NameKey(NamedTuple):
-    """Of the trie `names`."""
+    """A key of the trie `names`."""
 
     prefix_bits: int
-    """Of `reversed_name`, all of it."""
+    """The length of `reversed_name`, all of it."""
     reversed_name: bytes
     """In lower case, last byte first; then a NUL behind an exact name, a dot behind a wildcard's zone."""
 
 
 class PortKey(NamedTuple):
-    """Of the hash `rule_ports`."""
+    """A key of the hash `rule_ports`."""
 
     protocol: int
     port: int
     step: int
-    """From 0."""
+    """The step's number, from 0."""
 
 
 class Step(NamedTuple):
-    """What is said to the rule sets granted to an address, if it holds."""
+    """What a step says to the rule sets granted to an address, if the executables are in the chain."""
 
     needed: int
-    """Mask of executables, 64 bits."""
+    """Mask of the executables, 64 bits."""
     allow: int
     """Mask of rule sets, 128 bits."""
     deny: int
-    """The same; no bit is in both."""
+    """Mask of rule sets, 128 bits; no bit is in both masks."""
     more: bool
     """Whether there is a next step."""

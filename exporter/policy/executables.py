@@ -1,8 +1,8 @@
-"""Which files on this machine are the executables that `lineage` names: those that only root can change.
+"""Find the files on this machine that are the executables in `lineage`: those that only root can change.
 
-A name means the executables of that name in DIRECTORIES, links followed; a path means the file there. One
-that somebody else could write or replace counts for nothing: a job could make it anything. What the kernel
-runs is what counts, so a script isn't an executable: its interpreter is.
+A name means the executables of that name in DIRECTORIES, links followed; a path means the file there. A file
+that somebody else could write or replace doesn't count: a job could make it anything. A script isn't an
+executable either, since what the kernel runs is its interpreter.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ DIRECTORIES = tuple(
     map(Path, ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"))
 )
 _LINKS_MAX = 40
-"""As many as the kernel follows."""
+"""The most links that are followed, as many as the kernel follows."""
 _ELF = b"\x7fELF"
 _PATH_SHOWN_MAX = 1024
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
@@ -30,7 +30,7 @@ _HINT = "executables are looked for on the machine that the job runs on"
 
 
 class Unfit(NamedTuple):
-    """A file that is there and doesn't count."""
+    """A file that is there, but doesn't count."""
 
     path: Path
     why: str
@@ -39,19 +39,19 @@ class Unfit(NamedTuple):
 
 @dataclass(frozen=True)
 class Found:
-    """What an executable's name or path stands for."""
+    """The files that an executable's name or path stands for."""
 
     files: tuple[Path, ...] = ()
-    """Without links in their paths."""
+    """Paths without links in them."""
     unfit: tuple[Unfit, ...] = ()
 
 
 class _UnfitError(Exception):
-    """Carries why, and how to mend it."""
+    """A file that doesn't count; carries the reason, and how to mend it."""
 
 
 def find(executable: str, directories: Sequence[Path] = DIRECTORIES) -> Found:
-    """The files that `executable`, as a rule has it, is; neither files nor unfit ones: it isn't there."""
+    """Find the files of `executable`, as a rule has it; neither files nor unfit ones: it isn't there."""
     is_path = executable.startswith("/")
     places = [Path(executable)] if is_path else [directory / executable for directory in directories]
     files: dict[Path, None] = {}
@@ -70,9 +70,9 @@ def find(executable: str, directories: Sequence[Path] = DIRECTORIES) -> Found:
 
 
 def require_executables(rules: Iterable[Rule], directories: Sequence[Path] = DIRECTORIES) -> list[str]:
-    """What is to be said of executables that aren't there, or of which some don't count.
+    """Return warnings about executables that aren't there, or of which some files don't count.
 
-    Raises FileError for those that are there, but none of which counts.
+    Raises FileError for executables that are there, but of which no file counts.
     """
     seen: dict[str, Found] = {}
     warnings: list[str] = []
@@ -103,7 +103,7 @@ def _warnings(rule: Rule, executable: str, found: Found) -> Iterator[str]:
 
 
 def _fit(path: Path) -> Path:
-    """The file itself. Raises _UnfitError, and OSError for what isn't there."""
+    """Return the file that `path` leads to. Raises _UnfitError, and OSError where it isn't there."""
     real = _walk(path)
     status = real.stat()
     if not stat.S_ISREG(status.st_mode) or not status.st_mode & 0o111:
@@ -115,7 +115,7 @@ def _fit(path: Path) -> Path:
 
 
 def _walk(path: Path) -> Path:
-    """Follows `path` link by link, to see that each step of it is only root's to change."""
+    """Follow `path` link by link. Raises _UnfitError where a step of it isn't only root's to change."""
     at, pending = Path("/"), list(reversed(path.parts[1:]))
     links = 0
     _require_roots(at, at.lstat())

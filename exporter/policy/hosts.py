@@ -16,9 +16,9 @@ _WITH_PORT = re.compile(r"([^:]+|\[[0-9a-fA-F:.]+\]):([0-9]{1,5})", re.ASCII)
 
 @lru_cache(maxsize=_KEPT_MAX)
 def parse_single_host(text: str) -> Name | Address:
-    """What a span's `server.address`, or a baseline's `destination`, names. Raises EndpointError.
+    """Parse a span's `server.address`, or a baseline's `destination`. Raises EndpointError.
 
-    What a policy couldn't name isn't known by a baseline either.
+    A host that no policy can name can't be in a baseline either.
     """
     if "://" in text:
         raise EndpointError(f"{shown(text)} is a URL", f"write the host alone{_host_of(text)}")
@@ -32,7 +32,7 @@ def parse_single_host(text: str) -> Name | Address:
 
 
 def recorded_host(text: str) -> str | None:
-    """The name or address that a span has, in one form; None where no rule or entry could name just it."""
+    """Return a span's name or address in one form. None: no rule or entry could name just that host."""
     if len(text) > NAME_MAX + 1:  # with the final dot
         return None
     try:
@@ -43,7 +43,7 @@ def recorded_host(text: str) -> str | None:
 
 
 def _host_of(url: str) -> str:
-    """`: registry.example`; empty where it can't be told."""
+    """Return a URL's host as `: registry.example`; empty where it can't be told."""
     try:
         host = urlsplit(url).hostname
     except ValueError:

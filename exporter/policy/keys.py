@@ -1,7 +1,7 @@
 """Keys of a policy's `jobs`: `pipeline/task`, or `provider:project:pipeline/task`, a pattern in each part.
 
-Each part is held against a field of its own of what a job says it is, so that no name gets across the border
-between two. Colons divide a key, but for those in brackets: `[:]` is one that belongs to a name.
+Each part is matched with a field of its own of what a job claims to be, so that no name reaches into the next
+part. Colons divide a key, but for those in brackets: `[:]` is a colon of a name.
 """
 
 from __future__ import annotations
@@ -23,36 +23,36 @@ _WILDCARD = re.compile(r"[*?\[]")
 _COLON = "[:]"
 _PARTS = 3
 _OWNED = 2
-"""How many parts of a project's path say whose it is: the server, and the owner."""
+"""The number of first parts of a project's path that say whose it is: the server, and the owner."""
 _COMPARED_MAX = 40
 _COLONS = f"a colon in a name is written as {_COLON}"
 
 
 class SectionKeyError(ValueError):
-    """A key that means nothing; the error of the file says what and how to mend it."""
+    """A key that isn't valid; the file's error says what is wrong with it, and how to fix it."""
 
     def __init__(self, what: str, fix: str) -> None:
-        """Both as told."""
+        """Both texts are reported as they are."""
         super().__init__(what)
         self.what, self.fix = what, fix
 
 
 class Key(NamedTuple):
-    """Which jobs a section is for; all parts as fnmatch has them."""
+    """The jobs that a section is for; each part is a pattern of fnmatch."""
 
     text: str
-    """As the file has it."""
+    """The key as the file has it."""
     names: str
-    """For `pipeline`, and for `pipeline/task`."""
+    """The pattern for `pipeline`, and for `pipeline/task`."""
     provider: str = "*"
     project: str = "*"
     is_full: bool = False
     """Whether the file has all three parts."""
     is_protected: bool = False
-    """Whether it is for protected branches and tags alone: a key of the section says so."""
+    """Whether the section is for protected branches and tags alone, by its `protected_ref`."""
 
     def fits(self, claim: Claim, *, unknown_fits: bool) -> bool:
-        """Whether it is for a job that is what `claim` says; `unknown_fits`: also by what isn't known."""
+        """Return whether the section is for the job in `claim`; `unknown_fits`: what isn't known fits."""
         parts = ((claim.provider, self.provider), (claim.project, self.project))
         fits_names = any(fnmatchcase(name, self.names) for name in job_names(claim.pipeline, claim.task))
         is_protected = unknown_fits if claim.is_protected is None else claim.is_protected
@@ -67,14 +67,14 @@ class Key(NamedTuple):
 
     @property
     def is_for_all(self) -> bool:
-        """Whether it is for every job: no name leads there."""
+        """Whether the section is for every job, whatever its name."""
         return not self.is_full and not self.is_protected and not self.names.strip("*")
 
     @property
     def doubt(self) -> tuple[str, str] | None:
-        """Why it isn't enough that a job says it is one of these, and how to mend it; None where it is.
+        """Why a job that claims to be one of these can't be believed, and how to mend that; None: it can be.
 
-        Where it is, an agent that lets no author change them still has to have told system and project.
+        Even then, system and project have to come from an agent that lets no author change them.
         """
         if self.is_for_all:
             return None
@@ -100,7 +100,7 @@ class Key(NamedTuple):
 
 
 def parse_key(text: str) -> Key:
-    """The key `text`. Raises SectionKeyError for what can't be one."""
+    """Parse the key `text`. Raises SectionKeyError."""
     if not text:
         raise SectionKeyError("an empty pattern", 'name jobs, as in "release/*", or "*" for all')
     parts = divide(text)
@@ -118,7 +118,7 @@ def parse_key(text: str) -> Key:
 
 
 def divide(text: str) -> list[str]:
-    """`text` at its first two colons that aren't in brackets."""
+    """Divide `text` at its first two colons that aren't in brackets."""
     parts = [""]
     for piece in _PIECE.findall(text):
         if piece == ":" and len(parts) < _PARTS:
@@ -129,7 +129,7 @@ def divide(text: str) -> list[str]:
 
 
 def parse_claim(text: str) -> Claim:
-    """The one job that `text` names in the form of a key, without patterns, of a protected branch.
+    """Parse the one job that `text` names in the form of a key, without patterns, of a protected branch.
 
     Raises SectionKeyError.
     """

@@ -1,4 +1,4 @@
-"""A policy as data: rules, sections for jobs, and what of both holds for one job."""
+"""A policy as data: rules, sections for jobs, and the part of both that holds for one job."""
 
 from __future__ import annotations
 
@@ -14,34 +14,34 @@ if TYPE_CHECKING:
 ANY_PORT = 0
 """Stands for every port: a rule can't name port 0."""
 DEFAULT = "default"
-"""Told as the rule where none matched."""
+"""Reported as the rule where none matched."""
 ANSWER = "answer"
-"""Told as the rule where a listener of the job's own answers who asked it."""
+"""Reported as the rule where the job's own listener answers whoever asked it."""
 NOTHING_SENT = "nothing sent"
-"""Told as the rule where a datagram socket connects, which sends nothing, and only TCP may go there."""
+"""Reported as the rule where a datagram socket connects, sending nothing, and only TCP may go there."""
 LOOKUPS = "dns: deny"
-"""Told as the rule where a resolver was to be asked for a name that no rule allows."""
+"""Reported as the rule where a resolver was to be asked for a name that no rule allows."""
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
 
 class Effect(Enum):
-    """What a rule, or the policy as a whole, says to an act."""
+    """What a rule, or the policy as a whole, says to an attempt."""
 
     ALLOW = "allow"
     DENY = "deny"
 
 
 class Mode(Enum):
-    """Whether what isn't allowed is only told, or denied."""
+    """Whether an attempt that isn't allowed is only reported, or denied."""
 
     AUDIT = "audit"
     ENFORCE = "enforce"
 
 
 class Protocol(IntEnum):
-    """What a rule can name; each with its number in IP headers."""
+    """The protocols that a rule can name, with their numbers in IP headers."""
 
     ANY = 0
     ICMP = 1
@@ -58,16 +58,16 @@ class Name(NamedTuple):
     is_wildcard: bool = False
 
     def covers(self, name: str) -> bool:
-        """Whether `name` (in lower case) is meant; a wildcard doesn't mean its own apex."""
+        """Return whether it includes `name` (in lower case); a wildcard doesn't include its own apex."""
         return name.endswith(f".{self.text}") if self.is_wildcard else name == self.text
 
     @property
     def specificity(self) -> tuple[bool, int]:
-        """The larger, the more specific, among names that cover the same one."""
+        """A key that is larger for the more specific one of two that cover the same name."""
         return not self.is_wildcard, self.text.count(".")
 
     def __str__(self) -> str:
-        """As a file has it."""
+        """Return it as a policy file has it."""
         return f"*.{self.text}" if self.is_wildcard else self.text
 
 
@@ -84,7 +84,7 @@ class PortClass(NamedTuple):
 
     @property
     def wider(self) -> PortClass | None:
-        """The next one that includes it: (p, port) → (p, any) → (any, any)."""
+        """The next class that includes it: (p, port) → (p, any) → (any, any). None: it is the widest."""
         if self.port != ANY_PORT:
             return PortClass(self.protocol, ANY_PORT)
         return PortClass(Protocol.ANY, ANY_PORT) if self.protocol else None
@@ -92,10 +92,10 @@ class PortClass(NamedTuple):
 
 @dataclass(frozen=True)
 class Rule:
-    """One rule, and where it stands."""
+    """A rule, and its place in the file."""
 
     text: str
-    """As the file has it, on one line."""
+    """The rule as the file has it, on one line."""
     effect: Effect
     host: Host
     protocol: Protocol
@@ -104,7 +104,7 @@ class Rule:
     lineage: tuple[str, ...] = ()
     """Executables, by name or absolute path, that must all be in the chain of processes."""
     source: str = ""
-    """The file, or the option."""
+    """The file or the option that has the rule."""
     line: int | None = None
     column: int | None = None
 
@@ -115,32 +115,32 @@ class Rule:
 
     @property
     def classes(self) -> tuple[PortClass, ...]:
-        """The map entries that it takes: one for each port, or one for all of them."""
+        """The port classes that it takes map entries for: one for each port, or one for all of them."""
         return tuple(PortClass(self.protocol, port) for port in self.ports or (ANY_PORT,))
 
     def covers(self, wanted: PortClass) -> bool:
-        """Whether it is about that protocol and port, of its host."""
+        """Return whether the rule is about that protocol and port of its host."""
         is_its_protocol = self.protocol in (Protocol.ANY, wanted.protocol)
         return is_its_protocol and (self.ports is None or wanted.port in self.ports)
 
     @property
     def meaning(self) -> tuple[object, ...]:
-        """What it says, wherever it stands."""
+        """What the rule says, without its text and place: equal for rules that say the same."""
         return self.effect, self.host, self.protocol, self.ports, self.lineage
 
     @property
     def place(self) -> str:
-        """`file:line`; empty for what no file has."""
+        """`file:line`; empty for a rule that is in no file."""
         return f"{self.source}:{self.line}" if self.line is not None else ""
 
 
 class Lookups(NamedTuple):
-    """What resolvers may be asked for."""
+    """The names that resolvers may be asked for."""
 
     are_refused: bool = False
-    """Whether a name must be one that a rule allows."""
+    """Whether only names that a rule allows may be asked for."""
     search: tuple[str, ...] = ()
-    """What programs put behind such a name to look for it; in lower case, without the final dot."""
+    """Domains that programs put behind such a name to find it; in lower case, without the final dot."""
 
 
 ANY_LOOKUP = Lookups()
@@ -148,17 +148,17 @@ ANY_LOOKUP = Lookups()
 
 @dataclass(frozen=True)
 class Section:
-    """Rules, and perhaps a mode, for the jobs that its key is for."""
+    """Rules, and perhaps a mode, for the jobs that match its key."""
 
     key: Key
     mode: Mode | None = None
     rules: tuple[Rule, ...] = ()
     trusts_names: bool | None = None
-    """Whether names count that a job's author chooses; None: as for the file as a whole."""
+    """Whether names that a job's author chooses count; None: as for the file as a whole."""
     refuses_lookups: bool = False
-    """Whether resolvers may be asked for what rules allow alone, whatever the file says as a whole."""
+    """Whether its jobs may look up only names that rules allow, whatever the file says as a whole."""
     source: str = ""
-    """The file."""
+    """The file that has the section."""
     line: int | None = None
     column: int | None = None
 
@@ -171,13 +171,17 @@ class Policy:
     rules: tuple[Rule, ...] = ()
     sections: tuple[Section, ...] = ()
     resolvers: Rule | None = None
-    """Where `resolvers: system` stands: a rule without addresses of its own; None where it doesn't."""
+    """`resolvers: system` as a rule with its place, but without addresses; None where the file lacks it."""
     trusts_names: bool = False
-    """Whether sections go by names that a job's author chooses, where they don't say."""
+    """Whether names that a job's author chooses count, for sections that don't say."""
     lookups: Lookups = ANY_LOOKUP
 
     def held_to(self, sections: Iterable[Section], rules: Iterable[Rule]) -> JobPolicy:
-        """What holds for a job that `sections` are for: `rules`, each once, and the strictest of the rest."""
+        """Return what holds for a job of `sections`.
+
+        These are the general rules and `rules`, each once, and the strictest mode and lookups of file and
+        sections.
+        """
         sections = tuple(sections)
         modes = {self.mode, *(section.mode for section in sections)}
         refuses = self.lookups.are_refused or any(section.refuses_lookups for section in sections)
@@ -194,16 +198,16 @@ class Policy:
 
 @dataclass(frozen=True)
 class JobPolicy:
-    """What holds for one job."""
+    """The policy that holds for one job."""
 
     mode: Mode = Mode.AUDIT
     rules: tuple[Rule, ...] = ()
-    """In the order of the file, sections last."""
+    """The rules in the order of the file, those of sections last."""
     resolvers: Rule | None = None
     lookups: Lookups = ANY_LOOKUP
 
     def all_rules(self, resolvers: Iterable[Address] = ()) -> tuple[Rule, ...]:
-        """Its rules and those implied: loopback, and port 53 of `resolvers` where they are allowed."""
+        """Return its rules and the implied ones: loopback, and port 53 of `resolvers` if allowed."""
         return (*self.rules, *self._resolver_rules(resolvers), *LOOPBACK)
 
     def _resolver_rules(self, resolvers: Iterable[Address]) -> Iterator[Rule]:
@@ -215,13 +219,13 @@ class JobPolicy:
 
 
 def plain_address(address: Address) -> Address:
-    """IPv4 for an IPv4-mapped IPv6 address: to the policy they are one."""
+    """Return IPv4 for an IPv4-mapped IPv6 address: to the policy both are one."""
     mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
     return mapped or address
 
 
 def resolvers_rule(source: str, line: int | None, column: int | None) -> Rule:
-    """What `resolvers: system` stands for; the addresses are the machine's, and come later."""
+    """Make the rule for `resolvers: system`; the machine's addresses are put in later."""
     nowhere = IPv4Network((0, 32))
     return Rule(
         "resolvers: system",
@@ -236,19 +240,19 @@ def resolvers_rule(source: str, line: int | None, column: int | None) -> Rule:
 
 
 def job_names(pipeline: str | None, task: str | None) -> tuple[str, ...]:
-    """What patterns of sections are held against: `pipeline`, and `pipeline/task` where there is a task."""
+    """Return the names that section patterns are held against: `pipeline`, and `pipeline/task` if any."""
     of_all = pipeline or ""
     return (of_all,) if task is None else (of_all, f"{of_all}/{task}")
 
 
 def strictest(policy: Policy) -> JobPolicy:
-    """What no job's part of `policy` is stricter than: what all may, less what any section denies."""
+    """Return a policy at least as strict as any job's: the general rules, and what any section denies."""
     denied = (rule for section in policy.sections for rule in section.rules if rule.effect is Effect.DENY)
     return policy.held_to(policy.sections, denied)
 
 
 def with_endpoints(policy: Policy | None, endpoints: Policy) -> Policy:
-    """`policy`, with what `--allowed-endpoints` adds to it."""
+    """Return `policy` with what `--allowed-endpoints` adds to it."""
     if policy is None:
         return endpoints
     known = {rule.meaning for rule in policy.rules}
@@ -261,4 +265,4 @@ def _loopback(network: str) -> Rule:
 
 
 LOOPBACK = tuple(map(_loopback, ("127.0.0.0/8", "0.0.0.0/32", "::1/128", "::/128")))
-"""Allowed without being named: the machine itself, which connecting to 0.0.0.0 or :: means, too."""
+"""The implied rules that allow the machine itself, which connecting to 0.0.0.0 or :: means, too."""

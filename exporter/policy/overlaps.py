@@ -1,7 +1,7 @@
-"""Rules that say nothing: said before, or never reached because another always wins over them.
+"""Find rules that say nothing: duplicates, and rules never reached because another one always wins.
 
-Rules of the file as a whole are held against each other, those of a section also against them; what two
-sections say is theirs, since it takes a job that both match to see it.
+General rules are compared with each other, rules of a section also with the general ones. Rules of two
+sections aren't compared: they meet only in a job that matches both.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from exporter.documents.problems import Problems, shown
 from exporter.policy.model import ANY_PORT, Effect, Host, Name, Network, Policy, PortClass, Protocol, Rule
 
 _COMPARED_MAX = 64
-"""Rules for the same, told apart by lineage: more don't compile."""
+"""The most rules for one host and port class that are compared; more of them don't compile anyway."""
 _EVERYWHERE = (ip_network("0.0.0.0/0"), ip_network("::/0"))
 
 
 def check(policy: Policy, problems: Problems) -> None:
-    """Tell the rules of `policy` that say nothing."""
+    """Report the rules of `policy` that say nothing."""
     general = _Rules(policy.rules)
     for rule in policy.rules:
         _check_rule(rule, (general,), problems)
@@ -30,7 +30,7 @@ def check(policy: Policy, problems: Problems) -> None:
 
 
 class _Rules:
-    """Some rules, to be found by what they are about."""
+    """Rules, to be found by host and port class."""
 
     def __init__(self, rules: Iterable[Rule]) -> None:
         self._about: defaultdict[tuple[Host, PortClass], list[Rule]] = defaultdict(list)
@@ -45,14 +45,14 @@ class _Rules:
         self._denied_lengths = sorted(lengths)
 
     def about(self, host: Host, wanted: PortClass) -> Iterator[Rule]:
-        """Those for exactly `host` that are about all of `wanted`."""
+        """Yield the rules for exactly `host` that are about all of `wanted`."""
         at: PortClass | None = wanted
         while at is not None:
             yield from self._about.get((host, at), ())
             at = at.wider
 
     def denying(self, network: Network, wanted: PortClass) -> Iterator[Rule]:
-        """Those that deny `wanted` of all of `network`, by itself or one around it."""
+        """Yield the rules that deny `wanted` of all of `network`, for it or for a network around it."""
         for version, length in self._denied_lengths:
             if version == network.version and length <= network.prefixlen:
                 around = network.supernet(new_prefix=length)
@@ -60,7 +60,7 @@ class _Rules:
 
 
 def _check_rule(rule: Rule, groups: tuple[_Rules, ...], problems: Problems) -> None:
-    """One problem at most, for the first of its ports that another rule takes away."""
+    """Report one problem at most, for the first port of `rule` that another rule takes away."""
     for wanted in rule.classes:
         for group in groups:
             found = _in_the_way(rule, wanted, group)
@@ -70,7 +70,7 @@ def _check_rule(rule: Rule, groups: tuple[_Rules, ...], problems: Problems) -> N
 
 
 def _in_the_way(rule: Rule, wanted: PortClass, group: _Rules) -> tuple[str, str] | None:
-    """What is wrong with `rule` and how to mend it; None when `wanted` of it can be reached."""
+    """Return what is wrong with `rule` and how to fix it. None: an attempt to `wanted` can reach it."""
     for other in group.about(rule.host, wanted):
         if other is not rule and _is_looser(other, rule) and (told := _same_host(rule, other, wanted)):
             return told
@@ -83,7 +83,10 @@ def _in_the_way(rule: Rule, wanted: PortClass, group: _Rules) -> tuple[str, str]
 
 
 def _same_host(rule: Rule, other: Rule, wanted: PortClass) -> tuple[str, str] | None:
-    """The same for another rule that is about all of `wanted`, and holds wherever `rule` does."""
+    """Return the same for `other`, a rule for the same host.
+
+    It is about all of `wanted`, and holds wherever `rule` does.
+    """
     if rule.effect is other.effect:
         return _repeated(rule, other, wanted) if wanted in other.classes else None
     if rule.effect is Effect.DENY or not isinstance(rule.host, Name) or not _is_tie(other, wanted):
@@ -102,7 +105,7 @@ def _repeated(rule: Rule, other: Rule, wanted: PortClass) -> tuple[str, str] | N
 
 
 def _denying(rule: Rule, wanted: PortClass, group: _Rules) -> Rule | None:
-    """A deny of addresses that covers all that `rule` allows; for a name, these are all addresses."""
+    """Find a deny of addresses that covers all that `rule` allows; for a name, these are all addresses."""
     found = None
     for network in _EVERYWHERE if isinstance(rule.host, Name) else (rule.host,):
         covering = (other for other in group.denying(network, wanted) if _is_looser(other, rule))
@@ -113,17 +116,17 @@ def _denying(rule: Rule, wanted: PortClass, group: _Rules) -> Rule | None:
 
 
 def _is_tie(other: Rule, wanted: PortClass) -> bool:
-    """Whether both state a port, or neither does: a stated one wins over any."""
+    """Return whether both rules state a port, or neither does: a stated port wins over any port."""
     return (other.ports is None) == (wanted.port == ANY_PORT)
 
 
 def _is_looser(other: Rule, rule: Rule) -> bool:
-    """Whether `other` holds wherever `rule` does, by their lineages."""
+    """Return whether `other` holds wherever `rule` does, by their lineages."""
     return set(other.lineage) <= set(rule.lineage)
 
 
 def _about(rule: Rule, wanted: PortClass) -> str:
-    """`github.com:443`, or the whole rule where it has no more than that."""
+    """Name `wanted` of the rule, as `github.com:443`; by the whole rule where it has no other port."""
     if rule.ports is None or len(rule.ports) == 1:
         return shown(rule.text)
     host = f"[{rule.host}]" if not isinstance(rule.host, (Name, IPv4Network)) else str(rule.host)

@@ -1,4 +1,4 @@
-"""The policy file: YAML, `version: 1`. All that is wrong in it is told, each with its place."""
+"""Read the policy file: YAML, `version: 1`. All errors in it are reported, each with its place."""
 
 from __future__ import annotations
 
@@ -42,17 +42,17 @@ TOP_KEYS = ("version", "mode", "resolvers", "dns", "search_domains", "allow", "d
 _BASELINE_KEYS = ("entries", "pipelines")
 SECTION_KEYS = ("mode", "dns", "allow", "deny", "protected_ref", "trust_names")
 SEARCH_MAX = 16
-"""Domains; each is as many entries in the kernel as there are rules for names."""
+"""The most search domains: each takes as many kernel entries as there are rules for names."""
 _WORD = re.compile(r"\S+")
 
 
 def load_policy(path: Path) -> Policy:
-    """The policy in the file `path`. Raises PolicyError, and UsageError where it can't be read."""
+    """Read the policy file `path`. Raises PolicyError, and UsageError where it can't be read."""
     return parse_policy(tree.load(path, KIND), str(path))
 
 
 def parse_policy(data: bytes, source: str) -> Policy:
-    """The policy in `data`; `source` is its name in errors and rules. Raises PolicyError."""
+    """Read the policy in `data`; `source` is its name in errors and rules. Raises PolicyError."""
     problems = Problems()
     root = tree.read(data, KIND, problems)
     policy = _Reader(source, problems).policy(root) if root is not None else Policy()
@@ -63,9 +63,9 @@ def parse_policy(data: bytes, source: str) -> Policy:
 
 
 def parse_allowed_endpoints(text: str) -> Policy:
-    """The policy that `text` stands for: destinations with blanks between. Raises PolicyError.
+    """Read a policy from destinations with blanks between them. Raises PolicyError.
 
-    Each allows what it would allow in a file. The system's resolvers are allowed, too.
+    Each destination allows what it would allow in a file. The system's resolvers are allowed, too.
     """
     problems = Problems()
     found: dict[tuple[object, ...], Rule] = {}
@@ -82,7 +82,7 @@ def parse_allowed_endpoints(text: str) -> Policy:
 
 
 class _Reader:
-    """Walks one tree."""
+    """A reader of one document's tree."""
 
     def __init__(self, source: str, problems: Problems) -> None:
         self._source = source
@@ -177,7 +177,7 @@ class _Reader:
         return Mode(text) if text is not None else None
 
     def _both(self, fields: Fields) -> tuple[Rule, ...]:
-        """Allow and deny, in the order of the file."""
+        """Read `allow` and `deny`, in the order of the file."""
         return tuple(
             rule
             for key, node in fields.items()

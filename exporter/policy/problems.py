@@ -1,4 +1,4 @@
-"""A policy that isn't valid."""
+"""The error for a policy that isn't valid."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ CHECK_HINT = "`ci-egress policy check` shows them without starting anything"
 
 
 class PolicyError(DocumentError):
-    """It means nothing, and never "allow everything"."""
+    """A policy that isn't valid. None of it is used, and it never means "allow everything"."""
 
     kind = "policy"
 
     def __init__(self, source: str, problems: Iterable[Problem], hint: str | None = CHECK_HINT) -> None:
-        """`source` is the file, or the option."""
+        """`source` is the file or the option that has the policy."""
         super().__init__(source, problems, hint)

@@ -12,7 +12,7 @@ _SIZE_MAX = 1 << 16
 
 
 def system_resolvers(path: Path = PATH) -> tuple[Address, ...]:
-    """Addresses of the `nameserver` lines of `path`, each once; none where it can't be read.
+    """Return the addresses of the `nameserver` lines of `path`, each once; none where it can't be read.
 
     resolv.conf(5): without such a line the resolver of this machine is asked, which loopback allows.
     """

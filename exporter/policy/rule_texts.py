@@ -1,4 +1,4 @@
-"""Rules as text, for policies that are made of what was seen."""
+"""Write rules as text, for policies that are made of what was seen."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from exporter.text import printable
 ANY = "any"
 CHAINS_SHOWN = 3
 TEXT_MAX = 120
-"""Characters of a name in a comment."""
+"""The most characters of a name in a comment."""
 DNS_PORT = 53
 _SCHEMES = {"tcp": "tcp", "udp": "udp", "icmp": "icmp", "ipv6-icmp": "icmp"}
 _WITH_PORTS = ("tcp", "udp")
 
 
 def scheme_of(transport: str) -> str:
-    """What a rule calls the protocol `transport`; `any`, every protocol, for one that no rule can name."""
+    """Return what a rule calls `transport`: `any`, every protocol, for one that no rule can name."""
     return _SCHEMES.get(transport, ANY)
 
 
 def has_ports(scheme: str) -> bool:
-    """Whether a rule for it names a port."""
+    """Return whether a rule for `scheme` names a port."""
     return scheme in _WITH_PORTS
 
 
 def rule_text(host: str, port: int | None, scheme: str) -> str:
-    """The short form; `host` is a name, a wildcard or an address, `port` None where there is none."""
+    """Write a rule's short form; `host` is a name, a wildcard or an address, `port` None for no port."""
     prefix = "" if scheme == "tcp" else f"{scheme}://"
     if port is not None:
         return f"{prefix}{endpoint(host, port)}"
@@ -35,7 +35,7 @@ def rule_text(host: str, port: int | None, scheme: str) -> str:
 
 
 def chains_text(chains: Sequence[str]) -> str:
-    """The first ones, and how many more there are; for a comment, whatever is in them."""
+    """List the first chains, and how many more there are, for a comment; harmless whatever is in them."""
     shown = [printable(chain, limit=TEXT_MAX) or "unknown" for chain in chains[:CHAINS_SHOWN]]
     more = f" and {len(chains) - CHAINS_SHOWN} more" if len(chains) > CHAINS_SHOWN else ""
     return f"{'; '.join(shown)}{more}"

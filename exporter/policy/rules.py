@@ -1,4 +1,4 @@
-"""One rule, in both forms: `registry.example:443`, and `{host: github.com, ports: [443], lineage: [git]}`."""
+"""Read a rule in either form: `registry.example:443`, or `{host: github.com, lineage: [git]}`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from exporter.policy.endpoints import (
 from exporter.policy.model import Effect, Host, Rule
 
 KEYS = ("host", "ports", "protocol", "lineage")
-"""Of the long form."""
+"""The keys of the long form."""
 
 _NAME = re.compile(r"[^\s/\x00-\x1f\x7f]{1,255}")
 _PATH = re.compile(r"(?:/[^/\x00-\x1f\x7f]{1,255})+")
@@ -33,7 +33,7 @@ _T = TypeVar("_T")
 
 
 def read_scalar_rule(node: Scalar, effect: Effect, source: str, problems: Problems) -> Rule | None:
-    """The short form; None where something is wrong with it, which `problems` then tell."""
+    """Read the short form. Returns None where something is wrong; `problems` then say what."""
     try:
         endpoint = parse_endpoint(node.text)
         protocol, ports = reach(effect, endpoint.protocol, endpoint.ports)
@@ -48,7 +48,7 @@ def read_scalar_rule(node: Scalar, effect: Effect, source: str, problems: Proble
 def read_mapping_rule(
     node: Mapping, fields: Fields, effect: Effect, source: str, problems: Problems
 ) -> Rule | None:
-    """The long form, whose values are `fields`; None where something is wrong with it."""
+    """Read the long form, whose values are `fields`. Returns None where something is wrong with it."""
     before = len(problems)
     host = protocol = ports = None
     lineage: tuple[str, ...] = ()
@@ -95,7 +95,7 @@ def _host_alone(text: str) -> Host:
 
 
 def _ports(node: Node, problems: Problems) -> tuple[int, ...] | None:
-    """Empty for all of them; None where they are wrong."""
+    """Read ports, empty for all of them. Returns None where they are wrong."""
     if isinstance(node, Scalar):
         if node.text == "*":
             return ()
@@ -113,7 +113,7 @@ def _one_port(text: str) -> int:
 
 
 def _list(node: Node, key: str, parse: Callable[[str], _T], problems: Problems) -> list[_T]:
-    """Its values, which are at least one."""
+    """Read the values of a list, which must have at least one."""
     if not isinstance(node, Listing) or not node.items:
         fix = _PORTS_FIX if key == "ports" else "write a list, as in [git]"
         problems.add(node, f"`{key}` is no list with something in it", fix)
@@ -132,7 +132,7 @@ def _executable(text: str) -> str:
 
 
 def _on_one_line(node: Node) -> str:
-    """As the file has it, but for blanks and line breaks."""
+    """Write `node` as the file has it, but for blanks and line breaks."""
     match node:
         case Scalar(text=text, is_plain=is_plain):
             return text if is_plain else json.dumps(text, ensure_ascii=False)

@@ -1,8 +1,8 @@
-"""What of a policy holds for one job: the file's general part, and the sections of `jobs` that are for it.
+"""Find what holds for one job of a policy: its general part, and the sections of `jobs` that match the job.
 
-What a section denies, and that it enforces, counts for every job that may be meant. What it allows counts
-for a job that is known to be meant: by more than a name that its author chooses, or where the file says
-`trust_names`. A job that contradicts itself isn't known to be anybody, nor is one that is known in part.
+What a section denies, and that it enforces, counts for every job that may match it. What it allows counts
+only for a job that is known to match: by more than a name that the job's author chooses, or where the file
+says `trust_names`. A job whose claims contradict each other, or are known in part, isn't known to match.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from exporter.policy.model import Effect, JobPolicy, Policy, Rule, Section
 
 
 class Withheld(NamedTuple):
-    """What a section allows, and not to this job."""
+    """A section whose allows don't count, for one job or for any."""
 
     section: Section
     why: str
@@ -24,33 +24,33 @@ class Withheld(NamedTuple):
 
     @property
     def rules(self) -> tuple[Rule, ...]:
-        """Those that don't count."""
+        """The rules that don't count."""
         return _allowing(self.section)
 
     @property
     def why_not(self) -> str:
-        """Of one of its rules."""
+        """Why each of its rules doesn't count."""
         return f"its section doesn't count: {self.why}; {self.fix}"
 
     def __str__(self) -> str:
-        """With its place, for people and editors."""
+        """Return it as a remark with its place in the file, for people and editors."""
         section = self.section
         what = f"what {shown(section.key.text)} allows doesn't count: {self.why}"
         return f"{section.source}:{section.line}:{section.column}: {what}; {self.fix}"
 
 
 def effective(policy: Policy, who: Who) -> JobPolicy:
-    """What `policy` says for the job `who`.
+    """Return what `policy` says for the job `who`.
 
-    All sections that may be for it add up, and the strictest mode wins, as does that lookups are refused.
-    What several say alike counts once.
+    All sections that it may match add up. The strictest mode wins, and lookups are refused if one section
+    refuses them. Rules that say the same count once.
     """
     sections = _for(policy, who)
     return policy.held_to(sections, (rule for each in sections for rule in _counting(policy, each, who)))
 
 
 def withheld(policy: Policy, who: Who) -> Iterator[Withheld]:
-    """What would be allowed to `who` if it were known to be who it says."""
+    """Yield the sections that would allow something to `who` if its claims were believed."""
     for section in _for(policy, who._replace(besides=())):
         doubt = _doubt(policy, section, who) if _allowing(section) else None
         if doubt is not None:
@@ -58,7 +58,7 @@ def withheld(policy: Policy, who: Who) -> Iterator[Withheld]:
 
 
 def remarks(policy: Policy) -> Iterator[Withheld]:
-    """What is allowed to nobody, whoever it is."""
+    """Yield the sections whose allows count for no job at all."""
     for section in policy.sections:
         doubt = section.key.doubt
         if doubt is not None and _allowing(section) and not _trusts_names(policy, section):
@@ -66,7 +66,7 @@ def remarks(policy: Policy) -> Iterator[Withheld]:
 
 
 def _for(policy: Policy, who: Who) -> list[Section]:
-    """Those that may be for it."""
+    """Return the sections that the job may match."""
     if who.is_partial:
         return list(policy.sections)
     return [
@@ -83,7 +83,7 @@ def _counting(policy: Policy, section: Section, who: Who) -> tuple[Rule, ...]:
 
 
 def _doubt(policy: Policy, section: Section, who: Who) -> tuple[str, str] | None:
-    """Why `who` isn't known to be one of those that `section` is for, and how to mend it; None: it is."""
+    """Return why `who` isn't known to match `section`, and how to mend that. None: it is known to."""
     key = section.key
     if who.is_contradictory or who.is_partial:
         return _doubt_of_all(who)

@@ -1,4 +1,4 @@
-"""Names that share an address: a rule for one grants the address, so that acts to the others pass, too."""
+"""Names that share an address: a rule for one grants the address, so attempts to the others pass, too."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from exporter.policy.model import ANSWER, DEFAULT, LOOKUPS, LOOPBACK, NOTHING_SE
 
 _REMEMBERED_MAX = 4096
 _TEXT_MAX = 2048
-"""Characters of a rule; recorded ones may be anything."""
+"""The most characters of a rule; a recorded rule may be any text."""
 _IMPLIED = frozenset({DEFAULT, ANSWER, LOOKUPS, NOTHING_SENT, *(rule.text for rule in LOOPBACK)})
-"""What is told as a rule and is none of a file."""
+"""Texts that are reported as rules, but are in no policy file."""
 _HOST = re.compile(r'[{ ]"?host"?: (?:"([^"\\]+)"|([^\s,{}\[\]"]+))[,}]')
-"""In a mapping, on one line as rules are told; YAML takes its time, and spans may hold many rules."""
+"""Finds the host in a rule's long form on one line; parsing YAML takes long, and spans may hold many."""
 
 
 def is_of_another_name(rule: str, host: str) -> bool:
-    """Whether `rule`, as `egress.rule` has it, is for a name, and `host` is one that it doesn't cover."""
+    """Return whether `rule`, as in `egress.rule`, is for a name that doesn't cover the name `host`."""
     named = name_in(rule)
     if named is None:
         return False
@@ -31,7 +31,7 @@ def is_of_another_name(rule: str, host: str) -> bool:
 
 
 def name_in(rule: str) -> Name | None:
-    """The name, or wildcard, that `rule` is for; None for one for addresses, or none of a file."""
+    """Return the name or wildcard that `rule` is for. None: it is for addresses, or of no file."""
     if rule in _IMPLIED or len(rule) > _TEXT_MAX:
         return None
     host = _host(rule)
@@ -40,7 +40,7 @@ def name_in(rule: str) -> Name | None:
 
 @lru_cache(maxsize=_REMEMBERED_MAX)
 def _host(text: str) -> Host | None:
-    """Of the short form, or of the long one, in which it is the value of a key."""
+    """Return the host of a rule in its short or long form. None: there is none."""
     found = _HOST.search(text) if text.startswith("{") else None
     try:
         return parse_host(found[1] or found[2]) if found else parse_endpoint(text).host
