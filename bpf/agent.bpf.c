@@ -12,16 +12,25 @@ struct text {
 };
 BPF_PERCPU_ARRAY(texts, struct text, 1);
 
-/* The number of its system, 0 where nobody knows that; null: it is no agent. */
-static inline u32 *agent_named(struct agent_key *key, u64 name)
+#define NO_AGENT 0xffffffffU
+
+/* The number of its system, 0 where nobody knows that, or NO_AGENT. */
+static inline u32 agent_of(struct agent_key *key)
+{
+	u32 *found = agents.lookup(key);
+
+	return found ? *found : NO_AGENT;
+}
+
+static inline u32 agent_named(struct agent_key *key, u64 name)
 {
 	if (read_kernel_text(key->name, sizeof(key->name), (void *)name) < 0)
-		return 0;
-	return agents.lookup(key);
+		return NO_AGENT;
+	return agent_of(key);
 }
 
 /* By its executable's name, which may be a job's choice. */
-static inline u32 *agent_by_program(u64 task)
+static inline u32 agent_by_program(u64 task)
 {
 	u64 file = pointer_at(pointer_at(task, TASK_MM), MM_EXE_FILE);
 	struct agent_key program = { .kind = AGENT_PROGRAM };
@@ -30,7 +39,7 @@ static inline u32 *agent_by_program(u64 task)
 }
 
 /* By its unit or its user, which the host's administrator chose. */
-static inline u32 *agent_by_place(u64 task)
+static inline u32 agent_by_place(u64 task)
 {
 	u64 cgroup = pointer_at(pointer_at(task, TASK_CGROUPS), CSS_SET_CGROUP);
 	struct agent_key unit = { .kind = AGENT_UNIT };
@@ -38,24 +47,27 @@ static inline u32 *agent_by_place(u64 task)
 		.kind = AGENT_USER,
 		.user = number_at(pointer_at(task, TASK_CRED), CRED_UID),
 	};
-	u32 *agent = agent_named(&unit, pointer_at(pointer_at(cgroup, CGROUP_NODE), NODE_NAME));
+	u32 agent = agent_named(&unit, pointer_at(pointer_at(cgroup, CGROUP_NODE), NODE_NAME));
 
-	return agent ? agent : agents.lookup(&owner);
+	return agent == NO_AGENT ? agent_of(&owner) : agent;
 }
 
 /*
- * Whether the environment has a variable that jobs are known by, but for those of the system with
- * that number, or can't be read as a whole.
+ * Whether the environment has a variable that jobs are known by, but for those of the agent's own
+ * system, or can't be read as a whole.
  */
-static inline int has_mark(u64 mm, u32 own)
+static inline int has_mark(u64 mm, u32 agent)
 {
 	u64 at = pointer_at(mm, MM_ENV_START), end = pointer_at(mm, MM_ENV_END);
 	struct mark_key key = { .prefix_bits = 8 * MARK_ROOM };
+	/* Of 0 it makes NO_AGENT, which is no variable's system; a branch would be gone on from. */
+	u32 own = agent | (u32)((s32)(agent - 1) >> 31);
 	u32 zero = 0, number;
 	struct text *text = texts.lookup(&zero);
 
 	if (!text)
 		return 1;
+	BLUR(own, at);
 #pragma clang loop unroll(disable)
 	for (number = 0; number < TEXTS_MAX; number++) {
 		if (at >= end)
@@ -65,7 +77,7 @@ static inline int has_mark(u64 mm, u32 own)
 
 		u32 *system = marks.lookup(&key);
 
-		if (system && (!own || *system != own))
+		if (system && *system != own)
 			return 1;
 
 		long length = read_user_text(text->bytes, sizeof(text->bytes), (void *)at);

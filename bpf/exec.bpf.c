@@ -257,18 +257,24 @@ int after_exec(struct bpf_raw_tracepoint_args *ctx)
 
 	/* In a container nobody is an agent: its steps are known by their variables. */
 	u32 may_be_agent = proc->standing == STANDING_NONE && !proc->is_guest;
-	u32 *agent = may_be_agent ? agent_by_program(ctx->args[0]) : 0;
-	u32 is_marked = (config->has_policies || agent) &&
-			has_mark(pointer_at(ctx->args[0], TASK_MM), agent ? *agent : 0);
+	u32 agent = may_be_agent ? agent_by_program(ctx->args[0]) : NO_AGENT;
+	u32 is_marked = 0;
 
+	if (config->has_policies || agent != NO_AGENT) {
+		u64 mm = pointer_at(ctx->args[0], TASK_MM);
+
+		BLUR(agent, mm);
+		BLUR(may_be_agent, mm);
+		is_marked = has_mark(mm, agent);
+	}
 	/* Who is called as an agent is, and has a job's variables, may be called so by the job. */
 	if (is_marked)
-		agent = 0;
-	if (may_be_agent && !agent)
+		agent = NO_AGENT;
+	if (may_be_agent && agent == NO_AGENT)
 		agent = agent_by_place(ctx->args[0]);
-	if (agent) {
+	if (agent != NO_AGENT) {
 		proc->standing = STANDING_AGENT;
-		proc->agent = *agent;
+		proc->agent = agent;
 		proc->early = 0;
 		return 0;
 	}

@@ -38,16 +38,13 @@ static inline int can_listen(u32 protocol)
 	return protocol == IPPROTO_UDP || protocol == IPPROTO_UDPLITE;
 }
 
-static inline struct heard_key heard_of(struct bpf_sock *sk, const struct listener *listener)
+static inline void set_heard(struct heard_key *key, struct bpf_sock *sk,
+			     const struct listener *listener)
 {
-	struct heard_key key = {
-		.namespace = listener->namespace,
-		.scope = listener->scope,
-		.local_port = sk->src_port,
-		.protocol = sk->protocol,
-	};
-
-	return key;
+	key->namespace = listener->namespace;
+	key->scope = listener->scope;
+	key->local_port = sk->src_port;
+	key->protocol = sk->protocol;
 }
 
 /* Called where it is bound by its owner, not where the kernel finds a port for who sends first. */
@@ -120,9 +117,11 @@ static inline void hear(struct __sk_buff *skb, struct bpf_sock *sk)
 	if (!at || is_made_here(skb, &from, &to) || bpf_skb_load_bytes(skb, at, &port, 2))
 		return;
 
-	struct heard_key key = heard_of(sk, listener);
+	struct heard_key key;
 	u64 now_ns = bpf_ktime_get_boot_ns();
 
+	CLEAR(key);
+	set_heard(&key, sk, listener);
 	key.peer_port = bpf_ntohs(port);
 	__builtin_memcpy(key.peer, from.bytes, sizeof(key.peer));
 
@@ -145,8 +144,10 @@ static inline int is_answer(const struct act_value *act, struct bpf_sock *sk)
 	if (!listener)
 		return 0;
 
-	struct heard_key key = heard_of(sk, listener);
+	struct heard_key key;
 
+	CLEAR(key);
+	set_heard(&key, sk, listener);
 	key.peer_port = act->key.peer_port;
 	__builtin_memcpy(key.peer, act->key.peer, sizeof(key.peer));
 

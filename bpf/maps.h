@@ -198,6 +198,17 @@ static long (*read_user)(void *, u32, const void *) = (void *)BPF_FUNC_probe_rea
 /* The same for what stands in memory. */
 #define FORGET(value) read_kernel(&(value), sizeof(value), &(value))
 
+/*
+ * Writes all of a key on the stack, whose size is a multiple of 8: what is written in parts alone
+ * keeps alive, for the verifier, whatever stood there before, and it follows each of that.
+ */
+#define CLEAR(key)                                                                                 \
+	do {                                                                                       \
+		_Static_assert(sizeof(key) % 8 == 0, "CLEAR");                                     \
+		for (u32 at = 0; at < sizeof(key) / 8; at++)                                       \
+			((volatile u64 *)&(key))[at] = 0;                                          \
+	} while (0)
+
 /* A kernel struct's member, by the offset the exporter took from this kernel's BTF. */
 static inline u64 pointer_at(u64 base, u32 offset)
 {

@@ -226,8 +226,11 @@ int on_egress(struct __sk_buff *skb)
 	u32 said = last ? last->undecided : VERDICT_NONE;
 
 	if (!said && is_ordinary(skb, sk->type, sk->protocol)) {
-		if (last)
-			meter_sent(skb, last);
+		if (!last)
+			return ALLOW;
+		if (lost_its_peer(last, sk) && is_enforced())
+			return DENY;
+		meter_sent(skb, last);
 		return ALLOW;
 	}
 	if (is_denied_connection(sk))

@@ -36,6 +36,16 @@ static inline int is_first_peer(const struct last_peer *last, const struct flow_
 }
 
 /*
+ * Whether it sends what was begun when it was connected: since nobody decided where that goes, it
+ * may have the peer's port alone, and go to this machine. What is begun later has an act of its
+ * own.
+ */
+static inline int lost_its_peer(const struct last_peer *last, const struct bpf_sock *sk)
+{
+	return last->peers & PEERS_CONNECTED && sk->state != TCP_ESTABLISHED;
+}
+
+/*
  * Returns whether it may be read in halves. To disconnect is to take away address and port, one
  * after the other, too.
  */
@@ -46,8 +56,7 @@ static inline int add_peer(struct last_peer *last, struct bpf_sock *sk, const st
 	if (!peers) {
 		__builtin_memcpy(last->first, key->peer, sizeof(last->first));
 		last->first_port = key->peer_port;
-	} else if (!is_first_peer(last, key) ||
-		   (peers & PEERS_CONNECTED && sk->state != TCP_ESTABLISHED)) {
+	} else if (!is_first_peer(last, key) || lost_its_peer(last, sk)) {
 		peers |= PEERS_SEVERAL;
 	}
 	peers |= PEERS_ANY | (connects ? PEERS_CONNECTED : 0);

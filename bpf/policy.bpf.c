@@ -142,14 +142,14 @@ static inline struct sets granted_to(const struct granted_key *key, u32 window, 
 
 static inline u32 say_by_names(const struct act_value *act, u32 policy, const struct sets *sets)
 {
-	struct port_key port = {
-		.policy = policy,
-		.port = act->key.peer_port,
-		.protocol = policy_protocol(act->key.protocol),
-	};
+	struct port_key port;
 
 	if (!sets->low && !sets->high)
 		return VERDICT_NONE;
+	CLEAR(port);
+	port.policy = policy;
+	port.port = act->key.peer_port;
+	port.protocol = policy_protocol(act->key.protocol);
 	return by_names(&port, sets->low, sets->high, act->held);
 }
 
@@ -159,12 +159,14 @@ static inline u32 say_by_names(const struct act_value *act, u32 policy, const st
  */
 static inline u32 look_up_early(const struct act_value *act, u32 early, u32 window)
 {
-	struct granted_key key = { .scope = early };
+	struct granted_key key;
 	u32 strictest = SCOPE_WITHOUT_ROOM;
 	struct mode_value *mode = modes.lookup(&strictest);
 
 	if (!mode)
 		return VERDICT_NONE;
+	CLEAR(key);
+	key.scope = early;
 	key.policy = mode->policy;
 	__builtin_memcpy(key.address, act->key.peer, sizeof(key.address));
 
@@ -177,23 +179,27 @@ static inline u32 look_up_early(const struct act_value *act, u32 early, u32 wind
 static inline u32 look_up_names(const struct act_value *act, const struct proc_value *proc,
 				u32 window)
 {
-	struct granted_key key = { .scope = noted_as(proc), .policy = act->policy };
+	struct granted_key key;
 	struct sets sets, for_all = {};
-	u32 verdict;
+	u32 is_early, verdict;
 
+	CLEAR(key);
+	key.scope = noted_as(proc);
+	key.policy = act->policy;
+	is_early = key.scope & SCOPE_EARLY;
 	__builtin_memcpy(key.address, act->key.peer, sizeof(key.address));
 	sets = granted_to(&key, window, 0);
-	if (key.scope & SCOPE_EARLY) {
+	if (is_early) {
 		key.scope = governing(key.scope);
 		for_all = granted_to(&key, window, 1);
 		sets.low |= for_all.low;
 		sets.high |= for_all.high;
-		return say_by_names(act, key.policy, &sets);
 	}
+	BLUR(is_early, act->held);
 	verdict = say_by_names(act, key.policy, &sets);
-	if (verdict == VERDICT_NONE && proc->standing >= STANDING_STEP)
-		return look_up_early(act, proc->early, window);
-	return verdict;
+	if (verdict != VERDICT_NONE || is_early || proc->standing < STANDING_STEP)
+		return verdict;
+	return look_up_early(act, proc->early, window);
 }
 
 /* The mode of the scope that a process is held as; null: it has no policy. */

@@ -129,10 +129,16 @@ static inline int act_on(struct bpf_sock_addr *ctx, struct bpf_sock *sk, u32 kin
 			is_denied = 1;
 		}
 	}
+	u32 care = care_for(&act, is_denied), verdict = act.key.verdict;
+
+	BLUR(care, pid);
+	BLUR(verdict, pid);
+	BLUR(is_denied, pid);
+	act.key.verdict = verdict;
 	act.cookie = cookie_of(ctx);
 	act.tid = pid_tgid;
 	act.uid = bpf_get_current_uid_gid();
-	report(&act, pid, bpf_get_current_task(), &proc, sk, care_for(&act, is_denied));
+	report(&act, pid, bpf_get_current_task(), &proc, sk, care);
 	return is_denied ? DENY : ALLOW;
 }
 

@@ -119,6 +119,21 @@ def test_nothing_goes_where_no_rule_lets_it(
     assert arrived(watch.arrivals, torn(network)) == 0
 
 
+def test_who_is_disconnected_meanwhile_sends_nothing_to_this_machine(
+    lab: Lab, kernel: KernelSide, programs: Programs
+) -> None:
+    """The kernel may read the port, and then no address any more: that is 0.0.0.0."""
+    one, _ = named(V4)
+    here = lab.build.call(_at, Endpoint("0.0.0.0", ONE)).result()
+    with here, lab.watch() as watch:
+        did = kernel.run(lab, programs.act("udp-torn-disconnected", *one, FOR_MS), both(V4))
+        here.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            here.recv(1)
+    assert did.stdout == "ok\n"
+    assert arrived(watch.arrivals, [one]) > SOME
+
+
 @NETWORKS
 def test_in_audit_mode_it_goes_and_is_told(
     lab: Lab, kernel: KernelSide, programs: Programs, network: Network

@@ -91,6 +91,7 @@ static const struct verb {
 	{ "udp-torn", udp_torn },
 	{ "udp-torn-corked", udp_torn_corked },
 	{ "udp-torn-control", udp_torn_control },
+	{ "udp-torn-disconnected", udp_torn_disconnected },
 	{ "raw-echo", raw_echo },
 	{ "raw-echo-connected", raw_echo_connected },
 	{ "raw-echo-sqpoll", raw_echo_sqpoll },

@@ -51,6 +51,7 @@ void udp_corked(const struct plan *plan);
 void udp_torn(const struct plan *plan);
 void udp_torn_corked(const struct plan *plan);
 void udp_torn_control(const struct plan *plan);
+void udp_torn_disconnected(const struct plan *plan);
 
 /* Raw and ping sockets, source routes, UDP-Lite. */
 void raw_echo(const struct plan *plan);

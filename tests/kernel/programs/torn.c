@@ -9,6 +9,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <time.h>
+#include <unistd.h>
 
 struct torn {
 	const struct plan *plan;
@@ -34,6 +35,23 @@ static void *cork_in_turn(void *argument)
 
 	for (int i = 0; !torn->is_over; i = (i + 1) % plan->n_peers)
 		sendto(torn->fd, payload, 1, MSG_MORE, &plan->peers[i].any, plan->peers[i].size);
+	return NULL;
+}
+
+/* Each of many sockets in turn: connected once, and disconnected. */
+static void *disconnect_each(void *argument)
+{
+	const struct sockaddr nobody = { .sa_family = AF_UNSPEC };
+	struct torn *torn = argument;
+
+	while (!torn->is_over) {
+		int fd = open_socket(&torn->plan->peers[0], SOCK_DGRAM, 0);
+
+		connect_to(fd, &torn->plan->peers[0]);
+		check(dup2(fd, torn->fd));
+		check(close(fd));
+		check(connect(torn->fd, &nobody, sizeof(nobody)));
+	}
 	return NULL;
 }
 
@@ -74,6 +92,11 @@ void udp_torn(const struct plan *plan)
 void udp_torn_corked(const struct plan *plan)
 {
 	send_meanwhile(plan, &plain, cork_in_turn);
+}
+
+void udp_torn_disconnected(const struct plan *plan)
+{
+	send_meanwhile(plan, &plain, disconnect_each);
 }
 
 /* With a type of service: such a send has no address at its hook, either. */
