@@ -83,7 +83,7 @@ class Telemetry:
         self._log_handler.install()
         self._couriers: list[Courier] = []
         books = Books(self._ledger, self._earlier, "attempt")
-        log_books = Books(self._log_ledger, Ledger(), "records")
+        log_books = Books(self._log_ledger, Ledger(), "record")
         metric_books = Books(Ledger(), Ledger())
         self._all_books = (books, log_books, metric_books)
         spans = dataclasses.replace(SPANS, capacity=queue_capacity)

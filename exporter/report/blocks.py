@@ -14,7 +14,6 @@ Section = Callable[[int], str]
 _NOTES_MAX = 50
 _FRAME_BYTES = 600
 """The bytes that additions take besides their pieces: the fold, the sentences, a fence of usual length."""
-_FENCE_MAX = 100
 _INLINE_MAX = 4000
 """The most characters of a line that is offered for pasting."""
 

@@ -454,7 +454,7 @@ def test_log_records_and_the_last_metrics_wait_too(
         telemetry.close()
         assert telemetry.log_account == Account(spooled=1)
     (line,) = telemetry.notes()
-    assert line.startswith(f"log records (1 records), metrics wait in {folder}")
+    assert line.startswith(f"log records (1 record), metrics wait in {folder}")
     doorman.is_away = False
     with open_telemetry(receiver.url, folder):
         wait_until(lambda: held(folder) == [])
