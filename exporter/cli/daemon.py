@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from exporter.account import Account, Bookkeeping
+from exporter.agents import Above
 from exporter.cli.baselines import warn_of_unknown
 from exporter.cli.failing import Judged, futile
 from exporter.cli.faults import Faults
@@ -60,7 +61,7 @@ from exporter.otlp import (
     resolve_destinations,
 )
 from exporter.pipeline import Pipeline
-from exporter.procfs import Proc, ancestors
+from exporter.procfs import Proc
 from exporter.summary import Summary
 from exporter.survival import go_first
 from exporter.systemd import notify
@@ -147,7 +148,7 @@ class _Daemon:
         telemetry: Telemetry,
         reporting: Reporting,
     ) -> None:
-        config, policy, _, job, agents = given
+        config, policy, _, job, agents, above = given
         self._config, self._tracer, self._telemetry = config, tracer, telemetry
         flows = Flows()
         self._books = Bookkeeping(
@@ -174,9 +175,10 @@ class _Daemon:
         """When a process was last found to be of a job."""
         self._judged = Judged()
         self.reports = WatchReporting(reporting, given, self._books.account)
-        self._apart = ancestors(os.getpid()) if job is not None else frozenset()
+        above = above or Above()
+        self._apart = frozenset(above.everyone)
         """What started this: in the job's midst, and no part of it."""
-        self._steps = Steps(tracer, agents, config.job_env, self._apart)
+        self._steps = Steps(tracer, agents, config.job_env, above)
         self._jobs = self._watch_for_jobs(given, environment, outlets)
         self._pipeline = Pipeline(outlets, Proc(), flows, self._jobs)
         self._source = LiveSource(tracer, self._handle, self._books, flows, on_fault=tell_fault)
@@ -185,7 +187,9 @@ class _Daemon:
             self._takeover = Takeover(
                 tracer, outlets, self._pipeline, self._jobs, self._governor, self._books
             )
-        owner = Owner(warned=self._jobs.warned, ends_by_token=config.end_folder is not None)
+        ends_by_token = config.end_folder is not None
+        agent = above.agent if ends_by_token else None
+        owner = Owner(warned=self._jobs.warned, ends_by_token=ends_by_token, agent=agent)
         self._guards = Guards(tracer, outlets, self._books, self._handle, owner)
         self._faults = Faults(self._guards.went_wrong)
         decide = partial(self._decide, comes_again=False)
@@ -209,7 +213,10 @@ class _Daemon:
                 read_environment(self._handle, found.process, exec_id=0)
 
     def loop(self, asked: Requests) -> None:
-        """Until `asked` says to end it. Where a part can't be done, that is told, and the others are."""
+        """Until `asked` says to end it, or nobody is left who could ask.
+
+        Where a part can't be done, that is told, and the others are.
+        """
         turn: list[Callable[[], object]] = [
             self._take_in,
             lambda: self._sleep(self._pause_s),
@@ -220,7 +227,7 @@ class _Daemon:
         ]
         looked_s = time.monotonic()
         self._tracer.frames.most_s = TURN_S
-        while not asked.end:
+        while not (asked.end or self._guards.is_left_alone):
             for part in turn:
                 self._faults.stand(part)
             if time.monotonic() - looked_s >= _LOOK_AROUND_S:
@@ -340,6 +347,7 @@ class _Daemon:
             self._tracer.scopes.sweep,
             lambda: self._jobs.look_around(boot_ns()),
             lambda: self._governor.look(lambda scope: self._tracer.scopes.close(scope, self._source.take)),
+            self._guards.look_for_agent,
             self._guards.tick,
             self._tell_problems,
         ]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from exporter.config import RunConfig, WatchConfig
 
 if TYPE_CHECKING:
-    from exporter.agents import Agent
+    from exporter.agents import Above, Agent
     from exporter.baseline.model import Baseline
     from exporter.cli.governing import Source
     from exporter.jobs.model import Job
@@ -32,5 +32,7 @@ class GivenWatch(NamedTuple):
     baseline: Baseline | None
     job: Job | None
     """The one that the whole machine belongs to; None: it belongs to none."""
-    agents: Collection[Agent] = ()
+    agents: Collection[Agent]
     """Who starts jobs, besides those that are known."""
+    above: Above | None
+    """What started this; None: it is of no job."""
