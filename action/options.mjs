@@ -32,7 +32,7 @@ export function watchOptions(folder, token) {
   ];
 }
 
-/** Its environment. */
+/** The environment that it gets. */
 export function watchEnvironment() {
   const endpoint = input('otlp-endpoint');
   const checkRun = input('check-run-id');

@@ -1,4 +1,4 @@
-"""A job's own watch below an agent that is gone: nobody has the token any more, and the next job's agent comes."""
+"""A job's own watch, below an agent that is gone: nobody has the token any more, and the next agent comes."""
 
 from __future__ import annotations
 
@@ -136,5 +136,5 @@ def test_the_agent_of_the_next_job_is_held_to_nothing_and_its_steps_are(
         wait_for(lambda: is_ready(tmp_path))
         os.kill(first, signal.SIGKILL)
         for code, command in ((errno.ENETUNREACH, as_agent), (errno.EPERM + 64, as_step)):
-            done = fails_with(code, lab.command(command))
+            done = fails_with(code, [str(part) for part in lab.command(command)])
             assert listener.statuses((HOST, done)) == [0]
