@@ -18,7 +18,7 @@ from exporter.cli.faults import Faults
 from exporter.cli.given import GivenWatch
 from exporter.cli.governor import Governor
 from exporter.cli.guards import Guards, Owner, frames_told
-from exporter.cli.leaving import held_unless_asked
+from exporter.cli.leaving import end_what_is_left, held_unless_asked
 from exporter.cli.leftovers import tell_leftovers
 from exporter.cli.messages import Messages
 from exporter.cli.missed import Missed, read_environment
@@ -49,6 +49,7 @@ from exporter.kernel.frames import TURN_S
 from exporter.kernel.tracer import Tracer
 from exporter.kernel.windows import Coverage
 from exporter.live import LiveSource, find_everyone, kernel_counts
+from exporter.machine import SCOPE as MACHINE
 from exporter.machine import MachineWatch
 from exporter.metrics import Metrics
 from exporter.otlp import (
@@ -122,6 +123,7 @@ def run(
             warn("OTEL_SDK_DISABLED is set: nothing is exported")
         with shown(daemon.view), held_unless_asked(tracer):
             daemon.loop(asked)
+            daemon.end_job(asked)
         notify("STOPPING=1", environment)
         account = daemon.finish()
         for problem in (*drops(account), *daemon.missed.all(), *telemetry.complaints(), *telemetry.notes()):
@@ -254,6 +256,15 @@ class _Daemon:
         if asked.reread:
             asked.reread = False
             reread(self._config, self._governor, self._jobs, self._pipeline, self._source.catch_up)
+
+    def end_job(self, asked: Requests) -> None:
+        """Where the machine's job is over, end what its steps left behind, if its policy is enforced.
+
+        Once its agent is gone, no step is left that may go on.
+        """
+        if isinstance(self._jobs, MachineWatch) and (asked.is_over or self._guards.is_left_alone):
+            spared = self._jobs.going_on if asked.is_over else frozenset
+            end_what_is_left(self._tracer, MACHINE, self._source.pump, spared=spared, left_by="the job")
 
     def finish(self) -> Account:
         """Detach, tell the rest, and flush."""

@@ -24,6 +24,10 @@ _MOMENT_S, _AT_ONCE = 0.02, 100
 """How long one look may take in a folder that a job floods; after so many names that is asked."""
 
 
+_OVER = b".over"
+"""Behind the token: the job is over, too."""
+
+
 class Found(NamedTuple):
     """What was asked there."""
 
@@ -31,6 +35,8 @@ class Found(NamedTuple):
     """By somebody who has the token."""
     is_forged: bool
     """By somebody who hasn't."""
+    is_over: bool = False
+    """Who has the token said that the job is over, too, so that nothing of it should go on."""
 
 
 class EndFolder:
@@ -52,11 +58,12 @@ class EndFolder:
 
     def look(self) -> Found:
         """What came since the last look, as far as a moment suffices: the rest is for the next one."""
-        is_end = is_forged = False
+        is_end = is_forged = is_over = False
         for name in self._names(time.monotonic() + _MOMENT_S):
-            is_one = compare_digest(sha256(name).digest(), self._digest)
+            is_one = compare_digest(sha256(name.removesuffix(_OVER)).digest(), self._digest)
             is_end, is_forged = is_end or is_one, is_forged or not is_one
-        return Found(is_end, is_forged)
+            is_over = is_over or (is_one and name.endswith(_OVER))
+        return Found(is_end, is_forged, is_over)
 
     def _names(self, until_s: float) -> Iterator[bytes]:
         while time.monotonic() < until_s and (told := self._told()):

@@ -1,10 +1,10 @@
-"""Who is held isn't let go of: what COMMAND leaves behind, and the jobs of a watch that ends unasked."""
+"""Who is held isn't let go of: what is left behind of a job, and the jobs of a watch that ends unasked."""
 
 from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -14,24 +14,33 @@ from exporter.kernel.ending import Ended, end_scope
 from exporter.kernel.registry import JobMode
 
 if TYPE_CHECKING:
+    from exporter.events import ProcessKey
     from exporter.kernel.tracer import Tracer
 
 _SHOWN = 10
 
 
-def end_what_is_left(tracer: Tracer, scope: int, meanwhile: Callable[[], object] = lambda: None) -> None:
+def end_what_is_left(
+    tracer: Tracer,
+    scope: int,
+    meanwhile: Callable[[], object] = lambda: None,
+    *,
+    spared: Callable[[], Container[ProcessKey]] = frozenset,
+    left_by: str = "COMMAND",
+) -> None:
     """When enforcing, end what is left of the job: once the programs are detached nothing would hold it.
 
     What can't be ended stays held, if the programs outlive this process: then they are left attached.
+    `spared` are processes that go on, by all that has been told once `meanwhile` was called.
     """
     if tracer.mode(scope) is not JobMode.ENFORCE or not tracer.is_attached():
         return
-    came = end_scope(tracer, scope, meanwhile)
+    came = end_scope(tracer, scope, meanwhile, spared)
     if came.ended:
-        _tell(came)
+        _tell(came, left_by)
     if not came.is_over:
         is_denied = tracer.let_it_go_on()
-        what = _of_left(came.left, is_denied=is_denied)
+        what = _of_left(came.left, left_by, is_denied=is_denied)
         if is_denied:
             gone = "it is gone" if len(came.left) == 1 else "they are gone"
             what += f"; once {gone}: `ci-egress stop {tracer.name}`"
@@ -53,19 +62,17 @@ def held_unless_asked(tracer: Tracer) -> Iterator[None]:
         raise
 
 
-def _tell(came: Ended) -> None:
+def _tell(came: Ended, left_by: str) -> None:
     number = len(came.ended)
-    whom = "it" if number == 1 else "them"
-    told = (
-        f"ended {_processes(number)} that COMMAND left behind, since nothing would hold {whom} to the policy"
-    )
+    why = f"since nothing would hold {'it' if number == 1 else 'them'} to the policy"
+    told = f"ended {_processes(number)} that {left_by} left behind, {why}"
     Messages.current().say(f"{told}: {_listed(came.ended)}")
 
 
-def _of_left(left: list[str], *, is_denied: bool) -> str:
-    who, listed = "processes left behind by COMMAND fork faster than they can be ended", ""
+def _of_left(left: list[str], left_by: str, *, is_denied: bool) -> str:
+    who, listed = f"processes left behind by {left_by} fork faster than they can be ended", ""
     if left:
-        who, listed = f"{_processes(len(left))} left behind by COMMAND can't be ended", f": {_listed(left)}"
+        who, listed = f"{_processes(len(left))} left behind by {left_by} can't be ended", f": {_listed(left)}"
     is_one = len(left) == 1
     stay = f"{'stays' if is_one else 'stay'} denied"
     go = f"{'is' if is_one else 'are'} held to nothing any more, for `--on-exporter-death open`"

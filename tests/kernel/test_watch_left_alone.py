@@ -109,6 +109,25 @@ def test_it_says_so_and_ends_as_ever(
         assert "__run" in steps
 
 
+@pytest.mark.alone  # strangers' jobs are this one's here
+def test_where_its_policy_is_enforced_nothing_of_the_job_goes_on(runner: Runner, tmp_path: Path) -> None:
+    held = policy(tmp_path, ALL_BUT_THAT.removeprefix("version: 1\n"))
+    watch = watch_command(tmp_path, "--policy", held, *ENDS_BY_TOKEN, f"{tmp_path}/end")
+    left = (
+        f"setsid sh -c 'echo $$ >{tmp_path}/left; exec sleep 600' & until test -s {tmp_path}/left; do :; done"
+    )
+    with Runner(python=called(WORKER, tmp_path)) as worker, ended(tmp_path):
+        worker.start((watch_environment(tmp_path), watch))
+        wait_for(lambda: is_ready(tmp_path))
+        runner.run((step("__run"), ["sh", "-c", left]))
+        (going_on,) = runner.start((step("__run_2"), ["sleep", "600"]))
+        os.kill(worker.pid, signal.SIGKILL)
+        assert is_gone(int((tmp_path / "pid").read_text())), (tmp_path / "log").read_text()
+    assert is_gone(int((tmp_path / "left").read_text()))
+    assert is_gone(going_on)
+    assert "ended 2 processes that the job left behind, " in (tmp_path / "log").read_text()
+
+
 def test_where_a_signal_ends_it_it_waits_for_one(tmp_path: Path) -> None:
     with Runner(python=called(WORKER, tmp_path)) as worker, ended(tmp_path):
         worker.start((watch_environment(tmp_path), watch_command(tmp_path)))
