@@ -77,7 +77,7 @@ class Guards:
         if self._agent is not None and not self.is_left_alone and has_ended(self._agent):
             self.is_left_alone = True
             gone = f"the job's agent (process {self._agent.pid}) is gone"
-            self._tampered(tampering.END, f"{gone}, and nobody else may end the tracing: it ends now")
+            self._tampered(tampering.END, f"{gone}, and nobody is left who may end the tracing: it ends now")
 
     def tick(self) -> None:
         """Look at what is due; cheap, for a loop."""

@@ -97,15 +97,15 @@ def test_it_says_so_and_ends_as_ever(
             runner.run((step("__run"), list(act)))
         os.kill(worker.pid, signal.SIGKILL)
         assert is_gone(int((tmp_path / "pid").read_text())), (tmp_path / "log").read_text()
-    (words,) = told(tmp_path / "otlp")
+    (words,) = told(tmp_path / "otlp-dir")
     assert words.startswith(f"the job's agent (process {worker.pid}) is gone, ")
-    (record,) = (record for record in logs(tmp_path / "otlp") if record["body"] == {"stringValue": words})
+    (record,) = (record for record in logs(tmp_path / "otlp-dir") if record["body"] == {"stringValue": words})
     assert {"key": "egress.tamper.kind", "value": {"stringValue": "end"}} in record["attributes"]
     assert words in (tmp_path / "log").read_text()
     assert "⛔" in (tmp_path / "summary").read_text()
     assert (tmp_path / "report").exists()
     if when is is_ready:
-        steps = [span.attributes.get("egress.job.step") for span in spans(tmp_path / "otlp/traces.jsonl")]
+        steps = [span.attributes.get("egress.job.step") for span in spans(tmp_path / "otlp-dir/traces.jsonl")]
         assert "__run" in steps
 
 
@@ -135,7 +135,7 @@ def test_where_a_signal_ends_it_it_waits_for_one(tmp_path: Path) -> None:
         os.kill(worker.pid, signal.SIGKILL)
         time.sleep(3)
         assert is_ready(tmp_path)
-    assert told(tmp_path / "otlp") == []
+    assert told(tmp_path / "otlp-dir") == []
 
 
 @pytest.mark.alone  # strangers' jobs are this one's here, and held to its policy
