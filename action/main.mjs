@@ -7,9 +7,11 @@ import { artifactName } from './artifact.mjs';
 import { provideCiEgress } from './install.mjs';
 import { folderOfJob, places, watchEnvironment, watchOptions } from './options.mjs';
 import { readOnce } from './once.mjs';
-import { handedOn, requireRoot, runAsRoot } from './root.mjs';
-import { start, traceOf } from './watch.mjs';
+import { requireRoot, runAsRoot } from './root.mjs';
+import { start, stop, traceOf } from './watch.mjs';
 import { Refusal, fail, filesOfState, input, isTrue, mask, say, saveState, setOutput, showFolded } from './workflow.mjs';
+
+const runner = process.ppid;
 
 async function main() {
   saveState('began', 'true'); // before all else: where post hasn't got it, what the runner kept is gone
@@ -26,13 +28,14 @@ async function main() {
   makeFolder(folder);
   await handOver(token);
   saveState('folder', folder); // from here on there is something to end, even if this is cancelled
-  const watch = await start(folder, [ciEgress, 'watch', ...options], handedOn(watchEnvironment()), token);
+  const watch = await start(folder, [ciEgress, 'watch', ...options], watchEnvironment(), token);
+  await requireRunner(folder, watch, token);
   keep(folder, { ...watch, ...kept });
   tell(folder, ciEgress);
 }
 
 function diagnose(ciEgress) {
-  const doctor = runAsRoot([ciEgress, 'doctor'], handedOn(watchEnvironment()));
+  const doctor = runAsRoot([ciEgress, 'doctor'], watchEnvironment());
   showFolded('ci-egress doctor', doctor.lines);
   if (doctor.status !== 0) {
     throw new Refusal('ci-egress can\'t trace on this runner', 'the lines of `ci-egress doctor` above say what is missing');
@@ -58,6 +61,13 @@ function makeFolder(folder) {
     if (error.code !== 'EEXIST') throw error;
     throw new Refusal('this job has begun to be traced already', 'use the action once in a job, as its first step');
   }
+}
+
+// The watch ends by itself once the runner is gone, but where that was so before it looked. No post comes then.
+async function requireRunner(folder, watch, token) {
+  if (process.ppid === runner) return;
+  await stop(folder, watch, token);
+  throw new Refusal('the runner of this job is gone', 'its own log may say why');
 }
 
 // For post, which nothing but the runner keeps it for; and in a file for the action `stop`.

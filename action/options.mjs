@@ -3,18 +3,16 @@
 import { createHash } from 'node:crypto';
 import { join, resolve } from 'node:path';
 
+import { handedOn } from './root.mjs';
 import { Refusal, input, isTrue } from './workflow.mjs';
 
 const MODES = ['', 'trace', 'audit', 'enforce'];
 
-// What would send elsewhere, or nowhere, what the input says where to send: an earlier step can set variables. Empty
-// ones count as not set.
-const UNSET = {
-  OTEL_SDK_DISABLED: '',
-  OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: '',
-  OTEL_EXPORTER_OTLP_METRICS_ENDPOINT: '',
-  OTEL_EXPORTER_OTLP_LOGS_ENDPOINT: '',
-};
+// What a step may say, in its own `env`, of how to send to where the input says. All others would send elsewhere,
+// otherwise or nowhere: an earlier step can set variables. It can set these, too, unless the step does: nothing tells
+// whose they are.
+const OF_THE_STEP =
+  /^OTEL_(EXPORTER_OTLP_(HEADERS|PROTOCOL|CERTIFICATE|CLIENT_CERTIFICATE|CLIENT_KEY)|RESOURCE_ATTRIBUTES)$/;
 
 /** The options that the inputs ask for. `folder` gets what is written; `token` ends it. Throws Refusal. */
 export function watchOptions(folder, token) {
@@ -34,13 +32,15 @@ export function watchOptions(folder, token) {
   ];
 }
 
-/** What the inputs add to its environment. */
+/** The environment that it gets. */
 export function watchEnvironment() {
   const endpoint = input('otlp-endpoint');
   const checkRun = input('check-run-id');
+  const isKept = (name) => endpoint === '' || !name.startsWith('OTEL_') || OF_THE_STEP.test(name);
   return {
+    ...handedOn(isKept),
     PYTHONDONTWRITEBYTECODE: '1', // root leaves nothing in a folder that the runner has to empty
-    ...(endpoint && { ...UNSET, OTEL_EXPORTER_OTLP_ENDPOINT: endpoint }),
+    ...(endpoint && { OTEL_EXPORTER_OTLP_ENDPOINT: endpoint }),
     ...(checkRun && { CI_EGRESS_CHECK_RUN_ID: checkRun }),
   };
 }

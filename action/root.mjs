@@ -14,10 +14,10 @@ const HANDED_ON =
 const KEPT_BACK = /^GITHUB_(TOKEN|ENV|OUTPUT|PATH|STATE|STEP_SUMMARY)$/;
 const OF_A_PROXY = /^(https?|no)_proxy$/i; // programs heed either spelling
 
-/** The part of the environment that ci-egress gets, and what `more` adds. */
-export function handedOn(more = {}) {
-  const kept = Object.entries(process.env).filter(([name]) => HANDED_ON.test(name) && !KEPT_BACK.test(name));
-  return { ...Object.fromEntries(kept), ...more };
+/** The part of the environment that ci-egress may get, as far as `isKept` says of a name. */
+export function handedOn(isKept) {
+  const isHandedOn = (name) => HANDED_ON.test(name) && !KEPT_BACK.test(name) && isKept(name);
+  return Object.fromEntries(Object.entries(process.env).filter(([name]) => isHandedOn(name)));
 }
 
 /** The part that names a proxy: for what fetches packages. ci-egress sends to where the inputs say, as they say it. */

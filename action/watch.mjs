@@ -51,11 +51,14 @@ function runningIn(folder) {
   return started === '' ? undefined : { pid, started };
 }
 
-/** End it, exactly this process; returns `{status, wasRunning}`. Throws Refusal when it doesn't end. */
-export async function stop(folder, { pid, started }, token) {
+/**
+ * End it, exactly this process; returns `{status, wasRunning}`. With `isOver` the job is over, too, and where a policy
+ * is enforced what its steps left behind is ended. Throws Refusal when it doesn't end.
+ */
+export async function stop(folder, { pid, started }, token, isOver = false) {
   const hasEnded = () => startOf(pid) !== started;
   const wasRunning = started !== '' && !hasEnded();
-  if (wasRunning && ask(folder, token)) await until(hasEnded, STOP_LIMIT_MS);
+  if (wasRunning && ask(folder, isOver ? `${token}.over` : token)) await until(hasEnded, STOP_LIMIT_MS);
   if (wasRunning && !hasEnded()) {
     // Somebody got in the way: he has reported himself then, and so does this, which anybody could do.
     signal('TERM', pid);
@@ -73,9 +76,9 @@ export async function stop(folder, { pid, started }, token) {
 }
 
 // By a name, and not by a text: nothing that a step has put there can be waited for, or lead elsewhere.
-function ask(folder, token) {
+function ask(folder, name) {
   try {
-    writeFileSync(`${places(folder).end}/${token}`, '', { flag: 'wx' });
+    writeFileSync(`${places(folder).end}/${name}`, '', { flag: 'wx' });
     return true;
   } catch {
     return false;

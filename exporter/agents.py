@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pwd
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -11,7 +11,9 @@ from typing import NamedTuple
 from exporter import wire
 from exporter.bounded import beginning_of
 from exporter.errors import UsageError
+from exporter.events import ProcessKey
 from exporter.jobs.providers import PROVIDERS, Provider
+from exporter.procfs import ancestors
 
 _UNITS = (".service", ".scope", ".slice")
 _USER = "user:"
@@ -127,6 +129,28 @@ def agent_of(pid: int, agents: Container[Agent], marks: Mapping[bytes, int]) -> 
         if agent in agents and not (is_named and _has_mark(pid, marks, number_of(agent))):
             return agent
     return None
+
+
+class Above(NamedTuple):
+    """What started a process, and what started that, and so on."""
+
+    everyone: tuple[ProcessKey, ...] = ()
+    """The nearest first."""
+    agent: ProcessKey | None = None
+    """The nearest of them that starts jobs; None: none is known to."""
+
+    @property
+    def up_to_agent(self) -> tuple[ProcessKey, ...]:
+        """Those that came to be for the job, and its agent; all, where none is known."""
+        return self.everyone[: self.everyone.index(self.agent) + 1] if self.agent else self.everyone
+
+
+def above(pid: int, agents: Iterable[Agent], marks: Mapping[bytes, int]) -> Above:
+    """What started `pid`. An agent is known by its executable: a unit, or a user, has its steps as well."""
+    everyone = ancestors(pid)
+    programs = {agent for agent in agents if agent.kind == wire.AGENT_PROGRAM}
+    found = (process for process in everyone if agent_of(process.pid, programs, marks) is not None)
+    return Above(everyone, next(found, None))
 
 
 def _has_mark(pid: int, marks: Mapping[bytes, int], own: int) -> bool:

@@ -116,6 +116,11 @@ class MachineWatch:
             self._reaped_ns = now_ns
             self._pipeline.table.reap(self._pids(), now_ns)
 
+    def going_on(self) -> frozenset[ProcessKey]:
+        """The job's processes of steps that aren't over, such as the one that ends the watch."""
+        running = self._pipeline.table.live({SCOPE})
+        return frozenset(program.process for program in running if not _is_left_behind(program))
+
     def finish(self, now_ns: int) -> None:
         """End the job."""
         left = [

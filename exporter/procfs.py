@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import psutil
 
@@ -27,6 +27,7 @@ from exporter.text import clean
 _NS_PER_TICK = 10_000_000  # USER_HZ is 100 on every machine supported
 _START_TOLERANCE_TICKS = 2
 _DELETED = " (deleted)"
+_ENDED = "ZX"
 _ENVIRONMENT_MAX = 6 << 20
 """No exec takes more, arguments included: three quarters of _STK_LIM (fs/exec.c, bprm_set_stack_limit)."""
 _CGROUPS_MAX = 1 << 17
@@ -38,10 +39,21 @@ _CONTAINER_ID = re.compile(r"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
 def started_ns(pid: int) -> int | None:
     """When `pid` started, in nanoseconds since boot, to the clock tick (10 ms); None when it isn't there."""
     try:
-        text = Path(f"/proc/{pid}/stat").read_text(errors="replace")
+        return _state(pid).started_ns
     except OSError:
         return None
-    return int(text.rsplit(")", 1)[-1].split()[19]) * _NS_PER_TICK
+
+
+def has_ended(process: ProcessKey) -> bool:
+    """Whether it has, also where nobody has waited for it yet; its pid may be another's by now.
+
+    Raises OSError where that can't be read: then nobody knows.
+    """
+    try:
+        state = _state(process.pid)
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+    return state.letter in _ENDED or not _is_start_of(process, state.started_ns)
 
 
 def everyone() -> Iterator[tuple[ProcessKey, int]]:
@@ -56,12 +68,12 @@ def everyone() -> Iterator[tuple[ProcessKey, int]]:
         yield ProcessKey(pid, started), parent_pid
 
 
-def ancestors(pid: int) -> frozenset[ProcessKey]:
+def ancestors(pid: int) -> tuple[ProcessKey, ...]:
     """Who started `pid`, who started that, and so on, as far as it can be seen."""
     live = _live(pid)
     above = (_readable(live.parents) or []) if live else []
     started = ((process.pid, started_ns(process.pid)) for process in above)
-    return frozenset(ProcessKey(number, since) for number, since in started if since is not None)
+    return tuple(ProcessKey(number, since) for number, since in started if since is not None)
 
 
 def all_pids() -> frozenset[int]:
@@ -122,6 +134,18 @@ class Proc:
         return user_name(uid)
 
 
+class _State(NamedTuple):
+    letter: str
+    started_ns: int
+
+
+def _state(pid: int) -> _State:
+    """Raises OSError."""
+    text = Path(f"/proc/{pid}/stat").read_text(errors="replace")
+    fields = text.rsplit(")", 1)[-1].split()
+    return _State(fields[0], int(fields[19]) * _NS_PER_TICK)
+
+
 def _live(pid: int) -> psutil.Process | None:
     try:
         return psutil.Process(pid)
@@ -158,9 +182,12 @@ def _arguments(pid: int) -> list[str]:
 
 
 def _is_still(process: ProcessKey) -> bool:
-    started = started_ns(process.pid)
-    tolerance = _START_TOLERANCE_TICKS * _NS_PER_TICK
-    return started is not None and abs(started - process.started_ns) <= tolerance
+    since_ns = started_ns(process.pid)
+    return since_ns is not None and _is_start_of(process, since_ns)
+
+
+def _is_start_of(process: ProcessKey, since_ns: int) -> bool:
+    return abs(since_ns - process.started_ns) <= _START_TOLERANCE_TICKS * _NS_PER_TICK
 
 
 def container_id(pid: int) -> str | None:

@@ -14,7 +14,7 @@ EVENT_NAME = "cicd.egress.tamper"
 _NEVER_HONEST = frozenset({Tampering.PTRACE, Tampering.MEMORY, Tampering.MARKS})
 """What not even the host's own services do."""
 END = "end"
-"""`egress.tamper.kind` of an end that was asked for without the token."""
+"""`egress.tamper.kind` of an end that was asked for without the token, or by nobody: the agent is gone."""
 FAULT = "fault"
 """Of what went wrong in a watch, which a job may have brought about."""
 _ENDING = frozenset({Tampering.SIGNAL})

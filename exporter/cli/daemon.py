@@ -11,13 +11,14 @@ from functools import partial
 from typing import Any, Protocol
 
 from exporter.account import Account, Bookkeeping
+from exporter.agents import Above
 from exporter.cli.baselines import warn_of_unknown
 from exporter.cli.failing import Judged, futile
 from exporter.cli.faults import Faults
 from exporter.cli.given import GivenWatch
 from exporter.cli.governor import Governor
 from exporter.cli.guards import Guards, Owner, frames_told
-from exporter.cli.leaving import held_unless_asked
+from exporter.cli.leaving import end_what_is_left, held_unless_asked
 from exporter.cli.leftovers import tell_leftovers
 from exporter.cli.messages import Messages
 from exporter.cli.missed import Missed, read_environment
@@ -48,6 +49,7 @@ from exporter.kernel.frames import TURN_S
 from exporter.kernel.tracer import Tracer
 from exporter.kernel.windows import Coverage
 from exporter.live import LiveSource, find_everyone, kernel_counts
+from exporter.machine import SCOPE as MACHINE
 from exporter.machine import MachineWatch
 from exporter.metrics import Metrics
 from exporter.otlp import (
@@ -60,7 +62,7 @@ from exporter.otlp import (
     resolve_destinations,
 )
 from exporter.pipeline import Pipeline
-from exporter.procfs import Proc, ancestors
+from exporter.procfs import Proc
 from exporter.summary import Summary
 from exporter.survival import go_first
 from exporter.systemd import notify
@@ -121,6 +123,7 @@ def run(
             warn("OTEL_SDK_DISABLED is set: nothing is exported")
         with shown(daemon.view), held_unless_asked(tracer):
             daemon.loop(asked)
+            daemon.end_job(asked)
         notify("STOPPING=1", environment)
         account = daemon.finish()
         for problem in (*drops(account), *daemon.missed.all(), *telemetry.complaints(), *telemetry.notes()):
@@ -147,7 +150,7 @@ class _Daemon:
         telemetry: Telemetry,
         reporting: Reporting,
     ) -> None:
-        config, policy, _, job, agents = given
+        config, policy, _, job, agents, above = given
         self._config, self._tracer, self._telemetry = config, tracer, telemetry
         flows = Flows()
         self._books = Bookkeeping(
@@ -174,9 +177,10 @@ class _Daemon:
         """When a process was last found to be of a job."""
         self._judged = Judged()
         self.reports = WatchReporting(reporting, given, self._books.account)
-        self._apart = ancestors(os.getpid()) if job is not None else frozenset()
+        above = above or Above()
+        self._apart = frozenset(above.everyone)
         """What started this: in the job's midst, and no part of it."""
-        self._steps = Steps(tracer, agents, config.job_env, self._apart)
+        self._steps = Steps(tracer, agents, config.job_env, above)
         self._jobs = self._watch_for_jobs(given, environment, outlets)
         self._pipeline = Pipeline(outlets, Proc(), flows, self._jobs)
         self._source = LiveSource(tracer, self._handle, self._books, flows, on_fault=tell_fault)
@@ -185,7 +189,9 @@ class _Daemon:
             self._takeover = Takeover(
                 tracer, outlets, self._pipeline, self._jobs, self._governor, self._books
             )
-        owner = Owner(warned=self._jobs.warned, ends_by_token=config.end_folder is not None)
+        ends_by_token = config.end_folder is not None
+        agent = above.agent if ends_by_token else None
+        owner = Owner(warned=self._jobs.warned, ends_by_token=ends_by_token, agent=agent)
         self._guards = Guards(tracer, outlets, self._books, self._handle, owner)
         self._faults = Faults(self._guards.went_wrong)
         decide = partial(self._decide, comes_again=False)
@@ -209,7 +215,10 @@ class _Daemon:
                 read_environment(self._handle, found.process, exec_id=0)
 
     def loop(self, asked: Requests) -> None:
-        """Until `asked` says to end it. Where a part can't be done, that is told, and the others are."""
+        """Until `asked` says to end it, or nobody is left who could ask.
+
+        Where a part can't be done, that is told, and the others are.
+        """
         turn: list[Callable[[], object]] = [
             self._take_in,
             lambda: self._sleep(self._pause_s),
@@ -220,7 +229,7 @@ class _Daemon:
         ]
         looked_s = time.monotonic()
         self._tracer.frames.most_s = TURN_S
-        while not asked.end:
+        while not (asked.end or self._guards.is_left_alone):
             for part in turn:
                 self._faults.stand(part)
             if time.monotonic() - looked_s >= _LOOK_AROUND_S:
@@ -247,6 +256,15 @@ class _Daemon:
         if asked.reread:
             asked.reread = False
             reread(self._config, self._governor, self._jobs, self._pipeline, self._source.catch_up)
+
+    def end_job(self, asked: Requests) -> None:
+        """Where the machine's job is over, end what its steps left behind, if its policy is enforced.
+
+        Once its agent is gone, no step is left that may go on.
+        """
+        if isinstance(self._jobs, MachineWatch) and (asked.is_over or self._guards.is_left_alone):
+            spared = self._jobs.going_on if asked.is_over else frozenset
+            end_what_is_left(self._tracer, MACHINE, self._source.pump, spared=spared, left_by="the job")
 
     def finish(self) -> Account:
         """Detach, tell the rest, and flush."""
@@ -340,6 +358,7 @@ class _Daemon:
             self._tracer.scopes.sweep,
             lambda: self._jobs.look_around(boot_ns()),
             lambda: self._governor.look(lambda scope: self._tracer.scopes.close(scope, self._source.take)),
+            self._guards.look_for_agent,
             self._guards.tick,
             self._tell_problems,
         ]

@@ -28,6 +28,10 @@ _MOMENT_S, _AT_ONCE = 0.02, 100
 """
 
 
+_OVER = b".over"
+"""Behind the token: the job is over, too."""
+
+
 class Found(NamedTuple):
     """What a look into the folder found."""
 
@@ -35,6 +39,8 @@ class Found(NamedTuple):
     """Whether somebody who has the token asked for the end."""
     is_forged: bool
     """Whether somebody who doesn't have the token asked for it."""
+    is_over: bool = False
+    """Whether somebody who has the token said that the job is over, so that nothing of it should go on."""
 
 
 class EndFolder:
@@ -59,11 +65,12 @@ class EndFolder:
 
     def look(self) -> Found:
         """Check the names that came since the last look, for `_MOMENT_S` at most; the next look goes on."""
-        is_end = is_forged = False
+        is_end = is_forged = is_over = False
         for name in self._names(time.monotonic() + _MOMENT_S):
-            is_one = compare_digest(sha256(name).digest(), self._digest)
+            is_one = compare_digest(sha256(name.removesuffix(_OVER)).digest(), self._digest)
             is_end, is_forged = is_end or is_one, is_forged or not is_one
-        return Found(is_end, is_forged)
+            is_over = is_over or (is_one and name.endswith(_OVER))
+        return Found(is_end, is_forged, is_over)
 
     def _names(self, until_s: float) -> Iterator[bytes]:
         while time.monotonic() < until_s and (told := self._told()):

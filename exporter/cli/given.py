@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from exporter.config import RunConfig, WatchConfig
 
 if TYPE_CHECKING:
-    from exporter.agents import Agent
+    from exporter.agents import Above, Agent
     from exporter.baseline.model import Baseline
     from exporter.cli.governing import Source
     from exporter.jobs.model import Job
@@ -32,5 +32,7 @@ class GivenWatch(NamedTuple):
     baseline: Baseline | None
     job: Job | None
     """The job that the whole machine belongs to; None when it belongs to none."""
-    agents: Collection[Agent] = ()
+    agents: Collection[Agent]
     """The agents that start jobs here, besides those that are known."""
+    above: Above | None
+    """The processes that started the watch of a job's machine; None when the machine belongs to no job."""

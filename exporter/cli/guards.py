@@ -14,12 +14,13 @@ from exporter.account import Bookkeeping
 from exporter.cli.messages import Messages
 from exporter.cli.notices import warn
 from exporter.clock import boot_ns
-from exporter.events import Switched
+from exporter.events import ProcessKey, Switched
 from exporter.integrity import Integrity
 from exporter.kernel.exits import Way
 from exporter.kernel.tracer import Tracer
 from exporter.loss import LossReporter
 from exporter.otlp import LogRecord, Severity
+from exporter.procfs import has_ended
 from exporter.steering import Steering
 from exporter.traced import Outlets
 
@@ -39,6 +40,8 @@ class Owner:
 
     Then what ci-egress's own commands do to the instance is tampering, too.
     """
+    agent: ProcessKey | None = None
+    """The agent of the job's CI system, which keeps the token; None when none is known."""
 
 
 def frames_told(tracer: Tracer, *, is_enforced: bool) -> list[str]:
@@ -65,9 +68,19 @@ class Guards:
         self._loss = LossReporter(books.account, outlets.telemetry.log, *whose)
         self._warned = owner.warned
         self._is_end_forged = False
+        self._agent = owner.agent
+        self.is_left_alone = False
+        """The agent is gone, and with it whoever may end the watch."""
         self._integrity = Integrity(tracer, outlets, self._lost, *whose)
         say = Messages.current().say
         self.steering = Steering(tracer, handle, say, self._tampered, ends_by_token=owner.ends_by_token)
+
+    def look_for_agent(self) -> None:
+        """See whether it is there yet. Raises OSError where that can't be read."""
+        if self._agent is not None and not self.is_left_alone and has_ended(self._agent):
+            self.is_left_alone = True
+            gone = f"the job's agent (process {self._agent.pid}) is gone"
+            self._tampered(tampering.END, f"{gone}, and nobody is left who may end the tracing: it ends now")
 
     def tick(self) -> None:
         """Make the checks that are due; cheap enough for a loop."""

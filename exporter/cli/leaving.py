@@ -1,13 +1,13 @@
 """Let no process out of an enforced policy when tracing ends.
 
-What COMMAND leaves behind is ended. The jobs of a watch that ends unasked stay denied.
+What a job leaves behind is ended. The jobs of a watch that ends unasked stay denied.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -17,25 +17,34 @@ from exporter.kernel.ending import Ended, end_scope
 from exporter.kernel.registry import JobMode
 
 if TYPE_CHECKING:
+    from exporter.events import ProcessKey
     from exporter.kernel.tracer import Tracer
 
 _SHOWN = 10
 
 
-def end_what_is_left(tracer: Tracer, scope: int, meanwhile: Callable[[], object] = lambda: None) -> None:
+def end_what_is_left(
+    tracer: Tracer,
+    scope: int,
+    meanwhile: Callable[[], object] = lambda: None,
+    *,
+    spared: Callable[[], Container[ProcessKey]] = frozenset,
+    left_by: str = "COMMAND",
+) -> None:
     """End what is left of the job if its policy is enforced: nothing holds it once programs are detached.
 
     What can't be ended stays held if the programs outlive this process: then they are left attached.
-    `meanwhile` is called now and then.
+    `meanwhile` is called now and then, and after each time `spared`, which returns the processes that may go
+    on. `left_by` says in messages who left the others behind.
     """
     if tracer.mode(scope) is not JobMode.ENFORCE or not tracer.is_attached():
         return
-    came = end_scope(tracer, scope, meanwhile)
+    came = end_scope(tracer, scope, meanwhile, spared)
     if came.ended:
-        _tell(came)
+        _tell(came, left_by)
     if not came.is_over:
         is_denied = tracer.let_it_go_on()
-        what = _of_left(came.left, is_denied=is_denied)
+        what = _of_left(came.left, left_by, is_denied=is_denied)
         if is_denied:
             gone = "it is gone" if len(came.left) == 1 else "they are gone"
             what += f"; once {gone}: `ci-egress stop {tracer.name}`"
@@ -57,19 +66,17 @@ def held_unless_asked(tracer: Tracer) -> Iterator[None]:
         raise
 
 
-def _tell(came: Ended) -> None:
+def _tell(came: Ended, left_by: str) -> None:
     number = len(came.ended)
-    whom = "it" if number == 1 else "them"
-    told = (
-        f"ended {_processes(number)} that COMMAND left behind, since nothing would hold {whom} to the policy"
-    )
+    why = f"since nothing would hold {'it' if number == 1 else 'them'} to the policy"
+    told = f"ended {_processes(number)} that {left_by} left behind, {why}"
     Messages.current().say(f"{told}: {_listed(came.ended)}")
 
 
-def _of_left(left: list[str], *, is_denied: bool) -> str:
-    who, listed = "processes left behind by COMMAND fork faster than they can be ended", ""
+def _of_left(left: list[str], left_by: str, *, is_denied: bool) -> str:
+    who, listed = f"processes left behind by {left_by} fork faster than they can be ended", ""
     if left:
-        who, listed = f"{_processes(len(left))} left behind by COMMAND can't be ended", f": {_listed(left)}"
+        who, listed = f"{_processes(len(left))} left behind by {left_by} can't be ended", f": {_listed(left)}"
     is_one = len(left) == 1
     stay = f"{'stays' if is_one else 'stay'} denied"
     go = f"{'is' if is_one else 'are'} held to nothing any more, for `--on-exporter-death open`"

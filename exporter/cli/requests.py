@@ -16,6 +16,8 @@ class Requests:
     """What was asked for and not done yet."""
 
     end = False
+    is_over = False
+    """Whoever asked for the end said that the job is over, too."""
     reread = False
     is_forged = False
     """The end was asked for without the token."""
@@ -33,6 +35,7 @@ class Requests:
         self._looked_s = now_s
         found = self._folder.look()
         self.end = self.end or found.is_end
+        self.is_over = self.is_over or found.is_over
         self.is_forged = self.is_forged or found.is_forged
 
 

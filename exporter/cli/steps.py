@@ -6,7 +6,7 @@ from collections.abc import Collection
 from typing import NamedTuple
 
 from exporter import wire
-from exporter.agents import KNOWN, Agent, agent_of, marks, number_of
+from exporter.agents import KNOWN, Above, Agent, agent_of, marks, number_of
 from exporter.events import HOST, Environment, ProcessKey
 from exporter.kernel.tracer import Tracer
 from exporter.procfs import everyone
@@ -35,13 +35,14 @@ class Steps:
         tracer: Tracer,
         named: Collection[Agent],
         job_env: str | None,
-        above: Collection[ProcessKey],
+        above: Above,
     ) -> None:
-        """`named` are agents besides those that are known, and so are who is `above` the watch."""
+        """`named` are agents besides those that are known, and so is what started the watch for the job."""
         self._tracer = tracer
         self._agents: frozenset[Agent] = frozenset((*KNOWN, *named))
         self._marks = marks(job_env)
-        self._above = {process for process in above if process.pid != _INIT}
+        self._above = {process for process in above.up_to_agent if process.pid != _INIT}
+        self._beyond = set(above.everyone).difference(above.up_to_agent)
         self._found: dict[int, Standing] = {}
 
     def begin(self) -> None:
@@ -58,10 +59,13 @@ class Steps:
     def standing(self, process: ProcessKey, parent_pid: int) -> Standing:
         """What a process is that ran before; call it with parents first.
 
-        What those above the watch had made by then is no step.
+        What those above the watch had made by then is no step. What is above the job's agent makes the next
+        one, too, which is an agent by its name then: so it may be none itself.
         """
         if process in self._above:
             return Standing(wire.STANDING_AGENT)
+        if process in self._beyond:
+            return NOBODY
         found = self._found.get(parent_pid, NOBODY)
         if found.standing == wire.STANDING_AGENT:
             found = found._replace(standing=wire.STANDING_STEP)

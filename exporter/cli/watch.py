@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -39,7 +40,7 @@ from exporter.errors import UsageError
 from exporter.pid_file import pid_file
 
 if TYPE_CHECKING:
-    from exporter.agents import Agent
+    from exporter.agents import Above, Agent
     from exporter.cli.daemon import Kernel
     from exporter.cli.governing import Source
     from exporter.jobs.model import Job
@@ -138,8 +139,10 @@ def watch(config: WatchConfig, environment: Mapping[str, str]) -> int:
     """Watch the host; returns the exit status. Raises CiEgressError when it can't be traced."""
     _require_whole(config)
     job = _job(config, environment)
+    agents = _agents(config)
+    above = _above(config, agents) if job else None  # at once: of who is gone, nobody knows what it was
     baseline = required_baseline(config.baseline, config.fail_on)
-    given = GivenWatch(config, _policy(config), baseline, job, _agents(config))  # before anything is loaded
+    given = GivenWatch(config, _policy(config), baseline, job, agents, above)  # before anything is loaded
     with (
         end_folder(config.end_folder, config.end_digest) as folder,
         requests(folder) as asked,
@@ -166,6 +169,12 @@ def _agents(config: WatchConfig) -> Collection[Agent]:
     from exporter.agents import agent_named
 
     return [agent_named(text) for text in config.agents]
+
+
+def _above(config: WatchConfig, agents: Collection[Agent]) -> Above:
+    from exporter.agents import KNOWN, above, marks
+
+    return above(os.getpid(), (*KNOWN, *agents), marks(config.job_env))
 
 
 def _job(config: WatchConfig, environment: Mapping[str, str]) -> Job | None:

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 
 place = Path(__file__).resolve().parent
@@ -18,14 +19,23 @@ def is_asked() -> bool:
     return options["end-digest"] in {hashlib.sha256(file.name.encode()).hexdigest() for file in asked}
 
 
+def parent_of(pid: int) -> int:
+    """Of a process whose name has no blanks."""
+    return int(Path(f"/proc/{pid}/stat").read_text().split()[3])
+
+
 signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
 if sys.argv[1] == "watch":
     if (place / "refuses").exists():
         sys.stderr.write((place / "refuses").read_text())
         sys.exit(2)
+    main = parent_of(os.getppid())  # behind a shell
     if (place / "cancels").exists():
-        main = Path(f"/proc/{os.getppid()}/stat").read_text().split()[3]  # behind a shell
-        os.kill(int(main), signal.SIGKILL)
+        os.kill(main, signal.SIGKILL)
+    if (place / "abandons").exists():
+        os.kill(runner := parent_of(main), signal.SIGKILL)
+        while parent_of(main) == runner:
+            time.sleep(0.01)
     (place / "given.json").write_text(json.dumps({"argv": sys.argv[2:], "env": dict(os.environ)}))
     sys.stderr.write(json.dumps({"level": "info", "message": "job x began", "trace_id": "ab" * 16}) + "\n")
     sys.stderr.flush()

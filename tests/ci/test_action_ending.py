@@ -13,15 +13,15 @@ import pytest
 from tests.integration.drive_command import ROOT, is_gone
 from tests.integration.receivers import serving
 from tests.kernel.attached import wait_for
+from tests.unit.jobs.documented import environment
 
 from . import limits
-from .actions_runner import Command
+from .actions_runner import Command, Job
 from .stand_ins import Results
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from .actions_runner import Job
     from .stand_ins import StandIn
 
 pytestmark = [pytest.mark.integration, pytest.mark.kernel, pytest.mark.timeout(limits.TEST_S)]
@@ -223,6 +223,20 @@ def test_a_start_that_is_cancelled_is_ended_with_the_job(job: Job, stand_in: Sta
     record = (job.temp / "ci-egress" / "record").read_text().split()
     assert record[::2] == ["pid", "status"]
     assert is_gone(int(record[1]))
+
+
+def test_a_start_whose_runner_is_gone_is_ended(tmp_path: Path, stand_in: StandIn) -> None:
+    (stand_in.path.parent / "abandons").touch()
+    path = f"{stand_in.path.parent}:{os.environ.get('PATH', os.defpath)}"
+    runner = ("bash", "-c", '"$@" & wait', "runner")  # dash drops the variables of inputs
+    (tmp_path / "job").mkdir()
+    with Job(tmp_path / "job", {**environment("github"), "PATH": path}, runner) as job:
+        begun = job.use(ROOT)
+        assert begun.status == -signal.SIGKILL
+        assert begun.annotations("error") == ["the runner of this job is gone; its own log may say why"]
+        record = (job.temp / "ci-egress" / "record").read_text().split()
+        assert record[::2] == ["pid", "status"]
+        assert is_gone(int(record[1]))
 
 
 def test_a_job_whose_runner_kept_nothing_for_the_last_step_is_ended_and_fails(job: Job) -> None:

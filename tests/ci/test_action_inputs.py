@@ -92,16 +92,32 @@ def test_each_input_becomes_an_option(job: Job, stand_in: StandIn) -> None:
     assert env["CI_EGRESS_CHECK_RUN_ID"] == "4711"
 
 
+ELSEWHERE = {
+    "OTEL_SDK_DISABLED": "true",
+    "OTEL_SERVICE_NAME": "other",
+    "OTEL_METRIC_EXPORT_INTERVAL": "999999999",
+    "OTEL_EXPORTER_OTLP_ENDPOINT": "http://evil.example",
+    "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": "http://evil.example",
+    "OTEL_EXPORTER_OTLP_TRACES_HEADERS": "authorization=other",
+    "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "grpc",
+    "OTEL_EXPORTER_OTLP_LOGS_CERTIFICATE": "/nowhere.pem",
+    "OTEL_EXPORTER_OTLP_LOGS_TIMEOUT": "1",
+}
+"""What an earlier step can set, and the action's step does not."""
+
+
 def test_where_the_input_says_to_send_to_no_earlier_step_can_change(job: Job, stand_in: StandIn) -> None:
-    signals = {f"OTEL_EXPORTER_OTLP_{name}_ENDPOINT" for name in ("TRACES", "METRICS", "LOGS")}
-    job.variables |= dict.fromkeys(signals, "http://evil.example") | {"OTEL_SDK_DISABLED": "true"}
-    job.use(ROOT, {"otlp-endpoint": "https://collector.example:4318"})
-    destinations = resolve_destinations(stand_in.given["env"], otlp_dir=None)
-    assert not destinations.disabled
-    endpoints = [destinations.traces.endpoint, destinations.metrics.endpoint, destinations.logs.endpoint]
-    assert [endpoint and endpoint.url.rpartition("/")[0] for endpoint in endpoints] == [
-        "https://collector.example:4318/v1"
-    ] * 3
+    own = {
+        "OTEL_EXPORTER_OTLP_HEADERS": "authorization=hidden",
+        "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
+        "OTEL_RESOURCE_ATTRIBUTES": "team=a",
+    }
+    job.variables |= ELSEWHERE | dict.fromkeys(own, "x=y")
+    collector = "https://collector.example:4318"
+    assert job.use(ROOT, {"otlp-endpoint": collector}, **own).status == 0
+    env, meant = stand_in.given["env"], {**own, "OTEL_EXPORTER_OTLP_ENDPOINT": collector}
+    assert {name: value for name, value in env.items() if name.startswith("OTEL_")} == meant
+    assert resolve_destinations(env, otlp_dir=None) == resolve_destinations(meant, otlp_dir=None)
 
 
 def test_without_the_input_the_variables_of_the_specification_hold(job: Job, stand_in: StandIn) -> None:

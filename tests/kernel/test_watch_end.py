@@ -8,6 +8,7 @@ import os
 import re
 import secrets
 import shlex
+import signal
 import sys
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +18,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.integration.drive_command import is_gone
+
+from .attached import wait_for
 from .tampered import told
 from .tracing import RUN_LIMIT_S
 from .watching import Runner, Watch, watching
@@ -88,6 +92,37 @@ def test_who_has_the_token_ends_it_and_nothing_is_told(runner: Runner, tmp_path:
         runner.run((step("__run"), ["true"]), (step("__post_egress"), mine.ask()))
         summary = mine.ended()
     assert mine.is_clean(summary), summary
+
+
+@pytest.mark.alone  # strangers' jobs are this one's here, and what they left behind
+@pytest.mark.parametrize(
+    ("mode", "asked", "is_ended"),
+    [("enforce", ".over", True), ("enforce", "", False), ("audit", ".over", False)],
+)
+def test_what_a_job_left_behind_is_ended_with_it_where_its_policy_is_enforced(
+    runner: Runner, tmp_path: Path, mode: str, asked: str, is_ended: bool
+) -> None:
+    file = tmp_path / "policy.yaml"
+    file.write_text(f"{POLICY}mode: {mode}\n")
+    left = (
+        f"setsid sh -c 'echo $$ >{tmp_path}/left; exec sleep 600' & until test -s {tmp_path}/left; do :; done"
+    )
+    with watching_a_job(tmp_path, "--policy", str(file)) as mine:
+        runner.run((step("__run"), ["sh", "-c", left]))
+        ask = shlex.join(mine.ask(mine.token + asked))
+        goes_on = f"while test -e /proc/{mine.watch.process.pid}/exe; do sleep 0.05; done"
+        runner.start((step("__post_egress"), ["sh", "-c", f"{ask}; {goes_on}; touch {tmp_path}/went-on"]))
+        mine.ended()
+    pid = int((tmp_path / "left").read_text())
+    if is_ended:
+        assert is_gone(pid)
+    else:
+        os.kill(pid, signal.SIGKILL)  # it is there
+    wait_for((tmp_path / "went-on").exists)
+    told = (
+        f"ended 1 process that the job left behind, since nothing would hold it to the policy: sleep ({pid})"
+    )
+    assert mine.watch.has_said(told) == is_ended
 
 
 @pytest.mark.parametrize(

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
+import signal
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from exporter import wire
-from exporter.agents import KNOWN, Agent, agent_named, agent_of, marks, number_of, system_of
+from exporter.agents import KNOWN, Above, Agent, above, agent_named, agent_of, marks, number_of, system_of
 from exporter.bounded import beginning_of
 from exporter.errors import UsageError
 from exporter.jobs.providers import PROVIDERS
@@ -114,6 +116,34 @@ def test_who_keeps_his_variables_from_being_read_is_no_agent_by_its_name(
     with subprocess.Popen([tool, "100"]) as process:
         assert agent_of(process.pid, {agent_named(tool.name)}, marks(None)) is None
         process.kill()
+
+
+def test_the_nearest_of_what_started_it_that_is_an_agent_by_its_executable_is_the_jobs(
+    tmp_path: Path,
+) -> None:
+    """Whose user is an agent's may be its step."""
+    user = Agent(wire.AGENT_USER, user=os.getuid())
+    for name in ("gitlab-runner", "Runner.Listener", "Runner.Worker"):
+        shutil.copy("/bin/sh", tmp_path / name)
+    script = "echo $$; sleep 100; :"
+    for name in ("sh", "./Runner.Worker", "./Runner.Listener"):
+        script = f"{shlex.join([name, '-c', script])}; :"
+    with subprocess.Popen(
+        ["./gitlab-runner", "-c", script],
+        cwd=tmp_path,
+        env={},
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+    ) as runner:
+        assert runner.stdout
+        pid = int(runner.stdout.readline())
+        found, unknown = above(pid, (*KNOWN, user), {}), above(pid, (user,), {})
+        os.killpg(runner.pid, signal.SIGKILL)
+    assert [process.pid for process in found.everyone].index(runner.pid) == 2
+    assert found.agent == found.everyone[0]
+    assert found.up_to_agent == found.everyone[:1]
+    assert unknown == Above(found.everyone)
+    assert unknown.up_to_agent == unknown.everyone
 
 
 def test_of_agents_that_are_known_it_is_known_whose_steps_they_start() -> None:

@@ -40,6 +40,13 @@ def test_the_token_is_the_end_and_any_other_name_is_forged(tmp_path: Path, asked
     assert asked.look() == Found(is_end=False, is_forged=False), "each is told once"
 
 
+def test_who_has_it_may_say_that_the_job_is_over(tmp_path: Path, asked: EndFolder) -> None:
+    (tmp_path / f"{TOKEN[:-1]}.over").touch()
+    assert asked.look() == Found(is_end=False, is_forged=True)
+    (tmp_path / f"{TOKEN}.over").touch()
+    assert asked.look() == Found(is_end=True, is_forged=False, is_over=True)
+
+
 def test_a_name_that_was_there_first_and_one_that_is_moved_there_are_seen(tmp_path: Path) -> None:
     folder, elsewhere = tmp_path / "end", tmp_path / "elsewhere"
     folder.mkdir()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import subprocess
 import sys
 import time
@@ -12,7 +14,7 @@ import pytest
 
 from exporter import bounded, wire
 from exporter.events import ProcessKey
-from exporter.procfs import Proc, environment_of, started_ns
+from exporter.procfs import Proc, environment_of, has_ended, started_ns
 from tests.unit.boundless import boundless
 
 MIB = 1 << 20
@@ -74,3 +76,24 @@ def test_a_program_that_was_deleted_is_called_as_it_was(tmp_path: Path) -> None:
         image = Proc().image(ProcessKey(child.pid, started_ns(child.pid) or 0))
         child.kill()
     assert image.path == str(sleep)
+
+
+def test_who_was_not_waited_for_yet_has_ended_and_who_has_its_pid_is_another() -> None:
+    with subprocess.Popen(["sleep", "100"]) as child:
+        process = ProcessKey(child.pid, started_ns(child.pid) or 0)
+        assert not has_ended(process)
+        assert has_ended(process._replace(started_ns=process.started_ns - 1_000_000_000))
+        child.kill()
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+        assert has_ended(process)
+        child.wait()
+        assert has_ended(process)
+
+
+def test_that_it_cannot_be_read_does_not_say_that_it_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object, **__: object) -> str:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(Path, "read_text", fails)
+    with pytest.raises(OSError, match="Too many open files"):
+        has_ended(ProcessKey(1, 0))

@@ -7,9 +7,16 @@ from typing import Any
 
 import pytest
 
-from exporter.cli.steps import Steps
+from exporter.agents import Above
+from exporter.cli.steps import NOBODY, Standing, Steps
 from exporter.events import HOST, Environment, ProcessKey
-from exporter.wire import STANDING_MARKED, STANDING_MARKED_STEP, STANDING_NONE, STANDING_STEP
+from exporter.wire import (
+    STANDING_AGENT,
+    STANDING_MARKED,
+    STANDING_MARKED_STEP,
+    STANDING_NONE,
+    STANDING_STEP,
+)
 
 ROOT = ProcessKey(10, 1)
 JOB = 2
@@ -41,6 +48,30 @@ def test_where_steps_are_held_to_nothing_all_are_let_go_of(event: Environment) -
     assert decided(event, HOST, undecided=HOST) == [("release", ROOT, 3)]
 
 
+ABOVE = SHELL, SUDO, WORKER, LISTENER, INIT = (
+    *(ProcessKey(1 << 23 | number, 1) for number in range(4)),
+    ProcessKey(1, 1),
+)
+"""What starts a watch, the nearest first; all but one with pids that no process has."""
+
+
+def test_what_started_the_watch_for_the_job_is_an_agent_and_what_starts_others_is_none() -> None:
+    """What that makes next is a job's own agent: an agent by its name, unless it is somebody's step."""
+    steps = Steps(SimpleNamespace(), (), None, Above(ABOVE, WORKER))  # type: ignore[arg-type]
+    found = {process: steps.standing(process, parent_pid=0) for process in reversed(ABOVE)}
+    assert found == {
+        **dict.fromkeys((SHELL, SUDO, WORKER), Standing(STANDING_AGENT)),
+        **dict.fromkeys((LISTENER, INIT), NOBODY),
+    }
+    assert steps.standing(ProcessKey(1 << 23 | 9, 2), LISTENER.pid) == NOBODY
+
+
+def test_where_no_agent_is_known_all_that_started_the_watch_is_one() -> None:
+    steps = Steps(SimpleNamespace(), (), None, Above(ABOVE))  # type: ignore[arg-type]
+    found = [steps.standing(process, parent_pid=0).standing for process in reversed(ABOVE)]
+    assert found == [STANDING_NONE, *[STANDING_AGENT] * 4]
+
+
 def decided(event: Environment, scope: int, *, undecided: int) -> list[tuple[object, ...]]:
     """What the kernel is told."""
     said = list[tuple[object, ...]]()
@@ -49,5 +80,5 @@ def decided(event: Environment, scope: int, *, undecided: int) -> list[tuple[obj
         release=lambda *given: said.append(("release", *given)),
     )
     tracer: Any = SimpleNamespace(scopes=scopes, frames=SimpleNamespace(undecided=undecided))
-    Steps(tracer, (), None, ()).decide(event, scope)
+    Steps(tracer, (), None, Above()).decide(event, scope)
     return said

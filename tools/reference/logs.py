@@ -80,7 +80,8 @@ _KINDS = {
     "policy": "the mode that is in force was changed other than by `ci-egress enforce`; with --end-folder, "
     "by that as well",
     "stopped": "with --end-folder, `ci-egress stop` was called",
-    "end": "with --end-folder, the end was asked for without the token",
+    "end": "with --end-folder, the end was asked for without the token, or the agent that had started the "
+    "job is gone, and the watch ends by itself",
     "fault": "something went wrong in a watch, as where a job takes all that a limit leaves to both; "
     "it goes on, and what is denied stays denied",
 }
