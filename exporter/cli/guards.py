@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.trace import SpanContext
@@ -62,6 +63,7 @@ class Guards:
         self._loss = LossReporter(books.account, outlets.telemetry.log, *whose)
         self._warned = owner.warned
         self._is_end_forged = False
+        self._moved = set[Path]()
         self._integrity = Integrity(tracer, outlets, self._lost, *whose)
         say = Messages.current().say
         self.steering = Steering(tracer, handle, say, self._tampered, ends_by_token=owner.ends_by_token)
@@ -71,6 +73,7 @@ class Guards:
         self.steering.look()
         self._integrity.tick()
         self._loss.tick()
+        self._tell_moved()
 
     def look(self) -> None:
         """Look once more, before the programs are detached."""
@@ -78,8 +81,9 @@ class Guards:
         self._integrity.look()
 
     def tell_losses(self) -> None:
-        """Tell the last ones."""
+        """Tell the last ones, and what the last telemetry found in the place of its files."""
         self._loss.tell()
+        self._tell_moved()
 
     def end_was_forged(self) -> None:
         """Somebody asked for the end who may not; told once, however often that is done."""
@@ -91,6 +95,13 @@ class Guards:
     def went_wrong(self, told: str, where: str) -> None:
         """Something did in here, and may have been brought about."""
         self._tampered(tampering.FAULT, told, detail=where)
+
+    def _tell_moved(self) -> None:
+        """Once for each folder."""
+        for folder in self._outlets.telemetry.moved():
+            if folder not in self._moved:
+                self._moved.add(folder)
+                self._tampered(tampering.MOVED, tampering.moved_sentence(str(folder)))
 
     def _lost(self, told: str) -> None:
         warn(f"tampering: {told}")

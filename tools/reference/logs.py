@@ -81,6 +81,8 @@ _KINDS = {
     "by that as well",
     "stopped": "with --end-folder, `ci-egress stop` was called",
     "end": "with --end-folder, the end was asked for without the token",
+    "moved": "files of telemetry were moved out of `--otlp-dir`, or with it, by who needn't be root: what is "
+    "there now may be somebody else's",
     "fault": "something went wrong in a watch, as where a job takes all that a limit leaves to both; "
     "it goes on, and what is denied stays denied",
 }
@@ -112,6 +114,7 @@ def _check() -> None:
         *tampering.KINDS.values(),
         *tampering.LOST,
         tampering.END,
+        tampering.MOVED,
         tampering.FAULT,
         steering.POLICY,
         steering.STOPPED,
