@@ -15,10 +15,10 @@ _NEVER_HONEST = frozenset({Tampering.PTRACE, Tampering.MEMORY, Tampering.MARKS})
 """What not even the host's own services do."""
 END = "end"
 """`egress.tamper.kind` of an end that was asked for without the token."""
-MOVED = "moved"
-"""Of files of telemetry, in whose place anything may stand."""
 FAULT = "fault"
 """Of what went wrong in a watch, which a job may have brought about."""
+MOVED = "moved"
+"""Of files of telemetry, in whose place anything may stand."""
 _ENDING = frozenset({Tampering.SIGNAL})
 """What they may do, as a service manager does, unless the tracing is ended by a token alone."""
 

@@ -62,8 +62,8 @@ class Guards:
         self._resource, self._context = whose = owner.resource or outlets.telemetry.resource, owner.context
         self._loss = LossReporter(books.account, outlets.telemetry.log, *whose)
         self._warned = owner.warned
-        self._is_end_forged = False
         self._moved = set[Path]()
+        self._is_end_forged = False
         self._integrity = Integrity(tracer, outlets, self._lost, *whose)
         say = Messages.current().say
         self.steering = Steering(tracer, handle, say, self._tampered, ends_by_token=owner.ends_by_token)

@@ -77,12 +77,12 @@ _KINDS = {
     "detached": "programs of ci-egress were detached; detail: which",
     "replaced": "programs of ci-egress were replaced; detail: which",
     "unpinned": "pins of ci-egress were removed; detail: which",
+    "moved": "files of telemetry were moved out of `--otlp-dir`, or with it, by who needn't be root: what is "
+    "there now may be somebody else's",
     "policy": "the mode that is in force was changed other than by `ci-egress enforce`; with --end-folder, "
     "by that as well",
     "stopped": "with --end-folder, `ci-egress stop` was called",
     "end": "with --end-folder, the end was asked for without the token",
-    "moved": "files of telemetry were moved out of `--otlp-dir`, or with it, by who needn't be root: what is "
-    "there now may be somebody else's",
     "fault": "something went wrong in a watch, as where a job takes all that a limit leaves to both; "
     "it goes on, and what is denied stays denied",
 }
