@@ -211,13 +211,17 @@ static inline int has_room_for_query(const struct query_value *query, const stru
 	return waiting < WAITING_KEPT || waiting_of(all, ALL_SCOPES) < QUERIES_MAX / 2;
 }
 
-/* The same one again, which stays counted where it was; or there is no room. */
+/*
+ * The same one again, which stays counted where it was; or there is no room. Where it is gone by
+ * now, answered or given up, this one would wait uncounted, and be counted as over.
+ */
 static inline int note_again(const struct query_key *key, const struct query_value *query)
 {
 	struct query_value *there = queries.lookup((void *)key), again = *query;
 
-	if (there)
-		again.scope = there->scope;
+	if (!there)
+		return 0;
+	again.scope = there->scope;
 	return !queries.update((void *)key, &again);
 }
 

@@ -7,6 +7,7 @@ import io
 import os
 import re
 import select
+import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 _PATIENCE_S = 2.0
 _LITTLE_PATIENCE_S = 0.01
 """With a stream that was given up, until it takes something again."""
+_PAUSE_S = 0.01
+"""Where there is said to be room, and what there is to write doesn't fit."""
 _PLAIN_WIDTH = 2000
 """Columns; more than any row has, so that none is folded."""
 
@@ -27,8 +30,8 @@ _TRAILING_SPACES = re.compile(r" +$", re.MULTILINE)
 def write(stream: TextIO | None, text: str) -> None:
     """Write `text`, or what of it the stream takes: it may be closed (None), full, limited, or unread.
 
-    A pipe that stays full is given up after 2 s, whatever its mode, and what didn't fit is lost. From then on
-    it gets 10 ms, until somebody reads it: nobody who traces may wait for that.
+    A pipe or terminal that stays full is given up after 2 s, whatever its mode, and what didn't fit is lost.
+    From then on it gets 10 ms, until somebody reads it: nobody who traces may wait for that.
     """
     if stream is None:
         return
@@ -50,15 +53,66 @@ _given_up: set[int] = set()
 def _write_all(descriptor: int, data: bytes) -> None:
     patience_s = _LITTLE_PATIENCE_S if descriptor in _given_up else _PATIENCE_S
     deadline_s = time.monotonic() + patience_s
-    while data:
-        if not _has_room(descriptor, deadline_s - time.monotonic()):
-            _given_up.add(descriptor)
-            return
-        # No more than surely fits now: the mode is shared with COMMAND, so it stays as it is.
-        with contextlib.suppress(BlockingIOError):
-            data = data[os.write(descriptor, data[: select.PIPE_BUF]) :]
+    with _never_waiting(descriptor) as own:
+        while data:
+            size = _write_some(own, data, deadline_s)
+            if not size:
+                _given_up.add(descriptor)
+                return
+            data = data[size:]
             _given_up.discard(descriptor)
             deadline_s = time.monotonic() + _PATIENCE_S  # it doesn't stay full, somebody reads it
+
+
+def _write_some(descriptor: int, data: bytes, deadline_s: float) -> int:
+    """How many bytes it took by then."""
+    while _has_room(descriptor, deadline_s - time.monotonic()):
+        with contextlib.suppress(BlockingIOError):
+            # No more than surely fits into a pipe now: the mode is shared with COMMAND, so it stays as it is.
+            return os.write(descriptor, data[: select.PIPE_BUF])
+        if time.monotonic() >= deadline_s:
+            break
+        time.sleep(_PAUSE_S)
+    return 0
+
+
+@contextmanager
+def _never_waiting(descriptor: int) -> Iterator[int]:
+    """What to write to instead: a terminal says that it has room when a byte fits, and more waits for it.
+
+    Nor does one stop who is in the background (`stty tostop`) meanwhile.
+    """
+    if not os.isatty(descriptor):
+        yield descriptor
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTTOU})
+    try:
+        with _opened_anew(descriptor) as own:
+            yield own
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def _opened_anew(descriptor: int) -> Iterator[int]:
+    try:
+        own = open_terminal(descriptor)
+    except OSError:  # another user's, or there is no /proc
+        yield descriptor
+        return
+    try:
+        yield own
+    finally:
+        os.close(own)
+
+
+def open_terminal(descriptor: int) -> int:
+    """The terminal behind `descriptor`, opened anew to write to it: it never waits, whatever others do.
+
+    Raises OSError.
+    """
+    flags = os.O_WRONLY | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC
+    return os.open(f"/proc/self/fd/{descriptor}", flags)
 
 
 def _has_room(descriptor: int, timeout_s: float) -> bool:

@@ -130,6 +130,10 @@ class Names:
                 found[peer] = {named.name for named in counting}, max(named.last_ns for named in counting)
         return found
 
+    def granting_to(self, peer: bytes) -> set[str]:
+        """The names of `peer` (16 bytes) by answers that may grant."""
+        return {named.name for named in self._named.get(peer, ()) if named.counts}
+
     def _name(self, peer: bytes, named: _Named) -> None:
         before = self._named.pop(peer, ())
         if before and before[-1].is_like(named):

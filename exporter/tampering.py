@@ -17,6 +17,8 @@ END = "end"
 """`egress.tamper.kind` of an end that was asked for without the token, or by nobody: the agent is gone."""
 FAULT = "fault"
 """Of what went wrong in a watch, which a job may have brought about."""
+MOVED = "moved"
+"""Of files of telemetry, in whose place anything may stand."""
 _ENDING = frozenset({Tampering.SIGNAL})
 """What they may do, as a service manager does, unless the tracing is ended by a token alone."""
 
@@ -145,6 +147,12 @@ def lost_attributes(what: str, names: Sequence[str]) -> dict[str, str | int]:
 def lost_sentence(what: str, names: Sequence[str], home: str) -> str:
     """For a person: what happened to programs of ci-egress, or to their pins in the folder `home`."""
     return f"{LOST[what].format(home=home)}: {_listed(names)}"
+
+
+def moved_sentence(folder: str) -> str:
+    """For a person: what happened to files of telemetry that were in `folder`."""
+    told = "files of telemetry were moved away from {}: what is there now may be somebody else's"
+    return printable(told.format(folder), limit=500)
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -17,6 +17,7 @@ from exporter.events import HOST
 from exporter.jobs.model import Job, TraceIds
 from exporter.kernel.grace import wait_for_programs
 from exporter.kernel.registry import JobMode, Standing
+from exporter.kernel.scopes import Named
 from exporter.name_service import others_that_ask
 from exporter.policy.executables import require_executables
 from exporter.policy.model import Mode
@@ -262,7 +263,7 @@ class Governor:
         lost = Counter[int]()
 
         def take_over(scope: int, written: Written) -> None:
-            lost[scope] = self._carry_over(scope, written, names_in(scope))
+            lost[scope] = self._carry_over(scope, written, names_in)
             self._hold(scope, self._held[scope]._replace(written=written))
             del self._next[scope]
             if (terms := self._terms(scope)) is not None:
@@ -308,12 +309,17 @@ class Governor:
             self._remove_unused()
             raise
 
-    def _carry_over(self, scope: int, after: Written, names: Names) -> int:
+    def _carry_over(self, scope: int, after: Written, names_in: Callable[[int], Names]) -> int:
         before = self._held[scope].written
         if before is None or before is after:
             return 0
-        named = after.compiled.named
-        return self._scopes.carry_over(scope, before.number, after.number, named, names.granting())
+        numbers, rules = (before.number, after.number), after.compiled.named
+        lost = self._scopes.carry_over(scope, *numbers, rules, names_in(scope).granting())
+        if scope == OVERFLOW:
+            lost += self._scopes.carry_over_early(
+                _named(before), _named(after), lambda of, peer: names_in(of).granting_to(peer)
+            )
+        return lost
 
     def _for_no_job(self, source: Source, scope: int) -> Written:
         return self._fitting.for_no_job(source, scope, may_be_any=scope == OVERFLOW)
@@ -359,6 +365,10 @@ class Governor:
     def _remove_unused(self) -> None:
         held = (held.written for held in self._held.values() if held.written)
         self._fitting.keep_only({written.number for written in (*held, *self._next.values())})
+
+
+def _named(written: Written) -> Named:
+    return Named(written.number, written.compiled.named)
 
 
 def _to_be_said(source: Source) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.trace import SpanContext
@@ -67,6 +68,7 @@ class Guards:
         self._resource, self._context = whose = owner.resource or outlets.telemetry.resource, owner.context
         self._loss = LossReporter(books.account, outlets.telemetry.log, *whose)
         self._warned = owner.warned
+        self._moved = set[Path]()
         self._is_end_forged = False
         self._agent = owner.agent
         self.is_left_alone = False
@@ -87,6 +89,7 @@ class Guards:
         self.steering.look()
         self._integrity.tick()
         self._loss.tick()
+        self._tell_moved()
 
     def look(self) -> None:
         """Make the checks once more, before the programs are detached."""
@@ -94,8 +97,9 @@ class Guards:
         self._integrity.look()
 
     def tell_losses(self) -> None:
-        """Report the losses that aren't reported yet."""
+        """Report the losses that aren't reported yet, and files that the last telemetry found moved."""
         self._loss.tell()
+        self._tell_moved()
 
     def end_was_forged(self) -> None:
         """Report that somebody asked for the end without the token; once, however often that is done."""
@@ -110,6 +114,13 @@ class Guards:
         `told` says it in a line; `where` is the traceback.
         """
         self._tampered(tampering.FAULT, told, detail=where)
+
+    def _tell_moved(self) -> None:
+        """Once for each folder."""
+        for folder in self._outlets.telemetry.moved():
+            if folder not in self._moved:
+                self._moved.add(folder)
+                self._tampered(tampering.MOVED, tampering.moved_sentence(str(folder)))
 
     def _lost(self, told: str) -> None:
         warn(f"tampering: {told}")

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import struct
 from collections import Counter, deque
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from exporter import wire
 from exporter.clock import boot_ns
 from exporter.kernel.bpf import Map
 from exporter.kernel.policies import halves
-from exporter.kernel.queries import counted_as
+from exporter.kernel.queries import counted_as, governing
 
 FOR_GOOD = (1 << 64) - 1
 IN_USE_NS = 600_000_000_000
@@ -21,6 +21,16 @@ _INTERVAL_NS = 10_000_000_000
 _SCOPE = struct.Struct("=I")
 _NUMBER = struct.Struct("=Q")
 _ALL_SCOPES = (1 << 32) - 1
+
+
+class Early(NamedTuple):
+    """What a step looked up before its job was known."""
+
+    step: int
+    """Its number."""
+    address: bytes
+    mask: int
+    """Of the rule sets that it has."""
 
 
 class _Turn(NamedTuple):
@@ -57,27 +67,33 @@ class Grants:
         `masks` are by address (16 bytes), with when the last answer gave it (since boot). What was granted
         stays so as long as it was. Returns how many addresses were and have no mask, or found no room.
         """
-        added, lost = 0, set[bytes]()
-
-        def add(address: bytes, mask: int, like: bytes) -> None:
-            nonlocal added
-            try:
-                added += self._add(wire.GRANTED_KEY.pack(scope, after, address), mask, like)
-            except OSError:  # no room: nobody stays with what was allowed before because of that
-                lost.add(address)
-
+        made, lost = Counter[int](), set[bytes]()
         for peer, (mask, at_ns) in masks.items():
             if mask and at_ns + IN_USE_NS > boot_ns():
-                add(peer, mask, wire.GRANTED_VALUE.pack(0, 0, at_ns + IN_USE_NS, 0))
-        for peer, value in self._looked_up(scope, before):
-            mask, _ = masks.get(peer, (0, 0))
-            if mask:
-                add(peer, mask, value)
-            elif peer not in masks:
-                lost.add(peer)
-        # What the kernel didn't count as made ends all the same: it is taken off here, where only one writes.
-        self._count(Counter({scope: -added, _ALL_SCOPES: -added}))
+                like = wire.GRANTED_VALUE.pack(0, 0, at_ns + IN_USE_NS, 0)
+                if not self._add(wire.GrantedKey(scope, after, peer), mask, like, made):
+                    lost.add(peer)
+        for key, value in self._looked_up(before):
+            if key.scope == scope:
+                found = masks.get(key.address)
+                if not self._carry(key._replace(policy=after), found and found[0], value, made):
+                    lost.add(key.address)
+        self._count_made(made)
         return len(lost)
+
+    def carry_over_early(self, before: int, after: int, mask_of: Callable[[Early], int | None]) -> int:
+        """The same of what steps looked up before their jobs were known, each under its own number.
+
+        `mask_of` says what each is granted under `after`; None: that isn't known. What `before` didn't grant
+        has to be looked up again: nobody remembers which step asked.
+        """
+        made, lost = Counter[int](), 0
+        for key, value in self._looked_up(before):
+            if key.scope & wire.SCOPE_EARLY:
+                mask = mask_of(Early(key.scope, key.address, _mask(value)))
+                lost += not self._carry(key._replace(policy=after), mask, value, made)
+        self._count_made(made)
+        return lost
 
     def turn(self, window: int) -> None:
         """End what is over, every few seconds; `window` is the current one. Cheap at any time in between."""
@@ -102,14 +118,17 @@ class Grants:
         return ended[_ALL_SCOPES]
 
     def forget(self, scope: int, number: int | None = None) -> None:
-        """Keep nothing of a scope whose job is over; with `number`, nothing of that policy in it."""
+        """Keep nothing of a scope whose job is over; with `number`, nothing of that policy in it.
+
+        What steps looked up goes with the scope that they are held as.
+        """
         ended = Counter[int]()
         for key, _ in list(self._granted.items()):
             found = wire.GrantedKey._make(wire.GRANTED_KEY.unpack(key))
-            if found.scope == scope and number in (None, found.policy):
+            if scope in {found.scope, governing(found.scope)} and number in (None, found.policy):
                 value = self._granted.take(key)
                 if value is not None and not _is_for_good(value):
-                    ended.update((scope, _ALL_SCOPES))
+                    ended.update((counted_as(found.scope), _ALL_SCOPES))
         self._count(ended)
         if number is None:
             self._made.delete(_SCOPE.pack(scope))
@@ -127,26 +146,33 @@ class Grants:
         self._count(ended)
         return ended[_ALL_SCOPES]
 
-    def _looked_up(self, scope: int, number: int) -> list[tuple[bytes, bytes]]:
-        """The addresses that answers led to under the policy `number`, each with its grant."""
-        found = []
-        for packed, value in self._granted.items():
+    def _looked_up(self, number: int) -> Iterator[tuple[wire.GrantedKey, bytes]]:
+        """What answers granted under the policy `number`, to anybody."""
+        for packed, value in list(self._granted.items()):
             key = wire.GrantedKey._make(wire.GRANTED_KEY.unpack(packed))
-            if (key.scope, key.policy) == (scope, number) and not _is_for_good(value):
-                found.append((key.address, value))
-        return found
+            if key.policy == number and not _is_for_good(value):
+                yield key, value
 
-    def _add(self, key: bytes, mask: int, like: bytes) -> bool:
-        """Grant as long as `like`; whether there was nothing yet."""
+    def _carry(self, key: wire.GrantedKey, mask: int | None, like: bytes, made: Counter[int]) -> bool:
+        """Grant that, too; returns whether nothing is lost: the mask is known, and found room."""
+        return mask is not None and (not mask or self._add(key, mask, like, made))
+
+    def _add(self, key: wire.GrantedKey, mask: int, like: bytes, made: Counter[int]) -> bool:
+        """Grant as long as `like`; returns whether there was room, and counts in `made` what is new."""
+        packed = wire.GRANTED_KEY.pack(*key)
         _, _, until_ns, used = wire.GrantedValue._make(wire.GRANTED_VALUE.unpack(like))[:4]
-        if self._granted.insert(key, wire.GRANTED_VALUE.pack(*halves(mask), until_ns, used)):
-            return True
-        there = self._granted.lookup(key)
-        if there is not None:  # by an answer that came meanwhile
-            low, high, until_now_ns, used = wire.GrantedValue._make(wire.GRANTED_VALUE.unpack(there))[:4]
-            more = (low | halves(mask)[0], high | halves(mask)[1], max(until_ns, until_now_ns), used)
-            self._granted.update(key, wire.GRANTED_VALUE.pack(*more))
-        return False
+        try:
+            if self._granted.insert(packed, wire.GRANTED_VALUE.pack(*halves(mask), until_ns, used)):
+                made.update((counted_as(key.scope), _ALL_SCOPES))
+                return True
+            there = self._granted.lookup(packed)
+            if there is not None:  # by an answer that came meanwhile
+                low, high, until_now_ns, used = wire.GrantedValue._make(wire.GRANTED_VALUE.unpack(there))[:4]
+                more = (low | halves(mask)[0], high | halves(mask)[1], max(until_ns, until_now_ns), used)
+                self._granted.update(packed, wire.GRANTED_VALUE.pack(*more))
+        except OSError:  # nobody stays with what was allowed before because of that
+            return False
+        return True
 
     def _end(self, key: bytes, now_ns: int) -> bool:
         """Remove a grant, unless an answer that came meanwhile has renewed it."""
@@ -155,6 +181,10 @@ class Grants:
             return value is not None
         self._granted.insert(key, value)
         return False
+
+    def _count_made(self, made: Counter[int]) -> None:
+        """What the kernel didn't count as made ends all the same: it is taken off where only one writes."""
+        self._count(Counter({scope: -number for scope, number in made.items()}))
 
     def _count(self, ended: Counter[int]) -> None:
         for scope, number in ended.items():
@@ -166,6 +196,11 @@ class Grants:
 def _is_over(value: bytes, now_ns: int, unused_before: int) -> bool:
     grant = wire.GrantedValue._make(wire.GRANTED_VALUE.unpack(value))
     return grant.until_ns < now_ns and grant.used < unused_before
+
+
+def _mask(value: bytes) -> int:
+    grant = wire.GrantedValue._make(wire.GRANTED_VALUE.unpack(value))
+    return grant.sets_high << 64 | grant.sets_low
 
 
 def _is_for_good(value: bytes) -> bool:

@@ -24,6 +24,11 @@ def counted_as(scope: int) -> int:
     return wire.SCOPE_EARLY if scope & wire.SCOPE_EARLY else scope
 
 
+def governing(scope: int) -> int:
+    """The scope whose policy is for that: steps whose job isn't known are held to one."""
+    return wire.SCOPE_WITHOUT_ROOM if scope & wire.SCOPE_EARLY else scope
+
+
 class Queries:
     """The questions that wait in the kernel, and each scope's room for them."""
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import errno
 import os
 import struct
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from typing import NamedTuple
 
 from exporter import wire
 from exporter.events import HOST, ProcessKey
@@ -14,7 +16,7 @@ from exporter.kernel.candidates import Candidates, root_key
 from exporter.kernel.forks import Forks
 from exporter.kernel.frames import Frames
 from exporter.kernel.grace import wait_for_programs
-from exporter.kernel.grants import Grants
+from exporter.kernel.grants import Early, Grants
 from exporter.kernel.policies import Policies, Written
 from exporter.kernel.queries import Queries
 from exporter.kernel.rings import Handler
@@ -29,6 +31,15 @@ SWEPT_FROM = 1024
 Answers = Mapping[bytes, tuple[set[str], int]]
 """The names that led to each address (16 bytes), and when the last answer came, in ns since boot."""
 Seeds = Iterable[tuple[bytes, Collection[str]]]
+NamesOf = Callable[[int, bytes], Collection[str]]
+"""The names that a scope was led by to an address (16 bytes), by answers that may grant."""
+
+
+class Named(NamedTuple):
+    """A policy, as far as names grant by it."""
+
+    number: int
+    rules: NamedRules
 
 
 class Scopes:
@@ -147,6 +158,31 @@ class Scopes:
         """
         masks = {peer: (named.granted(names), at_ns) for peer, (names, at_ns) in answers.items()}
         return self._grants.carry_over(scope, before, after, masks)
+
+    def carry_over_early(self, before: Named, after: Named, names_of: NamesOf) -> int:
+        """The same, of what steps looked up before their jobs were known, under the policy for these.
+
+        Of a step's job, and of what is of none yet, those names count whose rules the step was granted: other
+        jobs are answered by resolvers that this one may not trust.
+        """
+        scopes = self._scopes_of_steps()
+
+        def mask_of(early: Early) -> int | None:
+            if early.step not in scopes:  # it is over
+                return 0
+            told = {name for scope in (HOST, *scopes[early.step]) for name in names_of(scope, early.address)}
+            own = [name for name in told if before.rules.granted([name]) & early.mask]
+            return after.rules.granted(own) if own else None
+
+        return self._grants.carry_over_early(before.number, after.number, mask_of)
+
+    def _scopes_of_steps(self) -> Mapping[int, set[int]]:
+        """By their numbers, those that there are; each of a job alone, as a rule."""
+        found = defaultdict[int, set[int]](set)
+        for _, value in self._procs.items():
+            proc = wire.ProcValue._make(wire.PROC_VALUE.unpack(value))
+            found[proc.early | wire.SCOPE_EARLY].add(self.scope_of(proc))
+        return found
 
     def drop_grants(self, scope: int, number: int) -> None:
         """Remove what was granted to `scope` under the policy `number`."""

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from exporter.errors import CiEgressError
+from exporter.folders import UnsafeFolderError, require_ours_alone
 from exporter.limits import limit_hint
 from exporter.otlp.settings import Rotation
 from exporter.otlp.sinks import Receipt, SendError
@@ -28,21 +29,33 @@ class JsonLines:
     file with one name: a root process must not be made to append to somebody else's file, nor to wait for the
     reader of a FIFO. When somebody deletes or moves it meanwhile, it is made anew; but where its folder was
     moved away and another user's stands there now, the file is followed: that user could take it away again.
+    Who moves it can put one of his own in its place: that is told, unless nobody could without this process's
+    rights.
 
     With `rotation`, a full NAME.jsonl becomes NAME.1.jsonl, that one NAME.2.jsonl, and so on.
     """
 
     def __init__(
-        self, path: Path, *, on_deleted: Callable[[], None], rotation: Rotation | None = None
+        self,
+        path: Path,
+        *,
+        on_deleted: Callable[[], None],
+        on_moved: Callable[[], None],
+        rotation: Rotation | None = None,
     ) -> None:
-        """Open `path`, making its directory; `on_deleted` hears of lost lines. Raises CiEgressError."""
+        """Open `path`, making its directory. Raises CiEgressError.
+
+        `on_deleted` hears of lost lines, `on_moved` once that somebody took the file away whole.
+        """
         self._path = path
         self._rotation = rotation
         self._lock = threading.Lock()
-        self._on_deleted = on_deleted
+        self._on_deleted, self._on_moved = on_deleted, on_moved
+        self._is_told = False
         try:
             self._descriptor = _open(path)
             self._owner = path.parent.stat().st_uid
+            self._is_ours_alone = _is_ours_alone(path.parent)
         except OSError as error:
             reason = _reason(error)
             raise CiEgressError(
@@ -74,11 +87,27 @@ class JsonLines:
 
     def _reopen_if_gone(self) -> None:
         ours = os.fstat(self._descriptor)
-        if _is_at(self._path, ours) or (ours.st_nlink and self._is_in_anothers_folder()):
+        if _is_at(self._path, ours):
             return
-        self._reopen()
-        if ours.st_nlink == 0:  # else it was moved, and whoever did that has what it holds
+        if ours.st_nlink == 0:
+            self._reopen()
             self._on_deleted()
+            return
+        is_anothers = self._is_in_anothers_folder()
+        if is_anothers or not (self._is_ours_alone or self._is_rotated(ours)):
+            self._tell_moved()
+        if not is_anothers:  # whoever moved it has what it holds
+            self._reopen()
+
+    def _tell_moved(self) -> None:
+        if not self._is_told:
+            self._is_told = True
+            self._on_moved()
+
+    def _is_rotated(self, ours: os.stat_result) -> bool:
+        """Whether another instance that writes to the same file did that."""
+        names = _rotated_names(self._path, self._rotation.keep) if self._rotation else []
+        return any(_is_at(self._path.with_name(name), ours) for name in names)
 
     def _is_in_anothers_folder(self) -> bool:
         try:
@@ -150,9 +179,23 @@ def _directory_of(path: Path) -> Iterator[int]:
         os.close(directory)
 
 
+def _is_ours_alone(folder: Path) -> bool:
+    """Whether nobody else could move it, or what is in it. Raises OSError."""
+    try:
+        require_ours_alone(folder)
+    except UnsafeFolderError:
+        return False
+    return True
+
+
+def _rotated_names(path: Path, keep: int) -> list[str]:
+    """The newest first."""
+    return [f"{path.stem}.{age}{path.suffix}" for age in range(1, keep + 1)]
+
+
 def _shift(path: Path, keep: int) -> None:
     """Give each file the name of the next older one; the last of `keep` loses its name to the one before."""
-    names = [path.name, *(f"{path.stem}.{age}{path.suffix}" for age in range(1, keep + 1))]
+    names = [path.name, *_rotated_names(path, keep)]
     with _directory_of(path) as directory:
         if keep == 0:
             os.unlink(path.name, dir_fd=directory)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from exporter.otlp.complaints import Complaints
 from exporter.otlp.encoders import json_line_encoder, protobuf_encoder
@@ -18,18 +20,23 @@ _LARGEST_REQUEST = 3_500_000
 _LARGEST_LINE = 16_000_000
 
 
-def open_sinks(
-    signal: Signal, route: Route, complaints: Complaints, on_loss: Callable[[], None]
-) -> list[Sink]:
+class Hearers(NamedTuple):
+    """The functions to be called when somebody takes a file of telemetry away."""
+
+    deleted: Callable[[], None]
+    moved: Callable[[Path], None]
+    """Called with the folder that the file was in."""
+
+
+def open_sinks(signal: Signal, route: Route, complaints: Complaints, hearers: Hearers) -> list[Sink]:
     """Open the sinks of one signal, the file first: it answers at once.
 
-    `on_loss` is called when the file was deleted meanwhile. Raises CiEgressError for a directory that can't
-    be used, UsageError for certificates that can't be used.
+    Raises CiEgressError for a directory that can't be used, UsageError for certificates that can't be used.
     """
     sinks: list[Sink] = []
     if route.directory:
         path = route.directory / f"{signal}.jsonl"
-        sinks.append(_file_sink(signal, path, route.rotation, complaints, on_loss))
+        sinks.append(_file_sink(signal, path, route.rotation, complaints, hearers))
     if route.endpoint:
         sinks.append(_collector_sink(route.endpoint))
     return sinks
@@ -40,15 +47,16 @@ def _file_sink(
     path: Path,
     rotation: Rotation | None,
     complaints: Complaints,
-    on_loss: Callable[[], None],
+    hearers: Hearers,
 ) -> Sink:
     def complain() -> None:
-        on_loss()
+        hearers.deleted()
         complaints.add(
             (str(path), "deleted"), f"{path} was deleted: what it held is lost; a new one is written"
         )
 
-    file = JsonLines(path, on_deleted=complain, rotation=rotation)
+    moved = partial(hearers.moved, path.parent)
+    file = JsonLines(path, on_deleted=complain, on_moved=moved, rotation=rotation)
     largest = min(_LARGEST_LINE, rotation.max_bytes) if rotation else _LARGEST_LINE
     return Sink(str(path), file, json_line_encoder(signal), DEFAULT_TIMEOUT_S, largest)
 

@@ -6,8 +6,10 @@ import dataclasses
 import platform
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import import_module
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -26,7 +28,7 @@ from exporter.otlp.lane import LOG_RECORDS, SPANS, Cargo, Lane
 from exporter.otlp.ledger import Account, Entry, Ledger
 from exporter.otlp.metric_stream import MetricStream
 from exporter.otlp.records import LogRecord
-from exporter.otlp.routes import open_sinks
+from exporter.otlp.routes import Hearers, open_sinks
 from exporter.otlp.settings import Destinations, Signal
 from exporter.otlp.sinks import Sink, SpoolError
 from exporter.otlp.transcript import Transcript
@@ -68,8 +70,10 @@ class Telemetry:
         self._spooling = self._prepared(spooling, destinations)
         if destinations.defaulted:
             keep_from_git(DEFAULT_DIRECTORY)
+        self._moved = deque[Path]()
+        hearers = Hearers(self._ledger.note_loss, self._moved.append)
         trace_sinks, log_sinks, metric_sinks = (
-            open_sinks(signal, route, self._complaints, self._ledger.note_loss)
+            open_sinks(signal, route, self._complaints, hearers)
             for signal, route in (
                 (Signal.TRACES, destinations.traces),
                 (Signal.LOGS, destinations.logs),
@@ -169,6 +173,11 @@ class Telemetry:
     def complaints(self) -> list[str]:
         """Return the problems met since the last call, a line each; every distinct problem comes once."""
         return self._complaints.take()
+
+    def moved(self) -> Iterator[Path]:
+        """Folders from which somebody else took files away whole since the last call, for each file."""
+        while self._moved:
+            yield self._moved.popleft()
 
     def notes(self) -> list[str]:
         """Describe at the end, a line each, what waits on disk and what became of earlier runs' leftovers."""

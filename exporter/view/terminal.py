@@ -9,6 +9,8 @@ import termios
 import time
 from typing import TextIO
 
+from exporter.console import open_terminal
+
 _SIZE = (80, 24)
 """The columns and lines of a terminal that doesn't report its size."""
 _CHUNK = 4096
@@ -33,9 +35,8 @@ class Terminal:
         """Open the terminal behind `stream`. None: there is none, or it can't be opened."""
         if stream is None or not stream.isatty():
             return None
-        flags = os.O_WRONLY | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC
         try:
-            descriptor = os.open(f"/proc/self/fd/{stream.fileno()}", flags)
+            descriptor = open_terminal(stream.fileno())
         except OSError:
             return None
         return cls(descriptor, stream.encoding)

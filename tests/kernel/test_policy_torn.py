@@ -124,7 +124,7 @@ def test_who_is_disconnected_meanwhile_sends_nothing_to_this_machine(
 ) -> None:
     """The kernel may read the port, and then no address any more: that is 0.0.0.0."""
     one, _ = named(V4)
-    here = lab.build.call(_at, Endpoint("0.0.0.0", ONE)).result()
+    here = lab.build.call(_at, Endpoint("0.0.0.0", ONE)).result()  # noqa: S104 - whatever it may leave by
     with here, lab.watch() as watch:
         did = kernel.run(lab, programs.act("udp-torn-disconnected", *one, FOR_MS), both(V4))
         here.setblocking(False)

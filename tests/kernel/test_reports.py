@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.launch import ci_egress
+from tests.launch import ci_egress, plain
 from tests.unit.watches import gitlab
 
 from .attached import running
 from .lab import PORT, V4, Lab
+from .test_policy_run import logs
 from .tracing import RUN_LIMIT_S, Trace, copy_of_the_program, environment, trace
 from .watching import Runner, watching
 
@@ -151,6 +152,26 @@ def test_a_job_cannot_move_its_folder_away_either(workspace: Path, private: Path
     assert (done.status, (workspace / "away").is_dir()) == (3, True), done.stderr
     assert not list((private / "out").iterdir())
     assert "the report can't be written to" in done.stderr
+
+
+def test_a_folder_of_its_own_that_a_job_puts_in_the_place_of_the_telemetry_s_is_told(
+    workspace: Path, private: Path
+) -> None:
+    """The file is followed, but of what stands there now a baseline could be learnt."""
+    out, away = workspace / "ci-egress", workspace / "away"
+    script = (
+        f"cd {workspace}; ({CONNECT}); mv ci-egress away; mkdir ci-egress; echo {{}} > ci-egress/traces.jsonl"
+    )
+    env = environment({"STATE_DIRECTORY": str(private), **UNDER_SUDO})
+    done = ci_egress("run", "--otlp-dir", str(out), "--", "bash", "-c", script, cwd=Path("/"), env=env)
+    told = f"files of telemetry were moved away from {out}: what is there now may be somebody else's"
+    assert (done.status, done.stderr.count(told)) == (0, 1), done.stderr
+    assert (out / "traces.jsonl").read_text() == "{}\n"
+    assert [
+        (record["severityText"], plain(record["attributes"])["egress.tamper.kind"])
+        for record in logs(away)
+        if record["body"]["stringValue"] == told
+    ] == [("ERROR", "moved")]
 
 
 def test_what_cannot_be_written_is_told_and_changes_no_status(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from exporter.kernel.grants import IN_USE_NS, Grants
 from exporter.kernel.instances import live_processes
 from exporter.kernel.loading import loading
 from exporter.kernel.queries import PATIENCE_NS, Queries
-from exporter.kernel.scopes import SWEPT_FROM
+from exporter.kernel.scopes import SWEPT_FROM, Named
 from exporter.kernel.windows import Coverage
 from exporter.procfs import started_ns
 from tests.unit.dns_samples import query
@@ -281,6 +281,30 @@ def test_what_a_step_looked_up_early_holds_where_its_own_policy_allows_it(
         assert [each.do(tries(V4.peer)) for each in (late, doubted)] == ["EPERM"] * 2  # another one's
         assert [each.do(*asks()) for each in (late, doubted)] == ["ok"] * 2
         assert [each.do(tries(V4.peer)) for each in (late, doubted)] == ["ok"] * 2
+
+
+def test_what_steps_looked_up_early_outlasts_a_changed_policy_for_what_is_undecided(
+    kernel: KernelSide, lab: Lab
+) -> None:
+    """Each has its own, whether or not its job is known by now."""
+    before = Named(kernel.tracer.govern(STRICTEST, compiled(NAMES)), compiled(NAMES).named)
+    kernel.tracer.govern(JOB, compiled(f"{NAMES}deny: [other.example]\n"))
+    changed, scopes = compiled(NAMES.replace("[", '["a.example:80", ')), kernel.tracer.scopes
+    with (
+        Resolver(lab, V4.evil, [f"{NAME} A {V4.peer}"]),
+        doing(lab, **{MARK: "1"}) as known,
+        doing(lab, **{MARK: "1"}) as unknown,
+        doing(lab, **{MARK: "1"}) as other,
+    ):
+        assert [each.do(*asks()) for each in (known, unknown)] == ["ok"] * 2
+        scopes.adopt(*executed(kernel, known), JOB)
+        number = scopes.write(changed).number
+        assert scopes.carry_over_early(before, Named(number, changed.named), lambda *_: [NAME]) == 0
+        scopes.hold(STRICTEST, number, changed)
+        scopes.drop_grants(STRICTEST, before.number)
+        assert [each.do(tries(V4.peer)) for each in (known, unknown, other)] == ["ok", "ok", "EPERM"]
+        made, ended = (kernel.tracer.maps[f"grants_{which}"].lookup(EARLY) for which in ("made", "ended"))
+        assert (made, ended) == ((2).to_bytes(8, sys.byteorder), bytes(8)), "two, and they are there"
 
 
 def test_what_is_held_to_the_strictest_for_good_opens_nothing_for_steps(kernel: KernelSide, lab: Lab) -> None:

@@ -403,6 +403,32 @@ def test_what_names_granted_lasts_through_a_change_of_the_policy(
     ]
 
 
+@pytest.mark.alone
+def test_what_a_step_looked_up_before_it_was_known_lasts_through_a_change_of_the_strictest_policy(
+    steps: Steps, lab: Lab, tmp_path: Path
+) -> None:
+    """Under which that stands; the job's own stays as it is."""
+    text = NAMES.replace("NAME", "www.registry.example")
+    file, run = policy(tmp_path, text), run_id("looked-up")
+    question = query("www.registry.example").hex()
+    code = [sys.executable, "-c", RESOLVE_AND_CONNECT, question, V4.evil, V4.peer, str(PORT)]
+    looked_up = shlex.join([os.fsdecode(part) for part in lab.command(code)])
+    with (
+        Resolver(lab, V4.evil, [f"www.registry.example A {V4.peer}"]),
+        watching(tmp_path, "--policy", str(file)) as watch,
+    ):
+        watch.process.send_signal(signal.SIGSTOP)
+        name = steps.start(job(run, "build"), looked_up, steps.act(V4.peer), steps.act(V4.evil))
+        assert steps.go(name) == "ok\n"
+        watch.process.send_signal(signal.SIGCONT)
+        known(watch, run)
+        policy(tmp_path, f'{text}jobs: {{"*/other": {{deny: [other.example]}}}}\n')
+        watch.process.send_signal(signal.SIGHUP)
+        watch.wait_until_said("read the policy again")
+        assert (steps.go(name, 1), steps.go(name, 2)) == ("ok\n", "EPERM\n")
+        watch.stop()
+
+
 def test_what_was_chosen_for_a_job_that_runs_outlives_a_change_of_the_policy(
     steps: Steps, tmp_path: Path
 ) -> None:

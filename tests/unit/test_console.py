@@ -5,6 +5,10 @@ from __future__ import annotations
 import fcntl
 import io
 import os
+import pty
+import signal
+import subprocess
+import sys
 import threading
 import time
 from contextlib import suppress
@@ -116,6 +120,69 @@ def test_a_pipe_that_is_read_again_gets_everything_again(request: pytest.Fixture
     os.close(reader)
     stream.close()
     assert got == 3 * room
+
+
+def test_a_terminal_that_nobody_reads_holds_nobody_up_and_is_written_to_again_once_it_is_read() -> None:
+    """It says that it has room while a byte fits, of a chunk as of many."""
+    reader, terminal = pty.openpty()
+    stream = os.fdopen(terminal, "w", encoding="ascii")
+    writing = threading.Thread(target=write_all, args=(stream, ["x" * 100, "x" * 1_000_000, *["lost"] * 20]))
+    writing.start()
+    writing.join(20)
+    is_held_up = writing.is_alive()
+    os.set_blocking(reader, False)
+    with suppress(BlockingIOError):
+        while os.read(reader, 1 << 16):
+            time.sleep(0.01)  # the kernel hands it on behind one's back
+    writing.join()
+    write(stream, "words\n")
+    os.set_blocking(reader, True)
+    got = b""
+    while not got.endswith(b"words\r\n"):
+        got += os.read(reader, 1 << 16)
+    assert os.get_blocking(stream.fileno())
+    os.close(reader)
+    stream.close()
+    assert not is_held_up
+
+
+IN_THE_BACKGROUND = """
+import os, pty, signal, sys, termios
+from exporter.console import write
+
+leader, terminal = pty.fork()
+if leader:
+    os.waitpid(leader, 0)
+    print(os.read(terminal, 1000).decode(), end="")
+    sys.exit()
+modes = termios.tcgetattr(2)
+modes[3] |= termios.TOSTOP
+termios.tcsetattr(2, termios.TCSANOW, modes)
+child = os.fork()
+if not child:
+    os.setpgid(0, 0)
+    write(sys.stderr, "words")
+    os._exit(0)
+_, status = os.waitpid(child, os.WUNTRACED)
+if os.WIFSTOPPED(status):
+    os.kill(child, signal.SIGKILL)
+    os.write(2, b"stopped")
+os._exit(0)
+"""
+
+
+def test_a_terminal_stops_nobody_who_writes_in_the_background() -> None:
+    command = [sys.executable, "-c", IN_THE_BACKGROUND]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
+    assert done.stdout == "words"
+
+
+def test_whoever_writes_to_a_terminal_blocks_no_signal_afterwards() -> None:
+    reader, terminal = pty.openpty()
+    with os.fdopen(terminal, "w", encoding="ascii") as stream:
+        write(stream, "words")
+    os.close(reader)
+    assert signal.SIGTTOU not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
 
 
 @pytest.mark.parametrize("text", ["", "words\n"])

@@ -17,10 +17,12 @@ from exporter.cli.governor import OVERFLOW, Governor
 from exporter.cli.rereading import reread
 from exporter.config import OutputConfig, ProcessSpans, WatchConfig
 from exporter.errors import CiEgressError, KernelError
+from exporter.events import HOST
 from exporter.kernel.policies import Written
 from exporter.kernel.registry import JobMode, Registered
 from exporter.names import Names
 from exporter.policy.model import Mode
+from tests.unit.dns_samples import answered, asked, lookup, mapped
 from tests.unit.policy.files import policy
 from tests.unit.samples import JOB
 
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from exporter.jobs.model import Job
+    from exporter.kernel.scopes import Named, NamesOf
     from exporter.policy.compile import Compiled
     from exporter.terms import Terms
 
@@ -40,6 +43,9 @@ jobs:
   "*/strict": {mode: enforce}
   "*/more": {allow: [b.example]}
 """
+
+
+PEER = mapped("192.0.2.7")
 
 
 @pytest.fixture(autouse=True)
@@ -60,6 +66,9 @@ class Kernel:
     told: dict[int, Registered] = field(default_factory=dict)
     prepared: list[tuple[int, int]] = field(default_factory=list)
     carried: list[tuple[int, int, int]] = field(default_factory=list)
+    carried_early: list[tuple[int, int]] = field(default_factory=list)
+    names_of_a_step: dict[int, set[str]] = field(default_factory=dict)
+    """By scope, those of PEER."""
     chosen: dict[int, JobMode] = field(default_factory=dict)
     alive: set[int] = field(default_factory=set)
     undecided: int = 0
@@ -126,6 +135,13 @@ class Kernel:
         self.carried.append((scope, before, after))
         return 0
 
+    def carry_over_early(self, before: Named, after: Named, names_of: NamesOf) -> int:
+        assert (OVERFLOW, after.number) in self.prepared
+        assert self.written[after.number].named is after.rules
+        self.carried_early.append((before.number, after.number))
+        self.names_of_a_step = {scope: set(names_of(scope, PEER)) for scope in (HOST, *self.held)}
+        return 0
+
     def drop_grants(self, scope: int, number: int) -> None:
         assert self.held[scope][0] != number
 
@@ -170,9 +186,10 @@ def change(
     text: str,
     changed: list[tuple[int, Terms]] | None = None,
     catch_up: Callable[[], object] = lambda: None,
+    names_in: Callable[[int], Names] = lambda _: Names(),
 ) -> int:
     told = changed if changed is not None else []
-    return governor.change(source(text), lambda _: Names(), catch_up, lambda *each: told.append(each))
+    return governor.change(source(text), names_in, catch_up, lambda *each: told.append(each))
 
 
 def test_jobs_for_which_the_policy_says_the_same_share_it() -> None:
@@ -315,6 +332,27 @@ def test_a_changed_policy_takes_over_in_each_scope_and_the_old_one_goes() -> Non
     assert sorted(kernel.written) == [1, 2, 4]
     governor.begin(9, named("more"))
     assert kernel.held[9] == kernel.held[3]
+
+
+def test_what_steps_looked_up_is_carried_over_where_that_of_the_strictest_changes() -> None:
+    """By the names of their jobs, which may go by the same as before, and of what is of none yet."""
+    kernel, names = Kernel(), {HOST: led_by("b.example"), 2: led_by("a.example"), OVERFLOW: Names()}
+    governor = started(kernel)
+    governor.begin(2, named("more"))
+    new = SECTIONS.replace("b.example", "c.example")
+    change(governor, new, names_in=names.__getitem__)
+    assert (kernel.carried, kernel.carried_early) == ([(2, 2, 3)], [])
+    change(governor, new.replace("a.example", "b.example"), names_in=names.__getitem__)
+    assert kernel.carried_early == [(1, 4)]
+    assert kernel.names_of_a_step == {HOST: {"b.example"}, 2: {"a.example"}, OVERFLOW: set()}
+
+
+def led_by(name: str) -> Names:
+    """Of a job that looked up `name`, which led to PEER."""
+    names, (question, reply) = Names(), lookup(name, f"{name} A 192.0.2.7")
+    names.asked(asked(question))
+    names.answered(answered(reply, counts=True))
+    return names
 
 
 def test_a_job_that_begins_while_the_policy_is_changed_is_held_to_the_new_one() -> None:

@@ -38,6 +38,10 @@ def test_of_answers_that_count_it_is_known_what_they_granted_and_when_last() -> 
         names.asked(asked(question))
         names.answered(answered(reply, at_ns=at_ns, counts=counts))
     assert names.granting() == {PEER: ({"a.example", "c.example"}, 40)}
+    assert (names.granting_to(PEER), names.granting_to(mapped("192.0.2.8"))) == (
+        {"a.example", "c.example"},
+        set(),
+    )
     assert names.names_of(PEER, 15) == {"a.example"}
 
 

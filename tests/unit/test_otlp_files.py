@@ -437,7 +437,7 @@ def test_what_was_moved_away_stays_whole_and_a_new_file_takes_over(tmp_path: Pat
     old = tmp_path / "old" / "traces.jsonl" if moved == "." else tmp_path / "old"
     assert [one["spanId"] for one in spans_in(old)] == [f"{1:016x}"]
     assert [one["spanId"] for one in spans_in(directory / "traces.jsonl")] == [f"{2:016x}"]
-    assert telemetry.complaints() == []
+    assert (telemetry.complaints(), list(telemetry.moved())) == ([], []), "nobody but this user can do that"
 
 
 def test_a_link_in_place_of_a_file_that_was_moved_away_is_not_followed(tmp_path: Path, victim: Path) -> None:
@@ -503,3 +503,42 @@ def test_where_another_users_folder_takes_the_place_the_file_is_followed(tmp_pat
         wait_until(lambda: telemetry.account.exported == 2)
     assert list(directory.iterdir()) == []
     assert len(spans_in(tmp_path / "old" / "traces.jsonl")) == 2
+    assert set(telemetry.moved()) == {directory}
+
+
+@pytest.mark.parametrize("owned", ["checkout", "checkout/out"])
+@pytest.mark.parametrize("moved", ["traces.jsonl", "."], ids=["file", "folder"])
+@pytest.mark.parametrize("forged", [False, True], ids=["gone", "replaced"])
+@pytest.mark.skipif(os.geteuid() != 0, reason="gives a folder to another user")
+def test_what_another_user_could_move_away_is_told_whatever_stands_there_now(
+    tmp_path: Path, owned: str, moved: str, *, forged: bool
+) -> None:
+    directory = tmp_path / "checkout" / "out"
+    directory.mkdir(parents=True)
+    os.chown(tmp_path / owned, 65534, 65534)
+    with open_telemetry(directory) as telemetry:
+        telemetry.submit(span(span_id=1), 1)
+        wait_until(lambda: telemetry.account.exported == 1)
+        assert list(telemetry.moved()) == []
+        (directory / moved).rename(tmp_path / "old")
+        directory.mkdir(exist_ok=True)
+        if forged:
+            (directory / "traces.jsonl").write_text("{}\n")
+        telemetry.submit(span(span_id=2), 1)
+        wait_until(lambda: telemetry.account.exported == 2)
+        telemetry.submit(span(span_id=3), 1)
+    assert set(telemetry.moved()) == {directory}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="gives a folder to another user")
+def test_who_writes_the_same_files_and_rotates_them_moves_nothing_away(tmp_path: Path) -> None:
+    os.chown(tmp_path, 65534, 65534)
+    rotation = Rotation(max_bytes=5000, keep=2)
+    destinations = resolve_destinations({}, otlp_dir=tmp_path, rotation=rotation)
+    with PatientTelemetry(destinations, {}) as one, PatientTelemetry(destinations, {}) as other:
+        for number in range(1, 13):
+            for telemetry in (one, other):
+                telemetry.submit(span(span_id=number), 1)
+                wait_until(lambda number=number, each=telemetry: each.account.exported == number)  # type: ignore[misc]
+    assert len(rotated(tmp_path)) == 3
+    assert [*one.moved(), *other.moved()] == []

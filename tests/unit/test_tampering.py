@@ -5,12 +5,15 @@ from __future__ import annotations
 import io
 import json
 import signal
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from exporter.cli.guards import Guards, Owner
 from exporter.events import Tampered, Tampering
 from exporter.summary import Summary
 from exporter.summary_table import ROWS_MAX
@@ -19,9 +22,6 @@ from exporter.tampering import attributes, detail_of, lost_sentence, sentence
 from .pipelines import ROOT, run, spans
 from .records import EXEC, TAMPER
 from .samples import CLOCK, bash, program
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def tampered(what: Tampering, detail: int) -> Tampered:
@@ -134,3 +134,21 @@ def test_tampering_is_a_log_record_in_the_trace_at_its_program(tmp_path: Path) -
     assert told["cicd.pipeline.name"] == "release"
     assert record["body"] == {"stringValue": f"curl ({ROOT.pid}) sent SIGKILL to ci-egress"}
     assert account.attempts == 0
+
+
+def test_that_files_were_moved_away_is_told_once_for_each_folder(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    records, warned, moved = list[Any](), list[str](), [Path("/out"), Path("/out"), Path("/els\new\x1b[31m")]
+    telemetry = SimpleNamespace(resource=None, log=records.append, moved=lambda: moved)
+    outlets: Any = SimpleNamespace(telemetry=telemetry, clock=CLOCK)
+    nothing: Any = SimpleNamespace(account=lambda: SimpleNamespace(dropped={}))
+    guards = Guards(nothing, outlets, nothing, lambda _: None, Owner(warned=warned.append))
+    for _ in range(2):
+        guards.tell_losses()
+    assert [(record.attributes, record.body) for record in records] == [
+        ({"egress.tamper.kind": "moved"}, words) for words in warned
+    ]
+    assert len(warned) == 2
+    assert all(words in capsys.readouterr().err for words in warned[:1])
+    assert all(words.isprintable() for words in warned)

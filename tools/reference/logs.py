@@ -77,6 +77,8 @@ _KINDS = {
     "detached": "programs of ci-egress were detached; detail: which",
     "replaced": "programs of ci-egress were replaced; detail: which",
     "unpinned": "pins of ci-egress were removed; detail: which",
+    "moved": "files of telemetry were moved out of `--otlp-dir`, or with it, by who needn't be root: what is "
+    "there now may be somebody else's",
     "policy": "the mode that is in force was changed other than by `ci-egress enforce`; with --end-folder, "
     "by that as well",
     "stopped": "with --end-folder, `ci-egress stop` was called",
@@ -113,6 +115,7 @@ def _check() -> None:
         *tampering.KINDS.values(),
         *tampering.LOST,
         tampering.END,
+        tampering.MOVED,
         tampering.FAULT,
         steering.POLICY,
         steering.STOPPED,
