@@ -241,9 +241,7 @@ def test_a_variable_that_makes_no_sense_is_named_and_nothing_is_started(
 def test_without_rights_nothing_is_started(open_folder: Path) -> None:
     done = ci_egress("run", "touch", "started", cwd=open_folder, under=NOBODY)
     assert done.status == 91
-    assert_is_one_line(
-        done, 'CAP_BPF.*; run it as root: `sudo -E env "PATH=\\$PATH" ci-egress …`, or with CAP_'
-    )
+    assert_is_one_line(done, "CAP_BPF.*; run it as root: `sudo -E ci-egress …`, or with CAP_")
     assert list(open_folder.iterdir()) == []
 
 
@@ -264,7 +262,9 @@ def test_a_command_that_only_the_callers_path_has_is_found_again_under_sudo(tmp_
     env = PLAIN_ENVIRONMENT | {"SUDO_UID": "0", "SUDO_GID": "0", "SUDO_USER": "root"}
     done = ci_egress("run", "no-such-program", cwd=tmp_path, env=env)
     assert done.status == 127
-    assert_is_one_line(done, 'hand yours on: `sudo -E env "PATH=\\$PATH" ci-egress run -- no-such-program …`')
+    assert_is_one_line(
+        done, 'give COMMAND yours: `sudo -E ci-egress run -- env "PATH=\\$PATH" no-such-program …`'
+    )
 
 
 def test_an_option_behind_command_is_told_and_is_commands_own(tmp_path: Path) -> None:
