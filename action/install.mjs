@@ -55,7 +55,7 @@ function isOthers(path) {
 // on can't delete.
 function setUp() {
   refuseContainer();
-  say(`ci-egress is not on PATH: setting it up in ${CHECKOUT}`);
+  say(`no ci-egress for root is on PATH: setting one up in ${CHECKOUT}`);
   const script = join(CHECKOUT, 'tools', 'setup.sh');
   const limited = ['timeout', '--kill-after=10', `${SETUP_LIMIT_S}`, script];
   const [file, ...args] = [...limited, '--no-system'];
