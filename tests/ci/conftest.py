@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 __all__ = ["lab", "made_ahead", "programs"]
 
 # By bash: dash drops the variables of inputs, whose names have hyphens. A checkout in root's home, which is
-# closed to others, is opened to this one, and all else in there is away. The ci-egress that is on PATH here is
-# where root looks for it, whatever PATH is later; without one, there is none.
+# closed to others, is opened to this one, and all else in there is away. The ci-egress that is on PATH here
+# is where root looks for it, whatever PATH is later; without one, none is.
 _AS_SUDOER = """
 if [[ $2 == ~root/* ]]; then
     mount --bind "$2" /mnt
@@ -74,8 +74,8 @@ TAKEN_BY_SUDO = {
     "TZ": ":/etc/localtime",
     "TZDIR": "/opt/zoneinfo",
 }
-"""Variables that a build may have and root must not. `sudo -E` leaves two that matter: PYTHONPYCACHEPREFIX says
-where Python looks for code that is compiled already, and puts it, OPENSSL_CONF which libraries OpenSSL loads."""
+"""Variables that a build may have and root must not. `sudo -E` leaves two of them: PYTHONPYCACHEPREFIX says
+where Python looks for code that is compiled already, and puts it, OPENSSL_CONF what OpenSSL loads."""
 SHOW_TAKEN = f"""printf '%s\\n' {" ".join(f'"${name}"' for name in TAKEN_BY_SUDO)}"""
 UNSET_AS_EVER = '[ -z "$(printenv TERM SHELL USER LOGNAME)" ]'
 """True where none of them is there; sudo and ci-egress would set them."""
