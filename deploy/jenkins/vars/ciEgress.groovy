@@ -63,11 +63,12 @@ if [ "\$(id -u)" = 0 ]; then
     "\${program:-ci-egress}" run ${options} -- ${words} || status=\$?
 else
     for folder in /usr/local/sbin /usr/local/bin /usr/sbin /usr/bin /sbin /bin; do
-        [ -n "\$program" ] || [ ! -x "\$folder/ci-egress" ] || program=\$folder/ci-egress
+        [ -n "\$program" ] || [ -w "\$folder" ] || [ -O "\$folder" ] || [ ! -x "\$folder/ci-egress" ] ||
+            program=\$folder/ci-egress
     done
     [ -n "\$program" ] || {
-        echo 'ciEgress: root looks for ci-egress in /usr/local/bin, /usr/bin and the like, whatever a' \\
-            "job's PATH has, and none is there; link it there, or give its path, as in ciEgress:" \\
+        echo 'ciEgress: root looks for ci-egress where jobs do not write, in /usr/local/bin, /usr/bin and' \\
+            'the like, and none is there; link it there, or give its path, as in ciEgress:' \\
             "'\$(command -v ci-egress || echo /opt/ci-egress/.venv/bin/ci-egress)'" >&2
         exit 91
     }
