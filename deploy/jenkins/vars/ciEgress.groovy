@@ -57,6 +57,7 @@ private String commandLines(Map asked, String folder, String file, List command)
     // as it would log their values.
     return """#!/bin/sh
 chmod 700 ${quoted(file)} && mkdir -p ${quoted(folder + '/otlp')} || exit 91
+cannot() { echo "ciEgress: \$*" >&2; rm -f ${quoted(file)}; exit 91; }
 program=${program}
 status=0
 if [ "\$(id -u)" = 0 ]; then
@@ -66,13 +67,10 @@ else
         [ -n "\$program" ] || [ -w "\$folder" ] || [ -O "\$folder" ] || [ ! -x "\$folder/ci-egress" ] ||
             program=\$folder/ci-egress
     done
-    [ -n "\$program" ] || {
-        echo 'ciEgress: root looks for ci-egress where jobs do not write, in /usr/local/bin, /usr/bin and' \\
-            'the like, and none is there; link it there, or give its path, as in ciEgress:' \\
-            "'\$(command -v ci-egress || echo /opt/ci-egress/.venv/bin/ci-egress)'" >&2
-        exit 91
-    }
-    sudo=\$(command -v sudo) || { echo 'ciEgress: this user is neither root nor has sudo' >&2; exit 91; }
+    [ -n "\$program" ] || cannot 'root looks for ci-egress where jobs do not write, in /usr/local/bin, /usr/bin and' \\
+        'the like, and none is there; link it there, or give its path, as in ciEgress:' \\
+        "'\$(command -v ci-egress || echo /opt/ci-egress/.venv/bin/ci-egress)'"
+    sudo=\$(command -v sudo) || cannot 'this user is neither root nor has sudo'
     own=" \$(env | sed -nE 's/^(${own().join('|')})=.*/\\1/p' | paste -sd ' ' -) "
     set --
     without=
