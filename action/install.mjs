@@ -1,6 +1,6 @@
 // Which ci-egress is used: the one that is named, the one on PATH, or this checkout's own.
 
-import { accessSync, constants, readlinkSync } from 'node:fs';
+import { accessSync, constants, readlinkSync, realpathSync, statSync } from 'node:fs';
 import { delimiter, dirname, isAbsolute, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -11,6 +11,7 @@ const CHECKOUT = dirname(dirname(fileURLToPath(import.meta.url)));
 const OWN = join(CHECKOUT, '.venv', 'bin', 'ci-egress');
 const SETUP_LIMIT_S = 300; // for the packages, and again for the rest: five times what it takes
 const TIMED_OUT = [124, 137]; // what `timeout` says then, after SIGTERM and after SIGKILL
+const STICKY = 0o1000; // S_ISVTX
 const HOST_PIDS = 'pid:[4026531836]'; // PROC_PID_INIT_INO of the kernel
 
 /** The absolute path of the ci-egress to use, set up where there is none. Throws Refusal. */
@@ -24,16 +25,37 @@ export function provideCiEgress() {
   return onPath() ?? (isExecutable(OWN) ? OWN : setUp());
 }
 
+// Root is to run it, so it is none that this user could have put there, or put another in the place of: a job before.
 function onPath() {
   const folders = (process.env.PATH ?? '').split(delimiter).filter((folder) => isAbsolute(folder));
-  return folders.map((folder) => join(folder, 'ci-egress')).find(isExecutable);
+  const found = folders.map((folder) => join(folder, 'ci-egress')).filter(isExecutable);
+  if (process.getuid() === 0) return found[0];
+  const taken = found.find(isOutOfReach);
+  if (!taken && found.length) {
+    say(`${found[0]} isn't used, as a job could have put it there; where root put it, name it by the input ci-egress`);
+  }
+  return taken && realpathSync(taken);
+}
+
+function isOutOfReach(path) {
+  return [dirname(path), realpathSync(path)].every((place) => above(realpathSync(place)).every(isOthers));
+}
+
+function above(path) {
+  return path === dirname(path) ? [path] : [path, ...above(dirname(path))];
+}
+
+// Who may write to a folder that is sticky, as /tmp is, may replace only what is his in there.
+function isOthers(path) {
+  const { uid, mode } = statSync(path);
+  return uid !== process.getuid() && (Boolean(mode & STICKY) || !may(path, constants.W_OK));
 }
 
 // Packages as root, all else as the runner's user: what root leaves in the folder of the actions, a runner that lives
 // on can't delete.
 function setUp() {
   refuseContainer();
-  say(`ci-egress is not on PATH: setting it up in ${CHECKOUT}`);
+  say(`no ci-egress for root is on PATH: setting one up in ${CHECKOUT}`);
   const script = join(CHECKOUT, 'tools', 'setup.sh');
   const limited = ['timeout', '--kill-after=10', `${SETUP_LIMIT_S}`, script];
   const [file, ...args] = [...limited, '--no-system'];
@@ -74,8 +96,12 @@ function notSetUp(status) {
 }
 
 function isExecutable(path) {
+  return may(path, constants.X_OK);
+}
+
+function may(path, how) {
   try {
-    accessSync(path, constants.X_OK);
+    accessSync(path, how);
     return true;
   } catch {
     return false;

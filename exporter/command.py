@@ -21,7 +21,7 @@ from typing import NoReturn, Self
 
 from exporter.errors import CiEgressError, CommandNotExecutableError, CommandNotFoundError, KernelError
 from exporter.kernel import capabilities
-from exporter.kernel.requirements import AS_ROOT
+from exporter.kernel.requirements import as_root
 from exporter.limits import limit_hint
 from exporter.signals import SignalState
 from exporter.users import CommandUser
@@ -250,7 +250,8 @@ def _not_found_hint(name: str, path: str) -> str:
     if "/" in name:
         return "check the path"
     if "SUDO_UID" in os.environ:
-        return f"sudo replaced PATH, hand yours on: `{AS_ROOT} run -- {shlex.quote(name)} …`"
+        own_path = f'env "PATH=$PATH" {shlex.quote(name)}'
+        return f"sudo replaced PATH, give COMMAND yours: `{as_root()} run -- {own_path} …`"
     return "no directory of PATH has it"
 
 

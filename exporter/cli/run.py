@@ -99,7 +99,7 @@ def command(
     \b
     ci-egress run -- make test
     ci-egress run --otlp-dir out -- sh -c 'npm ci && npm test'
-    sudo -E env "PATH=$PATH" ci-egress run -- ./build.sh    # as you, traced by root
+    sudo -E ci-egress run -- env "PATH=$PATH" ./build.sh    # as you, traced by root
     """  # noqa: D301 - click wants a real backspace
     Messages(as_json=json_log, is_verbose=verbose)
     warn_of_misplaced(command)

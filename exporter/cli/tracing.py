@@ -15,6 +15,7 @@ from exporter.cli.failing import failings
 from exporter.cli.given import GivenRun
 from exporter.cli.governing import Governance, governance, registered
 from exporter.cli.guards import Guards, Owner, frames_told
+from exporter.cli.kept_back import tell_kept_back
 from exporter.cli.leaving import end_what_is_left
 from exporter.cli.leftovers import tell_leftovers
 from exporter.cli.misplaced import warn_of_doubtful
@@ -77,6 +78,8 @@ def trace(
     warn_of_ignored(ignored_variables(environment))
     destinations = resolve_destinations(environment, otlp_dir=config.output.otlp_dir)
     job = detect(environment, job_env=config.job_env)
+    if config.job_env is None:
+        tell_kept_back(environment, given.policy)
     governed = governance(config, given.policy, job)
     warn_of_unknown(given.baseline, job)
     with ExitStack() as stack:

@@ -189,8 +189,9 @@ def _job(config: WatchConfig, environment: Mapping[str, str]) -> Job | None:
     if config.job_env is None and recognise(environment) is None:
         raise UsageError(
             "--host: the environment names no CI job that this machine belongs to",
-            hint="start it in a step of the job, under sudo with `sudo -E`; on another CI system, name a "
-            "variable that has the job's id with --job-env NAME",
+            hint="start it in a step of the job, under sudo with `sudo -E` (under sudo-rs with "
+            "`sudo --preserve-env=NAME,…`); on another CI system, name a variable that has the job's id with "
+            "--job-env NAME",
         )
     return detect(environment, job_env=config.job_env)
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import platform
 import re
+import shlex
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 from exporter.errors import KernelError
 from exporter.kernel import capabilities
 
-AS_ROOT = 'sudo -E env "PATH=$PATH" ci-egress'
-"""With the variables by which a CI job is known, and the caller's PATH, which sudo replaces."""
 OLDEST_KERNEL = (5, 15)
 MACHINES = ("x86_64", "aarch64")
 PID_NAMESPACE = Path("/proc/self/ns/pid")
@@ -27,6 +27,8 @@ _HOST_TIME_NAMESPACE = "time:[4026531834]"
 # include/uapi/linux/capability.h
 CAP_SYS_ADMIN = 21
 TRACING_CAPABILITIES = {"CAP_BPF": 39, "CAP_PERFMON": 38, "CAP_NET_ADMIN": 12}
+_FOLDERS_OF_ROOT = frozenset({"/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"})
+"""Where sudo looks for programs, unless told otherwise."""
 _NET_ADMIN_REPLACED = (6, 9)
 """The kernel takes CAP_SYS_ADMIN in place of each, but before this version not of CAP_NET_ADMIN where a
 program that sees packets is attached."""
@@ -110,4 +112,15 @@ def tracing_capabilities(
 
 
 def _how() -> str:
-    return " with all capabilities" if os.geteuid() == 0 else f": `{AS_ROOT} …`"
+    return " with all capabilities" if os.geteuid() == 0 else f": `{as_root()} …`"
+
+
+def as_root(started_as: str | None = None) -> str:
+    """How to call this ci-egress by sudo, with the variables by which a CI job is known.
+
+    By its path where root doesn't look for it. The caller's PATH isn't for root, who would run what a job put
+    there. `started_as` is what this process was called by, else its argv[0].
+    """
+    path = Path(started_as or sys.argv[0])
+    is_named = path.name == "ci-egress" and str(path.parent) not in _FOLDERS_OF_ROOT
+    return f"sudo -E {shlex.quote(str(path.absolute())) if is_named else 'ci-egress'}"

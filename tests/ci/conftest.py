@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 __all__ = ["lab", "made_ahead", "programs"]
 
 # By bash: dash drops the variables of inputs, whose names have hyphens. A checkout in root's home, which is
-# closed to others, is opened to this one, and all else in there is away.
+# closed to others, is opened to this one, and all else in there is away. The ci-egress that is on PATH here
+# is where root looks for it, whatever PATH is later; without one, none is.
 _AS_SUDOER = """
 if [[ $2 == ~root/* ]]; then
     mount --bind "$2" /mnt
@@ -34,8 +35,14 @@ if [[ $2 == ~root/* ]]; then
     mount --move /mnt "$2"
 fi
 mount -t tmpfs -o mode=755 none /etc/sudoers.d
-echo "$1 ALL=(ALL) NOPASSWD: ALL" >/etc/sudoers.d/runner
+printf 'Defaults use_pty\\n%s ALL=(ALL) NOPASSWD: ALL\\n' "$1" >/etc/sudoers.d/runner
 chmod 440 /etc/sudoers.d/runner
+program=$(command -v ci-egress) || program=
+for other in /usr/local/bin/ci-egress /usr/sbin/ci-egress /usr/bin/ci-egress; do
+    [[ ! -e $other ]] || mount --bind /dev/null "$other"
+done
+mount -t tmpfs -o mode=755 none /usr/local/sbin
+[[ ! $program ]] || cp "$program" /usr/local/sbin
 user=$1
 shift 2
 exec setpriv --reuid="$user" --regid="$user" --init-groups "$@"
@@ -62,10 +69,33 @@ TAKEN_BY_SUDO = {
     "TMPDIR": "/var/tmp",  # noqa: S108
     "PYTHONPYCACHEPREFIX": "compiled",
     "OPENSSL_CONF": "own.cnf",
+    "HOME": "/elsewhere",
+    "LD_RUN_PATH": "/opt/lib",
+    "TZ": ":/etc/localtime",
+    "TZDIR": "/opt/zoneinfo",
 }
-"""Variables that a build may have and root must not. `sudo -E` leaves the last two: one of them says
-where Python looks for code that is compiled already, and puts it, the other which libraries OpenSSL loads."""
-SHOW_TAKEN = 'printf "%s\\n" "$PYTHONPATH" "$RUBYLIB" "$TMPDIR" "$PYTHONPYCACHEPREFIX" "$OPENSSL_CONF"'
+"""Variables that a build may have and root must not. `sudo -E` leaves two of them: PYTHONPYCACHEPREFIX says
+where Python looks for code that is compiled already, and puts it, OPENSSL_CONF what OpenSSL loads."""
+SHOW_TAKEN = f"""printf '%s\\n' {" ".join(f'"${name}"' for name in TAKEN_BY_SUDO)}"""
+UNSET_AS_EVER = '[ -z "$(printenv TERM SHELL USER LOGNAME)" ]'
+"""True where none of them is there; sudo and ci-egress would set them."""
+
+_SUDO_RS = """#!/bin/bash
+[[ $1 != --version ]] || { echo sudo-rs 0.2.8; exit; }
+for word; do
+    shift
+    if [[ $word == -E ]]; then
+        echo "sudo: preserving the entire environment is not supported, '-E' is ignored" >&2
+    else
+        set -- "$@" "$word"
+    fi
+done
+exec /usr/bin/sudo "$@"
+"""
+
+_LEFT = """#!/bin/sh
+touch "${0%/*}/owned-by-$(id -u)"
+"""
 
 
 @pytest.fixture(scope="session")
@@ -106,7 +136,7 @@ def _path(folder: Path, script: str) -> str:
     program.parent.mkdir()
     program.write_text(script.format(Path(sys.executable).with_name("ci-egress")))
     program.chmod(0o755)
-    return f"{program.parent}:{os.environ.get('PATH', os.defpath)}"
+    return f"{program.parent}:/usr/local/sbin:{os.environ.get('PATH', os.defpath)}"
 
 
 @pytest.fixture
@@ -120,3 +150,25 @@ def job(tmp_path: Path, stand_in: StandIn) -> Iterator[Job]:
     path = f"{stand_in.path.parent}:{os.environ.get('PATH', os.defpath)}"
     with Job(tmp_path, {**environment("github"), "PATH": path}) as job:
         yield job
+
+
+@pytest.fixture(params=["sudo", "sudo-rs"])
+def sudo_path(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A PATH to put in front of another, by which `sudo` is the machine's, or does as the one in Rust."""
+    folder = tmp_path / request.param
+    folder.mkdir()
+    if request.param == "sudo-rs":
+        (folder / "sudo").write_text(_SUDO_RS)
+        (folder / "sudo").chmod(0o755)
+    return f"{folder}:"
+
+
+@pytest.fixture
+def left(tmp_path: Path, sudoer: User) -> Path:
+    """A folder of a job's user, with a `ci-egress` in it that says who ran it."""
+    folder = tmp_path / "left"
+    folder.mkdir()
+    sudoer.give(folder)
+    (folder / "ci-egress").write_text(_LEFT)
+    (folder / "ci-egress").chmod(0o755)
+    return folder

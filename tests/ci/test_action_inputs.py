@@ -268,6 +268,41 @@ def test_where_none_is_installed_the_actions_own_is_set_up(tmp_path: Path, stand
     assert job.ended[0].status == 0
 
 
+@pytest.mark.parametrize("link", [False, True], ids=["a file", "a link"])
+def test_a_ci_egress_that_a_job_could_have_put_on_path_is_not_what_root_runs(
+    tmp_path: Path, stand_in: StandIn, sudoer: User, *, link: bool
+) -> None:
+    checkout = action_that_sets_up(tmp_path, linking(stand_in))
+    own = _made(tmp_path / "own")
+    left = own / "ci-egress"
+    left.write_text(f'#!/bin/sh\nid -u >>"{own}/owned-by"\n')
+    left.chmod(0o555)
+    sudoer.give(checkout, own, left)
+    own.chmod(0o555)
+    path = own
+    if link:
+        path = _made(tmp_path / "others")
+        (path / "ci-egress").symlink_to(left)
+    with on_a_new_runner(tmp_path / "job", sudoer) as job:
+        job.variables["PATH"] = f"{path}:/usr/bin:/bin"
+        begun = job.use(checkout)
+    assert begun.status == 0, begun.output
+    assert not (own / "owned-by").exists()
+    assert f"{path}/ci-egress isn't used: " in begun.output
+    assert begun.outputs["ci-egress"] == str(checkout / ".venv" / "bin" / "ci-egress")
+
+
+def test_one_that_no_job_can_replace_is_used(tmp_path: Path, stand_in: StandIn, sudoer: User) -> None:
+    checkout = action_that_sets_up(tmp_path, "exit 1")
+    folder = _made(tmp_path / "linked")
+    (folder / "ci-egress").symlink_to(stand_in.path)
+    with on_a_new_runner(tmp_path / "job", sudoer) as job:
+        job.variables["PATH"] = f"{folder}:/usr/bin:/bin"
+        begun = job.use(checkout)
+    assert begun.status == 0, begun.output
+    assert begun.outputs["ci-egress"] == str(stand_in.path)
+
+
 def test_nothing_that_a_set_up_says_is_a_command(tmp_path: Path, stand_in: StandIn) -> None:
     says = "echo ::error::owned; echo ::error::owned >&2"
     checkout = action_that_sets_up(tmp_path, f"{says}; {linking(stand_in)}")

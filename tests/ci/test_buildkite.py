@@ -7,8 +7,9 @@ import os
 import shlex
 import signal
 import subprocess
+import threading
 import time
-from contextlib import suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,11 +21,11 @@ from tests.kernel.tracing import ROOT
 from tests.unit.jobs.documented import environment
 
 from . import limits
-from .conftest import SHOW_TAKEN, TAKEN_BY_SUDO
+from .conftest import SHOW_TAKEN, TAKEN_BY_SUDO, UNSET_AS_EVER
 from .told import ALL_BUT_EVIL, EVIL, PEER, act, egress, text_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from tests.kernel.conftest import Programs
     from tests.kernel.lab import Lab
@@ -74,23 +75,56 @@ def run_hook(
     )
 
 
-def cancelled(checkout: Path, command: str, path: str, user: User | None) -> int:
+def cancelled(
+    checkout: Path, command: str, path: str, user: User | None, *, has_terminal: bool = False
+) -> int:
     """The status of the hook whose job is cancelled once its command has made the file `began`.
 
-    As the agent does it: with a signal to the hook's process group, which is one of its own.
+    As the agent does it: with a signal to the hook's process group, which is one of its own. Unless told
+    otherwise, it gives it a terminal.
     """
-    env = {**environment("buildkite"), "PATH": path, "BUILDKITE_COMMAND": f"{command}\ntouch began\nsleep 90"}
-    under = user.under if user else ()
-    hook = subprocess.Popen([*under, str(HOOK)], cwd=checkout, env=env, start_new_session=True)
+    env = {**environment("buildkite"), "PATH": path, "BUILDKITE_COMMAND": command}
+    with ExitStack() as stack:
+        terminal = stack.enter_context(drained_terminal()) if has_terminal else None
+        leading = ("setsid", "--ctty") if has_terminal else ("setsid",)
+        under = user.under if user else ()
+        hook = subprocess.Popen(
+            [*leading, *under, str(HOOK)],
+            cwd=checkout,
+            env=env,
+            stdin=terminal,
+            stdout=terminal,
+            stderr=terminal,
+        )
+        try:
+            until_there(checkout / "began", hook)
+            ids = (f"--reuid={user.uid}", f"--regid={user.uid}", "--clear-groups") if user else ()
+            subprocess.run(["setpriv", *ids, "kill", "-TERM", "--", f"-{hook.pid}"], check=True)
+            return hook.wait(timeout=CANCEL_GRACE_S)
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(hook.pid, signal.SIGKILL)
+            hook.wait()
+
+
+@contextmanager
+def drained_terminal() -> Iterator[int]:
+    """A terminal whose other end somebody reads."""
+    ours, theirs = os.openpty()
+
+    def drain() -> None:
+        with suppress(OSError):  # when nobody has the other end any more
+            while os.read(ours, 4096):
+                pass
+
+    reader = threading.Thread(target=drain)
+    reader.start()
     try:
-        until_there(checkout / "began", hook)
-        ids = (f"--reuid={user.uid}", f"--regid={user.uid}", "--clear-groups") if user else ()
-        subprocess.run(["setpriv", *ids, "kill", "-TERM", "--", f"-{hook.pid}"], check=True)
-        return hook.wait(timeout=CANCEL_GRACE_S)
+        yield theirs
     finally:
-        with suppress(ProcessLookupError):
-            os.killpg(hook.pid, signal.SIGKILL)
-        hook.wait()
+        os.close(theirs)
+        reader.join()
+        os.close(ours)
 
 
 def until_there(path: Path, hook: subprocess.Popen[bytes]) -> None:
@@ -132,18 +166,48 @@ def test_a_steps_command_is_traced_and_the_build_annotated(
     assert (checkout / "ci-egress" / JOB / "report.html").exists()
 
 
+@pytest.mark.parametrize("has_terminal", [False, True], ids=["no terminal", "a terminal"])
 @pytest.mark.parametrize("is_root", [True, False], ids=["root", "sudo"])
 def test_a_cancelled_job_keeps_its_report(
-    checkout: Path, path: str, agent: Path, lab: Lab, programs: Programs, sudoer: User, *, is_root: bool
+    checkout: Path,
+    path: str,
+    agent: Path,
+    lab: Lab,
+    programs: Programs,
+    sudoer: User,
+    *,
+    is_root: bool,
+    has_terminal: bool,
 ) -> None:
     sudoer.give(checkout, agent.parent)
-    command = f"{'' if is_root else 'sudo -n '}{act(lab, programs)}"
-    assert cancelled(checkout, command, path, None if is_root else sudoer) == 128 + signal.SIGTERM
+    command = f"{'' if is_root else 'sudo -n '}{act(lab, programs)}\ntouch began\nsleep 90"
+    status = cancelled(checkout, command, path, None if is_root else sudoer, has_terminal=has_terminal)
+    assert status == 128 + signal.SIGTERM
     assert [span.name for span in egress(checkout)] == [PEER]
     asked = agent.read_text()
     assert f"annotate --context ci-egress-{JOB}" in asked
     assert V4.peer in text_of(asked)
     assert f"artifact upload ci-egress/{JOB}/**/*\n" in asked
+
+
+@pytest.mark.parametrize("has_terminal", [False, True], ids=["no terminal", "a terminal"])
+@pytest.mark.parametrize("is_root", [True, False], ids=["root", "sudo"])
+def test_a_command_is_told_once_that_its_job_is_cancelled(
+    checkout: Path, path: str, sudoer: User, *, is_root: bool, has_terminal: bool
+) -> None:
+    """Many programs take the second time for `at once`, and leave their work half done."""
+    sudoer.give(checkout)
+    command = (
+        "trap 'echo >>told' TERM; touch began; until [[ -e told ]]; do sleep 0.1 || :; done; sleep 2 || :"
+    )
+    status = cancelled(checkout, command, path, None if is_root else sudoer, has_terminal=has_terminal)
+    assert (status, (checkout / "told").read_text()) == (0, "\n")
+
+
+def test_a_command_heeds_what_it_would(checkout: Path, path: str) -> None:
+    """In the background of a shell it would ignore SIGINT and SIGQUIT."""
+    done = run_hook(checkout, "grep SigIgn /proc/self/status", path)
+    assert int(done.stdout.splitlines()[-1].split()[1], 16) & 0b110 == 0, done.stdout
 
 
 def test_the_agent_is_asked_nothing_that_is_turned_off(checkout: Path, path: str, agent: Path) -> None:
@@ -241,23 +305,52 @@ def test_destinations_may_be_a_list(checkout: Path, path: str, lab: Lab, program
 
 
 def test_a_step_whose_user_has_sudo_can_remove_what_it_leaves(
-    checkout: Path, installed: str, lab: Lab, programs: Programs, sudoer: User
+    checkout: Path, installed: str, lab: Lab, programs: Programs, sudoer: User, sudo_path: str
 ) -> None:
     sudoer.give(checkout)
     command = f"sudo -n {act(lab, programs)}\nid -u"
-    done = run_hook(checkout, command, installed, under=sudoer.under)
+    done = run_hook(checkout, command, sudo_path + installed, under=sudoer.under)
     assert (done.returncode, done.stdout.splitlines()[-1]) == (0, str(sudoer.uid)), done.stderr
-    assert [span.name for span in egress(checkout)] == [PEER]
+    (span,) = egress(checkout)
+    assert (span.name, span.resource["cicd.pipeline.task.run.id"]) == (PEER, JOB)
     subprocess.run([*sudoer.under, "rm", "-r", checkout / "ci-egress"], check=True)
 
 
-def test_a_command_has_the_variables_that_sudo_takes_away(checkout: Path, path: str, sudoer: User) -> None:
+def test_a_command_has_the_variables_that_it_would_have(
+    checkout: Path, path: str, sudoer: User, sudo_path: str
+) -> None:
     sudoer.give(checkout)
-    done = run_hook(checkout, SHOW_TAKEN, path, {}, under=sudoer.under, **TAKEN_BY_SUDO)
+    command = f"{UNSET_AS_EVER}; echo $OWN; {SHOW_TAKEN}"
+    own = {"OWN": "a b"}
+    done = run_hook(checkout, command, sudo_path + path, {}, under=sudoer.under, **TAKEN_BY_SUDO, **own)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-len(TAKEN_BY_SUDO) :] == list(TAKEN_BY_SUDO.values())
+    assert done.stdout.splitlines()[-len(TAKEN_BY_SUDO) - 1 :] == ["a b", *TAKEN_BY_SUDO.values()]
     assert not (checkout / "owned").exists()
     assert not (checkout / "compiled").exists()
+
+
+def test_root_does_not_run_what_a_job_put_on_path(
+    checkout: Path, path: str, sudoer: User, left: Path, lab: Lab, programs: Programs
+) -> None:
+    sudoer.give(checkout)
+    under = (*sudoer.under, "env", f"PATH={left}:{path}")
+    done = run_hook(checkout, f"sudo -n {act(lab, programs)}", path, under=under)
+    assert done.returncode == 0, done.stderr
+    assert [entry.name for entry in left.iterdir()] == ["ci-egress"]
+    assert [span.name for span in egress(checkout)] == [PEER]
+
+
+def test_a_ci_egress_that_root_does_not_find_has_to_be_named(checkout: Path, path: str, sudoer: User) -> None:
+    sudoer.give(checkout)
+    under = (*sudoer.under, "env", f"PATH={path}")
+    program = f"{path.partition(':')[0]}/ci-egress"
+    done = run_hook(checkout, "touch ran", os.defpath, under=under)
+    assert done.returncode == 91
+    assert f"none is there; link it there, or give its path, as in ci-egress: {program}\n" in done.stderr
+    assert not (checkout / "ran").exists()
+    done = run_hook(checkout, "touch ran", os.defpath, {"ci-egress": program}, under=under)
+    assert done.returncode == 0, done.stderr
+    assert (checkout / "ran").exists()
 
 
 @pytest.mark.parametrize(

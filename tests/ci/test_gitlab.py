@@ -15,7 +15,7 @@ from tests.kernel.tracing import ROOT
 from tests.unit.jobs.documented import environment
 
 from . import limits
-from .conftest import SHOW_TAKEN, TAKEN_BY_SUDO
+from .conftest import SHOW_TAKEN, TAKEN_BY_SUDO, UNSET_AS_EVER
 from .told import ALL_BUT_EVIL, EVIL, PEER, act, egress, text_of
 
 if TYPE_CHECKING:
@@ -131,30 +131,67 @@ def test_each_command_has_a_folder_of_its_own(project: Path, path: str) -> None:
     assert len(kept(project)) == 2
 
 
+@pytest.mark.parametrize("shell", ["bash", "dash"])
 def test_a_job_whose_user_has_sudo_can_remove_what_it_leaves(
-    project: Path, installed: str, lab: Lab, programs: Programs, sudoer: User
+    shell: str,
+    project: Path,
+    installed: str,
+    lab: Lab,
+    programs: Programs,
+    sudoer: User,
+    sudo_path: str,
 ) -> None:
     sudoer.give(project)
-    done = run_job(
-        project, [f"ci_egress sudo -n {act(lab, programs)}", "id -u"], installed, under=sudoer.under
-    )
+    script = [f"ci_egress sudo -n {act(lab, programs)}", "id -u"]
+    done = run_job(project, script, sudo_path + installed, shell=shell, under=sudoer.under)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == str(sudoer.uid)
-    assert [span.name for span in egress(project)] == [PEER]
+    (span,) = egress(project)
+    assert (span.name, span.resource["cicd.pipeline.task.run.id"]) == (PEER, "4321")
     subprocess.run([*sudoer.under, "rm", "-r", project / "ci-egress"], check=True)
 
 
 @pytest.mark.parametrize("shell", ["bash", "dash"])
-def test_a_command_has_the_variables_that_sudo_takes_away(
+def test_a_command_has_the_variables_that_it_would_have(
+    shell: str, project: Path, path: str, sudoer: User, sudo_path: str
+) -> None:
+    sudoer.give(project)
+    script = [f"ci_egress sh -ec {shlex.quote(f'{UNSET_AS_EVER}; echo $OWN; {SHOW_TAKEN}')}"]
+    env = {**TAKEN_BY_SUDO, "OWN": "a b"}
+    done = run_job(project, script, sudo_path + path, shell=shell, under=sudoer.under, **env)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-len(TAKEN_BY_SUDO) - 1 :] == ["a b", *TAKEN_BY_SUDO.values()]
+    assert not (project / "owned").exists()
+    assert not (project / "compiled").exists()
+
+
+@pytest.mark.parametrize("shell", ["bash", "dash"])
+def test_root_does_not_run_what_a_job_put_on_path(
+    shell: str, project: Path, path: str, sudoer: User, left: Path, lab: Lab, programs: Programs
+) -> None:
+    sudoer.give(project)
+    under = (*sudoer.under, "env", f"PATH={left}:{path}")
+    done = run_job(project, [f"ci_egress sudo -n {act(lab, programs)}"], path, shell=shell, under=under)
+    assert done.returncode == 0, done.stderr
+    assert [entry.name for entry in left.iterdir()] == ["ci-egress"]
+    assert [span.name for span in egress(project)] == [PEER]
+
+
+@pytest.mark.parametrize("shell", ["bash", "dash"])
+def test_a_ci_egress_that_root_does_not_find_has_to_be_named(
     shell: str, project: Path, path: str, sudoer: User
 ) -> None:
     sudoer.give(project)
-    script = [f"ci_egress sh -c {shlex.quote(SHOW_TAKEN)}"]
-    done = run_job(project, script, path, shell=shell, under=sudoer.under, **TAKEN_BY_SUDO)
+    under = (*sudoer.under, "env", f"PATH={path}")
+    program = f"{path.partition(':')[0]}/ci-egress"
+    done = run_job(project, ["ci_egress touch ran"], WITHOUT, shell=shell, under=under)
+    assert done.returncode == 91
+    assert f"link it there, or give its path, as in CI_EGRESS_PROGRAM: {program}\n" in done.stderr
+    assert not (project / "ran").exists()
+    named = {"CI_EGRESS_PROGRAM": program}
+    done = run_job(project, ["ci_egress touch ran"], WITHOUT, shell=shell, under=under, **named)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-len(TAKEN_BY_SUDO) :] == list(TAKEN_BY_SUDO.values())
-    assert not (project / "owned").exists()
-    assert not (project / "compiled").exists()
+    assert (project / "ran").exists()
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import subprocess
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ from tests.kernel.tracing import ROOT
 from tests.unit.jobs.documented import environment
 
 from . import limits
-from .conftest import SHOW_TAKEN, TAKEN_BY_SUDO
+from .conftest import SHOW_TAKEN, TAKEN_BY_SUDO, UNSET_AS_EVER
 from .told import ALL_BUT_EVIL, EVIL, PEER, act, egress, text_of
 
 if TYPE_CHECKING:
@@ -112,24 +113,50 @@ def test_a_policy_is_enforced_and_fails_the_build(
 
 
 def test_a_build_whose_user_has_sudo_can_remove_what_it_leaves(
-    folder: Path, path: str, lab: Lab, programs: Programs, sudoer: User
+    folder: Path, path: str, lab: Lab, programs: Programs, sudoer: User, sudo_path: str
 ) -> None:
     sudoer.give(folder, folder / "workspace")
-    script = f"sudo -n {act(lab, programs)}\nid -u"
-    (result,), log = call(folder, path, {"script": script, "returnStdout": True}, under=sudoer.under)
+    asked = {"script": f"sudo -n {act(lab, programs)}\nid -u", "returnStdout": True}
+    (result,), log = call(folder, sudo_path + path, asked, under=sudoer.under)
     assert result["returned"].splitlines()[-1] == str(sudoer.uid), log
-    assert [span.name for span in egress(kept(folder))] == [PEER]
+    (span,) = egress(kept(folder))
+    assert (span.name, span.resource["cicd.pipeline.run.id"]) == (PEER, "153")
     subprocess.run([*sudoer.under, "rm", "-r", folder / "workspace" / "ci-egress"], check=True)
 
 
-def test_a_script_has_the_variables_that_sudo_takes_away(folder: Path, path: str, sudoer: User) -> None:
+def test_a_script_has_the_variables_that_it_would_have(
+    folder: Path, path: str, sudoer: User, sudo_path: str
+) -> None:
     sudoer.give(folder, folder / "workspace")
-    variables = (f"{name}={value}" for name, value in TAKEN_BY_SUDO.items())
+    variables = (f"{name}={value}" for name, value in {**TAKEN_BY_SUDO, "OWN": "a b"}.items())
     under = (*sudoer.under, "env", *variables)
-    (result,), log = call(folder, path, {"script": SHOW_TAKEN, "returnStdout": True}, under=under)
-    assert result.get("returned", "").splitlines() == list(TAKEN_BY_SUDO.values()), log
+    asked = {"script": f"{UNSET_AS_EVER}; echo $OWN; {SHOW_TAKEN}", "returnStdout": True}
+    (result,), log = call(folder, sudo_path + path, asked, under=under)
+    assert result.get("returned", "").splitlines() == ["a b", *TAKEN_BY_SUDO.values()], log
     assert not (folder / "workspace" / "owned").exists()
     assert not (folder / "workspace" / "compiled").exists()
+
+
+def test_root_does_not_run_what_a_build_put_on_path(
+    folder: Path, path: str, sudoer: User, left: Path, lab: Lab, programs: Programs
+) -> None:
+    sudoer.give(folder, folder / "workspace")
+    under = (*sudoer.under, "env", f"PATH={left}:{path}")
+    asked = {"script": f"sudo -n {act(lab, programs)}", "returnStatus": True}
+    (result,), log = call(folder, path, asked, under=under)
+    assert result == {"returned": 0}, log
+    assert [entry.name for entry in left.iterdir()] == ["ci-egress"]
+    assert [span.name for span in egress(kept(folder))] == [PEER]
+
+
+def test_a_ci_egress_that_root_does_not_find_has_to_be_named(folder: Path, path: str, sudoer: User) -> None:
+    sudoer.give(folder, folder / "workspace")
+    under = (*sudoer.under, "env", f"PATH={path}")
+    program = f"{path.partition(':')[0]}/ci-egress"
+    asked = {"script": "true", "returnStatus": True}
+    results, log = call(folder, os.defpath, asked, {**asked, "ciEgress": program}, under=under)
+    assert results == [{"returned": 91}, {"returned": 0}], log
+    assert f"link it there, or give its path, as in ciEgress: '{program}'\n" in log
 
 
 def test_a_value_is_never_an_option_or_a_shell_word(folder: Path, path: str) -> None:

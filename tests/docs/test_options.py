@@ -60,6 +60,7 @@ OTHER_VARIABLES = dict.fromkeys(
         "CI_EGRESS_FAIL_ON",
         "CI_EGRESS_MODE",
         "CI_EGRESS_POLICY",
+        "CI_EGRESS_PROGRAM",
         "CI_EGRESS_REQUIRED",
         "CI_EGRESS_TRACE_URL",
     ),

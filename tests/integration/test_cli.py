@@ -24,6 +24,7 @@ from tests.integration.drive_command import SEIZE_PARENT
 from tests.integration.receivers import wait_until
 from tests.kernel.watching import watching
 from tests.launch import CI_EGRESS, DEADLINE_S, PLAIN_ENVIRONMENT, Done, JsonObject, ci_egress, spans_in
+from tests.unit.jobs.documented import environment
 
 pytestmark = pytest.mark.kernel
 
@@ -40,6 +41,8 @@ LIMITED_USER = (
     *(f"--inh-caps=-all,{TRACING}", f"--ambient-caps=-all,{TRACING}"),
 )
 """May trace, and has no other processes; the limit of those isn't for root."""
+
+OF_SUDO = {"SUDO_UID": "0", "SUDO_GID": "0", "SUDO_USER": "root"}
 
 CONNECT = ("bash", "-c", "exec 3<>/dev/tcp/127.0.0.1/1 || true")
 UNPRINTABLE = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e]")
@@ -241,9 +244,7 @@ def test_a_variable_that_makes_no_sense_is_named_and_nothing_is_started(
 def test_without_rights_nothing_is_started(open_folder: Path) -> None:
     done = ci_egress("run", "touch", "started", cwd=open_folder, under=NOBODY)
     assert done.status == 91
-    assert_is_one_line(
-        done, 'CAP_BPF.*; run it as root: `sudo -E env "PATH=\\$PATH" ci-egress …`, or with CAP_'
-    )
+    assert_is_one_line(done, "CAP_BPF.*; run it as root: `sudo -E ci-egress …`, or with CAP_")
     assert list(open_folder.iterdir()) == []
 
 
@@ -261,10 +262,40 @@ def test_a_limit_that_is_too_low_is_named_and_nothing_is_started(limit: str, ope
 
 
 def test_a_command_that_only_the_callers_path_has_is_found_again_under_sudo(tmp_path: Path) -> None:
-    env = PLAIN_ENVIRONMENT | {"SUDO_UID": "0", "SUDO_GID": "0", "SUDO_USER": "root"}
-    done = ci_egress("run", "no-such-program", cwd=tmp_path, env=env)
+    done = ci_egress("run", "no-such-program", cwd=tmp_path, env=PLAIN_ENVIRONMENT | OF_SUDO)
     assert done.status == 127
-    assert_is_one_line(done, 'hand yours on: `sudo -E env "PATH=\\$PATH" ci-egress run -- no-such-program …`')
+    assert_is_one_line(
+        done, 'give COMMAND yours: `sudo -E ci-egress run -- env "PATH=\\$PATH" no-such-program …`'
+    )
+
+
+CLEARED = ("env", "-i", *(f"{name}={value}" for name, value in (PLAIN_ENVIRONMENT | OF_SUDO).items()))
+AS_SUDO = ("sh", "-c", f'{shlex.join(CLEARED)} "$@"; exit $?', "sh")
+"""Does with variables as sudo does, and waits for what it starts."""
+
+
+def test_a_job_whose_variables_sudo_kept_is_traced_and_that_is_told(tmp_path: Path) -> None:
+    done = ci_egress(
+        "run", "true", cwd=tmp_path, env=PLAIN_ENVIRONMENT | environment("gitlab"), under=AS_SUDO
+    )
+    assert done.status == 0
+    told = (
+        "warning: sudo kept back the variables of gitlab, by which the job would be known; hand them on by "
+    )
+    assert f"ci-egress: {told}" in done.stderr
+
+
+def test_a_policy_with_sections_for_jobs_is_refused_where_sudo_kept_their_variables(tmp_path: Path) -> None:
+    sections = 'version: 1\nmode: audit\njobs:\n  "release/*": {mode: enforce, deny: [203.0.113.1]}\n'
+    (tmp_path / "policy.yaml").write_text(sections)
+    command = ("run", "--policy", "policy.yaml", "touch", "started")
+    env = PLAIN_ENVIRONMENT | environment("gitlab")
+    done = ci_egress(*command, cwd=tmp_path, env=env, under=AS_SUDO)
+    assert done.status == 2
+    assert_is_one_line(
+        done, "sudo kept back the variables of gitlab, .*, and the policy has sections for jobs; "
+    )
+    assert not (tmp_path / "started").exists()
 
 
 def test_an_option_behind_command_is_told_and_is_commands_own(tmp_path: Path) -> None:

@@ -62,6 +62,20 @@ def test_it_is_said_what_cap_sys_admin_does_for(release: str, does_for: str) -> 
     assert str(raised.value).endswith(f"(CAP_SYS_ADMIN does for {does_for})")
 
 
+@pytest.mark.parametrize(
+    ("started_as", "called"),
+    [
+        ("/usr/local/bin/ci-egress", "sudo -E ci-egress"),
+        ("/opt/exporter/.venv/bin/ci-egress", "sudo -E /opt/exporter/.venv/bin/ci-egress"),
+        ("/home/ci/my builds/ci-egress", "sudo -E '/home/ci/my builds/ci-egress'"),
+        (".venv/bin/ci-egress", f"sudo -E {Path.cwd()}/.venv/bin/ci-egress"),
+        ("/opt/ci-egress/lib/__main__.py", "sudo -E ci-egress"),
+    ],
+)
+def test_root_is_told_the_path_of_a_ci_egress_that_it_would_not_find(started_as: str, called: str) -> None:
+    assert requirements.as_root(started_as) == called
+
+
 def test_an_unknown_machine_is_refused() -> None:
     with pytest.raises(KernelError, match="riscv64 is not supported; use one of x86_64, aarch64"):
         requirements.supported_machine("riscv64")

@@ -38,7 +38,7 @@ def call(Map asked) {
 }
 
 private String commandLines(Map asked, String folder, String file, List command) {
-    def program = quoted(asked.ciEgress ?: 'ci-egress')
+    def program = asked.ciEgress ? quoted(asked.ciEgress) : ''
     def arguments = ["--otlp-dir=${folder}/otlp", "--report=${folder}/report.html", "--summary=${folder}/summary.md"]
     for (option in [['policy', asked.policy], ['allowed-endpoints', asked.allowedEndpoints],
                     ['baseline', asked.baseline], ['fail-on', asked.failOn], ['trace-url', asked.traceUrl]]) {
@@ -52,30 +52,60 @@ private String commandLines(Map asked, String folder, String file, List command)
     def options = quotedWords(arguments)
     def words = quotedWords(command)
     // The folder is the agent's, who can empty it, whoever writes what is in it. Under sudo the script runs as the
-    // agent's user again; its PATH is handed on, which sudo replaces. What else sudo takes away, -E or not, and what
-    // Python and OpenSSL would heed, the script gets, and root doesn't.
+    // agent's user again, with all the variables that it would have. Where root's ci-egress is isn't for this job's
+    // PATH to say: what a job wrote would run as root. sudo-rs ignores -E, and takes names; the other sudo gets none,
+    // as it would log their values.
     return """#!/bin/sh
 chmod 700 ${quoted(file)} && mkdir -p ${quoted(folder + '/otlp')} || exit 91
+cannot() { echo "ciEgress: \$*" >&2; rm -f ${quoted(file)}; exit 91; }
+program=${program}
 status=0
 if [ "\$(id -u)" = 0 ]; then
-    ${program} run ${options} -- ${words} || status=\$?
+    "\${program:-ci-egress}" run ${options} -- ${words} || status=\$?
 else
+    for folder in /usr/local/sbin /usr/local/bin /usr/sbin /usr/bin /sbin /bin; do
+        [ -n "\$program" ] || [ -w "\$folder" ] || [ -O "\$folder" ] || [ ! -x "\$folder/ci-egress" ] ||
+            program=\$folder/ci-egress
+    done
+    [ -n "\$program" ] || cannot 'root looks for ci-egress where jobs do not write, in /usr/local/bin, /usr/bin and' \\
+        'the like, and none is there; link it there, or give its path, as in ciEgress:' \\
+        "'\$(command -v ci-egress || echo /opt/ci-egress/.venv/bin/ci-egress)'"
+    sudo=\$(command -v sudo) || cannot 'this user is neither root nor has sudo'
+    own=" \$(env | sed -nE 's/^(${own().join('|')})=.*/\\1/p' | paste -sd ' ' -) "
     set --
     without=
-    heeded=\$(env | sed -n -e 's/^\\(PYTHON[A-Za-z0-9_]*\\)=.*/\\1/p' \\
-        -e 's/^\\(OPENSSL[A-Za-z0-9_]*\\)=.*/\\1/p' -e 's/^\\(SSLKEYLOGFILE\\)=.*/\\1/p')
-    for name in \$heeded; do without="\$without -u \$name"; done
-    for name in LD_LIBRARY_PATH LD_PRELOAD TMPDIR \$heeded PERL5LIB PERL5OPT RUBYLIB RUBYOPT \\
-        JAVA_TOOL_OPTIONS BASH_ENV ENV
-    do
+    for name in HOME LOGNAME SHELL TERM USER; do
+        case \$own in *" \$name "*) ;; *) set -- "\$@" -u "\$name" ;; esac
+    done
+    for name in \$own; do
+        without="\$without -u \$name"
         eval "[ -z \\"\\\${\$name+set}\\" ] || set -- \\"\\\$@\\" \\"\$name=\\\$\$name\\""
     done
-    [ \$# = 0 ] || set -- env "\$@"
-    sudo -n -E env \$without "PATH=\$PATH" ${program} run ${options} -- "\$@" ${words} || status=\$?
+    keep=-E
+    case \$(sudo --version) in
+    sudo-rs*)
+        keep=\$(env \$without | sed -nE 's/^([A-Za-z_][A-Za-z0-9_.-]*)=.*/\\1/p' | paste -sd , -)
+        keep=--preserve-env=\$keep
+        ;;
+    esac
+    env \$without PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \\
+        "\$sudo" -n "\$keep" -- "\$program" run ${options} -- env "\$@" ${words} || status=\$?
 fi
 rm -f ${quoted(file)}
 exit "\$status"
 """
+}
+
+// Names of variables that are the script's alone: root would heed them, or sudo takes or sets them.
+private List own() {
+    return ['PATH', 'HOME', 'LOGNAME', 'USER', 'SHELL', 'TERM', 'COLORTERM', 'SUDO_[A-Z]*', 'LANG', 'LANGUAGE',
+            'LINGUAS', 'LC_[A-Z]*', 'TZ', 'CDPATH', 'GLOBIGNORE', 'ENV', 'BASH_ENV', 'BASHOPTS', 'SHELLOPTS', 'PS4',
+            'FPATH', 'NULLCMD', 'READNULLCMD', 'ZDOTDIR', 'TMPPREFIX', 'TMPDIR', 'TZDIR', 'NLSPATH', 'LOCPATH',
+            'PATH_LOCALE', 'GCONV_PATH', 'GETCONF_DIR', 'TERMINFO', 'TERMINFO_DIRS', 'TERMPATH', 'TERMCAP',
+            'HOSTALIASES', 'LOCALDOMAIN', 'RES_OPTIONS', 'RESOLV_HOST_CONF', 'NIS_PATH', 'KRB5_CONFIG', 'KRB5_KTNAME',
+            'PERL5LIB', 'PERL5OPT', 'PERL5DB', 'PERLLIB', 'PERLIO_DEBUG', 'RUBYLIB', 'RUBYOPT', 'NODE_OPTIONS',
+            'NODE_PATH', 'CLASSPATH', 'JAVA_TOOL_OPTIONS', '_JAVA_OPTIONS', 'GIT_SSH_COMMAND', 'SSLKEYLOGFILE',
+            '(PYTHON|OPENSSL|LD_|_RLD|GLIBC_|MALLOC_)[A-Za-z0-9_]*']
 }
 
 private String quotedWords(List arguments) {
