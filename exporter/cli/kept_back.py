@@ -52,6 +52,5 @@ def _of_sudo(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def _environments_above() -> Iterator[dict[str, str]]:
-    nearest_first = sorted(ancestors(os.getpid()), key=lambda process: process.started_ns, reverse=True)
-    for process in nearest_first:
+    for process in ancestors(os.getpid()):
         yield variables(environment_of(process))
