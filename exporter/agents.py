@@ -1,4 +1,4 @@
-"""Agents: the programs of CI systems that start jobs. What they make is a step from its fork on."""
+"""Agents: the programs of CI systems that start jobs. Whatever an agent forks is a step from then on."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ _UNITS = (".service", ".scope", ".slice")
 _USER = "user:"
 _CUT = wire.AGENT_NAME_ROOM - 1
 _TOLD_MAX = 1 << 20
-"""Of a process: it may have 65,536 groups."""
+"""The most bytes that are read of a file in /proc: `status` may list 65,536 groups."""
 
 
 class Agent(NamedTuple):
-    """By what one is known, as the kernel's programs compare it."""
+    """A way to recognise an agent: by its executable, its unit or its user."""
 
     kind: int
-    """wire.AGENT_*."""
+    """One of wire.AGENT_*."""
     name: bytes = b""
-    """Of an executable, without its folder, or of a cgroup; cut as the kernel cuts it."""
+    """Name of the executable, without its folder, or of the unit's cgroup; cut as the kernel cuts it."""
     user: int = 0
 
     @property
     def key(self) -> bytes:
-        """As the map has it."""
+        """The agent's key in the kernel's map `agents`."""
         return wire.AGENT_KEY.pack(self.kind, self.user, self.name)
 
 
@@ -56,24 +56,24 @@ KNOWN: Mapping[Agent, str] = {
     _unit("jenkins.service"): "jenkins",
     _unit("jenkins-agent.service"): "jenkins",
 }
-"""As they install themselves, with the CI system whose variables their steps have."""
+"""Agents as they are installed by default, each with the CI system whose variables its steps have."""
 PROGRAMS = frozenset(agent.name.decode() for agent in KNOWN if agent.kind == wire.AGENT_PROGRAM)
-"""The executables among them."""
+"""The names of the executables in KNOWN."""
 _NUMBERED = ("", *sorted(set(KNOWN.values())))
 
 
 def number_of(agent: Agent) -> int:
-    """Of which kind it is, for the kernel; 0 where nobody knows."""
+    """Return the number that stands for the agent's CI system in the kernel; 0 when that isn't known."""
     return _NUMBERED.index(KNOWN.get(agent, ""))
 
 
 def system_of(number: int) -> str | None:
-    """The CI system of agents of that kind; None where nobody knows."""
+    """Return the CI system that `number` stands for, as from `number_of`; None when it stands for none."""
     return _NUMBERED[number] if 0 < number < len(_NUMBERED) else None
 
 
 def agent_named(text: str) -> Agent:
-    """What `--agent` names: a unit by its ending, `user:NAME`, else an executable. Raises UsageError."""
+    """Return what `--agent` names: a unit (by its ending), `user:NAME`, or a program. Raises UsageError."""
     if text.startswith(_USER):
         return Agent(wire.AGENT_USER, user=_uid(text.removeprefix(_USER)))
     name = text.rsplit("/", 1)[-1]
@@ -95,10 +95,11 @@ def _uid(name: str) -> int:
 
 
 def marks(job_env: str | None) -> dict[bytes, int]:
-    """How the variables begin that a job is known by, one of each system, as the map `marks` has it.
+    """Return the variables that jobs are known by, one of each system, as keys of the kernel's map `marks`.
 
-    Whatever their value: who gives one another value isn't done with by that. With each goes the number of
-    the system, as `number_of` has it for its agents.
+    A key has only the name and `=`: a step can't get away by giving the variable another value. With each
+    comes the number of the system, as `number_of` returns it for agents; 0 where no agent is known, as for
+    `job_env`.
     """
     found = {provider.present[0].partition("=")[0]: _number_of_system(provider) for provider in PROVIDERS}
     if job_env:
@@ -107,7 +108,7 @@ def marks(job_env: str | None) -> dict[bytes, int]:
 
 
 def _number_of_system(provider: Provider) -> int:
-    """Its own, or of the one whose agents may run in it; 0: nobody's."""
+    """Return the number of its system, else of one whose agents may run in its jobs; 0 for neither."""
     names = (provider.name, *(each.name for each in PROVIDERS if provider.name in each.beside))
     return next((_NUMBERED.index(name) for name in names if name in _NUMBERED), 0)
 
@@ -118,9 +119,10 @@ def _mark(name: str) -> bytes:
 
 
 def agent_of(pid: int, agents: Container[Agent], marks: Mapping[bytes, int]) -> Agent | None:
-    """Which of `agents` it is that `pid` runs, by the rules of the kernel's programs; None for none.
+    """Return which of `agents` the process `pid` is, by the rules of the kernel's programs; None for none.
 
-    Who is called as one is, and has `marks` of another system, may be called so by a job.
+    A program with an agent's name is none if it has one of `marks` of another system: a job may have chosen
+    the name.
     """
     if _is_in_container(pid):
         return None
@@ -132,21 +134,24 @@ def agent_of(pid: int, agents: Container[Agent], marks: Mapping[bytes, int]) -> 
 
 
 class Above(NamedTuple):
-    """What started a process, and what started that, and so on."""
+    """The processes above a process: its parent, the parent's parent, and so on."""
 
     everyone: tuple[ProcessKey, ...] = ()
-    """The nearest first."""
+    """All of them, the nearest first."""
     agent: ProcessKey | None = None
-    """The nearest of them that starts jobs; None: none is known to."""
+    """The nearest of them that is an agent; None when none is known to be one."""
 
     @property
     def up_to_agent(self) -> tuple[ProcessKey, ...]:
-        """Those that came to be for the job, and its agent; all, where none is known."""
+        """The processes that were started for the job, and its agent; all when no agent is known."""
         return self.everyone[: self.everyone.index(self.agent) + 1] if self.agent else self.everyone
 
 
 def above(pid: int, agents: Iterable[Agent], marks: Mapping[bytes, int]) -> Above:
-    """What started `pid`. An agent is known by its executable: a unit, or a user, has its steps as well."""
+    """Return the processes above `pid`, with the nearest agent among them.
+
+    Only agents known by their executable are found: an agent's unit and user are those of its steps, too.
+    """
     everyone = ancestors(pid)
     programs = {agent for agent in agents if agent.kind == wire.AGENT_PROGRAM}
     found = (process for process in everyone if agent_of(process.pid, programs, marks) is not None)
@@ -154,7 +159,10 @@ def above(pid: int, agents: Iterable[Agent], marks: Mapping[bytes, int]) -> Abov
 
 
 def _has_mark(pid: int, marks: Mapping[bytes, int], own: int) -> bool:
-    """Whether it was executed with one that isn't of the system `own`; true also where that can't be read."""
+    """Whether `pid` was executed with one of `marks` that isn't of the system with the number `own`.
+
+    Also True when its environment can't be read. With `own` 0 every mark counts.
+    """
     others = (
         wire.MarkKey._make(wire.MARK_KEY.unpack(mark)) for mark, of in marks.items() if of != own or not own
     )
@@ -166,7 +174,7 @@ def _has_mark(pid: int, marks: Mapping[bytes, int], own: int) -> bool:
 
 
 def _known_as(pid: int) -> Iterator[Agent]:
-    """All that it could be known by."""
+    """Yield all that `pid` could be known by as an agent, as far as /proc shows it."""
     folder = Path(f"/proc/{pid}")
     with suppress(OSError):
         yield _program((folder / "exe").readlink().name.removesuffix(" (deleted)"))
@@ -178,7 +186,7 @@ def _known_as(pid: int) -> Iterator[Agent]:
 
 
 def _is_in_container(pid: int) -> bool:
-    """Whether it is in a pid namespace below that of ci-egress."""
+    """Whether `pid` is in a pid namespace below the one of ci-egress."""
     numbers, own = (_status(Path(f"/proc/{name}"), "NSpid:") for name in (pid, "self"))
     return len(numbers or ()) > len(own or ())
 
@@ -192,5 +200,5 @@ def _status(folder: Path, name: str) -> list[str] | None:
 
 
 def _lines(path: Path) -> list[str]:
-    """Raises OSError."""
+    """Read a file of /proc, cut after _TOLD_MAX bytes. Raises OSError."""
     return beginning_of(path, _TOLD_MAX).decode(errors="replace").splitlines()

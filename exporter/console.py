@@ -1,4 +1,4 @@
-"""What is said to people on stderr and stdout: a stream in trouble costs the words, never the exit status."""
+"""Output for people on stderr and stdout. If a stream fails, text is lost; the exit status doesn't change."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ if TYPE_CHECKING:
 
 _PATIENCE_S = 2.0
 _LITTLE_PATIENCE_S = 0.01
-"""With a stream that was given up, until it takes something again."""
+"""Seconds to wait for a stream that was given up, until it takes something again."""
 _PAUSE_S = 0.01
-"""Where there is said to be room, and what there is to write doesn't fit."""
+"""Seconds between tries when a stream reports room, but too little for the text."""
 _PLAIN_WIDTH = 2000
-"""Columns; more than any row has, so that none is folded."""
+"""The columns where there is no terminal: more than any row has, so that none is folded."""
 
 _TRAILING_SPACES = re.compile(r" +$", re.MULTILINE)
 
 
 def write(stream: TextIO | None, text: str) -> None:
-    """Write `text`, or what of it the stream takes: it may be closed (None), full, limited, or unread.
+    """Write as much of `text` as `stream` takes, which may be closed (None), full, limited, or unread.
 
-    A pipe or terminal that stays full is given up after 2 s, whatever its mode, and what didn't fit is lost.
-    From then on it gets 10 ms, until somebody reads it: nobody who traces may wait for that.
+    A pipe or terminal that stays full is given up after 2 s, even in blocking mode, and the rest is lost.
+    From then on a write waits 10 ms for it at most, until somebody reads again: tracing must not be held up.
     """
     if stream is None:
         return
@@ -47,7 +47,7 @@ def write(stream: TextIO | None, text: str) -> None:
 
 
 _given_up: set[int] = set()
-"""Descriptors that were full for too long."""
+"""Descriptors that stayed full for too long, and haven't taken anything since."""
 
 
 def _write_all(descriptor: int, data: bytes) -> None:
@@ -65,7 +65,7 @@ def _write_all(descriptor: int, data: bytes) -> None:
 
 
 def _write_some(descriptor: int, data: bytes, deadline_s: float) -> int:
-    """How many bytes it took by then."""
+    """Write a piece of `data`; returns its size, 0 if the descriptor took nothing by `deadline_s`."""
     while _has_room(descriptor, deadline_s - time.monotonic()):
         with contextlib.suppress(BlockingIOError):
             # No more than surely fits into a pipe now: the mode is shared with COMMAND, so it stays as it is.
@@ -78,9 +78,10 @@ def _write_some(descriptor: int, data: bytes, deadline_s: float) -> int:
 
 @contextmanager
 def _never_waiting(descriptor: int) -> Iterator[int]:
-    """What to write to instead: a terminal says that it has room when a byte fits, and more waits for it.
+    """Yield a descriptor for the same file on which a write never waits: a terminal is opened anew.
 
-    Nor does one stop who is in the background (`stty tostop`) meanwhile.
+    A terminal reports room when one byte fits, and a longer write would wait. SIGTTOU is blocked meanwhile:
+    after `stty tostop` it would stop a process that writes in the background.
     """
     if not os.isatty(descriptor):
         yield descriptor
@@ -107,9 +108,9 @@ def _opened_anew(descriptor: int) -> Iterator[int]:
 
 
 def open_terminal(descriptor: int) -> int:
-    """The terminal behind `descriptor`, opened anew to write to it: it never waits, whatever others do.
+    """Open the terminal behind `descriptor` anew; return a descriptor on which writes never wait.
 
-    Raises OSError.
+    The mode of the other descriptors of the terminal doesn't matter. Raises OSError.
     """
     flags = os.O_WRONLY | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC
     return os.open(f"/proc/self/fd/{descriptor}", flags)
@@ -129,7 +130,7 @@ class _Forgiving(io.FileIO):
 
 
 def forgiving(stream: TextIO | None) -> TextIO | None:
-    """`stream` for others to write to (click's help): what it doesn't take is lost, and nothing is raised."""
+    """Return a stream to `stream` that never raises, for click's help; text that doesn't fit is lost."""
     if stream is None:
         return None
     try:
@@ -141,9 +142,9 @@ def forgiving(stream: TextIO | None) -> TextIO | None:
 
 @contextmanager
 def printing(stream: TextIO | None) -> Iterator[Console]:
-    """A console whose output `stream` gets at the end; where that is no terminal, plain and in whole lines.
+    """Yield a console; `stream` gets its output at the end, plain and in whole lines if it is no terminal.
 
-    What a terminal is doesn't depend on FORCE_COLOR and its like, which CI systems set for programs in a log.
+    FORCE_COLOR and the like don't make it a terminal: CI systems set them for programs that write to a log.
     """
     from rich.console import Console
 

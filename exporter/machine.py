@@ -53,8 +53,8 @@ class MachineWatch:
         """`job` is the one that `environ` names; a root of any job counts as a root of this one.
 
         `apart` are the processes that started the watch: they are no roots, whatever their environment. With
-        `ends_by_token`, no process does anything to ci-egress on behalf of the host, either. `job_env` and
-        the rest are as for JobWatch.
+        `ends_by_token`, a signal to ci-egress is tampering even when it comes from a process of the host's
+        own. `job_env` and the rest are as for JobWatch.
         """
         self._outlets, self._job = outlets, job
         self._roots = Roots(job_env)
@@ -117,12 +117,12 @@ class MachineWatch:
             self._pipeline.table.reap(self._pids(), now_ns)
 
     def going_on(self) -> frozenset[ProcessKey]:
-        """The job's processes of steps that aren't over, such as the one that ends the watch."""
+        """Return the job's processes of steps that still run, such as the step that ends the watch."""
         running = self._pipeline.table.live({SCOPE})
         return frozenset(program.process for program in running if not _is_left_behind(program))
 
     def finish(self, now_ns: int) -> None:
-        """End the job."""
+        """End the job, and report which processes its steps left behind."""
         left = [
             program.process.pid for program in self._pipeline.table.live({SCOPE}) if _is_left_behind(program)
         ]
@@ -131,6 +131,6 @@ class MachineWatch:
 
 
 def _is_left_behind(program: Program) -> bool:
-    """Whether the program's step is over. A step that goes on, as the one that ends the watch, isn't left."""
+    """Whether the program's step is over, so that the step left it behind."""
     root = program.root
     return root.ended_ns is not None or root.parent_pid == _INIT

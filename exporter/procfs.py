@@ -1,7 +1,7 @@
-"""/proc: what the kernel's records don't say of a process, as long as it is there.
+"""Read from /proc what the kernel's records don't say of a process, as long as the process exists.
 
-Where its arguments and variables stand, and how long they are, a process may say itself: PR_SET_MM_MAP takes
-no right. So as much is read as there can be, and no more, and for no longer than a moment.
+A process may choose where its arguments and variables are in memory, and how long they are: PR_SET_MM_MAP
+needs no privilege. So no more is read than an exec can take, and for no longer than a moment.
 """
 
 from __future__ import annotations
@@ -29,15 +29,16 @@ _START_TOLERANCE_TICKS = 2
 _DELETED = " (deleted)"
 _ENDED = "ZX"
 _ENVIRONMENT_MAX = 6 << 20
-"""No exec takes more, arguments included: three quarters of _STK_LIM (fs/exec.c, bprm_set_stack_limit)."""
+"""The most bytes of variables and arguments that an exec takes: three quarters of _STK_LIM (fs/exec.c,
+bprm_set_stack_limit)."""
 _CGROUPS_MAX = 1 << 17
-"""A path for each hierarchy: there are some 15."""
+"""The most bytes of a process's cgroups: a path for each hierarchy, of which there are some 15."""
 _T = TypeVar("_T")
 _CONTAINER_ID = re.compile(r"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
 
 
 def started_ns(pid: int) -> int | None:
-    """When `pid` started, in nanoseconds since boot, to the clock tick (10 ms); None when it isn't there."""
+    """Return when `pid` started, in ns since boot, to the clock tick (10 ms); None when there is none."""
     try:
         return _state(pid).started_ns
     except OSError:
@@ -45,9 +46,9 @@ def started_ns(pid: int) -> int | None:
 
 
 def has_ended(process: ProcessKey) -> bool:
-    """Whether it has, also where nobody has waited for it yet; its pid may be another's by now.
+    """Whether `process` has ended, even if nobody has waited for it yet, or its pid is another's by now.
 
-    Raises OSError where that can't be read: then nobody knows.
+    Raises OSError when that can't be read, and so isn't known.
     """
     try:
         state = _state(process.pid)
@@ -57,7 +58,7 @@ def has_ended(process: ProcessKey) -> bool:
 
 
 def everyone() -> Iterator[tuple[ProcessKey, int]]:
-    """Every process of this host with its parent's pid, parents first."""
+    """Yield every process of this host with its parent's pid, parents first."""
     found = []
     for process in psutil.process_iter():
         with suppress(psutil.Error, OSError):
@@ -69,7 +70,7 @@ def everyone() -> Iterator[tuple[ProcessKey, int]]:
 
 
 def ancestors(pid: int) -> tuple[ProcessKey, ...]:
-    """Who started `pid`, who started that, and so on, as far as it can be seen."""
+    """Return the parent of `pid`, the parent's parent, and so on, as far as they can be seen."""
     live = _live(pid)
     above = (_readable(live.parents) or []) if live else []
     started = ((process.pid, started_ns(process.pid)) for process in above)
@@ -77,15 +78,15 @@ def ancestors(pid: int) -> tuple[ProcessKey, ...]:
 
 
 def all_pids() -> frozenset[int]:
-    """Of every process of this host, also of those that ended and weren't waited for."""
+    """Return the pids of all processes of this host, also of those that ended and weren't waited for."""
     return frozenset(psutil.pids())
 
 
 def environment_of(process: ProcessKey) -> bytes:
-    """The block that `process` was executed with, as /proc still shows it; empty when it doesn't.
+    """Return the environment block that `process` was executed with, as /proc still shows it.
 
-    So it is where that is longer than what can be executed with: then it isn't what was. So it is, too, where
-    the process keeps others from reading it.
+    Returns no bytes when the process is gone or keeps others from reading it, and when there are more bytes
+    than an exec takes: then they aren't what the process was executed with.
     """
     try:
         block = readers().beginning_of(Path(f"/proc/{process.pid}/environ"), _ENVIRONMENT_MAX + 1)
@@ -95,7 +96,7 @@ def environment_of(process: ProcessKey) -> bytes:
 
 
 def owner_of(process: ProcessKey) -> int:
-    """Whose `process` is, 0 where it isn't there any more."""
+    """Return the uid of the owner of `process`; 0 when the process is gone."""
     try:
         return Path(f"/proc/{process.pid}").stat().st_uid
     except OSError:
@@ -103,26 +104,26 @@ def owner_of(process: ProcessKey) -> int:
 
 
 class Proc:
-    """/proc. A process that is gone, or whose pid is another's by now, has no facts."""
+    """A reader of /proc. A process that is gone, or whose pid is another's by now, has no facts."""
 
     def __init__(self) -> None:
-        """Nothing is read yet."""
+        """Start the threads that read files of /proc; nothing is read yet."""
         readers()  # now, when there is room for it
         self._hosts = HostsFile()
 
     def host_name(self, peer: bytes, at_ns: int) -> str | None:
-        """What /etc/hosts says."""
+        """Return the name of `peer` in /etc/hosts; None when it has none there."""
         return self._hosts.name_of(peer, at_ns)
 
     def facts(self, process: ProcessKey) -> Facts:
-        """Working directory and container."""
+        """Return the working directory and the container of `process`."""
         if not _is_still(process):
             return Facts()
         facts = Facts(_target(process.pid, "cwd"), container_id(process.pid))
         return facts if _is_still(process) else Facts()
 
     def image(self, process: ProcessKey) -> Image:
-        """Executable and argv, redacted."""
+        """Return the executable and the redacted argv of `process`."""
         if not _is_still(process):
             return Image()
         arguments = [clean(part) for part in _arguments(process.pid)]
@@ -130,7 +131,7 @@ class Proc:
         return image if _is_still(process) else Image()
 
     def owner(self, uid: int) -> str:
-        """The user's name on this host."""
+        """Return the user's name on this host, or the number when it has none."""
         return user_name(uid)
 
 
@@ -140,7 +141,7 @@ class _State(NamedTuple):
 
 
 def _state(pid: int) -> _State:
-    """Raises OSError."""
+    """Read the state of `pid` from its `stat`. Raises OSError."""
     text = Path(f"/proc/{pid}/stat").read_text(errors="replace")
     fields = text.rsplit(")", 1)[-1].split()
     return _State(fields[0], int(fields[19]) * _NS_PER_TICK)
@@ -154,7 +155,7 @@ def _live(pid: int) -> psutil.Process | None:
 
 
 def _readable(read: Callable[[], _T]) -> _T | None:
-    """What `read` finds. What it raises is the job's to choose: a directory too deep, a pid used again."""
+    """Return what `read` finds; None for nothing or an error, which a job can cause, say by reusing a pid."""
     try:
         return read() or None
     except (psutil.Error, OSError):
@@ -162,7 +163,7 @@ def _readable(read: Callable[[], _T]) -> _T | None:
 
 
 def _target(pid: int, link: str) -> str | None:
-    """What a link of /proc leads to; None where that can't be said, as of a directory too deep."""
+    """Return what a link of /proc leads to; None when that can't be read, as for a directory too deep."""
     try:
         target = Path(f"/proc/{pid}/{link}").readlink()
     except OSError:
@@ -171,7 +172,7 @@ def _target(pid: int, link: str) -> str | None:
 
 
 def _arguments(pid: int) -> list[str]:
-    """As much of them as is kept of an exec's."""
+    """Return the argv of `pid`, up to as many bytes as are kept when an exec is reported."""
     try:
         block = readers().beginning_of(Path(f"/proc/{pid}/cmdline"), wire.ARGUMENTS_MAX)
     except OSError:
@@ -191,7 +192,7 @@ def _is_start_of(process: ProcessKey, since_ns: int) -> bool:
 
 
 def container_id(pid: int) -> str | None:
-    """The container that `pid` runs in, from its cgroups; None outside of one."""
+    """Return the id of the container that `pid` runs in, from its cgroups; None outside of one."""
     try:
         return container_in(beginning_of(Path(f"/proc/{pid}/cgroup"), _CGROUPS_MAX).decode(errors="replace"))
     except OSError:
@@ -199,10 +200,10 @@ def container_id(pid: int) -> str | None:
 
 
 def container_in(cgroup: str) -> str | None:
-    """The id of the container that the path of a cgroup, or several, or a part of one, names; None without.
+    """Return the id of the container that is named in cgroups' paths, or a part of one; None without an id.
 
-    Runtimes differ in what stands around it (`docker-ID.scope`, `docker/ID`, `cri-containerd-ID.scope`). Of
-    one container inside another it is the inner one's.
+    Runtimes differ in what stands around the id (`docker-ID.scope`, `docker/ID`, `cri-containerd-ID.scope`).
+    For a container inside another it is the inner one's.
     """
     found = _CONTAINER_ID.findall(cgroup)
     return found[-1] if found else None
@@ -210,7 +211,7 @@ def container_in(cgroup: str) -> str | None:
 
 @lru_cache(maxsize=1024)
 def user_name(uid: int) -> str:
-    """The user's name on this host, or the number where it has none."""
+    """Return the user's name on this host, or the number when it has none."""
     try:
         return clean(pwd.getpwuid(uid).pw_name)
     except KeyError:

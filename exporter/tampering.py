@@ -1,4 +1,4 @@
-"""Tampering in words, and as attributes of its log record."""
+"""Describe tampering, in sentences for people and as attributes of log records."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from exporter.text import printable
 EVENT_NAME = "cicd.egress.tamper"
 
 _NEVER_HONEST = frozenset({Tampering.PTRACE, Tampering.MEMORY, Tampering.MARKS})
-"""What not even the host's own services do."""
+"""Kinds of tampering that not even the host's own services commit in their ordinary course."""
 END = "end"
-"""`egress.tamper.kind` of an end that was asked for without the token, or by nobody: the agent is gone."""
+"""`egress.tamper.kind` of an end asked for without the token, or that comes because the agent is gone."""
 FAULT = "fault"
-"""Of what went wrong in a watch, which a job may have brought about."""
+"""`egress.tamper.kind` of a fault in a watch, which a job may have brought about."""
 MOVED = "moved"
-"""Of files of telemetry, in whose place anything may stand."""
+"""`egress.tamper.kind` of telemetry files that were moved away: anything may be in their place."""
 _ENDING = frozenset({Tampering.SIGNAL})
-"""What they may do, as a service manager does, unless the tracing is ended by a token alone."""
+"""Kinds that the host's services may commit, as a service manager does, unless only a token ends it all."""
 
 KINDS = {
     Tampering.PACKET_SOCKET: "packet_socket",
@@ -33,7 +33,7 @@ KINDS = {
     Tampering.MARKS: "marks",
 }
 MARKS = {1: "blanked", 2: "contradicting"}
-"""`egress.tamper.detail` of a step whose variables aren't what its agent gives it."""
+"""`egress.tamper.detail` of a step whose variables aren't those that its agent gave it, by number."""
 BLANKED, CONTRADICTING = MARKS
 _SENTENCES = {
     Tampering.PACKET_SOCKET: "made a packet socket ({}): what it sends isn't seen here",
@@ -87,7 +87,7 @@ _LISTED_MAX = 8
 
 
 def is_of_the_host(event: Tampered, *, ends_by_token: bool) -> bool:
-    """Whether a process of the host's own, which is of no job, does that in its ordinary course.
+    """Whether a process of the host's own, which is of no job, does `event` in its ordinary course.
 
     A DHCP client has packet sockets, a service manager loads programs and sends signals.
     """
@@ -95,7 +95,7 @@ def is_of_the_host(event: Tampered, *, ends_by_token: bool) -> bool:
 
 
 def attributes(event: Tampered) -> dict[str, str | int]:
-    """What its log record says beside the attributes of the process."""
+    """Return the attributes of the log record of `event`, without those of the process."""
     named: dict[str, str | int] = {
         "egress.tamper.kind": KINDS[event.what],
         "egress.tamper.attempts": event.times,
@@ -105,7 +105,10 @@ def attributes(event: Tampered) -> dict[str, str | int]:
 
 
 def detail_of(event: Tampered) -> str | None:
-    """By what it was done, as C spells it, the number in hexadecimal where it has no name here."""
+    """Return the protocol, command, signal, request or error that `event` is about; None when there is none.
+
+    It is named as in C, or given as a number when it has no name here.
+    """
     match event.what:
         case Tampering.PACKET_SOCKET:
             return _FRAMES.get(event.detail, f"{event.detail:#06x}")
@@ -124,7 +127,7 @@ def detail_of(event: Tampered) -> str | None:
 
 
 def sentence(event: Tampered) -> str:
-    """For a person: what the process did, without its name."""
+    """Describe for people what the process did; the sentence lacks the subject."""
     if event.what is Tampering.FRAMES and event.detail == 0:
         return "made a packet socket before what it sends was stopped in its network"
     if event.what is Tampering.FRAMES and event.detail == errno.EINPROGRESS:
@@ -135,22 +138,22 @@ def sentence(event: Tampered) -> str:
 
 
 def told(event: Tampered, name: str | None) -> str:
-    """The same with the process, `name` being its program's."""
+    """Describe for people what the process did; `name` is its program's name, None when it isn't known."""
     return printable(f"{name or 'a program'} ({event.process.pid}) {sentence(event)}", limit=500)
 
 
 def lost_attributes(what: str, names: Sequence[str]) -> dict[str, str | int]:
-    """What a log record says of programs and pins to which `what` happened, whoever it was."""
+    """Return the attributes of a log record about programs or pins; `what` happened to them (see LOST)."""
     return {"egress.tamper.kind": what, "egress.tamper.detail": _listed(names)}
 
 
 def lost_sentence(what: str, names: Sequence[str], home: str) -> str:
-    """For a person: what happened to programs of ci-egress, or to their pins in the folder `home`."""
+    """Describe for people what happened to programs of ci-egress, or to their pins in the folder `home`."""
     return f"{LOST[what].format(home=home)}: {_listed(names)}"
 
 
 def moved_sentence(folder: str) -> str:
-    """For a person: what happened to files of telemetry that were in `folder`."""
+    """Describe for people that files of telemetry were moved away from `folder`."""
     told = "files of telemetry were moved away from {}: what is there now may be somebody else's"
     return printable(told.format(folder), limit=500)
 

@@ -1,4 +1,4 @@
-"""The second half of `ci-egress watch`, imported while the kernel's programs are being compiled."""
+"""The part of `ci-egress watch` that is imported while the kernel's programs are being compiled."""
 
 from __future__ import annotations
 
@@ -71,16 +71,16 @@ from exporter.watching import JobWatch
 
 _LOOK_AROUND_S = 1.0
 _BEGUN_S = 1.0
-"""After that it is said that a job began, although processes of it are still found one by one: a shell
+"""Seconds until it is reported that a job began, although its processes are still found one by one: a shell
 without the job's variables may give them to one command after the other, without end."""
 _BUSY_INTERVAL_S, _IDLE_INTERVAL_S = 0.005, 0.02
 
 
 class Kernel(Protocol):
-    """The programs, on their way to being ready."""
+    """The kernel's programs, which may still be compiled and loaded."""
 
     def ready(self, coverage: Coverage) -> Tracer:
-        """Wait until they are. Raises KernelError."""
+        """Wait until the programs are attached, and return their tracer. Raises KernelError."""
 
 
 def run(
@@ -90,7 +90,7 @@ def run(
     asked: Requests,
     be_ready: Callable[[], None],
 ) -> int:
-    """Watch until `asked` says to end it, flush, and say what came of it all; returns the exit status.
+    """Watch until `asked` says to end, flush, and report what came of it; returns the exit status.
 
     `be_ready` is called once nothing is missed any more.
     """
@@ -172,14 +172,14 @@ class _Daemon:
         outlets = Outlets(telemetry, metrics, system_clock(), spans, tell_act_of, showing)
         self._governor = Governor(tracer, policy, all_names, warn, has_one_job=job is not None)
         self._begun: list[tuple[float, Job]] = []
-        """Jobs of which it isn't said yet, and since when."""
+        """Jobs whose beginning isn't reported yet, each with its time by the monotonic clock."""
         self._adopted_ns = 0
-        """When a process was last found to be of a job."""
+        """When a process was last found to be of a job, in nanoseconds since boot."""
         self._judged = Judged()
         self.reports = WatchReporting(reporting, given, self._books.account)
         above = above or Above()
         self._apart = frozenset(above.everyone)
-        """What started this: in the job's midst, and no part of it."""
+        """The processes that started the watch: they run beside the job's, and are no part of the job."""
         self._steps = Steps(tracer, agents, config.job_env, above)
         self._jobs = self._watch_for_jobs(given, environment, outlets)
         self._pipeline = Pipeline(outlets, Proc(), flows, self._jobs)
@@ -201,7 +201,7 @@ class _Daemon:
         self._pause_s = _IDLE_INTERVAL_S
 
     def begin(self) -> None:
-        """Take in what runs already."""
+        """Find the processes that run already, or go on with those of an instance that was adopted."""
         self._steps.begin()
         self._governor.start(self._guards.steering)
         self._jobs.begin(self._pipeline, boot_ns())
@@ -215,9 +215,9 @@ class _Daemon:
                 read_environment(self._handle, found.process, exec_id=0)
 
     def loop(self, asked: Requests) -> None:
-        """Until `asked` says to end it, or nobody is left who could ask.
+        """Watch until `asked` says to end, or nobody is left who could ask for that.
 
-        Where a part can't be done, that is told, and the others are.
+        When a part of a turn fails, that is reported, and the other parts are done all the same.
         """
         turn: list[Callable[[], object]] = [
             self._take_in,
@@ -245,7 +245,8 @@ class _Daemon:
         if not self._source.is_behind:
             self.missed.tell(self._source.hand)
         if not self._tracer.frames.is_about_to:
-            # Not before all of it is held to its policy: what executed until it was found is found by itself.
+            # Not before the whole job is held to its policy: processes that executed something before their
+            # root was found are found one by one.
             is_settled = self._adopted_ns < pumped_ns and not self._source.is_behind
             self._tell_begun(0 if is_settled else _BEGUN_S)
 
@@ -258,16 +259,16 @@ class _Daemon:
             reread(self._config, self._governor, self._jobs, self._pipeline, self._source.catch_up)
 
     def end_job(self, asked: Requests) -> None:
-        """Where the machine's job is over, end what its steps left behind, if its policy is enforced.
+        """End what the steps of the machine's job left behind, if the job is over and its policy is enforced.
 
-        Once its agent is gone, no step is left that may go on.
+        Processes of steps that still run may go on, unless the watch ends because the agent is gone.
         """
         if isinstance(self._jobs, MachineWatch) and (asked.is_over or self._guards.is_left_alone):
             spared = self._jobs.going_on if asked.is_over else frozenset
             end_what_is_left(self._tracer, MACHINE, self._source.pump, spared=spared, left_by="the job")
 
     def finish(self) -> Account:
-        """Detach, tell the rest, and flush."""
+        """Detach the programs, report the rest, and flush the telemetry; returns the final account."""
         self._guards.look()
         self._source.finish()
         if self._takeover is not None:
@@ -279,7 +280,7 @@ class _Daemon:
         return self._books.account()
 
     def failings(self, account: Account) -> list[str]:
-        """Why it ends with a failure, a line each."""
+        """Return why the watch ends with a failure, a line each."""
         return self._judged.failings(self._config.fail_on, account, self._jobs.turned_away)
 
     def _watch_for_jobs(
@@ -327,9 +328,9 @@ class _Daemon:
             self._adopted_ns = boot_ns()
 
     def _decide(self, event: Environment, *, comes_again: bool = True) -> None:
-        """Hold a root to its job's policy, or let go of what is none, before it is told."""
+        """Hold a job's root to its policy, or release a process of no job, before the record is handled."""
         if event.process.pid == os.getpid() or isinstance(self._jobs, MachineWatch):
-            return  # of one job is what may be of any
+            return  # with one job there is nothing to decide: what may be any job's is that job's
         scope = self._jobs.decide(event, comes_again=comes_again)
         if scope is not None:
             self._steps.decide(event, scope)
@@ -346,14 +347,14 @@ class _Daemon:
             self.reports.over(job, summary)
 
     def _tell_begun(self, after_s: float = 0) -> None:
-        """Say which jobs began `after_s` ago, or earlier."""
+        """Report the jobs that began at least `after_s` seconds ago."""
         while self._begun and time.monotonic() - self._begun[0][0] >= after_s:
             _, job = self._begun.pop(0)
             _tell(job, None)
             warn_of_unknown(self._jobs.baseline, job)
 
     def _looks(self) -> list[Callable[[], object]]:
-        """What is looked after once a second."""
+        """Return the checks that are made once a second."""
         return [
             self._tracer.scopes.sweep,
             lambda: self._jobs.look_around(boot_ns()),

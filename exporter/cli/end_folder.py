@@ -1,9 +1,9 @@
 """Let a token end the watch of a job's own machine: a file that has the token as its name.
 
 On such a machine the job may be root and send any signal in anybody's name, so a signal proves nothing. The
-token is known only to whom the CI system gives it; the watch has its digest alone, which may stand in its
-arguments. The token is the name of the file and not its text, because a folder that is held open can be
-listed without opening what a job has put there or mounted over it.
+token is known only to those who get it from the CI system; the watch has only its digest, which anybody may
+see in its arguments. The token is the name of the file and not its text, because a folder that is held open
+can be listed without opening what a job has put there or mounted over it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _MOMENT_S, _AT_ONCE = 0.02, 100
 
 
 _OVER = b".over"
-"""Behind the token: the job is over, too."""
+"""The ending that a file's name has behind the token when the job is over, too."""
 
 
 class Found(NamedTuple):
@@ -46,7 +46,7 @@ class Found(NamedTuple):
 class EndFolder:
     """The folder in which the end is asked for.
 
-    inotify tells the names that come up in it; when that missed some, the folder is listed.
+    inotify reports the names that come up in it; when it missed some, the folder is listed.
     """
 
     def __init__(self, descriptor: int, digest: bytes) -> None:
@@ -54,7 +54,7 @@ class EndFolder:
         self._descriptor, self._digest = descriptor, digest
         self._new = _new_names(descriptor)
         self._has_missed = True
-        """Whether the folder may have names that inotify didn't tell."""
+        """Whether the folder may have names that inotify didn't report."""
         self._listing: Iterator[bytes] | None = None
 
     def close(self) -> None:

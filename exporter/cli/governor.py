@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from exporter.steering import Steering
 
 OVERFLOW = WITHOUT_ROOM
-"""The scope of jobs that find no room; it is held to the policy that no job's is stricter than.
+"""The scope of jobs that find no room; it is held to a policy at least as strict as every job's.
 
 Processes that may be of a job are held to the same, until their job is known.
 """
@@ -343,7 +343,7 @@ class Governor:
         if held.written is not None:
             self._scopes.hold(scope, held.written.number, held.written.compiled, self._seeds().items())
         self._steering.begin(scope)
-        self._held[scope] = held  # not before: where that fails, it is tried again
+        self._held[scope] = held  # not before: if that fails, it is tried again
 
     def _tell(self, scope: int, held: _Held) -> None:
         self._register(scope, held)

@@ -1,4 +1,4 @@
-"""Checks beside the events: of losses, and of what others do to the instance and its programs."""
+"""Checks made beside the events: for losses, and for what others do to the instance and its programs."""
 
 from __future__ import annotations
 
@@ -72,13 +72,13 @@ class Guards:
         self._is_end_forged = False
         self._agent = owner.agent
         self.is_left_alone = False
-        """The agent is gone, and with it whoever may end the watch."""
+        """Whether the agent is gone, and with it whoever may end the watch."""
         self._integrity = Integrity(tracer, outlets, self._lost, *whose)
         say = Messages.current().say
         self.steering = Steering(tracer, handle, say, self._tampered, ends_by_token=owner.ends_by_token)
 
     def look_for_agent(self) -> None:
-        """See whether it is there yet. Raises OSError where that can't be read."""
+        """Report once when the agent is gone. Raises OSError when /proc doesn't show whether it is."""
         if self._agent is not None and not self.is_left_alone and has_ended(self._agent):
             self.is_left_alone = True
             gone = f"the job's agent (process {self._agent.pid}) is gone"
@@ -116,7 +116,7 @@ class Guards:
         self._tampered(tampering.FAULT, told, detail=where)
 
     def _tell_moved(self) -> None:
-        """Once for each folder."""
+        """Report the folders from which telemetry's files were moved away, each once."""
         for folder in self._outlets.telemetry.moved():
             if folder not in self._moved:
                 self._moved.add(folder)

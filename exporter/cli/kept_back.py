@@ -1,6 +1,7 @@
-"""Whether sudo kept from ci-egress by which its job is known: that isn't seen by what is missing alone.
+"""Find out whether sudo kept back the variables by which ci-egress would know its job.
 
-sudo clears the environment. `-E` has it hand all on, and sudo-rs warns of that option and goes on without.
+That they are missing doesn't show it: ci-egress may run in no job at all. sudo clears the environment unless
+`-E` tells it to hand everything on; sudo-rs warns of that option and ignores it.
 """
 
 from __future__ import annotations
@@ -19,9 +20,9 @@ HINT = "hand them on by `sudo -E`, or, to sudo-rs, which ignores that, by `sudo 
 
 
 def tell_kept_back(environment: Mapping[str, str], policy: Policy | None) -> None:
-    """Warn where a job would be known by variables that sudo had, and ci-egress has not.
+    """Warn when sudo was started with variables by which a job is known, and ci-egress didn't get them.
 
-    Raises UsageError where the policy has sections: nothing of them would hold for a job that isn't known.
+    Raises UsageError if the policy has sections for jobs: none would hold for a job that isn't known.
     """
     system = kept_back(environment, _environments_above())
     if system is None:
@@ -33,9 +34,10 @@ def tell_kept_back(environment: Mapping[str, str], policy: Policy | None) -> Non
 
 
 def kept_back(environment: Mapping[str, str], above: Iterable[Mapping[str, str]]) -> str | None:
-    """The CI system by whose variables sudo itself was started, where `environment` has none's; else None.
+    """Return the CI system that sudo had variables of; None if it had none, or `environment` names a system.
 
-    `above` are environments of the processes above, the nearest first. What sudo executes has its variables.
+    `above` are the environments of the processes above, the nearest first. All that sudo executes has the
+    same SUDO_ variables; sudo itself is the first process above that hasn't. Without sudo the result is None.
     """
     if "SUDO_UID" not in environment or recognise(environment) is not None:
         return None

@@ -1,4 +1,4 @@
-"""Options of `run` that stand behind COMMAND, and so are COMMAND's: nothing else would tell."""
+"""Warn of options of `run` that stand behind COMMAND: COMMAND gets them, and nothing else would say so."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ _OF_MANY_PROGRAMS = frozenset(
     {"--host", "--record", "--report", "--strict", "--summary", "--user", "--verbose", "-v"}
 )
 _WORTH_TELLING = frozenset({"--record", "--report", "--summary"})
-"""Of those, what few programs have: told once COMMAND has failed, perhaps for that."""
+"""The ones in `_OF_MANY_PROGRAMS` that few programs have: mentioned once COMMAND failed, perhaps for that."""
 _SEPARATOR = "--"
 
 
 class CommandInFront(click.Command):
-    """One whose arguments are a COMMAND with its own, after `--` or not."""
+    """A command whose arguments are a COMMAND with arguments of its own, after `--` or not."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """As click does; `ctx.meta` has the options of this command that COMMAND gets.
+        """Parse as click does, and note in `ctx.meta` which options of this command COMMAND gets.
 
-        `misplaced` are hardly COMMAND's own, `doubtful` may be.
+        Those under `misplaced` are hardly options of COMMAND, too; those under `doubtful` may be.
         """
         given = list(args)
         left = super().parse_args(ctx, args)
@@ -40,7 +40,7 @@ class CommandInFront(click.Command):
         return left
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[str]]:
-        """Options of this command, until COMMAND has begun: then it's for the shell to complete that."""
+        """Complete this command's options; once COMMAND has begun, leave its completion to the shell."""
         if ctx.params.get("command"):
             return a_command(ctx, self.params[0], incomplete)
         return super().shell_complete(ctx, incomplete)
@@ -50,7 +50,7 @@ class CommandInFront(click.Command):
 
 
 def a_command(_: click.Context, __: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
-    """Let the shell complete it: it knows programs, and what their arguments may be."""
+    """Let the shell complete COMMAND: it knows programs, and what their arguments may be."""
     from click.shell_completion import CompletionItem
 
     return [CompletionItem(incomplete, type="command")]

@@ -1,4 +1,4 @@
-"""What signals, and an end folder, ask of a daemon: kept until it has time for it."""
+"""Requests to a daemon, by signals and by its end folder, kept until it has time for them."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ _LOOK_S = 0.1
 
 
 class Requests:
-    """What was asked for and not done yet."""
+    """The requests that came so far and aren't done yet."""
 
     end = False
     is_over = False
-    """Whoever asked for the end said that the job is over, too."""
+    """Whether somebody who asked for the end said that the job is over, too."""
     reread = False
     is_forged = False
-    """The end was asked for without the token."""
+    """Whether somebody asked for the end without the token."""
 
     def __init__(self, folder: EndFolder | None) -> None:
-        """`folder` is looked into for the end; None: there is none."""
+        """`folder` is where the end may be asked for, too; None when signals alone can ask for it."""
         self._folder = folder
         self._looked_s = 0.0
 
     def look(self) -> None:
-        """See whether the folder has something new. Cheap, for a loop."""
+        """Take in what is new in the folder; cheap enough for a loop."""
         now_s = time.monotonic()
         if self._folder is None or now_s - self._looked_s < _LOOK_S:
             return
@@ -41,7 +41,7 @@ class Requests:
 
 @contextmanager
 def requests(folder: EndFolder | None = None) -> Iterator[Requests]:
-    """Take in SIGTERM, SIGINT (end) and SIGHUP (reread) meanwhile: none ends the process by itself."""
+    """Make requests of SIGTERM and SIGINT (end) and SIGHUP (reread) in the block: none ends the process."""
     asked = Requests(folder)
 
     def end(*_: object) -> None:

@@ -1,7 +1,7 @@
-"""`ci-egress run`: COMMAND in front, the tracer behind it.
+"""`ci-egress run`: run COMMAND as a child process and trace it.
 
-What takes long happens side by side, which is why this module imports so little: COMMAND's own process is
-forked first, then a child compiles the programs while this process imports OpenTelemetry (cli/tracing.py).
+Steps that take long are done side by side, so this module imports little: first COMMAND's process is forked,
+then another child compiles the programs while this process imports OpenTelemetry (cli/tracing.py).
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ def command(
 
 
 def run(config: RunConfig, environment: Mapping[str, str]) -> int:
-    """Run and trace; returns the exit status. Raises CiEgressError when COMMAND wasn't started."""
+    """Run COMMAND and trace it; returns the exit status. Raises CiEgressError when COMMAND wasn't started."""
     policy, baseline = _requested(config), required_baseline(config.baseline, config.fail_on)
     user = command_user(config.user, environment, euid=os.geteuid())
     with SignalRelay() as relay, HeldCommand(config.command, user=user, signals=relay.inherited) as held:
@@ -132,7 +132,7 @@ def _requested(config: RunConfig) -> Policy | None:
         or config.fail_on - {FailOn.NOVEL}
         or config.host_enforce
     ):
-        return None  # and nothing of what reads one is imported
+        return None  # so nothing that reads one is imported
     from exporter.cli.governing import requested
 
     return requested(config)

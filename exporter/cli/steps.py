@@ -1,4 +1,4 @@
-"""What may be a job's before that is known: told to the kernel, and let go of again where it isn't."""
+"""Tell the kernel which processes may be a job's while that isn't known, and which turn out to be none's."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from exporter.kernel.tracer import Tracer
 from exporter.procfs import everyone
 
 _INIT = 1
-"""Makes the host's own services, whoever else it has made."""
+"""The pid of init. It is above the watch, and yet no agent: it makes the host's own services, too."""
 
 
 class Standing(NamedTuple):
-    """What a process is to jobs."""
+    """The part of a process in jobs: it starts them, is a step of one, or neither."""
 
     standing: int
-    """wire.STANDING_*."""
+    """One of wire.STANDING_*."""
     agent: int = 0
-    """Which kind of agent it is, or is below, by number."""
+    """Number of the kind of agent that the process is, or is below; 0 for a kind that isn't known."""
 
 
 NOBODY = Standing(wire.STANDING_NONE)
 
 
 class Steps:
-    """Of a watch. Where no policy is enforced, they are told apart and not held."""
+    """The agents and steps of a watch. Steps are held to a policy only where one is enforced."""
 
     def __init__(
         self,
@@ -37,7 +37,10 @@ class Steps:
         job_env: str | None,
         above: Above,
     ) -> None:
-        """`named` are agents besides those that are known, and so is what started the watch for the job."""
+        """`named` are agents besides those in KNOWN; `job_env` names the variable that has a job's id.
+
+        `above` are the processes that started the watch: up to the job's agent, each counts as an agent.
+        """
         self._tracer = tracer
         self._agents: frozenset[Agent] = frozenset((*KNOWN, *named))
         self._marks = marks(job_env)
@@ -46,21 +49,22 @@ class Steps:
         self._found: dict[int, Standing] = {}
 
     def begin(self) -> None:
-        """From now on the kernel knows agents, and what jobs are marked by."""
+        """Tell the kernel which programs are agents, and which variables jobs are known by."""
         agents = {agent.key: number_of(agent) for agent in self._agents}
         self._tracer.know_steps(agents, self._marks)
 
     def find_again(self) -> None:
-        """Of an instance that was adopted: who started before, and is an agent for this watch."""
+        """Find the agents and steps among the processes that run already in an instance that was adopted."""
         for process, parent_pid in everyone():
             if (standing := self.standing(process, parent_pid)) != NOBODY:
                 self._tracer.find(process, *standing)
 
     def standing(self, process: ProcessKey, parent_pid: int) -> Standing:
-        """What a process is that ran before; call it with parents first.
+        """Return the standing of a process that ran before the watch; call it for parents first.
 
-        What those above the watch had made by then is no step. What is above the job's agent makes the next
-        one, too, which is an agent by its name then: so it may be none itself.
+        Processes that those above the watch have made so far are no steps. A process above the job's agent
+        may make the next agent, too, which is then known by its name. So it must not be an agent itself:
+        whatever an agent makes is a step.
         """
         if process in self._above:
             return Standing(wire.STANDING_AGENT)
@@ -75,14 +79,14 @@ class Steps:
         return found
 
     def is_agent(self, process: ProcessKey) -> bool:
-        """Whether it was found to be one."""
+        """Whether `standing` found that `process` runs an agent; False for the processes above the watch."""
         return self._found.get(process.pid, NOBODY).standing == wire.STANDING_AGENT
 
     def decide(self, event: Environment, scope: int) -> None:
-        """Tell the kernel that who executed with that is of `scope`, or that it is of no job.
+        """Tell the kernel that the process of `event` is of `scope`, or of no job when that is HOST.
 
-        A step that nobody can tell the job of stays held, and so does what can't be read as a whole, or was
-        read when the process may have written it itself.
+        A step whose job nobody can tell stays held. So does a process whose environment wasn't read as a
+        whole, or was read so late that the process may have written it itself.
         """
         if scope != HOST:
             self._tracer.scopes.adopt(event.process, event.exec_id, scope)
@@ -90,5 +94,5 @@ class Steps:
             self._tracer.scopes.release(event.process, event.exec_id)
 
     def _may_let_go(self, event: Environment) -> bool:
-        """Whether that holds nobody, or what was read is all of it, and not of the process's own making."""
+        """Whether no step is held, or the environment is whole and can't be of the process's own making."""
         return not self._tracer.frames.undecided or not (event.is_cut or event.is_from_proc)

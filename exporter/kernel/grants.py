@@ -1,4 +1,8 @@
-"""What names granted to a job's scope: the kernel grants as answers come; here grants are seeded and end."""
+"""Grants: addresses that names led a scope to, so that the rules for these names hold for them.
+
+The kernel adds grants as DNS answers come. This module adds those for names that need no lookup, carries
+grants over to a new policy, and removes those that are over.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +19,7 @@ from exporter.kernel.queries import counted_as, governing
 
 FOR_GOOD = (1 << 64) - 1
 IN_USE_NS = 600_000_000_000
-"""How long after its last use a grant is kept, whatever its time to live."""
+"""The time that a grant is kept after its last use, even if its time to live is over."""
 
 _INTERVAL_NS = 10_000_000_000
 _SCOPE = struct.Struct("=I")
@@ -24,13 +28,13 @@ _ALL_SCOPES = (1 << 32) - 1
 
 
 class Early(NamedTuple):
-    """What a step looked up before its job was known."""
+    """An address that a step looked up before its job was known."""
 
     step: int
-    """Its number."""
+    """The number of the step."""
     address: bytes
     mask: int
-    """Of the rule sets that it has."""
+    """The rule sets that the step was granted for the address, a bit each."""
 
 
 class _Turn(NamedTuple):
@@ -39,17 +43,20 @@ class _Turn(NamedTuple):
 
 
 class Grants:
-    """The addresses that names led the scopes to."""
+    """The grants of an instance, for all scopes and policies."""
 
     def __init__(self, maps: Mapping[str, Map]) -> None:
-        """Of `maps`, by their names in bpf/."""
+        """`maps` has the instance's maps, by their names in bpf/."""
         self._granted, self._ended = maps["granted"], maps["grants_ended"]
         self._made = maps["grants_made"]
         self._turns = deque[_Turn]()
         self._next_ns = 0
 
     def seed(self, scope: int, number: int, masks: Iterable[tuple[bytes, int]]) -> None:
-        """Grant for good, under the policy `number`: to each address (16 bytes) a mask of rule sets."""
+        """Grant `masks` to `scope` under the policy `number`, without a time limit.
+
+        `masks` has addresses (16 bytes), each with the mask of its rule sets.
+        """
         self._granted.update_all(
             (wire.GRANTED_KEY.pack(scope, number, peer), wire.GRANTED_VALUE.pack(*halves(mask), FOR_GOOD, 0))
             for peer, mask in masks
@@ -62,10 +69,11 @@ class Grants:
         after: int,
         masks: Mapping[bytes, tuple[int, int]],
     ) -> int:
-        """Grant under the policy `after`, too, what was granted under `before`, or would have been.
+        """Grant under the policy `after` what it would have granted, had it been there instead of `before`.
 
-        `masks` are by address (16 bytes), with when the last answer gave it (since boot). What was granted
-        stays so as long as it was. Returns how many addresses were and have no mask, or found no room.
+        `masks` has, by address (16 bytes), the rule sets of `after`, and when the last answer came (in ns
+        since boot). An address that was granted under `before` is granted for as long as it was there.
+        Returns how many addresses are lost: they were granted and aren't in `masks`, or there is no room.
         """
         made, lost = Counter[int](), set[bytes]()
         for peer, (mask, at_ns) in masks.items():
@@ -82,10 +90,11 @@ class Grants:
         return len(lost)
 
     def carry_over_early(self, before: int, after: int, mask_of: Callable[[Early], int | None]) -> int:
-        """The same of what steps looked up before their jobs were known, each under its own number.
+        """Grant under the policy `after` what steps looked up under `before` while their jobs weren't known.
 
-        `mask_of` says what each is granted under `after`; None: that isn't known. What `before` didn't grant
-        has to be looked up again: nobody remembers which step asked.
+        `mask_of` returns the rule sets that an address is granted under `after`; None when they aren't known.
+        Addresses that `before` didn't grant have to be looked up again, since nobody remembers which step
+        asked. Returns how many addresses are lost, as `carry_over` does.
         """
         made, lost = Counter[int](), 0
         for key, value in self._looked_up(before):
@@ -96,14 +105,17 @@ class Grants:
         return lost
 
     def turn(self, window: int) -> None:
-        """End what is over, every few seconds; `window` is the current one. Cheap at any time in between."""
+        """Remove grants that are over, every few seconds; `window` is the current one. Cheap in between."""
         now_ns = boot_ns()
         if now_ns >= self._next_ns:
             self._next_ns = now_ns + _INTERVAL_NS
             self.expire(now_ns, window)
 
     def expire(self, now_ns: int, window: int) -> int:
-        """End what may be at `now_ns` (since boot) and hasn't been used for IN_USE_NS; returns how many."""
+        """Remove the grants that are over at `now_ns` (since boot), and return how many.
+
+        A grant is over when its time to live is, and nobody has used it for IN_USE_NS.
+        """
         self._turns.append(_Turn(now_ns, window))
         while len(self._turns) > 1 and self._turns[1].at_ns <= now_ns - IN_USE_NS:
             self._turns.popleft()
@@ -118,9 +130,9 @@ class Grants:
         return ended[_ALL_SCOPES]
 
     def forget(self, scope: int, number: int | None = None) -> None:
-        """Keep nothing of a scope whose job is over; with `number`, nothing of that policy in it.
+        """Remove the grants of a scope whose job is over; with `number`, only those under that policy.
 
-        What steps looked up goes with the scope that they are held as.
+        Grants of steps whose jobs aren't known are removed with the scope whose policy they are held to.
         """
         ended = Counter[int]()
         for key, _ in list(self._granted.items()):
@@ -135,7 +147,7 @@ class Grants:
             self._ended.delete(_SCOPE.pack(scope))
 
     def keep_only(self, numbers: Collection[int]) -> int:
-        """Keep nothing of policies but these; returns to how many addresses names had led under others."""
+        """Remove the grants under all policies but `numbers`; return how many of them came from answers."""
         ended = Counter[int]()
         for packed, _ in list(self._granted.items()):
             key = wire.GrantedKey._make(wire.GRANTED_KEY.unpack(packed))
@@ -147,18 +159,21 @@ class Grants:
         return ended[_ALL_SCOPES]
 
     def _looked_up(self, number: int) -> Iterator[tuple[wire.GrantedKey, bytes]]:
-        """What answers granted under the policy `number`, to anybody."""
+        """Iterate over the grants that answers made under the policy `number`, in all scopes."""
         for packed, value in list(self._granted.items()):
             key = wire.GrantedKey._make(wire.GRANTED_KEY.unpack(packed))
             if key.policy == number and not _is_for_good(value):
                 yield key, value
 
     def _carry(self, key: wire.GrantedKey, mask: int | None, like: bytes, made: Counter[int]) -> bool:
-        """Grant that, too; returns whether nothing is lost: the mask is known, and found room."""
+        """Grant `mask` for as long as `like`; returns whether nothing is lost.
+
+        It is lost when the mask isn't known (None) or there is no room for it.
+        """
         return mask is not None and (not mask or self._add(key, mask, like, made))
 
     def _add(self, key: wire.GrantedKey, mask: int, like: bytes, made: Counter[int]) -> bool:
-        """Grant as long as `like`; returns whether there was room, and counts in `made` what is new."""
+        """Grant `mask` for as long as `like`; returns whether there was room. `made` counts new grants."""
         packed = wire.GRANTED_KEY.pack(*key)
         _, _, until_ns, used = wire.GrantedValue._make(wire.GRANTED_VALUE.unpack(like))[:4]
         try:
@@ -170,7 +185,7 @@ class Grants:
                 low, high, until_now_ns, used = wire.GrantedValue._make(wire.GRANTED_VALUE.unpack(there))[:4]
                 more = (low | halves(mask)[0], high | halves(mask)[1], max(until_ns, until_now_ns), used)
                 self._granted.update(packed, wire.GRANTED_VALUE.pack(*more))
-        except OSError:  # nobody stays with what was allowed before because of that
+        except OSError:  # no room: the new policy takes over all the same
             return False
         return True
 
@@ -183,7 +198,11 @@ class Grants:
         return False
 
     def _count_made(self, made: Counter[int]) -> None:
-        """What the kernel didn't count as made ends all the same: it is taken off where only one writes."""
+        """Subtract grants that the kernel didn't count as made from those that ended.
+
+        They are counted as ended later, like all others. The kernel's own count of grants made can't be
+        corrected, since the kernel writes it meanwhile.
+        """
         self._count(Counter({scope: -number for scope, number in made.items()}))
 
     def _count(self, ended: Counter[int]) -> None:

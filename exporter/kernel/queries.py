@@ -1,4 +1,4 @@
-"""DNS questions that the kernel keeps until they are answered: the others are removed here."""
+"""Remove DNS questions that nobody answered; the kernel keeps each until it is answered."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from exporter.clock import boot_ns
 from exporter.kernel.bpf import Map
 
 PATIENCE_NS = 15_000_000_000
-"""How long an answer may take: resolvers' clients wait 5 s, and ask again with the same id."""
+"""The longest time an answer may take: clients wait 5 s for a resolver, and ask again with the same id."""
 
 _INTERVAL_NS = 5_000_000_000
 _SCOPE = struct.Struct("=I")
@@ -20,12 +20,12 @@ _ALL_SCOPES = (1 << 32) - 1
 
 
 def counted_as(scope: int) -> int:
-    """Return the scope under which a question is counted: one for all steps whose job wasn't known."""
+    """Return the scope that a question or grant is counted under: one for all steps whose job isn't known."""
     return wire.SCOPE_EARLY if scope & wire.SCOPE_EARLY else scope
 
 
 def governing(scope: int) -> int:
-    """The scope whose policy is for that: steps whose job isn't known are held to one."""
+    """Return the scope whose policy holds for `scope`: one for all steps whose job isn't known."""
     return wire.SCOPE_WITHOUT_ROOM if scope & wire.SCOPE_EARLY else scope
 
 

@@ -1,4 +1,4 @@
-"""What tracing needs of the host, checked before anything starts; `run` and `doctor` share the words."""
+"""Check what tracing needs of the host before anything starts. `run` and `doctor` share the messages."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ _HOST_TIME_NAMESPACE = "time:[4026531834]"
 CAP_SYS_ADMIN = 21
 TRACING_CAPABILITIES = {"CAP_BPF": 39, "CAP_PERFMON": 38, "CAP_NET_ADMIN": 12}
 _FOLDERS_OF_ROOT = frozenset({"/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"})
-"""Where sudo looks for programs, unless told otherwise."""
+"""The folders where sudo looks for programs by default."""
 _NET_ADMIN_REPLACED = (6, 9)
-"""The kernel takes CAP_SYS_ADMIN in place of each, but before this version not of CAP_NET_ADMIN where a
-program that sees packets is attached."""
+"""The first kernel that takes CAP_SYS_ADMIN in place of CAP_NET_ADMIN where a program that sees packets is
+attached. In place of the other capabilities every kernel takes it."""
 
 
 def require_host() -> None:
@@ -44,7 +44,7 @@ def require_host() -> None:
 
 
 def supported_kernel(release: str | None = None) -> str:
-    """The kernel's release (`uname -r`). Raises KernelError for one that is too old."""
+    """Return the kernel's release (`uname -r`). Raises KernelError when it is too old."""
     release = release or platform.release()
     if version_of(release) < OLDEST_KERNEL:
         oldest = ".".join(map(str, OLDEST_KERNEL))
@@ -53,13 +53,13 @@ def supported_kernel(release: str | None = None) -> str:
 
 
 def version_of(release: str) -> tuple[int, ...]:
-    """Its first two numbers; none of what isn't a release."""
+    """Return the first two numbers of a kernel's release; an empty tuple when `release` isn't one."""
     found = re.match(r"(\d+)\.(\d+)", release)
     return tuple(map(int, found.groups())) if found else ()
 
 
 def supported_machine(machine: str | None = None) -> str:
-    """The machine (`uname -m`). Raises KernelError for one whose system call numbers aren't known here."""
+    """Return the machine (`uname -m`). Raises KernelError when its system call numbers aren't known here."""
     machine = machine or platform.machine()
     if machine not in MACHINES:
         raise KernelError(f"{machine} is not supported", hint=f"use one of {', '.join(MACHINES)}")
@@ -67,7 +67,7 @@ def supported_machine(machine: str | None = None) -> str:
 
 
 def host_pid_namespace(link: Path = PID_NAMESPACE) -> str:
-    """The pid namespace. Raises KernelError unless it is the host's, whose pids the kernel reports."""
+    """Return the pid namespace. Raises KernelError unless it is the host's, whose pids the kernel reports."""
     try:
         namespace = str(link.readlink())
     except OSError as error:
@@ -81,7 +81,7 @@ def host_pid_namespace(link: Path = PID_NAMESPACE) -> str:
 
 
 def host_time_namespace(link: Path = TIME_NAMESPACE) -> str:
-    """The time namespace. Raises KernelError unless it is the host's, by whose clock the kernel reports."""
+    """Return the time namespace. Raises KernelError unless it is the host's, whose clock the kernel uses."""
     try:
         namespace = str(link.readlink())
     except OSError:
@@ -97,7 +97,7 @@ def host_time_namespace(link: Path = TIME_NAMESPACE) -> str:
 def tracing_capabilities(
     has: Callable[[int], bool] = capabilities.has_effective, release: str | None = None
 ) -> str:
-    """The capabilities that tracing uses. Raises KernelError naming those that are missing."""
+    """Return the capabilities that tracing uses. Raises KernelError that names the missing ones."""
     is_newer = version_of(release or platform.release()) >= _NET_ADMIN_REPLACED
     replaced = {name for name in TRACING_CAPABILITIES if is_newer or name != "CAP_NET_ADMIN"}
     missing = [name for name, number in TRACING_CAPABILITIES.items() if not has(number)]
@@ -116,10 +116,11 @@ def _how() -> str:
 
 
 def as_root(started_as: str | None = None) -> str:
-    """How to call this ci-egress by sudo, with the variables by which a CI job is known.
+    """Return the command that calls this ci-egress by sudo, with the variables by which a CI job is known.
 
-    By its path where root doesn't look for it. The caller's PATH isn't for root, who would run what a job put
-    there. `started_as` is what this process was called by, else its argv[0].
+    The command has the program's path where root wouldn't find it by name: with the caller's PATH, root might
+    run a program that a job put there. `started_as` is the name or path that this process was called by;
+    without it, argv[0].
     """
     path = Path(started_as or sys.argv[0])
     is_named = path.name == "ci-egress" and str(path.parent) not in _FOLDERS_OF_ROOT

@@ -1,4 +1,4 @@
-"""The jobs' scopes in the kernel: what is counted, granted and noted for each, and its policy."""
+"""The jobs' scopes in the kernel: for each its policy, its counts, its grants and its DNS questions."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ from exporter.policy.compile_names import NamedRules
 
 _KEY = struct.Struct("=I")
 SWEPT_FROM = 1024
-"""The number of candidates from which on they are swept: below that there is room for all."""
+"""The number of candidates from which on `sweep` removes some: below that there is room for all."""
 
 Answers = Mapping[bytes, tuple[set[str], int]]
 """The names that led to each address (16 bytes), and when the last answer came, in ns since boot."""
 Seeds = Iterable[tuple[bytes, Collection[str]]]
 NamesOf = Callable[[int, bytes], Collection[str]]
-"""The names that a scope was led by to an address (16 bytes), by answers that may grant."""
+"""Returns the names that led a scope to an address (16 bytes), from answers that may grant."""
 
 
 class Named(NamedTuple):
-    """A policy, as far as names grant by it."""
+    """A policy's number, and its rules for names."""
 
     number: int
     rules: NamedRules
@@ -93,11 +93,11 @@ class Scopes:
 
     @property
     def refused(self) -> int:
-        """The number of jobs' programs without room: no policy holds for what they do."""
+        """The number of jobs' programs that found no room among the candidates, and so are in no scope."""
         return self._candidates.refused
 
     def undecided(self) -> Iterator[tuple[ProcessKey, wire.ProcValue]]:
-        """Iterate over the processes of no job, as far as is known, the youngest first, without agents."""
+        """Iterate over the processes of no job, as far as is known, the youngest first; agents left out."""
         found = []
         for key, value in self._procs.items():
             proc = wire.ProcValue._make(wire.PROC_VALUE.unpack(value))
@@ -143,7 +143,7 @@ class Scopes:
         self._windows.judge(has_executables=bool(self._policies.executables))
 
     def look_again(self) -> None:
-        """Take the executables that policies name as they are now. Raises KernelError and OSError."""
+        """Look again for the files of the executables that policies name. Raises KernelError and OSError."""
         self._policies.executables.look_again()
 
     def prepare(self, scope: int, number: int, policy: Compiled) -> None:
@@ -151,19 +151,19 @@ class Scopes:
         self._policies.prepare(scope, number, policy)
 
     def carry_over(self, scope: int, before: int, after: int, named: NamedRules, answers: Answers) -> int:
-        """Grant under the policy `after`, of rules `named`, as if it had been there when `answers` came.
+        """Grant under the policy `after`, with rules `named`, as if it had been there when `answers` came.
 
-        Returns how many addresses aren't granted although they were under `before`, or would be: the names
-        that led to them aren't remembered, so that their rules aren't known, or there is no room.
+        Returns how many addresses lack their grant: they had one under `before` and the names that led to
+        them aren't remembered, so that their rules aren't known, or there is no room.
         """
         masks = {peer: (named.granted(names), at_ns) for peer, (names, at_ns) in answers.items()}
         return self._grants.carry_over(scope, before, after, masks)
 
     def carry_over_early(self, before: Named, after: Named, names_of: NamesOf) -> int:
-        """The same, of what steps looked up before their jobs were known, under the policy for these.
+        """Do the same for steps whose jobs weren't known when they looked names up.
 
-        Of a step's job, and of what is of none yet, those names count whose rules the step was granted: other
-        jobs are answered by resolvers that this one may not trust.
+        For a step's address, only names count that processes of its job, or of no job yet, looked up, and
+        whose rules `before` granted to the step: other jobs may use resolvers that this job doesn't trust.
         """
         scopes = self._scopes_of_steps()
 
@@ -177,7 +177,7 @@ class Scopes:
         return self._grants.carry_over_early(before.number, after.number, mask_of)
 
     def _scopes_of_steps(self) -> Mapping[int, set[int]]:
-        """By their numbers, those that there are; each of a job alone, as a rule."""
+        """Return, by a step's number, the scopes of its processes that still run; as a rule only one."""
         found = defaultdict[int, set[int]](set)
         for _, value in self._procs.items():
             proc = wire.ProcValue._make(wire.PROC_VALUE.unpack(value))
@@ -198,9 +198,9 @@ class Scopes:
         self._grants.forget(scope)
 
     def forget_earlier(self) -> int:
-        """Remove policies of earlier exporters that hold no scope, and what names granted under them.
+        """Remove policies of earlier exporters that no scope is held to, and the grants under them.
 
-        Returns how many addresses lost their names.
+        Returns how many of these grants came from answers.
         """
         wait_for_programs()
         lost = self._grants.keep_only(self._policies.numbers)
@@ -237,8 +237,8 @@ class Scopes:
 def _is_there(pid: int) -> bool:
     """Whether some process has `pid`.
 
-    One that had ended before it was entered stays in the table, until another process with its pid takes the
-    entry over.
+    The table may have a process that ended before it was entered; it stays there until another process with
+    the same pid takes the entry over.
     """
     try:
         os.kill(pid, 0)

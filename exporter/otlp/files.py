@@ -23,14 +23,14 @@ _APPEND = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLO
 
 
 class JsonLines:
-    """A file that only grows, a line a payload.
+    """A file that only grows, by a line for each payload.
 
     It is opened without following a symlink in its last two components, and refused unless it is a regular
     file with one name: a root process must not be made to append to somebody else's file, nor to wait for the
-    reader of a FIFO. When somebody deletes or moves it meanwhile, it is made anew; but where its folder was
-    moved away and another user's stands there now, the file is followed: that user could take it away again.
-    Who moves it can put one of his own in its place: that is told, unless nobody could without this process's
-    rights.
+    reader of a FIFO. When somebody deletes or moves the file, it is made anew. But if its folder was moved
+    away and another user's folder is there now, lines still go to the moved file: that user could take a new
+    one away as well. Whoever moves the file can put one of their own in its place, so `on_moved` is called,
+    unless another instance rotated the file, or nobody but root and this process's user could have moved it.
 
     With `rotation`, a full NAME.jsonl becomes NAME.1.jsonl, that one NAME.2.jsonl, and so on.
     """
@@ -45,7 +45,8 @@ class JsonLines:
     ) -> None:
         """Open `path`, making its directory. Raises CiEgressError.
 
-        `on_deleted` hears of lost lines, `on_moved` once that somebody took the file away whole.
+        `on_deleted` is called whenever the file was deleted, so that its lines are lost. `on_moved` is called
+        the first time that somebody moved it.
         """
         self._path = path
         self._rotation = rotation
@@ -64,7 +65,7 @@ class JsonLines:
             ) from error
 
     def send(self, payload: bytes, timeout_s: float) -> Receipt:
-        """Append `payload` whole or not at all; a disk takes the time it takes. Raises SendError."""
+        """Append `payload` whole or not at all; `timeout_s` has no effect on a disk. Raises SendError."""
         del timeout_s
         try:
             with self._lock:
@@ -105,7 +106,7 @@ class JsonLines:
             self._on_moved()
 
     def _is_rotated(self, ours: os.stat_result) -> bool:
-        """Whether another instance that writes to the same file did that."""
+        """Whether the open file has a rotated name by now: another instance that writes to it renamed it."""
         names = _rotated_names(self._path, self._rotation.keep) if self._rotation else []
         return any(_is_at(self._path.with_name(name), ours) for name in names)
 
@@ -134,16 +135,16 @@ class JsonLines:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def _take_back(self, written: int) -> None:
-        """Cut half a line off again, unless another instance has appended behind it."""
+        """Remove half a line again, unless another instance has appended something behind it."""
         end = os.lseek(self._descriptor, 0, os.SEEK_CUR)
         if os.fstat(self._descriptor).st_size == end:
             os.ftruncate(self._descriptor, end - written)
 
 
 def keep_from_git(folder: Path) -> None:
-    """Make `folder`, which isn't there, with a .gitignore: `git add -A` takes no command lines along.
+    """Make `folder` with a .gitignore, so that `git add -A` doesn't add the command lines in telemetry.
 
-    What stands there is left as it is, and nothing is said of what can't be made: files tell that.
+    A folder that exists is left as it is. Errors are ignored: opening the files there reports them.
     """
     with contextlib.suppress(OSError):
         folder.mkdir(mode=_DIRECTORY_MODE)
@@ -180,7 +181,7 @@ def _directory_of(path: Path) -> Iterator[int]:
 
 
 def _is_ours_alone(folder: Path) -> bool:
-    """Whether nobody else could move it, or what is in it. Raises OSError."""
+    """Whether no other user but root could move `folder`, or what is in it. Raises OSError."""
     try:
         require_ours_alone(folder)
     except UnsafeFolderError:
@@ -189,7 +190,7 @@ def _is_ours_alone(folder: Path) -> bool:
 
 
 def _rotated_names(path: Path, keep: int) -> list[str]:
-    """The newest first."""
+    """Return the names that rotation gives the file, the newest first."""
     return [f"{path.stem}.{age}{path.suffix}" for age in range(1, keep + 1)]
 
 

@@ -175,7 +175,7 @@ class Telemetry:
         return self._complaints.take()
 
     def moved(self) -> Iterator[Path]:
-        """Folders from which somebody else took files away whole since the last call, for each file."""
+        """Yield the folders from which somebody moved files away since the last call, once for each file."""
         while self._moved:
             yield self._moved.popleft()
 
