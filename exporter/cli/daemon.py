@@ -368,9 +368,6 @@ class _Daemon:
         for problem in (*self.missed.news(), *self._telemetry.complaints()):
             warn(problem)
 
-    def _stood(self, event: Event) -> None:
-        self._faults.stand(lambda: self._handle(event))
-
 
 def _tell(job: Job, summary: Summary | None) -> None:
     trace_id = f"{job.ids.trace_id:032x}"
