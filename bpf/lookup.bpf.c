@@ -1,46 +1,54 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only
 /*
- * Who asks what, and which answer is whose. An answer counts once, and only for a question that
- * waits on its socket, put to the resolver that it comes from.
+ * Matches DNS answers with questions: notes which process asks what, and finds the question that an
+ * answer belongs to. An answer counts once, and only for a question that waits on the same socket
+ * and was put to the resolver that the answer comes from. No program is attached here: on_query and
+ * on_answer (dns.bpf.c) call on_question and on_reply.
  */
-#define SHARE_MAX 196608 /* bytes of a process's records, in a second */
-#define WAITING_KEPT 64	 /* questions of a scope, for 256 of them; the other half is for all */
-#define WAITING_MAX 8192 /* of a scope */
-#define UNTOLD_MAX 2048	 /* where one of those that are not told finds so many, it has no room */
-#define EARLY_MAX 4096	 /* of all steps whose job isn't known */
-#define EARLY_SHARE 256	 /* of such a step, in so long as answers are waited for */
+#define SHARE_MAX 196608 /* bytes of one process's records in a second */
+/*
+ * Waiting questions for which each scope has room in any case: for 256 scopes, that is half of
+ * `queries`. The other half is for all.
+ */
+#define WAITING_KEPT 64
+#define WAITING_MAX 8192 /* waiting questions of one scope */
+#define UNTOLD_MAX 2048	 /* the same, for a question that gets no record */
+#define EARLY_MAX 4096	 /* waiting questions of all steps whose job isn't known */
+#define EARLY_SHARE 256	 /* questions of one such step within WAITED_FOR_NS */
 #define WAITED_FOR_NS 16000000000ULL
 
-/* In skb->cb[4] of a packet that leaves, in place of a policy's number: see question.bpf.c. */
+/* Values of skb->cb[4] of a leaving packet, in place of a policy's number: see question.bpf.c. */
 #define REFUSED 0xffffffffU
 #define FREE 0xfffffffeU
 
 enum stream_state { STREAM_NEW, STREAM_FOLLOWED, STREAM_LOST, STREAM_REFUSED };
 
-/* One direction of a TCP connection: where in it the next message begins. */
+/* One direction of a TCP connection, and where in it the next message begins. */
 struct stream {
 	u32 next;
-	u16 size; /* of that message, where its length came in a segment before */
+	u16 size; /* the message's, if its length came in an earlier segment; else 0 */
 	u16 state;
 };
 
 /*
- * Stands with a socket that a process of a job connected or sent to port 53. Packets of no such
- * socket are let be, and of a segment that leaves in softirq it is known whose it is.
+ * Kept with a socket by which a process of a job connected or sent to port 53. Packets of other
+ * sockets are left alone, unless they go to port 53. For a segment that leaves in softirq, it tells
+ * whose process's it is.
  */
 struct asker {
 	u64 started_ns;
 	u32 pid;
-	u32 scope; /* of that process, like the next: of a segment that leaves when it is gone */
+	u32 scope; /* held_as() of the process; like is_guest, for segments that leave after its end
+		    */
 	u32 is_guest;
 	union address resolver;
-	union address allowed; /* by the policy, the latest such: threads write it at once */
+	union address allowed; /* the latest allowed by the policy; threads may write it at once */
 	struct stream out;
 	struct stream in;
 };
 BPF_SK_STORAGE(askers, struct asker);
 
-/* 0.0.0.0 or ::, which is this machine. */
+/* Whether the address is 0.0.0.0 or ::, which stand for this machine. */
 static inline int is_any(const union address *address)
 {
 	return !address->words[0] && !address->words[1] && !address->words[3];
@@ -63,7 +71,10 @@ static inline int is_connected_to(struct bpf_sock *sk, const union address *peer
 	return !differing;
 }
 
-/* Under the lock: without it, one's address could be read with another's port. */
+/*
+ * Whether a datagram goes to the peer of its socket's latest call or connect. Called under the
+ * lock: without it, one peer's address could be read with another's port.
+ */
 static inline int is_called(const struct last_peer *last, const struct dns_packet *packet)
 {
 	const u64 *called = (const void *)last->called, *peer = (const void *)packet->peer.bytes;
@@ -77,9 +88,10 @@ static inline int is_called(const struct last_peer *last, const struct dns_packe
 }
 
 /*
- * Whether a packet of a socket that asked goes where its owner said: a segment to whom the socket
- * is connected, a datagram to whom it was connected or sent last. Else it is for a resolver in
- * whose place NAT has put another. Not by the latest act: that may be one that was denied.
+ * Whether a packet of a socket that asked goes where the socket's owner sent it: a segment to the
+ * peer that the socket is connected to, a datagram to the peer of the latest connect or the latest
+ * send. If not, NAT has put another resolver in the place of the one that was asked. The latest act
+ * isn't compared: it may be one that was denied.
  */
 static inline int goes_as_it_says(struct __sk_buff *skb, const struct dns_packet *packet)
 {
@@ -103,8 +115,9 @@ static inline int goes_as_it_says(struct __sk_buff *skb, const struct dns_packet
 }
 
 /*
- * Takes the resolver that was asked for the one behind NAT: the answer comes under that address. Of
- * 0.0.0.0 the kernel has made another one itself. Returns whether it was another.
+ * If the packet's destination was replaced by NAT, put the resolver that was asked in its place:
+ * the answer comes from that address. If 0.0.0.0 was asked, the kernel itself has replaced it, and
+ * the packet's destination stays. Return whether it was replaced.
  */
 static inline int see_through_nat(struct __sk_buff *skb, struct dns_packet *packet,
 				  const struct asker *asker)
@@ -116,14 +129,20 @@ static inline int see_through_nat(struct __sk_buff *skb, struct dns_packet *pack
 	return 1;
 }
 
-/* For good, until it connects again: the text of a message could be taken for a message. */
+/*
+ * Stop following the stream until its socket connects again: text within a message could be taken
+ * for the beginning of one.
+ */
 static inline void lose(struct stream *stream)
 {
 	stream->state = STREAM_LOST;
 	count(KIND_DNS, COUNT_UNREAD);
 }
 
-/* Returns whether it is: who fills what the socket has memory for can keep it from being noted. */
+/*
+ * Note who asks by this socket. Return whether there was room: a process can keep it from being
+ * noted by filling the memory that its socket may take.
+ */
 static inline int note_asker(struct bpf_sock *sk, u32 pid, const struct proc_value *proc,
 			     const union address *resolver, u32 is_allowed)
 {
@@ -155,8 +174,9 @@ static inline int is_same_address(const union address *one, const union address 
 }
 
 /*
- * Whether another record is within the process's share of a second. Twice that, for a second's end
- * and the next one's begin, fits into the ring: no process alone can fill it.
+ * Whether the process may have another record in this second; if so, take it from its share. Twice
+ * the share, which a process may use up around a second's end, fits into the ring: no process alone
+ * can fill it.
  */
 static inline u32 has_share(struct proc_value *proc, u32 here)
 {
@@ -172,7 +192,7 @@ static inline u32 has_share(struct proc_value *proc, u32 here)
 	return 1;
 }
 
-/* Of who asked; if that is gone, nobody needs the answer. */
+/* The same for the process that asked; if it has ended, nobody needs the answer. */
 static inline u32 has_share_left(const struct query_value *query, u32 here)
 {
 	struct proc_value *proc = entry_of(query->pid);
@@ -192,7 +212,10 @@ static inline struct quota_value *quota_of(u32 scope)
 	return queries_noted.lookup(&scope);
 }
 
-/* Signed, since the parts are read one by one while others count. */
+/*
+ * Return how many questions of the scope wait. Signed, since the parts are read one by one while
+ * other CPUs count.
+ */
 static inline s64 waiting_of(const struct quota_value *quota, u32 scope)
 {
 	return quota->noted - quota->answered - number_of(queries_expired.lookup(&scope));
@@ -212,8 +235,9 @@ static inline int has_room_for_query(const struct query_value *query, const stru
 }
 
 /*
- * The same one again, which stays counted where it was; or there is no room. Where it is gone by
- * now, answered or given up, this one would wait uncounted, and be counted as over.
+ * Replace a question that waits already; it stays counted in the scope where it was. Return 0 where
+ * none waits: either the map is full, or the question was answered or given up just now. In that
+ * case the new one would wait uncounted, and still be counted once it is over.
  */
 static inline int note_again(const struct query_key *key, const struct query_value *query)
 {
@@ -225,7 +249,7 @@ static inline int note_again(const struct query_key *key, const struct query_val
 	return !queries.update((void *)key, &again);
 }
 
-/* Returns whether it now waits for its answer. */
+/* Return whether the question now waits for its answer. */
 static inline int note_query(struct query_key *key, struct query_value *query)
 {
 	u32 scope = counted_as(query->scope);
@@ -240,7 +264,10 @@ static inline int note_query(struct query_key *key, struct query_value *query)
 	return 1;
 }
 
-/* An answer is for the job that is known by now: the question may have come before its policy. */
+/*
+ * Take the scope that the process that asked has by now: an answer is for the job that is known by
+ * now, and the question may have come before its policy.
+ */
 static inline void look_again(struct query_value *query)
 {
 	struct proc_value proc;
@@ -282,8 +309,8 @@ static inline void tell_question(struct __sk_buff *skb, struct dns_packet *packe
 }
 
 /*
- * By hand, since LLVM keeps the place's address for the next time, and the verifier wants the
- * context's own.
+ * Write skb->cb[number] in assembly: LLVM would keep the member's address for the next time, but
+ * the verifier accepts only the context's own address.
  */
 #define SET_CONTROL(skb, number, value)                                                            \
 	asm volatile("*(u32 *)(%0 + %1) = %2"                                                      \
@@ -292,13 +319,16 @@ static inline void tell_question(struct __sk_buff *skb, struct dns_packet *packe
 		       "r"((u32)(value))                                                           \
 		     : "memory")
 
-/* Something in a packet that leaves can't be judged, or mustn't be asked. */
+/* Mark a packet that leaves: something in it can't be judged, or mustn't be asked. */
 static inline void mark_refused(struct __sk_buff *skb)
 {
 	SET_CONTROL(skb, 4, REFUSED);
 }
 
-/* Tells a question, and has it judged; skb->cb: see question.bpf.c. */
+/*
+ * Report a question, and put its place into skb->cb, for the programs of question.bpf.c that judge
+ * it.
+ */
 static inline void on_question(struct __sk_buff *skb, struct dns_packet *packet,
 			       const struct asker *asker)
 {
@@ -333,7 +363,7 @@ static inline void on_reply(struct __sk_buff *skb, struct dns_packet *packet, u6
 	struct query_value *waiting = queries.lookup(&key);
 	u32 on_loopback = skb->ifindex == LOOPBACK;
 
-	/* On lo any process can send under any address: only to what left by lo may it answer. */
+	/* On lo any process can send from any address: it may answer only what left by lo. */
 	if (!waiting || waiting->on_loopback != on_loopback) {
 		count(KIND_DNS, COUNT_UNASKED);
 		return;
@@ -343,7 +373,7 @@ static inline void on_reply(struct __sk_buff *skb, struct dns_packet *packet, u6
 	u32 scope = counted_as(query.scope);
 	struct quota_value *own = quota_of(scope), *all = quota_of(ALL_SCOPES);
 
-	if (queries.delete(&key)) { /* another CPU has the same answer */
+	if (queries.delete(&key)) { /* another CPU handles the same answer */
 		count(KIND_DNS, COUNT_UNASKED);
 		return;
 	}

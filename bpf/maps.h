@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
+/* The maps that the programs share, and helpers for all of them. */
 #ifndef MAPS_H
 #define MAPS_H
 
@@ -6,9 +7,9 @@
 
 #define LINEAGE_PAGES 4096 /* 16 MiB: a burst of 10,000 programs, at 1.6 KiB each */
 #define RING_PAGES 256
-#define ENVIRONMENTS_PAGES 512 /* 1,500 usual ones: one that is lost may be a job's */
+#define ENVIRONMENTS_PAGES 512 /* 1,500 usual environments: one that is lost may be a job's */
 #define LOOKUPS_PAGES 128
-#define PROCS_MAX 131072 /* more than a user has on most machines: RLIMIT_NPROC */
+#define PROCS_MAX 131072 /* more than a user may have on most machines (RLIMIT_NPROC) */
 #define STRAYS_MAX 1024
 #define CANDIDATES_MAX 32768
 #define FLOWS_MAX 16384
@@ -31,10 +32,12 @@
 #define MARKS_MAX 64
 
 /*
- * A ring for each matter, so that none can fill another's: forks, execs and exits; the first act of
- * a program with a peer; DNS messages; the rest; and what processes of no job executed with. All
- * are submitted without a wakeup, which would cost more than the hook: the exporter has a timer,
- * and merges them by time.
+ * One ring for each kind of matter, so that none can fill another's: `lineage` for forks, execs and
+ * exits; `first` for the first act of a program with a peer, and for tampering; `events` for
+ * further acts, flows and bytes; `lookups` for DNS messages; `environments` for those that
+ * processes of no job executed with. Records are submitted without a wakeup, which would cost more
+ * than the hook: the exporter reads by a timer, and merges the rings by time. Only environments
+ * wake it up, where there are policies.
  */
 BPF_RINGBUF_OUTPUT(lineage, LINEAGE_PAGES);
 BPF_RINGBUF_OUTPUT(first, RING_PAGES);
@@ -43,36 +46,43 @@ BPF_RINGBUF_OUTPUT(lookups, LOOKUPS_PAGES);
 BPF_RINGBUF_OUTPUT(environments, ENVIRONMENTS_PAGES);
 
 /*
- * The processes of every job, by tgid; whatever isn't here belongs to no job. All of its memory, 18
- * MB, is taken at once: it is of whoever loads this, and a job that fills what it shares with the
- * exporter could make processes that find none.
+ * The processes that are followed, by tgid: those of every job, and with config's `is_host` all
+ * others, too. All of its memory, 18 MB, is allocated at once, and charged to whoever loads the
+ * programs. If each entry were allocated when it is made, a job that fills the memory that it
+ * shares with the exporter could make processes that get no entry.
  */
 BPF_HASH(procs, u32, struct proc_value, PROCS_MAX);
 
 /*
- * Of processes that aren't there although they should be, what could be found out when they acted:
- * some were running before anything was traced, others found the map above full.
+ * The processes that aren't in `procs` although they should be, with what could be found out when
+ * they acted: some were running before the programs were attached, others were made while `procs`
+ * was full.
  */
 BPF_TABLE("lru_hash", u32, struct proc_value, strays, STRAYS_MAX);
 
 /*
- * The processes of which user space found the job; entries go with the job. Its memory is taken at
- * once, too: nobody is to keep the next job from being held.
+ * The processes whose job user space has found, with its scope; 0: it is no job's. Entries are
+ * removed with the job. Its memory is allocated at once, too: nobody may keep the next job from
+ * being held to its policy.
  */
 BPF_HASH(candidates, struct candidate_key, u32, CANDIDATES_MAX);
 
-/* Who starts jobs, and what is looked for in the environments of what nobody known to started. */
+/*
+ * The agents, which start jobs; and the marks, which are how variables begin that a job is known
+ * by.
+ */
 BPF_F_TABLE("hash", struct agent_key, u32, agents, AGENTS_MAX, BPF_F_NO_PREALLOC);
 BPF_F_TABLE("lpm_trie", struct mark_key, u32, marks, MARKS_MAX, BPF_F_NO_PREALLOC);
 
-/* Whether `procs` was ever full: then a process that isn't there may still be of a job. */
+/* Whether `procs` was ever full: then a process that isn't in it may still be a job's. */
 BPF_ARRAY(overflow, u32, 1);
 
 BPF_PERCPU_ARRAY(counters, u64, (KINDS * COUNTS));
 
 /*
- * How many processes each scope has made. Whoever walks through `procs` may miss one that goes on
- * as another before its turn comes: what shows that there is none is that meanwhile none was made.
+ * How many processes each scope has made. A reader that walks through `procs` may miss a process
+ * that goes on as its child before its turn comes. If this count stays the same during the walk, no
+ * child was made, and none was missed.
  */
 BPF_HASH(forks, u32, u64, SCOPES_MAX);
 BPF_ARRAY(config, struct config_value, 1);
@@ -84,33 +94,42 @@ BPF_ARRAY(config, struct config_value, 1);
 BPF_HASH(flows_even, struct flow_key, struct flow_value, FLOWS_MAX);
 BPF_HASH(flows_odd, struct flow_key, struct flow_value, FLOWS_MAX);
 
-/* Where acts are counted that get no record; those that are free are on the stack. */
+/*
+ * The slots, where acts are counted that get no record of their own, and the numbers of the free
+ * slots.
+ */
 BPF_F_TABLE("array", u32, struct aggregate_record, slots, SLOTS_MAX, BPF_F_MMAPABLE);
 BPF_STACK(free_slots, u32, SLOTS_MAX);
 
-/* Acts of a scope for which there was no slot: the key is scope << 16 | verdict << 8 | act. */
+/* The number of acts for which there was no slot: the key is scope << 16 | verdict << 8 | act. */
 BPF_HASH(others, u64, u64, OTHERS_MAX);
-/* How many of them were told, and the account: for whoever adopts the instance. No program asks. */
+/*
+ * How many of these were reported, and the account of all attempts: for an exporter that adopts the
+ * instance. No program reads them.
+ */
 BPF_F_TABLE("hash", u64, u64, others_told, OTHERS_MAX, BPF_F_NO_PREALLOC);
 BPF_ARRAY(account, struct account_value, 1);
 
-/* Connects that get no record and aren't counted before their outcome is known, by socket cookie.
+/*
+ * Connects that get no record, until they are counted with their outcome. The key is the socket's
+ * cookie.
  */
 BPF_HASH(open_connects, u64, struct act_value, OPEN_MAX);
 
 /*
- * Questions that wait for their answers, and by scope, and under ALL_SCOPES of all together, how
- * many there are, so that no job takes another's room. User space removes what was never answered,
- * and counts it in queries_expired.
+ * The questions that wait for their answers. So that no job takes another's room, they are counted
+ * by scope, and for all scopes together under ALL_SCOPES. User space removes questions that were
+ * never answered, and counts them in `queries_expired`.
  */
 BPF_HASH(queries, struct query_key, struct query_value, QUERIES_MAX);
 BPF_HASH(queries_noted, u32, struct quota_value, SCOPES_MAX);
 BPF_HASH(queries_expired, u32, u64, SCOPES_MAX);
 
 /*
- * The rules for addresses of every policy, and what stands behind them; those for names; what these
- * granted to scopes, what is said to that; and which scopes have a policy, written last: then its
- * entries are there.
+ * The policies. `policy` has the rules for addresses, and `alternatives` those to take where one of
+ * these doesn't hold; `names` has the rule sets of names, `granted` the rule sets that names
+ * granted to an address in a scope, and `rule_ports` what the rule sets say. `modes` has the scopes
+ * with a policy: it is written last, when all entries of the policy are there.
  */
 BPF_F_TABLE("lpm_trie", struct policy_key, struct choice_value, policy, POLICY_MAX,
 	    BPF_F_NO_PREALLOC);
@@ -121,37 +140,47 @@ BPF_F_TABLE("hash", struct granted_key, struct granted_value, granted, GRANTED_M
 BPF_F_TABLE("hash", struct port_key, struct step_value, rule_ports, RULE_PORTS_MAX,
 	    BPF_F_NO_PREALLOC);
 BPF_HASH(modes, u32, struct mode_value, SCOPES_MAX);
-/* All policies that are there, by their numbers; no program asks. */
+/* All policies, by their numbers. No program reads it. */
 BPF_F_TABLE("hash", u32, struct policy_value, policies, SCOPES_MAX, BPF_F_NO_PREALLOC);
 
-/* The files that are executables which policies name, in whatever scope. */
+/* The files of the executables that the policies name, of all scopes together. */
 BPF_HASH(exe_bits, struct exe_key, struct exe_value, EXECUTABLES_ROOM);
-/* The bits that names have; no program asks. */
+/* The bits of the executables' names. No program reads it. */
 BPF_F_TABLE("hash", struct exe_name_key, u32, exe_names, EXE_NAMES_MAX, BPF_F_NO_PREALLOC);
-/* The jobs, by scope, for `ci-egress enforce` and whoever adopts the instance; no program asks. */
+/*
+ * The jobs, by scope, for `ci-egress enforce` and for an exporter that adopts the instance. No
+ * program reads it.
+ */
 BPF_F_TABLE("hash", u32, struct job_value, jobs, SCOPES_MAX, BPF_F_NO_PREALLOC);
 
 /*
- * By scope, and under ALL_SCOPES of all together: how many grants were made, and how many of them
- * user space removed again.
+ * How many grants were made, and how many of them user space has removed: by scope, and for all
+ * scopes together under ALL_SCOPES.
  */
 BPF_HASH(grants_made, u32, u64, SCOPES_MAX);
 BPF_HASH(grants_ended, u32, u64, SCOPES_MAX);
 
 /*
- * Where port 53 was taken since the programs run, by the network namespace's cookie and the
- * address, zeros for all of them: what answers there over loopback may be the job's, or anybody's.
- * Where it was a process that may turn out to be of a job, that by which it would; else zeros.
+ * The addresses where port 53 was taken since the programs were attached: an answer from there over
+ * loopback may be the job's, or anybody's. The key is the network namespace's cookie and the
+ * address; zeros for all its addresses. If a process took it that may turn out to be a job's, the
+ * value is the key in `candidates` that would show it; else zeros.
  */
 BPF_TABLE("lru_hash", struct late_key, struct candidate_key, late_resolvers, LATE_RESOLVERS_MAX);
 
-/* The systemd services that may do so: they resolve names for the machine, and start again. */
+/*
+ * The systemd services that may take port 53 at any time: they resolve names for the machine, and
+ * may be restarted.
+ */
 BPF_HASH(resolver_units, struct unit_key, u32, RESOLVER_UNITS_MAX);
 
-/* The peer a socket sent to last, and the slot where its next sends to that peer are counted. */
+/* Each socket's latest act, and what becomes of its packets. */
 BPF_SK_STORAGE(lasts, struct last_peer);
 
-/* Atomic even per CPU: a cgroup hook can be preempted between its load and its store. */
+/*
+ * Add one to a counter. Atomic although the map is per CPU: a cgroup hook can be preempted between
+ * its load and its store.
+ */
 static inline void count(u32 kind, u32 what)
 {
 	u32 index = kind * COUNTS + what;
@@ -162,8 +191,8 @@ static inline void count(u32 kind, u32 what)
 }
 
 /*
- * at_ns is taken before the record is reserved: then no record is older than what it follows from,
- * whichever rings the two are on, and merging by time keeps causes before their effects.
+ * at_ns must be taken before the record is reserved: then no record is older than its cause,
+ * whichever rings the two are in, and merging by time keeps causes before their effects.
  */
 static inline void fill_header(struct record_header *header, u32 kind, u64 at_ns, u32 pid,
 			       const struct proc_value *proc)
@@ -178,29 +207,30 @@ static inline void fill_header(struct record_header *header, u32 kind, u64 at_ns
 }
 
 /*
- * Under names of their own: where BCC can't read kallsyms (without CAP_SYSLOG) it turns the
- * usual ones into bpf_probe_read, which cgroup hooks don't have.
+ * The kernel's helpers under names of our own: where BCC can't read kallsyms (without CAP_SYSLOG),
+ * it turns the usual names into bpf_probe_read, which cgroup hooks don't have.
  */
 static long (*read_kernel)(void *, u32, const void *) = (void *)BPF_FUNC_probe_read_kernel;
 static long (*read_kernel_text)(void *, u32, const void *) = (void *)BPF_FUNC_probe_read_kernel_str;
 static long (*read_user_text)(void *, u32, const void *) = (void *)BPF_FUNC_probe_read_user_str;
 static long (*read_user)(void *, u32, const void *) = (void *)BPF_FUNC_probe_read_user;
 
-/* LLVM knows no more what it is, and so makes nothing else of what is done with it. */
+/* Hide a value from LLVM, so that it can't transform what is computed with it. */
 #define OPAQUE(value) asm volatile("" : "+r"(value))
 
 /*
- * The value stays what it is, but the verifier knows it no more: else it follows each way to each
- * value through all that comes. `by` is a number that it doesn't know.
+ * Make the verifier forget a number, which stays the same: otherwise it follows each way to each
+ * value of the number through all the code that comes. `by` is a number that the verifier doesn't
+ * know.
  */
 #define BLUR(value, by) asm volatile("%0 -= %1\n%0 += %1" : "+r"(value) : "r"(by))
 
-/* The same for what stands in memory. */
+/* The same for a variable in memory. */
 #define FORGET(value) read_kernel(&(value), sizeof(value), &(value))
 
 /*
- * Writes all of a key on the stack, whose size is a multiple of 8: what is written in parts alone
- * keeps alive, for the verifier, whatever stood there before, and it follows each of that.
+ * Set all of a key on the stack to zeros; its size is a multiple of 8. If only parts of it are
+ * written, the verifier keeps whatever stood there before, and follows each such state.
  */
 #define CLEAR(key)                                                                                 \
 	do {                                                                                       \
@@ -209,7 +239,7 @@ static long (*read_user)(void *, u32, const void *) = (void *)BPF_FUNC_probe_rea
 			((volatile u64 *)&(key))[at] = 0;                                          \
 	} while (0)
 
-/* A kernel struct's member, by the offset the exporter took from this kernel's BTF. */
+/* Read a member of a kernel struct, at the offset that the exporter took from this kernel's BTF. */
 static inline u64 pointer_at(u64 base, u32 offset)
 {
 	u64 value = 0;
@@ -226,7 +256,10 @@ static inline u32 number_at(u64 base, u32 offset)
 	return value;
 }
 
-/* No program may calculate with a socket's pointer, but read it back from the stack. */
+/*
+ * Return a socket's address as a number. No program may calculate with a socket's pointer, but it
+ * can read the pointer back from the stack.
+ */
 static inline u64 address_of(void *socket)
 {
 	u64 address = 0;
@@ -235,7 +268,7 @@ static inline u64 address_of(void *socket)
 	return address;
 }
 
-/* Before Linux 6.10 programs at packets and sock_ops can't ask bpf_get_current_pid_tgid. */
+/* Before Linux 6.10 programs for packets and sock_ops can't call bpf_get_current_pid_tgid. */
 static inline u32 current_pid(void)
 {
 	return number_at(bpf_get_current_task(), TASK_TGID);

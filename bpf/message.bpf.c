@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only
 /*
- * DNS messages in packets: where they are, what they ask, and their records.
+ * Reads DNS messages in packets: where they are and what they ask; and sends their records.
  *
- * A question is known by a hash of its name: nothing more of a message is read here.
+ * A question's name is known by its hash: nothing more of a message is read here. No program is
+ * attached here: those of dns.bpf.c call these functions.
  */
 #define DNS_PORT 53
 #define HEADER_SIZE 12
@@ -11,23 +12,23 @@
 #define SMALL_ROOM 128
 #define MIDDLE_ROOM 512
 #define EACH_BYTE 0x0101010101010101ULL
-#define IS_ANSWER 0x80 /* of the header's flags */
+#define IS_ANSWER 0x80 /* in the first byte of the header's flags */
 #define TCP_URGENT 0x20
 
-/* A packet, and the message in it that is looked at. */
+/* A packet, and the message in it that is being read. */
 struct dns_packet {
 	union address peer;
 	u64 cookie;
-	u32 payload; /* where it begins */
+	u32 payload; /* where the payload begins */
 	u32 sequence;
 	u32 at;	      /* where the message begins */
-	u32 size;     /* of the message */
-	u32 here;     /* bytes of it in this packet */
-	u32 asked_at; /* where the type stands that it asks for, behind the name */
+	u32 size;     /* the message's */
+	u32 here;     /* bytes of the message in this packet */
+	u32 asked_at; /* where the question's type stands, behind the name */
 	u16 peer_port;
 	u8 protocol;
 	u8 is_syn;
-	u16 length; /* a segment's message has it in front of it, in network order */
+	u16 length; /* in network order; in a segment it stands in front of the message */
 };
 
 /* IPv6 extension headers are not followed: no resolver sends any. */
@@ -68,7 +69,7 @@ static inline int read_dns_packet(struct __sk_buff *skb, u32 is_query, struct dn
 		return 1;
 	if (packet->protocol != IPPROTO_TCP || bpf_skb_load_bytes(skb, at, header, 14))
 		return 0;
-	/* Who reads a stream gets it without its urgent byte. */
+	/* The reader of a stream doesn't get its urgent byte, and so reads another message. */
 	if (is_query && header[13] & TCP_URGENT)
 		return 0;
 	packet->payload = at + (header[12] >> 4) * 4;
@@ -77,7 +78,10 @@ static inline int read_dns_packet(struct __sk_buff *skb, u32 is_query, struct dn
 	return 1;
 }
 
-/* A to Z in lower case, eight at once; the lengths of labels are below them. */
+/*
+ * Put A to Z into lower case, eight bytes at once. The lengths of labels stay the same: they are
+ * below the letters.
+ */
 static inline u64 lower(u64 word)
 {
 	u64 low = word & 0x7f * EACH_BYTE;
@@ -87,9 +91,9 @@ static inline u64 lower(u64 word)
 }
 
 /*
- * Fills in the key, and returns the header's flags, or 0 for what is no message with one question.
- * Reads four bytes at once up to the name's end, which is the first 0: type and class are behind
- * it, so that no read goes beyond a message that is whole.
+ * Fill in the key. Return the header's flags, or 0 if this is no message with one question. The
+ * name is read eight bytes at once, or four at the end of the packet, up to the first 0, which ends
+ * it: type and class, four bytes, stand behind it, so that no read goes beyond a whole message.
  */
 static inline u32 read_question(struct __sk_buff *skb, struct dns_packet *packet,
 				struct query_key *key)
@@ -100,7 +104,7 @@ static inline u32 read_question(struct __sk_buff *skb, struct dns_packet *packet
 
 	if (packet->here < HEADER_SIZE || bpf_skb_load_bytes(skb, at, header, HEADER_SIZE))
 		return 0;
-	/* One question, and the operation 0: a query. */
+	/* Only one question, and only operation 0, a query. */
 	if (header[2] & 0x78 || header[4] || header[5] != 1)
 		return 0;
 	at += HEADER_SIZE;
@@ -108,14 +112,16 @@ static inline u32 read_question(struct __sk_buff *skb, struct dns_packet *packet
 		if (bpf_skb_load_bytes(skb, at, &word, 8) && bpf_skb_load_bytes(skb, at, &word, 4))
 			return 0;
 		end = (word - EACH_BYTE) & ~word & 0x80 * EACH_BYTE;
-		word &= ((end & -end) >> 7) - 1; /* what is below the lowest 0; without one, all */
+		word &= ((end & -end) >> 7) - 1; /* keeps the bytes before the first 0, or all */
 		hash = (hash ^ lower(word)) * 0x100000001b3ULL;
 		hash ^= hash >> 29;
 		if (end)
 			break;
 		at += 8;
 	}
-	/* Not by step, nor by what LLVM knows of it: the verifier would follow each of its values.
+	/*
+	 * The end is computed neither from `step` nor from what LLVM knows of it: else the verifier
+	 * would follow each of its values.
 	 */
 	OPAQUE(end);
 	if (!end)
@@ -134,14 +140,14 @@ static inline u32 read_question(struct __sk_buff *skb, struct dns_packet *packet
 	return 1 << 8 | header[2];
 }
 
-/* room is constant in each call: a ring reservation can't have a size that varies. */
+/* `room` is a constant in each call: a ring reservation can't have a size that varies. */
 static inline __attribute__((always_inline)) void
 send_message(struct __sk_buff *skb, const struct dns_packet *packet, const struct query_key *key,
 	     const struct query_value *query, u32 stage, u64 room)
 {
-	u64 at_ns = bpf_ktime_get_boot_ns(); /* before there is room: readers rely on it */
+	u64 at_ns = bpf_ktime_get_boot_ns(); /* before the record is reserved: readers rely on it */
 	struct dns_record *record = lookups.ringbuf_reserve(sizeof(*record) + room);
-	/* 1 at least, without a comparison: 5.15 and 6.1 don't learn it from one with 0. */
+	/* At least 1, without a comparison: from one with 0, 5.15 and 6.1 don't learn it. */
 	u64 here = at_most(packet->here - 1, room - 1) + 1;
 
 	if (!record) {
@@ -173,7 +179,7 @@ send_message(struct __sk_buff *skb, const struct dns_packet *packet, const struc
 	lookups.ringbuf_submit(record, BPF_RB_NO_WAKEUP);
 }
 
-/* For a message of that many bytes; ring memory comes in constant sizes. */
+/* Return the room for a message of `here` bytes: reservations have constant sizes. */
 static inline u32 room_for(u32 here)
 {
 	return here <= SMALL_ROOM ? SMALL_ROOM : here <= MIDDLE_ROOM ? MIDDLE_ROOM : MESSAGE_ROOM;
