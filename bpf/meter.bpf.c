@@ -1,20 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only
 /*
- * The payload of datagrams, by the act that they are of: the latest one of their socket. What a
- * packet's header says tells most of them; behind NAT it names another address, and then the thread
- * that acted is the one that sends. What can't be told is counted as of other peers, never guessed.
+ * Counts the payload bytes of datagrams for the act that they belong to: the latest act of their
+ * socket. Most datagrams are matched with the act by the peer in their header. Behind NAT the
+ * header has another address; then a datagram belongs to the act if the thread that sends it is the
+ * one that acted. A datagram that can't be matched is counted for other peers, never guessed. No
+ * program is attached here: on_egress and on_packet (packet.bpf.c), on_answer (dns.bpf.c) and
+ * on_sock_release (flow.bpf.c) call these functions.
  */
 #define IPV4_BYTES 20
 #define IPV6_BYTES 40
 #define UDP_BYTES 8
-#define PLAIN_IPV4 0x45 /* how a header without options begins */
+#define PLAIN_IPV4 0x45 /* the first byte of a header without options */
 #define NO_THREAD (~0U)
 
 /* The far end of a datagram, and how much it carries. */
 struct datagram {
 	union address end;
 	u64 bytes;
-	u32 tid; /* the sender's, where the address doesn't tell; 0: it arrived */
+	u32 tid; /* 0: it arrived; else the sending thread, or NO_THREAD if the peer matches */
 	u16 port;
 };
 
@@ -23,7 +26,7 @@ static inline int is_metered(const struct bpf_sock *sk)
 	return sk->protocol == IPPROTO_UDP && sk->type != SOCK_RAW;
 }
 
-/* Of a datagram socket; null: no process of a job acted on it. */
+/* Return a datagram socket's latest act; null: no process of a job acted on it. */
 static inline struct last_peer *latest(struct bpf_sock *sk)
 {
 	return is_metered(sk) ? lasts.sk_storage_get((void *)sk, 0, 0) : 0;
@@ -37,7 +40,10 @@ static inline int is_same_peer(const struct flow_key *key, const struct flow_key
 	       key->peer_port == other->peer_port;
 }
 
-/* A datagram that is sent without an act of its own goes to whom the socket is connected to. */
+/*
+ * Whether datagrams without an act of their own may from now on go to several peers: such a
+ * datagram goes to the peer that the socket is connected to.
+ */
 static inline u32 gets_mixed(const struct flow_key *before, const struct flow_key *key)
 {
 	if (!before->act)
@@ -45,13 +51,13 @@ static inline u32 gets_mixed(const struct flow_key *before, const struct flow_ke
 	return before->act != key->act || (key->act == ACT_CONNECT && !is_same_peer(before, key));
 }
 
-/* Under the lock: from now on datagrams are of *act, or of none. */
+/* Let datagrams belong to *act from now on, or to no act. Called under the lock. */
 static inline void set_act(struct last_peer *last, const struct act_value *act, u32 metering,
 			   u32 window, u32 slot)
 {
 	last->bytes_sent = last->bytes_received = 0;
 	last->metering = metering;
-	last->window = window - 1; /* not to be believed while it is being written */
+	last->window = window - 1; /* matches nothing while the act is being written */
 	asm volatile("" ::: "memory");
 	if (act) {
 		last->is_mixed |= gets_mixed(&last->act.key, &act->key);
@@ -65,12 +71,13 @@ static inline void set_act(struct last_peer *last, const struct act_value *act, 
 }
 
 /*
- * Changes the act, and tells what came of the one before, when nobody can add to it any more. No
- * helper may be called under the lock, so the record is there before; where another thread was
- * quicker, it isn't needed. Returns 0, and changes nothing, where there is no room for it.
+ * Change the act, and report the bytes of the one before: from then on nobody can add to them. No
+ * helper may be called under the lock, so the record is reserved before; if another thread was
+ * quicker, it is discarded. Return 0, and change nothing, if there is no room for the record.
  *
- * The record is asked for null once: up to 6.1 the verifier follows the way to "null" at each such
- * question, also where it knows better, and finds there that nobody let go of it.
+ * The record is compared with null only once: at each such comparison the verifier, up to 6.1, also
+ * follows the way on which it is null, even where it knows better, and finds there that nobody let
+ * go of it.
  */
 static inline int tell_and_set_act(struct last_peer *last, const struct act_value *act,
 				   u32 metering, u32 window, u32 slot)
@@ -103,7 +110,9 @@ static inline int tell_and_set_act(struct last_peer *last, const struct act_valu
 	return 1;
 }
 
-/* From now on datagrams are of *act, or of none; where another thread's act comes first, of that.
+/*
+ * Let datagrams belong to *act from now on, or to no act; if another thread's act came first, they
+ * belong to that.
  */
 static inline void change_act(struct last_peer *last, const struct act_value *act, u32 metering,
 			      u32 window, u32 slot)
@@ -118,7 +127,7 @@ static inline void change_act(struct last_peer *last, const struct act_value *ac
 	bpf_spin_unlock((void *)&last->lock);
 }
 
-/* Its last descriptor is closed: whatever arrives now, nobody reads. */
+/* Called where a socket's last descriptor is closed: nobody reads what arrives from now on. */
 static inline void close_meter(struct bpf_sock *sk)
 {
 	struct last_peer *last = latest(sk);
@@ -135,7 +144,10 @@ static inline int is_peer(const struct last_peer *last, const struct datagram *d
 	return peer[0] == end[0] && peer[1] == end[1] && last->act.key.peer_port == datagram->port;
 }
 
-/* Whether a datagram is of the latest act. Others are of peers that aren't told apart. */
+/*
+ * Whether a datagram belongs to the latest act. Others are counted for peers that aren't told
+ * apart.
+ */
 static inline int is_of_act(const struct last_peer *last, const struct datagram *datagram)
 {
 	if (last->act.key.other) /* to a connected socket only its peer can send */
@@ -147,7 +159,10 @@ static inline int is_of_act(const struct last_peer *last, const struct datagram 
 	return last->act.key.act == ACT_CONNECT || last->act.tid == datagram->tid;
 }
 
-/* Where it is counted. Nothing is received of an act that the datagram isn't of. */
+/*
+ * Count a datagram that belongs to the latest act, but has no slot in this window yet, or one that
+ * belongs to other peers. Of the latter, only datagrams that are sent are counted.
+ */
 static inline void add_elsewhere(struct last_peer *last, const struct datagram *datagram,
 				 u32 window, u32 is_of)
 {
@@ -164,7 +179,7 @@ static inline void add_elsewhere(struct last_peer *last, const struct datagram *
 		act.key.peer_port = 0;
 		act.key.other = 1;
 		if (act.key.verdict == VERDICT_DENY)
-			act.key.verdict = VERDICT_ALLOW; /* it left */
+			act.key.verdict = VERDICT_ALLOW; /* it left, so it wasn't denied */
 	}
 	act.at_ns = bpf_ktime_get_boot_ns();
 
@@ -214,7 +229,10 @@ static inline void add_datagram(struct last_peer *last, const struct datagram *d
 		__sync_fetch_and_add(&record->bytes_received, datagram->bytes);
 }
 
-/* Reads a datagram without extras in its header; returns 0 for others. */
+/*
+ * Read the header of a datagram without IP options or extension headers; return 0 for all other
+ * packets.
+ */
 static inline int read_datagram(struct __sk_buff *skb, u32 is_sent, struct datagram *datagram)
 {
 	const u8 *header = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
@@ -246,7 +264,10 @@ static inline int read_datagram(struct __sk_buff *skb, u32 is_sent, struct datag
 	return 1;
 }
 
-/* Whatever the kernel cuts it into on its way, it has one header here. */
+/*
+ * Count a datagram that leaves. Here it has one header, whatever the kernel cuts it into on its
+ * way.
+ */
 static inline void meter_sent(struct __sk_buff *skb, struct last_peer *last)
 {
 	struct datagram datagram = { .tid = NO_THREAD };
@@ -258,7 +279,7 @@ static inline void meter_sent(struct __sk_buff *skb, struct last_peer *last)
 	add_datagram(last, &datagram);
 }
 
-/* The address that NAT gave it is undone before it arrives here. */
+/* Count a datagram that arrives. If NAT had changed its address, that has been undone by now. */
 static inline void meter_received(struct __sk_buff *skb)
 {
 	struct bpf_sock *sk = skb->sk;

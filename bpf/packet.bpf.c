@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only
 /*
- * What goes out through sockets that have no address hook: raw and ping sockets, UDP-Lite, SCTP;
- * the first hop of a source route, which those hooks can't know; and datagram sockets that
- * peers.bpf.c tells of. Here the packet is the act, and its header tells where it goes: that of
- * a raw socket may say something else than its owner's call. What the policy denies is dropped,
- * with EPERM for the caller.
+ * Judges packets of which the address hooks (socket.bpf.c) can't tell where they go. on_egress is
+ * attached to `cgroup_skb/egress`; on_packet isn't attached, on_egress tail-calls it. The packets
+ * are those of sockets without an address hook: raw and ping sockets, UDP-Lite, SCTP; those with a
+ * source route, whose first hop these hooks can't know; and those of the datagram sockets that
+ * peers.bpf.c tells of. Here the packet is the act, and its header says where it goes: the header
+ * of a raw socket's packet may say something else than its owner's call. What the policy denies is
+ * dropped, with EPERM for the caller.
  */
 #define SOCK_DGRAM 2
-#define NO_OPTIONS 0x45 /* how such an IPv4 header begins */
+#define NO_OPTIONS 0x45 /* the first byte of such an IPv4 header */
 #define SCTP_CHUNK_AT 12
 #define SCTP_INIT 1
 #define DCCP_TYPE_AT 8
@@ -29,7 +31,10 @@ static inline int has_connections(u32 type)
 	return type != SOCK_RAW && type != SOCK_DGRAM;
 }
 
-/* TCP or UDP without any extra in its header: what nearly every packet is. */
+/*
+ * Whether the packet is TCP or UDP, without IP options or extension headers: nearly every packet
+ * is.
+ */
 static inline int is_ordinary(struct __sk_buff *skb, u32 type, u32 protocol)
 {
 	const u8 *header = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
@@ -39,7 +44,7 @@ static inline int is_ordinary(struct __sk_buff *skb, u32 type, u32 protocol)
 	return header[0] == NO_OPTIONS || (header[0] >> 4 == 6 && header[6] == protocol);
 }
 
-/* Of IPv4 127.0.0.0/8, of IPv6 ::1. */
+/* Whether the source or the destination is a loopback address: in 127.0.0.0/8, or ::1. */
 static inline int is_for_loopback(const u32 *header, u32 version)
 {
 	const u32 net = bpf_htonl(0xff000000), loopback = bpf_htonl(0x7f000000);
@@ -50,7 +55,10 @@ static inline int is_for_loopback(const u32 *header, u32 version)
 	       (!(header[6] | header[7] | header[8]) && header[9] == bpf_htonl(1));
 }
 
-/* Where a VRF takes in what is for its own loopback; leaving it, that is looked at again. */
+/*
+ * Whether the packet is at a VRF device, which also takes in what is for the VRF's own loopback. A
+ * packet that leaves the VRF comes to this hook again.
+ */
 static inline int is_at_a_vrf(u64 packet)
 {
 	u64 kind =
@@ -60,8 +68,9 @@ static inline int is_at_a_vrf(u64 packet)
 }
 
 /*
- * From or to a loopback address by another interface, where such packets have no business: an
- * answer to ::1's own, or what a socket sends that is bound to an interface.
+ * Whether a packet from or to a loopback address leaves by another interface, where such packets
+ * have no business: an answer to a packet from ::1, or what a socket sends that is bound to an
+ * interface.
  */
 static inline int leaves_loopback(struct __sk_buff *skb)
 {
@@ -77,13 +86,19 @@ static inline int leaves_loopback(struct __sk_buff *skb)
 	return is_for_loopback(header, version) && !is_at_a_vrf(address_of(skb));
 }
 
-/* The kernel's own sockets, which answer for it while any task runs, have no file. */
+/*
+ * Whether the socket is a process's. The kernel's own sockets, by which it answers whatever task
+ * runs, have no file.
+ */
 static inline int is_of_a_process(u64 socket)
 {
 	return pointer_at(pointer_at(socket, SOCK_SOCKET), SOCKET_FILE) != 0;
 }
 
-/* What was said to the first hop of a connection's source route stands with its socket. */
+/*
+ * Keep with a connection's socket the address that its packets go to first, as by a source route,
+ * and the verdict on it.
+ */
 static inline void note_route(struct bpf_sock *sk, const struct packet *packet, u32 verdict)
 {
 	struct last_peer *last = lasts.sk_storage_get((void *)sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
@@ -111,7 +126,7 @@ static inline int is_syn(struct __sk_buff *skb, const struct packet *packet)
 	       (byte_at(skb, packet->payload_at + TCP_FLAGS_AT) & TCP_SYN);
 }
 
-/* Of protocols without address hooks. */
+/* Whether the packet opens a connection of a protocol without address hooks. */
 static inline int is_first(struct __sk_buff *skb, const struct packet *packet)
 {
 	u32 at = packet->payload_at;
@@ -122,9 +137,10 @@ static inline int is_first(struct __sk_buff *skb, const struct packet *packet)
 }
 
 /*
- * Protocols with connections send by timer and in answer to packets, too, when the current task is
- * a stranger: then nobody owns the socket's lock. Of these the packet that opens one is told, and
- * the first one that goes by another source route: that can be set at any time.
+ * Whether a packet of a connection is an act: one that opens it, or the first one that goes by
+ * another source route, which can be set at any time. Such protocols also send by timer and in
+ * answer to packets, when the current task is a stranger: then no process owns the socket's lock,
+ * and the packet is no act.
  */
 static inline int opens(struct __sk_buff *skb, const struct packet *packet, struct bpf_sock *sk)
 {
@@ -135,13 +151,16 @@ static inline int opens(struct __sk_buff *skb, const struct packet *packet, stru
 	return is_first(skb, packet);
 }
 
-/* Sockets that no address hook told of. */
+/* Whether no address hook has reported this socket's sends, so that they are reported here. */
 static inline int is_told_here(struct bpf_sock *sk)
 {
 	return !has_hooks(sk->type, sk->protocol) || undecided(sk);
 }
 
-/* Set for this socket, unlike one that a network puts into all that goes through it. */
+/*
+ * Whether the socket itself has IP options, unlike a route that a network puts into all that goes
+ * through it.
+ */
 static inline int has_own_route(u64 socket)
 {
 	return pointer_at(socket, INET_OPTIONS) ||
@@ -149,10 +168,12 @@ static inline int has_own_route(u64 socket)
 }
 
 /*
- * What nobody sends, since it had to wait, opens a connection, or goes by a source route, that was
- * decided when its owner sent. Any other is dropped where there are policies, for whose the socket
- * is isn't known: until the owner sends. So is what a socket without a file sends while a process
- * of a job runs: it is one that the kernel made behind another, with the options of that.
+ * Whether to drop a packet of a connection that isn't an act, but opens the connection or goes by a
+ * source route. A packet that no process is sending now, since it had to wait, was decided when its
+ * owner sent it: the verdict is kept with the socket. If there is none, nobody knows whose the
+ * socket is; where there are policies, the packet is dropped until the owner sends. So is what a
+ * socket without a file sends while a process of a job runs: the kernel made it behind another
+ * socket, with the options of that one.
  */
 static inline int is_stray(struct __sk_buff *skb, struct bpf_sock *sk, const struct packet *packet,
 			   int is_followed)
@@ -179,7 +200,10 @@ static inline int is_act(struct __sk_buff *skb, const struct packet *packet, str
 	return is_told_here(sk) || packet->is_routed;
 }
 
-/* What a timer sends again was denied when the socket's owner sent it. */
+/*
+ * Whether the connection was denied when the socket's owner sent: a timer may send the packet
+ * again.
+ */
 static inline int is_denied_connection(struct bpf_sock *sk)
 {
 	struct last_peer *last;
@@ -190,7 +214,10 @@ static inline int is_denied_connection(struct bpf_sock *sk)
 	return last && last->act.key.verdict == VERDICT_DENY;
 }
 
-/* Through a raw socket whoever may open one answers without having the port. */
+/*
+ * Whether a raw socket sends from port 53 by lo: whoever may open one can answer without having the
+ * port.
+ */
 static inline int is_own_answer(struct __sk_buff *skb, const struct packet *packet, u32 type)
 {
 	u32 protocol = packet->protocol;
@@ -200,7 +227,7 @@ static inline int is_own_answer(struct __sk_buff *skb, const struct packet *pack
 	       half_at(skb, packet->payload_at) == DNS_PORT;
 }
 
-/* Whether who had the socket is still held to what was said. */
+/* Whether the policy of the scope for which the socket became undecided is still enforced. */
 static inline int is_still_held(const struct last_peer *last)
 {
 	u32 scope = last->held_as;
@@ -209,7 +236,7 @@ static inline int is_still_held(const struct last_peer *last)
 	return mode && mode->is_enforcing;
 }
 
-/* Who sends is the current task. */
+/* Judge or measure each packet that leaves; the current task counts as its sender. */
 int on_egress(struct __sk_buff *skb)
 {
 	struct bpf_sock *sk = skb->sk;
@@ -239,17 +266,20 @@ int on_egress(struct __sk_buff *skb)
 	struct proc_value proc;
 	int is_followed = read_current(current_pid(), &proc);
 
-	/* Handed to who has no policy, it is no way around that of who had it. */
+	/*
+	 * A socket that is handed to a process without a policy is no way around the policy of its
+	 * former owner.
+	 */
 	if (last && said == VERDICT_DENY && (!is_followed || !mode_of(&proc)) &&
 	    is_still_held(last))
 		return DENY;
 	if (!is_followed && !has_connections(sk->type))
 		return ALLOW;
 	packets.call(skb, 0);
-	return is_enforced() ? DENY : ALLOW; /* what can't be judged doesn't leave */
+	return is_enforced() ? DENY : ALLOW; /* the call failed, so the packet can't be judged */
 }
 
-/* A datagram with extras in its header. */
+/* Count a datagram that on_packet lets go. */
 static inline void meter_packet(struct __sk_buff *skb, struct bpf_sock *sk,
 				const struct packet *packet)
 {
@@ -270,7 +300,10 @@ static inline void meter_packet(struct __sk_buff *skb, struct bpf_sock *sk,
 	add_datagram(last, &datagram);
 }
 
-/* The first hop of a route whose end a hook told is no act that bytes are counted for. */
+/*
+ * Tell how long an act is kept with its socket. If a hook has reported where a source route ends,
+ * no bytes are counted for the route's first hop.
+ */
 static inline enum care care_for_packet(struct bpf_sock *sk, const struct act_value *act)
 {
 	if (!is_metered(sk))
@@ -281,8 +314,9 @@ static inline enum care care_for_packet(struct bpf_sock *sk, const struct act_va
 }
 
 /*
- * The packet's act. A source route is two of them; for sockets with address hooks, these told the
- * final one. The second one comes by calling on_packet again: both at once are long to verify.
+ * Judge and report the packet's act. A source route makes two acts, one for its first hop and one
+ * for its end; for sockets with address hooks, these have reported the end. The second act comes by
+ * calling on_packet again: both at once take the verifier long.
  */
 static inline int act_by_packet(struct __sk_buff *skb, struct bpf_sock *sk, struct packet *packet)
 {

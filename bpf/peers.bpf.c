@@ -1,14 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only
 /*
- * Datagram sockets whose connect decides nothing: each packet of them is decided, by packet.bpf.c.
- * Those that connected because that sends nothing; and those that have several peers. Of whom a
- * socket is connected to, the kernel reads the address and the port one after the other, and
- * without its lock, while another thread connects it elsewhere, or begins a datagram to somebody
- * else: what leaves may have one's address and another's port, and over IPv6 half of an address.
+ * Finds the datagram sockets whose packets are decided one by one, by packet.bpf.c, since their
+ * connect decides nothing: those that were let connect only because a connect sends nothing, and
+ * those with several peers. The kernel reads the address and the port of a socket's peer one after
+ * the other, and without the socket's lock, while another thread may connect the socket elsewhere,
+ * or begin a datagram to another peer: what leaves may have the address of one peer and the port of
+ * another, and over IPv6 half of an address. No program is attached here: those of socket.bpf.c and
+ * packet.bpf.c call these functions.
  */
 #define TCP_ESTABLISHED 1 /* for a datagram socket: connected */
 
-/* Of the address hooks, which have the socket's lock. Returns 0 without room. */
+/*
+ * Let the socket's packets be decided one by one. Called by the address hooks, which hold the
+ * socket's lock. Return 0 if there is no room.
+ */
 static inline int set_undecided(struct bpf_sock *sk, u32 verdict, u32 held_as)
 {
 	struct last_peer *last = sk ? place_for(sk) : 0;
@@ -20,7 +25,10 @@ static inline int set_undecided(struct bpf_sock *sk, u32 verdict, u32 held_as)
 	return 1;
 }
 
-/* VERDICT_NONE: its packets go where was decided. */
+/*
+ * Return VERDICT_NONE if the socket's packets go where its acts were judged; else its packets are
+ * decided one by one, and this is the verdict on those of a sender without a policy.
+ */
 static inline u32 undecided(struct bpf_sock *sk)
 {
 	struct last_peer *last = sk ? latest(sk) : 0;
@@ -36,9 +44,9 @@ static inline int is_first_peer(const struct last_peer *last, const struct flow_
 }
 
 /*
- * Whether it sends what was begun when it was connected: since nobody decided where that goes, it
- * may have the peer's port alone, and go to this machine. What is begun later has an act of its
- * own.
+ * Whether the socket was connected, and isn't any more. What it sends now may have been begun while
+ * it was connected: it may have the peer's port alone, and go to this machine, and nobody decided
+ * that. What is begun later has an act of its own.
  */
 static inline int lost_its_peer(const struct last_peer *last, const struct bpf_sock *sk)
 {
@@ -46,8 +54,8 @@ static inline int lost_its_peer(const struct last_peer *last, const struct bpf_s
 }
 
 /*
- * Returns whether it may be read in halves. To disconnect is to take away address and port, one
- * after the other, too.
+ * Note a peer of the socket. Return whether the kernel may read the peer in halves. A disconnect,
+ * too, takes away the address and the port one after the other.
  */
 static inline int add_peer(struct last_peer *last, struct bpf_sock *sk, const struct flow_key *key)
 {
@@ -71,10 +79,13 @@ static inline int is_peer_called(const struct last_peer *last, const struct flow
 	return called[0] == peer[0] && called[1] == peer[1] && last->called_port == key->peer_port;
 }
 
-/* By the lock, since who compares with it hasn't the socket's, and must not read it in halves. */
+/*
+ * Note the peer of a call that is let through, under the lock of *last: is_called, which compares
+ * with it, runs without the socket's lock, and must not read it in halves.
+ */
 static inline void set_called(struct last_peer *last, const struct flow_key *key)
 {
-	/* Who writes has the socket's, so what is there already needs none. */
+	/* All writers have the socket's lock, so that this comparison needs no other. */
 	if (key->act == ACT_SEND && is_peer_called(last, key))
 		return;
 	bpf_spin_lock((void *)&last->lock);
@@ -87,12 +98,13 @@ static inline void set_called(struct last_peer *last, const struct flow_key *key
 	bpf_spin_unlock((void *)&last->lock);
 }
 
-/* What becomes of an act that the policy lets go. */
+/* What note_peer could do for an act that the policy lets go. */
 enum noted { NOTED_NOTHING, NOTED, NOTED_UNDECIDED };
 
 /*
- * For the address hooks of datagram sockets. What can't be noted is denied where the policy is
- * enforced: who fills what the socket has memory for is to gain nothing by it.
+ * Note the peer of an act on a datagram socket, for the address hooks. NOTED_NOTHING: there is no
+ * room, and the policy is enforced, so the act is to be denied. A process that fills the memory
+ * that its socket may take is to gain nothing by it.
  */
 static inline enum noted note_peer(struct bpf_sock *sk, const struct act_value *act,
 				   const struct proc_value *proc)
