@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only
 /*
- * What the policy of a scope says to an act, by its address and by the names that led there; the
- * lookup is the one that exporter/policy/compile.py describes.
+ * Judges an act by the policy of its scope: by the act's address, and by the names that led there.
+ * exporter/policy/compile.py describes the lookup. No program is attached here: those of
+ * socket.bpf.c, packet.bpf.c and join.bpf.c call judge.
  */
 #define IPPROTO_MPTCP 262
-#define FINAL 0x80000000U	       /* ranks from here on are of denies that no name overrides */
-#define FOR_GOOD 0xffffffffffffffffULL /* of a grant that no answer made */
+#define FINAL 0x80000000U	       /* the least rank of denies that no name overrides */
+#define FOR_GOOD 0xffffffffffffffffULL /* until_ns of a grant that no answer made */
 #define RULE_OF_NAMES 0xffffffffU
 #define RULE_OF_ANSWERS 0xfffffffeU
 #define RULE_OF_NOTHING_SENT 0xfffffffdU
@@ -19,7 +20,7 @@ static inline u32 has_policies(void)
 	return config && config->has_policies;
 }
 
-/* As policies have it: they don't tell the versions of IP apart. */
+/* Return the protocol as policies have it: they don't tell the versions of IP apart. */
 static inline u32 policy_protocol(u32 protocol)
 {
 	if (protocol == IPPROTO_ICMPV6)
@@ -27,7 +28,10 @@ static inline u32 policy_protocol(u32 protocol)
 	return protocol == IPPROTO_MPTCP ? IPPROTO_TCP : protocol;
 }
 
-/* The longest match of one class, or what stands behind it and holds; null: nothing does. */
+/*
+ * Return the choice of one class: the longest match, or the first of its alternatives that holds;
+ * null if none holds.
+ */
 static inline struct choice_value *choice_of(struct policy_key *key, u64 held)
 {
 	struct choice_value *choice = policy.lookup(key);
@@ -47,7 +51,7 @@ static inline struct choice_value *choice_of(struct policy_key *key, u64 held)
 	return choice && (held & choice->needed) == choice->needed ? choice : 0;
 }
 
-/* The best of what holds decides; returns its rank, 0 where nothing does. */
+/* Find the best choice that holds, in all classes. Return its rank, 0 if none holds. */
 static inline u32 look_up(struct policy_key *key, u64 held, u32 *verdict, u32 *rule)
 {
 	u32 best = 0, class;
@@ -71,7 +75,7 @@ static inline u32 look_up(struct policy_key *key, u64 held, u32 *verdict, u32 *r
 	return best;
 }
 
-/* The first step of the narrowest class that has any; null: there is none. */
+/* Return the first step of the narrowest class that has any; null if none has. */
 static inline struct step_value *first_step(struct port_key *key)
 {
 	struct step_value *step = 0;
@@ -90,7 +94,7 @@ static inline struct step_value *first_step(struct port_key *key)
 	return step;
 }
 
-/* What the names that led to an address say; VERDICT_NONE: nothing. */
+/* Return what the names that led to an address say; VERDICT_NONE: nothing. */
 static inline u32 by_names(struct port_key *key, u64 low, u64 high, u64 held)
 {
 	struct step_value *step = first_step(key);
@@ -119,13 +123,16 @@ static inline u32 by_names(struct port_key *key, u64 low, u64 high, u64 held)
 	return allowed ? VERDICT_ALLOW : VERDICT_NONE;
 }
 
-/* Sets of rules, of one policy. */
+/* Rule sets of one policy, a bit each. */
 struct sets {
 	u64 low;
 	u64 high;
 };
 
-/* Those that names granted to an address; of some, what nobody has to look up alone. */
+/*
+ * Return the rule sets granted to an address; with `is_for_good` only those of a grant that no
+ * answer made, which nobody has to look up for himself.
+ */
 static inline struct sets granted_to(const struct granted_key *key, u32 window, u32 is_for_good)
 {
 	struct granted_value *found = granted.lookup(key);
@@ -154,8 +161,9 @@ static inline u32 say_by_names(const struct act_value *act, u32 policy, const st
 }
 
 /*
- * What a step had looked up before it was known whose it is stands under the strictest policy. What
- * that allows, its own does, too; what that denies, its own has to say.
+ * Return what the names say that a step had looked up before its job was known. Their grants stand
+ * under the strictest policy. What that policy allows, the job's own allows, too; what it denies,
+ * the job's own has to decide.
  */
 static inline u32 look_up_early(const struct act_value *act, u32 early, u32 window)
 {
@@ -202,7 +210,7 @@ static inline u32 look_up_names(const struct act_value *act, const struct proc_v
 	return look_up_early(act, proc->early, window);
 }
 
-/* The mode of the scope that a process is held as; null: it has no policy. */
+/* Return the mode of the scope that a process is held as; null if it has no policy. */
 static inline struct mode_value *mode_of(const struct proc_value *proc)
 {
 	u32 scope = held_as(proc);
@@ -210,7 +218,7 @@ static inline struct mode_value *mode_of(const struct proc_value *proc)
 	return is_governed(proc, scope) ? modes.lookup(&scope) : 0;
 }
 
-/* Whether what a process asks for is refused where it can't be told. */
+/* Whether a question of the process is refused if it can't be read. */
 static inline u32 must_be_read(const struct proc_value *proc)
 {
 	struct mode_value *mode = mode_of(proc);
@@ -219,9 +227,9 @@ static inline u32 must_be_read(const struct proc_value *proc)
 }
 
 /*
- * Where lookups are refused, resolvers get questions that can be read, and nothing else: not by
- * packets that the sender wrote himself, nor where the packet's socket isn't the one that
- * connected.
+ * Whether the act may carry a question that can't be read. Where lookups are refused, resolvers get
+ * questions that can be read, and nothing else: none in packets that the sender wrote himself, and
+ * none where the packet's socket isn't the one that connected.
  */
 static inline int is_unreadable(const struct act_value *act, struct bpf_sock *sk)
 {
@@ -235,7 +243,7 @@ static inline int is_unreadable(const struct act_value *act, struct bpf_sock *sk
 	       protocol == IPPROTO_UDPLITE;
 }
 
-/* Fills in scope, verdict and rule; an act of a scope without a policy gets no verdict. */
+/* Fill in scope, policy, verdict and rule; an act of a scope without a policy gets no verdict. */
 static inline void judge(struct act_value *act, const struct proc_value *proc, struct bpf_sock *sk)
 {
 	struct config_value *config = settings();
@@ -299,7 +307,10 @@ static inline void judge(struct act_value *act, const struct proc_value *proc, s
 	FORGET(act->key.verdict);
 }
 
-/* Whether some rule has a use for a socket without ports; else fills in what is said to that. */
+/*
+ * Whether a socket without ports may be made: where a policy is enforced, only if some rule has a
+ * use for it. If not, the act has got its verdict.
+ */
 static inline int may_create(struct act_value *act, const struct proc_value *proc)
 {
 	struct config_value *config = settings();

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only
 /*
- * Who is who: fork, exec and exit of every process of a job. Raw tracepoints, because a perf
- * tracepoint is skipped, and its fork lost, while any task on that CPU is inside a map system call.
+ * Follows the processes of jobs: notes each fork and each exit, and tells the job and the standing
+ * of a process. on_newtask is attached to the raw tracepoint `task_newtask`, on_exit to
+ * `sched_process_exit`; execs are in exec.bpf.c. They are raw tracepoints because a perf tracepoint
+ * is skipped, and its fork lost, while any task on that CPU is inside a map system call.
  */
 #define CLONE_THREAD 0x10000
 #define SIGNAL_GROUP_EXIT 4
@@ -23,7 +25,7 @@ static inline int is_overflown(void)
 	return is && *is;
 }
 
-/* From now on what the process's job is shows by what it executes with. */
+/* Make the process a candidate: from now on, what it executes with shows its job. */
 static inline void become_candidate(struct proc_value *proc, u32 pid)
 {
 	proc->candidate.born_ns = proc->started_ns;
@@ -32,8 +34,8 @@ static inline void become_candidate(struct proc_value *proc, u32 pid)
 }
 
 /*
- * A step begins with this process, whose job is to be found. What it executes then may be what that
- * is known by, again and again; this stays.
+ * Begin a step with this process, whose job is to be found. Its candidate key may change with each
+ * exec; the number of its step stays.
  */
 static inline void begin_step(struct proc_value *proc, u32 pid)
 {
@@ -42,7 +44,10 @@ static inline void begin_step(struct proc_value *proc, u32 pid)
 	proc->early = SCOPE_EARLY | mixed >> 33;
 }
 
-/* What it was before its variables were seen, which turned out to be no job's. */
+/*
+ * Return the standing that a process had before its variables were seen, which turned out to be no
+ * job's.
+ */
 static inline u32 unmarked(u32 standing)
 {
 	if (standing == STANDING_MARKED_STEP)
@@ -51,8 +56,9 @@ static inline u32 unmarked(u32 standing)
 }
 
 /*
- * The process's job, 0 for none. What user space found is written down, and inherited from then on:
- * nothing has to look for who was forked meanwhile.
+ * Return the scope of the process's job, 0 for none. What user space found is written into the
+ * process's entry, and inherited from then on: nobody has to look for processes that were forked
+ * meanwhile.
  */
 static inline u32 scope_of(struct proc_value *proc)
 {
@@ -70,8 +76,8 @@ static inline u32 scope_of(struct proc_value *proc)
 }
 
 /*
- * The scope whose policy is for it: its job's. A step, or what may be one, is held to the strictest
- * that there is until its job is known.
+ * Return the scope to whose policy the process is held: its job's. A step, or what may be one, is
+ * held to the strictest policy that there is until its job is known.
  */
 static inline u32 held_as(const struct proc_value *proc)
 {
@@ -84,8 +90,9 @@ static inline u32 held_as(const struct proc_value *proc)
 }
 
 /*
- * The scope of what it asks, and of what that grants: its job's. Before that is known, its step's
- * alone: it may turn out to be anybody's, and so may whoever else is held as it is.
+ * Return the scope under which the process's questions are noted, and what they grant: its job's.
+ * Before its job is known, it is the number of its step alone: the step may turn out to be any
+ * job's, and so may the others that are held to the same policy.
  */
 static inline u32 noted_as(const struct proc_value *proc)
 {
@@ -94,42 +101,48 @@ static inline u32 noted_as(const struct proc_value *proc)
 	return !proc->scope && scope == SCOPE_WITHOUT_ROOM ? proc->early | SCOPE_EARLY : scope;
 }
 
-/* The scope whose policy is for what is noted as of that. */
+/* Return the scope whose policy is for what is noted under `noted`. */
 static inline u32 governing(u32 noted)
 {
 	return noted & SCOPE_EARLY ? SCOPE_WITHOUT_ROOM : noted;
 }
 
-/* The one that it is counted under: there may be many steps, and none is told to be over. */
+/*
+ * Return the scope that counts what is noted under `noted`. It is one scope for all steps: there
+ * may be many, and nobody tells when a step is over.
+ */
 static inline u32 counted_as(u32 noted)
 {
 	return noted & SCOPE_EARLY ? SCOPE_EARLY : noted;
 }
 
 /*
- * Whether a policy is for it: those of jobs, and where the host has one, what runs in containers.
- * The host's own services, and whoever started the job, go on.
+ * Whether a policy is for the process: for those of jobs, and if the host has a policy, for those
+ * in containers. The host's own services, and whoever started the job, go on.
  */
 static inline int is_governed(const struct proc_value *proc, u32 scope)
 {
 	return scope || proc->is_guest;
 }
 
-/* Of what it makes: below an agent nobody is one. */
+/* Return the standing of a process that `creator` makes: below an agent, nobody is an agent. */
 static inline u32 standing_below(const struct proc_value *creator)
 {
 	return creator->standing == STANDING_AGENT ? STANDING_STEP : creator->standing;
 }
 
-/* What there is to say of a process without an entry, by its nearest ancestor that has one. */
+/*
+ * Fill in what is known of a process without an entry, by its nearest ancestor that has one. Return
+ * 0 if it isn't to be followed.
+ */
 static inline int find_stray(u64 task, u32 is_host, struct proc_value *proc)
 {
 	u64 above = pointer_at(task, TASK_GROUP_LEADER);
 	u32 step;
 
 	proc->started_ns = pointer_at(above, TASK_START);
-	proc->started_ns -= proc->started_ns % NS_PER_TICK; /* as /proc tells it */
-#pragma clang loop unroll(disable)			    /* it stands in nearly every program */
+	proc->started_ns -= proc->started_ns % NS_PER_TICK; /* as exact as in /proc */
+#pragma clang loop unroll(disable)			    /* it is in nearly every program */
 	for (step = 0; step < ANCESTORS_MAX; step++) {
 		above = pointer_at(above, TASK_REAL_PARENT);
 
@@ -177,7 +190,10 @@ static inline struct proc_value *entry_of(u32 pid)
 	return entry ? entry : strays.lookup(&pid);
 }
 
-/* A copy: what comes is verified once, not for the entries of each of the two tables. */
+/*
+ * Copy an entry, so that the code that follows is verified once, not for the entries of each of the
+ * two tables. Return 0 if there is none.
+ */
 static inline int read_process(struct proc_value *entry, struct proc_value *proc)
 {
 	if (!entry)
@@ -186,7 +202,7 @@ static inline int read_process(struct proc_value *entry, struct proc_value *proc
 	return !read_kernel(proc, sizeof(*proc), entry);
 }
 
-/* Reads what there is to say of the current process; returns 0 where it isn't followed. */
+/* Copy the current process's entry; return 0 if the process isn't followed. */
 static inline int read_current(u32 pid, struct proc_value *proc)
 {
 	struct proc_value *entry = procs.lookup(&pid);
@@ -227,24 +243,27 @@ int on_newtask(struct bpf_raw_tracepoint_args *ctx)
 		.early = creator.early,
 	};
 
-	/* Of what an agent may turn out to be, it is no part. */
+	/* Whatever the agent may turn out to be a part of, this process is no part of it. */
 	if (!proc.scope && creator.standing == STANDING_AGENT) {
 		become_candidate(&proc, pid);
 		begin_step(&proc, pid);
 	}
 	count(KIND_FORK, COUNT_SEEN);
-	/* BPF_ANY: whatever stands under a pid that is being born is a leftover. */
+	/* BPF_ANY: an entry under the pid of a process that is being born is a leftover. */
 	if (procs.update(&pid, &proc)) {
 		u32 zero = 0, is = 1;
 
 		count(KIND_FORK, COUNT_UNTRACKED);
 		overflow.update(&zero, &is);
-		/* Now, while it is known: as an orphan it would be nobody's. */
+		/* Noted now, while its creator is known: as an orphan it would be nobody's. */
 		strays.update(&pid, &proc);
 	} else {
 		strays.delete(&pid);
 	}
-	/* Not before: who sees this count unchanged is to have seen the process, or its creator. */
+	/*
+	 * Not before: a reader that sees this count unchanged must have seen the process, or its
+	 * creator.
+	 */
 	count_fork(proc.scope);
 
 	struct fork_record *record = lineage.ringbuf_reserve(sizeof(*record));
@@ -279,7 +298,10 @@ int on_exit(struct bpf_raw_tracepoint_args *ctx)
 
 	struct proc_value proc = *found;
 
-	/* Two threads that end at once both see nobody live: the one that deletes reports. */
+	/*
+	 * Two threads that end at once both see nobody live: the one that deletes the entry
+	 * reports.
+	 */
 	if (procs.delete(&pid))
 		return 0;
 	count(KIND_EXIT, COUNT_SEEN);

@@ -1,19 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only
 /*
- * Where a policy refuses lookups: may be asked what a rule allows, and what that leads to; all else
- * that is on its way to port 53 is dropped, what can't be read, too. So an allowed resolver takes
- * nothing out in the names that it is asked for. on_query (dns.bpf.c) finds the questions of a
- * packet, and these two programs judge them one by one.
+ * Judges DNS questions where a policy refuses lookups: what a rule allows may be asked, and what
+ * that leads to by CNAMEs; all else that is on its way to port 53 is dropped, as is what can't be
+ * read. So nothing gets out through an allowed resolver in the names that it is asked for. on_query
+ * (dns.bpf.c), attached to `cgroup_skb/egress`, finds the questions of a packet; the programs here,
+ * on_lookup and on_name, aren't attached: it tail-calls them, and they judge the questions one by
+ * one.
  *
- * What isn't on the stack stands in skb->cb: 0 to 3, where messages are that ask, and above these
- * 16 bits their size; 4, the policy's number, REFUSED, or FREE where nothing is. Programs at egress
- * may be preempted, so that memory of the processor's would be another packet's.
+ * The programs pass on in skb->cb what isn't on the stack. 0 to 3: where the messages are that ask,
+ * in the lower 16 bits, and their sizes above these. 4: the policy's number, REFUSED, or FREE where
+ * nothing is refused. Per-CPU memory won't do: programs at egress may be preempted, and then it
+ * would be another packet's.
  */
 #define ON_LOOKUP 0
 #define ON_NAME 1
 #define ON_QUERY 2
 #define LABELS_MAX 128
-/* With the policy's number. */
+/* Flags that stand in skb->cb[4] with the policy's number. */
 #define IS_STREAM 0x80000000U
 #define IS_ENFORCED 0x40000000U
 #define OPT_TYPE 41
@@ -28,7 +31,10 @@
 
 BPF_PROG_ARRAY(questions, 3);
 
-/* Where the text of a name ends, which begins with a label's length; 0: it is none. */
+/*
+ * Return the place of the 0 that ends the name at `at`, which begins with a label's length; 0 if it
+ * is no name.
+ */
 static inline u32 end_of_name(struct __sk_buff *skb, u32 at)
 {
 	u32 step;
@@ -47,8 +53,9 @@ static inline u32 end_of_name(struct __sk_buff *skb, u32 at)
 }
 
 /*
- * Fills in a host's name, as `names` has it; returns how many bytes it has in the message, 0 for
- * what isn't one. Four bytes at once: behind the name there are as many, type and class.
+ * Fill in the key with a host's name, as `names` has it. Return how many bytes it has in the
+ * message, 0 if it is no host's name. It is read four bytes at once: behind the name there are as
+ * many, type and class.
  */
 static inline int read_asked_name(struct __sk_buff *skb, u32 at, struct name_key *key)
 {
@@ -76,7 +83,7 @@ static inline int read_asked_name(struct __sk_buff *skb, u32 at, struct name_key
 	return length + 2;
 }
 
-/* What a client tells the server alone that it asks. */
+/* Whether the option is for nobody but the server that the client asks. */
 static inline int is_between_them(u32 option, u32 size)
 {
 	return (option == OPTION_SERVER_ID && !size) ||
@@ -84,7 +91,7 @@ static inline int is_between_them(u32 option, u32 size)
 	       (option == OPTION_KEEPALIVE && size <= KEEPALIVE_MAX) || option == OPTION_PADDING;
 }
 
-/* Whether from `at` to `end` there is one OPT record, and such options in it. */
+/* Whether from `at` to `end` there is one OPT record, and only such options in it. */
 static inline int has_options_alone(struct __sk_buff *skb, u32 at, u32 end)
 {
 	u32 step;
@@ -104,7 +111,10 @@ static inline int has_options_alone(struct __sk_buff *skb, u32 at, u32 end)
 	return at == end;
 }
 
-/* Whether the message at `at` has nothing behind its question that others might be told. */
+/*
+ * Whether the message at `at` has nothing behind its question that others than the server might be
+ * told.
+ */
 static inline int is_question_alone(struct __sk_buff *skb, u32 at, u32 size, u32 asked_at)
 {
 	u32 end = at + size, rest = asked_at + 4, additional = half_at(skb, at + 10);
@@ -122,7 +132,8 @@ static inline int may_be_asked(struct name_key *key)
 }
 
 /*
- * The kernel lets programs go on with others 33 times: 20 questions in a segment, and no more. What
+ * Return what becomes of a packet whose questions can't be judged further. The kernel lets a
+ * program call others 33 times: 20 questions in a segment, and no more. The stream is lost: what
  * was read of it and not judged must not be taken for known when it is sent again.
  */
 static inline int give_up(struct __sk_buff *skb, u32 control)
@@ -135,7 +146,9 @@ static inline int give_up(struct __sk_buff *skb, u32 control)
 	return control & IS_ENFORCED ? DENY : ALLOW;
 }
 
-/* A question; then it calls itself for the next one, and behind the last one of a segment on_query.
+/*
+ * Judge a question; then call this program again for the next one, or on_query behind the last one
+ * of a segment.
  */
 int on_name(struct __sk_buff *skb)
 {
@@ -164,10 +177,10 @@ int on_name(struct __sk_buff *skb)
 }
 
 /*
- * Who asks: the current task, unless nobody follows it or holds it to anything, as a daemon that
- * lets queued packets go on, or a segment leaves while nobody has its socket. Then it is who
- * connected that, or sent by it; where that process is gone, what stands with the socket speaks for
- * it. Returns 0 for nobody.
+ * Find who asks: the current task, unless nobody follows it or holds it to anything, such as a
+ * daemon that lets queued packets go on, or a segment leaves while nobody has its socket. Then it
+ * is the process that connected the socket, or sent by it; if that process is gone, what is kept
+ * with the socket speaks for it. Return its pid, 0 for nobody.
  */
 static inline u32 find_asking(struct bpf_sock *sk, const struct asker *asker,
 			      struct proc_value *proc)
@@ -191,9 +204,9 @@ static inline u32 find_asking(struct bpf_sock *sk, const struct asker *asker,
 }
 
 /*
- * Whether it may become something else after it was read: pages that are still their owner's, or a
- * file's, are sent without being copied. Where a datagram is whole, it was copied; one that is to
- * be cut into several is several messages.
+ * Whether the packet may become something else after it was read: pages that are still their
+ * owner's, or a file's, are sent without being copied. A datagram that is whole was copied; one
+ * that is to be cut into several is several messages.
  */
 static inline int may_change(struct __sk_buff *skb, u32 protocol)
 {
@@ -201,14 +214,14 @@ static inline int may_change(struct __sk_buff *skb, u32 protocol)
 	u32 start = byte_at(skb, 0);
 
 	if (start >> 4 == 4 && start != PLAIN_IPV4)
-		return 1; /* options can have a text, too */
+		return 1; /* IP options can have a text, too */
 	if (protocol != IPPROTO_TCP)
 		return size < skb->len || skb->gso_size;
 	return number_at(pointer_at(packet, SKB_HEAD) + number_at(packet, SKB_END), SHARED_FLAGS) &
 	       255;
 }
 
-/* What was refused wasn't sent; on_egress took it for sent. */
+/* Take a refused datagram's bytes back: it wasn't sent, but on_egress has counted it. */
 static inline void take_back(struct __sk_buff *skb, struct bpf_sock *sk)
 {
 	struct last_peer *last = latest(sk);
@@ -237,7 +250,7 @@ static inline void take_back(struct __sk_buff *skb, struct bpf_sock *sk)
 		__sync_fetch_and_add(&record->bytes_sent, -bytes);
 }
 
-/* Tells that what is asked is refused, and for good where it is part of a stream. */
+/* Report that a question is refused. */
 static inline void refuse(struct __sk_buff *skb, struct bpf_sock *sk, struct asker *asker,
 			  const struct proc_value *proc, u32 pid, const struct mode_value *mode)
 {
@@ -268,7 +281,10 @@ static inline void refuse(struct __sk_buff *skb, struct bpf_sock *sk, struct ask
 	report(&act, pid, task, proc, sk, CARE_ONCE);
 }
 
-/* To what stands in a segment behind what was read of it. Returns only where it can't. */
+/*
+ * Go on with what stands in a segment behind the messages that were read. Returns only where the
+ * call fails.
+ */
 static inline void go_on_reading(struct __sk_buff *skb, u32 control)
 {
 	SET_CONTROL(skb, 0, 0);
@@ -279,7 +295,10 @@ static inline void go_on_reading(struct __sk_buff *skb, u32 control)
 	questions.call(skb, ON_QUERY);
 }
 
-/* Whether the policy of who asks refuses lookups; then on_name judges them, and comes back. */
+/*
+ * Find out whether the policy of who asks refuses lookups. If so, on_name judges the questions, and
+ * calls this program again for one to be refused.
+ */
 int on_lookup(struct __sk_buff *skb)
 {
 	struct bpf_sock *sk = skb->sk;
