@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only
 /*
- * In which networks an answer is its resolver's: anybody can answer under any address in a network
- * that he made, and over loopback who takes port 53 of an address.
+ * Tells in which networks an answer is its resolver's. In a network that he made himself anybody
+ * can answer from any address; over loopback whoever takes port 53 of an address can. No program is
+ * attached here: on_bind4 and on_bind6 (socket.bpf.c), on_packet (packet.bpf.c) and on_answer
+ * (dns.bpf.c) call these functions.
  */
-#define UNIT_LEVEL 2				  /* of a cgroup: /system.slice/NAME.service */
+#define UNIT_LEVEL 2				  /* a cgroup's level: /system.slice/NAME.service */
 #define SYSTEM_SLICE_BEGINS 0x732e6d6574737973ULL /* "system.s" */
 #define SYSTEM_SLICE_ENDS 0x6563696cULL		  /* "lice" */
 
@@ -12,7 +14,10 @@ static inline u64 network_of(u64 socket)
 	return pointer_at(socket, SOCK_NETWORK);
 }
 
-/* Whoever makes a user namespace can make a network in it, and answer there under any address. */
+/*
+ * Whether the network was made in the host's user namespace. Whoever makes a user namespace can
+ * make a network in it, and answer there from any address.
+ */
 static inline int is_of_the_host(u64 network)
 {
 	return number_at(pointer_at(network, NETWORK_USERS), USERS_LEVEL) == 0;
@@ -34,8 +39,9 @@ static inline int is_late(u64 network, const union address *resolver)
 }
 
 /*
- * In its own network a process of the job could have taken the resolver's place, and any other
- * process could do so for the job: who had port 53 before has it still, or is late.
+ * Whether an answer is its resolver's. In a network of its own a process of the job could have
+ * taken the resolver's place. Over loopback any other process could do so for the job; but whoever
+ * had port 53 before the programs were attached has it still, or is late.
  */
 static inline int is_trusted(u64 socket, u32 on_loopback, const union address *resolver)
 {
@@ -57,9 +63,9 @@ static inline void note_late(u64 network, const union address *address,
 }
 
 /*
- * A process of a job answers on loopback, or has the means to; which address it took is no matter,
- * since it can send under each of the network's (IP_PKTINFO). Returns whether it is known to be of
- * one.
+ * Note that a process of a job, or of what may be one, answers on loopback, or has the means to. It
+ * doesn't matter which address it took, since it can send from each of the network's addresses
+ * (IP_PKTINFO). Return whether the process is known to be a job's.
  */
 static inline int note_own_resolver(u64 network, const struct proc_value *proc)
 {
@@ -74,8 +80,8 @@ static inline int note_own_resolver(u64 network, const struct proc_value *proc)
 }
 
 /*
- * Whether the current task is of a service that resolves names for the machine: only systemd, and
- * who is root, can put anybody into /system.slice/NAME.service.
+ * Whether the current task belongs to a service that resolves names for the machine: only systemd,
+ * and whoever is root, can put a process into /system.slice/NAME.service.
  */
 static inline int is_of_a_resolver_unit(void)
 {
@@ -92,7 +98,10 @@ static inline int is_of_a_resolver_unit(void)
 	       resolver_units.lookup(&unit);
 }
 
-/* Of somebody of no job: it speaks for the address that it took, from now on, or for all. */
+/*
+ * Note that a process of no job took port 53: from now on it speaks for the address that it took,
+ * or for all.
+ */
 static inline void note_late_resolver(u64 network, const union address *taken)
 {
 	struct candidate_key by_anybody = {};
@@ -101,7 +110,9 @@ static inline void note_late_resolver(u64 network, const union address *taken)
 		note_late(network, taken, &by_anybody);
 }
 
-/* Called where a process takes port 53 of an address, or of all: then that is zeros. */
+/*
+ * Called where a process takes port 53 of an address, or of all addresses: then `taken` is zeros.
+ */
 static inline void note_resolver(struct bpf_sock *sk, const struct proc_value *proc,
 				 const union address *taken)
 {

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only
 /*
- * How much of a table each scope, and each step whose job isn't known, filled lately: so none takes
- * the room of another. It needs nobody who says when one is over.
+ * Limits how much of a table each scope, and each step whose job isn't known, can fill within some
+ * time, so that none takes the room of another. Nobody has to say when a scope or a step is over.
+ * No program is attached here: listener.bpf.c, grant.bpf.c and lookup.bpf.c call take_share.
  */
 enum share_of { SHARE_HEARD, SHARE_ASKED, SHARE_GRANTED };
 
@@ -15,10 +16,13 @@ struct share {
 	u64 taken;
 };
 BPF_TABLE("lru_hash", struct share_key, struct share, shares, SCOPES_MAX);
-/* For themselves: some may find a way to be many steps. */
+/* The steps' shares have a table of their own: somebody may find a way to be many steps. */
 BPF_TABLE("lru_hash", struct share_key, struct share, early_shares, 2 * SCOPES_MAX);
 
-/* Takes one of `most` that there are for it in so long; returns whether there was one left. */
+/*
+ * Take one of the `most` places that the scope may fill within `length_ns`. Return whether there
+ * was one left.
+ */
 static inline int take_share(u32 scope, u32 of, u64 most, u64 length_ns)
 {
 	struct share_key key = { .scope = scope, .of = of };

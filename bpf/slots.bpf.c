@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only
 /*
- * Acts that are only counted, and the bytes of these: by program, peer and outcome, window by
- * window.
+ * Counts acts that get no record of their own, and the bytes of these acts: by program, peer and
+ * outcome, window by window. No program is attached here: acts.bpf.c, flow.bpf.c and meter.bpf.c
+ * call count_act.
  */
 #define ALLOW 1
 #define DENY 0	   /* EPERM for the caller */
@@ -15,7 +16,9 @@
 #define IPPROTO_ICMPV6 58
 #define IPPROTO_UDPLITE 136
 
-/* Else LLVM may load through a pointer that it computes, which no socket's and no context's may be.
+/*
+ * Load a value here: else LLVM may load it through a pointer that it computes, which the verifier
+ * refuses for sockets and contexts.
  */
 #define LOAD_HERE(value) asm volatile("" : "+r"(value))
 
@@ -42,7 +45,7 @@ static inline struct flow_value *find_flow(struct flow_key *key, u32 window)
 	return flows_even.lookup(key);
 }
 
-/* Unless it is there: another CPU may have been faster. */
+/* Insert a flow, unless it is there: another CPU may have been faster. */
 static inline struct flow_value *note_flow(struct flow_key *key, u32 told, u32 window)
 {
 	struct flow_value value = { .told = told };
@@ -54,7 +57,10 @@ static inline struct flow_value *note_flow(struct flow_key *key, u32 told, u32 w
 	return find_flow(key, window);
 }
 
-/* Two CPUs may do so at once for the same key: then both slots count for it. */
+/*
+ * Take a free slot for an act. Two CPUs may do so at once for the same key: then both slots count
+ * for it.
+ */
 static inline u32 new_slot(const struct act_value *act, u32 window)
 {
 	u32 index = 0;
@@ -85,7 +91,7 @@ static inline u32 new_slot(const struct act_value *act, u32 window)
 	slot->policy = act->policy;
 	slot->held = act->held;
 	slot->window = window;
-	slot->header.kind = KIND_AGGREGATE; /* last: a slot without a kind is a free one */
+	slot->header.kind = KIND_AGGREGATE; /* written last: a slot without a kind is a free one */
 	return index;
 }
 
@@ -100,7 +106,7 @@ static inline void count_other(const struct act_value *act)
 		count(KIND_ACT, COUNT_LOST);
 }
 
-/* Returns the slot, or 0 where there was none. */
+/* Count attempts and bytes of an act. Return its slot, or 0 if there was none. */
 static inline u32 count_act(struct act_value *act, u64 attempts, u64 bytes_sent, u64 bytes_received,
 			    u32 window)
 {

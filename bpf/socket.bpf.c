@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only
 /*
- * What a process does: connects, and datagrams sent without one. It gets EPERM for what the policy
- * of its job denies: the verdict comes before anything else, so no full ring or table changes it.
+ * Judges and reports what a process does with sockets: connects, datagrams sent without one, and
+ * the making of raw and ping sockets; notes binds, too. The programs are attached to
+ * `cgroup/connect4`, `cgroup/connect6`, `cgroup/sendmsg4`, `cgroup/sendmsg6`, `cgroup/post_bind4`,
+ * `cgroup/post_bind6` and `cgroup/sock_create`. A process gets EPERM for what the policy of its job
+ * denies: the verdict comes before anything else, so no full ring or table changes it.
  */
 #define LOCALHOST 0x7f000001
 #define DOCKERS_RESOLVER 0x7f00000b /* 127.0.0.11 */
@@ -9,8 +12,9 @@
 #define MPTCP_NAME_MASK 0xffffffffffffULL
 
 /*
- * Raw and ping sockets and UDP-Lite, in packet.bpf.c: some of their connects and sends come here,
- * by version of the kernel, but none of them comes here always.
+ * Whether packet.bpf.c reports the socket's acts, by its packets: those of raw and ping sockets and
+ * of UDP-Lite. Some of their connects and sends come here, depending on the kernel's version, but
+ * none of them comes here always.
  */
 static inline int is_told_by_its_packets(struct bpf_sock_addr *ctx)
 {
@@ -18,8 +22,8 @@ static inline int is_told_by_its_packets(struct bpf_sock_addr *ctx)
 }
 
 /*
- * The ports at which a socket is connected to learn which address of its own it gets: by glibc, Go,
- * later versions of Go, ping, musl.
+ * Whether a socket is connected to this port only to learn which address of its own it gets: by
+ * glibc, Go, later versions of Go, ping, or musl, in the order of the ports below.
  */
 static inline int is_for_order(u16 port)
 {
@@ -27,10 +31,11 @@ static inline int is_for_order(u16 port)
 }
 
 /*
- * A datagram socket that connects sends nothing, and C libraries connect one to each address of a
- * name, to put them in order. Where the policy lets TCP go, and at such a port, that is let
- * through; what the socket sends from then on is decided packet by packet, whatever it connects to:
- * another thread may connect it at the same time. Returns what was said to UDP.
+ * Judge an act. A datagram socket that connects sends nothing, and C libraries connect one to each
+ * address of a name, to put the addresses in order. So a UDP connect that the policy denies is let
+ * through if the policy lets TCP go there, or if it is to a port for that order; what the socket
+ * sends from then on is decided packet by packet, whatever it connects to: another thread may
+ * connect it at the same time. Return the verdict without this exception.
  */
 static inline u32 judge_kind(struct act_value *act, const struct proc_value *proc,
 			     struct bpf_sock *sk)
@@ -39,8 +44,8 @@ static inline u32 judge_kind(struct act_value *act, const struct proc_value *pro
 	u32 is_udp_connect = act->key.act == ACT_CONNECT && protocol == IPPROTO_UDP;
 
 	/*
-	 * Twice in a row, not in a loop: LLVM lets the end of that fall into its beginning, where
-	 * the verifiers of 5.15 and 6.1 take a jump alone.
+	 * Twice in a row, not in a loop: LLVM lets a loop's end fall into its beginning, where the
+	 * verifiers of 5.15 and 6.1 take only a jump.
 	 */
 	judge(act, proc, sk);
 	verdict = act->key.verdict;
@@ -61,7 +66,7 @@ static inline u32 judge_kind(struct act_value *act, const struct proc_value *pro
 	return verdict;
 }
 
-/* Nothing leaves by what was denied. */
+/* Tell how long an act is kept with its socket; nothing leaves by one that was denied. */
 static inline enum care care_for(const struct act_value *act, u32 is_denied)
 {
 	if (act->key.protocol == IPPROTO_UDP && !is_denied)
@@ -69,15 +74,19 @@ static inline enum care care_for(const struct act_value *act, u32 is_denied)
 	return act->key.act == ACT_SEND ? CARE_REPEATED : CARE_ONCE;
 }
 
-/* By a rule for it, that is: who sent a datagram and so may be answered is no resolver for that. */
+/*
+ * Whether the policy lets the peer be a resolver, which takes a rule for it: a peer that may be
+ * answered since it sent a datagram isn't a resolver by that.
+ */
 static inline int makes_resolver(const struct act_value *act, u32 said)
 {
 	return said == VERDICT_ALLOW && act->rule != RULE_OF_ANSWERS;
 }
 
 /*
- * In a container Docker's resolver is behind port 53 by the kernel's translation alone, which comes
- * after this: at its own port, which anybody can see, it takes questions, too.
+ * Whether the act goes to Docker's resolver past port 53. In a container that resolver is behind
+ * port 53 only by the kernel's translation, which comes after this hook: at its own port, which
+ * anybody can see, it takes questions, too.
  */
 static inline int is_past_translation(const union address *peer, u32 is_for_names)
 {
@@ -122,7 +131,7 @@ static inline int act_on(struct bpf_sock_addr *ctx, struct bpf_sock *sk, u32 kin
 		enum noted noted = note_peer(sk, &act, &proc);
 
 		if (noted == NOTED_UNDECIDED && kind == ACT_SEND)
-			return ALLOW; /* its packet tells */
+			return ALLOW; /* on_packet judges its packet */
 		if (noted == NOTED_NOTHING) {
 			act.key.verdict = VERDICT_DENY;
 			act.rule = 0;
@@ -143,9 +152,9 @@ static inline int act_on(struct bpf_sock_addr *ctx, struct bpf_sock *sk, u32 kin
 }
 
 /*
- * For 0.0.0.0 the kernel takes the sender's own address, that which it bound or its device's, and
- * from there the host's rules may lead further. Who is held to a policy is to get where that
- * allows.
+ * Return the address that the act goes to. For 0.0.0.0 the kernel takes the sender's own address,
+ * the one that it bound or its device's, and from there the host's rules may lead further. A
+ * process that is held to a policy is to get only where that allows: it gets 127.0.0.1.
  */
 static inline u32 meant(struct bpf_sock_addr *ctx, u32 address)
 {
@@ -159,7 +168,9 @@ static inline u32 meant(struct bpf_sock_addr *ctx, u32 address)
 	return address;
 }
 
-/* The address by the hook, never by user_family: that is whatever the caller wrote there. */
+/*
+ * The hook tells the address's family. user_family doesn't: it is whatever the caller wrote there.
+ */
 static inline int act4(struct bpf_sock_addr *ctx, struct bpf_sock *sk, u32 kind, u32 address)
 {
 	union address peer = { .words = { 0, 0, bpf_htonl(0xffff), address } };
@@ -167,7 +178,10 @@ static inline int act4(struct bpf_sock_addr *ctx, struct bpf_sock *sk, u32 kind,
 	return act_on(ctx, sk, kind, &peer);
 }
 
-/* from is the address that it is sent under. */
+/*
+ * `from` is the source address. What is sent to this machine from another's address is judged by
+ * that address, which gets the answer.
+ */
 static inline int act6(struct bpf_sock_addr *ctx, struct bpf_sock *sk, u32 kind,
 		       const union address *from)
 {
@@ -186,8 +200,8 @@ static inline int act6(struct bpf_sock_addr *ctx, struct bpf_sock *sk, u32 kind,
 }
 
 /*
- * An IPv6 socket connected to ::ffff:a.b.c.d comes here at every send, although its connect was
- * reported: one act, one record.
+ * Whether an IPv6 socket that is connected to ::ffff:a.b.c.d sends to its peer: it comes to
+ * on_sendmsg4 at every send, although its connect was reported. One act, one record.
  */
 static inline int repeats_its_connect(struct bpf_sock_addr *ctx, struct bpf_sock *sk, u32 address)
 {
@@ -197,16 +211,19 @@ static inline int repeats_its_connect(struct bpf_sock_addr *ctx, struct bpf_sock
 }
 
 /*
- * With a control message, such as a type of service, a connected datagram socket comes here at each
- * send, and without an address. Its connect was reported, and what it sends goes there; nothing can
- * be sent to port 0.
+ * Whether a connected datagram socket sends to its peer, with a control message such as a type of
+ * service: then it comes here at each send, and without an address. Its connect was reported, and
+ * what it sends goes there; nothing can be sent to port 0.
  */
 static inline int sends_where_connected(struct bpf_sock_addr *ctx, struct bpf_sock *sk, u32 address)
 {
 	return sk && sk->state == TCP_ESTABLISHED && !ctx->user_port && !address;
 }
 
-/* Whether it is connected to this machine, where `from` isn't: then that is who is answered. */
+/*
+ * Whether the socket is connected to this machine, and `from` is another's address: then that one
+ * is answered.
+ */
 static inline int is_detour_of(struct bpf_sock *sk, const union address *from)
 {
 	union address to = { .words = { sk->dst_ip6[0], sk->dst_ip6[1], sk->dst_ip6[2],
@@ -216,8 +233,9 @@ static inline int is_detour_of(struct bpf_sock *sk, const union address *from)
 }
 
 /*
- * The kernel itself connects an MPTCP connection's further sockets, in nobody's name, to addresses
- * that the peer announced: it may announce any. Without them the connection goes on.
+ * Whether this is a further socket of an MPTCP connection. The kernel itself connects such sockets,
+ * in nobody's name, to addresses that the peer announced: it may announce any. Without them the
+ * connection goes on.
  */
 static inline int is_further_subflow(struct bpf_sock *sk)
 {
@@ -310,8 +328,8 @@ int on_bind6(struct bpf_sock *sk)
 }
 
 /*
- * A raw or ping socket that no rule has a use for fails here: where its packets leave, some callers
- * are told that they were sent. There is no peer yet.
+ * The making of a raw or ping socket fails here if no rule has a use for it: where its packets
+ * leave, some callers are told that they were sent. There is no peer yet.
  */
 int on_sock_create(struct bpf_sock *sk)
 {

@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only
 /*
- * What no honest build does: to send frames that no cgroup hook sees, to use bpf(2), to send a
- * signal to the exporter or to get at its memory. It is told, and goes on.
+ * Reports what no honest build does: make sockets for frames that no cgroup hook sees, use bpf(2),
+ * send a signal to the exporter or get at its memory. None of it is prevented. The programs are
+ * attached to raw tracepoints: on_sys_enter to `sys_enter`, on_signal to `signal_generate`,
+ * on_uring_submit to `io_uring_submit_req`, if the kernel has that.
  */
 #define AF_PACKET 17
 #define AF_XDP 44
-#define TOLD_EACH 4	/* times that are told before only each doubling is */
-#define COMMANDS_MAX 64 /* of bpf(2) that are told apart */
+#define TOLD_EACH 4	/* times that get a record each; from then on each doubling does */
+#define COMMANDS_MAX 64 /* commands of bpf(2) that are told apart */
 #define SIGNAL_KERNEL 1 /* in place of a siginfo: sent by the kernel itself */
-/* A terminal's, those of the exporter's own timers, and SIGKILL where memory ran out. */
+/* Signals of a terminal and of the exporter's own timers, and SIGKILL where memory ran out. */
 #define SIGNALS_OF_THE_KERNEL                                                                      \
 	(1u << 1 | 1u << 2 | 1u << 3 | 1u << 9 | 1u << 14 | 1u << 18 | 1u << 20 | 1u << 21 |       \
 	 1u << 22 | 1u << 26 | 1u << 27 | 1u << 28)
@@ -18,10 +20,16 @@
 #define SIGSTOP 19
 #define SOCKETCALL_SOCKET 1
 
-/* A process that forks gets entries of its own; one that is pushed out begins anew. */
+/*
+ * How often each process tampered. A process that forks gets entries of its own; one that is pushed
+ * out begins anew.
+ */
 BPF_TABLE("lru_hash", struct tamper_key, struct tamper_value, tampers, 4096);
 
-/* Each command of bpf(2) counts by itself: harmless ones would hide what comes behind them. */
+/*
+ * Each command of bpf(2) counts by itself: otherwise harmless ones would hide what comes behind
+ * them.
+ */
 static inline u32 kind_of(u32 what, u32 detail)
 {
 	if (what != TAMPER_BPF)
@@ -30,8 +38,9 @@ static inline u32 kind_of(u32 what, u32 detail)
 }
 
 /*
- * How often this process did so within a second; 0: it isn't to be told. Any user may call bpf(2)
- * as often as he likes, so that counts by job: a crowd would push other entries out.
+ * Return how often this process did so within a second; 0 if it gets no record. bpf(2) counts by
+ * job: any user may call it as often as he likes, and a crowd of processes would push other entries
+ * out.
  */
 static inline u32 times_to_tell(const struct proc_value *proc, u32 pid, u32 what, u64 at_ns)
 {
@@ -92,7 +101,7 @@ static inline u32 exporter_pid(void)
 	return value ? value->self_pid : 0;
 }
 
-/* What it is to make a socket of a family; 0 for nothing. */
+/* Return what it is to make a socket of this family; 0 if it is no tampering. */
 static inline u32 tampering_of(u32 family)
 {
 	return family == AF_PACKET ? TAMPER_PACKET_SOCKET
@@ -100,7 +109,10 @@ static inline u32 tampering_of(u32 family)
 				   : 0;
 }
 
-/* Arguments that can't be read here may still be there when the kernel reads them: told, too. */
+/*
+ * Arguments that can't be read here may be there when the kernel reads them: they are reported,
+ * too.
+ */
 static inline u32 tampering_of_socketcall(u32 which, u32 at, u32 *detail)
 {
 	u32 arguments[3] = {};
@@ -114,8 +126,8 @@ static inline u32 tampering_of_socketcall(u32 which, u32 at, u32 *detail)
 }
 
 /*
- * Every call of every process comes here, and nearly all leave by their number. There is no
- * narrower hook: a tracepoint of one system call sends all of them the same way round.
+ * Every system call of every process comes here, and nearly all leave by their number. There is no
+ * narrower hook: with a tracepoint for one system call, all of them take the same detour.
  */
 int on_sys_enter(struct bpf_raw_tracepoint_args *ctx)
 {
@@ -163,7 +175,7 @@ int on_uring_submit(struct bpf_raw_tracepoint_args *ctx)
 	if ((number_at(request, URING_OPCODE) & 0xff) != URING_SOCKET)
 		return 0;
 
-	/* Of the job also in a thread of the kernel's that polls for it. */
+	/* In a kernel thread that polls for a job, too, this is the job's process. */
 	u32 pid = bpf_get_current_pid_tgid() >> 32;
 	struct proc_value proc;
 	u32 what = tampering_of(number_at(request, URING_SOCKET_FAMILY));
@@ -175,8 +187,9 @@ int on_uring_submit(struct bpf_raw_tracepoint_args *ctx)
 }
 
 /*
- * What the terminal says, and what becomes of a child, isn't aimed at whom it reaches. But any file
- * can be made to send any signal, so that no other one of the kernel's is to be trusted.
+ * Whether the signal is one of the kernel's own. What a terminal says, and what becomes of a child,
+ * isn't aimed at the process that it reaches. But any file can be made to send any signal, so that
+ * no other signal of the kernel's is to be trusted.
  */
 static inline int is_of_the_kernel(u64 signal, u64 information)
 {
@@ -189,7 +202,7 @@ int on_signal(struct bpf_raw_tracepoint_args *ctx)
 {
 	u32 target = number_at(ctx->args[2], TASK_TGID), self = exporter_pid();
 	u64 signal = ctx->args[0], information = ctx->args[1];
-	/* The only SIGSTOP that the kernel sends: to any thread of whom is attached to. */
+	/* The only SIGSTOP that the kernel sends: when ptrace attaches to a thread. */
 	int is_attached_to = information == SIGNAL_KERNEL && signal == SIGSTOP;
 
 	if (target != self || !self)
