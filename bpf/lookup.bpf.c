@@ -38,8 +38,7 @@ struct stream {
 struct asker {
 	u64 started_ns;
 	u32 pid;
-	u32 scope; /* held_as() of the process; like is_guest, for segments that leave after its end
-		    */
+	u32 scope; /* held_as() of the process; like is_guest, for when it has ended */
 	u32 is_guest;
 	union address resolver;
 	union address allowed; /* the latest allowed by the policy; threads may write it at once */

@@ -62,8 +62,8 @@ BPF_TABLE("lru_hash", u32, struct proc_value, strays, STRAYS_MAX);
 
 /*
  * The processes whose job user space has found, with its scope; 0: it is no job's. Entries are
- * removed with the job. Its memory is allocated at once, too: nobody may keep the next job from
- * being held to its policy.
+ * removed with the job. This map's memory is allocated at once, too: nobody may keep the next job
+ * from being held to its policy.
  */
 BPF_HASH(candidates, struct candidate_key, u32, CANDIDATES_MAX);
 
@@ -88,8 +88,8 @@ BPF_HASH(forks, u32, u64, SCOPES_MAX);
 BPF_ARRAY(config, struct config_value, 1);
 
 /*
- * What each program did with each peer within a window. There are two of each, for windows with
- * even and with odd numbers: user space reads and clears one while the other is in use.
+ * What each program did with each peer within a window. There are two maps, for windows with even
+ * and with odd numbers: user space reads and clears one while the other is in use.
  */
 BPF_HASH(flows_even, struct flow_key, struct flow_value, FLOWS_MAX);
 BPF_HASH(flows_odd, struct flow_key, struct flow_value, FLOWS_MAX);

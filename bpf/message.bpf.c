@@ -3,7 +3,7 @@
  * Reads DNS messages in packets: where they are and what they ask; and sends their records.
  *
  * A question's name is known by its hash: nothing more of a message is read here. No program is
- * attached here: those of dns.bpf.c call these functions.
+ * attached here: those of dns.bpf.c and question.bpf.c call these functions.
  */
 #define DNS_PORT 53
 #define HEADER_SIZE 12

@@ -57,7 +57,7 @@ static inline void set_act(struct last_peer *last, const struct act_value *act, 
 {
 	last->bytes_sent = last->bytes_received = 0;
 	last->metering = metering;
-	last->window = window - 1; /* matches nothing while the act is being written */
+	last->window = window - 1; /* not the current one while the act is being written */
 	asm volatile("" ::: "memory");
 	if (act) {
 		last->is_mixed |= gets_mixed(&last->act.key, &act->key);
