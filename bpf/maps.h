@@ -61,9 +61,10 @@ BPF_HASH(procs, u32, struct proc_value, PROCS_MAX);
 BPF_TABLE("lru_hash", u32, struct proc_value, strays, STRAYS_MAX);
 
 /*
- * The processes whose job user space has found, with its scope; 0: it is no job's. Entries are
- * removed with the job. This map's memory is allocated at once, too: nobody may keep the next job
- * from being held to its policy.
+ * The scopes that user space has found, 0 for no job's, by the program whose environment showed the
+ * job: they are for its process and for what that forked. Entries go with the job, or earlier, when
+ * no process needs them any more. This map's memory is allocated at once, too: nobody may keep the
+ * next job from being held to its policy.
  */
 BPF_HASH(candidates, struct candidate_key, u32, CANDIDATES_MAX);
 
