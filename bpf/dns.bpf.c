@@ -151,8 +151,7 @@ static inline int read_messages(struct __sk_buff *skb, u32 is_query)
 		return 0;
 
 	struct granting *granting = current_granting();
-	struct dns_packet
-		packet = {}; /* zeros: 5.15's verifier takes datagrams for segments, too */
+	struct dns_packet packet = {}; /* 5.15's verifier takes datagrams for segments, too */
 
 	if (!granting)
 		return 0;

@@ -582,7 +582,7 @@ struct config_value {
 	u32 self_pid;		/* the exporter's: tampering with it is reported */
 	u32 is_host;		/* 1: processes of no job are followed too, as scope 0 */
 	u32 reads_environments; /* 1: their environments are sent, to find jobs by */
-	u32 has_policies;	/* 1: some scope has one */
+	u32 has_policies;	/* 1: some scope has a policy */
 	u32 has_executables;	/* 1: some policy names executables */
 	u32 edition;		/* of the programs: part of a hash of their sources */
 	u32 undecided; /* the scope as which steps are held until their job is known; 0: as none */

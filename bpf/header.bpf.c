@@ -116,8 +116,7 @@ static inline void read_ipv4(struct __sk_buff *skb, struct packet *packet)
 	packet->is_fragment = (half_at(skb, 6) & MORE_FRAGMENTS_AT) != 0;
 	map_ipv4(skb, 16, &packet->to);
 	if (!packet->to.words[3])
-		map_ipv4(skb, 12,
-			 &packet->to); /* 0.0.0.0: this machine, which answers to the source */
+		map_ipv4(skb, 12, &packet->to); /* 0.0.0.0: this machine; it answers the source */
 	read_options(skb, packet);
 }
 
