@@ -1,17 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only
 /*
- * What becomes of an act: a record of its own, or a count. The first acts of a program with a peer
- * are told one by one; a flood of them costs user space nothing, and still adds up.
+ * Reports each act (an attempt to connect, to send or to create a socket): writes a record of its
+ * own, or only counts it. The first acts of a program with a peer get a record each; a flood of
+ * them costs user space nothing, and still adds up. No program is attached here: those of
+ * socket.bpf.c, packet.bpf.c, question.bpf.c and join.bpf.c call report.
  */
-#define EACH_MAX 32    /* records of a program with one peer, in a window */
-#define FIRSTS_MAX 256 /* peers that a process is told apart with, in a window */
+#define EACH_MAX 32    /* the most records of one program with one peer, per window */
+#define FIRSTS_MAX 256 /* the most peers of one process that are told apart, per window */
 #define KEY_WORDS (sizeof(struct flow_key) / sizeof(u64))
 
-/* How long an act stands with its socket. */
+/*
+ * What a socket's storage keeps of an act: nothing; the act, so that repeats are counted quickly;
+ * or the act, so that the bytes of its datagrams are counted.
+ */
 enum care { CARE_ONCE, CARE_REPEATED, CARE_METERED };
 enum lane { LANE_NONE, LANE_FIRST, LANE_EVENTS };
 
-/* A raw socket keeps its protocol where others have a port, a ping socket its identifier. */
+/*
+ * Whether the socket has ports. In place of a port, a raw socket keeps its protocol, and a ping
+ * socket its identifier.
+ */
 static inline int has_ports(u32 type, u32 protocol)
 {
 	return type != SOCK_RAW && protocol != IPPROTO_ICMP && protocol != IPPROTO_ICMPV6;
@@ -38,7 +46,7 @@ static inline void fill_local(struct act_record *record, struct bpf_sock *sk)
 	__builtin_memcpy(record->local, local.bytes, sizeof(local));
 }
 
-/* Returns whether the ring had room. */
+/* Write the act's record into the ring of `lane`. Returns whether the ring had room. */
 static inline int tell(const struct act_value *act, struct bpf_sock *sk, enum lane lane,
 		       u32 is_metered)
 {
@@ -76,7 +84,10 @@ static inline int tell(const struct act_value *act, struct bpf_sock *sk, enum la
 	return 1;
 }
 
-/* The short way of a socket that goes on sending to the peer it was counted with. */
+/*
+ * Count a send that repeats its socket's latest counted act, without a lookup in the flows. Returns
+ * whether it was one.
+ */
 static inline int repeats(const struct act_value *act, struct bpf_sock *sk, u32 window)
 {
 	struct last_peer *last = lasts.sk_storage_get((void *)sk, 0, 0);
@@ -109,7 +120,10 @@ static inline struct last_peer *place_for(struct bpf_sock *sk)
 	return lasts.sk_storage_get((void *)sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
 }
 
-/* The lane for this act's record; key names "other peers" where it is one peer too many. */
+/*
+ * Choose the ring for this act's record; LANE_NONE: the act is only counted. If its process has met
+ * too many peers in this window, the act's key is changed to stand for all other peers.
+ */
 static inline enum lane lane_of(struct act_value *act, u32 window)
 {
 	struct proc_value *proc;
@@ -138,9 +152,10 @@ static inline enum lane lane_of(struct act_value *act, u32 window)
 }
 
 /*
- * A TCP connect that isn't told is counted with its outcome, in flow.bpf.c. What waits for one on a
- * socket that now connects to another peer never left: then that one is in *act, to be counted.
- * Returns whether anything is to be counted now.
+ * Let a TCP connect that has no record wait for its outcome; then flow.bpf.c counts it. If an
+ * earlier connect of the same socket, to another peer, still waits, it never sent anything: it is
+ * put into *act, as unreachable, to be counted in place of the new one. Returns whether *act has to
+ * be counted now, as also where there is no room to wait.
  */
 static inline int wait_for_outcome(struct act_value *act, int is_told)
 {
@@ -160,7 +175,10 @@ static inline int wait_for_outcome(struct act_value *act, int is_told)
 	return 1;
 }
 
-/* The act is counted at `slot`; 0: nowhere, and then its bytes aren't, either. */
+/*
+ * Keep in the socket's storage that the act is counted in `slot`. With slot 0 it is in no slot, and
+ * then its bytes aren't counted, either.
+ */
 static inline void keep(const struct act_value *act, struct bpf_sock *sk, enum care care,
 			u32 window, u32 slot)
 {
@@ -180,9 +198,9 @@ static inline void keep(const struct act_value *act, struct bpf_sock *sk, enum c
 }
 
 /*
- * The caller has it judged, and fills in tid and uid: not every kind of program may ask for them in
- * the same way. `task` is of the process; 0: none of its is at hand. Without a socket, there is
- * nothing to care for.
+ * Report an act. The caller has judged it, and has filled in tid and uid, since not every type of
+ * program may ask for them in the same way. `task` is a task of the process; 0: none is at hand.
+ * Without a socket (`sk` is 0), `care` has no effect.
  */
 static inline void report(struct act_value *act, u32 pid, u64 task, const struct proc_value *proc,
 			  struct bpf_sock *sk, enum care care)

@@ -1,12 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only
 /*
- * Where a job may begin: what an agent makes is a step from its fork on, and elsewhere what
- * executes with a job's variables may be one.
+ * Tells where a job may begin: recognises agents, which start jobs, and environments that have a
+ * job's variables. What an agent makes is a step from its fork on; elsewhere, a process that
+ * executes with a job's variables may be a step. No program is attached here: after_exec
+ * (exec.bpf.c) calls these functions.
  */
 #define TEXT_MAX 4096
-#define TEXTS_MAX 512 /* variables, or pieces of long ones, that are looked at */
+#define TEXTS_MAX 512 /* the most variables, or pieces of long ones, that are read */
 
-/* Only its length counts: so it does no harm if another exec comes in between. */
+/*
+ * Room for a variable, of which only the length is used: so it does no harm if another exec
+ * overwrites it in between.
+ */
 struct text {
 	char bytes[TEXT_MAX];
 };
@@ -14,7 +19,10 @@ BPF_PERCPU_ARRAY(texts, struct text, 1);
 
 #define NO_AGENT 0xffffffffU
 
-/* The number of its system, 0 where nobody knows that, or NO_AGENT. */
+/*
+ * Return the number of the agent's CI system, 0 if that isn't known, NO_AGENT if the key is no
+ * agent's.
+ */
 static inline u32 agent_of(struct agent_key *key)
 {
 	u32 *found = agents.lookup(key);
@@ -29,7 +37,7 @@ static inline u32 agent_named(struct agent_key *key, u64 name)
 	return agent_of(key);
 }
 
-/* By its executable's name, which may be a job's choice. */
+/* Look for an agent by the name of its executable, which a job may have chosen. */
 static inline u32 agent_by_program(u64 task)
 {
 	u64 file = pointer_at(pointer_at(task, TASK_MM), MM_EXE_FILE);
@@ -38,7 +46,7 @@ static inline u32 agent_by_program(u64 task)
 	return agent_named(&program, pointer_at(pointer_at(file, FILE_DENTRY), DENTRY_NAME));
 }
 
-/* By its unit or its user, which the host's administrator chose. */
+/* Look for an agent by its unit or its user, which the host's administrator chose. */
 static inline u32 agent_by_place(u64 task)
 {
 	u64 cgroup = pointer_at(pointer_at(task, TASK_CGROUPS), CSS_SET_CGROUP);
@@ -53,14 +61,17 @@ static inline u32 agent_by_place(u64 task)
 }
 
 /*
- * Whether the environment has a variable that jobs are known by, but for those of the agent's own
- * system, or can't be read as a whole.
+ * Whether the environment has a variable that jobs are known by, or can't be read as a whole.
+ * Variables of the agent's own CI system don't count.
  */
 static inline int has_mark(u64 mm, u32 agent)
 {
 	u64 at = pointer_at(mm, MM_ENV_START), end = pointer_at(mm, MM_ENV_END);
 	struct mark_key key = { .prefix_bits = 8 * MARK_ROOM };
-	/* Of 0 it makes NO_AGENT, which is no variable's system; a branch would be gone on from. */
+	/*
+	 * Turns 0, an unknown system, into NO_AGENT, which is no variable's system. With a branch,
+	 * the verifier would follow both ways through all that comes.
+	 */
 	u32 own = agent | (u32)((s32)(agent - 1) >> 31);
 	u32 zero = 0, number;
 	struct text *text = texts.lookup(&zero);
@@ -84,7 +95,7 @@ static inline int has_mark(u64 mm, u32 agent)
 
 		if (length <= 0)
 			return 1;
-		/* One that is as long goes on, and ends with a NUL that isn't there. */
+		/* A text that fills the room may be a piece, whose NUL isn't in the environment. */
 		at += length - (u64)length / TEXT_MAX;
 	}
 	return at < end;

@@ -1,46 +1,48 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only
 /*
- * The records of an answer, and which of them are of the name that was asked for, or of one that
- * its CNAMEs lead to. Names are compared where they stand in the message, label by label, wherever
- * their pointers lead; nothing in it is believed, and what isn't as it should be ends the reading.
+ * Reads the records of a DNS answer, and tells which belong to the name that was asked for, or to a
+ * name that its CNAMEs lead to. Names are compared where they stand in the message, label by label,
+ * wherever their pointers lead. Nothing in the message is believed, and a record that is malformed
+ * ends the reading. No program is attached here: on_grant (grant.bpf.c) reads by these functions.
  */
 #define A_TYPE 1
 #define CNAME_TYPE 5
 #define AAAA_TYPE 28
 #define INTERNET 1 /* the class */
-#define CODE 15	   /* of the header's second byte of flags: 0 is no error */
+#define CODE 15	   /* mask of the response code in the header's second byte of flags; 0: no error */
 #define LABEL_MAX 63
 #define POINTER 0xc0
 #define RECORD_HEAD 10
-#define READING_STEPS 16 /* of one program's run; it calls itself again */
+#define READING_STEPS 16 /* in one run of on_grant, which then calls itself again */
 
 /*
- * How far an answer is read. A CNAME of the name makes its target the name, and as a server may put
- * records in any order, all others are compared with that: behind the last one comes the first one
- * again, until there was none that moved it. Where CNAMEs lead round, the steps end it.
+ * How far an answer has been read. A CNAME of the name makes its target the name. A server may put
+ * records in any order, so all others are then compared with the new name: after the last record
+ * comes the first one again, until a whole round had no CNAME of the name. If CNAMEs lead in a
+ * circle, the limit on steps ends the reading.
  */
 struct reading {
-	/* Places in the packet. */
-	u32 begin;    /* the message's */
-	u32 end;      /* its end */
-	u32 first;    /* its first record's */
-	u32 name;     /* that of the name */
-	u32 name_at;  /* how far it is compared with the owner; that, once they differ */
-	u32 owner_at; /* how far the record's owner is read */
-	u32 behind;   /* behind the owner, pointers not followed; 0: not known yet */
-	/* Of the record. */
+	/* Places in the packet, in bytes. */
+	u32 begin;    /* where the message begins */
+	u32 end;      /* where the message ends */
+	u32 first;    /* where the first record begins */
+	u32 name;     /* where the name begins */
+	u32 name_at;  /* how far the name is compared with the owner; once they differ: owner_at */
+	u32 owner_at; /* how far the record's owner, its own name, is read */
+	u32 behind;   /* where the owner ends in the record itself; 0: not known yet */
+	/* About the record that is being read. */
 	u32 is_other; /* 1: its owner isn't the name */
-	u32 number;   /* its own */
-	u32 records;  /* how many there are */
-	u32 left;     /* those to be compared with the name; 0: it is over */
+	u32 number;   /* the record's number, from 0 */
+	u32 records;  /* the number of records in the answer */
+	u32 left;     /* records still to be compared with the name; 0: the reading is over */
 };
 
 struct record {
 	u32 type;
 	u32 class;
 	u32 ttl_s;
-	u32 size; /* of its data */
-	u32 at;	  /* where they stand */
+	u32 size; /* of the data, in bytes */
+	u32 at;	  /* where the data begin in the packet */
 };
 
 static inline void begin_record(volatile struct reading *reading, u32 at)
@@ -51,7 +53,7 @@ static inline void begin_record(volatile struct reading *reading, u32 at)
 	reading->is_other = 0;
 }
 
-/* Of the answer at `at`, whose question's name ends before `asked_at`. */
+/* Begin to read the answer at `at`, whose question's name ends before `asked_at`. */
 static inline void begin_reading(struct __sk_buff *skb, u32 at, u32 asked_at, u32 end,
 				 volatile struct reading *reading)
 {
@@ -73,7 +75,7 @@ static inline void end_unread(volatile struct reading *reading)
 	count(KIND_DNS, COUNT_UNREAD);
 }
 
-/* Where the name at `at` goes on: there, or where a pointer leads. */
+/* Return where the name at `at` goes on: there, or where the pointer that stands there leads. */
 static inline u32 followed(struct __sk_buff *skb, const volatile struct reading *reading, u32 at)
 {
 	u32 start = half_at(skb, at);
@@ -81,14 +83,14 @@ static inline u32 followed(struct __sk_buff *skb, const volatile struct reading 
 	return start >= POINTER << 8 ? reading->begin + (start & 0x3fff) : at;
 }
 
-/* Whether two labels of that size are the same, but for letters that are large in one of them. */
+/* Whether two labels of `size` bytes are the same; upper and lower case don't differ. */
 static inline int is_same_label(struct __sk_buff *skb, u32 one_at, u32 other_at, u64 size)
 {
 	u64 one[8] = {}, other[8] = {}, differing = 0;
 	u32 word;
 
 	OPAQUE(size);
-	size = (size & LABEL_MAX) + 1; /* with its length, which stands in front of it */
+	size = (size & LABEL_MAX) + 1; /* with the length byte in front of the label */
 	if (bpf_skb_load_bytes(skb, one_at, one, size) ||
 	    bpf_skb_load_bytes(skb, other_at, other, size))
 		return 0;
@@ -102,7 +104,10 @@ static inline int is_same_label(struct __sk_buff *skb, u32 one_at, u32 other_at,
 	return !differing;
 }
 
-/* A step in the owner's name: to where it points, or a label on. Returns whether it is read. */
+/*
+ * Go a step further in the record's owner: along a pointer, if one stands there, and one label on.
+ * Returns whether the owner has been read.
+ */
 static inline int read_owner(struct __sk_buff *skb, volatile struct reading *reading)
 {
 	u32 at = reading->owner_at;
@@ -134,7 +139,7 @@ static inline int read_owner(struct __sk_buff *skb, volatile struct reading *rea
 	return 0;
 }
 
-/* What stands behind the owner. Returns whether all of it does. */
+/* Read what stands behind the owner. Returns whether the record is whole. */
 static inline int read_record(struct __sk_buff *skb, volatile struct reading *reading,
 			      struct record *record)
 {
@@ -159,7 +164,7 @@ static inline int is_of_name(const volatile struct reading *reading, const struc
 	return !reading->is_other && record->class == INTERNET;
 }
 
-/* From this record to the next one. */
+/* Go on from this record to the next one. */
 static inline void go_on(volatile struct reading *reading, const struct record *record)
 {
 	u32 number = reading->number + 1, at = record->at + record->size;
@@ -177,7 +182,7 @@ static inline void go_on(volatile struct reading *reading, const struct record *
 	begin_record(reading, at);
 }
 
-/* Returns whether it has an address. */
+/* Read the address of an A or AAAA record. Returns whether the record has one. */
 static inline int read_record_address(struct __sk_buff *skb, const struct record *record,
 				      union address *address)
 {

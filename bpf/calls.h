@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only */
 /*
- * System calls by machine: their numbers, where their arguments stand, and how to know those of 32
- * bits, which have numbers and registers of their own. Needs number_at.
+ * Tells which system call a process makes, on each architecture: the numbers of calls, where their
+ * arguments stand, and how to recognise 32-bit calls, which have numbers and registers of their
+ * own. Needs number_at and pointer_at (maps.h).
  */
 #ifndef CALLS_H
 #define CALLS_H
@@ -38,7 +39,7 @@ static inline enum call call_of_32_bits(u64 number)
 	return number == 348 ? CALL_WRITE_MEMORY : CALL_NONE;
 }
 
-/* At its exit: the registers still have it. */
+/* Return the number of the system call that returns: the registers still have it. */
 static inline u64 number_at_exit(u64 registers)
 {
 	return pointer_at(registers, 120) & ~0x40000000ULL;
@@ -90,7 +91,10 @@ static inline enum call call_of_32_bits(u64 number)
 	return number == 377 ? CALL_WRITE_MEMORY : CALL_NONE;
 }
 
-/* At its exit: the registers still have it; the first one holds what was returned. */
+/*
+ * Return the number of the system call that returns: the registers still have it. The first
+ * register has the result by then.
+ */
 static inline u64 number_at_exit(u64 registers)
 {
 	return number_at(registers, 280);

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only
 /*
- * DNS messages that leave and arrive, in datagrams and in TCP segments. Both programs begin with a
- * test that ends them for nearly every packet: the port of the socket's peer.
+ * Finds the DNS messages that leave and arrive, in datagrams and in TCP segments. Its programs are
+ * on_query, at cgroup_skb/egress, and on_answer, at cgroup_skb/ingress. Both begin with a test of
+ * the port of the socket's peer: for nearly every packet it says that there is no message.
  */
 #define PASS 1
 
-/* From the segment that opens the connection on. */
+/* Begin to follow a stream with the segment that opens the connection. */
 static inline void begin_stream(struct dns_packet *packet, struct stream *stream)
 {
 	packet->sequence += packet->is_syn;
@@ -17,9 +18,10 @@ static inline void begin_stream(struct dns_packet *packet, struct stream *stream
 }
 
 /*
- * A segment's messages stand one behind the other, each behind its length, and it ends anywhere in
- * them. What it repeats was read before; what it has too early is never read. TCP itself has not
- * looked at it yet: it may be anybody's, but for the sequence number.
+ * Whether a segment can be read: it begins where the stream goes on, or before that. Messages stand
+ * one behind the other, each behind its length, and a segment may end anywhere in them. What it
+ * repeats was read before; a segment that comes too early is never read. TCP itself hasn't looked
+ * at it yet, so whoever knows the sequence number may have sent it.
  */
 static inline int follow_segment(const struct dns_packet *packet, const struct stream *stream)
 {
@@ -31,7 +33,10 @@ static inline int follow_segment(const struct dns_packet *packet, const struct s
 	return 0;
 }
 
-/* Finds the message that the stream goes on with, and moves it on; 0 where there is none. */
+/*
+ * Find the message with which the stream goes on, and move the stream behind it. Returns 0 if there
+ * is none. With `is_one_more` any further message is too many: the stream is lost.
+ */
 static inline int next_in_segment(struct __sk_buff *skb, struct dns_packet *packet,
 				  struct stream *stream, u32 is_query, u32 is_one_more)
 {
@@ -71,13 +76,19 @@ static inline int next_in_segment(struct __sk_buff *skb, struct dns_packet *pack
 	return 1;
 }
 
-/* Makes the verifier forget it: else it follows each way to these numbers on its own. */
+/*
+ * Make the verifier forget what it knows of the packet: else it follows each way to these numbers
+ * separately.
+ */
 static inline void forget(struct dns_packet *packet)
 {
 	read_kernel(packet, sizeof(*packet), packet);
 }
 
-/* Of what leaves, and has something that can't be read: then it is refused where lookups are. */
+/*
+ * Mark a packet that leaves and can't be read: where lookups are refused, it is refused, too.
+ * Returns whether it leaves.
+ */
 static inline int unread(struct __sk_buff *skb, u32 is_query)
 {
 	if (is_query)
@@ -85,12 +96,16 @@ static inline int unread(struct __sk_buff *skb, u32 is_query)
 	return is_query;
 }
 
-/* Whom a packet is for. NAT may have given one for a resolver another port. */
+/*
+ * Whether a packet's far end is a resolver, by the port. TARGET_UNKNOWN: the port doesn't tell,
+ * since NAT may have given a packet for a resolver another one.
+ */
 enum target { TARGET_OTHER, TARGET_UNKNOWN, TARGET_RESOLVER };
 
 /*
- * The first test is the one that bulk traffic meets: a segment goes to its socket's peer, and a
- * socket without one has port 0. A datagram may go anywhere, whatever its socket is connected to.
+ * Tell what the port says of the far end. A segment goes to its socket's peer, so that bulk traffic
+ * is decided by the peer's port; a socket without a peer has port 0. A datagram may go anywhere,
+ * whatever its socket is connected to, and so its own port is read.
  */
 static inline enum target target_of(struct __sk_buff *skb, u32 is_query)
 {
@@ -116,7 +131,7 @@ static inline enum target target_of(struct __sk_buff *skb, u32 is_query)
 	return *(const u16 *)(ports + 2) == bpf_htons(DNS_PORT) ? TARGET_RESOLVER : TARGET_UNKNOWN;
 }
 
-/* Returns whether there may be messages. */
+/* Read the messages of a packet. Returns whether there may be any. */
 static inline int read_messages(struct __sk_buff *skb, u32 is_query)
 {
 	enum target target = target_of(skb, is_query);
@@ -136,7 +151,7 @@ static inline int read_messages(struct __sk_buff *skb, u32 is_query)
 		return 0;
 
 	struct granting *granting = current_granting();
-	struct dns_packet packet = {}; /* whole: 5.15 reads a datagram's as a segment's, too */
+	struct dns_packet packet = {}; /* 5.15's verifier takes datagrams for segments, too */
 
 	if (!granting)
 		return 0;
@@ -189,7 +204,10 @@ static inline int read_messages(struct __sk_buff *skb, u32 is_query)
 	return 1;
 }
 
-/* It is called again for what stands in a segment behind the first messages. */
+/*
+ * At cgroup_skb/egress. It is called again for what stands in a segment behind the first
+ * MESSAGES_MAX messages.
+ */
 int on_query(struct __sk_buff *skb)
 {
 	u32 control = skb->cb[4], verdict;
@@ -198,11 +216,14 @@ int on_query(struct __sk_buff *skb)
 		return PASS;
 	questions.call(skb, ON_LOOKUP);
 	verdict = control == FREE ? PASS : control ? give_up(skb, control) : DENY;
-	OPAQUE(verdict); /* else LLVM makes a number of it that has no bounds */
+	OPAQUE(verdict); /* else LLVM computes a number without bounds */
 	return verdict & PASS;
 }
 
-/* Then who is connected to it is answered packet by packet, too. */
+/*
+ * Whether the socket's packets are decided one by one (peers.bpf.c): then its answers to the peer
+ * that it is connected to are, too.
+ */
 static inline int is_undecided(struct bpf_sock *sk)
 {
 	sk = bpf_sk_fullsock(sk);
@@ -215,7 +236,10 @@ int on_answer(struct __sk_buff *skb)
 	struct granting *granting;
 	int has_messages = read_messages(skb, 0);
 
-	/* Afterwards: each way through these would be one more through all of read_messages. */
+	/*
+	 * After read_messages: in front of it, each way through these would be one more for the
+	 * verifier through all of it.
+	 */
 	meter_received(skb);
 	if (sk && (!skb->remote_port || is_undecided(sk)))
 		hear(skb, sk);
@@ -224,7 +248,7 @@ int on_answer(struct __sk_buff *skb)
 	granting = current_granting();
 	if (granting && granting->number) {
 		later.call(skb, 0);
-		count(KIND_DNS, COUNT_UNGRANTED); /* there was nothing to call */
+		count(KIND_DNS, COUNT_UNGRANTED); /* the call failed */
 	}
 	return PASS;
 }

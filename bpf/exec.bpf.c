@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only
 /*
- * What a process executes: path, argv, container and environment, from the new program's own
- * memory, before it has had a chance to change any of it.
+ * Reports what a process executes: path, argv, container and environment, from the new program's
+ * own memory, before it has had a chance to change any of it. Its programs are before_exec, on_exec
+ * and after_exec, all at the raw tracepoint sched_process_exec, in this order.
  */
 #define PATH_DEPTH 40
 #define NAME_ROOM 256
 
 /*
- * By hand: LLVM compares another copy of n than it goes on with, or one from before it put n
- * aside, of which the verifiers up to 6.1 know nothing any more.
+ * Return n, at most `limit`. In assembly, since LLVM compares another copy of n than it goes on
+ * with, or one from before it put n aside: the verifiers up to 6.1 know nothing any more of the one
+ * that it goes on with.
  */
 static inline u64 at_most(u64 n, u64 limit)
 {
@@ -17,16 +19,19 @@ static inline u64 at_most(u64 n, u64 limit)
 }
 
 /*
- * Walks from the file up to the root of its mount namespace. Not bprm->filename: that is what the
- * caller typed, and for a script it isn't the program that runs.
+ * Read the executable's path: walk from its file up to the root of its mount namespace.
+ * bprm->filename wouldn't do: it is what the caller typed, and for a script it isn't the program
+ * that runs.
  */
 static inline void read_path(struct exec_record *record, u64 mm)
 {
 	u64 file = pointer_at(mm, MM_EXE_FILE);
 	u64 dentry = pointer_at(file, FILE_DENTRY);
 	u64 mount = pointer_at(file, FILE_MNT) - MOUNT_MNT;
-	/* In the record's memory the verifier doesn't follow it: else it would each way to each
-	 * sum. */
+	/*
+	 * It stands in the record's memory, where the verifier doesn't follow it: else it would
+	 * follow each way to each sum.
+	 */
 	volatile u32 *length = &record->path_here;
 	int step;
 
@@ -41,7 +46,10 @@ static inline void read_path(struct exec_record *record, u64 mm)
 			u64 above = pointer_at(mount, MOUNT_PARENT);
 
 			if (!above || above == mount) {
-				/* Detached from its namespace, a mount can be anything's root. */
+				/*
+				 * A mount without a namespace is detached: its root may be any
+				 * directory.
+				 */
 				record->path_cut = !pointer_at(mount, MOUNT_NS);
 				break;
 			}
@@ -62,7 +70,9 @@ static inline void read_path(struct exec_record *record, u64 mm)
 	if (*length)
 		return;
 
-	/* A file that is a detached mount by itself, as container runtimes execute their own. */
+	/*
+	 * A file that is a detached mount by itself: container runtimes execute their own that way.
+	 */
 	long n = read_kernel_text(record->path, NAME_ROOM,
 				  (void *)pointer_at(pointer_at(file, FILE_DENTRY), DENTRY_NAME));
 
@@ -75,7 +85,10 @@ static inline u64 name_of_cgroup(u64 cgroup)
 	return pointer_at(pointer_at(cgroup, CGROUP_NODE), NODE_NAME);
 }
 
-/* A container's id: who asks /proc comes too late for a short process. */
+/*
+ * Read the cgroup's name, which has a container's id: whoever asks /proc comes too late for a short
+ * process.
+ */
 static inline void read_cgroup(struct exec_record *record, u64 task)
 {
 	u64 cgroup = pointer_at(pointer_at(task, TASK_CGROUPS), CSS_SET_CGROUP);
@@ -84,7 +97,10 @@ static inline void read_cgroup(struct exec_record *record, u64 task)
 		record->cgroup[0] = 0;
 }
 
-/* Not on the ring of execs: a storm of long argvs would fill it. */
+/*
+ * Send the further pieces of a long argv. Not on the ring of execs, which a storm of long argvs
+ * would fill.
+ */
 static inline void send_arguments(u64 from, u64 size, u32 pid, const struct proc_value *proc)
 {
 	u64 offset;
@@ -112,7 +128,10 @@ static inline void send_arguments(u64 from, u64 size, u32 pid, const struct proc
 	}
 }
 
-/* room is constant in each call: a ring reservation can't have a size that varies. */
+/*
+ * Send the record of an exec. `room` is constant in each call: a ring reservation can't have a size
+ * that varies.
+ */
 static inline __attribute__((always_inline)) void
 send_exec(u64 task, u64 mm, u64 from, u64 size, u32 pid, struct proc_value *proc, u64 room)
 {
@@ -120,7 +139,7 @@ send_exec(u64 task, u64 mm, u64 from, u64 size, u32 pid, struct proc_value *proc
 	struct exec_record *record = lineage.ringbuf_reserve(sizeof(*record) + room);
 	u64 here = size;
 
-	BLUR(here, at_ns); /* else what it is says something of `size`, too */
+	BLUR(here, at_ns); /* else the verifier ties it to `size` */
 	here = at_most(here, room);
 
 	if (!record) {
@@ -140,8 +159,9 @@ send_exec(u64 task, u64 mm, u64 from, u64 size, u32 pid, struct proc_value *proc
 }
 
 /*
- * room is constant in each call, as in send_exec. Whether there is more to send. Where the process
- * may have a policy waiting for it, user space is woken.
+ * Send a piece of the environment; returns whether there is more to send. `room` is constant in
+ * each call, as in send_exec. `flags` has user space woken where a policy may be waiting for the
+ * process.
  */
 static inline __attribute__((always_inline)) int
 send_environment_piece(u64 from, u64 size, u64 offset, u32 pid, struct proc_value *proc,
@@ -154,7 +174,7 @@ send_environment_piece(u64 from, u64 size, u64 offset, u32 pid, struct proc_valu
 	count(KIND_ENVIRONMENT, COUNT_SEEN);
 	if (!record) {
 		count(KIND_ENVIRONMENT, COUNT_LOST);
-		if (!held_as(proc)) /* then what it executes next may show its job */
+		if (!held_as(proc)) /* if nothing holds it, its next exec may show its job */
 			proc->standing = unmarked(proc->standing);
 		return 0;
 	}
@@ -167,11 +187,17 @@ send_environment_piece(u64 from, u64 size, u64 offset, u32 pid, struct proc_valu
 	record->parent_pid = parent_pid;
 	record->parent_started_ns = parent_started_ns;
 	record->pad = 0;
-	/* Once more, where it is used: 5.15 forgets what it knew of a size that was put aside. */
+	/*
+	 * Limited once more, where it is used: 5.15 forgets what it knew of a size that was put
+	 * aside.
+	 */
 	if (read_user(record + 1, at_most(left, room), (void *)(from + offset)))
 		record->here = 0;
 	environments.ringbuf_submit(record, flags);
-	/* Not by the offset: 5.15 and 6.1 would follow it on, and a rest below 0 with it. */
+	/*
+	 * Not by comparing the offset: 5.15 and 6.1 would go on to follow it, and with it a rest
+	 * below 0.
+	 */
 	return left > room;
 }
 
@@ -223,9 +249,9 @@ int on_exec(struct bpf_raw_tracepoint_args *ctx)
 }
 
 /*
- * Around on_exec, which is as much as the verifier can follow. Before: what is executed counts for
- * the process from here on, and who has no entry among the others gets one, if there is room now.
- * After: what was executed with.
+ * before_exec and after_exec run around on_exec, which alone is as much as the verifier can follow.
+ * before_exec adds the executable to those in the process's chain; a process that is only among the
+ * strays gets an entry in `procs`, if there is room now. after_exec reports the environment.
  */
 int before_exec(struct bpf_raw_tracepoint_args *ctx)
 {
@@ -251,11 +277,14 @@ int after_exec(struct bpf_raw_tracepoint_args *ctx)
 
 	if (!proc || !config || !config->reads_environments || scope_of(proc))
 		return 0;
-	/* Its job is about to be known, by what it, or who made it, was executed with before. */
+	/*
+	 * An agent stays one. The job of a marked process is about to be known, by what it, or its
+	 * creator, was executed with before.
+	 */
 	if (proc->standing == STANDING_AGENT || proc->standing >= STANDING_MARKED)
 		return 0;
 
-	/* In a container nobody is an agent: its steps are known by their variables. */
+	/* A process in a container is no agent: steps there are known by their variables. */
 	u32 may_be_agent = proc->standing == STANDING_NONE && !proc->is_guest;
 	u32 agent = may_be_agent ? agent_by_program(ctx->args[0]) : NO_AGENT;
 	u32 is_marked = 0;
@@ -267,7 +296,9 @@ int after_exec(struct bpf_raw_tracepoint_args *ctx)
 		BLUR(may_be_agent, mm);
 		is_marked = has_mark(mm, agent);
 	}
-	/* Who is called as an agent is, and has a job's variables, may be called so by the job. */
+	/*
+	 * A process that has an agent's name and a job's variables may have been named by the job.
+	 */
 	if (is_marked)
 		agent = NO_AGENT;
 	if (may_be_agent && agent == NO_AGENT)
@@ -278,7 +309,10 @@ int after_exec(struct bpf_raw_tracepoint_args *ctx)
 		proc->early = 0;
 		return 0;
 	}
-	/* Also in audit, where nothing is held: what it executes next may say something else. */
+	/*
+	 * Also in audit mode, where nothing is held: without this mark, what it executes next could
+	 * say something else.
+	 */
 	if (config->has_policies && is_marked) {
 		if (proc->standing == STANDING_NONE)
 			begin_step(proc, pid);
@@ -286,7 +320,7 @@ int after_exec(struct bpf_raw_tracepoint_args *ctx)
 			proc->standing == STANDING_STEP ? STANDING_MARKED_STEP : STANDING_MARKED;
 	}
 	become_candidate(proc, pid);
-	/* Should it be a job's root: what it descends from is none of the job's. */
+	/* It may be a job's root: then executables of its ancestors aren't in the job's chain. */
 	proc->held = executables_in(pointer_at(ctx->args[0], TASK_MM));
 	send_environment(pointer_at(ctx->args[0], TASK_MM), pid, proc,
 			 config->has_policies ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP);

@@ -1,11 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only
 /*
- * Which of the executables that policies name a program is: a bit for each. An exec adds them to
- * the process's, a fork hands them down, and so they tell which are in its chain.
+ * Tells which of the executables that policies name a program is, with a bit for each. An exec adds
+ * these bits to the process's, and a fork hands them down: so a process's bits tell which
+ * executables are in its chain. No program is attached here: before_exec and after_exec
+ * (exec.bpf.c) call executables_in.
  */
-#define CTIME_QUERIED 0x80000000U /* a flag of the kernel's own, among the nanoseconds */
+#define CTIME_QUERIED 0x80000000U /* a flag of the kernel's, kept among the nanoseconds */
 
-/* By the inode: a path is what a mount namespace makes of it, and anybody can have one. */
+/*
+ * Return the bits of the executable that runs in `mm`. It is known by its inode: a path is what a
+ * mount namespace makes of it, and anybody can have one.
+ */
 static inline u64 executables_in(u64 mm)
 {
 	struct config_value *config = settings();

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only
 /*
- * Why a connect failed at once, as without a route: the kernel keeps nothing of that with the
- * socket, and what connect(2) returns is all there is. What io_uring connects doesn't come here.
+ * Reports why a connect failed at once, as it does without a route. Its program is on_sys_exit, at
+ * the raw tracepoint sys_exit. The kernel keeps nothing of such a failure with the socket, and what
+ * connect(2) returns is all there is. Connects by io_uring don't come here.
  */
 #define EPERM 1
 #define ENOENT 2
@@ -17,16 +18,18 @@
 #define FAILED_MAX 4096
 
 /*
- * Sockets of which a failure was told: once each, like all that is told of one. No act comes before
- * an address that isn't one, or a filter of the job's own that makes up an error, so nothing else
- * bounds them. Who tries another peer on the same socket has only his first error told.
+ * Sockets whose failure was reported, which is done once for each. A connect to an address that
+ * isn't one, or an error that a filter of the job's own makes up, comes without an act, so nothing
+ * else bounds the number of reports. If a process tries another peer on the same socket, only the
+ * first error is reported.
  */
 BPF_TABLE("lru_hash", u64, u32, failed_sockets, FAILED_MAX);
 
 /*
- * It goes on, was denied, or is told as the end of a connection that had begun. The first two are
- * what other calls return again and again, and connect to an address of the network doesn't. The
- * last line is of no socket, or of none that was asked to do something.
+ * Whether an error isn't reported here: the connect goes on, was denied, or is reported as the end
+ * of a connection that had begun. EAGAIN and ENOENT are what other calls return again and again;
+ * connect to a network address doesn't return them. EBADF, ENOTSOCK and EFAULT mean that there was
+ * no socket, or none that was asked to do something.
  */
 static inline int is_told_otherwise(s64 error)
 {
@@ -36,7 +39,7 @@ static inline int is_told_otherwise(s64 error)
 	       error == EFAULT;
 }
 
-/* The cookie of the socket that a descriptor of the current task stands for; 0: it has none. */
+/* Return the cookie of the socket behind a descriptor of the current task; 0: it has none. */
 static inline u64 cookie_behind(u64 task, u32 descriptor)
 {
 	u64 files = pointer_at(pointer_at(task, TASK_FILES), FILES_TABLE);
@@ -46,7 +49,10 @@ static inline u64 cookie_behind(u64 task, u32 descriptor)
 	return socket ? pointer_at(socket, SOCK_COOKIE) : 0;
 }
 
-/* Of each call of every process; nearly all leave because they succeeded. */
+/*
+ * Runs at the end of each system call of every process; nearly all leave at once, as they
+ * succeeded.
+ */
 int on_sys_exit(struct bpf_raw_tracepoint_args *ctx)
 {
 	s64 result = ctx->args[1];

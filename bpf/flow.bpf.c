@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only
 /*
- * What became of a TCP connect: established or not, how it ended, how many bytes went each way.
- * Most of this runs in softirq, where the current task is a stranger: the socket's cookie tells
- * whose connection it is.
+ * Reports what became of a TCP connect: whether it was established, how it ended, how many bytes
+ * went each way. Its programs are on_sock_ops, at sockops, and on_sock_release, at
+ * cgroup/sock_release. Most of this runs in softirq, where the current task may be any: the
+ * socket's cookie tells whose connection it is.
  */
 #define TCP_SYN_SENT 2
 #define TCP_FIN_WAIT2 5
@@ -37,8 +38,9 @@ static inline u32 outcome_of(u32 old, u32 error)
 }
 
 /*
- * What a router said while connect() was still running is no error of the socket's, and the SYN
- * goes out again; but who polls sees it in the queue, and gives up for it.
+ * Return the error that a router sent while connect() was still running; 0: there is none. It is no
+ * error of the socket's, and the SYN goes out again; but a process that polls sees it in the error
+ * queue, and gives up for it.
  */
 static inline u32 queued_error(u64 socket)
 {
@@ -54,7 +56,9 @@ static inline u32 queued_error(u64 socket)
 	return number_at(first, SKB_CONTROL + QUEUED_ERROR);
 }
 
-/* The kernel counts SYN and FIN as a byte each. */
+/*
+ * Read how a connection ended. The kernel counts SYN and FIN as a byte each; these are taken off.
+ */
 static inline void read_ending(struct ending *ending, struct bpf_sock_ops *ctx, u32 old)
 {
 	u64 socket = address_of(ctx->sk);
@@ -72,7 +76,10 @@ static inline void read_ending(struct ending *ending, struct bpf_sock_ops *ctx, 
 	ending->error = number_at(socket, SOCK_ERROR);
 	if (!ending->error && old == TCP_SYN_SENT)
 		ending->error = queued_error(socket);
-	/* A reset that comes when it is closed, as to what TLS says then, is nobody's failure. */
+	/*
+	 * A reset that comes once the process has closed the socket, as in answer to what TLS says
+	 * then, is nobody's failure.
+	 */
 	if (old != TCP_SYN_SENT && ending->error != ETIMEDOUT && !pointer_at(socket, SOCK_SOCKET))
 		ending->error = 0;
 	ending->outcome = outcome_of(old, ending->error);
@@ -163,7 +170,9 @@ static inline void on_ended(struct bpf_sock_ops *ctx, u32 old)
 
 int on_sock_ops(struct bpf_sock_ops *ctx)
 {
-	/* In the context of who connects, Fast Open included; a socket that isn't ours is let be.
+	/*
+	 * TCP_CONNECT_CB comes in the context of the process that connects, with Fast Open, too.
+	 * Sockets of processes that aren't followed are left alone.
 	 */
 	if (ctx->op == BPF_SOCK_OPS_TCP_CONNECT_CB) {
 		if (entry_of(current_pid()))
@@ -181,7 +190,7 @@ int on_sock_ops(struct bpf_sock_ops *ctx)
 
 /*
  * A connect for which there is no route changes no state: it shows when the socket is closed
- * without ever having been connecting. Only our hooks give sockets a cookie that soon.
+ * without ever having been connecting. That early, only our hooks give sockets a cookie.
  */
 int on_sock_release(struct bpf_sock *sk)
 {

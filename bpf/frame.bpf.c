@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only
 /*
- * Frames of packet sockets and others that aren't IP's, as PPPoE's, which no hook of a cgroup sees:
- * those of a job whose policy is enforced are dropped where they leave. Nobody can tell where they
- * go, and no rule can allow them. These programs are attached while there is such a job
- * (exporter/kernel/frames.py). Each has one that lets everything pass, in its place until its link
- * is pinned (exporter/kernel/later.py).
+ * Drops the frames of packet sockets, and of other sockets that aren't IP's, as PPPoE's, where they
+ * leave, if they are of a job whose policy is enforced. No cgroup hook sees them, nobody can tell
+ * where they go, and no rule can allow them. Its programs are on_frame, at the egress of interfaces
+ * (tcx, or a clsact filter), and on_setsockopt, at cgroup/setsockopt, which denies the options by
+ * which a socket evades the policy. They are attached while there is such a job
+ * (exporter/kernel/frames.py). Each has an idle program that lets everything pass, and stands in
+ * its place until its link is pinned (exporter/kernel/later.py).
  */
 #define TCX_NEXT (-1)
-#define TCX_DROP 2 /* ENOBUFS for the caller */
+#define TCX_DROP 2 /* the caller gets ENOBUFS */
 #define AF_PACKET 17
 #define PF_KTHREAD 0x200000
 #define VHOST_NAME 0x2d74736f6876ULL /* "vhost-" */
@@ -21,7 +23,10 @@
 #define IPV6_FREEBIND 78
 #define IPV6_TRANSPARENT 75
 
-/* vhost-net sends by a thread of the kernel for whoever gave it the socket: nobody knows who. */
+/*
+ * Whether vhost-net sends: it does so by a thread of the kernel, for whoever gave it the socket,
+ * and nobody knows who that was.
+ */
 static inline int is_by_vhost(struct bpf_sock *sk)
 {
 	u64 task;
@@ -34,8 +39,9 @@ static inline int is_by_vhost(struct bpf_sock *sk)
 }
 
 /*
- * A frame leaves in the context of who sends it. One that came in by an interface before may still
- * have its socket, as from the far end of a veth, but the current task is a stranger.
+ * At the egress of interfaces. A frame leaves in the context of the process that sends it. One that
+ * came in by an interface before, as from the far end of a veth, may still have its socket, but the
+ * current task may be any.
  */
 int on_frame(struct __sk_buff *skb)
 {
@@ -55,9 +61,9 @@ int idle_frame(struct __sk_buff *skb)
 }
 
 /*
- * A socket that may send under an address that isn't the machine's: whom it sends to answers there,
- * with the beginning of a datagram that nobody takes. FREEBIND makes that of an IPv6 socket, for
- * any user; TRANSPARENT of every socket, for root in a container.
+ * Whether the option lets a socket send under an address that isn't the machine's: whom it sends to
+ * answers to that address, with the beginning of a datagram that nobody takes. FREEBIND does that
+ * for an IPv6 socket of any user, TRANSPARENT for every socket of root in a container.
  */
 static inline int is_under_any_address(struct bpf_sockopt *ctx)
 {
@@ -73,8 +79,9 @@ static inline int is_under_any_address(struct bpf_sockopt *ctx)
 }
 
 /*
- * With the first option a packet socket's frames go to the driver directly, past the hook above;
- * those of an XDP socket always do, and without a ring to put them in it has none.
+ * At cgroup/setsockopt. With PACKET_QDISC_BYPASS a packet socket's frames go to the driver
+ * directly, past on_frame. Those of an XDP socket always do; without a ring to put them in
+ * (XDP_TX_RING), it has none.
  */
 int on_setsockopt(struct bpf_sockopt *ctx)
 {
@@ -84,13 +91,16 @@ int on_setsockopt(struct bpf_sockopt *ctx)
 
 	if (length < 0)
 		return ALLOW; /* a program before this one has done what was asked for */
-	ctx->optlen = 0; /* the value stays the caller's, of whatever size: it was not looked at */
+	ctx->optlen = 0; /* the kernel takes the caller's own value, of any size: it wasn't read */
 	if (is_way_past || is_under_any_address(ctx))
 		return is_enforced() ? DENY : ALLOW;
 	return is_denied_join(ctx, length) ? DENY : ALLOW;
 }
 
-/* Of a value above a page there is no whole copy: the kernel takes the caller's only for a 0. */
+/*
+ * At cgroup/setsockopt, too. Of a value larger than a page the program has no whole copy: only for
+ * the length 0 does the kernel take the caller's own value.
+ */
 int idle_setsockopt(struct bpf_sockopt *ctx)
 {
 	if (ctx->optlen > copied_of(ctx))

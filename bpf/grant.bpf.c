@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only
 /*
- * What an answer grants: where the question's name is one that the policy names, the addresses in
- * it, before the process that asked gets to see them. docs/policy.md says which answers count.
+ * Grants the addresses in a DNS answer to the scope that asked, if its policy names the question's
+ * name, before the process that asked gets to see them. docs/policy.md says which answers count.
+ * Its programs are on_grant and on_alias: on_answer, at cgroup_skb/ingress, tail-calls on_grant
+ * through the map `later`, and the two call each other.
  */
 #define NAME_KEY_HEAD_BITS 32
 #define TTL_LEAST_S 600 /* clients go on using the addresses that they have */
@@ -9,17 +11,17 @@
 #define NS_PER_S 1000000000ULL
 #define NO_SET 0xffffffffU
 #define ALL_SCOPES 0xffffffffU
-#define GRANTS_KEPT 512	  /* a scope's own, for 256 of them; the other half is for who needs more */
-#define GRANTS_MOST 16384 /* of a scope */
-#define GRANTS_EARLY 256  /* of a step in the least time, before its job is known */
+#define GRANTS_KEPT 512	  /* a scope's own, for 256 scopes; the other half is for who needs more */
+#define GRANTS_MOST 16384 /* the most of one scope */
+#define GRANTS_EARLY 256  /* the most of a step in TTL_LEAST_S, before its job is known */
 
-#define MESSAGES_MAX 4	/* in a segment */
-#define ALIAS_STEPS 160 /* labels of a name, and its pointers */
+#define MESSAGES_MAX 4	/* messages of a segment that one run reads */
+#define ALIAS_STEPS 160 /* the most labels and pointers of a name */
 #define NAME_ON_WIRE 256
 #define ON_GRANT 0
 #define ON_ALIAS 1
 
-/* A message that answers, in a packet. */
+/* A DNS answer: its places in the packet, and the scope that asked. */
 struct answer {
 	u32 at;
 	u32 asked_at;
@@ -27,27 +29,29 @@ struct answer {
 	u32 scope;
 };
 
-/* Those of a packet while they are gone through. Nothing takes the CPU from a program at ingress.
+/*
+ * The answers of a packet while they are read. There is one of these per CPU: nothing takes the CPU
+ * from a program at ingress.
  */
 struct granting {
 	struct answer answers[MESSAGES_MAX];
 	u32 number;
 	u32 next;
-	struct reading reading; /* of the next one, once it has begun */
+	struct reading reading; /* of the next answer, once it has begun */
 	struct name_key key;
 	u32 wire[(NAME_ON_WIRE + LABEL_MAX + 1) / 4]; /* a name, and room for a label more */
-	/* Here, where the verifier doesn't follow what they are. */
+	/* These stand here, where the verifier doesn't follow their values. */
 	struct granted_key granted;
 	struct granted_value fresh;
 	u64 made;
 	u64 ended;
-	u32 size;	 /* of what is in `wire` */
-	u32 alias_at;	 /* where the name stands that a CNAME leads to; 0: there is none to note */
-	u32 is_for_next; /* 1: it is gone through again, for the policy to come */
-	u32 has_aliases; /* 1: what CNAMEs lead to may be asked for, which else is refused */
+	u32 size;	 /* bytes in `wire` */
+	u32 alias_at;	 /* where the name that a CNAME leads to stands; 0: there is none to note */
+	u32 is_for_next; /* 1: it is read once more, for the policy about to take over */
+	u32 has_aliases; /* 1: lookups are refused, but not of what CNAMEs lead to */
 };
 BPF_PERCPU_ARRAY(grantings, struct granting, 1);
-BPF_PROG_ARRAY(later, 2); /* with on_answer they are more than the verifier can follow */
+BPF_PROG_ARRAY(later, 2); /* with on_answer they'd be more than the verifier can follow */
 
 /* Targets of the CNAMEs of names that a policy names: they may be asked for, too. */
 BPF_TABLE("lru_hash", struct name_key, u32, further_names, FURTHER_NAMES_MAX);
@@ -59,10 +63,12 @@ static inline struct granting *current_granting(void)
 	return grantings.lookup(&zero);
 }
 
-/* Below the bits of each byte: how many more than its code is 0x80. */
+/* Set the top bit of each byte of `word` that is `character` or more; all are below 0x80. */
 #define FROM(word, character) ((word) + (0x80 - (character)) * EACH_BYTE)
 
-/* 0x80 for each of the bytes that a host's name may have in a label, in small letters. */
+/*
+ * Return 0x80 for each byte that may stand in a label of a host's name in lower case, 0 for others.
+ */
 static inline u64 are_of_host_names(u64 word)
 {
 	u64 low = word & 0x7f * EACH_BYTE;
@@ -74,16 +80,16 @@ static inline u64 are_of_host_names(u64 word)
 	return are & ~word & 0x80 * EACH_BYTE;
 }
 
-/* A name on the wire while it is gone through. */
+/* How far a name on the wire has been read. */
 struct spelling {
-	u64 left;     /* bytes of the label; 0: the next byte is a label's length */
+	u64 left;     /* bytes of the label to come; 0: the next byte is a label's length */
 	u64 is_other; /* not 0: it is no host's name */
 };
 
 /*
- * Its next four bytes, in small letters, the first one to `to` and the others in front of it: a dot
- * for a label's length. Without comparisons: the verifier would follow both ways for each byte.
- * Returns 0 once there is nothing in front.
+ * Write the name's next four bytes in lower case, the first one at `to` and the others in front of
+ * it: a dot for a label's length. Without comparisons, since the verifier would follow both ways
+ * for each byte. Returns 0 once there is nothing in front.
  */
 static inline int reverse_word(struct spelling *name, u32 word, u64 to, char *reversed)
 {
@@ -97,7 +103,7 @@ static inline int reverse_word(struct spelling *name, u32 word, u64 to, char *re
 		OPAQUE(to);
 		if (to >= HOST_NAME_ROOM)
 			return 0;
-		BLUR(begins, byte); /* a mask of all or nothing 6.18 tries as both */
+		BLUR(begins, byte); /* else 6.18 tries the mask as all bits and as none */
 		name->is_other |= (begins & byte >> 6) | (~begins & (~are >> (8 * next + 7) & 1));
 		name->left = (begins & byte) | (~begins & (name->left - 1));
 		reversed[to--] = (begins & '.') | (~begins & byte);
@@ -106,9 +112,10 @@ static inline int reverse_word(struct spelling *name, u32 word, u64 to, char *re
 }
 
 /*
- * Fills in the key's name from `size` bytes on the wire, up to the first 0; 0 where it is not a
- * host's name. A dot within a label would make another name of it, and so would a 0, behind which
- * whoever made the name goes on: the last label must end where the name does.
+ * Fill in the key's name, reversed, from the `size` bytes in `wire`, the last of which is 0.
+ * Returns its length, 0 if it is no host's name. A dot within a label would make another name of
+ * it, and so would a 0, behind which whoever made the name goes on: the last label must end where
+ * the name does.
  */
 static inline u32 reverse_name(struct granting *granting, u32 size)
 {
@@ -132,14 +139,14 @@ static inline u32 reverse_name(struct granting *granting, u32 size)
 	return length;
 }
 
-/* The rule set that the question's name has in the policy; NO_SET for none. */
+/* Return the rule set that the question's name has in the policy; NO_SET if there is none. */
 static inline u32 find_set(struct __sk_buff *skb, const struct answer *answer, u32 policy,
 			   struct granting *granting)
 {
 	/*
-	 * Without the last byte, so that one comparison says that there is something to read and
-	 * that there is room for it: of two, LLVM makes one of a difference, from which the
-	 * verifiers up to Linux 6.17 don't learn the size.
+	 * The name's size without its last byte: so one comparison says that there is something to
+	 * read and that there is room for it. Of two comparisons, LLVM makes one of a difference,
+	 * from which the verifiers up to Linux 6.17 don't learn the size.
 	 */
 	u64 last = answer->asked_at - HEADER_SIZE - answer->at - 1;
 	u32 size, *set;
@@ -176,7 +183,10 @@ static inline void add_one(u32 scope)
 		__sync_fetch_and_add(made, 1);
 }
 
-/* Signed, since the parts are read one by one while others count. */
+/*
+ * Return how many grants a scope has. The number is signed, since its parts are read one by one
+ * while others count.
+ */
 static inline s64 grants_of(u32 scope, struct granting *granting)
 {
 	volatile u64 *all = &granting->made, *over = &granting->ended;
@@ -221,7 +231,10 @@ static inline void grant(struct granting *granting)
 		there->until_ns = fresh->until_ns;
 }
 
-/* What a step looked up early is forgotten unless it is used: nobody says when that is over. */
+/*
+ * Return how long a grant lasts, in ns. What a step looked up before its job was known is forgotten
+ * after the least time unless it is used: nobody says when the step is over.
+ */
 static inline u64 lifetime_ns(u32 scope, u32 ttl_s)
 {
 	if (ttl_s < TTL_LEAST_S || scope & SCOPE_EARLY)
@@ -264,7 +277,7 @@ static inline void grant_records(struct __sk_buff *skb, struct granting *grantin
 	}
 }
 
-/* For an answer that was asked for, and counts; on_grant comes to it. */
+/* Note an answer that was asked for, and that counts, for on_grant. */
 static inline void note_answer(const struct dns_packet *packet, u32 scope)
 {
 	u32 held = governing(scope);
@@ -288,7 +301,7 @@ static inline void note_answer(const struct dns_packet *packet, u32 scope)
 	granting->number = number + 1;
 }
 
-/* Begins to read an answer, if there is anything in it that can be granted. */
+/* Begin to read an answer, if there is anything in it that can be granted. */
 static inline void begin_answer(struct __sk_buff *skb, const struct answer *answer, u32 policy,
 				struct granting *granting)
 {
@@ -304,7 +317,10 @@ static inline void begin_answer(struct __sk_buff *skb, const struct answer *answ
 	begin_reading(skb, answer->at, answer->asked_at, answer->end, &granting->reading);
 }
 
-/* The next answer, or the same one for the policy to come; returns 0 where there is none. */
+/*
+ * Begin the next answer, or the same one for the policy about to take over. Returns 0 if there is
+ * none.
+ */
 static inline int begin_next(struct __sk_buff *skb, struct granting *granting)
 {
 	u64 which = granting->next;
@@ -327,7 +343,10 @@ static inline int begin_next(struct __sk_buff *skb, struct granting *granting)
 	return 1;
 }
 
-/* Some steps of an answer for a policy; then it calls itself, as often as the kernel lets it. */
+/*
+ * Tail-called by on_answer. Go some steps further in an answer, for one policy; then it calls
+ * itself, as often as the kernel lets it.
+ */
 int on_grant(struct __sk_buff *skb)
 {
 	struct granting *granting = current_granting();
@@ -341,7 +360,7 @@ int on_grant(struct __sk_buff *skb)
 	return ALLOW;
 }
 
-/* Into `wire`, as it stood there were it not for pointers; returns whether it ends. */
+/* Copy the name at alias_at into `wire`, along its pointers. Returns whether the name ends. */
 static inline int copy_alias(struct __sk_buff *skb, struct granting *granting)
 {
 	volatile u32 *at = &granting->alias_at, *size = &granting->size;
@@ -351,7 +370,7 @@ static inline int copy_alias(struct __sk_buff *skb, struct granting *granting)
 #pragma clang loop unroll(disable)
 	for (step = 0; step < ALIAS_STEPS; step++) {
 		u32 start = half_at(skb, *at);
-		u64 last = start >> 8, to = *size; /* of the label's bytes, its length among them */
+		u64 last = start >> 8, to = *size; /* the label's last byte; its length is byte 0 */
 
 		if (start >= POINTER << 8) {
 			*at = granting->reading.begin + (start & 0x3fff);
@@ -370,7 +389,10 @@ static inline int copy_alias(struct __sk_buff *skb, struct granting *granting)
 	return 0;
 }
 
-/* What the CNAME leads to that was read last may be asked for from now on. */
+/*
+ * Tail-called by on_grant. Note the name that the latest CNAME leads to: it may be asked for from
+ * now on.
+ */
 int on_alias(struct __sk_buff *skb)
 {
 	struct granting *granting = current_granting();

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only
 /*
- * What a packet's header says of where it goes. Anybody who may open a raw socket writes it
- * himself, so nothing in it is believed: lengths only move the place that is read next, and what
- * lies outside of the packet reads as zeros.
+ * Reads from a packet's header where the packet goes. Whoever may open a raw socket writes the
+ * header himself, so nothing in it is believed: lengths only move the place that is read next, and
+ * what lies outside of the packet reads as zeros. No program is attached here: on_packet
+ * (packet.bpf.c) and on_lookup (question.bpf.c) call read_packet.
  */
 #define IPPROTO_HOPOPTS 0
 #define IPPROTO_DCCP 33
@@ -17,14 +18,14 @@
 #define OPTION_NOTHING 1
 #define OPTION_LOOSE_ROUTE 131
 #define OPTION_STRICT_ROUTE 137
-#define HEADERS_MAX 8 /* extension headers that are walked */
+#define HEADERS_MAX 8 /* the most extension headers that are walked */
 #define ROUTE_OLD 0
 #define ROUTE_MOBILE 2
 #define ROUTE_SEGMENTS 4
 #define ROUTED 1
-#define ROUTED_TO_ITS_END 2 /* where it is sent: no hop is left */
+#define ROUTED_TO_ITS_END 2 /* it is sent to its end: no hop is left */
 
-/* Of one packet, read once. */
+/* What a packet's header says. */
 struct packet {
 	union address to;    /* where it goes first */
 	union address final; /* where the last hop of its source route is to send it */
@@ -32,19 +33,23 @@ struct packet {
 	u16 port;
 	u8 protocol;
 	u8 is_routed;	/* 0, ROUTED, or ROUTED_TO_ITS_END */
-	u8 is_fragment; /* not the first, so no port stands in it */
+	u8 is_fragment; /* 1: not the first one, so no port stands in it */
 };
 
 /*
- * Over IPv6: ::1, or none named. Who sends there under another's address, which takes no privilege
- * (IPV6_FREEBIND), makes the kernel answer that one, and with it goes what was sent.
+ * Whether an IPv6 address is ::1, or none (::). Whoever sends there under another's address, which
+ * takes no privilege (IPV6_FREEBIND), makes the kernel answer to that address, and with the answer
+ * goes what was sent.
  */
 static inline int is_this_machine(const union address *address)
 {
 	u32 other = address->words[0] | address->words[1] | address->words[2] |
 		    (address->words[3] & ~bpf_htonl(1));
 
-	/* One comparison: after each the verifier would follow what it says of the address. */
+	/*
+	 * One comparison: after each of several, the verifier would follow what it says of the
+	 * address.
+	 */
 	OPAQUE(other);
 	return !other;
 }
@@ -73,13 +78,16 @@ static inline void map_ipv4(struct __sk_buff *skb, u32 at, union address *addres
 	bpf_skb_load_bytes(skb, at, &address->words[3], 4);
 }
 
-/* The kernel and every sender of such packets put the final destination behind the hops. */
+/*
+ * Look for a source route in IPv4 options. The kernel and every sender of such packets put the
+ * final destination behind the hops.
+ */
 static inline void read_options(struct __sk_buff *skb, struct packet *packet)
 {
 	u64 at = IPV4_BYTES, any = skb->len;
 	u32 step;
 
-	BLUR(at, any); /* else it follows each place on its own */
+	BLUR(at, any); /* else the verifier follows each place separately */
 	for (step = 0; step < OPTIONS_MAX && at + 3 < packet->payload_at; step++) {
 		u32 option = byte_at(skb, at), size = byte_at(skb, at + 1);
 
@@ -90,7 +98,7 @@ static inline void read_options(struct __sk_buff *skb, struct packet *packet)
 			continue;
 		}
 		if (option == OPTION_LOOSE_ROUTE || option == OPTION_STRICT_ROUTE) {
-			/* Where the pointer stands behind the last hop, the route is over. */
+			/* If the pointer stands behind the last hop, the route is over. */
 			packet->is_routed = size >= 7 && byte_at(skb, at + 2) + 3 <= size;
 			map_ipv4(skb, at + size - 4, &packet->final);
 			return;
@@ -108,7 +116,7 @@ static inline void read_ipv4(struct __sk_buff *skb, struct packet *packet)
 	packet->is_fragment = (half_at(skb, 6) & MORE_FRAGMENTS_AT) != 0;
 	map_ipv4(skb, 16, &packet->to);
 	if (!packet->to.words[3])
-		map_ipv4(skb, 12, &packet->to); /* this machine's, which answers where it is from */
+		map_ipv4(skb, 12, &packet->to); /* 0.0.0.0: this machine; it answers the source */
 	read_options(skb, packet);
 }
 
@@ -120,8 +128,9 @@ static inline int is_extension(u32 protocol)
 }
 
 /*
- * start is how the routing header begins: next header, size, kind, hops left. Of the newer kinds
- * the kernel sends a packet to the hop that its owner named even where none is left behind that.
+ * Read a routing header. `start` has its first bytes: next header, size, kind, hops left. With the
+ * newer kinds, the kernel sends a packet to the hop that its owner named, even if none is left
+ * behind that.
  */
 static inline void read_route(struct __sk_buff *skb, u32 at, const u8 *start, struct packet *packet)
 {
@@ -135,7 +144,7 @@ static inline void read_route(struct __sk_buff *skb, u32 at, const u8 *start, st
 		packet->is_routed = start[3] ? ROUTED : ROUTED_TO_ITS_END;
 }
 
-/* Where a header is cut off, the one before has named its protocol. */
+/* If a header is cut off, the one before it has named its protocol. */
 static inline void read_ipv6(struct __sk_buff *skb, struct packet *packet)
 {
 	u64 at = IPV6_BYTES, any = skb->len;

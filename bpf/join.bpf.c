@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only
 /*
- * Multicast groups that a job joins. The kernel tells the network of each, by a report (IGMP, MLD)
- * that no hook sees, and the group's address can carry what somebody chose: so joining is taken for
- * sending that report to the group. By lo nothing is reported.
+ * Judges the multicast groups that a job joins. The kernel tells the network of each, by a report
+ * (IGMP, MLD) that no hook sees, and the group's address can carry what somebody chose: so joining
+ * is judged as if it were sending that report to the group. By lo nothing is reported. No program
+ * is attached here: on_setsockopt (frame.bpf.c), at cgroup/setsockopt, calls is_denied_join.
  */
 #define SOL_IP 0
 #define SOL_IPV6 41
@@ -16,7 +17,7 @@
 #define GROUP_REQUEST_IPV4 12
 #define GROUP_REQUEST_IPV6 16
 
-/* A group to be joined, and the interface's number; 0 where the kernel chooses it. */
+/* A group to be joined, and the number of the interface; 0: the kernel chooses one. */
 struct join {
 	union address group;
 	u32 interface;
@@ -37,9 +38,9 @@ static inline void read_ipv6_group(const u8 *at, union address *group)
 }
 
 /*
- * struct ip_mreqn, ip_mreq or ip_mreq_source: the second one has no number, the third a source. The
- * kernel goes by the length that it was given; behind that there are zeros here, or what it
- * ignores.
+ * Read a struct ip_mreqn, ip_mreq or ip_mreq_source: in place of the interface's number, ip_mreq
+ * has nothing, and ip_mreq_source a source. The kernel goes by the length that it was given; behind
+ * that length there are zeros here, or bytes that it ignores.
  */
 static inline int read_ipv4_join(const u8 *value, const u8 *end, s32 length, s32 option,
 				 struct join *join)
@@ -62,7 +63,7 @@ static inline int read_ipv6_join(const u8 *value, const u8 *end, struct join *jo
 	return 1;
 }
 
-/* struct group_req, or group_source_req, which begins likewise. */
+/* Read a struct group_req, or a group_source_req, which begins likewise. */
 static inline int read_any_join(const u8 *value, const u8 *end, struct join *join)
 {
 	if (value + GROUP_REQUEST_IPV6 + 16 > end)
@@ -76,8 +77,9 @@ static inline int read_any_join(const u8 *value, const u8 *end, struct join *joi
 }
 
 /*
- * Returns whether it is one, and whole: what isn't, the kernel refuses. Of a shorter value the copy
- * has 16 bytes all the same, with zeros at its end.
+ * Read the group that an option joins. Returns whether it joins one, and is whole: the kernel
+ * refuses what isn't. If the value is shorter than 16 bytes, the copy has 16 all the same, with
+ * zeros at its end.
  */
 static inline int read_join(struct bpf_sockopt *ctx, s32 length, struct join *join)
 {
@@ -94,15 +96,15 @@ static inline int read_join(struct bpf_sockopt *ctx, s32 length, struct join *jo
 	       read_ipv4_join(value, end, length, option, join);
 }
 
-/* How many bytes of the caller's value there are here: a page at most. */
+/* Return how many bytes of the caller's value were copied here: a page at most. */
 static inline s32 copied_of(struct bpf_sockopt *ctx)
 {
 	return (u64)ctx->optval_end - (u64)ctx->optval;
 }
 
 /*
- * The length that the kernel is to go by. It is 0 where a program before this one gave the caller's
- * own value back to the kernel.
+ * Return the length that the kernel is to go by. `length` is 0 where a program before this one gave
+ * the caller's own value back to the kernel.
  */
 static inline s32 length_of_join(struct bpf_sockopt *ctx, s32 length)
 {
@@ -114,9 +116,10 @@ static inline s32 length_of_join(struct bpf_sockopt *ctx, s32 length)
 }
 
 /*
- * Where the policy of the current task's job is enforced, whether it denies this; then it is told.
- * The kernel is to take the copy that is judged here, and not what another thread may have put in
- * its place since: so whoever looks at a join leaves its length, for the other programs, too.
+ * Whether the policy of the current task's job denies a join, and is enforced; then that is
+ * reported. The kernel is to take the copy that is judged here, and not what another thread may
+ * have put in its place since: so a program that looks at a join leaves its length, for the other
+ * programs, too.
  */
 static inline int is_denied_join(struct bpf_sockopt *ctx, s32 length)
 {

@@ -1,16 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only
 /*
- * A job's own UDP servers answer who asked them. A socket that its owner bound is a listener; who
- * sends to it is noted when that arrives, before the owner can see it, and may be answered for a
- * while: exactly that address and port, from that port, in that network namespace.
+ * Lets a job's own UDP servers answer those who asked them. A socket that its owner bound is a
+ * listener. Who sends to it is noted when the datagram arrives, before the owner can see it, and
+ * may be answered for a while: exactly that address and port, from that port, in that network
+ * namespace. No program is attached here: on_bind4 and on_bind6 (socket.bpf.c) note listeners,
+ * on_answer (dns.bpf.c) notes who asked, and judge (policy.bpf.c) lets answers go.
  */
 #define ANSWERED_NS 30000000000ULL
 #define HEARD_MAX 32768
-#define HEARD_SHARE 2048 /* peers of a scope, in so long as they may be answered */
-#define LOOPED_BACK 5	 /* PACKET_LOOPBACK: this machine's own, to a group it is in itself */
+#define HEARD_SHARE 2048 /* the most peers of one scope that are noted in that time */
+#define LOOPED_BACK 5	 /* PACKET_LOOPBACK: the machine's own packet, to a group that it is in */
 #define ETHERTYPE_IPV6 0x86dd
 
-/* Stands with the socket. A namespace of a job's own is no way into another one. */
+/*
+ * The value of a listener's storage. It has the network namespace, since a namespace of a job's own
+ * is no way into another one.
+ */
 struct listener {
 	u64 namespace;
 	u32 scope;
@@ -28,7 +33,7 @@ struct heard_key {
 	u8 pad[7];
 };
 
-/* When it sent last. */
+/* When the peer sent last. */
 BPF_TABLE("lru_hash", struct heard_key, u64, heard, HEARD_MAX);
 
 static u64 (*namespace_of)(void *) = (void *)BPF_FUNC_get_netns_cookie;
@@ -47,7 +52,10 @@ static inline void set_heard(struct heard_key *key, struct bpf_sock *sk,
 	key->protocol = sk->protocol;
 }
 
-/* Called where it is bound by its owner, not where the kernel finds a port for who sends first. */
+/*
+ * Note a listener. Called where a socket is bound by its owner, not where the kernel finds a port
+ * for a socket that sends first.
+ */
 static inline void note_listener(struct bpf_sock *sk, const struct proc_value *proc)
 {
 	struct listener *listener;
@@ -62,9 +70,10 @@ static inline void note_listener(struct bpf_sock *sk, const struct proc_value *p
 }
 
 /*
- * By what a process may send without any privilege nobody else can be made to have asked: whoever
- * binds an IPv6 socket to an address that isn't the machine's (IPV6_FREEBIND) sends under it, to
- * the machine itself (by lo) or to a group that it is in.
+ * Whether the packet may be from a process of this machine that has no privilege and sends under
+ * another's address: nobody can be made to have asked by such a packet. Whoever binds an IPv6
+ * socket to an address that isn't the machine's (IPV6_FREEBIND) sends under it, to the machine
+ * itself (by lo) or to a group that it is in.
  */
 static inline int is_made_here(struct __sk_buff *skb, const union address *from,
 			       const union address *to)
@@ -76,7 +85,10 @@ static inline int is_made_here(struct __sk_buff *skb, const union address *from,
 		from->words[2] != to->words[2] || from->words[3] != to->words[3]);
 }
 
-/* Returns where the ports are; 0 for what isn't understood, which nobody asked then. */
+/*
+ * Read a datagram's addresses. Returns where its ports are; 0: it isn't understood, and so nobody
+ * asked.
+ */
 static inline u32 read_ends(struct __sk_buff *skb, u32 protocol, union address *from,
 			    union address *to)
 {
@@ -96,7 +108,10 @@ static inline u32 read_ends(struct __sk_buff *skb, u32 protocol, union address *
 	return (start & 15) * 4;
 }
 
-/* For each datagram that arrives at a socket that isn't connected, or whose packets are decided. */
+/*
+ * Note who sent a datagram. Called for each one that arrives at a socket that isn't connected, or
+ * whose packets are decided one by one.
+ */
 static inline void hear(struct __sk_buff *skb, struct bpf_sock *sk)
 {
 	struct listener *listener = listeners.sk_storage_get((void *)sk, 0, 0);
@@ -133,7 +148,7 @@ static inline void hear(struct __sk_buff *skb, struct bpf_sock *sk)
 		heard.update(&key, &now_ns);
 }
 
-/* Whether the peer of an act on this socket asked it, not long ago. */
+/* Whether the peer of an act on this socket sent to it in the last ANSWERED_NS. */
 static inline int is_answer(const struct act_value *act, struct bpf_sock *sk)
 {
 	if (!sk || !can_listen(act->key.protocol))
