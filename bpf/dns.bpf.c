@@ -150,10 +150,9 @@ static inline int read_messages(struct __sk_buff *skb, u32 is_query)
 	if (!asker && (!is_query || target != TARGET_RESOLVER))
 		return 0;
 
-	struct granting *granting = current_granting();
 	struct dns_packet packet = {}; /* 5.15's verifier takes datagrams for segments, too */
 
-	if (!granting)
+	if (!is_query && !begin_granting())
 		return 0;
 	if (!read_dns_packet(skb, is_query, &packet)) {
 		if (asker && is_query && asker->out.state == STREAM_FOLLOWED)
@@ -181,10 +180,6 @@ static inline int read_messages(struct __sk_buff *skb, u32 is_query)
 		return unread(skb, is_query);
 	packet.at = packet.payload;
 	packet.size = packet.here = skb->len - packet.at;
-	granting->number = 0;
-	granting->is_for_next = 0;
-	granting->next = 0;
-	granting->reading.left = 0;
 	for (step = 0; step < MESSAGES_MAX + !is_query; step++) {
 		forget(&packet);
 		if (packet.protocol == IPPROTO_TCP) {

@@ -63,6 +63,21 @@ static inline struct granting *current_granting(void)
 	return grantings.lookup(&zero);
 }
 
+/* At ingress alone: at egress another packet's program may take the CPU. Returns 0 without memory.
+ */
+static inline int begin_granting(void)
+{
+	struct granting *granting = current_granting();
+
+	if (!granting)
+		return 0;
+	granting->number = 0;
+	granting->is_for_next = 0;
+	granting->next = 0;
+	granting->reading.left = 0;
+	return 1;
+}
+
 /* Set the top bit of each byte of `word` that is `character` or more; all are below 0x80. */
 #define FROM(word, character) ((word) + (0x80 - (character)) * EACH_BYTE)
 
