@@ -190,26 +190,6 @@ def test_a_cancelled_job_keeps_its_report(
     assert f"artifact upload ci-egress/{JOB}/**/*\n" in asked
 
 
-@pytest.mark.parametrize("has_terminal", [False, True], ids=["no terminal", "a terminal"])
-@pytest.mark.parametrize("is_root", [True, False], ids=["root", "sudo"])
-def test_a_command_is_told_once_that_its_job_is_cancelled(
-    checkout: Path, path: str, sudoer: User, *, is_root: bool, has_terminal: bool
-) -> None:
-    """Many programs take the second time for `at once`, and leave their work half done."""
-    sudoer.give(checkout)
-    command = (
-        "trap 'echo >>told' TERM; touch began; until [[ -e told ]]; do sleep 0.1 || :; done; sleep 2 || :"
-    )
-    status = cancelled(checkout, command, path, None if is_root else sudoer, has_terminal=has_terminal)
-    assert (status, (checkout / "told").read_text()) == (0, "\n")
-
-
-def test_a_command_heeds_what_it_would(checkout: Path, path: str) -> None:
-    """In the background of a shell it would ignore SIGINT and SIGQUIT."""
-    done = run_hook(checkout, "grep SigIgn /proc/self/status", path)
-    assert int(done.stdout.splitlines()[-1].split()[1], 16) & 0b110 == 0, done.stdout
-
-
 def test_the_agent_is_asked_nothing_that_is_turned_off(checkout: Path, path: str, agent: Path) -> None:
     assert run_hook(checkout, "true", path, {"annotate": "false", "artifacts": "false"}).returncode == 0
     assert not agent.exists()
