@@ -288,7 +288,7 @@ def test_a_ci_egress_that_a_job_could_have_put_on_path_is_not_what_root_runs(
         begun = job.use(checkout)
     assert begun.status == 0, begun.output
     assert not (own / "owned-by").exists()
-    assert f"{path}/ci-egress isn't used: " in begun.output
+    assert f"{path}/ci-egress isn't used, " in begun.output
     assert begun.outputs["ci-egress"] == str(checkout / ".venv" / "bin" / "ci-egress")
 
 
