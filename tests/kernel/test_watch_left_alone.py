@@ -123,9 +123,12 @@ def test_where_its_policy_is_enforced_nothing_of_the_job_goes_on(runner: Runner,
         (going_on,) = runner.start((step("__run_2"), ["sleep", "600"]))
         os.kill(worker.pid, signal.SIGKILL)
         assert is_gone(int((tmp_path / "pid").read_text())), (tmp_path / "log").read_text()
-    assert is_gone(int((tmp_path / "left").read_text()))
+    left_behind = int((tmp_path / "left").read_text())
+    assert is_gone(left_behind)
     assert is_gone(going_on)
-    assert "ended 2 processes that the job left behind, " in (tmp_path / "log").read_text()
+    (told,) = (line for line in (tmp_path / "log").read_text().splitlines() if " left behind, since " in line)
+    assert f"sleep ({left_behind})" in told
+    assert f"sleep ({going_on})" in told
 
 
 def test_where_a_signal_ends_it_it_waits_for_one(tmp_path: Path) -> None:
