@@ -299,8 +299,17 @@ def test_the_action_stop_ends_it_early_and_post_has_nothing_left_to_do(job: Job,
         "otlp-dir": f"{folder}/otlp",
     }
     assert stopped.summary == "a summary\n"
+    assert [asked.name for asked in (folder / "end").iterdir()] == [begun.outputs["token"]]
     (post,) = job.finish()
     assert (post.status, post.summary, post.annotations("error")) == (0, "", [])
+
+
+def test_the_last_step_says_that_the_job_is_over(job: Job) -> None:
+    """Then what its steps left behind is ended; behind the action `stop` the job goes on."""
+    begun = job.use(ROOT)
+    job.finish()
+    ends = job.temp / "ci-egress" / "end"
+    assert [asked.name for asked in ends.iterdir()] == [f"{begun.outputs['token']}.over"]
 
 
 @pytest.mark.parametrize("token", ["", "../" * 21 + "x"])
