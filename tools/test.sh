@@ -21,7 +21,7 @@ last=()
 for file in tests/*/test_*.py; do
     if [[ $alone == *" $file "* || $file == tests/unit/* ]]; then
         continue
-    elif [[ $file == tests/@(browser|docs|fuzz|stack)/* || $file == tests/kernel/test_@(policy|traced)_* ]]; then
+    elif [[ $file == tests/@(browser|stack)/* || $file == tests/kernel/test_@(policy|traced)_* ]]; then
         second+=("$file")
     elif [[ $file == tests/kernel/test_[a-l]* ]]; then
         first+=("$file")
