@@ -29,11 +29,18 @@ export function throughProxy() {
 export function asRoot(command, environment = {}) {
   const { PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin', HOME = '/', LANG = 'C.UTF-8' } =
     process.env;
-  const env = { PATH, HOME, LANG, ...environment };
-  if (process.getuid() === 0) return { file: command[0], args: command.slice(1), env };
-  const names = Object.keys(environment);
-  const preserved = names.length ? [`--preserve-env=${names.join(',')}`] : [];
-  return { file: 'sudo', args: ['--non-interactive', ...preserved, '--', ...command], env };
+  const env = { PATH, LANG, ...environment };
+  if (process.getuid() === 0) return { file: command[0], args: command.slice(1), env: { HOME, ...env } };
+  const kept = Object.keys(environment).length ? [preserving(environment)] : [];
+  return { file: 'sudo', args: ['--non-interactive', '--set-home', ...kept, '--', ...command], env };
+}
+
+let isSudoRs; // asked once
+
+// All of it, which was chosen here: sudo logs the values of what it is given by name. sudo-rs knows names alone.
+function preserving(environment) {
+  isSudoRs ??= /^sudo-rs/.test(spawnSync('sudo', ['--version'], { encoding: 'utf8' }).stdout ?? '');
+  return isSudoRs ? `--preserve-env=${Object.keys(environment).join(',')}` : '--preserve-env';
 }
 
 /** Run COMMAND as root to its end; returns status and output. Throws Refusal where it can't be started. */
