@@ -45,7 +45,7 @@ OTHERS = {
     **dict.fromkeys(("--context", "--style"), "buildkite-agent"),
     **dict.fromkeys(("--kill-who", "--now", "--quiet", "--signal"), "systemctl"),
     **dict.fromkeys(("--no-system", "--system-only"), "tools/setup.sh"),
-    **dict.fromkeys(("--non-interactive", "--preserve-env"), "sudo"),
+    **dict.fromkeys(("--non-interactive", "--preserve-env", "--set-home"), "sudo"),
     **dict.fromkeys(("--build-arg", "--file", "--privileged", "--tag"), "docker"),
     **dict.fromkeys(("--no-install-recommends", "--reinstall", "--yes"), "apt-get"),
     "--filename": "kubectl",
