@@ -11,7 +11,7 @@ from exporter.finder import Discovered
 from exporter.jobs.model import Job
 from exporter.kernel.registry import Standing, run_hash
 from exporter.pipeline import Pipeline
-from exporter.procfs import all_pids
+from exporter.procfs import all_pids, is_running
 from exporter.programs import Program
 from exporter.roots import Roots
 from exporter.summary import Summary
@@ -131,6 +131,9 @@ class MachineWatch:
 
 
 def _is_left_behind(program: Program) -> bool:
-    """Whether the program's step is over, so that the step left it behind."""
+    """Whether the step of `program` is over. The step that ends the watch, for one, isn't.
+
+    The step's process is looked up in /proc: the record of its end may be waiting, or lost.
+    """
     root = program.root
-    return root.ended_ns is not None or root.parent_pid == _INIT
+    return root.parent_pid == _INIT or not is_running(root.process)

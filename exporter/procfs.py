@@ -57,6 +57,14 @@ def has_ended(process: ProcessKey) -> bool:
     return state.letter in _ENDED or not _is_start_of(process, state.started_ns)
 
 
+def is_running(process: ProcessKey) -> bool:
+    """Whether `process` runs for certain; False when that can't be read."""
+    try:
+        return not has_ended(process)
+    except OSError:
+        return False
+
+
 def everyone() -> Iterator[tuple[ProcessKey, int]]:
     """Yield every process of this host with its parent's pid, parents first."""
     found = []

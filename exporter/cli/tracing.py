@@ -77,9 +77,7 @@ def trace(
     go_first()
     warn_of_ignored(ignored_variables(environment))
     destinations = resolve_destinations(environment, otlp_dir=config.output.otlp_dir)
-    job = detect(environment, job_env=config.job_env)
-    if config.job_env is None:
-        tell_kept_back(environment, given.policy)
+    job = _job(given, environment)
     governed = governance(config, given.policy, job)
     warn_of_unknown(given.baseline, job)
     with ExitStack() as stack:
@@ -122,6 +120,13 @@ def trace(
             warn_of_doubtful(config.command)
         outcome.tell()
     return outcome.exit_status(held.wait(lambda: relay.pump(held)), is_strict=config.strict)
+
+
+def _job(given: GivenRun, environment: Mapping[str, str]) -> Job:
+    """Find the job that COMMAND is, and say so if sudo kept its variables back. Raises UsageError."""
+    if given.config.job_env is None:
+        tell_kept_back(environment, given.policy)
+    return detect(environment, job_env=given.config.job_env)
 
 
 class _Run(NamedTuple):

@@ -362,6 +362,15 @@ asking.recv(4096)
 code = socket.socket().connect_ex((address, int(port)))
 print(errno.errorcode.get(code, "ok"))
 """
+
+
+def looks_up(lab: Lab) -> str:
+    """What a step executes to ask for www.registry.example, and to connect there."""
+    question = query("www.registry.example").hex()
+    code = [sys.executable, "-c", RESOLVE_AND_CONNECT, question, V4.evil, V4.peer, str(PORT)]
+    return shlex.join([os.fsdecode(part) for part in lab.command(code)])
+
+
 NAMES = f"""
 mode: enforce
 allow: ["udp://{V4.evil}:53", "NAME:{PORT}"]
@@ -373,9 +382,7 @@ def test_what_names_granted_lasts_through_a_change_of_the_policy(
     steps: Steps, lab: Lab, tmp_path: Path
 ) -> None:
     file, run = policy(tmp_path, NAMES.replace("NAME", "www.registry.example")), run_id("names")
-    question = query("www.registry.example").hex()
-    code = [sys.executable, "-c", RESOLVE_AND_CONNECT, question, V4.evil, V4.peer, str(PORT)]
-    looked_up = shlex.join([os.fsdecode(part) for part in lab.command(code)])
+    looked_up = looks_up(lab)
     peer = steps.act(V4.peer)
     with (
         Resolver(lab, V4.evil, [f"www.registry.example A {V4.peer}"]),
@@ -410,9 +417,7 @@ def test_what_a_step_looked_up_before_it_was_known_lasts_through_a_change_of_the
     """Under which that stands; the job's own stays as it is."""
     text = NAMES.replace("NAME", "www.registry.example")
     file, run = policy(tmp_path, text), run_id("looked-up")
-    question = query("www.registry.example").hex()
-    code = [sys.executable, "-c", RESOLVE_AND_CONNECT, question, V4.evil, V4.peer, str(PORT)]
-    looked_up = shlex.join([os.fsdecode(part) for part in lab.command(code)])
+    looked_up = looks_up(lab)
     with (
         Resolver(lab, V4.evil, [f"www.registry.example A {V4.peer}"]),
         watching(tmp_path, "--policy", str(file)) as watch,
@@ -475,9 +480,7 @@ def test_a_chain_of_processes_begins_at_the_jobs_root(steps: Steps, tmp_path: Pa
 @pytest.mark.alone
 def test_steps_of_a_job_at_once_share_what_names_granted(steps: Steps, lab: Lab, tmp_path: Path) -> None:
     file, run = policy(tmp_path, NAMES.replace("NAME", "www.registry.example")), run_id("shared")
-    question = query("www.registry.example").hex()
-    code = [sys.executable, "-c", RESOLVE_AND_CONNECT, question, V4.evil, V4.peer, str(PORT)]
-    looked_up = shlex.join([os.fsdecode(part) for part in lab.command(code)])
+    looked_up = looks_up(lab)
     with (
         Resolver(lab, V4.evil, [f"www.registry.example A {V4.peer}"]),
         watching(tmp_path, "--policy", str(file)) as watch,

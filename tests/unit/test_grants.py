@@ -97,6 +97,14 @@ class Kernel:
         return {scope: -struct.unpack("=q", value)[0] for scope, value in ended.items()}
 
 
+def of_two_jobs() -> Kernel:
+    """With a step of each."""
+    kernel = Kernel()
+    for step, scope in ((STEP, JOB), (ANOTHER, OTHER)):
+        kernel.enter(step, scope)
+    return kernel
+
+
 def carry(kernel: Kernel, told: dict[int, dict[bytes, set[str]]]) -> int:
     """With what each scope was told of addresses."""
     return kernel.scopes.carry_over_early(BEFORE, AFTER, lambda of, peer: told.get(of, {}).get(peer, set()))
@@ -134,9 +142,7 @@ def test_what_the_changed_policy_does_not_allow_is_not_lost_but_gone() -> None:
 
 def test_of_names_at_an_address_only_those_count_that_the_step_was_granted() -> None:
     """Others led there, too: of a step of its own kind, and of another job."""
-    kernel = Kernel()
-    for step, scope in ((STEP, JOB), (ANOTHER, OTHER)):
-        kernel.enter(step, scope)
+    kernel = of_two_jobs()
     kernel.grant(STEP, BEFORE, "c.example")
     told = {HOST: {PEER: {"c.example", "a.example", "new.example"}}, OTHER: {PEER: {"b.example"}}}
     assert carry(kernel, told) == 0
@@ -145,9 +151,7 @@ def test_of_names_at_an_address_only_those_count_that_the_step_was_granted() -> 
 
 
 def test_no_name_counts_by_which_another_job_alone_was_led_there() -> None:
-    kernel = Kernel()
-    for step, scope in ((STEP, JOB), (ANOTHER, OTHER)):
-        kernel.enter(step, scope)
+    kernel = of_two_jobs()
     kernel.grant(STEP, BEFORE, "a.example")
     assert carry(kernel, {JOB: {}, OTHER: {PEER: {"b.example"}}}) == 1
     assert kernel.sets(STEP, AFTER) is None
