@@ -125,6 +125,28 @@ def test_what_a_job_left_behind_is_ended_with_it_where_its_policy_is_enforced(
     assert mine.watch.has_said(told) == is_ended
 
 
+@pytest.mark.alone  # as above
+def test_a_storm_of_forks_keeps_nothing_that_a_job_left_behind_from_its_end(
+    runner: Runner, tmp_path: Path
+) -> None:
+    """Records of processes wait then, or are lost: what runs is asked of the kernel."""
+    file = tmp_path / "policy.yaml"
+    file.write_text(f"{POLICY}mode: enforce\n")
+    storm = "while :; do (:) & (:) & wait; done"
+    left = (
+        f"setsid sh -c 'echo $$ >{tmp_path}/left; exec sleep 600' & until test -s {tmp_path}/left; do :; done"
+    )
+    storms = " ".join([f"setsid sh -c '{storm}' &"] * 4)
+    with watching_a_job(tmp_path, "--policy", str(file)) as mine:
+        runner.run((step("__run"), ["sh", "-c", f"{left}; {storms} sleep 1"]))
+        runner.run((step("__post_egress"), mine.ask(f"{mine.token}.over")))
+        mine.ended()
+    assert is_gone(int((tmp_path / "left").read_text()))
+    assert mine.watch.has_said("that the job left behind, since nothing would hold them to the policy: ")
+    assert not mine.watch.has_said("can't be ended")
+    assert not mine.watch.has_said("faster than they can be ended")
+
+
 @pytest.mark.parametrize(
     ("env", "script"),
     [
