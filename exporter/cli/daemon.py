@@ -264,8 +264,9 @@ class _Daemon:
         Processes of steps that still run may go on, unless the watch ends because the agent is gone.
         """
         if isinstance(self._jobs, MachineWatch) and (asked.is_over or self._guards.is_left_alone):
-            spared = self._jobs.going_on if asked.is_over else frozenset
-            end_what_is_left(self._tracer, MACHINE, self._source.pump, spared=spared, left_by="the job")
+            self._source.catch_up()  # which process is of which step
+            goes_on = self._jobs.goes_on if asked.is_over else lambda _: False
+            end_what_is_left(self._tracer, MACHINE, self._source.pump, goes_on=goes_on, left_by="the job")
 
     def finish(self) -> Account:
         """Detach the programs, report the rest, and flush the telemetry; returns the final account."""
@@ -307,6 +308,7 @@ class _Daemon:
             governor=governor,
             baseline=baseline,
             ends_by_token=given.config.end_folder is not None,
+            is_agent=self._tracer.scopes.has_agent,
         )
 
     def _handle(self, event: Event) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -28,18 +28,18 @@ def end_what_is_left(
     scope: int,
     meanwhile: Callable[[], object] = lambda: None,
     *,
-    spared: Callable[[], Container[ProcessKey]] = frozenset,
+    goes_on: Callable[[ProcessKey], bool] = lambda _: False,
     left_by: str = "COMMAND",
 ) -> None:
     """End what is left of the job if its policy is enforced: nothing holds it once programs are detached.
 
     What can't be ended stays held if the programs outlive this process: then they are left attached.
-    `meanwhile` is called now and then, and after each time `spared`, which returns the processes that may go
-    on. `left_by` says in messages who left the others behind.
+    `meanwhile` is called now and then. `goes_on` returns whether a process is spared. `left_by` says in
+    messages who left the others behind.
     """
     if tracer.mode(scope) is not JobMode.ENFORCE or not tracer.is_attached():
         return
-    came = end_scope(tracer, scope, meanwhile, spared)
+    came = end_scope(tracer, scope, meanwhile, goes_on)
     if came.ended:
         _tell(came, left_by)
     if not came.is_over:

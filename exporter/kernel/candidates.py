@@ -64,6 +64,10 @@ class Candidates:
         """Return the scope of a process; HOST when it is of no job, as far as is known."""
         return known_scope(proc, self._scopes.get) or HOST
 
+    def held_as(self, proc: wire.ProcValue, undecided: int) -> int:
+        """Return the scope to whose policy a process is held; see the function of that name."""
+        return held_as(proc, self._scopes.get, undecided)
+
     def __len__(self) -> int:
         return len(self._scopes)
 
@@ -96,6 +100,18 @@ def known_scope(proc: wire.ProcValue, found: Callable[[bytes], int | None]) -> i
     same, and writes the scope into the process's entry when the process acts next.
     """
     return proc.scope if proc.scope != HOST else found(root_key(proc))
+
+
+def held_as(proc: wire.ProcValue, found: Callable[[bytes], int | None], undecided: int) -> int:
+    """Return the scope to whose policy a process is held: its job's, or `undecided` until that is known.
+
+    HOST: it is held as one of no job. A step whose variables turn out to be no job's stays held. In
+    bpf/process.bpf.c, `scope_of` and `held_as` do the same.
+    """
+    scope = known_scope(proc, found)
+    is_released = scope == HOST and proc.standing == wire.STANDING_MARKED
+    is_step = proc.standing >= wire.STANDING_STEP and not is_released
+    return scope or (undecided if is_step else HOST)
 
 
 def root_key(proc: wire.ProcValue) -> bytes:

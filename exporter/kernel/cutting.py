@@ -24,7 +24,7 @@ from exporter.kernel.bpf import Map
 from exporter.kernel.candidates import all_of, known_scope
 from exporter.kernel.instances import open_map
 from exporter.kernel.listening import listening_ports
-from exporter.kernel.verdicts import MAPS, Peer, Verdicts
+from exporter.kernel.verdicts import MAPS, Peer, Process, Verdicts
 from exporter.policy.entries import Verdict
 
 _KEY = struct.Struct("=I")
@@ -49,10 +49,9 @@ class Cut(NamedTuple):
     """The processes in which connections couldn't be looked at or ended, each as `pid: why`."""
 
 
-class _Held(NamedTuple):
+class _Found(NamedTuple):
     pid: int
-    mask: int
-    """The bits of the executables in its chain of processes."""
+    process: Process
 
 
 def cut(instance: Path, scope: int) -> Cut:
@@ -63,15 +62,15 @@ def cut(instance: Path, scope: int) -> Cut:
         names = (*MAPS, "procs", "candidates")
         maps = {name: stack.enter_context(open_map(instance, name)) for name in names}
         verdicts = Verdicts(maps)
-        for process in _processes(maps["procs"], maps["candidates"], scope):
+        for found in _processes(maps["procs"], maps["candidates"], scope):
             try:
-                ended |= set(_cut_of(process, scope, verdicts))
+                ended |= set(_cut_of(found, scope, verdicts))
             except OSError as error:
-                failed.append(f"{process.pid}: {error.strerror}")
+                failed.append(f"{found.pid}: {error.strerror}")
     return Cut(len(ended), failed)
 
 
-def _processes(procs: Map, candidates: Map, scope: int) -> Iterator[_Held]:
+def _processes(procs: Map, candidates: Map, scope: int) -> Iterator[_Found]:
     """Iterate over the processes of `scope`; for HOST only over those in containers.
 
     That is the rule of `is_governed` in bpf/process.bpf.c.
@@ -81,18 +80,19 @@ def _processes(procs: Map, candidates: Map, scope: int) -> Iterator[_Held]:
         value = procs.lookup(key)
         proc = value and wire.ProcValue._make(wire.PROC_VALUE.unpack(value))
         if proc and (known_scope(proc, found.get) or HOST) == scope and (scope != HOST or proc.is_guest):
-            yield _Held(_KEY.unpack(key)[0], proc.held)
+            early = proc.early if proc.standing >= wire.STANDING_STEP else 0
+            yield _Found(_KEY.unpack(key)[0], Process(proc.held, early))
 
 
-def _cut_of(process: _Held, scope: int, verdicts: Verdicts) -> Iterator[int]:
+def _cut_of(found: _Found, scope: int, verdicts: Verdicts) -> Iterator[int]:
     """End the denied connections of one process; yields the cookies of their sockets."""
-    listening = listening_ports(process.pid)
-    for opened in _sockets(process.pid):
+    listening = listening_ports(found.pid)
+    for opened in _sockets(found.pid):
         with opened:
             peer = _peer(opened)
             if peer is None or (peer.protocol in _STREAMS and opened.getsockname()[1] in listening):
                 continue
-            said = verdicts.decide(scope, peer, process.mask)
+            said = verdicts.decide(scope, peer, found.process)
             if said is not None and said.verdict is not Verdict.ALLOW:
                 _end(opened)
                 yield int.from_bytes(opened.getsockopt(socket.SOL_SOCKET, _SO_COOKIE, 8), "little")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable, Container
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -36,13 +36,13 @@ def end_scope(
     tracer: Tracer,
     scope: int,
     meanwhile: Callable[[], object],
-    spared: Callable[[], Container[ProcessKey]] = frozenset,
+    goes_on: Callable[[ProcessKey], bool] = lambda _: False,
     limit_s: float = LIMIT_S,
 ) -> Ended:
     """Kill every process of `scope`, and those made meanwhile, until none is left or `limit_s` is over.
 
-    The programs must be attached: they keep the table of processes. `meanwhile` is called now and then, and
-    after each time `spared`, which returns the processes that may go on.
+    A process that may still turn out to be of `scope` counts as one. The programs must be attached: they keep
+    the table of processes. `meanwhile` is called now and then. `goes_on` returns whether a process is spared.
     """
     met: dict[ProcessKey, str] = {}
     deadline_s = time.monotonic() + limit_s
@@ -51,8 +51,7 @@ def end_scope(
         found = [process for process in tracer.live(scope) if _is_there(process)]
         is_all = tracer.made(scope) == made
         meanwhile()
-        going_on = spared()
-        live = [process for process in found if process not in going_on]
+        live = [process for process in found if not goes_on(process)]
         is_over = not live and is_all
         if is_over or time.monotonic() >= deadline_s:
             break
@@ -60,19 +59,21 @@ def end_scope(
             met.setdefault(process, _shown(process))
             _kill(process, tracer)
         if tracer.made(scope) != made:
-            _chase(tracer, scope, going_on, met)
+            _chase(tracer, scope, goes_on, met)
         time.sleep(_PAUSE_S)
     ended = [name for process, name in met.items() if process not in live]
     return Ended(ended, [met.get(process) or _shown(process) for process in live], is_over)
 
 
-def _chase(tracer: Tracer, scope: int, spared: Container[ProcessKey], met: dict[ProcessKey, str]) -> None:
+def _chase(
+    tracer: Tracer, scope: int, goes_on: Callable[[ProcessKey], bool], met: dict[ProcessKey, str]
+) -> None:
     """Kill processes as each is found, since they are gone before a list of them is made.
 
     A process is added to `met` if the signal reached it.
     """
     for process in tracer.meet(scope, _CHASE_S):
-        if process not in spared and _kill(process, tracer):
+        if not goes_on(process) and _kill(process, tracer):
             met.setdefault(process, _shown(process))
 
 

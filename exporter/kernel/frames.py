@@ -26,7 +26,7 @@ from exporter.clock import boot_ns
 from exporter.errors import KernelError
 from exporter.events import ProcessKey, Tampered, Tampering
 from exporter.kernel.bpf import Map
-from exporter.kernel.candidates import all_of, known_scope, one_of
+from exporter.kernel.candidates import all_of, held_as, one_of
 from exporter.kernel.exits import Way, exits, way_here
 from exporter.kernel.failures import failures_told
 from exporter.kernel.guarded import Guarded
@@ -238,7 +238,7 @@ class Frames:
         found = all_of(self._candidates)
         for key, value in self._procs.items():
             process = wire.ProcValue._make(wire.PROC_VALUE.unpack(value))
-            scope = self._held_as(process, found.get)
+            scope = self._held_here(process, found.get)
             if scope in scopes:
                 yield _NUMBER.unpack(key)[0], process._replace(scope=scope)
 
@@ -248,17 +248,15 @@ class Frames:
         proc = value and wire.ProcValue._make(wire.PROC_VALUE.unpack(value))
         if not proc or proc.started_ns != process.started_ns:
             return 0
-        return self._held_as(proc, partial(one_of, self._candidates))
+        return self._held_here(proc, partial(one_of, self._candidates))
 
-    def _held_as(self, process: wire.ProcValue, found: Callable[[bytes], int | None]) -> int:
-        """Return the scope whose policy holds a process: its job's, or `undecided` until that is known.
+    def _held_here(self, process: wire.ProcValue, found: Callable[[bytes], int | None]) -> int:
+        """Return the scope whose policy holds what is in the network of a process; 0: no policy does.
 
-        0: no policy does. `found` returns the scope that `candidates` has under a key.
+        In an agent's network, steps are held from their first instruction on.
         """
-        scope = known_scope(process, found)
-        if scope is not None:
-            return scope
-        return self.undecided if process.standing else 0
+        is_agent = process.standing == wire.STANDING_AGENT
+        return held_as(process, found, self.undecided) or (self.undecided if is_agent else 0)
 
     def _hold_options_of(self, who: Tampered) -> None:
         """Attach the program that denies the options; where that fails, report it once, for `who`."""

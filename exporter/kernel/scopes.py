@@ -91,6 +91,12 @@ class Scopes:
         entry = self.entry(process)
         return entry is not None and entry.standing == wire.STANDING_AGENT
 
+    def has_agent(self, pid: int) -> bool:
+        """Whether the process that has `pid` now is an agent."""
+        value = self._procs.lookup(_KEY.pack(pid))
+        entry = value and wire.ProcValue._make(wire.PROC_VALUE.unpack(value))
+        return bool(entry and entry.standing == wire.STANDING_AGENT)
+
     @property
     def refused(self) -> int:
         """The number of jobs' programs that found no room among the candidates, and so are in no scope."""
@@ -210,6 +216,10 @@ class Scopes:
     def scope_of(self, proc: wire.ProcValue) -> int:
         """Return the scope of a process; HOST when it is of no job."""
         return self._candidates.scope_of(proc)
+
+    def held_as(self, proc: wire.ProcValue) -> int:
+        """Return the scope to whose policy a process is held, even while its job isn't known."""
+        return self._candidates.held_as(proc, self._frames.undecided)
 
     def held(self) -> set[int]:
         """Return the scopes that are held to a policy."""

@@ -302,7 +302,7 @@ class Tracer:
         return [pid for pid in pids if not self._is_detached or _runs(pid)]
 
     def live(self, scope: int) -> list[ProcessKey]:
-        """Return the processes of `scope`, in no order, with their start times, since pids are reused.
+        """Return the processes that are held as those of `scope`, in no order, whatever records were lost.
 
         One that was made meanwhile may be missing, along with the one that made it: see `made`.
         """
@@ -355,9 +355,9 @@ class Tracer:
         self._windows.finish(handle)
 
     def _member(self, key: bytes, value: bytes, scope: int) -> ProcessKey | None:
-        """Return the process of an entry, if it is of `scope`; else None."""
+        """Return the process of an entry, if it is held as one of `scope`; else None."""
         proc = wire.ProcValue._make(wire.PROC_VALUE.unpack(value))
-        is_one = self.scopes.scope_of(proc) == scope
+        is_one = self.scopes.held_as(proc) == scope
         return ProcessKey(_KEY.unpack(key)[0], proc.started_ns) if is_one else None
 
 

@@ -34,6 +34,15 @@ class Peer(NamedTuple):
     """IANA number."""
 
 
+class Process(NamedTuple):
+    """What the lookup takes of the process that acts."""
+
+    held: int
+    """The mask of the executables in its chain."""
+    early: int = 0
+    """The number of the step that it is part of; 0: of none."""
+
+
 class Said(NamedTuple):
     """The answer of a policy, whatever its mode."""
 
@@ -56,23 +65,34 @@ class Verdicts:
         self._alternatives = maps["alternatives"]
         self._granted, self._ports = maps["granted"], maps["rule_ports"]
 
-    def decide(self, scope: int, peer: Peer, held: int) -> Said | None:
-        """Return what the policy of `scope` says to an act with `peer`; None: the scope has no policy.
-
-        `held` is the mask of the executables in the chain of the process that acts.
-        """
-        value = self._modes.lookup(_NUMBER.pack(scope))
-        if value is None:
+    def decide(self, scope: int, peer: Peer, process: Process) -> Said | None:
+        """Return what the policy of `scope` says to an act of `process` with `peer`; None: it has none."""
+        mode = self._mode(scope)
+        if mode is None:
             return None
-        mode = wire.ModeValue._make(wire.MODE_VALUE.unpack(value))
         protocol = _PLAIN.get(peer.protocol, peer.protocol)
         classes = (_Class(peer.port, protocol), _Class(0, protocol), _Class(0, 0))
-        best = self._best(mode.policy, peer.address, classes, held)
+        best = self._best(mode.policy, peer.address, classes, process.held)
         if mode.has_names and (best is None or best.rank < FINAL):
-            named = self._by_names(self._sets(scope, mode.policy, peer.address), mode.policy, classes, held)
+            granted = wire.GrantedKey(scope, mode.policy, peer.address)
+            named = self._by_names(granted, classes, process.held)
             if named is not None:
                 return Said(named, RULE_OF_NAMES)
+            if process.early and self._is_allowed_early(peer.address, classes, process):
+                return Said(Verdict.ALLOW, RULE_OF_NAMES)
         return Said(Verdict(best.verdict), best.rule) if best else Said(Verdict.DENY, 0)
+
+    def _mode(self, scope: int) -> wire.ModeValue | None:
+        value = self._modes.lookup(_NUMBER.pack(scope))
+        return None if value is None else wire.ModeValue._make(wire.MODE_VALUE.unpack(value))
+
+    def _is_allowed_early(self, address: bytes, classes: tuple[_Class, ...], process: Process) -> bool:
+        """Whether a name that the step had looked up before its job was known allows it."""
+        strictest = self._mode(wire.SCOPE_WITHOUT_ROOM)
+        if strictest is None:
+            return False
+        granted = wire.GrantedKey(process.early, strictest.policy, address)
+        return self._by_names(granted, classes, process.held) is Verdict.ALLOW
 
     def _best(
         self, policy: int, address: bytes, classes: tuple[_Class, ...], held: int
@@ -91,19 +111,20 @@ class Verdicts:
             value = self._alternatives.lookup(_NUMBER.pack(choice.following)) if choice.following else None
         return None
 
-    def _sets(self, scope: int, policy: int, address: bytes) -> int:
+    def _sets(self, key: wire.GrantedKey) -> int:
         """Return the mask of the rule sets that names granted to an address."""
-        value = self._granted.lookup(wire.GRANTED_KEY.pack(scope, policy, address))
+        value = self._granted.lookup(wire.GRANTED_KEY.pack(*key))
         if value is None:
             return 0
         granted = wire.GrantedValue._make(wire.GRANTED_VALUE.unpack(value))
         return granted.sets_high << 64 | granted.sets_low
 
-    def _by_names(self, sets: int, policy: int, classes: tuple[_Class, ...], held: int) -> Verdict | None:
+    def _by_names(self, key: wire.GrantedKey, classes: tuple[_Class, ...], held: int) -> Verdict | None:
+        sets = self._sets(key)
         if not sets:
             return None
         denied = allowed = 0
-        for step in self._steps(policy, classes):
+        for step in self._steps(key.policy, classes):
             if held & step.needed == step.needed:
                 allow, deny = step.allow_high << 64 | step.allow_low, step.deny_high << 64 | step.deny_low
                 denied |= sets & deny

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 import tests.examples  # noqa: F401
 from exporter.events import RULE_OF_NAMES, Acted, ProcessKey, Verdict
 from exporter.kernel.instances import open_map
-from exporter.kernel.verdicts import MAPS, Peer, Verdicts
+from exporter.kernel.verdicts import MAPS, Peer, Process, Verdicts
 from exporter.kernel.verdicts import Said as Found
 from exporter.policy.compile import compile_policy
 from exporter.policy.decide import Act
@@ -101,7 +101,7 @@ class Actor:
         with ExitStack() as stack:
             verdicts = Verdicts({name: stack.enter_context(open_map(instance, name)) for name in MAPS})
             peers = [Peer(packed(act.address), act.port, act.protocol) for act in ACTS if act.address]
-            return [verdicts.decide(scope, peer, mask) for peer in peers]
+            return [verdicts.decide(scope, peer, Process(mask)) for peer in peers]
 
 
 def seeds(answered: list[tuple[str, Address]]) -> list[tuple[bytes, list[str]]]:

@@ -19,6 +19,7 @@ from exporter.agents import Agent as Starter
 from exporter.agents import marks
 from exporter.clock import boot_ns
 from exporter.events import HOST, ProcessKey, Tampered, Tampering
+from exporter.kernel.cutting import Cut, cut
 from exporter.kernel.grants import IN_USE_NS, Grants
 from exporter.kernel.instances import live_processes
 from exporter.kernel.loading import loading
@@ -33,6 +34,7 @@ from .direct import KernelSide
 from .governed import compiled, reply
 from .lab import PORT, V4
 from .resolver import Resolver
+from .test_cut import GONE
 from .test_policy_frames import BYPASS, OWN_NAMESPACE
 from .test_policy_frames import MARK as FRAME
 
@@ -281,6 +283,24 @@ def test_what_a_step_looked_up_early_holds_where_its_own_policy_allows_it(
         assert [each.do(tries(V4.peer)) for each in (late, doubted)] == ["EPERM"] * 2  # another one's
         assert [each.do(*asks()) for each in (late, doubted)] == ["ok"] * 2
         assert [each.do(tries(V4.peer)) for each in (late, doubted)] == ["ok"] * 2
+
+
+def test_a_cut_ends_nothing_that_a_step_may_by_what_it_looked_up_early(kernel: KernelSide, lab: Lab) -> None:
+    for scope in (STRICTEST, JOB):
+        kernel.tracer.govern(scope, compiled(NAMES))
+    opens = f"held = socket.create_connection({(V4.peer, PORT)})"
+    with (
+        Resolver(lab, V4.evil, [f"{NAME} A {V4.peer}"]),
+        doing(lab, **{MARK: "1"}) as early,
+        doing(lab) as stranger,
+    ):
+        assert early.do(*asks()) == "ok"
+        assert [each.do(opens) for each in (early, stranger)] == ["ok"] * 2
+        kernel.tracer.scopes.adopt(*executed(kernel, early), JOB)
+        kernel.tracer.follow(stranger.process, JOB)
+        assert cut(kernel.tracer.directory, JOB) == Cut(1, [])
+        assert early.do("held.send(b'x')") == "ok"
+        assert stranger.do("held.send(b'x')") in GONE
 
 
 def test_what_steps_looked_up_early_outlasts_a_changed_policy_for_what_is_undecided(
@@ -534,10 +554,15 @@ def sends(frame):
 """
 
 
-def test_a_thread_of_a_step_finds_no_way_out_in_a_network_of_its_own(kernel: KernelSide, lab: Lab) -> None:
-    """Although it isn't known yet whose that step is."""
+@pytest.mark.parametrize("is_nobodys", [False, True])
+def test_a_thread_of_a_step_finds_no_way_out_in_a_network_of_its_own(
+    kernel: KernelSide, lab: Lab, *, is_nobodys: bool
+) -> None:
+    """Although it isn't known yet whose that step is, or its variables turned out to be no job's."""
     with doing(lab) as step:
         kernel.tracer.find(step.process, wire.STANDING_STEP)
+        if is_nobodys:
+            kernel.tracer.scopes.release(*executed(kernel, step))
         kernel.tracer.frames.look()
         assert step.do(*OWN_NAMESPACE) == "ok"
         told = [event for event in kernel.drain() if isinstance(event, Tampered)]

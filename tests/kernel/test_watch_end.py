@@ -35,6 +35,8 @@ HOST = {"PATH": os.environ.get("PATH", os.defpath)}
 CI_EGRESS = str(Path(sys.executable).with_name("ci-egress"))
 WORKFLOW = f"ends-{os.getpid()}"
 JOB = f"{WORKFLOW}/build"
+MANY = 6000
+"""Processes whose records are more than a watch takes in at once."""
 POLICY = 'version: 1\nallow: ["any://0.0.0.0/0", "any://[::/0]"]\n'
 
 
@@ -94,6 +96,11 @@ def test_who_has_the_token_ends_it_and_nothing_is_told(runner: Runner, tmp_path:
     assert mine.is_clean(summary), summary
 
 
+def leaves(folder: Path) -> str:
+    """A shell's text that leaves a process behind; its pid is in the file `left`."""
+    return f"setsid sh -c 'echo $$ >{folder}/left; exec sleep 600' & until test -s {folder}/left; do :; done"
+
+
 @pytest.mark.alone  # strangers' jobs are this one's here, and what they left behind
 @pytest.mark.parametrize(
     ("mode", "asked", "is_ended"),
@@ -104,11 +111,8 @@ def test_what_a_job_left_behind_is_ended_with_it_where_its_policy_is_enforced(
 ) -> None:
     file = tmp_path / "policy.yaml"
     file.write_text(f"{POLICY}mode: {mode}\n")
-    left = (
-        f"setsid sh -c 'echo $$ >{tmp_path}/left; exec sleep 600' & until test -s {tmp_path}/left; do :; done"
-    )
     with watching_a_job(tmp_path, "--policy", str(file)) as mine:
-        runner.run((step("__run"), ["sh", "-c", left]))
+        runner.run((step("__run"), ["sh", "-c", leaves(tmp_path)]))
         ask = shlex.join(mine.ask(mine.token + asked))
         goes_on = f"while test -e /proc/{mine.watch.process.pid}/exe; do sleep 0.05; done"
         runner.start((step("__post_egress"), ["sh", "-c", f"{ask}; {goes_on}; touch {tmp_path}/went-on"]))
@@ -126,6 +130,24 @@ def test_what_a_job_left_behind_is_ended_with_it_where_its_policy_is_enforced(
 
 
 @pytest.mark.alone  # as above
+def test_what_was_left_behind_a_moment_before_the_end_is_ended_too(runner: Runner, tmp_path: Path) -> None:
+    """The watch may have thousands of records to take in, before those that say whose it is."""
+    file = tmp_path / "policy.yaml"
+    file.write_text(f"{POLICY}mode: enforce\n")
+    many = f"n=0; while test $n -lt {MANY}; do (:); n=$((n + 1)); done"
+    with watching_a_job(tmp_path, "--policy", str(file)) as mine:
+        mine.watch.process.send_signal(signal.SIGSTOP)
+        runner.run((step("__run"), ["sh", "-c", f"{many}; {leaves(tmp_path)}"]))
+        ask = shlex.join(mine.ask(f"{mine.token}.over"))
+        runner.start((step("__post_egress"), ["sh", "-c", f"{ask}; sleep 1; touch {tmp_path}/went-on"]))
+        wait_for((tmp_path / "end" / f"{mine.token}.over").exists)
+        mine.watch.process.send_signal(signal.SIGCONT)
+        mine.ended()
+    assert is_gone(int((tmp_path / "left").read_text()))
+    wait_for((tmp_path / "went-on").exists)
+
+
+@pytest.mark.alone  # as above
 def test_a_storm_of_forks_keeps_nothing_that_a_job_left_behind_from_its_end(
     runner: Runner, tmp_path: Path
 ) -> None:
@@ -133,12 +155,9 @@ def test_a_storm_of_forks_keeps_nothing_that_a_job_left_behind_from_its_end(
     file = tmp_path / "policy.yaml"
     file.write_text(f"{POLICY}mode: enforce\n")
     storm = "while :; do (:) & (:) & wait; done"
-    left = (
-        f"setsid sh -c 'echo $$ >{tmp_path}/left; exec sleep 600' & until test -s {tmp_path}/left; do :; done"
-    )
     storms = " ".join([f"setsid sh -c '{storm}' &"] * 4)
     with watching_a_job(tmp_path, "--policy", str(file)) as mine:
-        runner.run((step("__run"), ["sh", "-c", f"{left}; {storms} sleep 1"]))
+        runner.run((step("__run"), ["sh", "-c", f"{leaves(tmp_path)}; {storms} sleep 1"]))
         runner.run((step("__post_egress"), mine.ask(f"{mine.token}.over")))
         mine.ended()
     assert is_gone(int((tmp_path / "left").read_text()))
