@@ -159,8 +159,8 @@ def _pipeline(given: _Input, telemetry: Telemetry) -> Pipeline:
     outlets = Outlets(telemetry, metrics, system_clock(), ProcessSpans.NETWORK)
     pipeline = Pipeline(outlets, Proc(), Flows())
     job = detect(_JOB, job_env=None)
-    pipeline.begin(_SCOPE, traced_job(job, outlets, Summary({}), boot_ns()), takes_rest=True)
-    pipeline.seed(given.root, _SCOPE, boot_ns())
+    pipeline.jobs.begin(_SCOPE, traced_job(job, outlets, Summary({}), boot_ns()), takes_rest=True)
+    pipeline.table.seed(given.root, _SCOPE, boot_ns())
     return pipeline
 
 

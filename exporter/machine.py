@@ -88,7 +88,7 @@ class MachineWatch:
         traced = traced_job(self._job, self._outlets, self._summary, now_ns)
         novelty = known_by(self.baseline, self._job)
         traced = replace(traced, terms=terms, novelty=novelty, ends_by_token=self._ends_by_token)
-        pipeline.begin(SCOPE, traced, takes_rest=True)
+        pipeline.jobs.begin(SCOPE, traced, takes_rest=True)
         self._on_change(self._job, None)
 
     def discover(self, event: Environment, program: Program) -> Discovered | None:
@@ -107,7 +107,7 @@ class MachineWatch:
     def change_baseline(self, baseline: Baseline) -> int:
         """Hold the job against `baseline` from now on; returns how many jobs are held against it: one."""
         self.baseline = baseline
-        self._pipeline.change_novelty(SCOPE, known_by(baseline, self._job))
+        self._pipeline.jobs.change_novelty(SCOPE, known_by(baseline, self._job))
         return 1
 
     def warned(self, told: str) -> None:

@@ -7,9 +7,8 @@ The events come from the kernel's ring or from a recording; no code here knows w
 
 from __future__ import annotations
 
-from collections.abc import Collection, Container
-from dataclasses import replace
-from typing import TYPE_CHECKING, assert_never
+from collections.abc import Collection
+from typing import assert_never
 
 from exporter import tampering
 from exporter.config import ProcessSpans
@@ -39,16 +38,13 @@ from exporter.events import (
 )
 from exporter.finder import Finder, NoFinder
 from exporter.flows import Flow, Flows
+from exporter.job_table import JobTable
 from exporter.names import Names
 from exporter.otlp import LogRecord, Severity
-from exporter.policy.model import Mode
-from exporter.processes import AllBut, ProcessTable
+from exporter.processes import ProcessTable
 from exporter.programs import Lookup, Program, mark_egress
-from exporter.terms import Ruling, Terms, early_ruling, ruling
+from exporter.terms import Ruling, early_ruling, ruling
 from exporter.traced import Outlets, TracedJob
-
-if TYPE_CHECKING:
-    from exporter.baseline.novelty import Novelty
 
 
 class Pipeline:
@@ -72,35 +68,8 @@ class Pipeline:
         self._flows = flows
         self.table = ProcessTable(lookup, on_end=self._ended)
         """The programs that run, and their ancestors."""
-        self._jobs: dict[int, TracedJob] = {}
-        self._names: dict[int, Names] = {}
-        self._rest = HOST
-
-    def begin(self, scope: int, job: TracedJob, *, takes_rest: bool = False) -> None:
-        """Assign the events of `scope` to `job` from now on.
-
-        With `takes_rest`, `job` also gets the events of all scopes that have no job of their own.
-        """
-        names = Names(self._lookup.host_name)
-        if job.is_a_job:
-            is_enforcing = job.terms is not None and job.terms.is_enforced
-            self._outlets.metrics.began(job.metrics, is_enforcing=is_enforcing)
-        self._jobs[scope], self._names[scope] = job, names
-        if takes_rest:
-            self._rest = scope
-
-    def begin_earlier(self, scope: int, at_ns: int) -> None:
-        """Move the start of the job of `scope` back to `at_ns`, if it began later than that."""
-        job = self._jobs.get(scope)
-        if job is not None and at_ns < job.started_ns:
-            self._jobs[scope] = replace(job, started_ns=at_ns)
-
-    def seed(self, root: ProcessKey, scope: int, at_ns: int, step: str | None = None) -> None:
-        """Enter a job's root into the table; it exists before anything is traced.
-
-        `step` is its `egress.job.step`.
-        """
-        self.table.seed(root, scope, at_ns, step)
+        self.jobs = JobTable(outlets, lookup.host_name)
+        """The jobs that run."""
 
     def handle(self, event: Event) -> None:
         """Process one event; the telemetry that it completes has been submitted when this returns."""
@@ -119,7 +88,7 @@ class Pipeline:
             case Asked() | Answered():
                 self._looked_up(event)
             case Switched():
-                self._switched(event)
+                self.jobs.switched(event)
             case _:
                 assert_never(event)
 
@@ -132,7 +101,7 @@ class Pipeline:
         if not isinstance(event, Acted | Aggregated) or event.rule != RULE_OF_NAMES:
             return event
         program = self.table.of(event.process)
-        terms = self._job(program.scope if program else event.scope).terms_of(event.policy)
+        terms = self.jobs.of(program.scope if program else event.scope).terms_of(event.policy)
         if terms is None:
             return event
         names = self._names_of(event.process, event.scope).names_of(event.peer, event.at_ns)
@@ -152,10 +121,7 @@ class Pipeline:
         be lost. With `still_traced`, these processes stay in the table, and what they do from now on is
         reported.
         """
-        job = self._jobs[scope]
-        scopes: Container[int] = {scope}
-        if scope == self._rest:
-            scopes = AllBut(self._jobs.keys() - {scope})
+        job, scopes = self.jobs.of(scope), self.jobs.scopes_of(scope)
         for flow in self._flows.rest(scopes):
             self._submit_flow(flow, at_ns)
         live = self.table.live(scopes)
@@ -165,42 +131,7 @@ class Pipeline:
             self.table.report_all(scopes, at_ns)
         else:
             self.table.end_all(scopes, at_ns)
-        if job.is_a_job:
-            self._outlets.metrics.ended(job.metrics)
-        self._outlets.telemetry.submit(job.spans.job(job.started_ns, at_ns), attempts=0)
-        del self._jobs[scope], self._names[scope]
-
-    def renew(self, scope: int, job: TracedJob) -> None:
-        """Continue `scope` in a new trace, that of `job`; processes and connections go on.
-
-        The span of the old job is submitted.
-        """
-        before = self._jobs[scope]
-        self._outlets.telemetry.submit(before.spans.job(before.started_ns, job.started_ns), attempts=0)
-        self._jobs[scope] = job
-
-    def change_terms(self, scope: int, terms: Terms) -> None:
-        """Set the terms of the job of `scope` from now on.
-
-        Where that job is over, the processes that it left behind are still held to its policy: then all jobs
-        get `terms` among their earlier ones, to look them up by number.
-        """
-        job = self._jobs.get(scope)
-        if job is not None and job.terms is not None:
-            job.metrics.is_enforcing = terms.is_enforced
-            earlier = {**job.earlier, job.terms.number: job.terms}
-            self._jobs[scope] = replace(job, terms=terms, earlier=earlier)
-        else:
-            for each, other in self._jobs.items():
-                self._jobs[each] = replace(other, earlier={**other.earlier, terms.number: terms})
-
-    def change_novelty(self, scope: int, novelty: Novelty | None) -> None:
-        """Compare the running job of `scope` with `novelty` from now on; None: with no baseline."""
-        self._jobs[scope] = replace(self._jobs[scope], novelty=novelty)
-
-    def names_in(self, scope: int) -> Names:
-        """Return the names that the job of `scope` looked up; without such a job, those of the rest."""
-        return self._names.get(scope) or self._names[self._rest]
+        self.jobs.end(scope, at_ns)
 
     def _lived(self, event: Found | Environment | Forked | Execed | Exited) -> None:
         match event:
@@ -212,7 +143,7 @@ class Pipeline:
                 self.table.forked(event)
             case Execed():
                 program = self.table.execed(event)
-                self._job(program.scope).summary.ran(program)
+                self.jobs.of(program.scope).summary.ran(program)
             case Exited():
                 self.table.exited(event)
 
@@ -225,12 +156,9 @@ class Pipeline:
             if found is not None:
                 self.table.make_root(program, found.scope, "environment", found.step)
 
-    def _job(self, scope: int) -> TracedJob:
-        return self._jobs.get(scope) or self._jobs[self._rest]
-
     def _acted(self, event: Acted) -> None:
         program = self._program(event)
-        job = self._job(program.scope)
+        job = self.jobs.of(program.scope)
         context = job.spans.next_context(event.at_ns)
         owner, parent = self._lookup.owner(event.uid), job.spans.program_context(program)
         where = self._destination(event)
@@ -273,7 +201,7 @@ class Pipeline:
         flow = self._flows.advance(event)
         if flow is None:
             return
-        job = self._job(flow.program.scope)
+        job = self.jobs.of(flow.program.scope)
         is_outcome = event.stage is not Stage.NEVER_SENT and flow.established in (None, event)
         if is_outcome:
             took_s = (event.at_ns - flow.event.at_ns) / 1e9
@@ -289,7 +217,7 @@ class Pipeline:
             program, owner = self._program(event), self._lookup.owner(event.uid)
         else:
             self._outlets.metrics.unattributed("table_full", event.attempts)
-        job = self._job(program.scope if program else event.scope)
+        job = self.jobs.of(program.scope if program else event.scope)
         said = self._said(job, event, where, program)
         if event.is_other and not event.attempts:  # nobody was met
             said = said._replace(is_novel=None)
@@ -300,13 +228,6 @@ class Pipeline:
             job.summary.ended(where, program, event.outcome, event.attempts, said=said)
         job.transferred(where, program, event, said)
         self._outlets.telemetry.submit(span, event.attempts, aggregated=True)
-
-    def _switched(self, event: Switched) -> None:
-        job = self._jobs.get(event.scope)
-        if job is not None and job.terms is not None:
-            mode = Mode.ENFORCE if event.is_enforcing else Mode.AUDIT
-            self._jobs[event.scope] = replace(job, terms=replace(job.terms, mode=mode.value))
-            job.metrics.is_enforcing = event.is_enforcing
 
     def _looked_up(self, event: Asked | Answered) -> None:
         names = self._names_of(event.process, event.scope)
@@ -326,11 +247,11 @@ class Pipeline:
         Where the process isn't known, `scope` tells the job.
         """
         program = self.table.of(process)
-        return self._names.get(program.scope if program else scope) or self._names[self._rest]
+        return self.jobs.names_in(program.scope if program else scope)
 
     def _tampered(self, event: Tampered) -> None:
         program = self._program(event)
-        job = self._job(program.scope)
+        job = self.jobs.of(program.scope)
         if program.scope == HOST and tampering.is_of_the_host(event, ends_by_token=job.ends_by_token):
             return
         job.summary.tampered(event, program)
@@ -349,11 +270,11 @@ class Pipeline:
         """Find the program behind `event`; from now on it and its ancestors have spans."""
         program = self.table.acted(event)
         attempts = attempts_of(event)
-        if program.scope not in self._jobs:
+        if program.scope not in self.jobs:
             self._finder.stirs(program.scope, event.at_ns)
         if program.is_recovered:
             self._outlets.metrics.unattributed("process_record_lost", attempts)
-        if not self._job(program.scope).is_a_job:
+        if not self.jobs.of(program.scope).is_a_job:
             self._outlets.metrics.unattributed("no_job", attempts)
         for fresh in mark_egress(program):
             if fresh.ended_ns is not None:  # it ended before anybody knew that it matters
@@ -361,7 +282,7 @@ class Pipeline:
         return program
 
     def _submit_flow(self, flow: Flow, ended_ns: int) -> None:
-        job = self._job(flow.program.scope)
+        job = self.jobs.of(flow.program.scope)
         job.summary.ended(flow.destination, flow.program, flow.outcome, said=flow.ruling)
         if flow.metered is not None:
             job.transferred(flow.destination, flow.program, flow.metered, flow.ruling)
@@ -374,7 +295,7 @@ class Pipeline:
             self._submit_program(program)
 
     def _submit_program(self, program: Program) -> None:
-        spans = self._job(program.scope).spans
+        spans = self.jobs.of(program.scope).spans
         if spans.has_programs and not program.is_reported:
             program.is_reported = True
             self._outlets.telemetry.submit(spans.program(program), attempts=0)

@@ -98,7 +98,7 @@ class ProcessTable:
         self._on_end = on_end
 
     def seed(self, process: ProcessKey, scope: int, at_ns: int, step: str | None = None) -> Program:
-        """Enter a job's root, for which the kernel sends no record."""
+        """Enter a job's root, for which the kernel sends no record; `step` is its `egress.job.step`."""
         image = self._lookup.image(process)
         root = Program(process, 0, scope, None, 0, at_ns, image.path, image.arguments, step=step)
         self._programs[process.pid] = root

@@ -165,7 +165,7 @@ class JobWatch:
         """Begin to watch for jobs, and to report them to `pipeline`."""
         self._pipeline = pipeline
         self._host_since_ns = self._reaped_ns = now_ns
-        self._pipeline.begin(HOST, self._host(now_ns), takes_rest=True)
+        self._pipeline.jobs.begin(HOST, self._host(now_ns), takes_rest=True)
 
     def decide(self, event: Environment, *, comes_again: bool = True) -> int | None:
         """Decide of which scope the process in `event` is a root: HOST for none; None: it isn't known yet.
@@ -227,7 +227,7 @@ class JobWatch:
             watched.began_ns = min(watched.began_ns, program.started_ns)
             if watched.tenant == event.process:  # decided early, by the kernel's parent alone
                 watched.tenant = self._tenant(event, program.parent)
-            self._pipeline.begin_earlier(job.scope, program.started_ns)
+            self._pipeline.jobs.begin_earlier(job.scope, program.started_ns)
         return job
 
     def _decision(
@@ -371,7 +371,7 @@ class JobWatch:
         """Hold jobs against `baseline` from now on, running ones too; returns how many of these there are."""
         self.baseline = baseline
         for scope, watched in self._open.items():
-            self._pipeline.change_novelty(scope, known_by(baseline, watched.job))
+            self._pipeline.jobs.change_novelty(scope, known_by(baseline, watched.job))
         return len(self._open)
 
     def warned(self, _told: str) -> None:
@@ -394,7 +394,7 @@ class JobWatch:
             self._pipeline.table.reap(self._pids(), now_ns)
         if now_ns - self._host_since_ns >= HOST_TRACE_S * _NS:
             self._host_since_ns = now_ns
-            self._pipeline.renew(HOST, self._host(now_ns))
+            self._pipeline.jobs.renew(HOST, self._host(now_ns))
 
     def finish(self, now_ns: int) -> None:
         """End all jobs, since nothing is watched any more."""
@@ -409,7 +409,7 @@ class JobWatch:
         outlets = replace(self._outlets, clock=self._clock())
         traced = traced_job(watched.job, outlets, watched.summary, watched.began_ns)
         novelty, earlier = known_by(self.baseline, watched.job), self._governor.others()
-        self._pipeline.begin(scope, replace(traced, terms=terms, novelty=novelty, earlier=earlier))
+        self._pipeline.jobs.begin(scope, replace(traced, terms=terms, novelty=novelty, earlier=earlier))
         self._left.pop(scope, None)
         self._scope_of[watched.key] = scope
         self._open[scope] = watched

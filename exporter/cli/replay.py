@@ -116,8 +116,8 @@ def replay(
 def _play(recording: Replay, pipeline: Pipeline, job: TracedJob, file: Path) -> None:
     """Hand the recording to the pipeline, to the job's end or to where `file` breaks off."""
     beginning = recording.beginning
-    pipeline.begin(beginning.scope, job, takes_rest=True)
-    pipeline.seed(beginning.root, beginning.scope, beginning.at_ns, beginning.step)
+    pipeline.jobs.begin(beginning.scope, job, takes_rest=True)
+    pipeline.table.seed(beginning.root, beginning.scope, beginning.at_ns, beginning.step)
     at_ns = beginning.at_ns
     for event in recording.events():
         at_ns = max(at_ns, event.at_ns)

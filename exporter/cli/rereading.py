@@ -76,7 +76,7 @@ def _change_policy(
 ) -> int:
     source = source_of(config)
     assert source is not None  # noqa: S101 - the options are what they were
-    return governor.change(source, pipeline.names_in, catch_up, pipeline.change_terms)
+    return governor.change(source, pipeline.jobs.names_in, catch_up, pipeline.jobs.change_terms)
 
 
 def _change_baseline(

@@ -194,9 +194,9 @@ def _follow(run: _Run, governed: Governance | None, scopes: Sequence[int]) -> No
 
 
 def _begin(run: _Run, config: RunConfig, held: HeldCommand) -> None:
-    run.pipeline.begin(SCOPE, run.traced, takes_rest=True)
+    run.pipeline.jobs.begin(SCOPE, run.traced, takes_rest=True)
     began = run.beginning
-    run.pipeline.seed(began.root, SCOPE, began.at_ns, began.step)  # not before: COMMAND may not exist
+    run.pipeline.table.seed(began.root, SCOPE, began.at_ns, began.step)  # not before: COMMAND may not exist
     if config.is_host:
         for found in find_everyone(run.tracer, besides={os.getpid(), held.pid}):
             run.handle(found)

@@ -51,10 +51,10 @@ def play(recording: Replay) -> None:
     outlets = Outlets(cast(Telemetry, kept), metrics, recording.beginning.clock, ProcessSpans.ALL)
     pipeline = Pipeline(outlets, recording, Flows())
     beginning, summary = recording.beginning, Summary({})
-    pipeline.begin(
+    pipeline.jobs.begin(
         beginning.scope, traced_job(beginning.job, outlets, summary, beginning.at_ns), takes_rest=True
     )
-    pipeline.seed(beginning.root, beginning.scope, beginning.at_ns, beginning.step)
+    pipeline.table.seed(beginning.root, beginning.scope, beginning.at_ns, beginning.step)
     at_ns = beginning.at_ns
     for event in recording.events():
         at_ns = max(at_ns, event.at_ns)

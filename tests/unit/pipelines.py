@@ -71,8 +71,8 @@ def run(
         for one in (beginning, *others):
             job = traced_job(one.job, outlets, Summary({}), one.at_ns)
             job = replace(job, novelty=known_by(baseline, one.job))
-            pipeline.begin(one.scope, job, takes_rest=one is beginning)
-            pipeline.seed(one.root, one.scope, one.at_ns, one.step)
+            pipeline.jobs.begin(one.scope, job, takes_rest=one is beginning)
+            pipeline.table.seed(one.root, one.scope, one.at_ns, one.step)
         for event in events:
             attempts += attempts_of(event)
             pipeline.handle(event)

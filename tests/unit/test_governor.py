@@ -463,7 +463,8 @@ def reread_by(governor: Governor, file: Path, text: str, capsys: pytest.CaptureF
     config = WatchConfig(
         OutputConfig(None, ProcessSpans.NETWORK), None, strict=False, otlp_dir_limit_mib=1, policy=file
     )
-    pipeline: Any = SimpleNamespace(names_in=lambda _: Names(), change_terms=lambda *_: None)
+    jobs = SimpleNamespace(names_in=lambda _: Names(), change_terms=lambda *_: None)
+    pipeline: Any = SimpleNamespace(jobs=jobs)
     reread(config, governor, pipeline, pipeline, lambda: None)
     return capsys.readouterr().err
 

@@ -862,7 +862,7 @@ def test_a_job_that_is_held_and_cannot_be_told_of_is_over_for_the_governor(
             raise MemoryError
 
         with monkeypatch.context() as patch:
-            patch.setattr(host.pipeline, "begin", no_memory)
+            patch.setattr(host.pipeline.jobs, "begin", no_memory)
             step = host.starts(gitlab())
         assert (governor.ended, host.began, host.jobs.turned_away) == ([WITHOUT_ROOM + 1], [], 1)
         host.ends(step)
@@ -905,7 +905,8 @@ def test_nothing_is_kept_of_jobs_that_are_over(tmp_path: Path) -> None:
         kept = vars(host.jobs)
         assert len(host.ended) == 2000
         assert [kept[name] for name in ("_open", "_left", "_scope_of")] == [{}, {}, {}]
-        assert list(vars(host.pipeline)["_jobs"]) == list(vars(host.pipeline)["_names"]) == [0]
+        jobs = vars(host.pipeline.jobs)
+        assert list(jobs["_jobs"]) == list(jobs["_names"]) == [0]
         assert len(host.flows) == 0
         assert list(vars(host.pipeline.table)["_programs"]) == [AGENT.pid]
         assert len(vars(host.metrics)["_jobs"]) == 2  # the host's, and that of all jobs of this name
