@@ -6,13 +6,9 @@ from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass
 from weakref import WeakValueDictionary
 
-from opentelemetry.trace import SpanContext
-
-from exporter.destinations import Destination
+from exporter.attempt import AttemptOf
 from exporter.events import Act, Acted, Asked, Flowed, Metered, Outcome, Stage
-from exporter.programs import Program
 from exporter.questions import PORT, Questions
-from exporter.terms import Ruling
 
 HELD_MAX = 8192
 """The most connections held at once, and acts with datagrams; the oldest is then reported as still open."""
@@ -29,18 +25,9 @@ _TCP, _UDP = (6, 262), 17
 class Flow:
     """An act, and its progress so far."""
 
-    event: Acted
-    destination: Destination
-    program: Program
-    owner: str
-    """Name of the user who did it."""
-    context: SpanContext
-    """Context of the span that the act will get."""
-    parent: SpanContext
-    """Context of the parent span, taken when the act began."""
+    attempt: AttemptOf[Acted]
     question: str | None = None
     """The name that a DNS lookup asks for first; None for other acts, and when it isn't known."""
-    ruling: Ruling = Ruling()  # noqa: RUF009 - immutable
     is_watched: bool = False
     """Whether the kernel reports its outcome."""
     has_no_route: bool = False
@@ -59,7 +46,8 @@ class Flow:
     @property
     def peer(self) -> tuple[bytes, int]:
         """The peer's address and port."""
-        return self.event.peer, self.event.peer_port
+        event = self.attempt.event
+        return event.peer, event.peer_port
 
     def asked(self, name: str | None) -> None:
         """Count one more question that the act carried; `name` is None when it can't be read."""
@@ -73,8 +61,9 @@ class Flow:
 
     def ended_ns(self, now_ns: int) -> int:
         """Return when the act ended, as far as that is known at `now_ns`. A datagram ends when it is sent."""
-        if self.event.act is Act.SEND:
-            return self.event.at_ns
+        event = self.attempt.event
+        if event.act is Act.SEND:
+            return event.at_ns
         return self.metered.at_ns if self.metered is not None else now_ns
 
     @property
@@ -87,9 +76,9 @@ class Flow:
     @property
     def outcome(self) -> Outcome | None:
         """The outcome so far; None when it can't be known."""
-        if self.ruling.is_denied:
+        if self.attempt.ruling.is_denied:
             return Outcome.DENIED
-        if self.event.act is Act.SEND:  # without a route, or memory, nothing left
+        if self.attempt.event.act is Act.SEND:  # without a route, or memory, nothing left
             has_left = self.metered is None or self.metered.bytes_sent > 0
             return Outcome.SENT if has_left else None
         if self.has_no_route:
@@ -130,9 +119,9 @@ class Flows:
         its own, and the outcome belongs to the first one. When the socket connects to another peer, the
         kernel had no route to the first one.
         """
-        event = flow.event
+        event, ruling = flow.attempt.event, flow.attempt.ruling
         # A socket that was denied causes no more events, except for what it did before.
-        if flow.ruling.is_denied or flow.ruling.refused is not None:
+        if ruling.is_denied or ruling.refused is not None:
             yield flow
             return
         before = self._held.get(event.cookie)
@@ -207,23 +196,23 @@ class Flows:
 
     def rest(self, scopes: Container[int]) -> Iterator[Flow]:
         """Release all acts of programs of `scopes`: lookups, datagrams, then connections, oldest first."""
-        yield from self._go_on(self._lookups.flush(lambda flow: flow.program.scope in scopes))
-        for key in [key for key, flow in self._metered.items() if flow.program.scope in scopes]:
+        yield from self._go_on(self._lookups.flush(lambda flow: flow.attempt.scope in scopes))
+        for key in [key for key, flow in self._metered.items() if flow.attempt.scope in scopes]:
             yield self._metered.pop(key)
-        for cookie in [cookie for cookie, flow in self._held.items() if flow.program.scope in scopes]:
+        for cookie in [cookie for cookie, flow in self._held.items() if flow.attempt.scope in scopes]:
             yield self._held.pop(cookie)
 
     def _go_on(self, lookups: Iterable[Flow]) -> Iterator[Flow]:
         for flow in lookups:
-            self._asking.pop(_key(flow.event), None)
+            self._asking.pop(_key(flow.attempt.event), None)
             yield from self._meter(flow)
 
     def _meter(self, flow: Flow) -> Iterator[Flow]:
         """Hold `flow` until its bytes are known; yield the flows that are no longer held, itself last."""
-        if flow.metered is not None or not flow.event.is_metered:
+        if flow.metered is not None or not flow.attempt.event.is_metered:
             yield flow
             return
-        key = _key(flow.event)
+        key = _key(flow.attempt.event)
         if key in self._metered:  # in a recording that somebody made up
             yield self._metered.pop(key)
         self._metered[key] = flow

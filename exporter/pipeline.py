@@ -11,6 +11,7 @@ from collections.abc import Collection
 from typing import assert_never
 
 from exporter import tampering
+from exporter.attempt import AttemptOf, EventT
 from exporter.config import ProcessSpans
 from exporter.destinations import Destination, destination
 from exporter.events import (
@@ -29,7 +30,6 @@ from exporter.events import (
     Forked,
     Found,
     Metered,
-    ProcessKey,
     Stage,
     Switched,
     Tampered,
@@ -100,38 +100,158 @@ class Pipeline:
         """
         if not isinstance(event, Acted | Aggregated) or event.rule != RULE_OF_NAMES:
             return event
-        program = self.table.of(event.process)
-        terms = self.jobs.of(program.scope if program else event.scope).terms_of(event.policy)
+        terms = self.jobs.of(self._scope_of(event)).terms_of(event.policy)
         if terms is None:
             return event
-        names = self._names_of(event.process, event.scope).names_of(event.peer, event.at_ns)
+        names = self._names_of(event).names_of(event.peer, event.at_ns)
         return event._replace(rule=terms.rule_for(event, names))
+
+    def _acted(self, event: Acted) -> None:
+        program, owner = self._who(event)
+        attempt = self._ruled(event, self._where(event), program, owner)
+        flow, job = Flow(attempt, attempt.ruling.refused), self.jobs.of(attempt.scope)
+        job.counts(attempt.destination, attempt.program, attempt.ruling, attempt.context)
+        job.tells(
+            attempt.destination, attempt.program, attempt.ruling, lambda: job.spans.egress(flow, event.at_ns)
+        )
+        for known in self._flows.hold(flow):  # last: whatever fails before is an attempt not handed over
+            self._submit_flow(known, event.at_ns)
+
+    def _who(self, event: Acted | Aggregated) -> tuple[Program, str]:
+        """Return the program behind `event`, and the name of its user."""
+        return self._program(event), self._lookup.owner(event.uid)
+
+    def _program(self, event: Acted | Aggregated | Tampered) -> Program:
+        """Find the program behind `event`; from now on it and its ancestors have spans."""
+        program = self.table.acted(event)
+        attempts = attempts_of(event)
+        if program.scope not in self.jobs:
+            self._finder.stirs(program.scope, event.at_ns)
+        if program.is_recovered:
+            self._outlets.metrics.unattributed("process_record_lost", attempts)
+        if not self.jobs.of(program.scope).is_a_job:
+            self._outlets.metrics.unattributed("no_job", attempts)
+        for fresh in mark_egress(program):
+            if fresh.ended_ns is not None:  # it ended before anybody knew that it matters
+                self._submit_program(fresh)
+        return program
+
+    def _where(self, event: Acted | Aggregated) -> Destination:
+        names = self._names_of(event)
+        return destination(event, names.name_of(event.peer, event.at_ns, event.process))
+
+    def _names_of(self, event: Acted | Aggregated | Asked | Answered) -> Names:
+        """Return the names that the job behind `event` looked up."""
+        return self.jobs.names_in(self._scope_of(event))
+
+    def _scope_of(self, event: Acted | Aggregated | Asked | Answered) -> int:
+        """Return the scope of the process behind `event`; the event's own if the process isn't known."""
+        program = self.table.of(event.process)
+        return program.scope if program else event.scope
+
+    def _ruled(
+        self, event: EventT, where: Destination, program: Program | None, owner: str | None
+    ) -> AttemptOf[EventT]:
+        """Return the attempt that `event` reports, with the ruling and its place in the trace."""
+        job = self.jobs.of(program.scope if program else event.scope)
+        said = self._said(job, event, where, program)
+        context, parent = job.spans.next_context(event.at_ns), job.spans.program_context(program)
+        return AttemptOf(event, where, program, owner, said, context, parent)
+
+    def _said(
+        self, job: TracedJob, event: Acted | Aggregated, where: Destination, program: Program | None
+    ) -> Ruling:
+        """Return what the policy of `job` says, and the baseline; of a refused lookup also the name."""
+        said = self._by_policy(job, event, program)
+        if isinstance(event, Acted) and event.rule == RULE_OF_LOOKUPS:
+            said = said._replace(refused=self._flows.last_asked(event.cookie))
+        if job.novelty is None:
+            return said
+        is_doubted = self._names_of(event).doubts(where.host, event.peer, event.at_ns)
+        judged = destination(event) if is_doubted else where
+        return said._replace(is_novel=job.is_novel(event, judged, program), is_doubted=is_doubted)
+
+    def _by_policy(self, job: TracedJob, event: Acted | Aggregated, program: Program | None) -> Ruling:
+        terms = job.terms_of(event.policy)
+        if terms is None or event.verdict is not Verdict.NONE or program is None or program.scope == HOST:
+            return ruling(terms, event)  # no policy is for what isn't the job's, even if the machine is
+        names = self._names_of(event).names_of(event.peer, event.at_ns)
+        return early_ruling(terms, event, names, [each.path or "" for each in program.chain])
+
+    def _went_on(self, event: Flowed | Metered) -> None:
+        if isinstance(event, Flowed):
+            self._flowed(event)
+            return
+        flow = self._flows.measure(event)
+        if flow is not None:
+            self._submit_flow(flow, event.at_ns)
+
+    def _flowed(self, event: Flowed) -> None:
+        flow = self._flows.advance(event)
+        if flow is None:
+            return
+        job = self.jobs.of(flow.attempt.scope)
+        is_outcome = event.stage is not Stage.NEVER_SENT and flow.established in (None, event)
+        if is_outcome:
+            took_s = (event.at_ns - flow.attempt.event.at_ns) / 1e9
+            job.metrics.connect_took(flow.attempt.destination, event.outcome, took_s, flow.attempt.context)
+        if flow.end is not None:
+            job.transferred(flow.attempt.destination, flow.attempt.program, event, flow.attempt.ruling)
+            self._submit_flow(flow, event.at_ns)
+
+    def _looked_up(self, event: Asked | Answered) -> None:
+        names = self._names_of(event)
+        if isinstance(event, Answered):
+            names.answered(event)
+            return
+        for flow in self._flows.asked(event, names.asked(event)):
+            self._submit_flow(flow, flow.attempt.event.at_ns)
 
     def tick(self, at_ns: int) -> None:
         """Stop waiting for DNS questions that are overdue at `at_ns`. Call this regularly."""
         for flow in self._flows.overdue(at_ns):
-            self._submit_flow(flow, flow.event.at_ns)
+            self._submit_flow(flow, flow.attempt.event.at_ns)
 
-    def end(
-        self, scope: int, at_ns: int, *, left_behind: Collection[int] = (), still_traced: bool = False
-    ) -> None:
-        """End the job of `scope`: submit its open attempts and its programs, and the job's span last.
+    def _submit_flow(self, flow: Flow, ended_ns: int) -> None:
+        job = self.jobs.of(flow.attempt.scope)
+        job.summary.ended(
+            flow.attempt.destination, flow.attempt.program, flow.outcome, said=flow.attempt.ruling
+        )
+        if flow.metered is not None:
+            job.transferred(flow.attempt.destination, flow.attempt.program, flow.metered, flow.attempt.ruling)
+        self._outlets.telemetry.submit(job.spans.egress(flow, flow.ended_ns(ended_ns)), attempts=1)
 
-        `left_behind` are the pids that still run; the table alone can't tell, since the record of an exit may
-        be lost. With `still_traced`, these processes stay in the table, and what they do from now on is
-        reported.
-        """
-        job, scopes = self.jobs.of(scope), self.jobs.scopes_of(scope)
-        for flow in self._flows.rest(scopes):
-            self._submit_flow(flow, at_ns)
-        live = self.table.live(scopes)
-        left = [program for program in live if program.process.pid in left_behind]
-        job.summary.left_behind(left, still_traced=still_traced)
-        if still_traced:
-            self.table.report_all(scopes, at_ns)
-        else:
-            self.table.end_all(scopes, at_ns)
-        self.jobs.end(scope, at_ns)
+    def _aggregated(self, event: Aggregated) -> None:
+        where = self._where(event)
+        program, owner = self._who(event) if event.process.pid else (None, None)
+        if program is None:
+            self._outlets.metrics.unattributed("table_full", event.attempts)
+        attempt = self._ruled(event, where, program, owner)
+        job = self.jobs.of(attempt.scope)
+        span = job.spans.aggregate(attempt)
+        if event.attempts:
+            job.counts(where, program, attempt.ruling, attempt.context, event.attempts)
+            job.tells(where, program, attempt.ruling, lambda: span, event.attempts)
+            job.summary.ended(where, program, event.outcome, event.attempts, said=attempt.ruling)
+        job.transferred(where, program, event, attempt.ruling)
+        self._outlets.telemetry.submit(span, event.attempts, aggregated=True)
+
+    def _tampered(self, event: Tampered) -> None:
+        program = self._program(event)
+        job = self.jobs.of(program.scope)
+        if program.scope == HOST and tampering.is_of_the_host(event, ends_by_token=job.ends_by_token):
+            return
+        job.summary.tampered(event, program)
+        attributes = {
+            **job.spans.process_attributes(program, event.parent_pid, self._lookup.owner(event.uid)),
+            **tampering.attributes(event),
+        }
+        at_ns = job.spans.clock.wall_ns(event.at_ns)
+        context = job.spans.program_context(program)
+        told, resource = tampering.told(event, program.name), job.spans.resource
+        self._outlets.telemetry.log(
+            LogRecord(tampering.EVENT_NAME, Severity.ERROR, at_ns, attributes, resource, context, told)
+        )
 
     def _lived(self, event: Found | Environment | Forked | Execed | Exited) -> None:
         match event:
@@ -156,138 +276,6 @@ class Pipeline:
             if found is not None:
                 self.table.make_root(program, found.scope, "environment", found.step)
 
-    def _acted(self, event: Acted) -> None:
-        program = self._program(event)
-        job = self.jobs.of(program.scope)
-        context = job.spans.next_context(event.at_ns)
-        owner, parent = self._lookup.owner(event.uid), job.spans.program_context(program)
-        where = self._destination(event)
-        said = self._said(job, event, where, program)
-        if event.rule == RULE_OF_LOOKUPS:
-            said = said._replace(refused=self._flows.last_asked(event.cookie))
-        flow = Flow(event, where, program, owner, context, parent, said.refused, said)
-        job.counts(where, program, said, context)
-        job.tells(where, program, said, lambda: job.spans.egress(flow, event.at_ns))
-        for known in self._flows.hold(flow):  # last: whatever fails before is an attempt not handed over
-            self._submit_flow(known, event.at_ns)
-
-    def _said(
-        self, job: TracedJob, event: Acted | Aggregated, where: Destination, program: Program | None
-    ) -> Ruling:
-        said = self._ruling(job, event, program)
-        if job.novelty is None:
-            return said
-        names = self._names_of(event.process, event.scope)
-        is_doubted = names.doubts(where.host, event.peer, event.at_ns)
-        judged = destination(event) if is_doubted else where
-        return said._replace(is_novel=job.is_novel(event, judged, program), is_doubted=is_doubted)
-
-    def _ruling(self, job: TracedJob, event: Acted | Aggregated, program: Program | None) -> Ruling:
-        terms = job.terms_of(event.policy)
-        if terms is None or event.verdict is not Verdict.NONE or program is None or program.scope == HOST:
-            return ruling(terms, event)  # no policy is for what isn't the job's, even if the machine is
-        names = self._names_of(event.process, event.scope).names_of(event.peer, event.at_ns)
-        return early_ruling(terms, event, names, [each.path or "" for each in program.chain])
-
-    def _went_on(self, event: Flowed | Metered) -> None:
-        if isinstance(event, Flowed):
-            self._flowed(event)
-            return
-        flow = self._flows.measure(event)
-        if flow is not None:
-            self._submit_flow(flow, event.at_ns)
-
-    def _flowed(self, event: Flowed) -> None:
-        flow = self._flows.advance(event)
-        if flow is None:
-            return
-        job = self.jobs.of(flow.program.scope)
-        is_outcome = event.stage is not Stage.NEVER_SENT and flow.established in (None, event)
-        if is_outcome:
-            took_s = (event.at_ns - flow.event.at_ns) / 1e9
-            job.metrics.connect_took(flow.destination, event.outcome, took_s, flow.context)
-        if flow.end is not None:
-            job.transferred(flow.destination, flow.program, event, flow.ruling)
-            self._submit_flow(flow, event.at_ns)
-
-    def _aggregated(self, event: Aggregated) -> None:
-        where = self._destination(event)
-        program, owner = None, None
-        if event.process.pid != 0:
-            program, owner = self._program(event), self._lookup.owner(event.uid)
-        else:
-            self._outlets.metrics.unattributed("table_full", event.attempts)
-        job = self.jobs.of(program.scope if program else event.scope)
-        said = self._said(job, event, where, program)
-        if event.is_other and not event.attempts:  # nobody was met
-            said = said._replace(is_novel=None)
-        span = job.spans.aggregate(event, where, program, owner, said)
-        if event.attempts:
-            job.counts(where, program, said, span.context, event.attempts)
-            job.tells(where, program, said, lambda: span, event.attempts)
-            job.summary.ended(where, program, event.outcome, event.attempts, said=said)
-        job.transferred(where, program, event, said)
-        self._outlets.telemetry.submit(span, event.attempts, aggregated=True)
-
-    def _looked_up(self, event: Asked | Answered) -> None:
-        names = self._names_of(event.process, event.scope)
-        if isinstance(event, Answered):
-            names.answered(event)
-            return
-        for flow in self._flows.asked(event, names.asked(event)):
-            self._submit_flow(flow, flow.event.at_ns)
-
-    def _destination(self, event: Acted | Aggregated) -> Destination:
-        names = self._names_of(event.process, event.scope)
-        return destination(event, names.name_of(event.peer, event.at_ns, event.process))
-
-    def _names_of(self, process: ProcessKey, scope: int) -> Names:
-        """Return the names that the job of `process` looked up.
-
-        Where the process isn't known, `scope` tells the job.
-        """
-        program = self.table.of(process)
-        return self.jobs.names_in(program.scope if program else scope)
-
-    def _tampered(self, event: Tampered) -> None:
-        program = self._program(event)
-        job = self.jobs.of(program.scope)
-        if program.scope == HOST and tampering.is_of_the_host(event, ends_by_token=job.ends_by_token):
-            return
-        job.summary.tampered(event, program)
-        attributes = {
-            **job.spans.process_attributes(program, event.parent_pid, self._lookup.owner(event.uid)),
-            **tampering.attributes(event),
-        }
-        at_ns = job.spans.clock.wall_ns(event.at_ns)
-        context = job.spans.program_context(program)
-        told, resource = tampering.told(event, program.name), job.spans.resource
-        self._outlets.telemetry.log(
-            LogRecord(tampering.EVENT_NAME, Severity.ERROR, at_ns, attributes, resource, context, told)
-        )
-
-    def _program(self, event: Acted | Aggregated | Tampered) -> Program:
-        """Find the program behind `event`; from now on it and its ancestors have spans."""
-        program = self.table.acted(event)
-        attempts = attempts_of(event)
-        if program.scope not in self.jobs:
-            self._finder.stirs(program.scope, event.at_ns)
-        if program.is_recovered:
-            self._outlets.metrics.unattributed("process_record_lost", attempts)
-        if not self.jobs.of(program.scope).is_a_job:
-            self._outlets.metrics.unattributed("no_job", attempts)
-        for fresh in mark_egress(program):
-            if fresh.ended_ns is not None:  # it ended before anybody knew that it matters
-                self._submit_program(fresh)
-        return program
-
-    def _submit_flow(self, flow: Flow, ended_ns: int) -> None:
-        job = self.jobs.of(flow.program.scope)
-        job.summary.ended(flow.destination, flow.program, flow.outcome, said=flow.ruling)
-        if flow.metered is not None:
-            job.transferred(flow.destination, flow.program, flow.metered, flow.ruling)
-        self._outlets.telemetry.submit(job.spans.egress(flow, flow.ended_ns(ended_ns)), attempts=1)
-
     def _ended(self, program: Program) -> None:
         was_only_forked = program.exec_id == 0 and program.became_another
         is_wanted = self._outlets.process_spans is ProcessSpans.ALL and not was_only_forked
@@ -300,3 +288,24 @@ class Pipeline:
             program.is_reported = True
             self._outlets.telemetry.submit(spans.program(program), attempts=0)
         spans.ended(program)
+
+    def end(
+        self, scope: int, at_ns: int, *, left_behind: Collection[int] = (), still_traced: bool = False
+    ) -> None:
+        """End the job of `scope`: submit its open attempts and its programs, and the job's span last.
+
+        `left_behind` are the pids that still run; the table alone can't tell, since the record of an exit may
+        be lost. With `still_traced`, these processes stay in the table, and what they do from now on is
+        reported.
+        """
+        job, scopes = self.jobs.of(scope), self.jobs.scopes_of(scope)
+        for flow in self._flows.rest(scopes):
+            self._submit_flow(flow, at_ns)
+        live = self.table.live(scopes)
+        left = [program for program in live if program.process.pid in left_behind]
+        job.summary.left_behind(left, still_traced=still_traced)
+        if still_traced:
+            self.table.report_all(scopes, at_ns)
+        else:
+            self.table.end_all(scopes, at_ns)
+        self.jobs.end(scope, at_ns)

@@ -17,10 +17,11 @@ from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, Trace
 
 from exporter import __version__
 from exporter.addresses import address, is_known
+from exporter.attempt import Attempt, AttemptOf
 from exporter.attributes import Attributes, Layer, Layered, LayeredSpan, Value
 from exporter.clock import Clock
 from exporter.destinations import Destination
-from exporter.events import HOST, Act, Acted, Aggregated, Flowed, Metered, Stage
+from exporter.events import HOST, Act, Aggregated, Flowed, Metered, Stage
 from exporter.flows import Flow
 from exporter.jobs.attributes import span_attributes
 from exporter.jobs.model import Job
@@ -44,18 +45,6 @@ class _Described(NamedTuple):
     """The facts of the program that went into `layer`."""
     context: SpanContext
     """Context of the program's span."""
-
-
-class _Deed(NamedTuple):
-    """One act, or several that were only counted, with all that their span needs."""
-
-    event: Acted | Aggregated
-    destination: Destination
-    program: Program | None
-    owner: str | None
-    context: SpanContext
-    parent: SpanContext
-    ruling: Ruling
 
 
 class Spans:
@@ -95,7 +84,7 @@ class Spans:
 
     def egress(self, flow: Flow, ended_ns: int) -> LayeredSpan:
         """Make the span of one connect or send: kind CLIENT, a leaf under the program that did it."""
-        event = flow.event
+        event = flow.attempt.event
         own = Attributes({"egress.attempts": 1})
         known = flow.end if flow.end and flow.end.local_port else flow.established or event
         if known.local_port:
@@ -114,30 +103,16 @@ class Spans:
             _add_end(own, flow.end)
         if flow.metered is not None:
             _add_bytes(own, flow.metered)
-        deed = _Deed(
-            event, flow.destination, flow.program, flow.owner, flow.context, flow.parent, flow.ruling
-        )
-        return self._leaf(deed, own, ended_ns, flow.established)
+        return self._leaf(flow.attempt, own, ended_ns, flow.established)
 
-    def aggregate(
-        self,
-        event: Aggregated,
-        destination: Destination,
-        program: Program | None,
-        owner: str | None,
-        ruling: Ruling = Ruling(),  # noqa: B008 - immutable
-    ) -> LayeredSpan:
-        """Make the span of acts that were only counted.
-
-        It hangs on the job's span where the program isn't known.
-        """
+    def aggregate(self, attempt: AttemptOf[Aggregated]) -> LayeredSpan:
+        """Make the span of acts that were only counted."""
+        event = attempt.event
         own = Attributes({"egress.attempts": event.attempts})
         own.add("egress.outcome", event.outcome)
         if event.bytes_sent or event.bytes_received:
             _add_bytes(own, event)
-        parent = self.program_context(program) if program else self.job_context
-        deed = _Deed(event, destination, program, owner, self.next_context(event.at_ns), parent, ruling)
-        return self._leaf(deed, own, event.last_ns)
+        return self._leaf(attempt, own, event.last_ns)
 
     def process_attributes(self, program: Program, parent_pid: int, owner: str) -> dict[str, Value]:
         """Return the attributes of a log record about something that `program` did."""
@@ -156,7 +131,7 @@ class Spans:
         return self._span(
             program.name or "unknown",
             described.context,
-            self.program_context(program.parent) if program.parent else self.job_context,
+            self.program_context(program.parent),
             attributes=own.upon(described.layer),
             start_time=self.clock.wall_ns(program.started_ns),
             end_time=self.clock.wall_ns(max(program.started_ns, program.ended_ns or 0)),
@@ -174,9 +149,12 @@ class Spans:
             end_time=self.clock.wall_ns(ended_ns),
         )
 
-    def program_context(self, program: Program) -> SpanContext:
-        """Return the context of the span that is the parent of spans below `program`."""
-        return self._describe(program).context if self.has_programs else self.job_context
+    def program_context(self, program: Program | None) -> SpanContext:
+        """Return the context of the span that is the parent of spans below `program`.
+
+        It is the job's span when `program` is None.
+        """
+        return self._describe(program).context if program and self.has_programs else self.job_context
 
     def ended(self, program: Program) -> None:
         """Let go of the attributes shared by the program's spans once _ENDED_MAX more programs have ended.
@@ -225,9 +203,9 @@ class Spans:
         return attributes
 
     def _leaf(
-        self, deed: _Deed, own: Attributes, ended_ns: int, established: Flowed | None = None
+        self, attempt: Attempt, own: Attributes, ended_ns: int, established: Flowed | None = None
     ) -> LayeredSpan:
-        event, destination, program, owner, context, parent, ruling = deed
+        event, destination, program, owner, ruling, context, parent = attempt
         if ruling.is_denied:
             own.add("error.type", errno.errorcode[errno.EPERM])
         own.add("process.parent_pid", event.parent_pid or None)

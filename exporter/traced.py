@@ -83,14 +83,17 @@ class TracedJob:
             return terms
         return terms.of_another  # that of an exporter before, which is gone
 
-    def is_novel(self, event: Acted | Aggregated, where: Destination, program: Program | None) -> bool | None:
+    def is_novel(
+        self, event: Acted | Aggregated, destination: Destination, program: Program | None
+    ) -> bool | None:
         """Whether the baseline lacks an act; None without one. Answers of a listener aren't novel."""
-        if self.novelty is None:
+        is_of_none = isinstance(event, Aggregated) and event.is_other and not event.attempts
+        if self.novelty is None or is_of_none:
             return None
         if event.rule == RULE_OF_ANSWERS:
             return False
         lineage = program.known_lineage if program else None
-        return self.novelty.is_novel(where, lineage, is_connect=event.act is Act.CONNECT)
+        return self.novelty.is_novel(destination, lineage, is_connect=event.act is Act.CONNECT)
 
     def counts(
         self,

@@ -1,16 +1,23 @@
-"""A job, a clock and programs, for tests of what becomes of them."""
+"""A job, a clock, programs and attempts, for tests of what becomes of them."""
 
 from __future__ import annotations
 
+from opentelemetry.sdk.resources import Resource
+
 from exporter.arguments import arguments_of
+from exporter.attempt import AttemptOf, EventT
 from exporter.clock import Clock
+from exporter.destinations import Destination, destination
 from exporter.events import ProcessKey
 from exporter.jobs.model import Job, TraceIds
 from exporter.programs import Program
+from exporter.spans import Spans
+from exporter.terms import Ruling
 from tests.unit.records import BASH, CURL
 
 TRACE_ID = 0x7AF8CD1DE3FA344B938DED2AF6D4282F
 JOB_SPAN_ID = 0xD2080AB2C1B9E899
+OWNER = "builder"
 
 JOB = Job(
     provider="gitlab",
@@ -39,3 +46,18 @@ def program(
 
 def bash() -> Program:
     return program("/usr/bin/bash", ("bash", "-c", "make all"), process=BASH)
+
+
+def attempt_of(
+    event: EventT,
+    who: Program | None,
+    said: Ruling = Ruling(),  # noqa: B008 - immutable
+    *,
+    where: Destination | None = None,
+    spans: Spans | None = None,
+) -> AttemptOf[EventT]:
+    """What `event` reports: to its peer unless there is a `where`, with the next span of `spans`."""
+    spans = spans or Spans(JOB, Resource({}), CLOCK)
+    owner, where = OWNER if who else None, where or destination(event)
+    context, parent = spans.next_context(event.at_ns), spans.program_context(who)
+    return AttemptOf(event, where, who, owner, said, context, parent)

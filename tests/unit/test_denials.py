@@ -10,6 +10,7 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.trace import StatusCode
 
 from exporter.account import Account
+from exporter.attributes import LayeredSpan
 from exporter.cli.failing import failings
 from exporter.config import FailOn
 from exporter.denials import Denials
@@ -19,11 +20,12 @@ from exporter.firsts import SAID_MAX, TOLD_MAX
 from exporter.flows import Flow
 from exporter.novelties import OTHER_CHAINS, UNLISTED, Novelties
 from exporter.otlp import LogRecord, Severity
+from exporter.programs import Program
 from exporter.spans import Spans
 from exporter.terms import Ruling, Terms, ruling
 from exporter.traced import TracedJob
 from tests.unit.records import ACT, AGGREGATE, BASH
-from tests.unit.samples import CLOCK, JOB, bash, program
+from tests.unit.samples import CLOCK, JOB, attempt_of, bash, program
 
 TERMS = Terms("enforce", "policy.yaml", {1: "192.0.2.0/24"})
 DENIED = ACT._replace(verdict=Verdict.DENY, rule=1)
@@ -51,20 +53,23 @@ class Told:
 
     def meet_many(self, event: Aggregated) -> None:
         """Of whoever it was."""
-        said, where = ruling(TERMS, event), destination(event)
-        span = self._spans.aggregate(event, where, None, None, said)
-        self._denials.meet(None, where, said, lambda: span, event.attempts)
+        attempt = attempt_of(event, None, ruling(TERMS, event), spans=self._spans)
+        span = self._spans.aggregate(attempt)
+        self._denials.meet(None, attempt.destination, attempt.ruling, lambda: span, event.attempts)
 
     def meet(
         self, event: Acted, looked_up: str | None = None, *, refused: str | None = None, **who: Any
     ) -> Flow:
         said, actor = ruling(TERMS, event)._replace(refused=refused), program(**{"parent": bash(), **who})
-        context = self._spans.next_context(event.at_ns)
-        flow = Flow(
-            event, destination(event, looked_up), actor, "root", context, self._spans.job_context, ruling=said
-        )
-        self._denials.meet(actor, flow.destination, said, lambda: self._spans.egress(flow, event.at_ns))
+        where = destination(event, looked_up)
+        flow = Flow(attempt_of(event, actor, said, where=where, spans=self._spans))
+        self._denials.meet(actor, where, said, lambda: self._spans.egress(flow, event.at_ns))
         return flow
+
+
+def aggregate(event: Aggregated, who: Program | None, said: Ruling) -> LayeredSpan:
+    spans = Spans(JOB, Resource({}), CLOCK)
+    return spans.aggregate(attempt_of(event, who, said, spans=spans))
 
 
 def test_each_name_that_a_resolver_is_not_asked_for_is_told_once() -> None:
@@ -95,13 +100,13 @@ def test_a_denied_act_is_a_record_with_the_attributes_of_its_span_and_a_line() -
             "transport": "tcp",
             "rule": "192.0.2.0/24",
             "ruleset": "policy.yaml",
-            "trace_id": f"{flow.context.trace_id:032x}",
-            "span_id": f"{flow.context.span_id:016x}",
+            "trace_id": f"{flow.attempt.context.trace_id:032x}",
+            "span_id": f"{flow.attempt.context.span_id:016x}",
         }
     ]
     (record,) = told.records
     assert (record.event_name, record.severity, record.body) == ("cicd.egress.denied", Severity.ERROR, line)
-    assert (record.context, record.at_ns) == (flow.context, CLOCK.wall_ns(DENIED.at_ns))
+    assert (record.context, record.at_ns) == (flow.attempt.context, CLOCK.wall_ns(DENIED.at_ns))
     assert {
         "egress.verdict": "deny",
         "egress.outcome": "denied",
@@ -141,8 +146,7 @@ def test_the_line_has_the_whole_chain_and_the_name() -> None:
 
 def test_of_denied_acts_that_were_only_counted_the_span_is_an_error_too() -> None:
     event = AGGREGATE._replace(verdict=Verdict.DENY, outcome=Outcome.DENIED)
-    said = ruling(TERMS, event)
-    span = Spans(JOB, Resource({}), CLOCK).aggregate(event, destination(event), program(), "root", said)
+    span = aggregate(event, program(), ruling(TERMS, event))
     assert span.status.status_code is StatusCode.ERROR
     assert {
         "egress.outcome": "denied",
@@ -207,7 +211,7 @@ def novel(attempts: int) -> Novelties:
     """So many, to one destination."""
     met = Novelties(lambda _: None, lambda *_, **__: None)
     where = destination(AGGREGATE)
-    span = Spans(JOB, Resource({}), CLOCK).aggregate(AGGREGATE, where, None, None)
+    span = aggregate(AGGREGATE, None, Ruling())
     met.meet(program(parent=bash()), where, lambda: "not in the baseline", lambda: span, attempts)
     return met
 
@@ -224,7 +228,7 @@ def test_what_is_novel_fails_a_run_that_asks_for_it() -> None:
 
 def test_of_what_is_novel_an_unknown_host_is_told_before_known_ones_and_lookups() -> None:
     met = Novelties(lambda _: None, lambda *_, **__: None)
-    span = Spans(JOB, Resource({}), CLOCK).aggregate(AGGREGATE, destination(AGGREGATE), None, None)
+    span = aggregate(AGGREGATE, None, Ruling())
     firsts = []
     for port, why in (
         (53, UNLISTED),

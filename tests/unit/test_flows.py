@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from opentelemetry.sdk.resources import Resource
 
-from exporter.destinations import destination
 from exporter.events import Act, Acted, Metered
 from exporter.flows import NAMES_CHARS, Flow, Flows
-from exporter.spans import Spans
 from tests.unit.records import ACT, ASK
-from tests.unit.samples import CLOCK, JOB, program
+from tests.unit.samples import attempt_of, program
 
 NAME = "registry.example"
 SECOND_NS = 1_000_000_000
@@ -20,9 +17,7 @@ CONNECT = ACT._replace(
 
 
 def flow_of(event: Acted) -> Flow:
-    spans = Spans(JOB, Resource({}), CLOCK)
-    context = spans.next_context(event.at_ns)
-    return Flow(event, destination(event), program(), "root", context, spans.job_context)
+    return Flow(attempt_of(event, program()))
 
 
 def test_of_long_names_so_many_are_kept_as_have_room() -> None:
@@ -42,7 +37,7 @@ def test_what_a_connection_asks_is_told_though_it_was_begun_twice() -> None:
     assert [*flows.hold(first)] == []
     assert [*flows.hold(again)] == [again]
     assert [*flows.asked(ASK, NAME)] == []
-    assert [*flows.rest({first.program.scope})] == [first]
+    assert [*flows.rest({first.attempt.scope})] == [first]
     assert first.question == NAME
 
 
@@ -57,5 +52,5 @@ def test_a_question_that_comes_late_is_still_its_sockets(act: Act, *, is_measure
     if is_measured:
         assert flows.measure(Metered(late_ns, event.cookie, event.at_ns, 34, 50)) is flow
     else:
-        assert [*flows.rest({flow.program.scope})] == [flow]
+        assert [*flows.rest({flow.attempt.scope})] == [flow]
     assert flow.question == NAME

@@ -14,16 +14,14 @@ from opentelemetry.trace import SpanKind
 
 from exporter import __version__
 from exporter.attributes import Attributes
-from exporter.destinations import destination
 from exporter.events import Act, Acted, Aggregated, Flowed, Outcome, Stage
 from exporter.flows import Flow, Flows
 from exporter.programs import CHAIN_MAX, Facts, Program
 from exporter.spans import Spans, exit_code, traceparent
 from tests.unit.records import ACT, AGGREGATE, BASH, CURL, ENDED, ESTABLISHED
-from tests.unit.samples import CLOCK, JOB, JOB_SPAN_ID, TRACE_ID, bash, program
+from tests.unit.samples import CLOCK, JOB, JOB_SPAN_ID, OWNER, TRACE_ID, attempt_of, bash, program
 
 RESOURCE = Resource({"service.name": "ci-egress"})
-OWNER = "builder"
 KIB = 1024
 
 
@@ -44,8 +42,7 @@ def truncated(span: ReadableSpan) -> tuple[str, ...]:
 def egress(made: Spans, event: Acted, acting: Program, *flowed: Flowed) -> ReadableSpan:
     """The span of `event` after the stages `flowed`."""
     flows = Flows()
-    context = made.next_context(event.at_ns)
-    flow = Flow(event, destination(event), acting, OWNER, context, made.program_context(acting))
+    flow = Flow(attempt_of(event, acting, spans=made))
     list(flows.hold(flow))
     for stage in flowed:
         flows.advance(stage)
@@ -263,7 +260,7 @@ def test_a_connect_whose_socket_goes_on_to_another_peer_carries_what_it_returned
     flows = Flows()
     made, acting = spans(), program()
     first, other = (
-        Flow(event, destination(event), acting, OWNER, made.next_context(1), made.program_context(acting))
+        Flow(attempt_of(event, acting, spans=made))
         for event in (ACT, ACT._replace(peer=packed("192.0.2.99")))
     )
     list(flows.hold(first))
@@ -280,7 +277,8 @@ def test_of_a_datagram_only_the_sending_is_known() -> None:
 
 
 def aggregate(event: Aggregated, acting: Program | None) -> ReadableSpan:
-    return spans().aggregate(event, destination(event), acting, OWNER if acting else None)
+    made = spans()
+    return made.aggregate(attempt_of(event, acting, spans=made))
 
 
 def test_an_aggregate_span_stands_for_its_attempts_under_their_program() -> None:
