@@ -12,13 +12,12 @@ from opentelemetry.sdk.metrics.export import Metric
 from opentelemetry.trace import INVALID_SPAN_CONTEXT, NonRecordingSpan, SpanContext
 
 from exporter.account import Account
-from exporter.destinations import OTHER, Destination
+from exporter.attempt import Attempt
+from exporter.destinations import OTHER
 from exporter.durations import Durations, Producer, durations_metric
 from exporter.events import Outcome
 from exporter.jobs.model import Job
-from exporter.programs import Lineage
 from exporter.series import DESTINATIONS_MAX, UNKNOWN_LINEAGE, Cap, Caps, Series, Where
-from exporter.terms import Ruling
 
 PIPELINES_MAX = 200
 
@@ -64,39 +63,26 @@ class JobMetrics:
         self._connections: dict[Series, _Count] = {}
         self._io: dict[str, _Bytes] = {}
 
-    def connection(
-        self,
-        destination: Destination,
-        span: SpanContext,
-        attempts: int = 1,
-        *,
-        said: Ruling = Ruling(),  # noqa: B008 - immutable
-        lineage: Lineage | None = None,
-    ) -> None:
-        """Count attempts that got the ruling `said`; `span` is the exemplar.
-
-        `lineage` holds the executables from the job's root to the process; None when that isn't known.
-        """
-        where = Where(destination.host, destination.port, destination.transport)
-        chain = (lineage or UNKNOWN_LINEAGE) if self._has_lineages else None
-        series = Series(where, said.verdict, said.is_novel, chain)
+    def connection(self, attempt: Attempt) -> None:
+        """Count an attempt, or several that are alike; their span is the exemplar."""
+        host, port, transport, _ = attempt.destination
+        chain = (attempt.known_lineage or UNKNOWN_LINEAGE) if self._has_lineages else None
+        series = Series(Where(host, port, transport), attempt.ruling.verdict, attempt.ruling.is_novel, chain)
         count = self._connections.get(series)
         if count is None:
             count = self._connections.setdefault(self._shared.connections.capped(series), _Count())
-        count.attempts += attempts
-        count.last = span
+        count.attempts += attempt.attempts
+        count.last = attempt.context
 
-    def transferred(self, destination: Destination, bytes_sent: int, bytes_received: int) -> None:
+    def transferred(self, attempt: Attempt, bytes_sent: int, bytes_received: int) -> None:
         """Count payload bytes, once they are final."""
-        count = self._io.setdefault(self._host(destination), _Bytes())
+        count = self._io.setdefault(self._host(attempt), _Bytes())
         count.sent += bytes_sent
         count.received += bytes_received
 
-    def connect_took(
-        self, destination: Destination, outcome: Outcome, duration_s: float, span: SpanContext
-    ) -> None:
-        """Count a connect in the histogram of its outcome; `span` is the exemplar."""
-        self._shared.durations.add(self._host(destination), outcome, duration_s, span)
+    def connect_took(self, attempt: Attempt, outcome: Outcome, duration_s: float) -> None:
+        """Count a connect in the histogram of its outcome; its span is the exemplar."""
+        self._shared.durations.add(self._host(attempt), outcome, duration_s, attempt.context)
 
     def observe_connections(self) -> Iterator[Observation]:
         """Yield the attempts so far, one observation for each series."""
@@ -112,8 +98,9 @@ class JobMetrics:
             yield Observation(count.sent, {**attributes, "network.io.direction": "transmit"})
             yield Observation(count.received, {**attributes, "network.io.direction": "receive"})
 
-    def _host(self, destination: Destination) -> str:
-        return destination.host if self._shared.hosts.admits(destination.host) else OTHER
+    def _host(self, attempt: Attempt) -> str:
+        host = attempt.destination.host
+        return host if self._shared.hosts.admits(host) else OTHER
 
 
 class Metrics:

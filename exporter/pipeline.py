@@ -110,7 +110,7 @@ class Pipeline:
         program, owner = self._who(event)
         attempt = self._ruled(event, self._where(event), program, owner)
         flow, job = Flow(attempt, attempt.ruling.refused), self.jobs.of(attempt.scope)
-        job.counts(attempt.destination, attempt.program, attempt.ruling, attempt.context)
+        job.counts(attempt)
         job.tells(
             attempt.destination, attempt.program, attempt.ruling, lambda: job.spans.egress(flow, event.at_ns)
         )
@@ -194,9 +194,9 @@ class Pipeline:
         is_outcome = event.stage is not Stage.NEVER_SENT and flow.established in (None, event)
         if is_outcome:
             took_s = (event.at_ns - flow.attempt.event.at_ns) / 1e9
-            job.metrics.connect_took(flow.attempt.destination, event.outcome, took_s, flow.attempt.context)
+            job.metrics.connect_took(flow.attempt, event.outcome, took_s)
         if flow.end is not None:
-            job.transferred(flow.attempt.destination, flow.attempt.program, event, flow.attempt.ruling)
+            job.transferred(flow.attempt, event)
             self._submit_flow(flow, event.at_ns)
 
     def _looked_up(self, event: Asked | Answered) -> None:
@@ -214,11 +214,9 @@ class Pipeline:
 
     def _submit_flow(self, flow: Flow, ended_ns: int) -> None:
         job = self.jobs.of(flow.attempt.scope)
-        job.summary.ended(
-            flow.attempt.destination, flow.attempt.program, flow.outcome, said=flow.attempt.ruling
-        )
+        job.summary.ended(flow.attempt, flow.outcome)
         if flow.metered is not None:
-            job.transferred(flow.attempt.destination, flow.attempt.program, flow.metered, flow.attempt.ruling)
+            job.transferred(flow.attempt, flow.metered)
         self._outlets.telemetry.submit(job.spans.egress(flow, flow.ended_ns(ended_ns)), attempts=1)
 
     def _aggregated(self, event: Aggregated) -> None:
@@ -230,10 +228,10 @@ class Pipeline:
         job = self.jobs.of(attempt.scope)
         span = job.spans.aggregate(attempt)
         if event.attempts:
-            job.counts(where, program, attempt.ruling, attempt.context, event.attempts)
+            job.counts(attempt)
             job.tells(where, program, attempt.ruling, lambda: span, event.attempts)
-            job.summary.ended(where, program, event.outcome, event.attempts, said=attempt.ruling)
-        job.transferred(where, program, event, attempt.ruling)
+            job.summary.ended(attempt, event.outcome)
+        job.transferred(attempt, event)
         self._outlets.telemetry.submit(span, event.attempts, aggregated=True)
 
     def _tampered(self, event: Tampered) -> None:

@@ -13,15 +13,15 @@ from typing import TextIO
 from rich.console import Console
 from rich.text import Text
 
+from exporter.attempt import Attempt
 from exporter.console import printing
-from exporter.destinations import Destination
 from exporter.events import Outcome, Tampered
 from exporter.programs import Program
 from exporter.shared import is_shared_with_another, shared_remarks
 from exporter.spans import command_line
 from exporter.summary_table import ROWS_MAX, Counted, Row, Rows, ordered, print_rows, shared_of
 from exporter.tampering import sentence
-from exporter.terms import DENIED, VERDICT_WORDS, WOULD_DENY, Ruling
+from exporter.terms import DENIED, VERDICT_WORDS, WOULD_DENY
 from exporter.text import counted, printable
 from exporter.unseen import NOTHING_SEEN, Unseen
 
@@ -29,8 +29,6 @@ _COUNTED_MAX = 10_000
 
 _AGAINST = (DENIED, WOULD_DENY)
 FAILED = frozenset({Outcome.REFUSED, Outcome.TIMEOUT, Outcome.RESET, Outcome.UNREACHABLE, Outcome.ABORTED})
-
-_NOTHING_SAID = Ruling()
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,49 +80,26 @@ class Summary:
         """Take in that a program was executed."""
         self._unseen.ran(program)
 
-    def connected(
-        self,
-        destination: Destination,
-        program: Program | None,
-        attempts: int = 1,
-        *,
-        said: Ruling = _NOTHING_SAID,
-    ) -> None:
-        """Count attempts to connect or send that got the ruling `said`; `program` is None when unknown."""
-        self._verdicts[said.verdict] += attempts
-        if said.is_novel:
+    def connected(self, attempt: Attempt) -> None:
+        """Count an attempt to connect or send, or several that are alike."""
+        destination, ruling, attempts = attempt.destination, attempt.ruling, attempt.attempts
+        self._verdicts[ruling.verdict] += attempts
+        if ruling.is_novel:
             self._novel += attempts
-        row = _row(destination, program, said)
-        is_shared = is_shared_with_another(said.verdict, said.rule, destination.host)
-        if self._rows.count(row, attempts, said.rule, is_shared=is_shared) is None:
+        is_shared = is_shared_with_another(ruling.verdict, ruling.rule, destination.host)
+        if self._rows.count(_row(attempt), attempts, ruling.rule, is_shared=is_shared) is None:
             self._uncounted += attempts
         self._unseen.connected(destination)
 
-    def ended(
-        self,
-        destination: Destination,
-        program: Program | None,
-        outcome: Outcome | None,
-        attempts: int = 1,
-        *,
-        said: Ruling = _NOTHING_SAID,
-    ) -> None:
-        """Count attempts as failed if `outcome` is a failure; None: the outcome isn't known."""
-        traffic = self._rows.get(_row(destination, program, said)) if outcome in FAILED else None
+    def ended(self, attempt: Attempt, outcome: Outcome | None) -> None:
+        """Count an attempt as failed if `outcome` is a failure; None: the outcome isn't known."""
+        traffic = self._rows.get(_row(attempt)) if outcome in FAILED else None
         if traffic is not None:
-            traffic.failed += attempts
+            traffic.failed += attempt.attempts
 
-    def transferred(
-        self,
-        destination: Destination,
-        program: Program | None,
-        bytes_sent: int,
-        bytes_received: int,
-        *,
-        said: Ruling = _NOTHING_SAID,
-    ) -> None:
+    def transferred(self, attempt: Attempt, bytes_sent: int, bytes_received: int) -> None:
         """Count bytes sent to a destination and received from it."""
-        traffic = self._rows.get(_row(destination, program, said))
+        traffic = self._rows.get(_row(attempt))
         if traffic is not None:
             traffic.bytes_sent += bytes_sent
             traffic.bytes_received += bytes_received
@@ -256,11 +231,18 @@ class Summary:
         return shared_remarks(shared_of(self._rows.items()))
 
 
-def _row(destination: Destination, program: Program | None, said: Ruling) -> Row:
-    chain, step = (program.lineage, program.step) if program else ((), None)
-    host, port, transport, _ = destination
-    known = host if destination.is_address else None
-    return Row(known, port, transport, chain, destination.is_loopback, said.verdict, said.is_novel, step)
+def _row(attempt: Attempt) -> Row:
+    destination, program, ruling = attempt.destination, attempt.program, attempt.ruling
+    return Row(
+        destination.host if destination.is_address else None,
+        destination.port,
+        destination.transport,
+        attempt.lineage,
+        destination.is_loopback,
+        ruling.verdict,
+        ruling.is_novel,
+        program.step if program else None,
+    )
 
 
 def _told(row: Row) -> dict[str, object]:

@@ -8,8 +8,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.trace import SpanContext
 
+from exporter.attempt import Attempt
 from exporter.attributes import LayeredSpan
 from exporter.clock import Clock
 from exporter.config import ProcessSpans
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 class View(Protocol):
     """A display of acts for somebody who watches."""
 
-    def met(self, job: Job, where: Destination, program: Program | None, said: Ruling, attempts: int) -> None:
-        """Show several acts of `job` that are alike; `program` is None when it isn't known."""
+    def met(self, job: Job, attempt: Attempt) -> None:
+        """Show an attempt of `job`, or several that are alike."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class TracedJob:
     """Terms of other policies, by the kernel's numbers, for events that one of these has decided."""
     novelty: Novelty | None = None
     """The baseline for its task; None: it has no baseline."""
-    shows: Callable[[Destination, Program | None, Ruling, int], None] | None = None
+    shows: Callable[[Attempt], None] | None = None
     """Function that shows acts to somebody who watches; None: nobody does."""
     ends_by_token: bool = False
     """Whether only a token ends its watch: then no process of the host signals ci-egress in good faith."""
@@ -95,23 +95,12 @@ class TracedJob:
         lineage = program.known_lineage if program else None
         return self.novelty.is_novel(destination, lineage, is_connect=event.act is Act.CONNECT)
 
-    def counts(
-        self,
-        where: Destination,
-        program: Program | None,
-        said: Ruling,
-        context: SpanContext,
-        attempts: int = 1,
-    ) -> None:
-        """Count attempts that got the ruling `said`; `context` is that of their span.
-
-        `program` is None when it isn't known who made them.
-        """
-        lineage = program.known_lineage if program else None
-        self.metrics.connection(where, context, attempts, said=said, lineage=lineage)
-        self.summary.connected(where, program, attempts, said=said)
+    def counts(self, attempt: Attempt) -> None:
+        """Count an attempt in the metrics and the summary, and show it to whoever watches."""
+        self.metrics.connection(attempt)
+        self.summary.connected(attempt)
         if self.shows is not None:
-            self.shows(where, program, said, attempts)
+            self.shows(attempt)
 
     def tells(
         self,
@@ -134,17 +123,11 @@ class TracedJob:
 
             self.novelties.meet(program, where, why, span, attempts)
 
-    def transferred(
-        self,
-        where: Destination,
-        program: Program | None,
-        event: Flowed | Metered | Aggregated,
-        said: Ruling,
-    ) -> None:
+    def transferred(self, attempt: Attempt, event: Flowed | Metered | Aggregated) -> None:
         """Add the bytes of `event` to the metrics and the summary."""
         if event.bytes_sent or event.bytes_received:
-            self.metrics.transferred(where, event.bytes_sent, event.bytes_received)
-            self.summary.transferred(where, program, event.bytes_sent, event.bytes_received, said=said)
+            self.metrics.transferred(attempt, event.bytes_sent, event.bytes_received)
+            self.summary.transferred(attempt, event.bytes_sent, event.bytes_received)
 
 
 def traced_job(

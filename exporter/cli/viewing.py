@@ -15,9 +15,7 @@ from exporter.jobs.model import Job
 from exporter.traced import View
 
 if TYPE_CHECKING:
-    from exporter.destinations import Destination
-    from exporter.programs import Program
-    from exporter.terms import Ruling
+    from exporter.attempt import Attempt
     from exporter.view.lines import Lines
     from exporter.view.screen import Screen
     from exporter.view.terminal import Terminal
@@ -43,11 +41,11 @@ class Ticker:
         """Wrap `view`; None when nothing is shown."""
         self._view = view
 
-    def met(self, job: Job, where: Destination, program: Program | None, said: Ruling, attempts: int) -> None:
+    def met(self, job: Job, attempt: Attempt) -> None:
         """Pass acts on to the view, as they are counted."""
         if self._view is not None:
             with self._let_be():
-                self._view.met(job, where, program, said, attempts)
+                self._view.met(job, attempt)
 
     def tick(self) -> None:
         """Let the view show what is due; to be called in a loop."""

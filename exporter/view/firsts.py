@@ -10,8 +10,8 @@ from typing import NamedTuple
 from rich.console import Console, RenderableType
 from rich.text import Text
 
+from exporter.attempt import Attempt
 from exporter.destinations import Destination
-from exporter.programs import Program
 from exporter.summary_table import shown_chain
 from exporter.terms import DENIED, VERDICT_WORDS, WOULD_DENY, Ruling
 from exporter.text import printable
@@ -65,9 +65,9 @@ class Known:
         self.is_full = False
         """Whether the limit is reached, so that new kinds aren't recognized any more."""
 
-    def first(self, where: Destination, program: Program | None, said: Ruling) -> First | None:
+    def first(self, attempt: Attempt) -> First | None:
         """Return the act if it is the first of its kind. None: it isn't, or that can't be known any more."""
-        chain = program.lineage if program else ()
+        where, chain, said = attempt.destination, attempt.lineage, attempt.ruling
         like: Hashable = (where[:3], chain, said.verdict, said.is_novel)
         known_by = hash(like)
         if known_by in self._known or self.is_full:

@@ -8,10 +8,8 @@ from collections.abc import Callable
 
 from rich.text import Text
 
-from exporter.destinations import Destination
+from exporter.attempt import Attempt
 from exporter.jobs.model import Job
-from exporter.programs import Program
-from exporter.terms import Ruling
 from exporter.view.firsts import First, Known, drawn
 from exporter.view.terminal import Terminal
 
@@ -68,11 +66,9 @@ class Lines:
         self._more_said_s = now_s - MORE_S
         self._has_said_full = False
 
-    def met(
-        self, _job: Job, where: Destination, program: Program | None, said: Ruling, _attempts: int
-    ) -> None:
+    def met(self, _job: Job, attempt: Attempt) -> None:
         """Take in an act."""
-        first = self._known.first(where, program, said)
+        first = self._known.first(attempt)
         if first is not None and first.is_shown:
             lane = self._of_note if first.is_of_note else self._others
             self._more += not lane.offer(first)

@@ -8,10 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from exporter.destinations import Destination
+from exporter.attempt import Attempt
 from exporter.jobs.model import HOST, Job
-from exporter.programs import Program
-from exporter.terms import Ruling
 from exporter.view.board import Board, Latest, Row
 from exporter.view.firsts import Known
 from exporter.view.stopping import around_stops
@@ -82,18 +80,18 @@ class Screen:
         self._of(job).over_s = now_s if is_over else None
         self._has_news = True
 
-    def met(self, job: Job, where: Destination, program: Program | None, said: Ruling, attempts: int) -> None:
-        """Take in an act of a job, which stands for `attempts`."""
-        shown = self._of(job)
+    def met(self, job: Job, attempt: Attempt) -> None:
+        """Take in an act of a job, or several that are alike."""
+        shown, said, attempts = self._of(job), attempt.ruling, attempt.attempts
         shown.attempts += attempts
         shown.novel += attempts if said.is_novel else 0
         shown.denied += attempts if said.is_denied else 0
         shown.would_be += attempts if said.is_against and not said.is_denied else 0
         shown.last_s = self._clock_s()
         self._has_news = True
-        first = shown.known.first(where, program, said)
+        first = shown.known.first(attempt)
         if first is not None:
-            shown.destinations.add(hash(where[:3]))
+            shown.destinations.add(hash(first.where[:3]))
             if first.is_shown:
                 self._latest.append(Latest(first, shown.title))
 

@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 import urllib3
 import yaml
-from opentelemetry.trace import SpanContext, TraceFlags
 
 from demo.stack.servers import Binaries, Stack, prepare, running_stack
 from exporter.account import Account
@@ -21,7 +20,7 @@ from exporter.events import Outcome
 from exporter.metrics import Metrics
 from exporter.terms import Ruling
 from tests.stack.sending import telemetry_to
-from tests.unit.samples import JOB, TRACE_ID
+from tests.unit.samples import JOB, attempt, by
 
 pytestmark = pytest.mark.timeout(900)  # the first one may wait for the collector's build
 
@@ -30,7 +29,6 @@ PROMETHEUS = PROJECT / "dashboards/prometheus"
 ALERTMANAGER = PROJECT / "dashboards/alertmanager.yaml"
 RULE_FILES = ("recording.yaml", "alerts.yaml")
 CASES = sorted((PROMETHEUS / "tests").glob("*.yaml"))
-SPAN = SpanContext(TRACE_ID, 0xABC, is_remote=False, trace_flags=TraceFlags(TraceFlags.SAMPLED))
 ACCOUNT = Account(
     attempts=12,
     exported=5,
@@ -134,9 +132,10 @@ def test_rules_ask_for_names_and_labels_that_the_collector_has(collector: Stack)
         job = metrics.of(JOB)
         metrics.began(job, is_enforcing=True)
         where = Destination("registry.example", 443, "tcp", None)
-        job.connection(where, SPAN, said=Ruling(is_novel=True), lineage=("bash", "curl"))
-        job.transferred(where, 5, 7)
-        job.connect_took(where, Outcome.ESTABLISHED, 0.03, SPAN)
+        met = attempt(where, by("bash", "curl"), Ruling(is_novel=True))
+        job.connection(met)
+        job.transferred(met, 5, 7)
+        job.connect_took(met, Outcome.ESTABLISHED, 0.03)
         metrics.unattributed("process_record_lost")
     series = exposed(collector)
 

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from opentelemetry.sdk.resources import Resource
+from opentelemetry.trace import SpanContext, TraceFlags
 
 from exporter.arguments import arguments_of
-from exporter.attempt import AttemptOf, EventT
+from exporter.attempt import Attempt, AttemptOf, EventT
 from exporter.clock import Clock
 from exporter.destinations import Destination, destination
-from exporter.events import ProcessKey
+from exporter.events import Acted, Aggregated, ProcessKey
 from exporter.jobs.model import Job, TraceIds
 from exporter.programs import Program
 from exporter.spans import Spans
 from exporter.terms import Ruling
-from tests.unit.records import BASH, CURL
+from tests.unit.records import ACT, AGGREGATE, BASH, CURL
 
 TRACE_ID = 0x7AF8CD1DE3FA344B938DED2AF6D4282F
 JOB_SPAN_ID = 0xD2080AB2C1B9E899
+SPAN = SpanContext(TRACE_ID, 0xABC, is_remote=False, trace_flags=TraceFlags(TraceFlags.SAMPLED))
 OWNER = "builder"
 
 JOB = Job(
@@ -46,6 +48,29 @@ def program(
 
 def bash() -> Program:
     return program("/usr/bin/bash", ("bash", "-c", "make all"), process=BASH)
+
+
+def by(*names: str) -> Program:
+    """A program with those above it."""
+    made: Program | None = None
+    for number, name in enumerate(names, 100):
+        key = ProcessKey(number, number)
+        made = Program(key, 1, 1, made, 1, number, f"/bin/{name}", arguments_of([name]))
+    assert made is not None
+    return made
+
+
+def attempt(
+    where: Destination,
+    who: Program | None = None,
+    said: Ruling = Ruling(),  # noqa: B008 - immutable
+    *,
+    attempts: int = 1,
+    span: SpanContext = SPAN,
+) -> Attempt:
+    """An act with `where`, to be counted or shown; with `attempts`, several that the kernel only counted."""
+    event: Acted | Aggregated = ACT if attempts == 1 else AGGREGATE._replace(attempts=attempts)
+    return AttemptOf(event, where, who, OWNER if who else None, said, span, SPAN)
 
 
 def attempt_of(

@@ -18,9 +18,8 @@ from exporter.jobs.model import Job
 from exporter.metrics import PIPELINES_MAX, Metrics
 from exporter.series import DESTINATIONS_MAX, LINEAGES_MAX
 from exporter.terms import Ruling
-from tests.unit.samples import JOB, TRACE_ID
+from tests.unit.samples import JOB, SPAN, TRACE_ID, attempt, by
 
-SPAN = SpanContext(TRACE_ID, 0xABC, is_remote=False, trace_flags=TraceFlags(TraceFlags.SAMPLED))
 ACCOUNT = Account(
     attempts=12,
     exported=5,
@@ -64,9 +63,9 @@ def to(host: str, port: int = 443, transport: str | None = "tcp") -> Destination
 def test_names_units_and_kinds_are_the_fixed_ones() -> None:
     measured = Measured()
     measured.metrics.began(measured.job)
-    measured.job.connection(to("192.0.2.7", 443, "tcp"), SPAN)
-    measured.job.transferred(to("192.0.2.7"), 5, 7)
-    measured.job.connect_took(to("192.0.2.7"), Outcome.ESTABLISHED, 0.03, SPAN)
+    measured.job.connection(attempt(to("192.0.2.7", 443, "tcp")))
+    measured.job.transferred(attempt(to("192.0.2.7")), 5, 7)
+    measured.job.connect_took(attempt(to("192.0.2.7")), Outcome.ESTABLISHED, 0.03)
     measured.metrics.unattributed("process_record_lost")
     kinds = {
         name: (metric.unit, type(metric.data).__name__, getattr(metric.data, "is_monotonic", None))
@@ -87,17 +86,17 @@ def test_names_units_and_kinds_are_the_fixed_ones() -> None:
 
 def test_sums_are_cumulative() -> None:
     measured = Measured()
-    measured.job.connection(to("192.0.2.7", 443, "tcp"), SPAN)
+    measured.job.connection(attempt(to("192.0.2.7", 443, "tcp")))
     assert measured.read()["cicd.egress.connections"].data.aggregation_temporality.name == "CUMULATIVE"
-    measured.job.connection(to("192.0.2.7", 443, "tcp"), SPAN)
+    measured.job.connection(attempt(to("192.0.2.7", 443, "tcp")))
     assert [value for _, value in measured.points("cicd.egress.connections")] == [2]
 
 
 def test_a_connection_is_counted_by_destination_and_says_nothing_of_processes() -> None:
     measured = Measured()
-    measured.job.connection(to("192.0.2.7", 443, "tcp"), SPAN)
-    measured.job.connection(to("192.0.2.7", 443, "tcp"), SPAN)
-    measured.job.connection(to("192.0.2.7", 53, "udp"), SPAN)
+    measured.job.connection(attempt(to("192.0.2.7", 443, "tcp")))
+    measured.job.connection(attempt(to("192.0.2.7", 443, "tcp")))
+    measured.job.connection(attempt(to("192.0.2.7", 53, "udp")))
     job = {"cicd.pipeline.name": "release", "cicd.pipeline.task.name": "build", "egress.verdict": "allow"}
     here = {**job, "server.address": "192.0.2.7"}
     assert measured.points("cicd.egress.connections") == [
@@ -108,7 +107,7 @@ def test_a_connection_is_counted_by_destination_and_says_nothing_of_processes() 
 
 def test_what_is_unknown_is_left_out() -> None:
     measured = Measured(replace(JOB, pipeline=None, task=None))
-    measured.job.connection(to("192.0.2.7", 443, None), SPAN)
+    measured.job.connection(attempt(to("192.0.2.7", 443, None)))
     ((attributes, _),) = measured.points("cicd.egress.connections")
     assert attributes == {"server.address": "192.0.2.7", "server.port": 443, "egress.verdict": "allow"}
 
@@ -116,7 +115,7 @@ def test_what_is_unknown_is_left_out() -> None:
 def test_what_the_baseline_says_tells_series_apart() -> None:
     measured = Measured()
     for is_novel in (True, False, True, None):
-        measured.job.connection(to("192.0.2.7"), SPAN, said=Ruling(is_novel=is_novel))
+        measured.job.connection(attempt(to("192.0.2.7"), said=Ruling(is_novel=is_novel)))
     points = measured.points("cicd.egress.connections")
     assert [(point.get("egress.novel"), value) for point, value in points] == [
         (True, 2),
@@ -134,15 +133,15 @@ def test_chains_of_processes_are_counted_if_asked_for_alone() -> None:
     for has_lineages, expected in ((False, {None: 3}), (True, {"bash>npm": 1, "bash": 1, "_other": 1})):
         measured = Measured(has_lineages=has_lineages)
         for lineage in (("bash", "npm"), ("bash",), None):
-            measured.job.connection(to("192.0.2.7"), SPAN, lineage=lineage)
+            measured.job.connection(attempt(to("192.0.2.7"), by(*lineage) if lineage else None))
         assert lineages(measured) == expected
 
 
 def test_a_job_can_make_up_no_more_than_32_chains_for_a_destination() -> None:
     measured = Measured(has_lineages=True)
     for number in range(100):
-        measured.job.connection(to("192.0.2.7"), SPAN, lineage=("bash", f"p{number}"))
-    measured.job.connection(to("192.0.2.8"), SPAN, lineage=("bash", "p99"))
+        measured.job.connection(attempt(to("192.0.2.7"), by("bash", f"p{number}")))
+    measured.job.connection(attempt(to("192.0.2.8"), by("bash", "p99")))
     found = lineages(measured)
     assert len(found) == LINEAGES_MAX + 2 == 34
     assert (found["_other"], found["bash>p99"], found["bash>p0"]) == (100 - LINEAGES_MAX, 1, 1)
@@ -151,7 +150,7 @@ def test_a_job_can_make_up_no_more_than_32_chains_for_a_destination() -> None:
 @pytest.mark.parametrize("hostile", [("bash>npm", "curl"), (">",), ("x" * 700, "y" * 700)])
 def test_a_chain_that_would_read_like_another_one_is_not_told(hostile: tuple[str, ...]) -> None:
     measured = Measured(has_lineages=True)
-    measured.job.connection(to("192.0.2.7"), SPAN, lineage=hostile)
+    measured.job.connection(attempt(to("192.0.2.7"), by(*hostile)))
     assert lineages(measured) == {"_other": 1}
 
 
@@ -160,7 +159,7 @@ def test_a_job_can_make_up_no_more_than_200_destinations(made_up: str) -> None:
     measured = Measured()
     for number in range(1000):
         host, port = (f"192.0.2.{number}", 443) if made_up == "hosts" else ("192.0.2.1", number)
-        measured.job.connection(to(host, port, "tcp"), SPAN)
+        measured.job.connection(attempt(to(host, port, "tcp")))
     points = measured.points("cicd.egress.connections")
     other = [(attributes, value) for attributes, value in points if attributes["server.address"] == "_other"]
     assert len(points) == DESTINATIONS_MAX + 1 == 201
@@ -172,8 +171,8 @@ def test_a_job_can_make_up_no_more_than_200_destinations(made_up: str) -> None:
 def test_a_destination_known_before_the_cap_still_counts_as_itself() -> None:
     measured = Measured()
     for number in range(DESTINATIONS_MAX + 5):
-        measured.job.connection(to(f"host-{number}.example", 443, "tcp"), SPAN)
-    measured.job.connection(to("host-0.example", 443, "tcp"), SPAN)
+        measured.job.connection(attempt(to(f"host-{number}.example", 443, "tcp")))
+    measured.job.connection(attempt(to("host-0.example", 443, "tcp")))
     values = {
         attributes["server.address"]: value
         for attributes, value in measured.points("cicd.egress.connections")
@@ -183,14 +182,14 @@ def test_a_destination_known_before_the_cap_still_counts_as_itself() -> None:
 
 def test_aggregated_attempts_count_as_many() -> None:
     measured = Measured()
-    measured.job.connection(to("192.0.2.7"), SPAN, 1000)
+    measured.job.connection(attempt(to("192.0.2.7"), attempts=1000))
     assert [value for _, value in measured.points("cicd.egress.connections")] == [1000]
 
 
 def test_bytes_are_counted_each_way_by_destination() -> None:
     measured = Measured()
-    measured.job.transferred(to("registry.example"), 5, 700)
-    measured.job.transferred(to("registry.example", 80), 1, 2)
+    measured.job.transferred(attempt(to("registry.example")), 5, 700)
+    measured.job.transferred(attempt(to("registry.example", 80)), 1, 2)
     job = {"cicd.pipeline.name": "release", "cicd.pipeline.task.name": "build"}
     here = {**job, "server.address": "registry.example"}
     assert measured.points("cicd.egress.io") == [
@@ -206,7 +205,7 @@ def test_durations_are_by_destination_and_outcome() -> None:
         (Outcome.ESTABLISHED, 0.04),
         (Outcome.TIMEOUT, 129),
     ):
-        measured.job.connect_took(to("registry.example"), outcome, took_s, SPAN)
+        measured.job.connect_took(attempt(to("registry.example")), outcome, took_s)
     points = measured.read()["cicd.egress.connect.duration"].data.data_points
     here = {"cicd.pipeline.name": "release", "server.address": "registry.example"}
     assert [(dict(point.attributes), point.count, point.sum) for point in points] == [
@@ -219,7 +218,7 @@ def test_tasks_of_one_pipeline_have_their_durations_in_common() -> None:
     measured = Measured()
     other = measured.metrics.of(replace(JOB, task="another"))
     for job in (measured.job, other):
-        job.connect_took(to("registry.example"), Outcome.ESTABLISHED, 0.02, SPAN)
+        job.connect_took(attempt(to("registry.example")), Outcome.ESTABLISHED, 0.02)
     (point,) = measured.read()["cicd.egress.connect.duration"].data.data_points
     assert point.count == 2
 
@@ -227,8 +226,8 @@ def test_tasks_of_one_pipeline_have_their_durations_in_common() -> None:
 def test_bytes_and_durations_grow_with_no_more_than_200_hosts() -> None:
     measured = Measured()
     for number in range(1000):
-        measured.job.transferred(to(f"host-{number}.example"), 1, 1)
-        measured.job.connect_took(to(f"host-{number}.example"), Outcome.REFUSED, 0.1, SPAN)
+        measured.job.transferred(attempt(to(f"host-{number}.example")), 1, 1)
+        measured.job.connect_took(attempt(to(f"host-{number}.example")), Outcome.REFUSED, 0.1)
     assert len(measured.points("cicd.egress.io")) == 2 * (DESTINATIONS_MAX + 1)
     durations = measured.read()["cicd.egress.connect.duration"].data.data_points
     assert len(durations) == DESTINATIONS_MAX + 1
@@ -237,7 +236,7 @@ def test_bytes_and_durations_grow_with_no_more_than_200_hosts() -> None:
 
 def test_the_exemplar_of_a_connection_is_its_span() -> None:
     measured = Measured()
-    measured.job.connection(to("192.0.2.7", 443, "tcp"), SPAN)
+    measured.job.connection(attempt(to("192.0.2.7", 443, "tcp")))
     (point,) = measured.read()["cicd.egress.connections"].data.data_points
     assert [(exemplar.trace_id, exemplar.span_id) for exemplar in point.exemplars] == [(TRACE_ID, 0xABC)]
 
@@ -246,7 +245,7 @@ def test_exemplars_of_durations_are_the_latest_spans_that_took_about_as_long() -
     measured = Measured()
     for span_id, took_s in ((1, 0.02), (2, 0.021), (3, 7.0)):
         span = SpanContext(TRACE_ID, span_id, is_remote=False, trace_flags=TraceFlags(TraceFlags.SAMPLED))
-        measured.job.connect_took(to("registry.example"), Outcome.ESTABLISHED, took_s, span)
+        measured.job.connect_took(attempt(to("registry.example"), span=span), Outcome.ESTABLISHED, took_s)
     for _ in range(2):
         (point,) = measured.read()["cicd.egress.connect.duration"].data.data_points
         assert [(each.trace_id, each.span_id, each.value) for each in point.exemplars] == [
@@ -273,8 +272,8 @@ def test_a_job_counts_while_it_lasts() -> None:
 def test_jobs_of_one_pipeline_and_task_count_together() -> None:
     measured = Measured()
     for run_id in ("1", "2"):
-        measured.metrics.of(replace(JOB, run_id=run_id)).connection(to("192.0.2.7"), SPAN)
-    measured.metrics.of(replace(JOB, task="deploy")).connection(to("192.0.2.7"), SPAN)
+        measured.metrics.of(replace(JOB, run_id=run_id)).connection(attempt(to("192.0.2.7")))
+    measured.metrics.of(replace(JOB, task="deploy")).connection(attempt(to("192.0.2.7")))
     found = [
         (attributes["cicd.pipeline.task.name"], value)
         for attributes, value in measured.points("cicd.egress.connections")
@@ -287,7 +286,7 @@ def test_the_tasks_of_a_pipeline_share_its_200_destinations() -> None:
     for task in ("build", "deploy"):
         for number in range(150):
             host = to(f"{task}-{number}.example")
-            measured.metrics.of(replace(JOB, task=task)).connection(host, SPAN)
+            measured.metrics.of(replace(JOB, task=task)).connection(attempt(host))
     points = measured.points("cicd.egress.connections")
     other = [value for attributes, value in points if attributes["server.address"] == "_other"]
     assert other == [100]
@@ -296,7 +295,7 @@ def test_the_tasks_of_a_pipeline_share_its_200_destinations() -> None:
 def test_a_host_can_make_up_no_more_than_200_pipelines() -> None:
     measured = Measured()
     for number in range(300):
-        measured.metrics.of(replace(JOB, pipeline=f"p{number}")).connection(to("192.0.2.7"), SPAN)
+        measured.metrics.of(replace(JOB, pipeline=f"p{number}")).connection(attempt(to("192.0.2.7")))
     points = measured.points("cicd.egress.connections")
     assert len(points) == PIPELINES_MAX
     assert sum(value for _, value in points) == 300

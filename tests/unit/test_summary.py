@@ -19,7 +19,7 @@ from exporter.summary import Summary
 from exporter.summary_table import ROWS_MAX
 from exporter.terms import Ruling
 from tests.unit.records import ACT, BASH
-from tests.unit.samples import JOB, bash, program
+from tests.unit.samples import JOB, attempt, bash, program
 
 ACCOUNT = "attempts 3 = exported 3 + aggregated 0 + dropped 0 + pending 0"
 STYLE = re.compile(r"\x1b\[[0-9;]*m")
@@ -64,7 +64,7 @@ def met(
 ) -> None:
     said = Ruling(verdict, is_novel=novel)
     for _ in range(times):
-        summary.connected(destination(ACT._replace(peer=peer, peer_port=port)), acting, said=said)
+        summary.connected(attempt(destination(ACT._replace(peer=peer, peer_port=port)), acting, said))
 
 
 def shown(
@@ -84,9 +84,9 @@ def test_it_counts_destinations_by_process_chain_and_ends_with_the_account() -> 
     met(summary, curl(), times=3)
     met(summary, bash())
     met(summary, curl(), peer=LOOPBACK, port=80)
-    summary.transferred(destination(ACT), curl(), 12, 1_500_000)
+    summary.transferred(attempt(destination(ACT), curl()), 12, 1_500_000)
     for outcome in (Outcome.REFUSED, Outcome.TIMEOUT, Outcome.ESTABLISHED, Outcome.OPEN, None):
-        summary.ended(destination(ACT), curl(), outcome)
+        summary.ended(attempt(destination(ACT), curl()), outcome)
     assert shown(summary, note="trace af → ./ci-egress").splitlines() == [
         "",
         "egress of build",
@@ -287,13 +287,13 @@ def test_what_is_seen_is_not_said_to_be_unseen() -> None:
 
 def test_a_proxy_given_by_name_is_met_under_that_name_and_by_its_port() -> None:
     summary = Summary({"https_proxy": "http://proxy.example:3128"})
-    summary.connected(destination(ACT._replace(peer_port=3128), "proxy.example"), curl())
+    summary.connected(attempt(destination(ACT._replace(peer_port=3128), "proxy.example"), curl()))
     assert "proxy.example:3128 is a proxy" in shown(summary)
 
 
 def test_a_proxy_given_by_address_is_met_under_its_name_too() -> None:
     summary = Summary({"https_proxy": "http://192.0.2.7:443"})
-    summary.connected(destination(ACT, "proxy.example"), curl())
+    summary.connected(attempt(destination(ACT, "proxy.example"), curl()))
     assert "192.0.2.7:443 is a proxy" in shown(summary)
 
 
@@ -318,8 +318,8 @@ def test_what_was_left_behind_is_listed_up_to_ten() -> None:
 def test_json_has_the_same_facts() -> None:
     summary = Summary({"http_proxy": "http://192.0.2.7:443"})
     met(summary, curl(), times=2)
-    summary.transferred(destination(ACT), curl(), 5, 7)
-    summary.ended(destination(ACT), curl(), Outcome.UNREACHABLE, attempts=2)
+    summary.transferred(attempt(destination(ACT), curl()), 5, 7)
+    summary.ended(attempt(destination(ACT), curl(), attempts=2), Outcome.UNREACHABLE)
     assert summary.fields() == {
         "destinations": [
             {
@@ -463,7 +463,7 @@ def test_rows_that_differ_in_what_is_unknown_can_be_put_in_order() -> None:
     acting = curl()
     acting.step = "install"
     met(summary, acting, novel=False)
-    summary.connected(destination(ACT._replace(peer_port=443, protocol=1)), curl())
+    summary.connected(attempt(destination(ACT._replace(peer_port=443, protocol=1)), curl()))
     assert shown(summary).count("192.0.2.7") == 4
 
 

@@ -15,7 +15,7 @@ from exporter.summary import Summary
 from exporter.summary_table import Row, Traffic
 from exporter.terms import Ruling
 from tests.unit.records import ACT
-from tests.unit.samples import JOB, bash, program
+from tests.unit.samples import JOB, attempt, bash, program
 
 ENDED_NS = 1_795_651_200_000_000_000  # 2026-11-26 in UTC
 RECORDED = Act(
@@ -61,14 +61,12 @@ def test_spans_and_the_counts_of_a_run_give_the_same_sheet() -> None:
     summary = Summary({})
     acting = program(parent=bash())
     acting.step = "install"
-    where, said = (
-        destination(ACT, "registry.example"),
-        Ruling("audit", "audit", "default", None, is_novel=True),
-    )
+    said = Ruling("audit", "audit", "default", None, is_novel=True)
+    met = attempt(destination(ACT, "registry.example"), acting, said)
     for outcome in (Outcome.ESTABLISHED, Outcome.REFUSED):
-        summary.connected(where, acting, said=said)
-        summary.ended(where, acting, outcome, said=said)
-        summary.transferred(where, acting, 10, 20, said=said)
+        summary.connected(met)
+        summary.ended(met, outcome)
+        summary.transferred(met, 10, 20)
     acts = (RECORDED, replace(RECORDED, outcome="refused"))
     read = sheet_of_report(replace(JOB_REPORT, acts=acts))
     ran = sheet_of_run("build", JOB, summary, mode="audit", day=date(2026, 11, 26))
@@ -85,7 +83,7 @@ def test_what_another_name_s_rule_allowed_is_told_by_the_counts_of_a_run_and_by_
         RECORDED, verdict="allow", rule=rule, novel=None, step=None, bytes_sent=None, bytes_received=None
     )
     for host, attempts in (("registry.example", 2), ("deb.example", 1)):
-        summary.connected(destination(ACT, host), acting, attempts, said=said)
+        summary.connected(attempt(destination(ACT, host), acting, said, attempts=attempts))
     acts = (replace(allowed, attempts=2), replace(allowed, host="deb.example"))
     read = sheet_of_report(replace(JOB_REPORT, mode="enforce", acts=acts))
     ran = sheet_of_run("build", JOB, summary, mode="enforce", day=date(2026, 11, 26))

@@ -1,14 +1,11 @@
-"""Acts to be shown."""
+"""Destinations and rulings to be shown."""
 
 from __future__ import annotations
 
 from ipaddress import ip_address
 
 from exporter.addresses import address
-from exporter.arguments import arguments_of
 from exporter.destinations import Destination
-from exporter.events import ProcessKey
-from exporter.programs import Program
 from exporter.terms import ALLOWED, DENIED, WOULD_DENY, Ruling
 
 ALLOW = Ruling(ALLOWED)
@@ -24,13 +21,3 @@ def to(host: str, port: int = 443, transport: str = "tcp", peer: str = "198.51.1
 def _packed(text: str) -> bytes:
     packed = ip_address(text).packed
     return b"\0" * 10 + b"\xff\xff" + packed if len(packed) == 4 else packed
-
-
-def by(*names: str) -> Program:
-    """A program with those above it."""
-    program: Program | None = None
-    for number, name in enumerate(names, 100):
-        key = ProcessKey(number, number)
-        program = Program(key, 1, 1, program, 1, number, f"/bin/{name}", arguments_of([name]))
-    assert program is not None
-    return program

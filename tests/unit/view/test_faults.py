@@ -7,7 +7,7 @@ import pytest
 from exporter.cli.viewing import Ticker, finish
 from exporter.destinations import Destination
 from exporter.jobs.detect import detect
-from exporter.terms import Ruling
+from tests.unit.samples import attempt
 
 WHERE = Destination("a.example", 443, "tcp", None)
 
@@ -40,7 +40,7 @@ def test_an_act_that_it_cannot_show_is_counted_all_the_same(
     view = Broken()
     ticker = Ticker(view)
     for _ in range(2):
-        ticker.met(detect({}), WHERE, None, Ruling(), 1)
+        ticker.met(detect({}), attempt(WHERE))
     ticker.tick()
     assert view.calls == 1
     assert capsys.readouterr().err.count("it goes on without --live") == 1

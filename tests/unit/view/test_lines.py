@@ -16,9 +16,9 @@ from exporter.terms import Ruling
 from exporter.text import printable
 from exporter.view.firsts import KNOWN_MAX
 from exporter.view.lines import A_SECOND, BURST, Lines
-from tests.unit.samples import JOB
+from tests.unit.samples import JOB, attempt, by
 
-from .acts import ALLOW, DENY, NEW, WOULD, by, to
+from .acts import ALLOW, DENY, NEW, WOULD, to
 from .terminals import Picture, Pty, pseudo_terminal
 
 CURL = by("dash", "curl")
@@ -50,12 +50,12 @@ def seen(pty: Pty, columns: int = 80) -> list[str]:
 def test_each_kind_of_act_has_one_line(pty: Pty) -> None:
     lines = Lines(pty.terminal())
     for _ in range(3):
-        lines.met(JOB, to("registry.example"), CURL, ALLOW, 1)
-        lines.met(JOB, to("registry.example"), by("dash", "node"), ALLOW, 1)
-        lines.met(JOB, to("192.0.2.53", 53, "udp", "192.0.2.53"), CURL, ALLOW, 1)
-        lines.met(JOB, to("new.example"), CURL, NEW, 1)
-        lines.met(JOB, to("evil.example"), CURL, DENY, 40)
-        lines.met(JOB, to("evil.example"), None, WOULD, 1)
+        lines.met(JOB, attempt(to("registry.example"), CURL, ALLOW))
+        lines.met(JOB, attempt(to("registry.example"), by("dash", "node"), ALLOW))
+        lines.met(JOB, attempt(to("192.0.2.53", 53, "udp", "192.0.2.53"), CURL, ALLOW))
+        lines.met(JOB, attempt(to("new.example"), CURL, NEW))
+        lines.met(JOB, attempt(to("evil.example"), CURL, DENY, attempts=40))
+        lines.met(JOB, attempt(to("evil.example"), None, WOULD))
         lines.tick()
     lines.close()
     assert seen(pty) == [
@@ -74,7 +74,7 @@ def test_each_kind_of_act_has_one_line(pty: Pty) -> None:
 def test_a_line_begins_where_no_other_stands(pty: Pty, before: str) -> None:
     os.write(pty.theirs, before.encode())
     lines = Lines(pty.terminal())
-    lines.met(JOB, to("registry.example"), CURL, ALLOW, 1)
+    lines.met(JOB, attempt(to("registry.example"), CURL, ALLOW))
     lines.tick()
     os.write(pty.theirs, b"and on")
     rows = seen(pty)
@@ -87,8 +87,8 @@ def test_a_line_begins_where_no_other_stands(pty: Pty, before: str) -> None:
 
 def test_what_stays_on_the_machine_has_none_unless_somebody_should_look_at_it(pty: Pty) -> None:
     lines = Lines(pty.terminal())
-    lines.met(JOB, to("127.0.0.1", 80, peer="127.0.0.1"), CURL, ALLOW, 1)
-    lines.met(JOB, to("127.0.0.2", 80, peer="127.0.0.2"), CURL, DENY, 1)
+    lines.met(JOB, attempt(to("127.0.0.1", 80, peer="127.0.0.1"), CURL, ALLOW))
+    lines.met(JOB, attempt(to("127.0.0.2", 80, peer="127.0.0.2"), CURL, DENY))
     lines.tick()
     assert seen(pty) == ["ci-egress: → 127.0.0.2:80 denied by evil.example:443  dash > curl"]
 
@@ -106,7 +106,7 @@ def test_a_scan_does_not_flood_the_terminal_and_what_is_left_out_is_counted(
     text = ""
     for start in range(0, number, 100):
         for each in range(start, min(start + 100, number)):
-            lines.met(JOB, to(f"host-{each}.example"), CURL, said, 1)
+            lines.met(JOB, attempt(to(f"host-{each}.example"), CURL, said))
         clock.now_s += 0.1
         lines.tick()
         text += pty.read()
@@ -126,8 +126,8 @@ def test_a_scan_does_not_flood_the_terminal_and_what_is_left_out_is_counted(
 def test_what_is_denied_shows_in_the_midst_of_a_scan(pty: Pty) -> None:
     lines = Lines(pty.terminal(), Clock())
     for each in range(1000):
-        lines.met(JOB, to(f"host-{each}.example"), CURL, ALLOW, 1)
-    lines.met(JOB, to("evil.example"), CURL, DENY, 1)
+        lines.met(JOB, attempt(to(f"host-{each}.example"), CURL, ALLOW))
+    lines.met(JOB, attempt(to("evil.example"), CURL, DENY))
     lines.tick()
     assert "ci-egress: → evil.example:443 denied by evil.example:443  dash > curl" in seen(pty)
 
@@ -136,7 +136,7 @@ def test_a_terminal_that_nobody_reads_is_not_waited_for(pty: Pty) -> None:
     lines = Lines(pty.terminal(), Clock())
     written = pty.fill()
     for each in range(1000):  # waiting, it would never end
-        lines.met(JOB, to(f"host-{each}.example"), CURL, ALLOW, 1)
+        lines.met(JOB, attempt(to(f"host-{each}.example"), CURL, ALLOW))
         lines.tick()
     filled = pty.read()
     assert filled.startswith("." * written)
@@ -152,7 +152,7 @@ def test_a_terminal_that_is_held_is_not_waited_for(pty: Pty) -> None:
     terminal = pty.terminal()
     lines = Lines(terminal)
     termios.tcflow(pty.theirs, termios.TCOOFF)  # ^S
-    lines.met(JOB, to("registry.example"), CURL, ALLOW, 1)
+    lines.met(JOB, attempt(to("registry.example"), CURL, ALLOW))
     lines.tick()
     assert terminal.is_behind
     termios.tcflow(pty.theirs, termios.TCOON)
@@ -163,7 +163,7 @@ def test_a_terminal_that_is_held_is_not_waited_for(pty: Pty) -> None:
 def test_nothing_is_written_over_a_program_that_has_the_terminal_to_itself(pty: Pty) -> None:
     lines = Lines(pty.terminal())
     pty.set_canonical(is_on=False)
-    lines.met(JOB, to("registry.example"), CURL, ALLOW, 1)
+    lines.met(JOB, attempt(to("registry.example"), CURL, ALLOW))
     lines.tick()
     assert pty.read() == ""
     pty.set_canonical(is_on=True)
@@ -176,7 +176,7 @@ def test_a_terminal_that_is_gone_costs_nothing() -> None:
         terminal = pty.terminal()
         lines = Lines(terminal)
         os.close(pty.ours)
-        lines.met(JOB, to("registry.example"), CURL, ALLOW, 1)
+        lines.met(JOB, attempt(to("registry.example"), CURL, ALLOW))
         lines.tick()
         lines.close()
         pty.ours = os.open(os.devnull, os.O_RDONLY)
@@ -185,7 +185,7 @@ def test_a_terminal_that_is_gone_costs_nothing() -> None:
 def test_its_mode_stays_as_it_was(pty: Pty) -> None:
     before = termios.tcgetattr(pty.theirs)
     lines = Lines(pty.terminal())
-    lines.met(JOB, to("registry.example"), CURL, ALLOW, 1)
+    lines.met(JOB, attempt(to("registry.example"), CURL, ALLOW))
     lines.tick()
     lines.close()
     assert termios.tcgetattr(pty.theirs) == before
@@ -198,7 +198,7 @@ def test_a_line_fits_the_terminal_as_it_is_now(pty: Pty, columns: int) -> None:
     lines = Lines(pty.terminal(), clock)
     pty.resize(columns, 24)
     for name in ("x" * 300, "漢字" * 100, "registry.example"):
-        lines.met(JOB, to(f"{name}{next(names)}"), by(*["sh"] * 30, name), ALLOW, 1)
+        lines.met(JOB, attempt(to(f"{name}{next(names)}"), by(*["sh"] * 30, name), ALLOW))
     lines.tick()
     rows = seen(pty, columns)
     assert len(rows) == 3
@@ -209,7 +209,7 @@ def test_a_line_fits_the_terminal_as_it_is_now(pty: Pty, columns: int) -> None:
 def test_whatever_names_there_are_they_do_nothing_to_the_terminal(host: str, name: str) -> None:
     with pseudo_terminal(columns=300) as pty:
         lines = Lines(pty.terminal())
-        lines.met(JOB, to(host), by("sh", name.replace("/", "") or "x"), NEW._replace(rule=host), 1)
+        lines.met(JOB, attempt(to(host), by("sh", name.replace("/", "") or "x"), NEW._replace(rule=host)))
         lines.tick()
         (row,) = [row for row in seen(pty, 300) if row]
         lines.close()
@@ -223,7 +223,7 @@ def test_without_colours_where_nobody_wants_them(pty: Pty, monkeypatch: pytest.M
     monkeypatch.setenv("NO_COLOR", "1")
     firsts._console.cache_clear()
     lines = Lines(pty.terminal())
-    lines.met(JOB, to("evil.example"), CURL, DENY, 1)
+    lines.met(JOB, attempt(to("evil.example"), CURL, DENY))
     lines.tick()
     firsts._console.cache_clear()
     assert re.findall(r"\x1b\[[0-9;]*3[0-7]m", pty.read()) == []

@@ -13,9 +13,10 @@ from exporter.jobs.detect import detect, host
 from exporter.jobs.model import Job
 from exporter.view.firsts import Known
 from exporter.view.screen import OVER_S, REFRESH_S, SAID_MAX, Screen
+from tests.unit.samples import attempt, by
 from tests.unit.watches import gitlab
 
-from .acts import ALLOW, DENY, NEW, WOULD, by, to
+from .acts import ALLOW, DENY, NEW, WOULD, to
 from .terminals import Picture, Pty, pseudo_terminal
 from .test_lines import Clock
 
@@ -57,12 +58,12 @@ def test_it_has_a_row_for_each_job_and_what_is_new_in_them(pty: Pty, clock: Cloc
     screen = Screen(pty.terminal(), clock)
     with screen.shown():
         screen.changed(job("build"), is_over=False)
-        screen.met(job("build"), to("registry.example"), CURL, ALLOW, 1200)
-        screen.met(job("build"), to("new.example"), CURL, NEW, 1)
+        screen.met(job("build"), attempt(to("registry.example"), CURL, ALLOW, attempts=1200))
+        screen.met(job("build"), attempt(to("new.example"), CURL, NEW))
         clock.now_s += 5
-        screen.met(job("test"), to("evil.example"), CURL, DENY, 3)
-        screen.met(job("test"), to("evil.example"), CURL, WOULD, 2)
-        screen.met(host("any"), to("time.example", 123, "udp"), by("chronyd"), ALLOW, 1)
+        screen.met(job("test"), attempt(to("evil.example"), CURL, DENY, attempts=3))
+        screen.met(job("test"), attempt(to("evil.example"), CURL, WOULD, attempts=2))
+        screen.met(host("any"), attempt(to("time.example", 123, "udp"), by("chronyd"), ALLOW))
         screen.say("ci-egress: job test of group/app began\n")
         screen.tick()
         rows = seen(pty)
@@ -89,7 +90,10 @@ def test_it_fits_the_terminal_whatever_there_is_to_show(
     screen = Screen(pty.terminal(), clock)
     with screen.shown():
         for number in range(150):
-            screen.met(job(f"a-job-{number}", "x" * 200), to(f"{'漢' * 50}{number}"), CURL, NEW, 10**9)
+            screen.met(
+                job(f"a-job-{number}", "x" * 200),
+                attempt(to(f"{'漢' * 50}{number}"), CURL, NEW, attempts=10**9),
+            )
             screen.say(f"{'words ' * 40}\n")
         text = frame(screen, pty)
         picture = Picture(*size)
@@ -124,7 +128,7 @@ def test_what_a_terminal_did_not_take_is_given_up_in_the_end(pty: Pty, clock: Cl
         pty.fill()
         for _ in range(100):
             clock.now_s += 1
-            screen.met(job("build"), to("registry.example"), CURL, ALLOW, 1)
+            screen.met(job("build"), attempt(to("registry.example"), CURL, ALLOW))
             screen.tick()  # waiting, it would never end
         taken = pty.read()
     assert taken.count(FRAME) <= 1
@@ -137,7 +141,7 @@ def test_it_is_drawn_four_times_a_second_at_most(pty: Pty, clock: Clock) -> None
     with screen.shown():
         for number in range(1000):  # ten seconds
             clock.now_s += 0.01
-            screen.met(job("build"), to(f"{number}.example"), CURL, ALLOW, 1)
+            screen.met(job("build"), attempt(to(f"{number}.example"), CURL, ALLOW))
             screen.tick()
             drawn += pty.read().count(FRAME)
     assert 35 <= drawn <= 10 / REFRESH_S + 1
@@ -161,7 +165,7 @@ def test_a_job_that_is_over_is_shown_for_a_while_below_those_that_run(pty: Pty, 
     with screen.shown():
         screen.changed(job("first"), is_over=False)
         screen.changed(job("second"), is_over=False)
-        screen.met(job("first"), to("registry.example"), CURL, ALLOW, 1)
+        screen.met(job("first"), attempt(to("registry.example"), CURL, ALLOW))
         screen.changed(job("first"), is_over=True)
         screen.tick()
         titles = [row.split()[0] for row in seen(pty)[2:4]]
@@ -217,7 +221,7 @@ def test_hostile_names_do_nothing_to_the_terminal(pty: Pty, clock: Clock) -> Non
     named = replace(job("x"), pipeline=evil, task=evil, run_id=evil)
     screen = Screen(pty.terminal(), clock)
     with screen.shown():
-        screen.met(named, to(evil), by(evil.replace("/", "")), DENY._replace(rule=evil), 1)
+        screen.met(named, attempt(to(evil), by(evil.replace("/", "")), DENY._replace(rule=evil)))
         screen.tick()
         text = pty.read()
     Picture(80, 24).show(text)  # it refuses what isn't known
