@@ -6,19 +6,18 @@ from collections import Counter
 from collections.abc import Callable
 from typing import NamedTuple
 
+from exporter.attempt import Attempt
 from exporter.attributes import LayeredSpan
 from exporter.destinations import Destination
 from exporter.events import ProcessKey
 from exporter.firsts import Firsts, Words, facts, sentence
 from exporter.otlp import LogRecord, Severity
 from exporter.policy.rule_texts import DNS_PORT
-from exporter.programs import Program
-from exporter.terms import Ruling
 
 DENIED_EVENT, WOULD_DENY_EVENT = "cicd.egress.denied", "cicd.egress.would_deny"
 
 
-class _First(NamedTuple):
+class _Kind(NamedTuple):
     process: ProcessKey | None
     exec_id: int
     destination: Destination
@@ -39,43 +38,38 @@ class Denials:
         """Verdicts for which `first` is a DNS lookup."""
         self._firsts = Firsts(log, say, Words("denials", "blocked"))
 
-    def meet(
-        self,
-        program: Program | None,
-        destination: Destination,
-        ruling: Ruling,
-        span: Callable[[], LayeredSpan],
-        attempts: int = 1,
-    ) -> None:
-        """Count attempts against the policy; report the first of their kind, by the span that `span` makes.
-
-        `program` is None when it isn't known who made them.
-        """
+    def meet(self, attempt: Attempt, span: Callable[[], LayeredSpan]) -> None:
+        """Count an attempt against the policy; report the first of a kind, by the span that `span` makes."""
+        ruling = attempt.ruling
         if not ruling.is_against:
             return
-        self.attempts[ruling.verdict] += attempts
-        is_lookup = destination.port == DNS_PORT
+        self.attempts[ruling.verdict] += attempt.attempts
+        is_lookup = attempt.destination.port == DNS_PORT
         if ruling.verdict not in self.first or (ruling.verdict in self._lookups and not is_lookup):
-            self.first[ruling.verdict] = _told(program, destination, ruling)
+            self.first[ruling.verdict] = _told(attempt)
             (self._lookups.add if is_lookup else self._lookups.discard)(ruling.verdict)
-        process, exec_id = (program.process, program.exec_id) if program else (None, 0)
-        if self._firsts.meets(_First(process, exec_id, destination, ruling.verdict, ruling.refused)):
-            self._tell(program, destination, ruling, span())
+        if self._firsts.meets(_kind(attempt)):
+            self._tell(attempt, span())
 
-    def _tell(
-        self, program: Program | None, destination: Destination, ruling: Ruling, span: LayeredSpan
-    ) -> None:
+    def _tell(self, attempt: Attempt, span: LayeredSpan) -> None:
+        ruling = attempt.ruling
         did = "blocked" if ruling.is_denied else "would block"
-        told = f"{did}: {_told(program, destination, ruling)}"
+        told = f"{did}: {_told(attempt)}"
         if not ruling.is_denied:
             self._firsts.record(WOULD_DENY_EVENT, Severity.WARN, span, told)
             return
         self._firsts.record(DENIED_EVENT, Severity.ERROR, span, told)
         by = {"rule": ruling.rule, "ruleset": ruling.ruleset}
         by |= {"question": ruling.refused} if ruling.refused else {}
-        self._firsts.show(told, DENIED_EVENT, span, **facts(program, destination), **by)
+        self._firsts.show(told, DENIED_EVENT, span, **facts(attempt), **by)
 
 
-def _told(program: Program | None, destination: Destination, ruling: Ruling) -> str:
-    rule = f"rule {ruling.rule}" if ruling.rule else ""
-    return sentence(program, destination, rule, asked=ruling.refused)
+def _kind(attempt: Attempt) -> _Kind:
+    program, ruling = attempt.program, attempt.ruling
+    process, exec_id = (program.process, program.exec_id) if program else (None, 0)
+    return _Kind(process, exec_id, attempt.destination, ruling.verdict, ruling.refused)
+
+
+def _told(attempt: Attempt) -> str:
+    rule, refused = attempt.ruling.rule, attempt.ruling.refused
+    return sentence(attempt, f"rule {rule}" if rule else "", asked=refused)

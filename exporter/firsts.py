@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable
 from typing import NamedTuple
 
+from exporter.attempt import Attempt
 from exporter.attributes import LayeredSpan
-from exporter.destinations import Destination
 from exporter.otlp import LogRecord, Severity
-from exporter.programs import Program
 from exporter.summary_table import shown_chain
 from exporter.text import printable
 
@@ -70,22 +69,21 @@ class Firsts:
             self._say(f"{self._words.line}: further ones are told in the summary and the spans")
 
 
-def facts(program: Program | None, destination: Destination) -> dict[str, object]:
-    """Return who acted and where to, as keywords for programs; `program` is None when unknown."""
+def facts(attempt: Attempt) -> dict[str, object]:
+    """Return who acted and where to, as keywords for programs."""
+    program, destination = attempt.program, attempt.destination
     who = {"pid": program.process.pid, "chain": program.lineage} if program else {}
     return {**who, "destination": destination.shown, "transport": destination.transport}
 
 
-def sentence(
-    program: Program | None, destination: Destination, more: str = "", *, asked: str | None = None
-) -> str:
+def sentence(attempt: Attempt, more: str = "", *, asked: str | None = None) -> str:
     """Return who acted and where to, as text for people that is harmless on a terminal.
 
     `more` goes behind a comma; `asked` is the name for which a resolver, the destination, was to be asked.
     """
-    who = "a program that isn't known"
+    who, program = "a program that isn't known", attempt.program
     if program is not None:
         who = f"{program.name or 'a program'} ({shown_chain(program.lineage, ' → ')})"
     behind = f", {more}" if more else ""
     for_it = f" asks for {asked}" if asked else ""
-    return printable(f"{who} → {destination.shown}{for_it}{behind}", limit=500)
+    return printable(f"{who} → {attempt.destination.shown}{for_it}{behind}", limit=500)

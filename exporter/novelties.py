@@ -7,12 +7,12 @@ from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
+from exporter.attempt import Attempt
 from exporter.attributes import LayeredSpan
-from exporter.destinations import Destination
 from exporter.firsts import Firsts, Words, facts, sentence
 from exporter.otlp import LogRecord, Severity
 from exporter.policy.rule_texts import DNS_PORT
-from exporter.programs import Lineage, Program
+from exporter.programs import Lineage
 
 NOVEL_EVENT = "cicd.egress.novel"
 UNLISTED, OTHER_CHAINS = "not in the baseline", "known, but not from this chain"
@@ -20,11 +20,11 @@ FORGOTTEN = "known, but there is more to this chain than is remembered"
 DOUBTED = "by a name that nobody but the job may have given it"
 
 
-class _First(NamedTuple):
+class _Kind(NamedTuple):
     host: str
     port: int | None
     transport: str | None
-    lineage: Lineage | None
+    lineage: Lineage
 
 
 class Novelties:
@@ -39,39 +39,31 @@ class Novelties:
         self._urgency = (True, True)
         self._firsts = Firsts(log, partial(say, level=logging.WARNING), Words("novelties", "novel"))
 
-    def meet(
-        self,
-        program: Program | None,
-        destination: Destination,
-        why: Callable[[], str],
-        span: Callable[[], LayeredSpan],
-        attempts: int = 1,
-    ) -> None:
-        """Count novel attempts; report the first of their kind, by the span that `span` makes.
+    def meet(self, attempt: Attempt, why: Callable[[], str], span: Callable[[], LayeredSpan]) -> None:
+        """Count a novel attempt; report the first of a kind, by the span that `span` makes.
 
-        `program` is None when it isn't known who made them.
+        `why` says in words why it is novel.
         """
-        self.attempts += attempts
-        lineage = program.lineage if program else None
-        if not self._firsts.meets(_First(*destination[:3], lineage)):
+        self.attempts += attempt.attempts
+        if not self._firsts.meets(_Kind(*attempt.destination[:3], attempt.lineage)):
             return
         reason = why()
-        what = sentence(program, destination, reason)
-        urgency = (destination.port == DNS_PORT, reason != UNLISTED)
+        what = sentence(attempt, reason)
+        urgency = (attempt.destination.port == DNS_PORT, reason != UNLISTED)
         if self.first is None or urgency < self._urgency:
             self.first, self._urgency = what, urgency
         told, made = f"novel: {what}", span()
         self._firsts.record(NOVEL_EVENT, Severity.WARN, made, told)
-        self._firsts.show(told, NOVEL_EVENT, made, **facts(program, destination), why=reason)
+        self._firsts.show(told, NOVEL_EVENT, made, **facts(attempt), why=reason)
 
 
-def why_novel(program: Program | None, *, is_known: bool, is_doubted: bool) -> str:
+def why_novel(attempt: Attempt, *, is_known: bool) -> str:
     """Return in words why an attempt is novel.
 
     `is_known` says whether the baseline has its destination, if only with other chains.
     """
     if not is_known:
         return UNLISTED
-    if is_doubted:
+    if attempt.ruling.is_doubted:
         return DOUBTED
-    return FORGOTTEN if program and program.has_gap else OTHER_CHAINS
+    return FORGOTTEN if attempt.program and attempt.program.has_gap else OTHER_CHAINS

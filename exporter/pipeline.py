@@ -111,9 +111,7 @@ class Pipeline:
         attempt = self._ruled(event, self._where(event), program, owner)
         flow, job = Flow(attempt, attempt.ruling.refused), self.jobs.of(attempt.scope)
         job.counts(attempt)
-        job.tells(
-            attempt.destination, attempt.program, attempt.ruling, lambda: job.spans.egress(flow, event.at_ns)
-        )
+        job.tells(attempt, lambda: job.spans.egress(flow, event.at_ns))
         for known in self._flows.hold(flow):  # last: whatever fails before is an attempt not handed over
             self._submit_flow(known, event.at_ns)
 
@@ -229,7 +227,7 @@ class Pipeline:
         span = job.spans.aggregate(attempt)
         if event.attempts:
             job.counts(attempt)
-            job.tells(where, program, attempt.ruling, lambda: span, event.attempts)
+            job.tells(attempt, lambda: span)
             job.summary.ended(attempt, event.outcome)
         job.transferred(attempt, event)
         self._outlets.telemetry.submit(span, event.attempts, aggregated=True)

@@ -24,7 +24,7 @@ from exporter.otlp import Telemetry
 from exporter.programs import Program
 from exporter.spans import Spans
 from exporter.summary import Summary
-from exporter.terms import Ruling, Terms
+from exporter.terms import Terms
 
 if TYPE_CHECKING:
     from exporter.baseline.model import Baseline
@@ -102,26 +102,15 @@ class TracedJob:
         if self.shows is not None:
             self.shows(attempt)
 
-    def tells(
-        self,
-        where: Destination,
-        program: Program | None,
-        said: Ruling,
-        span: Callable[[], LayeredSpan],
-        attempts: int = 1,
-    ) -> None:
-        """Report attempts at once if they were denied, would be denied, or are novel.
+    def tells(self, attempt: Attempt, span: Callable[[], LayeredSpan]) -> None:
+        """Report an attempt at once if it was denied, would be denied, or is novel.
 
-        `span` makes their span; it is called only where there is something to report.
+        `span` makes its span; it is called only where there is something to report.
         """
-        self.denials.meet(program, where, said, span, attempts)
-        if said.is_novel and self.novelty is not None:
+        self.denials.meet(attempt, span)
+        if attempt.ruling.is_novel and self.novelty is not None:
             has = self.novelty.has
-
-            def why() -> str:
-                return why_novel(program, is_known=has(where), is_doubted=said.is_doubted)
-
-            self.novelties.meet(program, where, why, span, attempts)
+            self.novelties.meet(attempt, lambda: why_novel(attempt, is_known=has(attempt.destination)), span)
 
     def transferred(self, attempt: Attempt, event: Flowed | Metered | Aggregated) -> None:
         """Add the bytes of `event` to the metrics and the summary."""

@@ -25,7 +25,7 @@ from exporter.spans import Spans
 from exporter.terms import Ruling, Terms, ruling
 from exporter.traced import TracedJob
 from tests.unit.records import ACT, AGGREGATE, BASH
-from tests.unit.samples import CLOCK, JOB, attempt_of, bash, program
+from tests.unit.samples import CLOCK, JOB, attempt, attempt_of, bash, program
 
 TERMS = Terms("enforce", "policy.yaml", {1: "192.0.2.0/24"})
 DENIED = ACT._replace(verdict=Verdict.DENY, rule=1)
@@ -53,9 +53,9 @@ class Told:
 
     def meet_many(self, event: Aggregated) -> None:
         """Of whoever it was."""
-        attempt = attempt_of(event, None, ruling(TERMS, event), spans=self._spans)
-        span = self._spans.aggregate(attempt)
-        self._denials.meet(None, attempt.destination, attempt.ruling, lambda: span, event.attempts)
+        met = attempt_of(event, None, ruling(TERMS, event), spans=self._spans)
+        span = self._spans.aggregate(met)
+        self._denials.meet(met, lambda: span)
 
     def meet(
         self, event: Acted, looked_up: str | None = None, *, refused: str | None = None, **who: Any
@@ -63,7 +63,7 @@ class Told:
         said, actor = ruling(TERMS, event)._replace(refused=refused), program(**{"parent": bash(), **who})
         where = destination(event, looked_up)
         flow = Flow(attempt_of(event, actor, said, where=where, spans=self._spans))
-        self._denials.meet(actor, where, said, lambda: self._spans.egress(flow, event.at_ns))
+        self._denials.meet(flow.attempt, lambda: self._spans.egress(flow, event.at_ns))
         return flow
 
 
@@ -210,9 +210,9 @@ def test_an_attempt_that_got_lost_before_it_was_judged_fails_a_run_that_must_not
 def novel(attempts: int) -> Novelties:
     """So many, to one destination."""
     met = Novelties(lambda _: None, lambda *_, **__: None)
-    where = destination(AGGREGATE)
-    span = aggregate(AGGREGATE, None, Ruling())
-    met.meet(program(parent=bash()), where, lambda: "not in the baseline", lambda: span, attempts)
+    where, span = destination(AGGREGATE), aggregate(AGGREGATE, None, Ruling())
+    one = attempt(where, program(parent=bash()), attempts=attempts)
+    met.meet(one, lambda: "not in the baseline", lambda: span)
     return met
 
 
@@ -238,7 +238,7 @@ def test_of_what_is_novel_an_unknown_host_is_told_before_known_ones_and_lookups(
         (445, UNLISTED),
     ):
         where = destination(AGGREGATE)._replace(port=port)
-        met.meet(program(), where, lambda why=why: why, lambda: span)  # type: ignore[misc]
+        met.meet(attempt(where, program()), lambda why=why: why, lambda: span)  # type: ignore[misc]
         firsts.append((met.first or "").partition("192.0.2.7:")[2])
     assert firsts == [f"53, {UNLISTED}"] * 2 + [f"443, {OTHER_CHAINS}"] + [f"444, {UNLISTED}"] * 2
 
