@@ -23,7 +23,7 @@ _TCP, _UDP = (6, 262), 17
 
 @dataclass(slots=True, weakref_slot=True)
 class Flow:
-    """An act, and its progress so far."""
+    """An attempt, and its progress so far."""
 
     attempt: AttemptOf[Acted]
     question: str | None = None

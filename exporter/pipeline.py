@@ -2,7 +2,8 @@
 
     decode → process table (psutil) → job → names → policy, baseline → flows → spans, metrics → OTLP
 
-The events come from the kernel's ring or from a recording; no code here knows which.
+Read on from `Pipeline.handle`: who acted, where to, what is ruled; that is counted, told, and held until its
+end. The events come from the kernel's ring or from a recording; no code here knows which.
 """
 
 from __future__ import annotations
@@ -150,7 +151,7 @@ class Pipeline:
     def _ruled(
         self, event: EventT, where: Destination, program: Program | None, owner: str | None
     ) -> AttemptOf[EventT]:
-        """Return the attempt that `event` reports, with the ruling and its place in the trace."""
+        """Return the attempt that `event` reports: with the ruling on it, and with its place in the trace."""
         job = self.jobs.of(program.scope if program else event.scope)
         said = self._said(job, event, where, program)
         context, parent = job.spans.next_context(event.at_ns), job.spans.program_context(program)
@@ -159,7 +160,7 @@ class Pipeline:
     def _said(
         self, job: TracedJob, event: Acted | Aggregated, where: Destination, program: Program | None
     ) -> Ruling:
-        """Return what the policy of `job` says, and the baseline; of a refused lookup also the name."""
+        """Return what policy and baseline of `job` say; for a lookup that was refused, also its name."""
         said = self._by_policy(job, event, program)
         if isinstance(event, Acted) and event.rule == RULE_OF_LOOKUPS:
             said = said._replace(refused=self._flows.last_asked(event.cookie))

@@ -86,9 +86,12 @@ class TracedJob:
     def is_novel(
         self, event: Acted | Aggregated, destination: Destination, program: Program | None
     ) -> bool | None:
-        """Whether the baseline lacks an act; None without one. Answers of a listener aren't novel."""
-        is_of_none = isinstance(event, Aggregated) and event.is_other and not event.attempts
-        if self.novelty is None or is_of_none:
+        """Whether the baseline lacks an act; None without a baseline, and when `event` meets nobody.
+
+        Answers of a listener aren't novel.
+        """
+        meets_nobody = isinstance(event, Aggregated) and event.is_other and not event.attempts
+        if self.novelty is None or meets_nobody:
             return None
         if event.rule == RULE_OF_ANSWERS:
             return False
