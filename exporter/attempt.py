@@ -7,7 +7,7 @@ from typing import Generic, NamedTuple, TypeVar
 from opentelemetry.trace import SpanContext
 
 from exporter.destinations import Destination
-from exporter.events import Acted, Aggregated, attempts_of
+from exporter.events import Acted, Aggregated
 from exporter.programs import Lineage, Program
 from exporter.terms import Ruling
 
@@ -33,7 +33,7 @@ class AttemptOf(NamedTuple, Generic[EventT_co]):
     @property
     def attempts(self) -> int:
         """The number of attempts: an act is one, acts that were only counted are several."""
-        return attempts_of(self.event)
+        return self.event.attempts if isinstance(self.event, Aggregated) else 1
 
     @property
     def scope(self) -> int:

@@ -109,8 +109,9 @@ class Pipeline:
 
     def _acted(self, event: Acted) -> None:
         program, owner = self._who(event)
-        attempt = self._ruled(event, self._where(event), program, owner)
-        flow, job = Flow(attempt, attempt.ruling.refused), self.jobs.of(attempt.scope)
+        job = self.jobs.of(program.scope)
+        attempt = self._ruled(job, event, self._where(event), program, owner)
+        flow = Flow(attempt, attempt.ruling.refused)
         job.counts(attempt)
         job.tells(attempt, lambda: job.spans.egress(flow, event.at_ns))
         for known in self._flows.hold(flow):  # last: whatever fails before is an attempt not handed over
@@ -149,10 +150,9 @@ class Pipeline:
         return program.scope if program else event.scope
 
     def _ruled(
-        self, event: EventT, where: Destination, program: Program | None, owner: str | None
+        self, job: TracedJob, event: EventT, where: Destination, program: Program | None, owner: str | None
     ) -> AttemptOf[EventT]:
         """Return the attempt that `event` reports: with the ruling on it, and with its place in the trace."""
-        job = self.jobs.of(program.scope if program else event.scope)
         said = self._said(job, event, where, program)
         context, parent = job.spans.next_context(event.at_ns), job.spans.program_context(program)
         return AttemptOf(event, where, program, owner, said, context, parent)
@@ -162,7 +162,7 @@ class Pipeline:
     ) -> Ruling:
         """Return what policy and baseline of `job` say; for a lookup that was refused, also its name."""
         said = self._by_policy(job, event, program)
-        if isinstance(event, Acted) and event.rule == RULE_OF_LOOKUPS:
+        if event.rule == RULE_OF_LOOKUPS and isinstance(event, Acted):
             said = said._replace(refused=self._flows.last_asked(event.cookie))
         if job.novelty is None:
             return said
@@ -223,8 +223,8 @@ class Pipeline:
         program, owner = self._who(event) if event.process.pid else (None, None)
         if program is None:
             self._outlets.metrics.unattributed("table_full", event.attempts)
-        attempt = self._ruled(event, where, program, owner)
-        job = self.jobs.of(attempt.scope)
+        job = self.jobs.of(program.scope if program else event.scope)
+        attempt = self._ruled(job, event, where, program, owner)
         span = job.spans.aggregate(attempt)
         if event.attempts:
             job.counts(attempt)

@@ -233,16 +233,10 @@ class Summary:
 
 def _row(attempt: Attempt) -> Row:
     destination, program, ruling = attempt.destination, attempt.program, attempt.ruling
-    return Row(
-        destination.host if destination.is_address else None,
-        destination.port,
-        destination.transport,
-        attempt.lineage,
-        destination.is_loopback,
-        ruling.verdict,
-        ruling.is_novel,
-        program.step if program else None,
-    )
+    chain, step = (program.lineage, program.step) if program else ((), None)
+    host, port, transport, _ = destination
+    known = host if destination.is_address else None
+    return Row(known, port, transport, chain, destination.is_loopback, ruling.verdict, ruling.is_novel, step)
 
 
 def _told(row: Row) -> dict[str, object]:
