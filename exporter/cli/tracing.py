@@ -172,7 +172,8 @@ def _assembled(  # noqa: PLR0913, PLR0917 - it puts just these together
     pipeline = Pipeline(outlets, recorder or Proc(), flows)
     handle = _handler(pipeline, recorder)
     source = LiveSource(tracer, handle, books, flows, on_fault=tell_fault)
-    guards = Guards(tracer, outlets, books, handle, Owner(traced.spans.resource, traced.spans.job_context))
+    owner = Owner(traced.spans.resource, traced.spans.job_context, warned=summary.warned)
+    guards = Guards(tracer, outlets, books, handle, owner)
     return _Run(tracer, beginning, books, traced, pipeline, recorder, handle, source, guards)
 
 

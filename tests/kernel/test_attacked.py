@@ -98,6 +98,9 @@ def test_what_was_detached_by_others_and_unpinned_leaves_nothing_behind() -> Non
     wait_for(lambda: not links & attached().links)
 
 
+SUMMARY = "summary.md"
+
+
 def tampering(otlp_dir: Path) -> list[tuple[str, str]]:
     """Kind and detail of each record of tampering, in order."""
     return [
@@ -117,7 +120,7 @@ def attacked(lab: Lab, programs: Programs, otlp_dir: Path, attack: str) -> tuple
     """Let a job attack its own enforcing instance (`$PINS`), then connect; what came of that, and the run."""
     script = 'echo ready; read -r PINS; eval "$1" 2>&1; echo done; read -r _; shift; "$@"; true'
     command = ["sh", "-c", script, "sh", attack, *lab.command(programs.act("connect", V4.evil, PORT))]
-    options = ("--enforce", "--allowed-endpoints", f"{V4.peer}:{PORT}")
+    options = ("--enforce", "--allowed-endpoints", f"{V4.peer}:{PORT}", "--summary", str(otlp_dir / SUMMARY))
     with running(command, otlp_dir, *options) as run:
         assert run.next_line() == "ready"
         links = links_in(run.instance())
@@ -138,6 +141,9 @@ def test_a_job_that_removes_the_pins_is_told_and_stays_denied(
         is_told, seen = attacked(lab, programs, tmp_path, 'rm "$PINS"/link_on_connect4 "$PINS"/map_modes')
     assert "tampering: pins of ci-egress were removed from /sys/fs/bpf/ci-egress/" in is_told
     assert is_told.endswith(": link_on_connect4, map_modes")
+    summary = (tmp_path / SUMMARY).read_text()
+    assert "⛔" in summary
+    assert "<code>link_on_connect4<wbr>, map_modes</code>" in summary
     assert seen.stdout == "EPERM\n"
     assert watch.arrivals.packets_to(V4.evil) == 0
     assert tampering(tmp_path) == [("unpinned", "link_on_connect4, map_modes")]
