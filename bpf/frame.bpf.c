@@ -11,7 +11,6 @@
 #define TCX_NEXT (-1)
 #define TCX_DROP 2 /* the caller gets ENOBUFS */
 #define AF_PACKET 17
-#define PF_KTHREAD 0x200000
 #define VHOST_NAME 0x2d74736f6876ULL /* "vhost-" */
 #define VHOST_NAME_MASK 0xffffffffffffULL
 #define SOL_PACKET 263
@@ -20,8 +19,15 @@
 #define XDP_TX_RING 3
 #define IP_FREEBIND 15
 #define IP_TRANSPARENT 19
+#define IP_OPTIONS 4
+#define IP_HDRINCL 3
 #define IPV6_FREEBIND 78
 #define IPV6_TRANSPARENT 75
+#define IPV6_2292RTHDR 5
+#define IPV6_2292PKTOPTIONS 6
+#define IPV6_HDRINCL 36
+#define IPV6_RTHDR 57
+#define SOL_RAW 255
 
 /*
  * Whether vhost-net sends: it does so by a thread of the kernel, for whoever gave it the socket,
@@ -79,6 +85,27 @@ static inline int is_under_any_address(struct bpf_sockopt *ctx)
 }
 
 /*
+ * Whether with the option all that a socket sends goes by a source route, also what the kernel
+ * sends when nobody acts any more: answers without a socket, or what is left at its owner's end.
+ */
+static inline int is_route(s32 level, s32 option)
+{
+	return (level == SOL_IP && option == IP_OPTIONS) ||
+	       (level == SOL_IPV6 && (option == IPV6_RTHDR || option == IPV6_2292RTHDR ||
+				      option == IPV6_2292PKTOPTIONS));
+}
+
+/*
+ * Whether with the option a raw socket's packets have headers of their sender's own. They go where
+ * the call says, which the header doesn't, and answers go to whomever it names as the sender.
+ */
+static inline int is_own_header(s32 level, s32 option)
+{
+	return (level == SOL_IP && option == IP_HDRINCL) ||
+	       ((level == SOL_IPV6 || level == SOL_RAW) && option == IPV6_HDRINCL);
+}
+
+/*
  * At cgroup/setsockopt. With PACKET_QDISC_BYPASS a packet socket's frames go to the driver
  * directly, past on_frame. Those of an XDP socket always do; without a ring to put them in
  * (XDP_TX_RING), it has none.
@@ -87,7 +114,8 @@ int on_setsockopt(struct bpf_sockopt *ctx)
 {
 	s32 level = ctx->level, option = ctx->optname, length = ctx->optlen;
 	int is_way_past = (level == SOL_PACKET && option == PACKET_QDISC_BYPASS) ||
-			  (level == SOL_XDP && option == XDP_TX_RING);
+			  (level == SOL_XDP && option == XDP_TX_RING) ||
+			  is_own_header(level, option) || is_route(level, option);
 
 	if (length < 0)
 		return ALLOW; /* a program before this one has done what was asked for */

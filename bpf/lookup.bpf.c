@@ -21,7 +21,7 @@
 #define REFUSED 0xffffffffU
 #define FREE 0xfffffffeU
 
-enum stream_state { STREAM_NEW, STREAM_FOLLOWED, STREAM_LOST, STREAM_REFUSED };
+enum stream_state { STREAM_NEW, STREAM_FOLLOWED, STREAM_LOST, STREAM_REFUSED, STREAM_DROPPED };
 
 /* One direction of a TCP connection, and where in it the next message begins. */
 struct stream {

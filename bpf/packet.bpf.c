@@ -18,6 +18,8 @@
 #define TCP_FLAGS_AT 13
 #define TCP_SYN 2
 #define VRF_KIND 0x667276U /* "vrf" */
+#define PF_EXITING 0x4
+#define PF_KTHREAD 0x200000
 
 BPF_PROG_ARRAY(packets, 1); /* on_packet */
 
@@ -173,10 +175,11 @@ static inline int has_own_route(u64 socket)
  * owner sent it: the verdict is kept with the socket. If there is none, nobody knows whose the
  * socket is; where there are policies, the packet is dropped until the owner sends. So is what a
  * socket without a file sends while a process of a job runs: the kernel made it behind another
- * socket, with the options of that one.
+ * socket, with the options of that one. And so is what a socket sends as it is closed by a process
+ * that ends, or by the kernel: whose that is isn't known any more.
  */
 static inline int is_stray(struct __sk_buff *skb, struct bpf_sock *sk, const struct packet *packet,
-			   int is_followed)
+			   int is_followed, int is_closing)
 {
 	u64 socket = address_of(sk);
 	int opens_one = is_first(skb, packet);
@@ -184,7 +187,7 @@ static inline int is_stray(struct __sk_buff *skb, struct bpf_sock *sk, const str
 	if (!has_connections(sk->type) || (!packet->is_routed && !opens_one) ||
 	    is_known_route(sk, packet))
 		return 0;
-	if (!is_followed && number_at(socket, SOCK_OWNED)) {
+	if (!is_followed && !is_closing && number_at(socket, SOCK_OWNED)) {
 		note_route(sk, packet, VERDICT_ALLOW);
 		return 0;
 	}
@@ -325,10 +328,11 @@ static inline int act_by_packet(struct __sk_buff *skb, struct bpf_sock *sk, stru
 	struct proc_value proc;
 	struct act_value act = {};
 
-	int is_followed = read_current(pid, &proc);
+	int is_closing = (number_at(task, TASK_FLAGS) & (PF_EXITING | PF_KTHREAD)) != 0;
+	int is_followed = !is_closing && read_current(pid, &proc);
 
 	if (!is_followed || !is_act(skb, packet, sk))
-		return is_stray(skb, sk, packet, is_followed) ? DENY : ALLOW;
+		return is_stray(skb, sk, packet, is_followed, is_closing) ? DENY : ALLOW;
 
 	if (is_own_answer(skb, packet, sk->type))
 		note_own_resolver(network_of(address_of(sk)), &proc);

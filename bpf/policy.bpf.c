@@ -5,6 +5,7 @@
  * socket.bpf.c, packet.bpf.c and join.bpf.c call judge.
  */
 #define IPPROTO_MPTCP 262
+#define IPPROTO_RAW 255
 #define FINAL 0x80000000U	       /* the least rank of denies that no name overrides */
 #define FOR_GOOD 0xffffffffffffffffULL /* until_ns of a grant that no answer made */
 #define RULE_OF_NAMES 0xffffffffU
@@ -328,10 +329,20 @@ static inline int may_create(struct act_value *act, const struct proc_value *pro
 	act->policy = mode->policy;
 	act->held = proc->held;
 	act->key.verdict = VERDICT_DENY;
+	if (protocol == IPPROTO_RAW) /* of the sender's own headers: see is_own_header */
+		return 0;
 	return (mode->portless & (protocol == IPPROTO_ICMP  ? PORTLESS_ICMP
 				  : protocol == IPPROTO_TCP ? PORTLESS_TCP
 				  : protocol == IPPROTO_UDP ? PORTLESS_UDP
 							    : PORTLESS_OTHER)) != 0;
+}
+
+/* Whether the policy is enforced that a process is held to. */
+static inline int is_held(const struct proc_value *proc)
+{
+	struct mode_value *mode = mode_of(proc);
+
+	return mode && mode->is_enforcing;
 }
 
 /* Whether the policy of the current task's job is enforced. */
@@ -339,10 +350,5 @@ static inline int is_enforced(void)
 {
 	struct proc_value proc;
 
-	if (!read_current(current_pid(), &proc))
-		return 0;
-
-	struct mode_value *mode = mode_of(&proc);
-
-	return mode && mode->is_enforcing;
+	return read_current(current_pid(), &proc) && is_held(&proc);
 }

@@ -296,6 +296,15 @@ static inline void go_on_reading(struct __sk_buff *skb, u32 control)
 }
 
 /*
+ * Whether a question on this connection was dropped: TCP keeps it, and would send it again once no
+ * policy holds who asked.
+ */
+static inline int is_dropped(struct bpf_sock *sk, const struct asker *asker)
+{
+	return sk->protocol == IPPROTO_TCP && asker && asker->out.state == STREAM_DROPPED;
+}
+
+/*
  * Find out whether the policy of who asks refuses lookups. If so, on_name judges the questions, and
  * calls this program again for one to be refused.
  */
@@ -320,7 +329,7 @@ int on_lookup(struct __sk_buff *skb)
 	if (!mode || !mode->refuses_lookups) {
 		if (sk->protocol == IPPROTO_TCP && skb->cb[0])
 			go_on_reading(skb, FREE);
-		return ALLOW;
+		return is_dropped(sk, asker) ? DENY : ALLOW;
 	}
 
 	u32 is_enforcing = mode->is_enforcing;
@@ -338,10 +347,10 @@ int on_lookup(struct __sk_buff *skb)
 		refuse(skb, sk, asker, &proc, pid, mode);
 		if (is_enforcing)
 			take_back(skb, sk);
-	} else if (!asker || asker->out.state != STREAM_REFUSED) {
+	} else if (!asker || asker->out.state < STREAM_REFUSED) {
 		refuse(skb, sk, asker, &proc, pid, mode);
 		if (asker && (is_enforcing || asker->out.state != STREAM_FOLLOWED))
-			asker->out.state = STREAM_REFUSED;
+			asker->out.state = is_enforcing ? STREAM_DROPPED : STREAM_REFUSED;
 		else
 			go_on_reading(skb, control);
 	}

@@ -94,6 +94,20 @@ static inline int is_past_translation(const union address *peer, u32 is_for_name
 	       peer->words[2] == bpf_htonl(0xffff) && peer->words[3] == bpf_htonl(DOCKERS_RESOLVER);
 }
 
+/*
+ * Whether the packets of a connect would go to another address. An IPv6 socket of TCP that was
+ * connected to ::ffff:a.b.c.d goes on by IPv4: whatever it connects to next, its packets go to
+ * a.b.c.d, at the new port.
+ */
+static inline int goes_to_its_old_peer(struct bpf_sock_addr *ctx, struct bpf_sock *sk, u32 kind,
+				       const union address *peer)
+{
+	if (kind != ACT_CONNECT || !sk || sk->family != AF_INET6 || ctx->protocol == IPPROTO_UDP)
+		return 0;
+	return sk->dst_ip4 &&
+	       (peer->words[0] || peer->words[1] || peer->words[2] != bpf_htonl(0xffff));
+}
+
 static inline int act_on(struct bpf_sock_addr *ctx, struct bpf_sock *sk, u32 kind,
 			 const union address *peer)
 {
@@ -116,6 +130,11 @@ static inline int act_on(struct bpf_sock_addr *ctx, struct bpf_sock *sk, u32 kin
 
 	if (!is_denied && is_told_by_its_packets(ctx))
 		return ALLOW;
+	if (!is_denied && goes_to_its_old_peer(ctx, sk, kind, peer) && is_held(&proc)) {
+		act.key.verdict = VERDICT_DENY;
+		act.rule = 0;
+		is_denied = 1;
+	}
 
 	u32 is_for_names = ctx->user_port == bpf_htons(DNS_PORT);
 

@@ -7,6 +7,8 @@
  */
 #define AF_PACKET 17
 #define AF_XDP 44
+#define SOCK_PACKET 10
+#define SOCK_TYPES 0xf	/* the bits of a type, besides flags */
 #define TOLD_EACH 4	/* times that get a record each; from then on each doubling does */
 #define COMMANDS_MAX 64 /* commands of bpf(2) that are told apart */
 #define SIGNAL_KERNEL 1 /* in place of a siginfo: sent by the kernel itself */
@@ -101,12 +103,15 @@ static inline u32 exporter_pid(void)
 	return value ? value->self_pid : 0;
 }
 
-/* Return what it is to make a socket of this family; 0 if it is no tampering. */
-static inline u32 tampering_of(u32 family)
+/*
+ * Return what it is to make a socket of this family and type; 0 if it is no tampering. By an old
+ * name for it, AF_INET and SOCK_PACKET make a packet socket.
+ */
+static inline u32 tampering_of(u32 family, u32 type)
 {
-	return family == AF_PACKET ? TAMPER_PACKET_SOCKET
-	       : family == AF_XDP  ? TAMPER_XDP_SOCKET
-				   : 0;
+	if (family == AF_PACKET || (family == AF_INET && (type & SOCK_TYPES) == SOCK_PACKET))
+		return TAMPER_PACKET_SOCKET;
+	return family == AF_XDP ? TAMPER_XDP_SOCKET : 0;
 }
 
 /*
@@ -122,7 +127,7 @@ static inline u32 tampering_of_socketcall(u32 which, u32 at, u32 *detail)
 	if (read_user(arguments, sizeof(arguments), (void *)(u64)at))
 		return TAMPER_PACKET_SOCKET;
 	*detail = bpf_ntohs(arguments[2]);
-	return tampering_of(arguments[0]);
+	return tampering_of(arguments[0], arguments[1]);
 }
 
 /*
@@ -150,7 +155,7 @@ int on_sys_enter(struct bpf_raw_tracepoint_args *ctx)
 	u32 what = 0, detail = one;
 
 	if (call == CALL_SOCKET) {
-		what = tampering_of(one);
+		what = tampering_of(one, two);
 		detail = bpf_ntohs(argument(registers, 2, is_32_bits));
 	} else if (call == CALL_SOCKETCALL) {
 		detail = 0;
@@ -178,7 +183,8 @@ int on_uring_submit(struct bpf_raw_tracepoint_args *ctx)
 	/* In a kernel thread that polls for a job, too, this is the job's process. */
 	u32 pid = bpf_get_current_pid_tgid() >> 32;
 	struct proc_value proc;
-	u32 what = tampering_of(number_at(request, URING_SOCKET_FAMILY));
+	u32 what = tampering_of(number_at(request, URING_SOCKET_FAMILY),
+				number_at(request, URING_SOCKET_TYPE));
 
 	if (what && read_current(pid, &proc))
 		tell_tampering(&proc, pid, what,

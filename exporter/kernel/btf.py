@@ -36,6 +36,7 @@ MEMBERS = {
     "SIGINFO_CODE": ("kernel_siginfo", "si_code"),
     "URING_OPCODE": ("io_kiocb", "opcode"),
     "URING_SOCKET_FAMILY": ("io_socket", "domain"),
+    "URING_SOCKET_TYPE": ("io_socket", "type"),
     "URING_SOCKET_PROTOCOL": ("io_socket", "protocol"),
     "TASK_NUMBERS": ("task_struct", "thread_pid"),
     "NUMBERS_LEVEL": ("pid", "level"),
