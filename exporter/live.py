@@ -14,7 +14,8 @@ from exporter.account import Bookkeeping, KernelCounts
 from exporter.clock import boot_ns
 from exporter.decode import Decoder
 from exporter.errors import RecordError
-from exporter.events import Environment, Event, Found, ProcessKey, Tampered, Tampering
+from exporter.events import Acted, Aggregated, Environment, Event, Found, ProcessKey, Tampered, Tampering
+from exporter.kernel.dropped import Dropped
 from exporter.procfs import everyone
 from exporter.text import counted
 
@@ -68,6 +69,7 @@ class LiveSource:
         self.failed_environments = 0
         """The number of environments that a fault kept from being handled."""
         self._decoder = Decoder()
+        self._dropped = Dropped()
 
     def pump(self) -> bool:
         """Take in a batch of records, so that the caller can look around; returns whether there was any."""
@@ -99,6 +101,7 @@ class LiveSource:
     def finish(self) -> None:
         """Stop tracing, then take in what the kernel still holds."""
         self._await_ends()
+        self._dropped.abort()
         self._tracer.detach()
         self.catch_up()
         self._tracer.finish(self._take)
@@ -124,7 +127,9 @@ class LiveSource:
         try:
             for event in self._decoder.decode(data, at, length):
                 self._handle(event)
-                if isinstance(event, Tampered) and event.what is Tampering.PACKET_SOCKET:
+                if isinstance(event, Acted | Aggregated):
+                    self._dropped.note(event)
+                elif isinstance(event, Tampered) and event.what is Tampering.PACKET_SOCKET:
                     self._tracer.frames.alarm(event)
             if time.monotonic() - self._peeked_s > _PATIENCE_S:
                 self._peek()

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import shlex
+import socket
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.launch import ci_egress
+from tests.unit.dns_samples import query as question
 
 from .lab import PORT, V4, V6, Lab, Network
 from .resolver import answering_for, lab_with_resolver, resolving_with
@@ -44,6 +46,44 @@ def network(request: pytest.FixtureRequest) -> Network:
 def resolving(network: Network, tmp_path: Path) -> Iterator[Lab]:
     with lab_with_resolver(network.evil, RECORDS, tmp_path, hosts=f"{V4.peer} mirror.example db\n") as lab:
         yield lab
+
+
+ASKS = """
+import os, socket, sys
+asking = socket.create_connection((sys.argv[1], 53))
+asking.send(bytes.fromhex(sys.argv[2]))
+os._exit(0)
+"""
+AGAIN_S = 3
+"""TCP sends again what it isn't rid of, some times within that."""
+
+
+def test_a_question_that_was_dropped_is_not_sent_when_the_job_is_over(
+    lab: Lab, network: Network, tmp_path: Path
+) -> None:
+    """TCP has it still, and nothing drops it any more."""
+    resolver = f"[{network.evil}]" if network is V6 else network.evil
+    file = policy(tmp_path, f'mode: enforce\ndns: deny\nallow: ["{resolver}:53", "{NAME}:{PORT}"]\n')
+    asked = question("evil.example")
+    family = socket.AF_INET6 if network is V6 else socket.AF_INET
+    server = lab.peer.call(socket.create_server, (network.evil, 53), family=family).result()
+    with server:
+        framed = (len(asked).to_bytes(2) + asked).hex()
+        command = [SYSTEM_PYTHON, "-c", ASKS, network.evil, framed]
+        seen = trace(lab, command, tmp_path / "otlp", "--policy", file)
+        assert [span["dns.question.name"] for span in lookups(seen)] == ["evil.example"] * 2
+        connection, _ = server.accept()
+        with connection:
+            connection.settimeout(AGAIN_S)
+            assert heard(connection) == b""
+
+
+def heard(connection: socket.socket) -> bytes:
+    """What comes; nothing, too, when the connection was aborted."""
+    try:
+        return connection.recv(4096)
+    except (TimeoutError, ConnectionResetError):
+        return b""
 
 
 def looked_up_and_connected(*names: str) -> list[str]:
