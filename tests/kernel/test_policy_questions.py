@@ -616,7 +616,8 @@ def test_options_of_a_header_carry_nothing_to_a_resolver(
         client.send(question(NAME))
         if network is V4:
             options = bytes([7, 15, 16]) + b"secret secre" + bytes(1)
-            client.setsockopt(socket.IPPROTO_IP, socket.IP_OPTIONS, options)
+            with job.away():
+                client.setsockopt(socket.IPPROTO_IP, socket.IP_OPTIONS, options)
         else:
             options = bytes([0, 0, 30, 4]) + b"text"
             client.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_DSTOPTS, options)
@@ -639,8 +640,11 @@ def test_a_resolver_is_found_behind_any_number_of_headers(
     chain = b"".join(bytes([60 if left else UDP, 0, 1, 4, 0, 0, 0, 0]) for left in reversed(range(headers)))
     ends = b"".join(socket.inet_pton(socket.AF_INET6, each) for each in (V6.build, V6.evil))
     packet = struct.pack("!IHBB", 6 << 28, len(chain + datagram), 60, 64) + ends + chain + datagram
-    with lab.build.call(socket.socket, socket.AF_INET6, socket.SOCK_RAW, 255).result() as raw:
-        raw.setsockopt(socket.IPPROTO_IPV6, IPV6_HDRINCL, 1)
+    with job.away():
+        raw = lab.build.call(socket.socket, socket.AF_INET6, socket.SOCK_RAW, 255).result()
+    with raw:
+        with job.away():
+            raw.setsockopt(socket.IPPROTO_IPV6, IPV6_HDRINCL, 1)
         with pytest.raises(PermissionError):
             raw.sendto(packet, (V6.evil, 0))
 

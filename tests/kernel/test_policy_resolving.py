@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
@@ -17,6 +21,7 @@ from .test_traced_forgeries import ASK_AND_CONNECT, SYSTEM_PYTHON, TRUSTED, Medd
 from .test_traced_names import connections
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from .conftest import Programs
@@ -189,7 +194,7 @@ def test_a_lookup_over_tcp_or_https_is_a_connect_like_any_other(
 
 FORGE = """
 import socket, struct, sys
-resolver, own, peer, port, question, forged = sys.argv[1:]
+giver, resolver, own, peer, port, question, forged = sys.argv[1:]
 family = socket.AF_INET6 if ":" in resolver else socket.AF_INET
 asking = socket.socket(family, socket.SOCK_DGRAM)
 asking.settimeout(30)
@@ -206,26 +211,58 @@ if family == socket.AF_INET:
     header = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(datagram), 1, 0, 64, 17, 0)
 else:
     header = struct.pack("!IHBB", 6 << 28, len(datagram), 17, 64)
-with socket.socket(family, socket.SOCK_RAW, socket.IPPROTO_RAW) as raw:
+with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as taking:
+    taking.connect(giver)
+    _, (four, six), *_ = socket.recv_fds(taking, 1, 2)
+with socket.socket(fileno=four if family == socket.AF_INET else six) as raw:
     raw.sendto(header + ends + datagram, (own, 0))
 assert asking.recv(4096) == message
 print("forged", flush=True)
 print(socket.socket(family).connect_ex((peer, int(port))))
 """
-"""Answers its own question in the resolver's name, as root can, over loopback; then it connects."""
+"""Answers its own question in the resolver's name, as root can, over loopback; then it connects.
+
+Its raw sockets are a stranger's: where the policy is enforced, it can't make any.
+"""
+
+
+@contextmanager
+def giving_raw_sockets(lab: Lab, path: Path) -> Iterator[None]:
+    """During the block, each who connects to that path gets two of the build side."""
+    both = (socket.AF_INET, socket.AF_INET6)
+    with ExitStack() as stack:
+        listener = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET))
+        listener.bind(os.fspath(path))
+        listener.listen()
+        listener.settimeout(60)
+        pool = stack.enter_context(ThreadPoolExecutor(1))
+        raw = [
+            stack.enter_context(lab.build.call(socket.socket, family, socket.SOCK_RAW, 255).result())
+            for family in both
+        ]
+
+        def give() -> None:
+            for _ in both:
+                taking, _ = listener.accept()
+                with taking:
+                    socket.send_fds(taking, [b"x"], [each.fileno() for each in raw])
+
+        giving = pool.submit(give)
+        yield
+        giving.result()
 
 
 @MODES
 def test_answers_that_nobody_was_asked_for_or_that_the_job_forges_open_nothing(
     tmp_path: Path, mode: str
 ) -> None:
-    commands, allow, both = [], [f"{TRUSTED}:{PORT}"], (V4, V6)
+    commands, allow, both, giver = [], [f"{TRUSTED}:{PORT}"], (V4, V6), tmp_path / "giver"
     for network in both:
         question = query(TRUSTED, network)
         lie = leading_to(network.peer, question).hex()
         asked = question.hex()
         ask = [SYSTEM_PYTHON, "-c", ASK_AND_CONNECT, network.evil, "3", network.peer, str(PORT), asked]
-        to = [network.peer, network.build, network.peer, str(PORT), asked, lie]
+        to = [str(giver), network.peer, network.build, network.peer, str(PORT), asked, lie]
         commands += [["sh", "-c", '"$@" 2>/dev/null', "sh", *ask], [SYSTEM_PYTHON, "-c", FORGE, *to]]
         hosts = bracketed(network.evil), bracketed(network.peer)
         allow += [*(f"udp://{host}:53" for host in hosts), f"any://{bracketed(network.build)}"]
@@ -233,7 +270,7 @@ def test_answers_that_nobody_was_asked_for_or_that_the_job_forges_open_nothing(
         for interface in ("all", "lo"):
             settings = {f"net/ipv4/conf/{interface}/{name}": n for name, n in LAX.items()}
             lab.build.configure(settings)
-        with lab.watch() as watch:
+        with giving_raw_sockets(lab, giver), lab.watch() as watch:
             ruled = under(lab, mode, allow, script(tmp_path, *commands), tmp_path)
     denied = "1" if ruled.is_enforced else "0"
     assert ruled.seen.stdout.splitlines() == [

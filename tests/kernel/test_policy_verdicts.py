@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
@@ -19,6 +18,7 @@ from .agents import acts, agent
 from .arrivals import UDP, Endpoint, Packet
 from .direct import KernelSide, attempts, kernel_side
 from .lab import MPTCP_PORT, NETWORKS, PORT, RUN_LIMIT_S, V4, V6, Lab, Network
+from .routes import message_by_way_of_evil, set_route
 from .servers import has_udplite
 from .test_floods import EACH_MAX
 
@@ -62,6 +62,7 @@ ACTS = {
 }
 VERBS = [verb for verb in ACTS if has_udplite() or not verb.startswith("udplite")]
 ACT = pytest.mark.parametrize("verb", VERBS)
+WITHOUT_HEADERS = [verb for verb in VERBS if verb != "raw-header"]
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +104,7 @@ def test_what_is_denied_fails_at_once_and_sends_nothing(
 
 
 @NETWORKS
-@ACT
+@pytest.mark.parametrize("verb", WITHOUT_HEADERS)
 def test_what_is_allowed_works(
     lab: Lab, programs: Programs, kernel: KernelSide, network: Network, verb: str
 ) -> None:
@@ -160,7 +161,7 @@ def test_the_mode_of_a_job_can_change_while_it_runs(lab: Lab, programs: Programs
         child.stdin.write("\n")
         child.stdin.flush()
         assert child.stdout.readline() == "ok\n"
-        kernel.tracer.govern(kernel.scope, replace(policy, mode=Mode.ENFORCE))
+        kernel.change_mode(policy, Mode.ENFORCE)
         assert child.communicate("\n", timeout=RUN_LIMIT_S)[0] == "EPERM\n"
 
 
@@ -206,18 +207,79 @@ def test_a_policy_of_ten_thousand_rules_decides_by_the_right_one(
     }
 
 
-@NETWORKS
-@pytest.mark.parametrize("verb", ["routed-udp", "routed-udp-connected", "routed-tcp-busy", "routed-raw"])
-def test_a_source_route_through_a_denied_peer_is_denied(
-    lab: Lab, programs: Programs, kernel: KernelSide, network: Network, verb: str
-) -> None:
-    hops = (network.peer, PORT, network.evil, PORT)
-    with lab.watch() as watch:
-        told = kernel.run(lab, programs.act(verb, *hops), allowing(ALL))
-    assert watch.arrivals.packets_to(network.evil) == 0
-    assert (Verdict.DENY, DEFAULT) in rulings(told.events)
+SENT_AGAIN = "exec('while s.getsockopt(6, socket.TCP_INFO, 3)[2] == 0: pass')"
+"""Running when the kernel's timer sends again what a connection sent."""
+
+
+class Routed(NamedTuple):
+    """How something is sent by way of another peer."""
+
+    kind: str
+    """Of the socket."""
+    before: str
+    """What is done while the policy isn't enforced yet."""
+    act: str
+    done: str
+    """What becomes of it."""
+
+
+ROUTED = {
+    "udp": Routed("SOCK_DGRAM", "pass", "s.sendto(b'secret', {peer})", "EPERM"),
+    "udp-connected": Routed("SOCK_DGRAM", "s.connect({peer})", "s.send(b'secret')", "EPERM"),
     # The first packet of a connection is dropped behind its connect, and all that its timer sends again.
-    assert told.stdout == ("ok\n" if verb == "routed-tcp-busy" else "EPERM\n")
+    "tcp": Routed("SOCK_STREAM", "s.setblocking(False)", "s.connect({peer})", "EINPROGRESS"),
+    "raw": Routed("SOCK_RAW, {icmp}", "pass", "s.sendto(bytes([{echo}]) + bytes(7), {peer})", "EPERM"),
+}
+
+
+@NETWORKS
+@pytest.mark.parametrize("kind", ROUTED)
+def test_a_source_route_through_a_denied_peer_is_denied(
+    lab: Lab, kernel: KernelSide, network: Network, kind: str
+) -> None:
+    """Of a socket that had it before: where the policy is enforced, it can't be set."""
+    how, policy, is_v4 = ROUTED[kind], allowing(ALL, more=""), network is V4
+    family, icmp, echo = ("AF_INET", 1, 8) if is_v4 else ("AF_INET6", 58, 128)
+    make, before, act = (
+        text.format(peer=(network.peer, 0 if kind == "raw" else PORT), icmp=icmp, echo=echo)
+        for text in (how.kind, how.before, how.act)
+    )
+    with lab.watch() as watch, agent(kernel, lab, policy) as job:
+        made = f"s = socket.socket(socket.{family}, {make.replace('SOCK', 'socket.SOCK')})"
+        assert job.do(made, set_route("s", network, network.peer), before) == "ok"
+        kernel.drain()
+        kernel.change_mode(policy, Mode.ENFORCE)
+        assert job.do(act) == how.done
+        assert job.do(SENT_AGAIN if kind == "tcp" else "pass") == "ok"
+        told = acts(kernel.drain(), job.process)
+    assert watch.arrivals.packets_to(network.evil) == 0
+    assert (Verdict.DENY, DEFAULT) in rulings(told)
+
+
+def test_so_is_one_that_a_single_datagram_has(lab: Lab, kernel: KernelSide) -> None:
+    """Which no option sets."""
+    send = f"s.sendmsg([b'secret'], [{message_by_way_of_evil()}], 0, {(V4.peer, PORT)})"
+    with lab.watch() as watch, agent(kernel, lab, allowing(ALL)) as job:
+        assert job.do("s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)", send) == "EPERM"
+        told = acts(kernel.drain(), job.process)
+    assert watch.arrivals.packets_to(V4.evil) == 0
+    assert (Verdict.DENY, DEFAULT) in rulings(told)
+
+
+@NETWORKS
+def test_packets_with_headers_of_their_senders_own_are_for_audit_alone(
+    lab: Lab, programs: Programs, kernel: KernelSide, network: Network
+) -> None:
+    """They go where the call says, whatever their header does."""
+    act = programs.act("raw-header", network.peer, PORT)
+    with lab.watch() as watch:
+        told = kernel.run(lab, act, allowing(ALL))
+    assert (told.stdout, rulings(told.events)) == ("EPERM\n", {(Verdict.DENY, DEFAULT)})
+    assert watch.arrivals.packets == {}
+    with lab.watch() as watch:
+        told = kernel.run(lab, act, allowing(ALL, more=""))
+    assert (told.stdout, rulings(told.events)) == ("ok\n", {(Verdict.ALLOW, 1 if network is V4 else 2)})
+    assert watch.arrivals.packets == {Packet(UDP, Endpoint(network.peer, PORT)): 1}
 
 
 @NETWORKS
