@@ -14,10 +14,11 @@ from exporter.policy.model import Mode
 from tests.unit.policy.files import rules
 
 from .agents import Agent, agent
+from .arrivals import UDP, Endpoint, Packet
 from .direct import KernelSide, kernel_side
 from .governed import question, record, reply
-from .lab import NETWORKS, PORT, V4, V6, Lab, Network
-from .routes import IPV6_TCLASS, by_way_of_evil, to_evil_at_last
+from .lab import MPTCP_PORT, NETWORKS, PORT, V4, V6, Lab, Network
+from .routes import IPV6_TCLASS, by_way_of_evil, set_route, to_evil_at_last
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -133,6 +134,138 @@ def test_a_source_route_that_is_allowed_works(lab: Lab, kernel: KernelSide) -> N
         reset = "s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))"
         assert job.do(reset, "s.close()") == "ok", "else it would be sent again beside other tests"
     assert watch.arrivals.packets_to(V6.evil) > 0
+
+
+OPTIONS = {
+    "ip-options": ("AF_INET", set_route("s", V4, V4.peer)),
+    "rthdr": ("AF_INET6", set_route("s", V6, V6.peer)),
+    "rthdr-at-its-end": ("AF_INET6", to_evil_at_last("s")),
+    "2292-rthdr": ("AF_INET6", "s.setsockopt(41, 5, 1)"),
+    "2292-pktoptions": ("AF_INET6", "s.setsockopt(41, 6, struct.pack('NiiI4x', 20, 41, 52, 64))"),
+}
+"""Of the last one the value has a hop limit: it might have a route."""
+HEADERS = {
+    "ipv4": ("AF_INET", "s.setsockopt(socket.SOL_IP, socket.IP_HDRINCL, 1)"),
+    "ipv6": ("AF_INET6", f"s.setsockopt(socket.IPPROTO_IPV6, {IPV6_HDRINCL}, 1)"),
+    "ipv6-by-another-level": ("AF_INET6", f"s.setsockopt(socket.IPPROTO_RAW, {IPV6_HDRINCL}, 1)"),
+}
+ALL_ALLOWED = "\n".join(f"any://{each}" for each in (V4.evil, f"[{V6.evil}]", V4.peer, f"[{V6.peer}]"))
+
+
+def is_for_audit_alone(lab: Lab, kernel: KernelSide, *lines: str) -> None:
+    """The last line fails where the policy is enforced, and only there, whatever its rules allow."""
+    policy = audited(ALL_ALLOWED)
+    with agent(kernel, lab, policy) as job:
+        for mode, done in ((Mode.AUDIT, "ok"), (Mode.ENFORCE, "EPERM"), (Mode.AUDIT, "ok")):
+            kernel.change_mode(policy, mode)
+            assert job.do(*lines) == done
+
+
+@pytest.mark.parametrize("kind", ["SOCK_STREAM", "SOCK_DGRAM", "SOCK_RAW"])
+@pytest.mark.parametrize("option", OPTIONS)
+def test_where_a_policy_is_enforced_no_socket_gets_a_source_route(
+    lab: Lab, kernel: KernelSide, option: str, kind: str
+) -> None:
+    """What the kernel sends for it when nobody acts any more would go by it."""
+    family, line = OPTIONS[option]
+    protocol = 0 if kind != "SOCK_RAW" else 1 if family == "AF_INET" else 58
+    is_for_audit_alone(lab, kernel, f"s = socket.socket(socket.{family}, socket.{kind}, {protocol})", line)
+
+
+@pytest.mark.parametrize("option", HEADERS)
+def test_nor_does_a_raw_socket_get_headers_of_its_own(lab: Lab, kernel: KernelSide, option: str) -> None:
+    """The header says where a packet goes, and the kernel sends it to where the call says."""
+    family, line = HEADERS[option]
+    made = f"s = socket.socket(socket.{family}, socket.SOCK_RAW, "
+    is_for_audit_alone(lab, kernel, f"{made}{socket.IPPROTO_TCP})", line)
+    is_for_audit_alone(lab, kernel, f"{made}{socket.IPPROTO_RAW})")
+
+
+def test_what_answers_without_a_socket_takes_no_route(lab: Lab, kernel: KernelSide) -> None:
+    """A listener's SYN-ACKs, once its queue is full (SYN cookies), come by no program."""
+    connect = rf"exec('for each in c:\n each.setblocking(False)\n each.connect_ex((\"::1\", {LISTENER}))')"
+    with lab.watch() as watch, agent(kernel, lab, enforced("198.51.100.77"), under=USER) as job:
+        listen = f"s = socket.create_server(('::1', {LISTENER}), family=socket.AF_INET6, backlog=0)"
+        set_it = job.do(listen, set_route("s", V6, "::1"))
+        assert job.do("c = [socket.socket(socket.AF_INET6) for _ in range(10)]", connect) == "ok"
+    assert watch.arrivals.packets_to(V6.evil) == 0
+    assert set_it == "EPERM"
+
+
+IN_A_CIRCLE = (
+    "one, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)",
+    "socket.send_fds(other, [b'x'], [one.fileno(), s.fileno()])",
+    "s.close()",
+    "one.close()",
+    "other.close()",
+    "socket.socket(socket.AF_UNIX).close()",
+)
+"""Sends the socket to where nobody is left to take it: the kernel closes it."""
+
+
+@NETWORKS
+@pytest.mark.parametrize("closes", ["itself", "its-end", "kernel"])
+def test_what_is_sent_as_a_socket_is_closed_takes_no_route_either(
+    lab: Lab, kernel: KernelSide, network: Network, closes: str
+) -> None:
+    """At a process's end its files are closed when nobody knows any more whose it was."""
+    policy = audited(f"any://{V4.peer}\nany://[{V6.peer}]")
+    under = USER if network is V6 else ()
+    with lab.watch() as watch, agent(kernel, lab, policy, under=under) as job:
+        opened = (f"s = socket.create_connection(('{network.peer}', {PORT}))", "s.sendall(b'hello')")
+        assert job.do(*opened, "assert s.recv(5)", "s.setsockopt(6, socket.TCP_CORK, 1)") == "ok"
+        assert job.do(*by_way_of_evil("s", network, network.peer)) == "ok"
+        kernel.change_mode(policy, Mode.ENFORCE)
+        assert job.do("s.sendall(b'secret')") == "ok", "it waits"
+        if closes == "its-end":
+            assert job.do("os._exit(0)") == "", "nothing more comes of it"
+        else:
+            assert job.do(*(IN_A_CIRCLE if closes == "kernel" else ["s.close()"])) == "ok"
+    assert watch.arrivals.packets_to(network.evil) == 0
+    assert watch.arrivals.stream_bytes.total() == 5
+
+
+DISCONNECT = "assert ctypes.CDLL(None).connect({0}.fileno(), bytes(16), 16) == 0"
+CONNECT, FAST_OPEN = "s.connect(('{0}', {1}))", "s.sendto(b'secret', 0x20000000, ('{0}', {1}))"
+MPTCP = 262
+
+
+@pytest.mark.parametrize("target", ["::1", V6.peer])
+@pytest.mark.parametrize(
+    ("protocol", "act"),
+    [(socket.IPPROTO_TCP, CONNECT), (socket.IPPROTO_TCP, FAST_OPEN), (MPTCP, CONNECT)],
+    ids=["tcp", "fast-open", "mptcp"],
+)
+def test_a_socket_that_was_connected_by_ipv4_does_not_go_on_by_it(
+    lab: Lab, kernel: KernelSide, protocol: int, act: str, target: str
+) -> None:
+    """Whatever it connects to next, the kernel sends its SYN to the old peer, at the new port."""
+    policy = enforced(f"{V4.peer}:{PORT}\nany://[{V6.peer}]")
+    with lab.watch() as watch, agent(kernel, lab, policy, under=USER) as job:
+        connected = (
+            f"s = socket.socket(socket.AF_INET6, socket.SOCK_STREAM, {protocol})",
+            f"s.connect(('::ffff:{V4.peer}', {PORT}))",
+            DISCONNECT.format("s"),
+        )
+        assert job.do(*connected) == "ok"
+        for port in (CLOSED, MPTCP_PORT):
+            assert job.do("s.setblocking(False)", act.format(target, port)) == "EPERM"
+        again = (DISCONNECT.format("s"), "s.settimeout(60)", f"s.connect(('::ffff:{V4.peer}', {PORT}))")
+        assert job.do(*again) == "ok", "there it goes"
+    to = {packet.to.port for packet in watch.arrivals.packets if packet.to.address == V4.peer}
+    assert to == {PORT}
+
+
+def test_a_datagram_socket_goes_where_it_is_connected_last(lab: Lab, kernel: KernelSide) -> None:
+    policy = enforced(f"udp://{V4.peer}:{PORT}\nany://[{V6.peer}]")
+    with lab.watch() as watch, agent(kernel, lab, policy, under=USER) as job:
+        before = (
+            "u = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)",
+            f"u.connect(('::ffff:{V4.peer}', {PORT}))",
+            DISCONNECT.format("u"),
+        )
+        assert job.do(*before, f"u.connect(('{V6.peer}', {PORT}))", "u.send(b'x')") == "ok"
+    assert watch.arrivals.packets == {Packet(UDP, Endpoint(V6.peer, PORT)): 1}
 
 
 def under_evils_address(job: Agent, kind: str) -> None:

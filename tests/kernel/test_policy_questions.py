@@ -649,6 +649,25 @@ def test_a_resolver_is_found_behind_any_number_of_headers(
             raw.sendto(packet, (V6.evil, 0))
 
 
+@pytest.mark.parametrize("is_orphan", [True, False], ids=["orphan", "strangers"])
+def test_what_was_dropped_stays_so_when_its_job_is_over(
+    job: Governed, lab: Lab, network: Network, *, is_orphan: bool
+) -> None:
+    """TCP sends it again, for whoever has the connection, or for nobody."""
+    scope = job.hold_to_text(refusing(network, NAME))
+    with stream(lab, network) as (client, server):
+        client.sendall(framed(question(NAME)))
+        assert taken(server, len(framed(question(NAME)))) == framed(question(NAME))
+        client.sendall(framed(question(EVIL)))
+        if is_orphan:
+            client.close()
+        with job.away():
+            job.kernel.tracer.scopes.close(scope, lambda *_: None)
+            if not is_orphan:
+                client.sendall(framed(question(NAME)))
+            assert nothing_comes(server)
+
+
 def test_who_writes_to_a_stream_is_told_although_who_connected_it_is_gone(
     job: Governed, lab: Lab, network: Network
 ) -> None:

@@ -39,6 +39,8 @@ class Case(NamedTuple):
 CASES = [
     Case("packet-socket", Tampering.PACKET_SOCKET, ETH_P_ALL),
     Case("uring-packet-socket", Tampering.PACKET_SOCKET, ETH_P_IP),
+    Case("old-packet-socket", Tampering.PACKET_SOCKET, ETH_P_IP),
+    Case("uring-old-packet-socket", Tampering.PACKET_SOCKET, ETH_P_ARP),
     Case("bpf", Tampering.BPF, BPF_MAP_CREATE),
     Case("kill", Tampering.SIGNAL, signal.SIGURG),
     Case("tgkill", Tampering.SIGNAL, signal.SIGWINCH),
@@ -54,6 +56,7 @@ if platform.machine() == "x86_64":
     CASES += [
         Case("compat-packet-socket", Tampering.PACKET_SOCKET, ETH_P_ARP),
         Case("compat-socketcall", Tampering.PACKET_SOCKET, ETH_P_IPV6),
+        Case("compat-old-socketcall", Tampering.PACKET_SOCKET, ETH_P_ALL),
     ]
 
 

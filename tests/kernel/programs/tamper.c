@@ -40,6 +40,13 @@ static long packet_socket(pid_t pid)
 	return result_of(socket(AF_PACKET, SOCK_RAW, htons(ETH_P_ALL)));
 }
 
+/* By its old name, and with a flag. */
+static long old_packet_socket(pid_t pid)
+{
+	(void)pid;
+	return result_of(socket(AF_INET, SOCK_PACKET | SOCK_CLOEXEC, htons(ETH_P_IP)));
+}
+
 static long xdp_socket(pid_t pid)
 {
 	(void)pid;
@@ -63,6 +70,12 @@ static long uring_packet_socket(pid_t pid)
 {
 	(void)pid;
 	return uring_socket(AF_PACKET, SOCK_DGRAM, htons(ETH_P_IP));
+}
+
+static long uring_old_packet_socket(pid_t pid)
+{
+	(void)pid;
+	return uring_socket(AF_INET, SOCK_PACKET, htons(ETH_P_ARP));
 }
 
 static long uring_inet_socket(pid_t pid)
@@ -95,16 +108,27 @@ static long compat_packet_socket(pid_t pid)
 	return call_of_32_bits(X86_SOCKET, AF_PACKET, SOCK_DGRAM, htons(ETH_P_ARP));
 }
 
-static long compat_socketcall(pid_t pid)
+static long socketcall(const uint32_t *of)
 {
 	uint32_t *arguments = mmap(NULL, 4096, PROT_READ | PROT_WRITE,
 				   MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1, 0);
 
-	(void)pid;
 	if (arguments == MAP_FAILED)
 		return errno;
-	memcpy(arguments, (uint32_t[]){ AF_PACKET, SOCK_RAW, htons(ETH_P_IPV6) }, 12);
+	memcpy(arguments, of, 12);
 	return call_of_32_bits(X86_SOCKETCALL, 1, (long)arguments, 0);
+}
+
+static long compat_socketcall(pid_t pid)
+{
+	(void)pid;
+	return socketcall((uint32_t[]){ AF_PACKET, SOCK_RAW, htons(ETH_P_IPV6) });
+}
+
+static long compat_old_socketcall(pid_t pid)
+{
+	(void)pid;
+	return socketcall((uint32_t[]){ AF_INET, SOCK_PACKET, htons(ETH_P_ALL) });
 }
 #endif
 
@@ -205,6 +229,8 @@ static const struct verb {
 	long (*perform)(pid_t pid);
 } verbs[] = {
 	{ "packet-socket", packet_socket },
+	{ "old-packet-socket", old_packet_socket },
+	{ "uring-old-packet-socket", uring_old_packet_socket },
 	{ "xdp-socket", xdp_socket },
 	{ "uring-packet-socket", uring_packet_socket },
 	{ "uring-inet-socket", uring_inet_socket },
@@ -212,6 +238,7 @@ static const struct verb {
 #if defined(__x86_64__)
 	{ "compat-packet-socket", compat_packet_socket },
 	{ "compat-socketcall", compat_socketcall },
+	{ "compat-old-socketcall", compat_old_socketcall },
 #endif
 	{ "bpf", map_of_bpf },
 	{ "kill", send_signal },
