@@ -22,14 +22,14 @@ from tools.kernels.unpacked import Kernel
 ACCELERATION = os.environ.get("KERNELS_ACCEL", "tcg,thread=single")
 """Of qemu. By its own emulation every kernel boots on any host; with `kvm` it takes a tenth of the time."""
 CLOCK = () if ACCELERATION.startswith("kvm") else ("-icount", "shift=0")
-"""By the emulated processor's instructions, a nanosecond each. So a machine notices nothing of a busy host: no
-limit of time in it is reached sooner on one."""
+"""By the emulated processor's instructions, a nanosecond each. So a machine notices nothing of a busy host:
+no limit of time in it is reached sooner on one."""
 CPU = os.environ.get("KERNELS_CPU", "kvm64,+rdrand")
 """What distributions build for, and no more. What a newer one has costs more in emulation than it saves: five
 levels of page tables, checks of accesses to user memory, and copies byte by byte, which kernel and libc take
 for the quick way where ERMS says so."""
 LIMIT_S = 3000
-"""Until it counts as hung: it gets what others leave of the processors. Without others, it takes two minutes."""
+"""Until it counts as hung: it gets what others leave of the processors. Alone, it takes two minutes."""
 MEMORY_MIB = 2048
 # no_timer_check: on a busy host Ubuntu's kernels take the emulated timer for broken, and stop.
 # The second line is for speed: emulated, clearing memory and waiting for RCU take a fifth of the time.
