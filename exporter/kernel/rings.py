@@ -55,6 +55,8 @@ class Ring:
         self._data = memoryview(self._shared)[page:]
         self._consumed = self._produced = self._freed = self._consumer_at[0]
         self._length = 0
+        self._taken: int | None = None
+        """The position of the record that `take` hands over now."""
         self._kept: deque[tuple[int, bytes]] = deque()
         """The records that were handed over early, each with its position."""
         self._kept_bytes = 0
@@ -141,14 +143,18 @@ class Ring:
             self._kept_bytes -= len(record)
             handle(memoryview(record), 0, len(record))
             return
-        handle(self._data, (self._consumed & self._size - 1) + _HEADER_SIZE, self._length)
-        self._advance()
+        self._taken, length = self._consumed, self._length
+        self._advance()  # first: meanwhile `handle` may take others early
+        try:
+            handle(self._data, (self._taken & self._size - 1) + _HEADER_SIZE, length)
+        finally:
+            self._taken = None
 
     def free(self) -> None:
-        """Give the room of what was taken back to the kernel."""
-        if self._consumed != self._freed:
-            self._freed = self._consumed
-            self._consumer_at[0] = self._consumed
+        """Give the room of what was taken back to the kernel, but not of the record that is being handled."""
+        until = self._consumed if self._taken is None else self._taken
+        if until != self._freed:
+            self._freed = self._consumer_at[0] = until
 
     def _advance(self) -> None:
         self._consumed += (_HEADER_SIZE + self._length + 7) & ~7

@@ -134,6 +134,27 @@ def test_what_was_taken_early_comes_again_in_its_turn_and_its_room_is_free(
     assert len(seen) == 2
 
 
+def test_while_a_record_is_handed_over_those_behind_it_can_be_taken_early(
+    producer: Producer, ring: Ring
+) -> None:
+    """Each comes once, and the room of the one that is being read isn't free yet."""
+    payloads = [b"a" * 16, b"b" * 300, b"c"]
+    for payload in payloads:
+        producer.submit(payload)
+    seen: list[bytes] = []
+    early: list[bytes] = []
+
+    def handle(data: memoryview, at: int, length: int) -> None:
+        if not early:
+            ring.take_early(_kept_in(early), most_s=1)
+            assert producer.consumed == 0
+        _kept_in(seen)(data, at, length)
+
+    assert drain_rings([ring], handle, limit=10).number == len(payloads)
+    assert (seen, early) == (payloads, payloads[1:])
+    assert producer.consumed == producer.produced
+
+
 def test_what_comes_without_end_is_taken_early_for_a_while_alone(producer: Producer, ring: Ring) -> None:
     """One each time in any case."""
     seen: list[bytes] = []
