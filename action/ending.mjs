@@ -16,15 +16,15 @@ const FAILED_ON = 90;
 const LOST = 92;
 
 /**
- * End it by its token, and show what it has to say; returns `{status, wasRunning, said}`, or nothing where an earlier
- * step did. `isOver` is as for `stop`. Throws Refusal when it doesn't end.
+ * End it, and show what it has to say; returns `{status, wasRunning, said}`, or nothing where an earlier step did. It is
+ * asked for by the token, or by the secret behind it: see `stop`. Throws Refusal when it doesn't end.
  */
-export async function endTracing(folder, watch, token, isOver = false) {
+export async function endTracing(folder, watch, token, secret = token) {
   if (startOf(watch.pid) !== watch.started && isTold(places(folder).told, token)) {
     say('ci-egress: an earlier step ended the tracing, and told all');
     return undefined;
   }
-  const { status, wasRunning } = await stop(folder, watch, token, isOver);
+  const { status, wasRunning } = await stop(folder, watch, secret);
   const said = messages(folder);
   const [tampering, acts] = [tamperingOf(said), said.filter(({ event }) => event !== undefined)];
   showFolded('What ci-egress said', [...said, ...tampering].flatMap(shown));

@@ -5,7 +5,7 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 
 import { artifactName } from './artifact.mjs';
 import { provideCiEgress } from './install.mjs';
-import { folderOfJob, places, watchEnvironment, watchOptions } from './options.mjs';
+import { folderOfJob, places, tokenOf, watchEnvironment, watchOptions } from './options.mjs';
 import { readOnce } from './once.mjs';
 import { requireRoot, runAsRoot } from './root.mjs';
 import { start, stop, traceOf } from './watch.mjs';
@@ -19,16 +19,17 @@ async function main() {
     throw new Refusal('ci-egress traces Linux only', "add `if: runner.os == 'Linux'` to this step");
   }
   const folder = folderOfJob();
-  const token = randomBytes(32).toString('hex');
+  const secret = randomBytes(32).toString('hex');
+  const token = tokenOf(secret);
   const options = watchOptions(folder, token);
   const kept = { hasSummary: isTrue('summary'), artifact: isTrue('report') ? artifactName(input('check-run-id')) : '' };
   requireRoot();
   const ciEgress = provideCiEgress();
   diagnose(ciEgress);
   makeFolder(folder);
-  await handOver(token);
+  await handOver(secret, token);
   saveState('folder', folder); // from here on there is something to end, even if this is cancelled
-  const watch = await start(folder, [ciEgress, 'watch', ...options], watchEnvironment(), token);
+  const watch = await start(folder, [ciEgress, 'watch', ...options], watchEnvironment(), secret);
   await requireRunner(folder, watch, token);
   keep(folder, { ...watch, ...kept });
   tell(folder, ciEgress);
@@ -42,13 +43,15 @@ function diagnose(ciEgress) {
   }
 }
 
-// Who has the token ends the tracing, all others tamper with it. The runner alone keeps it, in its memory: for post, and
-// for a step that the workflow gives it to. When it has read it, it is in no file, and it is in no step's environment.
-async function handOver(token) {
-  mask(token); // also in logs of the runner's that say what it was handed
+// Who has one of them ends the tracing, all others tamper with it. The runner alone keeps them, in its memory: the token
+// for post, the secret for a step that the workflow gives it to, after which the job goes on. When it has read them, they
+// are in no file, and in no step's environment. What post does with the token, a process of the job may see.
+async function handOver(secret, token) {
+  mask(secret); // also in logs of the runner's that say what it was handed
+  mask(token);
   await readOnce(filesOfState());
   saveState('token', token);
-  setOutput('token', token);
+  setOutput('token', secret);
 }
 
 // All folders are the runner's user's, who can empty them, whoever writes what is in them.

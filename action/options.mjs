@@ -14,6 +14,11 @@ const MODES = ['', 'trace', 'audit', 'enforce'];
 const OF_THE_STEP =
   /^OTEL_(EXPORTER_OTLP_(HEADERS|PROTOCOL|CERTIFICATE|CLIENT_CERTIFICATE|CLIENT_KEY)|RESOURCE_ATTRIBUTES)$/;
 
+/** The token that ends the tracing; whoever has the secret behind it can have the job go on, too. */
+export function tokenOf(secret) {
+  return createHash('sha256').update(secret).digest('hex');
+}
+
 /** The options that the inputs ask for. `folder` gets what is written; `token` ends it. Throws Refusal. */
 export function watchOptions(folder, token) {
   const { otlpDir, report, summary, end } = places(folder);

@@ -18,14 +18,14 @@ async function post() {
     say(`ci-egress: tracing did not begin${watch ? ', and what had been started is ended' : ''}`);
     return;
   }
-  const ending = await endTracing(state('folder'), JSON.parse(state('watch')), state('token'), true);
+  const ending = await endTracing(state('folder'), JSON.parse(state('watch')), state('token'));
   if (ending) judge(ending);
 }
 
 // Where main failed, it has ended what it started; where it was cancelled, or nobody knows of it any more, it has not.
 async function endHalfBegun(folder) {
   const watch = folder === '' ? undefined : await begunIn(folder);
-  if (watch) await stop(folder, watch, state('token'), true);
+  if (watch) await stop(folder, watch, state('token'));
   return watch;
 }
 

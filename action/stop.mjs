@@ -2,7 +2,7 @@
 
 import { contents } from './contents.mjs';
 import { endTracing, judge } from './ending.mjs';
-import { folderOfJob, places } from './options.mjs';
+import { folderOfJob, places, tokenOf } from './options.mjs';
 import { Refusal, fail, input, setOutput } from './workflow.mjs';
 
 async function stop() {
@@ -11,16 +11,17 @@ async function stop() {
   setOutput('otlp-dir', otlpDir);
   setOutput('report', report);
   const watch = kept(places(folder).state);
-  const ending = await endTracing(folder, watch, token());
+  const secret = given();
+  const ending = await endTracing(folder, watch, tokenOf(secret), secret);
   if (!ending) return;
   setOutput('status', `${ending.status ?? ''}`);
   judge(ending);
 }
 
 // What any step could do without it, any step could hide behind.
-function token() {
-  const given = input('token');
-  if (/^[0-9a-f]{64}$/.test(given)) return given;
+function given() {
+  const secret = input('token');
+  if (/^[0-9a-f]{64}$/.test(secret)) return secret;
   throw new Refusal(
     'token is missing, so this step may not end the tracing',
     'give the step that uses the ci-egress action an `id`, and this one `with: token: ${{ steps.ID.outputs.token }}`',

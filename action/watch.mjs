@@ -19,8 +19,8 @@ const LINES_MAX = 10; // of what says why it didn't start
 // run comes as arguments.
 const SUPERVISOR = '"$@" >&2 & echo "pid $!"; wait "$!"; echo "status $?"';
 
-/** Start it; returns `{pid, started}` once it traces. `token` ends it. Throws Refusal. */
-export async function start(folder, command, environment, token) {
+/** Start it; returns `{pid, started}` once it traces. Where it doesn't, `secret` ends it. Throws Refusal. */
+export async function start(folder, command, environment, secret) {
   const { log, record } = places(folder);
   const { file, args, env } = asRoot(['/bin/sh', '-c', SUPERVISOR, 'ci-egress', ...command], environment);
   const [said, recorded] = [openSync(log, 'wx', 0o600), openSync(record, 'wx', 0o600)];
@@ -33,7 +33,7 @@ export async function start(folder, command, environment, token) {
   await until(() => hasBegun() || statusOf(folder) !== undefined, START_LIMIT_MS);
   const watch = runningIn(folder);
   if (isReady(folder) && watch) return watch;
-  if (watch) await stop(folder, watch, token);
+  if (watch) await stop(folder, watch, secret);
   throw new Refusal('tracing did not start', reasonOf(folder));
 }
 
@@ -52,13 +52,14 @@ function runningIn(folder) {
 }
 
 /**
- * End it, exactly this process; returns `{status, wasRunning}`. With `isOver` the job is over, too, and where a policy
- * is enforced what its steps left behind is ended. Throws Refusal when it doesn't end.
+ * End it, exactly this process; returns `{status, wasRunning}`. By the token as `name` the job is over, and where a
+ * policy is enforced what its steps left behind is ended; by the secret behind the token the job goes on. Throws Refusal
+ * when it doesn't end.
  */
-export async function stop(folder, { pid, started }, token, isOver = false) {
+export async function stop(folder, { pid, started }, name) {
   const hasEnded = () => startOf(pid) !== started;
   const wasRunning = started !== '' && !hasEnded();
-  if (wasRunning && ask(folder, isOver ? `${token}.over` : token)) await until(hasEnded, STOP_LIMIT_MS);
+  if (wasRunning && ask(folder, name)) await until(hasEnded, STOP_LIMIT_MS);
   if (wasRunning && !hasEnded()) {
     // Somebody got in the way: he has reported himself then, and so does this, which anybody could do.
     signal('TERM', pid);

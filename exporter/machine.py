@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Container, Mapping
 from dataclasses import replace
-from itertools import chain
 from typing import TYPE_CHECKING
 
 from exporter.events import Environment, ProcessKey
@@ -12,7 +11,7 @@ from exporter.finder import Discovered
 from exporter.jobs.model import Job
 from exporter.kernel.registry import Standing, run_hash
 from exporter.pipeline import Pipeline
-from exporter.procfs import all_pids, ancestors, is_running
+from exporter.procfs import all_pids, is_running
 from exporter.programs import Program
 from exporter.roots import Roots
 from exporter.summary import Summary
@@ -49,15 +48,13 @@ class MachineWatch:
         governor: Governor = NoGovernor(),  # noqa: B008
         baseline: Baseline | None = None,
         ends_by_token: bool = False,
-        is_agent: Callable[[int], bool] = lambda _: False,
         pids: Callable[[], Collection[int]] = all_pids,
     ) -> None:
         """`job` is the one that `environ` names; a root of any job counts as a root of this one.
 
         `apart` are the processes that started the watch: they are no roots, whatever their environment. With
         `ends_by_token`, a signal to ci-egress is tampering even when it comes from a process of the host's
-        own. `is_agent` returns whether the process with a pid is an agent. `job_env` and the rest are as for
-        JobWatch.
+        own. `job_env` and the rest are as for JobWatch.
         """
         self._outlets, self._job = outlets, job
         self._roots = Roots(job_env)
@@ -66,7 +63,6 @@ class MachineWatch:
         self._governor = governor
         self._pids = pids
         self._ends_by_token = ends_by_token
-        self._is_agent = is_agent
         self._summary = Summary(environ, sees_daemons=True)
         self._reaped_ns = 0
         self.baseline = baseline
@@ -121,17 +117,9 @@ class MachineWatch:
             self._pipeline.table.reap(self._pids(), now_ns)
 
     def goes_on(self, process: ProcessKey) -> bool:
-        """Whether the step of a process still runs, as does the one that ends the watch.
-
-        Until a record has said whose the process is, the processes above it say that.
-        """
-        for pid in chain([process.pid], (above.pid for above in ancestors(process.pid))):
-            program = self._pipeline.table.at(pid)
-            if program is not None and program.scope == SCOPE:
-                return not _is_left_behind(program)
-            if self._is_agent(pid):
-                return True
-        return False
+        """Whether the step of a process still runs, as far as records say whose the process is."""
+        program = self._pipeline.table.of(process)
+        return program is None or program.scope != SCOPE or not _is_left_behind(program)
 
     def finish(self, now_ns: int) -> None:
         """End the job, and report which processes its steps left behind."""

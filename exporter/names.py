@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -21,6 +22,20 @@ class _Asking(NamedTuple):
     question: Question
 
 
+class Resolver(NamedTuple):
+    """The place that an answer came from."""
+
+    address: bytes
+    """16 bytes, network order; IPv4 as ::ffff:a.b.c.d."""
+    port: int
+    protocol: int
+    """IANA number."""
+
+
+MayAnswer = Callable[[Resolver], bool]
+"""Whether what a resolver answers may grant."""
+
+
 class _Named(NamedTuple):
     at_ns: int
     name: str
@@ -29,12 +44,17 @@ class _Named(NamedTuple):
     """Whether the name comes from an answer that may grant."""
     is_doubtful: bool
     """Whether the job may have given the answer to itself, or had somebody give it."""
+    resolver: Resolver
     last_ns: int
     """When the same answer came again for the last time, in nanoseconds since boot."""
 
     def is_like(self, other: _Named) -> bool:
         """Whether the two differ in time alone."""
-        return self[1:5] == other[1:5]
+        return self[1:6] == other[1:6]
+
+    def grants(self, may_answer: MayAnswer) -> bool:
+        """Whether the answer may grant, also by a policy by which `may_answer` judges its resolver."""
+        return self.counts and may_answer(self.resolver)
 
 
 @dataclass
@@ -91,7 +111,9 @@ class Names:
         self.counts.unparsed += event.is_cut
         if is_host_name(reply.question.name):
             name = reply.question.name
-            named = _Named(event.at_ns, name, event.process, event.counts, event.is_doubtful, event.at_ns)
+            resolver = Resolver(event.resolver, event.resolver_port, event.protocol)
+            kind = (event.counts, event.is_doubtful, resolver)
+            named = _Named(event.at_ns, name, event.process, *kind, last_ns=event.at_ns)
             for peer in reply.addresses:
                 self._name(peer, named)
 
@@ -118,21 +140,22 @@ class Names:
         host_name = self._host_name(peer, at_ns)
         return names | ({host_name} if host_name else set())
 
-    def granting(self) -> dict[bytes, tuple[set[str], int]]:
+    def granting(self, may_answer: MayAnswer) -> dict[bytes, tuple[set[str], int]]:
         """Return each address's names from answers that may grant, and when the last such answer came.
 
-        Times are in nanoseconds since boot.
+        `may_answer` judges the resolvers: the policy that was there when they answered let them. Times are in
+        nanoseconds since boot.
         """
         found = {}
         for peer, all_named in self._named.items():
-            counting = [named for named in all_named if named.counts]
+            counting = [named for named in all_named if named.grants(may_answer)]
             if counting:
                 found[peer] = {named.name for named in counting}, max(named.last_ns for named in counting)
         return found
 
-    def granting_to(self, peer: bytes) -> set[str]:
-        """The names of `peer` (16 bytes) by answers that may grant."""
-        return {named.name for named in self._named.get(peer, ()) if named.counts}
+    def granting_to(self, peer: bytes, may_answer: MayAnswer) -> set[str]:
+        """The names of `peer` (16 bytes) by answers that may grant, as `granting` has them."""
+        return {named.name for named in self._named.get(peer, ()) if named.grants(may_answer)}
 
     def _name(self, peer: bytes, named: _Named) -> None:
         before = self._named.pop(peer, ())

@@ -40,7 +40,7 @@ from exporter.cli.viewing import Ticker, screen, shown
 from exporter.cli.watch_reporting import WatchReporting
 from exporter.clock import boot_ns, system_clock
 from exporter.errors import FAIL_ON_STATUS, LOST_STATUS
-from exporter.events import HOST, Environment, Event, Found
+from exporter.events import HOST, Environment, Event, Found, ProcessKey
 from exporter.flows import Flows
 from exporter.hosts import all_names
 from exporter.jobs.attributes import worker_attributes
@@ -261,12 +261,20 @@ class _Daemon:
     def end_job(self, asked: Requests) -> None:
         """End what the steps of the machine's job left behind, if the job is over and its policy is enforced.
 
-        Processes of steps that still run may go on, unless the watch ends because the agent is gone.
+        It is over unless somebody may have it go on: a signal doesn't say that. Processes of steps that still
+        run may go on, unless the watch ends because the agent is gone.
         """
-        if isinstance(self._jobs, MachineWatch) and (asked.is_over or self._guards.is_left_alone):
+        if self._config.end_folder is None or asked.goes_on:
+            return
+        if isinstance(self._jobs, MachineWatch):
             self._source.catch_up()  # which process is of which step
-            goes_on = self._jobs.goes_on if asked.is_over else lambda _: False
+            goes_on = partial(self._goes_on, self._jobs)
             end_what_is_left(self._tracer, MACHINE, self._source.pump, goes_on=goes_on, left_by="the job")
+
+    def _goes_on(self, job: MachineWatch, process: ProcessKey) -> bool:
+        """Whether a step of the machine's job runs that `process` is part of."""
+        is_alone = self._guards.is_left_alone
+        return not is_alone and job.goes_on(process) and self._steps.is_below_agent(process, MACHINE)
 
     def finish(self) -> Account:
         """Detach the programs, report the rest, and flush the telemetry; returns the final account."""
@@ -308,7 +316,6 @@ class _Daemon:
             governor=governor,
             baseline=baseline,
             ends_by_token=given.config.end_folder is not None,
-            is_agent=self._tracer.scopes.has_agent,
         )
 
     def _handle(self, event: Event) -> None:
@@ -360,7 +367,7 @@ class _Daemon:
         return [
             self._tracer.scopes.sweep,
             lambda: self._jobs.look_around(boot_ns()),
-            lambda: self._governor.look(lambda scope: self._tracer.scopes.close(scope, self._source.take)),
+            lambda: self._governor.look(lambda scopes: self._tracer.scopes.close(scopes, self._source.take)),
             self._guards.look_for_agent,
             self._guards.tick,
             self._tell_problems,

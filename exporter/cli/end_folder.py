@@ -4,6 +4,9 @@ On such a machine the job may be root and send any signal in anybody's name, so 
 token is known only to those who get it from the CI system; the watch has only its digest, which anybody may
 see in its arguments. The token is the name of the file and not its text, because a folder that is held open
 can be listed without opening what a job has put there or mounted over it.
+
+The token says that the job is over. A job may get to see it at that moment, from whoever uses it. So another
+secret is needed to have the job go on after the watch: the text whose SHA-256, in hexadecimal, is the token.
 """
 
 from __future__ import annotations
@@ -28,19 +31,15 @@ _MOMENT_S, _AT_ONCE = 0.02, 100
 """
 
 
-_OVER = b".over"
-"""The ending that a file's name has behind the token when the job is over, too."""
-
-
 class Found(NamedTuple):
     """What a look into the folder found."""
 
     is_end: bool
-    """Whether somebody who has the token asked for the end."""
+    """Whether somebody who has the token, or the secret behind it, asked for the end."""
     is_forged: bool
-    """Whether somebody who doesn't have the token asked for it."""
-    is_over: bool = False
-    """Whether somebody who has the token said that the job is over, so that nothing of it should go on."""
+    """Whether somebody who has neither asked for it."""
+    goes_on: bool = False
+    """Whether it was asked for with the secret behind the token: the job goes on."""
 
 
 class EndFolder:
@@ -65,12 +64,15 @@ class EndFolder:
 
     def look(self) -> Found:
         """Check the names that came since the last look, for `_MOMENT_S` at most; the next look goes on."""
-        is_end = is_forged = is_over = False
+        is_end = is_forged = goes_on = False
         for name in self._names(time.monotonic() + _MOMENT_S):
-            is_one = compare_digest(sha256(name.removesuffix(_OVER)).digest(), self._digest)
-            is_end, is_forged = is_end or is_one, is_forged or not is_one
-            is_over = is_over or (is_one and name.endswith(_OVER))
-        return Found(is_end, is_forged, is_over)
+            is_secret = self._is_token(sha256(name).hexdigest().encode())
+            is_one = is_secret or self._is_token(name)
+            is_end, is_forged, goes_on = is_end or is_one, is_forged or not is_one, goes_on or is_secret
+        return Found(is_end, is_forged, goes_on)
+
+    def _is_token(self, name: bytes) -> bool:
+        return compare_digest(sha256(name).digest(), self._digest)
 
     def _names(self, until_s: float) -> Iterator[bytes]:
         while time.monotonic() < until_s and (told := self._told()):

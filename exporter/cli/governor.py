@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, NamedTuple
 from exporter.cli.faults import told_of
 from exporter.cli.fitting import Fitting, Written
 from exporter.cli.governing import Governance, Source, registered
+from exporter.clock import boot_ns
 from exporter.errors import CiEgressError
 from exporter.events import HOST
 from exporter.jobs.model import Job, TraceIds
 from exporter.kernel.grace import wait_for_programs
 from exporter.kernel.registry import JobMode, Standing
 from exporter.kernel.scopes import Named
+from exporter.kernel.verdicts import Peer
 from exporter.name_service import others_that_ask
 from exporter.policy.executables import require_executables
 from exporter.policy.model import Mode
@@ -27,7 +29,7 @@ from exporter.watching import WITHOUT_ROOM
 
 if TYPE_CHECKING:
     from exporter.kernel.tracer import Tracer
-    from exporter.names import Names
+    from exporter.names import Names, Resolver
     from exporter.steering import Steering
 
 OVERFLOW = WITHOUT_ROOM
@@ -166,16 +168,19 @@ class Governor:
         """Return the scope of jobs that find no room; None without a policy."""
         return OVERFLOW if self._source is not None else None
 
-    def look(self, close: Callable[[int], object]) -> None:
+    def look(self, close: Callable[[Collection[int]], object]) -> None:
         """Call `close` for scopes that are over, once the kernel has no process of theirs, either.
 
         Also give scopes the policy that they couldn't be given when it was read again, and hold undecided
         steps if enforcement is on by now.
         """
-        for scope in [scope for scope in self._closing if self._scopes.is_empty(scope)]:
+        over = self._scopes.empty(self._closing)
+        for scope in over:
             self._steering.end(scope)
             self._tracer.unregister(scope)
-            close(scope)
+        if over:
+            close(over)
+        for scope in over:
             self._closing.remove(scope)
             self._held.pop(scope, None)
             self._next.pop(scope, None)
@@ -314,11 +319,19 @@ class Governor:
         if before is None or before is after:
             return 0
         numbers, rules = (before.number, after.number), after.compiled.named
-        lost = self._scopes.carry_over(scope, *numbers, rules, names_in(scope).granting())
+
+        def may_answer(names: Names, resolver: Resolver) -> bool:
+            """By its address, or by a name that led to it: the new policy may not trust it any more."""
+            own = names.names_of(resolver.address, boot_ns())
+            return self._scopes.allows(after.number, Peer(*resolver)) or bool(rules.granted(own))
+
+        def granting_to(of: int, peer: bytes) -> set[str]:
+            return names_in(of).granting_to(peer, partial(may_answer, names_in(of)))
+
+        names = names_in(scope)
+        lost = self._scopes.carry_over(scope, *numbers, rules, names.granting(partial(may_answer, names)))
         if scope == OVERFLOW:
-            lost += self._scopes.carry_over_early(
-                _named(before), _named(after), lambda of, peer: names_in(of).granting_to(peer)
-            )
+            lost += self._scopes.carry_over_early(_named(before), _named(after), granting_to)
         return lost
 
     def _for_no_job(self, source: Source, scope: int) -> Written:

@@ -16,8 +16,8 @@ class Requests:
     """The requests that came so far and aren't done yet."""
 
     end = False
-    is_over = False
-    """Whether somebody who asked for the end said that the job is over, too."""
+    goes_on = False
+    """Whether somebody who asked for the end may have the job go on."""
     reread = False
     is_forged = False
     """Whether somebody asked for the end without the token."""
@@ -35,7 +35,7 @@ class Requests:
         self._looked_s = now_s
         found = self._folder.look()
         self.end = self.end or found.is_end
-        self.is_over = self.is_over or found.is_over
+        self.goes_on = self.goes_on or found.goes_on
         self.is_forged = self.is_forged or found.is_forged
 
 

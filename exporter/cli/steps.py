@@ -9,7 +9,7 @@ from exporter import wire
 from exporter.agents import KNOWN, Above, Agent, agent_of, marks, number_of
 from exporter.events import HOST, Environment, ProcessKey
 from exporter.kernel.tracer import Tracer
-from exporter.procfs import everyone
+from exporter.procfs import ancestors, everyone
 
 _INIT = 1
 """The pid of init. It is above the watch, and yet no agent: it makes the host's own services, too."""
@@ -45,6 +45,7 @@ class Steps:
         self._agents: frozenset[Agent] = frozenset((*KNOWN, *named))
         self._marks = marks(job_env)
         self._above = {process for process in above.up_to_agent if process.pid != _INIT}
+        self._has_agent = above.agent is not None
         self._beyond = set(above.everyone).difference(above.up_to_agent)
         self._found: dict[int, Standing] = {}
 
@@ -81,6 +82,20 @@ class Steps:
     def is_agent(self, process: ProcessKey) -> bool:
         """Whether `standing` found that `process` runs an agent; False for the processes above the watch."""
         return self._found.get(process.pid, NOBODY).standing == wire.STANDING_AGENT
+
+    def is_below_agent(self, process: ProcessKey, scope: int) -> bool:
+        """Whether all processes from `process` up to an agent run; those between them are held as of `scope`.
+
+        A process whose parent has ended is below init. Where no agent is known, whoever isn't held may be an
+        agent, apart from init.
+        """
+        for above in ancestors(process.pid):
+            entry = self._tracer.scopes.entry_at(above.pid)
+            if entry is not None and entry.standing == wire.STANDING_AGENT:
+                return True
+            if entry is None or self._tracer.scopes.held_as(entry) != scope:
+                return not self._has_agent and above.pid != _INIT
+        return False
 
     def decide(self, event: Environment, scope: int) -> None:
         """Tell the kernel that the process of `event` is of `scope`, or of no job when that is HOST.

@@ -54,7 +54,7 @@ class Takeover:
             if scope in (HOST, OVERFLOW):
                 continue
             if told is None and self._tracer.scopes.is_empty(scope):
-                self._tracer.scopes.close(scope, take)
+                self._tracer.scopes.close([scope], take)
                 continue
             self._tell_of(self._jobs.resume(scope, told or self._unknown(scope), boot_ns()))
             number += 1

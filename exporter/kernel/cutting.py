@@ -13,7 +13,7 @@ import os
 import platform
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -21,7 +21,7 @@ from typing import NamedTuple
 from exporter import wire
 from exporter.events import HOST
 from exporter.kernel.bpf import Map
-from exporter.kernel.candidates import all_of, known_scope
+from exporter.kernel.candidates import all_of, held_as
 from exporter.kernel.instances import open_map
 from exporter.kernel.listening import listening_ports
 from exporter.kernel.verdicts import MAPS, Peer, Process, Verdicts
@@ -59,10 +59,10 @@ def cut(instance: Path, scope: int) -> Cut:
     ended: set[int] = set()
     failed: list[str] = []
     with ExitStack() as stack:
-        names = (*MAPS, "procs", "candidates")
+        names = (*MAPS, "procs", "candidates", "config")
         maps = {name: stack.enter_context(open_map(instance, name)) for name in names}
         verdicts = Verdicts(maps)
-        for found in _processes(maps["procs"], maps["candidates"], scope):
+        for found in _processes(maps, scope):
             try:
                 ended |= set(_cut_of(found, scope, verdicts))
             except OSError as error:
@@ -70,18 +70,25 @@ def cut(instance: Path, scope: int) -> Cut:
     return Cut(len(ended), failed)
 
 
-def _processes(procs: Map, candidates: Map, scope: int) -> Iterator[_Found]:
-    """Iterate over the processes of `scope`; for HOST only over those in containers.
+def _processes(maps: Mapping[str, Map], scope: int) -> Iterator[_Found]:
+    """Iterate over the processes held as of `scope`; for HOST only over those in containers.
 
     That is the rule of `is_governed` in bpf/process.bpf.c.
     """
-    found = all_of(candidates)
+    found, procs = all_of(maps["candidates"]), maps["procs"]
+    undecided = _undecided(maps["config"])
     for key in list(procs):
         value = procs.lookup(key)
         proc = value and wire.ProcValue._make(wire.PROC_VALUE.unpack(value))
-        if proc and (known_scope(proc, found.get) or HOST) == scope and (scope != HOST or proc.is_guest):
+        if proc and held_as(proc, found.get, undecided) == scope and (scope != HOST or proc.is_guest):
             early = proc.early if proc.standing >= wire.STANDING_STEP else 0
             yield _Found(_KEY.unpack(key)[0], Process(proc.held, early))
+
+
+def _undecided(config: Map) -> int:
+    """Return the scope to whose policy is held what may be a job's; HOST: to none."""
+    value = config.lookup(_KEY.pack(0))
+    return HOST if value is None else int(wire.ConfigValue._make(wire.CONFIG_VALUE.unpack(value)).undecided)
 
 
 def _cut_of(found: _Found, scope: int, verdicts: Verdicts) -> Iterator[int]:

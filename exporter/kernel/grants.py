@@ -129,20 +129,21 @@ class Grants:
         self._count(ended)
         return ended[_ALL_SCOPES]
 
-    def forget(self, scope: int, number: int | None = None) -> None:
-        """Remove the grants of a scope whose job is over; with `number`, only those under that policy.
+    def forget(self, *scopes: int, number: int | None = None) -> None:
+        """Remove the grants of scopes whose jobs are over; with `number`, only those under that policy.
 
         Grants of steps whose jobs aren't known are removed with the scope whose policy they are held to.
         """
-        ended = Counter[int]()
+        ended, over = Counter[int](), set(scopes)
         for key, _ in list(self._granted.items()):
             found = wire.GrantedKey._make(wire.GRANTED_KEY.unpack(key))
-            if scope in {found.scope, governing(found.scope)} and number in (None, found.policy):
+            is_one = not over.isdisjoint({found.scope, governing(found.scope)})
+            if is_one and number in (None, found.policy):
                 value = self._granted.take(key)
                 if value is not None and not _is_for_good(value):
                     ended.update((counted_as(found.scope), _ALL_SCOPES))
         self._count(ended)
-        if number is None:
+        for scope in scopes if number is None else ():
             self._made.delete(_SCOPE.pack(scope))
             self._ended.delete(_SCOPE.pack(scope))
 

@@ -59,16 +59,17 @@ class Queries:
         self._count(removed)
         return removed[_ALL_SCOPES]
 
-    def forget(self, scope: int) -> None:
-        """Remove the questions and the counts of a scope whose job is over."""
-        removed = Counter[int]()
+    def forget(self, *scopes: int) -> None:
+        """Remove the questions and the counts of scopes whose jobs are over."""
+        removed, over = Counter[int](), set(scopes)
         for key in list(self._waiting):
             query = self._query(key)
-            if query and query.scope == scope and self._waiting.delete(key):
+            if query and query.scope in over and self._waiting.delete(key):
                 removed[_ALL_SCOPES] += 1
         self._count(removed)
-        self._noted.delete(_SCOPE.pack(scope))
-        self._expired.delete(_SCOPE.pack(scope))
+        for scope in scopes:
+            self._noted.delete(_SCOPE.pack(scope))
+            self._expired.delete(_SCOPE.pack(scope))
 
     def _count(self, removed: Counter[int]) -> None:
         for scope, number in removed.items():

@@ -20,6 +20,7 @@ from exporter.kernel.grants import Early, Grants
 from exporter.kernel.policies import Policies, Written
 from exporter.kernel.queries import Queries
 from exporter.kernel.rings import Handler
+from exporter.kernel.verdicts import Peer, Verdicts
 from exporter.kernel.windows import Windows
 from exporter.policy.compile import Compiled
 from exporter.policy.compile_names import NamedRules
@@ -62,6 +63,7 @@ class Scopes:
         self._candidates = Candidates(maps["candidates"])
         self._late_resolvers = maps["late_resolvers"]
         self._modes = maps["modes"]
+        self._verdicts = Verdicts(maps)
 
     def open(self, scope: int) -> None:
         """Begin to count what `scope` does. Raises OSError (E2BIG) when there are too many scopes."""
@@ -91,11 +93,10 @@ class Scopes:
         entry = self.entry(process)
         return entry is not None and entry.standing == wire.STANDING_AGENT
 
-    def has_agent(self, pid: int) -> bool:
-        """Whether the process that has `pid` now is an agent."""
+    def entry_at(self, pid: int) -> wire.ProcValue | None:
+        """Return the kernel's entry of the process that has `pid` now; None when it has none."""
         value = self._procs.lookup(_KEY.pack(pid))
-        entry = value and wire.ProcValue._make(wire.PROC_VALUE.unpack(value))
-        return bool(entry and entry.standing == wire.STANDING_AGENT)
+        return None if value is None else wire.ProcValue._make(wire.PROC_VALUE.unpack(value))
 
     @property
     def refused(self) -> int:
@@ -156,6 +157,10 @@ class Scopes:
         """Have grants to `scope` made for `policy`, too, written as `number`: it is about to take over."""
         self._policies.prepare(scope, number, policy)
 
+    def allows(self, policy: int, peer: Peer) -> bool:
+        """Whether the policy numbered `policy` lets each process of a job act with `peer`, by its address."""
+        return self._verdicts.allows(policy, peer)
+
     def carry_over(self, scope: int, before: int, after: int, named: NamedRules, answers: Answers) -> int:
         """Grant under the policy `after`, with rules `named`, as if it had been there when `answers` came.
 
@@ -192,7 +197,7 @@ class Scopes:
 
     def drop_grants(self, scope: int, number: int) -> None:
         """Remove what was granted to `scope` under the policy `number`."""
-        self._grants.forget(scope, number)
+        self._grants.forget(scope, number=number)
 
     def remove(self, number: int) -> None:
         """Remove the policy `number`, to which no scope is held, and which no running program uses."""
@@ -227,21 +232,28 @@ class Scopes:
 
     def is_empty(self, scope: int) -> bool:
         """Whether no process of `scope` is left, whatever records were lost; False if that is unsure now."""
-        made = self._forks.made(scope)
-        for key, value in self._procs.items():
-            proc = wire.ProcValue._make(wire.PROC_VALUE.unpack(value))
-            if self.scope_of(proc) == scope and _is_there(_KEY.unpack(key)[0]):
-                return False
-        return self._forks.made(scope) == made
+        return bool(self.empty({scope}))
 
-    def close(self, scope: int, handle: Handler) -> None:
-        """Remove all that is kept of an empty scope; the rest of what was counted goes to `handle`."""
-        self._candidates.forget(scope)
-        self._policies.release(scope)
-        self._grants.forget(scope)
-        self._queries.forget(scope)
-        self._forks.forget(scope)
-        self._windows.forget(scope, handle)
+    def empty(self, scopes: Collection[int]) -> list[int]:
+        """Return those of `scopes` of which `is_empty` is true, by one walk through the processes for all."""
+        made = {scope: self._forks.made(scope) for scope in scopes}
+        live = set[int]()
+        for key, value in self._procs.items() if made else ():
+            scope = self.scope_of(wire.ProcValue._make(wire.PROC_VALUE.unpack(value)))
+            if scope in made and scope not in live and _is_there(_KEY.unpack(key)[0]):
+                live.add(scope)
+        return [scope for scope in made if scope not in live and self._forks.made(scope) == made[scope]]
+
+    def close(self, scopes: Collection[int], handle: Handler) -> None:
+        """Remove all that is kept of empty scopes; the rest of what was counted goes to `handle`."""
+        for scope in scopes:
+            self._candidates.forget(scope)
+            self._policies.release(scope)
+        self._grants.forget(*scopes)
+        self._queries.forget(*scopes)
+        for scope in scopes:
+            self._forks.forget(scope)
+            self._windows.forget(scope, handle)
 
 
 def _is_there(pid: int) -> bool:

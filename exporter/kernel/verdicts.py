@@ -70,8 +70,7 @@ class Verdicts:
         mode = self._mode(scope)
         if mode is None:
             return None
-        protocol = _PLAIN.get(peer.protocol, peer.protocol)
-        classes = (_Class(peer.port, protocol), _Class(0, protocol), _Class(0, 0))
+        classes = _classes(peer)
         best = self._best(mode.policy, peer.address, classes, process.held)
         if mode.has_names and (best is None or best.rank < FINAL):
             granted = wire.GrantedKey(scope, mode.policy, peer.address)
@@ -81,6 +80,11 @@ class Verdicts:
             if process.early and self._is_allowed_early(peer.address, classes, process):
                 return Said(Verdict.ALLOW, RULE_OF_NAMES)
         return Said(Verdict(best.verdict), best.rule) if best else Said(Verdict.DENY, 0)
+
+    def allows(self, policy: int, peer: Peer) -> bool:
+        """Whether the policy numbered `policy` lets each process of a job act with `peer`, by its address."""
+        best = self._best(policy, peer.address, _classes(peer), held=0)
+        return best is not None and Verdict(best.verdict) is Verdict.ALLOW
 
     def _mode(self, scope: int) -> wire.ModeValue | None:
         value = self._modes.lookup(_NUMBER.pack(scope))
@@ -146,6 +150,11 @@ class Verdicts:
             if steps:
                 return steps
         return []
+
+
+def _classes(peer: Peer) -> tuple[_Class, ...]:
+    protocol = _PLAIN.get(peer.protocol, peer.protocol)
+    return _Class(peer.port, protocol), _Class(0, protocol), _Class(0, 0)
 
 
 def _key(policy: int, of: _Class, address: bytes) -> bytes:

@@ -16,8 +16,8 @@ options = dict(word.removeprefix("--").partition("=")[::2] for word in sys.argv)
 def is_asked() -> bool:
     """Whether the end is, by who has the token."""
     asked = Path(options["end-folder"]).glob("*")  # where a step has removed it, nothing
-    names = (file.name.removesuffix(".over").encode() for file in asked)
-    return options["end-digest"] in {hashlib.sha256(name).hexdigest() for name in names}
+    once = [hashlib.sha256(file.name.encode()).hexdigest() for file in asked]
+    return options["end-digest"] in {*once, *(hashlib.sha256(name.encode()).hexdigest() for name in once)}
 
 
 def parent_of(pid: int) -> int:

@@ -53,14 +53,16 @@ def test_without_inputs_it_traces_the_machine_and_writes_files_only(job: Job, st
 
 def test_the_token_that_ends_it_is_in_no_file_and_no_step_gets_it(job: Job) -> None:
     begun = job.use(ROOT)
-    token = job.posts[-1].state["token"]
-    assert begun.outputs["token"] == token
-    assert Command("add-mask", {}, token) in begun.commands
-    assert re.fullmatch("[0-9a-f]{64}", token)
+    secret, token = begun.outputs["token"], job.posts[-1].state["token"]
+    assert hashlib.sha256(secret.encode()).hexdigest() == token
+    assert re.fullmatch("[0-9a-f]{64}", secret)
+    for told in (secret, token):
+        assert Command("add-mask", {}, told) in begun.commands
     files = [path for path in job.temp.rglob("*") if path.is_file()]
     processes = [path for path in Path("/proc").iterdir() if path.name.isdigit()]
     of_processes = [path / name for path in processes for name in ("cmdline", "environ")]
-    assert [path for path in (*files, *of_processes) if token.encode() in contents(path)] == []
+    for told in (secret, token):
+        assert [path for path in (*files, *of_processes) if told.encode() in contents(path)] == []
     (post,) = job.finish()
     assert token not in post.output + post.errors
 
@@ -160,7 +162,7 @@ def test_a_value_is_never_an_option_a_shell_word_or_a_command(text: str, job: Jo
     assert not list(job.workspace.iterdir())
     assert step.annotations("error") == []
     masked = [command.data for command in step.commands if command.name == "add-mask"]
-    assert masked == [job.posts[-1].state["token"]]
+    assert masked == [step.outputs["token"], job.posts[-1].state["token"]]
 
 
 @pytest.mark.parametrize(

@@ -662,7 +662,7 @@ def test_what_was_dropped_stays_so_when_its_job_is_over(
         if is_orphan:
             client.close()
         with job.away():
-            job.kernel.tracer.scopes.close(scope, lambda *_: None)
+            job.kernel.tracer.scopes.close([scope], lambda *_: None)
             if not is_orphan:
                 client.sendall(framed(question(NAME)))
             assert nothing_comes(server)

@@ -8,6 +8,7 @@ import os
 import re
 import secrets
 import shlex
+import shutil
 import signal
 import sys
 from contextlib import contextmanager
@@ -52,6 +53,7 @@ class JobsWatch:
 
     watch: Watch
     folder: Path
+    secret: str
     token: str
 
     def kill(self, signal: str) -> list[str]:
@@ -79,13 +81,14 @@ class JobsWatch:
 @contextmanager
 def watching_a_job(folder: Path, *options: str) -> Iterator[JobsWatch]:
     """One that a token ends."""
-    token = secrets.token_hex(32)
+    secret = secrets.token_hex(32)
+    token = sha256(secret.encode()).hexdigest()
     (folder / "end").mkdir()
     digest = sha256(token.encode()).hexdigest()
     ending = ["--end-folder", str(folder / "end"), "--end-digest", digest]
     given = ["--host", "--summary", str(folder / "summary.md"), *ending, *options]
     with watching(folder, *given, env=step("egress")) as watch:
-        yield JobsWatch(watch, folder, token)
+        yield JobsWatch(watch, folder, secret, token)
 
 
 @pytest.mark.alone  # what others' jobs do to programs would head the summary, too
@@ -104,7 +107,10 @@ def leaves(folder: Path) -> str:
 @pytest.mark.alone  # strangers' jobs are this one's here, and what they left behind
 @pytest.mark.parametrize(
     ("mode", "asked", "is_ended"),
-    [("enforce", ".over", True), ("enforce", "", False), ("audit", ".over", False)],
+    [
+        *(("enforce", "token", True), ("enforce", "signal", True)),
+        *(("enforce", "secret", False), ("audit", "token", False)),
+    ],
 )
 def test_what_a_job_left_behind_is_ended_with_it_where_its_policy_is_enforced(
     runner: Runner, tmp_path: Path, mode: str, asked: str, is_ended: bool
@@ -113,7 +119,7 @@ def test_what_a_job_left_behind_is_ended_with_it_where_its_policy_is_enforced(
     file.write_text(f"{POLICY}mode: {mode}\n")
     with watching_a_job(tmp_path, "--policy", str(file)) as mine:
         runner.run((step("__run"), ["sh", "-c", leaves(tmp_path)]))
-        ask = shlex.join(mine.ask(mine.token + asked))
+        ask = shlex.join(mine.kill("TERM") if asked == "signal" else mine.ask(getattr(mine, asked)))
         goes_on = f"while test -e /proc/{mine.watch.process.pid}/exe; do sleep 0.05; done"
         runner.start((step("__post_egress"), ["sh", "-c", f"{ask}; {goes_on}; touch {tmp_path}/went-on"]))
         mine.ended()
@@ -130,6 +136,25 @@ def test_what_a_job_left_behind_is_ended_with_it_where_its_policy_is_enforced(
 
 
 @pytest.mark.alone  # as above
+def test_what_looks_like_a_step_below_what_was_left_behind_is_ended_too(tmp_path: Path) -> None:
+    """It has the job's variables, and its parent runs: but no agent made that one."""
+    file = tmp_path / "policy.yaml"
+    file.write_text(f"{POLICY}mode: enforce\n")
+    name = f"agent-of-{os.getpid()}"
+    shutil.copy(Path(sys.executable).resolve(), tmp_path / name)
+    variables = " ".join(f"{key}={value}" for key, value in step("__run").items())
+    poses = f"env -i {variables} sh -c 'echo $$ >{tmp_path}/left; exec sleep 600'"
+    left = f'setsid sh -c "{poses} & exec sleep 600" & until test -s {tmp_path}/left; do :; done'
+    options = ("--policy", str(file), "--agent", str(tmp_path / name))
+    with Runner(python=str(tmp_path / name)) as agent, watching_a_job(tmp_path, *options) as mine:
+        agent.run((HOST, ["sh", "-c", left]))
+        agent.run((step("__post_egress"), mine.ask()))
+        mine.ended()
+        assert is_gone(int((tmp_path / "left").read_text()))
+    assert mine.watch.has_said("ended 2 processes that the job left behind, ")
+
+
+@pytest.mark.alone  # as above
 def test_what_was_left_behind_a_moment_before_the_end_is_ended_too(runner: Runner, tmp_path: Path) -> None:
     """The watch may have thousands of records to take in, before those that say whose it is."""
     file = tmp_path / "policy.yaml"
@@ -138,9 +163,9 @@ def test_what_was_left_behind_a_moment_before_the_end_is_ended_too(runner: Runne
     with watching_a_job(tmp_path, "--policy", str(file)) as mine:
         mine.watch.process.send_signal(signal.SIGSTOP)
         runner.run((step("__run"), ["sh", "-c", f"{many}; {leaves(tmp_path)}"]))
-        ask = shlex.join(mine.ask(f"{mine.token}.over"))
+        ask = shlex.join(mine.ask())
         runner.start((step("__post_egress"), ["sh", "-c", f"{ask}; sleep 1; touch {tmp_path}/went-on"]))
-        wait_for((tmp_path / "end" / f"{mine.token}.over").exists)
+        wait_for((tmp_path / "end" / mine.token).exists)
         mine.watch.process.send_signal(signal.SIGCONT)
         mine.ended()
     assert is_gone(int((tmp_path / "left").read_text()))
@@ -158,7 +183,7 @@ def test_a_storm_of_forks_keeps_nothing_that_a_job_left_behind_from_its_end(
     storms = " ".join([f"setsid sh -c '{storm}' &"] * 4)
     with watching_a_job(tmp_path, "--policy", str(file)) as mine:
         runner.run((step("__run"), ["sh", "-c", f"{leaves(tmp_path)}; {storms} sleep 1"]))
-        runner.run((step("__post_egress"), mine.ask(f"{mine.token}.over")))
+        runner.run((step("__post_egress"), mine.ask()))
         mine.ended()
     assert is_gone(int((tmp_path / "left").read_text()))
     assert mine.watch.has_said("that the job left behind, since nothing would hold them to the policy: ")

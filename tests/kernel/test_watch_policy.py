@@ -411,6 +411,28 @@ def test_what_names_granted_lasts_through_a_change_of_the_policy(
 
 
 @pytest.mark.alone
+def test_what_a_resolver_answered_grants_nothing_under_a_policy_that_does_not_allow_it(
+    steps: Steps, lab: Lab, tmp_path: Path
+) -> None:
+    """The job may have answered to itself."""
+    names = NAMES.replace("NAME", "www.registry.example")
+    file, run = policy(tmp_path, names), run_id("resolver")
+    looked_up, peer = looks_up(lab), steps.act(V4.peer)
+    with (
+        Resolver(lab, V4.evil, [f"www.registry.example A {V4.peer}"]),
+        watching(tmp_path, "--policy", str(file)) as watch,
+    ):
+        name = steps.start(job(run, "build"), looked_up, peer)
+        known(watch, run)
+        assert steps.go(name) == "ok\n"
+        policy(tmp_path, names.replace(f'"udp://{V4.evil}:53", ', ""))
+        watch.process.send_signal(signal.SIGHUP)
+        watch.wait_until_said("read the policy again")
+        assert steps.go(name, 1) == "EPERM\n"
+        watch.stop()
+
+
+@pytest.mark.alone
 def test_what_a_step_looked_up_before_it_was_known_lasts_through_a_change_of_the_strictest_policy(
     steps: Steps, lab: Lab, tmp_path: Path
 ) -> None:

@@ -19,7 +19,8 @@ from exporter.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-TOKEN = "5f" * 32
+SECRET = "5f" * 32
+TOKEN = sha256(SECRET.encode()).hexdigest()
 QUEUE = int(Path("/proc/sys/fs/inotify/max_queued_events").read_text())
 
 
@@ -40,11 +41,11 @@ def test_the_token_is_the_end_and_any_other_name_is_forged(tmp_path: Path, asked
     assert asked.look() == Found(is_end=False, is_forged=False), "each is told once"
 
 
-def test_who_has_it_may_say_that_the_job_is_over(tmp_path: Path, asked: EndFolder) -> None:
-    (tmp_path / f"{TOKEN[:-1]}.over").touch()
+def test_who_has_the_secret_behind_it_may_have_the_job_go_on(tmp_path: Path, asked: EndFolder) -> None:
+    (tmp_path / SECRET[:-1]).touch()
     assert asked.look() == Found(is_end=False, is_forged=True)
-    (tmp_path / f"{TOKEN}.over").touch()
-    assert asked.look() == Found(is_end=True, is_forged=False, is_over=True)
+    (tmp_path / SECRET).touch()
+    assert asked.look() == Found(is_end=True, is_forged=False, goes_on=True)
 
 
 def test_a_name_that_was_there_first_and_one_that_is_moved_there_are_seen(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ from tests.unit.policy.files import policy
 from tests.unit.samples import JOB
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
     from pathlib import Path
 
     from exporter.jobs.model import Job
@@ -152,12 +152,16 @@ class Kernel:
     def look_again(self) -> None:
         """Nothing changed."""
 
-    def is_empty(self, scope: int) -> bool:
-        return scope not in self.alive
+    def empty(self, scopes: Collection[int]) -> list[int]:
+        return [scope for scope in scopes if scope not in self.alive]
 
-    def close(self, scope: int) -> None:
-        self.held.pop(scope, None)
-        self.closed.append(scope)
+    def close(self, scopes: Collection[int]) -> None:
+        for scope in scopes:
+            self.held.pop(scope, None)
+            self.closed.append(scope)
+
+    def allows(self, policy: int, _peer: object) -> bool:
+        return policy in self.written
 
     def begin(self, scope: int) -> None:
         """It is known what mode the scope has."""

@@ -18,6 +18,7 @@ from exporter.events import HOST
 from exporter.kernel.grants import FOR_GOOD, Grants
 from exporter.kernel.policies import halves
 from exporter.kernel.scopes import Named, Scopes
+from exporter.kernel.verdicts import MAPS as VERDICTS
 from exporter.policy.compile import compile_policy
 from tests.unit.policy.files import rules
 
@@ -68,7 +69,7 @@ class Kernel:
         self.granted, self.procs, self._counts = Table(room=room), Table(), Table()
         tables: Any = {"granted": self.granted, "grants_ended": self._counts, "grants_made": Table()}
         self.grants = Grants(tables)
-        others: Any = {name: Table() for name in ("candidates", "late_resolvers", "modes")}
+        others: Any = {name: Table() for name in (*VERDICTS, "candidates", "late_resolvers")}
         others["procs"], none = self.procs, cast("Any", None)
         self.scopes = Scopes(others, none, self.grants, none, none, none, none)
 

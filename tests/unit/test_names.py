@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from exporter.events import ProcessKey
-from exporter.names import Names
+from exporter.names import Names, Resolver
 from tests.unit.dns_samples import ASKED, answer, answered, asked, lookup, mapped, query
 
 PEER = mapped("192.0.2.7")
@@ -24,6 +24,33 @@ def names_after(*lookups: tuple[bytes, bytes]) -> Names:
     return names
 
 
+def anybody(_resolver: Resolver) -> bool:
+    """May answer."""
+    return True
+
+
+def test_an_answer_grants_where_its_resolver_may_answer() -> None:
+    """Each resolver's answers count for themselves: another policy may let one of them, and not the other."""
+    names = Names()
+    first, second = (ASKED.resolver[:-1] + bytes([last]) for last in (7, 8))
+    for number, (name, resolver) in enumerate(
+        [("a.example", first), ("b.example", second), ("a.example", second)]
+    ):
+        question, reply = lookup(name, f"{name} A 192.0.2.7", txid=number)
+        names.asked(asked(question)._replace(resolver=resolver))
+        at_ns = 10 * (number + 1)
+        names.answered(answered(reply, at_ns=at_ns, counts=True)._replace(resolver=resolver))
+
+    def may_first(resolver: Resolver) -> bool:
+        return resolver == Resolver(first, ASKED.resolver_port, ASKED.protocol)
+
+    assert names.granting(may_first) == {PEER: ({"a.example"}, 10)}
+    assert names.granting_to(PEER, may_first) == {"a.example"}
+    assert names.granting(lambda resolver: not may_first(resolver)) == {
+        PEER: ({"a.example", "b.example"}, 30)
+    }
+
+
 def test_of_answers_that_count_it_is_known_what_they_granted_and_when_last() -> None:
     names = Names()
     lookups = [
@@ -37,8 +64,8 @@ def test_of_answers_that_count_it_is_known_what_they_granted_and_when_last() -> 
         question, reply = lookup(name, f"{name} A 192.0.2.7", txid=number)
         names.asked(asked(question))
         names.answered(answered(reply, at_ns=at_ns, counts=counts))
-    assert names.granting() == {PEER: ({"a.example", "c.example"}, 40)}
-    assert (names.granting_to(PEER), names.granting_to(mapped("192.0.2.8"))) == (
+    assert names.granting(anybody) == {PEER: ({"a.example", "c.example"}, 40)}
+    assert (names.granting_to(PEER, anybody), names.granting_to(mapped("192.0.2.8"), anybody)) == (
         {"a.example", "c.example"},
         set(),
     )
@@ -64,7 +91,7 @@ def test_an_answer_that_comes_again_counts_from_then_on() -> None:
         question, reply = lookup("a.example", "a.example A 192.0.2.7")
         names.asked(asked(question))
         names.answered(answered(reply, at_ns=at_ns, counts=True))
-    assert names.granting() == {PEER: ({"a.example"}, 90)}
+    assert names.granting(anybody) == {PEER: ({"a.example"}, 90)}
     assert names.name_of(PEER, 50) == "a.example"
 
 
