@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from exporter import wire
 from exporter.clock import boot_ns
@@ -46,6 +48,24 @@ def _shows_its_job(process: ProcessKey, proc: wire.ProcValue) -> bool:
     return process == (proc.tgid, proc.born_ns) and proc.exec_id == proc.program
 
 
+@dataclass
+class _Round:
+    """A round through all processes, the oldest first: searches that begin anew go on with it."""
+
+    read_ns: int = 0
+    """The time up to which processes had started that are read in this round."""
+    until_ns: int = 0
+    """The time up to which those had that this round is about."""
+
+    def go_on(
+        self, found: list[tuple[ProcessKey, wire.ProcValue]]
+    ) -> deque[tuple[ProcessKey, wire.ProcValue]]:
+        """Return the processes to be read of those that were `found`, the youngest first in both."""
+        if not any(self.read_ns < process.started_ns <= self.until_ns for process, _ in found):
+            self.read_ns, self.until_ns = 0, found[0][0].started_ns if found else 0
+        return deque(each for each in found if each[0].started_ns > self.read_ns)
+
+
 class Missed:
     """A search for what the kernel had no room to report, and a report of all that got lost."""
 
@@ -61,7 +81,9 @@ class Missed:
         self._decide = decide
         self._jobs = jobs
         self._environments = 0
-        self._unread: Iterator[tuple[ProcessKey, wire.ProcValue]] = iter(())
+        self._unread: deque[tuple[ProcessKey, wire.ProcValue]] = deque()
+        self._round = _Round()
+        self._is_old_ones_turn = False
         self._look_s = 0.0
         self._late: list[Environment] = []
         self._late_bytes = 0
@@ -71,16 +93,18 @@ class Missed:
     def make_up(self) -> None:
         """Read lost environments from /proc, of processes that still run: one of them may be a job's root.
 
-        The youngest are read first, for `_READ_S`; the next calls read the rest. A process is read only where
-        its job shows by its own variables: those of a descendant say nothing of the root that made it.
+        The youngest and the oldest are read in turn, for `_READ_S`; the next calls read the rest. So a root
+        that has just begun is read soon, and one that waits is read however many others begin. A process is
+        read only where its job shows by its own variables: those of a descendant say nothing of the root that
+        made it.
         """
         lost = self._tracer.lost_environments() + self._source.failed_environments
         if lost > self._environments and time.monotonic() >= self._look_s:
             self._environments, self._look_s = lost, time.monotonic() + _LOOK_S
-            self._unread = self._tracer.scopes.undecided()
+            self._unread = self._round.go_on(list(self._tracer.scopes.undecided()))
         until_s = time.monotonic() + _READ_S
-        while self._late_bytes < LATE_MAX_BYTES and (unread := next(self._unread, None)):
-            process, proc = unread
+        while self._late_bytes < LATE_MAX_BYTES and self._unread:
+            process, proc = self._next()
             if _shows_its_job(process, proc) and (block := environment_of(process)):
                 self._late_bytes += len(block)
                 event = _read(process, proc.program, block, proc.standing, proc.agent)
@@ -88,6 +112,14 @@ class Missed:
                 self._late.append(event._replace(exec_id=proc.exec_id or 1))
             if time.monotonic() >= until_s:
                 return
+
+    def _next(self) -> tuple[ProcessKey, wire.ProcValue]:
+        self._is_old_ones_turn = not self._is_old_ones_turn
+        if not self._is_old_ones_turn:
+            return self._unread.popleft()
+        found = self._unread.pop()
+        self._round.read_ns = found[0].started_ns
+        return found
 
     def tell(self, handle: Callable[[Event], None]) -> None:
         """Hand over the environments that were read. Call it once earlier records have been handled."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from itertools import count
 from types import SimpleNamespace
 from typing import Any
 
@@ -38,6 +39,41 @@ def test_what_waits_to_be_told_is_bounded_and_nothing_of_it_is_left_out(
     assert waited == [3, 3, 1]
     assert len(decided) == 7
     assert all(event.is_from_proc for event in (*decided, *told) if isinstance(event, Environment))
+
+
+def test_one_that_waits_is_read_however_many_begin_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each search finds others, and has time for two."""
+    monkeypatch.setattr(missed, "_LOOK_S", 0)
+    monkeypatch.setattr(missed, "_READ_S", 0)
+    read = list[int]()
+
+    def environment(process: ProcessKey) -> bytes:
+        read.append(process.pid)
+        return b""
+
+    monkeypatch.setattr(missed, "environment_of", environment)
+    young = count(1000)
+    lost = count(1)
+
+    def found(pid: int) -> tuple[ProcessKey, Any]:
+        """That started in the order of the pids."""
+        process = ProcessKey(pid, pid)
+        return process, SimpleNamespace(
+            standing=2, agent=0, tgid=pid, born_ns=process.started_ns, program=1, exec_id=1
+        )
+
+    def undecided() -> list[tuple[ProcessKey, Any]]:
+        new = [next(young) for _ in range(5)]
+        return [found(pid) for pid in (*reversed(new), 30, 20, 10)]
+
+    scopes = SimpleNamespace(undecided=undecided)
+    tracer: Any = SimpleNamespace(lost_environments=lambda: next(lost), scopes=scopes)
+    source: Any = SimpleNamespace(failed_environments=0)
+    made = Missed(tracer, source, lambda _: None, source)
+    for _ in range(6):
+        made.make_up()
+    assert [pid for pid in read if pid < 1000] == [10, 20, 30]
+    assert len(read) == 6, "and the youngest in between"
 
 
 OWN = ProcessKey(os.getpid(), started_ns(os.getpid()) or 0)
