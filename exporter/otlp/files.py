@@ -20,6 +20,7 @@ from exporter.otlp.sinks import Receipt, SendError
 _FILE_MODE = 0o644
 _DIRECTORY_MODE = 0o755
 _APPEND = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+_FOLDER = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class JsonLines:
@@ -48,7 +49,8 @@ class JsonLines:
         `on_deleted` is called whenever the file was deleted, so that its lines are lost. `on_moved` is called
         the first time that somebody moved it.
         """
-        self._path = path
+        self._path = path.parent.parent.resolve() / path.parent.name / path.name
+        """Without links: one that comes to stand above the folder isn't followed."""
         self._rotation = rotation
         self._lock = threading.Lock()
         self._on_deleted, self._on_moved = on_deleted, on_moved
@@ -117,7 +119,7 @@ class JsonLines:
             return False
 
     def _reopen(self) -> None:
-        replacement = _open(self._path)
+        replacement = _open_again(self._path)
         os.close(self._descriptor)
         self._descriptor = replacement
 
@@ -171,9 +173,24 @@ def _open(path: Path) -> int:
         return _open_in(directory, path.name)
 
 
+def _open_again(path: Path) -> int:
+    """Open the file where no link is on the way; make its folders if they are gone. Raises OSError."""
+    directory = os.open(path.anchor, _FOLDER)
+    try:
+        for name in path.parent.parts[1:]:
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(name, _DIRECTORY_MODE, dir_fd=directory)
+            below = os.open(name, _FOLDER, dir_fd=directory)
+            os.close(directory)
+            directory = below
+        return _open_in(directory, path.name)
+    finally:
+        os.close(directory)
+
+
 @contextlib.contextmanager
 def _directory_of(path: Path) -> Iterator[int]:
-    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    directory = os.open(path.parent, _FOLDER)
     try:
         yield directory
     finally:

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -449,6 +450,19 @@ def test_a_link_in_place_of_a_file_that_was_moved_away_is_not_followed(tmp_path:
     assert victim.read_text() == "precious"
     assert sum(telemetry.account.dropped.values()) == 1
     assert any("a symbolic link stands there" in line for line in telemetry.complaints())
+
+
+def test_a_link_above_the_folder_is_not_followed(tmp_path: Path) -> None:
+    """Else a job would choose where root makes a folder, and files in it."""
+    above, elsewhere = tmp_path / "above", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    with open_telemetry(above / "out") as telemetry:
+        shutil.rmtree(above / "out")
+        above.rename(tmp_path / "old")
+        above.symlink_to(elsewhere)
+        telemetry.submit(span(), 1)
+    assert list(elsewhere.iterdir()) == []
+    assert sum(telemetry.account.dropped.values()) == 1
 
 
 def test_a_file_in_place_of_the_folder_is_told(tmp_path: Path) -> None:
