@@ -71,7 +71,7 @@ else
         'the like, and none is there; link it there, or give its path, as in ciEgress:' \\
         "'\$(command -v ci-egress || echo /opt/ci-egress/.venv/bin/ci-egress)'"
     sudo=\$(command -v sudo) || cannot 'this user is neither root nor has sudo'
-    own=" \$(env | sed -nE 's/^(${own().join('|')})=.*/\\1/p' | paste -sd ' ' -) "
+    own=" \$(env | LC_ALL=C sed -nE 's/^(${own().join('|')})=.*/\\1/p' | paste -sd ' ' -) "
     set --
     without=
     for name in HOME LOGNAME SHELL TERM USER; do
