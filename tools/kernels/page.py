@@ -40,8 +40,8 @@ The last column is the machine of the run itself, whose kernel is no distributio
 
 This page is generated from the results of the last run of each, by `make kernels` after `make test-kernels`.
 The tests are those of `make test` that carry `@pytest.mark.everywhere`, and **yes** is that all of them
-passed; a denial is held to what arrived on the other side, which is nothing. Seconds are by the clock, with
-as many kernels tried at once as that machine had processors.
+passed; a denial is held to what arrived on the other side, which is nothing. Seconds are by the clock, for
+machines that get what other tests leave of the processors: three at once, on two.
 
 """
 TAIL = """
