@@ -1,6 +1,7 @@
 """Aborting connections on which a policy dropped a question: TCP keeps what was dropped, and sends it again.
 
 While the programs are attached they drop it each time. What is done here comes before they are detached.
+Nobody is told where it can't be done: in a namespace that can't be entered, without CONFIG_INET_DIAG_DESTROY.
 """
 
 from __future__ import annotations

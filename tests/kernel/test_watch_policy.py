@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -377,20 +377,27 @@ allow: ["udp://{V4.evil}:53", "NAME:{PORT}"]
 """
 
 
+@contextmanager
+def granted(steps: Steps, lab: Lab, folder: Path, run: str, further: int) -> Iterator[tuple[Watch, str]]:
+    """A watch under NAMES, and a step that was granted an address; it may connect there `further` times."""
+    file = policy(folder, NAMES.replace("NAME", "www.registry.example"))
+    looked_up, peer = looks_up(lab), steps.act(V4.peer)
+    with (
+        Resolver(lab, V4.evil, [f"www.registry.example A {V4.peer}"]),
+        watching(folder, "--policy", str(file)) as watch,
+    ):
+        name = steps.start(job(run, "build"), looked_up, *[peer] * further)
+        known(watch, run)
+        assert steps.go(name) == "ok\n"
+        yield watch, name
+
+
 @pytest.mark.alone
 def test_what_names_granted_lasts_through_a_change_of_the_policy(
     steps: Steps, lab: Lab, tmp_path: Path
 ) -> None:
-    file, run = policy(tmp_path, NAMES.replace("NAME", "www.registry.example")), run_id("names")
-    looked_up = looks_up(lab)
-    peer = steps.act(V4.peer)
-    with (
-        Resolver(lab, V4.evil, [f"www.registry.example A {V4.peer}"]),
-        watching(tmp_path, "--policy", str(file)) as watch,
-    ):
-        name = steps.start(job(run, "build"), looked_up, peer, peer, peer)
-        known(watch, run)
-        assert steps.go(name) == "ok\n"
+    run = run_id("names")
+    with granted(steps, lab, tmp_path, run, 3) as (watch, name):
         changes = ["a.example:80, *.registry.example", "mirror.example", "www.registry.example"]
         results = []
         for number, names in enumerate(changes, 1):
@@ -415,16 +422,8 @@ def test_what_a_resolver_answered_grants_nothing_under_a_policy_that_does_not_al
     steps: Steps, lab: Lab, tmp_path: Path
 ) -> None:
     """The job may have answered to itself."""
-    names = NAMES.replace("NAME", "www.registry.example")
-    file, run = policy(tmp_path, names), run_id("resolver")
-    looked_up, peer = looks_up(lab), steps.act(V4.peer)
-    with (
-        Resolver(lab, V4.evil, [f"www.registry.example A {V4.peer}"]),
-        watching(tmp_path, "--policy", str(file)) as watch,
-    ):
-        name = steps.start(job(run, "build"), looked_up, peer)
-        known(watch, run)
-        assert steps.go(name) == "ok\n"
+    with granted(steps, lab, tmp_path, run_id("resolver"), 1) as (watch, name):
+        names = NAMES.replace("NAME", "www.registry.example")
         policy(tmp_path, names.replace(f'"udp://{V4.evil}:53", ', ""))
         watch.process.send_signal(signal.SIGHUP)
         watch.wait_until_said("read the policy again")
